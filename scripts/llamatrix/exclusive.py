@@ -1,0 +1,42 @@
+"""One at a time: a lock file between processes, with a word about the wait."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from llamatrix.progress import say
+
+
+@contextmanager
+def exclusive(path: Path, *, purpose: str) -> Iterator[None]:
+    """Hold the lock file; when another process has it, say so and wait.
+
+    The kernel lets go of the lock when its holder dies, however it dies.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"waiting for process {_holder(path)}, which is {purpose}")
+        lock.acquire()
+    try:
+        _sign(path)
+        yield
+    finally:
+        lock.release()
+
+
+def _sign(path: Path) -> None:
+    """Leave our process id beside the lock for whoever waits."""
+    path.with_suffix(".holder").write_text(str(os.getpid()))
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.with_suffix(".holder").read_text()
+    except OSError:
+        return "(unknown)"

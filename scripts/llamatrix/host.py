@@ -1,0 +1,93 @@
+"""What machine this is: the facts that belong beside every number."""
+
+import hashlib
+import os
+import platform
+import re
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from llamatrix.nvml import Gpu, gpus
+from llamatrix.units import bytes_text
+
+_CPUINFO = Path("/proc/cpuinfo")
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The hardware and the kernel; never a host name, a user name or a path."""
+
+    slug: str
+    """Names the hardware class: the store keeps one folder for each."""
+    cpu_model: str
+    physical_cores: int
+    logical_cores: int
+    memory_bytes: int
+    kernel: str
+    governor: str | None = None
+    """The CPU frequency governor; None where the kernel shows none (most VMs)."""
+    gpus: tuple[Gpu, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """One line for a table's caption."""
+        parts = [
+            *(f"{gpu.name} ({bytes_text(gpu.memory_bytes)})" for gpu in self.gpus),
+            f"{self.cpu_model}, {self.physical_cores} cores",
+            f"{bytes_text(self.memory_bytes)} RAM",
+        ]
+        return ", ".join(parts)
+
+
+@cache
+def this_host() -> Host:
+    import psutil
+
+    cards = gpus()
+    cpu_model = _cpuinfo("model name") or platform.machine()
+    physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    logical = os.cpu_count() or 1
+    memory_bytes = int(psutil.virtual_memory().total)
+    return Host(
+        slug=slug(cpu_model, physical, cards),
+        cpu_model=cpu_model,
+        physical_cores=physical,
+        logical_cores=logical,
+        memory_bytes=memory_bytes,
+        kernel=f"{platform.system()} {platform.release()}",
+        governor=_GOVERNOR.read_text().strip() if _GOVERNOR.exists() else None,
+        gpus=cards,
+    )
+
+
+def slug(cpu_model: str, physical_cores: int, cards: tuple[Gpu, ...]) -> str:
+    """A readable name and a short digest of the hardware: `rtx-4090-1f3c9a`.
+
+    Memory is left out: what the kernel shows of it moves from boot to boot.
+    """
+    names = [card.name for card in cards]
+    facts = [cpu_model, str(physical_cores), *names]
+    digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:6]
+    name = names[0] if names else f"{cpu_model} {physical_cores} cores"
+    name = re.sub(r"\((R|TM)\)|NVIDIA|GeForce|Processor|CPU|@.*", "", name)
+    words = re.findall(r"[a-z0-9.]+", name.lower())
+    return "-".join([*words, digest])
+
+
+@cache
+def cpu_features() -> str:
+    """A short digest of the CPU's instruction set, which a native build depends on."""
+    flags = _cpuinfo("flags") or _cpuinfo("Features") or platform.machine()
+    return hashlib.sha256(" ".join(sorted(flags.split())).encode()).hexdigest()[:8]
+
+
+def _cpuinfo(key: str) -> str | None:
+    """The first value of a key in `/proc/cpuinfo`."""
+    try:
+        text = _CPUINFO.read_text()
+    except OSError:
+        return None
+    found = re.search(rf"^{re.escape(key)}\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else None

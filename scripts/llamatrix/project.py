@@ -1,0 +1,54 @@
+"""Where things lie: the checkout, the reports and the user's cache."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Project:
+    root: Path
+    """The folder with matrix.toml; the checkout unless a test says otherwise."""
+    cache: Path
+    """Sources, builds and weights, shared by all checkouts of this user."""
+
+    @property
+    def matrix_file(self) -> Path:
+        return self.root / "matrix.toml"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.root / "matrix.lock"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def records(self) -> Path:
+        return self.reports / "records"
+
+    @property
+    def logs(self) -> Path:
+        return self.cache / "logs"
+
+
+def find_project() -> Project:
+    """The checkout this package lies in, or `LLAMATRIX_ROOT`.
+
+    The cache is `LLAMATRIX_CACHE`, else the platform's own user cache folder.
+    """
+    root = os.environ.get("LLAMATRIX_ROOT")
+    cache = os.environ.get("LLAMATRIX_CACHE")
+    return Project(
+        root=Path(root).resolve() if root else _CHECKOUT,
+        cache=Path(cache).resolve() if cache else _user_cache(),
+    )
+
+
+def _user_cache() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("llamatrix")

@@ -1,0 +1,281 @@
+"""The one place that starts programs: own process group, log, time-out, an end."""
+
+import os
+import selectors
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import IO, NoReturn
+
+from llamatrix import keeper
+from llamatrix.errors import BenchError
+
+TAIL_LINES = 20
+_GRACE_S = 5.0
+_CHUNK_BYTES = 1 << 16
+
+
+class Channel(StrEnum):
+    OUT = "stdout"
+    ERR = "stderr"
+
+
+class Limit(StrEnum):
+    """Which of our two clocks ended a program."""
+
+    TOTAL = "total"
+    SILENCE = "silence"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """How a program ended, and what it said last."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    """As the kernel tells it: negative for the signal that ended it."""
+    limit: Limit | None
+    """The clock that made us end it, or None."""
+    seconds: float
+    out: str
+    """All of standard output; empty where lines were handed to a callback."""
+    tail: tuple[str, ...]
+    """The last lines of both channels, as they came."""
+    peak_rss_bytes: int
+    """The largest resident set of the program itself (`ru_maxrss`)."""
+    log: Path | None
+
+    @property
+    def ok(self) -> bool:
+        return self.returncode == 0 and self.limit is None
+
+    def complaint(self) -> str:
+        """Say what ended badly: command line, log file, last lines."""
+        how = (
+            f"ended by us after {self.seconds:.0f} s ({self.limit} limit)"
+            if self.limit
+            else f"exit code {self.returncode}"
+        )
+        lines = [f"{shlex.join(self.argv)}: {how}"]
+        if self.log:
+            lines.append(f"log: {self.log}")
+        return "\n".join([*lines, *(f"  | {line}" for line in self.tail)])
+
+
+class ProgramMissingError(BenchError):
+    """The program to start is not there or cannot be executed."""
+
+
+@cache
+def _keeper() -> tuple[str, subprocess.Popen[bytes]]:
+    """Start this process's keeper, once: its mark, and the pipe that holds it."""
+    mark = uuid.uuid4().hex
+    environment = {k: v for k, v in os.environ.items() if k != keeper.MARK_VARIABLE}
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", keeper.__file__, mark],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env=environment,
+    )
+    process.returncode = 0  # it outlives us by a moment: never waited for
+    return mark, process
+
+
+@contextmanager
+def started(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
+    out: int | IO[bytes] = subprocess.PIPE,
+    err: int | IO[bytes] = subprocess.PIPE,
+    grace_s: float = _GRACE_S,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a program in a process group of its own; the group is ended on leaving.
+
+    `env` replaces the environment where given; the keeper's mark is always added.
+    """
+    environment = dict(os.environ if env is None else env)
+    environment[keeper.MARK_VARIABLE], _ = _keeper()
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=environment,
+            stdin=stdin,
+            stdout=out,
+            stderr=err,
+            process_group=0,
+        )
+    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+        raise ProgramMissingError(f"{argv[0]}: cannot be started: {error}") from error
+    try:
+        yield process
+    finally:
+        end_group(process, grace_s=grace_s)
+        for pipe in (process.stdout, process.stderr):
+            if pipe:
+                pipe.close()
+
+
+def end_group(process: subprocess.Popen[bytes], *, grace_s: float = _GRACE_S) -> None:
+    """SIGTERM the whole group, wait, then SIGKILL what is left of it."""
+    for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, grace_s)):
+        try:
+            os.killpg(process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            break
+        if process.returncode is not None and number == signal.SIGTERM:
+            continue  # the leader is gone already; its children get no grace
+        try:
+            process.wait(timeout=wait_s)
+        except subprocess.TimeoutExpired:
+            continue
+    process.poll()
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    silence_s: float | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    log: Path | None = None,
+    on_line: Callable[[Channel, str], None] | None = None,
+) -> Ended:
+    """Run a program to its end, reading both channels line by line as they come.
+
+    `timeout_s` bounds the whole run, `silence_s` the time between two lines on
+    standard output. Raises only where the program cannot be started; everything a
+    program does is in what is returned.
+    """
+    begin = time.monotonic()
+    out: list[str] = []
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+    def take(channel: Channel, line: str) -> None:
+        tail.append(line)
+        if on_line:
+            on_line(channel, line)
+        elif channel is Channel.OUT:
+            out.append(line + "\n")
+
+    with started(argv, cwd=cwd, env=env) as process:
+        limit = _read_until_closed(
+            process, timeout_s=timeout_s, silence_s=silence_s, log=log, take=take
+        )
+        if limit:
+            end_group(process)
+        peak_rss_bytes = _wait(process, until=begin + timeout_s)
+    return Ended(
+        argv=tuple(argv),
+        returncode=process.returncode,
+        limit=limit,
+        seconds=time.monotonic() - begin,
+        out="".join(out),
+        tail=tuple(tail),
+        peak_rss_bytes=peak_rss_bytes,
+        log=log,
+    )
+
+
+def become(argv: Sequence[str], *, cwd: Path) -> NoReturn:
+    """Replace this process by a program, which then owns terminal and exit code."""
+    os.chdir(cwd)
+    os.execv(argv[0], list(argv))  # noqa: S606
+
+
+def _read_until_closed(
+    process: subprocess.Popen[bytes],
+    *,
+    timeout_s: float,
+    silence_s: float | None,
+    log: Path | None,
+    take: Callable[[Channel, str], None],
+) -> Limit | None:
+    """Feed lines to `take` until both pipes are closed or a clock runs out."""
+    deadline = time.monotonic() + timeout_s
+    heard = time.monotonic()
+    with selectors.DefaultSelector() as pipes, _log_file(log) as sink:
+        for pipe, channel in (
+            (process.stdout, Channel.OUT),
+            (process.stderr, Channel.ERR),
+        ):
+            if pipe:
+                pipes.register(pipe, selectors.EVENT_READ, _Lines(channel, take))
+        while pipes.get_map():
+            now = time.monotonic()
+            quiet_until = heard + silence_s if silence_s else deadline
+            if now >= deadline:
+                return Limit.TOTAL
+            if now >= quiet_until:
+                return Limit.SILENCE
+            for key, _ in pipes.select(min(deadline, quiet_until) - now):
+                chunk = os.read(key.fd, _CHUNK_BYTES)
+                if not chunk:
+                    pipes.unregister(key.fileobj)
+                if sink:
+                    sink.write(chunk)
+                key.data.feed(chunk)
+                if key.data.channel is Channel.OUT:
+                    heard = time.monotonic()
+    return None
+
+
+class _Lines:
+    """Cuts the bytes of one channel into lines."""
+
+    def __init__(self, channel: Channel, take: Callable[[Channel, str], None]) -> None:
+        self.channel = channel
+        self._take = take
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take what was read; an empty chunk is the end and frees the last line."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if not chunk and self._rest:
+            lines.append(self._rest)
+        for line in lines:
+            self._take(self.channel, line.decode(errors="replace"))
+
+
+@contextmanager
+def _log_file(log: Path | None) -> Iterator[IO[bytes] | None]:
+    if log is None:
+        yield None
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab", buffering=0) as sink:
+        yield sink
+
+
+def _wait(process: subprocess.Popen[bytes], *, until: float) -> int:
+    """Reap the program and return its peak resident set in bytes.
+
+    The pipes may close before the program ends; after `until` it is ended.
+    """
+    if process.returncode is not None:  # ended and reaped by a clock of ours
+        return 0
+    while True:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return usage.ru_maxrss * 1024
+        if time.monotonic() > until:
+            end_group(process)
+            return 0
+        time.sleep(0.002)

@@ -1,0 +1,96 @@
+"""Fixtures that every room uses: a project of one's own, real parts, golden files."""
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from llamatrix.plan.cell import Cell
+from llamatrix.plan.expand import expand
+from llamatrix.plan.load import load_matrix
+from llamatrix.plan.lock import load_lock
+from llamatrix.project import Project, find_project
+
+ROOT = Path(__file__).resolve().parents[1]
+FAKES = ROOT / "tests" / "fakes"
+GOLDEN = ROOT / "tests" / "golden"
+CAPTURED = ROOT / "tests" / "captured"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite golden files")
+    parser.addoption(
+        "--update-captured", action="store_true", help="rewrite captured output"
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with a golden file, or rewrite it with --update-golden."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        assert text == path.read_text()
+
+    return compare
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The shipped matrix and lock in a folder of its own, with an empty cache."""
+    root = tmp_path / "project"
+    root.mkdir()
+    for name in ("matrix.toml", "matrix.lock"):
+        shutil.copy(ROOT / name, root / name)
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("LLAMATRIX_ROOT", str(root))
+    monkeypatch.setenv("LLAMATRIX_CACHE", str(cache))
+    return Project(root=root, cache=cache)
+
+
+@pytest.fixture(scope="session")
+def user_cache() -> Path:
+    """The cache of whoever runs the tests: what was built once is not built again."""
+    return find_project().cache
+
+
+@pytest.fixture
+def cells() -> tuple[Cell, ...]:
+    """The cells of the shipped `smoke` profile."""
+    return shipped_cells("smoke")
+
+
+def shipped_cells(profile: str) -> tuple[Cell, ...]:
+    matrix = load_matrix(ROOT / "matrix.toml")
+    return expand(matrix, load_lock(ROOT / "matrix.lock"), profile)
+
+
+@pytest.fixture
+def fake_program(tmp_path: Path) -> Callable[[str, str], Path]:
+    """An executable with a program's name that runs one of the fakes."""
+
+    def install(name: str, fake: str) -> Path:
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKES / fake}" "$@"\n')
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return path
+
+    return install
+
+
+@pytest.fixture
+def invoke_environment(project: Project) -> dict[str, str]:
+    """The environment in which a command of ours works on `project`."""
+    return {
+        **os.environ,
+        "LLAMATRIX_ROOT": str(project.root),
+        "LLAMATRIX_CACHE": str(project.cache),
+    }

@@ -1,0 +1,131 @@
+"""Programs are started, heard, bounded and ended."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from llamatrix import keeper, shell
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie that nobody reaped does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def gone_within(pid: int, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while alive(pid):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_output_exit_code_and_log_are_kept(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "a.log"
+    code = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"
+    ended = shell.run(python(code), timeout_s=30, log=log)
+    assert (ended.returncode, ended.out, ended.ok) == (3, "out\n", False)
+    assert set(ended.tail) == {"out", "err"}
+    assert set(log.read_text().split()) == {"out", "err"}
+    assert "exit code 3" in ended.complaint()
+    assert str(log) in ended.complaint()
+
+
+def test_lines_arrive_while_the_program_runs() -> None:
+    seen: list[tuple[shell.Channel, str, float]] = []
+    code = "import time; print(1, flush=True); time.sleep(0.5); print(2)"
+    shell.run(
+        python(code),
+        timeout_s=30,
+        on_line=lambda channel, line: seen.append((channel, line, time.monotonic())),
+    )
+    assert [line for _, line, _ in seen] == ["1", "2"]
+    assert seen[1][2] - seen[0][2] > 0.3
+
+
+def test_a_last_line_without_a_line_end_is_heard() -> None:
+    assert shell.run(["printf", "a\\nb"], timeout_s=30).out == "a\nb\n"
+
+
+def test_a_program_over_its_time_is_ended_with_its_children(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    script = f"sleep 600 & echo $! > {pid_file}; echo begun; wait"
+    ended = shell.run(["sh", "-c", script], timeout_s=1.0)
+    assert ended.limit is shell.Limit.TOTAL
+    assert "begun" in ended.tail
+    assert gone_within(int(pid_file.read_text()), 5)
+
+
+def test_silence_ends_a_program_before_its_total_time() -> None:
+    code = "import time; print('one', flush=True); time.sleep(600)"
+    ended = shell.run(python(code), timeout_s=60, silence_s=0.5)
+    assert ended.limit is shell.Limit.SILENCE
+    assert ended.seconds < 30
+
+
+def test_a_missing_program_is_named() -> None:
+    with pytest.raises(shell.ProgramMissingError, match="no-such-program"):
+        shell.run(["no-such-program"], timeout_s=1)
+
+
+def test_peak_memory_of_the_program_is_told() -> None:
+    ended = shell.run(python("x = bytearray(200_000_000)"), timeout_s=60)
+    assert ended.peak_rss_bytes > 200_000_000
+
+
+def test_an_exception_while_reading_ends_the_program(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+
+    def interrupt(_channel: shell.Channel, _line: str) -> None:
+        raise KeyboardInterrupt
+
+    script = f"echo $$ > {pid_file}; echo ready; sleep 600"
+    with pytest.raises(KeyboardInterrupt):
+        shell.run(["sh", "-c", script], timeout_s=60, on_line=interrupt)
+    assert gone_within(int(pid_file.read_text()), 5)
+
+
+def test_no_descendant_outlives_a_killed_harness(tmp_path: Path) -> None:
+    """`kill -9` of the harness: its child, grandchild and a daemon of it all end."""
+    pids = tmp_path / "pids"
+    script = f"echo $$ >> {pids}; setsid sleep 601 & echo $! >> {pids}; sleep 602"
+    code = (
+        "from llamatrix import shell\n"
+        f"shell.run(['sh', '-c', {script!r}], timeout_s=600)\n"
+    )
+    scripts = str(Path(shell.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": scripts}
+    with shell.started(python(code), env=environment) as harness:
+        until = time.monotonic() + 20
+        while not pids.exists() or len(pids.read_text().split()) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        started = [int(pid) for pid in pids.read_text().split()]
+        assert all(map(alive, started))
+        os.kill(harness.pid, signal.SIGKILL)
+        harness.wait(timeout=10)
+        assert all(gone_within(pid, 10) for pid in started)
+
+
+def test_the_keeper_finds_only_what_carries_its_mark() -> None:
+    with shell.started(["sleep", "600"]) as process:
+        mark = next(
+            part.decode().split("=", 1)[1]
+            for part in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+            if part.startswith(keeper.MARK_VARIABLE.encode())
+        )
+        assert process.pid in set(keeper.marked_processes(mark))
+        assert not set(keeper.marked_processes("another-mark"))
