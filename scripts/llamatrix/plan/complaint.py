@@ -1,0 +1,82 @@
+"""What is wrong with a TOML file, in one line: key path, value, nearest name.
+
+msgspec says what it expected but not which entry of a table it met it in, so the
+tree is walked beside its types and each leaf is decoded on its own.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Annotated, get_args, get_origin
+
+import msgspec
+
+
+def complaints(raw: object, kind: object, path: str = "") -> Iterator[str]:
+    """All the places where `raw`, read by `tomllib`, is not of type `kind`."""
+    if get_origin(kind) is Annotated and isinstance(raw, dict | list):
+        kind = get_args(kind)[0]
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        if isinstance(raw, dict):
+            yield from _in_struct(raw, kind, path)
+        else:
+            yield f"{path}: expected a table, got {raw!r}"
+    elif get_origin(kind) is dict and isinstance(raw, dict):
+        key_kind, value_kind = get_args(kind)
+        for key, value in raw.items():
+            yield from _at_leaf(key, key_kind, _join(path, key))
+            yield from complaints(value, value_kind, _join(path, key))
+    elif get_origin(kind) is tuple and isinstance(raw, list):
+        for index, value in enumerate(raw):
+            yield from complaints(value, get_args(kind)[0], f"{path}[{index}]")
+    else:
+        yield from _at_leaf(raw, kind, path)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` where a known name is close, else the list of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(names)}" if names else ""
+
+
+def _in_struct(
+    raw: dict[str, object], kind: type[msgspec.Struct], path: str
+) -> Iterator[str]:
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    for key, value in raw.items():
+        if key not in fields:
+            hint = nearest(key, fields.keys() - raw.keys())
+            yield f"{_join(path, key)}: unknown key{hint}"
+        else:
+            yield from complaints(value, fields[key].type, _join(path, key))
+    for key, field in fields.items():
+        if field.required and key not in raw:
+            yield f"{_join(path, key)}: missing"
+
+
+def _at_leaf(raw: object, kind: object, path: str) -> Iterator[str]:
+    try:
+        msgspec.convert(raw, type=kind)
+    except msgspec.ValidationError as error:
+        yield f"{path}: {_plain(str(error))}, got {raw!r}{_choice(raw, kind)}"
+
+
+def _plain(message: str) -> str:
+    """Msgspec's own words, in our tone: lower case, no JSON path, no second value."""
+    text = message.split(" - at `", maxsplit=1)[0].split(", got ", maxsplit=1)[0]
+    if text.startswith("Invalid enum value"):
+        return "no known word"
+    return text[0].lower() + text[1:]
+
+
+def _choice(raw: object, kind: object) -> str:
+    words = getattr(kind, "__members__", None)
+    if words is None or not isinstance(raw, str):
+        return ""
+    return nearest(raw, [str(member) for member in words.values()])
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key

@@ -1,0 +1,157 @@
+"""The types of `matrix.toml`: everything a user may write, and nothing else.
+
+Keys of llama.cpp's programs carry their flag's own name with underscores, so that
+`--ctx-size` is `ctx_size`; sizes count tokens.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Key = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+"""A name of ours: lower case, digits and hyphens; it becomes part of cell ids."""
+Glob = Annotated[str, Meta(min_length=1)]
+Positive = Annotated[int, Meta(gt=0)]
+Commit = Annotated[str, Meta(pattern=r"^[0-9a-f]{40}$")]
+Capability = Annotated[str, Meta(pattern=r"^\d+\.\d$")]
+Probability = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Backend(StrEnum):
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class WeightsKind(StrEnum):
+    """Where a profile's weights come from."""
+
+    HUB = "hub"
+    """The published GGUF, from its repository."""
+    FULL = "full"
+    """Synthetic, at the published size: speed only."""
+    TINY = "tiny"
+    """Synthetic, a few MB: proves the pipeline on a CPU."""
+
+
+class Measurement(StrEnum):
+    SPEED = "speed"
+
+
+class Pin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One llama.cpp: the package that carries its git objects, and the commit."""
+
+    package: str
+    version: str
+    commit: Commit
+    build_number: Annotated[int, Meta(ge=0)] = 0
+    """llama.cpp's own count of commits; 0 where no public source tells it."""
+    about: str = ""
+
+
+class Build(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One way of compiling a pin."""
+
+    backend: Backend
+    cuda_capabilities: tuple[Capability, ...] = ()
+    """Compute capabilities to compile for; empty means the card of this machine."""
+    cmake: dict[str, str] = {}
+    """Definitions on top of the recipe's own, as `-DKEY=VALUE`."""
+
+
+class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One row of the published Models table, and how it was served."""
+
+    name: str
+    architecture: str
+    """`Dense` or `MoE`, as the published table says."""
+    quant: str
+    active_params: str
+    """As published: a number of parameters, or `~3 B`."""
+    repository: str
+    file: str
+    template: str
+    """The vendor's chat template: a file under `models/templates/` of a pin."""
+    ctx_size: Positive
+    temp: Annotated[float, Meta(ge=0)]
+    top_k: Annotated[int, Meta(ge=0)] | None = None
+    top_p: Probability | None = None
+    min_p: Probability | None = None
+    chat_template_file: str | None = None
+    """A corrected template of ours under `templates/`; None serves the vendor's."""
+    chat_template_kwargs: dict[str, bool | int | str] = {}
+
+
+class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """llama-server's flags that all models share."""
+
+    parallel: Positive
+    batch_size: Positive
+    ubatch_size: Positive
+    cache_type_k: str
+    cache_type_v: str
+    flash_attn: bool
+    jinja: bool = True
+    context_shift: bool = False
+    metrics: bool = True
+    n_gpu_layers: Annotated[int, Meta(ge=0)] | None = None
+    fit: bool | None = None
+    """llama-server's own shrinking to the card; False makes what does not fit fail."""
+
+
+class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one speed cell runs: llama-bench's flags, and how often."""
+
+    n_prompt: tuple[Positive, ...]
+    n_gen: tuple[Positive, ...]
+    repetitions: Positive
+    """`-r`: samples of each test inside one process."""
+    cache_type_k: str
+    cache_type_v: str
+    flash_attn: bool
+    batch_size: Positive
+    ubatch_size: Positive
+    n_gpu_layers: Annotated[int, Meta(ge=0)] | None = None
+    threads: Positive | None = None
+    processes: Positive = 1
+    """Fresh processes, each a full repeat of the sweep."""
+    timeout_s: Positive = 3600
+    """The longest that one test may take."""
+
+
+class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A named selection: the product of its lists, thinned by two lists of globs."""
+
+    about: str
+    pins: tuple[Key, ...]
+    builds: tuple[Key, ...]
+    models: tuple[Key, ...]
+    weights: WeightsKind
+    measure: tuple[Measurement, ...]
+    sweep: Key | None = None
+    server: Key | None = None
+    include: tuple[Glob, ...] = ("*",)
+    """A cell stays only where one of these matches its id …"""
+    exclude: tuple[Glob, ...] = ()
+    """… and none of these does."""
+
+
+class Synthetic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the made-up weights of all profiles share."""
+
+    template_pin: Key
+    """The pin whose tree the embedded chat template is read from."""
+    seed: Annotated[int, Meta(ge=0)] = 0
+
+
+class Matrix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`matrix.toml`, whole."""
+
+    schema_version: Annotated[int, Meta(ge=1, le=1)]
+    pins: dict[Key, Pin]
+    builds: dict[Key, Build]
+    models: dict[Key, Model]
+    sweeps: dict[Key, Sweep]
+    servers: dict[Key, Server]
+    synthetic: Synthetic
+    profiles: dict[Key, Profile]

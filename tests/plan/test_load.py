@@ -1,0 +1,154 @@
+"""`matrix.toml` is refused in one line: file, key path, value, nearest name."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+from tests.shipped import ROOT
+
+from llamatrix.errors import MatrixError
+from llamatrix.plan.load import load_matrix, read_toml
+from llamatrix.plan.schema import matrix_schema
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Callable[[str, str], str]:
+    """The complaint about the shipped matrix with one text replaced."""
+
+    def complaint(old: str, new: str) -> str:
+        text = (ROOT / "matrix.toml").read_text()
+        assert old in text
+        path = tmp_path / "matrix.toml"
+        path.write_text(text.replace(old, new, 1))
+        with pytest.raises(MatrixError) as caught:
+            load_matrix(path)
+        assert caught.value.exit_code == 2
+        return str(caught.value)
+
+    return complaint
+
+
+def test_the_shipped_matrix_is_decoded() -> None:
+    matrix = load_matrix(ROOT / "matrix.toml")
+    assert {"smoke", "published", "synthetic"} <= matrix.profiles.keys()
+    published = matrix.sweeps[matrix.profiles["published"].sweep or ""]
+    assert published.n_prompt == (512, 2048, 4096, 8192, 16384, 32768, 65336)
+
+
+def test_an_unknown_key_is_named_with_the_nearest_one(
+    refused: Callable[[str, str], str],
+) -> None:
+    assert refused("ctx_size = 130672", "ctx_sze = 130672").splitlines()[0] == (
+        "matrix.toml: models.qwen35-27b.ctx_sze: unknown key; did you mean 'ctx_size'?"
+    )
+
+
+def test_a_wrong_type_is_named_with_its_value(
+    refused: Callable[[str, str], str],
+) -> None:
+    assert refused("processes = 2", 'processes = "two"') == (
+        "matrix.toml: sweeps.smoke.processes: expected `int`, got 'two'"
+    )
+
+
+def test_an_item_of_a_list_is_named_by_its_index(
+    refused: Callable[[str, str], str],
+) -> None:
+    assert refused("n_prompt = [128, 512, 1024]", "n_prompt = [128, 0, 1024]") == (
+        "matrix.toml: sweeps.smoke.n_prompt[1]: expected `int` >= 1, got 0"
+    )
+
+
+def test_an_unknown_name_in_a_reference_is_named(
+    refused: Callable[[str, str], str],
+) -> None:
+    assert refused('pins = ["april"]', 'pins = ["apirl"]') == (
+        "matrix.toml: profiles.published.pins[0]: unknown name 'apirl'; "
+        "did you mean 'april'?"
+    )
+
+
+def test_an_unknown_word_is_named_with_the_nearest_one(
+    refused: Callable[[str, str], str],
+) -> None:
+    assert refused('weights = "tiny"\nm', 'weights = "tny"\nm') == (
+        "matrix.toml: profiles.smoke.weights: no known word, got 'tny'; "
+        "did you mean 'tiny'?"
+    )
+
+
+def test_a_missing_key_is_named(refused: Callable[[str, str], str]) -> None:
+    assert refused('quant = "Q4_K_XL"\n', "") == (
+        "matrix.toml: models.qwen35-27b.quant: missing"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        (
+            'measure = ["speed"]\nsweep = "smoke"',
+            'measure = ["speed"]',
+            "profiles.smoke.sweep: missing: measure lists 'speed'",
+        ),
+        (
+            'pins = ["current"]',
+            'pins = ["current", "current"]',
+            "profiles.smoke.pins[1]: 'current' is listed twice",
+        ),
+        (
+            'builds = ["cpu"]',
+            "builds = []",
+            "profiles.smoke.builds: empty: the profile selects nothing",
+        ),
+        (
+            "flash_attn = true\nbatch_size = 2048\nubatch_size = 512\nprocesses = 2",
+            "flash_attn = false\nbatch_size = 2048\nubatch_size = 512\nprocesses = 2",
+            "sweeps.smoke.flash_attn: must be true with cache_type_v = 'q8_0'",
+        ),
+        (
+            'backend = "cpu"',
+            'backend = "cpu"\ncuda_capabilities = ["8.9"]',
+            "builds.cpu.cuda_capabilities: means nothing for backend = 'cpu'",
+        ),
+        (
+            'sweep = "smoke"',
+            'sweep = "smoke"\ninclude = ["*"]\nexclude = ["*"]',
+            "profiles.smoke: '*' stands both in include and in exclude",
+        ),
+    ],
+)
+def test_a_contradictory_file_is_refused(
+    refused: Callable[[str, str], str], old: str, new: str, complaint: str
+) -> None:
+    assert refused(old, new).startswith(f"matrix.toml: {complaint}")
+
+
+def test_what_is_no_toml_is_told_with_line_and_column(
+    refused: Callable[[str, str], str],
+) -> None:
+    assert "line" in refused("schema_version = 1", "schema_version = ")
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MatrixError, match=r"matrix.toml: not found"):
+        load_matrix(tmp_path / "matrix.toml")
+
+
+def test_the_shipped_matrix_is_valid_by_its_schema() -> None:
+    jsonschema.validate(read_toml(ROOT / "matrix.toml"), json.loads(matrix_schema()))
+
+
+def test_the_schema_refuses_what_the_reader_refuses() -> None:
+    raw = read_toml(ROOT / "matrix.toml")
+    raw["surprise"] = 1
+    with pytest.raises(jsonschema.ValidationError, match="surprise"):
+        jsonschema.validate(raw, json.loads(matrix_schema()))
+
+
+def test_the_shipped_schema_file_is_the_schema() -> None:
+    assert (ROOT / "matrix.schema.json").read_text() == matrix_schema(), (
+        "run `invoke schema > matrix.schema.json`"
+    )
