@@ -1,0 +1,1 @@
+"""Turns pins into verified sources, binaries and weights on disk, each made once."""

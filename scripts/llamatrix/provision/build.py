@@ -1,0 +1,193 @@
+"""One recipe for llama.cpp's binaries: CMake and Ninja, CPU or CUDA, built once.
+
+A build is keyed by everything that decides its bytes (source, definitions, compiler,
+and for a native build the CPU's instruction set) and appears in the cache only when
+it is whole. A build that was cut short goes on where it stopped.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from llamatrix import shell
+from llamatrix.errors import ProvisionError
+from llamatrix.host import cpu_features
+from llamatrix.plan.cell import Cell
+from llamatrix.plan.matrix import Backend
+from llamatrix.progress import meter, say
+from llamatrix.provision.compiler import (
+    compiler_id,
+    cxx,
+    find_tool,
+    nvcc,
+    require_compiler,
+)
+from llamatrix.provision.sdist import ensure_free
+from llamatrix.provision.source import provide_source
+from llamatrix.provision.staging import made_once
+from llamatrix.units import duration_text
+
+RECIPE_VERSION = 1
+TARGETS = ("llama-bench", "llama-server", "llama-fit-params")
+_DEFINITIONS = {
+    "CMAKE_BUILD_TYPE": "Release",
+    "BUILD_SHARED_LIBS": "OFF",
+    "GGML_CCACHE": "OFF",  # the launcher below does it, the same way for every pin
+    "LLAMA_BUILD_TESTS": "OFF",
+    "LLAMA_BUILD_EXAMPLES": "OFF",
+    "LLAMA_OPENSSL": "OFF",  # the server shall never download anything
+    "LLAMA_BUILD_WEBUI": "OFF",  # no web page, and no network for it, in any pin:
+    "LLAMA_BUILD_UI": "OFF",  # newer pins ask a hub for a prebuilt one
+    "LLAMA_USE_PREBUILT_UI": "OFF",
+    "LLAMA_BUILD_APP": "OFF",
+}
+_CONFIGURE_TIMEOUT_S = 600
+_BUILD_TIMEOUT_S = 6 * 3600
+_NEED_BYTES = {Backend.CPU: 2**30, Backend.CUDA: 8 * 2**30}
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build is made of; `build.json` beside its binaries, and in records."""
+
+    key: str
+    commit: str
+    build_number: int
+    backend: str
+    compiler: str
+    cmake: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Built:
+    """A finished build on disk."""
+
+    folder: Path
+    manifest: Manifest
+
+    def program(self, name: str) -> Path:
+        return self.folder / "bin" / name
+
+
+def manifest_of(cell: Cell) -> Manifest:
+    """What the build of a cell will be made of, on this machine."""
+    definitions = {**_DEFINITIONS, **_backend_definitions(cell), **cell.build.cmake}
+    definitions["LLAMA_BUILD_NUMBER"] = str(cell.pin.build_number)
+    definitions["LLAMA_BUILD_COMMIT"] = cell.locked.commit[:9]
+    compiler = compiler_id(cell.build.backend)
+    native = definitions.get("GGML_NATIVE", "ON") == "ON"
+    facts = (
+        RECIPE_VERSION,
+        TARGETS,
+        cell.locked.nar_hash,
+        sorted(definitions.items()),
+        compiler,
+        cpu_features() if native else "",
+    )
+    return Manifest(
+        key=hashlib.sha256(msgspec.json.encode(facts)).hexdigest()[:16],
+        commit=cell.locked.commit,
+        build_number=cell.pin.build_number,
+        backend=cell.build.backend,
+        compiler=compiler,
+        cmake=definitions,
+    )
+
+
+def provide_build(cell: Cell, cache: Path) -> Built:
+    """The binaries of a cell's pin and build, compiled where the cache lacks them."""
+    manifest = manifest_of(cell)
+    name = f"{cell.pin_key}-{cell.build_key}-{manifest.key}"
+    entry = cache / "builds" / name
+
+    def make(staging: Path) -> None:
+        require_compiler(cell.build.backend)
+        need_bytes = _NEED_BYTES[cell.build.backend]
+        ensure_free(cache, need_bytes=need_bytes, purpose=f"building {name}")
+        source = provide_source(cell.locked, cache)
+        _compile(f"{cell.pin_key}/{cell.build_key}", manifest, source, cache)
+        _install(_work_folder(cache, manifest), manifest, staging)
+
+    made_once(entry, make, purpose=f"building {name}")
+    return Built(folder=entry, manifest=manifest)
+
+
+def _backend_definitions(cell: Cell) -> dict[str, str]:
+    if cell.build.backend is Backend.CPU:
+        return {"GGML_CUDA": "OFF"}
+    numbers = [text.replace(".", "") for text in cell.build.cuda_capabilities]
+    return {
+        "GGML_CUDA": "ON",
+        "CMAKE_CUDA_ARCHITECTURES": ";".join(numbers) or "native",
+    }
+
+
+def _work_folder(cache: Path, manifest: Manifest) -> Path:
+    return cache / "work" / manifest.key
+
+
+def _compile(label: str, manifest: Manifest, source: Path, cache: Path) -> None:
+    """Configure and compile; Ninja goes on where an earlier run was cut short."""
+    work = _work_folder(cache, manifest)
+    log = cache / "logs" / f"build-{manifest.key}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    say(f"building llama.cpp {label} with {manifest.compiler} (log: {log})")
+    _step(label, _configure(manifest, source, work), _CONFIGURE_TIMEOUT_S, log)
+    ninja = [str(_tool("ninja")), "-C", str(work), *TARGETS]
+    with meter(f"build {label}", total=1) as progress:
+
+        def show(_: shell.Channel, line: str) -> None:
+            if found := re.match(r"\[(\d+)/(\d+)\]", line):
+                progress.total = int(found[2])
+                progress.reach(int(found[1]))
+
+        ended = shell.run(ninja, timeout_s=_BUILD_TIMEOUT_S, log=log, on_line=show)
+    if not ended.ok:
+        raise ProvisionError(f"building {label} failed\n{ended.complaint()}")
+    say(f"built {label} in {duration_text(ended.seconds)}")
+
+
+def _configure(manifest: Manifest, source: Path, work: Path) -> list[str]:
+    definitions = dict(manifest.cmake)
+    definitions["CMAKE_MAKE_PROGRAM"] = str(_tool("ninja"))
+    definitions["CMAKE_CXX_COMPILER"] = str(cxx())
+    if manifest.backend == Backend.CUDA:
+        definitions["CMAKE_CUDA_COMPILER"] = str(nvcc())
+    if ccache := shutil.which("ccache"):
+        for language in ("C", "CXX", "CUDA"):
+            definitions[f"CMAKE_{language}_COMPILER_LAUNCHER"] = ccache
+    flags = [f"-D{key}={value}" for key, value in sorted(definitions.items())]
+    return [str(_tool("cmake")), "-S", str(source), "-B", str(work), "-GNinja", *flags]
+
+
+def _step(label: str, argv: list[str], timeout_s: float, log: Path) -> None:
+    ended = shell.run(argv, timeout_s=timeout_s, log=log)
+    if not ended.ok:
+        raise ProvisionError(f"configuring {label} failed\n{ended.complaint()}")
+
+
+def _install(work: Path, manifest: Manifest, staging: Path) -> None:
+    """Take the programs over; the build tree goes only after that."""
+    (staging / "bin").mkdir()
+    for target in TARGETS:
+        shutil.copy2(work / "bin" / target, staging / "bin" / target)
+    (staging / "build.json").write_bytes(msgspec.json.encode(manifest))
+    for file in [*(staging / "bin").iterdir(), staging / "build.json"]:
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _tool(name: str) -> Path:
+    found = find_tool(name)
+    if found is None:
+        raise ProvisionError(
+            f"{name} not found beside this Python or on the PATH; "
+            f"`pip install {name}` brings it (the README's set-up does)"
+        )
+    return found

@@ -1,0 +1,118 @@
+"""Writes `matrix.lock`: asks the package index what the matrix' pins are."""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import tomli_w
+
+from llamatrix.errors import ProvisionError
+from llamatrix.plan.lock import LOCK_VERSION, Lock, LockedPin
+from llamatrix.plan.matrix import Matrix, Pin
+from llamatrix.progress import say
+from llamatrix.provision.sdist import UnreachableError, fetch_sdist, file_sha256
+from llamatrix.provision.source import unpack_source
+
+_HEADER = (
+    "# What matrix.toml resolved to. Written by `invoke lock`; every source is checked\n"
+    "# against it before a compiler starts, and the flake reads its hashes from it.\n\n"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drift:
+    """One entry in which the lock and the world may differ."""
+
+    entry: str
+    found: str
+    """What the world has, or why it could not be checked."""
+    checked: bool
+
+
+def resolve(matrix: Matrix, cache: Path) -> Lock:
+    """Every pin of the matrix, as the package index has it now."""
+    pins = {name: _resolve_pin(name, pin, cache) for name, pin in matrix.pins.items()}
+    return Lock(lock_version=LOCK_VERSION, pins=pins)
+
+
+def compare(matrix: Matrix, lock: Lock, cache: Path) -> list[Drift]:
+    """Where the lock differs from what the index has now, or cannot be checked."""
+    found = [
+        _drift(f"pins.{name}", "not in matrix.toml")
+        for name in sorted(lock.pins.keys() - matrix.pins.keys())
+    ]
+    for name, pin in matrix.pins.items():
+        locked = lock.pins.get(name)
+        if locked is None:
+            found.append(_drift(f"pins.{name}", "not locked"))
+            continue
+        try:
+            fresh = _resolve_pin(name, pin, cache, locked=locked)
+        except UnreachableError as error:
+            reason = str(error).splitlines()[0]
+            found.append(Drift(entry=f"pins.{name}", found=reason, checked=False))
+            continue
+        found += [
+            _drift(f"pins.{name}.{key}", f"{getattr(fresh, key)} (locked: {value})")
+            for key, value in msgspec.structs.asdict(locked).items()
+            if getattr(fresh, key) != value
+        ]
+    return found
+
+
+def write_lock(lock: Lock, path: Path) -> None:
+    """Replace the lock file whole or not at all."""
+    text = _HEADER + tomli_w.dumps(msgspec.to_builtins(lock))
+    aside = path.with_name(f".{path.name}.new")
+    try:
+        aside.write_text(text)
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        raise ProvisionError(f"{path.name}: cannot be written: {error}") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _resolve_pin(
+    name: str, pin: Pin, cache: Path, *, locked: LockedPin | None = None
+) -> LockedPin:
+    """Download, prove and hash one pin.
+
+    A package index never changes a file, so a copy that already has the locked hash
+    is as good as a new download.
+    """
+    say(f"resolving pin {name} ({pin.package} {pin.version})")
+    cache.mkdir(parents=True, exist_ok=True)
+    kept = cache / "sdists"
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".lock-") as aside:
+        sdist = fetch_sdist(
+            pin.package,
+            pin.version,
+            sha256=None,
+            folder=kept if locked else Path(aside),
+        )
+        source = unpack_source(sdist, Path(aside) / "tree")
+        if source.commit != pin.commit:
+            raise ProvisionError(
+                f"matrix.toml: pins.{name}.commit: {pin.package} {pin.version} carries "
+                f"{source.commit}, not {pin.commit}"
+            )
+        sha256 = file_sha256(sdist)
+        if not locked:
+            kept.mkdir(parents=True, exist_ok=True)
+            sdist.replace(kept / sdist.name)
+    return LockedPin(
+        package=pin.package,
+        version=pin.version,
+        sdist_sha256=sha256,
+        commit=source.commit,
+        nar_hash=source.nar_hash,
+    )
+
+
+def _drift(entry: str, found: str) -> Drift:
+    return Drift(entry=entry, found=found, checked=True)

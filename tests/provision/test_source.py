@@ -1,0 +1,110 @@
+"""A source is used only when package, objects, commit and tree are what is locked."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.provision.conftest import Index
+
+from llamatrix.errors import ProvisionError
+from llamatrix.provision.sdist import UnreachableError
+from llamatrix.provision.source import provide_source
+
+
+def test_a_proven_source_is_unpacked_with_its_modes(
+    index: Index, tmp_path: Path
+) -> None:
+    tree = provide_source(index.publish(), tmp_path / "cache")
+    assert (tree / "CMakeLists.txt").read_text() == "project(engine)\n"
+    assert (tree / "run.sh").stat().st_mode & 0o100
+    assert not (tree / ".git").exists()
+
+
+def test_a_source_in_the_cache_needs_no_index(
+    index: Index, tmp_path: Path, unreachable: Callable[[], None]
+) -> None:
+    locked = index.publish()
+    first = provide_source(locked, tmp_path / "cache")
+    unreachable()
+    assert provide_source(locked, tmp_path / "cache") == first
+
+
+def test_a_download_with_another_hash_is_refused(index: Index, tmp_path: Path) -> None:
+    locked = msgspec.structs.replace(index.publish(), sdist_sha256="0" * 64)
+    with pytest.raises(
+        ProvisionError, match=r"does not have the sha256 of matrix\.lock"
+    ):
+        provide_source(locked, tmp_path / "cache")
+    assert not (tmp_path / "cache" / "sources" / locked.commit).exists()
+
+
+def test_a_truncated_package_in_the_cache_is_refused_and_kept(
+    index: Index, tmp_path: Path
+) -> None:
+    locked = index.publish()
+    kept = tmp_path / "cache" / "sdists" / index.sdist.name
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(index.sdist.read_bytes()[:-100])
+    with pytest.raises(ProvisionError) as caught:
+        provide_source(locked, tmp_path / "cache")
+    assert locked.sdist_sha256 in str(caught.value)
+    assert "Delete it to download it again" in str(caught.value)
+    assert kept.exists()
+
+
+def test_a_package_that_carries_another_commit_is_refused(
+    index: Index, tmp_path: Path
+) -> None:
+    locked = msgspec.structs.replace(index.publish(), commit="1" * 40)
+    with pytest.raises(ProvisionError) as caught:
+        provide_source(locked, tmp_path / "cache")
+    assert f"its git commit is {index.commit}, but matrix.lock has {'1' * 40}" in str(
+        caught.value
+    )
+    assert not list((tmp_path / "cache" / "sources").glob("[0-9a-f]*"))
+
+
+def test_a_tree_with_another_nar_hash_is_refused(index: Index, tmp_path: Path) -> None:
+    wrong = "sha256-" + "A" * 43 + "="
+    locked = msgspec.structs.replace(index.publish(), nar_hash=wrong)
+    with pytest.raises(ProvisionError, match="its NAR hash is sha256-"):
+        provide_source(locked, tmp_path / "cache")
+
+
+def test_a_damaged_git_object_is_refused(index: Index, tmp_path: Path) -> None:
+    objects = [path for path in index.tree.glob(".git/objects/??/*") if path.is_file()]
+    victim = objects[0]
+    other = objects[1].read_bytes()
+    victim.chmod(0o644)
+    victim.write_bytes(other)
+    with pytest.raises(ProvisionError, match="git objects are damaged"):
+        provide_source(index.publish(), tmp_path / "cache")
+
+
+def test_configuration_and_hooks_of_the_package_are_never_read(
+    index: Index, tmp_path: Path
+) -> None:
+    trap = tmp_path / "trapped"
+    config = index.tree / ".git" / "config"
+    config.write_text(f"[core]\n\tfsmonitor = touch {trap}\n\tpager = touch {trap}\n")
+    provide_source(index.publish(), tmp_path / "cache")
+    assert not trap.exists()
+
+
+def test_an_index_out_of_reach_is_told_apart_from_a_wrong_package(
+    index: Index, tmp_path: Path, unreachable: Callable[[], None]
+) -> None:
+    locked = index.publish()
+    unreachable()
+    with pytest.raises(UnreachableError, match="check the network"):
+        provide_source(locked, tmp_path / "cache")
+
+
+def test_a_package_without_git_objects_is_refused(index: Index, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.rmtree(index.tree / ".git")
+    (index.tree / ".git").mkdir()
+    with pytest.raises(ProvisionError, match="carries no git objects"):
+        provide_source(index.publish(), tmp_path / "cache")
