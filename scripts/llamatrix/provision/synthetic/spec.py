@@ -1,0 +1,36 @@
+"""Which synthetic file is meant: everything that decides its bytes."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+
+from llamatrix.plan.cell import GENERATOR_VERSION
+
+
+class Scale(StrEnum):
+    TINY = "tiny"
+    """The structure at a few MB: loads in milliseconds."""
+    FULL = "full"
+    """The published sizes, to the last tensor."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SyntheticSpec:
+    model: str
+    """Key of the model in the matrix, for example `qwen35-27b`."""
+    scale: Scale
+    chat_template: str
+    """Jinja text, embedded as it stands."""
+    seed: int = 0
+
+    def digest(self) -> str:
+        """Sha256 (hex) over everything that decides the bytes, the generator's version included."""
+        said = [
+            GENERATOR_VERSION,
+            self.model,
+            self.scale,
+            self.chat_template,
+            self.seed,
+        ]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
