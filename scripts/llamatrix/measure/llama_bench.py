@@ -1,0 +1,96 @@
+"""llama-bench, the measured program: its command line, its rows, its failures.
+
+Rows and messages as captured from each pin in `tests/captured/llama-bench/`.
+"""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from llamatrix.measure.outcome import (
+    ContextTooLarge,
+    Crashed,
+    Outcome,
+    OutOfMemory,
+    TimedOut,
+)
+from llamatrix.plan.cell import SpeedTest
+from llamatrix.plan.matrix import Sweep
+from llamatrix.shell import Ended
+
+_MEMORY = re.compile(
+    r"out of memory|failed to allocate|unable to allocate|cudaMalloc failed"
+    r"|bad_alloc|cannot allocate memory|ErrorOutOfDeviceMemory",
+    re.IGNORECASE,
+)
+_CONTEXT = re.compile(r"failed to create context|failed to initialize the context")
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """What we read of a row; the pins differ in the other keys and in their order."""
+
+    build_commit: str
+    build_number: int
+    backends: str
+    model_type: str
+    model_size: int
+    """Bytes of all tensors."""
+    model_n_params: int
+    n_prompt: int
+    n_gen: int
+    n_threads: int
+    samples_ns: tuple[int, ...]
+    """Wall time of each repetition."""
+    samples_ts: tuple[float, ...]
+    """Tokens per second of each repetition, in the same order."""
+    avg_ts: float
+    stddev_ts: float
+
+
+def argv(
+    program: str, weights: str, sweep: Sweep, tests: Sequence[SpeedTest]
+) -> list[str]:
+    """The command line for some tests of a sweep, in the published order of flags.
+
+    `-fa 1`, never `on`: older builds read `on` as off, without a word.
+    """
+    prompts = [str(test.n_prompt) for test in tests if test.n_prompt]
+    generations = [str(test.n_gen) for test in tests if test.n_gen]
+    flags = [
+        *("-m", weights),
+        *("-ctk", sweep.cache_type_k, "-ctv", sweep.cache_type_v),
+        *("-fa", "1" if sweep.flash_attn else "0"),
+        *("-b", str(sweep.batch_size), "-ub", str(sweep.ubatch_size)),
+        *("-p", ",".join(prompts) or "0"),
+        *("-n", ",".join(generations) or "0"),
+        *("-r", str(sweep.repetitions)),
+    ]
+    if sweep.n_gpu_layers is not None:
+        flags += ["-ngl", str(sweep.n_gpu_layers)]
+    if sweep.threads is not None:
+        flags += ["-t", str(sweep.threads)]
+    return [program, *flags, "-o", "jsonl", "--progress"]
+
+
+def parse_row(line: bytes | str) -> Row:
+    """Read one line of `-o jsonl`; msgspec.DecodeError where it is none."""
+    return msgspec.json.decode(line, type=Row)
+
+
+def parse_progress(line: str) -> str | None:
+    """`prompt run 2/3` out of a line that `--progress` writes to standard error."""
+    found = re.match(r"llama-bench: benchmark \d+/\d+: (.*)", line)
+    return found[1] if found else None
+
+
+def classify(ended: Ended) -> Outcome:
+    """What a process that did not finish its tests says of the next one."""
+    text = "\n".join(ended.tail)
+    if ended.limit is not None:
+        return TimedOut(after_s=ended.seconds, tail=ended.tail)
+    if _MEMORY.search(text):
+        return OutOfMemory(exit_code=ended.returncode, tail=ended.tail)
+    if _CONTEXT.search(text):
+        return ContextTooLarge(exit_code=ended.returncode, tail=ended.tail)
+    return Crashed(exit_code=ended.returncode, tail=ended.tail)

@@ -1,0 +1,144 @@
+"""A sweep of llama-bench: fresh process, rows as they stream, failures as data.
+
+llama-bench ends at the first test that fails. The sizes after it are then tried in a
+process of their own, so that one size too large costs one size.
+"""
+
+import shlex
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from llamatrix import shell
+from llamatrix.errors import MeasureError
+from llamatrix.measure import llama_bench
+from llamatrix.measure.outcome import Crashed, Done, Outcome, SpeedResult
+from llamatrix.measure.telemetry import Telemetry, sampling
+from llamatrix.plan.cell import SpeedTest
+from llamatrix.plan.matrix import Sweep
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """The llama-bench process that a row came from."""
+
+    id: str
+    argv: tuple[str, ...]
+    """As started, in the folder of the weights."""
+    started_at: str
+    """UTC, ISO 8601."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """One test of a sweep, and what came of it."""
+
+    test: SpeedTest
+    outcome: Outcome
+    process: Process
+    telemetry: Telemetry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bench:
+    """What a sweep is run with."""
+
+    program: Path
+    weights: Path
+    commit: str
+    """The commit that the program must name in its rows."""
+    sweep: Sweep
+    log: Path
+
+
+def run_sweep(
+    bench: Bench,
+    tests: Sequence[SpeedTest],
+    *,
+    on_measured: Callable[[Measured], None],
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> list[shell.Ended]:
+    """Measure the tests in order; each is handed over the moment it is known.
+
+    Returns how each process ended, for those who account for time.
+    """
+    rest = list(tests)
+    processes: list[shell.Ended] = []
+    while rest:
+        processes.append(_run_process(bench, rest, on_measured, on_progress))
+    return processes
+
+
+def by_hand(bench: Bench, tests: Sequence[SpeedTest]) -> str:
+    """The command line that does by hand what one process of ours does."""
+    argv = llama_bench.argv(str(bench.program), bench.weights.name, bench.sweep, tests)
+    return f"cd {shlex.quote(str(bench.weights.parent))} && {shlex.join(argv)}"
+
+
+def _run_process(
+    bench: Bench,
+    rest: list[SpeedTest],
+    on_measured: Callable[[Measured], None],
+    on_progress: Callable[[str], None],
+) -> shell.Ended:
+    """Run one process; takes what it settled off the front of `rest`."""
+    argv = llama_bench.argv(str(bench.program), bench.weights.name, bench.sweep, rest)
+    process = Process(
+        id=uuid.uuid4().hex[:12],
+        argv=(bench.program.name, *argv[1:]),
+        started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+    asked = len(rest)
+
+    with sampling() as sampler:
+
+        def settle(outcome: Outcome) -> None:
+            measured = Measured(
+                test=rest.pop(0),
+                outcome=outcome,
+                process=process,
+                telemetry=sampler.since_last_take(),
+            )
+            on_measured(measured)
+
+        def take(channel: shell.Channel, line: str) -> None:
+            if channel is shell.Channel.OUT and line.strip():
+                settle(_result(bench, line, rest))
+            elif step := llama_bench.parse_progress(line):
+                on_progress(step)
+
+        ended = shell.run(
+            argv,
+            cwd=bench.weights.parent,
+            timeout_s=bench.sweep.timeout_s * asked,
+            silence_s=bench.sweep.timeout_s,
+            log=bench.log.with_name(f"{bench.log.name}-{process.id}.log"),
+            on_line=take,
+        )
+        if rest and (not ended.ok or len(rest) == asked):
+            settle(llama_bench.classify(ended))
+    return ended
+
+
+def _result(bench: Bench, line: str, rest: list[SpeedTest]) -> Outcome:
+    """The outcome a row tells, checked against what was asked of which build."""
+    try:
+        row = llama_bench.parse_row(line)
+    except msgspec.DecodeError:
+        return Crashed(exit_code=0, tail=("unreadable row:", line[:500]))
+    if not bench.commit.startswith(row.build_commit):
+        raise MeasureError(
+            f"{bench.program}: says it is build {row.build_commit}, not "
+            f"{bench.commit[:9]}; remove its folder from the cache and build again"
+        )
+    asked = rest[0] if rest else None
+    if asked != SpeedTest(n_prompt=row.n_prompt, n_gen=row.n_gen):
+        name = asked.name if asked else "nothing more"
+        raise MeasureError(
+            f"{bench.program}: answered {row.n_prompt}/{row.n_gen} where {name} was "
+            f"asked; log: {bench.log.parent}"
+        )
+    return Done(result=SpeedResult(row=msgspec.Raw(line.encode())))

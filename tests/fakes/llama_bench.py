@@ -1,0 +1,81 @@
+"""Plays llama-bench for tests: rows as the real one prints them, failures on demand.
+
+`FAKE_BENCH` is a JSON object: `fail` maps a prompt size to a way of failing
+(`crash`, `memory`, `context`, `hang`, `garbage`), `commit` is the build it claims,
+`child` starts a process that would outlive it, `delay_s` slows every test.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+
+def numbers(flag: str) -> list[int]:
+    text = sys.argv[sys.argv.index(flag) + 1]
+    return [int(part) for part in text.split(",") if int(part)]
+
+
+def row(n_prompt: int, n_gen: int, commit: str) -> str:
+    repetitions = int(sys.argv[sys.argv.index("-r") + 1])
+    tokens = n_prompt or n_gen
+    samples_ns = [tokens * 1_000_000 + 1000 * i for i in range(repetitions)]
+    samples_ts = [tokens * 1e9 / ns for ns in samples_ns]
+    return json.dumps(
+        {
+            "build_commit": commit,
+            "build_number": 1,
+            "backends": "CPU",
+            "model_filename": sys.argv[sys.argv.index("-m") + 1],
+            "model_type": "qwen35 27B Q4_K - Medium",
+            "model_size": 17612029952,
+            "model_n_params": 26895998464,
+            "n_threads": 2,
+            "n_prompt": n_prompt,
+            "n_gen": n_gen,
+            "avg_ts": sum(samples_ts) / repetitions,
+            "stddev_ts": 0.5,
+            "samples_ns": samples_ns,
+            "samples_ts": samples_ts,
+        }
+    )
+
+
+def fail(way: str) -> None:
+    if way == "crash":
+        print("GGML_ASSERT(false) failed", file=sys.stderr)
+        os.abort()
+    if way == "memory":
+        sys.exit("ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer")
+    if way == "context":
+        sys.exit("main: error: failed to create context with model 'weights.gguf'")
+    if way == "hang":
+        time.sleep(600)
+    if way == "garbage":
+        print('{"build_commit": "half a li', flush=True)
+
+
+def main() -> None:
+    wishes = json.loads(os.environ.get("FAKE_BENCH", "{}"))
+    commit = wishes.get("commit", "0c1e57098")
+    if wishes.get("child"):
+        subprocess.Popen(["sleep", "600"])
+    tests = [(size, 0) for size in numbers("-p")] + [
+        (0, size) for size in numbers("-n")
+    ]
+    for number, (n_prompt, n_gen) in enumerate(tests, start=1):
+        print(
+            f"llama-bench: benchmark {number}/{len(tests)}: prompt run 1/3",
+            file=sys.stderr,
+            flush=True,
+        )
+        time.sleep(wishes.get("delay_s", 0))
+        way = wishes.get("fail", {}).get(str(n_prompt or n_gen))
+        if way:
+            fail(way)
+        else:
+            print(row(n_prompt, n_gen, commit), flush=True)
+
+
+main()

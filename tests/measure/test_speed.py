@@ -1,0 +1,169 @@
+"""A sweep survives its failures: every test gets an outcome, none stops the next."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from llamatrix.errors import MeasureError
+from llamatrix.measure.llama_bench import parse_row
+from llamatrix.measure.outcome import (
+    ContextTooLarge,
+    Crashed,
+    Done,
+    Outcome,
+    OutOfMemory,
+    TimedOut,
+)
+from llamatrix.measure.speed import Bench, Measured, by_hand, run_sweep
+from llamatrix.plan.cell import Cell
+
+RunFake = Callable[..., list[Measured]]
+
+
+@pytest.fixture
+def run_fake(
+    cells: tuple[Cell, ...],
+    fake_program: Callable[[str, str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> RunFake:
+    """Run the smoke sweep against the fake llama-bench, with wishes for it."""
+
+    def run(timeout_s: int = 60, **wishes: object) -> list[Measured]:
+        monkeypatch.setenv("FAKE_BENCH", json.dumps(wishes))
+        weights = tmp_path / "weights" / "tiny.gguf"
+        weights.parent.mkdir(exist_ok=True)
+        bench = Bench(
+            program=fake_program("llama-bench", "llama_bench.py"),
+            weights=weights,
+            commit=cells[0].locked.commit,
+            sweep=msgspec.structs.replace(cells[0].sweep, timeout_s=timeout_s),
+            log=tmp_path / "logs" / "cell",
+        )
+        found: list[Measured] = []
+        run_sweep(bench, cells[0].tests, on_measured=found.append)
+        return found
+
+    return run
+
+
+def outcomes(found: list[Measured]) -> dict[str, Outcome]:
+    return {one.test.name: one.outcome for one in found}
+
+
+def test_a_clean_sweep_is_one_process_with_every_sample(run_fake: RunFake) -> None:
+    found = run_fake()
+    assert [one.test.name for one in found] == ["pp128", "pp512", "pp1024", "tg32"]
+    assert len({one.process.id for one in found}) == 1
+    for one in found:
+        assert isinstance(one.outcome, Done)
+        row = parse_row(bytes(one.outcome.result.row))
+        assert len(row.samples_ts) == len(row.samples_ns) == 3
+
+
+def test_the_row_is_kept_to_the_letter(run_fake: RunFake, tmp_path: Path) -> None:
+    found = run_fake()
+    (log,) = (tmp_path / "logs").glob("*.log")
+    printed = [line for line in log.read_text().splitlines() if line.startswith("{")]
+    kept = [
+        bytes(one.outcome.result.row).decode()
+        for one in found
+        if isinstance(one.outcome, Done)
+    ]
+    assert kept == printed
+
+
+@pytest.mark.parametrize(
+    ("way", "kind"),
+    [("crash", Crashed), ("memory", OutOfMemory), ("context", ContextTooLarge)],
+)
+def test_the_sizes_after_a_failing_one_are_tried(
+    run_fake: RunFake, way: str, kind: type
+) -> None:
+    found = run_fake(fail={"1024": way})
+    assert [one.test.name for one in found] == ["pp128", "pp512", "pp1024", "tg32"]
+    by_test = outcomes(found)
+    assert isinstance(by_test["pp1024"], kind)
+    assert isinstance(by_test["pp512"], Done)
+    assert isinstance(by_test["tg32"], Done)
+    assert len({one.process.id for one in found}) == 2
+
+
+def test_a_crash_keeps_signal_and_last_words(run_fake: RunFake) -> None:
+    outcome = outcomes(run_fake(fail={"128": "crash"}))["pp128"]
+    assert isinstance(outcome, Crashed)
+    assert outcome.exit_code == -signal.SIGABRT
+    assert "GGML_ASSERT(false) failed" in outcome.tail
+
+
+def test_every_size_failing_still_ends(run_fake: RunFake) -> None:
+    sizes = ("128", "512", "1024", "32")
+    found = run_fake(fail=dict.fromkeys(sizes, "crash"))
+    assert len(found) == 4
+    assert all(isinstance(one.outcome, Crashed) for one in found)
+
+
+def test_a_test_over_its_time_is_ended_and_the_rest_is_tried(
+    run_fake: RunFake,
+) -> None:
+    by_test = outcomes(run_fake(timeout_s=1, fail={"512": "hang"}))
+    assert isinstance(by_test["pp512"], TimedOut)
+    assert isinstance(by_test["pp1024"], Done)
+
+
+def test_an_unreadable_row_is_a_crash_of_that_test(run_fake: RunFake) -> None:
+    by_test = outcomes(run_fake(fail={"512": "garbage"}))
+    assert isinstance(by_test["pp512"], Crashed)
+    assert isinstance(by_test["pp1024"], Done)
+
+
+def test_a_binary_of_another_commit_stops_the_harness(run_fake: RunFake) -> None:
+    with pytest.raises(MeasureError, match="says it is build deadbeef"):
+        run_fake(commit="deadbeef0")
+
+
+def test_telemetry_lies_beside_every_test(run_fake: RunFake) -> None:
+    for one in run_fake():
+        assert one.telemetry.cpu
+        assert 0 <= one.telemetry.cpu[0].load_percent <= 100
+
+
+def test_the_command_by_hand_is_the_published_one(
+    cells: tuple[Cell, ...], tmp_path: Path
+) -> None:
+    bench = Bench(
+        program=Path("/opt/llama-bench"),
+        weights=tmp_path / "a.gguf",
+        commit="0" * 40,
+        sweep=cells[0].sweep,
+        log=tmp_path / "log",
+    )
+    assert by_hand(bench, cells[0].tests).endswith(
+        "/opt/llama-bench -m a.gguf -ctk q8_0 -ctv q8_0 -fa 1 -b 2048 -ub 512 "
+        "-p 128,512,1024 -n 32 -r 3 -o jsonl --progress"
+    )
+
+
+def test_a_rest_without_prompts_asks_for_none(
+    cells: tuple[Cell, ...], tmp_path: Path
+) -> None:
+    bench = Bench(
+        program=Path("llama-bench"),
+        weights=tmp_path / "a.gguf",
+        commit="0" * 40,
+        sweep=cells[0].sweep,
+        log=tmp_path / "log",
+    )
+    assert " -p 0 -n 32 " in by_hand(bench, cells[0].tests[-1:])
+
+
+def test_no_path_of_the_machine_is_in_what_is_recorded(run_fake: RunFake) -> None:
+    for one in run_fake():
+        text = msgspec.json.encode(one.outcome) + msgspec.json.encode(one.process)
+        assert os.fsencode(Path.home()) not in text
+        assert b"/tmp" not in text
