@@ -1,0 +1,31 @@
+"""Writes the derived pages beside the records; `invoke table` makes them all anew."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from llamatrix.errors import ReportError
+from llamatrix.report.speed import Group
+from llamatrix.report.speed_tables import page, tables
+from llamatrix.report.tables import csv_text
+from llamatrix.report.tidy import tidy_csv
+
+
+def write_pages(groups: Sequence[Group], reports: Path) -> list[Path]:
+    """`speed.md`, the samples as `speed.csv`, and one CSV for each published table."""
+    texts = {"speed.md": page(groups), "speed.csv": tidy_csv(groups)}
+    for group in groups:
+        label = f"{group.host_slug}-{group.sweep}-{group.weights}"
+        for table in tables(group):
+            name = table.title.split(" (")[0].lower().replace(" ", "-")
+            file = f"{name}-{label}-{group.pin}-{group.build}.csv"
+            texts[file] = csv_text(table.header, table.rows)
+    written = []
+    for name, text in texts.items():
+        path = reports / name
+        try:
+            reports.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        except OSError as error:
+            raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
+        written.append(path)
+    return written

@@ -1,0 +1,156 @@
+"""The speed records as a reader wants them: grouped, averaged, told with spread."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from llamatrix.measure.llama_bench import Row, parse_row
+from llamatrix.measure.outcome import Done, Outcome
+from llamatrix.plan.cell import SpeedTest
+from llamatrix.plan.matrix import WeightsKind
+from llamatrix.record.record import Record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """All repeats of one test of one model."""
+
+    rows: tuple[Row, ...]
+    """One for each process that gave a number."""
+    failures: tuple[Outcome, ...]
+
+    @property
+    def process_means(self) -> tuple[float, ...]:
+        """Tokens per second, the mean of each process' repetitions."""
+        return tuple(statistics.fmean(row.samples_ts) for row in self.rows)
+
+    @property
+    def mean(self) -> float | None:
+        """The mean of the process means; llama-bench's own where there is one."""
+        means = self.process_means
+        return statistics.fmean(means) if means else None
+
+    @property
+    def between(self) -> float | None:
+        """Standard deviation between processes; None for fewer than two."""
+        means = self.process_means
+        return statistics.stdev(means) if len(means) > 1 else None
+
+    @property
+    def within(self) -> float | None:
+        """Standard deviation inside a process, pooled over the processes."""
+        variances = [
+            statistics.variance(row.samples_ts)
+            for row in self.rows
+            if len(row.samples_ts) > 1
+        ]
+        return statistics.fmean(variances) ** 0.5 if variances else None
+
+    @property
+    def count(self) -> str:
+        """Processes × repetitions: `2×3`."""
+        repetitions = {len(row.samples_ts) for row in self.rows}
+        return f"{len(self.rows)}×{'/'.join(map(str, sorted(repetitions)))}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """What stands in one set of tables: same host, weights, pin, build and sweep."""
+
+    host_slug: str
+    weights: WeightsKind
+    pin: str
+    build: str
+    sweep: str
+    records: tuple[Record, ...]
+    """All that the results were made of, in the order of the tables."""
+    results: Mapping[tuple[str, SpeedTest], Result]
+    """By model name and test."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(model for model, _ in self.results))
+
+    @property
+    def tests(self) -> tuple[SpeedTest, ...]:
+        """Prompts before generations, small before large."""
+        return tuple(sorted({test for _, test in self.results}, key=_test_order))
+
+
+def groups(
+    records: Iterable[Record],
+    *,
+    models: Sequence[str] = (),
+    current: frozenset[str] = frozenset(),
+) -> tuple[Group, ...]:
+    """Sort speed records into groups, in an order that depends on them alone.
+
+    `models` are the keys in the matrix' order. A cell can have records of several
+    digests, from before and after its inputs changed: shown are those of the spec
+    digests in `current` where there are any, else those written last.
+    """
+    by_cell: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        by_cell[record.host.slug, record.cell.id].append(record)
+    by_group: dict[tuple[str, WeightsKind, str, str, str], list[Record]]
+    by_group = defaultdict(list)
+    for found in by_cell.values():
+        kept = _newest(found, current)
+        cell, host, kind = kept[0].cell, kept[0].host, kept[0].weights.kind
+        by_group[host.slug, kind, cell.pin, cell.build, cell.sweep] += kept
+    place = {key: number for number, key in enumerate(models)}
+
+    def order(record: Record) -> tuple[int, str, tuple[int, int], int]:
+        key = record.cell.model_key
+        number = place.get(key, len(place))
+        return number, key, _test_order(record.test), record.repeat
+
+    made = []
+    for (host_slug, weights, pin, build, sweep), found in sorted(by_group.items()):
+        ordered = tuple(sorted(found, key=order))
+        made.append(
+            Group(
+                host_slug=host_slug,
+                weights=weights,
+                pin=pin,
+                build=build,
+                sweep=sweep,
+                records=ordered,
+                results=_results(ordered),
+            )
+        )
+    return tuple(made)
+
+
+def _results(records: Sequence[Record]) -> dict[tuple[str, SpeedTest], Result]:
+    by_test: dict[tuple[str, SpeedTest], list[Outcome]] = defaultdict(list)
+    for record in records:
+        by_test[record.cell.model_name, record.test].append(record.outcome)
+    return {
+        key: Result(
+            rows=tuple(
+                parse_row(bytes(outcome.result.row))
+                for outcome in outcomes
+                if isinstance(outcome, Done)
+            ),
+            failures=tuple(one for one in outcomes if not isinstance(one, Done)),
+        )
+        for key, outcomes in by_test.items()
+    }
+
+
+def _newest(found: Sequence[Record], current: frozenset[str]) -> list[Record]:
+    """One digest of a cell, and of each repeat and test its last record."""
+    wanted = [record for record in found if record.cell.spec_digest in current]
+    last = max(wanted or found, key=lambda record: record.measured_at)
+    latest = {
+        (record.repeat, record.test): record
+        for record in found
+        if record.cell.digest == last.cell.digest
+    }
+    return list(latest.values())
+
+
+def _test_order(test: SpeedTest) -> tuple[int, int]:
+    return test.n_gen, test.n_prompt

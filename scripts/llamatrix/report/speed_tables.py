@@ -1,0 +1,204 @@
+"""The published tables (Models, Prefill Speed, Generation Speed), then with spread."""
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from llamatrix.measure.llama_bench import Row
+from llamatrix.measure.outcome import (
+    ContextTooLarge,
+    Crashed,
+    Done,
+    Outcome,
+    OutOfMemory,
+    TimedOut,
+)
+from llamatrix.plan.matrix import WeightsKind
+from llamatrix.report.speed import Group, Result
+from llamatrix.report.tables import Table
+from llamatrix.units import bytes_text, context_text
+
+_KIND_NOTES = {
+    WeightsKind.HUB: "the published GGUF files",
+    WeightsKind.FULL: "synthetic weights at full size: engine speed, no quality",
+    WeightsKind.TINY: (
+        "tiny synthetic weights: these figures prove the pipeline and say nothing "
+        "about the models they are named after"
+    ),
+}
+
+
+def tables(group: Group) -> tuple[Table, ...]:
+    return tuple(
+        table
+        for table in (
+            _models(group),
+            _prefill(group),
+            _generation(group),
+            _spread(group),
+        )
+        if table.rows
+    )
+
+
+def heading(group: Group) -> str:
+    """What a reader must know before a number: engine, build, weights, host, days."""
+    record = group.records[0]
+    days = sorted({one.measured_at[:10] for one in group.records})
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    compiler = f"{group.build} build by {record.build.compiler}"
+    files = f"`records/{group.host_slug}/speed/*/{group.pin}/{group.build}.jsonl`"
+    lines = [
+        f"## Speed: {group.sweep} sweep, pin {group.pin}, {group.weights} weights",
+        "",
+        f"- engine: llama.cpp {record.build.commit[:9]} ({compiler})",
+        f"- weights: {_KIND_NOTES[group.weights]}",
+        f"- host: {record.host.summary}",
+        f"- measured: {when}, {len(group.records)} records in {files}",
+        f"- command: `{' '.join(record.process.argv)}`",
+    ]
+    return "\n".join(lines)
+
+
+def page(groups: Iterable[Group]) -> str:
+    """All groups as one Markdown page; the same groups give the same bytes."""
+    parts = ["# Speed\n"]
+    for group in groups:
+        parts.append(heading(group) + "\n")
+        parts += [table.markdown() for table in tables(group)]
+    return "\n".join(parts)
+
+
+def _models(group: Group) -> Table:
+    synthetic = group.weights is not WeightsKind.HUB
+    rows = []
+    for model in group.models:
+        record = next(one for one in group.records if one.cell.model_name == model)
+        sized = [
+            r for (name, _), r in group.results.items() if name == model and r.rows
+        ]
+        row = sized[0].rows[0] if sized else None
+        rows.append(
+            (
+                model + (" (synthetic)" if synthetic else ""),
+                record.cell.architecture,
+                _stand_in(row) if synthetic and row else record.cell.quant,
+                _gib(row.model_size) if row else "n/a",
+                _billions(row.model_n_params) if row else "n/a",
+                "n/a"
+                if group.weights is WeightsKind.TINY
+                else record.cell.active_params,
+            )
+        )
+    return Table(
+        title="Models",
+        header=(
+            *("Model", "Architecture", "Quant", "Model size"),
+            *("Total Params", "Active Params"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _prefill(group: Group) -> Table:
+    prompts = [test for test in group.tests if test.n_prompt]
+    return Table(
+        title="Prefill Speed (tokens/s)",
+        header=("Context", *group.models),
+        rows=tuple(
+            (
+                context_text(test.n_prompt),
+                *(_cell(group.results.get((model, test)), 0) for model in group.models),
+            )
+            for test in prompts
+        ),
+        right=tuple(range(1, len(group.models) + 1)),
+    )
+
+
+def _generation(group: Group) -> Table:
+    """Fastest first, as published; one table for all generation lengths."""
+    found = [
+        (model, test, result)
+        for (model, test), result in group.results.items()
+        if test.n_gen
+    ]
+    found.sort(key=lambda one: (one[1].n_gen, -(one[2].mean or 0.0)))
+    lengths = sorted({test.name for _, test, _ in found})
+    architectures = {
+        record.cell.model_name: record.cell.architecture for record in group.records
+    }
+    return Table(
+        title=f"Generation Speed ({', '.join(lengths)})",
+        header=("Model", "Architecture", "Generation (tokens/s)"),
+        rows=tuple(
+            (model, architectures[model], _cell(result, 2))
+            for model, _, result in found
+        ),
+        right=(2,),
+    )
+
+
+def _spread(group: Group) -> Table:
+    return Table(
+        title="Speed with spread",
+        header=(
+            *("Model", "Test", "tokens/s"),
+            *("sd between processes", "sd within", "n (processes×repetitions)"),
+        ),
+        rows=tuple(
+            (
+                *(model, test.name, _cell(result, 2)),
+                *(_share(result.between, result), _share(result.within, result)),
+                result.count if result.rows else "0",
+            )
+            for (model, test), result in group.results.items()
+        ),
+        right=(2, 3, 4, 5),
+    )
+
+
+def _cell(result: Result | None, digits: int) -> str:
+    """A rounded mean, or the word for what happened instead."""
+    if result is None:
+        return "not measured"
+    if result.mean is None:
+        return outcome_word(result.failures[-1])
+    text = f"{result.mean:,.{digits}f}"
+    return f"{text} ({outcome_word(result.failures[-1])})" if result.failures else text
+
+
+def outcome_word(outcome: Outcome) -> str:
+    match outcome:
+        case Done():
+            return "done"
+        case TimedOut():
+            return "timed out"
+        case Crashed():
+            return "crashed"
+        case OutOfMemory():
+            return "out of memory"
+        case ContextTooLarge():
+            return "context too large"
+        case _:
+            assert_never(outcome)
+
+
+def _share(deviation: float | None, result: Result) -> str:
+    """A deviation as a share of the mean: `1.3 %`."""
+    if deviation is None or not result.mean:
+        return "n/a"
+    return f"{100 * deviation / result.mean:.1f} %"
+
+
+def _stand_in(row: Row) -> str:
+    """llama-bench's own words for the mix of made-up weights: `Q4_K - Medium`."""
+    return f"{row.model_type.split('B ', 1)[-1]}, stand-in"
+
+
+def _gib(size: int) -> str:
+    """As published where it is large (`16.40 GiB`)."""
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else bytes_text(size)
+
+
+def _billions(count: int) -> str:
+    return f"{count / 1e9:.2f} B" if count >= 10**8 else f"{count / 1e6:.2f} M"

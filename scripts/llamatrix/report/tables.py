@@ -1,0 +1,40 @@
+"""A table, and its two written forms: Markdown for people, CSV for programs."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: tuple[int, ...] = ()
+    """Columns to align to the right: those with numbers."""
+
+    def markdown(self) -> str:
+        from tabulate import tabulate
+
+        align = [
+            "right" if column in self.right else "left"
+            for column in range(len(self.header))
+        ]
+        body = tabulate(
+            [list(row) for row in self.rows],
+            headers=list(self.header),
+            tablefmt="github",
+            colalign=align if self.rows else None,
+            disable_numparse=True,
+        )
+        return f"### {self.title}\n\n{body}\n"
+
+
+def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """RFC 4180 with Unix line ends; numbers unrounded as Python writes them."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return out.getvalue()

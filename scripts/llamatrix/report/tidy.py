@@ -1,0 +1,41 @@
+"""The records as tidy CSV: one row for each sample, raw and unrounded."""
+
+from collections.abc import Iterable, Iterator
+
+from llamatrix.measure.llama_bench import parse_row
+from llamatrix.measure.outcome import Done
+from llamatrix.record.record import Record
+from llamatrix.report.speed import Group
+from llamatrix.report.speed_tables import outcome_word
+from llamatrix.report.tables import csv_text
+
+HEADER = (
+    *("host", "weights", "model", "pin", "commit", "build", "sweep", "test"),
+    *("repeat", "outcome", "sample", "tokens_per_second", "nanoseconds"),
+    *("measured_at", "digest"),
+)
+
+
+def tidy_csv(groups: Iterable[Group]) -> str:
+    """All samples of all groups; a test without a number has one row with its outcome."""
+    return csv_text(
+        HEADER,
+        [row for group in groups for record in group.records for row in _rows(record)],
+    )
+
+
+def _rows(record: Record) -> Iterator[tuple[object, ...]]:
+    cell = record.cell
+    head = (
+        *(record.host.slug, record.weights.kind.value, cell.model_key, cell.pin),
+        *(record.build.commit, cell.build, cell.sweep, record.test.name),
+        *(record.repeat, outcome_word(record.outcome)),
+    )
+    tail = (record.measured_at, cell.digest)
+    if not isinstance(record.outcome, Done):
+        yield (*head, "", "", "", *tail)
+        return
+    row = parse_row(bytes(record.outcome.result.row))
+    samples = zip(row.samples_ts, row.samples_ns, strict=True)
+    for number, (tokens_per_second, nanoseconds) in enumerate(samples, start=1):
+        yield (*head, number, tokens_per_second, nanoseconds, *tail)
