@@ -8,21 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.shipped import FAKES, GOLDEN, ROOT, shipped_cells
 
 from llamatrix.plan.cell import Cell
-from llamatrix.plan.expand import expand
-from llamatrix.plan.load import load_matrix
-from llamatrix.plan.lock import load_lock
 from llamatrix.project import Project, find_project
-
-ROOT = Path(__file__).resolve().parents[1]
-FAKES = ROOT / "tests" / "fakes"
-GOLDEN = ROOT / "tests" / "golden"
-CAPTURED = ROOT / "tests" / "captured"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="rewrite golden files")
+    parser.addoption(
+        "--update-golden", action="store_true", help="rewrite golden files"
+    )
     parser.addoption(
         "--update-captured", action="store_true", help="rewrite captured output"
     )
@@ -65,11 +60,6 @@ def user_cache() -> Path:
 def cells() -> tuple[Cell, ...]:
     """The cells of the shipped `smoke` profile."""
     return shipped_cells("smoke")
-
-
-def shipped_cells(profile: str) -> tuple[Cell, ...]:
-    matrix = load_matrix(ROOT / "matrix.toml")
-    return expand(matrix, load_lock(ROOT / "matrix.lock"), profile)
 
 
 @pytest.fixture

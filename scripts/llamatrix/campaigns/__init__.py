@@ -1,0 +1,1 @@
+"""The conductors: what each command runs, from the matrix to the page."""

@@ -1,0 +1,97 @@
+"""What of a plan is done already and what is still to be measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llamatrix.host import this_host
+from llamatrix.measure.outcome import Done
+from llamatrix.plan.cell import Cell, SpeedTest
+from llamatrix.provision.compiler import compiler_id
+from llamatrix.record.record import Record
+from llamatrix.record.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Repeat:
+    """One fresh process' worth of a cell: the tests it still lacks."""
+
+    number: int
+    tests: tuple[SpeedTest, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """A cell of the plan beside what the store knows of it."""
+
+    cell: Cell
+    digest: str
+    known: frozenset[tuple[int, SpeedTest]]
+    """Repeat and test of every record of this digest."""
+    failed: int
+    """Those among them whose outcome is not a number."""
+    todo: tuple[Repeat, ...]
+
+    @property
+    def done(self) -> int:
+        return len(self.known)
+
+    @property
+    def missing(self) -> int:
+        return sum(len(repeat.tests) for repeat in self.todo)
+
+
+def look_up(cell: Cell, store: Store, *, again: int = 0, retry: bool = False) -> Item:
+    """Compare a cell with its records of the same digest on this class of host.
+
+    `again` asks for that many repeats beyond those that exist; `retry` measures
+    anew what failed before.
+    """
+    digest = cell.digest(
+        host_slug=this_host().slug, compiler=compiler_id(cell.build.backend)
+    )
+    latest = _latest(cell, digest, store)
+    failed = {
+        key for key, record in latest.items() if not isinstance(record.outcome, Done)
+    }
+    settled = latest.keys() - (failed if retry else set())
+    repeats = max([cell.sweep.processes, *(repeat for repeat, _ in latest)])
+    return Item(
+        cell=cell,
+        digest=digest,
+        known=frozenset(latest),
+        failed=len(failed),
+        todo=_missing(cell.tests, repeats + again, settled),
+    )
+
+
+def still_missing(item: Item, repeat: Repeat, store: Store) -> tuple[SpeedTest, ...]:
+    """The repeat's tests less those that another harness measured meanwhile."""
+    meanwhile = _latest(item.cell, item.digest, store).keys() - item.known
+    return tuple(
+        test for test in repeat.tests if (repeat.number, test) not in meanwhile
+    )
+
+
+def _latest(
+    cell: Cell, digest: str, store: Store
+) -> dict[tuple[int, SpeedTest], Record]:
+    """The newest record of each repeat and test under a digest."""
+    records = store.read(host_slug=this_host().slug, cell_id=cell.id)
+    return {
+        (record.repeat, record.test): record
+        for record in records
+        if record.cell.digest == digest
+    }
+
+
+def _missing(
+    tests: Sequence[SpeedTest], repeats: int, settled: set[tuple[int, SpeedTest]]
+) -> tuple[Repeat, ...]:
+    every = (
+        Repeat(
+            number=number,
+            tests=tuple(test for test in tests if (number, test) not in settled),
+        )
+        for number in range(1, repeats + 1)
+    )
+    return tuple(repeat for repeat in every if repeat.tests)

@@ -1,0 +1,150 @@
+"""The conductor: plan → provision → measure → record, skipping what is done."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from llamatrix import __version__
+from llamatrix.campaigns.agenda import Item, still_missing
+from llamatrix.campaigns.session import Session
+from llamatrix.exclusive import exclusive
+from llamatrix.host import this_host
+from llamatrix.measure.outcome import Done
+from llamatrix.measure.speed import Bench, Measured, run_sweep
+from llamatrix.plan.cell import Cell
+from llamatrix.progress import meter, say
+from llamatrix.project import Project
+from llamatrix.provision.build import Built, provide_build
+from llamatrix.provision.weights import Weights, provide_weights
+from llamatrix.record.record import SCHEMA_VERSION, Record, cell_facts
+from llamatrix.record.store import Store
+from llamatrix.units import duration_text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tally:
+    """What a run did, counted in tests."""
+
+    reused: int
+    measured: int
+    failed: int
+    """Tests, old and new, whose outcome is not a number."""
+
+    @property
+    def summary(self) -> str:
+        if not self.measured:
+            words = f"nothing measured: all {self.reused} tests reused from records"
+        else:
+            words = f"{self.measured} tests measured, {self.reused} reused"
+        if self.failed:
+            words += f"; {self.failed} failed (kept; `--retry` measures them again)"
+        return words
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What a cell is measured with."""
+
+    built: Built
+    weights: Weights
+
+
+def provide_builds(session: Session) -> None:
+    for item in session.items:
+        built = provide_build(item.cell, session.project.cache)
+        say(f"build {item.cell.pin_key}/{item.cell.build_key}: {built.folder}")
+
+
+def provide_all_weights(session: Session) -> None:
+    for item in session.items:
+        weights = provide_weights(item.cell, session.project.cache)
+        say(f"weights {item.cell.weights_key}: {weights.path}")
+
+
+def bench_session(session: Session) -> Tally:
+    """Measure what a session's cells lack, and say what was done."""
+    begin = time.monotonic()
+    tally = bench(session.items, session.project)
+    say(f"{tally.summary} ({duration_text(time.monotonic() - begin)})")
+    return tally
+
+
+def provide_parts(cell: Cell, project: Project) -> Parts:
+    return Parts(
+        built=provide_build(cell, project.cache),
+        weights=provide_weights(cell, project.cache),
+    )
+
+
+def bench(items: Sequence[Item], project: Project) -> Tally:
+    """Measure what the items lack; every finished test is on disk before the next."""
+    parts = {
+        item.cell.id: provide_parts(item.cell, project) for item in items if item.todo
+    }
+    measured = failed = 0
+    for item in items:
+        failed += item.failed
+        if not item.todo:
+            continue
+        outcomes = _measure(item, parts[item.cell.id], project)
+        measured += len(outcomes)
+        failed += sum(not isinstance(one.outcome, Done) for one in outcomes)
+    return Tally(
+        reused=sum(item.done for item in items), measured=measured, failed=failed
+    )
+
+
+def _measure(item: Item, parts: Parts, project: Project) -> list[Measured]:
+    """Run the repeats of one cell that are missing; one harness measures at a time."""
+    store = Store(folder=project.records)
+    kept: list[Measured] = []
+    for repeat in item.todo:
+        with exclusive(project.cache / "measuring.lock", purpose="measuring"):
+            tests = still_missing(item, repeat, store)
+            if not tests:
+                continue
+            label = f"{item.cell.id} #{repeat.number}"
+            say(f"measuring {label}: {', '.join(test.name for test in tests)}")
+            with meter(label, total=len(tests)) as progress:
+
+                def keep(one: Measured, number: int = repeat.number) -> None:
+                    store.append(_record(item, parts, one, repeat=number))
+                    kept.append(one)
+                    progress.advance()
+
+                run_sweep(
+                    bench_of(item.cell, parts, project),
+                    tests,
+                    on_measured=keep,
+                    on_progress=lambda step: progress.reach(progress.done, note=step),
+                )
+    return kept
+
+
+def bench_of(cell: Cell, parts: Parts, project: Project) -> Bench:
+    return Bench(
+        program=parts.built.program("llama-bench"),
+        weights=parts.weights.path,
+        commit=cell.locked.commit,
+        sweep=cell.sweep,
+        log=project.logs / cell.id.replace("/", "-"),
+    )
+
+
+def _record(item: Item, parts: Parts, one: Measured, *, repeat: int) -> Record:
+    return Record(
+        schema_version=SCHEMA_VERSION,
+        cell=cell_facts(item.cell, digest=item.digest),
+        test=one.test,
+        repeat=repeat,
+        outcome=one.outcome,
+        measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        process=one.process,
+        locked=item.cell.locked,
+        build=parts.built.manifest,
+        weights=parts.weights.facts,
+        host=this_host(),
+        telemetry=one.telemetry,
+        made_by=f"llamatrix {__version__}",
+    )

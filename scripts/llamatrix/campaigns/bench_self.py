@@ -1,0 +1,206 @@
+"""The harness measured: exact samples, its own time, whether it biases the number.
+
+Everything is measured in one run on one machine; speed and bias are told as ratios.
+"""
+
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from llamatrix import shell
+from llamatrix.campaigns.agenda import look_up
+from llamatrix.campaigns.bench import Parts, bench, bench_of, provide_parts
+from llamatrix.campaigns.session import Session, opened
+from llamatrix.errors import MeasureError
+from llamatrix.measure import llama_bench
+from llamatrix.measure.outcome import Done
+from llamatrix.measure.speed import Bench, Measured, by_hand, run_sweep
+from llamatrix.plan.cell import SpeedTest
+from llamatrix.progress import say
+from llamatrix.project import Project
+from llamatrix.record.record import Record
+from llamatrix.record.store import Store
+from llamatrix.report.speed import groups
+from llamatrix.report.speed_tables import page
+from llamatrix.verdict.estimate import estimate
+
+_TEST = SpeedTest(n_prompt=0, n_gen=128)
+_LONG_S = 22.0
+_MANY = 10_000
+_BY_HAND_TIMEOUT_S = 600
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One llama-bench process."""
+
+    tps: float
+    wall_s: float
+    """From before it was started until its result was kept."""
+    ours_s: float
+    """Wall time in which the process did not run, plus our CPU time while it did."""
+
+
+def report(*, pairs: int) -> None:
+    """Print the four findings; MeasureError where the samples are not exact."""
+    session = opened("smoke", "*/qwen35-27b.*")
+    parts = provide_parts(session.items[0].cell, session.project)
+    with tempfile.TemporaryDirectory(prefix="llamatrix-self-") as aside:
+        records = _measured_aside(session, Path(aside))
+        _print_exactness(session, parts, records)
+        base = bench_of(session.items[0].cell, parts, session.project)
+        _print_pairs(base, records[0], Path(aside), pairs)
+        _print_long(base, records[0], Path(aside))
+        _print_tabulating(records, Path(aside))
+
+
+def _measured_aside(session: Session, aside: Path) -> list[Record]:
+    """Measure the cell by the ordinary way into a store of its own."""
+    project = Project(root=aside, cache=session.project.cache)
+    store = Store(folder=project.records)
+    bench([look_up(session.items[0].cell, store)], project)
+    return list(store.read_all())
+
+
+def _print_exactness(session: Session, parts: Parts, records: Sequence[Record]) -> None:
+    cell = session.items[0].cell
+    here = bench_of(cell, parts, session.project)
+    hand = by_hand(here, cell.tests)
+    words = hand.split(" && ", 1)[1].split()[1:]
+    for record in records:
+        log = here.log.with_name(f"{here.log.name}-{record.process.id}.log")
+        printed = [line for line in log.read_bytes().splitlines() if line[:1] == b"{"]
+        if not isinstance(record.outcome, Done):
+            raise MeasureError(f"{cell.id} {record.test.name}: {record.outcome}")
+        if bytes(record.outcome.result.row) not in printed:
+            raise MeasureError(f"{log}: does not hold the row of {record.test.name}")
+        if list(record.process.argv[1:]) != words:
+            raise MeasureError(f"{record.process.argv} is not the command by hand")
+    samples = sum(cell.sweep.repetitions for _ in records)
+    print(
+        f"exact: {samples} samples in {len(records)} records equal llama-bench's own "
+        f"lines byte for byte; the command by hand:\n  {hand}"
+    )
+
+
+def _print_pairs(bench_: Bench, like: Record, aside: Path, pairs: int) -> None:
+    """Counterbalanced pairs: by hand and harness, then harness and by hand."""
+    found: list[tuple[Run, Run]] = []
+    for number in range(pairs):
+        say(f"pair {number + 1} of {pairs}")
+        if number % 2:
+            ours = _run_ours(bench_, like, aside)
+            hand = _run_by_hand(bench_, aside)
+        else:
+            hand = _run_by_hand(bench_, aside)
+            ours = _run_ours(bench_, like, aside)
+        found.append((hand, ours))
+    speed = estimate([math.log(ours.tps / hand.tps) for hand, ours in found])
+    interval = speed.interval()
+    between = f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else ""
+    own = statistics.median(ours.ours_s for _, ours in found)
+    print(
+        f"bias: {_TEST.name} through the harness over by hand, {pairs} pairs: "
+        f"{speed.ratio:.3f}{between}\n"
+        f"harness time per process: median {1000 * own:.0f} ms, largest "
+        f"{1000 * max(ours.ours_s for _, ours in found):.0f} ms (at most 150 ms)"
+    )
+
+
+def _print_long(bench_: Bench, like: Record, aside: Path) -> None:
+    """One process of more than 20 s: what share of it is ours."""
+    short = _run_ours(bench_, like, aside)
+    seconds = (short.wall_s - short.ours_s) / (bench_.sweep.repetitions + 1)
+    sweep = msgspec.structs.replace(
+        bench_.sweep, repetitions=math.ceil(_LONG_S / seconds)
+    )
+    long = Bench(
+        program=bench_.program,
+        weights=bench_.weights,
+        commit=bench_.commit,
+        sweep=sweep,
+        log=bench_.log,
+    )
+    run = _run_ours(long, like, aside)
+    share = 100 * run.ours_s / run.wall_s
+    print(
+        f"a process of {run.wall_s:.0f} s: {share:.2f} % is the harness (at most 1 %)"
+    )
+
+
+def _run_ours(bench_: Bench, like: Record, aside: Path) -> Run:
+    """One process through the harness, its record written as always."""
+    store = Store(folder=aside / "pairs")
+    kept: list[Measured] = []
+
+    def keep(one: Measured) -> None:
+        kept.append(one)
+        store.append(msgspec.structs.replace(like, outcome=one.outcome))
+
+    begin, cpu_begin = time.monotonic(), time.process_time()
+    (ended,) = run_sweep(bench_, [_TEST], on_measured=keep)
+    wall_s = time.monotonic() - begin
+    cpu_s = time.process_time() - cpu_begin
+    outcome = kept[0].outcome
+    if not isinstance(outcome, Done):
+        raise MeasureError(f"{_TEST.name}: {outcome}")
+    row = llama_bench.parse_row(bytes(outcome.result.row))
+    return Run(
+        tps=statistics.fmean(row.samples_ts),
+        wall_s=wall_s,
+        ours_s=wall_s - ended.seconds + cpu_s,
+    )
+
+
+def _run_by_hand(bench_: Bench, aside: Path) -> Run:
+    """The same process, started bare, its output into a file."""
+    argv = llama_bench.argv(
+        str(bench_.program), bench_.weights.name, bench_.sweep, [_TEST]
+    )
+    out = aside / "by-hand.jsonl"
+    begin = time.monotonic()
+    with (
+        out.open("wb") as file,
+        (aside / "by-hand.err").open("wb") as errors,
+        shell.started(argv, cwd=bench_.weights.parent, out=file, err=errors) as process,
+    ):
+        process.wait(timeout=_BY_HAND_TIMEOUT_S)
+    wall_s = time.monotonic() - begin
+    row = llama_bench.parse_row(out.read_bytes())
+    return Run(tps=statistics.fmean(row.samples_ts), wall_s=wall_s, ours_s=0.0)
+
+
+def _print_tabulating(records: Sequence[Record], aside: Path) -> None:
+    """Read, group and write tables of many records, and of ten times fewer."""
+    few_s, many_s = (
+        _tabulated_s(records, count, aside / f"many-{count}")
+        for count in (_MANY // 10, _MANY)
+    )
+    print(
+        f"tabulating {_MANY} records: {many_s:.2f} s, {many_s / few_s:.1f} times the "
+        f"{few_s:.2f} s of {_MANY // 10}"
+    )
+
+
+def _tabulated_s(records: Sequence[Record], count: int, folder: Path) -> float:
+    folder.mkdir()
+    lines = map(msgspec.json.encode, _copies(records, count))
+    (folder / "many.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    begin = time.monotonic()
+    text = page(groups(Store(folder=folder).read_all()))
+    seconds = time.monotonic() - begin
+    if not text:
+        raise MeasureError("no table came of the records")
+    return seconds
+
+
+def _copies(records: Sequence[Record], count: int) -> Iterator[Record]:
+    for number in range(count):
+        like = records[number % len(records)]
+        yield msgspec.structs.replace(like, repeat=number // len(records) + 1)

@@ -1,0 +1,31 @@
+"""Which profile a machine gets when its user names none, and why."""
+
+from dataclasses import dataclass
+
+from llamatrix.nvml import gpus
+from llamatrix.units import bytes_text
+
+_NEED_BYTES = 22 * 2**30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    profile: str
+    reason: str
+
+
+def choose_profile(named: str | None) -> Choice:
+    """`published` needs a CUDA card that can hold its models; all others get `smoke`."""
+    if named:
+        return Choice(profile=named, reason="as asked")
+    cards = sorted(gpus(), key=lambda card: card.memory_bytes)
+    need = bytes_text(_NEED_BYTES)
+    if not cards:
+        return Choice(
+            profile="smoke", reason=f"no CUDA device found, `published` needs {need}"
+        )
+    largest = cards[-1]
+    card = f"{largest.name} has {bytes_text(largest.memory_bytes)}"
+    if largest.memory_bytes < _NEED_BYTES:
+        return Choice(profile="smoke", reason=f"{card}, `published` needs {need}")
+    return Choice(profile="published", reason=card)

@@ -1,0 +1,43 @@
+"""What those who work on llamatrix run: style, types, tests."""
+
+import sys
+
+from llamatrix import shell
+from llamatrix.errors import BenchError
+from llamatrix.project import find_project
+
+_TIMEOUT_S = 1800
+
+
+class LintError(BenchError):
+    """A check of style or types failed: exit code 1."""
+
+
+def lint() -> None:
+    root = find_project().root
+    failed = []
+    for name, *flags in (
+        ("ruff", "check"),
+        ("ruff", "format", "--check"),
+        ("mypy",),
+    ):
+        argv = [sys.executable, "-m", name, *flags]
+        ended = shell.run(
+            argv,
+            cwd=root,
+            timeout_s=_TIMEOUT_S,
+            on_line=lambda _, line: print(line, flush=True),
+        )
+        if not ended.ok:
+            failed.append(" ".join((name, *flags)))
+    if failed:
+        raise LintError(f"not clean: {', '.join(failed)}")
+
+
+def test(*, everything: bool, update_golden: bool) -> None:
+    """Become pytest: its exit code and its closing line are this command's."""
+    flags = ["-m", "not gpu"] if everything else []
+    if update_golden:
+        flags.append("--update-golden")
+    root = find_project().root
+    shell.become([sys.executable, "-m", "pytest", *flags], cwd=root)
