@@ -1,7 +1,7 @@
 """Plays llama-bench for tests: rows as the real one prints them, failures on demand.
 
 `FAKE_BENCH` is a JSON object: `fail` maps a prompt size to a way of failing
-(`crash`, `memory`, `context`, `hang`, `garbage`), `commit` is the build it claims,
+(`crash`, `memory`, `silent-memory`, `context`, `hang`, `garbage`), `commit` is the build it claims,
 `child` starts a process that would outlive it, `delay_s` slows every test.
 """
 
@@ -49,6 +49,10 @@ def fail(way: str) -> None:
     if way == "memory":
         sys.exit("ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer")
     if way == "context":
+        sys.exit("main: error: failed to create context with model 'weights.gguf'")
+    if way == "silent-memory":
+        if "-v" in sys.argv:
+            print("failed to initialize the context: std::bad_alloc", file=sys.stderr)
         sys.exit("main: error: failed to create context with model 'weights.gguf'")
     if way == "hang":
         time.sleep(600)

@@ -80,7 +80,12 @@ def test_the_row_is_kept_to_the_letter(run_fake: RunFake, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("way", "kind"),
-    [("crash", Crashed), ("memory", OutOfMemory), ("context", ContextTooLarge)],
+    [
+        ("crash", Crashed),
+        ("memory", OutOfMemory),
+        ("silent-memory", OutOfMemory),
+        ("context", ContextTooLarge),
+    ],
 )
 def test_the_sizes_after_a_failing_one_are_tried(
     run_fake: RunFake, way: str, kind: type

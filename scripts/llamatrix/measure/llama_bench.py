@@ -24,6 +24,7 @@ _MEMORY = re.compile(
     r"|bad_alloc|cannot allocate memory|ErrorOutOfDeviceMemory",
     re.IGNORECASE,
 )
+_UNEXPLAINED = re.compile(r"failed to create context|failed to load model")
 _CONTEXT = re.compile(r"failed to create context|failed to initialize the context")
 
 
@@ -82,6 +83,27 @@ def parse_progress(line: str) -> str | None:
     """`prompt run 2/3` out of a line that `--progress` writes to standard error."""
     found = re.match(r"llama-bench: benchmark \d+/\d+: (.*)", line)
     return found[1] if found else None
+
+
+def is_unexplained(ended: Ended) -> bool:
+    """Whether it failed with a line that llama-bench explains only under `-v`.
+
+    Refused memory is such a case, on the CPU as on a GPU.
+    """
+    text = "\n".join(ended.tail)
+    return not ended.limit and bool(_UNEXPLAINED.search(text))
+
+
+def explaining_argv(argv: Sequence[str], test: SpeedTest) -> list[str]:
+    """The same command for one test, once, without warm-up, with llama.cpp's log."""
+    words = list(argv)
+    for flag, value in (("-p", test.n_prompt), ("-n", test.n_gen), ("-r", 1)):
+        words[words.index(flag) + 1] = str(value)
+    return [*words, "--no-warmup", "-v"]
+
+
+def speaks_of_memory(line: str) -> bool:
+    return bool(_MEMORY.search(line))
 
 
 def classify(ended: Ended) -> Outcome:

@@ -16,10 +16,12 @@ import msgspec
 from llamatrix import shell
 from llamatrix.errors import MeasureError
 from llamatrix.measure import llama_bench
-from llamatrix.measure.outcome import Crashed, Done, Outcome, SpeedResult
+from llamatrix.measure.outcome import Crashed, Done, OutOfMemory, Outcome, SpeedResult
 from llamatrix.measure.telemetry import Telemetry, sampling
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.plan.matrix import Sweep
+
+_EXPLAIN_TIMEOUT_S = 300
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,8 +121,32 @@ def _run_process(
             on_line=take,
         )
         if rest and (not ended.ok or len(rest) == asked):
-            settle(llama_bench.classify(ended))
+            settle(_failure(bench, argv, ended, rest[0]))
     return ended
+
+
+def _failure(
+    bench: Bench, argv: Sequence[str], ended: shell.Ended, test: SpeedTest
+) -> Outcome:
+    """What stopped the process, asked a second time where it kept that to itself."""
+    outcome = llama_bench.classify(ended)
+    if not llama_bench.is_unexplained(ended) or isinstance(outcome, OutOfMemory):
+        return outcome
+    said: list[str] = []
+
+    def take(_: shell.Channel, line: str) -> None:
+        if llama_bench.speaks_of_memory(line):
+            said.append(line)
+
+    again = shell.run(
+        llama_bench.explaining_argv(argv, test),
+        cwd=bench.weights.parent,
+        timeout_s=_EXPLAIN_TIMEOUT_S,
+        on_line=take,
+    )
+    if said:
+        return OutOfMemory(exit_code=ended.returncode, tail=(*said[-5:], *again.tail))
+    return outcome
 
 
 def _result(bench: Bench, line: str, rest: list[SpeedTest]) -> Outcome:
