@@ -127,12 +127,15 @@ def bench(
     _measured(profile, cells, again=again, retry=retry, dry_run=dry_run)
 
 
-@command(profile="show only this profile's tables (default: all)")
-def table(_c: Context, profile: str = "") -> None:
+@command(
+    profile="show only this profile's tables (default: all)",
+    out="also copy these tables and their records into this folder",
+)
+def table(_c: Context, profile: str = "", out: str = "") -> None:
     """Write all tables anew from the records, and show them. Works offline."""
     from llamatrix.campaigns.tabulate import tabulate
 
-    print(tabulate(profile or None), end="")
+    print(tabulate(profile or None, out=out or None), end="")
 
 
 @command(

@@ -150,6 +150,19 @@ def test_a_table_needs_no_build_and_no_network(
     }
 
 
+def test_tables_and_their_records_can_be_taken_elsewhere(
+    stocked: Project, run_invoke: RunInvoke, tmp_path: Path
+) -> None:
+    run_invoke("all", "--profile", "smoke")
+    run_invoke("table", "--profile", "smoke", "--out", str(tmp_path / "copy"))
+    copied = sorted((tmp_path / "copy").rglob("*.jsonl"))
+    lines = [line for path in copied for line in path.read_text().splitlines()]
+    assert lines == record_lines(stocked)
+    assert (tmp_path / "copy" / "speed.md").read_bytes() == (
+        stocked.reports / "speed.md"
+    ).read_bytes()
+
+
 def test_no_record_holds_a_path_or_a_user(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:

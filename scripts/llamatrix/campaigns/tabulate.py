@@ -1,5 +1,6 @@
 """Records to pages: all of them written anew, those asked for shown."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from llamatrix.report.speed import Group, groups
 from llamatrix.report.speed_tables import page
 
 
-def tabulate(profile: str | None) -> str:
+def tabulate(profile: str | None, *, out: str | None = None) -> str:
     """Write every page anew; return the text of the tables to show.
 
-    Needs no GPU, no network and no build: records and matrix are enough.
+    Needs no GPU, no network and no build: records and matrix are enough. With `out`
+    pages and records of what is shown are copied there, to be shipped or compared.
     """
     project = find_project()
     matrix = load_matrix(project.matrix_file)
@@ -37,6 +39,8 @@ def tabulate(profile: str | None) -> str:
     if not shown:
         raise ReportError(f"no records of profile {profile!r} yet; run `invoke all`")
     _say_written(written, project)
+    if out:
+        _export(shown, project, Path(out))
     return page(shown)
 
 
@@ -86,6 +90,18 @@ def _belongs(group: Group, matrix: Matrix, name: str) -> bool:
         and group.build in profile.builds
         and group.sweep == profile.sweep
     )
+
+
+def _export(shown: Sequence[Group], project: Project, folder: Path) -> None:
+    store = Store(folder=project.records)
+    for record in (record for group in shown for record in group.records):
+        source = store.file_of(record.host.slug, record.cell.id)
+        target = folder / source.relative_to(project.reports)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    write_pages(shown, folder)
+    say(f"copied to {folder}: the pages and their records")
 
 
 def _say_written(written: Sequence[Path], project: Project) -> None:

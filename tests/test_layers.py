@@ -1,0 +1,83 @@
+"""The house: imports point left only, and every third-party package has one home."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.shipped import ROOT
+
+PACKAGE = ROOT / "scripts" / "llamatrix"
+ROOMS = (
+    *("foundation", "plan", "provision", "serve", "measure"),
+    *("record", "verdict", "report", "campaigns"),
+)
+HOMES = {
+    "filelock": {"exclusive"},
+    "gguf": {"provision.synthetic.header"},
+    "httpx": {"web"},
+    "jinja2": {"measure.conformance.render"},
+    "numpy": {"provision.synthetic.header", "verdict.simulate"},
+    "platformdirs": {"project"},
+    "prometheus_client": {"serve.metrics"},
+    "psutil": {"host", "measure.telemetry", "serve.memory"},
+    "pynvml": {"nvml"},
+    "rich": {"progress"},
+    "scipy": {"verdict.distributions"},
+    "subprocess": {"shell"},
+    "tabulate": {"report.tables"},
+    "tomli_w": {"provision.resolve"},
+}
+MODULES = sorted(
+    path for path in PACKAGE.rglob("*.py") if "measure/tasks" not in path.as_posix()
+)
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            if node.module == "llamatrix":
+                yield from (f"llamatrix.{alias.name}" for alias in node.names)
+
+
+def room_of(module: str) -> str:
+    first = module.split(".", maxsplit=1)[0]
+    return first if first in ROOMS else "foundation"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_left_only(path: Path) -> None:
+    place = ROOMS.index(room_of(name_of(path)))
+    for imported in imports(path):
+        if imported.startswith("llamatrix."):
+            other = room_of(imported.removeprefix("llamatrix."))
+            assert ROOMS.index(other) <= place, f"{name_of(path)} imports {imported}"
+
+
+def test_every_third_party_package_has_its_home() -> None:
+    found = defaultdict(set)
+    for path in MODULES:
+        for imported in imports(path):
+            package = imported.split(".")[0]
+            if package in HOMES:
+                found[package].add(name_of(path))
+    for package, modules in found.items():
+        assert modules <= HOMES[package], f"{package} is imported outside its home"
+
+
+def test_only_tasks_py_imports_invoke() -> None:
+    assert not [path for path in MODULES if "invoke" in set(imports(path))]
+
+
+@pytest.mark.parametrize("path", [*MODULES, ROOT / "tasks.py"], ids=lambda p: p.name)
+def test_no_file_is_longer_than_300_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300
