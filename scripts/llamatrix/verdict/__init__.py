@@ -1,0 +1,1 @@
+"""Samples to what may be claimed of them: pure statistics, no process, no clock."""

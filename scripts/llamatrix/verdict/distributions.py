@@ -1,0 +1,62 @@
+"""Quantiles and tests from scipy, the only place that imports it.
+
+Imported inside the functions: `invoke --list` must not wait for it, and the heavy
+`scipy.stats` is left alone by everything but Boschloo's test.
+"""
+
+from functools import lru_cache
+
+
+@lru_cache(maxsize=256)
+def t_quantile(probability: float, degrees: float) -> float:
+    """Student's t; degrees of freedom need not be whole (Satterthwaite)."""
+    from scipy import special
+
+    return float(special.stdtrit(degrees, probability))
+
+
+def t_two_sided_p(statistic: float, degrees: float) -> float:
+    from scipy import special
+
+    return float(2 * special.stdtr(degrees, -abs(statistic)))
+
+
+@lru_cache(maxsize=64)
+def chi_square_quantiles(degrees: int, count: int) -> tuple[float, ...]:
+    """`count` equally likely values: the quantiles at the middles of as many bins."""
+    from scipy import special
+
+    return tuple(
+        float(2 * special.gammaincinv(degrees / 2, (bin_ + 0.5) / count))
+        for bin_ in range(count)
+    )
+
+
+def beta_quantile(probability: float, a: float, b: float) -> float:
+    from scipy import special
+
+    return float(special.betaincinv(a, b, probability))
+
+
+def beta_cdf(value: float, a: float, b: float) -> float:
+    from scipy import special
+
+    return float(special.betainc(a, b, min(max(value, 0.0), 1.0)))
+
+
+@lru_cache(maxsize=256)
+def boschloo_p(
+    passed: int, trials: int, reference_passed: int, reference_trials: int
+) -> float:
+    """Two-sided p that `passed` of `trials` has the rate of the reference.
+
+    Boschloo (Statistica Neerlandica 1970): Fisher's p as the statistic of an
+    unconditional test, uniformly sharper than Fisher's own.
+    """
+    from scipy import stats
+
+    table = [
+        [passed, reference_passed],
+        [trials - passed, reference_trials - reference_passed],
+    ]
+    return float(stats.boschloo_exact(table, alternative="two-sided").pvalue)

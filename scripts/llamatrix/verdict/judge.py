@@ -1,0 +1,131 @@
+"""Paired samples to one word, with everything needed to doubt it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from llamatrix.verdict.estimate import ALPHA, Estimate, Interval, estimate
+from llamatrix.verdict.metric import Unit
+from llamatrix.verdict.pairs import (
+    LeftOut,
+    Pair,
+    Sorted,
+    clock_log_ratios,
+    log_ratios,
+    sort_pairs,
+)
+from llamatrix.verdict.power import smallest_effect
+from llamatrix.verdict.rule import MIN_PAIRS, Rule
+from llamatrix.verdict.word import Word
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """What may be said of one metric of one cell."""
+
+    word: Word
+    unit: Unit
+    rule: Rule
+    """The margin, and the alpha that decided (smaller than 0.05 at a planned look)."""
+    estimate: Estimate | None
+    """None where not one pair is complete."""
+    per_cycle: Estimate | None
+    """The same per clock cycle; None unless every pair has both clocks."""
+    used: tuple[int, ...]
+    """Numbers of the pairs behind the estimate."""
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def interval_95(self) -> Interval | None:
+        return self.estimate.interval(ALPHA) if self.estimate else None
+
+    @property
+    def deciding_interval(self) -> Interval | None:
+        """At the alpha that decided: wider than 95 % at a planned look."""
+        return self.estimate.interval(self.rule.alpha) if self.estimate else None
+
+    @property
+    def smallest_effect(self) -> float | None:
+        """The smallest loss that 80 % of such runs would call SLOWER: see power.py."""
+        if self.estimate is None or self.estimate.sd_log is None:
+            return None
+        return smallest_effect(
+            sd_log=self.estimate.sd_log,
+            pairs=self.estimate.pairs,
+            margin=self.rule.margin,
+            alpha=self.rule.alpha,
+        )
+
+    def with_notes(self, *notes: str) -> "Comparison":
+        return replace(self, notes=(*self.notes, *notes))
+
+
+def judge(
+    pairs: Sequence[Pair],
+    *,
+    unit: Unit,
+    margin: float | None = None,
+    alpha: float = ALPHA,
+) -> Comparison:
+    """Judge all the pairs, once. The margin defaults to the unit's own."""
+    rule = Rule(margin=unit.margin if margin is None else margin, alpha=alpha)
+    found = sort_pairs(pairs)
+    overall = estimate(log_ratios(found.complete, unit)) if found.complete else None
+    cycles = clock_log_ratios(found.complete, unit)
+    per_cycle = estimate(cycles) if cycles else None
+    word, notes = _word(found, overall, rule)
+    if word in {Word.SLOWER, Word.FASTER} and per_cycle:
+        notes = (*notes, _clock_note(word, rule.word(per_cycle)))
+    return Comparison(
+        word=word,
+        unit=unit,
+        rule=rule,
+        estimate=overall,
+        per_cycle=per_cycle,
+        used=tuple(pair.number for pair in found.complete),
+        left_out=found.left_out,
+        notes=notes,
+    )
+
+
+def _word(
+    found: Sorted, overall: Estimate | None, rule: Rule
+) -> tuple[Word, tuple[str, ...]]:
+    if found.candidate_broken:
+        count = len(found.candidate_failed)
+        note = f"the baseline gave a value in {count} of {count} pairs, the candidate in none"
+        return Word.BROKEN, (note,)
+    if overall is None:
+        return Word.INCONCLUSIVE, ("no undisturbed pair has a value of both arms",)
+    if overall.pairs < MIN_PAIRS:
+        note = (
+            f"complete, undisturbed pairs: {overall.pairs}; a claim needs {MIN_PAIRS}"
+        )
+        return Word.INCONCLUSIVE, (note,)
+    word = rule.word(overall)
+    notes: list[str] = []
+    if found.candidate_failed and word in {Word.SAME, Word.FASTER}:
+        # What is missing may be what is bad: survivors cannot speak for it.
+        word = Word.INCONCLUSIVE
+        numbers = ", ".join(map(str, found.candidate_failed))
+        notes.append(
+            f"the candidate gave no value in pair {numbers} where the baseline did; "
+            "find out why before trusting the rest"
+        )
+    if overall.sd_log == 0:
+        notes.append(
+            "all pairs have the very same ratio: the values are rounded or copied, and "
+            "the interval knows nothing of the noise"
+        )
+    return word, tuple(notes)
+
+
+def _clock_note(word: Word, per_cycle: Word) -> str:
+    """Whether a change is still there per clock cycle; never a word of its own."""
+    if per_cycle is word:
+        return "per clock cycle the change is still there: code, not clock"
+    if per_cycle is Word.SAME:
+        return "clock, not code: per clock cycle the change vanishes"
+    if per_cycle is Word.INCONCLUSIVE:
+        return "the clocks differ, and per clock cycle nothing can be claimed"
+    return "the clocks differ: per clock cycle the change points the other way"

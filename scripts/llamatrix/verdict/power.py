@@ -1,0 +1,88 @@
+"""What a run of so many pairs could have seen: power, and the smallest effect."""
+
+import math
+
+from llamatrix.verdict.distributions import chi_square_quantiles, t_quantile
+from llamatrix.verdict.estimate import ALPHA
+from llamatrix.verdict.rule import MIN_PAIRS
+
+POWER = 0.8
+"""A loss counts as seen where it would be called this often."""
+_BINS = 200
+_TOLERANCE = 1e-7
+
+
+def chance_of_slower(
+    true_loss: float, *, sd_log: float, pairs: int, margin: float, alpha: float = ALPHA
+) -> float:
+    """How often a true loss of speed (0.03: 3 %) is called SLOWER at one look.
+
+    For normal log-ratios of standard deviation `sd_log`: the mean must pass both the
+    margin and the t bound, which itself varies with the sample's own deviation; that
+    is integrated over its chi-square distribution. Without the margin it would be
+    the power of the t test (noncentral t).
+    """
+    return _chance(
+        -math.log1p(-true_loss),
+        sd_log=sd_log,
+        pairs=pairs,
+        log_margin=-math.log1p(-margin),
+        alpha=alpha,
+    )
+
+
+def smallest_effect(
+    *, sd_log: float, pairs: int, margin: float, alpha: float = ALPHA
+) -> float | None:
+    """The smallest true loss of speed that 80 % of such runs would call SLOWER.
+
+    Such runs: as many pairs, the deviation between pairs that was seen, the same
+    margin and alpha. Never below the margin, whatever the noise. As a fraction of the
+    baseline's speed; None for fewer pairs than any claim needs.
+    """
+    if pairs < MIN_PAIRS:
+        return None
+    log_margin = -math.log1p(-margin)
+    if sd_log == 0:
+        return margin
+
+    def seen(effect: float) -> bool:
+        chance = _chance(
+            effect, sd_log=sd_log, pairs=pairs, log_margin=log_margin, alpha=alpha
+        )
+        return chance >= POWER
+
+    low = high = log_margin
+    while not seen(high):
+        low, high = high, 2 * high
+    while high - low > _TOLERANCE:
+        middle = (low + high) / 2
+        low, high = (low, middle) if seen(middle) else (middle, high)
+    return -math.expm1(-high)
+
+
+def _chance(
+    effect: float, *, sd_log: float, pairs: int, log_margin: float, alpha: float
+) -> float:
+    """`chance_of_slower` in logs: the effect is a positive loss."""
+    if pairs < MIN_PAIRS:
+        return 0.0
+    if sd_log == 0:
+        return float(effect >= log_margin)
+    degrees = pairs - 1
+    error = sd_log / math.sqrt(pairs)
+    bound = t_quantile(1 - alpha / 2, degrees) * error
+    return (
+        math.fsum(
+            _normal_cdf(
+                (effect - max(log_margin, bound * math.sqrt(chi_square / degrees)))
+                / error
+            )
+            for chi_square in chi_square_quantiles(degrees, _BINS)
+        )
+        / _BINS
+    )
+
+
+def _normal_cdf(value: float) -> float:
+    return math.erfc(-value / math.sqrt(2)) / 2
