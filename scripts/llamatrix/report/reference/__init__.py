@@ -1,0 +1,1 @@
+"""Published numbers: read, audited, held against physics, compared with ours."""

@@ -1,0 +1,60 @@
+"""What an audit says of published numbers, for readers and for programs."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import msgspec
+from msgspec import Struct
+
+
+class Severity(StrEnum):
+    IMPOSSIBLE = "impossible"
+    """Not all of the figures can be right."""
+    INCONSISTENT = "inconsistent"
+    """They disagree by more than their rounding."""
+    ODD = "odd"
+    """Possible, but worth a question."""
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    rule: str
+    severity: Severity
+    claims: tuple[str, ...]
+    """Ids of all numbers concerned, those the audit calculates with first."""
+    says: str
+    arithmetic: str
+    hint: str = ""
+    suspect: str | None = None
+    """The one number that a misprint would explain, where exactly one is such."""
+
+    @property
+    def text(self) -> str:
+        lines = [f"{self.severity}: {self.says}", f"  {self.arithmetic}"]
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
+        return "\n".join([*lines, f"  claims: {', '.join(self.claims)}"])
+
+
+class AuditReport(Struct, frozen=True, kw_only=True):
+    """The document of `--json`."""
+
+    schema_version: int = 1
+    set: str
+    claims: int
+    """How many numbers were looked at."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def text(self) -> str:
+        head = f"{self.set}: {self.claims} numbers, {len(self.findings)} findings"
+        return "\n\n".join([head, *(one.text for one in self.findings)]) + "\n"
+
+    @property
+    def json(self) -> str:
+        """Indented, with a final newline."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode() + "\n"
+
+
+def concerning(findings: Sequence[Finding], claim: str) -> tuple[Finding, ...]:
+    """What a comparison that uses this number must carry."""
+    return tuple(one for one in findings if claim in one.claims)

@@ -1,0 +1,272 @@
+"""An audit finds what cannot be, says it with its arithmetic, and invents nothing."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.report.reference.made_up import CLEAN, audited, changed, loaded
+from tests.report.reference.test_load import SETS, shipped
+
+from llamatrix.report.reference.audit import audit, audit_report
+from llamatrix.report.reference.finding import AuditReport, Severity, concerning
+from llamatrix.report.reference.gpu import load_gpus
+
+
+def test_a_clean_set_has_no_findings(tmp_path: Path) -> None:
+    assert audited(CLEAN, tmp_path) == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule", "severity", "claim"),
+    [
+        (
+            "63.91",
+            "93.91",
+            "tokens/time=rate",
+            Severity.IMPOSSIBLE,
+            "agent/qwen35-27b/p1/generation-time",
+        ),
+        (
+            "[2474, 15043, 6080",
+            "[2474, 15430, 6080",
+            "tokens/time=rate",
+            Severity.INCONSISTENT,
+            "agent/qwen35-27b/p1/prompt-tokens",
+        ),
+        (
+            "qwen35-27b = [2470]",
+            "qwen35-27b = [2740]",
+            "printed twice",
+            Severity.INCONSISTENT,
+            "speed/qwen35-27b/p1/prefill-rate",
+        ),
+        (
+            "qwen35-27b = [130672]",
+            "qwen35-27b = [136072]",
+            "printed twice",
+            Severity.INCONSISTENT,
+            "summary/qwen35-27b/max-context",
+        ),
+        (
+            "[45, 21, 130000]",
+            "[54, 21, 130000]",
+            "summary=details",
+            Severity.INCONSISTENT,
+            "summary/qwen35-27b/generation-rate",
+        ),
+        (
+            "[45.88]",
+            "[145.88]",
+            "speed<=hardware",
+            Severity.IMPOSSIBLE,
+            "generation/qwen35-27b/tg128",
+        ),
+        (
+            "[110.00]",
+            "[210.00]",
+            "speed<=hardware",
+            Severity.IMPOSSIBLE,
+            "generation/small/tg128",
+        ),
+        (
+            "[3000, 2950]",
+            "[30000, 2950]",
+            "speed<=hardware",
+            Severity.IMPOSSIBLE,
+            "prefill/qwen35-27b/512",
+        ),
+        (
+            "[45, 21, 130000]",
+            "[45, 31, 130000]",
+            "VRAM<=card",
+            Severity.IMPOSSIBLE,
+            "summary/qwen35-27b/vram",
+        ),
+        (
+            "[45, 21, 130000]",
+            "[45, 12, 130000]",
+            "VRAM>=model",
+            Severity.IMPOSSIBLE,
+            "summary/qwen35-27b/vram",
+        ),
+        (
+            "[16.40, 26.90,",
+            "[16.40, 62.90,",
+            "size/parameters=bits",
+            Severity.ODD,
+            "models/qwen35-27b/total-params",
+        ),
+        (
+            "26.90, 26.90]",
+            "26.90, 29.60]",
+            "part<=whole",
+            Severity.IMPOSSIBLE,
+            "models/qwen35-27b/active-params",
+        ),
+        (
+            "1000, 9, 7, 1]",
+            "1000, 9, 7, 10]",
+            "part<=whole",
+            Severity.IMPOSSIBLE,
+            "agent/qwen35-27b/p1/correct-turn",
+        ),
+        (
+            "1000, 9, 7, 1]",
+            "1000, 9, 17, 1]",
+            "part<=whole",
+            Severity.ODD,
+            "agent/qwen35-27b/p1/tool-calls",
+        ),
+        (
+            "1000, 9, 7, 1]",
+            "10000, 9, 7, 1]",
+            "part<=whole",
+            Severity.IMPOSSIBLE,
+            "agent/qwen35-27b/p1/reasoning-tokens",
+        ),
+        (
+            "[19, 20]",
+            "[91, 20]",
+            "part<=whole",
+            Severity.IMPOSSIBLE,
+            "tasks/small/solved",
+        ),
+        (
+            "[3000, 2950]",
+            "[3000, 3050]",
+            "rates fall with context",
+            Severity.ODD,
+            "prefill/qwen35-27b/2048",
+        ),
+        (
+            "[45.88]",
+            "[40.88]",
+            "agent<=benchmark",
+            Severity.INCONSISTENT,
+            "agent/qwen35-27b/p1/generation-rate",
+        ),
+        (
+            "[9000, 8900]",
+            "[4900, 4800]",
+            "agent<=benchmark",
+            Severity.INCONSISTENT,
+            "agent/small/p1/prefill-rate",
+        ),
+    ],
+)
+def test_a_seeded_error_is_found(
+    old: str, new: str, rule: str, severity: Severity, claim: str, tmp_path: Path
+) -> None:
+    found = [one for one in audited(changed(old, new), tmp_path) if one.rule == rule]
+    assert {one.severity for one in found} == {severity}
+    assert any(claim in one.claims for one in found)
+    assert all(any(sign.isdigit() for sign in one.arithmetic) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("63.91", "63.90"),  # within the rounding of 44.9
+        ("[3000, 2950]", "[3000, 3020]"),  # a rise within the tolerance
+        ("[45, 21, 130000]", "[44, 21, 130000]"),  # ~44 admits 44.9
+        ("[45, 21, 130000]", "[45, 24, 130000]"),  # 24 GB of 24 GiB
+        ("[45.88]", "[44.88]"),  # the agent as fast as the benchmark
+    ],
+)
+def test_what_rounding_and_noise_allow_is_not_reported(
+    old: str, new: str, tmp_path: Path
+) -> None:
+    assert audited(changed(old, new), tmp_path) == ()
+
+
+@pytest.mark.parametrize(
+    "said", ["speculative = true", "streams = 4", 'offload = "experts on the CPU"']
+)
+def test_a_speed_of_another_kind_is_not_held_against_the_bandwidth(
+    said: str, tmp_path: Path
+) -> None:
+    text = changed("[45.88]", "[145.88]")
+    assert "speed<=hardware" in {one.rule for one in audited(text, tmp_path)}
+    text = text.replace("gen_tokens = 128", f"gen_tokens = 128, {said}")
+    assert "speed<=hardware" not in {one.rule for one in audited(text, tmp_path)}
+
+
+def test_a_doubtful_data_sheet_makes_a_finding_no_more_than_odd(tmp_path: Path) -> None:
+    text = changed('gpu = "rtx-4090"', 'gpu = "rtx-pro-4000-blackwell"')
+    found = [one for one in audited(text, tmp_path) if one.rule == "speed<=hardware"]
+    assert found
+    assert {one.severity for one in found} == {Severity.ODD}
+
+
+def test_columns_of_one_table_are_samples_not_contradictions(tmp_path: Path) -> None:
+    text = CLEAN + (
+        "[tables.samples]\n"
+        'title = "Samples"\n'
+        "columns = [\n"
+        '  { id = "1", quantity = "first-token-time", unit = "s", step = 0.1 },\n'
+        '  { id = "2", quantity = "first-token-time", unit = "s", step = 0.1 },\n'
+        "]\n"
+        "[tables.samples.rows]\n"
+        "small = [0.2, 0.9]\n"
+    )
+    assert audited(text, tmp_path) == ()
+
+
+def test_the_one_figure_of_the_blog_that_cannot_be_right_is_found_unaided() -> None:
+    found = audit(shipped("blog-2026-04-05"), load_gpus())
+    impossible = [one for one in found if one.severity is Severity.IMPOSSIBLE]
+    assert [one.text for one in impossible] == [
+        (
+            "impossible: 3,435 tokens in 125.56 s is not 134.4 tokens/s\n"
+            "  3,435 / 125.56 = 27.36, with rounding 27.356 to 27.359; "
+            "printed 134.4, so 134.35 to 134.45: a factor of 4.91 apart\n"
+            "  hint: agent/gemma4-26b-a4b/p1/generation-rate (135.5) speaks for the "
+            "printed rate; one digit too many: 125.56 s may mean 25.56, "
+            "for 3,435 / 25.56 = 134.4\n"
+            "  claims: agent/gemma4-26b-a4b/p2/generated-tokens, "
+            "efficiency/gemma4-26b-a4b/p2/generated-tokens, "
+            "agent/gemma4-26b-a4b/p2/generation-time, "
+            "agent/gemma4-26b-a4b/p2/generation-rate, "
+            "speed/gemma4-26b-a4b/p2/generation-rate"
+        )
+    ]
+    assert impossible[0].suspect == "agent/gemma4-26b-a4b/p2/generation-time"
+
+
+def test_all_else_in_the_blog_is_at_most_odd() -> None:
+    found = audit(shipped("blog-2026-04-05"), load_gpus())
+    assert [(one.severity, one.rule, one.claims) for one in found[1:]] == [
+        (
+            Severity.ODD,
+            "rates fall with context",
+            (f"prefill/{model}/512", f"prefill/{model}/{peak}"),
+        )
+        for model, peak in (("qwen35-27b", 2048), ("gemma4-26b-a4b", 4096))
+    ]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_no_other_shipped_set_is_accused_of_the_impossible(name: str) -> None:
+    found = audit(shipped(name), load_gpus())
+    impossible = [one for one in found if one.severity is Severity.IMPOSSIBLE]
+    assert len(impossible) == (name == "blog-2026-04-05")
+
+
+def test_a_finding_is_carried_by_every_number_it_concerns() -> None:
+    found = audit(shipped("blog-2026-04-05"), load_gpus())
+    (carried,) = concerning(found, "speed/gemma4-26b-a4b/p2/generation-rate")
+    assert carried.rule == "tokens/time=rate"
+    assert concerning(found, "speed/gemma4-26b-a4b/p1/generation-rate") == ()
+
+
+def test_the_worst_comes_first_and_the_json_says_what_the_text_says(
+    tmp_path: Path,
+) -> None:
+    text = changed("[3000, 2950]", "[3000, 3050]").replace("63.91", "93.91")
+    report = audit_report("made-up", loaded(text, tmp_path), load_gpus())
+    assert [one.severity for one in report.findings] == [
+        Severity.IMPOSSIBLE,
+        Severity.ODD,
+    ]
+    assert msgspec.json.decode(report.json, type=AuditReport) == report
+    assert report.text.startswith("made-up: 42 numbers, 2 findings\n")

@@ -1,0 +1,243 @@
+"""What may be said of ours beside theirs: a ratio, a band, a verdict, all differences."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tests.report.reference.made_up import CLEAN, changed, loaded
+from tests.report.reference.test_load import claims as shipped_claims
+from tests.report.reference.test_load import shipped
+
+from llamatrix.report.reference.audit import audit
+from llamatrix.report.reference.comparison import (
+    Comparison,
+    OurNumber,
+    Verdict,
+    compare,
+    compare_one,
+    differences,
+)
+from llamatrix.report.reference.conditions import Conditions
+from llamatrix.report.reference.gpu import load_gpus
+from llamatrix.report.reference.ratios import kendall_tau, model_ratios
+from llamatrix.report.reference.reference_set import Claim
+
+TG = "generation/qwen35-27b/tg128"
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> dict[str, Claim]:
+    return {claim.id: claim for claim in loaded(CLEAN, tmp_path).claims()}
+
+
+def ours(
+    claim: Claim,
+    *values: float,
+    interval: tuple[float, float] | None = None,
+    **said: Any,  # noqa: ANN401  (any of the conditions)
+) -> OurNumber:
+    """Measured under the published conditions but for what is said."""
+    return OurNumber(
+        claim=claim.id,
+        values=values,
+        interval=interval,
+        conditions=msgspec.structs.replace(claim.conditions, **said),
+        records=("digest",),
+    )
+
+
+def test_a_ratio_inside_the_band_is_reproduced(published: dict[str, Claim]) -> None:
+    claim = published[TG]
+    found = compare_one(claim, ours(claim, 43.0, 44.0, interval=(43.0, 44.0)))
+    assert found.verdict is Verdict.REPRODUCED
+    assert found.ratio == pytest.approx(43.5 / 45.88)
+    assert found.interval == pytest.approx((43.0 / 45.88, 44.0 / 45.88))
+    assert found.band == pytest.approx((0.9, 1.1), abs=1e-3)
+    assert found.firm
+    assert found.records == ("digest",)
+
+
+def test_a_ratio_outside_the_band_differs_and_says_how_firmly(
+    published: dict[str, Claim],
+) -> None:
+    claim = published[TG]
+    far = compare_one(claim, ours(claim, 30.0, interval=(29.0, 31.0)))
+    near = compare_one(claim, ours(claim, 41.0, interval=(38.0, 44.0)))
+    assert (far.verdict, far.firm) == (Verdict.DIFFERS, True)
+    assert (near.verdict, near.firm) == (Verdict.DIFFERS, False)
+
+
+def test_the_printed_rounding_widens_the_band(published: dict[str, Claim]) -> None:
+    claim = published["summary/qwen35-27b/generation-rate"]  # ~45
+    found = compare_one(claim, ours(claim, 50.0))
+    assert found.verdict is Verdict.REPRODUCED
+    assert found.band == pytest.approx((0.9 * 44 / 45, 1.1 * 46 / 45))
+
+
+def test_a_tolerance_can_be_asked_for(published: dict[str, Claim]) -> None:
+    claim = published[TG]
+    number = ours(claim, 44.0)
+    assert compare_one(claim, number, tolerance=0.01).verdict is Verdict.DIFFERS
+    assert compare_one(claim, number).verdict is Verdict.REPRODUCED
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"gpu": "rtx-3090"}, "gpu: rtx-3090 here, rtx-4090 there"),
+        ({"quant": "Q8_0"}, "quant: Q8_0 here, Q4_K_XL there"),
+        ({"ubatch_size": 256}, "ubatch_size: 256 here, 512 there"),
+        ({"gen_tokens": 64}, "gen_tokens: 64 here, 128 there"),
+    ],
+)
+def test_another_subject_or_class_is_not_comparable(
+    said: dict[str, Any], reason: str, published: dict[str, Claim]
+) -> None:
+    claim = published[TG]
+    found = compare_one(claim, ours(claim, 45.88, **said))
+    assert (found.verdict, found.reason) == (Verdict.NOT_COMPARABLE, reason)
+    assert found.ratio == pytest.approx(1.0)
+
+
+def test_lesser_differences_and_silences_are_listed_but_do_not_forbid(
+    published: dict[str, Claim],
+) -> None:
+    claim = published[TG]
+    number = ours(claim, 45.0, driver="580.1", cache_type_k="q8_0", power_cap_w=350.0)
+    found = compare_one(claim, number)
+    assert found.verdict is Verdict.REPRODUCED
+    assert {one.condition: (one.ours, one.theirs) for one in found.differences} == {
+        "driver": ("580.1", None),
+        "cache_type_k": ("q8_0", None),
+        "power_cap_w": (350.0, None),
+    }
+
+
+def test_what_we_did_not_measure_is_not_comparable(published: dict[str, Claim]) -> None:
+    (found,) = compare([published[TG]], {})
+    assert (found.verdict, found.reason) == (
+        Verdict.NOT_COMPARABLE,
+        "not measured by us",
+    )
+
+
+def test_a_proxy_and_an_extreme_are_not_comparable() -> None:
+    claim = shipped_claims("khmel-2026-06-07")["generation/qwen36-27b/rtx-4090"]
+    found = compare_one(claim, ours(claim, 47.0))
+    assert found.reason == "published for qwen36-27b, a proxy for qwen35-27b"
+    claim = shipped_claims("calebcoffie-rtx3090")["generation/gemma4-31b/lowest"]
+    found = compare_one(claim, ours(claim, 15.2))
+    assert found.reason == "published is the lowest of several conditions"
+
+
+def test_a_published_misprint_convicts_nobody() -> None:
+    blog = shipped("blog-2026-04-05")
+    findings = audit(blog, load_gpus())
+    by_id = {claim.id: claim for claim in blog.claims()}
+
+    def compared(name: str, *values: float) -> Comparison:
+        claim = by_id[f"agent/gemma4-26b-a4b/p2/{name}"]
+        return compare_one(claim, ours(claim, *values), findings=findings)
+
+    suspect = compared("generation-time", 25.0, 26.0, 27.0)
+    assert suspect.verdict is Verdict.NOT_COMPARABLE
+    assert suspect.reason.startswith("the published figure cannot be right: 3,435")
+    rate = compared("generation-rate", 134.0)
+    assert rate.verdict is Verdict.REPRODUCED
+    assert [one.rule for one in rate.findings] == ["tokens/time=rate"]
+
+
+def test_one_run_of_an_agent_says_little_of_another(
+    published: dict[str, Claim],
+) -> None:
+    claim = published["agent/qwen35-27b/p1/generated-tokens"]  # 2,867
+    assert compare_one(claim, ours(claim, 2867, 2867)).reason == (
+        "2 of at least 3 trials: one run says little"
+    )
+    among = compare_one(claim, ours(claim, 2000, 3000, 9000))
+    outside = compare_one(claim, ours(claim, 5000, 6000, 9000))
+    assert among.verdict is Verdict.REPRODUCED
+    assert outside.verdict is Verdict.DIFFERS
+
+
+def test_sizes_must_agree_more_closely_than_speeds(published: dict[str, Claim]) -> None:
+    claim = published["models/qwen35-27b/size"]
+    near, far = 16.41 * 2**30, 17.0 * 2**30
+    assert compare_one(claim, ours(claim, near)).verdict is Verdict.REPRODUCED
+    assert compare_one(claim, ours(claim, far)).verdict is Verdict.DIFFERS
+
+
+def test_a_comparison_is_json(published: dict[str, Claim]) -> None:
+    claim = published[TG]
+    found = compare_one(claim, ours(claim, 45.0, driver="580.1"))
+    text = msgspec.json.encode(found)
+    assert msgspec.json.decode(text, type=Comparison) == found
+
+
+def test_equal_conditions_have_no_differences() -> None:
+    same = Conditions(gpu="rtx-4090", temp=0.6)
+    assert differences(same, same) == ()
+
+
+def test_ratios_between_models_survive_another_gpu(published: dict[str, Claim]) -> None:
+    slower = {
+        claim.id: ours(claim, claim.value / 3, gpu="rtx-3090")
+        for claim in published.values()
+    }
+    found = model_ratios(tuple(published.values()), slower)
+    assert {(one.table, one.column) for one in found} >= {
+        ("generation", "tg128"),
+        ("prefill", "512"),
+    }
+    for one in found:
+        assert one.tau == pytest.approx(1.0)
+        assert one.ours == one.theirs
+        assert all(pair.within for pair in one.pairs)
+        assert one.pairs[0].ratio == pytest.approx(1.0)
+
+
+def test_a_turned_order_is_seen(published: dict[str, Claim]) -> None:
+    first, second = published[TG], published["generation/small/tg128"]
+    numbers = {first.id: ours(first, 90.0), second.id: ours(second, 45.0)}
+    (found,) = model_ratios((first, second), numbers)
+    assert found.tau == pytest.approx(-1.0)
+    assert found.theirs == ("small", "qwen35-27b")
+    assert found.ours == ("qwen35-27b", "small")
+    assert not found.pairs[0].within
+
+
+def test_what_was_measured_otherwise_is_left_out_of_the_ratios(
+    tmp_path: Path,
+) -> None:
+    text = changed(
+        "[45.88]\nsmall = [110.00]", "[45.88]\nsmall = [110.00]\nthird = [50.0]"
+    ).replace(
+        "small = { name", 'third = { name = "T", proxy_for = "small" }\nsmall = { name'
+    )
+    listed = [
+        claim
+        for claim in loaded(text, tmp_path).claims()
+        if claim.table == "generation"
+    ]
+    numbers = {claim.id: ours(claim, claim.value) for claim in listed}
+    (found,) = model_ratios(listed, numbers)
+    assert found.left_out == ("generation/third/tg128",)
+    numbers[TG] = ours(listed[0], 45.88, quant="Q8_0")
+    assert model_ratios(listed, numbers) == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "tau"),
+    [
+        ((1, 2, 3, 4), (10, 20, 30, 40), 1.0),
+        ((1, 2, 3, 4), (4, 3, 2, 1), -1.0),
+        ((1, 2, 3, 4), (1, 2, 4, 3), 4 / 6),
+        ((1, 2, 2, 4), (1, 2, 3, 4), 5 / 30**0.5),
+        ((1, 1, 1), (1, 2, 3), None),
+    ],
+)
+def test_kendalls_tau_counts_agreeing_pairs(
+    one: tuple[float, ...], other: tuple[float, ...], tau: float | None
+) -> None:
+    assert kendall_tau(one, other) == (None if tau is None else pytest.approx(tau))
