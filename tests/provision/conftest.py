@@ -61,8 +61,13 @@ class Index:
         for name in ("Qwen3.5-4B.jinja", "google-gemma-4-31B-it.jinja"):
             (templates / name).write_text("{{ messages }}")
         git(self.tree, "init", "--quiet")
+        self._checkout = folder / "checkout"
+        self.renew()
+
+    def renew(self) -> None:
+        """Commit what stands in the tree; commit and NAR hash follow it."""
         self.commit = self.committed()
-        self.nar_hash = self._nar_hash(folder / "checkout")
+        self.nar_hash = self._nar_hash()
 
     @property
     def sdist(self) -> Path:
@@ -98,11 +103,15 @@ class Index:
             nar_hash=self.nar_hash,
         )
 
-    def _nar_hash(self, checkout: Path) -> str:
+    def _nar_hash(self) -> str:
+        shutil.rmtree(self._checkout, ignore_errors=True)
         shutil.copytree(
-            self.tree, checkout, ignore=shutil.ignore_patterns(".git"), symlinks=True
+            self.tree,
+            self._checkout,
+            ignore=shutil.ignore_patterns(".git"),
+            symlinks=True,
         )
-        return nar_hash(checkout)
+        return nar_hash(self._checkout)
 
 
 @pytest.fixture

@@ -1,0 +1,103 @@
+"""One recipe, built once, whole or not at all: a real compiler on a small source."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.provision.conftest import Index
+
+from llamatrix.errors import ProvisionError
+from llamatrix.plan.cell import Cell
+from llamatrix.provision.build import TARGETS, manifest_of, provide_build
+
+_CMAKE = """
+cmake_minimum_required(VERSION 3.14)
+project(engine C CXX)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+foreach(name %s)
+  add_executable(${name} main.cpp)
+  target_compile_definitions(${name} PRIVATE COMMIT="${LLAMA_BUILD_COMMIT}")
+endforeach()
+"""
+_MAIN = '#include <cstdio>\nint main() { std::puts("commit " COMMIT); }\n'
+
+Source = Callable[[str], Cell]
+
+
+@pytest.fixture
+def source(index: Index, cells: tuple[Cell, ...]) -> Source:
+    """A cell of the smoke profile whose pin is a small program on the index."""
+
+    def make(main: str) -> Cell:
+        (index.tree / "CMakeLists.txt").write_text(_CMAKE % " ".join(TARGETS))
+        (index.tree / "main.cpp").write_text(main)
+        index.renew()
+        return msgspec.structs.replace(cells[0], locked=index.publish())
+
+    return make
+
+
+def test_programs_and_manifest_are_there_and_built_once(
+    source: Source, tmp_path: Path
+) -> None:
+    from llamatrix import shell
+
+    cell = source(_MAIN)
+    built = provide_build(cell, tmp_path / "cache")
+    ended = shell.run([str(built.program("llama-bench"))], timeout_s=30)
+    assert ended.out == f"commit {cell.locked.commit[:9]}\n"
+    kept = json.loads((built.folder / "build.json").read_text())
+    assert kept["commit"] == cell.locked.commit
+    assert kept["cmake"]["GGML_NATIVE"] == "OFF"
+    before = built.program("llama-bench").stat().st_mtime_ns
+    again = provide_build(cell, tmp_path / "cache")
+    assert again.program("llama-bench").stat().st_mtime_ns == before
+
+
+def test_a_failed_build_shows_its_last_lines_and_leaves_nothing_finished(
+    source: Source, tmp_path: Path
+) -> None:
+    cell = source("int main() { return this_is_not_declared; }\n")
+    with pytest.raises(ProvisionError) as caught:
+        provide_build(cell, tmp_path / "cache")
+    said = str(caught.value)
+    assert "building current/cpu failed" in said
+    assert "this_is_not_declared" in said
+    assert "log: " in said
+    assert not [
+        path
+        for path in (tmp_path / "cache" / "builds").iterdir()
+        if not path.name.startswith(".")
+    ]
+
+
+def test_what_decides_the_bytes_decides_the_key(cells: tuple[Cell, ...]) -> None:
+    cell = cells[0]
+    key = manifest_of(cell).key
+    native = msgspec.structs.replace(cell.build, cmake={"GGML_NATIVE": "ON"})
+    other = msgspec.structs.replace(cell.locked, nar_hash="sha256-" + "B" * 43 + "=")
+    assert manifest_of(msgspec.structs.replace(cell, build=native)).key != key
+    assert manifest_of(msgspec.structs.replace(cell, locked=other)).key != key
+    assert manifest_of(msgspec.structs.replace(cell, model_key="gemma4-31b")).key == key
+
+
+def test_cuda_is_a_variant_of_the_same_recipe(cells: tuple[Cell, ...]) -> None:
+    from tests.shipped import shipped_cells
+
+    cuda = manifest_of(shipped_cells("published")[0]).cmake
+    assert cuda["GGML_CUDA"] == "ON"
+    assert cuda["CMAKE_CUDA_ARCHITECTURES"] == "86;89;90;120"
+    assert cuda["GGML_CUDA_FA_ALL_QUANTS"] == "OFF"
+    assert cuda["LLAMA_BUILD_NUMBER"] == "8643"
+    cpu = manifest_of(cells[0]).cmake
+    assert cpu["GGML_CUDA"] == "OFF"
+    assert cpu["LLAMA_BUILD_NUMBER"] == "0"
+
+
+def test_no_build_reaches_for_the_network(cells: tuple[Cell, ...]) -> None:
+    """The web page of newer pins is otherwise fetched from a hub."""
+    cmake = manifest_of(cells[0]).cmake
+    for name in ("LLAMA_BUILD_UI", "LLAMA_USE_PREBUILT_UI", "LLAMA_OPENSSL"):
+        assert cmake[name] == "OFF"
