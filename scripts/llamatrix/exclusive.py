@@ -32,11 +32,15 @@ def exclusive(path: Path, *, purpose: str) -> Iterator[None]:
 
 def _sign(path: Path) -> None:
     """Leave our process id beside the lock for whoever waits."""
-    path.with_suffix(".holder").write_text(str(os.getpid()))
+    _holder_file(path).write_text(str(os.getpid()))
 
 
 def _holder(path: Path) -> str:
     try:
-        return path.with_suffix(".holder").read_text()
+        return _holder_file(path).read_text()
     except OSError:
         return "(unknown)"
+
+
+def _holder_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.holder")

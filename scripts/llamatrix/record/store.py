@@ -28,7 +28,7 @@ class Store:
         line = msgspec.json.encode(record) + b"\n"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with exclusive(path.with_suffix(".lock"), purpose=f"writing {path.name}"):
+            with exclusive(self.folder / ".lock", purpose=f"writing {path.name}"):
                 _mend_end(path)
                 _append_line(path, line)
         except OSError as error:

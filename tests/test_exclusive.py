@@ -1,0 +1,58 @@
+"""One at a time between processes, with a word to whoever waits."""
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from llamatrix import shell
+from llamatrix.exclusive import exclusive
+
+_SCRIPTS = str(Path(shell.__file__).parents[1])
+
+
+def hold_for_a_while(lock: Path, said: list[str]) -> None:
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from llamatrix.exclusive import exclusive\n"
+        f"with exclusive(Path({str(lock)!r}), purpose='holding'):\n"
+        "    print('held', flush=True); time.sleep(1)\n"
+    )
+    shell.run(
+        [sys.executable, "-c", code],
+        timeout_s=60,
+        env={**os.environ, "PYTHONPATH": _SCRIPTS},
+        on_line=lambda _, line: said.append(line),
+    )
+
+
+def test_a_second_process_waits_and_is_told_for_whom(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock, said = tmp_path / "a.lock", list[str]()
+    holder = threading.Thread(target=hold_for_a_while, args=(lock, said))
+    holder.start()
+    while "held" not in said:
+        time.sleep(0.01)
+    with exclusive(lock, purpose="testing"):
+        told = capsys.readouterr().err
+    holder.join()
+    assert "waiting for process" in told
+    assert "which is testing" in told
+
+
+def test_a_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    lock = tmp_path / "a.lock"
+    code = (
+        "import os; from pathlib import Path\n"
+        "from llamatrix.exclusive import exclusive\n"
+        f"with exclusive(Path({str(lock)!r}), purpose='dying'):\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": _SCRIPTS}
+    shell.run([sys.executable, "-c", code], timeout_s=60, env=environment)
+    with exclusive(lock, purpose="testing"):
+        assert lock.exists()
