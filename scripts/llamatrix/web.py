@@ -1,0 +1,82 @@
+"""HTTP on this machine and beyond: the one home of httpx."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import httpx
+import msgspec
+
+from llamatrix.errors import BenchError
+
+Kind = TypeVar("Kind")
+
+
+class NoAnswerError(BenchError):
+    """Nothing answered: refused, cut, or too late."""
+
+
+class WrongAnswerError(BenchError):
+    """What answered is not what the caller expected of it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reply:
+    url: str
+    status: int
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        return self.status == httpx.codes.OK
+
+    @property
+    def text(self) -> str:
+        return self.body.decode(errors="replace")
+
+    def read(self, kind: type[Kind]) -> Kind:
+        """The body as JSON of one type; WrongAnswerError for any status but 200."""
+        if not self.ok:
+            raise WrongAnswerError(f"{self.url}: HTTP {self.status}: {self.text[:300]}")
+        try:
+            return msgspec.json.decode(self.body, type=kind)
+        except msgspec.MsgspecError as error:
+            raise WrongAnswerError(f"{self.url}: {error}: {self.text[:300]}") from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """One base address and its open connections."""
+
+    client: httpx.Client
+
+    def get(self, path: str, *, timeout_s: float) -> Reply:
+        return self._ask("GET", path, None, timeout_s)
+
+    def post(self, path: str, content: object, *, timeout_s: float) -> Reply:
+        """Send `content`, anything msgspec writes, as JSON."""
+        return self._ask("POST", path, msgspec.json.encode(content), timeout_s)
+
+    def _ask(
+        self, method: str, path: str, content: bytes | None, timeout_s: float
+    ) -> Reply:
+        headers = {} if content is None else {"Content-Type": "application/json"}
+        try:
+            answer = self.client.request(
+                method, path, content=content, headers=headers, timeout=timeout_s
+            )
+        except httpx.HTTPError as error:
+            what = str(error) or type(error).__name__
+            where = self.client.base_url.join(path)
+            raise NoAnswerError(f"{method} {where}: {what}") from error
+        return Reply(
+            url=str(answer.url), status=answer.status_code, body=answer.content
+        )
+
+
+@contextmanager
+def site(url: str, *, transport: httpx.BaseTransport | None = None) -> Iterator[Site]:
+    """Talk to one address; proxies of the environment are not used."""
+    with httpx.Client(base_url=url, transport=transport, trust_env=False) as client:
+        yield Site(client=client)

@@ -1,0 +1,230 @@
+"""A stand-in for llama-server: its ports, its answers, its ways of going wrong.
+
+`FAKE_LLAMA_SERVER` in the environment chooses a mode; without one it behaves.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NoReturn
+
+MODE = os.environ.get("FAKE_LLAMA_SERVER", "")
+STATE = Path(os.environ.get("FAKE_LLAMA_STATE", "/nonexistent"))
+HELP = """\
+--port PORT     port to listen on
+--fit [on|off]  whether to adjust unset arguments
+--no-webui      leave out the web page
+-lv N, --log-verbosity N
+    - 3: info
+    - 4: trace (more info)
+"""
+
+
+PORT_TAKEN = "couldn't bind HTTP server socket, exiting"
+
+
+class Model:
+    """What is served, as the command line asks."""
+
+    def __init__(self, argv: list[str]) -> None:
+        self.argv = argv
+        self.asked_health = 0
+        self.requests = 0
+
+    def flag(self, name: str, default: str = "") -> str:
+        if name not in self.argv:
+            return default
+        return self.argv[self.argv.index(name) + 1]
+
+    def cache_type(self) -> str:
+        return "f16" if MODE == "other-cache" else self.flag("--cache-type-k")
+
+    def template(self) -> str:
+        file = self.flag("--chat-template-file")
+        text = Path(file).read_text() if file else "embedded"
+        return "another" if MODE == "other-template" else text.removesuffix("\n")
+
+    def props(self) -> dict[str, object]:
+        context = int(self.flag("--ctx-size", "4096"))
+        if MODE == "smaller-context":
+            context //= 2
+        return {
+            "default_generation_settings": {"n_ctx": -(-context // 256) * 256},
+            "total_slots": int(self.flag("--parallel")) + (MODE == "more-slots"),
+            "model_alias": "x" if MODE == "other-alias" else self.flag("--alias"),
+            "chat_template": self.template(),
+            "build_info": "b8643-f49e91787",
+            "some_new_key": True,
+        }
+
+    def metrics(self) -> str:
+        done = self.requests
+        counters = {
+            "prompt_tokens_total": 100 * done,
+            "prompt_seconds_total": 0.5 * done,
+            "tokens_predicted_total": 20 * done,
+            "tokens_predicted_seconds_total": 2 * done,
+        }
+        gauges = {"prompt_tokens_seconds": 1e9, "predicted_tokens_seconds": 1e9}
+        lines = []
+        for kind, values in (("counter", counters), ("gauge", gauges)):
+            for name, value in values.items():
+                lines.append(f"# HELP llamacpp:{name} one of the {kind}s")
+                lines.append(f"# TYPE llamacpp:{name} {kind}")
+                lines.append(f"llamacpp:{name} {value}")
+        return "\n".join(lines) + "\n"
+
+
+def log(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def die(*lines: str, code: int = 1) -> NoReturn:
+    for line in lines:
+        log(line)
+    sys.exit(code)
+
+
+def handler(model: Model) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self, status: int, body: object) -> None:
+            text = body if isinstance(body, str) else json.dumps(body)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text.encode())))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def do_GET(self) -> None:
+            status, body = got(model, self.path)
+            self.answer(status, body)
+
+        def do_POST(self) -> None:
+            size = int(self.headers["Content-Length"])
+            status, body = posted(model, self.path, json.loads(self.rfile.read(size)))
+            self.answer(status, body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
+
+
+def got(model: Model, path: str) -> tuple[int, object]:
+    match path:
+        case "/health":
+            model.asked_health += 1
+            if MODE == "never-ready" or model.asked_health == 1:
+                return 503, {"error": {"message": "Loading model", "code": 503}}
+            return 200, {"status": "ok"}
+        case "/props":
+            return 200, "not JSON" if MODE == "odd-props" else model.props()
+        case "/metrics" if "--metrics" in model.argv:
+            return 200, model.metrics()
+        case _:
+            return 501, {"error": {"message": "not supported", "code": 501}}
+
+
+def posted(model: Model, path: str, request: object) -> tuple[int, object]:
+    model.requests += 1
+    if MODE == "dies-on-request":
+        os._exit(1)
+    if MODE == "slow-answer":
+        (STATE / "asked").touch()
+        time.sleep(3600)
+    if path == "/apply-template":
+        digest = hashlib.sha256(json.dumps(request).encode()).hexdigest()
+        return 200, {"prompt": f"<{digest[:8]}>"}
+    return 200, {"choices": []}
+
+
+LAST_WORDS = {
+    "weights-missing": ["common_init_from_params: failed to load model 'x.gguf'"],
+    "weights-cut": [
+        "data is not within the file bounds, model is corrupted or incomplete"
+    ],
+    "template-broken": [
+        "common_chat_templates_init: failed to initialize chat template"
+    ],
+    "template-refused": [
+        "error: the supplied chat template is not supported: {% if %}",
+        "",
+        "{% endif %}",
+    ],
+    "context-refused": ["failed to create context with model 'x.gguf'"],
+    "silent-death": ["some last words"],
+    "port-taken": [PORT_TAKEN],
+}
+"""What real servers were seen to say before they died."""
+
+
+def start_or_die() -> None:
+    if MODE in LAST_WORDS:
+        die(*LAST_WORDS[MODE])
+    match MODE:
+        case "context-crash":
+            log("llama_init_from_model: failed to allocate buffer for kv cache")
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "port-taken-once" if not (STATE / "tried").exists():
+            (STATE / "tried").touch()
+            die(PORT_TAKEN)
+        case "hungry":
+            hoard = bytearray(256 * 2**20)
+            hoard[::4096] = b"x" * len(hoard[::4096])
+            time.sleep(3600)
+        case _:
+            return
+
+
+def main() -> None:
+    model = Model(sys.argv[1:])
+    if "--help" in model.argv:
+        sys.stdout.write(HELP)
+        return
+    if variables := [key for key in os.environ if key.startswith("LLAMA_")]:
+        die(f"error: acts on its environment: {variables}")
+    start_or_die()
+    address = (model.flag("--host"), int(model.flag("--port")))
+    try:
+        server = ThreadingHTTPServer(address, handler(model))
+    except OSError:
+        die(PORT_TAKEN)
+    server.daemon_threads = True
+    log(
+        "llama_kv_cache: size =    1.06 MiB (  4096 cells,   1 layers,  1/1 seqs), "
+        f"K ({model.cache_type()}):    0.53 MiB, V ({model.cache_type()}):    0.53 MiB"
+    )
+    if MODE == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        child = subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(3600)"]
+        )
+        (STATE / "child").write_text(str(child.pid))
+    elif MODE == "second-term":
+        left = iter([False, True])
+
+        def on_term(*_: object) -> None:
+            if next(left):
+                time.sleep(0.6)  # it ends in its own time
+                log("asked a second time")
+                os._exit(1)
+
+        signal.signal(signal.SIGTERM, on_term)
+    else:
+        signal.signal(
+            signal.SIGTERM,
+            lambda *_: threading.Thread(target=server.shutdown).start(),
+        )
+    server.serve_forever(poll_interval=0.01)
+    log("cleaning up before exit...")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+import httpx
+import pytest
+from msgspec import Struct
+
+from llamatrix.web import NoAnswerError, WrongAnswerError, site
+
+
+class Greeting(Struct):
+    hello: str
+
+
+def test_json_goes_out_and_comes_back_typed() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.headers["Content-Type"] == "application/json"
+        return httpx.Response(200, content=request.content)
+
+    with site("http://host", transport=httpx.MockTransport(answer)) as place:
+        reply = place.post("/echo", {"hello": "you"}, timeout_s=1)
+    assert reply.read(Greeting) == Greeting(hello="you")
+    assert reply.url == "http://host/echo"
+
+
+def test_another_status_than_200_is_no_answer_of_the_asked_type() -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(500, text="went wrong"))
+    with site("http://host", transport=transport) as place:
+        reply = place.get("/x", timeout_s=1)
+    assert not reply.ok
+    with pytest.raises(WrongAnswerError, match="http://host/x: HTTP 500: went wrong"):
+        reply.read(Greeting)
+
+
+def test_an_answer_of_another_shape_names_where_it_came_from() -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, text='{"hello": 1}'))
+    with site("http://host", transport=transport) as place:
+        reply = place.get("/x", timeout_s=1)
+    with pytest.raises(WrongAnswerError, match=r"http://host/x: Expected `str`"):
+        reply.read(Greeting)
+
+
+def test_silence_is_told_with_the_address() -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    with (
+        site("http://host", transport=httpx.MockTransport(refuse)) as place,
+        pytest.raises(NoAnswerError, match="GET http://host/health: refused"),
+    ):
+        place.get("/health", timeout_s=1)
