@@ -1,0 +1,81 @@
+"""From the matrix to a server's launch: program, weights, flags and template of a cell."""
+
+import msgspec
+
+from llamatrix.campaigns.choice import choose_profile
+from llamatrix.errors import MatrixError
+from llamatrix.plan.cell import Cell
+from llamatrix.plan.complaint import nearest
+from llamatrix.plan.expand import expand, select_profile
+from llamatrix.plan.load import load_matrix
+from llamatrix.plan.lock import load_lock, locked_pin
+from llamatrix.plan.matrix import Matrix
+from llamatrix.project import Project
+from llamatrix.provision.build import provide_build
+from llamatrix.provision.source import provide_source
+from llamatrix.provision.weights import provide_weights
+from llamatrix.serve.launch import Launch
+from llamatrix.serve.template import find_correction, provide_template
+
+
+def cell_to_serve(
+    project: Project, *, profile: str = "", model: str = "", pin: str = ""
+) -> Cell:
+    """The profile's cell of a model, at the profile's first pin or another one."""
+    matrix = load_matrix(project.matrix_file)
+    lock = load_lock(project.lock_file)
+    name = choose_profile(profile or None).profile
+    known = select_profile(matrix, name).models
+    key = model or known[0]
+    if key not in known:
+        hint = nearest(key, known)
+        raise MatrixError(f"--model {key!r}: not in profile {name!r}{hint}")
+    cell = next(one for one in expand(matrix, lock, name) if one.model_key == key)
+    if not pin or pin == cell.pin_key:
+        return cell
+    if pin not in matrix.pins:
+        raise MatrixError(f"--pin {pin!r}: unknown pin{nearest(pin, matrix.pins)}")
+    return msgspec.structs.replace(
+        cell,
+        pin_key=pin,
+        pin=matrix.pins[pin],
+        locked=locked_pin(matrix, lock, pin),
+    )
+
+
+def launch_of(
+    cell: Cell, project: Project, *, profile: str = "", port: int = 0
+) -> Launch:
+    """Everything a server of the cell needs, provided where the cache lacks it."""
+    matrix = load_matrix(project.matrix_file)
+    name = choose_profile(profile or None).profile
+    server = select_profile(matrix, name).server
+    if server is None:
+        raise MatrixError(
+            f"matrix.toml: profiles.{name}.server: missing: name one of "
+            f"{', '.join(matrix.servers)} to serve this profile's models"
+        )
+    launch = Launch(
+        program=provide_build(cell, project.cache).program("llama-server"),
+        weights=provide_weights(cell, project.cache).path,
+        alias=cell.model_key,
+        model=cell.model,
+        server=matrix.servers[server],
+        commit=cell.locked.commit,
+        port=port or None,
+    )
+    return with_corrected_template(launch, matrix, project)
+
+
+def with_corrected_template(launch: Launch, matrix: Matrix, project: Project) -> Launch:
+    """The launch with the model's own corrected template, where it names one."""
+    name = launch.model.chat_template_file
+    if name is None:
+        return launch
+    from dataclasses import replace
+
+    correction = find_correction(name, project.root / "templates")
+    lock = load_lock(project.lock_file)
+    locked = locked_pin(matrix, lock, matrix.synthetic.template_pin)
+    tree = provide_source(locked, project.cache)
+    return replace(launch, template=provide_template(correction, tree, project.cache))
