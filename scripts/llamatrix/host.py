@@ -34,7 +34,10 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def summary(self) -> str:
         """One line for a table's caption."""
         parts = [
-            *(f"{gpu.name} ({bytes_text(gpu.memory_bytes)})" for gpu in self.gpus),
+            *(
+                f"{gpu.name} ({bytes_text(gpu.memory_bytes)}, {gpu.power_cap_text})"
+                for gpu in self.gpus
+            ),
             f"{self.cpu_model}, {self.physical_cores} cores",
             f"{bytes_text(self.memory_bytes)} RAM",
         ]
@@ -79,8 +82,13 @@ def slug(cpu_model: str, physical_cores: int, cards: tuple[Gpu, ...]) -> str:
 @cache
 def cpu_features() -> str:
     """A short digest of the CPU's instruction set, which a native build depends on."""
-    flags = _cpuinfo("flags") or _cpuinfo("Features") or platform.machine()
-    return hashlib.sha256(" ".join(sorted(flags.split())).encode()).hexdigest()[:8]
+    flags = " ".join(sorted(cpu_flags())) or platform.machine()
+    return hashlib.sha256(flags.encode()).hexdigest()[:8]
+
+
+def cpu_flags() -> frozenset[str]:
+    """Instruction sets by the kernel's names (`avx2`); empty where it shows none."""
+    return frozenset((_cpuinfo("flags") or _cpuinfo("Features") or "").split())
 
 
 def _cpuinfo(key: str) -> str | None:

@@ -4,10 +4,11 @@ import io
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.provision.hub_standin import HubStandIn, running_hub
 
 from llamatrix.plan.lock import LockedPin
 from llamatrix.provision.nar import nar_hash
@@ -131,3 +132,14 @@ def unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[],
         monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
 
     return cut
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStandIn]:
+    """A hub of one's own, and an empty hub cache."""
+    with running_hub() as standin:
+        monkeypatch.setenv("HF_ENDPOINT", standin.endpoint)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        yield standin

@@ -20,7 +20,9 @@ def matrix(index: Index) -> Matrix:
     """The shipped matrix with one pin, which the index on disk has."""
     pin = Pin(package=PACKAGE, version=VERSION, commit=index.commit)
     shipped = load_matrix(ROOT / "matrix.toml")
-    return msgspec.structs.replace(shipped, pins={"only": pin})
+    return msgspec.structs.replace(
+        shipped, pins={"only": pin}, opencode={}, context7={}
+    )
 
 
 def test_a_lock_written_and_read_is_the_same(

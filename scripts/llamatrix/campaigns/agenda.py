@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from llamatrix.host import this_host
 from llamatrix.measure.outcome import Done
 from llamatrix.plan.cell import Cell, SpeedTest
-from llamatrix.provision.compiler import compiler_id
+from llamatrix.provision.build import compiled_by
 from llamatrix.record.record import Record
 from llamatrix.record.store import Store
 
@@ -46,9 +46,7 @@ def look_up(cell: Cell, store: Store, *, again: int = 0, retry: bool = False) ->
     `again` asks for that many repeats beyond those that exist; `retry` measures
     anew what failed before.
     """
-    digest = cell.digest(
-        host_slug=this_host().slug, compiler=compiler_id(cell.build.backend)
-    )
+    digest = cell.digest(host_slug=this_host().slug, compiler=compiled_by(cell))
     latest = _latest(cell, digest, store)
     failed = {
         key for key, record in latest.items() if not isinstance(record.outcome, Done)

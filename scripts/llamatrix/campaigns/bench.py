@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from llamatrix import __version__
 from llamatrix.campaigns.agenda import Item, still_missing
@@ -13,6 +14,7 @@ from llamatrix.host import this_host
 from llamatrix.measure.outcome import Done
 from llamatrix.measure.speed import Bench, Measured, run_sweep
 from llamatrix.plan.cell import Cell
+from llamatrix.plan.matrix import Backend
 from llamatrix.progress import meter, say
 from llamatrix.project import Project
 from llamatrix.provision.build import Built, provide_build
@@ -20,6 +22,9 @@ from llamatrix.provision.weights import Weights, provide_weights
 from llamatrix.record.record import SCHEMA_VERSION, Record, cell_facts
 from llamatrix.record.store import Store
 from llamatrix.units import duration_text
+
+_WARM_UP_S = 45.0
+"""A large card takes half a minute from cold to its steady temperature."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,30 +62,38 @@ def provide_builds(session: Session) -> None:
 
 
 def provide_all_weights(session: Session) -> None:
-    for item in session.items:
-        weights = provide_weights(item.cell, session.project.cache)
-        say(f"weights {item.cell.weights_key}: {weights.path}")
+    for cell in {item.cell.weights_key: item.cell for item in session.items}.values():
+        weights = provide_weights(
+            cell, session.project.cache, weights_dir=session.weights_dir
+        )
+        say(f"weights {cell.weights_key}: {weights.path}")
 
 
 def bench_session(session: Session) -> Tally:
     """Measure what a session's cells lack, and say what was done."""
     begin = time.monotonic()
-    tally = bench(session.items, session.project)
+    tally = bench(session.items, session.project, weights_dir=session.weights_dir)
     say(f"{tally.summary} ({duration_text(time.monotonic() - begin)})")
     return tally
 
 
-def provide_parts(cell: Cell, project: Project) -> Parts:
+def provide_parts(
+    cell: Cell, project: Project, *, weights_dir: Path | None = None
+) -> Parts:
     return Parts(
         built=provide_build(cell, project.cache),
-        weights=provide_weights(cell, project.cache),
+        weights=provide_weights(cell, project.cache, weights_dir=weights_dir),
     )
 
 
-def bench(items: Sequence[Item], project: Project) -> Tally:
+def bench(
+    items: Sequence[Item], project: Project, *, weights_dir: Path | None = None
+) -> Tally:
     """Measure what the items lack; every finished test is on disk before the next."""
     parts = {
-        item.cell.id: provide_parts(item.cell, project) for item in items if item.todo
+        item.cell.id: provide_parts(item.cell, project, weights_dir=weights_dir)
+        for item in items
+        if item.todo
     }
     measured = failed = 0
     for item in items:
@@ -129,6 +142,7 @@ def bench_of(cell: Cell, parts: Parts, project: Project) -> Bench:
         commit=cell.locked.commit,
         sweep=cell.sweep,
         log=project.logs / cell.id.replace("/", "-"),
+        warm_up_limit_s=_WARM_UP_S if cell.build.backend is Backend.CUDA else 0.0,
     )
 
 

@@ -1,15 +1,19 @@
-"""`invoke lock`: the pins of the matrix, resolved and written, or compared."""
+"""`invoke lock`: pins and weights of the matrix, resolved and written, or compared."""
 
 from pathlib import Path
+
+import msgspec
 
 from llamatrix import shell
 from llamatrix.errors import BenchError, ProvisionError
 from llamatrix.plan.load import load_matrix
-from llamatrix.plan.lock import load_lock
+from llamatrix.plan.lock import Lock, load_lock, npm_packages
 from llamatrix.progress import say
 from llamatrix.project import find_project
 from llamatrix.provision.compiler import find_tool
+from llamatrix.provision.npm import package_lock_file, write_package_lock
 from llamatrix.provision.resolve import compare, resolve, write_lock
+from llamatrix.provision.resolve_weights import compare_weights, resolve_weights
 
 _TIMEOUT_S = 600
 
@@ -21,9 +25,19 @@ class LockDriftError(BenchError):
 def write() -> None:
     project = find_project()
     matrix = load_matrix(project.matrix_file)
-    lock = resolve(matrix, project.cache)
+    weights = resolve_weights(matrix, _readable(project.lock_file))
+    lock = msgspec.structs.replace(resolve(matrix, project.cache), weights=weights)
     write_lock(lock, project.lock_file)
-    say(f"{project.lock_file.name}: {len(lock.pins)} pins written")
+    resolved = sum(locked.hub_file is not None for locked in weights.values())
+    say(
+        f"{project.lock_file.name}: {len(lock.pins)} pins written, {resolved} of "
+        f"{len(weights)} weights resolved"
+    )
+    (package,) = npm_packages(matrix, "context7")
+    for name, pin in matrix.context7.items():
+        path = package_lock_file(project.root, name)
+        if write_package_lock(package, pin.version, path):
+            say(f"{path.relative_to(project.root)}: written")
 
 
 def check() -> None:
@@ -31,7 +45,10 @@ def check() -> None:
     project = find_project()
     matrix = load_matrix(project.matrix_file)
     lock = load_lock(project.lock_file)
-    drifts = compare(matrix, lock, project.cache)
+    drifts = [
+        *compare(matrix, lock, project.cache),
+        *compare_weights(matrix, lock),
+    ]
     for drift in drifts:
         word = "differs" if drift.checked else "not checked"
         print(f"{drift.entry}: {word}: {drift.found}")
@@ -41,8 +58,16 @@ def check() -> None:
             f"matrix.lock: {len(changed)} differences; `invoke lock` writes it anew"
         )
     unchecked = len(drifts)
-    same = len(lock.pins) - unchecked
-    print(f"matrix.lock: {same} pins are the same, {unchecked} not checked")
+    entries = (*lock.pins, *lock.opencode, *lock.context7, *lock.weights)
+    same = len(entries) - unchecked
+    print(f"matrix.lock: {same} entries are the same, {unchecked} not checked")
+
+
+def _readable(path: Path) -> Lock | None:
+    try:
+        return load_lock(path)
+    except BenchError:
+        return None
 
 
 def write_requirements() -> None:

@@ -1,16 +1,21 @@
 """What a command works on: project, matrix, lock, and the cells it was asked for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from llamatrix.campaigns.agenda import Item, look_up
 from llamatrix.campaigns.choice import choose_profile
 from llamatrix.errors import MatrixError
+from llamatrix.plan.cell import Cell
 from llamatrix.plan.expand import expand, select_profile
 from llamatrix.plan.load import load_matrix
-from llamatrix.plan.lock import load_lock
+from llamatrix.plan.lock import Lock, load_lock
 from llamatrix.plan.matrix import Matrix
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
+from llamatrix.provision.published import own_file
+from llamatrix.provision.resolve_weights import resolved_here, with_own_files
 from llamatrix.record.store import Store
 
 
@@ -20,12 +25,24 @@ class Session:
     matrix: Matrix
     profile: str
     items: tuple[Item, ...]
+    weights_dir: Path | None = None
+    """A folder of the user's with published weights."""
 
 
 def opened(
-    profile: str = "", cells: str = "", *, again: int = 0, retry: bool = False
+    profile: str = "",
+    cells: str = "",
+    *,
+    again: int = 0,
+    retry: bool = False,
+    weights_dir: str = "",
+    ask_hub: bool = False,
 ) -> Session:
-    """Read matrix, lock and records; say which profile it is, and why."""
+    """Read matrix, lock and records; say which profile it is, and why.
+
+    With `ask_hub`, for commands that use weights, entries that are unresolved in the
+    lock are resolved before records are looked up: their bytes are part of a digest.
+    """
     if again < 0:
         raise MatrixError(f"--again {again}: write how many repeats more, 1 or above")
     project = find_project()
@@ -34,11 +51,39 @@ def opened(
     about = select_profile(matrix, choice.profile).about
     say(f"profile {choice.profile} ({choice.reason}): {about}")
     lock = load_lock(project.lock_file)
-    store = Store(folder=project.records)
+    folder = Path(weights_dir).expanduser() if weights_dir else None
     plan = expand(matrix, lock, choice.profile, cells=cells or None)
+    known = _weights_known(matrix, lock, plan, project, folder, ask_hub=ask_hub)
+    if known != lock:
+        plan = expand(matrix, known, choice.profile, cells=cells or None)
+    store = Store(folder=project.records)
     return Session(
         project=project,
         matrix=matrix,
         profile=choice.profile,
         items=tuple(look_up(cell, store, again=again, retry=retry) for cell in plan),
+        weights_dir=folder,
     )
+
+
+def _weights_known(
+    matrix: Matrix,
+    lock: Lock,
+    plan: Sequence[Cell],
+    project: Project,
+    folder: Path | None,
+    *,
+    ask_hub: bool,
+) -> Lock:
+    """The lock with what can be told of the plan's published weights."""
+    unknown = {
+        cell.model_key: cell.published
+        for cell in plan
+        if cell.published and not cell.published.hub_file
+    }
+    own = [name for name, locked in unknown.items() if own_file(locked, folder)]
+    if ask_hub and (rest := [name for name in unknown if name not in own]):
+        lock = resolved_here(matrix, rest, project)
+    if own and folder:
+        lock = with_own_files(matrix, lock, own, project, folder)
+    return lock

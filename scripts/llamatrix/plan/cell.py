@@ -5,7 +5,7 @@ import hashlib
 import msgspec
 from msgspec import Struct
 
-from llamatrix.plan.lock import LockedPin
+from llamatrix.plan.lock import UNRESOLVED, LockedPin, LockedWeights
 from llamatrix.plan.matrix import Build, Measurement, Model, Pin, Sweep, WeightsKind
 
 MEASUREMENT_VERSION = 1
@@ -33,7 +33,9 @@ class Cell(Struct, frozen=True, kw_only=True):
     model: Model
     weights: WeightsKind
     synthesis: Synthesis | None
-    """None for weights from the hub."""
+    """None for weights from the hub …"""
+    published: LockedWeights | None = None
+    """… and these None for made-up ones."""
     pin_key: str
     pin: Pin
     locked: LockedPin
@@ -70,18 +72,28 @@ class Cell(Struct, frozen=True, kw_only=True):
         repeats of the same measurement belong to the same cell.
         """
         sweep = msgspec.structs.replace(self.sweep, processes=1, timeout_s=1)
-        weights = self.synthesis or (self.model.repository, self.model.file)
         inputs = (
             MEASUREMENT_VERSION,
             self.measurement,
             self.model_key,
             self.weights,
-            weights,
+            self._weights_identity,
             (self.locked.commit, self.locked.nar_hash, self.pin.build_number),
             self.build,
             sweep,
         )
         return _sha256(inputs)
+
+    @property
+    def _weights_identity(self) -> object:
+        """The bytes where the lock knows them, else what would be asked for.
+
+        Nothing is measured under the second: a run resolves before it looks up what
+        is recorded.
+        """
+        if self.published and self.published.sha256 != UNRESOLVED:
+            return self.published.sha256
+        return self.synthesis or (self.model.repository, self.model.file)
 
     def digest(self, *, host_slug: str, compiler: str) -> str:
         """The spec on one class of host with one compiler: the key of a record."""

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from llamatrix.errors import MatrixError
 from llamatrix.plan.cell import GENERATOR_VERSION, Cell, Synthesis
 from llamatrix.plan.complaint import nearest
-from llamatrix.plan.lock import Lock, locked_pin
+from llamatrix.plan.lock import Lock, LockedWeights, locked_pin, locked_weights
 from llamatrix.plan.matrix import Matrix, Profile, WeightsKind
 
 
@@ -59,6 +59,7 @@ def _product(matrix: Matrix, lock: Lock, profile: Profile) -> tuple[Cell, ...]:
             model=matrix.models[model],
             weights=profile.weights,
             synthesis=_synthesis(matrix, lock, profile.weights, model),
+            published=_published(matrix, lock, profile.weights, model),
             pin_key=pin,
             pin=matrix.pins[pin],
             locked=locked_pin(matrix, lock, pin),
@@ -85,6 +86,14 @@ def _synthesis(
         template_pin=locked_pin(matrix, lock, matrix.synthetic.template_pin),
         template=matrix.models[model].template,
     )
+
+
+def _published(
+    matrix: Matrix, lock: Lock, weights: WeightsKind, model: str
+) -> LockedWeights | None:
+    if weights is not WeightsKind.HUB:
+        return None
+    return locked_weights(matrix, lock, model)
 
 
 def _matching(cells: tuple[Cell, ...], pattern: str) -> tuple[Cell, ...]:

@@ -16,6 +16,12 @@ Positive = Annotated[int, Meta(gt=0)]
 Commit = Annotated[str, Meta(pattern=r"^[0-9a-f]{40}$")]
 Capability = Annotated[str, Meta(pattern=r"^\d+\.\d$")]
 Probability = Annotated[float, Meta(ge=0, le=1)]
+NarHash = Annotated[str, Meta(pattern=r"^sha256-[A-Za-z0-9+/]{43}=$")]
+"""An SRI hash of a tree's NAR serialisation, as Nix' fetchers take it."""
+NpmName = Annotated[str, Meta(pattern=r"^(@[a-z0-9-]+/)?[a-z0-9][a-z0-9._-]*$")]
+ExactVersion = Annotated[str, Meta(pattern=r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$")]
+SystemName = Annotated[str, Meta(pattern=r"^[a-z0-9_]+-linux$")]
+"""Nix' name of a platform: `x86_64-linux`."""
 
 
 class Backend(StrEnum):
@@ -144,10 +150,41 @@ class Synthetic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0)] = 0
 
 
+class Nixpkgs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The flake's one input; a flake cannot read it, so `flake.lock` must say the same."""
+
+    rev: Commit
+    nar_hash: NarHash
+
+
+class Cuda(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    package_set: Annotated[str, Meta(pattern=r"^cudaPackages_\d+_\d+$")]
+    """The CUDA toolkit that Nix compiles with: an attribute of nixpkgs."""
+
+
+class System(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One platform that the flake has outputs for."""
+
+    opencode_package: NpmName
+    """OpenCode's npm package with the binary for this platform."""
+
+
+class NpmPin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One version of a program that npm carries under a name we know."""
+
+    version: ExactVersion
+    about: str = ""
+
+
 class Matrix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`matrix.toml`, whole."""
 
     schema_version: Annotated[int, Meta(ge=1, le=1)]
+    nixpkgs: Nixpkgs
+    cuda: Cuda
+    systems: dict[SystemName, System]
+    opencode: dict[Key, NpmPin]
+    context7: dict[Key, NpmPin]
     pins: dict[Key, Pin]
     builds: dict[Key, Build]
     models: dict[Key, Model]

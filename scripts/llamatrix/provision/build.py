@@ -17,6 +17,7 @@ import msgspec
 from llamatrix import shell
 from llamatrix.errors import ProvisionError
 from llamatrix.host import cpu_features
+from llamatrix.nvml import gpus
 from llamatrix.plan.cell import Cell
 from llamatrix.plan.matrix import Backend
 from llamatrix.progress import meter, say
@@ -27,12 +28,18 @@ from llamatrix.provision.compiler import (
     nvcc,
     require_compiler,
 )
+from llamatrix.provision.cuda_libraries import cuda_definitions
+from llamatrix.provision.driver import driver_folders, with_driver
+from llamatrix.provision.instructions import require_instructions
+from llamatrix.provision.nix import stale, stored_build
 from llamatrix.provision.sdist import ensure_free
 from llamatrix.provision.source import provide_source
 from llamatrix.provision.staging import made_once
 from llamatrix.units import duration_text
 
 RECIPE_VERSION = 1
+SOURCE_NOTE = "llamatrix-note.txt"
+"""A tree carried to a machine without network says here where it was proven."""
 TARGETS = ("llama-bench", "llama-server", "llama-fit-params")
 _DEFINITIONS = {
     "CMAKE_BUILD_TYPE": "Release",
@@ -51,6 +58,10 @@ _BUILD_TIMEOUT_S = 6 * 3600
 _NEED_BYTES = {Backend.CPU: 2**30, Backend.CUDA: 8 * 2**30}
 
 
+class CompileError(ProvisionError):
+    """The source was there and proven, and the compiler refused it."""
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a build is made of; `build.json` beside its binaries, and in records."""
 
@@ -60,6 +71,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     backend: str
     compiler: str
     cmake: dict[str, str]
+    source_note: str = ""
+    """What is to be known of the tree it was built from; empty for one proven here."""
+    store_path: str = ""
+    """Where Nix keeps it; empty for one compiled by us."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,28 +113,70 @@ def manifest_of(cell: Cell) -> Manifest:
     )
 
 
+def compiled_by(cell: Cell) -> str:
+    """What made, or will make, a cell's binaries: part of every record's key."""
+    stored = stored_build(cell.pin_key, cell.build_key)
+    return f"nix {stored.name}" if stored else compiler_id(cell.build.backend)
+
+
 def provide_build(cell: Cell, cache: Path) -> Built:
-    """The binaries of a cell's pin and build, compiled where the cache lacks them."""
+    """The binaries of a cell's pin and build, compiled where nothing has them."""
+    if stored := stored_build(cell.pin_key, cell.build_key):
+        return _from_store(cell, stored, cache)
     manifest = manifest_of(cell)
     name = f"{cell.pin_key}-{cell.build_key}-{manifest.key}"
     entry = cache / "builds" / name
 
     def make(staging: Path) -> None:
         require_compiler(cell.build.backend)
+        require_instructions(cell.build_key, cell.build)
         need_bytes = _NEED_BYTES[cell.build.backend]
         ensure_free(cache, need_bytes=need_bytes, purpose=f"building {name}")
         source = provide_source(cell.locked, cache)
+        noted = msgspec.structs.replace(manifest, source_note=_source_note(source))
         _compile(f"{cell.pin_key}/{cell.build_key}", manifest, source, cache)
-        _install(_work_folder(cache, manifest), manifest, staging)
+        _install(_work_folder(cache, manifest), noted, staging)
 
     made_once(entry, make, purpose=f"building {name}")
-    return Built(folder=entry, manifest=manifest)
+    made = msgspec.json.decode((entry / "build.json").read_bytes(), type=Manifest)
+    return Built(folder=entry, manifest=made)
+
+
+def _from_store(cell: Cell, path: Path, cache: Path) -> Built:
+    """Take what Nix built, if that is what matrix and lock ask for now."""
+    try:
+        made = msgspec.json.decode((path / "build.json").read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError) as error:
+        raise stale(path, f"has no readable build.json: {error}") from error
+    asked = manifest_of(cell)
+    for key in ("commit", "build_number", "backend", "cmake"):
+        if getattr(made, key) != getattr(asked, key):
+            raise stale(
+                path,
+                f"was built with {key} {getattr(made, key)!r}, but matrix and lock "
+                f"ask {getattr(asked, key)!r}",
+            )
+    folder = path
+    if cell.build.backend is Backend.CUDA:
+        folder = with_driver(path, cache, driver_folders())
+    return Built(
+        folder=folder,
+        manifest=msgspec.structs.replace(made, store_path=str(path)),
+    )
+
+
+def _source_note(source: Path) -> str:
+    """What whoever put the tree there left to be told in every record."""
+    note = source / SOURCE_NOTE
+    return note.read_text().strip() if note.exists() else ""
 
 
 def _backend_definitions(cell: Cell) -> dict[str, str]:
     if cell.build.backend is Backend.CPU:
         return {"GGML_CUDA": "OFF"}
-    numbers = [text.replace(".", "") for text in cell.build.cuda_capabilities]
+    named = cell.build.cuda_capabilities
+    here = {f"{gpu.compute_capability}-real" for gpu in gpus()}
+    numbers = [text.replace(".", "") for text in named or sorted(here)]
     return {
         "GGML_CUDA": "ON",
         "CMAKE_CUDA_ARCHITECTURES": ";".join(numbers) or "native",
@@ -148,7 +205,7 @@ def _compile(label: str, manifest: Manifest, source: Path, cache: Path) -> None:
 
         ended = shell.run(ninja, timeout_s=_BUILD_TIMEOUT_S, log=log, on_line=show)
     if not ended.ok:
-        raise ProvisionError(f"building {label} failed\n{ended.complaint()}")
+        raise CompileError(f"building {label} failed\n{ended.complaint()}")
     say(f"built {label} in {duration_text(ended.seconds)}")
 
 
@@ -158,6 +215,7 @@ def _configure(manifest: Manifest, source: Path, work: Path) -> list[str]:
     definitions["CMAKE_CXX_COMPILER"] = str(cxx())
     if manifest.backend == Backend.CUDA:
         definitions["CMAKE_CUDA_COMPILER"] = str(nvcc())
+        definitions |= cuda_definitions(nvcc())
     if ccache := shutil.which("ccache"):
         for language in ("C", "CXX", "CUDA"):
             definitions[f"CMAKE_{language}_COMPILER_LAUNCHER"] = ccache
@@ -168,7 +226,7 @@ def _configure(manifest: Manifest, source: Path, work: Path) -> list[str]:
 def _step(label: str, argv: list[str], timeout_s: float, log: Path) -> None:
     ended = shell.run(argv, timeout_s=timeout_s, log=log)
     if not ended.ok:
-        raise ProvisionError(f"configuring {label} failed\n{ended.complaint()}")
+        raise CompileError(f"configuring {label} failed\n{ended.complaint()}")
 
 
 def _install(work: Path, manifest: Manifest, staging: Path) -> None:

@@ -9,9 +9,10 @@ import msgspec
 import tomli_w
 
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.lock import LOCK_VERSION, Lock, LockedPin
-from llamatrix.plan.matrix import Matrix, Pin
+from llamatrix.plan.lock import LOCK_VERSION, Lock, LockedNpm, LockedPin, NpmProgram
+from llamatrix.plan.matrix import Matrix, NpmPin, Pin
 from llamatrix.progress import say
+from llamatrix.provision.npm import resolve_npm, resolve_one
 from llamatrix.provision.sdist import UnreachableError, fetch_sdist, file_sha256
 from llamatrix.provision.source import unpack_source
 
@@ -34,7 +35,12 @@ class Drift:
 def resolve(matrix: Matrix, cache: Path) -> Lock:
     """Every pin of the matrix, as the package index has it now."""
     pins = {name: _resolve_pin(name, pin, cache) for name, pin in matrix.pins.items()}
-    return Lock(lock_version=LOCK_VERSION, pins=pins)
+    return Lock(
+        lock_version=LOCK_VERSION,
+        pins=pins,
+        opencode=resolve_npm(matrix, "opencode"),
+        context7=resolve_npm(matrix, "context7"),
+    )
 
 
 def compare(matrix: Matrix, lock: Lock, cache: Path) -> list[Drift]:
@@ -59,6 +65,31 @@ def compare(matrix: Matrix, lock: Lock, cache: Path) -> list[Drift]:
             for key, value in msgspec.structs.asdict(locked).items()
             if getattr(fresh, key) != value
         ]
+    found += _npm_drifts(matrix, lock, "opencode")
+    return found + _npm_drifts(matrix, lock, "context7")
+
+
+def _npm_drifts(matrix: Matrix, lock: Lock, program: NpmProgram) -> list[Drift]:
+    """The same for a program that npm carries."""
+    asked: dict[str, NpmPin] = getattr(matrix, program)
+    locked: dict[str, LockedNpm] = getattr(lock, program)
+    found = [
+        _drift(f"{program}.{name}", "not in matrix.toml")
+        for name in sorted(locked.keys() - asked.keys())
+    ]
+    for name in asked:
+        entry = f"{program}.{name}"
+        if name not in locked:
+            found.append(_drift(entry, "not locked"))
+            continue
+        try:
+            fresh = resolve_one(matrix, program, name)
+        except UnreachableError as error:
+            reason = str(error).splitlines()[0]
+            found.append(Drift(entry=entry, found=reason, checked=False))
+            continue
+        if fresh != locked[name]:
+            found.append(_drift(entry, f"{fresh} (locked: {locked[name]})"))
     return found
 
 

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from llamatrix import shell
@@ -42,11 +43,12 @@ def fetch_sdist(
     return kept
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Path, *, on_bytes: Callable[[int], None] = lambda _: None) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
+            on_bytes(len(chunk))
     return digest.hexdigest()
 
 
@@ -87,7 +89,9 @@ def _failure(wanted: str, ended: shell.Ended) -> ProvisionError:
     )
 
 
-def ensure_free(folder: Path, *, need_bytes: int, purpose: str) -> None:
+def ensure_free(
+    folder: Path, *, need_bytes: int, purpose: str, setting: str = "LLAMATRIX_CACHE"
+) -> None:
     """ProvisionError where the file system of `folder` cannot take `need_bytes`."""
     folder.mkdir(parents=True, exist_ok=True)
     free_bytes = shutil.disk_usage(folder).free
@@ -96,6 +100,6 @@ def ensure_free(folder: Path, *, need_bytes: int, purpose: str) -> None:
 
         raise ProvisionError(
             f"{folder}: {purpose} needs {bytes_text(need_bytes)}, but only "
-            f"{bytes_text(free_bytes)} are free; free some, or set LLAMATRIX_CACHE to "
+            f"{bytes_text(free_bytes)} are free; free some, or set {setting} to "
             "a folder on a larger disk"
         )

@@ -17,6 +17,7 @@ from llamatrix.errors import ProvisionError
 from llamatrix.plan.lock import LockedPin
 from llamatrix.progress import say
 from llamatrix.provision.nar import nar_hash
+from llamatrix.provision.nix import stored_source
 from llamatrix.provision.sdist import fetch_sdist
 from llamatrix.provision.staging import made_once
 
@@ -39,7 +40,9 @@ class Source:
 
 
 def provide_source(locked: LockedPin, cache: Path) -> Path:
-    """The unpacked, verified tree of a locked pin."""
+    """The unpacked, verified tree of a locked pin; in a Nix shell, Nix verified it."""
+    if stored := stored_source(locked.commit):
+        return stored
 
     def make(staging: Path) -> None:
         say(f"proving the source of llama.cpp {locked.commit[:9]}")

@@ -8,8 +8,11 @@ import msgspec
 
 from llamatrix.errors import ProvisionError
 from llamatrix.plan.cell import Cell
+from llamatrix.plan.lock import LockedWeights, WeightsPin
 from llamatrix.plan.matrix import WeightsKind
 from llamatrix.progress import meter, say
+from llamatrix.provision.hashes import shown_sha256
+from llamatrix.provision.published import provide_published
 from llamatrix.provision.sdist import ensure_free, file_sha256
 from llamatrix.provision.source import provide_source
 from llamatrix.provision.staging import made_once
@@ -27,6 +30,12 @@ class WeightsFacts(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     sha256: str
     file_bytes: int
+    weights_pin: WeightsPin = WeightsPin.LOCKED
+    """Who said that it is these bytes."""
+    repository: str = ""
+    """On the hub; empty for made-up weights."""
+    revision: str = ""
+    """Of the repository; `unresolved` for the user's own file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,14 +44,17 @@ class Weights:
     facts: WeightsFacts
 
 
-def provide_weights(cell: Cell, cache: Path) -> Weights:
-    """The weights of a cell, written or fetched where the cache lacks them."""
-    if cell.weights is WeightsKind.HUB or cell.synthesis is None:
-        raise ProvisionError(
-            f"{cell.id}: fetching {cell.model.file} from {cell.model.repository} is not "
-            "built yet; `--profile synthetic` measures the same architecture at the "
-            "same size"
-        )
+def provide_weights(
+    cell: Cell, cache: Path, *, weights_dir: Path | None = None
+) -> Weights:
+    """The weights of a cell, written or fetched where they are not yet.
+
+    `weights_dir` is a folder of the user's in which published files are looked for
+    first.
+    """
+    if cell.published is not None:
+        path = provide_published(cell.published, cache, weights_dir=weights_dir)
+        return Weights(path=path, facts=_published_facts(cell.published, path))
     spec = _spec(cell, cache)
     entry = cache / "weights" / f"{cell.weights_key}-{spec.digest()[:12]}"
     made_once(
@@ -56,6 +68,18 @@ def provide_weights(cell: Cell, cache: Path) -> Weights:
         _remove(entry)
         return provide_weights(cell, cache)
     return weights
+
+
+def _published_facts(published: LockedWeights, path: Path) -> WeightsFacts:
+    return WeightsFacts(
+        kind=WeightsKind.HUB,
+        file=path.name,
+        sha256=published.sha256,
+        file_bytes=path.stat().st_size,
+        weights_pin=published.pin,
+        repository=published.repository,
+        revision=published.revision,
+    )
 
 
 def _spec(cell: Cell, cache: Path) -> SyntheticSpec:
@@ -91,7 +115,7 @@ def _write(cell: Cell, spec: SyntheticSpec, staging: Path) -> None:
     facts = WeightsFacts(
         kind=cell.weights,
         file=path.name,
-        sha256=file_sha256(path),
+        sha256=shown_sha256(path),
         file_bytes=path.stat().st_size,
     )
     (staging / _FACTS).write_bytes(msgspec.json.encode(facts))

@@ -153,6 +153,36 @@ except ProvisionError as error:
     assert not path.exists()
 
 
+@pytest.mark.parametrize("model", ["qwen35-35b-a3b", "gemma4-26b-a4b"])
+def test_a_full_size_file_is_written_in_a_few_hundred_megabytes(model: str) -> None:
+    """The whole stream, all tensors, into a file that takes no room."""
+    program = """
+import resource, shutil, sys
+from pathlib import Path
+from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
+from llamatrix.provision.synthetic.write import write
+endless = shutil.disk_usage("/")._replace(free=2**50)
+shutil.disk_usage = lambda _: endless
+spec = SyntheticSpec(model=sys.argv[1], scale=Scale.FULL, chat_template="")
+count = 0
+def add(more):
+    global count
+    count += more
+write(spec, Path("/dev/null"), on_bytes=add)
+print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, model],
+        env={"PYTHONPATH": ":".join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    written_bytes, peak_rss_bytes = map(int, done.stdout.split())
+    assert written_bytes > 15 * 2**30
+    assert peak_rss_bytes < 400 * 2**20
+
+
 def test_an_interrupted_write_leaves_no_file(tmp_path: Path) -> None:
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt

@@ -1,0 +1,170 @@
+"""Published weights, as a user meets them: resolved once, then locked, or of one's own."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.campaigns.conftest import RunInvoke, record_lines
+from tests.provision.hub_standin import MAIN, HubStandIn, running_hub, sha256
+
+from llamatrix.plan.load import load_matrix
+from llamatrix.plan.lock import WeightsPin, load_lock
+from llamatrix.project import Project
+from llamatrix.provision.resolve import write_lock
+from llamatrix.record.record import decode_record
+
+MODEL = "qwen35-27b"
+CONTENT = b"the published weights" * 1000
+_PROFILE = """
+[profiles.hub]
+about = "the published file of one model on a CPU"
+pins = ["current"]
+builds = ["cpu"]
+models = ["qwen35-27b"]
+weights = "hub"
+measure = ["speed"]
+sweep = "smoke"
+"""
+
+
+@pytest.fixture
+def asking(stocked: Project) -> Project:
+    """A stocked project with a profile that needs a published file, unresolved."""
+    with stocked.matrix_file.open("a") as matrix:
+        matrix.write(_PROFILE)
+    lock = load_lock(stocked.lock_file)
+    lock.weights.clear()
+    write_lock(lock, stocked.lock_file)
+    return stocked
+
+
+@pytest.fixture
+def hub(
+    asking: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[HubStandIn]:
+    """A hub that has the model's file."""
+    model = load_matrix(asking.matrix_file).models[MODEL]
+    with running_hub() as standin:
+        standin.publish(CONTENT, repository=model.repository, file=model.file)
+        monkeypatch.setenv("HF_ENDPOINT", standin.endpoint)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        yield standin
+
+
+def weights_of(project: Project) -> list[dict[str, object]]:
+    return [json.loads(line)["weights"] for line in record_lines(project)]
+
+
+def pins_of(project: Project) -> set[str]:
+    return {str(weights["weights_pin"]) for weights in weights_of(project)}
+
+
+def test_the_first_run_resolves_writes_the_lock_and_marks_its_records(
+    hub: HubStandIn, asking: Project, run_invoke: RunInvoke
+) -> None:
+    first = run_invoke("bench", "--profile", "hub")
+    assert first.returncode == 0, first.stderr
+    assert f"weights.{MODEL}: resolved here to revision {MAIN}" in first.stderr
+    assert load_lock(asking.lock_file).weights[MODEL].sha256 == sha256(CONTENT)
+    found = weights_of(asking)
+    assert {weights["sha256"] for weights in found} == {sha256(CONTENT)}
+    assert {weights["revision"] for weights in found} == {MAIN}
+    assert pins_of(asking) == {"resolved here"}
+    asked = len(hub.asked)
+    second = run_invoke("bench", "--profile", "hub")
+    assert "nothing measured" in second.stderr
+    assert len(hub.asked) == asked
+
+
+def test_what_invoke_lock_has_looked_at_is_locked(
+    hub: HubStandIn, asking: Project, run_invoke: RunInvoke
+) -> None:
+    run_invoke("weights", "--profile", "hub")
+    lock = load_lock(asking.lock_file)
+    text = asking.lock_file.read_text()
+    assert 'pin = "resolved here"' in text
+    asking.lock_file.write_text(text.replace('pin = "resolved here"\n', ""))
+    ended = run_invoke("bench", "--profile", "hub")
+    assert ended.returncode == 0, ended.stderr
+    assert pins_of(asking) == {"locked"}
+    assert lock.weights[MODEL].sha256 == sha256(CONTENT)
+    assert hub.asked
+
+
+def test_new_bytes_in_the_lock_are_measured_anew(
+    hub: HubStandIn, asking: Project, run_invoke: RunInvoke
+) -> None:
+    run_invoke("bench", "--profile", "hub")
+    before = len(record_lines(asking))
+    model = load_matrix(asking.matrix_file).models[MODEL]
+    hub.publish(
+        CONTENT[::-1], repository=model.repository, file=model.file, revision="b" * 40
+    )
+    lock = load_lock(asking.lock_file)
+    lock.weights.clear()
+    write_lock(lock, asking.lock_file)
+    run_invoke("bench", "--profile", "hub")
+    assert len(record_lines(asking)) == 2 * before
+    hashes = {weights["sha256"] for weights in weights_of(asking)}
+    assert hashes == {sha256(CONTENT), sha256(CONTENT[::-1])}
+
+
+def test_an_own_file_is_measured_under_its_own_hash_without_a_hub(
+    asking: Project, run_invoke: RunInvoke, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    file = load_matrix(asking.matrix_file).models[MODEL].file
+    (own / file).write_bytes(CONTENT)
+    before = asking.lock_file.read_bytes()
+    flags = ("bench", "--profile", "hub", "--weights-dir", str(own))
+    ended = run_invoke(*flags)
+    assert ended.returncode == 0, ended.stderr
+    assert pins_of(asking) == {"own file"}
+    assert {weights["sha256"] for weights in weights_of(asking)} == {sha256(CONTENT)}
+    assert str(own) not in "".join(record_lines(asking))
+    assert asking.lock_file.read_bytes() == before
+    assert "nothing measured" in run_invoke(*flags).stderr
+    assert "0 tests to measure" in run_invoke(*flags, "--dry-run").stdout
+    (own / file).write_bytes(CONTENT[::-1])
+    assert "8 tests measured, 0 reused" in run_invoke(*flags).stderr
+
+
+def test_without_hub_and_file_the_way_out_is_named(
+    asking: Project, run_invoke: RunInvoke
+) -> None:
+    ended = run_invoke("weights", "--profile", "hub")
+    assert ended.returncode == 3
+    assert "--weights-dir" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not asking.reports.exists()
+
+
+def test_plan_and_dry_run_ask_nobody(
+    hub: HubStandIn, asking: Project, run_invoke: RunInvoke
+) -> None:
+    before = asking.lock_file.read_bytes()
+    assert run_invoke("plan", "--profile", "hub").returncode == 0
+    assert run_invoke("all", "--profile", "hub", "--dry-run").returncode == 0
+    assert hub.asked == []
+    assert asking.lock_file.read_bytes() == before
+
+
+def test_made_up_weights_need_no_hub(asking: Project, run_invoke: RunInvoke) -> None:
+    assert asking.lock_file.exists()
+    ended = run_invoke("weights", "--profile", "smoke", "--cells", "*qwen35-27b*")
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_record_from_before_the_pin_is_read_as_locked(
+    asking: Project, run_invoke: RunInvoke
+) -> None:
+    run_invoke("bench", "--profile", "smoke", "--cells", "*qwen35-27b*")
+    older = json.loads(record_lines(asking)[0])
+    for key in ("weights_pin", "repository", "revision"):
+        del older["weights"][key]
+    record = decode_record(json.dumps(older).encode(), where="here")
+    assert record.weights.weights_pin is WeightsPin.LOCKED
+    assert record.weights.repository == ""
