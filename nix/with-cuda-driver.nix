@@ -1,0 +1,7 @@
+# One command with the host's CUDA driver in reach; building it runs shellcheck.
+{ writeShellApplication, coreutils }:
+writeShellApplication {
+  name = "with-cuda-driver";
+  runtimeInputs = [ coreutils ];
+  text = builtins.readFile ./with-cuda-driver.sh;
+}

@@ -1,0 +1,153 @@
+# All that the flake offers on one system.
+{
+  lib,
+  pkgs,
+  pins,
+  project,
+  system,
+}:
+let
+  inherit (pins) matrix;
+  npmPack = pkgs.callPackage ./npm-pack.nix { };
+  cudaPackages =
+    pkgs.${matrix.cuda.package_set}
+      or (throw "matrix.toml: cuda.package_set: nixpkgs has no ${matrix.cuda.package_set}");
+
+  sources = lib.mapAttrs (_: pin: pkgs.callPackage ./source.nix { locked = pin; }) pins.llamaCpp;
+
+  # pin -> build -> binaries
+  llamaCpp = lib.mapAttrs (
+    pin: locked:
+    lib.mapAttrs (
+      build: recipe:
+      pkgs.callPackage ./llama-cpp.nix {
+        inherit cudaPackages locked recipe;
+        name = "${pin}-${build}";
+        source = sources.${pin};
+        buildNumber = matrix.pins.${pin}.build_number or 0;
+      }
+    ) pins.builds
+  ) pins.llamaCpp;
+
+  opencode = lib.mapAttrs (
+    _: locked:
+    pkgs.callPackage ./opencode.nix {
+      inherit npmPack;
+      inherit (locked) version;
+      package = matrix.systems.${system}.opencode_package;
+      integrity =
+        locked.integrity.${matrix.systems.${system}.opencode_package}
+          or (throw "matrix.lock: opencode: no integrity for ${system}; run `invoke lock`");
+    }
+  ) pins.opencode;
+
+  context7 = lib.mapAttrs (
+    name: locked:
+    pkgs.callPackage ./context7.nix {
+      inherit locked npmPack;
+      packageLock = ./context7 + "/${name}.package-lock.json";
+    }
+  ) pins.context7;
+
+  templates = pkgs.callPackage ./templates.nix {
+    inherit (pins) templates;
+    source = sources.${matrix.synthetic.template_pin};
+  };
+
+  driver = pkgs.callPackage ./with-cuda-driver.nix { };
+  python = import ./python.nix {
+    inherit lib pkgs;
+    source = project;
+  };
+
+  # which binaries a profile measures with: { pin, build }, native builds left out
+  measuredBy =
+    profile:
+    lib.filter (cell: pins.builds ? ${cell.build}) (
+      lib.concatMap (pin: map (build: { inherit pin build; }) matrix.profiles.${profile}.builds)
+        matrix.profiles.${profile}.pins
+    );
+
+  # what the harness finds in LLAMATRIX_NIX: a store path for all that the lock pins
+  storePathsFor =
+    profiles:
+    let
+      paths = lib.mapAttrs (_: toString);
+    in
+    pkgs.writeText "llamatrix-store-paths.json" (
+      builtins.toJSON {
+        builds = lib.listToAttrs (
+          map (cell: {
+            name = "${cell.pin}/${cell.build}";
+            value = toString llamaCpp.${cell.pin}.${cell.build};
+          }) (lib.concatMap measuredBy profiles)
+        );
+        # the one tree that the harness reads beside the builds: the vendors' templates
+        sources.${pins.llamaCpp.${matrix.synthetic.template_pin}.commit} =
+          toString
+            sources.${matrix.synthetic.template_pin};
+        templates = toString templates;
+        opencode = paths opencode;
+        context7 = paths context7;
+      }
+    );
+
+  shellFor =
+    profiles:
+    pkgs.callPackage ./shell.nix {
+      inherit driver;
+      inherit (python) environment;
+      storePaths = storePathsFor profiles;
+    };
+
+  byDefault = [
+    "published"
+    "smoke"
+  ];
+
+  named = prefix: lib.mapAttrs' (name: value: { name = "${prefix}-${name}"; inherit value; });
+
+  fromSmoke = lib.listToAttrs (
+    map (cell: {
+      name = "llama-cpp-${cell.pin}-${cell.build}";
+      value = llamaCpp.${cell.pin}.${cell.build};
+    }) (measuredBy "smoke")
+  );
+in
+rec {
+  packages =
+    lib.concatMapAttrs (pin: named "llama-cpp-${pin}") llamaCpp
+    // named "opencode" opencode
+    // named "context7" context7
+    // {
+      inherit templates;
+      with-cuda-driver = driver;
+      llamatrix = python.llamatrix;
+      invoke-all = pkgs.callPackage ./invoke-all.nix {
+        inherit project driver;
+        inherit (python) environment;
+        storePaths = storePathsFor byDefault;
+      };
+      default = python.llamatrix;
+    };
+
+  # one for each profile, and the two that need no choice
+  shells = lib.mapAttrs (name: _: shellFor [ name ]) matrix.profiles // {
+    default = shellFor byDefault;
+    cpu = shellFor [ "smoke" ];
+  };
+
+  # all but CUDA: what a machine without a card can build in reasonable time
+  checks =
+    fromSmoke
+    // named "opencode" opencode
+    // named "context7" context7
+    // {
+      inherit templates;
+      with-cuda-driver = driver;
+      llamatrix = python.llamatrix;
+      cpu-shell = shells.cpu;
+    };
+
+  formatter = pkgs.nixfmt-tree;
+}

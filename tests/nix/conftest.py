@@ -1,0 +1,173 @@
+"""A current Nix in the user's cache, and a copy of the flake to evaluate or spoil."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.shipped import FAKES, ROOT
+
+from llamatrix.plan.load import load_matrix
+from llamatrix.plan.lock import load_lock
+from llamatrix.provision.source import provide_source
+
+SYSTEM = "x86_64-linux"
+_FILES = (
+    *("flake.nix", "flake.lock", "matrix.toml", "matrix.lock", "pyproject.toml"),
+    *("LICENSE", "README.md", "tasks.py", "nix", "templates", "scripts"),
+    *("tests/nixpkgs-stub",),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flake:
+    """A copy of the project in which nixpkgs is the stub."""
+
+    folder: Path
+    nix_bin: Path
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        path = self.folder / name
+        text = path.read_text()
+        assert old in text, f"{name} has no {old!r} to spoil"
+        path.write_text(text.replace(old, new, 1))
+
+    def nix(
+        self, *arguments: str, timeout_s: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.nix_bin / "nix", *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+        )
+
+    def with_stub(
+        self, *arguments: str, timeout_s: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        stub = f"path:{self.folder / 'tests' / 'nixpkgs-stub'}"
+        flags = ("--no-write-lock-file", "--override-input", "nixpkgs", stub)
+        return self.nix(*arguments, *flags, timeout_s=timeout_s)
+
+    def eval(self, attribute: str, *arguments: str) -> object:
+        ended = self.with_stub("eval", "--json", f".#{attribute}", *arguments)
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+    def check(self) -> subprocess.CompletedProcess[str]:
+        """Evaluate every output; builds nothing."""
+        return self.with_stub("flake", "check", "--no-build", "--all-systems")
+
+    def build(self, *attributes: str) -> list[Path]:
+        """Build for real, with this machine's programs in place of nixpkgs'."""
+        wanted = [f".#{attribute}" for attribute in attributes]
+        flags = (
+            *("--no-link", "--print-out-paths", "--max-jobs", "auto"),
+            *("--option", "build-hook", ""),  # Debian's package lacks the helper
+        )
+        ended = self.with_stub("build", *wanted, *flags, timeout_s=1800)
+        assert ended.returncode == 0, ended.stderr
+        return [Path(line) for line in ended.stdout.splitlines()]
+
+
+@pytest.fixture(scope="session")
+def nix_bin(user_cache: Path) -> Path:
+    """The folder of a Nix of our own: unpacked once, then reused."""
+    if not shutil.which("apt-get"):
+        pytest.skip("no apt-get here: Nix is unpacked from Debian's packages")
+    prefix = user_cache / "nix"
+    installer = Path(__file__).with_name("install-nix.sh")
+    subprocess.run(["sh", installer, prefix], check=True, timeout=600)
+    return prefix / "bin"
+
+
+@pytest.fixture
+def flake(tmp_path: Path, nix_bin: Path) -> Flake:
+    return copied(tmp_path / "flake", nix_bin)
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory, nix_bin: Path) -> Flake:
+    """The flake as it is, for tests that only read it."""
+    return copied(tmp_path_factory.mktemp("shipped") / "flake", nix_bin)
+
+
+def copied(folder: Path, nix_bin: Path) -> Flake:
+    """Copy the flake; a git checkout would show Nix only what is tracked."""
+    for name in _FILES:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, target, ignore=ignored)
+        else:
+            shutil.copy(source, target)
+    return Flake(folder=folder, nix_bin=nix_bin)
+
+
+@pytest.fixture
+def builder(flake: Flake, user_cache: Path, require: Callable[[str], Path]) -> Flake:
+    """The flake with the programs that builds need beside the usual folders.
+
+    They lie at one place for all test runs, so that Nix builds everything once. cmake
+    is a fake one: no test compiles llama.cpp under Nix.
+    """
+    programs = user_cache / "nix" / "host-bin"
+    programs.mkdir(exist_ok=True)
+    for name in ("node", "npm", "patchelf"):
+        _put(programs / name, f'#!/bin/sh\nexec "{require(name)}" "$@"\n')
+    fakes = programs / "fakes"
+    fakes.mkdir(exist_ok=True)
+    stamp = hashlib.sha256()
+    for name in ("cmake.py", "llama_bench.py"):
+        text = (FAKES / name).read_text()
+        stamp.update(text.encode())
+        _put(fakes / name, text)
+    _put(programs / "cmake", f'#!/bin/sh\nexec python3 "{fakes}/cmake.py" "$@"\n')
+    path = flake.folder / "tests" / "nixpkgs-stub" / "host.json"
+    host = json.loads(path.read_text())
+    host |= {"bin": str(programs), "path": f"{programs}:{host['path']}"}
+    path.write_text(json.dumps(host | {"stamp": stamp.hexdigest()}))
+    return flake
+
+
+def _put(path: Path, text: str) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text)
+    aside.chmod(0o755)
+    aside.replace(path)
+
+
+@pytest.fixture
+def seeded(builder: Flake, user_cache: Path) -> Flake:
+    """The same with llama.cpp's proven tree in the store: it is not fetched."""
+    lock = load_lock(ROOT / "matrix.lock")
+    pin = load_matrix(ROOT / "matrix.toml").synthetic.template_pin
+    seed = builder.folder.parent / "source"
+    tree = provide_source(lock.pins[pin], user_cache)
+    shutil.copytree(tree, seed, symlinks=True)
+    store = str(builder.nix_bin / "nix-store")
+    argv = [store, "--add-fixed", "--recursive", "sha256", str(seed)]
+    subprocess.run(argv, check=True, capture_output=True)
+    return builder
+
+
+@pytest.fixture
+def require() -> Callable[[str], Path]:
+    """A program beside this Python or on the PATH; the test fails without it."""
+
+    def find(name: str) -> Path:
+        beside = Path(sysconfig.get_path("scripts")) / name
+        found = beside if beside.exists() else shutil.which(name)
+        assert found, f"{name} is needed for this test"
+        return Path(found)
+
+    return find

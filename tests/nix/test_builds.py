@@ -1,0 +1,95 @@
+"""What can be built without nixpkgs is built: npm's tarballs, the agents, the templates.
+
+Nix runs the very phases of our derivations with this machine's node, npm and patchelf.
+"""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from tests.nix.conftest import SYSTEM, Flake
+from tests.shipped import ROOT
+
+from llamatrix.plan.load import load_matrix
+from llamatrix.plan.lock import load_lock
+from llamatrix.project import Project
+from llamatrix.provision.sdist import file_sha256
+from llamatrix.record.store import Store
+from llamatrix.serve.template import load_correction
+
+pytestmark = [pytest.mark.slow, pytest.mark.network]
+
+MATRIX = load_matrix(ROOT / "matrix.toml")
+LOCK = load_lock(ROOT / "matrix.lock")
+
+
+@pytest.mark.parametrize("pin", MATRIX.opencode)
+def test_opencode_is_fetched_patched_and_tells_its_version(
+    builder: Flake, pin: str
+) -> None:
+    (path,) = builder.build(f"opencode-{pin}")
+    program = (path / "bin" / "opencode").read_bytes()
+    assert b".bun" in program, "the program's own section is kept"
+
+
+def test_a_wrong_pin_is_caught_by_the_install_check(builder: Flake) -> None:
+    """The tarball is the lock's, the version asked another: --version tells."""
+    for name in ("matrix.toml", "matrix.lock"):
+        builder.replace(name, 'version = "1.3.2"', 'version = "1.3.0"')
+    wanted = ".#opencode-april"
+    ended = builder.with_stub(
+        "build", wanted, "--no-link", "--option", "build-hook", ""
+    )
+    assert ended.returncode != 0
+    assert "hash mismatch" in ended.stderr or "pins 1.3.0" in ended.stderr
+
+
+@pytest.mark.parametrize("pin", MATRIX.context7)
+def test_context7_starts_with_its_own_dependencies(builder: Flake, pin: str) -> None:
+    (path,) = builder.build(f"context7-{pin}")
+    said = subprocess.run(
+        [path / "bin" / "context7-mcp", "--help"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "transport" in said.stdout + said.stderr
+
+
+def test_nix_and_python_make_the_same_templates(seeded: Flake) -> None:
+    (path,) = seeded.build("templates")
+    corrections = sorted((ROOT / "templates").glob("*.toml"))
+    assert corrections
+    for file in corrections:
+        made = path / file.with_suffix(".jinja").name
+        assert file_sha256(made) == load_correction(file).result_sha256
+
+
+def test_what_a_shell_offers_is_measured_and_recorded(
+    seeded: Flake, project: Project, invoke_environment: dict[str, str]
+) -> None:
+    """Nix builds (with a fake compiler), the harness measures: nothing in between."""
+    (listed,) = seeded.build(f"devShells.{SYSTEM}.cpu.LLAMATRIX_NIX")
+    commit = LOCK.pins["current"].commit
+    ended = subprocess.run(
+        [sys.executable, "-m", "invoke", "all", "--profile", "smoke"],
+        cwd=ROOT,
+        env={
+            **invoke_environment,
+            "LLAMATRIX_NIX": str(listed),
+            "FAKE_BENCH": json.dumps({"commit": commit[:9]}),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr
+    (built,) = seeded.build("llama-cpp-current-cpu")
+    records = list(Store(folder=project.records).read_all())
+    assert records
+    assert {record.build.store_path for record in records} == {str(built)}
+    for name in ("builds", "sources", "sdists"):
+        assert not (project.cache / name).exists(), "the shell had it"

@@ -1,0 +1,62 @@
+"""What can be said of the shell and Nix files without evaluating them."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.shipped import ROOT
+
+FOLDERS = (ROOT / "nix", ROOT / "tests" / "nix", ROOT / "tests" / "nixpkgs-stub")
+SHELL = sorted(
+    [
+        ROOT / ".ci" / "run",
+        *(path for folder in FOLDERS for path in folder.glob("*.sh")),
+    ]
+)
+NIX = sorted(
+    [ROOT / "flake.nix", *(path for folder in FOLDERS for path in folder.glob("*.nix"))]
+)
+SRI = re.compile(r"sha(256|512)-[A-Za-z0-9+/]{20,}")
+
+
+@pytest.mark.slow
+def test_shellcheck_has_nothing_to_say(require: Callable[[str], Path]) -> None:
+    argv = [str(require("shellcheck")), "--severity=warning", *map(str, SHELL)]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_no_pin_is_written_twice() -> None:
+    """Hashes and revisions stand in matrix and lock; the flake's input is the exception."""
+    input_rev = json.loads((ROOT / "flake.lock").read_text())["nodes"]["nixpkgs"]
+    for path in NIX:
+        text = path.read_text()
+        assert not SRI.search(text), f"{path.name} has a hash of its own"
+        found = set(re.findall(r"\b[0-9a-f]{40}\b", text))
+        own = path == ROOT / "flake.nix"
+        allowed = {input_rev["locked"]["rev"]} if own else set()
+        assert found == allowed, f"{path.name} has a revision of its own"
+
+
+@pytest.mark.parametrize("path", NIX, ids=lambda path: path.name)
+def test_a_nix_file_is_laid_out_as_a_formatter_would_leave_it(path: Path) -> None:
+    """No formatter can be had here; these are the rules that need none."""
+    text = path.read_text()
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+    for line in text.splitlines():
+        assert "\t" not in line
+        assert line == line.rstrip()
+        assert (len(line) - len(line.lstrip())) % 2 == 0
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_every_nix_file_parses_with_no_unknown_name(nix_bin: Path) -> None:
+    for path in NIX:
+        argv = [str(nix_bin / "nix-instantiate"), "--parse", str(path)]
+        ended = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr

@@ -1,0 +1,165 @@
+# nixpkgs as far as our flake knows it. A derivation here can be built: stdenv.sh runs its
+# phases with this machine's own programs, which host.json names. What stands in for a
+# package is a folder whose bin/ holds those programs.
+{
+  system,
+  config,
+}:
+let
+  lib = import ./lib.nix;
+  host = lib.importJSON ./host.json;
+
+  make =
+    attributes:
+    derivation (
+      {
+        inherit system;
+        builder = host.shell;
+        args = [ ./stdenv.sh ];
+        PATH = host.path;
+      }
+      // removeAttrs attributes [
+        "meta"
+        "passthru"
+      ]
+    )
+    // {
+      meta = attributes.meta or { };
+    }
+    // attributes.passthru or { };
+
+  named =
+    attributes:
+    make (attributes // { name = attributes.name or "${attributes.pname}-${attributes.version}"; });
+
+  package =
+    name:
+    make {
+      inherit name;
+      inherit (host) stamp; # another set of programs is another package
+      installPhase = "mkdir \"$out\"; ln -s ${host.bin} \"$out/bin\"; mkdir -p \"$out/etc\"; ln -s /etc/ssl \"$out/etc/ssl\"";
+      dontUnpack = true;
+      dontConfigure = true;
+      dontBuild = true;
+    }
+    // {
+      version = "0";
+    };
+  packages = names: lib.genAttrs names package;
+
+  stdenv = {
+    mkDerivation = named;
+    shell = host.shell;
+    cc = {
+      version = "0";
+      bintools.dynamicLinker = host.dynamicLinker;
+    };
+  };
+
+  fetched =
+    {
+      owner,
+      repo,
+      rev,
+      hash,
+    }:
+    make {
+      name = "source";
+      outputHash = hash;
+      outputHashMode = "recursive";
+      tree = "${owner}/${repo}/${rev}";
+      installPhase = "echo 'the stub fetches nothing: ${owner}/${repo} ${rev}' >&2; exit 1";
+    };
+
+  script =
+    { name, text }:
+    make {
+      inherit name text;
+      passAsFile = [ "text" ];
+      dontUnpack = true;
+      dontConfigure = true;
+      dontBuild = true;
+      installPhase = ''
+        mkdir -p "$out/bin"
+        { echo '#!${host.shell}'; cat "$textPath"; } >"$out/bin/${name}"
+        chmod 755 "$out/bin/${name}"
+      '';
+    };
+
+  pythonPackages = lib.genAttrs (lib.importJSON ./python-packages.json) package;
+
+  callPackage =
+    path: given:
+    let
+      function = import path;
+      wanted = builtins.functionArgs function;
+    in
+    function (builtins.intersectAttrs wanted all // given);
+
+  all = {
+    inherit callPackage lib stdenv;
+    stdenvNoCC = removeAttrs stdenv [ "cc" ];
+    fetchFromGitHub = fetched;
+    mkShell = attributes: named ({ name = "shell"; } // attributes);
+    writeShellApplication =
+      {
+        name,
+        runtimeInputs ? [ ],
+        text,
+      }:
+      script {
+        inherit name;
+        text = "export PATH=${lib.concatStrings (map (input: "${input}/bin:") runtimeInputs)}$PATH\n${text}";
+      };
+    writeShellScriptBin = name: text: script { inherit name text; };
+    writeText =
+      name: text:
+      make {
+        inherit name text;
+        passAsFile = [ "text" ];
+        dontUnpack = true;
+        dontConfigure = true;
+        dontBuild = true;
+        installPhase = "cp \"$textPath\" \"$out\"";
+      };
+    python3 = {
+      withPackages =
+        choose:
+        package "python3-with-${lib.concatStringsSep "-" (map (chosen: chosen.name) (choose pythonPackages))}";
+      pkgs = pythonPackages // {
+        buildPythonApplication = named;
+      };
+    };
+    cudaPackages_12_9 = {
+      backendStdenv = stdenv;
+    }
+    // packages [
+      "cuda_cccl"
+      "cuda_cudart"
+      "cuda_nvcc"
+      "libcublas"
+    ];
+  }
+  // packages [
+    "autoAddDriverRunpath"
+    "bubblewrap"
+    "cacert"
+    "cmake"
+    "coreutils"
+    "git"
+    "ninja"
+    "nixfmt-tree"
+    "nodejs"
+    "patchelf"
+    "ripgrep"
+  ];
+in
+# as nixpkgs would refuse: no other key, and these two as we mean them
+assert builtins.attrNames config == [
+  "allowUnfreePredicate"
+  "cudaCapabilities"
+];
+assert builtins.all builtins.isString config.cudaCapabilities;
+assert config.allowUnfreePredicate { meta.license.shortName = "CUDA EULA"; };
+assert !config.allowUnfreePredicate { meta.license.free = false; };
+all

@@ -1,0 +1,136 @@
+"""What a Nix shell has ready is taken, and a shell gone stale is told."""
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.shipped import shipped_cells
+
+from llamatrix.errors import ProvisionError
+from llamatrix.plan.cell import Cell
+from llamatrix.provision.build import compiled_by, manifest_of, provide_build
+from llamatrix.provision.nix import VARIABLE, world
+from llamatrix.provision.source import provide_source
+
+Offer = Callable[..., None]
+STORED = "0123456789abcdfghijklmnpqrsvwxyz-llama-cpp"
+
+
+@pytest.fixture
+def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Offer:
+    """Enter a shell that offers these store paths."""
+
+    def enter(**paths: object) -> None:
+        listed = tmp_path / "store-paths.json"
+        listed.write_text(json.dumps(paths))
+        monkeypatch.setenv(VARIABLE, str(listed))
+
+    return enter
+
+
+def built_by_nix(cell: Cell, folder: Path, **other: object) -> Path:
+    """A store path as nix/llama-cpp.nix fills it."""
+    path = folder / STORED
+    (path / "bin").mkdir(parents=True)
+    program = path / "bin" / "llama-bench"
+    program.write_text('#!/bin/sh\necho "$LD_LIBRARY_PATH"\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    made = msgspec.structs.replace(manifest_of(cell), compiler="g++ 15.2.0")
+    raw = msgspec.to_builtins(msgspec.structs.replace(made, **other))
+    del raw["store_path"]
+    (path / "build.json").write_text(json.dumps(raw))
+    return path
+
+
+def test_a_build_of_the_shell_is_used_and_named_in_records(
+    cells: tuple[Cell, ...], tmp_path: Path, offer: Offer
+) -> None:
+    path = built_by_nix(cells[0], tmp_path / "store")
+    offer(builds={"current/cpu": str(path)})
+    built = provide_build(cells[0], tmp_path / "cache")
+    assert built.program("llama-bench") == path / "bin" / "llama-bench"
+    assert built.manifest.store_path == str(path)
+    assert built.manifest.compiler == "g++ 15.2.0"
+    assert not (tmp_path / "cache").exists(), "nothing is built or fetched again"
+
+
+def test_a_number_of_another_binary_is_another_cell(
+    cells: tuple[Cell, ...], tmp_path: Path, offer: Offer
+) -> None:
+    before = compiled_by(cells[0])
+    offer(builds={"current/cpu": str(built_by_nix(cells[0], tmp_path))})
+    assert compiled_by(cells[0]) == f"nix {STORED}" != before
+
+
+@pytest.mark.parametrize("key", ["commit", "build_number", "cmake"])
+def test_a_lock_changed_since_the_shell_was_entered_is_told(
+    cells: tuple[Cell, ...], tmp_path: Path, offer: Offer, key: str
+) -> None:
+    others: dict[str, object] = {"commit": "0" * 40, "build_number": 1, "cmake": {}}
+    path = built_by_nix(cells[0], tmp_path / "store", **{key: others[key]})
+    offer(builds={"current/cpu": str(path)})
+    with pytest.raises(ProvisionError, match=rf"built with {key} .*enter it anew"):
+        provide_build(cells[0], tmp_path / "cache")
+
+
+def test_a_path_collected_as_garbage_is_told(
+    cells: tuple[Cell, ...], tmp_path: Path, offer: Offer
+) -> None:
+    offer(builds={"current/cpu": str(tmp_path / "gone")})
+    with pytest.raises(ProvisionError, match="no longer in the store"):
+        provide_build(cells[0], tmp_path / "cache")
+
+
+def test_an_unreadable_list_is_told(
+    cells: tuple[Cell, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "missing.json"))
+    with pytest.raises(ProvisionError, match="cannot be read"):
+        provide_build(cells[0], tmp_path)
+
+
+def test_a_cuda_build_of_the_shell_starts_with_the_driver(
+    tmp_path: Path, offer: Offer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = shipped_cells("published")[0]
+    path = built_by_nix(cell, tmp_path / "store")
+    offer(builds={"april/cuda": str(path)})
+    driver = tmp_path / "driver"
+    driver.mkdir()
+    (driver / "libcuda.so.1").touch()
+    monkeypatch.setenv("CUDA_DRIVER_DIR", str(driver))
+    built = provide_build(cell, tmp_path / "cache")
+    assert built.folder != path
+    assert built.manifest.store_path == str(path)
+
+
+def test_a_host_without_a_driver_is_told_before_anything_runs(
+    tmp_path: Path, offer: Offer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = shipped_cells("published")[0]
+    offer(builds={"april/cuda": str(built_by_nix(cell, tmp_path / "store"))})
+    monkeypatch.setenv("CUDA_DRIVER_DIR", str(tmp_path))
+    with pytest.raises(ProvisionError, match="no CUDA driver: libcuda"):
+        provide_build(cell, tmp_path / "cache")
+
+
+def test_a_source_tree_of_the_shell_is_not_fetched_again(
+    cells: tuple[Cell, ...], tmp_path: Path, offer: Offer
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    locked = cells[0].locked
+    offer(sources={locked.commit: str(tree)})
+    assert provide_source(locked, tmp_path / "cache") == tree
+
+
+def test_the_doctor_can_say_which_world_it_is_in(
+    offer: Offer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert world().startswith("no Nix shell")
+    offer(builds={"april/cuda": "x", "current/cpu": "y"})
+    assert world() == "Nix shell; builds from the store: april/cuda, current/cpu"

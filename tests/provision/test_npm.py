@@ -1,0 +1,159 @@
+"""npm is asked for names and hashes; a registry out of reach proves nothing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.shipped import ROOT
+
+from llamatrix.errors import MatrixError, ProvisionError
+from llamatrix.plan.load import load_matrix
+from llamatrix.plan.lock import Lock, LockedNpm, load_lock, locked_npm
+from llamatrix.plan.matrix import Matrix, NpmPin
+from llamatrix.provision.npm import (
+    integrity_of,
+    package_lock_file,
+    resolve_npm,
+    write_package_lock,
+)
+from llamatrix.provision.resolve import compare
+from llamatrix.provision.sdist import UnreachableError
+
+HASH = "sha512-" + 86 * "a" + "=="
+OTHER = "sha512-" + 86 * "b" + "=="
+OPENCODE = "opencode-linux-x64@1.2.3"
+Knows = Callable[..., None]
+
+
+@pytest.fixture
+def npm(
+    fake_program: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> Knows:
+    """Put a fake npm on the PATH that knows just these."""
+    program = fake_program("npm", "npm.py")
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+
+    def knows(**known: object) -> None:
+        monkeypatch.setenv("FAKE_NPM", json.dumps(known))
+
+    return knows
+
+
+@pytest.fixture
+def matrix() -> Matrix:
+    """The shipped matrix with one version of OpenCode and nothing else to resolve."""
+    shipped = load_matrix(ROOT / "matrix.toml")
+    pins = {"only": NpmPin(version="1.2.3")}
+    return msgspec.structs.replace(shipped, pins={}, opencode=pins, context7={})
+
+
+def lock_of(**pins: LockedNpm) -> Lock:
+    return Lock(lock_version=1, pins={}, opencode=pins)
+
+
+def locked(integrity: str = HASH, version: str = "1.2.3") -> LockedNpm:
+    return LockedNpm(version=version, integrity={"opencode-linux-x64": integrity})
+
+
+def test_a_pin_is_resolved_to_npms_own_hash(npm: Knows, matrix: Matrix) -> None:
+    npm(**{OPENCODE: HASH})
+    assert resolve_npm(matrix, "opencode") == {"only": locked()}
+
+
+def test_a_version_that_npm_lacks_is_told(npm: Knows) -> None:
+    npm()
+    with pytest.raises(ProvisionError, match=f"{OPENCODE}: npm has no such version"):
+        integrity_of("opencode-linux-x64", "1.2.3")
+
+
+def test_a_registry_out_of_reach_is_told_apart(npm: Knows) -> None:
+    npm(error="ENOTFOUND")
+    with pytest.raises(UnreachableError, match="npm could not look it up"):
+        integrity_of("opencode-linux-x64", "1.2.3")
+
+
+def test_an_answer_that_is_no_sha512_is_refused(npm: Knows) -> None:
+    npm(**{OPENCODE: "sha1-x"})
+    with pytest.raises(ProvisionError, match="gave no sha512, but 'sha1-x'"):
+        integrity_of("opencode-linux-x64", "1.2.3")
+
+
+def test_the_lock_is_compared_entry_by_entry(
+    npm: Knows, matrix: Matrix, tmp_path: Path
+) -> None:
+    npm(**{OPENCODE: HASH})
+    assert compare(matrix, lock_of(only=locked()), tmp_path) == []
+    (drift,) = compare(matrix, lock_of(only=locked(OTHER)), tmp_path)
+    assert drift.entry == "opencode.only"
+    assert drift.checked
+    found = compare(matrix, lock_of(other=locked()), tmp_path)
+    assert [(one.entry, one.found) for one in found] == [
+        ("opencode.other", "not in matrix.toml"),
+        ("opencode.only", "not locked"),
+    ]
+
+
+def test_out_of_reach_is_not_checked_rather_than_different(
+    npm: Knows, matrix: Matrix, tmp_path: Path
+) -> None:
+    npm(error="ETIMEDOUT")
+    (drift,) = compare(matrix, lock_of(only=locked()), tmp_path)
+    assert not drift.checked
+
+
+def test_a_lock_apart_from_the_matrix_is_refused(matrix: Matrix) -> None:
+    assert locked_npm(matrix, lock_of(only=locked()), "opencode", "only") == locked()
+    for lock, complaint in (
+        (lock_of(), "opencode.only: not locked"),
+        (
+            lock_of(only=locked(version="1.2.4")),
+            "opencode.only.version: locked '1.2.4'",
+        ),
+        (
+            lock_of(only=LockedNpm(version="1.2.3", integrity={})),
+            "opencode-linux-x64 is not locked",
+        ),
+    ):
+        with pytest.raises(MatrixError, match=complaint):
+            locked_npm(matrix, lock, "opencode", "only")
+
+
+def test_dependencies_are_written_without_an_address_and_once(
+    npm: Knows, tmp_path: Path
+) -> None:
+    npm()
+    path = package_lock_file(tmp_path, "april")
+    assert write_package_lock("@upstash/context7-mcp", "2.1.6", path)
+    text = path.read_text()
+    assert "://" not in text
+    assert not write_package_lock("@upstash/context7-mcp", "2.1.6", path)
+    assert write_package_lock("@upstash/context7-mcp", "2.1.7", path)
+    assert path.read_text() != text
+
+
+def test_an_address_in_the_dependencies_is_refused(npm: Knows, tmp_path: Path) -> None:
+    npm(entry={"resolved": "a://b"})
+    path = package_lock_file(tmp_path, "april")
+    with pytest.raises(ProvisionError, match="an address"):
+        write_package_lock("@upstash/context7-mcp", "2.1.6", path)
+    assert not path.exists()
+
+
+def test_the_shipped_lock_has_every_program_and_its_dependencies() -> None:
+    shipped = load_matrix(ROOT / "matrix.toml")
+    lock = load_lock(ROOT / "matrix.lock")
+    for name in shipped.opencode:
+        locked_npm(shipped, lock, "opencode", name)
+    for name in shipped.context7:
+        pin = locked_npm(shipped, lock, "context7", name)
+        (package,) = pin.integrity
+        packages = json.loads(package_lock_file(ROOT, name).read_text())["packages"]
+        own = packages[f"node_modules/{package}"]
+        assert (own["version"], own["integrity"]) == (
+            pin.version,
+            pin.integrity[package],
+        )
+        assert all("resolved" not in entry for entry in packages.values())
+        assert all("integrity" in packages[path] for path in packages if path)
