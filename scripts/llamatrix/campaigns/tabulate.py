@@ -4,18 +4,21 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from llamatrix.campaigns.report_view import (
+    View,
+    belongs,
+    load_view,
+    published_sets,
+)
 from llamatrix.campaigns.session import Session
-from llamatrix.errors import BenchError, ReportError
+from llamatrix.errors import ReportError
 from llamatrix.host import this_host
-from llamatrix.plan.expand import expand, select_profile
-from llamatrix.plan.load import load_matrix
-from llamatrix.plan.lock import Lock, load_lock
-from llamatrix.plan.matrix import Matrix
+from llamatrix.plan.expand import select_profile
 from llamatrix.progress import say
-from llamatrix.project import Project, find_project
-from llamatrix.record.store import Store
+from llamatrix.project import Project
+from llamatrix.report.evidence import Evidence
 from llamatrix.report.pages import write_pages
-from llamatrix.report.speed import Group, groups
+from llamatrix.report.speed import Group
 from llamatrix.report.speed_tables import page
 
 
@@ -25,85 +28,78 @@ def tabulate(profile: str | None, *, out: str | None = None) -> str:
     Needs no GPU, no network and no build: records and matrix are enough. With `out`
     pages and records of what is shown are copied there, to be shipped or compared.
     """
-    project = find_project()
-    matrix = load_matrix(project.matrix_file)
+    view = load_view()
     if profile:
-        select_profile(matrix, profile)
-    found = _groups(project, matrix)
-    if not found:
+        select_profile(view.matrix, profile)
+    if not view.groups:
         raise ReportError(
-            f"{project.records}: no records yet; `invoke all` measures and writes them"
+            f"{view.project.records}: no records yet; `invoke all` measures and writes "
+            "them"
         )
-    written = write_pages(found, project.reports)
-    shown = [one for one in found if profile is None or _belongs(one, matrix, profile)]
+    written = _write_all(view)
+    shown = [
+        one
+        for one in view.groups
+        if profile is None or belongs(one, view.matrix, profile)
+    ]
     if not shown:
         raise ReportError(f"no records of profile {profile!r} yet; run `invoke all`")
-    _say_written(written, project)
+    _say_written(written, view.project)
     if out:
-        _export(shown, project, Path(out))
+        _export(shown, view, Path(out))
     return page(shown)
 
 
 def show_session(session: Session) -> str:
     """The tables of what a command has just measured or reused, on this host."""
-    project = session.project
-    found = _groups(project, session.matrix)
-    _say_written(write_pages(found, project.reports), project)
+    view = load_view()
+    _say_written(_write_all(view), view.project)
     cells = {item.cell.id for item in session.items}
     slug = this_host().slug
     return page(
         [
             group
-            for group in found
+            for group in view.groups
             if group.host_slug == slug
             and any(record.cell.id in cells for record in group.records)
         ]
     )
 
 
-def _groups(project: Project, matrix: Matrix) -> tuple[Group, ...]:
-    return groups(
-        Store(folder=project.records).read_all(),
-        models=tuple(matrix.models),
-        current=_current_digests(project, matrix),
+def _write_all(view: View) -> list[Path]:
+    return write_pages(
+        view.groups,
+        view.project.reports,
+        evidence=view.evidence,
+        sets=published_sets(view.project, view.matrix),
     )
 
 
-def _current_digests(project: Project, matrix: Matrix) -> frozenset[str]:
-    """Spec digests of all cells the matrix has now: their records are preferred."""
-    try:
-        lock: Lock = load_lock(project.lock_file)
-    except BenchError:
-        return frozenset()
-    return frozenset(
-        cell.spec_digest
-        for name in matrix.profiles
-        for cell in expand(matrix, lock, name)
+def _export(shown: Sequence[Group], view: View, folder: Path) -> None:
+    _copy_records(shown, view.evidence, view.project, folder)
+    write_pages(
+        shown,
+        folder,
+        evidence=view.evidence,
+        sets=published_sets(view.project, view.matrix),
     )
-
-
-def _belongs(group: Group, matrix: Matrix, name: str) -> bool:
-    profile = matrix.profiles[name]
-    return (
-        group.weights == profile.weights
-        and group.pin in profile.pins
-        and group.build in profile.builds
-        and group.sweep == profile.sweep
-    )
-
-
-def _export(shown: Sequence[Group], project: Project, folder: Path) -> None:
-    store = Store(folder=project.records)
-    for record in (record for group in shown for record in group.records):
-        source = store.file_of(record.host.slug, record.cell.id)
-        target = folder / source.relative_to(project.reports)
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-    write_pages(shown, folder)
     say(f"copied to {folder}: the pages and their records")
 
 
+def _copy_records(
+    shown: Sequence[Group], evidence: Evidence, project: Project, folder: Path
+) -> None:
+    files = {evidence.of(record).file for group in shown for record in group.records}
+    hosts = {group.host_slug for group in shown}
+    measured = {f"records/{slug}/bandwidth.json" for slug in hosts}
+    for name in sorted(files | measured):
+        source, target = project.reports / name, folder / name
+        if source.exists() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+
+
 def _say_written(written: Sequence[Path], project: Project) -> None:
-    names = [str(path.relative_to(project.root)) for path in written]
-    say(f"written: {names[0]} and {len(names) - 1} CSV files beside it")
+    names = [path.relative_to(project.reports).as_posix() for path in written]
+    folder = project.reports.relative_to(project.root)
+    say(f"written: {folder}/{names[0]} and {len(names) - 1} files beside it")

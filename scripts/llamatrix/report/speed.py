@@ -72,6 +72,14 @@ class Group:
     def models(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(model for model, _ in self.results))
 
+    def records_of(self, model: str, test: SpeedTest) -> tuple[Record, ...]:
+        """What one result was made of."""
+        return tuple(
+            record
+            for record in self.records
+            if (record.cell.model_name, record.test) == (model, test)
+        )
+
     @property
     def tests(self) -> tuple[SpeedTest, ...]:
         """Prompts before generations, small before large."""

@@ -17,7 +17,7 @@ from llamatrix.report.speed import Group, Result
 from llamatrix.report.tables import Table
 from llamatrix.units import bytes_text, context_text
 
-_KIND_NOTES = {
+KIND_NOTES = {
     WeightsKind.HUB: "the published GGUF files",
     WeightsKind.FULL: "synthetic weights at full size: engine speed, no quality",
     WeightsKind.TINY: (
@@ -51,7 +51,7 @@ def heading(group: Group) -> str:
         f"## Speed: {group.sweep} sweep, pin {group.pin}, {group.weights} weights",
         "",
         f"- engine: llama.cpp {record.build.commit[:9]} ({compiler})",
-        f"- weights: {_KIND_NOTES[group.weights]}",
+        f"- weights: {KIND_NOTES[group.weights]}",
         f"- host: {record.host.summary}",
         f"- measured: {when}, {len(group.records)} records in {files}",
         f"- command: `{' '.join(record.process.argv)}`",
@@ -82,7 +82,7 @@ def _models(group: Group) -> Table:
                 model + (" (synthetic)" if synthetic else ""),
                 record.cell.architecture,
                 _stand_in(row) if synthetic and row else record.cell.quant,
-                _gib(row.model_size) if row else "n/a",
+                size_text(row.model_size) if row else "n/a",
                 _billions(row.model_n_params) if row else "n/a",
                 "n/a"
                 if group.weights is WeightsKind.TINY
@@ -107,7 +107,10 @@ def _prefill(group: Group) -> Table:
         rows=tuple(
             (
                 context_text(test.n_prompt),
-                *(_cell(group.results.get((model, test)), 0) for model in group.models),
+                *(
+                    cell_text(group.results.get((model, test)), 0)
+                    for model in group.models
+                ),
             )
             for test in prompts
         ),
@@ -131,7 +134,7 @@ def _generation(group: Group) -> Table:
         title=f"Generation Speed ({', '.join(lengths)})",
         header=("Model", "Architecture", "Generation (tokens/s)"),
         rows=tuple(
-            (model, architectures[model], _cell(result, 2))
+            (model, architectures[model], cell_text(result, 2))
             for model, _, result in found
         ),
         right=(2,),
@@ -147,8 +150,11 @@ def _spread(group: Group) -> Table:
         ),
         rows=tuple(
             (
-                *(model, test.name, _cell(result, 2)),
-                *(_share(result.between, result), _share(result.within, result)),
+                *(model, test.name, cell_text(result, 2)),
+                *(
+                    share_text(result.between, result),
+                    share_text(result.within, result),
+                ),
                 result.count if result.rows else "0",
             )
             for (model, test), result in group.results.items()
@@ -157,7 +163,7 @@ def _spread(group: Group) -> Table:
     )
 
 
-def _cell(result: Result | None, digits: int) -> str:
+def cell_text(result: Result | None, digits: int) -> str:
     """A rounded mean, or the word for what happened instead."""
     if result is None:
         return "not measured"
@@ -183,7 +189,7 @@ def outcome_word(outcome: Outcome) -> str:
             assert_never(outcome)
 
 
-def _share(deviation: float | None, result: Result) -> str:
+def share_text(deviation: float | None, result: Result) -> str:
     """A deviation as a share of the mean: `1.3 %`."""
     if deviation is None or not result.mean:
         return "n/a"
@@ -195,7 +201,7 @@ def _stand_in(row: Row) -> str:
     return f"{row.model_type.split('B ', 1)[-1]}, stand-in"
 
 
-def _gib(size: int) -> str:
+def size_text(size: int) -> str:
     """As published where it is large (`16.40 GiB`)."""
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 else bytes_text(size)
 

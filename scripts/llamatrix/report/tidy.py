@@ -1,6 +1,11 @@
-"""The records as tidy CSV: one row for each sample, raw and unrounded."""
+"""The records as tidy CSV and JSON: one row for each sample, raw and unrounded.
+
+`reports/README.md` says what each column means.
+"""
 
 from collections.abc import Iterable, Iterator
+
+import msgspec
 
 from llamatrix.measure.llama_bench import parse_row
 from llamatrix.measure.outcome import Done
@@ -18,10 +23,27 @@ HEADER = (
 
 def tidy_csv(groups: Iterable[Group]) -> str:
     """All samples of all groups; a test without a number has one row with its outcome."""
-    return csv_text(
-        HEADER,
-        [row for group in groups for record in group.records for row in _rows(record)],
+    return csv_text(HEADER, list(_all_rows(groups)))
+
+
+def tidy_json(groups: Iterable[Group]) -> str:
+    """The same rows as an array of objects, one a line; null where CSV is empty."""
+    lines = (
+        msgspec.json.encode(
+            {
+                key: None if value == "" else value
+                for key, value in zip(HEADER, row, strict=True)
+            }
+        ).decode()
+        for row in _all_rows(groups)
     )
+    return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+def _all_rows(groups: Iterable[Group]) -> Iterator[tuple[object, ...]]:
+    for group in groups:
+        for record in group.records:
+            yield from _rows(record)
 
 
 def _rows(record: Record) -> Iterator[tuple[object, ...]]:

@@ -62,6 +62,8 @@ class OurNumber(Struct, frozen=True, kw_only=True):
     conditions: Conditions
     records: tuple[str, ...] = ()
     """Digests of the records behind it."""
+    missing: str = ""
+    """Why there are no values, where there are none."""
 
     @property
     def mean(self) -> float:
@@ -127,8 +129,12 @@ def compare_one(
         theirs=theirs,
         findings=carried,
     )
-    if ours is None or not ours.values:
+    if ours is None:
         return bare
+    if not ours.values:
+        return msgspec.structs.replace(
+            bare, reason=ours.missing or bare.reason, records=ours.records
+        )
     differing = differences(ours.conditions, claim.conditions)
     ratio = ours.mean / theirs if theirs else None
     known = msgspec.structs.replace(

@@ -1,5 +1,6 @@
 """What the makers' data sheets promise of a GPU: the rows of `gpus.toml`."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,8 @@ class Gpu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Dense rates throughout: without the doubling by structured sparsity."""
 
     name: str
+    reported: tuple[str, ...] = ()
+    """What NVIDIA's library calls it."""
     memory_gib: _Amount
     bandwidth_gb_s: _Amount
     """10^9 bytes a second."""
@@ -60,3 +63,11 @@ def load_gpus(path: Path = _TABLE) -> Mapping[str, Gpu]:
     for line in complaints(raw, _File):
         raise ReportError(f"{path.name}: {line}")
     return msgspec.convert(raw, type=_File).gpus
+
+
+def gpu_key(reported: str, gpus: Mapping[str, Gpu]) -> str:
+    """The key of a card by its reported name; an unknown card is named after itself."""
+    for key, gpu in gpus.items():
+        if reported in gpu.reported:
+            return key
+    return "-".join(re.findall(r"[a-z0-9]+", reported.lower()))

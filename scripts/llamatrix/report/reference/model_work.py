@@ -15,6 +15,7 @@ their operations are few and left out. What is left out makes a limit too high, 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol, assert_never
 
 from llamatrix.provision.synthetic.hyperparameters import (
@@ -126,6 +127,7 @@ def work_of(
     )
 
 
+@cache
 def known_work(model: str) -> ModelWork | None:
     """Of a model whose hyper-parameters we have; the mix of types is a stand-in."""
     if model not in MODELS:

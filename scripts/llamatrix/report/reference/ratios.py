@@ -18,6 +18,7 @@ from llamatrix.report.reference.quantity import RATES
 from llamatrix.report.reference.reference_set import Claim
 
 _HARDWARE = {"gpu", "gpu_count"}
+_MADE_UP = ("weights", "full")
 
 
 class Pair(Struct, frozen=True, kw_only=True):
@@ -80,11 +81,17 @@ def model_ratios(
 
 
 def _usable(claim: Claim, ours: OurNumber | None) -> bool:
-    """Whether both sides have the number, and differ in no more than the hardware."""
+    """Whether both sides have the number, and differ in no more than the hardware.
+
+    Weights made up at full size pass: speed depends on shapes and types, not values.
+    """
     if ours is None or not ours.values or claim.proxy_for or not claim.value:
         return False
     found = conflicts(differences(ours.conditions, claim.conditions))
-    return {one.condition for one in found} <= _HARDWARE
+    return all(
+        one.condition in _HARDWARE or (one.condition, one.ours) == _MADE_UP
+        for one in found
+    )
 
 
 def kendall_tau(one: Sequence[float], other: Sequence[float]) -> float | None:

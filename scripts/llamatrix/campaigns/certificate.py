@@ -1,0 +1,84 @@
+"""`invoke certificate`: what reproduces, written so that anybody can check it."""
+
+from pathlib import Path
+
+from llamatrix.campaigns.report_view import chosen_groups, load_view, published_set
+from llamatrix.errors import BenchError, ReportError
+from llamatrix.plan.load import load_matrix
+from llamatrix.progress import say
+from llamatrix.project import Project, find_project
+from llamatrix.report.certificate import (
+    Certificate,
+    certificate_bytes,
+    certify,
+    count,
+    objections,
+    read_certificate,
+)
+from llamatrix.report.certificate_page import certificate_page
+from llamatrix.report.evidence import read_evidence
+from llamatrix.report.published import Published
+from llamatrix.report.reference.comparison import Verdict
+from llamatrix.report.reference.gpu import load_gpus
+
+
+class NotProvenError(BenchError):
+    """A certificate says what its records do not: exit code 1."""
+
+
+def write(against: str, *, profile: str = "", host: str = "") -> str:
+    """Write the JSON and its page; return what they say in a line."""
+    view = load_view()
+    published = published_set(against, view.project, view.matrix)
+    shown = chosen_groups(view, profile, host)
+    certificate = certify(published, shown, view.evidence, load_gpus())
+    path = _write(certificate, published, view.project)
+    say(f"written: {path.relative_to(view.project.root)} and the page beside it")
+    return f"{path.stem}: {_summary(certificate)}\n"
+
+
+def verify(file: str, *, against: str = "") -> str:
+    """Calculate a certificate anew from the records; NotProvenError where it differs.
+
+    `against` is the path of a reference set that does not lie in the project.
+    """
+    path = Path(file)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be read: {error.strerror}") from error
+    project = find_project()
+    matrix = load_matrix(project.matrix_file)
+    try:
+        certificate = read_certificate(content, where=path.name)
+        published = published_set(against or certificate.set, project, matrix)
+    except ReportError as error:
+        raise NotProvenError(f"{path.name}: not proven: {error}") from error
+    evidence = read_evidence(project.reports, only=certificate.records.keys())
+    found = objections(content, certificate, published, evidence, load_gpus())
+    if found:
+        lines = [f"{path.name}: not proven", *(f"  {line}" for line in found)]
+        raise NotProvenError("\n".join(lines))
+    return (
+        f"{path.name}: proven by {len(certificate.records)} records: "
+        f"{_summary(certificate)}\n"
+    )
+
+
+def _write(certificate: Certificate, published: Published, project: Project) -> Path:
+    folder = project.reports / "certificates"
+    path = folder / f"{certificate.set}-{certificate.host}.json"
+    name = path.relative_to(project.root).as_posix()
+    page = certificate_page(certificate, published, json_name=name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(certificate_bytes(certificate))
+        path.with_suffix(".md").write_text(page)
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
+    return path
+
+
+def _summary(certificate: Certificate) -> str:
+    numbers = ((count(certificate, verdict), verdict) for verdict in Verdict)
+    return ", ".join(f"{number} {verdict}" for number, verdict in numbers)

@@ -1,0 +1,111 @@
+"""What the reporting commands work on: the project's records, grouped, and its sets."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamatrix.campaigns.choice import choose_profile
+from llamatrix.errors import BenchError, ReportError
+from llamatrix.host import this_host
+from llamatrix.plan.expand import expand, select_profile
+from llamatrix.plan.load import load_matrix
+from llamatrix.plan.lock import Lock, load_lock
+from llamatrix.plan.matrix import Matrix
+from llamatrix.progress import say
+from llamatrix.project import Project, find_project
+from llamatrix.report.evidence import Evidence, read_evidence
+from llamatrix.report.published import Published, load_published
+from llamatrix.report.reference.gpu import load_gpus
+from llamatrix.report.reference.load import find_set
+from llamatrix.report.speed import Group, groups
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    project: Project
+    matrix: Matrix
+    evidence: Evidence
+    groups: tuple[Group, ...]
+    """Of all hosts and profiles."""
+
+
+def load_view() -> View:
+    """Needs no GPU, no network and no build: matrix and records are enough."""
+    project = find_project()
+    matrix = load_matrix(project.matrix_file)
+    evidence = read_evidence(project.reports)
+    found = groups(
+        evidence.records,
+        models=tuple(matrix.models),
+        current=current_digests(project, matrix),
+    )
+    return View(project=project, matrix=matrix, evidence=evidence, groups=found)
+
+
+def chosen_groups(view: View, profile: str, host: str) -> tuple[Group, ...]:
+    """A profile's groups of one host; ReportError says what there is instead.
+
+    Without a profile it is the one that fits this machine, without a host this one.
+    """
+    if not view.groups:
+        raise ReportError(
+            f"{view.project.records}: no records yet; `invoke all` measures and writes "
+            "them"
+        )
+    slug = host or this_host().slug
+    of_host = [group for group in view.groups if group.host_slug == slug]
+    if not of_host:
+        known = ", ".join(sorted({group.host_slug for group in view.groups}))
+        raise ReportError(f"no records of host {slug}; --host takes one of: {known}")
+    choice = choose_profile(profile or None)
+    select_profile(view.matrix, choice.profile)
+    say(f"profile {choice.profile} ({choice.reason}), host {slug}")
+    found = tuple(
+        group for group in of_host if belongs(group, view.matrix, choice.profile)
+    )
+    if not found:
+        raise ReportError(
+            f"no records of profile {choice.profile!r} on {slug} yet; run `invoke all "
+            f"--profile {choice.profile}`"
+        )
+    return found
+
+
+def published_set(name: str, project: Project, matrix: Matrix) -> Published:
+    """A set by its name or by the path of any file of that form."""
+    path = find_set(name, project.reports / "published")
+    return load_published(path, models=matrix.models, gpus=load_gpus())
+
+
+def published_sets(project: Project, matrix: Matrix) -> tuple[Published, ...]:
+    """All sets of the project, for its page; a broken one is passed over and named."""
+    gpus = load_gpus()
+    found = []
+    for path in sorted(Path(project.reports / "published").glob("*.toml")):
+        try:
+            found.append(load_published(path, models=matrix.models, gpus=gpus))
+        except ReportError as error:
+            say(f"passing over a reference set: {error}")
+    return tuple(found)
+
+
+def belongs(group: Group, matrix: Matrix, name: str) -> bool:
+    profile = matrix.profiles[name]
+    return (
+        group.weights == profile.weights
+        and group.pin in profile.pins
+        and group.build in profile.builds
+        and group.sweep == profile.sweep
+    )
+
+
+def current_digests(project: Project, matrix: Matrix) -> frozenset[str]:
+    """Spec digests of all cells the matrix has now: their records are preferred."""
+    try:
+        lock: Lock = load_lock(project.lock_file)
+    except BenchError:
+        return frozenset()
+    return frozenset(
+        cell.spec_digest
+        for name in matrix.profiles
+        for cell in expand(matrix, lock, name)
+    )

@@ -1,0 +1,81 @@
+"""Where each record stands in the store, and the digest that proves its bytes."""
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamatrix.errors import ReportError
+from llamatrix.progress import say
+from llamatrix.record.record import Record, decode_record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """One record as it lies on the disk."""
+
+    file: str
+    """Relative to the folder of the reports: `records/<host>/speed/….jsonl`."""
+    number: int
+    """From 1, as editors and `sed -n 5p` count."""
+    sha256: str
+    """Of the line with its newline: `sed -n 5p FILE | sha256sum` prints it."""
+    record: Record
+
+
+class Evidence:
+    """The speed records of a store, with their places."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self.lines = tuple(lines)
+        self._by_record = {_identity(line.record): line for line in self.lines}
+        self._by_digest = {line.sha256: line for line in self.lines}
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        return tuple(line.record for line in self.lines)
+
+    def of(self, record: Record) -> Line:
+        """The place of a record that was read from this store."""
+        return self._by_record[_identity(record)]
+
+    def by_digest(self, sha256: str) -> Line | None:
+        return self._by_digest.get(sha256)
+
+
+def read_evidence(reports: Path, *, only: Collection[str] | None = None) -> Evidence:
+    """Every speed record below `reports/records`, in an order of names alone.
+
+    With `only` those of these digests; other lines need not even be records.
+    """
+    paths = sorted((reports / "records").glob("*/speed/**/*.jsonl"))
+    return Evidence(line for path in paths for line in _lines(path, reports, only))
+
+
+def _lines(path: Path, reports: Path, only: Collection[str] | None) -> Iterator[Line]:
+    """The whole lines of a file; a last one cut short by a crash is passed over."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be read: {error.strerror}") from error
+    *whole, torn = content.split(b"\n")
+    if torn:
+        say(f"{path.name}: passing over a last line that was cut short by a crash")
+    for number, line in enumerate(whole, start=1):
+        sha256 = hashlib.sha256(line + b"\n").hexdigest()
+        if only is None or sha256 in only:
+            yield Line(
+                file=path.relative_to(reports).as_posix(),
+                number=number,
+                sha256=sha256,
+                record=decode_record(line, where=f"{path}:{number}"),
+            )
+
+
+def _identity(record: Record) -> tuple[object, ...]:
+    """No two measurements share it."""
+    cell = record.cell
+    return (
+        *(record.host.slug, cell.id, cell.digest, record.repeat, record.test),
+        *(record.process.id, record.measured_at),
+    )

@@ -1,0 +1,1 @@
+"""The page that people read: one file, from records to HTML."""

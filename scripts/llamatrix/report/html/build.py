@@ -1,0 +1,199 @@
+"""All sections of the page, from records and reference sets."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from llamatrix.measure.stream import Bandwidth
+from llamatrix.plan.cell import SpeedTest
+from llamatrix.report.evidence import Evidence
+from llamatrix.report.html.group_section import (
+    group_id,
+    group_section,
+    group_title,
+    record_id,
+    result_cell,
+)
+from llamatrix.report.html.set_section import roofline_table, set_section
+from llamatrix.report.html.view import Cell, Column, Page, Section, Table
+from llamatrix.report.our_rooflines import our_rooflines
+from llamatrix.report.published import Published
+from llamatrix.report.reference.comparison import Verdict
+from llamatrix.report.reference.gpu import load_gpus
+from llamatrix.report.reference.roofline import NoRoofline, Roofline, rooflines
+from llamatrix.report.speed import Group
+from llamatrix.report.versus import Versus, versus
+from llamatrix.units import context_text
+
+_Limits = tuple[Roofline | NoRoofline, ...]
+
+
+def build_page(
+    groups: Sequence[Group],
+    evidence: Evidence,
+    sets: Sequence[Published],
+    bandwidths: Mapping[str, Bandwidth | None],
+) -> Page:
+    """`bandwidths` by host slug. The same records and sets give the same page."""
+    gpus = dict(load_gpus())
+    limits = {
+        group_id(group): our_rooflines(group, gpus, bandwidths.get(group.host_slug))
+        for group in groups
+    }
+    held = [
+        one
+        for group in groups
+        for one in _worth_showing(
+            [versus(published, group, evidence, gpus) for published in sets]
+        )
+    ]
+    shown = list(dict.fromkeys(one.published.name for one in held))
+    return Page(
+        title="llamatrix: measured here, beside what was published",
+        about=(
+            "Every number leads to the record it was made of, and every record to its "
+            "file, line and digest. Tables sort by a click on their headings."
+        ),
+        sections=(
+            _summary(groups, held, evidence),
+            *(group_section(group, evidence, gpus) for group in groups),
+            *(set_section(one, limits[group_id(one.group)], evidence) for one in held),
+            *_limits_section(
+                groups,
+                evidence,
+                limits,
+                [published for published in sets if published.name in shown],
+            ),
+        ),
+    )
+
+
+def _worth_showing(found: Sequence[Versus]) -> list[Versus]:
+    """Sets that we reproduce or not; where there is none, the best with most numbers."""
+    measured = [one for one in found if one.held.measured]
+    decided = [
+        one
+        for one in measured
+        if one.held.count(Verdict.REPRODUCED) + one.held.count(Verdict.DIFFERS)
+    ]
+    if decided:
+        return decided
+
+    def order(one: Versus) -> tuple[str, int]:
+        return one.published.whole.source.grade, -len(one.held.measured)
+
+    return sorted(measured, key=order)[:1]
+
+
+def _summary(
+    groups: Sequence[Group], held: Sequence[Versus], evidence: Evidence
+) -> Section:
+    rows = [row for group in groups for row in _summary_rows(group, evidence)]
+    return Section(
+        id="summary",
+        title="Summary",
+        facts=tuple(
+            (f"{one.published.name} × {group_title(one.group)}", one.held.summary)
+            for one in held
+        ),
+        tables=(
+            Table(
+                id="summary-table",
+                caption="Speed, tokens/s",
+                columns=(
+                    *(Column(text="Model"), Column(text="Weights")),
+                    Column(text="Pin / build"),
+                    Column(text="Prefill, shortest", number=True),
+                    Column(text="Prefill, longest", number=True),
+                    Column(text="Generation", number=True),
+                    Column(text="Host class"),
+                ),
+                rows=tuple(rows),
+            ),
+        ),
+    )
+
+
+def _summary_rows(group: Group, evidence: Evidence) -> Iterator[tuple[Cell, ...]]:
+    prompts = [test for test in group.tests if test.n_prompt]
+    generations = [test for test in group.tests if test.n_gen]
+    for model in group.models:
+        yield (
+            Cell(text=model),
+            Cell(text=str(group.weights)),
+            Cell(text=f"{group.pin} / {group.build}", href=f"#{group_id(group)}"),
+            _at(group, model, prompts[:1], evidence),
+            _at(group, model, prompts[-1:], evidence),
+            _at(group, model, generations[:1], evidence),
+            Cell(text=group.host_slug),
+        )
+
+
+def _at(
+    group: Group, model: str, tests: Sequence[SpeedTest], evidence: Evidence
+) -> Cell:
+    if not tests:
+        return Cell(text="not measured")
+    (test,) = tests
+    cell = result_cell(group, model, test, evidence, 0 if test.n_prompt else 2)
+    where = context_text(test.n_prompt) if test.n_prompt else test.name
+    return Cell(
+        text=f"{cell.text} ({where})", sort=cell.sort, href=cell.href, hint=cell.hint
+    )
+
+
+def _limits_section(
+    groups: Sequence[Group],
+    evidence: Evidence,
+    limits: Mapping[str, _Limits],
+    sets: Sequence[Published],
+) -> tuple[Section, ...]:
+    notes = []
+    tables = []
+    for group in groups:
+        found = limits[group_id(group)]
+        rows = [
+            (one, one.fraction * one.limit, _record_link(group, one, evidence))
+            for one in found
+            if isinstance(one, Roofline)
+        ]
+        if rows:
+            key = f"limits-{group_id(group)}"
+            tables.append(roofline_table(key, f"Ours: {group_title(group)}", rows))
+        notes += [
+            f"Ours, {group_title(group)}: {line}" for line in _without_limit(found)
+        ]
+    for published in sets:
+        claims = published.by_id
+        listed = rooflines(published.whole, published.gpus)
+        rows = [
+            (one, claims[one.claim].value, "")
+            for one in listed
+            if isinstance(one, Roofline)
+        ]
+        if rows:
+            key = f"limits-{published.name}"
+            tables.append(roofline_table(key, f"Published: {published.name}", rows))
+        notes += [f"{published.name}: {line}" for line in _without_limit(listed)]
+    if not tables and not notes:
+        return ()
+    return (
+        Section(
+            id="limits",
+            title="Roofline: what the hardware allows",
+            notes=tuple(notes),
+            tables=tuple(tables),
+        ),
+    )
+
+
+def _without_limit(found: _Limits) -> list[str]:
+    reasons = Counter(one.reason for one in found if isinstance(one, NoRoofline))
+    return [f"no limit for {count} speeds: {why}" for why, count in reasons.items()]
+
+
+def _record_link(group: Group, one: Roofline, evidence: Evidence) -> str:
+    model, _, test = one.claim.partition("/")
+    for record in group.records:
+        if (record.cell.model_key, record.test.name) == (model, test):
+            return f"#{record_id(evidence.of(record))}"
+    return ""

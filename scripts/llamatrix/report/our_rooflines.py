@@ -1,0 +1,128 @@
+"""The physical limit of each of our speeds, and the fraction of it reached."""
+
+from collections.abc import Iterator, Mapping
+
+from llamatrix.measure.stream import Bandwidth
+from llamatrix.plan.cell import SpeedTest
+from llamatrix.plan.matrix import WeightsKind
+from llamatrix.report.our_conditions import NO_GPU, conditions_of
+from llamatrix.report.our_numbers import OurModel, our_models
+from llamatrix.report.reference.conditions import Conditions
+from llamatrix.report.reference.gpu import Gpu
+from llamatrix.report.reference.ledger import Ledger
+from llamatrix.report.reference.model_work import known_work
+from llamatrix.report.reference.quantity import Quantity, Rounding, Unit
+from llamatrix.report.reference.reference_set import Claim, Grade, Statistic
+from llamatrix.report.reference.roofline import (
+    NoRoofline,
+    Roofline,
+    cache_element_bytes,
+    depth_of,
+    generation_limit,
+    roofline,
+)
+from llamatrix.report.speed import Group, Result
+
+_STEP = 1e-9
+"""Ours are not printed, so not rounded."""
+
+
+def our_rooflines(
+    group: Group, gpus: Mapping[str, Gpu], bandwidth: Bandwidth | None
+) -> tuple[Roofline | NoRoofline, ...]:
+    """For every speed of a group; named `model/test`, for example `gemma4-31b/tg128`.
+
+    A GPU's limits come of its data sheet, a CPU's of the `bandwidth` measured on it.
+    """
+    return tuple(
+        _one(group, model, test, gpus, bandwidth)
+        for model in our_models(group)
+        for test, result in model.results.items()
+        if result.mean is not None
+    )
+
+
+def _one(
+    group: Group,
+    model: OurModel,
+    test: SpeedTest,
+    gpus: Mapping[str, Gpu],
+    bandwidth: Bandwidth | None,
+) -> Roofline | NoRoofline:
+    name = f"{model.key}/{test.name}"
+    if group.weights is WeightsKind.TINY:
+        reason = "tiny weights stay in the cache: memory is no limit"
+        return NoRoofline(claim=name, reason=reason)
+    conditions = conditions_of(group.records_of(model.name, test)[0], gpus)
+    result = model.results[test]
+    if conditions.gpu == NO_GPU:
+        return _on_cpu(name, model.key, result, conditions, bandwidth)
+    if conditions.gpu not in gpus:
+        return NoRoofline(claim=name, reason=f"{conditions.gpu}: not in gpus.toml")
+    claims = tuple(_claims(name, model.key, result, conditions))
+    return roofline(Ledger(claims=claims, gpus=gpus), claims[0])
+
+
+def _claims(
+    name: str, model: str, result: Result, conditions: Conditions
+) -> Iterator[Claim]:
+    """Ours in the form of published ones: the speed, and the size of its file."""
+    prefill = conditions.prompt_tokens is not None
+    quantity = Quantity.PREFILL_RATE if prefill else Quantity.GENERATION_RATE
+    size_gib = result.rows[0].model_size / 2**30
+    for id_, what, unit, value in (
+        (name, quantity, Unit.TOKENS_PER_SECOND, result.mean or 0.0),
+        (f"{model}/size", Quantity.MODEL_SIZE, Unit.GIB, size_gib),
+    ):
+        yield Claim(
+            id=id_,
+            model=model,
+            proxy_for=None,
+            table="ours",
+            column=id_,
+            quantity=what,
+            unit=unit,
+            value=value,
+            step=_STEP,
+            rounding=Rounding.NEAREST,
+            statistic=Statistic.MEAN,
+            conditions=conditions,
+            grade=Grade.A,
+        )
+
+
+def _on_cpu(
+    name: str,
+    model: str,
+    result: Result,
+    conditions: Conditions,
+    bandwidth: Bandwidth | None,
+) -> Roofline | NoRoofline:
+    if conditions.prompt_tokens is not None:
+        return NoRoofline(claim=name, reason="no matrix peak of a CPU is known")
+    work = known_work(model)
+    if work is None:
+        return NoRoofline(claim=name, reason=f"no hyper-parameters of {model}")
+    if bandwidth is None:
+        reason = "bandwidth not measured; `invoke compare --bandwidth` does"
+        return NoRoofline(claim=name, reason=reason)
+    limit = generation_limit(
+        work,
+        bandwidth=bandwidth.best,
+        file_bytes=result.rows[0].model_size,
+        depth_tokens=depth_of(conditions),
+        cache_element_bytes=cache_element_bytes(conditions),
+    )
+    fraction = (result.mean or 0.0) / limit
+    read_gb = bandwidth.best / limit / 1e9
+    return Roofline(
+        claim=name,
+        limit=limit,
+        fraction=fraction,
+        peak="measured memory bandwidth",
+        shares={"measured memory bandwidth": fraction},
+        arithmetic=(
+            f"{bandwidth.best / 1e9:,.1f} GB/s / {read_gb:.2f} GB a token = "
+            f"{limit:,.2f} tokens/s"
+        ),
+    )

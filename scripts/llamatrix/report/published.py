@@ -1,0 +1,48 @@
+"""A reference set as comparisons need it: its numbers, its digest, its audit."""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamatrix.report.reference.audit import audit
+from llamatrix.report.reference.finding import Finding
+from llamatrix.report.reference.gpu import Gpu
+from llamatrix.report.reference.load import load_set
+from llamatrix.report.reference.reference_set import Claim, ReferenceSet
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Published:
+    name: str
+    sha256: str
+    """Of the file."""
+    whole: ReferenceSet
+    claims: tuple[Claim, ...]
+    findings: tuple[Finding, ...]
+    gpus: Mapping[str, Gpu]
+
+    @property
+    def by_id(self) -> dict[str, Claim]:
+        return {claim.id: claim for claim in self.claims}
+
+    @property
+    def heading(self) -> str:
+        source = self.whole.source
+        parts = (source.title, source.author, source.where, source.date or "undated")
+        return ", ".join(parts)
+
+
+def load_published(
+    path: Path, *, models: Collection[str], gpus: Mapping[str, Gpu]
+) -> Published:
+    """The set in a file; ReportError with every complaint about it."""
+    whole = load_set(path, models=models, gpus=gpus)
+    return Published(
+        name=path.stem,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        whole=whole,
+        claims=whole.claims(),
+        findings=audit(whole, gpus),
+        gpus={**gpus, **whole.gpus},
+    )

@@ -1,0 +1,208 @@
+"""A comparison of two arms as people read it: on a terminal, in a pull request."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from llamatrix.report.tables import Table
+from llamatrix.units import duration_text
+from llamatrix.verdict.cells import JudgedCell, Overall
+from llamatrix.verdict.estimate import Interval
+from llamatrix.verdict.looks import Looks
+from llamatrix.verdict.power import smallest_effect
+from llamatrix.verdict.word import Word
+
+METHOD = (
+    "paired t on log-ratios of fresh processes in ABBA order; alpha split evenly over "
+    "the planned looks (Bonferroni; Jennison & Turnbull 1989); Holm across cells"
+)
+_MEANING = {
+    Word.SLOWER: "at least one cell is slower",
+    Word.BROKEN: "the candidate does not work where the baseline does",
+    Word.INCONCLUSIVE: "not enough is known; more budget or a quieter machine may tell",
+    Word.FASTER: "at least one cell is faster, and none slower",
+    Word.SAME: "no cell differs by as much as its margin",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmFacts:
+    pin: str
+    commit: str
+    builds: tuple[str, ...]
+    sweep: str
+
+    @property
+    def text(self) -> str:
+        builds = ", ".join(self.builds)
+        return f"{self.pin} ({self.commit[:9]}, build {builds}, sweep {self.sweep})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timing:
+    """Of this run alone: pairs of earlier runs cost nothing."""
+
+    wall_s: float
+    """From the first warm-up to the verdict."""
+    processes_s: float
+    """Wall time of the measured processes, warm-up included."""
+    processes: int
+
+    @property
+    def beyond(self) -> float:
+        """The share of wall time in which no measured process ran."""
+        return 1 - self.processes_s / self.wall_s if self.wall_s else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Regression:
+    """All that `invoke regress` found."""
+
+    baseline: ArmFacts
+    candidate: ArmFacts
+    identical: bool
+    """Both arms are the same: what is measured is the noise."""
+    profile: str
+    host: str
+    looks: Looks
+    overall: Overall
+    timing: Timing
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        if not self.identical:
+            return ()
+        return (
+            "both arms are the same (A/A): any change that is claimed is a false alarm",
+        )
+
+    def smallest_effect(self, cell: JudgedCell) -> float | None:
+        """The smallest loss that 4 of 5 such runs would have called, alone among cells.
+
+        At the alpha of one look divided by the number of cells, as Holm asks of the
+        first one it tries; a fraction of the baseline's speed.
+        """
+        found = cell.comparison.estimate
+        if found is None or found.sd_log is None:
+            return None
+        return smallest_effect(
+            sd_log=found.sd_log,
+            pairs=found.pairs,
+            margin=cell.comparison.rule.margin,
+            alpha=cell.comparison.rule.alpha / len(self.overall.cells),
+        )
+
+
+def regress_text(found: Regression) -> str:
+    lines = [
+        f"{found.overall.word}: {_MEANING[found.overall.word]}",
+        f"baseline  {found.baseline.text}",
+        f"candidate {found.candidate.text}",
+    ]
+    lines += [f"note: {note}" for note in found.notes]
+    for cell in found.overall.cells:
+        lines += ["", *_cell_lines(found, cell)]
+    if headline := _headline(found):
+        lines += ["", headline]
+    timing = found.timing
+    if timing.processes:
+        lines.append(
+            f"{timing.processes} processes in {duration_text(timing.processes_s)}; beyond "
+            f"them {100 * timing.beyond:.1f} % of the wall time"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def regress_markdown(found: Regression) -> str:
+    """A summary fit for a pull-request comment: the word, a table, what to doubt."""
+    table = Table(
+        title=f"Speed: {found.overall.word}",
+        header=("Cell", "Verdict", "Ratio", "95 % interval", "Would see", "Pairs"),
+        rows=tuple(_row(found, cell) for cell in found.overall.cells),
+        right=(2, 3, 4, 5),
+    )
+    arms = f"`{found.baseline.text}` → `{found.candidate.text}`"
+    lines = [table.markdown(), f"{arms}: {_MEANING[found.overall.word]}.", ""]
+    if headline := _headline(found):
+        lines += [f"{headline}.", ""]
+    lines.append(
+        "Ratio: the candidate's speed over the baseline's. *Would see*: the smallest "
+        f"loss that 4 of 5 such runs would call. Host: {found.host}. Method: {METHOD}."
+    )
+    notes = [
+        *found.notes,
+        *(
+            f"`{cell.id}`: {note}"
+            for cell in found.overall.cells
+            for note in _doubts(cell)
+        ),
+    ]
+    if notes:
+        lines += ["", "<details><summary>Notes</summary>", ""]
+        lines += [_bullet(note) for note in notes]
+        lines += ["", "</details>"]
+    return "\n".join(lines) + "\n"
+
+
+def _cell_lines(found: Regression, cell: JudgedCell) -> Iterator[str]:
+    comparison = cell.comparison
+    if comparison.estimate is None:
+        yield f"{cell.word}  {cell.id}"
+    else:
+        yield (
+            f"{cell.word}  {cell.id}  ratio {comparison.estimate.ratio:.4f}"
+            f"{_ends(comparison.interval_95)}, {len(comparison.used)} pairs"
+        )
+        effect = found.smallest_effect(cell)
+        if effect is not None:
+            yield (
+                f"  smallest loss this run could have seen: {100 * effect:.2g} %; "
+                f"margin {100 * comparison.rule.margin:.3g} %"
+            )
+    if comparison.per_cycle:
+        yield f"  per clock cycle: ratio {comparison.per_cycle.ratio:.4f}"
+    for doubt in _doubts(cell):
+        yield "  " + doubt.replace("\n", "\n    | ")
+
+
+def _doubts(cell: JudgedCell) -> Iterator[str]:
+    if cell.word is not cell.comparison.word:
+        yield (
+            f"alone {cell.comparison.word}, but not beside so many other cells (Holm: "
+            f"p {cell.adjusted_p:.3g})"
+        )
+    yield from cell.comparison.notes
+    for one in cell.comparison.left_out:
+        yield f"pair {one.pair} left out: {one.reason}"
+
+
+def _row(found: Regression, cell: JudgedCell) -> tuple[str, ...]:
+    comparison, effect = cell.comparison, found.smallest_effect(cell)
+    ratio = comparison.estimate and f"{comparison.estimate.ratio:.4f}"
+    return (
+        f"`{cell.id}`",
+        str(cell.word),
+        ratio or "–",
+        _ends(comparison.interval_95).strip() or "–",
+        "–" if effect is None else f"{100 * effect:.2g} %",
+        str(len(comparison.used)),
+    )
+
+
+def _headline(found: Regression) -> str:
+    headline = found.overall.headline
+    if headline is None:
+        return ""
+    return (
+        f"geometric mean of {headline.cells} cells: ratio {headline.ratio:.4f}"
+        f"{_ends(headline.interval_95)}"
+    )
+
+
+def _ends(interval: Interval | None) -> str:
+    return f" [{interval.low:.4f}, {interval.high:.4f}]" if interval else ""
+
+
+def _bullet(note: str) -> str:
+    """One item; what a compiler said after the first line becomes a quoted block."""
+    first, *rest = note.splitlines()
+    return "\n".join([f"- {first}", *(f"      {line}" for line in rest)])

@@ -1,0 +1,90 @@
+"""One group of our records held against one reference set."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from msgspec import Struct
+
+from llamatrix.report.evidence import Evidence
+from llamatrix.report.our_numbers import our_numbers
+from llamatrix.report.published import Published
+from llamatrix.report.reference.comparison import (
+    Comparison,
+    Difference,
+    Verdict,
+    compare,
+)
+from llamatrix.report.reference.finding import Finding
+from llamatrix.report.reference.gpu import Gpu
+from llamatrix.report.reference.ratios import ModelRatios, model_ratios
+from llamatrix.report.speed import Group
+
+
+class Held(Struct, frozen=True, kw_only=True):
+    """What comes of it: part of the JSON of `invoke compare` and of certificates."""
+
+    host: str
+    weights: str
+    pin: str
+    build: str
+    sweep: str
+    comparisons: tuple[Comparison, ...]
+    """One for each published number, in the order of the set."""
+    ratios: tuple[ModelRatios, ...]
+
+    @property
+    def measured(self) -> tuple[Comparison, ...]:
+        """Those for which we have a number."""
+        return tuple(one for one in self.comparisons if one.ours is not None)
+
+    def count(self, verdict: Verdict) -> int:
+        return sum(one.verdict is verdict for one in self.comparisons)
+
+    @property
+    def summary(self) -> str:
+        missing = len(self.comparisons) - len(self.measured)
+        apart = self.count(Verdict.NOT_COMPARABLE) - missing
+        return (
+            f"{self.count(Verdict.REPRODUCED)} reproduced, "
+            f"{self.count(Verdict.DIFFERS)} differ, {apart} measured but not "
+            f"comparable, {missing} not measured"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Versus:
+    published: Published
+    group: Group
+    held: Held
+
+    @property
+    def carried(self) -> tuple[Finding, ...]:
+        """What the audit says of the figures that ours are held against."""
+        found = [finding for one in self.held.measured for finding in one.findings]
+        return tuple(dict.fromkeys(found))
+
+    def shared_differences(self) -> Mapping[Difference, int]:
+        """How many measured numbers each difference of conditions concerns."""
+        return Counter(
+            difference for one in self.held.measured for difference in one.differences
+        )
+
+
+def versus(
+    published: Published, group: Group, evidence: Evidence, gpus: Mapping[str, Gpu]
+) -> Versus:
+    ours = our_numbers(published.claims, group, evidence, gpus)
+    return Versus(
+        published=published,
+        group=group,
+        held=Held(
+            host=group.host_slug,
+            weights=group.weights.value,
+            pin=group.pin,
+            build=group.build,
+            sweep=group.sweep,
+            comparisons=compare(published.claims, ours, findings=published.findings),
+            ratios=model_ratios(published.claims, ours, findings=published.findings),
+        ),
+    )

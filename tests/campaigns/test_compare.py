@@ -1,0 +1,100 @@
+"""`invoke compare`: exit code, both outputs, hosts kept apart, an empty store."""
+
+import json
+import shutil
+
+import pytest
+from tests.campaigns.conftest import RunInvoke
+from tests.report.made_sweep import BLOG, HOST, stored, sweep
+
+from llamatrix.project import Project
+
+BLOG_OF = ("compare", "--against", "blog-2026-04-05", "--profile", "published")
+
+
+@pytest.fixture
+def shipped_sets(project: Project) -> Project:
+    shutil.copytree(BLOG.parent, project.reports / "published")
+    return project
+
+
+def test_what_agrees_is_exit_code_0(
+    shipped_sets: Project, run_invoke: RunInvoke
+) -> None:
+    stored(shipped_sets.reports, sweep(0.97))
+    ended = run_invoke(*BLOG_OF, "--host", HOST)
+    assert ended.returncode == 0, ended.stderr
+    assert "26 reproduced, 0 differ" in ended.stdout
+    assert "| generation/gemma4-31b/tg128 " in ended.stdout
+    assert "### Without the hardware: order of the models" in ended.stdout
+    assert "### Roofline: ours" in ended.stdout
+
+
+def test_what_differs_is_exit_code_1(
+    shipped_sets: Project, run_invoke: RunInvoke
+) -> None:
+    stored(shipped_sets.reports, sweep(0.6))
+    ended = run_invoke(*BLOG_OF, "--host", HOST, "--json")
+    assert ended.returncode == 1
+    assert "16 comparable numbers differ" in ended.stderr
+    document = json.loads(ended.stdout)
+    (group,) = document["groups"]
+    assert len(group["held"]["comparisons"]) == 191
+    assert {one["tau"] for one in group["held"]["ratios"]} == {1.0}
+
+
+def test_what_is_not_comparable_is_exit_code_0(
+    shipped_sets: Project, run_invoke: RunInvoke
+) -> None:
+    stored(shipped_sets.reports, sweep(0.1, gpus=()))
+    ended = run_invoke(*BLOG_OF, "--host", HOST)
+    assert ended.returncode == 0
+    assert "gpu: none here, rtx-4090 there" in ended.stdout
+
+
+def test_records_of_another_host_are_never_mixed_in(
+    shipped_sets: Project, run_invoke: RunInvoke
+) -> None:
+    stored(shipped_sets.reports, sweep(0.97))
+    stored(shipped_sets.reports, sweep(0.2, host="slow-rtx-4090-000000"))
+    ended = run_invoke(*BLOG_OF, "--host", HOST)
+    assert ended.returncode == 0
+    assert "slow-rtx-4090" not in ended.stdout
+
+
+def test_a_host_without_records_is_told_which_have_some(
+    shipped_sets: Project, run_invoke: RunInvoke
+) -> None:
+    stored(shipped_sets.reports, sweep())
+    ended = run_invoke(*BLOG_OF)
+    assert ended.returncode == 7
+    assert f"--host takes one of: {HOST}" in ended.stderr
+
+
+def test_a_profile_without_records_names_the_remedy(
+    shipped_sets: Project, run_invoke: RunInvoke
+) -> None:
+    stored(shipped_sets.reports, sweep())
+    ended = run_invoke(*BLOG_OF[:3], "--profile", "synthetic", "--host", HOST)
+    assert ended.returncode == 7
+    assert "invoke all --profile synthetic" in ended.stderr
+
+
+@pytest.mark.slow
+def test_the_bandwidth_of_this_machine_is_kept_beside_its_records(
+    shipped_sets: Project, run_invoke: RunInvoke
+) -> None:
+    stored(shipped_sets.reports, sweep())
+    ended = run_invoke(*BLOG_OF, "--host", HOST, "--bandwidth")
+    assert ended.returncode == 0, ended.stderr
+    (path,) = shipped_sets.records.glob("*/bandwidth.json")
+    document = json.loads(path.read_text())
+    assert document["pass_bytes"] == 3 * document["array_bytes"]
+    assert " GB/s by " in ended.stderr
+
+
+@pytest.mark.usefixtures("shipped_sets")
+def test_an_empty_store_is_exit_code_7_with_the_remedy(run_invoke: RunInvoke) -> None:
+    ended = run_invoke(*BLOG_OF)
+    assert ended.returncode == 7
+    assert "no records yet; `invoke all`" in ended.stderr

@@ -1,0 +1,61 @@
+"""What `invoke table` writes beside its tables, and how it bears broken parts."""
+
+import json
+import shutil
+
+from tests.campaigns.conftest import RunInvoke
+from tests.report.made_sweep import BLOG, stored, sweep
+
+from llamatrix.project import Project
+
+
+def test_the_page_and_the_exports_are_written_with_the_tables(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    shutil.copytree(BLOG.parent, project.reports / "published")
+    stored(project.reports, sweep())
+    ended = run_invoke("table")
+    assert ended.returncode == 0, ended.stderr
+    assert "Against blog-2026-04-05" in (project.reports / "index.html").read_text()
+    assert len(json.loads((project.reports / "speed.json").read_text())) == 96
+
+
+def test_a_broken_reference_set_is_named_and_stops_no_table(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    (project.reports / "published").mkdir(parents=True)
+    (project.reports / "published" / "broken.toml").write_text("schema_version = ")
+    stored(project.reports, sweep())
+    ended = run_invoke("table")
+    assert ended.returncode == 0
+    assert "passing over a reference set: broken.toml" in ended.stderr
+    assert "### Prefill Speed" in ended.stdout
+
+
+def test_hosts_stand_in_sections_of_their_own(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    stored(project.reports, sweep())
+    stored(project.reports, sweep(0.5, host="another-card-000000"))
+    run_invoke("table")
+    page = (project.reports / "index.html").read_text()
+    for host in ("rtx-4090-abc123", "another-card-000000"):
+        assert f'<section id="g-{host}-published-hub-april-cuda"' in page
+
+
+def test_the_page_is_taken_elsewhere_with_all_it_links_to(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    stored(project.reports, sweep())
+    copy = project.root / "copy"
+    ended = run_invoke("table", "--out", str(copy))
+    assert ended.returncode == 0, ended.stderr
+    assert (copy / "index.html").read_bytes() == (
+        project.reports / "index.html"
+    ).read_bytes()
+    kept = {
+        path.relative_to(project.records) for path in project.records.rglob("*.jsonl")
+    }
+    assert {
+        path.relative_to(copy / "records") for path in copy.rglob("*.jsonl")
+    } == kept

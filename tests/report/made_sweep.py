@@ -1,0 +1,127 @@
+"""A store made up for tests: the published llama-bench numbers, times a factor."""
+
+from functools import cache
+from pathlib import Path
+
+import msgspec
+from tests.record.made import made_record, made_row
+from tests.shipped import ROOT
+
+from llamatrix.measure.outcome import Done, SpeedResult
+from llamatrix.nvml import Gpu
+from llamatrix.plan.cell import SpeedTest
+from llamatrix.plan.load import load_matrix
+from llamatrix.plan.matrix import WeightsKind
+from llamatrix.record.record import Record
+from llamatrix.record.store import Store
+from llamatrix.report.published import Published, load_published
+from llamatrix.report.reference.gpu import load_gpus
+
+BLOG = ROOT / "reports" / "published" / "blog-2026-04-05.toml"
+MODELS = ("qwen35-27b", "qwen35-35b-a3b", "gemma4-26b-a4b", "gemma4-31b")
+HOST = "rtx-4090-abc123"
+CARD = Gpu(
+    name="NVIDIA GeForce RTX 4090",
+    memory_bytes=24 * 2**30,
+    driver="580.95",
+    compute_capability="8.9",
+    power_cap_w=450.0,
+)
+ARGV = (
+    *("llama-bench", "-m", "weights.gguf", "-ctk", "q8_0", "-ctv", "q8_0", "-fa", "1"),
+    *("-b", "2048", "-ub", "512", "-p", "512", "-n", "128", "-r", "3"),
+)
+_SIZES = {
+    "qwen35-27b": (16.40, 26.90),
+    "qwen35-35b-a3b": (20.70, 34.66),
+    "gemma4-26b-a4b": (15.95, 25.23),
+    "gemma4-31b": (17.46, 30.70),
+}
+_PREFILL = {
+    "qwen35-27b": {512: 3037, 2048: 3069, 65336: 2290},
+    "qwen35-35b-a3b": {512: 6666, 2048: 6674, 65336: 5273},
+    "gemma4-26b-a4b": {512: 8597, 2048: 8710, 65336: 5917},
+    "gemma4-31b": {512: 3100, 2048: 2992, 65336: 1869},
+}
+_GENERATION = {
+    "qwen35-27b": 45.88,
+    "qwen35-35b-a3b": 165.84,
+    "gemma4-26b-a4b": 164.38,
+    "gemma4-31b": 44.42,
+}
+
+
+def on_card(
+    model: str,
+    test: SpeedTest,
+    mean: float,
+    *,
+    repeat: int = 1,
+    host: str = HOST,
+    gpus: tuple[Gpu, ...] = (CARD,),
+    weights: WeightsKind = WeightsKind.HUB,
+) -> Record:
+    """One process whose samples lie closely around a mean."""
+    record = made_record(
+        model_key=model, test=test, repeat=repeat, host_slug=host, weights=weights
+    )
+    size, params = _SIZES[model]
+    row = msgspec.json.decode(
+        made_row(test, (0.998 * mean, mean, 1.002 * mean)), type=dict[str, object]
+    )
+    row |= {"model_size": round(size * 2**30), "model_n_params": round(params * 1e9)}
+    raw = msgspec.Raw(msgspec.json.encode(row))
+    return msgspec.structs.replace(
+        record,
+        outcome=Done(result=SpeedResult(row=raw)),
+        process=msgspec.structs.replace(record.process, argv=ARGV),
+        host=msgspec.structs.replace(record.host, gpus=gpus),
+        build=msgspec.structs.replace(
+            record.build, backend="cuda" if gpus else "cpu", cmake={"GGML_CUDA": "ON"}
+        ),
+    )
+
+
+def sweep(
+    factor: float = 1.0,
+    *,
+    host: str = HOST,
+    gpus: tuple[Gpu, ...] = (CARD,),
+    weights: WeightsKind = WeightsKind.HUB,
+) -> list[Record]:
+    """Three prompt sizes and a generation for four models, two processes each."""
+    tests = {
+        model: {
+            **{SpeedTest(n_prompt=size, n_gen=0): speed for size, speed in row.items()},
+            SpeedTest(n_prompt=0, n_gen=128): _GENERATION[model],
+        }
+        for model, row in _PREFILL.items()
+    }
+    return [
+        on_card(
+            model,
+            test,
+            speed * factor * (1 + 0.002 * (repeat - 1.5)),
+            repeat=repeat,
+            host=host,
+            gpus=gpus,
+            weights=weights,
+        )
+        for model, row in tests.items()
+        for test, speed in row.items()
+        for repeat in (1, 2)
+    ]
+
+
+def stored(reports: Path, records: list[Record]) -> Path:
+    """The folder of the reports, with these records in it."""
+    store = Store(folder=reports / "records")
+    for record in records:
+        store.append(record)
+    return reports
+
+
+@cache
+def blog() -> Published:
+    matrix = load_matrix(ROOT / "matrix.toml")
+    return load_published(BLOG, models=matrix.models, gpus=load_gpus())

@@ -1,0 +1,147 @@
+"""A certificate follows from its records to the last byte, or it is refused."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.report.made_sweep import HOST, MODELS, blog, stored, sweep
+
+from llamatrix.errors import ReportError
+from llamatrix.report.certificate import (
+    Certificate,
+    certificate_bytes,
+    certify,
+    objections,
+    read_certificate,
+)
+from llamatrix.report.certificate_page import certificate_page
+from llamatrix.report.evidence import read_evidence
+from llamatrix.report.reference.gpu import load_gpus
+from llamatrix.report.speed import groups
+
+
+@pytest.fixture
+def reports(tmp_path: Path) -> Path:
+    return stored(tmp_path, sweep(0.97))
+
+
+def made(reports: Path) -> Certificate:
+    evidence = read_evidence(reports)
+    shown = groups(evidence.records, models=MODELS)
+    return certify(blog(), shown, evidence, load_gpus())
+
+
+def doubts(content: bytes, reports: Path) -> tuple[str, ...]:
+    certificate = read_certificate(content, where="it")
+    evidence = read_evidence(reports, only=certificate.records.keys())
+    return objections(content, certificate, blog(), evidence, load_gpus())
+
+
+def test_it_is_proven_by_its_records(reports: Path) -> None:
+    certificate = made(reports)
+    assert len(certificate.records) == 32
+    assert certificate.host == HOST
+    assert set(certificate.pins) == {"april"}
+    assert doubts(certificate_bytes(certificate), reports) == ()
+
+
+def test_the_same_records_give_the_same_bytes(reports: Path) -> None:
+    assert certificate_bytes(made(reports)) == certificate_bytes(made(reports))
+
+
+def test_records_that_came_later_change_nothing(reports: Path) -> None:
+    content = certificate_bytes(made(reports))
+    stored(reports, sweep(0.5))
+    assert doubts(content, reports) == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"41.5", b"41.6"), (b'"schema_version"', b'"schema_versiom"')]
+)
+def test_a_tampered_record_is_named_with_its_claim(
+    old: bytes, new: bytes, reports: Path
+) -> None:
+    content = certificate_bytes(made(reports))
+    path = next((reports / "records").glob("*/speed/gemma4-31b/**/*.jsonl"))
+    lines = path.read_bytes().split(b"\n")
+    number = next(place for place, line in enumerate(lines) if b'"n_gen":128}' in line)
+    changed = re.sub(rb"samples_ts.:\[\d+", b'samples_ts":[99', lines[number], count=1)
+    lines[number] = changed if old == b"41.5" else lines[number].replace(old, new)
+    path.write_bytes(b"\n".join(lines))
+    (doubt,) = doubts(content, reports)
+    assert doubt.startswith("generation/gemma4-31b/tg128: record ")
+    assert (
+        f"{path.relative_to(reports)}:{number + 1}, tg128 of speed/gemma4-31b" in doubt
+    )
+    assert "changed or gone" in doubt
+
+
+def test_records_that_are_gone_prove_nothing(reports: Path, tmp_path: Path) -> None:
+    content = certificate_bytes(made(reports))
+    assert len(doubts(content, tmp_path / "elsewhere")) == 32
+
+
+def test_a_changed_verdict_is_named(reports: Path) -> None:
+    content = certificate_bytes(made(reports))
+    changed = content.replace(b'"reproduced"', b'"differs"', 1)
+    assert any(
+        one.startswith("models/qwen35-27b/size (april/cuda): certified otherwise")
+        for one in doubts(changed, reports)
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"made_by": "llamatrix', b'"made_by": "llamatriX'),
+        (b'"package": "llama', b'"package": "LLama'),
+        (b'"test": "pp512"', b'"test": "pp513"'),
+        (b'"april"', b'"aprix"'),
+        (b"\n  ", b"\n   "),
+    ],
+)
+def test_any_other_changed_byte_is_found(old: bytes, new: bytes, reports: Path) -> None:
+    content = certificate_bytes(made(reports))
+    assert old in content
+    assert doubts(content.replace(old, new, 1), reports)
+
+
+def test_another_reference_set_is_found(reports: Path) -> None:
+    certificate = made(reports)
+    content = certificate_bytes(certificate).replace(
+        certificate.set_sha256.encode(), b"0" * 64
+    )
+    (doubt,) = doubts(content, reports)
+    assert doubt.startswith("reference set blog-2026-04-05: sha256")
+
+
+def test_a_certificate_without_records_proves_nothing(reports: Path) -> None:
+    content = re.sub(
+        rb'"records": \{.*?\n  \}',
+        b'"records": {}',
+        certificate_bytes(made(reports)),
+        flags=re.DOTALL,
+    )
+    assert doubts(content, reports) == ("it names no record, so it proves nothing",)
+
+
+def test_what_is_no_certificate_is_refused() -> None:
+    with pytest.raises(ReportError, match="no certificate"):
+        read_certificate(b"{}", where="it")
+
+
+def test_a_newer_certificate_is_refused_with_the_remedy(reports: Path) -> None:
+    content = certificate_bytes(made(reports)).replace(
+        b'"schema_version": 1', b'"schema_version": 2', 1
+    )
+    with pytest.raises(ReportError, match="update this checkout"):
+        read_certificate(content, where="it")
+
+
+def test_the_page_tells_every_claim_and_how_to_verify(reports: Path) -> None:
+    certificate = made(reports)
+    text = certificate_page(certificate, blog(), json_name="reports/c.json")
+    assert "`invoke certificate --verify reports/c.json`" in text
+    assert all(one.claim in text for one in certificate.groups[0].comparisons)
+    assert all(digest in text for digest in certificate.records)
+    assert certificate.pins["april"].commit in text

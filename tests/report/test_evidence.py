@@ -1,0 +1,49 @@
+"""Every record's place in the store, and the digest that proves its bytes."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.record.made import made_record
+from tests.report.made_sweep import stored
+
+from llamatrix.report.evidence import read_evidence
+
+
+def test_a_digest_is_what_sed_and_sha256sum_print(tmp_path: Path) -> None:
+    records = [made_record(repeat=1), made_record(repeat=2)]
+    evidence = read_evidence(stored(tmp_path, records))
+    line = evidence.of(records[1])
+    assert line.number == 2
+    sed = ["sed", "-n", f"{line.number}p", str(tmp_path / line.file)]
+    printed = subprocess.run(sed, capture_output=True, check=True).stdout
+    by_hand = subprocess.run(
+        ["sha256sum"], input=printed, capture_output=True, check=True
+    )
+    assert by_hand.stdout.decode().split()[0] == line.sha256
+    found = evidence.by_digest(line.sha256)
+    assert found is not None
+    assert found.record.repeat == 2
+
+
+def test_a_line_cut_short_is_passed_over_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evidence = read_evidence(stored(tmp_path, [made_record()]))
+    path = tmp_path / evidence.lines[0].file
+    path.write_bytes(path.read_bytes() + b'{"schema_version": 1, "ce')
+    assert len(read_evidence(tmp_path).lines) == 1
+    assert "cut short" in capsys.readouterr().err
+
+
+def test_only_the_wanted_lines_need_to_be_records(tmp_path: Path) -> None:
+    evidence = read_evidence(stored(tmp_path, [made_record()]))
+    (line,) = evidence.lines
+    path = tmp_path / line.file
+    path.write_bytes(b"no record\n" + path.read_bytes())
+    (found,) = read_evidence(tmp_path, only={line.sha256}).lines
+    assert (found.number, found.sha256) == (2, line.sha256)
+
+
+def test_an_empty_store_has_no_evidence(tmp_path: Path) -> None:
+    assert read_evidence(tmp_path).lines == ()

@@ -1,0 +1,123 @@
+"""Energy, memory and disturbances of a card, as a table and on the page of a proof."""
+
+import msgspec
+from tests.record.made import made_record
+
+from llamatrix.measure.gpu_sample import GpuSample
+from llamatrix.measure.outcome import Crashed
+from llamatrix.measure.telemetry import Telemetry, WarmUp
+from llamatrix.nvml import Gpu
+from llamatrix.plan.cell import SpeedTest
+from llamatrix.provision.fit import Use, known_shape
+from llamatrix.record.record import Record
+from llamatrix.report.gpu_page import Proof, gpu_page
+from llamatrix.report.gpu_table import gpu_table, idle_power_w, peak_memory
+from llamatrix.report.reference.roofline import NoRoofline
+from llamatrix.report.speed import groups
+from llamatrix.report.speed_tables import page
+
+GIB = 2**30
+PROMPT = SpeedTest(n_prompt=512, n_gen=0)
+
+
+def on_card(*, repeat: int = 1, disturbances: tuple[str, ...] = ()) -> Record:
+    """Three repetitions of 512 tokens in 3 s each, at 1000 W, on a card of 100 W idle."""
+    telemetry = Telemetry(
+        gpu=tuple(
+            GpuSample(
+                at_s=second,
+                energy_mj=second * 1_000_000,
+                used_bytes=(17 + second // 20) * GIB,
+                own_bytes=16 * GIB,
+            )
+            for second in range(21)
+        ),
+        gpu_before=(GpuSample(at_s=0, used_bytes=GIB),),
+        warm_up=WarmUp(seconds=12, steady=True, idle_w=100.0),
+        disturbances=disturbances,
+    )
+    record = made_record(
+        test=PROMPT, samples_ts=(512 / 3,) * 3, repeat=repeat, host_slug="h200-1"
+    )
+    card = Gpu(
+        name="NVIDIA H200",
+        memory_bytes=143771 * 2**20,
+        driver="580.1",
+        compute_capability="9.0",
+        power_cap_missing="Not Supported",
+    )
+    host = msgspec.structs.replace(record.host, gpus=(card,))
+    return msgspec.structs.replace(record, telemetry=telemetry, host=host)
+
+
+def test_a_row_tells_joules_power_memory_and_disturbances() -> None:
+    records = [on_card(), on_card(repeat=2, disturbances=("throttled: x",))]
+    (group,) = groups(records)
+    (row,) = gpu_table(group).rows
+    assert row == (
+        *("Qwen3.5-27B", "pp512", "5.8594", "1000 W", "2", "energy counter"),
+        *("16,384", "17,408", "1 of 2"),
+    )
+
+
+def test_without_gpu_samples_there_is_no_row() -> None:
+    (group,) = groups([made_record()])
+    assert gpu_table(group).rows == ()
+    assert "Energy" not in page([group])
+
+
+def test_memory_of_a_card_is_what_it_held_more_than_before() -> None:
+    assert peak_memory([on_card()]) == (16 * GIB, 17 * GIB)
+    assert peak_memory([made_record()]) == (None, None)
+
+
+def test_memory_that_the_test_before_held_does_not_count() -> None:
+    record = on_card()
+    early = GpuSample(at_s=1, used_bytes=90 * GIB, own_bytes=89 * GIB)
+    samples = (early, *record.telemetry.gpu)
+    telemetry = msgspec.structs.replace(record.telemetry, gpu=samples)
+    changed = msgspec.structs.replace(record, telemetry=telemetry)
+    assert peak_memory([changed]) == (16 * GIB, 17 * GIB)
+
+
+def test_idle_power_is_the_least_that_was_seen() -> None:
+    warmer = WarmUp(seconds=1, steady=True, idle_w=130.0)
+    later = msgspec.structs.replace(
+        on_card(), telemetry=Telemetry(gpu=(), warm_up=warmer)
+    )
+    assert idle_power_w([later, on_card()]) == 100.0
+    assert idle_power_w([made_record()]) is None
+
+
+def proof(*records: Record) -> str:
+    return gpu_page(
+        Proof(
+            records=records,
+            by_hand={},
+            rooflines={"pp512": NoRoofline(claim="pp512", reason="no such card")},
+            shape=known_shape("qwen35-27b"),
+            use=Use(),
+            not_run=("longer contexts",),
+        )
+    )
+
+
+def test_the_page_of_a_proof_holds_prediction_beside_measurement() -> None:
+    text = proof(on_card())
+    assert "power cap not told (Not Supported)" in text
+    assert "idle power, before the load: 100 W" in text
+    assert "no such card" in text
+    assert "| pp512  |    16,116 |" in text
+    assert "17,408" in text
+    assert "warm-up before each process: 12 to 12 s, steady in 1 of 1" in text
+    assert "- not run: longer contexts" in text
+
+
+def test_the_page_of_a_proof_names_what_failed_and_what_was_disturbed() -> None:
+    failed = msgspec.structs.replace(
+        on_card(repeat=2, disturbances=("throttled: hw_slowdown",)),
+        outcome=Crashed(exit_code=1, tail=()),
+    )
+    text = proof(on_card(), failed)
+    assert "- failed: pp512 #2: Crashed" in text
+    assert "- disturbed: pp512 #2: throttled: hw_slowdown" in text

@@ -1,0 +1,189 @@
+"""The page: one file that references nothing outside, every link resolved, all told."""
+
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import msgspec
+import pytest
+from tests.record.made import made_record
+from tests.report.made_sweep import MODELS, blog, on_card, stored, sweep
+
+from llamatrix.measure.outcome import OutOfMemory
+from llamatrix.plan.cell import SpeedTest
+from llamatrix.plan.matrix import WeightsKind
+from llamatrix.record.record import Record
+from llamatrix.report.evidence import read_evidence
+from llamatrix.report.html.svg import GRID, TEXT, inline_svg
+from llamatrix.report.pages import write_pages
+from llamatrix.report.speed import groups
+
+_VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+@dataclass
+class Seen(HTMLParser):
+    """Tags with their attributes, and which tags each stands in."""
+
+    tags: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {key: value or "" for key, value in attrs}))
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {key: value or "" for key, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def of(self, *names: str) -> list[dict[str, str]]:
+        return [attributes for tag, attributes in self.tags if tag in names]
+
+
+def written(records: list[Record], reports: Path) -> str:
+    evidence = read_evidence(stored(reports, records))
+    write_pages(
+        groups(evidence.records, models=MODELS),
+        reports,
+        evidence=evidence,
+        sets=[blog()],
+    )
+    return (reports / "index.html").read_text()
+
+
+def parsed(text: str) -> Seen:
+    seen = Seen()
+    seen.feed(text)
+    seen.close()
+    return seen
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Seen:
+    """Two groups, one with a failure, one of another host."""
+    failed = msgspec.structs.replace(
+        on_card("gemma4-31b", SpeedTest(n_prompt=4096, n_gen=0), 1.0),
+        outcome=OutOfMemory(exit_code=1, tail=()),
+    )
+    tiny = sweep(0.1, host="another-cpu-1", gpus=(), weights=WeightsKind.TINY)
+    return parsed(written([*sweep(0.97), failed, *tiny], tmp_path))
+
+
+def test_every_tag_is_closed(page: Seen) -> None:
+    assert page.open == []
+
+
+def test_nothing_outside_is_referenced(page: Seen) -> None:
+    for tag, attributes in page.tags:
+        assert tag not in {"iframe", "object", "embed", "base", "form"}
+        for key in ("src", "srcset", "action", "poster", "xlink:href", "ping"):
+            assert key not in attributes, (tag, attributes)
+        address = attributes.get("href", "")
+        assert ":" not in address.partition("#")[0] or address == "data:,"
+        assert not address.startswith("/")
+    text = "".join(page.texts)
+    assert "@import" not in text
+    assert "url(" not in text
+    for attributes in page.of("path", "g", "text", "use"):
+        assert "url(http" not in attributes.get("style", "")
+
+
+def test_ids_are_unique(page: Seen) -> None:
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_every_link_resolves(page: Seen, tmp_path: Path) -> None:
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    links = [one["href"] for one in page.of("a", "use")]
+    assert len(links) > 100
+    for link in links:
+        if link.startswith("#"):
+            assert unquote(link[1:]) in ids, link
+        else:
+            assert (tmp_path / link).is_file(), link
+
+
+def test_every_figure_has_a_text_alternative(page: Seen) -> None:
+    ids = {attributes.get("id") for _, attributes in page.tags}
+    figures = page.of("svg")
+    assert len(figures) == 8  # two plots for each group, two for each comparison
+    for figure in figures:
+        assert figure["role"] == "img"
+        assert set(figure["aria-labelledby"].split()) <= ids
+    for image in page.of("img"):
+        assert image["alt"]
+
+
+def test_every_table_has_a_caption_and_scoped_headings(page: Seen) -> None:
+    assert len(page.of("caption")) == len(page.of("table")) > 8
+    assert {heading["scope"] for heading in page.of("th")} == {"col", "row"}
+
+
+def test_every_speed_leads_to_its_record(page: Seen, tmp_path: Path) -> None:
+    digests = {line.sha256[:16] for line in read_evidence(tmp_path).lines}
+    rows = {
+        one["id"].removeprefix("rec-")
+        for one in page.of("th")
+        if one.get("id", "").startswith("rec-")
+    }
+    assert rows == digests
+    files = {one["href"] for one in page.of("a") if one["href"].startswith("records/")}
+    assert files == {line.file for line in read_evidence(tmp_path).lines}
+
+
+def test_the_language_the_title_and_the_screen_are_told(page: Seen) -> None:
+    (document,) = page.of("html")
+    assert document["lang"] == "en"
+    assert len(page.of("title")) == 1 + len(page.of("svg"))
+    assert {"width=device-width, initial-scale=1", "light dark"} <= {
+        one.get("content") for one in page.of("meta")
+    }
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
+    first = written(sweep(), tmp_path / "one")
+    second = written(sweep(), tmp_path / "other")
+    assert first == second
+
+
+def test_a_failure_and_a_finding_stand_on_the_page(page: Seen) -> None:
+    text = "".join(page.texts)
+    assert "out of memory" in text
+    assert "3,069 / 3,037 = 1.0105" in text
+    assert "say nothing about the models they are named after" in text
+
+
+def test_words_out_of_a_record_cannot_become_markup(tmp_path: Path) -> None:
+    record = made_record()
+    named = msgspec.structs.replace(record.host, cpu_model="<script>alert(1)</script>")
+    text = written([msgspec.structs.replace(record, host=named)], tmp_path)
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_a_plot_takes_its_colours_from_the_page() -> None:
+    raw = (
+        '<?xml version="1.0"?><svg xmlns="a" width="1pt" viewBox="0 0 1 1">'
+        "<metadata>made today</metadata>"
+        f'<g id="a" style="fill: {TEXT}; stroke: {GRID}"/>'
+        '<use xlink:href="#a"/><path clip-path="url(#a)"/></svg>'
+    )
+    made = inline_svg(raw, id_="p", title="<T>", description="D")
+    assert made == (
+        '<svg viewBox="0 0 1 1" role="img" aria-labelledby="p-title p-desc">'
+        '<title id="p-title">&lt;T&gt;</title><desc id="p-desc">D</desc>'
+        '<g id="p-a" style="fill: currentColor; stroke: var(--grid)"/>'
+        '<use href="#p-a"/><path clip-path="url(#p-a)"/></svg>'
+    )

@@ -1,0 +1,36 @@
+"""Exports hold every sample, raw, the same in both forms."""
+
+import csv
+import io
+import json
+
+from tests.record.made import made_record
+from tests.report.made_sweep import sweep
+from tests.shipped import ROOT
+
+from llamatrix.measure.outcome import OutOfMemory
+from llamatrix.report.speed import groups
+from llamatrix.report.tidy import HEADER, tidy_csv, tidy_json
+
+
+def test_json_and_csv_hold_the_same_rows() -> None:
+    found = groups(sweep())
+    rows = json.loads(tidy_json(found))
+    lines = list(csv.DictReader(io.StringIO(tidy_csv(found))))
+    assert len(rows) == 4 * 4 * 2 * 3  # models × tests × processes × samples
+    assert [{key: str(value) for key, value in row.items()} for row in rows] == lines
+
+
+def test_numbers_are_numbers_and_what_is_missing_is_null() -> None:
+    failed = made_record(outcome=OutOfMemory(exit_code=1, tail=()), repeat=2)
+    first, *_, last = json.loads(tidy_json(groups([made_record(), failed])))
+    assert first["tokens_per_second"] == 100.0
+    assert first["sample"] == 1
+    assert last["outcome"] == "out of memory"
+    assert last["tokens_per_second"] is None
+
+
+def test_the_schema_names_every_column() -> None:
+    text = (ROOT / "reports" / "README.md").read_text()
+    for column in HEADER:
+        assert f"| `{column}` |" in text

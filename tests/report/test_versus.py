@@ -1,0 +1,166 @@
+"""Our records in the terms of published claims, and what comes of it."""
+
+import dataclasses
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.report.made_sweep import HOST, MODELS, blog, on_card, stored, sweep
+
+from llamatrix.measure.outcome import OutOfMemory
+from llamatrix.nvml import Gpu
+from llamatrix.plan.cell import SpeedTest
+from llamatrix.plan.matrix import WeightsKind
+from llamatrix.record.record import Record
+from llamatrix.report.evidence import read_evidence
+from llamatrix.report.our_numbers import our_numbers
+from llamatrix.report.reference.comparison import Comparison, Verdict
+from llamatrix.report.reference.gpu import gpu_key, load_gpus
+from llamatrix.report.reference.reference_set import Claim
+from llamatrix.report.speed import groups
+from llamatrix.report.versus import Versus, versus
+from llamatrix.report.versus_tables import versus_text
+
+LONG = SpeedTest(n_prompt=65336, n_gen=0)
+
+
+def held(records: list[Record], reports: Path) -> Versus:
+    evidence = read_evidence(stored(reports, records))
+    (group,) = groups(evidence.records, models=MODELS)
+    return versus(blog(), group, evidence, load_gpus())
+
+
+def claims(found: Versus) -> dict[str, Comparison]:
+    return {one.claim: one for one in found.held.comparisons}
+
+
+def test_the_published_speeds_themselves_are_reproduced(tmp_path: Path) -> None:
+    found = held(sweep(), tmp_path)
+    assert found.held.count(Verdict.DIFFERS) == 0
+    reproduced = {
+        one.claim for one in found.held.comparisons if one.verdict is Verdict.REPRODUCED
+    }
+    assert reproduced == {
+        *(f"prefill/{model}/{size}" for model in MODELS for size in (512, 2048, 65336)),
+        *(f"generation/{model}/tg128" for model in MODELS),
+        *(f"models/{model}/size" for model in MODELS),
+        *(f"models/{model}/total-params" for model in MODELS),
+        "active-dense/qwen35-27b/active-params",
+        "active-dense/gemma4-31b/active-params",
+    }
+
+
+def test_a_ratio_has_our_interval_around_it(tmp_path: Path) -> None:
+    found = claims(held(sweep(0.95), tmp_path))["generation/qwen35-27b/tg128"]
+    assert found.ratio == pytest.approx(0.95)
+    assert found.interval is not None
+    low, high = found.interval
+    assert low < 0.95 < high
+    assert found.firm
+    assert len(found.records) == 2
+
+
+def test_one_process_has_no_interval(tmp_path: Path) -> None:
+    test = SpeedTest(n_prompt=0, n_gen=128)
+    found = claims(held([on_card("gemma4-31b", test, 44.0)], tmp_path))
+    assert found["generation/gemma4-31b/tg128"].interval is None
+
+
+def test_a_slow_machine_of_the_same_class_differs(tmp_path: Path) -> None:
+    found = claims(held(sweep(0.7), tmp_path))["prefill/gemma4-31b/512"]
+    assert found.verdict is Verdict.DIFFERS
+
+
+def test_another_card_is_not_comparable_but_the_order_of_models_is(
+    tmp_path: Path,
+) -> None:
+    card = Gpu(
+        name="NVIDIA H200",
+        memory_bytes=141 * 10**9,
+        driver="580.95",
+        compute_capability="9.0",
+    )
+    found = held(sweep(3.0, gpus=(card,)), tmp_path)
+    speed = claims(found)["prefill/qwen35-27b/512"]
+    assert speed.verdict is Verdict.NOT_COMPARABLE
+    assert speed.reason == "gpu: h200-sxm here, rtx-4090 there"
+    assert speed.ratio == pytest.approx(3.0)
+    assert {one.tau for one in found.held.ratios} == {1.0}
+    assert all(pair.within for one in found.held.ratios for pair in one.pairs)
+
+
+def test_a_cpu_is_never_taken_for_the_card_that_a_set_names(tmp_path: Path) -> None:
+    found = claims(held(sweep(gpus=()), tmp_path))["prefill/qwen35-27b/512"]
+    assert found.reason == "gpu: none here, rtx-4090 there"
+
+
+def test_made_up_weights_reproduce_nothing(tmp_path: Path) -> None:
+    found = held(sweep(weights=WeightsKind.FULL), tmp_path)
+    assert found.held.count(Verdict.REPRODUCED) == 0
+    assert (
+        claims(found)["models/gemma4-31b/size"].reason
+        == "weights: full here, hub there"
+    )
+
+
+def test_full_size_made_up_weights_show_ratios_between_models_and_tiny_do_not(
+    tmp_path: Path,
+) -> None:
+    full = held(sweep(weights=WeightsKind.FULL), tmp_path / "full")
+    tiny = held(sweep(weights=WeightsKind.TINY), tmp_path / "tiny")
+    assert len(full.held.ratios) == 4
+    assert tiny.held.ratios == ()
+
+
+def test_what_failed_here_says_how(tmp_path: Path) -> None:
+    failed = msgspec.structs.replace(
+        on_card("gemma4-31b", LONG, 1.0), outcome=OutOfMemory(exit_code=1, tail=())
+    )
+    found = claims(held([failed], tmp_path))["prefill/gemma4-31b/65336"]
+    assert (found.verdict, found.reason) == (
+        Verdict.NOT_COMPARABLE,
+        "out of memory here",
+    )
+    assert len(found.records) == 1
+
+
+def test_an_agents_speed_is_not_answered_with_a_benchmarks(tmp_path: Path) -> None:
+    found = claims(held(sweep(), tmp_path))
+    assert found["agent/gemma4-31b/p1/generation-rate"].ours is None
+    assert found["summary/gemma4-31b/generation-rate"].ours is None
+
+
+@pytest.mark.parametrize(
+    "said", [{"task": "p1"}, {"streams": 4}, {"speculative": True}, {"depth_tokens": 9}]
+)
+def test_a_claim_of_another_kind_is_not_answered(
+    said: dict[str, object], tmp_path: Path
+) -> None:
+    evidence = read_evidence(stored(tmp_path, sweep()))
+    (group,) = groups(evidence.records, models=MODELS)
+    claim = blog().by_id["generation/gemma4-31b/tg128"]
+
+    def answered(claim: Claim) -> bool:
+        return bool(our_numbers([claim], group, evidence, load_gpus()))
+
+    conditions = msgspec.structs.replace(claim.conditions, program=None)
+    assert answered(dataclasses.replace(claim, conditions=conditions))
+    other = msgspec.structs.replace(conditions, **said)
+    assert not answered(dataclasses.replace(claim, conditions=other))
+
+
+def test_conditions_and_the_audit_are_told(tmp_path: Path) -> None:
+    text = versus_text(held(sweep(), tmp_path))
+    assert "- power_cap_w: 450.0; not stated" in text
+    assert "- driver: 580.95; not stated" in text
+    assert "3,069 / 3,037 = 1.0105" in text
+    assert "- agent: 72 numbers, not measured by us" in text
+    assert f"## {HOST}: published sweep" in text
+
+
+def test_every_card_of_the_table_is_known_by_its_reported_name() -> None:
+    gpus = load_gpus()
+    for key, gpu in gpus.items():
+        for name in gpu.reported:
+            assert gpu_key(name, gpus) == key
+    assert gpu_key("NVIDIA GeForce RTX 4090 D", gpus) == "nvidia-geforce-rtx-4090-d"
