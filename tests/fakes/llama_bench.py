@@ -1,8 +1,10 @@
 """Plays llama-bench for tests: rows as the real one prints them, failures on demand.
 
 `FAKE_BENCH` is a JSON object: `fail` maps a prompt size to a way of failing
-(`crash`, `memory`, `silent-memory`, `context`, `hang`, `garbage`), `commit` is the build it claims,
-`child` starts a process that would outlive it, `delay_s` slows every test.
+(`crash`, `memory`, `loading-memory`, `buried-memory`, `silent-memory`, `context`, `hang`, `garbage`), `commit` is the build it claims,
+`child` starts a process that would outlive it, `delay_s` slows every test, `speed` is a
+factor on every speed, `slow_while` a file whose presence halves it. Under `pins` stand
+wishes for one pin alone: its programs have its name in `FAKE_PIN`.
 """
 
 import json
@@ -10,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 
 def numbers(flag: str) -> list[int]:
@@ -17,10 +20,11 @@ def numbers(flag: str) -> list[int]:
     return [int(part) for part in text.split(",") if int(part)]
 
 
-def row(n_prompt: int, n_gen: int, commit: str) -> str:
+def row(n_prompt: int, n_gen: int, commit: str, speed: float = 1.0) -> str:
     repetitions = int(sys.argv[sys.argv.index("-r") + 1])
     tokens = n_prompt or n_gen
-    samples_ns = [tokens * 1_000_000 + 1000 * i for i in range(repetitions)]
+    each_ns = round(tokens * 1_000_000 / speed)
+    samples_ns = [each_ns + 1000 * i for i in range(repetitions)]
     samples_ts = [tokens * 1e9 / ns for ns in samples_ns]
     return json.dumps(
         {
@@ -48,6 +52,11 @@ def fail(way: str) -> None:
         os.abort()
     if way == "memory":
         sys.exit("ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer")
+    if way == "buried-memory":
+        print("CUDA error: out of memory", file=sys.stderr)
+        for frame in range(40):
+            print(f"#{frame} 0x00 in ggml_abort", file=sys.stderr)
+        os.abort()
     if way == "context":
         sys.exit("main: error: failed to create context with model 'weights.gguf'")
     if way == "silent-memory":
@@ -60,26 +69,34 @@ def fail(way: str) -> None:
         print('{"build_commit": "half a li', flush=True)
 
 
+def say(step: str) -> None:
+    print(f"llama-bench: {step}", file=sys.stderr, flush=True)
+
+
 def main() -> None:
     wishes = json.loads(os.environ.get("FAKE_BENCH", "{}"))
-    commit = wishes.get("commit", "0c1e57098")
+    wishes |= wishes.get("pins", {}).get(os.environ.get("FAKE_PIN"), {})
+    commit = wishes.get("commit", os.environ.get("FAKE_COMMIT", "0c1e57098"))
+    speed = wishes.get("speed", 1.0)
+    if Path(wishes.get("slow_while", "/nonexistent")).exists():
+        speed /= 2
     if wishes.get("child"):
         subprocess.Popen(["sleep", "600"])
     tests = [(size, 0) for size in numbers("-p")] + [
         (0, size) for size in numbers("-n")
     ]
     for number, (n_prompt, n_gen) in enumerate(tests, start=1):
-        print(
-            f"llama-bench: benchmark {number}/{len(tests)}: prompt run 1/3",
-            file=sys.stderr,
-            flush=True,
-        )
-        time.sleep(wishes.get("delay_s", 0))
         way = wishes.get("fail", {}).get(str(n_prompt or n_gen))
+        say(f"benchmark {number}/{len(tests)}: starting")
+        if way == "loading-memory":
+            sys.exit("cudaMalloc failed: out of memory")
+        kind = "prompt" if n_prompt else "generation"
+        say(f"benchmark {number}/{len(tests)}: {kind} run 1/3")
+        time.sleep(wishes.get("delay_s", 0))
         if way:
             fail(way)
         else:
-            print(row(n_prompt, n_gen, commit), flush=True)
+            print(row(n_prompt, n_gen, commit, speed), flush=True)
 
 
 main()

@@ -1,0 +1,28 @@
+"""The flags of `invoke regress`: what a user may write, as it is written."""
+
+from dataclasses import dataclass
+
+from llamatrix.campaigns.flags import flag
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flags:
+    baseline: str = flag("", "a pin of matrix.toml: what it was")
+    candidate: str = flag(
+        "", "a pin of matrix.toml: what it shall be (no OpenCode yet)"
+    )
+    baseline_build: str = flag("", "its CMake flags: a build (default: the profile's)")
+    candidate_build: str = flag("", "the candidate's; equal pins compare the flags")
+    baseline_sweep: str = flag("", "its flags at run time: a sweep of matrix.toml")
+    candidate_sweep: str = flag("", "the candidate's")
+    profile: str = flag("", "models and weights (default: engines, on GPUs synthetic)")
+    cells: str = flag("", "only cells whose id matches this glob, e.g. '*qwen35-27b*'")
+    metric: str = flag("tg,pp", "tokens per second: tg generated, pp of the prompt")
+    budget: str = flag("20m", "how long to measure, e.g. 90s, 20m or 2h")
+    margin: str = flag("", "the loss that matters, as a fraction (default 0.02)")
+    tolerate_load: float = flag(10.0, "foreign load a pair may have, % of all cores")
+    again: bool = flag(default=False, text="begin a new series of pairs")
+    dry_run: bool = flag(default=False, text="only show the plan")
+    json: bool = flag(default=False, text="print one JSON document")
+    junit: str = flag("", "also write JUnit XML into this file")
+    markdown: str = flag("", "also write a pull-request comment into this file")

@@ -1,0 +1,70 @@
+"""`invoke regress` as a user writes it: words to a request, the answer to files."""
+
+from pathlib import Path
+
+from llamatrix.campaigns.regress.arms import Asked, parse_metrics
+from llamatrix.campaigns.regress.command import Request, regress
+from llamatrix.campaigns.regress.flags import Flags
+from llamatrix.campaigns.verdict import parse_margin
+from llamatrix.errors import MatrixError, ReportError
+from llamatrix.progress import say
+from llamatrix.report.regress import regress_markdown, regress_text
+from llamatrix.report.regress_files import regress_json, regress_junit
+from llamatrix.units import parse_duration_s
+from llamatrix.verdict.pairs import Arm
+
+_ALL_PERCENT = 100
+
+
+def answer(flags: Flags) -> int:
+    """Compare, print, write the files asked for; return the verdict's exit code."""
+    found = regress(_request(flags))
+    if found is None:
+        return 0
+    for name, text in (
+        (flags.junit, regress_junit(found)),
+        (flags.markdown, regress_markdown(found)),
+    ):
+        if name:
+            _write(Path(name), text)
+    print(regress_json(found) if flags.json else regress_text(found).rstrip())
+    return found.overall.word.exit_code
+
+
+def _request(flags: Flags) -> Request:
+    if not 0 <= flags.tolerate_load <= _ALL_PERCENT:
+        raise MatrixError(
+            f"--tolerate-load {flags.tolerate_load}: write percent, 0 to 100"
+        )
+    try:
+        budget_s = parse_duration_s(flags.budget)
+    except ValueError as error:
+        raise MatrixError(f"--budget {error}") from error
+    baseline = Asked(
+        pin=flags.baseline, build=flags.baseline_build, sweep=flags.baseline_sweep
+    )
+    candidate = Asked(
+        pin=flags.candidate,
+        build=flags.candidate_build,
+        sweep=flags.candidate_sweep,
+    )
+    return Request(
+        asked={Arm.BASELINE: baseline, Arm.CANDIDATE: candidate},
+        profile=flags.profile,
+        cells=flags.cells,
+        metrics=parse_metrics(flags.metric),
+        budget_s=budget_s,
+        margin=parse_margin(flags.margin),
+        tolerated_percent=flags.tolerate_load,
+        again=flags.again,
+        dry_run=flags.dry_run,
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
+    say(f"written: {path}")

@@ -1,0 +1,157 @@
+"""One process of one arm, and one pair of them: measured, watched, kept."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from statistics import fmean
+
+import msgspec
+
+from llamatrix import __version__
+from llamatrix.campaigns.bench import Parts, bench_of
+from llamatrix.campaigns.regress.arms import Case
+from llamatrix.campaigns.regress.ledger import (
+    SCHEMA_VERSION,
+    WARM_UP,
+    Entry,
+    Ledger,
+    pairs_of,
+)
+from llamatrix.campaigns.regress.load import Watch, disturbance
+from llamatrix.exclusive import exclusive
+from llamatrix.host import this_host
+from llamatrix.measure.speed import Measured, run_sweep
+from llamatrix.plan.cell import SpeedTest
+from llamatrix.project import Project
+from llamatrix.verdict.pairs import Arm, Pair
+
+_MEASURED_S = 1.0
+"""A process measures at least this long: longer runs buy more than more pairs."""
+_FEWEST, _MOST = 2, 500
+"""Repetitions; two are what tells drift within a process."""
+_HANGS_AFTER = 20
+"""A process that takes so many times the baseline's time is taken to hang …"""
+_PATIENCE_S = 30.0
+"""… but none is ended before this, unless the sweep's own limit is shorter."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Running:
+    """A case being measured in one series; what it knows is all on disk."""
+
+    case: Case
+    test: SpeedTest
+    parts: dict[Arm, Parts]
+    project: Project
+    ledger: Ledger
+    series: int
+    watch: Watch
+    tolerated_percent: float
+    entries: list[Entry]
+    """Everything in the ledger, older series and our own additions included."""
+    known: int = 0
+    """How many of them were there before."""
+
+    @property
+    def new(self) -> list[Entry]:
+        return self.entries[self.known :]
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        return pairs_of(self.entries, series=self.series)
+
+    @property
+    def own(self) -> list[Entry]:
+        """Of this series."""
+        return [entry for entry in self.entries if entry.series == self.series]
+
+    @property
+    def repetitions(self) -> int:
+        """`-r` of the series' pairs: as they began, else what the warm-up asks for."""
+        begun = [entry.repetitions for entry in self.own if entry.pair != WARM_UP]
+        return begun[0] if begun else repetitions_for(self.test, self.own)
+
+    @property
+    def process_s(self) -> float:
+        """The mean wall time of this series' processes; 0 where none has run."""
+        same = [one.seconds for one in self.own if one.repetitions == self.repetitions]
+        times = same or [one.seconds for one in self.own]
+        return fmean(times) if times else 0.0
+
+    def run_pair(self) -> list[Entry]:
+        """Run both arms, in ABBA order over the pairs that count."""
+        counting = sum(not pair.disturbed for pair in self.pairs)
+        order = tuple(Arm) if counting % 2 == 0 else tuple(reversed(Arm))
+        number = max((entry.pair for entry in self.own), default=WARM_UP) + 1
+        repetitions = self.repetitions
+        with exclusive(self.project.cache / "measuring.lock", purpose="measuring"):
+            return [
+                self.run(arm, pair=number, place=place, repetitions=repetitions)
+                for place, arm in enumerate(order, 1)
+            ]
+
+    def run(self, arm: Arm, *, pair: int, place: int, repetitions: int) -> Entry:
+        """Run one process of an arm and have its entry on the disk."""
+        cell, parts = self.case.cells[arm], self.parts[arm]
+        limit_s = self._limit_s(cell.sweep.timeout_s)
+        sweep = msgspec.structs.replace(
+            cell.sweep, repetitions=repetitions, timeout_s=limit_s
+        )
+        asked = msgspec.structs.replace(cell, sweep=sweep)
+        found: list[Measured] = []
+        bench = bench_of(asked, parts, self.project)
+        if self.new:  # a card is brought to its steady state once, not at every process
+            bench = replace(bench, warm_up_limit_s=0.0)
+        mark = self.watch.mark()
+        ended = run_sweep(bench, [self.test], on_measured=found.append)
+        load = self.watch.since(mark)
+        (one,) = found
+        entry = Entry(
+            schema_version=SCHEMA_VERSION,
+            case=self.case.id,
+            digest=self.case.digest,
+            series=self.series,
+            pair=pair,
+            place=place,
+            arm=arm,
+            cell=cell.id,
+            test=self.test,
+            repetitions=repetitions,
+            outcome=one.outcome,
+            seconds=sum(process.seconds for process in ended),
+            load=load,
+            disturbed=disturbance(
+                load, one.telemetry, tolerated_percent=self.tolerated_percent
+            ),
+            process=one.process,
+            telemetry=one.telemetry,
+            locked=cell.locked,
+            build=parts.built.manifest,
+            weights=parts.weights.facts,
+            host=this_host(),
+            measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            made_by=f"llamatrix {__version__}",
+        )
+        self.ledger.append(entry)
+        self.entries.append(entry)
+        return entry
+
+    def _limit_s(self, most_s: int) -> int:
+        known = [
+            entry.seconds
+            for entry in self.own
+            if entry.arm is Arm.BASELINE and entry.value is not None
+        ]
+        if not known:
+            return most_s
+        return min(most_s, math.ceil(max(_PATIENCE_S, _HANGS_AFTER * max(known))))
+
+
+def repetitions_for(test: SpeedTest, seen: Sequence[Entry]) -> int:
+    """So many that the faster arm measures for a second, as far as is known."""
+    tokens = test.n_prompt or test.n_gen
+    speeds = [value for entry in seen if (value := entry.value) is not None]
+    if not speeds:
+        return _FEWEST
+    return min(_MOST, max(_FEWEST, math.ceil(_MEASURED_S * max(speeds) / tokens)))

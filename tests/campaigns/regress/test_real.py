@@ -1,0 +1,120 @@
+"""The real engine compared with itself: bare, slowed by a shim, beside a burner.
+
+No claim depends on how busy the machine is: a wrong word is one that no noise excuses.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.campaigns.regress.conftest import ledger_lines, regress_argv
+from tests.shipped import ROOT
+
+from llamatrix.campaigns.regress.load import KernelWatch
+from llamatrix.campaigns.regress.scenario import Scenario, Setting, run_scenario
+from llamatrix.campaigns.regress.selftest import broken_by
+from llamatrix.project import Project
+from llamatrix.verdict.metric import Metric
+from llamatrix.verdict.word import Word
+
+pytestmark = [pytest.mark.slow, pytest.mark.network]
+
+_FLAGS = (
+    *("--baseline", "current", "--candidate", "current"),
+    *("--metric", "pp", "--margin", "0.5", "--json"),
+)
+
+
+@pytest.fixture
+def real_project(project: Project, user_cache: Path) -> Project:
+    """Pairs of its own, the user's cache."""
+    return Project(root=project.root, cache=user_cache)
+
+
+@pytest.fixture
+def real_environment(real_project: Project) -> dict[str, str]:
+    return {
+        **os.environ,
+        "LLAMATRIX_ROOT": str(real_project.root),
+        "LLAMATRIX_CACHE": str(real_project.cache),
+    }
+
+
+@pytest.fixture
+def burner() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Processes that a test starts to keep the machine busy; ended with it."""
+    started: list[subprocess.Popen[bytes]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_a_build_against_itself_is_never_called_changed(
+    real_environment: dict[str, str],
+) -> None:
+    """Half the speed is the margin: noise would have to double a paired mean."""
+    ended = subprocess.run(
+        regress_argv(*_FLAGS, "--budget", "25s"),
+        cwd=ROOT,
+        env=real_environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1200,
+    )
+    assert ended.returncode in {0, 12}, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["identical"] is True
+    assert found["verdict"] in {"SAME", "INCONCLUSIVE"}
+    assert found["processes"] >= 2
+
+
+def test_a_slowed_candidate_is_slower_wherever_that_could_be_seen(
+    real_project: Project, tmp_path: Path
+) -> None:
+    scenario = Scenario(name="stopped half of the time", way="pause", amount="0.5")
+    setting = Setting(
+        project=real_project,
+        pin="current",
+        cells="*qwen35-27b*",
+        budget_s=25.0,
+        tolerated_percent=100.0,
+        profile="engines",
+        metrics=(Metric.PROMPT,),
+        watch=KernelWatch(),
+    )
+    found = run_scenario(setting, scenario, tmp_path / "slow")
+    assert not list(broken_by(scenario, found))
+    (cell,) = found.overall.cells
+    assert cell.word is not Word.SAME
+
+
+def test_a_burner_in_mid_run_is_seen_and_never_makes_a_false_slower(
+    real_project: Project,
+    real_environment: dict[str, str],
+    burner: list[subprocess.Popen[bytes]],
+) -> None:
+    """As many burners as cores: on any machine more than 5 % of all cores."""
+    harness = subprocess.Popen(
+        regress_argv(*_FLAGS, "--budget", "15s", "--tolerate-load", "5"),
+        cwd=ROOT,
+        env=real_environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while harness.poll() is None and not ledger_lines(real_project):
+        time.sleep(0.05)
+    spin = [sys.executable, "-c", "while True: pass"]
+    burner += [subprocess.Popen(spin) for _ in range(os.cpu_count() or 1)]
+    said, complained = harness.communicate(timeout=600)
+    assert harness.returncode in {0, 12}, complained
+    assert json.loads(said)["verdict"] in {"SAME", "INCONCLUSIVE"}
+    reasons = {str(line["disturbed"]) for line in ledger_lines(real_project)}
+    assert any(reason.startswith("foreign CPU load") for reason in reasons)
