@@ -1,13 +1,29 @@
-"""NVIDIA's management library: which GPUs are here, and what they are set to.
+"""NVIDIA's management library: which GPUs are here, how they are set, what they do.
 
-Quantities as `nvidia-ml-py` (module `pynvml`) reports them; absent where a card
-does not answer. Nothing here fails on a machine without NVIDIA's driver.
+Quantities as `nvidia-ml-py` (module `pynvml`) reports them; None where a card does not
+answer. Nothing here fails on a machine without NVIDIA's driver, library or card.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
 
 import msgspec
+
+_REASONS = {
+    0x001: "gpu_idle",
+    0x002: "applications_clocks_setting",
+    0x004: "sw_power_cap",
+    0x008: "hw_slowdown",
+    0x010: "sync_boost",
+    0x020: "sw_thermal_slowdown",
+    0x040: "hw_thermal_slowdown",
+    0x080: "hw_power_brake_slowdown",
+    0x100: "display_clock_setting",
+}
+"""Bits of `nvmlClocksEventReasons`, by the names nvidia-smi gives them."""
 
 
 class Gpu(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -18,44 +34,172 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Major.minor, for example `8.9`."""
     power_cap_w: float | None = None
     """The enforced power limit; a condition of every speed measured on the card."""
+    power_cap_missing: str = ""
+    """Why there is none, in the driver's words; empty where there is one."""
+    power_default_w: float | None = None
+    """The limit the card comes with."""
+
+    @property
+    def power_cap_text(self) -> str:
+        if self.power_cap_w is None:
+            return f"power cap not told ({self.power_cap_missing or 'older record'})"
+        return f"power cap {self.power_cap_w:.0f} W"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OnCard:
+    """A process that computes on a card."""
+
+    pid: int
+    """As the driver sees it: a container may not know this number."""
+    used_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One card of an open library; every question may be answered by None."""
+
+    library: ModuleType
+    index: int
+    handle: object
+
+    @property
+    def sm_mhz(self) -> int | None:
+        return self._clock("NVML_CLOCK_SM")
+
+    @property
+    def memory_mhz(self) -> int | None:
+        return self._clock("NVML_CLOCK_MEM")
+
+    @property
+    def power_w(self) -> float | None:
+        """Averaged over up to a second by newer cards."""
+        milliwatt = self._number("nvmlDeviceGetPowerUsage")
+        return None if milliwatt is None else milliwatt / 1000
+
+    @property
+    def energy_mj(self) -> int | None:
+        """Millijoules since the driver was loaded: only differences mean something."""
+        return self._number("nvmlDeviceGetTotalEnergyConsumption")
+
+    @property
+    def celsius(self) -> int | None:
+        kind = getattr(self.library, "NVML_TEMPERATURE_GPU", 0)
+        return self._number("nvmlDeviceGetTemperature", kind)
+
+    @property
+    def throttle_reasons(self) -> tuple[str, ...] | None:
+        """Why the clocks are not higher; empty where nothing holds them."""
+        bits = self._number("nvmlDeviceGetCurrentClocksEventReasons")
+        if bits is None:
+            bits = self._number("nvmlDeviceGetCurrentClocksThrottleReasons")
+        if bits is None:
+            return None
+        return tuple(name for bit, name in _REASONS.items() if bits & bit)
+
+    @property
+    def used_bytes(self) -> int | None:
+        """All that is taken of the card's memory, the driver's own part included."""
+        memory = self._ask("nvmlDeviceGetMemoryInfo")
+        return None if memory is None else int(getattr(memory, "used", 0))
+
+    @property
+    def processes(self) -> tuple[OnCard, ...] | None:
+        found = self._ask("nvmlDeviceGetComputeRunningProcesses")
+        if not isinstance(found, list | tuple):
+            return None
+        return tuple(
+            OnCard(pid=int(one.pid), used_bytes=one.usedGpuMemory) for one in found
+        )
+
+    def describe(self) -> Gpu:
+        """What it is and how it is set; NVMLError where it does not even tell that."""
+        pynvml, handle = self.library, self.handle
+        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+        cap_mw, missing = None, ""
+        try:
+            cap_mw = pynvml.nvmlDeviceGetEnforcedPowerLimit(handle)
+        except pynvml.NVMLError as error:
+            missing = str(error)
+        default_mw = self._number("nvmlDeviceGetPowerManagementDefaultLimit")
+        return Gpu(
+            name=str(pynvml.nvmlDeviceGetName(handle)),
+            memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+            driver=str(pynvml.nvmlSystemGetDriverVersion()),
+            compute_capability=f"{major}.{minor}",
+            power_cap_w=None if cap_mw is None else cap_mw / 1000,
+            power_cap_missing=missing,
+            power_default_w=None if default_mw is None else default_mw / 1000,
+        )
+
+    def _clock(self, kind: str) -> int | None:
+        constant = getattr(self.library, kind, None)
+        return self._number("nvmlDeviceGetClockInfo", constant)
+
+    def _number(self, question: str, *arguments: object) -> int | None:
+        answer = self._ask(question, *arguments)
+        return answer if isinstance(answer, int) else None
+
+    def _ask(self, question: str, *arguments: object) -> object:
+        """What the driver answers; None where it, or the library, does not know how."""
+        function = getattr(self.library, question, None)
+        if function is None:
+            return None
+        try:
+            answer: object = function(self.handle, *arguments)
+        except self.library.NVMLError:
+            return None
+        return answer
+
+
+def find_library() -> ModuleType | None:
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    module: ModuleType = pynvml
+    return module
+
+
+@contextmanager
+def open_cards(library: ModuleType | None) -> Iterator[tuple[Card, ...]]:
+    """All CUDA cards the driver shows; none without driver, library or card."""
+    if library is None:
+        yield ()
+        return
+    try:
+        library.nvmlInit()
+    except library.NVMLError:
+        yield ()
+        return
+    try:
+        yield _cards(library)
+    finally:
+        library.nvmlShutdown()
+
+
+def read_gpus(library: ModuleType | None) -> tuple[Gpu, ...]:
+    """What the cards are; one that does not tell is left out."""
+    found = []
+    with open_cards(library) as cards:
+        for card in cards:
+            try:
+                found.append(card.describe())
+            except card.library.NVMLError:
+                continue
+    return tuple(found)
 
 
 @cache
 def gpus() -> tuple[Gpu, ...]:
-    """All CUDA cards the driver shows; empty without driver, library or card."""
+    """The cards of this machine, asked once."""
+    return read_gpus(find_library())
+
+
+def _cards(library: ModuleType) -> tuple[Card, ...]:
     try:
-        import pynvml
-    except ImportError:
+        count = library.nvmlDeviceGetCount()
+        handles = [library.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+    except library.NVMLError:
         return ()
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        return tuple(
-            _gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())
-        )
-    except pynvml.NVMLError:
-        return ()
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _gpu(pynvml, index: int) -> Gpu:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-
-    def optional(read: Callable[[object], int]) -> int | None:
-        try:
-            return read(handle)
-        except pynvml.NVMLError:
-            return None
-
-    cap_mw = optional(pynvml.nvmlDeviceGetEnforcedPowerLimit)
-    return Gpu(
-        name=str(pynvml.nvmlDeviceGetName(handle)),
-        memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
-        driver=str(pynvml.nvmlSystemGetDriverVersion()),
-        compute_capability=f"{major}.{minor}",
-        power_cap_w=cap_mw / 1000 if cap_mw is not None else None,
-    )
+    return tuple(Card(library, index, handle) for index, handle in enumerate(handles))

@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from tests.played_nvml import played
 
 from llamatrix.errors import MeasureError
 from llamatrix.measure.llama_bench import parse_row
@@ -17,6 +19,7 @@ from llamatrix.measure.outcome import (
     Done,
     Outcome,
     OutOfMemory,
+    Stage,
     TimedOut,
 )
 from llamatrix.measure.speed import Bench, Measured, by_hand, run_sweep
@@ -104,6 +107,43 @@ def test_a_crash_keeps_signal_and_last_words(run_fake: RunFake) -> None:
     assert isinstance(outcome, Crashed)
     assert outcome.exit_code == -signal.SIGABRT
     assert "GGML_ASSERT(false) failed" in outcome.tail
+
+
+@pytest.mark.parametrize(
+    ("size", "way", "stage"),
+    [
+        ("1024", "loading-memory", Stage.LOADING),
+        ("128", "silent-memory", Stage.PREFILL),
+        ("1024", "memory", Stage.PREFILL),
+        ("32", "memory", Stage.GENERATION),
+        ("32", "buried-memory", Stage.GENERATION),
+    ],
+)
+def test_refused_memory_says_how_far_the_test_had_come(
+    run_fake: RunFake, size: str, way: str, stage: Stage
+) -> None:
+    found = run_fake(fail={size: way})
+    (failed,) = [one.outcome for one in found if not isinstance(one.outcome, Done)]
+    assert isinstance(failed, OutOfMemory)
+    assert failed.stage is stage
+
+
+def test_a_record_without_a_stage_is_readable() -> None:
+    old = b'{"type":"out-of-memory","exit_code":1,"tail":[]}'
+    assert msgspec.json.decode(old, type=OutOfMemory).stage is None
+
+
+def test_telemetry_of_a_gpu_lies_beside_every_test(
+    run_fake: RunFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = played(processes=[(1, 2**30)], energy=0)
+    monkeypatch.setitem(sys.modules, "pynvml", library)
+    for one in run_fake(fail={"512": "crash"}):
+        assert one.telemetry.gpu[-1].power_w == 120.0
+        assert one.telemetry.gpu_before[0].used_bytes == 600 * 2**20
+        (word,) = one.telemetry.disturbances
+        assert word == "other processes on the card: 1, holding 1 GiB"
+    assert library.open_count == 0
 
 
 def test_every_size_failing_still_ends(run_fake: RunFake) -> None:

@@ -21,6 +21,8 @@ from llamatrix.errors import MeasureError
 from llamatrix.measure import llama_bench
 from llamatrix.measure.outcome import Done
 from llamatrix.measure.speed import Bench, Measured, by_hand, run_sweep
+from llamatrix.measure.telemetry import sampling_share
+from llamatrix.nvml import gpus
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.progress import say
 from llamatrix.project import Project
@@ -34,6 +36,7 @@ _TEST = SpeedTest(n_prompt=0, n_gen=128)
 _LONG_S = 22.0
 _MANY = 10_000
 _BY_HAND_TIMEOUT_S = 600
+_SAMPLED_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +61,7 @@ def report(*, pairs: int) -> None:
         _print_pairs(base, records[0], Path(aside), pairs)
         _print_long(base, records[0], Path(aside))
         _print_tabulating(records, Path(aside))
+    _print_sampling()
 
 
 def _measured_aside(session: Session, aside: Path) -> list[Record]:
@@ -131,6 +135,15 @@ def _print_long(bench_: Bench, like: Record, aside: Path) -> None:
     share = 100 * run.ours_s / run.wall_s
     print(
         f"a process of {run.wall_s:.0f} s: {share:.2f} % is the harness (at most 1 %)"
+    )
+
+
+def _print_sampling() -> None:
+    """The sampler's own thread over some seconds: its share of one core."""
+    share = 100 * sampling_share(_SAMPLED_S)
+    print(
+        f"sampling the CPU and {len(gpus())} GPUs for {_SAMPLED_S:.0f} s: {share:.2f} % "
+        "of one core (at most 1 %)"
     )
 
 

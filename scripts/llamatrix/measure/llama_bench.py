@@ -13,6 +13,7 @@ from llamatrix.measure.outcome import (
     Crashed,
     Outcome,
     OutOfMemory,
+    Stage,
     TimedOut,
 )
 from llamatrix.plan.cell import SpeedTest
@@ -85,6 +86,12 @@ def parse_progress(line: str) -> str | None:
     return found[1] if found else None
 
 
+def progress_number(line: str) -> int:
+    """Which test of the process a progress line is of, from 1; 0 for another line."""
+    found = re.match(r"llama-bench: benchmark (\d+)/", line)
+    return int(found[1]) if found else 0
+
+
 def is_unexplained(ended: Ended) -> bool:
     """Whether it failed with a line that llama-bench explains only under `-v`.
 
@@ -106,13 +113,27 @@ def speaks_of_memory(line: str) -> bool:
     return bool(_MEMORY.search(line))
 
 
-def classify(ended: Ended) -> Outcome:
-    """What a process that did not finish its tests says of the next one."""
+def stage_of(step: str) -> Stage:
+    """How far a test had come by its last progress line, `""` where none came."""
+    if "generation run" in step:
+        return Stage.GENERATION
+    if "prompt run" in step or "depth run" in step:
+        return Stage.PREFILL
+    return Stage.LOADING
+
+
+def classify(ended: Ended, *, step: str = "") -> Outcome:
+    """What a process that did not finish its tests says of the next one.
+
+    `step` is the last that `parse_progress` told of it.
+    """
     text = "\n".join(ended.tail)
     if ended.limit is not None:
         return TimedOut(after_s=ended.seconds, tail=ended.tail)
     if _MEMORY.search(text):
-        return OutOfMemory(exit_code=ended.returncode, tail=ended.tail)
+        return OutOfMemory(
+            exit_code=ended.returncode, tail=ended.tail, stage=stage_of(step)
+        )
     if _CONTEXT.search(text):
         return ContextTooLarge(exit_code=ended.returncode, tail=ended.tail)
     return Crashed(exit_code=ended.returncode, tail=ended.tail)

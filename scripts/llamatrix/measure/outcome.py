@@ -1,5 +1,7 @@
 """What can come of a measurement. Everything here is data; nothing is raised."""
 
+from enum import StrEnum
+
 from msgspec import Raw, Struct
 
 
@@ -29,11 +31,22 @@ class Crashed(Struct, frozen=True, kw_only=True, tag="crashed"):
     tail: tuple[str, ...]
 
 
+class Stage(StrEnum):
+    """How far a program had come when it failed."""
+
+    LOADING = "loading"
+    """Weights, cache and buffers: nothing was computed yet."""
+    PREFILL = "prefill"
+    GENERATION = "generation"
+
+
 class OutOfMemory(Struct, frozen=True, kw_only=True, tag="out-of-memory"):
     """The program said that memory was refused to it."""
 
     exit_code: int
     tail: tuple[str, ...]
+    stage: Stage | None = None
+    """None in records from before it was looked at."""
 
 
 class ContextTooLarge(Struct, frozen=True, kw_only=True, tag="context-too-large"):

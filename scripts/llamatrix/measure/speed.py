@@ -7,7 +7,7 @@ process of their own, so that one size too large costs one size.
 import shlex
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,8 +16,17 @@ import msgspec
 from llamatrix import shell
 from llamatrix.errors import MeasureError
 from llamatrix.measure import llama_bench
-from llamatrix.measure.outcome import Crashed, Done, OutOfMemory, Outcome, SpeedResult
-from llamatrix.measure.telemetry import Telemetry, sampling
+from llamatrix.measure.outcome import (
+    Crashed,
+    Done,
+    Outcome,
+    OutOfMemory,
+    SpeedResult,
+    TimedOut,
+)
+from llamatrix.measure.steady import disturbances
+from llamatrix.measure.telemetry import Telemetry, WarmUp, sampling
+from llamatrix.measure.warm_up import warm_up
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.plan.matrix import Sweep
 
@@ -54,6 +63,8 @@ class Bench:
     """The commit that the program must name in its rows."""
     sweep: Sweep
     log: Path
+    warm_up_limit_s: float = 0.0
+    """How long GPUs may take to come to their steady state; 0 does not wait."""
 
 
 def run_sweep(
@@ -69,9 +80,33 @@ def run_sweep(
     """
     rest = list(tests)
     processes: list[shell.Ended] = []
+    warmed = warmed_up(bench) if rest else None
+
+    def measured(one: Measured) -> None:
+        on_measured(replace(one, telemetry=_annotated(one, warmed)))
+
     while rest:
-        processes.append(_run_process(bench, rest, on_measured, on_progress))
+        processes.append(_run_process(bench, rest, measured, on_progress))
     return processes
+
+
+def warmed_up(bench: Bench) -> WarmUp | None:
+    """Bring the GPUs to their steady state; None without any, or where not asked."""
+    if not bench.warm_up_limit_s:
+        return None
+    return warm_up(
+        bench.program, bench.weights, bench.sweep, limit_s=bench.warm_up_limit_s
+    )
+
+
+def _annotated(one: Measured, warmed: WarmUp | None) -> Telemetry:
+    """The telemetry with what is to be said of it."""
+    row = None
+    if isinstance(one.outcome, Done):
+        row = llama_bench.parse_row(bytes(one.outcome.result.row))
+    return msgspec.structs.replace(
+        one.telemetry, warm_up=warmed, disturbances=disturbances(one.telemetry, row)
+    )
 
 
 def by_hand(bench: Bench, tests: Sequence[SpeedTest]) -> str:
@@ -94,6 +129,7 @@ def _run_process(
         started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
     asked = len(rest)
+    heard = _Heard()
 
     with sampling() as sampler:
 
@@ -110,7 +146,10 @@ def _run_process(
             if channel is shell.Channel.OUT and line.strip():
                 settle(_result(bench, line, rest))
             elif step := llama_bench.parse_progress(line):
+                heard.steps[llama_bench.progress_number(line)] = step
                 on_progress(step)
+            elif llama_bench.speaks_of_memory(line):
+                heard.of_memory.append(line)
 
         ended = shell.run(
             argv,
@@ -121,16 +160,42 @@ def _run_process(
             on_line=take,
         )
         if rest and (not ended.ok or len(rest) == asked):
-            settle(_failure(bench, argv, ended, rest[0]))
+            step = heard.steps.get(asked - len(rest) + 1, "")
+            outcome = llama_bench.classify(ended, step=step)
+            settle(
+                _explained(
+                    bench, argv, ended, outcome, test=rest[0], heard=heard, step=step
+                )
+            )
     return ended
 
 
-def _failure(
-    bench: Bench, argv: Sequence[str], ended: shell.Ended, test: SpeedTest
+@dataclass(kw_only=True, slots=True)
+class _Heard:
+    """What a process said beside its rows."""
+
+    steps: dict[int, str] = field(default_factory=dict)
+    """The last progress of each test, from 1; rows come by another pipe, in no order."""
+    of_memory: list[str] = field(default_factory=list)
+    """A backtrace may push these out of the last lines."""
+
+
+def _explained(
+    bench: Bench,
+    argv: Sequence[str],
+    ended: shell.Ended,
+    outcome: Outcome,
+    *,
+    test: SpeedTest,
+    heard: _Heard,
+    step: str,
 ) -> Outcome:
     """What stopped the process, asked a second time where it kept that to itself."""
-    outcome = llama_bench.classify(ended)
-    if not llama_bench.is_unexplained(ended) or isinstance(outcome, OutOfMemory):
+    if isinstance(outcome, OutOfMemory | TimedOut):
+        return outcome
+    if heard.of_memory:
+        return _refused(ended, heard.of_memory, ended.tail, step)
+    if not llama_bench.is_unexplained(ended):
         return outcome
     said: list[str] = []
 
@@ -144,9 +209,17 @@ def _failure(
         timeout_s=_EXPLAIN_TIMEOUT_S,
         on_line=take,
     )
-    if said:
-        return OutOfMemory(exit_code=ended.returncode, tail=(*said[-5:], *again.tail))
-    return outcome
+    return _refused(ended, said, again.tail, step) if said else outcome
+
+
+def _refused(
+    ended: shell.Ended, said: Sequence[str], tail: Sequence[str], step: str
+) -> OutOfMemory:
+    return OutOfMemory(
+        exit_code=ended.returncode,
+        tail=(*said[-5:], *tail),
+        stage=llama_bench.stage_of(step),
+    )
 
 
 def _result(bench: Bench, line: str, rest: list[SpeedTest]) -> Outcome:

@@ -1,13 +1,20 @@
-"""What the machine did meanwhile: CPU load and frequency, sampled beside a program."""
+"""What the machine did meanwhile: CPU and GPU, sampled beside a program."""
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event, Lock, Thread
+from types import ModuleType
 
 import msgspec
 
+from llamatrix.measure.gpu_sample import GpuProbe, GpuSample
+from llamatrix.nvml import find_library
+
 _INTERVAL_S = 1.0
+_GPU_INTERVAL_S = 1.0
+"""Four times a second took 2.0 % of a core beside an H200 (2026-11-23)."""
+"""Energy counters move about ten times a second; a test may last two."""
 
 
 class CpuSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -19,19 +26,52 @@ class CpuSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Mean over the cores; None where the kernel shows no frequency."""
 
 
-class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
+class WarmUp(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done before, that the card be in its steady state."""
+
+    seconds: float
+    steady: bool
+    """Whether clock and temperature had stopped moving when the time was over."""
+    idle_w: float | None = None
+    """Power of all cards together at rest, right before; None where not told."""
+
+
+class Telemetry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cpu: tuple[CpuSample, ...] = ()
+    gpu: tuple[GpuSample, ...] = ()
+    """By time, of all cards; the last were taken when the result came."""
+    gpu_before: tuple[GpuSample, ...] = ()
+    """Of each card, before the program was started: what it held already."""
+    warm_up: WarmUp | None = None
+    """None where nothing was warmed up."""
+    disturbances: tuple[str, ...] = ()
+    """What makes the result doubtful; empty for nothing, or nothing seen."""
 
 
 class Sampler:
-    """Samples once a second on a thread of its own until it is stopped."""
+    """Samples on a thread of its own until it is stopped.
 
-    def __init__(self, interval_s: float = _INTERVAL_S) -> None:
-        self._interval_s = interval_s
+    The CPU once a second; GPUs, where there are any, four times, and once a second
+    who is on them.
+    """
+
+    def __init__(
+        self, *, interval_s: float = _INTERVAL_S, library: ModuleType | None = None
+    ) -> None:
         self._begin = time.monotonic()
-        self._taken: list[CpuSample] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._sample_on, daemon=True)
+        self._probe = GpuProbe(library)
+        self._cpu: list[CpuSample] = []
+        self._gpu: list[GpuSample] = []
+        self._guard = Lock()
+        self._cpu_every_s = interval_s
+        self._every_s = min(
+            interval_s, _GPU_INTERVAL_S if self._probe.count else interval_s
+        )
+        self._stop = Event()
+        self._thread = Thread(target=self._sample_on, daemon=True)
+        self.cpu_s = 0.0
+        """CPU time that the thread has taken: the cost of sampling."""
+        self.before = self._probe.read(0.0, processes=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -39,30 +79,61 @@ class Sampler:
     def stop(self) -> None:
         self._stop.set()
         self._thread.join()
+        self._probe.close()
 
     def since_last_take(self) -> Telemetry:
         """The samples since the last call, at least one: they belong to one test."""
-        taken, self._taken = self._taken, []
-        return Telemetry(cpu=tuple(taken or [self._one()]))
+        self._sample_gpus(processes=True)
+        with self._guard:
+            cpu, self._cpu = self._cpu, []
+            gpu, self._gpu = self._gpu, []
+        return Telemetry(
+            cpu=tuple(cpu or [self._cpu_sample()]),
+            gpu=tuple(gpu),
+            gpu_before=self.before,
+        )
 
     def _sample_on(self) -> None:
-        while not self._stop.wait(self._interval_s):
-            self._taken.append(self._one())
+        next_cpu_s = self._cpu_every_s
+        while not self._stop.wait(self._every_s):
+            full = self._now() >= next_cpu_s
+            self._sample_gpus(processes=full)
+            if full:
+                next_cpu_s = self._now() + self._cpu_every_s - self._every_s / 2
+                sample = self._cpu_sample()
+                with self._guard:
+                    self._cpu.append(sample)
+            self.cpu_s = time.thread_time()
 
-    def _one(self) -> CpuSample:
+    def _sample_gpus(self, *, processes: bool) -> None:
+        with self._guard:
+            self._gpu += self._probe.read(self._now(), processes=processes)
+
+    def _cpu_sample(self) -> CpuSample:
         import psutil
 
         frequency: float | None = getattr(psutil.cpu_freq(), "current", None)
         return CpuSample(
-            at_s=round(time.monotonic() - self._begin, 3),
+            at_s=self._now(),
             load_percent=psutil.cpu_percent(),
             mhz=round(frequency, 1) if frequency is not None else None,
         )
 
+    def _now(self) -> float:
+        return round(time.monotonic() - self._begin, 3)
+
+
+def sampling_share(seconds: float) -> float:
+    """The share of one core that sampling takes, measured over some seconds."""
+    with sampling() as sampler:
+        time.sleep(seconds)
+        return sampler.cpu_s / seconds
+
 
 @contextmanager
 def sampling() -> Iterator[Sampler]:
-    sampler = Sampler()
+    """Sample CPU and GPUs of this machine until the block is left."""
+    sampler = Sampler(library=find_library())
     sampler.start()
     try:
         yield sampler

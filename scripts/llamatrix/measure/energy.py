@@ -1,0 +1,146 @@
+"""Joules for a token: from the cards' energy counters, else from sampled power.
+
+A row's repetitions lie right before the moment it came; warm-up and loading lie before
+them. Over that window the counter is read by linear interpolation between samples.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+
+from llamatrix.measure.gpu_sample import GpuSample
+from llamatrix.measure.llama_bench import Row
+from llamatrix.measure.telemetry import Telemetry
+
+_SHORTEST_S = 1.0
+"""Counters and power readings are too coarse for windows below this."""
+_IDLE = "gpu_idle"
+
+Points = Sequence[tuple[float, float]]
+
+
+class EnergySource(StrEnum):
+    COUNTER = "energy counter"
+    POWER = "integrated power"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Energy:
+    """Of all cards together, idle share included."""
+
+    joules: float
+    tokens: int
+    """Prompt tokens or generated ones, whichever the test has."""
+    seconds: float
+    source: EnergySource
+
+    @property
+    def joules_per_token(self) -> float:
+        return self.joules / self.tokens
+
+    @property
+    def mean_w(self) -> float:
+        return self.joules / self.seconds
+
+
+def test_window(telemetry: Telemetry, row: Row) -> tuple[float, float] | None:
+    """Begin and end of the repetitions, in the samples' seconds; None without GPU."""
+    if not telemetry.gpu:
+        return None
+    end_s = max(sample.at_s for sample in telemetry.gpu)
+    return end_s - sum(row.samples_ns) / 1e9, end_s
+
+
+def energy_of(telemetry: Telemetry, row: Row) -> Energy | None:
+    """What the repetitions of a row took; None where that cannot be told.
+
+    It cannot for tests shorter than a second, nor where a card tells neither its
+    energy nor its power, nor where the samples begin after the test.
+    """
+    window = test_window(telemetry, row)
+    if window is None or window[1] - window[0] < _SHORTEST_S:
+        return None
+    for source, read in (
+        (EnergySource.COUNTER, _from_counter),
+        (EnergySource.POWER, _from_power),
+    ):
+        parts = [read(samples, window) for samples in _by_card(telemetry.gpu).values()]
+        told = [part for part in parts if part is not None]
+        if len(told) == len(parts):
+            return Energy(
+                joules=sum(told),
+                tokens=(row.n_prompt + row.n_gen) * len(row.samples_ns),
+                seconds=window[1] - window[0],
+                source=source,
+            )
+    return None
+
+
+def idle_w(samples: Iterable[GpuSample]) -> float | None:
+    """Mean power of all cards together while the driver called them idle."""
+    means = []
+    for one_card in _by_card(samples).values():
+        idle = [
+            sample.power_w
+            for sample in one_card
+            if sample.power_w is not None and _IDLE in (sample.throttle or ())
+        ]
+        if not idle:
+            return None
+        means.append(sum(idle) / len(idle))
+    return sum(means) if means else None
+
+
+def _by_card(samples: Iterable[GpuSample]) -> dict[int, list[GpuSample]]:
+    cards: dict[int, list[GpuSample]] = defaultdict(list)
+    for sample in samples:
+        cards[sample.index].append(sample)
+    return cards
+
+
+def _from_counter(
+    samples: Sequence[GpuSample], window: tuple[float, float]
+) -> float | None:
+    points = _points(
+        samples, lambda one: None if one.energy_mj is None else one.energy_mj / 1000
+    )
+    begin, end = (_at(points, moment) for moment in window)
+    if begin is None or end is None or end <= begin:
+        return None
+    return end - begin
+
+
+def _from_power(
+    samples: Sequence[GpuSample], window: tuple[float, float]
+) -> float | None:
+    """By trapezoids."""
+    points = _points(samples, lambda one: one.power_w)
+    edges = [(moment, _at(points, moment)) for moment in window]
+    inside = [point for point in points if window[0] < point[0] < window[1]]
+    line = [edges[0], *inside, edges[1]]
+    joules = 0.0
+    for (from_s, from_w), (to_s, to_w) in pairwise(line):
+        if from_w is None or to_w is None:
+            return None
+        joules += (to_s - from_s) * (from_w + to_w) / 2
+    return joules
+
+
+def _points(
+    samples: Sequence[GpuSample], read: Callable[[GpuSample], float | None]
+) -> list[tuple[float, float]]:
+    return [
+        (sample.at_s, value)
+        for sample in samples
+        if (value := read(sample)) is not None
+    ]
+
+
+def _at(points: Points, moment: float) -> float | None:
+    """The value between the samples around a moment; None outside of them."""
+    for (from_s, low), (to_s, high) in pairwise(points):
+        if from_s <= moment <= to_s and to_s > from_s:
+            return low + (high - low) * (moment - from_s) / (to_s - from_s)
+    return None

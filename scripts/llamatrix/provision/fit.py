@@ -1,0 +1,233 @@
+"""Memory that a model takes on a card, from its shape alone: a closed form.
+
+Checked against llama-fit-params of the pinned builds (see `measure/fit_params.py`).
+Beside weights and cache:
+
+- a delta-net layer keeps a state of fixed size in fp32
+- a sliding-window layer keeps the window and one micro-batch, whatever the context
+- the graph of a micro-batch: its logits in fp32, about five rows of activations, and an
+  attention mask in fp16 over all cells. That is b11434 to a mebibyte; builds reserve it
+  differently (b8643 and 0c1e570: 160 MiB less to 80 MiB more, seen up to 262144 cells)
+- flash attention over a quantised cache converts one layer's keys and values to fp16
+  (`fattn-common.cuh`: ggml_cuda_flash_attn_ext_get_f16_extra_data)
+- the table of token embeddings stays on the host; a model that uses it as its output
+  matrix too has a second copy on the card
+"""
+
+from dataclasses import dataclass, fields
+from typing import assert_never
+
+from llamatrix.errors import ProvisionError
+from llamatrix.plan.complaint import nearest
+from llamatrix.provision.synthetic.hyperparameters import (
+    CONTEXT_TOKENS,
+    Gemma4,
+    Qwen35,
+    Shape,
+    shape_of,
+)
+from llamatrix.provision.synthetic.layout import layout
+from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
+
+CACHE_BYTES = {
+    "f32": 4.0,
+    "f16": 2.0,
+    "bf16": 2.0,
+    "q8_0": 34 / 32,
+    "q5_1": 24 / 32,
+    "q5_0": 22 / 32,
+    "q4_1": 20 / 32,
+    "q4_0": 18 / 32,
+}
+"""Bytes of one element of the cache, by llama.cpp's names."""
+CUDA_CONTEXT_BYTES = 450 * 2**20
+"""Assumed, not computed: what CUDA itself takes; 300 to 600 MiB, by card and driver."""
+_PAD_CELLS = 256
+_F16_BYTES = 2
+_F32_BYTES = 4
+_ACTIVATION_ROWS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttentionLayers:
+    """Layers of one kind that keep keys and values."""
+
+    count: int
+    kv_width: int
+    """Elements of one token's keys, and as many of its values."""
+    window_tokens: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryShape:
+    """What of a model decides its memory."""
+
+    tensor_bytes: int
+    embedding_bytes: int
+    """The table of token embeddings."""
+    tied: bool
+    """Whether that table is the output matrix as well."""
+    attention: tuple[AttentionLayers, ...]
+    state_bytes: int
+    embedding: int
+    vocabulary: int
+    trained_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Use:
+    """How it is run."""
+
+    cache_type_k: str = "q8_0"
+    cache_type_v: str = "q8_0"
+    ubatch_size: int = 512
+    window_in_f16: bool = False
+    """b8643 keeps the cache of sliding-window layers in fp16 whatever is asked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """Bytes on the card, part by part."""
+
+    weights: int
+    cache: int
+    state: int
+    compute: int
+    """The graph of a micro-batch."""
+    scratch: int
+    """Flash attention's fp16 copy of one layer."""
+    cuda: int
+    """CUDA's own; assumed."""
+
+    @property
+    def total(self) -> int:
+        return sum(getattr(self, field.name) for field in fields(self))
+
+
+def need(shape: MemoryShape, use: Use, *, context_tokens: int) -> Need:
+    """What the card must hold with all layers on it and one sequence."""
+    cells = padded(context_tokens)
+    windows = [
+        (layers, _cells(layers, cells, use.ubatch_size)) for layers in shape.attention
+    ]
+    quantised = {use.cache_type_k, use.cache_type_v} - {"f16"}
+    largest = max(layers.kv_width * held for layers, held in windows)
+    return Need(
+        weights=card_weight_bytes(shape),
+        cache=sum(_cache_bytes(layers, held, use) for layers, held in windows),
+        state=shape.state_bytes,
+        compute=_compute_bytes(shape, use, {held for _, held in windows}),
+        scratch=2 * _F16_BYTES * largest if quantised else 0,
+        cuda=CUDA_CONTEXT_BYTES,
+    )
+
+
+def card_weight_bytes(shape: MemoryShape) -> int:
+    return shape.tensor_bytes - (0 if shape.tied else shape.embedding_bytes)
+
+
+def largest_context(shape: MemoryShape, use: Use, *, card_bytes: int) -> int | None:
+    """The most tokens that fit, up to the trained context; None where none do."""
+    low, high = 0, shape.trained_tokens // _PAD_CELLS
+    while low < high:
+        middle = (low + high + 1) // 2
+        needed = need(shape, use, context_tokens=middle * _PAD_CELLS)
+        low, high = (middle, high) if needed.total <= card_bytes else (low, middle - 1)
+    return low * _PAD_CELLS or None
+
+
+def padded(context_tokens: int) -> int:
+    """The cells that llama.cpp makes for a context."""
+    return -(-context_tokens // _PAD_CELLS) * _PAD_CELLS
+
+
+def cache_element_bytes(cache_type: str) -> float:
+    if cache_type not in CACHE_BYTES:
+        hint = nearest(cache_type, CACHE_BYTES)
+        raise ProvisionError(f"cache type {cache_type!r}: unknown{hint}")
+    return CACHE_BYTES[cache_type]
+
+
+def known_shape(model: str, scale: Scale = Scale.FULL) -> MemoryShape:
+    """Of a model whose hyper-parameters we have, with the stand-in mix of types."""
+    shape = shape_of(model, scale)
+    plan = layout(SyntheticSpec(model=model, scale=scale, chat_template=""))
+    table = next(one for one in plan.tensors if one.name == "token_embd.weight")
+    return MemoryShape(
+        tensor_bytes=plan.tensor_bytes,
+        embedding_bytes=table.bytes,
+        tied=not any(one.name == "output.weight" for one in plan.tensors),
+        attention=_attention(shape),
+        state_bytes=_state_bytes(shape),
+        embedding=shape.embedding,
+        vocabulary=shape.vocabulary,
+        trained_tokens=CONTEXT_TOKENS,
+    )
+
+
+def delta_state_bytes(
+    *, layers: int, state: int, key_heads: int, value_heads: int, conv_kernel: int
+) -> int:
+    """The delta net's and its convolution's state of one sequence, in fp32."""
+    channels = state * (2 * key_heads + value_heads)
+    memory = state * state * value_heads
+    return _F32_BYTES * layers * (memory + (conv_kernel - 1) * channels)
+
+
+def _cells(layers: AttentionLayers, cells: int, ubatch_size: int) -> int:
+    if layers.window_tokens is None:
+        return cells
+    return min(cells, padded(layers.window_tokens + ubatch_size))
+
+
+def _cache_bytes(layers: AttentionLayers, cells: int, use: Use) -> int:
+    kinds = (use.cache_type_k, use.cache_type_v)
+    if layers.window_tokens is not None and use.window_in_f16:
+        kinds = ("f16", "f16")
+    each = sum(cache_element_bytes(kind) for kind in kinds)
+    return round(layers.count * layers.kv_width * cells * each)
+
+
+def _compute_bytes(shape: MemoryShape, use: Use, masks: set[int]) -> int:
+    activations = _ACTIVATION_ROWS * _F32_BYTES * shape.embedding
+    row = _F32_BYTES * shape.vocabulary + activations + _F16_BYTES * sum(masks)
+    return use.ubatch_size * row
+
+
+def _attention(shape: Shape) -> tuple[AttentionLayers, ...]:
+    full = sum(shape.is_attention(layer) for layer in range(shape.layers))
+    match shape:
+        case Qwen35():
+            width = shape.kv_heads * shape.head_dim
+            return (AttentionLayers(count=full, kv_width=width),)
+        case Gemma4():
+            return (
+                AttentionLayers(
+                    count=full, kv_width=shape.kv_heads_full * shape.head_dim_full
+                ),
+                AttentionLayers(
+                    count=shape.layers - full,
+                    kv_width=shape.kv_heads * shape.head_dim,
+                    window_tokens=shape.window_tokens,
+                ),
+            )
+        case _:
+            assert_never(shape)
+
+
+def _state_bytes(shape: Shape) -> int:
+    match shape:
+        case Qwen35():
+            return delta_state_bytes(
+                layers=sum(
+                    not shape.is_attention(layer) for layer in range(shape.layers)
+                ),
+                state=shape.state,
+                key_heads=shape.key_heads,
+                value_heads=shape.value_heads,
+                conv_kernel=shape.conv_kernel,
+            )
+        case Gemma4():
+            return 0
+        case _:
+            assert_never(shape)

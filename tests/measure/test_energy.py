@@ -1,0 +1,104 @@
+"""Energy: joules of the repetitions alone, from the counter, else from power."""
+
+import pytest
+from tests.record.made import made_row
+
+from llamatrix.measure.energy import EnergySource, energy_of, idle_w
+from llamatrix.measure.gpu_sample import GpuSample
+from llamatrix.measure.llama_bench import Row, parse_row
+from llamatrix.measure.telemetry import Telemetry
+from llamatrix.plan.cell import SpeedTest
+
+GENERATION = SpeedTest(n_prompt=0, n_gen=100)
+
+
+def row(seconds: float, test: SpeedTest = GENERATION) -> Row:
+    """Two repetitions that take so many seconds together."""
+    tokens = test.n_prompt or test.n_gen
+    return parse_row(made_row(test, (2 * tokens / seconds,) * 2))
+
+
+def counted(*points: tuple[float, float], index: int = 0) -> list[GpuSample]:
+    """Samples at some second with so many joules on the counter."""
+    return [
+        GpuSample(at_s=at_s, index=index, energy_mj=round(joules * 1000))
+        for at_s, joules in points
+    ]
+
+
+def powered(*points: tuple[float, float]) -> list[GpuSample]:
+    return [GpuSample(at_s=at_s, power_w=watts) for at_s, watts in points]
+
+
+def test_only_the_repetitions_count_not_what_ran_before() -> None:
+    samples = counted((0, 0), (6, 5000), (8, 5400), (10, 5800))
+    found = energy_of(Telemetry(gpu=tuple(samples)), row(4))
+    assert found
+    assert found.joules == pytest.approx(800)
+    assert found.tokens == 200
+    assert found.joules_per_token == pytest.approx(4)
+    assert found.mean_w == pytest.approx(200)
+    assert found.source is EnergySource.COUNTER
+
+
+def test_the_begin_is_read_between_two_samples() -> None:
+    samples = counted((0, 0), (7, 700), (9, 1100), (10, 1200))
+    found = energy_of(Telemetry(gpu=tuple(samples)), row(2))
+    assert found
+    assert found.joules == pytest.approx(1200 - 900)
+
+
+def test_a_prompts_tokens_are_its_prompt_tokens() -> None:
+    samples = counted((0, 0), (10, 1000))
+    test = SpeedTest(n_prompt=512, n_gen=0)
+    found = energy_of(Telemetry(gpu=tuple(samples)), row(5, test))
+    assert found
+    assert found.tokens == 1024
+
+
+def test_without_a_counter_power_is_integrated() -> None:
+    samples = powered((0, 0), (6, 100), (8, 300), (10, 300))
+    found = energy_of(Telemetry(gpu=tuple(samples)), row(4))
+    assert found
+    assert found.joules == pytest.approx(2 * 200 + 2 * 300)
+    assert found.source is EnergySource.POWER
+
+
+def test_all_cards_are_summed() -> None:
+    samples = [*counted((0, 0), (10, 1000)), *counted((0, 50), (10, 550), index=1)]
+    found = energy_of(Telemetry(gpu=tuple(samples)), row(10))
+    assert found
+    assert found.joules == pytest.approx(1500)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [],
+        [GpuSample(at_s=0), GpuSample(at_s=10)],
+        counted((8, 0), (10, 100)),
+        counted((0, 100), (10, 100)),
+    ],
+    ids=["no gpu", "nothing told", "samples begin too late", "counter stands still"],
+)
+def test_what_cannot_be_told_is_not_told(samples: list[GpuSample]) -> None:
+    assert energy_of(Telemetry(gpu=tuple(samples)), row(4)) is None
+
+
+def test_a_test_shorter_than_a_second_has_no_energy() -> None:
+    samples = counted((0, 0), (10, 1000))
+    assert energy_of(Telemetry(gpu=tuple(samples)), row(0.9)) is None
+    assert energy_of(Telemetry(gpu=tuple(samples)), row(1.1)) is not None
+
+
+def test_idle_power_is_that_of_idle_samples_of_all_cards() -> None:
+    idle = ("gpu_idle",)
+    samples = [
+        GpuSample(at_s=0, power_w=60, throttle=idle),
+        GpuSample(at_s=1, power_w=80, throttle=idle),
+        GpuSample(at_s=2, power_w=500, throttle=()),
+        GpuSample(at_s=0, index=1, power_w=30, throttle=idle),
+    ]
+    assert idle_w(samples) == pytest.approx(100)
+    assert idle_w(samples[2:3]) is None
+    assert idle_w([]) is None

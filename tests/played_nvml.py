@@ -1,0 +1,34 @@
+"""A fresh copy of the played NVIDIA library, with the cards a test wants."""
+
+import importlib.util
+from types import ModuleType
+from typing import Any
+
+from tests.shipped import FAKES
+
+
+def played(*cards: dict[str, Any], without: str = "", **changes: object) -> ModuleType:
+    """An H200 with some changes where no card is given; it does not tell `without`."""
+    spec = importlib.util.spec_from_file_location("pynvml", FAKES / "pynvml.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    listed = cards or ({**module.H200, **changes},)
+    vars(module)["CARDS"] = [
+        {key: value for key, value in card.items() if key not in without.split()}
+        for card in listed
+    ]
+    return module
+
+
+def without_cards() -> ModuleType:
+    module = played()
+    vars(module)["CARDS"] = []
+    return module
+
+
+def without_driver() -> ModuleType:
+    module = played()
+    vars(module)["INIT_FAILS"] = True
+    return module
