@@ -1,0 +1,16 @@
+"""Where an agent's programs run while they are judged: given by the caller."""
+
+from msgspec import Struct
+
+WORKSPACE = "{workspace}"
+
+
+class Ground(Struct, frozen=True, kw_only=True):
+    environment: dict[str, str]
+    """All of it: nothing is inherited. `uv` is found on its `PATH`."""
+    prefix: tuple[str, ...] = ()
+    """Put before `uv run …`: a sandbox. `{workspace}` in it is the folder judged."""
+    requests: str | None = None
+    """The stand-ins' log; None where the real services are asked."""
+    secrets: tuple[str, ...] = ()
+    """What must appear neither in code nor in findings."""

@@ -1,0 +1,141 @@
+"""A task's folder: `task.toml`, `prompt.md`, `seed/`, `check.py`, `solution/`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from llamatrix.errors import MeasureError
+from llamatrix.measure.judging.finding import Kind, Needs
+from llamatrix.plan.complaint import complaints, nearest
+from llamatrix.plan.load import read_toml
+
+TASKS = Path(__file__).resolve().parents[1] / "tasks"
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class _Strict(Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class Prompt(_Strict, frozen=True, kw_only=True):
+    source: str
+    """Where the words of prompt.md come from."""
+    seed_note: str = ""
+    """Whose the files in seed/ are."""
+
+
+class Limits(_Strict, frozen=True, kw_only=True):
+    check_s: Seconds
+    """For check.py as a whole."""
+    program_s: Seconds
+    """For each program of the agent's that it runs."""
+
+
+class Service(_Strict, frozen=True, kw_only=True):
+    """The API that the work must really have asked."""
+
+    host: str
+    method: str
+    path: str
+    """A regular expression for the whole path."""
+
+
+class AcceptedModel(_Strict, frozen=True, kw_only=True):
+    name: str
+    reason: str
+
+
+class Check(_Strict, frozen=True, kw_only=True):
+    kind: Kind
+    needs: Needs
+    promise: str
+    """What is true of good work, as one sentence for the model to read."""
+
+
+class Edit(_Strict, frozen=True, kw_only=True):
+    file: str
+    """In the solution's workspace; `trajectory.jsonl` is the transcript."""
+    old: str
+    new: str
+
+
+class Wrong(_Strict, frozen=True, kw_only=True):
+    """The solution spoilt in one way: it fails one check and passes every other."""
+
+    fails: str
+    why: str
+    edits: tuple[Edit, ...] = ()
+    writes: dict[str, str] = {}
+    removes: tuple[str, ...] = ()
+
+
+class Task(_Strict, frozen=True, kw_only=True):
+    id: str = ""
+    """The name of its folder."""
+    title: str
+    prompt: Prompt
+    limits: Limits
+    service: Service
+    packages: dict[str, str]
+    """Module to the package it comes from, where the two may differ."""
+    expect: dict[str, str] = {}
+    """Texts check.py compares with."""
+    models: tuple[AcceptedModel, ...] = ()
+    served_models: tuple[str, ...] = ()
+    """Models the stand-in serves besides, as the real service does: wrong ones."""
+    checks: dict[str, Check]
+    wrong: tuple[Wrong, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        return TASKS / self.id
+
+    @property
+    def seed(self) -> Path:
+        return self.folder / "seed"
+
+    @property
+    def all_models(self) -> tuple[str, ...]:
+        return (*(model.name for model in self.models), *self.served_models)
+
+
+def task_ids() -> tuple[str, ...]:
+    return tuple(sorted(path.parent.name for path in TASKS.glob("*/task.toml")))
+
+
+def load_task(name: str) -> Task:
+    """The task of that name, or MeasureError with a line for each thing wrong."""
+    if name not in task_ids():
+        raise MeasureError(f"unknown task {name!r}{nearest(name, task_ids())}")
+    return read_task(TASKS / name / "task.toml")
+
+
+def read_task(path: Path) -> Task:
+    raw = read_toml(path)
+    found = list(complaints(raw, Task))
+    if not found:
+        task = msgspec.convert({**raw, "id": path.parent.name}, type=Task)
+        found = list(_contradictions(task))
+        if not found:
+            return task
+    raise MeasureError("\n".join(f"{path.parent.name}/task.toml: {x}" for x in found))
+
+
+def read_prompt(task: Task) -> str:
+    return (task.folder / "prompt.md").read_text()
+
+
+def _contradictions(task: Task) -> Iterator[str]:
+    for index, wrong in enumerate(task.wrong):
+        if wrong.fails not in task.checks:
+            hint = nearest(wrong.fails, task.checks)
+            yield f"wrong[{index}].fails: unknown check {wrong.fails!r}{hint}"
+        if not (wrong.edits or wrong.writes or wrong.removes):
+            yield f"wrong[{index}]: spoils nothing; give edits, writes or removes"
+    spoilt = {wrong.fails for wrong in task.wrong}
+    for check in task.checks:
+        if check not in spoilt:
+            yield f"checks.{check}: no wrong solution shows that it can fail"

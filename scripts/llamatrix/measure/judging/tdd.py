@@ -1,0 +1,127 @@
+"""Red, green: the order of an agent's work, proven from its event log.
+
+Whether the model claims to work test first is not asked; what is looked at is which
+file held a test or an implementation at the moment pytest ran.
+"""
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+
+from msgspec import Struct
+
+from llamatrix.measure.judging.sources import Source
+from llamatrix.measure.judging.transcript import ToolCall
+
+_RUNS_TESTS = re.compile(
+    r"\b(pytest|py\.test|unittest)\b|\btest_\w+\.py\b|\b\w+_test\.py\b"
+)
+_FAILED = re.compile(r"\b[1-9]\d* (failed|errors?)\b|^FAILED \(", re.MULTILINE)
+_PASSED = re.compile(r"\b[1-9]\d* passed\b|^OK\b", re.MULTILINE)
+_HEREDOC = re.compile(
+    r"(?:cat|tee)\s+(?:>\s*)?(?P<before>[\w./-]+\.py)?\s*<<-?\s*['\"]?(?P<end>\w+)['\"]?"
+    r"(?:\s*>\s*(?P<after>[\w./-]+\.py))?[^\n]*\n(?P<text>.*?)\n\s*(?P=end)\b",
+    re.DOTALL,
+)
+
+
+class TddOrder(Struct, frozen=True, kw_only=True):
+    """Which of the three steps happened."""
+
+    test_first: bool
+    """A test was written before any implementation."""
+    failed_before: bool
+    """It was run, and failed, before there was any implementation."""
+    passed_after: bool
+    """Tests were run and passed with the implementation there."""
+
+    @property
+    def followed(self) -> bool:
+        return self.test_first and self.failed_before and self.passed_after
+
+
+def tdd_order(calls: Sequence[ToolCall]) -> TddOrder:
+    texts: dict[str, str] = {}
+    tested = implemented = False
+    test_first = failed_before = passed_after = False
+    for call in calls:
+        for name, text in _written(call, texts):
+            texts[name] = text
+            source = Source(name, text)
+            if _is_test(source):
+                tested = True
+                test_first = test_first or not implemented
+            elif _implements(source):
+                implemented = True
+        match _test_result(call):
+            case False if tested and not implemented:
+                failed_before = True
+            case True if tested and implemented:
+                passed_after = True
+    return TddOrder(
+        test_first=test_first, failed_before=failed_before, passed_after=passed_after
+    )
+
+
+def _written(call: ToolCall, texts: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """The Python files a call leaves behind, with their whole text."""
+    name = PurePosixPath(call.path).name
+    if call.tool == "write" and call.completed and name.endswith(".py"):
+        yield name, call.content
+    elif call.tool == "edit" and call.completed and name.endswith(".py"):
+        old = texts.get(name, "")
+        yield name, old.replace(call.old, call.new, 1) if call.old else call.new
+    elif call.tool == "bash":
+        for match in _HEREDOC.finditer(call.command):
+            if path := match["before"] or match["after"]:
+                yield PurePosixPath(path).name, match["text"]
+
+
+def _is_test(source: Source) -> bool:
+    return source.is_test and not source.is_conftest
+
+
+def _implements(source: Source) -> bool:
+    """Whether the file does something yet: a stub, made so that a test can fail, not."""
+    if source.tree is None:
+        return bool(source.text.strip())
+    return not source.is_conftest and any(
+        not _is_stub(node) for node in _statements(source.tree)
+    )
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
+    """The bodies of functions, classes opened; beside them what runs on import."""
+    waiting: list[ast.stmt] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from node.body
+        elif isinstance(node, ast.ClassDef):
+            waiting.extend(node.body)
+        elif not isinstance(
+            node, ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign
+        ):
+            yield node
+
+
+def _is_stub(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Raise):
+        return "NotImplementedError" in ast.dump(node)
+    return isinstance(node, ast.Pass) or (
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    )
+
+
+def _test_result(call: ToolCall) -> bool | None:
+    """Whether tests ran in this call and passed; None where none ran.
+
+    pytest's own words decide, not the exit code: `pytest | tail` ends with 0, and uv
+    ends with 2 where pytest cannot even be started.
+    """
+    if call.tool != "bash" or not _RUNS_TESTS.search(call.command):
+        return None
+    if _FAILED.search(call.output):
+        return False
+    return True if _PASSED.search(call.output) else None

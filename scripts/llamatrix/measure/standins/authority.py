@@ -1,0 +1,47 @@
+"""A certificate authority for one run: the stand-ins' real names, signed by us."""
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import trustme
+
+
+class Papers(NamedTuple):
+    """Files for a server and its clients."""
+
+    server: Path
+    """The server's private key and certificate chain."""
+    authority: Path
+    """Our authority alone: for a sandbox that reaches nothing else."""
+    authorities: Path
+    """Ours and those this machine trusts: where other servers are reached too."""
+
+
+def issue(names: tuple[str, ...], folder: Path) -> Papers:
+    """Write the papers of a new authority, one certificate for all names."""
+    authority = trustme.CA()
+    papers = Papers(
+        folder / "server.pem", folder / "authority.pem", folder / "authorities.pem"
+    )
+    papers.server.touch(mode=0o600)
+    authority.issue_cert(*names).private_key_and_cert_chain_pem.write_to_path(
+        papers.server
+    )
+    ours = authority.cert_pem.bytes().decode()
+    papers.authority.write_text(ours)
+    trusted = ssl.create_default_context().get_ca_certs(binary_form=True)
+    papers.authorities.write_text(
+        ours + "".join(ssl.DER_cert_to_PEM_cert(each) for each in trusted)
+    )
+    return papers
+
+
+def trusting(bundle: Path) -> Mapping[str, str]:
+    """Environment in which Python, requests, curl, uv and Node trust the bundle."""
+    names = (
+        *("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+        "NODE_EXTRA_CA_CERTS",
+    )
+    return dict.fromkeys(names, str(bundle))

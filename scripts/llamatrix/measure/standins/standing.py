@@ -1,0 +1,130 @@
+"""Brings the stand-ins up and down: one TLS server, told apart by the host's name."""
+
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from llamatrix.errors import MeasureError
+from llamatrix.measure.standins import gemini_api, post_api
+from llamatrix.measure.standins.authority import Papers, issue
+from llamatrix.measure.standins.request_log import Request, RequestLog
+
+HOSTS = (post_api.HOST, gemini_api.HOST)
+_START_S = 20.0
+_STOP_S = 10.0
+_NOWHERE = 421  # "misdirected request": a name we do not stand in for
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StandIns:
+    """What a run's stand-ins are made of; they may stand several times in it."""
+
+    models: tuple[str, ...]
+    """Served by the Gemini stand-in."""
+    log: Path
+    """What they were asked; see `request_log`."""
+    papers: Papers
+    key: str
+    """The only key the Gemini stand-in takes."""
+
+
+def prepare(folder: Path, *, models: tuple[str, ...]) -> StandIns:
+    """A new authority, a new key and an empty log, in a folder of the run's own."""
+    log = folder / "requests.jsonl"
+    log.touch()
+    return StandIns(
+        models=models,
+        log=log,
+        papers=issue((*HOSTS, "localhost"), folder),
+        key="AIza" + secrets.token_urlsafe(32)[:35],
+    )
+
+
+@contextmanager
+def standing(
+    stand_ins: StandIns, listener: socket.socket | None = None
+) -> Iterator[int]:
+    """Serve until the block is left; gives the port.
+
+    On a free port of this machine's loopback, or on a socket that listens already: a
+    sandbox hands out the one of its own port 443. TLS ends in this process and the
+    log is written by it, so the agent can touch neither.
+    """
+    api = gemini_api.GeminiApi(key=stand_ins.key, models=stand_ins.models)
+    app = _ByHost(
+        {post_api.HOST: post_api.post_api(), gemini_api.HOST: api.app()},
+        RequestLog(stand_ins.log),
+    )
+    config = uvicorn.Config(
+        app,
+        ssl_certfile=stand_ins.papers.server,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
+    with ExitStack() as held:
+        if listener is None:
+            listener = held.enter_context(socket.create_server(("127.0.0.1", 0)))
+        held.enter_context(_serving(config, listener))
+        port: int = listener.getsockname()[1]
+        yield port
+
+
+@contextmanager
+def _serving(config: uvicorn.Config, listener: socket.socket) -> Iterator[None]:
+    server = uvicorn.Server(config)
+    thread = threading.Thread(
+        target=lambda: server.run(sockets=[listener]), name="stand-ins", daemon=True
+    )
+    thread.start()
+    try:
+        until = time.monotonic() + _START_S
+        while not server.started:
+            if not thread.is_alive() or time.monotonic() > until:
+                raise MeasureError("the stand-in services did not start; see above")
+            time.sleep(0.01)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(_STOP_S)
+
+
+class _ByHost:
+    """Hands each request to the app of its host, and writes it down when answered."""
+
+    def __init__(self, apps: Mapping[str, ASGIApp], log: RequestLog) -> None:
+        self._apps = apps
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        host = headers.get(b"host", "").partition(":")[0]
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._log.add(
+                    Request(
+                        host=host,
+                        method=scope["method"],
+                        path=scope["path"],
+                        status=message["status"],
+                        user_agent=headers.get(b"user-agent", ""),
+                    )
+                )
+            await send(message)
+
+        await self._apps.get(host, _misdirected)(scope, receive, watched)
+
+
+async def _misdirected(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": _NOWHERE, "headers": []})
+    await send({"type": "http.response.body", "body": b""})

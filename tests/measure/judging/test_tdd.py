@@ -1,0 +1,67 @@
+"""Red, green: which of the three steps the event log proves."""
+
+from pathlib import Path
+
+import pytest
+from tests.measure.judging.made import bash, event, write
+
+from llamatrix.measure.judging.tdd import tdd_order
+from llamatrix.measure.judging.transcript import read_transcript
+
+TEST = write(
+    "/trial/work/test_it.py", "from it import f\n\ndef test_f():\n    assert f()"
+)
+CODE = write("/trial/work/it.py", "def f():\n    return True")
+STUB = write("it.py", "def f():\n    raise NotImplementedError")
+MAIN = write("main.py", "def main():\n    print('hello')")
+RED = bash("uv run pytest", "E ModuleNotFoundError\n1 error in 0.1s", 2)
+RED_TAIL = bash("uv run pytest | tail -3", "1 failed, 1 passed in 0.1s", 0)
+NO_PYTEST = bash("uv run pytest", "error: Failed to spawn: `pytest`", 2)
+GREEN = bash("uv run python -m pytest -q", "1 passed in 0.1s")
+HERE_TEST = bash(
+    "cat > test_it.py <<'EOF'\ndef test_f():\n    from it import f\n    f()\nEOF", ""
+)
+HERE_CODE_AND_RUN = bash(
+    "cat <<EOF > it.py\ndef f():\n    return 1\nEOF\nuv run pytest", "1 passed in 1s"
+)
+LOST_CODE = event(
+    "write", {"filePath": "it.py", "content": "def f(): return 1"}, "no", status="error"
+)
+FILLED = event(
+    "edit",
+    {
+        "filePath": "it.py",
+        "oldString": "raise NotImplementedError",
+        "newString": "return 1",
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "steps"),
+    [
+        ([TEST, RED, CODE, GREEN], (True, True, True)),
+        ([TEST, RED_TAIL, CODE, GREEN], (True, True, True)),
+        ([STUB, TEST, RED, FILLED, GREEN], (True, True, True)),
+        ([HERE_TEST, RED, HERE_CODE_AND_RUN], (True, True, True)),
+        ([TEST, LOST_CODE, RED, CODE, GREEN], (True, True, True)),
+        ([TEST, CODE, RED, CODE, GREEN], (True, False, True)),
+        ([TEST, CODE, GREEN], (True, False, True)),
+        ([TEST, NO_PYTEST, CODE, GREEN], (True, False, True)),
+        ([MAIN, TEST, RED, CODE, GREEN], (False, False, True)),
+        ([CODE, TEST, RED, GREEN], (False, False, True)),
+        ([TEST, RED, CODE], (True, True, False)),
+        ([RED, TEST, CODE], (True, False, False)),
+        ([CODE, GREEN], (False, False, False)),
+        ([], (False, False, False)),
+    ],
+)
+def test_each_step_counts_only_where_it_happened(
+    tmp_path: Path, lines: list[str], steps: tuple[bool, bool, bool]
+) -> None:
+    log = tmp_path / "log"
+    log.write_text("\n".join(lines))
+    order = tdd_order(read_transcript(log))
+    found = (order.test_first, order.failed_before, order.passed_after)
+    assert found == steps
+    assert order.followed is all(steps)
