@@ -1,0 +1,67 @@
+"""The files of a trial between its turns: one tar with `home/` and `work/`."""
+
+import contextlib
+import io
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+_MODE_MASK = 0o755
+
+
+def pack(files: Path, *, home: Mapping[str, bytes], work: Path) -> None:
+    """Write what a first turn starts from: files of the home, and a workspace.
+
+    A name of the home that ends in `/` is an empty folder.
+    """
+    with tarfile.open(files, "w") as archive:
+        for name in ("home", "work"):
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(folder)
+        for name, content in sorted(home.items()):
+            entry = tarfile.TarInfo(f"home/{name}".rstrip("/"))
+            entry.size, entry.mode = len(content), 0o644
+            if name.endswith("/"):
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(entry, io.BytesIO(content))
+        for path in sorted(work.rglob("*")):
+            archive.add(path, f"work/{path.relative_to(work)}", recursive=False)
+
+
+def unpack_work(files: Path, folder: Path) -> None:
+    """Lay the workspace out in a new folder.
+
+    The agent may have had a hand in every byte: links come last and only where they
+    stay inside, so nothing is ever written or read through one.
+    """
+    folder.mkdir(parents=True)
+    links: list[tuple[Path, str]] = []
+    with tarfile.open(files) as archive:
+        for entry in archive:
+            name = PurePosixPath(entry.name)
+            if name.parts[:1] != ("work",) or ".." in name.parts:
+                continue
+            place = folder.joinpath(*name.parts[1:])
+            if entry.issym():
+                links.append((place, entry.linkname))
+            elif entry.isdir():
+                place.mkdir(parents=True, exist_ok=True)
+            elif found := archive.extractfile(entry):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(found.read())
+                place.chmod(entry.mode & _MODE_MASK | 0o600)
+    for place, target in links:
+        if not target.startswith("/") and ".." not in PurePosixPath(target).parts:
+            with contextlib.suppress(OSError):
+                place.symlink_to(target)
+
+
+def read_home(files: Path, name: str) -> bytes | None:
+    """One file of the home as it came out; None where there is none."""
+    with tarfile.open(files) as archive:
+        try:
+            found = archive.extractfile(f"home/{name}")
+        except KeyError:
+            return None
+        return found.read() if found else None

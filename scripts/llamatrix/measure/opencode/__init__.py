@@ -1,0 +1,1 @@
+"""OpenCode, driven headless: one turn of a trial."""

@@ -1,0 +1,111 @@
+"""Names what came of a turn, from everything that was seen of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from llamatrix.measure.opencode.events import AUTO_REJECT_SIGN, Session
+from llamatrix.measure.tap.call import Call, Trouble
+from llamatrix.measure.tap.request import Kind
+from llamatrix.measure.trial_outcome import (
+    AgentFailed,
+    AgentHung,
+    AgentKilled,
+    Answered,
+    AskedPermission,
+    ContextFull,
+    CutShort,
+    DiskFull,
+    EndpointDied,
+    EndpointDown,
+    EndpointFailed,
+    EndpointStalled,
+    RanAway,
+    TimedOut,
+    ToolsMissing,
+    TurnOutcome,
+)
+from llamatrix.measure.warden import Report
+
+_DISK_SIGNS = ("disk is full", "ENOSPC", "No space left on device")
+_CONTEXT_SIGNS = ("exceed_context_size", "ContextOverflow")
+
+
+class Stop(StrEnum):
+    """Why the watch over a turn ended it."""
+
+    TOTAL = "total"
+    SILENT_ENDPOINT = "silent endpoint"
+    SILENT_AGENT = "silent agent"
+    FAILURES = "failures"
+    TOOLS = "tools"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """All that is known when a turn is over."""
+
+    stop: Stop | None
+    seconds: float
+    silent_s: float
+    report: Report
+    session: Session
+    calls: Sequence[Call]
+    tools_missing: tuple[str, ...]
+    tail: tuple[str, ...]
+    """The last lines of standard error."""
+
+
+def outcome_of(seen: Seen) -> TurnOutcome:
+    if seen.tools_missing:
+        return ToolsMissing(tools=seen.tools_missing)
+    if seen.report["ran_away"]:
+        return RanAway(processes=seen.report["most_processes"])
+    match seen.stop:
+        case Stop.TOTAL:
+            return TimedOut(after_s=seen.seconds)
+        case Stop.SILENT_ENDPOINT:
+            return EndpointStalled(silent_s=seen.silent_s)
+        case Stop.SILENT_AGENT:
+            return AgentHung(silent_s=seen.silent_s)
+        case Stop.FAILURES | Stop.TOOLS | None:
+            return _ended(seen)
+
+
+def _ended(seen: Seen) -> TurnOutcome:
+    """What came of a turn that no clock ended."""
+    if any(AUTO_REJECT_SIGN in line for line in seen.tail):
+        return AskedPermission(tail=seen.tail)
+    last = next((c for c in reversed(seen.calls) if c.kind is Kind.MAIN), None)
+    if last and last.trouble and last.trouble is not Trouble.LEFT:
+        return _failed_call(last)
+    if seen.report["exit_code"] < 0:
+        return AgentKilled(signal=-seen.report["exit_code"])
+    return _last_word(seen)
+
+
+def _last_word(seen: Seen) -> TurnOutcome:
+    """What came of a turn that OpenCode ended by itself."""
+    finish = seen.session.finishes[-1:]
+    if finish == ("length",):
+        return CutShort()
+    if finish == ("stop",) and not seen.session.errors:
+        return Answered()
+    for line in (*seen.session.errors, *seen.tail):
+        if any(sign in line for sign in _DISK_SIGNS):
+            return DiskFull(error=line)
+    return AgentFailed(
+        exit_code=seen.report["exit_code"],
+        errors=seen.session.errors,
+        tail=seen.tail,
+    )
+
+
+def _failed_call(call: Call) -> TurnOutcome:
+    if any(sign in call.error for sign in _CONTEXT_SIGNS):
+        return ContextFull(error=call.error)
+    if call.trouble is Trouble.UNREACHABLE:
+        return EndpointDown(error=call.error)
+    if call.trouble is Trouble.CUT:
+        return EndpointDied(error=call.error)
+    return EndpointFailed(status=call.status, error=call.error)

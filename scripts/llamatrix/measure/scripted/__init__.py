@@ -1,0 +1,1 @@
+"""The scripted model: an authored transcript, played over real serving."""

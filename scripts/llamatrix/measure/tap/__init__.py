@@ -1,0 +1,1 @@
+"""The tap: what passes between OpenCode and the server, recorded."""

@@ -1,0 +1,108 @@
+"""Reads a chat completion as it streams by; what it cannot read it passes over."""
+
+import msgspec
+from msgspec import Struct
+
+
+class Timings(Struct, frozen=True, kw_only=True):
+    """llama-server's own, of one completion; `*_ms` in milliseconds."""
+
+    prompt_n: int
+    """Prompt tokens processed; those taken from the cache are not in it."""
+    prompt_ms: float
+    predicted_n: int
+    predicted_ms: float
+    cache_n: int | None = None
+
+
+class _CachedTokens(Struct, frozen=True):
+    cached_tokens: int | None = None
+
+
+class _ReasoningTokens(Struct, frozen=True):
+    reasoning_tokens: int | None = None
+
+
+class Usage(Struct, frozen=True):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _CachedTokens | None = None
+    completion_tokens_details: _ReasoningTokens | None = None
+
+
+class _Function(Struct, frozen=True):
+    name: str | None = None
+
+
+class _ToolCall(Struct, frozen=True):
+    index: int = 0
+    id: str | None = None
+    function: _Function = _Function()
+
+
+class _Delta(Struct, frozen=True):
+    content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: tuple[_ToolCall, ...] | None = None
+
+
+class _Choice(Struct, frozen=True):
+    delta: _Delta | None = None
+    message: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(Struct, frozen=True):
+    choices: tuple[_Choice, ...] = ()
+    usage: Usage | None = None
+    timings: Timings | None = None
+    error: msgspec.Raw = msgspec.Raw()
+
+
+class Answer:
+    """What is known of one answer so far."""
+
+    def __init__(self) -> None:
+        self.usage = Usage()
+        self.timings: Timings | None = None
+        self.tool_calls: list[str] = []
+        """The tools called, by name, in order."""
+        self.finish_reason: str | None = None
+        self.error: str | None = None
+        self.saw_token = False
+        self.complete = False
+        """Whether the stream was closed by its own last line."""
+        self._rest = b""
+
+    def feed(self, part: bytes) -> None:
+        """Take bytes of a server-sent event stream, cut anywhere."""
+        *lines, self._rest = (self._rest + part).split(b"\n")
+        for line in lines:
+            text = line.strip()
+            if text == b"data: [DONE]":
+                self.complete = True
+            elif text.startswith(b"data:"):
+                self.read(text.removeprefix(b"data:"))
+            elif text.startswith(b"error:"):
+                self.error = text.removeprefix(b"error:").decode(errors="replace")
+
+    def read(self, text: bytes) -> None:
+        """Take one JSON document: a chunk of a stream, or a whole answer."""
+        try:
+            chunk = msgspec.json.decode(text, type=_Chunk)
+        except msgspec.MsgspecError:
+            return
+        self.usage = chunk.usage or self.usage
+        self.timings = chunk.timings or self.timings
+        if bytes(chunk.error) not in {b"", b"null"}:
+            self.error = bytes(chunk.error).decode(errors="replace")
+        for choice in chunk.choices:
+            self.finish_reason = choice.finish_reason or self.finish_reason
+            self._take(choice.delta or choice.message or _Delta())
+
+    def _take(self, delta: _Delta) -> None:
+        if delta.content or delta.reasoning_content or delta.tool_calls:
+            self.saw_token = True
+        self.tool_calls += [
+            call.function.name for call in delta.tool_calls or () if call.function.name
+        ]

@@ -1,0 +1,64 @@
+"""A web application of ours served on open sockets, in a thread, for one block."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+
+from llamatrix.errors import MeasureError
+
+_START_TIMEOUT_S = 20.0
+_STOP_TIMEOUT_S = 10.0
+
+
+@contextmanager
+def serving(app: Starlette, listeners: Sequence[socket.socket]) -> Iterator[None]:
+    """Answer on sockets that listen already; open calls are cut on leaving."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            log_config=None,
+            log_level="critical",
+            timeout_graceful_shutdown=1,
+        )
+    )
+    thread = threading.Thread(
+        target=lambda: asyncio.run(server.serve(sockets=list(listeners))), daemon=True
+    )
+    thread.start()
+    try:
+        until = time.monotonic() + _START_TIMEOUT_S
+        while not server.started:
+            if not thread.is_alive() or time.monotonic() > until:
+                raise MeasureError("our own web server did not start; see above")
+            time.sleep(0.005)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(_STOP_TIMEOUT_S)
+
+
+def loopback_listener() -> socket.socket:
+    """A socket on a free port of this machine's loopback."""
+    listener = socket.socket(socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(128)
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """`http://127.0.0.1:PORT`."""
+    host, port = listener.getsockname()
+    return f"http://{host}:{port}"

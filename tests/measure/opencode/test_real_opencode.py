@@ -1,0 +1,236 @@
+"""Both pins of OpenCode itself, in the real sandbox, against a scripted model."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.measure.opencode.playing import (
+    DONE,
+    INTEGRITY,
+    WRITES_A_FILE,
+    Stage,
+    ran,
+    script,
+    stage_for,
+)
+
+from llamatrix.measure.carried import unpack_work
+from llamatrix.measure.opencode.home import McpServer
+from llamatrix.measure.opencode.turn import Patience
+from llamatrix.measure.scripted.transcript import Fault, Step, ToolCall, Transcript
+from llamatrix.measure.tap.request import Kind
+from llamatrix.measure.trial_outcome import (
+    AgentHung,
+    AgentKilled,
+    Answered,
+    EndpointDied,
+    EndpointDown,
+    EndpointFailed,
+    EndpointStalled,
+    NotRun,
+    RanAway,
+    SandboxLost,
+    TimedOut,
+    ToolsMissing,
+    WhyNotRun,
+)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.network,
+    pytest.mark.parametrize("version", sorted(INTEGRITY)),
+]
+NOBODY = "http://127.0.0.1:9"
+TODOS = '[{"content":"x","status":"pending","priority":"high","id":"1"}]'
+
+
+def commands(*lines: str) -> Transcript:
+    return script(*(Step(tool_calls=(ran(line),)) for line in lines), DONE)
+
+
+def test_two_steps_end_to_end(version: str, tmp_path: Path) -> None:
+    stage = stage_for(version, tmp_path)
+    run = stage.play("Write a file.", WRITES_A_FILE)
+    assert run.outcome == Answered()
+    assert [use.tool for use in run.session.tool_uses] == ["write"]
+    assert run.session.texts[-1] == "Done."
+    assert [call.kind for call in run.calls] == [Kind.MAIN, Kind.MAIN]
+    assert set(run.calls[0].tools_offered) == stage.agent.tools_expected
+    first = json.loads((stage.calls / "0001.request.json").read_bytes())
+    assert "Write a file." in json.dumps(first["messages"][-1])
+    assert run.totals.tool_calls == 1
+    assert run.files
+    unpack_work(run.files, tmp_path / "work")
+    assert (tmp_path / "work" / "a.txt").read_text() == "one\n"
+    assert (tmp_path / "work" / "seed.txt").read_text() == "seed\n"
+
+
+def test_the_first_request_is_the_same_to_the_byte(
+    version: str, tmp_path: Path
+) -> None:
+    sums = set()
+    for name in ("one", "two"):
+        run = stage_for(version, tmp_path / name).play("Hello.", script(DONE))
+        sums.add(run.calls[0].request_sha256)
+    assert len(sums) == 1
+
+
+def test_a_second_turn_goes_on_with_files_and_history(
+    version: str, tmp_path: Path
+) -> None:
+    stage = stage_for(version, tmp_path, title=None)
+    talk = Transcript(
+        steps=(*WRITES_A_FILE.steps, Step(tool_calls=(ran("cat a.txt"),)), DONE)
+    )
+    first = stage.play("Write a file.", talk)
+    second = stage.play("Read it.", talk)
+    assert first.totals.title_calls == 1
+    assert second.totals.title_calls == 0
+    assert second.outcome == Answered()
+    assert second.session.tool_uses[0].output.strip() == "one"
+    assert second.session.session_id == first.session.session_id
+
+
+def test_the_todowrite_fix_is_needed_and_works(version: str, tmp_path: Path) -> None:
+    call = ToolCall(tool="todowrite", arguments={"todos": TODOS})
+    statuses = []
+    for fix in (False, True):
+        stage = stage_for(version, tmp_path / str(fix), todo_fix=fix)
+        run = stage.play("Plan.", script(Step(tool_calls=(call,)), DONE))
+        assert run.outcome == Answered()
+        statuses += [use.status for use in run.session.tool_uses]
+    assert statuses == ["error", "completed"]
+
+
+def test_a_subagents_calls_are_told_apart(version: str, tmp_path: Path) -> None:
+    task = {"description": "d", "prompt": "look", "subagent_type": "general"}
+    call = ToolCall(tool="task", arguments=task)
+    run = stage_for(version, tmp_path).play(
+        "Go.", script(Step(tool_calls=(call,)), DONE)
+    )
+    assert run.totals.subagent_calls > 0
+    assert [call.kind for call in run.calls].count(Kind.MAIN) == 2
+
+
+def test_a_malformed_tool_call_is_a_failed_one(version: str, tmp_path: Path) -> None:
+    call = ToolCall(tool="bash", raw_arguments='{"command": ')
+    run = stage_for(version, tmp_path).play(
+        "Go.", script(Step(tool_calls=(call,)), DONE)
+    )
+    assert run.outcome == Answered()
+    assert [use.failed for use in run.session.tool_uses] == [True]
+
+
+def test_a_failure_that_passes_is_got_over(version: str, tmp_path: Path) -> None:
+    run = stage_for(version, tmp_path).play(
+        "Go.", script(Step(text="ok", faults=(Fault.HTTP_500,)))
+    )
+    assert run.outcome == Answered()
+    assert run.totals.failed_calls == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        (Fault.HTTP_500, EndpointFailed),
+        (Fault.HTTP_400, EndpointFailed),
+        (Fault.CUT, EndpointDied),
+        (Fault.STALL, EndpointStalled),
+    ],
+)
+def test_a_model_server_that_goes_wrong_is_never_the_models_fault(
+    version: str, fault: Fault, outcome: type, tmp_path: Path
+) -> None:
+    stage = stage_for(version, tmp_path)
+    if fault is Fault.STALL:
+        stage.patience = Patience(total_s=120, silence_s=25)
+    run = stage.play("Go.", script(Step(text="hello", always=fault)))
+    assert isinstance(run.outcome, outcome)
+
+
+def test_a_model_server_that_is_down_is_found_soon(
+    version: str, tmp_path: Path
+) -> None:
+    run = stage_for(version, tmp_path).ask("Go.", NOBODY)
+    assert isinstance(run.outcome, EndpointDown)
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome"),
+    [
+        ("kill -9 $PPID", AgentKilled),
+        ("kill -STOP $PPID", AgentHung),
+        ("kill -9 -1", SandboxLost),
+        ("f(){ f | f & }; f; sleep 50", RanAway),
+    ],
+)
+def test_what_happens_to_opencode_has_its_class_and_the_next_trial_is_well(
+    version: str, line: str, outcome: type, tmp_path: Path
+) -> None:
+    stage = stage_for(version, tmp_path / "bad")
+    stage.patience = Patience(total_s=120, silence_s=25)
+    assert isinstance(stage.play("Go.", commands(line)).outcome, outcome)
+    after = stage_for(version, tmp_path / "next").play("Go.", script(DONE))
+    assert after.outcome == Answered()
+
+
+def test_time_that_is_up_ends_the_turn_and_keeps_its_files(
+    version: str, tmp_path: Path
+) -> None:
+    stage = stage_for(version, tmp_path)
+    stage.patience = Patience(total_s=20, silence_s=120)
+    begun = time.monotonic()
+    run = stage.play("Go.", commands("echo x > made; sleep 100"))
+    assert isinstance(run.outcome, TimedOut)
+    assert time.monotonic() - begun < 60
+    assert run.files
+
+
+def test_an_mcp_server_that_does_not_start_is_not_passed_over(
+    version: str, tmp_path: Path
+) -> None:
+    server = McpServer(name="context7", argv=("/bin/false",), tools=("query-docs",))
+    run = stage_for(version, tmp_path, mcp=(server,)).play("Go.", WRITES_A_FILE)
+    assert run.outcome == ToolsMissing(tools=("context7_query-docs",))
+
+
+def test_a_full_workspace_a_foreign_client_and_a_server_left_running_are_told(
+    version: str, tmp_path: Path
+) -> None:
+    run = stage_for(version, tmp_path).play(
+        "Go.",
+        commands(
+            "head -c 3G /dev/zero > big",
+            "curl -s http://127.0.0.1:8099/v1/models",
+            "setsid sleep 300 >/dev/null 2>&1 &",
+        ),
+    )
+    assert run.outcome == Answered()
+    assert run.left_out == ("work/big",)
+    assert run.left_running == ("sleep",)
+    assert run.totals.other_calls == 1
+
+
+def test_a_key_reaches_the_agent_and_no_record(version: str, tmp_path: Path) -> None:
+    key = "planted-key-31415926"
+    stage = stage_for(version, tmp_path)
+    stage.surroundings = replace(
+        stage.surroundings, environment={"GEMINI_API_KEY": key}, secrets=(key,)
+    )
+    line = 'test "$GEMINI_API_KEY" && echo "$GEMINI_API_KEY" | tee /dev/stderr | wc -c'
+    run = stage.play("Go.", commands(line))
+    assert str(len(key) + 1) in run.session.tool_uses[0].output
+    folder = stage.calls.parent
+    records = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".tar"]
+    assert len(records) > 5
+    assert not [path for path in records if key.encode() in path.read_bytes()]
+
+
+def test_a_machine_without_sandboxes_runs_nothing(version: str, tmp_path: Path) -> None:
+    stage: Stage = stage_for(version, tmp_path)
+    stage.bwrap = tmp_path / "no-bwrap"
+    outcome = stage.ask("Go.", NOBODY).outcome
+    assert isinstance(outcome, NotRun)
+    assert outcome.why is WhyNotRun.NO_SANDBOX
