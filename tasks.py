@@ -1,42 +1,43 @@
-"""The commands, in workflow order. `invoke --help COMMAND` tells every flag."""
+"""The commands, in workflow order: their flags are in `campaigns/flags.py`."""
 
 import functools
+import inspect
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
 from invoke import Collection, Context, Exit, task
 
+from llamatrix.campaigns import flags as taken
+from llamatrix.campaigns.regress.flags import Flags as Regressing
 from llamatrix.errors import BenchError
 
 if TYPE_CHECKING:
     from llamatrix.campaigns.session import Session
 
-_PROFILE = "a profile of matrix.toml (default: what fits this machine)"
-_CELLS = "only cells whose id matches this glob, e.g. 'speed/qwen35-*'"
-_AGAIN = "so many repeats more of every cell"
-_RETRY = "measure again what failed before"
-_DRY_RUN = "only show what would be done"
-_JSON = "print one JSON document"
+F = TypeVar("F")
 
 
 def command(
-    *, name: str | None = None, **flags: str
-) -> Callable[[Callable[..., None]], Any]:
-    """An Invoke task whose errors are one line and an exit code."""
+    takes: type[F], *, name: str | None = None
+) -> Callable[[Callable[[F], int | None]], Any]:
+    """An Invoke task of a function of its flags; errors are one line and an exit code.
 
-    def wrap(body: Callable[..., None]) -> Any:  # noqa: ANN401
+    What the function returns is the exit code; None is 0.
+    """
+
+    def wrap(body: Callable[[F], int | None]) -> Any:  # noqa: ANN401
         @functools.wraps(body)
-        def guarded(*args: object, **kwargs: object) -> None:
+        def guarded(_c: Context, **written: Any) -> None:  # noqa: ANN401
             for number in (signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, _interrupt)
             try:
-                body(*args, **kwargs)
+                code = body(takes(**written))
             except BenchError as error:
                 raise Exit(f"llamatrix: {error}", error.exit_code) from error
             except KeyboardInterrupt:
@@ -45,8 +46,14 @@ def command(
                     "command goes on from there",
                     130,
                 ) from None
+            if code:
+                raise Exit(code=code)
 
-        return task(name=name, help=flags)(guarded)
+        context = inspect.Parameter("c", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        guarded.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [context, *taken.parameters_of(takes)]
+        )
+        return task(name=name, help=taken.help_of(takes))(guarded)
 
     return wrap
 
@@ -55,157 +62,237 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-@command(profile=_PROFILE, cells=_CELLS, again=_AGAIN, retry=_RETRY, json=_JSON)
-def plan(
-    _c: Context,
-    profile: str = "",
-    cells: str = "",
-    again: int = 0,
-    retry: bool = False,
-    json: bool = False,
-) -> None:
+@command(taken.Planning)
+def plan(f: taken.Planning) -> None:
     """Show the cells: what is recorded already, what would be measured."""
     from llamatrix.campaigns.plan_view import plan_json, plan_text
     from llamatrix.campaigns.session import opened
 
-    items = opened(profile, cells, again=again, retry=retry).items
-    print(plan_json(items) if json else plan_text(items))
+    items = opened(f.profile, f.cells, again=f.again, retry=f.retry).items
+    print(plan_json(items) if f.json else plan_text(items))
 
 
-@command()
-def schema(_c: Context) -> None:
+@command(taken.Nothing)
+def schema(_f: taken.Nothing) -> None:
     """Print the JSON Schema of matrix.toml."""
     from llamatrix.plan.schema import matrix_schema
 
     print(matrix_schema(), end="")
 
 
-@command(
-    check="write nothing; exit 1 where the lock differs from the package index",
-    python="resolve requirements.txt instead: the Python packages, with hashes",
-)
-def lock(_c: Context, check: bool = False, python: bool = False) -> None:
+@command(taken.Locking)
+def lock(f: taken.Locking) -> None:
     """Resolve the pins of matrix.toml into matrix.lock."""
     from llamatrix.campaigns import lock as locking
 
-    if python:
+    if f.python:
         locking.write_requirements()
-    elif check:
+    elif f.check:
         locking.check()
     else:
         locking.write()
 
 
-@command(profile=_PROFILE, cells=_CELLS)
-def build(_c: Context, profile: str = "", cells: str = "") -> None:
+@command(taken.Selecting)
+def build(f: taken.Selecting) -> None:
     """Compile the llama.cpp builds that the profile's cells need."""
     from llamatrix.campaigns.bench import provide_builds
     from llamatrix.campaigns.session import opened
 
-    provide_builds(opened(profile, cells))
+    provide_builds(opened(f.profile, f.cells))
 
 
-@command(profile=_PROFILE, cells=_CELLS)
-def weights(_c: Context, profile: str = "", cells: str = "") -> None:
+@command(taken.Weighing)
+def weights(f: taken.Weighing) -> None:
     """Write or fetch the weights that the profile's cells need."""
     from llamatrix.campaigns.bench import provide_all_weights
     from llamatrix.campaigns.session import opened
 
-    provide_all_weights(opened(profile, cells))
+    session = opened(f.profile, f.cells, weights_dir=f.weights_dir, ask_hub=True)
+    provide_all_weights(session)
 
 
-@command(profile=_PROFILE, cells=_CELLS, again=_AGAIN, retry=_RETRY, dry_run=_DRY_RUN)
-def bench(
-    _c: Context,
-    profile: str = "",
-    cells: str = "",
-    again: int = 0,
-    retry: bool = False,
-    dry_run: bool = False,
-) -> None:
+@command(taken.Fitting)
+def fit(f: taken.Fitting) -> None:
+    """Predict memory and the largest context on a card; needs no GPU and no download."""
+    from llamatrix.campaigns.fit import fit as fitted
+
+    text = fitted(model=f.model, vram=f.vram, profile=f.profile, as_json=f.json)
+    print(text, end="")
+
+
+@command(taken.Serving)
+def serve(f: taken.Serving) -> None:
+    """Serve a model until Ctrl-C; print its URL and a ready OpenCode configuration."""
+    from llamatrix.campaigns.serve import serve as serving
+
+    serving(model=f.model, pin=f.pin, profile=f.profile, port=f.port)
+
+
+@command(taken.Templating)
+def template_check(f: taken.Templating) -> None:
+    """Prove chat templates by conversations on a real server; exit 1 if one fails."""
+    from llamatrix.campaigns import template_check as checking
+
+    found = checking.check(model=f.model, pin=f.pin, template=f.template)
+    print(checking.as_json(found) if f.json else checking.as_text(found))
+    checking.require_essentials(found)
+
+
+@command(taken.Measuring)
+def bench(f: taken.Measuring) -> None:
     """Measure with llama-bench what the profile's cells still lack."""
-    _measured(profile, cells, again=again, retry=retry, dry_run=dry_run)
+    _measured(f)
 
 
-@command(
-    profile="show only this profile's tables (default: all)",
-    out="also copy these tables and their records into this folder",
-)
-def table(_c: Context, profile: str = "", out: str = "") -> None:
+@command(taken.Tabulating)
+def table(f: taken.Tabulating) -> None:
     """Write all tables anew from the records, and show them. Works offline."""
     from llamatrix.campaigns.tabulate import tabulate
 
-    print(tabulate(profile or None, out=out or None), end="")
+    print(tabulate(f.profile or None, out=f.out or None), end="")
 
 
-@command(
-    name="all",
-    profile=_PROFILE,
-    cells=_CELLS,
-    again=_AGAIN,
-    retry=_RETRY,
-    dry_run=_DRY_RUN,
-)
-def all_(
-    _c: Context,
-    profile: str = "",
-    cells: str = "",
-    again: int = 0,
-    retry: bool = False,
-    dry_run: bool = False,
-) -> None:
+@command(taken.Comparing)
+def compare(f: taken.Comparing) -> None:
+    """Hold our records against published numbers; exit 1 where some differ."""
+    from llamatrix.campaigns import compare as comparing
+
+    if f.bandwidth:
+        comparing.measure_this_bandwidth()
+    text, differing = comparing.compare(
+        f.against, profile=f.profile, host=f.host, as_json=f.json
+    )
+    print(text, end="")
+    comparing.require_agreement(f.against, differing)
+
+
+@command(taken.Auditing)
+def audit(f: taken.Auditing) -> None:
+    """Hold published numbers against each other and against physics."""
+    from llamatrix.campaigns.audit import audit as audited
+
+    print(audited(f.set, as_json=f.json), end="")
+
+
+@command(taken.Certifying)
+def certificate(f: taken.Certifying) -> None:
+    """Certify, claim by claim and provably, what our records reproduce."""
+    from llamatrix.campaigns import certificate as certifying
+
+    if f.verify:
+        print(certifying.verify(f.verify, against=f.against), end="")
+    else:
+        print(certifying.write(f.against, profile=f.profile, host=f.host), end="")
+
+
+@command(Regressing)
+def regress(f: Regressing) -> int:
+    """Compare two pins of llama.cpp: SLOWER, SAME, FASTER, BROKEN or INCONCLUSIVE."""
+    from llamatrix.campaigns.regress.options import answer
+
+    return answer(f)
+
+
+@command(taken.Judging)
+def verdict(f: taken.Judging) -> int:
+    """Judge a file of paired samples: exit 0, 10 SLOWER, 11 BROKEN, 12 INCONCLUSIVE."""
+    from llamatrix.campaigns.verdict import state
+
+    return state(f.file, margin=f.margin, looks=f.looks, as_json=f.json)
+
+
+@command(taken.Measuring, name="all")
+def all_(f: taken.Measuring) -> None:
     """Build, measure and tabulate: the whole benchmark in one command."""
-    session = _measured(profile, cells, again=again, retry=retry, dry_run=dry_run)
-    if session:
+    if session := _measured(f):
         from llamatrix.campaigns.tabulate import show_session
 
         print(show_session(session), end="")
 
 
-def _measured(
-    profile: str, cells: str, *, again: int, retry: bool, dry_run: bool
-) -> "Session | None":
+def _measured(f: taken.Measuring) -> "Session | None":
     """Measure what is missing; None after a dry run, which only shows the plan."""
     from llamatrix.campaigns.bench import bench_session
     from llamatrix.campaigns.plan_view import plan_text
     from llamatrix.campaigns.session import opened
 
-    session = opened(profile, cells, again=again, retry=retry)
-    if dry_run:
+    session = opened(
+        f.profile,
+        f.cells,
+        again=f.again,
+        retry=f.retry,
+        weights_dir=f.weights_dir,
+        ask_hub=not f.dry_run,
+    )
+    if f.dry_run:
         print(plan_text(session.items))
         return None
     bench_session(session)
     return session
 
 
-@command(pairs="interleaved pairs of llamatrix and llama-bench by hand")
-def bench_self(_c: Context, pairs: int = 8) -> None:
+@command(taken.Proving)
+def gpu_proof(f: taken.Proving) -> None:
+    """Prove it on the CUDA card of this machine: build, measure, compare, clean up."""
+    from llamatrix.campaigns.gpu_proof import prove
+
+    page = prove(
+        model=f.model, profile=f.profile, budget=f.budget, step=f.step, keep=f.keep
+    )
+    print(page, end="")
+
+
+@command(taken.Reporting)
+def doctor(f: taken.Reporting) -> None:
+    """Say what this machine can run, and the remedy for what it lacks."""
+    from llamatrix.campaigns.doctor import examine
+
+    examine(as_json=f.json)
+
+
+@command(taken.TaskChecking)
+def task_check(f: taken.TaskChecking) -> None:
+    """Prove the tasks' checks on known work, or judge a workspace; exit 1 on failure."""
+    from llamatrix.campaigns.task_check import check
+
+    check(f.task, workspace=f.workspace, trajectory=f.trajectory, as_json=f.json)
+
+
+@command(taken.Pairing)
+def bench_self(f: taken.Pairing) -> None:
     """Measure the harness itself: exact samples, its own time, its bias."""
     from llamatrix.campaigns.bench_self import report
 
-    report(pairs=pairs)
+    report(pairs=f.pairs)
 
 
-@command()
-def lint(_c: Context) -> None:
+@command(taken.SelfTesting)
+def regress_selftest(f: taken.SelfTesting) -> None:
+    """Prove the verdict on itself: A/A, known-slow and broken, real and simulated."""
+    from llamatrix.campaigns.regress.selftest import selftest
+
+    selftest(quick=f.quick)
+
+
+@command(taken.Nothing)
+def lint(_f: taken.Nothing) -> None:
     """Check style and types with ruff and mypy."""
     from llamatrix.campaigns import workshop
 
     workshop.lint()
 
 
-@command(
-    all="also the slow tests: real compiler, real llama.cpp, package registries",
-    update_golden="rewrite the golden files from what the code gives now",
-)
-def test(_c: Context, all: bool = False, update_golden: bool = False) -> None:  # noqa: A002
+@command(taken.Testing)
+def test(f: taken.Testing) -> None:
     """Run the tests."""
     from llamatrix.campaigns import workshop
 
-    workshop.test(everything=all, update_golden=update_golden)
+    workshop.test(everything=f.all, update_golden=f.update_golden)
 
 
 namespace = Collection(
-    *(plan, schema, lock, build, weights, bench, table, all_),
-    *(bench_self, lint, test),
+    *(plan, schema, lock, build, weights, fit, serve, template_check, bench, table),
+    *(compare, audit, certificate, regress, verdict, all_),
+    *(gpu_proof, doctor, task_check, bench_self, regress_selftest, lint, test),
 )

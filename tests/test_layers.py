@@ -15,19 +15,41 @@ ROOMS = (
 )
 HOMES = {
     "filelock": {"exclusive"},
-    "gguf": {"provision.synthetic.header"},
-    "httpx": {"web"},
-    "jinja2": {"measure.conformance.render"},
-    "numpy": {"provision.synthetic.header", "verdict.simulate"},
+    "gguf": {
+        "provision.gguf_shape",
+        "provision.synthetic.header",
+        "provision.synthetic.metadata",
+    },
+    "httpx": {
+        *("measure.scripted.player", "measure.tap.cost", "measure.tap.proxy", "web"),
+    },
+    "huggingface_hub": {"provision.hub"},
+    "jinja2": {"measure.conformance.render", "report.html.render"},
+    "matplotlib": {"report.html.plots"},
+    "numpy": {
+        "measure.stream",
+        "provision.synthetic.header",
+        "verdict.designs",
+        "verdict.noise",
+        "verdict.passes",
+        "verdict.simulation",
+    },
     "platformdirs": {"project"},
     "prometheus_client": {"serve.metrics"},
-    "psutil": {"host", "measure.telemetry", "serve.memory"},
+    "psutil": {"host", "measure.gpu_sample", "measure.telemetry", "serve.memory"},
     "pynvml": {"nvml"},
     "rich": {"progress"},
     "scipy": {"verdict.distributions"},
+    "starlette": {
+        *("measure.scripted.player", "measure.standins.gemini_api"),
+        *("measure.standins.post_api", "measure.standins.standing"),
+        *("measure.tap.cost", "measure.tap.proxy", "measure.tap.serving"),
+    },
     "subprocess": {"shell"},
     "tabulate": {"report.tables"},
     "tomli_w": {"provision.resolve"},
+    "trustme": {"measure.standins.authority"},
+    "uvicorn": {"measure.standins.standing", "measure.tap.serving"},
 }
 MODULES = sorted(
     path for path in PACKAGE.rglob("*.py") if "measure/tasks" not in path.as_posix()

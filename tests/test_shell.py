@@ -120,12 +120,20 @@ def test_no_descendant_outlives_a_killed_harness(tmp_path: Path) -> None:
         assert all(gone_within(pid, 10) for pid in started)
 
 
+def mark_of(pid: int) -> str:
+    """The mark a process carries, waiting until the kernel shows its environment."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        for part in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            name, _, value = part.decode().partition("=")
+            if name == keeper.MARK_VARIABLE:
+                return value
+        time.sleep(0.01)
+    raise AssertionError("no mark")
+
+
 def test_the_keeper_finds_only_what_carries_its_mark() -> None:
     with shell.started(["sleep", "600"]) as process:
-        mark = next(
-            part.decode().split("=", 1)[1]
-            for part in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
-            if part.startswith(keeper.MARK_VARIABLE.encode())
-        )
+        mark = mark_of(process.pid)
         assert process.pid in set(keeper.marked_processes(mark))
         assert not set(keeper.marked_processes("another-mark"))

@@ -1,0 +1,186 @@
+"""The flags of the commands: names, defaults and help, as Invoke shows them.
+
+Imports nothing heavy: `tasks.py` reads it for every command. A field without a default
+is an argument that must be given.
+"""
+
+import inspect
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, TypeVar
+
+_HELP = "help"
+T = TypeVar("T")
+
+
+def flag(default: T, text: str) -> T:
+    """A flag of a command: its default and its help."""
+    made: T = field(default=default, metadata={_HELP: text})
+    return made
+
+
+def argument(text: str) -> Any:  # noqa: ANN401
+    """A flag that must be given."""
+    return field(metadata={_HELP: text})
+
+
+def help_of(kind: type) -> dict[str, str]:
+    return {one.name: one.metadata[_HELP] for one in fields(kind)}
+
+
+def parameters_of(kind: type) -> list[inspect.Parameter]:
+    """The flags as parameters of a function, for whoever reads a signature."""
+    return [
+        inspect.Parameter(
+            one.name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=inspect.Parameter.empty if one.default is MISSING else one.default,
+        )
+        for one in fields(kind)
+    ]
+
+
+_PROFILE = "a profile of matrix.toml (default: what fits this machine)"
+_CELLS = "only cells whose id matches this glob, e.g. 'speed/qwen35-*'"
+_WEIGHTS_DIR = "a folder of your own in which published GGUFs are looked for first"
+_AGAINST = "a set of reports/published/, or a TOML file of that form"
+_HOST = "records of this host class (default: this machine's)"
+_JSON = "print one JSON document"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Nothing:
+    """A command without flags."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selecting:
+    profile: str = flag("", _PROFILE)
+    cells: str = flag("", _CELLS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planning(Selecting):
+    again: int = flag(0, "so many repeats more of every cell")
+    retry: bool = flag(default=False, text="measure again what failed before")
+    json: bool = flag(default=False, text=_JSON)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weighing(Selecting):
+    weights_dir: str = flag("", _WEIGHTS_DIR)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measuring(Weighing):
+    again: int = flag(0, "so many repeats more of every cell")
+    retry: bool = flag(default=False, text="measure again what failed before")
+    dry_run: bool = flag(default=False, text="only show what would be done")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Locking:
+    check: bool = flag(default=False, text="write nothing; exit 1 on a difference")
+    python: bool = flag(
+        default=False, text="resolve requirements.txt instead, with hashes"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Serving:
+    model: str = flag("", "a model of the profile, by its key (default: its first)")
+    pin: str = flag("", "a pin of matrix.toml (default: the profile's first)")
+    profile: str = flag("", _PROFILE)
+    port: int = flag(0, "listen on this port of 127.0.0.1 (default: any free one)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Templating:
+    model: str = flag("", "check what this model is served with (default: all known)")
+    pin: str = flag("", "a pin of matrix.toml (default: current; for all, april too)")
+    template: str = flag("", "check this file instead")
+    json: bool = flag(default=False, text=_JSON)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fitting:
+    model: str = flag("", "a model's key, or a .gguf file (default: the profile's)")
+    vram: str = flag("", "the card's memory, e.g. 24GiB (default: the card here)")
+    profile: str = flag("synthetic", "whose pins, models and cache types")
+    json: bool = flag(default=False, text=_JSON)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tabulating:
+    profile: str = flag("", "show only this profile's tables (default: all)")
+    out: str = flag("", "also copy these tables and their records into this folder")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparing:
+    against: str = argument(_AGAINST)
+    profile: str = flag("", _PROFILE)
+    host: str = flag("", _HOST)
+    json: bool = flag(default=False, text=_JSON)
+    bandwidth: bool = flag(
+        default=False, text="first measure this machine's memory bandwidth"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Auditing:
+    set: str = argument("a name in reports/published/, or a TOML file of that form")
+    json: bool = flag(default=False, text=_JSON)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Certifying:
+    against: str = flag("", _AGAINST)
+    profile: str = flag("", _PROFILE)
+    host: str = flag("", _HOST)
+    verify: str = flag("", "recompute this certificate; exit 1 where it differs")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judging:
+    file: str = argument("JSON lines: pair, arm, value, unit")
+    margin: str = flag("", "the loss that matters, as a fraction (default: by unit)")
+    looks: str = flag("", "planned looks where the file grows, e.g. 5,8,12")
+    json: bool = flag(default=False, text=_JSON)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proving:
+    model: str = flag("qwen35-27b", "which model of the profile, by its key")
+    profile: str = flag("gpu-proof", "full-size made-up weights and a CUDA build")
+    budget: str = flag("25m", "start no process that would end after this time")
+    step: str = flag("all", "build, weights, measure or all; each goes on where cut")
+    keep: bool = flag(default=False, text="do not delete the weights at the end")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskChecking:
+    task: str = flag("", "only this task (default: all)")
+    workspace: str = flag("", "judge this folder; its code runs here, unsandboxed")
+    trajectory: str = flag("", "OpenCode's event log, for the checks that need one")
+    json: bool = flag(default=False, text=_JSON)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reporting:
+    json: bool = flag(default=False, text=_JSON)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pairing:
+    pairs: int = flag(8, "interleaved pairs of llamatrix and llama-bench by hand")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelfTesting:
+    quick: bool = flag(default=False, text="one real run of each kind, fewer simulated")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Testing:
+    all: bool = flag(default=False, text="also the slow tests: compiler, real programs")
+    update_golden: bool = flag(default=False, text="rewrite the golden files")
