@@ -1,6 +1,8 @@
 """The house: imports point left only, and every third-party package has one home."""
 
 import ast
+import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,3 +105,17 @@ def test_only_tasks_py_imports_invoke() -> None:
 @pytest.mark.parametrize("path", [*MODULES, ROOT / "tasks.py"], ids=lambda p: p.name)
 def test_no_file_is_longer_than_300_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
+
+
+def test_every_package_that_is_imported_is_a_requirement() -> None:
+    """Else it works only where somebody happened to install it."""
+    written = (ROOT / "pyproject.toml").read_text() + "nvidia-ml-py is pynvml"
+    wanted = {
+        imported.split(".")[0]
+        for path in MODULES
+        for imported in imports(path)
+        if imported.split(".")[0] not in {*sys.stdlib_module_names, "llamatrix"}
+    }
+    named = {name for name in wanted if re.search(rf'"?{name}\b', written)}
+    dashed = {name for name in wanted if name.replace("_", "-") in written}
+    assert wanted == named | dashed
