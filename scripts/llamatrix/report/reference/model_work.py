@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol, assert_never
 
+from llamatrix.provision.fit import CACHE_BYTES
 from llamatrix.provision.synthetic.hyperparameters import (
     MODELS,
     Experts,
@@ -28,18 +29,6 @@ from llamatrix.provision.synthetic.hyperparameters import (
 )
 from llamatrix.provision.synthetic.layout import layout
 from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
-
-CACHE_BYTES = {
-    "f32": 4.0,
-    "f16": 2.0,
-    "bf16": 2.0,
-    "q8_0": 34 / 32,
-    "q5_1": 24 / 32,
-    "q5_0": 22 / 32,
-    "q4_1": 20 / 32,
-    "q4_0": 18 / 32,
-}
-"""Bytes of one element of the cache, by llama.cpp's names."""
 
 
 class TensorSize(Protocol):
