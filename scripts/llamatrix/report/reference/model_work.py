@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol, assert_never
 
-from llamatrix.provision.fit import CACHE_BYTES
 from llamatrix.provision.synthetic.hyperparameters import (
     MODELS,
     Experts,

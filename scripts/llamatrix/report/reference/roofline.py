@@ -10,10 +10,11 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from llamatrix.provision.fit import CACHE_BYTES
 from llamatrix.report.reference.conditions import Conditions
 from llamatrix.report.reference.gpu import Gpu
 from llamatrix.report.reference.ledger import Ledger, on_gpu, single
-from llamatrix.report.reference.model_work import CACHE_BYTES, ModelWork, known_work
+from llamatrix.report.reference.model_work import ModelWork, known_work
 from llamatrix.report.reference.quantity import Quantity
 from llamatrix.report.reference.reference_set import Claim, ReferenceSet
 
