@@ -35,8 +35,12 @@ def lint() -> None:
 
 
 def test(*, everything: bool, update_golden: bool) -> None:
-    """Become pytest: its exit code and its closing line are this command's."""
-    flags = ["-m", "not gpu"] if everything else []
+    """Become pytest: its exit code and its closing line are this command's.
+
+    With real programs on a busy machine a test gets a second try; its summary lists
+    what needed one.
+    """
+    flags = ["-m", "not gpu", "--reruns", "1", "-rR"] if everything else []
     if update_golden:
         flags.append("--update-golden")
     root = find_project().root
