@@ -125,7 +125,8 @@ let
     python3 = {
       withPackages =
         choose:
-        package "python3-with-${lib.concatStringsSep "-" (map (chosen: chosen.name) (choose pythonPackages))}";
+        # a derivation's name is bounded: the hash of the list stands for it
+        package "python3-with-${builtins.hashString "sha256" (lib.concatStringsSep " " (map (chosen: chosen.name) (choose pythonPackages)))}";
       pkgs = pythonPackages // {
         buildPythonApplication = named;
       };
