@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import stat
 import sys
 from collections.abc import Callable
@@ -24,7 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Point the hub's client at a closed port: no test can reach the real hub."""
+    """Point the hub's client at a closed port: no test can reach the real hub.
+
+    Where the tests run in the background, Ctrl-C is ignored, and programs inherit that:
+    a handler of our own gives them the default again.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
     os.environ["HF_HOME"] = "/nonexistent"
     os.environ.pop("HF_TOKEN", None)
