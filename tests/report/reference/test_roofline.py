@@ -8,10 +8,10 @@ from tests.report.reference.made_up import CLEAN, changed, loaded
 from tests.report.reference.test_load import shipped
 
 from llamatrix.errors import ReportError
+from llamatrix.provision.fit import CACHE_BYTES
 from llamatrix.provision.synthetic.hyperparameters import Experts
 from llamatrix.report.reference.gpu import load_gpus
 from llamatrix.report.reference.model_work import (
-    CACHE_BYTES,
     Attention,
     ModelWork,
     known_work,
