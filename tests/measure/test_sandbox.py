@@ -11,7 +11,6 @@ from llamatrix.measure.forwarding import forwarding
 from llamatrix.measure.sandbox import (
     HOME,
     WORK,
-    Network,
     Sandbox,
     bwrap_argv,
     inside_path,
@@ -20,6 +19,7 @@ from llamatrix.measure.sandbox import (
 )
 from llamatrix.measure.tap.serving import loopback_listener
 from llamatrix.measure.warden import Job, Report
+from llamatrix.plan.matrix import Network
 from llamatrix.project import find_project
 from llamatrix.provision.bubblewrap import find_bwrap
 

@@ -89,8 +89,8 @@ def test_a_missing_key_is_named(refused: Callable[[str, str], str]) -> None:
     ("old", "new", "complaint"),
     [
         (
-            'measure = ["speed"]\nsweep = "smoke"',
-            'measure = ["speed"]',
+            'measure = ["speed", "agent"]\nsweep = "smoke"',
+            'measure = ["speed", "agent"]',
             "profiles.smoke.sweep: missing: measure lists 'speed'",
         ),
         (
@@ -114,9 +114,34 @@ def test_a_missing_key_is_named(refused: Callable[[str, str], str]) -> None:
             "builds.cpu.cuda_capabilities: means nothing for backend = 'cpu'",
         ),
         (
-            'sweep = "smoke"',
-            'sweep = "smoke"\ninclude = ["*"]\nexclude = ["*"]',
+            'exclude = ["agent/qwen35-35b-a3b*", "agent/gemma4*"]',
+            'include = ["*"]\nexclude = ["*"]',
             "profiles.smoke: '*' stands both in include and in exclude",
+        ),
+        (
+            'server = "smoke"\nagent = "smoke"',
+            'server = "smoke"',
+            "profiles.smoke.agent: missing: measure lists 'agent'",
+        ),
+        (
+            'agent = "smoke"',
+            'agent = "smok"',
+            "profiles.smoke.agent: unknown name 'smok'; did you mean 'smoke'?",
+        ),
+        (
+            'opencode = "current"',
+            'opencode = "curent"',
+            "agents.smoke.opencode: unknown name 'curent'; did you mean 'current'?",
+        ),
+        (
+            '{ httpx-post = ["solution"], gemini-images = ["second-try"] }',
+            '{ httpx-post = ["solution"] }',
+            "agents.smoke.scripts: gemini-images: a scripted agent needs one for every",
+        ),
+        (
+            '{ httpx-post = ["solution"], gemini-images = ["second-try"] }',
+            '{ httpx-pots = ["solution"] }',
+            "agents.smoke.scripts: unknown name 'httpx-pots'; did you mean 'httpx-post'",
         ),
     ],
 )

@@ -9,12 +9,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
 from llamatrix import shell
 from llamatrix.measure import warden
+from llamatrix.plan.matrix import Network
 
 ROOT = Path("/trial")
 HOME = ROOT / "home"
@@ -35,13 +35,6 @@ _ETC = (
 )
 _PASSWD = f"agent:x:{_USER_ID}:{_USER_ID}:agent:{HOME}:/bin/sh\nroot:x:0:0:root:{HOME}:/bin/sh\n"
 _GROUP = f"agent:x:{_USER_ID}:\nroot:x:0:\n"
-
-
-class Network(StrEnum):
-    HERMETIC = "hermetic"
-    """Nothing but the sandbox's own loopback, with what the harness serves there."""
-    ONLINE = "online"
-    """The network of this machine."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,8 +27,9 @@ class Synthesis(Struct, frozen=True, kw_only=True):
     """… and its file name under `models/templates/`."""
 
 
-class Cell(Struct, frozen=True, kw_only=True):
-    measurement: Measurement
+class Engine(Struct, frozen=True, kw_only=True):
+    """A model's weights and a build of llama.cpp: what every cell measures with."""
+
     model_key: str
     model: Model
     weights: WeightsKind
@@ -41,14 +42,42 @@ class Cell(Struct, frozen=True, kw_only=True):
     locked: LockedPin
     build_key: str
     build: Build
-    sweep_key: str
-    sweep: Sweep
 
     @property
     def weights_key(self) -> str:
         """`qwen35-27b` for the published file, `qwen35-27b.tiny` for made-up weights."""
         suffix = "" if self.weights is WeightsKind.HUB else f".{self.weights}"
         return self.model_key + suffix
+
+    @property
+    def weights_identity(self) -> object:
+        """The bytes where the lock knows them, else what would be asked for.
+
+        Nothing is measured under the second: a run resolves before it looks up what
+        is recorded.
+        """
+        if self.published and self.published.sha256 != UNRESOLVED:
+            return self.published.sha256
+        return self.synthesis or (self.model.repository, self.model.file)
+
+    @property
+    def engine_identity(self) -> tuple[object, ...]:
+        """All of weights and build that can change a number."""
+        return (
+            self.model_key,
+            self.weights,
+            self.weights_identity,
+            (self.locked.commit, self.locked.nar_hash, self.pin.build_number),
+            self.build,
+        )
+
+
+class Cell(Engine, frozen=True, kw_only=True):
+    """A sweep of llama-bench over one engine."""
+
+    measurement: Measurement
+    sweep_key: str
+    sweep: Sweep
 
     @property
     def id(self) -> str:
@@ -72,32 +101,13 @@ class Cell(Struct, frozen=True, kw_only=True):
         repeats of the same measurement belong to the same cell.
         """
         sweep = msgspec.structs.replace(self.sweep, processes=1, timeout_s=1)
-        inputs = (
-            MEASUREMENT_VERSION,
-            self.measurement,
-            self.model_key,
-            self.weights,
-            self._weights_identity,
-            (self.locked.commit, self.locked.nar_hash, self.pin.build_number),
-            self.build,
-            sweep,
+        return sha256_of(
+            (MEASUREMENT_VERSION, self.measurement, *self.engine_identity, sweep)
         )
-        return _sha256(inputs)
-
-    @property
-    def _weights_identity(self) -> object:
-        """The bytes where the lock knows them, else what would be asked for.
-
-        Nothing is measured under the second: a run resolves before it looks up what
-        is recorded.
-        """
-        if self.published and self.published.sha256 != UNRESOLVED:
-            return self.published.sha256
-        return self.synthesis or (self.model.repository, self.model.file)
 
     def digest(self, *, host_slug: str, compiler: str) -> str:
         """The spec on one class of host with one compiler: the key of a record."""
-        return _sha256((self.spec_digest, host_slug, compiler))
+        return sha256_of((self.spec_digest, host_slug, compiler))
 
 
 class SpeedTest(Struct, frozen=True, kw_only=True):
@@ -112,5 +122,6 @@ class SpeedTest(Struct, frozen=True, kw_only=True):
         return f"pp{self.n_prompt}" if self.n_prompt else f"tg{self.n_gen}"
 
 
-def _sha256(inputs: object) -> str:
+def sha256_of(inputs: object) -> str:
+    """A digest over values of ours, whatever their order of keys."""
     return hashlib.sha256(msgspec.json.encode(inputs, order="sorted")).hexdigest()

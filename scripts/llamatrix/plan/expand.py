@@ -1,12 +1,36 @@
 """From a profile to its cells, in order: pin by pin, model by model."""
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import product
+
+from msgspec.structs import asdict
 
 from llamatrix.errors import MatrixError
-from llamatrix.plan.cell import GENERATOR_VERSION, Cell, Synthesis
+from llamatrix.plan.agent_cell import AgentCell
+from llamatrix.plan.cell import GENERATOR_VERSION, Cell, Engine, Synthesis
 from llamatrix.plan.complaint import nearest
-from llamatrix.plan.lock import Lock, LockedWeights, locked_pin, locked_weights
-from llamatrix.plan.matrix import Matrix, Profile, WeightsKind
+from llamatrix.plan.lock import (
+    Lock,
+    LockedWeights,
+    locked_npm,
+    locked_pin,
+    locked_weights,
+)
+from llamatrix.plan.matrix import Matrix, Measurement, Profile, WeightsKind
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """A profile's cells of every kind, in the order in which they are measured."""
+
+    speed: tuple[Cell, ...]
+    agents: tuple[AgentCell, ...]
+
+    @property
+    def cells(self) -> tuple[Cell | AgentCell, ...]:
+        return (*self.speed, *self.agents)
 
 
 def select_profile(matrix: Matrix, name: str) -> Profile:
@@ -20,41 +44,56 @@ def select_profile(matrix: Matrix, name: str) -> Profile:
 def expand(
     matrix: Matrix, lock: Lock, profile_name: str, *, cells: str | None = None
 ) -> tuple[Cell, ...]:
+    """The speed cells of `expand_plan`."""
+    return expand_plan(matrix, lock, profile_name, cells=cells).speed
+
+
+def expand_plan(
+    matrix: Matrix, lock: Lock, profile_name: str, *, cells: str | None = None
+) -> Plan:
     """The profile's cells that its globs and the caller's keep, in plan order."""
     profile = select_profile(matrix, profile_name)
-    every = _product(matrix, lock, profile)
+    every = _every(matrix, lock, profile)
+    ids = [cell.id for cell in every.cells]
     where = f"matrix.toml: profiles.{profile_name}"
     for axis, patterns in (("include", profile.include), ("exclude", profile.exclude)):
         for pattern in patterns:
-            if not _matching(every, pattern):
+            if not _matching(ids, pattern):
                 raise MatrixError(
-                    f"{where}.{axis}: {pattern!r} matches no cell{_ids(every, pattern)}"
+                    f"{where}.{axis}: {pattern!r} matches no cell"
+                    f"{nearest(pattern, ids)}"
                 )
-    kept = tuple(
-        cell
-        for cell in every
-        if any(fnmatchcase(cell.id, pattern) for pattern in profile.include)
-        and not any(fnmatchcase(cell.id, pattern) for pattern in profile.exclude)
-    )
+    kept = {
+        name
+        for name in ids
+        if any(fnmatchcase(name, pattern) for pattern in profile.include)
+        and not any(fnmatchcase(name, pattern) for pattern in profile.exclude)
+    }
     if not kept:
         raise MatrixError(f"{where}: include and exclude leave no cell")
-    if cells is None:
-        return kept
-    chosen = _matching(kept, cells)
+    chosen = kept if cells is None else _matching(kept, cells)
     if not chosen:
         raise MatrixError(
             f"--cells {cells!r} matches no cell of profile "
-            f"{profile_name!r}{_ids(kept, cells)}"
+            f"{profile_name!r}{nearest(str(cells), sorted(kept))}"
         )
-    return chosen
+    return Plan(
+        speed=tuple(cell for cell in every.speed if cell.id in chosen),
+        agents=tuple(cell for cell in every.agents if cell.id in chosen),
+    )
 
 
-def _product(matrix: Matrix, lock: Lock, profile: Profile) -> tuple[Cell, ...]:
-    if profile.sweep is None:
-        return ()
-    return tuple(
-        Cell(
-            measurement=measurement,
+def _every(matrix: Matrix, lock: Lock, profile: Profile) -> Plan:
+    engines = list(_engines(matrix, lock, profile))
+    return Plan(
+        speed=tuple(_speed_cells(matrix, profile, engines)),
+        agents=tuple(_agent_cells(matrix, lock, profile, engines)),
+    )
+
+
+def _engines(matrix: Matrix, lock: Lock, profile: Profile) -> Iterator[Engine]:
+    for pin, build, model in product(profile.pins, profile.builds, profile.models):
+        yield Engine(
             model_key=model,
             model=matrix.models[model],
             weights=profile.weights,
@@ -65,14 +104,44 @@ def _product(matrix: Matrix, lock: Lock, profile: Profile) -> tuple[Cell, ...]:
             locked=locked_pin(matrix, lock, pin),
             build_key=build,
             build=matrix.builds[build],
+        )
+
+
+def _speed_cells(
+    matrix: Matrix, profile: Profile, engines: Iterable[Engine]
+) -> Iterator[Cell]:
+    if profile.sweep is None or Measurement.SPEED not in profile.measure:
+        return
+    for engine in engines:
+        yield Cell(
+            measurement=Measurement.SPEED,
             sweep_key=profile.sweep,
             sweep=matrix.sweeps[profile.sweep],
+            **asdict(engine),
         )
-        for measurement in profile.measure
-        for pin in profile.pins
-        for build in profile.builds
-        for model in profile.models
-    )
+
+
+def _agent_cells(
+    matrix: Matrix, lock: Lock, profile: Profile, engines: Iterable[Engine]
+) -> Iterator[AgentCell]:
+    if (
+        profile.agent is None
+        or profile.server is None
+        or Measurement.AGENT not in profile.measure
+    ):
+        return
+    agent = matrix.agents[profile.agent]
+    for engine, task in product(engines, agent.tasks):
+        yield AgentCell(
+            server_key=profile.server,
+            server=matrix.servers[profile.server],
+            agent_key=profile.agent,
+            agent=agent,
+            opencode=locked_npm(matrix, lock, "opencode", agent.opencode),
+            context7=locked_npm(matrix, lock, "context7", agent.context7),
+            task=task,
+            **asdict(engine),
+        )
 
 
 def _synthesis(
@@ -96,9 +165,5 @@ def _published(
     return locked_weights(matrix, lock, model)
 
 
-def _matching(cells: tuple[Cell, ...], pattern: str) -> tuple[Cell, ...]:
-    return tuple(cell for cell in cells if fnmatchcase(cell.id, pattern))
-
-
-def _ids(cells: tuple[Cell, ...], pattern: str) -> str:
-    return nearest(pattern, [cell.id for cell in cells])
+def _matching(ids: Iterable[str], pattern: str) -> set[str]:
+    return {name for name in ids if fnmatchcase(name, pattern)}

@@ -8,7 +8,7 @@ import msgspec
 
 from llamatrix.errors import MatrixError
 from llamatrix.plan.complaint import complaints, nearest
-from llamatrix.plan.matrix import Backend, Matrix, Measurement, Profile
+from llamatrix.plan.matrix import AgentSetup, Backend, Matrix, Measurement, Profile
 
 _SHOWN = 5
 
@@ -56,6 +56,8 @@ def _contradictions(matrix: Matrix) -> Iterator[str]:
     for key, build in matrix.builds.items():
         if build.backend is Backend.CPU and build.cuda_capabilities:
             yield f"builds.{key}.cuda_capabilities: means nothing for backend = 'cpu'"
+    for key, agent in matrix.agents.items():
+        yield from _in_agent(matrix, agent, f"agents.{key}")
     for key, profile in matrix.profiles.items():
         yield from _in_profile(matrix, profile, f"profiles.{key}")
 
@@ -68,15 +70,40 @@ def _in_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
         yield f"{path}.measure: empty: the profile measures nothing"
     if profile.sweep is None and Measurement.SPEED in profile.measure:
         yield f"{path}.sweep: missing: measure lists 'speed'"
+    for axis in ("agent", "server"):
+        if getattr(profile, axis) is None and Measurement.AGENT in profile.measure:
+            yield f"{path}.{axis}: missing: measure lists 'agent'"
     for key, name, known in (
         ("sweep", profile.sweep, matrix.sweeps),
         ("server", profile.server, matrix.servers),
+        ("agent", profile.agent, matrix.agents),
     ):
         if name is not None and name not in known:
             yield _unknown(f"{path}.{key}", name, known)
     for pattern in profile.include:
         if pattern in profile.exclude:
             yield f"{path}: {pattern!r} stands both in include and in exclude"
+
+
+def _in_agent(matrix: Matrix, agent: AgentSetup, path: str) -> Iterator[str]:
+    for key, name, known in (
+        ("opencode", agent.opencode, matrix.opencode),
+        ("context7", agent.context7, matrix.context7),
+    ):
+        if name not in known:
+            yield _unknown(f"{path}.{key}", name, known)
+    if not agent.tasks:
+        yield f"{path}.tasks: empty: the agent has nothing to do"
+    for task, scripts in agent.scripts.items():
+        if task not in agent.tasks:
+            yield _unknown(f"{path}.scripts", task, agent.tasks)
+        elif not scripts:
+            yield f"{path}.scripts.{task}: empty: no transcript to play"
+    if agent.scripts and (silent := set(agent.tasks) - agent.scripts.keys()):
+        yield (
+            f"{path}.scripts: {', '.join(sorted(silent))}: a scripted agent needs one "
+            "for every task"
+        )
 
 
 def _in_axis(

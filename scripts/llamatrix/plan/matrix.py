@@ -42,6 +42,16 @@ class WeightsKind(StrEnum):
 
 class Measurement(StrEnum):
     SPEED = "speed"
+    AGENT = "agent"
+
+
+class Network(StrEnum):
+    """What an agent's sandbox can reach."""
+
+    HERMETIC = "hermetic"
+    """Nothing but the sandbox's own loopback, with what the harness serves there."""
+    ONLINE = "online"
+    """The network of this machine."""
 
 
 class Pin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,6 +96,8 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     chat_template_file: str | None = None
     """A corrected template of ours under `templates/`; None serves the vendor's."""
     chat_template_kwargs: dict[str, bool | int | str] = {}
+    todo_fix: bool = False
+    """Give OpenCode our plugin for models that send `todos` as a string."""
 
 
 class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -125,6 +137,32 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The longest that one test may take."""
 
 
+class AgentSetup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the agentic tasks are run: which agent, on which tasks, how often."""
+
+    opencode: Key
+    context7: Key
+    network: Network
+    tasks: tuple[Key, ...]
+    """Folders of `scripts/llamatrix/measure/tasks/`."""
+    trials: Positive = 1
+    """Attempts from the beginning, each in a sandbox of its own."""
+    max_turns: Positive = 3
+    """Prompts in one trial: the task's own, then what the checks found wrong."""
+    output_tokens: Positive = 32000
+    """The longest single answer, reasoning included."""
+    ask_title: bool = True
+    """Whether OpenCode asks the model for a title, as it does by itself."""
+    lsp: bool | None = None
+    """Language servers beside the agent; None is that version's own default."""
+    turn_timeout_s: Positive = 3600
+    silence_timeout_s: Positive = 900
+    """The longest without a word from agent or model; a prefill is silent."""
+    scripts: dict[Key, tuple[Key, ...]] = {}
+    """By task, the authored transcript that each trial plays in the model's place;
+    empty lets the model speak for itself."""
+
+
 class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A named selection: the product of its lists, thinned by two lists of globs."""
 
@@ -136,6 +174,7 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     measure: tuple[Measurement, ...]
     sweep: Key | None = None
     server: Key | None = None
+    agent: Key | None = None
     include: tuple[Glob, ...] = ("*",)
     """A cell stays only where one of these matches its id …"""
     exclude: tuple[Glob, ...] = ()
@@ -190,5 +229,6 @@ class Matrix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     models: dict[Key, Model]
     sweeps: dict[Key, Sweep]
     servers: dict[Key, Server]
+    agents: dict[Key, AgentSetup] = {}
     synthetic: Synthetic
     profiles: dict[Key, Profile]

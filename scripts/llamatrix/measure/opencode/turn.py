@@ -14,7 +14,7 @@ from llamatrix.measure.opencode.events import Session, parse
 from llamatrix.measure.opencode.home import Agent
 from llamatrix.measure.opencode.program import MODEL_URL, argv, environment
 from llamatrix.measure.redaction import Redaction
-from llamatrix.measure.sandbox import WORK, Network, Sandbox, probe
+from llamatrix.measure.sandbox import WORK, Sandbox, probe
 from llamatrix.measure.tap.call import Call
 from llamatrix.measure.tap.proxy import Tap
 from llamatrix.measure.tap.request import Kind
@@ -27,6 +27,7 @@ from llamatrix.measure.trial_outcome import (
     WhyNotRun,
 )
 from llamatrix.measure.warden import Job, Report
+from llamatrix.plan.matrix import Network
 from llamatrix.shell import TAIL_LINES
 
 MODEL_PORT = 8099
