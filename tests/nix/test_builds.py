@@ -15,6 +15,7 @@ from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import load_lock
 from llamatrix.project import Project
 from llamatrix.provision.sdist import file_sha256
+from llamatrix.record.record import SPEED
 from llamatrix.record.store import Store
 from llamatrix.serve.template import load_correction
 
@@ -88,7 +89,7 @@ def test_what_a_shell_offers_is_measured_and_recorded(
     )
     assert ended.returncode == 0, ended.stderr
     (built,) = seeded.build("llama-cpp-current-cpu")
-    records = list(Store(folder=project.records).read_all())
+    records = list(Store(folder=project.records, kind=SPEED).read_all())
     assert records
     assert {record.build.store_path for record in records} == {str(built)}
     for name in ("builds", "sources", "sdists"):

@@ -10,20 +10,20 @@ from tests.record.made import made_record
 
 from llamatrix.errors import RecordError
 from llamatrix.record import record as record_module
-from llamatrix.record.record import Record, decode_record
+from llamatrix.record.record import SPEED, Record, decode_record
 from llamatrix.record.store import Store
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(folder=tmp_path / "records")
+def store(tmp_path: Path) -> Store[Record]:
+    return Store(folder=tmp_path / "records", kind=SPEED)
 
 
-def read(store: Store, record: Record) -> list[Record]:
+def read(store: Store[Record], record: Record) -> list[Record]:
     return store.read(host_slug=record.host.slug, cell_id=record.cell.id)
 
 
-def test_what_is_appended_is_read_back(store: Store) -> None:
+def test_what_is_appended_is_read_back(store: Store[Record]) -> None:
     first, second = made_record(repeat=1), made_record(repeat=2)
     store.append(first)
     store.append(second)
@@ -31,15 +31,29 @@ def test_what_is_appended_is_read_back(store: Store) -> None:
     assert list(store.read_all()) == [first, second]
 
 
-def test_a_record_is_one_line(store: Store) -> None:
+def test_a_record_is_one_line(store: Store[Record]) -> None:
     store.append(made_record())
     (path,) = store.folder.rglob("*.jsonl")
     assert path.read_bytes().count(b"\n") == 1
     assert path.relative_to(store.folder).parts[0] == made_record().host.slug
 
 
+def test_records_of_another_kind_are_neither_read_nor_written(
+    store: Store[Record],
+) -> None:
+    record = made_record()
+    store.append(record)
+    other = store.folder / record.host.slug / "agent" / "any.jsonl"
+    other.parent.mkdir()
+    other.write_text('{"schema_version": 7}\n')
+    assert list(store.read_all()) == [record]
+    cell = msgspec.structs.replace(record.cell, id="agent/any")
+    with pytest.raises(ValueError, match="agent/any: not of kind speed"):
+        store.append(msgspec.structs.replace(record, cell=cell))
+
+
 def test_a_half_written_last_line_is_passed_over(
-    store: Store, capsys: pytest.CaptureFixture[str]
+    store: Store[Record], capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = made_record()
     store.append(record)
@@ -50,7 +64,9 @@ def test_a_half_written_last_line_is_passed_over(
     assert "cut short by a crash" in capsys.readouterr().err
 
 
-def test_the_next_record_starts_a_line_after_a_half_written_one(store: Store) -> None:
+def test_the_next_record_starts_a_line_after_a_half_written_one(
+    store: Store[Record],
+) -> None:
     first, second = made_record(repeat=1), made_record(repeat=2)
     store.append(first)
     (path,) = store.folder.rglob("*.jsonl")
@@ -62,7 +78,7 @@ def test_the_next_record_starts_a_line_after_a_half_written_one(store: Store) ->
     assert fragment in path.with_suffix(".torn").read_bytes()
 
 
-def test_a_damaged_line_is_named_by_file_and_number(store: Store) -> None:
+def test_a_damaged_line_is_named_by_file_and_number(store: Store[Record]) -> None:
     record = made_record()
     store.append(record)
     (path,) = store.folder.rglob("*.jsonl")
@@ -73,7 +89,9 @@ def test_a_damaged_line_is_named_by_file_and_number(store: Store) -> None:
     assert b"not a record" in path.read_bytes()
 
 
-def test_a_record_of_a_newer_schema_is_refused_with_the_remedy(store: Store) -> None:
+def test_a_record_of_a_newer_schema_is_refused_with_the_remedy(
+    store: Store[Record],
+) -> None:
     record = made_record()
     store.append(record)
     (path,) = store.folder.rglob("*.jsonl")
@@ -106,7 +124,7 @@ def test_a_schema_nobody_can_read_is_refused() -> None:
         decode_record(json.dumps(raw).encode(), where="here")
 
 
-def test_an_unwritable_store_is_told_with_the_remedy(store: Store) -> None:
+def test_an_unwritable_store_is_told_with_the_remedy(store: Store[Record]) -> None:
     store.folder.mkdir(parents=True)
     (store.folder / made_record().host.slug).write_text("a file in the way")
     with pytest.raises(RecordError, match=r"could not be written.*all earlier records"):
@@ -115,10 +133,10 @@ def test_an_unwritable_store_is_told_with_the_remedy(store: Store) -> None:
 
 def append_many(folder: Path, first: int) -> None:
     for repeat in range(first, first + 25):
-        Store(folder=folder).append(made_record(repeat=repeat))
+        Store(folder=folder, kind=SPEED).append(made_record(repeat=repeat))
 
 
-def test_two_processes_on_one_store_lose_nothing(store: Store) -> None:
+def test_two_processes_on_one_store_lose_nothing(store: Store[Record]) -> None:
     spawn = multiprocessing.get_context("spawn")
     writers = [
         spawn.Process(target=append_many, args=(store.folder, first))

@@ -12,7 +12,7 @@ from llamatrix.nvml import Gpu
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.matrix import WeightsKind
-from llamatrix.record.record import Record
+from llamatrix.record.record import SPEED, Record
 from llamatrix.record.store import Store
 from llamatrix.report.published import Published, load_published
 from llamatrix.report.reference.gpu import load_gpus
@@ -115,7 +115,7 @@ def sweep(
 
 def stored(reports: Path, records: list[Record]) -> Path:
     """The folder of the reports, with these records in it."""
-    store = Store(folder=reports / "records")
+    store = Store(folder=reports / "records", kind=SPEED)
     for record in records:
         store.append(record)
     return reports

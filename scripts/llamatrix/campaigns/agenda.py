@@ -40,7 +40,9 @@ class Item:
         return sum(len(repeat.tests) for repeat in self.todo)
 
 
-def look_up(cell: Cell, store: Store, *, again: int = 0, retry: bool = False) -> Item:
+def look_up(
+    cell: Cell, store: Store[Record], *, again: int = 0, retry: bool = False
+) -> Item:
     """Compare a cell with its records of the same digest on this class of host.
 
     `again` asks for that many repeats beyond those that exist; `retry` measures
@@ -62,7 +64,9 @@ def look_up(cell: Cell, store: Store, *, again: int = 0, retry: bool = False) ->
     )
 
 
-def still_missing(item: Item, repeat: Repeat, store: Store) -> tuple[SpeedTest, ...]:
+def still_missing(
+    item: Item, repeat: Repeat, store: Store[Record]
+) -> tuple[SpeedTest, ...]:
     """The repeat's tests less those that another harness measured meanwhile."""
     meanwhile = _latest(item.cell, item.digest, store).keys() - item.known
     return tuple(
@@ -71,7 +75,7 @@ def still_missing(item: Item, repeat: Repeat, store: Store) -> tuple[SpeedTest, 
 
 
 def _latest(
-    cell: Cell, digest: str, store: Store
+    cell: Cell, digest: str, store: Store[Record]
 ) -> dict[tuple[int, SpeedTest], Record]:
     """The newest record of each repeat and test under a digest."""
     records = store.read(host_slug=this_host().slug, cell_id=cell.id)

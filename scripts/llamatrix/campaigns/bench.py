@@ -19,7 +19,7 @@ from llamatrix.progress import meter, say
 from llamatrix.project import Project
 from llamatrix.provision.build import Built, provide_build
 from llamatrix.provision.weights import Weights, provide_weights
-from llamatrix.record.record import SCHEMA_VERSION, Record, cell_facts
+from llamatrix.record.record import SCHEMA_VERSION, SPEED, Record, cell_facts
 from llamatrix.record.store import Store
 from llamatrix.units import duration_text
 
@@ -110,7 +110,7 @@ def bench(
 
 def _measure(item: Item, parts: Parts, project: Project) -> list[Measured]:
     """Run the repeats of one cell that are missing; one harness measures at a time."""
-    store = Store(folder=project.records)
+    store = Store(folder=project.records, kind=SPEED)
     kept: list[Measured] = []
     for repeat in item.todo:
         with exclusive(project.cache / "measuring.lock", purpose="measuring"):

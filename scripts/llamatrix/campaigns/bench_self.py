@@ -26,7 +26,7 @@ from llamatrix.nvml import gpus
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.progress import say
 from llamatrix.project import Project
-from llamatrix.record.record import Record
+from llamatrix.record.record import SPEED, Record
 from llamatrix.record.store import Store
 from llamatrix.report.speed import groups
 from llamatrix.report.speed_tables import page
@@ -67,7 +67,7 @@ def report(*, pairs: int) -> None:
 def _measured_aside(session: Session, aside: Path) -> list[Record]:
     """Measure the cell by the ordinary way into a store of its own."""
     project = Project(root=aside, cache=session.project.cache)
-    store = Store(folder=project.records)
+    store = Store(folder=project.records, kind=SPEED)
     bench([look_up(session.items[0].cell, store)], project)
     return list(store.read_all())
 
@@ -149,7 +149,7 @@ def _print_sampling() -> None:
 
 def _run_ours(bench_: Bench, like: Record, aside: Path) -> Run:
     """One process through the harness, its record written as always."""
-    store = Store(folder=aside / "pairs")
+    store = Store(folder=aside / "pairs", kind=SPEED)
     kept: list[Measured] = []
 
     def keep(one: Measured) -> None:
@@ -206,7 +206,7 @@ def _tabulated_s(records: Sequence[Record], count: int, folder: Path) -> float:
     lines = map(msgspec.json.encode, _copies(records, count))
     (folder / "many.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
     begin = time.monotonic()
-    text = page(groups(Store(folder=folder).read_all()))
+    text = page(groups(Store(folder=folder, kind=SPEED).read_all()))
     seconds = time.monotonic() - begin
     if not text:
         raise MeasureError("no table came of the records")

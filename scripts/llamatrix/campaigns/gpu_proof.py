@@ -27,6 +27,7 @@ from llamatrix.provision.compiler import require_compiler
 from llamatrix.provision.fit import Use, known_shape, need
 from llamatrix.provision.synthetic.spec import Scale
 from llamatrix.provision.weights import provide_weights
+from llamatrix.record.record import SPEED
 from llamatrix.record.store import Store
 from llamatrix.report.gpu_page import Proof, gpu_page
 from llamatrix.report.our_rooflines import our_rooflines
@@ -158,7 +159,7 @@ def _hand(item: Item, parts: Parts, project: Project, number: int) -> bool:
 
 def _ours(item: Item, parts: Parts, project: Project, number: int) -> bool:
     del parts
-    store = Store(folder=project.records)
+    store = Store(folder=project.records, kind=SPEED)
     todo = [one for one in look_up(item.cell, store).todo if one.number == number]
     if todo:
         bench([replace(item, todo=tuple(todo))], project)
@@ -168,7 +169,7 @@ def _ours(item: Item, parts: Parts, project: Project, number: int) -> bool:
 def _written(session: Session, item: Item) -> str:
     """Write the page beside the other reports; the text of it, empty before a record."""
     project = session.project
-    store = Store(folder=project.records)
+    store = Store(folder=project.records, kind=SPEED)
     found = groups(
         (record for record in store.read_all() if record.cell.digest == item.digest),
         models=(item.cell.model_key,),

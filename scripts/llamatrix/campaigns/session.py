@@ -16,6 +16,7 @@ from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.provision.published import own_file
 from llamatrix.provision.resolve_weights import resolved_here, with_own_files
+from llamatrix.record.record import SPEED
 from llamatrix.record.store import Store
 
 
@@ -56,7 +57,7 @@ def opened(
     known = _weights_known(matrix, lock, plan, project, folder, ask_hub=ask_hub)
     if known != lock:
         plan = expand(matrix, known, choice.profile, cells=cells or None)
-    store = Store(folder=project.records)
+    store = Store(folder=project.records, kind=SPEED)
     return Session(
         project=project,
         matrix=matrix,

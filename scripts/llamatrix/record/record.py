@@ -1,10 +1,7 @@
-"""What one line of the store holds, and how older lines become readable."""
-
-from collections.abc import Callable
+"""What one line of speed holds: one test of llama-bench and its conditions."""
 
 import msgspec
 
-from llamatrix.errors import RecordError
 from llamatrix.host import Host
 from llamatrix.measure.outcome import Outcome
 from llamatrix.measure.speed import Process
@@ -13,6 +10,7 @@ from llamatrix.plan.cell import Cell, SpeedTest
 from llamatrix.plan.lock import LockedPin
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights import WeightsFacts
+from llamatrix.record.kind import Kind, Migration
 
 SCHEMA_VERSION = 1
 
@@ -71,42 +69,12 @@ def cell_facts(cell: Cell, *, digest: str) -> CellFacts:
     )
 
 
-MIGRATIONS: dict[int, Callable[[dict[str, object]], dict[str, object]]] = {}
-"""From a schema version to the function that makes the next one of it."""
-
-
-class _Version(msgspec.Struct):
-    schema_version: int
-
-
-_decoder = msgspec.json.Decoder(Record)
-_version_decoder = msgspec.json.Decoder(_Version)
+MIGRATIONS: dict[int, Migration] = {}
+SPEED = Kind(
+    folder="speed", holds=Record, version=SCHEMA_VERSION, migrations=MIGRATIONS
+)
 
 
 def decode_record(line: bytes, *, where: str) -> Record:
-    """Read one line of the store; RecordError names `where` it cannot be read."""
-    try:
-        version = _version_decoder.decode(line).schema_version
-        if version == SCHEMA_VERSION:
-            return _decoder.decode(line)
-    except msgspec.DecodeError as error:
-        raise RecordError(
-            f"{where}: not a record: {error}; the file is left as it is. Move the line "
-            "to another file to go on without it"
-        ) from error
-    if version > SCHEMA_VERSION:
-        raise RecordError(
-            f"{where}: written by a newer llamatrix (schema {version}, this one reads "
-            f"up to {SCHEMA_VERSION}); update this checkout"
-        )
-    return _migrated(msgspec.json.decode(line, type=dict[str, object]), version, where)
-
-
-def _migrated(raw: dict[str, object], version: int, where: str) -> Record:
-    while version < SCHEMA_VERSION:
-        step = MIGRATIONS.get(version)
-        if step is None:
-            raise RecordError(f"{where}: no way to read schema {version} is known")
-        raw = step(raw)
-        version += 1
-    return _decoder.decode(msgspec.json.encode(raw))
+    """Read one line of a speed record; RecordError names `where` it cannot be read."""
+    return SPEED.decode(line, where=where)

@@ -5,25 +5,31 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic
 
 import msgspec
 
 from llamatrix.errors import RecordError
 from llamatrix.exclusive import exclusive
 from llamatrix.progress import say
-from llamatrix.record.record import Record, decode_record
+from llamatrix.record.kind import Kind, R
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Store:
+class Store(Generic[R]):
+    """The records of one kind."""
+
     folder: Path
     """`reports/records`; below it a folder for each host class."""
+    kind: Kind[R]
 
     def file_of(self, host_slug: str, cell_id: str) -> Path:
         return self.folder / host_slug / f"{cell_id}.jsonl"
 
-    def append(self, record: Record) -> None:
+    def append(self, record: R) -> None:
         """Write one whole line and have it on the disk before returning."""
+        if not record.cell.id.startswith(f"{self.kind.folder}/"):
+            raise ValueError(f"{record.cell.id}: not of kind {self.kind.folder}")
         path = self.file_of(record.host.slug, record.cell.id)
         line = msgspec.json.encode(record) + b"\n"
         try:
@@ -38,16 +44,16 @@ class Store:
                 "earlier records are kept"
             ) from error
 
-    def read(self, *, host_slug: str, cell_id: str) -> list[Record]:
-        return list(_records(self.file_of(host_slug, cell_id)))
+    def read(self, *, host_slug: str, cell_id: str) -> list[R]:
+        return list(_records(self.file_of(host_slug, cell_id), self.kind))
 
-    def read_all(self) -> Iterator[Record]:
-        """Every record of every host, in an order that depends on names alone."""
-        for path in sorted(self.folder.rglob("*.jsonl")):
-            yield from _records(path)
+    def read_all(self) -> Iterator[R]:
+        """The kind's records of every host, in an order of names alone."""
+        for path in sorted(self.folder.glob(f"*/{self.kind.folder}/**/*.jsonl")):
+            yield from _records(path, self.kind)
 
 
-def _records(path: Path) -> Iterator[Record]:
+def _records(path: Path, kind: Kind[R]) -> Iterator[R]:
     """The file's records; a last line that was cut short by a crash is passed over."""
     try:
         content = path.read_bytes()
@@ -58,7 +64,7 @@ def _records(path: Path) -> Iterator[Record]:
     lines = content.split(b"\n")
     torn = lines.pop()
     for number, line in enumerate(lines, start=1):
-        yield decode_record(line, where=f"{path}:{number}")
+        yield kind.decode(line, where=f"{path}:{number}")
     if torn:
         say(f"{path.name}: passing over a last line that was cut short by a crash")
 
