@@ -20,6 +20,8 @@ ROOT = Path("/trial")
 HOME = ROOT / "home"
 WORK = ROOT / "work"
 TOOLS = Path("/opt/llamatrix/bin")
+_PYTHON = Path("/opt/llamatrix/python")
+"""Where a Python that is not the system's own is shown."""
 _DOORS = Path("/opt/llamatrix/door")
 DOOR = "door.sock"
 _WARDEN = Path("/opt/llamatrix/warden.py")
@@ -111,7 +113,7 @@ def write_door(door: Path, *, hosts: Mapping[str, str]) -> None:
 
 def warden_command(sandbox: Sandbox) -> tuple[str, ...]:
     """The warden's own command line inside."""
-    python = str(_interpreter())
+    python = str(_python_inside())
     words = (python, "-I", "-S", str(_WARDEN), str(_DOORS / DOOR), str(ROOT))
     return (*words, *(str(port) for port in sandbox.own_ports))
 
@@ -151,9 +153,8 @@ def _system_words() -> list[str]:
             words += ["--ro-bind", name, name]
     for name in _ETC:
         words += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    python = _interpreter().parents[1]
-    if not any(python.is_relative_to(name) for name in _SYSTEM):
-        words += ["--ro-bind", str(python), str(python)]
+    if not _is_shown(_interpreter()):
+        words += ["--ro-bind", str(_interpreter().parents[1]), str(_PYTHON)]
     return words
 
 
@@ -168,9 +169,20 @@ def _own_words(sandbox: Sandbox, door: Path) -> list[str]:
     words += ["--ro-bind", str(Path(warden.__file__)), str(_WARDEN)]
     for name, program in sandbox.tools.items():
         words += ["--ro-bind", str(program.resolve()), str(TOOLS / name)]
+    for name in ("python", "python3"):  # the one the package index is made for
+        words += ["--symlink", str(_python_inside()), str(TOOLS / name)]
     for inside, outside in sandbox.shown.items():
         words += ["--ro-bind", str(outside.resolve()), str(inside)]
     return words
+
+
+def _python_inside() -> Path:
+    python = _interpreter()
+    return python if _is_shown(python) else _PYTHON / "bin" / python.name
+
+
+def _is_shown(path: Path) -> bool:
+    return any(path.is_relative_to(name) for name in _SYSTEM)
 
 
 def _interpreter() -> Path:

@@ -1,0 +1,139 @@
+"""One program of the agent's in a fresh sandbox, on a copy of the workspace.
+
+Run as `python enclosed.py ENCLOSURE WORKSPACE PROGRAM WORD…`: what the program leaves
+in its workspace replaces WORKSPACE; output and exit code are the program's own. The
+environment it is installed in and its packages do not outlive it.
+"""
+
+import shutil
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from llamatrix.measure.carried import pack, unpack_work
+from llamatrix.measure.confined import Inside, LostError, entered
+from llamatrix.measure.forwarding import forwarding
+from llamatrix.measure.sandbox import HOME, TOOLS, WORK, Sandbox
+from llamatrix.measure.warden import Job, Report
+from llamatrix.plan.matrix import Network
+
+_LOOK_EVERY_S = 0.02
+_LOST = 125
+"""The exit code where there was no sandbox: no program of the agent's ran."""
+_KEPT_OUT = HOME / ".cache" / "project"
+"""Where uv installs: a part of the home that never comes out."""
+
+
+class Enclosure(Struct, frozen=True, kw_only=True):
+    """What a sandbox is opened with: a file of the trial's, written once."""
+
+    bwrap: str
+    online: bool
+    tools: dict[str, str]
+    shown: dict[str, str]
+    environment: dict[str, str]
+    """All that the agent's programs see."""
+    hosts: dict[str, str]
+    forwards: tuple[tuple[int, int], ...]
+    """Ports of the sandbox's loopback, and where they lead on this machine's."""
+
+
+def main() -> None:
+    written, workspace, program, *words = sys.argv[1:]
+    enclosure = msgspec.json.decode(Path(written).read_bytes(), type=Enclosure)
+    try:
+        code = _run(enclosure, Path(workspace), (str(TOOLS / program), *words))
+    except LostError as error:
+        print(error, file=sys.stderr)  # noqa: T201  what the check reads
+        code = _LOST
+    sys.exit(code)
+
+
+def _run(enclosure: Enclosure, workspace: Path, argv: tuple[str, ...]) -> int:
+    sandbox = Sandbox(
+        network=Network.ONLINE if enclosure.online else Network.HERMETIC,
+        ports=tuple(inside for inside, _ in enclosure.forwards),
+        tools={name: Path(path) for name, path in enclosure.tools.items()},
+        shown={Path(inside): Path(path) for inside, path in enclosure.shown.items()},
+    )
+    with tempfile.TemporaryDirectory(prefix="llamatrix-enclosed-") as aside:
+        files, complaints = Path(aside, "files.tar"), Path(aside, "stderr")
+        complaints.touch()
+        pack(files, home={}, work=workspace)
+        report = _confined(enclosure, sandbox, argv, files, complaints)
+        sys.stderr.write(complaints.read_text(errors="replace"))
+        if not enclosure.online and report["left_running"]:
+            names = ", ".join(report["left_running"])
+            print(f"left running, and ended: {names}", file=sys.stderr)  # noqa: T201
+        unpack_work(files, Path(aside, "work"))
+        _replace(workspace, Path(aside, "work"))
+    code = report["exit_code"]
+    return code if code >= 0 else 128 - code
+
+
+def _confined(
+    enclosure: Enclosure,
+    sandbox: Sandbox,
+    argv: tuple[str, ...],
+    files: Path,
+    complaints: Path,
+) -> Report:
+    job = Job(
+        argv=list(argv),
+        cwd=str(WORK),
+        env={
+            **enclosure.environment,
+            "UV_PROJECT_ENVIRONMENT": str(_KEPT_OUT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+        stdin="",
+        max_processes=sandbox.processes,
+        max_file_bytes=sandbox.file_bytes,
+        max_files=sandbox.files,
+    )
+    with ExitStack() as held:
+        inside = held.enter_context(
+            entered(
+                Path(enclosure.bwrap),
+                sandbox,
+                job,
+                complaints=complaints,
+                hosts=enclosure.hosts,
+            )
+        )
+        ports = () if enclosure.online else enclosure.forwards
+        ways = list(
+            zip(inside.listeners, (outside for _, outside in ports), strict=True)
+        )
+        held.enter_context(forwarding(ways))
+        inside.begin(files)
+        _pass_on(inside)
+        report = inside.finish(files, most_bytes=sandbox.disk_bytes * 2)
+        for line in inside.last_words():
+            print(line, flush=True)  # noqa: T201
+        return report
+
+
+def _pass_on(inside: Inside) -> None:
+    while not inside.over():
+        for line in inside.hear(wait_s=_LOOK_EVERY_S):
+            print(line, flush=True)  # noqa: T201
+
+
+def _replace(workspace: Path, left: Path) -> None:
+    """Put what was left in the workspace's place; the folder itself stays."""
+    for entry in workspace.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    for entry in left.iterdir():
+        shutil.move(entry, workspace / entry.name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Ground in a sandbox of the trial's own kind: what an agent wrote runs nowhere else."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from llamatrix.measure.judging import enclosed
+from llamatrix.measure.judging.enclosed import Enclosure
+from llamatrix.measure.judging.ground import WORKSPACE, Ground
+
+_ROOT = Path(__file__).resolve().parents[3]
+
+
+def sandbox_ground(
+    enclosure: Enclosure,
+    folder: Path,
+    *,
+    requests: Path | None,
+    secrets: tuple[str, ...],
+) -> Ground:
+    """The ground of one trial; `folder` is private and keeps what it is opened with."""
+    written = folder / "enclosure.json"
+    written.touch(mode=0o600)
+    written.write_bytes(msgspec.json.encode(enclosure))
+    program = Path(enclosed.__file__)
+    prefix = (sys.executable, "-B", str(program), str(written), WORKSPACE)
+    return Ground(
+        environment={"PYTHONPATH": str(_ROOT), "PATH": os.defpath, **_passed_on()},
+        prefix=prefix,
+        requests=None if requests is None else str(requests),
+        secrets=secrets,
+    )
+
+
+def _passed_on() -> Mapping[str, str]:
+    """Where this Python finds what it was started with, and where to put what is short-lived."""
+    names = ("TMPDIR", "LANG", "VIRTUAL_ENV")
+    return {name: os.environ[name] for name in names if name in os.environ}

@@ -1,0 +1,252 @@
+"""A trial: a prompt, OpenCode's work, the checks, and what they found as next prompt."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from llamatrix.measure.carried import unpack_work
+from llamatrix.measure.judging.feedback import feedback
+from llamatrix.measure.judging.finding import Judgement, Verdict
+from llamatrix.measure.judging.ground import Ground
+from llamatrix.measure.judging.judge import judge
+from llamatrix.measure.judging.quality import quality
+from llamatrix.measure.judging.task import Task, read_prompt
+from llamatrix.measure.judging.tdd import tdd_order
+from llamatrix.measure.judging.transcript import read_transcript
+from llamatrix.measure.opencode.beginning import begin_files
+from llamatrix.measure.opencode.home import Agent
+from llamatrix.measure.opencode.turn import (
+    Patience,
+    Surroundings,
+    Turn,
+    TurnRun,
+    run_trial_turn,
+)
+from llamatrix.measure.tap.breakdown import Breakdown, breakdown
+from llamatrix.measure.tap.call import Call, read_calls
+from llamatrix.measure.tap.request import Kind
+from llamatrix.measure.tap.totals import disagreements
+from llamatrix.measure.trial_outcome import (
+    Answered,
+    CutShort,
+    NotRun,
+    is_the_models,
+)
+from llamatrix.measure.trial_result import (
+    Broken,
+    CallTimes,
+    Correct,
+    Incorrect,
+    TrialOutcome,
+    TrialResult,
+    TurnResult,
+    Undecided,
+)
+from llamatrix.serve.metrics import Counters
+
+EVENTS = "events.jsonl"
+_TRAJECTORY = "trajectory.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    task: Task
+    bwrap: Path
+    agent: Agent
+    surroundings: Surroundings
+    ground: Ground
+    """Where the agent's programs run while they are judged."""
+    upstream: str
+    """The model's address without a path."""
+    counters: Callable[[], Counters]
+    """Reads the real server's own counters."""
+    count_tokens: Callable[[str], int]
+    folder: Path
+    """Gets a folder for each turn, and `trajectory.jsonl` over all of them."""
+    patience: Patience
+    max_turns: int
+    on_turn: Callable[[str], None] = field(default=lambda _: None)
+    """Told what is being done, for whoever waits."""
+
+
+def run_trial(trial: Trial) -> TrialResult:
+    """Try until the checks pass or the turns are used up; only the harness raises."""
+    begun = time.monotonic()
+    trial.folder.mkdir(parents=True)
+    going = _Going(trial=trial)
+    outcome = going.to_the_end()
+    seconds = time.monotonic() - begun
+    return TrialResult(
+        outcome=outcome,
+        turns=tuple(going.turns),
+        tdd=tdd_order(read_transcript(going.trajectory)) if going.turns else None,
+        quality=quality(going.workspace) if going.workspace else None,
+        tokens=going.tokens(),
+        seconds=seconds,
+        harness_s=seconds - going.others_s,
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class _Going:
+    """A trial under way."""
+
+    trial: Trial
+    turns: list[TurnResult] = field(default_factory=list)
+    workspace: Path | None = None
+    """As the last turn left it."""
+    others_s: float = 0.0
+    """OpenCode's time and that of the checks."""
+    _files: Path | None = None
+    _session: str | None = None
+    _last_calls: Path | None = None
+
+    @property
+    def trajectory(self) -> Path:
+        return self.trial.folder / _TRAJECTORY
+
+    def to_the_end(self) -> TrialOutcome:
+        trial = self.trial
+        prompt = read_prompt(trial.task)
+        self._files = begin_files(
+            trial.agent, trial.task.seed, trial.folder / "start.tar"
+        )
+        self.trajectory.touch()
+        for number in range(1, trial.max_turns + 1):
+            ended = self._turn(number, prompt)
+            if isinstance(ended, str):
+                prompt = ended
+            else:
+                return ended
+        return Incorrect(turns=trial.max_turns)
+
+    def _turn(self, number: int, prompt: str) -> TrialOutcome | str:
+        """One prompt; gives the next one, or what came of the trial."""
+        trial = self.trial
+        trial.on_turn(f"turn {number} of at most {trial.max_turns}")
+        before = trial.counters()
+        run = self._run(number, prompt)
+        if isinstance(run.outcome, NotRun):
+            return run.outcome
+        differences = _differences(trial, run, before)
+        judgement, judged_s = self._judge(number, run)
+        self.turns.append(_turn_result(run, judgement, judged_s, differences))
+        self.others_s += run.seconds + judged_s
+        if judgement is None:
+            scored = is_the_models(run.outcome)
+            if scored:
+                return Incorrect(turns=number)
+            return Broken(turn=number, cause=run.outcome)
+        match judgement.verdict:
+            case Verdict.PASSED:
+                return Correct(turn=number)
+            case Verdict.UNDECIDED:
+                return Undecided(turn=number)
+            case Verdict.FAILED:
+                return feedback(trial.task, judgement)
+
+    def _run(self, number: int, prompt: str) -> TurnRun:
+        trial = self.trial
+        if self._files is None:
+            raise AssertionError
+        folder = trial.folder / f"turn-{number}"
+        run = run_trial_turn(
+            Turn(
+                bwrap=trial.bwrap,
+                agent=trial.agent,
+                surroundings=trial.surroundings,
+                upstream=trial.upstream,
+                prompt=prompt,
+                session=self._session,
+                files=self._files,
+                folder=folder,
+                patience=trial.patience,
+            )
+        )
+        if not isinstance(run.outcome, NotRun):
+            with self.trajectory.open("ab") as whole:
+                whole.write((folder / EVENTS).read_bytes())
+            self._last_calls = folder / "calls"
+        self._files = run.files or self._files
+        self._session = run.session.session_id or self._session
+        return run
+
+    def _judge(self, number: int, run: TurnRun) -> tuple[Judgement | None, float]:
+        """What the checks say, and how long they took; None where nothing can be said.
+
+        Work that a clock, a full disk or a full context ended is no answer.
+        """
+        if run.files is None:
+            return None, 0.0
+        workspace = self.trial.folder / f"turn-{number}" / "workspace"
+        unpack_work(run.files, workspace)
+        self.workspace = workspace
+        if not isinstance(run.outcome, Answered | CutShort):
+            return None, 0.0
+        self.trial.on_turn(f"turn {number}: judging")
+        begun = time.monotonic()
+        found = judge(
+            self.trial.task,
+            workspace,
+            transcript=self.trajectory,
+            ground=self.trial.ground,
+        )
+        return found, time.monotonic() - begun
+
+    def tokens(self) -> Breakdown | None:
+        """Of the last call of the main agent; None where there was none."""
+        calls = self._last_calls
+        if calls is None:
+            return None
+        for call in reversed(_recorded(calls)):
+            if call.kind is Kind.MAIN:
+                body = (calls / f"{call.index:04}.request.json").read_bytes()
+                return breakdown(body, self.trial.count_tokens)
+        return None
+
+
+def _recorded(folder: Path) -> Sequence[Call]:
+    return read_calls(folder) if (folder / "calls.jsonl").exists() else ()
+
+
+def _differences(trial: Trial, run: TurnRun, before: Counters) -> tuple[str, ...]:
+    """Tap against server; nothing where the server is gone: the outcome says so."""
+    if not is_the_models(run.outcome):
+        return ()
+    return disagreements(run.calls, trial.counters().since(before))
+
+
+def _turn_result(
+    run: TurnRun,
+    judgement: Judgement | None,
+    judged_s: float,
+    differences: tuple[str, ...],
+) -> TurnResult:
+    calls = sorted(run.calls, key=lambda call: call.begun_s)
+    return TurnResult(
+        outcome=run.outcome,
+        seconds=run.seconds,
+        first_call_s=calls[0].begun_s if calls else None,
+        calls=tuple(_times(call) for call in calls),
+        totals=run.totals,
+        disagreements=differences,
+        tool_uses=len(run.session.tool_uses),
+        failed_tool_uses=sum(use.failed for use in run.session.tool_uses),
+        judgement=judgement,
+        judged_s=judged_s,
+        left_running=run.left_running,
+        left_out=run.left_out,
+    )
+
+
+def _times(call: Call) -> CallTimes:
+    return CallTimes(
+        kind=call.kind,
+        begun_s=call.begun_s,
+        first_token_s=call.first_token_s,
+        ended_s=call.ended_s,
+        prompt_tokens=call.timings.prompt_n if call.timings else None,
+        generated_tokens=call.timings.predicted_n if call.timings else None,
+        tool_calls=call.tool_calls,
+    )

@@ -1,0 +1,94 @@
+"""What came of a trial, turn by turn. Everything here is data; nothing is raised."""
+
+from msgspec import Struct
+
+from llamatrix.measure.judging.finding import Judgement
+from llamatrix.measure.judging.quality import Quality
+from llamatrix.measure.judging.tdd import TddOrder
+from llamatrix.measure.tap.breakdown import Breakdown
+from llamatrix.measure.tap.totals import Totals
+from llamatrix.measure.trial_outcome import NotRun, TurnOutcome
+
+
+class Correct(Struct, frozen=True, kw_only=True, tag="correct"):
+    """Every check passed."""
+
+    turn: int
+    """Which prompt it took, from 1."""
+
+
+class Incorrect(Struct, frozen=True, kw_only=True, tag="incorrect"):
+    """No turn was correct: how many it would have taken is not known."""
+
+    turns: int
+    """Those that were tried."""
+
+
+class Undecided(Struct, frozen=True, kw_only=True, tag="undecided"):
+    """Nothing failed, but something could not be judged: neither passed nor failed."""
+
+    turn: int
+
+
+class Broken(Struct, frozen=True, kw_only=True, tag="broken"):
+    """Server, sandbox or agent failed, not the model: never scored."""
+
+    turn: int
+    cause: TurnOutcome
+
+
+TrialOutcome = Correct | Incorrect | Undecided | Broken | NotRun
+
+
+def is_scored(outcome: TrialOutcome) -> bool:
+    return isinstance(outcome, Correct | Incorrect)
+
+
+class TurnResult(Struct, frozen=True, kw_only=True):
+    """One prompt and what followed it."""
+
+    outcome: TurnOutcome
+    seconds: float
+    """From OpenCode's start to its end."""
+    first_call_s: float | None
+    """From the tap's start to OpenCode's first call of the model."""
+    calls: tuple["CallTimes", ...]
+    totals: Totals
+    disagreements: tuple[str, ...] = ()
+    """Where the tap's sums and the server's own counters differ, in words."""
+    tool_uses: int
+    """Tools that OpenCode ran, as its event log tells."""
+    failed_tool_uses: int
+    judgement: Judgement | None
+    """None where there was nothing to judge."""
+    judged_s: float
+    left_running: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+class CallTimes(Struct, frozen=True, kw_only=True):
+    """One call of a turn on the turn's own clock; seconds since the tap began."""
+
+    kind: str
+    begun_s: float
+    first_token_s: float | None
+    ended_s: float
+    prompt_tokens: int | None
+    """Processed; None without llama-server's timings."""
+    generated_tokens: int | None
+    tool_calls: tuple[str, ...]
+
+
+class TrialResult(Struct, frozen=True, kw_only=True):
+    outcome: TrialOutcome
+    turns: tuple[TurnResult, ...] = ()
+    tdd: TddOrder | None = None
+    quality: Quality | None = None
+    """Of the workspace as the last turn left it."""
+    tokens: Breakdown | None = None
+    """Of the conversation as the last call saw it."""
+    refusals: tuple[str, ...] = ()
+    """Of a scripted model: what the real server answered instead of a completion."""
+    seconds: float = 0.0
+    harness_s: float = 0.0
+    """Beside OpenCode's own time and the judging: sandbox, files, recording."""

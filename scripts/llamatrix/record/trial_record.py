@@ -1,0 +1,129 @@
+"""What one line of the store holds of a trial."""
+
+from typing import Literal
+
+import msgspec
+
+from llamatrix.host import Host
+from llamatrix.measure.conformance.result import Conformance
+from llamatrix.measure.telemetry import Telemetry
+from llamatrix.measure.trial_result import TrialResult
+from llamatrix.plan.agent_cell import AgentCell
+from llamatrix.plan.lock import LockedPin
+from llamatrix.plan.matrix import Network
+from llamatrix.provision.build import Manifest
+from llamatrix.provision.weights import WeightsFacts
+from llamatrix.record.kind import Kind, Migration
+
+SCHEMA_VERSION = 1
+
+
+class TrialFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The cell as a table needs it, and the digests that identify it."""
+
+    id: str
+    digest: str
+    """Spec, host class and compiler: a record is reused only under the same one."""
+    spec_digest: str
+    measurement: Literal["agent"] = "agent"
+    model_key: str
+    model_name: str
+    architecture: str
+    quant: str
+    pin: str
+    build: str
+    agent: str
+    """The setup's name in the matrix."""
+    task: str
+    network: Network
+    context_tokens: int
+    max_turns: int
+    script: str | None
+    """The transcript that spoke in the model's place; None for the model itself."""
+
+
+class TemplateFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the conformance suite said of the chat template, before the trial."""
+
+    template: str
+    template_sha256: str
+    cases: int
+    failed: tuple[str, ...]
+    """Ids of cases, essential or not."""
+    essentials_passed: bool
+
+
+class ServerMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """Of llama-server itself; on a card also see the telemetry."""
+
+    loaded_rss_bytes: int
+    """When it was ready."""
+    peak_rss_bytes: int
+
+
+class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
+    schema_version: int
+    cell: TrialFacts
+    trial: int
+    """Which attempt from the beginning this is, from 1."""
+    result: TrialResult
+    opencode: str
+    """Its version."""
+    context7: str
+    uv: str
+    template: TemplateFacts | None
+    """None where the suite knows no such family."""
+    memory: ServerMemory
+    spilled: tuple[str, ...] = ()
+    """What the server's log says of layers and buffers outside the card."""
+    server_argv: tuple[str, ...]
+    """Without folders: what a person would type."""
+    trajectory: str
+    """The folder with every request, answer and event, below `records/<host>/`."""
+    measured_at: str
+    """UTC, ISO 8601: when the outcome was known."""
+    locked: LockedPin
+    build: Manifest
+    weights: WeightsFacts
+    host: Host
+    telemetry: Telemetry
+    made_by: str
+    """`llamatrix` and its version."""
+
+
+def trial_facts(
+    cell: AgentCell, *, digest: str, spec_digest: str, trial: int
+) -> TrialFacts:
+    return TrialFacts(
+        id=cell.id,
+        digest=digest,
+        spec_digest=spec_digest,
+        model_key=cell.model_key,
+        model_name=cell.model.name,
+        architecture=cell.model.architecture,
+        quant=cell.model.quant,
+        pin=cell.pin_key,
+        build=cell.build_key,
+        agent=cell.agent_key,
+        task=cell.task,
+        network=cell.agent.network,
+        context_tokens=cell.model.ctx_size,
+        max_turns=cell.agent.max_turns,
+        script=cell.script_of(trial),
+    )
+
+
+def template_facts(found: Conformance) -> TemplateFacts:
+    return TemplateFacts(
+        template=found.template,
+        template_sha256=found.template_sha256,
+        cases=len(found.cases),
+        failed=tuple(case.id for case in found.failed),
+        essentials_passed=found.essentials_passed,
+    )
+
+
+MIGRATIONS: dict[int, Migration] = {}
+AGENT = Kind(
+    folder="agent", holds=TrialRecord, version=SCHEMA_VERSION, migrations=MIGRATIONS
+)
