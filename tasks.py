@@ -126,7 +126,7 @@ def serve(f: taken.Serving) -> None:
     """Serve a model until Ctrl-C; print its URL and a ready OpenCode configuration."""
     from llamatrix.campaigns.serve import serve as serving
 
-    serving(model=f.model, pin=f.pin, profile=f.profile, port=f.port)
+    serving(f)
 
 
 @command(taken.Templating)
@@ -237,10 +237,7 @@ def gpu_proof(f: taken.Proving) -> None:
     """Prove it on the CUDA card of this machine: build, measure, compare, clean up."""
     from llamatrix.campaigns.gpu_proof import prove
 
-    page = prove(
-        model=f.model, profile=f.profile, budget=f.budget, step=f.step, keep=f.keep
-    )
-    print(page, end="")
+    print(prove(f), end="")
 
 
 @command(taken.Reporting)

@@ -4,18 +4,36 @@ import json
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from tests.provision.hub_standin import HubStandIn, running_hub
 from tests.shipped import FAKES, ROOT
 
 from llamatrix.plan.cell import Cell
+from llamatrix.plan.load import load_matrix
+from llamatrix.plan.lock import load_lock
 from llamatrix.project import Project
 from llamatrix.provision.build import TARGETS, manifest_of
+from llamatrix.provision.resolve import write_lock
 
 RunInvoke = Callable[..., subprocess.CompletedProcess[str]]
+
+MODEL = "qwen35-27b"
+CONTENT = b"the published weights" * 1000
+_PROFILE = """
+[profiles.hub]
+about = "the published file of one model on a CPU"
+pins = ["current"]
+builds = ["cpu"]
+models = ["qwen35-27b"]
+weights = "hub"
+measure = ["speed"]
+sweep = "smoke"
+server = "smoke"
+"""
 
 
 @pytest.fixture
@@ -55,6 +73,31 @@ def run_invoke(invoke_environment: dict[str, str]) -> RunInvoke:
         )
 
     return run
+
+
+@pytest.fixture
+def asking(stocked: Project) -> Project:
+    """A stocked project with a profile that needs a published file, unresolved."""
+    with stocked.matrix_file.open("a") as matrix:
+        matrix.write(_PROFILE)
+    lock = load_lock(stocked.lock_file)
+    lock.weights.clear()
+    write_lock(lock, stocked.lock_file)
+    return stocked
+
+
+@pytest.fixture
+def hub(
+    asking: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[HubStandIn]:
+    """A hub that has the model's file."""
+    model = load_matrix(asking.matrix_file).models[MODEL]
+    with running_hub() as standin:
+        standin.publish(CONTENT, repository=model.repository, file=model.file)
+        monkeypatch.setenv("HF_ENDPOINT", standin.endpoint)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        yield standin
 
 
 def record_lines(project: Project) -> list[str]:

@@ -1,56 +1,16 @@
 """Published weights, as a user meets them: resolved once, then locked, or of one's own."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from tests.campaigns.conftest import RunInvoke, record_lines
-from tests.provision.hub_standin import MAIN, HubStandIn, running_hub, sha256
+from tests.campaigns.conftest import CONTENT, MODEL, RunInvoke, record_lines
+from tests.provision.hub_standin import MAIN, HubStandIn, sha256
 
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import WeightsPin, load_lock
 from llamatrix.project import Project
 from llamatrix.provision.resolve import write_lock
 from llamatrix.record.record import decode_record
-
-MODEL = "qwen35-27b"
-CONTENT = b"the published weights" * 1000
-_PROFILE = """
-[profiles.hub]
-about = "the published file of one model on a CPU"
-pins = ["current"]
-builds = ["cpu"]
-models = ["qwen35-27b"]
-weights = "hub"
-measure = ["speed"]
-sweep = "smoke"
-"""
-
-
-@pytest.fixture
-def asking(stocked: Project) -> Project:
-    """A stocked project with a profile that needs a published file, unresolved."""
-    with stocked.matrix_file.open("a") as matrix:
-        matrix.write(_PROFILE)
-    lock = load_lock(stocked.lock_file)
-    lock.weights.clear()
-    write_lock(lock, stocked.lock_file)
-    return stocked
-
-
-@pytest.fixture
-def hub(
-    asking: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[HubStandIn]:
-    """A hub that has the model's file."""
-    model = load_matrix(asking.matrix_file).models[MODEL]
-    with running_hub() as standin:
-        standin.publish(CONTENT, repository=model.repository, file=model.file)
-        monkeypatch.setenv("HF_ENDPOINT", standin.endpoint)
-        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-        yield standin
 
 
 def weights_of(project: Project) -> list[dict[str, object]]:

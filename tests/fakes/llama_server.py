@@ -1,6 +1,7 @@
 """A stand-in for llama-server: its ports, its answers, its ways of going wrong.
 
 `FAKE_LLAMA_SERVER` in the environment chooses a mode; without one it behaves.
+`FAKE_COMMIT` is the build it claims.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 MODE = os.environ.get("FAKE_LLAMA_SERVER", "")
+COMMIT = os.environ.get("FAKE_COMMIT", "f49e91787")
 STATE = Path(os.environ.get("FAKE_LLAMA_STATE", "/nonexistent"))
 HELP = """\
 --port PORT     port to listen on
@@ -60,7 +62,7 @@ class Model:
             "total_slots": int(self.flag("--parallel")) + (MODE == "more-slots"),
             "model_alias": "x" if MODE == "other-alias" else self.flag("--alias"),
             "chat_template": self.template(),
-            "build_info": "b8643-f49e91787",
+            "build_info": f"b8643-{COMMIT}",
             "some_new_key": True,
         }
 

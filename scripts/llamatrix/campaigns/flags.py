@@ -41,7 +41,7 @@ def parameters_of(kind: type) -> list[inspect.Parameter]:
 
 _PROFILE = "a profile of matrix.toml (default: what fits this machine)"
 _CELLS = "only cells whose id matches this glob, e.g. 'speed/qwen35-*'"
-_WEIGHTS_DIR = "a folder of your own in which published GGUFs are looked for first"
+WEIGHTS_DIR = "a folder of your own in which published GGUFs are looked for first"
 _AGAINST = "a set of reports/published/, or a TOML file of that form"
 _HOST = "records of this host class (default: this machine's)"
 _JSON = "print one JSON document"
@@ -67,7 +67,7 @@ class Planning(Selecting):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Weighing(Selecting):
-    weights_dir: str = flag("", _WEIGHTS_DIR)
+    weights_dir: str = flag("", WEIGHTS_DIR)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +90,7 @@ class Serving:
     model: str = flag("", "a model of the profile, by its key (default: its first)")
     pin: str = flag("", "a pin of matrix.toml (default: the profile's first)")
     profile: str = flag("", _PROFILE)
+    weights_dir: str = flag("", WEIGHTS_DIR)
     port: int = flag(0, "listen on this port of 127.0.0.1 (default: any free one)")
 
 
@@ -154,6 +155,7 @@ class Proving:
     profile: str = flag("gpu-proof", "full-size made-up weights and a CUDA build")
     budget: str = flag("25m", "start no process that would end after this time")
     step: str = flag("all", "build, weights, measure or all; each goes on where cut")
+    weights_dir: str = flag("", WEIGHTS_DIR)
     keep: bool = flag(default=False, text="do not delete the weights at the end")
 
 

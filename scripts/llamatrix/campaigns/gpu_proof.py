@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from llamatrix.campaigns.agenda import Item, look_up
 from llamatrix.campaigns.bench import Parts, bench, bench_of, provide_parts
+from llamatrix.campaigns.flags import Proving
 from llamatrix.campaigns.hand_runs import hand_runs, run_by_hand
 from llamatrix.campaigns.session import Session, opened
 from llamatrix.errors import MatrixError, MeasureError
@@ -51,26 +52,31 @@ class Step(StrEnum):
     ALL = "all"
 
 
-def prove(*, model: str, profile: str, budget: str, step: str, keep: bool) -> str:
+def prove(asked: Proving) -> str:
     """Do a step, or all of them as far as the budget reaches; return the page."""
-    budget_s, wanted = _duration(budget), _step(step)
+    budget_s, wanted = _duration(asked.budget), _step(asked.step)
     deadline = time.monotonic() + budget_s
-    session = opened(profile, f"speed/{model}.*")
-    item = session.items[0]
+    session = opened(
+        asked.profile,
+        f"speed/{asked.model}[./]*",
+        weights_dir=asked.weights_dir,
+        ask_hub=wanted is not Step.BUILD,
+    )
+    item, folder = session.items[0], session.weights_dir
     if item.cell.build.backend is Backend.CUDA:
         _ensure_card(item)
     if wanted in (Step.BUILD, Step.ALL):
         built = provide_build(item.cell, session.project.cache)
         say(f"build: {built.folder}")
     if wanted in (Step.WEIGHTS, Step.ALL):
-        weights = provide_weights(item.cell, session.project.cache)
+        weights = provide_weights(item.cell, session.project.cache, weights_dir=folder)
         say(f"weights: {weights.path}")
     if wanted in (Step.MEASURE, Step.ALL) and _is_unfinished(item, session.project):
-        parts = provide_parts(item.cell, session.project)
+        parts = provide_parts(item.cell, session.project, weights_dir=folder)
         share = 100 * sampling_share(_SAMPLED_S)
         say(f"sampling takes {share:.2f} % of one core (at most 1 %)")
-        finished = _measure(item, parts, session.project, deadline)
-        if finished and not keep and item.cell.weights is WeightsKind.FULL:
+        finished = _measure(item, parts, session, deadline)
+        if finished and not asked.keep and item.cell.weights is WeightsKind.FULL:
             shutil.rmtree(parts.weights.path.parent)
             say(f"deleted the weights: {bytes_text(parts.weights.facts.file_bytes)}")
     return _written(session, item)
@@ -108,7 +114,9 @@ def _ensure_card(item: Item) -> None:
 
 
 def _scale(item: Item) -> Scale:
-    return Scale(item.cell.weights.value)
+    """Of published weights too: made-up ones have their size."""
+    tiny = item.cell.weights is WeightsKind.TINY
+    return Scale.TINY if tiny else Scale.FULL
 
 
 def _use(item: Item) -> Use:
@@ -120,7 +128,7 @@ def _use(item: Item) -> Use:
     )
 
 
-def _measure(item: Item, parts: Parts, project: Project, deadline: float) -> bool:
+def _measure(item: Item, parts: Parts, session: Session, deadline: float) -> bool:
     """Pairs of processes, whose order turns from pair to pair; False if time ran out."""
     longest_s = 0.0
     for number in range(1, item.cell.sweep.processes + 1):
@@ -133,13 +141,14 @@ def _measure(item: Item, parts: Parts, project: Project, deadline: float) -> boo
                     "than the budget has left; the same command goes on from here"
                 )
                 return False
-            if arm(item, parts, project, number):
+            if arm(item, parts, session, number):
                 longest_s = max(longest_s, time.monotonic() - begin)
     return True
 
 
-def _hand(item: Item, parts: Parts, project: Project, number: int) -> bool:
+def _hand(item: Item, parts: Parts, session: Session, number: int) -> bool:
     """Whether there was anything to do."""
+    project = session.project
     kept = hand_runs(item, project)
     if any(run.repeat == number and run.whole for run in kept.read()):
         return False
@@ -157,12 +166,16 @@ def _hand(item: Item, parts: Parts, project: Project, number: int) -> bool:
     return True
 
 
-def _ours(item: Item, parts: Parts, project: Project, number: int) -> bool:
+def _ours(item: Item, parts: Parts, session: Session, number: int) -> bool:
     del parts
-    store = Store(folder=project.records, kind=SPEED)
+    store = Store(folder=session.project.records, kind=SPEED)
     todo = [one for one in look_up(item.cell, store).todo if one.number == number]
     if todo:
-        bench([replace(item, todo=tuple(todo))], project)
+        bench(
+            [replace(item, todo=tuple(todo))],
+            session.project,
+            weights_dir=session.weights_dir,
+        )
     return bool(todo)
 
 

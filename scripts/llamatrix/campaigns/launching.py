@@ -1,14 +1,18 @@
 """From the matrix to a server's launch: program, weights, flags and template of a cell."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import msgspec
 
 from llamatrix.campaigns.choice import choose_profile
+from llamatrix.campaigns.session import weights_known
 from llamatrix.errors import MatrixError
 from llamatrix.plan.cell import Cell
 from llamatrix.plan.complaint import nearest
 from llamatrix.plan.expand import expand, select_profile
 from llamatrix.plan.load import load_matrix
-from llamatrix.plan.lock import load_lock, locked_pin
+from llamatrix.plan.lock import load_lock, locked_pin, locked_weights
 from llamatrix.plan.matrix import Matrix
 from llamatrix.project import Project
 from llamatrix.provision.build import provide_build
@@ -19,9 +23,18 @@ from llamatrix.serve.template import find_correction, provide_template
 
 
 def cell_to_serve(
-    project: Project, *, profile: str = "", model: str = "", pin: str = ""
+    project: Project,
+    *,
+    profile: str = "",
+    model: str = "",
+    pin: str = "",
+    weights_dir: Path | None = None,
 ) -> Cell:
-    """The profile's cell of a model, at the profile's first pin or another one."""
+    """The profile's cell of a model, at the profile's first pin or another one.
+
+    A published file that is unresolved in the lock is resolved, as a measuring command
+    would: from the user's folder, else by the hub.
+    """
     matrix = load_matrix(project.matrix_file)
     lock = load_lock(project.lock_file)
     name = choose_profile(profile or None).profile
@@ -30,11 +43,16 @@ def cell_to_serve(
     if key not in known:
         hint = nearest(key, known)
         raise MatrixError(f"--model {key!r}: not in profile {name!r}{hint}")
+    if pin and pin not in matrix.pins:
+        raise MatrixError(f"--pin {pin!r}: unknown pin{nearest(pin, matrix.pins)}")
     cell = next(one for one in expand(matrix, lock, name) if one.model_key == key)
+    if cell.published:
+        lock = weights_known(matrix, lock, [cell], project, weights_dir, ask_hub=True)
+        cell = msgspec.structs.replace(
+            cell, published=locked_weights(matrix, lock, key)
+        )
     if not pin or pin == cell.pin_key:
         return cell
-    if pin not in matrix.pins:
-        raise MatrixError(f"--pin {pin!r}: unknown pin{nearest(pin, matrix.pins)}")
     return msgspec.structs.replace(
         cell,
         pin_key=pin,
@@ -44,7 +62,12 @@ def cell_to_serve(
 
 
 def launch_of(
-    cell: Cell, project: Project, *, profile: str = "", port: int = 0
+    cell: Cell,
+    project: Project,
+    *,
+    profile: str = "",
+    port: int = 0,
+    weights_dir: Path | None = None,
 ) -> Launch:
     """Everything a server of the cell needs, provided where the cache lacks it."""
     matrix = load_matrix(project.matrix_file)
@@ -55,9 +78,10 @@ def launch_of(
             f"matrix.toml: profiles.{name}.server: missing: name one of "
             f"{', '.join(matrix.servers)} to serve this profile's models"
         )
+    weights = provide_weights(cell, project.cache, weights_dir=weights_dir)
     launch = Launch(
         program=provide_build(cell, project.cache).program("llama-server"),
-        weights=provide_weights(cell, project.cache).path,
+        weights=weights.path,
         alias=cell.model_key,
         model=cell.model,
         server=matrix.servers[server],
@@ -72,8 +96,6 @@ def with_corrected_template(launch: Launch, matrix: Matrix, project: Project) ->
     name = launch.model.chat_template_file
     if name is None:
         return launch
-    from dataclasses import replace
-
     correction = find_correction(name, project.root / "templates")
     lock = load_lock(project.lock_file)
     locked = locked_pin(matrix, lock, matrix.synthetic.template_pin)

@@ -52,9 +52,9 @@ def opened(
     about = select_profile(matrix, choice.profile).about
     say(f"profile {choice.profile} ({choice.reason}): {about}")
     lock = load_lock(project.lock_file)
-    folder = Path(weights_dir).expanduser() if weights_dir else None
+    folder = own_folder(weights_dir)
     plan = expand(matrix, lock, choice.profile, cells=cells or None)
-    known = _weights_known(matrix, lock, plan, project, folder, ask_hub=ask_hub)
+    known = weights_known(matrix, lock, plan, project, folder, ask_hub=ask_hub)
     if known != lock:
         plan = expand(matrix, known, choice.profile, cells=cells or None)
     store = Store(folder=project.records, kind=SPEED)
@@ -67,7 +67,12 @@ def opened(
     )
 
 
-def _weights_known(
+def own_folder(weights_dir: str) -> Path | None:
+    """What `--weights-dir` names; None where it was not given."""
+    return Path(weights_dir).expanduser() if weights_dir else None
+
+
+def weights_known(
     matrix: Matrix,
     lock: Lock,
     plan: Sequence[Cell],
@@ -76,7 +81,10 @@ def _weights_known(
     *,
     ask_hub: bool,
 ) -> Lock:
-    """The lock with what can be told of the plan's published weights."""
+    """The lock with what can be told of the plan's published weights.
+
+    From files in the user's folder first, then, with `ask_hub`, from the hub.
+    """
     unknown = {
         cell.model_key: cell.published
         for cell in plan

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from llamatrix.campaigns.bench import Parts, provide_parts
 from llamatrix.campaigns.choice import choose_profile
@@ -14,11 +15,13 @@ from llamatrix.campaigns.regress.load import KernelWatch, Watch
 from llamatrix.campaigns.regress.plan import outlook, plan_lines
 from llamatrix.campaigns.regress.process import Running
 from llamatrix.campaigns.regress.warm_up import warm_up
+from llamatrix.campaigns.session import weights_known
 from llamatrix.host import this_host
 from llamatrix.plan.cell import Cell
 from llamatrix.plan.expand import select_profile
 from llamatrix.plan.load import load_matrix
-from llamatrix.plan.lock import load_lock
+from llamatrix.plan.lock import Lock, load_lock
+from llamatrix.plan.matrix import Matrix
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.provision.build import CompileError
@@ -50,6 +53,7 @@ class Request:
     budget_s: float = BUDGET_S
     margin: float | None = None
     """None takes each metric's own."""
+    weights_dir: Path | None = None
     looks: Looks = _PLANNED
     tolerated_percent: float = TOLERATED_PERCENT
     again: bool = False
@@ -60,15 +64,18 @@ class Request:
         return case.metric.margin if self.margin is None else self.margin
 
 
-def _provide(_arm: Arm, cell: Cell, project: Project) -> Parts:
-    return provide_parts(cell, project)
+def _provide_from(weights_dir: Path | None) -> Provide:
+    def provide(_arm: Arm, cell: Cell, project: Project) -> Parts:
+        return provide_parts(cell, project, weights_dir=weights_dir)
+
+    return provide
 
 
 def regress(
     request: Request,
     *,
     project: Project | None = None,
-    provide: Provide = _provide,
+    provide: Provide | None = None,
     watch: Watch | None = None,
 ) -> Regression | None:
     """Compare the arms; None after a dry run, which only says the plan."""
@@ -80,6 +87,7 @@ def regress(
         ]
         _say_plan(earlier, request)
         return None
+    provide = provide or _provide_from(request.weights_dir)
     ready, unready = _provided(cases, project, request, provide, watch)
     begin = time.monotonic()
     before = sum(len(one.entries) for one in ready)
@@ -108,17 +116,34 @@ def _planned(request: Request, project: Project) -> tuple[str, tuple[Case, ...]]
     profile, reason = _profile(request.profile)
     about = select_profile(matrix, profile).about
     say(f"profile {profile} ({reason}): {about}")
-    cases = cases_of(
+    lock = load_lock(project.lock_file)
+    cases = _cases(matrix, lock, profile, request)
+    known = weights_known(
         matrix,
-        load_lock(project.lock_file),
+        lock,
+        [cell for case in cases if case.test for cell in case.cells.values()],
+        project,
+        request.weights_dir,
+        ask_hub=not request.dry_run,
+    )
+    if known != lock:
+        cases = _cases(matrix, known, profile, request)
+    for case in cases:
+        say(f"{case.id}: {case.lacking or 'to compare'}")
+    return profile, cases
+
+
+def _cases(
+    matrix: Matrix, lock: Lock, profile: str, request: Request
+) -> tuple[Case, ...]:
+    return cases_of(
+        matrix,
+        lock,
         profile,
         request.asked,
         metrics=request.metrics,
         cells=request.cells,
     )
-    for case in cases:
-        say(f"{case.id}: {case.lacking or 'to compare'}")
-    return profile, cases
 
 
 def _profile(named: str) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from llamatrix.campaigns.flags import flag
+from llamatrix.campaigns.flags import WEIGHTS_DIR, flag
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,6 +16,7 @@ class Flags:
     baseline_sweep: str = flag("", "its flags at run time: a sweep of matrix.toml")
     candidate_sweep: str = flag("", "the candidate's")
     profile: str = flag("", "models and weights (default: engines, on GPUs synthetic)")
+    weights_dir: str = flag("", WEIGHTS_DIR)
     cells: str = flag("", "only cells whose id matches this glob, e.g. '*qwen35-27b*'")
     metric: str = flag("tg,pp", "tokens per second: tg generated, pp of the prompt")
     budget: str = flag("20m", "how long to measure, e.g. 90s, 20m or 2h")

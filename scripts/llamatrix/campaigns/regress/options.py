@@ -5,6 +5,7 @@ from pathlib import Path
 from llamatrix.campaigns.regress.arms import Asked, parse_metrics
 from llamatrix.campaigns.regress.command import Request, regress
 from llamatrix.campaigns.regress.flags import Flags
+from llamatrix.campaigns.session import own_folder
 from llamatrix.campaigns.verdict import parse_margin
 from llamatrix.errors import MatrixError, ReportError
 from llamatrix.progress import say
@@ -55,6 +56,7 @@ def _request(flags: Flags) -> Request:
         metrics=parse_metrics(flags.metric),
         budget_s=budget_s,
         margin=parse_margin(flags.margin),
+        weights_dir=own_folder(flags.weights_dir),
         tolerated_percent=flags.tolerate_load,
         again=flags.again,
         dry_run=flags.dry_run,
