@@ -12,12 +12,13 @@ let
       asked,
       got,
       remedy,
+      asker ? "matrix.toml",
     }:
     value:
     if asked == got then
       value
     else
-      throw "${where}: ${toString got}, but matrix.toml asks ${toString asked}; ${remedy}";
+      throw "${where}: ${toString got}, but ${asker} asks ${toString asked}; ${remedy}";
 
   # the lock's entry for one of the matrix, equal to it in all that `keys` name
   locked =
@@ -59,6 +60,42 @@ let
       ) entry.integrity;
     };
 
+  # our edits as their file has them; the hashes of those that a model is served with are
+  # read from the lock
+  named = lib.unique (
+    map (lib.removeSuffix ".jinja") (
+      lib.concatMap (model: lib.optionals (model ? chat_template_file) [ model.chat_template_file ]) (
+        lib.attrValues matrix.models
+      )
+    )
+  );
+  template =
+    name: own:
+    let
+      entry =
+        lock.templates.${name} or (throw "matrix.lock: templates.${name}: not locked; run `invoke lock`");
+    in
+    own
+    // lib.optionalAttrs (lib.elem name named) (
+      lib.pipe entry (
+        map
+          (
+            key:
+            same {
+              where = "matrix.lock: templates.${name}.${key}";
+              asked = own.${key};
+              got = entry.${key};
+              asker = "templates/${name}.toml";
+              remedy = "run `invoke lock`";
+            }
+          )
+          [
+            "source_sha256"
+            "result_sha256"
+          ]
+      )
+    );
+
   asFlakeLock =
     key: asked: got:
     same {
@@ -97,10 +134,12 @@ lib.pipe
     );
 
     # our edits to the vendors' chat templates, by the name that models are served with
-    templates = lib.mapAttrs' (name: _: {
-      name = lib.removeSuffix ".toml" name;
-      value = lib.importTOML (../templates + "/${name}");
-    }) (lib.filterAttrs (name: _: lib.hasSuffix ".toml" name) (builtins.readDir ../templates));
+    templates = lib.mapAttrs template (
+      lib.mapAttrs' (name: _: {
+        name = lib.removeSuffix ".toml" name;
+        value = lib.importTOML (../templates + "/${name}");
+      }) (lib.filterAttrs (name: _: lib.hasSuffix ".toml" name) (builtins.readDir ../templates))
+    );
   }
   [
     (asFlakeLock "locked.narHash" matrix.nixpkgs.nar_hash nixpkgs.locked.narHash)

@@ -170,6 +170,18 @@ MISTAKES = {
         '"version": "2.1.5"',
         r"april.package-lock.json: has .* 2.1.5, not what matrix.lock pins",
     ),
+    "template-apart": (
+        "matrix.lock",
+        'result_sha256 = "090078dd',
+        'result_sha256 = "190078dd',
+        r"templates.qwen35.result_sha256: 190078dd.*, but templates/qwen35.toml asks 090",
+    ),
+    "template-unlocked": (
+        "matrix.lock",
+        "[templates.qwen35]",
+        "[templates.qwen36]",
+        r"matrix.lock: templates.qwen35: not locked; run `invoke lock`",
+    ),
     "missing-pin": (
         "matrix.lock",
         "[pins.june]",

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import threading
 from collections.abc import Callable
@@ -70,6 +71,24 @@ def test_speeds_are_formed_from_what_was_counted_in_between(
         spent = serving.counters().since(before)
     assert (spent.prompt_tokens, spent.generated_tokens) == (100, 20)
     assert (spent.prefill_tps, spent.decode_tps) == (200, 10)
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_the_template_in_use_is_held_against_its_pin(
+    launch: Launch, log: Path, end: str
+) -> None:
+    text = f"{{{{ messages }}}}{end}"
+    assert launch.template
+    launch.template.write_text(text)
+    pinned = replace(launch, template_pin=hashlib.sha256(text.encode()).hexdigest())
+    with running(pinned, log=log, patience=SOON) as serving:
+        assert serving.props.chat_template == "{{ messages }}"
+    other = "0" * 64
+    with (
+        pytest.raises(ServeError, match=rf"sha256 in matrix.lock\): asked {other}, .*"),
+        running(replace(launch, template_pin=other), log=log, patience=SOON),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

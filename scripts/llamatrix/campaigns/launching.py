@@ -12,7 +12,12 @@ from llamatrix.plan.cell import Cell
 from llamatrix.plan.complaint import nearest
 from llamatrix.plan.expand import expand, select_profile
 from llamatrix.plan.load import load_matrix
-from llamatrix.plan.lock import load_lock, locked_pin, locked_weights
+from llamatrix.plan.lock import (
+    load_lock,
+    locked_pin,
+    locked_template,
+    locked_weights,
+)
 from llamatrix.plan.matrix import Matrix
 from llamatrix.project import Project
 from llamatrix.provision.build import provide_build
@@ -20,6 +25,7 @@ from llamatrix.provision.source import provide_source
 from llamatrix.provision.weights import provide_weights
 from llamatrix.serve.launch import Launch
 from llamatrix.serve.template import find_correction, provide_template
+from llamatrix.serve.template_pins import require_pinned
 
 
 def cell_to_serve(
@@ -94,10 +100,16 @@ def launch_of(
 def with_corrected_template(launch: Launch, matrix: Matrix, project: Project) -> Launch:
     """The launch with the model's own corrected template, where it names one."""
     name = launch.model.chat_template_file
-    if name is None:
+    lock = load_lock(project.lock_file)
+    pinned = locked_template(matrix, lock, launch.alias)
+    if name is None or pinned is None:
         return launch
     correction = find_correction(name, project.root / "templates")
-    lock = load_lock(project.lock_file)
+    require_pinned(Path(name).stem, correction, pinned)
     locked = locked_pin(matrix, lock, matrix.synthetic.template_pin)
     tree = provide_source(locked, project.cache)
-    return replace(launch, template=provide_template(correction, tree, project.cache))
+    return replace(
+        launch,
+        template=provide_template(correction, tree, project.cache),
+        template_pin=pinned.result_sha256,
+    )

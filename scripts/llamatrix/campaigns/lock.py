@@ -5,15 +5,26 @@ from pathlib import Path
 import msgspec
 
 from llamatrix import shell
-from llamatrix.errors import BenchError, ProvisionError
+from llamatrix.errors import BenchError, MatrixError, ProvisionError
 from llamatrix.plan.load import load_matrix
-from llamatrix.plan.lock import Lock, load_lock, npm_packages
+from llamatrix.plan.lock import (
+    Lock,
+    LockedTemplate,
+    load_lock,
+    locked_pin,
+    npm_packages,
+    template_names,
+)
+from llamatrix.plan.matrix import Matrix
 from llamatrix.progress import say
-from llamatrix.project import find_project
+from llamatrix.project import Project, find_project
 from llamatrix.provision.compiler import find_tool
 from llamatrix.provision.npm import package_lock_file, write_package_lock
 from llamatrix.provision.resolve import compare, resolve, write_lock
 from llamatrix.provision.resolve_weights import compare_weights, resolve_weights
+from llamatrix.provision.sdist import UnreachableError
+from llamatrix.provision.source import provide_source
+from llamatrix.serve.template_pins import compare_templates, resolve_templates
 
 _TIMEOUT_S = 600
 
@@ -26,12 +37,15 @@ def write() -> None:
     project = find_project()
     matrix = load_matrix(project.matrix_file)
     weights = resolve_weights(matrix, _readable(project.lock_file))
-    lock = msgspec.structs.replace(resolve(matrix, project.cache), weights=weights)
+    lock = resolve(matrix, project.cache)
+    lock = msgspec.structs.replace(
+        lock, weights=weights, templates=_templates(matrix, lock, project)
+    )
     write_lock(lock, project.lock_file)
     resolved = sum(locked.hub_file is not None for locked in weights.values())
     say(
         f"{project.lock_file.name}: {len(lock.pins)} pins written, {resolved} of "
-        f"{len(weights)} weights resolved"
+        f"{len(weights)} weights resolved, {len(lock.templates)} templates"
     )
     (package,) = npm_packages(matrix, "context7")
     for name, pin in matrix.context7.items():
@@ -48,6 +62,9 @@ def check() -> None:
     drifts = [
         *compare(matrix, lock, project.cache),
         *compare_weights(matrix, lock),
+        *compare_templates(
+            matrix, lock, _corrections(project), _tree(matrix, lock, project)
+        ),
     ]
     for drift in drifts:
         word = "differs" if drift.checked else "not checked"
@@ -58,9 +75,35 @@ def check() -> None:
             f"matrix.lock: {len(changed)} differences; `invoke lock` writes it anew"
         )
     unchecked = len(drifts)
-    entries = (*lock.pins, *lock.opencode, *lock.context7, *lock.weights)
+    entries = (
+        *(*lock.pins, *lock.opencode, *lock.context7),
+        *(*lock.weights, *lock.templates),
+    )
     same = len(entries) - unchecked
     print(f"matrix.lock: {same} entries are the same, {unchecked} not checked")
+
+
+def _corrections(project: Project) -> Path:
+    return project.root / "templates"
+
+
+def _templates(
+    matrix: Matrix, lock: Lock, project: Project
+) -> dict[str, LockedTemplate]:
+    if not template_names(matrix):
+        return {}
+    pin = locked_pin(matrix, lock, matrix.synthetic.template_pin)
+    tree = provide_source(pin, project.cache)
+    return resolve_templates(matrix, _corrections(project), tree)
+
+
+def _tree(matrix: Matrix, lock: Lock, project: Project) -> Path | str:
+    """Where the vendors' templates lie, or why they cannot be had."""
+    try:
+        pin = locked_pin(matrix, lock, matrix.synthetic.template_pin)
+        return provide_source(pin, project.cache)
+    except (MatrixError, UnreachableError) as error:
+        return str(error).splitlines()[0]
 
 
 def _readable(path: Path) -> Lock | None:

@@ -58,9 +58,11 @@ class _Bench:
     def check(self, model: str, pin: str, name: str, path: Path) -> Conformance:
         cell = cell_to_serve(self.project, profile=_PROFILE, model=model, pin=pin)
         launch = launch_of(cell, self.project, profile=_PROFILE)
+        if path != launch.template:
+            launch = replace(launch, template=path, template_pin=None)
         say(f"checking {name} at {cell.pin_key}")
         return check_template(
-            replace(launch, template=path),
+            launch,
             name=name,
             pin=cell.pin_key,
             log=self.project.logs / f"template-check-{path.stem}-{cell.pin_key}.log",

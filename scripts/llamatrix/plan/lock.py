@@ -100,12 +100,23 @@ class LockedNpm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     integrity: dict[NpmName, Integrity]
 
 
+class LockedTemplate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A corrected chat template: both ends of our edits."""
+
+    source_sha256: Sha256
+    """The vendor's text."""
+    result_sha256: Sha256
+    """What a model is served with."""
+
+
 class Lock(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lock_version: Annotated[int, Meta(ge=1, le=LOCK_VERSION)]
     pins: dict[Key, LockedPin]
     opencode: dict[Key, LockedNpm] = {}
     context7: dict[Key, LockedNpm] = {}
     weights: dict[Key, LockedWeights] = {}
+    templates: dict[str, LockedTemplate] = {}
+    """By the name of their file under `templates/`, without its suffix."""
 
 
 def load_lock(path: Path) -> Lock:
@@ -193,3 +204,28 @@ def locked_weights(matrix: Matrix, lock: Lock, name: str) -> LockedWeights:
                 f"asks {want!r}; run `invoke lock`"
             )
     return locked
+
+
+def template_names(matrix: Matrix) -> dict[str, str]:
+    """The corrected templates that models name: the lock's names, to the matrix' own."""
+    files = [model.chat_template_file for model in matrix.models.values()]
+    return {Path(file).stem: file for file in files if file}
+
+
+def locked_template(
+    matrix: Matrix, lock: Lock, model_key: str
+) -> LockedTemplate | None:
+    """What pins a model's corrected template; None where the one in its weights serves.
+
+    It belongs into the digest of whatever depends on the template. llama-bench does not.
+    """
+    file = matrix.models[model_key].chat_template_file
+    if file is None:
+        return None
+    name = Path(file).stem
+    if name not in lock.templates:
+        raise MatrixError(
+            f"matrix.lock: templates.{name}: not locked, but models.{model_key} of "
+            f"matrix.toml names {file!r}; run `invoke lock`"
+        )
+    return lock.templates[name]

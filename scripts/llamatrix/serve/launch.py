@@ -24,6 +24,8 @@ class Launch:
     server: Server
     template: Path | None = None
     """The chat template to serve with; None takes the one inside the weights."""
+    template_pin: str | None = None
+    """The sha256 that the lock has of that template; None where it has none."""
     commit: str | None = None
     """The commit the program should be built from; None where nobody knows."""
     port: int | None = None

@@ -35,6 +35,13 @@ class Props(Struct, frozen=True):
         text = self.chat_template.removesuffix("\n")
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def is_template(self, sha256: str) -> bool:
+        """Whether a file of this hash is in use, less the newline that Jinja drops."""
+        text = self.chat_template.removesuffix("\n").encode()
+        return sha256 in {
+            hashlib.sha256(text + end).hexdigest() for end in (b"", b"\n")
+        }
+
 
 _CELLS = 256
 """llama.cpp rounds a context up to a multiple of this."""
@@ -79,8 +86,10 @@ def _differences(
         yield "parallel", server.parallel, props.total_slots
     if props.model_alias != launch.alias:
         yield "alias", launch.alias, props.model_alias
-    template = launch.template_sha256()
-    if template not in (None, props.template_sha256):
+    pin, template = launch.template_pin, launch.template_sha256()
+    if pin and not props.is_template(pin):
+        yield "chat template (sha256 in matrix.lock)", pin, props.template_sha256
+    elif template not in (None, props.template_sha256):
         yield "chat template (sha256)", template, props.template_sha256
     asked = CacheType(k=server.cache_type_k, v=server.cache_type_v)
     if caches and caches[0] != asked:

@@ -15,11 +15,10 @@ from msgspec import Meta, Struct
 from llamatrix.errors import ServeError
 from llamatrix.plan.complaint import complaints, nearest
 from llamatrix.plan.load import read_toml
+from llamatrix.plan.lock import Sha256
 
 VENDOR_FOLDER = Path("models/templates")
 """Where a source tree of llama.cpp keeps the vendors' templates."""
-
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Edit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,20 +92,24 @@ def provide_template(correction: Correction, tree: Path, cache: Path) -> Path:
 
     `tree` is the source of any pin that carries the vendor's file as it was corrected.
     """
-    source = tree / VENDOR_FOLDER / correction.file
-    try:
-        text = source.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ServeError(
-            f"{source}: the vendor's template cannot be read: {error}"
-        ) from error
-    result = corrected(correction, text)
+    result = corrected(correction, vendor_text(correction, tree))
     entry = cache / "templates" / f"{correction.result_sha256[:16]}.jinja"
     entry.parent.mkdir(parents=True, exist_ok=True)
     staging = entry.with_name(f".{entry.name}.{os.getpid()}")
     staging.write_bytes(result.encode())
     staging.replace(entry)
     return entry
+
+
+def vendor_text(correction: Correction, tree: Path) -> str:
+    """What a correction's edits are made in, as a source tree carries it."""
+    source = tree / VENDOR_FOLDER / correction.file
+    try:
+        return source.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServeError(
+            f"{source}: the vendor's template cannot be read: {error}"
+        ) from error
 
 
 def _same(what: str, text: str, wanted: str) -> None:
