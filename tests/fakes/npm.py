@@ -21,3 +21,10 @@ elif words[0] == "install":
     entry |= known.get("entry", {})
     packages = {"": wish, f"node_modules/{package}": entry}
     Path("package-lock.json").write_text(json.dumps({"packages": packages}))
+elif words[0] == "ci":
+    assert "--ignore-scripts" in words
+    assert Path("package.json").exists()
+    for path in json.loads(Path("package-lock.json").read_text())["packages"]:
+        if path and not known.get("forgets"):
+            Path(path).mkdir(parents=True)
+            (Path(path) / "package.json").write_text("{}")

@@ -14,15 +14,10 @@ from llamatrix.plan.lock import Integrity, LockedNpm, NpmProgram, npm_packages
 from llamatrix.plan.matrix import Matrix, NpmPin
 from llamatrix.progress import say
 from llamatrix.provision.compiler import find_tool
+from llamatrix.provision.npm_pack import QUIET
 from llamatrix.provision.sdist import UnreachableError
 
 _TIMEOUT_S = 300
-_QUIET = {
-    "npm_config_audit": "false",
-    "npm_config_fund": "false",
-    "npm_config_loglevel": "error",
-    "npm_config_update_notifier": "false",
-}
 _NO_SUCH = ("E404", "ETARGET", "ENOVERSIONS")
 
 
@@ -114,7 +109,7 @@ def _npm(*arguments: str, wanted: str, cwd: Path | None = None) -> str:
         [str(npm), *arguments],
         timeout_s=_TIMEOUT_S,
         cwd=cwd,
-        env={**os.environ, **_QUIET},
+        env={**os.environ, **QUIET},
     )
     if ended.ok:
         return ended.out

