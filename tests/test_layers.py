@@ -43,7 +43,8 @@ HOMES = {
     "rich": {"progress"},
     "scipy": {"verdict.distributions"},
     "starlette": {
-        *("measure.scripted.player", "measure.standins.gemini_api"),
+        *("measure.scripted.player", "measure.standins.context7_api"),
+        *("measure.standins.gemini_api",),
         *("measure.standins.post_api", "measure.standins.standing"),
         *("measure.tap.cost", "measure.tap.proxy", "measure.tap.serving"),
     },

@@ -1,1 +1,1 @@
-"""Stand-ins for the services the tasks talk to: real HTTPS servers of ours."""
+"""Stand-ins for the services that tasks and agents talk to: real servers of ours."""
