@@ -1,5 +1,6 @@
 """The real google-genai SDK against our Gemini stand-in."""
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +9,10 @@ import pytest
 
 from llamatrix import shell
 from llamatrix.measure.standins.authority import trusting
+from llamatrix.measure.standins.context7_api import pages
 from llamatrix.measure.standins.detour import detour
-from llamatrix.measure.standins.standing import HOSTS, StandIns, standing
+from llamatrix.measure.standins.request_log import read_requests
+from llamatrix.measure.standins.standing import HOSTS, StandIns, prepare, standing
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 _INSTALL_S = 600
@@ -77,3 +80,24 @@ def test_the_sdk_takes_the_stand_in_for_the_service(
         "error 404 NOT_FOUND",
         "error 400 INVALID_ARGUMENT",
     ]
+
+
+def test_what_our_page_shows_does_what_it_says(
+    sdk_python: Path, tmp_path: Path
+) -> None:
+    """Every block of it, one after the other, against the stand-in."""
+    (page,) = (each for each in pages() if each.head.id == "/googleapis/python-genai")
+    program = "".join(re.findall(r"```python\n(.*?)```", page.text, re.DOTALL))
+    stand_ins = prepare(tmp_path, models=("gemini-3.1-flash-image",))
+    with standing(stand_ins) as port, detour(HOSTS, port=port) as way:
+        ended = shell.run(
+            [str(sdk_python), "-c", program],
+            env=_surroundings(stand_ins, way),
+            cwd=tmp_path,
+            timeout_s=_RUN_S,
+        )
+    assert ended.ok, ended.complaint()
+    asked = read_requests(stand_ins.log)
+    assert [each.status for each in asked] == [200, 200, 404]
+    assert (tmp_path / "lighthouse.png").read_bytes().startswith(b"\x89PNG")
+    assert ended.out.splitlines()[-1].startswith("404 ")
