@@ -1,0 +1,82 @@
+"""A set of wheels is fetched whole, held to its hashes, and only once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.made_wheels import entry, made_wheel
+
+from llamatrix.errors import ProvisionError
+from llamatrix.provision.sdist import UnreachableError
+from llamatrix.provision.wheels import provide_wheels
+
+ELSEWHERE = " ; sys_platform == 'win32' and python_full_version >= '3.12'"
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that pip is told to look in, instead of the network."""
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+def written(folder: Path, *entries: str) -> Path:
+    path = folder / "wheels.txt"
+    path.write_text("".join(entries))
+    return path
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name.partition("-")[0] for path in folder.iterdir()}
+
+
+def test_they_are_fetched_once_those_for_other_systems_too(
+    shelf: Path, tmp_path: Path, unreachable: Callable[[], None]
+) -> None:
+    here = made_wheel(shelf, "here")
+    there = made_wheel(shelf, "there", python=">=3.99")
+    listed = written(tmp_path, entry(here), entry(there, marker=ELSEWHERE))
+    folder = provide_wheels(listed, tmp_path / "cache")
+    assert names(folder) == {"here", "there"}
+    unreachable()
+    assert provide_wheels(listed, tmp_path / "cache") == folder
+
+
+def test_another_list_is_another_folder(shelf: Path, tmp_path: Path) -> None:
+    first, second = made_wheel(shelf, "first"), made_wheel(shelf, "second")
+    one = provide_wheels(written(tmp_path, entry(first)), tmp_path / "cache")
+    both = written(tmp_path, entry(first), entry(second))
+    other = provide_wheels(both, tmp_path / "cache")
+    assert (names(one), names(other)) == ({"first"}, {"first", "second"})
+
+
+def test_other_bytes_are_thrown_away(shelf: Path, tmp_path: Path) -> None:
+    listed = written(tmp_path, entry(made_wheel(shelf, "here")))
+    made_wheel(shelf, "here", python=">=3.10")
+    with pytest.raises(ProvisionError, match="does not have the sha256"):
+        provide_wheels(listed, tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("*.whl"))
+
+
+def test_an_entry_without_a_hash_is_refused(shelf: Path, tmp_path: Path) -> None:
+    made_wheel(shelf, "here")
+    listed = written(tmp_path, "here==1.0\n")
+    with pytest.raises(ProvisionError, match="not exact to the byte"):
+        provide_wheels(listed, tmp_path / "cache")
+
+
+def test_a_wheel_that_cannot_be_had_is_named(
+    shelf: Path, tmp_path: Path, unreachable: Callable[[], None]
+) -> None:
+    listed = written(tmp_path, entry(made_wheel(shelf, "here")))
+    unreachable()
+    with pytest.raises(UnreachableError, match=r"check the network[\s\S]*here==1\.0"):
+        provide_wheels(listed, tmp_path / "cache")
+
+
+def test_a_list_that_is_not_there_says_what_writes_it(tmp_path: Path) -> None:
+    with pytest.raises(ProvisionError, match="`invoke lock --python` writes it"):
+        provide_wheels(tmp_path / "wheels.txt", tmp_path)
