@@ -44,9 +44,10 @@ HOMES = {
     "scipy": {"verdict.distributions"},
     "starlette": {
         *("measure.scripted.player", "measure.standins.context7_api"),
-        *("measure.standins.gemini_api",),
-        *("measure.standins.post_api", "measure.standins.standing"),
-        *("measure.tap.cost", "measure.tap.proxy", "measure.tap.serving"),
+        *("measure.standins.gemini_api", "measure.standins.post_api"),
+        *("measure.standins.request_log", "measure.standins.standing"),
+        *("measure.standins.wheel_index", "measure.tap.cost"),
+        *("measure.tap.proxy", "measure.tap.serving"),
     },
     "subprocess": {"shell"},
     "tabulate": {"report.tables"},

@@ -6,6 +6,7 @@ import msgspec
 
 from llamatrix import shell
 from llamatrix.errors import BenchError, MatrixError, ProvisionError
+from llamatrix.measure.standins.wheel_index import LOCKED, WISHED
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import (
     Lock,
@@ -114,25 +115,28 @@ def _readable(path: Path) -> Lock | None:
 
 
 def write_requirements() -> None:
-    """Resolve pyproject.toml into requirements.txt, exact and with hashes."""
+    """Resolve what we install, and what a sandbox can, exact and with hashes."""
     root = find_project().root
+    _compile(root / "pyproject.toml", root / "requirements.txt", "--all-extras")
+    _compile(WISHED, LOCKED)
+
+
+def _compile(source: Path, target: Path, *more: str) -> None:
     uv = find_tool("uv")
     if uv is None:
         raise ProvisionError("uv not found; `pip install uv` brings it")
     flags = [
-        *("--all-extras", "--universal", "--generate-hashes", "--no-annotate"),
+        *("--universal", "--generate-hashes", "--no-annotate"),
         *("--no-header", "--quiet", "--python-version", "3.11", "--upgrade"),
-        *("--output-file", "requirements.txt"),
+        *("--output-file", str(target)),
     ]
     ended = shell.run(
-        [str(uv), "pip", "compile", "pyproject.toml", *flags],
-        cwd=root,
-        timeout_s=_TIMEOUT_S,
+        [str(uv), "pip", "compile", str(source), *more, *flags], timeout_s=_TIMEOUT_S
     )
     if not ended.ok:
-        raise ProvisionError(f"requirements.txt: not resolved\n{ended.complaint()}")
-    _refuse_addresses(root / "requirements.txt")
-    say("requirements.txt: written")
+        raise ProvisionError(f"{target.name}: not resolved\n{ended.complaint()}")
+    _refuse_addresses(target)
+    say(f"{target.name}: written")
 
 
 def _refuse_addresses(path: Path) -> None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llamatrix.errors import MeasureError
 from llamatrix.measure.standins import gemini_api, post_api
 from llamatrix.measure.standins.authority import Papers, issue
-from llamatrix.measure.standins.request_log import Request, RequestLog
+from llamatrix.measure.standins.request_log import RequestLog, Watched
 
 HOSTS = (post_api.HOST, gemini_api.HOST)
 _START_S = 20.0
@@ -59,10 +59,8 @@ def standing(
     log is written by it, so the agent can touch neither.
     """
     api = gemini_api.GeminiApi(key=stand_ins.key, models=stand_ins.models)
-    app = _ByHost(
-        {post_api.HOST: post_api.post_api(), gemini_api.HOST: api.app()},
-        RequestLog(stand_ins.log),
-    )
+    apps = {post_api.HOST: post_api.post_api(), gemini_api.HOST: api.app()}
+    app = Watched(_ByHost(apps), RequestLog(stand_ins.log))
     config = uvicorn.Config(
         app,
         ssl_certfile=stand_ins.papers.server,
@@ -99,30 +97,15 @@ def _serving(config: uvicorn.Config, listener: socket.socket) -> Iterator[None]:
 
 
 class _ByHost:
-    """Hands each request to the app of its host, and writes it down when answered."""
+    """Hands each request to the app of its host."""
 
-    def __init__(self, apps: Mapping[str, ASGIApp], log: RequestLog) -> None:
+    def __init__(self, apps: Mapping[str, ASGIApp]) -> None:
         self._apps = apps
-        self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        host = headers.get(b"host", "").partition(":")[0]
-
-        async def watched(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self._log.add(
-                    Request(
-                        host=host,
-                        method=scope["method"],
-                        path=scope["path"],
-                        status=message["status"],
-                        user_agent=headers.get(b"user-agent", ""),
-                    )
-                )
-            await send(message)
-
-        await self._apps.get(host, _misdirected)(scope, receive, watched)
+        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        app = self._apps.get(host.partition(":")[0], _misdirected)
+        await app(scope, receive, send)
 
 
 async def _misdirected(_scope: Scope, _receive: Receive, send: Send) -> None:

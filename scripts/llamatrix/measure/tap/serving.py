@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from llamatrix.errors import MeasureError
 
@@ -17,7 +17,7 @@ _STOP_TIMEOUT_S = 10.0
 
 
 @contextmanager
-def serving(app: Starlette, listeners: Sequence[socket.socket]) -> Iterator[None]:
+def serving(app: ASGIApp, listeners: Sequence[socket.socket]) -> Iterator[None]:
     """Answer on sockets that listen already; open calls are cut on leaving."""
     server = uvicorn.Server(
         uvicorn.Config(
