@@ -1,0 +1,35 @@
+"""What a sandbox without a network is served on its loopback beside the model."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamatrix.measure.standins.context7_api import context7_api
+from llamatrix.measure.standins.request_log import RequestLog, Watched
+from llamatrix.measure.standins.wheel_index import wheel_index
+from llamatrix.measure.tap.serving import loopback_listener, serving
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Services:
+    """Ports of this machine's loopback; a sandbox may show them under others."""
+
+    context7: int
+    """Context7's back end: `CONTEXT7_API_URL`."""
+    packages: int
+    """The package index; see `wheel_index.indexed`."""
+
+
+@contextmanager
+def services(*, wheels: Path, log: Path) -> Iterator[Services]:
+    """Serve both until the block is left; what they are asked is appended to `log`."""
+    log.touch()
+    requests = RequestLog(log)
+    with ExitStack() as held:
+        ports: list[int] = []
+        for app in (context7_api(), wheel_index(wheels)):
+            listener = held.enter_context(loopback_listener())
+            held.enter_context(serving(Watched(app, requests), [listener]))
+            ports.append(listener.getsockname()[1])
+        yield Services(context7=ports[0], packages=ports[1])
