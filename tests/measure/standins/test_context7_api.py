@@ -14,6 +14,7 @@ import pytest
 from tests.shipped import ROOT
 
 from llamatrix import shell
+from llamatrix.measure.judging.task import load_task
 from llamatrix.measure.standins.context7_api import Page, context7_api, pages
 from llamatrix.measure.tap.serving import address, loopback_listener, serving
 from llamatrix.plan.load import load_matrix
@@ -113,6 +114,20 @@ def test_a_page_is_short_and_its_code_is_python(page: Page) -> None:
 def test_the_libraries_of_both_prompts_have_a_page() -> None:
     ids = {page.head.id for page in pages()}
     assert ids >= {"/encode/httpx", "/googleapis/python-genai"}
+
+
+def test_the_documented_image_models_are_served_and_accepted() -> None:
+    (page,) = (each for each in pages() if each.head.id == "/googleapis/python-genai")
+    task = load_task("gemini-images")
+    accepted = {model.name for model in task.models}
+    in_code = {
+        name
+        for _, code in BLOCK.findall(page.text)
+        for name in re.findall(r"gemini-[\w.-]+-image[\w-]*", code)
+    }
+    assert in_code <= accepted
+    named = set(re.findall(r"gemini-[\w.-]+-image[\w-]*", page.text))
+    assert in_code < named <= accepted | set(task.served_models)
 
 
 def calls(*asked: tuple[str, dict[str, str]]) -> str:

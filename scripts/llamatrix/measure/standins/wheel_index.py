@@ -124,6 +124,7 @@ def indexed(port: int) -> Mapping[str, str]:
     return {
         "UV_DEFAULT_INDEX": url,
         "UV_PYTHON_DOWNLOADS": "never",
+        "UV_LINK_MODE": "copy",  # else a warning: cache and workspace lie apart
         "PIP_INDEX_URL": url,
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }
