@@ -15,6 +15,7 @@ from llamatrix.provision.build import provide_build
 from llamatrix.provision.source import provide_source
 from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
 from llamatrix.provision.synthetic.write import write
+from llamatrix.provision.weights import sample_of
 from llamatrix.serve.launch import Launch
 from llamatrix.serve.template import VENDOR_FOLDER
 
@@ -48,7 +49,10 @@ def real_launch(
     )
     weights = folder / f"{model}.gguf"
     spec = SyntheticSpec(
-        model=model, scale=Scale.TINY, chat_template=template.read_text()
+        model=model,
+        scale=Scale.TINY,
+        chat_template=template.read_text(),
+        sample=sample_of(source_tree("current", cache)),
     )
     write(spec, weights, on_bytes=lambda _: None)
     return Launch(

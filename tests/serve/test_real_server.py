@@ -37,6 +37,18 @@ def test_it_serves_what_was_asked_and_counts_what_it_did(
         assert "q8_0" in summary(serving)
 
 
+def test_a_learned_vocabulary_shortens_prompts_and_loses_nothing(
+    launch: Launch, log: Path
+) -> None:
+    text = 'Use the read tool to read a file; then {"path": "a.py", "limit": 20}.\n'
+    with running(launch, log=log) as serving:
+        said = serving.site.post("/tokenize", {"content": text}, timeout_s=60)
+        tokens = said.read(dict[str, list[int]])["tokens"]
+        back = serving.site.post("/detokenize", {"tokens": tokens}, timeout_s=60)
+    assert back.read(dict[str, str]) == {"content": text}
+    assert len(tokens) < len(text) / 2
+
+
 @pytest.mark.parametrize("pin", PINS)
 def test_a_sliding_window_models_caches_are_told(
     pin: str, user_cache: Path, tmp_path: Path, log: Path

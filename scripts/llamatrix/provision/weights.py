@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.cell import Cell
+from llamatrix.plan.cell import Engine
 from llamatrix.plan.lock import LockedWeights, WeightsPin
 from llamatrix.plan.matrix import WeightsKind
 from llamatrix.progress import meter, say
@@ -20,6 +20,8 @@ from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
 from llamatrix.units import bytes_text
 
 _TEMPLATES = Path("models/templates")
+SAMPLES = ("tools/server/README.md", "convert_lora_to_gguf.py")
+"""English, JSON, commands and Python: what an agent's prompts are made of."""
 _FACTS = "weights.json"
 
 
@@ -45,7 +47,7 @@ class Weights:
 
 
 def provide_weights(
-    cell: Cell, cache: Path, *, weights_dir: Path | None = None
+    cell: Engine, cache: Path, *, weights_dir: Path | None = None
 ) -> Weights:
     """The weights of a cell, written or fetched where they are not yet.
 
@@ -82,11 +84,12 @@ def _published_facts(published: LockedWeights, path: Path) -> WeightsFacts:
     )
 
 
-def _spec(cell: Cell, cache: Path) -> SyntheticSpec:
+def _spec(cell: Engine, cache: Path) -> SyntheticSpec:
     synthesis = cell.synthesis
     if synthesis is None:
-        raise ProvisionError(f"{cell.id}: its weights are not synthetic")
-    template = provide_source(synthesis.template_pin, cache) / _TEMPLATES
+        raise ProvisionError(f"{cell.weights_key}: its weights are not synthetic")
+    tree = provide_source(synthesis.template_pin, cache)
+    template = tree / _TEMPLATES
     try:
         text = (template / synthesis.template).read_text()
     except FileNotFoundError:
@@ -99,10 +102,19 @@ def _spec(cell: Cell, cache: Path) -> SyntheticSpec:
         scale=Scale(cell.weights.value),
         chat_template=text,
         seed=synthesis.seed,
+        sample=sample_of(tree),
     )
 
 
-def _write(cell: Cell, spec: SyntheticSpec, staging: Path) -> None:
+def sample_of(tree: Path) -> str:
+    """The text that made-up vocabularies learn words from, out of a source tree."""
+    try:
+        return "".join((tree / name).read_text() for name in SAMPLES)
+    except OSError as error:
+        raise ProvisionError(f"{error.filename}: {error.strerror}") from error
+
+
+def _write(cell: Engine, spec: SyntheticSpec, staging: Path) -> None:
     from llamatrix.provision.synthetic.layout import layout
     from llamatrix.provision.synthetic.write import write
 

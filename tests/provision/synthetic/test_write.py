@@ -16,10 +16,10 @@ from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
 from llamatrix.provision.synthetic.write import write
 
 _SHA256 = {
-    "qwen35-27b": "2ae9f4d0e12e029da61703d29ca53b4170dd2a5701141f1685ee26cf4b912ddf",
-    "qwen35-35b-a3b": "668730e31837b97b8df020e97fae326741de4a20a95bdef722ae2e68ec7fb439",
-    "gemma4-26b-a4b": "dd76ec4b7c778e51983f4067c8cec63f661e4c346205ef960676da9ade97bd12",
-    "gemma4-31b": "0fb315f716809f0a837bfc4f144f8b639d80e6a1b6fe1ca6f9ec6a12e69c3f22",
+    "qwen35-27b": "99a7342fec48aa773cbc1be6a3796a10466231f3db5487d93e0e7b191e6cca03",
+    "qwen35-35b-a3b": "14c8f408d5757a127717cf94c3d4f151b492941409e2977925f3eddec264bcb1",
+    "gemma4-26b-a4b": "0f1c5d61a5ca7f06a20a00ce1b3bc9e43656d4599b4c61f9dd26a06c5c5c76e6",
+    "gemma4-31b": "e13da4b5d1d364c985bb6fdf37d2f5d893d87284b417be9326a057bd94b9379f",
 }
 
 

@@ -144,7 +144,7 @@ def _tiny_qwen(experts: Experts | None) -> Qwen35:
         state=64,
         key_heads=2,
         value_heads=4,
-        vocabulary=320,
+        vocabulary=2304,
     )
 
 

@@ -15,7 +15,7 @@ from llamatrix.provision.synthetic.hyperparameters import (
     shape_of,
 )
 from llamatrix.provision.synthetic.spec import SyntheticSpec
-from llamatrix.provision.synthetic.vocabulary import vocabulary
+from llamatrix.provision.synthetic.vocabulary import merges_of, vocabulary
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -34,7 +34,7 @@ def add_metadata(writer: "GGUFWriter", spec: SyntheticSpec) -> None:
             _add_qwen35(writer, shape)
         case Gemma4():
             _add_gemma4(writer, shape)
-    _add_vocabulary(writer, shape)
+    _add_vocabulary(writer, shape, spec.sample)
     writer.add_chat_template(spec.chat_template)
 
 
@@ -106,8 +106,9 @@ def _add_gemma4(writer: "GGUFWriter", shape: Gemma4) -> None:
     writer.add_rope_freq_base_swa(shape.rope_base)
 
 
-def _add_vocabulary(writer: "GGUFWriter", shape: Shape) -> None:
-    words = vocabulary(shape)
+def _add_vocabulary(writer: "GGUFWriter", shape: Shape, sample: str) -> None:
+    merges = merges_of(shape, sample)
+    words = vocabulary(shape, merges)
     match shape:
         case Qwen35():
             writer.add_tokenizer_model("gpt2")
@@ -120,8 +121,9 @@ def _add_vocabulary(writer: "GGUFWriter", shape: Shape) -> None:
             writer.add_token_scores([0.0] * shape.vocabulary)
     writer.add_token_list(words.tokens)
     writer.add_token_types(words.types)
-    # The loaders insist on a list of merges; this one can never apply.
-    writer.add_token_merges(["<filler> <filler>"])
+    # The loaders insist on a list of merges; the one of fillers can never apply.
+    lines = [" ".join(pair) for pair in merges] or ["<filler> <filler>"]
+    writer.add_token_merges(lines)
     writer.add_bos_token_id(words.bos)
     writer.add_eos_token_id(words.eos)
     writer.add_pad_token_id(words.padding)

@@ -23,6 +23,8 @@ class SyntheticSpec:
     chat_template: str
     """Jinja text, embedded as it stands."""
     seed: int = 0
+    sample: str = ""
+    """A text whose words the vocabulary shall know; empty for bytes alone."""
 
     def digest(self) -> str:
         """Sha256 (hex) over everything that decides the bytes, the generator's version included."""
@@ -32,5 +34,6 @@ class SyntheticSpec:
             self.scale,
             self.chat_template,
             self.seed,
+            self.sample,
         ]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()

@@ -1,18 +1,22 @@
 """A made-up vocabulary: one token per byte, the family's special tokens, filler.
 
-One token per byte makes the token count of any prompt its length in bytes (a special
-token counts one). Bytes outside printable ASCII are typed UNUSED: they are read, but
+Without merges the token count of any prompt is its length in bytes (a special token
+counts one). With them, which only the Qwen family takes, words are a few tokens. Bytes outside printable ASCII are typed UNUSED: they are read, but
 written as nothing, so that whatever a random model says is valid UTF-8.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
 from llamatrix.provision.synthetic.hyperparameters import Gemma4, Qwen35, Shape
+from llamatrix.provision.synthetic.merges import Merge, learn_merges
 from llamatrix.provision.synthetic.specials import ENDS, TokenType, special_tokens
 
 _TEXT_BYTES = frozenset(b"\t\n" + bytes(range(0x20, 0x7F)))
-_SMALL_VOCABULARY = 1024
+_BYTES = 256
+_MOST_MERGES = 2000
+_SMALL_VOCABULARY = 4096
 _GEMMA_FIRST_BYTE = 238
 """Id of `<0x00>` in the real vocabulary."""
 _GEMMA_SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
@@ -29,12 +33,13 @@ class Vocabulary:
     padding: int
 
 
-def vocabulary(shape: Shape) -> Vocabulary:
+def vocabulary(shape: Shape, merges: Sequence[Merge] = ()) -> Vocabulary:
+    """The tokens of a shape; as many of the merges as there is room for."""
     specials = special_tokens(shape)
     ids = {text: token for token, (text, _) in specials.items()}
     match shape:
         case Qwen35():
-            known = specials | _qwen_bytes()
+            known = _merged(merges) | specials | _qwen_bytes()
             ends = ids["<|endoftext|>"], ids["<|im_end|>"], ids["<|vision_pad|>"]
         case Gemma4():
             known = specials | _gemma_bytes()
@@ -53,10 +58,18 @@ def vocabulary(shape: Shape) -> Vocabulary:
     )
 
 
+def merges_of(shape: Shape, sample: str) -> tuple[Merge, ...]:
+    """What is learned of a text for a shape; none without a text, or for Gemma."""
+    if not sample or isinstance(shape, Gemma4):
+        return ()
+    room = min(special_tokens(shape)) - _BYTES
+    return learn_merges(sample, min(room, _MOST_MERGES))
+
+
 def silent_tokens(shape: Shape) -> tuple[int, ...]:
     """Tokens that random output should not contain: their output weights are zero.
 
-    Markup always: a tool call that opens and never closes is an HTTP 500 from
+    Merges are among them: they are read, but never written. Markup always: a tool call that opens and never closes is an HTTP 500 from
     llama-server's parser. In a small vocabulary all that is no text, too, so that text
     is mostly what comes, and the end of it soon; in a large one that would turn nearly
     all of the output matrix into zeros.
@@ -72,6 +85,15 @@ def silent_tokens(shape: Shape) -> tuple[int, ...]:
         )
         if kind not in {TokenType.NORMAL, TokenType.BYTE} and text not in ENDS
     )
+
+
+def _merged(merges: Sequence[Merge]) -> dict[int, tuple[str, TokenType]]:
+    """The merges' results after the bytes; two merges may give the same text."""
+    texts = dict.fromkeys("".join(pair) for pair in merges)
+    return {
+        token: (text, TokenType.NORMAL)
+        for token, text in enumerate(texts, start=_BYTES)
+    }
 
 
 def _qwen_bytes() -> dict[int, tuple[str, TokenType]]:
