@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
@@ -16,9 +16,6 @@ from invoke import Collection, Context, Exit, task
 from llamatrix.campaigns import flags as taken
 from llamatrix.campaigns.regress.flags import Flags as Regressing
 from llamatrix.errors import BenchError
-
-if TYPE_CHECKING:
-    from llamatrix.campaigns.session import Session
 
 F = TypeVar("F")
 
@@ -65,11 +62,9 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 @command(taken.Planning)
 def plan(f: taken.Planning) -> None:
     """Show the cells: what is recorded already, what would be measured."""
-    from llamatrix.campaigns.plan_view import plan_json, plan_text
-    from llamatrix.campaigns.session import opened
+    from llamatrix.campaigns.benchmark import show_plan
 
-    items = opened(f.profile, f.cells, again=f.again, retry=f.retry).items
-    print(plan_json(items) if f.json else plan_text(items))
+    print(show_plan(f))
 
 
 @command(taken.Nothing)
@@ -142,7 +137,17 @@ def template_check(f: taken.Templating) -> None:
 @command(taken.Measuring)
 def bench(f: taken.Measuring) -> None:
     """Measure with llama-bench what the profile's cells still lack."""
-    _measured(f)
+    from llamatrix.campaigns.benchmark import measure_speed
+
+    measure_speed(f)
+
+
+@command(taken.Trying)
+def agent(f: taken.Trying) -> None:
+    """Have OpenCode do the tasks with the profile's models, judged by their checks."""
+    from llamatrix.campaigns.benchmark import make_trials
+
+    print(make_trials(f), end="")
 
 
 @command(taken.Tabulating)
@@ -202,34 +207,12 @@ def verdict(f: taken.Judging) -> int:
     return state(f.file, margin=f.margin, looks=f.looks, as_json=f.json)
 
 
-@command(taken.Measuring, name="all")
-def all_(f: taken.Measuring) -> None:
-    """Build, measure and tabulate: the whole benchmark in one command."""
-    if session := _measured(f):
-        from llamatrix.campaigns.tabulate import show_session
+@command(taken.Trying, name="all")
+def all_(f: taken.Trying) -> None:
+    """Build, measure, try and tabulate: the whole benchmark in one command."""
+    from llamatrix.campaigns.benchmark import do_all
 
-        print(show_session(session), end="")
-
-
-def _measured(f: taken.Measuring) -> "Session | None":
-    """Measure what is missing; None after a dry run, which only shows the plan."""
-    from llamatrix.campaigns.bench import bench_session
-    from llamatrix.campaigns.plan_view import plan_text
-    from llamatrix.campaigns.session import opened
-
-    session = opened(
-        f.profile,
-        f.cells,
-        again=f.again,
-        retry=f.retry,
-        weights_dir=f.weights_dir,
-        ask_hub=not f.dry_run,
-    )
-    if f.dry_run:
-        print(plan_text(session.items))
-        return None
-    bench_session(session)
-    return session
+    print(do_all(f), end="")
 
 
 @command(taken.Proving)
@@ -289,7 +272,19 @@ def test(f: taken.Testing) -> None:
 
 
 namespace = Collection(
-    *(plan, schema, lock, build, weights, fit, serve, template_check, bench, table),
+    *(
+        plan,
+        schema,
+        lock,
+        build,
+        weights,
+        fit,
+        serve,
+        template_check,
+        bench,
+        agent,
+        table,
+    ),
     *(compare, audit, certificate, regress, verdict, all_),
     *(gpu_proof, doctor, task_check, bench_self, regress_selftest, lint, test),
 )

@@ -84,7 +84,7 @@ def test_a_changed_input_is_measured_anew_and_only_it(
 def test_a_dry_run_writes_nothing(stocked: Project, run_invoke: RunInvoke) -> None:
     ended = run_invoke("all", "--profile", "smoke", "--dry-run")
     assert ended.returncode == 0
-    assert "32 tests to measure" in ended.stdout
+    assert "32 tests and 0 trials to make" in ended.stdout
     assert not stocked.reports.exists()
 
 

@@ -87,7 +87,7 @@ def test_an_own_file_is_measured_under_its_own_hash_without_a_hub(
     assert str(own) not in "".join(record_lines(asking))
     assert asking.lock_file.read_bytes() == before
     assert "nothing measured" in run_invoke(*flags).stderr
-    assert "0 tests to measure" in run_invoke(*flags, "--dry-run").stdout
+    assert "0 tests and 0 trials to make" in run_invoke(*flags, "--dry-run").stdout
     (own / file).write_bytes(CONTENT[::-1])
     assert "8 tests measured, 0 reused" in run_invoke(*flags).stderr
 

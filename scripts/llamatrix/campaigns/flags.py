@@ -78,6 +78,13 @@ class Measuring(Weighing):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Trying(Measuring):
+    any_template: bool = flag(
+        default=False, text="run even with a template that fails essential cases"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Locking:
     check: bool = flag(default=False, text="write nothing; exit 1 on a difference")
     python: bool = flag(

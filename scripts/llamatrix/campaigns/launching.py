@@ -8,7 +8,7 @@ import msgspec
 from llamatrix.campaigns.choice import choose_profile
 from llamatrix.campaigns.session import weights_known
 from llamatrix.errors import MatrixError
-from llamatrix.plan.cell import Cell
+from llamatrix.plan.cell import Cell, Engine
 from llamatrix.plan.complaint import nearest
 from llamatrix.plan.expand import expand, select_profile
 from llamatrix.plan.load import load_matrix
@@ -18,7 +18,7 @@ from llamatrix.plan.lock import (
     locked_template,
     locked_weights,
 )
-from llamatrix.plan.matrix import Matrix
+from llamatrix.plan.matrix import Matrix, Server
 from llamatrix.project import Project
 from llamatrix.provision.build import provide_build
 from llamatrix.provision.source import provide_source
@@ -85,16 +85,23 @@ def launch_of(
             f"{', '.join(matrix.servers)} to serve this profile's models"
         )
     weights = provide_weights(cell, project.cache, weights_dir=weights_dir)
+    launch = launch_with(cell, matrix.servers[server], weights.path, project)
+    return replace(launch, port=port or None)
+
+
+def launch_with(
+    engine: Engine, server: Server, weights: Path, project: Project
+) -> Launch:
+    """An engine's server on these weights, built where the cache lacks it."""
     launch = Launch(
-        program=provide_build(cell, project.cache).program("llama-server"),
-        weights=weights.path,
-        alias=cell.model_key,
-        model=cell.model,
-        server=matrix.servers[server],
-        commit=cell.locked.commit,
-        port=port or None,
+        program=provide_build(engine, project.cache).program("llama-server"),
+        weights=weights,
+        alias=engine.model_key,
+        model=engine.model,
+        server=server,
+        commit=engine.locked.commit,
     )
-    return with_corrected_template(launch, matrix, project)
+    return with_corrected_template(launch, load_matrix(project.matrix_file), project)
 
 
 def with_corrected_template(launch: Launch, matrix: Matrix, project: Project) -> Launch:

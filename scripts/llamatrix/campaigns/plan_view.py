@@ -1,10 +1,10 @@
 """The plan as people and programs read it: cells, what is recorded, what is not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import msgspec
 
-from llamatrix.campaigns.agenda import Item
+from llamatrix.campaigns.session import Session
 from llamatrix.report.tables import Table
 
 
@@ -14,15 +14,42 @@ class CellView(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     digest: str
     recorded: int
-    """Tests that have a record under this digest."""
+    """Tests or trials that have a record under this digest."""
     failed: int
     missing: tuple[str, ...]
-    """Repeat and test, for example `2:pp512`."""
+    """Repeat and test, for example `2:pp512`; of an agent cell `1:trial`."""
 
 
-def plan_json(items: Sequence[Item]) -> str:
-    views = [
-        CellView(
+def plan_json(session: Session) -> str:
+    views = list(_views(session))
+    return msgspec.json.format(msgspec.json.encode(views), indent=2).decode()
+
+
+def plan_text(session: Session) -> str:
+    views = list(_views(session))
+    tests = sum(item.missing for item in session.items)
+    trials = sum(len(item.todo) for item in session.trials)
+    table = Table(
+        title=f"Plan: {len(views)} cells, {tests} tests and {trials} trials to make",
+        header=("Cell", "Recorded", "Failed", "To measure", "Digest"),
+        rows=tuple(
+            (
+                view.id,
+                str(view.recorded),
+                str(view.failed),
+                str(len(view.missing)) if view.missing else "nothing: all reused",
+                view.digest[:12],
+            )
+            for view in views
+        ),
+        right=(1, 2),
+    )
+    return table.markdown()
+
+
+def _views(session: Session) -> Iterator[CellView]:
+    for item in session.items:
+        yield CellView(
             id=item.cell.id,
             digest=item.digest,
             recorded=item.done,
@@ -33,26 +60,11 @@ def plan_json(items: Sequence[Item]) -> str:
                 for test in repeat.tests
             ),
         )
-        for item in items
-    ]
-    return msgspec.json.format(msgspec.json.encode(views), indent=2).decode()
-
-
-def plan_text(items: Sequence[Item]) -> str:
-    missing = sum(item.missing for item in items)
-    table = Table(
-        title=f"Plan: {len(items)} cells, {missing} tests to measure",
-        header=("Cell", "Recorded", "Failed", "To measure", "Digest"),
-        rows=tuple(
-            (
-                item.cell.id,
-                str(item.done),
-                str(item.failed),
-                str(item.missing) if item.missing else "nothing: all reused",
-                item.digest[:12],
-            )
-            for item in items
-        ),
-        right=(1, 2),
-    )
-    return table.markdown()
+    for trials in session.trials:
+        yield CellView(
+            id=trials.cell.id,
+            digest=trials.digest,
+            recorded=trials.done,
+            failed=trials.failed,
+            missing=tuple(f"{number}:trial" for number in trials.todo),
+        )

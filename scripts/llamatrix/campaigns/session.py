@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamatrix.campaigns.agenda import Item, look_up
+from llamatrix.campaigns.agent.agenda import TrialItem, look_up_trials
 from llamatrix.campaigns.choice import choose_profile
 from llamatrix.errors import MatrixError
-from llamatrix.plan.cell import Cell
-from llamatrix.plan.expand import expand, select_profile
+from llamatrix.plan.cell import Engine
+from llamatrix.plan.expand import expand_plan, select_profile
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import Lock, load_lock
 from llamatrix.plan.matrix import Matrix
@@ -18,6 +19,7 @@ from llamatrix.provision.published import own_file
 from llamatrix.provision.resolve_weights import resolved_here, with_own_files
 from llamatrix.record.record import SPEED
 from llamatrix.record.store import Store
+from llamatrix.record.trial_record import AGENT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,9 +27,15 @@ class Session:
     project: Project
     matrix: Matrix
     profile: str
+    lock: Lock
     items: tuple[Item, ...]
+    """The speed cells."""
+    trials: tuple[TrialItem, ...]
+    """The agent cells."""
     weights_dir: Path | None = None
     """A folder of the user's with published weights."""
+    any_template: bool = False
+    """Whether the user wants trials with whatever chat template there is."""
 
 
 def opened(
@@ -53,16 +61,24 @@ def opened(
     say(f"profile {choice.profile} ({choice.reason}): {about}")
     lock = load_lock(project.lock_file)
     folder = own_folder(weights_dir)
-    plan = expand(matrix, lock, choice.profile, cells=cells or None)
-    known = weights_known(matrix, lock, plan, project, folder, ask_hub=ask_hub)
+    plan = expand_plan(matrix, lock, choice.profile, cells=cells or None)
+    known = weights_known(matrix, lock, plan.cells, project, folder, ask_hub=ask_hub)
     if known != lock:
-        plan = expand(matrix, known, choice.profile, cells=cells or None)
-    store = Store(folder=project.records, kind=SPEED)
+        plan = expand_plan(matrix, known, choice.profile, cells=cells or None)
+    speed = Store(folder=project.records, kind=SPEED)
+    agent = Store(folder=project.records, kind=AGENT)
     return Session(
         project=project,
         matrix=matrix,
         profile=choice.profile,
-        items=tuple(look_up(cell, store, again=again, retry=retry) for cell in plan),
+        lock=known,
+        items=tuple(
+            look_up(cell, speed, again=again, retry=retry) for cell in plan.speed
+        ),
+        trials=tuple(
+            look_up_trials(cell, agent, again=again, retry=retry)
+            for cell in plan.agents
+        ),
         weights_dir=folder,
     )
 
@@ -75,7 +91,7 @@ def own_folder(weights_dir: str) -> Path | None:
 def weights_known(
     matrix: Matrix,
     lock: Lock,
-    plan: Sequence[Cell],
+    plan: Sequence[Engine],
     project: Project,
     folder: Path | None,
     *,

@@ -1,5 +1,6 @@
 """A trial: a prompt, OpenCode's work, the checks, and what they found as next prompt."""
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,8 @@ from llamatrix.serve.metrics import Counters
 
 EVENTS = "events.jsonl"
 _TRAJECTORY = "trajectory.jsonl"
+_INSTALLED = (".venv", "node_modules")
+"""What package managers put into a workspace: not work, and large."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +78,11 @@ def run_trial(trial: Trial) -> TrialResult:
     begun = time.monotonic()
     trial.folder.mkdir(parents=True)
     going = _Going(trial=trial)
-    outcome = going.to_the_end()
+    try:
+        outcome = going.to_the_end()
+    finally:
+        for files in trial.folder.rglob("*.tar"):
+            files.unlink()
     seconds = time.monotonic() - begun
     return TrialResult(
         outcome=outcome,
@@ -181,6 +188,8 @@ class _Going:
             return None, 0.0
         workspace = self.trial.folder / f"turn-{number}" / "workspace"
         unpack_work(run.files, workspace)
+        for name in _INSTALLED:
+            shutil.rmtree(workspace / name, ignore_errors=True)
         self.workspace = workspace
         if not isinstance(run.outcome, Answered | CutShort):
             return None, 0.0

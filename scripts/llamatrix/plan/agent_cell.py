@@ -3,7 +3,7 @@
 import msgspec
 
 from llamatrix.plan.cell import Engine, sha256_of
-from llamatrix.plan.lock import LockedNpm
+from llamatrix.plan.lock import LockedNpm, LockedTemplate
 from llamatrix.plan.matrix import AgentSetup, Key, Server
 
 AGENT_VERSION = 1
@@ -24,6 +24,8 @@ class AgentCell(Engine, frozen=True, kw_only=True):
     opencode: LockedNpm
     context7: LockedNpm
     task: Key
+    template: LockedTemplate | None
+    """Of the corrected template it is served with; None for the one in the weights."""
 
     @property
     def id(self) -> str:
@@ -53,7 +55,7 @@ class AgentCell(Engine, frozen=True, kw_only=True):
             (
                 AGENT_VERSION,
                 *self.engine_identity,
-                (served, self.server),
+                (served, self.server, self.template),
                 (setup, self.agent.scripts.get(self.task)),
                 (self.opencode, self.context7),
                 (self.task, task_digest),

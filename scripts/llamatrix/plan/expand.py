@@ -16,6 +16,7 @@ from llamatrix.plan.lock import (
     LockedWeights,
     locked_npm,
     locked_pin,
+    locked_template,
     locked_weights,
 )
 from llamatrix.plan.matrix import Matrix, Measurement, Profile, WeightsKind
@@ -97,7 +98,9 @@ def _engines(matrix: Matrix, lock: Lock, profile: Profile) -> Iterator[Engine]:
             model_key=model,
             model=matrix.models[model],
             weights=profile.weights,
-            synthesis=_synthesis(matrix, lock, profile.weights, model),
+            synthesis=None
+            if profile.weights is WeightsKind.HUB
+            else synthesis_of(matrix, lock, model),
             published=_published(matrix, lock, profile.weights, model),
             pin_key=pin,
             pin=matrix.pins[pin],
@@ -140,15 +143,13 @@ def _agent_cells(
             opencode=locked_npm(matrix, lock, "opencode", agent.opencode),
             context7=locked_npm(matrix, lock, "context7", agent.context7),
             task=task,
+            template=locked_template(matrix, lock, engine.model_key),
             **asdict(engine),
         )
 
 
-def _synthesis(
-    matrix: Matrix, lock: Lock, weights: WeightsKind, model: str
-) -> Synthesis | None:
-    if weights is WeightsKind.HUB:
-        return None
+def synthesis_of(matrix: Matrix, lock: Lock, model: str) -> Synthesis:
+    """What decides the bytes of a model's made-up weights."""
     return Synthesis(
         generator_version=GENERATOR_VERSION,
         seed=matrix.synthetic.seed,

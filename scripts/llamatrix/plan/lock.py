@@ -24,6 +24,8 @@ from llamatrix.plan.matrix import (
 )
 
 LOCK_VERSION = 1
+CONTEXT7 = "@upstash/context7-mcp"
+"""Context7's npm package."""
 UNRESOLVED: Literal["unresolved"] = "unresolved"
 """Stands in the lock for what no machine that reached the hub has told yet."""
 
@@ -156,7 +158,7 @@ def locked_pin(matrix: Matrix, lock: Lock, name: str) -> LockedPin:
 def npm_packages(matrix: Matrix, program: NpmProgram) -> tuple[str, ...]:
     """The npm packages that carry a program, one for each system where they differ."""
     if program == "context7":
-        return ("@upstash/context7-mcp",)
+        return (CONTEXT7,)
     return tuple(system.opencode_package for system in matrix.systems.values())
 
 

@@ -155,6 +155,8 @@ class AgentSetup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether OpenCode asks the model for a title, as it does by itself."""
     lsp: bool | None = None
     """Language servers beside the agent; None is that version's own default."""
+    any_template: bool = False
+    """Run even where the chat template fails a case that agents cannot do without."""
     turn_timeout_s: Positive = 3600
     silence_timeout_s: Positive = 900
     """The longest without a word from agent or model; a prefill is silent."""

@@ -18,7 +18,7 @@ from llamatrix import shell
 from llamatrix.errors import ProvisionError
 from llamatrix.host import cpu_features
 from llamatrix.nvml import gpus
-from llamatrix.plan.cell import Cell
+from llamatrix.plan.cell import Engine
 from llamatrix.plan.matrix import Backend
 from llamatrix.progress import meter, say
 from llamatrix.provision.compiler import (
@@ -88,7 +88,7 @@ class Built:
         return self.folder / "bin" / name
 
 
-def manifest_of(cell: Cell) -> Manifest:
+def manifest_of(cell: Engine) -> Manifest:
     """What the build of a cell will be made of, on this machine."""
     definitions = {**_DEFINITIONS, **_backend_definitions(cell), **cell.build.cmake}
     definitions["LLAMA_BUILD_NUMBER"] = str(cell.pin.build_number)
@@ -113,13 +113,13 @@ def manifest_of(cell: Cell) -> Manifest:
     )
 
 
-def compiled_by(cell: Cell) -> str:
+def compiled_by(cell: Engine) -> str:
     """What made, or will make, a cell's binaries: part of every record's key."""
     stored = stored_build(cell.pin_key, cell.build_key)
     return f"nix {stored.name}" if stored else compiler_id(cell.build.backend)
 
 
-def provide_build(cell: Cell, cache: Path) -> Built:
+def provide_build(cell: Engine, cache: Path) -> Built:
     """The binaries of a cell's pin and build, compiled where nothing has them."""
     if stored := stored_build(cell.pin_key, cell.build_key):
         return _from_store(cell, stored, cache)
@@ -142,7 +142,7 @@ def provide_build(cell: Cell, cache: Path) -> Built:
     return Built(folder=entry, manifest=made)
 
 
-def _from_store(cell: Cell, path: Path, cache: Path) -> Built:
+def _from_store(cell: Engine, path: Path, cache: Path) -> Built:
     """Take what Nix built, if that is what matrix and lock ask for now."""
     try:
         made = msgspec.json.decode((path / "build.json").read_bytes(), type=Manifest)
@@ -171,7 +171,7 @@ def _source_note(source: Path) -> str:
     return note.read_text().strip() if note.exists() else ""
 
 
-def _backend_definitions(cell: Cell) -> dict[str, str]:
+def _backend_definitions(cell: Engine) -> dict[str, str]:
     if cell.build.backend is Backend.CPU:
         return {"GGML_CUDA": "OFF"}
     named = cell.build.cuda_capabilities

@@ -46,6 +46,18 @@ def stored_source(commit: str) -> Path | None:
     return _existing(store_paths().sources.get(commit))
 
 
+def stored_opencode(pin: str) -> Path | None:
+    """The program; None outside of a shell."""
+    folder = _existing(store_paths().opencode.get(pin))
+    return folder / "bin" / "opencode" if folder else None
+
+
+def stored_context7(pin: str) -> Path | None:
+    """The folder that holds `node_modules`; None outside of a shell."""
+    folder = _existing(store_paths().context7.get(pin))
+    return folder / "lib" / "context7" if folder else None
+
+
 def stale(path: Path, why: str) -> ProvisionError:
     """The shell has something else than matrix.toml and matrix.lock ask for now."""
     return ProvisionError(f"{path}: {why}; {_ANEW}")

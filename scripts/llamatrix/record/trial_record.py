@@ -61,6 +61,21 @@ class ServerMemory(msgspec.Struct, frozen=True, kw_only=True):
     peak_rss_bytes: int
 
 
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """What the trial was made with, and what it left."""
+
+    weights: WeightsFacts
+    template: TemplateFacts
+    argv: tuple[str, ...]
+    """Of llama-server, without folders: what a person would type."""
+    memory: ServerMemory
+    spilled: tuple[str, ...] = ()
+    """What the server's log says of layers and buffers outside the card."""
+    telemetry: Telemetry
+    trajectory: str
+    """The folder with every request, answer and event, below `records/<host>/`."""
+
+
 class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int
     cell: TrialFacts
@@ -71,22 +86,13 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Its version."""
     context7: str
     uv: str
-    template: TemplateFacts | None
-    """None where the suite knows no such family."""
-    memory: ServerMemory
-    spilled: tuple[str, ...] = ()
-    """What the server's log says of layers and buffers outside the card."""
-    server_argv: tuple[str, ...]
-    """Without folders: what a person would type."""
-    trajectory: str
-    """The folder with every request, answer and event, below `records/<host>/`."""
+    served: Served | None
+    """None where no server was started."""
     measured_at: str
     """UTC, ISO 8601: when the outcome was known."""
     locked: LockedPin
     build: Manifest
-    weights: WeightsFacts
     host: Host
-    telemetry: Telemetry
     made_by: str
     """`llamatrix` and its version."""
 

@@ -5,18 +5,17 @@ its user can: a trial's work is judged in a sandbox.
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llamatrix.errors import MeasureError
 from llamatrix.measure.judging.ground import Ground
 from llamatrix.measure.judging.task import Task
 from llamatrix.measure.standins.authority import trusting
 from llamatrix.measure.standins.detour import detour
 from llamatrix.measure.standins.standing import HOSTS, prepare, standing
+from llamatrix.provision.uv import find_uv
 
 
 @contextmanager
@@ -57,16 +56,6 @@ _PASSED_ON = {
     *("UV_CONFIG_FILE", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS"),
 }
 """Where a user's uv finds its packages is the user's affair."""
-
-
-def find_uv() -> Path:
-    """The uv beside this Python, else the one on the PATH."""
-    places = os.pathsep.join(
-        (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
-    )
-    if found := shutil.which("uv", path=places):
-        return Path(found).resolve()
-    raise MeasureError("uv: not found; install it: pip install -r requirements.txt")
 
 
 def _bare_python() -> Path:

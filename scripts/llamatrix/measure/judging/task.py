@@ -1,5 +1,6 @@
 """A task's folder: `task.toml`, `prompt.md`, `seed/`, `check.py`, `solution/`."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +42,8 @@ class Service(_Strict, frozen=True, kw_only=True):
     method: str
     path: str
     """A regular expression for the whole path."""
+    key: str = ""
+    """The environment variable that the service's key is read from; empty for none."""
 
 
 class AcceptedModel(_Strict, frozen=True, kw_only=True):
@@ -72,6 +75,15 @@ class Wrong(_Strict, frozen=True, kw_only=True):
     removes: tuple[str, ...] = ()
 
 
+class Script(_Strict, frozen=True, kw_only=True):
+    """The solution's transcript, ended too early once."""
+
+    after: Annotated[int, Meta(gt=0)]
+    """So many steps in …"""
+    says: str
+    """… it takes itself for done, in these words."""
+
+
 class Task(_Strict, frozen=True, kw_only=True):
     id: str = ""
     """The name of its folder."""
@@ -88,6 +100,8 @@ class Task(_Strict, frozen=True, kw_only=True):
     """Models the stand-in serves besides, as the real service does: wrong ones."""
     checks: dict[str, Check]
     wrong: tuple[Wrong, ...] = ()
+    scripts: dict[str, Script] = {}
+    """Transcripts beside the solution's own, by name."""
 
     @property
     def folder(self) -> Path:
@@ -122,6 +136,17 @@ def read_task(path: Path) -> Task:
         if not found:
             return task
     raise MeasureError("\n".join(f"{path.parent.name}/task.toml: {x}" for x in found))
+
+
+def task_digest(name: str) -> str:
+    """Over every file of a task's folder: what is asked, judged and scripted."""
+    folder = load_task(name).folder
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(folder)}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def read_prompt(task: Task) -> str:

@@ -1,0 +1,1 @@
+"""`invoke agent`: the agentic tasks, done by OpenCode against a served model."""

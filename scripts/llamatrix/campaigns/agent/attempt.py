@@ -1,0 +1,212 @@
+"""One attempt at a trial: a fresh server, a fresh world, and the record of it."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from llamatrix import __version__
+from llamatrix.campaigns.agent.agenda import TrialItem
+from llamatrix.campaigns.agent.parts import AgentParts
+from llamatrix.host import this_host
+from llamatrix.measure.judging.task import Task, load_task
+from llamatrix.measure.opencode.context7 import (
+    RULE,
+    SKILL,
+    SKILL_NAME,
+    context7_server,
+)
+from llamatrix.measure.opencode.home import Agent
+from llamatrix.measure.opencode.turn import Patience
+from llamatrix.measure.scripted.player import Player
+from llamatrix.measure.scripted.script import script_of
+from llamatrix.measure.standins.services import Services
+from llamatrix.measure.tap.serving import address, loopback_listener, serving
+from llamatrix.measure.telemetry import sampling
+from llamatrix.measure.trial import Trial, run_trial
+from llamatrix.measure.trial_outcome import NotRun
+from llamatrix.measure.trial_result import TrialResult
+from llamatrix.measure.trial_world import (
+    World,
+    hermetic_world,
+    online_world,
+)
+from llamatrix.plan.agent_cell import AgentCell
+from llamatrix.progress import say
+from llamatrix.project import Project
+from llamatrix.provision.build import manifest_of
+from llamatrix.provision.uv import uv_version
+from llamatrix.record.trial_record import (
+    SCHEMA_VERSION,
+    Served,
+    ServerMemory,
+    TrialRecord,
+    template_facts,
+    trial_facts,
+)
+from llamatrix.serve.running import Serving, running
+
+_TOKENIZE_TIMEOUT_S = 120.0
+_TRAJECTORIES = "trajectories"
+
+
+class _Tokens(msgspec.Struct, frozen=True):
+    tokens: tuple[int, ...]
+
+
+def attempt(
+    item: TrialItem,
+    number: int,
+    parts: AgentParts,
+    project: Project,
+    services: Services | None,
+) -> TrialRecord:
+    """Serve, try and describe. The server is fresh: no cache outlives a trial."""
+    cell, task = item.cell, load_task(item.cell.task)
+    name = f"{item.digest[:12]}-{number}-{uuid.uuid4().hex[:6]}"
+    trajectory = f"{_TRAJECTORIES}/{cell.id}/{name}"
+    with ExitStack() as held:
+        aside = Path(held.enter_context(TemporaryDirectory(prefix="llamatrix-trial-")))
+        log = project.logs / f"{cell.id.replace('/', '-')}.log"
+        server = held.enter_context(running(parts.launch, log=log))
+        sampler = held.enter_context(sampling())
+        loaded = server.memory()
+        world = _world(task, parts, aside, services, held)
+        speaker = held.enter_context(_speaking(cell, task, number, server))
+        result = run_trial(
+            Trial(
+                task=task,
+                bwrap=parts.tools.bwrap,
+                agent=agent_of(cell, world),
+                surroundings=world.surroundings,
+                ground=world.ground,
+                upstream=speaker.url,
+                counters=server.counters,
+                count_tokens=_counting(server),
+                folder=project.records / this_host().slug / trajectory,
+                patience=Patience(
+                    total_s=cell.agent.turn_timeout_s,
+                    silence_s=cell.agent.silence_timeout_s,
+                ),
+                max_turns=cell.agent.max_turns,
+                on_turn=lambda what: say(f"  {what}"),
+            )
+        )
+        return _record(
+            item,
+            number,
+            msgspec.structs.replace(result, refusals=tuple(speaker.refusals)),
+            Served(
+                weights=parts.weights.facts,
+                template=template_facts(parts.template),
+                argv=_without_folders(server.argv),
+                memory=ServerMemory(
+                    loaded_rss_bytes=loaded.rss_bytes,
+                    peak_rss_bytes=server.memory().peak_rss_bytes,
+                ),
+                telemetry=sampler.since_last_take(),
+                trajectory=trajectory,
+            ),
+        )
+
+
+def not_run(item: TrialItem, number: int, why: NotRun) -> TrialRecord:
+    """The record of a trial that could not be begun."""
+    return _record(item, number, TrialResult(outcome=why))
+
+
+def agent_of(cell: AgentCell, world: World) -> Agent:
+    """OpenCode as the cell's setup wants it; sampling is the server's own."""
+    setup = cell.agent
+    return Agent(
+        version=cell.opencode.version,
+        model=cell.model_key,
+        context_tokens=cell.model.ctx_size,
+        output_tokens=setup.output_tokens,
+        title=None if setup.ask_title else "trial",
+        lsp=setup.lsp,
+        todo_fix=cell.model.todo_fix,
+        mcp=(context7_server(api_url=world.context7_url),),
+        rules=RULE,
+        skills={SKILL_NAME: SKILL},
+    )
+
+
+def _world(
+    task: Task,
+    parts: AgentParts,
+    aside: Path,
+    services: Services | None,
+    held: ExitStack,
+) -> World:
+    if services is None:
+        return online_world(task, parts.tools, aside, os.environ)
+    return held.enter_context(hermetic_world(task, parts.tools, aside, services))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Speaker:
+    """What OpenCode takes for the model."""
+
+    url: str
+    refusals: Sequence[str] = ()
+
+
+@contextmanager
+def _speaking(
+    cell: AgentCell, task: Task, number: int, server: Serving
+) -> Iterator[_Speaker]:
+    """The server itself, or a transcript in front of it."""
+    script = cell.script_of(number)
+    if script is None:
+        yield _Speaker(url=server.url)
+        return
+    player = Player(transcript=script_of(task, script), upstream=server.url)
+    with loopback_listener() as listener, serving(player.app(), [listener]):
+        yield _Speaker(url=address(listener), refusals=player.refusals)
+
+
+def _counting(server: Serving) -> Callable[[str], int]:
+    """Counts tokens as the served model does."""
+
+    def count(text: str) -> int:
+        asked = {"content": text, "add_special": False}
+        reply = server.site.post("/tokenize", asked, timeout_s=_TOKENIZE_TIMEOUT_S)
+        return len(reply.read(_Tokens).tokens)
+
+    return count
+
+
+def _without_folders(argv: Sequence[str]) -> tuple[str, ...]:
+    return tuple(
+        word.rpartition("/")[2] if word.startswith("/") else word for word in argv
+    )
+
+
+def _record(
+    item: TrialItem, number: int, result: TrialResult, served: Served | None = None
+) -> TrialRecord:
+    cell = item.cell
+    return TrialRecord(
+        schema_version=SCHEMA_VERSION,
+        cell=trial_facts(
+            cell, digest=item.digest, spec_digest=item.spec_digest, trial=number
+        ),
+        trial=number,
+        result=result,
+        opencode=cell.opencode.version,
+        context7=cell.context7.version,
+        uv=uv_version(),
+        served=served,
+        measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        locked=cell.locked,
+        build=manifest_of(cell),
+        host=this_host(),
+        made_by=f"llamatrix {__version__}",
+    )

@@ -1,0 +1,156 @@
+"""The conductor of trials: provide, serve, try, record, skipping what is done."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import assert_never
+
+from llamatrix.campaigns.agent.agenda import TrialItem, latest_trials
+from llamatrix.campaigns.agent.attempt import attempt, not_run
+from llamatrix.campaigns.agent.parts import AgentParts, provide_agent_parts
+from llamatrix.campaigns.session import Session
+from llamatrix.exclusive import exclusive
+from llamatrix.measure.standins.services import Services, services
+from llamatrix.measure.standins.wheel_index import LOCKED
+from llamatrix.measure.trial_outcome import NotRun
+from llamatrix.measure.trial_result import (
+    Broken,
+    Correct,
+    Incorrect,
+    TrialOutcome,
+    Undecided,
+)
+from llamatrix.plan.matrix import Network
+from llamatrix.progress import say
+from llamatrix.provision.wheels import provide_wheels
+from llamatrix.record.store import Store
+from llamatrix.record.trial_record import AGENT, TrialRecord
+from llamatrix.units import duration_text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialTally:
+    """What a run did, counted in tests."""
+
+    reused: int = 0
+    made: int = 0
+    broken: int = 0
+    not_run: int = 0
+
+    @property
+    def summary(self) -> str:
+        if not self.made and not self.not_run:
+            return f"no trial made: all {self.reused} reused from records"
+        words = [f"{self.made} trials made, {self.reused} reused"]
+        if self.broken:
+            words.append(f"{self.broken} broken (kept; `--retry` makes them again)")
+        if self.not_run:
+            words.append(f"{self.not_run} not run")
+        return "; ".join(words)
+
+
+def conduct_trials(session: Session) -> TrialTally:
+    """Make the trials that a session's cells lack; each is on disk before the next."""
+    reused = sum(item.done for item in session.trials)
+    todo = [item for item in session.trials if item.todo]
+    if not todo:
+        return TrialTally(reused=reused)
+    made: list[TrialRecord] = []
+    with ExitStack() as held:
+        shared = _shared(todo, session, held)
+        for item in todo:
+            made += _cell(item, session, shared)
+    outcomes = [one.result.outcome for one in made]
+    return TrialTally(
+        reused=reused,
+        made=sum(not isinstance(one, NotRun) for one in outcomes),
+        broken=sum(isinstance(one, Broken) for one in outcomes),
+        not_run=sum(isinstance(one, NotRun) for one in outcomes),
+    )
+
+
+def _shared(
+    todo: list[TrialItem], session: Session, held: ExitStack
+) -> Services | None:
+    """What hermetic trials share, served for the whole run; None where none is."""
+    if all(item.cell.agent.network is Network.ONLINE for item in todo):
+        return None
+    wheels = provide_wheels(LOCKED, session.project.cache)
+    log = session.project.logs / "services.jsonl"
+    return held.enter_context(services(wheels=wheels, log=log))
+
+
+def _cell(
+    item: TrialItem, session: Session, shared: Services | None
+) -> list[TrialRecord]:
+    project = session.project
+    store = Store(folder=project.records, kind=AGENT)
+    parts = provide_agent_parts(item.cell, session)
+    made = []
+    for number in item.todo:
+        with exclusive(project.cache / "measuring.lock", purpose="making trials"):
+            if _made_meanwhile(item, number, store):
+                continue
+            made.append(_trial(item, number, parts, session, shared, store))
+    return made
+
+
+def _made_meanwhile(item: TrialItem, number: int, store: Store[TrialRecord]) -> bool:
+    """Whether another harness made this trial while we waited."""
+    known = latest_trials(item.cell, item.digest, store).get(number)
+    return known is not None and known.measured_at not in item.known
+
+
+def _trial(
+    item: TrialItem,
+    number: int,
+    parts: AgentParts | NotRun,
+    session: Session,
+    shared: Services | None,
+    store: Store[TrialRecord],
+) -> TrialRecord:
+    """One trial, with another attempt where something else than the model failed."""
+    label = f"{item.cell.id} #{number}"
+    if isinstance(parts, NotRun):
+        made = not_run(item, number, parts)
+        store.append(made)
+        say(f"{label}: {describe(parts)}")
+        return made
+    made = _once(item, number, parts, session, shared, store)
+    if isinstance(made.result.outcome, Broken):
+        say(f"trial {label}: another attempt")
+        made = _once(item, number, parts, session, shared, store)
+    return made
+
+
+def _once(
+    item: TrialItem,
+    number: int,
+    parts: AgentParts,
+    session: Session,
+    shared: Services | None,
+    store: Store[TrialRecord],
+) -> TrialRecord:
+    label = f"{item.cell.id} #{number}"
+    say(f"trial {label}")
+    made = attempt(item, number, parts, session.project, shared)
+    store.append(made)
+    took = duration_text(made.result.seconds)
+    say(f"trial {label}: {describe(made.result.outcome)} ({took})")
+    return made
+
+
+def describe(outcome: TrialOutcome) -> str:
+    """What came of a trial, in a few words for whoever waits."""
+    match outcome:
+        case Correct():
+            return f"correct on turn {outcome.turn}"
+        case Incorrect():
+            return f"not correct after {outcome.turns} turns"
+        case Undecided():
+            return f"undecided on turn {outcome.turn}: something could not be judged"
+        case Broken():
+            return f"broken on turn {outcome.turn}, not scored: {outcome.cause}"
+        case NotRun():
+            return f"not run ({outcome.why}): {outcome.reason}; {outcome.remedy}"
+        case _:
+            assert_never(outcome)

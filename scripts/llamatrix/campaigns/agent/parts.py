@@ -1,0 +1,155 @@
+"""What an agent cell is run with: weights, agent, tools and template, provided once."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from llamatrix.campaigns.launching import launch_with
+from llamatrix.campaigns.session import Session
+from llamatrix.errors import MeasureError, ProvisionError
+from llamatrix.measure.conformance.result import Conformance
+from llamatrix.measure.conformance.suite import check_template
+from llamatrix.measure.sandbox import probe
+from llamatrix.measure.trial_outcome import NotRun, WhyNotRun
+from llamatrix.measure.trial_world import Tools
+from llamatrix.plan.agent_cell import AgentCell
+from llamatrix.plan.expand import synthesis_of
+from llamatrix.plan.lock import CONTEXT7, locked_pin
+from llamatrix.plan.matrix import WeightsKind
+from llamatrix.progress import say
+from llamatrix.project import Project
+from llamatrix.provision.bubblewrap import find_bwrap
+from llamatrix.provision.build import Built, provide_build
+from llamatrix.provision.context7 import provide_context7
+from llamatrix.provision.nix import stored_context7, stored_opencode
+from llamatrix.provision.npm import package_lock_file
+from llamatrix.provision.npm_pack import node_program
+from llamatrix.provision.opencode import (
+    RIPGREP,
+    opencode_of,
+    opencode_package,
+    provide_program,
+)
+from llamatrix.provision.source import provide_source
+from llamatrix.provision.uv import find_uv
+from llamatrix.provision.weights import Weights, provide_weights
+from llamatrix.serve.launch import Launch
+from llamatrix.serve.template import VENDOR_FOLDER
+
+
+class TemplateRefusedError(MeasureError):
+    """The template fails a case that agents cannot work without."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentParts:
+    built: Built
+    weights: Weights
+    launch: Launch
+    tools: Tools
+    template: Conformance
+
+
+def provide_agent_parts(cell: AgentCell, session: Session) -> AgentParts | NotRun:
+    """All that the cell's trials need; NotRun where no sandbox can be had."""
+    cache = session.project.cache
+    try:
+        bwrap = find_bwrap(cache)
+    except ProvisionError as error:
+        return NotRun(
+            why=WhyNotRun.NO_SANDBOX,
+            reason=str(error).partition("\n")[0],
+            remedy="install the package `bubblewrap`",
+        )
+    if problem := probe(bwrap):
+        return NotRun(
+            why=WhyNotRun.NO_SANDBOX, reason=problem.reason, remedy=problem.remedy
+        )
+    weights = provide_weights(cell, cache, weights_dir=session.weights_dir)
+    return AgentParts(
+        built=provide_build(cell, cache),
+        weights=weights,
+        launch=launch_with(cell, cell.server, weights.path, session.project),
+        tools=Tools(
+            bwrap=bwrap,
+            programs={
+                "opencode": _opencode(cell, cache),
+                "rg": provide_program(RIPGREP, cache),
+                "node": _node(),
+                "uv": find_uv(),
+            },
+            context7=_context7(cell, session.project),
+        ),
+        template=_proven_template(cell, session),
+    )
+
+
+def _opencode(cell: AgentCell, cache: Path) -> Path:
+    stored = stored_opencode(cell.agent.opencode)
+    if stored:
+        return stored
+    integrity = cell.opencode.integrity[opencode_package()]
+    return provide_program(opencode_of(cell.opencode.version, integrity), cache)
+
+
+def _context7(cell: AgentCell, project: Project) -> Path:
+    stored = stored_context7(cell.agent.context7)
+    if stored:
+        return stored
+    return provide_context7(
+        CONTEXT7,
+        cell.context7.version,
+        integrity=cell.context7.integrity[CONTEXT7],
+        package_lock=package_lock_file(project.root, cell.agent.context7),
+        cache=project.cache,
+    )
+
+
+def _node() -> Path:
+    found = node_program()
+    if found is None:
+        raise ProvisionError(
+            "node: not found; install it: pip install -r requirements.txt"
+        )
+    return found
+
+
+def _proven_template(cell: AgentCell, session: Session) -> Conformance:
+    """What the conformance suite says of the cell's template, at the cell's build.
+
+    Any weights of the family do: the tiny ones load at once and need no card.
+    """
+    tiny = msgspec.structs.replace(
+        cell,
+        weights=WeightsKind.TINY,
+        published=None,
+        synthesis=synthesis_of(session.matrix, session.lock, cell.model_key),
+    )
+    project = session.project
+    weights = provide_weights(tiny, project.cache)
+    launch = launch_with(tiny, cell.server, weights.path, project)
+    if launch.template is None:  # the one in the weights: the vendor's
+        pin = session.matrix.synthetic.template_pin
+        tree = provide_source(
+            locked_pin(session.matrix, session.lock, pin), project.cache
+        )
+        launch = replace(launch, template=tree / VENDOR_FOLDER / cell.model.template)
+    name = cell.model.chat_template_file or cell.model.template
+    say(f"proving the chat template {name} at {cell.pin_key}")
+    found = check_template(
+        launch,
+        name=name,
+        pin=cell.pin_key,
+        log=project.logs / f"template-{cell.model_key}-{cell.pin_key}.log",
+    )
+    wanted = cell.agent.any_template or session.any_template
+    if not found.essentials_passed and not wanted:
+        failed = [case.id for case in found.failed if case.essential]
+        raise TemplateRefusedError(
+            f"{cell.id}: the chat template {name} fails essential cases "
+            f"({', '.join(failed)}): agents would break on it. `invoke template-check "
+            f"--model {cell.model_key}` shows how; --any-template, or any_template = "
+            f"true in matrix.toml, runs it all the same"
+        )
+    return found

@@ -1,0 +1,137 @@
+"""What an agent finds around it, hermetic or online; the same for the judging."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamatrix.measure.judging.enclosed import Enclosure
+from llamatrix.measure.judging.ground import Ground
+from llamatrix.measure.judging.sandbox_ground import sandbox_ground
+from llamatrix.measure.judging.task import Task
+from llamatrix.measure.opencode.context7 import FOLDER as CONTEXT7_FOLDER
+from llamatrix.measure.opencode.program import environment as agents_environment
+from llamatrix.measure.opencode.turn import Surroundings
+from llamatrix.measure.standins.authority import trusting
+from llamatrix.measure.standins.services import Services
+from llamatrix.measure.standins.standing import HOSTS, prepare, standing
+from llamatrix.measure.standins.wheel_index import indexed
+from llamatrix.plan.matrix import Network
+from llamatrix.serve.launch import HOST
+
+_HTTPS_PORT = 443
+_CONTEXT7_PORT = 8101
+_INDEX_PORT = 8102
+_AUTHORITY = Path("/opt/llamatrix/authority.pem")
+_CONTEXT7_KEY = "CONTEXT7_API_KEY"
+_AGENTS_ONLY = ("opencode", "rg", "node")
+"""Tools that judged programs do without."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tools:
+    """Programs and packages of a trial, on this machine."""
+
+    bwrap: Path
+    programs: Mapping[str, Path]
+    """`opencode`, `rg`, `node` and `uv`, by the names they have inside."""
+    context7: Path
+    """The folder with its `node_modules`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    surroundings: Surroundings
+    ground: Ground
+    context7_url: str | None
+    """The back end inside the sandbox; None is the real service."""
+
+
+@contextmanager
+def hermetic_world(
+    task: Task, tools: Tools, folder: Path, services: Services
+) -> Iterator[World]:
+    """Stand-ins of the services under their real names, alive while the block runs.
+
+    `folder` is the trial's own and private: papers, key and request log lie in it.
+    """
+    stand_ins = prepare(folder, models=task.all_models)
+    environment = {
+        **trusting(_AUTHORITY),
+        **indexed(_INDEX_PORT),
+        **_key_of(task, stand_ins.key),
+    }
+    with standing(stand_ins) as port:
+        around = Surroundings(
+            network=Network.HERMETIC,
+            tools=tools.programs,
+            shown={
+                CONTEXT7_FOLDER: tools.context7,
+                _AUTHORITY: stand_ins.papers.authority,
+            },
+            environment=environment,
+            hosts=dict.fromkeys(HOSTS, HOST),
+            forwards={
+                _HTTPS_PORT: port,
+                _CONTEXT7_PORT: services.context7,
+                _INDEX_PORT: services.packages,
+            },
+            secrets=(stand_ins.key,),
+        )
+        ground = sandbox_ground(
+            _enclosure(tools, around),
+            folder,
+            requests=stand_ins.log,
+            secrets=around.secrets,
+        )
+        yield World(
+            surroundings=around,
+            ground=ground,
+            context7_url=f"http://{HOST}:{_CONTEXT7_PORT}",
+        )
+
+
+def online_world(
+    task: Task, tools: Tools, folder: Path, environ: Mapping[str, str]
+) -> World:
+    """The real services over this machine's network, with the user's own keys."""
+    names = [name for name in (task.service.key, _CONTEXT7_KEY) if environ.get(name)]
+    keys = {name: environ[name] for name in names}
+    around = Surroundings(
+        network=Network.ONLINE,
+        tools=tools.programs,
+        shown={CONTEXT7_FOLDER: tools.context7},
+        environment=keys,
+        secrets=tuple(keys.values()),
+    )
+    ground = sandbox_ground(
+        _enclosure(tools, around), folder, requests=None, secrets=around.secrets
+    )
+    return World(surroundings=around, ground=ground, context7_url=None)
+
+
+def _key_of(task: Task, key: str) -> dict[str, str]:
+    return {task.service.key: key} if task.service.key else {}
+
+
+def _enclosure(tools: Tools, around: Surroundings) -> Enclosure:
+    """The same surroundings for judged programs, without what only the agent needs."""
+    return Enclosure(
+        bwrap=str(tools.bwrap),
+        online=around.network is Network.ONLINE,
+        tools={
+            name: str(path)
+            for name, path in around.tools.items()
+            if name not in _AGENTS_ONLY
+        },
+        shown={
+            str(inside): str(path)
+            for inside, path in around.shown.items()
+            if inside != CONTEXT7_FOLDER
+        },
+        environment=agents_environment(around.environment, lsp=False),
+        hosts=dict(around.hosts),
+        forwards=tuple(
+            way for way in around.forwards.items() if way[0] != _CONTEXT7_PORT
+        ),
+    )
