@@ -1,8 +1,10 @@
+from collections.abc import Iterator
+
 import httpx
 import pytest
 from msgspec import Struct
 
-from llamatrix.web import NoAnswerError, WrongAnswerError, site
+from llamatrix.web import LateAnswerError, NoAnswerError, WrongAnswerError, site
 
 
 class Greeting(Struct):
@@ -35,6 +37,26 @@ def test_an_answer_of_another_shape_names_where_it_came_from() -> None:
         reply = place.get("/x", timeout_s=1)
     with pytest.raises(WrongAnswerError, match=r"http://host/x: Expected `str`"):
         reply.read(Greeting)
+
+
+def test_an_answer_comes_line_by_line_and_its_breaking_off_is_told() -> None:
+    class Cut(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"one\ntwo\n"
+            raise httpx.ReadTimeout("too late")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/refused":
+            return httpx.Response(400, text="too long")
+        return httpx.Response(200, stream=Cut())
+
+    with site("http://host", transport=httpx.MockTransport(answer)) as place:
+        lines = place.stream("/all", {}, timeout_s=1)
+        assert [next(lines), next(lines)] == ["one", "two"]
+        with pytest.raises(LateAnswerError, match="POST http://host/all: too late"):
+            next(lines)
+        with pytest.raises(WrongAnswerError, match="HTTP 400: too long"):
+            next(place.stream("/refused", {}, timeout_s=1))
 
 
 def test_silence_is_told_with_the_address() -> None:

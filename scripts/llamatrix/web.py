@@ -17,6 +17,10 @@ class NoAnswerError(BenchError):
     """Nothing answered: refused, cut, or too late."""
 
 
+class LateAnswerError(NoAnswerError):
+    """It would have been too late."""
+
+
 class WrongAnswerError(BenchError):
     """What answered is not what the caller expected of it."""
 
@@ -58,6 +62,29 @@ class Site:
         """Send `content`, anything msgspec writes, as JSON."""
         return self._ask("POST", path, msgspec.json.encode(content), timeout_s)
 
+    def stream(self, path: str, content: object, *, timeout_s: float) -> Iterator[str]:
+        """The answer's lines as they come; NoAnswerError where it breaks off.
+
+        The time is the longest between two pieces of it.
+        """
+        where = self.client.base_url.join(path)
+        try:
+            with self.client.stream(
+                "POST",
+                path,
+                content=msgspec.json.encode(content),
+                headers={"Content-Type": "application/json"},
+                timeout=timeout_s,
+            ) as answer:
+                if answer.status_code != httpx.codes.OK:
+                    text = answer.read().decode(errors="replace")
+                    raise WrongAnswerError(
+                        f"{where}: HTTP {answer.status_code}: {text[:300]}"
+                    )
+                yield from answer.iter_lines()
+        except httpx.HTTPError as error:
+            raise _no_answer(f"POST {where}", error) from error
+
     def _ask(
         self, method: str, path: str, content: bytes | None, timeout_s: float
     ) -> Reply:
@@ -67,12 +94,17 @@ class Site:
                 method, path, content=content, headers=headers, timeout=timeout_s
             )
         except httpx.HTTPError as error:
-            what = str(error) or type(error).__name__
             where = self.client.base_url.join(path)
-            raise NoAnswerError(f"{method} {where}: {what}") from error
+            raise _no_answer(f"{method} {where}", error) from error
         return Reply(
             url=str(answer.url), status=answer.status_code, body=answer.content
         )
+
+
+def _no_answer(where: str, error: httpx.HTTPError) -> NoAnswerError:
+    what = str(error) or type(error).__name__
+    late = isinstance(error, httpx.TimeoutException)
+    return (LateAnswerError if late else NoAnswerError)(f"{where}: {what}")
 
 
 @contextmanager
