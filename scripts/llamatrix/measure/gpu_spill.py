@@ -23,6 +23,11 @@ def spilled(log_text: str, *, host_bytes: int) -> tuple[str, ...]:
 
     `host_bytes` may lie there: the table of token embeddings.
     """
+    return (*off_card(log_text, host_bytes=host_bytes), *split_graph(log_text))
+
+
+def off_card(log_text: str, *, host_bytes: int) -> tuple[str, ...]:
+    """Layers and buffers on the host, beyond `host_bytes` of weights."""
     found = []
     for on_card, all_layers in _LAYERS.findall(log_text):
         if int(on_card) < int(all_layers):
@@ -31,10 +36,15 @@ def spilled(log_text: str, *, host_bytes: int) -> tuple[str, ...]:
         allowed = host_bytes / 2**20 if kind == "model" else 0.0
         if sum(sizes) > allowed + _ROUNDING_MIB:
             found.append(f"{sum(sizes):.0f} MiB of {_WORDS[kind]} are on the host")
+    return tuple(found)
+
+
+def split_graph(log_text: str) -> tuple[str, ...]:
+    """Work that goes back and forth: an operation that the card's code lacks does it."""
     splits = [int(one) for pair in _SPLITS.findall(log_text) for one in pair if one]
     if splits and max(splits) > _NORMAL_SPLITS:
-        found.append(f"the graph is split {max(splits)} times between card and host")
-    return tuple(found)
+        return (f"the graph is split {max(splits)} times between card and host",)
+    return ()
 
 
 _WORDS = {"model": "weights", "KV": "the cache", "RS": "the state"}

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,8 @@ class Serving:
     pid: int
     site: Site
     """Closed before the server is asked to end: an open request would hold it."""
+    poll: Callable[[], int | None]
+    """Its exit code as the kernel tells it; None while it runs."""
 
     def memory(self) -> Memory:
         found = memory_of(self.pid)
@@ -188,6 +190,7 @@ class _Start:
             caches=caches,
             pid=self.process.pid,
             site=own_site,
+            poll=self.process.poll,
         )
 
     def _is_ready(self, own_site: Site) -> bool:

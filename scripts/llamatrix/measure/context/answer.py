@@ -1,0 +1,87 @@
+"""What a search says in the end: one context, and what bounds it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from llamatrix.measure.context.found import By, Found, Rung, Stop
+
+
+class Limit(StrEnum):
+    MEMORY = "memory"
+    TRAINING = "training"
+    ASKED = "asked"
+    SPEED = "speed"
+    RECALL = "recall"
+    DEATH = "death"
+    TIME = "time"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    rung: Rung | None
+    """The largest that fits, keeps the speed and is remembered; None for none."""
+    limit: Limit
+    """What forbids a larger one, or kept us from looking."""
+    beyond_tokens: int | None
+    """The smallest context that was tried and is too large; None where none was."""
+
+
+_BY = {By.MEMORY: Limit.MEMORY, By.TRAINING: Limit.TRAINING, By.ASKED: Limit.ASKED}
+_STOPS = {
+    Stop.SPEED: Limit.SPEED,
+    Stop.MEMORY: Limit.MEMORY,
+    Stop.DEATH: Limit.DEATH,
+    Stop.TIME: Limit.TIME,
+    Stop.INTERRUPTED: Limit.INTERRUPTED,
+}
+
+
+def answer_of(found: Found, *, keep_speed: float) -> Answer:
+    fast = fast_rungs(found, keep_speed=keep_speed)
+    if found.recalled:
+        known = {one.context_tokens for one in found.recalled if one.all_exact}
+        kept = [rung for rung in fast if rung.tokens in known]
+        if not kept or kept[-1] is not fast[-1]:
+            forgotten = {
+                one.context_tokens for one in found.recalled if not one.all_exact
+            }
+            return Answer(
+                rung=kept[-1] if kept else None,
+                limit=Limit.RECALL,
+                beyond_tokens=min(forgotten),
+            )
+    return Answer(
+        rung=fast[-1] if fast else None,
+        limit=_limit(found),
+        beyond_tokens=_beyond(found, fast),
+    )
+
+
+def fast_rungs(found: Found, *, keep_speed: float) -> tuple[Rung, ...]:
+    """Those from the smallest up to the first that is too slow."""
+    fast: list[Rung] = []
+    for rung in found.rungs:
+        if rung.generation_tps < keep_speed * found.rungs[0].generation_tps:
+            break
+        fast.append(rung)
+    return tuple(fast)
+
+
+def _limit(found: Found) -> Limit:
+    if found.stop is not Stop.TOP:
+        return _STOPS[found.stop]
+    if len(found.attempts) > 1:
+        return Limit.MEMORY
+    return _BY[found.ceiling.by]
+
+
+def _beyond(found: Found, fast: tuple[Rung, ...]) -> int | None:
+    slow = [rung.tokens for rung in found.rungs[len(fast) :]]
+    failed = [
+        one.failed_at_tokens or one.context_tokens
+        for one in found.attempts
+        if one.failure
+    ]
+    reached = fast[-1].tokens if fast else 0
+    return min((one for one in slow + failed if one > reached), default=None)

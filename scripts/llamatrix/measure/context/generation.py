@@ -1,0 +1,110 @@
+"""One filled prompt and what is generated after it, timed by the server itself."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from llamatrix.measure.context.ladder import GENERATED_TOKENS
+from llamatrix.measure.outcome import Stage
+from llamatrix.web import LateAnswerError, NoAnswerError, Site, WrongAnswerError
+
+_DATA = "data: "
+_ERROR = "error"
+"""Older servers name the event so, newer ones send an object of that key."""
+_SEED = 1
+
+
+class Timings(msgspec.Struct, frozen=True, kw_only=True):
+    """`timings` of an answer, as llama-server names and counts them."""
+
+    prompt_n: int
+    """Processed for this answer; what the cache had is not in it."""
+    prompt_ms: float
+    predicted_n: int
+    predicted_ms: float
+    """Above 0: an answer that generated nothing is none."""
+    cache_n: int = 0
+
+    @property
+    def prefill_tps(self) -> float | None:
+        return 1000 * self.prompt_n / self.prompt_ms if self.prompt_ms > 0 else None
+
+    @property
+    def generation_tps(self) -> float:
+        return 1000 * self.predicted_n / self.predicted_ms
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Broken:
+    """The answer did not come, or did not end."""
+
+    stage: Stage
+    """Generation from the first token on."""
+    said: str
+    timed_out: bool = False
+
+
+class _Piece(msgspec.Struct, frozen=True):
+    stop: bool = False
+    timings: Timings | None = None
+    error: object = None
+
+
+def generate(
+    site: Site, prompt: Sequence[int], *, ends: Sequence[int], timeout_s: float
+) -> Timings | Broken:
+    """Fill the context with the prompt, of which the cache may have a beginning.
+
+    `ends` are the tokens that would end a generation: they are forbidden, since
+    `ignore_eos` does nothing in the server of b8643 (ggml-org/llama.cpp#21203).
+    """
+    request = {
+        "prompt": prompt,
+        "n_predict": GENERATED_TOKENS,
+        "cache_prompt": True,
+        "ignore_eos": True,
+        "logit_bias": [[token, False] for token in ends],
+        "seed": _SEED,
+        "stream": True,
+    }
+    stage = Stage.PREFILL
+    try:
+        for line in site.stream("/completion", request, timeout_s=timeout_s):
+            match _read(line):
+                case Timings() as timings:
+                    return timings
+                case str() as error:
+                    return Broken(stage=stage, said=error)
+                case bool() as token_came:
+                    stage = Stage.GENERATION if token_came else stage
+    except LateAnswerError as error:
+        return Broken(stage=stage, said=str(error), timed_out=True)
+    except (NoAnswerError, WrongAnswerError) as error:
+        return Broken(stage=stage, said=str(error))
+    return Broken(stage=stage, said="the answer ended without its timings")
+
+
+def _read(line: str) -> Timings | str | bool:
+    """Timings at the end, words where it went wrong, else whether a token came."""
+    if line.startswith(_ERROR):
+        return line[:300]
+    if not line.strip():
+        return False
+    try:
+        piece = msgspec.json.decode(line.removeprefix(_DATA), type=_Piece)
+    except msgspec.MsgspecError as error:
+        return f"unreadable answer: {error}: {line[:300]}"
+    if piece.error is not None:
+        return line[:300]
+    if piece.stop and piece.timings and piece.timings.predicted_ms > 0:
+        return piece.timings
+    return True
+
+
+def end_tokens(log_text: str) -> tuple[int, ...]:
+    """What the server's log calls ends of a generation, in rising order."""
+    return tuple(
+        sorted({int(one) for one in re.findall(r"EOG token\s*= *(\d+)", log_text)})
+    )

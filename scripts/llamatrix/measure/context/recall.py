@@ -1,0 +1,124 @@
+"""Whether a model finds facts again in a full context: planted, asked for, compared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from llamatrix.measure.context.filler import Filler
+from llamatrix.web import NoAnswerError, Site, WrongAnswerError
+
+_ANSWER_TOKENS = 512
+_AROUND_TOKENS = 512
+"""For the facts, the question and the chat template."""
+_SAID_CHARACTERS = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fact:
+    depth_percent: int
+    """Where in the text it stands, from its beginning."""
+    name: str
+    word: str
+
+    @property
+    def sentence(self) -> str:
+        return f"Remember: the code word of the {self.name} is {self.word}."
+
+
+FACTS = (
+    Fact(depth_percent=10, name="lighthouse", word="cobalt-heron"),
+    Fact(depth_percent=50, name="observatory", word="velvet-anvil"),
+    Fact(depth_percent=90, name="greenhouse", word="amber-comet"),
+)
+
+
+class FactRecalled(msgspec.Struct, frozen=True, kw_only=True):
+    depth_percent: int
+    exact: bool
+
+
+class Recalled(msgspec.Struct, frozen=True, kw_only=True):
+    """One question over one full context."""
+
+    context_tokens: int
+    """What was to be filled, room for the answer included."""
+    prompt_tokens: int | None
+    """What it came to, as the server counts; None where it did not answer."""
+    facts: tuple[FactRecalled, ...]
+    said: str
+    """The beginning of the answer, or why there is none."""
+
+    @property
+    def all_exact(self) -> bool:
+        return all(fact.exact for fact in self.facts)
+
+
+class _Message(msgspec.Struct, frozen=True):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    message: _Message
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    prompt_tokens: int
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    choices: tuple[_Choice, ...]
+    usage: _Usage
+
+
+def recall(
+    site: Site, filler: Filler, *, context_tokens: int, timeout_s: float
+) -> Recalled:
+    """Ask for all facts at once: the context is filled one time."""
+    room = context_tokens - _ANSWER_TOKENS - _AROUND_TOKENS
+    request = {
+        "messages": [{"role": "user", "content": text(filler.lines(max(room, 0)))}],
+        "max_tokens": _ANSWER_TOKENS,
+        "temperature": 0,
+        "chat_template_kwargs": {"enable_thinking": False},
+    }
+    try:
+        reply = site.post("/v1/chat/completions", request, timeout_s=timeout_s)
+        answer = reply.read(_Answer)
+    except (NoAnswerError, WrongAnswerError) as error:
+        return _recalled(context_tokens, None, "", said=str(error))
+    said = "\n".join(choice.message.content or "" for choice in answer.choices)
+    return _recalled(context_tokens, answer.usage.prompt_tokens, said, said=said)
+
+
+def text(lines: Sequence[str]) -> str:
+    """The lines with the facts among them, and the question after them."""
+    placed = list(lines)
+    for fact in sorted(FACTS, key=lambda one: -one.depth_percent):
+        placed.insert(len(lines) * fact.depth_percent // 100, fact.sentence)
+    names = ", ".join(fact.name for fact in FACTS)
+    question = (
+        f"What are the code words of these places: {names}? Answer with one line for "
+        "each, in the form `place: code word`, and nothing else."
+    )
+    return "\n".join([*placed, "", question])
+
+
+def is_exact(fact: Fact, answer: str) -> bool:
+    """Whether a line says it and nothing else; marks of emphasis do not count."""
+    bare = answer.replace("*", "").replace("`", "").splitlines()
+    return f"{fact.name}: {fact.word}" in {line.strip(" -.").lower() for line in bare}
+
+
+def _recalled(
+    context_tokens: int, prompt_tokens: int | None, answer: str, *, said: str
+) -> Recalled:
+    return Recalled(
+        context_tokens=context_tokens,
+        prompt_tokens=prompt_tokens,
+        facts=tuple(
+            FactRecalled(depth_percent=fact.depth_percent, exact=is_exact(fact, answer))
+            for fact in FACTS
+        ),
+        said=said[:_SAID_CHARACTERS],
+    )

@@ -1,0 +1,219 @@
+"""The search itself: few starts, from the predicted largest context down."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from llamatrix.measure.context.climb import Bounds, Climber, Fallen
+from llamatrix.measure.context.fall import fall_while_loading
+from llamatrix.measure.context.footprint import Footprint, footprint
+from llamatrix.measure.context.found import (
+    Attempt,
+    Ceiling,
+    Failure,
+    Found,
+    OverBudget,
+    Rung,
+    Spilled,
+    Stop,
+)
+from llamatrix.measure.context.ladder import SMALLEST_TOKENS, rungs
+from llamatrix.measure.context.recall import Recalled, recall
+from llamatrix.measure.gpu_spill import off_card, split_graph
+from llamatrix.measure.outcome import Crashed, OutOfMemory, Stage, TimedOut
+from llamatrix.measure.telemetry import Sampler, sampling
+from llamatrix.provision.fit import MemoryShape, Use, largest_context, need
+from llamatrix.serve.death import DeadServerError, read_log
+from llamatrix.serve.launch import Launch
+from llamatrix.serve.running import Patience, Serving, running
+
+MOST_STARTS = 4
+_RESERVES = (0.0, 0.02, 0.06, 0.15)
+"""Of the budget, kept free at each start: the prediction may be short by some."""
+_RECALL_STEPS = (1, 2, 4)
+"""What is asked of the largest context, else of a half and a quarter of it."""
+_LEAST_TOKENS = 2 * SMALLEST_TOKENS
+_PAD = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    launch: Launch
+    shape: MemoryShape
+    use: Use
+    ceiling: Ceiling
+    bounds: Bounds
+    on_card: bool
+    why_no_recall: str
+    """Empty where facts are to be recalled."""
+    log: Path
+    """Beside it lies one for each start."""
+    patience: Patience | None = None
+
+
+class Search:
+    """What was found so far can be read at any time, also after an interruption."""
+
+    def __init__(self, question: Question, *, say: Callable[[str], None]) -> None:
+        self.attempts: list[Attempt] = []
+        self.rungs: list[Rung] = []
+        self.recalled: list[Recalled] = []
+        self.argv: tuple[str, ...] = ()
+        """Of the last server that became ready."""
+        self._question = question
+        self.say = say
+
+    def found(self, stop: Stop) -> Found:
+        why = self._question.why_no_recall or f"the search stopped before: {stop}"
+        return Found(
+            ceiling=self._question.ceiling,
+            attempts=tuple(self.attempts),
+            rungs=tuple(self.rungs),
+            stop=stop,
+            recalled=tuple(self.recalled),
+            not_recalled="" if self.recalled else why,
+        )
+
+    def run(self) -> Stop:
+        """Start, and climb; lower only where memory did not suffice."""
+        tokens = self._question.ceiling.tokens
+        for number in range(MOST_STARTS):
+            stop = self._start(tokens, number + 1)
+            if stop is not None:
+                return stop
+            tokens = self._lower(tokens, number + 1)
+            if tokens <= self._reached or tokens < _LEAST_TOKENS:
+                break
+        return Stop.MEMORY
+
+    @property
+    def _reached(self) -> int:
+        return self.rungs[-1].tokens if self.rungs else 0
+
+    def _lower(self, tokens: int, number: int) -> int:
+        """What fits by prediction with some memory kept free; surely less than before."""
+        share = _RESERVES[min(number, len(_RESERVES) - 1)]
+        budget = int(self._question.ceiling.budget_bytes * (1 - share))
+        shape, use = self._question.shape, self._question.use
+        fits = largest_context(shape, use, card_bytes=budget) or 0
+        return fits if _LEAST_TOKENS <= fits < tokens else tokens // 2 // _PAD * _PAD
+
+    def _start(self, tokens: int, number: int) -> Stop | None:
+        """None where a smaller context is to be tried."""
+        question = self._question
+        needed = need(question.shape, question.use, context_tokens=tokens)
+        predicted = needed.total - (0 if question.on_card else needed.cuda)
+        self.say(f"start {number} of at most {MOST_STARTS}: {tokens} tokens")
+        log = question.log.with_name(f"{question.log.stem}-{number}.log")
+        attempt = Attempt(context_tokens=tokens, predicted_bytes=predicted)
+        begin = time.monotonic()
+        with sampling() as sampler, ExitStack() as held:
+            self.attempts.append(attempt)
+            launch = _sized(question.launch, tokens)
+            try:
+                serving = held.enter_context(
+                    running(launch, log=log, patience=question.patience)
+                )
+                loaded = footprint(serving, sampler.since_last_take())
+            except DeadServerError as error:
+                after_s = time.monotonic() - begin
+                failure = fall_while_loading(error, log, after_s)
+                return self._ended(Fallen(at_tokens=0, failure=failure))
+            self.argv = serving.argv
+            self.attempts[-1] = msgspec.structs.replace(
+                attempt,
+                ready_s=time.monotonic() - begin,
+                loaded=loaded,
+                warnings=split_graph(read_log(log)) if question.on_card else (),
+            )
+            if misfit := self._misfit(serving, loaded):
+                return self._ended(Fallen(at_tokens=0, failure=misfit))
+            return self._climbed(serving, sampler, tokens)
+
+    def _misfit(self, serving: Serving, loaded: Footprint) -> Failure | None:
+        """Loaded, and yet not as it should be."""
+        question = self._question
+        if question.on_card:
+            host_bytes = question.shape.embedding_bytes
+            signs = off_card(read_log(serving.log), host_bytes=host_bytes)
+            if signs:
+                return Spilled(signs=signs)
+        return question.bounds.over_budget(loaded)
+
+    def _climbed(self, serving: Serving, sampler: Sampler, tokens: int) -> Stop | None:
+        climber = Climber(serving, sampler, self._question.bounds)
+        ladder = [one for one in rungs(tokens) if one > self._reached]
+        end = climber.climb(ladder, known=self.rungs, on_rung=self._take)
+        if isinstance(end, Fallen):
+            return self._ended(end)
+        if end in (Stop.TOP, Stop.SPEED) and not self._question.why_no_recall:
+            self._recall(serving, climber)
+        return end
+
+    def _take(self, rung: Rung) -> None:
+        self.rungs.append(rung)
+        share = rung.generation_tps / self.rungs[0].generation_tps
+        self.say(
+            f"{rung.tokens} tokens: {rung.generation_tps:.1f} tokens/s, "
+            f"{100 * share:.0f} % of that at {self.rungs[0].tokens}"
+        )
+
+    def _recall(self, serving: Serving, climber: Climber) -> None:
+        """From the largest fast context down, until one is remembered whole."""
+        bounds = self._question.bounds
+        floor = bounds.keep_speed * self.rungs[0].generation_tps
+        fast = [one.tokens for one in self.rungs if one.generation_tps >= floor]
+        asked = {
+            max((one for one in fast if one <= fast[-1] // step), default=0)
+            for step in _RECALL_STEPS
+        }
+        for tokens in sorted(asked - {0}, reverse=True):
+            self.say(f"{tokens} tokens: asking for the planted facts")
+            found = recall(
+                serving.site,
+                climber.filler,
+                context_tokens=tokens,
+                timeout_s=bounds.answer_timeout_s,
+            )
+            self.recalled.append(found)
+            if found.all_exact or found.prompt_tokens is None:
+                return
+
+    def _ended(self, fallen: Fallen) -> Stop | None:
+        """Note the failure; a smaller context helps only where memory was short."""
+        self.attempts[-1] = msgspec.structs.replace(
+            self.attempts[-1],
+            failure=fallen.failure,
+            failed_at_tokens=fallen.at_tokens or None,
+        )
+        self.say(f"failed: {_word(fallen.failure)}")
+        match fallen.failure:
+            case OutOfMemory() | Spilled() | OverBudget():
+                return None
+            case Crashed():
+                return Stop.DEATH
+            case TimedOut():
+                return Stop.TIME
+
+
+def _word(failure: Failure) -> str:
+    match failure:
+        case OutOfMemory(stage=stage):
+            return f"out of memory ({stage or Stage.LOADING})"
+        case Spilled(signs=signs):
+            return f"spilled from the card: {'; '.join(signs)}"
+        case OverBudget(held_bytes=held_bytes):
+            return f"it holds {held_bytes} bytes, more than it may"
+        case Crashed(exit_code=exit_code):
+            return f"the server ended with exit code {exit_code}"
+        case TimedOut(after_s=after_s):
+            return f"no answer within {after_s:.0f} s"
+
+
+def _sized(launch: Launch, tokens: int) -> Launch:
+    model = msgspec.structs.replace(launch.model, ctx_size=tokens)
+    return replace(launch, model=model)

@@ -1,0 +1,70 @@
+"""A search on the fake server, with whatever wishes a test has for it."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.shipped import ROOT
+
+from llamatrix.measure.context.climb import Bounds
+from llamatrix.measure.context.found import By, Ceiling
+from llamatrix.measure.context.search import Question, Search
+from llamatrix.plan.load import load_matrix
+from llamatrix.provision.fit import Use, known_shape
+from llamatrix.serve.launch import Launch
+from llamatrix.serve.running import Patience
+
+Ask = Callable[..., Search]
+SOON = Patience(ready_s=20, first_s=5, second_s=5)
+
+
+@pytest.fixture
+def launch(tmp_path: Path, fake_program: Callable[[str, str], Path]) -> Launch:
+    matrix = load_matrix(ROOT / "matrix.toml")
+    return Launch(
+        program=fake_program("llama-server", "context_server.py"),
+        weights=tmp_path / "weights.gguf",
+        alias="qwen35-27b",
+        model=matrix.models["qwen35-27b"],
+        server=matrix.servers["published"],
+    )
+
+
+@pytest.fixture
+def wish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    monkeypatch.setenv("FAKE_LLAMA_STATE", str(tmp_path))
+
+    def choose(**wishes: object) -> None:
+        monkeypatch.setenv("FAKE_CONTEXT", json.dumps(wishes))
+
+    return choose
+
+
+@pytest.fixture
+def question(launch: Launch, tmp_path: Path) -> Question:
+    return Question(
+        launch=launch,
+        shape=known_shape("qwen35-27b"),
+        use=Use(),
+        ceiling=Ceiling(tokens=8192, by=By.ASKED, budget_bytes=40 * 2**30),
+        bounds=Bounds(keep_speed=0.8, deadline=time.monotonic() + 600),
+        on_card=False,
+        why_no_recall="",
+        log=tmp_path / "logs" / "context.log",
+        patience=SOON,
+    )
+
+
+@pytest.fixture
+def ask(question: Question, wish: Callable[..., None]) -> Ask:
+    """A search with changes to the question, and wishes for the server."""
+
+    def make(*, wishes: dict[str, object] | None = None, **changes: object) -> Search:
+        wish(**(wishes or {}))
+        said: list[str] = []
+        return Search(replace(question, **changes), say=said.append)  # type: ignore[arg-type]
+
+    return make

@@ -1,0 +1,115 @@
+"""What a context is filled with: the ladder, the filler, the facts, the scoring."""
+
+import httpx
+import msgspec
+import pytest
+
+from llamatrix.measure.context.filler import Filler, line
+from llamatrix.measure.context.generation import Broken, end_tokens, generate
+from llamatrix.measure.context.ladder import rungs
+from llamatrix.measure.context.recall import FACTS, is_exact, recall, text
+from llamatrix.measure.outcome import Stage
+from llamatrix.web import site
+
+
+def test_a_ladder_ends_at_the_largest_and_has_nothing_just_below_it() -> None:
+    assert rungs(4096) == (512, 768, 1024, 1536, 2048, 3072, 4096)
+    assert rungs(4352) == (512, 768, 1024, 1536, 2048, 3072, 4352)
+    assert rungs(192256)[-3:] == (98304, 131072, 192256)
+
+
+def test_no_line_of_the_filler_comes_twice() -> None:
+    lines = [line(number) for number in range(5000)]
+    assert len(set(lines)) == len(lines)
+    assert not any(fact.word in one for one in lines for fact in FACTS)
+
+
+def words(request: httpx.Request) -> httpx.Response:
+    content = msgspec.json.decode(request.content)["content"]
+    return httpx.Response(200, json={"tokens": [len(one) for one in content.split()]})
+
+
+def test_a_smaller_prompt_begins_a_larger_one() -> None:
+    with site("http://here", transport=httpx.MockTransport(words)) as server:
+        filler = Filler(server)
+        small, large = filler.tokens(100), filler.tokens(1000)
+    assert (len(small), len(large)) == (100, 1000)
+    assert large[:100] == small
+
+
+def test_lines_fit_into_what_was_allowed() -> None:
+    with site("http://here", transport=httpx.MockTransport(words)) as server:
+        lines = Filler(server).lines(1000)
+    count = sum(len(one.split()) for one in lines)
+    assert 800 < count <= 1000
+
+
+def test_facts_stand_at_their_depths_and_the_question_does_not_answer_itself() -> None:
+    lines = text([line(number) for number in range(1000)]).splitlines()
+    for fact in FACTS:
+        place = lines.index(fact.sentence) / 1003
+        assert abs(100 * place - fact.depth_percent) < 1
+    assert not any(fact.word in lines[-1] for fact in FACTS)
+
+
+@pytest.mark.parametrize(
+    ("answer", "exact"),
+    [
+        ("lighthouse: cobalt-heron", True),
+        ("- **Lighthouse:** `cobalt-heron`", True),
+        ("lighthouse: cobalt-heron, I think", False),
+        ("lighthouse: cobalt heron", False),
+        ("observatory: cobalt-heron", False),
+        ("", False),
+    ],
+)
+def test_only_the_exact_word_counts(answer: str, *, exact: bool) -> None:
+    assert is_exact(FACTS[0], answer) is exact
+
+
+def test_a_refused_question_is_kept_with_its_reason() -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        return words(request) if "tok" in request.url.path else httpx.Response(500)
+
+    with site("http://here", transport=httpx.MockTransport(refuse)) as server:
+        found = recall(server, Filler(server), context_tokens=4096, timeout_s=5)
+    assert found.prompt_tokens is None
+    assert not found.all_exact
+    assert "HTTP 500" in found.said
+
+
+def test_end_tokens_are_read_from_the_log() -> None:
+    log = (
+        "0.00.1 I print_info: EOG token             = 296 '<|im_end|>'\n"
+        "0.00.1 I load: printing all EOG tokens:\n"
+        "print_info: EOG token        = 294 '<|endoftext|>'\n"
+    )
+    assert end_tokens(log) == (294, 296)
+
+
+@pytest.mark.parametrize(
+    ("answer", "stage", "said"),
+    [
+        (httpx.Response(400, text="exceeds the context"), Stage.PREFILL, "HTTP 400"),
+        (httpx.Response(200, text='error: {"error": {}}\n\n'), Stage.PREFILL, "error"),
+        (
+            httpx.Response(200, text='data: {"error": {"code": 500}}\n\n'),
+            Stage.PREFILL,
+            "500",
+        ),
+        (
+            httpx.Response(200, text='data: {"stop": false}\n\n'),
+            Stage.GENERATION,
+            "without its timings",
+        ),
+    ],
+)
+def test_an_answer_that_is_none_says_how_far_it_came(
+    answer: httpx.Response, stage: Stage, said: str
+) -> None:
+    transport = httpx.MockTransport(lambda _: answer)
+    with site("http://here", transport=transport) as server:
+        found = generate(server, [1, 2], ends=(), timeout_s=5)
+    assert isinstance(found, Broken)
+    assert found.stage is stage
+    assert said in found.said
