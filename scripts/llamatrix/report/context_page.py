@@ -1,0 +1,248 @@
+"""The largest contexts as a page: the published columns, the curves, what was tried."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import assert_never
+
+from llamatrix.errors import ReportError
+from llamatrix.measure.context.answer import Answer, Limit, answer_of
+from llamatrix.measure.context.footprint import Footprint
+from llamatrix.measure.context.found import (
+    Attempt,
+    Failure,
+    Found,
+    OverBudget,
+    Rung,
+    Spilled,
+)
+from llamatrix.measure.outcome import Crashed, OutOfMemory, TimedOut
+from llamatrix.plan.matrix import Backend, WeightsKind
+from llamatrix.record.context_record import ContextRecord
+from llamatrix.report.amounts import speed_text
+from llamatrix.report.tables import Table
+from llamatrix.units import bytes_text, duration_text
+
+_LIMITS = {
+    Limit.MEMORY: "memory",
+    Limit.TRAINING: "what it was trained for",
+    Limit.ASKED: "what was asked (`--most`)",
+    Limit.SPEED: "generation speed",
+    Limit.RECALL: "recall",
+    Limit.DEATH: "the server ended",
+    Limit.TIME: "time (`--budget`)",
+    Limit.INTERRUPTED: "interrupted",
+}
+
+
+def write_context_page(records: Iterable[ContextRecord], reports: Path) -> Path | None:
+    """`context.md`, of the newest search of each cell and question; None without any."""
+    kept = newest(records)
+    if not kept:
+        return None
+    path = reports / "context.md"
+    try:
+        reports.mkdir(parents=True, exist_ok=True)
+        path.write_text(context_page(kept))
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
+    return path
+
+
+def newest(records: Iterable[ContextRecord]) -> list[ContextRecord]:
+    """One of each host, cell and question, in an order of names alone."""
+    latest: dict[tuple[str, str, str], ContextRecord] = {}
+    for record in sorted(records, key=lambda one: one.measured_at):
+        asked = repr(record.asked)
+        latest[record.host.slug, record.cell.id, asked] = record
+    return [latest[key] for key in sorted(latest)]
+
+
+def context_page(records: Sequence[ContextRecord]) -> str:
+    parts = ["# Largest context, validated", ""]
+    for slug in dict.fromkeys(record.host.slug for record in records):
+        of_host = [record for record in records if record.host.slug == slug]
+        parts += [
+            f"## {of_host[0].host.summary}",
+            "",
+            _hardware_fit(of_host).markdown(),
+        ]
+        for record in of_host:
+            curve = _curve(record)
+            heading = curve.markdown() if curve.rows else f"### {curve.title}\n"
+            parts += [heading, *_notes(record), ""]
+    return "\n".join(parts)
+
+
+def _hardware_fit(records: Sequence[ContextRecord]) -> Table:
+    rows = []
+    for record in records:
+        answer = _answer(record)
+        rows.append(
+            (
+                *(record.cell.model_name, _usage(record, answer.rung)),
+                f"{answer.rung.tokens:,}" if answer.rung else "none",
+                *(_limit_text(answer), _recall_text(record)),
+                f"{100 * record.asked.keep_speed:.0f} %",
+                str(record.weights.kind),
+                f"{record.cell.pin}/{record.cell.build}",
+            )
+        )
+    return Table(
+        title="Hardware Fit",
+        header=(
+            *("Model", "VRAM Usage", "Max Context", "limited by", "recall"),
+            *("keeps speed", "weights", "engine"),
+        ),
+        rows=tuple(rows),
+        right=(1, 2, 5),
+    )
+
+
+def _curve(record: ContextRecord) -> Table:
+    rungs = record.found.rungs
+    return Table(
+        title=f"{record.cell.model_name} at {record.cell.pin}/{record.cell.build}",
+        header=(
+            *("Tokens", "Generation (tokens/s)", "of the first"),
+            *("Prefill of the added (tokens/s)", "added", "Memory", "answers"),
+        ),
+        rows=tuple(
+            (
+                f"{rung.tokens:,}",
+                speed_text(rung.generation_tps),
+                f"{100 * rung.generation_tps / rungs[0].generation_tps:.0f} %",
+                "n/a" if rung.prefill_tps is None else speed_text(rung.prefill_tps),
+                f"{rung.answers[0].prompt_n:,}",
+                _usage(record, rung),
+                str(len(rung.answers)),
+            )
+            for rung in rungs
+        ),
+        right=tuple(range(7)),
+    )
+
+
+def _notes(record: ContextRecord) -> list[str]:
+    found, answer = record.found, _answer(record)
+    lines = [
+        f"- limit: {_limit_text(answer)}",
+        f"- measured: {record.measured_at[:10]}, llama.cpp {record.build.commit[:9]}",
+        *_memory_notes(record),
+        *_attempt_notes(found),
+        *_recall_notes(record),
+    ]
+    heard = dict.fromkeys(
+        word
+        for held in _footprints(found)
+        for word in (held.disturbances if held else ())
+    )
+    return [*lines, *(f"- disturbed: {word}" for word in heard)]
+
+
+def _memory_notes(record: ContextRecord) -> Iterator[str]:
+    ceiling = record.found.ceiling
+    where = "card" if _on_card(record) else "host"
+    others = ceiling.others_bytes
+    taken = f" (others held {bytes_text(others)})" if others else ""
+    yield f"- memory: {bytes_text(ceiling.budget_bytes)} of the {where} to use{taken}"
+    known = [held for held in _footprints(record.found) if held]
+    if known:
+        yield (
+            f"- the process on the host: {bytes_text(known[0].rss_bytes)} after "
+            f"loading, {bytes_text(known[-1].peak_rss_bytes)} at its peak"
+        )
+
+
+def _attempt_notes(found: Found) -> Iterator[str]:
+    for number, attempt in enumerate(found.attempts, start=1):
+        yield f"- start {number}: {_attempt_text(attempt)}"
+    if found.attempts[-1].failure and not found.rungs:
+        many = "s" if len(found.attempts) > 1 else ""
+        yield f"- given up after {len(found.attempts)} start{many}"
+
+
+def _attempt_text(attempt: Attempt) -> str:
+    words = [
+        f"{attempt.context_tokens:,} tokens",
+        f"{bytes_text(attempt.predicted_bytes)} by prediction",
+    ]
+    if attempt.ready_s is not None:
+        words.append(f"ready in {duration_text(attempt.ready_s)}")
+    if attempt.loaded:
+        words.append(f"{bytes_text(attempt.loaded.held_bytes)} held then")
+    words += [f"doubtful: {word}" for word in attempt.warnings]
+    if attempt.failure:
+        at = attempt.failed_at_tokens
+        where = f" at {at:,} tokens" if at else ""
+        words.append(f"{_failure_text(attempt.failure)}{where}")
+    return ", ".join(words)
+
+
+def _failure_text(failure: Failure) -> str:
+    match failure:
+        case OutOfMemory(stage=stage):
+            return f"out of memory ({stage})" if stage else "out of memory"
+        case Crashed(exit_code=exit_code):
+            return f"the server ended (exit code {exit_code})"
+        case TimedOut(after_s=after_s):
+            return f"no answer within {duration_text(after_s)}"
+        case Spilled(signs=signs):
+            return f"spilled out of VRAM ({'; '.join(signs)})"
+        case OverBudget(held_bytes=held_bytes):
+            return f"held {bytes_text(held_bytes)}, more than allowed"
+        case _:
+            assert_never(failure)
+
+
+def _recall_notes(record: ContextRecord) -> Iterator[str]:
+    for one in record.found.recalled:
+        words = ", ".join(
+            f"{fact.depth_percent} %: {'yes' if fact.exact else 'no'}"
+            for fact in one.facts
+        )
+        size = "no answer" if one.prompt_tokens is None else f"{one.prompt_tokens:,}"
+        yield f"- recall at {one.context_tokens:,} ({size} prompt tokens): {words}"
+    if record.found.not_recalled:
+        yield f"- recall: n/a, {record.found.not_recalled}"
+
+
+def _recall_text(record: ContextRecord) -> str:
+    if record.weights.kind is not WeightsKind.HUB:
+        return "n/a (made-up weights)"
+    if not record.found.recalled:
+        return "n/a"
+    exact = [one for one in record.found.recalled if one.all_exact]
+    last = (exact or record.found.recalled)[-1]
+    hits = sum(fact.exact for fact in last.facts)
+    return f"{hits} of {len(last.facts)}"
+
+
+def _limit_text(answer: Answer) -> str:
+    words = _LIMITS[answer.limit]
+    if answer.beyond_tokens is None:
+        return words
+    if answer.rung is None:
+        return f"{words}, {answer.beyond_tokens:,} is too large"
+    return f"{words}, between {answer.rung.tokens:,} and {answer.beyond_tokens:,}"
+
+
+def _usage(record: ContextRecord, rung: Rung | None) -> str:
+    if rung is None or rung.footprint is None:
+        return "n/a"
+    unit = "" if _on_card(record) else " RAM"
+    return f"{bytes_text(rung.footprint.held_bytes)}{unit}"
+
+
+def _on_card(record: ContextRecord) -> bool:
+    return record.build.backend == Backend.CUDA
+
+
+def _answer(record: ContextRecord) -> Answer:
+    return answer_of(record.found, keep_speed=record.asked.keep_speed)
+
+
+def _footprints(found: Found) -> Iterator[Footprint | None]:
+    for attempt in found.attempts:
+        yield attempt.loaded
+    for rung in found.rungs:
+        yield rung.footprint

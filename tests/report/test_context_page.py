@@ -1,0 +1,84 @@
+"""The page of contexts: the published columns, the curve, and everything to be known."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.record.made_context import made_context, made_found, made_recalled
+
+from llamatrix.measure.context.found import (
+    Attempt,
+    Failure,
+    OverBudget,
+    Spilled,
+    Stop,
+)
+from llamatrix.measure.outcome import Crashed, OutOfMemory, Stage, TimedOut
+from llamatrix.plan.matrix import WeightsKind
+from llamatrix.record.context_record import Asked
+from llamatrix.report.context_page import context_page, newest, write_context_page
+
+
+def test_the_page_is_the_golden_one(golden: Callable[[str, str], None]) -> None:
+    golden("context.md", context_page([made_context()]))
+
+
+def test_made_up_weights_have_no_recall() -> None:
+    found = msgspec.structs.replace(
+        made_found(), recalled=(), not_recalled="they remember nothing"
+    )
+    text = context_page([made_context(found, weights=WeightsKind.FULL)])
+    assert "n/a (made-up weights)" in text
+    assert "- recall: n/a, they remember nothing" in text
+
+
+def test_what_was_forgotten_bounds_the_answer() -> None:
+    recalled = (made_recalled(131072, forgotten=50), made_recalled(65536))
+    found = msgspec.structs.replace(made_found(), recalled=recalled)
+    text = context_page([made_context(found)])
+    assert "recall, between 65,536 and 131,072" in text
+    assert "10 %: yes, 50 %: no, 90 %: yes" in text
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (
+            OutOfMemory(exit_code=1, tail=(), stage=Stage.GENERATION),
+            "out of memory (generation) at 262,144 tokens",
+        ),
+        (Crashed(exit_code=-11, tail=()), "the server ended (exit code -11)"),
+        (TimedOut(after_s=90, tail=()), "no answer within 1 min 30 s"),
+        (Spilled(signs=("12 of 65",)), "spilled out of VRAM (12 of 65)"),
+        (OverBudget(held_bytes=2**34), "held 16 GiB, more than allowed"),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_every_failure_is_told_in_words(failure: Failure, words: str) -> None:
+    failed = Attempt(
+        context_tokens=262144,
+        predicted_bytes=2**34,
+        failure=failure,
+        failed_at_tokens=262144,
+    )
+    found = msgspec.structs.replace(
+        made_found(Stop.MEMORY), attempts=(failed,), rungs=(), recalled=()
+    )
+    text = context_page([made_context(found)])
+    assert words in text
+    assert "given up after 1 start" in text
+    assert "memory, 262,144 is too large" in text
+
+
+def test_of_one_question_the_newest_answer_stands() -> None:
+    old = made_context(measured_at="2026-11-01T12:00:00.000+00:00")
+    new = made_context(measured_at="2026-11-26T12:00:00.000+00:00")
+    other = made_context(asked=Asked(keep_speed=0.5))
+    assert newest([new, old]) == [new]
+    assert len(newest([new, old, other])) == 2
+
+
+def test_without_records_there_is_no_page(tmp_path: Path) -> None:
+    assert write_context_page([], tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
