@@ -6,8 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
@@ -32,7 +31,7 @@ def command(
         @functools.wraps(body)
         def guarded(_c: Context, **written: Any) -> None:  # noqa: ANN401
             for number in (signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, _interrupt)
+                signal.signal(number, signal.default_int_handler)
             try:
                 code = body(takes(**written))
             except BenchError as error:
@@ -53,10 +52,6 @@ def command(
         return task(name=name, help=taken.help_of(takes))(guarded)
 
     return wrap
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 @command(taken.Planning)
@@ -112,8 +107,7 @@ def fit(f: taken.Fitting) -> None:
     """Predict memory and the largest context on a card; needs no GPU and no download."""
     from llamatrix.campaigns.fit import fit as fitted
 
-    text = fitted(model=f.model, vram=f.vram, profile=f.profile, as_json=f.json)
-    print(text, end="")
+    print(fitted(model=f.model, vram=f.vram, profile=f.profile, as_json=f.json), end="")
 
 
 @command(taken.Serving)
@@ -148,6 +142,14 @@ def agent(f: taken.Trying) -> None:
     from llamatrix.campaigns.benchmark import make_trials
 
     print(make_trials(f), end="")
+
+
+@command(taken.Contexting)
+def context(f: taken.Contexting) -> None:
+    """Find the largest context that fits, stays fast and is remembered."""
+    from llamatrix.campaigns.context.command import context as searched
+
+    print(searched(f), end="")
 
 
 @command(taken.Tabulating)
@@ -272,19 +274,7 @@ def test(f: taken.Testing) -> None:
 
 
 namespace = Collection(
-    *(
-        plan,
-        schema,
-        lock,
-        build,
-        weights,
-        fit,
-        serve,
-        template_check,
-        bench,
-        agent,
-        table,
-    ),
-    *(compare, audit, certificate, regress, verdict, all_),
+    *(plan, schema, lock, build, weights, fit, serve, template_check, bench, agent),
+    *(context, table, compare, audit, certificate, regress, verdict, all_),
     *(gpu_proof, doctor, task_check, bench_self, regress_selftest, lint, test),
 )

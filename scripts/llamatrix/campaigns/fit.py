@@ -12,7 +12,7 @@ from llamatrix.nvml import gpus
 from llamatrix.plan.complaint import nearest
 from llamatrix.plan.expand import select_profile
 from llamatrix.plan.load import load_matrix
-from llamatrix.plan.matrix import Backend, Matrix, Sweep
+from llamatrix.plan.matrix import Backend, Matrix, Server, Sweep
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.provision.build import Manifest
@@ -71,7 +71,7 @@ def _fits(
         if file is None:
             contexts.add(matrix.models[name].ctx_size)
         for pin in chosen.pins:
-            use = _use(sweep, matrix.pins[pin].commit)
+            use = use_of(sweep, matrix.pins[pin].commit)
             checks, reason = _cross_checks(
                 project, shape, use, pin=pin, model=name, file=file, aside=aside
             )
@@ -111,14 +111,15 @@ def _shapes(
             say(f"{name}: its shape is not known; give its file, --model FILE.gguf")
 
 
-def _use(sweep: Sweep | None, commit: str) -> Use:
+def use_of(flags: Sweep | Server | None, commit: str) -> Use:
+    """How a program of a pin keeps its cache, run with these flags."""
     window_in_f16 = commit == _WINDOW_IN_F16
-    if sweep is None:
+    if flags is None:
         return Use(window_in_f16=window_in_f16)
     return Use(
-        cache_type_k=sweep.cache_type_k,
-        cache_type_v=sweep.cache_type_v,
-        ubatch_size=sweep.ubatch_size,
+        cache_type_k=flags.cache_type_k,
+        cache_type_v=flags.cache_type_v,
+        ubatch_size=flags.ubatch_size,
         window_in_f16=window_in_f16,
     )
 

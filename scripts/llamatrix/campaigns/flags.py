@@ -118,6 +118,22 @@ class Fitting:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Contexting:
+    model: str = flag("", "a model of the profile, by its key (default: its first)")
+    profile: str = flag("", _PROFILE)
+    pin: str = flag("", "a pin of matrix.toml (default: the profile's first)")
+    vram: str = flag(
+        "", "take no more of the card than this, e.g. 24GiB (default: all)"
+    )
+    keep_speed: str = flag("0.8", "least share of the generation speed at 512 tokens")
+    most: int = flag(0, "look at no context above so many tokens (default: trained)")
+    budget: str = flag("30m", "fill no context that would end after this time")
+    weights_dir: str = flag("", WEIGHTS_DIR)
+    again: bool = flag(default=False, text="search again what is recorded already")
+    json: bool = flag(default=False, text=_JSON)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Tabulating:
     profile: str = flag("", "show only this profile's tables (default: all)")
     out: str = flag("", "also copy these tables and their records into this folder")

@@ -76,7 +76,14 @@ def launch_of(
     weights_dir: Path | None = None,
 ) -> Launch:
     """Everything a server of the cell needs, provided where the cache lacks it."""
-    matrix = load_matrix(project.matrix_file)
+    weights = provide_weights(cell, project.cache, weights_dir=weights_dir)
+    server = server_of(load_matrix(project.matrix_file), profile)
+    launch = launch_with(cell, server, weights.path, project)
+    return replace(launch, port=port or None)
+
+
+def server_of(matrix: Matrix, profile: str = "") -> Server:
+    """The server's flags that a profile names."""
     name = choose_profile(profile or None).profile
     server = select_profile(matrix, name).server
     if server is None:
@@ -84,9 +91,7 @@ def launch_of(
             f"matrix.toml: profiles.{name}.server: missing: name one of "
             f"{', '.join(matrix.servers)} to serve this profile's models"
         )
-    weights = provide_weights(cell, project.cache, weights_dir=weights_dir)
-    launch = launch_with(cell, matrix.servers[server], weights.path, project)
-    return replace(launch, port=port or None)
+    return matrix.servers[server]
 
 
 def launch_with(

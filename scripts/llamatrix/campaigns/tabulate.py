@@ -16,6 +16,9 @@ from llamatrix.host import this_host
 from llamatrix.plan.expand import select_profile
 from llamatrix.progress import say
 from llamatrix.project import Project
+from llamatrix.record.context_record import CONTEXT, ContextRecord
+from llamatrix.record.store import Store
+from llamatrix.report.context_page import context_page, newest, write_context_page
 from llamatrix.report.evidence import Evidence
 from llamatrix.report.pages import write_pages
 from llamatrix.report.speed import Group
@@ -31,12 +34,16 @@ def tabulate(profile: str | None, *, out: str | None = None) -> str:
     view = load_view()
     if profile:
         select_profile(view.matrix, profile)
-    if not view.groups:
+    contexts = list(_contexts(view.project).read_all())
+    written = _write_all(view, contexts)
+    if not view.groups and not contexts:
         raise ReportError(
             f"{view.project.records}: no records yet; `invoke all` measures and writes "
             "them"
         )
-    written = _write_all(view)
+    if not view.groups:
+        _say_written(written, view.project)
+        return context_page(newest(contexts))
     shown = [
         one
         for one in view.groups
@@ -53,7 +60,8 @@ def tabulate(profile: str | None, *, out: str | None = None) -> str:
 def show_session(session: Session) -> str:
     """The tables of what a command has just measured or reused, on this host."""
     view = load_view()
-    _say_written(_write_all(view), view.project)
+    contexts = list(_contexts(view.project).read_all())
+    _say_written(_write_all(view, contexts), view.project)
     cells = {item.cell.id for item in session.items}
     slug = this_host().slug
     return page(
@@ -66,13 +74,23 @@ def show_session(session: Session) -> str:
     )
 
 
-def _write_all(view: View) -> list[Path]:
-    return write_pages(
-        view.groups,
-        view.project.reports,
-        evidence=view.evidence,
-        sets=published_sets(view.project, view.matrix),
-    )
+def _contexts(project: Project) -> Store[ContextRecord]:
+    return Store(folder=project.records, kind=CONTEXT)
+
+
+def _write_all(view: View, contexts: Sequence[ContextRecord]) -> list[Path]:
+    """What there are records for: pages of speed, and the page of contexts."""
+    written = []
+    if view.groups:
+        written += write_pages(
+            view.groups,
+            view.project.reports,
+            evidence=view.evidence,
+            sets=published_sets(view.project, view.matrix),
+        )
+    if path := write_context_page(contexts, view.project.reports):
+        written.append(path)
+    return written
 
 
 def _export(shown: Sequence[Group], view: View, folder: Path) -> None:
@@ -83,7 +101,18 @@ def _export(shown: Sequence[Group], view: View, folder: Path) -> None:
         evidence=view.evidence,
         sets=published_sets(view.project, view.matrix),
     )
+    _export_contexts(shown, view.project, folder)
     say(f"copied to {folder}: the pages and their records")
+
+
+def _export_contexts(shown: Sequence[Group], project: Project, folder: Path) -> None:
+    """Those of the same hosts."""
+    hosts = {group.host_slug for group in shown}
+    store = _contexts(project)
+    found = [one for one in store.read_all() if one.host.slug in hosts]
+    write_context_page(found, folder)
+    for source in sorted({store.file_of(one.host.slug, one.cell.id) for one in found}):
+        _copy_new(source, folder / source.relative_to(project.reports))
 
 
 def _copy_records(
@@ -93,13 +122,17 @@ def _copy_records(
     hosts = {group.host_slug for group in shown}
     measured = {f"records/{slug}/bandwidth.json" for slug in hosts}
     for name in sorted(files | measured):
-        source, target = project.reports / name, folder / name
-        if source.exists() and not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+        _copy_new(project.reports / name, folder / name)
+
+
+def _copy_new(source: Path, target: Path) -> None:
+    if source.exists() and not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
 
 
 def _say_written(written: Sequence[Path], project: Project) -> None:
     names = [path.relative_to(project.reports).as_posix() for path in written]
     folder = project.reports.relative_to(project.root)
-    say(f"written: {folder}/{names[0]} and {len(names) - 1} files beside it")
+    beside = f" and {len(names) - 1} files beside it" if names[1:] else ""
+    say(f"written: {folder}/{names[0]}{beside}")

@@ -1,0 +1,1 @@
+"""`invoke context`: what is asked, how much memory there is, the search, its record."""

@@ -1,0 +1,55 @@
+"""`invoke context` on a real llama-server with tiny weights."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.campaigns.conftest import record_lines
+from tests.shipped import ROOT
+
+from llamatrix.measure.context.ladder import rungs
+from llamatrix.project import Project
+
+pytestmark = [pytest.mark.slow, pytest.mark.network]
+
+
+@pytest.mark.parametrize("model", ["qwen35-27b", "gemma4-26b-a4b"])
+def test_the_curve_of_a_real_server_is_measured_and_kept(
+    model: str, project: Project, user_cache: Path
+) -> None:
+    """How fast a busy machine is, is not asked; what was processed is exact."""
+    (project.root / "templates").symlink_to(ROOT / "templates")
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "invoke", "context", "--profile", "smoke"),
+            *("--model", model, "--most", "4096", "--keep-speed", "0.001"),
+            *("--budget", "5m", "--json"),
+        ],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "LLAMATRIX_ROOT": str(project.root),
+            "LLAMATRIX_CACHE": str(user_cache),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1800,
+    )
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert (told["largest_context_tokens"], told["limit"]) == (4096, "asked")
+    found = told["record"]["found"]
+    assert [rung["tokens"] for rung in found["rungs"]] == list(rungs(4096))
+    assert len(found["attempts"]) == 1
+    for rung in found["rungs"]:
+        first = rung["answers"][0]
+        assert first["prompt_n"] + first["cache_n"] == rung["tokens"] - 128
+        assert first["predicted_n"] == 128
+        assert rung["footprint"]["rss_bytes"] > 2**20
+    assert all(rung["answers"][0]["cache_n"] for rung in found["rungs"])
+    assert "made up" in found["not_recalled"]
+    assert len(record_lines(project)) == 1
