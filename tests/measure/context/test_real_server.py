@@ -1,0 +1,73 @@
+"""Both pins' real llama-server: filled step by step, asked for facts, refused too much."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.serve.real import PINS, real_launch
+
+from llamatrix.measure.context.filler import Filler
+from llamatrix.measure.context.generation import (
+    Broken,
+    Timings,
+    end_tokens,
+    generate,
+)
+from llamatrix.measure.context.recall import recall
+from llamatrix.measure.outcome import Stage
+from llamatrix.serve.death import read_log
+from llamatrix.serve.running import Serving, running
+
+pytestmark = pytest.mark.slow
+CONTEXT_TOKENS = 4096
+
+
+@pytest.fixture(params=PINS)
+def serving(
+    request: pytest.FixtureRequest, user_cache: Path, tmp_path: Path
+) -> Iterator[Serving]:
+    launch = real_launch(
+        *(request.param, "qwen35-27b"),
+        cache=user_cache,
+        folder=tmp_path,
+        ctx_size=CONTEXT_TOKENS,
+    )
+    with running(launch, log=tmp_path / "server.log") as ready:
+        yield ready
+
+
+def test_a_growing_prompt_is_taken_from_the_cache_and_no_answer_ends_early(
+    serving: Serving,
+) -> None:
+    filler = Filler(serving.site)
+    ends = end_tokens(read_log(serving.log))
+    assert ends
+    for tokens, cached in ((384, 0), (896, 300), (1920, 800)):
+        found = generate(serving.site, filler.tokens(tokens), ends=ends, timeout_s=120)
+        assert isinstance(found, Timings)
+        assert found.prompt_n + found.cache_n == tokens
+        assert found.cache_n >= cached
+        assert found.predicted_n == 128
+
+
+def test_a_prompt_beyond_the_context_is_refused_before_generation(
+    serving: Serving,
+) -> None:
+    prompt = Filler(serving.site).tokens(CONTEXT_TOKENS + 1)
+    found = generate(serving.site, prompt, ends=(), timeout_s=120)
+    assert isinstance(found, Broken)
+    assert found.stage is Stage.PREFILL
+    assert "exceed" in found.said
+
+
+def test_a_question_with_its_text_fits_into_the_context(serving: Serving) -> None:
+    """Made-up weights answer nonsense; that is told as forgotten, not as an error."""
+    found = recall(
+        serving.site,
+        Filler(serving.site),
+        context_tokens=CONTEXT_TOKENS,
+        timeout_s=120,
+    )
+    assert found.prompt_tokens is not None, found.said
+    assert CONTEXT_TOKENS // 2 < found.prompt_tokens < CONTEXT_TOKENS
+    assert not found.all_exact
