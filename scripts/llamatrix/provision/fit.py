@@ -83,6 +83,8 @@ class Use:
     ubatch_size: int = 512
     window_in_f16: bool = False
     """b8643 keeps the cache of sliding-window layers in fp16 whatever is asked."""
+    cuda_bytes: int = CUDA_CONTEXT_BYTES
+    """0 where nothing is on a card."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +120,7 @@ def need(shape: MemoryShape, use: Use, *, context_tokens: int) -> Need:
         state=shape.state_bytes,
         compute=_compute_bytes(shape, use, {held for _, held in windows}),
         scratch=2 * _F16_BYTES * largest if quantised else 0,
-        cuda=CUDA_CONTEXT_BYTES,
+        cuda=use.cuda_bytes,
     )
 
 

@@ -150,10 +150,10 @@ def test_a_machine_without_nvidias_library_searches_on_its_cpu(
 
 @pytest.mark.usefixtures("served")
 def test_too_little_memory_is_said_before_anything_starts(search: Run) -> None:
-    ended = search(*SMOKE, "--vram", "16MiB")
+    ended = search(*SMOKE, "--vram", "2MiB")
     assert ended.returncode == 5
     assert "by prediction at 1024 tokens" in ended.stderr
-    assert "cut to 16 MiB has 16 MiB to use" in ended.stderr
+    assert "cut to 2 MiB has 2 MiB to use" in ended.stderr
 
 
 CARD: dict[str, object] = {

@@ -1,6 +1,6 @@
 """What is searched: everything that can be said, or refused, before a download."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -47,7 +47,7 @@ class Case:
 
     @property
     def use(self) -> Use:
-        return use_of(self.server, self.cell.locked.commit)
+        return _use(self.server, self.cell)
 
     @property
     def why_no_recall(self) -> str:
@@ -71,9 +71,13 @@ def case_of(flags: Contexting) -> Case:
     )
     server = _whole(server_of(matrix, flags.profile), cell)
     if cell.model_key in MODELS:
-        room = room_here(asked.vram_bytes, on_card=cell.build.backend is Backend.CUDA)
-        use = use_of(server, cell.locked.commit)
-        ceiling_in(room, _known_shape(cell), use, asked.most_tokens, cell.model.name)
+        ceiling_in(
+            room_here(asked.vram_bytes, on_card=cell.build.backend is Backend.CUDA),
+            _known_shape(cell),
+            _use(server, cell),
+            asked.most_tokens,
+            cell.model.name,
+        )
     cell = _resolved(cell, flags)
     return Case(
         project=project,
@@ -92,6 +96,12 @@ def case_of(flags: Contexting) -> Case:
         budget_s=budget_s,
         weights_dir=Path(flags.weights_dir).expanduser() if flags.weights_dir else None,
     )
+
+
+def _use(server: Server, cell: Cell) -> Use:
+    use = use_of(server, cell.locked.commit)
+    on_card = cell.build.backend is Backend.CUDA
+    return use if on_card else replace(use, cuda_bytes=0)
 
 
 def _whole(server: Server, cell: Cell) -> Server:

@@ -106,10 +106,7 @@ def _searched(case: Case, store: Store[ContextRecord]) -> ContextRecord:
 def _say_room(room: Room) -> None:
     say(f"{room.name}: {bytes_text(room.budget_bytes)} to use")
     if room.others_bytes:
-        say(
-            f"others hold {bytes_text(room.others_bytes)} of it ({room.others}): less "
-            "fits than on an idle card"
-        )
+        say(f"others hold {bytes_text(room.others_bytes)} of it: less fits than alone")
 
 
 def _record(

@@ -23,8 +23,6 @@ class Room:
     """Whether the user allows less than there is."""
     others_bytes: int = 0
     """What other processes hold, as far as the driver tells."""
-    others: str = ""
-    """How many they are."""
 
 
 def room_here(allowed_bytes: int | None, *, on_card: bool) -> Room:
@@ -37,7 +35,6 @@ def room_here(allowed_bytes: int | None, *, on_card: bool) -> Room:
         budget_bytes=allowed_bytes,
         limited=True,
         others_bytes=room.others_bytes,
-        others=room.others,
     )
 
 
@@ -95,5 +92,4 @@ def _card_room() -> Room:
         budget_bytes=sum(one.memory_bytes for one in known) - sum(held),
         limited=False,
         others_bytes=sum(named),
-        others=f"{len(processes)} processes" if processes else "",
     )

@@ -105,11 +105,10 @@ class Search:
     def _start(self, tokens: int, number: int) -> Stop | None:
         """None where a smaller context is to be tried."""
         question = self._question
-        needed = need(question.shape, question.use, context_tokens=tokens)
-        predicted = needed.total - (0 if question.on_card else needed.cuda)
+        needed = need(question.shape, question.use, context_tokens=tokens).total
         self.say(f"start {number} of at most {MOST_STARTS}: {tokens} tokens")
         log = question.log.with_name(f"{question.log.stem}-{number}.log")
-        attempt = Attempt(context_tokens=tokens, predicted_bytes=predicted)
+        attempt = Attempt(context_tokens=tokens, predicted_bytes=needed)
         begin = time.monotonic()
         with sampling() as sampler, ExitStack() as held:
             self.attempts.append(attempt)
