@@ -2,8 +2,9 @@
 
 `FAKE_CONTEXT` is a JSON object of wishes: `slow_ms` (more of each generated token's time
 for a thousand tokens of context), `load_most`, `prefill_most`, `generation_most` (tokens
-from where memory is refused, by stage), `dies_at` (tokens), `hangs_at`, `hoards_at`, `spills_at`
-(a context size), `splits` (of the graph), `forgets` (code words) and `commit`.
+from where memory is refused, by stage), `dies_at` (tokens), `hangs_at`, `stutters_at`,
+`hoards_at`, `spills_at` (a context size), `splits` (of the graph), `forgets` (code
+words) and `commit`.
 """
 
 import json
@@ -39,6 +40,8 @@ def timings(prompt: int, generated: int) -> dict[str, object]:
     cached = min(Cache.tokens, prompt - 1)
     Cache.tokens = prompt
     each_ms = 10 + WISHES.get("slow_ms", 0) * prompt / 1000
+    if prompt + generated == wish("stutters_at"):
+        each_ms *= 5
     return {
         "cache_n": cached,
         "prompt_n": prompt - cached,

@@ -48,18 +48,29 @@ def test_the_prompt_grows_and_only_what_is_added_is_processed(ask: Ask) -> None:
     assert found.rungs[0].generation_tps == 100
 
 
-def test_it_ends_at_the_first_rung_that_is_too_slow(ask: Ask) -> None:
+def test_it_ends_at_the_second_rung_that_is_too_slow(ask: Ask) -> None:
     """Floor: 10.384 ms / 0.8; a token takes 12.944 ms at 3072 and 13.968 at 4096."""
     search = ask(wishes={"slow_ms": 1})
     found = search.found(search.run())
     assert found.stop is Stop.SPEED
-    assert found.rungs[-1].tokens == 4096
-    assert [len(rung.answers) for rung in found.rungs] == [3, 1, 1, 1, 1, 1, 3]
+    assert found.rungs[-1].tokens == 6144
+    assert [len(rung.answers) for rung in found.rungs] == [3, 1, 1, 1, 1, 1, 3, 3]
     answer = answer_of(found, keep_speed=0.8)
     assert answer.rung
     assert (answer.rung.tokens, answer.limit) == (3072, Limit.SPEED)
     assert answer.beyond_tokens == 4096
     assert [one.context_tokens for one in found.recalled] == [3072]
+
+
+def test_one_rung_slowed_by_the_machine_ends_nothing(ask: Ask) -> None:
+    search = ask(wishes={"stutters_at": 1024})
+    found = search.found(search.run())
+    assert found.stop is Stop.TOP
+    slow = found.rungs[2]
+    assert (slow.tokens, slow.generation_tps, len(slow.answers)) == (1024, 20, 3)
+    answer = answer_of(found, keep_speed=0.8)
+    assert answer.rung == found.rungs[-1]
+    assert (answer.limit, answer.beyond_tokens) == (Limit.ASKED, None)
 
 
 def test_what_does_not_load_is_tried_lower_by_the_prediction(

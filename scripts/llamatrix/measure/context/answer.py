@@ -59,13 +59,12 @@ def answer_of(found: Found, *, keep_speed: float) -> Answer:
 
 
 def fast_rungs(found: Found, *, keep_speed: float) -> tuple[Rung, ...]:
-    """Those from the smallest up to the first that is too slow."""
-    fast: list[Rung] = []
-    for rung in found.rungs:
-        if rung.generation_tps < keep_speed * found.rungs[0].generation_tps:
-            break
-        fast.append(rung)
-    return tuple(fast)
+    """A slow one below a fast one was slowed by the machine, not by its context."""
+    return tuple(
+        rung
+        for rung in found.rungs
+        if rung.generation_tps >= keep_speed * found.rungs[0].generation_tps
+    )
 
 
 def _limit(found: Found) -> Limit:
@@ -77,7 +76,7 @@ def _limit(found: Found) -> Limit:
 
 
 def _beyond(found: Found, fast: tuple[Rung, ...]) -> int | None:
-    slow = [rung.tokens for rung in found.rungs[len(fast) :]]
+    slow = [rung.tokens for rung in found.rungs if rung not in fast]
     failed = [
         one.failed_at_tokens or one.context_tokens
         for one in found.attempts

@@ -24,6 +24,8 @@ from llamatrix.web import NoAnswerError, WrongAnswerError
 
 _DECISIVE = 3
 """Answers where one alone would decide: at the smallest, and below the floor."""
+_SLOW_RUNGS = 2
+"""In a row: one alone may have been slowed by the machine."""
 _SLOWER = 1.3
 """Prefill slows down as the context fills: the next rung's, at most."""
 
@@ -84,6 +86,7 @@ class Climber:
         warm = self._answer(SMALLEST_TOKENS // 2)
         if isinstance(warm, Broken):
             return self._fallen(ladder[0], warm, begin)
+        slow = 0
         for tokens in ladder:
             if done and self._is_too_late(tokens, done[-1]):
                 return Stop.TIME
@@ -100,9 +103,10 @@ class Climber:
             if held is None:
                 gone = Broken(stage=Stage.GENERATION, said="it ended after its answer")
                 return self._fallen(tokens, broken or gone, begin)
-            if done[-1].generation_tps < self._floor(done):
+            slow = slow + 1 if done[-1].generation_tps < self._floor(done) else 0
+            if slow == _SLOW_RUNGS:
                 return Stop.SPEED
-        return Stop.TOP
+        return Stop.SPEED if slow else Stop.TOP
 
     def _answers(
         self, tokens: int, floor_tps: float
