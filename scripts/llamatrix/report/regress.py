@@ -30,11 +30,15 @@ class ArmFacts:
     commit: str
     builds: tuple[str, ...]
     sweep: str
+    """Of llama-bench; empty where a session was replayed."""
+    server: str = ""
+    """The server's flags by name; empty for llama-bench."""
 
     @property
     def text(self) -> str:
         builds = ", ".join(self.builds)
-        return f"{self.pin} ({self.commit[:9]}, build {builds}, sweep {self.sweep})"
+        how = f"server {self.server}" if self.server else f"sweep {self.sweep}"
+        return f"{self.pin} ({self.commit[:9]}, build {builds}, {how})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,6 +27,10 @@ class Metric(StrEnum):
     FIRST_TOKEN = "ttft"  # noqa: S105  (time to first token, not a secret)
 
     @property
+    def unit(self) -> Unit:
+        return Unit.SECONDS if self is Metric.FIRST_TOKEN else Unit.TOKENS_PER_S
+
+    @property
     def margin(self) -> float:
         """The loss of speed that matters, as a fraction: delta of the rule."""
         return _MARGINS[self]

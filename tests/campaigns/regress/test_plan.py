@@ -6,10 +6,15 @@ from llamatrix.verdict.power import smallest_effect
 
 _LOOKS = Looks(pairs=(5, 8))
 _QUIET = Outlook(
-    case="a", pair_s=10.0, repetitions=7, complete=2, sd_log=0.01, source="the warm-up"
+    case="a",
+    pair_s=10.0,
+    work="7 repetitions",
+    complete=2,
+    sd_log=0.01,
+    source="the warm-up",
 )
 _UNKNOWN = Outlook(
-    case="b", pair_s=20.0, repetitions=2, complete=0, sd_log=None, source=""
+    case="b", pair_s=20.0, work="2 repetitions", complete=0, sd_log=None, source=""
 )
 
 

@@ -1,74 +1,29 @@
-"""`invoke regress`, whole: arms, builds, warm-up, plan, pairs, the answer."""
+"""`invoke regress` with llama-bench: arms, builds, then pairs and the answer."""
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from llamatrix.campaigns.bench import Parts, provide_parts
-from llamatrix.campaigns.choice import choose_profile
-from llamatrix.campaigns.regress.arms import METRICS, Asked, Case, cases_of
-from llamatrix.campaigns.regress.conduct import conduct
-from llamatrix.campaigns.regress.judging import broken, judge_together
-from llamatrix.campaigns.regress.ledger import failure_notes, last_series, ledger_of
+from llamatrix.campaigns.regress.arms import METRICS, Case, cases_of
+from llamatrix.campaigns.regress.judging import broken
+from llamatrix.campaigns.regress.ledger import ledger_of
 from llamatrix.campaigns.regress.load import KernelWatch, Watch
-from llamatrix.campaigns.regress.plan import outlook, plan_lines
+from llamatrix.campaigns.regress.pairing import last_series
 from llamatrix.campaigns.regress.process import Running
-from llamatrix.campaigns.regress.warm_up import warm_up
-from llamatrix.campaigns.session import weights_known
-from llamatrix.host import this_host
+from llamatrix.campaigns.regress.request import Request
+from llamatrix.campaigns.regress.together import answer_of, say_plan
 from llamatrix.plan.cell import Cell
-from llamatrix.plan.expand import select_profile
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import Lock, load_lock
 from llamatrix.plan.matrix import Matrix
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.provision.build import CompileError
-from llamatrix.report.regress import ArmFacts, Regression, Timing
-from llamatrix.verdict.cells import JudgedCell, Overall, judge_cells
+from llamatrix.report.regress import Regression
 from llamatrix.verdict.judge import Comparison, judge
-from llamatrix.verdict.looks import Looks
-from llamatrix.verdict.metric import Metric, Unit
 from llamatrix.verdict.pairs import Arm
-from llamatrix.verdict.word import gravest
-
-BUDGET_S = 1200.0
-TOLERATED_PERCENT = 10.0
-_WARM_UP_SHARE = 0.25
-"""Of the budget; after it each arm is still started once."""
-_PLANNED = Looks()
 
 Provide = Callable[[Arm, Cell, Project], Parts]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """What a user asks of `invoke regress`."""
-
-    asked: dict[Arm, Asked]
-    profile: str = ""
-    cells: str = ""
-    metrics: tuple[Metric, ...] = METRICS
-    budget_s: float = BUDGET_S
-    margin: float | None = None
-    """None takes each metric's own."""
-    weights_dir: Path | None = None
-    looks: Looks = _PLANNED
-    tolerated_percent: float = TOLERATED_PERCENT
-    again: bool = False
-    """Begin a new series instead of going on with the last one."""
-    dry_run: bool = False
-
-    def margin_of(self, case: Case) -> float:
-        return case.metric.margin if self.margin is None else self.margin
-
-
-def _provide_from(weights_dir: Path | None) -> Provide:
-    def provide(_arm: Arm, cell: Cell, project: Project) -> Parts:
-        return provide_parts(cell, project, weights_dir=weights_dir)
-
-    return provide
 
 
 def regress(
@@ -85,47 +40,44 @@ def regress(
         earlier = [
             _running(case, {}, project, request, watch) for case in cases if case.test
         ]
-        _say_plan(earlier, request)
+        say_plan(earlier, request)
         return None
-    provide = provide or _provide_from(request.weights_dir)
+    provide = provide or provide_from(request.weights_dir)
     ready, unready = _provided(cases, project, request, provide, watch)
-    begin = time.monotonic()
-    before = sum(len(one.entries) for one in ready)
-    overall = _measured(ready, request, begin)
-    new = [entry for one in ready for entry in one.new]
-    if not new and before:
-        say("nothing measured: every pair is known; --again begins a new series")
-    return Regression(
-        baseline=_facts(cases, Arm.BASELINE),
-        candidate=_facts(cases, Arm.CANDIDATE),
-        identical=all(case.identical for case in cases),
-        profile=profile,
-        host=this_host().summary,
-        looks=request.looks,
-        overall=_with(overall, unready, cases),
-        timing=Timing(
-            wall_s=time.monotonic() - begin,
-            processes_s=sum(entry.seconds for entry in new),
-            processes=len(new),
-        ),
-    )
+    return answer_of(cases, ready, unready, request, profile=profile)
+
+
+def provide_from(weights_dir: Path | None) -> Provide:
+    def provide(_arm: Arm, cell: Cell, project: Project) -> Parts:
+        return provide_parts(cell, project, weights_dir=weights_dir)
+
+    return provide
+
+
+def provide_arms(
+    cells: dict[Arm, Cell], project: Project, provide: Provide
+) -> dict[Arm, Parts] | str:
+    """Both arms' parts, or why the candidate's cannot be had.
+
+    A baseline that cannot be had stops the harness: nothing could be compared.
+    """
+    parts = {Arm.BASELINE: provide(Arm.BASELINE, cells[Arm.BASELINE], project)}
+    try:
+        parts[Arm.CANDIDATE] = provide(Arm.CANDIDATE, cells[Arm.CANDIDATE], project)
+    except CompileError as error:
+        why = f"the candidate does not build: {error}"
+        say(why)
+        return why
+    return parts
 
 
 def _planned(request: Request, project: Project) -> tuple[str, tuple[Case, ...]]:
     matrix = load_matrix(project.matrix_file)
-    profile, reason = _profile(request.profile)
-    about = select_profile(matrix, profile).about
-    say(f"profile {profile} ({reason}): {about}")
+    profile = request.profile_in(matrix)
     lock = load_lock(project.lock_file)
     cases = _cases(matrix, lock, profile, request)
-    known = weights_known(
-        matrix,
-        lock,
-        [cell for case in cases if case.test for cell in case.cells.values()],
-        project,
-        request.weights_dir,
-        ask_hub=not request.dry_run,
-    )
+    tested = [cell for case in cases if case.test for cell in case.cells.values()]
+    known = request.lock_for(matrix, lock, tested, project)
     if known != lock:
         cases = _cases(matrix, known, profile, request)
     for case in cases:
@@ -141,17 +93,9 @@ def _cases(
         lock,
         profile,
         request.asked,
-        metrics=request.metrics,
+        metrics=request.metrics or METRICS,
         cells=request.cells,
     )
-
-
-def _profile(named: str) -> tuple[str, str]:
-    """`engines` on a CPU, and full-sized made-up weights where a card holds them."""
-    choice = choose_profile(named or None)
-    if named or choice.profile == "smoke":
-        return (named or "engines"), choice.reason
-    return "synthetic", choice.reason
 
 
 def _provided(
@@ -161,29 +105,19 @@ def _provided(
     provide: Provide,
     watch: Watch | None,
 ) -> tuple[list[Running], dict[str, Comparison]]:
-    """The cases that can run, and what is to be said of those that cannot.
-
-    A baseline that cannot be had stops the harness: nothing could be compared.
-    """
+    """The cases that can run, and what is to be said of those that cannot."""
     ready: list[Running] = []
     unready: dict[str, Comparison] = {}
     for case in cases:
-        margin = request.margin_of(case)
+        margin, unit = request.margin_of(case.metric), case.metric.unit
         if case.test is None:
-            alone = judge((), unit=Unit.TOKENS_PER_S, margin=margin)
+            alone = judge((), unit=unit, margin=margin)
             unready[case.id] = alone.with_notes(case.lacking)
             continue
-        parts = {Arm.BASELINE: provide(Arm.BASELINE, case.cells[Arm.BASELINE], project)}
-        try:
-            parts[Arm.CANDIDATE] = provide(
-                Arm.CANDIDATE, case.cells[Arm.CANDIDATE], project
-            )
-        except CompileError as error:
-            say(f"the candidate does not build: {error}")
+        parts = provide_arms(case.cells, project, provide)
+        if isinstance(parts, str):
             unready[case.id] = broken(
-                f"the candidate does not build: {error}",
-                margin=margin,
-                looks=request.looks,
+                parts, margin=margin, looks=request.looks, unit=unit
             )
             continue
         ready.append(_running(case, parts, project, request, watch))
@@ -212,79 +146,4 @@ def _running(
         tolerated_percent=request.tolerated_percent,
         entries=entries,
         known=len(entries),
-    )
-
-
-def _measured(ready: Sequence[Running], request: Request, begin: float) -> Overall:
-    """Warm up what has pairs to come, say the plan, run it; settled cases stay."""
-    margins = {one.case.id: request.margin_of(one.case) for one in ready}
-    pairs = {one.case.id: one.pairs for one in ready}
-    judged = judge_together(pairs, margins=margins, looks=request.looks)
-    waiting = [one for one in ready if judged.next_pairs[one.case.id] is not None]
-    for one in waiting:
-        say(f"warming up {one.case.id}")
-        warm_up(one, until=begin + _WARM_UP_SHARE * request.budget_s)
-    if waiting:
-        _say_plan(waiting, request)
-    done = conduct(
-        ready,
-        margins=margins,
-        looks=request.looks,
-        deadline=begin + request.budget_s,
-    )
-    overall = done.judged.overall
-    notes = {
-        one.case.id: (
-            *done.notes.get(one.case.id, ()),
-            *failure_notes(one.entries, series=one.series),
-        )
-        for one in ready
-    }
-    return Overall(
-        word=overall.word,
-        cells=tuple(_noted(cell, notes[cell.id]) for cell in overall.cells),
-        headline=overall.headline,
-    )
-
-
-def _say_plan(cases: Sequence[Running], request: Request) -> None:
-    for line in plan_lines(
-        [outlook(one) for one in cases],
-        looks=request.looks,
-        margins={one.case.id: request.margin_of(one.case) for one in cases},
-        budget_s=request.budget_s,
-    ):
-        say(line)
-
-
-def _noted(cell: JudgedCell, notes: tuple[str, ...]) -> JudgedCell:
-    return JudgedCell(
-        id=cell.id,
-        word=cell.word,
-        adjusted_p=cell.adjusted_p,
-        comparison=cell.comparison.with_notes(*notes),
-    )
-
-
-def _with(
-    measured: Overall, unready: dict[str, Comparison], cases: Sequence[Case]
-) -> Overall:
-    """All cases in their order; those that could not be tested take no share of Holm."""
-    cells = {cell.id: cell for cell in measured.cells}
-    cells |= {cell.id: cell for cell in judge_cells(unready).cells}
-    ordered = tuple(cells[case.id] for case in cases)
-    return Overall(
-        word=gravest(cell.word for cell in ordered),
-        cells=ordered,
-        headline=measured.headline,
-    )
-
-
-def _facts(cases: Sequence[Case], arm: Arm) -> ArmFacts:
-    cells = [case.cells[arm] for case in cases]
-    return ArmFacts(
-        pin=cells[0].pin_key,
-        commit=cells[0].locked.commit,
-        builds=tuple(dict.fromkeys(cell.build_key for cell in cells)),
-        sweep=cells[0].sweep_key,
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llamatrix.campaigns.regress.judging import ENOUGH_FAILURES, Judged, judge_together
-from llamatrix.campaigns.regress.process import Running
+from llamatrix.campaigns.regress.paired import Paired
 from llamatrix.progress import Meter, meter, say
 from llamatrix.units import duration_text
 from llamatrix.verdict.looks import Looks
@@ -23,7 +23,7 @@ class Conducted:
 
 
 def conduct(
-    cases: Sequence[Running],
+    cases: Sequence[Paired],
     *,
     margins: Mapping[str, float],
     looks: Looks,
@@ -40,23 +40,26 @@ def conduct(
     with meter("pairs", total=total) as progress:
         while True:
             judged = judge_together(
-                {one.case.id: one.pairs for one in cases}, margins=margins, looks=looks
+                {one.id: one.pairs for one in cases},
+                margins=margins,
+                looks=looks,
+                units={one.id: one.metric.unit for one in cases},
             )
             wanted = {
-                one.case.id: count
+                one.id: count
                 for one in cases
-                if (count := judged.next_pairs[one.case.id]) is not None
-                and one.case.id not in stopped
+                if (count := judged.next_pairs[one.id]) is not None
+                and one.id not in stopped
             }
             if not wanted:
                 break
             target = min(wanted.values())
             for one in cases:
-                if wanted.get(one.case.id) == target:
+                if wanted.get(one.id) == target:
                     reason = _reach(one, target, deadline, clock, progress)
                     if reason:
-                        stopped[one.case.id] = reason
-                        say(f"{one.case.id}: {reason}")
+                        stopped[one.id] = reason
+                        say(f"{one.id}: {reason}")
     notes: dict[str, tuple[str, ...]] = {
         case: (f"{reason}; its next look needs {judged.next_pairs[case]} pairs",)
         for case, reason in stopped.items()
@@ -65,7 +68,7 @@ def conduct(
 
 
 def _reach(
-    one: Running,
+    one: Paired,
     target: int,
     deadline: float,
     clock: Callable[[], float],
@@ -93,13 +96,13 @@ def _reach(
     return ""
 
 
-def _tell(one: Running, progress: Meter) -> None:
+def _tell(one: Paired, progress: Meter) -> None:
     pair = one.pairs[-1]
     if pair.disturbed:
-        say(f"{one.case.id}: pair {pair.number} is repeated: {pair.disturbed}")
+        say(f"{one.id}: pair {pair.number} is repeated: {pair.disturbed}")
     elif not pair.complete:
         parts = sort_pairs([pair])
-        say(f"{one.case.id}: pair {pair.number}: {parts.left_out[0].reason}")
+        say(f"{one.id}: pair {pair.number}: {parts.left_out[0].reason}")
     else:
         took = duration_text(2 * one.process_s)
-        progress.advance(note=f"{one.case.id} ({took} a pair)")
+        progress.advance(note=f"{one.id} ({took} a pair)")

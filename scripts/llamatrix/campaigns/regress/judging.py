@@ -24,7 +24,11 @@ class Judged:
 
 
 def judge_together(
-    pairs: Mapping[str, Sequence[Pair]], *, margins: Mapping[str, float], looks: Looks
+    pairs: Mapping[str, Sequence[Pair]],
+    *,
+    margins: Mapping[str, float],
+    looks: Looks,
+    units: Mapping[str, Unit] | None = None,
 ) -> Judged:
     """Judge every case at the looks that its pairs reach, with Holm across them.
 
@@ -32,10 +36,12 @@ def judge_together(
     then a change that only Holm refuses gets more pairs. That is fair: an interval or
     p value at one of K looks, taken at alpha / K, holds at whichever look one stops
     (`Looks`), and a case that Holm has let pass stays so whatever the others do
-    later, since its own p value no longer moves.
+    later, since its own p value no longer moves. Units are tokens per second unless
+    told.
     """
+    units = units or dict.fromkeys(pairs, _UNIT)
     comparisons = {
-        case: _before_first(found, margins[case], looks)
+        case: _before_first(found, units[case], margins[case], looks)
         for case, found in pairs.items()
     }
     settled: set[str] = set()
@@ -45,7 +51,10 @@ def judge_together(
             seen = _first_complete(found, count)
             if seen is not None and case not in settled:
                 comparisons[case] = judge(
-                    seen, unit=_UNIT, margin=margins[case], alpha=looks.alpha_per_look
+                    seen,
+                    unit=units[case],
+                    margin=margins[case],
+                    alpha=looks.alpha_per_look,
                 )
         overall = judge_cells(comparisons, alpha=looks.alpha)
         settled |= {cell.id for cell in overall.cells if cell.word.decided}
@@ -60,9 +69,9 @@ def judge_together(
     )
 
 
-def broken(note: str, *, margin: float, looks: Looks) -> Comparison:
+def broken(note: str, *, margin: float, looks: Looks, unit: Unit = _UNIT) -> Comparison:
     """The comparison of a candidate that could not even be started."""
-    nothing = judge((), unit=_UNIT, margin=margin, alpha=looks.alpha_per_look)
+    nothing = judge((), unit=unit, margin=margin, alpha=looks.alpha_per_look)
     return Comparison(
         word=Word.BROKEN,
         unit=nothing.unit,
@@ -75,10 +84,12 @@ def broken(note: str, *, margin: float, looks: Looks) -> Comparison:
     )
 
 
-def _before_first(found: Sequence[Pair], margin: float, looks: Looks) -> Comparison:
+def _before_first(
+    found: Sequence[Pair], unit: Unit, margin: float, looks: Looks
+) -> Comparison:
     """What may be said before any look: nothing, or that the candidate is broken."""
     first = Looks(pairs=(len(found) + MIN_PAIRS,), alpha=looks.alpha_per_look)
-    return judge_at_looks(found, unit=_UNIT, margin=margin, looks=first).comparison
+    return judge_at_looks(found, unit=unit, margin=margin, looks=first).comparison
 
 
 def _next(found: Sequence[Pair], looks: Looks) -> int | None:

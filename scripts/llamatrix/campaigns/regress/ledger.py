@@ -1,14 +1,11 @@
-"""The pairs of one case on disk: append-only JSON lines, one for each process.
+"""The pairs of one case of llama-bench on disk: one line for each process.
 
 Beside the store of records and apart from it: a pair says something of two builds
 together, and its file is named by a digest of both.
 """
 
-import os
 import shlex
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import assert_never
@@ -17,7 +14,7 @@ import msgspec
 
 from llamatrix.campaigns.regress.arms import Case
 from llamatrix.campaigns.regress.load import Load
-from llamatrix.errors import RecordError
+from llamatrix.campaigns.regress.pairing import Ledger, mean_mhz, paired
 from llamatrix.host import Host, this_host
 from llamatrix.measure.llama_bench import parse_row
 from llamatrix.measure.outcome import (
@@ -32,15 +29,12 @@ from llamatrix.measure.speed import Process
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.plan.lock import LockedPin
-from llamatrix.progress import say
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights import WeightsFacts
 from llamatrix.verdict.pairs import Arm, Pair
 
 SCHEMA_VERSION = 1
 _TAIL = 10
-WARM_UP = 0
-"""The number in place of a pair's for processes that warm the machine."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,54 +81,21 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return fmean(self.samples) if self.samples else None
 
     @property
+    def crashed(self) -> bool:
+        return isinstance(self.outcome, Crashed)
+
+    @property
     def mhz(self) -> float | None:
-        """Mean clock while it measured: of the GPU's SMs where there is one."""
-        gpu = [float(sample.sm_mhz) for sample in self.telemetry.gpu if sample.sm_mhz]
-        cpu = [sample.mhz for sample in self.telemetry.cpu if sample.mhz]
-        return fmean(gpu or cpu) if gpu or cpu else None
+        return mean_mhz(self.telemetry)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ledger:
-    """The file of one case."""
-
-    path: Path
-
-    def read(self) -> list[Entry]:
-        """All whole lines, in order; RecordError where one cannot be read."""
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise RecordError(f"{self.path}: cannot be read: {error}") from error
-        *lines, torn = content.split(b"\n")
-        if torn:
-            say(f"{self.path.name}: passing over a last line that was cut short")
-        return [
-            _decoded(line, where=f"{self.path}:{number}")
-            for number, line in enumerate(lines, 1)
-        ]
-
-    def append(self, entry: Entry) -> None:
-        """Have one whole line on the disk before returning."""
-        line = msgspec.json.encode(entry) + b"\n"
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab+", buffering=0) as file:
-                file.truncate(_whole_bytes(self.path.read_bytes()))
-                file.write(line)
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise RecordError(
-                f"{self.path}: the pair could not be written: {error.strerror}; all "
-                "earlier ones are kept"
-            ) from error
+def ledger_at(path: Path) -> Ledger[Entry]:
+    return Ledger(path=path, kind=Entry, schema_version=SCHEMA_VERSION)
 
 
-def ledger_of(case: Case, reports: Path) -> Ledger:
+def ledger_of(case: Case, reports: Path) -> Ledger[Entry]:
     name = f"{case.id}-{case.digest[:12]}.jsonl"
-    return Ledger(path=reports / "regress" / this_host().slug / name)
+    return ledger_at(reports / "regress" / this_host().slug / name)
 
 
 def failure_notes(entries: Sequence[Entry], *, series: int) -> tuple[str, ...]:
@@ -169,66 +130,6 @@ def _failure_text(entry: Entry) -> str:
     return "\n".join([*lines, *tail[-_TAIL:]])
 
 
-def last_series(entries: Iterable[Entry]) -> int:
-    return max((entry.series for entry in entries), default=1)
-
-
 def pairs_of(entries: Sequence[Entry], *, series: int) -> tuple[Pair, ...]:
-    """The pairs of a series of which both processes ran, in the order of running.
-
-    Clocks are handed on only where they move at all: a constant is the number on the
-    box of a virtual machine, and dividing by it proves nothing.
-    """
-    found: dict[int, dict[Arm, Entry]] = defaultdict(dict)
-    for entry in entries:
-        if entry.series == series and entry.pair != WARM_UP:
-            found[entry.pair][entry.arm] = entry
-    whole = {number: arms for number, arms in found.items() if len(arms) == len(Arm)}
-    clocks = {entry.mhz for arms in whole.values() for entry in arms.values()}
-    told = len(clocks) > 1 and None not in clocks
-    return tuple(
-        _pair(number, arms[Arm.BASELINE], arms[Arm.CANDIDATE], clocks=told)
-        for number, arms in sorted(whole.items())
-    )
-
-
-def _pair(number: int, baseline: Entry, candidate: Entry, *, clocks: bool) -> Pair:
-    """A crash is no matter of load: a pair with one counts, however busy it was."""
-    crashed = any(isinstance(one.outcome, Crashed) for one in (baseline, candidate))
-    reasons = [
-        f"{entry.arm}: {entry.disturbed}"
-        for entry in (baseline, candidate)
-        if entry.disturbed
-    ]
-    return Pair(
-        number=number,
-        baseline=baseline.value,
-        candidate=candidate.value,
-        disturbed="" if crashed else "; ".join(reasons),
-        baseline_mhz=baseline.mhz if clocks else None,
-        candidate_mhz=candidate.mhz if clocks else None,
-    )
-
-
-class _Version(msgspec.Struct):
-    schema_version: int
-
-
-def _decoded(line: bytes, *, where: str) -> Entry:
-    try:
-        version = msgspec.json.decode(line, type=_Version).schema_version
-        if version == SCHEMA_VERSION:
-            return msgspec.json.decode(line, type=Entry)
-    except msgspec.DecodeError as error:
-        raise RecordError(
-            f"{where}: not a line of pairs: {error}; move the file away to begin anew"
-        ) from error
-    raise RecordError(
-        f"{where}: written by another llamatrix (schema {version}, this one reads "
-        f"{SCHEMA_VERSION}); update this checkout or move the file away"
-    )
-
-
-def _whole_bytes(content: bytes) -> int:
-    """Where the last whole line ends: a torn one was never acknowledged to anybody."""
-    return content.rfind(b"\n") + 1
+    """The pairs of a series of which both processes ran, in the order of running."""
+    return paired(entries, series=series, value=lambda entry: entry.value)

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from llamatrix.campaigns.regress.arms import Asked, parse_metrics
-from llamatrix.campaigns.regress.command import Request, regress
+from llamatrix.campaigns.regress.command import regress
 from llamatrix.campaigns.regress.flags import Flags
+from llamatrix.campaigns.regress.request import Request
 from llamatrix.campaigns.session import own_folder
 from llamatrix.campaigns.verdict import parse_margin
 from llamatrix.errors import MatrixError, ReportError

@@ -5,12 +5,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from llamatrix.campaigns.regress.ledger import WARM_UP, Entry, pairs_of
-from llamatrix.campaigns.regress.process import Running
+from llamatrix.campaigns.regress.paired import Paired
 from llamatrix.units import duration_text
 from llamatrix.verdict.looks import Looks
-from llamatrix.verdict.metric import Unit
-from llamatrix.verdict.pairs import Arm, log_ratios
+from llamatrix.verdict.pairs import log_ratios
 from llamatrix.verdict.power import smallest_effect
 
 _FEW = 3
@@ -22,24 +20,28 @@ class Outlook:
 
     case: str
     pair_s: float
-    repetitions: int
+    work: str
+    """What one process does, in words."""
     complete: int
     """Pairs that this series has already."""
     sd_log: float | None
     """Of the paired log-ratios; None while too few processes have run."""
     source: str
     """Where the deviation comes from."""
+    costs: bool = True
+    """Whether its pairs take time of their own: other metrics come with one's pairs."""
 
 
-def outlook(running: Running) -> Outlook:
+def outlook(running: Paired, *, costs: bool) -> Outlook:
     sd_log, source = _deviation(running)
     return Outlook(
-        case=running.case.id,
+        case=running.id,
         pair_s=2 * running.process_s,
-        repetitions=running.repetitions,
+        work=running.work,
         complete=sum(pair.complete for pair in running.pairs),
         sd_log=sd_log,
         source=source,
+        costs=costs,
     )
 
 
@@ -56,7 +58,7 @@ def plan_lines(
     one look, divided by the number of cases.
     """
     first, last = (
-        sum(one.pair_s * max(0, count - one.complete) for one in outlooks)
+        sum(one.pair_s * max(0, count - one.complete) for one in outlooks if one.costs)
         for count in (looks.pairs[0], looks.pairs[-1])
     )
     numbers = ", ".join(map(str, looks.pairs))
@@ -77,10 +79,7 @@ def plan_lines(
 
 
 def _sight(one: Outlook, looks: Looks, margin: float, cases: int) -> str:
-    begin = (
-        f"plan: {one.case}: {one.repetitions} repetitions, a pair takes "
-        f"{duration_text(one.pair_s)}"
-    )
+    begin = f"plan: {one.case}: {one.work}, a pair takes {duration_text(one.pair_s)}"
     if one.sd_log is None:
         return f"{begin}; too little is known of its noise"
     alpha = looks.alpha_per_look / cases
@@ -99,26 +98,19 @@ def _sight(one: Outlook, looks: Looks, margin: float, cases: int) -> str:
     )
 
 
-def _deviation(running: Running) -> tuple[float | None, str]:
+def _deviation(running: Paired) -> tuple[float | None, str]:
     """From earlier pairs where there are some, else from the warm-up.
 
     Two independent processes differ by sqrt(2) times what one varies by; pairs that
     run next to each other differ by less where the machine drifts, so this is careful.
     """
     for series in range(running.series, 0, -1):
-        complete = [
-            pair for pair in pairs_of(running.entries, series=series) if pair.complete
-        ]
+        complete = [pair for pair in running.pairs_in(series) if pair.complete]
         if len(complete) >= _FEW:
-            ratios = log_ratios(complete, Unit.TOKENS_PER_S)
+            ratios = log_ratios(complete, running.metric.unit)
             return statistics.stdev(ratios), f"{len(complete)} earlier pairs"
-    warm = [math.log(value) for entry in running.own if (value := _warm_value(entry))]
+    warm = [math.log(value) for value in running.warm_values]
     del warm[:1]  # of the shortest and coldest process
     if len(warm) < _FEW:
         return None, ""
     return math.sqrt(2) * statistics.stdev(warm), "from the warm-up"
-
-
-def _warm_value(entry: Entry) -> float | None:
-    baseline = entry.pair == WARM_UP and entry.arm is Arm.BASELINE
-    return entry.value if baseline else None

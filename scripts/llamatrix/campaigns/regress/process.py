@@ -13,17 +13,18 @@ from llamatrix.campaigns.bench import Parts, bench_of
 from llamatrix.campaigns.regress.arms import Case
 from llamatrix.campaigns.regress.ledger import (
     SCHEMA_VERSION,
-    WARM_UP,
     Entry,
-    Ledger,
+    failure_notes,
     pairs_of,
 )
 from llamatrix.campaigns.regress.load import Watch, disturbance
+from llamatrix.campaigns.regress.pairing import WARM_UP, Ledger
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
 from llamatrix.measure.speed import Measured, run_sweep
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.project import Project
+from llamatrix.verdict.metric import Metric
 from llamatrix.verdict.pairs import Arm, Pair
 
 _MEASURED_S = 1.0
@@ -44,7 +45,7 @@ class Running:
     test: SpeedTest
     parts: dict[Arm, Parts]
     project: Project
-    ledger: Ledger
+    ledger: Ledger[Entry]
     series: int
     watch: Watch
     tolerated_percent: float
@@ -54,12 +55,23 @@ class Running:
     """How many of them were there before."""
 
     @property
+    def id(self) -> str:
+        return self.case.id
+
+    @property
+    def metric(self) -> Metric:
+        return self.case.metric
+
+    @property
     def new(self) -> list[Entry]:
         return self.entries[self.known :]
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
-        return pairs_of(self.entries, series=self.series)
+        return self.pairs_in(self.series)
+
+    def pairs_in(self, series: int) -> tuple[Pair, ...]:
+        return pairs_of(self.entries, series=series)
 
     @property
     def own(self) -> list[Entry]:
@@ -78,6 +90,36 @@ class Running:
         same = [one.seconds for one in self.own if one.repetitions == self.repetitions]
         times = same or [one.seconds for one in self.own]
         return fmean(times) if times else 0.0
+
+    @property
+    def session(self) -> str:
+        return self.case.id
+
+    @property
+    def spent_s(self) -> tuple[float, ...]:
+        return tuple(entry.seconds for entry in self.new)
+
+    @property
+    def work(self) -> str:
+        return f"{self.repetitions} repetitions"
+
+    @property
+    def warm_values(self) -> list[float]:
+        """Of the baseline's processes before the first pair."""
+        return [
+            entry.value
+            for entry in self.own
+            if entry.pair == WARM_UP and entry.arm is Arm.BASELINE and entry.value
+        ]
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        return failure_notes(self.entries, series=self.series)
+
+    def warm(self, arm: Arm) -> float | None:
+        """Run a process that is not judged; its value."""
+        entry = self.run(arm, pair=WARM_UP, place=1, repetitions=self.repetitions)
+        return entry.value
 
     def run_pair(self) -> list[Entry]:
         """Run both arms, in ABBA order over the pairs that count."""

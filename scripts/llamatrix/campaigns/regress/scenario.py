@@ -10,9 +10,11 @@ from pathlib import Path
 from llamatrix.campaigns.bench import Parts, provide_parts
 from llamatrix.campaigns.regress import shim
 from llamatrix.campaigns.regress.arms import METRICS, Asked
-from llamatrix.campaigns.regress.command import Request, regress
-from llamatrix.campaigns.regress.ledger import WARM_UP, Ledger
+from llamatrix.campaigns.regress.command import regress
+from llamatrix.campaigns.regress.ledger import ledger_at
 from llamatrix.campaigns.regress.load import Watch
+from llamatrix.campaigns.regress.pairing import WARM_UP
+from llamatrix.campaigns.regress.request import Request
 from llamatrix.errors import ReportError
 from llamatrix.plan.cell import Cell
 from llamatrix.project import Project
@@ -89,7 +91,7 @@ def samples_of(folder: Path) -> dict[str, list[tuple[float, ...]]]:
     for path in sorted((folder / "reports").rglob("*.jsonl")):
         entries = [
             entry
-            for entry in Ledger(path=path).read()
+            for entry in ledger_at(path).read()
             if entry.pair != WARM_UP and len(entry.samples) > 1
         ]
         quiet = [entry for entry in entries if not entry.disturbed]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llamatrix.campaigns.regress.arms import METRICS
-from llamatrix.campaigns.regress.command import BUDGET_S, TOLERATED_PERCENT
+from llamatrix.campaigns.regress.request import BUDGET_S, TOLERATED_PERCENT
 from llamatrix.campaigns.regress.scenario import (
     Scenario,
     Setting,

@@ -4,8 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from llamatrix.campaigns.regress.ledger import WARM_UP, Entry
-from llamatrix.campaigns.regress.process import Running
+from llamatrix.campaigns.regress.paired import Paired
 from llamatrix.exclusive import exclusive
 from llamatrix.verdict.pairs import Arm
 
@@ -15,7 +14,7 @@ _MOST = 6
 
 
 def warm_up(
-    running: Running, *, until: float, clock: Callable[[], float] = time.monotonic
+    running: Paired, *, until: float, clock: Callable[[], float] = time.monotonic
 ) -> None:
     """Start each arm once, then repeat the baseline: until steady, six times, or time.
 
@@ -24,21 +23,10 @@ def warm_up(
     """
     with exclusive(running.project.cache / "measuring.lock", purpose="warming up"):
         for arm in Arm:
-            running.run(arm, pair=WARM_UP, place=1, repetitions=running.repetitions)
-        warm: list[Entry] = []
-        while (
-            len(warm) < _MOST
-            and clock() < until
-            and not is_steady([entry.value for entry in warm])
-        ):
-            warm.append(
-                running.run(
-                    Arm.BASELINE,
-                    pair=WARM_UP,
-                    place=1,
-                    repetitions=running.repetitions,
-                )
-            )
+            running.warm(arm)
+        values: list[float | None] = []
+        while len(values) < _MOST and clock() < until and not is_steady(values):
+            values.append(running.warm(Arm.BASELINE))
 
 
 def is_steady(values: Sequence[float | None]) -> bool:

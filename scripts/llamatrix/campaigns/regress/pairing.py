@@ -1,0 +1,167 @@
+"""Processes on disk to pairs: append-only JSON lines, one for each process.
+
+Of whatever kind the processes are: llama-bench, or a server that replays a session.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from llamatrix.errors import RecordError
+from llamatrix.measure.telemetry import Telemetry
+from llamatrix.progress import say
+from llamatrix.verdict.pairs import Arm, Pair
+
+WARM_UP = 0
+"""The number in place of a pair's for processes that warm the machine."""
+
+
+class Run(Protocol):
+    """What a line says of its process, whatever was measured."""
+
+    @property
+    def series(self) -> int: ...
+    @property
+    def pair(self) -> int: ...
+    @property
+    def arm(self) -> Arm: ...
+    @property
+    def disturbed(self) -> str: ...
+    @property
+    def crashed(self) -> bool:
+        """Whether it ended by a fault of its own, which no load excuses."""
+        ...
+
+    @property
+    def mhz(self) -> float | None: ...
+
+
+R = TypeVar("R", bound=Run)
+E = TypeVar("E", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ledger(Generic[E]):
+    """The file of one case."""
+
+    path: Path
+    kind: type[E]
+    """Its lines: a type with a `schema_version` …"""
+    schema_version: int
+    """… and the one that is read."""
+
+    def read(self) -> list[E]:
+        """All whole lines, in order; RecordError where one cannot be read."""
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RecordError(f"{self.path}: cannot be read: {error}") from error
+        *lines, torn = content.split(b"\n")
+        if torn:
+            say(f"{self.path.name}: passing over a last line that was cut short")
+        return [
+            self._decoded(line, where=f"{self.path}:{number}")
+            for number, line in enumerate(lines, 1)
+        ]
+
+    def append(self, entry: E) -> None:
+        """Have one whole line on the disk before returning."""
+        line = msgspec.json.encode(entry) + b"\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab+", buffering=0) as file:
+                file.truncate(_whole_bytes(self.path.read_bytes()))
+                file.write(line)
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RecordError(
+                f"{self.path}: the pair could not be written: {error.strerror}; all "
+                "earlier ones are kept"
+            ) from error
+
+    def _decoded(self, line: bytes, *, where: str) -> E:
+        try:
+            version = msgspec.json.decode(line, type=_Version).schema_version
+            if version == self.schema_version:
+                return msgspec.json.decode(line, type=self.kind)
+        except msgspec.DecodeError as error:
+            raise RecordError(
+                f"{where}: not a line of pairs: {error}; move the file away to begin "
+                "anew"
+            ) from error
+        raise RecordError(
+            f"{where}: written by another llamatrix (schema {version}, this one reads "
+            f"{self.schema_version}); update this checkout or move the file away"
+        )
+
+
+def last_series(runs: Iterable[Run]) -> int:
+    return max((run.series for run in runs), default=1)
+
+
+def mean_mhz(telemetry: Telemetry) -> float | None:
+    """Mean clock while it measured: of the GPU's SMs where there is one."""
+    gpu = [float(sample.sm_mhz) for sample in telemetry.gpu if sample.sm_mhz]
+    cpu = [sample.mhz for sample in telemetry.cpu if sample.mhz]
+    return fmean(gpu or cpu) if gpu or cpu else None
+
+
+def paired(
+    runs: Sequence[R], *, series: int, value: Callable[[R], float | None]
+) -> tuple[Pair, ...]:
+    """The pairs of a series of which both processes ran, in the order of running.
+
+    Clocks are handed on only where they move at all: a constant is the number on the
+    box of a virtual machine, and dividing by it proves nothing.
+    """
+    found: dict[int, dict[Arm, R]] = defaultdict(dict)
+    for run in runs:
+        if run.series == series and run.pair != WARM_UP:
+            found[run.pair][run.arm] = run
+    whole = {number: arms for number, arms in found.items() if len(arms) == len(Arm)}
+    clocks = {run.mhz for arms in whole.values() for run in arms.values()}
+    told = len(clocks) > 1 and None not in clocks
+    return tuple(
+        _pair(number, arms[Arm.BASELINE], arms[Arm.CANDIDATE], value, clocks=told)
+        for number, arms in sorted(whole.items())
+    )
+
+
+def _pair(
+    number: int,
+    baseline: R,
+    candidate: R,
+    value: Callable[[R], float | None],
+    *,
+    clocks: bool,
+) -> Pair:
+    """A crash is no matter of load: a pair with one counts, however busy it was."""
+    reasons = [
+        f"{run.arm}: {run.disturbed}" for run in (baseline, candidate) if run.disturbed
+    ]
+    crashed = baseline.crashed or candidate.crashed
+    return Pair(
+        number=number,
+        baseline=value(baseline),
+        candidate=value(candidate),
+        disturbed="" if crashed else "; ".join(reasons),
+        baseline_mhz=baseline.mhz if clocks else None,
+        candidate_mhz=candidate.mhz if clocks else None,
+    )
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
+
+
+def _whole_bytes(content: bytes) -> int:
+    """Where the last whole line ends: a torn one was never acknowledged to anybody."""
+    return content.rfind(b"\n") + 1

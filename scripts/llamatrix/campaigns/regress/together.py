@@ -1,0 +1,142 @@
+"""All cases of a comparison run, and one answer made of them."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from llamatrix.campaigns.regress.conduct import conduct
+from llamatrix.campaigns.regress.judging import judge_together
+from llamatrix.campaigns.regress.paired import Paired
+from llamatrix.campaigns.regress.plan import outlook, plan_lines
+from llamatrix.campaigns.regress.request import Request
+from llamatrix.campaigns.regress.warm_up import warm_up
+from llamatrix.host import this_host
+from llamatrix.plan.cell import Cell
+from llamatrix.progress import say
+from llamatrix.report.regress import ArmFacts, Regression, Timing
+from llamatrix.verdict.cells import JudgedCell, Overall, judge_cells
+from llamatrix.verdict.judge import Comparison
+from llamatrix.verdict.pairs import Arm
+from llamatrix.verdict.word import gravest
+
+_WARM_UP_SHARE = 0.25
+"""Of the budget; after it each arm is still started once."""
+
+
+class Compared(Protocol):
+    """A case before it is known whether it can run."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def cells(self) -> dict[Arm, Cell]: ...
+    @property
+    def identical(self) -> bool: ...
+
+
+def answer_of(
+    cases: Sequence[Compared],
+    ready: Sequence[Paired],
+    unready: Mapping[str, Comparison],
+    request: Request,
+    *,
+    profile: str,
+    served_as: str = "",
+) -> Regression:
+    """Run what is ready until every word stands or the budget ends."""
+    begin = time.monotonic()
+    sessions = {one.session: one for one in reversed(ready)}
+    overall = _measured(ready, request, begin)
+    spent_s = [seconds for one in sessions.values() for seconds in one.spent_s]
+    if not spent_s and any(one.known for one in ready):
+        say("nothing measured: every pair is known; --again begins a new series")
+    return Regression(
+        baseline=_facts(cases, Arm.BASELINE, served_as),
+        candidate=_facts(cases, Arm.CANDIDATE, served_as),
+        identical=all(case.identical for case in cases),
+        profile=profile,
+        host=this_host().summary,
+        looks=request.looks,
+        overall=_with(overall, unready, cases),
+        timing=Timing(
+            wall_s=time.monotonic() - begin,
+            processes_s=sum(spent_s),
+            processes=len(spent_s),
+        ),
+    )
+
+
+def say_plan(cases: Sequence[Paired], request: Request) -> None:
+    """Time and sight; cases of one session share its processes, and its time."""
+    first = {one.session: one.id for one in reversed(cases)}
+    for line in plan_lines(
+        [outlook(one, costs=first[one.session] == one.id) for one in cases],
+        looks=request.looks,
+        margins={one.id: request.margin_of(one.metric) for one in cases},
+        budget_s=request.budget_s,
+    ):
+        say(line)
+
+
+def _measured(ready: Sequence[Paired], request: Request, begin: float) -> Overall:
+    """Warm up what has pairs to come, say the plan, run it; settled cases stay."""
+    margins = {one.id: request.margin_of(one.metric) for one in ready}
+    judged = judge_together(
+        {one.id: one.pairs for one in ready},
+        margins=margins,
+        looks=request.looks,
+        units={one.id: one.metric.unit for one in ready},
+    )
+    waiting = [one for one in ready if judged.next_pairs[one.id] is not None]
+    for one in {one.session: one for one in reversed(waiting)}.values():
+        say(f"warming up {one.session}")
+        warm_up(one, until=begin + _WARM_UP_SHARE * request.budget_s)
+    if waiting:
+        say_plan(waiting, request)
+    done = conduct(
+        ready,
+        margins=margins,
+        looks=request.looks,
+        deadline=begin + request.budget_s,
+    )
+    overall = done.judged.overall
+    notes = {one.id: (*done.notes.get(one.id, ()), *one.failures) for one in ready}
+    return Overall(
+        word=overall.word,
+        cells=tuple(_noted(cell, notes[cell.id]) for cell in overall.cells),
+        headline=overall.headline,
+    )
+
+
+def _noted(cell: JudgedCell, notes: tuple[str, ...]) -> JudgedCell:
+    return JudgedCell(
+        id=cell.id,
+        word=cell.word,
+        adjusted_p=cell.adjusted_p,
+        comparison=cell.comparison.with_notes(*notes),
+    )
+
+
+def _with(
+    measured: Overall, unready: Mapping[str, Comparison], cases: Sequence[Compared]
+) -> Overall:
+    """All cases in their order; those that could not be tested take no share of Holm."""
+    cells = {cell.id: cell for cell in measured.cells}
+    cells |= {cell.id: cell for cell in judge_cells(unready).cells}
+    ordered = tuple(cells[case.id] for case in cases)
+    return Overall(
+        word=gravest(cell.word for cell in ordered),
+        cells=ordered,
+        headline=measured.headline,
+    )
+
+
+def _facts(cases: Sequence[Compared], arm: Arm, served_as: str) -> ArmFacts:
+    cells = [case.cells[arm] for case in cases]
+    return ArmFacts(
+        pin=cells[0].pin_key,
+        commit=cells[0].locked.commit,
+        builds=tuple(dict.fromkeys(cell.build_key for cell in cells)),
+        sweep="" if served_as else cells[0].sweep_key,
+        server=served_as,
+    )
