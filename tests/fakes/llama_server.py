@@ -1,7 +1,10 @@
 """A stand-in for llama-server: its ports, its answers, its ways of going wrong.
 
 `FAKE_LLAMA_SERVER` in the environment chooses a mode; without one it behaves.
-`FAKE_COMMIT` is the build it claims.
+`FAKE_COMMIT` is the build it claims. `FAKE_REPLAY` is a JSON object for completions:
+`speed` is a factor on its speeds, `forgets` keeps no prompt cached, `fail` maps the number
+of a completion to a way of failing (`die`, `refuse`, `hang`, `short`), `starts` says
+whether it does, `day` ends every prompt. Under `pins` stand wishes for the program that has this name in `FAKE_PIN`.
 """
 
 import hashlib
@@ -14,11 +17,14 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 MODE = os.environ.get("FAKE_LLAMA_SERVER", "")
 COMMIT = os.environ.get("FAKE_COMMIT", "f49e91787")
 STATE = Path(os.environ.get("FAKE_LLAMA_STATE", "/nonexistent"))
+WISHES = json.loads(os.environ.get("FAKE_REPLAY", "{}"))
+WISHES |= WISHES.get("pins", {}).get(os.environ.get("FAKE_PIN"), {})
+PREFILL_TPS, DECODE_TPS = 1000.0, 50.0
 HELP = """\
 --port PORT     port to listen on
 --fit [on|off]  whether to adjust unset arguments
@@ -39,6 +45,8 @@ class Model:
         self.argv = argv
         self.asked_health = 0
         self.requests = 0
+        self.completions = 0
+        self.cached: list[int] = []
 
     def flag(self, name: str, default: str = "") -> str:
         if name not in self.argv:
@@ -66,6 +74,33 @@ class Model:
             "some_new_key": True,
         }
 
+    def complete(self, asked: dict[str, object]) -> tuple[int, object]:
+        """Prompts are numbers; what one has in common with the last is cached."""
+        self.completions += 1
+        way = WISHES.get("fail", {}).get(str(self.completions))
+        if way == "die":
+            log("GGML_ASSERT(false) failed")
+            os._exit(134)
+        if way == "refuse":
+            return 500, {"error": {"message": "cannot", "code": 500}}
+        if way == "hang":
+            time.sleep(3600)
+        prompt, n_predict = asked["prompt"], asked["n_predict"]
+        assert isinstance(prompt, list)
+        assert isinstance(n_predict, int)
+        known = 0 if WISHES.get("forgets") else common(self.cached, prompt)
+        self.cached = prompt
+        prompt_n, speed = max(1, len(prompt) - known), WISHES.get("speed", 1.0)
+        predicted_n = n_predict - (way == "short")
+        timings = {
+            "cache_n": len(prompt) - prompt_n,
+            "prompt_n": prompt_n,
+            "prompt_ms": 1000 * prompt_n / PREFILL_TPS / speed,
+            "predicted_n": predicted_n,
+            "predicted_ms": 1000 * predicted_n / DECODE_TPS / speed,
+        }
+        return 200, {"content": "x" * predicted_n, "timings": timings}
+
     def metrics(self) -> str:
         done = self.requests
         counters = {
@@ -82,6 +117,14 @@ class Model:
                 lines.append(f"# TYPE llamacpp:{name} {kind}")
                 lines.append(f"llamacpp:{name} {value}")
         return "\n".join(lines) + "\n"
+
+
+def common(one: list[int], other: list[int]) -> int:
+    """How long a beginning both have."""
+    pairs = zip(one, other, strict=False)
+    return next(
+        (i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other))
+    )
 
 
 def log(text: str) -> None:
@@ -134,7 +177,7 @@ def got(model: Model, path: str) -> tuple[int, object]:
             return 501, {"error": {"message": "not supported", "code": 501}}
 
 
-def posted(model: Model, path: str, request: object) -> tuple[int, object]:
+def posted(model: Model, path: str, request: dict[str, Any]) -> tuple[int, object]:
     model.requests += 1
     if MODE == "dies-on-request":
         os._exit(1)
@@ -143,7 +186,12 @@ def posted(model: Model, path: str, request: object) -> tuple[int, object]:
         time.sleep(3600)
     if path == "/apply-template":
         digest = hashlib.sha256(json.dumps(request).encode()).hexdigest()
-        return 200, {"prompt": f"<{digest[:8]}>"}
+        said = "".join(str(one.get("content")) for one in request.get("messages", ()))
+        return 200, {"prompt": f"{said}<{digest[:8]}>{WISHES.get('day', '')}"}
+    if path == "/tokenize":
+        return 200, {"tokens": list(request["content"].encode())}
+    if path == "/completion" and "prompt" in request:
+        return model.complete(request)
     return 200, {"choices": []}
 
 
@@ -168,6 +216,8 @@ LAST_WORDS = {
 
 
 def start_or_die() -> None:
+    if not WISHES.get("starts", True):
+        die("some last words")
     if MODE in LAST_WORDS:
         die(*LAST_WORDS[MODE])
     match MODE:
@@ -203,6 +253,8 @@ def main() -> None:
         "llama_kv_cache: size =    1.06 MiB (  4096 cells,   1 layers,  1/1 seqs), "
         f"K ({model.cache_type()}):    0.53 MiB, V ({model.cache_type()}):    0.53 MiB"
     )
+    for token, text in ((2, "</s>"), (7, "<eot>"), (2, "</s>")):
+        log(f"print_info: EOG token             = {token} '{text}'")
     if MODE == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         child = subprocess.Popen(

@@ -50,6 +50,14 @@ def disturbances(telemetry: Telemetry, row: Row | None) -> tuple[str, ...]:
     return tuple(found)
 
 
+def disturbances_throughout(telemetry: Telemetry) -> tuple[str, ...]:
+    """The same where the whole time was measured, and by no program that tells rows.
+
+    Nothing is said of clocks that fall: a session has pauses.
+    """
+    return (*_neighbours(telemetry.gpu), *_throttled(telemetry.gpu))
+
+
 def _is_card_steady(samples: Sequence[GpuSample]) -> bool:
     if any("gpu_idle" in (one.throttle or ()) for one in samples):
         return False

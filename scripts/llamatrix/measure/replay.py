@@ -1,0 +1,147 @@
+"""A session's script sent to a server, call by call, and what came of it."""
+
+import hashlib
+import time
+from enum import StrEnum
+
+from msgspec import Struct
+
+from llamatrix.measure.recording import Script, ScriptCall
+from llamatrix.measure.tap.answer import Timings
+from llamatrix.measure.tap.request import Kind
+from llamatrix.serve.death import read_log
+from llamatrix.serve.memory import memory_of
+from llamatrix.serve.running import Serving
+from llamatrix.shell import TAIL_LINES
+from llamatrix.web import NoAnswerError, WrongAnswerError
+
+
+class CallSample(Struct, frozen=True, kw_only=True):
+    """What a server said of one call."""
+
+    index: int
+    kind: Kind
+    prompt_tokens: int
+    """All of the prompt, cached or not."""
+    timings: Timings
+    wall_s: float
+    """From the request to the whole answer, by our clock."""
+    text_sha256: str
+    """Of the answer: tells whether two servers said the same."""
+
+
+class Replayed(Struct, frozen=True, kw_only=True, tag="replayed"):
+    """A whole session."""
+
+    calls: tuple[CallSample, ...]
+
+    @property
+    def prompt_tps(self) -> float | None:
+        """Prompt tokens processed per second; those from the cache are not in it."""
+        tokens = sum(call.timings.prompt_n for call in self.calls)
+        return _rate(tokens, self._prompt_ms)
+
+    @property
+    def decode_tps(self) -> float | None:
+        tokens = sum(call.timings.predicted_n for call in self.calls)
+        return _rate(tokens, sum(call.timings.predicted_ms for call in self.calls))
+
+    @property
+    def prompt_s(self) -> float | None:
+        """Mean over the calls: how long a prompt keeps one waiting, cache and all."""
+        return self._prompt_ms / 1000 / len(self.calls) or None
+
+    @property
+    def _prompt_ms(self) -> float:
+        return sum(call.timings.prompt_ms for call in self.calls)
+
+
+class Way(StrEnum):
+    """How a replay can fail."""
+
+    NOT_SERVED = "not-served"
+    """The server never became ready, or was not what was asked for."""
+    DIED = "died"
+    REFUSED = "refused"
+    """An answer that is no completion."""
+    TIMED_OUT = "timed-out"
+    SHORT = "short"
+    """Fewer tokens than asked for, although no token could end the answer."""
+
+
+class ReplayFailed(Struct, frozen=True, kw_only=True, tag="replay-failed"):
+    """A session that this server did not get through."""
+
+    way: Way
+    call: int
+    """The index of the call it failed at; 0 before the first."""
+    said: str
+    tail: tuple[str, ...] = ()
+    """The last lines of the server's log."""
+
+
+def replay(
+    script: Script, serving: Serving, *, timeout_s: float
+) -> Replayed | ReplayFailed:
+    """Send every call in order; `timeout_s` is for each of them."""
+    done: list[CallSample] = []
+    for call in script.calls:
+        found = _sent(call, script.end_tokens, serving, timeout_s)
+        if isinstance(found, ReplayFailed):
+            return found
+        done.append(found)
+    return Replayed(calls=tuple(done))
+
+
+class _Completion(Struct):
+    content: str
+    timings: Timings
+
+
+def _sent(
+    call: ScriptCall,
+    end_tokens: tuple[int, ...],
+    serving: Serving,
+    timeout_s: float,
+) -> CallSample | ReplayFailed:
+    asked = {
+        "prompt": call.tokens,
+        "n_predict": call.n_predict,
+        "cache_prompt": True,
+        "temperature": 0,
+        # b8643 passes over `ignore_eos` (llama.cpp#21203); a bias works everywhere
+        "ignore_eos": True,
+        "logit_bias": [(token, False) for token in end_tokens],
+    }
+    begin = time.perf_counter()
+    try:
+        reply = serving.site.post("/completion", asked, timeout_s=timeout_s)
+        answer = reply.read(_Completion)
+    except NoAnswerError as error:
+        late = time.perf_counter() - begin >= timeout_s
+        alive = memory_of(serving.pid) is not None
+        way = Way.TIMED_OUT if late and alive else Way.DIED
+        return _failed(way, call, str(error), serving)
+    except WrongAnswerError as error:
+        return _failed(Way.REFUSED, call, str(error), serving)
+    wall_s = time.perf_counter() - begin
+    if answer.timings.predicted_n != call.n_predict:
+        said = f"{answer.timings.predicted_n} tokens generated of {call.n_predict}"
+        return _failed(Way.SHORT, call, said, serving)
+    return CallSample(
+        index=call.index,
+        kind=call.kind,
+        prompt_tokens=len(call.tokens),
+        timings=answer.timings,
+        wall_s=wall_s,
+        text_sha256=hashlib.sha256(answer.content.encode()).hexdigest(),
+    )
+
+
+def _failed(way: Way, call: ScriptCall, said: str, serving: Serving) -> ReplayFailed:
+    tail = tuple(read_log(serving.log).splitlines()[-TAIL_LINES:])
+    return ReplayFailed(way=way, call=call.index, said=said, tail=tail)
+
+
+def _rate(tokens: int, milliseconds: float) -> float | None:
+    return 1000 * tokens / milliseconds if tokens and milliseconds else None

@@ -1,0 +1,80 @@
+"""A session on one server: the same work each time, and every way it can end."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.measure.replayed import call, fake_serving, record
+
+from llamatrix.measure.recording import read_recording, script_of
+from llamatrix.measure.replay import Replayed, ReplayFailed, Way, replay
+
+Replay = Callable[..., Replayed | ReplayFailed]
+
+
+@pytest.fixture
+def replayed(
+    fake_program: Callable[[str, str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Replay:
+    """Three growing calls on a fake server with wishes."""
+
+    def run(*, timeout_s: float = 20.0, **wishes: object) -> Replayed | ReplayFailed:
+        monkeypatch.setenv("FAKE_REPLAY", json.dumps(wishes))
+        folder = record(tmp_path / "calls", call(1), call(2), call(3))
+        with fake_serving(fake_program, tmp_path) as serving:
+            script = script_of(read_recording(folder), serving)
+            return replay(script, serving, timeout_s=timeout_s)
+
+    return run
+
+
+def test_a_session_gives_rates_over_all_of_its_calls(replayed: Replay) -> None:
+    found = replayed()
+    assert isinstance(found, Replayed)
+    assert found.prompt_tps == pytest.approx(1000)
+    assert found.decode_tps == pytest.approx(50)
+    assert [one.timings.predicted_n for one in found.calls] == [5, 5, 5]
+    assert all(one.wall_s > 0 for one in found.calls)
+
+
+def test_a_lost_cache_shows_in_the_waiting_and_not_in_the_rate(
+    replayed: Replay,
+) -> None:
+    cached, forgetful = replayed(), replayed(forgets=True)
+    assert isinstance(cached, Replayed)
+    assert isinstance(forgetful, Replayed)
+    assert cached.prompt_tps == pytest.approx(forgetful.prompt_tps)
+    assert cached.prompt_s
+    assert forgetful.prompt_s
+    assert forgetful.prompt_s > 1.2 * cached.prompt_s
+    tokens = [one.prompt_tokens for one in cached.calls]
+    assert tokens == [one.prompt_tokens for one in forgetful.calls]
+    assert [one.timings.prompt_n for one in forgetful.calls] == tokens
+    assert cached.calls[1].timings.cache_n == len("word ")
+
+
+@pytest.mark.parametrize(
+    ("way", "seen", "said"),
+    [
+        ("die", Way.DIED, "/completion"),
+        ("refuse", Way.REFUSED, "HTTP 500"),
+        ("short", Way.SHORT, "4 tokens generated of 5"),
+    ],
+)
+def test_what_a_server_does_wrong_is_data(
+    replayed: Replay, way: str, seen: Way, said: str
+) -> None:
+    found = replayed(fail={"2": way})
+    assert isinstance(found, ReplayFailed)
+    assert (found.way, found.call) == (seen, 2)
+    assert said in found.said
+    assert found.tail
+
+
+def test_a_server_that_hangs_is_given_up(replayed: Replay) -> None:
+    found = replayed(timeout_s=0.3, fail={"3": "hang"})
+    assert isinstance(found, ReplayFailed)
+    assert (found.way, found.call) == (Way.TIMED_OUT, 3)
