@@ -76,22 +76,22 @@ def launch_of(
     weights_dir: Path | None = None,
 ) -> Launch:
     """Everything a server of the cell needs, provided where the cache lacks it."""
+    matrix = load_matrix(project.matrix_file)
+    server = server_of(matrix, choose_profile(profile or None).profile)
     weights = provide_weights(cell, project.cache, weights_dir=weights_dir)
-    server = server_of(load_matrix(project.matrix_file), profile)
-    launch = launch_with(cell, server, weights.path, project)
+    launch = launch_with(cell, matrix.servers[server], weights.path, project)
     return replace(launch, port=port or None)
 
 
-def server_of(matrix: Matrix, profile: str = "") -> Server:
-    """The server's flags that a profile names."""
-    name = choose_profile(profile or None).profile
-    server = select_profile(matrix, name).server
+def server_of(matrix: Matrix, profile: str) -> str:
+    """The name of the flags that a profile's models are served with."""
+    server = select_profile(matrix, profile).server
     if server is None:
         raise MatrixError(
-            f"matrix.toml: profiles.{name}.server: missing: name one of "
+            f"matrix.toml: profiles.{profile}.server: missing: name one of "
             f"{', '.join(matrix.servers)} to serve this profile's models"
         )
-    return matrix.servers[server]
+    return server
 
 
 def launch_with(

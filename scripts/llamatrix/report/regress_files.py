@@ -34,6 +34,7 @@ class CaseView(msgspec.Struct, frozen=True, kw_only=True):
     """One element of `cells`; null where nothing could be measured."""
 
     id: str
+    unit: str
     verdict: Word
     ratio: float | None
     """The candidate's speed over the baseline's."""
@@ -89,7 +90,9 @@ def regress_json(found: Regression) -> str:
         identical=found.identical,
         profile=found.profile,
         host=found.host,
-        unit="tok/s",
+        unit=", ".join(
+            dict.fromkeys(str(cell.comparison.unit) for cell in found.overall.cells)
+        ),
         method=METHOD,
         looks=found.looks.pairs,
         alpha=found.looks.alpha,
@@ -149,6 +152,7 @@ def _case(found: Regression, cell: JudgedCell) -> CaseView:
     seen = comparison.estimate
     return CaseView(
         id=cell.id,
+        unit=comparison.unit,
         verdict=cell.word,
         ratio=seen.ratio if seen else None,
         interval_95=_ends(comparison.interval_95),

@@ -18,6 +18,7 @@ from llamatrix.provision.build import TARGETS, manifest_of
 Regress = Callable[..., subprocess.CompletedProcess[str]]
 
 ONE_CELL = "*qwen35-27b*"
+_FAKES = dict.fromkeys(TARGETS, "llama_bench.py") | {"llama-server": "llama_server.py"}
 
 
 def stock(project: Project, cell: Cell) -> None:
@@ -31,7 +32,7 @@ def stock(project: Project, cell: Cell) -> None:
         path.write_text(
             f"#!/bin/sh\nexport FAKE_PIN={cell.pin_key} "
             f"FAKE_COMMIT={cell.locked.commit[:9]}\n"
-            f'exec "{sys.executable}" "{FAKES / "llama_bench.py"}" "$@"\n'
+            f'exec "{sys.executable}" "{FAKES / _FAKES[target]}" "$@"\n'
         )
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     (programs.parent / "build.json").write_bytes(msgspec.json.encode(manifest))
@@ -98,3 +99,12 @@ def ledger_lines(project: Project) -> list[dict[str, object]]:
     return [
         json.loads(line) for path in paths for line in path.read_text().splitlines()
     ]
+
+
+def forget_build(project: Project, pin: str) -> None:
+    """Leave the pin a source that CMake refuses, and no build."""
+    for folder in (project.cache / "builds").glob(f"{pin}-*"):
+        folder.rename(project.cache / f"gone-{folder.name}")
+    for cell in shipped_cells("engines"):
+        if cell.pin_key == pin:
+            assert not (source_of(project, cell) / "CMakeLists.txt").exists()

@@ -4,7 +4,13 @@ import msgspec
 import pytest
 from tests.shipped import ROOT
 
-from llamatrix.campaigns.regress.arms import Asked, Case, cases_of, parse_metrics
+from llamatrix.campaigns.regress.arms import (
+    METRICS,
+    Asked,
+    Case,
+    cases_of,
+    parse_metrics,
+)
 from llamatrix.errors import MatrixError
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import load_lock
@@ -99,5 +105,5 @@ def test_without_a_common_metric_nothing_can_be_compared() -> None:
 
 
 def test_metrics_are_read_once_each() -> None:
-    assert parse_metrics("tg, pp,tg") == (Metric.GENERATION, Metric.PROMPT)
-    assert parse_metrics("") == (Metric.PROMPT, Metric.GENERATION)
+    assert parse_metrics("tg, pp,tg", METRICS) == (Metric.GENERATION, Metric.PROMPT)
+    assert parse_metrics("", METRICS) == (Metric.PROMPT, Metric.GENERATION)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from tests.campaigns.regress.conftest import (
     Regress,
+    forget_build,
     ledger_lines,
     regress_argv,
-    source_of,
 )
-from tests.shipped import ROOT, shipped_cells
+from tests.shipped import ROOT
 
 from llamatrix.project import Project
 
@@ -90,7 +90,7 @@ def test_a_candidate_that_hangs_is_broken(pins: Project, regress: Regress) -> No
 def test_a_candidate_that_does_not_build_is_broken_with_the_compilers_words(
     pins: Project, regress: Regress
 ) -> None:
-    _forget_build(pins, "current")
+    forget_build(pins, "current")
     ended = regress("--json", "--metric", "tg")
     assert ended.returncode == 11, ended.stderr
     (cell,) = json.loads(ended.stdout)["cells"]
@@ -102,7 +102,7 @@ def test_a_candidate_that_does_not_build_is_broken_with_the_compilers_words(
 def test_a_baseline_that_does_not_build_stops_with_exit_3(
     pins: Project, regress: Regress
 ) -> None:
-    _forget_build(pins, "april")
+    forget_build(pins, "april")
     ended = regress()
     assert ended.returncode == 3
     assert "april" in ended.stderr
@@ -240,6 +240,7 @@ def test_a_spent_budget_is_inconclusive_and_says_what_is_missing(
         (("--candidate", "opencode:1.2"), "OpenCode versions and chat templates"),
         (("--candidate-build", "gpu"), "--candidate-build 'gpu': not in matrix.toml"),
         (("--metric", "ttft"), "--metric 'ttft': not known"),
+        (("--candidate-server", "smoke"), "llama-bench has no server"),
         (("--budget", "soon"), "--budget 'soon' is no duration"),
         (("--cells", "*none*"), "--cells '*none*' matches no cell"),
         (("--tolerate-load", "120"), "write percent, 0 to 100"),
@@ -259,12 +260,3 @@ def test_no_line_of_a_ledger_holds_a_path(pins: Project, regress: Regress) -> No
     text = json.dumps(ledger_lines(pins))
     assert str(pins.cache) not in text
     assert str(ROOT) not in text
-
-
-def _forget_build(project: Project, pin: str) -> None:
-    """Leave the pin a source that CMake refuses, and no build."""
-    for folder in (project.cache / "builds").glob(f"{pin}-*"):
-        folder.rename(project.cache / f"gone-{folder.name}")
-    for cell in shipped_cells("engines"):
-        if cell.pin_key == pin:
-            assert not (source_of(project, cell) / "CMakeLists.txt").exists()

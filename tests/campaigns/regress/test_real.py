@@ -5,6 +5,7 @@ No claim depends on how busy the machine is: a wrong word is one that no noise e
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.campaigns.regress.conftest import ledger_lines, regress_argv
+from tests.measure.replayed import SESSION
 from tests.shipped import ROOT
 
 from llamatrix.campaigns.regress.load import KernelWatch
@@ -73,6 +75,47 @@ def test_a_build_against_itself_is_never_called_changed(
     assert found["identical"] is True
     assert found["verdict"] in {"SAME", "INCONCLUSIVE"}
     assert found["processes"] >= 2
+
+
+def test_a_session_replayed_by_one_build_twice_is_never_called_changed(
+    real_environment: dict[str, str], real_project: Project, tmp_path: Path
+) -> None:
+    """A real OpenCode's calls without its tools: each byte is a token of tiny weights."""
+    recording = tmp_path / "calls"
+    shutil.copytree(SESSION, recording)
+    shutil.copytree(ROOT / "templates", real_project.root / "templates")
+    for file in recording.glob("*.request.json"):
+        body = json.loads(file.read_text())
+        body.pop("tools", None)
+        body.pop("tool_choice", None)
+        file.write_text(json.dumps(body))
+    flags = (
+        *("--baseline", "current", "--candidate", "current", "--margin", "0.5"),
+        *("--replay", str(recording), "--budget", "60s", "--json"),
+    )
+    ended = subprocess.run(
+        regress_argv(*flags),
+        cwd=ROOT,
+        env=real_environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1200,
+    )
+    assert ended.returncode in {0, 12}, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["identical"] is True
+    assert len(found["cells"]) == 3
+    words = {cell["verdict"] for cell in found["cells"]}
+    assert words <= {"SAME", "INCONCLUSIVE"}
+    lines = ledger_lines(real_project)
+    assert len(lines) >= 2
+    assert len({str(line["script"]) for line in lines}) == 1
+    for line in lines:
+        calls = line["outcome"]["calls"]  # type: ignore[index]
+        made = [call["timings"]["predicted_n"] for call in calls]
+        assert made == [4, 42, 35, 8], "every answer has the recorded length"
+        assert calls[2]["timings"]["cache_n"] > calls[1]["prompt_tokens"] // 2
 
 
 def test_a_slowed_candidate_is_slower_wherever_that_could_be_seen(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from llamatrix.campaigns.choice import choose_profile
 from llamatrix.campaigns.context.room import ceiling_in, room_here
 from llamatrix.campaigns.fit import use_of
 from llamatrix.campaigns.flags import Contexting
@@ -69,7 +70,8 @@ def case_of(flags: Contexting) -> Case:
     cell = cell_to_serve(
         project, profile=flags.profile, model=flags.model, pin=flags.pin
     )
-    server = _whole(server_of(matrix, flags.profile), cell)
+    profile = choose_profile(flags.profile or None).profile
+    server = _whole(matrix.servers[server_of(matrix, profile)], cell)
     if cell.model_key in MODELS:
         ceiling_in(
             room_here(asked.vram_bytes, on_card=cell.build.backend is Backend.CUDA),

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -30,6 +31,22 @@ class Asked:
     pin: str
     build: str = ""
     sweep: str = ""
+    server: str = ""
+    """Only of replays: llama-bench has flags of its own."""
+
+
+class Compared(Protocol):
+    """A case before it is known whether it can run."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def cells(self) -> dict[Arm, Cell]: ...
+    @property
+    def identical(self) -> bool: ...
+
+
+C = TypeVar("C", bound=Compared)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,15 +89,9 @@ def cases_of(
     cells: str = "",
 ) -> tuple[Case, ...]:
     """Every case of a profile's models, in its order; MatrixError where none is left."""
-    for arm in Arm:
-        _refuse_unknown(matrix, arm, asked[arm])
-    arms = {arm: _cells(matrix, lock, profile, asked[arm]) for arm in Arm}
-    facing = zip(arms[Arm.BASELINE], arms[Arm.CANDIDATE], strict=True)
-    excluded = select_profile(matrix, profile).exclude
     every = [
         case
-        for baseline, candidate in facing
-        if not _matches((baseline.id, candidate.id), excluded)
+        for baseline, candidate in facing_cells(matrix, lock, profile, asked)
         for case in _cases(baseline, candidate, metrics)
     ]
     if not any(case.test for case in every):
@@ -89,6 +100,28 @@ def cases_of(
         raise MatrixError(
             f"profile {profile!r}: nothing to compare for {named}{reason}"
         )
+    return matching(every, cells)
+
+
+def facing_cells(
+    matrix: Matrix, lock: Lock, profile: str, asked: dict[Arm, Asked]
+) -> list[tuple[Cell, Cell]]:
+    """Baseline and candidate of each of the profile's models."""
+    for arm in Arm:
+        _refuse_unknown(matrix, arm, asked[arm])
+    arms = {arm: _cells(matrix, lock, profile, asked[arm]) for arm in Arm}
+    excluded = select_profile(matrix, profile).exclude
+    return [
+        (baseline, candidate)
+        for baseline, candidate in zip(
+            arms[Arm.BASELINE], arms[Arm.CANDIDATE], strict=True
+        )
+        if not _matches((baseline.id, candidate.id), excluded)
+    ]
+
+
+def matching(every: Sequence[C], cells: str) -> tuple[C, ...]:
+    """The cases that a glob finds by their own id or a cell's; all without one."""
     if not cells:
         return tuple(every)
     chosen = tuple(
@@ -102,14 +135,14 @@ def cases_of(
     return chosen
 
 
-def parse_metrics(text: str) -> tuple[Metric, ...]:
-    """Read `tg,pp`; the time to first token is no metric of llama-bench."""
-    known = {str(metric): metric for metric in METRICS}
+def parse_metrics(text: str, known_metrics: Sequence[Metric]) -> tuple[Metric, ...]:
+    """Read `tg,pp`; all that are known for an empty text."""
+    known = {str(metric): metric for metric in known_metrics}
     words = [word.strip() for word in text.split(",") if word.strip()]
     for word in words:
         if word not in known:
             raise MatrixError(f"--metric {word!r}: not known{nearest(word, known)}")
-    return tuple(known[word] for word in dict.fromkeys(words)) or METRICS
+    return tuple(known[word] for word in dict.fromkeys(words or known))
 
 
 def _refuse_unknown(matrix: Matrix, arm: Arm, asked: Asked) -> None:
@@ -117,6 +150,7 @@ def _refuse_unknown(matrix: Matrix, arm: Arm, asked: Asked) -> None:
         (f"--{arm}", asked.pin, matrix.pins),
         (f"--{arm}-build", asked.build, matrix.builds),
         (f"--{arm}-sweep", asked.sweep, matrix.sweeps),
+        (f"--{arm}-server", asked.server, matrix.servers),
     ):
         if name in known or (not name and flag != f"--{arm}"):
             continue
@@ -198,10 +232,11 @@ def _narrowed(cell: Cell, test: SpeedTest | None) -> Cell:
     return msgspec.structs.replace(cell, sweep=sweep)
 
 
-def _id(baseline: Cell, candidate: Cell) -> str:
-    def both(a: str, b: str) -> str:
-        return a if a == b else f"{a}..{b}"
+def both(a: str, b: str) -> str:
+    return a if a == b else f"{a}..{b}"
 
+
+def _id(baseline: Cell, candidate: Cell) -> str:
     parts = [baseline.measurement, baseline.weights_key]
     parts.append(both(baseline.pin_key, candidate.pin_key))
     parts.append(both(baseline.build_key, candidate.build_key))

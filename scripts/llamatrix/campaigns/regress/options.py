@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from llamatrix.campaigns.regress.arms import Asked, parse_metrics
+from llamatrix.campaigns.regress.arms import METRICS, Asked, parse_metrics
 from llamatrix.campaigns.regress.command import regress
 from llamatrix.campaigns.regress.flags import Flags
+from llamatrix.campaigns.regress.replay_case import REPLAY_METRICS
+from llamatrix.campaigns.regress.replay_command import replay
 from llamatrix.campaigns.regress.request import Request
 from llamatrix.campaigns.session import own_folder
 from llamatrix.campaigns.verdict import parse_margin
@@ -16,11 +18,13 @@ from llamatrix.units import parse_duration_s
 from llamatrix.verdict.pairs import Arm
 
 _ALL_PERCENT = 100
+_ORDER = "tg,pp"
 
 
 def answer(flags: Flags) -> int:
     """Compare, print, write the files asked for; return the verdict's exit code."""
-    found = regress(_request(flags))
+    request = _request(flags)
+    found = replay(request) if request.replay else regress(request)
     if found is None:
         return 0
     for name, text in (
@@ -42,19 +46,27 @@ def _request(flags: Flags) -> Request:
         budget_s = parse_duration_s(flags.budget)
     except ValueError as error:
         raise MatrixError(f"--budget {error}") from error
+    _refuse_mixed(flags)
     baseline = Asked(
-        pin=flags.baseline, build=flags.baseline_build, sweep=flags.baseline_sweep
+        pin=flags.baseline,
+        build=flags.baseline_build,
+        sweep=flags.baseline_sweep,
+        server=flags.baseline_server,
     )
     candidate = Asked(
         pin=flags.candidate,
         build=flags.candidate_build,
         sweep=flags.candidate_sweep,
+        server=flags.candidate_server,
     )
     return Request(
         asked={Arm.BASELINE: baseline, Arm.CANDIDATE: candidate},
         profile=flags.profile,
         cells=flags.cells,
-        metrics=parse_metrics(flags.metric),
+        metrics=parse_metrics(flags.metric, REPLAY_METRICS)
+        if flags.replay
+        else parse_metrics(flags.metric or _ORDER, METRICS),
+        replay=Path(flags.replay).expanduser() if flags.replay else None,
         budget_s=budget_s,
         margin=parse_margin(flags.margin),
         weights_dir=own_folder(flags.weights_dir),
@@ -62,6 +74,19 @@ def _request(flags: Flags) -> Request:
         again=flags.again,
         dry_run=flags.dry_run,
     )
+
+
+def _refuse_mixed(flags: Flags) -> None:
+    """Sweeps are llama-bench's, servers are those of replays."""
+    wrong, remedy = ("sweep", "server") if flags.replay else ("server", "sweep")
+    for arm in Arm:
+        name = f"{arm}_{wrong}"
+        if getattr(flags, name):
+            kind = "a replay has" if flags.replay else "llama-bench has"
+            raise MatrixError(
+                f"--{arm}-{wrong}: {kind} no {wrong}; use --{arm}-{remedy}"
+                + ("" if flags.replay else ", or --replay")
+            )
 
 
 def _write(path: Path, text: str) -> None:

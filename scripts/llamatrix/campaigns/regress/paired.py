@@ -10,9 +10,10 @@ from llamatrix.verdict.pairs import Arm, Pair
 class Paired(Protocol):
     """A case in one series: pairs of processes, and a number of each."""
 
-    series: int
-    project: Project
-
+    @property
+    def series(self) -> int: ...
+    @property
+    def project(self) -> Project: ...
     @property
     def id(self) -> str: ...
     @property

@@ -114,6 +114,17 @@ def mean_mhz(telemetry: Telemetry) -> float | None:
     return fmean(gpu or cpu) if gpu or cpu else None
 
 
+def next_order(pairs: Sequence[Pair]) -> tuple[Arm, ...]:
+    """ABBA over the pairs that count."""
+    counting = sum(not pair.disturbed for pair in pairs)
+    return tuple(Arm) if counting % 2 == 0 else tuple(reversed(Arm))
+
+
+def next_number(runs: Iterable[Run], series: int) -> int:
+    own = (run.pair for run in runs if run.series == series)
+    return max(own, default=WARM_UP) + 1
+
+
 def paired(
     runs: Sequence[R], *, series: int, value: Callable[[R], float | None]
 ) -> tuple[Pair, ...]:

@@ -18,7 +18,12 @@ from llamatrix.campaigns.regress.ledger import (
     pairs_of,
 )
 from llamatrix.campaigns.regress.load import Watch, disturbance
-from llamatrix.campaigns.regress.pairing import WARM_UP, Ledger
+from llamatrix.campaigns.regress.pairing import (
+    WARM_UP,
+    Ledger,
+    next_number,
+    next_order,
+)
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
 from llamatrix.measure.speed import Measured, run_sweep
@@ -123,9 +128,8 @@ class Running:
 
     def run_pair(self) -> list[Entry]:
         """Run both arms, in ABBA order over the pairs that count."""
-        counting = sum(not pair.disturbed for pair in self.pairs)
-        order = tuple(Arm) if counting % 2 == 0 else tuple(reversed(Arm))
-        number = max((entry.pair for entry in self.own), default=WARM_UP) + 1
+        order = next_order(self.pairs)
+        number = next_number(self.entries, self.series)
         repetitions = self.repetitions
         with exclusive(self.project.cache / "measuring.lock", purpose="measuring"):
             return [

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from dataclasses import replace
 
+from llamatrix.campaigns.regress.arms import Compared
 from llamatrix.campaigns.regress.conduct import conduct
 from llamatrix.campaigns.regress.judging import judge_together
 from llamatrix.campaigns.regress.paired import Paired
@@ -11,7 +12,6 @@ from llamatrix.campaigns.regress.plan import outlook, plan_lines
 from llamatrix.campaigns.regress.request import Request
 from llamatrix.campaigns.regress.warm_up import warm_up
 from llamatrix.host import this_host
-from llamatrix.plan.cell import Cell
 from llamatrix.progress import say
 from llamatrix.report.regress import ArmFacts, Regression, Timing
 from llamatrix.verdict.cells import JudgedCell, Overall, judge_cells
@@ -23,17 +23,6 @@ _WARM_UP_SHARE = 0.25
 """Of the budget; after it each arm is still started once."""
 
 
-class Compared(Protocol):
-    """A case before it is known whether it can run."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def cells(self) -> dict[Arm, Cell]: ...
-    @property
-    def identical(self) -> bool: ...
-
-
 def answer_of(
     cases: Sequence[Compared],
     ready: Sequence[Paired],
@@ -41,9 +30,13 @@ def answer_of(
     request: Request,
     *,
     profile: str,
-    served_as: str = "",
+    servers: Mapping[Arm, str] | None = None,
 ) -> Regression:
-    """Run what is ready until every word stands or the budget ends."""
+    """Run what is ready until every word stands or the budget ends.
+
+    `servers` names the flags of replays. Cases that share processes do not vary apart,
+    so no interval of their common mean can be told: then there is none.
+    """
     begin = time.monotonic()
     sessions = {one.session: one for one in reversed(ready)}
     overall = _measured(ready, request, begin)
@@ -51,13 +44,16 @@ def answer_of(
     if not spent_s and any(one.known for one in ready):
         say("nothing measured: every pair is known; --again begins a new series")
     return Regression(
-        baseline=_facts(cases, Arm.BASELINE, served_as),
-        candidate=_facts(cases, Arm.CANDIDATE, served_as),
+        baseline=_facts(cases, Arm.BASELINE, servers),
+        candidate=_facts(cases, Arm.CANDIDATE, servers),
         identical=all(case.identical for case in cases),
         profile=profile,
         host=this_host().summary,
         looks=request.looks,
-        overall=_with(overall, unready, cases),
+        overall=replace(
+            _with(overall, unready, cases),
+            headline=overall.headline if len(sessions) == len(ready) else None,
+        ),
         timing=Timing(
             wall_s=time.monotonic() - begin,
             processes_s=sum(spent_s),
@@ -131,12 +127,14 @@ def _with(
     )
 
 
-def _facts(cases: Sequence[Compared], arm: Arm, served_as: str) -> ArmFacts:
+def _facts(
+    cases: Sequence[Compared], arm: Arm, servers: Mapping[Arm, str] | None
+) -> ArmFacts:
     cells = [case.cells[arm] for case in cases]
     return ArmFacts(
         pin=cells[0].pin_key,
         commit=cells[0].locked.commit,
         builds=tuple(dict.fromkeys(cell.build_key for cell in cells)),
-        sweep="" if served_as else cells[0].sweep_key,
-        server=served_as,
+        sweep="" if servers else cells[0].sweep_key,
+        server=servers[arm] if servers else "",
     )

@@ -1,0 +1,162 @@
+"""`invoke regress --replay`: a recorded agent session by both arms, in pairs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llamatrix.campaigns.bench import Parts
+from llamatrix.campaigns.launching import launch_with
+from llamatrix.campaigns.regress.arms import matching
+from llamatrix.campaigns.regress.command import Provide, provide_arms, provide_from
+from llamatrix.campaigns.regress.judging import broken
+from llamatrix.campaigns.regress.load import KernelWatch, Watch
+from llamatrix.campaigns.regress.pairing import last_series
+from llamatrix.campaigns.regress.replay_case import (
+    REPLAY_METRICS,
+    ReplayCase,
+    SessionCase,
+    replay_cases,
+)
+from llamatrix.campaigns.regress.replay_ledger import replay_ledger_of
+from llamatrix.campaigns.regress.replaying import Session
+from llamatrix.campaigns.regress.request import Request
+from llamatrix.campaigns.regress.session_metric import SessionMetric
+from llamatrix.campaigns.regress.together import answer_of, say_plan
+from llamatrix.errors import MeasureError
+from llamatrix.measure.recording import Recording, read_recording
+from llamatrix.plan.load import load_matrix
+from llamatrix.plan.lock import Lock, load_lock
+from llamatrix.plan.matrix import Matrix
+from llamatrix.progress import say
+from llamatrix.project import Project, find_project
+from llamatrix.report.regress import Regression
+from llamatrix.serve.launch import Launch
+from llamatrix.verdict.judge import Comparison
+from llamatrix.verdict.pairs import Arm
+
+
+def replay(
+    request: Request,
+    *,
+    project: Project | None = None,
+    provide: Provide | None = None,
+    watch: Watch | None = None,
+) -> Regression | None:
+    """Compare the arms on one recording; None after a dry run."""
+    project = project or find_project()
+    if request.replay is None:
+        raise MeasureError("nothing to replay: give a recording's folder as --replay")
+    recording = read_recording(request.replay)
+    if recording.left_out:
+        say(f"{recording.left_out} calls of the recording are left out")
+    matrix = load_matrix(project.matrix_file)
+    profile, cases = _planned(matrix, request, project, recording)
+    making = _Making(
+        matrix=matrix,
+        project=project,
+        request=request,
+        watch=watch or KernelWatch(),
+        provide=provide or provide_from(request.weights_dir),
+    )
+    if request.dry_run:
+        say_plan(making.metrics_of(cases, {}), request)
+        return None
+    parts, unready = making.provided(cases)
+    ready = making.metrics_of([case for case in cases if case.id not in unready], parts)
+    servers = cases[0].session.servers
+    return answer_of(cases, ready, unready, request, profile=profile, servers=servers)
+
+
+def _planned(
+    matrix: Matrix, request: Request, project: Project, recording: Recording
+) -> tuple[str, tuple[ReplayCase, ...]]:
+    profile = request.profile_in(matrix)
+    lock = load_lock(project.lock_file)
+
+    def cases(known: Lock) -> tuple[ReplayCase, ...]:
+        every = replay_cases(
+            matrix,
+            known,
+            profile,
+            request.asked,
+            recording,
+            request.metrics or REPLAY_METRICS,
+        )
+        return matching(every, request.cells)
+
+    planned = cases(lock)
+    cells = [cell for case in planned for cell in case.cells.values()]
+    known = request.lock_for(matrix, lock, cells, project)
+    planned = cases(known) if known != lock else planned
+    for case in planned:
+        say(f"{case.id}: to compare")
+    return profile, planned
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Making:
+    """From cases to sessions with everything they need."""
+
+    matrix: Matrix
+    project: Project
+    request: Request
+    watch: Watch
+    provide: Provide
+
+    def provided(
+        self, cases: Sequence[ReplayCase]
+    ) -> tuple[dict[str, dict[Arm, Parts]], dict[str, Comparison]]:
+        """By session its parts, by case what is to be said where there are none."""
+        parts: dict[str, dict[Arm, Parts]] = {}
+        unready: dict[str, Comparison] = {}
+        for session in {case.session.id: case.session for case in cases}.values():
+            found = provide_arms(session.cells, self.project, self.provide)
+            if not isinstance(found, str):
+                parts[session.id] = found
+                continue
+            unready |= {
+                case.id: broken(
+                    found,
+                    margin=self.request.margin_of(case.metric),
+                    looks=self.request.looks,
+                    unit=case.metric.unit,
+                )
+                for case in cases
+                if case.session.id == session.id
+            }
+        return parts, unready
+
+    def metrics_of(
+        self, cases: Sequence[ReplayCase], parts: dict[str, dict[Arm, Parts]]
+    ) -> list[SessionMetric]:
+        """The cases to conduct; those of one session share it."""
+        sessions = {
+            case.session.id: self._session(case.session, parts.get(case.session.id, {}))
+            for case in {case.session.id: case for case in cases}.values()
+        }
+        return [
+            SessionMetric(shared=sessions[case.session.id], metric=case.metric)
+            for case in cases
+        ]
+
+    def _session(self, case: SessionCase, parts: dict[Arm, Parts]) -> Session:
+        ledger = replay_ledger_of(case, self.project.reports)
+        entries = ledger.read()
+        again = self.request.again and bool(entries)
+        return Session(
+            case=case,
+            launches={
+                arm: self._launch(case, arm, found) for arm, found in parts.items()
+            },
+            parts=parts,
+            project=self.project,
+            ledger=ledger,
+            series=last_series(entries) + again,
+            watch=self.watch,
+            tolerated_percent=self.request.tolerated_percent,
+            entries=entries,
+            known=len(entries),
+        )
+
+    def _launch(self, case: SessionCase, arm: Arm, parts: Parts) -> Launch:
+        server = self.matrix.servers[case.servers[arm]]
+        return launch_with(case.cells[arm], server, parts.weights.path, self.project)

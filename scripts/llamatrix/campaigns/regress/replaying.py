@@ -1,0 +1,208 @@
+"""A session replayed by fresh servers, one arm after the other, watched and kept."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from llamatrix import __version__
+from llamatrix.campaigns.bench import Parts
+from llamatrix.campaigns.regress.load import Watch, disturbance
+from llamatrix.campaigns.regress.pairing import (
+    Ledger,
+    next_number,
+    next_order,
+)
+from llamatrix.campaigns.regress.replay_case import SessionCase
+from llamatrix.campaigns.regress.replay_ledger import (
+    SCHEMA_VERSION,
+    ReplayEntry,
+)
+from llamatrix.errors import MeasureError, ServeError
+from llamatrix.exclusive import exclusive
+from llamatrix.host import this_host
+from llamatrix.measure.recording import Script, script_of
+from llamatrix.measure.replay import Replayed, ReplayFailed, Way, replay
+from llamatrix.measure.steady import disturbances_throughout
+from llamatrix.measure.telemetry import Telemetry, sampling
+from llamatrix.progress import say
+from llamatrix.project import Project
+from llamatrix.serve.death import read_log
+from llamatrix.serve.launch import Launch
+from llamatrix.serve.running import Patience, running
+from llamatrix.shell import TAIL_LINES
+from llamatrix.verdict.pairs import Arm, Pair
+
+_LONGEST_CALL_S = 3600.0
+_HANGS_AFTER = 20
+"""A call that takes so many times the baseline's longest is taken to hang …"""
+_PATIENCE_S = 30.0
+"""… but none is given up before this."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Session:
+    """One recording in one series; what it knows is all on disk."""
+
+    case: SessionCase
+    launches: dict[Arm, Launch]
+    parts: dict[Arm, Parts]
+    project: Project
+    ledger: Ledger[ReplayEntry]
+    series: int
+    watch: Watch
+    tolerated_percent: float
+    entries: list[ReplayEntry]
+    """Everything in the ledger, older series and our own additions included."""
+    known: int = 0
+    """How many of them were there before."""
+    patience: Patience = field(default_factory=Patience)
+    _script: Script | None = None
+
+    @property
+    def own(self) -> list[ReplayEntry]:
+        return [entry for entry in self.entries if entry.series == self.series]
+
+    def run_pair(self, pairs: tuple[Pair, ...]) -> None:
+        number = next_number(self.entries, self.series)
+        with exclusive(self.project.cache / "measuring.lock", purpose="measuring"):
+            for place, arm in enumerate(next_order(pairs), 1):
+                self.run(arm, pair=number, place=place)
+
+    def run(self, arm: Arm, *, pair: int, place: int) -> ReplayEntry:
+        """Replay by one fresh server and have its entry on the disk."""
+        script = self._same_script()
+        cell, parts, launch = (
+            self.case.cells[arm],
+            self.parts[arm],
+            self.launches[arm],
+        )
+        mark, begin = self.watch.mark(), time.monotonic()
+        seen = self._seen(script, launch, self._log(arm))
+        seconds = time.monotonic() - begin
+        load = self.watch.since(mark)
+        entry = ReplayEntry(
+            schema_version=SCHEMA_VERSION,
+            case=self.case.id,
+            digest=self.case.digest,
+            series=self.series,
+            pair=pair,
+            place=place,
+            arm=arm,
+            cell=cell.id,
+            server=self.case.servers[arm],
+            recording=self.case.recording.digest,
+            script=script.sha256,
+            argv=tuple(self._bare(word, launch) for word in seen.argv),
+            outcome=seen.outcome,
+            seconds=seconds,
+            load=load,
+            disturbed=disturbance(
+                load, seen.telemetry, tolerated_percent=self.tolerated_percent
+            ),
+            telemetry=seen.telemetry,
+            locked=cell.locked,
+            build=parts.built.manifest,
+            weights=parts.weights.facts,
+            host=this_host(),
+            measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            made_by=f"llamatrix {__version__}",
+        )
+        self.ledger.append(entry)
+        self.entries.append(entry)
+        return entry
+
+    def _seen(self, script: Script, launch: Launch, log: Path) -> "_Seen":
+        with sampling() as sampler:
+            argv: tuple[str, ...] = ()
+            try:
+                with running(launch, log=log, patience=self.patience) as serving:
+                    argv = serving.argv
+                    sampler.since_last_take()  # loading is no part of it
+                    outcome = replay(script, serving, timeout_s=self._limit_s())
+                    telemetry = sampler.since_last_take()
+            except ServeError as error:
+                return _Seen(
+                    argv=argv,
+                    outcome=self._not_served(error, launch, log),
+                    telemetry=sampler.since_last_take(),
+                )
+        if isinstance(outcome, ReplayFailed):
+            outcome = self._bare_failure(outcome, launch)
+        return _Seen(
+            argv=argv, outcome=outcome, telemetry=_annotated(telemetry, outcome)
+        )
+
+    def _same_script(self) -> Script:
+        """The prompts as the baseline makes them, once for all processes of a run."""
+        if self._script is None:
+            launch, log = self.launches[Arm.BASELINE], self._log(Arm.BASELINE)
+            with running(launch, log=log, patience=self.patience) as serving:
+                self._script = script_of(self.case.recording, serving)
+            tokens = sum(len(call.tokens) for call in self._script.calls)
+            calls = len(self._script.calls)
+            say(f"{self.case.id}: {calls} calls, {tokens} prompt tokens")
+        others = {entry.script for entry in self.own} - {self._script.sha256}
+        if others:
+            raise MeasureError(
+                f"{self.case.id}: the prompts are not those of this series' earlier "
+                "pairs: the template may write the date into them; --again begins a "
+                "new series"
+            )
+        return self._script
+
+    def _limit_s(self) -> float:
+        known = [
+            entry.longest_s
+            for entry in self.own
+            if entry.arm is Arm.BASELINE and entry.longest_s
+        ]
+        if not known:
+            return _LONGEST_CALL_S
+        return min(_LONGEST_CALL_S, max(_PATIENCE_S, _HANGS_AFTER * max(known)))
+
+    def _log(self, arm: Arm) -> Path:
+        return self.project.logs / f"{self.case.id.replace('/', '-')}-{arm}.log"
+
+    def _not_served(self, error: ServeError, launch: Launch, log: Path) -> ReplayFailed:
+        failed = ReplayFailed(
+            way=Way.NOT_SERVED,
+            call=0,
+            said="; ".join(line.strip() for line in str(error).splitlines()[:2]),
+            tail=tuple(read_log(log).splitlines()[-TAIL_LINES:]),
+        )
+        return self._bare_failure(failed, launch)
+
+    def _bare_failure(self, failed: ReplayFailed, launch: Launch) -> ReplayFailed:
+        return ReplayFailed(
+            way=failed.way,
+            call=failed.call,
+            said=self._bare(failed.said, launch),
+            tail=tuple(self._bare(line, launch) for line in failed.tail),
+        )
+
+    def _bare(self, text: str, launch: Launch) -> str:
+        """Without the folders of this machine: lines on disk hold no path."""
+        files = [launch.weights, launch.program, launch.template]
+        folders = [file.parent for file in files if file]
+        for folder in (*folders, self.project.cache, self.project.root):
+            text = text.replace(f"{folder}/", "").replace(str(folder), "")
+        return text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Seen:
+    argv: tuple[str, ...]
+    outcome: Replayed | ReplayFailed
+    telemetry: Telemetry
+
+
+def _annotated(telemetry: Telemetry, outcome: Replayed | ReplayFailed) -> Telemetry:
+    """A failure's clocks mean little: nothing is said of them."""
+    if isinstance(outcome, ReplayFailed):
+        return telemetry
+    return msgspec.structs.replace(
+        telemetry, disturbances=disturbances_throughout(telemetry)
+    )
