@@ -187,12 +187,15 @@ def posted(model: Model, path: str, request: dict[str, Any]) -> tuple[int, objec
     if path == "/apply-template":
         digest = hashlib.sha256(json.dumps(request).encode()).hexdigest()
         said = "".join(str(one.get("content")) for one in request.get("messages", ()))
-        return 200, {"prompt": f"{said}<{digest[:8]}>{WISHES.get('day', '')}"}
+        template = hashlib.sha256(model.template().encode()).hexdigest()
+        end = f"{template[:4]}{WISHES.get('day', '')}"
+        return 200, {"prompt": f"{said}<{digest[:8]}>{end}"}
     if path == "/tokenize":
         return 200, {"tokens": list(request["content"].encode())}
     if path == "/completion" and "prompt" in request:
         return model.complete(request)
-    return 200, {"choices": []}
+    message = {"role": "assistant", "content": "x"}
+    return 200, {"choices": [{"message": message, "finish_reason": "stop"}]}
 
 
 LAST_WORDS = {

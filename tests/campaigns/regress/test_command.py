@@ -237,10 +237,11 @@ def test_a_spent_budget_is_inconclusive_and_says_what_is_missing(
     ("arguments", "said"),
     [
         (("--candidate", "curent"), "did you mean 'current'?"),
-        (("--candidate", "opencode:1.2"), "OpenCode versions and chat templates"),
+        (("--candidate", "opencode:1.2"), "OpenCode versions cannot be compared"),
         (("--candidate-build", "gpu"), "--candidate-build 'gpu': not in matrix.toml"),
         (("--metric", "ttft"), "--metric 'ttft': not known"),
         (("--candidate-server", "smoke"), "llama-bench has no server"),
+        (("--candidate-template", "vendor"), "give a recorded session as --replay"),
         (("--budget", "soon"), "--budget 'soon' is no duration"),
         (("--cells", "*none*"), "--cells '*none*' matches no cell"),
         (("--tolerate-load", "120"), "write percent, 0 to 100"),

@@ -118,6 +118,30 @@ def test_a_session_replayed_by_one_build_twice_is_never_called_changed(
         assert calls[2]["timings"]["cache_n"] > calls[1]["prompt_tokens"] // 2
 
 
+def test_the_vendors_template_is_broken_beside_ours(
+    real_environment: dict[str, str], real_project: Project
+) -> None:
+    """It ends a request with a late system message, as agents send them."""
+    shutil.copytree(ROOT / "templates", real_project.root / "templates")
+    flags = (
+        *("--baseline", "current", "--candidate", "current", "--json"),
+        *("--replay", str(SESSION), "--candidate-template", "vendor"),
+    )
+    ended = subprocess.run(
+        regress_argv(*flags),
+        cwd=ROOT,
+        env=real_environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1200,
+    )
+    assert ended.returncode == 11, ended.stderr
+    (notes,) = {tuple(cell["notes"]) for cell in json.loads(ended.stdout)["cells"]}
+    assert "system-late" in notes[0]
+    assert ledger_lines(real_project) == []
+
+
 def test_a_slowed_candidate_is_slower_wherever_that_could_be_seen(
     real_project: Project, tmp_path: Path
 ) -> None:

@@ -249,6 +249,46 @@ def test_server_flags_are_compared_with_equal_pins(
     assert "256" in argvs["candidate"]  # type: ignore[operator]
 
 
+def gemma_template(folder: Path, name: str) -> str:
+    path = folder / name
+    path.write_text(f"<|turn>{{{{ messages }}}}{name}")
+    return str(path)
+
+
+def test_templates_are_compared_with_prompts_of_their_own(
+    pins: Project, replay: Replay, tmp_path: Path
+) -> None:
+    """The fake passes no case of either: nothing is new in that."""
+    ended = replay(
+        *("--candidate", "april", "--metric", "ttft", "--json"),
+        *("--baseline-template", gemma_template(tmp_path, "a.jinja")),
+        *("--candidate-template", gemma_template(tmp_path, "b.jinja")),
+    )
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert "/april/cpu/a.jinja..b.jinja/" in found["cells"][0]["id"]
+    assert found["identical"] is False
+    scripts = {(line["arm"], line["script"]) for line in ledger_lines(pins)}
+    assert len(scripts) == 2
+    assert len({script for _, script in scripts}) == 2
+    argvs = {str(line["arm"]): line["argv"] for line in ledger_lines(pins)}
+    assert "b.jinja" in argvs["candidate"]  # type: ignore[operator]
+    assert str(tmp_path) not in json.dumps(ledger_lines(pins))
+
+
+def test_a_candidate_that_fails_template_conformance_is_broken_without_pairs(
+    pins: Project, replay: Replay, tmp_path: Path
+) -> None:
+    """Of the baseline's template, which is in its weights, nothing is known."""
+    template = gemma_template(tmp_path, "bad.jinja")
+    ended = replay("--candidate", "april", "--candidate-template", template, "--json")
+    assert ended.returncode == 11, ended.stderr
+    cells = json.loads(ended.stdout)["cells"]
+    assert {cell["verdict"] for cell in cells} == {"BROKEN"}
+    assert "bad.jinja fails essential cases" in cells[0]["notes"][0]
+    assert ledger_lines(pins) == []
+
+
 def test_a_dry_run_starts_no_server(pins: Project, replay: Replay) -> None:
     ended = replay("--dry-run")
     assert ended.returncode == 0, ended.stderr
@@ -264,6 +304,7 @@ def test_a_dry_run_starts_no_server(pins: Project, replay: Replay) -> None:
         (("--candidate-sweep", "smoke"), 2, "a replay has no sweep"),
         (("--candidate-server", "smok"), 2, "did you mean 'smoke'?"),
         (("--metric", "tps"), 2, "--metric 'tps': not known"),
+        (("--candidate-template", "vendr"), 2, "did you mean 'vendor'?"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -32,7 +32,9 @@ class Asked:
     build: str = ""
     sweep: str = ""
     server: str = ""
-    """Only of replays: llama-bench has flags of its own."""
+    """Only of replays: llama-bench has flags of its own …"""
+    template: str = ""
+    """… and no chat template."""
 
 
 class Compared(Protocol):
@@ -163,8 +165,9 @@ def _kinds(name: str) -> str:
     """What to say to somebody who names a thing of another kind."""
     if ":" in name or name.startswith(("opencode", "v")) or name.endswith(".jinja"):
         return (
-            ". OpenCode versions and chat templates cannot be compared yet: so far a "
-            "pin, a build (--candidate-build) or a sweep (--candidate-sweep) can"
+            ". OpenCode versions cannot be compared yet: a pin can, a build "
+            "(--candidate-build), a sweep (--candidate-sweep) and, with --replay, a "
+            "server (--candidate-server) or a chat template (--candidate-template)"
         )
     return ""
 

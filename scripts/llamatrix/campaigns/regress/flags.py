@@ -21,6 +21,8 @@ class Flags:
     replay: str = flag("", "a recorded session to replay, in place of llama-bench")
     baseline_server: str = flag("", "with --replay: its server's flags, by name")
     candidate_server: str = flag("", "the candidate's (default: the profile's)")
+    baseline_template: str = flag("", "vendor, one of templates/, or a .jinja file")
+    candidate_template: str = flag("", "the candidate's; one that fails is BROKEN")
     metric: str = flag("", "of tg,pp (tokens/s) and, replayed, ttft (default: all)")
     budget: str = flag("20m", "how long to measure, e.g. 90s, 20m or 2h")
     margin: str = flag("", "the loss that matters, as a fraction (default 0.02)")

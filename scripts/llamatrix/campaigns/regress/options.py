@@ -52,12 +52,14 @@ def _request(flags: Flags) -> Request:
         build=flags.baseline_build,
         sweep=flags.baseline_sweep,
         server=flags.baseline_server,
+        template=flags.baseline_template,
     )
     candidate = Asked(
         pin=flags.candidate,
         build=flags.candidate_build,
         sweep=flags.candidate_sweep,
         server=flags.candidate_server,
+        template=flags.candidate_template,
     )
     return Request(
         asked={Arm.BASELINE: baseline, Arm.CANDIDATE: candidate},
@@ -77,16 +79,14 @@ def _request(flags: Flags) -> Request:
 
 
 def _refuse_mixed(flags: Flags) -> None:
-    """Sweeps are llama-bench's, servers are those of replays."""
-    wrong, remedy = ("sweep", "server") if flags.replay else ("server", "sweep")
+    """Sweeps are llama-bench's; servers and their templates are those of replays."""
+    kind, remedy = "llama-bench has", "give a recorded session as --replay"
+    if flags.replay:
+        kind, remedy = "a replay has", "--baseline-server names a server's flags"
     for arm in Arm:
-        name = f"{arm}_{wrong}"
-        if getattr(flags, name):
-            kind = "a replay has" if flags.replay else "llama-bench has"
-            raise MatrixError(
-                f"--{arm}-{wrong}: {kind} no {wrong}; use --{arm}-{remedy}"
-                + ("" if flags.replay else ", or --replay")
-            )
+        for wrong in ("sweep",) if flags.replay else ("server", "template"):
+            if getattr(flags, f"{arm}_{wrong}"):
+                raise MatrixError(f"--{arm}-{wrong}: {kind} no {wrong}; {remedy}")
 
 
 def _write(path: Path, text: str) -> None:

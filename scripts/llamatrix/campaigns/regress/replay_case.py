@@ -1,18 +1,19 @@
 """The two arms of a replayed session, and what makes two such comparisons the same."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from llamatrix.campaigns.launching import server_of
 from llamatrix.campaigns.regress.arms import Asked, both, facing_cells
+from llamatrix.campaigns.templates import Template
 from llamatrix.host import this_host
 from llamatrix.measure.recording import Recording
 from llamatrix.plan.cell import Cell
 from llamatrix.plan.lock import Lock, LockedTemplate, locked_template
-from llamatrix.plan.matrix import Matrix, Server
+from llamatrix.plan.matrix import Matrix, Model, Server
 from llamatrix.provision.compiler import compiler_id
 from llamatrix.verdict.metric import Metric
 from llamatrix.verdict.pairs import Arm
@@ -33,8 +34,10 @@ class SessionCase:
     """Names in matrix.toml …"""
     flags: dict[Arm, Server]
     """… and what stands there."""
-    template: LockedTemplate | None
-    """That of the prompts; None where it is in the weights."""
+    pinned: LockedTemplate | None
+    """The model's corrected template; None where the one in its weights serves …"""
+    templates: dict[Arm, Template]
+    """… but of an arm that has one here, this."""
     recording: Recording
 
     @property
@@ -44,7 +47,6 @@ class SessionCase:
             (
                 REPLAY_VERSION,
                 self.recording.digest,
-                self.template,
                 [self._arm(arm) for arm in Arm],
             )
         )
@@ -53,6 +55,24 @@ class SessionCase:
     def identical(self) -> bool:
         baseline, candidate = (self._arm(arm) for arm in Arm)
         return baseline == candidate
+
+    @property
+    def same_prompts(self) -> bool:
+        """Whether both arms get the very same tokens: one template made them."""
+        baseline, candidate = (self._template(arm) for arm in Arm)
+        return baseline == candidate
+
+    @property
+    def template_names(self) -> dict[Arm, str]:
+        """For people; the model's own where none was named."""
+        own = str(self.cells[Arm.BASELINE].model.chat_template_file or "embedded")
+        named = {arm: template.name for arm, template in self.templates.items()}
+        return {arm: named.get(arm, own) for arm in Arm}
+
+    def _template(self, arm: Arm) -> str | None:
+        if arm in self.templates:
+            return self.templates[arm].sha256
+        return self.pinned.result_sha256 if self.pinned else None
 
     def _arm(self, arm: Arm) -> tuple[object, ...]:
         """Of the model its settings as a server: what it is called does not count."""
@@ -65,6 +85,7 @@ class SessionCase:
             self.flags[arm],
             (model.ctx_size, model.temp, model.top_k, model.top_p, model.min_p),
             model.chat_template_kwargs,
+            self._template(arm),
         )
 
 
@@ -88,47 +109,62 @@ class ReplayCase:
         return self.session.identical
 
 
-def replay_cases(
-    matrix: Matrix,
-    lock: Lock,
-    profile: str,
-    asked: dict[Arm, Asked],
-    recording: Recording,
-    metrics: Sequence[Metric],
-) -> tuple[ReplayCase, ...]:
-    """Every metric of every model of a profile, in its order."""
-    servers = {arm: asked[arm].server or server_of(matrix, profile) for arm in Arm}
-    return tuple(
-        ReplayCase(session=session, metric=metric)
-        for baseline, candidate in facing_cells(matrix, lock, profile, asked)
-        for session in [
-            SessionCase(
-                id=_id(baseline, candidate, servers, recording),
-                cells={
-                    Arm.BASELINE: _without_sweep(baseline),
-                    Arm.CANDIDATE: _without_sweep(candidate),
-                },
-                servers=servers,
-                flags={arm: matrix.servers[name] for arm, name in servers.items()},
-                template=locked_template(matrix, lock, baseline.model_key),
-                recording=recording,
-            )
-        ]
-        for metric in metrics
-    )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sessions:
+    """How a profile's models are to be served in both arms."""
+
+    matrix: Matrix
+    profile: str
+    asked: dict[Arm, Asked]
+    recording: Recording
+    templates: Callable[[Arm, Model], Template | None]
+    """What an arm's user named for a model; None leaves the model its own."""
+
+    def cases(self, lock: Lock, metrics: Sequence[Metric]) -> tuple[ReplayCase, ...]:
+        """Every metric of every model, in the profile's order."""
+        facing = facing_cells(self.matrix, lock, self.profile, self.asked)
+        sessions = [self._session(lock, *cells) for cells in facing]
+        return tuple(
+            ReplayCase(session=session, metric=metric)
+            for session in sessions
+            for metric in metrics
+        )
+
+    def _session(self, lock: Lock, baseline: Cell, candidate: Cell) -> SessionCase:
+        servers = {
+            arm: self.asked[arm].server or server_of(self.matrix, self.profile)
+            for arm in Arm
+        }
+        named = {arm: self.templates(arm, baseline.model) for arm in Arm}
+        case = SessionCase(
+            id="",
+            cells={
+                Arm.BASELINE: _without_sweep(baseline),
+                Arm.CANDIDATE: _without_sweep(candidate),
+            },
+            servers=servers,
+            flags={arm: self.matrix.servers[name] for arm, name in servers.items()},
+            pinned=locked_template(self.matrix, lock, baseline.model_key),
+            templates={arm: found for arm, found in named.items() if found},
+            recording=self.recording,
+        )
+        return replace(case, id=_id(case))
 
 
-def _id(
-    baseline: Cell, candidate: Cell, servers: dict[Arm, str], recording: Recording
-) -> str:
-    """As a cell id, with the server where the two differ, then the recording."""
-    names = tuple(servers.values())
+def _id(case: SessionCase) -> str:
+    """As a cell id, with server and template where the two differ, then the recording."""
+    baseline, candidate = (case.cells[arm] for arm in Arm)
+    differing = [
+        both(*found.values())
+        for found in (case.servers, case.template_names)
+        if len(set(found.values())) > 1
+    ]
     parts = [
         *("replay", baseline.weights_key),
         both(baseline.pin_key, candidate.pin_key),
         both(baseline.build_key, candidate.build_key),
-        *([both(*names)] if names[0] != names[1] else []),
-        recording.digest[:_ID_LENGTH],
+        *differing,
+        case.recording.digest[:_ID_LENGTH],
     ]
     return "/".join(parts)
 

@@ -1,7 +1,7 @@
 """`invoke regress --replay`: a recorded agent session by both arms, in pairs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llamatrix.campaigns.bench import Parts
 from llamatrix.campaigns.launching import launch_with
@@ -10,22 +10,24 @@ from llamatrix.campaigns.regress.command import Provide, provide_arms, provide_f
 from llamatrix.campaigns.regress.judging import broken
 from llamatrix.campaigns.regress.load import KernelWatch, Watch
 from llamatrix.campaigns.regress.pairing import last_series
+from llamatrix.campaigns.regress.proving import broken_template
 from llamatrix.campaigns.regress.replay_case import (
     REPLAY_METRICS,
     ReplayCase,
     SessionCase,
-    replay_cases,
+    Sessions,
 )
 from llamatrix.campaigns.regress.replay_ledger import replay_ledger_of
 from llamatrix.campaigns.regress.replaying import Session
 from llamatrix.campaigns.regress.request import Request
 from llamatrix.campaigns.regress.session_metric import SessionMetric
 from llamatrix.campaigns.regress.together import answer_of, say_plan
+from llamatrix.campaigns.templates import Template, template_named
 from llamatrix.errors import MeasureError
 from llamatrix.measure.recording import Recording, read_recording
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import Lock, load_lock
-from llamatrix.plan.matrix import Matrix
+from llamatrix.plan.matrix import Matrix, Model
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.report.regress import Regression
@@ -62,6 +64,11 @@ def replay(
         return None
     parts, unready = making.provided(cases)
     ready = making.metrics_of([case for case in cases if case.id not in unready], parts)
+    for session in {one.session: one.shared for one in ready}.values():
+        if why := broken_template(session):
+            say(why)
+            unready |= making.broken(cases, session.case, why)
+    ready = [one for one in ready if one.id not in unready]
     servers = cases[0].session.servers
     return answer_of(cases, ready, unready, request, profile=profile, servers=servers)
 
@@ -72,15 +79,23 @@ def _planned(
     profile = request.profile_in(matrix)
     lock = load_lock(project.lock_file)
 
+    def named(arm: Arm, model: Model) -> Template | None:
+        name = request.asked[arm].template
+        if not name:
+            return None
+        flag = f"--{arm}-template"
+        return template_named(name, model, matrix, project, flag=flag)
+
+    sessions = Sessions(
+        matrix=matrix,
+        profile=profile,
+        asked=request.asked,
+        recording=recording,
+        templates=named,
+    )
+
     def cases(known: Lock) -> tuple[ReplayCase, ...]:
-        every = replay_cases(
-            matrix,
-            known,
-            profile,
-            request.asked,
-            recording,
-            request.metrics or REPLAY_METRICS,
-        )
+        every = sessions.cases(known, request.metrics or REPLAY_METRICS)
         return matching(every, request.cells)
 
     planned = cases(lock)
@@ -113,17 +128,23 @@ class _Making:
             if not isinstance(found, str):
                 parts[session.id] = found
                 continue
-            unready |= {
-                case.id: broken(
-                    found,
-                    margin=self.request.margin_of(case.metric),
-                    looks=self.request.looks,
-                    unit=case.metric.unit,
-                )
-                for case in cases
-                if case.session.id == session.id
-            }
+            unready |= self.broken(cases, session, found)
         return parts, unready
+
+    def broken(
+        self, cases: Sequence[ReplayCase], session: SessionCase, why: str
+    ) -> dict[str, Comparison]:
+        """What is to be said of each metric of a session that cannot be replayed."""
+        return {
+            case.id: broken(
+                why,
+                margin=self.request.margin_of(case.metric),
+                looks=self.request.looks,
+                unit=case.metric.unit,
+            )
+            for case in cases
+            if case.session.id == session.id
+        }
 
     def metrics_of(
         self, cases: Sequence[ReplayCase], parts: dict[str, dict[Arm, Parts]]
@@ -159,4 +180,8 @@ class _Making:
 
     def _launch(self, case: SessionCase, arm: Arm, parts: Parts) -> Launch:
         server = self.matrix.servers[case.servers[arm]]
-        return launch_with(case.cells[arm], server, parts.weights.path, self.project)
+        launch = launch_with(case.cells[arm], server, parts.weights.path, self.project)
+        named = case.templates.get(arm)
+        if named is None:
+            return launch
+        return replace(launch, template=named.path, template_pin=named.sha256)

@@ -59,7 +59,7 @@ class Session:
     known: int = 0
     """How many of them were there before."""
     patience: Patience = field(default_factory=Patience)
-    _script: Script | None = None
+    _scripts: dict[Arm, Script] = field(default_factory=dict)
 
     @property
     def own(self) -> list[ReplayEntry]:
@@ -73,14 +73,14 @@ class Session:
 
     def run(self, arm: Arm, *, pair: int, place: int) -> ReplayEntry:
         """Replay by one fresh server and have its entry on the disk."""
-        script = self._same_script()
+        script = self.prepare(arm)
         cell, parts, launch = (
             self.case.cells[arm],
             self.parts[arm],
             self.launches[arm],
         )
         mark, begin = self.watch.mark(), time.monotonic()
-        seen = self._seen(script, launch, self._log(arm))
+        seen = self._seen(script, launch, self.log(arm))
         seconds = time.monotonic() - begin
         load = self.watch.since(mark)
         entry = ReplayEntry(
@@ -135,23 +135,29 @@ class Session:
             argv=argv, outcome=outcome, telemetry=_annotated(telemetry, outcome)
         )
 
-    def _same_script(self) -> Script:
-        """The prompts as the baseline makes them, once for all processes of a run."""
-        if self._script is None:
-            launch, log = self.launches[Arm.BASELINE], self._log(Arm.BASELINE)
+    def prepare(self, arm: Arm) -> Script:
+        """The prompts of an arm, made once for all processes of a run.
+
+        The baseline makes them for both, but where the arms' templates differ.
+        """
+        maker = Arm.BASELINE if self.case.same_prompts else arm
+        if maker not in self._scripts:
+            launch, log = self.launches[maker], self.log(maker)
             with running(launch, log=log, patience=self.patience) as serving:
-                self._script = script_of(self.case.recording, serving)
-            tokens = sum(len(call.tokens) for call in self._script.calls)
-            calls = len(self._script.calls)
-            say(f"{self.case.id}: {calls} calls, {tokens} prompt tokens")
-        others = {entry.script for entry in self.own} - {self._script.sha256}
-        if others:
+                script = script_of(self.case.recording, serving)
+            tokens = sum(len(call.tokens) for call in script.calls)
+            calls = len(script.calls)
+            say(f"{self.case.id}: {maker}: {calls} calls, {tokens} prompt tokens")
+            self._scripts[maker] = script
+        script = self._scripts[maker]
+        earlier = {entry.script for entry in self.own if entry.arm is arm}
+        if earlier - {script.sha256}:
             raise MeasureError(
                 f"{self.case.id}: the prompts are not those of this series' earlier "
                 "pairs: the template may write the date into them; --again begins a "
                 "new series"
             )
-        return self._script
+        return script
 
     def _limit_s(self) -> float:
         known = [
@@ -163,7 +169,7 @@ class Session:
             return _LONGEST_CALL_S
         return min(_LONGEST_CALL_S, max(_PATIENCE_S, _HANGS_AFTER * max(known)))
 
-    def _log(self, arm: Arm) -> Path:
+    def log(self, arm: Arm) -> Path:
         return self.project.logs / f"{self.case.id.replace('/', '-')}-{arm}.log"
 
     def _not_served(self, error: ServeError, launch: Launch, log: Path) -> ReplayFailed:
@@ -174,6 +180,9 @@ class Session:
             tail=tuple(read_log(log).splitlines()[-TAIL_LINES:]),
         )
         return self._bare_failure(failed, launch)
+
+    def bare(self, arm: Arm, text: str) -> str:
+        return self._bare(text, self.launches[arm])
 
     def _bare_failure(self, failed: ReplayFailed, launch: Launch) -> ReplayFailed:
         return ReplayFailed(
