@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from tests.record.made import made_record
 from tests.report.made_sweep import stored
+from tests.report.made_trials import made_trial, stored_trials
 
-from llamatrix.report.evidence import read_evidence
+from llamatrix.report.evidence import read_evidence, read_trial_evidence
 
 
 def test_a_digest_is_what_sed_and_sha256sum_print(tmp_path: Path) -> None:
@@ -47,3 +48,14 @@ def test_only_the_wanted_lines_need_to_be_records(tmp_path: Path) -> None:
 
 def test_an_empty_store_has_no_evidence(tmp_path: Path) -> None:
     assert read_evidence(tmp_path).lines == ()
+
+
+def test_trials_have_their_places_too_and_kinds_stay_apart(tmp_path: Path) -> None:
+    stored(tmp_path, [made_record()])
+    trials = [made_trial(trial=1), made_trial(trial=2)]
+    evidence = read_trial_evidence(stored_trials(tmp_path, trials))
+    assert evidence.of(trials[1]).number == 2
+    assert {line.file for line in evidence.lines} == {
+        "records/rtx-4090-abc123/agent/qwen35-27b/april/cuda/april/httpx-post.jsonl"
+    }
+    assert len(read_evidence(tmp_path).lines) == 1

@@ -13,6 +13,7 @@ from msgspec import Struct
 from llamatrix import __version__
 from llamatrix.errors import ReportError
 from llamatrix.plan.lock import LockedPin
+from llamatrix.record.record import Record
 from llamatrix.report.evidence import Evidence, Line
 from llamatrix.report.published import Published
 from llamatrix.report.reference.comparison import Verdict
@@ -170,7 +171,7 @@ def _by_claim(held: Held) -> Iterator[tuple[str, object]]:
         yield f"{one.claim} ({held.pin}/{held.build})", one
 
 
-def _proof(line: Line) -> Proof:
+def _proof(line: Line[Record]) -> Proof:
     return Proof(
         file=line.file,
         line=line.number,
