@@ -1,6 +1,7 @@
 """Writes the derived pages beside the records; `invoke table` makes them all anew."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llamatrix.errors import ReportError
@@ -13,6 +14,9 @@ from llamatrix.report.speed import Group
 from llamatrix.report.speed_tables import page, tables
 from llamatrix.report.tables import csv_text
 from llamatrix.report.tidy import tidy_csv, tidy_json
+from llamatrix.report.trial_page import trial_page, trial_tables
+from llamatrix.report.trial_tidy import agent_csv, agent_json
+from llamatrix.report.trials import TrialGroup
 
 
 def write_pages(
@@ -21,27 +25,31 @@ def write_pages(
     *,
     evidence: Evidence,
     sets: Sequence[Published] = (),
+    trials: Sequence[TrialGroup] = (),
 ) -> list[Path]:
-    """`index.html`, `speed.md`, the samples as CSV and JSON, each table as CSV.
+    """`index.html`, and of what there is, speeds or trials, `.md`, `.csv` and `.json`.
 
-    `evidence` says where each record stands below `reports`; the page holds it
-    against `sets`.
+    Each table is a CSV file besides. `evidence` says where each record stands below
+    `reports`; the page holds it against `sets`.
     """
     bandwidths = {
         group.host_slug: read_bandwidth(reports, group.host_slug) for group in groups
     }
-    texts = {
-        "index.html": render(build_page(groups, evidence, sets, bandwidths)),
-        "speed.md": page(groups),
-        "speed.csv": tidy_csv(groups),
-        "speed.json": tidy_json(groups),
-    }
-    for group in groups:
-        label = f"{group.host_slug}-{group.sweep}-{group.weights}"
-        for table in tables(group):
-            name = table.title.split(" (")[0].lower().replace(" ", "-")
-            file = f"{name}-{label}-{group.pin}-{group.build}.csv"
-            texts[file] = csv_text(table.header, table.rows)
+    texts = {"index.html": render(build_page(groups, evidence, sets, bandwidths))}
+    if groups:
+        texts |= {
+            "speed.md": page(groups),
+            "speed.csv": tidy_csv(groups),
+            "speed.json": tidy_json(groups),
+            **dict(_speed_files(groups)),
+        }
+    if trials:
+        texts |= {
+            "agent.md": trial_page(trials),
+            "agent.csv": agent_csv(trials),
+            "agent.json": agent_json(trials),
+            **dict(_trial_files(trials)),
+        }
     written = []
     for name, text in texts.items():
         path = reports / name
@@ -52,3 +60,23 @@ def write_pages(
             raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
         written.append(path)
     return written
+
+
+def _speed_files(groups: Sequence[Group]) -> Iterator[tuple[str, str]]:
+    for group in groups:
+        label = f"{group.host_slug}-{group.sweep}-{group.weights}"
+        for table in tables(group):
+            name = f"{_slug(table.title)}-{label}-{group.pin}-{group.build}.csv"
+            yield name, csv_text(table.header, table.rows)
+
+
+def _trial_files(trials: Sequence[TrialGroup]) -> Iterator[tuple[str, str]]:
+    for group in trials:
+        for table in trial_tables(group):
+            name = f"agent-{_slug(table.title)}-{group.setup.name}.csv"
+            yield name, csv_text(table.header, table.rows)
+
+
+def _slug(title: str) -> str:
+    """The words of a title, without what stands in brackets behind them."""
+    return "-".join(re.findall(r"[a-z0-9.]+", title.split(" (", maxsplit=1)[0].lower()))

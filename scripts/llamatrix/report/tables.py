@@ -22,13 +22,18 @@ class Table:
             for column in range(len(self.header))
         ]
         body = tabulate(
-            [list(row) for row in self.rows],
+            [[_cell(text) for text in row] for row in self.rows],
             headers=list(self.header),
             tablefmt="github",
             colalign=align if self.rows else None,
             disable_numparse=True,
         )
         return f"### {self.title}\n\n{body}\n"
+
+
+def _cell(text: str) -> str:
+    """Words out of a record can neither end a cell nor a row."""
+    return " ".join(text.replace("|", "\\|").splitlines())
 
 
 def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -1,0 +1,145 @@
+"""The published Code Quality table from static findings: counts, no grades, no judge."""
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from llamatrix.measure.judging.quality import Aspect, Quality
+from llamatrix.report.tables import Table
+from llamatrix.report.trial_amounts import lost_word, number_text
+from llamatrix.report.trials import TrialGroup, Trials
+
+
+def quality_table(
+    group: TrialGroup, task: str, *, title: str, models: Sequence[str]
+) -> Table:
+    """Aspects as rows and models as columns, as published, under the names given."""
+    found = [group.trials.get((model, task)) for model in group.models]
+    rows: tuple[tuple[str, Callable[[Trials | None], str]], ...] = (
+        ("Structure", lambda one: _aspect(one, Aspect.STRUCTURE, _structure)),
+        ("Error handling", lambda one: _aspect(one, Aspect.ERROR_HANDLING, _guarded)),
+        ("TDD order", tdd_text),
+        ("Cleanliness", lambda one: _aspect(one, Aspect.CLEANLINESS, _cleanliness)),
+        ("Critical issues", lambda one: _aspect(one, Aspect.CRITICAL, _nothing)),
+        ("Trials", lambda one: str(len(_qualities(one)))),
+    )
+    return Table(
+        title=title,
+        header=("Aspect", *models),
+        rows=tuple((name, *(text(one) for one in found)) for name, text in rows),
+    )
+
+
+def quality_text(trials: Trials | None) -> str:
+    """`findings 3, critical 1`; of several trials medians."""
+    if word := _why_none(trials):
+        return word
+    found = _qualities(trials)
+    counts = [len(one.flaws) for one in found]
+    critical = [_count(one, Aspect.CRITICAL) for one in found]
+    return (
+        f"findings {number_text(statistics.median(counts))}, "
+        f"critical {number_text(statistics.median(critical))}"
+    )
+
+
+def tdd_text(trials: Trials | None) -> str:
+    """How many trials went red, then green, and which of the three steps were made."""
+    if trials is None or not trials.finished:
+        return _why_none(trials)
+    found = [one.result.tdd for one in trials.finished if one.result.tdd]
+    if not found:
+        return "n/a"
+    steps = (
+        (sum(one.test_first for one in found), "test first"),
+        (sum(one.failed_before for one in found), "failed before"),
+        (sum(one.passed_after for one in found), "passed after"),
+    )
+    followed = sum(one.followed for one in found)
+    if len(found) == 1:
+        made = ", ".join(word for count, word in steps if count) or "none of its steps"
+        return "followed" if followed else f"not followed: {made}"
+    told = ", ".join(f"{word} {count}" for count, word in steps)
+    return f"followed in {followed} of {len(found)} ({told})"
+
+
+def _aspect(
+    trials: Trials | None, aspect: Aspect, counts: Callable[[Sequence[Quality]], str]
+) -> str:
+    if word := _why_none(trials):
+        return word
+    found = _qualities(trials)
+    told = (counts(found), _rules(found, aspect))
+    return "; ".join(text for text in told if text)
+
+
+def _rules(found: Sequence[Quality], aspect: Aspect) -> str:
+    """Each rule with how often; of several trials in how many of them."""
+    per_trial = [
+        Counter(flaw.rule for flaw in one.flaws if flaw.aspect is aspect)
+        for one in found
+    ]
+    if len(found) == 1:
+        told = [f"{rule} ×{n}" for rule, n in sorted(per_trial[0].items())]
+    else:
+        within = Counter(rule for rules in per_trial for rule in rules)
+        told = [f"{rule} in {n} of {len(found)}" for rule, n in sorted(within.items())]
+    return ", ".join(told) or "no finding"
+
+
+def _structure(found: Sequence[Quality]) -> str:
+    parts = (
+        (_median([one.scripts for one in found]), "script", "scripts"),
+        (_median([one.test_files for one in found]), "test file", "test files"),
+        (_median([one.functions for one in found]), "function", "functions"),
+        (_median([one.classes for one in found]), "class", "classes"),
+        (_median([one.code_lines for one in found]), "line", "lines"),
+    )
+    return ", ".join(
+        f"{count} {one if count == '1' else many}" for count, one, many in parts
+    )
+
+
+def _guarded(found: Sequence[Quality]) -> str:
+    guarded = sum(one.guarded_api_calls for one in found)
+    return f"{guarded} of {sum(one.api_calls for one in found)} API calls guarded"
+
+
+def _cleanliness(found: Sequence[Quality]) -> str:
+    things = sum(one.functions + one.classes for one in found)
+    functions = sum(one.functions for one in found)
+    paths = sum(one.uses_pathlib for one in found)
+    pathlib = (
+        ("pathlib" if paths else "no pathlib")
+        if len(found) == 1
+        else (f"pathlib in {paths} of {len(found)}")
+    )
+    return (
+        f"{sum(one.documented for one in found)} of {things} with a docstring, "
+        f"{sum(one.typed for one in found)} of {functions} functions typed, {pathlib}"
+    )
+
+
+def _nothing(_: Sequence[Quality]) -> str:
+    return ""
+
+
+def _median(counts: Sequence[int]) -> str:
+    return number_text(statistics.median(counts))
+
+
+def _count(quality: Quality, aspect: Aspect) -> int:
+    return sum(flaw.aspect is aspect for flaw in quality.flaws)
+
+
+def _qualities(trials: Trials | None) -> list[Quality]:
+    finished = trials.finished if trials else ()
+    return [one.result.quality for one in finished if one.result.quality]
+
+
+def _why_none(trials: Trials | None) -> str:
+    if trials is None:
+        return "not measured"
+    if not trials.finished:
+        return lost_word(trials)
+    return "" if _qualities(trials) else "n/a"

@@ -1,0 +1,235 @@
+"""What went wrong in trials, and what is doubtful of them: nothing is left untold."""
+
+from collections.abc import Iterator, Mapping
+
+from llamatrix.measure.judging.finding import Finding, State
+from llamatrix.measure.trial_outcome import (
+    AgentFailed,
+    AgentHung,
+    AgentKilled,
+    AskedPermission,
+    EndpointDied,
+    EndpointDown,
+    EndpointFailed,
+    EndpointStalled,
+    NotRun,
+    SandboxLost,
+    ToolsMissing,
+    TurnOutcome,
+)
+from llamatrix.measure.trial_result import Broken, TurnResult
+from llamatrix.record.trial_record import TrialRecord
+from llamatrix.report.tables import Table
+from llamatrix.report.trial_own_tables import each_cell
+from llamatrix.report.trial_tables import shown_name, titled
+from llamatrix.report.trials import TrialGroup, Trials, prompt_title
+from llamatrix.units import duration_text
+
+_LONGEST = 200
+"""Characters of a sentence out of a record; the record has all of it."""
+
+
+def trouble_tables(group: TrialGroup) -> tuple[Table, ...]:
+    """Those with rows; templates are always told."""
+    every = (
+        _not_scored(group),
+        _checks(group),
+        _disagreements(group),
+        _remarks(group),
+        _templates(group),
+    )
+    return tuple(table for table in every if table.rows)
+
+
+def _not_scored(group: TrialGroup) -> Table:
+    rows = []
+    for record in group.records:
+        match record.result.outcome:
+            case Broken(turn=turn, cause=cause):
+                told = ("broken", f"turn {turn}: {cause_text(cause)}", _AGAIN)
+            case NotRun(why=why, reason=reason, remedy=remedy):
+                told = ("not run", f"{why}: {_line(reason)}", _line(remedy))
+            case _:
+                continue
+        rows.append((*_head(group, record), *told))
+    return Table(
+        title=titled("Trials that could not be scored", group),
+        header=("Model", "Prompt", "Trial", "What", "Reason", "Remedy"),
+        rows=tuple(rows),
+        right=(2,),
+    )
+
+
+_AGAIN = "run it again: it says nothing of the model"
+
+
+def cause_text(cause: TurnOutcome) -> str:
+    match cause:
+        case EndpointDown(error=error) | EndpointDied(error=error):
+            said = error
+        case EndpointFailed(status=status, error=error):
+            said = f"status {status}: {error}" if status else error
+        case EndpointStalled(silent_s=silent_s) | AgentHung(silent_s=silent_s):
+            said = f"silent for {duration_text(silent_s)}"
+        case AgentKilled(signal=signal):
+            said = f"signal {signal}"
+        case AgentFailed(exit_code=code, errors=errors, tail=tail):
+            said = f"exit code {code}: {' '.join(errors or tail[-1:])}"
+        case AskedPermission(tail=tail):
+            said = " ".join(tail[-1:])
+        case ToolsMissing(tools=tools):
+            said = ", ".join(tools)
+        case SandboxLost(reason=reason) | NotRun(reason=reason):
+            said = reason
+        case _:
+            said = ""
+    return _line(f"{_word(cause)}: {said}" if said else _word(cause))
+
+
+def _word(outcome: TurnOutcome) -> str:
+    """Its name in the record, as words: `endpoint died`."""
+    return str(outcome.__struct_config__.tag).replace("-", " ")
+
+
+def _checks(group: TrialGroup) -> Table:
+    rows = []
+    for head, trials in each_cell(group):
+        for check, turns in _by_check(trials).items():
+            failed = [one for one in turns if one.state is State.FAILED]
+            unknown = [one for one in turns if one.state is State.NOT_APPLICABLE]
+            if not failed and not unknown:
+                continue
+            rows.append(
+                (
+                    *(*head, check, str(len(failed)), str(len(unknown))),
+                    str(len(turns)),
+                    str(_failed_at_the_end(trials, check)),
+                    _line((failed or unknown)[-1].reason),
+                )
+            )
+    return Table(
+        title=titled("Checks that failed", group),
+        header=(
+            *("Model", "Prompt", "Check", "Failed", "Could not judge", "of turns"),
+            *("Trials that ended so", "Last reason"),
+        ),
+        rows=tuple(rows),
+        right=(3, 4, 5, 6),
+    )
+
+
+def _by_check(trials: Trials) -> Mapping[str, list[Finding]]:
+    """Every finding of every judged turn, in the task's order of checks."""
+    found: dict[str, list[Finding]] = {}
+    for record in trials.records:
+        for turn in record.result.turns:
+            for finding in turn.judgement.findings if turn.judgement else ():
+                found.setdefault(finding.check, []).append(finding)
+    return found
+
+
+def _failed_at_the_end(trials: Trials, check: str) -> int:
+    ends = (one.result.turns[-1] for one in trials.finished if one.result.turns)
+    return sum(
+        check in {finding.check for finding in turn.judgement.failed}
+        for turn in ends
+        if turn.judgement
+    )
+
+
+def _disagreements(group: TrialGroup) -> Table:
+    rows = [
+        (*_head(group, record), str(number), _line(said))
+        for record in group.records
+        for number, turn in enumerate(record.result.turns, start=1)
+        for said in turn.disagreements
+    ]
+    return Table(
+        title=titled("Where tap and /metrics differ", group),
+        header=("Model", "Prompt", "Trial", "Turn", "Difference"),
+        rows=tuple(rows),
+        right=(2, 3),
+    )
+
+
+def _remarks(group: TrialGroup) -> Table:
+    rows = [
+        (*_head(group, record), what, _line(said))
+        for record in group.records
+        for what, said in _of_trial(record)
+    ]
+    return Table(
+        title=titled("Remarks", group),
+        header=("Model", "Prompt", "Trial", "What", "Text"),
+        rows=tuple(rows),
+        right=(2,),
+    )
+
+
+def _of_trial(record: TrialRecord) -> Iterator[tuple[str, str]]:
+    for said in record.result.refusals:
+        yield "refused by the real server", said
+    for said in record.spilled:
+        yield "outside the card", said
+    for said in record.telemetry.disturbances:
+        yield "disturbed", said
+    for number, turn in enumerate(record.result.turns, start=1):
+        for what, said in _of_turn(turn):
+            yield f"turn {number}: {what}", said
+
+
+def _of_turn(turn: TurnResult) -> Iterator[tuple[str, str]]:
+    totals = turn.totals
+    if totals.failed_calls:
+        yield "failed calls", f"{totals.failed_calls} of {totals.api_calls}"
+    if totals.untimed_calls:
+        yield (
+            "calls without timings",
+            f"{totals.untimed_calls} of {totals.api_calls}; their tokens are in no sum",
+        )
+    if totals.compaction_calls:
+        yield "compacted", f"{totals.compaction_calls} calls"
+    if turn.failed_tool_uses:
+        yield "failed tools", f"{turn.failed_tool_uses} of {turn.tool_uses}"
+    for said in turn.left_running:
+        yield "left running", said
+    for said in turn.left_out:
+        yield "left out of the workspace's copy", said
+
+
+def _templates(group: TrialGroup) -> Table:
+    rows: dict[tuple[str, ...], int] = {}
+    for record in group.records:
+        facts = record.template
+        told = (
+            (
+                *(facts.template, facts.template_sha256[:12], str(facts.cases)),
+                ", ".join(facts.failed) or "none",
+                "yes" if facts.essentials_passed else "no",
+            )
+            if facts
+            else ("no suite for this family", "n/a", "0", "n/a", "n/a")
+        )
+        key = (shown_name(group, record.cell.model_name), *told)
+        rows[key] = rows.get(key, 0) + 1
+    return Table(
+        title=titled("Template conformance", group),
+        header=(
+            *("Model", "Template", "sha256", "Cases", "Failed"),
+            *("Essentials passed", "Trials"),
+        ),
+        rows=tuple((*key, str(count)) for key, count in rows.items()),
+        right=(3, 6),
+    )
+
+
+def _head(group: TrialGroup, record: TrialRecord) -> tuple[str, str, str]:
+    cell = record.cell
+    model = shown_name(group, cell.model_name)
+    return model, prompt_title(cell.task), str(record.trial)
+
+
+def _line(text: str) -> str:
+    """In one line, and not too long for a table."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

@@ -1,0 +1,192 @@
+"""The trial records as a reader wants them: grouped, each task's trials together."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from llamatrix.measure.trial_result import (
+    Broken,
+    Correct,
+    Incorrect,
+    Undecided,
+    is_scored,
+)
+from llamatrix.plan.matrix import Network, WeightsKind
+from llamatrix.record.trial_record import TrialRecord
+from llamatrix.verdict.passes import Passes
+
+PROMPTS = {"httpx-post": 1, "gemini-images": 2}
+"""The published prompts' numbers, by the tasks that carry them."""
+
+
+def prompt_title(task: str) -> str:
+    """`Prompt 1`; a task that was not published goes by its own name."""
+    return f"Prompt {PROMPTS[task]}" if task in PROMPTS else task
+
+
+def prompt_short(task: str) -> str:
+    return f"P{PROMPTS[task]}" if task in PROMPTS else task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trials:
+    """All trials of one model at one task under one digest, in order."""
+
+    records: tuple[TrialRecord, ...]
+
+    @property
+    def finished(self) -> tuple[TrialRecord, ...]:
+        """Those that ended by the model's own doing: amounts are taken of them."""
+        return tuple(
+            one
+            for one in self.records
+            if is_scored(one.result.outcome)
+            or isinstance(one.result.outcome, Undecided)
+        )
+
+    @property
+    def turns(self) -> tuple[int | None, ...]:
+        """Of the scored ones: the turn that was correct; None: none was."""
+        outcomes = (one.result.outcome for one in self.records)
+        return tuple(
+            one.turn if isinstance(one, Correct) else None
+            for one in outcomes
+            if isinstance(one, Correct | Incorrect)
+        )
+
+    @property
+    def passes(self) -> Passes | None:
+        """None where no trial is scored."""
+        turns = self.turns
+        if not turns:
+            return None
+        return Passes(passed=sum(one is not None for one in turns), trials=len(turns))
+
+    @property
+    def max_turns(self) -> int:
+        return self.records[0].cell.max_turns
+
+    @property
+    def undecided(self) -> int:
+        return sum(isinstance(one.result.outcome, Undecided) for one in self.records)
+
+    @property
+    def broken(self) -> int:
+        """Lost by server, sandbox or agent: never scored, never hidden."""
+        return sum(isinstance(one.result.outcome, Broken) for one in self.records)
+
+    @property
+    def not_run(self) -> int:
+        return len(self.records) - len(self.turns) - self.undecided - self.broken
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """What all trials of one set of tables share; others are never mixed in."""
+
+    host_slug: str
+    weights: WeightsKind
+    pin: str
+    build: str
+    agent: str
+    network: Network
+    opencode: str
+    context7: str
+    scripted: bool
+    """Whether authored transcripts spoke in the model's place."""
+
+    @property
+    def name(self) -> str:
+        """Fit for a file's name and an id."""
+        versions = f"opencode-{self.opencode}-context7-{self.context7}"
+        parts = (self.host_slug, self.agent, self.network, versions)
+        end = ("scripted",) if self.scripted else ()
+        return "-".join((*parts, self.weights, self.pin, self.build, *end))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialGroup:
+    """What stands in one set of tables."""
+
+    setup: Setup
+    records: tuple[TrialRecord, ...]
+    """All that the tables are made of, in their order."""
+    trials: Mapping[tuple[str, str], Trials]
+    """By model name and task."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(model for model, _ in self.trials))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The published prompts, measured or not, then all others."""
+        return tuple(dict.fromkeys((*PROMPTS, *(task for _, task in self.trials))))
+
+    def of_model(self, model: str) -> tuple[TrialRecord, ...]:
+        return tuple(one for one in self.records if one.cell.model_name == model)
+
+
+def trial_groups(
+    records: Iterable[TrialRecord],
+    *,
+    models: Sequence[str] = (),
+    current: frozenset[str] = frozenset(),
+) -> tuple[TrialGroup, ...]:
+    """Sort trials into groups, in an order that depends on them alone.
+
+    `models` are the keys in the matrix' order. Of a cell with records of several
+    digests those of the spec digests in `current` are shown where there are any, else
+    those written last. Every trial of that digest counts: none replaces another.
+    """
+    by_cell: dict[tuple[Setup, str], list[TrialRecord]] = defaultdict(list)
+    for record in records:
+        by_cell[_setup(record), record.cell.id].append(record)
+    by_setup: dict[Setup, list[TrialRecord]] = defaultdict(list)
+    for (setup, _), found in by_cell.items():
+        by_setup[setup] += _newest(found, current)
+    place = {key: number for number, key in enumerate(models)}
+
+    def order(record: TrialRecord) -> tuple[int, str, int, str, int, str, str]:
+        cell = record.cell
+        return (
+            *(place.get(cell.model_key, len(place)), cell.model_key),
+            *(PROMPTS.get(cell.task, len(PROMPTS) + 1), cell.task),
+            *(record.trial, record.measured_at, record.trajectory),
+        )
+
+    return tuple(
+        _group(setup, sorted(by_setup[setup], key=order))
+        for setup in sorted(by_setup, key=lambda setup: setup.name)
+    )
+
+
+def _group(setup: Setup, records: Sequence[TrialRecord]) -> TrialGroup:
+    by_task: dict[tuple[str, str], list[TrialRecord]] = defaultdict(list)
+    for record in records:
+        by_task[record.cell.model_name, record.cell.task].append(record)
+    return TrialGroup(
+        setup=setup,
+        records=tuple(records),
+        trials={key: Trials(records=tuple(found)) for key, found in by_task.items()},
+    )
+
+
+def _setup(record: TrialRecord) -> Setup:
+    return Setup(
+        host_slug=record.host.slug,
+        weights=record.weights.kind,
+        pin=record.cell.pin,
+        build=record.cell.build,
+        agent=record.cell.agent,
+        network=record.cell.network,
+        opencode=record.opencode,
+        context7=record.context7,
+        scripted=record.cell.script is not None,
+    )
+
+
+def _newest(found: Sequence[TrialRecord], current: frozenset[str]) -> list[TrialRecord]:
+    wanted = [record for record in found if record.cell.spec_digest in current]
+    last = max(wanted or found, key=lambda one: (one.measured_at, one.cell.digest))
+    return [record for record in found if record.cell.digest == last.cell.digest]
