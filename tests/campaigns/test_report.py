@@ -5,6 +5,7 @@ import shutil
 
 from tests.campaigns.conftest import RunInvoke
 from tests.report.made_sweep import BLOG, stored, sweep
+from tests.report.made_trials import made_trial, published_trials, stored_trials
 
 from llamatrix.project import Project
 
@@ -59,3 +60,65 @@ def test_the_page_is_taken_elsewhere_with_all_it_links_to(
     assert {
         path.relative_to(copy / "records") for path in copy.rglob("*.jsonl")
     } == kept
+
+
+def test_trials_are_shown_after_the_speeds_and_written_beside_them(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    stored(project.reports, sweep())
+    stored_trials(project.reports, published_trials())
+    ended = run_invoke("table")
+    assert ended.returncode == 0, ended.stderr
+    shown = ended.stdout
+    assert (
+        0 < shown.index("### Prefill Speed") < shown.index("### Results: Qwen3.5-27B")
+    )
+    assert shown.endswith((project.reports / "agent.md").read_text())
+    assert len(json.loads((project.reports / "agent.json").read_text())) == 11
+    assert len(list(project.reports.glob("agent-results-*.csv"))) == 4
+
+
+def test_trials_alone_are_enough(project: Project, run_invoke: RunInvoke) -> None:
+    stored_trials(project.reports, [made_trial()])
+    ended = run_invoke("table")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("# Agent\n")
+    assert not (project.reports / "speed.md").exists()
+    assert (project.reports / "index.html").exists()
+
+
+def test_without_trials_nothing_is_said_of_them(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    stored(project.reports, sweep())
+    ended = run_invoke("table")
+    assert "Agent" not in ended.stdout
+    assert list(project.reports.glob("agent*")) == []
+
+
+def test_a_profile_shows_the_trials_of_its_own_agent(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    stored_trials(project.reports, [made_trial()])
+    assert (
+        "Results: Qwen3.5-27B" in run_invoke("table", "--profile", "published").stdout
+    )
+    ended = run_invoke("table", "--profile", "smoke")
+    assert ended.returncode == 7
+    assert "no records of profile 'smoke'" in ended.stderr
+
+
+def test_trials_are_taken_elsewhere_without_their_trajectories(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    record = made_trial()
+    stored_trials(project.reports, [record])
+    trajectory = project.records / record.host.slug / record.trajectory
+    trajectory.mkdir(parents=True)
+    (trajectory / "calls.jsonl").write_text("{}\n")
+    copy = project.root / "copy"
+    ended = run_invoke("table", "--out", str(copy))
+    assert ended.returncode == 0, ended.stderr
+    assert [path.name for path in copy.rglob("*.jsonl")] == ["httpx-post.jsonl"]
+    for name in ("agent.md", "agent.csv", "agent.json", "index.html"):
+        assert (copy / name).read_bytes() == (project.reports / name).read_bytes()

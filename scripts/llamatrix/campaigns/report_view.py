@@ -12,11 +12,17 @@ from llamatrix.plan.lock import Lock, load_lock
 from llamatrix.plan.matrix import Matrix
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
-from llamatrix.report.evidence import Evidence, read_evidence
+from llamatrix.report.evidence import (
+    Evidence,
+    TrialEvidence,
+    read_evidence,
+    read_trial_evidence,
+)
 from llamatrix.report.published import Published, load_published
 from llamatrix.report.reference.gpu import load_gpus
 from llamatrix.report.reference.load import find_set
 from llamatrix.report.speed import Group, groups
+from llamatrix.report.trials import TrialGroup, trial_groups
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +32,9 @@ class View:
     evidence: Evidence
     groups: tuple[Group, ...]
     """Of all hosts and profiles."""
+    trial_evidence: TrialEvidence
+    trials: tuple[TrialGroup, ...]
+    """The agent's, likewise."""
 
 
 def load_view() -> View:
@@ -38,7 +47,15 @@ def load_view() -> View:
         models=tuple(matrix.models),
         current=current_digests(project, matrix),
     )
-    return View(project=project, matrix=matrix, evidence=evidence, groups=found)
+    trial_evidence = read_trial_evidence(project.reports)
+    return View(
+        project=project,
+        matrix=matrix,
+        evidence=evidence,
+        groups=found,
+        trial_evidence=trial_evidence,
+        trials=trial_groups(trial_evidence.records, models=tuple(matrix.models)),
+    )
 
 
 def chosen_groups(view: View, profile: str, host: str) -> tuple[Group, ...]:
@@ -95,6 +112,17 @@ def belongs(group: Group, matrix: Matrix, name: str) -> bool:
         and group.pin in profile.pins
         and group.build in profile.builds
         and group.sweep == profile.sweep
+    )
+
+
+def trials_belong(group: TrialGroup, matrix: Matrix, name: str) -> bool:
+    """Whether they are of the profile's engines and of its agent."""
+    profile, setup = matrix.profiles[name], group.setup
+    return (
+        setup.weights == profile.weights
+        and setup.pin in profile.pins
+        and setup.build in profile.builds
+        and setup.agent == profile.agent
     )
 
 

@@ -9,6 +9,7 @@ from llamatrix.campaigns.report_view import (
     belongs,
     load_view,
     published_sets,
+    trials_belong,
 )
 from llamatrix.campaigns.session import Session
 from llamatrix.errors import ReportError
@@ -19,10 +20,11 @@ from llamatrix.project import Project
 from llamatrix.record.context_record import CONTEXT, ContextRecord
 from llamatrix.record.store import Store
 from llamatrix.report.context_page import context_page, newest, write_context_page
-from llamatrix.report.evidence import Evidence
 from llamatrix.report.pages import write_pages
 from llamatrix.report.speed import Group
 from llamatrix.report.speed_tables import page
+from llamatrix.report.trial_page import trial_page
+from llamatrix.report.trials import TrialGroup
 
 
 def tabulate(profile: str | None, *, out: str | None = None) -> str:
@@ -35,13 +37,13 @@ def tabulate(profile: str | None, *, out: str | None = None) -> str:
     if profile:
         select_profile(view.matrix, profile)
     contexts = list(_contexts(view.project).read_all())
-    written = _write_all(view, contexts)
-    if not view.groups and not contexts:
+    if not view.groups and not view.trials and not contexts:
         raise ReportError(
             f"{view.project.records}: no records yet; `invoke all` measures and writes "
             "them"
         )
-    if not view.groups:
+    written = _write_all(view, contexts)
+    if not view.groups and not view.trials:
         _say_written(written, view.project)
         return context_page(newest(contexts))
     shown = [
@@ -49,12 +51,17 @@ def tabulate(profile: str | None, *, out: str | None = None) -> str:
         for one in view.groups
         if profile is None or belongs(one, view.matrix, profile)
     ]
-    if not shown:
+    trials = [
+        one
+        for one in view.trials
+        if profile is None or trials_belong(one, view.matrix, profile)
+    ]
+    if not shown and not trials:
         raise ReportError(f"no records of profile {profile!r} yet; run `invoke all`")
     _say_written(written, view.project)
     if out:
-        _export(shown, view, Path(out))
-    return page(shown)
+        _export(shown, trials, view, Path(out))
+    return _text(shown, trials)
 
 
 def show_session(session: Session) -> str:
@@ -62,16 +69,28 @@ def show_session(session: Session) -> str:
     view = load_view()
     contexts = list(_contexts(view.project).read_all())
     _say_written(_write_all(view, contexts), view.project)
-    cells = {item.cell.id for item in session.items}
+    cells = {item.cell.id for item in (*session.items, *session.trials)}
     slug = this_host().slug
-    return page(
+    return _text(
         [
             group
             for group in view.groups
             if group.host_slug == slug
             and any(record.cell.id in cells for record in group.records)
-        ]
+        ],
+        [
+            group
+            for group in view.trials
+            if group.setup.host_slug == slug
+            and any(record.cell.id in cells for record in group.records)
+        ],
     )
+
+
+def _text(shown: Sequence[Group], trials: Sequence[TrialGroup]) -> str:
+    """Speed, then the agent; nothing of what there is none of."""
+    parts = [page(shown) if shown else "", trial_page(trials)]
+    return "\n".join(part for part in parts if part)
 
 
 def _contexts(project: Project) -> Store[ContextRecord]:
@@ -79,27 +98,31 @@ def _contexts(project: Project) -> Store[ContextRecord]:
 
 
 def _write_all(view: View, contexts: Sequence[ContextRecord]) -> list[Path]:
-    """What there are records for: pages of speed, and the page of contexts."""
+    """What there are records for: speeds and trials, and the page of contexts."""
     written = []
-    if view.groups:
+    if view.groups or view.trials:
         written += write_pages(
             view.groups,
             view.project.reports,
             evidence=view.evidence,
             sets=published_sets(view.project, view.matrix),
+            trials=view.trials,
         )
     if path := write_context_page(contexts, view.project.reports):
         written.append(path)
     return written
 
 
-def _export(shown: Sequence[Group], view: View, folder: Path) -> None:
-    _copy_records(shown, view.evidence, view.project, folder)
+def _export(
+    shown: Sequence[Group], trials: Sequence[TrialGroup], view: View, folder: Path
+) -> None:
+    _copy_records(shown, trials, view, folder)
     write_pages(
         shown,
         folder,
         evidence=view.evidence,
         sets=published_sets(view.project, view.matrix),
+        trials=trials,
     )
     _export_contexts(shown, view.project, folder)
     say(f"copied to {folder}: the pages and their records")
@@ -116,13 +139,21 @@ def _export_contexts(shown: Sequence[Group], project: Project, folder: Path) -> 
 
 
 def _copy_records(
-    shown: Sequence[Group], evidence: Evidence, project: Project, folder: Path
+    shown: Sequence[Group], trials: Sequence[TrialGroup], view: View, folder: Path
 ) -> None:
-    files = {evidence.of(record).file for group in shown for record in group.records}
+    """The lines that the pages are made of; a trial's trajectory stays where it is."""
+    files = {
+        view.evidence.of(record).file for group in shown for record in group.records
+    }
+    files |= {
+        view.trial_evidence.of(record).file
+        for group in trials
+        for record in group.records
+    }
     hosts = {group.host_slug for group in shown}
     measured = {f"records/{slug}/bandwidth.json" for slug in hosts}
     for name in sorted(files | measured):
-        _copy_new(project.reports / name, folder / name)
+        _copy_new(view.project.reports / name, folder / name)
 
 
 def _copy_new(source: Path, target: Path) -> None:
