@@ -27,7 +27,7 @@ HOMES = {
     },
     "huggingface_hub": {"provision.hub"},
     "jinja2": {"measure.conformance.render", "report.html.render"},
-    "matplotlib": {"report.html.plots"},
+    "matplotlib": {"report.html.plots", "report.html.trial_plots"},
     "numpy": {
         "measure.stream",
         "provision.synthetic.header",

@@ -214,7 +214,7 @@ def made_trial(  # noqa: PLR0913
     script: str | None = None,
     quality: Quality | None = None,
     tdd: TddOrder | None = None,
-    digest: str = "d" * 64,
+    digest: str = "",
     spec_digest: str = "5" * 64,
     measured_at: str = "2026-11-20T12:00:00.000+00:00",
 ) -> TrialRecord:
@@ -227,7 +227,7 @@ def made_trial(  # noqa: PLR0913
         schema_version=SCHEMA_VERSION,
         cell=TrialFacts(
             id=f"agent/{model_key}{kind}/april/cuda/april/{task}",
-            digest=digest,
+            digest=digest or ("e" if script else "d") * 64,
             spec_digest=spec_digest,
             model_key=model_key,
             model_name=speed.cell.model_name,

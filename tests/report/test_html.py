@@ -9,15 +9,24 @@ import msgspec
 import pytest
 from tests.record.made import made_record
 from tests.report.made_sweep import MODELS, blog, on_card, stored, sweep
+from tests.report.made_trials import (
+    made_trial,
+    published_trials,
+    several_trials,
+    stored_trials,
+)
 
 from llamatrix.measure.outcome import OutOfMemory
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.plan.matrix import WeightsKind
 from llamatrix.record.record import Record
-from llamatrix.report.evidence import read_evidence
+from llamatrix.record.trial_record import TrialRecord
+from llamatrix.report.evidence import read_evidence, read_trial_evidence
 from llamatrix.report.html.svg import GRID, TEXT, inline_svg
 from llamatrix.report.pages import write_pages
 from llamatrix.report.speed import groups
+from llamatrix.report.trial_tables import SCRIPTED
+from llamatrix.report.trials import trial_groups
 
 _VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -29,6 +38,8 @@ class Seen(HTMLParser):
     tags: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     open: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    """Text and address."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -46,20 +57,34 @@ class Seen(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
+        if self.open[-1:] == ["a"]:
+            self.links.append((data, self.tags[-1][1].get("href", "")))
 
     def of(self, *names: str) -> list[dict[str, str]]:
         return [attributes for tag, attributes in self.tags if tag in names]
 
 
-def written(records: list[Record], reports: Path) -> str:
+def written(
+    records: list[Record], reports: Path, trials: list[TrialRecord] | None = None
+) -> str:
     evidence = read_evidence(stored(reports, records))
+    trial_evidence = read_trial_evidence(stored_trials(reports, trials or []))
     write_pages(
         groups(evidence.records, models=MODELS),
         reports,
         evidence=evidence,
         sets=[blog()],
+        trials=trial_groups(trial_evidence.records, models=MODELS),
+        trial_evidence=trial_evidence,
     )
     return (reports / "index.html").read_text()
+
+
+def read_links(seen: Seen) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for text, address in seen.links:
+        found.setdefault(text, set()).add(address)
+    return found
 
 
 def parsed(text: str) -> Seen:
@@ -71,13 +96,14 @@ def parsed(text: str) -> Seen:
 
 @pytest.fixture
 def page(tmp_path: Path) -> Seen:
-    """Two groups, one with a failure, one of another host."""
+    """Two groups, one with a failure, one of another host; trials, scripted and not."""
     failed = msgspec.structs.replace(
         on_card("gemma4-31b", SpeedTest(n_prompt=4096, n_gen=0), 1.0),
         outcome=OutOfMemory(exit_code=1, tail=()),
     )
     tiny = sweep(0.1, host="another-cpu-1", gpus=(), weights=WeightsKind.TINY)
-    return parsed(written([*sweep(0.97), failed, *tiny], tmp_path))
+    trials = [*published_trials(script="solution"), *several_trials()]
+    return parsed(written([*sweep(0.97), failed, *tiny], tmp_path, trials))
 
 
 def test_every_tag_is_closed(page: Seen) -> None:
@@ -118,7 +144,9 @@ def test_every_link_resolves(page: Seen, tmp_path: Path) -> None:
 def test_every_figure_has_a_text_alternative(page: Seen) -> None:
     ids = {attributes.get("id") for _, attributes in page.tags}
     figures = page.of("svg")
-    assert len(figures) == 8  # two plots for each group, two for each comparison
+    # two plots for each group, two for each comparison; of trials where the time went,
+    # and a curve for each prompt with a scored trial: the undecided one is none
+    assert len(figures) == 2 * 2 + 2 * 2 + (1 + 2) + (1 + 1)
     for figure in figures:
         assert figure["role"] == "img"
         assert set(figure["aria-labelledby"].split()) <= ids
@@ -131,8 +159,11 @@ def test_every_table_has_a_caption_and_scoped_headings(page: Seen) -> None:
     assert {heading["scope"] for heading in page.of("th")} == {"col", "row"}
 
 
-def test_every_speed_leads_to_its_record(page: Seen, tmp_path: Path) -> None:
-    digests = {line.sha256[:16] for line in read_evidence(tmp_path).lines}
+def test_every_number_leads_to_its_record(page: Seen, tmp_path: Path) -> None:
+    speeds, trials = read_evidence(tmp_path).lines, read_trial_evidence(tmp_path).lines
+    places = [(line.sha256, line.file) for line in speeds]
+    places += [(line.sha256, line.file) for line in trials]
+    digests = {sha256[:16] for sha256, _ in places}
     rows = {
         one["id"].removeprefix("rec-")
         for one in page.of("th")
@@ -140,7 +171,7 @@ def test_every_speed_leads_to_its_record(page: Seen, tmp_path: Path) -> None:
     }
     assert rows == digests
     files = {one["href"] for one in page.of("a") if one["href"].startswith("records/")}
-    assert files == {line.file for line in read_evidence(tmp_path).lines}
+    assert files == {file for _, file in places}
 
 
 def test_the_language_the_title_and_the_screen_are_told(page: Seen) -> None:
@@ -153,8 +184,8 @@ def test_the_language_the_title_and_the_screen_are_told(page: Seen) -> None:
 
 
 def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
-    first = written(sweep(), tmp_path / "one")
-    second = written(sweep(), tmp_path / "other")
+    first = written(sweep(), tmp_path / "one", several_trials())
+    second = written(sweep(), tmp_path / "other", several_trials())
     assert first == second
 
 
@@ -163,6 +194,54 @@ def test_a_failure_and_a_finding_stand_on_the_page(page: Seen) -> None:
     assert "out of memory" in text
     assert "3,069 / 3,037 = 1.0105" in text
     assert "say nothing about the models they are named after" in text
+
+
+def test_trials_stand_in_the_summary_and_in_sections_of_their_own(page: Seen) -> None:
+    agents = [one["id"] for one in page.of("section") if one["id"].startswith("a-")]
+    assert len(agents) == 2
+    assert agents[1] == f"{agents[0]}-scripted"
+    assert "summary-agent" in {one.get("id") for one in page.of("table")}
+    assert "endpoint died: connection | reset by peer" in "".join(page.texts)
+
+
+def test_everything_about_scripted_trials_says_so(tmp_path: Path) -> None:
+    seen = parsed(written([], tmp_path, published_trials(script="solution")))
+    text = "".join(seen.texts)
+    tables = len(seen.of("table")) - 2  # the summary's has a column, records a row
+    figures = len(seen.of("figure"))
+    assert text.lower().count(SCRIPTED) >= tables + figures
+
+
+def test_a_curve_tells_its_band_and_who_was_never_correct(page: Seen) -> None:
+    text = "".join(page.texts)
+    assert "turn 1 0.33 (0.06 to 0.79)" in text
+    assert "1 of 3 trials never" in text
+
+
+def test_a_number_of_a_trial_leads_to_a_record_of_its_own_cell(tmp_path: Path) -> None:
+    trials = [made_trial(), made_trial("gemma4-31b"), made_trial(task="gemini-images")]
+    seen = parsed(written([], tmp_path, trials))
+    lines = {
+        (line.record.cell.model_key, line.record.cell.task): f"#rec-{line.sha256[:16]}"
+        for line in read_trial_evidence(tmp_path).lines
+    }
+    texts = read_links(seen)
+    assert texts["2,474"] == {lines["qwen35-27b", "httpx-post"]}
+    assert texts["2,189"] == {lines["qwen35-27b", "gemini-images"]}
+    assert texts["77.07s"] == {lines["gemma4-31b", "httpx-post"]}
+
+
+def test_without_trials_the_page_says_nothing_of_them(tmp_path: Path) -> None:
+    text = written(sweep(), tmp_path)
+    assert "agent.csv" not in text
+    assert "summary-agent" not in text
+
+
+def test_without_speeds_the_page_is_of_trials_alone(tmp_path: Path) -> None:
+    text = written([], tmp_path, [made_trial()])
+    assert "speed.csv" not in text
+    assert 'href="agent.csv"' in text
+    assert parsed(text).open == []
 
 
 def test_words_out_of_a_record_cannot_become_markup(tmp_path: Path) -> None:

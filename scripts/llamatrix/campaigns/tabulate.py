@@ -107,6 +107,7 @@ def _write_all(view: View, contexts: Sequence[ContextRecord]) -> list[Path]:
             evidence=view.evidence,
             sets=published_sets(view.project, view.matrix),
             trials=view.trials,
+            trial_evidence=view.trial_evidence,
         )
     if path := write_context_page(contexts, view.project.reports):
         written.append(path)
@@ -123,6 +124,7 @@ def _export(
         evidence=view.evidence,
         sets=published_sets(view.project, view.matrix),
         trials=trials,
+        trial_evidence=view.trial_evidence,
     )
     _export_contexts(shown, view.project, folder)
     say(f"copied to {folder}: the pages and their records")

@@ -48,6 +48,7 @@ class Places(Generic[R]):
 
 Evidence = Places[Record]
 TrialEvidence = Places[TrialRecord]
+NO_TRIALS = TrialEvidence(())
 
 
 def read_evidence(reports: Path, *, only: Collection[str] | None = None) -> Evidence:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from llamatrix.errors import ReportError
 from llamatrix.report.bandwidth_file import read_bandwidth
-from llamatrix.report.evidence import Evidence
+from llamatrix.report.evidence import NO_TRIALS, Evidence, TrialEvidence
 from llamatrix.report.html.build import build_page
 from llamatrix.report.html.render import render
 from llamatrix.report.published import Published
@@ -26,16 +26,22 @@ def write_pages(
     evidence: Evidence,
     sets: Sequence[Published] = (),
     trials: Sequence[TrialGroup] = (),
+    trial_evidence: TrialEvidence = NO_TRIALS,
 ) -> list[Path]:
     """`index.html`, and of what there is, speeds or trials, `.md`, `.csv` and `.json`.
 
-    Each table is a CSV file besides. `evidence` says where each record stands below
-    `reports`; the page holds it against `sets`.
+    Each table is a CSV file besides. The two evidences say where each record stands
+    below `reports`; the page holds speeds against `sets`.
     """
     bandwidths = {
         group.host_slug: read_bandwidth(reports, group.host_slug) for group in groups
     }
-    texts = {"index.html": render(build_page(groups, evidence, sets, bandwidths))}
+    whole = build_page(
+        *(groups, evidence, sets, bandwidths),
+        trials=trials,
+        trial_evidence=trial_evidence,
+    )
+    texts = {"index.html": render(whole)}
     if groups:
         texts |= {
             "speed.md": page(groups),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from llamatrix.measure.stream import Bandwidth
 from llamatrix.plan.cell import SpeedTest
-from llamatrix.report.evidence import Evidence
+from llamatrix.report.evidence import NO_TRIALS, Evidence, TrialEvidence
 from llamatrix.report.html.group_section import (
     group_id,
     group_section,
@@ -14,6 +14,8 @@ from llamatrix.report.html.group_section import (
     result_cell,
 )
 from llamatrix.report.html.set_section import roofline_table, set_section
+from llamatrix.report.html.trial_section import trial_section
+from llamatrix.report.html.trial_summary import trial_summary
 from llamatrix.report.html.view import Cell, Column, Page, Section, Table
 from llamatrix.report.our_rooflines import our_rooflines
 from llamatrix.report.published import Published
@@ -21,10 +23,21 @@ from llamatrix.report.reference.comparison import Verdict
 from llamatrix.report.reference.gpu import load_gpus
 from llamatrix.report.reference.roofline import NoRoofline, Roofline, rooflines
 from llamatrix.report.speed import Group
+from llamatrix.report.trials import TrialGroup
 from llamatrix.report.versus import Versus, versus
 from llamatrix.units import context_text
 
 _Limits = tuple[Roofline | NoRoofline, ...]
+_SPEED_FILES = (
+    ("All samples as CSV", "speed.csv"),
+    ("as JSON", "speed.json"),
+    ("tables as Markdown", "speed.md"),
+)
+_AGENT_FILES = (
+    ("All turns as CSV", "agent.csv"),
+    ("as JSON", "agent.json"),
+    ("tables as Markdown", "agent.md"),
+)
 
 
 def build_page(
@@ -32,6 +45,9 @@ def build_page(
     evidence: Evidence,
     sets: Sequence[Published],
     bandwidths: Mapping[str, Bandwidth | None],
+    *,
+    trials: Sequence[TrialGroup] = (),
+    trial_evidence: TrialEvidence = NO_TRIALS,
 ) -> Page:
     """`bandwidths` by host slug. The same records and sets give the same page."""
     gpus = dict(load_gpus())
@@ -54,9 +70,10 @@ def build_page(
             "file, line and digest. Tables sort by a click on their headings."
         ),
         sections=(
-            _summary(groups, held, evidence),
+            _summary(groups, held, evidence, trial_summary(trials, trial_evidence)),
             *(group_section(group, evidence, gpus) for group in groups),
             *(set_section(one, limits[group_id(one.group)], evidence) for one in held),
+            *(trial_section(group, trial_evidence) for group in trials),
             *_limits_section(
                 groups,
                 evidence,
@@ -64,6 +81,7 @@ def build_page(
                 [published for published in sets if published.name in shown],
             ),
         ),
+        downloads=(_SPEED_FILES if groups else ()) + (_AGENT_FILES if trials else ()),
     )
 
 
@@ -85,7 +103,10 @@ def _worth_showing(found: Sequence[Versus]) -> list[Versus]:
 
 
 def _summary(
-    groups: Sequence[Group], held: Sequence[Versus], evidence: Evidence
+    groups: Sequence[Group],
+    held: Sequence[Versus],
+    evidence: Evidence,
+    of_trials: tuple[Table, ...],
 ) -> Section:
     rows = [row for group in groups for row in _summary_rows(group, evidence)]
     return Section(
@@ -95,21 +116,23 @@ def _summary(
             (f"{one.published.name} × {group_title(one.group)}", one.held.summary)
             for one in held
         ),
-        tables=(
-            Table(
-                id="summary-table",
-                caption="Speed, tokens/s",
-                columns=(
-                    *(Column(text="Model"), Column(text="Weights")),
-                    Column(text="Pin / build"),
-                    Column(text="Prefill, shortest", number=True),
-                    Column(text="Prefill, longest", number=True),
-                    Column(text="Generation", number=True),
-                    Column(text="Host class"),
-                ),
-                rows=tuple(rows),
-            ),
+        tables=(*((_speeds(rows),) if rows else ()), *of_trials),
+    )
+
+
+def _speeds(rows: Sequence[tuple[Cell, ...]]) -> Table:
+    return Table(
+        id="summary-table",
+        caption="Speed, tokens/s",
+        columns=(
+            *(Column(text="Model"), Column(text="Weights")),
+            Column(text="Pin / build"),
+            Column(text="Prefill, shortest", number=True),
+            Column(text="Prefill, longest", number=True),
+            Column(text="Generation", number=True),
+            Column(text="Host class"),
         ),
+        rows=tuple(rows),
     )
 
 

@@ -32,12 +32,12 @@ _SETTINGS: "dict[RcKeyType, object]" = {
     "legend.fontsize": 9,
 }
 _WIDTH_IN = 4.8
-_MARKERS = "osD^vP"
+MARKERS = "osD^vP"
 _BEYOND = 3
 """How far an interval is followed past the last ratio; two processes span decades."""
 _FEW_DECADES = 2
 _NARROW_DECADES = 0.5
-_DASHES = ("-", "--", "-.", ":", "-", "--")
+DASHES = ("-", "--", "-.", ":", "-", "--")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,9 +79,9 @@ def prefill_plot(
             axes.plot(
                 sorted(points),
                 means,
-                _DASHES[style],
+                DASHES[style],
                 color=SERIES[style],
-                marker=_MARKERS[style],
+                marker=MARKERS[style],
                 markersize=5,
                 label=name,
             )
@@ -97,7 +97,7 @@ def prefill_plot(
         axes.grid(visible=True, axis="y")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
 
-    return _drawn(draw, words, height_in=3.9)
+    return drawn(draw, words, height_in=3.9)
 
 
 def generation_plot(series: Mapping[str, tuple[float, ...]], words: Words) -> str:
@@ -125,7 +125,7 @@ def generation_plot(series: Mapping[str, tuple[float, ...]], words: Words) -> st
         axes.set_axisbelow(True)
         axes.spines["left"].set_visible(False)
 
-    return _drawn(draw, words, height_in=0.9 + 0.62 * len(series))
+    return drawn(draw, words, height_in=0.9 + 0.62 * len(series))
 
 
 def ratio_plot(marks: Sequence[RatioMark], words: Words) -> str:
@@ -161,7 +161,7 @@ def ratio_plot(marks: Sequence[RatioMark], words: Words) -> str:
         axes.grid(visible=True, axis="x")
         axes.set_axisbelow(True)
 
-    return _drawn(draw, words, height_in=1.0 + 0.26 * len(marks))
+    return drawn(draw, words, height_in=1.0 + 0.26 * len(marks))
 
 
 def limit_plot(marks: Sequence[LimitMark], words: Words) -> str:
@@ -192,7 +192,7 @@ def limit_plot(marks: Sequence[LimitMark], words: Words) -> str:
         axes.set_axisbelow(True)
         axes.legend(loc="upper right", bbox_to_anchor=(1.0, -0.16), ncols=2)
 
-    return _drawn(draw, words, height_in=1.5 + 0.34 * len(rows))
+    return drawn(draw, words, height_in=1.5 + 0.34 * len(rows))
 
 
 def _decimal_ticks(axes: "Axes") -> None:
@@ -211,7 +211,7 @@ def _decimal_ticks(axes: "Axes") -> None:
     axes.set_xlim(low, high)
 
 
-def _drawn(draw: Callable[["Axes"], None], words: Words, *, height_in: float) -> str:
+def drawn(draw: Callable[["Axes"], None], words: Words, *, height_in: float) -> str:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

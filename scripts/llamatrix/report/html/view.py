@@ -60,3 +60,5 @@ class Page:
     title: str
     about: str
     sections: tuple[Section, ...]
+    downloads: tuple[tuple[str, str], ...]
+    """Text and file of what lies beside the page."""
