@@ -6,6 +6,7 @@ import shutil
 import pytest
 from tests.campaigns.conftest import RunInvoke
 from tests.report.made_sweep import BLOG, HOST, stored, sweep
+from tests.report.made_trials import made_trial, published_trials, stored_trials
 
 from llamatrix.project import Project
 
@@ -98,3 +99,26 @@ def test_an_empty_store_is_exit_code_7_with_the_remedy(run_invoke: RunInvoke) ->
     ended = run_invoke(*BLOG_OF)
     assert ended.returncode == 7
     assert "no records yet; `invoke all`" in ended.stderr
+
+
+def test_trials_are_held_against_the_set_beside_the_speeds(
+    shipped_sets: Project, run_invoke: RunInvoke
+) -> None:
+    stored(shipped_sets.reports, sweep(0.97))
+    stored_trials(shipped_sets.reports, published_trials())
+    ended = run_invoke(*BLOG_OF, "--host", HOST, "--json")
+    assert ended.returncode == 0, ended.stderr
+    speeds, trials = json.loads(ended.stdout)["groups"]
+    assert "trials" not in speeds["held"]
+    assert trials["held"]["trials"] == "published setup, OpenCode 1.3.2, online"
+    shown = run_invoke(*BLOG_OF, "--host", HOST).stdout
+    assert "| agent/gemma4-31b/p2/generation-rate " in shown
+
+
+def test_trials_alone_can_be_compared(
+    shipped_sets: Project, run_invoke: RunInvoke
+) -> None:
+    stored_trials(shipped_sets.reports, [made_trial(script="solution")])
+    ended = run_invoke(*BLOG_OF, "--host", HOST)
+    assert ended.returncode == 0, ended.stderr
+    assert "scripted here: an authored transcript spoke" in ended.stdout

@@ -145,8 +145,9 @@ def test_every_figure_has_a_text_alternative(page: Seen) -> None:
     ids = {attributes.get("id") for _, attributes in page.tags}
     figures = page.of("svg")
     # two plots for each group, two for each comparison; of trials where the time went,
-    # and a curve for each prompt with a scored trial: the undecided one is none
-    assert len(figures) == 2 * 2 + 2 * 2 + (1 + 2) + (1 + 1)
+    # and a curve for each prompt with a scored trial (the undecided one is none), and one
+    # comparison, of those in which a model spoke
+    assert len(figures) == 2 * 2 + 2 * 2 + (1 + 2) + (1 + 1) + 1
     for figure in figures:
         assert figure["role"] == "img"
         assert set(figure["aria-labelledby"].split()) <= ids
@@ -201,6 +202,9 @@ def test_trials_stand_in_the_summary_and_in_sections_of_their_own(page: Seen) ->
     assert len(agents) == 2
     assert agents[1] == f"{agents[0]}-scripted"
     assert "summary-agent" in {one.get("id") for one in page.of("table")}
+    against = {one["id"] for one in page.of("section")}
+    assert f"blog-2026-04-05-{agents[0]}" in against
+    assert f"blog-2026-04-05-{agents[1]}" not in against
     assert "endpoint died: connection | reset by peer" in "".join(page.texts)
 
 

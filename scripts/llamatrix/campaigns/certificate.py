@@ -30,7 +30,7 @@ def write(against: str, *, profile: str = "", host: str = "") -> str:
     """Write the JSON and its page; return what they say in a line."""
     view = load_view()
     published = published_set(against, view.project, view.matrix)
-    shown = chosen_groups(view, profile, host)
+    shown = chosen_groups(view, profile, host).groups
     certificate = certify(published, shown, view.evidence, load_gpus())
     path = _write(certificate, published, view.project)
     say(f"written: {path.relative_to(view.project.root)} and the page beside it")

@@ -22,7 +22,7 @@ from llamatrix.report.reference.comparison import Verdict
 from llamatrix.report.reference.gpu import load_gpus
 from llamatrix.report.reference.roofline import NoRoofline, Roofline
 from llamatrix.report.speed import Group
-from llamatrix.report.versus import Held, Versus, versus
+from llamatrix.report.versus import Held, Versus, trials_versus, versus
 from llamatrix.report.versus_tables import our_roofline_table, versus_text
 
 
@@ -50,9 +50,14 @@ def compare(
     view = load_view()
     published = published_set(against, view.project, view.matrix)
     gpus = load_gpus()
+    chosen = chosen_groups(view, profile, host)
     found = [
         (versus(published, group, view.evidence, gpus), _rooflines(group, view))
-        for group in chosen_groups(view, profile, host)
+        for group in chosen.groups
+    ]
+    found += [
+        (trials_versus(published, group, view.trial_evidence, gpus), ())
+        for group in chosen.trials
     ]
     differing = sum(one.held.count(Verdict.DIFFERS) for one, _ in found)
     if as_json:
@@ -85,7 +90,9 @@ def _text(
 ) -> str:
     parts = [f"# Against {published.name}\n\n{published.heading}\n"]
     for one, limits in found:
-        parts += [versus_text(one), our_roofline_table(limits).markdown()]
+        parts.append(versus_text(one))
+        if limits:
+            parts.append(our_roofline_table(limits).markdown())
     return "\n".join(parts)
 
 

@@ -58,31 +58,50 @@ def load_view() -> View:
     )
 
 
-def chosen_groups(view: View, profile: str, host: str) -> tuple[Group, ...]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chosen:
+    """Of one profile and one host."""
+
+    groups: tuple[Group, ...]
+    trials: tuple[TrialGroup, ...]
+
+
+def chosen_groups(view: View, profile: str, host: str) -> Chosen:
     """A profile's groups of one host; ReportError says what there is instead.
 
     Without a profile it is the one that fits this machine, without a host this one.
     """
-    if not view.groups:
+    known = {group.host_slug for group in view.groups}
+    known |= {group.setup.host_slug for group in view.trials}
+    if not known:
         raise ReportError(
             f"{view.project.records}: no records yet; `invoke all` measures and writes "
             "them"
         )
     slug = host or this_host().slug
-    of_host = [group for group in view.groups if group.host_slug == slug]
-    if not of_host:
-        known = ", ".join(sorted({group.host_slug for group in view.groups}))
-        raise ReportError(f"no records of host {slug}; --host takes one of: {known}")
+    if slug not in known:
+        hosts = ", ".join(sorted(known))
+        raise ReportError(f"no records of host {slug}; --host takes one of: {hosts}")
     choice = choose_profile(profile or None)
     select_profile(view.matrix, choice.profile)
     say(f"profile {choice.profile} ({choice.reason}), host {slug}")
-    found = tuple(
-        group for group in of_host if belongs(group, view.matrix, choice.profile)
+    name, matrix = choice.profile, view.matrix
+    found = Chosen(
+        groups=tuple(
+            group
+            for group in view.groups
+            if group.host_slug == slug and belongs(group, matrix, name)
+        ),
+        trials=tuple(
+            group
+            for group in view.trials
+            if group.setup.host_slug == slug and trials_belong(group, matrix, name)
+        ),
     )
-    if not found:
+    if not found.groups and not found.trials:
         raise ReportError(
-            f"no records of profile {choice.profile!r} on {slug} yet; run `invoke all "
-            f"--profile {choice.profile}`"
+            f"no records of profile {name!r} on {slug} yet; run `invoke all "
+            f"--profile {name}`"
         )
     return found
 

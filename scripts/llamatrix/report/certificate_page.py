@@ -20,12 +20,17 @@ def certificate_page(
     ]
     for held in certificate.groups:
         parts += [
-            f"## Pin {held.pin}, build {held.build}, {held.weights} weights",
+            f"## {_held_text(held)}",
             f"{held.summary}.",
             _claims_table(held, published).markdown().rstrip(),
         ]
     parts.append(_records_table(certificate).markdown().rstrip())
     return "\n\n".join(parts) + "\n"
+
+
+def _held_text(held: Held) -> str:
+    text = f"Pin {held.pin}, build {held.build}, {held.weights} weights"
+    return f"{text}: {held.trials}" if held.trials else text
 
 
 def _facts(

@@ -96,6 +96,12 @@ class Setup:
     """Whether authored transcripts spoke in the model's place."""
 
     @property
+    def words(self) -> str:
+        """What of it is the agent's: `published setup, OpenCode 1.3.2, online`."""
+        end = ", scripted" if self.scripted else ""
+        return f"{self.agent} setup, OpenCode {self.opencode}, {self.network}{end}"
+
+    @property
     def name(self) -> str:
         """Fit for a file's name and an id."""
         versions = f"opencode-{self.opencode}-context7-{self.context7}"

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
-from llamatrix.report.evidence import Evidence
+from llamatrix.report.evidence import Evidence, TrialEvidence
 from llamatrix.report.our_numbers import our_numbers
+from llamatrix.report.our_trial_numbers import our_trial_numbers
 from llamatrix.report.published import Published
 from llamatrix.report.reference.comparison import (
     Comparison,
@@ -19,9 +20,10 @@ from llamatrix.report.reference.finding import Finding
 from llamatrix.report.reference.gpu import Gpu
 from llamatrix.report.reference.ratios import ModelRatios, model_ratios
 from llamatrix.report.speed import Group
+from llamatrix.report.trials import TrialGroup
 
 
-class Held(Struct, frozen=True, kw_only=True):
+class Held(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What comes of it: part of the JSON of `invoke compare` and of certificates."""
 
     host: str
@@ -29,9 +31,12 @@ class Held(Struct, frozen=True, kw_only=True):
     pin: str
     build: str
     sweep: str
+    """Of llama-bench's flags; empty for trials of an agent."""
     comparisons: tuple[Comparison, ...]
     """One for each published number, in the order of the set."""
     ratios: tuple[ModelRatios, ...]
+    trials: str = ""
+    """The setup that trials share; empty, and not written, for speeds."""
 
     @property
     def measured(self) -> tuple[Comparison, ...]:
@@ -55,7 +60,7 @@ class Held(Struct, frozen=True, kw_only=True):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Versus:
     published: Published
-    group: Group
+    group: Group | TrialGroup
     held: Held
 
     @property
@@ -84,6 +89,31 @@ def versus(
             pin=group.pin,
             build=group.build,
             sweep=group.sweep,
+            comparisons=compare(published.claims, ours, findings=published.findings),
+            ratios=model_ratios(published.claims, ours, findings=published.findings),
+        ),
+    )
+
+
+def trials_versus(
+    published: Published,
+    group: TrialGroup,
+    evidence: TrialEvidence,
+    gpus: Mapping[str, Gpu],
+) -> Versus:
+    """The same of an agent's trials."""
+    ours = our_trial_numbers(published.claims, group, evidence, gpus)
+    setup = group.setup
+    return Versus(
+        published=published,
+        group=group,
+        held=Held(
+            host=setup.host_slug,
+            weights=setup.weights.value,
+            pin=setup.pin,
+            build=setup.build,
+            sweep="",
+            trials=setup.words,
             comparisons=compare(published.claims, ours, findings=published.findings),
             ratios=model_ratios(published.claims, ours, findings=published.findings),
         ),

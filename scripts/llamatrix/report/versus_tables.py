@@ -40,7 +40,8 @@ def versus_text(found: Versus) -> str:
 
 
 def _group_text(held: Held) -> str:
-    return f"{held.sweep} sweep, pin {held.pin}, build {held.build}, {held.weights} weights"
+    what = held.trials or f"{held.sweep} sweep"
+    return f"{what}, pin {held.pin}, build {held.build}, {held.weights} weights"
 
 
 def numbers_table(found: Versus) -> Table:

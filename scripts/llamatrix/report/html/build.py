@@ -13,7 +13,12 @@ from llamatrix.report.html.group_section import (
     record_id,
     result_cell,
 )
-from llamatrix.report.html.set_section import roofline_table, set_section
+from llamatrix.report.html.set_section import (
+    ours_id,
+    ours_title,
+    roofline_table,
+    set_section,
+)
 from llamatrix.report.html.trial_section import trial_section
 from llamatrix.report.html.trial_summary import trial_summary
 from llamatrix.report.html.view import Cell, Column, Page, Section, Table
@@ -24,7 +29,7 @@ from llamatrix.report.reference.gpu import load_gpus
 from llamatrix.report.reference.roofline import NoRoofline, Roofline, rooflines
 from llamatrix.report.speed import Group
 from llamatrix.report.trials import TrialGroup
-from llamatrix.report.versus import Versus, versus
+from llamatrix.report.versus import Versus, trials_versus, versus
 from llamatrix.units import context_text
 
 _Limits = tuple[Roofline | NoRoofline, ...]
@@ -62,6 +67,16 @@ def build_page(
             [versus(published, group, evidence, gpus) for published in sets]
         )
     ]
+    held_trials = [
+        one
+        for group in trials
+        for one in _worth_showing(
+            [
+                trials_versus(published, group, trial_evidence, gpus)
+                for published in sets
+            ]
+        )
+    ]
     shown = list(dict.fromkeys(one.published.name for one in held))
     return Page(
         title="llamatrix: measured here, beside what was published",
@@ -70,10 +85,16 @@ def build_page(
             "file, line and digest. Tables sort by a click on their headings."
         ),
         sections=(
-            _summary(groups, held, evidence, trial_summary(trials, trial_evidence)),
+            _summary(
+                groups,
+                [*held, *held_trials],
+                evidence,
+                trial_summary(trials, trial_evidence),
+            ),
             *(group_section(group, evidence, gpus) for group in groups),
-            *(set_section(one, limits[group_id(one.group)], evidence) for one in held),
+            *(set_section(one, limits[ours_id(one)], evidence) for one in held),
             *(trial_section(group, trial_evidence) for group in trials),
+            *(set_section(one, (), trial_evidence) for one in held_trials),
             *_limits_section(
                 groups,
                 evidence,
@@ -113,7 +134,7 @@ def _summary(
         id="summary",
         title="Summary",
         facts=tuple(
-            (f"{one.published.name} × {group_title(one.group)}", one.held.summary)
+            (f"{one.published.name} × {ours_title(one)}", one.held.summary)
             for one in held
         ),
         tables=(*((_speeds(rows),) if rows else ()), *of_trials),

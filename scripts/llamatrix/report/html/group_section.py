@@ -4,7 +4,8 @@ from llamatrix.measure.llama_bench import parse_row
 from llamatrix.measure.outcome import Done
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.plan.matrix import WeightsKind
-from llamatrix.record.kind import R
+from llamatrix.record.record import Record
+from llamatrix.record.trial_record import TrialRecord
 from llamatrix.report.evidence import Evidence, Line
 from llamatrix.report.html.plots import Words, generation_plot, prefill_plot
 from llamatrix.report.html.view import Cell, Column, Figure, Section, Table
@@ -42,7 +43,7 @@ def group_title(group: Group) -> str:
     return f"{group.sweep} sweep, pin {group.pin}, {group.build} build, {group.weights} weights"
 
 
-def record_id(line: Line[R]) -> str:
+def record_id(line: Line[Record] | Line[TrialRecord]) -> str:
     return f"rec-{line.sha256[:16]}"
 
 

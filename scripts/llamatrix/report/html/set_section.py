@@ -9,7 +9,7 @@ from llamatrix.report.amounts import (
     ratio_text,
     speed_text,
 )
-from llamatrix.report.evidence import Evidence
+from llamatrix.report.evidence import Evidence, TrialEvidence
 from llamatrix.report.html.group_section import (
     group_id,
     group_title,
@@ -23,10 +23,13 @@ from llamatrix.report.html.plots import (
     limit_plot,
     ratio_plot,
 )
+from llamatrix.report.html.trial_section import trials_id
 from llamatrix.report.html.view import Cell, Column, Figure, Section, Table
 from llamatrix.report.reference.comparison import Comparison, Verdict
 from llamatrix.report.reference.quantity import RATES
 from llamatrix.report.reference.roofline import NoRoofline, Roofline, rooflines
+from llamatrix.report.speed import Group
+from llamatrix.report.trial_page import group_words
 from llamatrix.report.versus import Versus
 from llamatrix.report.versus_tables import (
     audit_marks,
@@ -40,15 +43,31 @@ from llamatrix.report.versus_tables import (
 _UNDECIDED_BAND = (0.9, 1.1)
 
 
+_Places = Evidence | TrialEvidence
+
+
+def ours_id(found: Versus) -> str:
+    """Of the section of our group."""
+    group = found.group
+    return group_id(group) if isinstance(group, Group) else trials_id(group)
+
+
+def ours_title(found: Versus) -> str:
+    group = found.group
+    return group_title(group) if isinstance(group, Group) else group_words(group)
+
+
 def set_section(
-    found: Versus, ours: Sequence[Roofline | NoRoofline], evidence: Evidence
+    found: Versus, ours: Sequence[Roofline | NoRoofline], evidence: _Places
 ) -> Section:
-    key = f"{found.published.name}-{group_id(found.group)}"
+    key = f"{found.published.name}-{ours_id(found)}"
+    group = found.group
     source = found.published.whole.source
-    figures = (*_ratio_figure(found, key), *_limit_figure(found, ours, key))
+    limits = _limit_figure(found, ours, key) if isinstance(group, Group) else ()
+    figures = (*_ratio_figure(found, key), *limits)
     return Section(
         id=key,
-        title=f"Against {found.published.name}: {group_title(found.group)}",
+        title=f"Against {found.published.name}: {ours_title(found)}",
         facts=(
             ("published as", found.published.heading),
             ("grade", str(source.grade)),
@@ -58,7 +77,7 @@ def set_section(
             *(f"Audit, {one.text}" for one in found.carried),
             *(f"Not measured: {line[2:]}" for line in not_measured(found)),
         ),
-        warning=tiny_warning(found.group),
+        warning=tiny_warning(group) if isinstance(group, Group) else "",
         figures=figures,
         tables=(
             _numbers(found, key, evidence),
@@ -138,7 +157,7 @@ def _kind(is_prefill: bool) -> str:  # noqa: FBT001
     return "prefill" if is_prefill else "generation"
 
 
-def _numbers(found: Versus, key: str, evidence: Evidence) -> Table:
+def _numbers(found: Versus, key: str, evidence: _Places) -> Table:
     claims = found.published.by_id
     return Table(
         id=f"{key}-numbers",
@@ -176,7 +195,7 @@ def _remarks(one: Comparison) -> str:
     return "; ".join(audit_marks(one)) if decided else reason_text(one)
 
 
-def _link(one: Comparison, evidence: Evidence) -> str:
+def _link(one: Comparison, evidence: _Places) -> str:
     line = evidence.by_digest(one.records[0]) if one.records else None
     return f"#{record_id(line)}" if line else ""
 
