@@ -5,19 +5,27 @@ from pathlib import Path
 
 import pytest
 from tests.report.made_sweep import HOST, MODELS, blog, stored, sweep
+from tests.report.made_trials import (
+    made_trial,
+    published_trials,
+    stored_trials,
+)
 
 from llamatrix.errors import ReportError
 from llamatrix.report.certificate import (
+    Both,
     Certificate,
+    Shown,
     certificate_bytes,
     certify,
     objections,
     read_certificate,
 )
 from llamatrix.report.certificate_page import certificate_page
-from llamatrix.report.evidence import read_evidence
+from llamatrix.report.evidence import read_evidence, read_trial_evidence
 from llamatrix.report.reference.gpu import load_gpus
 from llamatrix.report.speed import groups
+from llamatrix.report.trials import trial_groups
 
 
 @pytest.fixture
@@ -26,14 +34,21 @@ def reports(tmp_path: Path) -> Path:
 
 
 def made(reports: Path) -> Certificate:
-    evidence = read_evidence(reports)
-    shown = groups(evidence.records, models=MODELS)
+    evidence = Both(speeds=read_evidence(reports), trials=read_trial_evidence(reports))
+    shown = Shown(
+        groups=groups(evidence.speeds.records, models=MODELS),
+        trials=trial_groups(evidence.trials.records, models=MODELS),
+    )
     return certify(blog(), shown, evidence, load_gpus())
 
 
 def doubts(content: bytes, reports: Path) -> tuple[str, ...]:
     certificate = read_certificate(content, where="it")
-    evidence = read_evidence(reports, only=certificate.records.keys())
+    named = certificate.records.keys()
+    evidence = Both(
+        speeds=read_evidence(reports, only=named),
+        trials=read_trial_evidence(reports, only=named),
+    )
     return objections(content, certificate, blog(), evidence, load_gpus())
 
 
@@ -145,3 +160,65 @@ def test_the_page_tells_every_claim_and_how_to_verify(reports: Path) -> None:
     assert all(one.claim in text for one in certificate.groups[0].comparisons)
     assert all(digest in text for digest in certificate.records)
     assert certificate.pins["april"].commit in text
+
+
+@pytest.fixture
+def with_trials(reports: Path) -> Path:
+    """Three trials of one cell beside one of each published one, and the speeds."""
+    again = [made_trial(trial=trial, factor=1.1) for trial in (2, 3)]
+    return stored_trials(reports, [*published_trials(), *again])
+
+
+def test_trials_are_certified_beside_the_speeds(with_trials: Path) -> None:
+    certificate = made(with_trials)
+    speeds, trials = certificate.groups
+    assert (speeds.trials, trials.trials) == (
+        *("", "published setup, OpenCode 1.3.2, online"),
+    )
+    assert len(certificate.records) == 32 + 10
+    proofs = {proof.test for proof in certificate.records.values()}
+    assert {"trial 1", "trial 2", "trial 3", "pp512"} <= proofs
+    assert doubts(certificate_bytes(certificate), with_trials) == ()
+
+
+def test_trials_alone_can_be_certified(tmp_path: Path) -> None:
+    certificate = made(stored_trials(tmp_path, [made_trial()]))
+    assert certificate.host == HOST
+    assert set(certificate.pins) == {"april"}
+    assert doubts(certificate_bytes(certificate), tmp_path) == ()
+
+
+def test_trials_that_came_later_change_nothing(with_trials: Path) -> None:
+    content = certificate_bytes(made(with_trials))
+    stored_trials(
+        with_trials,
+        [
+            made_trial(trial=4, factor=9.0),
+            made_trial(digest="f" * 64, measured_at="2027-01-01"),
+        ],
+    )
+    assert doubts(content, with_trials) == ()
+
+
+def test_a_tampered_trial_is_named_with_its_claims(with_trials: Path) -> None:
+    content = certificate_bytes(made(with_trials))
+    (path,) = (with_trials / "records").glob("*/agent/gemma4-31b/**/httpx-post.jsonl")
+    raw = path.read_bytes()
+    changed = raw.replace(b'"generated_tokens":2903', b'"generated_tokens":2904')
+    assert changed != raw
+    path.write_bytes(changed)
+    (doubt,) = doubts(content, with_trials)
+    assert "agent/gemma4-31b/p1/generated-tokens" in doubt
+    assert "trial 1 of agent/gemma4-31b/april/cuda/april/httpx-post" in doubt
+
+
+def test_a_changed_claim_of_trials_is_named_as_theirs(with_trials: Path) -> None:
+    content = certificate_bytes(made(with_trials))
+    claim = b'"claim": "agent/qwen35-27b/p1/api-calls",\n          "verdict": "'
+    start = content.rindex(claim) + len(claim)
+    end = content.index(b'"', start)
+    changed = content[:start] + b"differs" + content[end:]
+    assert any(
+        one.startswith("agent/qwen35-27b/p1/api-calls (april/cuda, published setup")
+        for one in doubts(changed, with_trials)
+    )

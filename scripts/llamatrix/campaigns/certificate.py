@@ -8,7 +8,9 @@ from llamatrix.plan.load import load_matrix
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.report.certificate import (
+    Both,
     Certificate,
+    Shown,
     certificate_bytes,
     certify,
     count,
@@ -16,7 +18,7 @@ from llamatrix.report.certificate import (
     read_certificate,
 )
 from llamatrix.report.certificate_page import certificate_page
-from llamatrix.report.evidence import read_evidence
+from llamatrix.report.evidence import read_evidence, read_trial_evidence
 from llamatrix.report.published import Published
 from llamatrix.report.reference.comparison import Verdict
 from llamatrix.report.reference.gpu import load_gpus
@@ -30,8 +32,10 @@ def write(against: str, *, profile: str = "", host: str = "") -> str:
     """Write the JSON and its page; return what they say in a line."""
     view = load_view()
     published = published_set(against, view.project, view.matrix)
-    shown = chosen_groups(view, profile, host).groups
-    certificate = certify(published, shown, view.evidence, load_gpus())
+    chosen = chosen_groups(view, profile, host)
+    shown = Shown(groups=chosen.groups, trials=chosen.trials)
+    evidence = Both(speeds=view.evidence, trials=view.trial_evidence)
+    certificate = certify(published, shown, evidence, load_gpus())
     path = _write(certificate, published, view.project)
     say(f"written: {path.relative_to(view.project.root)} and the page beside it")
     return f"{path.stem}: {_summary(certificate)}\n"
@@ -54,7 +58,11 @@ def verify(file: str, *, against: str = "") -> str:
         published = published_set(against or certificate.set, project, matrix)
     except ReportError as error:
         raise NotProvenError(f"{path.name}: not proven: {error}") from error
-    evidence = read_evidence(project.reports, only=certificate.records.keys())
+    named = certificate.records.keys()
+    evidence = Both(
+        speeds=read_evidence(project.reports, only=named),
+        trials=read_trial_evidence(project.reports, only=named),
+    )
     found = objections(content, certificate, published, evidence, load_gpus())
     if found:
         lines = [f"{path.name}: not proven", *(f"  {line}" for line in found)]

@@ -5,7 +5,8 @@ everything anew and compares byte for byte; what differs is told claim by claim.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
 from msgspec import Struct
@@ -13,13 +14,16 @@ from msgspec import Struct
 from llamatrix import __version__
 from llamatrix.errors import ReportError
 from llamatrix.plan.lock import LockedPin
+from llamatrix.record.kind import R
 from llamatrix.record.record import Record
-from llamatrix.report.evidence import Evidence, Line
+from llamatrix.record.trial_record import TrialRecord
+from llamatrix.report.evidence import NO_TRIALS, Evidence, Places, TrialEvidence
 from llamatrix.report.published import Published
 from llamatrix.report.reference.comparison import Verdict
 from llamatrix.report.reference.gpu import Gpu
 from llamatrix.report.speed import Group, groups
-from llamatrix.report.versus import Held, versus
+from llamatrix.report.trials import TrialGroup, trial_groups
+from llamatrix.report.versus import Held, trials_versus, versus
 
 SCHEMA_VERSION = 1
 
@@ -32,6 +36,31 @@ class Proof(Struct, frozen=True, kw_only=True):
     line: int
     cell: str
     test: str
+    """Of llama-bench, or which trial."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """What is certified: groups of one host, at least one."""
+
+    groups: Sequence[Group] = ()
+    trials: Sequence[TrialGroup] = ()
+
+    @property
+    def host(self) -> str:
+        slugs = [group.host_slug for group in self.groups]
+        return (slugs + [group.setup.host_slug for group in self.trials])[0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Both:
+    """The places of records of both kinds."""
+
+    speeds: Evidence
+    trials: TrialEvidence = NO_TRIALS
+
+    def has(self, sha256: str) -> bool:
+        return bool(self.speeds.by_digest(sha256) or self.trials.by_digest(sha256))
 
 
 class Certificate(Struct, frozen=True, kw_only=True):
@@ -53,26 +82,36 @@ class Certificate(Struct, frozen=True, kw_only=True):
 
 def certify(
     published: Published,
-    shown: Sequence[Group],
-    evidence: Evidence,
+    shown: Shown,
+    evidence: Both,
     gpus: Mapping[str, Gpu],
     *,
     made_by: str = f"llamatrix {__version__}",
 ) -> Certificate:
     """For groups of one host, all records of them."""
-    lines = sorted(
-        (evidence.of(record) for group in shown for record in group.records),
-        key=lambda line: (line.file, line.number),
-    )
+    speeds, trials = shown.groups, shown.trials
+    proofs = [
+        *_proofs(evidence.speeds, (one for group in speeds for one in group.records)),
+        *_proofs(evidence.trials, (one for group in trials for one in group.records)),
+    ]
     bare = Certificate(
         schema_version=SCHEMA_VERSION,
         made_by=made_by,
         set=published.name,
         set_sha256=published.sha256,
-        host=shown[0].host_slug,
-        pins={group.pin: group.records[0].locked for group in shown},
-        groups=tuple(versus(published, group, evidence, gpus).held for group in shown),
-        records={line.sha256: _proof(line) for line in lines},
+        host=shown.host,
+        pins={
+            **{group.pin: group.records[0].locked for group in speeds},
+            **{group.setup.pin: group.records[0].locked for group in trials},
+        },
+        groups=(
+            *(versus(published, one, evidence.speeds, gpus).held for one in speeds),
+            *(
+                trials_versus(published, one, evidence.trials, gpus).held
+                for one in trials
+            ),
+        ),
+        records=dict(sorted(proofs, key=lambda one: (one[1].file, one[1].line))),
     )
     return msgspec.structs.replace(bare, seal=_seal(bare))
 
@@ -99,7 +138,7 @@ def objections(
     content: bytes,
     certificate: Certificate,
     published: Published,
-    evidence: Evidence,
+    evidence: Both,
     gpus: Mapping[str, Gpu],
 ) -> tuple[str, ...]:
     """Everything that is not as certified; empty where every byte follows from records."""
@@ -114,10 +153,10 @@ def objections(
     return tuple(_recalculated(content, certificate, published, evidence, gpus))
 
 
-def _missing_records(certificate: Certificate, evidence: Evidence) -> Iterator[str]:
+def _missing_records(certificate: Certificate, evidence: Both) -> Iterator[str]:
     """A record whose bytes changed is one that no line of the store proves any more."""
     for digest, proof in certificate.records.items():
-        if evidence.by_digest(digest) is None:
+        if not evidence.has(digest):
             claims = [
                 one.claim
                 for held in certificate.groups
@@ -135,18 +174,21 @@ def _recalculated(
     content: bytes,
     certificate: Certificate,
     published: Published,
-    evidence: Evidence,
+    evidence: Both,
     gpus: Mapping[str, Gpu],
 ) -> Iterator[str]:
     """Anew from exactly the certified records, whatever the store has got since."""
-    lines = [evidence.by_digest(digest) for digest in certificate.records]
-    named = Evidence(line for line in lines if line)
-    if not named.lines:
+    named = Both(
+        speeds=evidence.speeds.only(certificate.records),
+        trials=evidence.trials.only(certificate.records),
+    )
+    shown = Shown(
+        groups=groups(named.speeds.records), trials=trial_groups(named.trials.records)
+    )
+    if not shown.groups and not shown.trials:
         yield "it names no record, so it proves nothing"
         return
-    again = certify(
-        published, groups(named.records), named, gpus, made_by=certificate.made_by
-    )
+    again = certify(published, shown, named, gpus, made_by=certificate.made_by)
     yield from _differing_claims(certificate, again)
     for field in ("host", "pins", "records", "seal"):
         if getattr(certificate, field) != getattr(again, field):
@@ -168,16 +210,32 @@ def _differing_claims(certificate: Certificate, again: Certificate) -> Iterator[
 
 def _by_claim(held: Held) -> Iterator[tuple[str, object]]:
     for one in held.comparisons:
-        yield f"{one.claim} ({held.pin}/{held.build})", one
+        trials = f", {held.trials}" if held.trials else ""
+        yield f"{one.claim} ({held.pin}/{held.build}{trials})", one
 
 
-def _proof(line: Line[Record]) -> Proof:
-    return Proof(
-        file=line.file,
-        line=line.number,
-        cell=line.record.cell.id,
-        test=line.record.test.name,
-    )
+def _proofs(places: Places[R], records: Iterable[R]) -> Iterator[tuple[str, Proof]]:
+    for record in records:
+        line = places.of(record)
+        yield (
+            line.sha256,
+            Proof(
+                file=line.file,
+                line=line.number,
+                cell=record.cell.id,
+                test=_what(record),
+            ),
+        )
+
+
+def _what(record: object) -> str:
+    match record:
+        case Record(test=test):
+            return test.name
+        case TrialRecord(trial=number):
+            return f"trial {number}"
+        case _:
+            raise TypeError(record)
 
 
 def _seal(certificate: Certificate) -> str:

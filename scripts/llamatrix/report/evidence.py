@@ -42,6 +42,9 @@ class Places(Generic[R]):
         """The place of a record that was read from this store."""
         return self._by_record[_identity(record)]
 
+    def only(self, digests: Collection[str]) -> "Places[R]":
+        return Places(line for line in self.lines if line.sha256 in digests)
+
     def by_digest(self, sha256: str) -> Line[R] | None:
         return self._by_digest.get(sha256)
 
