@@ -10,6 +10,7 @@ import pytest
 from tests.record.made import made_record
 from tests.report.made_sweep import MODELS, blog, on_card, stored, sweep
 from tests.report.made_trials import (
+    NO_SANDBOX,
     made_trial,
     published_trials,
     several_trials,
@@ -233,6 +234,13 @@ def test_a_number_of_a_trial_leads_to_a_record_of_its_own_cell(tmp_path: Path) -
     assert texts["2,474"] == {lines["qwen35-27b", "httpx-post"]}
     assert texts["2,189"] == {lines["qwen35-27b", "gemini-images"]}
     assert texts["77.07s"] == {lines["gemma4-31b", "httpx-post"]}
+
+
+def test_what_is_said_of_a_trial_leads_to_that_trial(tmp_path: Path) -> None:
+    trials = [made_trial(), made_trial(trial=77, outcome=NO_SANDBOX)]
+    seen = parsed(written([], tmp_path, trials))
+    line = read_trial_evidence(tmp_path).of(trials[1])
+    assert read_links(seen)["77"] == {f"#rec-{line.sha256[:16]}"}
 
 
 def test_without_trials_the_page_says_nothing_of_them(tmp_path: Path) -> None:
