@@ -69,7 +69,8 @@ def show_session(session: Session) -> str:
     view = load_view()
     contexts = list(_contexts(view.project).read_all())
     _say_written(_write_all(view, contexts), view.project)
-    cells = {item.cell.id for item in (*session.items, *session.trials)}
+    cells = {item.cell.id for item in session.items}
+    cells |= {item.cell.id for item in session.trials}
     slug = this_host().slug
     return _text(
         [

@@ -1,11 +1,13 @@
 """The conductor of trials: provide, serve, try, record, skipping what is done."""
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import assert_never
 
 from llamatrix.campaigns.agent.agenda import TrialItem, latest_trials
 from llamatrix.campaigns.agent.attempt import attempt, not_run
+from llamatrix.campaigns.agent.needs import unmet
 from llamatrix.campaigns.agent.parts import AgentParts, provide_agent_parts
 from llamatrix.campaigns.session import Session
 from llamatrix.exclusive import exclusive
@@ -21,6 +23,7 @@ from llamatrix.measure.trial_result import (
 )
 from llamatrix.plan.matrix import Network
 from llamatrix.progress import say
+from llamatrix.provision.weights import Weights, provide_weights
 from llamatrix.provision.wheels import provide_wheels
 from llamatrix.record.store import Store
 from llamatrix.record.trial_record import AGENT, TrialRecord
@@ -84,13 +87,32 @@ def _cell(
 ) -> list[TrialRecord]:
     project = session.project
     store = Store(folder=project.records, kind=AGENT)
-    parts = provide_agent_parts(item.cell, session)
+    weights = provide_weights(item.cell, project.cache, weights_dir=session.weights_dir)
+    if why := unmet(item.cell, project.cache, os.environ):
+        say(f"{item.cell.id}: {describe(why)}")
+        return [_not_run(item, number, weights, why, store) for number in item.todo]
+    parts = provide_agent_parts(item.cell, weights, session)
     made = []
     for number in item.todo:
         with exclusive(project.cache / "measuring.lock", purpose="making trials"):
             if _made_meanwhile(item, number, store):
                 continue
             made.append(_trial(item, number, parts, session, shared, store))
+    return made
+
+
+def _not_run(
+    item: TrialItem,
+    number: int,
+    weights: Weights,
+    why: NotRun,
+    store: Store[TrialRecord],
+) -> TrialRecord:
+    """Say it in a record; once, however often it is found."""
+    made = not_run(item, number, weights, why)
+    known = latest_trials(item.cell, item.digest, store).get(number)
+    if known is None or known.result.outcome != why:
+        store.append(made)
     return made
 
 
@@ -103,21 +125,15 @@ def _made_meanwhile(item: TrialItem, number: int, store: Store[TrialRecord]) -> 
 def _trial(
     item: TrialItem,
     number: int,
-    parts: AgentParts | NotRun,
+    parts: AgentParts,
     session: Session,
     shared: Services | None,
     store: Store[TrialRecord],
 ) -> TrialRecord:
     """One trial, with another attempt where something else than the model failed."""
-    label = f"{item.cell.id} #{number}"
-    if isinstance(parts, NotRun):
-        made = not_run(item, number, parts)
-        store.append(made)
-        say(f"{label}: {describe(parts)}")
-        return made
     made = _once(item, number, parts, session, shared, store)
     if isinstance(made.result.outcome, Broken):
-        say(f"trial {label}: another attempt")
+        say("another attempt at it")
         made = _once(item, number, parts, session, shared, store)
     return made
 

@@ -10,8 +10,6 @@ from llamatrix.campaigns.session import Session
 from llamatrix.errors import MeasureError, ProvisionError
 from llamatrix.measure.conformance.result import Conformance
 from llamatrix.measure.conformance.suite import check_template
-from llamatrix.measure.sandbox import probe
-from llamatrix.measure.trial_outcome import NotRun, WhyNotRun
 from llamatrix.measure.trial_world import Tools
 from llamatrix.plan.agent_cell import AgentCell
 from llamatrix.plan.expand import synthesis_of
@@ -51,28 +49,17 @@ class AgentParts:
     template: Conformance
 
 
-def provide_agent_parts(cell: AgentCell, session: Session) -> AgentParts | NotRun:
-    """All that the cell's trials need; NotRun where no sandbox can be had."""
+def provide_agent_parts(
+    cell: AgentCell, weights: Weights, session: Session
+) -> AgentParts:
+    """All that the cell's trials need beside their weights."""
     cache = session.project.cache
-    try:
-        bwrap = find_bwrap(cache)
-    except ProvisionError as error:
-        return NotRun(
-            why=WhyNotRun.NO_SANDBOX,
-            reason=str(error).partition("\n")[0],
-            remedy="install the package `bubblewrap`",
-        )
-    if problem := probe(bwrap):
-        return NotRun(
-            why=WhyNotRun.NO_SANDBOX, reason=problem.reason, remedy=problem.remedy
-        )
-    weights = provide_weights(cell, cache, weights_dir=session.weights_dir)
     return AgentParts(
         built=provide_build(cell, cache),
         weights=weights,
         launch=launch_with(cell, cell.server, weights.path, session.project),
         tools=Tools(
-            bwrap=bwrap,
+            bwrap=find_bwrap(cache),
             programs={
                 "opencode": _opencode(cell, cache),
                 "rg": provide_program(RIPGREP, cache),
