@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.record.made_context import made_context, made_found, made_recalled
+from tests.record.made_context import made_context, made_found, made_recalled, made_rung
 
 from llamatrix.measure.context.found import (
     Attempt,
@@ -22,6 +22,17 @@ from llamatrix.report.context_page import context_page, newest, write_context_pa
 
 def test_the_page_is_the_golden_one(golden: Callable[[str, str], None]) -> None:
     golden("context.md", context_page([made_context()]))
+
+
+def test_a_curve_that_rises_is_told_to_be_of_a_busy_machine() -> None:
+    found = made_found()
+    slow = made_rung(512, 30.0, added=384, held_gib=21.0)
+    rungs = (slow, *found.rungs[1:])
+    recalled = (made_recalled(196608),)
+    odd = msgspec.structs.replace(found, rungs=rungs, recalled=recalled)
+    words = "disturbed: 65,536 tokens were faster than 512"
+    assert words in context_page([made_context(odd)])
+    assert words not in context_page([made_context(found)])
 
 
 def test_made_up_weights_have_no_recall() -> None:

@@ -22,6 +22,8 @@ from llamatrix.report.amounts import speed_text
 from llamatrix.report.tables import Table
 from llamatrix.units import bytes_text, duration_text
 
+_ODD = 1.1
+"""Of the first rung's speed: more than noise."""
 _LIMITS = {
     Limit.MEMORY: "memory",
     Limit.TRAINING: "what it was trained for",
@@ -136,7 +138,17 @@ def _notes(record: ContextRecord) -> list[str]:
         for held in _footprints(found)
         for word in (held.disturbances if held else ())
     )
-    return [*lines, *(f"- disturbed: {word}" for word in heard)]
+    return [*lines, *(f"- disturbed: {word}" for word in (*heard, *_odd(found.rungs)))]
+
+
+def _odd(rungs: Sequence[Rung]) -> Iterator[str]:
+    """A larger context is never faster, but for a machine that was busy before."""
+    fastest = max(rungs, key=lambda one: one.generation_tps, default=None)
+    if fastest and fastest.generation_tps > _ODD * rungs[0].generation_tps:
+        yield (
+            f"{fastest.tokens:,} tokens were faster than {rungs[0].tokens:,}; the "
+            "machine was busy, `--again` on an idle one says more"
+        )
 
 
 def _memory_notes(record: ContextRecord) -> Iterator[str]:

@@ -49,7 +49,7 @@ def answer_of(found: Found, *, keep_speed: float) -> Answer:
             return Answer(
                 rung=kept[-1] if kept else None,
                 limit=Limit.RECALL,
-                beyond_tokens=min(forgotten),
+                beyond_tokens=min(forgotten, default=None),
             )
     return Answer(
         rung=fast[-1] if fast else None,
