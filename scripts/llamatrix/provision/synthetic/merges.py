@@ -46,7 +46,7 @@ class _Learner:
     def learn(self, count: int) -> tuple[Merge, ...]:
         merges: list[Merge] = []
         while len(merges) < count and self._counts:
-            pair, times = max(self._counts.items(), key=lambda one: (one[1], one[0]))
+            pair, times = min(self._counts.items(), key=lambda one: (-one[1], one[0]))
             if times < 2:  # noqa: PLR2004  a pair that stands once saves nothing
                 break
             merges.append(pair)
