@@ -36,7 +36,7 @@ def conduct(
     A pair is begun only where it is expected to end before the deadline.
     """
     stopped: dict[str, str] = {}
-    total = len(cases) * looks.pairs[-1]
+    total = len({one.session for one in cases}) * looks.pairs[-1]
     with meter("pairs", total=total) as progress:
         while True:
             judged = judge_together(
