@@ -61,6 +61,21 @@ class ServerMemory(msgspec.Struct, frozen=True, kw_only=True):
     peak_rss_bytes: int
 
 
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """What the trial was made with, and what it left."""
+
+    weights: WeightsFacts
+    template: TemplateFacts
+    argv: tuple[str, ...]
+    """Of llama-server, without folders: what a person would type."""
+    memory: ServerMemory
+    spilled: tuple[str, ...] = ()
+    """What the server's log says of layers and buffers outside the card."""
+    telemetry: Telemetry
+    trajectory: str
+    """The folder with every request, answer and event, below `records/<host>/`."""
+
+
 class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int
     cell: TrialFacts
@@ -71,17 +86,8 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Its version."""
     context7: str
     uv: str
-    template: TemplateFacts | None = None
-    """None, as the next ones are empty, where no server was started."""
-    memory: ServerMemory | None = None
-    spilled: tuple[str, ...] = ()
-    """What the server's log says of layers and buffers outside the card."""
-    server_argv: tuple[str, ...] = ()
-    """Without folders: what a person would type."""
-    trajectory: str = ""
-    """The folder with every request, answer and event, below `records/<host>/`."""
-    telemetry: Telemetry = Telemetry()
-    weights: WeightsFacts
+    served: Served | None
+    """None where no server was started."""
     measured_at: str
     """UTC, ISO 8601: when the outcome was known."""
     locked: LockedPin

@@ -214,7 +214,7 @@ def memory_bytes(record: TrialRecord) -> int | None:
     processes apart; None where it tells nothing.
     """
     if not on_a_card(record):
-        return record.memory.peak_rss_bytes if record.memory else None
+        return record.memory.peak_rss_bytes
     before = sum(one.used_bytes or 0 for one in record.telemetry.gpu_before)
     own: Counter[float] = Counter()
     used: Counter[float] = Counter()

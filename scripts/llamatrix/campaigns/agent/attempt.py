@@ -42,9 +42,9 @@ from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import manifest_of
 from llamatrix.provision.uv import uv_version
-from llamatrix.provision.weights import Weights
 from llamatrix.record.trial_record import (
     SCHEMA_VERSION,
+    Served,
     ServerMemory,
     TrialRecord,
     template_facts,
@@ -98,23 +98,27 @@ def attempt(
                 on_turn=lambda what: say(f"  {what}"),
             )
         )
-        return msgspec.structs.replace(
-            _record(item, number, result, parts.weights),
-            result=msgspec.structs.replace(result, refusals=tuple(speaker.refusals)),
-            template=template_facts(parts.template),
-            memory=ServerMemory(
-                loaded_rss_bytes=loaded.rss_bytes,
-                peak_rss_bytes=server.memory().peak_rss_bytes,
+        return _record(
+            item,
+            number,
+            msgspec.structs.replace(result, refusals=tuple(speaker.refusals)),
+            Served(
+                weights=parts.weights.facts,
+                template=template_facts(parts.template),
+                argv=_without_folders(server.argv),
+                memory=ServerMemory(
+                    loaded_rss_bytes=loaded.rss_bytes,
+                    peak_rss_bytes=server.memory().peak_rss_bytes,
+                ),
+                telemetry=sampler.since_last_take(),
+                trajectory=trajectory,
             ),
-            server_argv=_without_folders(server.argv),
-            trajectory=trajectory,
-            telemetry=sampler.since_last_take(),
         )
 
 
-def not_run(item: TrialItem, number: int, weights: Weights, why: NotRun) -> TrialRecord:
+def not_run(item: TrialItem, number: int, why: NotRun) -> TrialRecord:
     """The record of a trial that could not be begun."""
-    return _record(item, number, TrialResult(outcome=why), weights)
+    return _record(item, number, TrialResult(outcome=why))
 
 
 def agent_of(cell: AgentCell, world: World) -> Agent:
@@ -186,7 +190,7 @@ def _without_folders(argv: Sequence[str]) -> tuple[str, ...]:
 
 
 def _record(
-    item: TrialItem, number: int, result: TrialResult, weights: Weights
+    item: TrialItem, number: int, result: TrialResult, served: Served | None = None
 ) -> TrialRecord:
     cell = item.cell
     return TrialRecord(
@@ -199,7 +203,7 @@ def _record(
         opencode=cell.opencode.version,
         context7=cell.context7.version,
         uv=uv_version(),
-        weights=weights.facts,
+        served=served,
         measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         locked=cell.locked,
         build=manifest_of(cell),

@@ -23,7 +23,6 @@ from llamatrix.measure.trial_result import (
 )
 from llamatrix.plan.matrix import Network
 from llamatrix.progress import say
-from llamatrix.provision.weights import Weights, provide_weights
 from llamatrix.provision.wheels import provide_wheels
 from llamatrix.record.store import Store
 from llamatrix.record.trial_record import AGENT, TrialRecord
@@ -87,11 +86,10 @@ def _cell(
 ) -> list[TrialRecord]:
     project = session.project
     store = Store(folder=project.records, kind=AGENT)
-    weights = provide_weights(item.cell, project.cache, weights_dir=session.weights_dir)
     if why := unmet(item.cell, project.cache, os.environ):
         say(f"{item.cell.id}: {describe(why)}")
-        return [_not_run(item, number, weights, why, store) for number in item.todo]
-    parts = provide_agent_parts(item.cell, weights, session)
+        return [_not_run(item, number, why, store) for number in item.todo]
+    parts = provide_agent_parts(item.cell, session)
     made = []
     for number in item.todo:
         with exclusive(project.cache / "measuring.lock", purpose="making trials"):
@@ -104,12 +102,11 @@ def _cell(
 def _not_run(
     item: TrialItem,
     number: int,
-    weights: Weights,
     why: NotRun,
     store: Store[TrialRecord],
 ) -> TrialRecord:
     """Say it in a record; once, however often it is found."""
-    made = not_run(item, number, weights, why)
+    made = not_run(item, number, why)
     known = latest_trials(item.cell, item.digest, store).get(number)
     if known is None or known.result.outcome != why:
         store.append(made)

@@ -49,11 +49,10 @@ class AgentParts:
     template: Conformance
 
 
-def provide_agent_parts(
-    cell: AgentCell, weights: Weights, session: Session
-) -> AgentParts:
-    """All that the cell's trials need beside their weights."""
+def provide_agent_parts(cell: AgentCell, session: Session) -> AgentParts:
+    """All that the cell's trials need."""
     cache = session.project.cache
+    weights = provide_weights(cell, cache, weights_dir=session.weights_dir)
     return AgentParts(
         built=provide_build(cell, cache),
         weights=weights,
