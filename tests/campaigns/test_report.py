@@ -113,7 +113,8 @@ def test_trials_are_taken_elsewhere_without_their_trajectories(
 ) -> None:
     record = made_trial()
     stored_trials(project.reports, [record])
-    trajectory = project.records / record.host.slug / record.trajectory
+    assert record.served
+    trajectory = project.records / record.host.slug / record.served.trajectory
     trajectory.mkdir(parents=True)
     (trajectory / "calls.jsonl").write_text("{}\n")
     copy = project.root / "copy"

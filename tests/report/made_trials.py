@@ -36,6 +36,7 @@ from llamatrix.record.store import Store
 from llamatrix.record.trial_record import (
     AGENT,
     SCHEMA_VERSION,
+    Served,
     ServerMemory,
     TemplateFacts,
     TrialFacts,
@@ -268,25 +269,29 @@ def made_trial(  # noqa: PLR0913
         opencode="1.3.2",
         context7="2.1.6",
         uv="0.11.3",
-        template=TemplateFacts(
-            template="qwen35.jinja",
-            template_sha256="7" * 64,
-            cases=40,
-            failed=("multiple-systems",),
-            essentials_passed=True,
+        served=None
+        if isinstance(ended, NotRun)
+        else Served(
+            weights=speed.weights,
+            template=TemplateFacts(
+                template="qwen35.jinja",
+                template_sha256="7" * 64,
+                cases=40,
+                failed=("multiple-systems",),
+                essentials_passed=True,
+            ),
+            argv=("llama-server", "--model", "weights.gguf", "--parallel", "1"),
+            memory=ServerMemory(loaded_rss_bytes=2**30, peak_rss_bytes=3 * 2**29),
+            telemetry=Telemetry(
+                cpu=(CpuSample(at_s=1.0, load_percent=12.5),),
+                gpu=(GpuSample(at_s=1.0, own_bytes=21 * 10**9),) if gpus else (),
+            ),
+            trajectory=f"trajectories/{model_key}-{task}-{trial}",
         ),
-        memory=ServerMemory(loaded_rss_bytes=2**30, peak_rss_bytes=3 * 2**29),
-        server_argv=("llama-server", "--model", "weights.gguf", "--parallel", "1"),
-        trajectory=f"trajectories/{model_key}-{task}-{trial}",
         measured_at=measured_at,
         locked=speed.locked,
         build=msgspec.structs.replace(speed.build, backend="cuda" if gpus else "cpu"),
-        weights=speed.weights,
         host=msgspec.structs.replace(speed.host, gpus=gpus),
-        telemetry=Telemetry(
-            cpu=(CpuSample(at_s=1.0, load_percent=12.5),),
-            gpu=(GpuSample(at_s=1.0, own_bytes=21 * 10**9),) if gpus else (),
-        ),
         made_by="llamatrix 0.1.0",
     )
 

@@ -37,6 +37,13 @@ def claims(found: Versus) -> dict[str, Comparison]:
     return {one.claim: one for one in found.held.comparisons}
 
 
+def served_with(**changes: object) -> TrialRecord:
+    record = made_trial()
+    assert record.served
+    served = msgspec.structs.replace(record.served, **changes)
+    return msgspec.structs.replace(record, served=served)
+
+
 def three(*outcomes: Correct | Incorrect | Undecided | Broken) -> list[TrialRecord]:
     ended = outcomes or (Correct(turn=1),) * 3
     return [
@@ -172,7 +179,7 @@ def test_conditions_are_read_from_the_servers_own_command_line() -> None:
         *("--cache-type-k", "q8_0", "--cache-type-v", "q8_0", "--flash-attn", "on"),
         *("--n-gpu-layers", "99", "--jinja", "--context-shift", "--metrics"),
     )
-    record = msgspec.structs.replace(made_trial(), server_argv=argv)
+    record = served_with(argv=argv)
     said = trial_conditions(record, load_gpus())
     published = blog().by_id["agent/qwen35-27b/p1/api-calls"].conditions
     for field in (
@@ -182,7 +189,7 @@ def test_conditions_are_read_from_the_servers_own_command_line() -> None:
     ):
         assert getattr(said, field) == getattr(published, field), field
     assert said.offload == "full"
-    spilled = msgspec.structs.replace(record, spilled=("3 layers on the CPU",))
+    spilled = served_with(argv=argv, spilled=("3 layers on the CPU",))
     assert trial_conditions(spilled, load_gpus()).offload == "not full"
 
 

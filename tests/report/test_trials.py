@@ -77,7 +77,6 @@ def test_scripted_trials_are_never_mixed_with_others() -> None:
         {"cell": {"build": "cpu"}},
         {"cell": {"agent": "mine"}},
         {"cell": {"network": Network.HERMETIC}},
-        {"weights": {"kind": WeightsKind.FULL}},
         {"host": {"slug": "another-host-000000"}},
     ],
 )
@@ -92,6 +91,25 @@ def test_what_was_measured_otherwise_stands_apart(other: dict[str, object]) -> N
     found = trial_groups([made_trial(), msgspec.structs.replace(record, **changes)])
     assert len(found) == 2
     assert len({group.setup.name for group in found}) == 2
+
+
+def test_weights_of_another_kind_stand_apart_served_or_not() -> None:
+    full = made_trial(weights=WeightsKind.FULL)
+    waiting = made_trial(weights=WeightsKind.TINY, outcome=NO_SANDBOX)
+    unknown = made_trial(outcome=NO_SANDBOX)
+    found = trial_groups([made_trial(trial=2), full, waiting, unknown])
+    assert [group.setup.weights for group in found] == [
+        *(WeightsKind.FULL, WeightsKind.HUB, WeightsKind.TINY),
+    ]
+    assert [len(group.records) for group in found] == [1, 2, 1]
+
+
+def test_a_trial_that_could_not_be_run_until_it_could_is_forgotten() -> None:
+    days = [f"2026-11-2{day}T12:00:00.000+00:00" for day in range(3)]
+    before = [made_trial(outcome=NO_SANDBOX, measured_at=day) for day in days[:2]]
+    assert trials_of(before).not_run == 1
+    found = trials_of([*before, made_trial(measured_at=days[2])])
+    assert (found.not_run, found.turns) == (0, (1,))
 
 
 def test_the_order_of_the_records_does_not_matter() -> None:

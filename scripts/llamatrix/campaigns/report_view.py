@@ -1,12 +1,15 @@
 """What the reporting commands work on: the project's records, grouped, and its sets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llamatrix.campaigns.choice import choose_profile
 from llamatrix.errors import BenchError, ReportError
 from llamatrix.host import this_host
-from llamatrix.plan.expand import expand, select_profile
+from llamatrix.measure.judging.task import task_digest
+from llamatrix.plan.agent_cell import AgentCell
+from llamatrix.plan.expand import expand_plan, select_profile
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import Lock, load_lock
 from llamatrix.plan.matrix import Matrix
@@ -42,11 +45,8 @@ def load_view() -> View:
     project = find_project()
     matrix = load_matrix(project.matrix_file)
     evidence = read_evidence(project.reports)
-    found = groups(
-        evidence.records,
-        models=tuple(matrix.models),
-        current=current_digests(project, matrix),
-    )
+    models, current = tuple(matrix.models), current_digests(project, matrix)
+    found = groups(evidence.records, models=models, current=current)
     trial_evidence = read_trial_evidence(project.reports)
     return View(
         project=project,
@@ -54,7 +54,7 @@ def load_view() -> View:
         evidence=evidence,
         groups=found,
         trial_evidence=trial_evidence,
-        trials=trial_groups(trial_evidence.records, models=tuple(matrix.models)),
+        trials=trial_groups(trial_evidence.records, models=models, current=current),
     )
 
 
@@ -151,8 +151,17 @@ def current_digests(project: Project, matrix: Matrix) -> frozenset[str]:
         lock: Lock = load_lock(project.lock_file)
     except BenchError:
         return frozenset()
-    return frozenset(
-        cell.spec_digest
-        for name in matrix.profiles
-        for cell in expand(matrix, lock, name)
-    )
+    plans = [expand_plan(matrix, lock, name) for name in matrix.profiles]
+    speeds = {cell.spec_digest for plan in plans for cell in plan.speed}
+    return frozenset(speeds.union(*(_of_trials(plan.agents) for plan in plans)))
+
+
+def _of_trials(cells: Sequence[AgentCell]) -> set[str]:
+    """Without those whose task is gone or broken: older records still make tables."""
+    found = set()
+    for cell in cells:
+        try:
+            found.add(cell.spec_digest(task_digest=task_digest(cell.task)))
+        except BenchError:
+            continue
+    return found

@@ -7,6 +7,7 @@ from llamatrix.measure.llama_bench import parse_row
 from llamatrix.measure.outcome import Done
 from llamatrix.nvml import Gpu as Card
 from llamatrix.plan.matrix import Backend, WeightsKind
+from llamatrix.provision.weights import WeightsFacts
 from llamatrix.record.record import Record
 from llamatrix.record.trial_record import TrialRecord
 from llamatrix.report.reference.conditions import Conditions, merged
@@ -45,27 +46,35 @@ def common_conditions(
     """Machine, engine and weights, whatever was measured with them."""
     cards = _cards(record)
     card = cards[0] if cards else None
-    published = record.weights.kind is WeightsKind.HUB
+    weights = _weights(record)
+    published = weights is None or weights.kind is WeightsKind.HUB
     return Conditions(
         gpu=gpu_key(card.name, gpus) if card else NO_GPU,
         gpu_count=len(cards) or None,
         engine="llama.cpp",
         quant=record.cell.quant if published else None,
-        weights=record.weights.kind.value,
+        weights=weights.kind.value if weights else None,
         engine_version=_engine_version(record),
         build_flags=" ".join(
             f"-D{key}={value}"
             for key, value in record.build.cmake.items()
             if key.startswith("GGML_")
         ),
-        file=record.weights.file,
-        file_sha256=record.weights.sha256,
+        file=weights.file if weights else None,
+        file_sha256=weights.sha256 if weights else None,
         power_cap_w=card.power_cap_w if card else None,
         driver=card.driver if card else None,
         os=record.host.kernel,
         host=f"{record.host.cpu_model}, {record.host.physical_cores} cores",
         measured_on=record.measured_at[:10],
     )
+
+
+def _weights(record: Record | TrialRecord) -> WeightsFacts | None:
+    """None where no server was started."""
+    if isinstance(record, Record):
+        return record.weights
+    return record.served.weights if record.served else None
 
 
 def _cards(record: Record | TrialRecord) -> tuple[Card, ...]:

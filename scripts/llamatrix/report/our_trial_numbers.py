@@ -32,6 +32,7 @@ from llamatrix.report.trial_amounts import (
     lost_word,
     memory_bytes,
     on_a_card,
+    served_argv,
 )
 from llamatrix.report.trials import PROMPTS, TrialGroup, Trials
 
@@ -161,7 +162,7 @@ def _missing(claim: Claim, why: str) -> OurNumber:
 
 def trial_conditions(record: TrialRecord, gpus: Mapping[str, Gpu]) -> Conditions:
     """All that a trial's record says of how it was measured, its task apart."""
-    argv = record.server_argv
+    argv = served_argv(record)
     said = Conditions(
         program="llama-server",
         streams=1,
@@ -176,7 +177,7 @@ def trial_conditions(record: TrialRecord, gpus: Mapping[str, Gpu]) -> Conditions
         flags=" ".join(argv[1:]),
         slots=number_after(argv, "--parallel"),
         client=f"{_CLIENT} {record.opencode} with Context7 {record.context7}",
-        chat_template=record.template.template if record.template else None,
+        chat_template=(record.served.template.template if record.served else None),
         context_shift=_switch(argv, "--context-shift", "--no-context-shift"),
         thinking=_thinking(argv),
         temp=_fraction_after(argv, "--temp"),
@@ -190,9 +191,9 @@ def trial_conditions(record: TrialRecord, gpus: Mapping[str, Gpu]) -> Conditions
 def _offload(record: TrialRecord) -> str | None:
     if not on_a_card(record):
         return None
-    if record.spilled:
+    if record.served and record.served.spilled:
         return "not full"
-    return offload_text(number_after(record.server_argv, "--n-gpu-layers"))
+    return offload_text(number_after(served_argv(record), "--n-gpu-layers"))
 
 
 def _switch(argv: Sequence[str], on: str, off: str) -> bool | None:

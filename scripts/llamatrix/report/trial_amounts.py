@@ -203,6 +203,11 @@ def count_text(trials: Trials | None) -> str:
     return f"{len(trials.finished)}" + (f" (+ {', '.join(lost)})" if lost else "")
 
 
+def served_argv(record: TrialRecord) -> tuple[str, ...]:
+    """The server's command line; empty where none was started."""
+    return record.served.argv if record.served else ()
+
+
 def on_a_card(record: TrialRecord) -> bool:
     return record.build.backend == Backend.CUDA and bool(record.host.gpus)
 
@@ -213,12 +218,13 @@ def memory_bytes(record: TrialRecord) -> int | None:
     Of the cards what they held before is left out where the driver does not tell
     processes apart; None where it tells nothing.
     """
-    if not on_a_card(record):
-        return record.memory.peak_rss_bytes
-    before = sum(one.used_bytes or 0 for one in record.telemetry.gpu_before)
+    served = record.served
+    if served is None or not on_a_card(record):
+        return served.memory.peak_rss_bytes if served else None
+    before = sum(one.used_bytes or 0 for one in served.telemetry.gpu_before)
     own: Counter[float] = Counter()
     used: Counter[float] = Counter()
-    for one in record.telemetry.gpu:
+    for one in served.telemetry.gpu:
         if one.own_bytes is not None:
             own[one.at_s] += one.own_bytes
         if one.used_bytes is not None:

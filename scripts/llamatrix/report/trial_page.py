@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from llamatrix.report.speed_tables import KIND_NOTES
 from llamatrix.report.tables import Table
+from llamatrix.report.trial_amounts import served_argv
 from llamatrix.report.trial_own_tables import own_tables
 from llamatrix.report.trial_tables import SCRIPTED, caveat, published_tables
 from llamatrix.report.trial_troubles import trouble_tables
@@ -47,6 +48,13 @@ def speaker_text(group: TrialGroup) -> str:
     return f"{SCRIPTED}; transcripts: {', '.join(names)}"
 
 
+def server_text(group: TrialGroup) -> str:
+    """The first that was started; others differ in their model's own flags."""
+    found = (" ".join(served_argv(one)) for one in group.records)
+    first = next((line for line in found if line), "")
+    return f"`{first}`" if first else "none was started"
+
+
 def trial_heading(group: TrialGroup) -> str:
     record, setup = group.records[0], group.setup
     where = f"`records/{setup.host_slug}/agent/`"
@@ -62,6 +70,6 @@ def trial_heading(group: TrialGroup) -> str:
         f"- weights: {KIND_NOTES[setup.weights]}",
         f"- host: {record.host.summary}",
         f"- measured: {measured_text(group)}, {len(group.records)} trials in {where}",
-        f"- server: `{' '.join(record.server_argv)}`",
+        f"- server: {server_text(group)}",
     ]
     return "\n".join(lines)

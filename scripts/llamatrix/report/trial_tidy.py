@@ -19,7 +19,7 @@ from llamatrix.measure.trial_result import (
 from llamatrix.record.trial_record import TrialRecord
 from llamatrix.report.tables import csv_text
 from llamatrix.report.trial_amounts import memory_bytes, on_a_card
-from llamatrix.report.trials import TrialGroup
+from llamatrix.report.trials import TrialGroup, weights_kind
 
 _SUMS = (
     *("api_calls", "title_calls", "compaction_calls", "subagent_calls"),
@@ -87,7 +87,7 @@ def _head(record: TrialRecord) -> tuple[object, ...]:
     outcome = result.outcome
     held = memory_bytes(record)
     return (
-        *(record.host.slug, record.weights.kind.value, cell.model_key, cell.pin),
+        *(record.host.slug, weights_kind(record).value, cell.model_key, cell.pin),
         *(record.build.commit, cell.build, cell.agent, record.opencode),
         *(record.context7, cell.network.value, cell.task, cell.script or ""),
         *(cell.context_tokens, record.trial, outcome_word(outcome)),

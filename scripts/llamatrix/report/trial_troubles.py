@@ -30,7 +30,7 @@ _LONGEST = 200
 
 
 def trouble_tables(group: TrialGroup) -> tuple[Table, ...]:
-    """Those with rows; templates are always told."""
+    """Those with rows."""
     every = (
         _not_scored(group),
         _checks(group),
@@ -169,9 +169,9 @@ def _remarks(group: TrialGroup) -> Table:
 def _of_trial(record: TrialRecord) -> Iterator[tuple[str, str]]:
     for said in record.result.refusals:
         yield "refused by the real server", said
-    for said in record.spilled:
+    for said in record.served.spilled if record.served else ():
         yield "outside the card", said
-    for said in record.telemetry.disturbances:
+    for said in record.served.telemetry.disturbances if record.served else ():
         yield "disturbed", said
     for number, turn in enumerate(record.result.turns, start=1):
         for what, said in _of_turn(turn):
@@ -200,17 +200,15 @@ def _of_turn(turn: TurnResult) -> Iterator[tuple[str, str]]:
 def _templates(group: TrialGroup) -> Table:
     rows: dict[tuple[str, ...], int] = {}
     for record in group.records:
-        facts = record.template
-        told = (
-            (
-                *(facts.template, facts.template_sha256[:12], str(facts.cases)),
-                ", ".join(facts.failed) or "none",
-                "yes" if facts.essentials_passed else "no",
-            )
-            if facts
-            else ("no suite for this family", "n/a", "0", "n/a", "n/a")
+        if record.served is None:
+            continue
+        facts = record.served.template
+        key = (
+            shown_name(group, record.cell.model_name),
+            *(facts.template, facts.template_sha256[:12], str(facts.cases)),
+            ", ".join(facts.failed) or "none",
+            "yes" if facts.essentials_passed else "no",
         )
-        key = (shown_name(group, record.cell.model_name), *told)
         rows[key] = rows.get(key, 0) + 1
     return Table(
         title=titled("Template conformance", group),

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from llamatrix.measure.trial_outcome import NotRun
 from llamatrix.measure.trial_result import (
     Broken,
     Correct,
@@ -143,7 +144,8 @@ def trial_groups(
 
     `models` are the keys in the matrix' order. Of a cell with records of several
     digests those of the spec digests in `current` are shown where there are any, else
-    those written last. Every trial of that digest counts: none replaces another.
+    those written last. Every trial of that digest counts: none replaces another, but
+    those that could not be run until they could.
     """
     by_cell: dict[tuple[Setup, str], list[TrialRecord]] = defaultdict(list)
     for record in records:
@@ -153,12 +155,12 @@ def trial_groups(
         by_setup[setup] += _newest(found, current)
     place = {key: number for number, key in enumerate(models)}
 
-    def order(record: TrialRecord) -> tuple[int, str, int, str, int, str, str]:
+    def order(record: TrialRecord) -> tuple[int, str, int, str, int, str]:
         cell = record.cell
         return (
             *(place.get(cell.model_key, len(place)), cell.model_key),
             *(PROMPTS.get(cell.task, len(PROMPTS) + 1), cell.task),
-            *(record.trial, record.measured_at, record.trajectory),
+            *(record.trial, record.measured_at),
         )
 
     return tuple(
@@ -181,7 +183,7 @@ def _group(setup: Setup, records: Sequence[TrialRecord]) -> TrialGroup:
 def _setup(record: TrialRecord) -> Setup:
     return Setup(
         host_slug=record.host.slug,
-        weights=record.weights.kind,
+        weights=weights_kind(record),
         pin=record.cell.pin,
         build=record.cell.build,
         agent=record.cell.agent,
@@ -195,4 +197,30 @@ def _setup(record: TrialRecord) -> Setup:
 def _newest(found: Sequence[TrialRecord], current: frozenset[str]) -> list[TrialRecord]:
     wanted = [record for record in found if record.cell.spec_digest in current]
     last = max(wanted or found, key=lambda one: (one.measured_at, one.cell.digest))
-    return [record for record in found if record.cell.digest == last.cell.digest]
+    return _counted([one for one in found if one.cell.digest == last.cell.digest])
+
+
+def _counted(found: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """All but the records of a trial that could not be run until it could.
+
+    Whoever mends a machine asks again: of a trial never begun the last word counts,
+    and none where there is more to tell. A trial that broke stays.
+    """
+    begun = {one.trial for one in found if not isinstance(one.result.outcome, NotRun)}
+    waiting: dict[int, TrialRecord] = {}
+    for record in sorted(found, key=lambda one: one.measured_at):
+        if isinstance(record.result.outcome, NotRun) and record.trial not in begun:
+            waiting[record.trial] = record
+    return [
+        one
+        for one in found
+        if not isinstance(one.result.outcome, NotRun) or one is waiting.get(one.trial)
+    ]
+
+
+def weights_kind(record: TrialRecord) -> WeightsKind:
+    """Where no server was started the cell's id still tells it: `qwen35-27b.tiny`."""
+    if record.served:
+        return record.served.weights.kind
+    _, kind = f"{record.cell.id.split('/')[1]}.".split(".", 1)
+    return WeightsKind(kind.rstrip(".") or WeightsKind.HUB)

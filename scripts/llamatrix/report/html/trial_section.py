@@ -21,7 +21,12 @@ from llamatrix.report.speed_tables import KIND_NOTES
 from llamatrix.report.tables import Table as Written
 from llamatrix.report.trial_amounts import outcome_text, tools_and_agent_s
 from llamatrix.report.trial_own_tables import own_tables
-from llamatrix.report.trial_page import group_words, measured_text, speaker_text
+from llamatrix.report.trial_page import (
+    group_words,
+    measured_text,
+    server_text,
+    speaker_text,
+)
 from llamatrix.report.trial_tables import caveat, published_tables, shown_name
 from llamatrix.report.trial_troubles import trouble_tables
 from llamatrix.report.trials import TrialGroup, prompt_short, prompt_title
@@ -71,7 +76,7 @@ def _facts(group: TrialGroup) -> tuple[tuple[str, str], ...]:
         ("network", str(setup.network)),
         ("weights", KIND_NOTES[setup.weights]),
         ("measured", measured_text(group)),
-        ("server", " ".join(record.server_argv)),
+        ("server", server_text(group).strip("`")),
     )
 
 
@@ -211,6 +216,13 @@ def _names(text: str, task: str) -> bool:
     return text.endswith(prompt_title(task)) or f"({prompt_short(task)})" in text
 
 
+def _weights(record: TrialRecord) -> Cell:
+    if record.served is None:
+        return Cell(text="n/a")
+    facts = record.served.weights
+    return Cell(text=facts.sha256[:16], hint=facts.file)
+
+
 def _records(group: TrialGroup, key: str, evidence: TrialEvidence) -> Table:
     """The end of every link: each record with its file, line and digest."""
     rows = []
@@ -226,7 +238,7 @@ def _records(group: TrialGroup, key: str, evidence: TrialEvidence) -> Table:
                 Cell(text=record.measured_at[:19].replace("T", " ")),
                 Cell(text=f"{line.file}, line {line.number}", href=line.file),
                 Cell(text=line.sha256[:16], hint=f"sha256 {line.sha256}"),
-                Cell(text=record.weights.sha256[:16], hint=record.weights.file),
+                _weights(record),
             )
         )
     return Table(
