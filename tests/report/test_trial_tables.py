@@ -243,3 +243,9 @@ def test_words_out_of_a_record_cannot_break_a_table() -> None:
     lost = Broken(turn=1, cause=EndpointDied(error="a | b\nc"))
     text = page([made_trial(task=IMAGES, outcome=lost)])
     assert "endpoint died: a \\| b c" in text
+
+
+def test_a_group_without_a_server_says_that_none_was_started() -> None:
+    text = page([made_trial(outcome=NO_SANDBOX)])
+    assert "- server: none was started" in text
+    assert "### Template conformance" not in text
