@@ -15,6 +15,7 @@ from llamatrix import __version__
 from llamatrix.campaigns.agent.agenda import TrialItem
 from llamatrix.campaigns.agent.parts import AgentParts
 from llamatrix.host import this_host
+from llamatrix.measure.gpu_spill import spilled
 from llamatrix.measure.judging.task import Task, load_task
 from llamatrix.measure.opencode.context7 import (
     RULE,
@@ -38,9 +39,11 @@ from llamatrix.measure.trial_world import (
     online_world,
 )
 from llamatrix.plan.agent_cell import AgentCell
+from llamatrix.plan.matrix import Backend
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import manifest_of
+from llamatrix.provision.gguf_shape import shape_of_file
 from llamatrix.provision.uv import uv_version
 from llamatrix.record.trial_record import (
     SCHEMA_VERSION,
@@ -110,6 +113,7 @@ def attempt(
                     loaded_rss_bytes=loaded.rss_bytes,
                     peak_rss_bytes=server.memory().peak_rss_bytes,
                 ),
+                spilled=_spilled(cell, parts, log),
                 telemetry=sampler.since_last_take(),
                 trajectory=trajectory,
             ),
@@ -181,6 +185,15 @@ def _counting(server: Serving) -> Callable[[str], int]:
         return len(reply.read(_Tokens).tokens)
 
     return count
+
+
+def _spilled(cell: AgentCell, parts: AgentParts, log: Path) -> tuple[str, ...]:
+    """What should be on the card and is not, by the server's log; nothing on a CPU."""
+    if cell.build.backend is not Backend.CUDA:
+        return ()
+    shape = shape_of_file(parts.weights.path)
+    text = log.read_text(errors="replace")
+    return spilled(text, host_bytes=shape.embedding_bytes)
 
 
 def _without_folders(argv: Sequence[str]) -> tuple[str, ...]:
