@@ -6,8 +6,6 @@ scrape at another (facts of both pins, 2026-11): they are never read.
 
 from dataclasses import dataclass
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from llamatrix.errors import ServeError
 
 _PREFIX = "llamacpp:"
@@ -56,6 +54,8 @@ class Counters:
 
 def parse_metrics(text: str) -> Counters:
     """Read `/metrics` in Prometheus' text format."""
+    from prometheus_client.parser import text_string_to_metric_families
+
     try:
         values = {
             sample.name: sample.value
