@@ -56,10 +56,15 @@ WELL = Seen(
 )
 
 
-def failed(trouble: Trouble, error: str = "e", status: int | None = None) -> Seen:
+def failed(
+    trouble: Trouble,
+    error: str = "e",
+    status: int | None = None,
+    kind: Kind = Kind.MAIN,
+) -> Seen:
     call = Call(
         index=1,
-        kind=Kind.MAIN,
+        kind=kind,
         path="/v1/chat/completions",
         begun_s=0,
         ended_s=1,
@@ -108,6 +113,22 @@ def failed(trouble: Trouble, error: str = "e", status: int | None = None) -> See
 )
 def test_every_ending_has_its_class(seen: Seen, outcome: TurnOutcome) -> None:
     assert outcome_of(seen) == outcome
+
+
+def test_calls_of_a_subagent_that_failed_again_and_again_are_the_endpoints() -> None:
+    """We ended OpenCode for them: nobody else killed it."""
+    seen = failed(Trouble.UNREACHABLE, kind=Kind.SUBAGENT)
+    ours = replace(seen, report=report(exit_code=-9))
+    assert outcome_of(ours) == EndpointDown(error="e")
+    theirs = replace(ours, stop=None)
+    assert outcome_of(theirs) == AgentKilled(signal=9)
+
+
+def test_a_clock_that_runs_out_over_a_failing_server_is_not_the_models() -> None:
+    seen = replace(failed(Trouble.FAILED, status=500), stop=Stop.TOTAL)
+    assert outcome_of(seen) == EndpointFailed(status=500, error="e")
+    left = replace(failed(Trouble.LEFT), stop=Stop.TOTAL)
+    assert outcome_of(left) == TimedOut(after_s=10)
 
 
 def test_an_error_after_which_all_went_well_is_none() -> None:

@@ -28,6 +28,7 @@ from llamatrix.measure.trial_outcome import (
 from llamatrix.measure.warden import Report
 
 _DISK_SIGNS = ("disk is full", "ENOSPC", "No space left on device")
+_OPENCODES = tuple(kind for kind in Kind if kind is not Kind.OTHER)
 _CONTEXT_SIGNS = ("exceed_context_size", "ContextOverflow")
 
 
@@ -63,7 +64,8 @@ def outcome_of(seen: Seen) -> TurnOutcome:
         return RanAway(processes=seen.report["most_processes"])
     match seen.stop:
         case Stop.TOTAL:
-            return TimedOut(after_s=seen.seconds)
+            failing = _last_failure(seen, Kind.MAIN)
+            return failing or TimedOut(after_s=seen.seconds)
         case Stop.SILENT_ENDPOINT:
             return EndpointStalled(silent_s=seen.silent_s)
         case Stop.SILENT_AGENT:
@@ -76,9 +78,10 @@ def _ended(seen: Seen) -> TurnOutcome:
     """What came of a turn that no clock ended."""
     if any(AUTO_REJECT_SIGN in line for line in seen.tail):
         return AskedPermission(tail=seen.tail)
-    last = next((c for c in reversed(seen.calls) if c.kind is Kind.MAIN), None)
-    if last and last.trouble and last.trouble is not Trouble.LEFT:
-        return _failed_call(last)
+    # a subagent's calls may be the ones that failed again and again
+    kinds = _OPENCODES if seen.stop is Stop.FAILURES else (Kind.MAIN,)
+    if failed := _last_failure(seen, *kinds):
+        return failed
     if seen.report["exit_code"] < 0:
         return AgentKilled(signal=-seen.report["exit_code"])
     return _last_word(seen)
@@ -99,6 +102,14 @@ def _last_word(seen: Seen) -> TurnOutcome:
         errors=seen.session.errors,
         tail=seen.tail,
     )
+
+
+def _last_failure(seen: Seen, *kinds: Kind) -> TurnOutcome | None:
+    """What the last call of these kinds failed by; None where it did not."""
+    last = next((c for c in reversed(seen.calls) if c.kind in kinds), None)
+    if last and last.trouble and last.trouble is not Trouble.LEFT:
+        return _failed_call(last)
+    return None
 
 
 def _failed_call(call: Call) -> TurnOutcome:
