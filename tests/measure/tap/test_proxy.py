@@ -217,3 +217,19 @@ def wait_for(happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def test_a_key_that_is_streamed_piece_by_piece_reaches_no_disk(tmp_path: Path) -> None:
+    key = "planted-key-1234"
+    for where in ("content", "reasoning_content"):
+        chunk = '{"choices":[{"index":0,"delta":{"%s":"%s"}}]}'
+        pieces = (key[at : at + 4] for at in range(0, len(key), 4))
+        told = "".join(f"data: {chunk % (where, piece)}\n\n" for piece in pieces)
+        body = f"{told}data: [DONE]\n\n".encode()
+        folder = tmp_path / where
+        with tapped(folder, streaming(body), secrets=(key,)) as (_, client):
+            got = client.post(CHAT, content=REQUEST, headers=OPENCODE)
+        assert got.content == body
+        assert b"spelled a key out" in (folder / "0001.answer.txt").read_bytes()
+        (call,) = read_calls(folder)
+        assert call.answer_sha256 == hashlib.sha256(body).hexdigest()

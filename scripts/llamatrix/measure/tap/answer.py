@@ -32,6 +32,7 @@ class Usage(Struct, frozen=True):
 
 class _Function(Struct, frozen=True):
     name: str | None = None
+    arguments: str | None = None
 
 
 class _ToolCall(Struct, frozen=True):
@@ -73,6 +74,12 @@ class Answer:
         self.complete = False
         """Whether the stream was closed by its own last line."""
         self._rest = b""
+        self._pieces: dict[str, list[str]] = {}
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """Content, reasoning and each tool call's arguments, pieces joined."""
+        return tuple("".join(pieces) for pieces in self._pieces.values())
 
     def feed(self, part: bytes) -> None:
         """Take bytes of a server-sent event stream, cut anywhere."""
@@ -101,8 +108,16 @@ class Answer:
             self._take(choice.delta or choice.message or _Delta())
 
     def _take(self, delta: _Delta) -> None:
+        self._add("content", delta.content)
+        self._add("reasoning", delta.reasoning_content)
+        for call in delta.tool_calls or ():
+            self._add(f"call {call.index}", call.function.arguments)
         if delta.content or delta.reasoning_content or delta.tool_calls:
             self.saw_token = True
         self.tool_calls += [
             call.function.name for call in delta.tool_calls or () if call.function.name
         ]
+
+    def _add(self, channel: str, piece: str | None) -> None:
+        if piece:
+            self._pieces.setdefault(channel, []).append(piece)

@@ -30,6 +30,7 @@ _HOP = {
 _OWN = _HOP - {"content-length"}
 _FIRST_SERVER_ERROR = 500
 _FIRST_ERROR = 400
+_SPELLED = b"[redacted: this answer spelled a key out, piece by piece]\n"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -162,13 +163,21 @@ class Tap:
 
     def _end(self, passing: "_Passing") -> None:
         body = b"".join(passing.parts)
-        self._store(passing.index, "answer", body)
+        kept = _SPELLED if self._spells_a_key_out(body) else body
+        self._store(passing.index, "answer", kept)
         call = passing.call(body, since=self._began)
         line = self.redaction.clean(msgspec.json.encode(call))
         with self._lock, (self.folder / "calls.jsonl").open("ab") as sink:
             sink.write(line + b"\n")
             self.calls.append(msgspec.json.decode(line, type=Call))
             self._open -= 1
+
+    def _spells_a_key_out(self, body: bytes) -> bool:
+        """Whether pieces of a cleaned answer, as a model streams them, still make one."""
+        left = Answer()
+        left.feed(self.redaction.clean(body))
+        whole = "\n".join(left.said).encode()
+        return self.redaction.clean(whole) != whole
 
     def _store(self, index: int, what: str, body: bytes) -> None:
         suffix = "json" if what == "request" else "txt"
