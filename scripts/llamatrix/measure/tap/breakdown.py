@@ -4,7 +4,7 @@ Counted on the last request of the main agent, which carries the whole conversat
 with the server's own tokenizer; the template's markup between the parts is in none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec import Raw, Struct
@@ -44,20 +44,21 @@ def breakdown(request: bytes, count: Callable[[str], int]) -> Breakdown:
     read = msgspec.json.decode(request, type=_Request)
 
     def counted(*roles: str) -> int:
-        texts = [said.text for said in read.messages if said.role in roles]
-        return _count("\n".join(texts), count)
+        said_by = (said for said in read.messages if said.role in roles)
+        return _count((said.text for said in said_by), count)
 
-    called = b"\n".join(bytes(said.tool_calls) for said in read.messages)
-    thought = "\n".join(said.reasoning_content or "" for said in read.messages)
+    called = (bytes(said.tool_calls).decode() for said in read.messages)
+    thought = (said.reasoning_content or "" for said in read.messages)
     return Breakdown(
         system=counted("system", "developer"),
-        tools=_count(bytes(read.tools).decode(), count),
+        tools=_count([bytes(read.tools).decode()], count),
         user=counted("user"),
-        assistant=counted("assistant") + _count(called.decode().strip(), count),
-        reasoning=_count(thought.strip(), count),
+        assistant=counted("assistant") + _count(called, count),
+        reasoning=_count(thought, count),
         tool_results=counted("tool"),
     )
 
 
-def _count(text: str, count: Callable[[str], int]) -> int:
+def _count(texts: Iterable[str], count: Callable[[str], int]) -> int:
+    text = "\n".join(text for text in texts if text)
     return count(text) if text else 0

@@ -1,0 +1,54 @@
+"""Whose tokens a conversation is made of."""
+
+import json
+
+import msgspec
+from tests.shipped import CAPTURED
+
+from llamatrix.measure.tap.breakdown import Breakdown, breakdown
+
+CALL = {"id": "1", "function": {"name": "bash", "arguments": "{}"}}
+TALK = {
+    "model": "m",
+    "messages": [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": [{"type": "text", "text": "ask"}]},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "content": "result"},
+        {"role": "assistant", "content": "said", "reasoning_content": "thought it"},
+        {"role": "user", "content": "more"},
+    ],
+    "tools": [{"type": "function", "function": {"name": "bash"}}],
+}
+
+
+def split(request: object) -> Breakdown:
+    """With a token for each character."""
+    return breakdown(json.dumps(request).encode(), len)
+
+
+def test_each_part_is_counted_where_it_belongs() -> None:
+    called = len(json.dumps([CALL]))
+    assert split(TALK) == Breakdown(
+        system=1,
+        tools=len(json.dumps(TALK["tools"])),
+        user=len("ask\nmore"),
+        assistant=len("said") + called,
+        reasoning=len("thought it"),
+        tool_results=len("result"),
+    )
+
+
+def test_empty_parts_are_no_tokens() -> None:
+    silent = {"role": "assistant", "content": ""}
+    talk = {"messages": [silent, silent, {"role": "tool", "content": ""}, silent]}
+    assert split(talk).total == 0
+
+
+def test_a_recorded_request_is_split_without_a_rest() -> None:
+    folder = CAPTURED / "session" / "1.18.33"
+    body = max(folder.glob("*.request.json")).read_bytes()
+    found = breakdown(body, lambda text: len(text.split()))
+    counts = msgspec.structs.asdict(found)
+    assert found.total == sum(counts.values())
+    assert min(found.system, found.tools, found.user, found.tool_results) > 0
