@@ -23,6 +23,11 @@ def script_of(task: Task, name: str) -> Transcript:
     if script is None:
         known = (SOLUTION, *task.scripts)
         raise MeasureError(f"{task.id}: no transcript {name!r}{nearest(name, known)}")
+    if script.after >= len(solution.steps):
+        raise MeasureError(
+            f"{task.id}/task.toml: scripts.{name}.after: {script.after} is not below "
+            f"the {len(solution.steps)} steps of the solution"
+        )
     return Transcript(steps=_interrupted(solution.steps, script.after, script.says))
 
 
