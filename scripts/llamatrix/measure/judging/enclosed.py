@@ -6,10 +6,12 @@ environment it is installed in and its packages do not outlive it.
 """
 
 import shutil
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
 
 import msgspec
 from msgspec import Struct
@@ -43,6 +45,7 @@ class Enclosure(Struct, frozen=True, kw_only=True):
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, _leave)
     written, workspace, program, *words = sys.argv[1:]
     enclosure = msgspec.json.decode(Path(written).read_bytes(), type=Enclosure)
     try:
@@ -51,6 +54,11 @@ def main() -> None:
         print(error, file=sys.stderr)  # noqa: T201  what the check reads
         code = _LOST
     sys.exit(code)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """Out of patience with us: end what is inside and take our folders along."""
+    sys.exit(128 + number)
 
 
 def _run(enclosure: Enclosure, workspace: Path, argv: tuple[str, ...]) -> int:
