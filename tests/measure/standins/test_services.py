@@ -26,7 +26,7 @@ Runs = Callable[..., str]
 
 def test_each_has_a_port_and_all_is_written_down(tmp_path: Path) -> None:
     made_wheel(tmp_path / "wheels", "tool")
-    log = tmp_path / "requests.jsonl"
+    log = tmp_path / "logs of nobody yet" / "requests.jsonl"
     with (
         services(wheels=tmp_path / "wheels", log=log) as ports,
         httpx.Client(trust_env=False) as client,

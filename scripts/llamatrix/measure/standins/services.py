@@ -24,6 +24,7 @@ class Services:
 @contextmanager
 def services(*, wheels: Path, log: Path) -> Iterator[Services]:
     """Serve both until the block is left; what they are asked is appended to `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
     log.touch()
     requests = RequestLog(log)
     with ExitStack() as held:
