@@ -12,7 +12,12 @@ from tests.shipped import shipped_cells
 from llamatrix.errors import ProvisionError
 from llamatrix.plan.cell import Cell
 from llamatrix.provision.build import compiled_by, manifest_of, provide_build
-from llamatrix.provision.nix import VARIABLE, world
+from llamatrix.provision.nix import (
+    VARIABLE,
+    stored_context7,
+    stored_opencode,
+    world,
+)
 from llamatrix.provision.source import provide_source
 
 Offer = Callable[..., None]
@@ -134,3 +139,29 @@ def test_the_doctor_can_say_which_world_it_is_in(
     assert world().startswith("no Nix shell")
     offer(builds={"april/cuda": "x", "current/cpu": "y"})
     assert world() == "Nix shell; builds from the store: april/cuda, current/cpu"
+
+
+def test_the_shells_agent_and_its_server_are_used_by_pin(
+    tmp_path: Path, offer: Offer
+) -> None:
+    for name in ("opencode", "context7"):
+        (tmp_path / name).mkdir()
+    offer(
+        opencode={"april": str(tmp_path / "opencode")},
+        context7={"april": str(tmp_path / "context7")},
+    )
+    assert stored_opencode("april") == tmp_path / "opencode/bin/opencode"
+    assert stored_context7("april") == tmp_path / "context7/lib/context7"
+    assert stored_opencode("current") is None
+    assert stored_context7("current") is None
+    (tmp_path / "opencode").rmdir()
+    with pytest.raises(ProvisionError, match="no longer in the store"):
+        stored_opencode("april")
+
+
+def test_outside_of_a_shell_there_is_no_agent_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert stored_opencode("april") is None
+    assert stored_context7("april") is None

@@ -1,5 +1,6 @@
 """task.toml: what is refused, and in which words."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from llamatrix.measure.judging.task import (
     load_task,
     read_prompt,
     read_task,
+    task_digest,
     task_ids,
 )
 
@@ -88,3 +90,29 @@ def test_what_is_wrong_is_named(
     assert old in GOOD
     with pytest.raises(MeasureError, match=complaint):
         read(GOOD.replace(old, new))
+
+
+def test_any_file_of_a_task_changes_its_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "tasks"
+    shutil.copytree(TASKS, copy)
+    shipped = task_digest("gemini-images")
+    monkeypatch.setattr("llamatrix.measure.judging.task.TASKS", copy)
+    assert task_digest("gemini-images") == shipped, "only the files count"
+    folder = copy / "gemini-images"
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "check.pyc").touch()
+    assert task_digest("gemini-images") == shipped
+    seen = {shipped}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            with path.open("ab") as file:
+                file.write(b"\n")
+            seen.add(task_digest("gemini-images"))
+            moved = path.rename(path.with_name(f"x{path.name}"))
+            if path.name != "task.toml":
+                seen.add(task_digest("gemini-images"))
+            moved.rename(path)
+    files = [p for p in (TASKS / "gemini-images").rglob("*") if p.is_file()]
+    assert len(seen) == 2 * len([p for p in files if "__pycache__" not in p.parts])
