@@ -18,6 +18,8 @@ from tests.report.made_trials import (
 )
 
 from llamatrix.measure.outcome import OutOfMemory
+from llamatrix.measure.trial_outcome import EndpointDied
+from llamatrix.measure.trial_result import Broken
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.plan.matrix import WeightsKind
 from llamatrix.record.record import Record
@@ -278,3 +280,17 @@ def test_a_plot_takes_its_colours_from_the_page() -> None:
         '<g id="p-a" style="fill: currentColor; stroke: var(--grid)"/>'
         '<use href="#p-a"/><path clip-path="url(#p-a)"/></svg>'
     )
+
+
+def test_trials_whose_server_never_began_or_was_lost_are_told_as_broken(
+    tmp_path: Path,
+) -> None:
+    died = Broken(turn=1, cause=EndpointDied(error="gone"))
+    replace = msgspec.structs.replace
+    never = replace(made_trial(outcome=died, turns=(), gpus=()), served=None)
+    lost = made_trial(outcome=died, trial=2, gpus=())
+    assert lost.served
+    memory = replace(lost.served.memory, peak_rss_bytes=None)
+    lost = replace(lost, served=replace(lost.served, memory=memory))
+    texts = parsed(written([], tmp_path, [never, lost])).texts
+    assert texts.count("turn 1: endpoint died: gone") == 2

@@ -1,9 +1,10 @@
 """A trial: a prompt, OpenCode's work, the checks, and what they found as next prompt."""
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llamatrix.measure.carried import unpack_work
@@ -15,6 +16,7 @@ from llamatrix.measure.judging.quality import quality
 from llamatrix.measure.judging.task import Task, read_prompt
 from llamatrix.measure.judging.tdd import tdd_order
 from llamatrix.measure.judging.transcript import read_transcript
+from llamatrix.measure.kept_work import keep_work
 from llamatrix.measure.opencode.beginning import begin_files
 from llamatrix.measure.opencode.home import Agent
 from llamatrix.measure.opencode.turn import (
@@ -24,13 +26,16 @@ from llamatrix.measure.opencode.turn import (
     TurnRun,
     run_trial_turn,
 )
+from llamatrix.measure.redaction import Redaction
+from llamatrix.measure.tap.against import differing, read_counters
 from llamatrix.measure.tap.breakdown import Breakdown, breakdown
 from llamatrix.measure.tap.call import Call, read_calls
 from llamatrix.measure.tap.request import Kind
-from llamatrix.measure.tap.totals import disagreements
 from llamatrix.measure.trial_outcome import (
     Answered,
     CutShort,
+    EndpointDied,
+    EndpointDown,
     NotRun,
     is_the_models,
 )
@@ -45,6 +50,7 @@ from llamatrix.measure.trial_result import (
     Undecided,
 )
 from llamatrix.serve.metrics import Counters
+from llamatrix.web import NoAnswerError, WrongAnswerError
 
 EVENTS = "events.jsonl"
 _TRAJECTORY = "trajectory.jsonl"
@@ -63,10 +69,12 @@ class Trial:
     upstream: str
     """The model's address without a path."""
     counters: Callable[[], Counters]
-    """Reads the real server's own counters."""
+    """Reads the real server's own counters; ServeError or NoAnswerError without it."""
     count_tokens: Callable[[str], int]
     folder: Path
-    """Gets a folder for each turn, and `trajectory.jsonl` over all of them."""
+    """Gets a folder for each turn, and `trajectory.jsonl` over all: no key in any."""
+    aside: Path
+    """For what the turns leave, as they leave it: private, and gone after the trial."""
     patience: Patience
     max_turns: int
     on_turn: Callable[[str], None] = field(default=lambda _: None)
@@ -78,11 +86,7 @@ def run_trial(trial: Trial) -> TrialResult:
     begun = time.monotonic()
     trial.folder.mkdir(parents=True)
     going = _Going(trial=trial)
-    try:
-        outcome = going.to_the_end()
-    finally:
-        for files in trial.folder.rglob("*.tar"):
-            files.unlink()
+    outcome = going.to_the_end()
     seconds = time.monotonic() - begun
     return TrialResult(
         outcome=outcome,
@@ -117,7 +121,7 @@ class _Going:
         trial = self.trial
         prompt = read_prompt(trial.task)
         self._files = begin_files(
-            trial.agent, trial.task.seed, trial.folder / "start.tar"
+            trial.agent, trial.task.seed, trial.aside / "start.tar"
         )
         self.trajectory.touch()
         for number in range(1, trial.max_turns + 1):
@@ -132,26 +136,27 @@ class _Going:
         """One prompt; gives the next one, or what came of the trial."""
         trial = self.trial
         trial.on_turn(f"turn {number} of at most {trial.max_turns}")
-        before = trial.counters()
+        before = read_counters(trial.counters)
+        if isinstance(before, str):
+            return Broken(turn=number, cause=EndpointDown(error=before))
         run = self._run(number, prompt)
         if isinstance(run.outcome, NotRun):
             return run.outcome
-        differences = _differences(trial, run, before)
+        differences: tuple[str, ...] = ()
+        if is_the_models(run.outcome):  # else the server may well be gone
+            after = read_counters(trial.counters)
+            if isinstance(after, str):
+                run = replace(run, outcome=EndpointDied(error=after))
+            else:
+                differences = differing(run.calls, before, after)
         judgement, judged_s = self._judge(number, run)
         self.turns.append(_turn_result(run, judgement, judged_s, differences))
         self.others_s += run.seconds + judged_s
         if judgement is None:
-            scored = is_the_models(run.outcome)
-            if scored:
+            if is_the_models(run.outcome):
                 return Incorrect(turns=number)
             return Broken(turn=number, cause=run.outcome)
-        match judgement.verdict:
-            case Verdict.PASSED:
-                return Correct(turn=number)
-            case Verdict.UNDECIDED:
-                return Undecided(turn=number)
-            case Verdict.FAILED:
-                return feedback(trial.task, judgement)
+        return _judged(trial.task, number, judgement)
 
     def _run(self, number: int, prompt: str) -> TurnRun:
         trial = self.trial
@@ -167,6 +172,7 @@ class _Going:
                 prompt=prompt,
                 session=self._session,
                 files=self._files,
+                files_out=trial.aside / f"turn-{number}.tar",
                 folder=folder,
                 patience=trial.patience,
             )
@@ -175,7 +181,9 @@ class _Going:
             with self.trajectory.open("ab") as whole:
                 whole.write((folder / EVENTS).read_bytes())
             self._last_calls = folder / "calls"
-        self._files = run.files or self._files
+        if run.files:
+            self._files.unlink()
+            self._files = run.files
         self._session = run.session.session_id or self._session
         return run
 
@@ -186,10 +194,13 @@ class _Going:
         """
         if run.files is None:
             return None, 0.0
-        workspace = self.trial.folder / f"turn-{number}" / "workspace"
+        name, secrets = f"turn-{number}", self.trial.surroundings.secrets
+        workspace = self.trial.aside / name
         unpack_work(run.files, workspace)
-        for name in _INSTALLED:
-            shutil.rmtree(workspace / name, ignore_errors=True)
+        for installed in _INSTALLED:
+            shutil.rmtree(workspace / installed, ignore_errors=True)
+        kept = self.trial.folder / name / "workspace"
+        keep_work(workspace, kept, Redaction(secrets=secrets))
         self.workspace = workspace
         if not isinstance(run.outcome, Answered | CutShort):
             return None, 0.0
@@ -204,26 +215,31 @@ class _Going:
         return found, time.monotonic() - begun
 
     def tokens(self) -> Breakdown | None:
-        """Of the last call of the main agent; None where there was none."""
+        """Of the last call of the main agent; None where there was none to count."""
         calls = self._last_calls
         if calls is None:
             return None
         for call in reversed(_recorded(calls)):
             if call.kind is Kind.MAIN:
                 body = (calls / f"{call.index:04}.request.json").read_bytes()
-                return breakdown(body, self.trial.count_tokens)
+                with contextlib.suppress(NoAnswerError, WrongAnswerError):
+                    return breakdown(body, self.trial.count_tokens)
+                break
         return None
+
+
+def _judged(task: Task, number: int, judgement: Judgement) -> TrialOutcome | str:
+    match judgement.verdict:
+        case Verdict.PASSED:
+            return Correct(turn=number)
+        case Verdict.UNDECIDED:
+            return Undecided(turn=number)
+        case Verdict.FAILED:
+            return feedback(task, judgement)
 
 
 def _recorded(folder: Path) -> Sequence[Call]:
     return read_calls(folder) if (folder / "calls.jsonl").exists() else ()
-
-
-def _differences(trial: Trial, run: TurnRun, before: Counters) -> tuple[str, ...]:
-    """Tap against server; nothing where the server is gone: the outcome says so."""
-    if not is_the_models(run.outcome):
-        return ()
-    return disagreements(run.calls, trial.counters().since(before))
 
 
 def _turn_result(

@@ -58,7 +58,8 @@ class ServerMemory(msgspec.Struct, frozen=True, kw_only=True):
 
     loaded_rss_bytes: int
     """When it was ready."""
-    peak_rss_bytes: int
+    peak_rss_bytes: int | None
+    """None where it was gone before the trial was over."""
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):

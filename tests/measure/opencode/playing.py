@@ -79,6 +79,7 @@ class Stage:
             prompt=prompt,
             session=self.session,
             files=self.files,
+            files_out=self.folder / f"files-{self.turns}.tar",
             folder=self.folder / f"turn-{self.turns}",
             patience=self.patience,
         )

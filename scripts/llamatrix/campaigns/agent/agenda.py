@@ -23,6 +23,8 @@ class TrialItem:
     """Trials with a record under this digest that counts."""
     failed: int
     """Those among them in which something else than the model failed."""
+    reused: int
+    """Those among them that stand as they are: all, but for a `retry`."""
     todo: tuple[int, ...]
     """Numbers of the trials that are missing, from 1."""
     known: frozenset[str]
@@ -58,6 +60,7 @@ def look_up_trials(
         spec_digest=cell.spec_digest(task_digest=digest_of_task),
         done=len(ran),
         failed=len(broken),
+        reused=len(settled),
         todo=tuple(n for n in range(1, wanted + 1) if n not in settled),
         known=frozenset(record.measured_at for record in latest.values()),
     )

@@ -1,6 +1,7 @@
 """One attempt at a trial: a fresh server, a fresh world, and the record of it."""
 
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,7 @@ import msgspec
 from llamatrix import __version__
 from llamatrix.campaigns.agent.agenda import TrialItem
 from llamatrix.campaigns.agent.parts import AgentParts
+from llamatrix.errors import ServeError
 from llamatrix.host import this_host
 from llamatrix.measure.gpu_spill import spilled
 from llamatrix.measure.judging.task import Task, load_task
@@ -25,14 +27,15 @@ from llamatrix.measure.opencode.context7 import (
 )
 from llamatrix.measure.opencode.home import Agent
 from llamatrix.measure.opencode.turn import Patience
+from llamatrix.measure.redaction import Redaction
 from llamatrix.measure.scripted.player import Player
 from llamatrix.measure.scripted.script import script_of
 from llamatrix.measure.standins.services import Services
 from llamatrix.measure.tap.serving import address, loopback_listener, serving
 from llamatrix.measure.telemetry import sampling
 from llamatrix.measure.trial import Trial, run_trial
-from llamatrix.measure.trial_outcome import NotRun
-from llamatrix.measure.trial_result import TrialResult
+from llamatrix.measure.trial_outcome import EndpointDied, EndpointDown, NotRun
+from llamatrix.measure.trial_result import Broken, TrialResult
 from llamatrix.measure.trial_world import (
     World,
     hermetic_world,
@@ -53,10 +56,13 @@ from llamatrix.record.trial_record import (
     template_facts,
     trial_facts,
 )
+from llamatrix.serve.death import DeadServerError
+from llamatrix.serve.memory import Memory
 from llamatrix.serve.running import Serving, running
 
 _TOKENIZE_TIMEOUT_S = 120.0
 _TRAJECTORIES = "trajectories"
+_FOLDERS = re.compile(r"/(?:[^\s/'\"]+/)+")
 
 
 class _Tokens(msgspec.Struct, frozen=True):
@@ -69,18 +75,25 @@ def attempt(
     parts: AgentParts,
     project: Project,
     services: Services | None,
+    *,
+    trajectory: str,
 ) -> TrialRecord:
-    """Serve, try and describe. The server is fresh: no cache outlives a trial."""
+    """Serve, try and describe. The server is fresh: no cache outlives a trial.
+
+    What is in `trajectory`, a folder's name below the host's records, is clean of keys.
+    """
     cell, task = item.cell, load_task(item.cell.task)
-    name = f"{item.digest[:12]}-{number}-{uuid.uuid4().hex[:6]}"
-    trajectory = f"{_TRAJECTORIES}/{cell.id}/{name}"
     with ExitStack() as held:
         aside = Path(held.enter_context(TemporaryDirectory(prefix="llamatrix-trial-")))
         log = project.logs / f"{cell.id.replace('/', '-')}.log"
-        server = held.enter_context(running(parts.launch, log=log))
+        begun = _begun(parts, log, held)
+        if isinstance(begun, Broken):
+            return _record(item, number, TrialResult(outcome=begun))
+        server, loaded = begun
         sampler = held.enter_context(sampling())
-        loaded = server.memory()
         world = _world(task, parts, aside, services, held)
+        turns = aside / "turns"
+        turns.mkdir()
         speaker = held.enter_context(_speaking(cell, task, number, server))
         result = run_trial(
             Trial(
@@ -92,7 +105,8 @@ def attempt(
                 upstream=speaker.url,
                 counters=server.counters,
                 count_tokens=_counting(server),
-                folder=project.records / this_host().slug / trajectory,
+                folder=folder_of(trajectory, project),
+                aside=turns,
                 patience=Patience(
                     total_s=cell.agent.turn_timeout_s,
                     silence_s=cell.agent.silence_timeout_s,
@@ -101,23 +115,34 @@ def attempt(
                 on_turn=lambda what: say(f"  {what}"),
             )
         )
+        result = msgspec.structs.replace(result, refusals=tuple(speaker.refusals))
         return _record(
             item,
             number,
-            msgspec.structs.replace(result, refusals=tuple(speaker.refusals)),
+            _cleaned(result, Redaction(secrets=world.surroundings.secrets)),
             Served(
                 weights=parts.weights.facts,
                 template=template_facts(parts.template),
                 argv=_without_folders(server.argv),
                 memory=ServerMemory(
                     loaded_rss_bytes=loaded.rss_bytes,
-                    peak_rss_bytes=server.memory().peak_rss_bytes,
+                    peak_rss_bytes=_peak_bytes(server),
                 ),
                 spilled=_spilled(cell, parts, log),
                 telemetry=sampler.since_last_take(),
                 trajectory=trajectory,
             ),
         )
+
+
+def new_trajectory(item: TrialItem, number: int) -> str:
+    """A name that no other attempt has."""
+    name = f"{item.digest[:12]}-{number}-{uuid.uuid4().hex[:6]}"
+    return f"{_TRAJECTORIES}/{item.cell.id}/{name}"
+
+
+def folder_of(trajectory: str, project: Project) -> Path:
+    return project.records / this_host().slug / trajectory
 
 
 def not_run(item: TrialItem, number: int, why: NotRun) -> TrialRecord:
@@ -140,6 +165,42 @@ def agent_of(cell: AgentCell, world: World) -> Agent:
         rules=RULE,
         skills={SKILL_NAME: SKILL},
     )
+
+
+def _begun(
+    parts: AgentParts, log: Path, held: ExitStack
+) -> tuple[Serving, Memory] | Broken:
+    """The server and what it holds; its death, early or late, stops only the trial."""
+    try:
+        server = held.enter_context(running(parts.launch, log=log))
+    except DeadServerError as error:
+        return Broken(turn=1, cause=EndpointDown(error=_told(error)))
+    try:
+        return server, server.memory()
+    except ServeError as error:
+        return Broken(turn=1, cause=EndpointDied(error=_first_line(error)))
+
+
+def _told(error: DeadServerError) -> str:
+    """Its first line and the log's telling one; no folder of this machine."""
+    said = error.sign and f"; it said: {_FOLDERS.sub('', error.sign)}"
+    return _first_line(error) + said
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _peak_bytes(server: Serving) -> int | None:
+    try:
+        return server.memory().peak_rss_bytes
+    except ServeError:
+        return None
+
+
+def _cleaned(result: TrialResult, redaction: Redaction) -> TrialResult:
+    line = redaction.clean(msgspec.json.encode(result))
+    return msgspec.json.decode(line, type=TrialResult)
 
 
 def _world(

@@ -1,12 +1,18 @@
 """The conductor of trials: provide, serve, try, record, skipping what is done."""
 
 import os
+import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import assert_never
 
 from llamatrix.campaigns.agent.agenda import TrialItem, latest_trials
-from llamatrix.campaigns.agent.attempt import attempt, not_run
+from llamatrix.campaigns.agent.attempt import (
+    attempt,
+    folder_of,
+    new_trajectory,
+    not_run,
+)
 from llamatrix.campaigns.agent.needs import unmet
 from llamatrix.campaigns.agent.parts import AgentParts, provide_agent_parts
 from llamatrix.campaigns.session import Session
@@ -26,6 +32,7 @@ from llamatrix.progress import say
 from llamatrix.provision.wheels import provide_wheels
 from llamatrix.record.store import Store
 from llamatrix.record.trial_record import AGENT, TrialRecord
+from llamatrix.report.trial_troubles import cause_text
 from llamatrix.units import duration_text
 
 
@@ -52,18 +59,25 @@ class TrialTally:
 
 def conduct_trials(session: Session) -> TrialTally:
     """Make the trials that a session's cells lack; each is on disk before the next."""
-    reused = sum(item.done for item in session.trials)
+    reused = sum(item.reused for item in session.trials)
     todo = [item for item in session.trials if item.todo]
     if not todo:
         return TrialTally(reused=reused)
     made: list[TrialRecord] = []
+    ready: list[TrialItem] = []
+    for item in todo:
+        if why := unmet(item.cell, session.project.cache, os.environ):
+            made += _none_of(item, why, session)
+        else:
+            ready.append(item)
     with ExitStack() as held:
-        shared = _shared(todo, session, held)
-        for item in todo:
+        shared = _shared(ready, session, held)
+        for item in ready:
             made += _cell(item, session, shared)
     outcomes = [one.result.outcome for one in made]
+    elsewhere = sum(len(item.todo) for item in todo) - len(made)
     return TrialTally(
-        reused=reused,
+        reused=reused + elsewhere,
         made=sum(not isinstance(one, NotRun) for one in outcomes),
         broken=sum(isinstance(one, Broken) for one in outcomes),
         not_run=sum(isinstance(one, NotRun) for one in outcomes),
@@ -71,14 +85,20 @@ def conduct_trials(session: Session) -> TrialTally:
 
 
 def _shared(
-    todo: list[TrialItem], session: Session, held: ExitStack
+    ready: list[TrialItem], session: Session, held: ExitStack
 ) -> Services | None:
     """What hermetic trials share, served for the whole run; None where none is."""
-    if all(item.cell.agent.network is Network.ONLINE for item in todo):
+    if all(item.cell.agent.network is Network.ONLINE for item in ready):
         return None
     wheels = provide_wheels(LOCKED, session.project.cache)
     log = session.project.logs / "services.jsonl"
     return held.enter_context(services(wheels=wheels, log=log))
+
+
+def _none_of(item: TrialItem, why: NotRun, session: Session) -> list[TrialRecord]:
+    say(f"{item.cell.id}: {describe(why)}")
+    store = Store(folder=session.project.records, kind=AGENT)
+    return [_not_run(item, number, why, store) for number in item.todo]
 
 
 def _cell(
@@ -86,9 +106,6 @@ def _cell(
 ) -> list[TrialRecord]:
     project = session.project
     store = Store(folder=project.records, kind=AGENT)
-    if why := unmet(item.cell, project.cache, os.environ):
-        say(f"{item.cell.id}: {describe(why)}")
-        return [_not_run(item, number, why, store) for number in item.todo]
     parts = provide_agent_parts(item.cell, session)
     made = []
     for number in item.todo:
@@ -116,7 +133,9 @@ def _not_run(
 def _made_meanwhile(item: TrialItem, number: int, store: Store[TrialRecord]) -> bool:
     """Whether another harness made this trial while we waited."""
     known = latest_trials(item.cell, item.digest, store).get(number)
-    return known is not None and known.measured_at not in item.known
+    if known is None or isinstance(known.result.outcome, NotRun):
+        return False
+    return known.measured_at not in item.known
 
 
 def _trial(
@@ -145,8 +164,16 @@ def _once(
 ) -> TrialRecord:
     label = f"{item.cell.id} #{number}"
     say(f"trial {label}")
-    made = attempt(item, number, parts, session.project, shared)
-    store.append(made)
+    trajectory = new_trajectory(item, number)
+    try:
+        made = attempt(
+            item, number, parts, session.project, shared, trajectory=trajectory
+        )
+        store.append(made)
+    except BaseException:  # Ctrl-C too: nothing stays that no record tells of
+        folder = folder_of(trajectory, session.project)
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     took = duration_text(made.result.seconds)
     say(f"trial {label}: {describe(made.result.outcome)} ({took})")
     return made
@@ -162,7 +189,7 @@ def describe(outcome: TrialOutcome) -> str:
         case Undecided():
             return f"undecided on turn {outcome.turn}: something could not be judged"
         case Broken():
-            return f"broken on turn {outcome.turn}, not scored: {outcome.cause}"
+            return f"broken on turn {outcome.turn}, not scored: {cause_text(outcome.cause)}"
         case NotRun():
             return f"not run ({outcome.why}): {outcome.reason}; {outcome.remedy}"
         case _:

@@ -26,7 +26,8 @@ from llamatrix.measure.judging.redact import redact
 from llamatrix.measure.judging.task import Task
 
 _ROOT = Path(__file__).resolve().parents[3]
-_NOT_COPIED = {".venv", ".git", "__pycache__", "node_modules", ".pytest_cache"}
+NOT_COPIED = {".venv", ".git", "__pycache__", "node_modules", ".pytest_cache"}
+"""What is no work of an agent's."""
 
 
 def judge(
@@ -77,7 +78,7 @@ def copy_workspace(workspace: Path, copy: Path) -> None:
         for name in names:
             mode = os.lstat(Path(folder, name)).st_mode
             plain = stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
-            if name in _NOT_COPIED or not plain:
+            if name in NOT_COPIED or not plain:
                 yield name
 
     shutil.copytree(

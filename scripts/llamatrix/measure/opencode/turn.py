@@ -73,7 +73,9 @@ class Turn:
     session: str | None
     """The session to go on with; None begins one."""
     files: Path
-    """The tar the turn starts from: `carried.pack`, or the last turn's `files`."""
+    """The tar the turn starts from: `carried.pack`, or the last turn's `files_out`."""
+    files_out: Path
+    """The tar it leaves. Keys may be in it: not within what is recorded."""
     folder: Path
     """Where this turn's recording goes: `calls/`, `events.jsonl`, `stderr.txt`."""
     patience: Patience
@@ -137,7 +139,7 @@ def run_trial_turn(turn: Turn) -> TurnRun:
         calls=tuple(tap.calls),
         totals=totals(tap.calls),
         seconds=watch.seconds,
-        files=turn.folder / "files.tar",
+        files=turn.files_out,
         left_running=tuple(ended["left_running"]),
         left_out=tuple(ended["left_out"]),
     )
@@ -184,7 +186,7 @@ def _confined(turn: Turn, tap: Tap, watch: "_Watch", complaints: Path) -> Report
         inside.begin(turn.files)
         watch.see_through(inside)
         most_bytes = sandbox.disk_bytes * 2
-        report = inside.finish(turn.folder / "files.tar", most_bytes=most_bytes)
+        report = inside.finish(turn.files_out, most_bytes=most_bytes)
         watch.lines += inside.last_words()
         return report
 

@@ -1,0 +1,24 @@
+"""An agent's work as a record keeps it: no key, no history, nothing installed."""
+
+import os
+from pathlib import Path
+
+from llamatrix.measure.judging.judge import NOT_COPIED
+from llamatrix.measure.redaction import Redaction
+
+
+def keep_work(workspace: Path, folder: Path, redaction: Redaction) -> None:
+    """Copy the plain files of a workspace, cleaned, names too.
+
+    Links are left out, and git's objects: what is compressed cannot be cleaned.
+    """
+    folder.mkdir(parents=True)
+    for found, folders, names in os.walk(workspace):
+        folders[:] = sorted(set(folders) - NOT_COPIED)
+        for name in sorted(names):
+            path = Path(found, name)
+            if path.is_file() and not path.is_symlink():
+                inner = os.fsencode(path.relative_to(workspace))
+                place = folder / os.fsdecode(redaction.clean(inner))
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(redaction.clean(path.read_bytes()))

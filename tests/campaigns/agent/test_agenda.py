@@ -1,0 +1,75 @@
+"""Which trials are there, and which are still to be made."""
+
+import msgspec
+from tests.campaigns.agent.conftest import NO_SANDBOX, Look, Put
+
+from llamatrix.measure.trial_outcome import EndpointDied
+from llamatrix.measure.trial_result import Broken, Correct, Incorrect, Undecided
+from llamatrix.plan.agent_cell import AgentCell
+
+BROKEN = Broken(turn=1, cause=EndpointDied(error="cut"))
+
+
+def test_all_is_missing_at_first(look: Look) -> None:
+    item = look()
+    assert (item.done, item.failed, item.reused) == (0, 0, 0)
+    assert item.todo == (1, 2, 3)
+
+
+def test_whatever_came_of_a_trial_it_is_done(look: Look, put: Put) -> None:
+    put(1, Correct(turn=1))
+    put(2, Incorrect(turns=3))
+    put(3, Undecided(turn=1))
+    assert look().todo == ()
+    assert look().done == look().reused == 3
+
+
+def test_a_gap_is_filled(look: Look, put: Put) -> None:
+    put(1, Correct(turn=1))
+    put(3, Correct(turn=2))
+    assert look().todo == (2,)
+
+
+def test_again_adds_trials_after_the_last(look: Look, put: Put) -> None:
+    for number in (1, 2, 3, 4):
+        put(number, Correct(turn=1))
+    assert look().todo == ()
+    assert look(again=2).todo == (5, 6)
+
+
+def test_what_broke_counts_until_it_is_asked_for_anew(look: Look, put: Put) -> None:
+    put(1, Correct(turn=1))
+    put(2, BROKEN)
+    kept = look()
+    assert (kept.todo, kept.done, kept.failed, kept.reused) == ((3,), 2, 1, 2)
+    retried = look(retry=True)
+    assert (retried.todo, retried.failed, retried.reused) == ((2, 3), 1, 1)
+    put(2, Correct(turn=1))
+    assert look(retry=True).todo == (3,)
+
+
+def test_what_could_not_be_run_is_always_missing(look: Look, put: Put) -> None:
+    put(1, NO_SANDBOX)
+    put(2, Correct(turn=1))
+    put(2, NO_SANDBOX)
+    assert look().todo == (1, 2, 3)
+    assert look().done == 0
+
+
+def test_records_of_another_digest_are_another_cells(
+    look: Look, put: Put, cell: AgentCell
+) -> None:
+    put(1, Correct(turn=1))
+    agent = msgspec.structs.replace(cell.agent, max_turns=9)
+    other = look(msgspec.structs.replace(cell, agent=agent))
+    assert other.todo == (1, 2, 3)
+    assert other.known == frozenset()
+    assert look().todo == (2, 3)
+
+
+def test_more_trials_wanted_are_only_the_new_ones(
+    look: Look, put: Put, cell: AgentCell
+) -> None:
+    put(1, Correct(turn=1))
+    agent = msgspec.structs.replace(cell.agent, trials=4)
+    assert look(msgspec.structs.replace(cell, agent=agent)).todo == (2, 3, 4)

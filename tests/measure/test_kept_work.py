@@ -1,0 +1,36 @@
+"""What is kept of an agent's work: its files, without keys and without links."""
+
+from pathlib import Path
+
+from llamatrix.measure.kept_work import keep_work
+from llamatrix.measure.redaction import Redaction
+
+KEY = "the-users-key-1"
+
+
+def test_files_are_cleaned_and_names_too(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    (work / KEY).mkdir(parents=True)
+    (work / KEY / "a.py").write_text(f'key = "{KEY}"\n')
+    (work / "bytes").write_bytes(b"\xff\0" + KEY.encode())
+    (work / "plain.py").write_text("print(1)\n")
+    keep_work(work, tmp_path / "kept", Redaction(secrets=(KEY,)))
+    kept = tmp_path / "kept"
+    assert (kept / "[redacted]" / "a.py").read_text() == 'key = "[redacted]"\n'
+    assert (kept / "bytes").read_bytes() == b"\xff\0[redacted]"
+    assert (kept / "plain.py").read_text() == "print(1)\n"
+    assert (work / KEY / "a.py").read_text() == f'key = "{KEY}"\n'
+
+
+def test_neither_links_nor_history_nor_installed_packages_are_kept(
+    tmp_path: Path,
+) -> None:
+    work = tmp_path / "work"
+    for name in (".git", ".venv", "__pycache__", "deep/.git"):
+        (work / name).mkdir(parents=True)
+        (work / name / "x").write_text("x")
+    (work / "link").symlink_to("/etc/passwd")
+    (work / "folder").symlink_to(tmp_path)
+    (work / "deep" / "y").write_text("y")
+    keep_work(work, tmp_path / "kept", Redaction())
+    assert [path.name for path in (tmp_path / "kept").rglob("*")] == ["deep", "y"]
