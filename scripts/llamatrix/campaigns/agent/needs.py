@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from llamatrix.errors import ProvisionError
 from llamatrix.measure.judging.task import Task, load_task
@@ -63,7 +64,7 @@ def service_lacks(
     Only its plain "not found" counts, for all of them: any other trouble is left to
     the trial.
     """
-    key = environ.get(task.service.key, "")
+    key = quote(environ.get(task.service.key, ""), safe="")
     for model in task.models:
         path = f"/v1beta/models/{model.name}?key={key}"
         try:

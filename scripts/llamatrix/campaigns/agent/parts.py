@@ -8,6 +8,7 @@ import msgspec
 from llamatrix.campaigns.launching import launch_with
 from llamatrix.campaigns.session import Session
 from llamatrix.errors import MeasureError, ProvisionError
+from llamatrix.exclusive import exclusive
 from llamatrix.measure.conformance.result import Conformance
 from llamatrix.measure.conformance.suite import check_template
 from llamatrix.measure.trial_world import Tools
@@ -123,12 +124,13 @@ def _proven_template(cell: AgentCell, session: Session) -> Conformance:
         launch = replace(launch, template=tree / VENDOR_FOLDER / cell.model.template)
     name = cell.model.chat_template_file or cell.model.template
     say(f"proving the chat template {name} at {cell.pin_key}")
-    found = check_template(
-        launch,
-        name=name,
-        pin=cell.pin_key,
-        log=project.logs / f"template-{cell.model_key}-{cell.pin_key}.log",
-    )
+    with exclusive(project.cache / "measuring.lock", purpose="proving a template"):
+        found = check_template(
+            launch,
+            name=name,
+            pin=cell.pin_key,
+            log=project.logs / f"template-{cell.model_key}-{cell.pin_key}.log",
+        )
     wanted = cell.agent.any_template or session.any_template
     if not found.essentials_passed and not wanted:
         failed = [case.id for case in found.failed if case.essential]
