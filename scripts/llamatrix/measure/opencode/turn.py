@@ -54,7 +54,7 @@ class Surroundings:
     tools: Mapping[str, Path] = field(default_factory=dict)
     """Programs for its PATH: `opencode` and `rg` at least, then `uv`, `node` …"""
     shown: Mapping[Path, Path] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     hosts: Mapping[str, str] = field(default_factory=dict)
     """Addresses by name, for `/etc/hosts`."""
     forwards: Mapping[int, int] = field(default_factory=dict)
