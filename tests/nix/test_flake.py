@@ -136,6 +136,7 @@ MISTAKES = {
         r"matrix.lock: opencode.april.integrity: 'sha512-A.*' is no SRI hash",
     ),
     "attribute": ("nix/world.nix", "pkgs.nixfmt-tree", "pkgs.nixfmt-tre", "missing"),
+    "program": ("nix/world.nix", "pkgs.ripgrep", "pkgs.ripgre", "missing"),
     "argument": ("nix/templates.nix", "  stdenvNoCC,", "  stdenvNoC,", "stdenvNoC"),
     "lib-function": ("nix/pins.nix", "lib.unique", "lib.uniq", "uniq"),
     "python-package": ("pyproject.toml", '"tabulate>', '"tabulat>', "tabulat"),
@@ -248,6 +249,17 @@ def test_a_shell_names_the_builds_of_its_profile(shipped: Flake) -> None:
     built = shipped.eval(f"packages.{SYSTEM}.llama-cpp-current-cpu.outPath")
     assert paths["builds"]["current/cpu"] == built
     assert paths["opencode"].keys() == MATRIX.opencode.keys()
+    assert paths["context7"].keys() == MATRIX.context7.keys()
+    store_name = {
+        name: tuple(path.partition("-")[2].split("/"))
+        for name, path in paths["programs"].items()
+    }
+    assert store_name == {
+        "bwrap": ("bubblewrap", "bin", "bwrap"),
+        "node": ("nodejs", "bin", "node"),
+        "rg": ("ripgrep", "bin", "rg"),
+        "uv": ("uv", "bin", "uv"),
+    }
     text = str(shipped.eval(f"devShells.{SYSTEM}.default.LLAMATRIX_NIX.text"))
     assert "april/cuda" in json.loads(text)["builds"]
 

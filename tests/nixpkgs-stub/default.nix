@@ -153,6 +153,7 @@ let
     "nodejs"
     "patchelf"
     "ripgrep"
+    "uv"
   ];
 in
 # as nixpkgs would refuse: no other key, and these two as we mean them

@@ -1,4 +1,4 @@
-"""bubblewrap: the system's, else the distribution's package unpacked without root."""
+"""bubblewrap: a Nix shell's or the system's, else the distribution's package unpacked without root."""
 
 import shutil
 import tempfile
@@ -7,21 +7,35 @@ from pathlib import Path
 from llamatrix import shell
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
+from llamatrix.provision.nix import stored_program
 from llamatrix.provision.staging import made_once
 
 _TIMEOUT_S = 300
+_MEMBER = Path("usr") / "bin" / "bwrap"
 _INSTALL = "install the package `bubblewrap`, or enter `nix develop`"
 
 
 def find_bwrap(cache: Path) -> Path:
     """Where bwrap is; ProvisionError with the remedy where it cannot be had."""
-    found = shutil.which("bwrap")
+    found = bwrap_here(cache)
     if found:
+        return found
+    made_once(_entry(cache), _unpack, purpose="unpacking bubblewrap")
+    return _entry(cache) / _MEMBER
+
+
+def bwrap_here(cache: Path) -> Path | None:
+    """The one that is here already: nothing is fetched."""
+    if stored := stored_program("bwrap"):
+        return stored
+    if found := shutil.which("bwrap"):
         return Path(found)
-    entry = made_once(
-        cache / "programs" / "bubblewrap", _unpack, purpose="unpacking bubblewrap"
-    )
-    return entry / "usr" / "bin" / "bwrap"
+    unpacked = _entry(cache) / _MEMBER
+    return unpacked if unpacked.exists() else None
+
+
+def _entry(cache: Path) -> Path:
+    return cache / "programs" / "bubblewrap"
 
 
 def _unpack(staging: Path) -> None:

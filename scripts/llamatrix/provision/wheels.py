@@ -28,22 +28,32 @@ def provide_wheels(requirements: Path, cache: Path) -> Path:
     They are those for the Python that runs us. Markers are left aside: uv resolves
     for all systems and asks about packages that are installed on none of ours.
     """
-    try:
-        text = requirements.read_text()
-    except OSError as error:
-        raise ProvisionError(
-            f"{requirements}: cannot be read: {error.strerror}; "
-            "`invoke lock --python` writes it"
-        ) from error
-    tag = f"{sys.implementation.cache_tag}-{sysconfig.get_platform()}"
-    key = hashlib.sha256(text.encode()).hexdigest()[:_KEY_CHARACTERS]
+    text = _read(requirements)
 
     def make(staging: Path) -> None:
         say(f"downloading the wheels of {requirements.name}")
         _download(text, requirements.name, staging)
 
     purpose = f"downloading the wheels of {requirements.name}"
-    return made_once(cache / "wheels" / f"{tag}-{key}", make, purpose=purpose)
+    return made_once(wheels_folder(requirements, cache), make, purpose=purpose)
+
+
+def wheels_folder(requirements: Path, cache: Path) -> Path:
+    """Where they are once they were provided."""
+    text = _read(requirements)
+    tag = f"{sys.implementation.cache_tag}-{sysconfig.get_platform()}"
+    key = hashlib.sha256(text.encode()).hexdigest()[:_KEY_CHARACTERS]
+    return cache / "wheels" / f"{tag}-{key}"
+
+
+def _read(requirements: Path) -> str:
+    try:
+        return requirements.read_text()
+    except OSError as error:
+        raise ProvisionError(
+            f"{requirements}: cannot be read: {error.strerror}; "
+            "`invoke lock --python` writes it"
+        ) from error
 
 
 def _download(text: str, name: str, staging: Path) -> None:

@@ -1,37 +1,24 @@
 """What an agent cell is run with: weights, agent, tools and template, provided once."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import msgspec
 
+from llamatrix.campaigns.agent.tools import provide_tools
 from llamatrix.campaigns.launching import launch_with
 from llamatrix.campaigns.session import Session
-from llamatrix.errors import MeasureError, ProvisionError
+from llamatrix.errors import MeasureError
 from llamatrix.exclusive import exclusive
 from llamatrix.measure.conformance.result import Conformance
 from llamatrix.measure.conformance.suite import check_template
 from llamatrix.measure.trial_world import Tools
 from llamatrix.plan.agent_cell import AgentCell
 from llamatrix.plan.expand import synthesis_of
-from llamatrix.plan.lock import CONTEXT7, locked_pin
+from llamatrix.plan.lock import locked_pin
 from llamatrix.plan.matrix import WeightsKind
 from llamatrix.progress import say
-from llamatrix.project import Project
-from llamatrix.provision.bubblewrap import find_bwrap
 from llamatrix.provision.build import Built, provide_build
-from llamatrix.provision.context7 import provide_context7
-from llamatrix.provision.nix import stored_context7, stored_opencode
-from llamatrix.provision.npm import package_lock_file
-from llamatrix.provision.npm_pack import node_program
-from llamatrix.provision.opencode import (
-    RIPGREP,
-    opencode_of,
-    opencode_package,
-    provide_program,
-)
 from llamatrix.provision.source import provide_source
-from llamatrix.provision.uv import find_uv
 from llamatrix.provision.weights import Weights, provide_weights
 from llamatrix.serve.launch import Launch
 from llamatrix.serve.template import VENDOR_FOLDER
@@ -58,48 +45,9 @@ def provide_agent_parts(cell: AgentCell, session: Session) -> AgentParts:
         built=provide_build(cell, cache),
         weights=weights,
         launch=launch_with(cell, cell.server, weights.path, session.project),
-        tools=Tools(
-            bwrap=find_bwrap(cache),
-            programs={
-                "opencode": _opencode(cell, cache),
-                "rg": provide_program(RIPGREP, cache),
-                "node": _node(),
-                "uv": find_uv(),
-            },
-            context7=_context7(cell, session.project),
-        ),
+        tools=provide_tools(cell, session.project),
         template=_proven_template(cell, session),
     )
-
-
-def _opencode(cell: AgentCell, cache: Path) -> Path:
-    stored = stored_opencode(cell.agent.opencode)
-    if stored:
-        return stored
-    integrity = cell.opencode.integrity[opencode_package()]
-    return provide_program(opencode_of(cell.opencode.version, integrity), cache)
-
-
-def _context7(cell: AgentCell, project: Project) -> Path:
-    stored = stored_context7(cell.agent.context7)
-    if stored:
-        return stored
-    return provide_context7(
-        CONTEXT7,
-        cell.context7.version,
-        integrity=cell.context7.integrity[CONTEXT7],
-        package_lock=package_lock_file(project.root, cell.agent.context7),
-        cache=project.cache,
-    )
-
-
-def _node() -> Path:
-    found = node_program()
-    if found is None:
-        raise ProvisionError(
-            "node: not found; install it: pip install -r requirements.txt"
-        )
-    return found
 
 
 def _proven_template(cell: AgentCell, session: Session) -> Conformance:
