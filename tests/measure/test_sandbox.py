@@ -27,8 +27,8 @@ MIB = 1 << 20
 
 
 def sandbox(**more: object) -> Sandbox:
-    small: dict[str, object] = {"disk_bytes": 32 * MIB, "file_bytes": MIB}
-    return Sandbox(tools={}, shown={}, **(small | more))  # type: ignore[arg-type]
+    small: dict[str, object] = {"disk_bytes": 32 * MIB, "file_bytes": MIB, "tools": {}}
+    return Sandbox(shown={}, **(small | more))  # type: ignore[arg-type]
 
 
 def job(command: str, box: Sandbox) -> Job:
