@@ -14,7 +14,8 @@ from tests.provision.hub_standin import running_hub
 from tests.shipped import ROOT
 
 from llamatrix import host
-from llamatrix.campaigns.doctor import Finding, State, findings
+from llamatrix.campaigns.doctor import findings
+from llamatrix.campaigns.finding import Finding, State
 from llamatrix.project import Project
 from llamatrix.provision import hub
 
@@ -22,6 +23,7 @@ SUBJECTS = {
     *("world", "compiler", "cmake", "ninja", "git"),
     *("disk", "memory", "instructions"),
     *("GPU", "driver", "VRAM", "nvcc", "nix", "sandbox", "hub"),
+    *("uv", "wheels", "OpenCode", "ripgrep", "Context7", "GEMINI_API_KEY"),
 }
 
 

@@ -2,12 +2,13 @@
 
 import shutil
 from collections.abc import Iterator
-from enum import StrEnum
 
 import msgspec
 
 from llamatrix import shell
+from llamatrix.campaigns.agent.examine import agent_findings
 from llamatrix.campaigns.choice import choose_profile
+from llamatrix.campaigns.finding import Finding, finding
 from llamatrix.errors import BenchError, ProvisionError
 from llamatrix.host import this_host
 from llamatrix.nvml import gpus
@@ -25,21 +26,6 @@ _DISK_BYTES = 2 * 2**30
 _MEMORY_BYTES = 4 * 2**30
 
 
-class State(StrEnum):
-    OK = "ok"
-    MISSING = "missing"
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the report, one object of `--json`."""
-
-    subject: str
-    state: State
-    found: str
-    remedy: str
-    """What now; empty where nothing is amiss."""
-
-
 def examine(*, as_json: bool) -> None:
     """Print all findings; ProvisionError only where nothing at all can be run."""
     project = find_project()
@@ -50,7 +36,7 @@ def examine(*, as_json: bool) -> None:
         choice = choose_profile(None)
         for one in found:
             remedy = f": {one.remedy}" if one.remedy else ""
-            print(f"{one.subject:<13} {one.state:<8} {one.found}{remedy}")
+            print(f"{one.subject:<14} {one.state:<8} {one.found}{remedy}")
         print(f"`invoke all` here takes profile {choice.profile}: {choice.reason}")
     if cxx() is None and not _builds(project):
         raise ProvisionError(
@@ -60,14 +46,14 @@ def examine(*, as_json: bool) -> None:
 
 
 def findings(project: Project) -> Iterator[Finding]:
-    yield _finding("world", world(), "", ok=True)
+    yield finding("world", world(), "", ok=True)
     yield _compiler(project)
     for name in ("cmake", "ninja"):
         yield _tool(name, f"`pip install {name}` into this Python brings it")
     yield _tool("git", "install it, for example `apt install git`")
     yield _disk(project)
     memory_bytes = this_host().memory_bytes
-    yield _finding(
+    yield finding(
         "memory",
         bytes_text(memory_bytes),
         "`smoke` may fail; close other programs, or use a larger machine",
@@ -75,21 +61,21 @@ def findings(project: Project) -> Iterator[Finding]:
     )
     yield from _instructions(project)
     yield from _gpu()
-    yield _finding(
+    yield finding(
         "nvcc",
         compiler_id(Backend.CUDA).split(" + ")[-1] if nvcc() else "not found",
         "CUDA builds need it: install the CUDA toolkit, or enter `nix develop`",
         ok=nvcc() is not None,
     )
     yield _tool("nix", "only `nix develop` and `nix flake check` need it")
-    yield _sandbox()
+    yield from agent_findings(project)
     yield _hub()
 
 
 def _compiler(project: Project) -> Finding:
     builds = _builds(project)
     also = f"; {builds} builds in the cache" if builds else ""
-    return _finding(
+    return finding(
         "compiler",
         (compiler_id(Backend.CPU) if cxx() else "no C++ compiler") + also,
         "install one, for example `apt install g++`, or set CXX",
@@ -105,10 +91,10 @@ def _builds(project: Project) -> int:
 def _tool(name: str, remedy: str) -> Finding:
     program = find_tool(name)
     if program is None:
-        return _finding(name, "not found", remedy, ok=False)
+        return finding(name, "not found", remedy, ok=False)
     said = _said([str(program), "--version"])
     found = said.splitlines()[0] if said else str(program)
-    return _finding(name, found, remedy, ok=True)
+    return finding(name, found, remedy, ok=True)
 
 
 def _disk(project: Project) -> Finding:
@@ -116,7 +102,7 @@ def _disk(project: Project) -> Finding:
     while not place.exists():
         place = place.parent
     free_bytes = shutil.disk_usage(place).free
-    return _finding(
+    return finding(
         "disk",
         f"{bytes_text(free_bytes)} free for {project.cache}",
         "free some, or set LLAMATRIX_CACHE to a folder on a larger disk",
@@ -129,13 +115,13 @@ def _instructions(project: Project) -> Iterator[Finding]:
     try:
         builds = load_matrix(project.matrix_file).builds
     except BenchError as error:
-        yield _finding("instructions", str(error), "mend matrix.toml", ok=False)
+        yield finding("instructions", str(error), "mend matrix.toml", ok=False)
         return
     for key, build in builds.items():
         if build.backend is Backend.CPU:
             missing = missing_instructions(build)
             lacking = f"this processor lacks what {', '.join(missing)} compiles for"
-            yield _finding(
+            yield finding(
                 "instructions",
                 f"builds.{key}: {lacking if missing else 'runs here'}",
                 f"turn them OFF in builds.{key}.cmake of matrix.toml",
@@ -148,14 +134,14 @@ def _gpu() -> Iterator[Finding]:
     remedy = "CUDA profiles need an NVIDIA card and its driver; `smoke` needs none"
     if not cards:
         for subject in ("GPU", "driver", "VRAM"):
-            yield _finding(subject, "no CUDA device answers", remedy, ok=False)
+            yield finding(subject, "no CUDA device answers", remedy, ok=False)
         return
     largest = max(cards, key=lambda card: card.memory_bytes)
     names = ", ".join(f"{card.name} ({card.compute_capability})" for card in cards)
-    yield _finding("GPU", names, remedy, ok=True)
-    yield _finding("driver", largest.driver, remedy, ok=True)
+    yield finding("GPU", names, remedy, ok=True)
+    yield finding("driver", largest.driver, remedy, ok=True)
     enough = choose_profile(None).profile != "smoke"
-    yield _finding(
+    yield finding(
         "VRAM",
         bytes_text(largest.memory_bytes),
         "too little for `published`; `smoke` runs, or a smaller model in matrix.toml",
@@ -163,26 +149,9 @@ def _gpu() -> Iterator[Finding]:
     )
 
 
-def _sandbox() -> Finding:
-    """Agents' checks run inside bubblewrap, which needs user namespaces."""
-    bwrap = shutil.which("bwrap")
-    if bwrap is None:
-        remedy = "install bubblewrap, for example `apt install bubblewrap`"
-        return _finding("sandbox", "no bubblewrap", remedy, ok=False)
-    argv = [bwrap, "--unshare-all", "--ro-bind", "/", "/", "/bin/sh", "-c", "exit 0"]
-    ok = shell.run(argv, timeout_s=_TIMEOUT_S).ok
-    return _finding(
-        "sandbox",
-        _said([bwrap, "--version"]) if ok else "bubblewrap gets no user namespace",
-        "let users make namespaces: `sysctl kernel.unprivileged_userns_clone=1`, or "
-        "`kernel.apparmor_restrict_unprivileged_userns=0`",
-        ok=ok,
-    )
-
-
 def _hub() -> Finding:
     ok = hub.answers(timeout_s=_TIMEOUT_S)
-    return _finding(
+    return finding(
         "hub",
         "answers" if ok else f"no answer within {_TIMEOUT_S} s",
         "published weights must come from a folder: --weights-dir; made-up ones need "
@@ -193,12 +162,3 @@ def _hub() -> Finding:
 
 def _said(argv: list[str]) -> str:
     return shell.run(argv, timeout_s=_TIMEOUT_S).out.strip()
-
-
-def _finding(subject: str, found: str, remedy: str, *, ok: bool) -> Finding:
-    return Finding(
-        subject=subject,
-        state=State.OK if ok else State.MISSING,
-        found=found,
-        remedy="" if ok else remedy,
-    )
