@@ -1,0 +1,49 @@
+"""The workflows of a hosted runner, as far as they can be read without one."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.shipped import ROOT
+
+from llamatrix.measure.sandbox import probe
+from llamatrix.plan.load import load_matrix
+from llamatrix.plan.matrix import Measurement
+
+MATRIX = load_matrix(ROOT / "matrix.toml")
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PROFILE = re.compile(r"invoke all --profile (\S+)")
+SWITCH = re.compile(r"sudo sysctl (\S+)")
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_an_action_is_used_at_a_version(path: Path) -> None:
+    used = re.findall(r"uses: (\S+)", path.read_text())
+    assert used
+    for action in used:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@v\d+", action), action
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_runner_that_makes_trials_lets_users_make_namespaces_first(
+    path: Path, tmp_path: Path
+) -> None:
+    """By a switch that the sandbox's own remedy names."""
+    bwrap = tmp_path / "bwrap"
+    bwrap.write_text("#!/bin/sh\nexit 1\n")
+    bwrap.chmod(0o755)
+    problem = probe(bwrap)
+    assert problem
+    text = path.read_text()
+    for found in PROFILE.finditer(text):
+        profile = MATRIX.profiles[found[1]]
+        if Measurement.AGENT in profile.measure:
+            switched = SWITCH.findall(text[: found.start()])
+            assert switched, f"{path.name} runs agents without a sandbox"
+            assert all(switch in problem.remedy for switch in switched)
+
+
+def test_the_pipeline_is_run_with_trials() -> None:
+    """Or the test above says nothing."""
+    names = PROFILE.findall("".join(path.read_text() for path in WORKFLOWS))
+    assert any(Measurement.AGENT in MATRIX.profiles[name].measure for name in names)
