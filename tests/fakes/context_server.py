@@ -54,7 +54,7 @@ def timings(prompt: int, generated: int) -> dict[str, object]:
 def stream(handler: BaseHTTPRequestHandler, request: dict[str, object]) -> None:
     asked = request["prompt"]
     assert isinstance(asked, list)
-    assert request["logit_bias"] == [[7, False]]
+    assert request["logit_bias"] == [[2, False], [7, False]]
     generated = int(str(request["n_predict"]))
     filled = len(asked) + generated
     if filled >= wish("prefill_most"):
@@ -126,7 +126,6 @@ def main() -> None:
     context = int(model.flag("--ctx-size", "0"))
     if context >= wish("load_most"):
         die("llama_init_from_model: failed to allocate buffer for kv cache")
-    log("print_info: EOG token             = 7 '<|im_end|>'")
     if context >= wish("spills_at"):
         log("load_tensors: offloaded 12/65 layers to GPU")
     if "splits" in WISHES:
