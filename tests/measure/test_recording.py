@@ -1,11 +1,14 @@
 """What a tap recorded, turned into tokens; and what of it cannot be."""
 
+import hashlib
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
+from tests.measure.bared import LONGEST, agents_words, bare, bared
 from tests.measure.opencode.playing import ran, script, stage_for, wrote
 from tests.measure.replayed import SESSION, call, fake_serving, record
 
@@ -31,9 +34,68 @@ def test_the_captured_session_holds_nothing_of_the_machine_it_was_made_on() -> N
     text = "\n".join(path.read_text() for path in files)
     own = re.sub(r"/trial/[\w./-]*", "", text)  # where every trial's sandbox lies
     places = set(re.findall(r"/(?:home|root|tmp|work|mnt|Users)\b[^\s\"\\]*", own))
-    assert places <= {"/Users/name/My"}, "OpenCode's own example stands in its tools"
+    assert places == set()
     assert not re.findall(r"(?i)bearer |api[_-]?key|sk-[a-z0-9]{16}|AIza", text)
     assert not re.findall(r"127\.0\.0\.1|localhost", text)
+
+
+def test_the_captured_session_holds_no_words_of_the_agents_makers() -> None:
+    files = sorted(SESSION.glob("*.request.json"))
+    assert len(files) == 4
+    words = [word for file in files for word in agents_words(file.read_bytes())]
+    assert len(words) > len(files)
+    assert max(len(word) for word in words) <= LONGEST
+    for file in files:
+        assert bared(file.read_bytes()) == file.read_bytes()
+
+
+def test_the_captured_calls_tell_of_the_requests_beside_them() -> None:
+    for one in read_calls(SESSION):
+        body = (SESSION / f"{one.index:04}.request.json").read_bytes()
+        assert one.request_bytes == len(body)
+        assert one.request_sha256 == hashlib.sha256(body).hexdigest()
+
+
+def test_a_session_is_bared_of_words_and_of_nothing_else(tmp_path: Path) -> None:
+    theirs = "Words of others. " * 20
+    schema = {
+        "type": "object",
+        "properties": {
+            "description": {"type": "string", "description": theirs},
+            "todos": {"items": {"enum": ["a", "b"], "title": theirs}},
+        },
+        "required": ["description"],
+    }
+    function = {"name": "task", "description": theirs, "parameters": schema}
+    ours = {"role": "user", "content": "Our prompt. " * 20}
+    body = {
+        "messages": [{"role": "system", "content": [{"text": theirs}]}, ours],
+        "tools": [{"type": "function", "function": function}],
+        "stream": True,
+    }
+    record(tmp_path, call(1), call(2))
+    file = tmp_path / "0002.request.json"
+    file.write_bytes(msgspec.json.encode(body))
+    before = read_calls(tmp_path)
+    bare(tmp_path)
+    assert theirs.strip() not in file.read_text()
+    found = msgspec.json.decode(file.read_bytes())
+    assert [one["role"] for one in found["messages"]] == ["system", "user"]
+    assert found["messages"][1] == ours
+    assert found["stream"] is True
+    kept = found["tools"][0]["function"]
+    assert kept["name"] == "task"
+    assert kept["parameters"] == {
+        "type": "object",
+        "properties": {
+            "description": {"type": "string", "description": "The value description."},
+            "todos": {"items": {"enum": ["a", "b"]}},
+        },
+        "required": ["description"],
+    }
+    after = read_calls(tmp_path)
+    assert [one.index for one in after] == [one.index for one in before]
+    assert after[1].request_bytes == file.stat().st_size
 
 
 def test_only_an_agents_calls_that_ended_well_are_replayed(tmp_path: Path) -> None:
@@ -149,6 +211,7 @@ def test_the_captured_session_is_what_a_real_opencode_sends(
     if request.config.getoption("--update-captured"):
         shutil.rmtree(SESSION)
         shutil.copytree(stage.calls, SESSION)
+        bare(SESSION)
     made, kept = read_recording(stage.calls), read_recording(SESSION)
     assert [(one.kind, one.generated_tokens) for one in made.calls] == [
         (one.kind, one.generated_tokens) for one in kept.calls
