@@ -263,7 +263,8 @@ def made_trial(  # noqa: PLR0913
             )
             if made
             else None,
-            seconds=spent_s + 3.0,
+            seconds=spent_s + 3.5,
+            analysed_s=0.5,
             harness_s=3.0,
         ),
         opencode="1.3.2",

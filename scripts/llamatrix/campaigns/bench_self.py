@@ -18,16 +18,20 @@ from llamatrix.campaigns.agenda import look_up
 from llamatrix.campaigns.bench import Parts, bench, bench_of, provide_parts
 from llamatrix.campaigns.session import Session, opened
 from llamatrix.errors import MeasureError
+from llamatrix.host import this_host
 from llamatrix.measure import llama_bench
 from llamatrix.measure.outcome import Done
 from llamatrix.measure.speed import Bench, Measured, by_hand, run_sweep
+from llamatrix.measure.tap.cost import measure_cost
 from llamatrix.measure.telemetry import sampling_share
 from llamatrix.nvml import gpus
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.progress import say
-from llamatrix.project import Project
+from llamatrix.project import Project, find_project
 from llamatrix.record.record import SPEED, Record
 from llamatrix.record.store import Store
+from llamatrix.record.trial_record import AGENT
+from llamatrix.report.overhead import added_s, tap_text, trials_text
 from llamatrix.report.speed import groups
 from llamatrix.report.speed_tables import page
 from llamatrix.verdict.estimate import estimate
@@ -37,6 +41,7 @@ _LONG_S = 22.0
 _MANY = 10_000
 _BY_HAND_TIMEOUT_S = 600
 _SAMPLED_S = 10.0
+_TAP_PAIRS = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +56,7 @@ class Run:
 
 
 def report(*, pairs: int) -> None:
-    """Print the four findings; MeasureError where the samples are not exact."""
+    """Print the findings; MeasureError where the samples are not exact."""
     session = opened("smoke", "*/qwen35-27b.*")
     parts = provide_parts(session.items[0].cell, session.project)
     with tempfile.TemporaryDirectory(prefix="llamatrix-self-") as aside:
@@ -62,6 +67,7 @@ def report(*, pairs: int) -> None:
         _print_long(base, records[0], Path(aside))
         _print_tabulating(records, Path(aside))
     _print_sampling()
+    _print_trials()
 
 
 def _measured_aside(session: Session, aside: Path) -> list[Record]:
@@ -145,6 +151,16 @@ def _print_sampling() -> None:
         f"sampling the CPU and {len(gpus())} GPUs for {_SAMPLED_S:.0f} s: {share:.2f} % "
         "of one core (at most 1 %)"
     )
+
+
+def _print_trials() -> None:
+    """The tap between OpenCode and the server, then all of it in recorded trials."""
+    with tempfile.TemporaryDirectory(prefix="llamatrix-tap-") as folder:
+        cost = measure_cost(Path(folder), pairs=_TAP_PAIRS)
+    print(tap_text(cost))
+    store = Store(folder=find_project().records, kind=AGENT)
+    tap_s = statistics.median(added_s(cost))
+    print(trials_text(store.read_all(), host=this_host().slug, tap_s=tap_s))
 
 
 def _run_ours(bench_: Bench, like: Record, aside: Path) -> Run:

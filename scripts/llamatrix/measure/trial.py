@@ -87,15 +87,20 @@ def run_trial(trial: Trial) -> TrialResult:
     trial.folder.mkdir(parents=True)
     going = _Going(trial=trial)
     outcome = going.to_the_end()
-    seconds = time.monotonic() - begun
+    worked = time.monotonic()
+    tdd = tdd_order(read_transcript(going.trajectory)) if going.turns else None
+    found = quality(going.workspace) if going.workspace else None
+    tokens = going.tokens()
+    ended = time.monotonic()
     return TrialResult(
         outcome=outcome,
         turns=tuple(going.turns),
-        tdd=tdd_order(read_transcript(going.trajectory)) if going.turns else None,
-        quality=quality(going.workspace) if going.workspace else None,
-        tokens=going.tokens(),
-        seconds=seconds,
-        harness_s=seconds - going.others_s,
+        tdd=tdd,
+        quality=found,
+        tokens=tokens,
+        seconds=ended - begun,
+        analysed_s=ended - worked,
+        harness_s=worked - begun - going.others_s,
     )
 
 

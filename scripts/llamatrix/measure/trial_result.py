@@ -90,5 +90,23 @@ class TrialResult(Struct, frozen=True, kw_only=True):
     refusals: tuple[str, ...] = ()
     """Of a scripted model: what the real server answered instead of a completion."""
     seconds: float = 0.0
+    """OpenCode's, the judging's and the harness's own."""
+    analysed_s: float = 0.0
+    """Reading the finished work: test order, quality, tokens. 0 in records from before
+    it was kept, where it is in no other figure either."""
     harness_s: float = 0.0
     """Beside OpenCode's own time and the judging: sandbox, files, recording."""
+
+    @property
+    def opencode_s(self) -> float:
+        return sum(turn.seconds for turn in self.turns)
+
+    @property
+    def judging_s(self) -> float:
+        """The checks after each turn, and reading the finished work."""
+        return sum(turn.judged_s for turn in self.turns) + self.analysed_s
+
+    @property
+    def calls(self) -> int:
+        """Of the model, through the tap."""
+        return sum(len(turn.calls) for turn in self.turns)

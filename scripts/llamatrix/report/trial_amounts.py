@@ -132,9 +132,7 @@ AGENT_TIME = Amount(
     text=seconds_text,
 )
 JUDGING_TIME = Amount(
-    name="Judging",
-    of=lambda record: sum(turn.judged_s for turn in record.result.turns),
-    text=seconds_text,
+    name="Judging", of=lambda record: record.result.judging_s, text=seconds_text
 )
 HARNESS_TIME = Amount(
     name="Harness", of=lambda record: record.result.harness_s, text=seconds_text

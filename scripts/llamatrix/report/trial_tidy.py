@@ -34,7 +34,7 @@ _OF_TURN = (
 HEADER = (
     *("host", "weights", "model", "pin", "commit", "build", "agent", "opencode"),
     *("context7", "network", "task", "script", "context_tokens", "trial", "outcome"),
-    *("correct_turn", "trial_s", "harness_s", "memory_bytes", "memory"),
+    *("correct_turn", "trial_s", "analysed_s", "harness_s", "memory_bytes", "memory"),
     *(*_OF_TURN, "measured_at", "digest"),
 )
 
@@ -92,7 +92,8 @@ def _head(record: TrialRecord) -> tuple[object, ...]:
         *(record.context7, cell.network.value, cell.task, cell.script or ""),
         *(cell.context_tokens, record.trial, outcome_word(outcome)),
         outcome.turn if isinstance(outcome, Correct) else "",
-        *(result.seconds, result.harness_s, "" if held is None else held),
+        *(result.seconds, result.analysed_s, result.harness_s),
+        "" if held is None else held,
         "vram" if on_a_card(record) else "rss",
     )
 

@@ -6,6 +6,8 @@ Imported inside the functions: `invoke --list` must not wait for it, and the hea
 
 from functools import lru_cache
 
+_TAIL = 0.025
+
 
 @lru_cache(maxsize=256)
 def t_quantile(probability: float, degrees: float) -> float:
@@ -30,6 +32,20 @@ def chi_square_quantiles(degrees: int, count: int) -> tuple[float, ...]:
         float(2 * special.gammaincinv(degrees / 2, (bin_ + 0.5) / count))
         for bin_ in range(count)
     )
+
+
+@lru_cache(maxsize=64)
+def median_ranks(count: int) -> tuple[int, int] | None:
+    """Places, from 0, of the sorted values between which the median lies at 95 %.
+
+    By the sign test: nothing is assumed of the values. None for fewer than six.
+    """
+    from scipy import special
+
+    least = -1
+    while special.bdtr(least + 1, count, 0.5) <= _TAIL:
+        least += 1
+    return (least, count - 1 - least) if least >= 0 else None
 
 
 def beta_quantile(probability: float, a: float, b: float) -> float:

@@ -1,0 +1,88 @@
+"""What the harness adds to a trial: the tap's way, and the time beside OpenCode's."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+
+from llamatrix.measure.tap.cost import Cost
+from llamatrix.record.trial_record import TrialRecord
+from llamatrix.verdict.distributions import median_ranks
+
+MOST_S = 2.0
+MOST_PER_CALL_S = 0.005
+_MS = 1000
+_WHAT_IT_IS = """\
+  in it: opening the sandbox, files in and out, reading the server's counters, recording,
+    and the tap for each call
+  not in it: starting and loading the server, OpenCode and its tools, the checks, and
+    reading the finished work (order, quality, tokens)"""
+
+
+def added_s(cost: Cost) -> list[float]:
+    """What each call took longer through the tap than its neighbour without it."""
+    pairs = zip(cost.direct_s, cost.tapped_s, strict=True)
+    return sorted(tapped - direct for direct, tapped in pairs)
+
+
+def tap_text(cost: Cost) -> str:
+    added = added_s(cost)
+    ranks = median_ranks(len(added))
+    between = (
+        f"[{_MS * added[ranks[0]]:.2f}, {_MS * added[ranks[1]]:.2f}]"
+        if ranks
+        else "no interval of so few"
+    )
+    return (
+        f"tap: a call takes {_MS * statistics.median(added):.2f} ms longer {between}, "
+        f"median of {len(added)} pairs (at most {_MS * MOST_PER_CALL_S:.0f} ms); "
+        f"bytes identical: {'yes' if cost.identical else 'no'}"
+    )
+
+
+def trials_text(records: Iterable[TrialRecord], *, host: str, tap_s: float) -> str:
+    """Each trial of a host against its own limit, the worst named.
+
+    `tap_s` is the tap's median for one call: OpenCode waits for it, so it is in
+    OpenCode's time and is added here.
+    """
+    made = [one for one in records if one.host.slug == host and one.result.turns]
+    if not made:
+        return (
+            f"harness time per trial: no trial of {host} is recorded; `invoke agent "
+            "--profile smoke` makes some, then run this again"
+        )
+    spare = {id(one): _most_s(one) - _own_s(one, tap_s) for one in made}
+    tightest = min(made, key=lambda one: spare[id(one)])
+    own = [_own_s(one, tap_s) for one in made]
+    over = [one for one in made if spare[id(one)] < 0]
+    head = (
+        f"harness time per trial, {len(made)} trials: median "
+        f"{statistics.median(own):.2f} s, largest {max(own):.2f} s; "
+        f"{len(made) - len(over)} of {len(made)} within "
+        f"{MOST_S:.0f} s + {_MS * MOST_PER_CALL_S:.0f} ms for each call"
+    )
+    lines = [f"  over: {_line(one, tap_s)}" for one in _worst_first(over, spare)]
+    return "\n".join(
+        [head, f"  tightest: {_line(tightest, tap_s)}", *lines, _WHAT_IT_IS]
+    )
+
+
+def _own_s(record: TrialRecord, tap_s: float) -> float:
+    return record.result.harness_s + record.result.calls * tap_s
+
+
+def _most_s(record: TrialRecord) -> float:
+    return MOST_S + MOST_PER_CALL_S * record.result.calls
+
+
+def _worst_first(
+    over: Sequence[TrialRecord], spare: dict[int, float]
+) -> Sequence[TrialRecord]:
+    return sorted(over, key=lambda one: spare[id(one)])
+
+
+def _line(record: TrialRecord, tap_s: float) -> str:
+    result = record.result
+    return (
+        f"{record.cell.id} #{record.trial}: {_own_s(record, tap_s):.2f} s of at most "
+        f"{_most_s(record):.2f} s ({len(result.turns)} turns, {result.calls} calls)"
+    )
