@@ -1,5 +1,6 @@
 import asyncio
 import hashlib
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -210,6 +211,12 @@ def test_the_way_through_the_tap_is_measured_and_changes_no_byte(
     cost = measure_cost(tmp_path, pairs=3)
     assert cost.identical
     assert len(cost.direct_s) == len(cost.tapped_s) == 3
+
+
+def test_small_pieces_are_sent_at_once() -> None:
+    """What asyncio looks at before it sets TCP_NODELAY on accepted connections."""
+    with loopback_listener() as listener:
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 def wait_for(happened: Callable[[], bool]) -> None:

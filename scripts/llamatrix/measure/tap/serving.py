@@ -50,8 +50,12 @@ def serving(app: ASGIApp, listeners: Sequence[socket.socket]) -> Iterator[None]:
 
 
 def loopback_listener() -> socket.socket:
-    """A socket on a free port of this machine's loopback."""
-    listener = socket.socket(socket.AF_INET)
+    """A socket on a free port of this machine's loopback.
+
+    Its protocol is named: asyncio sends small pieces at once only where it is, else
+    each may wait 40 ms for the other side's acknowledgement.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", 0))
     listener.listen(128)
