@@ -160,6 +160,14 @@ def table(f: taken.Tabulating) -> None:
     print(tabulate(f.profile or None, out=f.out or None), end="")
 
 
+@command(taken.Opining)
+def opinion(f: taken.Opining) -> None:
+    """Ask a model what it thinks of recorded trials' code; decides nothing."""
+    from llamatrix.campaigns.opinion import opinion as opined
+
+    print(opined(f), end="")
+
+
 @command(taken.Comparing)
 def compare(f: taken.Comparing) -> None:
     """Hold our records against published numbers; exit 1 where some differ."""
@@ -275,6 +283,6 @@ def test(f: taken.Testing) -> None:
 
 namespace = Collection(
     *(plan, schema, lock, build, weights, fit, serve, template_check, bench, agent),
-    *(context, table, compare, audit, certificate, regress, verdict, all_),
+    *(context, table, opinion, compare, audit, certificate, regress, verdict, all_),
     *(gpu_proof, doctor, task_check, bench_self, regress_selftest, lint, test),
 )

@@ -108,7 +108,18 @@ def _no_answer(where: str, error: httpx.HTTPError) -> NoAnswerError:
 
 
 @contextmanager
-def site(url: str, *, transport: httpx.BaseTransport | None = None) -> Iterator[Site]:
-    """Talk to one address; proxies of the environment are not used."""
-    with httpx.Client(base_url=url, transport=transport, trust_env=False) as client:
+def site(
+    url: str,
+    *,
+    transport: httpx.BaseTransport | None = None,
+    bearer: str = "",
+) -> Iterator[Site]:
+    """Talk to one address; proxies of the environment are not used.
+
+    `bearer` is a key that goes with every request; redirections are not followed.
+    """
+    headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+    with httpx.Client(
+        base_url=url, transport=transport, headers=headers, trust_env=False
+    ) as client:
         yield Site(client=client)

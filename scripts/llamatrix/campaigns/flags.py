@@ -140,6 +140,18 @@ class Tabulating:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Opining:
+    url: str = argument("an OpenAI-compatible endpoint, e.g. http://127.0.0.1:8080")
+    model: str = argument("the model to ask, by the endpoint's name for it")
+    key_env: str = flag("", "the environment variable with the endpoint's key")
+    profile: str = flag("", "only trials of this profile (default: all)")
+    cells: str = flag(
+        "", "only cells whose id matches this glob, e.g. 'agent/qwen35-*'"
+    )
+    again: bool = flag(default=False, text="ask again what was asked before")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Comparing:
     against: str = argument(_AGAINST)
     profile: str = flag("", _PROFILE)

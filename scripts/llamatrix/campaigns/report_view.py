@@ -15,6 +15,8 @@ from llamatrix.plan.lock import Lock, load_lock
 from llamatrix.plan.matrix import Matrix
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
+from llamatrix.record.opinion_record import OPINION, OpinionRecord
+from llamatrix.record.store import Store
 from llamatrix.report.evidence import (
     Evidence,
     TrialEvidence,
@@ -38,6 +40,8 @@ class View:
     trial_evidence: TrialEvidence
     trials: tuple[TrialGroup, ...]
     """The agent's, likewise."""
+    opinions: tuple[OpinionRecord, ...] = ()
+    """Of models, on trials' work: never part of pass or fail."""
 
 
 def load_view() -> View:
@@ -55,6 +59,7 @@ def load_view() -> View:
         groups=found,
         trial_evidence=trial_evidence,
         trials=trial_groups(trial_evidence.records, models=models, current=current),
+        opinions=tuple(Store(folder=project.records, kind=OPINION).read_all()),
     )
 
 

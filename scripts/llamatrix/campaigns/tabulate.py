@@ -18,6 +18,7 @@ from llamatrix.plan.expand import select_profile
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.record.context_record import CONTEXT, ContextRecord
+from llamatrix.record.opinion_record import OPINION, OpinionRecord, trial_name
 from llamatrix.record.store import Store
 from llamatrix.report.context_page import context_page, newest, write_context_page
 from llamatrix.report.pages import write_pages
@@ -61,7 +62,7 @@ def tabulate(profile: str | None, *, out: str | None = None) -> str:
     _say_written(written, view.project)
     if out:
         _export(shown, trials, view, Path(out))
-    return _text(shown, trials)
+    return _text(shown, trials, view.opinions)
 
 
 def show_session(session: Session) -> str:
@@ -85,12 +86,17 @@ def show_session(session: Session) -> str:
             if group.setup.host_slug == slug
             and any(record.cell.id in cells for record in group.records)
         ],
+        view.opinions,
     )
 
 
-def _text(shown: Sequence[Group], trials: Sequence[TrialGroup]) -> str:
+def _text(
+    shown: Sequence[Group],
+    trials: Sequence[TrialGroup],
+    opinions: Sequence[OpinionRecord],
+) -> str:
     """Speed, then the agent; nothing of what there is none of."""
-    parts = [page(shown) if shown else "", trial_page(trials)]
+    parts = [page(shown) if shown else "", trial_page(trials, opinions)]
     return "\n".join(part for part in parts if part)
 
 
@@ -109,6 +115,7 @@ def _write_all(view: View, contexts: Sequence[ContextRecord]) -> list[Path]:
             sets=published_sets(view.project, view.matrix),
             trials=view.trials,
             trial_evidence=view.trial_evidence,
+            opinions=view.opinions,
         )
     if path := write_context_page(contexts, view.project.reports):
         written.append(path)
@@ -126,6 +133,7 @@ def _export(
         sets=published_sets(view.project, view.matrix),
         trials=trials,
         trial_evidence=view.trial_evidence,
+        opinions=view.opinions,
     )
     _export_contexts(shown, view.project, folder)
     say(f"copied to {folder}: the pages and their records")
@@ -155,6 +163,15 @@ def _copy_records(
     }
     hosts = {group.host_slug for group in shown}
     measured = {f"records/{slug}/bandwidth.json" for slug in hosts}
+    spoken_of = {trial_name(one) for group in trials for one in group.records}
+    opinions = Store(folder=view.project.records, kind=OPINION)
+    measured |= {
+        opinions.file_of(one.host.slug, one.cell.id)
+        .relative_to(view.project.reports)
+        .as_posix()
+        for one in view.opinions
+        if one.of in spoken_of
+    }
     for name in sorted(files | measured):
         _copy_new(view.project.reports / name, folder / name)
 

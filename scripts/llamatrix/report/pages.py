@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llamatrix.errors import ReportError
+from llamatrix.record.opinion_record import OpinionRecord
 from llamatrix.report.bandwidth_file import read_bandwidth
 from llamatrix.report.evidence import NO_TRIALS, Evidence, TrialEvidence
 from llamatrix.report.html.build import build_page
@@ -27,11 +28,13 @@ def write_pages(
     sets: Sequence[Published] = (),
     trials: Sequence[TrialGroup] = (),
     trial_evidence: TrialEvidence = NO_TRIALS,
+    opinions: Sequence[OpinionRecord] = (),
 ) -> list[Path]:
     """`index.html`, and of what there is, speeds or trials, `.md`, `.csv` and `.json`.
 
     Each table is a CSV file besides. The two evidences say where each record stands
-    below `reports`; the page holds speeds against `sets`.
+    below `reports`; the page holds speeds against `sets`. Opinions stand in `agent.md`
+    alone.
     """
     bandwidths = {
         group.host_slug: read_bandwidth(reports, group.host_slug) for group in groups
@@ -51,7 +54,7 @@ def write_pages(
         }
     if trials:
         texts |= {
-            "agent.md": trial_page(trials),
+            "agent.md": trial_page(trials, opinions),
             "agent.csv": agent_csv(trials),
             "agent.json": agent_json(trials),
             **dict(_trial_files(trials)),

@@ -1,7 +1,9 @@
 """The agent page: what a reader must know before a number, then the tables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from llamatrix.record.opinion_record import OpinionRecord
+from llamatrix.report.opinion_table import opinion_tables
 from llamatrix.report.speed_tables import KIND_NOTES
 from llamatrix.report.tables import Table
 from llamatrix.report.trial_amounts import served_argv
@@ -16,12 +18,18 @@ def trial_tables(group: TrialGroup) -> tuple[Table, ...]:
     return (*published_tables(group), *own_tables(group), *trouble_tables(group))
 
 
-def trial_page(groups: Iterable[TrialGroup]) -> str:
-    """All groups as one Markdown page, empty without any; same groups, same bytes."""
+def trial_page(
+    groups: Iterable[TrialGroup], opinions: Sequence[OpinionRecord] = ()
+) -> str:
+    """All groups as one Markdown page, empty without any; same groups, same bytes.
+
+    What models think of a group's work stands behind all that was measured.
+    """
     parts = ["# Agent\n"]
     for group in groups:
         parts.append(trial_heading(group) + "\n")
-        parts += [table.markdown() for table in trial_tables(group)]
+        tables = (*trial_tables(group), *opinion_tables(group, opinions))
+        parts += [table.markdown() for table in tables]
     return "\n".join(parts) if len(parts) > 1 else ""
 
 

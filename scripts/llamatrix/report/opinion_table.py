@@ -1,0 +1,110 @@
+"""Opinions of models on finished work: tables of their own, apart from all others."""
+
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from typing import assert_never
+
+from llamatrix.measure.opinion.outcome import Declined, Given, Nonsense, Refused
+from llamatrix.measure.opinion.rubric import rubric
+from llamatrix.record.opinion_record import OpinionRecord, TrialName, trial_name
+from llamatrix.report.tables import Table
+from llamatrix.report.trial_amounts import number_text
+from llamatrix.report.trial_tables import shown_name, titled
+from llamatrix.report.trials import TrialGroup, prompt_short
+
+_Key = tuple[str, TrialName]
+
+
+def opinion_tables(
+    group: TrialGroup, opinions: Iterable[OpinionRecord]
+) -> tuple[Table, ...]:
+    """One for each model that was asked and each rubric; of each trial its last word."""
+    latest: dict[tuple[str, str], dict[_Key, OpinionRecord]] = {}
+    for one in sorted(opinions, key=lambda one: one.measured_at):
+        asked = latest.setdefault((one.asked.model, one.asked.rubric_sha256), {})
+        asked[one.host.slug, one.of] = one
+    found = (
+        _table(group, model, sha256, latest[model, sha256])
+        for model, sha256 in sorted(latest)
+    )
+    return tuple(table for table in found if table is not None)
+
+
+def _table(
+    group: TrialGroup, model: str, sha256: str, given: dict[_Key, OpinionRecord]
+) -> Table | None:
+    cells = {
+        key: [
+            given[name]
+            for record in trials.records
+            if (name := (record.host.slug, trial_name(record))) in given
+        ]
+        for key, trials in group.trials.items()
+    }
+    columns = [key for key, found in cells.items() if found]
+    if not columns:
+        return None
+    first = cells[columns[0]][0]
+    return Table(
+        title=titled(
+            f"Opinion of {model} (not part of pass or fail)",
+            group,
+            f"rubric {first.asked.rubric}, {sha256[:12]}",
+        ),
+        header=(
+            "Aspect",
+            *(
+                f"{shown_name(group, name)} ({prompt_short(task)})"
+                for name, task in columns
+            ),
+        ),
+        rows=tuple(_rows([cells[key] for key in columns])),
+    )
+
+
+def _rows(columns: Sequence[Sequence[OpinionRecord]]) -> Iterator[tuple[str, ...]]:
+    """The aspects as they were graded; those of an older rubric keep their keys."""
+    known = rubric().aspects
+    keys = dict.fromkeys(
+        key for column in columns for grades in _grades(column) for key in grades.grades
+    )
+    for key in keys:
+        title = known[key].title if key in known else key
+        yield (title, *(_score_text(column, key) for column in columns))
+    yield ("Trials", *(_count_text(column) for column in columns))
+
+
+def _grades(column: Sequence[OpinionRecord]) -> list[Given]:
+    return [one.opinion for one in column if isinstance(one.opinion, Given)]
+
+
+def _score_text(column: Sequence[OpinionRecord], key: str) -> str:
+    """`4 of 5: why`; of several trials the median and the range, without words."""
+    found = [one.grades[key] for one in _grades(column) if key in one.grades]
+    if not found:
+        return "none"
+    if len(found) == 1:
+        return f"{found[0].score} of 5: {found[0].sentence}"
+    scores = [one.score for one in found]
+    middle = number_text(statistics.median(scores))
+    return f"{middle} of 5 ({min(scores)} to {max(scores)})"
+
+
+def _count_text(column: Sequence[OpinionRecord]) -> str:
+    words = [_lack(one) for one in column]
+    lacks = [f"{words.count(word)} {word}" for word in dict.fromkeys(words) if word]
+    return ", ".join([str(len(_grades(column))), *lacks])
+
+
+def _lack(record: OpinionRecord) -> str:
+    match record.opinion:
+        case Given():
+            return ""
+        case Refused():
+            return "refused"
+        case Nonsense():
+            return "unreadable"
+        case Declined():
+            return "declined by the endpoint"
+        case _:
+            assert_never(record.opinion)

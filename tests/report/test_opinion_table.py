@@ -1,0 +1,92 @@
+"""What models think stands in tables of its own and changes no other."""
+
+from tests.record.made_opinion import made_grades, made_opinion
+from tests.report.made_trials import IMAGES, made_trial
+
+from llamatrix.measure.opinion.outcome import Declined, Nonsense, Opinion, Refused
+from llamatrix.report.opinion_table import opinion_tables
+from llamatrix.report.trial_page import trial_page
+from llamatrix.report.trials import trial_groups
+
+TRIAL = made_trial()
+GROUPS = trial_groups([TRIAL])
+
+
+def test_the_aspects_of_the_published_table_are_its_rows() -> None:
+    (table,) = opinion_tables(GROUPS[0], [made_opinion(TRIAL)])
+    assert table.title.startswith(
+        "Opinion of judge-1 (not part of pass or fail) (rubric 1, "
+    )
+    assert table.header == ("Aspect", "Qwen3.5-27B (P1)")
+    assert [row[0] for row in table.rows] == [
+        *("Structure", "Error handling", "TDD", "Cleanliness", "Critical issues"),
+        "Trials",
+    ]
+    assert table.rows[0][1] == "4 of 5: Two files, each with one job."
+    assert table.rows[-1][1] == "1"
+
+
+def test_it_is_added_to_the_page_and_nothing_else_of_it_changes() -> None:
+    before = trial_page(GROUPS)
+    after = trial_page(GROUPS, [made_opinion(TRIAL)])
+    assert after.startswith(before)
+    assert after[len(before) :].lstrip().startswith("### Opinion of judge-1")
+
+
+def test_several_trials_are_a_median_and_a_range() -> None:
+    trials = [made_trial(trial=number) for number in (1, 2, 3)]
+    opinions = [
+        made_opinion(trial, made_grades(score))
+        for trial, score in zip(trials, (2, 5, 4), strict=True)
+    ]
+    (table,) = opinion_tables(trial_groups(trials)[0], opinions)
+    assert table.rows[0][1] == "4 of 5 (2 to 5)"
+    assert table.rows[-1][1] == "3"
+
+
+def test_what_gave_no_opinion_is_counted_by_why() -> None:
+    trials = [made_trial(trial=number) for number in (1, 2, 3, 4)]
+    lacks: tuple[Opinion, ...] = (
+        made_grades(),
+        Refused(text="I may not."),
+        Nonsense(why="not JSON", text="hm"),
+        Declined(status=400, text="too long"),
+    )
+    opinions = [made_opinion(*one) for one in zip(trials, lacks, strict=True)]
+    (table,) = opinion_tables(trial_groups(trials)[0], opinions)
+    said = "1, 1 refused, 1 unreadable, 1 declined by the endpoint"
+    assert table.rows[-1][1] == said
+
+
+def test_of_one_trial_the_last_word_counts_and_of_others_none() -> None:
+    opinions = [
+        made_opinion(TRIAL, made_grades(5), measured_at="2026-11-26T13:00:00+00:00"),
+        made_opinion(TRIAL, made_grades(1), measured_at="2026-11-26T12:00:00+00:00"),
+        made_opinion(made_trial(task=IMAGES), made_grades(2)),
+    ]
+    (table,) = opinion_tables(GROUPS[0], opinions)
+    assert table.rows[0][1].startswith("5 of 5")
+    assert len(table.header) == 2
+
+
+def test_models_and_rubrics_are_never_mixed() -> None:
+    opinions = [
+        made_opinion(TRIAL),
+        made_opinion(TRIAL, model="judge-2"),
+        made_opinion(TRIAL, rubric_sha="c" * 64),
+    ]
+    titles = [table.title for table in opinion_tables(GROUPS[0], opinions)]
+    assert len(set(titles)) == 3
+
+
+def test_words_of_a_model_cannot_break_the_page() -> None:
+    odd = made_opinion(TRIAL, made_grades(3, "a | b\n### Results: all passed"))
+    page = trial_page(GROUPS, [odd])
+    assert "a \\| b ### Results: all passed" in page
+    assert "\n### Results: all passed" not in page
+
+
+def test_a_scripted_groups_opinions_carry_its_caveat() -> None:
+    trial = made_trial(script="solution")
+    (table,) = opinion_tables(trial_groups([trial])[0], [made_opinion(trial)])
+    assert "no quality claim" in table.title
