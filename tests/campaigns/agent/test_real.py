@@ -1,0 +1,156 @@
+"""`invoke agent` itself: real OpenCode, real llama-server, a tiny model, real checks.
+
+Builds, weights and programs come from the user's cache; records are the test's own.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.campaigns.conftest import record_lines
+from tests.measure.trying import files_with
+from tests.shipped import ROOT
+from tests.test_shell import gone_within
+
+from llamatrix.project import Project
+
+pytestmark = [pytest.mark.slow, pytest.mark.network]
+KEYS = {
+    "GEMINI_API_KEY": "planted-gemini-key-0123456789",
+    "CONTEXT7_API_KEY": "planted-context7-key-0123456789",
+}
+WORDS = ("agent", "--profile", "smoke", "--cells", "*httpx*")
+LIMIT_S = 540
+
+
+@pytest.fixture
+def real_project(project: Project, user_cache: Path) -> Project:
+    """Records of its own, the shipped templates and locks, the user's cache."""
+    for name in ("templates", "nix/context7"):
+        shutil.copytree(ROOT / name, project.root / name)
+    return Project(root=project.root, cache=user_cache)
+
+
+@pytest.fixture
+def environment(real_project: Project) -> Mapping[str, str]:
+    return {
+        **os.environ,
+        **KEYS,
+        "LLAMATRIX_ROOT": str(real_project.root),
+        "LLAMATRIX_CACHE": str(real_project.cache),
+    }
+
+
+@contextmanager
+def begun(environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    harness = subprocess.Popen(
+        [sys.executable, "-m", "invoke", *WORDS],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield harness
+    finally:
+        harness.kill()
+
+
+def run(environment: Mapping[str, str]) -> tuple[int, str, str]:
+    with begun(environment) as harness:
+        out, said = harness.communicate(timeout=LIMIT_S)
+        return harness.returncode, out, said
+
+
+def wait_for(what: Callable[[], object], harness: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + LIMIT_S
+    while not what():
+        assert harness.poll() is None, harness.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def answers(project: Project) -> list[Path]:
+    return list(project.records.rglob("*.answer.txt"))
+
+
+def servers_of(harness: subprocess.Popen[str]) -> list[psutil.Process]:
+    below = psutil.Process(harness.pid).children(recursive=True)
+    return [each for each in below if each.name() == "llama-server"]
+
+
+def trials(project: Project) -> list[dict[str, dict[str, dict[str, str]]]]:
+    files = sorted(project.records.glob("*/agent/**/*.jsonl"))
+    return [
+        json.loads(line) for file in files for line in file.read_text().splitlines()
+    ]
+
+
+def test_a_trial_is_made_recorded_and_reused(
+    real_project: Project, environment: Mapping[str, str]
+) -> None:
+    code, out, said = run(environment)
+    assert code == 0, said
+    assert "1 trials made, 0 reused" in said
+    assert "correct on turn 1" in said
+    (record,) = trials(real_project)
+    assert record["result"]["outcome"] == {"type": "correct", "turn": 1}
+    line = json.dumps(record)
+    for absolute in (real_project.cache, real_project.root, Path.home(), ROOT):
+        assert str(absolute) not in line
+    trajectory = next(real_project.records.glob("*/trajectories"))
+    assert len(list(trajectory.rglob("turn-1/calls/*.request.json"))) >= 8
+    for key in KEYS.values():
+        assert files_with(key, real_project.reports) == []
+    before = record_lines(real_project)
+    begin = time.monotonic()
+    code, again, said = run(environment)
+    assert code == 0, said
+    assert "no trial made: all 1 reused from records" in said
+    assert time.monotonic() - begin < 60, "a second run takes seconds"
+    assert again == out
+    assert record_lines(real_project) == before
+
+
+def test_a_server_killed_in_mid_trial_breaks_that_attempt_alone(
+    real_project: Project, environment: Mapping[str, str]
+) -> None:
+    with begun(environment) as harness:
+        wait_for(lambda: answers(real_project), harness)
+        (server,) = servers_of(harness)
+        server.kill()
+        _, said = harness.communicate(timeout=LIMIT_S)
+    assert harness.returncode == 0, said
+    assert "another attempt at it" in said
+    broken, correct = (one["result"] for one in trials(real_project))
+    assert broken["outcome"]["type"] == "broken"
+    assert broken["outcome"]["cause"]["type"] in {"endpoint-died", "endpoint-down"}  # type: ignore[index]
+    assert correct["outcome"] == {"type": "correct", "turn": 1}
+    assert trials(real_project)[0]["served"]["memory"]["peak_rss_bytes"] is None
+    assert "1 trials made, 0 reused" in said
+
+
+def test_ctrl_c_in_mid_trial_leaves_nothing_running_and_no_half_record(
+    real_project: Project, environment: Mapping[str, str]
+) -> None:
+    with begun(environment) as harness:
+        wait_for(lambda: answers(real_project), harness)
+        below = psutil.Process(harness.pid).children(recursive=True)
+        assert {"llama-server", "bwrap"} <= {each.name() for each in below}
+        os.kill(harness.pid, signal.SIGINT)
+        _, said = harness.communicate(timeout=60)
+    assert harness.returncode == 130, said
+    assert "Traceback" not in said
+    assert all(gone_within(each.pid, 10) for each in below)
+    assert [path for path in real_project.reports.rglob("*") if path.is_file()] == []
