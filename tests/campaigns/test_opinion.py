@@ -22,7 +22,7 @@ from llamatrix.record.opinion_record import OPINION, OpinionRecord
 from llamatrix.record.store import Store
 from llamatrix.record.trial_record import TrialRecord
 
-KEY = "the-endpoints-own-key"
+KEY, OTHER = "the-endpoints-own-key", "another-services-token"
 GRADE = {"score": 4, "sentence": "Reads at once."}
 GRADES = json.dumps(dict.fromkeys(rubric().aspects, GRADE))
 
@@ -61,7 +61,7 @@ def with_work(project: Project, *trials: TrialRecord) -> None:
         for number in range(1, len(trial.result.turns) + 1):
             workspace = folder_of(project, trial) / f"turn-{number}" / "workspace"
             workspace.mkdir(parents=True)
-            (workspace / "main.py").write_text(f"turn = {number}  # {KEY}\n")
+            (workspace / "main.py").write_text(f"turn = {number}  # {KEY} {OTHER}\n")
 
 
 def folder_of(project: Project, trial: TrialRecord) -> Path:
@@ -84,7 +84,7 @@ def test_each_trial_is_asked_once_and_shown_apart(
     judge: Judge,
     invoke_environment: dict[str, str],
 ) -> None:
-    invoke_environment["JUDGE_KEY"] = KEY
+    invoke_environment |= {"JUDGE_KEY": KEY, "SOME_TOKEN": OTHER}
     with_work(project, made_trial(), made_trial(task=IMAGES, trial=1))
     run_invoke("table")
     before = (project.reports / "agent.md").read_text()
@@ -101,6 +101,7 @@ def test_each_trial_is_asked_once_and_shown_apart(
     for header, body in judge.asked:
         assert header == f"Bearer {KEY}"
         assert KEY not in body
+        assert OTHER not in body
         assert "turn = 1" in body
     kept = opinions(project)
     assert [type(one.opinion) for one in kept] == [Given, Given]

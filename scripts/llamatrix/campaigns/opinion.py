@@ -184,7 +184,7 @@ def _secrets(environ: Mapping[str, str], secret: str) -> tuple[str, ...]:
 
 def _named_like_keys(environ: Mapping[str, str]) -> Iterator[str]:
     for name, value in environ.items():
-        if any(word in name.upper() for word in _SECRET_NAMES):
+        if name.upper().endswith(_SECRET_NAMES):
             yield value
 
 
