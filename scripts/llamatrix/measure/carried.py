@@ -3,7 +3,7 @@
 import contextlib
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
 _MODE_MASK = 0o755
@@ -29,8 +29,8 @@ def pack(files: Path, *, home: Mapping[str, bytes], work: Path) -> None:
             archive.add(path, f"work/{path.relative_to(work)}", recursive=False)
 
 
-def unpack_work(files: Path, folder: Path) -> None:
-    """Lay the workspace out in a new folder.
+def unpack_work(files: Path, folder: Path, *, without: Collection[str] = ()) -> None:
+    """Lay the workspace out in a new folder, but for these names at its top.
 
     The agent may have had a hand in every byte: links come last and only where they
     stay inside, so nothing is ever written or read through one.
@@ -41,6 +41,8 @@ def unpack_work(files: Path, folder: Path) -> None:
         for entry in archive:
             name = PurePosixPath(entry.name)
             if name.parts[:1] != ("work",) or ".." in name.parts:
+                continue
+            if name.parts[1:] and name.parts[1] in without:
                 continue
             place = folder.joinpath(*name.parts[1:])
             if entry.issym():

@@ -1,7 +1,6 @@
 """A trial: a prompt, OpenCode's work, the checks, and what they found as next prompt."""
 
 import contextlib
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -201,9 +200,7 @@ class _Going:
             return None, 0.0
         name, secrets = f"turn-{number}", self.trial.surroundings.secrets
         workspace = self.trial.aside / name
-        unpack_work(run.files, workspace)
-        for installed in _INSTALLED:
-            shutil.rmtree(workspace / installed, ignore_errors=True)
+        unpack_work(run.files, workspace, without=_INSTALLED)
         kept = self.trial.folder / name / "workspace"
         keep_work(workspace, kept, Redaction(secrets=secrets))
         self.workspace = workspace
