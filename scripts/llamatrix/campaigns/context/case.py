@@ -10,7 +10,7 @@ from llamatrix.campaigns.context.room import ceiling_in, room_here
 from llamatrix.campaigns.fit import use_of
 from llamatrix.campaigns.flags import Contexting
 from llamatrix.campaigns.launching import cell_to_serve, server_of
-from llamatrix.campaigns.session import opened
+from llamatrix.campaigns.session import own_folder
 from llamatrix.errors import MatrixError
 from llamatrix.host import this_host
 from llamatrix.plan.cell import Cell
@@ -67,8 +67,13 @@ def case_of(flags: Contexting) -> Case:
     project = find_project()
     matrix = load_matrix(project.matrix_file)
     asked, budget_s = _asked(flags), _duration_s(flags.budget)
+    own = own_folder(flags.weights_dir)
     cell = cell_to_serve(
-        project, profile=flags.profile, model=flags.model, pin=flags.pin
+        project,
+        profile=flags.profile,
+        model=flags.model,
+        pin=flags.pin,
+        weights_dir=own,
     )
     profile = choose_profile(flags.profile or None).profile
     server = _whole(matrix.servers[server_of(matrix, profile)], cell)
@@ -80,7 +85,6 @@ def case_of(flags: Contexting) -> Case:
             asked.most_tokens,
             cell.model.name,
         )
-    cell = _resolved(cell, flags)
     return Case(
         project=project,
         cell=cell,
@@ -96,7 +100,7 @@ def case_of(flags: Contexting) -> Case:
         server=server,
         profile=flags.profile,
         budget_s=budget_s,
-        weights_dir=Path(flags.weights_dir).expanduser() if flags.weights_dir else None,
+        weights_dir=own,
     )
 
 
@@ -112,20 +116,6 @@ def _whole(server: Server, cell: Cell) -> Server:
     if cell.build.backend is not Backend.CUDA:
         return whole
     return msgspec.structs.replace(whole, n_gpu_layers=_N_GPU_LAYERS, fit=False)
-
-
-def _resolved(cell: Cell, flags: Contexting) -> Cell:
-    """With its published file known by its bytes: they are part of the digest."""
-    if cell.published is None or cell.published.hub_file:
-        return cell
-    session = opened(
-        flags.profile,
-        f"speed/{cell.weights_key}/*",
-        weights_dir=flags.weights_dir,
-        ask_hub=True,
-    )
-    published = session.items[0].cell.published
-    return msgspec.structs.replace(cell, published=published)
 
 
 def _template_sha256(cell: Cell, project: Project) -> str:
