@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.invoking import invoked
 from tests.provision.hub_standin import HubStandIn, running_hub
-from tests.shipped import FAKES, ROOT
+from tests.shipped import FAKES
 
 from llamatrix.plan.cell import Cell
 from llamatrix.plan.load import load_matrix
@@ -74,15 +75,8 @@ def run_invoke(invoke_environment: dict[str, str]) -> RunInvoke:
     """Run a command as a user does, with wishes for the fake llama-bench."""
 
     def run(*arguments: str, **wishes: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "invoke", *arguments],
-            cwd=ROOT,
-            env={**invoke_environment, "FAKE_BENCH": json.dumps(wishes)},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
+        env = {**invoke_environment, "FAKE_BENCH": json.dumps(wishes)}
+        return invoked(*arguments, env=env)
 
     return run
 

@@ -2,14 +2,13 @@
 
 import json
 import os
-import sys
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.shipped import ROOT
+from tests.invoking import invoked
 
-from llamatrix import shell
 from llamatrix.campaigns.task_check import (
     Control,
     ControlError,
@@ -86,16 +85,13 @@ def test_every_check_has_work_that_fails_it_and_no_other(name: str) -> None:
     assert {check for (check,) in failing} == set(task.checks)
 
 
-def task_check(*flags: str, cache: Path | None = None) -> shell.Ended:
+def task_check(
+    *flags: str, cache: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ)
     if cache:
         environment["LLAMATRIX_CACHE"] = str(cache)
-    return shell.run(
-        [sys.executable, "-m", "invoke", "task-check", *flags],
-        cwd=ROOT,
-        env=environment,
-        timeout_s=1200,
-    )
+    return invoked("task-check", *flags, env=environment)
 
 
 def test_a_workspace_is_judged_as_json_and_its_trajectory_checks_are_not(
@@ -106,7 +102,7 @@ def test_a_workspace_is_judged_as_json_and_its_trajectory_checks_are_not(
     flags = ("--task", "httpx-post", "--workspace", str(empty), "--json")
     ended = task_check(*flags, cache=tmp_path)
     assert ended.returncode == 1
-    said = json.loads(ended.out)
+    said = json.loads(ended.stdout)
     assert said["verdict"] == "failed"
     states = {each["check"]: each["state"] for each in said["findings"]}
     assert states["context7-called"] == "n/a"
@@ -119,7 +115,7 @@ def test_a_trajectory_is_read_where_one_is_given(tmp_path: Path) -> None:
     flags = ("--task", "httpx-post", "--workspace", str(tmp_path))
     ended = task_check(*flags, "--trajectory", str(log), cache=tmp_path)
     assert ended.returncode == 1
-    (line,) = (line for line in ended.out.splitlines() if "context7-called" in line)
+    (line,) = (line for line in ended.stdout.splitlines() if "context7-called" in line)
     assert "passed" in line
 
 
@@ -136,7 +132,7 @@ def test_a_wrong_question_is_answered_in_one_line(
 ) -> None:
     ended = task_check(*flags, cache=tmp_path)
     assert ended.returncode == 5
-    (line,) = ended.tail
+    (line,) = (ended.stdout + ended.stderr).splitlines()
     assert complaint in line
 
 
@@ -144,6 +140,6 @@ def test_a_wrong_question_is_answered_in_one_line(
 @pytest.mark.network
 def test_all_controls_hold_with_the_real_uv_and_the_real_packages() -> None:
     ended = task_check()
-    assert ended.ok, ended.complaint()
-    assert "BROKEN" not in ended.out
-    assert ended.out.count("| oracle ") == len(task_ids())
+    assert ended.returncode == 0, ended.stderr
+    assert "BROKEN" not in ended.stdout
+    assert ended.stdout.count("| oracle ") == len(task_ids())

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.shipped import FAKES, ROOT
+from tests.invoking import invoked, invoked_apart
+from tests.shipped import FAKES
 
 from llamatrix.plan.cell import Cell
 from llamatrix.project import Project
@@ -48,14 +49,8 @@ def search(
         variables: dict[str, str] | None = None,
         **wishes: object,
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "invoke", *arguments],
-            cwd=ROOT,
-            env={**environment, **wishes_of(**wishes), **(variables or {})},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
+        env = {**environment, **wishes_of(**wishes), **(variables or {})}
+        run_it = invoked_apart if variables else invoked
+        return run_it(*arguments, env=env)
 
     return run

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.shipped import FAKES, ROOT, shipped_cells
+from tests.invoking import invoked
+from tests.shipped import FAKES, shipped_cells
 
 from llamatrix.plan.cell import Cell
 from llamatrix.project import Project
 from llamatrix.provision.build import TARGETS, manifest_of
+from llamatrix.provision.weights import SAMPLES
 
 Regress = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -49,6 +51,10 @@ def pins(project: Project) -> Project:
         templates = source_of(project, cell) / "models" / "templates"
         templates.mkdir(parents=True, exist_ok=True)
         (templates / cell.model.template).write_text("{{ messages }}")
+        for name in SAMPLES:
+            sample = source_of(project, cell) / name
+            sample.parent.mkdir(parents=True, exist_ok=True)
+            sample.write_text("the words of a vocabulary, the words of a text\n")
     for cell in shipped_cells("engines")[::4]:
         stock(project, cell)
     return project
@@ -62,20 +68,17 @@ def regress(invoke_environment: dict[str, str]) -> Regress:
     """
 
     def run(*arguments: str, **wishes: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            regress_argv(*arguments),
-            cwd=ROOT,
-            env={**invoke_environment, "FAKE_BENCH": json.dumps(wishes)},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
+        env = {**invoke_environment, "FAKE_BENCH": json.dumps(wishes)}
+        return invoked(*regress_words(*arguments), env=env)
 
     return run
 
 
 def regress_argv(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "invoke", *regress_words(*arguments)]
+
+
+def regress_words(*arguments: str) -> list[str]:
     """Flags given later win over those that every test shares."""
     flags = {
         "--baseline": "april",
@@ -91,7 +94,7 @@ def regress_argv(*arguments: str) -> list[str]:
         if name not in given
         for word in (name, value)
     ]
-    return [sys.executable, "-m", "invoke", "regress", *shared, *given]
+    return ["regress", *shared, *given]
 
 
 def ledger_lines(project: Project) -> list[dict[str, object]]:

@@ -2,13 +2,13 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.campaigns.regress.conftest import forget_build, ledger_lines
+from tests.invoking import invoked
 from tests.measure.replayed import call, record
 from tests.shipped import ROOT
 
@@ -53,15 +53,8 @@ def replay(
             if name not in arguments
             for word in (name, value)
         ]
-        return subprocess.run(
-            [sys.executable, "-m", "invoke", "regress", *shared, *arguments],
-            cwd=ROOT,
-            env={**invoke_environment, "FAKE_REPLAY": json.dumps(wishes)},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
+        env = {**invoke_environment, "FAKE_REPLAY": json.dumps(wishes)}
+        return invoked("regress", *shared, *arguments, env=env)
 
     return run
 
