@@ -211,6 +211,7 @@ def fake_processes(project: Project) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_killed_harness_leaves_no_child_and_a_rerun_goes_on(
     stocked: Project, invoke_environment: dict[str, str], run_invoke: RunInvoke
 ) -> None:
@@ -246,6 +247,7 @@ def test_ctrl_c_leaves_no_child_and_exits_130(
     assert len(record_lines(stocked)) >= 2
 
 
+@pytest.mark.slow
 def test_two_harnesses_on_one_store_share_the_work(
     stocked: Project, invoke_environment: dict[str, str]
 ) -> None:

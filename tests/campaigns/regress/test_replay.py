@@ -85,6 +85,7 @@ def test_equal_engines_are_the_same_in_every_metric(
     assert len(arms) == 2 * 5
 
 
+@pytest.mark.slow
 def test_both_arms_get_the_very_same_tokens(pins: Project, replay: Replay) -> None:
     replay("--metric", "tg")
     lines = ledger_lines(pins)
@@ -105,12 +106,14 @@ def test_a_loss_is_slower_and_exit_10(replay: Replay) -> None:
     assert [cell["ratio"] for cell in cells] == pytest.approx([0.8] * 3, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_cache_that_is_lost_is_slower_only_in_the_waiting(replay: Replay) -> None:
     ended = replay("--json", pins={"current": {"forgets": True}})
     assert ended.returncode == 10, ended.stderr
     assert verdicts(ended.stdout) == {"pp": "SAME", "tg": "SAME", "ttft": "SLOWER"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wish", "said"),
     [
@@ -145,6 +148,7 @@ def test_a_baseline_that_does_not_start_stops_with_exit_4(replay: Replay) -> Non
     assert "some last words" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_rerun_measures_nothing_and_again_begins_anew(
     pins: Project, replay: Replay
 ) -> None:
@@ -158,6 +162,7 @@ def test_a_rerun_measures_nothing_and_again_begins_anew(
     assert {line["series"] for line in ledger_lines(pins)} == {1, 2}
 
 
+@pytest.mark.slow
 def test_pairs_of_another_recording_are_never_mixed(
     pins: Project, replay: Replay, recording: Path
 ) -> None:
@@ -168,6 +173,7 @@ def test_pairs_of_another_recording_are_never_mixed(
     assert len({line["digest"] for line in ledger_lines(pins)}) == 2
 
 
+@pytest.mark.slow
 def test_prompts_that_changed_since_the_last_pairs_are_not_mixed_with_them(
     pins: Project, replay: Replay
 ) -> None:
@@ -197,6 +203,7 @@ class Busy:
         return Load(foreign_percent=50.0 if 6 <= self.processes <= 8 else 1.0)
 
 
+@pytest.mark.slow
 def test_disturbed_pairs_are_repeated_in_a_balanced_order(
     pins: Project, recording: Path
 ) -> None:
@@ -223,6 +230,7 @@ def test_disturbed_pairs_are_repeated_in_a_balanced_order(
     assert counting == ["baseline", "candidate"] * 2 + ["baseline"]
 
 
+@pytest.mark.slow
 def test_server_flags_are_compared_with_equal_pins(
     pins: Project, replay: Replay
 ) -> None:
@@ -248,6 +256,7 @@ def gemma_template(folder: Path, name: str) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_templates_are_compared_with_prompts_of_their_own(
     pins: Project, replay: Replay, tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ def test_without_a_trajectory_good_work_is_undecided(
     assert sorted(work.workspace.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_undeclared_packages_may_stand_in_a_command_nobody_showed_us(
     task: Task, ground: Ground, tmp_path: Path
 ) -> None:
@@ -56,6 +57,7 @@ def test_undeclared_packages_may_stand_in_a_command_nobody_showed_us(
     assert "httpx" in reason
 
 
+@pytest.mark.slow
 def test_secrets_and_our_own_paths_are_not_in_the_findings(
     task: Task, ground: Ground, written: Written
 ) -> None:
@@ -67,6 +69,7 @@ def test_secrets_and_our_own_paths_are_not_in_the_findings(
     assert "llamatrix-judged-" not in reason
 
 
+@pytest.mark.slow
 def test_without_a_stand_ins_log_the_code_is_the_evidence(
     task: Task, ground: Ground, tmp_path: Path, written: Written
 ) -> None:
@@ -137,6 +140,7 @@ def test_programs_that_never_end_fail_the_work_not_the_harness(
     assert said["no-mocks"][0] is State.NOT_APPLICABLE
 
 
+@pytest.mark.slow
 def test_a_program_in_a_package_is_run_as_a_module(
     task: Task, ground: Ground, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def test_tests_in_a_folder_find_the_script_above_it(
     assert tests.ran.words[2:5] == ("python", "-m", "pytest")
 
 
+@pytest.mark.slow
 def test_packages_are_put_beside_only_where_it_does_not_work_without(
     written: Written, ground: Ground
 ) -> None:
