@@ -158,6 +158,7 @@ def test_tables_and_their_records_can_be_taken_elsewhere(
     copied = sorted((tmp_path / "copy").rglob("*.jsonl"))
     lines = [line for path in copied for line in path.read_text().splitlines()]
     assert lines == record_lines(stocked)
+    assert len(lines) == _TESTS
     assert (tmp_path / "copy" / "speed.md").read_bytes() == (
         stocked.reports / "speed.md"
     ).read_bytes()
@@ -170,7 +171,9 @@ def test_no_record_holds_a_path_or_a_user(
     import socket
 
     run_invoke("all", "--profile", "smoke")
-    for line in record_lines(stocked):
+    lines = record_lines(stocked)
+    assert len(lines) == _TESTS
+    for line in lines:
         assert str(stocked.cache) not in line
         assert str(ROOT) not in line
         assert f'"{getpass.getuser()}"' not in line
@@ -238,6 +241,7 @@ def test_ctrl_c_leaves_no_child_and_exits_130(
     harness = begin_all(invoke_environment, delay_s=0.3, child=True)
     wait_for_records(stocked, 2)
     children = fake_processes(stocked)
+    assert children
     os.kill(harness.pid, signal.SIGINT)
     _, said = harness.communicate(timeout=30)
     assert harness.returncode == 130

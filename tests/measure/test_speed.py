@@ -173,7 +173,9 @@ def test_a_binary_of_another_commit_stops_the_harness(run_fake: RunFake) -> None
 
 
 def test_telemetry_lies_beside_every_test(run_fake: RunFake) -> None:
-    for one in run_fake():
+    found = run_fake()
+    assert len(found) == 4
+    for one in found:
         assert one.telemetry.cpu
         assert 0 <= one.telemetry.cpu[0].load_percent <= 100
 
@@ -208,7 +210,9 @@ def test_a_rest_without_prompts_asks_for_none(
 
 
 def test_no_path_of_the_machine_is_in_what_is_recorded(run_fake: RunFake) -> None:
-    for one in run_fake():
+    found = run_fake()
+    assert len(found) == 4
+    for one in found:
         text = msgspec.json.encode(one.outcome) + msgspec.json.encode(one.process)
         assert os.fsencode(Path.home()) not in text
         assert b"/tmp" not in text

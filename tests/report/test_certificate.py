@@ -158,6 +158,7 @@ def test_the_page_tells_every_claim_and_how_to_verify(reports: Path) -> None:
     text = certificate_page(certificate, blog(), json_name="reports/c.json")
     assert "`invoke certificate --verify reports/c.json`" in text
     assert all(one.claim in text for one in certificate.groups[0].comparisons)
+    assert certificate.records
     assert all(digest in text for digest in certificate.records)
     assert certificate.pins["april"].commit in text
 

@@ -154,7 +154,9 @@ def test_every_heading_of_scripted_trials_says_so() -> None:
 def test_unscripted_trials_beside_them_are_not_called_so() -> None:
     unscripted, _ = trial_groups([made_trial(script="solution"), made_trial(trial=2)])
     assert unscripted.setup.scripted is False
-    assert all(SCRIPTED not in table.title for table in trial_tables(unscripted))
+    tables = trial_tables(unscripted)
+    assert tables
+    assert all(SCRIPTED not in table.title for table in tables)
 
 
 def test_made_up_weights_claim_no_quality() -> None:

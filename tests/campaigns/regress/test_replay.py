@@ -320,5 +320,6 @@ def test_a_mistake_is_one_line(
 def test_no_line_holds_a_path(pins: Project, replay: Replay, recording: Path) -> None:
     replay("--metric", "tg", pins={"current": {"fail": {"2": "die"}}})
     text = json.dumps(ledger_lines(pins))
+    assert "died" in text
     for folder in (pins.cache, pins.root, recording, ROOT):
         assert str(folder) not in text

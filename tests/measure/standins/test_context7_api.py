@@ -125,6 +125,7 @@ def test_the_documented_image_models_are_served_and_accepted() -> None:
         for _, code in BLOCK.findall(page.text)
         for name in re.findall(r"gemini-[\w.-]+-image[\w-]*", code)
     }
+    assert in_code
     assert in_code <= accepted
     named = set(re.findall(r"gemini-[\w.-]+-image[\w-]*", page.text))
     assert in_code < named <= accepted | set(task.served_models)
