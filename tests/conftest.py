@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.shipped import FAKES, GOLDEN, ROOT, shipped_cells
+from tests.shipped import FAKES, GOLDEN, NOWHERE, ROOT, shipped_cells
 
 from llamatrix.plan.cell import Cell
 from llamatrix.project import Project, find_project
@@ -32,7 +32,7 @@ def pytest_configure() -> None:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
-    os.environ["HF_HOME"] = "/nonexistent"
+    os.environ["HF_HOME"] = NOWHERE
     os.environ.pop("HF_TOKEN", None)
 
 

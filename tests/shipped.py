@@ -11,6 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FAKES = ROOT / "tests" / "fakes"
 GOLDEN = ROOT / "tests" / "golden"
 CAPTURED = ROOT / "tests" / "captured"
+NOWHERE = "/nonexistent"
+"""Where the hub's client would keep files: nothing is ever fetched to there."""
 
 
 def shipped_cells(profile: str) -> tuple[Cell, ...]:

@@ -78,7 +78,7 @@ def main() -> None:
     wishes |= wishes.get("pins", {}).get(os.environ.get("FAKE_PIN"), {})
     commit = wishes.get("commit", os.environ.get("FAKE_COMMIT", "0c1e57098"))
     speed = wishes.get("speed", 1.0)
-    if Path(wishes.get("slow_while", "/nonexistent")).exists():
+    if Path(wishes.get("slow_while", "/dev/null/nowhere")).exists():
         speed /= 2
     if wishes.get("child"):
         subprocess.Popen(["sleep", "600"])
