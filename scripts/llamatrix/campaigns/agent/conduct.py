@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import assert_never
@@ -27,8 +28,10 @@ from llamatrix.measure.trial_result import (
     TrialOutcome,
     Undecided,
 )
+from llamatrix.plan.agent_cell import AgentCell
 from llamatrix.plan.matrix import Network
 from llamatrix.progress import say
+from llamatrix.project import Project
 from llamatrix.provision.wheels import provide_wheels
 from llamatrix.record.store import Store
 from llamatrix.record.trial_record import AGENT, TrialRecord
@@ -70,8 +73,9 @@ def conduct_trials(session: Session) -> TrialTally:
             made += _none_of(item, why, session)
         else:
             ready.append(item)
+    cells = [item.cell for item in ready]
     with ExitStack() as held:
-        shared = _shared(ready, session, held)
+        shared = shared_services(cells, session.project, held)
         for item in ready:
             made += _cell(item, session, shared)
     outcomes = [one.result.outcome for one in made]
@@ -84,14 +88,14 @@ def conduct_trials(session: Session) -> TrialTally:
     )
 
 
-def _shared(
-    ready: list[TrialItem], session: Session, held: ExitStack
+def shared_services(
+    cells: Sequence[AgentCell], project: Project, held: ExitStack
 ) -> Services | None:
-    """What hermetic trials share, served for the whole run; None where none is."""
-    if all(item.cell.agent.network is Network.ONLINE for item in ready):
+    """What hermetic trials share, served until `held` ends; None where none is."""
+    if all(cell.agent.network is Network.ONLINE for cell in cells):
         return None
-    wheels = provide_wheels(LOCKED, session.project.cache)
-    log = session.project.logs / "services.jsonl"
+    wheels = provide_wheels(LOCKED, project.cache)
+    log = project.logs / "services.jsonl"
     return held.enter_context(services(wheels=wheels, log=log))
 
 
@@ -164,18 +168,28 @@ def _once(
 ) -> TrialRecord:
     label = f"{item.cell.id} #{number}"
     say(f"trial {label}")
-    trajectory = new_trajectory(item, number)
-    try:
-        made = attempt(
-            item, number, parts, session.project, shared, trajectory=trajectory
-        )
-        store.append(made)
-    except BaseException:  # Ctrl-C too: nothing stays that no record tells of
-        folder = folder_of(trajectory, session.project)
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    made = recorded_attempt(item, number, parts, session.project, shared, store)
     took = duration_text(made.result.seconds)
     say(f"trial {label}: {describe(made.result.outcome)} ({took})")
+    return made
+
+
+def recorded_attempt(
+    item: TrialItem,
+    number: int,
+    parts: AgentParts,
+    project: Project,
+    shared: Services | None,
+    store: Store[TrialRecord],
+) -> TrialRecord:
+    """One attempt, on disk before this returns."""
+    trajectory = new_trajectory(item, number)
+    try:
+        made = attempt(item, number, parts, project, shared, trajectory=trajectory)
+        store.append(made)
+    except BaseException:  # Ctrl-C too: nothing stays that no record tells of
+        shutil.rmtree(folder_of(trajectory, project), ignore_errors=True)
+        raise
     return made
 
 

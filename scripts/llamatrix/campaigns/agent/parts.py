@@ -7,6 +7,7 @@ import msgspec
 from llamatrix.campaigns.agent.tools import provide_tools
 from llamatrix.campaigns.launching import launch_with
 from llamatrix.campaigns.session import Session
+from llamatrix.campaigns.templates import Template
 from llamatrix.errors import MeasureError
 from llamatrix.exclusive import exclusive
 from llamatrix.measure.conformance.result import Conformance
@@ -17,6 +18,7 @@ from llamatrix.plan.expand import synthesis_of
 from llamatrix.plan.lock import locked_pin
 from llamatrix.plan.matrix import WeightsKind
 from llamatrix.progress import say
+from llamatrix.project import Project
 from llamatrix.provision.build import Built, provide_build
 from llamatrix.provision.source import provide_source
 from llamatrix.provision.weights import Weights, provide_weights
@@ -37,20 +39,35 @@ class AgentParts:
     template: Conformance
 
 
-def provide_agent_parts(cell: AgentCell, session: Session) -> AgentParts:
-    """All that the cell's trials need."""
+def provide_agent_parts(
+    cell: AgentCell, session: Session, *, template: Template | None = None
+) -> AgentParts:
+    """All that the cell's trials need; a template given here serves in place of its own."""
     cache = session.project.cache
     weights = provide_weights(cell, cache, weights_dir=session.weights_dir)
     return AgentParts(
         built=provide_build(cell, cache),
         weights=weights,
-        launch=launch_with(cell, cell.server, weights.path, session.project),
+        launch=_launch(cell, weights, session.project, template),
         tools=provide_tools(cell, session.project),
-        template=_proven_template(cell, session),
+        template=_proven_template(cell, session, template),
     )
 
 
-def _proven_template(cell: AgentCell, session: Session) -> Conformance:
+def _launch(
+    cell: AgentCell, weights: Weights, project: Project, template: Template | None
+) -> Launch:
+    if template is None:
+        return launch_with(cell, cell.server, weights.path, project)
+    model = msgspec.structs.replace(cell.model, chat_template_file=None)
+    plain = msgspec.structs.replace(cell, model=model)
+    launch = launch_with(plain, cell.server, weights.path, project)
+    return replace(launch, template=template.path, template_pin=template.sha256)
+
+
+def _proven_template(
+    cell: AgentCell, session: Session, template: Template | None
+) -> Conformance:
     """What the conformance suite says of the cell's template, at the cell's build.
 
     Any weights of the family do: the tiny ones load at once and need no card.
@@ -63,7 +80,7 @@ def _proven_template(cell: AgentCell, session: Session) -> Conformance:
     )
     project = session.project
     weights = provide_weights(tiny, project.cache)
-    launch = launch_with(tiny, cell.server, weights.path, project)
+    launch = _launch(tiny, weights, project, template)
     if launch.template is None:  # the one in the weights: the vendor's
         pin = session.matrix.synthetic.template_pin
         tree = provide_source(
