@@ -35,6 +35,7 @@ HOMES = {
         "verdict.noise",
         "verdict.passes",
         "verdict.simulation",
+        "verdict.trial_cells",
     },
     "platformdirs": {"project"},
     "prometheus_client": {"serve.metrics"},

@@ -149,3 +149,27 @@ def test_impossible_counts_are_refused() -> None:
         _of(0, 0)
     with pytest.raises(ValueError, match="pass@4: needs 1 to 3 trials"):
         pass_at_k(_of(1, 3), 4)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "candidate", "chance"),
+    [
+        # x ~ Beta(n + 1, 1): P(y < x) = 1 - E[y^(n + 1)], a quotient of factorials
+        ((5, 5), (3, 5), 1 - 120 / 1320),
+        ((3, 3), (1, 3), 1 - 24 / 336),
+        ((10, 10), (7, 10), 1 - 7920 / 175560),
+        ((3, 3), (0, 3), 1 - 1 / 70),
+    ],
+)
+def test_the_chance_of_any_drop_from_a_perfect_baseline_worked_by_hand(
+    baseline: tuple[int, int], candidate: tuple[int, int], chance: float
+) -> None:
+    found = drop_probability(_of(*baseline), _of(*candidate), points=0.0)
+    assert found == pytest.approx(chance, abs=1e-12)
+
+
+def test_a_drop_of_any_size_is_not_one_of_ten_points() -> None:
+    """5/5 to 3/5 fell by anything with 0.91, by more than 10 points with 0.81 only."""
+    found = compare_passes(_of(5, 5), _of(3, 5))
+    assert found.word is Word.INCONCLUSIVE
+    assert found.drop_probability == pytest.approx(0.81, abs=0.005)
