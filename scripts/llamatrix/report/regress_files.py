@@ -121,8 +121,8 @@ def regress_junit(found: Regression) -> str:
     )
     for cell in cells:
         case = ET.SubElement(suite, "testcase", classname=name, name=cell.id)
-        notes = _xml_text("\n".join(cell.comparison.notes))
-        message = _xml_text(_summary(cell))
+        notes = xml_text("\n".join(cell.comparison.notes))
+        message = xml_text(_summary(cell))
         if _fails(cell):
             failure = ET.SubElement(
                 case, "failure", type=str(cell.word), message=message
@@ -195,6 +195,6 @@ def _ends(interval: Interval | None) -> tuple[float, float] | None:
     return (interval.low, interval.high) if interval else None
 
 
-def _xml_text(text: str) -> str:
+def xml_text(text: str) -> str:
     """Without what XML cannot hold, such as a compiler's colours."""
     return _NOT_XML.sub("", text)

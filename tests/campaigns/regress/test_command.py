@@ -237,7 +237,7 @@ def test_a_spent_budget_is_inconclusive_and_says_what_is_missing(
     ("arguments", "said"),
     [
         (("--candidate", "curent"), "did you mean 'current'?"),
-        (("--candidate", "opencode:1.2"), "OpenCode versions cannot be compared"),
+        (("--candidate", "opencode:1.2"), "--agent OpenCode (--candidate-opencode)"),
         (("--candidate-build", "gpu"), "--candidate-build 'gpu': not in matrix.toml"),
         (("--metric", "ttft"), "--metric 'ttft': not known"),
         (("--candidate-server", "smoke"), "llama-bench has no server"),

@@ -165,9 +165,10 @@ def _kinds(name: str) -> str:
     """What to say to somebody who names a thing of another kind."""
     if ":" in name or name.startswith(("opencode", "v")) or name.endswith(".jinja"):
         return (
-            ". OpenCode versions cannot be compared yet: a pin can, a build "
-            "(--candidate-build), a sweep (--candidate-sweep) and, with --replay, a "
-            "server (--candidate-server) or a chat template (--candidate-template)"
+            ". Beside a pin there can be compared a build (--candidate-build), a sweep "
+            "(--candidate-sweep); with --replay or --agent a server "
+            "(--candidate-server) or a chat template (--candidate-template); with "
+            "--agent OpenCode (--candidate-opencode) and Context7 (--candidate-context7)"
         )
     return ""
 

@@ -9,7 +9,7 @@ from llamatrix.campaigns.flags import WEIGHTS_DIR, flag
 class Flags:
     baseline: str = flag("", "a pin of matrix.toml: what it was")
     candidate: str = flag(
-        "", "a pin of matrix.toml: what it shall be (no OpenCode yet)"
+        "", "a pin of matrix.toml: what it shall be (OpenCode: see --agent)"
     )
     baseline_build: str = flag("", "its CMake flags: a build (default: the profile's)")
     candidate_build: str = flag("", "the candidate's; equal pins compare the flags")
@@ -19,7 +19,9 @@ class Flags:
     weights_dir: str = flag("", WEIGHTS_DIR)
     cells: str = flag("", "only cells whose id matches this glob, e.g. '*qwen35-27b*'")
     replay: str = flag("", "a recorded session to replay, in place of llama-bench")
-    baseline_server: str = flag("", "with --replay: its server's flags, by name")
+    baseline_server: str = flag(
+        "", "with --replay or --agent: its server's flags, by name"
+    )
     candidate_server: str = flag("", "the candidate's (default: the profile's)")
     baseline_template: str = flag("", "vendor, one of templates/, or a .jinja file")
     candidate_template: str = flag("", "the candidate's; one that fails is BROKEN")
@@ -32,3 +34,12 @@ class Flags:
     json: bool = flag(default=False, text="print one JSON document")
     junit: str = flag("", "also write JUnit XML into this file")
     markdown: str = flag("", "also write a pull-request comment into this file")
+    agent: bool = flag(
+        default=False, text="compare pass rates of agents, in place of llama-bench"
+    )
+    baseline_opencode: str = flag("", "with --agent: a version of matrix.toml, by name")
+    candidate_opencode: str = flag("", "the candidate's (default: the profile's)")
+    baseline_context7: str = flag("", "with --agent: a version of matrix.toml, by name")
+    candidate_context7: str = flag("", "the candidate's (default: the profile's)")
+    trials: int = flag(5, "with --agent: trials of each arm at each task")
+    tasks: str = flag("", "with --agent: of the profile's tasks, e.g. httpx-post")

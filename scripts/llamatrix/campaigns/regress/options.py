@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
+from llamatrix.campaigns.regress.agent.options import answer_agent, refuse_agents
 from llamatrix.campaigns.regress.arms import METRICS, Asked, parse_metrics
 from llamatrix.campaigns.regress.command import regress
+from llamatrix.campaigns.regress.delivery import budget_of, deliver
 from llamatrix.campaigns.regress.flags import Flags
 from llamatrix.campaigns.regress.replay_case import REPLAY_METRICS
 from llamatrix.campaigns.regress.replay_command import replay
 from llamatrix.campaigns.regress.request import Request
 from llamatrix.campaigns.session import own_folder
 from llamatrix.campaigns.verdict import parse_margin
-from llamatrix.errors import MatrixError, ReportError
-from llamatrix.progress import say
+from llamatrix.errors import MatrixError
 from llamatrix.report.regress import regress_markdown, regress_text
 from llamatrix.report.regress_files import regress_json, regress_junit
-from llamatrix.units import parse_duration_s
 from llamatrix.verdict.pairs import Arm
 
 _ALL_PERCENT = 100
@@ -23,16 +23,14 @@ _ORDER = "tg,pp"
 
 def answer(flags: Flags) -> int:
     """Compare, print, write the files asked for; return the verdict's exit code."""
+    if flags.agent:
+        return answer_agent(flags)
+    refuse_agents(flags)
     request = _request(flags)
     found = replay(request) if request.replay else regress(request)
     if found is None:
         return 0
-    for name, text in (
-        (flags.junit, regress_junit(found)),
-        (flags.markdown, regress_markdown(found)),
-    ):
-        if name:
-            _write(Path(name), text)
+    deliver(flags, junit=regress_junit(found), markdown=regress_markdown(found))
     print(regress_json(found) if flags.json else regress_text(found).rstrip())
     return found.overall.word.exit_code
 
@@ -42,10 +40,7 @@ def _request(flags: Flags) -> Request:
         raise MatrixError(
             f"--tolerate-load {flags.tolerate_load}: write percent, 0 to 100"
         )
-    try:
-        budget_s = parse_duration_s(flags.budget)
-    except ValueError as error:
-        raise MatrixError(f"--budget {error}") from error
+    budget_s = budget_of(flags)
     _refuse_mixed(flags)
     baseline = Asked(
         pin=flags.baseline,
@@ -87,12 +82,3 @@ def _refuse_mixed(flags: Flags) -> None:
         for wrong in ("sweep",) if flags.replay else ("server", "template"):
             if getattr(flags, f"{arm}_{wrong}"):
                 raise MatrixError(f"--{arm}-{wrong}: {kind} no {wrong}; {remedy}")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
-    say(f"written: {path}")
