@@ -203,7 +203,7 @@ def certificate(f: taken.Certifying) -> None:
 
 @command(Regressing)
 def regress(f: Regressing) -> int:
-    """Compare two pins of llama.cpp: SLOWER, SAME, FASTER, BROKEN or INCONCLUSIVE."""
+    """Compare two pins of anything: SLOWER, SAME, FASTER, BROKEN or INCONCLUSIVE."""
     from llamatrix.campaigns.regress.options import answer
 
     return answer(f)
