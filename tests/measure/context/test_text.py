@@ -5,7 +5,12 @@ import msgspec
 import pytest
 
 from llamatrix.measure.context.filler import Filler, line
-from llamatrix.measure.context.generation import Broken, end_tokens, generate
+from llamatrix.measure.context.generation import (
+    Broken,
+    Timings,
+    end_tokens,
+    generate,
+)
 from llamatrix.measure.context.ladder import rungs
 from llamatrix.measure.context.recall import FACTS, is_exact, recall, text
 from llamatrix.measure.outcome import Stage
@@ -87,6 +92,21 @@ def test_end_tokens_are_read_from_the_log() -> None:
     assert end_tokens(log) == (294, 296)
 
 
+def test_a_sign_of_life_during_a_long_prefill_is_no_answer() -> None:
+    """Seen from the 30th second of one (llama.cpp 0c1e57098, 192,256 tokens)."""
+    timings = '{"prompt_n":9,"prompt_ms":1,"predicted_n":128,"predicted_ms":2}'
+    text = (
+        ":\n\n:\n\n"
+        'data: {"stop": false}\n\n'
+        f'data: {{"stop": true, "timings": {timings}}}\n\n'
+    )
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, text=text))
+    with site("http://here", transport=transport) as server:
+        found = generate(server, [1, 2], ends=(), timeout_s=5)
+    assert isinstance(found, Timings)
+    assert found.prompt_n == 9
+
+
 @pytest.mark.parametrize(
     ("answer", "stage", "said"),
     [
@@ -102,6 +122,7 @@ def test_end_tokens_are_read_from_the_log() -> None:
             Stage.GENERATION,
             "without its timings",
         ),
+        (httpx.Response(200, text=":\n\n"), Stage.PREFILL, "without its timings"),
     ],
 )
 def test_an_answer_that_is_none_says_how_far_it_came(

@@ -11,6 +11,8 @@ from llamatrix.measure.outcome import Stage
 from llamatrix.web import LateAnswerError, NoAnswerError, Site, WrongAnswerError
 
 _DATA = "data: "
+_COMMENT = ":"
+"""Sent by newer servers after half a minute without a token, so that nobody hangs up."""
 _ERROR = "error"
 """Older servers name the event so, newer ones send an object of that key."""
 _SEED = 1
@@ -90,7 +92,7 @@ def _read(line: str) -> Timings | str | bool:
     """Timings at the end, words where it went wrong, else whether a token came."""
     if line.startswith(_ERROR):
         return line[:300]
-    if not line.strip():
+    if not line.strip() or line.startswith(_COMMENT):
         return False
     try:
         piece = msgspec.json.decode(line.removeprefix(_DATA), type=_Piece)
