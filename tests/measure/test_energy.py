@@ -48,6 +48,17 @@ def test_the_begin_is_read_between_two_samples() -> None:
     assert found.joules == pytest.approx(1200 - 900)
 
 
+def test_a_test_without_warm_up_begins_where_the_one_before_ended() -> None:
+    """As tg128: its first own sample comes up to a second after it began."""
+    telemetry = Telemetry(
+        gpu_begin=tuple(counted((3.8, 0))), gpu=tuple(counted((4.8, 300), (10, 2300)))
+    )
+    found = energy_of(telemetry, row(6))
+    assert found
+    assert found.joules == pytest.approx(2300 - 60)
+    assert energy_of(Telemetry(gpu=telemetry.gpu), row(6)) is None
+
+
 def test_a_prompts_tokens_are_its_prompt_tokens() -> None:
     samples = counted((0, 0), (10, 1000))
     test = SpeedTest(n_prompt=512, n_gen=0)

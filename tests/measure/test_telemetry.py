@@ -51,6 +51,16 @@ def test_each_take_gets_its_own_samples() -> None:
     assert first.gpu[0].at_s <= second.gpu[0].at_s
 
 
+def test_a_take_knows_where_the_counters_stood_at_the_one_before() -> None:
+    sampler = Sampler(interval_s=60, library=played(energy=0))
+    sampler.start()
+    first, second = sampler.since_last_take(), sampler.since_last_take()
+    sampler.stop()
+    assert first.gpu_begin == first.gpu_before
+    assert second.gpu_begin == first.gpu[-1:]
+    assert second.gpu_begin[0] not in second.gpu
+
+
 def test_what_was_on_the_card_before_is_kept() -> None:
     library = played(processes=[(1, 2**30)])
     telemetry = taken(Sampler(interval_s=60, library=library), 0)

@@ -2,6 +2,8 @@
 
 A row's repetitions lie right before the moment it came; warm-up and loading lie before
 them. Over that window the counter is read by linear interpolation between samples.
+Generation has next to no warm-up: its window begins before the first sample of its own,
+and is read from the one that was taken when the row before came.
 """
 
 from collections import defaultdict
@@ -62,11 +64,12 @@ def energy_of(telemetry: Telemetry, row: Row) -> Energy | None:
     window = test_window(telemetry, row)
     if window is None or window[1] - window[0] < _SHORTEST_S:
         return None
+    known = (*telemetry.gpu_begin, *telemetry.gpu)
     for source, read in (
         (EnergySource.COUNTER, _from_counter),
         (EnergySource.POWER, _from_power),
     ):
-        parts = [read(samples, window) for samples in _by_card(telemetry.gpu).values()]
+        parts = [read(samples, window) for samples in _by_card(known).values()]
         told = [part for part in parts if part is not None]
         if len(told) == len(parts):
             return Energy(

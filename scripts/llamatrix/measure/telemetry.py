@@ -14,7 +14,6 @@ from llamatrix.nvml import find_library
 _INTERVAL_S = 1.0
 _GPU_INTERVAL_S = 1.0
 """Four times a second took 2.0 % of a core beside an H200 (2026-11-23)."""
-"""Energy counters move about ten times a second; a test may last two."""
 
 
 class CpuSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -42,6 +41,11 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """By time, of all cards; the last were taken when the result came."""
     gpu_before: tuple[GpuSample, ...] = ()
     """Of each card, before the program was started: what it held already."""
+    gpu_begin: tuple[GpuSample, ...] = ()
+    """Of each card, when the result before this one came, or sampling began.
+
+    Nothing of it is this result's but where its counters stood.
+    """
     warm_up: WarmUp | None = None
     """None where nothing was warmed up."""
     disturbances: tuple[str, ...] = ()
@@ -49,11 +53,7 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Sampler:
-    """Samples on a thread of its own until it is stopped.
-
-    The CPU once a second; GPUs, where there are any, four times, and once a second
-    who is on them.
-    """
+    """Samples on a thread of its own until it is stopped: once a second."""
 
     def __init__(
         self, *, interval_s: float = _INTERVAL_S, library: ModuleType | None = None
@@ -72,6 +72,7 @@ class Sampler:
         self.cpu_s = 0.0
         """CPU time that the thread has taken: the cost of sampling."""
         self.before = self._probe.read(0.0, processes=True)
+        self._begun = self.before
 
     def start(self) -> None:
         self._thread.start()
@@ -87,10 +88,12 @@ class Sampler:
         with self._guard:
             cpu, self._cpu = self._cpu, []
             gpu, self._gpu = self._gpu, []
+            begun, self._begun = self._begun, tuple(gpu[-self._probe.count :])
         return Telemetry(
             cpu=tuple(cpu or [self._cpu_sample()]),
             gpu=tuple(gpu),
             gpu_before=self.before,
+            gpu_begin=begun,
         )
 
     def _sample_on(self) -> None:
