@@ -1,6 +1,7 @@
 """A project whose cache already holds a build, played by the fake llama-bench."""
 
 import json
+import shutil
 import stat
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 from tests.invoking import invoked
 from tests.provision.hub_standin import HubStandIn, running_hub
-from tests.shipped import FAKES
+from tests.shipped import FAKES, ROOT
 
 from llamatrix.plan.cell import Cell
 from llamatrix.plan.load import load_matrix
@@ -71,6 +72,14 @@ def stocked(project: Project, cells: tuple[Cell, ...]) -> Project:
 
 
 @pytest.fixture
+def real_project(project: Project, user_cache: Path) -> Project:
+    """Records of its own, the shipped templates and locks, the user's cache."""
+    for name in ("templates", "nix/context7"):
+        shutil.copytree(ROOT / name, project.root / name)
+    return Project(root=project.root, cache=user_cache)
+
+
+@pytest.fixture
 def run_invoke(invoke_environment: dict[str, str]) -> RunInvoke:
     """Run a command as a user does, with wishes for the fake llama-bench."""
 
@@ -108,4 +117,5 @@ def hub(
 
 def record_lines(project: Project) -> list[str]:
     files = sorted(Path(project.records).rglob("*.jsonl"))
+    files = [path for path in files if "trajectories" not in path.parts]
     return [line for path in files for line in path.read_text().splitlines()]

@@ -29,12 +29,6 @@ ENGINES = shipped_cells("engines")
 
 
 @pytest.fixture
-def real_project(project: Project, user_cache: Path) -> Project:
-    """Records of its own, the user's cache."""
-    return Project(root=project.root, cache=user_cache)
-
-
-@pytest.fixture
 def run_real(real_project: Project) -> RunInvoke:
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {
@@ -62,15 +56,19 @@ def test_the_smoke_profile_ends_with_its_tables_and_is_reused(
     first = run_real("all", "--profile", "smoke")
     assert first.returncode == 0, first.stderr
     assert "32 tests measured, 0 reused" in first.stderr
+    assert "2 trials made, 0 reused" in first.stderr
+    assert "httpx-post #1: correct on turn 1" in first.stderr
+    assert "gemini-images #1: correct on turn 2" in first.stderr
     assert "crashed" not in first.stdout
     assert "failed" not in first.stderr
-    for title in ("### Models", "### Prefill Speed", "### Generation Speed"):
-        assert title in first.stdout
+    for title in ("Models", "Prefill Speed", "Generation Speed", "Quick Summary"):
+        assert f"### {title}" in first.stdout
     second = run_real("all", "--profile", "smoke")
     assert second.returncode == 0
     assert "nothing measured: all 32 tests reused" in second.stderr
+    assert "no trial made: all 2 reused" in second.stderr
     assert second.stdout == first.stdout
-    assert len(record_lines(real_project)) == 32
+    assert len(record_lines(real_project)) == 32 + 2
 
 
 @pytest.mark.parametrize("cell", ENGINES, ids=lambda cell: str(cell.id))

@@ -5,7 +5,6 @@ Builds, weights and programs come from the user's cache; records are the test's 
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,14 +29,6 @@ KEYS = {
 }
 WORDS = ("agent", "--profile", "smoke", "--cells", "*httpx*")
 LIMIT_S = 540
-
-
-@pytest.fixture
-def real_project(project: Project, user_cache: Path) -> Project:
-    """Records of its own, the shipped templates and locks, the user's cache."""
-    for name in ("templates", "nix/context7"):
-        shutil.copytree(ROOT / name, project.root / name)
-    return Project(root=project.root, cache=user_cache)
 
 
 @pytest.fixture
