@@ -46,7 +46,9 @@ _Lead = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 def _lead_to(port: int) -> _Lead:
     async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer), contextlib.suppress(OSError):
+        # cancelled by us: Python 3.11 prints a traceback for a task that says so
+        ended = contextlib.suppress(OSError, asyncio.CancelledError)
+        with contextlib.closing(writer), ended:
             there = await asyncio.open_connection("127.0.0.1", port)
             with contextlib.closing(there[1]):
                 await asyncio.gather(_pour(reader, there[1]), _pour(there[0], writer))

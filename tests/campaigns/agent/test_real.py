@@ -142,6 +142,6 @@ def test_ctrl_c_in_mid_trial_leaves_nothing_running_and_no_half_record(
         os.kill(harness.pid, signal.SIGINT)
         _, said = harness.communicate(timeout=60)
     assert harness.returncode == 130, said
-    assert "Traceback" not in said
+    assert "Traceback" not in said, said
     assert all(gone_within(each.pid, 10) for each in below)
     assert [path for path in real_project.reports.rglob("*") if path.is_file()] == []
