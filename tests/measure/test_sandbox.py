@@ -188,6 +188,13 @@ class TestRealSandbox:
         assert ran.report["ran_away"]
         assert (ran.work / "made").read_text() == "y\n"
 
+    def test_what_python_makes_again_is_left_behind(self, tmp_path: Path) -> None:
+        command = "mkdir -p p/__pycache__; touch p/a.py p/__pycache__/a.pyc"
+        ran = Confined(tmp_path, command, sandbox())
+        assert (ran.work / "p" / "a.py").is_file()
+        assert not (ran.work / "p" / "__pycache__").exists()
+        assert ran.report["left_out"] == []
+
     def test_what_is_left_running_is_told_and_ended(self, tmp_path: Path) -> None:
         ran = Confined(tmp_path, "setsid sleep 7123 >&- 2>&- & exit 0", sandbox())
         assert ran.report["left_running"] == ["sleep"]

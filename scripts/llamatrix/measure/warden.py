@@ -34,6 +34,8 @@ _NAMES_TOLD = 20
 _LISTEN_BACKLOG = 128
 _ROUNDS = 200
 _NOT_CARRIED = ("home/.cache", "home/.npm", "home/tmp")
+_MADE_AGAIN = "__pycache__"
+"""Python writes it when it is missed; a project's packages have thousands of files so."""
 _COPY_BYTES = 1 << 16
 
 
@@ -245,7 +247,7 @@ def _carried(root: Path, job: Job, left_out: list[str]) -> Iterator[str]:
     while pending:
         name = pending.pop()
         path = root / name
-        if name in _NOT_CARRIED:
+        if name in _NOT_CARRIED or path.name == _MADE_AGAIN:
             continue
         try:
             size_bytes = path.lstat().st_size
