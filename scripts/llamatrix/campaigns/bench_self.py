@@ -218,18 +218,21 @@ def _print_tabulating(records: Sequence[Record], aside: Path) -> None:
 
 
 def _tabulated_s(records: Sequence[Record], count: int, folder: Path) -> float:
-    folder.mkdir()
+    store = Store(folder=folder, kind=SPEED)
+    file = store.file_of(records[0].host.slug, records[0].cell.id)
+    file.parent.mkdir(parents=True)
     lines = map(msgspec.json.encode, _copies(records, count))
-    (folder / "many.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    file.write_bytes(b"".join(line + b"\n" for line in lines))
     begin = time.monotonic()
-    text = page(groups(Store(folder=folder, kind=SPEED).read_all()))
+    found = groups(store.read_all())
+    text = page(found)
     seconds = time.monotonic() - begin
-    if not text:
-        raise MeasureError("no table came of the records")
+    if sum(len(group.records) for group in found) != count or not text:
+        raise MeasureError("the table came of other records than were written")
     return seconds
 
 
 def _copies(records: Sequence[Record], count: int) -> Iterator[Record]:
     for number in range(count):
         like = records[number % len(records)]
-        yield msgspec.structs.replace(like, repeat=number // len(records) + 1)
+        yield msgspec.structs.replace(like, repeat=number + 1)
