@@ -3,7 +3,7 @@
 import pytest
 from tests.record.made import made_row
 
-from llamatrix.measure.energy import EnergySource, energy_of, idle_w
+from llamatrix.measure.energy import EnergySource, energy_of, energy_of_all, idle_w
 from llamatrix.measure.gpu_sample import GpuSample
 from llamatrix.measure.llama_bench import Row, parse_row
 from llamatrix.measure.telemetry import Telemetry
@@ -113,3 +113,13 @@ def test_idle_power_is_that_of_idle_samples_of_all_cards() -> None:
     assert idle_w(samples) == pytest.approx(100)
     assert idle_w(samples[2:3]) is None
     assert idle_w([]) is None
+
+
+def test_all_of_it_is_from_the_first_sample_to_the_last() -> None:
+    begun, later = powered((1, 100)), powered((3, 300), (5, 300))
+    found = energy_of_all(Telemetry(gpu_begin=tuple(begun), gpu=tuple(later)))
+    assert found
+    assert (found.joules, found.seconds) == (2 * 200 + 2 * 300, 4)
+    assert found.source is EnergySource.POWER
+    assert energy_of_all(Telemetry()) is None
+    assert energy_of_all(Telemetry(gpu=tuple(powered((1, 100), (1.5, 100))))) is None

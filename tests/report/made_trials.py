@@ -285,7 +285,17 @@ def made_trial(  # noqa: PLR0913
             memory=ServerMemory(loaded_rss_bytes=2**30, peak_rss_bytes=3 * 2**29),
             telemetry=Telemetry(
                 cpu=(CpuSample(at_s=1.0, load_percent=12.5),),
-                gpu=(GpuSample(at_s=1.0, own_bytes=21 * 10**9),) if gpus else (),
+                gpu_begin=(GpuSample(at_s=0.5, energy_mj=10**9),) if gpus else (),
+                gpu=(
+                    GpuSample(at_s=1.0, own_bytes=21 * 10**9, energy_mj=10**9 + 10**5),
+                    GpuSample(
+                        at_s=0.5 + spent_s,
+                        own_bytes=2 * 10**10,
+                        energy_mj=10**9 + round(300_000 * spent_s),
+                    ),
+                )
+                if gpus
+                else (),
             ),
             trajectory=f"trajectories/{model_key}-{task}-{trial}",
         ),

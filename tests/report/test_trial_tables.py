@@ -251,3 +251,19 @@ def test_a_group_without_a_server_says_that_none_was_started() -> None:
     text = page([made_trial(outcome=NO_SANDBOX)])
     assert "- server: none was started" in text
     assert "### Template conformance" not in text
+
+
+def test_the_cards_energy_is_of_the_whole_trial() -> None:
+    table = tables(several_trials())["Energy of the cards"]
+    found = row(table, "Qwen3.5-27B", "Prompt 1")
+    assert (found["Mean power (W)"], found["n"]) == ("300", "3")
+    spent = [
+        sum(turn.seconds + turn.judged_s for turn in one.result.turns)
+        for one in several_trials()[:3]
+    ]
+    assert found["Joules a trial"] == f"{300 * sorted(spent)[1]:,.0f}"
+    assert found["From"] == "energy counter"
+
+
+def test_without_a_card_there_is_no_table_of_energy() -> None:
+    assert "Energy of the cards" not in tables([made_trial(gpus=())])

@@ -1,4 +1,4 @@
-"""Joules for a token: from the cards' energy counters, else from sampled power.
+"""Joules of a test or a trial: from the cards' energy counters, else sampled power.
 
 A row's repetitions lie right before the moment it came; warm-up and loading lie before
 them. Over that window the counter is read by linear interpolation between samples.
@@ -33,18 +33,24 @@ class Energy:
     """Of all cards together, idle share included."""
 
     joules: float
-    tokens: int
-    """Prompt tokens or generated ones, whichever the test has."""
     seconds: float
     source: EnergySource
 
     @property
-    def joules_per_token(self) -> float:
-        return self.joules / self.tokens
-
-    @property
     def mean_w(self) -> float:
         return self.joules / self.seconds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowEnergy(Energy):
+    """Of a row's repetitions."""
+
+    tokens: int
+    """Prompt tokens or generated ones, whichever the test has."""
+
+    @property
+    def joules_per_token(self) -> float:
+        return self.joules / self.tokens
 
 
 def test_window(telemetry: Telemetry, row: Row) -> tuple[float, float] | None:
@@ -55,14 +61,34 @@ def test_window(telemetry: Telemetry, row: Row) -> tuple[float, float] | None:
     return end_s - sum(row.samples_ns) / 1e9, end_s
 
 
-def energy_of(telemetry: Telemetry, row: Row) -> Energy | None:
+def energy_of(telemetry: Telemetry, row: Row) -> RowEnergy | None:
     """What the repetitions of a row took; None where that cannot be told.
 
     It cannot for tests shorter than a second, nor where a card tells neither its
     energy nor its power, nor where the samples begin after the test.
     """
     window = test_window(telemetry, row)
-    if window is None or window[1] - window[0] < _SHORTEST_S:
+    found = window and _energy_between(telemetry, window)
+    if not found:
+        return None
+    return RowEnergy(
+        joules=found.joules,
+        seconds=found.seconds,
+        source=found.source,
+        tokens=(row.n_prompt + row.n_gen) * len(row.samples_ns),
+    )
+
+
+def energy_of_all(telemetry: Telemetry) -> Energy | None:
+    """What the cards took from the first sample to the last; None as above."""
+    moments = [one.at_s for one in (*telemetry.gpu_begin, *telemetry.gpu)]
+    if not moments:
+        return None
+    return _energy_between(telemetry, (min(moments), max(moments)))
+
+
+def _energy_between(telemetry: Telemetry, window: tuple[float, float]) -> Energy | None:
+    if window[1] - window[0] < _SHORTEST_S:
         return None
     known = (*telemetry.gpu_begin, *telemetry.gpu)
     for source, read in (
@@ -73,10 +99,7 @@ def energy_of(telemetry: Telemetry, row: Row) -> Energy | None:
         told = [part for part in parts if part is not None]
         if len(told) == len(parts):
             return Energy(
-                joules=sum(told),
-                tokens=(row.n_prompt + row.n_gen) * len(row.samples_ns),
-                seconds=window[1] - window[0],
-                source=source,
+                joules=sum(told), seconds=window[1] - window[0], source=source
             )
     return None
 

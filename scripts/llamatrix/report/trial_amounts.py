@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from llamatrix.measure.energy import Energy, energy_of_all
 from llamatrix.measure.tap.totals import Totals
 from llamatrix.measure.trial_result import (
     Broken,
@@ -230,6 +231,11 @@ def memory_bytes(record: TrialRecord) -> int | None:
     if own:
         return max(own.values())
     return max(used.values()) - before if used else None
+
+
+def trial_energy(record: TrialRecord) -> Energy | None:
+    """What the cards took for a trial; None without a card, or where it does not tell."""
+    return energy_of_all(record.served.telemetry) if record.served else None
 
 
 def memory_text(records: Iterable[TrialRecord]) -> str:

@@ -12,6 +12,7 @@ from llamatrix.report.trial_amounts import (
     TRIAL_TIME,
     count_text,
     number_text,
+    trial_energy,
 )
 from llamatrix.report.trial_tables import shown_name, titled
 from llamatrix.report.trials import TrialGroup, Trials, prompt_title
@@ -30,6 +31,7 @@ def own_tables(group: TrialGroup) -> tuple[Table, ...]:
         _spread(group),
         _tokens(group),
         _times(group),
+        _energy(group),
     )
     return tuple(table for table in every if table.rows)
 
@@ -146,6 +148,29 @@ def _times(group: TrialGroup) -> Table:
             if trials.finished
         ),
         right=tuple(range(2, len(TIMES) + 4)),
+    )
+
+
+def _energy(group: TrialGroup) -> Table:
+    """Of trials on a card: from the loaded model to the last check, all turns."""
+    rows = []
+    for head, trials in each_cell(group):
+        found = [one for record in trials.finished if (one := trial_energy(record))]
+        if found:
+            rows.append(
+                (
+                    *head,
+                    f"{statistics.median(one.joules for one in found):,.0f}",
+                    f"{statistics.median(one.mean_w for one in found):,.0f}",
+                    str(len(found)),
+                    ", ".join(sorted({one.source for one in found})),
+                )
+            )
+    return Table(
+        title=titled("Energy of the cards", group),
+        header=(*_HEAD, "Joules a trial", "Mean power (W)", "n", "From"),
+        rows=tuple(rows),
+        right=(2, 3, 4),
     )
 
 

@@ -18,7 +18,7 @@ from llamatrix.measure.trial_result import (
 )
 from llamatrix.record.trial_record import TrialRecord
 from llamatrix.report.tables import csv_text
-from llamatrix.report.trial_amounts import memory_bytes, on_a_card
+from llamatrix.report.trial_amounts import memory_bytes, on_a_card, trial_energy
 from llamatrix.report.trials import TrialGroup, weights_kind
 
 _SUMS = (
@@ -35,6 +35,7 @@ HEADER = (
     *("host", "weights", "model", "pin", "commit", "build", "agent", "opencode"),
     *("context7", "network", "task", "script", "context_tokens", "trial", "outcome"),
     *("correct_turn", "trial_s", "analysed_s", "harness_s", "memory_bytes", "memory"),
+    *("joules", "joules_from"),
     *(*_OF_TURN, "measured_at", "digest"),
 )
 
@@ -85,7 +86,7 @@ def _all_rows(groups: Iterable[TrialGroup]) -> Iterator[tuple[object, ...]]:
 def _head(record: TrialRecord) -> tuple[object, ...]:
     cell, result = record.cell, record.result
     outcome = result.outcome
-    held = memory_bytes(record)
+    held, energy = memory_bytes(record), trial_energy(record)
     return (
         *(record.host.slug, weights_kind(record).value, cell.model_key, cell.pin),
         *(record.build.commit, cell.build, cell.agent, record.opencode),
@@ -95,6 +96,7 @@ def _head(record: TrialRecord) -> tuple[object, ...]:
         *(result.seconds, result.analysed_s, result.harness_s),
         "" if held is None else held,
         "vram" if on_a_card(record) else "rss",
+        *((energy.joules, energy.source.value) if energy else ("", "")),
     )
 
 
