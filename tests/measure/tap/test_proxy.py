@@ -69,6 +69,7 @@ def tapped(
         httpx.Client(base_url=address(listener), trust_env=False) as client,
     ):
         yield tap, client
+        wait_for(lambda: tap.calls_open == 0)
 
 
 def streaming(
@@ -189,6 +190,7 @@ def test_failures_are_counted_until_one_call_goes_well(tmp_path: Path) -> None:
         counts = []
         for _ in range(4):
             client.post(CHAT, content=REQUEST, headers=OPENCODE)
+            wait_for(lambda: tap.calls_open == 0)
             counts.append(tap.failures_in_a_row())
     assert counts == [1, 0, 1, 2]
 

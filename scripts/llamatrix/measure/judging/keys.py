@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from llamatrix.measure.judging.redact import KEY_SHAPE
+from llamatrix.measure.judging.redact import redact
 from llamatrix.measure.judging.sources import Source, dotted, files, text_of
 
 _NAME = re.compile(
@@ -37,7 +37,7 @@ def _in_texts(workspace: Path, secrets: tuple[str, ...]) -> Iterator[str]:
         if path.name.startswith(".") or path.suffix not in _TEXT_SUFFIXES:
             continue
         for number, line in enumerate(text_of(path).splitlines(), 1):
-            if KEY_SHAPE.search(line) or any(secret in line for secret in secrets):
+            if redact(line, secrets) != line:
                 yield f"{path.relative_to(workspace).as_posix()}, line {number}"
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from llamatrix.measure.redaction import Redaction
 from llamatrix.measure.tap.answer import Answer
@@ -112,16 +113,17 @@ class Tap:
             text = {"error": {"message": f"no model server: {error}", "code": 502}}
             return JSONResponse(text, status_code=502)
         passing.status = answer.status_code
-        return StreamingResponse(
+        passing.trouble = Trouble.LEFT  # unless it is passed to the end
+        return _Recorded(
             self._pass_through(answer, passing),
-            status_code=answer.status_code,
+            status=answer.status_code,
             headers={k: v for k, v in answer.headers.items() if k not in _OWN},
+            over=lambda: self._end(passing),
         )
 
     async def _pass_through(
         self, answer: httpx.Response, passing: "_Passing"
     ) -> AsyncIterator[bytes]:
-        passing.trouble = Trouble.LEFT  # unless it is passed to the end
         try:
             async for part in answer.aiter_raw():
                 self._hear(passing, part)
@@ -133,7 +135,6 @@ class Tap:
             raise  # the client shall see it break off as well
         finally:
             await answer.aclose()
-            self._end(passing)
 
     def _begin(self, request: Request, body: bytes) -> "_Passing":
         read = read_request(body)
@@ -143,7 +144,6 @@ class Tap:
             self._open += 1
             index = self._count
         self.heard = time.monotonic()
-        self._store(index, "request", body)
         return _Passing(
             index=index,
             kind=kind,
@@ -164,6 +164,7 @@ class Tap:
     def _end(self, passing: "_Passing") -> None:
         body = b"".join(passing.parts)
         kept = _SPELLED if self._spells_a_key_out(body) else body
+        self._store(passing.index, "request", passing.request)
         self._store(passing.index, "answer", kept)
         call = passing.call(body, since=self._began)
         line = self.redaction.clean(msgspec.json.encode(call))
@@ -183,6 +184,27 @@ class Tap:
         suffix = "json" if what == "request" else "txt"
         path = self.folder / f"{index:04}.{what}.{suffix}"
         path.write_bytes(self.redaction.clean(body))
+
+
+class _Recorded(StreamingResponse):
+    """Is written down when the client has all of it or is gone: it waits for no disk."""
+
+    def __init__(
+        self,
+        parts: AsyncIterator[bytes],
+        *,
+        status: int,
+        headers: Mapping[str, str],
+        over: Callable[[], None],
+    ) -> None:
+        super().__init__(parts, status_code=status, headers=headers)
+        self._over = over
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._over()
 
 
 @dataclass(kw_only=True, slots=True)
