@@ -8,9 +8,15 @@ import pytest
 from tests.measure.opencode.playing import DONE, INTEGRITY, SOON, ran, script
 from tests.measure.trying import NOTHING_DONE, Arena, files_with, states
 
-from llamatrix.errors import ServeError
+from llamatrix.errors import MeasureError, ServeError
+from llamatrix.measure import trial
 from llamatrix.measure.scripted.transcript import Fault, Step, Transcript
-from llamatrix.measure.trial_outcome import EndpointDied, EndpointDown, EndpointFailed
+from llamatrix.measure.trial_outcome import (
+    EndpointDied,
+    EndpointDown,
+    EndpointFailed,
+    JudgingFailed,
+)
 from llamatrix.measure.trial_result import Broken, Correct, Incorrect
 from llamatrix.serve.metrics import Counters
 from llamatrix.web import LateAnswerError, NoAnswerError
@@ -104,6 +110,21 @@ def test_a_server_that_only_fails_is_never_the_models_fault(arena: MakeArena) ->
     assert isinstance(result.outcome.cause, EndpointFailed)
     assert result.turns[0].judgement is None
     assert result.outcome.turn == 1
+
+
+def test_checks_that_fail_themselves_break_the_trial_and_raise_nothing(
+    arena: MakeArena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MeasureError("httpx-post/check.py did not answer all: boom")
+
+    monkeypatch.setattr(trial, "judge", fail)
+    place = arena()
+    result = place.play(script(DONE))
+    cause = JudgingFailed(error="httpx-post/check.py did not answer all: boom")
+    assert result.outcome == Broken(turn=1, cause=cause)
+    assert [turn.outcome for turn in result.turns] == [cause]
+    assert (place.kept / "turn-1" / "workspace").is_dir()
 
 
 class Dying:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from llamatrix.errors import MeasureError
 from llamatrix.measure.carried import unpack_work
 from llamatrix.measure.judging.feedback import feedback
 from llamatrix.measure.judging.finding import Judgement, Verdict
@@ -35,6 +36,7 @@ from llamatrix.measure.trial_outcome import (
     CutShort,
     EndpointDied,
     EndpointDown,
+    JudgingFailed,
     NotRun,
     is_the_models,
 )
@@ -154,6 +156,8 @@ class _Going:
             else:
                 differences = differing(run.calls, before, after)
         judgement, judged_s = self._judge(number, run)
+        if isinstance(judgement, JudgingFailed):
+            run, judgement = replace(run, outcome=judgement), None
         self.turns.append(_turn_result(run, judgement, judged_s, differences))
         self.others_s += run.seconds + judged_s
         if judgement is None:
@@ -191,7 +195,9 @@ class _Going:
         self._session = run.session.session_id or self._session
         return run
 
-    def _judge(self, number: int, run: TurnRun) -> tuple[Judgement | None, float]:
+    def _judge(
+        self, number: int, run: TurnRun
+    ) -> tuple[Judgement | JudgingFailed | None, float]:
         """What the checks say, and how long they took; None where nothing can be said.
 
         Work that a clock, a full disk or a full context ended is no answer.
@@ -208,12 +214,16 @@ class _Going:
             return None, 0.0
         self.trial.on_turn(f"turn {number}: judging")
         begun = time.monotonic()
-        found = judge(
-            self.trial.task,
-            workspace,
-            transcript=self.trajectory,
-            ground=self.trial.ground,
-        )
+        found: Judgement | JudgingFailed
+        try:
+            found = judge(
+                self.trial.task,
+                workspace,
+                transcript=self.trajectory,
+                ground=self.trial.ground,
+            )
+        except MeasureError as error:
+            found = JudgingFailed(error=str(error))
         return found, time.monotonic() - begun
 
     def tokens(self) -> Breakdown | None:

@@ -10,6 +10,8 @@ class WhyNotRun(StrEnum):
     NO_KEY = "no key"
     SERVICE = "service"
     """The service no longer has what the task asks for."""
+    TEMPLATE = "template"
+    """The chat template fails a case that agents cannot work without."""
 
 
 class NotRun(Struct, frozen=True, kw_only=True, tag="not-run"):
@@ -107,6 +109,12 @@ class SandboxLost(Struct, frozen=True, kw_only=True, tag="sandbox-lost"):
     reason: str
 
 
+class JudgingFailed(Struct, frozen=True, kw_only=True, tag="judging-failed"):
+    """The task's own check.py did not do its work."""
+
+    error: str
+
+
 TurnOutcome = (
     Answered
     | CutShort
@@ -124,6 +132,7 @@ TurnOutcome = (
     | AskedPermission
     | ToolsMissing
     | SandboxLost
+    | JudgingFailed
     | NotRun
 )
 

@@ -12,6 +12,7 @@ from llamatrix.measure.trial_outcome import (
     EndpointDown,
     EndpointFailed,
     EndpointStalled,
+    JudgingFailed,
     NotRun,
     SandboxLost,
     ToolsMissing,
@@ -65,8 +66,10 @@ _AGAIN = "run it again: it says nothing of the model"
 
 def cause_text(cause: TurnOutcome) -> str:
     match cause:
-        case EndpointDown(error=error) | EndpointDied(error=error):
-            said = error
+        case EndpointDown(error=said) | EndpointDied(error=said):
+            pass
+        case JudgingFailed(error=said):
+            pass
         case EndpointFailed(status=status, error=error):
             said = f"status {status}: {error}" if status else error
         case EndpointStalled(silent_s=silent_s) | AgentHung(silent_s=silent_s):

@@ -5,7 +5,9 @@ from collections.abc import Callable
 import pytest
 from tests.campaigns.agent.conftest import NO_SANDBOX, Look, Put
 
+from llamatrix.campaigns.agent import conduct
 from llamatrix.campaigns.agent.conduct import TrialTally, conduct_trials, describe
+from llamatrix.campaigns.agent.parts import TemplateRefusedError
 from llamatrix.campaigns.session import Session
 from llamatrix.measure.trial_outcome import (
     AgentFailed,
@@ -74,6 +76,27 @@ def test_another_reason_is_another_record(
     request.getfixturevalue("bare_path")
     assert conduct_trials(session_of(item)).not_run == 3
     assert len(list(store.read_all())) == 6
+
+
+def test_a_refused_template_stops_its_cell_alone(
+    look: Look,
+    session_of: SessionOf,
+    store: Store[TrialRecord],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise TemplateRefusedError("it fails multiple-systems", "choose another")
+
+    monkeypatch.setattr(conduct, "unmet", lambda *_: None)
+    monkeypatch.setattr(conduct, "shared_services", lambda *_: None)
+    monkeypatch.setattr(conduct, "provide_agent_parts", refuse)
+    assert conduct_trials(session_of(look(), look())).not_run == 6
+    why = NotRun(
+        why=WhyNotRun.TEMPLATE,
+        reason="it fails multiple-systems",
+        remedy="choose another",
+    )
+    assert [one.result.outcome for one in store.read_all()] == [why] * 3
 
 
 @pytest.mark.parametrize(

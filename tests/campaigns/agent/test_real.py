@@ -145,3 +145,18 @@ def test_ctrl_c_in_mid_trial_leaves_nothing_running_and_no_half_record(
     assert "Traceback" not in said, said
     assert all(gone_within(each.pid, 10) for each in below)
     assert [path for path in real_project.reports.rglob("*") if path.is_file()] == []
+
+
+def test_a_template_that_breaks_agents_gets_no_trial_and_the_tables_say_why(
+    real_project: Project, environment: Mapping[str, str]
+) -> None:
+    matrix = real_project.matrix_file
+    ours = 'chat_template_file = "qwen35.jinja"\n'
+    matrix.write_text(matrix.read_text().replace(ours, ""))  # the vendor's is left
+    code, out, said = run(environment)
+    assert code == 0, said
+    assert "0 trials made, 0 reused; 1 not run" in said
+    assert "not run (template): the chat template" in said
+    (record,) = trials(real_project)
+    assert record["result"]["outcome"]["why"] == "template"
+    assert "fails essential cases" in out

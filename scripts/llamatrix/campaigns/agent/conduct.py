@@ -15,12 +15,16 @@ from llamatrix.campaigns.agent.attempt import (
     not_run,
 )
 from llamatrix.campaigns.agent.needs import unmet
-from llamatrix.campaigns.agent.parts import AgentParts, provide_agent_parts
+from llamatrix.campaigns.agent.parts import (
+    AgentParts,
+    TemplateRefusedError,
+    provide_agent_parts,
+)
 from llamatrix.campaigns.session import Session
 from llamatrix.exclusive import exclusive
 from llamatrix.measure.standins.services import Services, services
 from llamatrix.measure.standins.wheel_index import LOCKED
-from llamatrix.measure.trial_outcome import NotRun
+from llamatrix.measure.trial_outcome import NotRun, WhyNotRun
 from llamatrix.measure.trial_result import (
     Broken,
     Correct,
@@ -110,7 +114,12 @@ def _cell(
 ) -> list[TrialRecord]:
     project = session.project
     store = Store(folder=project.records, kind=AGENT)
-    parts = provide_agent_parts(item.cell, session)
+    try:
+        parts = provide_agent_parts(item.cell, session)
+    except TemplateRefusedError as error:
+        why = WhyNotRun.TEMPLATE
+        refused = NotRun(why=why, reason=error.reason, remedy=error.remedy)
+        return _none_of(item, refused, session)
     made = []
     for number in item.todo:
         with exclusive(project.cache / "measuring.lock", purpose="making trials"):

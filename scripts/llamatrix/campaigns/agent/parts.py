@@ -29,6 +29,11 @@ from llamatrix.serve.template import VENDOR_FOLDER
 class TemplateRefusedError(MeasureError):
     """The template fails a case that agents cannot work without."""
 
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}: {remedy}")
+        self.reason = reason
+        self.remedy = remedy
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentParts:
@@ -100,9 +105,9 @@ def _proven_template(
     if not found.essentials_passed and not wanted:
         failed = [case.id for case in found.failed if case.essential]
         raise TemplateRefusedError(
-            f"{cell.id}: the chat template {name} fails essential cases "
-            f"({', '.join(failed)}): agents would break on it. `invoke template-check "
-            f"--model {cell.model_key}` shows how; --any-template, or any_template = "
-            f"true in matrix.toml, runs it all the same"
+            reason=f"the chat template {name} fails essential cases "
+            f"({', '.join(failed)}) at {cell.pin_key}: agents would break on it",
+            remedy=f"`invoke template-check --model {cell.model_key}` shows how; "
+            f"--any-template, or any_template = true in matrix.toml, runs it all the same",
         )
     return found

@@ -8,7 +8,7 @@ from llamatrix.campaigns.agent.agenda import TrialItem, look_up_trials
 from llamatrix.campaigns.agent.conduct import describe
 from llamatrix.campaigns.regress.agent.arms import AgentCase
 from llamatrix.host import this_host
-from llamatrix.measure.trial_outcome import NotRun, SandboxLost
+from llamatrix.measure.trial_outcome import JudgingFailed, NotRun, SandboxLost
 from llamatrix.measure.trial_result import Broken, is_scored
 from llamatrix.record.store import Store
 from llamatrix.record.trial_record import TrialRecord
@@ -86,7 +86,7 @@ class Sample:
         broken = [
             place
             for place, cause in causes.items()
-            if not isinstance(cause, SandboxLost) and place not in due
+            if not isinstance(cause, SandboxLost | JudgingFailed) and place not in due
         ]
         served = [one.served for one in last.values() if one.served]
         return ArmTrials(
