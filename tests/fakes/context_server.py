@@ -2,7 +2,7 @@
 
 `FAKE_CONTEXT` is a JSON object of wishes: `slow_ms` (more of each generated token's time
 for a thousand tokens of context), `load_most`, `prefill_most`, `generation_most` (tokens
-from where memory is refused, by stage), `dies_at` (tokens), `hangs_at`, `stutters_at`,
+from where memory is refused, by stage), `dies_at` (tokens), `hangs_at`, `breaks_at`, `stutters_at`,
 `hoards_at`, `spills_at` (a context size), `splits` (of the graph), `forgets` (code
 words) and `commit`.
 """
@@ -72,6 +72,8 @@ def stream(handler: BaseHTTPRequestHandler, request: dict[str, object]) -> None:
     handler.end_headers()
     handler.wfile.write(b'data: {"content": "a", "stop": false}\n\n')
     handler.wfile.flush()
+    if filled >= wish("breaks_at"):
+        return
     if filled >= wish("generation_most"):
         log(OUT_OF_MEMORY)
         os._exit(1)

@@ -13,6 +13,7 @@ from llamatrix.measure.context.found import (
     OverBudget,
     Spilled,
     Stop,
+    Unanswered,
 )
 from llamatrix.measure.outcome import Crashed, OutOfMemory, Stage, TimedOut
 from llamatrix.plan.matrix import WeightsKind
@@ -62,6 +63,10 @@ def test_what_was_forgotten_bounds_the_answer() -> None:
         (Crashed(exit_code=-11, tail=()), "the server ended (exit code -11)"),
         (TimedOut(after_s=90, tail=()), "no answer within 1 min 30 s"),
         (Spilled(signs=("12 of 65",)), "spilled out of VRAM (12 of 65)"),
+        (
+            Unanswered(said="it ended without its timings", tail=()),
+            "the server went on, but did not answer (it ended without its timings)",
+        ),
         (OverBudget(held_bytes=2**34), "held 16 GiB, more than allowed"),
     ],
     ids=lambda one: type(one).__name__,
@@ -93,3 +98,13 @@ def test_of_one_question_the_newest_answer_stands() -> None:
 def test_without_records_there_is_no_page(tmp_path: Path) -> None:
     assert write_context_page([], tmp_path) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_allowed_stands_beside_what_was_used() -> None:
+    made = made_context()
+    text = context_page([made])
+    assert " 23 GiB |" in text
+    assert "(--vram)" not in text
+    asked = msgspec.structs.replace(made.asked, vram_bytes=23 * 2**30)
+    text = context_page([msgspec.structs.replace(made, asked=asked)])
+    assert " 23 GiB (--vram) |" in text

@@ -14,6 +14,7 @@ from llamatrix.measure.context.found import (
     OverBudget,
     Rung,
     Spilled,
+    Unanswered,
 )
 from llamatrix.measure.outcome import Crashed, OutOfMemory, TimedOut
 from llamatrix.plan.matrix import Backend, WeightsKind
@@ -30,7 +31,7 @@ _LIMITS = {
     Limit.ASKED: "what was asked (`--most`)",
     Limit.SPEED: "generation speed",
     Limit.RECALL: "recall",
-    Limit.DEATH: "the server ended",
+    Limit.DEATH: "the server failed",
     Limit.TIME: "time (`--budget`)",
     Limit.INTERRUPTED: "interrupted",
 }
@@ -82,6 +83,7 @@ def _hardware_fit(records: Sequence[ContextRecord]) -> Table:
         rows.append(
             (
                 *(record.cell.model_name, _usage(record, answer.rung)),
+                _allowed(record),
                 f"{answer.rung.tokens:,}" if answer.rung else "none",
                 *(_limit_text(answer), _recall_text(record)),
                 f"{100 * record.asked.keep_speed:.0f} %",
@@ -92,12 +94,18 @@ def _hardware_fit(records: Sequence[ContextRecord]) -> Table:
     return Table(
         title="Hardware Fit",
         header=(
-            *("Model", "VRAM Usage", "Max Context", "limited by", "recall"),
+            *("Model", "VRAM Usage", "of", "Max Context", "limited by", "recall"),
             *("keeps speed", "weights", "engine"),
         ),
         rows=tuple(rows),
-        right=(1, 2, 5),
+        right=(1, 2, 3, 6),
     )
+
+
+def _allowed(record: ContextRecord) -> str:
+    """What was free, or what `--vram` allowed."""
+    allowed = bytes_text(record.found.ceiling.budget_bytes)
+    return f"{allowed} (--vram)" if record.asked.vram_bytes else allowed
 
 
 def _curve(record: ContextRecord) -> Table:
@@ -196,6 +204,8 @@ def _failure_text(failure: Failure) -> str:
             return f"out of memory ({stage})" if stage else "out of memory"
         case Crashed(exit_code=exit_code):
             return f"the server ended (exit code {exit_code})"
+        case Unanswered(said=said):
+            return f"the server went on, but did not answer ({said})"
         case TimedOut(after_s=after_s):
             return f"no answer within {duration_text(after_s)}"
         case Spilled(signs=signs):

@@ -15,6 +15,7 @@ from llamatrix.measure.context.found import (
     OverBudget,
     Spilled,
     Stop,
+    Unanswered,
 )
 from llamatrix.measure.context.ladder import rungs
 from llamatrix.measure.context.search import MOST_STARTS, Question
@@ -145,6 +146,16 @@ def test_a_server_that_dies_in_mid_ladder_leaves_its_rungs(ask: Ask) -> None:
     assert attempt.failure.tail[-1] == "some last words"
     assert found.recalled == ()
     assert "death" in found.not_recalled
+
+
+def test_a_server_that_goes_on_without_answering_has_not_ended(ask: Ask) -> None:
+    search = ask(wishes={"breaks_at": 3000})
+    found = search.found(search.run())
+    assert found.stop is Stop.DEATH
+    assert [rung.tokens for rung in found.rungs] == list(rungs(2048))
+    failure = found.attempts[0].failure
+    assert isinstance(failure, Unanswered)
+    assert failure.said == "the answer ended without its timings"
 
 
 def test_an_answer_that_does_not_come_is_given_up(ask: Ask) -> None:

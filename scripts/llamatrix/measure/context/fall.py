@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from llamatrix.measure.context.found import Failure
+from llamatrix.measure.context.found import Failure, Unanswered
 from llamatrix.measure.context.generation import Broken
 from llamatrix.measure.outcome import Crashed, OutOfMemory, Stage, TimedOut
 from llamatrix.serve.death import DeadServerError, Death, diagnose, read_log
@@ -14,7 +14,7 @@ _LAST_WORDS_S = 3.0
 """How long a server may take to end after its connection broke."""
 _LOOK_EVERY_S = 0.05
 _UNKNOWN = 1
-"""Stands for the exit code of a server that we ended, or that still answers."""
+"""Stands for the exit code of a server that we ended."""
 
 
 def fall_while_loading(error: DeadServerError, log: Path, after_s: float) -> Failure:
@@ -42,7 +42,7 @@ def fall(
     if code is None:
         if broken.timed_out:
             return TimedOut(after_s=after_s, tail=(broken.said, *tail))
-        return Crashed(exit_code=0, tail=(broken.said, *tail))
+        return Unanswered(said=broken.said, tail=tail)
     death, sign = diagnose(said, code)
     if death is Death.MEMORY:
         shown = (sign, *tail) if sign else tail

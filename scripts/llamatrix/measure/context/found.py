@@ -41,7 +41,14 @@ class OverBudget(Struct, frozen=True, kw_only=True, tag="over-budget"):
     held_bytes: int
 
 
-Failure = OutOfMemory | Crashed | TimedOut | Spilled | OverBudget
+class Unanswered(Struct, frozen=True, kw_only=True, tag="unanswered"):
+    """The server went on, but its answer broke off or was none."""
+
+    said: str
+    tail: tuple[str, ...]
+
+
+Failure = OutOfMemory | Crashed | TimedOut | Spilled | OverBudget | Unanswered
 
 
 class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):

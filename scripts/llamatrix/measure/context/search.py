@@ -20,6 +20,7 @@ from llamatrix.measure.context.found import (
     Rung,
     Spilled,
     Stop,
+    Unanswered,
 )
 from llamatrix.measure.context.ladder import SMALLEST_TOKENS, rungs
 from llamatrix.measure.context.recall import Recalled, recall
@@ -193,7 +194,7 @@ class Search:
         match fallen.failure:
             case OutOfMemory() | Spilled() | OverBudget():
                 return None
-            case Crashed():
+            case Crashed() | Unanswered():
                 return Stop.DEATH
             case TimedOut():
                 return Stop.TIME
@@ -209,6 +210,8 @@ def _word(failure: Failure) -> str:
             return f"it holds {held_bytes} bytes, more than it may"
         case Crashed(exit_code=exit_code):
             return f"the server ended with exit code {exit_code}"
+        case Unanswered(said=said):
+            return f"the server went on, but did not answer: {said}"
         case TimedOut(after_s=after_s):
             return f"no answer within {after_s:.0f} s"
 
