@@ -3,10 +3,15 @@
 import sys
 
 from llamatrix import shell
+from llamatrix.campaigns.launching import cell_to_serve
 from llamatrix.errors import BenchError
 from llamatrix.project import find_project
+from llamatrix.provision.build import provide_build
 
 _TIMEOUT_S = 1800
+_PINS = ("april", "current")
+"""Whose builds the slow tests run."""
+_EVERYTHING = ("-m", "not gpu", "--reruns", "1", "-rR", "--durations", "20")
 
 
 class LintError(BenchError):
@@ -38,10 +43,19 @@ def test(*, everything: bool, update_golden: bool) -> None:
     """Become pytest: its exit code and its closing line are this command's.
 
     With real programs on a busy machine a test gets a second try; its summary lists
-    what needed one.
+    what needed one. What they share is compiled first: a test's time is its own.
     """
-    flags = ["-m", "not gpu", "--reruns", "1", "-rR"] if everything else []
+    flags = list(_EVERYTHING) if everything else []
+    if everything:
+        _provide_builds()
     if update_golden:
         flags.append("--update-golden")
     root = find_project().root
     shell.become([sys.executable, "-m", "pytest", *flags], cwd=root)
+
+
+def _provide_builds() -> None:
+    project = find_project()
+    for pin in _PINS:
+        cell = cell_to_serve(project, profile="smoke", pin=pin)
+        provide_build(cell, project.cache)
