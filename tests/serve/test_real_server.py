@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from tests.serve.real import PINS, nothing_of_it_left, real_launch
 
-from llamatrix.serve.death import DeadServerError, Death
+from llamatrix.measure.context.generation import end_tokens
+from llamatrix.serve.death import DeadServerError, Death, read_log
 from llamatrix.serve.foreground import summary
 from llamatrix.serve.launch import Launch
 from llamatrix.serve.memory import memory_of
@@ -107,10 +108,11 @@ def test_a_port_in_use_is_told(launch: Launch, log: Path) -> None:
 def test_a_request_in_flight_does_not_outlive_the_block(
     launch: Launch, log: Path
 ) -> None:
-    endless = {**ASK, "max_tokens": 1_000_000, "logit_bias": [["<|im_end|>", False]]}
     patience = Patience(first_s=1, second_s=1)
 
     def ask(serving: Serving) -> None:
+        ends = [[token, False] for token in end_tokens(read_log(log))]
+        endless = {**ASK, "max_tokens": 1_000_000, "logit_bias": ends}
         with pytest.raises(NoAnswerError):
             serving.site.post("/v1/chat/completions", endless, timeout_s=300)
 
@@ -120,6 +122,7 @@ def test_a_request_in_flight_does_not_outlive_the_block(
         while (
             b'"is_processing":true' not in serving.site.get("/slots", timeout_s=9).body
         ):
+            assert asking.is_alive(), "it was answered before a slot was seen at work"
             asking.join(0.02)
         pid = serving.pid
     asking.join()
