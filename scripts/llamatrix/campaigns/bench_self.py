@@ -41,7 +41,7 @@ _LONG_S = 22.0
 _MANY = 10_000
 _BY_HAND_TIMEOUT_S = 600
 _SAMPLED_S = 10.0
-_TAP_PAIRS = 200
+_TAP_PAIRS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

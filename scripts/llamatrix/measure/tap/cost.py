@@ -1,5 +1,6 @@
 """What the tap itself costs: the same calls with and without it in between."""
 
+import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator
@@ -19,6 +20,8 @@ from llamatrix.measure.tap.serving import address, loopback_listener, serving
 _PATH = "/v1/chat/completions"
 _CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"word "}}]}\n\n'
 _CHUNKS = 64
+_CHUNK_EVERY_S = 0.002
+"""500 tokens a second: a server of one agent is slower, and waits between tokens."""
 _PROMPT_CHARACTERS = 40_000
 _TIMEOUT_S = 30.0
 
@@ -36,8 +39,9 @@ class Cost:
 def measure_cost(folder: Path, *, pairs: int) -> Cost:
     """Make `pairs` calls each way, of an agent's usual size, recorded in `folder`.
 
-    Answers come at once, so all that is measured is the way. Every other pair begins
-    with the tap; a first call each way opens the connections and is not timed.
+    Answers come at once and then as a fast server's do, token by token. Every other
+    pair begins with the tap; a first call each way opens the connections and is not
+    timed.
     """
     arrived: list[str] = []
     body = _request_body()
@@ -84,5 +88,6 @@ def _server(arrived: list[str]) -> Starlette:
 
 async def _words() -> AsyncIterator[bytes]:
     for _ in range(_CHUNKS):
+        await asyncio.sleep(_CHUNK_EVERY_S)
         yield _CHUNK
     yield b"data: [DONE]\n\n"
