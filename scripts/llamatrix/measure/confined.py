@@ -126,9 +126,8 @@ class Inside:
                 sink.write(part)
 
     def _lost(self, what: str) -> LostError:
-        time.sleep(_LAST_WORDS_S)  # they come by another way
-        said = self._complaints.read_text(errors="replace").splitlines()[-5:]
-        return LostError(f"the sandbox {what}; {' / '.join(said) or 'it said nothing'}")
+        said = _said_last(self._complaints)
+        return LostError(f"the sandbox {what}; {said or 'it said nothing'}")
 
 
 @contextmanager
@@ -186,8 +185,13 @@ def _accepted(gate: socket.socket, poll: _Poll, complaints: Path) -> socket.sock
             continue
         line.settimeout(_LEAVE_TIMEOUT_S)
         return line
-    said = complaints.read_text(errors="replace").splitlines()[-5:]
-    raise LostError(f"the sandbox did not open: {' / '.join(said) or 'no word'}")
+    raise LostError(f"the sandbox did not open: {_said_last(complaints) or 'no word'}")
+
+
+def _said_last(complaints: Path) -> str:
+    """The last lines of what ended just now."""
+    time.sleep(_LAST_WORDS_S)  # they come by another way
+    return " / ".join(complaints.read_text(errors="replace").splitlines()[-5:])
 
 
 @contextmanager
