@@ -1,21 +1,44 @@
 """What is laid out of a trial's files, and what is not."""
 
+import tarfile
 from pathlib import Path
 
-from llamatrix.measure.carried import pack, unpack_work
+import pytest
+
+from llamatrix.measure.carried import unpack_work
+
+HANDED_OUT = (
+    *("home/.local/state", "work/main.py", "work/sub/.venv/kept"),
+    *("work/.venv/bin/python", "work/.venv/lib/module.py"),
+)
+"""In the warden's order: what is installed comes last."""
 
 
-def test_installed_packages_are_left_in_the_tar(tmp_path: Path) -> None:
-    work = tmp_path / "work"
-    for name in ("main.py", ".venv/bin/python", "sub/.venv/kept"):
-        (work / name).parent.mkdir(parents=True, exist_ok=True)
-        (work / name).write_text(name)
-    (work / ".venv" / "link").symlink_to("bin")
-    pack(tmp_path / "files.tar", home={}, work=work)
-    unpack_work(tmp_path / "files.tar", tmp_path / "out", without=(".venv",))
-    found = {
-        path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*")
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    content = tmp_path / "content"
+    content.write_text("x")
+    with tarfile.open(tmp_path / "files.tar", "w") as archive:
+        for name in HANDED_OUT:
+            archive.add(content, name)
+    return tmp_path / "files.tar"
+
+
+def laid_out(folder: Path) -> set[str]:
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file()
     }
-    assert found == {
-        Path(name) for name in ("main.py", "sub", "sub/.venv", "sub/.venv/kept")
+
+
+def test_installed_packages_are_left_in_the_tar(files: Path, tmp_path: Path) -> None:
+    unpack_work(files, tmp_path / "out", installed=False)
+    assert laid_out(tmp_path / "out") == {"main.py", "sub/.venv/kept"}
+
+
+def test_the_whole_workspace_can_be_had(files: Path, tmp_path: Path) -> None:
+    unpack_work(files, tmp_path / "out")
+    assert laid_out(tmp_path / "out") == {
+        name.removeprefix("work/") for name in HANDED_OUT[1:]
     }

@@ -182,8 +182,11 @@ class TestRealSandbox:
         assert set(ran.report["left_out"]) == {"work/hole", "work/big"}
         assert read_home(ran.files, "ok") == b"x\n"
 
-    def test_a_fork_bomb_is_ended_and_its_files_come_out(self, tmp_path: Path) -> None:
-        command = "echo y > made; f(){ f | f & }; f; sleep 60"
+    def test_too_many_processes_are_ended_and_the_files_come_out(
+        self, tmp_path: Path
+    ) -> None:
+        """Bounded: a real bomb, which takes others' processes too, is OpenCode's."""
+        command = "echo y > made; for n in $(seq 400); do sleep 600 & done; sleep 60"
         ran = Confined(tmp_path, command, sandbox())
         assert ran.report["ran_away"]
         assert (ran.work / "made").read_text() == "y\n"
@@ -194,6 +197,15 @@ class TestRealSandbox:
         assert (ran.work / "p" / "a.py").is_file()
         assert not (ran.work / "p" / "__pycache__").exists()
         assert ran.report["left_out"] == []
+
+    def test_what_is_installed_comes_out_last(self, tmp_path: Path) -> None:
+        command = "mkdir -p .venv/a src/b; touch .venv/a/c src/b/d z ~/e"
+        ran = Confined(tmp_path, command, sandbox())
+        with tarfile.open(ran.files) as archive:
+            names = archive.getnames()
+        last = ["work/.venv", "work/.venv/a", "work/.venv/a/c"]
+        assert names[-3:] == last
+        assert {"home/e", "work/src/b/d", "work/z"} <= set(names[:-3])
 
     def test_what_is_left_running_is_told_and_ended(self, tmp_path: Path) -> None:
         ran = Confined(tmp_path, "setsid sleep 7123 >&- 2>&- & exit 0", sandbox())

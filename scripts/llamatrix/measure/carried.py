@@ -3,8 +3,10 @@
 import contextlib
 import io
 import tarfile
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+
+from llamatrix.measure.warden import INSTALLED
 
 _MODE_MASK = 0o755
 
@@ -29,8 +31,11 @@ def pack(files: Path, *, home: Mapping[str, bytes], work: Path) -> None:
             archive.add(path, f"work/{path.relative_to(work)}", recursive=False)
 
 
-def unpack_work(files: Path, folder: Path, *, without: Collection[str] = ()) -> None:
-    """Lay the workspace out in a new folder, but for these names at its top.
+def unpack_work(files: Path, folder: Path, *, installed: bool = True) -> None:
+    """Lay the workspace out in a new folder.
+
+    Without what is installed in it, nothing behind its first name is read: the warden
+    hands it out last.
 
     The agent may have had a hand in every byte: links come last and only where they
     stay inside, so nothing is ever written or read through one.
@@ -42,8 +47,8 @@ def unpack_work(files: Path, folder: Path, *, without: Collection[str] = ()) -> 
             name = PurePosixPath(entry.name)
             if name.parts[:1] != ("work",) or ".." in name.parts:
                 continue
-            if name.parts[1:] and name.parts[1] in without:
-                continue
+            if not installed and name.parts[1:] and name.parts[1] in INSTALLED:
+                break
             place = folder.joinpath(*name.parts[1:])
             if entry.issym():
                 links.append((place, entry.linkname))

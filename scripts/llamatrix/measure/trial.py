@@ -55,8 +55,6 @@ from llamatrix.web import NoAnswerError, WrongAnswerError
 
 EVENTS = "events.jsonl"
 _TRAJECTORY = "trajectory.jsonl"
-_INSTALLED = (".venv", "node_modules")
-"""What package managers put into a workspace: not work, and large."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,7 +204,7 @@ class _Going:
             return None, 0.0
         name, secrets = f"turn-{number}", self.trial.surroundings.secrets
         workspace = self.trial.aside / name
-        unpack_work(run.files, workspace, without=_INSTALLED)
+        unpack_work(run.files, workspace, installed=False)
         kept = self.trial.folder / name / "workspace"
         keep_work(workspace, kept, Redaction(secrets=secrets))
         self.workspace = workspace

@@ -34,6 +34,8 @@ _NAMES_TOLD = 20
 _LISTEN_BACKLOG = 128
 _ROUNDS = 200
 _NOT_CARRIED = ("home/.cache", "home/.npm", "home/tmp")
+INSTALLED = (".venv", "node_modules")
+"""What package managers put into the workspace: thousands of files, handed out last."""
 _MADE_AGAIN = "__pycache__"
 """Python writes it when it is missed; a project's packages have thousands of files so."""
 _COPY_BYTES = 1 << 16
@@ -241,9 +243,14 @@ def _end_others() -> None:
 
 
 def _carried(root: Path, job: Job, left_out: list[str]) -> Iterator[str]:
-    """The names to hand out, parents first; what is too much is told."""
+    """The names to hand out, parents first, then what is installed.
+
+    What is too much is told.
+    """
     count = 0
-    pending = ["home", "work"]
+    installed = [f"work/{name}" for name in INSTALLED]
+    pending = [name for name in installed if os.path.lexists(root / name)]
+    pending += ["work", "home"]
     while pending:
         name = pending.pop()
         path = root / name
@@ -252,7 +259,8 @@ def _carried(root: Path, job: Job, left_out: list[str]) -> Iterator[str]:
         try:
             size_bytes = path.lstat().st_size
             inner = os.scandir(path) if path.is_dir() and not path.is_symlink() else ()
-            pending += [f"{name}/{entry.name}" for entry in inner]
+            within = (f"{name}/{entry.name}" for entry in inner)
+            pending += [one for one in within if one not in installed]
         except OSError:
             left_out.append(name)
             continue
