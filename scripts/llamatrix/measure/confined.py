@@ -24,7 +24,7 @@ from llamatrix.measure.sandbox import (
     warden_command,
     write_door,
 )
-from llamatrix.measure.warden import LENGTH, Job, Report
+from llamatrix.measure.warden import LENGTH, WHOLE, Job, Report
 
 _ENTER_TIMEOUT_S = 30.0
 _LEAVE_TIMEOUT_S = 120.0
@@ -118,12 +118,17 @@ class Inside:
 
     def _store(self, files: Path, most_bytes: int) -> None:
         rest = most_bytes
-        with files.open("wb") as sink:
+        with files.open("w+b") as sink:
             while part := self._line.recv(_CHUNK_BYTES):
                 rest -= len(part)
                 if rest < 0:
                     raise ConnectionResetError("more came out than the sandbox holds")
                 sink.write(part)
+            begin = max(0, sink.tell() - len(WHOLE))
+            sink.seek(begin)
+            if sink.read() != WHOLE:
+                raise ConnectionResetError("its files were cut off")
+            sink.truncate(begin)
 
     def _lost(self, what: str) -> LostError:
         said = _said_last(self._complaints)
@@ -155,11 +160,10 @@ def entered(
         if process.stdout is None:
             raise AssertionError
         line = held.enter_context(_accepted(gate, process.poll, complaints))
-        count = max(1, len(sandbox.own_ports))
-        _, descriptors, _, _ = socket.recv_fds(line, 1, count)
-        listeners = tuple(socket.socket(fileno=number) for number in descriptors)
-        for listener in listeners:
+        listeners = tuple(
             held.enter_context(listener)
+            for listener in _listeners(line, len(sandbox.own_ports), complaints)
+        )
         yield Inside(
             listeners=listeners,
             _line=line,
@@ -192,6 +196,21 @@ def _said_last(complaints: Path) -> str:
     """The last lines of what ended just now."""
     time.sleep(_LAST_WORDS_S)  # they come by another way
     return " / ".join(complaints.read_text(errors="replace").splitlines()[-5:])
+
+
+def _listeners(
+    line: socket.socket, count: int, complaints: Path
+) -> Iterator[socket.socket]:
+    """What the warden listens on; LostError where it could not."""
+    try:
+        _, descriptors, _, _ = socket.recv_fds(line, 1, max(1, count))
+    except OSError as error:
+        descriptors, why = [], str(error)
+    else:
+        why = "it opened no ports"
+    yield from (socket.socket(fileno=number) for number in descriptors)
+    if len(descriptors) != count:
+        raise LostError(f"the sandbox: {why}: {_said_last(complaints) or 'no word'}")
 
 
 @contextmanager

@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import IO, TypedDict
 
 LENGTH = struct.Struct("!Q")
+WHOLE = b"all of it\n"
+"""The last bytes handed out: without them the files were cut off."""
 _LOOK_EVERY_S = 0.02
 _LEAVE_S = 0.5
 _FEW = 48
@@ -82,6 +84,7 @@ def main() -> None:
         line.sendall(LENGTH.pack(len(text)) + text)
         with line.makefile("wb") as sink:
             _hand_files_out(sink, Path(root), names)
+            sink.write(WHOLE)
 
 
 def _hand_out_listeners(line: socket.socket, ports: list[int]) -> None:
@@ -243,14 +246,14 @@ def _end_others() -> None:
 
 
 def _carried(root: Path, job: Job, left_out: list[str]) -> Iterator[str]:
-    """The names to hand out, parents first, then what is installed.
+    """The names to hand out, parents first: work, home, then what is installed.
 
     What is too much is told.
     """
     count = 0
     installed = [f"work/{name}" for name in INSTALLED]
     pending = [name for name in installed if os.path.lexists(root / name)]
-    pending += ["work", "home"]
+    pending += ["home", "work"]
     while pending:
         name = pending.pop()
         path = root / name

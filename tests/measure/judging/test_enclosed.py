@@ -229,4 +229,5 @@ class TestRealEnclosure:
         ended = closed.run()
         assert ended.returncode == 125
         assert "No permissions" in ended.tail[-1]
+        assert "No permissions" in (tmp_path / "enclosure.lost").read_text()
         assert closed.files == {"there.txt": "mine\n"}

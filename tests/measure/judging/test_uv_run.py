@@ -36,6 +36,23 @@ def test_tests_are_counted_and_so_is_what_they_asked(
     assert len(asked(tests.ran.requests, task.service)) == 1
 
 
+def test_a_lost_sandbox_is_not_the_works_fault(
+    written: Written, ground: Ground, tmp_path: Path
+) -> None:
+    note = tmp_path / "enclosure.lost"
+    loses = made_uv(tmp_path, f"echo 'the sandbox did not open' > {note}; exit 125")
+    lost = replace(
+        ground,
+        environment={**ground.environment, "PATH": f"{loses}:/usr/bin:/bin"},
+        lost=str(note),
+    )
+    uv = Uv(workspace=written({"main.py": ""}), ground=lost, timeout_s=60)
+    with pytest.raises(CannotJudgeError, match="the sandbox did not open"):
+        uv.run("main.py")
+    (loses / "uv").write_text("#!/bin/sh\nexit 125\n")
+    assert uv.run("main.py").ended.returncode == 125
+
+
 def test_requests_of_others_and_refused_ones_do_not_count(
     written: Written, ground: Ground, task: Task
 ) -> None:

@@ -2,7 +2,9 @@
 
 Run as `python enclosed.py ENCLOSURE WORKSPACE PROGRAM WORD…`: what the program leaves
 in its workspace replaces WORKSPACE; output and exit code are the program's own. The
-environment it is installed in and its packages do not outlive it.
+environment it is installed in and its packages do not outlive it. Where it was not run,
+or its work did not come out, a file beside ENCLOSURE says why: nothing that the program
+itself can do makes one.
 """
 
 import shutil
@@ -25,7 +27,7 @@ from llamatrix.plan.matrix import Network
 
 _LOOK_EVERY_S = 0.02
 _LOST = 125
-"""The exit code where there was no sandbox: no program of the agent's ran."""
+"""The exit code where there was no sandbox, or none any more."""
 _KEPT_OUT = HOME / ".cache" / "project"
 """Where uv installs: a part of the home that never comes out."""
 
@@ -44,13 +46,19 @@ class Enclosure(Struct, frozen=True, kw_only=True):
     """Ports of the sandbox's loopback, and where they lead on this machine's."""
 
 
+def lost_note(written: Path) -> Path:
+    """Where it is said that a sandbox opened with this file was lost."""
+    return written.with_suffix(".lost")
+
+
 def main() -> None:
     signal.signal(signal.SIGTERM, _leave)
     written, workspace, program, *words = sys.argv[1:]
     enclosure = msgspec.json.decode(Path(written).read_bytes(), type=Enclosure)
     try:
         code = _run(enclosure, Path(workspace), (str(TOOLS / program), *words))
-    except LostError as error:
+    except (LostError, OSError) as error:
+        lost_note(Path(written)).write_text(str(error))
         print(error, file=sys.stderr)  # noqa: T201  what the check reads
         code = _LOST
     sys.exit(code)

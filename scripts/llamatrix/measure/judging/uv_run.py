@@ -69,7 +69,10 @@ class Uv:
     timeout_s: float
 
     def run(self, *words: str) -> Ran:
-        """`uv run WORDS` in the workspace; CannotJudgeError without packages."""
+        """`uv run WORDS` in the workspace.
+
+        CannotJudgeError without packages, and where the sandbox was lost.
+        """
         log = Path(self.ground.requests) if self.ground.requests else None
         before = len(read_requests(log)) if log else 0
         prefix = (
@@ -83,6 +86,7 @@ class Uv:
             timeout_s=self.timeout_s,
             on_line=out.take,
         )
+        self._refuse_lost()
         text = "\n".join(ended.tail)
         if not ended.ok and _UNREACHABLE.search(text) and _uv_spoke(text):
             raise CannotJudgeError(f"uv cannot reach its package index:\n{text}")
@@ -92,6 +96,14 @@ class Uv:
             out="\n".join(out.lines),
             requests=read_requests(log)[before:] if log else (),
         )
+
+    def _refuse_lost(self) -> None:
+        """What a lost sandbox left undone is no fault of the work."""
+        note = Path(self.ground.lost) if self.ground.lost else None
+        if note and note.exists():
+            why = note.read_text()
+            note.unlink()
+            raise CannotJudgeError(why)
 
     def script(self, name: str, packages: tuple[str, ...]) -> Iterator[Ran]:
         """Run a script as it stands, with packages beside it, as a module of one."""
