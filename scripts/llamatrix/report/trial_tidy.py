@@ -23,7 +23,7 @@ from llamatrix.report.trials import TrialGroup, weights_kind
 
 _SUMS = (
     *("api_calls", "title_calls", "compaction_calls", "subagent_calls"),
-    *("failed_calls", "untimed_calls", "tool_calls"),
+    *("failed_calls", "left_calls", "untimed_calls", "tool_calls"),
     *("prompt_tokens", "cached_tokens", "generated_tokens"),
     *("prompt_s", "generation_s"),
 )

@@ -1,8 +1,9 @@
 """Whose tokens a conversation is made of."""
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
-import msgspec
 from tests.shipped import CAPTURED
 
 from llamatrix.measure.tap.breakdown import Breakdown, breakdown
@@ -48,7 +49,27 @@ def test_empty_parts_are_no_tokens() -> None:
 def test_a_recorded_request_is_split_without_a_rest() -> None:
     folder = CAPTURED / "session" / "1.18.33"
     body = max(folder.glob("*.request.json")).read_bytes()
-    found = breakdown(body, lambda text: len(text.split()))
-    counts = msgspec.structs.asdict(found)
-    assert found.total == sum(counts.values())
+    parts: list[str] = []
+
+    def count(text: str) -> int:
+        parts.append(text)
+        return 1
+
+    found = breakdown(body, count)
     assert min(found.system, found.tools, found.user, found.tool_results) > 0
+    for text in texts_of(json.loads(body)):
+        assert any(text in part for part in parts), text[:80]
+
+
+def texts_of(request: dict[str, Any]) -> Iterator[str]:
+    """Every text that reaches the model, as the request holds it."""
+    for message in request["messages"]:
+        content = message.get("content") or ""
+        if isinstance(content, list):
+            yield from (part["text"] for part in content)
+        elif content:
+            yield content
+        for call in message.get("tool_calls", ()):
+            yield f'"id":"{call["id"]}"'
+    for tool in request["tools"]:
+        yield f'"name":"{tool["function"]["name"]}"'

@@ -178,6 +178,29 @@ def test_a_client_that_goes_away_is_no_fault_of_the_server(tmp_path: Path) -> No
     assert tap.failures_in_a_row() == 0
 
 
+def test_a_call_that_waits_when_the_turn_ends_is_recorded(tmp_path: Path) -> None:
+    """As in a prefill: no header has come yet."""
+
+    async def never(_: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    tap = Tap(
+        upstream="http://model", folder=tmp_path, transport=httpx.MockTransport(never)
+    )
+    with loopback_listener() as listener:
+        with (
+            serving(tap.app(), [listener]),
+            httpx.Client(base_url=address(listener), trust_env=False) as client,
+            pytest.raises(httpx.ReadTimeout),
+        ):
+            client.post(CHAT, content=REQUEST, headers=OPENCODE, timeout=0.3)
+        wait_for(lambda: tap.calls_open == 0)
+    (call,) = read_calls(tmp_path)
+    assert call.trouble is Trouble.LEFT
+    assert (tmp_path / "0001.request.json").read_bytes() == REQUEST
+
+
 def test_failures_are_counted_until_one_call_goes_well(tmp_path: Path) -> None:
     answers = iter([500, 200, 500, 500])
 

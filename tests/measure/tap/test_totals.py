@@ -48,6 +48,11 @@ def test_a_rate_of_nothing_is_none() -> None:
     assert (got.failed_calls, got.untimed_calls) == (1, 1)
 
 
+def test_a_call_that_opencode_left_is_no_failure_of_the_servers() -> None:
+    got = totals([call(), call(timings=None, trouble=Trouble.LEFT)])
+    assert (got.failed_calls, got.left_calls, got.untimed_calls) == (0, 1, 1)
+
+
 def test_sums_that_agree_with_the_servers_counters_say_nothing() -> None:
     assert disagreements([call(), call()], served()) == ()
 

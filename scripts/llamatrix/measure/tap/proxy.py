@@ -112,6 +112,10 @@ class Tap:
             self._end(passing)
             text = {"error": {"message": f"no model server: {error}", "code": 502}}
             return JSONResponse(text, status_code=502)
+        except BaseException:  # cancelled: the turn is over before the server answered
+            passing.trouble = Trouble.LEFT
+            self._end(passing)
+            raise
         passing.status = answer.status_code
         passing.trouble = Trouble.LEFT  # unless it is passed to the end
         return _Recorded(

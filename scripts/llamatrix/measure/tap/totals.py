@@ -23,6 +23,9 @@ class Totals(Struct, frozen=True, kw_only=True):
     other_calls: int
     """Of other clients; in none of the sums."""
     failed_calls: int
+    """Refused, failed or broken off by the server."""
+    left_calls: int = 0
+    """Broken off by OpenCode: ended at a limit, or gone with a call open."""
     untimed_calls: int
     """Answered without llama-server's timings: their tokens are in no sum."""
     tool_calls: int
@@ -58,7 +61,8 @@ def totals(calls: Sequence[Call]) -> Totals:
         compaction_calls=kinds.count(Kind.COMPACTION),
         subagent_calls=kinds.count(Kind.SUBAGENT),
         other_calls=len(calls) - len(own),
-        failed_calls=sum(call.trouble is not None for call in own),
+        failed_calls=sum(call.trouble not in {None, Trouble.LEFT} for call in own),
+        left_calls=sum(call.trouble is Trouble.LEFT for call in own),
         untimed_calls=len(own) - len(timed),
         tool_calls=sum(len(call.tool_calls) for call in own),
         prompt_tokens=sum(timing.prompt_n for timing in timed),
