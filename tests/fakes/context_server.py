@@ -4,7 +4,7 @@
 for a thousand tokens of context), `load_most`, `prefill_most`, `generation_most` (tokens
 from where memory is refused, by stage), `dies_at` (tokens), `hangs_at`, `breaks_at`, `stutters_at`,
 `hoards_at`, `spills_at` (a context size), `splits` (of the graph), `forgets` (code
-words) and `commit`.
+words), `silent_from` (which question, from 1) and `commit`.
 """
 
 import json
@@ -34,6 +34,7 @@ def wish(name: str) -> int:
 class Cache:
     tokens = 0
     hoard = b""
+    questions = 0
 
 
 def timings(prompt: int, generated: int) -> dict[str, object]:
@@ -87,6 +88,9 @@ def posted(model: Model, path: str, request: object) -> tuple[int, object]:
         case "/tokenize":
             return 200, {"tokens": [ord(letter) for letter in request["content"]]}
         case "/v1/chat/completions":
+            Cache.questions += 1
+            if Cache.questions >= wish("silent_from"):
+                return 500, {"error": {"code": 500}}
             return 200, recalled(str(request["messages"][0]["content"]))
         case _:
             return _POST(model, path, request)
@@ -127,7 +131,9 @@ def main() -> None:
     model = Props(sys.argv[1:])
     context = int(model.flag("--ctx-size", "0"))
     if context >= wish("load_most"):
-        die("llama_init_from_model: failed to allocate buffer for kv cache")
+        log("llama_init_from_model: failed to allocate buffer for kv cache")
+        weights = model.flag("--model", "")
+        die(f"failed to create context with model '{weights}'")
     if context >= wish("spills_at"):
         log("load_tensors: offloaded 12/65 layers to GPU")
     if "splits" in WISHES:

@@ -52,9 +52,12 @@ def write_context_page(records: Iterable[ContextRecord], reports: Path) -> Path 
 
 
 def newest(records: Iterable[ContextRecord]) -> list[ContextRecord]:
-    """One of each host, cell and question, in an order of names alone."""
+    """One of each host, cell and question, in an order of names alone.
+
+    A settled one before all that were broken off, as the command takes it.
+    """
     latest: dict[tuple[str, str, str], ContextRecord] = {}
-    for record in sorted(records, key=lambda one: one.measured_at):
+    for record in sorted(records, key=lambda one: (one.settled, one.measured_at)):
         asked = repr(record.asked)
         latest[record.host.slug, record.cell.id, asked] = record
     return [latest[key] for key in sorted(latest)]

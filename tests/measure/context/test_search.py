@@ -86,6 +86,8 @@ def test_what_does_not_load_is_tried_lower_by_the_prediction(
     assert first.failure.stage is Stage.LOADING
     assert first.failed_at_tokens is None
     assert any("failed to allocate" in line for line in first.failure.tail)
+    assert any("with model '" in line for line in first.failure.tail)
+    assert not any("/" in line for line in first.failure.tail)
     assert 20000 < second.context_tokens < 24000
     assert second.failure is None
     answer = answer_of(found, keep_speed=0.8)
@@ -221,6 +223,26 @@ def test_a_forgetful_model_is_asked_of_less_and_less(ask: Ask) -> None:
     answer = answer_of(found, keep_speed=0.8)
     assert (answer.rung, answer.limit) == (None, Limit.RECALL)
     assert answer.beyond_tokens == 2048
+
+
+@pytest.mark.parametrize(
+    ("wishes", "asked", "tokens", "limit"),
+    [
+        ({"silent_from": 1}, 1, 8192, Limit.TIME),
+        ({"silent_from": 2, "forgets": ["velvet-anvil"]}, 2, 6144, Limit.RECALL),
+    ],
+)
+def test_a_question_without_an_answer_is_no_evidence(
+    ask: Ask, wishes: dict[str, object], asked: int, tokens: int, limit: Limit
+) -> None:
+    search = ask(wishes=wishes)
+    found = search.found(search.run())
+    assert len(found.recalled) == asked
+    assert found.recalled[-1].prompt_tokens is None
+    assert found.stop is Stop.TIME
+    answer = answer_of(found, keep_speed=0.8)
+    assert answer.rung
+    assert (answer.rung.tokens, answer.limit) == (tokens, limit)
 
 
 def test_made_up_weights_are_not_asked_and_the_reason_is_told(ask: Ask) -> None:

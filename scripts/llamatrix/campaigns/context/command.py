@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from llamatrix.campaigns.context.case import Case, case_of
 from llamatrix.campaigns.context.room import Room, ceiling_in, room_here
 from llamatrix.campaigns.flags import Contexting
 from llamatrix.campaigns.launching import launch_of
-from llamatrix.errors import MeasureError
+from llamatrix.errors import BenchError, MeasureError
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
 from llamatrix.measure.context.answer import answer_of
@@ -62,7 +63,7 @@ def _recorded(case: Case, store: Store[ContextRecord]) -> ContextRecord | None:
 
 
 def _searched(case: Case, store: Store[ContextRecord]) -> ContextRecord:
-    """What is known when it ends is kept, however it ends."""
+    """What was measured is kept, however it ends."""
     parts = provide_parts(case.cell, case.project, weights_dir=case.weights_dir)
     launch = launch_of(
         case.cell, case.project, profile=case.profile, weights_dir=case.weights_dir
@@ -91,15 +92,15 @@ def _searched(case: Case, store: Store[ContextRecord]) -> ContextRecord:
             ),
             say=say,
         )
-        stop = Stop.INTERRUPTED
+        made = partial(_record, case, built=parts.built, weights=parts.weights)
         try:
-            stop = search.run()
-        finally:
-            record = _record(
-                case, search.found(stop), search.argv, parts.built, parts.weights
-            )
-            if search.attempts:
-                store.append(record)
+            record = made(search.found(search.run()), search.argv)
+        except (KeyboardInterrupt, BenchError) as error:
+            stopped = isinstance(error, KeyboardInterrupt) and search.attempts
+            if search.rungs or stopped:
+                store.append(made(search.found(Stop.INTERRUPTED), search.argv))
+            raise
+        store.append(record)
     return record
 
 
@@ -110,7 +111,7 @@ def _say_room(room: Room) -> None:
 
 
 def _record(
-    case: Case, found: Found, argv: tuple[str, ...], built: Built, weights: Weights
+    case: Case, found: Found, argv: tuple[str, ...], *, built: Built, weights: Weights
 ) -> ContextRecord:
     return ContextRecord(
         schema_version=SCHEMA_VERSION,

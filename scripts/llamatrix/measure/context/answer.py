@@ -38,23 +38,25 @@ _STOPS = {
 
 
 def answer_of(found: Found, *, keep_speed: float) -> Answer:
+    """A question that got no answer says nothing of what is remembered."""
     fast = fast_rungs(found, keep_speed=keep_speed)
-    if found.recalled:
-        known = {one.context_tokens for one in found.recalled if one.all_exact}
+    answered = [one for one in found.recalled if one.prompt_tokens is not None]
+    forgotten = {one.context_tokens for one in answered if not one.all_exact}
+    if not forgotten:
+        return Answer(
+            rung=fast[-1] if fast else None,
+            limit=_limit(found),
+            beyond_tokens=_beyond(found, fast),
+        )
+    if len(answered) < len(found.recalled):  # what lies below is not known
+        kept = [rung for rung in fast if rung.tokens < min(forgotten)]
+    else:
+        known = {one.context_tokens for one in answered if one.all_exact}
         kept = [rung for rung in fast if rung.tokens in known]
-        if not kept or kept[-1] is not fast[-1]:
-            forgotten = {
-                one.context_tokens for one in found.recalled if not one.all_exact
-            }
-            return Answer(
-                rung=kept[-1] if kept else None,
-                limit=Limit.RECALL,
-                beyond_tokens=min(forgotten, default=None),
-            )
     return Answer(
-        rung=fast[-1] if fast else None,
-        limit=_limit(found),
-        beyond_tokens=_beyond(found, fast),
+        rung=kept[-1] if kept else None,
+        limit=Limit.RECALL,
+        beyond_tokens=min(forgotten),
     )
 
 

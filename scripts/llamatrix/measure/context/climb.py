@@ -82,13 +82,14 @@ class Climber:
         `known` are those of servers before this one.
         """
         done = list(known)
+        cached = False  # by this server
         begin = time.monotonic()
         warm = self._answer(SMALLEST_TOKENS // 2)
         if isinstance(warm, Broken):
             return self._fallen(ladder[0], warm, begin)
         slow = 0
         for tokens in ladder:
-            if done and self._is_too_late(tokens, done[-1]):
+            if done and self._is_too_late(tokens, done[-1], cached=cached):
                 return Stop.TIME
             begin = time.monotonic()
             floor_tps = self._floor(done)
@@ -99,6 +100,7 @@ class Climber:
             if answers:
                 rung = Rung(tokens=tokens, answers=tuple(answers), footprint=held)
                 done.append(rung)
+                cached = answers[0].cache_n > 0
                 on_rung(rung)
             if held is None:
                 gone = Broken(stage=Stage.GENERATION, said="it ended after its answer")
@@ -144,11 +146,10 @@ class Climber:
     def _floor(self, done: Sequence[Rung]) -> float:
         return self._bounds.keep_speed * done[0].generation_tps if done else 0.0
 
-    def _is_too_late(self, tokens: int, last: Rung) -> bool:
-        """By the last rung's pace; what the cache gave it may be asked for anew."""
-        first = last.answers[0]
-        added = tokens - last.tokens if first.cache_n else tokens
-        prefill_s = _SLOWER * added / (first.prefill_tps or 1.0)
+    def _is_too_late(self, tokens: int, last: Rung, *, cached: bool) -> bool:
+        """By the last rung's pace; without a cache all of it is processed anew."""
+        added = tokens - last.tokens if cached else tokens
+        prefill_s = _SLOWER * added / (last.answers[0].prefill_tps or 1.0)
         generation_s = GENERATED_TOKENS / last.generation_tps
         return time.monotonic() + prefill_s + generation_s > self._bounds.deadline
 

@@ -17,12 +17,14 @@ _UNKNOWN = 1
 """Stands for the exit code of a server that we ended."""
 
 
-def fall_while_loading(error: DeadServerError, log: Path, after_s: float) -> Failure:
+def fall_while_loading(
+    error: DeadServerError, weights: Path, log: Path, after_s: float
+) -> Failure:
     """As an outcome; the error again where it is about the harness, not the size."""
-    tail = tail_of(read_log(log), log)
+    tail = tail_of(read_log(log), log, weights)
     match error.death:
         case Death.MEMORY:
-            tail = (error.sign, *tail) if error.sign else tail
+            tail = (*tail_of(error.sign, log, weights), *tail)
             return OutOfMemory(exit_code=_UNKNOWN, tail=tail, stage=Stage.LOADING)
         case Death.SLOW:
             return TimedOut(after_s=after_s, tail=tail)
@@ -45,7 +47,7 @@ def fall(
         return Unanswered(said=broken.said, tail=tail)
     death, sign = diagnose(said, code)
     if death is Death.MEMORY:
-        shown = (sign, *tail) if sign else tail
+        shown = (*tail_of(sign, serving.log, serving.launch.weights), *tail)
         return OutOfMemory(exit_code=code, tail=shown, stage=broken.stage)
     return Crashed(exit_code=code, tail=tail)
 

@@ -1,6 +1,7 @@
 """One filled prompt and what is generated after it, timed by the server itself."""
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,6 +60,8 @@ def generate(
 ) -> Timings | Broken:
     """Fill the context with the prompt, of which the cache may have a beginning.
 
+    The time is for all of it: a server's signs of life are no answer.
+
     `ends` are the tokens that would end a generation: they are forbidden, since
     `ignore_eos` does nothing in the server of b8643 (ggml-org/llama.cpp#21203).
     """
@@ -72,8 +75,12 @@ def generate(
         "stream": True,
     }
     stage = Stage.PREFILL
+    until = time.monotonic() + timeout_s
     try:
         for line in site.stream("/completion", request, timeout_s=timeout_s):
+            if time.monotonic() > until:
+                said = f"no whole answer within {timeout_s:.0f} s"
+                return Broken(stage=stage, said=said, timed_out=True)
             match _read(line):
                 case Timings() as timings:
                     return timings

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from llamatrix.errors import ServeError
 from llamatrix.measure.context.climb import Bounds, Climber, Fallen
-from llamatrix.measure.context.fall import fall_while_loading
+from llamatrix.measure.context.fall import fall, fall_while_loading
 from llamatrix.measure.context.footprint import Footprint, footprint
 from llamatrix.measure.context.found import (
     Attempt,
@@ -22,6 +23,7 @@ from llamatrix.measure.context.found import (
     Stop,
     Unanswered,
 )
+from llamatrix.measure.context.generation import Broken
 from llamatrix.measure.context.ladder import SMALLEST_TOKENS, rungs
 from llamatrix.measure.context.recall import Recalled, recall
 from llamatrix.measure.gpu_spill import off_card, split_graph
@@ -118,15 +120,21 @@ class Search:
                 serving = held.enter_context(
                     running(launch, log=log, patience=question.patience)
                 )
-                loaded = footprint(serving, sampler.since_last_take())
             except DeadServerError as error:
                 after_s = time.monotonic() - begin
-                failure = fall_while_loading(error, log, after_s)
+                failure = fall_while_loading(error, launch.weights, log, after_s)
+                return self._ended(Fallen(at_tokens=0, failure=failure))
+            ready_s = time.monotonic() - begin
+            try:
+                loaded = footprint(serving, sampler.since_last_take())
+            except ServeError as error:
+                gone = Broken(stage=Stage.LOADING, said=str(error))
+                failure = fall(serving, gone, log_begin=0, after_s=ready_s)
                 return self._ended(Fallen(at_tokens=0, failure=failure))
             self.argv = serving.argv
             self.attempts[-1] = msgspec.structs.replace(
                 attempt,
-                ready_s=time.monotonic() - begin,
+                ready_s=ready_s,
                 loaded=loaded,
                 warnings=split_graph(read_log(log)) if question.on_card else (),
             )
@@ -151,7 +159,7 @@ class Search:
         if isinstance(end, Fallen):
             return self._ended(end)
         if end in (Stop.TOP, Stop.SPEED) and not self._question.why_no_recall:
-            self._recall(serving, climber)
+            return end if self._recall(serving, climber) else Stop.TIME
         return end
 
     def _take(self, rung: Rung) -> None:
@@ -162,8 +170,11 @@ class Search:
             f"{100 * share:.0f} % of that at {self.rungs[0].tokens}"
         )
 
-    def _recall(self, serving: Serving, climber: Climber) -> None:
-        """From the largest fast context down, until one is remembered whole."""
+    def _recall(self, serving: Serving, climber: Climber) -> bool:
+        """From the largest fast context down, until one is remembered whole.
+
+        Whether every question got an answer.
+        """
         bounds = self._question.bounds
         floor = bounds.keep_speed * self.rungs[0].generation_tps
         fast = [one.tokens for one in self.rungs if one.generation_tps >= floor]
@@ -180,8 +191,11 @@ class Search:
                 timeout_s=bounds.answer_timeout_s,
             )
             self.recalled.append(found)
-            if found.all_exact or found.prompt_tokens is None:
-                return
+            if found.prompt_tokens is None:
+                return False
+            if found.all_exact:
+                break
+        return True
 
     def _ended(self, fallen: Fallen) -> Stop | None:
         """Note the failure; a smaller context helps only where memory was short."""
