@@ -29,6 +29,8 @@ def test_neither_links_nor_history_nor_installed_packages_are_kept(
     for name in (".git", ".venv", "__pycache__", "deep/.git"):
         (work / name).mkdir(parents=True)
         (work / name / "x").write_text("x")
+    (work / "env").mkdir()
+    (work / "env" / "pyvenv.cfg").write_text("home = /usr/bin\n")
     (work / "link").symlink_to("/etc/passwd")
     (work / "folder").symlink_to(tmp_path)
     (work / "deep" / "y").write_text("y")

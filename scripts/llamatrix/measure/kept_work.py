@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from llamatrix.measure.judging.judge import NOT_COPIED
+from llamatrix.measure.judging.sources import is_installed
 from llamatrix.measure.redaction import Redaction
 
 
@@ -14,7 +15,11 @@ def keep_work(workspace: Path, folder: Path, redaction: Redaction) -> None:
     """
     folder.mkdir(parents=True)
     for found, folders, names in os.walk(workspace):
-        folders[:] = sorted(set(folders) - NOT_COPIED)
+        folders[:] = sorted(
+            name
+            for name in set(folders) - NOT_COPIED
+            if not is_installed(Path(found, name))
+        )
         for name in sorted(names):
             path = Path(found, name)
             if path.is_file() and not path.is_symlink():

@@ -1,9 +1,17 @@
-"""Keys never reach a disk: they are replaced in whatever bytes are written."""
+"""What never reaches a record: keys, and where things lie on this machine."""
 
 import json
+import re
 from dataclasses import dataclass, field
 
 from llamatrix.measure.judging.redact import redact
+
+_FOLDERS = re.compile(r"/(?:[^\s/'\"]+/)+")
+
+
+def without_folders(text: str) -> str:
+    """A message with the names of files alone."""
+    return _FOLDERS.sub("", text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

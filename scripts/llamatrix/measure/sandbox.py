@@ -14,6 +14,7 @@ from pathlib import Path
 
 from llamatrix import shell
 from llamatrix.measure import warden
+from llamatrix.measure.redaction import without_folders
 from llamatrix.plan.matrix import Network
 
 ROOT = Path("/trial")
@@ -128,11 +129,15 @@ def probe(bwrap: Path) -> NoSandbox | None:
             timeout_s=_PROBE_TIMEOUT_S,
         )
     except shell.ProgramMissingError as error:
-        return NoSandbox(reason=str(error), remedy="install the package `bubblewrap`")
+        return NoSandbox(
+            reason=without_folders(str(error)),
+            remedy="install the package `bubblewrap`",
+        )
     if ended.ok:
         return None
     return NoSandbox(
-        reason=" ".join(ended.tail[-1:]) or f"bwrap: exit code {ended.returncode}",
+        reason=without_folders(" ".join(ended.tail[-1:]))
+        or f"bwrap: exit code {ended.returncode}",
         remedy="allow user namespaces: `sysctl user.max_user_namespaces=15000`, on "
         "Debian also kernel.unprivileged_userns_clone=1, on Ubuntu "
         "kernel.apparmor_restrict_unprivileged_userns=0; in a container allow "

@@ -15,7 +15,8 @@ def test_only_ordinary_python_files_outside_hidden_folders_are_read(
     written: Written, tmp_path: Path
 ) -> None:
     names = ("b.py", "pkg/a.py", ".venv/lib/x.py", "node_modules/y.py", "notes.txt")
-    folder = written(dict.fromkeys(names, "x = 1"))
+    env = ("env/pyvenv.cfg", "env/lib/z.py")
+    folder = written(dict.fromkeys((*names, *env), "x = 1"))
     (tmp_path / "mine.py").write_text("private = 1")
     (folder / "link.py").symlink_to(tmp_path / "mine.py")
     (folder / "linked").symlink_to(tmp_path)

@@ -30,6 +30,13 @@ def test_calls_come_in_order_with_what_the_checks_need(tmp_path: Path) -> None:
     assert (third.old, third.new) == ("1", "2")
 
 
+def test_a_text_may_hold_line_ends_that_are_not_ours(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(bash("pytest", "1 \\u2028 passed", 0).replace("\\\\u2028", "\u2028"))
+    (call,) = read_transcript(log)
+    assert call.output == "1 \u2028 passed"
+
+
 def test_malformed_arguments_of_a_model_are_a_call_without_any(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text(event("bash", {"command": 7}) + "\n" + event("bash", "text"))

@@ -68,6 +68,10 @@ def test_a_secret_is_gone_wherever_it_stands(secret: str) -> None:
     assert text == "key=[redacted]; [redacted]"
 
 
+def test_a_key_behind_an_escaped_line_end_is_gone() -> None:
+    assert redact(f"one\\nsk-{'a' * 20}\\n") == "one\\n[redacted]\\n"
+
+
 def test_words_that_only_resemble_keys_stay() -> None:
     text = "task-check asks for sk-learn; AIza is a prefix; ab"
     assert redact(text, ["ab"]) == text

@@ -77,12 +77,18 @@ def files(workspace: Path) -> tuple[Path, ...]:
     return tuple(sorted(_files(workspace)))
 
 
+def is_installed(folder: Path) -> bool:
+    """Made by Python or a package manager: a virtual environment has any name."""
+    made = folder.name in {"__pycache__", "node_modules"}
+    return made or (folder / "pyvenv.cfg").is_file()
+
+
 def _files(folder: Path) -> Iterator[Path]:
     for here, folders, names in os.walk(folder):
         folders[:] = [
             name
             for name in folders
-            if not name.startswith(".") and name not in ("__pycache__", "node_modules")
+            if not name.startswith(".") and not is_installed(Path(here, name))
         ]
         for name in names:
             path = Path(here, name)

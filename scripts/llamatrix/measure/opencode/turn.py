@@ -13,7 +13,7 @@ from llamatrix.measure.opencode.ending import Seen, Stop, outcome_of
 from llamatrix.measure.opencode.events import Session, parse
 from llamatrix.measure.opencode.home import Agent
 from llamatrix.measure.opencode.program import MODEL_URL, argv, environment
-from llamatrix.measure.redaction import Redaction
+from llamatrix.measure.redaction import Redaction, without_folders
 from llamatrix.measure.sandbox import WORK, Sandbox, probe
 from llamatrix.measure.tap.call import Call
 from llamatrix.measure.tap.proxy import Tap
@@ -119,9 +119,10 @@ def run_trial_turn(turn: Turn) -> TurnRun:
     (turn.folder / "stderr.txt").write_bytes(said)
     lines = redaction.clean("\n".join([*watch.lines, ""]).encode())
     (turn.folder / "events.jsonl").write_bytes(lines)
-    session = parse(lines.decode(errors="replace").splitlines())
+    session = parse(lines.decode(errors="replace").split("\n"))
     if isinstance(ended, LostError):
-        lost = SandboxLost(reason=redaction.clean(str(ended).encode()).decode())
+        said = redaction.clean(str(ended).encode())
+        lost = SandboxLost(reason=without_folders(said.decode()))
         return _without_files(lost, session, tuple(tap.calls), seconds=watch.seconds)
     seen = Seen(
         stop=watch.stop,
