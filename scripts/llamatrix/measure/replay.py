@@ -48,7 +48,10 @@ class Replayed(Struct, frozen=True, kw_only=True, tag="replayed"):
 
     @property
     def prompt_s(self) -> float | None:
-        """Mean over the calls: how long a prompt keeps one waiting, cache and all."""
+        """Mean over the calls: how long a prompt keeps one waiting, cache and all.
+
+        As the server counts it; its queue and the reading of the request are not in it.
+        """
         return self._prompt_ms / 1000 / len(self.calls) or None
 
     @property

@@ -121,7 +121,7 @@ def agent_text(found: AgentRegression) -> str:
     for cell in found.cells:
         lines += ["", *_cell_lines(cell)]
     if found.pooled:
-        lines += ["", _pooled_text(found.pooled)]
+        lines += ["", pooled_text(found.pooled)]
     lines += ["", made_text(found)]
     return "\n".join(lines) + "\n"
 
@@ -137,7 +137,7 @@ def agent_markdown(found: AgentRegression) -> str:
     arms = f"`{found.baseline.text}` → `{found.candidate.text}`"
     lines = [table.markdown(), f"{arms}: {_MEANING[found.word]}.", ""]
     if found.pooled:
-        lines += [f"{_pooled_text(found.pooled)}.", ""]
+        lines += [f"{pooled_text(found.pooled)}.", ""]
     lines.append(
         f"P(drop), P(rise): that the candidate's pass rate is more than {_POINTS} below "
         f"or above the baseline's. In brackets: 95 % (Wilson). Host: {found.host}. "
@@ -220,7 +220,9 @@ def not_scored(trials: ArmTrials) -> str:
     if trials.broken:
         parts.append(f"{len(trials.broken)} broken, twice each, not scored")
     if trials.lost:
-        parts.append(f"{trials.lost} lost by the harness, not scored")
+        parts.append(
+            f"{trials.lost} lost by the harness, or failed and not tried again: not scored"
+        )
     if trials.undecided:
         parts.append(f"{trials.undecided} undecided, not scored")
     if trials.refused:
@@ -235,7 +237,7 @@ def _ratio_text(found: Estimate) -> str:
     return f"ratio {found.ratio:.3f}{_ends(found.interval(), 3)}, {pairs}"
 
 
-def _pooled_text(found: Pooled) -> str:
+def pooled_text(found: Pooled) -> str:
     return (
         f"all {found.cells} cells: {found.baseline.passed}/{found.baseline.trials} → "
         f"{found.candidate.passed}/{found.candidate.trials}; the mean rate drops by "

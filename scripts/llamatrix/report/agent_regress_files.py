@@ -1,5 +1,6 @@
 """A comparison of two arms of agents as programs read it: JSON, and JUnit for CI."""
 
+from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -9,6 +10,7 @@ from llamatrix.report.agent_regress import (
     AgentCellFound,
     AgentRegression,
     cell_summary,
+    pooled_text,
 )
 from llamatrix.report.regress_files import xml_text
 from llamatrix.verdict.passes import DROP, SURE, wilson
@@ -128,34 +130,60 @@ def agent_json(found: AgentRegression) -> str:
 
 
 def agent_junit(found: AgentRegression) -> str:
-    """One test case for each cell: a loss fails, what is not known is skipped."""
-    cells = found.cells
+    """One test case for each cell, and one for all of them where there are several.
+
+    A loss fails, what is not known is skipped.
+    """
+    cases = [*map(_junit_case, found.cells)]
+    if found.pooled:
+        cases.append(
+            _JunitCase(
+                name="all cells together",
+                word=found.pooled.word,
+                message=pooled_text(found.pooled),
+            )
+        )
     name = f"llamatrix regress agent {found.baseline.pin}..{found.candidate.pin}"
     suite = ET.Element(
         "testsuite",
         name=name,
-        tests=str(len(cells)),
-        failures=str(sum(_fails(cell) for cell in cells)),
+        tests=str(len(cases)),
+        failures=str(sum(one.word in _FAILURES for one in cases)),
         errors="0",
-        skipped=str(sum(cell.verdict.word is Word.INCONCLUSIVE for cell in cells)),
+        skipped=str(sum(one.word is Word.INCONCLUSIVE for one in cases)),
         time=f"{found.wall_s:.3f}",
     )
-    for cell in cells:
-        case = ET.SubElement(suite, "testcase", classname=name, name=cell.id)
-        notes = xml_text("\n".join((*cell.verdict.breaks, *cell.notes)))
-        message = xml_text(cell_summary(cell))
-        if _fails(cell):
-            kind = str(cell.verdict.word)
+    for one in cases:
+        case = ET.SubElement(suite, "testcase", classname=name, name=one.name)
+        message, notes = xml_text(one.message), xml_text("\n".join(one.notes))
+        if one.word in _FAILURES:
+            kind = str(one.word)
             ET.SubElement(case, "failure", type=kind, message=message).text = notes
-        elif cell.verdict.word is Word.INCONCLUSIVE:
+        elif one.word is Word.INCONCLUSIVE:
             ET.SubElement(case, "skipped", message=message).text = notes
         ET.SubElement(case, "system-out").text = message
     ET.indent(suite)
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _fails(cell: AgentCellFound) -> bool:
-    return cell.verdict.word in {Word.SLOWER, Word.BROKEN}
+_FAILURES = {Word.SLOWER, Word.BROKEN}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _JunitCase:
+    name: str
+    word: Word
+    message: str
+    notes: tuple[str, ...] = ()
+
+
+def _junit_case(cell: AgentCellFound) -> _JunitCase:
+    return _JunitCase(
+        name=cell.id,
+        word=cell.verdict.word,
+        message=cell_summary(cell),
+        notes=(*cell.verdict.breaks, *cell.notes),
+    )
 
 
 def _case(cell: AgentCellFound) -> AgentCaseView:

@@ -25,6 +25,7 @@ class Metric(StrEnum):
     GENERATION = "tg"
     PROMPT = "pp"
     FIRST_TOKEN = "ttft"  # noqa: S105  (time to first token, not a secret)
+    """By the server's own count: the processing of the prompt."""
 
     @property
     def unit(self) -> Unit:

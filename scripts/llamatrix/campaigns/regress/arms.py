@@ -124,6 +124,8 @@ def facing_cells(
 
 def matching(every: Sequence[C], cells: str) -> tuple[C, ...]:
     """The cases that a glob finds by their own id or a cell's; all without one."""
+    if not every:
+        raise MatrixError("the profile has nothing to compare so: --profile names one")
     if not cells:
         return tuple(every)
     chosen = tuple(

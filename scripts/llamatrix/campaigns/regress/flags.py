@@ -15,7 +15,10 @@ class Flags:
     candidate_build: str = flag("", "the candidate's; equal pins compare the flags")
     baseline_sweep: str = flag("", "its flags at run time: a sweep of matrix.toml")
     candidate_sweep: str = flag("", "the candidate's")
-    profile: str = flag("", "models and weights (default: engines, on GPUs synthetic)")
+    profile: str = flag(
+        "",
+        "models and weights (default: by what is compared and what this machine has)",
+    )
     weights_dir: str = flag("", WEIGHTS_DIR)
     cells: str = flag("", "only cells whose id matches this glob, e.g. '*qwen35-27b*'")
     replay: str = flag("", "a recorded session to replay, in place of llama-bench")
@@ -25,9 +28,14 @@ class Flags:
     candidate_server: str = flag("", "the candidate's (default: the profile's)")
     baseline_template: str = flag("", "vendor, one of templates/, or a .jinja file")
     candidate_template: str = flag("", "the candidate's; one that fails is BROKEN")
-    metric: str = flag("", "of tg,pp (tokens/s) and, replayed, ttft (default: all)")
+    metric: str = flag(
+        "",
+        "of tg,pp (tokens/s) and, replayed, ttft (a call's prompt time; default: all)",
+    )
     budget: str = flag("20m", "how long to measure, e.g. 90s, 20m or 2h")
-    margin: str = flag("", "the loss that matters, as a fraction (default 0.02)")
+    margin: str = flag(
+        "", "the loss that matters, as a fraction (default 0.02; ttft 0.05)"
+    )
     tolerate_load: float = flag(10.0, "foreign load a pair may have, % of all cores")
     again: bool = flag(default=False, text="begin a new series of pairs")
     dry_run: bool = flag(default=False, text="only show the plan")

@@ -1,6 +1,6 @@
 """Whether the candidate's chat template works, before anything is timed with it."""
 
-from llamatrix.campaigns.regress.replaying import Session
+from llamatrix.campaigns.regress.replaying import ChangedPromptsError, Session
 from llamatrix.errors import MeasureError, ServeError
 from llamatrix.exclusive import exclusive
 from llamatrix.measure.conformance.result import Conformance
@@ -21,12 +21,15 @@ def broken_template(session: Session) -> str:
     with exclusive(session.project.cache / "measuring.lock", purpose="proving"):
         say(f"{case.id}: proving the chat template in both arms")
         baseline = _checked(session, Arm.BASELINE)
+        session.prepare(Arm.BASELINE)
         try:
             candidate = _checked(session, Arm.CANDIDATE)
             if candidate and (why := newly_failing(baseline, candidate)):
                 return why
             if not case.same_prompts:
                 session.prepare(Arm.CANDIDATE)
+        except ChangedPromptsError:
+            raise
         except (MeasureError, ServeError) as error:
             text = session.bare(Arm.CANDIDATE, str(error))
             return f"the candidate's template cannot be proven: {text}"

@@ -42,6 +42,10 @@ _PATIENCE_S = 30.0
 """… but none is given up before this."""
 
 
+class ChangedPromptsError(MeasureError):
+    """A template makes other prompts of the recording than in this series' pairs."""
+
+
 @dataclass(kw_only=True, slots=True)
 class Session:
     """One recording in one series; what it knows is all on disk."""
@@ -152,7 +156,7 @@ class Session:
         script = self._scripts[maker]
         earlier = {entry.script for entry in self.own if entry.arm is arm}
         if earlier - {script.sha256}:
-            raise MeasureError(
+            raise ChangedPromptsError(
                 f"{self.case.id}: the prompts are not those of this series' earlier "
                 "pairs: the template may write the date into them; --again begins a "
                 "new series"

@@ -1,5 +1,8 @@
 """`invoke regress --agent` on made-up trials: words, resume, bad days."""
 
+import time
+from dataclasses import dataclass
+
 import pytest
 from tests.campaigns.regress.agent.made import (
     HUNG,
@@ -12,7 +15,7 @@ from tests.campaigns.regress.agent.made import (
 )
 
 from llamatrix.campaigns.agent.conduct import TrialTally, conduct_trials
-from llamatrix.campaigns.regress.agent.arms import AskedAgent
+from llamatrix.campaigns.regress.agent.arms import AgentCase, AskedAgent
 from llamatrix.campaigns.regress.agent.command import regress_agents
 from llamatrix.campaigns.session import opened
 from llamatrix.errors import ServeError
@@ -167,7 +170,7 @@ def test_a_lost_sandbox_is_nobodys_fault(project: Project) -> None:
     lost = Broken(turn=1, cause=SandboxLost(reason="no space left"))
     found = found_by(project, MadeAttempts(candidate=always(lost)), asked(trials=1))
     assert found.word is Word.INCONCLUSIVE
-    assert "1 lost by the harness, not scored" in agent_text(found)
+    assert "1 lost by the harness, or failed and not tried again" in agent_text(found)
 
 
 def test_a_candidate_whose_server_does_not_start_is_broken(project: Project) -> None:
@@ -218,6 +221,21 @@ def test_a_spent_budget_makes_no_trial_and_says_so(project: Project) -> None:
     assert not attempts.made
     assert found.word is Word.INCONCLUSIVE
     assert "the budget ended before trial 1" in agent_text(found)
+
+
+@dataclass(kw_only=True, slots=True)
+class SlowToProvide(MadeAttempts):
+    """A first run, which compiles two builds before it can try anything."""
+
+    def lacking(self, case: AgentCase) -> str:
+        time.sleep(0.3)
+        return super(SlowToProvide, self).lacking(case)
+
+
+def test_what_is_provided_first_is_not_of_the_budget(project: Project) -> None:
+    attempts = SlowToProvide()
+    found_by(project, attempts, asked(budget_s=0.2, trials=1))
+    assert attempts.made
 
 
 def test_a_dry_run_tells_the_smallest_drop_and_writes_nothing(

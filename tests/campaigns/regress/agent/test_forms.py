@@ -78,6 +78,17 @@ def test_junit_fails_losses_and_skips_what_is_not_known(project: Project) -> Non
     assert 'skipped="1"' in agent_junit(unsure)
 
 
+def test_junit_fails_where_only_all_cells_together_do(project: Project) -> None:
+    both = asked(tasks=(), trials=4)
+    found = found_by(project, MadeAttempts(candidate=passing(1, 2)), both)
+    assert found.word is Word.SLOWER
+    assert {cell.verdict.word for cell in found.cells} == {Word.INCONCLUSIVE}
+    suite = ET.fromstring(agent_junit(found).encode())  # noqa: S314  (our own)
+    (failure,) = [one for one in suite if one.find("failure") is not None]
+    assert failure.get("name") == "all cells together"
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
+
+
 def test_the_comment_is_a_table_with_the_amounts_folded_away(project: Project) -> None:
     text = agent_markdown(found_by(project, MadeAttempts()))
     assert text.startswith("### Agent: INCONCLUSIVE\n")

@@ -35,6 +35,7 @@ class Conductor:
     attempts: Attempts
     project: Project
     deadline: float
+    """When no further pair is begun; what is provided first is not counted."""
     clock: Callable[[], float] = time.monotonic
     done: Conducted = field(default_factory=Conducted)
 
@@ -44,7 +45,9 @@ class Conductor:
         So a budget that ends leaves all cases about as far.
         """
         waiting = [one for one in samples if one.due()]
+        begin = self.clock()
         waiting = [one for one in waiting if self._can_begin(one)]
+        self.deadline += self.clock() - begin
         most = max((one.case.trials for one in waiting), default=0)
         for place in range(1, most + 1):
             for one in waiting:
@@ -72,7 +75,7 @@ class Conductor:
             return
         takes_s = sum(one.mean_s(arm) for arm in arms)
         if self.clock() + takes_s > self.deadline:
-            self._leave(one, f"the budget ended before trial {place}")
+            self._leave(one, self._over(place, takes_s))
             return
         for arm in arms:
             try:
@@ -103,6 +106,15 @@ class Conductor:
                 self.done.seconds += took
                 what = describe(made.result.outcome)
                 say(f"trial {label}: {what} ({duration_text(took)})")
+
+    def _over(self, place: int, takes_s: float) -> str:
+        left_s = self.deadline - self.clock()
+        if left_s <= 0 or not takes_s:
+            return f"the budget ended before trial {place}"
+        return (
+            f"trial {place} of both would take {duration_text(takes_s)}, and "
+            f"{duration_text(left_s)} of the budget are left"
+        )
 
     def _leave(self, one: Sample, why: str) -> None:
         say(f"{one.case.id}: {why}")
