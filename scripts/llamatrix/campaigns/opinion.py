@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from llamatrix import __version__
 from llamatrix.campaigns.flags import Opining
 from llamatrix.campaigns.report_view import View, load_view, trials_belong
-from llamatrix.errors import BenchError, MeasureError
+from llamatrix.errors import BenchError, MatrixError, MeasureError
 from llamatrix.measure.judging.task import load_task, read_prompt
 from llamatrix.measure.opinion.asking import Question, Reached, ask, question
 from llamatrix.measure.opinion.outcome import Given
@@ -150,7 +150,7 @@ def _workspace(record: TrialRecord, records: Path) -> Path | None:
 def _endpoint(url: str, secret: str) -> AbstractContextManager[Site]:
     """`http://host:port` is taken for `http://host:port/v1`."""
     if not _is_address(url):
-        raise MeasureError(
+        raise MatrixError(
             f"--url {url.rpartition('@')[2]}: not an address like http://127.0.0.1:8080 or "
             "https://host/v1; a key is named in `--key-env`"
         )
@@ -173,7 +173,7 @@ def _key(name: str, environ: Mapping[str, str]) -> str:
     if not name:
         return ""
     if not environ.get(name):
-        raise MeasureError(f"--key-env {name}: this variable is not set; export it")
+        raise MatrixError(f"--key-env {name}: this variable is not set; export it")
     return environ[name]
 
 

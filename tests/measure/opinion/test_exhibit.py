@@ -1,5 +1,6 @@
 """A workspace as it may leave this machine: bounded, and without keys."""
 
+import os
 from pathlib import Path
 
 from llamatrix.measure.opinion.exhibit import exhibit
@@ -54,8 +55,19 @@ def test_what_is_sent_is_bounded_and_says_what_is_missing(tmp_path: Path) -> Non
     )
     for number in range(300):
         (tmp_path / f"picture-{number:03}.png").write_text("")
+    for number in range(3000):
+        (tmp_path / f"small-{number:04}.txt").write_text("x")
     shown = exhibit(workspace, NONE)
     assert len(shown.text) < 62_000
-    assert shown.cut == tuple(f"m{number}.py" for number in range(9))
+    assert "more files are left out]" in shown.text
+    assert shown.cut[:9] == tuple(f"m{number}.py" for number in range(9))
+    assert len(shown.cut) == 9 + 3000
     assert "characters are left out]" in shown.text
-    assert "and 109 more" in shown.text
+    assert "and 3109 more" in shown.text
+
+
+def test_a_file_name_may_be_any_bytes(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.py")).write_text("x = 1\n")
+    shown = exhibit(tmp_path, NONE)
+    assert "caf\ufffd.py" in shown.text
+    shown.text.encode()

@@ -1,5 +1,6 @@
 """A workspace as text of bounded size, without keys."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ _LITERAL = re.compile(r"(['\"])[^'\"\s]{16,}\1")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exhibit:
     text: str
-    """Of at most so many characters, file names and all."""
+    """Of about 60,000 characters at most, file names and all."""
     cut: tuple[str, ...]
     """Files that are not shown to their end, or only named."""
 
@@ -30,20 +31,27 @@ class Exhibit:
 def exhibit(workspace: Path, redaction: Redaction) -> Exhibit:
     """The names of all files, then what they say, code first."""
     found = files(workspace)
-    names = [path.relative_to(workspace).as_posix() for path in found]
+    names = [_name(path, workspace) for path in found]
     listed = "\n".join(names[:_MOST_NAMES])
     more = len(names) - _MOST_NAMES
     parts = [f"Files:\n{listed}" + (f"\nand {more} more" if more > 0 else "")]
     room = _MOST - len(parts[0])
     cut = []
+    unshown = 0
     for name, text in _texts(workspace, found):
+        if room <= 0:
+            cut.append(name)
+            unshown += 1
+            continue
         clean = redaction.clean(_without_literal_keys(name, text).encode()).decode()
-        most = max(0, min(_MOST_OF_ONE, room))
+        most = min(_MOST_OF_ONE, room)
         if len(clean) > most:
             cut.append(name)
             clean = f"{clean[:most]}\n[{len(clean) - most} characters are left out]"
         parts.append(f"--- {name} ---\n{clean}")
         room -= len(parts[-1])
+    if unshown:
+        parts.append(f"[{unshown} more files are left out]")
     whole = redaction.clean("\n\n".join(parts).encode()).decode()
     return Exhibit(text=whole, cut=tuple(cut))
 
@@ -56,7 +64,13 @@ def _texts(workspace: Path, found: tuple[Path, ...]) -> Iterator[tuple[str, str]
         if path.suffix in _SHOWN and not path.name.startswith(".")
     ]
     for path in sorted(shown, key=lambda path: _SHOWN[path.suffix]):
-        yield path.relative_to(workspace).as_posix(), text_of(path)
+        yield _name(path, workspace), text_of(path)
+
+
+def _name(path: Path, workspace: Path) -> str:
+    """As it can be sent: an agent's file names are any bytes."""
+    inner = os.fsencode(path.relative_to(workspace).as_posix())
+    return inner.decode(errors="replace")
 
 
 def _without_literal_keys(name: str, text: str) -> str:
