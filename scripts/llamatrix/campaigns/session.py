@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamatrix.campaigns.agenda import Item, look_up
-from llamatrix.campaigns.agent.agenda import TrialItem, look_up_trials
+from llamatrix.campaigns.agent.agenda import TrialItem, check_agents, look_up_trials
 from llamatrix.campaigns.choice import choose_profile
 from llamatrix.errors import MatrixError
 from llamatrix.plan.cell import Engine
@@ -37,6 +37,12 @@ class Session:
     any_template: bool = False
     """Whether the user wants trials with whatever chat template there is."""
 
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """Of all cells, speed first."""
+        speed = (item.cell for item in self.items)
+        return (*speed, *(trial.cell for trial in self.trials))
+
 
 def opened(
     profile: str = "",
@@ -65,6 +71,7 @@ def opened(
     known = weights_known(matrix, lock, plan.cells, project, folder, ask_hub=ask_hub)
     if known != lock:
         plan = expand_plan(matrix, known, choice.profile, cells=cells or None)
+    check_agents(plan.agents)
     speed = Store(folder=project.records, kind=SPEED)
     agent = Store(folder=project.records, kind=AGENT)
     return Session(

@@ -1,8 +1,7 @@
 """A trial: a prompt, OpenCode's work, the checks, and what they found as next prompt."""
 
-import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,10 +11,7 @@ from llamatrix.measure.judging.feedback import feedback
 from llamatrix.measure.judging.finding import Judgement, Verdict
 from llamatrix.measure.judging.ground import Ground
 from llamatrix.measure.judging.judge import judge
-from llamatrix.measure.judging.quality import quality
 from llamatrix.measure.judging.task import Task, read_prompt
-from llamatrix.measure.judging.tdd import tdd_order
-from llamatrix.measure.judging.transcript import read_transcript
 from llamatrix.measure.kept_work import keep_work
 from llamatrix.measure.opencode.beginning import begin_files
 from llamatrix.measure.opencode.home import Agent
@@ -26,11 +22,10 @@ from llamatrix.measure.opencode.turn import (
     TurnRun,
     run_trial_turn,
 )
-from llamatrix.measure.redaction import Redaction
+from llamatrix.measure.redaction import Redaction, without_folders
 from llamatrix.measure.tap.against import differing, read_counters
-from llamatrix.measure.tap.breakdown import Breakdown, breakdown
-from llamatrix.measure.tap.call import Call, read_calls
-from llamatrix.measure.tap.request import Kind
+from llamatrix.measure.tap.call import Call
+from llamatrix.measure.trial_analysis import analyse
 from llamatrix.measure.trial_outcome import (
     Answered,
     CutShort,
@@ -51,7 +46,6 @@ from llamatrix.measure.trial_result import (
     Undecided,
 )
 from llamatrix.serve.metrics import Counters
-from llamatrix.web import NoAnswerError, WrongAnswerError
 
 EVENTS = "events.jsonl"
 _TRAJECTORY = "trajectory.jsonl"
@@ -87,19 +81,23 @@ def run_trial(trial: Trial) -> TrialResult:
     going = _Going(trial=trial)
     outcome = going.to_the_end()
     worked = time.monotonic()
-    tdd = tdd_order(read_transcript(going.trajectory)) if going.turns else None
-    found = quality(going.workspace) if going.workspace else None
-    tokens = going.tokens()
+    found = analyse(
+        going.trajectory if going.turns else None,
+        workspace=going.workspace,
+        calls=going.last_calls,
+        count_tokens=trial.count_tokens,
+    )
     ended = time.monotonic()
     return TrialResult(
         outcome=outcome,
         turns=tuple(going.turns),
-        tdd=tdd,
-        quality=found,
-        tokens=tokens,
+        tdd=found.tdd,
+        quality=found.quality,
+        tokens=found.tokens,
         seconds=ended - begun,
         analysed_s=ended - worked,
         harness_s=worked - begun - going.others_s,
+        unread=found.unread,
     )
 
 
@@ -113,9 +111,10 @@ class _Going:
     """As the last turn left it."""
     others_s: float = 0.0
     """OpenCode's time and that of the checks."""
+    last_calls: Path | None = None
+    """The tap's folder of the last turn."""
     _files: Path | None = None
     _session: str | None = None
-    _last_calls: Path | None = None
 
     @property
     def trajectory(self) -> Path:
@@ -186,7 +185,7 @@ class _Going:
         if not isinstance(run.outcome, NotRun):
             with self.trajectory.open("ab") as whole:
                 whole.write((folder / EVENTS).read_bytes())
-            self._last_calls = folder / "calls"
+            self.last_calls = folder / "calls"
         if run.files:
             self._files.unlink()
             self._files = run.files
@@ -221,21 +220,8 @@ class _Going:
                 ground=self.trial.ground,
             )
         except MeasureError as error:
-            found = JudgingFailed(error=str(error))
+            found = JudgingFailed(error=without_folders(str(error)))
         return found, time.monotonic() - begun
-
-    def tokens(self) -> Breakdown | None:
-        """Of the last call of the main agent; None where there was none to count."""
-        calls = self._last_calls
-        if calls is None:
-            return None
-        for call in reversed(_recorded(calls)):
-            if call.kind is Kind.MAIN:
-                body = (calls / f"{call.index:04}.request.json").read_bytes()
-                with contextlib.suppress(NoAnswerError, WrongAnswerError):
-                    return breakdown(body, self.trial.count_tokens)
-                break
-        return None
 
 
 def _judged(task: Task, number: int, judgement: Judgement) -> TrialOutcome | str:
@@ -246,10 +232,6 @@ def _judged(task: Task, number: int, judgement: Judgement) -> TrialOutcome | str
             return Undecided(turn=number)
         case Verdict.FAILED:
             return feedback(task, judgement)
-
-
-def _recorded(folder: Path) -> Sequence[Call]:
-    return read_calls(folder) if (folder / "calls.jsonl").exists() else ()
 
 
 def _turn_result(

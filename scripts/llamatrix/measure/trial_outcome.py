@@ -7,6 +7,8 @@ from msgspec import Struct
 
 class WhyNotRun(StrEnum):
     NO_SANDBOX = "no sandbox"
+    NO_PROGRAM = "no program"
+    """OpenCode or git is not to be had for this machine."""
     NO_KEY = "no key"
     SERVICE = "service"
     """The service no longer has what the task asks for."""

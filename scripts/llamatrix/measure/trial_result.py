@@ -89,6 +89,8 @@ class TrialResult(Struct, frozen=True, kw_only=True):
     """Of the conversation as the last call saw it."""
     refusals: tuple[str, ...] = ()
     """Of a scripted model: what the real server answered instead of a completion."""
+    unread: tuple[str, ...] = ()
+    """Which part of the finished work could not be read, and why."""
     seconds: float = 0.0
     """OpenCode's, the judging's and the harness's own."""
     analysed_s: float = 0.0

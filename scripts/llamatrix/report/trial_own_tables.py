@@ -152,7 +152,7 @@ def _times(group: TrialGroup) -> Table:
 
 
 def _energy(group: TrialGroup) -> Table:
-    """Of trials on a card: from the loaded model to the last check, all turns."""
+    """Of trials on a card: from the loaded model to the end of the analysis."""
     rows = []
     for head, trials in each_cell(group):
         found = [one for record in trials.finished if (one := trial_energy(record))]

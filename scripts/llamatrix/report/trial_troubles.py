@@ -172,6 +172,8 @@ def _remarks(group: TrialGroup) -> Table:
 def _of_trial(record: TrialRecord) -> Iterator[tuple[str, str]]:
     for said in record.result.refusals:
         yield "refused by the real server", said
+    for said in record.result.unread:
+        yield "could not be read", said
     for said in record.served.spilled if record.served else ():
         yield "outside the card", said
     for said in record.served.telemetry.disturbances if record.served else ():
@@ -185,6 +187,8 @@ def _of_turn(turn: TurnResult) -> Iterator[tuple[str, str]]:
     totals = turn.totals
     if totals.failed_calls:
         yield "failed calls", f"{totals.failed_calls} of {totals.api_calls}"
+    if totals.left_calls:
+        yield "calls that OpenCode left", f"{totals.left_calls} of {totals.api_calls}"
     if totals.untimed_calls:
         yield (
             "calls without timings",

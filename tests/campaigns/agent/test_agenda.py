@@ -1,8 +1,11 @@
 """Which trials are there, and which are still to be made."""
 
 import msgspec
+import pytest
 from tests.campaigns.agent.conftest import NO_SANDBOX, Look, Put
 
+from llamatrix.campaigns.agent.agenda import check_agents
+from llamatrix.errors import MatrixError
 from llamatrix.measure.trial_outcome import EndpointDied
 from llamatrix.measure.trial_result import Broken, Correct, Incorrect, Undecided
 from llamatrix.plan.agent_cell import AgentCell
@@ -28,6 +31,13 @@ def test_a_gap_is_filled(look: Look, put: Put) -> None:
     put(1, Correct(turn=1))
     put(3, Correct(turn=2))
     assert look().todo == (2,)
+
+
+def test_a_gap_that_a_comparison_left_is_not_filled(look: Look, put: Put) -> None:
+    put(1, Correct(turn=1))
+    put(6, Correct(turn=1))
+    assert look().todo == (2, 3)
+    assert look(again=1).todo == (2, 3, 7)
 
 
 def test_again_adds_trials_after_the_last(look: Look, put: Put) -> None:
@@ -73,3 +83,18 @@ def test_more_trials_wanted_are_only_the_new_ones(
     put(1, Correct(turn=1))
     agent = msgspec.structs.replace(cell.agent, trials=4)
     assert look(msgspec.structs.replace(cell, agent=agent)).todo == (2, 3, 4)
+
+
+def test_what_the_matrix_says_of_agents_is_held_against_the_tasks(
+    cell: AgentCell,
+) -> None:
+    check_agents([cell])
+    wrong = msgspec.structs.replace(cell, task="httpx-pst")
+    with pytest.raises(MatrixError, match=r"agents\.smoke\.tasks: unknown task"):
+        check_agents([wrong])
+    agent = msgspec.structs.replace(cell.agent, scripts={cell.task: ("solutoin",)})
+    with pytest.raises(MatrixError, match=r"agents\.smoke\.scripts\.httpx-post: "):
+        check_agents([msgspec.structs.replace(cell, agent=agent)])
+    server = msgspec.structs.replace(cell.server, metrics=False)
+    with pytest.raises(MatrixError, match=r"servers\..*\.metrics: "):
+        check_agents([msgspec.structs.replace(cell, server=server)])

@@ -26,11 +26,11 @@ def images() -> Task:
 
 @pytest.fixture
 def sandbox(bare_path: Path) -> Path:
-    """A bwrap that lets everything be."""
-    program = bare_path / "bwrap"
-    program.write_text("#!/bin/sh\nexit 0\n")
-    program.chmod(0o755)
-    return program
+    """A bwrap that lets everything be, and a git beside it."""
+    for name in ("git", "bwrap"):
+        (bare_path / name).write_text("#!/bin/sh\nexit 0\n")
+        (bare_path / name).chmod(0o755)
+    return bare_path / "bwrap"
 
 
 def online(cell: AgentCell, task: str) -> AgentCell:
@@ -69,6 +69,31 @@ def test_a_machine_that_forbids_sandboxes_is_told(
     found = unmet(cell, tmp_path, {})
     assert found
     assert (found.why, found.reason) == (WhyNotRun.NO_SANDBOX, "bwrap: No permissions")
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_a_machine_that_opencode_is_not_locked_for_is_told(
+    cell: AgentCell, tmp_path: Path
+) -> None:
+    locked = msgspec.structs.replace(
+        cell.opencode, integrity={"opencode-linux-riscv64": "sha512-x"}
+    )
+    found = unmet(msgspec.structs.replace(cell, opencode=locked), tmp_path, {})
+    assert found
+    assert found.why is WhyNotRun.NO_PROGRAM
+    assert "only opencode-linux-riscv64" in found.reason
+
+
+def test_without_git_no_workspace_can_begin(
+    cell: AgentCell, tmp_path: Path, sandbox: Path
+) -> None:
+    sandbox.with_name("git").unlink()
+    found = unmet(cell, tmp_path, {})
+    assert found
+    assert (found.why, found.remedy) == (
+        WhyNotRun.NO_PROGRAM,
+        "install the package `git`",
+    )
 
 
 @pytest.mark.usefixtures("sandbox")

@@ -1,12 +1,16 @@
 """Which trials of the agent cells are done already, and which are still to be made."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llamatrix.errors import MatrixError, MeasureError
 from llamatrix.host import this_host
-from llamatrix.measure.judging.task import task_digest
+from llamatrix.measure.judging.task import load_task, task_digest, task_ids
+from llamatrix.measure.scripted.script import script_of
 from llamatrix.measure.trial_outcome import NotRun
 from llamatrix.measure.trial_result import Broken
 from llamatrix.plan.agent_cell import AgentCell
+from llamatrix.plan.complaint import nearest
 from llamatrix.provision.build import compiled_by
 from llamatrix.record.store import Store
 from llamatrix.record.trial_record import TrialRecord
@@ -31,13 +35,33 @@ class TrialItem:
     """When each record of this digest was written."""
 
 
+def check_agents(cells: Sequence[AgentCell]) -> None:
+    """Hold what the matrix says of agents against our tasks; MatrixError, with the key."""
+    for cell in cells:
+        where = f"matrix.toml: agents.{cell.agent_key}"
+        if cell.task not in task_ids():
+            hint = nearest(cell.task, task_ids())
+            raise MatrixError(f"{where}.tasks: unknown task {cell.task!r}{hint}")
+        for name in cell.agent.scripts.get(cell.task, ()):
+            try:
+                script_of(load_task(cell.task), name)
+            except MeasureError as error:
+                raise MatrixError(f"{where}.scripts.{cell.task}: {error}") from error
+        if not cell.server.metrics:
+            raise MatrixError(
+                f"matrix.toml: servers.{cell.server_key}.metrics: trials are held "
+                "against the server's counters: true, or another server"
+            )
+
+
 def look_up_trials(
     cell: AgentCell, store: Store[TrialRecord], *, again: int = 0, retry: bool = False
 ) -> TrialItem:
     """Compare a cell with its records of the same digest on this class of host.
 
     A trial that could not be run at all is always missing; one that broke counts,
-    until `retry` asks for it anew.
+    until `retry` asks for it anew. Numbers beyond what the matrix asks for may have
+    gaps: a comparison of pins was broken off there.
     """
     host, digest_of_task = this_host().slug, task_digest(cell.task)
     digest = cell.digest(
@@ -53,7 +77,12 @@ def look_up_trials(
         number for number in ran if isinstance(latest[number].result.outcome, Broken)
     }
     settled = ran - (broken if retry else set())
-    wanted = max([cell.agent.trials, *ran]) + again
+    last = max([cell.agent.trials, *ran])
+    wanted = {
+        *range(1, cell.agent.trials + 1),
+        *ran,
+        *range(last + 1, last + 1 + again),
+    }
     return TrialItem(
         cell=cell,
         digest=digest,
@@ -61,7 +90,7 @@ def look_up_trials(
         done=len(ran),
         failed=len(broken),
         reused=len(settled),
-        todo=tuple(n for n in range(1, wanted + 1) if n not in settled),
+        todo=tuple(sorted(wanted - settled)),
         known=frozenset(record.measured_at for record in latest.values()),
     )
 

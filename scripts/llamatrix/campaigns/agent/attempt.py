@@ -1,7 +1,6 @@
 """One attempt at a trial: a fresh server, a fresh world, and the record of it."""
 
 import os
-import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,12 +26,13 @@ from llamatrix.measure.opencode.context7 import (
 )
 from llamatrix.measure.opencode.home import Agent
 from llamatrix.measure.opencode.turn import Patience
-from llamatrix.measure.redaction import Redaction
+from llamatrix.measure.redaction import Redaction, without_folders
 from llamatrix.measure.scripted.player import Player
 from llamatrix.measure.scripted.script import script_of
 from llamatrix.measure.standins.services import Services
+from llamatrix.measure.steady import disturbances_throughout
 from llamatrix.measure.tap.serving import address, loopback_listener, serving
-from llamatrix.measure.telemetry import sampling
+from llamatrix.measure.telemetry import Telemetry, sampling
 from llamatrix.measure.trial import Trial, run_trial
 from llamatrix.measure.trial_outcome import EndpointDied, EndpointDown, NotRun
 from llamatrix.measure.trial_result import Broken, TrialResult
@@ -62,7 +62,6 @@ from llamatrix.serve.running import Serving, running
 
 _TOKENIZE_TIMEOUT_S = 120.0
 _TRAJECTORIES = "trajectories"
-_FOLDERS = re.compile(r"/(?:[^\s/'\"]+/)+")
 
 
 class _Tokens(msgspec.Struct, frozen=True):
@@ -86,11 +85,12 @@ def attempt(
     with ExitStack() as held:
         aside = Path(held.enter_context(TemporaryDirectory(prefix="llamatrix-trial-")))
         log = project.logs / f"{cell.id.replace('/', '-')}.log"
+        sampler = held.enter_context(sampling())  # sees the card without the server
         begun = _begun(parts, log, held)
         if isinstance(begun, Broken):
             return _record(item, number, TrialResult(outcome=begun))
         server, loaded = begun
-        sampler = held.enter_context(sampling())
+        sampler.since_last_take()  # loading is no part of it
         world = _world(task, parts, aside, services, held)
         turns = aside / "turns"
         turns.mkdir()
@@ -129,7 +129,7 @@ def attempt(
                     peak_rss_bytes=_peak_bytes(server),
                 ),
                 spilled=_spilled(cell, parts, log),
-                telemetry=sampler.since_last_take(),
+                telemetry=_annotated(sampler.since_last_take()),
                 trajectory=trajectory,
             ),
         )
@@ -183,7 +183,7 @@ def _begun(
 
 def _told(error: DeadServerError) -> str:
     """Its first line and the log's telling one; no folder of this machine."""
-    said = error.sign and f"; it said: {_FOLDERS.sub('', error.sign)}"
+    said = error.sign and f"; it said: {without_folders(error.sign)}"
     return _first_line(error) + said
 
 
@@ -196,6 +196,11 @@ def _peak_bytes(server: Serving) -> int | None:
         return server.memory().peak_rss_bytes
     except ServeError:
         return None
+
+
+def _annotated(telemetry: Telemetry) -> Telemetry:
+    found = disturbances_throughout(telemetry)
+    return msgspec.structs.replace(telemetry, disturbances=found)
 
 
 def _cleaned(result: TrialResult, redaction: Redaction) -> TrialResult:

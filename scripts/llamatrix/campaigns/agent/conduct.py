@@ -22,6 +22,7 @@ from llamatrix.campaigns.agent.parts import (
 )
 from llamatrix.campaigns.session import Session
 from llamatrix.exclusive import exclusive
+from llamatrix.host import this_host
 from llamatrix.measure.standins.services import Services, services
 from llamatrix.measure.standins.wheel_index import LOCKED
 from llamatrix.measure.trial_outcome import NotRun, WhyNotRun
@@ -45,7 +46,7 @@ from llamatrix.units import duration_text
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialTally:
-    """What a run did, counted in tests."""
+    """What a run did, counted in trials."""
 
     reused: int = 0
     made: int = 0
@@ -197,9 +198,16 @@ def recorded_attempt(
         made = attempt(item, number, parts, project, shared, trajectory=trajectory)
         store.append(made)
     except BaseException:  # Ctrl-C too: nothing stays that no record tells of
-        shutil.rmtree(folder_of(trajectory, project), ignore_errors=True)
+        if not _is_told(trajectory, item, store):
+            shutil.rmtree(folder_of(trajectory, project), ignore_errors=True)
         raise
     return made
+
+
+def _is_told(trajectory: str, item: TrialItem, store: Store[TrialRecord]) -> bool:
+    """Whether a record had reached the disk before its writing was broken off."""
+    records = store.read(host_slug=this_host().slug, cell_id=item.cell.id)
+    return any(one.served and one.served.trajectory == trajectory for one in records)
 
 
 def describe(outcome: TrialOutcome) -> str:

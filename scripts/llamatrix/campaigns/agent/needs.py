@@ -1,16 +1,20 @@
 """What a trial cannot do without, asked before anything is served."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 from llamatrix.errors import ProvisionError
 from llamatrix.measure.judging.task import Task, load_task
+from llamatrix.measure.redaction import without_folders
 from llamatrix.measure.sandbox import probe
 from llamatrix.measure.trial_outcome import NotRun, WhyNotRun
 from llamatrix.plan.agent_cell import AgentCell
 from llamatrix.plan.matrix import Network
 from llamatrix.provision.bubblewrap import find_bwrap
+from llamatrix.provision.nix import stored_opencode
+from llamatrix.provision.opencode import opencode_package
 from llamatrix.web import NoAnswerError, Site, site
 
 _ASK_TIMEOUT_S = 30.0
@@ -20,7 +24,7 @@ _NOT_FOUND = 404
 def unmet(cell: AgentCell, cache: Path, environ: Mapping[str, str]) -> NotRun | None:
     """Why the cell's trials cannot be made here, and the remedy; None if they can."""
     task = load_task(cell.task)
-    found = _sandbox(cache)
+    found = _sandbox(cache) or _programs(cell)
     if found or cell.agent.network is Network.HERMETIC:
         return found
     if found := _key(task, environ):
@@ -35,7 +39,7 @@ def _sandbox(cache: Path) -> NotRun | None:
     except ProvisionError as error:
         return NotRun(
             why=WhyNotRun.NO_SANDBOX,
-            reason=str(error).partition("\n")[0],
+            reason=without_folders(str(error).partition("\n")[0]),
             remedy="install the package `bubblewrap`",
         )
     if problem is None:
@@ -43,6 +47,24 @@ def _sandbox(cache: Path) -> NotRun | None:
     return NotRun(
         why=WhyNotRun.NO_SANDBOX, reason=problem.reason, remedy=problem.remedy
     )
+
+
+def _programs(cell: AgentCell) -> NotRun | None:
+    pin, package = cell.agent.opencode, opencode_package()
+    if not stored_opencode(pin) and package not in cell.opencode.integrity:
+        known = ", ".join(sorted(cell.opencode.integrity))
+        return NotRun(
+            why=WhyNotRun.NO_PROGRAM,
+            reason=f"matrix.lock: opencode.{pin}: no {package}, only {known}",
+            remedy="run it on a machine that has one",
+        )
+    if shutil.which("git") is None:
+        return NotRun(
+            why=WhyNotRun.NO_PROGRAM,
+            reason="git: not found, and a workspace begins as a repository of it",
+            remedy="install the package `git`",
+        )
+    return None
 
 
 def _key(task: Task, environ: Mapping[str, str]) -> NotRun | None:
