@@ -94,6 +94,11 @@ def test_a_missing_key_is_named(refused: Callable[[str, str], str]) -> None:
             "profiles.smoke.sweep: missing: measure lists 'speed'",
         ),
         (
+            'name = "Gemma4-31B"',
+            'name = "Qwen3.5-27B"',
+            "models.gemma4-31b.name: 'Qwen3.5-27B' is already that of 'qwen35-27b'",
+        ),
+        (
             'pins = ["current"]',
             'pins = ["current", "current"]',
             "profiles.smoke.pins[1]: 'current' is listed twice",

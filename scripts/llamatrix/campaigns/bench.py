@@ -13,7 +13,7 @@ from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
 from llamatrix.measure.outcome import Done
 from llamatrix.measure.speed import Bench, Measured, run_sweep
-from llamatrix.plan.cell import Cell
+from llamatrix.plan.cell import Cell, Engine
 from llamatrix.plan.matrix import Backend
 from llamatrix.progress import meter, say
 from llamatrix.project import Project
@@ -56,13 +56,17 @@ class Parts:
 
 
 def provide_builds(session: Session) -> None:
-    for item in session.items:
-        built = provide_build(item.cell, session.project.cache)
-        say(f"build {item.cell.pin_key}/{item.cell.build_key}: {built.folder}")
+    for cell in {_build_of(cell): cell for cell in session.engines}.values():
+        built = provide_build(cell, session.project.cache)
+        say(f"build {_build_of(cell)}: {built.folder}")
+
+
+def _build_of(cell: Engine) -> str:
+    return f"{cell.pin_key}/{cell.build_key}"
 
 
 def provide_all_weights(session: Session) -> None:
-    for cell in {item.cell.weights_key: item.cell for item in session.items}.values():
+    for cell in {cell.weights_key: cell for cell in session.engines}.values():
         weights = provide_weights(
             cell, session.project.cache, weights_dir=session.weights_dir
         )

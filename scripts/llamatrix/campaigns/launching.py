@@ -51,7 +51,13 @@ def cell_to_serve(
         raise MatrixError(f"--model {key!r}: not in profile {name!r}{hint}")
     if pin and pin not in matrix.pins:
         raise MatrixError(f"--pin {pin!r}: unknown pin{nearest(pin, matrix.pins)}")
-    cell = next(one for one in expand(matrix, lock, name) if one.model_key == key)
+    cells = (one for one in expand(matrix, lock, name) if one.model_key == key)
+    cell = next(cells, None)
+    if cell is None:
+        raise MatrixError(
+            f"profile {name!r} has no speed cell of {key!r}: choose one that has, by "
+            "--profile"
+        )
     if cell.published:
         lock = weights_known(matrix, lock, [cell], project, weights_dir, ask_hub=True)
         cell = msgspec.structs.replace(

@@ -53,6 +53,7 @@ def _contradictions(matrix: Matrix) -> Iterator[str]:
                 f"sweeps.{key}.flash_attn: must be true with cache_type_v = "
                 f"{sweep.cache_type_v!r}: llama.cpp has no quantised V cache without it"
             )
+    yield from _same_names(matrix)
     for key, build in matrix.builds.items():
         if build.backend is Backend.CPU and build.cuda_capabilities:
             yield f"builds.{key}.cuda_capabilities: means nothing for backend = 'cpu'"
@@ -60,6 +61,15 @@ def _contradictions(matrix: Matrix) -> Iterator[str]:
         yield from _in_agent(matrix, agent, f"agents.{key}")
     for key, profile in matrix.profiles.items():
         yield from _in_profile(matrix, profile, f"profiles.{key}")
+
+
+def _same_names(matrix: Matrix) -> Iterator[str]:
+    """Tables have one row for a name: two models under one would be one."""
+    known: dict[str, str] = {}
+    for key, model in matrix.models.items():
+        other = known.setdefault(model.name, key)
+        if other != key:
+            yield f"models.{key}.name: {model.name!r} is already that of {other!r}"
 
 
 def _in_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
