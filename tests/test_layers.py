@@ -54,7 +54,7 @@ HOMES = {
     "tabulate": {"report.tables"},
     "tomli_w": {"provision.resolve"},
     "trustme": {"measure.standins.authority"},
-    "uvicorn": {"measure.standins.standing", "measure.tap.serving"},
+    "uvicorn": {"measure.tap.serving"},
 }
 _EVERYWHERE = {*sys.stdlib_module_names, "llamatrix", "msgspec"}
 MODULES = sorted(

@@ -51,12 +51,13 @@ def _lead_to(port: int) -> _Lead:
         with contextlib.closing(writer), ended:
             there = await asyncio.open_connection("127.0.0.1", port)
             with contextlib.closing(there[1]):
-                await asyncio.gather(_pour(reader, there[1]), _pour(there[0], writer))
+                await asyncio.gather(pour(reader, there[1]), pour(there[0], writer))
 
     return lead
 
 
-async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    """Pass on what comes, to its end."""
     with contextlib.suppress(OSError):
         while chunk := await source.read(_CHUNK_BYTES):
             sink.write(chunk)

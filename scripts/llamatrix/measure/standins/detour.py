@@ -11,8 +11,9 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
+from llamatrix.measure.forwarding import pour
+
 _HEAD_BYTES = 1 << 14
-_CHUNK_BYTES = 1 << 16
 _CONNECT_S = 20.0
 
 
@@ -77,7 +78,7 @@ class _Proxy:
                 return
             with contextlib.closing(there[1]):
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                await asyncio.gather(_pour(reader, there[1]), _pour(there[0], writer))
+                await asyncio.gather(pour(reader, there[1]), pour(there[0], writer))
 
     async def _reach(
         self, host: str, port: int
@@ -86,12 +87,3 @@ class _Proxy:
             host, port = "127.0.0.1", self._port
         async with asyncio.timeout(_CONNECT_S):
             return await asyncio.open_connection(host, port, limit=_HEAD_BYTES)
-
-
-async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while chunk := await source.read(_CHUNK_BYTES):
-            sink.write(chunk)
-            await sink.drain()
-        if sink.can_write_eof():
-            sink.write_eof()

@@ -2,24 +2,19 @@
 
 import secrets
 import socket
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from llamatrix.errors import MeasureError
 from llamatrix.measure.standins import gemini_api, post_api
 from llamatrix.measure.standins.authority import Papers, issue
 from llamatrix.measure.standins.request_log import RequestLog, Watched
+from llamatrix.measure.tap.serving import serving
 
 HOSTS = (post_api.HOST, gemini_api.HOST)
-_START_S = 20.0
-_STOP_S = 10.0
 _NOWHERE = 421  # "misdirected request": a name we do not stand in for
 
 
@@ -61,39 +56,13 @@ def standing(
     api = gemini_api.GeminiApi(key=stand_ins.key, models=stand_ins.models)
     apps = {post_api.HOST: post_api.post_api(), gemini_api.HOST: api.app()}
     app = Watched(_ByHost(apps), RequestLog(stand_ins.log))
-    config = uvicorn.Config(
-        app,
-        ssl_certfile=stand_ins.papers.server,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=1,
-    )
     with ExitStack() as held:
         if listener is None:
             listener = held.enter_context(socket.create_server(("127.0.0.1", 0)))
-        held.enter_context(_serving(config, listener))
+        certificate = stand_ins.papers.server
+        held.enter_context(serving(app, [listener], certificate=certificate))
         port: int = listener.getsockname()[1]
         yield port
-
-
-@contextmanager
-def _serving(config: uvicorn.Config, listener: socket.socket) -> Iterator[None]:
-    server = uvicorn.Server(config)
-    thread = threading.Thread(
-        target=lambda: server.run(sockets=[listener]), name="stand-ins", daemon=True
-    )
-    thread.start()
-    try:
-        until = time.monotonic() + _START_S
-        while not server.started:
-            if not thread.is_alive() or time.monotonic() > until:
-                raise MeasureError("the stand-in services did not start; see above")
-            time.sleep(0.01)
-        yield
-    finally:
-        server.should_exit = True
-        thread.join(_STOP_S)
 
 
 class _ByHost:
@@ -103,6 +72,8 @@ class _ByHost:
         self._apps = apps
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":  # it has no life of its own to begin and end
+            return
         host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
         app = self._apps.get(host.partition(":")[0], _misdirected)
         await app(scope, receive, send)

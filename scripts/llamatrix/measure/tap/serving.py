@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -17,8 +18,16 @@ _STOP_TIMEOUT_S = 10.0
 
 
 @contextmanager
-def serving(app: ASGIApp, listeners: Sequence[socket.socket]) -> Iterator[None]:
-    """Answer on sockets that listen already; open calls are cut on leaving."""
+def serving(
+    app: ASGIApp,
+    listeners: Sequence[socket.socket],
+    *,
+    certificate: Path | None = None,
+) -> Iterator[None]:
+    """Answer on sockets that listen already; open calls are cut on leaving.
+
+    With a certificate and its key in a file, TLS ends here.
+    """
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -31,6 +40,7 @@ def serving(app: ASGIApp, listeners: Sequence[socket.socket]) -> Iterator[None]:
             log_config=None,
             log_level="critical",
             timeout_graceful_shutdown=1,
+            ssl_certfile=certificate,
         )
     )
     thread = threading.Thread(
