@@ -46,6 +46,10 @@ def tabulate(profile: str | None, *, out: str | None = None) -> str:
     written = _write_all(view, contexts)
     if not view.groups and not view.trials:
         _say_written(written, view.project)
+        if out:
+            _export_contexts(
+                {one.host.slug for one in contexts}, view.project, Path(out)
+            )
         return context_page(newest(contexts))
     shown = [
         one
@@ -135,13 +139,14 @@ def _export(
         trial_evidence=view.trial_evidence,
         opinions=view.opinions,
     )
-    _export_contexts(shown, view.project, folder)
+    slugs = {group.host_slug for group in shown}
+    slugs |= {group.setup.host_slug for group in trials}
+    _export_contexts(slugs, view.project, folder)
     say(f"copied to {folder}: the pages and their records")
 
 
-def _export_contexts(shown: Sequence[Group], project: Project, folder: Path) -> None:
-    """Those of the same hosts."""
-    hosts = {group.host_slug for group in shown}
+def _export_contexts(hosts: set[str], project: Project, folder: Path) -> None:
+    """Those of these hosts."""
     store = _contexts(project)
     found = [one for one in store.read_all() if one.host.slug in hosts]
     write_context_page(found, folder)
