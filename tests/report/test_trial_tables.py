@@ -14,6 +14,8 @@ from tests.report.made_trials import (
     turn,
 )
 
+from llamatrix.measure.gpu_sample import GpuSample
+from llamatrix.measure.telemetry import Telemetry
 from llamatrix.measure.trial_outcome import (
     AgentFailed,
     AgentKilled,
@@ -267,3 +269,15 @@ def test_the_cards_energy_is_of_the_whole_trial() -> None:
 
 def test_without_a_card_there_is_no_table_of_energy() -> None:
     assert "Energy of the cards" not in tables([made_trial(gpus=())])
+
+
+def test_memory_of_a_card_that_hides_processes_is_what_came_on_top() -> None:
+    made = made_trial()
+    assert made.served
+    telemetry = Telemetry(
+        gpu_before=(GpuSample(at_s=0.0, used_bytes=2**30),),
+        gpu=(GpuSample(at_s=1.0, used_bytes=22 * 2**30),),
+    )
+    served = msgspec.structs.replace(made.served, telemetry=telemetry)
+    table = tables([msgspec.structs.replace(made, served=served)])["Hardware Fit"]
+    assert row(table, "Qwen3.5-27B")["VRAM Usage"] == "21.00 GiB"

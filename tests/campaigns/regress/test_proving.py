@@ -1,7 +1,16 @@
 """Which failing cases of a template make a candidate broken: the essential, new ones."""
 
-from llamatrix.campaigns.regress.proving import newly_failing
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from llamatrix.campaigns.regress import proving
+from llamatrix.campaigns.regress.proving import broken_template, newly_failing
+from llamatrix.campaigns.regress.replaying import ChangedPromptsError
+from llamatrix.errors import MeasureError
 from llamatrix.measure.conformance.result import CaseResult, Conformance
+from llamatrix.verdict.pairs import Arm
 
 
 def conformance(**cases: tuple[bool, bool]) -> Conformance:
@@ -38,3 +47,37 @@ def test_what_the_baseline_fails_too_is_not_the_candidates_doing() -> None:
 def test_where_nothing_is_known_of_the_baseline_every_failure_counts() -> None:
     assert "a: a!" in newly_failing(None, BAD)
     assert newly_failing(None, GOOD) == ""
+
+
+@pytest.mark.parametrize(
+    ("arm", "error", "raised"),
+    [
+        (Arm.BASELINE, MeasureError("the context is too small"), MeasureError),
+        (Arm.CANDIDATE, ChangedPromptsError("--again"), ChangedPromptsError),
+        (Arm.CANDIDATE, MeasureError("the template fails"), None),
+    ],
+)
+def test_only_what_the_candidate_alone_does_breaks_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arm: Arm,
+    error: MeasureError,
+    raised: type[MeasureError] | None,
+) -> None:
+    def prepare(asked: Arm) -> None:
+        if asked is arm:
+            raise error
+
+    session = SimpleNamespace(
+        case=SimpleNamespace(id="case", identical=False, same_prompts=False),
+        launches={arm: SimpleNamespace(template=tmp_path) for arm in Arm},
+        project=SimpleNamespace(cache=tmp_path),
+        prepare=prepare,
+        bare=lambda _, text: text,
+    )
+    monkeypatch.setattr(proving, "_checked", lambda *_: None)
+    if raised:
+        with pytest.raises(raised):
+            broken_template(session)  # type: ignore[arg-type]
+    else:
+        assert "the template fails" in broken_template(session)  # type: ignore[arg-type]

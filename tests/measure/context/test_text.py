@@ -1,5 +1,8 @@
 """What a context is filled with: the ladder, the filler, the facts, the scoring."""
 
+import time
+from collections.abc import Iterator
+
 import httpx
 import msgspec
 import pytest
@@ -105,6 +108,22 @@ def test_a_sign_of_life_during_a_long_prefill_is_no_answer() -> None:
         found = generate(server, [1, 2], ends=(), timeout_s=5)
     assert isinstance(found, Timings)
     assert found.prompt_n == 9
+
+
+def test_signs_of_life_do_not_stop_the_clock() -> None:
+    """A card that hangs under a server that lives."""
+
+    def living() -> Iterator[bytes]:
+        while True:
+            time.sleep(0.05)
+            yield b":\n\n"
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=living()))
+    with site("http://here", transport=transport) as server:
+        found = generate(server, [1, 2], ends=(), timeout_s=0.3)
+    assert isinstance(found, Broken)
+    assert found.timed_out
+    assert found.stage is Stage.PREFILL
 
 
 @pytest.mark.parametrize(
