@@ -44,6 +44,11 @@ def script(*steps: Step) -> Transcript:
     return Transcript(steps=steps)
 
 
+def commands(*lines: str) -> Transcript:
+    """A step for each command line, then the last word."""
+    return script(*(Step(tool_calls=(ran(line),)) for line in lines), DONE)
+
+
 DONE = Step(text="Done.")
 WRITES_A_FILE = script(
     Step(reasoning="A file.", text="Now.", tool_calls=(wrote("a.txt", "one\n"),)), DONE
