@@ -137,3 +137,20 @@ def test_the_keeper_finds_only_what_carries_its_mark() -> None:
         mark = mark_of(process.pid)
         assert process.pid in set(keeper.marked_processes(mark))
         assert not set(keeper.marked_processes("another-mark"))
+
+
+def test_threads_that_begin_at_once_have_one_keeper() -> None:
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "import psutil\n"
+        "from llamatrix import shell\n"
+        "def run(_): return shell.run(['sh', '-c', 'sleep 0.5; echo ok'], timeout_s=60)\n"
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    ended = list(pool.map(run, range(8)))\n"
+        "below = psutil.Process().children()\n"
+        "keepers = [one for one in below if 'keeper.py' in ' '.join(one.cmdline())]\n"
+        "print([one.out for one in ended].count('ok\\n'), len(keepers))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(shell.__file__).parents[1])}
+    ended = shell.run(python(code), timeout_s=60, env=environment)
+    assert ended.out == "8 1\n", ended.complaint()

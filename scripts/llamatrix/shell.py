@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import IO, NoReturn
 
 from llamatrix import keeper
@@ -76,21 +77,30 @@ class ProgramMissingError(BenchError):
     """The program to start is not there or cannot be executed."""
 
 
+_KEEPING = Lock()
+"""Threads that start their first programs at once shall have one keeper."""
+
+
 @cache
-def _keeper() -> tuple[str, subprocess.Popen[bytes]]:
-    """Start this process's keeper, once: its mark, and the pipe that holds it."""
+def _keeper() -> str:
+    """Start this process's keeper, once; gives the mark that it looks for.
+
+    It lives as long as our end of its pipe is open. We never close it: the kernel does.
+    """
     mark = uuid.uuid4().hex
+    its_end, _ = os.pipe()
     environment = {k: v for k, v in os.environ.items() if k != keeper.MARK_VARIABLE}
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", keeper.__file__, mark],
-        stdin=subprocess.PIPE,
+        stdin=its_end,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         env=environment,
     )
+    os.close(its_end)
     process.returncode = 0  # it outlives us by a moment: never waited for
-    return mark, process
+    return mark
 
 
 @contextmanager
@@ -109,7 +119,8 @@ def started(
     `env` replaces the environment where given; the keeper's mark is always added.
     """
     environment = dict(os.environ if env is None else env)
-    environment[keeper.MARK_VARIABLE], _ = _keeper()
+    with _KEEPING:
+        environment[keeper.MARK_VARIABLE] = _keeper()
     try:
         process = subprocess.Popen(
             list(argv),
