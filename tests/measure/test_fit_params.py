@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-import msgspec
 import pytest
-from tests.shipped import CAPTURED
+from tests.shipped import CAPTURED, ROOT
 
+from llamatrix.campaigns.launching import cell_to_serve
 from llamatrix.errors import MeasureError
 from llamatrix.measure.fit_params import FitFigures, argv, parse, run_fit_params
-from llamatrix.provision.build import Manifest
+from llamatrix.project import Project
+from llamatrix.provision.build import provide_build
 from llamatrix.provision.fit import Use, known_shape, need
 from llamatrix.provision.synthetic.hyperparameters import MODELS
 from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
@@ -58,20 +59,16 @@ def test_a_program_that_fails_is_named_with_its_last_words(tmp_path: Path) -> No
 def test_weights_and_cache_are_the_programs_to_a_mebibyte_the_graph_nearly(
     user_cache: Path, tmp_path: Path, model: str, pin: str, *, old: bool
 ) -> None:
-    programs = [
-        folder / "bin/llama-fit-params"
-        for folder in (user_cache / "builds").glob(f"{pin}-*")
-        if _is_cpu(folder)
-    ]
-    if not programs:
-        pytest.skip(f"{pin} is not built; `invoke build --profile engines`")
+    project = Project(root=ROOT, cache=user_cache)
+    cell = cell_to_serve(project, profile="smoke", pin=pin)
+    program = provide_build(cell, user_cache).program("llama-fit-params")
     path = tmp_path / "hollow.gguf"
     spec = SyntheticSpec(model=model, scale=Scale.FULL, chat_template="")
     write(spec, path, on_bytes=lambda _: None, sparse=True)
     shape, use = known_shape(model), Use(window_in_f16=old)
     for tokens in (32768, 262144):
         ours = need(shape, use, context_tokens=tokens)
-        theirs = run_fit_params(programs[0], path, use, context_tokens=tokens)
+        theirs = run_fit_params(program, path, use, context_tokens=tokens)
         copies = shape.embedding_bytes if shape.tied else 0
         assert (shape.tensor_bytes + copies) / 2**20 == pytest.approx(
             theirs.model, abs=1
@@ -79,8 +76,3 @@ def test_weights_and_cache_are_the_programs_to_a_mebibyte_the_graph_nearly(
         assert (ours.cache + ours.state) / 2**20 == pytest.approx(theirs.context, abs=1)
         off_mib = theirs.compute - ours.compute / 2**20
         assert abs(off_mib) < 0.015 * ours.total / 2**20
-
-
-def _is_cpu(folder: Path) -> bool:
-    raw = (folder / "build.json").read_bytes()
-    return msgspec.json.decode(raw, type=Manifest).backend == "cpu"
