@@ -1,8 +1,11 @@
 """NVIDIA's library: what a card tells is told, what it does not is absent, never wrong."""
 
+from types import ModuleType
+
 import pytest
 from tests.played_nvml import played, without_cards, without_driver
 
+from llamatrix.errors import MeasureError
 from llamatrix.host import Host
 from llamatrix.nvml import open_cards, read_gpus
 
@@ -60,3 +63,54 @@ def test_throttle_reasons_have_names() -> None:
         )
     with open_cards(played(without="reasons")) as (card,):
         assert card.throttle_reasons is None
+
+
+def _machine(*names: str) -> ModuleType:
+    """A card of each name; their UUIDs begin with GPU-a, GPU-b and so on."""
+    return played(
+        *(
+            {"name": name, "uuid": f"GPU-{letter}1f", "memory": 2**34}
+            for name, letter in zip(names, "abcdefgh", strict=False)
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "seen"),
+    [
+        ("1", [1]),
+        ("2,0", [2, 0]),
+        ("GPU-b", [1]),
+        ("GPU-b1f, 2", [1, 2]),
+        ("0,9,1", [0]),
+        ("GPU-", []),
+        ("-1", []),
+        ("", []),
+    ],
+)
+def test_cards_hidden_from_the_programs_are_hidden_here(
+    monkeypatch: pytest.MonkeyPatch, asked: str, seen: list[int]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", asked)
+    with open_cards(_machine(*["RTX 4090"] * 3)) as cards:
+        assert [card.index for card in cards] == seen
+
+
+def test_a_number_among_unlike_cards_needs_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library = _machine("RTX 3060", "RTX 4090")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    with pytest.raises(MeasureError, match="CUDA_DEVICE_ORDER=PCI_BUS_ID"):
+        read_gpus(library)
+    assert library.open_count == 0
+
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    with open_cards(library) as (card,):
+        assert card.name == "RTX 3060"
+
+    monkeypatch.delenv("CUDA_DEVICE_ORDER")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-b")
+    with open_cards(library) as (card,):
+        assert card.name == "RTX 4090"

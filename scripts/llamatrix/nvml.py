@@ -1,9 +1,11 @@
 """NVIDIA's management library: which GPUs are here, how they are set, what they do.
 
 Quantities as `nvidia-ml-py` (module `pynvml`) reports them; None where a card does not
-answer. Nothing here fails on a machine without NVIDIA's driver, library or card.
+answer. Nothing here fails on a machine without NVIDIA's driver, library or card. Cards
+that CUDA_VISIBLE_DEVICES hides from the programs that are measured are hidden here too.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +13,8 @@ from functools import cache
 from types import ModuleType
 
 import msgspec
+
+from llamatrix.errors import MeasureError
 
 _REASONS = {
     0x001: "gpu_idle",
@@ -62,6 +66,17 @@ class Card:
     library: ModuleType
     index: int
     handle: object
+
+    @property
+    def name(self) -> str | None:
+        return self._text("nvmlDeviceGetName")
+
+    def answers_to(self, entry: str) -> bool:
+        """Whether an entry of CUDA_VISIBLE_DEVICES means this card."""
+        if entry.isdigit():
+            return int(entry) == self.index
+        uuid = self._text("nvmlDeviceGetUUID")
+        return bool(entry) and uuid is not None and uuid.startswith(entry)
 
     @property
     def sm_mhz(self) -> int | None:
@@ -136,6 +151,10 @@ class Card:
         constant = getattr(self.library, kind, None)
         return self._number("nvmlDeviceGetClockInfo", constant)
 
+    def _text(self, question: str) -> str | None:
+        answer = self._ask(question)
+        return answer if isinstance(answer, str) else None
+
     def _number(self, question: str, *arguments: object) -> int | None:
         answer = self._ask(question, *arguments)
         return answer if isinstance(answer, int) else None
@@ -163,7 +182,7 @@ def find_library() -> ModuleType | None:
 
 @contextmanager
 def open_cards(library: ModuleType | None) -> Iterator[tuple[Card, ...]]:
-    """All CUDA cards the driver shows; none without driver, library or card."""
+    """The CUDA cards that programs see; none without driver, library or card."""
     if library is None:
         yield ()
         return
@@ -202,4 +221,36 @@ def _cards(library: ModuleType) -> tuple[Card, ...]:
         handles = [library.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
     except library.NVMLError:
         return ()
-    return tuple(Card(library, index, handle) for index, handle in enumerate(handles))
+    return _visible(
+        tuple(Card(library, index, handle) for index, handle in enumerate(handles))
+    )
+
+
+def _visible(cards: tuple[Card, ...]) -> tuple[Card, ...]:
+    """What CUDA programs will see of them, by CUDA_VISIBLE_DEVICES.
+
+    As CUDA's programming guide has it (environment variables): numbers or beginnings
+    of UUIDs, good up to the first that fits no card. Numbers count the fastest card
+    first unless CUDA_DEVICE_ORDER is PCI_BUS_ID; NVIDIA's library counts by bus.
+    """
+    asked = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if asked is None:
+        return cards
+    found: list[Card] = []
+    for entry in asked.split(","):
+        fitting = [card for card in cards if card.answers_to(entry.strip())]
+        if len(fitting) != 1:
+            break
+        if entry.strip().isdigit() and not _counted_by_bus(cards):
+            raise MeasureError(
+                f"CUDA_VISIBLE_DEVICES={asked} counts the cards by their speed, and "
+                "they differ: set CUDA_DEVICE_ORDER=PCI_BUS_ID as well (then it is "
+                "nvidia-smi's number), or name the card's UUID (nvidia-smi -L)"
+            )
+        found += fitting
+    return tuple(found)
+
+
+def _counted_by_bus(cards: tuple[Card, ...]) -> bool:
+    order = os.environ.get("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    return order == "PCI_BUS_ID" or len({card.name for card in cards}) == 1

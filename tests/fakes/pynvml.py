@@ -72,6 +72,10 @@ def nvmlDeviceGetName(index: int) -> str:  # noqa: N802
     return str(_told(index, "name"))
 
 
+def nvmlDeviceGetUUID(index: int) -> str:  # noqa: N802
+    return str(_told(index, "uuid"))
+
+
 def nvmlDeviceGetCudaComputeCapability(index: int) -> tuple[int, int]:  # noqa: N802
     major, minor = _told(index, "capability")
     return major, minor
