@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 from tests.record.made import made_record
 
 from llamatrix.measure.outcome import OutOfMemory
@@ -110,6 +111,19 @@ def test_of_two_digests_the_current_one_is_shown_else_the_newest() -> None:
     assert group.results["Qwen3.5-27B", test].mean == 2.0
     (group,) = groups([old, new], current=frozenset({"1" * 64}))
     assert group.results["Qwen3.5-27B", test].mean == 1.0
+
+
+def test_a_cell_of_two_sweeps_has_a_row_in_both() -> None:
+    other = made_record(digest="b" * 64, measured_at="2027", samples_ts=(2.0, 2.0))
+    other = msgspec.structs.replace(
+        other, cell=msgspec.structs.replace(other.cell, sweep="short")
+    )
+    found = groups([made_record(samples_ts=(1.0, 1.0)), other])
+    means = {
+        group.sweep: [result.mean for result in group.results.values()]
+        for group in found
+    }
+    assert means == {"published": [1.0], "short": [2.0]}
 
 
 def test_hosts_are_never_mixed() -> None:

@@ -74,21 +74,21 @@ def show_session(session: Session) -> str:
     view = load_view()
     contexts = list(_contexts(view.project).read_all())
     _say_written(_write_all(view, contexts), view.project)
-    cells = {item.cell.id for item in session.items}
-    cells |= {item.cell.id for item in session.trials}
+    sweeps = {(item.cell.id, item.cell.sweep_key) for item in session.items}
+    trials = {item.cell.id for item in session.trials}
     slug = this_host().slug
     return _text(
         [
             group
             for group in view.groups
             if group.host_slug == slug
-            and any(record.cell.id in cells for record in group.records)
+            and any((one.cell.id, one.cell.sweep) in sweeps for one in group.records)
         ],
         [
             group
             for group in view.trials
             if group.setup.host_slug == slug
-            and any(record.cell.id in cells for record in group.records)
+            and any(one.cell.id in trials for one in group.records)
         ],
         view.opinions,
     )

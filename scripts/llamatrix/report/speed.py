@@ -69,6 +69,12 @@ class Group:
     """By model name and test."""
 
     @property
+    def title(self) -> str:
+        """What tells it from every other of the same host."""
+        engine = f"pin {self.pin}, {self.build} build"
+        return f"{self.sweep} sweep, {engine}, {self.weights} weights"
+
+    @property
     def models(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(model for model, _ in self.results))
 
@@ -95,12 +101,13 @@ def groups(
     """Sort speed records into groups, in an order that depends on them alone.
 
     `models` are the keys in the matrix' order. A cell can have records of several
-    digests, from before and after its inputs changed: shown are those of the spec
-    digests in `current` where there are any, else those written last.
+    digests, from before and after its inputs changed: of each sweep are shown those of
+    the spec digests in `current` where there are any, else those written last.
     """
-    by_cell: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    by_cell: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in records:
-        by_cell[record.host.slug, record.cell.id].append(record)
+        cell = record.cell
+        by_cell[record.host.slug, cell.id, cell.sweep].append(record)
     by_group: dict[tuple[str, WeightsKind, str, str, str], list[Record]]
     by_group = defaultdict(list)
     for found in by_cell.values():

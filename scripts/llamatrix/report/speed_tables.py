@@ -48,7 +48,7 @@ def heading(group: Group) -> str:
     compiler = f"{group.build} build by {record.build.compiler}"
     files = f"`records/{group.host_slug}/speed/*/{group.pin}/{group.build}.jsonl`"
     lines = [
-        f"## Speed: {group.sweep} sweep, pin {group.pin}, {group.weights} weights",
+        f"## Speed: {group.title}",
         "",
         f"- engine: llama.cpp {record.build.commit[:9]} ({compiler})",
         f"- weights: {KIND_NOTES[group.weights]}",

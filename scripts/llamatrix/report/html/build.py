@@ -9,7 +9,6 @@ from llamatrix.report.evidence import NO_TRIALS, Evidence, TrialEvidence
 from llamatrix.report.html.group_section import (
     group_id,
     group_section,
-    group_title,
     record_id,
     result_cell,
 )
@@ -202,10 +201,8 @@ def _limits_section(
         ]
         if rows:
             key = f"limits-{group_id(group)}"
-            tables.append(roofline_table(key, f"Ours: {group_title(group)}", rows))
-        notes += [
-            f"Ours, {group_title(group)}: {line}" for line in _without_limit(found)
-        ]
+            tables.append(roofline_table(key, f"Ours: {group.title}", rows))
+        notes += [f"Ours, {group.title}: {line}" for line in _without_limit(found)]
     for published in sets:
         claims = published.by_id
         listed = rooflines(published.whole, published.gpus)

@@ -39,10 +39,6 @@ def group_id(group: Group) -> str:
     return "-".join(("g", *parts))
 
 
-def group_title(group: Group) -> str:
-    return f"{group.sweep} sweep, pin {group.pin}, {group.build} build, {group.weights} weights"
-
-
 def record_id(line: Line[Record] | Line[TrialRecord]) -> str:
     return f"rec-{line.sha256[:16]}"
 
@@ -65,7 +61,7 @@ def group_section(group: Group, evidence: Evidence, gpus: dict[str, Gpu]) -> Sec
     key = group_id(group)
     return Section(
         id=key,
-        title=f"Measured: {group_title(group)}",
+        title=f"Measured: {group.title}",
         warning=tiny_warning(group),
         facts=_facts(group),
         conditions=tuple(
@@ -114,7 +110,7 @@ def _figures(group: Group, key: str) -> list[Figure]:
     if prefill:
         words = Words(
             id=f"{key}-prefill-plot",
-            title=f"Prefill speed by prompt size, {group_title(group)}",
+            title=f"Prefill speed by prompt size, {group.title}",
             description=_told(
                 {
                     model: [
@@ -136,7 +132,7 @@ def _figures(group: Group, key: str) -> list[Figure]:
     if generation:
         words = Words(
             id=f"{key}-generation-plot",
-            title=f"Generation speed by model, {group_title(group)}",
+            title=f"Generation speed by model, {group.title}",
             description=_told(
                 {
                     name: [f"{sum(values) / len(values):,.2f}"]

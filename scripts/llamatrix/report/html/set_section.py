@@ -12,7 +12,6 @@ from llamatrix.report.amounts import (
 from llamatrix.report.evidence import Evidence, TrialEvidence
 from llamatrix.report.html.group_section import (
     group_id,
-    group_title,
     record_id,
     tiny_warning,
 )
@@ -54,7 +53,7 @@ def ours_id(found: Versus) -> str:
 
 def ours_title(found: Versus) -> str:
     group = found.group
-    return group_title(group) if isinstance(group, Group) else group_words(group)
+    return group.title if isinstance(group, Group) else group_words(group)
 
 
 def set_section(
