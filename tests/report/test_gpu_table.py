@@ -71,6 +71,19 @@ def test_memory_of_a_card_is_what_it_held_more_than_before() -> None:
     assert peak_memory([made_record()]) == (None, None)
 
 
+def test_memory_of_another_card_than_the_first_is_told_too() -> None:
+    record = on_card()
+    third = msgspec.structs.replace(
+        record.telemetry,
+        gpu=tuple(
+            msgspec.structs.replace(one, index=2) for one in record.telemetry.gpu
+        ),
+        gpu_before=(GpuSample(at_s=0, index=2, used_bytes=GIB),),
+    )
+    moved = msgspec.structs.replace(record, telemetry=third)
+    assert peak_memory([moved]) == peak_memory([record]) != (None, None)
+
+
 def test_memory_that_the_test_before_held_does_not_count() -> None:
     record = on_card()
     early = GpuSample(at_s=1, used_bytes=90 * GIB, own_bytes=89 * GIB)

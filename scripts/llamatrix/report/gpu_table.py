@@ -67,7 +67,7 @@ def peak_memory(records: Iterable[Record]) -> tuple[int | None, int | None]:
     own: list[int] = []
     device: list[int] = []
     for record in records:
-        before = [one.used_bytes or 0 for one in record.telemetry.gpu_before]
+        before = {one.index: one.used_bytes or 0 for one in record.telemetry.gpu_before}
         row = row_of(record)
         window = test_window(record.telemetry, row) if row else None
         begin_s = window[0] if window else 0.0
@@ -76,7 +76,7 @@ def peak_memory(records: Iterable[Record]) -> tuple[int | None, int | None]:
                 continue
             if one.own_bytes is not None:
                 own.append(one.own_bytes)
-            if one.used_bytes is not None and one.index < len(before):
+            if one.used_bytes is not None and one.index in before:
                 device.append(one.used_bytes - before[one.index])
     return max(own, default=None), max(device, default=None)
 
