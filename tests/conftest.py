@@ -36,6 +36,24 @@ def pytest_configure() -> None:
     os.environ.pop("HF_TOKEN", None)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Share the tests among workers our way."""
+    from tests.shares import Shares
+
+    return Shares(config, log)
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Where workers share the tests, the longest come first."""
+    if hasattr(config, "workerinput"):
+        from tests.shares import in_order
+
+        items[:] = in_order(items)
+
+
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """Compare a text with a golden file, or rewrite it with --update-golden."""

@@ -1,5 +1,6 @@
 """What those who work on llamatrix run: style, types, tests."""
 
+import os
 import sys
 
 from llamatrix import shell
@@ -11,6 +12,9 @@ from llamatrix.provision.build import provide_build
 _TIMEOUT_S = 1800
 _PINS = ("april", "current")
 """Whose builds the slow tests run."""
+_WORKERS = min((os.cpu_count() or 1) + 1, 8)
+"""One more than cores: a test that waits for a program leaves its core to another."""
+_SHARED = ("-n", str(_WORKERS), "--no-loadscope-reorder")
 _EVERYTHING = ("-m", "not gpu", "--reruns", "1", "-rR", "--durations", "20")
 
 
@@ -45,7 +49,7 @@ def test(*, everything: bool, update_golden: bool) -> None:
     With real programs on a busy machine a test gets a second try; its summary lists
     what needed one. What they share is compiled first: a test's time is its own.
     """
-    flags = list(_EVERYTHING) if everything else []
+    flags = [*_SHARED, *(_EVERYTHING if everything else ())]
     if everything:
         _provide_builds()
     if update_golden:
