@@ -17,6 +17,7 @@ from llamatrix.measure.tap.call import Call, read_calls
 from llamatrix.measure.tap.request import Kind
 from llamatrix.serve.death import read_log
 from llamatrix.serve.running import Serving
+from llamatrix.serve.tokens import tokenize
 from llamatrix.web import NoAnswerError, WrongAnswerError
 
 _REPLAYED = {Kind.MAIN, Kind.TITLE}
@@ -107,10 +108,6 @@ class _Prompt(Struct):
     prompt: str
 
 
-class _Tokens(Struct):
-    tokens: tuple[int, ...]
-
-
 def _is_replayed(call: Call) -> bool:
     return call.kind in _REPLAYED and call.trouble is None
 
@@ -138,9 +135,9 @@ def _script_call(call: RecordedCall, serving: Serving) -> ScriptCall:
         applied = site.post(
             "/apply-template", Raw(call.request), timeout_s=_PREPARE_TIMEOUT_S
         ).read(_Prompt)
-        asked = {"content": applied.prompt, "add_special": True, "parse_special": True}
-        tokens = site.post("/tokenize", asked, timeout_s=_PREPARE_TIMEOUT_S)
-        found = tokens.read(_Tokens).tokens
+        found = tokenize(
+            site, applied.prompt, add_special=True, timeout_s=_PREPARE_TIMEOUT_S
+        )
     except (NoAnswerError, WrongAnswerError) as error:
         raise MeasureError(
             f"call {call.index} of the recording gives no prompt: {error}\n"

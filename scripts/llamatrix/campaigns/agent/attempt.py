@@ -59,13 +59,10 @@ from llamatrix.record.trial_record import (
 from llamatrix.serve.death import DeadServerError
 from llamatrix.serve.memory import Memory
 from llamatrix.serve.running import Serving, running
+from llamatrix.serve.tokens import tokenize
 
 _TOKENIZE_TIMEOUT_S = 120.0
 _TRAJECTORIES = "trajectories"
-
-
-class _Tokens(msgspec.Struct, frozen=True):
-    tokens: tuple[int, ...]
 
 
 def attempt(
@@ -246,9 +243,7 @@ def _counting(server: Serving) -> Callable[[str], int]:
     """Counts tokens as the served model does."""
 
     def count(text: str) -> int:
-        asked = {"content": text, "add_special": False}
-        reply = server.site.post("/tokenize", asked, timeout_s=_TOKENIZE_TIMEOUT_S)
-        return len(reply.read(_Tokens).tokens)
+        return len(tokenize(server.site, text, timeout_s=_TOKENIZE_TIMEOUT_S))
 
     return count
 

@@ -21,6 +21,7 @@ from llamatrix.measure.conformance.conversation import (
     user,
 )
 from llamatrix.measure.conformance.reading import Family
+from llamatrix.serve.tokens import tokenize
 from llamatrix.web import Reply, Site
 
 _TIMEOUT_S = 120.0
@@ -66,10 +67,6 @@ class _Choice(Struct):
 
 class _Answer(Struct):
     choices: list[_Choice]
-
-
-class _Tokens(Struct):
-    tokens: list[int]
 
 
 class CannotTellError(Exception):
@@ -165,9 +162,8 @@ def _say_no_more(family: Family, site: Site) -> dict[str, object]:
     return {"max_tokens": 1, "logit_bias": [[end, 100]], "parallel_tool_calls": True}
 
 
-def _tokens(site: Site, text: str) -> list[int]:
-    body = {"content": text, "parse_special": True}
-    return site.post("/tokenize", body, timeout_s=_TIMEOUT_S).read(_Tokens).tokens
+def _tokens(site: Site, text: str) -> tuple[int, ...]:
+    return tokenize(site, text, timeout_s=_TIMEOUT_S)
 
 
 def _difference(reply: Reply, wanted: Message) -> str | None:

@@ -2,8 +2,7 @@
 
 from itertools import accumulate
 
-import msgspec
-
+from llamatrix.serve.tokens import tokenize
 from llamatrix.web import Site
 
 _TIMEOUT_S = 60.0
@@ -12,10 +11,6 @@ _LINES = 16
 _PLACES = ("Arvenholm", "Ostrava Quay", "Lindisfell", "Port Maren", "Tessaly", "Vik")
 _GOODS = ("barley", "slate", "candles", "rope", "cider", "wool", "lamp oil")
 _VERBS = ("received", "sent out", "counted", "weighed", "stored")
-
-
-class _Tokens(msgspec.Struct, frozen=True):
-    tokens: tuple[int, ...]
 
 
 def line(number: int) -> str:
@@ -52,7 +47,6 @@ class Filler:
     def _cut_more(self) -> None:
         first = len(self._sizes) * _LINES
         text = "".join(f"{line(one)}\n" for one in range(first, first + _LINES))
-        reply = self._site.post("/tokenize", {"content": text}, timeout_s=_TIMEOUT_S)
-        found = reply.read(_Tokens).tokens
+        found = tokenize(self._site, text, timeout_s=_TIMEOUT_S)
         self._tokens += found
         self._sizes.append(len(found))
