@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.order import longest_first
 from tests.shipped import FAKES, GOLDEN, NOWHERE, ROOT, shipped_cells
 
 from llamatrix.plan.cell import Cell
@@ -31,17 +32,11 @@ def pytest_configure() -> None:
     a handler of our own gives them the default again.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "passive"  # a waiting thread leaves its core
     os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
     os.environ["HF_HOME"] = NOWHERE
     os.environ.pop("HF_TOKEN", None)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Share the tests among workers our way."""
-    from tests.shares import Shares
-
-    return Shares(config, log)
 
 
 def pytest_collection_modifyitems(
@@ -49,9 +44,7 @@ def pytest_collection_modifyitems(
 ) -> None:
     """Where workers share the tests, the longest come first."""
     if hasattr(config, "workerinput"):
-        from tests.shares import in_order
-
-        items[:] = in_order(items)
+        items[:] = longest_first(items)
 
 
 @pytest.fixture

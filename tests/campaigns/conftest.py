@@ -1,6 +1,7 @@
 """A project whose cache already holds a build, played by the fake llama-bench."""
 
 import json
+import os
 import shutil
 import stat
 import subprocess
@@ -71,12 +72,45 @@ def stocked(project: Project, cells: tuple[Cell, ...]) -> Project:
     return project
 
 
+_STORES = (
+    *("builds", "logs", "npm", "programs", "sdists", "sources"),
+    *("templates", "uv", "weights", "wheels", "work"),
+)
+
+
+@pytest.fixture(scope="session")
+def own_cache(
+    user_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """The user's cache with a measuring lock of its own: nobody waits for another's.
+
+    What is measured here is not asked for its speed, so others may be at work.
+    """
+    folder = tmp_path_factory.mktemp("cache")
+    for name in _STORES:
+        (user_cache / name).mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(user_cache / name)
+    yield folder
+    made = [path.name for path in folder.iterdir() if path.is_dir()]
+    assert set(made) == set(_STORES), "a store of the cache is missing above"
+
+
 @pytest.fixture
-def real_project(project: Project, user_cache: Path) -> Project:
-    """Records of its own, the shipped templates and locks, the user's cache."""
+def real_project(project: Project, own_cache: Path) -> Project:
+    """Records of its own, the shipped templates and locks, what is built once."""
     for name in ("templates", "nix/context7"):
         shutil.copytree(ROOT / name, project.root / name)
-    return Project(root=project.root, cache=user_cache)
+    return Project(root=project.root, cache=own_cache)
+
+
+@pytest.fixture
+def real_environment(real_project: Project) -> dict[str, str]:
+    """The environment in which a command of ours works on `real_project`."""
+    return {
+        **os.environ,
+        "LLAMATRIX_ROOT": str(real_project.root),
+        "LLAMATRIX_CACHE": str(real_project.cache),
+    }
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ What is compiled lies in the user's cache, so a second run takes seconds.
 """
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -29,18 +28,12 @@ ENGINES = shipped_cells("engines")
 
 
 @pytest.fixture
-def run_real(real_project: Project) -> RunInvoke:
+def run_real(real_environment: dict[str, str]) -> RunInvoke:
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {
-            **os.environ,
-            "LLAMATRIX_ROOT": str(real_project.root),
-            "LLAMATRIX_CACHE": str(real_project.cache),
-            **variables,
-        }
         return subprocess.run(
             [sys.executable, "-m", "invoke", *arguments],
             cwd=ROOT,
-            env=environment,
+            env={**real_environment, **variables},
             capture_output=True,
             text=True,
             check=False,

@@ -185,7 +185,6 @@ class TestRealSandbox:
     def test_too_many_processes_are_ended_and_the_files_come_out(
         self, tmp_path: Path
     ) -> None:
-        """Bounded: a real bomb, which takes others' processes too, is OpenCode's."""
         command = "echo y > made; for n in $(seq 400); do sleep 600 & done; sleep 60"
         ran = Confined(tmp_path, command, sandbox())
         assert ran.report["ran_away"]

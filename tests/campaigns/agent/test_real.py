@@ -32,13 +32,8 @@ LIMIT_S = 540
 
 
 @pytest.fixture
-def environment(real_project: Project) -> Mapping[str, str]:
-    return {
-        **os.environ,
-        **KEYS,
-        "LLAMATRIX_ROOT": str(real_project.root),
-        "LLAMATRIX_CACHE": str(real_project.cache),
-    }
+def environment(real_environment: dict[str, str]) -> Mapping[str, str]:
+    return {**real_environment, **KEYS}
 
 
 @contextmanager

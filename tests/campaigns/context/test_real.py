@@ -1,10 +1,8 @@
 """`invoke context` on a real llama-server with tiny weights."""
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from tests.campaigns.conftest import record_lines
@@ -18,10 +16,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.network]
 
 @pytest.mark.parametrize("model", ["qwen35-27b", "gemma4-26b-a4b"])
 def test_the_curve_of_a_real_server_is_measured_and_kept(
-    model: str, project: Project, user_cache: Path
+    model: str, real_project: Project, real_environment: dict[str, str]
 ) -> None:
     """How fast a busy machine is, is not asked; what was processed is exact."""
-    (project.root / "templates").symlink_to(ROOT / "templates")
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "invoke", "context", "--profile", "smoke"),
@@ -29,11 +26,7 @@ def test_the_curve_of_a_real_server_is_measured_and_kept(
             *("--budget", "5m", "--json"),
         ],
         cwd=ROOT,
-        env={
-            **os.environ,
-            "LLAMATRIX_ROOT": str(project.root),
-            "LLAMATRIX_CACHE": str(user_cache),
-        },
+        env=real_environment,
         capture_output=True,
         text=True,
         check=False,
@@ -52,4 +45,4 @@ def test_the_curve_of_a_real_server_is_measured_and_kept(
         assert rung["footprint"]["rss_bytes"] > 2**20
     assert all(rung["answers"][0]["cache_n"] for rung in found["rungs"])
     assert "made up" in found["not_recalled"]
-    assert len(record_lines(project)) == 1
+    assert len(record_lines(real_project)) == 1

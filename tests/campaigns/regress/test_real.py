@@ -33,21 +33,6 @@ _FLAGS = (
 
 
 @pytest.fixture
-def real_project(project: Project, user_cache: Path) -> Project:
-    """Pairs of its own, the user's cache."""
-    return Project(root=project.root, cache=user_cache)
-
-
-@pytest.fixture
-def real_environment(real_project: Project) -> dict[str, str]:
-    return {
-        **os.environ,
-        "LLAMATRIX_ROOT": str(real_project.root),
-        "LLAMATRIX_CACHE": str(real_project.cache),
-    }
-
-
-@pytest.fixture
 def burner() -> Iterator[list[subprocess.Popen[bytes]]]:
     """Processes that a test starts to keep the machine busy; ended with it."""
     started: list[subprocess.Popen[bytes]] = []
@@ -83,7 +68,6 @@ def test_a_session_replayed_by_one_build_twice_is_never_called_changed(
     """A real OpenCode's calls without its tools: each byte is a token of tiny weights."""
     recording = tmp_path / "calls"
     shutil.copytree(SESSION, recording)
-    shutil.copytree(ROOT / "templates", real_project.root / "templates")
     for file in recording.glob("*.request.json"):
         body = json.loads(file.read_text())
         body.pop("tools", None)
@@ -122,7 +106,6 @@ def test_the_vendors_template_is_broken_beside_ours(
     real_environment: dict[str, str], real_project: Project
 ) -> None:
     """It ends a request with a late system message, as agents send them."""
-    shutil.copytree(ROOT / "templates", real_project.root / "templates")
     flags = (
         *("--baseline", "current", "--candidate", "current", "--json"),
         *("--replay", str(SESSION), "--candidate-template", "vendor"),

@@ -1,8 +1,6 @@
 """The real thing: two versions of OpenCode in their sandboxes, one trial each."""
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,11 +17,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def compare(project: Project, user_cache: Path) -> Run:
-    """Records of its own, the user's cache."""
-    for name in ("templates", "nix"):
-        shutil.copytree(ROOT / name, project.root / name)
-
+def compare(real_environment: dict[str, str]) -> Run:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [
@@ -32,11 +26,7 @@ def compare(project: Project, user_cache: Path) -> Run:
                 *arguments,
             ],
             cwd=ROOT,
-            env={
-                **os.environ,
-                "LLAMATRIX_ROOT": str(project.root),
-                "LLAMATRIX_CACHE": str(user_cache),
-            },
+            env=real_environment,
             capture_output=True,
             text=True,
             check=False,
@@ -67,15 +57,15 @@ def test_one_trial_of_each_opencode_passes_says_too_little_and_is_reused(
 
 
 def test_a_template_that_loses_tool_results_is_broken_without_a_trial(
-    compare: Run, project: Project, user_cache: Path, tmp_path: Path
+    compare: Run, real_project: Project, tmp_path: Path
 ) -> None:
-    pinned = (project.root / "templates" / "qwen35.toml").read_text()
+    pinned = (real_project.root / "templates" / "qwen35.toml").read_text()
     (name,) = (
         line.split('"')[1][:16]
         for line in pinned.splitlines()
         if line.startswith("result_sha256")
     )
-    good = (user_cache / "templates" / f"{name}.jinja").read_text()
+    good = (real_project.cache / "templates" / f"{name}.jinja").read_text()
     mine = tmp_path / "mine.jinja"
     mine.write_text(good.replace('message.role == "tool"', 'message.role == "none"'))
     assert mine.read_text() != good
