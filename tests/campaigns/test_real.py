@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.campaigns.conftest import RunInvoke, record_lines
+from tests.measure.trying import files_with
 from tests.shipped import CAPTURED, ROOT, shipped_cells
 
 from llamatrix.campaigns.bench import Parts, bench_of, provide_parts
@@ -25,6 +26,10 @@ from llamatrix.project import Project
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
 ENGINES = shipped_cells("engines")
+KEYS = {
+    "GEMINI_API_KEY": "planted-gemini-key-0123456789",
+    "CONTEXT7_API_KEY": "planted-context7-key-0123456789",
+}
 
 
 @pytest.fixture
@@ -46,7 +51,7 @@ def run_real(real_environment: dict[str, str]) -> RunInvoke:
 def test_the_smoke_profile_ends_with_its_tables_and_is_reused(
     real_project: Project, run_real: RunInvoke
 ) -> None:
-    first = run_real("all", "--profile", "smoke")
+    first = run_real("all", "--profile", "smoke", **KEYS)
     assert first.returncode == 0, first.stderr
     assert "32 tests measured, 0 reused" in first.stderr
     assert "2 trials made, 0 reused" in first.stderr
@@ -56,12 +61,20 @@ def test_the_smoke_profile_ends_with_its_tables_and_is_reused(
     assert "failed" not in first.stderr
     for title in ("Models", "Prefill Speed", "Generation Speed", "Quick Summary"):
         assert f"### {title}" in first.stdout
+    made = record_lines(real_project)
+    assert len(made) == 32 + 2
+    for absolute in (real_project.cache, real_project.root, Path.home(), ROOT):
+        assert not any(str(absolute) in line for line in made)
+    (trajectories,) = real_project.records.glob("*/trajectories")
+    assert len(list(trajectories.rglob("turn-1/calls/*.request.json"))) >= 2 * 8
+    for key in KEYS.values():
+        assert files_with(key, real_project.reports) == []
     second = run_real("all", "--profile", "smoke")
     assert second.returncode == 0
     assert "nothing measured: all 32 tests reused" in second.stderr
     assert "no trial made: all 2 reused" in second.stderr
     assert second.stdout == first.stdout
-    assert len(record_lines(real_project)) == 32 + 2
+    assert record_lines(real_project) == made
 
 
 @pytest.mark.parametrize("cell", ENGINES, ids=lambda cell: str(cell.id))

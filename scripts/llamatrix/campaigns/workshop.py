@@ -12,8 +12,8 @@ from llamatrix.provision.build import provide_build
 _TIMEOUT_S = 1800
 _PINS = ("april", "current")
 """Whose builds the slow tests run."""
-_WORKERS = min(2 * (os.cpu_count() or 1) + 1, 8)
-"""More than cores: a test that waits for a program leaves its core to another."""
+_WORKERS = min((os.cpu_count() or 1) + 1, 8)
+"""One more than cores: a test that waits for a program leaves its core to another."""
 _SHARED = ("-n", str(_WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
 _EVERYTHING = ("-m", "not gpu", "--reruns", "1", "-rR", "--durations", "20")
 

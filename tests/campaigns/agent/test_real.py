@@ -15,25 +15,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.campaigns.conftest import record_lines
-from tests.measure.trying import files_with
 from tests.shipped import ROOT
 from tests.test_shell import gone_within
 
 from llamatrix.project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
-KEYS = {
-    "GEMINI_API_KEY": "planted-gemini-key-0123456789",
-    "CONTEXT7_API_KEY": "planted-context7-key-0123456789",
-}
 WORDS = ("agent", "--profile", "smoke", "--cells", "*httpx*")
 LIMIT_S = 540
-
-
-@pytest.fixture
-def environment(real_environment: dict[str, str]) -> Mapping[str, str]:
-    return {**real_environment, **KEYS}
 
 
 @contextmanager
@@ -83,36 +72,10 @@ def trials(project: Project) -> list[dict[str, dict[str, dict[str, str]]]]:
     ]
 
 
-def test_a_trial_is_made_recorded_and_reused(
-    real_project: Project, environment: Mapping[str, str]
-) -> None:
-    code, out, said = run(environment)
-    assert code == 0, said
-    assert "1 trials made, 0 reused" in said
-    assert "correct on turn 1" in said
-    (record,) = trials(real_project)
-    assert record["result"]["outcome"] == {"type": "correct", "turn": 1}
-    line = json.dumps(record)
-    for absolute in (real_project.cache, real_project.root, Path.home(), ROOT):
-        assert str(absolute) not in line
-    trajectory = next(real_project.records.glob("*/trajectories"))
-    assert len(list(trajectory.rglob("turn-1/calls/*.request.json"))) >= 8
-    for key in KEYS.values():
-        assert files_with(key, real_project.reports) == []
-    before = record_lines(real_project)
-    begin = time.monotonic()
-    code, again, said = run(environment)
-    assert code == 0, said
-    assert "no trial made: all 1 reused from records" in said
-    assert time.monotonic() - begin < 60, "a second run takes seconds"
-    assert again == out
-    assert record_lines(real_project) == before
-
-
 def test_a_server_killed_in_mid_trial_breaks_that_attempt_alone(
-    real_project: Project, environment: Mapping[str, str]
+    real_project: Project, real_environment: Mapping[str, str]
 ) -> None:
-    with begun(environment) as harness:
+    with begun(real_environment) as harness:
         wait_for(lambda: answers(real_project), harness)
         (server,) = servers_of(harness)
         server.kill()
@@ -128,9 +91,9 @@ def test_a_server_killed_in_mid_trial_breaks_that_attempt_alone(
 
 
 def test_ctrl_c_in_mid_trial_leaves_nothing_running_and_no_half_record(
-    real_project: Project, environment: Mapping[str, str]
+    real_project: Project, real_environment: Mapping[str, str]
 ) -> None:
-    with begun(environment) as harness:
+    with begun(real_environment) as harness:
         wait_for(lambda: answers(real_project), harness)
         below = psutil.Process(harness.pid).children(recursive=True)
         assert {"llama-server", "bwrap"} <= {each.name() for each in below}
@@ -143,12 +106,12 @@ def test_ctrl_c_in_mid_trial_leaves_nothing_running_and_no_half_record(
 
 
 def test_a_template_that_breaks_agents_gets_no_trial_and_the_tables_say_why(
-    real_project: Project, environment: Mapping[str, str]
+    real_project: Project, real_environment: Mapping[str, str]
 ) -> None:
     matrix = real_project.matrix_file
     ours = 'chat_template_file = "qwen35.jinja"\n'
     matrix.write_text(matrix.read_text().replace(ours, ""))  # the vendor's is left
-    code, out, said = run(environment)
+    code, out, said = run(real_environment)
     assert code == 0, said
     assert "0 trials made, 0 reused; 1 not run" in said
     assert "not run (template): the chat template" in said
