@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.shipped import FAKES, ROOT
 
+from llamatrix.exclusive import exclusive
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import load_lock
 from llamatrix.provision.bubblewrap import find_bwrap
@@ -87,7 +88,8 @@ def nix_bin(user_cache: Path) -> Path:
         pytest.skip("no apt-get here: Nix is unpacked from Debian's packages")
     prefix = user_cache / "nix"
     installer = Path(__file__).with_name("install-nix.sh")
-    subprocess.run(["sh", installer, prefix], check=True, timeout=600)
+    with exclusive(user_cache / "nix.lock", purpose="unpacking Nix"):
+        subprocess.run(["sh", installer, prefix], check=True, timeout=600)
     return prefix / "bin"
 
 
