@@ -114,7 +114,9 @@ class ForcedCall:
         asked = Conversation(
             messages=(_ASK,), tools=(_LEVEL,), kwargs={"enable_thinking": False}
         )
-        slash = _tokens(site, "/")[-1]  # `</…` would leave the argument out
+        slash = tokenize(site, "/", timeout_s=_TIMEOUT_S)[
+            -1
+        ]  # `</…` would leave the argument out
         body = asked.body() | {
             "tool_choice": "required",
             "max_tokens": 120,
@@ -158,12 +160,8 @@ PARSER_TRIALS = (
 
 
 def _say_no_more(family: Family, site: Site) -> dict[str, object]:
-    end = _tokens(site, family.end.strip())[-1]
+    end = tokenize(site, family.end.strip(), timeout_s=_TIMEOUT_S)[-1]
     return {"max_tokens": 1, "logit_bias": [[end, 100]], "parallel_tool_calls": True}
-
-
-def _tokens(site: Site, text: str) -> tuple[int, ...]:
-    return tokenize(site, text, timeout_s=_TIMEOUT_S)
 
 
 def _difference(reply: Reply, wanted: Message) -> str | None:
