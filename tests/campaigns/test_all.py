@@ -30,6 +30,23 @@ def test_the_first_line_says_which_profile_and_why(
     assert len(record_lines(stocked)) == _TESTS
 
 
+def test_a_command_shows_the_sweep_it_ran_and_no_other_of_its_cells(
+    stocked: Project, run_invoke: RunInvoke
+) -> None:
+    matrix = stocked.matrix_file
+    one = run_invoke("all", "--profile", "smoke", "--cells", "speed/gemma4-31b*")
+    assert "## Speed: smoke sweep" in one.stdout, one.stderr
+    text = matrix.read_text().replace('sweep = "smoke"', 'sweep = "other"')
+    text = text.replace("[sweeps.smoke]", "[sweeps.other]")
+    matrix.write_text(text)
+    same = run_invoke("all", "--profile", "smoke", "--cells", "speed/gemma4-31b*")
+    assert same.stdout == one.stdout, "the same flags by another name are reused"
+    matrix.write_text(text.replace("n_gen = [32]", "n_gen = [16]"))
+    two = run_invoke("all", "--profile", "smoke", "--cells", "speed/gemma4-31b*")
+    assert "## Speed: other sweep" in two.stdout, two.stderr
+    assert "smoke sweep" not in two.stdout
+
+
 def test_a_second_run_measures_nothing_and_says_so(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:

@@ -74,7 +74,7 @@ def show_session(session: Session) -> str:
     view = load_view()
     contexts = list(_contexts(view.project).read_all())
     _say_written(_write_all(view, contexts), view.project)
-    sweeps = {(item.cell.id, item.cell.sweep_key) for item in session.items}
+    digests = {item.digest for item in session.items}
     trials = {item.cell.id for item in session.trials}
     slug = this_host().slug
     return _text(
@@ -82,7 +82,7 @@ def show_session(session: Session) -> str:
             group
             for group in view.groups
             if group.host_slug == slug
-            and any((one.cell.id, one.cell.sweep) in sweeps for one in group.records)
+            and any(one.cell.digest in digests for one in group.records)
         ],
         [
             group
