@@ -1,66 +1,75 @@
 """Leads connections from a sandbox's loopback to a port of this machine's."""
 
-import asyncio
-import contextlib
 import socket
-import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 
-_CHUNK_BYTES = 1 << 16
+import anyio
+from anyio.abc import ByteStream, SocketListener, SocketStream
+from anyio.from_thread import start_blocking_portal
+
+Handler = Callable[[SocketStream], Awaitable[object]]
+_GONE = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError)
+"""How a stream says that its other side is no longer there."""
 
 
 @contextmanager
 def forwarding(ways: Sequence[tuple[socket.socket, int]]) -> Iterator[None]:
     """Pass bytes both ways between each listening socket and 127.0.0.1:port."""
-    if not ways:
+    with answering([(door, partial(_lead, port=port)) for door, port in ways]):
+        yield
+
+
+@contextmanager
+def answering(doors: Sequence[tuple[socket.socket, Handler]]) -> Iterator[None]:
+    """Handle what connects to each socket, for one block, in a thread of its own.
+
+    On leaving nothing more is taken, and what is open is cut.
+    """
+    if not doors:
         yield
         return
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="forwarding", daemon=True)
-    thread.start()
-    try:
-        asyncio.run_coroutine_threadsafe(_open(ways), loop).result()
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(_answering(doors)),
+    ):
         yield
-    finally:
-        asyncio.run_coroutine_threadsafe(_close(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
-async def _open(ways: Sequence[tuple[socket.socket, int]]) -> None:
-    for listener, port in ways:
-        await asyncio.start_server(_lead_to(port), sock=listener)
+@asynccontextmanager
+async def _answering(
+    doors: Sequence[tuple[socket.socket, Handler]],
+) -> AsyncIterator[None]:
+    async with anyio.create_task_group() as group:
+        for door, handler in doors:
+            listener = await SocketListener.from_socket(door)
+            group.start_soon(listener.serve, partial(_handled, handler))
+        yield
+        group.cancel_scope.cancel()
 
 
-async def _close() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _handled(handler: Handler, client: SocketStream) -> None:
+    """One connection: what ends it ends no other."""
+    with suppress(*_GONE):
+        async with client:
+            await handler(client)
 
 
-_Lead = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+async def _lead(here: SocketStream, *, port: int) -> None:
+    async with await anyio.connect_tcp("127.0.0.1", port) as there:
+        await join(here, there)
 
 
-def _lead_to(port: int) -> _Lead:
-    async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # cancelled by us: Python 3.11 prints a traceback for a task that says so
-        ended = contextlib.suppress(OSError, asyncio.CancelledError)
-        with contextlib.closing(writer), ended:
-            there = await asyncio.open_connection("127.0.0.1", port)
-            with contextlib.closing(there[1]):
-                await asyncio.gather(pour(reader, there[1]), pour(there[0], writer))
-
-    return lead
+async def join(here: ByteStream, there: ByteStream) -> None:
+    """Pass on what comes from either side, until both have ended."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(_pour, here, there)
+        group.start_soon(_pour, there, here)
 
 
-async def pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    """Pass on what comes, to its end."""
-    with contextlib.suppress(OSError):
-        while chunk := await source.read(_CHUNK_BYTES):
-            sink.write(chunk)
-            await sink.drain()
-        if sink.can_write_eof():
-            sink.write_eof()
+async def _pour(source: ByteStream, sink: ByteStream) -> None:
+    with suppress(*_GONE):
+        async for chunk in source:
+            await sink.send(chunk)
+        await sink.send_eof()
