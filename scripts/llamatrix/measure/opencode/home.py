@@ -5,9 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from llamatrix.measure.opencode import todo_fix
-from llamatrix.measure.opencode.program import MODEL_URL, PROVIDER, quirks_of
-
-CONFIG = ".config/opencode"
+from llamatrix.measure.opencode.program import (
+    CATALOGUE,
+    CONFIG,
+    MODEL_URL,
+    PROVIDER,
+    quirks_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +73,7 @@ def home_files(agent: Agent) -> dict[str, bytes]:
         f"{CONFIG}/package.json": json.dumps({"dependencies": stub}),
         f"{CONFIG}/package-lock.json": json.dumps(lock),
         f"{CONFIG}/node_modules/": "",
+        CATALOGUE: "{}",
     }
     if agent.todo_fix:
         texts[f"{CONFIG}/plugins/{todo_fix.FILE_NAME}"] = todo_fix.SOURCE
