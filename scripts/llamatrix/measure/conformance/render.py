@@ -2,10 +2,11 @@
 
 import json
 from datetime import datetime
+from functools import cached_property
 from typing import NoReturn, Protocol
 
 import msgspec
-from jinja2 import TemplateError
+from jinja2 import Template, TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from msgspec import Struct
@@ -47,11 +48,15 @@ class JinjaRenderer:
             "tool_responses" in template and "tool_call_id" not in template
         )
 
+    @cached_property
+    def _template(self) -> Template:
+        """Compiled once: that takes far longer than any prompt of it."""
+        return self._environment.from_string(self._source)
+
     def render(self, conversation: Conversation) -> str:
         kwargs = {str(key): value for key, value in conversation.kwargs.items()}
         try:
-            template = self._environment.from_string(self._source)
-            return template.render(
+            return self._template.render(
                 messages=_plain_messages(
                     conversation, embed_results=self._embeds_results
                 ),
