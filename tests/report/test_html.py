@@ -97,8 +97,14 @@ def parsed(text: str) -> Seen:
     return seen
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Seen:
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the page and its records are, for all who only read."""
+    return tmp_path_factory.mktemp("reports")
+
+
+@pytest.fixture(scope="module")
+def page(reports: Path) -> Seen:
     """Two groups, one with a failure, one of another host; trials, scripted and not."""
     failed = msgspec.structs.replace(
         on_card("gemma4-31b", SpeedTest(n_prompt=4096, n_gen=0), 1.0),
@@ -106,7 +112,7 @@ def page(tmp_path: Path) -> Seen:
     )
     tiny = sweep(0.1, host="another-cpu-1", gpus=(), weights=WeightsKind.TINY)
     trials = [*published_trials(script="solution"), *several_trials()]
-    return parsed(written([*sweep(0.97), failed, *tiny], tmp_path, trials))
+    return parsed(written([*sweep(0.97), failed, *tiny], reports, trials))
 
 
 def test_every_tag_is_closed(page: Seen) -> None:
@@ -133,7 +139,7 @@ def test_ids_are_unique(page: Seen) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_every_link_resolves(page: Seen, tmp_path: Path) -> None:
+def test_every_link_resolves(page: Seen, reports: Path) -> None:
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     links = [one["href"] for one in page.of("a", "use")]
     assert len(links) > 100
@@ -141,7 +147,7 @@ def test_every_link_resolves(page: Seen, tmp_path: Path) -> None:
         if link.startswith("#"):
             assert unquote(link[1:]) in ids, link
         else:
-            assert (tmp_path / link).is_file(), link
+            assert (reports / link).is_file(), link
 
 
 def test_every_figure_has_a_text_alternative(page: Seen) -> None:
@@ -163,8 +169,8 @@ def test_every_table_has_a_caption_and_scoped_headings(page: Seen) -> None:
     assert {heading["scope"] for heading in page.of("th")} == {"col", "row"}
 
 
-def test_every_number_leads_to_its_record(page: Seen, tmp_path: Path) -> None:
-    speeds, trials = read_evidence(tmp_path).lines, read_trial_evidence(tmp_path).lines
+def test_every_number_leads_to_its_record(page: Seen, reports: Path) -> None:
+    speeds, trials = read_evidence(reports).lines, read_trial_evidence(reports).lines
     places = [(line.sha256, line.file) for line in speeds]
     places += [(line.sha256, line.file) for line in trials]
     digests = {sha256[:16] for sha256, _ in places}
