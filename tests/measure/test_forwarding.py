@@ -45,6 +45,15 @@ def test_bytes_go_both_ways() -> None:
         assert mine.recv(5) == b"hello"
 
 
+def test_what_is_raised_inside_comes_out_as_it_is() -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        loopback_listener() as door,
+        forwarding([(door, 9)]),
+    ):
+        raise KeyboardInterrupt
+
+
 def test_connections_made_while_it_ends_are_ended_too(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

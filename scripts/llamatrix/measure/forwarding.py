@@ -1,12 +1,12 @@
 """Leads connections from a sandbox's loopback to a port of this machine's."""
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import anyio
-from anyio.abc import ByteStream, SocketListener, SocketStream
+from anyio.abc import ByteStream, SocketListener, SocketStream, TaskStatus
 from anyio.from_thread import start_blocking_portal
 
 Handler = Callable[[SocketStream], Awaitable[object]]
@@ -30,23 +30,24 @@ def answering(doors: Sequence[tuple[socket.socket, Handler]]) -> Iterator[None]:
     if not doors:
         yield
         return
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(_answering(doors)),
-    ):
-        yield
+    with start_blocking_portal() as portal:
+        _, scope = portal.start_task(_answering, doors)
+        try:
+            yield
+        finally:
+            portal.call(scope.cancel)
 
 
-@asynccontextmanager
 async def _answering(
     doors: Sequence[tuple[socket.socket, Handler]],
-) -> AsyncIterator[None]:
+    *,
+    task_status: TaskStatus[anyio.CancelScope],
+) -> None:
     async with anyio.create_task_group() as group:
         for door, handler in doors:
             listener = await SocketListener.from_socket(door)
             group.start_soon(listener.serve, partial(_handled, handler))
-        yield
-        group.cancel_scope.cancel()
+        task_status.started(group.cancel_scope)
 
 
 async def _handled(handler: Handler, client: SocketStream) -> None:

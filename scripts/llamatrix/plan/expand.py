@@ -9,7 +9,7 @@ from msgspec.structs import asdict
 
 from llamatrix.errors import MatrixError
 from llamatrix.plan.agent_cell import AgentCell
-from llamatrix.plan.cell import GENERATOR_VERSION, Cell, Engine, Synthesis
+from llamatrix.plan.cell import GENERATOR_VERSIONS, Cell, Engine, Synthesis
 from llamatrix.plan.complaint import nearest
 from llamatrix.plan.lock import (
     Lock,
@@ -100,7 +100,7 @@ def _engines(matrix: Matrix, lock: Lock, profile: Profile) -> Iterator[Engine]:
             weights=profile.weights,
             synthesis=None
             if profile.weights is WeightsKind.HUB
-            else synthesis_of(matrix, lock, model),
+            else synthesis_of(matrix, lock, model, profile.weights),
             published=_published(matrix, lock, profile.weights, model),
             pin_key=pin,
             pin=matrix.pins[pin],
@@ -148,10 +148,12 @@ def _agent_cells(
         )
 
 
-def synthesis_of(matrix: Matrix, lock: Lock, model: str) -> Synthesis:
+def synthesis_of(
+    matrix: Matrix, lock: Lock, model: str, weights: WeightsKind
+) -> Synthesis:
     """What decides the bytes of a model's made-up weights."""
     return Synthesis(
-        generator_version=GENERATOR_VERSION,
+        generator_version=GENERATOR_VERSIONS[weights],
         seed=matrix.synthetic.seed,
         template_pin=locked_pin(matrix, lock, matrix.synthetic.template_pin),
         template=matrix.models[model].template,

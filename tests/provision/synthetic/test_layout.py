@@ -41,7 +41,7 @@ def test_a_tiny_model_has_the_same_kinds_of_tensors_in_a_few_megabytes(
 ) -> None:
     tiny, full = (_layout(model, scale) for scale in (Scale.TINY, Scale.FULL))
     assert _roles(tiny) == _roles(full)
-    assert tiny.tensor_bytes < 8e6
+    assert tiny.tensor_bytes < 9e6
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -9,17 +9,18 @@ import pytest
 from gguf import GGUFReader
 
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.cell import GENERATOR_VERSION
+from llamatrix.plan.cell import GENERATOR_VERSIONS
+from llamatrix.plan.matrix import WeightsKind
 from llamatrix.provision.synthetic.hyperparameters import MODELS
 from llamatrix.provision.synthetic.layout import layout
 from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
 from llamatrix.provision.synthetic.write import write
 
 _SHA256 = {
-    "qwen35-27b": "99a7342fec48aa773cbc1be6a3796a10466231f3db5487d93e0e7b191e6cca03",
-    "qwen35-35b-a3b": "14c8f408d5757a127717cf94c3d4f151b492941409e2977925f3eddec264bcb1",
-    "gemma4-26b-a4b": "0f1c5d61a5ca7f06a20a00ce1b3bc9e43656d4599b4c61f9dd26a06c5c5c76e6",
-    "gemma4-31b": "e13da4b5d1d364c985bb6fdf37d2f5d893d87284b417be9326a057bd94b9379f",
+    "qwen35-27b": "eeb80a949ced4b481e2ce784d518b5ca36b7d403582ac77fb267ccfd97fc440e",
+    "qwen35-35b-a3b": "cdd46be8f09562c6afcef949ea1f8424e10e0deb6eddbcb5713c93c921c7d6a3",
+    "gemma4-26b-a4b": "955712eabda8c2a4176cebc0398f962727999aa0be1ef389b70917e1524787f9",
+    "gemma4-31b": "ec4b56e360c41ff27df744e4d991a2004ef48a6b7492cf97a96366869f254dc8",
 }
 
 
@@ -46,8 +47,8 @@ def test_the_same_spec_makes_the_same_bytes(tmp_path: Path) -> None:
 def test_the_bytes_are_those_of_this_generator_version(
     model: str, tmp_path: Path
 ) -> None:
-    """If this fails on purpose, bump GENERATOR_VERSION and renew the sums."""
-    assert GENERATOR_VERSION == 2
+    """If this fails on purpose, bump GENERATOR_VERSIONS and renew the sums."""
+    assert GENERATOR_VERSIONS == {WeightsKind.TINY: 3, WeightsKind.FULL: 2}
     made = _written(_spec(model), tmp_path / "x.gguf")
     assert hashlib.sha256(made).hexdigest() == _SHA256[model]
 
@@ -131,7 +132,6 @@ def test_a_write_that_fails_half_way_leaves_no_file(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.cell import GENERATOR_VERSION
 from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
 from llamatrix.provision.synthetic.write import write
 resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))

@@ -81,7 +81,9 @@ def _proven_template(
         cell,
         weights=WeightsKind.TINY,
         published=None,
-        synthesis=synthesis_of(session.matrix, session.lock, cell.model_key),
+        synthesis=synthesis_of(
+            session.matrix, session.lock, cell.model_key, WeightsKind.TINY
+        ),
     )
     project = session.project
     weights = provide_weights(tiny, project.cache)

@@ -138,13 +138,13 @@ def _tiny_qwen(experts: Experts | None) -> Qwen35:
         embedding=256,
         feed_forward=256 if experts else 512,
         experts=experts,
-        heads=4,
+        heads=2,  # an agent's prompt costs as many dot products for every head
         kv_heads=1,
-        head_dim=64,
+        head_dim=128,
         state=64,
         key_heads=2,
         value_heads=4,
-        vocabulary=2304,
+        vocabulary=4096,
     )
 
 

@@ -5,7 +5,6 @@ The keys are those both pins' loaders ask for; the file says of itself that it i
 
 from typing import TYPE_CHECKING
 
-from llamatrix.plan.cell import GENERATOR_VERSION
 from llamatrix.provision.synthetic.hyperparameters import (
     CONTEXT_TOKENS,
     RMS_EPSILON,
@@ -50,7 +49,7 @@ def _add_marks(writer: "GGUFWriter", spec: SyntheticSpec, shape: Shape) -> None:
     writer.add_file_type(_FILE_TYPE_Q4_K_MEDIUM)
     writer.add_quantization_version(_QUANTIZATION_VERSION)
     writer.add_string("llamatrix.synthetic.digest", spec.digest())
-    writer.add_uint32("llamatrix.synthetic.generator_version", GENERATOR_VERSION)
+    writer.add_uint32("llamatrix.synthetic.generator_version", spec.generator_version)
 
 
 def _add_common(writer: "GGUFWriter", shape: Shape) -> None:

@@ -5,7 +5,8 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 
-from llamatrix.plan.cell import GENERATOR_VERSION
+from llamatrix.plan.cell import GENERATOR_VERSIONS
+from llamatrix.plan.matrix import WeightsKind
 
 
 class Scale(StrEnum):
@@ -26,10 +27,14 @@ class SyntheticSpec:
     sample: str = ""
     """A text whose words the vocabulary shall know; empty for bytes alone."""
 
+    @property
+    def generator_version(self) -> int:
+        return GENERATOR_VERSIONS[WeightsKind(self.scale)]
+
     def digest(self) -> str:
         """Sha256 (hex) over everything that decides the bytes, the generator's version included."""
         said = [
-            GENERATOR_VERSION,
+            self.generator_version,
             self.model,
             self.scale,
             self.chat_template,

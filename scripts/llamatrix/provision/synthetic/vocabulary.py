@@ -1,8 +1,9 @@
 """A made-up vocabulary: one token per byte, the family's special tokens, filler.
 
 Without merges the token count of any prompt is its length in bytes (a special token
-counts one). With them, which only the Qwen family takes, words are a few tokens. Bytes outside printable ASCII are typed UNUSED: they are read, but
-written as nothing, so that whatever a random model says is valid UTF-8.
+counts one). With them, which only the Qwen family takes, words are a few tokens. Bytes
+outside printable ASCII are typed UNUSED: they are read, but written as nothing, so
+that whatever a random model says is valid UTF-8.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from llamatrix.provision.synthetic.specials import ENDS, TokenType, special_toke
 _TEXT_BYTES = frozenset(b"\t\n" + bytes(range(0x20, 0x7F)))
 _BYTES = 256
 _MOST_MERGES = 2000
+"""In a vocabulary of published size; a small one has as many as it has room for."""
 _SMALL_VOCABULARY = 4096
 _GEMMA_FIRST_BYTE = 238
 """Id of `<0x00>` in the real vocabulary."""
@@ -63,16 +65,18 @@ def merges_of(shape: Shape, sample: str) -> tuple[Merge, ...]:
     if not sample or isinstance(shape, Gemma4):
         return ()
     room = min(special_tokens(shape)) - _BYTES
-    return learn_merges(sample, min(room, _MOST_MERGES))
+    small = shape.vocabulary <= _SMALL_VOCABULARY
+    return learn_merges(sample, room if small else _MOST_MERGES)
 
 
 def silent_tokens(shape: Shape) -> tuple[int, ...]:
     """Tokens that random output should not contain: their output weights are zero.
 
-    Merges are among them: they are read, but never written. Markup always: a tool call that opens and never closes is an HTTP 500 from
-    llama-server's parser. In a small vocabulary all that is no text, too, so that text
-    is mostly what comes, and the end of it soon; in a large one that would turn nearly
-    all of the output matrix into zeros.
+    Merges are among them: they are read, but never written. Markup always: a tool call
+    that opens and never closes is an HTTP 500 from llama-server's parser. In a small
+    vocabulary all that is no text, too, so that text is mostly what comes, and the end
+    of it soon; in a large one that would turn nearly all of the output matrix into
+    zeros.
     """
     if shape.vocabulary > _SMALL_VOCABULARY:
         known = special_tokens(shape)
