@@ -254,7 +254,7 @@ def bench_self(f: taken.Pairing) -> None:
     """Measure the harness itself: exact samples, its own time, its bias."""
     from llamatrix.campaigns.bench_self import report
 
-    report(pairs=f.pairs)
+    report(pairs=f.pairs, long_s=f.long)
 
 
 @command(taken.SelfTesting)

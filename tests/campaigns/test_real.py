@@ -145,7 +145,7 @@ def test_a_context_that_memory_cannot_hold_is_told_and_the_rest_goes_on(
 
 
 def test_the_harness_measures_itself(run_real: RunInvoke) -> None:
-    ended = run_real("bench-self", "--pairs", "2")
+    ended = run_real("bench-self", "--pairs", "2", "--long", "2")
     assert ended.returncode == 0, ended.stderr
     for words in (
         *("exact: 24 samples", "bias: tg128", "harness time per process"),

@@ -210,6 +210,7 @@ class Reporting:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pairing:
     pairs: int = flag(8, "interleaved pairs of llamatrix and llama-bench by hand")
+    long: int = flag(22, "seconds of the process whose share of harness is told")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
