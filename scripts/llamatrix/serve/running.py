@@ -196,14 +196,14 @@ class _Start:
     def _is_ready(self, own_site: Site) -> bool:
         """`/health`: refused, then 503 while the model loads, then 200.
 
-        Another server may have the port, and answer as ours would.
+        Another server may have the port, and answer as ours would: who holds it is
+        looked up last, as that takes longest.
         """
-        if not listens(self.process.pid, self.port):
-            return False
         try:
-            return own_site.get("/health", timeout_s=_HEALTH_TIMEOUT_S).ok
+            healthy = own_site.get("/health", timeout_s=_HEALTH_TIMEOUT_S).ok
         except NoAnswerError:
             return False
+        return healthy and listens(self.process.pid, self.port)
 
     def _ensure_alive(self) -> None:
         code = self.process.poll()

@@ -75,6 +75,33 @@ def test_a_call_that_comes_back_as_text_is_told() -> None:
     assert not cases(deaf)["parser-forced-call"].passed
 
 
+@pytest.mark.parametrize(
+    ("arguments", "passed"),
+    [
+        ('{"level":42}', True),
+        ("{}", True),
+        ('{"level":"8183E"}', True),
+        ('{"level":"42"}', False),
+        ('{"level":41}', False),
+        ('{"level":null}', False),
+        ('{"level":42,"loud":true}', False),
+        ("[42]", False),
+        ('{"level":4', False),
+    ],
+)
+def test_a_forced_argument_comes_back_as_the_number_or_as_what_was_left_to_chance(
+    arguments: str, *, passed: bool
+) -> None:
+    def answers(request: httpx.Request) -> httpx.Response:
+        if b'"tool_choice"' not in request.content:
+            return april(request)
+        call = {"function": {"name": "set_level", "arguments": arguments}}
+        said = {"choices": [{"message": {"tool_calls": [call]}}]}
+        return httpx.Response(200, json=said)
+
+    assert cases(answers)["parser-forced-call"].passed is passed
+
+
 def test_a_thought_that_leaks_into_the_text_is_told() -> None:
     def leaky(request: httpx.Request) -> httpx.Response:
         if b"grammar" not in request.content:

@@ -5,6 +5,7 @@ vocabulary. A few thousand merges bring it near (Sennrich et al., ACL 2016: coun
 pairs inside words, join the most frequent one, again and again).
 """
 
+import heapq
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -42,20 +43,31 @@ class _Learner:
         self._places: dict[Merge, set[Word]] = defaultdict(set)
         for word, times in words.items():
             self._enter(word, times)
+        self._queue = [(-times, pair) for pair, times in self._counts.items()]
+        heapq.heapify(self._queue)
 
     def learn(self, count: int) -> tuple[Merge, ...]:
         merges: list[Merge] = []
-        while len(merges) < count and self._counts:
-            pair, times = min(self._counts.items(), key=lambda one: (-one[1], one[0]))
-            if times < 2:  # noqa: PLR2004  a pair that stands once saves nothing
-                break
+        while len(merges) < count and (pair := self._most_frequent()):
             merges.append(pair)
+            changed = {pair}
             for word in list(self._places[pair]):
                 times = self._leave(word)
                 joined = tuple(_joined(word, pair))
                 self._words[joined] = self._words.get(joined, 0) + times
                 self._enter(joined, times)
+                changed |= {*pairwise(word), *pairwise(joined)}
+            for one in changed:
+                heapq.heappush(self._queue, (-self._counts[one], one))
         return tuple(merges)
+
+    def _most_frequent(self) -> Merge | None:
+        """The first of the queue whose count is still true, if it stands twice."""
+        while self._queue:
+            times, pair = heapq.heappop(self._queue)
+            if -times == self._counts[pair]:
+                return pair if -times >= 2 else None  # noqa: PLR2004  once saves nothing
+        return None
 
     def _enter(self, word: Word, times: int) -> None:
         for pair in pairwise(word):
@@ -66,8 +78,6 @@ class _Learner:
         times = self._words.pop(word)
         for pair in pairwise(word):
             self._counts[pair] -= times
-            if self._counts[pair] <= 0:
-                del self._counts[pair]
             self._places[pair].discard(word)
         return times
 
