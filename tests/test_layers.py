@@ -16,6 +16,7 @@ ROOMS = (
     *("record", "verdict", "report", "campaigns"),
 )
 HOMES = {
+    "anyio": {"measure.forwarding", "measure.standins.detour"},
     "filelock": {"exclusive"},
     "gguf": {
         "provision.gguf_shape",

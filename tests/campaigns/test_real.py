@@ -13,15 +13,18 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.campaigns.conftest import RunInvoke, record_lines
-from tests.measure.trying import files_with
+from tests.measure.trying import files_with, states
 from tests.shipped import CAPTURED, ROOT, shipped_cells
 
 from llamatrix.campaigns.bench import Parts, bench_of, provide_parts
 from llamatrix.measure.llama_bench import parse_row
 from llamatrix.measure.outcome import Done, OutOfMemory
 from llamatrix.measure.speed import Measured, run_sweep
+from llamatrix.measure.tap.request import read_request
 from llamatrix.plan.cell import Cell, SpeedTest
 from llamatrix.project import Project
+from llamatrix.record.store import Store
+from llamatrix.record.trial_record import AGENT
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
@@ -69,12 +72,29 @@ def test_the_smoke_profile_ends_with_its_tables_and_is_reused(
     assert len(list(trajectories.rglob("turn-1/calls/*.request.json"))) >= 2 * 8
     for key in KEYS.values():
         assert files_with(key, real_project.reports) == []
+    _the_second_try_was_asked_for_with_what_was_found(real_project)
     second = run_real("all", "--profile", "smoke")
     assert second.returncode == 0
     assert "nothing measured: all 32 tests reused" in second.stderr
     assert "no trial made: all 2 reused" in second.stderr
     assert second.stdout == first.stdout
     assert record_lines(real_project) == made
+
+
+def _the_second_try_was_asked_for_with_what_was_found(project: Project) -> None:
+    trials = Store(folder=project.records, kind=AGENT).read_all()
+    (trial,) = (one.result for one in trials if one.cell.task == "gemini-images")
+    first, second = trial.turns
+    assert first.judgement
+    assert "failed" in states(first.judgement).values()
+    assert set(states(second.judgement).values()) == {"passed"}
+    (calls,) = project.records.rglob("gemini-images/**/turn-2/calls")
+    request = read_request(max(calls.glob("*.request.json")).read_bytes())
+    assert request
+    asked = [message.text for message in request.messages if message.role == "user"]
+    assert "I checked your work and it is not finished yet." in asked[-1]
+    for finding in first.judgement.failed:
+        assert finding.reason.splitlines()[0] in asked[-1]
 
 
 @pytest.mark.parametrize("cell", ENGINES, ids=lambda cell: str(cell.id))

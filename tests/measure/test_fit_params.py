@@ -1,5 +1,7 @@
 """llama-fit-params: figures of each pin, and the closed form held against them."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,22 +55,33 @@ def test_a_program_that_fails_is_named_with_its_last_words(tmp_path: Path) -> No
         run_fit_params(program, tmp_path / "a.gguf", Use(), context_tokens=4096)
 
 
+@pytest.fixture(scope="module")
+def hollow(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Full-size files without data, one of each model for both pins."""
+
+    @cache
+    def of(model: str) -> Path:
+        path = tmp_path_factory.mktemp("hollow") / f"{model}.gguf"
+        spec = SyntheticSpec(model=model, scale=Scale.FULL, chat_template="")
+        write(spec, path, on_bytes=lambda _: None, sparse=True)
+        return path
+
+    return of
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(("pin", "old"), [("april", True), ("current", False)])
 def test_weights_and_cache_are_the_programs_to_a_mebibyte_the_graph_nearly(
-    user_cache: Path, tmp_path: Path, model: str, pin: str, *, old: bool
+    user_cache: Path, hollow: Callable[[str], Path], model: str, pin: str, *, old: bool
 ) -> None:
     project = Project(root=ROOT, cache=user_cache)
     cell = cell_to_serve(project, profile="smoke", pin=pin)
     program = provide_build(cell, user_cache).program("llama-fit-params")
-    path = tmp_path / "hollow.gguf"
-    spec = SyntheticSpec(model=model, scale=Scale.FULL, chat_template="")
-    write(spec, path, on_bytes=lambda _: None, sparse=True)
     shape, use = known_shape(model), Use(window_in_f16=old)
     for tokens in (32768, 262144):
         ours = need(shape, use, context_tokens=tokens)
-        theirs = run_fit_params(program, path, use, context_tokens=tokens)
+        theirs = run_fit_params(program, hollow(model), use, context_tokens=tokens)
         copies = shape.embedding_bytes if shape.tied else 0
         assert (shape.tensor_bytes + copies) / 2**20 == pytest.approx(
             theirs.model, abs=1

@@ -14,7 +14,6 @@ from llamatrix.measure.opencode.context7 import RULE, context7_server
 from llamatrix.measure.opencode.home import Agent
 from llamatrix.measure.opencode.turn import Patience
 from llamatrix.measure.scripted.player import Player
-from llamatrix.measure.scripted.script import script_of
 from llamatrix.measure.scripted.transcript import Transcript
 from llamatrix.measure.standins.services import services
 from llamatrix.measure.standins.wheel_index import LOCKED
@@ -89,9 +88,6 @@ class Arena:
     @property
     def kept(self) -> Path:
         return self.folder / "kept"
-
-    def script(self, name: str) -> TrialResult:
-        return self.play(script_of(load_task(self.task_id), name))
 
     def play(self, transcript: Transcript) -> TrialResult:
         with playing(Player(transcript=transcript)) as url:

@@ -62,7 +62,7 @@ def test_trials_take_the_transcripts_in_turn(cell: AgentCell) -> None:
         ("agent", {"output_tokens": 100}),
         ("agent", {"ask_title": True}),
         ("agent", {"scripts": {"httpx-post": ("other",)}}),
-        ("server", {"cache_type_k": "f16"}),
+        ("server", {"cache_type_k": "q8_0"}),
         ("model", {"temp": 0.1}),
         ("model", {"todo_fix": True}),
         ("opencode", {"version": "9.9.9"}),

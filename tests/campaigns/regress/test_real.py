@@ -47,7 +47,7 @@ def test_a_build_against_itself_is_never_called_changed(
 ) -> None:
     """Half the speed is the margin: noise would have to double a paired mean."""
     ended = subprocess.run(
-        regress_argv(*_FLAGS, "--budget", "25s"),
+        regress_argv(*_FLAGS, "--budget", "10s"),
         cwd=ROOT,
         env=real_environment,
         capture_output=True,
@@ -75,7 +75,7 @@ def test_a_session_replayed_by_one_build_twice_is_never_called_changed(
         file.write_text(json.dumps(body))
     flags = (
         *("--baseline", "current", "--candidate", "current", "--margin", "0.5"),
-        *("--replay", str(recording), "--budget", "60s", "--json"),
+        *("--replay", str(recording), "--budget", "20s", "--json"),
     )
     ended = subprocess.run(
         regress_argv(*flags),
@@ -133,7 +133,7 @@ def test_a_slowed_candidate_is_slower_wherever_that_could_be_seen(
         project=real_project,
         pin="current",
         cells="*qwen35-27b*",
-        budget_s=25.0,
+        budget_s=10.0,
         tolerated_percent=100.0,
         profile="engines",
         metrics=(Metric.PROMPT,),
@@ -152,7 +152,7 @@ def test_a_burner_in_mid_run_is_seen_and_never_makes_a_false_slower(
 ) -> None:
     """As many burners as cores: on any machine more than 5 % of all cores."""
     harness = subprocess.Popen(
-        regress_argv(*_FLAGS, "--budget", "15s", "--tolerate-load", "5"),
+        regress_argv(*_FLAGS, "--budget", "10s", "--tolerate-load", "5"),
         cwd=ROOT,
         env=real_environment,
         stdout=subprocess.PIPE,

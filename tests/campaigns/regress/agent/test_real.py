@@ -7,9 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.measure.opencode.playing import INTEGRITY
+from tests.measure.trying import states
 from tests.shipped import ROOT
 
+from llamatrix.measure.judging.task import load_task
+from llamatrix.measure.scripted.script import script_of
+from llamatrix.measure.trial_result import Correct, TrialResult, TurnResult
 from llamatrix.project import Project
+from llamatrix.record.store import Store
+from llamatrix.record.trial_record import AGENT
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
@@ -37,7 +44,7 @@ def compare(real_environment: dict[str, str]) -> Run:
 
 
 def test_one_trial_of_each_opencode_passes_says_too_little_and_is_reused(
-    compare: Run,
+    compare: Run, real_project: Project
 ) -> None:
     versions = ("--baseline-opencode", "april", "--candidate-opencode", "current")
     ended = compare(*versions)
@@ -50,10 +57,49 @@ def test_one_trial_of_each_opencode_passes_says_too_little_and_is_reused(
         assert (cell[arm]["passed"], cell[arm]["trials"]) == (1, 1)
         assert cell[arm]["broken"] == []
     assert all(one["ratio"] > 0 for one in cell["amounts"])
+    first, second = Store(folder=real_project.records, kind=AGENT).read_all()
+    assert {first.opencode, second.opencode} == set(INTEGRITY)
+    for record in (first, second):
+        _is_solved(record.result)
+        _the_server_did_and_counted_the_work(record.result.turns[0])
+    _only_work_is_kept(real_project)
     again = compare(*versions)
     assert again.returncode == 12
     assert json.loads(again.stdout)["cells"] == document["cells"]
     assert json.loads(again.stdout)["made"] == 0
+
+
+def _is_solved(result: TrialResult) -> None:
+    assert result.outcome == Correct(turn=1)
+    (turn,) = result.turns
+    assert set(states(turn.judgement).values()) == {"passed"}, turn.judgement
+    assert result.tdd
+    assert result.tdd.followed
+    assert result.quality
+    assert result.quality.scripts == 1
+    assert result.tokens
+    assert min(result.tokens.system, result.tokens.tools, result.tokens.user) > 0
+    assert result.seconds > turn.seconds + turn.judged_s
+
+
+def _the_server_did_and_counted_the_work(turn: TurnResult) -> None:
+    """The words are authored, but every prompt was read and every length generated."""
+    steps = script_of(load_task("httpx-post"), "solution").steps
+    made = turn.totals
+    assert made.prompt_tokens > 10_000
+    assert 0 < made.generated_tokens <= sum(step.length_tokens for step in steps)
+    if not made.untimed_calls:  # random words may be what its parser refuses
+        assert turn.disagreements == ()
+
+
+def _only_work_is_kept(project: Project) -> None:
+    kept = list(project.records.rglob("turn-1/workspace"))
+    assert len(kept) == 2
+    for workspace in kept:
+        assert (workspace / "fetch_post.py").is_file()
+    names = {path.name for path in project.records.rglob("*")}
+    assert not {".venv", ".git"} & names
+    assert not [name for name in names if name.endswith(".tar")]
 
 
 def test_a_template_that_loses_tool_results_is_broken_without_a_trial(
