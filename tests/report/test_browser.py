@@ -68,8 +68,8 @@ class Browser:
         return answer.json()["value"]
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     assert _DRIVER
     with subprocess.Popen(
         [_DRIVER, "--port=0"], stdout=subprocess.PIPE, text=True
@@ -80,16 +80,23 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
             for line in driver.stdout
             if (match := re.search(r"started successfully on port (\d+)", line))
         )
-        opened = Browser(int(found[1]), tmp_path / "profile")
+        opened = Browser(int(found[1]), tmp_path_factory.mktemp("profile"))
         yield opened
         opened.close()
         driver.terminate()
 
 
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    reports = tmp_path_factory.mktemp("reports")
+    written(sweep(0.97), reports)
+    return reports / "index.html"
+
+
 @pytest.fixture
-def opened(browser: Browser, tmp_path: Path) -> Browser:
-    written(sweep(0.97), tmp_path / "reports")
-    browser.open((tmp_path / "reports" / "index.html").as_uri())
+def opened(browser: Browser, page: Path) -> Browser:
+    """The page as it is when it was just opened."""
+    browser.open(page.as_uri())
     return browser
 
 

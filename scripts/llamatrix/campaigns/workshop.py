@@ -47,8 +47,10 @@ def test(*, everything: bool, update_golden: bool) -> None:
     """Become pytest: its exit code and its closing line are this command's.
 
     With real programs on a busy machine a test gets a second try; its summary lists
-    what needed one. What they share is compiled first: a test's time is its own.
+    what needed one. What they share is compiled first: a test's time is its own. So is
+    Python's bytecode, which some machines are told not to keep.
     """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     flags = [*_SHARED, *(_EVERYTHING if everything else ())]
     if everything:
         _provide_builds()

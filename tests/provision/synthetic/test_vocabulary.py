@@ -1,9 +1,14 @@
+from functools import cache
+
 import pytest
 
+from llamatrix.provision.synthetic import vocabulary as made
 from llamatrix.provision.synthetic.hyperparameters import MODELS, shape_of
 from llamatrix.provision.synthetic.spec import Scale
 from llamatrix.provision.synthetic.specials import TokenType
-from llamatrix.provision.synthetic.vocabulary import silent_tokens, vocabulary
+from llamatrix.provision.synthetic.vocabulary import silent_tokens
+
+vocabulary = cache(made.vocabulary)
 
 
 @pytest.mark.parametrize(
