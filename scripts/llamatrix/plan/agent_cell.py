@@ -6,7 +6,7 @@ from llamatrix.plan.cell import Engine, sha256_of
 from llamatrix.plan.lock import LockedNpm, LockedTemplate
 from llamatrix.plan.matrix import AgentSetup, Key, Server
 
-AGENT_VERSION = 1
+AGENT_VERSION = 2
 """Bumped by hand when the way of running or judging trials changes."""
 
 _OF_THE_SERVER = (
