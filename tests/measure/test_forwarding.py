@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
+from anyio.abc import SocketStream
 
-from llamatrix.measure.forwarding import forwarding
+from llamatrix.measure.forwarding import answering, forwarding
 from llamatrix.measure.tap.serving import loopback_listener
 
 
@@ -52,6 +53,23 @@ def test_what_is_raised_inside_comes_out_as_it_is() -> None:
         forwarding([(door, 9)]),
     ):
         raise KeyboardInterrupt
+
+
+def test_a_handler_that_fails_is_told() -> None:
+    async def fail(_: SocketStream) -> None:
+        raise ZeroDivisionError
+
+    def knock() -> None:
+        with (
+            loopback_listener() as door,
+            answering([(door, fail)]),
+            socket.create_connection(door.getsockname()) as mine,
+        ):
+            assert mine.recv(1) == b""
+
+    with pytest.raises(ExceptionGroup) as told:
+        knock()
+    assert told.value.subgroup(ZeroDivisionError)
 
 
 def test_connections_made_while_it_ends_are_ended_too(

@@ -31,11 +31,12 @@ def answering(doors: Sequence[tuple[socket.socket, Handler]]) -> Iterator[None]:
         yield
         return
     with start_blocking_portal() as portal:
-        _, scope = portal.start_task(_answering, doors)
+        running, scope = portal.start_task(_answering, doors)
         try:
             yield
         finally:
             portal.call(scope.cancel)
+        running.result()  # raises what a handler did not expect
 
 
 async def _answering(

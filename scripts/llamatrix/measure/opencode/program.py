@@ -12,8 +12,8 @@ from llamatrix.measure.sandbox import HOME, TOOLS, inside_path
 PROVIDER = "local"
 CONFIG = ".config/opencode"
 CATALOGUE = f"{CONFIG}/models.json"
-"""Of the world's models, in the home: an empty one. Reading its own, of thousands of
-which none is offered, costs OpenCode 1.18.33 a third of what its start takes."""
+"""Of the world's models, in the home: an empty one. Nothing of OpenCode's own is offered
+here, and reading it takes a third of 1.18.33's start."""
 MODEL_URL = "LLAMATRIX_MODEL_URL"
 """The variable that the configuration takes the model's address from."""
 _VERSION_TIMEOUT_S = 60
