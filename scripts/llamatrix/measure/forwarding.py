@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 import anyio
-from anyio.abc import ByteStream, SocketListener, SocketStream, TaskStatus
+from anyio.abc import ByteStream, SocketStream, TaskStatus
 from anyio.from_thread import start_blocking_portal
 
 Handler = Callable[[SocketStream], Awaitable[object]]
@@ -46,16 +46,26 @@ async def _answering(
 ) -> None:
     async with anyio.create_task_group() as group:
         for door, handler in doors:
-            listener = await SocketListener.from_socket(door)
-            group.start_soon(listener.serve, partial(_handled, handler))
+            door.settimeout(0)
+            group.start_soon(_serve, door, handler)
         task_status.started(group.cancel_scope)
 
 
-async def _handled(handler: Handler, client: SocketStream) -> None:
+async def _serve(door: socket.socket, handler: Handler) -> None:
+    """Accept by hand: a cancelled `sock_accept` of asyncio's (3.11) loses what it took."""
+    async with anyio.create_task_group() as group:
+        while True:
+            await anyio.wait_readable(door)
+            with suppress(BlockingIOError, ConnectionError):
+                client, _ = door.accept()
+                group.start_soon(_handled, handler, client)
+
+
+async def _handled(handler: Handler, client: socket.socket) -> None:
     """One connection: what ends it ends no other."""
     with suppress(*_GONE):
-        async with client:
-            await handler(client)
+        async with await SocketStream.from_socket(client) as stream:
+            await handler(stream)
 
 
 async def _lead(here: SocketStream, *, port: int) -> None:
