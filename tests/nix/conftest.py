@@ -90,6 +90,8 @@ def nix_bin(user_cache: Path) -> Path:
     installer = Path(__file__).with_name("install-nix.sh")
     with exclusive(user_cache / "nix.lock", purpose="unpacking Nix"):
         subprocess.run(["sh", installer, prefix], check=True, timeout=600)
+        # two that make an empty store at once find its schema "corrupt"
+        subprocess.run([prefix / "bin" / "nix-store", "--init"], check=True, timeout=60)
     return prefix / "bin"
 
 
