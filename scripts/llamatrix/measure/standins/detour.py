@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import anyio
 from anyio.abc import SocketStream
-from anyio.streams.buffered import BufferedByteReceiveStream
+from anyio.streams.buffered import BufferedByteStream
 
 from llamatrix.measure.forwarding import Handler, answering, join
 from llamatrix.measure.tap.serving import address, loopback_listener
@@ -29,7 +29,8 @@ def detour(names: Collection[str], *, port: int) -> Iterator[Mapping[str, str]]:
 
 
 def _proxy(names: Collection[str], port: int) -> Handler:
-    async def tunnel(client: SocketStream) -> None:
+    async def tunnel(caller: SocketStream) -> None:
+        client = BufferedByteStream(caller)
         try:
             there = await _reach(*await _asked(client))
         except _NotConnectError:
@@ -54,11 +55,10 @@ class _NotConnectError(Exception):
     """A request for a page, not for a way."""
 
 
-async def _asked(client: SocketStream) -> tuple[str, int]:
+async def _asked(client: BufferedByteStream) -> tuple[str, int]:
     """Whom a client wants to be connected with, by its request's head."""
-    head = BufferedByteReceiveStream(client)
-    line = await head.receive_until(b"\r\n\r\n", _HEAD_BYTES)
-    method, target, _ = line.split(b" ", 2)
+    head = await client.receive_until(b"\r\n\r\n", _HEAD_BYTES)
+    method, target, _ = head.split(b" ", 2)
     host, _, port = target.decode("ascii").rpartition(":")
     if method != b"CONNECT" or not port.isdecimal():
         raise _NotConnectError
