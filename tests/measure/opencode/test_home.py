@@ -7,6 +7,7 @@ from llamatrix.errors import MeasureError
 from llamatrix.measure.opencode.context7 import context7_server
 from llamatrix.measure.opencode.home import Agent, McpServer, home_files
 from llamatrix.measure.opencode.program import argv, environment, quirks_of
+from llamatrix.measure.sandbox import HOME
 
 NEW = Agent(
     version="1.18.33", model="qwen35-27b", context_tokens=65_536, output_tokens=8_192
@@ -71,6 +72,12 @@ def test_lsp_is_off_or_as_the_version_has_it() -> None:
     assert config(replace(NEW, lsp=True))["lsp"] is True
     assert "OPENCODE_DISABLE_LSP_DOWNLOAD" in environment({}, lsp=False)
     assert "OPENCODE_DISABLE_LSP_DOWNLOAD" not in environment({}, lsp=True)
+
+
+def test_the_catalogue_of_models_is_empty_and_where_it_is_looked_for() -> None:
+    path = environment({}, lsp=False)["OPENCODE_MODELS_PATH"]
+    (name,) = (name for name in home_files(NEW) if path == f"{HOME}/{name}")
+    assert json.loads(home_files(NEW)[name]) == {}
 
 
 def test_the_stub_that_keeps_opencode_from_npm_names_its_version() -> None:
