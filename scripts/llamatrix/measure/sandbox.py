@@ -103,6 +103,23 @@ def bwrap_argv(
     return (*words, "--chdir", "/", "--", *command)
 
 
+def read_only_argv(
+    bwrap: Path, *, shown: Mapping[Path, Path], command: Sequence[str]
+) -> tuple[str, ...]:
+    """The command line of a sandbox in which nothing can be written or reached."""
+    words = [
+        *(str(bwrap), "--unshare-user", "--unshare-ipc", "--unshare-pid"),
+        *("--unshare-uts", "--unshare-net", "--unshare-cgroup-try"),
+        *("--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"),
+        *("--uid", str(_USER_ID), "--gid", str(_USER_ID)),
+        *(*_system_words(), "--dev", "/dev"),
+    ]
+    for inside, outside in shown.items():
+        words += ["--ro-bind", str(outside.resolve()), str(inside)]
+    words += ["--remount-ro", "/dev", "--remount-ro", "/"]
+    return (*words, "--chdir", "/", "--", *command)
+
+
 def write_door(door: Path, *, hosts: Mapping[str, str]) -> None:
     """Put the small files of the sandbox's `/etc` beside the socket."""
     (door / "passwd").write_text(_PASSWD)
@@ -114,7 +131,7 @@ def write_door(door: Path, *, hosts: Mapping[str, str]) -> None:
 
 def warden_command(sandbox: Sandbox) -> tuple[str, ...]:
     """The warden's own command line inside."""
-    python = str(_python_inside())
+    python = str(python_inside())
     words = (python, "-I", "-S", str(_WARDEN), str(_DOORS / DOOR), str(ROOT))
     return (*words, *(str(port) for port in sandbox.own_ports))
 
@@ -175,13 +192,13 @@ def _own_words(sandbox: Sandbox, door: Path) -> list[str]:
     for name, program in sandbox.tools.items():
         words += ["--ro-bind", str(program.resolve()), str(TOOLS / name)]
     for name in ("python", "python3"):  # the one the package index is made for
-        words += ["--symlink", str(_python_inside()), str(TOOLS / name)]
+        words += ["--symlink", str(python_inside()), str(TOOLS / name)]
     for inside, outside in sandbox.shown.items():
         words += ["--ro-bind", str(outside.resolve()), str(inside)]
     return words
 
 
-def _python_inside() -> Path:
+def python_inside() -> Path:
     python = _interpreter()
     return python if _is_shown(python) else _PYTHON / "bin" / python.name
 

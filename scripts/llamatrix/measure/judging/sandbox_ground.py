@@ -31,6 +31,7 @@ def sandbox_ground(
         environment={"PYTHONPATH": str(_ROOT), "PATH": os.defpath, **_passed_on()},
         prefix=prefix,
         requests=None if requests is None else str(requests),
+        bwrap=enclosure.bwrap,
         lost=str(enclosed.lost_note(written)),
         secrets=secrets,
     )
