@@ -60,6 +60,15 @@ def test_a_last_line_without_a_line_end_is_heard() -> None:
     assert shell.run(["printf", "a\\nb"], timeout_s=30).out == "a\nb\n"
 
 
+def test_a_flood_without_a_line_end_is_bounded() -> None:
+    """In quadratic time 600 MB take minutes, and each tail would be as long."""
+    code = "import sys; [sys.stdout.write('x' * 1_000_000) for _ in range(600)]"
+    ended = shell.run(python(code), timeout_s=300)
+    assert ended.ok
+    assert len(ended.out) == 1 + (8 << 20)
+    assert len(ended.tail[-1]) == shell.TAIL_LINE_CHARACTERS
+
+
 def test_a_program_over_its_time_is_ended_with_its_children(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     script = f"sleep 600 & echo $! > {pid_file}; echo begun; wait"

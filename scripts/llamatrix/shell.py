@@ -20,8 +20,10 @@ from typing import IO, NoReturn
 
 from llamatrix import keeper
 from llamatrix.errors import BenchError
+from llamatrix.lines import LineSplitter
 
 TAIL_LINES = 20
+TAIL_LINE_CHARACTERS = 2000
 _GRACE_S = 5.0
 _CHUNK_BYTES = 1 << 16
 
@@ -51,7 +53,7 @@ class Ended:
     out: str
     """All of standard output; empty where lines were handed to a callback."""
     tail: tuple[str, ...]
-    """The last lines of both channels, as they came."""
+    """The last lines of both channels as they came, each up to 2000 characters."""
     peak_rss_bytes: int
     """The largest resident set of the program itself (`ru_maxrss`)."""
     log: Path | None
@@ -179,7 +181,7 @@ def run(
     tail: deque[str] = deque(maxlen=TAIL_LINES)
 
     def take(channel: Channel, line: str) -> None:
-        tail.append(line)
+        tail.append(line[:TAIL_LINE_CHARACTERS])
         if on_line:
             on_line(channel, line)
         elif channel is Channel.OUT:
@@ -248,18 +250,18 @@ def _read_until_closed(
 
 
 class _Lines:
-    """Cuts the bytes of one channel into lines."""
+    """Hands the lines of one channel on, as text."""
 
     def __init__(self, channel: Channel, take: Callable[[Channel, str], None]) -> None:
         self.channel = channel
         self._take = take
-        self._rest = b""
+        self._splitter = LineSplitter()
 
     def feed(self, chunk: bytes) -> None:
         """Take what was read; an empty chunk is the end and frees the last line."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        if not chunk and self._rest:
-            lines.append(self._rest)
+        lines = self._splitter.feed(chunk)
+        if not chunk and (rest := self._splitter.rest()):
+            lines.append(rest)
         for line in lines:
             self._take(self.channel, line.decode(errors="replace"))
 

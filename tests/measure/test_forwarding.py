@@ -2,14 +2,21 @@
 
 import gc
 import logging
+import os
+import select
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
+import httpx
 import pytest
 from anyio.abc import SocketStream
 
+from llamatrix import shell
 from llamatrix.measure.forwarding import answering, forwarding
 from llamatrix.measure.tap.serving import loopback_listener
 
@@ -102,3 +109,48 @@ def _end_in_the_midst_of_connections(port: int) -> None:
         knocking.join()
     for each in held:
         each.close()
+
+
+FLOOD = """
+import logging, resource, socket, sys
+from starlette.responses import PlainTextResponse
+from llamatrix.measure.forwarding import forwarding
+from llamatrix.measure.tap.serving import loopback_listener, serving
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(7)[1]))
+with (
+    loopback_listener() as service,
+    loopback_listener() as door,
+    serving(PlainTextResponse("fine"), [service]),
+    forwarding([(door, service.getsockname()[1])]),
+):
+    print(*(each.getsockname()[1] for each in (door, service)), flush=True)
+    sys.stdin.read()
+print("ended well", flush=True)
+"""
+
+
+def test_more_connections_than_open_files_end_nothing() -> None:
+    """900 connections to a harness with 256 files; then they close, and it serves."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(shell.__file__).parents[1])}
+    with (
+        shell.started(
+            [sys.executable, "-c", FLOOD], stdin=subprocess.PIPE, env=environment
+        ) as harness,
+        ExitStack() as held,
+    ):
+        assert harness.stdout
+        assert harness.stderr
+        assert harness.stdin
+        ports = [int(word) for word in harness.stdout.readline().split()]
+        for number in range(900):
+            client = held.enter_context(socket.socket())
+            client.setblocking(False)  # noqa: FBT003
+            client.connect_ex(("127.0.0.1", ports[number % 2]))
+        assert select.select([harness.stdout], [], [], 1)[0] == []
+        held.close()
+        for port in ports:
+            assert httpx.get(f"http://127.0.0.1:{port}", timeout=60).text == "fine"
+        harness.stdin.close()
+        assert harness.stdout.read() == b"ended well\n"
+        assert harness.stderr.read() == b""

@@ -64,3 +64,11 @@ def test_a_file_too_large_to_be_written_by_hand_declares_nothing(
 ) -> None:
     text = "uv run --with my-package a.py\n" + "x" * (1 << 20)
     assert declared(written({"README.md": text})) == frozenset()
+
+
+def test_script_blocks_are_read_in_linear_time(tmp_path: Path) -> None:
+    """A pattern over the whole text takes hours for these."""
+    (tmp_path / "begun.py").write_text("# /// script\n" * 75_000)
+    (tmp_path / "blank.py").write_text("# /// script" + "\n" * 1_000_000)
+    (tmp_path / "spaces.sh").write_text("uv " + " " * 1_000_000)
+    assert declared(tmp_path) == frozenset()

@@ -65,3 +65,27 @@ def test_each_step_counts_only_where_it_happened(
     found = (order.test_first, order.failed_before, order.passed_after)
     assert found == steps
     assert order.followed is all(steps)
+
+
+def test_a_here_document_is_read_in_linear_time(tmp_path: Path) -> None:
+    """A pattern over the whole text takes hours for this one."""
+    blank = "\n" * 400_000
+    spaces = " " * 400_000
+    path = tmp_path / "log.jsonl"
+    path.write_text(
+        "\n".join(
+            [
+                bash(f"cat > test_it.py <<EOF\ndef test_f(): f(){blank}EOF", ""),
+                bash(f"cat > test_it.py <<EOF\n{blank}", ""),
+                bash("cat <<" * 200_000, ""),
+                bash(f"cat{spaces}<{spaces}", ""),
+            ]
+        )
+    )
+    assert tdd_order(read_transcript(path)).test_first
+
+
+def test_a_here_string_begins_no_document(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(bash("cat <<<word\ncat > a.py <<END\nprint(1)\nEND\n", ""))
+    assert not tdd_order(read_transcript(path)).test_first

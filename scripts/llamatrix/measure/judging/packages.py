@@ -9,7 +9,6 @@ from pathlib import Path
 from llamatrix.measure.judging.sources import Source, files, text_of
 
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_SCRIPT_BLOCK = re.compile(r"(?m)^# /// script\s*$\n((?:#.*\n)*?)# ///\s*$")
 _WITH = re.compile(r"--with(?:=|\s+)['\"]?([^\s'\"]+)|uv\s+add\s+([^\n;&|]+)")
 _SAID_IN = {".sh", ".md", ".txt", ".toml", ".yaml", ".yml", ""}
 
@@ -71,13 +70,27 @@ def _in_project(path: Path) -> Iterator[str]:
 
 def _in_script(text: str) -> Iterator[str]:
     """Inline metadata of a script: PEP 723."""
-    for block in _SCRIPT_BLOCK.finditer(text):
-        inner = re.sub(r"(?m)^# ?", "", block[1])
+    for inner in _script_blocks(text):
         try:
             read = tomllib.loads(inner)
         except tomllib.TOMLDecodeError:
             continue
         yield from _names(_strings_under(read, ("dependencies",)))
+
+
+def _script_blocks(text: str) -> Iterator[str]:
+    """The TOML between `# /// script` and the next `# ///`, in linear time."""
+    block: list[str] | None = None
+    for line in text.split("\n"):
+        if block is None:
+            block = [] if line.rstrip() == "# /// script" else None
+        elif line.rstrip() == "# ///":
+            yield "\n".join(block)
+            block = None
+        elif line.startswith("#"):
+            block.append(line.removeprefix("#").removeprefix(" "))
+        else:
+            block = None
 
 
 def _strings_under(

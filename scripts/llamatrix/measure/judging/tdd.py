@@ -19,11 +19,9 @@ _RUNS_TESTS = re.compile(
 )
 _FAILED = re.compile(r"\b[1-9]\d* (failed|errors?)\b|^FAILED \(", re.MULTILINE)
 _PASSED = re.compile(r"\b[1-9]\d* passed\b|^OK\b", re.MULTILINE)
-_HEREDOC = re.compile(
-    r"(?:cat|tee)\s+(?:>\s*)?(?P<before>[\w./-]+\.py)?\s*<<-?\s*['\"]?(?P<end>\w+)['\"]?"
-    r"(?:\s*>\s*(?P<after>[\w./-]+\.py))?[^\n]*\n(?P<text>.*?)\n\s*(?P=end)\b",
-    re.DOTALL,
-)
+_HERE = re.compile(r"(?<!<)<<-?[ \t]*['\"]?(\w+)")
+_WORD = re.compile(r"\s*(\w+)")
+_PYTHON_FILE = re.compile(r"[\w./-]+\Z")
 
 
 class TddOrder(Struct, frozen=True, kw_only=True):
@@ -73,9 +71,46 @@ def _written(call: ToolCall, texts: dict[str, str]) -> Iterator[tuple[str, str]]
         old = texts.get(name, "")
         yield name, old.replace(call.old, call.new, 1) if call.old else call.new
     elif call.tool == "bash":
-        for match in _HEREDOC.finditer(call.command):
-            if path := match["before"] or match["after"]:
-                yield PurePosixPath(path).name, match["text"]
+        yield from _here_documents(call.command)
+
+
+def _here_documents(command: str) -> Iterator[tuple[str, str]]:
+    """The Python files written by `cat > FILE <<END` or `tee FILE <<END`.
+
+    Read line by line: a pattern over the whole text takes quadratic time on what a
+    model may write.
+    """
+    lines = iter(command.split("\n"))
+    for line in lines:
+        end = _HERE.search(line)
+        if end is None:
+            continue
+        name = _written_to(line)
+        text: list[str] = []
+        for inner in lines:
+            if (first := _WORD.match(inner)) and first[1] == end[1]:
+                break
+            text.append(inner)
+        else:
+            return  # it has no end: nothing was written
+        if name:
+            yield PurePosixPath(name).name, "\n".join(text)
+
+
+def _written_to(line: str) -> str | None:
+    """The Python file that a line with `cat` or `tee` writes to."""
+    words = line.replace(">", " > ").replace("<<", " << ").split()
+    program = next((word for word in words if word in {"cat", "tee"}), None)
+    if program is None:
+        return None
+    before = None
+    for word in words[words.index(program) :]:
+        named = word.strip("'\"")
+        to_here = before == ">" or (program == "tee" and before in {"tee", "-a"})
+        if to_here and named.endswith(".py") and _PYTHON_FILE.match(named):
+            return named
+        before = word
+    return None
 
 
 def _is_test(source: Source) -> bool:

@@ -31,7 +31,6 @@ _OF_THIS_REQUEST = {400, 413, 422}
 """What an endpoint answers where it is the request that it cannot do."""
 _KEPT = 500
 _THOUGHTS = re.compile(r"\A.*?</think>", re.DOTALL)
-_FENCED = re.compile(r"\A```(?:json)?\s*\n(.*)\n```\Z", re.DOTALL)
 
 
 class Message(Struct, frozen=True):
@@ -165,8 +164,9 @@ def _once(
 def _read(said: str, *, cut: bool) -> Opinion:
     """Thoughts before the answer and a fence around it are borne, nothing else."""
     text = _THOUGHTS.sub("", said).strip()
-    if fenced := _FENCED.match(text):
-        text = fenced[1]
+    opening, line_end, fenced = text.partition("\n")
+    if line_end and opening.rstrip() in {"```", "```json"}:
+        text = fenced.removesuffix("\n```")
     aspects = rubric().aspects
     try:
         grades = msgspec.json.decode(text, type=dict[str, Grade])

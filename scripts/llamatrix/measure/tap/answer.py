@@ -3,6 +3,10 @@
 import msgspec
 from msgspec import Struct
 
+from llamatrix.lines import LineSplitter
+
+_LONGEST_EVENT_BYTES = 64 << 20
+
 
 class Timings(Struct, frozen=True, kw_only=True):
     """llama-server's own, of one completion; `*_ms` in milliseconds."""
@@ -73,7 +77,7 @@ class Answer:
         self.saw_token = False
         self.complete = False
         """Whether the stream was closed by its own last line."""
-        self._rest = b""
+        self._splitter = LineSplitter(longest_bytes=_LONGEST_EVENT_BYTES)
         self._pieces: dict[str, list[str]] = {}
 
     @property
@@ -83,8 +87,7 @@ class Answer:
 
     def feed(self, part: bytes) -> None:
         """Take bytes of a server-sent event stream, cut anywhere."""
-        *lines, self._rest = (self._rest + part).split(b"\n")
-        for line in lines:
+        for line in self._splitter.feed(part):
             text = line.strip()
             if text == b"data: [DONE]":
                 self.complete = True

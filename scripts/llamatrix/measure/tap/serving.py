@@ -7,11 +7,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from llamatrix.errors import MeasureError
+from llamatrix.measure.forwarding import EXHAUSTED, connection_limit
 
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 10.0
@@ -35,7 +38,8 @@ def serving(
             server_header=False,
             date_header=False,
             loop="asyncio",
-            http="h11",
+            http=_BoundedProtocol,
+            backlog=min(64, connection_limit() // 2),
             ws="none",
             log_config=None,
             log_level="critical",
@@ -44,7 +48,7 @@ def serving(
         )
     )
     thread = threading.Thread(
-        target=lambda: asyncio.run(server.serve(sockets=list(listeners))), daemon=True
+        target=lambda: asyncio.run(_serve(server, listeners)), daemon=True
     )
     thread.start()
     try:
@@ -57,6 +61,35 @@ def serving(
     finally:
         server.should_exit = True
         thread.join(_STOP_TIMEOUT_S)
+
+
+class _BoundedProtocol(H11Protocol):
+    """HTTP/1.1 on as many connections as the harness has files for; others are cut."""
+
+    _refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in H11Protocol
+        if len(self.connections) >= connection_limit():
+            self._refused = True
+            transport.abort()
+        else:
+            super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._refused:
+            super().connection_lost(exc)
+
+
+async def _serve(server: uvicorn.Server, listeners: Sequence[socket.socket]) -> None:
+    asyncio.get_running_loop().set_exception_handler(_report)
+    await server.serve(sockets=list(listeners))
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what asyncio cannot raise, but for a lack of files: it accepts again soon."""
+    error = context.get("exception")
+    if not (isinstance(error, OSError) and error.errno in EXHAUSTED):
+        loop.default_exception_handler(context)
 
 
 def loopback_listener() -> socket.socket:
