@@ -157,7 +157,7 @@ def table(f: taken.Tabulating) -> None:
     """Write all tables anew from the records, and show them. Works offline."""
     from llamatrix.campaigns.tabulate import tabulate
 
-    print(tabulate(f.profile or None, out=f.out or None), end="")
+    print(tabulate(f.profile or None, out=f.out or None, records=f.records), end="")
 
 
 @command(taken.Opining)
@@ -173,13 +173,20 @@ def compare(f: taken.Comparing) -> None:
     """Hold our records against published numbers; exit 1 where some differ."""
     from llamatrix.campaigns import compare as comparing
 
+    if f.selftest:
+        comparing.selftest(f.against)
+        return
     if f.bandwidth:
         comparing.measure_this_bandwidth()
-    text, differing = comparing.compare(
-        f.against, profile=f.profile, host=f.host, as_json=f.json
+    found = comparing.compare(
+        f.against,
+        profile=f.profile,
+        host=f.host,
+        records=f.records,
+        as_json=f.json,
     )
-    print(text, end="")
-    comparing.require_agreement(f.against, differing)
+    print(found.text, end="")
+    comparing.require_agreement(f.against, found)
 
 
 @command(taken.Auditing)
@@ -196,9 +203,14 @@ def certificate(f: taken.Certifying) -> None:
     from llamatrix.campaigns import certificate as certifying
 
     if f.verify:
-        print(certifying.verify(f.verify, against=f.against), end="")
+        print(certifying.verify(f.verify, against=f.against, records=f.records), end="")
     else:
-        print(certifying.write(f.against, profile=f.profile, host=f.host), end="")
+        print(
+            certifying.write(
+                f.against, profile=f.profile, host=f.host, records=f.records
+            ),
+            end="",
+        )
 
 
 @command(Regressing)

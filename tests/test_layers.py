@@ -30,6 +30,7 @@ HOMES = {
     "jinja2": {"measure.conformance.render", "report.html.render"},
     "matplotlib": {"report.html.plots", "report.html.trial_plots"},
     "numpy": {
+        "campaigns.compare_selftest",
         "measure.stream",
         "provision.synthetic.header",
         "verdict.designs",

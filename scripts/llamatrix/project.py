@@ -13,6 +13,8 @@ class Project:
     """The folder with matrix.toml; the checkout unless a test says otherwise."""
     cache: Path
     """Sources, builds and weights, shared by all checkouts of this user."""
+    other_reports: Path | None = None
+    """A folder with `records/` of another place, read instead of the checkout's."""
 
     @property
     def matrix_file(self) -> Path:
@@ -24,7 +26,12 @@ class Project:
 
     @property
     def reports(self) -> Path:
-        return self.root / "reports"
+        return self.other_reports or self.root / "reports"
+
+    @property
+    def published(self) -> Path:
+        """The reference sets, wherever the records come from."""
+        return self.root / "reports" / "published"
 
     @property
     def records(self) -> Path:

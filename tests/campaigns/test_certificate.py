@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.campaigns.conftest import RunInvoke
 from tests.report.made_sweep import BLOG, HOST, stored, sweep
+from tests.shipped import ROOT
 
 from llamatrix.project import Project
 
@@ -21,7 +22,7 @@ def certified(project: Project, run_invoke: RunInvoke) -> Path:
         *("--profile", "published", "--host", HOST),
     )
     assert ended.returncode == 0, ended.stderr
-    assert f"{NAME}: 26 reproduced, 0 differs, 165 not comparable" in ended.stdout
+    assert f"{NAME}: 26 reproduced, 0 differs, 0 too few trials" in ended.stdout
     return project.reports / "certificates" / f"{NAME}.json"
 
 
@@ -62,6 +63,36 @@ def test_a_tampered_certificate_is_exit_code_1(
     ended = run_invoke("certificate", "--verify", str(certified))
     assert ended.returncode == 1
     assert "not proven" in ended.stderr
+
+
+@pytest.mark.parametrize("example", ["h200", "cpu"])
+def test_nothing_is_certified_where_nothing_is_comparable(
+    example: str, project: Project, run_invoke: RunInvoke, tmp_path: Path
+) -> None:
+    shutil.copytree(BLOG.parent, project.reports / "published")
+    folder = tmp_path / example
+    shutil.copytree(ROOT / "reports" / "examples" / example, folder)
+    ended = run_invoke(
+        *("certificate", "--against", "blog-2026-04-05"), *("--records", str(folder))
+    )
+    assert ended.returncode == 7
+    assert "nothing to certify, nothing is written" in ended.stderr
+    assert "here, rtx-4090 there" in ended.stderr
+    assert not list(folder.rglob("certificates"))
+    assert not list(project.reports.rglob("certificates"))
+
+
+def test_records_of_another_folder_are_certified_there(
+    project: Project, run_invoke: RunInvoke, tmp_path: Path
+) -> None:
+    shutil.copytree(BLOG.parent, project.reports / "published")
+    folder = stored(tmp_path / "elsewhere", sweep(0.97))
+    ended = run_invoke("certificate", "--against", str(BLOG), "--records", str(folder))
+    assert ended.returncode == 0, ended.stderr
+    (path,) = folder.rglob("*.json")
+    proven = run_invoke("certificate", "--verify", str(path), "--records", str(folder))
+    assert proven.returncode == 0, proven.stderr
+    assert run_invoke("certificate", "--verify", str(path)).returncode == 1
 
 
 @pytest.mark.usefixtures("project")

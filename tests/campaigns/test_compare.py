@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from tests.campaigns.conftest import RunInvoke
 from tests.report.made_sweep import BLOG, HOST, stored, sweep
 from tests.report.made_trials import made_trial, published_trials, stored_trials
+from tests.shipped import ROOT
 
 from llamatrix.project import Project
 
@@ -37,7 +39,7 @@ def test_what_differs_is_exit_code_1(
     stored(shipped_sets.reports, sweep(0.6))
     ended = run_invoke(*BLOG_OF, "--host", HOST, "--json")
     assert ended.returncode == 1
-    assert "16 comparable numbers differ" in ended.stderr
+    assert "16 of 26 comparable numbers differ" in ended.stderr
     document = json.loads(ended.stdout)
     (group,) = document["groups"]
     assert len(group["held"]["comparisons"]) == 191
@@ -122,3 +124,60 @@ def test_trials_alone_can_be_compared(
     ended = run_invoke(*BLOG_OF, "--host", HOST)
     assert ended.returncode == 0, ended.stderr
     assert "scripted here: an authored transcript spoke" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("example", "reason"),
+    [
+        ("h100", "gpu: h100-sxm here, rtx-4090 there"),
+        ("h100-x4", "gpu: h100-sxm here, rtx-4090 there"),
+        ("h200", "gpu: h200-sxm here, rtx-4090 there"),
+        ("cpu", "gpu: none here, rtx-4090 there"),
+    ],
+)
+@pytest.mark.usefixtures("shipped_sets")
+def test_a_shipped_example_is_compared_and_says_in_a_line_what_keeps_it_apart(
+    example: str, reason: str, run_invoke: RunInvoke
+) -> None:
+    folder = ROOT / "reports" / "examples" / example
+    ended = run_invoke(*BLOG_OF[:3], "--records", str(folder))
+    assert ended.returncode == 0, ended.stderr
+    lines = [one for one in ended.stdout.splitlines() if "Nothing is comparable" in one]
+    assert reason in lines[0]
+    assert "Our 95 % interval" not in ended.stdout
+    assert "e-0" not in ended.stdout
+    assert "e+0" not in ended.stdout
+
+
+@pytest.mark.usefixtures("shipped_sets")
+def test_a_folder_without_records_is_exit_code_7_with_the_remedy(
+    run_invoke: RunInvoke, tmp_path: Path
+) -> None:
+    ended = run_invoke(*BLOG_OF[:3], "--records", str(tmp_path))
+    assert ended.returncode == 7
+    assert "no folder `records` in it" in ended.stderr
+
+
+@pytest.mark.usefixtures("shipped_sets")
+def test_the_folder_of_the_records_itself_is_taken(run_invoke: RunInvoke) -> None:
+    folder = ROOT / "reports" / "examples" / "h200" / "records"
+    ended = run_invoke(*BLOG_OF[:3], "--records", str(folder))
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_tables_of_another_folder_are_shown_and_not_written(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    folder = ROOT / "reports" / "examples" / "h200"
+    ended = run_invoke("table", "--records", str(folder))
+    assert ended.returncode == 0, ended.stderr
+    assert "short sweep" in ended.stdout
+    assert not list(project.reports.rglob("*.md"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shipped_sets")
+def test_faithful_reproductions_keep_the_promise(run_invoke: RunInvoke) -> None:
+    ended = run_invoke("compare", "--selftest")
+    assert ended.returncode == 0, ended.stdout
+    assert "promises kept" in ended.stdout

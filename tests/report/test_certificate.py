@@ -147,15 +147,25 @@ def test_what_is_no_certificate_is_refused() -> None:
 
 def test_a_newer_certificate_is_refused_with_the_remedy(reports: Path) -> None:
     content = certificate_bytes(made(reports)).replace(
-        b'"schema_version": 1', b'"schema_version": 2', 1
+        b'"schema_version": 2', b'"schema_version": 3', 1
     )
     with pytest.raises(ReportError, match="update this checkout"):
         read_certificate(content, where="it")
 
 
+def test_an_older_certificate_is_refused_as_its_rules_were_others(
+    reports: Path,
+) -> None:
+    content = certificate_bytes(made(reports)).replace(
+        b'"schema_version": 2', b'"schema_version": 1', 1
+    )
+    with pytest.raises(ReportError, match="certify anew from the same records"):
+        read_certificate(content, where="it")
+
+
 def test_the_page_tells_every_claim_and_how_to_verify(reports: Path) -> None:
     certificate = made(reports)
-    text = certificate_page(certificate, blog(), json_name="reports/c.json")
+    text = certificate_page(certificate, blog(), to_verify="reports/c.json")
     assert "`invoke certificate --verify reports/c.json`" in text
     assert all(one.claim in text for one in certificate.groups[0].comparisons)
     assert certificate.records

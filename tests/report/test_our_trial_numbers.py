@@ -77,8 +77,8 @@ def test_every_published_amount_of_both_prompts_is_matched(tmp_path: Path) -> No
 
 def test_one_trial_decides_nothing_that_sampling_decides(tmp_path: Path) -> None:
     found = claims(held([made_trial()], tmp_path))["agent/qwen35-27b/p1/prompt-tokens"]
-    assert found.verdict is Verdict.NOT_COMPARABLE
-    assert found.reason == "1 of at least 3 trials: one run says little"
+    assert found.verdict is Verdict.TOO_FEW_TRIALS
+    assert found.reason == "1 of at least 3 trials"
 
 
 def test_three_trials_around_the_published_amount_reproduce_it(tmp_path: Path) -> None:
@@ -86,7 +86,16 @@ def test_three_trials_around_the_published_amount_reproduce_it(tmp_path: Path) -
     tokens = found["agent/qwen35-27b/p1/generated-tokens"]
     assert tokens.verdict is Verdict.REPRODUCED
     assert len(tokens.records) == 3
-    assert found["agent/qwen35-27b/p1/correct-turn"].verdict is Verdict.REPRODUCED
+    calls = found["agent/qwen35-27b/p1/api-calls"]
+    assert calls.verdict is Verdict.TOO_FEW_TRIALS
+
+
+def test_correct_by_our_checks_is_not_correct_by_the_authors_eye(
+    tmp_path: Path,
+) -> None:
+    turn = claims(held(three(), tmp_path))["agent/qwen35-27b/p1/correct-turn"]
+    assert turn.verdict is Verdict.NOT_COMPARABLE
+    assert turn.reason == "correctness: the task's checks here, the author's eye there"
 
 
 def test_a_trial_that_was_never_correct_has_no_turn_to_average(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ def audit(name: str, *, as_json: bool = False) -> str:
     project = find_project()
     matrix = load_matrix(project.matrix_file)
     gpus = load_gpus()
-    path = find_set(name, project.reports / "published")
+    path = find_set(name, project.published)
     whole = load_set(path, models=matrix.models, gpus=gpus)
     report = audit_report(path.stem, whole, gpus)
     if as_json:

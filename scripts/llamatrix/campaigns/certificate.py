@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
-from llamatrix.campaigns.report_view import chosen_groups, load_view, published_set
+from llamatrix.campaigns.report_view import (
+    chosen_groups,
+    load_view,
+    project_with,
+    published_set,
+)
 from llamatrix.errors import BenchError, ReportError
 from llamatrix.plan.load import load_matrix
 from llamatrix.progress import say
-from llamatrix.project import Project, find_project
+from llamatrix.project import Project
 from llamatrix.report.certificate import (
     Both,
     Certificate,
@@ -28,20 +33,28 @@ class NotProvenError(BenchError):
     """A certificate says what its records do not: exit code 1."""
 
 
-def write(against: str, *, profile: str = "", host: str = "") -> str:
-    """Write the JSON and its page; return what they say in a line."""
-    view = load_view()
+def write(against: str, *, profile: str = "", host: str = "", records: str = "") -> str:
+    """Write the JSON and its page beside the records; return what they say in a line.
+
+    ReportError where nothing is comparable: there would be nothing to certify.
+    """
+    view = load_view(records)
     published = published_set(against, view.project, view.matrix)
     chosen = chosen_groups(view, profile, host)
     shown = Shown(groups=chosen.groups, trials=chosen.trials)
     evidence = Both(speeds=view.evidence, trials=view.trial_evidence)
     certificate = certify(published, shown, evidence, load_gpus())
+    if not count(certificate, Verdict.REPRODUCED) + count(certificate, Verdict.DIFFERS):
+        reasons = dict.fromkeys(held.summary for held in certificate.groups)
+        raise ReportError(
+            f"{against}: nothing to certify, nothing is written: {' | '.join(reasons)}"
+        )
     path = _write(certificate, published, view.project)
-    say(f"written: {path.relative_to(view.project.root)} and the page beside it")
+    say(f"written: {_shown(path, view.project)} and the page beside it")
     return f"{path.stem}: {_summary(certificate)}\n"
 
 
-def verify(file: str, *, against: str = "") -> str:
+def verify(file: str, *, against: str = "", records: str = "") -> str:
     """Calculate a certificate anew from the records; NotProvenError where it differs.
 
     `against` is the path of a reference set that does not lie in the project.
@@ -51,7 +64,7 @@ def verify(file: str, *, against: str = "") -> str:
         content = path.read_bytes()
     except OSError as error:
         raise ReportError(f"{path}: cannot be read: {error.strerror}") from error
-    project = find_project()
+    project = project_with(records)
     matrix = load_matrix(project.matrix_file)
     try:
         certificate = read_certificate(content, where=path.name)
@@ -76,8 +89,10 @@ def verify(file: str, *, against: str = "") -> str:
 def _write(certificate: Certificate, published: Published, project: Project) -> Path:
     folder = project.reports / "certificates"
     path = folder / f"{certificate.set}-{certificate.host}.json"
-    name = path.relative_to(project.root).as_posix()
-    page = certificate_page(certificate, published, json_name=name)
+    name = _shown(path, project)
+    if project.other_reports:
+        name += f" --records {_shown(project.other_reports, project)}"
+    page = certificate_page(certificate, published, to_verify=name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path.write_bytes(certificate_bytes(certificate))
@@ -85,6 +100,13 @@ def _write(certificate: Certificate, published: Published, project: Project) -> 
     except OSError as error:
         raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
     return path
+
+
+def _shown(path: Path, project: Project) -> str:
+    """Relative to the checkout where it lies there, else its name alone."""
+    if path.is_relative_to(project.root):
+        return path.relative_to(project.root).as_posix()
+    return path.name
 
 
 def _summary(certificate: Certificate) -> str:

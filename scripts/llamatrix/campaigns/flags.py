@@ -44,6 +44,7 @@ _CELLS = "only cells whose id matches this glob, e.g. 'speed/qwen35-*'"
 WEIGHTS_DIR = "a folder of your own in which published GGUFs are looked for first"
 _AGAINST = "a set of reports/published/, or a TOML file of that form"
 _HOST = "records of this host class (default: this machine's)"
+_RECORDS = "a folder with records/ of another place, e.g. reports/examples/h200"
 _JSON = "print one JSON document"
 
 
@@ -136,6 +137,7 @@ class Contexting:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tabulating:
     profile: str = flag("", "show only this profile's tables (default: all)")
+    records: str = flag("", _RECORDS)
     out: str = flag("", "also copy these tables and their records into this folder")
 
 
@@ -153,12 +155,16 @@ class Opining:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparing:
-    against: str = argument(_AGAINST)
+    against: str = flag("blog-2026-04-05", _AGAINST)
     profile: str = flag("", _PROFILE)
     host: str = flag("", _HOST)
+    records: str = flag("", _RECORDS)
     json: bool = flag(default=False, text=_JSON)
     bandwidth: bool = flag(
         default=False, text="first measure this machine's memory bandwidth"
+    )
+    selftest: bool = flag(
+        default=False, text="instead simulate how often a faithful reproduction differs"
     )
 
 
@@ -173,6 +179,7 @@ class Certifying:
     against: str = flag("", _AGAINST)
     profile: str = flag("", _PROFILE)
     host: str = flag("", _HOST)
+    records: str = flag("", _RECORDS)
     verify: str = flag("", "recompute this certificate; exit 1 where it differs")
 
 

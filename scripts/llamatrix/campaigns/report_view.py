@@ -1,5 +1,6 @@
 """What the reporting commands work on: the project's records, grouped, and its sets."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,9 +45,29 @@ class View:
     """Of models, on trials' work: never part of pass or fail."""
 
 
-def load_view() -> View:
-    """Needs no GPU, no network and no build: matrix and records are enough."""
+def project_with(records: str) -> Project:
+    """The project, with the records of another folder where one is named.
+
+    `records` is a folder that holds `records/`, such as `reports/examples/h200`, or that
+    folder `records` itself; empty for the project's own.
+    """
     project = find_project()
+    if not records:
+        return project
+    folder = Path(records)
+    if folder.name == "records" and not (folder / "records").is_dir():
+        folder = folder.parent
+    if not (folder / "records").is_dir():
+        raise ReportError(
+            f"--records {records}: no folder `records` in it; name one that `invoke table "
+            "--out` wrote, such as reports/examples/h200"
+        )
+    return dataclasses.replace(project, other_reports=folder.resolve())
+
+
+def load_view(records: str = "") -> View:
+    """Needs no GPU, no network and no build: matrix and records are enough."""
+    project = project_with(records)
     matrix = load_matrix(project.matrix_file)
     evidence = read_evidence(project.reports)
     models, current = tuple(matrix.models), current_digests(project, matrix)
@@ -74,8 +95,10 @@ class Chosen:
 def chosen_groups(view: View, profile: str, host: str) -> Chosen:
     """A profile's groups of one host; ReportError says what there is instead.
 
-    Without a profile it is the one that fits this machine, without a host this one.
+    Without a profile it is the one that fits this machine, without a host this one. Of
+    records of another folder it is every profile, and their host where there is one.
     """
+    project = view.project
     known = {group.host_slug for group in view.groups}
     known |= {group.setup.host_slug for group in view.trials}
     if not known:
@@ -83,10 +106,16 @@ def chosen_groups(view: View, profile: str, host: str) -> Chosen:
             f"{view.project.records}: no records yet; `invoke all` measures and writes "
             "them"
         )
-    slug = host or this_host().slug
+    other = project.other_reports is not None
+    slug = host or (min(known) if other and len(known) == 1 else this_host().slug)
     if slug not in known:
         hosts = ", ".join(sorted(known))
         raise ReportError(f"no records of host {slug}; --host takes one of: {hosts}")
+    if other and not profile:
+        return Chosen(
+            groups=tuple(one for one in view.groups if one.host_slug == slug),
+            trials=tuple(one for one in view.trials if one.setup.host_slug == slug),
+        )
     choice = choose_profile(profile or None)
     select_profile(view.matrix, choice.profile)
     say(f"profile {choice.profile} ({choice.reason}), host {slug}")
@@ -113,7 +142,7 @@ def chosen_groups(view: View, profile: str, host: str) -> Chosen:
 
 def published_set(name: str, project: Project, matrix: Matrix) -> Published:
     """A set by its name or by the path of any file of that form."""
-    path = find_set(name, project.reports / "published")
+    path = find_set(name, project.published)
     return load_published(path, models=matrix.models, gpus=load_gpus())
 
 
@@ -121,7 +150,7 @@ def published_sets(project: Project, matrix: Matrix) -> tuple[Published, ...]:
     """All sets of the project, for its page; a broken one is passed over and named."""
     gpus = load_gpus()
     found = []
-    for path in sorted(Path(project.reports / "published").glob("*.toml")):
+    for path in sorted(project.published.glob("*.toml")):
         try:
             found.append(load_published(path, models=matrix.models, gpus=gpus))
         except ReportError as error:

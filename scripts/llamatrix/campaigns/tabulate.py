@@ -28,13 +28,14 @@ from llamatrix.report.trial_page import trial_page
 from llamatrix.report.trials import TrialGroup
 
 
-def tabulate(profile: str | None, *, out: str | None = None) -> str:
+def tabulate(profile: str | None, *, out: str | None = None, records: str = "") -> str:
     """Write every page anew; return the text of the tables to show.
 
     Needs no GPU, no network and no build: records and matrix are enough. With `out`
-    pages and records of what is shown are copied there, to be shipped or compared.
+    pages and records of what is shown are copied there, to be shipped or compared. Of
+    the records of another folder no page is written but in `out`.
     """
-    view = load_view()
+    view = load_view(records)
     if profile:
         select_profile(view.matrix, profile)
     contexts = list(_contexts(view.project).read_all())
@@ -43,7 +44,7 @@ def tabulate(profile: str | None, *, out: str | None = None) -> str:
             f"{view.project.records}: no records yet; `invoke all` measures and writes "
             "them"
         )
-    written = _write_all(view, contexts)
+    written = [] if records else _write_all(view, contexts)
     if not view.groups and not view.trials:
         _say_written(written, view.project)
         if out:
@@ -188,6 +189,8 @@ def _copy_new(source: Path, target: Path) -> None:
 
 
 def _say_written(written: Sequence[Path], project: Project) -> None:
+    if not written:
+        return
     names = [path.relative_to(project.reports).as_posix() for path in written]
     folder = project.reports.relative_to(project.root)
     beside = f" and {len(names) - 1} files beside it" if names[1:] else ""

@@ -25,7 +25,8 @@ from llamatrix.report.speed import Group, groups
 from llamatrix.report.trials import TrialGroup, trial_groups
 from llamatrix.report.versus import Held, trials_versus, versus
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: of a trial's quantities prediction intervals decide, not minimum and maximum."""
 
 
 class Proof(Struct, frozen=True, kw_only=True):
@@ -130,6 +131,11 @@ def read_certificate(content: bytes, *, where: str) -> Certificate:
         raise ReportError(
             f"{where}: written by a newer llamatrix (schema {found.schema_version}); "
             "update this checkout"
+        )
+    if found.schema_version < SCHEMA_VERSION:
+        raise ReportError(
+            f"{where}: written by an older llamatrix (schema {found.schema_version}), "
+            "whose verdicts followed other rules; certify anew from the same records"
         )
     return found
 

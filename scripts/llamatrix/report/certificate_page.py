@@ -8,15 +8,16 @@ from llamatrix.report.published import Published
 from llamatrix.report.reference.comparison import Comparison
 from llamatrix.report.tables import Table
 from llamatrix.report.versus import Held
-from llamatrix.report.versus_tables import reason_text, verdict_text
+from llamatrix.report.versus_tables import factor_text, reason_text, verdict_text
 
 
 def certificate_page(
-    certificate: Certificate, published: Published, *, json_name: str
+    certificate: Certificate, published: Published, *, to_verify: str
 ) -> str:
+    """`to_verify` is what follows `--verify` on the command line."""
     parts = [
         f"# Certificate: {certificate.set} on {certificate.host}",
-        "\n".join(_facts(certificate, published, json_name)),
+        "\n".join(_facts(certificate, published, to_verify)),
     ]
     for held in certificate.groups:
         parts += [
@@ -34,14 +35,14 @@ def _held_text(held: Held) -> str:
 
 
 def _facts(
-    certificate: Certificate, published: Published, json_name: str
+    certificate: Certificate, published: Published, to_verify: str
 ) -> Iterator[str]:
     yield f"- published: {published.heading}"
     yield f"- reference set: sha256 `{certificate.set_sha256}`"
     for name, pin in certificate.pins.items():
         yield f"- pin {name}: llama.cpp {pin.commit} out of {pin.package} {pin.version}"
     yield f"- made by: {certificate.made_by}"
-    yield f"- verify: `invoke certificate --verify {json_name}`"
+    yield f"- verify: `invoke certificate --verify {to_verify}`"
     yield "- a record by hand: `sed -n LINEp FILE | sha256sum`"
 
 
@@ -50,8 +51,8 @@ def _claims_table(held: Held, published: Published) -> Table:
     return Table(
         title="Claims",
         header=(
-            *("Claim", "Published", "Ours / theirs", "Our 95 % interval", "Verdict"),
-            *("Reason", "Records"),
+            *("Claim", "Published", "Ours / theirs", "Our 95 % interval"),
+            *("Seen at 80 %", "Verdict", "Reason", "Records"),
         ),
         rows=tuple(
             (
@@ -59,6 +60,7 @@ def _claims_table(held: Held, published: Published) -> Table:
                 claims[one.claim].text,
                 ratio_text(one.ratio),
                 interval_text(one.interval),
+                factor_text(one.detectable_factor),
                 verdict_text(one),
                 reason_text(one),
                 _digests(one),

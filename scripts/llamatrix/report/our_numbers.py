@@ -20,6 +20,7 @@ from llamatrix.report.speed import Group, Result
 from llamatrix.report.speed_tables import outcome_word
 from llamatrix.verdict.estimate import estimate
 
+_WIDEST = 100.0
 _PER_MODEL = (Quantity.MODEL_SIZE, Quantity.TOTAL_PARAMS, Quantity.ACTIVE_PARAMS)
 
 
@@ -65,9 +66,15 @@ def our_models(group: Group) -> tuple[OurModel, ...]:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """95 % for the mean of the processes, by Student's t on logs; None for one process."""
+    """95 % for the mean of the processes, by Student's t on logs.
+
+    None for one process, and where the interval spans more than a factor of 100: its
+    ends would say nothing but that the values are too few or too far apart.
+    """
     found = estimate([math.log(value) for value in values]).interval()
-    return (found.low, found.high) if found else None
+    if found is None or found.high > _WIDEST * found.low:
+        return None
+    return found.low, found.high
 
 
 def _is_llama_benchs(claim: Claim) -> bool:

@@ -37,6 +37,7 @@ from llamatrix.report.trial_amounts import (
 from llamatrix.report.trials import PROMPTS, TrialGroup, Trials
 
 _CLIENT = "OpenCode"
+CORRECTNESS = "the task's checks"
 TASKS = {f"p{number}": task for task, number in PROMPTS.items()}
 """Ours by the names that reference sets give the published prompts."""
 _AMOUNTS = {
@@ -178,6 +179,7 @@ def trial_conditions(record: TrialRecord, gpus: Mapping[str, Gpu]) -> Conditions
         slots=number_after(argv, "--parallel"),
         client=f"{_CLIENT} {record.opencode} with Context7 {record.context7}",
         chat_template=(record.served.template.template if record.served else None),
+        correctness=CORRECTNESS,
         context_shift=_switch(argv, "--context-shift", "--no-context-shift"),
         thinking=_thinking(argv),
         temp=_fraction_after(argv, "--temp"),

@@ -1,7 +1,7 @@
 """One group of our records held against one reference set."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from msgspec import Struct
@@ -10,17 +10,16 @@ from llamatrix.report.evidence import Evidence, TrialEvidence
 from llamatrix.report.our_numbers import our_numbers
 from llamatrix.report.our_trial_numbers import our_trial_numbers
 from llamatrix.report.published import Published
-from llamatrix.report.reference.comparison import (
-    Comparison,
-    Difference,
-    Verdict,
-    compare,
-)
+from llamatrix.report.reference.compare import NOT_MEASURED, compare
+from llamatrix.report.reference.comparison import Comparison, Difference, Verdict
 from llamatrix.report.reference.finding import Finding
 from llamatrix.report.reference.gpu import Gpu
 from llamatrix.report.reference.ratios import ModelRatios, model_ratios
 from llamatrix.report.speed import Group
 from llamatrix.report.trials import TrialGroup
+
+_SHOWN = 3
+"""Reasons told where nothing is comparable."""
 
 
 class Held(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -47,14 +46,33 @@ class Held(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return sum(one.verdict is verdict for one in self.comparisons)
 
     @property
+    def comparable(self) -> bool:
+        """Whether at least one number could be held against the published one."""
+        return self.count(Verdict.NOT_COMPARABLE) < len(self.comparisons)
+
+    @property
     def summary(self) -> str:
+        """The count of each verdict, or in one line why nothing is comparable."""
+        if not self.comparable:
+            return f"Nothing is comparable: {'; '.join(self._reasons())}"
         missing = len(self.comparisons) - len(self.measured)
         apart = self.count(Verdict.NOT_COMPARABLE) - missing
         return (
             f"{self.count(Verdict.REPRODUCED)} reproduced, "
-            f"{self.count(Verdict.DIFFERS)} differ, {apart} measured but not "
-            f"comparable, {missing} not measured"
+            f"{self.count(Verdict.DIFFERS)} differ, "
+            f"{self.count(Verdict.TOO_FEW_TRIALS)} with too few trials, {apart} "
+            f"measured but not comparable, {missing} not measured"
         )
+
+    def _reasons(self) -> Iterator[str]:
+        """Of all numbers that have one of their own, the most frequent first."""
+        told = Counter(
+            one.reason for one in self.comparisons if one.reason != NOT_MEASURED
+        ) or Counter([NOT_MEASURED] * len(self.comparisons))
+        for reason, count in told.most_common(_SHOWN):
+            yield f"{count} number{'s' * (count > 1)}, {reason}"
+        if len(told) > _SHOWN:
+            yield f"and {len(told) - _SHOWN} other reasons"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,17 +23,17 @@ def versus_text(found: Versus) -> str:
         f"## {found.held.host}: {_group_text(found.held)}",
         f"{found.held.summary}.",
     ]
-    if found.held.measured:
+    if found.held.comparable:
         parts.append(numbers_table(found).markdown().rstrip())
-    parts += [
-        "\n".join(lines)
-        for lines in (
-            ["Not measured:", *not_measured(found)],
-            ["Conditions that differ (ours; theirs):", *_differences(found)],
-            ["What the audit says:", *(f"- {one.text}" for one in found.carried)],
-        )
-        if len(lines) > 1
-    ]
+        parts += [
+            "\n".join(lines)
+            for lines in (
+                ["Not measured:", *not_measured(found)],
+                ["Conditions that differ (ours; theirs):", *_differences(found)],
+                ["What the audit says:", *(f"- {one.text}" for one in found.carried)],
+            )
+            if len(lines) > 1
+        ]
     if found.held.ratios:
         parts += [table.markdown().rstrip() for table in ratio_tables(found.held)]
     return "\n\n".join(parts) + "\n"
@@ -50,7 +50,7 @@ def numbers_table(found: Versus) -> Table:
         title=f"Ours against {found.published.name}",
         header=(
             *("Number", "Ours", "Theirs", "Ratio", "Our 95 % interval"),
-            *("Tolerance", "Verdict", "Reason"),
+            *("Reproduced within", "Seen at 80 %", "Verdict", "Reason"),
         ),
         rows=tuple(
             (
@@ -60,6 +60,7 @@ def numbers_table(found: Versus) -> Table:
                 ratio_text(one.ratio),
                 interval_text(one.interval),
                 interval_text(one.band),
+                factor_text(one.detectable_factor),
                 verdict_text(one),
                 reason_text(one),
             )
@@ -72,6 +73,11 @@ def numbers_table(found: Versus) -> Table:
 def verdict_text(one: Comparison) -> str:
     """`reproduced`, and `(not firmly)` where our interval crosses the band's edge."""
     return f"{one.verdict} (not firmly)" if one.firm is False else str(one.verdict)
+
+
+def factor_text(factor: float | None) -> str:
+    """`x3.4`: the smallest difference that would be called so with 80 % power."""
+    return "" if factor is None else f"x{factor:.3g}"
 
 
 def reason_text(one: Comparison) -> str:

@@ -76,3 +76,11 @@ def boschloo_p(
         [trials - passed, reference_trials - reference_passed],
     ]
     return float(stats.boschloo_exact(table, alternative="two-sided").pvalue)
+
+
+@lru_cache(maxsize=64)
+def noncentrality(bound: float, degrees: float, power: float) -> float:
+    """The shift that makes a noncentral t variable exceed `bound` with this power."""
+    from scipy import special
+
+    return float(special.nctdtrinc(degrees, 1 - power, bound))

@@ -1,5 +1,7 @@
 """What may be said of ours beside theirs: a ratio, a band, a verdict, all differences."""
 
+import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,15 @@ from tests.report.reference.test_load import claims as shipped_claims
 from tests.report.reference.test_load import shipped
 
 from llamatrix.report.reference.audit import audit
+from llamatrix.report.reference.compare import compare, compare_one
 from llamatrix.report.reference.comparison import (
     Comparison,
     OurNumber,
     Verdict,
-    compare,
-    compare_one,
     differences,
 )
 from llamatrix.report.reference.conditions import Conditions
+from llamatrix.report.reference.deciding import family_wise
 from llamatrix.report.reference.gpu import load_gpus
 from llamatrix.report.reference.ratios import kendall_tau, model_ratios
 from llamatrix.report.reference.reference_set import Claim
@@ -152,13 +154,132 @@ def test_one_run_of_an_agent_says_little_of_another(
     published: dict[str, Claim],
 ) -> None:
     claim = published["agent/qwen35-27b/p1/generated-tokens"]  # 2,867
-    assert compare_one(claim, ours(claim, 2867, 2867)).reason == (
-        "2 of at least 3 trials: one run says little"
+    few = compare_one(claim, ours(claim, 2867, 2867, interval=(2800, 2900)))
+    assert (few.verdict, few.reason) == (
+        Verdict.TOO_FEW_TRIALS,
+        "2 of at least 3 trials",
     )
-    among = compare_one(claim, ours(claim, 2000, 3000, 9000))
-    outside = compare_one(claim, ours(claim, 5000, 6000, 9000))
-    assert among.verdict is Verdict.REPRODUCED
-    assert outside.verdict is Verdict.DIFFERS
+    assert (few.interval, few.band, few.p_value) == (None, None, None)
+
+
+def test_a_figure_outside_our_extremes_but_like_one_more_trial_is_reproduced(
+    published: dict[str, Claim],
+) -> None:
+    claim = published["agent/qwen35-27b/p1/generated-tokens"]  # 2,867
+    found = compare_one(claim, ours(claim, 4000, 5000, 9000))
+    assert found.verdict is Verdict.REPRODUCED
+    assert found.band is not None
+    assert found.band[0] < (found.ratio or 0) < found.band[1]
+
+
+def test_a_figure_no_further_trial_would_show_differs(
+    published: dict[str, Claim],
+) -> None:
+    claim = published["agent/qwen35-27b/p1/generated-tokens"]  # 2,867
+    found = compare_one(claim, ours(claim, 9000, 9300, 9100, 8900, 9400))
+    assert found.verdict is Verdict.DIFFERS
+    assert found.p_value is not None
+    assert found.p_value < 1e-4
+
+
+def test_a_line_states_the_factor_that_would_be_seen(
+    published: dict[str, Claim],
+) -> None:
+    claim = published["agent/qwen35-27b/p1/generated-tokens"]
+    spread = [2867 * math.exp(0.3 * z) for z in (-1.2649, -0.6325, 0, 0.6325, 1.2649)]
+    found = compare_one(claim, ours(claim, *spread))  # log-sd 0.3
+    assert found.verdict is Verdict.REPRODUCED
+    assert found.detectable_factor == pytest.approx(3.44, abs=0.01)
+
+
+def test_trials_that_lie_too_far_apart_say_nothing(
+    published: dict[str, Claim],
+) -> None:
+    claim = published["agent/qwen35-27b/p1/generated-tokens"]
+    found = compare_one(claim, ours(claim, 100, 3000, 90000))
+    assert found.verdict is Verdict.TOO_FEW_TRIALS
+    assert found.reason.startswith("one more of our 3 trials may lie a factor of ")
+
+
+def test_equal_trials_have_an_unknown_spread(published: dict[str, Claim]) -> None:
+    claim = published["agent/qwen35-27b/p1/generated-tokens"]
+    found = compare_one(claim, ours(claim, 3000, 3000, 3000))
+    assert found.verdict is Verdict.TOO_FEW_TRIALS
+    assert found.reason == "our 3 trials are equal: their spread is unknown"
+
+
+@pytest.mark.parametrize("quantity", ["api-calls", "tool-calls", "correct-turn"])
+def test_counts_and_turns_need_39_trials(
+    quantity: str, published: dict[str, Claim]
+) -> None:
+    claim = published[f"agent/qwen35-27b/p1/{quantity}"]
+    far = [claim.value + 5, claim.value + 6]
+    few = compare_one(claim, ours(claim, *(far * 19)))
+    enough = compare_one(claim, ours(claim, *(far * 20)))
+    around = compare_one(claim, ours(claim, claim.value, *(far * 20)))
+    assert few.verdict is Verdict.TOO_FEW_TRIALS
+    assert few.reason == "38 of at least 39 trials for a count"
+    assert enough.verdict is Verdict.DIFFERS
+    assert around.verdict is Verdict.REPRODUCED
+
+
+def test_a_trials_speed_may_miss_the_band_by_what_trials_differ(
+    published: dict[str, Claim],
+) -> None:
+    claim = published["agent/qwen35-27b/p1/prefill-rate"]  # 2,474
+    spread = compare_one(claim, ours(claim, 1700, 2100, 2500))
+    steady = compare_one(claim, ours(claim, 1480, 1500, 1520))
+    single = compare_one(claim, ours(claim, 1500))
+    near = compare_one(claim, ours(claim, 2400))
+    assert spread.verdict is Verdict.REPRODUCED
+    assert steady.verdict is Verdict.DIFFERS
+    assert single.verdict is Verdict.TOO_FEW_TRIALS
+    assert near.verdict is Verdict.REPRODUCED
+
+
+def test_another_criterion_of_correctness_is_another_turn_but_no_other_count(
+    published: dict[str, Claim],
+) -> None:
+    def compared(quantity: str) -> Comparison:
+        claim = published[f"agent/qwen35-27b/p1/{quantity}"]
+        theirs = msgspec.structs.replace(claim.conditions, correctness="the eye")
+        claim = dataclasses.replace(claim, conditions=theirs)
+        values = [claim.value + number % 2 for number in range(40)]
+        return compare_one(claim, ours(claim, *values, correctness="checks"))
+
+    turn, calls = compared("correct-turn"), compared("api-calls")
+    assert turn.reason == "correctness: checks here, the eye there"
+    assert calls.verdict is Verdict.REPRODUCED
+    assert [one.condition for one in calls.differences] == ["correctness"]
+
+
+def test_the_exit_code_is_of_what_survives_the_correction_for_all(
+    published: dict[str, Claim],
+) -> None:
+    claim = published["agent/qwen35-27b/p1/generated-tokens"]
+    slight = compare_one(claim, ours(claim, 4000, 5000, 6000, 5500, 4500))
+    plain = compare_one(claim, ours(claim, 9000, 9300, 9100, 8900, 9400))
+    alike = compare_one(claim, ours(claim, 2000, 3000, 4000))
+    assert slight.verdict is plain.verdict is Verdict.DIFFERS
+    assert family_wise([slight]) == (slight,)
+    assert family_wise([slight, plain, alike, alike]) == (plain,)
+    assert family_wise([]) == ()
+
+
+def test_one_process_at_the_edge_of_the_band_does_not_decide_the_exit_code(
+    published: dict[str, Claim],
+) -> None:
+    claim = published[TG]  # 45.88
+    edge, far = (compare_one(claim, ours(claim, value)) for value in (41.0, 30.0))
+    assert edge.verdict is far.verdict is Verdict.DIFFERS
+    assert family_wise([edge, far]) == (far,)
+
+
+def test_processes_too_far_apart_are_never_firm(published: dict[str, Claim]) -> None:
+    claim = published[TG]
+    found = compare_one(claim, ours(claim, 1.2, 99.0))
+    assert found.firm is False
+    assert family_wise([found]) == ()
 
 
 def test_sizes_must_agree_more_closely_than_speeds(published: dict[str, Claim]) -> None:

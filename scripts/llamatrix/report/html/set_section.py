@@ -94,7 +94,7 @@ def _ratio_figure(found: Versus, key: str) -> Iterator[Figure]:
             ratio=one.ratio,
             interval=one.interval,
             band=one.band or _UNDECIDED_BAND,
-            decided=one.verdict is not Verdict.NOT_COMPARABLE,
+            decided=one.verdict in {Verdict.REPRODUCED, Verdict.DIFFERS},
         )
         for one in found.held.measured
         if one.ratio and claims[one.claim].quantity in RATES
@@ -190,7 +190,7 @@ def _numbers(found: Versus, key: str, evidence: _Places) -> Table:
 
 def _remarks(one: Comparison) -> str:
     """Why there is no verdict, and the audit's marks; a ratio speaks for itself."""
-    decided = one.verdict is not Verdict.NOT_COMPARABLE
+    decided = one.verdict in {Verdict.REPRODUCED, Verdict.DIFFERS}
     return "; ".join(audit_marks(one)) if decided else reason_text(one)
 
 

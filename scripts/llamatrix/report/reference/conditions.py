@@ -61,6 +61,8 @@ class Conditions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     chat_template: str | None = None
     thinking: bool | None = None
     context_shift: bool | None = None
+    correctness: str | None = None
+    """By which criterion a turn of an agent counts as correct."""
     temp: float | None = None
     top_k: Count | None = None
     top_p: float | None = None

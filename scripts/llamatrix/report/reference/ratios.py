@@ -7,12 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from llamatrix.report.reference.comparison import (
-    DEFAULT_TOLERANCE,
-    OurNumber,
-    conflicts,
-    differences,
-)
+from llamatrix.report.reference.compare import DEFAULT_TOLERANCE
+from llamatrix.report.reference.comparison import OurNumber, conflicts, differences
 from llamatrix.report.reference.finding import Finding, Severity
 from llamatrix.report.reference.quantity import RATES
 from llamatrix.report.reference.reference_set import Claim
@@ -87,7 +83,7 @@ def _usable(claim: Claim, ours: OurNumber | None) -> bool:
     """
     if ours is None or not ours.values or claim.proxy_for or not claim.value:
         return False
-    found = conflicts(differences(ours.conditions, claim.conditions))
+    found = conflicts(differences(ours.conditions, claim.conditions), claim.quantity)
     return all(
         one.condition in _HARDWARE or (one.condition, one.ours) == _MADE_UP
         for one in found

@@ -1,0 +1,296 @@
+"""`invoke compare --selftest`: how often a faithful reproduction is called otherwise.
+
+Everything is drawn from one seed: what is published and what we measure come from the
+same synthetic agent and the same class of card, so that every `differs` is a false one.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llamatrix.report.reference.compare import compare, compare_one
+from llamatrix.report.reference.comparison import OurNumber, Verdict
+from llamatrix.report.reference.deciding import COUNTS, family_wise
+from llamatrix.report.reference.quantity import RATES, Quantity
+from llamatrix.report.reference.reference_set import Claim
+from llamatrix.report.tables import Table
+from llamatrix.verdict.estimate import ALPHA
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+TRIALS = (3, 5, 10, 20)
+_SEED = 20260405
+_LINE_RUNS = 4000
+_FAMILY_RUNS = 300
+_CHANCE = 3.0
+"""Standard errors that a simulated share may lie above what is promised."""
+_PREFILL_SD, _GENERATION_SD = 0.08, 0.02
+"""Log-sd of an agent's speeds from one trial to the next."""
+_DOUBLED = 0.3
+"""Of two modes, the share of trials that take three times as many tokens."""
+_CLASS = 0.08
+"""A card may be so much faster or slower than another of its class."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """How often something happened in so many simulated runs."""
+
+    count: int
+    runs: int
+
+    @property
+    def rate(self) -> float:
+        return self.count / self.runs
+
+    @property
+    def error(self) -> float:
+        """Its standard error."""
+        return math.sqrt(self.rate * (1 - self.rate) / self.runs)
+
+    @property
+    def text(self) -> str:
+        return f"{100 * self.rate:.1f} ± {100 * self.error:.1f} %"
+
+    def exceeds(self, promised: float) -> bool:
+        slack = _CHANCE * math.sqrt(promised * (1 - promised) / self.runs)
+        return self.rate > promised + slack
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LineScore:
+    """One quantity of a trial, by itself."""
+
+    kind: str
+    trials: int
+    differs: Share
+    too_few: Share
+    seen: Share
+    """`differs` where the figure is off by the factor stated for the true spread."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FamilyScore:
+    """All numbers of a set together."""
+
+    trials: int
+    processes: int
+    exits_1: Share
+    """Of faithful reproductions."""
+    slow_exits_1: Share
+    """Where every speed of ours is a quarter lower."""
+    lines: Share
+    """Single numbers called `differs`, of all that are compared."""
+
+
+def line_scores(claims: Mapping[Quantity, Claim]) -> Iterator[LineScore]:
+    """For spreads of 0.3 and 0.8, and for one that is far from normal (no promise)."""
+    for kind in ("log-sd 0.3", "log-sd 0.8", "two modes", "count"):
+        quantity = Quantity.API_CALLS if kind == "count" else Quantity.GENERATED_TOKENS
+        for trials in TRIALS:
+            yield _line_score(claims[quantity], kind, trials)
+
+
+def family_scores(claims: Sequence[Claim]) -> Iterator[FamilyScore]:
+    for trials, processes in ((3, 1), (5, 1), (5, 3), (10, 2), (20, 3)):
+        yield _family_score(claims, trials, processes)
+
+
+def line_table(scores: Sequence[LineScore]) -> Table:
+    return Table(
+        title="One number: a figure drawn from the same trials",
+        header=("Values", "Trials", "differs", "too few trials", "Seen at its factor"),
+        rows=tuple(
+            (
+                one.kind,
+                str(one.trials),
+                one.differs.text,
+                one.too_few.text,
+                one.seen.text if one.kind.startswith("log-sd") else "",
+            )
+            for one in scores
+        ),
+        right=(1, 2, 3, 4),
+    )
+
+
+def family_table(scores: Sequence[FamilyScore], name: str) -> Table:
+    return Table(
+        title=f"All numbers of {name} together",
+        header=(
+            *("Trials", "Processes", "Single numbers that differ"),
+            *("Exit code 1", "Exit code 1, all speeds 25 % lower"),
+        ),
+        rows=tuple(
+            (
+                str(one.trials),
+                str(one.processes),
+                one.lines.text,
+                one.exits_1.text,
+                one.slow_exits_1.text,
+            )
+            for one in scores
+        ),
+        right=(0, 1, 2, 3, 4),
+    )
+
+
+def broken_promises(
+    lines: Sequence[LineScore], families: Sequence[FamilyScore]
+) -> Iterator[str]:
+    for line in lines:
+        if line.kind != "two modes" and line.differs.exceeds(ALPHA):
+            yield f"{line.kind}, {line.trials} trials: differs {line.differs.text}"
+    for one in families:
+        where = f"{one.trials} trials, {one.processes} processes"
+        if one.exits_1.exceeds(ALPHA):
+            yield f"{where}: exit code 1 in {one.exits_1.text}"
+
+
+def _line_score(claim: Claim, kind: str, trials: int) -> LineScore:
+    import numpy as np
+
+    generator = np.random.default_rng([_SEED, trials, len(kind), ord(kind[-1])])
+    differs = too_few = seen = 0
+    factor = _true_factor(claim, kind, trials)
+    for _ in range(_LINE_RUNS):
+        *ours, theirs = _draws(kind, trials + 1, generator)
+        found = _judged(claim, ours, theirs)
+        differs += found is Verdict.DIFFERS
+        too_few += found is Verdict.TOO_FEW_TRIALS
+        seen += _judged(claim, ours, theirs * factor) is Verdict.DIFFERS
+    return LineScore(
+        kind=kind,
+        trials=trials,
+        differs=Share(count=differs, runs=_LINE_RUNS),
+        too_few=Share(count=too_few, runs=_LINE_RUNS),
+        seen=Share(count=seen, runs=_LINE_RUNS),
+    )
+
+
+def _draws(kind: str, count: int, generator: "Generator") -> list[float]:
+    match kind:
+        case "count":
+            return [1.0 + float(n) for n in generator.poisson(9, count)]
+        case "two modes":
+            doubled = generator.random(count) < _DOUBLED
+            logs = generator.normal(0, 0.1, count) + 1.1 * doubled
+        case _:
+            logs = generator.normal(0, float(kind.split()[1]), count)
+    return [float(round(3000 * math.exp(log))) for log in logs]
+
+
+def _true_factor(claim: Claim, kind: str, trials: int) -> float:
+    """What would be stated if the trials showed their true spread exactly."""
+    if not kind.startswith("log-sd"):
+        return 1.0
+    sd = float(kind.split()[1])
+    width = sd * math.sqrt((trials - 1) / trials) if trials % 2 == 0 else sd
+    logs = [width * (-1) ** index for index in range(trials)]
+    if trials % 2:
+        logs[-1] = 0.0
+    ours = [3000 * math.exp(log) for log in logs]
+    found = compare_one(claim, _number(claim, ours))
+    return found.detectable_factor or 1.0
+
+
+def _judged(claim: Claim, ours: Sequence[float], theirs: float) -> Verdict:
+    drawn = dataclasses.replace(claim, value=float(round(theirs)))
+    return compare_one(drawn, _number(drawn, ours)).verdict
+
+
+def _number(claim: Claim, values: Sequence[float]) -> OurNumber:
+    return OurNumber(claim=claim.id, values=tuple(values), conditions=claim.conditions)
+
+
+def _family_score(claims: Sequence[Claim], trials: int, processes: int) -> FamilyScore:
+    import numpy as np
+
+    generator = np.random.default_rng([_SEED, trials, processes])
+    judged = [one for one in claims if not one.proxy_for]
+    exits = slow_exits = differing = tested = 0
+    for _ in range(_FAMILY_RUNS):
+        theirs, ours = _Session(judged, generator).drawn(trials, processes)
+        found = compare(theirs, ours)
+        tested += sum(one.p_value is not None for one in found)
+        differing += sum(one.verdict is Verdict.DIFFERS for one in found)
+        exits += bool(family_wise(found))
+        slow = dict(ours)
+        for claim in theirs:
+            if claim.quantity in RATES:
+                values = ours[claim.id].values
+                slow[claim.id] = _number(claim, [0.75 * value for value in values])
+        slow_exits += bool(family_wise(compare(theirs, slow)))
+    return FamilyScore(
+        trials=trials,
+        processes=processes,
+        exits_1=Share(count=exits, runs=_FAMILY_RUNS),
+        slow_exits_1=Share(count=slow_exits, runs=_FAMILY_RUNS),
+        lines=Share(count=differing, runs=tested),
+    )
+
+
+class _Session:
+    """One published set and one reproduction of it, both drawn.
+
+    A trial's tokens, calls and times rise and fall together, as they do in reality.
+    """
+
+    def __init__(self, claims: Sequence[Claim], generator: "Generator") -> None:
+        self._claims = claims
+        self._generator = generator
+        self._latent: dict[tuple[str, str], list[float]] = {}
+        self._values: dict[tuple[str, str, Quantity], list[float]] = {}
+
+    def drawn(
+        self, trials: int, processes: int
+    ) -> tuple[tuple[Claim, ...], dict[str, OurNumber]]:
+        card = math.exp(self._generator.uniform(-_CLASS, _CLASS))
+        theirs, ours = [], {}
+        for claim in self._claims:
+            task = claim.conditions.task
+            if task is not None and claim.quantity is not Quantity.VRAM:
+                *mine, published = self._trial_values(claim, task, trials + 1)
+                if claim.quantity in RATES:
+                    published *= card
+            elif claim.quantity in RATES and claim.conditions.task is None:
+                if claim.conditions.program != "llama-bench":
+                    continue
+                sd = 0.02 if claim.conditions.prompt_tokens == 512 else 0.007  # noqa: PLR2004
+                mine = [
+                    claim.value * math.exp(log)
+                    for log in self._generator.normal(0, sd, processes)
+                ]
+                published = claim.value * card
+            else:
+                continue
+            value = max(claim.step, claim.step * round(published / claim.step))
+            drawn = dataclasses.replace(claim, value=value)
+            theirs.append(drawn)
+            ours[claim.id] = _number(drawn, mine)
+        return tuple(theirs), ours
+
+    def _trial_values(self, claim: Claim, task: str, count: int) -> list[float]:
+        """The same for every place that prints the quantity."""
+        key = (claim.model, task, claim.quantity)
+        if key not in self._values:
+            latent = self._latent.setdefault(
+                (claim.model, task), list(self._generator.normal(0, 0.35, count))
+            )
+            self._values[key] = [self._trial_value(claim, shared) for shared in latent]
+        return self._values[key]
+
+    def _trial_value(self, claim: Claim, shared: float) -> float:
+        draw = self._generator
+        if claim.quantity is Quantity.CORRECT_TURN:
+            return float(draw.choice([1, 2, 3], p=[0.7, 0.2, 0.1]))
+        if claim.quantity in COUNTS:
+            return 1.0 + float(draw.poisson(claim.value * math.exp(shared / 2)))
+        if claim.quantity in RATES:
+            is_prefill = claim.quantity is Quantity.PREFILL_RATE
+            sd = _PREFILL_SD if is_prefill else _GENERATION_SD
+            return claim.value * math.exp(draw.normal(0, sd))
+        return claim.value * math.exp(shared + draw.normal(0, 0.1))
