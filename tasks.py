@@ -73,14 +73,9 @@ def schema(_f: taken.Nothing) -> None:
 @command(taken.Locking)
 def lock(f: taken.Locking) -> None:
     """Resolve the pins of matrix.toml into matrix.lock."""
-    from llamatrix.campaigns import lock as locking
+    from llamatrix.campaigns.lock import lock as locking
 
-    if f.python:
-        locking.write_requirements()
-    elif f.check:
-        locking.check()
-    else:
-        locking.write()
+    locking(check=f.check, python=f.python)
 
 
 @command(taken.Selecting)
@@ -250,7 +245,7 @@ def doctor(f: taken.Reporting) -> None:
     """Say what this machine can run, and the remedy for what it lacks."""
     from llamatrix.campaigns.doctor import examine
 
-    examine(as_json=f.json)
+    examine(as_json=f.json, verify=f.verify)
 
 
 @command(taken.TaskChecking)

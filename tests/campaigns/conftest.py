@@ -20,6 +20,7 @@ from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import load_lock
 from llamatrix.project import Project
 from llamatrix.provision.build import TARGETS, manifest_of
+from llamatrix.provision.integrity import record_entry
 from llamatrix.provision.resolve import write_lock
 from llamatrix.provision.weights import SAMPLES
 
@@ -61,19 +62,21 @@ def stocked(project: Project, cells: tuple[Cell, ...]) -> Project:
         path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{fake}" "$@"\n')
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     (programs.parent / "build.json").write_bytes(msgspec.json.encode(manifest))
-    templates = project.cache / "sources" / cell.locked.commit / "models/templates"
+    tree = project.cache / "sources" / cell.locked.commit
+    templates = tree / "models/templates"
     templates.mkdir(parents=True)
     for other in cells:
         (templates / other.model.template).write_text("{{ messages }}")
     for name in SAMPLES:
-        sample = project.cache / "sources" / cell.locked.commit / name
+        sample = tree / name
         sample.parent.mkdir(parents=True, exist_ok=True)
         sample.write_text("the words of a vocabulary, the words of a text\n")
+    record_entry(tree, origin=cell.locked.nar_hash)
     return project
 
 
 _STORES = (
-    *("builds", "logs", "npm", "programs", "sdists", "sources"),
+    *("builds", "hashes", "logs", "npm", "programs", "sdists", "sources"),
     *("templates", "uv", "weights", "wheels", "work"),
 )
 

@@ -9,6 +9,8 @@ from tests.report.made_sweep import BLOG, HOST, stored, sweep
 from tests.shipped import ROOT
 
 from llamatrix.project import Project
+from llamatrix.provision.integrity import record_entry
+from llamatrix.provision.sdist import file_sha256
 
 NAME = f"blog-2026-04-05-{HOST}"
 
@@ -33,6 +35,25 @@ def test_it_is_written_with_a_page_and_proven(
     ended = run_invoke("certificate", "--verify", str(certified))
     assert ended.returncode == 0, ended.stderr
     assert "proven by 32 records: 26 reproduced" in ended.stdout
+
+
+def test_a_damaged_cache_certifies_nothing(
+    certified: Path, project: Project, run_invoke: RunInvoke
+) -> None:
+    certified.unlink()
+    program = project.cache / "builds" / "one" / "llama-bench"
+    program.parent.mkdir(parents=True)
+    program.write_text("the program")
+    record_entry(program.parent)
+    before = file_sha256(program)
+    program.write_text("uhe program")
+    ended = run_invoke(
+        *("certificate", "--against", "blog-2026-04-05"),
+        *("--profile", "published", "--host", HOST),
+    )
+    assert ended.returncode == 3
+    assert f"sha256 is {file_sha256(program)}, but {before}" in ended.stderr
+    assert not certified.exists()
 
 
 def test_a_tampered_record_is_exit_code_1_and_named_with_its_claim(

@@ -18,6 +18,7 @@ from llamatrix.campaigns.doctor import findings
 from llamatrix.campaigns.finding import Finding, State
 from llamatrix.project import Project
 from llamatrix.provision import hub
+from llamatrix.provision.sdist import file_sha256
 
 SUBJECTS = {
     *("world", "compiler", "cmake", "ninja", "git"),
@@ -61,6 +62,22 @@ def test_every_line_says_ok_or_missing_and_what_now(run_invoke: RunInvoke) -> No
     assert {line.split()[0] for line in lines} == SUBJECTS
     assert {line.split()[1] for line in lines} <= set(State)
     assert "`invoke all` here takes profile" in closing
+
+
+def test_verify_reads_the_whole_cache_and_names_what_is_damaged(
+    stocked: Project, run_invoke: RunInvoke
+) -> None:
+    """A record that is true of the stamps stands for a disk that lost a bit."""
+    ended = run_invoke("doctor", "--verify")
+    assert ended.returncode == 0, ended.stderr
+    assert "are what was put there" in ended.stdout
+    (record,) = (stocked.cache / "sources").glob(".*.files.json")
+    sha256 = file_sha256(next((stocked.cache / "sources").rglob("README.md")))
+    record.write_text(record.read_text().replace(sha256, "0" * 64))
+    ended = run_invoke("doctor", "--verify")
+    assert ended.returncode == 1
+    assert "1 damaged in" in ended.stderr
+    assert f"sha256 is {sha256}, but {'0' * 64} was recorded" in ended.stdout
 
 
 @pytest.mark.usefixtures("stocked")

@@ -11,6 +11,8 @@ from tests.provision.conftest import Index
 from llamatrix.errors import ProvisionError
 from llamatrix.plan.cell import Cell
 from llamatrix.provision.build import TARGETS, manifest_of, provide_build
+from llamatrix.provision.sdist import file_sha256
+from llamatrix.provision.source import provide_source
 
 _CMAKE = """
 cmake_minimum_required(VERSION 3.14)
@@ -54,6 +56,51 @@ def test_programs_and_manifest_are_there_and_built_once(
     before = built.program("llama-bench").stat().st_mtime_ns
     again = provide_build(cell, tmp_path / "cache")
     assert again.program("llama-bench").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_flipped_bit_in_a_program_is_named_and_the_build_made_again(
+    name: str, source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = source(_MAIN)
+    program = provide_build(cell, tmp_path / "cache").program(name)
+    before, content = file_sha256(program), bytearray(program.read_bytes())
+    content[len(content) // 2] ^= 1
+    program.write_bytes(content)
+    after = file_sha256(program)
+    provide_build(cell, tmp_path / "cache")
+    assert file_sha256(program) != after
+    said = capsys.readouterr().err
+    assert f"{name}: sha256 is {after}, but {before} was recorded" in said
+
+
+def test_a_wrong_nar_hash_in_the_lock_stops_before_anything_is_compiled(
+    source: Source, tmp_path: Path
+) -> None:
+    """Though the tree of the commit is in the cache already."""
+    cell = source(_MAIN)
+    provide_source(cell.locked, tmp_path / "cache")
+    wrong = "sha256-" + "A" * 43 + "="
+    locked = msgspec.structs.replace(cell.locked, nar_hash=wrong)
+    with pytest.raises(ProvisionError) as caught:
+        provide_build(msgspec.structs.replace(cell, locked=locked), tmp_path / "cache")
+    assert wrong in str(caught.value)
+    assert cell.locked.nar_hash in str(caught.value)
+    assert not (tmp_path / "cache" / "work").exists()
+    assert not (tmp_path / "cache" / "logs").exists()
+
+
+def test_a_build_from_before_digests_were_recorded_is_taken_with_a_word(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = source(_MAIN)
+    built = provide_build(cell, tmp_path / "cache")
+    (record,) = built.folder.parent.glob(".*.files.json")
+    record.unlink()
+    assert provide_build(cell, tmp_path / "cache") == built
+    assert "made before digests were recorded" in capsys.readouterr().err
+    provide_build(cell, tmp_path / "cache")
+    assert "made before" not in capsys.readouterr().err
 
 
 def test_a_failed_build_shows_its_last_lines_and_leaves_nothing_finished(

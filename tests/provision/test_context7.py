@@ -15,7 +15,7 @@ from llamatrix.plan.lock import load_lock, locked_npm
 from llamatrix.provision.context7 import provide_context7
 from llamatrix.provision.npm import package_lock_file
 from llamatrix.provision.npm_pack import node_program
-from llamatrix.provision.sdist import UnreachableError
+from llamatrix.provision.sdist import UnreachableError, file_sha256
 
 PACKAGE = "@upstash/context7-mcp"
 HASH = "sha512-" + 86 * "a" + "=="
@@ -68,6 +68,21 @@ def test_it_is_installed_once_with_its_dependencies(npm: Knows, tmp_path: Path) 
     assert (folder / "node_modules" / "zod").is_dir()
     npm(error="ENOTFOUND")
     assert provided(tmp_path / "cache", path) == folder
+
+
+def test_a_changed_line_of_its_code_is_named_and_it_is_installed_again(
+    npm: Knows, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    npm()
+    path = package_lock(tmp_path)
+    folder = provided(tmp_path / "cache", path)
+    manifest = folder / "node_modules" / PACKAGE / "package.json"
+    before, content = file_sha256(manifest), manifest.read_bytes()
+    manifest.write_bytes(content + b"\n")
+    after = file_sha256(manifest)
+    assert provided(tmp_path / "cache", path) == folder
+    assert manifest.read_bytes() == content
+    assert f"sha256 is {after}, but {before} was recorded" in capsys.readouterr().err
 
 
 def test_another_package_lock_is_another_entry(npm: Knows, tmp_path: Path) -> None:

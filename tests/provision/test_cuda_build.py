@@ -11,7 +11,9 @@ from tests.shipped import shipped_cells
 from llamatrix.nvml import gpus
 from llamatrix.plan.cell import Cell
 from llamatrix.project import Project
-from llamatrix.provision.build import SOURCE_NOTE, TARGETS, manifest_of, provide_build
+from llamatrix.provision.build import TARGETS, manifest_of, provide_build
+from llamatrix.provision.nar import nar_hash
+from llamatrix.provision.source import NOTE
 
 
 @pytest.fixture
@@ -46,7 +48,6 @@ def test_the_note_of_a_carried_tree_reaches_every_record_of_its_build(
     cell = cells[0]
     tree = project.cache / "sources" / cell.locked.commit
     tree.mkdir(parents=True)
-    (tree / SOURCE_NOTE).write_text("carried here\n")
     targets = "\n".join(
         f"add_executable({name} main.cpp)\n"
         f"set_target_properties({name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY bin)"
@@ -56,6 +57,9 @@ def test_the_note_of_a_carried_tree_reaches_every_record_of_its_build(
         f"cmake_minimum_required(VERSION 3.14)\nproject(p C CXX)\n{targets}\n"
     )
     (tree / "main.cpp").write_text("int main() {}\n")
+    locked = msgspec.structs.replace(cell.locked, nar_hash=nar_hash(tree))
+    cell = msgspec.structs.replace(cell, locked=locked)
+    (tree / NOTE).write_text("carried here\n")
     first = provide_build(cell, project.cache)
     assert first.manifest.source_note == "carried here"
     assert provide_build(cell, project.cache).manifest == first.manifest

@@ -7,6 +7,7 @@ import pytest
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.npm_pack import fetch_package, file_integrity
 from llamatrix.provision.opencode import RIPGREP, NpmProgram, provide_program
+from llamatrix.provision.sdist import file_sha256
 
 SCRIPT = b"#!/bin/sh\necho 1.2.3\n"
 
@@ -38,6 +39,18 @@ def test_a_verified_program_is_unpacked_once(tmp_path: Path) -> None:
     assert first.read_bytes() == SCRIPT
     tarball.unlink()
     assert provide_program(wanted, tmp_path) == first
+
+
+def test_a_flipped_bit_in_a_program_is_named_and_it_is_unpacked_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = program(kept_tarball(tmp_path))
+    unpacked = provide_program(wanted, tmp_path)
+    unpacked.write_bytes(SCRIPT.replace(b"echo", b"dcho"))
+    after = file_sha256(unpacked)
+    assert provide_program(wanted, tmp_path).read_bytes() == SCRIPT
+    said = capsys.readouterr().err
+    assert f"sha256 is {after}, but {file_sha256(unpacked)} was recorded" in said
 
 
 def test_a_tarball_with_other_bytes_is_named_kept_and_not_used(tmp_path: Path) -> None:

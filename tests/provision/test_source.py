@@ -8,8 +8,8 @@ import pytest
 from tests.provision.conftest import Index
 
 from llamatrix.errors import ProvisionError
-from llamatrix.provision.sdist import UnreachableError
-from llamatrix.provision.source import provide_source
+from llamatrix.provision.sdist import UnreachableError, file_sha256
+from llamatrix.provision.source import NOTE, provide_source
 
 
 def test_a_proven_source_is_unpacked_with_its_modes(
@@ -69,6 +69,55 @@ def test_a_tree_with_another_nar_hash_is_refused(index: Index, tmp_path: Path) -
     wrong = "sha256-" + "A" * 43 + "="
     locked = msgspec.structs.replace(index.publish(), nar_hash=wrong)
     with pytest.raises(ProvisionError, match="its NAR hash is sha256-"):
+        provide_source(locked, tmp_path / "cache")
+
+
+def test_a_changed_template_in_the_cache_is_named_and_unpacked_again(
+    index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    locked = index.publish()
+    tree = provide_source(locked, tmp_path / "cache")
+    template = tree / "models" / "templates" / "Qwen3.5-4B.jinja"
+    before, content = file_sha256(template), template.read_bytes()
+    template.write_bytes(content.replace(b"messages", b"massages"))
+    after = file_sha256(template)
+    assert provide_source(locked, tmp_path / "cache") == tree
+    assert template.read_bytes() == content
+    said = capsys.readouterr().err
+    assert before in said
+    assert after in said
+
+
+def test_a_tree_in_the_cache_is_refused_when_the_lock_has_another_nar_hash(
+    index: Index, tmp_path: Path
+) -> None:
+    locked = index.publish()
+    tree = provide_source(locked, tmp_path / "cache")
+    wrong = "sha256-" + "A" * 43 + "="
+    with pytest.raises(ProvisionError) as caught:
+        provide_source(msgspec.structs.replace(locked, nar_hash=wrong), tree.parents[1])
+    assert wrong in str(caught.value)
+    assert locked.nar_hash in str(caught.value)
+    assert provide_source(locked, tmp_path / "cache") == tree
+
+
+@pytest.mark.usefixtures("index")
+def test_a_tree_without_a_record_must_have_the_locked_nar_hash(
+    index: Index, tmp_path: Path, unreachable: Callable[[], None]
+) -> None:
+    """As one carried to a machine without network, with a note in it."""
+    locked = index.publish()
+    tree = provide_source(locked, tmp_path / "cache")
+    (record,) = tree.parent.glob(".*.files.json")
+    record.unlink()
+    (tree / NOTE).write_text("carried here\n")
+    unreachable()
+    for sdist in (tmp_path / "cache" / "sdists").iterdir():
+        sdist.unlink()
+    assert provide_source(locked, tmp_path / "cache") == tree
+    record.unlink()
+    (tree / "CMakeLists.txt").write_text("project(other)\n")
+    with pytest.raises(UnreachableError, match=r"its NAR hash is sha256-\S+, but"):
         provide_source(locked, tmp_path / "cache")
 
 

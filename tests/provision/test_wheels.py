@@ -1,5 +1,6 @@
 """A set of wheels is fetched whole, held to its hashes, and only once."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from tests.made_wheels import entry, made_wheel
 
 from llamatrix.errors import ProvisionError
-from llamatrix.provision.sdist import UnreachableError
+from llamatrix.provision.sdist import UnreachableError, file_sha256
 from llamatrix.provision.wheels import provide_wheels
 
 ELSEWHERE = " ; sys_platform == 'win32' and python_full_version >= '3.12'"
@@ -43,6 +44,48 @@ def test_they_are_fetched_once_those_for_other_systems_too(
     assert names(folder) == {"here", "there"}
     unreachable()
     assert provide_wheels(listed, tmp_path / "cache") == folder
+
+
+def test_a_repacked_wheel_is_named_and_fetched_again_or_refused(
+    shelf: Path,
+    tmp_path: Path,
+    unreachable: Callable[[], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    original = made_wheel(shelf, "here")
+    listed = written(tmp_path, entry(original))
+    folder = provide_wheels(listed, tmp_path / "cache")
+    (kept,) = folder.iterdir()
+    (tmp_path / "evil").mkdir()
+    evil = made_wheel(tmp_path / "evil", "here", python=">=3.10")
+    hashes = (file_sha256(evil), file_sha256(original))
+
+    shutil.copyfile(evil, kept)
+    provide_wheels(listed, tmp_path / "cache")
+    assert file_sha256(kept) == file_sha256(original)
+    said = capsys.readouterr().err
+    assert all(sha256 in said for sha256 in hashes)
+
+    shutil.copyfile(evil, kept)
+    unreachable()
+    with pytest.raises(UnreachableError) as caught:
+        provide_wheels(listed, tmp_path / "cache")
+    assert all(sha256 in str(caught.value) for sha256 in hashes)
+
+
+def test_wheels_without_a_record_must_be_those_of_the_list(
+    shelf: Path, tmp_path: Path, unreachable: Callable[[], None]
+) -> None:
+    listed = written(tmp_path, entry(made_wheel(shelf, "here")))
+    folder = provide_wheels(listed, tmp_path / "cache")
+    (record,) = folder.parent.glob(".*.files.json")
+    unreachable()
+    record.unlink()
+    assert provide_wheels(listed, tmp_path / "cache") == folder
+    record.unlink()
+    made_wheel(folder, "here", python=">=3.10")
+    with pytest.raises(UnreachableError, match=r"is not in wheels\.txt"):
+        provide_wheels(listed, tmp_path / "cache")
 
 
 def test_another_list_is_another_folder(shelf: Path, tmp_path: Path) -> None:

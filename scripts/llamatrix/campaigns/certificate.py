@@ -8,10 +8,11 @@ from llamatrix.campaigns.report_view import (
     project_with,
     published_set,
 )
-from llamatrix.errors import BenchError, ReportError
+from llamatrix.errors import BenchError, ProvisionError, ReportError
 from llamatrix.plan.load import load_matrix
 from llamatrix.progress import say
 from llamatrix.project import Project
+from llamatrix.provision.integrity import recheck_cache
 from llamatrix.report.certificate import (
     Both,
     Certificate,
@@ -36,9 +37,13 @@ class NotProvenError(BenchError):
 def write(against: str, *, profile: str = "", host: str = "", records: str = "") -> str:
     """Write the JSON and its page beside the records; return what they say in a line.
 
-    ReportError where nothing is comparable: there would be nothing to certify.
+    ReportError where nothing is comparable: there would be nothing to certify. Every
+    provisioned file is read first: with records of this machine, a damaged cache
+    certifies nothing.
     """
     view = load_view(records)
+    if not records:
+        _require_intact(view.project)
     published = published_set(against, view.project, view.matrix)
     chosen = chosen_groups(view, profile, host)
     shown = Shown(groups=chosen.groups, trials=chosen.trials)
@@ -52,6 +57,16 @@ def write(against: str, *, profile: str = "", host: str = "", records: str = "")
     path = _write(certificate, published, view.project)
     say(f"written: {_shown(path, view.project)} and the page beside it")
     return f"{path.stem}: {_summary(certificate)}\n"
+
+
+def _require_intact(project: Project) -> None:
+    if damages := recheck_cache(project.cache).damages:
+        lines = "\n".join(f"  {damage}" for damage in damages)
+        raise ProvisionError(
+            f"{project.cache}: not what was put there; nothing is certified\n{lines}\n"
+            "`invoke build` and `invoke weights` make it again; what the records were "
+            "measured with cannot be told now"
+        )
 
 
 def verify(file: str, *, against: str = "", records: str = "") -> str:

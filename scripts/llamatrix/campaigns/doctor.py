@@ -1,6 +1,7 @@
 """`invoke doctor`: what this machine can run, and the remedy for what it lacks."""
 
 import shutil
+import time
 from collections.abc import Iterator
 
 import msgspec
@@ -18,6 +19,7 @@ from llamatrix.project import Project, find_project
 from llamatrix.provision import hub
 from llamatrix.provision.compiler import compiler_id, cxx, find_tool, nvcc
 from llamatrix.provision.instructions import missing_instructions
+from llamatrix.provision.integrity import recheck_cache
 from llamatrix.provision.nix import world
 from llamatrix.units import bytes_text
 
@@ -26,10 +28,21 @@ _DISK_BYTES = 2 * 2**30
 _MEMORY_BYTES = 4 * 2**30
 
 
-def examine(*, as_json: bool) -> None:
-    """Print all findings; ProvisionError only where nothing at all can be run."""
+class DamagedCacheError(BenchError):
+    """Files of the cache are not what was put there: exit code 1."""
+
+
+def examine(*, as_json: bool, verify: bool) -> None:
+    """Print all findings; ProvisionError only where nothing at all can be run.
+
+    `verify` reads the whole cache: DamagedCacheError where a file is damaged.
+    """
     project = find_project()
     found = list(findings(project))
+    damaged: tuple[str, ...] = ()
+    if verify:
+        damaged, told = _verified(project)
+        found += told
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
@@ -43,6 +56,27 @@ def examine(*, as_json: bool) -> None:
             "nothing can be run here: no C++ compiler, and no build in "
             f"{project.cache}; install one, for example `apt install g++`"
         )
+    if damaged:
+        raise DamagedCacheError(
+            f"{len(damaged)} damaged in {project.cache}; the next command that needs "
+            "one makes it again, or refuses it where it is not ours"
+        )
+
+
+def _verified(project: Project) -> tuple[tuple[str, ...], list[Finding]]:
+    """Every damage in the cache, and what is to be told of it."""
+    begun = time.monotonic()
+    read = recheck_cache(project.cache)
+    if read.damages:
+        remedy = "it is made again when it is needed"
+        return read.damages, [
+            finding("cache", damage, remedy, ok=False) for damage in read.damages
+        ]
+    text = (
+        f"{read.files} files, {bytes_text(read.size_bytes)}, are what was put there "
+        f"({time.monotonic() - begun:.1f} s)"
+    )
+    return (), [finding("cache", text, "", ok=True)]
 
 
 def findings(project: Project) -> Iterator[Finding]:

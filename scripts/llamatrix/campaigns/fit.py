@@ -15,7 +15,7 @@ from llamatrix.plan.load import load_matrix
 from llamatrix.plan.matrix import Backend, Matrix, Server, Sweep
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
-from llamatrix.provision.build import Manifest
+from llamatrix.provision.build import Manifest, build_damage
 from llamatrix.provision.fit import (
     MemoryShape,
     Use,
@@ -159,7 +159,7 @@ def _cross_checks(
 
 
 def _program(project: Project, pin: str) -> Path | None:
-    """The program of a CPU build that is in the cache already."""
+    """The program of an intact CPU build that is in the cache already."""
     for folder in sorted((project.cache / "builds").glob(f"{pin}-*")):
         try:
             manifest = msgspec.json.decode(
@@ -168,8 +168,12 @@ def _program(project: Project, pin: str) -> Path | None:
         except (OSError, msgspec.DecodeError):
             continue
         program = folder / "bin" / "llama-fit-params"
-        if manifest.backend == Backend.CPU and program.exists():
-            return program
+        if manifest.backend != Backend.CPU or not program.exists():
+            continue
+        if wrong := build_damage(folder):
+            say(f"{wrong}; it is not used")
+            continue
+        return program
     return None
 
 

@@ -212,6 +212,9 @@ class TaskChecking:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reporting:
     json: bool = flag(default=False, text=_JSON)
+    verify: bool = flag(
+        default=False, text="read every file of the cache; exit 1 where one is damaged"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

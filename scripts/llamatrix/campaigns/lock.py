@@ -1,5 +1,7 @@
 """`invoke lock`: pins and weights of the matrix, resolved and written, or compared."""
 
+import re
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -28,13 +30,27 @@ from llamatrix.provision.source import provide_source
 from llamatrix.serve.template_pins import compare_templates, resolve_templates
 
 _TIMEOUT_S = 600
+_HASH = re.compile(r" *\\\n +--hash=\S+")
 
 
 class LockDriftError(BenchError):
     """The lock and the world differ: exit code 1."""
 
 
-def write() -> None:
+def lock(*, check: bool, python: bool) -> None:
+    """Write matrix.lock, or the lists of Python packages; `check` writes nothing."""
+    match check, python:
+        case False, False:
+            _write()
+        case True, False:
+            _check()
+        case False, True:
+            _write_requirements()
+        case _:
+            _check_requirements()
+
+
+def _write() -> None:
     project = find_project()
     matrix = load_matrix(project.matrix_file)
     weights = resolve_weights(matrix, _readable(project.lock_file))
@@ -55,7 +71,7 @@ def write() -> None:
             say(f"{path.relative_to(project.root)}: written")
 
 
-def check() -> None:
+def _check() -> None:
     """Say of every entry whether it is the same, differs, or could not be checked."""
     project = find_project()
     matrix = load_matrix(project.matrix_file)
@@ -114,33 +130,62 @@ def _readable(path: Path) -> Lock | None:
         return None
 
 
-def write_requirements() -> None:
+def _write_requirements() -> None:
     """Resolve what we install, and what a sandbox can, exact and with hashes."""
+    for source, target, more in _requirements():
+        text = _compiled(source, target, "--upgrade", *more)
+        target.write_text(text)
+        say(f"{target.name}: written")
+
+
+def _check_requirements() -> None:
+    """Say of each list whether it still follows from its source; write nothing.
+
+    The versions in it are kept where they still fit: a newer release is no difference.
+    """
+    differing = []
+    for source, target, more in _requirements():
+        text = target.read_text() if target.exists() else ""
+        same = _compiled(source, target, *more) == text
+        print(f"{target.name}: {'is the same' if same else 'differs'}")
+        differing += [] if same else [target.name]
+    if differing:
+        raise LockDriftError(
+            f"{', '.join(differing)}: not what its source resolves to; "
+            "`invoke lock --python` writes it"
+        )
+
+
+def _requirements() -> tuple[tuple[Path, Path, tuple[str, ...]], ...]:
+    """Each list of packages: its source, the file, and more flags of uv."""
     root = find_project().root
-    _compile(root / "pyproject.toml", root / "requirements.txt", "--all-extras")
-    _compile(WISHED, LOCKED)
+    ours = (root / "pyproject.toml", root / "requirements.txt", ("--all-extras",))
+    return ours, (WISHED, LOCKED, ())
 
 
-def _compile(source: Path, target: Path, *more: str) -> None:
+def _compiled(source: Path, target: Path, *more: str) -> str:
+    """Return what a list would hold; uv works on a copy, and starts from its versions."""
     uv = find_tool("uv")
     if uv is None:
         raise ProvisionError("uv not found; `pip install uv` brings it")
-    flags = [
-        *("--universal", "--generate-hashes", "--no-annotate"),
-        *("--no-header", "--quiet", "--python-version", "3.11", "--upgrade"),
-        *("--output-file", str(target)),
-    ]
-    ended = shell.run(
-        [str(uv), "pip", "compile", str(source), *more, *flags], timeout_s=_TIMEOUT_S
-    )
-    if not ended.ok:
-        raise ProvisionError(f"{target.name}: not resolved\n{ended.complaint()}")
-    _refuse_addresses(target)
-    say(f"{target.name}: written")
-
-
-def _refuse_addresses(path: Path) -> None:
-    """No address of a package index may stand in a committed file."""
-    if "://" in path.read_text():
-        path.unlink()
-        raise ProvisionError(f"{path.name}: uv wrote an address into it; not kept")
+    with tempfile.TemporaryDirectory(prefix="llamatrix-lock-") as folder:
+        aside = Path(folder) / target.name
+        if target.exists():  # uv would keep the hashes that it finds there
+            aside.write_text(_HASH.sub("", target.read_text()))
+        flags = [
+            *("--universal", "--generate-hashes", "--no-annotate"),
+            *("--no-header", "--quiet", "--python-version", "3.11"),
+            *("--output-file", str(aside)),
+        ]
+        ended = shell.run(
+            [str(uv), "pip", "compile", str(source), *more, *flags],
+            timeout_s=_TIMEOUT_S,
+        )
+        if not ended.ok:
+            raise ProvisionError(f"{target.name}: not resolved\n{ended.complaint()}")
+        text = aside.read_text()
+    if "://" in text:
+        raise ProvisionError(
+            f"{target.name}: uv wrote the address of a package index into it; not kept"
+        )
+    return text

@@ -7,8 +7,8 @@ from pathlib import Path
 from llamatrix import shell
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
+from llamatrix.provision.integrity import made_once
 from llamatrix.provision.nix import stored_program
-from llamatrix.provision.staging import made_once
 
 _TIMEOUT_S = 300
 _MEMBER = Path("usr") / "bin" / "bwrap"
@@ -17,21 +17,23 @@ _INSTALL = "install the package `bubblewrap`, or enter `nix develop`"
 
 def find_bwrap(cache: Path) -> Path:
     """Where bwrap is; ProvisionError with the remedy where it cannot be had."""
-    found = bwrap_here(cache)
-    if found:
-        return found
+    if installed := _installed():
+        return installed
     made_once(_entry(cache), _unpack, purpose="unpacking bubblewrap")
     return _entry(cache) / _MEMBER
 
 
 def bwrap_here(cache: Path) -> Path | None:
     """The one that is here already: nothing is fetched."""
+    unpacked = _entry(cache) / _MEMBER
+    return _installed() or (unpacked if unpacked.exists() else None)
+
+
+def _installed() -> Path | None:
     if stored := stored_program("bwrap"):
         return stored
-    if found := shutil.which("bwrap"):
-        return Path(found)
-    unpacked = _entry(cache) / _MEMBER
-    return unpacked if unpacked.exists() else None
+    found = shutil.which("bwrap")
+    return Path(found) if found else None
 
 
 def _entry(cache: Path) -> Path:

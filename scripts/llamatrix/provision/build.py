@@ -31,15 +31,13 @@ from llamatrix.provision.compiler import (
 from llamatrix.provision.cuda_libraries import cuda_definitions
 from llamatrix.provision.driver import driver_folders, with_driver
 from llamatrix.provision.instructions import require_instructions
+from llamatrix.provision.integrity import damage, made_once
 from llamatrix.provision.nix import stale, stored_build
 from llamatrix.provision.sdist import ensure_free
-from llamatrix.provision.source import provide_source
-from llamatrix.provision.staging import made_once
+from llamatrix.provision.source import NOTE, provide_source
 from llamatrix.units import duration_text
 
 RECIPE_VERSION = 1
-SOURCE_NOTE = "llamatrix-note.txt"
-"""A tree carried to a machine without network says here where it was proven."""
 TARGETS = ("llama-bench", "llama-server", "llama-fit-params")
 _DEFINITIONS = {
     "CMAKE_BUILD_TYPE": "Release",
@@ -137,9 +135,21 @@ def provide_build(cell: Engine, cache: Path) -> Built:
         _compile(f"{cell.pin_key}/{cell.build_key}", manifest, source, cache)
         _install(_work_folder(cache, manifest), noted, staging)
 
-    made_once(entry, make, purpose=f"building {name}")
+    made_once(entry, make, purpose=f"building {name}", prove=lambda: _adopt(entry))
     made = msgspec.json.decode((entry / "build.json").read_bytes(), type=Manifest)
     return Built(folder=entry, manifest=made)
+
+
+def build_damage(entry: Path) -> str | None:
+    """Say what is wrong with a finished build in the cache; None where it is intact."""
+    return damage(entry, prove=lambda: _adopt(entry))
+
+
+def _adopt(entry: Path) -> None:
+    """Accept a build of an older version: nothing says what its bytes should be."""
+    say(
+        f"build {entry.name}: made before digests were recorded; it is recorded as it is now"
+    )
 
 
 def _from_store(cell: Engine, path: Path, cache: Path) -> Built:
@@ -167,7 +177,7 @@ def _from_store(cell: Engine, path: Path, cache: Path) -> Built:
 
 def _source_note(source: Path) -> str:
     """What whoever put the tree there left to be told in every record."""
-    note = source / SOURCE_NOTE
+    note = source / NOTE
     return note.read_text().strip() if note.exists() else ""
 
 

@@ -10,10 +10,10 @@ import msgspec
 from llamatrix import shell
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
+from llamatrix.provision.integrity import made_once
 from llamatrix.provision.nix import stale
 from llamatrix.provision.npm_pack import QUIET, npm_argv
 from llamatrix.provision.sdist import UnreachableError
-from llamatrix.provision.staging import made_once
 
 _TIMEOUT_S = 1800
 _KEY_CHARACTERS = 12

@@ -16,20 +16,18 @@ from pathlib import Path
 _CHUNK_BYTES = 1 << 20
 
 
-def nar_hash(tree: Path) -> str:
-    """The SRI form of the sha256 of a tree's NAR: `sha256-…=`."""
-    digest = hashlib.sha256()
-    for part in _serialise(tree):
+def nar_hash(tree: Path, *, without: str = "") -> str:
+    """The SRI form of the sha256 of a tree's NAR: `sha256-…=`.
+
+    `without` names an entry at the top of the tree that is left out.
+    """
+    digest = hashlib.sha256(_string(b"nix-archive-1"))
+    for part in _node(tree, without):
         digest.update(part)
     return "sha256-" + base64.b64encode(digest.digest()).decode()
 
 
-def _serialise(tree: Path) -> Iterator[bytes]:
-    yield _string(b"nix-archive-1")
-    yield from _node(tree)
-
-
-def _node(path: Path) -> Iterator[bytes]:
+def _node(path: Path, without: str = "") -> Iterator[bytes]:
     mode = path.lstat().st_mode
     yield _string(b"(") + _string(b"type")
     if stat.S_ISLNK(mode):
@@ -44,6 +42,8 @@ def _node(path: Path) -> Iterator[bytes]:
     else:
         yield _string(b"directory")
         for entry in sorted(path.iterdir(), key=os.fsencode):
+            if entry.name == without:
+                continue
             yield _string(b"entry") + _string(b"(")
             yield _string(b"name") + _string(os.fsencode(entry.name)) + _string(b"node")
             yield from _node(entry)

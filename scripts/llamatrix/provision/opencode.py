@@ -7,9 +7,9 @@ from pathlib import Path
 
 from llamatrix import shell
 from llamatrix.errors import ProvisionError
+from llamatrix.provision.integrity import made_once
 from llamatrix.provision.nix import stale, stored_opencode, stored_program
 from llamatrix.provision.npm_pack import fetch_package, unpack_program
-from llamatrix.provision.staging import made_once
 
 _VERSION_TIMEOUT_S = 60
 _KEY_CHARACTERS = 12
@@ -80,7 +80,7 @@ def provide_program(wanted: NpmProgram, cache: Path) -> Path:
             folder=cache / "npm",
         )
         unpack_program(tarball, wanted.member, staging / wanted.name)
-        _check_version(wanted, staging / wanted.name, staging)
+        _check_version(wanted, staging / wanted.name)
 
     purpose = f"unpacking {wanted.name} {wanted.version}"
     made_once(program.parent, make, purpose=purpose)
@@ -99,11 +99,10 @@ def provide_opencode(pin: str, wanted: NpmProgram, cache: Path) -> Path:
     stored = stored_opencode(pin)
     if stored is None:
         return provide_program(wanted, cache)
-    with tempfile.TemporaryDirectory(prefix="llamatrix-version-") as home:
-        try:
-            _check_version(wanted, stored, Path(home))
-        except ProvisionError as error:
-            raise stale(stored, str(error)) from error
+    try:
+        _check_version(wanted, stored)
+    except ProvisionError as error:
+        raise stale(stored, str(error)) from error
     return stored
 
 
@@ -112,16 +111,16 @@ def provide_ripgrep(cache: Path) -> Path:
     return stored_program("rg") or provide_program(RIPGREP, cache)
 
 
-def _check_version(wanted: NpmProgram, program: Path, home: Path) -> None:
-    scratch = home / "home"
-    scratch.mkdir()
-    env = {**_OFFLINE, "HOME": str(scratch)}
-    try:
-        ended = shell.run(
-            [str(program), "--version"], timeout_s=_VERSION_TIMEOUT_S, env=env
-        )
-    except shell.ProgramMissingError as error:
-        raise ProvisionError(f"{wanted.name} {wanted.version}: {error}") from error
+def _check_version(wanted: NpmProgram, program: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="llamatrix-version-") as home:
+        try:
+            ended = shell.run(
+                [str(program), "--version"],
+                timeout_s=_VERSION_TIMEOUT_S,
+                env={**_OFFLINE, "HOME": home},
+            )
+        except shell.ProgramMissingError as error:
+            raise ProvisionError(f"{wanted.name} {wanted.version}: {error}") from error
     said = ended.out.partition("\n")[0]
     if not ended.ok or wanted.says not in said.split("(")[0].strip():
         raise ProvisionError(

@@ -11,7 +11,7 @@ from llamatrix.exclusive import exclusive
 from llamatrix.plan.lock import HubFile, LockedWeights
 from llamatrix.progress import meter, say
 from llamatrix.provision import hub
-from llamatrix.provision.hashes import known_sha256, shown_sha256
+from llamatrix.provision.integrity import known_sha256, shown_sha256
 from llamatrix.provision.sdist import ensure_free
 from llamatrix.units import bytes_text
 

@@ -20,7 +20,7 @@ from llamatrix.plan.matrix import Matrix
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision import hub
-from llamatrix.provision.hashes import known_sha256
+from llamatrix.provision.integrity import known_sha256
 from llamatrix.provision.published import own_file
 from llamatrix.provision.resolve import Drift, write_lock
 

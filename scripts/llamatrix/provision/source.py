@@ -16,11 +16,13 @@ from llamatrix import shell
 from llamatrix.errors import ProvisionError
 from llamatrix.plan.lock import LockedPin
 from llamatrix.progress import say
+from llamatrix.provision.integrity import made_once
 from llamatrix.provision.nar import nar_hash
 from llamatrix.provision.nix import stored_source
 from llamatrix.provision.sdist import fetch_sdist
-from llamatrix.provision.staging import made_once
 
+NOTE = "llamatrix-note.txt"
+"""A tree carried to a machine without network says in it where it comes from."""
 _MODULE = PurePosixPath(".git/modules/vendor/llama.cpp")
 _TIMEOUT_S = 300
 _GIT_ENV = {
@@ -40,9 +42,22 @@ class Source:
 
 
 def provide_source(locked: LockedPin, cache: Path) -> Path:
-    """The unpacked, verified tree of a locked pin; in a Nix shell, Nix verified it."""
+    """The unpacked, verified tree of a locked pin; in a Nix shell, Nix verified it.
+
+    A tree without a record of its files was carried here, or unpacked by an older
+    version: it must have the locked NAR hash, as must every tree when the lock changes.
+    """
     if stored := stored_source(locked.commit):
         return stored
+    entry = cache / "sources" / locked.commit
+
+    def prove() -> str | None:
+        found = nar_hash(entry, without=NOTE)
+        if found == locked.nar_hash:
+            return None
+        return (
+            f"{entry}: its NAR hash is {found}, but matrix.lock has {locked.nar_hash}"
+        )
 
     def make(staging: Path) -> None:
         say(f"proving the source of llama.cpp {locked.commit[:9]}")
@@ -56,8 +71,13 @@ def provide_source(locked: LockedPin, cache: Path) -> Path:
         _same(sdist, "git commit", found=found.commit, locked=locked.commit)
         _same(sdist, "NAR hash", found=found.nar_hash, locked=locked.nar_hash)
 
-    entry = cache / "sources" / locked.commit
-    return made_once(entry, make, purpose=f"unpacking {entry.name[:9]}")
+    return made_once(
+        entry,
+        make,
+        purpose=f"unpacking {entry.name[:9]}",
+        origin=locked.nar_hash,
+        prove=prove,
+    )
 
 
 def unpack_source(sdist: Path, tree: Path) -> Source:

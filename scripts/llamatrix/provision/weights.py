@@ -11,11 +11,10 @@ from llamatrix.plan.cell import Engine
 from llamatrix.plan.lock import LockedWeights, WeightsPin
 from llamatrix.plan.matrix import WeightsKind
 from llamatrix.progress import meter, say
-from llamatrix.provision.hashes import shown_sha256
+from llamatrix.provision.integrity import made_once, shown_sha256
 from llamatrix.provision.published import provide_published
-from llamatrix.provision.sdist import ensure_free, file_sha256
+from llamatrix.provision.sdist import ensure_free
 from llamatrix.provision.source import provide_source
-from llamatrix.provision.staging import made_once
 from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
 from llamatrix.units import bytes_text
 
@@ -64,12 +63,8 @@ def provide_weights(
         lambda staging: _write(cell, spec, staging),
         purpose=f"writing {cell.weights_key}",
     )
-    weights = _known(entry)
-    if weights is None:
-        say(f"{entry.name}: damaged in the cache; writing it again")
-        _remove(entry)
-        return provide_weights(cell, cache)
-    return weights
+    facts = msgspec.json.decode((entry / _FACTS).read_bytes(), type=WeightsFacts)
+    return Weights(path=entry / facts.file, facts=facts)
 
 
 def _published_facts(published: LockedWeights, path: Path) -> WeightsFacts:
@@ -133,25 +128,3 @@ def _write(cell: Engine, spec: SyntheticSpec, staging: Path) -> None:
     (staging / _FACTS).write_bytes(msgspec.json.encode(facts))
     with path.open("rb") as written:
         os.fsync(written.fileno())
-
-
-def _known(entry: Path) -> Weights | None:
-    """The weights of a cache entry; None where it is not what was written there.
-
-    Tiny files are hashed every time; of the large ones the size must do.
-    """
-    try:
-        facts = msgspec.json.decode((entry / _FACTS).read_bytes(), type=WeightsFacts)
-        path = entry / facts.file
-        whole = path.stat().st_size == facts.file_bytes
-    except (OSError, msgspec.DecodeError):
-        return None
-    if whole and facts.kind is WeightsKind.TINY:
-        whole = file_sha256(path) == facts.sha256
-    return Weights(path=path, facts=facts) if whole else None
-
-
-def _remove(entry: Path) -> None:
-    for file in entry.iterdir():
-        file.unlink()
-    entry.rmdir()

@@ -9,13 +9,14 @@ from pathlib import Path
 from llamatrix import shell
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
-from llamatrix.provision.sdist import UnreachableError
-from llamatrix.provision.staging import made_once
+from llamatrix.provision.integrity import made_once
+from llamatrix.provision.sdist import UnreachableError, file_sha256
 
 _TIMEOUT_S = 1800
 _KEY_CHARACTERS = 12
 _MARKER = re.compile(r" ;[^\\\n]*(?=\\?$)", re.MULTILINE)
 _ENTRY = re.compile(r"^[A-Za-z0-9]", re.MULTILINE)
+_SHA256 = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 _FLAGS = (
     *("--no-deps", "--only-binary", ":all:", "--require-hashes", "--quiet"),
     *("--ignore-requires-python", "--disable-pip-version-check"),
@@ -34,8 +35,18 @@ def provide_wheels(requirements: Path, cache: Path) -> Path:
         say(f"downloading the wheels of {requirements.name}")
         _download(text, requirements.name, staging)
 
+    folder = wheels_folder(requirements, cache)
+
+    def prove() -> str | None:
+        listed = set(_SHA256.findall(text))
+        for wheel in folder.iterdir():
+            sha256 = file_sha256(wheel)
+            if sha256 not in listed:
+                return f"{wheel}: sha256 {sha256} is not in {requirements.name}"
+        return None
+
     purpose = f"downloading the wheels of {requirements.name}"
-    return made_once(wheels_folder(requirements, cache), make, purpose=purpose)
+    return made_once(folder, make, purpose=purpose, prove=prove)
 
 
 def wheels_folder(requirements: Path, cache: Path) -> Path:

@@ -8,7 +8,7 @@ from tests.campaigns.conftest import record_lines
 from tests.campaigns.context.conftest import Run
 
 from llamatrix.project import Project
-from llamatrix.provision.hashes import shown_sha256
+from llamatrix.provision.integrity import shown_sha256
 from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
 from llamatrix.provision.synthetic.write import write
 

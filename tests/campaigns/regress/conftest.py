@@ -15,6 +15,7 @@ from tests.shipped import FAKES, shipped_cells
 from llamatrix.plan.cell import Cell
 from llamatrix.project import Project
 from llamatrix.provision.build import TARGETS, manifest_of
+from llamatrix.provision.integrity import record_entry
 from llamatrix.provision.weights import SAMPLES
 
 Regress = Callable[..., subprocess.CompletedProcess[str]]
@@ -55,6 +56,8 @@ def pins(project: Project) -> Project:
             sample = source_of(project, cell) / name
             sample.parent.mkdir(parents=True, exist_ok=True)
             sample.write_text("the words of a vocabulary, the words of a text\n")
+    for cell in shipped_cells("engines"):
+        record_entry(source_of(project, cell), origin=cell.locked.nar_hash)
     for cell in shipped_cells("engines")[::4]:
         stock(project, cell)
     return project

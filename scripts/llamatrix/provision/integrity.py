@@ -1,0 +1,297 @@
+"""Cached files are still what was put there: made once, recorded, checked on every use.
+
+A cache entry is a folder that appears whole or not at all. Beside it lies a record with
+the sha256 of every file and its stamp: size, times and inode. A use compares the stamps,
+which reads no content. Where a stamp differs, the file is read: equal content renews the
+stamp, other content means that the entry is made again. The kernel sets the change time
+(`st_ctime`), so an edit that puts the modification time back is noticed too. Damage that
+changes no stamp, such as a failing disk, is found by `recheck_cache` alone.
+"""
+
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from llamatrix.errors import ProvisionError
+from llamatrix.exclusive import exclusive
+from llamatrix.progress import meter, say
+from llamatrix.provision.sdist import file_sha256
+
+_SHOWN_BYTES = 256 << 20
+"""Files from this size on are hashed with a progress bar."""
+_RECORD = ".{}.files.json"
+_HASHES = "hashes"
+_Kept = TypeVar("_Kept", bound=Struct)
+
+
+class Stamp(Struct, frozen=True, array_like=True):
+    """What changes when a file does, known without reading it."""
+
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+_NO_STAMP = Stamp(-1, 0, 0, 0)
+"""Equals that of no file: the next use reads the content."""
+
+
+class _File(Struct, frozen=True, array_like=True):
+    sha256: str
+    """Of the content, or of where a symbolic link points."""
+    executable: bool
+    stamp: Stamp
+
+
+class _Record(Struct, frozen=True):
+    """`.NAME.files.json` beside the entry NAME."""
+
+    origin: str
+    """What the entry was proven against, such as a NAR hash; may be empty."""
+    files: dict[str, _File]
+
+
+class _Hashed(Struct, frozen=True):
+    """A note in `hashes/`: the digest of one file that lies anywhere."""
+
+    path: str
+    stamp: Stamp
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recheck:
+    """What a reading of everything found."""
+
+    files: int
+    size_bytes: int
+    damages: tuple[str, ...]
+    """A line for each damaged entry or file, with both hashes."""
+
+
+def made_once(
+    entry: Path,
+    make: Callable[[Path], None],
+    *,
+    purpose: str,
+    origin: str = "",
+    prove: Callable[[], str | None] | None = None,
+) -> Path:
+    """Return `entry`, intact: `make` is called where it is missing or damaged.
+
+    `make` gets an empty folder beside it; a rename is the last step, so a crash leaves
+    nothing that looks finished. Two processes that want the same entry wait for each
+    other. An entry without a record, or with another `origin`, is held to `prove`, which
+    returns what is wrong with it, or None; without `prove` it is made again.
+    """
+    if entry.exists() and damage(entry, origin=origin, prove=prove) is None:
+        return entry
+    with exclusive(entry.with_name(f".{entry.name}.lock"), purpose=purpose):
+        wrong = None
+        if entry.exists():
+            wrong = damage(entry, origin=origin, prove=prove)
+            if wrong is None:
+                return entry
+            say(f"{wrong}; it is not used, but made again")
+        staging = entry.with_name(f".{entry.name}.staging")
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        try:
+            make(staging)
+            record = _record(staging, origin)
+            if wrong:
+                shutil.rmtree(entry)
+            _write(_record_path(entry), record)
+            staging.rename(entry)
+        except ProvisionError as error:
+            if wrong is None:
+                raise
+            raise type(error)(f"{wrong}\nmaking it again failed: {error}") from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return entry
+
+
+def damage(
+    entry: Path,
+    *,
+    origin: str | None = None,
+    prove: Callable[[], str | None] | None = None,
+) -> str | None:
+    """Say what is wrong with an entry; None where it is what was put there.
+
+    Reads the files whose stamp has changed, and no others. `origin` None accepts any.
+    """
+    record = _read(_record_path(entry), _Record)
+    unproven = record is None or origin not in {None, record.origin}
+    if unproven:
+        wrong = prove() if prove else f"{entry}: has no record of its files"
+        if wrong is None:
+            record_entry(entry, origin=origin or "")
+        return wrong
+    return _compare(entry, record, full=False) if record else None
+
+
+def record_entry(entry: Path, *, origin: str = "") -> None:
+    """Take an entry's files as they are now for what they shall be."""
+    _write(_record_path(entry), _record(entry, origin))
+
+
+def known_sha256(path: Path, cache: Path) -> str:
+    """Return a file's sha256, remembered for as long as its stamp stays the same."""
+    path = path.resolve()
+    note = _note(path, cache)
+    stamp = _stamp(path.stat())
+    noted = _read(note, _Hashed)
+    if noted and (noted.path, noted.stamp) == (str(path), stamp):
+        return noted.sha256
+    sha256 = shown_sha256(path)
+    if _stamp(path.stat()) == stamp:  # else it was written to meanwhile
+        _write(note, _Hashed(str(path), stamp, sha256))
+    return sha256
+
+
+def shown_sha256(path: Path) -> str:
+    """Return a file's sha256, with a progress bar while a large one is read."""
+    total = path.stat().st_size
+    if total < _SHOWN_BYTES:
+        return file_sha256(path)
+    with meter(f"sha256 of {path.name}", total=total, in_bytes=True) as progress:
+        return file_sha256(path, on_bytes=progress.advance)
+
+
+def recheck_cache(cache: Path) -> Recheck:
+    """Read every recorded file of the cache, and every file with a remembered hash.
+
+    What is found damaged is read again by its next use, whatever its stamp.
+    """
+    files = size_bytes = 0
+    damages = []
+    for record_path in sorted(cache.glob(f"*/{_RECORD.format('*')}")):
+        entry = record_path.with_name(
+            record_path.name.removeprefix(".").removesuffix(".files.json")
+        )
+        record = _read(record_path, _Record)
+        if record is None or not entry.exists():
+            continue
+        wrong = _compare(entry, record, full=True)
+        files += len(record.files)
+        size_bytes += sum(status.st_size for _, status in _walk(entry))
+        damages += [wrong] if wrong else []
+    for note in sorted((cache / _HASHES).glob("*.json")):
+        noted = _read(note, _Hashed)
+        if noted is None or not Path(noted.path).is_file():
+            continue
+        files += 1
+        size_bytes += noted.stamp.size_bytes
+        sha256 = shown_sha256(Path(noted.path))
+        if sha256 != noted.sha256:
+            note.unlink()
+            damages.append(_differs(Path(noted.path), sha256, noted.sha256))
+    return Recheck(files=files, size_bytes=size_bytes, damages=tuple(damages))
+
+
+def _compare(entry: Path, record: _Record, *, full: bool) -> str | None:
+    """Say how an entry differs from its record, and renew stamps of equal files."""
+    wrong: list[str] = []
+    files: dict[str, _File] = {}
+    renewed = False
+    for name, status in _walk(entry):
+        recorded = record.files.get(name)
+        if recorded is None:
+            wrong.append(f"{entry / name}: was not put there by us")
+            continue
+        stamp = _stamp(status)
+        executable = _is_executable(status)
+        if full or stamp != recorded.stamp or executable != recorded.executable:
+            sha256 = _sha256(entry / name, status)
+            if sha256 != recorded.sha256:
+                wrong.append(_differs(entry / name, sha256, recorded.sha256))
+                stamp = _NO_STAMP
+            elif executable != recorded.executable:
+                wrong.append(f"{entry / name}: its permission to be run was changed")
+                stamp = _NO_STAMP
+            renewed |= stamp != recorded.stamp
+        files[name] = _File(recorded.sha256, recorded.executable, stamp)
+    missing = record.files.keys() - files.keys()
+    wrong += [f"{entry / name}: is missing" for name in sorted(missing)]
+    files |= {name: record.files[name] for name in missing}
+    if renewed:
+        with suppress(OSError):  # a cache that cannot be written to is still compared
+            _write(_record_path(entry), _Record(record.origin, files))
+    more = f" (and {len(wrong) - 1} more files)" if len(wrong) > 1 else ""
+    return f"{wrong[0]}{more}" if wrong else None
+
+
+def _differs(path: Path, sha256: str, recorded: str) -> str:
+    return f"{path}: sha256 is {sha256}, but {recorded} was recorded"
+
+
+def _record(entry: Path, origin: str) -> _Record:
+    return _Record(
+        origin,
+        {
+            name: _File(
+                _sha256(entry / name, status), _is_executable(status), _stamp(status)
+            )
+            for name, status in _walk(entry)
+        },
+    )
+
+
+def _walk(folder: Path, prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
+    """Every file and symbolic link below a folder, by its relative path."""
+    with os.scandir(folder) as inside:
+        for each in sorted(inside, key=lambda found: found.name):
+            if each.is_dir(follow_symlinks=False):
+                yield from _walk(folder / each.name, f"{prefix}{each.name}/")
+            else:
+                yield prefix + each.name, each.stat(follow_symlinks=False)
+
+
+def _sha256(path: Path, status: os.stat_result) -> str:
+    if stat.S_ISLNK(status.st_mode):
+        return hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
+    return shown_sha256(path) if stat.S_ISREG(status.st_mode) else "no plain file"
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def _is_executable(status: os.stat_result) -> bool:
+    return bool(status.st_mode & stat.S_IXUSR)
+
+
+def _record_path(entry: Path) -> Path:
+    return entry.with_name(_RECORD.format(entry.name))
+
+
+def _note(path: Path, cache: Path) -> Path:
+    name = hashlib.sha256(bytes(path)).hexdigest()[:16]
+    return cache / _HASHES / f"{name}.json"
+
+
+def _read(path: Path, kind: type[_Kept]) -> _Kept | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _write(path: Path, kept: Struct) -> None:
+    """Replace the file whole or not at all."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside.write_bytes(msgspec.json.encode(kept))
+    aside.replace(path)

@@ -1,0 +1,226 @@
+"""A cache entry is whole or not there, and stays what was put there."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.provision.hub_standin import sha256
+
+from llamatrix.errors import ProvisionError
+from llamatrix.provision.integrity import (
+    damage,
+    known_sha256,
+    made_once,
+    recheck_cache,
+)
+
+OLD, NEW = b"old bytes", b"new bytes"
+
+
+class Maker:
+    """Makes an entry of two files and a link, and counts how often."""
+
+    def __init__(self, entry: Path) -> None:
+        self.entry = entry
+        self.times = 0
+
+    def __call__(self, staging: Path) -> None:
+        self.times += 1
+        (staging / "sub").mkdir()
+        (staging / "file").write_bytes(OLD)
+        (staging / "sub" / "program").write_text("#!/bin/sh\n")
+        (staging / "sub" / "program").chmod(0o755)
+        (staging / "link").symlink_to("file")
+
+    def made(self) -> Path:
+        return made_once(self.entry, self, purpose="testing")
+
+
+@pytest.fixture
+def maker(tmp_path: Path) -> Maker:
+    made = Maker(tmp_path / "store" / "entry")
+    made.made()
+    return made
+
+
+def flip_a_bit(path: Path) -> None:
+    """Change one bit in place; both times of the content stay what they were."""
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def replace(path: Path) -> None:
+    aside = path.with_name("aside")
+    aside.write_bytes(NEW)
+    os.replace(aside, path)  # noqa: PTH105  pathlib would resolve the link
+
+
+def test_an_intact_entry_is_made_once(maker: Maker) -> None:
+    assert maker.made().joinpath("file").read_bytes() == OLD
+    assert maker.times == 1
+
+
+def test_a_failure_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
+    def fail(staging: Path) -> None:
+        (staging / "half").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made_once(tmp_path / "entry", fail, purpose="testing")
+    assert not (tmp_path / "entry").exists()
+    assert not list(tmp_path.glob("*staging*"))
+
+
+def test_what_a_killed_process_left_is_not_taken_for_finished(tmp_path: Path) -> None:
+    leftover = tmp_path / ".entry.staging"
+    leftover.mkdir()
+    (leftover / "half").write_text("half")
+
+    def make(staging: Path) -> None:
+        (staging / "whole").write_text("whole")
+
+    entry = made_once(tmp_path / "entry", make, purpose="testing")
+    assert [path.name for path in entry.iterdir()] == ["whole"]
+
+
+@pytest.mark.parametrize(
+    ("tamper", "said"),
+    [
+        (lambda entry: flip_a_bit(entry / "file"), sha256(OLD)),
+        (lambda entry: replace(entry / "file"), sha256(NEW)),
+        (lambda entry: (entry / "file").write_bytes(OLD[:-1]), sha256(OLD[:-1])),
+        (lambda entry: replace(entry / "link"), "link: sha256 is"),
+        (lambda entry: (entry / "file").unlink(), "file: is missing"),
+        (lambda entry: (entry / "sub" / "more").touch(), "more: was not put there"),
+        (lambda entry: (entry / "sub" / "program").chmod(0o644), "permission"),
+        (
+            lambda entry: entry.with_name(".entry.files.json").unlink(),
+            "no record of its files",
+        ),
+        (
+            lambda entry: entry.with_name(".entry.files.json").write_text("{"),
+            "no record of its files",
+        ),
+    ],
+)
+def test_a_tampered_entry_is_named_and_made_again(
+    maker: Maker,
+    tamper: Callable[[Path], object],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tamper(maker.entry)
+    entry = maker.made()
+    told = capsys.readouterr().err
+    assert said in told
+    assert "it is not used, but made again" in told
+    assert (entry / "file").read_bytes() == OLD
+    assert maker.times == 2
+    assert damage(entry) is None
+
+
+def test_damage_that_cannot_be_mended_is_refused_with_both_hashes(
+    maker: Maker,
+) -> None:
+    replace(maker.entry / "file")
+
+    def fail(_: Path) -> None:
+        raise ProvisionError("no network")
+
+    for _ in range(2):
+        with pytest.raises(ProvisionError) as caught:
+            made_once(maker.entry, fail, purpose="testing")
+        for part in (sha256(OLD), sha256(NEW), "no network"):
+            assert part in str(caught.value)
+
+
+def test_equal_content_with_other_times_is_no_damage(maker: Maker) -> None:
+    replace(maker.entry / "file")
+    (maker.entry / "file").write_bytes(OLD)
+    os.utime(maker.entry / "sub" / "program")
+    maker.made()
+    assert maker.times == 1
+
+
+def test_another_origin_is_held_to_its_proof(maker: Maker) -> None:
+    def made(origin: str, wrong: str | None) -> None:
+        made_once(
+            maker.entry, maker, purpose="testing", origin=origin, prove=lambda: wrong
+        )
+
+    made("one", None)
+    assert maker.times == 1
+    made("two", "it is something else")
+    assert maker.times == 2
+    made("two", "nobody asks")
+    assert maker.times == 2
+
+
+def test_a_full_reading_finds_what_changed_no_stamp(
+    maker: Maker, tmp_path: Path
+) -> None:
+    """A record that is true of the stamps stands for a disk that lost a bit."""
+    assert recheck_cache(tmp_path).damages == ()
+    record = maker.entry.with_name(".entry.files.json")
+    record.write_text(record.read_text().replace(sha256(OLD), sha256(NEW)))
+    assert damage(maker.entry) is None
+    read = recheck_cache(tmp_path)
+    assert read.files == 3
+    (told,) = read.damages
+    assert sha256(OLD) in told
+    assert sha256(NEW) in told
+    maker.made()
+    assert maker.times == 2
+    assert recheck_cache(tmp_path).damages == ()
+
+
+def test_a_file_whose_stamp_stays_is_not_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    path.write_bytes(OLD)
+    assert known_sha256(path, tmp_path / "cache") == sha256(OLD)
+    (note,) = (tmp_path / "cache" / "hashes").iterdir()
+    note.write_text(note.read_text().replace(sha256(OLD), sha256(NEW)))
+    assert known_sha256(path, tmp_path / "cache") == sha256(NEW)
+    (told,) = recheck_cache(tmp_path / "cache").damages
+    assert sha256(OLD) in told
+    assert known_sha256(path, tmp_path / "cache") == sha256(OLD)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        flip_a_bit,
+        replace,
+        lambda path: path.write_bytes(OLD + b"!"),
+        lambda path: os.utime(path, ns=(0, 0)),
+    ],
+)
+def test_any_change_makes_a_file_be_read_again(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "x.gguf"
+    path.write_bytes(OLD)
+    known_sha256(path, tmp_path / "cache")
+    change(path)
+    assert known_sha256(path, tmp_path / "cache") == sha256(path.read_bytes())
+
+
+def test_two_names_of_one_file_are_hashed_once(tmp_path: Path) -> None:
+    (tmp_path / "blob").write_bytes(OLD)
+    (tmp_path / "x.gguf").symlink_to("blob")
+    known_sha256(tmp_path / "x.gguf", tmp_path / "cache")
+    known_sha256(tmp_path / "blob", tmp_path / "cache")
+    assert len(list((tmp_path / "cache" / "hashes").iterdir())) == 1
+
+
+def test_a_damaged_note_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    path.write_bytes(OLD)
+    known_sha256(path, tmp_path / "cache")
+    (note,) = (tmp_path / "cache" / "hashes").iterdir()
+    note.write_text("{")
+    assert known_sha256(path, tmp_path / "cache") == sha256(OLD)
