@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
 from invoke import Collection, Context, Exit, task
 
+from llamatrix import terminal
 from llamatrix.campaigns import flags as taken
+from llamatrix.campaigns.flag_values import read_flags, refuse_ignored
 from llamatrix.campaigns.regress.flags import Flags as Regressing
 from llamatrix.errors import BenchError
 
@@ -29,19 +30,19 @@ def command(
 
     def wrap(body: Callable[[F], int | None]) -> Any:  # noqa: ANN401
         @functools.wraps(body)
-        def guarded(_c: Context, **written: Any) -> None:  # noqa: ANN401
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.default_int_handler)
+        def guarded(c: Context, **written: Any) -> None:  # noqa: ANN401
+            terminal.prepare()
             try:
-                code = body(takes(**written))
+                refuse_ignored(c.config.timeouts.command)
+                code = body(read_flags(takes, written, dry=c.config.run.dry))
+                sys.stdout.flush()
             except BenchError as error:
                 raise Exit(f"llamatrix: {error}", error.exit_code) from error
+            except OSError as error:
+                message, code = terminal.end_of(error)
+                raise Exit(message, code) from error
             except KeyboardInterrupt:
-                raise Exit(
-                    "\nllamatrix: interrupted; finished records are kept, the same "
-                    "command goes on from there",
-                    130,
-                ) from None
+                raise Exit(terminal.INTERRUPTED, 130) from None
             if code:
                 raise Exit(code=code)
 

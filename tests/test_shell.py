@@ -90,6 +90,38 @@ def test_a_missing_program_is_named() -> None:
         shell.run(["no-such-program"], timeout_s=1)
 
 
+def test_what_the_machine_cannot_execute_is_one_line(tmp_path: Path) -> None:
+    program = tmp_path / "llama-bench"
+    program.write_bytes(b"\x7fELF of another machine")
+    program.chmod(0o755)
+    with pytest.raises(shell.ProgramMissingError) as caught:
+        shell.run([str(program)], timeout_s=1)
+    assert caught.value.exit_code == 3
+    assert "Exec format error" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["true", "a\0b"], "embedded null byte"),
+        (["true", "a" * 10_000_000], "Argument list too long"),
+        (["/etc"], "Permission denied"),
+        (["/etc/passwd/true"], "Not a directory"),
+    ],
+)
+def test_words_that_no_program_can_be_started_with_are_one_line(
+    words: list[str], complaint: str
+) -> None:
+    with pytest.raises(shell.ProgramMissingError, match=complaint):
+        shell.run(words, timeout_s=1)
+
+
+def test_a_missing_folder_to_start_in_is_named(tmp_path: Path) -> None:
+    with pytest.raises(shell.ProgramMissingError, match=r"cannot be started in .*gone"):
+        shell.run(["true"], timeout_s=1, cwd=tmp_path / "gone")
+
+
 def test_peak_memory_of_the_program_is_told() -> None:
     ended = shell.run(python("x = bytearray(200_000_000)"), timeout_s=60)
     assert ended.peak_rss_bytes > 200_000_000

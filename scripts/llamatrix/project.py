@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from llamatrix.errors import ProvisionError
+
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -48,14 +50,18 @@ def find_project() -> Project:
     The cache is `LLAMATRIX_CACHE`, else the platform's own user cache folder.
     """
     root = os.environ.get("LLAMATRIX_ROOT")
-    cache = os.environ.get("LLAMATRIX_CACHE")
-    return Project(
-        root=Path(root).resolve() if root else _CHECKOUT,
-        cache=Path(cache).resolve() if cache else _user_cache(),
-    )
+    return Project(root=Path(root).resolve() if root else _CHECKOUT, cache=_cache())
 
 
-def _user_cache() -> Path:
+def _cache() -> Path:
     from platformdirs import user_cache_path
 
-    return user_cache_path("llamatrix")
+    named = os.environ.get("LLAMATRIX_CACHE")
+    cache = Path(named).resolve() if named else user_cache_path("llamatrix")
+    nearest = next(path for path in (cache, *cache.parents) if path.exists())
+    if not nearest.is_dir():
+        raise ProvisionError(
+            f"LLAMATRIX_CACHE: {nearest} is a file; name a folder, or a place where "
+            "one can be made"
+        )
+    return cache

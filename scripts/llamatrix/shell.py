@@ -19,7 +19,7 @@ from threading import Lock
 from typing import IO, NoReturn
 
 from llamatrix import keeper
-from llamatrix.errors import BenchError
+from llamatrix.errors import ProvisionError
 from llamatrix.lines import LineSplitter
 
 TAIL_LINES = 20
@@ -75,7 +75,7 @@ class Ended:
         return "\n".join([*lines, *(f"  | {line}" for line in self.tail)])
 
 
-class ProgramMissingError(BenchError):
+class ProgramMissingError(ProvisionError):
     """The program to start is not there or cannot be executed."""
 
 
@@ -133,8 +133,10 @@ def started(
             stderr=err,
             process_group=0,
         )
-    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-        raise ProgramMissingError(f"{argv[0]}: cannot be started: {error}") from error
+    except (OSError, ValueError) as error:  # a ValueError is a NUL in a word
+        where = f" in {cwd}" if cwd and not cwd.is_dir() else ""
+        what = f"{argv[0]}: cannot be started{where}: {error}"
+        raise ProgramMissingError(what) from error
     try:
         yield process
     finally:

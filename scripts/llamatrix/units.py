@@ -15,6 +15,7 @@ _BYTES = {
 }
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _MINUTE_S = 60
+_YEAR_S = 8766 * 3600
 
 
 def parse_bytes(text: str) -> int:
@@ -27,11 +28,14 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_duration_s(text: str) -> float:
-    """Read `90s`, `20m`, `1.5h` or `45` (seconds)."""
+    """Read `90s`, `20m`, `1.5h` or `45` (seconds), up to a year."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
     if not found:
         raise ValueError(f"{text!r} is no duration; write for example 90s, 20m or 2h")
-    return float(found[1]) * _SECONDS[found[2] or "s"]
+    seconds = float(found[1]) * _SECONDS[found[2] or "s"]
+    if seconds > _YEAR_S:
+        raise ValueError(f"{text!r}: write a duration of at most 8766h")
+    return seconds
 
 
 def bytes_text(count: int) -> str:

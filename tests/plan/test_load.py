@@ -182,3 +182,70 @@ def test_the_shipped_schema_file_is_the_schema() -> None:
     assert (ROOT / "matrix.schema.json").read_text() == matrix_schema(), (
         "run `invoke schema > matrix.schema.json`"
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("a = 1".encode("utf-16"), "begins with a byte order mark"),
+        (b"\xef\xbb\xbfa = 1", "begins with a byte order mark"),
+        ("a = 1".encode("utf-16-le"), "not valid TOML"),
+        (b"a = '\xff'", "not UTF-8: byte 5 is 0xff; save it as UTF-8"),
+        (b"a = " + b"[" * 100_000, "nested more than 32 levels deep"),
+        (b"a = " + b"{a = " * 100_000, "nested more than 32 levels deep"),
+        (b"a" + b".a" * 100_000 + b" = 1", "nested more than 32 levels deep"),
+        (b"[" + b"a." * 100_000 + b"a]", "nested more than 32 levels deep"),
+        (b"a = " + b"[" * 40 + b"]" * 40, "nested more than 32 levels deep"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else "",
+)
+def test_a_file_that_is_no_toml_of_ours_is_one_line(
+    tmp_path: Path, content: bytes, complaint: str
+) -> None:
+    path = tmp_path / "matrix.toml"
+    path.write_bytes(content)
+    with pytest.raises(MatrixError) as caught:
+        load_matrix(path)
+    assert str(caught.value).startswith("matrix.toml: ")
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+_INTEGERS = (
+    *("ctx_size = 130672", "top_k = 20", "parallel = 1", "batch_size = 2048"),
+    *("ubatch_size = 512", "n_gpu_layers = 99", "repetitions = 3", "processes = 1"),
+    *("timeout_s = 3600", "trials = 3", "max_turns = 3", "output_tokens = 32000"),
+    *("turn_timeout_s = 600", "silence_timeout_s = 300", "seed = 0"),
+    *("build_number = 8643", "schema_version = 1"),
+)
+
+
+@pytest.mark.parametrize("line", _INTEGERS)
+@pytest.mark.parametrize("number", ["-1", str(2**62), str(10**30), "nan", "1.5"])
+def test_a_number_that_no_program_could_use_is_named(
+    refused: Callable[[str, str], str], line: str, number: str
+) -> None:
+    key, _, value = line.partition(" = ")
+    said = refused(f"\n{key} = {value}", f"\n{key} = {number}").splitlines()
+    assert f"{key}: expected `int" in said[0]
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "-0.1", "1e400"])
+def test_a_temperature_that_is_none_is_named(
+    refused: Callable[[str, str], str], number: str
+) -> None:
+    assert ".temp: expected `float`" in refused("temp = 0.6", f"temp = {number}")
+
+
+def test_a_size_that_is_listed_twice_is_named(
+    refused: Callable[[str, str], str],
+) -> None:
+    assert refused("n_prompt = [128, 512, 1024]", "n_prompt = [128, 512, 128]") == (
+        "matrix.toml: sweeps.smoke.n_prompt: 128 is listed twice"
+    )
+
+
+def test_a_long_value_is_cut_in_a_complaint(
+    refused: Callable[[str, str], str],
+) -> None:
+    assert len(refused("processes = 2", f'processes = "{"x" * 10_000}"')) < 200

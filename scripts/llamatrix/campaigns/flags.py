@@ -1,20 +1,22 @@
 """The flags of the commands: names, defaults and help, as Invoke shows them.
 
 Imports nothing heavy: `tasks.py` reads it for every command. A field without a default
-is an argument that must be given.
+is an argument that must be given. Numbers reach us as text: Invoke would answer a word
+in their place with a traceback.
 """
 
 import inspect
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar
 
 _HELP = "help"
 T = TypeVar("T")
 
 
-def flag(default: T, text: str) -> T:
-    """A flag of a command: its default and its help."""
-    made: T = field(default=default, metadata={_HELP: text})
+def flag(default: T, text: str, *, least: int = 0, most: int = 2**31 - 1) -> T:
+    """A flag of a command: its default and its help; a number has a least and a most."""
+    about = {_HELP: text, "least": least, "most": most}
+    made: T = field(default=default, metadata=about)
     return made
 
 
@@ -33,10 +35,20 @@ def parameters_of(kind: type) -> list[inspect.Parameter]:
         inspect.Parameter(
             one.name,
             inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            default=inspect.Parameter.empty if one.default is MISSING else one.default,
+            default=_shown_default(one),
         )
         for one in fields(kind)
     ]
+
+
+def _shown_default(one: "Field[Any]") -> object:
+    if one.default is MISSING:
+        return inspect.Parameter.empty
+    return str(one.default) if is_number(one) else one.default
+
+
+def is_number(one: "Field[Any]") -> bool:
+    return type(one.default) in (int, float)
 
 
 _PROFILE = "a profile of matrix.toml (default: what fits this machine)"
@@ -61,7 +73,7 @@ class Selecting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Planning(Selecting):
-    again: int = flag(0, "so many repeats more of every cell")
+    again: int = flag(0, "additional repeats of every cell", most=1000)
     retry: bool = flag(default=False, text="measure again what failed before")
     json: bool = flag(default=False, text=_JSON)
 
@@ -73,7 +85,7 @@ class Weighing(Selecting):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measuring(Weighing):
-    again: int = flag(0, "so many repeats more of every cell")
+    again: int = flag(0, "additional repeats of every cell", most=1000)
     retry: bool = flag(default=False, text="measure again what failed before")
     dry_run: bool = flag(default=False, text="only show what would be done")
 
@@ -99,7 +111,9 @@ class Serving:
     pin: str = flag("", "a pin of matrix.toml (default: the profile's first)")
     profile: str = flag("", _PROFILE)
     weights_dir: str = flag("", WEIGHTS_DIR)
-    port: int = flag(0, "listen on this port of 127.0.0.1 (default: any free one)")
+    port: int = flag(
+        0, "listen on this port of 127.0.0.1 (default: any free one)", most=65535
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,8 +233,15 @@ class Reporting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pairing:
-    pairs: int = flag(8, "interleaved pairs of llamatrix and llama-bench by hand")
-    long: int = flag(22, "seconds of the process whose share of harness is told")
+    pairs: int = flag(
+        8, "interleaved pairs of llamatrix and llama-bench by hand", least=1, most=1000
+    )
+    long: int = flag(
+        22,
+        "seconds of the process whose share of harness is told",
+        least=1,
+        most=86_400,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 from llamatrix.campaigns.agenda import Item, look_up
 from llamatrix.campaigns.agent.agenda import TrialItem, check_agents, look_up_trials
 from llamatrix.campaigns.choice import choose_profile
-from llamatrix.errors import MatrixError
 from llamatrix.plan.cell import Engine
 from llamatrix.plan.expand import expand_plan, select_profile
 from llamatrix.plan.load import load_matrix
@@ -58,8 +57,6 @@ def opened(
     With `ask_hub`, for commands that use weights, entries that are unresolved in the
     lock are resolved before records are looked up: their bytes are part of a digest.
     """
-    if again < 0:
-        raise MatrixError(f"--again {again}: write how many repeats more, 1 or above")
     project = find_project()
     matrix = load_matrix(project.matrix_file)
     choice = choose_profile(profile or None)

@@ -10,6 +10,9 @@ from typing import Annotated, get_args, get_origin
 
 import msgspec
 
+_LONGEST = 100
+"""Characters of a value in a complaint."""
+
 
 def complaints(raw: object, kind: object, path: str = "") -> Iterator[str]:
     """All the places where `raw`, read by `tomllib`, is not of type `kind`."""
@@ -19,7 +22,7 @@ def complaints(raw: object, kind: object, path: str = "") -> Iterator[str]:
         if isinstance(raw, dict):
             yield from _in_struct(raw, kind, path)
         else:
-            yield f"{path}: expected a table, got {raw!r}"
+            yield f"{path}: expected a table, got {_shown(raw)}"
     elif get_origin(kind) is dict and isinstance(raw, dict):
         key_kind, value_kind = get_args(kind)
         for key, value in raw.items():
@@ -60,7 +63,7 @@ def _at_leaf(raw: object, kind: object, path: str) -> Iterator[str]:
     try:
         msgspec.convert(raw, type=kind)
     except msgspec.ValidationError as error:
-        yield f"{path}: {_plain(str(error))}, got {raw!r}{_choice(raw, kind)}"
+        yield f"{path}: {_plain(str(error))}, got {_shown(raw)}{_choice(raw, kind)}"
 
 
 def _plain(message: str) -> str:
@@ -79,4 +82,10 @@ def _choice(raw: object, kind: object) -> str:
 
 
 def _join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
+    shown = key if key.isprintable() else repr(key)
+    return f"{path}.{shown}" if path else shown
+
+
+def _shown(raw: object) -> str:
+    text = repr(raw)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -1,16 +1,29 @@
 """Reads `matrix.toml`: syntax, types, then what one part says of another."""
 
+import codecs
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from llamatrix.errors import MatrixError
 from llamatrix.plan.complaint import complaints, nearest
-from llamatrix.plan.matrix import AgentSetup, Backend, Matrix, Measurement, Profile
+from llamatrix.plan.matrix import (
+    AgentSetup,
+    Backend,
+    Matrix,
+    Measurement,
+    Profile,
+    Sweep,
+)
 
 _SHOWN = 5
+_MOST_LEVELS = 32
+_DEEP_KEY = re.compile(rf"(?:[\w\"'-]++\s*+\.\s*+){{{_MOST_LEVELS}}}")
+_TOO_DEEP = f"tables and arrays are nested more than {_MOST_LEVELS} levels deep"
 
 
 def load_matrix(path: Path) -> Matrix:
@@ -29,15 +42,48 @@ def load_matrix(path: Path) -> Matrix:
 
 
 def read_toml(path: Path) -> dict[str, object]:
+    """The file's tables; MatrixError in one line where it has none for us."""
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        text = path.read_bytes()
     except FileNotFoundError:
         raise MatrixError(f"{path.name}: not found in {path.parent}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise MatrixError(f"{path.name}: not valid TOML: {error}") from error
     except OSError as error:
         raise MatrixError(f"{path.name}: cannot be read: {error.strerror}") from error
+    if text.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise MatrixError(
+            f"{path.name}: begins with a byte order mark; save it as plain UTF-8"
+        )
+    try:
+        decoded = text.decode()
+        if _DEEP_KEY.search(decoded):  # tomllib's memory grows with its square
+            raise MatrixError(f"{path.name}: {_TOO_DEEP}")
+        raw = tomllib.loads(decoded)
+    except UnicodeDecodeError as error:
+        raise MatrixError(
+            f"{path.name}: not UTF-8: byte {error.start} is {text[error.start]:#04x}; "
+            "save it as UTF-8"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise MatrixError(f"{path.name}: not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise MatrixError(f"{path.name}: {_TOO_DEEP}") from error
+    if _is_too_deep(raw):
+        raise MatrixError(f"{path.name}: {_TOO_DEEP}")
+    return raw
+
+
+def _is_too_deep(raw: object) -> bool:
+    level: list[Any] = [raw]
+    for _ in range(_MOST_LEVELS):
+        if not level:
+            return False
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, dict | list)
+        ]
+    return True
 
 
 def _contradictions(matrix: Matrix) -> Iterator[str]:
@@ -46,13 +92,7 @@ def _contradictions(matrix: Matrix) -> Iterator[str]:
             "synthetic.template_pin", matrix.synthetic.template_pin, matrix.pins
         )
     for key, sweep in matrix.sweeps.items():
-        if not sweep.n_prompt and not sweep.n_gen:
-            yield f"sweeps.{key}: measures nothing; fill n_prompt or n_gen"
-        if sweep.cache_type_v != "f16" and not sweep.flash_attn:
-            yield (
-                f"sweeps.{key}.flash_attn: must be true with cache_type_v = "
-                f"{sweep.cache_type_v!r}: llama.cpp has no quantised V cache without it"
-            )
+        yield from _in_sweep(sweep, f"sweeps.{key}")
     yield from _same_names(matrix)
     for key, build in matrix.builds.items():
         if build.backend is Backend.CPU and build.cuda_capabilities:
@@ -61,6 +101,20 @@ def _contradictions(matrix: Matrix) -> Iterator[str]:
         yield from _in_agent(matrix, agent, f"agents.{key}")
     for key, profile in matrix.profiles.items():
         yield from _in_profile(matrix, profile, f"profiles.{key}")
+
+
+def _in_sweep(sweep: Sweep, path: str) -> Iterator[str]:
+    if not sweep.n_prompt and not sweep.n_gen:
+        yield f"{path}: measures nothing; fill n_prompt or n_gen"
+    for axis in ("n_prompt", "n_gen"):
+        sizes = getattr(sweep, axis)
+        if twice := sorted({size for size in sizes if sizes.count(size) > 1}):
+            yield f"{path}.{axis}: {twice[0]} is listed twice"
+    if sweep.cache_type_v != "f16" and not sweep.flash_attn:
+        yield (
+            f"{path}.flash_attn: must be true with cache_type_v = "
+            f"{sweep.cache_type_v!r}: llama.cpp has no quantised V cache without it"
+        )
 
 
 def _same_names(matrix: Matrix) -> Iterator[str]:

@@ -12,7 +12,13 @@ from msgspec import Meta, Struct
 Key = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 """A name of ours: lower case, digits and hyphens; it becomes part of cell ids."""
 Glob = Annotated[str, Meta(min_length=1)]
-Positive = Annotated[int, Meta(gt=0)]
+Positive = Annotated[int, Meta(gt=0, le=2**31 - 1)]
+"""llama.cpp reads its numbers into 32 bits."""
+Count = Annotated[int, Meta(gt=0, le=10_000)]
+"""Of processes, repetitions, trials and turns."""
+Seconds = Annotated[int, Meta(gt=0, le=30 * 86_400)]
+Natural = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Commit = Annotated[str, Meta(pattern=r"^[0-9a-f]{40}$")]
 Capability = Annotated[str, Meta(pattern=r"^\d+\.\d$")]
 Probability = Annotated[float, Meta(ge=0, le=1)]
@@ -60,7 +66,7 @@ class Pin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     package: str
     version: str
     commit: Commit
-    build_number: Annotated[int, Meta(ge=0)] = 0
+    build_number: Natural = 0
     """llama.cpp's own count of commits; 0 where no public source tells it."""
     about: str = ""
 
@@ -89,13 +95,13 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     template: str
     """The vendor's chat template: a file under `models/templates/` of a pin."""
     ctx_size: Positive
-    temp: Annotated[float, Meta(ge=0)]
-    top_k: Annotated[int, Meta(ge=0)] | None = None
+    temp: Annotated[float, Meta(ge=0, le=100)]
+    top_k: Natural | None = None
     top_p: Probability | None = None
     min_p: Probability | None = None
     chat_template_file: str | None = None
     """A corrected template of ours under `templates/`; None serves the vendor's."""
-    chat_template_kwargs: dict[str, bool | int | str] = {}
+    chat_template_kwargs: dict[str, bool | Int64 | str] = {}
     todo_fix: bool = False
     """Give OpenCode our plugin for models that send `todos` as a string."""
 
@@ -103,7 +109,7 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """llama-server's flags that all models share."""
 
-    parallel: Positive
+    parallel: Count
     batch_size: Positive
     ubatch_size: Positive
     cache_type_k: str
@@ -112,7 +118,7 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     jinja: bool = True
     context_shift: bool = False
     metrics: bool = True
-    n_gpu_layers: Annotated[int, Meta(ge=0)] | None = None
+    n_gpu_layers: Natural | None = None
     fit: bool | None = None
     """llama-server's own shrinking to the card; False makes what does not fit fail."""
 
@@ -122,18 +128,18 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     n_prompt: tuple[Positive, ...]
     n_gen: tuple[Positive, ...]
-    repetitions: Positive
+    repetitions: Count
     """`-r`: samples of each test inside one process."""
     cache_type_k: str
     cache_type_v: str
     flash_attn: bool
     batch_size: Positive
     ubatch_size: Positive
-    n_gpu_layers: Annotated[int, Meta(ge=0)] | None = None
-    threads: Positive | None = None
-    processes: Positive = 1
+    n_gpu_layers: Natural | None = None
+    threads: Count | None = None
+    processes: Count = 1
     """Fresh processes, each a full repeat of the sweep."""
-    timeout_s: Positive = 3600
+    timeout_s: Seconds = 3600
     """The longest that one test may take."""
 
 
@@ -145,9 +151,9 @@ class AgentSetup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     network: Network
     tasks: tuple[Key, ...]
     """Folders of `scripts/llamatrix/measure/tasks/`."""
-    trials: Positive = 1
+    trials: Count = 1
     """Attempts from the beginning, each in a sandbox of its own."""
-    max_turns: Positive = 3
+    max_turns: Count = 3
     """Prompts in one trial: the task's own, then what the checks found wrong."""
     output_tokens: Positive = 32000
     """The longest single answer, reasoning included."""
@@ -157,8 +163,8 @@ class AgentSetup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Language servers beside the agent; None is that version's own default."""
     any_template: bool = False
     """Run even where the chat template fails a case that agents cannot do without."""
-    turn_timeout_s: Positive = 3600
-    silence_timeout_s: Positive = 900
+    turn_timeout_s: Seconds = 3600
+    silence_timeout_s: Seconds = 900
     """The longest without a word from agent or model; a prefill is silent."""
     scripts: dict[Key, tuple[Key, ...]] = {}
     """By task, the authored transcript that each trial plays in the model's place;
@@ -188,7 +194,7 @@ class Synthetic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     template_pin: Key
     """The pin whose tree the embedded chat template is read from."""
-    seed: Annotated[int, Meta(ge=0)] = 0
+    seed: Natural = 0
 
 
 class Nixpkgs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -36,7 +36,9 @@ class Flags:
     margin: str = flag(
         "", "the loss that matters, as a fraction (default 0.02; ttft 0.05)"
     )
-    tolerate_load: float = flag(10.0, "foreign load a pair may have, % of all cores")
+    tolerate_load: float = flag(
+        10.0, "foreign load a pair may have, % of all cores", most=100
+    )
     again: bool = flag(default=False, text="begin a new series of pairs")
     dry_run: bool = flag(default=False, text="only show the plan")
     json: bool = flag(default=False, text="print one JSON document")
@@ -49,5 +51,7 @@ class Flags:
     candidate_opencode: str = flag("", "the candidate's (default: the profile's)")
     baseline_context7: str = flag("", "with --agent: a version of matrix.toml, by name")
     candidate_context7: str = flag("", "the candidate's (default: the profile's)")
-    trials: int = flag(5, "with --agent: trials of each arm at each task")
+    trials: int = flag(
+        5, "with --agent: trials of each arm at each task", least=1, most=1000
+    )
     tasks: str = flag("", "with --agent: of the profile's tasks, e.g. httpx-post")

@@ -17,7 +17,6 @@ from llamatrix.report.regress import regress_markdown, regress_text
 from llamatrix.report.regress_files import regress_json, regress_junit
 from llamatrix.verdict.pairs import Arm
 
-_ALL_PERCENT = 100
 _ORDER = "tg,pp"
 
 
@@ -36,10 +35,6 @@ def answer(flags: Flags) -> int:
 
 
 def _request(flags: Flags) -> Request:
-    if not 0 <= flags.tolerate_load <= _ALL_PERCENT:
-        raise MatrixError(
-            f"--tolerate-load {flags.tolerate_load}: write percent, 0 to 100"
-        )
     budget_s = budget_of(flags)
     _refuse_mixed(flags)
     baseline = Asked(
