@@ -270,7 +270,7 @@ def regress_selftest(f: taken.SelfTesting) -> None:
     """Prove the verdict on itself: A/A, known-slow and broken, real and simulated."""
     from llamatrix.campaigns.regress.selftest import selftest
 
-    selftest(quick=f.quick)
+    selftest(quick=f.quick, simulate=f.simulate)
 
 
 @command(taken.Nothing)

@@ -4,11 +4,13 @@
 (`crash`, `memory`, `loading-memory`, `buried-memory`, `silent-memory`, `context`, `hang`, `garbage`), `commit` is the build it claims,
 `child` starts a process that would outlive it, `delay_s` slows every test, `speed` is a
 factor on every speed, `slow_while` a file whose presence halves it. Under `pins` stand
-wishes for one pin alone: its programs have its name in `FAKE_PIN`.
+wishes for one pin alone: its programs have its name in `FAKE_PIN`, and their speed
+varies from one process to the next by 0.05 %.
 """
 
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -78,6 +80,8 @@ def main() -> None:
     wishes |= wishes.get("pins", {}).get(os.environ.get("FAKE_PIN"), {})
     commit = wishes.get("commit", os.environ.get("FAKE_COMMIT", "0c1e57098"))
     speed = wishes.get("speed", 1.0)
+    if "FAKE_PIN" in os.environ:
+        speed *= random.uniform(0.9995, 1.0005)
     if Path(wishes.get("slow_while", "/dev/null/nowhere")).exists():
         speed /= 2
     if wishes.get("child"):

@@ -9,8 +9,9 @@ from tests.campaigns.regress.found import compared, found_with
 from llamatrix.report.regress import regress_markdown, regress_text
 from llamatrix.report.regress_files import regress_json, regress_junit
 from llamatrix.verdict.judge import judge
+from llamatrix.verdict.looks import Looks
 from llamatrix.verdict.metric import Unit
-from llamatrix.verdict.power import smallest_effect
+from llamatrix.verdict.power import smallest_effect, upper_sd
 from llamatrix.verdict.word import Word
 
 _NOTHING = judge((), unit=Unit.TOKENS_PER_S).with_notes("its sweep has no such test")
@@ -45,8 +46,20 @@ def test_the_smallest_effect_counts_looks_and_cells() -> None:
     assert estimate is not None
     assert estimate.sd_log is not None
     assert _MANY.smallest_effect(cell) == smallest_effect(
-        sd_log=estimate.sd_log, pairs=5, margin=0.02, alpha=0.05 / 3 / 4
+        sd_log=upper_sd(estimate.sd_log, values=5),
+        pairs=5,
+        margin=0.02,
+        alpha=0.05 / 3 / 4,
     )
+
+
+def test_every_interval_names_its_level_and_what_holds_over_the_looks() -> None:
+    text, document = regress_text(_MANY), json.loads(regress_json(_MANY))
+    line = next(one for one in text.splitlines() if one.startswith("SLOWER  slow"))
+    assert line.endswith("] at 98.3 %, 5 pairs")
+    assert "98.3 % each, hold together in at least 95 % of comparisons" in text
+    assert document["interval_level"] == 1 - 0.05 / 3
+    assert "98.3 % interval" in regress_markdown(_MANY)
 
 
 def test_the_json_has_the_documented_keys_and_words_only_as_verdicts() -> None:
@@ -92,4 +105,5 @@ def test_the_comment_is_a_table_with_the_doubts_folded_away() -> None:
 
 
 def test_without_doubts_there_is_nothing_to_unfold() -> None:
-    assert "<details>" not in regress_markdown(found_with(same=compared()))
+    once = replace(found_with(same=compared()), looks=Looks(pairs=(5,)))
+    assert "<details>" not in regress_markdown(once)

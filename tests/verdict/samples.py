@@ -36,11 +36,19 @@ def sample(pair: object, arm: str, value: object, unit: str = "tok/s") -> str:
     return json.dumps({"pair": pair, "arm": arm, "value": value, "unit": unit})
 
 
+def ordered(pair: int, arm: str, value: float, **keys: object) -> str:
+    """Return a sample with further keys, such as `order` and `process`."""
+    return json.dumps(
+        {"pair": pair, "arm": arm, "value": value, "unit": "tok/s", **keys}
+    )
+
+
 def file_of(path: Path, ratios: Sequence[float], *, unit: str = "tok/s") -> Path:
     lines = []
     for number, ratio in enumerate(ratios, 1):
-        lines.append(sample(number, "baseline", 40.0, unit))
-        lines.append(sample(number, "candidate", 40.0 * ratio, unit))
+        baseline = 40.0625 + number / 100
+        lines.append(sample(number, "baseline", baseline, unit))
+        lines.append(sample(number, "candidate", baseline * ratio, unit))
     return written(path, *lines)
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 from tests.verdict.samples import QUIET, pairs_of
 
-from llamatrix.verdict.cells import headline, holm, judge_cells
+from llamatrix.verdict.cells import headline, holm, judge_cells, session_estimate
 from llamatrix.verdict.estimate import Estimate, estimate
 from llamatrix.verdict.judge import Comparison, judge
 from llamatrix.verdict.metric import Unit
@@ -45,33 +45,55 @@ def test_a_p_value_at_one_of_three_looks_counts_three_times() -> None:
     assert looked == pytest.approx(3 * once)
 
 
-def test_a_broken_cell_makes_the_whole_broken_and_has_no_part_in_the_headline() -> None:
+def test_a_broken_cell_makes_the_whole_broken() -> None:
     broken = judge(
         [Pair(number=1, baseline=40.0, candidate=None)], unit=Unit.TOKENS_PER_S
     )
     found = judge_cells({"a": broken, "b": _cell(0.9)})
     assert found.word is Word.BROKEN
     assert found.cells[0].adjusted_p is None
-    assert found.headline is not None
-    assert found.headline.cells == 1
-    assert judge_cells({"a": broken}).headline is None
 
 
-def test_the_headline_is_the_geometric_mean_of_the_cells() -> None:
-    found = headline([estimate((math.log(0.5),) * 3), estimate((math.log(2.0),) * 3)])
+def test_the_headline_is_the_geometric_mean_of_the_sessions() -> None:
+    found = headline(
+        [estimate([math.log(ratio) + log for log in QUIET]) for ratio in (0.5, 2.0)],
+        alpha=0.05,
+    )
     assert found.ratio == pytest.approx(1.0)
-    assert found.interval_95 is not None
-    assert found.interval_95.half_width == pytest.approx(0.0)
+    assert found.interval is not None
+    assert found.sessions == 2
 
 
 def test_equal_cells_pool_their_degrees_of_freedom() -> None:
     # two cells of five pairs: error / sqrt(2), t at 8 degrees of freedom is 2.306004
     one = Estimate(pairs=5, mean_log=0.0, sd_log=0.01)
-    interval = headline([one, one]).interval_95
+    interval = headline([one, one], alpha=0.05).interval
     assert interval is not None
     half = 2.306004 * 0.01 / math.sqrt(5) / math.sqrt(2)
     assert math.log(interval.high) == pytest.approx(half, rel=1e-6)
 
 
-def test_a_single_pair_in_one_cell_leaves_the_headline_without_an_interval() -> None:
-    assert headline([estimate((0.1,)), estimate((0.1, 0.2))]).interval_95 is None
+def test_a_single_pair_in_one_session_leaves_the_headline_without_an_interval() -> None:
+    found = headline([estimate((0.1,)), estimate((0.1, 0.2))], alpha=0.05)
+    assert found.interval is None
+
+
+def test_metrics_of_the_same_processes_are_averaged_within_each_pair() -> None:
+    # what one metric gains in a pair the other loses: their mean does not vary at all
+    up = pairs_of([math.exp(log) for log in QUIET])
+    down = pairs_of([math.exp(-log) for log in QUIET])
+    found = session_estimate([(Unit.TOKENS_PER_S, up), (Unit.TOKENS_PER_S, down)])
+    assert found is not None
+    assert (found.pairs, found.sd_log) == (5, 0.0)
+    twice = session_estimate([(Unit.TOKENS_PER_S, up), (Unit.TOKENS_PER_S, up)])
+    assert twice == session_estimate([(Unit.TOKENS_PER_S, up)])
+
+
+def test_a_pair_that_lacks_one_metric_has_no_part_in_the_session() -> None:
+    whole = pairs_of([math.exp(log) for log in QUIET])
+    lacking = (*whole[:4], Pair(number=5, baseline=40.0, candidate=None))
+    found = session_estimate([(Unit.TOKENS_PER_S, whole), (Unit.SECONDS, lacking)])
+    assert found is not None
+    assert found.pairs == 4
+    nothing = [(Unit.SECONDS, lacking[4:])]
+    assert session_estimate(nothing) is None

@@ -51,15 +51,22 @@ def test_two_pairs_have_the_very_wide_interval_of_one_degree_of_freedom() -> Non
     assert half == pytest.approx(12.7062 * 0.01, rel=1e-5)
 
 
-@pytest.mark.parametrize(("log_ratio", "p_value"), [(0.0, 1.0), (-0.1, 0.0)])
-def test_without_spread_the_interval_is_a_point(
-    log_ratio: float, p_value: float
-) -> None:
+@pytest.mark.parametrize("log_ratio", [0.0, -0.1])
+def test_pairs_without_spread_have_neither_interval_nor_p(log_ratio: float) -> None:
     found = estimate((log_ratio,) * 5)
-    interval = found.interval()
-    assert interval is not None
-    assert interval.half_width == 0
-    assert found.p_value == p_value
+    assert found.interval() is None
+    assert found.p_value is None
+
+
+def test_rounding_widens_the_interval_and_weakens_the_p_value() -> None:
+    ratios = (-0.03, -0.02, -0.04, -0.03, -0.03)
+    exact, rounded = estimate(ratios), estimate(ratios, rounding_log=0.01)
+    half, wider = exact.log_half_width(), rounded.log_half_width()
+    assert half is not None
+    assert wider == pytest.approx(half + 0.01)
+    assert rounded.p_value == pytest.approx(
+        estimate([one + 0.01 for one in ratios]).p_value
+    )
 
 
 def test_the_rounding_of_floats_is_no_spread() -> None:

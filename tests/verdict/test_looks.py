@@ -19,10 +19,21 @@ def test_alpha_is_split_evenly_over_the_planned_looks() -> None:
     assert LOOKS.alpha_per_look == pytest.approx(0.05 / 3)
     found = judge_at_looks(pairs_of(LOUD[:5]), unit=Unit.TOKENS_PER_S, looks=LOOKS)
     assert found.comparison.rule.alpha == pytest.approx(0.05 / 3)
-    wide, plain = found.comparison.deciding_interval, found.comparison.interval_95
+    assert found.comparison.estimate is not None
+    wide, plain = found.comparison.interval, found.comparison.estimate.interval(0.05)
+    assert found.comparison.level == pytest.approx(1 - 0.05 / 3)
     assert wide is not None
     assert plain is not None
     assert wide.half_width > 1.3 * plain.half_width
+
+
+def test_a_change_claimed_before_the_last_look_is_said_to_be_overstated() -> None:
+    ratios = [0.95 * math.exp(log) for log in QUIET]
+    found = judge_at_looks(pairs_of(ratios), unit=Unit.TOKENS_PER_S, looks=LOOKS)
+    assert "tends to overstate the change" in found.comparison.notes[-1]
+    last = Looks(pairs=(5,))
+    found = judge_at_looks(pairs_of(ratios), unit=Unit.TOKENS_PER_S, looks=last)
+    assert found.comparison.notes == ()
 
 
 def test_the_first_decision_stands_whatever_came_after() -> None:

@@ -34,9 +34,9 @@ def test_the_word_follows_interval_and_margin(
 
 
 def test_a_loss_of_exactly_the_margin_counts_as_reached() -> None:
-    assert _word(98 / 100, 0.0) is Word.SLOWER
-    assert _word(100 / 98, 0.0) is Word.FASTER
-    assert _word(0.9801, 0.0) is Word.SAME
+    assert _word(98 / 100, 1e-9) is Word.SLOWER
+    assert _word(100 / 98, 1e-9) is Word.FASTER
+    assert _word(0.9801, 1e-9) is Word.SAME
 
 
 @pytest.mark.parametrize("ratio", [0.5, 0.97, 0.98, 0.985, 0.999])
@@ -49,8 +49,8 @@ def test_swapping_the_arms_swaps_slower_and_faster(ratio: float, sd_log: float) 
 
 @pytest.mark.parametrize("pairs", [1, 2])
 def test_fewer_than_three_pairs_say_nothing(pairs: int) -> None:
-    assert _word(0.5, 0.0, pairs) is Word.INCONCLUSIVE
-    assert _word(0.5, 0.0, 3) is Word.SLOWER
+    assert _word(0.5, 1e-9, pairs) is Word.INCONCLUSIVE
+    assert _word(0.5, 1e-9, 3) is Word.SLOWER
 
 
 @pytest.mark.parametrize(("margin", "alpha"), [(0, 0.05), (1, 0.05), (0.02, 0)])

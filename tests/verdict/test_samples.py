@@ -1,13 +1,14 @@
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.verdict.samples import sample, written
+from tests.verdict.samples import ordered, sample, written
 
 from llamatrix.errors import ReportError
 from llamatrix.verdict.metric import Unit
 from llamatrix.verdict.pairs import Pair
-from llamatrix.verdict.samples import read_samples
+from llamatrix.verdict.samples import Samples, read_samples, rounding_log
 
 
 def test_lines_in_any_order_become_pairs_by_number(tmp_path: Path) -> None:
@@ -37,6 +38,113 @@ def test_several_values_of_an_arm_in_a_pair_count_as_their_mean(tmp_path: Path) 
         sample(1, "candidate", 4.0, "s"),
     )
     assert read_samples(path).pairs == (Pair(number=1, baseline=1.0, candidate=3.0),)
+
+
+@pytest.mark.parametrize("unit", ["tokens/s", "t/s"])
+def test_the_units_of_our_tables_and_of_llama_bench_are_tokens_per_second(
+    tmp_path: Path, unit: str
+) -> None:
+    lines = (sample(1, "baseline", 40.0, unit), sample(1, "candidate", 41.0))
+    found = read_samples(written(tmp_path / "s.jsonl", *lines))
+    assert found.unit is Unit.TOKENS_PER_S
+
+
+def _in_order(tmp_path: Path, arms: str) -> Samples:
+    """Read pairs that ran in the order of the letters, the n-th A with the n-th B."""
+    seen: Counter[str] = Counter()
+    lines = []
+    for order, letter in enumerate(arms):
+        seen[letter] += 1
+        arm = "baseline" if letter == "A" else "candidate"
+        value = 40.0 + 0.1 * (order % 3)
+        lines.append(ordered(seen[letter], arm, value, order=order))
+    return read_samples(written(tmp_path / "s.jsonl", *lines))
+
+
+@pytest.mark.parametrize(
+    ("arms", "counting"),
+    [
+        ("ABBAABBA", [1, 2, 3, 4]),
+        ("ABABBA", [1, 2, 3]),
+        ("AAAABBBB", []),
+        ("AABBAABB", []),
+        ("AAABBBAB", [4]),
+    ],
+)
+def test_a_pair_counts_if_no_other_ran_between_its_arms(
+    tmp_path: Path, arms: str, counting: list[int]
+) -> None:
+    found = _in_order(tmp_path, arms)
+    assert [pair.number for pair in found.pairs if pair.complete] == counting
+    blocks = any("ran in blocks" in note for note in found.notes)
+    assert blocks is (len(counting) < 3)
+
+
+def test_an_arm_that_always_runs_first_is_noted(tmp_path: Path) -> None:
+    (note,) = _in_order(tmp_path, "ABABABAB").notes
+    assert note.startswith("the baseline ran first in every pair")
+    assert not _in_order(tmp_path, "ABBAABBA").notes
+
+
+def test_an_order_within_each_pair_leaves_out_nothing(tmp_path: Path) -> None:
+    lines = [
+        ordered(pair, arm, 40.0 + pair, order=1 + (place + pair) % 2)
+        for pair in range(1, 5)
+        for place, arm in enumerate(("baseline", "candidate"))
+    ]
+    found = read_samples(written(tmp_path / "s.jsonl", *lines))
+    assert all(pair.complete for pair in found.pairs)
+    assert not found.notes
+
+
+def test_a_file_in_blocks_without_order_is_asked_for_it(tmp_path: Path) -> None:
+    arms = ["baseline"] * 4 + ["candidate"] * 4
+    lines = [sample(1 + at % 4, arm, 40.25 + at) for at, arm in enumerate(arms)]
+    found = read_samples(written(tmp_path / "s.jsonl", *lines))
+    assert all(pair.complete for pair in found.pairs)
+    assert '"order" in each line would tell' in found.notes[0]
+
+
+def test_repetitions_of_one_process_count_as_one_pair(tmp_path: Path) -> None:
+    lines = [
+        ordered(pair, arm, value, process=f"{arm}-{pair // 3}")
+        for pair in (1, 2, 3, 4)
+        for arm, value in (("baseline", 40.0 + pair), ("candidate", 20.0 + pair))
+    ]
+    found = read_samples(written(tmp_path / "s.jsonl", *lines))
+    assert found.pairs == (
+        Pair(number=1, baseline=41.5, candidate=21.5),
+        Pair(number=3, baseline=43.5, candidate=23.5),
+    )
+    assert "the 4 pairs count as 2" in found.notes[0]
+
+
+def test_processes_numbered_alike_in_both_arms_are_not_the_same(tmp_path: Path) -> None:
+    lines = [
+        ordered(pair, arm, 40.0 + pair, process=pair)
+        for pair in (1, 2, 3)
+        for arm in ("baseline", "candidate")
+    ]
+    found = read_samples(written(tmp_path / "s.jsonl", *lines))
+    assert len(found.pairs) == 3
+    assert not found.notes
+
+
+@pytest.mark.parametrize(
+    ("arms", "expected"),
+    [
+        ([[46.0, 46.0, 46.0], [45.0, 45.0, 45.0]], 0.5 / 46 + 0.5 / 45),
+        ([[46.0, 45.0, 46.0], [45.12, 45.3, 44.91]], 0.5 / (137 / 3)),
+        ([[60.0, 60.0, 60.0], [50.0, 50.0, 50.0]], 5 / 60 + 5 / 50),
+        ([[60.0, 60.0, 60.0], [51.5, 53.2, 50.1]], 0.5 / 60),
+        ([[46.0, 44.0, 49.0], [45.0, 41.0, 47.0]], 0.0),
+        ([[46.123, 46.123], [45.001, 45.001]], 0.0005 / 46.123 + 0.0005 / 45.001),
+    ],
+)
+def test_values_that_hardly_leave_one_step_may_all_be_off_to_one_side(
+    arms: list[list[float]], expected: float
+) -> None:
+    assert rounding_log(arms) == pytest.approx(expected)
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_fine(tmp_path: Path) -> None:
@@ -84,7 +192,13 @@ def test_a_pair_in_the_middle_that_lacks_an_arm_is_kept_as_failed(
         (sample(1, "baseline", float("nan")), "must be a number above 0, got nan"),
         (sample(1, "baseline", float("inf")), "must be a number above 0, got inf"),
         (sample(1, "baseline", 1e100), "must be a number above 0, got 1e+100"),
-        (sample(1, "baseline", 1.0, "t/s"), "unit: expected 'tok/s', 's', 'ms'"),
+        (sample(1, "baseline", 1.0, "t/min"), "unit: expected 'tok/s', 's', 'ms'"),
+        (
+            ordered(1, "baseline", 1.0, order="AB"),
+            "order: expected a number that rises",
+        ),
+        (ordered(1, "baseline", 1.0, order=1), "order: missing, but line 3 has it"),
+        (ordered(1, "baseline", 1.0, process=[1]), "process: expected a number or a"),
         (
             sample(1, "baseline", 1.0, "ms"),
             "unit: ms, but line 1 has tok/s; one file holds one unit",
@@ -97,7 +211,8 @@ def test_a_bad_line_is_named_with_file_line_and_what_is_wrong(
     path = written(tmp_path / "s.jsonl", sample(1, "baseline", 40.0), "", line)
     with pytest.raises(ReportError, match=re.escape(complaint)) as caught:
         read_samples(path)
-    assert str(caught.value).startswith("s.jsonl:3: ")
+    where = "s.jsonl:1: " if "missing, but" in complaint else "s.jsonl:3: "
+    assert str(caught.value).startswith(where)
     assert caught.value.exit_code == 7
 
 

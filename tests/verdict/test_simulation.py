@@ -3,12 +3,20 @@ import math
 import numpy as np
 import pytest
 
-from llamatrix.verdict.designs import Design, abba, way
+from llamatrix.verdict.designs import Design, random_places, way
 from llamatrix.verdict.looks import Looks, judge_at_looks
 from llamatrix.verdict.metric import Unit
 from llamatrix.verdict.noise import Noise, draw_logs, measured_noise
 from llamatrix.verdict.pairs import Pair
-from llamatrix.verdict.simulation import Score, score, scoreboard
+from llamatrix.verdict.simulation import (
+    Rate,
+    Score,
+    headline_coverage,
+    power_of_smallest_effect,
+    rounded_coverage,
+    score,
+    scoreboard,
+)
 
 QUIET = Noise(within_sd=0.001, between_sd=0.007)
 LOUD = Noise(within_sd=0.001, between_sd=0.10)
@@ -67,7 +75,54 @@ def test_looks_spend_pairs_only_where_the_question_is_open() -> None:
     assert _tried(Design.LOOKS, 0.02).mean_per_arm > 7
 
 
-def test_counterbalanced_pairs_withstand_a_cold_start_and_blocks_do_not() -> None:
+@pytest.mark.parametrize("noise", [0.007, 0.07])
+@pytest.mark.parametrize("loss", [0.0, 0.01, 0.03, 0.1])
+def test_the_printed_interval_covers_at_whatever_look_the_pairs_ended(
+    noise: float, loss: float
+) -> None:
+    found = _tried(Design.LOOKS, loss, Noise(between_sd=noise))
+    assert found.coverage is not None
+    assert not Rate(share=found.coverage, runs=found.runs).misses(0.95)
+
+
+def test_a_change_claimed_under_much_noise_is_often_overstated() -> None:
+    found = _tried(Design.LOOKS, 0.03, Noise(between_sd=0.07)).claimed_coverage
+    assert found is not None
+    assert found.share < 0.92
+
+
+@pytest.mark.parametrize("sd_log", [0.01, 0.1])
+def test_the_smallest_effect_is_called_as_often_as_stated(sd_log: float) -> None:
+    rate = power_of_smallest_effect(sd_log=sd_log, pairs=5, alpha=0.05 / 3, runs=200)
+    assert rate.share > 0.82
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
+def test_the_headline_covers_however_the_metrics_of_a_session_correlate(
+    correlation: float,
+) -> None:
+    rate = headline_coverage(correlation=correlation, sessions=2, runs=300)
+    assert not rate.misses(0.94)
+
+
+def test_the_interval_of_rounded_values_covers() -> None:
+    for noise in (0.02, 0.3, 1.0):
+        assert not rounded_coverage(noise_in_steps=noise, runs=400).misses(0.95)
+
+
+def test_a_disturbance_of_period_four_deceives_a_fixed_order_alone() -> None:
+    rhythmic = Noise(cycle=0.04)
+    fixed, ours = (
+        _tried(design, 0.0, rhythmic).false_alarms
+        for design in (Design.ABBA, Design.LOOKS)
+    )
+    assert fixed is not None
+    assert ours is not None
+    assert fixed > 0.4
+    assert ours < 0.065
+
+
+def test_pairs_in_random_order_withstand_a_cold_start_and_blocks_do_not() -> None:
     cold = Noise(within_sd=0.001, between_sd=0.007, drift=0.04)
     paired, blocks = (
         _tried(Design.PAIRED, 0.0, cold),
@@ -109,13 +164,11 @@ def test_the_rule_that_is_tried_is_the_rule_that_ships(noise: Noise) -> None:
         repetitions=3,
         generator=np.random.default_rng(1),
     )
-    candidate = list(abba(12))
-    logs[:, candidate] -= 0.025
-    first = np.delete(logs, candidate, axis=1)
+    first, second = logs[:, ::2], logs[:, 1::2] - 0.025
     tried = way(Design.LOOKS, margin=0.02, looks=looks)
-    claims = list(tried.judge(first, logs[:, candidate], -0.025))
+    claims = list(tried.judge(first, second, -0.025))
     assert len(claims) == 60
-    for claim, a, b in zip(claims, first, logs[:, candidate], strict=True):
+    for claim, a, b in zip(claims, first, second, strict=True):
         pairs = [
             Pair(
                 number=number,
@@ -127,10 +180,15 @@ def test_the_rule_that_is_tried_is_the_rule_that_ships(noise: Noise) -> None:
         shipped = judge_at_looks(pairs, unit=Unit.TOKENS_PER_S, looks=looks)
         assert claim.word is shipped.comparison.word
         assert claim.per_arm == len(shipped.comparison.used)
+        printed = shipped.comparison.interval
+        assert printed is not None
+        assert claim.covered is (printed.low <= math.exp(-0.025) <= printed.high)
 
 
-def test_pairs_alternate_which_arm_goes_first() -> None:
-    assert abba(4) == (1, 2, 5, 6)
+def test_the_candidate_is_first_or_second_of_its_pair_at_random() -> None:
+    places = random_places(1000, 5, np.random.default_rng(2))
+    assert np.array_equal(places // 2, np.tile(np.arange(5), (1000, 1)))
+    assert np.mean(places % 2) == pytest.approx(0.5, abs=0.03)
 
 
 def test_the_scoreboard_has_every_design_at_every_loss_and_repeats_itself() -> None:

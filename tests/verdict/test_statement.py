@@ -69,6 +69,41 @@ def test_absurd_values_get_a_word_and_no_traceback(tmp_path: Path) -> None:
     assert json.loads(verdict_json(comparison))["verdict"] == "INCONCLUSIVE"
 
 
+@pytest.mark.parametrize(
+    ("baseline", "candidate"),
+    [
+        ((46, 46, 46), (45, 45, 45)),
+        ((46, 46, 46), (46, 46, 46)),
+        ((46, 46, 45), (45, 45, 44)),
+        ((46, 46, 46, 46, 46, 46), (46, 46, 45, 46, 46, 46)),
+        ((46.123, 46.123, 46.123), (44.001, 44.001, 44.001)),
+    ],
+)
+def test_equal_or_rounded_samples_carry_no_verdict(
+    tmp_path: Path, baseline: tuple[float, ...], candidate: tuple[float, ...]
+) -> None:
+    lines = [
+        sample(number, arm, value)
+        for arm, values in (("baseline", baseline), ("candidate", candidate))
+        for number, value in enumerate(values, 1)
+    ]
+    found = verdict_of_file(written(tmp_path / "s.jsonl", *lines))
+    assert found.word is Word.INCONCLUSIVE
+    assert any("rounded" in note or "steps" in note for note in found.notes)
+
+
+def test_a_loss_far_beyond_the_steps_of_rounding_is_still_claimed(
+    tmp_path: Path,
+) -> None:
+    lines = [
+        sample(number, arm, value)
+        for arm, values in (("baseline", (46, 46, 47)), ("candidate", (40, 41, 40)))
+        for number, value in enumerate(values, 1)
+    ]
+    found = verdict_of_file(written(tmp_path / "s.jsonl", *lines))
+    assert found.word is Word.SLOWER
+
+
 def test_the_notes_of_the_file_are_kept(tmp_path: Path) -> None:
     path = _file(tmp_path, 1.0)
     with path.open("a") as file:
@@ -125,15 +160,16 @@ def test_the_json_is_unrounded_and_complete() -> None:
     comparison = judge(pairs_of([0.95 * one for one in NOISE]), unit=Unit.TOKENS_PER_S)
     document = json.loads(verdict_json(comparison))
     assert comparison.estimate is not None
-    assert comparison.interval_95 is not None
+    assert comparison.interval is not None
     assert document["ratio"] == comparison.estimate.ratio
-    assert document["interval_95"] == [
-        comparison.interval_95.low,
-        comparison.interval_95.high,
+    assert document["interval"] == [
+        comparison.interval.low,
+        comparison.interval.high,
     ]
-    assert document["half_width_95"] == comparison.interval_95.half_width
-    assert document["smallest_effect"] == comparison.smallest_effect
-    assert document["deciding_interval"] == document["interval_95"]
+    assert document["level"] == 0.95
+    assert document["half_width"] == comparison.interval.half_width
+    assert document["smallest_effect"] == comparison.smallest_effect()
+    assert document["smallest_detectable"] == comparison.smallest_detectable()
     assert document["pairs"] == 5
     assert document["higher_is_better"] is True
     assert document["per_cycle"] is None
@@ -146,7 +182,7 @@ def test_what_is_not_known_is_null() -> None:
     )
     document = json.loads(verdict_json(broken))
     assert document["ratio"] is None
-    assert document["interval_95"] is None
+    assert document["interval"] is None
     assert document["smallest_effect"] is None
     assert document["pairs_left_out"] == [
         {"pair": 1, "reason": "the candidate gave no value"}
@@ -158,8 +194,8 @@ def test_the_text_leads_with_word_ratio_and_interval() -> None:
     assert verdict_text(slow) == (
         "SLOWER  speed ratio 0.9500 [0.9417, 0.9583] at 95 %, 5 pairs of tok/s "
         "(higher is better)\n"
-        "  half width 0.83 %; smallest loss that 4 of 5 such runs would call SLOWER: "
-        "2.3 %; margin 2 %\n"
+        "  half width 0.83 %; 4 of 5 such runs would tell a loss of 1.8 % from none, and "
+        "call one of 2.4 % SLOWER; margin 2 %\n"
     )
 
 

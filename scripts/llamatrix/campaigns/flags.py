@@ -199,7 +199,7 @@ class Certifying:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judging:
-    file: str = argument("JSON lines: pair, arm, value, unit")
+    file: str = argument("JSON lines: pair, arm, value, unit; order, process")
     margin: str = flag("", "the loss that matters, as a fraction (default: by unit)")
     looks: str = flag("", "planned looks where the file grows, e.g. 5,8,12")
     json: bool = flag(default=False, text=_JSON)
@@ -247,6 +247,7 @@ class Pairing:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SelfTesting:
     quick: bool = flag(default=False, text="one real run of each kind, fewer simulated")
+    simulate: bool = flag(default=False, text="no real run: the simulations alone")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 
 from llamatrix.report.tables import Table
 from llamatrix.units import duration_text
-from llamatrix.verdict.cells import JudgedCell, Overall
+from llamatrix.verdict.cells import Headline, JudgedCell, Overall
 from llamatrix.verdict.estimate import Interval
 from llamatrix.verdict.looks import Looks
-from llamatrix.verdict.power import smallest_effect
+from llamatrix.verdict.statement import interval_text, sight_text
 from llamatrix.verdict.word import Word
 
 METHOD = (
     "paired t on log-ratios of fresh processes in ABBA order; alpha split evenly over "
-    "the planned looks (Bonferroni; Jennison & Turnbull 1989); Holm across cells"
+    "the planned looks, and intervals that hold at all of them together (Bonferroni; "
+    "Jennison & Turnbull 1989); Holm across cells"
 )
 _MEANING = {
     Word.SLOWER: "at least one cell is slower",
@@ -69,31 +70,38 @@ class Regression:
     host: str
     looks: Looks
     overall: Overall
+    headline: Headline | None
     timing: Timing
 
     @property
     def notes(self) -> tuple[str, ...]:
-        if not self.identical:
-            return ()
-        return (
-            "both arms are the same (A/A): any change that is claimed is a false alarm",
-        )
+        notes = []
+        if self.identical:
+            notes.append(
+                "both arms are the same (A/A): any change that is claimed is a false "
+                "alarm"
+            )
+        if len(self.looks.pairs) > 1:
+            notes.append(
+                f"a cell's intervals at all {len(self.looks.pairs)} planned looks, "
+                f"{100 * self.level:.3g} % each, hold together in at least "
+                f"{100 * (1 - self.looks.alpha):.3g} % of comparisons, whichever look ends "
+                "it"
+            )
+        return tuple(notes)
+
+    @property
+    def level(self) -> float:
+        """The confidence of each interval, taken alone."""
+        return 1 - self.looks.alpha_per_look
 
     def smallest_effect(self, cell: JudgedCell) -> float | None:
-        """The smallest loss that 4 of 5 such runs would have called, alone among cells.
+        """The smallest loss that 4 of 5 such runs would have called, alone among cells."""
+        return cell.comparison.smallest_effect(cells=len(self.overall.cells))
 
-        At the alpha of one look divided by the number of cells, as Holm asks of the
-        first one it tries; a fraction of the baseline's speed.
-        """
-        found = cell.comparison.estimate
-        if found is None or found.sd_log is None:
-            return None
-        return smallest_effect(
-            sd_log=found.sd_log,
-            pairs=found.pairs,
-            margin=cell.comparison.rule.margin,
-            alpha=cell.comparison.rule.alpha / len(self.overall.cells),
-        )
+    def smallest_detectable(self, cell: JudgedCell) -> float | None:
+        """The smallest loss that 4 of 5 such runs would have told from none."""
+        return cell.comparison.smallest_detectable(cells=len(self.overall.cells))
 
 
 def regress_text(found: Regression) -> str:
@@ -120,17 +128,21 @@ def regress_markdown(found: Regression) -> str:
     """A summary fit for a pull-request comment: the word, a table, what to doubt."""
     table = Table(
         title=f"Speed: {found.overall.word}",
-        header=("Cell", "Verdict", "Ratio", "95 % interval", "Would see", "Pairs"),
+        header=(
+            *("Cell", "Verdict", "Ratio", f"{100 * found.level:.3g} % interval"),
+            *("Would tell", "Would call", "Pairs"),
+        ),
         rows=tuple(_row(found, cell) for cell in found.overall.cells),
-        right=(2, 3, 4, 5),
+        right=(2, 3, 4, 5, 6),
     )
     arms = f"`{found.baseline.text}` → `{found.candidate.text}`"
     lines = [table.markdown(), f"{arms}: {_MEANING[found.overall.word]}.", ""]
     if headline := _headline(found):
         lines += [f"{headline}.", ""]
     lines.append(
-        "Ratio: the candidate's speed over the baseline's. *Would see*: the smallest "
-        f"loss that 4 of 5 such runs would call. Host: {found.host}. Method: {METHOD}."
+        "Ratio: the candidate's speed over the baseline's. *Would tell*, *would call*: "
+        "the smallest loss that 4 of 5 such runs would tell from none, and call SLOWER. "
+        f"Host: {found.host}. Method: {METHOD}."
     )
     notes = [
         *found.notes,
@@ -154,14 +166,12 @@ def _cell_lines(found: Regression, cell: JudgedCell) -> Iterator[str]:
     else:
         yield (
             f"{cell.word}  {cell.id}  ratio {comparison.estimate.ratio:.4f}"
-            f"{_ends(comparison.interval_95)}, {len(comparison.used)} pairs"
+            f"{interval_text(comparison.interval, comparison.level)}, "
+            f"{len(comparison.used)} pairs"
         )
-        effect = found.smallest_effect(cell)
-        if effect is not None:
-            yield (
-                f"  smallest loss this run could have seen: {100 * effect:.2g} %; "
-                f"margin {100 * comparison.rule.margin:.3g} %"
-            )
+        sight = sight_text(comparison, cells=len(found.overall.cells))
+        if sight:
+            yield f"  {sight}"
     if comparison.per_cycle:
         yield f"  per clock cycle: ratio {comparison.per_cycle.ratio:.4f}"
     for doubt in _doubts(cell):
@@ -180,30 +190,35 @@ def _doubts(cell: JudgedCell) -> Iterator[str]:
 
 
 def _row(found: Regression, cell: JudgedCell) -> tuple[str, ...]:
-    comparison, effect = cell.comparison, found.smallest_effect(cell)
+    comparison = cell.comparison
+    losses = (found.smallest_detectable(cell), found.smallest_effect(cell))
     ratio = comparison.estimate and f"{comparison.estimate.ratio:.4f}"
     return (
         f"`{cell.id}`",
         str(cell.word),
         ratio or "–",
-        _ends(comparison.interval_95).strip() or "–",
-        "–" if effect is None else f"{100 * effect:.2g} %",
+        _ends(comparison.interval) or "–",
+        *("–" if loss is None else f"{100 * loss:.2g} %" for loss in losses),
         str(len(comparison.used)),
     )
 
 
 def _headline(found: Regression) -> str:
-    headline = found.overall.headline
+    headline = found.headline
     if headline is None:
         return ""
+    cells = len(found.overall.cells)
+    of = f"{headline.sessions} cells"
+    if headline.sessions != cells:
+        of = f"{headline.sessions} sessions, each the mean of its speeds"
     return (
-        f"geometric mean of {headline.cells} cells: ratio {headline.ratio:.4f}"
-        f"{_ends(headline.interval_95)}"
+        f"geometric mean of {of}: ratio {headline.ratio:.4f}"
+        f"{interval_text(headline.interval, found.level)}"
     )
 
 
 def _ends(interval: Interval | None) -> str:
-    return f" [{interval.low:.4f}, {interval.high:.4f}]" if interval else ""
+    return f"[{interval.low:.4f}, {interval.high:.4f}]" if interval else ""
 
 
 def _bullet(note: str) -> str:

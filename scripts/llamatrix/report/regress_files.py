@@ -8,6 +8,7 @@ import msgspec
 from llamatrix.report.regress import METHOD, ArmFacts, Regression
 from llamatrix.verdict.cells import JudgedCell
 from llamatrix.verdict.estimate import Estimate, Interval
+from llamatrix.verdict.statement import interval_text
 from llamatrix.verdict.word import Word
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -22,7 +23,8 @@ class ArmView(msgspec.Struct, frozen=True, kw_only=True):
 
 class RatioView(msgspec.Struct, frozen=True, kw_only=True):
     ratio: float
-    interval_95: tuple[float, float] | None
+    interval: tuple[float, float] | None
+    """At `interval_level`."""
 
 
 class PairView(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,13 +40,15 @@ class CaseView(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Word
     ratio: float | None
     """The candidate's speed over the baseline's."""
-    interval_95: tuple[float, float] | None
+    interval: tuple[float, float] | None
+    """At `interval_level`."""
+    smallest_detectable: float | None
+    """The smallest loss that 4 of 5 such runs would tell from none, as a fraction …"""
     smallest_effect: float | None
-    """The smallest loss this run could have seen, as a fraction."""
+    """… and the smallest that they would call SLOWER."""
     margin: float
     alpha: float
     """Of the look that decided."""
-    deciding_interval: tuple[float, float] | None
     p_value: float | None
     adjusted_p: float | None
     """Over all looks and, by Holm, all cells."""
@@ -70,8 +74,10 @@ class RegressView(msgspec.Struct, frozen=True, kw_only=True):
     looks: tuple[int, ...]
     alpha: float
     """Over all looks and cells."""
+    interval_level: float
+    """Confidence of each interval alone; those of all looks hold together at 1 - alpha."""
     headline: RatioView | None
-    """Geometric mean over the cells."""
+    """Geometric mean over the sessions: cells whose processes were run apart."""
     cells: tuple[CaseView, ...]
     notes: tuple[str, ...]
     processes: int
@@ -96,6 +102,7 @@ def regress_json(found: Regression) -> str:
         method=METHOD,
         looks=found.looks.pairs,
         alpha=found.looks.alpha,
+        interval_level=found.level,
         headline=_headline(found),
         cells=tuple(_case(found, cell) for cell in found.overall.cells),
         notes=found.notes,
@@ -141,10 +148,10 @@ def _fails(cell: JudgedCell) -> bool:
 
 
 def _summary(cell: JudgedCell) -> str:
-    found, interval = cell.comparison.estimate, cell.comparison.interval_95
+    comparison, found = cell.comparison, cell.comparison.estimate
     ratio = f"ratio {found.ratio:.4f}" if found else "no ratio"
-    ends = f" [{interval.low:.4f}, {interval.high:.4f}]" if interval else ""
-    return f"{cell.word}: {ratio}{ends}, {len(cell.comparison.used)} pairs"
+    ends = interval_text(comparison.interval, comparison.level)
+    return f"{cell.word}: {ratio}{ends}, {len(comparison.used)} pairs"
 
 
 def _case(found: Regression, cell: JudgedCell) -> CaseView:
@@ -155,11 +162,11 @@ def _case(found: Regression, cell: JudgedCell) -> CaseView:
         unit=comparison.unit,
         verdict=cell.word,
         ratio=seen.ratio if seen else None,
-        interval_95=_ends(comparison.interval_95),
+        interval=_ends(comparison.interval),
+        smallest_detectable=found.smallest_detectable(cell),
         smallest_effect=found.smallest_effect(cell),
         margin=comparison.rule.margin,
         alpha=comparison.rule.alpha,
-        deciding_interval=_ends(comparison.deciding_interval),
         p_value=seen.p_value if seen else None,
         adjusted_p=cell.adjusted_p,
         sd_log=seen.sd_log if seen else None,
@@ -167,22 +174,23 @@ def _case(found: Regression, cell: JudgedCell) -> CaseView:
         pairs_left_out=tuple(
             PairView(pair=one.pair, reason=one.reason) for one in comparison.left_out
         ),
-        per_cycle=_ratio(comparison.per_cycle),
+        per_cycle=_ratio(comparison.per_cycle, comparison.rule.alpha),
         notes=comparison.notes,
     )
 
 
 def _headline(found: Regression) -> RatioView | None:
-    headline = found.overall.headline
-    if headline is None:
+    if found.headline is None:
         return None
-    return RatioView(ratio=headline.ratio, interval_95=_ends(headline.interval_95))
+    return RatioView(
+        ratio=found.headline.ratio, interval=_ends(found.headline.interval)
+    )
 
 
-def _ratio(estimate: Estimate | None) -> RatioView | None:
+def _ratio(estimate: Estimate | None, alpha: float) -> RatioView | None:
     if estimate is None:
         return None
-    return RatioView(ratio=estimate.ratio, interval_95=_ends(estimate.interval()))
+    return RatioView(ratio=estimate.ratio, interval=_ends(estimate.interval(alpha)))
 
 
 def _arm(facts: ArmFacts) -> ArmView:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from llamatrix.report.tables import Table
 from llamatrix.verdict.noise import Noise
-from llamatrix.verdict.simulation import Score
+from llamatrix.verdict.simulation import Rate, Score
 
 
 def noise_text(noise: Noise, where: str) -> str:
@@ -20,10 +20,10 @@ def scoreboard_table(scores: Sequence[Score], *, title: str) -> Table:
         title=f"{title}, {runs} runs each",
         header=(
             *("Design", "True loss", "SLOWER", "FASTER", "SAME", "INCONCLUSIVE"),
-            *("False alarms", "Coverage", "Processes per arm"),
+            *("False alarms", "Coverage", "given a claim", "Processes per arm"),
         ),
         rows=tuple(_row(one) for one in scores),
-        right=(1, 2, 3, 4, 5, 6, 7, 8),
+        right=(1, 2, 3, 4, 5, 6, 7, 8, 9),
     )
 
 
@@ -35,5 +35,17 @@ def _row(one: Score) -> tuple[str, ...]:
         *(f"{share:.1%}" for share in shares),
         "–" if one.false_alarms is None else f"{one.false_alarms:.1%}",
         "–" if one.coverage is None else f"{one.coverage:.1%}",
+        rate_text(one.claimed_coverage),
         f"{one.mean_per_arm:.1f}",
     )
+
+
+def rate_text(rate: Rate | None) -> str:
+    """Write `95.2 ± 0.2 %`: a share and its standard error."""
+    if rate is None:
+        return "–"
+    return f"{100 * rate.share:.1f} ± {100 * rate.standard_error:.1f} %"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2g} %"

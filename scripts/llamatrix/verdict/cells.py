@@ -9,10 +9,13 @@ from llamatrix.verdict.estimate import (
     ALPHA,
     Estimate,
     Interval,
+    estimate,
     ratio_interval,
     ratio_of,
 )
 from llamatrix.verdict.judge import Comparison
+from llamatrix.verdict.metric import Unit
+from llamatrix.verdict.pairs import Pair, log_ratios
 from llamatrix.verdict.word import Word, gravest
 
 
@@ -29,11 +32,13 @@ class JudgedCell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Headline:
-    """Geometric mean of the cells' ratios, each cell counted alike."""
+    """Geometric mean of the ratios of all sessions, each counted alike."""
 
     ratio: float
-    interval_95: Interval | None
-    cells: int
+    interval: Interval | None
+    """None where a session has a single pair, or no spread between its pairs."""
+    sessions: int
+    """Groups of processes that were run apart: their errors are independent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,8 +46,6 @@ class Overall:
     word: Word
     """The gravest of the cells' words."""
     cells: tuple[JudgedCell, ...]
-    headline: Headline | None
-    """None where no cell has a ratio."""
 
 
 def judge_cells(
@@ -68,12 +71,7 @@ def judge_cells(
             comparisons.items(), raw, adjusted, strict=True
         )
     )
-    estimates = [one.estimate for one in comparisons.values() if one.estimate]
-    return Overall(
-        word=gravest(cell.word for cell in cells),
-        cells=cells,
-        headline=headline(estimates) if estimates else None,
-    )
+    return Overall(word=gravest(cell.word for cell in cells), cells=cells)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -87,31 +85,46 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-def headline(estimates: Sequence[Estimate]) -> Headline:
-    """From at least one estimate. Cells are run apart, so their errors add up.
+def session_estimate(metrics: Sequence[tuple[Unit, Sequence[Pair]]]) -> Estimate | None:
+    """Return the mean log-ratio of all metrics of the same processes.
 
-    Degrees of freedom after Satterthwaite (Biometrics Bulletin 1946). No interval
-    where a cell has a single pair.
+    The metrics of one process rise and fall together, so they are averaged within each
+    pair, and the spread between pairs is what the estimate rests on. Only pairs that
+    are complete for every metric count; None where there are none.
     """
-    count = len(estimates)
-    mean = math.fsum(one.mean_log for one in estimates) / count
+    ratios = [
+        {pair.number: log_ratios([pair], unit)[0] for pair in pairs if pair.complete}
+        for unit, pairs in metrics
+    ]
+    numbers = [pair for pair in ratios[0] if all(pair in one for one in ratios)]
+    if not numbers:
+        return None
+    means = [math.fsum(one[pair] for one in ratios) / len(ratios) for pair in numbers]
+    return estimate(means)
+
+
+def headline(sessions: Sequence[Estimate], *, alpha: float) -> Headline:
+    """Return the mean of at least one session; sessions are run apart from each other.
+
+    `alpha` is that of one look: an interval at 1 - alpha then covers as often as the
+    intervals of cells do. Degrees of freedom after Satterthwaite (Biometrics Bulletin
+    1946).
+    """
+    count = len(sessions)
+    mean = math.fsum(one.mean_log for one in sessions) / count
     interval = None
-    errors = [one.standard_error for one in estimates]
-    known = [error for error in errors if error is not None]
-    if len(known) == count:
-        half = _half_width(known, [one.pairs for one in estimates])
-        interval = ratio_interval(mean, half)
-    return Headline(ratio=ratio_of(mean), interval_95=interval, cells=count)
+    if all(one.standard_error for one in sessions):
+        interval = ratio_interval(mean, _half_width(sessions, alpha))
+    return Headline(ratio=ratio_of(mean), interval=interval, sessions=count)
 
 
-def _half_width(errors: Sequence[float], pairs: Sequence[int]) -> float:
+def _half_width(sessions: Sequence[Estimate], alpha: float) -> float:
+    errors = [one.standard_error or 0.0 for one in sessions]
     variance = math.fsum(error**2 for error in errors)
-    if variance == 0:
-        return 0.0
     degrees = variance**2 / math.fsum(
-        error**4 / (n - 1) for error, n in zip(errors, pairs, strict=True)
+        error**4 / (one.pairs - 1) for error, one in zip(errors, sessions, strict=True)
     )
-    return t_quantile(1 - ALPHA / 2, degrees) * math.sqrt(variance) / len(errors)
+    return t_quantile(1 - alpha / 2, degrees) * math.sqrt(variance) / len(errors)
 
 
 def _p_over_looks(comparison: Comparison, alpha: float) -> float | None:

@@ -4,7 +4,7 @@ In a peer's mouth SLOWER is what its own rule would report as a loss.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Places = NDArray[np.int64]
 
 _ARM = 5
 """Processes of each arm in the designs without looks that run several."""
 
 
 class Design(StrEnum):
-    PAIRED = "pairs in ABBA order, 5, one look"
-    LOOKS = "pairs in ABBA order, planned looks"
+    PAIRED = "pairs in random order, 5, one look"
+    LOOKS = "pairs in random order, planned looks"
+    ABBA = "pairs in fixed ABBA order, 5, one look"
     WELCH = "one process each, Welch on its samples"
     SEQUENTIAL = "5 of one, then 5 of the other, Welch on process means"
     MEANS = "one process each, means compared, deviation ignored"
@@ -48,37 +50,73 @@ class Claim:
 class Way:
     """How a design spends processes, and how it judges them."""
 
-    candidate_at: tuple[int, ...]
-    """Places in time of the candidate's processes; as many others are the baseline's."""
+    processes: int
+    """Of both arms, in order of time."""
+    candidate_at: "Callable[[int, np.random.Generator], Places]"
+    """For so many runs: the places in time of the candidate's processes, shape (runs,
+    processes / 2), in the order in which they are paired with the baseline's."""
     judge: "Callable[[Floats, Floats, float], Iterator[Claim]]"
     """Logs of baseline and candidate, shape (runs, processes, repetitions), and the
     true log-ratio, to a claim for each run."""
 
 
 def way(design: Design, *, margin: float, looks: Looks) -> Way:
+    once = Looks(pairs=(_ARM,), alpha=looks.alpha)
     match design:
         case Design.PAIRED:
-            return _paired_way(Looks(pairs=(_ARM,), alpha=looks.alpha), margin)
+            return _paired_way(once, margin, random_places)
         case Design.LOOKS:
-            return _paired_way(looks, margin)
+            return _paired_way(looks, margin, random_places)
+        case Design.ABBA:
+            return _paired_way(once, margin, _abba_places)
         case Design.SEQUENTIAL:
-            return Way(candidate_at=tuple(range(_ARM, 2 * _ARM)), judge=_welch_on_means)
+            return Way(
+                processes=2 * _ARM,
+                candidate_at=_fixed(range(_ARM, 2 * _ARM)),
+                judge=_welch_on_means,
+            )
         case Design.WELCH:
-            return Way(candidate_at=(1,), judge=_welch_on_samples)
+            return Way(processes=2, candidate_at=_fixed([1]), judge=_welch_on_samples)
         case Design.MEANS:
             return Way(
-                candidate_at=(1,),
+                processes=2,
+                candidate_at=_fixed([1]),
                 judge=lambda a, b, _: _means_only(a, b, margin=margin),
             )
 
 
-def abba(pairs: int) -> tuple[int, ...]:
-    """Places of the candidate where pairs run A B, B A, A B and so on."""
-    return tuple(2 * pair + (pair + 1) % 2 for pair in range(pairs))
+def random_places(runs: int, pairs: int, generator: "np.random.Generator") -> "Places":
+    """Places of the candidate, first or second of its pair at random."""
+    import numpy as np
+
+    return 2 * np.arange(pairs) + generator.integers(2, size=(runs, pairs))
 
 
-def _paired_way(looks: Looks, margin: float) -> Way:
+def _abba_places(runs: int, pairs: int, _: "np.random.Generator") -> "Places":
+    import numpy as np
+
+    fixed = [2 * pair + (pair + 1) % 2 for pair in range(pairs)]
+    return np.tile(np.array(fixed), (runs, 1))
+
+
+def _fixed(
+    places: Sequence[int],
+) -> "Callable[[int, np.random.Generator], Places]":
+    def candidate_at(runs: int, _: "np.random.Generator") -> "Places":
+        import numpy as np
+
+        return np.tile(np.array(places), (runs, 1))
+
+    return candidate_at
+
+
+def _paired_way(
+    looks: Looks,
+    margin: float,
+    places: "Callable[[int, int, np.random.Generator], Places]",
+) -> Way:
     rule = Rule(margin=margin, alpha=looks.alpha_per_look)
+    pairs = looks.pairs[-1]
 
     def judge(baseline: "Floats", candidate: "Floats", truth: float) -> Iterator[Claim]:
         """`judge_at_looks` without its paperwork; a test holds the two together."""
@@ -94,7 +132,11 @@ def _paired_way(looks: Looks, margin: float) -> Way:
                 per_arm=found.pairs,
             )
 
-    return Way(candidate_at=abba(looks.pairs[-1]), judge=judge)
+    return Way(
+        processes=2 * pairs,
+        candidate_at=lambda runs, generator: places(runs, pairs, generator),
+        judge=judge,
+    )
 
 
 def _estimates(ratios: "Floats") -> Iterator[Estimate]:

@@ -23,14 +23,18 @@ def t_two_sided_p(statistic: float, degrees: float) -> float:
     return float(2 * special.stdtr(degrees, -abs(statistic)))
 
 
+@lru_cache(maxsize=1024)
+def chi_square_quantile(probability: float, degrees: int) -> float:
+    from scipy import special
+
+    return float(2 * special.gammaincinv(degrees / 2, probability))
+
+
 @lru_cache(maxsize=64)
 def chi_square_quantiles(degrees: int, count: int) -> tuple[float, ...]:
     """`count` equally likely values: the quantiles at the middles of as many bins."""
-    from scipy import special
-
     return tuple(
-        float(2 * special.gammaincinv(degrees / 2, (bin_ + 0.5) / count))
-        for bin_ in range(count)
+        chi_square_quantile((bin_ + 0.5) / count, degrees) for bin_ in range(count)
     )
 
 

@@ -13,9 +13,12 @@ from llamatrix.verdict.pairs import (
     log_ratios,
     sort_pairs,
 )
-from llamatrix.verdict.power import smallest_effect
+from llamatrix.verdict.power import smallest_effect, upper_sd
 from llamatrix.verdict.rule import MIN_PAIRS, Rule
 from llamatrix.verdict.word import Word
+
+_WORTH_TELLING = 0.0005
+"""Rounding that widens an interval by less than 0.05 % goes without a note."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +28,7 @@ class Comparison:
     word: Word
     unit: Unit
     rule: Rule
-    """The margin, and the alpha that decided (smaller than 0.05 at a planned look)."""
+    """The margin, and the alpha of this look: 0.05 divided by the planned looks."""
     estimate: Estimate | None
     """None where not one pair is complete."""
     per_cycle: Estimate | None
@@ -36,24 +39,43 @@ class Comparison:
     notes: tuple[str, ...]
 
     @property
-    def interval_95(self) -> Interval | None:
-        return self.estimate.interval(ALPHA) if self.estimate else None
+    def interval(self) -> Interval | None:
+        """Return the interval that decided, at confidence `level`.
 
-    @property
-    def deciding_interval(self) -> Interval | None:
-        """At the alpha that decided: wider than 95 % at a planned look."""
+        Those of all K planned looks, at 1 - 0.05 / K each, hold together in at least
+        95 % of runs, so this one covers as often whatever made the pairs end.
+        """
         return self.estimate.interval(self.rule.alpha) if self.estimate else None
 
     @property
-    def smallest_effect(self) -> float | None:
-        """The smallest loss that 80 % of such runs would call SLOWER: see power.py."""
-        if self.estimate is None or self.estimate.sd_log is None:
+    def level(self) -> float:
+        """The confidence of `interval` taken alone: 0.983 at one of three looks."""
+        return 1 - self.rule.alpha
+
+    def smallest_effect(self, *, cells: int = 1) -> float | None:
+        """Return the smallest loss that 80 % of such runs would call SLOWER.
+
+        As the first of so many cells that Holm tries; None where it is not known.
+        """
+        return self._smallest(margin=self.rule.margin, cells=cells)
+
+    def smallest_detectable(self, *, cells: int = 1) -> float | None:
+        """Return the smallest loss that 80 % of such runs would tell from none.
+
+        Their interval lies below 1; whether the loss matters is the margin's business.
+        """
+        return self._smallest(margin=0.0, cells=cells)
+
+    def _smallest(self, *, margin: float, cells: int) -> float | None:
+        found = self.estimate
+        if found is None or not found.sd_log:
             return None
         return smallest_effect(
-            sd_log=self.estimate.sd_log,
-            pairs=self.estimate.pairs,
-            margin=self.rule.margin,
-            alpha=self.rule.alpha,
+            sd_log=upper_sd(found.sd_log, values=found.pairs),
+            pairs=found.pairs,
+            margin=margin,
+            alpha=self.rule.alpha / cells,
+            rounding_log=found.rounding_log,
         )
 
     def with_notes(self, *notes: str) -> "Comparison":
@@ -66,13 +88,15 @@ def judge(
     unit: Unit,
     margin: float | None = None,
     alpha: float = ALPHA,
+    rounding_log: float = 0.0,
 ) -> Comparison:
     """Judge all the pairs, once. The margin defaults to the unit's own."""
     rule = Rule(margin=unit.margin if margin is None else margin, alpha=alpha)
     found = sort_pairs(pairs)
-    overall = estimate(log_ratios(found.complete, unit)) if found.complete else None
+    ratios = log_ratios(found.complete, unit)
+    overall = estimate(ratios, rounding_log=rounding_log) if ratios else None
     cycles = clock_log_ratios(found.complete, unit)
-    per_cycle = estimate(cycles) if cycles else None
+    per_cycle = estimate(cycles, rounding_log=rounding_log) if cycles else None
     word, notes = _word(found, overall, rule)
     if word in {Word.SLOWER, Word.FASTER} and per_cycle:
         notes = (*notes, _clock_note(word, rule.word(per_cycle)))
@@ -114,8 +138,13 @@ def _word(
         )
     if overall.sd_log == 0:
         notes.append(
-            "all pairs have the very same ratio: the values are rounded or copied, and "
-            "the interval knows nothing of the noise"
+            "all pairs have the very same ratio: the values are rounded or copied, so "
+            "they do not show the noise that a claim has to exceed"
+        )
+    elif overall.rounding_log > _WORTH_TELLING:
+        notes.append(
+            f"the values are written in steps that can hide {overall.rounding_log:.1%} "
+            "of the ratio; the interval is widened by it: write more digits"
         )
     return word, tuple(notes)
 

@@ -67,27 +67,51 @@ class Looked:
 
 
 def judge_at_looks(
-    pairs: Sequence[Pair], *, unit: Unit, looks: Looks, margin: float | None = None
+    pairs: Sequence[Pair],
+    *,
+    unit: Unit,
+    looks: Looks,
+    margin: float | None = None,
+    rounding_log: float = 0.0,
 ) -> Looked:
     """Judge at each planned look that the pairs reach; the first decision stands.
 
     Pairs are taken in the given order, the order of running. What came after the
     deciding look does not count, and neither does what exceeds the last look.
     """
-    alpha = looks.alpha_per_look
+
+    def judged(seen: Sequence[Pair]) -> Comparison:
+        return judge(
+            seen,
+            unit=unit,
+            margin=margin,
+            alpha=looks.alpha_per_look,
+            rounding_log=rounding_log,
+        )
+
     ends = [end for end, pair in enumerate(pairs, 1) if pair.complete]
-    latest = _before_first(judge(pairs, unit=unit, margin=margin, alpha=alpha))
+    latest = _before_first(judged(pairs))
     look = 0
     for count in looks.pairs:
         if latest.word.decided or count > len(ends):
             break
-        seen = pairs[: ends[count - 1]]
-        latest = judge(seen, unit=unit, margin=margin, alpha=alpha)
+        latest = judged(pairs[: ends[count - 1]])
         look += 1
     return Looked(
-        comparison=latest,
+        comparison=with_early_note(latest, looks),
         look=look,
         next_pairs=None if latest.word.decided else looks.next_after(len(ends)),
+    )
+
+
+def with_early_note(comparison: Comparison, looks: Looks) -> Comparison:
+    """Return the comparison with what must be known of a change claimed early."""
+    claims_change = comparison.word in {Word.SLOWER, Word.FASTER}
+    if not claims_change or len(comparison.used) >= looks.pairs[-1]:
+        return comparison
+    return comparison.with_notes(
+        f"claimed after {len(comparison.used)} of up to {looks.pairs[-1]} pairs: a ratio "
+        "that ends a comparison early tends to overstate the change"
     )
 
 

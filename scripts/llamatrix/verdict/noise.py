@@ -23,6 +23,8 @@ class Noise:
     """What the first process gains from a cold machine; decays from there."""
     drift_processes: float = 3.0
     """After so many processes the gain has fallen to 37 %."""
+    cycle: float = 0.0
+    """What a disturbance of period four costs two processes in a row of every four."""
 
 
 def measured_noise(processes: Sequence[Sequence[float]]) -> Noise:
@@ -50,7 +52,8 @@ def draw_logs(
 ) -> "NDArray[np.float64]":
     """Logs of samples, shape (runs, processes in order of time, repetitions).
 
-    Process i: N(0, between) + drift * exp(-i / drift_processes); samples N(., within).
+    Process i: N(0, between) + drift * exp(-i / drift_processes), less `cycle` for two
+    of every four, at a phase of each run's own; samples N(., within).
     """
     import numpy as np
 
@@ -58,6 +61,9 @@ def draw_logs(
     level += noise.drift * np.exp(
         -np.arange(processes)[:, None] / noise.drift_processes
     )
+    if noise.cycle:
+        phase = generator.integers(4, size=(runs, 1, 1))
+        level -= noise.cycle * ((np.arange(processes)[:, None] + phase) % 4 < 2)  # noqa: PLR2004
     return level + generator.normal(
         0.0, noise.within_sd, (runs, processes, repetitions)
     )

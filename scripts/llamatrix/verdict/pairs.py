@@ -1,6 +1,7 @@
 """Pairs of fresh processes, one of each arm: which can be used, and as what number."""
 
 import math
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,7 +16,7 @@ class Arm(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """One process of each arm, run next to each other (ABBA: A B, B A, A B, ...)."""
+    """One process of each arm, run next to each other in an order drawn at random."""
 
     number: int
     baseline: float | None
@@ -62,6 +63,17 @@ class Sorted:
         return bool(self.candidate_failed) and not (
             self.complete or self.baseline_failed
         )
+
+
+def drawn_order(seed: int, pair: int) -> tuple[Arm, Arm]:
+    """Return the order in which a pair's arms run: the same for the same seed and pair.
+
+    Each pair is drawn by itself. A fixed order, even ABBA, calls a disturbance of its
+    own period a change: one of period four in 53-79 % of runs.
+    """
+    baseline_first = random.Random(f"{seed}/{pair}").random() < 1 / 2  # noqa: S311
+    first, second = Arm.BASELINE, Arm.CANDIDATE
+    return (first, second) if baseline_first else (second, first)
 
 
 def sort_pairs(pairs: Iterable[Pair]) -> Sorted:

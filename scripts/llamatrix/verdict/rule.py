@@ -37,6 +37,7 @@ class Rule:
         return -math.log1p(-self.margin)
 
     def word(self, estimate: Estimate) -> Word:
+        """Pairs of the very same ratio show no noise, so they support no claim."""
         half = estimate.log_half_width(self.alpha)
         if half is None or estimate.pairs < MIN_PAIRS:
             return Word.INCONCLUSIVE

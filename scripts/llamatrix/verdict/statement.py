@@ -25,11 +25,26 @@ def verdict_of_file(
         )
     samples = read_samples(path)
     if looks is None:
-        found = judge(samples.pairs, unit=samples.unit, margin=margin)
+        found = judge(
+            samples.pairs,
+            unit=samples.unit,
+            margin=margin,
+            rounding_log=samples.rounding_log,
+        )
     else:
         found = judge_at_looks(
-            samples.pairs, unit=samples.unit, margin=margin, looks=looks
+            samples.pairs,
+            unit=samples.unit,
+            margin=margin,
+            looks=looks,
+            rounding_log=samples.rounding_log,
         ).comparison
+        if looks.alpha_per_look < looks.alpha:
+            together = 100 * (1 - looks.alpha)
+            found = found.with_notes(
+                f"the intervals of all {len(looks.pairs)} planned looks hold together in "
+                f"{together:.3g} % of such comparisons"
+            )
     return found.with_notes(*samples.notes)
 
 
@@ -43,12 +58,13 @@ def verdict_json(comparison: Comparison) -> str:
         "unit": comparison.unit.value,
         "higher_is_better": comparison.unit.higher_is_better,
         "ratio": found and found.ratio,
-        "interval_95": _ends(comparison.interval_95),
-        "half_width_95": comparison.interval_95 and comparison.interval_95.half_width,
-        "smallest_effect": comparison.smallest_effect,
+        "interval": _ends(comparison.interval),
+        "level": comparison.level,
+        "half_width": comparison.interval and comparison.interval.half_width,
+        "smallest_effect": comparison.smallest_effect(),
+        "smallest_detectable": comparison.smallest_detectable(),
         "margin": comparison.rule.margin,
         "alpha": comparison.rule.alpha,
-        "deciding_interval": _ends(comparison.deciding_interval),
         "p_value": found and found.p_value,
         "sd_log": found and found.sd_log,
         "pairs": len(comparison.used),
@@ -57,7 +73,10 @@ def verdict_json(comparison: Comparison) -> str:
             {"pair": one.pair, "reason": one.reason} for one in comparison.left_out
         ],
         "per_cycle": cycle
-        and {"ratio": cycle.ratio, "interval_95": _ends(cycle.interval())},
+        and {
+            "ratio": cycle.ratio,
+            "interval": _ends(cycle.interval(comparison.rule.alpha)),
+        },
         "notes": list(comparison.notes),
     }
     return json.dumps(document, indent=2, allow_nan=False)
@@ -66,14 +85,9 @@ def verdict_json(comparison: Comparison) -> str:
 def verdict_text(comparison: Comparison) -> str:
     """The word and its ratio first, then what would make one doubt it."""
     lines = [_headline(comparison)]
-    effect = comparison.smallest_effect
-    if comparison.interval_95 and effect is not None:
-        half = 100 * comparison.interval_95.half_width
-        lines.append(
-            f"half width {half:.2g} %; smallest loss that 4 of 5 such runs would call "
-            f"{Word.SLOWER}: {100 * effect:.2g} %; margin "
-            f"{100 * comparison.rule.margin:.3g} %"
-        )
+    if comparison.interval and (sight := sight_text(comparison)):
+        half = 100 * comparison.interval.half_width
+        lines.append(f"half width {half:.2g} %; {sight}")
     if comparison.per_cycle:
         lines.append(f"per clock cycle: ratio {comparison.per_cycle.ratio:.4f}")
     lines += [f"pair {one.pair} left out: {one.reason}" for one in comparison.left_out]
@@ -81,12 +95,31 @@ def verdict_text(comparison: Comparison) -> str:
     return "\n  ".join(lines) + "\n"
 
 
+def sight_text(comparison: Comparison, *, cells: int = 1) -> str:
+    """Say what so many pairs could have seen; empty where that is not known."""
+    told = comparison.smallest_detectable(cells=cells)
+    effect = comparison.smallest_effect(cells=cells)
+    if told is None or effect is None:
+        return ""
+    return (
+        f"4 of 5 such runs would tell a loss of {100 * told:.2g} % from none, and call "
+        f"one of {100 * effect:.2g} % {Word.SLOWER}; margin "
+        f"{100 * comparison.rule.margin:.3g} %"
+    )
+
+
+def interval_text(interval: Interval | None, level: float) -> str:
+    """Write ` [0.9417, 0.9583] at 95 %`, or nothing."""
+    if interval is None:
+        return ""
+    return f" [{interval.low:.4f}, {interval.high:.4f}] at {100 * level:.3g} %"
+
+
 def _headline(comparison: Comparison) -> str:
     if comparison.estimate is None:
         return str(comparison.word)
     direction = "higher" if comparison.unit.higher_is_better else "lower"
-    interval = comparison.interval_95
-    ends = f" [{interval.low:.4f}, {interval.high:.4f}] at 95 %" if interval else ""
+    ends = interval_text(comparison.interval, comparison.level)
     return (
         f"{comparison.word}  speed ratio {comparison.estimate.ratio:.4f}{ends}, "
         f"{len(comparison.used)} pairs of {comparison.unit} ({direction} is better)"

@@ -30,6 +30,7 @@ def found_with(**comparisons: Comparison) -> Regression:
         host="a machine",
         looks=Looks(),
         overall=judge_cells(comparisons),
+        headline=None,
         timing=Timing(wall_s=100.0, processes_s=98.0, processes=12),
     )
 

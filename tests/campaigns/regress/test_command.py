@@ -48,7 +48,8 @@ def test_a_loss_is_slower_and_exit_10_in_every_format(
     (cell,) = json.loads(ended.stdout)["cells"]
     assert cell["verdict"] == "SLOWER"
     assert cell["ratio"] == pytest.approx(0.8, rel=1e-3)
-    assert cell["interval_95"][1] < 0.81
+    assert cell["interval"][1] < 0.81
+    assert cell["smallest_detectable"] < cell["smallest_effect"]
     assert cell["smallest_effect"] >= cell["margin"] == 0.02
     assert 'failures="1"' in files[0].read_text()
     assert '<failure type="SLOWER"' in files[0].read_text()

@@ -2,7 +2,7 @@
 
 from llamatrix.campaigns.regress.plan import Outlook, plan_lines
 from llamatrix.verdict.looks import Looks
-from llamatrix.verdict.power import smallest_effect
+from llamatrix.verdict.power import smallest_effect, upper_sd
 
 _LOOKS = Looks(pairs=(5, 8))
 _QUIET = Outlook(
@@ -11,10 +11,17 @@ _QUIET = Outlook(
     work="7 repetitions",
     complete=2,
     sd_log=0.01,
+    values=4,
     source="the warm-up",
 )
 _UNKNOWN = Outlook(
-    case="b", pair_s=20.0, work="2 repetitions", complete=0, sd_log=None, source=""
+    case="b",
+    pair_s=20.0,
+    work="2 repetitions",
+    complete=0,
+    sd_log=None,
+    values=0,
+    source="",
 )
 
 
@@ -36,7 +43,8 @@ def test_a_budget_too_small_for_the_first_look_is_said() -> None:
 
 def test_the_effects_are_those_of_one_look_beside_the_other_cells() -> None:
     last = lines(_QUIET, _UNKNOWN)[1]
-    effect = smallest_effect(sd_log=0.01, pairs=5, margin=0.02, alpha=0.05 / 2 / 2)
+    sd_log = upper_sd(0.01, values=4)
+    effect = smallest_effect(sd_log=sd_log, pairs=5, margin=0.02, alpha=0.05 / 2 / 2)
     assert effect is not None
     assert f"a loss of {100 * effect:.2g} % after 5" in last
 

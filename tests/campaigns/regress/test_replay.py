@@ -79,7 +79,8 @@ def test_equal_engines_are_the_same_in_every_metric(
     )
     lines = ledger_lines(pins)
     assert found["processes"] == len(lines), "one process gives all three metrics"
-    assert found["headline"] is None
+    assert found["headline"]["ratio"] == pytest.approx(1.0, abs=0.005)
+    assert found["headline"]["interval"] is not None
     arms = [line["arm"] for line in lines if line["pair"]]
     assert arms[:4] == ["baseline", "candidate", "candidate", "baseline"]
     assert len(arms) == 2 * 5

@@ -11,13 +11,14 @@ from tests.campaigns.regress.found import found_of
 from llamatrix import shell
 from llamatrix.campaigns.regress import shim
 from llamatrix.campaigns.regress.load import Load, Mark
+from llamatrix.campaigns.regress.promises import broken_promises
 from llamatrix.campaigns.regress.scenario import (
     Scenario,
     Setting,
     run_scenario,
     samples_of,
 )
-from llamatrix.campaigns.regress.selftest import broken_by, broken_promises
+from llamatrix.campaigns.regress.selftest import broken_by
 from llamatrix.project import Project
 from llamatrix.verdict.designs import Design
 from llamatrix.verdict.metric import Metric
@@ -134,6 +135,7 @@ def test_a_broken_promise_is_named(change: dict[str, float]) -> None:
         same=1.0,
         inconclusive=0.0,
         coverage=0.95,
+        claimed_coverage=None,
         mean_per_arm=5.0,
     )
     assert not list(broken_promises([kept], stated=True))

@@ -1,11 +1,11 @@
 """All cases together at the planned looks, replayed from their pairs alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llamatrix.verdict.cells import Overall, judge_cells
 from llamatrix.verdict.judge import Comparison, judge
-from llamatrix.verdict.looks import Looks, judge_at_looks
+from llamatrix.verdict.looks import Looks, judge_at_looks, with_early_note
 from llamatrix.verdict.metric import Unit
 from llamatrix.verdict.pairs import Pair, sort_pairs
 from llamatrix.verdict.rule import MIN_PAIRS
@@ -59,7 +59,13 @@ def judge_together(
         overall = judge_cells(comparisons, alpha=looks.alpha)
         settled |= {cell.id for cell in overall.cells if cell.word.decided}
     return Judged(
-        overall=overall,
+        overall=replace(
+            overall,
+            cells=tuple(
+                replace(cell, comparison=with_early_note(cell.comparison, looks))
+                for cell in overall.cells
+            ),
+        ),
         next_pairs={
             case: _next(found, looks)
             if case not in settled or comparisons[case].word is Word.BROKEN

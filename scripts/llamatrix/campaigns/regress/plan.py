@@ -9,7 +9,7 @@ from llamatrix.campaigns.regress.paired import Paired
 from llamatrix.units import duration_text
 from llamatrix.verdict.looks import Looks
 from llamatrix.verdict.pairs import log_ratios
-from llamatrix.verdict.power import smallest_effect
+from llamatrix.verdict.power import smallest_effect, upper_sd
 
 _FEW = 3
 
@@ -26,6 +26,8 @@ class Outlook:
     """Pairs that this series has already."""
     sd_log: float | None
     """Of the paired log-ratios; None while too few processes have run."""
+    values: int
+    """How many values the deviation is estimated from."""
     source: str
     """Where the deviation comes from."""
     costs: bool = True
@@ -33,13 +35,14 @@ class Outlook:
 
 
 def outlook(running: Paired, *, costs: bool) -> Outlook:
-    sd_log, source = _deviation(running)
+    sd_log, values, source = _deviation(running)
     return Outlook(
         case=running.id,
         pair_s=2 * running.process_s,
         work=running.work,
         complete=sum(pair.complete for pair in running.pairs),
         sd_log=sd_log,
+        values=values,
         source=source,
         costs=costs,
     )
@@ -80,11 +83,12 @@ def plan_lines(
 
 def _sight(one: Outlook, looks: Looks, margin: float, cases: int) -> str:
     begin = f"plan: {one.case}: {one.work}, a pair takes {duration_text(one.pair_s)}"
-    if one.sd_log is None:
+    if not one.sd_log:
         return f"{begin}; too little is known of its noise"
     alpha = looks.alpha_per_look / cases
+    sd_log = upper_sd(one.sd_log, values=one.values)
     seen = [
-        smallest_effect(sd_log=one.sd_log, pairs=count, margin=margin, alpha=alpha)
+        smallest_effect(sd_log=sd_log, pairs=count, margin=margin, alpha=alpha)
         for count in looks.pairs
     ]
     effects = ", ".join(
@@ -98,8 +102,8 @@ def _sight(one: Outlook, looks: Looks, margin: float, cases: int) -> str:
     )
 
 
-def _deviation(running: Paired) -> tuple[float | None, str]:
-    """From earlier pairs where there are some, else from the warm-up.
+def _deviation(running: Paired) -> tuple[float | None, int, str]:
+    """From how many earlier pairs where there are some, else from the warm-up.
 
     Two independent processes differ by sqrt(2) times what one varies by; pairs that
     run next to each other differ by less where the machine drifts, so this is careful.
@@ -108,9 +112,10 @@ def _deviation(running: Paired) -> tuple[float | None, str]:
         complete = [pair for pair in running.pairs_in(series) if pair.complete]
         if len(complete) >= _FEW:
             ratios = log_ratios(complete, running.metric.unit)
-            return statistics.stdev(ratios), f"{len(complete)} earlier pairs"
+            source = f"{len(complete)} earlier pairs"
+            return statistics.stdev(ratios), len(ratios), source
     warm = [math.log(value) for value in running.warm_values]
     del warm[:1]  # of the shortest and coldest process
     if len(warm) < _FEW:
-        return None, ""
-    return math.sqrt(2) * statistics.stdev(warm), "from the warm-up"
+        return None, 0, ""
+    return math.sqrt(2) * statistics.stdev(warm), len(warm), "from the warm-up"

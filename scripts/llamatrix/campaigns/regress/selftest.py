@@ -1,11 +1,11 @@
 """`invoke regress-selftest`: the verdict tried on what is known, real and made up."""
 
-import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from llamatrix.campaigns.regress.arms import METRICS
+from llamatrix.campaigns.regress.promises import simulate_designs, simulate_promises
 from llamatrix.campaigns.regress.request import BUDGET_S, TOLERATED_PERCENT
 from llamatrix.campaigns.regress.scenario import (
     Scenario,
@@ -18,23 +18,11 @@ from llamatrix.plan.load import load_matrix
 from llamatrix.progress import say
 from llamatrix.project import find_project
 from llamatrix.report.regress import Regression, regress_text
-from llamatrix.report.regress_selftest import noise_text, scoreboard_table
-from llamatrix.verdict.designs import Design
-from llamatrix.verdict.estimate import ALPHA
 from llamatrix.verdict.metric import Metric
-from llamatrix.verdict.noise import Noise, measured_noise
-from llamatrix.verdict.simulation import Score, scoreboard
+from llamatrix.verdict.noise import measured_noise
 from llamatrix.verdict.word import Word
 
-_OURS = {Design.PAIRED, Design.LOOKS}
-_KNOWN_SLOW = (0.03, 0.05, 0.10)
-_POWER = 0.9
-_CHANCE = 4.0
-"""Standard errors that a simulated share may lie off its nominal value."""
 _BEYOND = 0.03
-_COLD_DRIFT = 0.04
-"""As in the study of designs that ours was chosen by."""
-_PUBLISHED_NOISE = Noise()
 _AA = Scenario(name="A/A")
 _SLOW = (
     Scenario(name="one thread", way="threads", amount="1"),
@@ -47,42 +35,32 @@ class SelftestError(BenchError):
     """A promise of the verdict was broken: exit code 1."""
 
 
-def selftest(*, quick: bool) -> None:
-    """Print what was promised and what was seen; SelftestError where they differ."""
-    with tempfile.TemporaryDirectory(prefix="llamatrix-regress-") as name:
-        setting = _setting(quick=quick)
-        broken = [*_real(setting, Path(name), rounds=1 if quick else 3)]
-        runs = 1000 if quick else 4000
-        broken += _simulated(_PUBLISHED_NOISE, "stated for a quiet card", runs)
-        _print_cold(runs)
-        measured = samples_of(Path(name) / folder_name(_AA, 1))
-        for case, processes in measured.items():
-            where = f"measured here, {case}, {len(processes)} processes"
-            noise = measured_noise(processes)
-            broken += _simulated(noise, where, runs, stated=False)
-        if not measured:
-            print("\nnoise of this host: too few processes ran to measure it")
+def selftest(*, quick: bool, simulate: bool) -> None:
+    """Print what was promised and what was seen; SelftestError where they differ.
+
+    `simulate` leaves the real runs out: what is left is the same on every machine.
+    """
+    runs = 2000 if quick else 10_000
+    broken = [] if simulate else _measured(quick=quick, runs=runs)
+    broken += simulate_promises(runs=runs)
     if broken:
         raise SelftestError("\n".join([f"promises broken: {len(broken)}", *broken]))
     print("\nall promises kept")
 
 
-def broken_promises(scores: Sequence[Score], *, stated: bool) -> Iterator[str]:
-    """What the simulation shows of ours that was promised otherwise.
-
-    Power is promised at the stated noise alone: no rule sees 3 % through 10 %.
-    """
-    for one in scores:
-        if one.design not in _OURS:
-            continue
-        where = f"simulated, {one.design}, true loss {one.true_loss:.0%}"
-        slack = _CHANCE * math.sqrt(ALPHA * (1 - ALPHA) / one.runs)
-        if one.false_alarms is not None and one.false_alarms > ALPHA + slack:
-            yield f"{where}: false alarms {one.false_alarms:.1%}"
-        if one.coverage is not None and one.coverage < 1 - ALPHA - slack:
-            yield f"{where}: interval coverage {one.coverage:.1%}"
-        if stated and one.true_loss in _KNOWN_SLOW and one.slower < _POWER:
-            yield f"{where}: called {Word.SLOWER} in {one.slower:.1%}"
+def _measured(*, quick: bool, runs: int) -> list[str]:
+    """Run real comparisons, then simulate with the noise that they show."""
+    with tempfile.TemporaryDirectory(prefix="llamatrix-regress-") as name:
+        setting = _setting(quick=quick)
+        broken = [*_real(setting, Path(name), rounds=1 if quick else 3)]
+        measured = samples_of(Path(name) / folder_name(_AA, 1))
+    for case, processes in measured.items():
+        where = f"measured here, {case}, {len(processes)} processes"
+        noise = measured_noise(processes)
+        broken += simulate_designs(noise, where, runs, stated=False)
+    if not measured:
+        print("\nnoise of this host: too few processes ran to measure it")
+    return broken
 
 
 def broken_by(scenario: Scenario, found: Regression) -> Iterator[str]:
@@ -144,22 +122,6 @@ def _real(setting: Setting, folder: Path, *, rounds: int) -> Iterator[str]:
     )
     if beyond > _BEYOND:
         yield f"wall time beyond the measured processes: {beyond:.1%}"
-
-
-def _simulated(
-    noise: Noise, where: str, runs: int, *, stated: bool = True
-) -> list[str]:
-    scores = scoreboard(noise=noise, runs=runs)
-    print(f"\n{scoreboard_table(scores, title=noise_text(noise, where)).markdown()}")
-    return list(broken_promises(scores, stated=stated))
-
-
-def _print_cold(runs: int) -> None:
-    """What becomes of the designs where nobody warms the machine: no promise of ours."""
-    cold = Noise(drift=_COLD_DRIFT)
-    scores = scoreboard(noise=cold, losses=(0.0,), runs=runs)
-    title = noise_text(cold, f"a cold machine, {_COLD_DRIFT:.0%} faster at first")
-    print(f"\n{scoreboard_table(scores, title=title).markdown()}")
 
 
 def folder_name(scenario: Scenario, number: int) -> str:

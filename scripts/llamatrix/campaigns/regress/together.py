@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from llamatrix.campaigns.regress.arms import Compared
 from llamatrix.campaigns.regress.conduct import conduct
@@ -14,8 +13,17 @@ from llamatrix.campaigns.regress.warm_up import warm_up
 from llamatrix.host import this_host
 from llamatrix.progress import say
 from llamatrix.report.regress import ArmFacts, Regression, Timing
-from llamatrix.verdict.cells import JudgedCell, Overall, judge_cells
+from llamatrix.verdict.cells import (
+    Headline,
+    JudgedCell,
+    Overall,
+    headline,
+    judge_cells,
+    session_estimate,
+)
 from llamatrix.verdict.judge import Comparison
+from llamatrix.verdict.looks import Looks
+from llamatrix.verdict.metric import Metric
 from llamatrix.verdict.pairs import Arm
 from llamatrix.verdict.word import gravest
 
@@ -34,8 +42,7 @@ def answer_of(
 ) -> Regression:
     """Run what is ready until every word stands or the budget ends.
 
-    `servers` names the flags of replays. Cases that share processes do not vary apart,
-    so no interval of their common mean can be told: then there is none.
+    `servers` names the flags of replays.
     """
     begin = time.monotonic()
     sessions = {one.session: one for one in reversed(ready)}
@@ -50,10 +57,8 @@ def answer_of(
         profile=profile,
         host=this_host().summary,
         looks=request.looks,
-        overall=replace(
-            _with(overall, unready, cases),
-            headline=overall.headline if len(sessions) == len(ready) else None,
-        ),
+        overall=_with(overall, unready, cases),
+        headline=_headline(ready, overall, request.looks),
         timing=Timing(
             wall_s=time.monotonic() - begin,
             processes_s=sum(spent_s),
@@ -100,8 +105,39 @@ def _measured(ready: Sequence[Paired], request: Request, begin: float) -> Overal
     return Overall(
         word=overall.word,
         cells=tuple(_noted(cell, notes[cell.id]) for cell in overall.cells),
-        headline=overall.headline,
     )
+
+
+def _headline(
+    ready: Sequence[Paired], overall: Overall, looks: Looks
+) -> Headline | None:
+    """Return the mean over sessions; metrics of the same processes are one session.
+
+    The time to the first token of a replay is its prompt speed again, so it is left
+    out beside that. A session's pairs count up to the look that settled its last
+    metric; None where no session has a complete pair.
+    """
+    last = {cell.id: max(cell.comparison.used, default=0) for cell in overall.cells}
+    sessions: dict[str, list[Paired]] = {}
+    for one in ready:
+        sessions.setdefault(one.session, []).append(one)
+    estimates = []
+    for cases in sessions.values():
+        settled = max(last[one.id] for one in cases)
+        prompt = any(one.metric is Metric.PROMPT for one in cases)
+        found = session_estimate(
+            [
+                (
+                    one.metric.unit,
+                    [pair for pair in one.pairs if pair.number <= settled],
+                )
+                for one in cases
+                if not (prompt and one.metric is Metric.FIRST_TOKEN)
+            ]
+        )
+        if found:
+            estimates.append(found)
+    return headline(estimates, alpha=looks.alpha_per_look) if estimates else None
 
 
 def _noted(cell: JudgedCell, notes: tuple[str, ...]) -> JudgedCell:
@@ -120,11 +156,7 @@ def _with(
     cells = {cell.id: cell for cell in measured.cells}
     cells |= {cell.id: cell for cell in judge_cells(unready).cells}
     ordered = tuple(cells[case.id] for case in cases)
-    return Overall(
-        word=gravest(cell.word for cell in ordered),
-        cells=ordered,
-        headline=measured.headline,
-    )
+    return Overall(word=gravest(cell.word for cell in ordered), cells=ordered)
 
 
 def _facts(
