@@ -71,7 +71,7 @@ def folder_of(project: Project, trial: TrialRecord) -> Path:
 
 
 def opinions(project: Project) -> list[OpinionRecord]:
-    return list(Store(folder=project.records, kind=OPINION).read_all())
+    return list(Store(reports=project.reports, kind=OPINION).read_all())
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from tests.measure.trying import files_with, states
 from tests.shipped import CAPTURED, ROOT, shipped_cells
 
 from llamatrix.campaigns.bench import Parts, bench_of, provide_parts
-from llamatrix.measure.llama_bench import parse_row
 from llamatrix.measure.outcome import Done, OutOfMemory
 from llamatrix.measure.speed import Measured, run_sweep
 from llamatrix.measure.tap.request import read_request
@@ -82,7 +81,7 @@ def test_the_smoke_profile_ends_with_its_tables_and_is_reused(
 
 
 def _the_second_try_was_asked_for_with_what_was_found(project: Project) -> None:
-    trials = Store(folder=project.records, kind=AGENT).read_all()
+    trials = Store(reports=project.reports, kind=AGENT).read_all()
     (trial,) = (one.result for one in trials if one.cell.task == "gemini-images")
     first, second = trial.turns
     assert first.judgement
@@ -105,9 +104,9 @@ def test_every_pin_loads_and_measures_every_architecture(
     found = _sweep(cell, parts, tmp_path, (SpeedTest(n_prompt=64, n_gen=0),))
     (outcome,) = (one.outcome for one in found)
     assert isinstance(outcome, Done), outcome
-    row = parse_row(bytes(outcome.result.row))
-    assert row.model_type.startswith(cell.model_key.split("-")[0])
-    assert len(row.samples_ts) == cell.sweep.repetitions
+    sample = outcome.result
+    assert sample.model_type.startswith(cell.model_key.split("-")[0])
+    assert sample.repetitions == cell.sweep.repetitions
 
 
 @pytest.mark.parametrize("cell", ENGINES[::4], ids=lambda cell: cell.pin_key)
@@ -118,7 +117,7 @@ def test_a_pins_own_output_is_what_was_captured(
     parts = provide_parts(cell, Project(root=tmp_path, cache=user_cache))
     (found,) = _sweep(cell, parts, tmp_path, (SpeedTest(n_prompt=0, n_gen=8),))
     assert isinstance(found.outcome, Done)
-    line = bytes(found.outcome.result.row).decode()
+    line = bytes(found.outcome.result.raw).decode()
     path = CAPTURED / "llama-bench" / f"{cell.pin_key}.jsonl"
     if request.config.getoption("--update-captured"):
         path.parent.mkdir(parents=True, exist_ok=True)

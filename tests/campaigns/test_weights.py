@@ -5,12 +5,12 @@ from pathlib import Path
 
 from tests.campaigns.conftest import CONTENT, MODEL, RunInvoke, record_lines
 from tests.provision.hub_standin import MAIN, HubStandIn, sha256
+from tests.record.made import reread
 
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import WeightsPin, load_lock
 from llamatrix.project import Project
 from llamatrix.provision.resolve import write_lock
-from llamatrix.record.record import decode_record
 
 
 def weights_of(project: Project) -> list[dict[str, object]]:
@@ -125,6 +125,6 @@ def test_a_record_from_before_the_pin_is_read_as_locked(
     older = json.loads(record_lines(asking)[0])
     for key in ("weights_pin", "repository", "revision"):
         del older["weights"][key]
-    record = decode_record(json.dumps(older).encode(), where="here")
+    record = reread(older)
     assert record.weights.weights_pin is WeightsPin.LOCKED
     assert record.weights.repository == ""

@@ -5,14 +5,15 @@ from tests.record.made import made_row
 
 from llamatrix.measure.energy import EnergySource, energy_of, energy_of_all, idle_w
 from llamatrix.measure.gpu_sample import GpuSample
-from llamatrix.measure.llama_bench import Row, parse_row
+from llamatrix.measure.llama_bench import parse_row
+from llamatrix.measure.outcome import SpeedSample
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.plan.cell import SpeedTest
 
 GENERATION = SpeedTest(n_prompt=0, n_gen=100)
 
 
-def row(seconds: float, test: SpeedTest = GENERATION) -> Row:
+def row(seconds: float, test: SpeedTest = GENERATION) -> SpeedSample:
     """Two repetitions that take so many seconds together."""
     tokens = test.n_prompt or test.n_gen
     return parse_row(made_row(test, (2 * tokens / seconds,) * 2))

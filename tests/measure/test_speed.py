@@ -12,7 +12,6 @@ import pytest
 from tests.played_nvml import played
 
 from llamatrix.errors import MeasureError
-from llamatrix.measure.llama_bench import parse_row
 from llamatrix.measure.outcome import (
     ContextTooLarge,
     Crashed,
@@ -65,8 +64,8 @@ def test_a_clean_sweep_is_one_process_with_every_sample(run_fake: RunFake) -> No
     assert len({one.process.id for one in found}) == 1
     for one in found:
         assert isinstance(one.outcome, Done)
-        row = parse_row(bytes(one.outcome.result.row))
-        assert len(row.samples_ts) == len(row.samples_ns) == 3
+        assert one.outcome.result.test == one.test
+        assert one.outcome.result.repetitions == 3
 
 
 def test_the_row_is_kept_to_the_letter(run_fake: RunFake, tmp_path: Path) -> None:
@@ -74,7 +73,7 @@ def test_the_row_is_kept_to_the_letter(run_fake: RunFake, tmp_path: Path) -> Non
     (log,) = (tmp_path / "logs").glob("*.log")
     printed = [line for line in log.read_text().splitlines() if line.startswith("{")]
     kept = [
-        bytes(one.outcome.result.row).decode()
+        bytes(one.outcome.result.raw).decode()
         for one in found
         if isinstance(one.outcome, Done)
     ]

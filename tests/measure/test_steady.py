@@ -5,7 +5,8 @@ import pytest
 from tests.record.made import made_row
 
 from llamatrix.measure.gpu_sample import GpuSample
-from llamatrix.measure.llama_bench import Row, parse_row
+from llamatrix.measure.llama_bench import parse_row
+from llamatrix.measure.outcome import SpeedSample
 from llamatrix.measure.steady import disturbances, is_steady
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.plan.cell import SpeedTest
@@ -58,7 +59,7 @@ def test_an_idle_card_is_not_in_the_steady_state_of_work() -> None:
     assert not is_steady(idle)
 
 
-def row(seconds: float) -> Row:
+def row(seconds: float) -> SpeedSample:
     test = SpeedTest(n_prompt=0, n_gen=100)
     return parse_row(made_row(test, (200 / seconds,) * 2))
 

@@ -5,10 +5,11 @@ import time
 import msgspec
 import pytest
 from tests.played_nvml import played, without_cards, without_driver
-from tests.record.made import made_record
+from tests.record.made import made_record, reread
 
 from llamatrix.measure.telemetry import Sampler, Telemetry, sampling_share
-from llamatrix.record.record import decode_record
+from llamatrix.record.kind import Place
+from llamatrix.record.record import SPEED
 
 
 def taken(sampler: Sampler, seconds: float) -> Telemetry:
@@ -79,7 +80,7 @@ def test_a_record_from_before_gpus_were_sampled_is_readable() -> None:
     record = made_record()
     raw = msgspec.json.decode(msgspec.json.encode(record))
     raw["telemetry"] = {"cpu": [{"at_s": 1.0, "load_percent": 12.5}]}
-    old = decode_record(msgspec.json.encode(raw), where="test")
+    old = reread(raw)
     assert old.telemetry.gpu == ()
     assert old.telemetry.disturbances == ()
     assert old.telemetry == record.telemetry
@@ -88,7 +89,8 @@ def test_a_record_from_before_gpus_were_sampled_is_readable() -> None:
 def test_gpu_samples_survive_the_store() -> None:
     telemetry = taken(Sampler(interval_s=60, library=played(energy=0)), 0)
     record = msgspec.structs.replace(made_record(), telemetry=telemetry)
-    assert decode_record(msgspec.json.encode(record), where="test") == record
+    line = SPEED.encode(record).removesuffix(b"\n")
+    assert SPEED.decode(line, where="test", place=Place("", "")) == record
 
 
 def test_the_cost_of_sampling_is_a_share_of_a_core() -> None:

@@ -94,7 +94,7 @@ def test_what_a_shell_offers_is_measured_and_recorded(
     )
     assert ended.returncode == 0, ended.stderr
     (built,) = seeded.build("llama-cpp-current-cpu")
-    records = list(Store(folder=project.records, kind=SPEED).read_all())
+    records = list(Store(reports=project.reports, kind=SPEED).read_all())
     assert records
     assert {record.build.store_path for record in records} == {str(built)}
     for name in ("builds", "sources", "sdists"):

@@ -6,15 +6,18 @@ import msgspec
 from tests.shipped import shipped_cells
 
 from llamatrix.host import Host
-from llamatrix.measure.outcome import Done, Outcome, SpeedResult
+from llamatrix.measure.llama_bench import parse_row
+from llamatrix.measure.outcome import Done, Outcome
 from llamatrix.measure.speed import Process
 from llamatrix.measure.telemetry import CpuSample, Telemetry
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.plan.matrix import WeightsKind
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights import WeightsFacts
-from llamatrix.record.record import SCHEMA_VERSION, CellFacts, Record
+from llamatrix.record.kind import Place, sealed
+from llamatrix.record.record import SPEED, CellFacts, Record
 
+_ADDED = {"schema_version", "checksum"}
 _MODELS = {
     "qwen35-27b": ("Qwen3.5-27B", "Dense"),
     "qwen35-35b-a3b": ("Qwen3.5-35B-A3B", "MoE"),
@@ -44,6 +47,13 @@ def made_row(test: SpeedTest, samples_ts: tuple[float, ...]) -> bytes:
     return json.dumps(row).encode()
 
 
+def reread(fields: dict[str, object]) -> Record:
+    """Read a speed record back from a line with these fields."""
+    known = {key: value for key, value in fields.items() if key not in _ADDED}
+    line = sealed(msgspec.json.encode(known)).removesuffix(b"\n")
+    return SPEED.decode(line, where="here", place=Place("host", "speed/cell"))
+
+
 def made_record(  # noqa: PLR0913
     *,
     model_key: str = "qwen35-27b",
@@ -61,9 +71,8 @@ def made_record(  # noqa: PLR0913
     kind = "" if weights is WeightsKind.HUB else f".{weights}"
     asked = test or SpeedTest(n_prompt=512, n_gen=0)
     locked = shipped_cells("published")[0].locked
-    row = msgspec.Raw(made_row(asked, samples_ts))
+    sample = parse_row(made_row(asked, samples_ts))
     return Record(
-        schema_version=SCHEMA_VERSION,
         cell=CellFacts(
             id=f"speed/{model_key}{kind}/april/cuda",
             digest=digest,
@@ -80,7 +89,7 @@ def made_record(  # noqa: PLR0913
         ),
         test=asked,
         repeat=repeat,
-        outcome=outcome or Done(result=SpeedResult(row=row)),
+        outcome=outcome or Done(result=sample),
         measured_at=measured_at,
         process=Process(
             id="0123456789ab",

@@ -12,7 +12,6 @@ from llamatrix.nvml import Gpu
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.matrix import WeightsKind
 from llamatrix.record.context_record import (
-    SCHEMA_VERSION,
     Asked,
     ContextCell,
     ContextRecord,
@@ -99,7 +98,6 @@ def made_context(
     like = made_record(weights=weights)
     matrix = load_matrix(ROOT / "matrix.toml")
     return ContextRecord(
-        schema_version=SCHEMA_VERSION,
         cell=ContextCell(
             id=like.cell.id.replace("speed/", "context/"),
             digest="d" * 64,

@@ -3,7 +3,6 @@
 from llamatrix.measure.opinion.outcome import Given, Grade, Opinion
 from llamatrix.measure.opinion.rubric import rubric, rubric_sha256
 from llamatrix.record.opinion_record import (
-    SCHEMA_VERSION,
     Asked,
     OpinionRecord,
     opinion_cell,
@@ -40,7 +39,6 @@ def made_opinion(
 ) -> OpinionRecord:
     asked = made_asked(model, rubric_sha=rubric_sha)
     return OpinionRecord(
-        schema_version=SCHEMA_VERSION,
         cell=opinion_cell(trial, asked),
         of=trial_name(trial),
         asked=asked,

@@ -21,13 +21,13 @@ DIGEST = context_cell(CELL, Asked(keep_speed=0.8), SERVER, **HERE).digest
 
 
 def test_it_lies_beside_the_speed_records_and_apart_from_them(tmp_path: Path) -> None:
-    speed = Store(folder=tmp_path, kind=SPEED)
-    context = Store(folder=tmp_path, kind=CONTEXT)
+    speed = Store(reports=tmp_path, kind=SPEED)
+    context = Store(reports=tmp_path, kind=CONTEXT)
     speed.append(made_record())
     context.append(made_context())
     assert list(speed.read_all()) == [made_record()]
     assert list(context.read_all()) == [made_context()]
-    (file,) = tmp_path.glob("*/context/qwen35-27b/april/cuda.jsonl")
+    (file,) = tmp_path.glob("records/*/context/qwen35-27b/april/cuda.jsonl")
     assert file.read_bytes().count(b"\n") == 1
 
 

@@ -14,15 +14,15 @@ from llamatrix.record.trial_record import AGENT
 def test_it_lies_beside_the_trials_and_apart_from_them(tmp_path: Path) -> None:
     trial = made_trial()
     trials, opinions = (
-        Store(folder=tmp_path, kind=AGENT),
-        Store(folder=tmp_path, kind=OPINION),
+        Store(reports=tmp_path, kind=AGENT),
+        Store(reports=tmp_path, kind=OPINION),
     )
     trials.append(trial)
     opinions.append(made_opinion(trial))
     assert list(trials.read_all()) == [trial]
     assert list(opinions.read_all()) == [made_opinion(trial)]
     rest = "qwen35-27b/april/cuda/april/httpx-post.jsonl"
-    assert (tmp_path / trial.host.slug / "opinion" / rest).is_file()
+    assert (opinions.folder / trial.host.slug / "opinion" / rest).is_file()
 
 
 def test_another_trial_model_rubric_or_prompt_is_another_question() -> None:

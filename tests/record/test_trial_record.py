@@ -6,11 +6,10 @@ import msgspec
 import pytest
 from tests.report.made_trials import NO_SANDBOX, made_trial, published_trials
 
-from llamatrix.errors import RecordError
 from llamatrix.measure.trial_outcome import EndpointDied
 from llamatrix.measure.trial_result import Broken, Incorrect, Undecided
 from llamatrix.record.store import Store
-from llamatrix.record.trial_record import AGENT, SCHEMA_VERSION, TrialRecord
+from llamatrix.record.trial_record import AGENT, TrialRecord
 
 DIED = Broken(turn=2, cause=EndpointDied(error="cut"))
 
@@ -32,11 +31,11 @@ def gone_before_the_end(record: TrialRecord) -> TrialRecord:
     ],
 )
 def test_a_record_comes_back_as_it_was(record: TrialRecord, tmp_path: Path) -> None:
-    store = Store(folder=tmp_path, kind=AGENT)
+    store = Store(reports=tmp_path, kind=AGENT)
     store.append(record)
     store.append(record)
     assert list(store.read_all()) == [record, record]
-    assert store.read(host_slug=record.host.slug, cell_id=record.cell.id) == [
+    assert store.read(host_slug=record.host.slug, record_id=record.cell.id) == [
         record,
         record,
     ]
@@ -44,17 +43,11 @@ def test_a_record_comes_back_as_it_was(record: TrialRecord, tmp_path: Path) -> N
 
 def test_trajectories_beside_the_records_are_no_records(tmp_path: Path) -> None:
     record = made_trial()
-    store = Store(folder=tmp_path, kind=AGENT)
+    store = Store(reports=tmp_path, kind=AGENT)
     store.append(record)
-    events = tmp_path / record.host.slug / "trajectories" / record.cell.id / "x.jsonl"
+    events = (
+        store.folder / record.host.slug / "trajectories" / record.cell.id / "x.jsonl"
+    )
     events.parent.mkdir(parents=True)
     events.write_text('{"type":"step_start"}\n')
     assert list(store.read_all()) == [record]
-
-
-def test_a_newer_llamatrixs_record_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    newer = msgspec.structs.replace(made_trial(), schema_version=SCHEMA_VERSION + 1)
-    store = Store(folder=tmp_path, kind=AGENT)
-    store.append(newer)
-    with pytest.raises(RecordError, match=r"newer llamatrix.*update this checkout"):
-        list(store.read_all())

@@ -7,7 +7,8 @@ import msgspec
 from tests.record.made import made_record, made_row
 from tests.shipped import ROOT
 
-from llamatrix.measure.outcome import Done, SpeedResult
+from llamatrix.measure.llama_bench import parse_row
+from llamatrix.measure.outcome import Done
 from llamatrix.nvml import Gpu
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.plan.load import load_matrix
@@ -70,10 +71,9 @@ def on_card(
         made_row(test, (0.998 * mean, mean, 1.002 * mean)), type=dict[str, object]
     )
     row |= {"model_size": round(size * 2**30), "model_n_params": round(params * 1e9)}
-    raw = msgspec.Raw(msgspec.json.encode(row))
     return msgspec.structs.replace(
         record,
-        outcome=Done(result=SpeedResult(row=raw)),
+        outcome=Done(result=parse_row(msgspec.json.encode(row))),
         process=msgspec.structs.replace(record.process, argv=ARGV),
         host=msgspec.structs.replace(record.host, gpus=gpus),
         build=msgspec.structs.replace(
@@ -115,7 +115,7 @@ def sweep(
 
 def stored(reports: Path, records: list[Record]) -> Path:
     """The folder of the reports, with these records in it."""
-    store = Store(folder=reports / "records", kind=SPEED)
+    store = Store(reports=reports, kind=SPEED)
     for record in records:
         store.append(record)
     return reports

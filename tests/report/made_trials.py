@@ -35,7 +35,6 @@ from llamatrix.plan.matrix import Network, WeightsKind
 from llamatrix.record.store import Store
 from llamatrix.record.trial_record import (
     AGENT,
-    SCHEMA_VERSION,
     Served,
     ServerMemory,
     TemplateFacts,
@@ -225,7 +224,6 @@ def made_trial(  # noqa: PLR0913
     spent_s = sum(one.seconds + one.judged_s for one in made)
     kind = "" if weights is WeightsKind.HUB else f".{weights}"
     return TrialRecord(
-        schema_version=SCHEMA_VERSION,
         cell=TrialFacts(
             id=f"agent/{model_key}{kind}/april/cuda/april/{task}",
             digest=digest or ("e" if script else "d") * 64,
@@ -267,7 +265,7 @@ def made_trial(  # noqa: PLR0913
             analysed_s=0.5,
             harness_s=3.0,
         ),
-        opencode="1.3.2",
+        agent_version="1.3.2",
         context7="2.1.6",
         uv="0.11.3",
         served=None
@@ -342,7 +340,7 @@ def several_trials() -> list[TrialRecord]:
 
 def stored_trials(reports: Path, records: Sequence[TrialRecord]) -> Path:
     """The folder of the reports, with these records in it."""
-    store = Store(folder=reports / "records", kind=AGENT)
+    store = Store(reports=reports, kind=AGENT)
     for record in records:
         store.append(record)
     return reports

@@ -71,7 +71,7 @@ def test_scripted_trials_are_never_mixed_with_others() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        {"opencode": "1.18.33"},
+        {"agent_version": "1.18.33"},
         {"context7": "4.1.1"},
         {"cell": {"pin": "current"}},
         {"cell": {"build": "cpu"}},

@@ -78,7 +78,7 @@ def _latest(
     cell: Cell, digest: str, store: Store[Record]
 ) -> dict[tuple[int, SpeedTest], Record]:
     """The newest record of each repeat and test under a digest."""
-    records = store.read(host_slug=this_host().slug, cell_id=cell.id)
+    records = store.read(host_slug=this_host().slug, record_id=cell.id)
     return {
         (record.repeat, record.test): record
         for record in records

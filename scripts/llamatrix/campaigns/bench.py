@@ -19,7 +19,7 @@ from llamatrix.progress import meter, say
 from llamatrix.project import Project
 from llamatrix.provision.build import Built, provide_build
 from llamatrix.provision.weights import Weights, provide_weights
-from llamatrix.record.record import SCHEMA_VERSION, SPEED, Record, cell_facts
+from llamatrix.record.record import SPEED, Record, cell_facts
 from llamatrix.record.store import Store
 from llamatrix.units import duration_text
 
@@ -114,7 +114,7 @@ def bench(
 
 def _measure(item: Item, parts: Parts, project: Project) -> list[Measured]:
     """Run the repeats of one cell that are missing; one harness measures at a time."""
-    store = Store(folder=project.records, kind=SPEED)
+    store = Store(reports=project.reports, kind=SPEED)
     kept: list[Measured] = []
     for repeat in item.todo:
         with exclusive(project.cache / "measuring.lock", purpose="measuring"):
@@ -152,7 +152,6 @@ def bench_of(cell: Cell, parts: Parts, project: Project) -> Bench:
 
 def _record(item: Item, parts: Parts, one: Measured, *, repeat: int) -> Record:
     return Record(
-        schema_version=SCHEMA_VERSION,
         cell=cell_facts(item.cell, digest=item.digest),
         test=one.test,
         repeat=repeat,

@@ -72,7 +72,7 @@ def report(*, pairs: int, long_s: int) -> None:
 def _measured_aside(session: Session, aside: Path) -> list[Record]:
     """Measure the cell by the ordinary way into a store of its own."""
     project = Project(root=aside, cache=session.project.cache)
-    store = Store(folder=project.records, kind=SPEED)
+    store = Store(reports=project.reports, kind=SPEED)
     bench([look_up(session.items[0].cell, store)], project)
     return list(store.read_all())
 
@@ -87,7 +87,7 @@ def _print_exactness(session: Session, parts: Parts, records: Sequence[Record]) 
         printed = [line for line in log.read_bytes().splitlines() if line[:1] == b"{"]
         if not isinstance(record.outcome, Done):
             raise MeasureError(f"{cell.id} {record.test.name}: {record.outcome}")
-        if bytes(record.outcome.result.row) not in printed:
+        if bytes(record.outcome.result.raw) not in printed:
             raise MeasureError(f"{log}: does not hold the row of {record.test.name}")
         if list(record.process.argv[1:]) != words:
             raise MeasureError(f"{record.process.argv} is not the command by hand")
@@ -158,14 +158,14 @@ def _print_trials() -> None:
     with tempfile.TemporaryDirectory(prefix="llamatrix-tap-") as folder:
         cost = measure_cost(Path(folder), pairs=_TAP_PAIRS)
     print(tap_text(cost))
-    store = Store(folder=find_project().records, kind=AGENT)
+    store = Store(reports=find_project().reports, kind=AGENT)
     tap_s = statistics.median(added_s(cost))
     print(trials_text(store.read_all(), host=this_host().slug, tap_s=tap_s))
 
 
 def _run_ours(bench_: Bench, like: Record, aside: Path) -> Run:
     """One process through the harness, its record written as always."""
-    store = Store(folder=aside / "pairs", kind=SPEED)
+    store = Store(reports=aside / "pairs", kind=SPEED)
     kept: list[Measured] = []
 
     def keep(one: Measured) -> None:
@@ -179,9 +179,8 @@ def _run_ours(bench_: Bench, like: Record, aside: Path) -> Run:
     outcome = kept[0].outcome
     if not isinstance(outcome, Done):
         raise MeasureError(f"{_TEST.name}: {outcome}")
-    row = llama_bench.parse_row(bytes(outcome.result.row))
     return Run(
-        tps=statistics.fmean(row.samples_ts),
+        tps=statistics.fmean(outcome.result.tokens_per_second),
         wall_s=wall_s,
         ours_s=wall_s - ended.seconds + cpu_s,
     )
@@ -201,8 +200,10 @@ def _run_by_hand(bench_: Bench, aside: Path) -> Run:
     ):
         process.wait(timeout=_BY_HAND_TIMEOUT_S)
     wall_s = time.monotonic() - begin
-    row = llama_bench.parse_row(out.read_bytes())
-    return Run(tps=statistics.fmean(row.samples_ts), wall_s=wall_s, ours_s=0.0)
+    sample = llama_bench.parse_row(out.read_bytes().strip())
+    return Run(
+        tps=statistics.fmean(sample.tokens_per_second), wall_s=wall_s, ours_s=0.0
+    )
 
 
 def _print_tabulating(records: Sequence[Record], aside: Path) -> None:
@@ -218,11 +219,10 @@ def _print_tabulating(records: Sequence[Record], aside: Path) -> None:
 
 
 def _tabulated_s(records: Sequence[Record], count: int, folder: Path) -> float:
-    store = Store(folder=folder, kind=SPEED)
+    store = Store(reports=folder, kind=SPEED)
     file = store.file_of(records[0].host.slug, records[0].cell.id)
     file.parent.mkdir(parents=True)
-    lines = map(msgspec.json.encode, _copies(records, count))
-    file.write_bytes(b"".join(line + b"\n" for line in lines))
+    file.write_bytes(b"".join(map(SPEED.encode, _copies(records, count))))
     begin = time.monotonic()
     found = groups(store.read_all())
     text = page(found)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from llamatrix.campaigns.agenda import Item, look_up
 from llamatrix.campaigns.bench import Parts, bench, bench_of, provide_parts
 from llamatrix.campaigns.flags import Proving
-from llamatrix.campaigns.hand_runs import hand_runs, run_by_hand
+from llamatrix.campaigns.hand_runs import BY_HAND, hand_runs, run_by_hand
 from llamatrix.campaigns.session import Session, opened
 from llamatrix.errors import MatrixError, MeasureError
 from llamatrix.exclusive import exclusive
@@ -83,7 +83,7 @@ def prove(asked: Proving) -> str:
 
 
 def _is_unfinished(item: Item, project: Project) -> bool:
-    by_hand = {run.repeat for run in hand_runs(item, project).read() if run.whole}
+    by_hand = {run.repeat for run in hand_runs(item, project)}
     return bool(item.todo) or len(by_hand) < item.cell.sweep.processes
 
 
@@ -149,26 +149,25 @@ def _measure(item: Item, parts: Parts, session: Session, deadline: float) -> boo
 def _hand(item: Item, parts: Parts, session: Session, number: int) -> bool:
     """Whether there was anything to do."""
     project = session.project
-    kept = hand_runs(item, project)
-    if any(run.repeat == number and run.whole for run in kept.read()):
+    if any(run.repeat == number for run in hand_runs(item, project)):
         return False
     here = bench_of(item.cell, parts, project)
     with exclusive(project.cache / "measuring.lock", purpose="measuring"):
         say(f"by hand #{number}: llama-bench, {len(item.cell.tests)} tests")
         warmed_up(here)
-        run = run_by_hand(here, item.cell.tests, digest=item.digest, repeat=number)
-    kept.append(run)
+        run = run_by_hand(item, here, item.cell.tests, repeat=number)
+    Store(reports=project.reports, kind=BY_HAND).append(run)
     if run.exit_code:
         raise MeasureError(
             f"llama-bench by hand ended with exit code {run.exit_code} after "
-            f"{len(run.rows)} rows; its output lies in {here.log.parent}"
+            f"{len(run.samples)} rows; its output lies in {here.log.parent}"
         )
     return True
 
 
 def _ours(item: Item, parts: Parts, session: Session, number: int) -> bool:
     del parts
-    store = Store(folder=session.project.records, kind=SPEED)
+    store = Store(reports=session.project.reports, kind=SPEED)
     todo = [one for one in look_up(item.cell, store).todo if one.number == number]
     if todo:
         bench(
@@ -182,7 +181,7 @@ def _ours(item: Item, parts: Parts, session: Session, number: int) -> bool:
 def _written(session: Session, item: Item) -> str:
     """Write the page beside the other reports; the text of it, empty before a record."""
     project = session.project
-    store = Store(folder=project.records, kind=SPEED)
+    store = Store(reports=project.reports, kind=SPEED)
     found = groups(
         (record for record in store.read_all() if record.cell.digest == item.digest),
         models=(item.cell.model_key,),
@@ -190,9 +189,7 @@ def _written(session: Session, item: Item) -> str:
     if not found:
         return ""
     limits = our_rooflines(found[0], load_gpus(), None)
-    by_hand = {
-        run.repeat: run.parsed for run in hand_runs(item, project).read() if run.whole
-    }
+    by_hand = {run.repeat: run.samples for run in hand_runs(item, project)}
     text = gpu_page(
         Proof(
             records=found[0].records,

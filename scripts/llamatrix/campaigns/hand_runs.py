@@ -2,73 +2,91 @@
 
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 
-from llamatrix import shell
+from llamatrix import __version__, shell
 from llamatrix.campaigns.agenda import Item
-from llamatrix.host import this_host
+from llamatrix.host import Host, this_host
 from llamatrix.measure import llama_bench
+from llamatrix.measure.llama_bench import parse_row
+from llamatrix.measure.outcome import SpeedSample
 from llamatrix.measure.speed import Bench
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.project import Project
+from llamatrix.record.envelope import Envelope
+from llamatrix.record.kind import Fields, Kind, Place
+from llamatrix.record.store import Store
 
 
-class HandRun(msgspec.Struct, frozen=True, kw_only=True):
+class HandRun(Envelope, frozen=True, kw_only=True):
     """One process, started bare, its rows read after its end."""
 
+    cell: str
+    """The id of the cell it stands beside …"""
     digest: str
-    """That of the cell it stands beside."""
+    """… and its digest."""
     repeat: int
     started_at: str
+    """UTC, ISO 8601."""
     argv: tuple[str, ...]
     exit_code: int
     wall_s: float
-    rows: tuple[msgspec.Raw, ...]
-    """llama-bench's own lines, to the letter."""
+    samples: tuple[SpeedSample, ...]
+    """One for each row that llama-bench printed."""
+
+    @property
+    def record_id(self) -> str:
+        return self.cell
 
     @property
     def whole(self) -> bool:
         return self.exit_code == 0
 
-    @property
-    def parsed(self) -> tuple[llama_bench.Row, ...]:
-        return tuple(llama_bench.parse_row(bytes(row)) for row in self.rows)
+
+def by_hand_from_1(fields: Fields, place: Place) -> Fields:
+    """Migrate a run of schema 1, which kept rows alone and nothing about the host."""
+    host = Host(
+        slug=place.host_slug,
+        cpu_model="not recorded",
+        physical_cores=0,
+        logical_cores=0,
+        memory_bytes=0,
+        kernel="not recorded",
+    )
+    rows = msgspec.json.decode(fields["rows"], type=tuple[msgspec.Raw, ...])
+    added = {
+        "cell": place.record_id,
+        "measured_at": fields["started_at"],
+        "host": host,
+        "made_by": "llamatrix 0.1.0",
+        "samples": tuple(parse_row(bytes(row)) for row in rows),
+    }
+    raw = {key: msgspec.Raw(msgspec.json.encode(value)) for key, value in added.items()}
+    return {**fields, **raw}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HandRuns:
-    """The runs by hand of one cell on this host: a file of lines, append-only."""
-
-    path: Path
-    digest: str
-
-    def read(self) -> tuple[HandRun, ...]:
-        """Those under the cell's digest; a line cut short by a crash is passed over."""
-        try:
-            lines = self.path.read_bytes().split(b"\n")[:-1]
-        except FileNotFoundError:
-            return ()
-        runs = (msgspec.json.decode(line, type=HandRun) for line in lines if line)
-        return tuple(run for run in runs if run.digest == self.digest)
-
-    def append(self, run: HandRun) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(msgspec.json.encode(run) + b"\n")
+BY_HAND = Kind(
+    folder="speed",
+    holds=HandRun,
+    migrations={1: by_hand_from_1},
+    root="by-hand",
+    unversioned=True,
+)
 
 
-def hand_runs(item: Item, project: Project) -> HandRuns:
-    folder = project.reports / "by-hand" / this_host().slug
-    return HandRuns(path=folder / f"{item.cell.id}.jsonl", digest=item.digest)
+def hand_runs(item: Item, project: Project) -> tuple[HandRun, ...]:
+    """The whole runs by hand of a cell on this host, under its digest."""
+    store = Store(reports=project.reports, kind=BY_HAND)
+    runs = store.read(host_slug=this_host().slug, record_id=item.cell.id)
+    return tuple(run for run in runs if run.digest == item.digest and run.whole)
 
 
 def run_by_hand(
-    bench: Bench, tests: Sequence[SpeedTest], *, digest: str, repeat: int
+    item: Item, bench: Bench, tests: Sequence[SpeedTest], *, repeat: int
 ) -> HandRun:
     """Start the same command bare: output into files, nothing sampled meanwhile."""
     argv = llama_bench.argv(
@@ -87,11 +105,22 @@ def run_by_hand(
         exit_code = process.wait(timeout=bench.sweep.timeout_s * len(tests))
     lines = [line for line in out.read_bytes().splitlines() if line[:1] == b"{"]
     return HandRun(
-        digest=digest,
+        measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        host=this_host(),
+        made_by=f"llamatrix {__version__}",
+        cell=item.cell.id,
+        digest=item.digest,
         repeat=repeat,
         started_at=started_at,
         argv=(bench.program.name, *argv[1:]),
         exit_code=exit_code,
         wall_s=time.monotonic() - begin,
-        rows=tuple(msgspec.Raw(line) for line in lines),
+        samples=tuple(_parsed(lines)),
     )
+
+
+def _parsed(lines: Iterable[bytes]) -> Iterator[SpeedSample]:
+    """The rows; one that a crash cut short is left out, its process has not succeeded."""
+    for line in lines:
+        with suppress(ValueError):
+            yield parse_row(line)

@@ -21,7 +21,6 @@ from llamatrix.plan.expand import select_profile
 from llamatrix.progress import say
 from llamatrix.record.opinion_record import (
     OPINION,
-    SCHEMA_VERSION,
     Asked,
     OpinionRecord,
     opinion_cell,
@@ -41,7 +40,7 @@ def opinion(flags: Opining) -> str:
     chosen = _chosen(view, flags)
     secret = _key(flags.key_env, os.environ)
     redaction = Redaction(secrets=_secrets(os.environ, secret))
-    store = Store(folder=view.project.records, kind=OPINION)
+    store = Store(reports=view.project.reports, kind=OPINION)
     with _endpoint(flags.url, secret) as place:
         for record in chosen:
             _one(record, flags, view.project.records, store, place, redaction)
@@ -102,7 +101,7 @@ def _one(
     )
     asked = _asked(made)
     cell = opinion_cell(record, asked)
-    known = store.read(host_slug=record.host.slug, cell_id=cell.id)
+    known = store.read(host_slug=record.host.slug, record_id=cell.id)
     if not flags.again and any(one.cell.digest == cell.digest for one in known):
         say(f"{label}: asked before; `--again` asks anew")
         return
@@ -110,7 +109,6 @@ def _one(
     reached = ask(place, made, redaction)
     store.append(
         OpinionRecord(
-            schema_version=SCHEMA_VERSION,
             cell=cell,
             of=trial_name(record),
             asked=asked,

@@ -16,12 +16,14 @@ from llamatrix.plan.lock import Lock, load_lock
 from llamatrix.plan.matrix import Matrix
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
+from llamatrix.record.context_record import CONTEXT, ContextRecord
 from llamatrix.record.opinion_record import OPINION, OpinionRecord
-from llamatrix.record.store import Store
+from llamatrix.record.store import DamagedLine
 from llamatrix.report.evidence import (
     Evidence,
     TrialEvidence,
     read_evidence,
+    read_index,
     read_trial_evidence,
 )
 from llamatrix.report.published import Published, load_published
@@ -41,8 +43,11 @@ class View:
     trial_evidence: TrialEvidence
     trials: tuple[TrialGroup, ...]
     """The agent's, likewise."""
-    opinions: tuple[OpinionRecord, ...] = ()
+    opinions: tuple[OpinionRecord, ...]
     """Of models, on trials' work: never part of pass or fail."""
+    contexts: tuple[ContextRecord, ...]
+    damaged: tuple[DamagedLine, ...]
+    """Lines of all these kinds that cannot be read."""
 
 
 def project_with(records: str) -> Project:
@@ -73,6 +78,8 @@ def load_view(records: str = "") -> View:
     models, current = tuple(matrix.models), current_digests(project, matrix)
     found = groups(evidence.records, models=models, current=current)
     trial_evidence = read_trial_evidence(project.reports)
+    opinions = read_index(project.reports, OPINION)
+    contexts = read_index(project.reports, CONTEXT)
     return View(
         project=project,
         matrix=matrix,
@@ -80,7 +87,12 @@ def load_view(records: str = "") -> View:
         groups=found,
         trial_evidence=trial_evidence,
         trials=trial_groups(trial_evidence.records, models=models, current=current),
-        opinions=tuple(Store(folder=project.records, kind=OPINION).read_all()),
+        opinions=opinions.records,
+        contexts=contexts.records,
+        damaged=(
+            *(*evidence.damaged, *trial_evidence.damaged),
+            *(*contexts.damaged, *opinions.damaged),
+        ),
     )
 
 

@@ -69,8 +69,8 @@ def opened(
     if known != lock:
         plan = expand_plan(matrix, known, choice.profile, cells=cells or None)
     check_agents(plan.agents)
-    speed = Store(folder=project.records, kind=SPEED)
-    agent = Store(folder=project.records, kind=AGENT)
+    speed = Store(reports=project.reports, kind=SPEED)
+    agent = Store(reports=project.reports, kind=AGENT)
     return Session(
         project=project,
         matrix=matrix,

@@ -17,10 +17,11 @@ from llamatrix.host import this_host
 from llamatrix.plan.expand import select_profile
 from llamatrix.progress import say
 from llamatrix.project import Project
-from llamatrix.record.context_record import CONTEXT, ContextRecord
-from llamatrix.record.opinion_record import OPINION, OpinionRecord, trial_name
+from llamatrix.record.context_record import CONTEXT
+from llamatrix.record.opinion_record import OPINION, trial_name
 from llamatrix.record.store import Store
 from llamatrix.report.context_page import context_page, newest, write_context_page
+from llamatrix.report.damaged import damaged_text
 from llamatrix.report.pages import write_pages
 from llamatrix.report.speed import Group
 from llamatrix.report.speed_tables import page
@@ -38,20 +39,19 @@ def tabulate(profile: str | None, *, out: str | None = None, records: str = "") 
     view = load_view(records)
     if profile:
         select_profile(view.matrix, profile)
-    contexts = list(_contexts(view.project).read_all())
+    contexts = view.contexts
     if not view.groups and not view.trials and not contexts:
+        unreadable = "".join(f"\n  {line.reason}" for line in view.damaged)
         raise ReportError(
-            f"{view.project.records}: no records yet; `invoke all` measures and writes "
-            "them"
+            f"{view.project.records}: no {'readable ' if unreadable else ''}records yet; "
+            f"`invoke all` measures and writes them{unreadable}"
         )
-    written = [] if records else _write_all(view, contexts)
+    written = [] if records else _write_all(view)
     if not view.groups and not view.trials:
         _say_written(written, view.project)
         if out:
-            _export_contexts(
-                {one.host.slug for one in contexts}, view.project, Path(out)
-            )
-        return context_page(newest(contexts))
+            _export_contexts({one.host.slug for one in contexts}, view, Path(out))
+        return context_page(newest(contexts)) + damaged_text(view.damaged)
     shown = [
         one
         for one in view.groups
@@ -67,14 +67,13 @@ def tabulate(profile: str | None, *, out: str | None = None, records: str = "") 
     _say_written(written, view.project)
     if out:
         _export(shown, trials, view, Path(out))
-    return _text(shown, trials, view.opinions)
+    return _text(shown, trials, view)
 
 
 def show_session(session: Session) -> str:
     """The tables of what a command has just measured or reused, on this host."""
     view = load_view()
-    contexts = list(_contexts(view.project).read_all())
-    _say_written(_write_all(view, contexts), view.project)
+    _say_written(_write_all(view), view.project)
     digests = {item.digest for item in session.items}
     trials = {item.cell.id for item in session.trials}
     slug = this_host().slug
@@ -91,25 +90,21 @@ def show_session(session: Session) -> str:
             if group.setup.host_slug == slug
             and any(one.cell.id in trials for one in group.records)
         ],
-        view.opinions,
+        view,
     )
 
 
 def _text(
     shown: Sequence[Group],
     trials: Sequence[TrialGroup],
-    opinions: Sequence[OpinionRecord],
+    view: View,
 ) -> str:
     """Speed, then the agent; nothing of what there is none of."""
-    parts = [page(shown) if shown else "", trial_page(trials, opinions)]
-    return "\n".join(part for part in parts if part)
+    parts = [page(shown) if shown else "", trial_page(trials, view.opinions)]
+    return "\n".join(part for part in parts if part) + damaged_text(view.damaged)
 
 
-def _contexts(project: Project) -> Store[ContextRecord]:
-    return Store(folder=project.records, kind=CONTEXT)
-
-
-def _write_all(view: View, contexts: Sequence[ContextRecord]) -> list[Path]:
+def _write_all(view: View) -> list[Path]:
     """What there are records for: speeds and trials, and the page of contexts."""
     written = []
     if view.groups or view.trials:
@@ -121,8 +116,9 @@ def _write_all(view: View, contexts: Sequence[ContextRecord]) -> list[Path]:
             trials=view.trials,
             trial_evidence=view.trial_evidence,
             opinions=view.opinions,
+            damaged=view.damaged,
         )
-    if path := write_context_page(contexts, view.project.reports):
+    if path := write_context_page(view.contexts, view.project.reports):
         written.append(path)
     return written
 
@@ -142,14 +138,15 @@ def _export(
     )
     slugs = {group.host_slug for group in shown}
     slugs |= {group.setup.host_slug for group in trials}
-    _export_contexts(slugs, view.project, folder)
+    _export_contexts(slugs, view, folder)
     say(f"copied to {folder}: the pages and their records")
 
 
-def _export_contexts(hosts: set[str], project: Project, folder: Path) -> None:
+def _export_contexts(hosts: set[str], view: View, folder: Path) -> None:
     """Those of these hosts."""
-    store = _contexts(project)
-    found = [one for one in store.read_all() if one.host.slug in hosts]
+    project = view.project
+    store = Store(reports=project.reports, kind=CONTEXT)
+    found = [one for one in view.contexts if one.host.slug in hosts]
     write_context_page(found, folder)
     for source in sorted({store.file_of(one.host.slug, one.cell.id) for one in found}):
         _copy_new(source, folder / source.relative_to(project.reports))
@@ -170,7 +167,7 @@ def _copy_records(
     hosts = {group.host_slug for group in shown}
     measured = {f"records/{slug}/bandwidth.json" for slug in hosts}
     spoken_of = {trial_name(one) for group in trials for one in group.records}
-    opinions = Store(folder=view.project.records, kind=OPINION)
+    opinions = Store(reports=view.project.reports, kind=OPINION)
     measured |= {
         opinions.file_of(one.host.slug, one.cell.id)
         .relative_to(view.project.reports)

@@ -1,6 +1,6 @@
 """Joules of a test or a trial: from the cards' energy counters, else sampled power.
 
-A row's repetitions lie right before the moment it came; warm-up and loading lie before
+A test's repetitions end at the moment its row is printed; warm-up and loading lie before
 them. Over that window the counter is read by linear interpolation between samples.
 Generation has next to no warm-up: its window begins before the first sample of its own,
 and is read from the one that was taken when the row before came.
@@ -13,7 +13,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from llamatrix.measure.gpu_sample import GpuSample
-from llamatrix.measure.llama_bench import Row
+from llamatrix.measure.outcome import SpeedSample
 from llamatrix.measure.telemetry import Telemetry
 
 _SHORTEST_S = 1.0
@@ -53,21 +53,23 @@ class RowEnergy(Energy):
         return self.joules / self.tokens
 
 
-def test_window(telemetry: Telemetry, row: Row) -> tuple[float, float] | None:
+def test_window(
+    telemetry: Telemetry, sample: SpeedSample
+) -> tuple[float, float] | None:
     """Begin and end of the repetitions, in the samples' seconds; None without GPU."""
     if not telemetry.gpu:
         return None
-    end_s = max(sample.at_s for sample in telemetry.gpu)
-    return end_s - sum(row.samples_ns) / 1e9, end_s
+    end_s = max(reading.at_s for reading in telemetry.gpu)
+    return end_s - sum(sample.nanoseconds) / 1e9, end_s
 
 
-def energy_of(telemetry: Telemetry, row: Row) -> RowEnergy | None:
-    """What the repetitions of a row took; None where that cannot be told.
+def energy_of(telemetry: Telemetry, sample: SpeedSample) -> RowEnergy | None:
+    """What the repetitions of a test took; None where that cannot be told.
 
     It cannot for tests shorter than a second, nor where a card tells neither its
     energy nor its power, nor where the samples begin after the test.
     """
-    window = test_window(telemetry, row)
+    window = test_window(telemetry, sample)
     found = window and _energy_between(telemetry, window)
     if not found:
         return None
@@ -75,7 +77,7 @@ def energy_of(telemetry: Telemetry, row: Row) -> RowEnergy | None:
         joules=found.joules,
         seconds=found.seconds,
         source=found.source,
-        tokens=(row.n_prompt + row.n_gen) * len(row.samples_ns),
+        tokens=sum(sample.tokens),
     )
 
 

@@ -11,10 +11,13 @@ import msgspec
 from llamatrix.measure.outcome import (
     ContextTooLarge,
     Crashed,
+    Nanoseconds,
     Outcome,
     OutOfMemory,
+    SpeedSample,
     Stage,
     TimedOut,
+    TokensPerSecond,
 )
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.plan.matrix import Sweep
@@ -29,11 +32,13 @@ _UNEXPLAINED = re.compile(r"failed to create context|failed to load model")
 _CONTEXT = re.compile(r"failed to create context|failed to initialize the context")
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What we read of a row; the pins differ in the other keys and in their order."""
+class _Row(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys of a row that are read; pins differ in the others and in their order."""
 
     build_commit: str
     build_number: int
+    cpu_info: str = ""
+    gpu_info: str = ""
     backends: str
     model_type: str
     model_size: int
@@ -41,12 +46,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     model_n_params: int
     n_prompt: int
     n_gen: int
+    n_depth: int = 0
     n_threads: int
-    samples_ns: tuple[int, ...]
-    """Wall time of each repetition."""
-    samples_ts: tuple[float, ...]
-    """Tokens per second of each repetition, in the same order."""
-    avg_ts: float
+    samples_ns: tuple[Nanoseconds, ...]
+    samples_ts: tuple[TokensPerSecond, ...]
+    avg_ts: TokensPerSecond
     stddev_ts: float
 
 
@@ -75,9 +79,32 @@ def argv(
     return [program, *flags, "-o", "jsonl", "--progress"]
 
 
-def parse_row(line: bytes | str) -> Row:
-    """Read one line of `-o jsonl`; msgspec.DecodeError where it is none."""
-    return msgspec.json.decode(line, type=Row)
+def parse_row(line: bytes | str, *, warmup_repetitions: int = 0) -> SpeedSample:
+    """Parse one line of `-o jsonl`; ValueError where it is none.
+
+    llama-bench measures one stream, and every repetition has the same tokens.
+    """
+    text = line.encode() if isinstance(line, str) else line
+    row = msgspec.json.decode(text, type=_Row)
+    return SpeedSample(
+        test=SpeedTest(n_prompt=row.n_prompt, n_gen=row.n_gen),
+        depth_tokens=row.n_depth,
+        warmup_repetitions=warmup_repetitions,
+        tokens=(row.n_prompt + row.n_gen,) * len(row.samples_ts),
+        nanoseconds=row.samples_ns,
+        tokens_per_second=row.samples_ts,
+        published_tps=row.avg_ts,
+        published_sd_tps=row.stddev_ts,
+        backend=row.backends,
+        device=row.gpu_info or row.cpu_info,
+        build_commit=row.build_commit,
+        build_number=row.build_number,
+        model_type=row.model_type,
+        model_bytes=row.model_size,
+        model_params=row.model_n_params,
+        threads=row.n_threads,
+        raw=msgspec.Raw(text),
+    )
 
 
 def parse_progress(line: str) -> str | None:

@@ -1,19 +1,72 @@
 """What can come of a measurement. Everything here is data; nothing is raised."""
 
 from enum import StrEnum
+from typing import Annotated
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
+
+from llamatrix.plan.cell import SpeedTest
+
+Tokens = Annotated[int, Meta(ge=1)]
+Nanoseconds = Annotated[int, Meta(ge=1)]
+TokensPerSecond = Annotated[float, Meta(gt=0)]
 
 
-class SpeedResult(Struct, frozen=True, kw_only=True, tag="speed"):
-    """One test of llama-bench."""
+class SpeedSample(Struct, frozen=True, kw_only=True, tag="speed"):
+    """One test of one process, normalised from what the engine printed.
 
-    row: Raw
-    """llama-bench's own JSON line, to the letter; `llama_bench.parse_row` reads it."""
+    `tokens`, `nanoseconds` and `tokens_per_second` hold one value per repetition, in
+    the order of running.
+    """
+
+    test: SpeedTest
+    depth_tokens: int = 0
+    """Tokens in the context before the test begins."""
+    concurrency: Tokens = 1
+    """Streams served at the same time."""
+    warmup_repetitions: int = 0
+    """How many of the first repetitions were requested as warm-up."""
+    tokens: tuple[Tokens, ...]
+    """Tokens processed or generated in each repetition."""
+    nanoseconds: tuple[Nanoseconds, ...]
+    """Wall time of each repetition."""
+    tokens_per_second: tuple[TokensPerSecond, ...]
+    """Speed of each repetition, rounded as the program printed it."""
+    published_tps: TokensPerSecond
+    """The program's own mean over all repetitions: llama-bench's `avg_ts`."""
+    published_sd_tps: float
+    """The program's own standard deviation: llama-bench's `stddev_ts`."""
+    backend: str
+    """Where it was computed, in the program's words: `CPU`, `CUDA`."""
+    device: str
+    """The device the program names, a processor or a GPU; may be empty."""
+    build_commit: str
+    build_number: int
+    model_type: str
+    model_bytes: int
+    """Size of all tensors."""
+    model_params: int
+    threads: int
+    memory_bytes: int | None = None
+    """The most GPU memory the process held during its repetitions; None where unknown."""
+    raw: Raw
+    """The line the program printed, unchanged."""
+
+    def __post_init__(self) -> None:
+        """Refuse a sample without repetitions or tokens, or with unequal lists."""
+        counts = {len(self.tokens), len(self.nanoseconds), len(self.tokens_per_second)}
+        if counts != {len(self.tokens)} or counts == {0}:
+            raise ValueError(f"repetitions: {sorted(counts)} values, expected equal")
+        if min(self.tokens) < 1:
+            raise ValueError(f"repetitions of {min(self.tokens)} tokens")
+
+    @property
+    def repetitions(self) -> int:
+        return len(self.tokens_per_second)
 
 
 class Done(Struct, frozen=True, kw_only=True, tag="done"):
-    result: SpeedResult
+    result: SpeedSample
 
 
 class TimedOut(Struct, frozen=True, kw_only=True, tag="timed-out"):

@@ -21,7 +21,6 @@ from llamatrix.measure.outcome import (
     Done,
     Outcome,
     OutOfMemory,
-    SpeedResult,
     TimedOut,
 )
 from llamatrix.measure.steady import disturbances
@@ -101,11 +100,9 @@ def warmed_up(bench: Bench) -> WarmUp | None:
 
 def _annotated(one: Measured, warmed: WarmUp | None) -> Telemetry:
     """The telemetry with what is to be said of it."""
-    row = None
-    if isinstance(one.outcome, Done):
-        row = llama_bench.parse_row(bytes(one.outcome.result.row))
+    sample = one.outcome.result if isinstance(one.outcome, Done) else None
     return msgspec.structs.replace(
-        one.telemetry, warm_up=warmed, disturbances=disturbances(one.telemetry, row)
+        one.telemetry, warm_up=warmed, disturbances=disturbances(one.telemetry, sample)
     )
 
 
@@ -225,19 +222,19 @@ def _refused(
 def _result(bench: Bench, line: str, rest: list[SpeedTest]) -> Outcome:
     """The outcome a row tells, checked against what was asked of which build."""
     try:
-        row = llama_bench.parse_row(line)
-    except msgspec.DecodeError:
+        sample = llama_bench.parse_row(line)
+    except ValueError:
         return Crashed(exit_code=0, tail=("unreadable row:", line[:500]))
-    if not bench.commit.startswith(row.build_commit):
+    if not bench.commit.startswith(sample.build_commit):
         raise MeasureError(
-            f"{bench.program}: says it is build {row.build_commit}, not "
+            f"{bench.program}: says it is build {sample.build_commit}, not "
             f"{bench.commit[:9]}; remove its folder from the cache and build again"
         )
     asked = rest[0] if rest else None
-    if asked != SpeedTest(n_prompt=row.n_prompt, n_gen=row.n_gen):
+    if asked != sample.test:
         name = asked.name if asked else "nothing more"
         raise MeasureError(
-            f"{bench.program}: answered {row.n_prompt}/{row.n_gen} where {name} was "
+            f"{bench.program}: answered {sample.test.name} where {name} was "
             f"asked; log: {bench.log.parent}"
         )
-    return Done(result=SpeedResult(row=msgspec.Raw(line.encode())))
+    return Done(result=sample)

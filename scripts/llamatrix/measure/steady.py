@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from llamatrix.measure.energy import test_window
 from llamatrix.measure.gpu_sample import GpuSample
-from llamatrix.measure.llama_bench import Row
+from llamatrix.measure.outcome import SpeedSample
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.units import bytes_text
 
@@ -36,16 +36,16 @@ def is_steady(samples: Sequence[GpuSample]) -> bool:
     )
 
 
-def disturbances(telemetry: Telemetry, row: Row | None) -> tuple[str, ...]:
+def disturbances(telemetry: Telemetry, sample: SpeedSample | None) -> tuple[str, ...]:
     """What makes a result doubtful, in words; while its repetitions ran.
 
-    Without a row (a failure) nothing is said of clocks, which then mean little.
+    Without a sample (a failure) nothing is said of clocks, which then mean little.
     """
-    window = test_window(telemetry, row) if row else None
+    window = test_window(telemetry, sample) if sample else None
     begin_s = window[0] if window else 0.0
     samples = [one for one in telemetry.gpu if one.at_s >= begin_s]
     found = [*_neighbours(telemetry.gpu)]
-    if row:
+    if sample:
         found += [*_throttled(samples), *_slowed(samples)]
     return tuple(found)
 

@@ -4,16 +4,15 @@ import hashlib
 
 import msgspec
 
-from llamatrix.host import Host
 from llamatrix.measure.context.found import SETTLED, Found
 from llamatrix.plan.cell import Cell
 from llamatrix.plan.lock import LockedPin
 from llamatrix.plan.matrix import Model, Server
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights import WeightsFacts
-from llamatrix.record.kind import Kind
+from llamatrix.record.envelope import Envelope
+from llamatrix.record.kind import Kind, unchanged
 
-SCHEMA_VERSION = 1
 CONTEXT_VERSION = 1
 """Bumped by hand when the way of searching changes: all is then searched anew."""
 
@@ -40,8 +39,7 @@ class ContextCell(msgspec.Struct, frozen=True, kw_only=True):
     build: str
 
 
-class ContextRecord(msgspec.Struct, frozen=True, kw_only=True):
-    schema_version: int
+class ContextRecord(Envelope, frozen=True, kw_only=True):
     cell: ContextCell
     asked: Asked
     found: Found
@@ -50,13 +48,13 @@ class ContextRecord(msgspec.Struct, frozen=True, kw_only=True):
     server: Server
     argv: tuple[str, ...]
     """Of the last server that became ready, without folders; empty where none did."""
-    measured_at: str
-    """UTC, ISO 8601: when the search ended."""
     locked: LockedPin
     build: Manifest
     weights: WeightsFacts
-    host: Host
-    made_by: str
+
+    @property
+    def record_id(self) -> str:
+        return self.cell.id
 
     @property
     def settled(self) -> bool:
@@ -64,7 +62,7 @@ class ContextRecord(msgspec.Struct, frozen=True, kw_only=True):
         return self.found.stop in SETTLED
 
 
-CONTEXT = Kind(folder="context", holds=ContextRecord, version=SCHEMA_VERSION)
+CONTEXT = Kind(folder="context", holds=ContextRecord, migrations={1: unchanged})
 
 
 def context_cell(

@@ -4,12 +4,11 @@ import hashlib
 
 import msgspec
 
-from llamatrix.host import Host
 from llamatrix.measure.opinion.outcome import Opinion
-from llamatrix.record.kind import Kind
+from llamatrix.record.envelope import Envelope
+from llamatrix.record.kind import Kind, unchanged
 from llamatrix.record.trial_record import AGENT, TrialRecord
 
-SCHEMA_VERSION = 1
 OPINION_VERSION = 1
 """Bumped by hand when the way of asking changes beside the words: all is asked anew."""
 
@@ -42,8 +41,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Files of the workspace that it did not see whole."""
 
 
-class OpinionRecord(msgspec.Struct, frozen=True, kw_only=True):
-    schema_version: int
+class OpinionRecord(Envelope, frozen=True, kw_only=True):
+    """The host is that of the trial."""
+
     cell: OpinionCell
     of: TrialName
     asked: Asked
@@ -54,14 +54,13 @@ class OpinionRecord(msgspec.Struct, frozen=True, kw_only=True):
     calls: int
     """2 where the first answer could not be read."""
     seconds: float
-    measured_at: str
-    """UTC, ISO 8601: when the answer was known."""
-    host: Host
-    """Of the trial."""
-    made_by: str
+
+    @property
+    def record_id(self) -> str:
+        return self.cell.id
 
 
-OPINION = Kind(folder="opinion", holds=OpinionRecord, version=SCHEMA_VERSION)
+OPINION = Kind(folder="opinion", holds=OpinionRecord, migrations={1: unchanged})
 
 
 def trial_name(record: TrialRecord) -> TrialName:

@@ -2,17 +2,16 @@
 
 import msgspec
 
-from llamatrix.host import Host
-from llamatrix.measure.outcome import Outcome
+from llamatrix.measure.llama_bench import parse_row
+from llamatrix.measure.outcome import Done, Outcome
 from llamatrix.measure.speed import Process
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.plan.cell import Cell, SpeedTest
 from llamatrix.plan.lock import LockedPin
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights import WeightsFacts
-from llamatrix.record.kind import Kind, Migration
-
-SCHEMA_VERSION = 1
+from llamatrix.record.envelope import Envelope
+from llamatrix.record.kind import Fields, Kind, Place
 
 
 class CellFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,23 +32,21 @@ class CellFacts(msgspec.Struct, frozen=True, kw_only=True):
     sweep: str
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    schema_version: int
+class Record(Envelope, frozen=True, kw_only=True):
     cell: CellFacts
     test: SpeedTest
     repeat: int
     """Which fresh repeat of the sweep this belongs to, from 1."""
     outcome: Outcome
-    measured_at: str
-    """UTC, ISO 8601: when the outcome was known."""
     process: Process
     locked: LockedPin
     build: Manifest
     weights: WeightsFacts
-    host: Host
     telemetry: Telemetry
-    made_by: str
-    """`llamatrix` and its version."""
+
+    @property
+    def record_id(self) -> str:
+        return self.cell.id
 
 
 def cell_facts(cell: Cell, *, digest: str) -> CellFacts:
@@ -69,12 +66,26 @@ def cell_facts(cell: Cell, *, digest: str) -> CellFacts:
     )
 
 
-MIGRATIONS: dict[int, Migration] = {}
-SPEED = Kind(
-    folder="speed", holds=Record, version=SCHEMA_VERSION, migrations=MIGRATIONS
-)
+class _RowOfSchema1(msgspec.Struct, tag="speed"):
+    row: msgspec.Raw
 
 
-def decode_record(line: bytes, *, where: str) -> Record:
-    """Read one line of a speed record; RecordError names `where` it cannot be read."""
-    return SPEED.decode(line, where=where)
+class _DoneOfSchema1(msgspec.Struct, tag="done"):
+    result: _RowOfSchema1
+
+
+def outcome_from_1(fields: Fields, _place: Place) -> Fields:
+    """Migrate an `outcome` of schema 1, which held llama-bench's row and nothing else."""
+    outcome = bytes(fields["outcome"])
+    if msgspec.json.decode(outcome, type=_Tagged).type != "done":
+        return fields
+    row = msgspec.json.decode(outcome, type=_DoneOfSchema1).result.row
+    done = Done(result=parse_row(bytes(row)))
+    return {**fields, "outcome": msgspec.Raw(msgspec.json.encode(done))}
+
+
+class _Tagged(msgspec.Struct):
+    type: str
+
+
+SPEED = Kind(folder="speed", holds=Record, migrations={1: outcome_from_1})

@@ -4,7 +4,6 @@ from typing import Literal
 
 import msgspec
 
-from llamatrix.host import Host
 from llamatrix.measure.conformance.result import Conformance
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.measure.trial_result import TrialResult
@@ -13,9 +12,8 @@ from llamatrix.plan.lock import LockedPin
 from llamatrix.plan.matrix import Network
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights import WeightsFacts
-from llamatrix.record.kind import Kind, Migration
-
-SCHEMA_VERSION = 1
+from llamatrix.record.envelope import Envelope
+from llamatrix.record.kind import Fields, Kind, Place
 
 
 class TrialFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,25 +75,25 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     """The folder with every request, answer and event, below `records/<host>/`."""
 
 
-class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
-    schema_version: int
+class TrialRecord(Envelope, frozen=True, kw_only=True):
     cell: TrialFacts
     trial: int
     """Which attempt from the beginning this is, from 1."""
     result: TrialResult
-    opencode: str
-    """Its version."""
+    check_version: str = "1"
+    """Of the checks that judged it; `1` are those of schema 1."""
+    agent_kind: str = "opencode"
+    agent_version: str
     context7: str
     uv: str
     served: Served | None
     """None where no server was started."""
-    measured_at: str
-    """UTC, ISO 8601: when the outcome was known."""
     locked: LockedPin
     build: Manifest
-    host: Host
-    made_by: str
-    """`llamatrix` and its version."""
+
+    @property
+    def record_id(self) -> str:
+        return self.cell.id
 
 
 def trial_facts(
@@ -130,7 +128,10 @@ def template_facts(found: Conformance) -> TemplateFacts:
     )
 
 
-MIGRATIONS: dict[int, Migration] = {}
-AGENT = Kind(
-    folder="agent", holds=TrialRecord, version=SCHEMA_VERSION, migrations=MIGRATIONS
-)
+def trial_from_1(fields: Fields, _place: Place) -> Fields:
+    """Migrate a trial of schema 1, which knew no agent but OpenCode."""
+    others = {key: value for key, value in fields.items() if key != "opencode"}
+    return {**others, "agent_version": fields["opencode"]}
+
+
+AGENT = Kind(folder="agent", holds=TrialRecord, migrations={1: trial_from_1})

@@ -228,7 +228,7 @@ def _proofs(places: Places[R], records: Iterable[R]) -> Iterator[tuple[str, Proo
             Proof(
                 file=line.file,
                 line=line.number,
-                cell=record.cell.id,
+                cell=record.record_id,
                 test=_what(record),
             ),
         )

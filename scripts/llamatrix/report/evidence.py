@@ -1,36 +1,24 @@
 """Where each record stands in the store, and the digest that proves its bytes."""
 
-import hashlib
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Generic
 
-from llamatrix.errors import ReportError
-from llamatrix.progress import say
-from llamatrix.record.kind import Kind, R
+from llamatrix.record.kind import Kind, R, Stored
 from llamatrix.record.record import SPEED, Record
+from llamatrix.record.store import DamagedLine, Line, Store
 from llamatrix.record.trial_record import AGENT, TrialRecord
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Line(Generic[R]):
-    """One record as it lies on the disk."""
-
-    file: str
-    """Relative to the folder of the reports: `records/<host>/speed/….jsonl`."""
-    number: int
-    """From 1, as editors and `sed -n 5p` count."""
-    sha256: str
-    """Of the line with its newline: `sed -n 5p FILE | sha256sum` prints it."""
-    record: R
 
 
 class Places(Generic[R]):
     """The records of one kind, with their places in the store."""
 
-    def __init__(self, lines: Iterable[Line[R]]) -> None:
+    def __init__(
+        self, lines: Iterable[Line[R]], damaged: Iterable[DamagedLine] = ()
+    ) -> None:
         self.lines = tuple(lines)
+        self.damaged = tuple(damaged)
+        """Lines that cannot be read as records."""
         self._by_record = {_identity(line.record): line for line in self.lines}
         self._by_digest = {line.sha256: line for line in self.lines}
 
@@ -59,44 +47,28 @@ def read_evidence(reports: Path, *, only: Collection[str] | None = None) -> Evid
 
     With `only` those of these digests; other lines need not even be records.
     """
-    return _read(reports, SPEED, only)
+    return read_index(reports, SPEED, only=only)
 
 
 def read_trial_evidence(
     reports: Path, *, only: Collection[str] | None = None
 ) -> TrialEvidence:
     """The same of trials."""
-    return _read(reports, AGENT, only)
+    return read_index(reports, AGENT, only=only)
 
 
-def _read(reports: Path, kind: Kind[R], only: Collection[str] | None) -> Places[R]:
-    paths = sorted((reports / "records").glob(f"*/{kind.folder}/**/*.jsonl"))
-    return Places(line for path in paths for line in _lines(path, reports, kind, only))
+def read_index(
+    reports: Path, kind: Kind[R], *, only: Collection[str] | None = None
+) -> Places[R]:
+    """Read every record of a kind, with its place; unreadable lines are kept apart."""
+    found = tuple(Store(reports=reports, kind=kind).lines(only=only))
+    return Places(
+        (line for line in found if isinstance(line, Line)),
+        (line for line in found if isinstance(line, DamagedLine)),
+    )
 
 
-def _lines(
-    path: Path, reports: Path, kind: Kind[R], only: Collection[str] | None
-) -> Iterator[Line[R]]:
-    """The whole lines of a file; a last one cut short by a crash is passed over."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ReportError(f"{path}: cannot be read: {error.strerror}") from error
-    *whole, torn = content.split(b"\n")
-    if torn:
-        say(f"{path.name}: passing over a last line that was cut short by a crash")
-    for number, line in enumerate(whole, start=1):
-        sha256 = hashlib.sha256(line + b"\n").hexdigest()
-        if only is None or sha256 in only:
-            yield Line(
-                file=path.relative_to(reports).as_posix(),
-                number=number,
-                sha256=sha256,
-                record=kind.decode(line, where=f"{path}:{number}"),
-            )
-
-
-def _identity(record: object) -> tuple[object, ...]:
+def _identity(record: Stored) -> tuple[object, ...]:
     """No two measurements share it."""
     match record:
         case Record(cell=cell, host=host, measured_at=when):
@@ -105,4 +77,4 @@ def _identity(record: object) -> tuple[object, ...]:
         case TrialRecord(cell=facts, host=host, measured_at=when):
             return (host.slug, facts.id, facts.digest, when, record.trial)
         case _:
-            raise TypeError(record)
+            return (record.host.slug, record.record_id, record.measured_at)

@@ -5,8 +5,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from llamatrix.measure.llama_bench import Row
-from llamatrix.measure.outcome import Done
+from llamatrix.measure.outcome import Done, SpeedSample
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.provision.fit import MemoryShape, Need, Use, need
 from llamatrix.record.record import Record
@@ -15,7 +14,7 @@ from llamatrix.report.gpu_table import (
     idle_power_w,
     mib_text,
     peak_memory,
-    row_of,
+    sample_of,
     watts_text,
 )
 from llamatrix.report.reference.roofline import NoRoofline, Roofline
@@ -30,7 +29,7 @@ class Proof:
     """What was measured of one cell, and what it is held against."""
 
     records: tuple[Record, ...]
-    by_hand: Mapping[int, tuple[Row, ...]]
+    by_hand: Mapping[int, tuple[SpeedSample, ...]]
     """Rows of each repeat."""
     rooflines: Mapping[str, Roofline | NoRoofline]
     """By test name."""
@@ -45,12 +44,12 @@ class Proof:
     def records_of(self, test: SpeedTest) -> list[Record]:
         return [record for record in self.records if record.test == test]
 
-    def rows(self, test: SpeedTest) -> dict[int, Row]:
+    def rows(self, test: SpeedTest) -> dict[int, SpeedSample]:
         """Ours, by repeat."""
         return {
             record.repeat: row
             for record in self.records_of(test)
-            if (row := row_of(record))
+            if (row := sample_of(record))
         }
 
 
@@ -98,14 +97,14 @@ def _speed(proof: Proof) -> Table:
     rows = []
     for test in proof.tests:
         ours = {
-            repeat: statistics.fmean(row.samples_ts)
+            repeat: statistics.fmean(row.tokens_per_second)
             for repeat, row in proof.rows(test).items()
         }
         hand = {
-            repeat: statistics.fmean(row.samples_ts)
+            repeat: statistics.fmean(row.tokens_per_second)
             for repeat, found in proof.by_hand.items()
             for row in found
-            if (row.n_prompt, row.n_gen) == (test.n_prompt, test.n_gen)
+            if row.test == test
         }
         pairs = [
             math.log(ours[number] / hand[number]) for number in ours if number in hand

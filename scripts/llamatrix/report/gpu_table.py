@@ -4,8 +4,7 @@ import statistics
 from collections.abc import Iterable
 
 from llamatrix.measure.energy import energy_of, idle_w, test_window
-from llamatrix.measure.llama_bench import Row, parse_row
-from llamatrix.measure.outcome import Done
+from llamatrix.measure.outcome import Done, SpeedSample
 from llamatrix.record.record import Record
 from llamatrix.report.speed import Group
 from llamatrix.report.tables import Table
@@ -48,7 +47,7 @@ def energy_cells(records: Iterable[Record]) -> tuple[str, str, str, str]:
     found = [
         energy
         for record in records
-        if (row := row_of(record)) and (energy := energy_of(record.telemetry, row))
+        if (row := sample_of(record)) and (energy := energy_of(record.telemetry, row))
     ]
     if not found:
         return "n/a", "n/a", "0", "too short, or not told by the card"
@@ -68,7 +67,7 @@ def peak_memory(records: Iterable[Record]) -> tuple[int | None, int | None]:
     device: list[int] = []
     for record in records:
         before = {one.index: one.used_bytes or 0 for one in record.telemetry.gpu_before}
-        row = row_of(record)
+        row = sample_of(record)
         window = test_window(record.telemetry, row) if row else None
         begin_s = window[0] if window else 0.0
         for one in record.telemetry.gpu:
@@ -91,10 +90,8 @@ def idle_power_w(records: Iterable[Record]) -> float | None:
     return min(told, default=None)
 
 
-def row_of(record: Record) -> Row | None:
-    if not isinstance(record.outcome, Done):
-        return None
-    return parse_row(bytes(record.outcome.result.row))
+def sample_of(record: Record) -> SpeedSample | None:
+    return record.outcome.result if isinstance(record.outcome, Done) else None
 
 
 def mib_text(count: int | None) -> str:

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Mapping
 
-from llamatrix.measure.llama_bench import parse_row
 from llamatrix.measure.outcome import Done
 from llamatrix.nvml import Gpu as Card
 from llamatrix.plan.matrix import Backend, WeightsKind
@@ -111,4 +110,4 @@ def _engine_version(record: Record | TrialRecord) -> str:
 def _repetitions(record: Record) -> int | None:
     if not isinstance(record.outcome, Done):
         return None
-    return len(parse_row(bytes(record.outcome.result.row)).samples_ts)
+    return record.outcome.result.repetitions

@@ -128,9 +128,9 @@ class _Bench:
                 continue
             row = result.rows[0]
             if claim.quantity is Quantity.MODEL_SIZE:
-                value = row.model_size
+                value = row.model_bytes
             elif claim.quantity is Quantity.TOTAL_PARAMS or _is_dense(model):
-                value = row.model_n_params
+                value = row.model_params
             else:
                 return None
             whole = self._conditions(model, test)

@@ -177,7 +177,7 @@ def trial_conditions(record: TrialRecord, gpus: Mapping[str, Gpu]) -> Conditions
         offload=_offload(record),
         flags=" ".join(argv[1:]),
         slots=number_after(argv, "--parallel"),
-        client=f"{_CLIENT} {record.opencode} with Context7 {record.context7}",
+        client=f"{_CLIENT} {record.agent_version} with Context7 {record.context7}",
         chat_template=(record.served.template.template if record.served else None),
         correctness=CORRECTNESS,
         context_shift=_switch(argv, "--context-shift", "--no-context-shift"),

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from llamatrix.errors import ReportError
 from llamatrix.record.opinion_record import OpinionRecord
+from llamatrix.record.store import DamagedLine
 from llamatrix.report.bandwidth_file import read_bandwidth
+from llamatrix.report.damaged import damaged_text
 from llamatrix.report.evidence import NO_TRIALS, Evidence, TrialEvidence
 from llamatrix.report.html.build import build_page
 from llamatrix.report.html.render import render
@@ -29,12 +31,13 @@ def write_pages(
     trials: Sequence[TrialGroup] = (),
     trial_evidence: TrialEvidence = NO_TRIALS,
     opinions: Sequence[OpinionRecord] = (),
+    damaged: Sequence[DamagedLine] = (),
 ) -> list[Path]:
     """`index.html`, and of what there is, speeds or trials, `.md`, `.csv` and `.json`.
 
     Each table is a CSV file besides. The two evidences say where each record stands
     below `reports`; the page holds speeds against `sets`. Opinions stand in `agent.md`
-    alone.
+    alone, `damaged` lines on every page.
     """
     bandwidths = {
         group.host_slug: read_bandwidth(reports, group.host_slug) for group in groups
@@ -43,18 +46,19 @@ def write_pages(
         *(groups, evidence, sets, bandwidths),
         trials=trials,
         trial_evidence=trial_evidence,
+        damaged=damaged,
     )
     texts = {"index.html": render(whole)}
     if groups:
         texts |= {
-            "speed.md": page(groups),
+            "speed.md": page(groups) + damaged_text(damaged),
             "speed.csv": tidy_csv(groups),
             "speed.json": tidy_json(groups),
             **dict(_speed_files(groups)),
         }
     if trials:
         texts |= {
-            "agent.md": trial_page(trials, opinions),
+            "agent.md": trial_page(trials, opinions) + damaged_text(damaged),
             "agent.csv": agent_csv(trials),
             "agent.json": agent_json(trials),
             **dict(_trial_files(trials)),

@@ -5,8 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from llamatrix.measure.llama_bench import Row, parse_row
-from llamatrix.measure.outcome import Done, Outcome
+from llamatrix.measure.outcome import Done, Outcome, SpeedSample
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.plan.matrix import WeightsKind
 from llamatrix.record.record import Record
@@ -16,14 +15,14 @@ from llamatrix.record.record import Record
 class Result:
     """All repeats of one test of one model."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[SpeedSample, ...]
     """One for each process that gave a number."""
     failures: tuple[Outcome, ...]
 
     @property
     def process_means(self) -> tuple[float, ...]:
         """Tokens per second, the mean of each process' repetitions."""
-        return tuple(statistics.fmean(row.samples_ts) for row in self.rows)
+        return tuple(statistics.fmean(row.tokens_per_second) for row in self.rows)
 
     @property
     def mean(self) -> float | None:
@@ -41,16 +40,16 @@ class Result:
     def within(self) -> float | None:
         """Standard deviation inside a process, pooled over the processes."""
         variances = [
-            statistics.variance(row.samples_ts)
+            statistics.variance(row.tokens_per_second)
             for row in self.rows
-            if len(row.samples_ts) > 1
+            if len(row.tokens_per_second) > 1
         ]
         return statistics.fmean(variances) ** 0.5 if variances else None
 
     @property
     def count(self) -> str:
         """Processes × repetitions: `2×3`."""
-        repetitions = {len(row.samples_ts) for row in self.rows}
+        repetitions = {len(row.tokens_per_second) for row in self.rows}
         return f"{len(self.rows)}×{'/'.join(map(str, sorted(repetitions)))}"
 
 
@@ -145,9 +144,7 @@ def _results(records: Sequence[Record]) -> dict[tuple[str, SpeedTest], Result]:
     return {
         key: Result(
             rows=tuple(
-                parse_row(bytes(outcome.result.row))
-                for outcome in outcomes
-                if isinstance(outcome, Done)
+                outcome.result for outcome in outcomes if isinstance(outcome, Done)
             ),
             failures=tuple(one for one in outcomes if not isinstance(one, Done)),
         )

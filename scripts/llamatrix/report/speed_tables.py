@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from typing import assert_never
 
-from llamatrix.measure.llama_bench import Row
 from llamatrix.measure.outcome import (
     ContextTooLarge,
     Crashed,
     Done,
     Outcome,
     OutOfMemory,
+    SpeedSample,
     TimedOut,
 )
 from llamatrix.plan.matrix import WeightsKind
@@ -82,8 +82,8 @@ def _models(group: Group) -> Table:
                 model + (" (synthetic)" if synthetic else ""),
                 record.cell.architecture,
                 _stand_in(row) if synthetic and row else record.cell.quant,
-                size_text(row.model_size) if row else "n/a",
-                _billions(row.model_n_params) if row else "n/a",
+                size_text(row.model_bytes) if row else "n/a",
+                _billions(row.model_params) if row else "n/a",
                 "n/a"
                 if group.weights is WeightsKind.TINY
                 else record.cell.active_params,
@@ -196,7 +196,7 @@ def share_text(deviation: float | None, result: Result) -> str:
     return f"{100 * deviation / result.mean:.1f} %"
 
 
-def _stand_in(row: Row) -> str:
+def _stand_in(row: SpeedSample) -> str:
     """llama-bench's own words for the mix of made-up weights: `Q4_K - Medium`."""
     return f"{row.model_type.split('B ', 1)[-1]}, stand-in"
 

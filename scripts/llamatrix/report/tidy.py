@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from llamatrix.measure.llama_bench import parse_row
 from llamatrix.measure.outcome import Done
 from llamatrix.record.record import Record
 from llamatrix.report.speed import Group
@@ -57,7 +56,7 @@ def _rows(record: Record) -> Iterator[tuple[object, ...]]:
     if not isinstance(record.outcome, Done):
         yield (*head, "", "", "", *tail)
         return
-    row = parse_row(bytes(record.outcome.result.row))
-    samples = zip(row.samples_ts, row.samples_ns, strict=True)
+    sample = record.outcome.result
+    samples = zip(sample.tokens_per_second, sample.nanoseconds, strict=True)
     for number, (tokens_per_second, nanoseconds) in enumerate(samples, start=1):
         yield (*head, number, tokens_per_second, nanoseconds, *tail)

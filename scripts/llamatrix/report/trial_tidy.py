@@ -89,7 +89,7 @@ def _head(record: TrialRecord) -> tuple[object, ...]:
     held, energy = memory_bytes(record), trial_energy(record)
     return (
         *(record.host.slug, weights_kind(record).value, cell.model_key, cell.pin),
-        *(record.build.commit, cell.build, cell.agent, record.opencode),
+        *(record.build.commit, cell.build, cell.agent, record.agent_version),
         *(record.context7, cell.network.value, cell.task, cell.script or ""),
         *(cell.context_tokens, record.trial, outcome_word(outcome)),
         outcome.turn if isinstance(outcome, Correct) else "",

@@ -188,7 +188,7 @@ def _setup(record: TrialRecord) -> Setup:
         build=record.cell.build,
         agent=record.cell.agent,
         network=record.cell.network,
-        opencode=record.opencode,
+        opencode=record.agent_version,
         context7=record.context7,
         scripted=record.cell.script is not None,
     )

@@ -36,7 +36,7 @@ def cell() -> AgentCell:
 
 @pytest.fixture
 def store(project: Project) -> Store[TrialRecord]:
-    return Store(folder=project.records, kind=AGENT)
+    return Store(reports=project.reports, kind=AGENT)
 
 
 @pytest.fixture

@@ -99,5 +99,5 @@ def latest_trials(
     cell: AgentCell, digest: str, store: Store[TrialRecord]
 ) -> dict[int, TrialRecord]:
     """The newest record of each trial under a digest."""
-    records = store.read(host_slug=this_host().slug, cell_id=cell.id)
+    records = store.read(host_slug=this_host().slug, record_id=cell.id)
     return {record.trial: record for record in records if record.cell.digest == digest}

@@ -49,7 +49,6 @@ from llamatrix.provision.build import manifest_of
 from llamatrix.provision.gguf_shape import shape_of_file
 from llamatrix.provision.uv import uv_version
 from llamatrix.record.trial_record import (
-    SCHEMA_VERSION,
     Served,
     ServerMemory,
     TrialRecord,
@@ -268,13 +267,12 @@ def _record(
 ) -> TrialRecord:
     cell = item.cell
     return TrialRecord(
-        schema_version=SCHEMA_VERSION,
         cell=trial_facts(
             cell, digest=item.digest, spec_digest=item.spec_digest, trial=number
         ),
         trial=number,
         result=result,
-        opencode=cell.opencode.version,
+        agent_version=cell.opencode.version,
         context7=cell.context7.version,
         uv=uv_version(),
         served=served,

@@ -106,7 +106,7 @@ def shared_services(
 
 def _none_of(item: TrialItem, why: NotRun, session: Session) -> list[TrialRecord]:
     say(f"{item.cell.id}: {describe(why)}")
-    store = Store(folder=session.project.records, kind=AGENT)
+    store = Store(reports=session.project.reports, kind=AGENT)
     return [_not_run(item, number, why, store) for number in item.todo]
 
 
@@ -114,7 +114,7 @@ def _cell(
     item: TrialItem, session: Session, shared: Services | None
 ) -> list[TrialRecord]:
     project = session.project
-    store = Store(folder=project.records, kind=AGENT)
+    store = Store(reports=project.reports, kind=AGENT)
     try:
         parts = provide_agent_parts(item.cell, session)
     except TemplateRefusedError as error:
@@ -206,7 +206,7 @@ def recorded_attempt(
 
 def _is_told(trajectory: str, item: TrialItem, store: Store[TrialRecord]) -> bool:
     """Whether a record had reached the disk before its writing was broken off."""
-    records = store.read(host_slug=this_host().slug, cell_id=item.cell.id)
+    records = store.read(host_slug=this_host().slug, record_id=item.cell.id)
     return any(one.served and one.served.trajectory == trajectory for one in records)
 
 

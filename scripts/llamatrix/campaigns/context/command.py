@@ -26,7 +26,6 @@ from llamatrix.provision.build import Built
 from llamatrix.provision.weights import Weights
 from llamatrix.record.context_record import (
     CONTEXT,
-    SCHEMA_VERSION,
     ContextRecord,
 )
 from llamatrix.record.store import Store
@@ -37,7 +36,7 @@ from llamatrix.units import bytes_text
 def context(flags: Contexting) -> str:
     """Search, or find what was searched; write the page, return this model's part."""
     case = case_of(flags)
-    store = Store(folder=case.project.records, kind=CONTEXT)
+    store = Store(reports=case.project.reports, kind=CONTEXT)
     record = None if flags.again else _recorded(case, store)
     if record is None:
         record = _searched(case, store)
@@ -55,7 +54,7 @@ def context(flags: Contexting) -> str:
 
 def _recorded(case: Case, store: Store[ContextRecord]) -> ContextRecord | None:
     """The last settled answer to the same question, under the same digest."""
-    found = store.read(host_slug=this_host().slug, cell_id=case.known.id)
+    found = store.read(host_slug=this_host().slug, record_id=case.known.id)
     same = [
         one for one in found if one.settled and one.cell.digest == case.known.digest
     ]
@@ -114,7 +113,6 @@ def _record(
     case: Case, found: Found, argv: tuple[str, ...], *, built: Built, weights: Weights
 ) -> ContextRecord:
     return ContextRecord(
-        schema_version=SCHEMA_VERSION,
         cell=case.known,
         asked=case.asked,
         found=found,

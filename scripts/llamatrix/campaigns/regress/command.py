@@ -6,12 +6,13 @@ from pathlib import Path
 from llamatrix.campaigns.bench import Parts, provide_parts
 from llamatrix.campaigns.regress.arms import METRICS, Case, cases_of
 from llamatrix.campaigns.regress.judging import broken
-from llamatrix.campaigns.regress.ledger import ledger_of
+from llamatrix.campaigns.regress.ledger import SPEED_PAIRS
 from llamatrix.campaigns.regress.load import KernelWatch, Watch
-from llamatrix.campaigns.regress.pairing import last_series
+from llamatrix.campaigns.regress.pairing import last_series, ledger_id
 from llamatrix.campaigns.regress.process import Running
 from llamatrix.campaigns.regress.request import Request
 from llamatrix.campaigns.regress.together import answer_of, say_plan
+from llamatrix.host import this_host
 from llamatrix.plan.cell import Cell
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import Lock, load_lock
@@ -19,6 +20,7 @@ from llamatrix.plan.matrix import Matrix
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.provision.build import CompileError
+from llamatrix.record.store import Store
 from llamatrix.report.regress import Regression
 from llamatrix.verdict.judge import Comparison, judge
 from llamatrix.verdict.pairs import Arm
@@ -131,8 +133,10 @@ def _running(
     request: Request,
     watch: Watch | None,
 ) -> Running:
-    ledger = ledger_of(case, project.reports)
-    entries = ledger.read()
+    store = Store(reports=project.reports, kind=SPEED_PAIRS)
+    entries = store.read(
+        host_slug=this_host().slug, record_id=ledger_id(case.id, case.digest)
+    )
     if case.test is None:
         raise ValueError(case.id)
     return Running(
@@ -140,7 +144,7 @@ def _running(
         test=case.test,
         parts=parts,
         project=project,
-        ledger=ledger,
+        store=store,
         series=last_series(entries) + (request.again and bool(entries)),
         watch=watch or KernelWatch(),
         tolerated_percent=request.tolerated_percent,

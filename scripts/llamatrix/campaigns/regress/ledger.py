@@ -6,17 +6,11 @@ together, and its file is named by a digest of both.
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import assert_never
 
-import msgspec
-
-from llamatrix.campaigns.regress.arms import Case
 from llamatrix.campaigns.regress.load import Load
-from llamatrix.campaigns.regress.pairing import Ledger, mean_mhz, paired
-from llamatrix.host import Host, this_host
-from llamatrix.measure.llama_bench import parse_row
+from llamatrix.campaigns.regress.pairing import ledger_id, mean_mhz, paired
 from llamatrix.measure.outcome import (
     ContextTooLarge,
     Crashed,
@@ -31,16 +25,17 @@ from llamatrix.plan.cell import SpeedTest
 from llamatrix.plan.lock import LockedPin
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights import WeightsFacts
+from llamatrix.record.envelope import Envelope
+from llamatrix.record.kind import Kind
+from llamatrix.record.record import outcome_from_1
 from llamatrix.verdict.pairs import Arm, Pair
 
-SCHEMA_VERSION = 1
 _TAIL = 10
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(Envelope, frozen=True, kw_only=True):
     """One process of one arm."""
 
-    schema_version: int
     case: str
     digest: str
     series: int
@@ -64,17 +59,17 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     locked: LockedPin
     build: Manifest
     weights: WeightsFacts
-    host: Host
-    measured_at: str
-    """UTC, ISO 8601."""
-    made_by: str
+
+    @property
+    def record_id(self) -> str:
+        return ledger_id(self.case, self.digest)
 
     @property
     def samples(self) -> tuple[float, ...]:
         """Tokens per second of each repetition; empty where the process gave none."""
         if not isinstance(self.outcome, Done):
             return ()
-        return parse_row(bytes(self.outcome.result.row)).samples_ts
+        return self.outcome.result.tokens_per_second
 
     @property
     def value(self) -> float | None:
@@ -89,13 +84,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return mean_mhz(self.telemetry)
 
 
-def ledger_at(path: Path) -> Ledger[Entry]:
-    return Ledger(path=path, kind=Entry, schema_version=SCHEMA_VERSION)
-
-
-def ledger_of(case: Case, reports: Path) -> Ledger[Entry]:
-    name = f"{case.id}-{case.digest[:12]}.jsonl"
-    return ledger_at(reports / "regress" / this_host().slug / name)
+SPEED_PAIRS = Kind(
+    folder="speed", holds=Entry, migrations={1: outcome_from_1}, root="regress"
+)
 
 
 def failure_notes(entries: Sequence[Entry], *, series: int) -> tuple[str, ...]:

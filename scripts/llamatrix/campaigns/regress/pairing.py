@@ -1,21 +1,14 @@
-"""Processes on disk to pairs: append-only JSON lines, one for each process.
+"""Recorded processes to pairs.
 
 Of whatever kind the processes are: llama-bench, or a server that replays a session.
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-import msgspec
-
-from llamatrix.errors import RecordError
 from llamatrix.measure.telemetry import Telemetry
-from llamatrix.progress import say
 from llamatrix.verdict.pairs import Arm, Pair
 
 WARM_UP = 0
@@ -43,64 +36,11 @@ class Run(Protocol):
 
 
 R = TypeVar("R", bound=Run)
-E = TypeVar("E", bound=msgspec.Struct)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ledger(Generic[E]):
-    """The file of one case."""
-
-    path: Path
-    kind: type[E]
-    """Its lines: a type with a `schema_version` …"""
-    schema_version: int
-    """… and the one that is read."""
-
-    def read(self) -> list[E]:
-        """All whole lines, in order; RecordError where one cannot be read."""
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise RecordError(f"{self.path}: cannot be read: {error}") from error
-        *lines, torn = content.split(b"\n")
-        if torn:
-            say(f"{self.path.name}: passing over a last line that was cut short")
-        return [
-            self._decoded(line, where=f"{self.path}:{number}")
-            for number, line in enumerate(lines, 1)
-        ]
-
-    def append(self, entry: E) -> None:
-        """Have one whole line on the disk before returning."""
-        line = msgspec.json.encode(entry) + b"\n"
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab+", buffering=0) as file:
-                file.truncate(_whole_bytes(self.path.read_bytes()))
-                file.write(line)
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise RecordError(
-                f"{self.path}: the pair could not be written: {error.strerror}; all "
-                "earlier ones are kept"
-            ) from error
-
-    def _decoded(self, line: bytes, *, where: str) -> E:
-        try:
-            version = msgspec.json.decode(line, type=_Version).schema_version
-            if version == self.schema_version:
-                return msgspec.json.decode(line, type=self.kind)
-        except msgspec.DecodeError as error:
-            raise RecordError(
-                f"{where}: not a line of pairs: {error}; move the file away to begin "
-                "anew"
-            ) from error
-        raise RecordError(
-            f"{where}: written by another llamatrix (schema {version}, this one reads "
-            f"{self.schema_version}); update this checkout or move the file away"
-        )
+def ledger_id(case: str, digest: str) -> str:
+    """The record id of the pairs of a case: its file is named by what both arms are."""
+    return f"{case}-{digest[:12]}"
 
 
 def last_series(runs: Iterable[Run]) -> int:
@@ -167,12 +107,3 @@ def _pair(
         baseline_mhz=baseline.mhz if clocks else None,
         candidate_mhz=candidate.mhz if clocks else None,
     )
-
-
-class _Version(msgspec.Struct):
-    schema_version: int
-
-
-def _whole_bytes(content: bytes) -> int:
-    """Where the last whole line ends: a torn one was never acknowledged to anybody."""
-    return content.rfind(b"\n") + 1

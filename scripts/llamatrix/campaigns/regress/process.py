@@ -12,7 +12,6 @@ from llamatrix import __version__
 from llamatrix.campaigns.bench import Parts, bench_of
 from llamatrix.campaigns.regress.arms import Case
 from llamatrix.campaigns.regress.ledger import (
-    SCHEMA_VERSION,
     Entry,
     failure_notes,
     pairs_of,
@@ -20,7 +19,6 @@ from llamatrix.campaigns.regress.ledger import (
 from llamatrix.campaigns.regress.load import Watch, disturbance
 from llamatrix.campaigns.regress.pairing import (
     WARM_UP,
-    Ledger,
     next_number,
     next_order,
 )
@@ -29,6 +27,7 @@ from llamatrix.host import this_host
 from llamatrix.measure.speed import Measured, run_sweep
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.project import Project
+from llamatrix.record.store import Store
 from llamatrix.verdict.metric import Metric
 from llamatrix.verdict.pairs import Arm, Pair
 
@@ -50,7 +49,7 @@ class Running:
     test: SpeedTest
     parts: dict[Arm, Parts]
     project: Project
-    ledger: Ledger[Entry]
+    store: Store[Entry]
     series: int
     watch: Watch
     tolerated_percent: float
@@ -154,7 +153,6 @@ class Running:
         load = self.watch.since(mark)
         (one,) = found
         entry = Entry(
-            schema_version=SCHEMA_VERSION,
             case=self.case.id,
             digest=self.case.digest,
             series=self.series,
@@ -179,7 +177,7 @@ class Running:
             measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             made_by=f"llamatrix {__version__}",
         )
-        self.ledger.append(entry)
+        self.store.append(entry)
         self.entries.append(entry)
         return entry
 

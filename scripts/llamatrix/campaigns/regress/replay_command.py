@@ -9,7 +9,7 @@ from llamatrix.campaigns.regress.arms import matching
 from llamatrix.campaigns.regress.command import Provide, provide_arms, provide_from
 from llamatrix.campaigns.regress.judging import broken
 from llamatrix.campaigns.regress.load import KernelWatch, Watch
-from llamatrix.campaigns.regress.pairing import last_series
+from llamatrix.campaigns.regress.pairing import last_series, ledger_id
 from llamatrix.campaigns.regress.proving import broken_template
 from llamatrix.campaigns.regress.replay_case import (
     REPLAY_METRICS,
@@ -17,19 +17,21 @@ from llamatrix.campaigns.regress.replay_case import (
     SessionCase,
     Sessions,
 )
-from llamatrix.campaigns.regress.replay_ledger import replay_ledger_of
+from llamatrix.campaigns.regress.replay_ledger import REPLAY_PAIRS
 from llamatrix.campaigns.regress.replaying import Session
 from llamatrix.campaigns.regress.request import Request
 from llamatrix.campaigns.regress.session_metric import SessionMetric
 from llamatrix.campaigns.regress.together import answer_of, say_plan
 from llamatrix.campaigns.templates import Template, template_named
 from llamatrix.errors import MeasureError
+from llamatrix.host import this_host
 from llamatrix.measure.recording import Recording, read_recording
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import Lock, load_lock
 from llamatrix.plan.matrix import Matrix, Model
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
+from llamatrix.record.store import Store
 from llamatrix.report.regress import Regression
 from llamatrix.serve.launch import Launch
 from llamatrix.verdict.judge import Comparison
@@ -160,8 +162,10 @@ class _Making:
         ]
 
     def _session(self, case: SessionCase, parts: dict[Arm, Parts]) -> Session:
-        ledger = replay_ledger_of(case, self.project.reports)
-        entries = ledger.read()
+        store = Store(reports=self.project.reports, kind=REPLAY_PAIRS)
+        entries = store.read(
+            host_slug=this_host().slug, record_id=ledger_id(case.id, case.digest)
+        )
         again = self.request.again and bool(entries)
         return Session(
             case=case,
@@ -170,7 +174,7 @@ class _Making:
             },
             parts=parts,
             project=self.project,
-            ledger=ledger,
+            store=store,
             series=last_series(entries) + again,
             watch=self.watch,
             tolerated_percent=self.request.tolerated_percent,

@@ -1,29 +1,23 @@
 """The pairs of one replayed session on disk: one line for each server process."""
 
-from pathlib import Path
-
-import msgspec
-
 from llamatrix.campaigns.regress.load import Load
-from llamatrix.campaigns.regress.pairing import Ledger, mean_mhz
-from llamatrix.campaigns.regress.replay_case import SessionCase
-from llamatrix.host import Host, this_host
+from llamatrix.campaigns.regress.pairing import ledger_id, mean_mhz
 from llamatrix.measure.replay import Replayed, ReplayFailed, Way
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.plan.lock import LockedPin
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights import WeightsFacts
+from llamatrix.record.envelope import Envelope
+from llamatrix.record.kind import Kind, unchanged
 from llamatrix.verdict.metric import Metric
 from llamatrix.verdict.pairs import Arm
 
-SCHEMA_VERSION = 1
 _TAIL = 10
 
 
-class ReplayEntry(msgspec.Struct, frozen=True, kw_only=True):
+class ReplayEntry(Envelope, frozen=True, kw_only=True):
     """One fresh server of one arm, and the session it replayed."""
 
-    schema_version: int
     case: str
     digest: str
     series: int
@@ -52,10 +46,10 @@ class ReplayEntry(msgspec.Struct, frozen=True, kw_only=True):
     locked: LockedPin
     build: Manifest
     weights: WeightsFacts
-    host: Host
-    measured_at: str
-    """UTC, ISO 8601."""
-    made_by: str
+
+    @property
+    def record_id(self) -> str:
+        return ledger_id(self.case, self.digest)
 
     def value(self, metric: Metric) -> float | None:
         if isinstance(self.outcome, ReplayFailed):
@@ -84,10 +78,9 @@ class ReplayEntry(msgspec.Struct, frozen=True, kw_only=True):
         return max(call.wall_s for call in self.outcome.calls)
 
 
-def replay_ledger_of(case: SessionCase, reports: Path) -> Ledger[ReplayEntry]:
-    name = f"{case.id}-{case.digest[:12]}.jsonl"
-    path = reports / "regress" / this_host().slug / name
-    return Ledger(path=path, kind=ReplayEntry, schema_version=SCHEMA_VERSION)
+REPLAY_PAIRS = Kind(
+    folder="replay", holds=ReplayEntry, migrations={1: unchanged}, root="regress"
+)
 
 
 def failure_text(entry: ReplayEntry) -> str:

@@ -10,16 +10,9 @@ import msgspec
 from llamatrix import __version__
 from llamatrix.campaigns.bench import Parts
 from llamatrix.campaigns.regress.load import Watch, disturbance
-from llamatrix.campaigns.regress.pairing import (
-    Ledger,
-    next_number,
-    next_order,
-)
+from llamatrix.campaigns.regress.pairing import next_number, next_order
 from llamatrix.campaigns.regress.replay_case import SessionCase
-from llamatrix.campaigns.regress.replay_ledger import (
-    SCHEMA_VERSION,
-    ReplayEntry,
-)
+from llamatrix.campaigns.regress.replay_ledger import ReplayEntry
 from llamatrix.errors import MeasureError, ServeError
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
@@ -29,6 +22,7 @@ from llamatrix.measure.steady import disturbances_throughout
 from llamatrix.measure.telemetry import Telemetry, sampling
 from llamatrix.progress import say
 from llamatrix.project import Project
+from llamatrix.record.store import Store
 from llamatrix.serve.death import read_log
 from llamatrix.serve.launch import Launch
 from llamatrix.serve.running import Patience, running
@@ -54,7 +48,7 @@ class Session:
     launches: dict[Arm, Launch]
     parts: dict[Arm, Parts]
     project: Project
-    ledger: Ledger[ReplayEntry]
+    store: Store[ReplayEntry]
     series: int
     watch: Watch
     tolerated_percent: float
@@ -88,7 +82,6 @@ class Session:
         seconds = time.monotonic() - begin
         load = self.watch.since(mark)
         entry = ReplayEntry(
-            schema_version=SCHEMA_VERSION,
             case=self.case.id,
             digest=self.case.digest,
             series=self.series,
@@ -114,7 +107,7 @@ class Session:
             measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             made_by=f"llamatrix {__version__}",
         )
-        self.ledger.append(entry)
+        self.store.append(entry)
         self.entries.append(entry)
         return entry
 

@@ -4,6 +4,7 @@ import shlex
 import shutil
 import stat
 import sys
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from llamatrix.campaigns.bench import Parts, provide_parts
 from llamatrix.campaigns.regress import shim
 from llamatrix.campaigns.regress.arms import METRICS, Asked
 from llamatrix.campaigns.regress.command import regress
-from llamatrix.campaigns.regress.ledger import ledger_at
+from llamatrix.campaigns.regress.ledger import SPEED_PAIRS, Entry
 from llamatrix.campaigns.regress.load import Watch
 from llamatrix.campaigns.regress.pairing import WARM_UP
 from llamatrix.campaigns.regress.request import Request
 from llamatrix.errors import ReportError
 from llamatrix.plan.cell import Cell
 from llamatrix.project import Project
+from llamatrix.record.store import Store
 from llamatrix.report.regress import Regression
 from llamatrix.verdict.metric import Metric
 from llamatrix.verdict.pairs import Arm
@@ -87,17 +89,16 @@ def samples_of(folder: Path) -> dict[str, list[tuple[float, ...]]]:
     Warm-up processes are left out, since they are cold on purpose, and disturbed ones
     where enough others are left.
     """
+    by_case: dict[str, list[Entry]] = defaultdict(list)
+    for entry in Store(reports=folder / "reports", kind=SPEED_PAIRS).read_all():
+        if entry.pair != WARM_UP and len(entry.samples) > 1:
+            by_case[entry.case].append(entry)
     found = {}
-    for path in sorted((folder / "reports").rglob("*.jsonl")):
-        entries = [
-            entry
-            for entry in ledger_at(path).read()
-            if entry.pair != WARM_UP and len(entry.samples) > 1
-        ]
+    for case, entries in by_case.items():
         quiet = [entry for entry in entries if not entry.disturbed]
         kept = quiet if len(quiet) >= _ENOUGH else entries
         if len(kept) >= _ENOUGH:
-            found[kept[0].case] = [entry.samples for entry in kept]
+            found[case] = [entry.samples for entry in kept]
     return found
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from llamatrix.measure.stream import Bandwidth
 from llamatrix.plan.cell import SpeedTest
+from llamatrix.record.store import DamagedLine
+from llamatrix.report.damaged import TITLE
 from llamatrix.report.evidence import NO_TRIALS, Evidence, TrialEvidence
 from llamatrix.report.html.group_section import (
     group_id,
@@ -52,6 +54,7 @@ def build_page(
     *,
     trials: Sequence[TrialGroup] = (),
     trial_evidence: TrialEvidence = NO_TRIALS,
+    damaged: Sequence[DamagedLine] = (),
 ) -> Page:
     """`bandwidths` by host slug. The same records and sets give the same page."""
     gpus = dict(load_gpus())
@@ -90,6 +93,7 @@ def build_page(
                 evidence,
                 trial_summary(trials, trial_evidence),
             ),
+            *_damaged_section(damaged),
             *(group_section(group, evidence, gpus) for group in groups),
             *(set_section(one, limits[ours_id(one)], evidence) for one in held),
             *(trial_section(group, trial_evidence) for group in trials),
@@ -102,6 +106,38 @@ def build_page(
             ),
         ),
         downloads=(_SPEED_FILES if groups else ()) + (_AGENT_FILES if trials else ()),
+    )
+
+
+def _damaged_section(lines: Sequence[DamagedLine]) -> tuple[Section, ...]:
+    if not lines:
+        return ()
+    rows = tuple(
+        (
+            Cell(text=line.file, href=line.file),
+            Cell(text=str(line.number)),
+            Cell(text=line.reason),
+        )
+        for line in lines
+    )
+    return (
+        Section(
+            id="damaged",
+            title=TITLE,
+            warning="What these lines held is missing from every table.",
+            tables=(
+                Table(
+                    id="damaged-lines",
+                    caption=f"{TITLE} ({len(rows)})",
+                    columns=(
+                        Column(text="File"),
+                        Column(text="Line", number=True),
+                        Column(text="Reason", wide=True),
+                    ),
+                    rows=rows,
+                ),
+            ),
+        ),
     )
 
 

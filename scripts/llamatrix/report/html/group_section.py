@@ -1,12 +1,12 @@
 """One group of records as a section of the page: conditions, plots, tables, records."""
 
-from llamatrix.measure.llama_bench import parse_row
 from llamatrix.measure.outcome import Done
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.plan.matrix import WeightsKind
 from llamatrix.record.record import Record
+from llamatrix.record.store import Line
 from llamatrix.record.trial_record import TrialRecord
-from llamatrix.report.evidence import Evidence, Line
+from llamatrix.report.evidence import Evidence
 from llamatrix.report.html.plots import Words, generation_plot, prefill_plot
 from llamatrix.report.html.view import Cell, Column, Figure, Section, Table
 from llamatrix.report.our_conditions import conditions_of
@@ -159,11 +159,13 @@ def _models(group: Group, key: str, evidence: Evidence) -> Table:
         cell = records[0].cell
         size = params = Cell(text="n/a")
         if done and isinstance(done[0].outcome, Done):
-            row = parse_row(bytes(done[0].outcome.result.row))
+            sample = done[0].outcome.result
             href = f"#{record_id(evidence.of(done[0]))}"
-            size = Cell(text=size_text(row.model_size), sort=row.model_size, href=href)
+            size = Cell(
+                text=size_text(sample.model_bytes), sort=sample.model_bytes, href=href
+            )
             params = Cell(
-                text=f"{row.model_n_params:,}", sort=row.model_n_params, href=href
+                text=f"{sample.model_params:,}", sort=sample.model_params, href=href
             )
         quant = cell.quant if group.weights is WeightsKind.HUB else "stand-in"
         rows.append(
@@ -255,7 +257,7 @@ def _records(group: Group, key: str, evidence: Evidence) -> Table:
         line = evidence.of(record)
         outcome = record.outcome
         if isinstance(outcome, Done):
-            samples = parse_row(bytes(outcome.result.row)).samples_ts
+            samples = outcome.result.tokens_per_second
             said = ", ".join(f"{sample:,.2f}" for sample in samples)
         else:
             said = outcome_word(outcome)

@@ -35,7 +35,7 @@ _A, _B = Arm.BASELINE, Arm.CANDIDATE
 
 
 def _records(project: Project) -> list[TrialRecord]:
-    return list(Store(folder=project.records, kind=AGENT).read_all())
+    return list(Store(reports=project.reports, kind=AGENT).read_all())
 
 
 def test_trials_of_both_arms_run_abba_into_the_ordinary_store(project: Project) -> None:

@@ -57,8 +57,8 @@ def test_one_trial_of_each_opencode_passes_says_too_little_and_is_reused(
         assert (cell[arm]["passed"], cell[arm]["trials"]) == (1, 1)
         assert cell[arm]["broken"] == []
     assert all(one["ratio"] > 0 for one in cell["amounts"])
-    first, second = Store(folder=real_project.records, kind=AGENT).read_all()
-    assert {first.opencode, second.opencode} == set(INTEGRITY)
+    first, second = Store(reports=real_project.reports, kind=AGENT).read_all()
+    assert {first.agent_version, second.agent_version} == set(INTEGRITY)
     for record in (first, second):
         _is_solved(record.result)
         _the_server_did_and_counted_the_work(record.result.turns[0])

@@ -43,7 +43,7 @@ def regress_agents(
     begin = time.monotonic()
     project = project or find_project()
     session, cases = _planned(request, project)
-    store = Store(folder=project.records, kind=AGENT)
+    store = Store(reports=project.reports, kind=AGENT)
     samples = [sample_of(case, store) for case in cases]
     for line in plan_lines(samples, trials=request.trials, budget_s=request.budget_s):
         say(line)

@@ -45,7 +45,9 @@ class Sample:
         item = self.items[arm]
         records = [
             one
-            for one in self.store.read(host_slug=this_host().slug, cell_id=item.cell.id)
+            for one in self.store.read(
+                host_slug=this_host().slug, record_id=item.cell.id
+            )
             if one.cell.digest == item.digest
             and not isinstance(one.result.outcome, NotRun)
         ]
