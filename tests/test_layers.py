@@ -19,6 +19,7 @@ HOMES = {
     "anyio": {"measure.forwarding", "measure.standins.detour"},
     "filelock": {"exclusive"},
     "gguf": {
+        "provision.weight_types",
         "provision.gguf_shape",
         "provision.synthetic.header",
         "provision.synthetic.metadata",

@@ -27,7 +27,7 @@ def test_what_agrees_is_exit_code_0(
     stored(shipped_sets.reports, sweep(0.97))
     ended = run_invoke(*BLOG_OF, "--host", HOST)
     assert ended.returncode == 0, ended.stderr
-    assert "26 reproduced, 0 differ" in ended.stdout
+    assert "30 reproduced, 0 differ" in ended.stdout
     assert "| generation/gemma4-31b/tg128 " in ended.stdout
     assert "### Without the hardware: order of the models" in ended.stdout
     assert "### Roofline: ours" in ended.stdout
@@ -39,10 +39,10 @@ def test_what_differs_is_exit_code_1(
     stored(shipped_sets.reports, sweep(0.6))
     ended = run_invoke(*BLOG_OF, "--host", HOST, "--json")
     assert ended.returncode == 1
-    assert "16 of 26 comparable numbers differ" in ended.stderr
+    assert "20 of 30 comparable numbers differ" in ended.stderr
     document = json.loads(ended.stdout)
     (group,) = document["groups"]
-    assert len(group["held"]["comparisons"]) == 191
+    assert len(group["held"]["comparisons"]) == 206
     assert {one["tau"] for one in group["held"]["ratios"]} == {1.0}
 
 

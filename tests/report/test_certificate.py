@@ -84,7 +84,7 @@ def test_a_tampered_record_is_named_with_its_claim(
     lines[number] = changed if old == b"41.5" else lines[number].replace(old, new)
     path.write_bytes(b"\n".join(lines))
     (doubt,) = doubts(content, reports)
-    assert doubt.startswith("generation/gemma4-31b/tg128: record ")
+    assert doubt.startswith("generation/gemma4-31b/tg128, ")
     assert (
         f"{path.relative_to(reports)}:{number + 1}, tg128 of speed/gemma4-31b" in doubt
     )

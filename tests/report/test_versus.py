@@ -43,6 +43,7 @@ def test_the_published_speeds_themselves_are_reproduced(tmp_path: Path) -> None:
     assert reproduced == {
         *(f"prefill/{model}/{size}" for model in MODELS for size in (512, 2048, 65336)),
         *(f"generation/{model}/tg128" for model in MODELS),
+        *(f"remarks-bench/{model}/tg128" for model in MODELS),
         *(f"models/{model}/size" for model in MODELS),
         *(f"models/{model}/total-params" for model in MODELS),
         "active-dense/qwen35-27b/active-params",

@@ -15,7 +15,7 @@ def audit(name: str, *, as_json: bool = False) -> str:
     matrix = load_matrix(project.matrix_file)
     gpus = load_gpus()
     path = find_set(name, project.published)
-    whole = load_set(path, models=matrix.models, gpus=gpus)
+    whole = load_set(path, models=matrix.models)
     report = audit_report(path.stem, whole, gpus)
     if as_json:
         return report.json

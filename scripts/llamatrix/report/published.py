@@ -37,7 +37,7 @@ def load_published(
     path: Path, *, models: Collection[str], gpus: Mapping[str, Gpu]
 ) -> Published:
     """The set in a file; ReportError with every complaint about it."""
-    whole = load_set(path, models=models, gpus=gpus)
+    whole = load_set(path, models=models)
     return Published(
         name=path.stem,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),

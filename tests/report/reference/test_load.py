@@ -8,7 +8,6 @@ from tests.shipped import ROOT
 
 from llamatrix.errors import ReportError
 from llamatrix.plan.load import load_matrix
-from llamatrix.report.reference.gpu import load_gpus
 from llamatrix.report.reference.load import find_set, load_set
 from llamatrix.report.reference.reference_set import Claim, Grade, ReferenceSet
 
@@ -20,7 +19,6 @@ def shipped(name: str) -> ReferenceSet:
     return load_set(
         find_set(name, PUBLISHED),
         models=load_matrix(ROOT / "matrix.toml").models,
-        gpus=load_gpus(),
     )
 
 
@@ -55,6 +53,10 @@ def test_the_blog_is_complete() -> None:
         "agent": 4 * 18,
         "runs": 4 * 2,
         "remarks": 3,
+        "remarks-35b": 4,
+        "remarks-26b": 3,
+        "remarks-bench": 4,
+        "takeaways": 4,
         "speed": 4 * 4,
         "efficiency": 4 * 6,
         "fit": 4 * 2,
@@ -79,10 +81,31 @@ def test_the_blog_is_complete() -> None:
         ("fit/qwen35-27b/max-context", "130,672 tokens"),
         ("models/gemma4-31b/size", "17.46 GiB"),
         ("active-moe/gemma4-26b-a4b/active-params", "~4 billions"),
+        ("takeaways/gemma4-31b/generation-rate", "~40–45 tokens/s"),
+        ("remarks-35b/qwen35-35b-a3b/p2/generated-tokens", "~32,000 tokens"),
     ],
 )
 def test_a_figure_of_the_blog_stands_as_it_was_printed(claim: str, text: str) -> None:
     assert claims("blog-2026-04-05")[claim].text == text
+
+
+def test_what_the_blog_says_beside_its_figures_is_kept() -> None:
+    whole = shipped("blog-2026-04-05")
+    says, not_said = "\n".join(whole.source.says), "\n".join(whole.source.not_said)
+    assert "turboquant" in says
+    assert "gemini-2.5-flash-image" in says
+    assert "critical API parameter" in says
+    assert "the largest context size that fits in VRAM" in says
+    assert "qwen35-chat-template-corrected.jinja" in not_said
+    assert "between model runs" in whole.tables["agent"].about
+
+
+def test_the_sets_of_qwen36_are_proxies() -> None:
+    for name in SETS:
+        for key, model in shipped(name).models.items():
+            if "3.6" in model.name:
+                assert key.startswith("qwen36-"), name
+                assert model.proxy_for == key.replace("qwen36", "qwen35"), name
 
 
 def test_conditions_come_from_set_model_setup_and_column() -> None:
@@ -122,10 +145,7 @@ source = "a leaflet"
         (
             'small = { name = "Small"',
             'smal = { name = "Small"',
-            (
-                "models.smal: no model of the matrix; did you mean 'small'? "
-                "(or name the one it stands for in proxy_for)"
-            ),
+            "setups.server.models.small: unknown name 'small'; did you mean 'smal'?",
         ),
         (
             'name = "Small",',
@@ -143,7 +163,7 @@ source = "a leaflet"
         (
             "small = [6.93, 7.00",
             'small = ["6.93", 7.00',
-            "tables.models.rows.small[0]: expected `float`, got '6.93'",
+            "tables.models.rows.small[0]: expected `float | array`, got '6.93'",
         ),
         (
             "small = [6.93, 7.00",
@@ -172,9 +192,19 @@ source = "a leaflet"
             "conditions.ubatch_siz: unknown key; did you mean 'ubatch_size'?",
         ),
         (
-            'gpu = "rtx-4090"',
-            'gpu = "rtx-4900"',
-            "conditions.gpu: unknown name 'rtx-4900'; did you mean 'rtx-4090'?",
+            "small = [9000, 8900]",
+            "small = [9000, [8900, 8800]]",
+            "tables.prefill.rows.small[1]: a range ends below its start",
+        ),
+        (
+            "[tables.tasks]",
+            '[statements.twice]\nsays = "twice"\nquantity = "vram"\nis = "times"\n[tables.tasks]',
+            'statements.twice.factor: belongs to `is = "times"`, and to nothing else',
+        ),
+        (
+            "[tables.tasks]",
+            '[statements.most]\nsays = "most"\nquantity = "vram"\nis = "above"\nof = ["smal"]\n[tables.tasks]',
+            "statements.most.of: unknown name 'smal'; did you mean 'small'?",
         ),
         (
             "small = [9000, 8900]",

@@ -10,6 +10,7 @@ from tests.report.reference.test_load import shipped
 from llamatrix.errors import ReportError
 from llamatrix.provision.fit import CACHE_BYTES
 from llamatrix.provision.synthetic.hyperparameters import Experts
+from llamatrix.provision.weight_types import least_bits_per_weight
 from llamatrix.report.reference.gpu import load_gpus
 from llamatrix.report.reference.model_work import (
     Attention,
@@ -23,7 +24,6 @@ from llamatrix.report.reference.roofline import (
     generation_limit,
     prefill_limit,
     rooflines,
-    weight_bits,
 )
 
 Q8 = CACHE_BYTES["q8_0"]
@@ -212,7 +212,7 @@ def test_a_speed_without_a_limit_says_why(name: str, claim: str, reason: str) ->
 def test_a_model_or_gpu_that_nobody_knows_is_a_reason(tmp_path: Path) -> None:
     found = rooflines(loaded(CLEAN, tmp_path), load_gpus())
     reasons = {one.reason for one in found if isinstance(one, NoRoofline)}
-    assert reasons == {"no hyper-parameters of small"}
+    assert reasons == {"no shape of small: no model of the matrix, and none in the set"}
     without = loaded(changed('gpu = "rtx-4090"\n', ""), tmp_path)
     assert all(
         isinstance(one, NoRoofline) and one.reason == "GPU not stated"
@@ -223,18 +223,43 @@ def test_a_model_or_gpu_that_nobody_knows_is_a_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("quant", "bits"),
     [
-        ("UD-Q4_K_XL", 4),
-        ("Q8_0", 8),
-        ("IQ3_XXS", 3),
-        ("MXFP4", 4),
+        ("UD-Q4_K_XL", 4.5),
+        ("Q4_K - Medium", 4.5),
+        ("q8_0", 8.5),
+        ("UD-Q8_K_XL", 8.5),
+        ("IQ3_XXS", 3.0625),
+        ("IQ3_M", 3.0625),
+        ("IQ4_XS", 4.25),
+        ("IQ1_S", 1.5625),
+        ("TQ1_0", 1.6875),
+        ("MXFP4", 4.25),
+        ("MXFP4_MOE", 4.25),
+        ("NVFP4", 4.5),
+        ("BF16", 16),
+        ("FP16", 16),
+        ("FP8", 8),
+        ("Q4", 4.5),
+        ("Q6_K", 6.5625),
+        ("GPTQ-Int4", 4),
+        ("W4A16", 4),
+        ("EXL2 4.25bpw", 4.25),
+        ("8-bit", 8),
         ("AWQ", None),
         (None, None),
     ],
 )
 def test_bits_are_read_off_a_quantisations_name(
-    quant: str | None, bits: int | None
+    quant: str | None, bits: float | None
 ) -> None:
-    assert weight_bits(quant) == bits
+    assert least_bits_per_weight(quant) == bits
+
+
+def test_every_type_of_ggml_that_a_file_may_have_is_known_by_its_name() -> None:
+    from gguf.constants import GGML_QUANT_SIZES
+
+    for kind, (elements, size) in GGML_QUANT_SIZES.items():
+        if kind.name not in {"Q8_1", "Q8_K"}:
+            assert least_bits_per_weight(kind.name) == 8 * size / elements
 
 
 def test_every_gpu_has_a_source_and_plausible_peaks() -> None:

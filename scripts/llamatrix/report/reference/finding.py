@@ -42,12 +42,29 @@ class AuditReport(Struct, frozen=True, kw_only=True):
     set: str
     claims: int
     """How many numbers were looked at."""
+    statements: int = 0
+    """How many sentences about their order and ratio."""
     findings: tuple[Finding, ...]
+    unchecked: tuple[str, ...] = ()
+    """What no rule could look at, and why."""
+    says: tuple[str, ...] = ()
+    not_said: tuple[str, ...] = ()
+    """Of the source, beside its figures."""
 
     @property
     def text(self) -> str:
-        head = f"{self.set}: {self.claims} numbers, {len(self.findings)} findings"
-        return "\n\n".join([head, *(one.text for one in self.findings)]) + "\n"
+        sentences = f" and {self.statements} sentences" if self.statements else ""
+        found = f"{len(self.findings)} findings"
+        head = f"{self.set}: {self.claims} numbers{sentences}, {found}"
+        parts = [head, *(one.text for one in self.findings)]
+        for title, lines in (
+            ("not checked:", self.unchecked),
+            ("the source says, beside its figures:", self.says),
+            ("the source does not say:", self.not_said),
+        ):
+            if lines:
+                parts.append("\n".join([title, *(f"  {line}" for line in lines)]))
+        return "\n\n".join(parts) + "\n"
 
     @property
     def json(self) -> str:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from llamatrix.report.reference.conditions import Conditions, without
 from llamatrix.report.reference.gpu import Gpu
 from llamatrix.report.reference.quantity import Interval, Quantity
-from llamatrix.report.reference.reference_set import Claim, Statistic
+from llamatrix.report.reference.reference_set import Claim, Statement, Statistic
+
+ON_CARD = 0.9
+"""So much of a file is on the card at least: a token table may stay with the host."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +33,7 @@ class Figure:
 class Ledger:
     claims: tuple[Claim, ...]
     gpus: Mapping[str, Gpu]
+    statements: tuple[Statement, ...] = ()
 
     def of(self, *quantities: Quantity) -> tuple[Claim, ...]:
         return tuple(claim for claim in self.claims if claim.quantity in quantities)

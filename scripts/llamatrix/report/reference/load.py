@@ -1,6 +1,6 @@
 """Reads a reference set: syntax, types, then what one part says of another."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
@@ -8,10 +8,13 @@ import msgspec
 from llamatrix.errors import MatrixError, ReportError
 from llamatrix.plan.complaint import complaints, nearest
 from llamatrix.plan.load import read_toml
-from llamatrix.report.reference.conditions import Conditions
-from llamatrix.report.reference.gpu import Gpu
 from llamatrix.report.reference.quantity import UNITS
-from llamatrix.report.reference.reference_set import ReferenceSet, Table
+from llamatrix.report.reference.reference_set import (
+    ReferenceSet,
+    Relation,
+    Statement,
+    Table,
+)
 
 _SHOWN = 5
 
@@ -30,12 +33,11 @@ def find_set(name: str, folder: Path) -> Path:
     )
 
 
-def load_set(
-    path: Path, *, models: Collection[str], gpus: Mapping[str, Gpu]
-) -> ReferenceSet:
+def load_set(path: Path, *, models: Collection[str]) -> ReferenceSet:
     """The set, or ReportError with one line for each thing that is wrong.
 
-    `models` are the keys of the matrix; `gpus` those of `gpus.toml`.
+    `models` are the keys of the matrix. A set may have others, and cards that nobody
+    knows: the audit says then what it cannot check.
     """
     try:
         raw = read_toml(path)
@@ -44,7 +46,7 @@ def load_set(
     found = list(complaints(raw, ReferenceSet))
     if not found:
         whole = msgspec.convert(raw, type=ReferenceSet)
-        found = list(_contradictions(whole, models, {*gpus, *whole.gpus}))
+        found = list(_contradictions(whole, models))
         if not found:
             return whole
     lines = [f"{path.name}: {line}" for line in found[:_SHOWN]]
@@ -53,13 +55,10 @@ def load_set(
     raise ReportError("\n".join(lines))
 
 
-def _contradictions(
-    whole: ReferenceSet, models: Collection[str], gpus: Collection[str]
-) -> Iterator[str]:
-    yield from _in_models(whole, models)
-    for path, conditions in _all_conditions(whole):
-        if conditions.gpu is not None and conditions.gpu not in gpus:
-            yield _unknown(f"{path}.gpu", conditions.gpu, gpus)
+def _contradictions(whole: ReferenceSet, models: Collection[str]) -> Iterator[str]:
+    for key, model in whole.models.items():
+        if model.proxy_for is not None and model.proxy_for not in models:
+            yield _unknown(f"models.{key}.proxy_for", model.proxy_for, models)
     for key, setup in whole.setups.items():
         for name in setup.models.keys() - whole.models.keys():
             yield _unknown(f"setups.{key}.models.{name}", name, whole.models)
@@ -68,17 +67,22 @@ def _contradictions(
     for key, words in whole.words.items():
         for name in words.rows.keys() - whole.models.keys():
             yield _unknown(f"words.{key}.rows.{name}", name, whole.models)
+    for key, statement in whole.statements.items():
+        yield from _in_statement(whole, statement, f"statements.{key}")
 
 
-def _in_models(whole: ReferenceSet, models: Collection[str]) -> Iterator[str]:
-    for key, model in whole.models.items():
-        if model.proxy_for is None and key not in models:
-            yield (
-                f"models.{key}: no model of the matrix{nearest(key, models)} "
-                "(or name the one it stands for in proxy_for)"
-            )
-        elif model.proxy_for is not None and model.proxy_for not in models:
-            yield _unknown(f"models.{key}.proxy_for", model.proxy_for, models)
+def _in_statement(
+    whole: ReferenceSet, statement: Statement, path: str
+) -> Iterator[str]:
+    for field in ("of", "than"):
+        for name in getattr(statement, field):
+            if name not in whole.models:
+                yield _unknown(f"{path}.{field}", name, whole.models)
+    for name in statement.tables:
+        if name not in whole.tables:
+            yield _unknown(f"{path}.tables", name, whole.tables)
+    if (statement.is_ is Relation.TIMES) != (statement.factor is not None):
+        yield f'{path}.factor: belongs to `is = "times"`, and to nothing else'
 
 
 def _in_table(whole: ReferenceSet, table: Table, path: str) -> Iterator[str]:
@@ -99,19 +103,9 @@ def _in_table(whole: ReferenceSet, table: Table, path: str) -> Iterator[str]:
             yield _unknown(f"{path}.rows.{model}", model, whole.models)
         if len(row) != len(ids):
             yield f"{path}.rows.{model}: {len(row)} numbers for {len(ids)} columns"
-
-
-def _all_conditions(whole: ReferenceSet) -> Iterator[tuple[str, Conditions]]:
-    yield "conditions", whole.conditions
-    for key, model in whole.models.items():
-        yield f"models.{key}.conditions", model.conditions
-    for key, setup in whole.setups.items():
-        yield f"setups.{key}.conditions", setup.conditions
-        for name, conditions in setup.models.items():
-            yield f"setups.{key}.models.{name}", conditions
-    for key, table in whole.tables.items():
-        for index, column in enumerate(table.columns):
-            yield f"tables.{key}.columns[{index}].conditions", column.conditions
+        for index, printed in enumerate(row):
+            if isinstance(printed, tuple) and printed[0] > printed[1]:
+                yield f"{path}.rows.{model}[{index}]: a range ends below its start"
 
 
 def _unknown(path: str, name: str, known: Collection[str]) -> str:

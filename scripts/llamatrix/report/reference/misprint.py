@@ -12,6 +12,9 @@ from llamatrix.report.reference.quantity import (
 )
 from llamatrix.report.reference.reference_set import Claim
 
+SWAPPED_DIGITS = "two digits swapped"
+WRONG_DIGIT = "one digit wrong"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Misprint:
@@ -31,7 +34,9 @@ class Misprint:
 def misprints(claim: Claim, fits: Callable[[Interval], bool]) -> tuple[Misprint, ...]:
     """All single slips that make the claim fit, the simplest kind of each value."""
     found: dict[float, Misprint] = {}
-    for rank, kind, text in _slips(f"{claim.value:.{decimals(claim.step)}f}"):
+    if claim.ends:
+        return ()
+    for rank, kind, text in slips_of(f"{claim.value:.{decimals(claim.step)}f}"):
         value = float(text)
         if value in found or value <= 0:
             continue
@@ -47,7 +52,7 @@ def simplest(found: tuple[Misprint, ...]) -> tuple[Misprint, ...]:
     return tuple(one for one in found if one.rank == best)
 
 
-def _slips(text: str) -> Iterator[tuple[int, str, str]]:
+def slips_of(text: str) -> Iterator[tuple[int, str, str]]:
     """Rank, kind and the text that would have been meant."""
     digits = [place for place, sign in enumerate(text) if sign.isdigit()]
     for place in digits:
@@ -57,12 +62,12 @@ def _slips(text: str) -> Iterator[tuple[int, str, str]]:
     for one, other in itertools.pairwise(digits):
         signs = list(text)
         signs[one], signs[other] = signs[other], signs[one]
-        yield 1, "two digits swapped", "".join(signs)
+        yield 1, SWAPPED_DIGITS, "".join(signs)
     for power in (-2, -1, 1, 2):
         yield 2, "point misplaced", f"{float(text) * 10**power:.12g}"
     for place in digits:
         for digit in "0123456789":
-            yield 3, "one digit wrong", text[:place] + digit + text[place + 1 :]
+            yield 3, WRONG_DIGIT, text[:place] + digit + text[place + 1 :]
     for place in range(len(text) + 1):
         for digit in "0123456789":
             yield 4, "one digit missing", text[:place] + digit + text[place:]

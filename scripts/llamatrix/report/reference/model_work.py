@@ -28,6 +28,12 @@ from llamatrix.provision.synthetic.hyperparameters import (
 )
 from llamatrix.provision.synthetic.layout import layout
 from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
+from llamatrix.report.reference.reference_set import Claim
+
+_READ_OF_ACTIVE = 0.9
+"""Of active parameters as makers count them: the token table is among them, not read."""
+_MULTIPLIED_OF_ACTIVE = 0.75
+"""Likewise for a prompt, which leaves out the output matrix too."""
 
 
 class TensorSize(Protocol):
@@ -112,6 +118,30 @@ def work_of(
         prompt_params=prompt_params,
         attention=attention,
         state_bytes=state_bytes,
+    )
+
+
+def claim_work(claim: Claim) -> ModelWork | None:
+    """By the shape that its set gives, else that of the model it is or stands for."""
+    if claim.shape is None:
+        return known_work(claim.architecture_key)
+    shape = claim.shape
+    active = (shape.active_params_b or shape.total_params_b) * 1e9
+    return ModelWork(
+        tensor_bytes=round(shape.total_params_b * 1e9),
+        total_params=round(shape.total_params_b * 1e9),
+        read_bytes=_READ_OF_ACTIVE * active,
+        prompt_params=_MULTIPLIED_OF_ACTIVE * active,
+        attention=tuple(
+            Attention(
+                layers=kind.layers,
+                kv_width=kind.kv_heads * kind.head_dim,
+                query_width=(kind.heads or kind.kv_heads) * kind.head_dim,
+                window_tokens=kind.window_tokens,
+            )
+            for kind in shape.attention
+        ),
+        state_bytes=shape.state_bytes,
     )
 
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from llamatrix.report.reference.compare import DEFAULT_TOLERANCE
 from llamatrix.report.reference.comparison import OurNumber, conflicts, differences
 from llamatrix.report.reference.finding import Finding, Severity
-from llamatrix.report.reference.quantity import RATES
+from llamatrix.report.reference.quantity import RATES, Rounding
 from llamatrix.report.reference.reference_set import Claim
 
 _HARDWARE = {"gpu", "gpu_count"}
@@ -79,9 +79,11 @@ def model_ratios(
 def _usable(claim: Claim, ours: OurNumber | None) -> bool:
     """Whether both sides have the number, and differ in no more than the hardware.
 
-    Weights made up at full size pass: speed depends on shapes and types, not values.
+    What is printed with a tilde is of no use for a ratio. Weights made up at full size pass: speed depends on shapes and types, not values.
     """
     if ours is None or not ours.values or claim.proxy_for or not claim.value:
+        return False
+    if claim.rounding is Rounding.ABOUT:
         return False
     found = conflicts(differences(ours.conditions, claim.conditions), claim.quantity)
     return all(

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
-from llamatrix.plan.matrix import Key
+from llamatrix.plan.matrix import Key, Positive
 from llamatrix.report.reference.conditions import Conditions, Date, merged
 from llamatrix.report.reference.gpu import Gpu
 from llamatrix.report.reference.quantity import (
@@ -49,6 +49,16 @@ class Statistic(StrEnum):
     UNSTATED = "unstated"
 
 
+class Relation(StrEnum):
+    """What a sentence says of figures that stand elsewhere."""
+
+    ABOVE = "above"
+    BELOW = "below"
+    TIMES = "times"
+    LARGEST_THAT_FITS = "largest that fits"
+    """Of a context: no larger one has room on the card."""
+
+
 class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     title: str
     author: str = "not stated"
@@ -60,14 +70,41 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     about: str = ""
     not_said: tuple[str, ...] = ()
     """What a reader would need to repeat it and does not find."""
+    says: tuple[str, ...] = ()
+    """What it says beside its figures, and what keeps a repetition honest."""
+
+
+class AttentionShape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Layers of one kind that keep keys and values."""
+
+    layers: Positive
+    kv_heads: Positive
+    head_dim: Positive
+    heads: Positive | None = None
+    """Of the queries; None where nobody says, then as many as `kv_heads`."""
+    window_tokens: Positive | None = None
+
+
+class PublishedShape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of a model that is none of the matrix: what limits need to know of it."""
+
+    total_params_b: Annotated[float, Meta(gt=0)]
+    active_params_b: Annotated[float, Meta(gt=0)] | None = None
+    """For one token; None where all are."""
+    attention: tuple[AttentionShape, ...] = ()
+    state_bytes: Annotated[int, Meta(ge=0)] = 0
+    """Of recurrent layers, for one sequence."""
+    trained_tokens: Positive | None = None
 
 
 class PublishedModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str
     """As printed."""
     proxy_for: Key | None = None
-    """A model of the matrix with the same architecture; None where it is that model."""
+    """A model of the matrix with the same architecture; None where it is that model,
+    or one that the matrix does not have."""
     architecture: str | None = None
+    shape: PublishedShape | None = None
     conditions: Conditions = Conditions()
 
 
@@ -89,13 +126,40 @@ class Column(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     conditions: Conditions = Conditions()
 
 
+Range = Annotated[tuple[Number, ...], Meta(min_length=2, max_length=2)]
+"""Two ends, as `[40, 45]`; of any length by its type, since msgspec 0.22 crashes on a
+fixed one in a union."""
+Printed = Number | Range
+
+
 class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     title: str
     setup: Key | None = None
     about: str = ""
     columns: tuple[Column, ...]
-    rows: dict[Key, tuple[Number, ...]]
+    rows: dict[Key, tuple[Printed, ...]]
     """By model, in the order of the columns."""
+
+
+class Statement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A sentence of the source about the order or the ratio of its figures."""
+
+    says: str
+    """Its words."""
+    quantity: Quantity
+    is_: Relation = field(name="is")
+    of: tuple[Key, ...] = ()
+    """Models it is about; empty for all."""
+    than: tuple[Key, ...] = ()
+    """Models they are held against; empty for all others."""
+    factor: Annotated[float, Meta(gt=0)] | None = None
+    """How many times, where the relation is `times`."""
+    step: Annotated[float, Meta(gt=0)] = 1.0
+    rounding: Rounding = Rounding.NEAREST
+    tables: tuple[Key, ...] = ()
+    """Where the figures stand that it speaks of; empty for all tables."""
+    conditions: Conditions = Conditions()
+    """That those figures are of."""
 
 
 class Words(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,6 +180,7 @@ class ReferenceSet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     gpus: dict[Key, Gpu] = {}
     """Those that `gpus.toml` does not know."""
     tables: dict[Key, Table]
+    statements: dict[Key, Statement] = {}
     words: dict[Key, Words] = {}
 
     def claims(self) -> "tuple[Claim, ...]":
@@ -136,11 +201,15 @@ class Claim:
     quantity: Quantity
     unit: Unit
     value: float
+    """Of a range the middle."""
     step: float
     rounding: Rounding
     statistic: Statistic
     conditions: Conditions
     grade: Grade
+    ends: tuple[float, ...] | None = None
+    """Of a range, where one was printed."""
+    shape: PublishedShape | None = None
 
     @property
     def architecture_key(self) -> str:
@@ -152,7 +221,11 @@ class Claim:
         """Where the true value can lie, in `unit`."""
         if self.unit in COUNTS and (self.step, self.rounding) == (1, Rounding.NEAREST):
             return Interval(low=self.value, high=self.value)
-        return printed_interval(self.value, step=self.step, rounding=self.rounding)
+        low, high = (
+            printed_interval(value, step=self.step, rounding=self.rounding)
+            for value in self.ends or (self.value, self.value)
+        )
+        return Interval(low=low.low, high=high.high)
 
     @property
     def interval(self) -> Interval:
@@ -167,7 +240,10 @@ class Claim:
     @property
     def figure(self) -> str:
         tilde = "~" if self.rounding is Rounding.ABOUT else ""
-        return f"{tilde}{self.value:,.{decimals(self.step)}f}"
+        figures = (
+            f"{value:,.{decimals(self.step)}f}" for value in self.ends or (self.value,)
+        )
+        return tilde + "–".join(figures)
 
 
 def _table_claims(whole: ReferenceSet, key: str) -> Iterator[Claim]:
@@ -181,7 +257,9 @@ def _table_claims(whole: ReferenceSet, key: str) -> Iterator[Claim]:
             setup.conditions,
             setup.models.get(model, Conditions()),
         )
-        for column, value in zip(table.columns, row, strict=True):
+        for column, printed in zip(table.columns, row, strict=True):
+            ends = printed if isinstance(printed, tuple) else None
+            value = sum(printed) / 2 if isinstance(printed, tuple) else printed
             yield Claim(
                 id=f"{key}/{model}/{column.id}",
                 model=model,
@@ -196,4 +274,6 @@ def _table_claims(whole: ReferenceSet, key: str) -> Iterator[Claim]:
                 statistic=column.statistic,
                 conditions=merged(conditions, column.conditions),
                 grade=whole.source.grade,
+                ends=ends,
+                shape=published.shape,
             )

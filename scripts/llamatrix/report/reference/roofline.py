@@ -5,20 +5,18 @@ for one prompt token. Both limits are generous: what cannot be known (a cache ty
 the exact file) is counted as nothing, so that only a wrong number can exceed them.
 """
 
-import re
 from collections.abc import Mapping
 
 from msgspec import Struct
 
 from llamatrix.provision.fit import CACHE_BYTES
+from llamatrix.provision.weight_types import least_bits_per_weight
 from llamatrix.report.reference.conditions import Conditions
 from llamatrix.report.reference.gpu import Gpu
 from llamatrix.report.reference.ledger import Ledger, on_gpu, single
-from llamatrix.report.reference.model_work import ModelWork, known_work
+from llamatrix.report.reference.model_work import ModelWork, claim_work
 from llamatrix.report.reference.quantity import Quantity
 from llamatrix.report.reference.reference_set import Claim, ReferenceSet
-
-_BITS = re.compile(r"(?:I?Q|MXFP|NVFP|INT)(\d+)")
 
 
 class Roofline(Struct, frozen=True, kw_only=True):
@@ -53,14 +51,14 @@ def rooflines(
 
 
 def roofline(ledger: Ledger, claim: Claim) -> Roofline | NoRoofline:
-    gpu, work = ledger.gpu(claim), known_work(claim.architecture_key)
+    gpu, work = ledger.gpu(claim), claim_work(claim)
     reason = _missing(claim, gpu, work)
     if gpu is None or work is None or reason:
         return NoRoofline(claim=claim.id, reason=reason)
     if claim.quantity is Quantity.PREFILL_RATE and claim.conditions.ubatch_size != 1:
         return _prefill(claim, gpu, work)
     size = ledger.file_size(claim)
-    bits = weight_bits(claim.conditions.quant)
+    bits = least_bits_per_weight(claim.conditions.quant)
     if size:
         file_bytes = size.interval.low
     elif bits:
@@ -115,22 +113,25 @@ def cache_element_bytes(conditions: Conditions) -> float:
     return sum(CACHE_BYTES.get(kind or "", 0.0) for kind in kinds) / len(kinds)
 
 
-def weight_bits(quant: str | None) -> int | None:
-    """What a quantisation's name promises at least: 4 for `UD-Q4_K_XL`."""
-    found = _BITS.search(quant or "")
-    return int(found[1]) if found else None
-
-
 def _missing(claim: Claim, gpu: Gpu | None, work: ModelWork | None) -> str:
     if not single(claim):
         return "several streams or speculative decoding: no limit of this kind"
     if not on_gpu(claim):
         return f"not on the GPU alone: {claim.conditions.offload}"
     if gpu is None:
-        return "GPU not stated"
+        named = claim.conditions.gpu
+        return f"no data sheet of GPU {named}" if named else "GPU not stated"
     if work is None:
-        return f"no hyper-parameters of {claim.architecture_key}"
+        return f"no shape of {claim.model}: no model of the matrix, and none in the set"
     return ""
+
+
+def _unsure(claim: Claim, gpu: Gpu) -> str:
+    """What a limit rests on that nobody has shown."""
+    parts = [gpu.unsure] if gpu.unsure else []
+    if claim.proxy_for and claim.shape is None:
+        parts.append(f"by the shape of {claim.proxy_for}, named in proxy_for")
+    return "; ".join(parts)
 
 
 def _generation(
@@ -156,7 +157,7 @@ def _generation(
             f"{limit:,.1f} tokens/s"
         ),
         floor=floor,
-        unsure=gpu.unsure,
+        unsure=_unsure(claim, gpu),
     )
 
 
@@ -187,5 +188,5 @@ def _prefill(claim: Claim, gpu: Gpu, work: ModelWork) -> Roofline:
             f"{limit * operations / 1e12:,.1f} T operations/s ({name}) / "
             f"{operations / 1e9:,.2f} G a token = {limit:,.0f} tokens/s"
         ),
-        unsure=gpu.unsure,
+        unsure=_unsure(claim, gpu),
     )

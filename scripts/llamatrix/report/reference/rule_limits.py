@@ -1,14 +1,20 @@
-"""What memory, bandwidth and arithmetic do not allow."""
+"""What bandwidth and arithmetic do not allow."""
 
 from collections.abc import Iterator
 
+from llamatrix.provision.weight_types import least_bits_per_weight
 from llamatrix.report.reference.finding import Finding, Severity
-from llamatrix.report.reference.ledger import Figure, Ledger, compatible, on_gpu, single
+from llamatrix.report.reference.ledger import (
+    ON_CARD,
+    Figure,
+    Ledger,
+    compatible,
+    on_gpu,
+    single,
+)
 from llamatrix.report.reference.quantity import RATES, Quantity
-from llamatrix.report.reference.roofline import NoRoofline, roofline, weight_bits
+from llamatrix.report.reference.roofline import NoRoofline, roofline
 
-_ON_CARD = 0.9
-"""So much of a file is used on the card at least: a token table may stay with the host."""
 _BITS_ABOVE = 2.0
 """Scales and heavier layers add so many bits to a weight at most."""
 
@@ -51,7 +57,7 @@ def _plain_limit(ledger: Ledger, figure: Figure) -> Iterator[Finding]:
     if share is None:
         return
     bandwidth = gpu.bandwidth_gb_s * 1e9 * (claim.conditions.gpu_count or 1)
-    read = _ON_CARD * share * size.interval.low
+    read = ON_CARD * share * size.interval.low
     if read > 0 and claim.interval.low > bandwidth / read:
         yield Finding(
             rule="speed<=hardware",
@@ -59,7 +65,7 @@ def _plain_limit(ledger: Ledger, figure: Figure) -> Iterator[Finding]:
             claims=(*figure.ids, size.id),
             says=f"{claim.model}: {claim.text} is above the memory bandwidth",
             arithmetic=(
-                f"{bandwidth / 1e9:,.0f} GB/s / ({_ON_CARD} x {share:.3f} active x "
+                f"{bandwidth / 1e9:,.0f} GB/s / ({ON_CARD} x {share:.3f} active x "
                 f"{size.text}) = {bandwidth / read:,.1f} tokens/s; printed {claim.figure}"
             ),
             hint=gpu.unsure,
@@ -75,41 +81,11 @@ def _params(
     return None
 
 
-def memory(ledger: Ledger) -> Iterator[Finding]:
-    """What runs on a card is not smaller than its file and not larger than the card."""
-    for figure in ledger.figures(Quantity.VRAM):
-        claim, gpu = figure.first, ledger.gpu(figure.first)
-        conditions = claim.conditions
-        count = conditions.gpu_count or 1
-        if gpu and claim.interval.low > count * gpu.memory_bytes:
-            yield Finding(
-                rule="VRAM<=card",
-                severity=Severity.ODD if gpu.unsure else Severity.IMPOSSIBLE,
-                claims=figure.ids,
-                says=f"{claim.model}: {claim.text} of VRAM do not fit on {gpu.name}",
-                arithmetic=f"{claim.text} > {count} x {gpu.memory_gib:g} GiB",
-                hint=gpu.unsure,
-            )
-        size = ledger.file_size(claim)
-        if (
-            size
-            and on_gpu(claim)
-            and claim.interval.high < _ON_CARD * size.interval.low
-        ):
-            yield Finding(
-                rule="VRAM>=model",
-                severity=Severity.IMPOSSIBLE,
-                claims=(*figure.ids, size.id),
-                says=f"{claim.model}: {claim.text} of VRAM do not hold {size.text}",
-                arithmetic=f"{claim.text} < {_ON_CARD} x {size.text}",
-            )
-
-
 def weight_sizes(ledger: Ledger) -> Iterator[Finding]:
     """A file's bits per weight are near those in its quantisation's name."""
     for figure in ledger.figures(Quantity.MODEL_SIZE):
         claim = figure.first
-        bits = weight_bits(claim.conditions.quant)
+        bits = least_bits_per_weight(claim.conditions.quant)
         for params in ledger.of(Quantity.TOTAL_PARAMS):
             if (
                 bits is None
@@ -129,7 +105,7 @@ def weight_sizes(ledger: Ledger) -> Iterator[Finding]:
                     ),
                     arithmetic=(
                         f"8 x {claim.text} / {params.text} = {found.low:.2f} bits a "
-                        f"weight, expected {bits} to {bits + _BITS_ABOVE:g}"
+                        f"weight, expected {bits:g} to {bits + _BITS_ABOVE:g}"
                     ),
                 )
             break
