@@ -48,7 +48,7 @@ def timings(prompt: int, generated: int) -> dict[str, object]:
         "prompt_n": prompt - cached,
         "prompt_ms": (prompt - cached) * 0.5,
         "predicted_n": generated,
-        "predicted_ms": generated * each_ms,
+        "predicted_ms": (generated - 1) * each_ms,
     }
 
 

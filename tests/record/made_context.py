@@ -33,7 +33,7 @@ def made_rung(tokens: int, tps: float, *, added: int, held_gib: float) -> Rung:
         prompt_n=added,
         prompt_ms=added / 2,
         predicted_n=128,
-        predicted_ms=128000 / tps,
+        predicted_ms=127000 / tps,
     )
     held = round(held_gib * _GIB)
     footprint = Footprint(

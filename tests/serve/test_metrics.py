@@ -50,16 +50,6 @@ def test_counters_of_both_kinds_of_server_are_read() -> None:
     assert parse_metrics(NEW).cached_tokens == 554
 
 
-def test_the_gauges_are_never_read() -> None:
-    assert parse_metrics(OLD).decode_tps == 153 / 1.739
-
-
-def test_nothing_done_has_no_speed() -> None:
-    idle = counters(10, 1).since(counters(10, 1))
-    assert idle.prefill_tps is None
-    assert idle.decode_tps is None
-
-
 def test_what_was_taken_from_the_cache_is_counted_in_between() -> None:
     assert counters(30, 3).since(counters(10, 1)).cached_tokens == 20
 

@@ -61,16 +61,13 @@ def test_what_the_server_says_of_itself_is_at_hand(launch: Launch, log: Path) ->
         assert serving.memory().rss_bytes > 2**20
 
 
-def test_speeds_are_formed_from_what_was_counted_in_between(
-    launch: Launch, log: Path
-) -> None:
+def test_counters_tell_what_was_done_in_between(launch: Launch, log: Path) -> None:
     with running(launch, log=log, patience=SOON) as serving:
         serving.site.post("/completion", {}, timeout_s=5)
         before = serving.counters()
         serving.site.post("/completion", {}, timeout_s=5)
         spent = serving.counters().since(before)
     assert (spent.prompt_tokens, spent.generated_tokens) == (100, 20)
-    assert (spent.prefill_tps, spent.decode_tps) == (200, 10)
 
 
 @pytest.mark.parametrize("end", ["", "\n"])

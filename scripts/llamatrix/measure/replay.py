@@ -43,7 +43,12 @@ class Replayed(Struct, frozen=True, kw_only=True, tag="replayed"):
 
     @property
     def decode_tps(self) -> float | None:
-        tokens = sum(call.timings.predicted_n for call in self.calls)
+        """Tokens generated per second after the first of each call.
+
+        `predicted_ms` begins with the first token, which comes with the prompt. The
+        server's own `predicted_per_second` counts it at some pins and not at others.
+        """
+        tokens = sum(max(0, call.timings.predicted_n - 1) for call in self.calls)
         return _rate(tokens, sum(call.timings.predicted_ms for call in self.calls))
 
     @property

@@ -1,4 +1,4 @@
-"""llama-server's counters; speeds come from their differences.
+"""llama-server's counters, against which the sums of single calls are checked.
 
 Its two speed gauges are averages since the start at one pin and since the last
 scrape at another (facts of both pins, 2026-11): they are never read.
@@ -22,17 +22,6 @@ class Counters:
     generation_s: float
     cached_tokens: float | None
     """Taken from the cache; None at pins that do not count them."""
-
-    @property
-    def prefill_tps(self) -> float | None:
-        """Prompt tokens per second; None where none was processed."""
-        return self.prompt_tokens / self.prompt_s if self.prompt_s > 0 else None
-
-    @property
-    def decode_tps(self) -> float | None:
-        """Generated tokens per second; None where none was generated."""
-        spent_s = self.generation_s
-        return self.generated_tokens / spent_s if spent_s > 0 else None
 
     def since(self, earlier: "Counters") -> "Counters":
         found = Counters(

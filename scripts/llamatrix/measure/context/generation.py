@@ -26,8 +26,9 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     """Processed for this answer; what the cache had is not in it."""
     prompt_ms: float
     predicted_n: int
+    """2 or more: an answer of a single token has no generation speed."""
     predicted_ms: float
-    """Above 0: an answer that generated nothing is none."""
+    """From the first token to the last."""
     cache_n: int = 0
 
     @property
@@ -36,7 +37,8 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def generation_tps(self) -> float:
-        return 1000 * self.predicted_n / self.predicted_ms
+        """After the first token, which comes with the prompt: its time is not in it."""
+        return 1000 * (self.predicted_n - 1) / self.predicted_ms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,8 +109,9 @@ def _read(line: str) -> Timings | str | bool:
         return f"unreadable answer: {error}: {line[:300]}"
     if piece.error is not None:
         return line[:300]
-    if piece.stop and piece.timings and piece.timings.predicted_ms > 0:
-        return piece.timings
+    timings = piece.timings
+    if piece.stop and timings and timings.predicted_n > 1 and timings.predicted_ms > 0:
+        return timings
     return True
 
 

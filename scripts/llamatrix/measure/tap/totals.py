@@ -47,6 +47,11 @@ class Totals(Struct, frozen=True, kw_only=True):
 
     @property
     def generation_tps(self) -> float | None:
+        """Tokens over seconds, as the published tables form it: first tokens included.
+
+        The first token of a call comes with its prompt, so this is higher than the
+        speed of generation by one token a call, at every pin alike.
+        """
         spent_s = self.generation_s
         return self.generated_tokens / spent_s if spent_s > 0 else None
 
