@@ -59,7 +59,7 @@ def locked(integrity: str = HASH, version: str = "1.2.3") -> LockedNpm:
 
 def test_a_pin_is_resolved_to_npms_own_hash(npm: Knows, matrix: Matrix) -> None:
     npm(**{OPENCODE: HASH})
-    assert resolve_npm(matrix, "opencode") == {"only": locked()}
+    assert resolve_npm(matrix, "opencode", {}) == {"only": locked()}
 
 
 def test_a_version_that_npm_lacks_is_told(npm: Knows) -> None:

@@ -29,7 +29,7 @@ def test_a_lock_written_and_read_is_the_same(
     index: Index, matrix: Matrix, tmp_path: Path
 ) -> None:
     locked = index.publish()
-    lock = resolve(matrix, tmp_path / "cache")
+    lock = resolve(matrix, tmp_path / "cache", None)
     assert lock.pins == {"only": locked}
     write_lock(lock, tmp_path / "matrix.lock")
     assert load_lock(tmp_path / "matrix.lock") == lock
@@ -69,7 +69,49 @@ def test_a_package_with_another_commit_than_the_matrix_is_not_locked(
     pin = msgspec.structs.replace(matrix.pins["only"], commit="2" * 40)
     asked = msgspec.structs.replace(matrix, pins={"only": pin})
     with pytest.raises(ProvisionError, match=r"pins\.only\.commit: .* carries"):
-        resolve(asked, tmp_path / "cache")
+        resolve(asked, tmp_path / "cache", None)
+
+
+def test_what_is_locked_already_is_not_asked_for(
+    index: Index, matrix: Matrix, tmp_path: Path, unreachable: Callable[[], None]
+) -> None:
+    old = Lock(lock_version=1, pins={"only": index.publish(), "gone": index.publish()})
+    unreachable()
+    lock = resolve(matrix, tmp_path / "cache", old)
+    assert lock.pins == {"only": old.pins["only"]}
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("key", ["version", "commit"])
+def test_a_typo_in_one_pin_downloads_nothing_twice(
+    index: Index, matrix: Matrix, tmp_path: Path, key: str
+) -> None:
+    """What can be known is told before a download, and a download stays."""
+    index.publish()
+    typo = "0.0.11" if key == "version" else "2" * 40
+    good = matrix.pins["only"]
+    pins = {"only": good, "typo": msgspec.structs.replace(good, **{key: typo})}
+    asked = msgspec.structs.replace(matrix, pins=pins)
+    cache = tmp_path / "cache"
+    with pytest.raises(ProvisionError) as caught:
+        resolve(asked, cache, None)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"matrix.toml: pins.typo.{key}: ")
+    assert cache.exists() == (key == "commit")
+    if key == "version":
+        assert line.endswith("has no '0.0.11'; did you mean '0.0.1'?")
+    else:
+        index.sdist.unlink()
+        assert resolve(matrix, cache, None).pins["only"].commit == index.commit
+
+
+def test_a_package_that_the_index_does_not_have_is_named(
+    index: Index, matrix: Matrix, tmp_path: Path
+) -> None:
+    index.publish()
+    pin = msgspec.structs.replace(matrix.pins["only"], package="llama-cpp-pyhton")
+    with pytest.raises(ProvisionError, match="llama-cpp-pyhton: the package index"):
+        resolve(msgspec.structs.replace(matrix, pins={"only": pin}), tmp_path, None)
 
 
 @pytest.mark.network

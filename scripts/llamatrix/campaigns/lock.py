@@ -27,6 +27,7 @@ from llamatrix.provision.resolve import compare, resolve, write_lock
 from llamatrix.provision.resolve_weights import compare_weights, resolve_weights
 from llamatrix.provision.sdist import UnreachableError
 from llamatrix.provision.source import provide_source
+from llamatrix.serve.template import find_correction
 from llamatrix.serve.template_pins import compare_templates, resolve_templates
 
 _TIMEOUT_S = 600
@@ -53,8 +54,11 @@ def lock(*, check: bool, python: bool) -> None:
 def _write() -> None:
     project = find_project()
     matrix = load_matrix(project.matrix_file)
-    weights = resolve_weights(matrix, _readable(project.lock_file))
-    lock = resolve(matrix, project.cache)
+    for file in template_names(matrix).values():
+        find_correction(file, _corrections(project))
+    old = _readable(project.lock_file)
+    lock = resolve(matrix, project.cache, old)
+    weights = resolve_weights(matrix, old)
     lock = msgspec.structs.replace(
         lock, weights=weights, templates=_templates(matrix, lock, project)
     )
@@ -89,7 +93,8 @@ def _check() -> None:
     changed = [drift for drift in drifts if drift.checked]
     if changed:
         raise LockDriftError(
-            f"matrix.lock: {len(changed)} differences; `invoke lock` writes it anew"
+            f"matrix.lock: {len(changed)} differences; `invoke lock` resolves what "
+            "matrix.toml changed, and entries that you remove from the lock"
         )
     unchecked = len(drifts)
     entries = (

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -29,10 +30,20 @@ class _PackageLock(msgspec.Struct, frozen=True):
     packages: dict[str, msgspec.Raw]
 
 
-def resolve_npm(matrix: Matrix, program: NpmProgram) -> dict[str, LockedNpm]:
-    """Every pin of `opencode` or `context7`, as npm's registry has it now."""
+def resolve_npm(
+    matrix: Matrix, program: NpmProgram, old: Mapping[str, LockedNpm]
+) -> dict[str, LockedNpm]:
+    """Every pin of `opencode` or `context7`; npm is asked for what `old` lacks."""
     pins: dict[str, NpmPin] = getattr(matrix, program)
-    return {name: resolve_one(matrix, program, name) for name in pins}
+    packages = set(npm_packages(matrix, program))
+    return {
+        name: known
+        if (known := old.get(name))
+        and known.version == pin.version
+        and known.integrity.keys() == packages
+        else resolve_one(matrix, program, name)
+        for name, pin in pins.items()
+    }
 
 
 def resolve_one(matrix: Matrix, program: NpmProgram, name: str) -> LockedNpm:

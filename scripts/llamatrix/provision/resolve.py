@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +10,21 @@ import msgspec
 import tomli_w
 
 from llamatrix.errors import ProvisionError
+from llamatrix.plan.complaint import nearest
 from llamatrix.plan.lock import LOCK_VERSION, Lock, LockedNpm, LockedPin, NpmProgram
 from llamatrix.plan.matrix import Matrix, NpmPin, Pin
 from llamatrix.progress import say
 from llamatrix.provision.npm import resolve_npm, resolve_one
-from llamatrix.provision.sdist import UnreachableError, fetch_sdist, file_sha256
+from llamatrix.provision.sdist import (
+    UnreachableError,
+    fetch_sdist,
+    file_sha256,
+    sdist_file,
+    versions_of,
+)
 from llamatrix.provision.source import unpack_source
 
+_PINNED = ("package", "version", "commit")
 _HEADER = (
     "# What matrix.toml resolved to. Written by `invoke lock`; every source is checked\n"
     "# against it before a compiler starts, and the flake reads its hashes from it.\n\n"
@@ -32,15 +41,60 @@ class Drift:
     checked: bool
 
 
-def resolve(matrix: Matrix, cache: Path) -> Lock:
-    """Every pin of the matrix, as the package index has it now."""
-    pins = {name: _resolve_pin(name, pin, cache) for name, pin in matrix.pins.items()}
+def resolve(matrix: Matrix, cache: Path, old: Lock | None) -> Lock:
+    """Return every pin of the matrix; what `old` has under the same names is kept.
+
+    Cheap questions come first: a version that does not exist is told before anything
+    is downloaded. Downloads stay in the cache, whatever comes after them.
+    """
+    opencode = resolve_npm(matrix, "opencode", old.opencode if old else {})
+    context7 = resolve_npm(matrix, "context7", old.context7 if old else {})
+    pins: dict[str, LockedPin] = {}
+    for name, pin in matrix.pins.items():
+        known = old.pins.get(name) if old else None
+        if known and all(getattr(known, key) == getattr(pin, key) for key in _PINNED):
+            pins[name] = known
+    asked = {name: pin for name, pin in matrix.pins.items() if name not in pins}
+    kept = cache / "sdists"
+    _require_versions(
+        {
+            name: pin
+            for name, pin in asked.items()
+            if not sdist_file(pin.package, pin.version, kept).exists()
+        }
+    )
+    wrong: list[str] = []
+    for name, pin in asked.items():
+        try:
+            pins[name] = _resolve_pin(name, pin, cache)
+        except UnreachableError:
+            raise
+        except ProvisionError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ProvisionError("\n".join(wrong))
     return Lock(
         lock_version=LOCK_VERSION,
-        pins=pins,
-        opencode=resolve_npm(matrix, "opencode"),
-        context7=resolve_npm(matrix, "context7"),
+        pins={name: pins[name] for name in matrix.pins},
+        opencode=opencode,
+        context7=context7,
     )
+
+
+def _require_versions(pins: Mapping[str, Pin]) -> None:
+    """ProvisionError with a line for each pin whose version the index does not have."""
+    known = {
+        package: versions_of(package)
+        for package in sorted({pin.package for pin in pins.values()})
+    }
+    wrong = [
+        f"matrix.toml: pins.{name}.version: {pin.package} has no {pin.version!r}"
+        f"{nearest(pin.version, known[pin.package])}"
+        for name, pin in pins.items()
+        if pin.version not in known[pin.package]
+    ]
+    if wrong:
+        raise ProvisionError("\n".join(wrong))
 
 
 def compare(matrix: Matrix, lock: Lock, cache: Path) -> list[Drift]:
@@ -55,7 +109,7 @@ def compare(matrix: Matrix, lock: Lock, cache: Path) -> list[Drift]:
             found.append(_drift(f"pins.{name}", "not locked"))
             continue
         try:
-            fresh = _resolve_pin(name, pin, cache, locked=locked)
+            fresh = _resolve_pin(name, pin, cache)
         except UnreachableError as error:
             reason = str(error).splitlines()[0]
             found.append(Drift(entry=f"pins.{name}", found=reason, checked=False))
@@ -108,38 +162,25 @@ def write_lock(lock: Lock, path: Path) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _resolve_pin(
-    name: str, pin: Pin, cache: Path, *, locked: LockedPin | None = None
-) -> LockedPin:
+def _resolve_pin(name: str, pin: Pin, cache: Path) -> LockedPin:
     """Download, prove and hash one pin.
 
-    A package index never changes a file, so a copy that already has the locked hash
-    is as good as a new download.
+    A package index never changes a file, so a copy in the cache is as good as a new
+    download: git re-hashes what it carries either way.
     """
     say(f"resolving pin {name} ({pin.package} {pin.version})")
-    cache.mkdir(parents=True, exist_ok=True)
-    kept = cache / "sdists"
+    sdist = fetch_sdist(pin.package, pin.version, sha256=None, folder=cache / "sdists")
     with tempfile.TemporaryDirectory(dir=cache, prefix=".lock-") as aside:
-        sdist = fetch_sdist(
-            pin.package,
-            pin.version,
-            sha256=None,
-            folder=kept if locked else Path(aside),
-        )
         source = unpack_source(sdist, Path(aside) / "tree")
-        if source.commit != pin.commit:
-            raise ProvisionError(
-                f"matrix.toml: pins.{name}.commit: {pin.package} {pin.version} carries "
-                f"{source.commit}, not {pin.commit}"
-            )
-        sha256 = file_sha256(sdist)
-        if not locked:
-            kept.mkdir(parents=True, exist_ok=True)
-            sdist.replace(kept / sdist.name)
+    if source.commit != pin.commit:
+        raise ProvisionError(
+            f"matrix.toml: pins.{name}.commit: {pin.package} {pin.version} carries "
+            f"{source.commit}, not {pin.commit}"
+        )
     return LockedPin(
         package=pin.package,
         version=pin.version,
-        sdist_sha256=sha256,
+        sdist_sha256=file_sha256(sdist),
         commit=source.commit,
         nar_hash=source.nar_hash,
     )

@@ -1,6 +1,7 @@
 """Source packages by name, version and sha256, through the pip client."""
 
 import hashlib
+import re
 import shutil
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
 
 _TIMEOUT_S = 1800
+_ASK_TIMEOUT_S = 120
 _CHUNK_BYTES = 1 << 20
 
 
@@ -27,7 +29,7 @@ def fetch_sdist(
     With `sha256` None (while a lock is being written) whatever the index has is
     taken. A file that does not match is left where it is, and named.
     """
-    kept = folder / f"{package.replace('-', '_')}-{version}.tar.gz"
+    kept = sdist_file(package, version, folder)
     if not kept.exists():
         say(f"downloading {package} {version} (source package)")
         folder.mkdir(parents=True, exist_ok=True)
@@ -41,6 +43,24 @@ def fetch_sdist(
             "lock is meant to change"
         )
     return kept
+
+
+def sdist_file(package: str, version: str, folder: Path) -> Path:
+    return folder / f"{package.replace('-', '_')}-{version}.tar.gz"
+
+
+def versions_of(package: str) -> tuple[str, ...]:
+    """The versions that the package index has, newest first."""
+    pip = [sys.executable, "-m", "pip", "index", "versions", package, "--pre"]
+    ended = shell.run([*pip, "--no-binary", package], timeout_s=_ASK_TIMEOUT_S)
+    found = re.search(r"^Available versions: (.+)$", ended.out, re.MULTILINE)
+    if not ended.ok or not found:
+        raise UnreachableError(
+            f"{package}: the package index has no such package, or cannot be reached; "
+            f"check the name in matrix.toml, then the network (`pip index versions "
+            f"{package}` should work)\n{ended.complaint()}"
+        )
+    return tuple(version.strip() for version in found[1].split(","))
 
 
 def file_sha256(path: Path, *, on_bytes: Callable[[int], None] = lambda _: None) -> str:
