@@ -28,7 +28,8 @@ def without_cards() -> ModuleType:
     return module
 
 
-def without_driver() -> ModuleType:
+def without_driver(code: int | None = None) -> ModuleType:
+    """A library that cannot be opened, for the reason that has this number."""
     module = played()
-    vars(module)["INIT_FAILS"] = True
+    vars(module)["INIT_FAILS"] = code or True
     return module

@@ -183,18 +183,22 @@ def find_library() -> ModuleType | None:
 @contextmanager
 def open_cards(library: ModuleType | None) -> Iterator[tuple[Card, ...]]:
     """The CUDA cards that programs see; none without driver, library or card."""
-    if library is None:
-        yield ()
-        return
-    try:
-        library.nvmlInit()
-    except library.NVMLError:
+    if library is None or failure_to_open(library) is not None:
         yield ()
         return
     try:
         yield _cards(library)
     finally:
         library.nvmlShutdown()
+
+
+def failure_to_open(library: ModuleType) -> Exception | None:
+    try:
+        library.nvmlInit()
+    except library.NVMLError as error:
+        found: Exception = error
+        return found
+    return None
 
 
 def read_gpus(library: ModuleType | None) -> tuple[Gpu, ...]:

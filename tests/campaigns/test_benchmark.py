@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.campaigns.conftest import RunInvoke, record_lines
 
+from llamatrix.nvml import gpus
 from llamatrix.project import Project
 
 _NO_AGENTS = 'exclude = ["agent/*"]'
@@ -91,3 +92,15 @@ def test_a_dry_run_makes_nothing(with_agents: Project, run_invoke: RunInvoke) ->
     assert ended.returncode == 0, ended.stderr
     assert "2 cells, 0 tests and 2 trials to make" in ended.stdout
     assert not with_agents.reports.exists()
+
+
+@pytest.mark.skipif(bool(gpus()), reason="a card is here")
+@pytest.mark.parametrize("command", ["bench", "all", "serve"])
+def test_a_cuda_profile_without_a_card_compiles_and_fetches_nothing(
+    project: Project, run_invoke: RunInvoke, command: str
+) -> None:
+    ended = run_invoke(command, "--profile", "synthetic")
+    assert ended.returncode == 3
+    assert "builds.cuda: no CUDA card answers" in ended.stderr.splitlines()[-1]
+    for made in ("sources", "sdists", "work", "weights"):
+        assert not (project.cache / made).exists()

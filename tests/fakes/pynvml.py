@@ -1,7 +1,8 @@
 """Plays NVIDIA's library for tests: cards as one likes them, questions left open.
 
 `FAKE_NVML` is a JSON list of cards, or set `CARDS`. What a card does not name, it does
-not answer; `processes` are pairs of id and bytes. `INIT_FAILS` plays a missing driver.
+not answer; `processes` are pairs of id and bytes. `INIT_FAILS` plays a missing driver,
+with NVIDIA's number for it where it is not just True.
 """
 
 import json
@@ -29,19 +30,21 @@ H200: dict[str, Any] = {
     "processes": [],
 }
 CARDS: list[dict[str, Any]] = json.loads(os.environ.get("FAKE_NVML", "[]"))
-INIT_FAILS = False
+INIT_FAILS: bool | int = False
 open_count = 0
 """Inits less shutdowns."""
 
 
 class NVMLError(Exception):
-    pass
+    value: int | None = None
 
 
 def nvmlInit() -> None:  # noqa: N802
     global open_count  # noqa: PLW0603
     if INIT_FAILS:
-        raise NVMLError("Driver Not Loaded")
+        error = NVMLError("Driver Not Loaded")
+        error.value = None if INIT_FAILS is True else INIT_FAILS
+        raise error
     open_count += 1
 
 

@@ -18,6 +18,7 @@ from llamatrix.plan.matrix import Backend
 from llamatrix.progress import meter, say
 from llamatrix.project import Project
 from llamatrix.provision.build import Built, provide_build
+from llamatrix.provision.device import require_device
 from llamatrix.provision.weights import Weights, provide_weights
 from llamatrix.record.record import SPEED, Record, cell_facts
 from llamatrix.record.store import Store
@@ -84,6 +85,7 @@ def bench_session(session: Session) -> Tally:
 def provide_parts(
     cell: Cell, project: Project, *, weights_dir: Path | None = None
 ) -> Parts:
+    require_device(cell.build_key, cell.build)
     return Parts(
         built=provide_build(cell, project.cache),
         weights=provide_weights(cell, project.cache, weights_dir=weights_dir),

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from llamatrix.driver_problem import driver_problem
+from llamatrix.errors import ProvisionError
 from llamatrix.nvml import gpus
 from llamatrix.units import bytes_text
 
@@ -15,11 +17,16 @@ class Choice:
 
 
 def choose_profile(named: str | None) -> Choice:
-    """`published` needs a CUDA card that can hold its models; all others get `smoke`."""
+    """`published` needs a CUDA card that can hold its models; all others get `smoke`.
+
+    ProvisionError where a card is here and its driver does not answer.
+    """
     if named:
         return Choice(profile=named, reason="as asked")
     cards = sorted(gpus(), key=lambda card: card.memory_bytes)
     need = bytes_text(_NEED_BYTES)
+    if not cards and (problem := driver_problem()):
+        raise ProvisionError(f"{problem}; or name a profile, e.g. --profile smoke")
     if not cards:
         return Choice(
             profile="smoke", reason=f"no CUDA device found, `published` needs {need}"

@@ -10,6 +10,7 @@ from llamatrix import shell
 from llamatrix.campaigns.agent.examine import agent_findings
 from llamatrix.campaigns.choice import choose_profile
 from llamatrix.campaigns.finding import Finding, finding
+from llamatrix.driver_problem import driver_problem
 from llamatrix.errors import BenchError, ProvisionError
 from llamatrix.host import this_host
 from llamatrix.nvml import gpus
@@ -46,11 +47,10 @@ def examine(*, as_json: bool, verify: bool) -> None:
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
-        choice = choose_profile(None)
         for one in found:
             remedy = f": {one.remedy}" if one.remedy else ""
             print(f"{one.subject:<14} {one.state:<8} {one.found}{remedy}")
-        print(f"`invoke all` here takes profile {choice.profile}: {choice.reason}")
+        print(_choice())
     if cxx() is None and not _builds(project):
         raise ProvisionError(
             "nothing can be run here: no C++ compiler, and no build in "
@@ -77,6 +77,14 @@ def _verified(project: Project) -> tuple[tuple[str, ...], list[Finding]]:
         f"({time.monotonic() - begun:.1f} s)"
     )
     return (), [finding("cache", text, "", ok=True)]
+
+
+def _choice() -> str:
+    try:
+        choice = choose_profile(None)
+    except ProvisionError as error:
+        return f"`invoke all` here takes profile none by itself: {error}"
+    return f"`invoke all` here takes profile {choice.profile}: {choice.reason}"
 
 
 def findings(project: Project) -> Iterator[Finding]:
@@ -167,8 +175,10 @@ def _gpu() -> Iterator[Finding]:
     cards = gpus()
     remedy = "CUDA profiles need an NVIDIA card and its driver; `smoke` needs none"
     if not cards:
+        found, _, named = driver_problem().partition("; ")
         for subject in ("GPU", "driver", "VRAM"):
-            yield finding(subject, "no CUDA device answers", remedy, ok=False)
+            text = found or "no CUDA device answers"
+            yield finding(subject, text, named or remedy, ok=False)
         return
     largest = max(cards, key=lambda card: card.memory_bytes)
     names = ", ".join(f"{card.name} ({card.compute_capability})" for card in cards)

@@ -21,6 +21,7 @@ from llamatrix.plan.lock import (
 from llamatrix.plan.matrix import Matrix, Server
 from llamatrix.project import Project
 from llamatrix.provision.build import provide_build
+from llamatrix.provision.device import require_device
 from llamatrix.provision.source import provide_source
 from llamatrix.provision.weights import provide_weights
 from llamatrix.serve.launch import Launch
@@ -82,6 +83,7 @@ def launch_of(
     weights_dir: Path | None = None,
 ) -> Launch:
     """Everything a server of the cell needs, provided where the cache lacks it."""
+    require_device(cell.build_key, cell.build)
     matrix = load_matrix(project.matrix_file)
     server = server_of(matrix, choose_profile(profile or None).profile)
     weights = provide_weights(cell, project.cache, weights_dir=weights_dir)
@@ -104,6 +106,7 @@ def launch_with(
     engine: Engine, server: Server, weights: Path, project: Project
 ) -> Launch:
     """An engine's server on these weights, built where the cache lacks it."""
+    require_device(engine.build_key, engine.build)
     launch = Launch(
         program=provide_build(engine, project.cache).program("llama-server"),
         weights=weights,

@@ -28,7 +28,8 @@ from llamatrix.provision.compiler import (
     nvcc,
     require_compiler,
 )
-from llamatrix.provision.cuda_libraries import cuda_definitions
+from llamatrix.provision.cuda_libraries import cuda_definitions, require_toolkit
+from llamatrix.provision.device import require_device
 from llamatrix.provision.driver import driver_folders, with_driver
 from llamatrix.provision.instructions import require_instructions
 from llamatrix.provision.integrity import damage, made_once
@@ -126,6 +127,7 @@ def provide_build(cell: Engine, cache: Path) -> Built:
     entry = cache / "builds" / name
 
     def make(staging: Path) -> None:
+        _require_cuda(cell, manifest)
         require_compiler(cell.build.backend)
         require_instructions(cell.build_key, cell.build)
         need_bytes = _NEED_BYTES[cell.build.backend]
@@ -150,6 +152,17 @@ def _adopt(entry: Path) -> None:
     say(
         f"build {entry.name}: made before digests were recorded; it is recorded as it is now"
     )
+
+
+def _require_cuda(cell: Engine, manifest: Manifest) -> None:
+    """The card where it decides what is compiled for, then the toolkit's parts."""
+    if cell.build.backend is not Backend.CUDA:
+        return
+    if not cell.build.cuda_capabilities:
+        require_device(cell.build_key, cell.build)
+    require_compiler(Backend.CUDA)
+    if compiler := nvcc():
+        require_toolkit(compiler, manifest.cmake["CMAKE_CUDA_ARCHITECTURES"])
 
 
 def _from_store(cell: Engine, path: Path, cache: Path) -> Built:

@@ -20,6 +20,7 @@ from llamatrix.plan.matrix import WeightsKind
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import Built, provide_build
+from llamatrix.provision.device import require_device
 from llamatrix.provision.source import provide_source
 from llamatrix.provision.weights import Weights, provide_weights
 from llamatrix.serve.launch import Launch
@@ -48,6 +49,7 @@ def provide_agent_parts(
     cell: AgentCell, session: Session, *, template: Template | None = None
 ) -> AgentParts:
     """All that the cell's trials need; a template given here serves in place of its own."""
+    require_device(cell.build_key, cell.build)
     cache = session.project.cache
     weights = provide_weights(cell, cache, weights_dir=session.weights_dir)
     return AgentParts(
