@@ -1,6 +1,7 @@
 """Fixtures that every room uses: a project of one's own, real parts, golden files."""
 
 import os
+import re
 import shutil
 import signal
 import stat
@@ -63,11 +64,17 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """The shipped matrix and lock in a folder of its own, with an empty cache."""
+    """The shipped matrix and lock in a folder of its own, with an empty cache.
+
+    Without a target spread: beside other tests no machine is quiet, and how many processes
+    a cell gets would depend on the load.
+    """
     root = tmp_path / "project"
     root.mkdir()
     for name in ("matrix.toml", "matrix.lock"):
         shutil.copy(ROOT / name, root / name)
+    matrix = root / "matrix.toml"
+    matrix.write_text(re.sub(r"(?m)^target_spread.*\n", "", matrix.read_text()))
     cache = tmp_path / "cache"
     monkeypatch.setenv("LLAMATRIX_ROOT", str(root))
     monkeypatch.setenv("LLAMATRIX_CACHE", str(cache))

@@ -42,7 +42,7 @@ HOMES = {
     },
     "platformdirs": {"project"},
     "prometheus_client": {"serve.metrics"},
-    "psutil": {"host", "measure.gpu_sample", "measure.telemetry"},
+    "psutil": {"host", "measure.gpu_sample", "measure.load", "measure.telemetry"},
     "pynvml": {"nvml"},
     "rich": {"progress"},
     "scipy": {"verdict.distributions"},

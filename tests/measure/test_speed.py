@@ -65,7 +65,8 @@ def test_a_clean_sweep_is_one_process_with_every_sample(run_fake: RunFake) -> No
     for one in found:
         assert isinstance(one.outcome, Done)
         assert one.outcome.result.test == one.test
-        assert one.outcome.result.repetitions == 3
+        assert one.outcome.result.repetitions == 4
+        assert len(one.outcome.result.steady) == 3
 
 
 def test_the_row_is_kept_to_the_letter(run_fake: RunFake, tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ def test_the_command_by_hand_is_the_published_one(
     )
     assert by_hand(bench, cells[0].tests).endswith(
         "/opt/llama-bench -m a.gguf -ctk q8_0 -ctv q8_0 -fa 1 -b 2048 -ub 512 "
-        "-p 128,512,1024 -n 32 -r 3 -o jsonl --progress"
+        "-p 128,512,1024 -n 32 -r 4 -o jsonl --progress"
     )
 
 

@@ -1,16 +1,18 @@
 """Tables as published, then with spread; the same records give the same bytes."""
 
+import json
 from collections.abc import Callable
 
 import msgspec
+import pytest
 from tests.record.made import made_record
 
-from llamatrix.measure.outcome import OutOfMemory
+from llamatrix.measure.outcome import Done, OutOfMemory
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.record.record import Record
-from llamatrix.report.speed import groups
-from llamatrix.report.speed_tables import page, tables
-from llamatrix.report.tidy import tidy_csv
+from llamatrix.report.speed import Result, groups
+from llamatrix.report.speed_tables import cell_text, first_text, page, tables
+from llamatrix.report.tidy import tidy_csv, tidy_json
 
 _MODELS = ("qwen35-27b", "qwen35-35b-a3b", "gemma4-26b-a4b", "gemma4-31b")
 _BASE = {"qwen35-27b": 30, "qwen35-35b-a3b": 66, "gemma4-26b-a4b": 85, "gemma4-31b": 31}
@@ -71,18 +73,70 @@ def test_models_stand_in_the_order_of_the_matrix() -> None:
     assert turned.models[0] == "Gemma4-31B"
 
 
-def test_one_process_shows_the_mean_of_llama_bench() -> None:
-    (group,) = groups([made_record(samples_ts=(10.0, 20.0, 60.0))])
-    result = group.results["Qwen3.5-27B", SpeedTest(n_prompt=512, n_gen=0)]
-    assert result.mean == 30.0
+PROMPT = SpeedTest(n_prompt=512, n_gen=0)
+
+
+def result_of(*records: Record) -> Result:
+    (group,) = groups(records)
+    return group.results["Qwen3.5-27B", PROMPT]
+
+
+def test_the_headline_leaves_out_the_cold_first_repetition() -> None:
+    result = result_of(made_record(samples_ts=(30.0, 32.0, 64.0)))
+    assert result.mean == 48.0
+    assert result.published_mean == 42.0
+    assert result.first_deviation == pytest.approx(30 / 48 - 1)
+    assert first_text(result) == "-37.5 % (off)"
     assert result.between is None
-    assert result.count == "1×3"
+    assert result.count == "1×2"
+
+
+def test_warm_up_repetitions_are_left_out_too() -> None:
+    record = made_record(samples_ts=(30.0, 40.0, 64.0, 64.0))
+    assert isinstance(record.outcome, Done)
+    sample = msgspec.structs.replace(record.outcome.result, warmup_repetitions=2)
+    assert sample.steady == (64.0, 64.0)
+    assert sample.published_tps == 49.5
+
+
+def test_one_repetition_has_no_steady_mean_but_a_published_one() -> None:
+    result = result_of(made_record(samples_ts=(64.0,)))
+    assert (result.mean, result.published_mean) == (None, 64.0)
+    assert cell_text(result, 2) == "n/a (one repetition)"
+    assert first_text(result) == "n/a"
+
+
+def test_disturbed_processes_are_kept_out_where_quiet_ones_exist() -> None:
+    quiet = made_record(repeat=1, samples_ts=(64.0,) * 3)
+    other = made_record(repeat=2, samples_ts=(32.0,) * 3)
+    disturbed = msgspec.structs.replace(other, disturbed="foreign CPU load 60 %")
+    assert result_of(quiet, disturbed).mean == 64.0
+    assert cell_text(result_of(disturbed), 0) == "32 (disturbed)"
+
+
+@pytest.mark.parametrize(
+    ("speeds", "unstable"),
+    [((64.0, 64.0), False), ((64.0, 32.0), True), ((64.0,), True)],
+)
+def test_a_row_that_missed_its_target_spread_is_unstable(
+    speeds: tuple[float, ...], *, unstable: bool
+) -> None:
+    records = []
+    for repeat, speed in enumerate(speeds, 1):
+        record = made_record(repeat=repeat, samples_ts=(speed,) * 3)
+        cell = msgspec.structs.replace(record.cell, target_spread=0.1)
+        records.append(msgspec.structs.replace(record, cell=cell))
+    result = result_of(*records)
+    assert result.unstable is unstable
+    assert ("unstable" in cell_text(result, 0)) is unstable
+    rows = json.loads(tidy_json(groups(records)))
+    assert {row["unstable"] for row in rows} == {"yes" if unstable else "no"}
 
 
 def test_processes_count_alike_whatever_their_repetitions() -> None:
     records = [
-        made_record(repeat=1, samples_ts=(10.0, 10.0)),
-        made_record(repeat=2, samples_ts=(20.0, 20.0)),
+        made_record(repeat=1, samples_ts=(10.0, 10.0, 10.0)),
+        made_record(repeat=2, samples_ts=(20.0, 20.0, 20.0)),
     ]
     (group,) = groups(records)
     result = group.results["Qwen3.5-27B", SpeedTest(n_prompt=512, n_gen=0)]

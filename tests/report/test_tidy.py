@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+import msgspec
 from tests.record.made import made_record
 from tests.report.made_sweep import sweep
 from tests.shipped import ROOT
@@ -18,7 +19,18 @@ def test_json_and_csv_hold_the_same_rows() -> None:
     rows = json.loads(tidy_json(found))
     lines = list(csv.DictReader(io.StringIO(tidy_csv(found))))
     assert len(rows) == 4 * 4 * 2 * 3  # models × tests × processes × samples
-    assert [{key: str(value) for key, value in row.items()} for row in rows] == lines
+    texts = [
+        {key: "" if value is None else str(value) for key, value in row.items()}
+        for row in rows
+    ]
+    assert texts == lines
+
+
+def test_the_first_repetition_is_no_steady_sample_and_disturbed_rows_say_why() -> None:
+    record = msgspec.structs.replace(made_record(), disturbed="foreign load")
+    rows = json.loads(tidy_json(groups([record])))
+    assert [row["steady"] for row in rows] == ["no", "yes", "yes"]
+    assert {row["disturbed"] for row in rows} == {"foreign load"}
 
 
 def test_numbers_are_numbers_and_what_is_missing_is_null() -> None:

@@ -1,7 +1,7 @@
 """What of a plan is done already and what is still to be measured."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llamatrix.host import this_host
 from llamatrix.measure.outcome import Done
@@ -9,6 +9,7 @@ from llamatrix.plan.cell import Cell, SpeedTest
 from llamatrix.provision.build import compiled_by
 from llamatrix.record.record import Record
 from llamatrix.record.store import Store
+from llamatrix.report.speed import result_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +46,9 @@ def look_up(
 ) -> Item:
     """Compare a cell with its records of the same digest on this class of host.
 
-    `again` asks for that many repeats beyond those that exist; `retry` measures
-    anew what failed before.
+    `again` asks for that many repeats beyond those that exist; `retry` repeats what
+    failed before. Once a cell has its repeats, the sweep's `target_spread` may ask for
+    another one.
     """
     digest = cell.digest(host_slug=this_host().slug, compiler=compiled_by(cell))
     latest = _latest(cell, digest, store)
@@ -55,12 +57,27 @@ def look_up(
     }
     settled = latest.keys() - (failed if retry else set())
     repeats = max([cell.sweep.processes, *(repeat for repeat, _ in latest)])
+    todo = _missing(cell.tests, repeats + again, settled)
+    if not todo and repeats < cell.sweep.max_processes and _is_unstable(cell, latest):
+        todo = (Repeat(number=repeats + 1, tests=cell.tests),)
     return Item(
         cell=cell,
         digest=digest,
         known=frozenset(latest),
         failed=len(failed),
-        todo=_missing(cell.tests, repeats + again, settled),
+        todo=todo,
+    )
+
+
+def _is_unstable(cell: Cell, latest: dict[tuple[int, SpeedTest], Record]) -> bool:
+    """Whether a test has not reached the target spread that the matrix has now."""
+    target = cell.sweep.target_spread
+    results = (
+        result_of([record for (_, known), record in latest.items() if known == test])
+        for test in cell.tests
+    )
+    return target is not None and any(
+        replace(result, target_spread=target).unstable for result in results
     )
 
 

@@ -7,10 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from llamatrix import __version__
-from llamatrix.campaigns.agenda import Item, still_missing
+from llamatrix.campaigns.agenda import Item, look_up, still_missing
 from llamatrix.campaigns.session import Session
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
+from llamatrix.measure.load import (
+    TOLERATED_PERCENT,
+    KernelWatch,
+    Load,
+    Watch,
+    disturbance,
+)
 from llamatrix.measure.outcome import Done
 from llamatrix.measure.speed import Bench, Measured, run_sweep
 from llamatrix.plan.cell import Cell, Engine
@@ -93,9 +100,19 @@ def provide_parts(
 
 
 def bench(
-    items: Sequence[Item], project: Project, *, weights_dir: Path | None = None
+    items: Sequence[Item],
+    project: Project,
+    *,
+    weights_dir: Path | None = None,
+    watch: Watch | None = None,
 ) -> Tally:
-    """Measure what the items lack; every finished test is on disk before the next."""
+    """Measure what the items lack; every finished test is on disk before the next.
+
+    A cell whose sweep has a target spread is repeated until it is reached, or the most
+    processes have run.
+    """
+    watch = watch or KernelWatch()
+    store = Store(reports=project.reports, kind=SPEED)
     parts = {
         item.cell.id: provide_parts(item.cell, project, weights_dir=weights_dir)
         for item in items
@@ -104,19 +121,23 @@ def bench(
     measured = failed = 0
     for item in items:
         failed += item.failed
-        if not item.todo:
-            continue
-        outcomes = _measure(item, parts[item.cell.id], project)
-        measured += len(outcomes)
-        failed += sum(not isinstance(one.outcome, Done) for one in outcomes)
+        pending = item
+        while pending.todo:
+            outcomes = _measure(pending, parts[item.cell.id], project, store, watch)
+            measured += len(outcomes)
+            failed += sum(not isinstance(one.outcome, Done) for one in outcomes)
+            if item.cell.sweep.target_spread is None:
+                break
+            pending = look_up(item.cell, store)
     return Tally(
         reused=sum(item.done for item in items), measured=measured, failed=failed
     )
 
 
-def _measure(item: Item, parts: Parts, project: Project) -> list[Measured]:
+def _measure(
+    item: Item, parts: Parts, project: Project, store: Store[Record], watch: Watch
+) -> list[Measured]:
     """Run the repeats of one cell that are missing; one harness measures at a time."""
-    store = Store(reports=project.reports, kind=SPEED)
     kept: list[Measured] = []
     for repeat in item.todo:
         with exclusive(project.cache / "measuring.lock", purpose="measuring"):
@@ -126,11 +147,20 @@ def _measure(item: Item, parts: Parts, project: Project) -> list[Measured]:
             label = f"{item.cell.id} #{repeat.number}"
             say(f"measuring {label}: {', '.join(test.name for test in tests)}")
             with meter(label, total=len(tests)) as progress:
+                mark = watch.mark()
 
-                def keep(one: Measured, number: int = repeat.number) -> None:
-                    store.append(_record(item, parts, one, repeat=number))
+                def keep(
+                    one: Measured, number: int = repeat.number, label: str = label
+                ) -> None:
+                    nonlocal mark
+                    load = watch.since(mark)
+                    record = _record(item, parts, one, repeat=number, load=load)
+                    if record.disturbed:
+                        say(f"{label} {one.test.name}: disturbed: {record.disturbed}")
+                    store.append(record)
                     kept.append(one)
                     progress.advance()
+                    mark = watch.mark()
 
                 run_sweep(
                     bench_of(item.cell, parts, project),
@@ -152,7 +182,9 @@ def bench_of(cell: Cell, parts: Parts, project: Project) -> Bench:
     )
 
 
-def _record(item: Item, parts: Parts, one: Measured, *, repeat: int) -> Record:
+def _record(
+    item: Item, parts: Parts, one: Measured, *, repeat: int, load: Load
+) -> Record:
     return Record(
         cell=cell_facts(item.cell, digest=item.digest),
         test=one.test,
@@ -165,5 +197,7 @@ def _record(item: Item, parts: Parts, one: Measured, *, repeat: int) -> Record:
         weights=parts.weights.facts,
         host=this_host(),
         telemetry=one.telemetry,
+        load=load,
+        disturbed=disturbance(load, one.telemetry, tolerated_percent=TOLERATED_PERCENT),
         made_by=f"llamatrix {__version__}",
     )

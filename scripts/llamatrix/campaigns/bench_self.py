@@ -91,7 +91,11 @@ def _print_exactness(session: Session, parts: Parts, records: Sequence[Record]) 
             raise MeasureError(f"{log}: does not hold the row of {record.test.name}")
         if list(record.process.argv[1:]) != words:
             raise MeasureError(f"{record.process.argv} is not the command by hand")
-    samples = sum(cell.sweep.repetitions for _ in records)
+    samples = sum(
+        record.outcome.result.repetitions
+        for record in records
+        if isinstance(record.outcome, Done)
+    )
     print(
         f"exact: {samples} samples in {len(records)} records equal llama-bench's own "
         f"lines byte for byte; the command by hand:\n  {hand}"

@@ -70,7 +70,7 @@ def argv(
         *("-b", str(sweep.batch_size), "-ub", str(sweep.ubatch_size)),
         *("-p", ",".join(prompts) or "0"),
         *("-n", ",".join(generations) or "0"),
-        *("-r", str(sweep.repetitions)),
+        *("-r", str(sweep.warmup_repetitions + sweep.repetitions)),
     ]
     if sweep.n_gpu_layers is not None:
         flags += ["-ngl", str(sweep.n_gpu_layers)]

@@ -1,6 +1,7 @@
 """What can come of a measurement. Everything here is data; nothing is raised."""
 
 from enum import StrEnum
+from statistics import fmean
 from typing import Annotated
 
 from msgspec import Meta, Raw, Struct
@@ -62,7 +63,31 @@ class SpeedSample(Struct, frozen=True, kw_only=True, tag="speed"):
 
     @property
     def repetitions(self) -> int:
+        """All of them, warm-up included."""
         return len(self.tokens_per_second)
+
+    @property
+    def steady(self) -> tuple[float, ...]:
+        """Tokens per second of the repetitions after the warm-up ones, unrounded.
+
+        The first is always left out: llama-bench's own warm-up does not reach the clocks
+        and kernels of a long prompt. Empty for a sample of one repetition.
+        """
+        begin = max(1, self.warmup_repetitions)
+        pairs = zip(self.tokens[begin:], self.nanoseconds[begin:], strict=True)
+        return tuple(1e9 * tokens / ns for tokens, ns in pairs)
+
+    @property
+    def steady_tps(self) -> float | None:
+        """The mean of the steady repetitions; None where there is none."""
+        return fmean(self.steady) if self.steady else None
+
+    @property
+    def first_deviation(self) -> float | None:
+        """How far the first repetition is off the steady mean: -0.15 is 15 % slower."""
+        if self.steady_tps is None:
+            return None
+        return 1e9 * self.tokens[0] / self.nanoseconds[0] / self.steady_tps - 1
 
 
 class Done(Struct, frozen=True, kw_only=True, tag="done"):

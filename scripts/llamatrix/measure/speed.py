@@ -222,7 +222,9 @@ def _refused(
 def _result(bench: Bench, line: str, rest: list[SpeedTest]) -> Outcome:
     """The outcome a row tells, checked against what was asked of which build."""
     try:
-        sample = llama_bench.parse_row(line)
+        sample = llama_bench.parse_row(
+            line, warmup_repetitions=bench.sweep.warmup_repetitions
+        )
     except ValueError:
         return Crashed(exit_code=0, tail=("unreadable row:", line[:500]))
     if not bench.commit.startswith(sample.build_commit):

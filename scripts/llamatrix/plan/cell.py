@@ -101,8 +101,12 @@ class Cell(Engine, frozen=True, kw_only=True):
         repeats of the same measurement belong to the same cell.
         """
         sweep = msgspec.structs.replace(self.sweep, processes=1, timeout_s=1)
+        fields = msgspec.to_builtins(sweep)
+        del fields["target_spread"], fields["max_processes"]
+        if not sweep.warmup_repetitions:  # as digests were before there were any
+            del fields["warmup_repetitions"]
         return sha256_of(
-            (MEASUREMENT_VERSION, self.measurement, *self.engine_identity, sweep)
+            (MEASUREMENT_VERSION, self.measurement, *self.engine_identity, fields)
         )
 
     def digest(self, *, host_slug: str, compiler: str) -> str:

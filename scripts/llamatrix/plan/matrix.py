@@ -129,7 +129,9 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     n_prompt: tuple[Positive, ...]
     n_gen: tuple[Positive, ...]
     repetitions: Count
-    """`-r`: samples of each test inside one process."""
+    """Samples of each test inside one process, beyond the warm-up repetitions."""
+    warmup_repetitions: Natural = 1
+    """Repetitions before those; `-r` is the sum. The first is never part of a steady mean."""
     cache_type_k: str
     cache_type_v: str
     flash_attn: bool
@@ -139,6 +141,11 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     threads: Count | None = None
     processes: Count = 1
     """Fresh processes, each a full repeat of the sweep."""
+    target_spread: Annotated[float, Meta(gt=0, lt=1)] | None = None
+    """Start more processes until the standard deviation between the steady means of a test
+    is at most this share of their mean; None stops after `processes`."""
+    max_processes: Count = 10
+    """The most processes that `target_spread` may start, disturbed ones included."""
     timeout_s: Seconds = 3600
     """The longest that one test may take."""
 

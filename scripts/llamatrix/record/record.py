@@ -3,6 +3,7 @@
 import msgspec
 
 from llamatrix.measure.llama_bench import parse_row
+from llamatrix.measure.load import Load
 from llamatrix.measure.outcome import Done, Outcome
 from llamatrix.measure.speed import Process
 from llamatrix.measure.telemetry import Telemetry
@@ -14,7 +15,7 @@ from llamatrix.record.envelope import Envelope
 from llamatrix.record.kind import Fields, Kind, Place
 
 
-class CellFacts(msgspec.Struct, frozen=True, kw_only=True):
+class CellFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The cell as a table needs it, and the digests that identify it."""
 
     id: str
@@ -30,6 +31,8 @@ class CellFacts(msgspec.Struct, frozen=True, kw_only=True):
     pin: str
     build: str
     sweep: str
+    target_spread: float | None = None
+    """The sweep's stopping rule at that time; None where it had none."""
 
 
 class Record(Envelope, frozen=True, kw_only=True):
@@ -43,6 +46,10 @@ class Record(Envelope, frozen=True, kw_only=True):
     build: Manifest
     weights: WeightsFacts
     telemetry: Telemetry
+    load: Load = Load()
+    """What else the machine did while this test ran."""
+    disturbed: str = ""
+    """Why the result is kept out of the headline; empty where it counts."""
 
     @property
     def record_id(self) -> str:
@@ -63,6 +70,7 @@ def cell_facts(cell: Cell, *, digest: str) -> CellFacts:
         pin=cell.pin_key,
         build=cell.build_key,
         sweep=cell.sweep_key,
+        target_spread=cell.sweep.target_spread,
     )
 
 

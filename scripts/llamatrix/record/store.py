@@ -126,7 +126,7 @@ def _lines(
     file = path.relative_to(store.reports).as_posix()
     *whole, torn = content.split(b"\n")
     if torn:
-        _warn(f"{path.name}: skipping a last line that was cut short by a crash")
+        _warn(path, f"{file}: skipping a last line that was cut short by a crash")
     for number, line in enumerate(whole, start=1):
         sha256 = hashlib.sha256(line + b"\n").hexdigest()
         if only is not None and sha256 not in only:
@@ -134,7 +134,7 @@ def _lines(
         try:
             record = store.kind.decode(line, where=f"{file}:{number}", place=place)
         except RecordError as error:
-            _warn(f"skipping a line: {error}")
+            _warn(path, f"skipping a line: {error}")
             yield DamagedLine(
                 file=file,
                 number=number,
@@ -146,8 +146,8 @@ def _lines(
 
 
 @cache
-def _warn(text: str) -> None:
-    """Say something once, however often a file is read."""
+def _warn(_path: Path, text: str) -> None:
+    """Say something about a file once, however often it is read."""
     say(text)
 
 

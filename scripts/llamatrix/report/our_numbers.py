@@ -111,7 +111,7 @@ class _Bench:
         result = model.results.get(test)
         if result is None:
             return None
-        means = result.process_means
+        means = result.published_means
         return OurNumber(
             claim=claim.id,
             values=means,

@@ -15,42 +15,94 @@ from llamatrix.record.record import Record
 class Result:
     """All repeats of one test of one model."""
 
-    rows: tuple[SpeedSample, ...]
-    """One for each process that gave a number."""
+    quiet: tuple[SpeedSample, ...]
+    """One for each process that gave a number on a quiet machine."""
+    disturbed: tuple[SpeedSample, ...]
+    """One for each process that gave a number while something disturbed it."""
     failures: tuple[Outcome, ...]
+    target_spread: float | None = None
+    """The sweep's stopping rule; None where it had none."""
 
     @property
-    def process_means(self) -> tuple[float, ...]:
-        """Tokens per second, the mean of each process' repetitions."""
-        return tuple(statistics.fmean(row.tokens_per_second) for row in self.rows)
+    def rows(self) -> tuple[SpeedSample, ...]:
+        """What the figures are made of: the quiet processes, else the disturbed ones."""
+        return self.quiet or self.disturbed
+
+    @property
+    def steady_means(self) -> tuple[float, ...]:
+        """Tokens per second, the steady mean of each process that has one."""
+        means = (row.steady_tps for row in self.rows)
+        return tuple(mean for mean in means if mean is not None)
 
     @property
     def mean(self) -> float | None:
-        """The mean of the process means; llama-bench's own where there is one."""
-        means = self.process_means
+        """The mean of the steady means, the headline; None where there is none."""
+        means = self.steady_means
         return statistics.fmean(means) if means else None
 
     @property
+    def published_means(self) -> tuple[float, ...]:
+        """The program's own mean of each process, cold first repetition included."""
+        return tuple(row.published_tps for row in self.rows)
+
+    @property
+    def published_mean(self) -> float | None:
+        means = self.published_means
+        return statistics.fmean(means) if means else None
+
+    @property
+    def first_deviation(self) -> float | None:
+        """How far first repetitions are off the steady means, on average."""
+        shares = [
+            row.first_deviation for row in self.rows if row.first_deviation is not None
+        ]
+        return statistics.fmean(shares) if shares else None
+
+    @property
     def between(self) -> float | None:
-        """Standard deviation between processes; None for fewer than two."""
-        means = self.process_means
+        """Standard deviation between steady means; None for fewer than two."""
+        means = self.steady_means
         return statistics.stdev(means) if len(means) > 1 else None
 
     @property
     def within(self) -> float | None:
-        """Standard deviation inside a process, pooled over the processes."""
+        """Standard deviation of steady repetitions, pooled over the processes."""
         variances = [
-            statistics.variance(row.tokens_per_second)
-            for row in self.rows
-            if len(row.tokens_per_second) > 1
+            statistics.variance(row.steady) for row in self.rows if len(row.steady) > 1
         ]
         return statistics.fmean(variances) ** 0.5 if variances else None
 
     @property
     def count(self) -> str:
-        """Processes × repetitions: `2×3`."""
-        repetitions = {len(row.tokens_per_second) for row in self.rows}
+        """Processes × steady repetitions: `2×3`."""
+        repetitions = {len(row.steady) for row in self.rows}
         return f"{len(self.rows)}×{'/'.join(map(str, sorted(repetitions)))}"
+
+    @property
+    def unstable(self) -> bool:
+        """Whether it has numbers, and they have not reached the target spread."""
+        if self.target_spread is None or not self.rows:
+            return False
+        if len(self.quiet) < 2 or self.between is None or not self.mean:  # noqa: PLR2004
+            return True
+        return self.between / self.mean > self.target_spread
+
+
+def result_of(records: Sequence[Record]) -> Result:
+    """Sum up the records of one test of one cell."""
+    done = [
+        (record, record.outcome.result)
+        for record in records
+        if isinstance(record.outcome, Done)
+    ]
+    return Result(
+        quiet=tuple(sample for record, sample in done if not record.disturbed),
+        disturbed=tuple(sample for record, sample in done if record.disturbed),
+        failures=tuple(
+            record.outcome for record in records if not isinstance(record.outcome, Done)
+        ),
+        target_spread=records[-1].cell.target_spread,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,18 +190,10 @@ def groups(
 
 
 def _results(records: Sequence[Record]) -> dict[tuple[str, SpeedTest], Result]:
-    by_test: dict[tuple[str, SpeedTest], list[Outcome]] = defaultdict(list)
+    by_test: dict[tuple[str, SpeedTest], list[Record]] = defaultdict(list)
     for record in records:
-        by_test[record.cell.model_name, record.test].append(record.outcome)
-    return {
-        key: Result(
-            rows=tuple(
-                outcome.result for outcome in outcomes if isinstance(outcome, Done)
-            ),
-            failures=tuple(one for one in outcomes if not isinstance(one, Done)),
-        )
-        for key, outcomes in by_test.items()
-    }
+        by_test[record.cell.model_name, record.test].append(record)
+    return {key: result_of(found) for key, found in by_test.items()}
 
 
 def _newest(found: Sequence[Record], current: frozenset[str]) -> list[Record]:

@@ -17,6 +17,8 @@ from llamatrix.report.speed import Group, Result
 from llamatrix.report.tables import Table
 from llamatrix.units import bytes_text, context_text
 
+_FIRST_LIMIT = 0.01
+"""Of the steady mean: a first repetition further off is marked."""
 KIND_NOTES = {
     WeightsKind.HUB: "the published GGUF files",
     WeightsKind.FULL: "synthetic weights at full size: engine speed, no quality",
@@ -25,6 +27,32 @@ KIND_NOTES = {
         "about the models they are named after"
     ),
 }
+
+
+STEADY_NOTE = (
+    "tokens/s are steady means: the first repetition of each process is left out; *as "
+    "published* is llama-bench's own mean over all repetitions"
+)
+
+
+def stopping_notes(group: Group) -> tuple[str, ...]:
+    """What the sweep's stopping rule means for a reader; empty where it had none."""
+    notes = []
+    target = group.records[-1].cell.target_spread
+    if target is not None:
+        rule = (
+            "processes are started until the standard deviation between them is at most "
+            f"{100 * target:g} % (a stopping rule: an interval made of them covers less "
+            "than it says); *unstable* rows did not reach it"
+        )
+        notes.append(rule)
+    if disturbed := sum(bool(record.disturbed) for record in group.records):
+        left_out = (
+            f"{disturbed} of {len(group.records)} records were disturbed (other load, "
+            "heat) and are left out where quiet ones exist"
+        )
+        notes.append(left_out)
+    return tuple(notes)
 
 
 def tables(group: Group) -> tuple[Table, ...]:
@@ -55,6 +83,8 @@ def heading(group: Group) -> str:
         f"- host: {record.host.summary}",
         f"- measured: {when}, {len(group.records)} records in {files}",
         f"- command: `{' '.join(record.process.argv)}`",
+        f"- {STEADY_NOTE}",
+        *(f"- {note}" for note in stopping_notes(group)),
     ]
     return "\n".join(lines)
 
@@ -145,12 +175,13 @@ def _spread(group: Group) -> Table:
     return Table(
         title="Speed with spread",
         header=(
-            *("Model", "Test", "tokens/s"),
+            *("Model", "Test", "tokens/s", "as published", "first repetition"),
             *("sd between processes", "sd within", "n (processes×repetitions)"),
         ),
         rows=tuple(
             (
                 *(model, test.name, cell_text(result, 2)),
+                *(published_text(result), first_text(result)),
                 *(
                     share_text(result.between, result),
                     share_text(result.within, result),
@@ -159,18 +190,36 @@ def _spread(group: Group) -> Table:
             )
             for (model, test), result in group.results.items()
         ),
-        right=(2, 3, 4, 5),
+        right=(2, 3, 4, 5, 6, 7),
     )
 
 
 def cell_text(result: Result | None, digits: int) -> str:
-    """A rounded mean, or the word for what happened instead."""
+    """A rounded steady mean with its marks, or the word for what happened instead."""
     if result is None:
         return "not measured"
     if result.mean is None:
-        return outcome_word(result.failures[-1])
+        failed = result.failures
+        return outcome_word(failed[-1]) if failed else "n/a (one repetition)"
+    marks = [outcome_word(result.failures[-1])] if result.failures else []
+    marks += ["disturbed"] if not result.quiet else []
+    marks += ["unstable"] if result.unstable else []
     text = f"{result.mean:,.{digits}f}"
-    return f"{text} ({outcome_word(result.failures[-1])})" if result.failures else text
+    return f"{text} ({', '.join(marks)})" if marks else text
+
+
+def published_text(result: Result) -> str:
+    mean = result.published_mean
+    return "n/a" if mean is None else f"{mean:,.2f}"
+
+
+def first_text(result: Result) -> str:
+    """How far the first repetition is off the steady mean; marked beyond 1 %."""
+    share = result.first_deviation
+    if share is None:
+        return "n/a"
+    mark = " (off)" if abs(share) > _FIRST_LIMIT else ""
+    return f"{100 * share:+.1f} %{mark}"
 
 
 def outcome_word(outcome: Outcome) -> str:

@@ -16,7 +16,7 @@ from llamatrix.report.tables import csv_text
 HEADER = (
     *("host", "weights", "model", "pin", "commit", "build", "sweep", "test"),
     *("repeat", "outcome", "sample", "tokens_per_second", "nanoseconds"),
-    *("measured_at", "digest"),
+    *("measured_at", "digest", "steady", "disturbed", "unstable"),
 )
 
 
@@ -42,21 +42,29 @@ def tidy_json(groups: Iterable[Group]) -> str:
 def _all_rows(groups: Iterable[Group]) -> Iterator[tuple[object, ...]]:
     for group in groups:
         for record in group.records:
-            yield from _rows(record)
+            result = group.results[record.cell.model_name, record.test]
+            yield from _rows(record, unstable=result.unstable)
 
 
-def _rows(record: Record) -> Iterator[tuple[object, ...]]:
+def _rows(record: Record, *, unstable: bool) -> Iterator[tuple[object, ...]]:
     cell = record.cell
     head = (
         *(record.host.slug, record.weights.kind.value, cell.model_key, cell.pin),
         *(record.build.commit, cell.build, cell.sweep, record.test.name),
         *(record.repeat, outcome_word(record.outcome)),
     )
-    tail = (record.measured_at, cell.digest)
+    where = (record.measured_at, cell.digest)
+    marks = (record.disturbed, _yes(unstable))
     if not isinstance(record.outcome, Done):
-        yield (*head, "", "", "", *tail)
+        yield (*head, "", "", "", *where, "", *marks)
         return
     sample = record.outcome.result
     samples = zip(sample.tokens_per_second, sample.nanoseconds, strict=True)
     for number, (tokens_per_second, nanoseconds) in enumerate(samples, start=1):
-        yield (*head, number, tokens_per_second, nanoseconds, *tail)
+        steady = number > sample.repetitions - len(sample.steady)
+        values = (number, tokens_per_second, nanoseconds)
+        yield (*head, *values, *where, _yes(steady), *marks)
+
+
+def _yes(condition: bool) -> str:  # noqa: FBT001
+    return "yes" if condition else "no"

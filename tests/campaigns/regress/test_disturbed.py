@@ -9,8 +9,8 @@ from tests.campaigns.regress.conftest import ONE_CELL, ledger_lines
 
 from llamatrix.campaigns.regress.arms import Asked
 from llamatrix.campaigns.regress.command import regress
-from llamatrix.campaigns.regress.load import Load, Mark
 from llamatrix.campaigns.regress.request import Request
+from llamatrix.measure.load import Load, Mark
 from llamatrix.project import Project
 from llamatrix.report.regress import Regression, regress_text
 from llamatrix.verdict.metric import Metric

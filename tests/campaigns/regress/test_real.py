@@ -17,9 +17,9 @@ from tests.campaigns.regress.conftest import ledger_lines, regress_argv
 from tests.measure.replayed import SESSION
 from tests.shipped import ROOT
 
-from llamatrix.campaigns.regress.load import KernelWatch
 from llamatrix.campaigns.regress.scenario import Scenario, Setting, run_scenario
 from llamatrix.campaigns.regress.selftest import broken_by
+from llamatrix.measure.load import KernelWatch
 from llamatrix.project import Project
 from llamatrix.verdict.metric import Metric
 from llamatrix.verdict.word import Word

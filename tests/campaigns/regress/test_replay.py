@@ -13,9 +13,9 @@ from tests.measure.replayed import call, record
 from tests.shipped import ROOT
 
 from llamatrix.campaigns.regress.arms import Asked
-from llamatrix.campaigns.regress.load import Load, Mark
 from llamatrix.campaigns.regress.replay_command import replay as replay_regress
 from llamatrix.campaigns.regress.request import Request
+from llamatrix.measure.load import Load, Mark
 from llamatrix.measure.tap.request import Kind
 from llamatrix.project import Project
 from llamatrix.verdict.metric import Metric

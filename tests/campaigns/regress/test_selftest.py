@@ -10,7 +10,6 @@ from tests.campaigns.regress.found import found_of
 
 from llamatrix import shell
 from llamatrix.campaigns.regress import shim
-from llamatrix.campaigns.regress.load import Load, Mark
 from llamatrix.campaigns.regress.promises import broken_promises
 from llamatrix.campaigns.regress.scenario import (
     Scenario,
@@ -19,6 +18,7 @@ from llamatrix.campaigns.regress.scenario import (
     samples_of,
 )
 from llamatrix.campaigns.regress.selftest import broken_by
+from llamatrix.measure.load import Load, Mark
 from llamatrix.project import Project
 from llamatrix.verdict.designs import Design
 from llamatrix.verdict.metric import Metric

@@ -234,6 +234,7 @@ def _narrowed(cell: Cell, test: SpeedTest | None) -> Cell:
         n_prompt=(test.n_prompt,) if test.n_prompt else (),
         n_gen=(test.n_gen,) if test.n_gen else (),
         repetitions=1,
+        warmup_repetitions=0,
     )
     return msgspec.structs.replace(cell, sweep=sweep)
 

@@ -7,12 +7,12 @@ from llamatrix.campaigns.bench import Parts, provide_parts
 from llamatrix.campaigns.regress.arms import METRICS, Case, cases_of
 from llamatrix.campaigns.regress.judging import broken
 from llamatrix.campaigns.regress.ledger import SPEED_PAIRS
-from llamatrix.campaigns.regress.load import KernelWatch, Watch
 from llamatrix.campaigns.regress.pairing import last_series, ledger_id
 from llamatrix.campaigns.regress.process import Running
 from llamatrix.campaigns.regress.request import Request
 from llamatrix.campaigns.regress.together import answer_of, say_plan
 from llamatrix.host import this_host
+from llamatrix.measure.load import KernelWatch, Watch
 from llamatrix.plan.cell import Cell
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import Lock, load_lock

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import assert_never
 
-from llamatrix.campaigns.regress.load import Load
 from llamatrix.campaigns.regress.pairing import ledger_id, mean_mhz, paired
+from llamatrix.measure.load import Load
 from llamatrix.measure.outcome import (
     ContextTooLarge,
     Crashed,

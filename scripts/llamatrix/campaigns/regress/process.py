@@ -16,7 +16,6 @@ from llamatrix.campaigns.regress.ledger import (
     failure_notes,
     pairs_of,
 )
-from llamatrix.campaigns.regress.load import Watch, disturbance
 from llamatrix.campaigns.regress.pairing import (
     WARM_UP,
     next_number,
@@ -24,6 +23,7 @@ from llamatrix.campaigns.regress.pairing import (
 )
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
+from llamatrix.measure.load import Watch, disturbance
 from llamatrix.measure.speed import Measured, run_sweep
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.project import Project
@@ -141,7 +141,10 @@ class Running:
         cell, parts = self.case.cells[arm], self.parts[arm]
         limit_s = self._limit_s(cell.sweep.timeout_s)
         sweep = msgspec.structs.replace(
-            cell.sweep, repetitions=repetitions, timeout_s=limit_s
+            cell.sweep,
+            repetitions=repetitions,
+            warmup_repetitions=0,
+            timeout_s=limit_s,
         )
         asked = msgspec.structs.replace(cell, sweep=sweep)
         found: list[Measured] = []

@@ -8,7 +8,6 @@ from llamatrix.campaigns.launching import launch_with
 from llamatrix.campaigns.regress.arms import matching
 from llamatrix.campaigns.regress.command import Provide, provide_arms, provide_from
 from llamatrix.campaigns.regress.judging import broken
-from llamatrix.campaigns.regress.load import KernelWatch, Watch
 from llamatrix.campaigns.regress.pairing import last_series, ledger_id
 from llamatrix.campaigns.regress.proving import broken_template
 from llamatrix.campaigns.regress.replay_case import (
@@ -25,6 +24,7 @@ from llamatrix.campaigns.regress.together import answer_of, say_plan
 from llamatrix.campaigns.templates import Template, template_named
 from llamatrix.errors import MeasureError
 from llamatrix.host import this_host
+from llamatrix.measure.load import KernelWatch, Watch
 from llamatrix.measure.recording import Recording, read_recording
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import Lock, load_lock

@@ -1,7 +1,7 @@
 """The pairs of one replayed session on disk: one line for each server process."""
 
-from llamatrix.campaigns.regress.load import Load
 from llamatrix.campaigns.regress.pairing import ledger_id, mean_mhz
+from llamatrix.measure.load import Load
 from llamatrix.measure.replay import Replayed, ReplayFailed, Way
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.plan.lock import LockedPin

@@ -9,13 +9,13 @@ import msgspec
 
 from llamatrix import __version__
 from llamatrix.campaigns.bench import Parts
-from llamatrix.campaigns.regress.load import Watch, disturbance
 from llamatrix.campaigns.regress.pairing import next_number, next_order
 from llamatrix.campaigns.regress.replay_case import SessionCase
 from llamatrix.campaigns.regress.replay_ledger import ReplayEntry
 from llamatrix.errors import MeasureError, ServeError
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
+from llamatrix.measure.load import Watch, disturbance
 from llamatrix.measure.recording import Script, script_of
 from llamatrix.measure.replay import Replayed, ReplayFailed, Way, replay
 from llamatrix.measure.steady import disturbances_throughout

@@ -7,6 +7,7 @@ from pathlib import Path
 from llamatrix.campaigns.choice import choose_profile
 from llamatrix.campaigns.regress.arms import Asked
 from llamatrix.campaigns.session import weights_known
+from llamatrix.measure.load import TOLERATED_PERCENT
 from llamatrix.plan.cell import Cell
 from llamatrix.plan.expand import select_profile
 from llamatrix.plan.lock import Lock
@@ -18,7 +19,6 @@ from llamatrix.verdict.metric import Metric
 from llamatrix.verdict.pairs import Arm
 
 BUDGET_S = 1200.0
-TOLERATED_PERCENT = 10.0
 _PLANNED = Looks()
 
 

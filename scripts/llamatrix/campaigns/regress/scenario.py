@@ -13,10 +13,10 @@ from llamatrix.campaigns.regress import shim
 from llamatrix.campaigns.regress.arms import METRICS, Asked
 from llamatrix.campaigns.regress.command import regress
 from llamatrix.campaigns.regress.ledger import SPEED_PAIRS, Entry
-from llamatrix.campaigns.regress.load import Watch
 from llamatrix.campaigns.regress.pairing import WARM_UP
 from llamatrix.campaigns.regress.request import Request
 from llamatrix.errors import ReportError
+from llamatrix.measure.load import Watch
 from llamatrix.plan.cell import Cell
 from llamatrix.project import Project
 from llamatrix.record.store import Store

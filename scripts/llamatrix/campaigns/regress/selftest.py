@@ -6,7 +6,7 @@ from pathlib import Path
 
 from llamatrix.campaigns.regress.arms import METRICS
 from llamatrix.campaigns.regress.promises import simulate_designs, simulate_promises
-from llamatrix.campaigns.regress.request import BUDGET_S, TOLERATED_PERCENT
+from llamatrix.campaigns.regress.request import BUDGET_S
 from llamatrix.campaigns.regress.scenario import (
     Scenario,
     Setting,
@@ -14,6 +14,7 @@ from llamatrix.campaigns.regress.scenario import (
     samples_of,
 )
 from llamatrix.errors import BenchError
+from llamatrix.measure.load import TOLERATED_PERCENT
 from llamatrix.plan.load import load_matrix
 from llamatrix.progress import say
 from llamatrix.project import find_project

@@ -15,10 +15,14 @@ from llamatrix.report.reference.gpu import Gpu
 from llamatrix.report.speed import Group
 from llamatrix.report.speed_tables import (
     KIND_NOTES,
+    STEADY_NOTE,
     cell_text,
+    first_text,
     outcome_word,
+    published_text,
     share_text,
     size_text,
+    stopping_notes,
 )
 from llamatrix.units import context_text
 
@@ -93,6 +97,7 @@ def _facts(group: Group) -> tuple[tuple[str, str], ...]:
         ("compiler", record.build.compiler),
         ("weights", KIND_NOTES[group.weights]),
         ("measured", days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"),
+        ("tokens/s", ". ".join((STEADY_NOTE, *stopping_notes(group))).replace("*", "")),
     )
 
 
@@ -100,9 +105,9 @@ def _figures(group: Group, key: str) -> list[Figure]:
     found = []
     prefill = {
         model: {
-            test.n_prompt: result.process_means
+            test.n_prompt: result.steady_means
             for (name, test), result in group.results.items()
-            if name == model and test.n_prompt and result.rows
+            if name == model and test.n_prompt and result.steady_means
         }
         for model in group.models
     }
@@ -125,9 +130,9 @@ def _figures(group: Group, key: str) -> list[Figure]:
         svg = prefill_plot(prefill, words)
         found.append(Figure(id=f"{words.id}-figure", caption=caption, svg=svg))
     generation = {
-        f"{model} {test.name}": result.process_means
+        f"{model} {test.name}": result.steady_means
         for (model, test), result in group.results.items()
-        if test.n_gen and result.rows
+        if test.n_gen and result.steady_means
     }
     if generation:
         words = Words(
@@ -232,6 +237,8 @@ def _generation(group: Group, key: str, evidence: Evidence) -> tuple[Table, ...]
             caption="Generation speed, tokens/s",
             columns=(
                 *(_MODEL, Column(text="Test"), Column(text="tokens/s", number=True)),
+                Column(text="as published", number=True),
+                Column(text="first repetition", number=True),
                 Column(text="sd between processes", number=True),
                 *(Column(text="sd within", number=True), Column(text="n")),
             ),
@@ -240,6 +247,8 @@ def _generation(group: Group, key: str, evidence: Evidence) -> tuple[Table, ...]
                     Cell(text=model),
                     Cell(text=test.name),
                     result_cell(group, model, test, evidence, 2),
+                    Cell(text=published_text(result), sort=result.published_mean),
+                    Cell(text=first_text(result), sort=result.first_deviation),
                     Cell(text=share_text(result.between, result), sort=result.between),
                     Cell(text=share_text(result.within, result), sort=result.within),
                     Cell(text=result.count if result.rows else "0"),
@@ -259,6 +268,7 @@ def _records(group: Group, key: str, evidence: Evidence) -> Table:
         if isinstance(outcome, Done):
             samples = outcome.result.tokens_per_second
             said = ", ".join(f"{sample:,.2f}" for sample in samples)
+            said += f" (disturbed: {record.disturbed})" if record.disturbed else ""
         else:
             said = outcome_word(outcome)
         rows.append(

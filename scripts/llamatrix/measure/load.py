@@ -1,9 +1,10 @@
 """What else the machine did while a process measured: foreign load, stolen time, heat.
 
-The busy time of all cores (`/proc/stat`, proc(5)) less the CPU time of our own
-processes, which the kernel adds up for us as they end (getrusage(2)).
+The busy time of all cores (`/proc/stat`, proc(5)) less the CPU time of this process, of
+its children that have ended (getrusage(2)) and of those still running.
 """
 
+import contextlib
 import os
 import resource
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ _IDLE, _IOWAIT, _STEAL = 3, 4, 7
 _FIELDS = 8
 """user nice system idle iowait irq softirq steal; guest time is in user already."""
 _STOLEN_LIMIT_PERCENT = 5.0
+TOLERATED_PERCENT = 10.0
+"""Foreign load that a measurement may have beside it, of all cores, unless told otherwise."""
 _GPU_WORDS = ("other processes", "thermal", "hw_slowdown", "power_brake")
 """What of `measure/steady.py`'s disturbances comes and goes."""
 
@@ -126,10 +129,15 @@ def disturbance(load: Load, telemetry: Telemetry, *, tolerated_percent: float) -
 
 
 def _own_cpu_s() -> float:
-    """CPU time of this process and of all that it started and that have ended."""
-    return sum(
-        used.ru_utime + used.ru_stime
-        for used in map(
-            resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        )
-    )
+    """CPU time of this process and of all that it started, ended or running."""
+    import psutil
+
+    total_s = 0.0
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        used = resource.getrusage(who)
+        total_s += used.ru_utime + used.ru_stime
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            times = child.cpu_times()
+            total_s += times.user + times.system
+    return total_s

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llamatrix.campaigns.regress.load import (
+from llamatrix.measure.load import (
     KernelWatch,
     Load,
     Mark,
