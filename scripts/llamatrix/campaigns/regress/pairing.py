@@ -3,6 +3,7 @@
 Of whatever kind the processes are: llama-bench, or a server that replays a session.
 """
 
+import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
@@ -33,6 +34,8 @@ class Run(Protocol):
 
     @property
     def mhz(self) -> float | None: ...
+    @property
+    def seed(self) -> int | None: ...
 
 
 R = TypeVar("R", bound=Run)
@@ -54,10 +57,16 @@ def mean_mhz(telemetry: Telemetry) -> float | None:
     return fmean(gpu or cpu) if gpu or cpu else None
 
 
-def next_order(pairs: Sequence[Pair]) -> tuple[Arm, ...]:
-    """ABBA over the pairs that count."""
-    counting = sum(not pair.disturbed for pair in pairs)
-    return tuple(Arm) if counting % 2 == 0 else tuple(reversed(Arm))
+def series_seed(runs: Iterable[Run], series: int) -> int:
+    """Return what the orders of a series are drawn from: a new seed for a new series."""
+    stored = (run.seed for run in runs if run.series == series)
+    known = next((seed for seed in stored if seed is not None), None)
+    return secrets.randbits(32) if known is None else known
+
+
+def order_in_series(pair: int, place: int) -> int | None:
+    """Return the position among all processes of a series; None for the warm-up."""
+    return None if pair == WARM_UP else len(Arm) * (pair - 1) + place
 
 
 def next_number(runs: Iterable[Run], series: int) -> int:

@@ -19,7 +19,7 @@ from llamatrix.campaigns.regress.ledger import (
 from llamatrix.campaigns.regress.pairing import (
     WARM_UP,
     next_number,
-    next_order,
+    order_in_series,
 )
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
@@ -29,7 +29,7 @@ from llamatrix.plan.cell import SpeedTest
 from llamatrix.project import Project
 from llamatrix.record.store import Store
 from llamatrix.verdict.metric import Metric
-from llamatrix.verdict.pairs import Arm, Pair
+from llamatrix.verdict.pairs import Arm, Pair, drawn_order
 
 _MEASURED_S = 1.0
 """A process measures at least this long: longer runs buy more than more pairs."""
@@ -51,6 +51,8 @@ class Running:
     project: Project
     store: Store[Entry]
     series: int
+    seed: int
+    """What the order of each pair is drawn from."""
     watch: Watch
     tolerated_percent: float
     entries: list[Entry]
@@ -126,9 +128,9 @@ class Running:
         return entry.value
 
     def run_pair(self) -> list[Entry]:
-        """Run both arms, in ABBA order over the pairs that count."""
-        order = next_order(self.pairs)
+        """Run both arms, in an order drawn from the seed of the series."""
         number = next_number(self.entries, self.series)
+        order = drawn_order(self.seed, number)
         repetitions = self.repetitions
         with exclusive(self.project.cache / "measuring.lock", purpose="measuring"):
             return [
@@ -179,6 +181,8 @@ class Running:
             host=this_host(),
             measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             made_by=f"llamatrix {__version__}",
+            seed=self.seed,
+            order=order_in_series(pair, place),
         )
         self.store.append(entry)
         self.entries.append(entry)

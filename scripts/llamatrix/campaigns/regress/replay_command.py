@@ -8,7 +8,7 @@ from llamatrix.campaigns.launching import launch_with
 from llamatrix.campaigns.regress.arms import matching
 from llamatrix.campaigns.regress.command import Provide, provide_arms, provide_from
 from llamatrix.campaigns.regress.judging import broken
-from llamatrix.campaigns.regress.pairing import last_series, ledger_id
+from llamatrix.campaigns.regress.pairing import last_series, ledger_id, series_seed
 from llamatrix.campaigns.regress.proving import broken_template
 from llamatrix.campaigns.regress.replay_case import (
     REPLAY_METRICS,
@@ -166,7 +166,7 @@ class _Making:
         entries = store.read(
             host_slug=this_host().slug, record_id=ledger_id(case.id, case.digest)
         )
-        again = self.request.again and bool(entries)
+        series = last_series(entries) + (self.request.again and bool(entries))
         return Session(
             case=case,
             launches={
@@ -175,7 +175,8 @@ class _Making:
             parts=parts,
             project=self.project,
             store=store,
-            series=last_series(entries) + again,
+            series=series,
+            seed=series_seed(entries, series),
             watch=self.watch,
             tolerated_percent=self.request.tolerated_percent,
             entries=entries,

@@ -9,7 +9,10 @@ import msgspec
 
 from llamatrix import __version__
 from llamatrix.campaigns.bench import Parts
-from llamatrix.campaigns.regress.pairing import next_number, next_order
+from llamatrix.campaigns.regress.pairing import (
+    next_number,
+    order_in_series,
+)
 from llamatrix.campaigns.regress.replay_case import SessionCase
 from llamatrix.campaigns.regress.replay_ledger import ReplayEntry
 from llamatrix.errors import MeasureError, ServeError
@@ -27,7 +30,7 @@ from llamatrix.serve.death import read_log
 from llamatrix.serve.launch import Launch
 from llamatrix.serve.running import Patience, running
 from llamatrix.shell import TAIL_LINES
-from llamatrix.verdict.pairs import Arm, Pair
+from llamatrix.verdict.pairs import Arm, drawn_order
 
 _LONGEST_CALL_S = 3600.0
 _HANGS_AFTER = 20
@@ -50,6 +53,8 @@ class Session:
     project: Project
     store: Store[ReplayEntry]
     series: int
+    seed: int
+    """What the order of each pair is drawn from."""
     watch: Watch
     tolerated_percent: float
     entries: list[ReplayEntry]
@@ -63,10 +68,12 @@ class Session:
     def own(self) -> list[ReplayEntry]:
         return [entry for entry in self.entries if entry.series == self.series]
 
-    def run_pair(self, pairs: tuple[Pair, ...]) -> None:
+    def run_pair(self) -> None:
+        """Replay by both arms, in an order drawn from the seed of the series."""
         number = next_number(self.entries, self.series)
+        order = drawn_order(self.seed, number)
         with exclusive(self.project.cache / "measuring.lock", purpose="measuring"):
-            for place, arm in enumerate(next_order(pairs), 1):
+            for place, arm in enumerate(order, 1):
                 self.run(arm, pair=number, place=place)
 
     def run(self, arm: Arm, *, pair: int, place: int) -> ReplayEntry:
@@ -106,6 +113,8 @@ class Session:
             host=this_host(),
             measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             made_by=f"llamatrix {__version__}",
+            seed=self.seed,
+            order=order_in_series(pair, place),
         )
         self.store.append(entry)
         self.entries.append(entry)

@@ -86,4 +86,4 @@ class SessionMetric:
         return self.shared.run(arm, pair=WARM_UP, place=1).value(self.metric)
 
     def run_pair(self) -> None:
-        self.shared.run_pair(self.pairs)
+        self.shared.run_pair()
