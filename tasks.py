@@ -103,7 +103,7 @@ def fit(f: taken.Fitting) -> None:
     """Predict memory and the largest context on a card; needs no GPU and no download."""
     from llamatrix.campaigns.fit import fit as fitted
 
-    print(fitted(model=f.model, vram=f.vram, profile=f.profile, as_json=f.json), end="")
+    print(fitted(f), end="")
 
 
 @command(taken.Serving)

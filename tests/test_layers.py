@@ -20,7 +20,6 @@ HOMES = {
     "filelock": {"exclusive"},
     "gguf": {
         "provision.weight_types",
-        "provision.gguf_shape",
         "provision.synthetic.header",
         "provision.synthetic.metadata",
     },

@@ -13,13 +13,15 @@ from llamatrix.units import (
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("24GiB", 24 * 2**30), ("512 MiB", 2**29), ("1000", 1000), ("1.5kB", 1500)],
+    [("24GiB", 24 * 2**30), ("512 MiB", 2**29), ("24", 24 * 2**30), ("1.5kB", 1500)],
 )
 def test_a_size_is_read_with_its_unit(text: str, count: int) -> None:
     assert parse_bytes(text) == count
 
 
-@pytest.mark.parametrize("text", ["", "24 gigs", "GiB", "-1GiB"])
+@pytest.mark.parametrize(
+    "text", ["", "24 gigs", "GiB", "-1GiB", "nan", "1e400", "9" * 400, "2048TiB"]
+)
 def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="24GiB"):
         parse_bytes(text)

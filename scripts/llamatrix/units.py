@@ -13,18 +13,24 @@ _BYTES = {
     "GB": 10**9,
     "TB": 10**12,
 }
+_MOST_BYTES = 2**50
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _MINUTE_S = 60
 _YEAR_S = 8766 * 3600
 
 
 def parse_bytes(text: str) -> int:
-    """Read `24GiB`, `512 MiB` or `1000` (bytes); ValueError tells the accepted forms."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
-    unit = (found[2] or "B") if found else ""
+    """Read `24GiB`, `512 MiB` or `24` (GiB); ValueError names the accepted forms."""
+    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*([A-Za-z]*)", text.strip())
+    unit = (found[2] or "GiB") if found else ""
     if not found or unit not in _BYTES:
         raise ValueError(f"{text!r} is no size; write for example 24GiB or 512MiB")
-    return round(float(found[1]) * _BYTES[unit])
+    count = round(float(found[1]) * _BYTES[unit])
+    if count > _MOST_BYTES:
+        raise ValueError(
+            f"{text!r} is more than any machine has; write for example 24GiB"
+        )
+    return count
 
 
 def parse_duration_s(text: str) -> float:

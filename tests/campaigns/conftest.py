@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.invoking import invoked
+from tests.mini_gguf import F16, gguf_bytes
 from tests.provision.hub_standin import HubStandIn, running_hub
 from tests.shipped import FAKES, ROOT
 
@@ -27,7 +28,13 @@ from llamatrix.provision.weights import SAMPLES
 RunInvoke = Callable[..., subprocess.CompletedProcess[str]]
 
 MODEL = "qwen35-27b"
-CONTENT = b"the published weights" * 1000
+CONTENT, OTHER_CONTENT = (
+    gguf_bytes(
+        {"general.architecture": "qwen35", "general.name": name},
+        [("token_embd.weight", [64, 64], F16)],
+    )
+    for name in ("the published weights", "the weights of another day")
+)
 _PROFILE = """
 [profiles.hub]
 about = "the published file of one model on a CPU"

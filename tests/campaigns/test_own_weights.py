@@ -10,7 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.campaigns.conftest import CONTENT, MODEL, RunInvoke, record_lines
+from tests.campaigns.conftest import (
+    CONTENT,
+    MODEL,
+    OTHER_CONTENT,
+    RunInvoke,
+    record_lines,
+)
 from tests.provision.hub_standin import HubStandIn, sha256
 from tests.shipped import FAKES, ROOT
 
@@ -135,7 +141,7 @@ def test_pairs_are_run_on_ones_own_file(
     assert ended.returncode == 0, ended.stderr
     assert regress_weights(asking) == {"own file"}
     (path,) = own.iterdir()
-    path.write_bytes(CONTENT[::-1])
+    path.write_bytes(OTHER_CONTENT)
     again = run_invoke(*REGRESS, "--weights-dir", str(own))
     assert "nothing measured" not in again.stderr, "other bytes are another comparison"
 

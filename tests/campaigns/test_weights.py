@@ -3,7 +3,15 @@
 import json
 from pathlib import Path
 
-from tests.campaigns.conftest import CONTENT, MODEL, RunInvoke, record_lines
+import pytest
+from tests.campaigns.conftest import (
+    CONTENT,
+    MODEL,
+    OTHER_CONTENT,
+    RunInvoke,
+    record_lines,
+)
+from tests.mini_gguf import F16, gguf_bytes
 from tests.provision.hub_standin import MAIN, HubStandIn, sha256
 from tests.record.made import reread
 
@@ -60,7 +68,7 @@ def test_new_bytes_in_the_lock_are_measured_anew(
     before = len(record_lines(asking))
     model = load_matrix(asking.matrix_file).models[MODEL]
     hub.publish(
-        CONTENT[::-1], repository=model.repository, file=model.file, revision="b" * 40
+        OTHER_CONTENT, repository=model.repository, file=model.file, revision="b" * 40
     )
     lock = load_lock(asking.lock_file)
     lock.weights.clear()
@@ -68,7 +76,7 @@ def test_new_bytes_in_the_lock_are_measured_anew(
     run_invoke("bench", "--profile", "hub")
     assert len(record_lines(asking)) == 2 * before
     hashes = {weights["sha256"] for weights in weights_of(asking)}
-    assert hashes == {sha256(CONTENT), sha256(CONTENT[::-1])}
+    assert hashes == {sha256(CONTENT), sha256(OTHER_CONTENT)}
 
 
 def test_an_own_file_is_measured_under_its_own_hash_without_a_hub(
@@ -88,7 +96,7 @@ def test_an_own_file_is_measured_under_its_own_hash_without_a_hub(
     assert asking.lock_file.read_bytes() == before
     assert "nothing measured" in run_invoke(*flags).stderr
     assert "0 tests and 0 trials to make" in run_invoke(*flags, "--dry-run").stdout
-    (own / file).write_bytes(CONTENT[::-1])
+    (own / file).write_bytes(OTHER_CONTENT)
     assert "8 tests measured, 0 reused" in run_invoke(*flags).stderr
 
 
@@ -128,3 +136,37 @@ def test_a_record_from_before_the_pin_is_read_as_locked(
     record = reread(older)
     assert record.weights.weights_pin is WeightsPin.LOCKED
     assert record.weights.repository == ""
+
+
+NO_MODELS = (
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "git lfs pull"),
+    (b"Entry not found", "15 bytes"),
+    (CONTENT[:-64], "truncated"),
+)
+
+
+@pytest.mark.parametrize(("content", "word"), NO_MODELS)
+def test_a_file_of_ones_own_that_is_no_model_is_refused_in_one_line(
+    asking: Project, run_invoke: RunInvoke, tmp_path: Path, content: bytes, word: str
+) -> None:
+    file = load_matrix(asking.matrix_file).models[MODEL].file
+    (tmp_path / file).write_bytes(content)
+    ended = run_invoke("weights", "--profile", "hub", "--weights-dir", str(tmp_path))
+    assert ended.returncode == 3
+    *_, last = ended.stderr.strip().splitlines()
+    assert last.startswith(f"llamatrix: {tmp_path / file}: ")
+    assert word in last
+    assert "taken as" not in ended.stderr
+
+
+def test_a_file_of_the_hub_that_is_no_model_is_refused(
+    hub: HubStandIn, asking: Project, run_invoke: RunInvoke
+) -> None:
+    model = load_matrix(asking.matrix_file).models[MODEL]
+    projector = gguf_bytes(
+        {"general.architecture": "clip"}, [("v.a.weight", [64], F16)]
+    )
+    hub.publish(projector, repository=model.repository, file=model.file)
+    ended = run_invoke("weights", "--profile", "hub")
+    assert ended.returncode == 3
+    assert "a projector (mmproj)" in ended.stderr

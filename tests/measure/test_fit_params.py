@@ -12,7 +12,7 @@ from llamatrix.errors import MeasureError
 from llamatrix.measure.fit_params import FitFigures, argv, parse, run_fit_params
 from llamatrix.project import Project
 from llamatrix.provision.build import provide_build
-from llamatrix.provision.fit import Use, known_shape, need
+from llamatrix.provision.fit import Use, host_weight_bytes, known_shape, need
 from llamatrix.provision.synthetic.hyperparameters import MODELS
 from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
 from llamatrix.provision.synthetic.write import write
@@ -82,10 +82,7 @@ def test_weights_and_cache_are_the_programs_to_a_mebibyte_the_graph_nearly(
     for tokens in (32768, 262144):
         ours = need(shape, use, context_tokens=tokens)
         theirs = run_fit_params(program, hollow(model), use, context_tokens=tokens)
-        copies = shape.embedding_bytes if shape.tied else 0
-        assert (shape.tensor_bytes + copies) / 2**20 == pytest.approx(
-            theirs.model, abs=1
-        )
+        assert host_weight_bytes(shape) / 2**20 == pytest.approx(theirs.model, abs=1)
         assert (ours.cache + ours.state) / 2**20 == pytest.approx(theirs.context, abs=1)
         off_mib = theirs.compute - ours.compute / 2**20
         assert abs(off_mib) < 0.015 * ours.total / 2**20

@@ -1,6 +1,10 @@
 """The closed form: the figures that llama-fit-params gave, and what fits a card."""
 
+import json
+from collections.abc import Iterator
+
 import pytest
+from tests.shipped import ROOT
 
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.fit import (
@@ -121,6 +125,28 @@ def test_a_card_too_small_for_the_weights_fits_nothing() -> None:
 def test_no_context_is_longer_than_the_trained_one() -> None:
     shape = known_shape("qwen35-27b")
     assert largest_context(shape, Use(), card_bytes=2**40) == shape.trained_tokens
+
+
+def held_by_servers() -> Iterator[tuple[str, str, int, int]]:
+    """Model, pin, context, and the most bytes that its server held, of shipped records."""
+    for path in sorted((ROOT / "reports/examples").rglob("records/*/context/*/*/*")):
+        model, pin = path.parts[-3].removesuffix(".full"), path.parts[-2]
+        for line in path.read_text().splitlines():
+            found = json.loads(line)["found"]
+            if len(found["attempts"]) == 1:
+                held = [
+                    one["footprint"]["card_own_peak_bytes"] for one in found["rungs"]
+                ]
+                yield model, pin, found["attempts"][0]["context_tokens"], max(held)
+
+
+def test_servers_on_cards_without_a_display_held_no_more_and_little_less() -> None:
+    servers = list(held_by_servers())
+    assert len(servers) >= 5
+    for model, pin, tokens, held_bytes in servers:
+        use = Use(window_in_f16=pin == "april")
+        predicted = need(known_shape(model), use, context_tokens=tokens).total
+        assert 0.98 * predicted <= held_bytes <= predicted, (model, pin, tokens)
 
 
 def test_an_unknown_cache_type_is_refused_with_the_nearest() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.mini_gguf import F16, gguf_bytes
 from tests.provision.hub_standin import MAIN, HubStandIn, sha256
 from tests.shipped import ROOT
 
@@ -24,7 +25,10 @@ from llamatrix.provision.resolve_weights import (
 )
 
 MODEL = "qwen35-27b"
-CONTENT, OTHER = b"weights", b"others!"
+CONTENT = b"weights"
+OTHER = gguf_bytes(
+    {"general.architecture": "qwen35"}, [("token_embd.weight", [64, 64], F16)]
+)
 NEXT = "b" * 40
 
 

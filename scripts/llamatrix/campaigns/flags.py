@@ -128,6 +128,7 @@ class Templating:
 class Fitting:
     model: str = flag("", "a model's key, or a .gguf file (default: the profile's)")
     vram: str = flag("", "the card's memory, e.g. 24GiB (default: the card here)")
+    reserve: str = flag("1GiB", "keep so much of the card free for other programs")
     profile: str = flag("synthetic", "whose pins, models and cache types")
     json: bool = flag(default=False, text=_JSON)
 

@@ -5,15 +5,19 @@ in `tests/captured/llama-fit-params/`; of a CPU build, so all of it is on the ho
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llamatrix import shell
 from llamatrix.errors import MeasureError
-from llamatrix.provision.fit import Use
+from llamatrix.provision.fit import MemoryShape, Need, Use, padded
 
 _TIMEOUT_S = 120
+_TRIES = 3
 _FLAG = "--fit-print"
+_CHECKED = (32768, 131072)
+_MIB = 2**20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,19 +30,47 @@ class FitFigures:
     compute: int
 
 
+def checked_contexts(trained_tokens: int) -> list[int]:
+    """Two contexts, so that what grows with them can be told from what does not."""
+    within = [one for one in _CHECKED if one <= trained_tokens]
+    if len(within) == len(_CHECKED):
+        return within
+    return sorted({padded(max(1, trained_tokens // 2)), padded(trained_tokens)})
+
+
 def run_fit_params(
     program: Path, weights: Path, use: Use, *, context_tokens: int
 ) -> FitFigures:
-    """What the program says of a file; MeasureError where it says nothing."""
+    """What the program says of a file; MeasureError, in one line, where it fails."""
     base = argv(program, weights, use, context_tokens=context_tokens)
     ended = shell.run(_printing(program, base), timeout_s=_TIMEOUT_S, on_line=None)
-    said: list[str] = ended.out.splitlines()
-    if not (ended.ok and said):
-        raise MeasureError(f"llama-fit-params failed\n{ended.complaint()}")
     figures = parse(ended.out) or parse("\n".join(ended.tail))
-    if figures is None:
-        raise MeasureError(f"llama-fit-params: no figures\n{ended.complaint()}")
+    if not ended.ok or figures is None:
+        raise MeasureError(f"llama-fit-params: {_reason(ended, base)}")
     return figures
+
+
+def _reason(ended: shell.Ended, base: list[str]) -> str:
+    """The first line that names an error, else how the program ended.
+
+    Asked to print, newer builds abort before their log is out; without, they lose it
+    now and then.
+    """
+    for _ in range(_TRIES):
+        if error := _error_line(ended):
+            return f"exit code {ended.returncode}: {error}"
+        again = shell.run(base, timeout_s=_TIMEOUT_S, on_line=None)
+        ended = ended if again.ok else again
+    if ended.limit:
+        return f"ended by us after {ended.seconds:.0f} s"
+    said = [line.strip() for line in ended.tail if line.strip()]
+    return f"exit code {ended.returncode}: {said[-1] if said else 'no output'}"
+
+
+def _error_line(ended: shell.Ended) -> str:
+    lines = (*ended.out.splitlines(), *ended.tail)
+    found = (re.search(r"\berror\b.*|\bfailed\b.*", line) for line in lines)
+    return next((one[0].strip() for one in found if one), "")
 
 
 def argv(program: Path, weights: Path, use: Use, *, context_tokens: int) -> list[str]:
@@ -70,3 +102,30 @@ def _printing(program: Path, base: list[str]) -> list[str]:
     """The same command, made to print memory in the way of this build."""
     told = shell.run([str(program), "--help"], timeout_s=_TIMEOUT_S).out
     return [*base, *((_FLAG, "on") if _FLAG in told else ("-lv", "4"))]
+
+
+def need_by_program(
+    ours: Need,
+    shape: MemoryShape,
+    figures: Sequence[tuple[int, FitFigures]],
+    tokens: int,
+) -> Need:
+    """Weights, cache and graph as the program says; between its contexts by a line.
+
+    The program was run on the host: tables of embeddings leave the card as before.
+    """
+
+    def at(values: Sequence[int]) -> int:
+        (first, low), *_, (last, high) = zip(
+            (one for one, _ in figures), values, strict=True
+        )
+        slope = (high - low) / (last - first) if last > first else 0.0
+        return max(0, round((low + slope * (tokens - first)) * _MIB))
+
+    context = at([told.context for _, told in figures])
+    return replace(
+        ours,
+        weights=max(0, figures[0][1].model * _MIB - shape.embedding_bytes),
+        cache=max(0, context - ours.state),
+        compute=at([told.compute for _, told in figures]),
+    )

@@ -10,10 +10,16 @@ Beside weights and cache:
   differently (b8643 and 0c1e570: 160 MiB less to 80 MiB more, seen up to 262144 cells)
 - flash attention over a quantised cache converts one layer's keys and values to fp16
   (`fattn-common.cuh`: ggml_cuda_flash_attn_ext_get_f16_extra_data)
-- the table of token embeddings stays on the host; a model that uses it as its output
-  matrix too has a second copy on the card
+- tables of embeddings that are only looked up stay on the host; a model that uses its
+  token embeddings as its output matrix too has a second copy on the card
+
+What servers held on H100 cards without a display was up to 2 % less, never more (the
+`context` records under `reports/examples`). What whole cards with a display were
+reported to hold was 1.0 to 1.9 GiB more: that is the display, other programs, and what
+was not said of the server (slots, projector). It is no part of the form, but a reserve.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import assert_never
 
@@ -38,8 +44,11 @@ CACHE_BYTES = {
     "q5_0": 22 / 32,
     "q4_1": 20 / 32,
     "q4_0": 18 / 32,
+    "iq4_nl": 18 / 32,
 }
 """Bytes of one element of the cache, by llama.cpp's names."""
+RESERVE_BYTES = 2**30
+"""Kept free of the card by default: as much as llama-server's own `--fit-target`."""
 CUDA_CONTEXT_BYTES = 450 * 2**20
 """Assumed, not computed: what CUDA itself takes; 300 to 600 MiB, by card and driver."""
 _PAD_CELLS = 256
@@ -53,8 +62,10 @@ class AttentionLayers:
     """Layers of one kind that keep keys and values."""
 
     count: int
-    kv_width: int
-    """Elements of one token's keys, and as many of its values."""
+    key_width: int
+    """Elements of one token's keys …"""
+    value_width: int
+    """… and of its values; 0 where they are a part of the keys (MLA)."""
     window_tokens: int | None = None
 
 
@@ -62,11 +73,20 @@ class AttentionLayers:
 class MemoryShape:
     """What of a model decides its memory."""
 
+    architecture: str
+    """As llama.cpp names it."""
+    proven: bool
+    """Whether the form was held against llama-fit-params for this architecture."""
+    notes: tuple[str, ...] = ()
+    """What is to be known of the figures."""
+    refusal: str = ""
+    """Why the pin does not load the file; empty where it is believed to."""
     tensor_bytes: int
+    """Of all tensors that are loaded."""
     embedding_bytes: int
-    """The table of token embeddings."""
-    tied: bool
-    """Whether that table is the output matrix as well."""
+    """Of the tables of embeddings that stay on the host."""
+    tied_bytes: int
+    """Of the second copy of the token embeddings, where they are the output matrix."""
     attention: tuple[AttentionLayers, ...]
     state_bytes: int
     embedding: int
@@ -113,28 +133,46 @@ def need(shape: MemoryShape, use: Use, *, context_tokens: int) -> Need:
         (layers, _cells(layers, cells, use.ubatch_size)) for layers in shape.attention
     ]
     quantised = {use.cache_type_k, use.cache_type_v} - {"f16"}
-    largest = max(layers.kv_width * held for layers, held in windows)
+    largest = max(
+        ((one.key_width + one.value_width) * held for one, held in windows), default=0
+    )
     return Need(
         weights=card_weight_bytes(shape),
         cache=sum(_cache_bytes(layers, held, use) for layers, held in windows),
         state=shape.state_bytes,
         compute=_compute_bytes(shape, use, {held for _, held in windows}),
-        scratch=2 * _F16_BYTES * largest if quantised else 0,
+        scratch=_F16_BYTES * largest if quantised else 0,
         cuda=use.cuda_bytes,
     )
 
 
 def card_weight_bytes(shape: MemoryShape) -> int:
-    return shape.tensor_bytes - (0 if shape.tied else shape.embedding_bytes)
+    return shape.tensor_bytes - shape.embedding_bytes + shape.tied_bytes
+
+
+def host_weight_bytes(shape: MemoryShape) -> int:
+    """All weights where everything is on the host, as llama-fit-params counts them."""
+    return shape.tensor_bytes + shape.tied_bytes
 
 
 def largest_context(shape: MemoryShape, use: Use, *, card_bytes: int) -> int | None:
     """The most tokens that fit, up to the trained context; None where none do."""
-    low, high = 0, shape.trained_tokens // _PAD_CELLS
+    return largest_fitting(
+        lambda tokens: need(shape, use, context_tokens=tokens).total,
+        trained_tokens=shape.trained_tokens,
+        card_bytes=card_bytes,
+    )
+
+
+def largest_fitting(
+    total_bytes: Callable[[int], int], *, trained_tokens: int, card_bytes: int
+) -> int | None:
+    """Search the most tokens whose need, which grows with them, fits the card."""
+    low, high = 0, trained_tokens // _PAD_CELLS
     while low < high:
         middle = (low + high + 1) // 2
-        needed = need(shape, use, context_tokens=middle * _PAD_CELLS)
-        low, high = (middle, high) if needed.total <= card_bytes else (low, middle - 1)
+        fits = total_bytes(middle * _PAD_CELLS) <= card_bytes
+        low, high = (middle, high) if fits else (low, middle - 1)
     return low * _PAD_CELLS or None
 
 
@@ -155,10 +193,13 @@ def known_shape(model: str, scale: Scale = Scale.FULL) -> MemoryShape:
     shape = shape_of(model, scale)
     plan = layout(SyntheticSpec(model=model, scale=scale, chat_template=""))
     table = next(one for one in plan.tensors if one.name == "token_embd.weight")
+    tied = not any(one.name == "output.weight" for one in plan.tensors)
     return MemoryShape(
+        architecture=shape.architecture,
+        proven=True,
         tensor_bytes=plan.tensor_bytes,
         embedding_bytes=table.bytes,
-        tied=not any(one.name == "output.weight" for one in plan.tensors),
+        tied_bytes=table.bytes if tied else 0,
         attention=_attention(shape),
         state_bytes=_state_bytes(shape),
         embedding=shape.embedding,
@@ -186,8 +227,13 @@ def _cache_bytes(layers: AttentionLayers, cells: int, use: Use) -> int:
     kinds = (use.cache_type_k, use.cache_type_v)
     if layers.window_tokens is not None and use.window_in_f16:
         kinds = ("f16", "f16")
-    each = sum(cache_element_bytes(kind) for kind in kinds)
-    return round(layers.count * layers.kv_width * cells * each)
+    each = sum(
+        width * cache_element_bytes(kind)
+        for width, kind in zip(
+            (layers.key_width, layers.value_width), kinds, strict=True
+        )
+    )
+    return round(layers.count * cells * each)
 
 
 def _compute_bytes(shape: MemoryShape, use: Use, masks: set[int]) -> int:
@@ -201,15 +247,16 @@ def _attention(shape: Shape) -> tuple[AttentionLayers, ...]:
     match shape:
         case Qwen35():
             width = shape.kv_heads * shape.head_dim
-            return (AttentionLayers(count=full, kv_width=width),)
+            return (AttentionLayers(count=full, key_width=width, value_width=width),)
         case Gemma4():
+            wide = shape.kv_heads_full * shape.head_dim_full
+            width = shape.kv_heads * shape.head_dim
             return (
-                AttentionLayers(
-                    count=full, kv_width=shape.kv_heads_full * shape.head_dim_full
-                ),
+                AttentionLayers(count=full, key_width=wide, value_width=wide),
                 AttentionLayers(
                     count=shape.layers - full,
-                    kv_width=shape.kv_heads * shape.head_dim,
+                    key_width=width,
+                    value_width=width,
                     window_tokens=shape.window_tokens,
                 ),
             )

@@ -11,6 +11,7 @@ from llamatrix.exclusive import exclusive
 from llamatrix.plan.lock import HubFile, LockedWeights
 from llamatrix.progress import meter, say
 from llamatrix.provision import hub
+from llamatrix.provision.gguf_model import read_model
 from llamatrix.provision.integrity import known_sha256, shown_sha256
 from llamatrix.provision.sdist import ensure_free
 from llamatrix.units import bytes_text
@@ -60,7 +61,7 @@ def _verified(path: Path, locked: LockedWeights, cache: Path) -> Path:
     if locked.hub_file and size_bytes != locked.hub_file.size_bytes:
         raise ProvisionError(
             f"{path}: has {size_bytes} bytes, but matrix.lock has "
-            f"{locked.hub_file.size_bytes}; {_LEFT}"
+            f"{locked.hub_file.size_bytes}{_what_it_is(path)}; {_LEFT}"
         )
     actual = known_sha256(path, cache)
     if actual != locked.sha256:
@@ -68,6 +69,15 @@ def _verified(path: Path, locked: LockedWeights, cache: Path) -> Path:
             f"{path}: sha256 is {actual}, but matrix.lock has {locked.sha256}; {_LEFT}"
         )
     return path
+
+
+def _what_it_is(path: Path) -> str:
+    """What a file is in place of a model, where its header tells."""
+    try:
+        read_model(path)
+    except ProvisionError as error:
+        return f" ({str(error).removeprefix(f'{path}: ')})"
+    return ""
 
 
 _LEFT = (

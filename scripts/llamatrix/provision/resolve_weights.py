@@ -20,6 +20,7 @@ from llamatrix.plan.matrix import Matrix
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision import hub
+from llamatrix.provision.gguf_model import read_model
 from llamatrix.provision.integrity import known_sha256
 from llamatrix.provision.published import own_file
 from llamatrix.provision.resolve import Drift, write_lock
@@ -73,7 +74,8 @@ def with_own_files(
 ) -> Lock:
     """The lock, unresolved entries filled in from files that the user has.
 
-    For this run only: what one machine has is not what the lock should promise.
+    For this run only: what one machine has is not what the lock should promise. A file
+    that is no language model is refused: nothing else says what its bytes should be.
     """
     entries = dict(lock.weights)
     for name in models:
@@ -81,6 +83,7 @@ def with_own_files(
         path = own_file(locked, folder)
         if path is None or locked.hub_file:
             continue
+        read_model(path)
         sha256 = known_sha256(path, project.cache)
         say(f"weights.{name}: unresolved in matrix.lock; taken as {path} is: {sha256}")
         entries[name] = msgspec.structs.replace(

@@ -11,6 +11,7 @@ from llamatrix.plan.cell import Engine
 from llamatrix.plan.lock import LockedWeights, WeightsPin
 from llamatrix.plan.matrix import WeightsKind
 from llamatrix.progress import meter, say
+from llamatrix.provision.gguf_model import read_model
 from llamatrix.provision.integrity import made_once, shown_sha256
 from llamatrix.provision.published import provide_published
 from llamatrix.provision.sdist import ensure_free
@@ -51,10 +52,11 @@ def provide_weights(
     """The weights of a cell, written or fetched where they are not yet.
 
     `weights_dir` is a folder of the user's in which published files are looked for
-    first.
+    first. ProvisionError where a published file is no language model.
     """
     if cell.published is not None:
         path = provide_published(cell.published, cache, weights_dir=weights_dir)
+        read_model(path)
         return Weights(path=path, facts=_published_facts(cell.published, path))
     spec = _spec(cell, cache)
     entry = cache / "weights" / f"{cell.weights_key}-{spec.digest()[:12]}"

@@ -11,8 +11,11 @@ from llamatrix.units import bytes_text
 _MIB = 2**20
 _ASSUMED = (
     "- CUDA's own memory is assumed (450 MiB), everything else follows from the model's "
-    "shape; a file of the published mix can differ by a few MiB"
+    "shape; a file of the published mix can differ by a few MiB. Servers on H100 cards "
+    "held 0 to 2 % less than this sum\n"
+    "- one sequence (`--parallel 1`), no projector, no draft model, all layers on the card"
 )
+_CLOSED_FORM = "closed form"
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,19 +39,32 @@ class CrossCheck(msgspec.Struct, frozen=True, kw_only=True):
     """Model, cache and state, compute."""
     program: tuple[int, int, int]
     """The same, cut to whole MiB by the program."""
+    agrees: bool
+    """Within what rounding and a build's own graph explain."""
 
 
 class ModelFit(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     """Its key in the matrix, or the file's name."""
     pin: str
+    architecture: str
+    proven: bool
+    """Whether the closed form was held against llama-fit-params for it."""
+    decided_by: str
+    """`closed form`, or `llama-fit-params` where the two contradict each other."""
+    refusal: str = ""
+    """Why this pin does not load the file; empty where it is believed to."""
+    notes: tuple[str, ...] = ()
     card_bytes: int
+    reserve_bytes: int
+    """Kept free of the card in `largest_context_tokens`."""
     largest_context_tokens: int | None
-    """None where not even the smallest context fits."""
+    """None where not even the smallest context fits beside the reserve."""
     largest_is_trained: bool
     """Whether the card could hold more than the model was trained for."""
+    largest_without_reserve_tokens: int | None
     host_bytes: int
-    """What leaves the card: the table of token embeddings."""
+    """What leaves the card: tables of embeddings."""
     forecasts: tuple[Forecast, ...]
     cross_checks: tuple[CrossCheck, ...] = ()
     not_checked: str = ""
@@ -70,46 +86,104 @@ def forecast(found: Need, *, context_tokens: int) -> Forecast:
 
 def fit_page(fits: Sequence[ModelFit], *, card: str) -> str:
     tables = [_largest(fits, card), _parts(fits), _checks(fits)]
-    reasons = dict.fromkeys(one.not_checked for one in fits if one.not_checked)
+    remarks = dict.fromkeys(
+        [
+            *(
+                f"{fit.model}, {fit.pin} refuses this file: {fit.refusal}"
+                for fit in fits
+                if fit.refusal
+            ),
+            *(f"{fit.model}: {note}" for fit in fits for note in fit.notes),
+            *(
+                f"{fit.model}, {fit.pin}: llama-fit-params contradicts the closed form; "
+                "its figures are the ones shown"
+                for fit in fits
+                if fit.decided_by != _CLOSED_FORM
+            ),
+            *(
+                f"not cross-checked: {fit.not_checked}"
+                for fit in fits
+                if fit.not_checked
+            ),
+        ]
+    )
     return "\n".join(
         [
             *(table.markdown() for table in tables if table.rows),
-            *(f"- not cross-checked: {reason}" for reason in reasons),
+            *(f"- {remark}" for remark in remarks),
+            *_reserve_remark(fits),
             _ASSUMED,
-            "- a driver keeps some memory of a card for itself: leave about 2 %",
             "",
         ]
     )
 
 
+def _reserve_remark(fits: Sequence[ModelFit]) -> list[str]:
+    if not fits or not fits[0].reserve_bytes:
+        return []
+    kept = bytes_text(fits[0].reserve_bytes)
+    remark = (
+        f"- {kept} of the card is kept free (`--reserve`; llama-server's own margin is "
+        "1 GiB): for a display, other programs and the driver. Whole cards with a "
+        "display were reported to hold 1.0 to 1.9 GiB more than this form"
+    )
+    return [remark]
+
+
 def _largest(fits: Sequence[ModelFit], card: str) -> Table:
+    kept = bytes_text(fits[0].reserve_bytes) if fits else ""
     return Table(
         title=f"Largest context on {card}",
         header=(
-            "Model",
-            "Pin",
-            "Largest context",
-            "Weights on the card",
-            "On the host",
+            *("Model", "Pin", f"Largest context, {kept} free", "with all memory"),
+            *("Weights on the card", "On the host", "decided by"),
         ),
         rows=tuple(
             (
-                *(fit.model, fit.pin, _largest_text(fit)),
+                *(fit.model, fit.pin, _largest_text(fit), _all_memory_text(fit)),
                 bytes_text(fit.forecasts[0].weights),
                 bytes_text(fit.host_bytes),
+                _decided_text(fit),
             )
             for fit in fits
         ),
-        right=(2, 3, 4),
+        right=(2, 3, 4, 5),
     )
 
 
+def _decided_text(fit: ModelFit) -> str:
+    if fit.decided_by != _CLOSED_FORM:
+        return fit.decided_by
+    if fit.proven:
+        return _CLOSED_FORM
+    if fit.cross_checks:
+        return f"{_CLOSED_FORM}, as llama-fit-params says"
+    return f"{_CLOSED_FORM}, unproven for {fit.architecture}"
+
+
 def _largest_text(fit: ModelFit) -> str:
+    if fit.refusal:
+        return "refused by this pin"
     if fit.largest_context_tokens is None:
         smallest = min(one.total for one in fit.forecasts)
         return f"does not fit: {bytes_text(smallest)} at the smallest"
     more = " (all it was trained for)" if fit.largest_is_trained else ""
     return f"{fit.largest_context_tokens:,}{more}"
+
+
+def _all_memory_text(fit: ModelFit) -> str:
+    tokens = fit.largest_without_reserve_tokens
+    return "none" if tokens is None or fit.refusal else f"{tokens:,}"
+
+
+def _fits_text(total: int, fit: ModelFit) -> str:
+    """Whether a context fits, by the same reserve as the largest one."""
+    free = fit.card_bytes - total
+    if free < 0:
+        return "no"
+    if free < fit.reserve_bytes:
+        return f"tight: {bytes_text(free)} free"
+    return "yes"
 
 
 def _parts(fits: Sequence[ModelFit]) -> Table:
@@ -127,7 +201,7 @@ def _parts(fits: Sequence[ModelFit]) -> Table:
                     (one.weights, one.cache, one.state, one.compute),
                 ),
                 *map(_mib, (one.scratch, one.cuda, one.total)),
-                "yes" if one.total <= fit.card_bytes else "no",
+                _fits_text(one.total, fit),
             )
             for fit in fits
             for one in fit.forecasts
@@ -144,10 +218,13 @@ def _checks(fits: Sequence[ModelFit]) -> Table:
             cells = [fit.model, fit.pin, f"{check.context_tokens:,}"]
             for ours, program in zip(check.ours, check.program, strict=True):
                 cells.append(f"{ours:,.1f} / {program:,} ({ours - program:+,.1f})")
-            rows.append(tuple(cells))
+            rows.append((*cells, "agrees" if check.agrees else "contradicts"))
     return Table(
         title="Closed form / llama-fit-params (difference), all on the host, MiB",
-        header=("Model", "Pin", "Context", "model", "cache and state", "compute"),
+        header=(
+            *("Model", "Pin", "Context", "model", "cache and state", "compute"),
+            "verdict",
+        ),
         rows=tuple(rows),
         right=(2, 3, 4, 5),
     )

@@ -123,13 +123,16 @@ def memory_shape(claim: Claim) -> MemoryShape | None:
     if not claim.shape.attention:
         return None
     return MemoryShape(
+        architecture="",
+        proven=False,
         tensor_bytes=round(claim.shape.total_params_b * 1e9),
         embedding_bytes=0,
-        tied=True,
+        tied_bytes=0,
         attention=tuple(
             AttentionLayers(
                 count=kind.layers,
-                kv_width=kind.kv_heads * kind.head_dim,
+                key_width=kind.kv_heads * kind.head_dim,
+                value_width=kind.kv_heads * kind.head_dim,
                 window_tokens=kind.window_tokens,
             )
             for kind in claim.shape.attention
