@@ -42,7 +42,7 @@ def test_what_differs_is_exit_code_1(
     assert "20 of 30 comparable numbers differ" in ended.stderr
     document = json.loads(ended.stdout)
     (group,) = document["groups"]
-    assert len(group["held"]["comparisons"]) == 206
+    assert len(group["held"]["comparisons"]) == 207
     assert {one["tau"] for one in group["held"]["ratios"]} == {1.0}
 
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llamatrix.report.reference.compare import compare, compare_one
-from llamatrix.report.reference.comparison import OurNumber, Verdict
+from llamatrix.report.reference.comparison import Comparison, OurNumber, Verdict
 from llamatrix.report.reference.deciding import COUNTS, family_wise
 from llamatrix.report.reference.quantity import RATES, Quantity
 from llamatrix.report.reference.reference_set import Claim
 from llamatrix.report.tables import Table
 from llamatrix.verdict.estimate import ALPHA
+from llamatrix.verdict.power import POWER
+from llamatrix.verdict.prediction import LogPrediction
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -68,8 +70,9 @@ class LineScore:
     trials: int
     differs: Share
     too_few: Share
-    seen: Share
-    """`differs` where the figure is off by the factor stated for the true spread."""
+    seen: tuple[Share, ...]
+    """`differs` where the figure is off by the factor of the true spread, by that which
+    other trials stated for the spread they had seen, by that for its upper bound."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,20 +81,23 @@ class FamilyScore:
 
     trials: int
     processes: int
+    lines: Share
+    """Single numbers called `differs`, of all that are compared."""
     exits_1: Share
     """Of faithful reproductions."""
     slow_exits_1: Share
     """Where every speed of ours is a quarter lower."""
-    lines: Share
-    """Single numbers called `differs`, of all that are compared."""
+
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        return self.lines, self.exits_1, self.slow_exits_1
 
 
 def line_scores(claims: Mapping[Quantity, Claim]) -> Iterator[LineScore]:
     """For spreads of 0.3 and 0.8, and for one that is far from normal (no promise)."""
     for kind in ("log-sd 0.3", "log-sd 0.8", "two modes", "count"):
         quantity = Quantity.API_CALLS if kind == "count" else Quantity.GENERATED_TOKENS
-        for trials in TRIALS:
-            yield _line_score(claims[quantity], kind, trials)
+        yield from (_line_score(claims[quantity], kind, count) for count in TRIALS)
 
 
 def family_scores(claims: Sequence[Claim]) -> Iterator[FamilyScore]:
@@ -102,18 +108,24 @@ def family_scores(claims: Sequence[Claim]) -> Iterator[FamilyScore]:
 def line_table(scores: Sequence[LineScore]) -> Table:
     return Table(
         title="One number: a figure drawn from the same trials",
-        header=("Values", "Trials", "differs", "too few trials", "Seen at its factor"),
+        header=(
+            *("Values", "Trials", "differs", "too few trials", "Seen at true factor"),
+            *("Seen at stated factor", "Seen at its upper bound"),
+        ),
         rows=tuple(
             (
                 one.kind,
                 str(one.trials),
                 one.differs.text,
                 one.too_few.text,
-                one.seen.text if one.kind.startswith("log-sd") else "",
+                *(
+                    share.text if one.kind.startswith("log-sd") else ""
+                    for share in one.seen
+                ),
             )
             for one in scores
         ),
-        right=(1, 2, 3, 4),
+        right=(1, 2, 3, 4, 5, 6),
     )
 
 
@@ -125,13 +137,7 @@ def family_table(scores: Sequence[FamilyScore], name: str) -> Table:
             *("Exit code 1", "Exit code 1, all speeds 25 % lower"),
         ),
         rows=tuple(
-            (
-                str(one.trials),
-                str(one.processes),
-                one.lines.text,
-                one.exits_1.text,
-                one.slow_exits_1.text,
-            )
+            (str(one.trials), str(one.processes), *(share.text for share in one.shares))
             for one in scores
         ),
         right=(0, 1, 2, 3, 4),
@@ -144,6 +150,10 @@ def broken_promises(
     for line in lines:
         if line.kind != "two modes" and line.differs.exceeds(ALPHA):
             yield f"{line.kind}, {line.trials} trials: differs {line.differs.text}"
+        upper = line.seen[-1]
+        unseen = Share(count=upper.runs - upper.count, runs=upper.runs)
+        if line.kind.startswith("log-sd") and unseen.exceeds(1 - POWER):
+            yield f"{line.kind}, {line.trials} trials: upper bound seen {upper.text}"
     for one in families:
         where = f"{one.trials} trials, {one.processes} processes"
         if one.exits_1.exceeds(ALPHA):
@@ -154,20 +164,24 @@ def _line_score(claim: Claim, kind: str, trials: int) -> LineScore:
     import numpy as np
 
     generator = np.random.default_rng([_SEED, trials, len(kind), ord(kind[-1])])
-    differs = too_few = seen = 0
-    factor = _true_factor(claim, kind, trials)
+    differs, too_few, seen = 0, 0, [0, 0, 0]
+    factor = _true_factor(kind, trials)
     for _ in range(_LINE_RUNS):
         *ours, theirs = _draws(kind, trials + 1, generator)
-        found = _judged(claim, ours, theirs)
-        differs += found is Verdict.DIFFERS
-        too_few += found is Verdict.TOO_FEW_TRIALS
-        seen += _judged(claim, ours, theirs * factor) is Verdict.DIFFERS
+        found = _compared(claim, ours, theirs)
+        differs += found.verdict is Verdict.DIFFERS
+        too_few += found.verdict is Verdict.TOO_FEW_TRIALS
+        stated = (factor, found.detectable_factor, found.detectable_factor_upper)
+        *ours, theirs = _draws(kind, trials + 1, generator)
+        for place, one in enumerate(stated):
+            again = _compared(claim, ours, theirs * one) if one else found
+            seen[place] += again.verdict is Verdict.DIFFERS
     return LineScore(
         kind=kind,
         trials=trials,
         differs=Share(count=differs, runs=_LINE_RUNS),
         too_few=Share(count=too_few, runs=_LINE_RUNS),
-        seen=Share(count=seen, runs=_LINE_RUNS),
+        seen=tuple(Share(count=count, runs=_LINE_RUNS) for count in seen),
     )
 
 
@@ -183,23 +197,14 @@ def _draws(kind: str, count: int, generator: "Generator") -> list[float]:
     return [float(round(3000 * math.exp(log))) for log in logs]
 
 
-def _true_factor(claim: Claim, kind: str, trials: int) -> float:
-    """What would be stated if the trials showed their true spread exactly."""
-    if not kind.startswith("log-sd"):
-        return 1.0
-    sd = float(kind.split()[1])
-    width = sd * math.sqrt((trials - 1) / trials) if trials % 2 == 0 else sd
-    logs = [width * (-1) ** index for index in range(trials)]
-    if trials % 2:
-        logs[-1] = 0.0
-    ours = [3000 * math.exp(log) for log in logs]
-    found = compare_one(claim, _number(claim, ours))
-    return found.detectable_factor or 1.0
+def _true_factor(kind: str, trials: int) -> float:
+    sd = float(kind.split()[1]) if kind.startswith("log-sd") else 0.0
+    return LogPrediction(trials=trials, mean_log=0.0, sd_log=sd).detectable_factor
 
 
-def _judged(claim: Claim, ours: Sequence[float], theirs: float) -> Verdict:
-    drawn = dataclasses.replace(claim, value=float(round(theirs)))
-    return compare_one(drawn, _number(drawn, ours)).verdict
+def _compared(claim: Claim, ours: Sequence[float], theirs: float) -> Comparison:
+    drawn = dataclasses.replace(claim, value=float(max(1, round(theirs))))
+    return compare_one(drawn, _number(drawn, ours))
 
 
 def _number(claim: Claim, values: Sequence[float]) -> OurNumber:
@@ -210,19 +215,18 @@ def _family_score(claims: Sequence[Claim], trials: int, processes: int) -> Famil
     import numpy as np
 
     generator = np.random.default_rng([_SEED, trials, processes])
-    judged = [one for one in claims if not one.proxy_for]
     exits = slow_exits = differing = tested = 0
     for _ in range(_FAMILY_RUNS):
-        theirs, ours = _Session(judged, generator).drawn(trials, processes)
+        theirs, ours = _Session(claims, generator).drawn(trials, processes)
         found = compare(theirs, ours)
         tested += sum(one.p_value is not None for one in found)
         differing += sum(one.verdict is Verdict.DIFFERS for one in found)
         exits += bool(family_wise(found))
-        slow = dict(ours)
-        for claim in theirs:
-            if claim.quantity in RATES:
-                values = ours[claim.id].values
-                slow[claim.id] = _number(claim, [0.75 * value for value in values])
+        slow = ours | {
+            claim.id: _number(claim, [0.75 * one for one in ours[claim.id].values])
+            for claim in theirs
+            if claim.quantity in RATES
+        }
         slow_exits += bool(family_wise(compare(theirs, slow)))
     return FamilyScore(
         trials=trials,

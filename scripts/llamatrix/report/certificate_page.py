@@ -60,7 +60,7 @@ def _claims_table(held: Held, published: Published) -> Table:
                 claims[one.claim].text,
                 ratio_text(one.ratio),
                 interval_text(one.interval),
-                factor_text(one.detectable_factor),
+                factor_text(one),
                 verdict_text(one),
                 reason_text(one),
                 _digests(one),

@@ -60,7 +60,7 @@ def numbers_table(found: Versus) -> Table:
                 ratio_text(one.ratio),
                 interval_text(one.interval),
                 interval_text(one.band),
-                factor_text(one.detectable_factor),
+                factor_text(one),
                 verdict_text(one),
                 reason_text(one),
             )
@@ -75,9 +75,13 @@ def verdict_text(one: Comparison) -> str:
     return f"{one.verdict} (not firmly)" if one.firm is False else str(one.verdict)
 
 
-def factor_text(factor: float | None) -> str:
-    """`x3.4`: the smallest difference that would be called so with 80 % power."""
-    return "" if factor is None else f"x{factor:.3g}"
+def factor_text(one: Comparison) -> str:
+    """`x3.44 to x6.86`: the smallest difference that would be seen with 80 % power.
+
+    The first if the trials' spread is as seen, the second at its upper bound.
+    """
+    ends = (one.detectable_factor, one.detectable_factor_upper)
+    return " to ".join(f"x{factor:.3g}" for factor in ends if factor is not None)
 
 
 def reason_text(one: Comparison) -> str:

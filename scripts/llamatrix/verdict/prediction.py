@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from llamatrix.verdict.distributions import noncentrality, t_quantile, t_two_sided_p
 from llamatrix.verdict.estimate import ALPHA
-from llamatrix.verdict.power import POWER
+from llamatrix.verdict.power import POWER, upper_sd
 
 MIN_TRIALS = 3
 """Fewer trials say nothing of their own spread."""
@@ -52,11 +52,24 @@ class LogPrediction:
     def detectable_factor(self) -> float:
         """The smallest true factor that 80 % of published draws would show.
 
-        At the spread that was seen. More trials cannot bring it below the factor that
-        a single draw hides: 80 % power for log-sd 0.3 needs 2.3 whatever the number.
+        If the trials' true spread is the one seen. More trials cannot bring it below
+        what a single draw hides: log-sd 0.3 needs 2.3 whatever their number.
         """
+        return self._factor(self.sd_log)
+
+    @property
+    def detectable_factor_upper(self) -> float:
+        """The same at the upper bound of the spread, which 80 % of estimates reach.
+
+        The spread of few trials is often underestimated: the factor at the spread seen
+        is detected in 63 % of all cases for 3 trials and 69 % for 5, this one in 88 %.
+        """
+        return self._factor(upper_sd(self.sd_log, values=self.trials))
+
+    def _factor(self, sd_log: float) -> float:
         shift = noncentrality(self._bound, self.trials - 1, POWER)
-        return math.exp(self.tolerance_log + shift * self.sd_of_draw)
+        sd_of_draw = sd_log * math.sqrt(1 + 1 / self.trials)
+        return math.exp(self.tolerance_log + shift * sd_of_draw)
 
     def p_value(self, low: float, high: float) -> float:
         """Two-sided, that a figure printed as `low` to `high` is one more draw."""

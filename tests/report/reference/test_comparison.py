@@ -24,6 +24,7 @@ from llamatrix.report.reference.deciding import family_wise
 from llamatrix.report.reference.gpu import load_gpus
 from llamatrix.report.reference.ratios import kendall_tau, model_ratios
 from llamatrix.report.reference.reference_set import Claim
+from llamatrix.report.versus_tables import factor_text
 
 TG = "generation/qwen35-27b/tg128"
 
@@ -190,6 +191,8 @@ def test_a_line_states_the_factor_that_would_be_seen(
     found = compare_one(claim, ours(claim, *spread))  # log-sd 0.3
     assert found.verdict is Verdict.REPRODUCED
     assert found.detectable_factor == pytest.approx(3.44, abs=0.01)
+    assert found.detectable_factor_upper == pytest.approx(6.86, abs=0.01)
+    assert factor_text(found) == "x3.44 to x6.86"
 
 
 def test_trials_that_lie_too_far_apart_say_nothing(

@@ -53,7 +53,7 @@ def test_the_blog_is_complete() -> None:
         "agent": 4 * 18,
         "runs": 4 * 2,
         "remarks": 3,
-        "remarks-35b": 4,
+        "remarks-35b": 5,
         "remarks-26b": 3,
         "remarks-bench": 4,
         "takeaways": 4,

@@ -33,6 +33,7 @@ from llamatrix.report.versus import Versus
 from llamatrix.report.versus_tables import (
     audit_marks,
     difference_text,
+    factor_text,
     not_measured,
     ratio_tables,
     reason_text,
@@ -75,12 +76,17 @@ def set_section(
         notes=(
             *(f"Audit, {one.text}" for one in found.carried),
             *(f"Not measured: {line[2:]}" for line in not_measured(found)),
-        ),
+        )
+        if found.held.comparable
+        else (),
         warning=tiny_warning(group) if isinstance(group, Group) else "",
         figures=figures,
         tables=(
-            _numbers(found, key, evidence),
-            _differences(found, key),
+            *(
+                (_numbers(found, key, evidence), _differences(found, key))
+                if found.held.comparable
+                else ()
+            ),
             *_hardware_free(found, key),
         ),
     )
@@ -165,7 +171,8 @@ def _numbers(found: Versus, key: str, evidence: _Places) -> Table:
             *(Column(text="Number"), Column(text="Ours", number=True)),
             *(Column(text="Published", number=True), Column(text="Ratio", number=True)),
             *(Column(text="95 % interval"), Column(text="Verdict")),
-            *(Column(text="Band"), Column(text="Remarks", wide=True)),
+            *(Column(text="Reproduced within"), Column(text="Seen at 80 %")),
+            Column(text="Remarks", wide=True),
         ),
         rows=tuple(
             (
@@ -181,6 +188,7 @@ def _numbers(found: Versus, key: str, evidence: _Places) -> Table:
                 Cell(text=interval_text(one.interval) or "n/a"),
                 Cell(text=verdict_text(one)),
                 Cell(text=interval_text(one.band) or "n/a"),
+                Cell(text=factor_text(one) or "n/a"),
                 Cell(text=_remarks(one)),
             )
             for one in found.held.measured

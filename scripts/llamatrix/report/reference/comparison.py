@@ -68,7 +68,9 @@ class Comparison(Struct, frozen=True, kw_only=True):
     """That ours and theirs are alike; None where that was not tested."""
     detectable_factor: float | None = None
     """The smallest true factor between ours and theirs that would be called `differs`
-    with 80 % power, at the spread seen here."""
+    with 80 % power, if the spread is as seen here."""
+    detectable_factor_upper: float | None = None
+    """The same at the upper bound of the spread, of a trial's quantity."""
     differences: tuple[Difference, ...] = ()
     findings: tuple[Finding, ...] = ()
     """What the audit says of the published figure."""

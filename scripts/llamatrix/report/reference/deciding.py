@@ -218,7 +218,10 @@ def _by_prediction(
     printed, (low, high) = claim.interval, prediction.interval
     p_value = prediction.p_value(printed.low, printed.high)
     tested = msgspec.structs.replace(
-        known, p_value=p_value, detectable_factor=prediction.detectable_factor
+        known,
+        p_value=p_value,
+        detectable_factor=prediction.detectable_factor,
+        detectable_factor_upper=prediction.detectable_factor_upper,
     )
     if p_value > ALPHA and prediction.half_width > WIDEST:
         factor = math.exp(prediction.half_width)
