@@ -40,6 +40,7 @@ def finished(tmp_path: Path, files: bytes) -> bytes:
         wardens.shutdown(socket.SHUT_WR)
         inside = Inside(
             listeners=(),
+            process_id=0,
             _line=ours,
             _out=io.BytesIO(),
             _complaints=complaints,

@@ -12,23 +12,31 @@ _MODE_MASK = 0o755
 
 
 def pack(files: Path, *, home: Mapping[str, bytes], work: Path) -> None:
-    """Write what a first turn starts from: files of the home, and a workspace.
-
-    A name of the home that ends in `/` is an empty folder.
-    """
+    """Write what a first turn starts from: files of the home, and a workspace."""
     with tarfile.open(files, "w") as archive:
         for name in ("home", "work"):
             folder = tarfile.TarInfo(name)
             folder.type, folder.mode = tarfile.DIRTYPE, 0o755
             archive.addfile(folder)
-        for name, content in sorted(home.items()):
-            entry = tarfile.TarInfo(f"home/{name}".rstrip("/"))
-            entry.size, entry.mode = len(content), 0o644
-            if name.endswith("/"):
-                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-            archive.addfile(entry, io.BytesIO(content))
+        _add_home(archive, home)
         for path in sorted(work.rglob("*")):
             archive.add(path, f"work/{path.relative_to(work)}", recursive=False)
+
+
+def add_home(files: Path, home: Mapping[str, bytes]) -> None:
+    """Put files of the home behind all that is in the tar: they replace what was there."""
+    with tarfile.open(files, "a") as archive:
+        _add_home(archive, home)
+
+
+def _add_home(archive: tarfile.TarFile, home: Mapping[str, bytes]) -> None:
+    """Add each file; a name that ends in `/` is an empty folder."""
+    for name, content in sorted(home.items()):
+        entry = tarfile.TarInfo(f"home/{name}".rstrip("/"))
+        entry.size, entry.mode = len(content), 0o644
+        if name.endswith("/"):
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+        archive.addfile(entry, io.BytesIO(content))
 
 
 def unpack_work(files: Path, folder: Path, *, installed: bool = True) -> None:

@@ -44,6 +44,8 @@ class Inside:
 
     listeners: tuple[socket.socket, ...]
     """One for each port asked for, accepting from inside the sandbox."""
+    process_id: int
+    """Of bubblewrap on this machine: all that runs inside descends from it."""
     _line: socket.socket
     _out: IO[bytes]
     _complaints: Path
@@ -166,6 +168,7 @@ def entered(
         )
         yield Inside(
             listeners=listeners,
+            process_id=process.pid,
             _line=line,
             _out=process.stdout,
             _complaints=complaints,

@@ -123,9 +123,7 @@ class _Going:
     def to_the_end(self) -> TrialOutcome:
         trial = self.trial
         prompt = read_prompt(trial.task)
-        self._files = begin_files(
-            trial.agent, trial.task.seed, trial.aside / "start.tar"
-        )
+        self._files = begin_files(trial.task.seed, trial.aside / "start.tar")
         self.trajectory.touch()
         for number in range(1, trial.max_turns + 1):
             ended = self._turn(number, prompt)

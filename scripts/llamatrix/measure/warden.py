@@ -26,20 +26,20 @@ from pathlib import Path
 from typing import IO, TypedDict
 
 LENGTH = struct.Struct("!Q")
-WHOLE = b"all of it\n"
-"""The last bytes handed out: without them the files were cut off."""
+WHOLE = b"all of it\n"  # the last bytes handed out: else the files were cut off
 _LOOK_EVERY_S = 0.02
 _LEAVE_S = 0.5
-_FEW = 48
-"""Processes up to which there is time between two looks: OpenCode needs a dozen."""
+_FEW = 48  # processes: then there is time between two looks; OpenCode needs a dozen
 _NAMES_TOLD = 20
 _LISTEN_BACKLOG = 128
 _ROUNDS = 200
-_NOT_CARRIED = ("home/.cache", "home/.npm", "home/tmp")
+_NOT_CARRIED = (
+    *("home/.cache", "home/.npm", "home/tmp", "home/.config", "home/.opencode"),
+    *("work/.opencode", "work/opencode.json", "work/opencode.jsonc"),
+)  # a plugin that the agent left would run inside the agent program of the next turn
 INSTALLED = (".venv", "node_modules")
 """What package managers put into the workspace: thousands of files, handed out last."""
-_MADE_AGAIN = "__pycache__"
-"""Python writes it when it is missed; a project's packages have thousands of files so."""
+_MADE_AGAIN = "__pycache__"  # thousands of files, and Python writes them when missed
 _COPY_BYTES = 1 << 16
 
 

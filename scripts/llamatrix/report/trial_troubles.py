@@ -189,6 +189,11 @@ def _of_turn(turn: TurnResult) -> Iterator[tuple[str, str]]:
         yield "failed calls", f"{totals.failed_calls} of {totals.api_calls}"
     if totals.left_calls:
         yield "calls that OpenCode left", f"{totals.left_calls} of {totals.api_calls}"
+    if totals.other_calls:
+        yield (
+            "calls that are not the agent's",
+            f"{totals.other_calls}, of its programs or outside the model API; in no sum",
+        )
     if totals.untimed_calls:
         yield (
             "calls without timings",

@@ -127,5 +127,5 @@ def stage_for(version: str, folder: Path, **agent: object) -> Stage:
         agent=setup,
         surroundings=Surroundings(tools=tools),
         bwrap=find_bwrap(cache),
-        files=begin_files(setup, seed, folder / "start.tar"),
+        files=begin_files(seed, folder / "start.tar"),
     )

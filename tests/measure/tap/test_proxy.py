@@ -1,81 +1,29 @@
 import asyncio
 import hashlib
 import socket
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from tests.measure.tap.tapping import (
+    CHAT,
+    EVENTS,
+    OPENCODE,
+    REQUEST,
+    Answer,
+    Parts,
+    streaming,
+    tapped,
+    wait_for,
+)
 
-from llamatrix.measure.redaction import Redaction
 from llamatrix.measure.tap.call import Trouble, read_calls
 from llamatrix.measure.tap.cost import measure_cost
 from llamatrix.measure.tap.proxy import Tap
 from llamatrix.measure.tap.request import Kind
 from llamatrix.measure.tap.serving import address, loopback_listener, serving
 
-CHAT = "/v1/chat/completions"
-OPENCODE = {"user-agent": "opencode/1.18.33"}
-REQUEST = (
-    b'{"model":"m","stream":true,"messages":[{"role":"user","content":"\xc3\xa9"}]}'
-)
 HALF = b'data: {"choices":[{"index":0,"delta":{"content":"hel'
-EVENTS = (
-    b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":null}}]}\n\n'
-    b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","type":'
-    b'"function","function":{"name":"bash","arguments":""}}]}}]}\n\n'
-    b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":'
-    b'{"arguments":"{}"}}]}}]}\n\n'
-    b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}\n\n'
-    b'data: {"choices":[],"usage":{"completion_tokens":7,"prompt_tokens":100,'
-    b'"prompt_tokens_details":{"cached_tokens":60}},"timings":{"cache_n":60,'
-    b'"prompt_n":40,"prompt_ms":20.5,"predicted_n":7,"predicted_ms":70.0}}\n\n'
-    b"data: [DONE]\n\n"
-)
-
-Answer = Callable[[httpx.Request], httpx.Response]
-
-
-class Parts(httpx.AsyncByteStream):
-    """A body that comes in parts, and may break off or never end."""
-
-    def __init__(self, *parts: bytes | type[Exception], stall_s: float = 0) -> None:
-        self._parts = parts
-        self._stall_s = stall_s
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for part in self._parts:
-            if not isinstance(part, bytes):
-                raise part("gone")
-            yield part
-        await asyncio.sleep(self._stall_s)
-
-
-@contextmanager
-def tapped(
-    folder: Path, answer: Answer, *, secrets: tuple[str, ...] = ()
-) -> Iterator[tuple[Tap, httpx.Client]]:
-    tap = Tap(
-        upstream="http://model",
-        folder=folder,
-        transport=httpx.MockTransport(answer),
-        redaction=Redaction(secrets=secrets),
-    )
-    with (
-        loopback_listener() as listener,
-        serving(tap.app(), [listener]),
-        httpx.Client(base_url=address(listener), trust_env=False) as client,
-    ):
-        yield tap, client
-        wait_for(lambda: tap.calls_open == 0)
-
-
-def streaming(
-    *parts: bytes | type[Exception], stall_s: float = 0, status: int = 200
-) -> Answer:
-    return lambda _: httpx.Response(status, stream=Parts(*parts, stall_s=stall_s))
 
 
 def test_an_answer_passes_unchanged_however_it_is_cut(tmp_path: Path) -> None:
@@ -242,13 +190,6 @@ def test_small_pieces_are_sent_at_once() -> None:
     """What asyncio looks at before it sets TCP_NODELAY on accepted connections."""
     with loopback_listener() as listener:
         assert listener.proto == socket.IPPROTO_TCP
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
-    while not happened():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_a_key_that_is_streamed_piece_by_piece_reaches_no_disk(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a trial starts from: a fresh home, and the seed as a git work tree."""
+"""What a trial starts from: the seed as a git work tree; each turn adds its home."""
 
 import os
 import shutil
@@ -8,7 +8,6 @@ from pathlib import Path
 from llamatrix import shell
 from llamatrix.errors import MeasureError
 from llamatrix.measure.carried import pack
-from llamatrix.measure.opencode.home import Agent, home_files
 
 _TIMEOUT_S = 60
 _AUTHOR = {
@@ -22,7 +21,7 @@ _AUTHOR = {
 }
 
 
-def begin_files(agent: Agent, seed: Path | None, files: Path) -> Path:
+def begin_files(seed: Path | None, files: Path) -> Path:
     """Write the tar that a first turn starts from.
 
     Outside a work tree OpenCode takes in every configuration up to the root.
@@ -36,7 +35,7 @@ def begin_files(agent: Agent, seed: Path | None, files: Path) -> Path:
         _git(work, "init", "--quiet", "--template=", "--initial-branch=main")
         _git(work, "add", "--all")
         _git(work, "commit", "--quiet", "--allow-empty", "--message=seed")
-        pack(files, home=home_files(agent), work=work)
+        pack(files, home={}, work=work)
     return files
 
 

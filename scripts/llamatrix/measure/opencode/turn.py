@@ -7,15 +7,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from llamatrix.measure.carried import add_home
 from llamatrix.measure.confined import Inside, LostError, entered
 from llamatrix.measure.forwarding import forwarding
 from llamatrix.measure.opencode.ending import Seen, Stop, outcome_of
 from llamatrix.measure.opencode.events import Session, parse
-from llamatrix.measure.opencode.home import Agent
+from llamatrix.measure.opencode.home import Agent, home_files
 from llamatrix.measure.opencode.program import MODEL_URL, argv, environment
 from llamatrix.measure.redaction import Redaction, without_folders
 from llamatrix.measure.sandbox import WORK, Sandbox, probe
 from llamatrix.measure.tap.call import Call
+from llamatrix.measure.tap.caller import AgentProcess
 from llamatrix.measure.tap.proxy import Tap
 from llamatrix.measure.tap.request import Kind
 from llamatrix.measure.tap.serving import address, loopback_listener, serving
@@ -183,7 +185,9 @@ def _confined(turn: Turn, tap: Tap, watch: "_Watch", complaints: Path) -> Report
         model, *others = [own] if own else inside.listeners
         ways = list(zip(others, around.forwards.values(), strict=not online))
         held.enter_context(forwarding(ways))
+        tap.agent = AgentProcess(sandbox=inside.process_id, program=job["argv"][0])
         held.enter_context(serving(tap.app(), [model]))
+        add_home(turn.files, home_files(turn.agent))
         inside.begin(turn.files)
         watch.see_through(inside)
         most_bytes = sandbox.disk_bytes * 2

@@ -25,6 +25,8 @@ class Trouble(StrEnum):
     """An error inside the stream."""
     LEFT = "left"
     """The client went away before the end."""
+    BLOCKED = "blocked"
+    """Not let through: another process's, or outside the model API."""
 
 
 class Call(Struct, frozen=True, kw_only=True, omit_defaults=True):

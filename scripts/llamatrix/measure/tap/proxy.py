@@ -1,9 +1,10 @@
 """The recording reverse proxy: bytes pass unchanged, and are read in passing."""
 
-import hashlib
+import asyncio
+import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,45 +12,67 @@ from pathlib import Path
 import httpx
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from llamatrix.measure.redaction import Redaction
 from llamatrix.measure.tap.answer import Answer
 from llamatrix.measure.tap.call import Call, Trouble
+from llamatrix.measure.tap.caller import AgentProcess
+from llamatrix.measure.tap.passing import Decoder, Passing
 from llamatrix.measure.tap.request import ChatRequest, Kind, kind_of, read_request
 
 _CONNECT_TIMEOUT_S = 10.0
-_METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"]
+_MODEL_API = {("POST", "/v1/chat/completions"), ("GET", "/v1/models")}
+"""All that an agent needs: other paths of llama-server erase caches, swap adapters…"""
+_SITE = re.compile("^https?://[^/]*")
+"""How a target begins that names the whole address, as for a proxy."""
 _HOP = {
-    *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te"),
-    *("trailers", "transfer-encoding", "upgrade", "host", "content-length"),
-    "accept-encoding",  # a compressed answer could be passed on, but not read
+    *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization"),
+    *(b"te", b"trailers", b"transfer-encoding", b"upgrade", b"host", b"expect"),
+    b"content-length",
+    b"accept-encoding",  # a compressed answer could be passed on, but not read
 }
-_OWN = _HOP - {"content-length"}
-_FIRST_SERVER_ERROR = 500
-_FIRST_ERROR = 400
+_OWN = _HOP - {b"content-length"}
+_MOST_BODY_BYTES = 64 << 20
+_MOST_BLOCKED = 200
+"""Blocked calls that are recorded one by one; those after them are answered alike."""
+_BAD_REQUEST = 400
 _SPELLED = b"[redacted: this answer spelled a key out, piece by piece]\n"
+
+
+class _BlockedError(Exception):
+    """A call that is not let through, and the status it is answered with."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 @dataclass(kw_only=True, slots=True)
 class Tap:
-    """Records every call between a client and `upstream`."""
+    """Records every call between a client and `upstream`.
+
+    Only calls of the model API by the agent itself are let through; others are answered
+    with an error of ours, and recorded as blocked.
+    """
 
     upstream: str
     """The server's address without a path."""
     folder: Path
     """Gets `calls.jsonl`, and each request and answer as a file."""
     redaction: Redaction = field(default_factory=Redaction)
+    agent: AgentProcess | None = None
+    """Whose calls are let through; None lets every client's."""
     transport: httpx.AsyncBaseTransport | None = None
     calls: list[Call] = field(default_factory=list)
     """What has ended so far, in order of ending."""
     heard: float = field(default_factory=time.monotonic)
-    """When the last byte passed, in either direction."""
+    """When the last byte of a call let through passed, in either direction."""
     _open: int = 0
     _count: int = 0
+    _blocked: int = 0
     _began: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -71,12 +94,7 @@ class Tap:
 
     def app(self) -> Starlette:
         """The proxy itself; one client of httpx lives as long as it runs."""
-        client = httpx.AsyncClient(
-            base_url=self.upstream,
-            transport=self.transport,
-            trust_env=False,
-            timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT_S),
-        )
+        client = httpx.AsyncClient(transport=self.transport, trust_env=False)
 
         @asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -84,49 +102,105 @@ class Tap:
             async with client:
                 yield
 
-        async def forward(request: Request) -> Response:
-            return await self._forward(client, request)
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            response = await self._respond(client, Request(scope, receive))
+            await response(scope, receive, send)
 
-        routes = [Route("/{path:path}", forward, methods=_METHODS)]
-        return Starlette(routes=routes, lifespan=lifespan)
+        app = Starlette(lifespan=lifespan)
+        app.router.default = answer  # no routes: whatever a target looks like
+        return app
 
-    async def _forward(self, client: httpx.AsyncClient, request: Request) -> Response:
-        body = await request.body()
-        passing = self._begin(request, body)
-        path = request.url.path
-        target = f"{path}?{request.url.query}" if request.url.query else path
-        onward = client.build_request(
-            request.method,
-            target,
-            content=body,
-            headers=[(k, v) for k, v in request.headers.items() if k not in _HOP],
-        )
-        onward.headers["accept-encoding"] = "identity"
+    async def _respond(self, client: httpx.AsyncClient, request: Request) -> Response:
+        passing = self._begin(request)
         try:
+            await self._admit(request, passing)
+            onward = self._onward(request, passing)
             answer = await client.send(onward, stream=True)
-        except httpx.HTTPError as error:
+        except _BlockedError as error:
+            return self._block(request, passing, error)
+        except ClientDisconnect:
+            passing.trouble = Trouble.LEFT
+            self._end(passing)
+            return Response(status_code=_BAD_REQUEST)  # to nobody
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             kinds = (httpx.ConnectError, httpx.ConnectTimeout)
             unreachable = isinstance(error, kinds)
             passing.trouble = Trouble.UNREACHABLE if unreachable else Trouble.CUT
             passing.error = f"{type(error).__name__}: {error}"
             self._end(passing)
-            text = {"error": {"message": f"no model server: {error}", "code": 502}}
-            return JSONResponse(text, status_code=502)
+            return _refusal(502, f"no model server: {error}")
         except BaseException:  # cancelled: the turn is over before the server answered
             passing.trouble = Trouble.LEFT
             self._end(passing)
             raise
         passing.status = answer.status_code
         passing.trouble = Trouble.LEFT  # unless it is passed to the end
+        passing.decoder = Decoder(answer.headers.get("content-encoding", ""))
         return _Recorded(
             self._pass_through(answer, passing),
             status=answer.status_code,
-            headers={k: v for k, v in answer.headers.items() if k not in _OWN},
+            headers=[
+                (k.lower(), v) for k, v in answer.headers.raw if k.lower() not in _OWN
+            ],
             over=lambda: self._end(passing),
         )
 
+    async def _admit(self, request: Request, passing: Passing) -> None:
+        """Read the request; _BlockedError where it is not to be passed on."""
+        path = passing.path
+        if (request.method, path) not in _MODEL_API:
+            raise _BlockedError(404, f"{request.method} is not part of the model API")
+        if self.agent and not await asyncio.to_thread(
+            self.agent.calls_from, request.scope["client"], request.scope["server"]
+        ):
+            raise _BlockedError(403, "not a call of the agent program itself")
+        parts: list[bytes] = []
+        size_bytes = 0
+        async for part in request.stream():
+            parts.append(part)
+            size_bytes += len(part)
+            if size_bytes > _MOST_BODY_BYTES:
+                raise _BlockedError(413, f"more than {_MOST_BODY_BYTES} bytes")
+        passing.request = b"".join(parts)
+        decoder = Decoder(request.headers.get("content-encoding", ""))
+        passing.readable_request = decoder.decode(passing.request)
+        read = read_request(passing.readable_request)
+        passing.kind = kind_of(path, dict(request.headers), read)
+        passing.read = read or ChatRequest()
+        self.heard = time.monotonic()
+
+    def _onward(self, request: Request, passing: Passing) -> httpx.Request:
+        """The same request to the real server: headers as bytes, whatever is in them."""
+        named = b",".join(v for k, v in request.headers.raw if k == b"connection")
+        hop = _HOP.union(word.strip().lower() for word in named.split(b","))
+        headers = [(k, v) for k, v in request.headers.raw if k not in hop]
+        query: bytes = request.scope["query_string"]
+        target = passing.path.encode() + (b"?" + query if query else b"")
+        return httpx.Request(
+            request.method,
+            httpx.URL(self.upstream).copy_with(raw_path=target),
+            headers=[*headers, (b"accept-encoding", b"identity")],
+            content=passing.request or None,
+            extensions={"timeout": {"connect": _CONNECT_TIMEOUT_S}},
+        )
+
+    def _block(
+        self, request: Request, passing: Passing, error: _BlockedError
+    ) -> Response:
+        """Answer an attempt, and record it with its whole target."""
+        query = request.scope["query_string"].decode(errors="replace")
+        passing.path += f"?{query}" if query else ""
+        passing.status, passing.trouble = error.status, Trouble.BLOCKED
+        passing.error = str(error)
+        self._blocked += 1
+        if self._blocked <= _MOST_BLOCKED:
+            self._end(passing)
+        else:
+            self._open -= 1
+        return _refusal(error.status, str(error))
+
     async def _pass_through(
-        self, answer: httpx.Response, passing: "_Passing"
+        self, answer: httpx.Response, passing: Passing
     ) -> AsyncIterator[bytes]:
         try:
             async for part in answer.aiter_raw():
@@ -140,37 +214,31 @@ class Tap:
         finally:
             await answer.aclose()
 
-    def _begin(self, request: Request, body: bytes) -> "_Passing":
-        read = read_request(body)
-        kind = kind_of(request.url.path, dict(request.headers), read)
+    def _begin(self, request: Request) -> Passing:
         with self._lock:
             self._count += 1
             self._open += 1
             index = self._count
-        self.heard = time.monotonic()
-        return _Passing(
-            index=index,
-            kind=kind,
-            path=request.url.path,
-            begun=time.monotonic(),
-            request=body,
-            read=read or ChatRequest(),
-        )
+        path = _SITE.sub("", request.scope["path"])
+        return Passing(index=index, path=path, begun=time.monotonic())
 
-    def _hear(self, passing: "_Passing", part: bytes) -> None:
+    def _hear(self, passing: Passing, part: bytes) -> None:
         self.heard = time.monotonic()
         passing.first_byte = passing.first_byte or self.heard
         passing.parts.append(part)
-        passing.answer.feed(part)
+        readable = passing.decoder.decode(part)
+        passing.readable_parts.append(readable)
+        passing.answer.feed(readable)
         if passing.answer.saw_token and not passing.first_token:
             passing.first_token = self.heard
 
-    def _end(self, passing: "_Passing") -> None:
-        body = b"".join(passing.parts)
-        kept = _SPELLED if self._spells_a_key_out(body) else body
-        self._store(passing.index, "request", passing.request)
-        self._store(passing.index, "answer", kept)
-        call = passing.call(body, since=self._began)
+    def _end(self, passing: Passing) -> None:
+        readable = b"".join(passing.readable_parts)
+        kept = _SPELLED if self._spells_a_key_out(readable) else readable
+        if passing.trouble is not Trouble.BLOCKED:
+            self._store(passing.index, "request", passing.readable_request)
+            self._store(passing.index, "answer", kept)
+        call = passing.call(since=self._began)
         line = self.redaction.clean(msgspec.json.encode(call))
         with self._lock, (self.folder / "calls.jsonl").open("ab") as sink:
             sink.write(line + b"\n")
@@ -190,6 +258,11 @@ class Tap:
         path.write_bytes(self.redaction.clean(body))
 
 
+def _refusal(status: int, message: str) -> Response:
+    text = {"error": {"message": message, "code": status}}
+    return JSONResponse(text, status_code=status)
+
+
 class _Recorded(StreamingResponse):
     """Is written down when the client has all of it or is gone: it waits for no disk."""
 
@@ -198,10 +271,11 @@ class _Recorded(StreamingResponse):
         parts: AsyncIterator[bytes],
         *,
         status: int,
-        headers: Mapping[str, str],
+        headers: list[tuple[bytes, bytes]],
         over: Callable[[], None],
     ) -> None:
-        super().__init__(parts, status_code=status, headers=headers)
+        super().__init__(parts, status_code=status)
+        self.raw_headers = headers  # as they came: duplicates and odd bytes too
         self._over = over
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -209,72 +283,3 @@ class _Recorded(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._over()
-
-
-@dataclass(kw_only=True, slots=True)
-class _Passing:
-    """A call under way; times are the monotonic clock's."""
-
-    index: int
-    kind: Kind
-    path: str
-    begun: float
-    request: bytes
-    read: ChatRequest
-    parts: list[bytes] = field(default_factory=list)
-    answer: Answer = field(default_factory=Answer)
-    first_byte: float | None = None
-    first_token: float | None = None
-    status: int | None = None
-    trouble: Trouble | None = None
-    error: str = ""
-
-    def call(self, body: bytes, *, since: float) -> Call:
-        seen = self.answer
-        if not self.read.stream:
-            seen.read(body)
-        self._judge(body)
-        usage = seen.usage
-        cached = usage.prompt_tokens_details
-        reasoning = usage.completion_tokens_details
-
-        def clock(at: float | None) -> float | None:
-            return None if at is None else at - since
-
-        return Call(
-            index=self.index,
-            kind=self.kind,
-            path=self.path,
-            begun_s=self.begun - since,
-            first_byte_s=clock(self.first_byte),
-            first_token_s=clock(self.first_token),
-            ended_s=time.monotonic() - since,
-            status=self.status,
-            request_bytes=len(self.request),
-            request_sha256=hashlib.sha256(self.request).hexdigest(),
-            answer_bytes=len(body),
-            answer_sha256=hashlib.sha256(body).hexdigest(),
-            tools_offered=self.read.tool_names,
-            prompt_tokens=usage.prompt_tokens,
-            cached_tokens=cached.cached_tokens if cached else None,
-            generated_tokens=usage.completion_tokens,
-            reasoning_tokens=reasoning.reasoning_tokens if reasoning else None,
-            timings=seen.timings,
-            tool_calls=tuple(seen.tool_calls),
-            finish_reason=seen.finish_reason,
-            trouble=self.trouble,
-            error=self.error,
-        )
-
-    def _judge(self, body: bytes) -> None:
-        """Name what went wrong, where the passing itself did not."""
-        if self.trouble or self.status is None:
-            return
-        if self.status >= _FIRST_ERROR:
-            failed = self.status >= _FIRST_SERVER_ERROR
-            self.trouble = Trouble.FAILED if failed else Trouble.REFUSED
-            self.error = body[:2000].decode(errors="replace")
-        elif self.answer.error:
-            self.trouble, self.error = Trouble.ERROR, self.answer.error
-        elif self.read.stream and not self.answer.complete:
-            self.trouble, self.error = Trouble.CUT, "the stream has no end"

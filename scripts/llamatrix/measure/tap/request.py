@@ -1,5 +1,6 @@
 """What a recorded request says: its kind, the tools it offers, how far it has come."""
 
+import codecs
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -13,7 +14,7 @@ class Kind(StrEnum):
     COMPACTION = "compaction"
     SUBAGENT = "subagent"
     OTHER = "other"
-    """Not OpenCode's: another path, or another client inside the sandbox."""
+    """Not OpenCode's: outside the model API, or another program inside the sandbox."""
 
 
 class _Part(Struct, frozen=True):
@@ -70,14 +71,14 @@ _PARENT_HEADER = "x-parent-session-id"
 def read_request(body: bytes) -> ChatRequest | None:
     """The request, or None where the body is none."""
     try:
-        return msgspec.json.decode(body, type=ChatRequest)
+        return msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8), type=ChatRequest)
     except msgspec.MsgspecError:
         return None
 
 
 def kind_of(path: str, headers: Mapping[str, str], request: ChatRequest | None) -> Kind:
     """What OpenCode makes this call for. `headers` have lower-case names."""
-    agent = headers.get("user-agent", "")
+    agent = headers.get("user-agent", "").lower()
     if request is None or not path.endswith(_CHAT_PATH) or "opencode" not in agent:
         return Kind.OTHER
     if headers.get(_PARENT_HEADER):

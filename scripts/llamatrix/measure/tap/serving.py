@@ -18,6 +18,8 @@ from llamatrix.measure.forwarding import EXHAUSTED, connection_limit
 
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 10.0
+_HEAD_BYTES = 1 << 18
+"""Of a request's line and headers; a longer one gets 400 without being seen by us."""
 
 
 @contextmanager
@@ -39,6 +41,7 @@ def serving(
             date_header=False,
             loop="asyncio",
             http=_BoundedProtocol,
+            h11_max_incomplete_event_size=_HEAD_BYTES,
             backlog=min(64, connection_limit() // 2),
             ws="none",
             log_config=None,

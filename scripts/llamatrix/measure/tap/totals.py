@@ -21,7 +21,7 @@ class Totals(Struct, frozen=True, kw_only=True):
     compaction_calls: int
     subagent_calls: int
     other_calls: int
-    """Of other clients; in none of the sums."""
+    """Of other programs, or outside the model API: blocked, and in none of the sums."""
     failed_calls: int
     """Refused, failed or broken off by the server."""
     left_calls: int = 0

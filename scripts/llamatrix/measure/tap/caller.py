@@ -1,0 +1,118 @@
+"""Tells whether a call is the agent program's own, by the kernel's tables.
+
+A secret in the agent's address or headers would be none: what it starts runs as the same
+user and reads its files, environment and command line. The kernel knows who holds a
+socket. The agent is the first process of its program below the sandbox's own process;
+what the model has it start comes later, under another process id, and cannot take its
+place. A process that writes into the agent's memory could still speak through it.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_PROC = Path("/proc")
+_TABLES = ("net/tcp", "net/tcp6")
+_MAPPED = "0000000000000000FFFF0000"
+"""How `net/tcp6` begins an IPv4 address."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Process:
+    pid: int
+    parent: int
+    begun: int
+    """In the kernel's ticks since the machine started."""
+
+
+@dataclass(kw_only=True, slots=True)
+class AgentProcess:
+    sandbox: int
+    """The process, on this machine, that everything in the sandbox descends from."""
+    program: str
+    """The agent's path in the sandbox, as its command line begins with it."""
+    _known: _Process | None = field(default=None, init=False)
+
+    def calls_from(self, client: tuple[str, int], server: tuple[str, int]) -> bool:
+        """Whether the agent holds the client's end of a connection over IPv4."""
+        agent = self._agent()
+        if agent is None:
+            return False
+        try:
+            inode = _inode(agent.pid, client, server)
+            return inode is not None and inode in _sockets(agent.pid)
+        except OSError:  # it has just ended
+            return False
+
+    def _agent(self) -> _Process | None:
+        """Find the agent once: whoever has its process id later is somebody else."""
+        if self._known is None:
+            inside = _descendants(self.sandbox)
+            own = [each for each in inside if self.program in _first_words(each.pid)]
+            self._known = min(own, key=lambda each: each.begun, default=None)
+        if self._known is None or _process(self._known.pid) is None:
+            return None
+        same = _process(self._known.pid)
+        return same if same and same.begun == self._known.begun else None
+
+
+def _inode(pid: int, client: tuple[str, int], server: tuple[str, int]) -> str | None:
+    """The client's socket in the tables of a process's network; None without one."""
+    ends = [_end(*client), _end(*server)]
+    for table in _TABLES:
+        for line in (_PROC / str(pid) / table).read_text().splitlines()[1:]:
+            words = line.split()
+            found = [word.removeprefix(_MAPPED) for word in words[1:3]]
+            if found == ends:
+                return words[9]
+    return None
+
+
+def _end(host: str, port: int) -> str:
+    (address,) = struct.unpack("=I", socket.inet_aton(host))
+    return f"{address:08X}:{port:04X}"
+
+
+def _sockets(pid: int) -> Iterator[str]:
+    """The inodes of the sockets that a process has open."""
+    folder = _PROC / str(pid) / "fd"
+    for name in os.listdir(folder):  # noqa: PTH208  names alone
+        try:
+            target = os.readlink(folder / name)  # noqa: PTH115  no path
+        except FileNotFoundError:  # closed meanwhile
+            continue
+        if target.startswith("socket:["):
+            yield target[len("socket:[") : -1]
+
+
+def _descendants(ancestor: int) -> Iterator[_Process]:
+    processes = [
+        found
+        for name in os.listdir(_PROC)  # noqa: PTH208  names alone
+        if name.isdecimal() and (found := _process(int(name)))
+    ]
+    below = {ancestor}
+    while more := [p for p in processes if p.parent in below and p.pid not in below]:
+        below |= {each.pid for each in more}
+        yield from more
+
+
+def _process(pid: int) -> _Process | None:
+    try:
+        text = (_PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return None
+    words = text.rpartition(")")[2].split()  # the name before may hold anything
+    return _Process(pid=pid, parent=int(words[1]), begun=int(words[19]))
+
+
+def _first_words(pid: int) -> list[str]:
+    """Where a command line names its program: a script comes after its interpreter."""
+    try:
+        line = (_PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return []
+    return [os.fsdecode(word) for word in line.split(b"\0")[:2]]
