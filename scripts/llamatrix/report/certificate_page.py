@@ -8,7 +8,12 @@ from llamatrix.report.published import Published
 from llamatrix.report.reference.comparison import Comparison
 from llamatrix.report.tables import Table
 from llamatrix.report.versus import Held
-from llamatrix.report.versus_tables import factor_text, reason_text, verdict_text
+from llamatrix.report.versus_tables import (
+    MEANS_NOTE,
+    factor_text,
+    reason_text,
+    verdict_text,
+)
 
 
 def certificate_page(
@@ -41,6 +46,7 @@ def _facts(
     yield f"- reference set: sha256 `{certificate.set_sha256}`"
     for name, pin in certificate.pins.items():
         yield f"- pin {name}: llama.cpp {pin.commit} out of {pin.package} {pin.version}"
+    yield f"- {MEANS_NOTE}"
     yield f"- made by: {certificate.made_by}"
     yield f"- verify: `invoke certificate --verify {to_verify}`"
     yield "- a record by hand: `sed -n LINEp FILE | sha256sum`"

@@ -13,8 +13,14 @@ from llamatrix.report.amounts import (
 from llamatrix.report.reference.comparison import Comparison, Difference
 from llamatrix.report.reference.reference_set import Claim
 from llamatrix.report.reference.roofline import NoRoofline, Roofline
+from llamatrix.report.speed import Group
 from llamatrix.report.tables import Table
 from llamatrix.report.versus import Held, Versus
+
+MEANS_NOTE = (
+    "speeds here are llama-bench's own means, first repetition included, as the published "
+    "ones are; the speed tables show steady means"
+)
 
 
 def versus_text(found: Versus) -> str:
@@ -23,6 +29,8 @@ def versus_text(found: Versus) -> str:
         f"## {found.held.host}: {_group_text(found.held)}",
         f"{found.held.summary}.",
     ]
+    if isinstance(found.group, Group):
+        parts.append(f"Ours: {MEANS_NOTE}.")
     if found.held.comparable:
         parts.append(numbers_table(found).markdown().rstrip())
         parts += [

@@ -31,6 +31,7 @@ from llamatrix.report.speed import Group
 from llamatrix.report.trial_page import group_words
 from llamatrix.report.versus import Versus
 from llamatrix.report.versus_tables import (
+    MEANS_NOTE,
     audit_marks,
     difference_text,
     factor_text,
@@ -72,6 +73,7 @@ def set_section(
             ("published as", found.published.heading),
             ("grade", str(source.grade)),
             ("verdicts", found.held.summary),
+            *((("ours", MEANS_NOTE),) if isinstance(group, Group) else ()),
         ),
         notes=(
             *(f"Audit, {one.text}" for one in found.carried),
