@@ -11,11 +11,12 @@ from llamatrix.verdict.looks import Looks
 from llamatrix.verdict.statement import interval_text, sight_text
 from llamatrix.verdict.word import Word
 
-METHOD = (
+_METHOD = (
     "paired t on log-ratios of fresh processes, the order drawn at random in each pair; "
     "alpha split evenly over the planned looks, and intervals that hold at all of them "
     "together (Bonferroni; Jennison & Turnbull 1989); Holm across cells"
 )
+_STEADY = "; the speed of a process is its steady mean, without the first repetition"
 _MEANING = {
     Word.SLOWER: "at least one cell is slower",
     Word.BROKEN: "the candidate does not work where the baseline does",
@@ -91,6 +92,10 @@ class Regression:
         return tuple(notes)
 
     @property
+    def method(self) -> str:
+        return _METHOD if self.baseline.server else _METHOD + _STEADY
+
+    @property
     def level(self) -> float:
         """The confidence of each interval, taken alone."""
         return 1 - self.looks.alpha_per_look
@@ -142,7 +147,7 @@ def regress_markdown(found: Regression) -> str:
     lines.append(
         "Ratio: the candidate's speed over the baseline's. *Would tell*, *would call*: "
         "the smallest loss that 4 of 5 such runs would tell from none, and call SLOWER. "
-        f"Host: {found.host}. Method: {METHOD}."
+        f"Host: {found.host}. Method: {found.method}."
     )
     notes = [
         *found.notes,

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
-from llamatrix.report.regress import METHOD, ArmFacts, Regression
+from llamatrix.report.regress import ArmFacts, Regression
 from llamatrix.verdict.cells import JudgedCell
 from llamatrix.verdict.estimate import Estimate, Interval
 from llamatrix.verdict.statement import interval_text
@@ -99,7 +99,7 @@ def regress_json(found: Regression) -> str:
         unit=", ".join(
             dict.fromkeys(str(cell.comparison.unit) for cell in found.overall.cells)
         ),
-        method=METHOD,
+        method=found.method,
         looks=found.looks.pairs,
         alpha=found.looks.alpha,
         interval_level=found.level,

@@ -19,7 +19,7 @@ from llamatrix.provision.compiler import compiler_id
 from llamatrix.verdict.metric import Metric
 from llamatrix.verdict.pairs import Arm
 
-PAIRING_VERSION = 1
+PAIRING_VERSION = 2
 """Bumped by hand when pairs are run in another way: old pairs then do not count."""
 METRICS = (Metric.PROMPT, Metric.GENERATION)
 

@@ -66,13 +66,12 @@ class Entry(Envelope, frozen=True, kw_only=True):
 
     @property
     def samples(self) -> tuple[float, ...]:
-        """Tokens per second of each repetition; empty where the process gave none."""
-        if not isinstance(self.outcome, Done):
-            return ()
-        return self.outcome.result.tokens_per_second
+        """Tokens per second of each repetition after the first, which is cold."""
+        return self.outcome.result.steady if isinstance(self.outcome, Done) else ()
 
     @property
     def value(self) -> float | None:
+        """The steady mean; None where the process gave none."""
         return fmean(self.samples) if self.samples else None
 
     @property

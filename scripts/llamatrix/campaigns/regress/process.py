@@ -33,8 +33,10 @@ from llamatrix.verdict.pairs import Arm, Pair, drawn_order
 
 _MEASURED_S = 1.0
 """A process measures at least this long: longer runs buy more than more pairs."""
+_COLD = 1
+"""Repetitions that come before it and have no part in the mean."""
 _FEWEST, _MOST = 2, 500
-"""Repetitions; two are what tells drift within a process."""
+"""Repetitions in the mean: with two, a slow one is not all there is."""
 _HANGS_AFTER = 20
 """A process that takes so many times the baseline's time is taken to hang …"""
 _PATIENCE_S = 30.0
@@ -150,9 +152,10 @@ class Running:
         )
         asked = msgspec.structs.replace(cell, sweep=sweep)
         found: list[Measured] = []
-        bench = bench_of(asked, parts, self.project)
-        if self.new:  # a card is brought to its steady state once, not at every process
-            bench = replace(bench, warm_up_limit_s=0.0)
+        # Warming a card by a load of its own helps nothing here: while the next process
+        # reads its weights the card cools down again (H200: from 51 to 40 degrees in
+        # 3 s). Processes like those that are judged warm it, until their speed is steady.
+        bench = replace(bench_of(asked, parts, self.project), warm_up_limit_s=0.0)
         mark = self.watch.mark()
         ended = run_sweep(bench, [self.test], on_measured=found.append)
         load = self.watch.since(mark)
@@ -200,9 +203,10 @@ class Running:
 
 
 def repetitions_for(test: SpeedTest, seen: Sequence[Entry]) -> int:
-    """So many that the faster arm measures for a second, as far as is known."""
+    """So many that the faster arm measures for a second after the cold repetition."""
     tokens = test.n_prompt or test.n_gen
     speeds = [value for entry in seen if (value := entry.value) is not None]
     if not speeds:
-        return _FEWEST
-    return min(_MOST, max(_FEWEST, math.ceil(_MEASURED_S * max(speeds) / tokens)))
+        return _COLD + _FEWEST
+    steady = math.ceil(_MEASURED_S * max(speeds) / tokens)
+    return _COLD + min(_MOST, max(_FEWEST, steady))
