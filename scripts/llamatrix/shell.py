@@ -114,6 +114,7 @@ def started(
     stdin: int | IO[bytes] = subprocess.DEVNULL,
     out: int | IO[bytes] = subprocess.PIPE,
     err: int | IO[bytes] = subprocess.PIPE,
+    pass_fds: Sequence[int] = (),
     grace_s: float = _GRACE_S,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a program in a process group of its own; the group is ended on leaving.
@@ -131,6 +132,7 @@ def started(
             stdin=stdin,
             stdout=out,
             stderr=err,
+            pass_fds=pass_fds,
             process_group=0,
         )
     except (OSError, ValueError) as error:  # a ValueError is a NUL in a word
@@ -171,6 +173,7 @@ def run(
     env: Mapping[str, str] | None = None,
     log: Path | None = None,
     on_line: Callable[[Channel, str], None] | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Ended:
     """Run a program to its end, reading both channels line by line as they come.
 
@@ -189,7 +192,7 @@ def run(
         elif channel is Channel.OUT:
             out.append(line + "\n")
 
-    with started(argv, cwd=cwd, env=env) as process:
+    with started(argv, cwd=cwd, env=env, pass_fds=pass_fds) as process:
         limit = _read_until_closed(
             process, timeout_s=timeout_s, silence_s=silence_s, log=log, take=take
         )

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from llamatrix.measure.confined import Inside, LostError
-from llamatrix.measure.warden import LENGTH, WHOLE, Job, Report
+from llamatrix.measure.warden import Job, Report
+from llamatrix.measure.warden_files import LENGTH, WHOLE
 
 JOB = Job(
     argv=["true"],
@@ -16,8 +17,10 @@ JOB = Job(
     env={},
     stdin="",
     max_processes=1,
+    max_memory_bytes=1,
     max_file_bytes=1,
     max_files=1,
+    max_total_bytes=1000,
 )
 REPORT = Report(
     exit_code=0,
@@ -46,7 +49,7 @@ def finished(tmp_path: Path, files: bytes) -> bytes:
             _complaints=complaints,
             _job=JOB,
         )
-        assert inside.finish(tmp_path / "out.tar", most_bytes=1000) == REPORT
+        assert inside.finish(tmp_path / "out.tar") == REPORT
     return (tmp_path / "out.tar").read_bytes()
 
 
@@ -62,4 +65,4 @@ def test_files_that_were_cut_off_are_lost(tmp_path: Path, files: bytes) -> None:
 
 def test_more_than_a_sandbox_holds_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LostError, match="more came out"):
-        finished(tmp_path, b"x" * 2000)
+        finished(tmp_path, b"x" * 100_000)

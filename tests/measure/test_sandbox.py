@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from llamatrix.measure.carried import pack, read_home, unpack_work
-from llamatrix.measure.confined import LostError, entered
+from llamatrix.measure.confined import entered
 from llamatrix.measure.forwarding import forwarding
 from llamatrix.measure.sandbox import (
     HOME,
-    WORK,
     Sandbox,
     bwrap_argv,
     inside_path,
     probe,
     warden_command,
 )
+from llamatrix.measure.sandbox_user import User
 from llamatrix.measure.tap.serving import loopback_listener
 from llamatrix.measure.warden import Job, Report
 from llamatrix.plan.matrix import Network
@@ -32,15 +32,8 @@ def sandbox(**more: object) -> Sandbox:
 
 
 def job(command: str, box: Sandbox) -> Job:
-    return Job(
-        argv=["/bin/sh", "-c", command],
-        cwd=str(WORK),
-        env={"PATH": inside_path(), "HOME": str(HOME)},
-        stdin="the prompt\n",
-        max_processes=64,
-        max_file_bytes=box.file_bytes,
-        max_files=box.files,
-    )
+    env = {"PATH": inside_path(), "HOME": str(HOME)}
+    return box.job(["/bin/sh", "-c", command], env=env, stdin="the prompt\n")
 
 
 class Confined:
@@ -68,21 +61,24 @@ class Confined:
                 if time.monotonic() > until:
                     inside.stop()
                     break
-            self.report: Report = inside.finish(self.files, most_bytes=64 * MIB)
+            self.report: Report = inside.finish(self.files)
             self.lines += inside.last_words()
         unpack_work(self.files, folder / "out")
         self.work = folder / "out"
 
 
 def words(box: Sandbox) -> str:
-    command = warden_command(box)
-    return " ".join(bwrap_argv(Path("bwrap"), box, door=Path("/d"), command=command))
+    user = User(user_id=1000, own_namespace=True)
+    command = warden_command(box, user)
+    return " ".join(
+        bwrap_argv(Path("bwrap"), box, user, files={}, seccomp=None, command=command)
+    )
 
 
 def test_a_hermetic_sandbox_has_a_network_of_its_own() -> None:
     line = words(sandbox(ports=(8099,)))
     assert "--unshare-net" in line
-    assert line.endswith("/trial 8099")
+    assert line.endswith("/trial 1000 8099")
     assert "--die-with-parent" in line
     assert "--unshare-pid" in line
 
@@ -90,15 +86,15 @@ def test_a_hermetic_sandbox_has_a_network_of_its_own() -> None:
 def test_an_online_sandbox_shares_the_network_and_opens_no_port() -> None:
     line = words(sandbox(ports=(8099,), network=Network.ONLINE))
     assert "--unshare-net" not in line
-    assert line.endswith("/trial")
+    assert line.endswith("/trial 1000")
 
 
 def test_only_a_port_below_1024_needs_a_right() -> None:
-    assert "--uid 1000" in words(sandbox(ports=(8099,)))
+    for line in (words(sandbox(ports=(8099,))), words(sandbox(ports=(8099, 443)))):
+        assert "--uid 1000 --gid 1000" in line
+        assert "--cap-drop ALL" in line
     assert "--cap-add" not in words(sandbox(ports=(8099,)))
-    privileged = words(sandbox(ports=(8099, 443)))
-    assert "--uid 0 --gid 0" in privileged
-    assert "--cap-add CAP_NET_BIND_SERVICE" in privileged
+    assert "--cap-add CAP_NET_BIND_SERVICE" in words(sandbox(ports=(8099, 443)))
     assert "--cap-add" not in words(sandbox(ports=(443,), network=Network.ONLINE))
 
 
@@ -162,7 +158,7 @@ class TestRealSandbox:
         )
         ran = Confined(tmp_path, command, sandbox())
         assert "mine" not in " ".join(ran.lines)
-        assert ran.lines[-1] == "1000"
+        assert int(ran.lines[-1]) >= 1000
         assert int(ran.lines[-2]) < 10
         assert ran.complaints.read_text().count("Read-only file system") == 5
 
@@ -221,11 +217,13 @@ class TestRealSandbox:
         assert ran.report["exit_code"] == -9
         assert (ran.work / "made").read_text() == "z\n"
 
-    def test_an_agent_that_ends_its_own_sandbox_is_told_of(
+    def test_an_agent_that_kills_all_it_can_ends_itself_alone(
         self, tmp_path: Path
     ) -> None:
-        with pytest.raises(LostError, match="without a report"):
-            Confined(tmp_path, "kill -9 -1", sandbox())
+        command = "sleep 60 & kill -9 -1; wait; echo z > made; kill -9 $$"
+        ran = Confined(tmp_path, command, sandbox())
+        assert ran.report["exit_code"] == -9
+        assert (ran.work / "made").read_text() == "z\n"
 
     def test_a_privileged_port_leads_to_a_service_of_ours(self, tmp_path: Path) -> None:
         box = sandbox(ports=(443,))
@@ -250,5 +248,5 @@ class TestRealSandbox:
             with line:
                 assert line.recv(9) == b"ask"
                 line.sendall(b"answer")
-            inside.finish(tmp_path / "out.tar", most_bytes=MIB)
+            inside.finish(tmp_path / "out.tar")
             assert inside.last_words() == ("answer",)

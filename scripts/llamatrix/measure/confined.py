@@ -4,33 +4,35 @@ import contextlib
 import os
 import select
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 import msgspec
 
 from llamatrix import shell
 from llamatrix.errors import MeasureError
+from llamatrix.lines import LineSplitter
 from llamatrix.measure.sandbox import (
-    DOOR,
+    HOME,
     Sandbox,
     bwrap_argv,
     warden_command,
-    write_door,
 )
-from llamatrix.measure.warden import LENGTH, WHOLE, Job, Report
+from llamatrix.measure.sandbox_user import User
+from llamatrix.measure.syscall_filter import syscall_filter
+from llamatrix.measure.warden import Job, Report
+from llamatrix.measure.warden_files import ARCHIVE_END_BYTES, LENGTH, WHOLE
 
 _ENTER_TIMEOUT_S = 30.0
 _LEAVE_TIMEOUT_S = 120.0
 _LAST_WORDS_S = 0.2
 _CHUNK_BYTES = 1 << 16
-_OUTPUT_BYTES = 256 << 20
+_OUTPUT_BYTES = 64 << 20
 _COMPLAINT_BYTES = 1 << 20
 
 
@@ -50,7 +52,7 @@ class Inside:
     _out: IO[bytes]
     _complaints: Path
     _job: Job
-    _rest: bytes = b""
+    _splitter: LineSplitter = field(default_factory=LineSplitter)
     _heard_bytes: int = 0
 
     def begin(self, files: Path) -> None:
@@ -66,40 +68,38 @@ class Inside:
 
     def hear(self, *, wait_s: float) -> tuple[str, ...]:
         """The whole lines the program has said, waiting for some if there are none."""
-        out = self._out.fileno()
-        readable, _, _ = select.select([out, self._line.fileno()], [], [], wait_s)
-        if out not in readable:
+        if not _readable(self._out.fileno(), self._line.fileno(), wait_s=wait_s)[0]:
             return ()
-        part = os.read(out, _CHUNK_BYTES)
+        part = os.read(self._out.fileno(), _CHUNK_BYTES)
         self._heard_bytes += len(part)
         if self._heard_bytes > _OUTPUT_BYTES:
             return ()  # more than anyone needs: read and dropped
-        *lines, self._rest = (self._rest + part).split(b"\n")
+        lines = self._splitter.feed(part)
         return tuple(line.decode(errors="replace") for line in lines)
 
     def last_words(self) -> tuple[str, ...]:
         """All that is still to be heard when the program is over."""
         lines: list[str] = []
-        while select.select([self._out], [], [], 0)[0]:
+        while _readable(self._out.fileno(), wait_s=0)[0]:
             before = self._heard_bytes
             lines += self.hear(wait_s=0)
             if self._heard_bytes == before:  # closed
                 break
-        rest = self._rest.decode(errors="replace")
+        rest = self._splitter.rest().decode(errors="replace")
         return (*lines, rest) if rest else tuple(lines)
 
     def over(self) -> bool:
         """Whether the warden has begun its report: the program has ended."""
-        readable, _, _ = select.select([self._line], [], [], 0)
-        return bool(readable)
+        return _readable(self._line.fileno(), wait_s=0)[0]
 
     def stop(self) -> None:
         """Have everything inside ended; the files still come out."""
         with contextlib.suppress(OSError):
             self._line.sendall(b"!")
 
-    def finish(self, files: Path, *, most_bytes: int) -> Report:
+    def finish(self, files: Path) -> Report:
         """Wait for the report and store the files that come out."""
+        most_bytes = self._job["max_total_bytes"] + ARCHIVE_END_BYTES
         self._line.settimeout(_LEAVE_TIMEOUT_S)
         try:
             length = LENGTH.unpack(self._exactly(LENGTH.size))[0]
@@ -151,48 +151,96 @@ def entered(
     `complaints` takes the standard error of all that runs inside.
     """
     with ExitStack() as held:
-        door = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="lx-")))
-        write_door(door, hosts=hosts or {})
-        gate = held.enter_context(socket.socket(socket.AF_UNIX))
-        gate.bind(str(door / DOOR))
-        gate.listen(1)
-        argv = bwrap_argv(bwrap, sandbox, door=door, command=warden_command(sandbox))
+        ours, wardens = socket.socketpair()
+        held.enter_context(ours)
+        user = sandbox.user()
+        texts = _etc_files(user, hosts=hosts or {})
+        files = {
+            name: held.enter_context(memory_file(name, text.encode()))
+            for name, text in texts.items()
+        }
+        refused = held.enter_context(seccomp_file())
+        argv = bwrap_argv(
+            bwrap,
+            sandbox,
+            user,
+            files=files,
+            seccomp=refused,
+            command=warden_command(sandbox, user),
+        )
         errors = held.enter_context(_kept(complaints))
-        process = held.enter_context(shell.started(argv, env={}, err=errors, grace_s=1))
+        with wardens:
+            process = held.enter_context(
+                shell.started(
+                    argv,
+                    env={},
+                    stdin=wardens.fileno(),
+                    err=errors,
+                    pass_fds=[*files.values(), *([refused] if refused else [])],
+                    grace_s=1,
+                )
+            )
         if process.stdout is None:
             raise AssertionError
-        line = held.enter_context(_accepted(gate, process.poll, complaints))
+        ours.settimeout(_ENTER_TIMEOUT_S)
         listeners = tuple(
             held.enter_context(listener)
-            for listener in _listeners(line, len(sandbox.own_ports), complaints)
+            for listener in _listeners(ours, len(sandbox.own_ports), complaints)
         )
+        ours.settimeout(_LEAVE_TIMEOUT_S)
         yield Inside(
             listeners=listeners,
             process_id=process.pid,
-            _line=line,
+            _line=ours,
             _out=process.stdout,
             _complaints=complaints,
             _job=job,
         )
 
 
-class _Poll(Protocol):
-    def __call__(self) -> int | None: ...
+def _etc_files(user: User, *, hosts: Mapping[str, str]) -> dict[str, str]:
+    """The small files of the sandbox's `/etc`, by name."""
+    own, known = user.user_id, {"localhost": "127.0.0.1", "trial": "127.0.0.1"}
+    lines = [f"{address} {name}\n" for name, address in {**known, **hosts}.items()]
+    return {
+        "passwd": f"agent:x:{own}:{own}:agent:{HOME}:/bin/sh\n"
+        f"root:x:0:0:root:{HOME}:/bin/sh\n",
+        "group": f"agent:x:{own}:\nroot:x:0:\n",
+        "hosts": "".join(lines),
+    }
 
 
-def _accepted(gate: socket.socket, poll: _Poll, complaints: Path) -> socket.socket:
-    """The warden's call; LostError where the sandbox ends instead."""
-    gate.settimeout(0.1)
-    waited_s = 0.0
-    while poll() is None and waited_s < _ENTER_TIMEOUT_S:
-        try:
-            line, _ = gate.accept()
-        except TimeoutError:
-            waited_s += 0.1
-            continue
-        line.settimeout(_LEAVE_TIMEOUT_S)
-        return line
-    raise LostError(f"the sandbox did not open: {_said_last(complaints) or 'no word'}")
+@contextmanager
+def memory_file(name: str, content: bytes) -> Iterator[int]:
+    """A file in memory for bubblewrap to read, as its descriptor."""
+    descriptor = os.memfd_create(name)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def seccomp_file() -> Iterator[int | None]:
+    """The system calls that are refused; None where this machine's are not known."""
+    program = syscall_filter()
+    if program is None:
+        yield None
+        return
+    with memory_file("seccomp", program) as descriptor:
+        yield descriptor
+
+
+def _readable(*descriptors: int, wait_s: float) -> tuple[bool, ...]:
+    """Whether each may be read, waiting for any; `select` knows but 1024 files."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    ready = {descriptor for descriptor, _ in poll.poll(wait_s * 1000)}
+    return tuple(descriptor in ready for descriptor in descriptors)
 
 
 def _said_last(complaints: Path) -> str:
@@ -204,16 +252,17 @@ def _said_last(complaints: Path) -> str:
 def _listeners(
     line: socket.socket, count: int, complaints: Path
 ) -> Iterator[socket.socket]:
-    """What the warden listens on; LostError where it could not."""
+    """What the warden listens on; LostError where it did not begin, or could not."""
     try:
-        _, descriptors, _, _ = socket.recv_fds(line, 1, max(1, count))
+        word, descriptors, _, _ = socket.recv_fds(line, 1, max(1, count))
     except OSError as error:
-        descriptors, why = [], str(error)
+        word, descriptors, why = b"", [], str(error)
     else:
-        why = "it opened no ports"
+        why = "did not open" if not word else "opened no ports"
     yield from (socket.socket(fileno=number) for number in descriptors)
-    if len(descriptors) != count:
-        raise LostError(f"the sandbox: {why}: {_said_last(complaints) or 'no word'}")
+    if not word or len(descriptors) != count:
+        said = _said_last(complaints) or "it said nothing"
+        raise LostError(f"the sandbox {why}: {said}")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from llamatrix import shell
+from llamatrix.measure.confined import seccomp_file
 from llamatrix.measure.redaction import without_folders
 from llamatrix.measure.sandbox import python_inside, read_only_argv
 
@@ -82,29 +83,35 @@ def parse_confined(
     limits = limits or ParserLimits()
     launched = ("-I", "-S", "-c", _LAUNCHER)
     numbers = (str(limits.memory_bytes), str(limits.seconds))
-    parser = parser.resolve()
-    if bwrap is None:
-        argv: tuple[str, ...] = (sys.executable, *launched, str(_PACKAGES), *numbers)
-        argv += (str(parser), str(data), *words)
-    else:
-        command = (str(python_inside()), *launched, str(_PACKAGES_INSIDE), *numbers)
-        argv = read_only_argv(
-            bwrap,
-            shown={
+    output = _Output(most_bytes=limits.output_bytes)
+    with seccomp_file() as seccomp:
+        if bwrap is None:
+            here = (str(_PACKAGES), *numbers, str(parser.resolve()), str(data))
+            argv: tuple[str, ...] = (sys.executable, *launched, *here, *words)
+        else:
+            inside = (*numbers, str(_PARSER_INSIDE), str(_DATA_INSIDE), *words)
+            shown = {
                 _PACKAGES_INSIDE: _PACKAGES,
                 _PARSER_INSIDE: parser,
                 _DATA_INSIDE: data,
-            },
-            command=(*command, str(_PARSER_INSIDE), str(_DATA_INSIDE), *words),
+            }
+            argv = read_only_argv(
+                bwrap,
+                shown=shown,
+                seccomp=seccomp,
+                command=(
+                    *(str(python_inside()), *launched, str(_PACKAGES_INSIDE)),
+                    *inside,
+                ),
+            )
+        ended = shell.run(
+            argv,
+            cwd=Path("/"),
+            env={"LANG": "C.UTF-8"},
+            timeout_s=2 * limits.seconds,
+            on_line=output.take,
+            pass_fds=[] if seccomp is None else [seccomp],
         )
-    output = _Output(most_bytes=limits.output_bytes)
-    ended = shell.run(
-        argv,
-        cwd=Path("/"),
-        env={"LANG": "C.UTF-8"},
-        timeout_s=2 * limits.seconds,
-        on_line=output.take,
-    )
     if ended.limit or ended.returncode in {-24, 128 + 24}:  # SIGXCPU
         raise ParserFailedError(f"it takes more than {limits.seconds} s to parse")
     if _OUT_OF_MEMORY in ended.tail:

@@ -1,20 +1,23 @@
 """A trial's sandbox: bubblewrap's command line, and a program run inside it.
 
-Inside: pid, network and mount namespaces of its own, fixed paths, one user, a
-writable part of bounded size in memory, and nothing of this machine that can be
-written. The host's home folders, temporary files and sockets are not there.
+Inside: pid, network and mount namespaces of its own, fixed paths, one user who is not
+root and has no capability, a writable part of bounded size in memory, and nothing of
+this machine that can be written. The host's home folders, temporary files and sockets
+are not there. `warden.py` is process 1.
 """
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from llamatrix import shell
-from llamatrix.measure import warden
+from llamatrix.measure import warden, warden_files, warden_processes
 from llamatrix.measure.redaction import without_folders
+from llamatrix.measure.sandbox_user import User, our_user, user_of_its_own
+from llamatrix.measure.warden import Job
 from llamatrix.plan.matrix import Network
 
 ROOT = Path("/trial")
@@ -23,10 +26,14 @@ WORK = ROOT / "work"
 TOOLS = Path("/opt/llamatrix/bin")
 _PYTHON = Path("/opt/llamatrix/python")
 """Where a Python that is not the system's own is shown."""
-_DOORS = Path("/opt/llamatrix/door")
-DOOR = "door.sock"
-_WARDEN = Path("/opt/llamatrix/warden.py")
-_USER_ID = 1000
+_PACKAGES = Path("/opt/llamatrix/packages")
+_MODULES = _PACKAGES / "llamatrix" / "measure"
+"""Where the warden's own modules are shown, and none beside them."""
+_WARDEN = (
+    f"import sys; sys.path.insert(0, {str(_PACKAGES)!r})\n"
+    "from llamatrix.measure import warden\n"
+    "warden.main()"
+)
 _PRIVILEGED_BELOW = 1024
 _PROBE_TIMEOUT_S = 20
 _SYSTEM = ("/usr", "/nix/store", "/gnu/store")
@@ -36,8 +43,7 @@ _ETC = (
     *("ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "pki"),
     *("protocols", "services", "ssl", "static", "resolv.conf"),
 )
-_PASSWD = f"agent:x:{_USER_ID}:{_USER_ID}:agent:{HOME}:/bin/sh\nroot:x:0:0:root:{HOME}:/bin/sh\n"
-_GROUP = f"agent:x:{_USER_ID}:\nroot:x:0:\n"
+_PRIVATE = ("/etc/ssl/private", "/etc/pki/tls/private", "/etc/pki/CA/private")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +63,29 @@ class Sandbox:
     """Larger files are not handed out."""
     files: int = 50_000
     processes: int = 256
+    memory_bytes: int = 4 << 30
+    """Of all processes and files together."""
+
+    def job(
+        self, argv: Sequence[str], *, env: Mapping[str, str], stdin: str = ""
+    ) -> Job:
+        """What the warden is to run in the workspace, within this sandbox's limits."""
+        return Job(
+            argv=list(argv),
+            cwd=str(WORK),
+            env=dict(env),
+            stdin=stdin,
+            max_processes=self.processes,
+            max_memory_bytes=self.memory_bytes,
+            max_file_bytes=self.file_bytes,
+            max_files=self.files,
+            max_total_bytes=2 * self.disk_bytes,
+        )
+
+    def user(self) -> User:
+        """Choose whom its programs run as; another one each time."""
+        shown = (*self.tools.values(), *self.shown.values(), _interpreter())
+        return user_of_its_own(shown)
 
     @property
     def own_ports(self) -> tuple[int, ...]:
@@ -83,66 +112,95 @@ def inside_path() -> str:
 
 
 def bwrap_argv(
-    bwrap: Path, sandbox: Sandbox, *, door: Path, command: Sequence[str]
+    bwrap: Path,
+    sandbox: Sandbox,
+    user: User,
+    *,
+    files: Mapping[str, int],
+    seccomp: int | None,
+    command: Sequence[str],
 ) -> tuple[str, ...]:
-    """The whole command line; `door` is the private folder with our socket."""
-    privileged = any(port < _PRIVILEGED_BELOW for port in sandbox.own_ports)
-    user_id = 0 if privileged else _USER_ID
+    """The whole command line.
+
+    `files` are the small files of its `/etc`, by name, as open file descriptors;
+    `seccomp` is the descriptor of `syscall_filter`.
+    """
     words = [
-        *(str(bwrap), "--unshare-user", "--unshare-ipc", "--unshare-pid"),
-        *("--unshare-uts", "--unshare-cgroup-try", "--die-with-parent"),
-        *("--new-session", "--clearenv", "--hostname", "trial"),
-        *("--uid", str(user_id), "--gid", str(user_id)),
+        *(str(bwrap), *user.words, "--unshare-ipc", "--unshare-pid"),
+        *("--as-pid-1", "--unshare-uts", "--unshare-cgroup-try", "--die-with-parent"),
+        *("--new-session", "--clearenv", "--hostname", "trial", "--cap-drop", "ALL"),
     ]
     if sandbox.network is Network.HERMETIC:
         words.append("--unshare-net")
-    if user_id == 0:
-        words += ["--cap-add", "CAP_NET_BIND_SERVICE"]
-    words += [*_system_words(), *_own_words(sandbox, door)]
+    rights = user.wardens_rights
+    if any(port < _PRIVILEGED_BELOW for port in sandbox.own_ports):
+        rights.append("CAP_NET_BIND_SERVICE")
+    words += [word for right in rights for word in ("--cap-add", right)]
+    if seccomp is not None:
+        words += ["--seccomp", str(seccomp)]
+    places = (TOOLS / "x", _MODULES / "x", *sandbox.shown)
+    terminals = "CAP_NET_BIND_SERVICE" not in rights or not user.own_namespace
+    words += [*_folder_words(places), *_system_words()]
+    words += [*_device_words(terminals=terminals), *_own_words(sandbox)]
+    for name, descriptor in files.items():
+        words += ["--perms", "0644", "--ro-bind-data", str(descriptor), f"/etc/{name}"]
     words += ["--remount-ro", "/dev", "--remount-ro", "/"]
     return (*words, "--chdir", "/", "--", *command)
 
 
 def read_only_argv(
-    bwrap: Path, *, shown: Mapping[Path, Path], command: Sequence[str]
+    bwrap: Path,
+    *,
+    shown: Mapping[Path, Path],
+    seccomp: int | None,
+    command: Sequence[str],
 ) -> tuple[str, ...]:
     """The command line of a sandbox in which nothing can be written or reached."""
     words = [
-        *(str(bwrap), "--unshare-user", "--unshare-ipc", "--unshare-pid"),
+        *(str(bwrap), *our_user().words, "--unshare-ipc", "--unshare-pid"),
         *("--unshare-uts", "--unshare-net", "--unshare-cgroup-try"),
         *("--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"),
-        *("--uid", str(_USER_ID), "--gid", str(_USER_ID)),
-        *(*_system_words(), "--dev", "/dev"),
+        *(*_folder_words(shown), *_system_words(), *_device_words(terminals=False)),
     ]
+    if seccomp is not None:
+        words += ["--seccomp", str(seccomp)]
     for inside, outside in shown.items():
         words += ["--ro-bind", str(outside.resolve()), str(inside)]
     words += ["--remount-ro", "/dev", "--remount-ro", "/"]
     return (*words, "--chdir", "/", "--", *command)
 
 
-def write_door(door: Path, *, hosts: Mapping[str, str]) -> None:
-    """Put the small files of the sandbox's `/etc` beside the socket."""
-    (door / "passwd").write_text(_PASSWD)
-    (door / "group").write_text(_GROUP)
-    lines = {"localhost": "127.0.0.1", "trial": "127.0.0.1", **hosts}
-    text = "".join(f"{address} {name}\n" for name, address in lines.items())
-    (door / "hosts").write_text(text)
+def _folder_words(places: Iterable[Path]) -> list[str]:
+    """The folders that these lie in: bubblewrap itself makes them for its user alone."""
+    own = (Path("/etc/x"), *(Path(name) for name in _SYSTEM if Path(name).is_dir()))
+    folders = {folder for place in (*own, *places) for folder in place.parents}
+    words = [("--dir", str(folder)) for folder in sorted(folders)[1:]]
+    return [word for pair in words for word in pair]
 
 
-def warden_command(sandbox: Sandbox) -> tuple[str, ...]:
+def warden_command(sandbox: Sandbox, user: User) -> tuple[str, ...]:
     """The warden's own command line inside."""
-    python = str(python_inside())
-    words = (python, "-I", "-S", str(_WARDEN), str(_DOORS / DOOR), str(ROOT))
-    return (*words, *(str(port) for port in sandbox.own_ports))
+    words = (str(python_inside()), "-I", "-S", "-c", _WARDEN, str(ROOT))
+    ports = (str(port) for port in sandbox.own_ports)
+    return (*words, str(user.user_id), *ports)
 
 
 @cache
 def probe(bwrap: Path) -> NoSandbox | None:
     """Try the smallest sandbox of the kind that trials need, once per process."""
-    flags = ["--unshare-user", "--unshare-pid", "--unshare-net", "--ro-bind", "/", "/"]
+    flags = ["--unshare-pid", "--unshare-net", "--ro-bind", "/", "/"]
     try:
         ended = shell.run(
-            [str(bwrap), *flags, "--proc", "/proc", "--", sys.executable, "-V"],
+            [
+                str(bwrap),
+                *our_user().words,
+                *flags,
+                "--proc",
+                "/proc",
+                "--",
+                sys.executable,
+                "-V",
+            ],
             timeout_s=_PROBE_TIMEOUT_S,
         )
     except shell.ProgramMissingError as error:
@@ -175,26 +233,46 @@ def _system_words() -> list[str]:
             words += ["--ro-bind", name, name]
     for name in _ETC:
         words += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    for name in _PRIVATE:
+        if Path(name).is_dir():
+            words += ["--perms", "0000", "--tmpfs", name]
     if not _is_shown(_interpreter()):
         words += ["--ro-bind", str(_interpreter().parents[1]), str(_PYTHON)]
     return words
 
 
-def _own_words(sandbox: Sandbox, door: Path) -> list[str]:
-    words = ["--proc", "/proc", "--dev", "/dev"]
+def _device_words(*, terminals: bool) -> list[str]:
+    """`/dev`, with or without pseudo-terminals.
+
+    For those bubblewrap makes a second user namespace, in which a right to a port below
+    1024 says nothing.
+    """
+    if terminals:
+        return ["--dev", "/dev"]
+    words = ["--perms", "0755", "--tmpfs", "/dev"]
+    for name in ("null", "zero", "full", "random", "urandom", "tty"):
+        words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    for name, descriptor in (("stdin", "0"), ("stdout", "1"), ("stderr", "2")):
+        words += ["--symlink", f"/proc/self/fd/{descriptor}", f"/dev/{name}"]
+    return [*words, "--symlink", "/proc/self/fd", "/dev/fd"]
+
+
+def _own_words(sandbox: Sandbox) -> list[str]:
+    words = ["--proc", "/proc"]
     for place in (HOME, WORK, Path("/tmp"), Path("/dev/shm")):  # noqa: S108
-        size_bytes = sandbox.disk_bytes // (1 if place.is_relative_to(ROOT) else 8)
+        own = place.is_relative_to(ROOT)
+        size_bytes = sandbox.disk_bytes // (1 if own else 8)
+        words += ["--perms", "0755" if own else "1777"]
         words += ["--size", str(size_bytes), "--tmpfs", str(place)]
-    words += ["--ro-bind", str(door), str(_DOORS)]
-    for name in ("passwd", "group", "hosts"):
-        words += ["--ro-bind", str(door / name), f"/etc/{name}"]
-    words += ["--ro-bind", str(Path(warden.__file__)), str(_WARDEN)]
+    for module in (warden, warden_files, warden_processes):
+        file = Path(str(module.__file__))
+        words += ["--ro-bind", str(file), str(_MODULES / file.name)]
     for name, program in sandbox.tools.items():
         words += ["--ro-bind", str(program.resolve()), str(TOOLS / name)]
     for name in ("python", "python3"):  # the one the package index is made for
         words += ["--symlink", str(python_inside()), str(TOOLS / name)]
-    for inside, outside in sandbox.shown.items():
-        words += ["--ro-bind", str(outside.resolve()), str(inside)]
+    for place, outside in sandbox.shown.items():
+        words += ["--ro-bind", str(outside.resolve()), str(place)]
     return words
 
 

@@ -14,6 +14,7 @@ from llamatrix.measure.judging.judge import judge
 from llamatrix.measure.judging.task import Task, read_prompt
 from llamatrix.measure.kept_work import keep_work
 from llamatrix.measure.opencode.beginning import begin_files
+from llamatrix.measure.opencode.ending import has_acted
 from llamatrix.measure.opencode.home import Agent
 from llamatrix.measure.opencode.turn import (
     Patience,
@@ -178,6 +179,7 @@ class _Going:
                 files_out=trial.aside / f"turn-{number}.tar",
                 folder=folder,
                 patience=trial.patience,
+                acted_before=any(has_acted(turn.calls) for turn in self.turns),
             )
         )
         if not isinstance(run.outcome, NotRun):

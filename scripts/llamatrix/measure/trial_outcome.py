@@ -77,17 +77,26 @@ class EndpointStalled(Struct, frozen=True, kw_only=True, tag="endpoint-stalled")
     silent_s: float
 
 
-class AgentHung(Struct, frozen=True, kw_only=True, tag="agent-hung"):
+class AfterTools(Struct, frozen=True, kw_only=True):
+    """Something that ends a turn from inside the sandbox."""
+
+    after_tools: bool = False
+    """Whether the model had run commands or changed files before, in this turn or an
+    earlier one. The harness is out of their reach and OpenCode is not: then it counts
+    as what the model did."""
+
+
+class AgentHung(AfterTools, frozen=True, kw_only=True, tag="agent-hung"):
     """OpenCode said nothing and asked for nothing for too long."""
 
     silent_s: float
 
 
-class AgentKilled(Struct, frozen=True, kw_only=True, tag="agent-killed"):
+class AgentKilled(AfterTools, frozen=True, kw_only=True, tag="agent-killed"):
     signal: int
 
 
-class AgentFailed(Struct, frozen=True, kw_only=True, tag="agent-failed"):
+class AgentFailed(AfterTools, frozen=True, kw_only=True, tag="agent-failed"):
     """OpenCode ended with an error, or without a last word."""
 
     exit_code: int
@@ -95,13 +104,13 @@ class AgentFailed(Struct, frozen=True, kw_only=True, tag="agent-failed"):
     tail: tuple[str, ...]
 
 
-class AskedPermission(Struct, frozen=True, kw_only=True, tag="asked-permission"):
+class AskedPermission(AfterTools, frozen=True, kw_only=True, tag="asked-permission"):
     """OpenCode asked where nobody can answer: its set-up is wrong."""
 
     tail: tuple[str, ...]
 
 
-class ToolsMissing(Struct, frozen=True, kw_only=True, tag="tools-missing"):
+class ToolsMissing(AfterTools, frozen=True, kw_only=True, tag="tools-missing"):
     """The first request did not offer what it should: an MCP server did not start."""
 
     tools: tuple[str, ...]
@@ -143,4 +152,6 @@ _THE_MODELS = (Answered, CutShort, ContextFull, TimedOut, RanAway, DiskFull)
 
 def is_the_models(outcome: TurnOutcome) -> bool:
     """Whether the turn may be scored; what the infrastructure did never is."""
+    if isinstance(outcome, AfterTools):
+        return outcome.after_tools
     return isinstance(outcome, _THE_MODELS)

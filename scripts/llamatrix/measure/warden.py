@@ -1,46 +1,45 @@
-"""The warden: the first program inside a trial's sandbox, and the last to leave.
+"""The warden: the first process inside a trial's sandbox, and the last to leave.
 
 It listens on the sandbox's own loopback and hands the listening sockets out to the
 harness (a socket keeps the network it was made in), takes the trial's files in, runs
 one program, ends everything that is left, and hands the files out. So the sandbox
 needs no folder of this machine that can be written, and no relay.
 
+The program and all it starts are out of the warden's way and it is out of their reach.
+It is process 1 of their namespace, so no signal of theirs arrives, and its memory
+cannot be read or traced. Where the harness is root, they run as a user of their own.
+
 Run as a program by `sandbox.py`, with the sandbox's Python; standard library only:
-`python -I -S warden.py SOCKET ROOT PORT…`.
+`warden ROOT USER_ID PORT…`, the harness's line as its standard input.
 """
 
 import contextlib
-import io
+import ctypes
 import json
 import os
 import resource
 import select
 import signal
 import socket
-import struct
 import sys
-import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TypedDict
+from typing import TypedDict
 
-LENGTH = struct.Struct("!Q")
-WHOLE = b"all of it\n"  # the last bytes handed out: else the files were cut off
-_LOOK_EVERY_S = 0.02
-_LEAVE_S = 0.5
-_FEW = 48  # processes: then there is time between two looks; OpenCode needs a dozen
-_NAMES_TOLD = 20
+from llamatrix.measure import warden_files, warden_processes
+from llamatrix.measure.warden_files import LENGTH
+from llamatrix.measure.warden_processes import LOOK_EVERY_S
+
+_LOOKS_PER_COUNT = 3
+_FEW = 48
+"""Processes up to which there is time between two looks: OpenCode needs a dozen."""
 _LISTEN_BACKLOG = 128
-_ROUNDS = 200
-_NOT_CARRIED = (
-    *("home/.cache", "home/.npm", "home/tmp", "home/.config", "home/.opencode"),
-    *("work/.opencode", "work/opencode.json", "work/opencode.jsonc"),
-)  # a plugin that the agent left would run inside the agent program of the next turn
-INSTALLED = (".venv", "node_modules")
-"""What package managers put into the workspace: thousands of files, handed out last."""
-_MADE_AGAIN = "__pycache__"  # thousands of files, and Python writes them when missed
-_COPY_BYTES = 1 << 16
+_INODE_BYTES = 1024
+"""What an empty file takes of the kernel's memory."""
+_THREADS_PER_PROCESS = 4
+_OPEN_FILES = 4096
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 
 class Job(TypedDict):
@@ -51,8 +50,12 @@ class Job(TypedDict):
     env: dict[str, str]
     stdin: str
     max_processes: int
+    max_memory_bytes: int
+    """Of all processes and files together."""
     max_file_bytes: int
     max_files: int
+    max_total_bytes: int
+    """Of all files that are handed out, in the archive."""
 
 
 class Report(TypedDict):
@@ -64,7 +67,7 @@ class Report(TypedDict):
     """Ended because the harness asked for it."""
     most_processes: int
     ran_away: bool
-    """Ended because there were too many processes."""
+    """Ended because there were too many processes or threads."""
     left_running: list[str]
     """Names of the processes that outlived the program, and were ended."""
     left_out: list[str]
@@ -72,19 +75,78 @@ class Report(TypedDict):
 
 
 def main() -> None:
-    door, root, *ports = sys.argv[1:]
-    with socket.socket(socket.AF_UNIX) as line:
-        line.connect(door)
-        _hand_out_listeners(line, [int(port) for port in ports])
-        job: Job = json.loads(_read_exactly(line, _read_length(line)))
-        _take_files_in(line, Path(root))
-        report = _run(line, job)
-        names = list(_carried(Path(root), job, report["left_out"]))
-        text = json.dumps(report).encode()
-        line.sendall(LENGTH.pack(len(text)) + text)
-        with line.makefile("wb") as sink:
-            _hand_files_out(sink, Path(root), names)
-            sink.write(WHOLE)
+    root, user_id, *ports = sys.argv[1:]
+    line = _take_line()
+    _hand_out_listeners(line, [int(port) for port in ports])
+    user = _User(int(user_id))
+    _protect()
+    job: Job = json.loads(warden_files.read_exactly(line, _read_length(line)))
+    user.own(Path(root) / "home", Path(root) / "work", 1, 2)
+    with user.acting():
+        warden_files.take_in(line, Path(root), _read_length(line))
+    _protect()  # changing the user has undone a part of it
+    report = _Watch(line, job, Path(root)).see_through(_start(job, user))
+    user.become()
+    names, report["left_out"] = warden_files.choose(
+        Path(root),
+        max_file_bytes=job["max_file_bytes"],
+        max_files=job["max_files"],
+        max_total_bytes=job["max_total_bytes"],
+    )
+    text = json.dumps(report).encode()
+    line.sendall(LENGTH.pack(len(text)) + text)
+    with line.makefile("wb") as sink:
+        warden_files.hand_out(sink, Path(root), names)
+
+
+def _take_line() -> socket.socket:
+    """The harness's line, no longer where a child would inherit it."""
+    line = socket.socket(fileno=os.dup(0))
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return line
+
+
+def _protect() -> None:
+    """Leave no signal a handler, no process our memory; end when bubblewrap does."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _prctl(_PR_SET_DUMPABLE, 0)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), f"prctl({option})")
+
+
+class _User:
+    """Whom the program runs as: ourselves, or where we are root somebody of its own."""
+
+    def __init__(self, user_id: int) -> None:
+        self._id = user_id
+        self._other = os.geteuid() != user_id
+
+    def own(self, *places: Path | int) -> None:
+        for place in places if self._other else ():
+            os.chown(place, self._id, self._id)
+
+    @contextlib.contextmanager
+    def acting(self) -> Iterator[None]:
+        if not self._other:
+            yield
+            return
+        os.setegid(self._id)
+        os.seteuid(self._id)
+        yield
+        os.seteuid(0)
+        os.setegid(0)
+
+    def become(self) -> None:
+        if self._other:
+            os.setgroups([])
+            os.setresgid(self._id, self._id, self._id)
+            os.setresuid(self._id, self._id, self._id)
 
 
 def _hand_out_listeners(line: socket.socket, ports: list[int]) -> None:
@@ -101,200 +163,115 @@ def _hand_out_listeners(line: socket.socket, ports: list[int]) -> None:
 
 
 def _read_length(line: socket.socket) -> int:
-    (length,) = LENGTH.unpack(_read_exactly(line, LENGTH.size))
+    (length,) = LENGTH.unpack(warden_files.read_exactly(line, LENGTH.size))
     return int(length)
 
 
-def _read_exactly(line: socket.socket, count: int) -> bytes:
-    parts = bytearray()
-    while len(parts) < count:
-        part = line.recv(min(count - len(parts), _COPY_BYTES))
-        if not part:
-            sys.exit("the harness is gone")
-        parts += part
-    return bytes(parts)
+class _Watch:
+    """Watches over the program until it, or the harness's patience, ends."""
 
-
-class _Bounded(io.RawIOBase):
-    """So many bytes of a line, as a file to read."""
-
-    def __init__(self, line: socket.socket, count: int) -> None:
+    def __init__(self, line: socket.socket, job: Job, root: Path) -> None:
         self._line = line
-        self._rest = count
+        self._job = job
+        self._disks = [root / "home", root / "work", Path("/tmp"), Path("/dev/shm")]  # noqa: S108  the sandbox's own
+        self._report = Report(
+            exit_code=0,
+            stopped=False,
+            most_processes=0,
+            ran_away=False,
+            left_running=[],
+            left_out=[],
+        )
 
-    def read(self, count: int = -1, /) -> bytes:
-        part = _read_exactly(self._line, min(count, self._rest))
-        self._rest -= len(part)
-        return part
+    def see_through(self, child: int) -> Report:
+        report = self._report
+        looks = 0
+        while (status := warden_processes.reaped(child)) is None:
+            count = len(
+                warden_processes.processes()
+            )  # no look at each: that is slow when it matters
+            report["most_processes"] = max(report["most_processes"], count)
+            report["ran_away"] = count > self._job["max_processes"]
+            if looks % _LOOKS_PER_COUNT == 0:
+                self._count()
+            looks += 1
+            patience_s = LOOK_EVERY_S if count < _FEW else 0.0
+            readable, _, _ = select.select([self._line], [], [], patience_s)
+            if readable:  # a word from the harness, or its end; unread it cuts the line
+                self._line.recv(1)
+                report["stopped"] = True
+            if report["ran_away"] or report["stopped"]:
+                warden_processes.end_others()
+                status = warden_processes.reaped(child, wait=True)
+                break
+        report["exit_code"] = os.waitstatus_to_exitcode(status or 0)
+        if not report["stopped"] and not report["ran_away"]:
+            report["left_running"] = warden_processes.outlived()
+        warden_processes.end_others()
+        return report
+
+    def _count(self) -> None:
+        """Look at threads and memory; over the limit the largest process is killed."""
+        used_bytes, threads = self._files_bytes(), 0
+        largest, largest_bytes = 0, 0
+        for pid in warden_processes.processes():
+            own_bytes, own_threads = warden_processes.size(pid)
+            used_bytes += own_bytes
+            threads += own_threads
+            if own_bytes >= largest_bytes:
+                largest, largest_bytes = pid, own_bytes
+        most_threads = _THREADS_PER_PROCESS * self._job["max_processes"]
+        if threads > most_threads:
+            self._report["ran_away"] = True
+        if used_bytes > self._job["max_memory_bytes"] and largest:
+            mib = self._job["max_memory_bytes"] >> 20
+            text = f"sandbox: more than {mib} MiB of memory: killed {warden_processes.name_of(largest)}\n"
+            os.write(2, text.encode(errors="backslashreplace"))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(largest, signal.SIGKILL)
+
+    def _files_bytes(self) -> int:
+        """What the files take, in memory like everything here."""
+        used_bytes = 0
+        for disk in self._disks:
+            state = os.statvfs(disk)
+            used_bytes += (state.f_blocks - state.f_bfree) * state.f_frsize
+            used_bytes += (state.f_files - state.f_ffree) * _INODE_BYTES
+        return used_bytes
 
 
-def _take_files_in(line: socket.socket, root: Path) -> None:
-    source = _Bounded(line, _read_length(line))
-    with tarfile.open(fileobj=source, mode="r|") as archive:
-        archive.extraction_filter = _as_it_is  # 3.11.3 and older have no argument
-        archive.extractall(root)  # noqa: S202  our own tar
-    while source.read(_COPY_BYTES):  # what fills up the last block
-        pass
-    (root / "home" / "tmp").mkdir(parents=True, exist_ok=True)
-
-
-def _as_it_is(entry: tarfile.TarInfo, _path: str) -> tarfile.TarInfo:
-    return entry
-
-
-def _run(line: socket.socket, job: Job) -> Report:
-    """Start the program and watch over it until it, or the harness's patience, ends."""
-    report = Report(
-        exit_code=0,
-        stopped=False,
-        most_processes=0,
-        ran_away=False,
-        left_running=[],
-        left_out=[],
-    )
-    child = _start(job)
-    while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            break
-        count = len(_processes())  # no look at each: that is slow when it matters
-        report["most_processes"] = max(report["most_processes"], count)
-        report["ran_away"] = count > job["max_processes"]
-        patience_s = _LOOK_EVERY_S if count < _FEW else 0.0
-        readable, _, _ = select.select([line], [], [], patience_s)
-        if readable:  # a word from the harness, or its end; unread it cuts the line
-            line.recv(1)
-            report["stopped"] = True
-        if report["ran_away"] or report["stopped"]:
-            _end_others()
-            _, status = os.waitpid(child, 0)
-            break
-    report["exit_code"] = os.waitstatus_to_exitcode(status)
-    if not report["stopped"] and not report["ran_away"]:
-        report["left_running"] = _outlived()
-    _end_others()
-    return report
-
-
-def _outlived() -> list[str]:
-    """Who is still there when the program's own helpers had a moment to leave."""
-    until = time.monotonic() + _LEAVE_S
-    while _others() and time.monotonic() < until:
-        time.sleep(_LOOK_EVERY_S)
-    names = []
-    for pid in _others():
-        with contextlib.suppress(OSError):
-            names.append(Path(f"/proc/{pid}/comm").read_text().strip())
-    return sorted(names)[:_NAMES_TOLD]
-
-
-def _start(job: Job) -> int:
+def _start(job: Job, user: _User) -> int:
     """Fork and execute: `subprocess` has one home, and this is not it."""
-    reader, writer = os.pipe()
+    stdin = os.open("/tmp", os.O_TMPFILE | os.O_RDWR, 0o644)  # noqa: S108  no pipe: the program may never read
+    with open(stdin, "wb", closefd=False) as text:
+        text.write(job["stdin"].encode(errors="replace"))
+    os.lseek(stdin, 0, os.SEEK_SET)
     pid = os.fork()
     if pid == 0:
         try:
-            os.close(writer)
-            os.dup2(reader, 0)
+            os.dup2(stdin, 0)
+            os.closerange(3, 1 << 16)
+            _limit(job)
+            user.become()
+            _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
             os.chdir(job["cwd"])
-            limit = 4 * job["max_processes"]  # threads count; root's are not limited
-            with contextlib.suppress(ValueError, OSError):
-                resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             os.execve(job["argv"][0], job["argv"], job["env"])  # noqa: S606
         except OSError as error:
             os.write(2, f"{job['argv'][0]}: {error}\n".encode())
         os._exit(127)
-    os.close(reader)
-    feeder = os.fork()
-    if feeder == 0:  # the program may never read: another process waits for that
-        with contextlib.suppress(OSError), os.fdopen(writer, "wb") as pipe:
-            pipe.write(job["stdin"].encode())
-        os._exit(0)
-    os.close(writer)
+    os.close(stdin)
     return pid
 
 
-def _processes() -> list[int]:
-    """Every process of the sandbox but its first and ourselves."""
-    mine = {"1", str(os.getpid())}
-    names = os.listdir("/proc")  # noqa: PTH208
-    return [int(name) for name in names if name.isdigit() and name not in mine]
-
-
-def _others() -> list[int]:
-    """Those that are not dead."""
-    return [pid for pid in _processes() if not _is_dead(pid)]
-
-
-def _is_dead(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return True
-    return stat.rpartition(b")")[2].split()[0] in {b"Z", b"X"}
-
-
-def _end_others() -> None:
-    """Kill everything at once, until a look finds nothing left."""
-    for _ in range(_ROUNDS):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(-1, signal.SIGKILL)
-        if not _others():
-            return
-        time.sleep(_LOOK_EVERY_S)
-
-
-def _carried(root: Path, job: Job, left_out: list[str]) -> Iterator[str]:
-    """The names to hand out, parents first: work, home, then what is installed.
-
-    What is too much is told.
-    """
-    count = 0
-    installed = [f"work/{name}" for name in INSTALLED]
-    pending = [name for name in installed if os.path.lexists(root / name)]
-    pending += ["home", "work"]
-    while pending:
-        name = pending.pop()
-        path = root / name
-        if name in _NOT_CARRIED or path.name == _MADE_AGAIN:
-            continue
-        try:
-            size_bytes = path.lstat().st_size
-            inner = os.scandir(path) if path.is_dir() and not path.is_symlink() else ()
-            within = (f"{name}/{entry.name}" for entry in inner)
-            pending += [one for one in within if one not in installed]
-        except OSError:
-            left_out.append(name)
-            continue
-        count += 1
-        if size_bytes > job["max_file_bytes"] or not _is_readable(path):
-            left_out.append(name)
-        elif count > job["max_files"]:
-            left_out.append("… and the rest: too many files")
-            return
-        else:
-            yield name
-
-
-def _is_readable(path: Path) -> bool:
-    """A link, or a folder or file that may be read; no pipe, no device."""
-    plain = path.is_dir() or path.is_file()
-    return path.is_symlink() or (plain and os.access(path, os.R_OK))
-
-
-def _hand_files_out(sink: IO[bytes], root: Path, names: list[str]) -> None:
-    with tarfile.open(fileobj=sink, mode="w|") as archive:
-        for name in names:
-            with contextlib.suppress(OSError):
-                archive.add(root / name, name, recursive=False, filter=_unowned)
-
-
-def _unowned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    entry.uid = entry.gid = 0
-    entry.uname = entry.gname = ""
-    return entry
-
-
-if __name__ == "__main__":
-    main()
+def _limit(job: Job) -> None:
+    """The kernel's own limits; some do not hold for root, `_Watch` looks at those."""
+    threads = _THREADS_PER_PROCESS * job["max_processes"]
+    for what, most in (
+        (resource.RLIMIT_NPROC, threads),
+        (resource.RLIMIT_NOFILE, _OPEN_FILES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        soft, hard = resource.getrlimit(what)
+        hard = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        soft = hard if soft == resource.RLIM_INFINITY else min(soft, hard)
+        resource.setrlimit(what, (soft, hard))

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from llamatrix.measure.opencode.ending import Seen, Stop, outcome_of
@@ -148,3 +149,24 @@ def test_what_the_infrastructure_did_is_never_scored() -> None:
     assert is_the_models(RanAway(processes=300))
     assert not is_the_models(EndpointDown(error="e"))
     assert not is_the_models(ToolsMissing(tools=()))
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        replace(WELL, stop=Stop.SILENT_AGENT),
+        replace(WELL, report=report(exit_code=-9)),
+        replace(WELL, session=parse(()), tail=("no",)),
+        replace(WELL, tools_missing=("c7_docs",)),
+        replace(WELL, tail=("! permission requested: x; auto-rejecting",)),
+    ],
+)
+def test_what_ends_a_turn_from_inside_is_the_models_once_it_has_acted(
+    seen: Seen,
+) -> None:
+    calls = failed(Trouble.LEFT).calls
+    reads = (msgspec.structs.replace(calls[0], tool_calls=("read", "context7_docs")),)
+    acts = (msgspec.structs.replace(calls[0], tool_calls=("bash",)),)
+    assert not is_the_models(outcome_of(replace(seen, calls=reads)))
+    assert is_the_models(outcome_of(replace(seen, calls=acts)))
+    assert is_the_models(outcome_of(replace(seen, acted_before=True)))

@@ -27,9 +27,9 @@ from llamatrix.measure.trial_outcome import (
     EndpointDown,
     NotRun,
     RanAway,
-    SandboxLost,
     ToolsMissing,
     WhyNotRun,
+    is_the_models,
 )
 
 pytestmark = [
@@ -176,7 +176,7 @@ def test_a_model_server_that_is_down_is_found_soon(
     ("line", "outcome"),
     [
         ("kill -9 $PPID", AgentKilled),
-        ("kill -9 -1", SandboxLost),
+        ("kill -9 -1", AgentKilled),
         (f"{BOMB}; f 9; sleep 50", RanAway),
     ],
 )
@@ -185,7 +185,9 @@ def test_what_happens_to_opencode_has_its_class(
 ) -> None:
     stage = stage_for(version, tmp_path)
     stage.patience = Patience(total_s=120, silence_s=25)
-    assert isinstance(stage.play("Go.", commands(line)).outcome, outcome)
+    found = stage.play("Go.", commands(line)).outcome
+    assert isinstance(found, outcome)
+    assert is_the_models(found)
 
 
 def test_after_all_that_a_subagents_calls_are_told_apart(

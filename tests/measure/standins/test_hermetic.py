@@ -12,11 +12,10 @@ from llamatrix.measure.carried import pack
 from llamatrix.measure.confined import entered
 from llamatrix.measure.forwarding import forwarding
 from llamatrix.measure.opencode.context7 import FOLDER, context7_server
-from llamatrix.measure.sandbox import HOME, TOOLS, WORK, Sandbox, inside_path
+from llamatrix.measure.sandbox import HOME, TOOLS, Sandbox, inside_path
 from llamatrix.measure.standins.request_log import read_requests
 from llamatrix.measure.standins.services import services
 from llamatrix.measure.standins.wheel_index import LOCKED, indexed
-from llamatrix.measure.warden import Job
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.lock import load_lock, locked_npm
 from llamatrix.provision.bubblewrap import find_bwrap
@@ -86,19 +85,14 @@ def said_inside(box: Sandbox, command: str, cache: Path, folder: Path) -> list[s
     complaints = folder / "complaints"
     complaints.touch()
     server = context7_server(api_url=f"http://127.0.0.1:{CONTEXT7}")
-    job = Job(
-        argv=["/bin/sh", "-ec", command],
-        cwd=str(WORK),
+    job = box.job(
+        ["/bin/sh", "-ec", command],
         env={
             "PATH": f"{TOOLS}:{sys.base_prefix}/bin:{inside_path()}",
             "HOME": str(HOME),
             **server.environment,
             **indexed(PACKAGES),
         },
-        stdin="",
-        max_processes=box.processes,
-        max_file_bytes=box.file_bytes,
-        max_files=box.files,
     )
     lines: list[str] = []
     wheels = provide_wheels(LOCKED, cache)
@@ -113,7 +107,7 @@ def said_inside(box: Sandbox, command: str, cache: Path, folder: Path) -> list[s
         until = time.monotonic() + LIMIT_S
         while not inside.over() and time.monotonic() < until:
             lines += inside.hear(wait_s=0.05)
-        inside.finish(folder / "out.tar", most_bytes=1 << 30)
+        inside.finish(folder / "out.tar")
         lines += inside.last_words()
     return lines
 

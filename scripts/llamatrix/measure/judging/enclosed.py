@@ -21,8 +21,8 @@ from msgspec import Struct
 from llamatrix.measure.carried import pack, unpack_work
 from llamatrix.measure.confined import Inside, LostError, entered
 from llamatrix.measure.forwarding import forwarding
-from llamatrix.measure.sandbox import HOME, TOOLS, WORK, Sandbox
-from llamatrix.measure.warden import Job, Report
+from llamatrix.measure.sandbox import HOME, TOOLS, Sandbox
+from llamatrix.measure.warden import Report
 from llamatrix.plan.matrix import Network
 
 _LOOK_EVERY_S = 0.02
@@ -98,18 +98,13 @@ def _confined(
     files: Path,
     complaints: Path,
 ) -> Report:
-    job = Job(
-        argv=list(argv),
-        cwd=str(WORK),
+    job = sandbox.job(
+        argv,
         env={
             **enclosure.environment,
             "UV_PROJECT_ENVIRONMENT": str(_KEPT_OUT),
             "PYTHONDONTWRITEBYTECODE": "1",
         },
-        stdin="",
-        max_processes=sandbox.processes,
-        max_file_bytes=sandbox.file_bytes,
-        max_files=sandbox.files,
     )
     with ExitStack() as held:
         inside = held.enter_context(
@@ -128,7 +123,7 @@ def _confined(
         held.enter_context(forwarding(ways))
         inside.begin(files)
         _pass_on(inside)
-        report = inside.finish(files, most_bytes=sandbox.disk_bytes * 2)
+        report = inside.finish(files)
         for line in inside.last_words():
             print(line, flush=True)  # noqa: T201
         return report

@@ -1,13 +1,16 @@
 """Names what came of a turn, from everything that was seen of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from llamatrix.measure.opencode.events import AUTO_REJECT_SIGN, Session
 from llamatrix.measure.tap.call import Call, Trouble
 from llamatrix.measure.tap.request import Kind
 from llamatrix.measure.trial_outcome import (
+    AfterTools,
     AgentFailed,
     AgentHung,
     AgentKilled,
@@ -25,11 +28,21 @@ from llamatrix.measure.trial_outcome import (
     ToolsMissing,
     TurnOutcome,
 )
+from llamatrix.measure.trial_result import CallTimes
 from llamatrix.measure.warden import Report
 
 _DISK_SIGNS = ("disk is full", "ENOSPC", "No space left on device")
 _OPENCODES = tuple(kind for kind in Kind if kind is not Kind.OTHER)
 _CONTEXT_SIGNS = ("exceed_context_size", "ContextOverflow")
+
+
+_ACTING = {"bash", "write", "edit", "multiedit", "patch", "apply_patch", "task"}
+"""OpenCode's tools that run commands or change files; `task` has them all."""
+
+
+def has_acted(calls: Iterable[Call | CallTimes]) -> bool:
+    """Whether the model asked for a tool with which it can break what is around it."""
+    return any(_ACTING.intersection(call.tool_calls) for call in calls)
 
 
 class Stop(StrEnum):
@@ -55,9 +68,19 @@ class Seen:
     tools_missing: tuple[str, ...]
     tail: tuple[str, ...]
     """The last lines of standard error."""
+    acted_before: bool = False
+    """Whether the model had acted in an earlier turn of the trial."""
 
 
 def outcome_of(seen: Seen) -> TurnOutcome:
+    outcome = _outcome(seen)
+    if isinstance(outcome, AfterTools):
+        acted = seen.acted_before or has_acted(seen.calls)
+        return msgspec.structs.replace(outcome, after_tools=acted)
+    return outcome
+
+
+def _outcome(seen: Seen) -> TurnOutcome:
     if seen.tools_missing:
         return ToolsMissing(tools=seen.tools_missing)
     if seen.report["ran_away"]:

@@ -15,7 +15,7 @@ from llamatrix.measure.opencode.events import Session, parse
 from llamatrix.measure.opencode.home import Agent, home_files
 from llamatrix.measure.opencode.program import MODEL_URL, argv, environment
 from llamatrix.measure.redaction import Redaction, without_folders
-from llamatrix.measure.sandbox import WORK, Sandbox, probe
+from llamatrix.measure.sandbox import Sandbox, probe
 from llamatrix.measure.tap.call import Call
 from llamatrix.measure.tap.caller import AgentProcess
 from llamatrix.measure.tap.proxy import Tap
@@ -81,6 +81,8 @@ class Turn:
     folder: Path
     """Where this turn's recording goes: `calls/`, `events.jsonl`, `stderr.txt`."""
     patience: Patience
+    acted_before: bool = False
+    """Whether the model had run commands or changed files in an earlier turn."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,6 +137,7 @@ def run_trial_turn(turn: Turn) -> TurnRun:
         calls=tap.calls,
         tools_missing=watch.tools_missing(),
         tail=tuple(said.decode(errors="replace").splitlines()[-TAIL_LINES:]),
+        acted_before=turn.acted_before,
     )
     return TurnRun(
         outcome=outcome_of(seen),
@@ -190,8 +193,7 @@ def _confined(turn: Turn, tap: Tap, watch: "_Watch", complaints: Path) -> Report
         add_home(turn.files, home_files(turn.agent))
         inside.begin(turn.files)
         watch.see_through(inside)
-        most_bytes = sandbox.disk_bytes * 2
-        report = inside.finish(turn.files_out, most_bytes=most_bytes)
+        report = inside.finish(turn.files_out)
         watch.lines += inside.last_words()
         return report
 
@@ -200,14 +202,8 @@ def _job(turn: Turn, sandbox: Sandbox, url: str) -> Job:
     agent = turn.agent
     words = argv(model=agent.model, title=agent.title, session=turn.session)
     extra = {**turn.surroundings.environment, MODEL_URL: f"{url}/v1"}
-    return Job(
-        argv=list(words),
-        cwd=str(WORK),
-        env=environment(extra, lsp=agent.lsp_on),
-        stdin=turn.prompt,
-        max_processes=sandbox.processes,
-        max_file_bytes=sandbox.file_bytes,
-        max_files=sandbox.files,
+    return sandbox.job(
+        words, env=environment(extra, lsp=agent.lsp_on), stdin=turn.prompt
     )
 
 

@@ -1,0 +1,159 @@
+"""The warden's files: a tar over the harness's line, in and out.
+
+What comes out is chosen and counted here, because the agent made all of it: so much
+fits, and what does not is named, not lost.
+"""
+
+import contextlib
+import io
+import itertools
+import os
+import socket
+import stat
+import struct
+import sys
+import tarfile
+from pathlib import Path
+from typing import IO
+
+LENGTH = struct.Struct("!Q")
+WHOLE = b"all of it\n"
+"""The last bytes handed out: without them the files were cut off."""
+ARCHIVE_END_BYTES = 1 << 16
+"""The archive's end and `WHOLE` take less, beside what is counted for each file."""
+INSTALLED = (".venv", "node_modules")
+"""What package managers put into the workspace: thousands of files, handed out last."""
+_NOT_CARRIED = (
+    *("home/.cache", "home/.npm", "home/tmp", "home/.config", "home/.opencode"),
+    *("work/.opencode", "work/opencode.json", "work/opencode.jsonc"),
+)  # a plugin that the agent left would run inside the agent program of the next turn
+_MADE_AGAIN = "__pycache__"
+"""Python writes it when it is missed; a project's packages have thousands of files so."""
+_COPY_BYTES = 1 << 16
+_ENTRY_BYTES = 3 * 1024
+"""A file's headers and padding, without its name and where it links to."""
+_NAMES_TOLD = 100
+_DEEPEST = 60
+"""Folders within folders: what walks a tree by recursion fails at some hundreds."""
+
+
+def read_exactly(line: socket.socket, count: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < count:
+        part = line.recv(min(count - len(parts), _COPY_BYTES))
+        if not part:
+            sys.exit("the harness is gone")
+        parts += part
+    return bytes(parts)
+
+
+class _Bounded(io.RawIOBase):
+    """So many bytes of a line, as a file to read."""
+
+    def __init__(self, line: socket.socket, count: int) -> None:
+        self._line = line
+        self._rest = count
+
+    def read(self, count: int = -1, /) -> bytes:
+        part = read_exactly(self._line, min(count, self._rest))
+        self._rest -= len(part)
+        return part
+
+
+def take_in(line: socket.socket, root: Path, count: int) -> None:
+    """Unpack an archive of so many bytes."""
+    source = _Bounded(line, count)
+    with tarfile.open(fileobj=source, mode="r|") as archive:
+        archive.extraction_filter = _as_it_is  # 3.11.3 and older have no argument
+        archive.extractall(root)  # noqa: S202  our own tar
+    while source.read(_COPY_BYTES):  # what fills up the last block
+        pass
+    (root / "home" / "tmp").mkdir(parents=True, exist_ok=True)
+
+
+def _as_it_is(entry: tarfile.TarInfo, _path: str) -> tarfile.TarInfo:
+    return entry
+
+
+def choose(
+    root: Path, *, max_file_bytes: int, max_files: int, max_total_bytes: int
+) -> tuple[list[str], list[str]]:
+    """Return the names to hand out, parents first, and those that are left out.
+
+    The workspace comes first, then the home, then what is installed.
+    """
+    chosen: list[str] = []
+    left_out = _LeftOut()
+    installed = [f"work/{name}" for name in INSTALLED]
+    pending = [name for name in installed if os.path.lexists(root / name)]
+    pending += ["home", "work"]
+    while pending:
+        name = pending.pop()
+        path = root / name
+        if name in _NOT_CARRIED or path.name == _MADE_AGAIN:
+            continue
+        if name.count("/") > _DEEPEST:
+            left_out.add(name)
+            continue
+        try:
+            state = path.lstat()
+            is_folder = stat.S_ISDIR(state.st_mode)
+            if is_folder:
+                with os.scandir(path) as entries:
+                    some = itertools.islice(entries, max_files + 1)
+                    within = [f"{name}/{entry.name}" for entry in some]
+                pending += [one for one in within if one not in installed]
+        except OSError:
+            left_out.add(name)
+            continue
+        if len(chosen) == max_files:
+            left_out.add("… and the rest: too many files")
+            break
+        size_bytes = 0 if is_folder else state.st_size
+        if size_bytes > max_file_bytes or not _is_readable(path):
+            left_out.add(name)
+            continue
+        entry_bytes = size_bytes + _ENTRY_BYTES + 2 * len(os.fsencode(name))
+        if entry_bytes > max_total_bytes:
+            left_out.add(name)
+            continue
+        max_total_bytes -= entry_bytes
+        chosen.append(name)
+    return chosen, left_out.names
+
+
+class _LeftOut:
+    """Names, as text and as many as anyone will read."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._count = 0
+
+    def add(self, name: str) -> None:
+        self._count += 1
+        if self._count <= _NAMES_TOLD:
+            self.names.append(os.fsencode(name).decode(errors="backslashreplace"))
+        elif self._count == _NAMES_TOLD + 1:
+            self.names.append("… and more")
+
+
+def _is_readable(path: Path) -> bool:
+    """A link, or a folder or file that may be read; no pipe, no device."""
+    plain = path.is_dir() or path.is_file()
+    return path.is_symlink() or (plain and os.access(path, os.R_OK))
+
+
+def hand_out(sink: IO[bytes], root: Path, names: list[str]) -> None:
+    """Write the archive, and that it is whole."""
+    with tarfile.open(fileobj=sink, mode="w|") as archive:
+        for name in names:
+            archive.inodes.clear()  # type: ignore[attr-defined]  # a file with two names comes out twice
+            with contextlib.suppress(OSError):
+                archive.add(root / name, name, recursive=False, filter=_unowned)
+    sink.write(WHOLE)
+
+
+def _unowned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    return entry
