@@ -16,7 +16,7 @@ METHOD = (
     f"Beta posterior of each pass rate over a flat prior, a change claimed where it is "
     f"larger than {_POINTS} with probability above {SURE}; hard breaks by rule; Wilson "
     "intervals; turns by exact permutation; amounts as paired log-ratios, which decide "
-    "nothing; trials in ABBA order"
+    "nothing; the order of each pair of trials drawn at random"
 )
 _MEANING = {
     Word.SLOWER: "the candidate passes less often (of an agent, SLOWER reads: worse)",

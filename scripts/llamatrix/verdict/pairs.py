@@ -65,7 +65,7 @@ class Sorted:
         )
 
 
-def drawn_order(seed: int, pair: int) -> tuple[Arm, Arm]:
+def drawn_order(seed: int | str, pair: int) -> tuple[Arm, Arm]:
     """Return the order in which a pair's arms run: the same for the same seed and pair.
 
     Each pair is drawn by itself. A fixed order, even ABBA, calls a disturbance of its

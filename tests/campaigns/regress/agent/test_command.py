@@ -27,7 +27,7 @@ from llamatrix.record.trial_record import AGENT, TrialRecord
 from llamatrix.report.agent_regress import (
     agent_text,
 )
-from llamatrix.verdict.pairs import Arm
+from llamatrix.verdict.pairs import Arm, drawn_order
 from llamatrix.verdict.passes import Passes
 from llamatrix.verdict.word import Word
 
@@ -38,11 +38,14 @@ def _records(project: Project) -> list[TrialRecord]:
     return list(Store(reports=project.reports, kind=AGENT).read_all())
 
 
-def test_trials_of_both_arms_run_abba_into_the_ordinary_store(project: Project) -> None:
+def test_trials_of_both_arms_run_in_pairs_into_the_ordinary_store(
+    project: Project,
+) -> None:
     attempts = MadeAttempts()
-    found_by(project, attempts, asked(trials=3))
+    found = found_by(project, attempts, asked(trials=3))
+    (case,) = (cell.id for cell in found.cells)
     assert [(arm, number) for _, arm, number in attempts.made] == [
-        *((_A, 1), (_B, 1), (_B, 2), (_A, 2), (_A, 3), (_B, 3)),
+        (arm, number) for number in (1, 2, 3) for arm in drawn_order(case, number)
     ]
     ids = {record.cell.id for record in _records(project)}
     assert ids == {
@@ -126,9 +129,9 @@ def test_identical_arms_share_a_cell_and_no_trial(project: Project) -> None:
     same = AskedAgent(opencode="current")
     attempts = MadeAttempts()
     found = found_by(project, attempts, asked(baseline=same, candidate=same, trials=2))
-    assert [(arm, number) for _, arm, number in attempts.made] == [
+    assert {(arm, number) for _, arm, number in attempts.made} == {
         *((_A, 1), (_B, 3), (_B, 4), (_A, 2)),
-    ]
+    }
     assert found.identical
     assert found.word is Word.INCONCLUSIVE
     assert "both arms are the same (A/A)" in agent_text(found)

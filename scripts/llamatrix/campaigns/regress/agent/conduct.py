@@ -12,7 +12,7 @@ from llamatrix.exclusive import exclusive
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.units import duration_text
-from llamatrix.verdict.pairs import Arm
+from llamatrix.verdict.pairs import Arm, drawn_order
 
 _ENOUGH_BROKEN = 2
 """Trials that break before an arm without any finished one is given up."""
@@ -40,7 +40,9 @@ class Conductor:
     done: Conducted = field(default_factory=Conducted)
 
     def conduct(self, samples: Sequence[Sample]) -> Conducted:
-        """Make what is due: place by place over all cases, ABBA within each.
+        """Make what is due: place by place over all cases, each in an order of its own.
+
+        The order of a pair of trials is drawn with the case's id as the seed.
 
         So a budget that ends leaves all cases about as far.
         """
@@ -66,8 +68,8 @@ class Conductor:
         return True
 
     def _pair(self, one: Sample, place: int) -> None:
-        arms = order(place)
-        arms = tuple(arm for arm in arms if one.is_due(arm, place))
+        drawn = drawn_order(one.case.id, place)
+        arms = tuple(arm for arm in drawn if one.is_due(arm, place))
         if not arms:
             return
         if why := given_up(one):
@@ -123,11 +125,6 @@ class Conductor:
     def _break(self, one: Sample, why: str) -> None:
         say(f"{one.case.id}: {why}")
         self.done.broken[one.case.id] = why
-
-
-def order(place: int) -> tuple[Arm, ...]:
-    """ABBA over the trials of a task: drift of the machine falls on both arms alike."""
-    return tuple(Arm) if place % 2 else tuple(reversed(Arm))
 
 
 def given_up(one: Sample) -> str:
