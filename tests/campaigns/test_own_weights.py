@@ -137,12 +137,12 @@ def regress_weights(project: Project) -> set[str]:
 def test_pairs_are_run_on_ones_own_file(
     asking: Project, run_invoke: RunInvoke, own: Path
 ) -> None:
-    ended = run_invoke(*REGRESS, "--weights-dir", str(own))
+    ended = run_invoke(*REGRESS, "--weights-dir", str(own), noise=True)
     assert ended.returncode == 0, ended.stderr
     assert regress_weights(asking) == {"own file"}
     (path,) = own.iterdir()
     path.write_bytes(OTHER_CONTENT)
-    again = run_invoke(*REGRESS, "--weights-dir", str(own))
+    again = run_invoke(*REGRESS, "--weights-dir", str(own), noise=True)
     assert "nothing measured" not in again.stderr, "other bytes are another comparison"
 
 
@@ -151,7 +151,7 @@ def test_pairs_on_published_weights_are_resolved_once(
 ) -> None:
     assert run_invoke(*REGRESS, "--dry-run").returncode == 0
     assert hub.asked == []
-    ended = run_invoke(*REGRESS)
+    ended = run_invoke(*REGRESS, noise=True)
     assert ended.returncode == 0, ended.stderr
     assert regress_weights(asking) == {"resolved here"}
     asked = len(hub.asked)

@@ -3,7 +3,7 @@
 `FAKE_BENCH` is a JSON object: `fail` maps a prompt size to a way of failing
 (`crash`, `memory`, `loading-memory`, `buried-memory`, `silent-memory`, `context`, `hang`, `garbage`), `commit` is the build it claims,
 `child` starts a process that would outlive it, `delay_s` slows every test, `speed` is a
-factor on every speed, `slow_while` a file whose presence halves it. Under `pins` stand
+factor on every speed, `noise` varies it by 0.05 % from process to process, `slow_while` a file whose presence halves it. Under `pins` stand
 wishes for one pin alone: its programs have its name in `FAKE_PIN`, and their speed
 varies from one process to the next by 0.05 %.
 """
@@ -80,7 +80,7 @@ def main() -> None:
     wishes |= wishes.get("pins", {}).get(os.environ.get("FAKE_PIN"), {})
     commit = wishes.get("commit", os.environ.get("FAKE_COMMIT", "0c1e57098"))
     speed = wishes.get("speed", 1.0)
-    if "FAKE_PIN" in os.environ:
+    if "FAKE_PIN" in os.environ or wishes.get("noise"):
         speed *= random.uniform(0.9995, 1.0005)
     if Path(wishes.get("slow_while", "/dev/null/nowhere")).exists():
         speed /= 2
