@@ -125,19 +125,21 @@ def template_check(f: taken.Templating) -> None:
 
 
 @command(taken.Measuring)
-def bench(f: taken.Measuring) -> None:
+def bench(f: taken.Measuring) -> int:
     """Measure with llama-bench what the profile's cells still lack."""
     from llamatrix.campaigns.benchmark import measure_speed
 
-    measure_speed(f)
+    return measure_speed(f)
 
 
 @command(taken.Trying)
-def agent(f: taken.Trying) -> None:
+def agent(f: taken.Trying) -> int:
     """Have OpenCode do the tasks with the profile's models, judged by their checks."""
     from llamatrix.campaigns.benchmark import make_trials
 
-    print(make_trials(f), end="")
+    text, code = make_trials(f)
+    print(text, end="")
+    return code
 
 
 @command(taken.Contexting)
@@ -226,11 +228,13 @@ def verdict(f: taken.Judging) -> int:
 
 
 @command(taken.Trying, name="all")
-def all_(f: taken.Trying) -> None:
+def all_(f: taken.Trying) -> int:
     """Build, measure, try and tabulate: the whole benchmark in one command."""
     from llamatrix.campaigns.benchmark import do_all
 
-    print(do_all(f), end="")
+    text, code = do_all(f)
+    print(text, end="")
+    return code
 
 
 @command(taken.Proving)

@@ -128,7 +128,7 @@ def run_invoke(invoke_environment: dict[str, str]) -> RunInvoke:
     """Run a command as a user does, with wishes for the fake llama-bench."""
 
     def run(*arguments: str, **wishes: object) -> subprocess.CompletedProcess[str]:
-        env = {**invoke_environment, "FAKE_BENCH": json.dumps(wishes)}
+        env = {**invoke_environment, "LLAMATRIX_FAKE_BENCH": json.dumps(wishes)}
         return invoked(*arguments, env=env)
 
     return run

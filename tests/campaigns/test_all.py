@@ -74,12 +74,14 @@ def test_failures_are_recorded_shown_and_measured_again_on_demand(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:
     failed = run_invoke("all", "--profile", "smoke", fail={"512": "memory"})
-    assert failed.returncode == 0
+    assert failed.returncode == 8
     assert "out of memory" in failed.stdout
     assert "8 failed" in failed.stderr
     kept = run_invoke("all", "--profile", "smoke")
+    assert kept.returncode == 8, "it still has no number"
     assert "nothing measured" in kept.stderr
     retried = run_invoke("all", "--profile", "smoke", "--retry")
+    assert retried.returncode == 0
     assert "8 tests measured" in retried.stderr
     assert "out of memory" not in retried.stdout
     assert len(record_lines(stocked)) == _TESTS + 8
@@ -201,7 +203,7 @@ def begin_all(environment: dict[str, str], **wishes: object) -> subprocess.Popen
     return subprocess.Popen(
         [sys.executable, "-m", "invoke", "all", "--profile", "smoke"],
         cwd=ROOT,
-        env={**environment, "FAKE_BENCH": json.dumps(wishes)},
+        env={**environment, "LLAMATRIX_FAKE_BENCH": json.dumps(wishes)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -280,3 +282,23 @@ def test_two_harnesses_on_one_store_share_the_work(
         for record in map(json.loads, record_lines(stocked))
     ]
     assert len(keys) == len(set(keys)) == _TESTS
+
+
+def test_a_declared_variable_is_in_record_and_digest(
+    stocked: Project, run_invoke: RunInvoke, invoke_environment: dict[str, str]
+) -> None:
+    invoke_environment["GGML_CUDA_DISABLE_GRAPHS"] = ""
+    cells = ("--profile", "smoke", "--cells", "speed/gemma4-31b*")
+    plain = run_invoke("bench", *cells)
+    assert plain.returncode == 0, plain.stderr
+    assert "not passed on to measured programs: GGML_CUDA_DISABLE_GRAPHS" in (
+        plain.stderr
+    )
+    text = stocked.matrix_file.read_text()
+    env = 'timeout_s = 120\nenv = { GGML_CUDA_DISABLE_GRAPHS = "1" }'
+    stocked.matrix_file.write_text(text.replace("timeout_s = 120", env))
+    declared = run_invoke("bench", *cells)
+    assert "8 tests measured, 0 reused" in declared.stderr
+    records = [json.loads(line) for line in record_lines(stocked)]
+    found = [record.get("environment") for record in records]
+    assert found == [None] * 8 + [{"GGML_CUDA_DISABLE_GRAPHS": "1"}] * 8

@@ -1,6 +1,6 @@
 """A stand-in for llama-server whose speed and memory depend on its context.
 
-`FAKE_CONTEXT` is a JSON object of wishes: `slow_ms` (more of each generated token's time
+`LLAMATRIX_FAKE_CONTEXT` is a JSON object of wishes: `slow_ms` (more of each generated token's time
 for a thousand tokens of context), `load_most`, `prefill_most`, `generation_most` (tokens
 from where memory is refused, by stage), `dies_at` (tokens), `hangs_at`, `breaks_at`, `stutters_at`,
 `hoards_at`, `spills_at` (a context size), `splits` (of the graph), `forgets` (code
@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.fakes import llama_server
 from tests.fakes.llama_server import Model, die, log
 
-WISHES = json.loads(os.environ.get("FAKE_CONTEXT", "{}"))
+WISHES = json.loads(os.environ.get("LLAMATRIX_FAKE_CONTEXT", "{}"))
 NEVER = 10**9
 OUT_OF_MEMORY = "ggml_cuda_host_malloc: CUDA error: out of memory"
 _POST = llama_server.posted

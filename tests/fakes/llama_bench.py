@@ -1,6 +1,6 @@
 """Plays llama-bench for tests: rows as the real one prints them, failures on demand.
 
-`FAKE_BENCH` is a JSON object: `fail` maps a prompt size to a way of failing
+`LLAMATRIX_FAKE_BENCH` is a JSON object: `fail` maps a prompt size to a way of failing
 (`crash`, `memory`, `loading-memory`, `buried-memory`, `silent-memory`, `context`, `hang`, `garbage`), `commit` is the build it claims,
 `child` starts a process that would outlive it, `delay_s` slows every test, `speed` is a
 factor on every speed, `noise` varies it by 0.05 % from process to process, `slow_while` a file whose presence halves it. Under `pins` stand
@@ -76,7 +76,7 @@ def say(step: str) -> None:
 
 
 def main() -> None:
-    wishes = json.loads(os.environ.get("FAKE_BENCH", "{}"))
+    wishes = json.loads(os.environ.get("LLAMATRIX_FAKE_BENCH", "{}"))
     wishes |= wishes.get("pins", {}).get(os.environ.get("FAKE_PIN"), {})
     commit = wishes.get("commit", os.environ.get("FAKE_COMMIT", "0c1e57098"))
     speed = wishes.get("speed", 1.0)

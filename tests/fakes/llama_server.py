@@ -1,7 +1,7 @@
 """A stand-in for llama-server: its ports, its answers, its ways of going wrong.
 
-`FAKE_LLAMA_SERVER` in the environment chooses a mode; without one it behaves.
-`FAKE_COMMIT` is the build it claims. `FAKE_REPLAY` is a JSON object for completions:
+`LLAMATRIX_FAKE_LLAMA_SERVER` in the environment chooses a mode; without one it behaves.
+`FAKE_COMMIT` is the build it claims. `LLAMATRIX_FAKE_REPLAY` is a JSON object for completions:
 `speed` is a factor on its speeds, `forgets` keeps no prompt cached, `fail` maps the number
 of a completion to a way of failing (`die`, `refuse`, `hang`, `short`), `starts` says
 whether it does, `day` ends every prompt. Under `pins` stand wishes for the program that has this name in `FAKE_PIN`; its speeds
@@ -21,10 +21,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NoReturn
 
-MODE = os.environ.get("FAKE_LLAMA_SERVER", "")
+MODE = os.environ.get("LLAMATRIX_FAKE_LLAMA_SERVER", "")
 COMMIT = os.environ.get("FAKE_COMMIT", "f49e91787")
-STATE = Path(os.environ.get("FAKE_LLAMA_STATE", "/nonexistent"))
-WISHES = json.loads(os.environ.get("FAKE_REPLAY", "{}"))
+STATE = Path(os.environ.get("LLAMATRIX_FAKE_LLAMA_STATE", "/nonexistent"))
+WISHES = json.loads(os.environ.get("LLAMATRIX_FAKE_REPLAY", "{}"))
 WISHES |= WISHES.get("pins", {}).get(os.environ.get("FAKE_PIN"), {})
 PREFILL_TPS, DECODE_TPS = 1000.0, 50.0
 if "FAKE_PIN" in os.environ:

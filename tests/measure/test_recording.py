@@ -176,7 +176,7 @@ def test_a_call_that_the_context_cannot_hold_is_told_before_any_measurement(
 def test_a_server_that_gives_no_prompt_stops_with_the_call(
     fake_program: FakeProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FAKE_LLAMA_SERVER", "dies-on-request")
+    monkeypatch.setenv("LLAMATRIX_FAKE_LLAMA_SERVER", "dies-on-request")
     folder = record(tmp_path / "calls", call(1))
     with (
         fake_serving(fake_program, tmp_path) as serving,

@@ -22,7 +22,7 @@ def replayed(
     """Three growing calls on a fake server with wishes."""
 
     def run(*, timeout_s: float = 20.0, **wishes: object) -> Replayed | ReplayFailed:
-        monkeypatch.setenv("FAKE_REPLAY", json.dumps(wishes))
+        monkeypatch.setenv("LLAMATRIX_FAKE_REPLAY", json.dumps(wishes))
         folder = record(tmp_path / "calls", call(1), call(2), call(3))
         with fake_serving(fake_program, tmp_path) as serving:
             script = script_of(read_recording(folder), serving)

@@ -16,6 +16,7 @@ from llamatrix.measure.outcome import (
     ContextTooLarge,
     Crashed,
     Done,
+    Invalid,
     Outcome,
     OutOfMemory,
     Stage,
@@ -37,7 +38,7 @@ def run_fake(
     """Run the smoke sweep against the fake llama-bench, with wishes for it."""
 
     def run(timeout_s: int = 60, **wishes: object) -> list[Measured]:
-        monkeypatch.setenv("FAKE_BENCH", json.dumps(wishes))
+        monkeypatch.setenv("LLAMATRIX_FAKE_BENCH", json.dumps(wishes))
         weights = tmp_path / "weights" / "tiny.gguf"
         weights.parent.mkdir(exist_ok=True)
         bench = Bench(
@@ -161,9 +162,9 @@ def test_a_test_over_its_time_is_ended_and_the_rest_is_tried(
     assert isinstance(by_test["pp1024"], Done)
 
 
-def test_an_unreadable_row_is_a_crash_of_that_test(run_fake: RunFake) -> None:
+def test_an_unreadable_row_costs_its_own_test(run_fake: RunFake) -> None:
     by_test = outcomes(run_fake(fail={"512": "garbage"}))
-    assert isinstance(by_test["pp512"], Crashed)
+    assert isinstance(by_test["pp512"], Invalid)
     assert isinstance(by_test["pp1024"], Done)
 
 

@@ -23,7 +23,7 @@ def warm(
     tmp_path: Path,
 ) -> Warm:
     """Warm up a played card with a fake llama-bench that hangs, as a long load does."""
-    monkeypatch.setenv("FAKE_BENCH", json.dumps({"fail": {"2048": "hang"}}))
+    monkeypatch.setenv("LLAMATRIX_FAKE_BENCH", json.dumps({"fail": {"2048": "hang"}}))
 
     def run(limit_s: float, library: object) -> WarmUp | None:
         return warm_up(
@@ -54,7 +54,9 @@ def test_the_time_is_bounded_and_a_restless_card_is_told(warm: Warm) -> None:
 def test_a_program_that_never_works_warms_nothing(
     warm: Warm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FAKE_BENCH", json.dumps({"fail": {"2048": "loading-memory"}}))
+    monkeypatch.setenv(
+        "LLAMATRIX_FAKE_BENCH", json.dumps({"fail": {"2048": "loading-memory"}})
+    )
     found = warm(60, played())
     assert found
     assert not found.steady

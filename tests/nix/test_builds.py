@@ -85,7 +85,7 @@ def test_what_a_shell_offers_is_measured_and_recorded(
         env={
             **invoke_environment,
             "LLAMATRIX_NIX": str(listed),
-            "FAKE_BENCH": json.dumps({"commit": commit[:9]}),
+            "LLAMATRIX_FAKE_BENCH": json.dumps({"commit": commit[:9]}),
         },
         capture_output=True,
         text=True,

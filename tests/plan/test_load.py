@@ -249,3 +249,25 @@ def test_a_long_value_is_cut_in_a_complaint(
     refused: Callable[[str, str], str],
 ) -> None:
     assert len(refused("processes = 2", f'processes = "{"x" * 10_000}"')) < 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("LLAMA_ARG_CTX_SIZE", "1", "acts as a flag"),
+        ("PATH", "x", "set by the harness"),
+        ("LD_LIBRARY_PATH", "x", "set by the harness"),
+        ("LLAMATRIX_CACHE", "x", "set by the harness"),
+        ("GGML_CACHE", "/home/me", "a path of one machine"),
+        ("GGML_X", "a\\u0000b", "NUL"),
+        ("'A=B'", "x", "expected `str` matching regex"),
+        ("''", "x", "expected `str` matching regex"),
+    ],
+)
+def test_a_variable_that_is_not_the_users_to_set_is_refused(
+    refused: Callable[[str, str], str], name: str, value: str, complaint: str
+) -> None:
+    for line in ("processes = 2", "parallel = 1"):  # of a sweep, of a server
+        said = refused(line, f'env = {{ {name} = "{value}" }}\n{line}')
+        assert ".env" in said
+        assert complaint in said

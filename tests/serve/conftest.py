@@ -36,9 +36,9 @@ def log(tmp_path: Path) -> Path:
 @pytest.fixture
 def mode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
     """Choose how the fake goes wrong."""
-    monkeypatch.setenv("FAKE_LLAMA_STATE", str(tmp_path))
+    monkeypatch.setenv("LLAMATRIX_FAKE_LLAMA_STATE", str(tmp_path))
 
     def choose(name: str) -> None:
-        monkeypatch.setenv("FAKE_LLAMA_SERVER", name)
+        monkeypatch.setenv("LLAMATRIX_FAKE_LLAMA_SERVER", name)
 
     return choose

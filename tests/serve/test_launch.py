@@ -6,7 +6,7 @@ import pytest
 
 from llamatrix.errors import ServeError
 from llamatrix.serve.dialect import Dialect, read_help
-from llamatrix.serve.launch import Launch, environment
+from llamatrix.serve.launch import Launch
 
 DIALECT = Dialect(no_page="--no-webui", fits=True, verbosity=3)
 
@@ -53,11 +53,6 @@ def test_a_flag_the_server_does_not_know_is_not_sent(launch: Launch) -> None:
 def test_flags_of_the_machine_come_last(launch: Launch) -> None:
     asked = replace(launch, extra=("--no-repack",))
     assert asked.argv(port=1, dialect=DIALECT)[-1] == "--no-repack"
-
-
-def test_llama_cpps_environment_variables_do_not_reach_the_server() -> None:
-    outer = {"LLAMA_ARG_CTX_SIZE": "1", "LLAMATRIX_CACHE": "x", "PATH": "y"}
-    assert environment(outer) == {"LLAMATRIX_CACHE": "x", "PATH": "y"}
 
 
 def test_the_newer_spelling_is_preferred_where_help_knows_both() -> None:

@@ -30,6 +30,8 @@ class Item:
     """Repeat and test of every record of this digest."""
     failed: int
     """Those among them whose outcome is not a number."""
+    failures_kept: int = 0
+    """Those among the failed that are not measured again."""
     todo: tuple[Repeat, ...]
 
     @property
@@ -65,6 +67,7 @@ def look_up(
         digest=digest,
         known=frozenset(latest),
         failed=len(failed),
+        failures_kept=len(failed & settled),
         todo=todo,
     )
 

@@ -45,6 +45,10 @@ class Tally:
     """Tests, old and new, whose outcome is not a number."""
 
     @property
+    def without_number(self) -> int:
+        return self.failed
+
+    @property
     def summary(self) -> str:
         if not self.measured:
             words = f"nothing measured: all {self.reused} tests reused from records"
@@ -120,7 +124,7 @@ def bench(
     }
     measured = failed = 0
     for item in items:
-        failed += item.failed
+        failed += item.failures_kept
         pending = item
         while pending.todo:
             outcomes = _measure(pending, parts[item.cell.id], project, store, watch)
@@ -177,6 +181,7 @@ def bench_of(cell: Cell, parts: Parts, project: Project) -> Bench:
         weights=parts.weights.path,
         commit=cell.locked.commit,
         sweep=cell.sweep,
+        backend=cell.build.backend,
         log=project.logs / cell.id.replace("/", "-"),
         warm_up_limit_s=_WARM_UP_S if cell.build.backend is Backend.CUDA else 0.0,
     )
@@ -199,5 +204,6 @@ def _record(
         telemetry=one.telemetry,
         load=load,
         disturbed=disturbance(load, one.telemetry, tolerated_percent=TOLERATED_PERCENT),
+        environment=item.cell.sweep.env,
         made_by=f"llamatrix {__version__}",
     )

@@ -24,6 +24,7 @@ from llamatrix.measure.outcome import Done
 from llamatrix.measure.speed import Bench, Measured, by_hand, run_sweep
 from llamatrix.measure.tap.cost import measure_cost
 from llamatrix.measure.telemetry import sampling_share
+from llamatrix.measured_environment import measured_environment
 from llamatrix.nvml import gpus
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.progress import say
@@ -196,11 +197,14 @@ def _run_by_hand(bench_: Bench, aside: Path) -> Run:
         str(bench_.program), bench_.weights.name, bench_.sweep, [_TEST]
     )
     out = aside / "by-hand.jsonl"
+    env = measured_environment(bench_.sweep.env)
     begin = time.monotonic()
     with (
         out.open("wb") as file,
         (aside / "by-hand.err").open("wb") as errors,
-        shell.started(argv, cwd=bench_.weights.parent, out=file, err=errors) as process,
+        shell.started(
+            argv, env=env, cwd=bench_.weights.parent, out=file, err=errors
+        ) as process,
     ):
         process.wait(timeout=_BY_HAND_TIMEOUT_S)
     wall_s = time.monotonic() - begin

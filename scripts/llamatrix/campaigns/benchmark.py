@@ -1,12 +1,20 @@
 """`invoke plan`, `bench`, `agent` and `all`: which halves of a session are done."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from llamatrix.campaigns.agent.command import try_session
+from llamatrix.campaigns.agent.conduct import TrialTally
+from llamatrix.campaigns.bench import Tally, bench_session
 from llamatrix.campaigns.flags import Measuring, Planning, Trying
 from llamatrix.campaigns.plan_view import plan_json, plan_text
 from llamatrix.campaigns.session import Session, opened
 from llamatrix.errors import MatrixError
+from llamatrix.measured_environment import left_out
+from llamatrix.progress import say
+
+NOT_ALL_NUMBERS = 8
+"""The exit code of what was done, and has outcomes that are not numbers."""
 
 
 def show_plan(f: Planning) -> str:
@@ -14,35 +22,30 @@ def show_plan(f: Planning) -> str:
     return plan_json(session) if f.json else plan_text(session)
 
 
-def measure_speed(f: Measuring) -> None:
-    """The speed cells alone."""
-    from llamatrix.campaigns.bench import bench_session
+def measure_speed(f: Measuring) -> int:
+    """The speed cells alone; the exit code."""
+    session = _session(f, keeps=lambda s: replace(s, trials=()))
+    return _exit_code(_done(session, f, bench_session))
 
-    _done(_session(f, keeps=lambda s: replace(s, trials=())), f, bench_session)
 
-
-def make_trials(f: Trying) -> str:
-    """The agent cells alone; the tables of what is recorded then."""
-    from llamatrix.campaigns.agent.command import try_session
-
+def make_trials(f: Trying) -> tuple[str, int]:
+    """The agent cells alone; the tables of what is recorded then, and the exit code."""
     session = _session(f, keeps=lambda s: replace(s, items=()))
     session = replace(session, any_template=f.any_template)
-    return _shown(session) if _done(session, f, try_session) else ""
+    tallies = _done(session, f, try_session)
+    return _shown(session) if tallies else "", _exit_code(tallies)
 
 
-def do_all(f: Trying) -> str:
-    """Both, one after the other, and the tables."""
-    from llamatrix.campaigns.agent.command import try_session
-    from llamatrix.campaigns.bench import bench_session
-
+def do_all(f: Trying) -> tuple[str, int]:
+    """Both, one after the other, and the tables; the exit code."""
     session = replace(_session(f), any_template=f.any_template)
-    done = _done(
+    tallies = _done(
         session,
         f,
         *([bench_session] if session.items else []),
         *([try_session] if session.trials else []),
     )
-    return _shown(session) if done else ""
+    return _shown(session) if tallies else "", _exit_code(tallies)
 
 
 def _session(
@@ -66,14 +69,27 @@ def _session(
     return session
 
 
-def _done(session: Session, f: Measuring, *halves: Callable[[Session], object]) -> bool:
+def _done(
+    session: Session, f: Measuring, *halves: Callable[[Session], Tally | TrialTally]
+) -> list[Tally | TrialTally]:
     """Do the halves in turn; a dry run only shows the plan."""
     if f.dry_run:
         print(plan_text(session))
-        return False
-    for half in halves:
-        half(session)
-    return True
+        return []
+    if names := left_out():
+        say(
+            f"not passed on to measured programs: {', '.join(names)}; what is meant for "
+            "them belongs into `env` of the sweep or server in matrix.toml"
+        )
+    return [half(session) for half in halves]
+
+
+def _exit_code(tallies: Iterable[Tally | TrialTally]) -> int:
+    """0, or 8 where some outcomes, old ones included, are not numbers.
+
+    A model that fails its task is a result.
+    """
+    return NOT_ALL_NUMBERS if any(tally.without_number for tally in tallies) else 0
 
 
 def _shown(session: Session) -> str:

@@ -15,6 +15,7 @@ from llamatrix.measure import llama_bench
 from llamatrix.measure.llama_bench import parse_row
 from llamatrix.measure.outcome import SpeedSample
 from llamatrix.measure.speed import Bench
+from llamatrix.measured_environment import measured_environment
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.project import Project
 from llamatrix.record.envelope import Envelope
@@ -96,11 +97,14 @@ def run_by_hand(
     out = bench.log.with_name(f"{label}.jsonl")
     out.parent.mkdir(parents=True, exist_ok=True)
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    env = measured_environment(bench.sweep.env)
     begin = time.monotonic()
     with (
         out.open("wb") as sink,
         out.with_suffix(".log").open("wb") as errors,
-        shell.started(argv, cwd=bench.weights.parent, out=sink, err=errors) as process,
+        shell.started(
+            argv, env=env, cwd=bench.weights.parent, out=sink, err=errors
+        ) as process,
     ):
         exit_code = process.wait(timeout=bench.sweep.timeout_s * len(tests))
     lines = [line for line in out.read_bytes().splitlines() if line[:1] == b"{"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from llamatrix import shell
 from llamatrix.errors import MeasureError
+from llamatrix.measured_environment import measured_environment
 from llamatrix.provision.fit import MemoryShape, Need, Use, padded
 
 _TIMEOUT_S = 120
@@ -43,7 +44,9 @@ def run_fit_params(
 ) -> FitFigures:
     """What the program says of a file; MeasureError, in one line, where it fails."""
     base = argv(program, weights, use, context_tokens=context_tokens)
-    ended = shell.run(_printing(program, base), timeout_s=_TIMEOUT_S, on_line=None)
+    ended = shell.run(
+        _printing(program, base), timeout_s=_TIMEOUT_S, env=measured_environment({})
+    )
     figures = parse(ended.out) or parse("\n".join(ended.tail))
     if not ended.ok or figures is None:
         raise MeasureError(f"llama-fit-params: {_reason(ended, base)}")
@@ -100,7 +103,8 @@ def parse(text: str) -> FitFigures | None:
 
 def _printing(program: Path, base: list[str]) -> list[str]:
     """The same command, made to print memory in the way of this build."""
-    told = shell.run([str(program), "--help"], timeout_s=_TIMEOUT_S).out
+    env = measured_environment({})
+    told = shell.run([str(program), "--help"], timeout_s=_TIMEOUT_S, env=env).out
     return [*base, *((_FLAG, "on") if _FLAG in told else ("-lv", "4"))]
 
 

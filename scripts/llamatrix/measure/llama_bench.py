@@ -3,8 +3,10 @@
 Rows and messages as captured from each pin in `tests/captured/llama-bench/`.
 """
 
+import math
 import re
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -20,7 +22,7 @@ from llamatrix.measure.outcome import (
     TokensPerSecond,
 )
 from llamatrix.plan.cell import SpeedTest
-from llamatrix.plan.matrix import Sweep
+from llamatrix.plan.matrix import Backend, Sweep
 from llamatrix.shell import Ended
 
 _MEMORY = re.compile(
@@ -29,6 +31,9 @@ _MEMORY = re.compile(
     re.IGNORECASE,
 )
 _UNEXPLAINED = re.compile(r"failed to create context|failed to load model")
+_ROUNDING = 0.02
+_ON_THE_CPU = {"CPU", "BLAS"}
+"""Backends that compute on the processor."""
 _CONTEXT = re.compile(r"failed to create context|failed to initialize the context")
 
 
@@ -105,6 +110,92 @@ def parse_row(line: bytes | str, *, warmup_repetitions: int = 0) -> SpeedSample:
         threads=row.n_threads,
         raw=msgspec.Raw(text),
     )
+
+
+class _Sizes(msgspec.Struct, frozen=True):
+    n_prompt: int
+    n_gen: int
+
+
+def test_of(line: str) -> SpeedTest | None:
+    """Which test a row is of, where it tells nothing else; None where not even that."""
+    try:
+        sizes = msgspec.json.decode(line, type=_Sizes)
+    except msgspec.MsgspecError:
+        return None
+    return SpeedTest(n_prompt=sizes.n_prompt, n_gen=sizes.n_gen)
+
+
+def is_row(line: str) -> bool:
+    """Whether a line of standard output is a row, or the beginning of one.
+
+    Backends print banners there: `ggml_vulkan: Found 1 Vulkan devices:`.
+    """
+    return line.lstrip().startswith("{")
+
+
+def mistakes(
+    sample: SpeedSample, sweep: Sweep, *, weights: str, backend: Backend | None
+) -> Iterator[str]:
+    """What of a row differs from what was asked, or cannot be; empty for a good one.
+
+    `backend` is that of the build; None is not compared.
+    """
+    repetitions = sweep.repetitions + sweep.warmup_repetitions
+    if sample.repetitions != repetitions:
+        yield f"{sample.repetitions} samples where {repetitions} were asked"
+    raw = msgspec.json.decode(sample.raw, type=dict[str, object])
+    asked = {
+        "model_filename": weights,
+        "type_k": sweep.cache_type_k,
+        "type_v": sweep.cache_type_v,
+        "n_batch": sweep.batch_size,
+        "n_ubatch": sweep.ubatch_size,
+        "flash_attn": sweep.flash_attn,
+        "n_gpu_layers": sweep.n_gpu_layers,
+        "n_threads": sweep.threads,
+        "n_depth": 0,
+    }
+    for key, wanted in asked.items():
+        found = raw.get(key, wanted)
+        if key == "model_filename":
+            found = str(found).rpartition("/")[2]
+        if wanted is not None and found != wanted:  # 1 == True: pins differ in it
+            yield f"{key} is {found!r} where {wanted!r} was asked"
+    yield from _impossible(sample)
+    if backend:
+        yield from _elsewhere(sample, raw, backend)
+
+
+def _impossible(sample: SpeedSample) -> Iterator[str]:
+    """Figures of one row that contradict each other; all are printed rounded."""
+    for tokens, nanoseconds, speed in zip(
+        sample.tokens, sample.nanoseconds, sample.tokens_per_second, strict=True
+    ):
+        if not math.isclose(speed, tokens * 1e9 / nanoseconds, rel_tol=_ROUNDING):
+            yield f"{speed} tokens/s are not {tokens} tokens in {nanoseconds} ns"
+            return
+    mean = statistics.fmean(sample.tokens_per_second)
+    if not math.isclose(sample.published_tps, mean, rel_tol=_ROUNDING):
+        yield f"avg_ts is {sample.published_tps}, its samples' mean {mean:.6g}"
+
+
+def _elsewhere(
+    sample: SpeedSample, raw: Mapping[str, object], backend: Backend
+) -> Iterator[str]:
+    """Where it was computed, where that is not where the build computes."""
+    names = {name.strip() for name in sample.backend.split(",")} - {""}
+    gpu = str(raw.get("gpu_info", ""))
+    match backend:
+        case Backend.CPU:
+            if names - _ON_THE_CPU or gpu:
+                yield f"computed on {gpu or sample.backend} by a build for the CPU"
+        case Backend.CUDA:
+            if "CUDA" not in names or ("gpu_info" in raw and not gpu):
+                yield (
+                    "computed on the CPU by a build for CUDA (backends "
+                    f"{sample.backend!r}, gpu_info {gpu!r}): no card answered it"
+                )
 
 
 def parse_progress(line: str) -> str | None:

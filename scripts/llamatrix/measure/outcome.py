@@ -134,4 +134,12 @@ class ContextTooLarge(Struct, frozen=True, kw_only=True, tag="context-too-large"
     tail: tuple[str, ...]
 
 
-Outcome = Done | TimedOut | Crashed | OutOfMemory | ContextTooLarge
+class Invalid(Struct, frozen=True, kw_only=True, tag="invalid"):
+    """The program printed a row that is not what was asked for, or cannot be."""
+
+    reason: str
+    tail: tuple[str, ...]
+    """The row, cut short, or what came in its place."""
+
+
+Outcome = Done | TimedOut | Crashed | OutOfMemory | ContextTooLarge | Invalid

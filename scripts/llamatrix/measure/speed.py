@@ -17,19 +17,22 @@ from llamatrix import shell
 from llamatrix.errors import MeasureError
 from llamatrix.measure import llama_bench
 from llamatrix.measure.outcome import (
-    Crashed,
     Done,
+    Invalid,
     Outcome,
     OutOfMemory,
     TimedOut,
 )
+from llamatrix.measure.redaction import without_folders
 from llamatrix.measure.steady import disturbances
 from llamatrix.measure.telemetry import Telemetry, WarmUp, sampling
 from llamatrix.measure.warm_up import warm_up
+from llamatrix.measured_environment import measured_environment
 from llamatrix.plan.cell import SpeedTest
-from llamatrix.plan.matrix import Sweep
+from llamatrix.plan.matrix import Backend, Sweep
 
 _EXPLAIN_TIMEOUT_S = 300
+_SHOWN = 500
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +65,8 @@ class Bench:
     """The commit that the program must name in its rows."""
     sweep: Sweep
     log: Path
+    backend: Backend | None = None
+    """What it was built for; rows must have been computed there."""
     warm_up_limit_s: float = 0.0
     """How long GPUs may take to come to their steady state; 0 does not wait."""
 
@@ -126,8 +131,6 @@ def _run_process(
         started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
     asked = len(rest)
-    heard = _Heard()
-
     with sampling() as sampler:
 
         def settle(outcome: Outcome) -> None:
@@ -139,42 +142,86 @@ def _run_process(
             )
             on_measured(measured)
 
-        def take(channel: shell.Channel, line: str) -> None:
-            if channel is shell.Channel.OUT and line.strip():
-                settle(_result(bench, line, rest))
-            elif step := llama_bench.parse_progress(line):
-                heard.steps[llama_bench.progress_number(line)] = step
-                on_progress(step)
-            elif llama_bench.speaks_of_memory(line):
-                heard.of_memory.append(line)
-
+        heard = _Heard(bench=bench, rest=rest, settle=settle, on_progress=on_progress)
         ended = shell.run(
             argv,
             cwd=bench.weights.parent,
             timeout_s=bench.sweep.timeout_s * asked,
             silence_s=bench.sweep.timeout_s,
+            env=measured_environment(bench.sweep.env),
             log=bench.log.with_name(f"{bench.log.name}-{process.id}.log"),
-            on_line=take,
+            on_line=heard.take,
         )
-        if rest and (not ended.ok or len(rest) == asked):
-            step = heard.steps.get(asked - len(rest) + 1, "")
-            outcome = llama_bench.classify(ended, step=step)
-            settle(
-                _explained(
-                    bench, argv, ended, outcome, test=rest[0], heard=heard, step=step
-                )
-            )
+        if rest and (outcome := heard.outcome_at_the_end(argv, ended, asked)):
+            settle(outcome)
     return ended
 
 
 @dataclass(kw_only=True, slots=True)
 class _Heard:
-    """What a process said beside its rows."""
+    """What a process prints, settled row by row; its end settles one test at most."""
 
+    bench: Bench
+    rest: list[SpeedTest]
+    """What has no outcome yet; `settle` takes the first away."""
+    settle: Callable[[Outcome], None]
+    on_progress: Callable[[str], None]
     steps: dict[int, str] = field(default_factory=dict)
     """The last progress of each test, from 1; rows come by another pipe, in no order."""
     of_memory: list[str] = field(default_factory=list)
     """A backtrace may push these out of the last lines."""
+    strange: list[str] = field(default_factory=list)
+    """Rows of tests that were not asked for."""
+    last: Outcome | None = None
+    """What the row of the last test tells; it counts where the process ends well."""
+
+    def take(self, channel: shell.Channel, line: str) -> None:
+        if channel is shell.Channel.OUT:
+            if llama_bench.is_row(line) and self.rest:
+                self._take_row(line)
+        elif step := llama_bench.parse_progress(line):
+            self.steps[llama_bench.progress_number(line)] = step
+            self.on_progress(step)
+        elif llama_bench.speaks_of_memory(line):
+            self.of_memory.append(line)
+
+    def _take_row(self, line: str) -> None:
+        test, outcome = _result(self.bench, line, self.rest)
+        if test not in self.rest:
+            self.strange.append(f"a row of {test.name}: {line[:_SHOWN]}")
+            return
+        while (skipped := self.rest[0]) != test:
+            reason = f"no row of {skipped.name} came before that of {test.name}"
+            self.settle(Invalid(reason=reason, tail=tuple(self.strange[-1:])))
+        if len(self.rest) > 1:
+            self.settle(outcome)
+        else:
+            self.last = self.last or outcome
+
+    def outcome_at_the_end(
+        self, argv: Sequence[str], ended: shell.Ended, asked: int
+    ) -> Outcome | None:
+        """That of the next test; None where a new process should measure it."""
+        if self.last and (ended.ok or ended.limit):
+            return self.last
+        if ended.ok and len(self.rest) < asked:
+            return None
+        if ended.ok and self.strange:
+            return Invalid(
+                reason=f"no row of {self.rest[0].name}, but of other tests",
+                tail=tuple(self.strange[:5]),
+            )
+        step = self.steps.get(asked - len(self.rest) + 1, "")
+        outcome = llama_bench.classify(ended, step=step)
+        return _explained(
+            self.bench,
+            argv,
+            ended,
+            outcome,
+            test=self.rest[0],
+            of_memory=self.of_memory,
+            step=step,
+        )
 
 
 def _explained(
@@ -184,14 +231,14 @@ def _explained(
     outcome: Outcome,
     *,
     test: SpeedTest,
-    heard: _Heard,
+    of_memory: Sequence[str],
     step: str,
 ) -> Outcome:
     """What stopped the process, asked a second time where it kept that to itself."""
     if isinstance(outcome, OutOfMemory | TimedOut):
         return outcome
-    if heard.of_memory:
-        return _refused(ended, heard.of_memory, ended.tail, step)
+    if of_memory:
+        return _refused(ended, of_memory, ended.tail, step)
     if not llama_bench.is_unexplained(ended):
         return outcome
     said: list[str] = []
@@ -204,6 +251,7 @@ def _explained(
         llama_bench.explaining_argv(argv, test),
         cwd=bench.weights.parent,
         timeout_s=_EXPLAIN_TIMEOUT_S,
+        env=measured_environment(bench.sweep.env),
         on_line=take,
     )
     return _refused(ended, said, again.tail, step) if said else outcome
@@ -219,24 +267,28 @@ def _refused(
     )
 
 
-def _result(bench: Bench, line: str, rest: list[SpeedTest]) -> Outcome:
-    """The outcome a row tells, checked against what was asked of which build."""
+def _result(
+    bench: Bench, line: str, rest: Sequence[SpeedTest]
+) -> tuple[SpeedTest, Outcome]:
+    """The test a row is of and its outcome, checked against what was asked."""
+    shown = without_folders(line[:_SHOWN])
     try:
         sample = llama_bench.parse_row(
             line, warmup_repetitions=bench.sweep.warmup_repetitions
         )
-    except ValueError:
-        return Crashed(exit_code=0, tail=("unreadable row:", line[:500]))
+    except ValueError as error:
+        test = llama_bench.test_of(line) or rest[0]
+        return test, Invalid(reason=f"unreadable row: {error}", tail=(shown,))
     if not bench.commit.startswith(sample.build_commit):
         raise MeasureError(
             f"{bench.program}: says it is build {sample.build_commit}, not "
             f"{bench.commit[:9]}; remove its folder from the cache and build again"
         )
-    asked = rest[0] if rest else None
-    if asked != sample.test:
-        name = asked.name if asked else "nothing more"
-        raise MeasureError(
-            f"{bench.program}: answered {sample.test.name} where {name} was "
-            f"asked; log: {bench.log.parent}"
+    wrong = list(
+        llama_bench.mistakes(
+            sample, bench.sweep, weights=bench.weights.name, backend=bench.backend
         )
-    return Done(result=sample)
+    )
+    if wrong:
+        return sample.test, Invalid(reason="; ".join(wrong), tail=(shown,))
+    return sample.test, Done(result=sample)

@@ -15,6 +15,7 @@ from llamatrix.measure.energy import idle_w
 from llamatrix.measure.gpu_sample import GpuProbe, GpuSample
 from llamatrix.measure.steady import is_steady
 from llamatrix.measure.telemetry import WarmUp
+from llamatrix.measured_environment import measured_environment
 from llamatrix.nvml import find_library
 from llamatrix.plan.cell import SpeedTest
 from llamatrix.plan.matrix import Sweep
@@ -54,13 +55,16 @@ def _warm_up(
     resting = _rest(probe)
     endless = msgspec.structs.replace(sweep, repetitions=_ENDLESS)
     argv = llama_bench.argv(str(program), weights.name, endless, [_TEST])
+    env = measured_environment(sweep.env)
     begin = time.monotonic()
     samples: list[GpuSample] = []
     steady = False
     with (
         Path(os.devnull).open("wb") as nowhere,
         TemporaryFile() as said,
-        shell.started(argv, cwd=weights.parent, out=nowhere, err=said) as process,
+        shell.started(
+            argv, env=env, cwd=weights.parent, out=nowhere, err=said
+        ) as process,
     ):
         while not steady and process.poll() is None:
             at_s = time.monotonic() - begin

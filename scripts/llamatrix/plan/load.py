@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from llamatrix.errors import MatrixError
+from llamatrix.measured_environment import OURS, PASSED_ON
 from llamatrix.plan.complaint import complaints, nearest
 from llamatrix.plan.matrix import (
     AgentSetup,
@@ -93,6 +94,8 @@ def _contradictions(matrix: Matrix) -> Iterator[str]:
         )
     for key, sweep in matrix.sweeps.items():
         yield from _in_sweep(sweep, f"sweeps.{key}")
+    for key, server in matrix.servers.items():
+        yield from _in_env(server.env, f"servers.{key}.env")
     yield from _same_names(matrix)
     for key, build in matrix.builds.items():
         if build.backend is Backend.CPU and build.cuda_capabilities:
@@ -115,6 +118,19 @@ def _in_sweep(sweep: Sweep, path: str) -> Iterator[str]:
             f"{path}.flash_attn: must be true with cache_type_v = "
             f"{sweep.cache_type_v!r}: llama.cpp has no quantised V cache without it"
         )
+    yield from _in_env(sweep.env, f"{path}.env")
+
+
+def _in_env(env: Mapping[str, str], path: str) -> Iterator[str]:
+    for name, value in env.items():
+        if name.startswith("LLAMA_ARG_"):
+            yield f"{path}.{name}: acts as a flag; write the flag's own key instead"
+        elif name in PASSED_ON or name.startswith(OURS):
+            yield f"{path}.{name}: set by the harness, or taken from the shell"
+        elif "\0" in value:
+            yield f"{path}.{name}: contains a NUL character"
+        elif value.startswith("/"):
+            yield f"{path}.{name}: {value!r} is a path of one machine; records hold none"
 
 
 def _same_names(matrix: Matrix) -> Iterator[str]:

@@ -30,6 +30,9 @@ SystemName = Annotated[str, Meta(pattern=r"^[a-z0-9_]+-linux$")]
 """Nix' name of a platform: `x86_64-linux`."""
 
 
+EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
 class Backend(StrEnum):
     CPU = "cpu"
     CUDA = "cuda"
@@ -121,6 +124,8 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     n_gpu_layers: Natural | None = None
     fit: bool | None = None
     """llama-server's own shrinking to the card; False makes what does not fit fail."""
+    env: dict[EnvName, str] = {}
+    """Variables that llama-server is started with, beside those of the harness."""
 
 
 class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -148,6 +153,8 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The most processes that `target_spread` may start, disturbed ones included."""
     timeout_s: Seconds = 3600
     """The longest that one test may take."""
+    env: dict[EnvName, str] = {}
+    """Variables that llama-bench is started with, beside those of the harness."""
 
 
 class AgentSetup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

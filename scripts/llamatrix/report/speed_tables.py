@@ -7,6 +7,7 @@ from llamatrix.measure.outcome import (
     ContextTooLarge,
     Crashed,
     Done,
+    Invalid,
     Outcome,
     OutOfMemory,
     SpeedSample,
@@ -234,6 +235,8 @@ def outcome_word(outcome: Outcome) -> str:
             return "out of memory"
         case ContextTooLarge():
             return "context too large"
+        case Invalid():
+            return "invalid row"
         case _:
             assert_never(outcome)
 

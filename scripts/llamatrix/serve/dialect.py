@@ -10,6 +10,7 @@ from pathlib import Path
 
 from llamatrix import shell
 from llamatrix.errors import ServeError
+from llamatrix.measured_environment import measured_environment
 
 _TIMEOUT_S = 30
 _NO_PAGE = ("--no-ui", "--no-webui")
@@ -40,7 +41,8 @@ def read_help(text: str) -> Dialect:
 
 @cache
 def dialect_of(program: Path) -> Dialect:
-    ended = shell.run([str(program), "--help"], timeout_s=_TIMEOUT_S)
+    env = measured_environment({})
+    ended = shell.run([str(program), "--help"], timeout_s=_TIMEOUT_S, env=env)
     if not ended.ok:
         raise ServeError(f"llama-server does not start\n{ended.complaint()}")
     return read_help(ended.out)

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,11 +63,6 @@ class Launch:
                 f"{self.template}: the chat template cannot be read: {error.strerror}"
             ) from error
         return hashlib.sha256(text.removesuffix(b"\n")).hexdigest()
-
-
-def environment(outer: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment without llama.cpp's own variables, which would act as flags."""
-    return {key: value for key, value in outer.items() if not key.startswith("LLAMA_")}
 
 
 def _model_flags(model: Model) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Protocol
 
 from llamatrix import shell
 from llamatrix.errors import ServeError
+from llamatrix.measured_environment import measured_environment
 from llamatrix.serve.death import (
     DeadServerError,
     Death,
@@ -18,7 +19,7 @@ from llamatrix.serve.death import (
     read_log,
 )
 from llamatrix.serve.dialect import dialect_of
-from llamatrix.serve.launch import HOST, Launch, environment
+from llamatrix.serve.launch import HOST, Launch
 from llamatrix.serve.memory import Memory, available_bytes, memory_of
 from llamatrix.serve.metrics import Counters, parse_metrics
 from llamatrix.serve.port import free_port, listens
@@ -133,7 +134,9 @@ def _begin(
     url = f"http://{HOST}:{port}"
     argv = launch.argv(port=port, dialect=dialect_of(launch.program))
     with ExitStack() as attempt:
-        process = attempt.enter_context(_started(argv, log=log, patience=patience))
+        process = attempt.enter_context(
+            _started(argv, env=launch.server.env, log=log, patience=patience)
+        )
         own_site = attempt.enter_context(site(url))
         starting = _Start(launch=launch, argv=argv, port=port, log=log, process=process)
         starting.wait(own_site, patience.ready_s, limit_bytes)
@@ -219,14 +222,14 @@ class _Start:
 
 @contextmanager
 def _started(
-    argv: tuple[str, ...], *, log: Path, patience: Patience
+    argv: tuple[str, ...], *, env: Mapping[str, str], log: Path, patience: Patience
 ) -> Iterator[_Process]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
         log.open("wb") as sink,
         shell.started(
             argv,
-            env=environment(),
+            env=measured_environment(env),
             out=sink,
             err=sink,
             grace_s=_LEFT_OVER_GRACE_S,

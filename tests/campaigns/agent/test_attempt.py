@@ -56,7 +56,7 @@ def test_a_server_that_does_not_start_breaks_the_trial_and_no_more(
     project: Project,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("FAKE_LLAMA_SERVER", mode)
+    monkeypatch.setenv("LLAMATRIX_FAKE_LLAMA_SERVER", mode)
     item = look()
     trajectory = new_trajectory(item, 2)
     record = attempt(item, 2, parts, project, None, trajectory=trajectory)

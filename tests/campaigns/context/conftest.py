@@ -28,14 +28,14 @@ def served(stocked: Project) -> Project:
 
 @pytest.fixture
 def environment(invoke_environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    return {**invoke_environment, "FAKE_LLAMA_STATE": str(tmp_path)}
+    return {**invoke_environment, "LLAMATRIX_FAKE_LLAMA_STATE": str(tmp_path)}
 
 
 @pytest.fixture
 def wishes_of(cells: tuple[Cell, ...]) -> Callable[..., dict[str, str]]:
     def made(**wishes: object) -> dict[str, str]:
         commit = cells[0].locked.commit[:9]
-        return {"FAKE_CONTEXT": json.dumps({"commit": commit, **wishes})}
+        return {"LLAMATRIX_FAKE_CONTEXT": json.dumps({"commit": commit, **wishes})}
 
     return made
 

@@ -71,7 +71,7 @@ def regress(invoke_environment: dict[str, str]) -> Regress:
     """
 
     def run(*arguments: str, **wishes: object) -> subprocess.CompletedProcess[str]:
-        env = {**invoke_environment, "FAKE_BENCH": json.dumps(wishes)}
+        env = {**invoke_environment, "LLAMATRIX_FAKE_BENCH": json.dumps(wishes)}
         return invoked(*regress_words(*arguments), env=env)
 
     return run

@@ -194,7 +194,7 @@ def test_ctrl_c_keeps_the_pairs_and_a_rerun_goes_on(
     harness = subprocess.Popen(
         regress_argv("--metric", "tg"),
         cwd=ROOT,
-        env={**invoke_environment, "FAKE_BENCH": '{"delay_s": 0.3}'},
+        env={**invoke_environment, "LLAMATRIX_FAKE_BENCH": '{"delay_s": 0.3}'},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

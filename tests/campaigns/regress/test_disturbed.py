@@ -57,7 +57,7 @@ def burning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that halves the candidate's speed alone while it exists: the worst case."""
     file = tmp_path / "burning"
     wishes = {"pins": {"current": {"slow_while": str(file)}}}
-    monkeypatch.setenv("FAKE_BENCH", json.dumps(wishes))
+    monkeypatch.setenv("LLAMATRIX_FAKE_BENCH", json.dumps(wishes))
     return file
 
 
@@ -108,6 +108,6 @@ def test_a_crash_counts_however_busy_the_machine_is(
     pins: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wishes = {"pins": {"current": {"fail": {"32": "crash"}}}}
-    monkeypatch.setenv("FAKE_BENCH", json.dumps(wishes))
+    monkeypatch.setenv("LLAMATRIX_FAKE_BENCH", json.dumps(wishes))
     found = compared(pins, Burner(file=tmp_path / "burning", begin=0, end=10_000))
     assert found.overall.word is Word.BROKEN

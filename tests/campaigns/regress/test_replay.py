@@ -53,7 +53,7 @@ def replay(
             if name not in arguments
             for word in (name, value)
         ]
-        env = {**invoke_environment, "FAKE_REPLAY": json.dumps(wishes)}
+        env = {**invoke_environment, "LLAMATRIX_FAKE_REPLAY": json.dumps(wishes)}
         return invoked("regress", *shared, *arguments, env=env)
 
     return run

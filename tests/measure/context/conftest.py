@@ -35,10 +35,10 @@ def launch(tmp_path: Path, fake_program: Callable[[str, str], Path]) -> Launch:
 
 @pytest.fixture
 def wish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    monkeypatch.setenv("FAKE_LLAMA_STATE", str(tmp_path))
+    monkeypatch.setenv("LLAMATRIX_FAKE_LLAMA_STATE", str(tmp_path))
 
     def choose(**wishes: object) -> None:
-        monkeypatch.setenv("FAKE_CONTEXT", json.dumps(wishes))
+        monkeypatch.setenv("LLAMATRIX_FAKE_CONTEXT", json.dumps(wishes))
 
     return choose
 

@@ -270,6 +270,6 @@ def test_wrong_weights_are_the_harness_business(
     ask: Ask, question: Question, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search = ask(launch=replace(question.launch))
-    monkeypatch.setenv("FAKE_LLAMA_SERVER", "weights-cut")
+    monkeypatch.setenv("LLAMATRIX_FAKE_LLAMA_SERVER", "weights-cut")
     with pytest.raises(ServeError, match="weights"):
         search.run()

@@ -8,7 +8,7 @@ from llamatrix.host import this_host
 from llamatrix.measure.judging.task import load_task, task_digest, task_ids
 from llamatrix.measure.scripted.script import script_of
 from llamatrix.measure.trial_outcome import NotRun
-from llamatrix.measure.trial_result import Broken
+from llamatrix.measure.trial_result import Broken, is_scored
 from llamatrix.plan.agent_cell import AgentCell
 from llamatrix.plan.complaint import nearest
 from llamatrix.provision.build import compiled_by
@@ -29,6 +29,8 @@ class TrialItem:
     """Those among them in which something else than the model failed."""
     reused: int
     """Those among them that stand as they are: all, but for a `retry`."""
+    unscored: int = 0
+    """Those among the reused that are neither passed nor failed."""
     todo: tuple[int, ...]
     """Numbers of the trials that are missing, from 1."""
     known: frozenset[str]
@@ -90,6 +92,7 @@ def look_up_trials(
         done=len(ran),
         failed=len(broken),
         reused=len(settled),
+        unscored=sum(not is_scored(latest[one].result.outcome) for one in settled),
         todo=tuple(sorted(wanted - settled)),
         known=frozenset(record.measured_at for record in latest.values()),
     )

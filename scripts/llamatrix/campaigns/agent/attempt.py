@@ -279,6 +279,7 @@ def _record(
         measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         locked=cell.locked,
         build=manifest_of(cell),
+        environment=cell.server.env,
         host=this_host(),
         made_by=f"llamatrix {__version__}",
     )

@@ -52,6 +52,12 @@ class TrialTally:
     made: int = 0
     broken: int = 0
     not_run: int = 0
+    unscored: int = 0
+    """Undecided ones, and reused ones that are neither passed nor failed."""
+
+    @property
+    def without_number(self) -> int:
+        return self.broken + self.not_run + self.unscored
 
     @property
     def summary(self) -> str:
@@ -68,9 +74,10 @@ class TrialTally:
 def conduct_trials(session: Session) -> TrialTally:
     """Make the trials that a session's cells lack; each is on disk before the next."""
     reused = sum(item.reused for item in session.trials)
+    unscored = sum(item.unscored for item in session.trials)
     todo = [item for item in session.trials if item.todo]
     if not todo:
-        return TrialTally(reused=reused)
+        return TrialTally(reused=reused, unscored=unscored)
     made: list[TrialRecord] = []
     ready: list[TrialItem] = []
     for item in todo:
@@ -90,6 +97,7 @@ def conduct_trials(session: Session) -> TrialTally:
         made=sum(not isinstance(one, NotRun) for one in outcomes),
         broken=sum(isinstance(one, Broken) for one in outcomes),
         not_run=sum(isinstance(one, NotRun) for one in outcomes),
+        unscored=unscored + sum(isinstance(one, Undecided) for one in outcomes),
     )
 
 

@@ -15,6 +15,7 @@ from llamatrix.measure.outcome import (
     ContextTooLarge,
     Crashed,
     Done,
+    Invalid,
     Outcome,
     OutOfMemory,
     TimedOut,
@@ -76,7 +77,7 @@ class Entry(Envelope, frozen=True, kw_only=True):
 
     @property
     def crashed(self) -> bool:
-        return isinstance(self.outcome, Crashed)
+        return isinstance(self.outcome, Crashed | Invalid)
 
     @property
     def mhz(self) -> float | None:
@@ -112,6 +113,8 @@ def _failure_text(entry: Entry) -> str:
             how = f"out of memory, exit code {code}"
         case ContextTooLarge(exit_code=code, tail=tail):
             how = f"context too large, exit code {code}"
+        case Invalid(reason=reason, tail=tail):
+            how = f"invalid row: {reason}"
         case Done():
             how, tail = "gave no samples", ()
         case _:

@@ -1,0 +1,40 @@
+"""Measured programs see the same small environment from every shell."""
+
+from llamatrix.measured_environment import left_out, measured_environment
+
+_SHELL = {
+    "PATH": "/bin",
+    "HOME": "/home/me",
+    "LD_LIBRARY_PATH": "/cuda",
+    "CUDA_VISIBLE_DEVICES": "1",
+    "LLAMATRIX_CACHE": "/cache",
+    "LANG": "de_DE.ISO-8859-1",
+    "GGML_CUDA_DISABLE_GRAPHS": "",
+    "GGML_CUDA_ENABLE_UNIFIED_MEMORY": "0",
+    "LLAMA_ARG_CTX_SIZE": "1",
+    "OMP_NUM_THREADS": "1",
+    "CUDA_LAUNCH_BLOCKING": "1",
+    "LD_PRELOAD": "/lib/malloc.so",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "EDITOR": "vi",
+}
+
+
+def test_only_what_is_declared_is_passed_on() -> None:
+    assert measured_environment({"GGML_X": "1"}, _SHELL) == {
+        "PATH": "/bin",
+        "HOME": "/home/me",
+        "LD_LIBRARY_PATH": "/cuda",
+        "CUDA_VISIBLE_DEVICES": "1",
+        "LLAMATRIX_CACHE": "/cache",
+        "LANG": "C.UTF-8",
+        "GGML_X": "1",
+    }
+
+
+def test_what_would_have_changed_numbers_is_named() -> None:
+    assert left_out(_SHELL) == (
+        *("CUDA_LAUNCH_BLOCKING", "GGML_CUDA_DISABLE_GRAPHS"),
+        *("GGML_CUDA_ENABLE_UNIFIED_MEMORY", "LD_PRELOAD", "LLAMA_ARG_CTX_SIZE"),
+        "OMP_NUM_THREADS",
+    )
