@@ -150,6 +150,16 @@ def test_a_claim_of_another_kind_is_not_answered(
     assert not answered(dataclasses.replace(claim, conditions=other))
 
 
+def test_a_number_of_a_disturbed_machine_is_marked(tmp_path: Path) -> None:
+    test = SpeedTest(n_prompt=0, n_gen=128)
+    noisy = msgspec.structs.replace(
+        on_card("gemma4-31b", test, 44.0), disturbed="another program ran"
+    )
+    found = held([noisy], tmp_path)
+    assert claims(found)["generation/gemma4-31b/tg128"].marks == ("disturbed",)
+    assert "; ours: disturbed" in versus_text(found)
+
+
 def test_conditions_and_the_audit_are_told(tmp_path: Path) -> None:
     text = versus_text(held(sweep(), tmp_path))
     assert "- power_cap_w: 450.0; not stated" in text

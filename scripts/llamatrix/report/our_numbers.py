@@ -17,7 +17,7 @@ from llamatrix.report.reference.gpu import Gpu
 from llamatrix.report.reference.quantity import RATES, Quantity
 from llamatrix.report.reference.reference_set import Claim
 from llamatrix.report.speed import Group, Result
-from llamatrix.report.speed_tables import outcome_word
+from llamatrix.report.speed_tables import noise_marks, outcome_word
 from llamatrix.verdict.estimate import estimate
 
 _WIDEST = 100.0
@@ -118,6 +118,7 @@ class _Bench:
             interval=mean_interval(means) if means else None,
             conditions=self._conditions(model, test),
             records=self._digests(model, test),
+            marks=noise_marks(result) if means else (),
             missing=f"{outcome_word(result.failures[-1])} here" if not means else "",
         )
 

@@ -202,11 +202,16 @@ def cell_text(result: Result | None, digits: int) -> str:
     if result.mean is None:
         failed = result.failures
         return outcome_word(failed[-1]) if failed else "n/a (one repetition)"
-    marks = [outcome_word(result.failures[-1])] if result.failures else []
-    marks += ["disturbed"] if not result.quiet else []
-    marks += ["unstable"] if result.unstable else []
+    last = (outcome_word(result.failures[-1]),) if result.failures else ()
+    marks = (*last, *noise_marks(result))
     text = f"{result.mean:,.{digits}f}"
     return f"{text} ({', '.join(marks)})" if marks else text
+
+
+def noise_marks(result: Result) -> tuple[str, ...]:
+    """What a reader must know of a number that did not come of a quiet machine."""
+    marks = {"disturbed": not result.quiet, "unstable": result.unstable}
+    return tuple(mark for mark, holds in marks.items() if holds)
 
 
 def published_text(result: Result) -> str:

@@ -29,10 +29,10 @@ def versus_text(found: Versus) -> str:
         f"## {found.held.host}: {_group_text(found.held)}",
         f"{found.held.summary}.",
     ]
-    if isinstance(found.group, Group):
-        parts.append(f"Ours: {MEANS_NOTE}.")
     if found.held.comparable:
         parts.append(numbers_table(found).markdown().rstrip())
+        if isinstance(found.group, Group):
+            parts.append(f"Ours: {MEANS_NOTE}.")
         parts += [
             "\n".join(lines)
             for lines in (
@@ -93,12 +93,13 @@ def factor_text(one: Comparison) -> str:
 
 
 def reason_text(one: Comparison) -> str:
-    """The reason, and a mark where the audit has something to say of the figure."""
-    return "; ".join([one.reason, *audit_marks(one)])
+    """The reason, and marks where our machine was noisy or the audit speaks."""
+    return "; ".join([one.reason, *all_marks(one)])
 
 
-def audit_marks(one: Comparison) -> list[str]:
-    return sorted({f"audit: {finding.severity}" for finding in one.findings})
+def all_marks(one: Comparison) -> list[str]:
+    audit = sorted({f"audit: {finding.severity}" for finding in one.findings})
+    return [*(f"ours: {mark}" for mark in one.marks), *audit]
 
 
 def not_measured(found: Versus) -> list[str]:
@@ -177,7 +178,7 @@ def published_roofline_table(
 
 def our_roofline_table(found: Sequence[Roofline | NoRoofline]) -> Table:
     return _roofline_table(
-        "Roofline: ours",
+        "Roofline: ours, steady means",
         [
             (one, one.fraction * one.limit if isinstance(one, Roofline) else None)
             for one in found

@@ -32,7 +32,7 @@ from llamatrix.report.trial_page import group_words
 from llamatrix.report.versus import Versus
 from llamatrix.report.versus_tables import (
     MEANS_NOTE,
-    audit_marks,
+    all_marks,
     difference_text,
     factor_text,
     not_measured,
@@ -201,7 +201,7 @@ def _numbers(found: Versus, key: str, evidence: _Places) -> Table:
 def _remarks(one: Comparison) -> str:
     """Why there is no verdict, and the audit's marks; a ratio speaks for itself."""
     decided = one.verdict in {Verdict.REPRODUCED, Verdict.DIFFERS}
-    return "; ".join(audit_marks(one)) if decided else reason_text(one)
+    return "; ".join(all_marks(one)) if decided else reason_text(one)
 
 
 def _link(one: Comparison, evidence: _Places) -> str:

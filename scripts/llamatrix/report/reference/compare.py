@@ -85,6 +85,7 @@ def compare_one(
         ours=ours.mean,
         ratio=ratio,
         differences=differing,
+        marks=ours.marks,
         records=ours.records,
         interval=(
             (ours.interval[0] / theirs, ours.interval[1] / theirs)

@@ -34,6 +34,8 @@ class OurNumber(Struct, frozen=True, kw_only=True):
     """Digests of the records behind it."""
     missing: str = ""
     """Why there are no values, where there are none."""
+    marks: tuple[str, ...] = ()
+    """What was wrong with the machine: `disturbed`, `unstable`."""
 
     @property
     def mean(self) -> float:
@@ -74,6 +76,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
     differences: tuple[Difference, ...] = ()
     findings: tuple[Finding, ...] = ()
     """What the audit says of the published figure."""
+    marks: tuple[str, ...] = ()
+    """What was wrong with our machine: `disturbed`, `unstable`."""
     records: tuple[str, ...] = ()
 
 
