@@ -58,6 +58,7 @@ def test_without_a_sandbox_all_of_it_is_the_harness(tmp_path: Path) -> None:
             folder=tmp_path / "trial",
             aside=aside(tmp_path),
             patience=SOON,
+            pages_served=None,
             max_turns=2,
         )
     )
@@ -87,6 +88,7 @@ def test_reading_the_finished_work_is_judging(tmp_path: Path) -> None:
                 folder=tmp_path / "trial",
                 aside=aside(tmp_path),
                 patience=SOON,
+                pages_served=None,
                 max_turns=2,
             )
         )

@@ -15,7 +15,7 @@ from llamatrix.plan.matrix import Network
 
 IMAGES, POST = load_task("gemini-images"), load_task("httpx-post")
 KEY = "the-users-own-key-0123"
-SHARED = Services(context7=30001, packages=30002)
+SHARED = Services(context7=30001, packages=30002, log=Path("services.jsonl"))
 
 
 @pytest.fixture

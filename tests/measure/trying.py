@@ -117,6 +117,7 @@ class Arena:
                     count_tokens=lambda text: len(text) // 4,
                     folder=self.kept,
                     aside=aside,
+                    pages_served=world.pages_served,
                     patience=self.patience,
                     max_turns=self.max_turns,
                     on_turn=self.said.append,

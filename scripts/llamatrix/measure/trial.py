@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
+
 from llamatrix.errors import MeasureError
 from llamatrix.measure.carried import unpack_work
 from llamatrix.measure.judging.feedback import feedback
@@ -12,6 +14,7 @@ from llamatrix.measure.judging.finding import Judgement, Verdict
 from llamatrix.measure.judging.ground import Ground
 from llamatrix.measure.judging.judge import judge
 from llamatrix.measure.judging.task import Task, read_prompt
+from llamatrix.measure.judging.transcript import LOOKUPS
 from llamatrix.measure.kept_work import keep_work
 from llamatrix.measure.opencode.beginning import begin_files
 from llamatrix.measure.opencode.ending import has_acted
@@ -26,6 +29,7 @@ from llamatrix.measure.opencode.turn import (
 from llamatrix.measure.redaction import Redaction, without_folders
 from llamatrix.measure.tap.against import differing, read_counters
 from llamatrix.measure.tap.call import Call
+from llamatrix.measure.tap.tool_uses import ObservedUse, as_events
 from llamatrix.measure.trial_analysis import analyse
 from llamatrix.measure.trial_outcome import (
     Answered,
@@ -48,7 +52,6 @@ from llamatrix.measure.trial_result import (
 )
 from llamatrix.serve.metrics import Counters
 
-EVENTS = "events.jsonl"
 _TRAJECTORY = "trajectory.jsonl"
 
 
@@ -69,6 +72,8 @@ class Trial:
     """Gets a folder for each turn, and `trajectory.jsonl` over all: no key in any."""
     aside: Path
     """For what the turns leave, as they leave it: private, and gone after the trial."""
+    pages_served: Callable[[], int] | None
+    """Counts the documentation pages handed out so far; None where nobody does."""
     patience: Patience
     max_turns: int
     on_turn: Callable[[str], None] = field(default=lambda _: None)
@@ -167,6 +172,7 @@ class _Going:
         if self._files is None:
             raise AssertionError
         folder = trial.folder / f"turn-{number}"
+        before = trial.pages_served() if trial.pages_served else 0
         run = run_trial_turn(
             Turn(
                 bwrap=trial.bwrap,
@@ -182,9 +188,11 @@ class _Going:
                 acted_before=any(has_acted(turn.calls) for turn in self.turns),
             )
         )
+        if trial.pages_served and trial.pages_served() == before:
+            run = replace(run, tool_uses=_without_lookups(run.tool_uses))
         if not isinstance(run.outcome, NotRun):
             with self.trajectory.open("ab") as whole:
-                whole.write((folder / EVENTS).read_bytes())
+                whole.write(as_events(run.tool_uses))
             self.last_calls = folder / "calls"
         if run.files:
             self._files.unlink()
@@ -234,6 +242,14 @@ def _judged(task: Task, number: int, judgement: Judgement) -> TrialOutcome | str
             return feedback(task, judgement)
 
 
+def _without_lookups(uses: tuple[ObservedUse, ...]) -> tuple[ObservedUse, ...]:
+    """The same, for a turn in which no page was handed out: no look-up brought one."""
+    return tuple(
+        msgspec.structs.replace(use, result=None) if use.tool.endswith(LOOKUPS) else use
+        for use in uses
+    )
+
+
 def _turn_result(
     run: TurnRun,
     judgement: Judgement | None,
@@ -248,8 +264,8 @@ def _turn_result(
         calls=tuple(_times(call) for call in calls),
         totals=run.totals,
         disagreements=differences,
-        tool_uses=len(run.session.tool_uses),
-        failed_tool_uses=sum(use.failed for use in run.session.tool_uses),
+        tool_uses=len(run.tool_uses),
+        failed_tool_uses=sum(not use.completed for use in run.tool_uses),
         judgement=judgement,
         judged_s=judged_s,
         left_running=run.left_running,

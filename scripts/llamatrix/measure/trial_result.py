@@ -57,7 +57,7 @@ class TurnResult(Struct, frozen=True, kw_only=True):
     disagreements: tuple[str, ...] = ()
     """Where the tap's sums and the server's own counters differ, in words."""
     tool_uses: int
-    """Tools that OpenCode ran, as its event log tells."""
+    """Tools that the model had OpenCode run, as the tap saw them."""
     failed_tool_uses: int
     judgement: Judgement | None
     """None where there was nothing to judge."""

@@ -1,6 +1,6 @@
 """What an agent finds around it, hermetic or online; the same for the judging."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,8 @@ class World:
     ground: Ground
     context7_url: str | None
     """The back end inside the sandbox; None is the real service."""
+    pages_served: Callable[[], int] | None
+    """Counts the pages that back end handed out so far; None where it is not ours."""
 
 
 @contextmanager
@@ -88,6 +90,7 @@ def hermetic_world(
             surroundings=around,
             ground=ground,
             context7_url=f"http://{HOST}:{_CONTEXT7_PORT}",
+            pages_served=services.pages_served,
         )
 
 
@@ -107,7 +110,9 @@ def online_world(
     ground = sandbox_ground(
         _enclosure(tools, around), folder, requests=None, secrets=around.secrets
     )
-    return World(surroundings=around, ground=ground, context7_url=None)
+    return World(
+        surroundings=around, ground=ground, context7_url=None, pages_served=None
+    )
 
 
 def _key_of(task: Task, key: str) -> dict[str, str]:

@@ -40,18 +40,35 @@ def report(*, exit_code: int = 0, ran_away: bool = False) -> Report:
     )
 
 
-def finished(reason: str) -> str:
-    return f'{{"type":"step_finish","part":{{"reason":"{reason}"}}}}'
+def main_call(**known: object) -> Call:
+    said = {
+        "index": 1,
+        "kind": Kind.MAIN,
+        "path": "/v1/chat/completions",
+        "begun_s": 0,
+        "ended_s": 1,
+        "request_bytes": 1,
+        "request_sha256": "",
+        "answer_bytes": 0,
+        "answer_sha256": "",
+        **known,
+    }
+    return msgspec.convert(said, type=Call)
 
 
+def finished(*reasons: str) -> tuple[Call, ...]:
+    return tuple(main_call(finish_reason=reason) for reason in reasons)
+
+
+REJECTED = "! permission requested: x; auto-rejecting"
 FULL = '{"type":"error","error":{"name":"E","data":{"message":"disk is full"}}}'
 WELL = Seen(
     stop=None,
     seconds=10,
     silent_s=3,
     report=report(),
-    session=parse([finished("tool-calls"), finished("stop")]),
-    calls=(),
+    session=parse(()),
+    calls=finished("tool_calls", "stop"),
     tools_missing=(),
     tail=(),
 )
@@ -63,28 +80,15 @@ def failed(
     status: int | None = None,
     kind: Kind = Kind.MAIN,
 ) -> Seen:
-    call = Call(
-        index=1,
-        kind=kind,
-        path="/v1/chat/completions",
-        begun_s=0,
-        ended_s=1,
-        request_bytes=1,
-        request_sha256="",
-        answer_bytes=0,
-        answer_sha256="",
-        status=status,
-        trouble=trouble,
-        error=error,
-    )
-    return replace(WELL, calls=(call,), session=parse(()), stop=Stop.FAILURES)
+    call = main_call(kind=kind, status=status, trouble=trouble, error=error)
+    return replace(WELL, calls=(call,), stop=Stop.FAILURES)
 
 
 @pytest.mark.parametrize(
     ("seen", "outcome"),
     [
         (WELL, Answered()),
-        (replace(WELL, session=parse([finished("length")])), CutShort()),
+        (replace(WELL, calls=finished("length")), CutShort()),
         (replace(WELL, stop=Stop.TOTAL), TimedOut(after_s=10)),
         (replace(WELL, stop=Stop.SILENT_ENDPOINT), EndpointStalled(silent_s=3)),
         (replace(WELL, stop=Stop.SILENT_AGENT), AgentHung(silent_s=3)),
@@ -92,14 +96,18 @@ def failed(
         (replace(WELL, report=report(exit_code=-9)), AgentKilled(signal=9)),
         (replace(WELL, tools_missing=("c7_docs",)), ToolsMissing(tools=("c7_docs",))),
         (
-            replace(WELL, tail=("! permission requested: x; auto-rejecting",)),
-            AskedPermission(tail=("! permission requested: x; auto-rejecting",)),
+            replace(WELL, calls=finished("tool_calls"), tail=(REJECTED,)),
+            AskedPermission(tail=(REJECTED,)),
         ),
         (
-            replace(WELL, session=parse(()), report=report(exit_code=1), tail=("no",)),
+            replace(WELL, report=report(exit_code=1), tail=("no",)),
             AgentFailed(exit_code=1, errors=(), tail=("no",)),
         ),
-        (replace(WELL, session=parse([FULL])), DiskFull(error="E: disk is full")),
+        (
+            replace(WELL, calls=finished("tool_calls"), session=parse([FULL])),
+            DiskFull(error="E: disk is full"),
+        ),
+        (replace(WELL, session=parse([FULL]), tail=(REJECTED, "no")), Answered()),
         (failed(Trouble.UNREACHABLE), EndpointDown(error="e")),
         (failed(Trouble.CUT), EndpointDied(error="e")),
         (
@@ -133,15 +141,8 @@ def test_a_clock_that_runs_out_over_a_failing_server_is_not_the_models() -> None
 
 
 def test_an_error_after_which_all_went_well_is_none() -> None:
-    calls = (*failed(Trouble.FAILED).calls, replace_trouble())
+    calls = (*failed(Trouble.FAILED).calls, *finished("stop"))
     assert outcome_of(replace(WELL, calls=calls)) == Answered()
-
-
-def replace_trouble() -> Call:
-    import msgspec
-
-    (call,) = failed(Trouble.FAILED).calls
-    return msgspec.structs.replace(call, trouble=None)
 
 
 def test_what_the_infrastructure_did_is_never_scored() -> None:

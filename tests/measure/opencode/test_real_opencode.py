@@ -17,10 +17,12 @@ from tests.measure.opencode.playing import (
 )
 
 from llamatrix.measure.carried import unpack_work
+from llamatrix.measure.opencode.events import parse
 from llamatrix.measure.opencode.home import McpServer
 from llamatrix.measure.opencode.turn import Patience, TurnRun
 from llamatrix.measure.scripted.transcript import Fault, Step, ToolCall, Transcript
 from llamatrix.measure.tap.request import Kind
+from llamatrix.measure.tap.tool_uses import as_events
 from llamatrix.measure.trial_outcome import (
     AgentKilled,
     Answered,
@@ -95,8 +97,8 @@ def turn(
 def test_what_a_model_wants_is_done_and_told(turn: Played, tmp_path: Path) -> None:
     stage, run = turn.stage, turn.run
     assert run.outcome == Answered()
-    uses = run.session.tool_uses
-    assert [uses[0].tool, uses[0].status] == ["write", "completed"]
+    uses = run.tool_uses
+    assert (uses[0].tool, uses[0].completed) == ("write", True)
     assert run.session.texts[-1] == "Done."
     assert set(run.calls[0].tools_offered) == stage.agent.tools_expected
     first = json.loads((stage.calls / "0001.request.json").read_bytes())
@@ -109,8 +111,18 @@ def test_what_a_model_wants_is_done_and_told(turn: Played, tmp_path: Path) -> No
 
 
 def test_a_malformed_tool_call_is_a_failed_one(turn: Played) -> None:
-    failed = [use.failed for use in turn.run.session.tool_uses]
-    assert failed == [False, False, True, False, False, False, False]
+    completed = [use.completed for use in turn.run.tool_uses]
+    assert completed == [True, True, False, True, True, True, True]
+
+
+def test_the_tap_saw_the_tools_that_opencode_itself_tells_of(turn: Played) -> None:
+    own = turn.run.session.tool_uses
+    seen = parse(as_events(turn.run.tool_uses).decode().split("\n")).tool_uses
+    assert [(use.tool, use.failed) for use in seen] == [
+        (use.tool, use.failed) for use in own
+    ]
+    outputs = [use.output for use in own if not use.failed]
+    assert [use.output for use in seen if not use.failed] == outputs
 
 
 def test_a_failure_that_passes_is_got_over(turn: Played) -> None:
@@ -126,7 +138,7 @@ def test_a_full_workspace_a_foreign_client_and_a_server_left_running_are_told(
 
 
 def test_a_key_reaches_the_agent_and_no_record(turn: Played) -> None:
-    assert str(len(KEY) + 1) in turn.run.session.tool_uses[3].output
+    assert str(len(KEY) + 1) in (turn.run.tool_uses[3].result or "")
     folder = turn.stage.calls.parent
     records = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".tar"]
     assert len(records) > 5
@@ -157,11 +169,11 @@ def test_a_second_turn_goes_on_with_files_and_history_and_todos_need_the_fix(
     )
     first = stage.play("Write a file.", talk)
     second = stage.play("Read it.", talk)
-    assert [use.status for use in first.session.tool_uses] == ["completed", "error"]
+    assert [use.completed for use in first.tool_uses] == [True, False]
     assert first.totals.title_calls == 1
     assert second.totals.title_calls == 0
     assert second.outcome == Answered()
-    assert second.session.tool_uses[0].output.strip() == "one"
+    assert (second.tool_uses[0].result or "").strip() == "one"
     assert second.session.session_id == first.session.session_id
 
 

@@ -103,6 +103,7 @@ def attempt(
                 count_tokens=_counting(server),
                 folder=folder_of(trajectory, project),
                 aside=turns,
+                pages_served=world.pages_served,
                 patience=Patience(
                     total_s=cell.agent.turn_timeout_s,
                     silence_s=cell.agent.silence_timeout_s,

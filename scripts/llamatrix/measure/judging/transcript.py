@@ -41,6 +41,8 @@ class ToolCall(Struct, frozen=True, kw_only=True):
     new: str = ""
 
 
+LOOKUPS = ("query-docs", "get-library-docs")
+"""How the names of Context7's tools end that bring documentation."""
 _FAILED_LOOKUP = re.compile(
     r"^\s*(error|failed|no (documentation|results)\b)", re.IGNORECASE
 )
@@ -83,7 +85,7 @@ def looked_up_docs(call: ToolCall) -> bool:
     """
     return (
         call.completed
-        and call.tool.endswith(("query-docs", "get-library-docs"))
+        and call.tool.endswith(LOOKUPS)
         and bool(call.output.strip())
         and not _FAILED_LOOKUP.match(call.output)
     )

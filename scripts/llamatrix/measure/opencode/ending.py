@@ -99,8 +99,6 @@ def _outcome(seen: Seen) -> TurnOutcome:
 
 def _ended(seen: Seen) -> TurnOutcome:
     """What came of a turn that no clock ended."""
-    if any(AUTO_REJECT_SIGN in line for line in seen.tail):
-        return AskedPermission(tail=seen.tail)
     # a subagent's calls may be the ones that failed again and again
     kinds = _OPENCODES if seen.stop is Stop.FAILURES else (Kind.MAIN,)
     if failed := _last_failure(seen, *kinds):
@@ -111,12 +109,18 @@ def _ended(seen: Seen) -> TurnOutcome:
 
 
 def _last_word(seen: Seen) -> TurnOutcome:
-    """What came of a turn that OpenCode ended by itself."""
-    finish = seen.session.finishes[-1:]
-    if finish == ("length",):
+    """What came of a turn that OpenCode ended by itself.
+
+    The model's last answer decides, as the tap saw it, where OpenCode ended well: its
+    standard output and error are open to all that the agent starts.
+    """
+    finish = _last_finish(seen.calls) if seen.report["exit_code"] == 0 else None
+    if finish == "length":
         return CutShort()
-    if finish == ("stop",) and not seen.session.errors:
+    if finish == "stop":
         return Answered()
+    if any(AUTO_REJECT_SIGN in line for line in seen.tail):
+        return AskedPermission(tail=seen.tail)
     for line in (*seen.session.errors, *seen.tail):
         if any(sign in line for sign in _DISK_SIGNS):
             return DiskFull(error=line)
@@ -125,6 +129,11 @@ def _last_word(seen: Seen) -> TurnOutcome:
         errors=seen.session.errors,
         tail=seen.tail,
     )
+
+
+def _last_finish(calls: Sequence[Call]) -> str | None:
+    last = next((c for c in reversed(calls) if c.kind is Kind.MAIN), None)
+    return last.finish_reason if last else None
 
 
 def _last_failure(seen: Seen, *kinds: Kind) -> TurnOutcome | None:

@@ -29,7 +29,6 @@ class _State(Struct, frozen=True):
 class _Part(Struct, frozen=True):
     tool: str = ""
     text: str = ""
-    reason: str = ""
     state: _State = _State()
 
 
@@ -77,8 +76,6 @@ class Session:
     session_id: str | None
     tool_uses: tuple[ToolUse, ...]
     texts: tuple[str, ...]
-    finishes: tuple[str, ...]
-    """The reason of every step: `tool-calls`, `stop`, `length`, …"""
     errors: tuple[str, ...]
     """Name, status and message of every error event."""
     unread: int
@@ -97,7 +94,6 @@ def parse(lines: Iterable[str]) -> Session:
         session_id=next((e.sessionID for e in events if e.sessionID), None),
         tool_uses=tuple(_tool_use(e.part) for e in events if e.type == "tool_use"),
         texts=tuple(e.part.text for e in events if e.type == "text"),
-        finishes=tuple(e.part.reason for e in events if e.type == "step_finish"),
         errors=tuple(_complaint(e.error) for e in events if e.type == "error"),
         unread=unread,
     )

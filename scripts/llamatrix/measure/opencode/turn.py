@@ -21,6 +21,7 @@ from llamatrix.measure.tap.caller import AgentProcess
 from llamatrix.measure.tap.proxy import Tap
 from llamatrix.measure.tap.request import Kind
 from llamatrix.measure.tap.serving import address, loopback_listener, serving
+from llamatrix.measure.tap.tool_uses import ObservedUse, read_tool_uses
 from llamatrix.measure.tap.totals import Totals, totals
 from llamatrix.measure.trial_outcome import (
     NotRun,
@@ -89,7 +90,10 @@ class Turn:
 class TurnRun:
     outcome: TurnOutcome
     session: Session
+    """As OpenCode's standard output has it, which the agent's programs can write to."""
     calls: tuple[Call, ...]
+    tool_uses: tuple[ObservedUse, ...]
+    """As they passed between OpenCode and the model."""
     totals: Totals
     seconds: float
     files: Path | None
@@ -143,6 +147,7 @@ def run_trial_turn(turn: Turn) -> TurnRun:
         outcome=outcome_of(seen),
         session=session,
         calls=tuple(tap.calls),
+        tool_uses=read_tool_uses(calls, tap.calls),
         totals=totals(tap.calls),
         seconds=watch.seconds,
         files=turn.files_out,
@@ -162,6 +167,7 @@ def _without_files(
         outcome=outcome,
         session=session,
         calls=calls,
+        tool_uses=(),
         totals=totals(calls),
         seconds=seconds,
         files=None,

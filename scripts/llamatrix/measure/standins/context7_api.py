@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+PAGES = "/v2/context"
+"""Where a question about a library is answered with its page."""
 _FENCE = "+++\n"
 _HIGH_REPUTATION = 10
 _SAYS_NOTHING = {
@@ -82,7 +84,7 @@ def context7_api() -> Starlette:
     return Starlette(
         routes=[
             Route("/v2/libs/search", _search),
-            Route("/v2/context", _context),
+            Route(PAGES, _context),
             Route("/{rest:path}", _not_there),
         ]
     )

@@ -5,8 +5,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamatrix.measure.standins.context7_api import context7_api
-from llamatrix.measure.standins.request_log import RequestLog, Watched
+from llamatrix.measure.standins.context7_api import PAGES, context7_api
+from llamatrix.measure.standins.request_log import RequestLog, Watched, read_requests
 from llamatrix.measure.standins.wheel_index import wheel_index
 from llamatrix.measure.tap.serving import loopback_listener, serving
 
@@ -19,6 +19,13 @@ class Services:
     """Context7's back end: `CONTEXT7_API_URL`."""
     packages: int
     """The package index; see `wheel_index.indexed`."""
+    log: Path
+    """What both are asked; see `request_log`."""
+
+    def pages_served(self) -> int:
+        """How many pages of documentation were handed out so far."""
+        asked = read_requests(self.log)
+        return sum((each.path, each.status) == (PAGES, 200) for each in asked)
 
 
 @contextmanager
@@ -33,4 +40,4 @@ def services(*, wheels: Path, log: Path) -> Iterator[Services]:
             listener = held.enter_context(loopback_listener())
             held.enter_context(serving(Watched(app, requests), [listener]))
             ports.append(listener.getsockname()[1])
-        yield Services(context7=ports[0], packages=ports[1])
+        yield Services(context7=ports[0], packages=ports[1], log=log)

@@ -1,5 +1,7 @@
 """Reads a chat completion as it streams by; what it cannot read it passes over."""
 
+from dataclasses import dataclass
+
 import msgspec
 from msgspec import Struct
 
@@ -40,7 +42,8 @@ class _Function(Struct, frozen=True):
 
 
 class _ToolCall(Struct, frozen=True):
-    index: int = 0
+    index: int | None = None
+    """Which call a piece belongs to; a whole answer has none."""
     id: str | None = None
     function: _Function = _Function()
 
@@ -64,6 +67,15 @@ class _Chunk(Struct, frozen=True):
     error: msgspec.Raw = msgspec.Raw()
 
 
+@dataclass(kw_only=True, slots=True)
+class CalledTool:
+    """A tool that the model calls, as far as it has come."""
+
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
 class Answer:
     """What is known of one answer so far."""
 
@@ -79,6 +91,14 @@ class Answer:
         """Whether the stream was closed by its own last line."""
         self._splitter = LineSplitter(longest_bytes=_LONGEST_EVENT_BYTES)
         self._pieces: dict[str, list[str]] = {}
+        self._called: dict[int, CalledTool] = {}
+
+    @property
+    def called(self) -> tuple[CalledTool, ...]:
+        """The tools called, with their arguments, in order."""
+        for index, tool in self._called.items():
+            tool.arguments = "".join(self._pieces.get(f"call {index}", ()))
+        return tuple(self._called.values())
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -113,8 +133,12 @@ class Answer:
     def _take(self, delta: _Delta) -> None:
         self._add("content", delta.content)
         self._add("reasoning", delta.reasoning_content)
-        for call in delta.tool_calls or ():
-            self._add(f"call {call.index}", call.function.arguments)
+        for position, call in enumerate(delta.tool_calls or ()):
+            index = position if call.index is None else call.index
+            tool = self._called.setdefault(index, CalledTool())
+            tool.id = tool.id or call.id or ""
+            tool.name = tool.name or call.function.name or ""
+            self._add(f"call {index}", call.function.arguments)
         if delta.content or delta.reasoning_content or delta.tool_calls:
             self.saw_token = True
         self.tool_calls += [
