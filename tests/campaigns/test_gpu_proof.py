@@ -36,9 +36,24 @@ def test_both_arms_alternate_and_the_page_compares_them(
     assert len(hand_lines(stocked)) == 2
     assert "| pp128 " in ended.stdout
     assert " 1.0000 |" in ended.stdout
-    assert "not run: longer contexts than 8K" in ended.stdout
+    assert "not covered by this page: published weights" in ended.stdout
     (page,) = stocked.reports.glob("gpu-proof-*-qwen35-27b.md")
     assert page.read_text() == ended.stdout
+
+
+def test_table_renews_the_page_and_copies_the_runs_by_hand(
+    stocked: Project, run_invoke: RunInvoke
+) -> None:
+    printed = run_invoke(*SMOKE).stdout
+    (page,) = stocked.reports.glob("gpu-proof-*-qwen35-27b.md")
+    page.unlink()
+    copy = stocked.root / "copy"
+    ended = run_invoke("table", "--out", str(copy))
+    assert ended.returncode == 0, ended.stderr
+    assert page.read_text() == printed
+    assert (copy / page.name).read_text() == printed
+    (copied,) = (copy / "by-hand").rglob("*.jsonl")
+    assert copied.read_text().splitlines() == hand_lines(stocked)
 
 
 def test_a_second_run_measures_nothing(stocked: Project, run_invoke: RunInvoke) -> None:

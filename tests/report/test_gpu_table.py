@@ -8,11 +8,9 @@ from llamatrix.measure.outcome import Crashed
 from llamatrix.measure.telemetry import Telemetry, WarmUp
 from llamatrix.nvml import Gpu
 from llamatrix.plan.cell import SpeedTest
-from llamatrix.provision.fit import Use, known_shape
 from llamatrix.record.record import Record
 from llamatrix.report.gpu_page import Proof, gpu_page
 from llamatrix.report.gpu_table import gpu_table, idle_power_w, peak_memory
-from llamatrix.report.reference.roofline import NoRoofline
 from llamatrix.report.speed import groups
 from llamatrix.report.speed_tables import page
 
@@ -103,27 +101,18 @@ def test_idle_power_is_the_least_that_was_seen() -> None:
 
 
 def proof(*records: Record) -> str:
-    return gpu_page(
-        Proof(
-            records=records,
-            by_hand={},
-            rooflines={"pp512": NoRoofline(claim="pp512", reason="no such card")},
-            shape=known_shape("qwen35-27b"),
-            use=Use(),
-            not_run=("longer contexts",),
-        )
-    )
+    (group,) = groups(records)
+    return gpu_page(Proof(group=group, by_hand={}))
 
 
 def test_the_page_of_a_proof_holds_prediction_beside_measurement() -> None:
     text = proof(on_card())
     assert "power cap not told (Not Supported)" in text
     assert "idle power, before the load: 100 W" in text
-    assert "no such card" in text
     assert "| pp512  |    16,116 |" in text
     assert "17,408" in text
     assert "warm-up before each process: 12 to 12 s, steady in 1 of 1" in text
-    assert "- not run: longer contexts" in text
+    assert "- not covered by this page: other pins" in text
 
 
 def test_the_page_of_a_proof_names_what_failed_and_what_was_disturbed() -> None:

@@ -31,18 +31,10 @@ from llamatrix.provision.weights import provide_weights
 from llamatrix.record.record import SPEED
 from llamatrix.record.store import Store
 from llamatrix.report.gpu_page import Proof, gpu_page
-from llamatrix.report.our_rooflines import our_rooflines
-from llamatrix.report.reference.gpu import load_gpus
 from llamatrix.report.speed import groups
 from llamatrix.units import bytes_text, duration_text, parse_duration_s
 
 _SAMPLED_S = 5.0
-_LATER = (
-    "longer contexts than 8K",
-    "the pin `april`",
-    "the other models of the profile (`--model`)",
-    "a build with GGML_CUDA_FA_ALL_QUANTS",
-)
 
 
 class Step(StrEnum):
@@ -188,19 +180,10 @@ def _written(session: Session, item: Item) -> str:
     )
     if not found:
         return ""
-    limits = our_rooflines(found[0], load_gpus(), None)
     by_hand = {run.repeat: run.samples for run in hand_runs(item, project)}
-    text = gpu_page(
-        Proof(
-            records=found[0].records,
-            by_hand=by_hand,
-            rooflines={one.claim.rsplit("/", 1)[-1]: one for one in limits},
-            shape=known_shape(item.cell.model_key, _scale(item)),
-            use=_use(item),
-            not_run=_LATER,
-        )
-    )
-    path = project.reports / f"gpu-proof-{found[0].host_slug}-{item.cell.model_key}.md"
+    proof = Proof(group=found[0], by_hand=by_hand)
+    text = gpu_page(proof)
+    path = project.reports / proof.file_name
     path.write_text(text)
     say(f"written: {path.relative_to(project.root)}")
     return text

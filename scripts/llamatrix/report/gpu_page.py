@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from llamatrix.measure.outcome import Done, SpeedSample
 from llamatrix.plan.cell import SpeedTest
-from llamatrix.provision.fit import MemoryShape, Need, Use, need
+from llamatrix.plan.matrix import WeightsKind
+from llamatrix.provision.fit import Need, Use, known_shape, need
+from llamatrix.provision.synthetic.spec import Scale
 from llamatrix.record.record import Record
 from llamatrix.report.gpu_table import (
     energy_cells,
@@ -17,25 +19,45 @@ from llamatrix.report.gpu_table import (
     sample_of,
     watts_text,
 )
+from llamatrix.report.our_conditions import after, number_after
+from llamatrix.report.our_rooflines import our_rooflines
+from llamatrix.report.reference.gpu import load_gpus
 from llamatrix.report.reference.roofline import NoRoofline, Roofline
+from llamatrix.report.speed import Group
 from llamatrix.report.tables import Table
 from llamatrix.verdict.estimate import estimate
 
 _MIB = 2**20
 
 
+_WINDOW_IN_F16_BUILD = 8643
+"""The build of llama.cpp that `Use.window_in_f16` is about."""
+_NOT_COVERED = (
+    "contexts longer than the sweep's",
+    "other pins, builds and models",
+    "published weights, and what a model says",
+)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proof:
-    """What was measured of one cell, and what it is held against."""
+    """What was measured of one cell, by hand and through the harness."""
 
-    records: tuple[Record, ...]
+    group: Group
+    """The records of one digest of one cell."""
     by_hand: Mapping[int, tuple[SpeedSample, ...]]
-    """Rows of each repeat."""
-    rooflines: Mapping[str, Roofline | NoRoofline]
-    """By test name."""
-    shape: MemoryShape
-    use: Use
-    not_run: tuple[str, ...]
+    """Samples of each repeat."""
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        return self.group.records
+
+    @property
+    def file_name(self) -> str:
+        """The name of the page; different cells and sweeps never share one."""
+        group, model = self.group, self.records[0].cell.model_key
+        engine = f"{group.sweep}-{group.weights}-{group.pin}-{group.build}"
+        return f"gpu-proof-{group.host_slug}-{engine}-{model}.md"
 
     @property
     def tests(self) -> tuple[SpeedTest, ...]:
@@ -54,6 +76,7 @@ class Proof:
 
 
 def gpu_page(proof: Proof) -> str:
+    """Render the page; everything on it comes from the records and the runs by hand."""
     record = proof.records[0]
     parts = [
         f"# First proof on a GPU: {record.cell.model_name}",
@@ -94,6 +117,10 @@ def _facts(proof: Proof) -> list[str]:
 
 def _speed(proof: Proof) -> Table:
     """By hand and through the harness in turn; the ratio is of pairs."""
+    limits = {
+        one.claim.rsplit("/", 1)[-1]: one
+        for one in our_rooflines(proof.group, load_gpus(), None)
+    }
     rows = []
     for test in proof.tests:
         ours = {
@@ -116,7 +143,7 @@ def _speed(proof: Proof) -> Table:
                 _mean(hand.values()),
                 _ratio(pairs),
                 f"{len(ours)} / {len(hand)}",
-                *_limit(proof.rooflines.get(test.name)),
+                *_limit(limits.get(test.name)),
             )
         )
     return Table(
@@ -130,12 +157,25 @@ def _speed(proof: Proof) -> Table:
     )
 
 
+def predicted_need(record: Record) -> Need:
+    """Return the memory that the closed form predicts for the test of a record."""
+    argv = record.process.argv
+    tiny = record.weights.kind is WeightsKind.TINY
+    default = Use()
+    use = Use(
+        cache_type_k=after(argv, "-ctk") or default.cache_type_k,
+        cache_type_v=after(argv, "-ctv") or default.cache_type_v,
+        ubatch_size=number_after(argv, "-ub") or default.ubatch_size,
+        window_in_f16=record.build.build_number == _WINDOW_IN_F16_BUILD,
+    )
+    shape = known_shape(record.cell.model_key, Scale.TINY if tiny else Scale.FULL)
+    return need(shape, use, context_tokens=record.test.n_prompt + record.test.n_gen)
+
+
 def _memory(proof: Proof) -> Table:
     rows = []
     for test in proof.tests:
-        predicted = need(
-            proof.shape, proof.use, context_tokens=test.n_prompt + test.n_gen
-        )
+        predicted = predicted_need(proof.records_of(test)[0])
         own, device = peak_memory(proof.records_of(test))
         rows.append(
             (
@@ -197,13 +237,12 @@ def _said(proof: Proof) -> list[str]:
         )
     for record in proof.records:
         where = f"{record.test.name} #{record.repeat}"
-        lines += [
-            f"- disturbed: {where}: {word}" for word in record.telemetry.disturbances
-        ]
+        reasons = (*record.telemetry.disturbances, record.disturbed)
+        lines += [f"- disturbed: {where}: {why}" for why in filter(None, reasons)]
         if not isinstance(record.outcome, Done):
             lines.append(f"- failed: {where}: {type(record.outcome).__name__}")
-    lines += [f"- not run: {text}" for text in proof.not_run]
-    return ["### Notes", "", *(lines or ["- nothing disturbed, nothing failed"])]
+    lines += [f"- not covered by this page: {text}" for text in _NOT_COVERED]
+    return ["### Notes", "", *lines]
 
 
 def _mean(values: Iterable[float]) -> str:

@@ -3,7 +3,7 @@
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llamatrix.measure.outcome import Done, Outcome, SpeedSample
 from llamatrix.plan.cell import SpeedTest
@@ -136,6 +136,11 @@ class Group:
             for record in self.records
             if (record.cell.model_name, record.test) == (model, test)
         )
+
+    def only(self, digest: str) -> "Group":
+        """Return the group with the records of one digest, which is of one model."""
+        kept = tuple(one for one in self.records if one.cell.digest == digest)
+        return replace(self, records=kept, results=_results(kept))
 
     @property
     def tests(self) -> tuple[SpeedTest, ...]:

@@ -1,0 +1,72 @@
+"""The shipped examples: every page is what today's code makes of the shipped records."""
+
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+from tests.invoking import invoked
+from tests.shipped import ROOT
+
+from llamatrix.campaigns.hand_runs import BY_HAND
+from llamatrix.campaigns.regress.ledger import SPEED_PAIRS
+from llamatrix.record.context_record import CONTEXT
+from llamatrix.record.kind import Kind, R
+from llamatrix.record.opinion_record import OPINION
+from llamatrix.record.record import SPEED
+from llamatrix.record.store import DamagedLine, Store
+from llamatrix.record.trial_record import AGENT
+
+EXAMPLES = ROOT / "reports" / "examples"
+FOLDERS = sorted(path.parent for path in EXAMPLES.glob("*/records"))
+"""Every folder that `invoke table --out` wrote."""
+NO_PAGES = ("README.md", "regress/*.jsonl", "regress/*.txt")
+"""Prose, the pairs of `invoke regress`, and what a command printed when it ran."""
+
+example = pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def unreadable(folder: Path, kind: Kind[R]) -> list[str]:
+    lines = Store(reports=folder, kind=kind).lines()
+    return [line.reason for line in lines if isinstance(line, DamagedLine)]
+
+
+def renew(folder: Path) -> str:
+    name = folder.relative_to(ROOT)
+    return (
+        f"renew them with `invoke table --records {name} --out {name}` and delete the "
+        "files that it no longer writes"
+    )
+
+
+@example
+def test_shipped_pages_equal_what_the_records_give(
+    folder: Path, tmp_path: Path, invoke_environment: dict[str, str]
+) -> None:
+    ended = invoked(
+        *("table", "--records", str(folder), "--out", str(tmp_path / "out")),
+        env={**invoke_environment, "LLAMATRIX_ROOT": str(ROOT)},
+    )
+    assert ended.returncode == 0, ended.stderr
+    made, shipped = files_of(tmp_path / "out"), files_of(folder)
+    differing = sorted(
+        name for name in made | shipped if made.get(name) != shipped.get(name)
+    )
+    pages = [
+        name for name in differing if not any(fnmatch(name, glob) for glob in NO_PAGES)
+    ]
+    assert not pages, f"{', '.join(pages)}: not what the records give; {renew(folder)}"
+
+
+@example
+def test_shipped_records_of_every_schema_can_be_read(folder: Path) -> None:
+    assert unreadable(folder, SPEED) + unreadable(folder, AGENT) == []
+    assert unreadable(folder, CONTEXT) + unreadable(folder, OPINION) == []
+    assert unreadable(folder, BY_HAND) + unreadable(folder, SPEED_PAIRS) == []
