@@ -8,6 +8,7 @@ from tests.campaigns.regress.found import compared, found_with
 
 from llamatrix.report.regress import regress_markdown, regress_text
 from llamatrix.report.regress_files import regress_json, regress_junit
+from llamatrix.verdict.cells import Headline
 from llamatrix.verdict.judge import judge
 from llamatrix.verdict.looks import Looks
 from llamatrix.verdict.metric import Unit
@@ -51,6 +52,15 @@ def test_the_smallest_effect_counts_looks_and_cells() -> None:
         margin=0.02,
         alpha=0.05 / 3 / 4,
     )
+
+
+def test_the_headline_says_what_it_is_the_mean_of() -> None:
+    mean = Headline(ratio=0.97, interval=None, sessions=1)
+    benched = replace(_MANY, headline=mean)
+    assert "geometric mean of 1 cell: ratio 0.9700" in regress_text(benched)
+    served = replace(benched.baseline, server="smoke")
+    replayed = replace(benched, baseline=served)
+    assert "geometric mean of 1 session: ratio 0.9700" in regress_text(replayed)
 
 
 def test_every_interval_names_its_level_and_what_holds_over_the_looks() -> None:

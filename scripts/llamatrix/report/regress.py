@@ -212,10 +212,8 @@ def _headline(found: Regression) -> str:
     headline = found.headline
     if headline is None:
         return ""
-    cells = len(found.overall.cells)
-    of = f"{headline.sessions} cells"
-    if headline.sessions != cells:
-        of = f"{headline.sessions} sessions, each the mean of its speeds"
+    what = "session" if found.baseline.server else "cell"
+    of = f"{headline.sessions} {what}{'s' if headline.sessions > 1 else ''}"
     return (
         f"geometric mean of {of}: ratio {headline.ratio:.4f}"
         f"{interval_text(headline.interval, found.level)}"

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.shipped import ROOT
 
@@ -59,5 +60,8 @@ def test_a_steady_mean_leaves_out_the_cold_repetition_and_rests_on_two() -> None
         assert min(entry.samples) > 2500
     prompts = SpeedTest(n_prompt=512, n_gen=0)
     assert repetitions_for(prompts, []) == 3
-    assert repetitions_for(prompts, entries) == 1 + 6
+    # 2600 tokens/s for the 3 s that the upper bound leaves; loading takes longer
+    assert repetitions_for(prompts, entries) == 1 + 16
+    quick = [msgspec.structs.replace(one, seconds=0.1) for one in entries]
+    assert repetitions_for(prompts, quick) == 1 + 6
     assert repetitions_for(SpeedTest(n_prompt=8192, n_gen=0), entries) == 3

@@ -76,6 +76,13 @@ class Entry(Envelope, frozen=True, kw_only=True):
         return fmean(self.samples) if self.samples else None
 
     @property
+    def beyond_s(self) -> float:
+        """Wall time of the process in which no repetition ran."""
+        if not isinstance(self.outcome, Done):
+            return self.seconds
+        return self.seconds - sum(self.outcome.result.nanoseconds) / 1e9
+
+    @property
     def crashed(self) -> bool:
         return isinstance(self.outcome, Crashed | Invalid)
 

@@ -31,8 +31,9 @@ from llamatrix.record.store import Store
 from llamatrix.verdict.metric import Metric
 from llamatrix.verdict.pairs import Arm, Pair, drawn_order
 
-_MEASURED_S = 1.0
-"""A process measures at least this long: longer runs buy more than more pairs."""
+_MEASURED_S = (1.0, 3.0)
+"""Bounds of how long a process measures: longer runs buy more than more pairs, but one
+that measures longer than it loads costs more than it tells."""
 _COLD = 1
 """Repetitions that come before it and have no part in the mean."""
 _FEWEST, _MOST = 2, 500
@@ -203,10 +204,15 @@ class Running:
 
 
 def repetitions_for(test: SpeedTest, seen: Sequence[Entry]) -> int:
-    """So many that the faster arm measures for a second after the cold repetition."""
+    """So many that the faster arm measures as long as it does anything else.
+
+    That is within bounds, and after the cold repetition.
+    """
     tokens = test.n_prompt or test.n_gen
-    speeds = [value for entry in seen if (value := entry.value) is not None]
-    if not speeds:
+    done = [(entry.value, entry.beyond_s) for entry in seen if entry.value is not None]
+    if not done:
         return _COLD + _FEWEST
-    steady = math.ceil(_MEASURED_S * max(speeds) / tokens)
+    least_s, most_s = _MEASURED_S
+    measured_s = min(most_s, max(least_s, min(beyond_s for _, beyond_s in done)))
+    steady = math.ceil(measured_s * max(speed for speed, _ in done) / tokens)
     return _COLD + min(_MOST, max(_FEWEST, steady))
