@@ -114,6 +114,35 @@ def test_a_missing_key_is_named(refused: Callable[[str, str], str]) -> None:
             "sweeps.smoke.flash_attn: must be true with cache_type_v = 'q8_0'",
         ),
         (
+            'cache_type_k = "f16"\ncache_type_v = "f16"\nflash_attn = true',
+            'cache_type_k = "f16"\ncache_type_v = "q4_0"\nflash_attn = false',
+            "servers.smoke.flash_attn: must be true with cache_type_v = 'q4_0'",
+        ),
+        (
+            'cache_type_k = "q8_0"',
+            'cache_type_k = "q8_1"',
+            (
+                "sweeps.published.cache_type_k: 'q8_1' is none of the types that llama-bench "
+                "of april, current takes: f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, iq4_nl"
+            ),
+        ),
+        (
+            'cache_type_k = "f16"',
+            'cache_type_k = "turbo3"',
+            (
+                "servers.smoke.cache_type_k: 'turbo3' is none of the types that llama-server "
+                "of current, april takes: f32, f16,"
+            ),
+        ),
+        (
+            'file = "Qwen3.5-27B-UD-Q4_K_XL.gguf"',
+            'file = "Qwen3.5-27B-UD-Q4_K_XL-00001-of-00002.gguf"',
+            (
+                "models.qwen35-27b.file: 'Qwen3.5-27B-UD-Q4_K_XL-00001-of-00002.gguf' is one "
+                "part of a split model"
+            ),
+        ),
+        (
             'backend = "cpu"',
             'backend = "cpu"\ncuda_capabilities = ["8.9"]',
             "builds.cpu.cuda_capabilities: means nothing for backend = 'cpu'",
@@ -154,6 +183,36 @@ def test_a_contradictory_file_is_refused(
     refused: Callable[[str, str], str], old: str, new: str, complaint: str
 ) -> None:
     assert refused(old, new).startswith(f"matrix.toml: {complaint}")
+
+
+def accepted(tmp_path: Path, old: str, new: str) -> None:
+    text = (ROOT / "matrix.toml").read_text()
+    assert old in text
+    (tmp_path / "matrix.toml").write_text(text.replace(old, new, 1))
+    load_matrix(tmp_path / "matrix.toml")
+
+
+def test_types_of_one_program_are_not_asked_of_the_other(tmp_path: Path) -> None:
+    keys = 'cache_type_k = "f16"\ncache_type_v = "f16"\nflash_attn = true'
+    accepted(tmp_path, keys, keys.replace("f16", "f32"))
+
+
+@pytest.mark.parametrize("kind", ["f16", "bf16"])
+def test_an_unquantised_v_cache_needs_no_flash_attention(
+    tmp_path: Path, kind: str
+) -> None:
+    old = 'cache_type_k = "f16"\ncache_type_v = "f16"\nflash_attn = true'
+    new = f'cache_type_k = "f16"\ncache_type_v = "{kind}"\nflash_attn = false'
+    accepted(tmp_path, old, new)
+
+
+def test_a_pin_that_nobody_read_may_know_newer_types(tmp_path: Path) -> None:
+    text = (ROOT / "matrix.toml").read_text()
+    commits = [pin.commit for pin in load_matrix(ROOT / "matrix.toml").pins.values()]
+    for index, commit in enumerate(commits):
+        text = text.replace(commit, f"{index}" * 40)
+    (tmp_path / "matrix.toml").write_text(text.replace('"q8_0"', '"q9_9"'))
+    load_matrix(tmp_path / "matrix.toml")
 
 
 def test_what_is_no_toml_is_told_with_line_and_column(

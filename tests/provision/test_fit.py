@@ -151,4 +151,4 @@ def test_servers_on_cards_without_a_display_held_no_more_and_little_less() -> No
 
 def test_an_unknown_cache_type_is_refused_with_the_nearest() -> None:
     with pytest.raises(ProvisionError, match="did you mean 'q8_0'"):
-        need(known_shape("qwen35-27b"), Use(cache_type_k="q8_1"), context_tokens=4096)
+        need(known_shape("qwen35-27b"), Use(cache_type_k="q8_9"), context_tokens=4096)

@@ -11,6 +11,13 @@ import msgspec
 
 from llamatrix.errors import MatrixError
 from llamatrix.measured_environment import OURS, PASSED_ON
+from llamatrix.plan.cache_types import (
+    BENCH,
+    READ_COMMITS,
+    SERVER,
+    UNQUANTISED,
+    unknown_types,
+)
 from llamatrix.plan.complaint import complaints, nearest
 from llamatrix.plan.matrix import (
     AgentSetup,
@@ -18,10 +25,12 @@ from llamatrix.plan.matrix import (
     Matrix,
     Measurement,
     Profile,
+    Server,
     Sweep,
 )
 
 _SHOWN = 5
+_SPLIT_FILE = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 _MOST_LEVELS = 32
 _DEEP_KEY = re.compile(rf"(?:[\w\"'-]++\s*+\.\s*+){{{_MOST_LEVELS}}}")
 _TOO_DEEP = f"tables and arrays are nested more than {_MOST_LEVELS} levels deep"
@@ -96,7 +105,9 @@ def _contradictions(matrix: Matrix) -> Iterator[str]:
         yield from _in_sweep(sweep, f"sweeps.{key}")
     for key, server in matrix.servers.items():
         yield from _in_env(server.env, f"servers.{key}.env")
+    yield from _in_caches(matrix)
     yield from _same_names(matrix)
+    yield from _split_files(matrix)
     for key, build in matrix.builds.items():
         if build.backend is Backend.CPU and build.cuda_capabilities:
             yield f"builds.{key}.cuda_capabilities: means nothing for backend = 'cpu'"
@@ -113,11 +124,6 @@ def _in_sweep(sweep: Sweep, path: str) -> Iterator[str]:
         sizes = getattr(sweep, axis)
         if twice := sorted({size for size in sizes if sizes.count(size) > 1}):
             yield f"{path}.{axis}: {twice[0]} is listed twice"
-    if sweep.cache_type_v != "f16" and not sweep.flash_attn:
-        yield (
-            f"{path}.flash_attn: must be true with cache_type_v = "
-            f"{sweep.cache_type_v!r}: llama.cpp has no quantised V cache without it"
-        )
     yield from _in_env(sweep.env, f"{path}.env")
 
 
@@ -131,6 +137,40 @@ def _in_env(env: Mapping[str, str], path: str) -> Iterator[str]:
             yield f"{path}.{name}: contains a NUL character"
         elif value.startswith("/"):
             yield f"{path}.{name}: {value!r} is a path of one machine; records hold none"
+
+
+def _in_caches(matrix: Matrix) -> Iterator[str]:
+    """Cache types that a pin's program refuses: it would fail before it measures."""
+    for kind, known in (("sweep", BENCH), ("server", SERVER)):
+        flags: dict[str, Sweep] | dict[str, Server] = getattr(matrix, f"{kind}s")
+        for name, one in flags.items():
+            path = f"{kind}s.{name}"
+            if one.cache_type_v not in UNQUANTISED and not one.flash_attn:
+                yield (
+                    f"{path}.flash_attn: must be true with cache_type_v = "
+                    f"{one.cache_type_v!r}: llama.cpp has no quantised V cache without"
+                    " it"
+                )
+            pins = {
+                pin: matrix.pins[pin].commit
+                for profile in matrix.profiles.values()
+                for pin in profile.pins
+                if getattr(profile, kind) == name and pin in matrix.pins
+            }
+            read = [pin for pin, commit in pins.items() if commit in READ_COMMITS]
+            if read:
+                shown = ", ".join(read)
+                yield from unknown_types(one, path, known=known, pin=shown)
+
+
+def _split_files(matrix: Matrix) -> Iterator[str]:
+    """The lock pins one file of a model; llama.cpp would look for the other parts."""
+    for key, model in matrix.models.items():
+        if _SPLIT_FILE.search(model.file):
+            yield (
+                f"models.{key}.file: {model.file!r} is one part of a split model; name "
+                "a repository that has it whole, or merge it with llama-gguf-split"
+            )
 
 
 def _same_names(matrix: Matrix) -> Iterator[str]:

@@ -34,6 +34,7 @@ from llamatrix.provision.driver import driver_folders, with_driver
 from llamatrix.provision.instructions import require_instructions
 from llamatrix.provision.integrity import damage, made_once
 from llamatrix.provision.nix import stale, stored_build
+from llamatrix.provision.pin_source import require_cache_types
 from llamatrix.provision.sdist import ensure_free
 from llamatrix.provision.source import NOTE, provide_source
 from llamatrix.units import duration_text
@@ -133,11 +134,13 @@ def provide_build(cell: Engine, cache: Path) -> Built:
         need_bytes = _NEED_BYTES[cell.build.backend]
         ensure_free(cache, need_bytes=need_bytes, purpose=f"building {name}")
         source = provide_source(cell.locked, cache)
+        require_cache_types(cell, cache / "sources")
         noted = msgspec.structs.replace(manifest, source_note=_source_note(source))
         _compile(f"{cell.pin_key}/{cell.build_key}", manifest, source, cache)
         _install(_work_folder(cache, manifest), noted, staging)
 
     made_once(entry, make, purpose=f"building {name}", prove=lambda: _adopt(entry))
+    require_cache_types(cell, cache / "sources")
     made = msgspec.json.decode((entry / "build.json").read_bytes(), type=Manifest)
     return Built(folder=entry, manifest=made)
 

@@ -34,6 +34,7 @@ from llamatrix.provision.synthetic.hyperparameters import (
 )
 from llamatrix.provision.synthetic.layout import layout
 from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
+from llamatrix.provision.tensor_types import TENSOR_TYPES
 
 CACHE_BYTES = {
     "f32": 4.0,
@@ -182,10 +183,13 @@ def padded(context_tokens: int) -> int:
 
 
 def cache_element_bytes(cache_type: str) -> float:
-    if cache_type not in CACHE_BYTES:
-        hint = nearest(cache_type, CACHE_BYTES)
-        raise ProvisionError(f"cache type {cache_type!r}: unknown{hint}")
-    return CACHE_BYTES[cache_type]
+    if cache_type in CACHE_BYTES:
+        return CACHE_BYTES[cache_type]
+    for name, block, block_bytes in TENSOR_TYPES.values():
+        if name.lower() == cache_type:
+            return block_bytes / block
+    hint = nearest(cache_type, CACHE_BYTES)
+    raise ProvisionError(f"cache type {cache_type!r}: unknown{hint}")
 
 
 def known_shape(model: str, scale: Scale = Scale.FULL) -> MemoryShape:

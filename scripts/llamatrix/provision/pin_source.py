@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from llamatrix.errors import ProvisionError
+from llamatrix.plan.cache_types import READ_COMMITS, unknown_types
+from llamatrix.plan.cell import Engine
+from llamatrix.plan.matrix import Server, Sweep
+
 _TYPES = re.compile(r"GGML_TYPE_COUNT\s*=\s*(\d+)")
+_BENCH_LIST = re.compile(r"ggml_type_from_name\(.*?GGML_TYPE_COUNT", re.DOTALL)
+_COMPARED = re.compile(r's == "(\w+)"')
+_SERVER_LIST = re.compile(r"kv_cache_types = \{.*?\}", re.DOTALL)
+_TYPE_NAME = re.compile(r"GGML_TYPE_(\w+)")
 _ARCHITECTURE = re.compile(r'\{\s*LLM_ARCH_\w+,\s*"([^"(]+)"\s*\}')
 
 
@@ -20,6 +29,8 @@ class PinLists:
     tensor_types: int = 0
     """ggml's types are numbered below this."""
     architectures: frozenset[str] = field(default_factory=frozenset)
+    bench_cache_types: tuple[str, ...] = ()
+    server_cache_types: tuple[str, ...] = ()
 
 
 _KNOWN = {
@@ -37,10 +48,36 @@ def lists_of(commit: str, sources: Path) -> PinLists:
     tree = sources / commit
     types = _TYPES.search(_text(tree / "ggml/include/ggml.h"))
     names = _ARCHITECTURE.findall(_text(tree / "src/llama-arch.cpp"))
+    bench = _BENCH_LIST.search(_text(tree / "tools/llama-bench/llama-bench.cpp"))
+    server = _SERVER_LIST.search(_text(tree / "common/arg.cpp"))
     return PinLists(
         tensor_types=int(types[1]) if types else known.tensor_types,
         architectures=frozenset(names),
+        bench_cache_types=tuple(_COMPARED.findall(bench[0]) if bench else ()),
+        server_cache_types=tuple(
+            name.lower() for name in _TYPE_NAME.findall(server[0] if server else "")
+        ),
     )
+
+
+def require_cache_types(cell: Engine, sources: Path) -> None:
+    """Refuse, by the pin's own source, a type that its program would stumble over.
+
+    For commits whose lists the plan does not know; nothing is said where the source
+    is not here.
+    """
+    if cell.locked.commit in READ_COMMITS:
+        return
+    lists = lists_of(cell.locked.commit, sources)
+    for flags, path, known in (
+        (getattr(cell, "sweep", None), "sweeps", lists.bench_cache_types),
+        (getattr(cell, "server", None), "servers", lists.server_cache_types),
+    ):
+        if isinstance(flags, Sweep | Server) and known:
+            key = getattr(cell, f"{path[:-1]}_key", "*")
+            where = f"matrix.toml: {path}.{key}"
+            for line in unknown_types(flags, where, known=known, pin=cell.pin_key):
+                raise ProvisionError(line)
 
 
 def _text(path: Path) -> str:

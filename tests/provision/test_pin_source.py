@@ -1,0 +1,81 @@
+"""A pin's own source says which cache types its programs take."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from llamatrix.errors import ProvisionError
+from llamatrix.plan import cache_types
+from llamatrix.plan.cell import Cell
+from llamatrix.provision.pin_source import lists_of, require_cache_types
+
+COMMIT = "b" * 40
+BENCH = """
+static ggml_type ggml_type_from_name(const std::string & s) {
+    if (s == "f16") { return GGML_TYPE_F16; }
+    if (s == "tq9_0") { return GGML_TYPE_TQ9_0; }
+    return GGML_TYPE_COUNT;
+}
+"""
+SERVER = """
+const std::vector<ggml_type> kv_cache_types = {
+    GGML_TYPE_F32,
+    GGML_TYPE_IQ4_NL,
+};
+"""
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    for name, text in (
+        ("tools/llama-bench/llama-bench.cpp", BENCH),
+        ("common/arg.cpp", SERVER),
+    ):
+        (tmp_path / COMMIT / name).parent.mkdir(parents=True)
+        (tmp_path / COMMIT / name).write_text(text)
+    return tmp_path
+
+
+def asking(cell: Cell, kind: str, commit: str = COMMIT) -> Cell:
+    sweep = msgspec.structs.replace(cell.sweep, cache_type_k=kind, cache_type_v="f16")
+    locked = msgspec.structs.replace(cell.locked, commit=commit)
+    return msgspec.structs.replace(cell, sweep=sweep, locked=locked)
+
+
+def test_both_lists_are_read_from_the_source(sources: Path) -> None:
+    lists = lists_of(COMMIT, sources)
+    assert lists.bench_cache_types == ("f16", "tq9_0")
+    assert lists.server_cache_types == ("f32", "iq4_nl")
+
+
+def test_a_type_that_the_source_lacks_is_refused_with_its_list(
+    sources: Path, cells: tuple[Cell, ...]
+) -> None:
+    require_cache_types(asking(cells[0], "tq9_0"), sources)
+    with pytest.raises(ProvisionError, match=r"'q8_0' is none of .* takes: f16, tq9_0"):
+        require_cache_types(asking(cells[0], "q8_0"), sources)
+
+
+def test_without_a_source_nothing_is_claimed(
+    tmp_path: Path, cells: tuple[Cell, ...]
+) -> None:
+    require_cache_types(asking(cells[0], "q9_9"), tmp_path)
+
+
+@pytest.mark.slow
+def test_the_shipped_lists_are_those_of_the_locked_sources(
+    user_cache: Path,
+) -> None:
+    unpacked = [
+        commit
+        for commit in cache_types.READ_COMMITS
+        if (user_cache / "sources" / commit).exists()
+    ]
+    assert unpacked
+    for commit in unpacked:
+        lists = lists_of(commit, user_cache / "sources")
+        assert set(lists.bench_cache_types) == set(cache_types.BENCH)
+        assert set(lists.server_cache_types) == set(cache_types.SERVER)
+        assert lists.tensor_types == lists_of(commit, Path("/nowhere")).tensor_types
+        assert "qwen35" in lists.architectures
