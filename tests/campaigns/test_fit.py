@@ -176,6 +176,18 @@ def test_a_program_of_another_machine_leaves_the_prediction(
     assert "cannot be started" in json.loads(ended.stdout)[1]["not_checked"]
 
 
+def test_a_file_that_the_pins_own_loader_refuses_is_called_so(
+    run_invoke: RunInvoke, fit_params: Project, tmp_path: Path
+) -> None:
+    program = fit_params.cache / "builds/current-cpu-0000/bin/llama-fit-params"
+    program.write_text(f"#!/bin/sh\n{PROGRAM_FAILS[0]}\n")
+    path = reported_files.qwen35_27b(tmp_path)
+    page = run_invoke("fit", "--model", str(path), "--vram", "24").stdout
+    (row,) = (line for line in page.splitlines() if "refused by this pin" in line)
+    assert "| current |" in row
+    assert "current refuses this file: current: llama-fit-params: exit code 1:" in page
+
+
 def test_where_the_program_contradicts_the_form_its_figures_are_shown(
     run_invoke: RunInvoke, fit_params: Project, tmp_path: Path
 ) -> None:
@@ -207,7 +219,7 @@ def test_reported_files_are_predicted_or_refused_in_one_line(
 ) -> None:
     path = reported_files.gpt_oss(tmp_path)
     page = run_invoke("fit", "--model", str(path), "--vram", "16GiB").stdout
-    assert "unproven for" not in page or "gpt-oss" in page
+    assert "unproven for" not in page
     assert "1,642" in page
     refused = run_invoke("fit", "--model", str(reported_files.projector(tmp_path)))
     assert refused.returncode == 3

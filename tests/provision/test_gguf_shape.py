@@ -281,7 +281,7 @@ def test_an_embedding_model_keeps_no_cache(tmp_path: Path) -> None:
     assert small(tmp_path, "bert").attention == ()
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gpt-oss"])
+@pytest.mark.parametrize("architecture", ["falcon", "cohere2"])
 def test_an_architecture_that_was_only_read_is_called_unproven(
     tmp_path: Path, architecture: str
 ) -> None:

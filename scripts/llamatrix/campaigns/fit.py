@@ -149,7 +149,7 @@ class _Prediction:
             architecture=shape.architecture,
             proven=shape.proven,
             decided_by="llama-fit-params" if decided else "closed form",
-            refusal=shape.refusal,
+            refusal=shape.refusal or _refused_by_loader(reason if file else ""),
             notes=shape.notes,
             card_bytes=self.card_bytes,
             reserve_bytes=self.reserve_bytes,
@@ -213,6 +213,11 @@ def use_of(flags: Sweep | Server | None, commit: str) -> Use:
         ubatch_size=flags.ubatch_size,
         window_in_f16=window_in_f16,
     )
+
+
+def _refused_by_loader(reason: str) -> str:
+    """What the pin's own loader says of a user's file, where it does not take it."""
+    return reason if "error loading model" in reason else ""
 
 
 def _cross_check(

@@ -12,7 +12,14 @@ from pathlib import Path
 from llamatrix import shell
 from llamatrix.errors import MeasureError
 from llamatrix.measured_environment import measured_environment
-from llamatrix.provision.fit import MemoryShape, Need, Use, padded
+from llamatrix.provision.fit import (
+    MemoryShape,
+    Need,
+    Use,
+    card_weight_bytes,
+    host_weight_bytes,
+    padded,
+)
 
 _TIMEOUT_S = 120
 _TRIES = 3
@@ -126,10 +133,11 @@ def need_by_program(
         slope = (high - low) / (last - first) if last > first else 0.0
         return max(0, round((low + slope * (tokens - first)) * _MIB))
 
+    leaving = host_weight_bytes(shape) - card_weight_bytes(shape)
     context = at([told.context for _, told in figures])
     return replace(
         ours,
-        weights=max(0, figures[0][1].model * _MIB - shape.embedding_bytes),
+        weights=max(0, figures[0][1].model * _MIB - leaving),
         cache=max(0, context - ours.state),
         compute=at([told.compute for _, told in figures]),
     )

@@ -84,8 +84,15 @@ READ = frozenset().union(
     *(WINDOWS, PLAIN, LATENT, DELTA_NET, STATE_SPACE, RWKV, BY_KEY_HEADS),
     *(NEMOTRON, WITHOUT_CACHE, {"falcon-h1"}),
 )
-PROVEN = frozenset({"gemma4", "qwen35", "qwen35moe"})
-"""Architectures whose closed form was held against llama-fit-params of the pins."""
+PROVEN_NAMES = """
+arcee deci deepseek2 ernie4_5 exaone exaone-moe gemma gemma2 gemma3 gemma4 glm4
+glm4moe gpt-oss hunyuan-dense kimi-linear llama llama4 mamba mamba2 mimo2 minimax-m2
+mistral3 plamo3 qwen3 qwen35 qwen35moe qwen3moe qwen3next seed_oss smallthinker
+smollm3 step35
+"""
+PROVEN = frozenset(PROVEN_NAMES.split())
+"""Architectures whose cache, state and weights are those that llama-fit-params of April
+and of current say, for a small model or one of full size."""
 
 HOST_TENSORS = ("token_embd.weight", "position_embd.weight", "token_types.weight")
 PER_LAYER_TABLE = "per_layer_token_embd.weight"

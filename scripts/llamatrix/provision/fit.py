@@ -52,6 +52,7 @@ RESERVE_BYTES = 2**30
 """Kept free of the card by default: as much as llama-server's own `--fit-target`."""
 CUDA_CONTEXT_BYTES = 450 * 2**20
 """Assumed, not computed: what CUDA itself takes; 300 to 600 MiB, by card and driver."""
+_OUTPUT_MADE_FIRST = frozenset({"gemma3n", "gemma4"})
 _PAD_CELLS = 256
 _F16_BYTES = 2
 _F32_BYTES = 4
@@ -152,8 +153,12 @@ def card_weight_bytes(shape: MemoryShape) -> int:
 
 
 def host_weight_bytes(shape: MemoryShape) -> int:
-    """All weights where everything is on the host, as llama-fit-params counts them."""
-    return shape.tensor_bytes + shape.tied_bytes
+    """All weights where everything is on the host, as llama-fit-params counts them.
+
+    A tied output matrix shares its table there, but for the loaders that make it first.
+    """
+    twice = shape.architecture in _OUTPUT_MADE_FIRST
+    return shape.tensor_bytes + (shape.tied_bytes if twice else 0)
 
 
 def largest_context(shape: MemoryShape, use: Use, *, card_bytes: int) -> int | None:
