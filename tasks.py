@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
 from invoke import Collection, Context, Exit, task
 
-from llamatrix import terminal
+from llamatrix import scratch, terminal
 from llamatrix.campaigns import flags as taken
 from llamatrix.campaigns.flag_values import read_flags, refuse_ignored
 from llamatrix.campaigns.regress.flags import Flags as Regressing
@@ -23,15 +23,13 @@ F = TypeVar("F")
 def command(
     takes: type[F], *, name: str | None = None
 ) -> Callable[[Callable[[F], int | None]], Any]:
-    """An Invoke task of a function of its flags; errors are one line and an exit code.
-
-    What the function returns is the exit code; None is 0.
-    """
+    """An Invoke task of a function of its flags, which returns the exit code or None."""
 
     def wrap(body: Callable[[F], int | None]) -> Any:  # noqa: ANN401
         @functools.wraps(body)
         def guarded(c: Context, **written: Any) -> None:  # noqa: ANN401
             terminal.prepare()
+            scratch.sweep()
             try:
                 refuse_ignored(c.config.timeouts.command)
                 code = body(read_flags(takes, written, dry=c.config.run.dry))

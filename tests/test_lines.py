@@ -10,7 +10,8 @@ def fed(*chunks: bytes, longest_bytes: int = 100) -> tuple[list[bytes], bytes]:
 
 
 def test_lines_are_whole_wherever_the_chunks_are_cut() -> None:
-    assert fed(b"a", b"b\nc\n\nd", b"", b"e") == ([b"ab", b"c", b""], b"de")
+    assert fed(b"a", b"b\nc\n\nd", b"e") == ([b"ab", b"c", b""], b"de")
+    assert fed(b"a\nb", b"", b"c") == ([b"a", b"b"], b"c")
 
 
 def test_the_rest_of_a_long_line_is_dropped_and_the_next_is_whole() -> None:

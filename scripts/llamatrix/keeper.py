@@ -4,13 +4,15 @@ Linux' parent-death signal reaches direct children only, and a compiler is a
 grandchild of ours. So every program we start carries a mark in its environment,
 and this small process, in a session of its own, waits on a pipe that only the
 harness holds. When the pipe closes, for whatever reason (`kill -9` included), it
-kills every process that carries the mark.
+kills every process that carries the mark, and removes the harness's short-lived folders,
+whose names came over the pipe.
 
 Run as a program by `shell.py`; standard library only, so that it starts in
 milliseconds: `python -I -S keeper.py MARK < pipe`.
 """
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -46,9 +48,27 @@ def end_marked(mark: str) -> None:
                 continue
 
 
+def entry(folder: Path, *, gone: bool) -> bytes:
+    """What the harness writes when it has made a folder, and when it is gone."""
+    return (b"-" if gone else b"+") + os.fsencode(folder) + b"\0"
+
+
+def kept_folders(entries: bytes) -> set[Path]:
+    """The folders that have not gone."""
+    kept: set[bytes] = set()
+    for each in entries.split(b"\0")[:-1]:
+        if each.startswith(b"+"):
+            kept.add(each[1:])
+        else:
+            kept.discard(each[1:])
+    return {Path(os.fsdecode(name)) for name in kept}
+
+
 def main() -> None:
-    sys.stdin.buffer.read()  # returns when the harness is gone
+    entries = sys.stdin.buffer.read()  # returns when the harness is gone
     end_marked(sys.argv[1])
+    for folder in kept_folders(entries):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,12 @@ class LineSplitter:
         self._bytes = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Take the next bytes; return the lines that they end."""
+        """Take the next bytes; return the lines that they end.
+
+        No bytes are the stream's end, which ends the last line as well.
+        """
+        if not chunk:
+            return [rest] if (rest := self.rest()) else []
         first, *others = chunk.split(b"\n")
         self._add(first)
         if not others:

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -84,13 +84,13 @@ _KEEPING = Lock()
 
 
 @cache
-def _keeper() -> str:
-    """Start this process's keeper, once; gives the mark that it looks for.
+def _keeper() -> tuple[str, int]:
+    """Start this process's keeper, once; gives its mark and our end of its pipe.
 
-    It lives as long as our end of its pipe is open. We never close it: the kernel does.
+    It lives as long as our end is open. We never close it: the kernel does.
     """
     mark = uuid.uuid4().hex
-    its_end, _ = os.pipe()
+    its_end, our_end = os.pipe()
     environment = {k: v for k, v in os.environ.items() if k != keeper.MARK_VARIABLE}
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", keeper.__file__, mark],
@@ -102,7 +102,15 @@ def _keeper() -> str:
     )
     os.close(its_end)
     process.returncode = 0  # it outlives us by a moment: never waited for
-    return mark
+    return mark, our_end
+
+
+def keep(folder: Path, *, gone: bool = False) -> None:
+    """Have a folder removed by the keeper when we are killed, until it is gone."""
+    with _KEEPING:
+        _, pipe = _keeper()
+    with suppress(BrokenPipeError):  # somebody has killed the keeper
+        os.write(pipe, keeper.entry(folder, gone=gone))
 
 
 @contextmanager
@@ -123,7 +131,7 @@ def started(
     """
     environment = dict(os.environ if env is None else env)
     with _KEEPING:
-        environment[keeper.MARK_VARIABLE] = _keeper()
+        environment[keeper.MARK_VARIABLE], _ = _keeper()
     try:
         process = subprocess.Popen(
             list(argv),
@@ -234,7 +242,7 @@ def _read_until_closed(
             (process.stderr, Channel.ERR),
         ):
             if pipe:
-                pipes.register(pipe, selectors.EVENT_READ, _Lines(channel, take))
+                pipes.register(pipe, selectors.EVENT_READ, (channel, LineSplitter()))
         while pipes.get_map():
             now = time.monotonic()
             quiet_until = heard + silence_s if silence_s else deadline
@@ -248,27 +256,18 @@ def _read_until_closed(
                     pipes.unregister(key.fileobj)
                 if sink:
                     sink.write(chunk)
-                key.data.feed(chunk)
-                if key.data.channel is Channel.OUT:
+                channel, splitter = key.data
+                _take_all(channel, splitter.feed(chunk), take)
+                if channel is Channel.OUT:
                     heard = time.monotonic()
     return None
 
 
-class _Lines:
-    """Hands the lines of one channel on, as text."""
-
-    def __init__(self, channel: Channel, take: Callable[[Channel, str], None]) -> None:
-        self.channel = channel
-        self._take = take
-        self._splitter = LineSplitter()
-
-    def feed(self, chunk: bytes) -> None:
-        """Take what was read; an empty chunk is the end and frees the last line."""
-        lines = self._splitter.feed(chunk)
-        if not chunk and (rest := self._splitter.rest()):
-            lines.append(rest)
-        for line in lines:
-            self._take(self.channel, line.decode(errors="replace"))
+def _take_all(
+    channel: Channel, lines: list[bytes], take: Callable[[Channel, str], None]
+) -> None:
+    for line in lines:
+        take(channel, line.decode(errors="replace"))
 
 
 @contextmanager

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.measure.trying import files_with
 
-from llamatrix.measure.judging.enclosed import Enclosure
+from llamatrix.measure.judging.enclosed import ENCLOSURE, Enclosure
 from llamatrix.measure.judging.task import load_task
 from llamatrix.measure.opencode.context7 import FOLDER
 from llamatrix.measure.standins.services import Services
 from llamatrix.measure.standins.standing import HOSTS
-from llamatrix.measure.trial_world import Tools, hermetic_world, online_world
+from llamatrix.measure.trial_world import Tools, World, hermetic_world, online_world
 from llamatrix.plan.matrix import Network
 
 IMAGES, POST = load_task("gemini-images"), load_task("httpx-post")
@@ -28,8 +29,8 @@ def tools(tmp_path: Path) -> Tools:
     )
 
 
-def enclosure(folder: Path) -> Enclosure:
-    return msgspec.json.decode((folder / "enclosure.json").read_bytes(), type=Enclosure)
+def enclosure(world: World) -> Enclosure:
+    return msgspec.json.decode(world.ground.environment[ENCLOSURE], type=Enclosure)
 
 
 def test_a_hermetic_world_has_the_stand_ins_key_and_not_the_users(
@@ -40,7 +41,7 @@ def test_a_hermetic_world_has_the_stand_ins_key_and_not_the_users(
         around = world.surroundings
         (key,) = around.secrets
         assert around.environment["GEMINI_API_KEY"] == key != KEY
-        assert KEY not in enclosure(tmp_path).environment.values()
+        assert KEY not in enclosure(world).environment.values()
         assert set(around.hosts) == set(HOSTS)
         assert around.forwards[8101] == SHARED.context7
         assert around.forwards[8102] == SHARED.packages
@@ -59,7 +60,7 @@ def test_judged_programs_see_what_the_agents_did_but_for_its_own_tools(
     tools: Tools, tmp_path: Path
 ) -> None:
     with hermetic_world(IMAGES, tools, tmp_path, SHARED) as world:
-        judged = enclosure(tmp_path)
+        judged = enclosure(world)
         assert set(judged.tools) == {"uv"}
         assert str(FOLDER) not in judged.shown
         assert len(judged.shown) == 1, "the authority's paper"
@@ -84,10 +85,10 @@ def test_online_the_users_keys_are_passed_on_and_secret(
     assert around.forwards == {}
     assert world.context7_url is None
     assert world.ground.requests is None, "the real services keep no log for us"
-    judged = enclosure(tmp_path)
+    judged = enclosure(world)
     assert judged.online
     assert judged.environment["GEMINI_API_KEY"] == KEY
-    assert (tmp_path / "enclosure.json").stat().st_mode & 0o077 == 0
+    assert files_with(KEY, tmp_path) == []
 
 
 def test_online_a_key_that_is_not_there_is_not_made_up(

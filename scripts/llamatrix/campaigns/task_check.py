@@ -1,6 +1,5 @@
 """Proves the checks of the tasks on work whose verdict is known, or judges a workspace."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from llamatrix.measure.judging.task import Task, load_task, task_ids
 from llamatrix.progress import meter
 from llamatrix.project import find_project
 from llamatrix.report.tables import Table
+from llamatrix.scratch import scratch_folder
 
 
 class ControlError(BenchError):
@@ -120,12 +120,12 @@ def require_whole(held: Sequence[Held]) -> None:
 def _hold_all(task: Task) -> Iterator[Held]:
     controls = controls_of(task)
     with (
-        tempfile.TemporaryDirectory(prefix="llamatrix-controls-") as aside,
-        _ground(task, Path(aside)) as ground,
+        scratch_folder("controls") as aside,
+        _ground(task, aside) as ground,
         meter(task.id, total=len(controls)) as progress,
     ):
         for number, each in enumerate(controls):
-            folder = Path(aside, f"control-{number}")
+            folder = aside / f"control-{number}"
             folder.mkdir()
             yield hold(task, each, ground, folder)
             progress.advance(note=each.name)
@@ -180,8 +180,8 @@ def judge_workspace(
     """Print what the checks say of somebody's workspace; WorkError where one failed."""
     task = load_task(task_id)
     with (
-        tempfile.TemporaryDirectory(prefix="llamatrix-judging-") as aside,
-        _ground(task, Path(aside)) as ground,
+        scratch_folder("judging") as aside,
+        _ground(task, aside) as ground,
     ):
         found = judge(
             task,

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.measure.trying import files_with
 from tests.test_shell import gone_within
 
 from llamatrix import shell
-from llamatrix.measure.judging.enclosed import Enclosure
+from llamatrix.measure.judging.enclosed import ENCLOSURE, Enclosure
 from llamatrix.measure.judging.sandbox_ground import sandbox_ground
 from llamatrix.measure.sandbox import HOME, inside_path
 from llamatrix.measure.tap.serving import loopback_listener
@@ -115,14 +116,14 @@ def wait_for(word: str) -> list[int]:
     return found
 
 
-def test_what_it_is_opened_with_is_the_users_alone(tmp_path: Path) -> None:
+def test_what_it_is_opened_with_is_in_no_file_and_on_no_command_line(
+    tmp_path: Path,
+) -> None:
     closed = Enclosed(tmp_path, "true", environment={"KEY": "k" * 20})
-    written = tmp_path / "enclosure.json"
-    assert written.stat().st_mode & 0o077 == 0
-    told = msgspec.json.decode(written.read_bytes(), type=Enclosure)
+    told = msgspec.json.decode(closed.environment[ENCLOSURE], type=Enclosure)
     assert told.environment == {"KEY": "k" * 20}
     assert "k" * 20 not in " ".join(closed.argv)
-    assert "KEY" not in closed.environment
+    assert files_with("k" * 20, tmp_path) == []
 
 
 @pytest.mark.slow
@@ -220,6 +221,10 @@ class TestRealEnclosure:
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
         assert all(gone_within(pid, 10) for pid in inside)
+        until = time.monotonic() + 20
+        while left := list(closed.aside.iterdir()):
+            assert time.monotonic() < until, f"{left} stays in the temporary folder"
+            time.sleep(0.05)
 
     def test_without_a_sandbox_nothing_of_the_agents_runs(self, tmp_path: Path) -> None:
         forbidden = tmp_path / "bwrap"
@@ -229,5 +234,5 @@ class TestRealEnclosure:
         ended = closed.run()
         assert ended.returncode == 125
         assert "No permissions" in ended.tail[-1]
-        assert "No permissions" in (tmp_path / "enclosure.lost").read_text()
+        assert "No permissions" in (tmp_path / "sandbox.lost").read_text()
         assert closed.files == {"there.txt": "mine\n"}

@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import msgspec
 
@@ -55,6 +54,7 @@ from llamatrix.record.trial_record import (
     template_facts,
     trial_facts,
 )
+from llamatrix.scratch import scratch_folder
 from llamatrix.serve.death import DeadServerError
 from llamatrix.serve.memory import Memory
 from llamatrix.serve.running import Serving, running
@@ -79,7 +79,7 @@ def attempt(
     """
     cell, task = item.cell, load_task(item.cell.task)
     with ExitStack() as held:
-        aside = Path(held.enter_context(TemporaryDirectory(prefix="llamatrix-trial-")))
+        aside = held.enter_context(scratch_folder("trial"))
         log = project.logs / f"{cell.id.replace('/', '-')}.log"
         sampler = held.enter_context(sampling())  # sees the card without the server
         begun = _begun(parts, log, held)

@@ -1,16 +1,17 @@
 """One program of the agent's in a fresh sandbox, on a copy of the workspace.
 
-Run as `python enclosed.py ENCLOSURE WORKSPACE PROGRAM WORD…`: what the program leaves
-in its workspace replaces WORKSPACE; output and exit code are the program's own. The
-environment it is installed in and its packages do not outlive it. Where it was not run,
-or its work did not come out, a file beside ENCLOSURE says why: nothing that the program
-itself can do makes one.
+Run as `python enclosed.py LOST WORKSPACE PROGRAM WORD…`: what the program leaves in its
+workspace replaces WORKSPACE; output and exit code are the program's own. The environment
+it is installed in and its packages do not outlive it. Where it was not run, or its work
+did not come out, the file LOST says why: nothing that the program itself can do makes
+one. What the sandbox is opened with comes in the variable `ENCLOSURE`, and is in no
+file: keys are part of it.
 """
 
+import os
 import shutil
 import signal
 import sys
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -24,8 +25,10 @@ from llamatrix.measure.forwarding import forwarding
 from llamatrix.measure.sandbox import HOME, TOOLS, Sandbox
 from llamatrix.measure.warden import Report
 from llamatrix.plan.matrix import Network
+from llamatrix.scratch import scratch_folder
 
 _LOOK_EVERY_S = 0.02
+ENCLOSURE = "LLAMATRIX_ENCLOSURE"
 _LOST = 125
 """The exit code where there was no sandbox, or none any more."""
 _KEPT_OUT = HOME / ".cache" / "project"
@@ -33,7 +36,7 @@ _KEPT_OUT = HOME / ".cache" / "project"
 
 
 class Enclosure(Struct, frozen=True, kw_only=True):
-    """What a sandbox is opened with: a file of the trial's, written once."""
+    """What a sandbox is opened with."""
 
     bwrap: str
     online: bool
@@ -46,19 +49,14 @@ class Enclosure(Struct, frozen=True, kw_only=True):
     """Ports of the sandbox's loopback, and where they lead on this machine's."""
 
 
-def lost_note(written: Path) -> Path:
-    """Where it is said that a sandbox opened with this file was lost."""
-    return written.with_suffix(".lost")
-
-
 def main() -> None:
     signal.signal(signal.SIGTERM, _leave)
-    written, workspace, program, *words = sys.argv[1:]
-    enclosure = msgspec.json.decode(Path(written).read_bytes(), type=Enclosure)
+    lost, workspace, program, *words = sys.argv[1:]
+    enclosure = msgspec.json.decode(os.environ.pop(ENCLOSURE), type=Enclosure)
     try:
         code = _run(enclosure, Path(workspace), (str(TOOLS / program), *words))
     except (LostError, OSError) as error:
-        lost_note(Path(written)).write_text(str(error))
+        Path(lost).write_text(str(error))
         print(error, file=sys.stderr)  # noqa: T201  what the check reads
         code = _LOST
     sys.exit(code)
@@ -76,8 +74,8 @@ def _run(enclosure: Enclosure, workspace: Path, argv: tuple[str, ...]) -> int:
         tools={name: Path(path) for name, path in enclosure.tools.items()},
         shown={Path(inside): Path(path) for inside, path in enclosure.shown.items()},
     )
-    with tempfile.TemporaryDirectory(prefix="llamatrix-enclosed-") as aside:
-        files, complaints = Path(aside, "files.tar"), Path(aside, "stderr")
+    with scratch_folder("enclosed") as aside:
+        files, complaints = aside / "files.tar", aside / "stderr"
         complaints.touch()
         pack(files, home={}, work=workspace)
         report = _confined(enclosure, sandbox, argv, files, complaints)
@@ -85,8 +83,8 @@ def _run(enclosure: Enclosure, workspace: Path, argv: tuple[str, ...]) -> int:
         if not enclosure.online and report["left_running"]:
             names = ", ".join(report["left_running"])
             print(f"left running, and ended: {names}", file=sys.stderr)  # noqa: T201
-        unpack_work(files, Path(aside, "work"))
-        _replace(workspace, Path(aside, "work"))
+        unpack_work(files, aside / "work")
+        _replace(workspace, aside / "work")
     code = report["exit_code"]
     return code if code >= 0 else 128 - code
 

@@ -4,7 +4,6 @@ import os
 import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import msgspec
 
 from llamatrix import shell
 from llamatrix.errors import MeasureError
+from llamatrix.measure.confined import memory_file
 from llamatrix.measure.judging.check import Case
 from llamatrix.measure.judging.finding import (
     Finding,
@@ -24,6 +24,7 @@ from llamatrix.measure.judging.finding import (
 from llamatrix.measure.judging.ground import Ground
 from llamatrix.measure.judging.redact import redact
 from llamatrix.measure.judging.task import Task
+from llamatrix.scratch import scratch_folder
 
 _ROOT = Path(__file__).resolve().parents[3]
 NOT_COPIED = {".venv", ".git", "__pycache__", "node_modules", ".pytest_cache"}
@@ -47,8 +48,8 @@ def judge(
         for name, check in task.checks.items()
         if transcript is not None or check.needs is Needs.WORKSPACE
     )
-    with tempfile.TemporaryDirectory(prefix="llamatrix-judged-") as aside:
-        copy = Path(aside, "workspace")
+    with scratch_folder("judged") as aside:
+        copy = aside / "workspace"
         copy_workspace(workspace, copy)
         case = Case(
             task=task,
@@ -57,7 +58,7 @@ def judge(
             ground=ground,
             checks=names,
         )
-        found = {each.check: each for each in _answers(case, Path(aside))}
+        found = {each.check: each for each in _answers(case, aside)}
     for name in task.checks.keys() - set(names):
         reason = "No trajectory was given."
         found[name] = Finding(check=name, state=State.NOT_APPLICABLE, reason=reason)
@@ -87,15 +88,15 @@ def copy_workspace(workspace: Path, copy: Path) -> None:
 
 
 def _answers(case: Case, aside: Path) -> tuple[Finding, ...]:
-    case_file, answers = aside / "case.json", aside / "answers.json"
-    case_file.write_bytes(msgspec.json.encode(case))
-    program = case.task.folder / "check.py"
-    ended = shell.run(
-        [sys.executable, "-B", str(program), str(case_file), str(answers)],
-        cwd=aside,
-        env={"PYTHONPATH": str(_ROOT), "PATH": os.defpath, "HOME": str(aside)},
-        timeout_s=case.task.limits.check_s,
-    )
+    answers, program = aside / "answers.json", case.task.folder / "check.py"
+    with memory_file("case.json", msgspec.json.encode(case)) as file:  # it holds keys
+        ended = shell.run(
+            [sys.executable, "-B", str(program), f"/proc/self/fd/{file}", str(answers)],
+            cwd=aside,
+            env={"PYTHONPATH": str(_ROOT), "PATH": os.defpath, "HOME": str(aside)},
+            timeout_s=case.task.limits.check_s,
+            pass_fds=[file],
+        )
     found = _read(answers)
     if ended.limit:
         found += tuple(_too_slow(case, name) for name in case.checks[len(found) :])

@@ -21,18 +21,20 @@ def sandbox_ground(
     requests: Path | None,
     secrets: tuple[str, ...],
 ) -> Ground:
-    """The ground of one trial; `folder` is private and keeps what it is opened with."""
-    written = folder / "enclosure.json"
-    written.touch(mode=0o600)
-    written.write_bytes(msgspec.json.encode(enclosure))
-    program = Path(enclosed.__file__)
-    prefix = (sys.executable, "-B", str(program), str(written), WORKSPACE)
+    """The ground of one trial, which has `folder` for itself."""
+    lost = str(folder / "sandbox.lost")
+    prefix = (sys.executable, "-B", str(Path(enclosed.__file__)), lost, WORKSPACE)
     return Ground(
-        environment={"PYTHONPATH": str(_ROOT), "PATH": os.defpath, **_passed_on()},
+        environment={
+            "PYTHONPATH": str(_ROOT),
+            "PATH": os.defpath,
+            enclosed.ENCLOSURE: msgspec.json.encode(enclosure).decode(),
+            **_passed_on(),
+        },
         prefix=prefix,
         requests=None if requests is None else str(requests),
         bwrap=enclosure.bwrap,
-        lost=str(enclosed.lost_note(written)),
+        lost=lost,
         secrets=secrets,
     )
 

@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from llamatrix import shell
 from llamatrix.errors import MeasureError
 from llamatrix.measure.carried import pack
+from llamatrix.scratch import scratch_folder
 
 _TIMEOUT_S = 60
 _AUTHOR = {
@@ -26,8 +26,8 @@ def begin_files(seed: Path | None, files: Path) -> Path:
 
     Outside a work tree OpenCode takes in every configuration up to the root.
     """
-    with tempfile.TemporaryDirectory(prefix="llamatrix-seed-") as aside:
-        work = Path(aside) / "work"
+    with scratch_folder("seed") as aside:
+        work = aside / "work"
         if seed is not None and seed.is_dir():
             shutil.copytree(seed, work)
         else:

@@ -1,6 +1,5 @@
 """One turn of a trial: OpenCode with one prompt, in its sandbox, through the tap."""
 
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -31,6 +30,7 @@ from llamatrix.measure.trial_outcome import (
 )
 from llamatrix.measure.warden import Job, Report
 from llamatrix.plan.matrix import Network
+from llamatrix.scratch import scratch_folder
 from llamatrix.shell import TAIL_LINES
 
 MODEL_PORT = 8099
@@ -116,8 +116,8 @@ def run_trial_turn(turn: Turn) -> TurnRun:
     calls = turn.folder / "calls"
     tap = Tap(upstream=turn.upstream, folder=calls, redaction=redaction)
     watch = _Watch(turn=turn, tap=tap)
-    with tempfile.TemporaryDirectory(prefix="llamatrix-turn-") as aside:
-        complaints = Path(aside) / "stderr"
+    with scratch_folder("turn") as aside:
+        complaints = aside / "stderr"
         complaints.touch()
         try:
             ended: Report | LostError = _confined(turn, tap, watch, complaints)

@@ -1,0 +1,60 @@
+"""Folders for what is short-lived: gone with their maker, even if that is killed.
+
+Each is locked while it is in use. The keeper removes those of a process that was killed
+(`keeper.py`); where the keeper was killed too, the next command does (`sweep`).
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from llamatrix import shell
+
+_PREFIX = "llamatrix-scratch-"
+
+
+@contextmanager
+def scratch_folder(purpose: str) -> Iterator[Path]:
+    """Make a folder that only we can enter, and remove it with all that is in it."""
+    folder, lock = _locked_folder(purpose)
+    shell.keep(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        shell.keep(folder, gone=not folder.exists())
+        os.close(lock)
+
+
+def sweep() -> None:
+    """Remove every folder whose maker is gone."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # in use, gone meanwhile, or somebody else's
+            lock = _open(folder)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(lock).st_uid == os.geteuid():
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _locked_folder(purpose: str) -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{purpose}-"))
+        try:
+            lock = _open(folder)
+        except FileNotFoundError:  # swept before it was locked
+            continue
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():
+            return folder, lock
+        os.close(lock)
+
+
+def _open(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -1,0 +1,118 @@
+"""Short-lived folders: nothing of them outlives their maker, however it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from llamatrix import keeper, shell
+from llamatrix.scratch import scratch_folder, sweep
+
+MAKER = """
+import sys, time
+from llamatrix.scratch import scratch_folder
+with scratch_folder("test") as folder:
+    (folder / "kept").mkdir()
+    (folder / "kept" / "file").write_text("mine")
+    with scratch_folder("other"):
+        pass
+    print(folder, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+@contextmanager
+def maker(temporary: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A process that has made a folder, and uses it."""
+    path = str(Path(shell.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(temporary)}
+    argv = [sys.executable, "-c", MAKER]
+    with shell.started(argv, env=environment) as process:
+        assert process.stdout
+        yield process, Path(process.stdout.readline().decode().strip())
+
+
+def keepers_of(process: subprocess.Popen[bytes]) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "stat").read_text().rpartition(")")[2].split()
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if int(words[1]) == process.pid and b"keeper.py" in line:
+                found.append(int(entry.name))
+    return found
+
+
+def emptied(folder: Path) -> bool:
+    until = time.monotonic() + 20
+    while any(folder.iterdir()):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_a_folder_is_private_and_gone_in_the_end(temporary: Path) -> None:
+    with scratch_folder("test") as folder:
+        assert folder.parent == temporary
+        assert folder.stat().st_mode & 0o077 == 0
+        (folder / "x").write_text("x")
+        sweep()
+        assert (folder / "x").exists(), "it is in use"
+    assert not folder.exists()
+
+
+def test_after_kill_9_nothing_stays(temporary: Path) -> None:
+    with maker(temporary) as (process, folder):
+        assert (folder / "kept" / "file").exists()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert emptied(temporary)
+
+
+def test_what_stays_when_the_keeper_is_killed_too_is_swept(temporary: Path) -> None:
+    with maker(temporary) as (process, folder):
+        for pid in keepers_of(process):
+            os.kill(pid, signal.SIGKILL)
+        sweep()
+        assert folder.exists(), "its maker lives"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert folder.exists()
+    sweep()
+    assert list(temporary.iterdir()) == []
+
+
+def test_other_folders_and_links_are_left_alone(
+    temporary: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "x").write_text("x")
+    (temporary / "llamatrix-scratch-link").symlink_to(elsewhere)
+    (temporary / "llamatrix-other").mkdir()
+    sweep()
+    assert (elsewhere / "x").exists()
+    assert (temporary / "llamatrix-other").exists()
+
+
+def test_the_keeper_knows_which_folders_are_left() -> None:
+    entries = b"".join(
+        keeper.entry(Path(name), gone=gone)
+        for name, gone in (("/a", False), ("/b", False), ("/a", True))
+    )
+    assert keeper.kept_folders(entries + b"+/cut o") == {Path("/b")}
