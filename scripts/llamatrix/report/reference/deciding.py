@@ -53,6 +53,8 @@ COUNTS = frozenset(
 """Small whole numbers, whose logarithms are not near normal: judged by their range."""
 ASSUMED_SPEED_SD = 0.03
 """Log-sd of a speed where none can be estimated; a quiet card has 0.007."""
+LEAST_RATE_SD = 0.01
+"""Log-sd of an agent's speed, from one trial to the next, at least."""
 WIDEST = math.log(10)
 """Where one more trial may lie further off than this factor, trials say nothing."""
 _MANY = 1e9
@@ -186,7 +188,7 @@ def by_trials(
     prediction = log_prediction(
         values,
         tolerance_log=-math.log1p(-tolerance) if is_rate else 0.0,
-        least_sd_log=ASSUMED_SPEED_SD if is_rate else 0.0,
+        least_sd_log=LEAST_RATE_SD if is_rate else 0.0,
     )
     return _by_prediction(known, claim, ours, prediction)
 
@@ -203,7 +205,7 @@ def _by_range(known: Comparison, claim: Claim, values: Sequence[float]) -> Compa
         known,
         verdict=Verdict.DIFFERS if p_value <= ALPHA else Verdict.REPRODUCED,
         reason=f"{claim.text} lies {place} the range of our {count} trials, "
-        f"{low:,.4g} to {high:,.4g}",
+        f"{_plain(low)} to {_plain(high)}",
         p_value=p_value,
         detectable_factor=factor if math.isfinite(factor) else None,
     )
@@ -235,11 +237,16 @@ def _by_prediction(
         tested,
         verdict=Verdict.DIFFERS if p_value <= ALPHA else Verdict.REPRODUCED,
         reason=(
-            f"{claim.text} lies {place} {low:,.4g} to {high:,.4g}, where 95 % of single "
+            f"{claim.text} lies {place} {_plain(low)} to {_plain(high)}, where 95 % of single "
             f"trials like our {count} fall"
         ),
         band=(ours.mean * rounding[0] / high, ours.mean * rounding[1] / low),
     )
+
+
+def _plain(value: float) -> str:
+    """Three digits or more, never with an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004
 
 
 def _too_few(known: Comparison, why: str) -> Comparison:
