@@ -196,17 +196,9 @@ def audit(f: taken.Auditing) -> None:
 @command(taken.Certifying)
 def certificate(f: taken.Certifying) -> None:
     """Certify, claim by claim and provably, what our records reproduce."""
-    from llamatrix.campaigns import certificate as certifying
+    from llamatrix.campaigns.certificate import certificate as certified
 
-    if f.verify:
-        print(certifying.verify(f.verify, against=f.against, records=f.records), end="")
-    else:
-        print(
-            certifying.write(
-                f.against, profile=f.profile, host=f.host, records=f.records
-            ),
-            end="",
-        )
+    print(certified(f), end="")
 
 
 @command(Regressing)

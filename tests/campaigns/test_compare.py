@@ -159,6 +159,14 @@ def test_a_folder_without_records_is_exit_code_7_with_the_remedy(
 
 
 @pytest.mark.usefixtures("shipped_sets")
+def test_a_profile_that_a_folder_lacks_is_exit_code_7(run_invoke: RunInvoke) -> None:
+    folder = ROOT / "reports" / "examples" / "h200"
+    ended = run_invoke("compare", "--records", str(folder), "--profile", "smoke")
+    assert ended.returncode == 7
+    assert "leave --profile out" in ended.stderr
+
+
+@pytest.mark.usefixtures("shipped_sets")
 def test_the_folder_of_the_records_itself_is_taken(run_invoke: RunInvoke) -> None:
     folder = ROOT / "reports" / "examples" / "h200" / "records"
     ended = run_invoke(*BLOG_OF[:3], "--records", str(folder))

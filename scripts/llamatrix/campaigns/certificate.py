@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from llamatrix.campaigns.flags import DEFAULT_SET, Certifying
 from llamatrix.campaigns.report_view import (
     chosen_groups,
     load_view,
@@ -32,6 +33,18 @@ from llamatrix.report.reference.gpu import load_gpus
 
 class NotProvenError(BenchError):
     """A certificate says what its records do not: exit code 1."""
+
+
+def certificate(flags: Certifying) -> str:
+    """Write a certificate, or verify the one named; return what to print."""
+    if flags.verify:
+        return verify(flags.verify, against=flags.against, records=flags.records)
+    return write(
+        flags.against or DEFAULT_SET,
+        profile=flags.profile,
+        host=flags.host,
+        records=flags.records,
+    )
 
 
 def write(against: str, *, profile: str = "", host: str = "", records: str = "") -> str:

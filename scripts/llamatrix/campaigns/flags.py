@@ -54,6 +54,8 @@ def is_number(one: "Field[Any]") -> bool:
 _PROFILE = "a profile of matrix.toml (default: what fits this machine)"
 _CELLS = "only cells whose id matches this glob, e.g. 'speed/qwen35-*'"
 WEIGHTS_DIR = "a folder of your own in which published GGUFs are looked for first"
+DEFAULT_SET = "blog-2026-04-05"
+"""The benchmark that this project reproduces."""
 _AGAINST = "a set of reports/published/, or a TOML file of that form"
 _HOST = "records of this host class (default: this machine's)"
 _RECORDS = "a folder with records/ of another place, e.g. reports/examples/h200"
@@ -170,7 +172,7 @@ class Opining:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparing:
-    against: str = flag("blog-2026-04-05", _AGAINST)
+    against: str = flag(DEFAULT_SET, _AGAINST)
     profile: str = flag("", _PROFILE)
     host: str = flag("", _HOST)
     records: str = flag("", _RECORDS)
@@ -191,7 +193,7 @@ class Auditing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Certifying:
-    against: str = flag("", _AGAINST)
+    against: str = flag("", f"{_AGAINST} (default: {DEFAULT_SET}, or as certified)")
     profile: str = flag("", _PROFILE)
     host: str = flag("", _HOST)
     records: str = flag("", _RECORDS)

@@ -145,10 +145,10 @@ def chosen_groups(view: View, profile: str, host: str) -> Chosen:
         ),
     )
     if not found.groups and not found.trials:
-        raise ReportError(
-            f"no records of profile {name!r} on {slug} yet; run `invoke all "
-            f"--profile {name}`"
+        remedy = (
+            "leave --profile out" if other else f"run `invoke all --profile {name}`"
         )
+        raise ReportError(f"no records of profile {name!r} on {slug} yet; {remedy}")
     return found
 
 

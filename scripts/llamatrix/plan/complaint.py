@@ -6,7 +6,8 @@ tree is walked beside its types and each leaf is decoded on its own.
 
 import difflib
 from collections.abc import Iterable, Iterator
-from typing import Annotated, get_args, get_origin
+from types import UnionType
+from typing import Annotated, TypeGuard, get_args, get_origin
 
 import msgspec
 
@@ -18,7 +19,10 @@ def complaints(raw: object, kind: object, path: str = "") -> Iterator[str]:
     """All the places where `raw`, read by `tomllib`, is not of type `kind`."""
     if get_origin(kind) is Annotated and isinstance(raw, dict | list):
         kind = get_args(kind)[0]
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+    if get_origin(kind) is UnionType and isinstance(raw, dict):
+        structs = [one for one in get_args(kind) if _is_struct(one)]
+        kind = structs[0] if len(structs) == 1 else kind
+    if _is_struct(kind):
         if isinstance(raw, dict):
             yield from _in_struct(raw, kind, path)
         else:
@@ -33,6 +37,10 @@ def complaints(raw: object, kind: object, path: str = "") -> Iterator[str]:
             yield from complaints(value, get_args(kind)[0], f"{path}[{index}]")
     else:
         yield from _at_leaf(raw, kind, path)
+
+
+def _is_struct(kind: object) -> TypeGuard[type[msgspec.Struct]]:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

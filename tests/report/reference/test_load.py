@@ -192,6 +192,11 @@ source = "a leaflet"
             "conditions.ubatch_siz: unknown key; did you mean 'ubatch_size'?",
         ),
         (
+            'small = { name = "Small", ',
+            'small = { name = "Small", shape = { total_params_b = 0 }, ',
+            "models.small.shape.total_params_b: expected `float` > 0.0, got 0",
+        ),
+        (
             "small = [9000, 8900]",
             "small = [9000, [8900, 8800]]",
             "tables.prefill.rows.small[1]: a range ends below its start",
