@@ -120,6 +120,23 @@ def test_plan_and_dry_run_ask_nobody(
     assert asking.lock_file.read_bytes() == before
 
 
+def test_a_flipped_bit_in_made_up_weights_is_named_and_they_are_written_again(
+    asking: Project, run_invoke: RunInvoke
+) -> None:
+    flags = ("weights", "--profile", "smoke", "--cells", "*qwen35-27b*")
+    run_invoke(*flags)
+    (path,) = (asking.cache / "weights").glob("*/*.gguf")
+    content = bytearray(path.read_bytes())
+    before = sha256(bytes(content))
+    content[-1] ^= 1
+    path.write_bytes(content)
+    after = sha256(bytes(content))
+    ended = run_invoke(*flags)
+    assert ended.returncode == 0, ended.stderr
+    assert f"sha256 is {after}, but {before} was recorded" in ended.stderr
+    assert sha256(path.read_bytes()) == before
+
+
 def test_made_up_weights_need_no_hub(asking: Project, run_invoke: RunInvoke) -> None:
     assert asking.lock_file.exists()
     ended = run_invoke("weights", "--profile", "smoke", "--cells", "*qwen35-27b*")

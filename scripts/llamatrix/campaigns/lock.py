@@ -25,7 +25,6 @@ from llamatrix.provision.compiler import find_tool
 from llamatrix.provision.npm import package_lock_file, write_package_lock
 from llamatrix.provision.resolve import compare, resolve, write_lock
 from llamatrix.provision.resolve_weights import compare_weights, resolve_weights
-from llamatrix.provision.sdist import UnreachableError
 from llamatrix.provision.source import provide_source
 from llamatrix.serve.template import find_correction
 from llamatrix.serve.template_pins import compare_templates, resolve_templates
@@ -124,7 +123,7 @@ def _tree(matrix: Matrix, lock: Lock, project: Project) -> Path | str:
     try:
         pin = locked_pin(matrix, lock, matrix.synthetic.template_pin)
         return provide_source(pin, project.cache)
-    except (MatrixError, UnreachableError) as error:
+    except (MatrixError, ProvisionError) as error:
         return str(error).splitlines()[0]
 
 

@@ -26,8 +26,7 @@ from llamatrix.exclusive import exclusive
 from llamatrix.progress import meter, say
 from llamatrix.provision.sdist import file_sha256
 
-_SHOWN_BYTES = 256 << 20
-"""Files from this size on are hashed with a progress bar."""
+_SHOWN_BYTES = 256 << 20  # from this size on, hashing shows a progress bar
 _RECORD = ".{}.files.json"
 _HASHES = "hashes"
 _Kept = TypeVar("_Kept", bound=Struct)
@@ -42,8 +41,7 @@ class Stamp(Struct, frozen=True, array_like=True):
     inode: int
 
 
-_NO_STAMP = Stamp(-1, 0, 0, 0)
-"""Equals that of no file: the next use reads the content."""
+_NO_STAMP = Stamp(-1, 0, 0, 0)  # equals that of no file: the next use reads it
 
 
 class _File(Struct, frozen=True, array_like=True):
@@ -75,8 +73,7 @@ class Recheck:
 
     files: int
     size_bytes: int
-    damages: tuple[str, ...]
-    """A line for each damaged entry or file, with both hashes."""
+    damages: tuple[str, ...]  # a line for each, with both hashes
 
 
 def made_once(
@@ -204,33 +201,34 @@ def recheck_cache(cache: Path) -> Recheck:
 def _compare(entry: Path, record: _Record, *, full: bool) -> str | None:
     """Say how an entry differs from its record, and renew stamps of equal files."""
     wrong: list[str] = []
-    files: dict[str, _File] = {}
-    renewed = False
+    present: set[str] = set()
+    renewed: dict[str, _File] = {}
     for name, status in _walk(entry):
         recorded = record.files.get(name)
         if recorded is None:
             wrong.append(f"{entry / name}: was not put there by us")
             continue
+        present.add(name)
         stamp = _stamp(status)
-        executable = _is_executable(status)
-        if full or stamp != recorded.stamp or executable != recorded.executable:
-            sha256 = _sha256(entry / name, status)
-            if sha256 != recorded.sha256:
-                wrong.append(_differs(entry / name, sha256, recorded.sha256))
-                stamp = _NO_STAMP
-            elif executable != recorded.executable:
-                wrong.append(f"{entry / name}: its permission to be run was changed")
-                stamp = _NO_STAMP
-            renewed |= stamp != recorded.stamp
-        files[name] = _File(recorded.sha256, recorded.executable, stamp)
-    missing = record.files.keys() - files.keys()
-    wrong += [f"{entry / name}: is missing" for name in sorted(missing)]
-    files |= {name: record.files[name] for name in missing}
+        if not full and stamp == recorded.stamp:  # `st_ctime` has permissions in it
+            continue
+        sha256 = _sha256(entry / name, status)
+        if sha256 != recorded.sha256:
+            wrong.append(_differs(entry / name, sha256, recorded.sha256))
+            stamp = _NO_STAMP
+        elif _is_executable(status) != recorded.executable:
+            wrong.append(f"{entry / name}: its permission to be run was changed")
+            stamp = _NO_STAMP
+        if stamp != recorded.stamp:
+            renewed[name] = msgspec.structs.replace(recorded, stamp=stamp)
+    missing = record.files.keys() - present
+    wrong += [f"{entry / name}: is missing" for name in missing]
     if renewed:
         with suppress(OSError):  # a cache that cannot be written to is still compared
+            files = record.files | renewed
             _write(_record_path(entry), _Record(record.origin, files))
     more = f" (and {len(wrong) - 1} more files)" if len(wrong) > 1 else ""
-    return f"{wrong[0]}{more}" if wrong else None
+    return f"{min(wrong)}{more}" if wrong else None
 
 
 def _differs(path: Path, sha256: str, recorded: str) -> str:
@@ -249,14 +247,18 @@ def _record(entry: Path, origin: str) -> _Record:
     )
 
 
-def _walk(folder: Path, prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
+def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Every file and symbolic link below a folder, by its relative path."""
-    with os.scandir(folder) as inside:
-        for each in sorted(inside, key=lambda found: found.name):
-            if each.is_dir(follow_symlinks=False):
-                yield from _walk(folder / each.name, f"{prefix}{each.name}/")
-            else:
-                yield prefix + each.name, each.stat(follow_symlinks=False)
+    root = str(folder)
+    pending = [root]
+    while pending:
+        with os.scandir(pending.pop()) as inside:
+            for each in inside:
+                if each.is_dir(follow_symlinks=False):
+                    pending.append(each.path)
+                else:
+                    name = each.path[len(root) + 1 :]
+                    yield name, each.stat(follow_symlinks=False)
 
 
 def _sha256(path: Path, status: os.stat_result) -> str:
