@@ -340,7 +340,7 @@ def test_the_memory_of_any_model_is_checked_by_the_shape_its_set_gives(
     assert [one for one in report.findings if "small" in one.says] == []
     assert not any("small" in one for one in report.unchecked)
     too_long = fits.replace(
-        "small = { ctx_size = 4096 }", "small = { ctx_size = 99999 }"
+        "small = { ctx_size = 4096 }", "small = { ctx_size = 199999 }"
     )
     (found,) = [
         one
@@ -348,7 +348,7 @@ def test_the_memory_of_any_model_is_checked_by_the_shape_its_set_gives(
         if one.rule == "VRAM>=weights+context"
     ]
     # q4_0 where nobody says: 2 x 32 x 8 x 128 x 18/32 bytes a token, 256 cells at a time
-    cells = -(-99999 // 256) * 256
+    cells = -(-199999 // 256) * 256
     assert (
         f"{2 * 32 * 8 * 128 * 18 / 32 * cells / 2**30:.2f} of cache" in found.arithmetic
     )

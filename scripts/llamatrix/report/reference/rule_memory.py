@@ -61,6 +61,7 @@ def memory(ledger: Ledger) -> Iterator[Finding]:
                 claims=(*figure.ids, size.id),
                 says=f"{claim.model}: {claim.text} of VRAM do not hold {size.text}",
                 arithmetic=f"{claim.text} < {ON_CARD} x {size.text}",
+                hint=_unless_split(claim),
             )
 
 
@@ -163,7 +164,8 @@ def _least(ledger: Ledger, claim: Claim, tokens: int) -> _Least | None:
     size = ledger.file_size(claim)
     bits = least_bits_per_weight(claim.conditions.quant)
     if size is not None:
-        weights = size.interval.low * card_weight_bytes(shape) / shape.tensor_bytes
+        share = card_weight_bytes(shape) / shape.tensor_bytes
+        weights = size.interval.low * (share if claim.shape is None else ON_CARD)
     elif bits is not None:
         weights = ON_CARD * _params(claim) * bits / 8
     else:
@@ -254,9 +256,15 @@ def _severity(claim: Claim) -> Severity:
 
 def _hint(claim: Claim, tokens: int) -> str:
     shape = memory_shape(claim)
-    parts = []
+    parts = [_unless_split(claim)] if _unless_split(claim) else []
     if shape and shape.trained_tokens and tokens > shape.trained_tokens:
         parts.append(f"the model is trained for {shape.trained_tokens:,} tokens")
     if claim.proxy_for and claim.shape is None:
         parts.append(f"by the shape of {claim.proxy_for}, named in proxy_for")
     return "; ".join(parts)
+
+
+def _unless_split(claim: Claim) -> str:
+    if claim.conditions.offload is not None:
+        return ""
+    return "unless part of the model ran on the CPU: then say so in offload"
