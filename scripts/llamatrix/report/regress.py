@@ -8,7 +8,7 @@ from llamatrix.units import duration_text
 from llamatrix.verdict.cells import Headline, JudgedCell, Overall
 from llamatrix.verdict.estimate import Interval
 from llamatrix.verdict.looks import Looks
-from llamatrix.verdict.statement import interval_text, sight_text
+from llamatrix.verdict.statement import interval_text, pairs_text, sight_text
 from llamatrix.verdict.word import Word
 
 _METHOD = (
@@ -172,7 +172,7 @@ def _cell_lines(found: Regression, cell: JudgedCell) -> Iterator[str]:
         yield (
             f"{cell.word}  {cell.id}  ratio {comparison.estimate.ratio:.4f}"
             f"{interval_text(comparison.interval, comparison.level)}, "
-            f"{len(comparison.used)} pairs"
+            f"{pairs_text(comparison)}"
         )
         sight = sight_text(comparison, cells=len(found.overall.cells))
         if sight:

@@ -8,7 +8,7 @@ import msgspec
 from llamatrix.report.regress import ArmFacts, Regression
 from llamatrix.verdict.cells import JudgedCell
 from llamatrix.verdict.estimate import Estimate, Interval
-from llamatrix.verdict.statement import interval_text
+from llamatrix.verdict.statement import interval_text, pairs_text
 from llamatrix.verdict.word import Word
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -151,7 +151,7 @@ def _summary(cell: JudgedCell) -> str:
     comparison, found = cell.comparison, cell.comparison.estimate
     ratio = f"ratio {found.ratio:.4f}" if found else "no ratio"
     ends = interval_text(comparison.interval, comparison.level)
-    return f"{cell.word}: {ratio}{ends}, {len(comparison.used)} pairs"
+    return f"{cell.word}: {ratio}{ends}, {pairs_text(comparison)}"
 
 
 def _case(found: Regression, cell: JudgedCell) -> CaseView:

@@ -102,8 +102,8 @@ def sight_text(comparison: Comparison, *, cells: int = 1) -> str:
     if told is None or effect is None:
         return ""
     return (
-        f"4 of 5 such runs would tell a loss of {100 * told:.2g} % from none, and call "
-        f"one of {100 * effect:.2g} % {Word.SLOWER}; margin "
+        f"smallest loss it could have seen: {100 * told:.2g} % told from none, "
+        f"{100 * effect:.2g} % called {Word.SLOWER}, each in 4 of 5 such runs; margin "
         f"{100 * comparison.rule.margin:.3g} %"
     )
 
@@ -115,6 +115,11 @@ def interval_text(interval: Interval | None, level: float) -> str:
     return f" [{interval.low:.4f}, {interval.high:.4f}] at {100 * level:.3g} %"
 
 
+def pairs_text(comparison: Comparison) -> str:
+    count = len(comparison.used)
+    return f"{count} pair{'' if count == 1 else 's'}"
+
+
 def _headline(comparison: Comparison) -> str:
     if comparison.estimate is None:
         return str(comparison.word)
@@ -122,7 +127,7 @@ def _headline(comparison: Comparison) -> str:
     ends = interval_text(comparison.interval, comparison.level)
     return (
         f"{comparison.word}  speed ratio {comparison.estimate.ratio:.4f}{ends}, "
-        f"{len(comparison.used)} pairs of {comparison.unit} ({direction} is better)"
+        f"{pairs_text(comparison)} of {comparison.unit} ({direction} is better)"
     )
 
 
