@@ -11,7 +11,7 @@ from tests.measure.opencode.playing import DONE, SOON, ran, script
 from tests.measure.trying import NOTHING_DONE, Arena, files_with
 
 from llamatrix.errors import MeasureError, ServeError
-from llamatrix.measure import trial, trial_analysis
+from llamatrix.measure import trial
 from llamatrix.measure.scripted.transcript import Fault, Step, Transcript
 from llamatrix.measure.trial_outcome import (
     EndpointDied,
@@ -84,15 +84,14 @@ def test_checks_that_fail_themselves_break_the_trial_and_raise_nothing(
         raise MeasureError("httpx-post/check.py did not answer all: boom")
 
     monkeypatch.setattr(trial, "judge", fail)
-    monkeypatch.setattr(trial_analysis, "quality", fail)
     place = arena()
     result = place.play(script(DONE))
     cause = JudgingFailed(error="httpx-post/check.py did not answer all: boom")
     assert result.outcome == Broken(turn=1, cause=cause)
     assert [turn.outcome for turn in result.turns] == [cause]
     assert (place.kept / "turn-1" / "workspace").is_dir()
-    assert result.quality is None
-    assert [said.partition(":")[0] for said in result.unread] == ["code quality"]
+    assert result.quality
+    assert result.unread == ()
     assert result.tdd
 
 

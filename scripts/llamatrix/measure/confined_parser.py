@@ -5,7 +5,9 @@ source code that overflows the parser's stack. The harness therefore never decod
 in its own process, nor in that of a check.
 """
 
+import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +21,7 @@ from llamatrix.measure.sandbox import python_inside, read_only_argv
 
 _PACKAGES = Path(__file__).resolve().parents[2]
 _PACKAGES_INSIDE = Path("/opt/llamatrix/packages")
+_LIBRARIES_INSIDE = Path("/opt/llamatrix/libraries")
 _PARSER_INSIDE = Path("/opt/llamatrix/parser.py")
 _DATA_INSIDE = Path("/data")
 _OUT_OF_MEMORY = "parser: out of memory"
@@ -32,7 +35,7 @@ for limit, value, hard in (
     (resource.RLIMIT_CORE, 0, 0),
 ):
     resource.setrlimit(limit, (value, value + hard))
-sys.path.insert(0, packages)
+sys.path[:0] = packages.split({os.pathsep!r})
 sys.dont_write_bytecode = True
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")
@@ -64,14 +67,16 @@ def parse_confined(
     type_: type[T],
     bwrap: Path | None,
     limits: ParserLimits | None = None,
+    libraries: Sequence[Path] = (),
 ) -> T:
     """Run `parser DATA WORD…` in a sandbox and return the JSON that it prints.
 
-    `parser` is a Python file of ours. It may import the standard library and modules of
-    `llamatrix` that use nothing else: there are no third-party packages. `data` is a
-    file or folder on this machine; the parser gets the path under which it can read it,
-    and prints one JSON document that decodes as `type_`. It sees no network, no
-    environment and no key, and can write nowhere.
+    `parser` is a Python file of ours. It may import the standard library, modules of
+    `llamatrix` that use nothing else, and the packages in `libraries`, each the folder
+    or program of one. `data` is a file or folder on this machine; the parser gets the
+    path under which it can read it, and prints one JSON document that decodes as
+    `type_`. Words that name a library become the path it has inside. The parser sees no
+    network, no environment and no key, and can write nowhere.
 
     `bwrap` is `Ground.bwrap`. With None (a machine without sandboxes, where only
     controls are judged) the same limits hold in an ordinary process.
@@ -86,11 +91,16 @@ def parse_confined(
     output = _Output(most_bytes=limits.output_bytes)
     with seccomp_file() as seccomp:
         if bwrap is None:
-            here = (str(_PACKAGES), *numbers, str(parser.resolve()), str(data))
-            argv: tuple[str, ...] = (sys.executable, *launched, *here, *words)
+            found = dict.fromkeys((_PACKAGES, *(path.parent for path in libraries)))
+            here = (os.pathsep.join(map(str, found)), *numbers, str(parser.resolve()))
+            argv: tuple[str, ...] = (sys.executable, *launched, *here)
+            argv += (str(data), *words)
         else:
+            shown_as = {str(path): _LIBRARIES_INSIDE / path.name for path in libraries}
+            words = tuple(str(shown_as.get(word, word)) for word in words)
             inside = (*numbers, str(_PARSER_INSIDE), str(_DATA_INSIDE), *words)
             shown = {
+                **{shown_as[str(path)]: path for path in libraries},
                 _PACKAGES_INSIDE: _PACKAGES,
                 _PARSER_INSIDE: parser,
                 _DATA_INSIDE: data,
@@ -100,7 +110,8 @@ def parse_confined(
                 shown=shown,
                 seccomp=seccomp,
                 command=(
-                    *(str(python_inside()), *launched, str(_PACKAGES_INSIDE)),
+                    *(str(python_inside()), *launched),
+                    f"{_PACKAGES_INSIDE}{os.pathsep}{_LIBRARIES_INSIDE}",
                     *inside,
                 ),
             )
@@ -116,7 +127,9 @@ def parse_confined(
         raise ParserFailedError(f"it takes more than {limits.seconds} s to parse")
     if _OUT_OF_MEMORY in ended.tail:
         mib = limits.memory_bytes >> 20
-        raise ParserFailedError(f"it takes more than {mib} MiB of memory to parse")
+        raise ParserFailedError(
+            f"it takes more than {mib} MiB of memory to parse, or nests too deeply"
+        )
     if not ended.ok:
         last = without_folders(" ".join(ended.tail[-1:]))
         raise ParserFailedError(

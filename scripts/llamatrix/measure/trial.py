@@ -92,6 +92,7 @@ def run_trial(trial: Trial) -> TrialResult:
         workspace=going.workspace,
         calls=going.last_calls,
         count_tokens=trial.count_tokens,
+        bwrap=trial.bwrap,
     )
     ended = time.monotonic()
     return TrialResult(

@@ -9,16 +9,24 @@ from typing import TypeVar
 import msgspec
 
 from llamatrix.errors import MeasureError
-from llamatrix.measure.judging.quality import Quality, quality
-from llamatrix.measure.judging.tdd import TddOrder, tdd_order
-from llamatrix.measure.judging.transcript import read_transcript
+from llamatrix.measure.confined_parser import (
+    ParserFailedError,
+    ParserLimits,
+    parse_confined,
+)
+from llamatrix.measure.judging import finished_work
+from llamatrix.measure.judging.quality import Quality
+from llamatrix.measure.judging.tdd import TddOrder
 from llamatrix.measure.redaction import without_folders
 from llamatrix.measure.tap.breakdown import Breakdown, breakdown
 from llamatrix.measure.tap.call import read_calls
 from llamatrix.measure.tap.request import Kind
+from llamatrix.provision.compiler import find_tool
 from llamatrix.web import NoAnswerError, WrongAnswerError
 
 _Part = TypeVar("_Part")
+_LIMITS = ParserLimits(memory_bytes=2 << 30, seconds=60, output_bytes=16 << 20)
+_MSGSPEC = Path(msgspec.__file__).parent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,25 +46,58 @@ def analyse(
     workspace: Path | None,
     calls: Path | None,
     count_tokens: Callable[[str], int],
+    bwrap: Path | None,
 ) -> Analysis:
-    """Read what there is; what cannot be read leaves the trial what it is."""
+    """Read what there is; what cannot be read leaves the trial what it is.
+
+    What the agent wrote is parsed in a sandbox.
+    """
     unread: list[str] = []
 
     def part(name: str, read: Callable[[], _Part | None]) -> _Part | None:
         try:
             return read()
-        except (MeasureError, msgspec.MsgspecError, RecursionError) as error:
+        except (MeasureError, ParserFailedError, msgspec.MsgspecError) as error:
             unread.append(f"{name}: {without_folders(str(error))}")
             return None
 
     return Analysis(
         tdd=part(
             "test order",
-            lambda: tdd_order(read_transcript(trajectory)) if trajectory else None,
+            lambda: _test_order(trajectory, bwrap) if trajectory else None,
         ),
-        quality=part("code quality", lambda: quality(workspace) if workspace else None),
+        quality=part(
+            "code quality", lambda: _quality(workspace, bwrap) if workspace else None
+        ),
         tokens=part("tokens", lambda: _tokens(calls, count_tokens) if calls else None),
         unread=tuple(unread),
+    )
+
+
+def _test_order(trajectory: Path, bwrap: Path | None) -> TddOrder:
+    return parse_confined(
+        Path(finished_work.__file__),
+        trajectory,
+        finished_work.TEST_ORDER,
+        type_=TddOrder,
+        bwrap=bwrap,
+        limits=_LIMITS,
+        libraries=(_MSGSPEC,),
+    )
+
+
+def _quality(workspace: Path, bwrap: Path | None) -> Quality:
+    ruff = find_tool("ruff")
+    if ruff is None:
+        raise MeasureError("ruff: not found; `pip install ruff`")
+    return parse_confined(
+        Path(finished_work.__file__),
+        workspace,
+        *(finished_work.QUALITY, str(ruff)),
+        type_=Quality,
+        bwrap=bwrap,
+        limits=_LIMITS,
+        libraries=(_MSGSPEC, ruff),
     )
 
 

@@ -1,6 +1,7 @@
 """ruff, with a fixed set of rules and none of the workspace's own settings."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ RULES = (
     *("C901", "PLR0912", "PLR0915", "BLE001", "S110", "S112", "S113"),
 )
 """Changing them changes a published column: MEASUREMENT_VERSION goes up with it."""
+OWN_RUFF = (sys.executable, "-m", "ruff")
 _TIMEOUT_S = 60
 
 
@@ -38,7 +40,9 @@ class _Message(Struct):
     message: str
 
 
-def lint(workspace: Path, names: tuple[str, ...]) -> tuple[Broken, ...]:
+def lint(
+    workspace: Path, names: tuple[str, ...], *, ruff: Sequence[str] = OWN_RUFF
+) -> tuple[Broken, ...]:
     """What ruff finds in these files, in their order; `# noqa` is not heeded."""
     if not names:
         return ()
@@ -48,8 +52,9 @@ def lint(workspace: Path, names: tuple[str, ...]) -> tuple[Broken, ...]:
         *("--select", ",".join(RULES)),
     ]
     ended = shell.run(
-        [sys.executable, "-m", "ruff", *flags, "--", *names],
+        [*ruff, *flags, "--", *names],
         cwd=workspace,
+        env={"RAYON_NUM_THREADS": "2"},  # each takes of a memory limit
         timeout_s=_TIMEOUT_S,
     )
     try:

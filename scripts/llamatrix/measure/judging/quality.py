@@ -16,7 +16,7 @@ from llamatrix.measure.judging.api_use import (
     guarded,
 )
 from llamatrix.measure.judging.keys import literal_key_lines
-from llamatrix.measure.judging.lint import lint
+from llamatrix.measure.judging.lint import OWN_RUFF, lint
 from llamatrix.measure.judging.sources import Source, read_sources
 
 
@@ -58,7 +58,7 @@ class Quality(Struct, frozen=True, kw_only=True):
     flaws: tuple[Flaw, ...]
 
 
-def quality(workspace: Path) -> Quality:
+def quality(workspace: Path, *, ruff: Sequence[str] = OWN_RUFF) -> Quality:
     sources = read_sources(workspace)
     scripts = tuple(each for each in sources if not each.is_test)
     functions = [
@@ -86,14 +86,17 @@ def quality(workspace: Path) -> Quality:
         api_calls=len(calls),
         guarded_api_calls=sum(guarded(call, each) for each, call in calls),
         uses_pathlib=any("pathlib" in each.imported for each in scripts),
-        flaws=tuple(_flaws(workspace, sources, scripts)),
+        flaws=tuple(_flaws(workspace, sources, scripts, ruff)),
     )
 
 
 def _flaws(
-    workspace: Path, sources: Sequence[Source], scripts: Sequence[Source]
+    workspace: Path,
+    sources: Sequence[Source],
+    scripts: Sequence[Source],
+    ruff: Sequence[str],
 ) -> Iterator[Flaw]:
-    for rule in lint(workspace, tuple(each.name for each in sources)):
+    for rule in lint(workspace, tuple(each.name for each in sources), ruff=ruff):
         yield Flaw(
             aspect=_ASPECT_OF.get(rule.code, Aspect.CLEANLINESS),
             rule=rule.code,
