@@ -1,0 +1,358 @@
+"""What the documents quote from the shipped records, computed from them.
+
+A document holds a block `<!-- computed: NAME EXAMPLE key=value … -->`, closed with
+`<!-- end -->`. NAME is a function of `BLOCKS`, EXAMPLE a folder of `reports/examples`.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from tests.shipped import ROOT
+
+from llamatrix.campaigns.regress.judging import judge_together
+from llamatrix.campaigns.regress.ledger import SPEED_PAIRS, Entry, pairs_of
+from llamatrix.campaigns.report_view import View, load_view
+from llamatrix.measure.context.answer import answer_of
+from llamatrix.nvml import Gpu
+from llamatrix.plan.cell import SpeedTest
+from llamatrix.plan.load import load_matrix
+from llamatrix.record.context_record import ContextRecord
+from llamatrix.record.record import Record
+from llamatrix.record.store import Store
+from llamatrix.record.trial_record import TrialRecord
+from llamatrix.report.context_page import newest
+from llamatrix.report.gpu_page import predicted_need
+from llamatrix.report.gpu_table import energy_cells, peak_memory, sample_of
+from llamatrix.report.speed import Group
+from llamatrix.report.tables import Table
+from llamatrix.units import bytes_text
+from llamatrix.verdict.looks import Looks
+from llamatrix.verdict.metric import Metric
+
+EXAMPLES = ROOT / "reports" / "examples"
+BLOCK = re.compile(
+    r"(?P<begin><!-- computed: (?P<what>[^>]*?) -->\n)(?P<text>.*?)(?P<end><!-- end -->)",
+    re.DOTALL,
+)
+_MIB = 2**20
+Options = Mapping[str, str]
+Engine = Record | ContextRecord | TrialRecord
+
+
+def renewed(text: str) -> str:
+    """Return a document with every computed block made again."""
+    return BLOCK.sub(
+        lambda found: f"{found['begin']}\n{_block(found['what'])}\n{found['end']}", text
+    )
+
+
+def without_blocks(text: str) -> str:
+    return BLOCK.sub("", text)
+
+
+def _block(what: str) -> str:
+    name, example, *words = what.split()
+    options = dict(word.split("=", 1) for word in words)
+    return BLOCKS[name](EXAMPLES / example, options)
+
+
+@cache
+def view_of(folder: Path) -> View:
+    return load_view(str(folder))
+
+
+def engines(folder: Path) -> tuple[Engine, ...]:
+    """Return every record of an example that names an engine."""
+    view = view_of(folder)
+    return (*view.evidence.records, *view.contexts, *view.trial_evidence.records)
+
+
+def provenance(folder: Path, _options: Options) -> str:
+    """List hosts and builds as the records have them, then every run."""
+    hosts = {record.host.slug: record.host for record in engines(folder)}
+    lines = [
+        f"- host `{slug}`: {host.summary}, {host.kernel}{_drivers(host.gpus)}"
+        for slug, host in sorted(hosts.items())
+    ]
+    builds: dict[str, list[Engine]] = defaultdict(list)
+    for record in engines(folder):
+        builds[record.build.key].append(record)
+    for key, records in sorted(builds.items()):
+        build, pins = records[0].build, {record.cell.pin for record in records}
+        notes = {record.build.source_note for record in records} - {""}
+        lines.append(
+            f"- build `{key[:8]}`: llama.cpp {build.commit[:9]} (`{', '.join(pins)}`), "
+            f"{build.compiler}{_architectures(build.cmake)}"
+            + "".join(f"; source: {note}" for note in sorted(notes))
+        )
+    return "\n".join(lines) + "\n\n" + _runs(folder)
+
+
+def _drivers(gpus: Sequence[Gpu]) -> str:
+    drivers = sorted({gpu.driver for gpu in gpus})
+    return "".join(f", NVIDIA driver {driver}" for driver in drivers)
+
+
+def _architectures(cmake: Mapping[str, str]) -> str:
+    found = cmake.get("CMAKE_CUDA_ARCHITECTURES")
+    return f", CUDA architectures {found.replace(';', ', ')}" if found else ""
+
+
+def _runs(folder: Path) -> str:
+    found: dict[tuple[str, ...], list[Engine]] = defaultdict(list)
+    for record in engines(folder):
+        key = (
+            *(_kind(record), record.cell.model_name, record.cell.pin),
+            *(record.build.key[:8], _weights(record)),
+        )
+        found[key].append(record)
+    rows = []
+    for (kind, model, pin, build, weights), records in sorted(
+        found.items(), key=lambda item: min(one.measured_at for one in item[1])
+    ):
+        times = sorted(record.measured_at for record in records)
+        rows.append(
+            (
+                *(kind, model, f"`{pin}`", f"`{build}`", f"`{weights}`"),
+                _count(records),
+                f"{times[0][:10]} {times[0][11:16]} to {times[-1][11:16]}",
+            )
+        )
+    header = (
+        *("What", "Model", "Pin", "Build", "Weights", "processes × all repetitions"),
+        "recorded (UTC)",
+    )
+    return _table(header, rows)
+
+
+def _kind(record: Engine) -> str:
+    match record:
+        case Record():
+            return f"`{record.cell.sweep}` sweep"
+        case ContextRecord():
+            return f"`context`, {_asked(record)}"
+        case TrialRecord():
+            return f"trial of `{record.cell.task}`"
+
+
+def _weights(record: Engine) -> str:
+    if isinstance(record, TrialRecord):
+        return record.served.weights.sha256[:8] if record.served else "none"
+    return record.weights.sha256[:8]
+
+
+def _asked(record: ContextRecord) -> str:
+    vram = record.asked.vram_bytes
+    limit = f"`--vram` {bytes_text(vram)}" if vram else "all memory"
+    return f"{limit}, speed kept {100 * record.asked.keep_speed:.0f} %"
+
+
+def _count(records: Sequence[Engine]) -> str:
+    samples = [
+        sample
+        for one in records
+        if isinstance(one, Record) and (sample := sample_of(one))
+    ]
+    if not samples:
+        return str(len(records))
+    processes = {one.process.id for one in records if isinstance(one, Record)}
+    repetitions = sorted({sample.repetitions for sample in samples})
+    return f"{len(processes)}×{'/'.join(map(str, repetitions))}"
+
+
+def speeds(folder: Path, options: Options) -> str:
+    """Return the steady means of chosen tests, one row for each model and engine.
+
+    Pin, build and sweep stand above the table where they are the same in all rows.
+    """
+    chosen = [
+        group
+        for group in view_of(folder).groups
+        if options.get("sweep") in {None, group.sweep}
+    ]
+    names = options["tests"].split(",")
+    rows = [row for group in chosen for row in _speed_rows(group, names)]
+    joules = f"J per token ({names[-1]})"
+    header = ("Model", "Pin", "Build", "Sweep", *names, joules, "n")
+    values = [dict.fromkeys(column) for column in zip(*rows, strict=True)]
+    dull = {column for column in (1, 2, 3) if len(values[column]) == 1}
+    caption = [
+        f"{header[column].lower()} {next(iter(values[column]))}"
+        for column in sorted(dull)
+    ]
+    if set(values[-2]) == {"n/a"}:
+        dull.add(len(header) - 2)
+    shown = [column for column in range(len(header)) if column not in dull]
+    table = _table(
+        [header[column] for column in shown],
+        [[row[column] for column in shown] for row in _in_order_of_the_matrix(rows)],
+    )
+    return f"{_measured(chosen)}; {', '.join(caption)}:\n\n{table}"
+
+
+def _measured(chosen: Sequence[Group]) -> str:
+    """Name the cards or processors, llama.cpp's commits and the days."""
+    records = [record for group in chosen for record in group.records]
+    devices = {
+        gpu.name if gpu else record.host.cpu_model
+        for record in records
+        for gpu in record.host.gpus[:1] or (None,)
+    }
+    commits = {record.build.commit[:9] for record in records}
+    days = {record.measured_at[:10] for record in records}
+    return ", ".join(
+        (*sorted(devices), f"llama.cpp {' and '.join(sorted(commits))}", *sorted(days))
+    )
+
+
+def _in_order_of_the_matrix(
+    rows: Sequence[tuple[str, ...]],
+) -> list[tuple[str, ...]]:
+    order = [model.name for model in load_matrix(ROOT / "matrix.toml").models.values()]
+    return sorted(rows, key=lambda row: (order.index(row[0]), *row[1:4]))
+
+
+def _speed_rows(group: Group, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    by_name = {test.name: test for test in group.tests}
+    for model in group.models:
+        results = {
+            name: group.results[model, by_name[name]]
+            for name in names
+            if name in by_name and (model, by_name[name]) in group.results
+        }
+        if results:
+            yield (
+                *(model, f"`{group.pin}`", f"`{group.build}`", f"`{group.sweep}`"),
+                *(
+                    _speed(results[name].mean) if name in results else "n/a"
+                    for name in names
+                ),
+                _joules(group, model, by_name[names[-1]]),
+                ", ".join(dict.fromkeys(result.count for result in results.values())),
+            )
+
+
+def _speed(mean: float | None) -> str:
+    if mean is None:
+        return "n/a"
+    return f"{mean:,.0f}" if mean >= 1000 else f"{mean:.2f}"
+
+
+def _joules(group: Group, model: str, test: SpeedTest) -> str:
+    text = energy_cells(group.records_of(model, test))[0]
+    return text if text == "n/a" else f"{float(text):.2f}"
+
+
+def memory(folder: Path, options: Options) -> str:
+    """Return predicted and measured memory of a test, one row for each engine."""
+    rows = []
+    for group in view_of(folder).groups:
+        for model in group.models:
+            records = [
+                record
+                for record in group.records
+                if (record.cell.model_name, record.test.name)
+                == (model, options["test"])
+            ]
+            held, _ = peak_memory(records)
+            if held is not None:
+                predicted = predicted_need(records[0]).total
+                rows.append(
+                    (
+                        *(model, f"`{group.pin}`", f"`{group.build}`"),
+                        f"`{group.sweep}`",
+                        f"{predicted / _MIB:,.0f}",
+                        f"{held / _MIB:,.0f}",
+                        f"{100 * (held / predicted - 1):+.1f} %",
+                    )
+                )
+    header = ("Model", "Pin", "Build", "Sweep", "predicted", "held at most", "error")
+    return _table(header, _in_order_of_the_matrix(rows))
+
+
+def contexts(folder: Path, _options: Options) -> str:
+    """Return the largest contexts, of the newest search of each question."""
+    rows = []
+    for record in newest(view_of(folder).contexts):
+        found, rungs = record.found, record.found.rungs
+        answer = answer_of(found, keep_speed=record.asked.keep_speed)
+        rung = answer.rung
+        kept = rung and 100 * rung.generation_tps / rungs[0].generation_tps
+        held = rung and rung.footprint and rung.footprint.held_bytes
+        rows.append(
+            (
+                *(record.cell.model_name, f"`{record.cell.pin}`"),
+                _asked(record),
+                f"{rung.tokens:,}" if rung else "none",
+                str(answer.limit),
+                f"{kept:.0f} %" if kept else "n/a",
+                f"{held / _MIB:,.0f} MiB" if held else "n/a",
+            )
+        )
+    header = (
+        *("Model", "Pin", "Asked", "Largest context (tokens)", "limited by"),
+        *("of the first speed", "memory held"),
+    )
+    return _table(header, rows)
+
+
+def regress(folder: Path, _options: Options) -> str:
+    """Judge the shipped pairs again, with the rule and the looks of today's defaults."""
+    by_case: dict[tuple[str, str], dict[str, list[Entry]]]
+    by_case = defaultdict(lambda: defaultdict(list))
+    for entry in Store(reports=folder, kind=SPEED_PAIRS).read_all():
+        engines_compared = entry.case.split("/")[2]
+        by_case[entry.host.slug, engines_compared][entry.record_id].append(entry)
+    looks = Looks()
+    rows = []
+    for _, cases in sorted(by_case.items()):
+        last = {case: entries[-1] for case, entries in cases.items()}
+        judged = judge_together(
+            {
+                case: pairs_of(entries, series=last[case].series)
+                for case, entries in cases.items()
+            },
+            margins={case: _metric(last[case].test).margin for case in cases},
+            looks=looks,
+        )
+        for cell in judged.overall.cells:
+            found, interval = cell.comparison.estimate, cell.comparison.interval
+            rows.append(
+                (
+                    f"`{last[cell.id].case}`",
+                    str(cell.word),
+                    f"{found.ratio:.4f}" if found else "n/a",
+                    f"{interval.low:.4f} to {interval.high:.4f}" if interval else "n/a",
+                    str(len(cell.comparison.used)),
+                )
+            )
+    level = f"{100 * (1 - looks.alpha_per_look):.3g} % interval"
+    return _table(("Cell", "Verdict", "Ratio", level, "Pairs"), rows)
+
+
+def _metric(test: SpeedTest) -> Metric:
+    return Metric.GENERATION if test.n_gen else Metric.PROMPT
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    numeric = tuple(
+        column
+        for column in range(len(header))
+        if all(re.match(r"[\d+\-]|n/a", row[column]) for row in rows)
+    )
+    table = Table(
+        title="", header=tuple(header), rows=tuple(map(tuple, rows)), right=numeric
+    )
+    return table.markdown().split("\n\n", 1)[1]
+
+
+BLOCKS = {
+    "provenance": provenance,
+    "speeds": speeds,
+    "memory": memory,
+    "contexts": contexts,
+    "regress": regress,
+}
