@@ -58,6 +58,16 @@ def test_a_change_that_only_holm_refuses_gets_more_pairs() -> None:
     assert words["a"] is Word.SLOWER
 
 
+def test_only_a_change_that_stands_is_said_to_be_claimed_early() -> None:
+    pairs = {"a": pairs_of([0.9 * one for one in _SAME]), "b": pairs_of(_NOISY)}
+    pairs |= {f"other{number}": pairs_of(_SAME) for number in range(20)}
+    margins = dict.fromkeys(pairs, 0.02)
+    cells = judge_together(pairs, margins=margins, looks=_LOOKS).overall.cells
+    notes = {cell.id: " ".join(cell.comparison.notes) for cell in cells}
+    assert "claimed after 5 of up to 8 pairs" in notes["a"]
+    assert "claimed" not in notes["b"]
+
+
 def test_what_came_after_the_deciding_look_does_not_count() -> None:
     words, _ = judged(a=(*_SAME, 0.5, 0.5, 0.5))
     assert words == {"a": Word.SAME}

@@ -63,6 +63,8 @@ def judge_together(
             overall,
             cells=tuple(
                 replace(cell, comparison=with_early_note(cell.comparison, looks))
+                if cell.word.decided
+                else cell
                 for cell in overall.cells
             ),
         ),
