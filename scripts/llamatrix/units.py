@@ -33,6 +33,14 @@ def parse_bytes(text: str) -> int:
     return count
 
 
+def parse_card_bytes(text: str) -> int:
+    """Read the memory of a card, as `parse_bytes`; ValueError below 1 MiB."""
+    count = parse_bytes(text)
+    if count < _BYTES["MiB"]:
+        raise ValueError(f"{text!r}: no card is so small; write for example 24GiB")
+    return count
+
+
 def parse_duration_s(text: str) -> float:
     """Read `90s`, `20m`, `1.5h` or `45` (seconds), up to a year."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())

@@ -42,7 +42,7 @@ def test_both_figures_and_their_difference_are_shown(run_invoke: RunInvoke) -> N
     assert "1,237.6 / 1,237 (+0.6)" in ended.stdout
     assert "682 MiB" in ended.stdout
     assert "130,672" in ended.stdout
-    assert "april is not built for the CPU" in ended.stdout
+    assert "april is not cross-checked: not built for the CPU" in ended.stdout
     assert "contradicts" in ended.stdout
 
 
@@ -162,7 +162,7 @@ def test_a_program_that_fails_leaves_the_prediction_and_its_reason(
     _, current = json.loads(ended.stdout)
     assert current["forecasts"]
     assert current["cross_checks"] == []
-    assert current["not_checked"].startswith("current: llama-fit-params: e")
+    assert current["not_checked"].startswith("llama-fit-params: e")
     assert "\n" not in current["not_checked"]
 
 
@@ -185,7 +185,7 @@ def test_a_file_that_the_pins_own_loader_refuses_is_called_so(
     page = run_invoke("fit", "--model", str(path), "--vram", "24").stdout
     (row,) = (line for line in page.splitlines() if "refused by this pin" in line)
     assert "| current |" in row
-    assert "current refuses this file: current: llama-fit-params: exit code 1:" in page
+    assert "current refuses this file: llama-fit-params: exit code 1:" in page
 
 
 def test_where_the_program_contradicts_the_form_its_figures_are_shown(

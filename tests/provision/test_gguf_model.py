@@ -232,3 +232,14 @@ def test_a_first_part_of_another_name_is_refused(tmp_path: Path) -> None:
 def test_parts_with_fewer_tensors_than_announced_are_refused(tmp_path: Path) -> None:
     first, *_ = parts(tmp_path, announced=9)
     assert "9 tensors announced, its 3 parts have 4" in refusal(first)
+
+
+@pytest.mark.parametrize("odd", ["a\nb\x1b[2J", "long" * 50_000])
+def test_odd_names_in_a_damaged_file_stay_in_one_line(tmp_path: Path, odd: str) -> None:
+    tensors = (*TABLES, (odd[:60], [1], F16))
+    assert len(refusal(write_gguf(tmp_path / "a.gguf", KEYS, tensors))) < 1000
+    for keys in ({"general.architecture": odd}, {odd: 1}):
+        path = write_gguf(tmp_path / "b.gguf", keys, TABLES[1:])
+        text = refusal(path)
+        assert len(text) < 2000
+        assert text.isprintable()

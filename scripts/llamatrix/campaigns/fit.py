@@ -4,7 +4,7 @@ Needs no GPU and downloads nothing.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,7 @@ from llamatrix.provision.synthetic.hyperparameters import MODELS
 from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
 from llamatrix.provision.synthetic.write import write
 from llamatrix.report.fit_page import CrossCheck, ModelFit, fit_page, forecast
-from llamatrix.units import bytes_text, parse_bytes
+from llamatrix.units import bytes_text, parse_bytes, parse_card_bytes
 
 _MIB = 2**20
 _CONTEXTS = (8192, 32768, 65536, 131072)
@@ -181,8 +181,8 @@ class _Prediction:
         program = _program(self.project, pin)
         if program is None:
             return (), (
-                f"{pin} is not built for the CPU; `invoke build --profile engines` "
-                "brings its llama-fit-params"
+                "not built for the CPU; `invoke build --profile engines` brings its "
+                "llama-fit-params"
             )
         weights = file.resolve() if file else self._hollow(name)
         try:
@@ -191,7 +191,7 @@ class _Prediction:
                 for tokens in checked_contexts(shape.trained_tokens)
             ], ""
         except BenchError as error:
-            return (), f"{pin}: {' '.join(str(error).split())}"
+            return (), " ".join(str(error).split())
 
     def _hollow(self, model: str) -> Path:
         """A file of full size without data: header, and a hole of a few MB on disk."""
@@ -267,9 +267,7 @@ def _program(project: Project, pin: str) -> Path | None:
 def _card(vram: str) -> tuple[int, str]:
     """The size asked for, else the largest card here, else 24 GiB; and its name."""
     if vram:
-        asked = _bytes_of("--vram", vram)
-        if asked < _MIB:
-            raise MatrixError(f"--vram {vram!r}: no card is so small; write e.g. 24GiB")
+        asked = _bytes_of("--vram", vram, parse_card_bytes)
         return asked, f"a card of {bytes_text(asked)}"
     largest = max(gpus(), key=lambda one: one.memory_bytes, default=None)
     if largest:
@@ -284,8 +282,8 @@ def _card(vram: str) -> tuple[int, str]:
     )
 
 
-def _bytes_of(flag: str, text: str) -> int:
+def _bytes_of(flag: str, text: str, parse: Callable[[str], int] = parse_bytes) -> int:
     try:
-        return parse_bytes(text)
+        return parse(text)
     except ValueError as error:
         raise MatrixError(f"{flag}: {error}") from error

@@ -69,7 +69,7 @@ def _reason(ended: shell.Ended, base: list[str]) -> str:
     for _ in range(_TRIES):
         if error := _error_line(ended):
             return f"exit code {ended.returncode}: {error}"
-        again = shell.run(base, timeout_s=_TIMEOUT_S, on_line=None)
+        again = shell.run(base, timeout_s=_TIMEOUT_S, env=measured_environment({}))
         ended = ended if again.ok else again
     if ended.limit:
         return f"ended by us after {ended.seconds:.0f} s"

@@ -38,6 +38,9 @@ _STRING, _ARRAY = 8, 9
 _LONGEST_ARRAY = 4096
 """Longer arrays belong to the vocabulary; per-layer arrays have at most 512 entries."""
 _LONGEST_NAME = 64
+_LONGEST_SHOWN = 500
+_LONGEST_TEXT = 1024
+"""Longer texts are cut: none that is read here is so long."""
 _MOST_DIMENSIONS = 4
 _LARGEST = 2**63 - 1
 
@@ -70,7 +73,14 @@ class GgufHeader:
 
 
 def refuse(path: Path, reason: str) -> NoReturn:
-    raise ProvisionError(f"{path}: {reason}")
+    """Raise in one line, whatever names a damaged file brought into the reason."""
+    raise ProvisionError(f"{path}: {printable(reason)}")
+
+
+def printable(text: str) -> str:
+    """A text out of a file as a terminal can take it: one line, not too long."""
+    shown = "".join(one if one.isprintable() else "?" for one in text[:_LONGEST_SHOWN])
+    return shown if len(text) <= _LONGEST_SHOWN else f"{shown}…"
 
 
 class HeaderReader:
@@ -148,7 +158,8 @@ class HeaderReader:
     def _text(self, what: str) -> str:
         size = self._scalar("Q", what)
         begin = self._take(size, what)
-        return self._data[begin : begin + size].decode(errors="replace")
+        end = begin + min(size, _LONGEST_TEXT)
+        return self._data[begin:end].decode(errors="replace")
 
     def _value(self, key: str) -> Value:
         kind = self._scalar("I", key)

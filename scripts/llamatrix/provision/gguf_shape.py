@@ -11,7 +11,7 @@ from pathlib import Path
 
 from llamatrix.provision import architectures as known
 from llamatrix.provision.fit import AttentionLayers, MemoryShape
-from llamatrix.provision.gguf_header import GgufHeader, Tensor
+from llamatrix.provision.gguf_header import GgufHeader, Tensor, printable
 from llamatrix.provision.gguf_metadata import Metadata
 from llamatrix.provision.gguf_model import read_model
 from llamatrix.provision.pin_source import PinLists
@@ -85,7 +85,7 @@ class _Rules:
                 "sliding_window", ".ssm.", ".wkv.", "indexer", "recurrent", "shortconv"
             )
             if odd:
-                notes.append(f"not accounted for: {', '.join(odd)}")
+                notes.append(f"not accounted for: {printable(', '.join(odd))}")
         elif self._arch not in known.PROVEN:
             notes.append(
                 f"unproven for this architecture: {self._arch!r} follows llama.cpp's "

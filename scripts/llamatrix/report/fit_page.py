@@ -101,9 +101,9 @@ def fit_page(fits: Sequence[ModelFit], *, card: str) -> str:
                 if fit.decided_by != _CLOSED_FORM
             ),
             *(
-                f"not cross-checked: {fit.not_checked}"
+                f"{fit.pin} is not cross-checked: {fit.not_checked}"
                 for fit in fits
-                if fit.not_checked
+                if fit.not_checked not in ("", fit.refusal)
             ),
         ]
     )

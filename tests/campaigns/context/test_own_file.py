@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from tests.campaigns.conftest import record_lines
 from tests.campaigns.context.conftest import Run
+from tests.mini_gguf import write_gguf
+from tests.provision.reported_files import keys_of
 
 from llamatrix.project import Project
 from llamatrix.provision.integrity import shown_sha256
@@ -80,3 +82,31 @@ def test_a_file_that_nobody_has_is_told_with_the_remedy(search: Run) -> None:
     assert ended.returncode == 3
     assert "--weights-dir" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_file_that_the_pin_does_not_load_is_refused_before_it_is_served(
+    search: Run, mine: Path
+) -> None:
+    keys = keys_of(
+        "llama",
+        block_count=1,
+        context_length=4096,
+        embedding_length=64,
+        attention__head_count=1,
+    )
+    write_gguf(
+        mine, keys, [("token_embd.weight", [64, 64], 57)], block_sizes={57: (1, 1)}
+    )
+    asked = ("context", "--profile", "mine", "--weights-dir", str(mine.parent))
+    ended = search(*asked)
+    assert ended.returncode == 5
+    *_, last = ended.stderr.strip().splitlines()
+    assert "mine.gguf: current refuses this file: it knows no tensor type 57" in last
+
+
+@pytest.mark.parametrize("vram", ["0GiB", "0", "-1GiB", "9999TiB"])
+def test_a_card_of_no_size_is_refused_in_one_line(search: Run, vram: str) -> None:
+    ended = search("context", "--profile", "smoke", "--vram", vram)
+    assert ended.returncode == 2
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert "--vram: " in ended.stderr

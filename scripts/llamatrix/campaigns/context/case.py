@@ -11,20 +11,22 @@ from llamatrix.campaigns.fit import use_of
 from llamatrix.campaigns.flags import Contexting
 from llamatrix.campaigns.launching import cell_to_serve, server_of
 from llamatrix.campaigns.session import own_folder
-from llamatrix.errors import MatrixError
+from llamatrix.errors import MatrixError, MeasureError
 from llamatrix.host import this_host
 from llamatrix.plan.cell import Cell
 from llamatrix.plan.load import load_matrix
 from llamatrix.plan.matrix import Backend, Server, WeightsKind
+from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.provision.build import compiled_by
 from llamatrix.provision.fit import MemoryShape, Use, known_shape
 from llamatrix.provision.gguf_shape import shape_of_file
+from llamatrix.provision.pin_source import lists_of
 from llamatrix.provision.synthetic.hyperparameters import MODELS
 from llamatrix.provision.synthetic.spec import Scale
 from llamatrix.record.context_record import Asked, ContextCell, context_cell
 from llamatrix.serve.template import find_correction
-from llamatrix.units import parse_bytes, parse_duration_s
+from llamatrix.units import parse_card_bytes, parse_duration_s
 
 _LEAST_TOKENS = 1024
 _MADE_UP = "the weights are made up: they remember nothing"
@@ -56,10 +58,22 @@ class Case:
         return "" if self.cell.weights is WeightsKind.HUB else _MADE_UP
 
     def shape(self, weights: Path) -> MemoryShape:
-        """Of made-up weights from their plan, else from the file."""
-        return (
-            _known_shape(self.cell) if self.cell.synthesis else shape_of_file(weights)
-        )
+        """Of made-up weights from their plan, else from the file.
+
+        MeasureError where the pin is known not to load the file.
+        """
+        if self.cell.synthesis:
+            return _known_shape(self.cell)
+        commit = self.cell.locked.commit
+        lists = lists_of(commit, self.project.cache / "sources")
+        shape = shape_of_file(weights, commit=commit, lists=lists)
+        if shape.refusal:
+            raise MeasureError(
+                f"{weights}: {self.cell.pin_key} refuses this file: {shape.refusal}"
+            )
+        for note in shape.notes:
+            say(f"{weights.name}: {note}")
+        return shape
 
 
 def case_of(flags: Contexting) -> Case:
@@ -142,7 +156,7 @@ def _asked(flags: Contexting) -> Asked:
     if flags.most and flags.most < _LEAST_TOKENS:
         raise MatrixError(f"--most {flags.most}: write {_LEAST_TOKENS} or more tokens")
     try:
-        vram_bytes = parse_bytes(flags.vram) if flags.vram else None
+        vram_bytes = parse_card_bytes(flags.vram) if flags.vram else None
     except ValueError as error:
         raise MatrixError(f"--vram: {error}") from error
     return Asked(
