@@ -230,7 +230,7 @@ def _speed_rows(group: Group, names: Sequence[str]) -> Iterator[tuple[str, ...]]
                     _speed(results[name].mean) if name in results else "n/a"
                     for name in names
                 ),
-                _joules(group, model, by_name[names[-1]]),
+                _joules(group, model, by_name.get(names[-1])),
                 ", ".join(dict.fromkeys(result.count for result in results.values())),
             )
 
@@ -241,8 +241,8 @@ def _speed(mean: float | None) -> str:
     return f"{mean:,.0f}" if mean >= 1000 else f"{mean:.2f}"
 
 
-def _joules(group: Group, model: str, test: SpeedTest) -> str:
-    text = energy_cells(group.records_of(model, test))[0]
+def _joules(group: Group, model: str, test: SpeedTest | None) -> str:
+    text = energy_cells(group.records_of(model, test))[0] if test else "n/a"
     return text if text == "n/a" else f"{float(text):.2f}"
 
 
@@ -327,10 +327,14 @@ def regress(folder: Path, _options: Options) -> str:
                     f"{found.ratio:.4f}" if found else "n/a",
                     f"{interval.low:.4f} to {interval.high:.4f}" if interval else "n/a",
                     str(len(cell.comparison.used)),
+                    f"`{last[cell.id].weights.sha256[:8]}`",
+                    last[cell.id].measured_at[:10],
                 )
             )
     level = f"{100 * (1 - looks.alpha_per_look):.3g} % interval"
-    return _table(("Cell", "Verdict", "Ratio", level, "Pairs"), rows)
+    return _table(
+        ("Cell", "Verdict", "Ratio", level, "Pairs", "Weights", "recorded"), rows
+    )
 
 
 def _metric(test: SpeedTest) -> Metric:
