@@ -18,7 +18,7 @@ from llamatrix.measure.load import (
     Watch,
     disturbance,
 )
-from llamatrix.measure.outcome import Done
+from llamatrix.measure.outcome import Done, reason_of
 from llamatrix.measure.speed import Bench, Measured, run_sweep
 from llamatrix.plan.cell import Cell, Engine
 from llamatrix.plan.matrix import Backend
@@ -29,6 +29,7 @@ from llamatrix.provision.device import require_device
 from llamatrix.provision.weights import Weights, provide_weights
 from llamatrix.record.record import SPEED, Record, cell_facts
 from llamatrix.record.store import Store
+from llamatrix.report.speed_tables import outcome_word
 from llamatrix.units import duration_text
 
 _WARM_UP_S = 45.0
@@ -117,6 +118,8 @@ def bench(
     """
     watch = watch or KernelWatch()
     store = Store(reports=project.reports, kind=SPEED)
+    if any(item.todo for item in items):
+        store.require_room(this_host().slug)
     parts = {
         item.cell.id: provide_parts(item.cell, project, weights_dir=weights_dir)
         for item in items
@@ -161,6 +164,9 @@ def _measure(
                     record = _record(item, parts, one, repeat=number, load=load)
                     if record.disturbed:
                         say(f"{label} {one.test.name}: disturbed: {record.disturbed}")
+                    if not isinstance(one.outcome, Done):
+                        what = f"{outcome_word(one.outcome)}: {reason_of(one.outcome)}"
+                        say(f"{label} {one.test.name}: {what}")
                     store.append(record)
                     kept.append(one)
                     progress.advance()

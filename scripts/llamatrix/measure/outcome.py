@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Raw, Struct
 
 from llamatrix.plan.cell import SpeedTest
+from llamatrix.reason import first_error
 
 Tokens = Annotated[int, Meta(ge=1)]
 Nanoseconds = Annotated[int, Meta(ge=1)]
@@ -143,3 +144,17 @@ class Invalid(Struct, frozen=True, kw_only=True, tag="invalid"):
 
 
 Outcome = Done | TimedOut | Crashed | OutOfMemory | ContextTooLarge | Invalid
+
+
+def reason_of(outcome: Outcome) -> str:
+    """Why there is no number, in one line; empty for one that is done."""
+    match outcome:
+        case Done():
+            return ""
+        case Invalid(reason=reason):
+            return reason
+        case TimedOut(after_s=after_s):
+            return f"after {after_s:.0f} s"
+        case Crashed() | OutOfMemory() | ContextTooLarge():
+            said = first_error(outcome.tail)
+            return f"exit code {outcome.exit_code}" + (said and f": {said}")

@@ -90,10 +90,13 @@ class AgentHung(AfterTools, frozen=True, kw_only=True, tag="agent-hung"):
     """OpenCode said nothing and asked for nothing for too long."""
 
     silent_s: float
+    error: str = ""
+    """What standard error tells, in one line."""
 
 
 class AgentKilled(AfterTools, frozen=True, kw_only=True, tag="agent-killed"):
     signal: int
+    error: str = ""
 
 
 class AgentFailed(AfterTools, frozen=True, kw_only=True, tag="agent-failed"):
@@ -101,6 +104,8 @@ class AgentFailed(AfterTools, frozen=True, kw_only=True, tag="agent-failed"):
 
     exit_code: int
     errors: tuple[str, ...]
+    finish: str = ""
+    """The reason of the last step: `unknown` where a stream closed without a word."""
     tail: tuple[str, ...]
 
 
@@ -114,6 +119,18 @@ class ToolsMissing(AfterTools, frozen=True, kw_only=True, tag="tools-missing"):
     """The first request did not offer what it should: an MCP server did not start."""
 
     tools: tuple[str, ...]
+
+
+class CompactedForEver(Struct, frozen=True, kw_only=True, tag="compacted-for-ever"):
+    """Every prompt, right after a compaction too, was over the room for prompts.
+
+    The set-up's fault: ctx_size less output_tokens is smaller than what OpenCode sends.
+    """
+
+    compactions: int
+    needed_tokens: int
+    """Of the smallest prompt and answer right after a compaction."""
+    room_tokens: int
 
 
 class SandboxLost(Struct, frozen=True, kw_only=True, tag="sandbox-lost"):
@@ -142,6 +159,7 @@ TurnOutcome = (
     | AgentFailed
     | AskedPermission
     | ToolsMissing
+    | CompactedForEver
     | SandboxLost
     | JudgingFailed
     | NotRun

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,15 @@ from typing import Generic
 from llamatrix.errors import RecordError
 from llamatrix.exclusive import exclusive
 from llamatrix.progress import say
+from llamatrix.project import find_project
 from llamatrix.record.kind import Kind, NewerRecordError, Place, R
+
+_PROBE_BYTES = 1 << 20
+"""More than any record has."""
+
+
+class UnwrittenError(RecordError):
+    """What was measured could not be written to the store; it is kept aside."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,10 +83,29 @@ class Store(Generic[R]):
                 _move_torn_end(path)
                 _append_line(path, line)
         except OSError as error:
+            kept = _keep_aside(path, line)
+            raise UnwrittenError(
+                f"{path}: the record could not be written: {error.strerror}; {kept}; "
+                "all earlier records are kept. Free some space or mend the permissions, "
+                "then run the command again"
+            ) from error
+
+    def require_room(self, host_slug: str) -> None:
+        """RecordError where a record could not be written: asked before measuring."""
+        folder = self.folder / host_slug / self.kind.folder
+        probe = folder / f".probe-{os.getpid()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                probe.write_bytes(bytes(_PROBE_BYTES))
+                with probe.open("rb") as file:
+                    os.fsync(file.fileno())
+            finally:
+                probe.unlink(missing_ok=True)
+        except OSError as error:
             raise RecordError(
-                f"{path}: the record could not be written: {error.strerror}; free some "
-                "space or mend the permissions, then run the command again: all "
-                "earlier records are kept"
+                f"{folder}: no record can be written: {error.strerror}; nothing was "
+                "measured. Free some space or mend the permissions first"
             ) from error
 
     def read(self, *, host_slug: str, record_id: str) -> list[R]:
@@ -143,6 +171,20 @@ def _lines(
             )
         else:
             yield Line(file=file, number=number, sha256=sha256, record=record)
+
+
+def _keep_aside(path: Path, line: bytes) -> str:
+    """Keep a line outside the store, in the cache or else among temporary files."""
+    for folder in (find_project().cache, Path(tempfile.gettempdir())):
+        aside = folder / "llamatrix-unwritten" / path.name
+        try:
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            with aside.open("ab") as file:
+                file.write(line)
+        except OSError:
+            continue
+        return f"it is kept: `cat {aside} >> {path}` adds it"
+    return "it could not be kept elsewhere either"
 
 
 @cache

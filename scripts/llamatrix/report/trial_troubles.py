@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Mapping
 
 from llamatrix.measure.judging.finding import Finding, State
+from llamatrix.measure.opencode.events import AUTO_REJECT_SIGN
 from llamatrix.measure.trial_outcome import (
     AgentFailed,
     AgentHung,
     AgentKilled,
     AskedPermission,
+    CompactedForEver,
     EndpointDied,
     EndpointDown,
     EndpointFailed,
@@ -19,6 +21,7 @@ from llamatrix.measure.trial_outcome import (
     TurnOutcome,
 )
 from llamatrix.measure.trial_result import Broken, TurnResult
+from llamatrix.reason import first_error
 from llamatrix.record.trial_record import TrialRecord
 from llamatrix.report.tables import Table
 from llamatrix.report.trial_own_tables import each_cell
@@ -72,14 +75,16 @@ def cause_text(cause: TurnOutcome) -> str:
             pass
         case EndpointFailed(status=status, error=error):
             said = f"status {status}: {error}" if status else error
-        case EndpointStalled(silent_s=silent_s) | AgentHung(silent_s=silent_s):
+        case EndpointStalled(silent_s=silent_s):
             said = f"silent for {duration_text(silent_s)}"
-        case AgentKilled(signal=signal):
-            said = f"signal {signal}"
-        case AgentFailed(exit_code=code, errors=errors, tail=tail):
-            said = f"exit code {code}: {' '.join(errors or tail[-1:])}"
-        case AskedPermission(tail=tail):
-            said = " ".join(tail[-1:])
+        case AgentHung() | AgentKilled() | AgentFailed() | AskedPermission():
+            said = _agent_text(cause)
+        case CompactedForEver():
+            said = (
+                f"{cause.compactions} compactions, and each prompt after one needs "
+                f"{cause.needed_tokens} tokens; ctx_size less output_tokens leaves "
+                f"{cause.room_tokens}: the set-up's fault"
+            )
         case ToolsMissing(tools=tools):
             said = ", ".join(tools)
         case SandboxLost(reason=reason) | NotRun(reason=reason):
@@ -87,6 +92,29 @@ def cause_text(cause: TurnOutcome) -> str:
         case _:
             said = ""
     return _line(f"{_word(cause)}: {said}" if said else _word(cause))
+
+
+def _agent_text(
+    cause: AgentHung | AgentKilled | AgentFailed | AskedPermission,
+) -> str:
+    match cause:
+        case AgentHung(silent_s=silent_s, error=error):
+            parts = (f"silent for {duration_text(silent_s)}", error)
+        case AgentKilled(signal=signal, error=error):
+            parts = (f"signal {signal}", error)
+        case AgentFailed(exit_code=code):
+            parts = (f"exit code {code}", _failure_text(cause))
+        case _:
+            asked = (one for one in cause.tail if AUTO_REJECT_SIGN in one)
+            parts = ("", next(asked, ""))
+    return ": ".join(filter(None, parts))
+
+
+def _failure_text(cause: AgentFailed) -> str:
+    if said := " ".join(cause.errors) or first_error(cause.tail):
+        return said
+    finish = f" (finish `{cause.finish}`)" if cause.finish else ""
+    return f"OpenCode ended without a last word{finish} and without an error"
 
 
 def _word(outcome: TurnOutcome) -> str:

@@ -11,6 +11,7 @@ from typing import Protocol
 from llamatrix import shell
 from llamatrix.errors import ServeError
 from llamatrix.measured_environment import measured_environment
+from llamatrix.progress import say
 from llamatrix.serve.death import (
     DeadServerError,
     Death,
@@ -31,6 +32,7 @@ _LOOK_EVERY_S = 0.05
 _ASK_TIMEOUT_S = 10.0
 _HEALTH_TIMEOUT_S = 2.0
 _PORT_TRIES = 3
+_TELL_EVERY_S = 15.0
 _LEFT_OVER_GRACE_S = 0.2
 _MEMORY_SHARE = 0.9
 
@@ -156,7 +158,8 @@ class _Start:
     process: _Process
 
     def wait(self, own_site: Site, ready_s: float, limit_bytes: int) -> None:
-        deadline = time.monotonic() + ready_s
+        begun = told = time.monotonic()
+        deadline = begun + ready_s
         while True:
             self._ensure_alive()
             memory = memory_of(self.process.pid)
@@ -166,11 +169,20 @@ class _Start:
                     f"took {bytes_text(memory.own_bytes)} while loading (limit "
                     f"{bytes_text(limit_bytes)}) and was ended",
                 )
-            if self._is_ready(own_site):
+            answer = self._health(own_site)
+            if not answer:
                 return
+            if time.monotonic() - told > _TELL_EVERY_S:
+                told = time.monotonic()
+                say(
+                    f"{self.launch.alias}: waiting for llama-server for "
+                    f"{duration_text(told - begun)} (at most {duration_text(ready_s)}): "
+                    f"{answer}; log: {self.log}"
+                )
             if time.monotonic() > deadline:
                 raise self._dead(
-                    Death.SLOW, f"was not ready after {duration_text(ready_s)}"
+                    Death.SLOW,
+                    f"was not ready after {duration_text(ready_s)}: {answer}",
                 )
             time.sleep(_LOOK_EVERY_S)
 
@@ -196,17 +208,21 @@ class _Start:
             poll=self.process.poll,
         )
 
-    def _is_ready(self, own_site: Site) -> bool:
-        """`/health`: refused, then 503 while the model loads, then 200.
+    def _health(self, own_site: Site) -> str:
+        """What `/health` answers while this server is not ready; empty when it is.
 
-        Another server may have the port, and answer as ours would: who holds it is
-        looked up last, as that takes longest.
+        Refused, then 503 while the model loads, then 200. Another server may have the
+        port, and answer as ours would: who holds it is looked up last, as that takes
+        longest.
         """
         try:
-            healthy = own_site.get("/health", timeout_s=_HEALTH_TIMEOUT_S).ok
+            reply = own_site.get("/health", timeout_s=_HEALTH_TIMEOUT_S)
         except NoAnswerError:
-            return False
-        return healthy and listens(self.process.pid, self.port)
+            return "/health does not answer"
+        if not reply.ok:
+            return f"/health answers HTTP {reply.status}: {reply.text[:100]}"
+        ours = listens(self.process.pid, self.port)
+        return "" if ours else f"another program answers on port {self.port}"
 
     def _ensure_alive(self) -> None:
         code = self.process.poll()

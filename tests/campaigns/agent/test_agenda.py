@@ -98,3 +98,26 @@ def test_what_the_matrix_says_of_agents_is_held_against_the_tasks(
     server = msgspec.structs.replace(cell.server, metrics=False)
     with pytest.raises(MatrixError, match=r"servers\..*\.metrics: "):
         check_agents([msgspec.structs.replace(cell, server=server)])
+
+
+@pytest.mark.parametrize(
+    ("ctx_size", "output_tokens", "parallel"),
+    [(40000, 32000, 1), (8000, 8192, 1), (40000, 8192, 4)],
+)
+def test_a_context_without_room_for_a_prompt_is_refused(
+    cell: AgentCell, ctx_size: int, output_tokens: int, parallel: int
+) -> None:
+    changed = msgspec.structs.replace(
+        cell,
+        model=msgspec.structs.replace(cell.model, ctx_size=ctx_size),
+        agent=msgspec.structs.replace(cell.agent, output_tokens=output_tokens),
+        server=msgspec.structs.replace(cell.server, parallel=parallel),
+    )
+    with pytest.raises(MatrixError, match=r"ctx_size less agents\..*compact for ever"):
+        check_agents([changed])
+
+
+def test_the_shipped_contexts_have_room(cell: AgentCell) -> None:
+    longest = msgspec.structs.replace(cell.agent, output_tokens=100_000)
+    model = msgspec.structs.replace(cell.model, ctx_size=65336)
+    check_agents([msgspec.structs.replace(cell, agent=longest, model=model)])

@@ -3,7 +3,12 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from llamatrix.measure.opencode.ending import Seen, Stop, outcome_of
+from llamatrix.measure.opencode.ending import (
+    Seen,
+    Stop,
+    compacts_for_ever,
+    outcome_of,
+)
 from llamatrix.measure.opencode.events import parse
 from llamatrix.measure.tap.call import Call, Trouble
 from llamatrix.measure.tap.request import Kind
@@ -13,6 +18,7 @@ from llamatrix.measure.trial_outcome import (
     AgentKilled,
     Answered,
     AskedPermission,
+    CompactedForEver,
     ContextFull,
     CutShort,
     DiskFull,
@@ -27,6 +33,7 @@ from llamatrix.measure.trial_outcome import (
     is_the_models,
 )
 from llamatrix.measure.warden import Report
+from llamatrix.report.trial_troubles import cause_text
 
 
 def report(*, exit_code: int = 0, ran_away: bool = False) -> Report:
@@ -60,6 +67,7 @@ def finished(*reasons: str) -> tuple[Call, ...]:
     return tuple(main_call(finish_reason=reason) for reason in reasons)
 
 
+UNKNOWN = '{"type":"step_finish","part":{"reason":"unknown"}}'
 REJECTED = "! permission requested: x; auto-rejecting"
 FULL = '{"type":"error","error":{"name":"E","data":{"message":"disk is full"}}}'
 WELL = Seen(
@@ -171,3 +179,103 @@ def test_what_ends_a_turn_from_inside_is_the_models_once_it_has_acted(
     assert not is_the_models(outcome_of(replace(seen, calls=reads)))
     assert is_the_models(outcome_of(replace(seen, calls=acts)))
     assert is_the_models(outcome_of(replace(seen, acted_before=True)))
+
+
+def calls_of(*words: str) -> list[Call]:
+    """Calls as `main 12974 33`: kind, tokens of the prompt, tokens of the answer."""
+    return [
+        Call(
+            index=index,
+            kind=Kind(kind),
+            path="/v1/chat/completions",
+            begun_s=index,
+            ended_s=index + 0.5,
+            request_bytes=1,
+            request_sha256="",
+            answer_bytes=1,
+            answer_sha256="",
+            prompt_tokens=int(prompt),
+            generated_tokens=int(answer),
+        )
+        for index, (kind, prompt, answer) in enumerate(word.split() for word in words)
+    ]
+
+
+_LOOP = ("main 12974 33", "compaction 938 8", "main 12924 25", "compaction 1765 8")
+
+
+@pytest.mark.parametrize(
+    ("words", "begins", "needed"),
+    [
+        (_LOOP[:2], True, 12974),
+        (_LOOP, True, 12949),
+        (_LOOP * 3, False, 12949),
+        (_LOOP[:1], True, None),
+        (_LOOP[:3], False, None),
+        (("main 7000 100", "compaction 900 9") * 2, True, None),
+        (("main 7000 2000", "compaction 900 9") * 4, True, 9000),
+        (("main 7000 9", "main 7900 300", "compaction 900 9") * 4, False, None),
+        ((), True, None),
+    ],
+)
+def test_compactions_that_no_prompt_can_end_are_told(
+    words: tuple[str, ...], needed: int | None, *, begins: bool
+) -> None:
+    found = compacts_for_ever(calls_of(*words), room_tokens=8000, begins=begins)
+    assert (found and found.needed_tokens) == needed
+
+
+@pytest.mark.parametrize("stop", [Stop.COMPACTIONS, Stop.TOTAL])
+def test_compacting_for_ever_is_never_the_models_fault(stop: Stop) -> None:
+    """anomalyco/opencode#31152: 71 compactions in 90 s were scored as a failure."""
+    loop = compacts_for_ever(calls_of(*_LOOP), room_tokens=8000, begins=True)
+    outcome = outcome_of(replace(WELL, stop=stop, compacted_for_ever=loop))
+    assert isinstance(outcome, CompactedForEver)
+    assert not is_the_models(outcome)
+    assert "leaves 8000: the set-up's fault" in cause_text(outcome)
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (
+            replace(WELL, calls=finished("unknown")),
+            (
+                "agent failed: exit code 0: OpenCode ended without a last word (finish "
+                "`unknown`) and without an error"
+            ),
+        ),
+        (
+            replace(WELL, calls=(), session=parse([UNKNOWN])),
+            (
+                "agent failed: exit code 0: OpenCode ended without a last word (finish "
+                "`unknown`) and without an error"
+            ),
+        ),
+        (
+            replace(WELL, calls=()),
+            (
+                "agent failed: exit code 0: OpenCode ended without a last word and without "
+                "an error"
+            ),
+        ),
+        (
+            replace(
+                WELL,
+                calls=(),
+                tail=("NotFoundError: NotFoundError", ' message: "Gone: x",', "},"),
+            ),
+            "agent failed: exit code 0: NotFoundError: NotFoundError Gone: x",
+        ),
+        (
+            replace(WELL, stop=Stop.SILENT_AGENT, tail=("Error: no proxy", "}")),
+            "agent hung: silent for 3.0 s: Error: no proxy",
+        ),
+        (
+            replace(WELL, report=report(exit_code=-11), tail=("panic: oops", "at x")),
+            "agent killed: signal 11: panic: oops",
+        ),
+    ],
+)
+def test_the_reason_shown_is_the_first_error(seen: Seen, said: str) -> None:
+    assert cause_text(outcome_of(seen)) == said

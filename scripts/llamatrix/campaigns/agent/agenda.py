@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from llamatrix.errors import MatrixError, MeasureError
 from llamatrix.host import this_host
 from llamatrix.measure.judging.task import load_task, task_digest, task_ids
+from llamatrix.measure.opencode.program import quirks_of, room_for_prompts
 from llamatrix.measure.scripted.script import script_of
 from llamatrix.measure.trial_outcome import NotRun
 from llamatrix.measure.trial_result import Broken, is_scored
@@ -49,11 +50,29 @@ def check_agents(cells: Sequence[AgentCell]) -> None:
                 script_of(load_task(cell.task), name)
             except MeasureError as error:
                 raise MatrixError(f"{where}.scripts.{cell.task}: {error}") from error
+        _check_room(cell)
         if not cell.server.metrics:
             raise MatrixError(
                 f"matrix.toml: servers.{cell.server_key}.metrics: trials are held "
                 "against the server's counters: true, or another server"
             )
+
+
+def _check_room(cell: AgentCell) -> None:
+    """MatrixError where OpenCode would compact for ever instead of working."""
+    slot_tokens = cell.model.ctx_size // cell.server.parallel
+    room = room_for_prompts(slot_tokens, cell.agent.output_tokens)
+    version = cell.opencode.version
+    first = quirks_of(version).first_prompt_tokens
+    if room < first:
+        shared = f" in each of {cell.server.parallel} slots"
+        raise MatrixError(
+            f"matrix.toml: models.{cell.model_key}.ctx_size less agents."
+            f"{cell.agent_key}.output_tokens leaves {max(room, 0)} tokens"
+            f"{shared if cell.server.parallel > 1 else ''}, and the first prompt of "
+            f"OpenCode {version} has about {first}: it would compact for ever; raise "
+            "ctx_size, or lower output_tokens"
+        )
 
 
 def look_up_trials(

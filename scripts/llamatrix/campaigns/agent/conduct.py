@@ -38,7 +38,7 @@ from llamatrix.plan.matrix import Network
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.wheels import provide_wheels
-from llamatrix.record.store import Store
+from llamatrix.record.store import Store, UnwrittenError
 from llamatrix.record.trial_record import AGENT, TrialRecord
 from llamatrix.report.trial_troubles import cause_text
 from llamatrix.units import duration_text
@@ -78,6 +78,7 @@ def conduct_trials(session: Session) -> TrialTally:
     todo = [item for item in session.trials if item.todo]
     if not todo:
         return TrialTally(reused=reused, unscored=unscored)
+    Store(reports=session.project.reports, kind=AGENT).require_room(this_host().slug)
     made: list[TrialRecord] = []
     ready: list[TrialItem] = []
     for item in todo:
@@ -205,6 +206,8 @@ def recorded_attempt(
     try:
         made = attempt(item, number, parts, project, shared, trajectory=trajectory)
         store.append(made)
+    except UnwrittenError:  # the record is kept aside, so is what it tells of
+        raise
     except BaseException:  # Ctrl-C too: nothing stays that no record tells of
         if not _is_told(trajectory, item, store):
             shutil.rmtree(folder_of(trajectory, project), ignore_errors=True)

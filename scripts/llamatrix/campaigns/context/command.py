@@ -39,6 +39,7 @@ def context(flags: Contexting) -> str:
     store = Store(reports=case.project.reports, kind=CONTEXT)
     record = None if flags.again else _recorded(case, store)
     if record is None:
+        store.require_room(this_host().slug)
         record = _searched(case, store)
     else:
         say(f"{case.known.id}: reused from records; `--again` searches anew")

@@ -134,6 +134,8 @@ def _running(
     watch: Watch | None,
 ) -> Running:
     store = Store(reports=project.reports, kind=SPEED_PAIRS)
+    if not request.dry_run:
+        store.require_room(this_host().slug)
     entries = store.read(
         host_slug=this_host().slug, record_id=ledger_id(case.id, case.digest)
     )

@@ -5,7 +5,11 @@ from pathlib import Path
 from llamatrix.campaigns.regress.agent.options import answer_agent, refuse_agents
 from llamatrix.campaigns.regress.arms import METRICS, Asked, parse_metrics
 from llamatrix.campaigns.regress.command import regress
-from llamatrix.campaigns.regress.delivery import budget_of, deliver
+from llamatrix.campaigns.regress.delivery import (
+    budget_of,
+    deliver,
+    require_deliverable,
+)
 from llamatrix.campaigns.regress.flags import Flags
 from llamatrix.campaigns.regress.replay_case import REPLAY_METRICS
 from llamatrix.campaigns.regress.replay_command import replay
@@ -22,6 +26,7 @@ _ORDER = "tg,pp"
 
 def answer(flags: Flags) -> int:
     """Compare, print, write the files asked for; return the verdict's exit code."""
+    require_deliverable(flags)
     if flags.agent:
         return answer_agent(flags)
     refuse_agents(flags)

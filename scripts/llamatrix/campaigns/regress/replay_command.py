@@ -163,6 +163,8 @@ class _Making:
 
     def _session(self, case: SessionCase, parts: dict[Arm, Parts]) -> Session:
         store = Store(reports=self.project.reports, kind=REPLAY_PAIRS)
+        if not self.request.dry_run:
+            store.require_room(this_host().slug)
         entries = store.read(
             host_slug=this_host().slug, record_id=ledger_id(case.id, case.digest)
         )

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 import msgspec
 
@@ -16,6 +17,7 @@ from llamatrix.measure.trial_outcome import (
     AgentKilled,
     Answered,
     AskedPermission,
+    CompactedForEver,
     ContextFull,
     CutShort,
     DiskFull,
@@ -30,9 +32,11 @@ from llamatrix.measure.trial_outcome import (
 )
 from llamatrix.measure.trial_result import CallTimes
 from llamatrix.measure.warden import Report
+from llamatrix.reason import first_error
 
 _DISK_SIGNS = ("disk is full", "ENOSPC", "No space left on device")
 _OPENCODES = tuple(kind for kind in Kind if kind is not Kind.OTHER)
+_COMPACTIONS = 3
 _CONTEXT_SIGNS = ("exceed_context_size", "ContextOverflow")
 
 
@@ -53,6 +57,7 @@ class Stop(StrEnum):
     SILENT_AGENT = "silent agent"
     FAILURES = "failures"
     TOOLS = "tools"
+    COMPACTIONS = "compactions"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,8 +73,39 @@ class Seen:
     tools_missing: tuple[str, ...]
     tail: tuple[str, ...]
     """The last lines of standard error."""
+    compacted_for_ever: CompactedForEver | None = None
     acted_before: bool = False
     """Whether the model had acted in an earlier turn of the trial."""
+
+
+def compacts_for_ever(
+    calls: Sequence[Call], *, room_tokens: int, begins: bool
+) -> CompactedForEver | None:
+    """Tell a loop of compactions that no prompt can end.
+
+    `begins` says that the session began with these calls: then its first prompt shows
+    alone that none has room. Else three prompts right after a compaction must.
+    """
+    ended = [
+        one
+        for one in calls
+        if one.kind is Kind.COMPACTION or (one.kind is Kind.MAIN and one.prompt_tokens)
+    ]
+    compactions = sum(one.kind is Kind.COMPACTION for one in ended)
+    first = next((one.prompt_tokens or 0 for one in ended if one.kind is Kind.MAIN), 0)
+    after = [
+        (main.prompt_tokens or 0) + (main.generated_tokens or 0)
+        for before, main in pairwise(ended)
+        if before.kind is Kind.COMPACTION and main.kind is Kind.MAIN
+    ]
+    enough = len(after) >= _COMPACTIONS and min(after) > room_tokens
+    if not compactions or not (enough or (begins and first > room_tokens)):
+        return None
+    return CompactedForEver(
+        compactions=compactions,
+        needed_tokens=min(after, default=first),
+        room_tokens=room_tokens,
+    )
 
 
 def outcome_of(seen: Seen) -> TurnOutcome:
@@ -85,14 +121,19 @@ def _outcome(seen: Seen) -> TurnOutcome:
         return ToolsMissing(tools=seen.tools_missing)
     if seen.report["ran_away"]:
         return RanAway(processes=seen.report["most_processes"])
+    return _stopped(seen)
+
+
+def _stopped(seen: Seen) -> TurnOutcome:
     match seen.stop:
-        case Stop.TOTAL:
+        case Stop.TOTAL | Stop.COMPACTIONS:
             failing = _last_failure(seen, Kind.MAIN)
-            return failing or TimedOut(after_s=seen.seconds)
+            timed_out = TimedOut(after_s=seen.seconds)
+            return seen.compacted_for_ever or failing or timed_out
         case Stop.SILENT_ENDPOINT:
             return EndpointStalled(silent_s=seen.silent_s)
         case Stop.SILENT_AGENT:
-            return AgentHung(silent_s=seen.silent_s)
+            return AgentHung(silent_s=seen.silent_s, error=first_error(seen.tail))
         case Stop.FAILURES | Stop.TOOLS | None:
             return _ended(seen)
 
@@ -104,7 +145,8 @@ def _ended(seen: Seen) -> TurnOutcome:
     if failed := _last_failure(seen, *kinds):
         return failed
     if seen.report["exit_code"] < 0:
-        return AgentKilled(signal=-seen.report["exit_code"])
+        signal = -seen.report["exit_code"]
+        return AgentKilled(signal=signal, error=first_error(seen.tail))
     return _last_word(seen)
 
 
@@ -127,6 +169,7 @@ def _last_word(seen: Seen) -> TurnOutcome:
     return AgentFailed(
         exit_code=seen.report["exit_code"],
         errors=seen.session.errors,
+        finish=seen.session.finish or finish or "",
         tail=seen.tail,
     )
 

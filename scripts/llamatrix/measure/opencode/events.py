@@ -29,6 +29,7 @@ class _State(Struct, frozen=True):
 class _Part(Struct, frozen=True):
     tool: str = ""
     text: str = ""
+    reason: str = ""
     state: _State = _State()
 
 
@@ -78,6 +79,8 @@ class Session:
     texts: tuple[str, ...]
     errors: tuple[str, ...]
     """Name, status and message of every error event."""
+    finish: str
+    """The reason of the last step, for an explanation: the tap's calls decide."""
     unread: int
     """Lines that are no event."""
 
@@ -95,6 +98,9 @@ def parse(lines: Iterable[str]) -> Session:
         tool_uses=tuple(_tool_use(e.part) for e in events if e.type == "tool_use"),
         texts=tuple(e.part.text for e in events if e.type == "text"),
         errors=tuple(_complaint(e.error) for e in events if e.type == "error"),
+        finish=next(
+            (e.part.reason for e in reversed(events) if e.type == "step_finish"), ""
+        ),
         unread=unread,
     )
 

@@ -11,6 +11,7 @@ from llamatrix.measure.opencode.program import (
     MODEL_URL,
     PROVIDER,
     quirks_of,
+    room_for_prompts,
 )
 
 
@@ -52,6 +53,11 @@ class Agent:
     """AGENTS.md of the home."""
     skills: Mapping[str, str] = field(default_factory=dict)
     """SKILL.md by name."""
+
+    @property
+    def room_tokens(self) -> int:
+        """What OpenCode leaves for a prompt before it compacts."""
+        return room_for_prompts(self.context_tokens, self.output_tokens)
 
     @property
     def lsp_on(self) -> bool:

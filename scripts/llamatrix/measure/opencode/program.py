@@ -30,6 +30,9 @@ class Quirks:
     lsp_default: bool
     lsp_key: bool
     """Whether `lsp: true` may be written."""
+    first_prompt_tokens: int
+    """Of the first request with Context7, its rule and skill, in a vocabulary of 200,000
+    words: none of today's models need fewer."""
 
 
 _TOOLS = ("bash", "edit", "glob", "grep", "read", "skill", "task", "todowrite")
@@ -38,14 +41,18 @@ _OLD = Quirks(
     provider_options={"timeout": False},  # a false chunkTimeout is refused
     lsp_default=True,
     lsp_key=False,
+    first_prompt_tokens=11_400,
 )
 _NEW = Quirks(
     tools=(*_TOOLS, "webfetch", "write"),
     provider_options={"timeout": False, "headerTimeout": False, "chunkTimeout": False},
     lsp_default=False,
     lsp_key=True,
+    first_prompt_tokens=8_500,
 )
 _FIRST_NEW = (1, 14)
+_LONGEST_ANSWER_TOKENS = 32_000
+"""OpenCode asks for no longer one, whatever its configuration says."""
 
 
 def quirks_of(version: str) -> Quirks:
@@ -54,6 +61,11 @@ def quirks_of(version: str) -> Quirks:
     if numbers is None:
         raise MeasureError(f"opencode: {version!r} is no version")
     return _NEW if (int(numbers[1]), int(numbers[2])) >= _FIRST_NEW else _OLD
+
+
+def room_for_prompts(context_tokens: int, output_tokens: int) -> int:
+    """What is left before OpenCode compacts: the context less the longest answer."""
+    return context_tokens - min(output_tokens, _LONGEST_ANSWER_TOKENS)
 
 
 def version(program: Path, *, home: Path) -> str:

@@ -9,7 +9,12 @@ from pathlib import Path
 from llamatrix.measure.carried import add_home
 from llamatrix.measure.confined import Inside, LostError, entered
 from llamatrix.measure.forwarding import forwarding
-from llamatrix.measure.opencode.ending import Seen, Stop, outcome_of
+from llamatrix.measure.opencode.ending import (
+    Seen,
+    Stop,
+    compacts_for_ever,
+    outcome_of,
+)
 from llamatrix.measure.opencode.events import Session, parse
 from llamatrix.measure.opencode.home import Agent, home_files
 from llamatrix.measure.opencode.program import MODEL_URL, argv, environment
@@ -23,6 +28,7 @@ from llamatrix.measure.tap.serving import address, loopback_listener, serving
 from llamatrix.measure.tap.tool_uses import ObservedUse, read_tool_uses
 from llamatrix.measure.tap.totals import Totals, totals
 from llamatrix.measure.trial_outcome import (
+    CompactedForEver,
     NotRun,
     SandboxLost,
     TurnOutcome,
@@ -30,8 +36,11 @@ from llamatrix.measure.trial_outcome import (
 )
 from llamatrix.measure.warden import Job, Report
 from llamatrix.plan.matrix import Network
+from llamatrix.progress import say
+from llamatrix.reason import telling_lines
 from llamatrix.scratch import scratch_folder
 from llamatrix.shell import TAIL_LINES
+from llamatrix.units import duration_text
 
 MODEL_PORT = 8099
 """Where the model is, inside a hermetic sandbox."""
@@ -140,7 +149,8 @@ def run_trial_turn(turn: Turn) -> TurnRun:
         session=session,
         calls=tap.calls,
         tools_missing=watch.tools_missing(),
-        tail=tuple(said.decode(errors="replace").splitlines()[-TAIL_LINES:]),
+        tail=telling_lines(said.decode(errors="replace").splitlines(), most=TAIL_LINES),
+        compacted_for_ever=watch.compacted_for_ever(),
         acted_before=turn.acted_before,
     )
     return TurnRun(
@@ -223,6 +233,8 @@ class _Watch:
     stop: Stop | None = None
     seconds: float = 0.0
     silent_s: float = 0.0
+    told: int = 0
+    """Failed calls in a row that were told of."""
 
     def see_through(self, inside: Inside) -> None:
         begun = heard = time.monotonic()
@@ -234,6 +246,7 @@ class _Watch:
                 heard = now
             self.seconds = now - begun
             self.silent_s = now - max(heard, self.tap.heard, begun)
+            self._tell_failures()
             self.stop = self._reason_to_stop()
             if self.stop:
                 inside.stop()
@@ -247,6 +260,26 @@ class _Watch:
             return ()
         return tuple(sorted(self.turn.agent.tools_expected - set(first.tools_offered)))
 
+    def compacted_for_ever(self) -> CompactedForEver | None:
+        return compacts_for_ever(
+            self.tap.calls,
+            room_tokens=self.turn.agent.room_tokens,
+            begins=self.turn.session is None,
+        )
+
+    def _tell_failures(self) -> None:
+        """Say what the model's server answers while OpenCode tries again in silence."""
+        failures = self.tap.failures_in_a_row()
+        if failures > self.told:
+            call = self.tap.calls[-1]
+            what = f"HTTP {call.status}" if call.status else "nothing"
+            say(
+                f"  the model's server answered {what} ({call.error[:100]}), failure "
+                f"{failures} of {self.turn.patience.failures} since "
+                f"{duration_text(self.silent_s)}; waiting for OpenCode to try again"
+            )
+        self.told = failures
+
     def _reason_to_stop(self) -> Stop | None:
         patience = self.turn.patience
         if self.seconds > patience.total_s:
@@ -256,4 +289,6 @@ class _Watch:
             return Stop.SILENT_ENDPOINT if waiting else Stop.SILENT_AGENT
         if self.tap.failures_in_a_row() >= patience.failures:
             return Stop.FAILURES
+        if self.compacted_for_ever():
+            return Stop.COMPACTIONS
         return Stop.TOOLS if self.tools_missing() else None

@@ -49,6 +49,7 @@ def regress_agents(
         say(line)
     if request.dry_run:
         return None
+    store.require_room(this_host().slug)
     known = _known(samples)
     with ExitStack() as held:
         done = Conductor(
