@@ -6,6 +6,7 @@ same synthetic agent and the same class of card, so that every `differs` is a fa
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ _CHANCE = 3.0
 """Standard errors that a simulated share may lie above what is promised."""
 _PREFILL_SD, _GENERATION_SD = 0.08, 0.02
 """Log-sd of an agent's speeds from one trial to the next."""
-_DOUBLED = 0.3
+_SECOND_MODE = 0.3
 """Of two modes, the share of trials that take three times as many tokens."""
 _CLASS = 0.08
 """A card may be so much faster or slower than another of its class."""
@@ -81,16 +82,18 @@ class FamilyScore:
 
     trials: int
     processes: int
-    lines: Share
-    """Single numbers called `differs`, of all that are compared."""
+    lines: tuple[float, ...]
+    """Of each run the share of numbers called `differs`; those of a run hang together."""
     exits_1: Share
     """Of faithful reproductions."""
     slow_exits_1: Share
     """Where every speed of ours is a quarter lower."""
 
     @property
-    def shares(self) -> tuple[Share, ...]:
-        return self.lines, self.exits_1, self.slow_exits_1
+    def texts(self) -> tuple[str, ...]:
+        error = statistics.stdev(self.lines) / math.sqrt(len(self.lines))
+        lines = f"{100 * statistics.fmean(self.lines):.1f} ± {100 * error:.1f} %"
+        return lines, self.exits_1.text, self.slow_exits_1.text
 
 
 def line_scores(claims: Mapping[Quantity, Claim]) -> Iterator[LineScore]:
@@ -136,10 +139,7 @@ def family_table(scores: Sequence[FamilyScore], name: str) -> Table:
             *("Trials", "Processes", "Single numbers that differ"),
             *("Exit code 1", "Exit code 1, all speeds 25 % lower"),
         ),
-        rows=tuple(
-            (str(one.trials), str(one.processes), *(share.text for share in one.shares))
-            for one in scores
-        ),
+        rows=tuple((str(one.trials), str(one.processes), *one.texts) for one in scores),
         right=(0, 1, 2, 3, 4),
     )
 
@@ -190,8 +190,8 @@ def _draws(kind: str, count: int, generator: "Generator") -> list[float]:
         case "count":
             return [1.0 + float(n) for n in generator.poisson(9, count)]
         case "two modes":
-            doubled = generator.random(count) < _DOUBLED
-            logs = generator.normal(0, 0.1, count) + 1.1 * doubled
+            tripled = generator.random(count) < _SECOND_MODE
+            logs = generator.normal(0, 0.1, count) + 1.1 * tripled
         case _:
             logs = generator.normal(0, float(kind.split()[1]), count)
     return [float(round(3000 * math.exp(log))) for log in logs]
@@ -215,12 +215,12 @@ def _family_score(claims: Sequence[Claim], trials: int, processes: int) -> Famil
     import numpy as np
 
     generator = np.random.default_rng([_SEED, trials, processes])
-    exits = slow_exits = differing = tested = 0
+    exits, slow_exits, lines = 0, 0, []
     for _ in range(_FAMILY_RUNS):
         theirs, ours = _Session(claims, generator).drawn(trials, processes)
         found = compare(theirs, ours)
-        tested += sum(one.p_value is not None for one in found)
-        differing += sum(one.verdict is Verdict.DIFFERS for one in found)
+        tested = [one for one in found if one.p_value is not None]
+        lines.append(statistics.fmean(one.verdict is Verdict.DIFFERS for one in tested))
         exits += bool(family_wise(found))
         slow = ours | {
             claim.id: _number(claim, [0.75 * one for one in ours[claim.id].values])
@@ -233,7 +233,7 @@ def _family_score(claims: Sequence[Claim], trials: int, processes: int) -> Famil
         processes=processes,
         exits_1=Share(count=exits, runs=_FAMILY_RUNS),
         slow_exits_1=Share(count=slow_exits, runs=_FAMILY_RUNS),
-        lines=Share(count=differing, runs=tested),
+        lines=tuple(lines),
     )
 
 

@@ -232,13 +232,14 @@ def _by_prediction(
             f"one more of our {count} trials may lie a factor of {factor:,.0f} off",
         )
     place = "outside" if p_value <= ALPHA else "inside"
+    on_any_card = " on a card of this class" if prediction.tolerance_log else ""
     rounding = printed.low / known.theirs, printed.high / known.theirs
     return msgspec.structs.replace(
         tested,
         verdict=Verdict.DIFFERS if p_value <= ALPHA else Verdict.REPRODUCED,
         reason=(
             f"{claim.text} lies {place} {_plain(low)} to {_plain(high)}, where 95 % of single "
-            f"trials like our {count} fall"
+            f"trials like our {count} fall{on_any_card}"
         ),
         band=(ours.mean * rounding[0] / high, ours.mean * rounding[1] / low),
     )
