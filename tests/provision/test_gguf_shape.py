@@ -271,6 +271,13 @@ def test_layers_without_key_heads_keep_nothing(tmp_path: Path) -> None:
     assert counts == {128: 5, 256: 1}
 
 
+def test_a_window_of_nothing_keeps_one_micro_batch(tmp_path: Path) -> None:
+    shape = small(tmp_path, "gemma2", attention__sliding_window=0)
+    assert [one.window_tokens for one in shape.attention] == [None, 0]
+    full = need(shape, Use(), context_tokens=131072).cache
+    assert full == 4 * 256 * (131072 + 512) * 34 // 32
+
+
 def test_rwkv_keeps_a_state_of_its_head_size_and_no_cache(tmp_path: Path) -> None:
     shape = small(tmp_path, "rwkv7", wkv__head_size=64, attention__head_count=0)
     assert shape.state_bytes == 4 * 8 * (2 * 256 + 256 * 64)

@@ -147,7 +147,8 @@ class _Rules:
                 count=count, key_width=key, value_width=value, window_tokens=window
             )
             for (key, value, window), count in sorted(
-                kinds.items(), key=lambda one: (one[0][2] or 0, one[0])
+                kinds.items(),
+                key=lambda one: (one[0][2] is not None, one[0][2] or 0, one[0][:2]),
             )
             if key or value
         )
