@@ -127,6 +127,16 @@ def test_a_bare_number_of_vram_is_gib_and_all_of_it_may_be_used(
 
 
 @pytest.mark.usefixtures("project")
+def test_a_reserve_that_leaves_no_room_is_not_called_too_small_a_card(
+    run_invoke: RunInvoke,
+) -> None:
+    flags = ("--vram", "24", "--reserve", "8")
+    ended = run_invoke("fit", "--model", "qwen35-27b", *flags)
+    assert "none: 6.85 GiB free at the smallest" in ended.stdout
+    assert "does not fit" not in ended.stdout
+
+
+@pytest.mark.usefixtures("project")
 def test_what_fits_is_said_by_the_same_reserve_in_headline_and_table(
     run_invoke: RunInvoke,
 ) -> None:

@@ -176,6 +176,20 @@ def test_a_file_of_ones_own_that_is_no_model_is_refused_in_one_line(
     assert "taken as" not in ended.stderr
 
 
+def test_a_file_without_a_chat_template_is_said_to_have_none(
+    asking: Project, run_invoke: RunInvoke, tmp_path: Path
+) -> None:
+    file = load_matrix(asking.matrix_file).models[MODEL].file
+    keys = {"general.architecture": "qwen35"}
+    flags = ("weights", "--profile", "hub", "--weights-dir", str(tmp_path))
+    for more, said in (({}, True), ({"tokenizer.chat_template": "{{ x }}"}, False)):
+        tensors = [("token_embd.weight", [64, 64], F16)]
+        (tmp_path / file).write_bytes(gguf_bytes({**keys, **more}, tensors))
+        ended = run_invoke(*flags)
+        assert ended.returncode == 0, ended.stderr
+        assert ("falls back to chatml" in ended.stderr) is said
+
+
 def test_a_file_of_the_hub_that_is_no_model_is_refused(
     hub: HubStandIn, asking: Project, run_invoke: RunInvoke
 ) -> None:

@@ -23,6 +23,7 @@ _TEMPLATES = Path("models/templates")
 SAMPLES = ("tools/server/README.md", "convert_lora_to_gguf.py")
 """English, JSON, commands and Python: what an agent's prompts are made of."""
 _FACTS = "weights.json"
+_TEMPLATE_KEY = "tokenizer.chat_template"
 
 
 class WeightsFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +57,11 @@ def provide_weights(
     """
     if cell.published is not None:
         path = provide_published(cell.published, cache, weights_dir=weights_dir)
-        read_model(path)
+        if _TEMPLATE_KEY not in read_model(path).metadata:
+            say(
+                f"{path.name}: has no chat template; llama-server falls back to chatml "
+                "where it is given none"
+            )
         return Weights(path=path, facts=_published_facts(cell.published, path))
     spec = _spec(cell, cache)
     entry = cache / "weights" / f"{cell.weights_key}-{spec.digest()[:12]}"

@@ -166,6 +166,8 @@ def _largest_text(fit: ModelFit) -> str:
         return "refused by this pin"
     if fit.largest_context_tokens is None:
         smallest = min(one.total for one in fit.forecasts)
+        if smallest <= fit.card_bytes:
+            return f"none: {bytes_text(fit.card_bytes - smallest)} free at the smallest"
         return f"does not fit: {bytes_text(smallest)} at the smallest"
     more = " (all it was trained for)" if fit.largest_is_trained else ""
     return f"{fit.largest_context_tokens:,}{more}"
