@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +25,24 @@ SOMEBODY = 54_321
 _TIMEOUT_S = 300
 
 
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """Not pytest's own: each pytest that starts closes that to everybody but its user."""
+    made = Path(tempfile.mkdtemp(prefix="attacks-"))
+    yield made
+    shutil.rmtree(made)
+
+
 @pytest.fixture(scope="module", params=["root", "user"])
-def played(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
+def played(request: pytest.FixtureRequest, folder: Path) -> dict[str, Any]:
     """All attacks, played once as root and once as an ordinary user."""
     bwrap = bwrap_here(find_project().cache)
     if bwrap is None or probe(bwrap):
         pytest.skip("no bubblewrap, or no namespaces, on this machine")
     if request.param == "root" and os.geteuid() != 0:
         pytest.skip("only root can attack as root")
-    folder = tmp_path_factory.mktemp("attacks")
+    folder /= request.param
+    folder.mkdir()
     argv = [sys.executable, "-m", "tests.measure.attacking", str(bwrap), str(folder)]
     if request.param == "user" and os.geteuid() == 0:
         argv = as_somebody(bwrap, folder, argv)
@@ -62,9 +71,7 @@ def as_somebody(bwrap: Path, folder: Path, argv: list[str]) -> list[str]:
     if not (shutil.which("setpriv") and probe(bwrap) is None):
         pytest.skip("no setpriv: root cannot become an ordinary user")
     os.chown(folder, SOMEBODY, SOMEBODY)
-    opened = [*folder.parents][::-1][2:]
-    for parent in opened:
-        parent.chmod(parent.stat().st_mode | 0o011)
+    folder.parent.chmod(0o711)
     home = Path("/root")
     words = [
         str(bwrap),

@@ -45,7 +45,7 @@ class Confined:
         seed = folder / "seed"
         seed.mkdir()
         (seed / "seed.txt").write_text("seed")
-        pack(folder / "in.tar", home={".config/a": b"mine"}, work=seed)
+        pack(folder / "in.tar", home={".local/a": b"mine"}, work=seed)
         bwrap = find_bwrap(find_project().cache)
         self.complaints = folder / "complaints"
         self.complaints.touch()
@@ -145,7 +145,7 @@ class TestRealSandbox:
         assert ran.report["exit_code"] == 3
         assert (ran.work / "made").read_text() == "new\n"
         assert read_home(ran.files, "kept") == b"h\n"
-        assert read_home(ran.files, ".config/a") == b"mine"
+        assert read_home(ran.files, ".local/a") == b"mine"
 
     def test_nothing_of_this_machine_can_be_written_or_read(
         self, tmp_path: Path

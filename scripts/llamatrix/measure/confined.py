@@ -17,6 +17,7 @@ import msgspec
 from llamatrix import shell
 from llamatrix.errors import MeasureError
 from llamatrix.lines import LineSplitter
+from llamatrix.measure.cgroups import joining, limited
 from llamatrix.measure.sandbox import (
     HOME,
     Sandbox,
@@ -25,7 +26,7 @@ from llamatrix.measure.sandbox import (
 )
 from llamatrix.measure.sandbox_user import User
 from llamatrix.measure.syscall_filter import syscall_filter
-from llamatrix.measure.warden import Job, Report
+from llamatrix.measure.warden import THREADS_PER_PROCESS, Job, Report
 from llamatrix.measure.warden_files import ARCHIVE_END_BYTES, LENGTH, WHOLE
 
 _ENTER_TIMEOUT_S = 30.0
@@ -169,10 +170,16 @@ def entered(
             command=warden_command(sandbox, user),
         )
         errors = held.enter_context(_kept(complaints))
+        groups = held.enter_context(
+            limited(
+                memory_bytes=job["max_memory_bytes"],
+                threads=THREADS_PER_PROCESS * job["max_processes"],
+            )
+        )
         with wardens:
             process = held.enter_context(
                 shell.started(
-                    argv,
+                    joining(groups, argv),
                     env={},
                     stdin=wardens.fileno(),
                     err=errors,

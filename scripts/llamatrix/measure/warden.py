@@ -36,7 +36,7 @@ _FEW = 48
 _LISTEN_BACKLOG = 128
 _INODE_BYTES = 1024
 """What an empty file takes of the kernel's memory."""
-_THREADS_PER_PROCESS = 4
+THREADS_PER_PROCESS = 4
 _OPEN_FILES = 4096
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
@@ -220,7 +220,7 @@ class _Watch:
             threads += own_threads
             if own_bytes >= largest_bytes:
                 largest, largest_bytes = pid, own_bytes
-        most_threads = _THREADS_PER_PROCESS * self._job["max_processes"]
+        most_threads = THREADS_PER_PROCESS * self._job["max_processes"]
         if threads > most_threads:
             self._report["ran_away"] = True
         if used_bytes > self._job["max_memory_bytes"] and largest:
@@ -265,7 +265,7 @@ def _start(job: Job, user: _User) -> int:
 
 def _limit(job: Job) -> None:
     """The kernel's own limits; some do not hold for root, `_Watch` looks at those."""
-    threads = _THREADS_PER_PROCESS * job["max_processes"]
+    threads = THREADS_PER_PROCESS * job["max_processes"]
     for what, most in (
         (resource.RLIMIT_NPROC, threads),
         (resource.RLIMIT_NOFILE, _OPEN_FILES),
