@@ -74,6 +74,20 @@ def test_a_flipped_bit_in_a_program_is_named_and_the_build_made_again(
     assert f"{name}: sha256 is {after}, but {before} was recorded" in said
 
 
+def test_a_program_changed_after_it_was_provided_is_refused(
+    source: Source, tmp_path: Path
+) -> None:
+    """As in the middle of a long run."""
+    built = provide_build(source(_MAIN), tmp_path / "cache")
+    program = built.program("llama-bench")
+    before = file_sha256(program)
+    with program.open("ab") as opened:
+        opened.write(b"!")
+    with pytest.raises(ProvisionError) as caught:
+        built.program("llama-server")
+    assert f"sha256 is {file_sha256(program)}, but {before}" in str(caught.value)
+
+
 def test_a_wrong_nar_hash_in_the_lock_stops_before_anything_is_compiled(
     source: Source, tmp_path: Path
 ) -> None:

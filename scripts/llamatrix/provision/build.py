@@ -85,6 +85,9 @@ class Built:
     manifest: Manifest
 
     def program(self, name: str) -> Path:
+        """Return where a program is; ProvisionError where the build was changed since."""
+        if not self.manifest.store_path and (wrong := damage(self.folder)):
+            raise ProvisionError(f"{wrong}; run the command again to build it again")
         return self.folder / "bin" / name
 
 

@@ -19,6 +19,7 @@ from llamatrix.errors import ReportError
 from llamatrix.measure.load import Watch
 from llamatrix.plan.cell import Cell
 from llamatrix.project import Project
+from llamatrix.provision.integrity import record_entry
 from llamatrix.record.store import Store
 from llamatrix.report.regress import Regression
 from llamatrix.verdict.metric import Metric
@@ -111,4 +112,5 @@ def _behind_shim(parts: Parts, scenario: Scenario, folder: Path) -> Parts:
     ]
     path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    record_entry(folder)
     return replace(parts, built=replace(parts.built, folder=folder))
