@@ -19,7 +19,6 @@ HOMES = {
     "anyio": {"measure.forwarding", "measure.standins.detour"},
     "filelock": {"exclusive"},
     "gguf": {
-        "provision.weight_types",
         "provision.synthetic.header",
         "provision.synthetic.metadata",
     },

@@ -1,5 +1,6 @@
 """A pin's own source says which cache types its programs take."""
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ from llamatrix.errors import ProvisionError
 from llamatrix.plan import cache_types
 from llamatrix.plan.cell import Cell
 from llamatrix.provision.pin_source import lists_of, require_cache_types
+from llamatrix.provision.tensor_types import TENSOR_TYPES
 
 COMMIT = "b" * 40
 BENCH = """
@@ -79,3 +81,17 @@ def test_the_shipped_lists_are_those_of_the_locked_sources(
         assert set(lists.server_cache_types) == set(cache_types.SERVER)
         assert lists.tensor_types == lists_of(commit, Path("/nowhere")).tensor_types
         assert "qwen35" in lists.architectures
+
+
+@pytest.mark.slow
+def test_no_tensor_type_of_the_newest_source_is_missing(user_cache: Path) -> None:
+    trees = [user_cache / "sources" / commit for commit in cache_types.READ_COMMITS]
+    headers = [tree / "ggml/include/ggml.h" for tree in trees]
+    texts = [path.read_text() for path in headers if path.exists()]
+    assert texts
+    for text in texts:
+        listed = re.findall(r"^ +GGML_TYPE_(\w+) += (\d+),", text, re.MULTILINE)
+        types = {int(number): name.lower() for name, number in listed}
+        types = {number: name for number, name in types.items() if name != "count"}
+        known = {number: TENSOR_TYPES[number][0].lower() for number in types}
+        assert known == types

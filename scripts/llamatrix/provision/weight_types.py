@@ -1,7 +1,9 @@
-"""How many bits of a weight the types of ggml take: the table of the `gguf` package."""
+"""How many bits of a weight the types of ggml take."""
 
 import re
 from functools import cache
+
+from llamatrix.provision.tensor_types import TENSOR_TYPES
 
 _NEVER_IN_FILES = {"Q8_1", "Q8_K"}
 """For intermediate results; a file called `Q8_K_XL` has Q8_0 and wider."""
@@ -16,12 +18,10 @@ _FAMILY = re.compile(r"(?<![A-Z0-9])(I?Q\d|TQ\d)(?![0-9])")
 @cache
 def ggml_type_bits() -> dict[str, float]:
     """Bits of one weight by ggml's name of the type, scales included: 4.5 for `Q4_K`."""
-    from gguf.constants import GGML_QUANT_SIZES
-
     return {
-        kind.name: 8 * block_bytes / elements
-        for kind, (elements, block_bytes) in GGML_QUANT_SIZES.items()
-        if kind.name not in _NEVER_IN_FILES
+        name.upper(): 8 * block_bytes / elements
+        for name, elements, block_bytes in TENSOR_TYPES.values()
+        if name.upper() not in _NEVER_IN_FILES
     }
 
 

@@ -244,6 +244,7 @@ def test_a_model_or_gpu_that_nobody_knows_is_a_reason(tmp_path: Path) -> None:
         ("W4A16", 4),
         ("EXL2 4.25bpw", 4.25),
         ("8-bit", 8),
+        ("Q2_0", 2.25),
         ("AWQ", None),
         (None, None),
     ],
