@@ -141,7 +141,8 @@ def bwrap_argv(
     places = (TOOLS / "x", _MODULES / "x", *sandbox.shown)
     terminals = "CAP_NET_BIND_SERVICE" not in rights or not user.own_namespace
     words += [*_folder_words(places), *_system_words()]
-    words += [*_device_words(terminals=terminals), *_own_words(sandbox)]
+    words += [*_device_words(terminals=terminals), "--proc", "/proc"]
+    words += [*user.cover_words, *_own_words(sandbox)]
     for name, descriptor in files.items():
         words += ["--perms", "0644", "--ro-bind-data", str(descriptor), f"/etc/{name}"]
     words += ["--remount-ro", "/dev", "--remount-ro", "/"]
@@ -258,7 +259,7 @@ def _device_words(*, terminals: bool) -> list[str]:
 
 
 def _own_words(sandbox: Sandbox) -> list[str]:
-    words = ["--proc", "/proc"]
+    words: list[str] = []
     for place in (HOME, WORK, Path("/tmp"), Path("/dev/shm")):  # noqa: S108
         own = place.is_relative_to(ROOT)
         size_bytes = sandbox.disk_bytes // (1 if own else 8)

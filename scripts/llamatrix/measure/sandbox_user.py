@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from llamatrix.errors import MeasureError
+
 USER_ID = 1000
 _WARDENS = {"CHOWN": 0, "KILL": 5, "SETGID": 6, "SETUID": 7}
 """Capabilities by number."""
 _BUBBLEWRAPS = 21
 """CAP_SYS_ADMIN."""
+_SETTINGS = (
+    *("acpi", "bus", "driver", "dynamic_debug", "fs", "irq", "mtrr", "pressure"),
+    *("scsi", "sys", "sysrq-trigger"),
+)
 _FREE_USERS = (1_879_048_192, 1_895_825_408)
 _FEWER_FREE_USERS = (60_578, 60_705)
 """Where a container has but 65 536 users: systemd's list gives these to nobody."""
@@ -38,6 +44,19 @@ class User:
         return ["--unshare-user", "--uid", number, "--gid", number]
 
     @property
+    def cover_words(self) -> list[str]:
+        """What hides those settings where our own user is root all the same.
+
+        bubblewrap does so itself unless it is in a user namespace.
+        """
+        if not self.own_namespace or os.geteuid():
+            return []
+        places = [
+            place for name in _SETTINGS if (place := Path("/proc", name)).exists()
+        ]
+        return [word for place in places for word in ("--ro-bind", *(str(place),) * 2)]
+
+    @property
     def wardens_rights(self) -> list[str]:
         """Capabilities with which the warden, as root, gives the program its user."""
         return [] if self.own_namespace else [f"CAP_{name}" for name in _WARDENS]
@@ -51,10 +70,17 @@ def our_user() -> User:
 def user_of_its_own(shown: Iterable[Path]) -> User:
     """Return the user for a sandbox that is shown these files of this machine.
 
-    As root, it is one that no other sandbox has.
+    As root, it is one that no other sandbox has. MeasureError where that one could not
+    read what it is shown: our own user, who could, may change this machine's settings.
     """
-    if not _is_able() or not all(_is_open_to_all(path) for path in shown):
+    if not _is_able():
         return User(user_id=USER_ID, own_namespace=True)
+    for path in shown:
+        if not _is_open_to_all(path):
+            raise MeasureError(
+                f"{path}: only some users can read it, and an agent runs as a user of "
+                f"its own where the harness is root; `chmod -R o+rX {path}` opens it"
+            )
     first, last = _FREE_USERS if _is_mapped(_FREE_USERS[1]) else _FEWER_FREE_USERS
     return User(user_id=random.randint(first, last), own_namespace=False)  # noqa: S311  to be distinct
 
@@ -82,7 +108,7 @@ def _is_open_to_all(path: Path) -> bool:
     """Whether every user of this machine may read it, once it can be reached."""
     try:
         mode = path.stat().st_mode
-    except OSError:
-        return False
+    except OSError:  # bubblewrap says what is missing
+        return True
     wanted = 0o005 if path.is_dir() or mode & 0o100 else 0o004
     return mode & wanted == wanted

@@ -19,8 +19,9 @@ from types import FrameType
 import msgspec
 from msgspec import Struct
 
+from llamatrix.errors import MeasureError
 from llamatrix.measure.carried import pack, unpack_work
-from llamatrix.measure.confined import Inside, LostError, entered
+from llamatrix.measure.confined import Inside, entered
 from llamatrix.measure.forwarding import forwarding
 from llamatrix.measure.sandbox import HOME, TOOLS, Sandbox
 from llamatrix.measure.warden import Report
@@ -55,7 +56,7 @@ def main() -> None:
     enclosure = msgspec.json.decode(os.environ.pop(ENCLOSURE), type=Enclosure)
     try:
         code = _run(enclosure, Path(workspace), (str(TOOLS / program), *words))
-    except (LostError, OSError) as error:
+    except (MeasureError, OSError) as error:
         Path(lost).write_text(str(error))
         print(error, file=sys.stderr)  # noqa: T201  what the check reads
         code = _LOST
