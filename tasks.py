@@ -248,7 +248,7 @@ def task_check(f: taken.TaskChecking) -> None:
     """Prove the tasks' checks on known work, or judge a workspace; exit 1 on failure."""
     from llamatrix.campaigns.task_check import check
 
-    check(f.task, workspace=f.workspace, trajectory=f.trajectory, as_json=f.json)
+    check(f)
 
 
 @command(taken.Pairing)

@@ -16,6 +16,9 @@ from tests.shipped import FAKES, GOLDEN, NOWHERE, ROOT, shipped_cells
 from llamatrix.plan.cell import Cell
 from llamatrix.project import Project, find_project
 
+collect_ignore = ["cases"]
+"""Workspaces of agents, with tests of their own: judged, not run."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

@@ -172,13 +172,14 @@ def end_group(process: subprocess.Popen[bytes], *, grace_s: float = _GRACE_S) ->
     process.poll()
 
 
-def run(
+def run(  # noqa: PLR0913  what a program is started with, and what is heard of it
     argv: Sequence[str],
     *,
     timeout_s: float,
     silence_s: float | None = None,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
     log: Path | None = None,
     on_line: Callable[[Channel, str], None] | None = None,
     pass_fds: Sequence[int] = (),
@@ -200,7 +201,7 @@ def run(
         elif channel is Channel.OUT:
             out.append(line + "\n")
 
-    with started(argv, cwd=cwd, env=env, pass_fds=pass_fds) as process:
+    with started(argv, cwd=cwd, env=env, stdin=stdin, pass_fds=pass_fds) as process:
         limit = _read_until_closed(
             process, timeout_s=timeout_s, silence_s=silence_s, log=log, take=take
         )

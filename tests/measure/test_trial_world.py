@@ -63,11 +63,25 @@ def test_judged_programs_see_what_the_agents_did_but_for_its_own_tools(
         judged = enclosure(world)
         assert set(judged.tools) == {"uv"}
         assert str(FOLDER) not in judged.shown
-        assert len(judged.shown) == 1, "the authority's paper"
-        assert sorted(port for port, _ in judged.forwards) == [443, 8102]
-        assert world.ground.requests == str(tmp_path / "requests.jsonl")
+        assert len(judged.shown) == 2, "the authority's paper, our own programs"
+        assert sorted(port for port, _ in judged.forwards) == [443, 8102, 8103]
+        assert world.ground.requests == str(tmp_path / "judged-requests.jsonl")
+        assert world.ground.agents_requests == str(tmp_path / "requests.jsonl")
         assert not judged.online
-        assert world.surroundings.environment.items() <= judged.environment.items()
+        differing = set(world.surroundings.environment.items()) - set(
+            judged.environment.items()
+        )
+        assert {name for name, _ in differing} == {"GEMINI_API_KEY"}
+
+
+def test_the_judge_has_another_key_than_the_agent_and_both_are_secret(
+    tools: Tools, tmp_path: Path
+) -> None:
+    with hermetic_world(IMAGES, tools, tmp_path, SHARED) as world:
+        agents = world.surroundings.environment["GEMINI_API_KEY"]
+        judges = enclosure(world).environment["GEMINI_API_KEY"]
+        assert agents != judges
+        assert set(world.ground.secrets) == {agents, judges}
 
 
 def test_online_the_users_keys_are_passed_on_and_secret(

@@ -221,8 +221,10 @@ class Proving:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskChecking:
     task: str = flag("", "only this task (default: all)")
-    workspace: str = flag("", "judge this folder; its code runs here, unsandboxed")
+    workspace: str = flag("", "judge this folder, in a sandbox where there is one")
     trajectory: str = flag("", "OpenCode's event log, for the checks that need one")
+    cases: str = flag("", "judge all cases of this folder (TASK/CASE), print a table")
+    jobs: int = flag(2, "cases judged at once")
     json: bool = flag(default=False, text=_JSON)
 
 

@@ -1,22 +1,21 @@
 """Proves the checks of the tasks on work whose verdict is known, or judges a workspace."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from llamatrix.campaigns.flags import TaskChecking
+from llamatrix.campaigns.task_cases import JudgingGrounds, judge_cases
 from llamatrix.errors import BenchError, MeasureError
 from llamatrix.measure.judging import control
 from llamatrix.measure.judging.control import Work
 from llamatrix.measure.judging.finding import Judgement, Kind, State
 from llamatrix.measure.judging.ground import Ground
 from llamatrix.measure.judging.judge import judge
-from llamatrix.measure.judging.loopback_ground import loopback_ground
 from llamatrix.measure.judging.task import Task, load_task, task_ids
 from llamatrix.progress import meter
-from llamatrix.project import find_project
 from llamatrix.report.tables import Table
 from llamatrix.scratch import scratch_folder
 
@@ -83,20 +82,33 @@ def _controls(task: Task) -> Iterator[Control]:
         yield Control(
             name=f"wrong: {wrong.why}",
             make=lambda folder, wrong=wrong: control.spoilt(task, wrong, folder),  # type: ignore[misc]
-            expected={**everything, wrong.fails: State.FAILED},
+            expected={
+                **everything,
+                **dict.fromkeys((wrong.fails, *wrong.also_fails), State.FAILED),
+                **dict.fromkeys(wrong.not_judged, State.NOT_APPLICABLE),
+            },
         )
 
 
-def check(task_id: str, *, workspace: str, trajectory: str, as_json: bool) -> None:
-    """Judge a workspace where one is given, else every control."""
-    if workspace:
-        if not task_id:
+def check(flags: TaskChecking) -> None:
+    """Judge a workspace or a folder of cases where one is given, else every control."""
+    if flags.cases:
+        if flags.workspace or flags.trajectory:
+            raise MeasureError("--cases: give it without --workspace and --trajectory")
+        judge_cases(Path(flags.cases), flags.task, jobs=flags.jobs, as_json=flags.json)
+    elif flags.workspace:
+        if not flags.task:
             raise MeasureError("--workspace: also say which --task it is work of")
-        judge_workspace(task_id, workspace, trajectory=trajectory, as_json=as_json)
-    elif trajectory:
+        judge_workspace(
+            flags.task,
+            flags.workspace,
+            trajectory=flags.trajectory,
+            as_json=flags.json,
+        )
+    elif flags.trajectory:
         raise MeasureError("--trajectory: also say which --workspace it belongs to")
     else:
-        check_controls(task_id, as_json=as_json)
+        check_controls(flags.task, as_json=flags.json)
 
 
 def check_controls(task_id: str = "", *, as_json: bool = False) -> None:
@@ -121,7 +133,8 @@ def _hold_all(task: Task) -> Iterator[Held]:
     controls = controls_of(task)
     with (
         scratch_folder("controls") as aside,
-        _ground(task, aside) as ground,
+        JudgingGrounds.opened(fetch=False) as grounds,
+        grounds.ground(task) as ground,
         meter(task.id, total=len(controls)) as progress,
     ):
         for number, each in enumerate(controls):
@@ -135,12 +148,6 @@ def hold(task: Task, known: Control, ground: Ground, folder: Path) -> Held:
     work = known.make(folder)
     found = judge(task, work.workspace, transcript=work.transcript, ground=ground)
     return Held(task=task, control=known, judgement=found)
-
-
-def _ground(task: Task, aside: Path) -> AbstractContextManager[Ground]:
-    folder = aside / "ground"
-    folder.mkdir()
-    return loopback_ground(task, folder, cache=find_project().cache / "uv")
 
 
 def table(held: Sequence[Held]) -> Table:
@@ -180,8 +187,8 @@ def judge_workspace(
     """Print what the checks say of somebody's workspace; WorkError where one failed."""
     task = load_task(task_id)
     with (
-        scratch_folder("judging") as aside,
-        _ground(task, aside) as ground,
+        JudgingGrounds.opened(fetch=False) as grounds,
+        grounds.ground(task) as ground,
     ):
         found = judge(
             task,

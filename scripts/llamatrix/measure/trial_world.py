@@ -1,20 +1,29 @@
 """What an agent finds around it, hermetic or online; the same for the judging."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from llamatrix.measure.judging.enclosed import Enclosure
-from llamatrix.measure.judging.ground import Ground
-from llamatrix.measure.judging.sandbox_ground import sandbox_ground
+from llamatrix.measure.judging.ground import INSIDE, Ground
+from llamatrix.measure.judging.sandbox_ground import INSIDE_SANDBOX, sandbox_ground
 from llamatrix.measure.judging.task import Task
 from llamatrix.measure.opencode.context7 import FOLDER as CONTEXT7_FOLDER
 from llamatrix.measure.opencode.program import environment as agents_environment
 from llamatrix.measure.opencode.turn import Surroundings
+from llamatrix.measure.sandbox import TOOLS, python_inside
 from llamatrix.measure.standins.authority import trusting
 from llamatrix.measure.standins.services import Services
-from llamatrix.measure.standins.standing import HOSTS, prepare, standing
+from llamatrix.measure.standins.standing import (
+    HOSTS,
+    prepare,
+    standing,
+    standing_for_judging,
+)
 from llamatrix.measure.standins.wheel_index import indexed
 from llamatrix.plan.matrix import Network
 from llamatrix.serve.launch import HOST
@@ -22,6 +31,7 @@ from llamatrix.serve.launch import HOST
 _HTTPS_PORT = 443
 _CONTEXT7_PORT = 8101
 _INDEX_PORT = 8102
+_SWITCH_PORT = 8103
 _AUTHORITY = Path("/opt/llamatrix/authority.pem")
 _CONTEXT7_KEY = "CONTEXT7_API_KEY"
 _AGENTS_ONLY = ("opencode", "rg", "node")
@@ -63,7 +73,11 @@ def hermetic_world(
         **indexed(_INDEX_PORT),
         **_key_of(task, stand_ins.key),
     }
-    with standing(stand_ins) as port:
+    judges = stand_ins.for_judging()
+    with (
+        standing(stand_ins) as port,
+        standing_for_judging(judges) as (judges_port, switch),
+    ):
         around = Surroundings(
             network=Network.HERMETIC,
             tools=tools.programs,
@@ -80,15 +94,26 @@ def hermetic_world(
             },
             secrets=(stand_ins.key,),
         )
+        judged = dataclasses.replace(
+            around,
+            environment={**environment, **_key_of(task, judges.key)},
+            forwards={
+                **around.forwards,
+                _HTTPS_PORT: judges_port,
+                _SWITCH_PORT: switch,
+            },
+        )
         ground = sandbox_ground(
-            _enclosure(tools, around),
+            _enclosure(tools, judged),
             folder,
-            requests=stand_ins.log,
-            secrets=around.secrets,
+            requests=judges.log,
+            secrets=(*judges.foreign_keys, judges.key),
+            title=judges.title,
+            switch=_SWITCH_PORT,
         )
         yield World(
             surroundings=around,
-            ground=ground,
+            ground=replace(ground, agents_requests=str(stand_ins.log)),
             context7_url=f"http://{HOST}:{_CONTEXT7_PORT}",
             pages_served=services.pages_served,
         )
@@ -119,6 +144,18 @@ def _key_of(task: Task, key: str) -> dict[str, str]:
     return {task.service.key: key} if task.service.key else {}
 
 
+def _python() -> dict[str, str]:
+    """Have every environment that uv makes, in a test's own `uv run` too, be of ours.
+
+    A Python built with a shared library, shown elsewhere than it was installed, would
+    take the system's library, whose extension modules are not its own.
+    """
+    python = python_inside()
+    library = {"LD_LIBRARY_PATH": str(python.parents[1] / "lib")}
+    shown = python.is_relative_to(TOOLS.parent)
+    return {"UV_PYTHON": str(python), **(library if shown else {})}
+
+
 def _enclosure(tools: Tools, around: Surroundings) -> Enclosure:
     """The same surroundings for judged programs, without what only the agent needs."""
     return Enclosure(
@@ -133,8 +170,12 @@ def _enclosure(tools: Tools, around: Surroundings) -> Enclosure:
             str(inside): str(path)
             for inside, path in around.shown.items()
             if inside != CONTEXT7_FOLDER
+        }
+        | {str(INSIDE_SANDBOX): str(INSIDE)},
+        environment={
+            **agents_environment(around.environment, lsp=False),
+            **_python(),
         },
-        environment=agents_environment(around.environment, lsp=False),
         hosts=dict(around.hosts),
         forwards=tuple(
             way for way in around.forwards.items() if way[0] != _CONTEXT7_PORT

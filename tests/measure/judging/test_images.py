@@ -1,58 +1,104 @@
-"""Which bytes are an image: whole ones of three formats, nothing else."""
+"""Images are decoded within limits, and known again however they were saved."""
 
-import base64
-import shutil
+import io
+import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from llamatrix.measure.judging.images import distinct_images, is_image
-from llamatrix.measure.standins.picture import picture
-
-PNG = picture("one")
-JPEG = base64.b64decode(
-    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAgGBgcGBQgHBwcJCQgKDBQNDAsLDBkSEw8UHRofHh0aHBwg"
-    "JC4nICIsIxwcKDcpLDAxNDQ0Hyc5PTgyPC4zNDL/wAALCAABAAEBAREA/8QAFAABAAAAAAAAAAAAAAAA"
-    "AAAACP/EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAIAQEAAD8AVN//2Q=="
+from llamatrix.measure.judging.ground import Ground
+from llamatrix.measure.judging.images import (
+    DecodedImage,
+    decode_images,
+    distinct,
+    read_folder,
 )
-WEBP = base64.b64decode("UklGRiIAAABXRUJQVlA4IBYAAAAwAQCdASoBAAEADsD+JaQAA3AAAAAA")
+from llamatrix.measure.standins.picture import Picture
+
+GROUND = Ground(environment={})
+ONE, TWO = Picture.of("one"), Picture.of("two")
 
 
-@pytest.mark.parametrize("data", [PNG, JPEG, WEBP], ids=["png", "jpeg", "webp"])
-def test_a_whole_image_is_one_and_a_cut_one_is_not(data: bytes) -> None:
-    assert is_image(data)
-    assert not is_image(data[:-8])
-    assert not is_image(data[4:])
+def saved(picture: Picture, kind: str, size: tuple[int, int] | None = None) -> bytes:
+    image: Image.Image = Image.open(io.BytesIO(picture.png()))
+    if size:
+        image = image.resize(size)
+    written = io.BytesIO()
+    image.save(written, kind)
+    return written.getvalue()
 
 
-@pytest.mark.parametrize("place", [18, 60, len(PNG) - 6], ids=["size", "pixels", "end"])
-def test_a_png_with_one_wrong_byte_is_not(place: int) -> None:
-    assert not is_image(PNG[:place] + bytes([PNG[place] ^ 1]) + PNG[place + 1 :])
+def png(width: int, height: int, pixels: bytes) -> bytes:
+    def chunk(name: bytes, body: bytes) -> bytes:
+        check = zlib.crc32(name + body)
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", check)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        (chunk(b"IHDR", header), chunk(b"IDAT", pixels), chunk(b"IEND", b""))
+    )
 
 
-def test_a_png_without_pixels_is_not() -> None:
-    start = PNG.index(b"IDAT") - 4
-    end = PNG.index(b"IEND") - 4
-    assert not is_image(PNG[:start] + PNG[end:])
-    empty = b"\0\0\0\x08IDAT" + zlib.compress(b"")
-    assert not is_image(PNG[:start] + empty + PNG[end:])
+def decoded(**files: bytes) -> tuple[DecodedImage, ...]:
+    return decode_images({"left": files}, GROUND)["left"]
 
 
-@pytest.mark.parametrize("data", [b"", b"<html>502</html>", b"\xff\xd8\xff\xd9"])
-def test_anything_else_is_not(data: bytes) -> None:
-    assert not is_image(data)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+@pytest.mark.parametrize("size", [None, (512, 512)])
+def test_a_converted_image_is_known_again(
+    kind: str, size: tuple[int, int] | None
+) -> None:
+    (image,) = decoded(one=saved(ONE, kind, size))
+    assert image.is_like(ONE.bands)
+    assert not image.is_like(TWO.bands)
 
 
-def test_copies_of_one_image_count_once_and_links_not_at_all(tmp_path: Path) -> None:
+BROKEN: dict[str, Callable[[], bytes]] = {
+    "cut": lambda: ONE.png()[:200],
+    "cut-jpeg": lambda: saved(ONE, "JPEG")[:400],
+    "page": lambda: b"<html>502 Bad Gateway</html>",
+    "jpeg-marker": lambda: b"\xff\xd8\xff\xe0" + b"x" * 18,
+    "webp-head": lambda: b"RIFF\x10\0\0\0WEBPVP8 " + b"x" * 8,
+    "tiny": lambda: png(1, 1, zlib.compress(b"\0\1\2\3")),
+    "no-pixels": lambda: png(256, 256, zlib.compress(b"")),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_no_whole_image_of_a_sensible_size_is_left_out(name: str) -> None:
+    (image,) = decoded(broken=BROKEN[name](), one=ONE.png())
+    assert image.is_like(ONE.bands)
+
+
+def test_an_image_that_inflates_to_gigabytes_is_left_out() -> None:
+    bomb = zlib.compressobj(9)
+    parts = [bomb.compress(bytes(1 << 20)) for _ in range(256)]
+    pixels = b"".join((*parts, bomb.flush()))
+    found = decoded(
+        vast=png(60_000, 60_000, pixels), small=png(64, 64, pixels), one=ONE.png()
+    )
+    assert any(image.is_like(ONE.bands) for image in found)
+    assert all(image.width <= 256 for image in found)
+
+
+def test_the_same_picture_counts_once_in_whatever_format() -> None:
+    found = decoded(a=ONE.png(), b=saved(ONE, "JPEG"), c=TWO.png())
+    assert len(found) == 3
+    assert len(distinct(found)) == 2
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "1.png").write_bytes(ONE.png())
     folder = tmp_path / "images"
+    folder.symlink_to(outside)
+    assert read_folder(folder) == {}
+    folder.unlink()
     folder.mkdir()
-    (folder / "1.png").write_bytes(PNG)
-    (folder / "2.png").write_bytes(PNG)
-    (folder / "3.jpg").write_bytes(JPEG)
-    (folder / "4.png").write_text("no image")
-    (tmp_path / "outside.png").write_bytes(picture("two"))
-    (folder / "5.png").symlink_to(tmp_path / "outside.png")
-    assert distinct_images(folder) == ("1.png", "3.jpg")
-    shutil.rmtree(folder)
-    assert distinct_images(folder) == ()
+    (folder / "1.png").symlink_to(outside / "1.png")
+    (folder / "2.png").write_bytes(TWO.png())
+    assert list(read_folder(folder)) == ["2.png"]

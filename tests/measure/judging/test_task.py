@@ -79,7 +79,7 @@ def test_a_good_task_is_taken(read: Callable[[str], None]) -> None:
         ("needs =", "need =", "checks.a.need: unknown key; did you mean 'needs'"),
         ('"requires"', '"require"', "did you mean 'requires'"),
         ("program_s = 1", "program_s = 0", "limits.program_s"),
-        ('fails = "a"', 'fails = "b"', "wrong\\[0\\].fails: unknown check 'b'"),
+        ('fails = "a"', 'fails = "b"', "wrong\\[0\\]: unknown check 'b'"),
         ('removes = ["it"]', "", "wrong\\[0\\]: spoils nothing"),
         ("[[wrong]]", f"{SECOND}[[wrong]]", "checks.b: no wrong solution"),
     ],

@@ -53,9 +53,19 @@ FILLED = event(
         ([TEST, RED, CODE], (True, True, False)),
         ([RED, TEST, CODE], (True, False, False)),
         ([CODE, GREEN], (False, False, False)),
+        ([TEST, bash("echo 'pytest: 1 failed'", "pytest: 1 failed"), CODE, GREEN], (True, False, True)),
+        ([TEST, bash("pytest --version; echo 1 failed", "1 failed", 1), CODE, GREEN], (True, False, True)),
+        ([TEST, bash("pytest() { echo 1 failed; }; pytest", "1 failed", 1), CODE, GREEN], (True, False, True)),
+        ([TEST, bash("python fake.py # pytest", "1 failed in 1s", 1), CODE, GREEN], (True, False, True)),
+        ([TEST, bash("./pytest", "1 failed in 1s", 1), CODE, GREEN], (True, False, True)),
+        ([TEST, bash("PATH=.:$PATH pytest", "1 failed in 1s", 1), CODE, GREEN], (True, False, True)),
+        ([TEST, write("pytest.py", "print('1 failed')"), bash("python -m pytest", "1 failed", 1), CODE, GREEN], (True, False, False)),
+        ([TEST, bash("uv run pytest", "1 failed", 0), CODE, GREEN], (True, False, True)),
+        ([TEST, bash("cd /trial/work && uv run --with httpx pytest -q 2>&1 | tail -20", "1 failed in 1s", 0), CODE, GREEN], (True, True, True)),
+        ([TEST, bash("timeout 60 uv run python -m pytest test_it.py", "1 error in 1s", 2), CODE, GREEN], (True, True, True)),
         ([], (False, False, False)),
     ],
-)
+)  # fmt: skip
 def test_each_step_counts_only_where_it_happened(
     tmp_path: Path, lines: list[str], steps: tuple[bool, bool, bool]
 ) -> None:

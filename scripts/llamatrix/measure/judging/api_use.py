@@ -8,7 +8,7 @@ from llamatrix.measure.judging.sources import Source, dotted
 _GENERATING = {
     *("generate_content", "generate_content_stream", "generate_images", "send_message"),
 }
-_HTTP_VERBS = {"get", "post", "put", "patch", "delete", "request", "stream", "send"}
+HTTP_VERBS = {"get", "post", "put", "patch", "delete", "request", "stream", "send"}
 _HTTP_MODULES = {"httpx", "requests", "aiohttp", "urllib3"}
 _CLIENTS = {"Client", "AsyncClient", "Session", "ClientSession"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -29,7 +29,7 @@ def _asks(function: ast.Attribute) -> bool:
     if function.attr in _GENERATING:
         return True
     owner = dotted(function.value).split(".")
-    return function.attr in _HTTP_VERBS and (
+    return function.attr in HTTP_VERBS and (
         owner[0] in _HTTP_MODULES
         or owner[-1] in _CLIENTS
         or owner[-1].lower().endswith(("client", "session"))

@@ -6,40 +6,21 @@ one finding to a line. It never imports the agent's code; it runs it, on the cas
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from llamatrix.measure.judging.evidence import Evidence
 from llamatrix.measure.judging.finding import Finding, State
-from llamatrix.measure.judging.ground import Ground
 from llamatrix.measure.judging.mocks import mocks
-from llamatrix.measure.judging.packages import (
-    declared,
-    entry_points,
-    normal,
-    third_party,
-)
-from llamatrix.measure.judging.sources import Source, read_sources, uses
-from llamatrix.measure.judging.task import Task
-from llamatrix.measure.judging.transcript import (
-    ToolCall,
-    looked_up_docs,
-    read_transcript,
-)
-from llamatrix.measure.judging.uv_run import CannotJudgeError, Ran, Tests, Uv, asked
-
-
-class Case(Struct, frozen=True, kw_only=True):
-    task: Task
-    workspace: str
-    """A copy, free to be changed."""
-    transcript: str | None
-    ground: Ground
-    checks: tuple[str, ...]
-    """Those to answer."""
+from llamatrix.measure.judging.packages import declared, third_party
+from llamatrix.measure.judging.session import CannotJudgeError
+from llamatrix.measure.judging.sources import uses
+from llamatrix.measure.judging.suite import Suite, asserts
+from llamatrix.measure.judging.transcript import looked_up_docs
+from llamatrix.measure.judging.work import Case, Plan
+from llamatrix.measure.standins.world import World
 
 
 class Answer(Struct, frozen=True):
@@ -59,107 +40,32 @@ def not_applicable(reason: str) -> Answer:
     return Answer(State.NOT_APPLICABLE, reason)
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What there is to look at; each thing is read or run once, when first asked for."""
-
-    case: Case
-
-    @property
-    def task(self) -> Task:
-        return self.case.task
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.case.workspace)
-
-    @property
-    def counts_requests(self) -> bool:
-        """Whether the service is a stand-in with a log."""
-        return self.case.ground.requests is not None
-
-    @cached_property
-    def sources(self) -> tuple[Source, ...]:
-        return read_sources(self.folder)
-
-    @property
-    def scripts(self) -> tuple[Source, ...]:
-        return tuple(each for each in self.sources if not each.is_test)
-
-    @property
-    def test_files(self) -> tuple[Source, ...]:
-        return tuple(
-            each for each in self.sources if each.is_test and not each.is_conftest
-        )
-
-    @cached_property
-    def calls(self) -> tuple[ToolCall, ...] | None:
-        """The trajectory's tool calls; None where none was given."""
-        path = self.case.transcript
-        return read_transcript(Path(path)) if path is not None else None
-
-    @cached_property
-    def uv(self) -> Uv:
-        return Uv(
-            workspace=self.folder,
-            ground=self.case.ground,
-            timeout_s=self.task.limits.program_s,
-        )
-
-    @cached_property
-    def packages(self) -> tuple[str, ...]:
-        """What may be put beside the code: packages the task knows, and pytest.
-
-        Never just what is imported: a module's misspelt name may be a package too.
-        """
-        known = {normal(name) for name in self.task.packages.values()}
-        used = third_party(self.sources, self.task.packages)
-        return tuple(sorted({*known.intersection(used), "pytest"}))
-
-    @cached_property
-    def script_runs(self) -> tuple[Ran, ...]:
-        """Each script run, until one prints what the task expects."""
-        runs: list[Ran] = []
-        for name in entry_points(self.folder):
-            runs.append(self.uv.run(name))
-            if self.printed(runs[-1]):
-                return tuple(runs)
-        for script in self.scripts:
-            for ran in self.uv.script(script.name, self.packages):
-                runs.append(ran)
-                if self.printed(ran):
-                    return tuple(runs)
-                if ran.ended.ok:
-                    break
-        return tuple(runs)
-
-    def printed(self, ran: Ran) -> bool:
-        return self.task.expect["printed"] in " ".join(ran.out.split())
-
-    @cached_property
-    def tests(self) -> Tests:
-        return self.uv.tests(
-            tuple(each.name for each in self.test_files), self.packages
-        )
+NO_TESTS = "There is no file with a test function in it."
 
 
 def tests_pass(evidence: Evidence) -> Answer:
     if not evidence.test_files:
-        return failed("There is no file with a test function in it.")
-    tests = evidence.tests
-    if tests.good:
-        return passed(f"{tests.passed} passed under `{' '.join(tests.ran.words[:3])}`.")
-    if tests.ran.ended.ok and not tests.passed:
-        return failed(f"No test ran to its end: {tests.skipped} skipped.")
-    return failed(f"{tests.failed} failed, {tests.passed} passed. {tests.ran.trouble}")
+        return failed(NO_TESTS)
+    suite = evidence.suite(World.REAL)
+    if suite is None:
+        return failed(
+            "The judged programs ended the run before pytest came to its end."
+        )
+    if suite.good:
+        return passed(f"{len(suite.passed)} passed under `uv run`.")
+    counts = f"{len(suite.failed)} failed, {len(suite.passed)} passed."
+    if suite.problems:
+        return failed(f"{counts} {'; '.join(suite.problems)}.")
+    return failed(f"{counts} {suite.ran.trouble}")
 
 
 def tests_ask(evidence: Evidence, module: str) -> Answer:
     """By the stand-in's log where there is one, else by what the code imports."""
     if not evidence.test_files:
-        return failed("There is no file with a test function in it.")
+        return failed(NO_TESTS)
     if evidence.counts_requests:
-        count = len(asked(evidence.tests.ran.requests, evidence.task.service))
+        suite = evidence.suite(World.REAL)
+        count = len(evidence.answered(suite.ran)) if suite else 0
         if count:
             return passed(f"The service answered {count} requests of the tests.")
         return failed("The tests ran, but the API was not asked.")
@@ -172,12 +78,87 @@ def tests_ask(evidence: Evidence, module: str) -> Answer:
     return failed(f"No test leads to code that imports {module}.")
 
 
+def tests_can_fail(evidence: Evidence) -> Answer:  # noqa: PLR0911  each says why
+    """Whether the tests notice a service that fails, and assert what it answers."""
+    if not evidence.test_files:
+        return failed(NO_TESTS)
+    real = evidence.suite(World.REAL)
+    if real is None or not real.good:
+        return not_applicable("The tests do not pass, so they are not run again.")
+    failing = evidence.suite(World.FAILING)
+    if failing is None:
+        if not evidence.case.ground.switch:
+            return _asserted_by_text(evidence, real.passed)
+        return failed("With the service failing, the tests end the run of their judge.")
+    if not evidence.answered(real.ran):
+        return not_applicable("The tests do not ask the API.")
+    noticed = set(real.passed) - set(failing.passed) - set(failing.skipped)
+    if not noticed and failing.end is not None and not failing.end.errors:
+        return failed(
+            "With the service answering 500 to every request, all tests still pass."
+        )
+    return _asserted(evidence, failing, tuple(noticed) or real.passed)
+
+
+def _asserted(evidence: Evidence, failing: Suite, noticed: tuple[str, ...]) -> Answer:
+    """By how tests failed in the worlds of the plan, else by their text."""
+    if failing.asserted:
+        return passed("The tests fail when the service fails.")
+    for world in evidence.plan.doubts:
+        suite = evidence.suite(world)
+        if suite is not None and suite.asserted:
+            return passed("The tests fail when the service answers otherwise.")
+    if not evidence.plan.doubts:
+        return _asserted_by_text(evidence, noticed)
+    return failed(
+        "The tests assert nothing about what the service answers: with other, empty "
+        "or missing content in its answers none of them fails on an assertion."
+    )
+
+
+def _asserted_by_text(evidence: Evidence, names: tuple[str, ...]) -> Answer:
+    for source in evidence.test_files:
+        own = [name for name in names if name.startswith(f"{source.name}::")]
+        if asserts(source, own, evidence.sources):
+            return passed("The tests assert something, and notice a failing service.")
+    return failed("The tests assert nothing about what the service answers.")
+
+
 def no_mocks(evidence: Evidence) -> Answer:
     if not evidence.sources:
         return not_applicable("There is no code to look at.")
-    modules = {Path(each.name).stem for each in evidence.sources}
-    found = mocks(evidence.sources, {*modules, *evidence.task.packages})
+    every = evidence.every_source
+    modules = {Path(each.name).stem for each in every}
+    found = [*mocks(every, {*modules, *evidence.task.packages})]
+    found += [
+        f"{each.name} is too large to be read" for each in every if each.too_large
+    ]
+    suite = evidence.suite(World.REAL) if evidence.test_files else None
+    if suite is not None and suite.end is not None:
+        found += [each for each in suite.end.replaced if evidence.is_stand_in(each)]
     return failed("; ".join(found) + ".") if found else passed("No mock found.")
+
+
+def shadowing(evidence: Evidence) -> str:
+    """The file of the workspace that takes a package's place; empty without one."""
+    heads = {name.split(".")[0] for name in evidence.task.packages}
+    for each in evidence.every_source:
+        path = Path(each.name)
+        at = path.parent if path.name == "__init__.py" else path.with_suffix("")
+        if at.name in heads and at.parent.name in (
+            "",
+            "src",
+            "scripts",
+            "lib",
+            "tests",
+        ):
+            return each.name
+    suite = evidence.suite(World.REAL) if evidence.test_files else None
+    if suite is not None and suite.end is not None:
+        for name, file in suite.end.modules.items():
+            if file and "site-packages" not in file:
+                return f"a {name} of its own"
+    return ""
 
 
 def context7_called(evidence: Evidence) -> Answer:
@@ -208,11 +189,13 @@ def dependencies_declared(evidence: Evidence) -> Answer:
     )
 
 
-def answer(checks: Mapping[str, Callable[[Evidence], Answer]]) -> None:
+def answer(
+    checks: Mapping[str, Callable[[Evidence], Answer]], plan: Callable[[Case], Plan]
+) -> None:
     """Answer the case named on the command line."""
     case_file, answers_file = (Path(word) for word in sys.argv[1:])
     case = msgspec.json.decode(case_file.read_bytes(), type=Case)
-    evidence = Evidence(case)
+    evidence = Evidence(case, plan(case))
     for name in case.checks:
         finding = _ask(name, checks[name], evidence)
         with answers_file.open("ab") as answers:
@@ -224,6 +207,6 @@ def _ask(name: str, check: Callable[[Evidence], Answer], evidence: Evidence) -> 
         said = check(evidence)
     except CannotJudgeError as error:
         said = not_applicable(str(error))
-    except RecursionError:
-        said = failed("The code is nested too deeply to be read.")
+    except (RecursionError, MemoryError):
+        said = failed("The code is nested too deeply, or is too large, to be read.")
     return Finding(check=name, state=said.state, reason=said.reason)

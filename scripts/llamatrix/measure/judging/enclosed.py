@@ -104,6 +104,7 @@ def _confined(
             "UV_PROJECT_ENVIRONMENT": str(_KEPT_OUT),
             "PYTHONDONTWRITEBYTECODE": "1",
         },
+        stdin=sys.stdin.read(),
     )
     with ExitStack() as held:
         inside = held.enter_context(

@@ -12,7 +12,6 @@ import msgspec
 from llamatrix import shell
 from llamatrix.errors import MeasureError
 from llamatrix.measure.confined import memory_file
-from llamatrix.measure.judging.check import Case
 from llamatrix.measure.judging.finding import (
     Finding,
     Judgement,
@@ -24,6 +23,7 @@ from llamatrix.measure.judging.finding import (
 from llamatrix.measure.judging.ground import Ground
 from llamatrix.measure.judging.redact import redact
 from llamatrix.measure.judging.task import Task
+from llamatrix.measure.judging.work import Case
 from llamatrix.scratch import scratch_folder
 
 _ROOT = Path(__file__).resolve().parents[3]

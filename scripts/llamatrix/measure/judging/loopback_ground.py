@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llamatrix.measure.judging.ground import Ground
+from llamatrix.measure.judging.ground import INSIDE, Ground
 from llamatrix.measure.judging.task import Task
 from llamatrix.measure.standins.authority import trusting
 from llamatrix.measure.standins.detour import detour
-from llamatrix.measure.standins.standing import HOSTS, prepare, standing
+from llamatrix.measure.standins.standing import HOSTS, prepare, standing_for_judging
 from llamatrix.provision.uv import find_uv
 
 
@@ -31,9 +31,12 @@ def loopback_ground(
     programs.mkdir()
     (programs / "uv").symlink_to(uv or find_uv())
     (programs / "python3").symlink_to(_bare_python())
-    stand_ins = prepare(folder, models=task.all_models)
-    with standing(stand_ins) as port, detour(HOSTS, port=port) as way:
-        passed_on = {name: os.environ[name] for name in _PASSED_ON & os.environ.keys()}
+    stand_ins = prepare(folder, models=task.all_models).for_judging()
+    passed_on = {name: os.environ[name] for name in _PASSED_ON & os.environ.keys()}
+    with (
+        standing_for_judging(stand_ins) as (port, switch),
+        detour(HOSTS, port=port) as way,
+    ):
         yield Ground(
             environment={
                 **passed_on,
@@ -47,7 +50,11 @@ def loopback_ground(
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
             requests=str(stand_ins.log),
-            secrets=(stand_ins.key,),
+            inside=str(INSIDE),
+            title=stand_ins.title,
+            switch=switch,
+            switch_key=str(folder / "session.key"),
+            secrets=(*stand_ins.foreign_keys, stand_ins.key),
         )
 
 

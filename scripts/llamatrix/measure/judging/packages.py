@@ -10,6 +10,7 @@ from llamatrix.measure.judging.sources import Source, files, text_of
 
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _WITH = re.compile(r"--with(?:=|\s+)['\"]?([^\s'\"]+)|uv\s+add\s+([^\n;&|]+)")
+_REQUIREMENTS = re.compile(r".*requirements.*\.(txt|in)")
 _SAID_IN = {".sh", ".md", ".txt", ".toml", ".yaml", ".yml", ""}
 
 
@@ -40,13 +41,35 @@ def entry_points(workspace: Path) -> tuple[str, ...]:
         return ()
 
 
+def with_packages(packages: Iterable[str]) -> tuple[str, ...]:
+    """Uv's words for packages that are put beside the project's own."""
+    return tuple(word for package in packages for word in ("--with", package))
+
+
+def named_with(workspace: Path, commands: Iterable[str]) -> frozenset[str]:
+    """Packages that the work's documents or commands put beside it by `--with`."""
+    texts = [text_of(path) for path in files(workspace) if path.suffix in _SAID_IN]
+    found = (_on_command_line(text) for text in (*texts, *commands))
+    return frozenset(normal(name) for names in found for name in names)
+
+
+def in_requirements(workspace: Path) -> frozenset[str]:
+    """Packages of `requirements.txt` and its like, which `uv run` does not read."""
+    return frozenset(
+        normal(name)
+        for path in files(workspace)
+        if _REQUIREMENTS.fullmatch(path.name)
+        for name in _names(text_of(path).splitlines())
+    )
+
+
 def _declared(workspace: Path, commands: Iterable[str]) -> Iterator[str]:
     for path in files(workspace):
         if path.name == "pyproject.toml":
             yield from _in_project(path)
-        elif path.suffix == ".py":
+        elif path.suffix in (".py", ""):
             yield from _in_script(text_of(path))
-        elif re.fullmatch(r".*requirements.*\.(txt|in)", path.name):
+        elif _REQUIREMENTS.fullmatch(path.name):
             yield from _names(text_of(path).splitlines())
         if path.suffix in _SAID_IN:
             yield from _on_command_line(text_of(path))

@@ -10,7 +10,10 @@ import msgspec
 from llamatrix.measure.judging import enclosed
 from llamatrix.measure.judging.enclosed import Enclosure
 from llamatrix.measure.judging.ground import WORKSPACE, Ground
+from llamatrix.measure.sandbox import HOME
 
+INSIDE_SANDBOX = Path("/opt/llamatrix/judging")
+"""Where our programs beside judged ones are shown."""
 _ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -20,6 +23,8 @@ def sandbox_ground(
     *,
     requests: Path | None,
     secrets: tuple[str, ...],
+    title: str = "",
+    switch: int = 0,
 ) -> Ground:
     """The ground of one trial, which has `folder` for itself."""
     lost = str(folder / "sandbox.lost")
@@ -34,6 +39,12 @@ def sandbox_ground(
         prefix=prefix,
         requests=None if requests is None else str(requests),
         bwrap=enclosure.bwrap,
+        inside=str(INSIDE_SANDBOX),
+        private=(str(HOME), "/tmp", "/dev/shm"),  # noqa: S108  the sandbox's own
+        installed=str(HOME / ".cache"),
+        title=title,
+        switch=switch,
+        switch_key=str(folder / "session.key"),
         lost=lost,
         secrets=secrets,
     )

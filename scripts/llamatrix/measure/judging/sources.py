@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 _LARGEST_BYTES = 1 << 20
+_HEAD_BYTES = 2048
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Source:
     name: str
     """Relative to the workspace."""
     text: str
+    too_large: bool = False
+    """Larger than anything written by hand; its text is left out."""
 
     @cached_property
     def tree(self) -> ast.Module | None:
@@ -31,12 +34,42 @@ class Source:
         return tuple(ast.walk(self.tree)) if self.tree else ()
 
     @cached_property
-    def is_test(self) -> bool:
-        """Whether it holds tests pytest can run, whatever the file is called."""
-        return self.is_conftest or any(
+    def has_tests(self) -> bool:
+        """Whether there is a function that pytest would take for a test."""
+        return any(
             isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             and node.name.startswith("test")
             for node in self.nodes
+        )
+
+    @cached_property
+    def is_test(self) -> bool:
+        """Whether it is there to test: by its name, or as it does nothing else.
+
+        A script with a helper called `test_connection`, or with its test beside the
+        code, is a script.
+        """
+        if self.is_conftest:
+            return True
+        path = Path(self.name)
+        named = path.stem.startswith("test_") or path.stem.endswith("_test")
+        if named and (self.has_tests or self.too_large):
+            return True
+        placed = {"tests", "test"} & set(path.parts[:-1])
+        return self.has_tests and (bool(placed) or not self._does_more)
+
+    @property
+    def _does_more(self) -> bool:
+        """Beside tests and imports it has functions, or code that runs."""
+        body = self.tree.body if self.tree else []
+        return any(
+            isinstance(node, ast.If)
+            or (
+                isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+                and not node.name.startswith("test")
+                and not _is_fixture(node)
+            )
+            for node in body
         )
 
     @property
@@ -63,6 +96,21 @@ class Source:
         )
 
 
+def _is_fixture(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any(dotted(each).endswith("fixture") for each in node.decorator_list)
+
+
+def fixture_names(sources: Iterable[Source]) -> frozenset[str]:
+    """Fixtures that the sources themselves define."""
+    return frozenset(
+        node.name
+        for source in sources
+        for node in source.nodes
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and _is_fixture(node)
+    )
+
+
 def _imported(nodes: tuple[ast.AST, ...]) -> Iterator[str]:
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -72,9 +120,9 @@ def _imported(nodes: tuple[ast.AST, ...]) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def files(workspace: Path) -> tuple[Path, ...]:
-    """Ordinary files outside hidden folders; links are not followed."""
-    return tuple(sorted(_files(workspace)))
+def files(workspace: Path, *, hidden: bool = False) -> tuple[Path, ...]:
+    """Ordinary files, those of hidden folders only on request; no link is followed."""
+    return tuple(sorted(_files(workspace, hidden=hidden)))
 
 
 def is_installed(folder: Path) -> bool:
@@ -83,12 +131,17 @@ def is_installed(folder: Path) -> bool:
     return made or (folder / "pyvenv.cfg").is_file()
 
 
-def _files(folder: Path) -> Iterator[Path]:
+_CACHES = {".cache", ".git", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".uv-cache"}
+
+
+def _files(folder: Path, *, hidden: bool) -> Iterator[Path]:
     for here, folders, names in os.walk(folder):
         folders[:] = [
             name
             for name in folders
-            if not name.startswith(".") and not is_installed(Path(here, name))
+            if (hidden or not name.startswith("."))
+            and name not in _CACHES
+            and not is_installed(Path(here, name))
         ]
         for name in names:
             path = Path(here, name)
@@ -103,15 +156,25 @@ def text_of(path: Path) -> str:
     return path.read_text(errors="replace")
 
 
-def read_sources(workspace: Path) -> tuple[Source, ...]:
+def read_sources(workspace: Path, *, hidden: bool = False) -> tuple[Source, ...]:
     return tuple(
         Source(
             name=path.relative_to(workspace).as_posix(),
             text=text_of(path),
+            too_large=path.stat().st_size > _LARGEST_BYTES,
         )
-        for path in files(workspace)
-        if path.suffix == ".py"
+        for path in files(workspace, hidden=hidden)
+        if path.suffix == ".py" or (not path.suffix and _is_script(path))
     )
+
+
+def _is_script(path: Path) -> bool:
+    """A program without a suffix: by its first line, or by its inline metadata."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    first = head.split(b"\n", 1)[0]
+    runs = first.startswith(b"#!") and (b"python" in first or b"uv run" in first)
+    return runs or b"# /// script" in head
 
 
 def dotted(node: ast.expr) -> str:

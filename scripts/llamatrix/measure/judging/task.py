@@ -69,6 +69,10 @@ class Wrong(_Strict, frozen=True, kw_only=True):
     """The solution spoilt in one way: it fails one check and passes every other."""
 
     fails: str
+    also_fails: tuple[str, ...] = ()
+    """Checks that cannot but fail with it."""
+    not_judged: tuple[str, ...] = ()
+    """Checks that are not applicable where that one fails."""
     why: str
     edits: tuple[Edit, ...] = ()
     writes: dict[str, str] = {}
@@ -95,6 +99,8 @@ class Task(_Strict, frozen=True, kw_only=True):
     """Module to the package it comes from, where the two may differ."""
     expect: dict[str, str] = {}
     """Texts check.py compares with."""
+    arguments: dict[str, str] = {}
+    """For a script that needs arguments: a pattern of their names, and a value."""
     models: tuple[AcceptedModel, ...] = ()
     served_models: tuple[str, ...] = ()
     """Models the stand-in serves besides, as the real service does: wrong ones."""
@@ -155,9 +161,10 @@ def read_prompt(task: Task) -> str:
 
 def _contradictions(task: Task) -> Iterator[str]:
     for index, wrong in enumerate(task.wrong):
-        if wrong.fails not in task.checks:
-            hint = nearest(wrong.fails, task.checks)
-            yield f"wrong[{index}].fails: unknown check {wrong.fails!r}{hint}"
+        for name in (wrong.fails, *wrong.also_fails, *wrong.not_judged):
+            if name not in task.checks:
+                hint = nearest(name, task.checks)
+                yield f"wrong[{index}]: unknown check {name!r}{hint}"
         if not (wrong.edits or wrong.writes or wrong.removes):
             yield f"wrong[{index}]: spoils nothing; give edits, writes or removes"
     spoilt = {wrong.fails for wrong in task.wrong}

@@ -1,7 +1,10 @@
-"""Red, green: the order of an agent's work, proven from its event log.
+"""Red, green: the order of an agent's work, by its tool calls.
 
 Whether the model claims to work test first is not asked; what is looked at is which
-file held a test or an implementation at the moment pytest ran.
+file held a test or an implementation at the moment pytest ran. Only a command that runs
+a test runner and nothing else shows how tests ended. What an agent makes of its
+environment unseen, such as another `pytest` on its PATH, this cannot show; the verdict
+does not rest on it.
 """
 
 import ast
@@ -11,12 +14,12 @@ from pathlib import PurePosixPath
 
 from msgspec import Struct
 
+from llamatrix.measure.judging.runner_command import runs_tests_only
 from llamatrix.measure.judging.sources import Source
 from llamatrix.measure.judging.transcript import ToolCall
 
-_RUNS_TESTS = re.compile(
-    r"\b(pytest|py\.test|unittest)\b|\btest_\w+\.py\b|\b\w+_test\.py\b"
-)
+_SHADOWS = {"pytest.py", "unittest.py", "_pytest.py", "sitecustomize.py"}
+"""Files that would run in the test runner's place."""
 _FAILED = re.compile(r"\b[1-9]\d* (failed|errors?)\b|^FAILED \(", re.MULTILINE)
 _PASSED = re.compile(r"\b[1-9]\d* passed\b|^OK\b", re.MULTILINE)
 _HERE = re.compile(r"(?<!<)<<-?[ \t]*['\"]?(\w+)")
@@ -41,18 +44,19 @@ class TddOrder(Struct, frozen=True, kw_only=True):
 
 def tdd_order(calls: Sequence[ToolCall]) -> TddOrder:
     texts: dict[str, str] = {}
-    tested = implemented = False
+    tested = implemented = shadowed = False
     test_first = failed_before = passed_after = False
     for call in calls:
         for name, text in _written(call, texts):
             texts[name] = text
+            shadowed = shadowed or name in _SHADOWS
             source = Source(name, text)
             if _is_test(source):
                 tested = True
                 test_first = test_first or not implemented
             elif _implements(source):
                 implemented = True
-        match _test_result(call):
+        match None if shadowed else _test_result(call):
             case False if tested and not implemented:
                 failed_before = True
             case True if tested and implemented:
@@ -152,11 +156,13 @@ def _is_stub(node: ast.stmt) -> bool:
 def _test_result(call: ToolCall) -> bool | None:
     """Whether tests ran in this call and passed; None where none ran.
 
-    pytest's own words decide, not the exit code: `pytest | tail` ends with 0, and uv
-    ends with 2 where pytest cannot even be started.
+    The runner's own words decide, not the exit code alone: `pytest | tail` ends with 0,
+    and uv ends with 2 where pytest cannot even be started. A command that also runs
+    something else proves nothing: that could have written the words.
     """
-    if call.tool != "bash" or not _RUNS_TESTS.search(call.command):
+    if call.tool != "bash" or not runs_tests_only(call.command):
         return None
-    if _FAILED.search(call.output):
+    failed = bool(_FAILED.search(call.output))
+    if failed and (call.exit_code or "|" in call.command or call.exit_code is None):
         return False
-    return True if _PASSED.search(call.output) else None
+    return True if _PASSED.search(call.output) and not failed else None

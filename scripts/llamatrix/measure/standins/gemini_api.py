@@ -7,7 +7,8 @@ body without contents. Any other path is the 404 it would be for a wrong method.
 
 import base64
 import itertools
-from collections.abc import AsyncIterator, Iterator
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -18,10 +19,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from llamatrix.measure.standins.picture import picture
+from llamatrix.measure.judging.keys import is_placeholder
+from llamatrix.measure.standins.picture import Picture
+from llamatrix.measure.standins.request_log import GivenKey, Served, describe
+from llamatrix.measure.standins.world import World
 
 HOST = "generativelanguage.googleapis.com"
 _TOKENS_PER_IMAGE = 1120
+_PROMPT_CHARACTERS = 2000
 
 
 class _Part(Struct):
@@ -46,6 +51,14 @@ class _Ask(Struct):
     def prompt(self) -> str:
         return "\n".join(part.text for each in self.contents for part in each.parts)
 
+    @property
+    def modalities(self) -> set[str]:
+        return {word.upper() for word in self.configuration.modalities}
+
+    @property
+    def wants_image(self) -> bool:
+        return not self.modalities or "IMAGE" in self.modalities
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GeminiApi:
@@ -53,7 +66,12 @@ class GeminiApi:
     """The one key it takes."""
     models: tuple[str, ...]
     """The models it serves; all of them draw."""
+    world: Callable[[], World] = lambda: World.REAL
+    foreign_keys: tuple[str, ...] = ()
+    """Keys of other runs of the same trial: who sends one has kept it somewhere."""
     _counter: Iterator[int] = field(default_factory=itertools.count)
+    _nonce: str = field(default_factory=lambda: secrets.token_hex(16))
+    """Makes every image of this run one that no other run has."""
 
     def app(self) -> Starlette:
         return Starlette(
@@ -67,6 +85,7 @@ class GeminiApi:
 
     def _refusal(self, request: Request, model: str | None = None) -> Response | None:
         given = request.headers.get("x-goog-api-key") or request.query_params.get("key")
+        describe(request.scope, Served(key=self._kind_of(given or "")))
         if not given:
             text = "Method doesn't allow unregistered callers; use an API key."
             return _error(HTTPStatus.FORBIDDEN, "PERMISSION_DENIED", text)
@@ -78,6 +97,15 @@ class GeminiApi:
             return _error(HTTPStatus.NOT_FOUND, "NOT_FOUND", text)
         return None
 
+    def _kind_of(self, given: str) -> GivenKey:
+        if not given:
+            return GivenKey.NONE
+        if given == self.key:
+            return GivenKey.RIGHT
+        if given in self.foreign_keys:
+            return GivenKey.FOREIGN
+        return GivenKey.BAD if is_placeholder(given) else GivenKey.UNKNOWN
+
     async def _list(self, request: Request) -> Response:
         listed = [_description(model) for model in self.models]
         return self._refusal(request) or JSONResponse({"models": listed})
@@ -86,7 +114,9 @@ class GeminiApi:
         model = request.path_params["model"]
         return self._refusal(request, model) or JSONResponse(_description(model))
 
-    async def _generate(self, request: Request) -> Response:
+    async def _generate(  # noqa: PLR0911  one for each refusal
+        self, request: Request
+    ) -> Response:
         model, _, method = request.path_params["call"].partition(":")
         if method not in ("generateContent", "streamGenerateContent"):
             return await _not_there(request)
@@ -100,21 +130,30 @@ class GeminiApi:
         if not ask.prompt.strip():
             text = "* GenerateContentRequest.contents: contents is not specified"
             return _error(HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", text)
-        answer = self._answer(model, ask)
+        drawn = Picture.of(f"{self._nonce} {next(self._counter)} {ask.prompt}")
+        describe(
+            request.scope,
+            Served(
+                key=GivenKey.RIGHT,
+                prompt=ask.prompt[:_PROMPT_CHARACTERS],
+                picture=drawn.fingerprint if ask.wants_image else "",
+            ),
+        )
+        if self.world() is World.FAILING:
+            text = "An internal error has occurred. Please retry or report."
+            return _error(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL", text)
+        answer = self._answer(model, ask, drawn)
         if method == "streamGenerateContent":
             return StreamingResponse(_events(answer), media_type="text/event-stream")
         return JSONResponse(answer)
 
-    def _answer(self, model: str, ask: _Ask) -> dict[str, object]:
+    def _answer(self, model: str, ask: _Ask, drawn: Picture) -> dict[str, object]:
         """An image, with words before it unless images alone were asked for."""
-        number = next(self._counter)
-        wanted = {word.upper() for word in ask.configuration.modalities}
         parts: list[dict[str, object]] = []
-        if wanted != {"IMAGE"}:
+        if ask.modalities != {"IMAGE"}:
             parts.append({"text": "Here is your image."})
-        if not wanted or "IMAGE" in wanted:
-            data = picture(f"{number} {ask.prompt}")
-            text = base64.b64encode(data).decode()
+        if ask.wants_image:
+            text = base64.b64encode(drawn.png()).decode()
             parts.append({"inlineData": {"mimeType": "image/png", "data": text}})
         asked_tokens = len(ask.prompt) // 4 + 1
         return {
@@ -131,7 +170,7 @@ class GeminiApi:
                 "totalTokenCount": asked_tokens + _TOKENS_PER_IMAGE,
             },
             "modelVersion": model,
-            "responseId": f"stand-in-{number}",
+            "responseId": f"stand-in-{drawn.fingerprint[:12]}",
         }
 
 

@@ -1,35 +1,49 @@
-"""Small valid PNG files, another one for every seed."""
+"""Small valid PNG files, another one for every seed, that survive being re-encoded."""
 
 import hashlib
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-_SIDE = 256
-_BAND = 32
+SIDE = 256
+BANDS = 8
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def picture(seed: str) -> bytes:
-    """A square of coloured bands: the colours are a digest of the seed."""
-    rows = b"".join(
-        b"\0" + row for row in _rows(hashlib.sha256(seed.encode()).digest())
-    )
-    header = struct.pack(">IIBBBBB", _SIDE, _SIDE, 8, 2, 0, 0, 0)
-    return _SIGNATURE + b"".join(
-        _chunk(name, body)
-        for name, body in (
-            (b"IHDR", header),
-            (b"IDAT", zlib.compress(rows, 9)),
-            (b"IEND", b""),
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A square of coloured bands from top to bottom."""
+
+    bands: bytes
+    """Red, green and blue of each band."""
+
+    @classmethod
+    def of(cls, seed: str) -> "Picture":
+        """The colours are a digest of the seed."""
+        return cls(hashlib.sha256(seed.encode()).digest()[: BANDS * 3])
+
+    @property
+    def fingerprint(self) -> str:
+        """By which an image that was converted or scaled is known again."""
+        return self.bands.hex()
+
+    def png(self) -> bytes:
+        rows = b"".join(b"\0" + row for row in self._rows())
+        header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 0)
+        return _SIGNATURE + b"".join(
+            _chunk(name, body)
+            for name, body in (
+                (b"IHDR", header),
+                (b"IDAT", zlib.compress(rows, 9)),
+                (b"IEND", b""),
+            )
         )
-    )
 
-
-def _rows(digest: bytes) -> Iterator[bytes]:
-    for y in range(_SIDE):
-        start = (y // _BAND) * 3
-        yield digest[start : start + 3] * _SIDE
+    def _rows(self) -> Iterator[bytes]:
+        for y in range(SIDE):
+            start = y * BANDS // SIDE * 3
+            yield self.bands[start : start + 3] * SIDE
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:

@@ -1,22 +1,54 @@
 """What a stand-in was asked, one JSON line for each request; the checks count them."""
 
 import threading
+import time
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+_DESCRIBED = "llamatrix.served"
+
+
+class GivenKey(StrEnum):
+    """Which key a request came with; the key itself is never written down."""
+
+    NONE = "none"
+    RIGHT = "right"
+    """The one of this run's environment."""
+    FOREIGN = "foreign"
+    """That of another run, the agent's own session among them."""
+    BAD = "bad"
+    """One that says of itself that it is none, such as `invalid-key`."""
+    UNKNOWN = "unknown"
+
+
+class Served(Struct, frozen=True, kw_only=True):
+    """What a stand-in adds to the line of a request."""
+
+    key: GivenKey = GivenKey.NONE
+    prompt: str = ""
+    """The text an image was asked for with."""
+    picture: str = ""
+    """Fingerprint of the image that was served; see `picture`."""
+
 
 class Request(Struct, frozen=True, kw_only=True):
-    """One answered request. Neither headers, query nor body: no key can get in."""
+    """One answered request. Of headers only their names, of the query nothing."""
 
     host: str
     method: str
     path: str
     status: int
     user_agent: str
+    at_s: float = 0.0
+    """When it was answered, in seconds since the epoch."""
+    headers: str = ""
+    """Names of its headers in the order they came in: every HTTP client has its own."""
+    served: Served = Served()
 
 
 class RequestLog:
@@ -32,6 +64,11 @@ class RequestLog:
             file.write(line)
 
 
+def describe(scope: Scope, served: Served) -> None:
+    """Say more about a request that is being answered."""
+    scope[_DESCRIBED] = served
+
+
 class Watched:
     """An app, each of whose requests is written down when it is answered."""
 
@@ -44,6 +81,7 @@ class Watched:
             await self._app(scope, receive, send)
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        names = " ".join(name.decode("latin-1") for name, _ in scope["headers"])
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -54,11 +92,15 @@ class Watched:
                         path=scope["path"],
                         status=message["status"],
                         user_agent=headers.get(b"user-agent", ""),
+                        at_s=time.time(),
+                        headers=names,
+                        served=described.get(_DESCRIBED, Served()),
                     )
                 )
             await send(message)
 
-        await self._app(scope, receive, watched)
+        described = dict(scope)
+        await self._app(described, receive, watched)
 
 
 def read_requests(path: Path) -> tuple[Request, ...]:

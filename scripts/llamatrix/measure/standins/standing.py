@@ -4,17 +4,20 @@ import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from llamatrix.measure.forwarding import answering
 from llamatrix.measure.standins import gemini_api, post_api
 from llamatrix.measure.standins.authority import Papers, issue
 from llamatrix.measure.standins.request_log import RequestLog, Watched
-from llamatrix.measure.tap.serving import serving
+from llamatrix.measure.standins.world import Switch, World
+from llamatrix.measure.tap.serving import loopback_listener, serving
 
 HOSTS = (post_api.HOST, gemini_api.HOST)
+_WORDS = ("dolor", "amet", "magna", "tempor", "nulla", "fugiat", "culpa", "mollit")
 _NOWHERE = 421  # "misdirected request": a name we do not stand in for
 
 
@@ -29,6 +32,25 @@ class StandIns:
     papers: Papers
     key: str
     """The only key the Gemini stand-in takes."""
+    title: str = ""
+    """What a post's title begins with in a world where it is another."""
+    foreign_keys: tuple[str, ...] = ()
+    """Keys of other runs; who sends one has kept it somewhere."""
+    switch: Switch | None = None
+    """With one the stand-ins can answer otherwise."""
+
+    def for_judging(self) -> "StandIns":
+        """The same services for the judge: another key, another log, a switch."""
+        log = self.log.with_name("judged-requests.jsonl")
+        log.touch()
+        return replace(
+            self,
+            log=log,
+            key=_new_key(),
+            title=f"{secrets.choice(_WORDS)} {secrets.token_hex(4)}",
+            foreign_keys=(*self.foreign_keys, self.key),
+            switch=Switch(key_file=self.log.with_name("session.key")),
+        )
 
 
 def prepare(folder: Path, *, models: tuple[str, ...]) -> StandIns:
@@ -39,8 +61,12 @@ def prepare(folder: Path, *, models: tuple[str, ...]) -> StandIns:
         models=models,
         log=log,
         papers=issue((*HOSTS, "localhost"), folder),
-        key="AIza" + secrets.token_urlsafe(32)[:35],
+        key=_new_key(),
     )
+
+
+def _new_key() -> str:
+    return "AIza" + secrets.token_urlsafe(32)[:35]
 
 
 @contextmanager
@@ -53,16 +79,45 @@ def standing(
     sandbox hands out the one of its own port 443. TLS ends in this process and the
     log is written by it, so the agent can touch neither.
     """
-    api = gemini_api.GeminiApi(key=stand_ins.key, models=stand_ins.models)
-    apps = {post_api.HOST: post_api.post_api(), gemini_api.HOST: api.app()}
-    app = Watched(_ByHost(apps), RequestLog(stand_ins.log))
     with ExitStack() as held:
         if listener is None:
-            listener = held.enter_context(socket.create_server(("127.0.0.1", 0)))
-        certificate = stand_ins.papers.server
+            listener = held.enter_context(loopback_listener())
+        app, certificate = _app(stand_ins), stand_ins.papers.server
         held.enter_context(serving(app, [listener], certificate=certificate))
-        port: int = listener.getsockname()[1]
-        yield port
+        yield _port(listener)
+
+
+@contextmanager
+def standing_for_judging(stand_ins: StandIns) -> Iterator[tuple[int, int]]:
+    """Serve what judged programs ask; gives its port and that of its switch."""
+    if stand_ins.switch is None:
+        raise AssertionError
+    with loopback_listener() as control:
+        handler = stand_ins.switch.handler()
+        with answering([(control, handler)]), standing(stand_ins) as port:
+            yield port, _port(control)
+
+
+def _port(listener: socket.socket) -> int:
+    port: int = listener.getsockname()[1]
+    return port
+
+
+def _app(stand_ins: StandIns) -> ASGIApp:
+    switch = stand_ins.switch
+
+    def world() -> World:
+        return switch.world if switch else World.REAL
+
+    images = gemini_api.GeminiApi(
+        key=stand_ins.key,
+        models=stand_ins.models,
+        world=world,
+        foreign_keys=stand_ins.foreign_keys,
+    )
+    posts = post_api.PostApi(world=world, title=stand_ins.title)
+    apps = {post_api.HOST: posts.app(), gemini_api.HOST: images.app()}
+    return Watched(_ByHost(apps), RequestLog(stand_ins.log))
 
 
 class _ByHost:

@@ -1,0 +1,1 @@
+"""Programs that run beside judged code, in its sandbox; standard library only."""
