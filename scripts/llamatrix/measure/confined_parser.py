@@ -139,7 +139,7 @@ def parse_confined(
         raise ParserFailedError(f"parsing it gives more than {limits.output_bytes} B")
     try:
         return msgspec.json.decode("\n".join(output.lines), type=type_)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise ParserFailedError(f"the parser's output is wrong: {error}") from error
 
 

@@ -26,6 +26,7 @@ from llamatrix.web import NoAnswerError, WrongAnswerError
 
 _Part = TypeVar("_Part")
 _LIMITS = ParserLimits(memory_bytes=2 << 30, seconds=60, output_bytes=16 << 20)
+_UNREADABLE = (MeasureError, ParserFailedError, msgspec.MsgspecError, RecursionError)
 _MSGSPEC = Path(msgspec.__file__).parent
 
 
@@ -57,7 +58,7 @@ def analyse(
     def part(name: str, read: Callable[[], _Part | None]) -> _Part | None:
         try:
             return read()
-        except (MeasureError, ParserFailedError, msgspec.MsgspecError) as error:
+        except _UNREADABLE as error:
             unread.append(f"{name}: {without_folders(str(error))}")
             return None
 

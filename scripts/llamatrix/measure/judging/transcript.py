@@ -73,7 +73,7 @@ def _read(text: bytes, kind: type[Kind]) -> Kind:
     """The object, or an empty one: a model's malformed arguments are no error of ours."""
     try:
         return msgspec.json.decode(text, type=kind)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return kind()
 
 

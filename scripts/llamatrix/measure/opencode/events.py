@@ -91,7 +91,7 @@ def parse(lines: Iterable[str]) -> Session:
     for line in lines:
         try:
             events.append(msgspec.json.decode(line, type=_Event))
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):  # nested without end
             unread += bool(line.strip())
     return Session(
         session_id=next((e.sessionID for e in events if e.sessionID), None),

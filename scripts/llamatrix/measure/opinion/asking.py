@@ -170,7 +170,7 @@ def _read(said: str, *, cut: bool) -> Opinion:
     aspects = rubric().aspects
     try:
         grades = msgspec.json.decode(text, type=dict[str, Grade])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         why = "it was cut off at its token limit" if cut else str(error)
         return Nonsense(why=why, text=said[-_KEPT:])
     if grades.keys() != aspects.keys():

@@ -120,7 +120,7 @@ class Answer:
         """Take one JSON document: a chunk of a stream, or a whole answer."""
         try:
             chunk = msgspec.json.decode(text, type=_Chunk)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             return
         self.usage = chunk.usage or self.usage
         self.timings = chunk.timings or self.timings

@@ -72,7 +72,7 @@ def read_request(body: bytes) -> ChatRequest | None:
     """The request, or None where the body is none."""
     try:
         return msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8), type=ChatRequest)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
 
 

@@ -142,7 +142,7 @@ class _Going:
 def _read(body: bytes) -> _Request:
     try:
         return msgspec.json.decode(body, type=_Request)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return _Request()
 
 
@@ -170,5 +170,5 @@ def _event(use: ObservedUse) -> dict[str, object]:
 def _json(text: str) -> object:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
