@@ -11,6 +11,7 @@ from tests.provision.conftest import Index
 from llamatrix.errors import ProvisionError
 from llamatrix.plan.cell import Cell
 from llamatrix.provision.build import TARGETS, manifest_of, provide_build
+from llamatrix.provision.compiler import compile_environment
 from llamatrix.provision.sdist import file_sha256
 from llamatrix.provision.source import provide_source
 
@@ -162,3 +163,16 @@ def test_no_build_reaches_for_the_network(cells: tuple[Cell, ...]) -> None:
     cmake = manifest_of(cells[0]).cmake
     for name in ("LLAMA_BUILD_UI", "LLAMA_USE_PREBUILT_UI", "LLAMA_OPENSSL"):
         assert cmake[name] == "OFF"
+
+
+def test_flags_of_the_shell_reach_no_compiler() -> None:
+    """They would change the programs and not the build's key."""
+    shell = {
+        "PATH": "/bin",
+        "CPATH": "/include",
+        "NIX_CFLAGS_COMPILE": "-isystem x",
+        "CXXFLAGS": "-O0",
+        "NVCC_APPEND_FLAGS": "-G",
+        "CMAKE_TOOLCHAIN_FILE": "other.cmake",
+    }
+    assert compile_environment(shell).keys() == {"PATH", "CPATH", "NIX_CFLAGS_COMPILE"}

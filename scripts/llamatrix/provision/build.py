@@ -22,6 +22,7 @@ from llamatrix.plan.cell import Engine
 from llamatrix.plan.matrix import Backend
 from llamatrix.progress import meter, say
 from llamatrix.provision.compiler import (
+    compile_environment,
     compiler_id,
     cxx,
     find_tool,
@@ -232,7 +233,13 @@ def _compile(label: str, manifest: Manifest, source: Path, cache: Path) -> None:
                 progress.total = int(found[2])
                 progress.reach(int(found[1]))
 
-        ended = shell.run(ninja, timeout_s=_BUILD_TIMEOUT_S, log=log, on_line=show)
+        ended = shell.run(
+            ninja,
+            timeout_s=_BUILD_TIMEOUT_S,
+            env=compile_environment(),
+            log=log,
+            on_line=show,
+        )
     if not ended.ok:
         raise CompileError(f"building {label} failed\n{ended.complaint()}")
     say(f"built {label} in {duration_text(ended.seconds)}")
@@ -253,7 +260,7 @@ def _configure(manifest: Manifest, source: Path, work: Path) -> list[str]:
 
 
 def _step(label: str, argv: list[str], timeout_s: float, log: Path) -> None:
-    ended = shell.run(argv, timeout_s=timeout_s, log=log)
+    ended = shell.run(argv, timeout_s=timeout_s, env=compile_environment(), log=log)
     if not ended.ok:
         raise CompileError(f"configuring {label} failed\n{ended.complaint()}")
 

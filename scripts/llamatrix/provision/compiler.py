@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import sysconfig
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,12 @@ from llamatrix.errors import ProvisionError
 from llamatrix.plan.matrix import Backend
 
 _TIMEOUT_S = 30
+_FLAGS = (
+    *("CFLAGS", "CXXFLAGS", "CPPFLAGS", "CUDAFLAGS", "LDFLAGS"),
+    *("NVCC_APPEND_FLAGS", "NVCC_PREPEND_FLAGS"),
+    *("CMAKE_TOOLCHAIN_FILE", "CMAKE_BUILD_TYPE"),
+)
+"""Variables that CMake and nvcc take as flags."""
 _CXX_NAMES = ("c++", "g++", "clang++")
 
 
@@ -49,6 +56,14 @@ def compiler_id(backend: Backend) -> str:
     """
     programs = [cxx()] if backend is Backend.CPU else [cxx(), nvcc()]
     return " + ".join(_version(program) if program else "none" for program in programs)
+
+
+def compile_environment(outer: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment without flags of the shell, which would be in no build's key.
+
+    What is meant for a build stands in `cmake` of matrix.toml: CMAKE_CXX_FLAGS.
+    """
+    return {name: value for name, value in outer.items() if name not in _FLAGS}
 
 
 def require_compiler(backend: Backend) -> None:

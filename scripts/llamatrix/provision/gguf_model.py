@@ -24,6 +24,11 @@ def read_model(path: Path) -> GgufHeader:
     return header
 
 
+def has_chat_template(path: Path) -> bool:
+    """Whether a file brings a chat template; llama-server falls back to chatml without."""
+    return bool(_read_file(path).metadata.get("tokenizer.chat_template"))
+
+
 def _read_file(path: Path) -> GgufHeader:
     try:
         if path.exists() and not path.is_file():

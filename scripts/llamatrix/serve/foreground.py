@@ -4,8 +4,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from llamatrix.errors import ServeError
+from llamatrix.errors import ProvisionError, ServeError
 from llamatrix.progress import say
+from llamatrix.provision.gguf_model import has_chat_template
 from llamatrix.serve.death import read_log
 from llamatrix.serve.launch import Launch
 from llamatrix.serve.memory import memory_of
@@ -56,7 +57,7 @@ def summary(serving: Serving) -> str:
             f"context   {props.context_tokens} tokens",
             f"cache     {caches or 'not told by the log'}",
             f"build     {props.build_info}",
-            f"template  {props.template_sha256[:16]}",
+            f"template  {props.template_sha256[:16]}{_fallback(serving.launch)}",
             f"memory    {bytes_text(memory.rss_bytes)}",
             "",
             "opencode.json:",
@@ -65,3 +66,13 @@ def summary(serving: Serving) -> str:
             "Ctrl-C stops the server",
         ]
     )
+
+
+def _fallback(launch: Launch) -> str:
+    """A word where neither the weights nor the matrix have the template that is served."""
+    try:
+        if launch.template or has_chat_template(launch.weights):
+            return ""
+    except ProvisionError:  # llama-server has loaded it all the same
+        return ""
+    return " (llama-server's own chatml: these weights have no chat template)"

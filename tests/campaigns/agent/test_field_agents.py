@@ -9,18 +9,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from tests.campaigns.conftest import record_lines
-from tests.shipped import FAKES, ROOT
+from tests.shipped import FAKES, ROOT, shipped_cells
 
+from llamatrix.plan.load import load_matrix
 from llamatrix.project import Project
+from llamatrix.provision.weights import provide_weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
 
-def agent(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    words = ("agent", "--profile", "smoke", "--cells", "*httpx*")
+def agent(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    asked = words or ("agent", "--profile", "smoke")
     return subprocess.run(
-        [sys.executable, "-m", "invoke", *words],
+        [sys.executable, "-m", "invoke", *asked, "--cells", "*httpx*"],
         cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -76,6 +79,66 @@ def test_what_opencode_does_wrong_is_broken_and_named(
     assert ended.returncode == 8, ended.stderr
     assert causes(real_project) == {cause}
     assert said in ended.stdout
+
+
+_OWN_FILES = """
+[profiles.own-cpu]
+about = "the user's own files on the CPU"
+pins = ["current"]
+builds = ["cpu"]
+models = ["gemma4-31b"]
+weights = "hub"
+measure = ["speed", "agent"]
+sweep = "smoke"
+server = "smoke"
+agent = "smoke"
+"""
+
+
+def without_template(source: Path, target: Path) -> None:
+    """Write the same model without its chat template."""
+    reader = GGUFReader(source)
+    field = reader.fields["general.architecture"]
+    writer = GGUFWriter(target, field.contents())
+    for name, field in reader.fields.items():
+        if name.startswith("GGUF.") or name in {
+            "general.architecture",
+            "tokenizer.chat_template",
+        }:
+            continue
+        kind = field.types[0]
+        sub = field.types[-1] if kind == GGUFValueType.ARRAY else None
+        writer.add_key_value(name, field.contents(), kind, sub_type=sub)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_weights_without_a_template_are_proven_on_what_the_server_reports(
+    real_project: Project, real_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """unslothai/unsloth#2744, aaif-goose/goose#9110: the server falls back to chatml."""
+    with real_project.matrix_file.open("a") as matrix:
+        matrix.write(_OWN_FILES)
+    weights = provide_weights(shipped_cells("smoke")[3], real_project.cache)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    model = load_matrix(real_project.matrix_file).models["gemma4-31b"]
+    without_template(weights.path, mine / model.file)
+    words = ("agent", "--profile", "own-cpu", "--weights-dir", str(mine))
+    refused = agent(real_environment, *words)
+    assert refused.returncode == 8, refused.stderr
+    assert f"llama-server's chatml ({model.file} has none) fails" in refused.stderr
+    tried = agent(real_environment, *words, "--any-template")
+    assert tried.returncode in {0, 8}, tried.stderr
+    record = json.loads(record_lines(real_project)[-1])
+    reported = record["served_template_sha256"]
+    assert reported.startswith("cc145ac59732")
+    assert record["served"]["template"]["template_sha256"] == reported
+    assert record["served"]["template"]["failed"] == ["known-format"]
 
 
 def test_a_context_without_room_for_the_first_prompt_is_ended_and_named(

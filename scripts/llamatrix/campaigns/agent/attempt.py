@@ -129,6 +129,7 @@ def attempt(
                 telemetry=_annotated(sampler.since_last_take()),
                 trajectory=trajectory,
             ),
+            template_sha256=server.props.template_sha256,
         )
 
 
@@ -264,7 +265,12 @@ def _without_folders(argv: Sequence[str]) -> tuple[str, ...]:
 
 
 def _record(
-    item: TrialItem, number: int, result: TrialResult, served: Served | None = None
+    item: TrialItem,
+    number: int,
+    result: TrialResult,
+    served: Served | None = None,
+    *,
+    template_sha256: str = "",
 ) -> TrialRecord:
     cell = item.cell
     return TrialRecord(
@@ -281,6 +287,7 @@ def _record(
         locked=cell.locked,
         build=manifest_of(cell),
         environment=cell.server.env,
+        served_template_sha256=template_sha256,
         host=this_host(),
         made_by=f"llamatrix {__version__}",
     )

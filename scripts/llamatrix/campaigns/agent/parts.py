@@ -1,6 +1,7 @@
 """What an agent cell is run with: weights, agent, tools and template, provided once."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import msgspec
 
@@ -11,7 +12,11 @@ from llamatrix.campaigns.templates import Template
 from llamatrix.errors import MeasureError
 from llamatrix.exclusive import exclusive
 from llamatrix.measure.conformance.result import Conformance
-from llamatrix.measure.conformance.suite import check_template
+from llamatrix.measure.conformance.suite import (
+    UnknownFamilyError,
+    check_template,
+    of_no_family,
+)
 from llamatrix.measure.trial_world import Tools
 from llamatrix.plan.agent_cell import AgentCell
 from llamatrix.plan.expand import synthesis_of
@@ -21,9 +26,11 @@ from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import Built, provide_build
 from llamatrix.provision.device import require_device
+from llamatrix.provision.gguf_model import has_chat_template
 from llamatrix.provision.source import provide_source
 from llamatrix.provision.weights import Weights, provide_weights
 from llamatrix.serve.launch import Launch
+from llamatrix.serve.running import running
 from llamatrix.serve.template import VENDOR_FOLDER
 
 
@@ -52,12 +59,13 @@ def provide_agent_parts(
     require_device(cell.build_key, cell.build)
     cache = session.project.cache
     weights = provide_weights(cell, cache, weights_dir=session.weights_dir)
+    launch = _launch(cell, weights, session.project, template)
     return AgentParts(
         built=provide_build(cell, cache),
         weights=weights,
-        launch=_launch(cell, weights, session.project, template),
+        launch=launch,
         tools=provide_tools(cell, session.project),
-        template=_proven_template(cell, session, template),
+        template=_proven_template(cell, session, launch, template),
     )
 
 
@@ -72,10 +80,27 @@ def _launch(
     return replace(launch, template=template.path, template_pin=template.sha256)
 
 
+def _template_of_weights(served: Launch, project: Project) -> tuple[str, Path]:
+    """What a server of these weights reports as its template, as a file.
+
+    Published files differ in theirs, quant by quant, and some have none.
+    """
+    say(f"asking a server of {served.weights.name} for its chat template")
+    log = project.logs / f"template-of-{served.alias}.log"
+    with running(served, log=log) as serving:
+        props = serving.props
+    path = project.cache / "templates" / f"{props.template_sha256[:16]}.jinja"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(props.chat_template.removesuffix("\n").encode())
+    if has_chat_template(served.weights):
+        return f"in {served.weights.name}", path
+    return f"llama-server's chatml ({served.weights.name} has none)", path
+
+
 def _proven_template(
-    cell: AgentCell, session: Session, template: Template | None
+    cell: AgentCell, session: Session, served: Launch, template: Template | None
 ) -> Conformance:
-    """What the conformance suite says of the cell's template, at the cell's build.
+    """What the conformance suite says of the template that is served, at its build.
 
     Any weights of the family do: the tiny ones load at once and need no card.
     """
@@ -90,28 +115,37 @@ def _proven_template(
     project = session.project
     weights = provide_weights(tiny, project.cache)
     launch = _launch(tiny, weights, project, template)
-    if launch.template is None:  # the one in the weights: the vendor's
-        pin = session.matrix.synthetic.template_pin
-        tree = provide_source(
-            locked_pin(session.matrix, session.lock, pin), project.cache
-        )
-        launch = replace(launch, template=tree / VENDOR_FOLDER / cell.model.template)
     name = cell.model.chat_template_file or cell.model.template
-    say(f"proving the chat template {name} at {cell.pin_key}")
     with exclusive(project.cache / "measuring.lock", purpose="proving a template"):
-        found = check_template(
-            launch,
-            name=name,
-            pin=cell.pin_key,
-            log=project.logs / f"template-{cell.model_key}-{cell.pin_key}.log",
-        )
+        if served.template is None and cell.published:
+            name, path = _template_of_weights(served, project)
+            launch = replace(launch, template=path)
+        elif launch.template is None:  # made-up weights have the vendor's
+            pin = session.matrix.synthetic.template_pin
+            locked = locked_pin(session.matrix, session.lock, pin)
+            tree = provide_source(locked, project.cache)
+            vendors = tree / VENDOR_FOLDER / cell.model.template
+            launch = replace(launch, template=vendors)
+        say(f"proving the chat template {name} at {cell.pin_key}")
+        log = project.logs / f"template-{cell.model_key}-{cell.pin_key}.log"
+        try:
+            found = check_template(launch, name=name, pin=cell.pin_key, log=log)
+        except UnknownFamilyError as error:
+            sha256 = launch.template_sha256() or ""
+            found = of_no_family(error, name=name, sha256=sha256, pin=cell.pin_key)
+    own = served.template is None and cell.published
+    shown_by = (
+        "`invoke template-check --template FILE`, with the newest file of the cache's "
+        "folder templates,"
+        if own
+        else f"`invoke template-check --model {cell.model_key}`"
+    )
     wanted = cell.agent.any_template or session.any_template
     if not found.essentials_passed and not wanted:
         failed = [case.id for case in found.failed if case.essential]
         raise TemplateRefusedError(
             reason=f"the chat template {name} fails essential cases "
             f"({', '.join(failed)}) at {cell.pin_key}: agents would break on it",
-            remedy=f"`invoke template-check --model {cell.model_key}` shows how; "
-            f"--any-template, or any_template = true in matrix.toml, runs it all the same",
+            remedy=f"{shown_by} shows how; --any-template, or any_template = true in matrix.toml, runs it all the same",
         )
     return found

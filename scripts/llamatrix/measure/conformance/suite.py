@@ -23,6 +23,10 @@ from llamatrix.serve.launch import Launch
 from llamatrix.serve.running import Patience, running
 
 
+class UnknownFamilyError(MeasureError):
+    """No format that is known here is a template's."""
+
+
 def check_template(
     launch: Launch, *, name: str, pin: str, log: Path, patience: Patience | None = None
 ) -> Conformance:
@@ -63,10 +67,20 @@ def family_of(template: str, *, where: str) -> Family:
         return Qwen35()
     if "<|turn>" in template:
         return Gemma4()
-    raise MeasureError(
+    raise UnknownFamilyError(
         f"{where}: of no family whose format is known here (qwen35, gemma4); write "
         "one beside measure/conformance/qwen35.py"
     )
+
+
+def of_no_family(
+    error: UnknownFamilyError, *, name: str, sha256: str, pin: str
+) -> Conformance:
+    """Say of a template whose format is not known that nothing could be proven."""
+    case = CaseResult(
+        id="known-format", essential=True, passed=False, reason=str(error), bug=""
+    )
+    return Conformance(template=name, template_sha256=sha256, pin=pin, cases=(case,))
 
 
 def rendered(family: Family, renderers: Sequence[Renderer]) -> Iterator[CaseResult]:
