@@ -65,6 +65,7 @@ here = os.getcwd()
 for _ in range(1200):
     os.mkdir('d'); os.chdir('d')
 os.chdir(here)
+os.makedirs('/'.join(['e' * 250] * 12)); open('/'.join(['e' * 250] * 12) + '/x', 'w').close()
 os.mkdir('many')
 for n in range(4000): open(f'many/{n}', 'w').close()
 """,
@@ -118,6 +119,7 @@ def play(bwrap: Path, folder: Path, script: str, work: dict[str, str]) -> Any:  
         "report": report,
         "stderr": complaints.read_text(errors="replace")[-2000:],
         "files": sorted(os.listdir(folder / "work")),  # noqa: PTH208
+        "longest": max(len(str(path)) for path in (folder / "work").rglob("*")),
         "depth": max(len(path.parts) for path in (folder / "work").rglob("*")),
     }
 

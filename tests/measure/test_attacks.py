@@ -180,4 +180,5 @@ def test_a_strange_workspace_comes_out_bounded(played: dict[str, Any]) -> None:
     assert r"name-\xff\xfe.txt" in names
     assert not {"fifo", "images", "up"} & {*names}
     assert script["depth"] < 100
+    assert script["longest"] < 1600
     assert len(names) <= box().files

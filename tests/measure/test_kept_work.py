@@ -36,3 +36,28 @@ def test_neither_links_nor_history_nor_installed_packages_are_kept(
     (work / "deep" / "y").write_text("y")
     keep_work(work, tmp_path / "kept", Redaction())
     assert [path.name for path in (tmp_path / "kept").rglob("*")] == ["deep", "y"]
+
+
+def test_names_that_are_the_same_once_cleaned_end_nothing(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    shaped = ["sk-" + letter * 20 for letter in "abcd"]
+    for name in shaped[:2]:
+        (work / name).mkdir(parents=True)
+        (work / name / "x").write_text(name[-1])
+    for name in shaped[2:]:
+        (work / name).write_text(name[-1])
+        (work / "deep").mkdir(exist_ok=True)
+        (work / "deep" / name).write_text(name[-1])
+    (work / "z").write_text("z")
+    keep_work(work, tmp_path / "kept", Redaction())
+    assert (tmp_path / "kept" / "z").read_text() == "z"
+
+
+def test_a_file_larger_than_anybody_reads_is_left_out(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    with (work / "large").open("wb") as large:
+        large.truncate(65 << 20)
+    (work / "small").write_text("x")
+    keep_work(work, tmp_path / "kept", Redaction())
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["small"]

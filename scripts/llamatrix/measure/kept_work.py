@@ -1,17 +1,21 @@
 """An agent's work as a record keeps it: no key, no history, nothing installed."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from llamatrix.measure.judging.judge import NOT_COPIED
 from llamatrix.measure.judging.sources import is_installed
 from llamatrix.measure.redaction import Redaction
 
+_LARGEST_BYTES = 64 << 20
+
 
 def keep_work(workspace: Path, folder: Path, redaction: Redaction) -> None:
     """Copy the plain files of a workspace, cleaned, names too.
 
-    Links are left out, and git's objects: what is compressed cannot be cleaned.
+    Links are left out, and git's objects: what is compressed cannot be cleaned. So are
+    files larger than anybody reads, and those whose cleaned name is a folder's.
     """
     folder.mkdir(parents=True)
     for found, folders, names in os.walk(workspace):
@@ -22,8 +26,12 @@ def keep_work(workspace: Path, folder: Path, redaction: Redaction) -> None:
         )
         for name in sorted(names):
             path = Path(found, name)
-            if path.is_file() and not path.is_symlink():
-                inner = os.fsencode(path.relative_to(workspace))
-                place = folder / os.fsdecode(redaction.clean(inner))
+            if path.is_symlink() or not path.is_file():
+                continue
+            if path.stat().st_size > _LARGEST_BYTES:
+                continue
+            inner = os.fsencode(path.relative_to(workspace))
+            place = folder / os.fsdecode(redaction.clean(inner))
+            with suppress(FileExistsError, IsADirectoryError, NotADirectoryError):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(redaction.clean(path.read_bytes()))

@@ -35,6 +35,8 @@ _ENTRY_BYTES = 3 * 1024
 _NAMES_TOLD = 100
 _DEEPEST = 60
 """Folders within folders: what walks a tree by recursion fails at some hundreds."""
+_LONGEST_NAME = 1500
+"""With the folders that it is copied to, a path may have 4096 bytes."""
 
 
 def read_exactly(line: socket.socket, count: int) -> bytes:
@@ -92,7 +94,7 @@ def choose(
         path = root / name
         if name in _NOT_CARRIED or path.name == _MADE_AGAIN:
             continue
-        if name.count("/") > _DEEPEST:
+        if name.count("/") > _DEEPEST or len(os.fsencode(name)) > _LONGEST_NAME:
             left_out.add(name)
             continue
         try:
