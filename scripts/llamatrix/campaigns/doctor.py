@@ -9,7 +9,7 @@ import msgspec
 from llamatrix import shell
 from llamatrix.campaigns.agent.examine import agent_findings
 from llamatrix.campaigns.choice import choose_profile
-from llamatrix.campaigns.finding import Finding, finding
+from llamatrix.campaigns.finding import Finding, State, finding
 from llamatrix.driver_problem import driver_problem
 from llamatrix.errors import BenchError, ProvisionError
 from llamatrix.host import this_host
@@ -70,7 +70,8 @@ def _verified(project: Project) -> tuple[tuple[str, ...], list[Finding]]:
     if read.damages:
         remedy = "it is made again when it is needed"
         return read.damages, [
-            finding("cache", damage, remedy, ok=False) for damage in read.damages
+            Finding(subject="cache", state=State.DAMAGED, found=damage, remedy=remedy)
+            for damage in read.damages
         ]
     text = (
         f"{read.files} files, {bytes_text(read.size_bytes)}, are what was put there "

@@ -8,6 +8,8 @@ import msgspec
 class State(StrEnum):
     OK = "ok"
     MISSING = "missing"
+    DAMAGED = "damaged"
+    """It is there, and is not what was put there."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +17,25 @@ from llamatrix.project import find_project
 from llamatrix.provision.bubblewrap import bwrap_here
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One of its own: pytest closes its folders to other users whenever it starts."""
+    with tempfile.TemporaryDirectory(prefix="llamatrix-caller-") as made:
+        yield Path(made)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("who", ["root", "user"])
-def test_what_an_agent_starts_cannot_call_in_its_name(who: str, tmp_path: Path) -> None:
+def test_what_an_agent_starts_cannot_call_in_its_name(who: str, folder: Path) -> None:
     bwrap = bwrap_here(find_project().cache)
     if bwrap is None or probe(bwrap):
         pytest.skip("no bubblewrap, or no namespaces, on this machine")
     if who == "root" and os.geteuid() != 0:
         pytest.skip("only root can be root")
     argv = [sys.executable, "-m", "tests.measure.tap.calling", str(bwrap)]
-    argv.append(str(tmp_path))
+    argv.append(str(folder))
     if who == "user" and os.geteuid() == 0:
-        argv = as_somebody(bwrap, tmp_path, argv)
+        argv = as_somebody(bwrap, folder, argv)
     ended = subprocess.run(
         argv,
         cwd=ROOT,
