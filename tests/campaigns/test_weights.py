@@ -201,3 +201,15 @@ def test_a_file_of_the_hub_that_is_no_model_is_refused(
     ended = run_invoke("weights", "--profile", "hub")
     assert ended.returncode == 3
     assert "a projector (mmproj)" in ended.stderr
+
+
+def test_a_header_that_tells_nothing_is_said_and_stops_nothing(
+    hub: HubStandIn, asking: Project, run_invoke: RunInvoke
+) -> None:
+    """The bytes are the locked ones; llama.cpp has the last word about them."""
+    model = load_matrix(asking.matrix_file).models[MODEL]
+    content = b"GGUF" + bytes(4092)
+    hub.publish(content, repository=model.repository, file=model.file)
+    ended = run_invoke("weights", "--profile", "hub")
+    assert ended.returncode == 0, ended.stderr
+    assert "GGUF version 0" in ended.stderr

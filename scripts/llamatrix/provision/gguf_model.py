@@ -7,6 +7,7 @@ from pathlib import Path
 from llamatrix.provision.gguf_header import GgufHeader, HeaderReader, refuse
 from llamatrix.units import bytes_text
 
+TEMPLATE_KEY = "tokenizer.chat_template"
 _SHOWN_CHARACTERS = 4
 _SPLIT_NAME = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 
@@ -16,7 +17,7 @@ def read_model(path: Path) -> GgufHeader:
 
     Given the first part of a split model, the headers of the other parts are read too.
     """
-    header = _read_file(path)
+    header = read_header(path)
     count = header.metadata.get("split.count")
     if isinstance(count, int) and count > 1:
         header = _with_other_parts(header, count)
@@ -26,10 +27,11 @@ def read_model(path: Path) -> GgufHeader:
 
 def has_chat_template(path: Path) -> bool:
     """Whether a file brings a chat template; llama-server falls back to chatml without."""
-    return bool(_read_file(path).metadata.get("tokenizer.chat_template"))
+    return bool(read_header(path).metadata.get(TEMPLATE_KEY))
 
 
-def _read_file(path: Path) -> GgufHeader:
+def read_header(path: Path) -> GgufHeader:
+    """Read one file's header, of whatever kind it is."""
     try:
         if path.exists() and not path.is_file():
             refuse(path, "is not a regular file")
@@ -151,7 +153,7 @@ def _with_other_parts(first: GgufHeader, count: int) -> GgufHeader:
     tensors = list(first.tensors)
     for index in range(1, count):
         path = first.path.with_name(f"{name[1]}-{index + 1:05}-of-{count:05}.gguf")
-        part = _read_file(path)
+        part = read_header(path)
         if part.metadata.get("split.no") != index:
             refuse(path, f"is not part {index + 1} of {count} (split.no differs)")
         tensors += part.tensors

@@ -11,7 +11,7 @@ from llamatrix.plan.cell import Engine
 from llamatrix.plan.lock import LockedWeights, WeightsPin
 from llamatrix.plan.matrix import WeightsKind
 from llamatrix.progress import meter, say
-from llamatrix.provision.gguf_model import read_model
+from llamatrix.provision.gguf_model import TEMPLATE_KEY, read_header, read_model
 from llamatrix.provision.integrity import made_once, shown_sha256
 from llamatrix.provision.published import provide_published
 from llamatrix.provision.sdist import ensure_free
@@ -23,7 +23,6 @@ _TEMPLATES = Path("models/templates")
 SAMPLES = ("tools/server/README.md", "convert_lora_to_gguf.py")
 """English, JSON, commands and Python: what an agent's prompts are made of."""
 _FACTS = "weights.json"
-_TEMPLATE_KEY = "tokenizer.chat_template"
 
 
 class WeightsFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +46,24 @@ class Weights:
     facts: WeightsFacts
 
 
+def _look_at_header(path: Path) -> None:
+    """Refuse a GGUF of another kind; a header that tells nothing is only said.
+
+    The bytes are the locked ones, and llama.cpp has the last word about them.
+    """
+    try:
+        header = read_header(path)
+    except ProvisionError as error:
+        say(f"{error}; its bytes are the locked ones")
+        return
+    if not header.metadata.get(TEMPLATE_KEY):
+        say(
+            f"{path.name}: has no chat template; llama-server falls back to chatml "
+            "where it is given none"
+        )
+    read_model(path)
+
+
 def provide_weights(
     cell: Engine, cache: Path, *, weights_dir: Path | None = None
 ) -> Weights:
@@ -57,11 +74,7 @@ def provide_weights(
     """
     if cell.published is not None:
         path = provide_published(cell.published, cache, weights_dir=weights_dir)
-        if _TEMPLATE_KEY not in read_model(path).metadata:
-            say(
-                f"{path.name}: has no chat template; llama-server falls back to chatml "
-                "where it is given none"
-            )
+        _look_at_header(path)
         return Weights(path=path, facts=_published_facts(cell.published, path))
     spec = _spec(cell, cache)
     entry = cache / "weights" / f"{cell.weights_key}-{spec.digest()[:12]}"
