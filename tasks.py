@@ -251,6 +251,14 @@ def task_check(f: taken.TaskChecking) -> None:
     check(f)
 
 
+@command(taken.Regrading)
+def regrade(f: taken.Regrading) -> None:
+    """Judge archived work again with today's checks, without a token."""
+    from llamatrix.campaigns.regrade import regrade as judging_again
+
+    print(judging_again(f), end="")
+
+
 @command(taken.Pairing)
 def bench_self(f: taken.Pairing) -> None:
     """Measure the harness itself: exact samples, its own time, its bias."""
@@ -286,5 +294,6 @@ def test(f: taken.Testing) -> None:
 namespace = Collection(
     *(plan, schema, lock, build, weights, fit, serve, template_check, bench, agent),
     *(context, table, opinion, compare, audit, certificate, regress, verdict, all_),
-    *(gpu_proof, doctor, task_check, bench_self, regress_selftest, lint, test),
+    *(gpu_proof, doctor, task_check, regrade, bench_self, regress_selftest),
+    *(lint, test),
 )

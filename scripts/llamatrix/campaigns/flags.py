@@ -171,6 +171,14 @@ class Opining:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Regrading:
+    profile: str = flag("", "only trials of this profile (default: all)")
+    cells: str = flag(
+        "", "only cells whose id matches this glob, e.g. 'agent/qwen35-*'"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Comparing:
     against: str = flag(DEFAULT_SET, _AGAINST)
     profile: str = flag("", _PROFILE)

@@ -52,7 +52,8 @@ from llamatrix.measure.trial_result import (
 )
 from llamatrix.serve.metrics import Counters
 
-_TRAJECTORY = "trajectory.jsonl"
+TRAJECTORY = "trajectory.jsonl"
+REQUESTS = "requests.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +87,7 @@ def run_trial(trial: Trial) -> TrialResult:
     trial.folder.mkdir(parents=True)
     going = _Going(trial=trial)
     outcome = going.to_the_end()
+    _keep_requests(trial)
     worked = time.monotonic()
     found = analyse(
         going.trajectory if going.turns else None,
@@ -108,6 +110,14 @@ def run_trial(trial: Trial) -> TrialResult:
     )
 
 
+def _keep_requests(trial: Trial) -> None:
+    """Keep what the agent's session asked the stand-ins: images are known by it."""
+    if trial.ground.agents_requests:
+        redaction = Redaction(secrets=trial.surroundings.secrets)
+        asked = Path(trial.ground.agents_requests).read_bytes()
+        (trial.folder / REQUESTS).write_bytes(redaction.clean(asked))
+
+
 @dataclass(kw_only=True, slots=True)
 class _Going:
     """A trial under way."""
@@ -125,7 +135,7 @@ class _Going:
 
     @property
     def trajectory(self) -> Path:
-        return self.trial.folder / _TRAJECTORY
+        return self.trial.folder / TRAJECTORY
 
     def to_the_end(self) -> TrialOutcome:
         trial = self.trial

@@ -16,7 +16,7 @@ from llamatrix.campaigns.agent.parts import AgentParts
 from llamatrix.errors import ServeError
 from llamatrix.host import this_host
 from llamatrix.measure.gpu_spill import spilled
-from llamatrix.measure.judging.task import Task, load_task
+from llamatrix.measure.judging.task import Task, check_version, load_task
 from llamatrix.measure.opencode.context7 import (
     RULE,
     SKILL,
@@ -279,6 +279,7 @@ def _record(
         ),
         trial=number,
         result=result,
+        check_version=check_version(cell.task),
         agent_version=cell.opencode.version,
         context7=cell.context7.version,
         uv=uv_version(),

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from llamatrix.plan.complaint import complaints, nearest
 from llamatrix.plan.load import read_toml
 
 TASKS = Path(__file__).resolve().parents[1] / "tasks"
+_VERSION_CHARACTERS = 12
 Seconds = Annotated[float, Meta(gt=0)]
 
 
@@ -153,6 +155,21 @@ def task_digest(name: str) -> str:
             digest.update(f"{path.relative_to(folder)}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+@cache
+def check_version(name: str) -> str:
+    """Over all that decides a verdict: a task's checks, and the code they are made of."""
+    task = load_task(name).folder
+    judging = Path(__file__).parent
+    standins = TASKS.parent / "standins"
+    paths = [task / "check.py", task / "task.toml"]
+    paths += [*judging.rglob("*.py"), *standins.rglob("*.py")]
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        digest.update(f"{path.relative_to(TASKS.parent)}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:_VERSION_CHARACTERS]
 
 
 def read_prompt(task: Task) -> str:
