@@ -66,7 +66,7 @@ def measured(
 
 @pytest.fixture(autouse=True)
 def _steady_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAKE_BENCH", json.dumps({}))
+    monkeypatch.setenv("LLAMATRIX_FAKE_BENCH", json.dumps({}))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_spread_beyond_the_target_asks_for_more_processes(
     """The first process is half as fast as the others."""
     slow = tmp_path / "slow"
     slow.touch()
-    monkeypatch.setenv("FAKE_BENCH", json.dumps({"slow_while": str(slow)}))
+    monkeypatch.setenv("LLAMATRIX_FAKE_BENCH", json.dumps({"slow_while": str(slow)}))
     records, result = measured(
         stocked, disturbed=0, target_spread=0.1, after_first=slow.unlink
     )
