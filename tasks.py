@@ -18,6 +18,7 @@ from llamatrix.campaigns.regress.flags import Flags as Regressing
 from llamatrix.errors import BenchError
 
 F = TypeVar("F")
+terminal.end_with_the_reader_of_help(sys.argv)
 
 
 def command(

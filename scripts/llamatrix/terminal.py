@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Sequence
 
 from llamatrix.errors import ProvisionError
 
@@ -44,6 +45,12 @@ def prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def end_with_the_reader_of_help(argv: Sequence[str]) -> None:
+    """Where Invoke itself prints help or a list, end as other programs do in a pipe."""
+    if not {"-l", "--list", "-h", "--help"}.isdisjoint(argv):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def end_of(error: OSError) -> tuple[str, int]:

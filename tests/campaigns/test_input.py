@@ -108,6 +108,14 @@ def test_a_reader_that_leaves_ends_the_command_in_silence(
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("words", ["--list", "--help bench"])
+def test_a_reader_of_help_may_leave(
+    invoke_environment: dict[str, str], words: str
+) -> None:
+    ended = shell(f"invoke {words} | true", invoke_environment)
+    assert ended.stderr == ""
+
+
 def test_standard_output_on_a_full_disk_is_one_line(
     invoke_environment: dict[str, str],
 ) -> None:
