@@ -42,6 +42,14 @@ SCRIPTS = {
     "print('survived')",
     "stdout without a line end": "import sys\n"
     "for _ in range(120): sys.stdout.write('x' * 1_000_000)",
+    "stderr that is full": "import fcntl, os\n"
+    "fcntl.fcntl(2, fcntl.F_SETFL, os.O_NONBLOCK)\n"
+    "if os.fork() == 0:\n"
+    " while True:\n"
+    "  try: os.write(2, b'x' * 4096)\n"
+    "  except BlockingIOError: pass\n"
+    "if os.fork() == 0: parts = [b'x' * (8 << 20) for _ in range(1000)]\n"
+    "import time; time.sleep(3)",
     "a daemon with a name": "import ctypes, os, time\n"
     "if os.fork() == 0:\n"
     " os.setsid()\n"
@@ -60,7 +68,9 @@ with open(b'name-\\xff\\xfe.txt', 'wb') as f: f.write(b'x')
 with open(b'line\\nend.txt', 'wb') as f: f.write(b'x')
 open('one', 'w').write('x')
 for n in range(3000): os.link('one', f'link{n}')
-os.mkdir('locked'); open('locked/x', 'w').close(); os.chmod('locked', 0)
+os.mkdir('locked'); open('locked/x', 'w').close(); os.symlink('locked/x', 'into')
+os.chmod('locked', 0); os.symlink('n' * 300, 'long'); os.symlink('loop', 'loop')
+os.utime('one', (2**55, 2**55)); os.mkdir('old'); os.utime('old', (-2**40, -2**40))
 here = os.getcwd()
 for _ in range(1200):
     os.mkdir('d'); os.chdir('d')
@@ -112,11 +122,19 @@ def play(bwrap: Path, folder: Path, script: str, work: dict[str, str]) -> Any:  
                 break
         report = inside.finish(files)
         lines += inside.last_words()
+    env = {"PATH": inside_path(), "HOME": str(HOME)}
+    again = sandbox.job(
+        ["/bin/true"], env=env
+    )  # the next turn begins with what is left
+    with entered(bwrap, sandbox, again, complaints=complaints) as inside:
+        inside.begin(files)
+        next_report = inside.finish(folder / "next.tar")
     unpack_work(files, folder / "work")
     return {
         "lines": [line[:500] for line in lines],
         "bytes": sum(len(line) for line in lines),
         "report": report,
+        "next": next_report["exit_code"],
         "stderr": complaints.read_text(errors="replace")[-2000:],
         "files": sorted(os.listdir(folder / "work")),  # noqa: PTH208
         "longest": max(len(str(path)) for path in (folder / "work").rglob("*")),

@@ -158,6 +158,12 @@ def test_memory_is_bounded_for_root_too(played: dict[str, Any]) -> None:
     assert "more than 300 MiB of memory: killed python3" in script["stderr"]
 
 
+def test_after_every_attack_the_next_turn_begins(played: dict[str, Any]) -> None:
+    """Whatever is left behind: its files are read, packed and unpacked again."""
+    assert played["session"]["next"] == 0
+    assert {script["next"] for script in played["scripts"].values()} == {0}
+
+
 def test_a_flood_of_output_is_bounded(played: dict[str, Any]) -> None:
     script = played["scripts"]["stdout without a line end"]
     assert script["report"]["exit_code"] == 0

@@ -226,9 +226,10 @@ class _Watch:
         if used_bytes > self._job["max_memory_bytes"] and largest:
             mib = self._job["max_memory_bytes"] >> 20
             text = f"sandbox: more than {mib} MiB of memory: killed {warden_processes.name_of(largest)}\n"
-            os.write(2, text.encode(errors="backslashreplace"))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(largest, signal.SIGKILL)
+            with contextlib.suppress(OSError):  # the agent's too: it may be full
+                os.write(2, text.encode(errors="backslashreplace"))
 
     def _files_bytes(self) -> int:
         """What the files take, in memory like everything here."""

@@ -30,11 +30,13 @@ _NOT_CARRIED = (
 _MADE_AGAIN = "__pycache__"
 """Python writes it when it is missed; a project's packages have thousands of files so."""
 _COPY_BYTES = 1 << 16
-_ENTRY_BYTES = 3 * 1024
-"""A file's headers and padding, without its name and where it links to."""
+_ENTRY_BYTES = 8 * 1024
+"""A file's headers and padding, in the archive or on a disk, without its name."""
 _NAMES_TOLD = 100
 _DEEPEST = 60
 """Folders within folders: what walks a tree by recursion fails at some hundreds."""
+_LATEST_S = 1 << 32
+"""A file may be of any year; what unpacks it may not take all."""
 _LONGEST_NAME = 1500
 """With the folders that it is copied to, a path may have 4096 bytes."""
 
@@ -82,9 +84,12 @@ def choose(
 ) -> tuple[list[str], list[str]]:
     """Return the names to hand out, parents first, and those that are left out.
 
-    The workspace comes first, then the home, then what is installed.
+    The workspace comes first, then the home, then what is installed. Home and workspace
+    each fit into half of `max_total_bytes`, holes and second names written out: that is
+    the size of the disk that the next sandbox has for it.
     """
     chosen: list[str] = []
+    room_bytes = dict.fromkeys(("home", "work"), max_total_bytes // 2 * 15 // 16)
     left_out = _LeftOut()
     installed = [f"work/{name}" for name in INSTALLED]
     pending = [name for name in installed if os.path.lexists(root / name)]
@@ -112,14 +117,15 @@ def choose(
             left_out.add("… and the rest: too many files")
             break
         size_bytes = 0 if is_folder else state.st_size
-        if size_bytes > max_file_bytes or not _is_readable(path):
+        if size_bytes > max_file_bytes or not _is_readable(path, state.st_mode):
             left_out.add(name)
             continue
         entry_bytes = size_bytes + _ENTRY_BYTES + 2 * len(os.fsencode(name))
-        if entry_bytes > max_total_bytes:
+        disk = name.partition("/")[0]
+        if entry_bytes > room_bytes[disk]:
             left_out.add(name)
             continue
-        max_total_bytes -= entry_bytes
+        room_bytes[disk] -= entry_bytes
         chosen.append(name)
     return chosen, left_out.names
 
@@ -139,10 +145,12 @@ class _LeftOut:
             self.names.append("… and more")
 
 
-def _is_readable(path: Path) -> bool:
+def _is_readable(path: Path, mode: int) -> bool:
     """A link, or a folder or file that may be read; no pipe, no device."""
-    plain = path.is_dir() or path.is_file()
-    return path.is_symlink() or (plain and os.access(path, os.R_OK))
+    if stat.S_ISLNK(mode):  # wherever it leads: nothing may follow it
+        return True
+    plain = stat.S_ISDIR(mode) or stat.S_ISREG(mode)
+    return plain and os.access(path, os.R_OK)
 
 
 def hand_out(sink: IO[bytes], root: Path, names: list[str]) -> None:
@@ -157,5 +165,6 @@ def hand_out(sink: IO[bytes], root: Path, names: list[str]) -> None:
 
 def _unowned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.uid = entry.gid = 0
+    entry.mtime = min(max(0, int(entry.mtime)), _LATEST_S)
     entry.uname = entry.gname = ""
     return entry
