@@ -45,3 +45,9 @@ def test_an_expression_that_cannot_or_must_not_be_computed_is_passed_over(
     text: str,
 ) -> None:
     assert all(len(found) < 100 for _, found in constant_texts(ast.parse(text)))
+
+
+def test_names_that_double_the_work_are_given_up() -> None:
+    lines = [f"K{n} = K{n + 1} + K{n + 1}" for n in range(38)]
+    tree = ast.parse("\n".join([*lines, "K38 = ''"]))
+    assert all(len(found) == 0 for _, found in constant_texts(tree))

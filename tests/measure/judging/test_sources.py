@@ -64,3 +64,25 @@ def test_a_chain_of_names_is_read_through_its_calls() -> None:
     assert isinstance(expression, ast.Subscript)
     assert dotted(expression.value) == "a.b.c"
     assert dotted(expression) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = " + "-" * 900_000 + "1",
+        "x = " + "not " * 200_000 + "1",
+        "x = a" + ".b" * 400_000,
+        "x = 1" + "+1" * 400_000,
+    ],
+    ids=["signs", "not", "attributes", "sum"],
+)
+def test_code_that_no_parser_can_hold_has_no_tree(text: str) -> None:
+    assert source(text).tree is None
+
+
+def test_all_sources_together_are_bounded(tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.py").write_text("#" + "x" * 900_000)
+    assert [each.too_large for each in read_sources(tmp_path)] == [
+        *(False, False, True, True)
+    ]

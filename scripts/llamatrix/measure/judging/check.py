@@ -4,6 +4,7 @@
 one finding to a line. It never imports the agent's code; it runs it, on the case's ground.
 """
 
+import resource
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -40,6 +41,7 @@ def not_applicable(reason: str) -> Answer:
     return Answer(State.NOT_APPLICABLE, reason)
 
 
+_PARSING_BYTES = 3 << 30
 NO_TESTS = "There is no file with a test function in it."
 
 
@@ -196,10 +198,23 @@ def answer(
     case_file, answers_file = (Path(word) for word in sys.argv[1:])
     case = msgspec.json.decode(case_file.read_bytes(), type=Case)
     evidence = Evidence(case, plan(case))
+    _parse(evidence)
     for name in case.checks:
         finding = _ask(name, checks[name], evidence)
         with answers_file.open("ab") as answers:
             answers.write(msgspec.json.encode(finding) + b"\n")
+
+
+def _parse(evidence: Evidence) -> None:
+    """Read all sources once, before anything is started, within a memory limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if soft == resource.RLIM_INFINITY or soft > _PARSING_BYTES:
+        resource.setrlimit(resource.RLIMIT_AS, (_PARSING_BYTES, hard))
+    try:
+        for source in evidence.every_source:
+            len(source.nodes)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _ask(name: str, check: Callable[[Evidence], Answer], evidence: Evidence) -> Finding:

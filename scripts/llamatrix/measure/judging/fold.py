@@ -14,6 +14,8 @@ from dataclasses import dataclass
 Value = str | bytes | int | tuple["Value", ...]
 _LONGEST = 10_000
 _DEEPEST = 40
+_MOST_STEPS = 2_000_000
+"""For a whole file: names that stand for others can double the work with each line."""
 _DECODERS: Mapping[str, Callable[[str | bytes], bytes]] = {
     "b64decode": base64.b64decode,
     "standard_b64decode": base64.standard_b64decode,
@@ -69,11 +71,13 @@ def _assigned_once(tree: ast.Module) -> Mapping[str, ast.expr]:
 class _Fold:
     names: Mapping[str, ast.expr]
     depth: int = 0
+    steps_left: int = _MOST_STEPS
 
     def value(self, node: ast.expr) -> Value:
         self.depth += 1
+        self.steps_left -= 1
         try:
-            if self.depth > _DEEPEST:
+            if self.depth > _DEEPEST or self.steps_left < 0:
                 raise _NotConstantError
             value = self._value(node)
         finally:

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 _LARGEST_BYTES = 1 << 20
+_MOST_BYTES = 2 << 20
+"""Of all files together: a syntax tree takes a thousand times the memory."""
 _HEAD_BYTES = 2048
 
 
@@ -26,7 +28,7 @@ class Source:
     def tree(self) -> ast.Module | None:
         try:
             return ast.parse(self.text)
-        except (SyntaxError, ValueError, RecursionError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             return None
 
     @cached_property
@@ -157,15 +159,22 @@ def text_of(path: Path) -> str:
 
 
 def read_sources(workspace: Path, *, hidden: bool = False) -> tuple[Source, ...]:
-    return tuple(
-        Source(
+    return tuple(_sources(workspace, hidden=hidden))
+
+
+def _sources(workspace: Path, *, hidden: bool) -> Iterator[Source]:
+    left = _MOST_BYTES
+    for path in files(workspace, hidden=hidden):
+        if path.suffix != ".py" and (path.suffix or not _is_script(path)):
+            continue
+        size_bytes = path.stat().st_size
+        too_large = size_bytes > min(_LARGEST_BYTES, left)
+        left -= 0 if too_large else size_bytes
+        yield Source(
             name=path.relative_to(workspace).as_posix(),
-            text=text_of(path),
-            too_large=path.stat().st_size > _LARGEST_BYTES,
+            text="" if too_large else text_of(path),
+            too_large=too_large,
         )
-        for path in files(workspace, hidden=hidden)
-        if path.suffix == ".py" or (not path.suffix and _is_script(path))
-    )
 
 
 def _is_script(path: Path) -> bool:

@@ -80,7 +80,7 @@ class Work:
 
     @cached_property
     def sources(self) -> tuple[Source, ...]:
-        return read_sources(self.folder)
+        return tuple(each for each in self.every_source if not _is_hidden(each))
 
     @cached_property
     def every_source(self) -> tuple[Source, ...]:
@@ -114,3 +114,7 @@ class Work:
         commands = [call.command for call in self.calls or ()]
         named = named_with(self.folder, commands) | in_requirements(self.folder)
         return tuple(sorted({*known.intersection(used), *named, "pytest"}))
+
+
+def _is_hidden(source: Source) -> bool:
+    return any(part.startswith(".") for part in Path(source.name).parts[:-1])
