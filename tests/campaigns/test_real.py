@@ -167,7 +167,12 @@ def test_the_harness_measures_itself(run_real: RunInvoke) -> None:
     ended = run_real("bench-self", "--pairs", "2", "--long", "2")
     assert ended.returncode == 0, ended.stderr
     for words in (
-        *("exact: 24 samples", "bias: tg128", "harness time per process"),
+        *(
+            "exact: 32 samples",
+            "steady: 24 samples",
+            "bias: tg128",
+            "harness time per process",
+        ),
         *("bytes identical: yes", "harness time per trial: no trial of"),
     ):
         assert words in ended.stdout

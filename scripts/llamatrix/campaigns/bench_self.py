@@ -34,10 +34,12 @@ from llamatrix.record.store import Store
 from llamatrix.record.trial_record import AGENT
 from llamatrix.report.overhead import added_s, tap_text, trials_text
 from llamatrix.report.speed import groups
-from llamatrix.report.speed_tables import page
+from llamatrix.report.speed_tables import FIRST_LIMIT, page
 from llamatrix.verdict.estimate import estimate
+from llamatrix.verdict.pairs import Arm, drawn_order
 
 _TEST = SpeedTest(n_prompt=0, n_gen=128)
+_SEED = "bench-self"
 _MANY = 10_000
 _BY_HAND_TIMEOUT_S = 600
 _SAMPLED_S = 10.0
@@ -88,32 +90,37 @@ def _print_exactness(session: Session, parts: Parts, records: Sequence[Record]) 
         printed = [line for line in log.read_bytes().splitlines() if line[:1] == b"{"]
         if not isinstance(record.outcome, Done):
             raise MeasureError(f"{cell.id} {record.test.name}: {record.outcome}")
-        if bytes(record.outcome.result.raw) not in printed:
+        sample = record.outcome.result
+        if bytes(sample.raw) not in printed:
             raise MeasureError(f"{log}: does not hold the row of {record.test.name}")
+        if msgspec.json.decode(sample.raw)["avg_ts"] != sample.published_tps:
+            raise MeasureError(f"{log}: avg_ts of {record.test.name} is another")
         if list(record.process.argv[1:]) != words:
             raise MeasureError(f"{record.process.argv} is not the command by hand")
-    samples = sum(
-        record.outcome.result.repetitions
-        for record in records
-        if isinstance(record.outcome, Done)
-    )
+    done = [one.outcome.result for one in records if isinstance(one.outcome, Done)]
+    cold = sum(abs(sample.first_deviation or 0.0) > FIRST_LIMIT for sample in done)
+    disturbed = sum(bool(record.disturbed) for record in records)
     print(
-        f"exact: {samples} samples in {len(records)} records equal llama-bench's own "
-        f"lines byte for byte; the command by hand:\n  {hand}"
+        f"exact: {sum(one.repetitions for one in done)} samples in {len(records)} records "
+        "equal llama-bench's own lines byte for byte, and so do the means shown as "
+        f"published; the command by hand:\n  {hand}\n"
+        f"steady: {sum(len(one.steady) for one in done)} samples are in the headlines; the "
+        f"first repetition is left out, and off by more than {100 * FIRST_LIMIT:.0f} % in "
+        f"{cold} of {len(done)} records; {disturbed} records were disturbed"
     )
 
 
 def _print_pairs(bench_: Bench, like: Record, aside: Path, pairs: int) -> None:
-    """Counterbalanced pairs: by hand and harness, then harness and by hand."""
+    """Pairs of a process by hand and one through the harness, in a drawn order."""
     found: list[tuple[Run, Run]] = []
-    for number in range(pairs):
-        say(f"pair {number + 1} of {pairs}")
-        if number % 2:
-            ours = _run_ours(bench_, like, aside)
+    for number in range(1, pairs + 1):
+        say(f"pair {number} of {pairs}")
+        if drawn_order(_SEED, number)[0] is Arm.BASELINE:
             hand = _run_by_hand(bench_, aside)
+            ours = _run_ours(bench_, like, aside)
         else:
-            hand = _run_by_hand(bench_, aside)
             ours = _run_ours(bench_, like, aside)
+            hand = _run_by_hand(bench_, aside)
         found.append((hand, ours))
     speed = estimate([math.log(ours.tps / hand.tps) for hand, ours in found])
     interval = speed.interval()

@@ -18,7 +18,7 @@ from llamatrix.report.speed import Group, Result
 from llamatrix.report.tables import Table
 from llamatrix.units import bytes_text, context_text
 
-_FIRST_LIMIT = 0.01
+FIRST_LIMIT = 0.01
 """Of the steady mean: a first repetition further off is marked."""
 KIND_NOTES = {
     WeightsKind.HUB: "the published GGUF files",
@@ -224,7 +224,7 @@ def first_text(result: Result) -> str:
     share = result.first_deviation
     if share is None:
         return "n/a"
-    mark = " (off)" if abs(share) > _FIRST_LIMIT else ""
+    mark = " (off)" if abs(share) > FIRST_LIMIT else ""
     return f"{100 * share:+.1f} %{mark}"
 
 
