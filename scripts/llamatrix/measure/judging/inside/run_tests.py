@@ -1,7 +1,7 @@
 """Runs pytest on judged tests with a plugin of ours, and reports what it sees.
 
 `python -P run_tests.py WORKSPACE PACKAGE,… FLAG… FILE…`, by the interpreter of the judged
-project. Standard input is one line: a token and the file to write to. Each report is a
+project; without packages no replaced client is looked for. Standard input is one line: a token and the file to write to. Each report is a
 line that begins with the token; the file is unlinked before any judged code runs. Judged
 code shares this interpreter, so a report is a claim: the judge holds it against what the
 service was asked, and against a second run in which the service answers otherwise.
@@ -68,7 +68,7 @@ class Reporter:
         self._report = report
         self._token = token
         self._workspace = workspace
-        self._packages = packages
+        self._packages = [each for each in packages if each]
         self._collected: list[str] = []
         self._dropped: list[str] = []
         self._errors: list[str] = []
@@ -115,7 +115,8 @@ class Reporter:
                 function, types.FunctionType | types.MethodType
             ) and not _is_unittest(item):
                 item.obj = self._between(_name(item), function)
-        self._watch.begin(self._packages)
+        if self._packages:
+            self._watch.begin(self._packages)
 
     def _between(self, name: str, function: Callable[..., object]) -> object:
         def ended(error: BaseException | None) -> None:
@@ -156,7 +157,7 @@ class Reporter:
 
     def pytest_runtest_call(self, item: object) -> Iterator[None]:
         del item
-        if sys.gettrace() is not None:  # coverage's, or a debugger's
+        if not self._packages or sys.gettrace() is not None:  # coverage's, a debugger's
             yield
             return
         sys.settrace(self._watch.see)
