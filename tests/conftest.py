@@ -13,6 +13,7 @@ import pytest
 from tests.order import longest_first
 from tests.shipped import FAKES, GOLDEN, NOWHERE, ROOT, shipped_cells
 
+from llamatrix.measured_environment import SHARED
 from llamatrix.plan.cell import Cell
 from llamatrix.project import Project, find_project
 
@@ -37,7 +38,9 @@ def pytest_configure() -> None:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" in os.environ:
-        os.environ["OMP_WAIT_POLICY"] = "passive"  # a waiting thread leaves its core
+        os.environ[SHARED] = (
+            "1"  # a waiting thread leaves its core to the other workers
+        )
     os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
     os.environ["HF_HOME"] = NOWHERE
     os.environ.pop("HF_TOKEN", None)

@@ -1,5 +1,8 @@
 """Measured programs see the same small environment from every shell."""
 
+import pytest
+
+from llamatrix.host import this_host
 from llamatrix.measured_environment import left_out, measured_environment
 
 _SHELL = {
@@ -38,3 +41,18 @@ def test_what_would_have_changed_numbers_is_named() -> None:
         *("GGML_CUDA_ENABLE_UNIFIED_MEMORY", "LD_PRELOAD", "LLAMA_ARG_CTX_SIZE"),
         "OMP_NUM_THREADS",
     )
+
+
+def test_threads_of_a_shared_machine_sleep_while_they_wait() -> None:
+    shared = measured_environment({}, {"LLAMATRIX_SHARED_MACHINE": "1"})
+    assert shared["OMP_WAIT_POLICY"] == "passive"
+    assert "OMP_WAIT_POLICY" not in measured_environment({}, {"PATH": "/bin"})
+
+
+def test_a_shared_machine_is_a_host_class_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("LLAMATRIX_SHARED_MACHINE", raising=False)
+    alone = this_host.__wrapped__().slug
+    monkeypatch.setenv("LLAMATRIX_SHARED_MACHINE", "1")
+    assert this_host.__wrapped__().slug == f"{alone}-shared"

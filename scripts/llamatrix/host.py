@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from llamatrix.measured_environment import SHARED
 from llamatrix.nvml import Gpu, gpus
 from llamatrix.units import bytes_text
 
@@ -54,7 +55,7 @@ def this_host() -> Host:
     logical = os.cpu_count() or 1
     memory_bytes = int(psutil.virtual_memory().total)
     return Host(
-        slug=slug(cpu_model, physical, cards),
+        slug=slug(cpu_model, physical, cards) + ("-shared" if _is_shared() else ""),
         cpu_model=cpu_model,
         physical_cores=physical,
         logical_cores=logical,
@@ -63,6 +64,11 @@ def this_host() -> Host:
         governor=_GOVERNOR.read_text().strip() if _GOVERNOR.exists() else None,
         gpus=cards,
     )
+
+
+def _is_shared() -> bool:
+    """Whether its numbers are measured beside other work, and comparable to no others."""
+    return bool(os.environ.get(SHARED))
 
 
 def slug(cpu_model: str, physical_cores: int, cards: tuple[Gpu, ...]) -> str:

@@ -18,6 +18,9 @@ PASSED_ON = (
 )
 OURS = "LLAMATRIX_"
 """Our own variables: no measured program reads them."""
+SHARED = "LLAMATRIX_SHARED_MACHINE"
+"""Set where others work on the machine too: waiting threads of measured programs sleep
+instead of spinning, and records are of a host class of their own (`host.this_host`)."""
 _CHANGE_NUMBERS = (
     *("GGML_", "LLAMA_", "CUDA_", "NVIDIA_TF32", "OMP_", "GOMP_", "KMP_", "MKL_"),
     *("OPENBLAS_", "LD_PRELOAD", "MALLOC_", "GLIBC_TUNABLES", "HIP_", "ROCR_", "VK_"),
@@ -33,7 +36,8 @@ def measured_environment(
         for name, value in outer.items()
         if name in PASSED_ON or name.startswith(OURS)
     }
-    return _LOCALE | passed | dict(declared)
+    shared = {"OMP_WAIT_POLICY": "passive"} if outer.get(SHARED) else {}
+    return _LOCALE | passed | shared | dict(declared)
 
 
 def left_out(outer: Mapping[str, str] = os.environ) -> tuple[str, ...]:
