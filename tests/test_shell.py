@@ -2,11 +2,13 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from tests.shipped import ROOT
 
 from llamatrix import keeper, shell
 
@@ -195,3 +197,20 @@ def test_threads_that_begin_at_once_have_one_keeper() -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(shell.__file__).parents[1])}
     ended = shell.run(python(code), timeout_s=60, env=environment)
     assert ended.out == "8 1\n", ended.complaint()
+
+
+def test_a_program_never_waits_for_the_harness_own_standard_input() -> None:
+    """Ours may be a pipe that nobody closes, as under a supervisor or in CI."""
+    code = (
+        "from llamatrix import shell\n"
+        "ended = shell.run(['cat'], timeout_s=60)\n"
+        "print(ended.returncode, ended.limit)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,  # held open until it has ended
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
+    ) as harness:
+        assert harness.stdout
+        assert harness.stdout.read() == b"0 None\n"
