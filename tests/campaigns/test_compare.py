@@ -10,6 +10,7 @@ from tests.report.made_sweep import BLOG, HOST, stored, sweep
 from tests.report.made_trials import made_trial, published_trials, stored_trials
 from tests.shipped import ROOT
 
+from llamatrix.campaigns.compare_selftest import Share
 from llamatrix.project import Project
 
 BLOG_OF = ("compare", "--against", "blog-2026-04-05", "--profile", "published")
@@ -183,9 +184,7 @@ def test_tables_of_another_folder_are_shown_and_not_written(
     assert not list(project.reports.rglob("*.md"))
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("shipped_sets")
-def test_faithful_reproductions_keep_the_promise(run_invoke: RunInvoke) -> None:
-    ended = run_invoke("compare", "--selftest")
-    assert ended.returncode == 0, ended.stdout
-    assert "promises kept" in ended.stdout
+def test_the_self_test_names_a_promise_that_is_broken_beyond_chance() -> None:
+    assert Share(count=80, runs=1000).exceeds(0.05)
+    assert not Share(count=55, runs=1000).exceeds(0.05)
+    assert Share(count=50, runs=1000).error == pytest.approx(0.0069, abs=1e-4)

@@ -111,7 +111,11 @@ def compacts_for_ever(
 def outcome_of(seen: Seen) -> TurnOutcome:
     outcome = _outcome(seen)
     if isinstance(outcome, AfterTools):
-        acted = seen.acted_before or has_acted(seen.calls)
+        acted = seen.acted_before
+        if not isinstance(
+            outcome, ToolsMissing
+        ):  # missing since the turn's first request
+            acted = acted or has_acted(seen.calls)
         return msgspec.structs.replace(outcome, after_tools=acted)
     return outcome
 
