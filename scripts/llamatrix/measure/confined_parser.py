@@ -18,7 +18,6 @@ from llamatrix import shell
 from llamatrix.measure.confined import seccomp_file
 from llamatrix.measure.redaction import without_folders
 from llamatrix.measure.sandbox import python_inside, read_only_argv
-from llamatrix.reason import first_error
 
 _PACKAGES = Path(__file__).resolve().parents[2]
 _PACKAGES_INSIDE = Path("/opt/llamatrix/packages")
@@ -132,7 +131,8 @@ def parse_confined(
             f"it takes more than {mib} MiB of memory to parse, or nests too deeply"
         )
     if not ended.ok:
-        last = without_folders(first_error(ended.tail))
+        worded = (line for line in reversed(ended.tail) if any(map(str.isalnum, line)))
+        last = without_folders(next(worded, ""))
         raise ParserFailedError(
             f"the parser ended with exit code {ended.returncode}: {last}"
         )

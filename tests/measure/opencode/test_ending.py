@@ -166,7 +166,6 @@ def test_what_the_infrastructure_did_is_never_scored() -> None:
         replace(WELL, stop=Stop.SILENT_AGENT),
         replace(WELL, report=report(exit_code=-9)),
         replace(WELL, session=parse(()), tail=("no",)),
-        replace(WELL, tools_missing=("c7_docs",)),
         replace(WELL, tail=("! permission requested: x; auto-rejecting",)),
     ],
 )
@@ -178,6 +177,13 @@ def test_what_ends_a_turn_from_inside_is_the_models_once_it_has_acted(
     acts = (msgspec.structs.replace(calls[0], tool_calls=("bash",)),)
     assert not is_the_models(outcome_of(replace(seen, calls=reads)))
     assert is_the_models(outcome_of(replace(seen, calls=acts)))
+    assert is_the_models(outcome_of(replace(seen, acted_before=True)))
+
+
+def test_tools_missing_since_the_first_request_are_not_of_this_turns_making() -> None:
+    acts = msgspec.structs.replace(failed(Trouble.LEFT).calls[0], tool_calls=("bash",))
+    seen = replace(WELL, tools_missing=("c7_docs",), calls=(acts,))
+    assert not is_the_models(outcome_of(seen))
     assert is_the_models(outcome_of(replace(seen, acted_before=True)))
 
 
