@@ -3,7 +3,13 @@
 import pytest
 from tests.record.made import made_row
 
-from llamatrix.measure.energy import EnergySource, energy_of, energy_of_all, idle_w
+from llamatrix.measure.energy import (
+    EnergySource,
+    energy_of,
+    energy_of_all,
+    held_bytes,
+    idle_w,
+)
 from llamatrix.measure.gpu_sample import GpuSample
 from llamatrix.measure.llama_bench import parse_row
 from llamatrix.measure.outcome import SpeedSample
@@ -124,3 +130,14 @@ def test_all_of_it_is_from_the_first_sample_to_the_last() -> None:
     assert found.source is EnergySource.POWER
     assert energy_of_all(Telemetry()) is None
     assert energy_of_all(Telemetry(gpu=tuple(powered((1, 100), (1.5, 100))))) is None
+
+
+def test_memory_is_the_most_that_was_held_during_the_repetitions() -> None:
+    held = (9, 3, 4, None)
+    samples = tuple(
+        GpuSample(at_s=second, own_bytes=count) for second, count in enumerate(held)
+    )
+    telemetry = Telemetry(gpu=samples)
+    assert held_bytes(telemetry, row(2.0)) == 4
+    assert held_bytes(telemetry, None) == 9
+    assert held_bytes(Telemetry(), row(2.0)) is None

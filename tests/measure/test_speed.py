@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -145,6 +146,20 @@ def test_telemetry_of_a_gpu_lies_beside_every_test(
         (word,) = one.telemetry.disturbances
         assert word == "other processes on the card: 1, holding 1 GiB"
     assert library.open_count == 0
+
+
+def test_a_sample_says_what_the_process_held_on_the_card(
+    run_fake: RunFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child of ours stands for llama-bench, whose process id nobody knows before."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        library = played(processes=[(child.pid, 2**30)], energy=0)
+        monkeypatch.setitem(sys.modules, "pynvml", library)
+        found = run_fake()
+        child.kill()
+    for one in found:
+        assert isinstance(one.outcome, Done)
+        assert one.outcome.result.memory_bytes == 2**30
 
 
 def test_every_size_failing_still_ends(run_fake: RunFake) -> None:

@@ -63,6 +63,18 @@ def test_window(
     return end_s - sum(sample.nanoseconds) / 1e9, end_s
 
 
+def held_bytes(telemetry: Telemetry, sample: SpeedSample | None) -> int | None:
+    """Return the most GPU memory that the process held during its repetitions.
+
+    Before them it may still hold what the test before needed. Without a sample (a
+    failure) the whole time counts; None where the driver tells nothing.
+    """
+    window = test_window(telemetry, sample) if sample else None
+    begin_s = window[0] if window else 0.0
+    held = (one.own_bytes for one in telemetry.gpu if one.at_s >= begin_s)
+    return max((count for count in held if count is not None), default=None)
+
+
 def energy_of(telemetry: Telemetry, sample: SpeedSample) -> RowEnergy | None:
     """What the repetitions of a test took; None where that cannot be told.
 

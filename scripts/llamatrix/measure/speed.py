@@ -16,6 +16,7 @@ import msgspec
 from llamatrix import shell
 from llamatrix.errors import MeasureError
 from llamatrix.measure import llama_bench
+from llamatrix.measure.energy import held_bytes
 from llamatrix.measure.outcome import (
     Done,
     Invalid,
@@ -87,7 +88,7 @@ def run_sweep(
     warmed = warmed_up(bench) if rest else None
 
     def measured(one: Measured) -> None:
-        on_measured(replace(one, telemetry=_annotated(one, warmed)))
+        on_measured(_annotated(one, warmed))
 
     while rest:
         processes.append(_run_process(bench, rest, measured, on_progress))
@@ -103,12 +104,17 @@ def warmed_up(bench: Bench) -> WarmUp | None:
     )
 
 
-def _annotated(one: Measured, warmed: WarmUp | None) -> Telemetry:
-    """The telemetry with what is to be said of it."""
+def _annotated(one: Measured, warmed: WarmUp | None) -> Measured:
+    """The test with what its telemetry says of memory and of disturbances."""
     sample = one.outcome.result if isinstance(one.outcome, Done) else None
-    return msgspec.structs.replace(
+    telemetry = msgspec.structs.replace(
         one.telemetry, warm_up=warmed, disturbances=disturbances(one.telemetry, sample)
     )
+    if not sample:
+        return replace(one, telemetry=telemetry)
+    held = held_bytes(telemetry, sample)
+    result = msgspec.structs.replace(sample, memory_bytes=held)
+    return replace(one, telemetry=telemetry, outcome=Done(result=result))
 
 
 def by_hand(bench: Bench, tests: Sequence[SpeedTest]) -> str:

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Iterable
 
-from llamatrix.measure.energy import energy_of, idle_w, test_window
+from llamatrix.measure.energy import energy_of, held_bytes, idle_w, test_window
 from llamatrix.measure.outcome import Done, SpeedSample
 from llamatrix.record.record import Record
 from llamatrix.report.speed import Group
@@ -68,13 +68,13 @@ def peak_memory(records: Iterable[Record]) -> tuple[int | None, int | None]:
     for record in records:
         before = {one.index: one.used_bytes or 0 for one in record.telemetry.gpu_before}
         row = sample_of(record)
+        held = held_bytes(record.telemetry, row)
+        own += [] if held is None else [held]
         window = test_window(record.telemetry, row) if row else None
         begin_s = window[0] if window else 0.0
         for one in record.telemetry.gpu:
             if one.at_s < begin_s:
                 continue
-            if one.own_bytes is not None:
-                own.append(one.own_bytes)
             if one.used_bytes is not None and one.index in before:
                 device.append(one.used_bytes - before[one.index])
     return max(own, default=None), max(device, default=None)
