@@ -1,4 +1,4 @@
-"""The commands, in workflow order: their flags are in `campaigns/flags.py`."""
+"""The commands, in workflow order: their flags are in `commands/flags.py`."""
 
 import functools
 import inspect
@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 from invoke import Collection, Context, Exit, task
 
 from llamatrix import scratch, terminal
-from llamatrix.campaigns import flags as taken
-from llamatrix.campaigns.flag_values import read_flags, refuse_ignored
-from llamatrix.campaigns.regress.flags import Flags as Regressing
+from llamatrix.commands import flags as taken
+from llamatrix.commands.flag_values import read_flags, refuse_ignored
+from llamatrix.commands.regress.flags import Flags as Regressing
 from llamatrix.errors import BenchError
 
 F = TypeVar("F")
@@ -57,7 +57,7 @@ def command(
 @command(taken.Planning)
 def plan(f: taken.Planning) -> None:
     """Show the cells: what is recorded already, what would be measured."""
-    from llamatrix.campaigns.benchmark import show_plan
+    from llamatrix.commands.benchmark import show_plan
 
     print(show_plan(f))
 
@@ -65,7 +65,7 @@ def plan(f: taken.Planning) -> None:
 @command(taken.Nothing)
 def schema(_f: taken.Nothing) -> None:
     """Print the JSON Schema of matrix.toml."""
-    from llamatrix.plan.schema import matrix_schema
+    from llamatrix.config.schema import matrix_schema
 
     print(matrix_schema(), end="")
 
@@ -73,7 +73,7 @@ def schema(_f: taken.Nothing) -> None:
 @command(taken.Locking)
 def lock(f: taken.Locking) -> None:
     """Resolve the pins of matrix.toml into matrix.lock."""
-    from llamatrix.campaigns.lock import lock as locking
+    from llamatrix.commands.lock import lock as locking
 
     locking(check=f.check, python=f.python)
 
@@ -81,8 +81,8 @@ def lock(f: taken.Locking) -> None:
 @command(taken.Selecting)
 def build(f: taken.Selecting) -> None:
     """Compile the llama.cpp builds that the profile's cells need."""
-    from llamatrix.campaigns.bench import provide_builds
-    from llamatrix.campaigns.session import opened
+    from llamatrix.commands.bench import provide_builds
+    from llamatrix.commands.session import opened
 
     provide_builds(opened(f.profile, f.cells))
 
@@ -90,8 +90,8 @@ def build(f: taken.Selecting) -> None:
 @command(taken.Weighing)
 def weights(f: taken.Weighing) -> None:
     """Write or fetch the weights that the profile's cells need."""
-    from llamatrix.campaigns.bench import provide_all_weights
-    from llamatrix.campaigns.session import opened
+    from llamatrix.commands.bench import provide_all_weights
+    from llamatrix.commands.session import opened
 
     session = opened(f.profile, f.cells, weights_dir=f.weights_dir, ask_hub=True)
     provide_all_weights(session)
@@ -100,7 +100,7 @@ def weights(f: taken.Weighing) -> None:
 @command(taken.Fitting)
 def fit(f: taken.Fitting) -> None:
     """Predict memory and the largest context on a card; needs no GPU and no download."""
-    from llamatrix.campaigns.fit import fit as fitted
+    from llamatrix.commands.fit import fit as fitted
 
     print(fitted(f), end="")
 
@@ -108,7 +108,7 @@ def fit(f: taken.Fitting) -> None:
 @command(taken.Serving)
 def serve(f: taken.Serving) -> None:
     """Serve a model until Ctrl-C; print its URL and a ready OpenCode configuration."""
-    from llamatrix.campaigns.serve import serve as serving
+    from llamatrix.commands.serve import serve as serving
 
     serving(f)
 
@@ -116,7 +116,7 @@ def serve(f: taken.Serving) -> None:
 @command(taken.Templating)
 def template_check(f: taken.Templating) -> None:
     """Prove chat templates by conversations on a real server; exit 1 if one fails."""
-    from llamatrix.campaigns import template_check as checking
+    from llamatrix.commands import template_check as checking
 
     found = checking.check(model=f.model, pin=f.pin, template=f.template)
     print(checking.as_json(found) if f.json else checking.as_text(found))
@@ -126,7 +126,7 @@ def template_check(f: taken.Templating) -> None:
 @command(taken.Measuring)
 def bench(f: taken.Measuring) -> int:
     """Measure with llama-bench what the profile's cells still lack."""
-    from llamatrix.campaigns.benchmark import measure_speed
+    from llamatrix.commands.benchmark import measure_speed
 
     return measure_speed(f)
 
@@ -134,7 +134,7 @@ def bench(f: taken.Measuring) -> int:
 @command(taken.Trying)
 def agent(f: taken.Trying) -> int:
     """Have OpenCode do the tasks with the profile's models, judged by their checks."""
-    from llamatrix.campaigns.benchmark import make_trials
+    from llamatrix.commands.benchmark import make_trials
 
     text, code = make_trials(f)
     print(text, end="")
@@ -144,7 +144,7 @@ def agent(f: taken.Trying) -> int:
 @command(taken.Contexting)
 def context(f: taken.Contexting) -> None:
     """Find the largest context that fits, stays fast and is remembered."""
-    from llamatrix.campaigns.context.command import context as searched
+    from llamatrix.commands.context.command import context as searched
 
     print(searched(f), end="")
 
@@ -152,7 +152,7 @@ def context(f: taken.Contexting) -> None:
 @command(taken.Tabulating)
 def table(f: taken.Tabulating) -> None:
     """Write all tables anew from the records, and show them. Works offline."""
-    from llamatrix.campaigns.tabulate import tabulate
+    from llamatrix.commands.tabulate import tabulate
 
     print(tabulate(f.profile or None, out=f.out or None, records=f.records), end="")
 
@@ -160,7 +160,7 @@ def table(f: taken.Tabulating) -> None:
 @command(taken.Opining)
 def opinion(f: taken.Opining) -> None:
     """Ask a model what it thinks of recorded trials' code; decides nothing."""
-    from llamatrix.campaigns.opinion import opinion as opined
+    from llamatrix.commands.opinion import opinion as opined
 
     print(opined(f), end="")
 
@@ -168,7 +168,7 @@ def opinion(f: taken.Opining) -> None:
 @command(taken.Comparing)
 def compare(f: taken.Comparing) -> None:
     """Hold our records against published numbers; exit 1 where some differ."""
-    from llamatrix.campaigns import compare as comparing
+    from llamatrix.commands import compare as comparing
 
     if f.selftest:
         comparing.selftest(f.against)
@@ -189,7 +189,7 @@ def compare(f: taken.Comparing) -> None:
 @command(taken.Auditing)
 def audit(f: taken.Auditing) -> None:
     """Hold published numbers against each other and against physics."""
-    from llamatrix.campaigns.audit import audit as audited
+    from llamatrix.commands.audit import audit as audited
 
     print(audited(f.set, as_json=f.json), end="")
 
@@ -197,7 +197,7 @@ def audit(f: taken.Auditing) -> None:
 @command(taken.Certifying)
 def certificate(f: taken.Certifying) -> None:
     """Certify, claim by claim and provably, what our records reproduce."""
-    from llamatrix.campaigns.certificate import certificate as certified
+    from llamatrix.commands.certificate import certificate as certified
 
     print(certified(f), end="")
 
@@ -205,7 +205,7 @@ def certificate(f: taken.Certifying) -> None:
 @command(Regressing)
 def regress(f: Regressing) -> int:
     """Compare two pins of anything: SLOWER, SAME, FASTER, BROKEN or INCONCLUSIVE."""
-    from llamatrix.campaigns.regress.options import answer
+    from llamatrix.commands.regress.options import answer
 
     return answer(f)
 
@@ -213,7 +213,7 @@ def regress(f: Regressing) -> int:
 @command(taken.Judging)
 def verdict(f: taken.Judging) -> int:
     """Judge a file of paired samples: exit 0, 10 SLOWER, 11 BROKEN, 12 INCONCLUSIVE."""
-    from llamatrix.campaigns.verdict import state
+    from llamatrix.commands.verdict import state
 
     return state(f.file, margin=f.margin, looks=f.looks, as_json=f.json)
 
@@ -221,7 +221,7 @@ def verdict(f: taken.Judging) -> int:
 @command(taken.Trying, name="all")
 def all_(f: taken.Trying) -> int:
     """Build, measure, try and tabulate: the whole benchmark in one command."""
-    from llamatrix.campaigns.benchmark import do_all
+    from llamatrix.commands.benchmark import do_all
 
     text, code = do_all(f)
     print(text, end="")
@@ -231,7 +231,7 @@ def all_(f: taken.Trying) -> int:
 @command(taken.Proving)
 def gpu_proof(f: taken.Proving) -> None:
     """Prove it on the CUDA card of this machine: build, measure, compare, clean up."""
-    from llamatrix.campaigns.gpu_proof import prove
+    from llamatrix.commands.gpu_proof import prove
 
     print(prove(f), end="")
 
@@ -239,7 +239,7 @@ def gpu_proof(f: taken.Proving) -> None:
 @command(taken.Reporting)
 def doctor(f: taken.Reporting) -> None:
     """Say what this machine can run, and the remedy for what it lacks."""
-    from llamatrix.campaigns.doctor import examine
+    from llamatrix.commands.doctor import examine
 
     examine(as_json=f.json, verify=f.verify)
 
@@ -247,7 +247,7 @@ def doctor(f: taken.Reporting) -> None:
 @command(taken.TaskChecking)
 def task_check(f: taken.TaskChecking) -> None:
     """Prove the tasks' checks on known work, or judge a workspace; exit 1 on failure."""
-    from llamatrix.campaigns.task_check import check
+    from llamatrix.commands.task_check import check
 
     check(f)
 
@@ -255,7 +255,7 @@ def task_check(f: taken.TaskChecking) -> None:
 @command(taken.Regrading)
 def regrade(f: taken.Regrading) -> None:
     """Judge archived work again with today's checks, without a token."""
-    from llamatrix.campaigns.regrade import regrade as judging_again
+    from llamatrix.commands.regrade import regrade as judging_again
 
     print(judging_again(f), end="")
 
@@ -263,7 +263,7 @@ def regrade(f: taken.Regrading) -> None:
 @command(taken.Pairing)
 def bench_self(f: taken.Pairing) -> None:
     """Measure the harness itself: exact samples, its own time, its bias."""
-    from llamatrix.campaigns.bench_self import report
+    from llamatrix.commands.bench_self import report
 
     report(pairs=f.pairs, long_s=f.long)
 
@@ -271,7 +271,7 @@ def bench_self(f: taken.Pairing) -> None:
 @command(taken.SelfTesting)
 def regress_selftest(f: taken.SelfTesting) -> None:
     """Prove the verdict on itself: A/A, known-slow and broken, real and simulated."""
-    from llamatrix.campaigns.regress.selftest import selftest
+    from llamatrix.commands.regress.selftest import selftest
 
     selftest(quick=f.quick, simulate=f.simulate)
 
@@ -279,17 +279,17 @@ def regress_selftest(f: taken.SelfTesting) -> None:
 @command(taken.Nothing)
 def lint(_f: taken.Nothing) -> None:
     """Check style and types with ruff and mypy."""
-    from llamatrix.campaigns import workshop
+    from llamatrix.commands import dev
 
-    workshop.lint()
+    dev.lint()
 
 
 @command(taken.Testing)
 def test(f: taken.Testing) -> None:
     """Run the tests."""
-    from llamatrix.campaigns import workshop
+    from llamatrix.commands import dev
 
-    workshop.test(everything=f.all, update_golden=f.update_golden)
+    dev.test(everything=f.all, update_golden=f.update_golden)
 
 
 namespace = Collection(

@@ -13,8 +13,8 @@ import pytest
 from tests.order import longest_first
 from tests.shipped import FAKES, GOLDEN, NOWHERE, ROOT, shipped_cells
 
+from llamatrix.config.cell import Cell
 from llamatrix.measured_environment import SHARED
-from llamatrix.plan.cell import Cell
 from llamatrix.project import Project, find_project
 
 collect_ignore = ["cases"]

@@ -12,25 +12,25 @@ from pathlib import Path
 
 from tests.shipped import ROOT
 
-from llamatrix.campaigns.regress.judging import judge_together
-from llamatrix.campaigns.regress.ledger import SPEED_PAIRS, Entry, pairs_of
-from llamatrix.campaigns.report_view import View, load_view
+from llamatrix.commands.regress.judging import judge_together
+from llamatrix.commands.regress.ledger import SPEED_PAIRS, Entry, pairs_of
+from llamatrix.commands.report_view import View, load_view
+from llamatrix.config.cell import SpeedTest
+from llamatrix.config.load import load_matrix
 from llamatrix.measure.context.answer import answer_of
 from llamatrix.nvml import Gpu
-from llamatrix.plan.cell import SpeedTest
-from llamatrix.plan.load import load_matrix
-from llamatrix.record.context_record import ContextRecord
-from llamatrix.record.record import Record
-from llamatrix.record.store import Store
-from llamatrix.record.trial_record import TrialRecord
+from llamatrix.records.context_record import ContextRecord
+from llamatrix.records.record import Record
+from llamatrix.records.store import Store
+from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.context_page import newest
 from llamatrix.report.gpu_page import predicted_need
 from llamatrix.report.gpu_table import energy_cells, peak_memory, sample_of
 from llamatrix.report.speed import Group
 from llamatrix.report.tables import Table
+from llamatrix.stats.looks import Looks
+from llamatrix.stats.metric import Metric
 from llamatrix.units import bytes_text
-from llamatrix.verdict.looks import Looks
-from llamatrix.verdict.metric import Metric
 
 EXAMPLES = ROOT / "reports" / "examples"
 BLOCK = re.compile(

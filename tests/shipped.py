@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from llamatrix.plan.cell import Cell
-from llamatrix.plan.expand import expand
-from llamatrix.plan.load import load_matrix
-from llamatrix.plan.lock import load_lock
+from llamatrix.config.cell import Cell
+from llamatrix.config.expand import expand
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import load_lock
 
 ROOT = Path(__file__).resolve().parents[1]
 FAKES = ROOT / "tests" / "fakes"

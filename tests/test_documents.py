@@ -9,10 +9,10 @@ import pytest
 from tests.documents import EXAMPLES, engines, renewed, without_blocks
 from tests.shipped import ROOT
 
-from llamatrix.plan.load import load_matrix
+from llamatrix.config.load import load_matrix
 from llamatrix.provision.fit import known_shape
+from llamatrix.reference.gpu import load_gpus
 from llamatrix.report.published import load_published
-from llamatrix.report.reference.gpu import load_gpus
 
 README = ROOT / "README.md"
 DOCUMENTS = (README, *sorted(EXAMPLES.glob("*/README.md")))
@@ -28,7 +28,7 @@ NO_FIGURES = (
 )
 CONSTANTS = {
     "Python 3.11": "pyproject.toml's requires-python",
-    "CUDA card of 22 GiB": "what `campaigns/choice.py` asks of a card",
+    "CUDA card of 22 GiB": "what `commands/choice.py` asks of a card",
     "up to 8K": "the largest prompt of the profile's sweep",
     "65,336": "the largest prompt of the published sweep",
     "beyond 1 %": "where a first repetition is marked",

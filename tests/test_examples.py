@@ -7,14 +7,14 @@ import pytest
 from tests.invoking import invoked
 from tests.shipped import ROOT
 
-from llamatrix.campaigns.hand_runs import BY_HAND
-from llamatrix.campaigns.regress.ledger import SPEED_PAIRS
-from llamatrix.record.context_record import CONTEXT
-from llamatrix.record.kind import Kind, R
-from llamatrix.record.opinion_record import OPINION
-from llamatrix.record.record import SPEED
-from llamatrix.record.store import DamagedLine, Store
-from llamatrix.record.trial_record import AGENT
+from llamatrix.commands.hand_runs import BY_HAND
+from llamatrix.commands.regress.ledger import SPEED_PAIRS
+from llamatrix.records.context_record import CONTEXT
+from llamatrix.records.kind import Kind, R
+from llamatrix.records.opinion_record import OPINION
+from llamatrix.records.record import SPEED
+from llamatrix.records.store import DamagedLine, Store
+from llamatrix.records.trial_record import AGENT
 
 EXAMPLES = ROOT / "reports" / "examples"
 FOLDERS = sorted(path.parent for path in EXAMPLES.glob("*/records"))

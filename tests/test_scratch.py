@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from llamatrix import keeper, shell
+from llamatrix import orphan_reaper, shell
 from llamatrix.scratch import scratch_folder, sweep
 
 MAKER = """
@@ -53,7 +53,7 @@ def keepers_of(process: subprocess.Popen[bytes]) -> list[int]:
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if int(words[1]) == process.pid and b"keeper.py" in line:
+            if int(words[1]) == process.pid and b"orphan_reaper.py" in line:
                 found.append(int(entry.name))
     return found
 
@@ -112,7 +112,7 @@ def test_other_folders_and_links_are_left_alone(
 
 def test_the_keeper_knows_which_folders_are_left() -> None:
     entries = b"".join(
-        keeper.entry(Path(name), gone=gone)
+        orphan_reaper.entry(Path(name), gone=gone)
         for name, gone in (("/a", False), ("/b", False), ("/a", True))
     )
-    assert keeper.kept_folders(entries + b"+/cut o") == {Path("/b")}
+    assert orphan_reaper.kept_folders(entries + b"+/cut o") == {Path("/b")}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.shipped import ROOT
 
-from llamatrix import keeper, shell
+from llamatrix import orphan_reaper, shell
 
 
 def python(code: str) -> list[str]:
@@ -169,7 +169,7 @@ def mark_of(pid: int) -> str:
     while time.monotonic() < until:
         for part in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             name, _, value = part.decode().partition("=")
-            if name == keeper.MARK_VARIABLE:
+            if name == orphan_reaper.MARK_VARIABLE:
                 return value
         time.sleep(0.01)
     raise AssertionError("no mark")
@@ -178,8 +178,8 @@ def mark_of(pid: int) -> str:
 def test_the_keeper_finds_only_what_carries_its_mark() -> None:
     with shell.started(["sleep", "600"]) as process:
         mark = mark_of(process.pid)
-        assert process.pid in set(keeper.marked_processes(mark))
-        assert not set(keeper.marked_processes("another-mark"))
+        assert process.pid in set(orphan_reaper.marked_processes(mark))
+        assert not set(orphan_reaper.marked_processes("another-mark"))
 
 
 def test_threads_that_begin_at_once_have_one_keeper() -> None:
@@ -191,7 +191,7 @@ def test_threads_that_begin_at_once_have_one_keeper() -> None:
         "with ThreadPoolExecutor(8) as pool:\n"
         "    ended = list(pool.map(run, range(8)))\n"
         "below = psutil.Process().children()\n"
-        "keepers = [one for one in below if 'keeper.py' in ' '.join(one.cmdline())]\n"
+        "keepers = [one for one in below if 'orphan_reaper.py' in ' '.join(one.cmdline())]\n"
         "print([one.out for one in ended].count('ok\\n'), len(keepers))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(shell.__file__).parents[1])}

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from tests.shipped import ROOT
 
-from llamatrix.measure.sandbox import probe
-from llamatrix.plan.load import load_matrix
-from llamatrix.plan.matrix import Measurement
+from llamatrix.config.load import load_matrix
+from llamatrix.config.matrix import Measurement
+from llamatrix.sandbox.spec import probe
 
 MATRIX = load_matrix(ROOT / "matrix.toml")
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

@@ -1,7 +1,7 @@
 """Folders for what is short-lived: gone with their maker, even if that is killed.
 
 Each is locked while it is in use. The keeper removes those of a process that was killed
-(`keeper.py`); where the keeper was killed too, the next command does (`sweep`).
+(`orphan_reaper.py`); where the keeper was killed too, the next command does (`sweep`).
 """
 
 import fcntl

@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, NoReturn
 
-from llamatrix import keeper
+from llamatrix import orphan_reaper
 from llamatrix.errors import ProvisionError
 from llamatrix.lines import LineSplitter
 
@@ -91,9 +91,11 @@ def _keeper() -> tuple[str, int]:
     """
     mark = uuid.uuid4().hex
     its_end, our_end = os.pipe()
-    environment = {k: v for k, v in os.environ.items() if k != keeper.MARK_VARIABLE}
+    environment = {
+        k: v for k, v in os.environ.items() if k != orphan_reaper.MARK_VARIABLE
+    }
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", keeper.__file__, mark],
+        [sys.executable, "-I", "-S", orphan_reaper.__file__, mark],
         stdin=its_end,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -110,7 +112,7 @@ def keep(folder: Path, *, gone: bool = False) -> None:
     with _KEEPING:
         _, pipe = _keeper()
     with suppress(BrokenPipeError):  # somebody has killed the keeper
-        os.write(pipe, keeper.entry(folder, gone=gone))
+        os.write(pipe, orphan_reaper.entry(folder, gone=gone))
 
 
 @contextmanager
@@ -131,7 +133,7 @@ def started(
     """
     environment = dict(os.environ if env is None else env)
     with _KEEPING:
-        environment[keeper.MARK_VARIABLE], _ = _keeper()
+        environment[orphan_reaper.MARK_VARIABLE], _ = _keeper()
     try:
         process = subprocess.Popen(
             list(argv),

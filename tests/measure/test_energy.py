@@ -1,8 +1,11 @@
 """Energy: joules of the repetitions alone, from the counter, else from power."""
 
 import pytest
-from tests.record.made import made_row
+from tests.records.made import made_row
 
+from llamatrix.config.cell import SpeedTest
+from llamatrix.engines.llama_cpp.llama_bench import parse_row
+from llamatrix.engines.outcome import SpeedSample
 from llamatrix.measure.energy import (
     EnergySource,
     energy_of,
@@ -11,10 +14,7 @@ from llamatrix.measure.energy import (
     idle_w,
 )
 from llamatrix.measure.gpu_sample import GpuSample
-from llamatrix.measure.llama_bench import parse_row
-from llamatrix.measure.outcome import SpeedSample
 from llamatrix.measure.telemetry import Telemetry
-from llamatrix.plan.cell import SpeedTest
 
 GENERATION = SpeedTest(n_prompt=0, n_gen=100)
 

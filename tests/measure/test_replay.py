@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.measure.replayed import call, fake_serving, record
+from tests.trials.replayed import call, fake_serving, record
 
-from llamatrix.measure.recording import read_recording, script_of
 from llamatrix.measure.replay import Replayed, ReplayFailed, Way, replay
+from llamatrix.proxy.recording import read_recording, script_of
 
 Replay = Callable[..., Replayed | ReplayFailed]
 

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 from tests.played_nvml import played
 
-from llamatrix.errors import MeasureError
-from llamatrix.measure.outcome import (
+from llamatrix.config.cell import Cell
+from llamatrix.engines.outcome import (
     ContextTooLarge,
     Crashed,
     Done,
@@ -23,8 +23,8 @@ from llamatrix.measure.outcome import (
     Stage,
     TimedOut,
 )
+from llamatrix.errors import MeasureError
 from llamatrix.measure.speed import Bench, Measured, by_hand, run_sweep
-from llamatrix.plan.cell import Cell
 
 RunFake = Callable[..., list[Measured]]
 

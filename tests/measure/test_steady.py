@@ -2,14 +2,14 @@
 
 import msgspec
 import pytest
-from tests.record.made import made_row
+from tests.records.made import made_row
 
+from llamatrix.config.cell import SpeedTest
+from llamatrix.engines.llama_cpp.llama_bench import parse_row
+from llamatrix.engines.outcome import SpeedSample
 from llamatrix.measure.gpu_sample import GpuSample
-from llamatrix.measure.llama_bench import parse_row
-from llamatrix.measure.outcome import SpeedSample
 from llamatrix.measure.steady import disturbances, is_steady
 from llamatrix.measure.telemetry import Telemetry
-from llamatrix.plan.cell import SpeedTest
 
 
 def course(

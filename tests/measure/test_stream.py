@@ -1,7 +1,7 @@
 """The triad: it computes what it says, on arrays and in time as bounded."""
 
 import msgspec
-from tests.record.made import made_record
+from tests.records.made import made_record
 
 from llamatrix.host import Host
 from llamatrix.measure.stream import Bandwidth, Bounds, _Lane, measure_bandwidth

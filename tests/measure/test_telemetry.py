@@ -5,11 +5,11 @@ import time
 import msgspec
 import pytest
 from tests.played_nvml import played, without_cards, without_driver
-from tests.record.made import made_record, reread
+from tests.records.made import made_record, reread
 
 from llamatrix.measure.telemetry import Sampler, Telemetry, sampling_share
-from llamatrix.record.kind import Place
-from llamatrix.record.record import SPEED
+from llamatrix.records.kind import Place
+from llamatrix.records.record import SPEED
 
 
 def taken(sampler: Sampler, seconds: float) -> Telemetry:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from tests.played_nvml import played, without_cards
 
+from llamatrix.config.cell import Cell
 from llamatrix.measure import steady
 from llamatrix.measure.telemetry import WarmUp
 from llamatrix.measure.warm_up import warm_up
-from llamatrix.plan.cell import Cell
 
 Warm = Callable[..., WarmUp | None]
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from tests.shipped import FAKES, ROOT
 
+from llamatrix.agents.opencode.install import RIPGREP, provide_program
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import load_lock
 from llamatrix.exclusive import exclusive
-from llamatrix.plan.load import load_matrix
-from llamatrix.plan.lock import load_lock
 from llamatrix.provision.bubblewrap import find_bwrap
-from llamatrix.provision.opencode import RIPGREP, provide_program
 from llamatrix.provision.source import provide_source
 
 SYSTEM = "x86_64-linux"

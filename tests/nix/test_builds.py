@@ -13,16 +13,16 @@ from tests.nix.conftest import SYSTEM, Flake
 from tests.shipped import ROOT
 
 from llamatrix import shell
-from llamatrix.campaigns.agent.tools import provide_tools
-from llamatrix.measure.opencode.context7 import FOLDER, context7_server
-from llamatrix.plan.expand import expand_plan
-from llamatrix.plan.load import load_matrix
-from llamatrix.plan.lock import load_lock
+from llamatrix.agents.opencode.context7 import FOLDER, context7_server
+from llamatrix.commands.agent.tools import provide_tools
+from llamatrix.config.expand import expand_plan
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import load_lock
+from llamatrix.engines.llama_cpp.template import load_correction
 from llamatrix.project import Project
 from llamatrix.provision.sdist import file_sha256
-from llamatrix.record.record import SPEED
-from llamatrix.record.store import Store
-from llamatrix.serve.template import load_correction
+from llamatrix.records.record import SPEED
+from llamatrix.records.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 

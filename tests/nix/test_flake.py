@@ -10,11 +10,11 @@ import pytest
 from tests.nix.conftest import SYSTEM, Flake
 from tests.shipped import ROOT
 
-from llamatrix.plan.cell import Cell
-from llamatrix.plan.expand import expand
-from llamatrix.plan.load import load_matrix
-from llamatrix.plan.lock import load_lock
-from llamatrix.plan.matrix import Measurement, Profile, WeightsKind
+from llamatrix.config.cell import Cell
+from llamatrix.config.expand import expand
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import load_lock
+from llamatrix.config.matrix import Measurement, Profile, WeightsKind
 from llamatrix.provision.build import manifest_of
 from llamatrix.provision.source import provide_source
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.provision.hub_standin import HubStandIn, running_hub
 
-from llamatrix.plan.lock import LockedPin
+from llamatrix.config.lock import LockedPin
 from llamatrix.provision.nar import nar_hash
 from llamatrix.provision.sdist import file_sha256
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from tests.provision.conftest import Index
 
+from llamatrix.config.cell import Cell
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.cell import Cell
 from llamatrix.provision.build import TARGETS, manifest_of, provide_build
 from llamatrix.provision.compiler import compile_environment
 from llamatrix.provision.sdist import file_sha256

@@ -9,9 +9,9 @@ import pytest
 from tests.shipped import ROOT
 
 from llamatrix import shell
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import load_lock, locked_npm
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.load import load_matrix
-from llamatrix.plan.lock import load_lock, locked_npm
 from llamatrix.provision.context7 import provide_context7
 from llamatrix.provision.npm import package_lock_file
 from llamatrix.provision.npm_pack import node_program

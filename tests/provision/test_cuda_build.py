@@ -8,8 +8,8 @@ import pytest
 from tests.played_nvml import played
 from tests.shipped import shipped_cells
 
+from llamatrix.config.cell import Cell
 from llamatrix.nvml import gpus
-from llamatrix.plan.cell import Cell
 from llamatrix.project import Project
 from llamatrix.provision.build import TARGETS, manifest_of, provide_build
 from llamatrix.provision.nar import nar_hash

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from tests.played_nvml import played, without_cards
 
+from llamatrix.config.load import load_matrix
+from llamatrix.config.matrix import Build
 from llamatrix.driver_problem import driver_problem
 from llamatrix.errors import ProvisionError
 from llamatrix.nvml import gpus
-from llamatrix.plan.load import load_matrix
-from llamatrix.plan.matrix import Build
 from llamatrix.project import Project
 from llamatrix.provision.cuda_libraries import require_toolkit
 from llamatrix.provision.device import require_device

@@ -12,8 +12,8 @@ from tests.provision import reported_files
 from tests.provision.reported_files import keys_of
 from tests.shipped import ROOT
 
+from llamatrix.config.load import load_matrix
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.load import load_matrix
 from llamatrix.provision.architectures import APRIL
 from llamatrix.provision.fit import (
     MemoryShape,

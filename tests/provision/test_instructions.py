@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from llamatrix import host
+from llamatrix.config.cell import Cell
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.cell import Cell
 from llamatrix.provision.build import provide_build
 from llamatrix.provision.instructions import missing_instructions, require_instructions
 

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from tests.shipped import shipped_cells
 
+from llamatrix.config.cell import Cell
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.cell import Cell
 from llamatrix.provision.build import compiled_by, manifest_of, provide_build
 from llamatrix.provision.nix import (
     VARIABLE,

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from tests.shipped import ROOT
 
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import Lock, LockedNpm, load_lock, locked_npm
+from llamatrix.config.matrix import Matrix, NpmPin
 from llamatrix.errors import MatrixError, ProvisionError
-from llamatrix.plan.load import load_matrix
-from llamatrix.plan.lock import Lock, LockedNpm, load_lock, locked_npm
-from llamatrix.plan.matrix import Matrix, NpmPin
 from llamatrix.provision.npm import (
     integrity_of,
     package_lock_file,

@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from llamatrix.config import cache_types
+from llamatrix.config.cell import Cell
 from llamatrix.errors import ProvisionError
-from llamatrix.plan import cache_types
-from llamatrix.plan.cell import Cell
 from llamatrix.provision.pin_source import lists_of, require_cache_types
 from llamatrix.provision.tensor_types import TENSOR_TYPES
 

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from tests.provision.hub_standin import FILE, MAIN, REPOSITORY, HubStandIn, sha256
 
+from llamatrix.config.lock import UNRESOLVED, LockedWeights, WeightsPin
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.lock import UNRESOLVED, LockedWeights, WeightsPin
 from llamatrix.provision import published
 from llamatrix.provision.hub import HubUnreachableError
 from llamatrix.provision.published import provide_published

@@ -8,10 +8,10 @@ import pytest
 from tests.provision.conftest import PACKAGE, VERSION, Index
 from tests.shipped import ROOT
 
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import Lock, load_lock
+from llamatrix.config.matrix import Matrix, Pin
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.load import load_matrix
-from llamatrix.plan.lock import Lock, load_lock
-from llamatrix.plan.matrix import Matrix, Pin
 from llamatrix.provision.resolve import compare, resolve, write_lock
 
 

@@ -10,11 +10,11 @@ from tests.mini_gguf import F16, gguf_bytes
 from tests.provision.hub_standin import MAIN, HubStandIn, sha256
 from tests.shipped import ROOT
 
+from llamatrix.config.expand import expand
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import UNRESOLVED, Lock, LockedWeights, WeightsPin, load_lock
+from llamatrix.config.matrix import Matrix
 from llamatrix.errors import MatrixError, ProvisionError
-from llamatrix.plan.expand import expand
-from llamatrix.plan.load import load_matrix
-from llamatrix.plan.lock import UNRESOLVED, Lock, LockedWeights, WeightsPin, load_lock
-from llamatrix.plan.matrix import Matrix
 from llamatrix.project import Project
 from llamatrix.provision.resolve import write_lock
 from llamatrix.provision.resolve_weights import (

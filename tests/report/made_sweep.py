@@ -4,19 +4,19 @@ from functools import cache
 from pathlib import Path
 
 import msgspec
-from tests.record.made import made_record, made_row
+from tests.records.made import made_record, made_row
 from tests.shipped import ROOT
 
-from llamatrix.measure.llama_bench import parse_row
-from llamatrix.measure.outcome import Done
+from llamatrix.config.cell import SpeedTest
+from llamatrix.config.load import load_matrix
+from llamatrix.config.matrix import WeightsKind
+from llamatrix.engines.llama_cpp.llama_bench import parse_row
+from llamatrix.engines.outcome import Done
 from llamatrix.nvml import Gpu
-from llamatrix.plan.cell import SpeedTest
-from llamatrix.plan.load import load_matrix
-from llamatrix.plan.matrix import WeightsKind
-from llamatrix.record.record import SPEED, Record
-from llamatrix.record.store import Store
+from llamatrix.records.record import SPEED, Record
+from llamatrix.records.store import Store
+from llamatrix.reference.gpu import load_gpus
 from llamatrix.report.published import Published, load_published
-from llamatrix.report.reference.gpu import load_gpus
 
 BLOG = ROOT / "reports" / "published" / "blog-2026-04-05.toml"
 MODELS = ("qwen35-27b", "qwen35-35b-a3b", "gemma4-26b-a4b", "gemma4-31b")

@@ -4,42 +4,42 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from tests.record.made import made_record
+from tests.records.made import made_record
 
-from llamatrix.measure.gpu_sample import GpuSample
-from llamatrix.measure.judging.finding import Finding, Judgement, State, verdict_of
-from llamatrix.measure.judging.quality import Aspect, Flaw, Quality
-from llamatrix.measure.judging.tdd import TddOrder
-from llamatrix.measure.tap.breakdown import Breakdown
-from llamatrix.measure.tap.totals import Totals
-from llamatrix.measure.telemetry import CpuSample, Telemetry
-from llamatrix.measure.trial_outcome import (
+from llamatrix.agents.turn_outcome import (
     Answered,
     EndpointDied,
     NotRun,
     TurnOutcome,
     WhyNotRun,
 )
-from llamatrix.measure.trial_result import (
-    Broken,
-    CallTimes,
-    Correct,
-    Incorrect,
-    TrialOutcome,
-    TrialResult,
-    TurnResult,
-    Undecided,
-)
+from llamatrix.config.matrix import Network, WeightsKind
+from llamatrix.measure.gpu_sample import GpuSample
+from llamatrix.measure.telemetry import CpuSample, Telemetry
 from llamatrix.nvml import Gpu
-from llamatrix.plan.matrix import Network, WeightsKind
-from llamatrix.record.store import Store
-from llamatrix.record.trial_record import (
+from llamatrix.proxy.breakdown import Breakdown
+from llamatrix.proxy.call import CallTimes
+from llamatrix.proxy.totals import Totals
+from llamatrix.records.store import Store
+from llamatrix.records.trial_record import (
     AGENT,
     Served,
     ServerMemory,
     TemplateFacts,
     TrialFacts,
     TrialRecord,
+)
+from llamatrix.trials.checks.finding import Finding, Judgement, State, verdict_of
+from llamatrix.trials.checks.quality import Aspect, Flaw, Quality
+from llamatrix.trials.checks.tdd import TddOrder
+from llamatrix.trials.trial_result import (
+    Broken,
+    Correct,
+    Incorrect,
+    TrialOutcome,
+    TrialResult,
+    TurnResult,
+    Undecided,
 )
 
 CARD = Gpu(

@@ -2,8 +2,8 @@
 
 import pytest
 
+from llamatrix.reference.quantity import Quantity
 from llamatrix.report.amounts import amount_text, interval_text, ratio_text
-from llamatrix.report.reference.quantity import Quantity
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from tests.report.made_trials import (
 )
 
 from llamatrix.errors import ReportError
+from llamatrix.reference.gpu import load_gpus
 from llamatrix.report.certificate import (
     Both,
     Certificate,
@@ -23,7 +24,6 @@ from llamatrix.report.certificate import (
 )
 from llamatrix.report.certificate_page import certificate_page
 from llamatrix.report.evidence import read_evidence, read_trial_evidence
-from llamatrix.report.reference.gpu import load_gpus
 from llamatrix.report.speed import groups
 from llamatrix.report.trials import trial_groups
 

@@ -5,8 +5,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.record.made_context import made_context, made_found, made_recalled, made_rung
+from tests.records.made_context import (
+    made_context,
+    made_found,
+    made_recalled,
+    made_rung,
+)
 
+from llamatrix.config.matrix import WeightsKind
+from llamatrix.engines.outcome import Crashed, OutOfMemory, Stage, TimedOut
 from llamatrix.measure.context.found import (
     Attempt,
     Failure,
@@ -15,9 +22,7 @@ from llamatrix.measure.context.found import (
     Stop,
     Unanswered,
 )
-from llamatrix.measure.outcome import Crashed, OutOfMemory, Stage, TimedOut
-from llamatrix.plan.matrix import WeightsKind
-from llamatrix.record.context_record import Asked
+from llamatrix.records.context_record import Asked
 from llamatrix.report.context_page import context_page, newest, write_context_page
 
 

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.record.made import made_record
+from tests.records.made import made_record
 from tests.report.made_sweep import stored
 from tests.report.made_trials import made_trial, stored_trials
 

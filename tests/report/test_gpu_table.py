@@ -1,14 +1,14 @@
 """Energy, memory and disturbances of a card, as a table and on the page of a proof."""
 
 import msgspec
-from tests.record.made import made_record
+from tests.records.made import made_record
 
+from llamatrix.config.cell import SpeedTest
+from llamatrix.engines.outcome import Crashed
 from llamatrix.measure.gpu_sample import GpuSample
-from llamatrix.measure.outcome import Crashed
 from llamatrix.measure.telemetry import Telemetry, WarmUp
 from llamatrix.nvml import Gpu
-from llamatrix.plan.cell import SpeedTest
-from llamatrix.record.record import Record
+from llamatrix.records.record import Record
 from llamatrix.report.gpu_page import Proof, gpu_page
 from llamatrix.report.gpu_table import gpu_table, idle_power_w, peak_memory
 from llamatrix.report.speed import groups

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import msgspec
 import pytest
-from tests.record.made import made_record
+from tests.records.made import made_record
 from tests.report.made_sweep import MODELS, blog, on_card, stored, sweep
 from tests.report.made_trials import (
     NO_SANDBOX,
@@ -17,19 +17,19 @@ from tests.report.made_trials import (
     stored_trials,
 )
 
-from llamatrix.measure.outcome import OutOfMemory
-from llamatrix.measure.trial_outcome import EndpointDied
-from llamatrix.measure.trial_result import Broken
-from llamatrix.plan.cell import SpeedTest
-from llamatrix.plan.matrix import WeightsKind
-from llamatrix.record.record import Record
-from llamatrix.record.trial_record import TrialRecord
+from llamatrix.agents.turn_outcome import EndpointDied
+from llamatrix.config.cell import SpeedTest
+from llamatrix.config.matrix import WeightsKind
+from llamatrix.engines.outcome import OutOfMemory
+from llamatrix.records.record import Record
+from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.evidence import read_evidence, read_trial_evidence
 from llamatrix.report.html.svg import GRID, TEXT, inline_svg
 from llamatrix.report.pages import write_pages
 from llamatrix.report.speed import groups
 from llamatrix.report.trial_tables import SCRIPTED
 from llamatrix.report.trials import trial_groups
+from llamatrix.trials.trial_result import Broken
 
 _VOID = {"meta", "link", "img", "br", "hr", "input"}
 

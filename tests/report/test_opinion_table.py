@@ -1,12 +1,12 @@
 """What models think stands in tables of its own and changes no other."""
 
-from tests.record.made_opinion import made_grades, made_opinion
+from tests.records.made_opinion import made_grades, made_opinion
 from tests.report.made_trials import IMAGES, made_trial
 
-from llamatrix.measure.opinion.outcome import Declined, Nonsense, Opinion, Refused
 from llamatrix.report.opinion_table import opinion_tables
 from llamatrix.report.trial_page import trial_page
 from llamatrix.report.trials import trial_groups
+from llamatrix.trials.llm_judge.outcome import Declined, Nonsense, Opinion, Refused
 
 TRIAL = made_trial()
 GROUPS = trial_groups([TRIAL])

@@ -3,22 +3,22 @@
 from pathlib import Path
 
 import pytest
-from tests.record.made import made_record
+from tests.records.made import made_record
 from tests.report.made_sweep import MODELS, sweep
 
+from llamatrix.config.matrix import WeightsKind
 from llamatrix.errors import ReportError
 from llamatrix.measure.stream import Bandwidth
 from llamatrix.nvml import Gpu
-from llamatrix.plan.matrix import WeightsKind
-from llamatrix.record.record import Record
+from llamatrix.records.record import Record
+from llamatrix.reference.gpu import load_gpus
+from llamatrix.reference.roofline import NoRoofline, Roofline
 from llamatrix.report.bandwidth_file import (
     bandwidth_path,
     read_bandwidth,
     write_bandwidth,
 )
 from llamatrix.report.our_rooflines import our_rooflines
-from llamatrix.report.reference.gpu import load_gpus
-from llamatrix.report.reference.roofline import NoRoofline, Roofline
 from llamatrix.report.speed import groups
 
 

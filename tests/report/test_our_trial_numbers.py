@@ -14,17 +14,17 @@ from tests.report.made_trials import (
     stored_trials,
 )
 
-from llamatrix.measure.trial_outcome import EndpointDied
-from llamatrix.measure.trial_result import Broken, Correct, Incorrect, Undecided
-from llamatrix.plan.matrix import WeightsKind
-from llamatrix.record.trial_record import TrialRecord
+from llamatrix.agents.turn_outcome import EndpointDied
+from llamatrix.config.matrix import WeightsKind
+from llamatrix.records.trial_record import TrialRecord
+from llamatrix.reference.comparison import Comparison, Verdict
+from llamatrix.reference.gpu import load_gpus
 from llamatrix.report.evidence import read_trial_evidence
 from llamatrix.report.our_trial_numbers import trial_conditions
-from llamatrix.report.reference.comparison import Comparison, Verdict
-from llamatrix.report.reference.gpu import load_gpus
 from llamatrix.report.trials import trial_groups
 from llamatrix.report.versus import Versus, trials_versus
 from llamatrix.report.versus_tables import versus_text
+from llamatrix.trials.trial_result import Broken, Correct, Incorrect, Undecided
 
 
 def held(records: list[TrialRecord], reports: Path) -> Versus:

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 from tests.report.made_trials import NO_SANDBOX, made_trial
 
-from llamatrix.measure.tap.cost import Cost
-from llamatrix.record.trial_record import TrialRecord
+from llamatrix.proxy.cost import Cost
+from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.overhead import tap_text, trials_text
 
 HOST = "rtx-4090-abc123"

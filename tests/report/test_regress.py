@@ -4,16 +4,16 @@ import json
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
-from tests.campaigns.regress.found import compared, found_with
+from tests.commands.regress.found import compared, found_with
 
 from llamatrix.report.regress import regress_markdown, regress_text
 from llamatrix.report.regress_files import regress_json, regress_junit
-from llamatrix.verdict.cells import Headline
-from llamatrix.verdict.judge import judge
-from llamatrix.verdict.looks import Looks
-from llamatrix.verdict.metric import Unit
-from llamatrix.verdict.power import smallest_effect, upper_sd
-from llamatrix.verdict.word import Word
+from llamatrix.stats.cells import Headline
+from llamatrix.stats.judge import judge
+from llamatrix.stats.looks import Looks
+from llamatrix.stats.metric import Unit
+from llamatrix.stats.power import smallest_effect, upper_sd
+from llamatrix.stats.word import Word
 
 _NOTHING = judge((), unit=Unit.TOKENS_PER_S).with_notes("its sweep has no such test")
 _CRASHED = replace(

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from tests.record.made import made_record
+from tests.records.made import made_record
 
-from llamatrix.measure.outcome import Done, OutOfMemory
-from llamatrix.plan.cell import SpeedTest
-from llamatrix.record.record import Record
+from llamatrix.config.cell import SpeedTest
+from llamatrix.engines.outcome import Done, OutOfMemory
+from llamatrix.records.record import Record
 from llamatrix.report.speed import Result, groups
 from llamatrix.report.speed_tables import cell_text, first_text, page, tables
 from llamatrix.report.tidy import tidy_csv, tidy_json
@@ -189,7 +189,7 @@ def test_hosts_are_never_mixed() -> None:
 
 
 def test_synthetic_weights_are_called_so() -> None:
-    from llamatrix.plan.matrix import WeightsKind
+    from llamatrix.config.matrix import WeightsKind
 
     text = page(groups([made_record(weights=WeightsKind.TINY)]))
     assert "Qwen3.5-27B (synthetic)" in text

@@ -5,11 +5,11 @@ import io
 import json
 
 import msgspec
-from tests.record.made import made_record
+from tests.records.made import made_record
 from tests.report.made_sweep import sweep
 from tests.shipped import ROOT
 
-from llamatrix.measure.outcome import OutOfMemory
+from llamatrix.engines.outcome import OutOfMemory
 from llamatrix.report.speed import groups
 from llamatrix.report.tidy import HEADER, tidy_csv, tidy_json
 

@@ -14,9 +14,7 @@ from tests.report.made_trials import (
     turn,
 )
 
-from llamatrix.measure.gpu_sample import GpuSample
-from llamatrix.measure.telemetry import Telemetry
-from llamatrix.measure.trial_outcome import (
+from llamatrix.agents.turn_outcome import (
     AgentFailed,
     AgentKilled,
     EndpointDied,
@@ -25,14 +23,16 @@ from llamatrix.measure.trial_outcome import (
     ToolsMissing,
     TurnOutcome,
 )
-from llamatrix.measure.trial_result import Broken, Correct, Incorrect
-from llamatrix.plan.matrix import WeightsKind
-from llamatrix.record.trial_record import TrialRecord
+from llamatrix.config.matrix import WeightsKind
+from llamatrix.measure.gpu_sample import GpuSample
+from llamatrix.measure.telemetry import Telemetry
+from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.tables import Table
 from llamatrix.report.trial_page import trial_page, trial_tables
 from llamatrix.report.trial_tables import SCRIPTED
 from llamatrix.report.trial_troubles import cause_text
 from llamatrix.report.trials import trial_groups
+from llamatrix.trials.trial_result import Broken, Correct, Incorrect
 
 MODELS = ("qwen35-27b", "qwen35-35b-a3b", "gemma4-26b-a4b", "gemma4-31b")
 

@@ -7,9 +7,9 @@ import json
 from tests.report.made_trials import NO_SANDBOX, made_trial, several_trials
 from tests.shipped import ROOT
 
-from llamatrix.measure.trial_result import Correct, Incorrect
 from llamatrix.report.trial_tidy import HEADER, agent_csv, agent_json
 from llamatrix.report.trials import trial_groups
+from llamatrix.trials.trial_result import Correct, Incorrect
 
 
 def test_json_and_csv_hold_the_same_rows() -> None:

@@ -10,11 +10,11 @@ from tests.report.made_trials import (
     several_trials,
 )
 
-from llamatrix.measure.trial_outcome import EndpointDied
-from llamatrix.measure.trial_result import Broken, Correct, Incorrect, Undecided
-from llamatrix.plan.matrix import Network, WeightsKind
-from llamatrix.record.trial_record import TrialRecord
+from llamatrix.agents.turn_outcome import EndpointDied
+from llamatrix.config.matrix import Network, WeightsKind
+from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.trials import TrialGroup, Trials, trial_groups
+from llamatrix.trials.trial_result import Broken, Correct, Incorrect, Undecided
 
 MODEL, TASK = "Qwen3.5-27B", "httpx-post"
 LOST = Broken(turn=1, cause=EndpointDied(error="gone"))

@@ -7,16 +7,16 @@ import msgspec
 import pytest
 from tests.report.made_sweep import HOST, MODELS, blog, on_card, stored, sweep
 
-from llamatrix.measure.outcome import OutOfMemory
+from llamatrix.config.cell import SpeedTest
+from llamatrix.config.matrix import WeightsKind
+from llamatrix.engines.outcome import OutOfMemory
 from llamatrix.nvml import Gpu
-from llamatrix.plan.cell import SpeedTest
-from llamatrix.plan.matrix import WeightsKind
-from llamatrix.record.record import Record
+from llamatrix.records.record import Record
+from llamatrix.reference.comparison import Comparison, Verdict
+from llamatrix.reference.gpu import gpu_key, load_gpus
+from llamatrix.reference.reference_set import Claim
 from llamatrix.report.evidence import read_evidence
 from llamatrix.report.our_numbers import our_numbers
-from llamatrix.report.reference.comparison import Comparison, Verdict
-from llamatrix.report.reference.gpu import gpu_key, load_gpus
-from llamatrix.report.reference.reference_set import Claim
 from llamatrix.report.speed import groups
 from llamatrix.report.versus import Versus, versus
 from llamatrix.report.versus_tables import versus_text

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
+from llamatrix.engines.outcome import SpeedSample
 from llamatrix.measure.gpu_sample import GpuSample
-from llamatrix.measure.outcome import SpeedSample
 from llamatrix.measure.telemetry import Telemetry
 
 _SHORTEST_S = 1.0

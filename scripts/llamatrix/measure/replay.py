@@ -6,12 +6,12 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from llamatrix.measure.recording import Script, ScriptCall
-from llamatrix.measure.tap.answer import Timings
-from llamatrix.measure.tap.request import Kind
-from llamatrix.serve.death import read_log
-from llamatrix.serve.memory import memory_of
-from llamatrix.serve.running import Serving
+from llamatrix.engines.llama_cpp.memory import memory_of
+from llamatrix.engines.llama_cpp.running import Serving
+from llamatrix.engines.llama_cpp.startup_failure import read_log
+from llamatrix.proxy.answer import Timings
+from llamatrix.proxy.recording import Script, ScriptCall
+from llamatrix.proxy.request import Kind
 from llamatrix.shell import TAIL_LINES
 from llamatrix.web import NoAnswerError, WrongAnswerError
 

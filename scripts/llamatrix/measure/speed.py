@@ -14,23 +14,17 @@ from pathlib import Path
 import msgspec
 
 from llamatrix import shell
+from llamatrix.config.cell import SpeedTest
+from llamatrix.config.matrix import Backend, Sweep
+from llamatrix.engines.llama_cpp import llama_bench
+from llamatrix.engines.outcome import Done, Invalid, Outcome, OutOfMemory, TimedOut
 from llamatrix.errors import MeasureError
-from llamatrix.measure import llama_bench
 from llamatrix.measure.energy import held_bytes
-from llamatrix.measure.outcome import (
-    Done,
-    Invalid,
-    Outcome,
-    OutOfMemory,
-    TimedOut,
-)
-from llamatrix.measure.redaction import without_folders
 from llamatrix.measure.steady import disturbances
 from llamatrix.measure.telemetry import Telemetry, WarmUp, sampling
 from llamatrix.measure.warm_up import warm_up
 from llamatrix.measured_environment import measured_environment
-from llamatrix.plan.cell import SpeedTest
-from llamatrix.plan.matrix import Backend, Sweep
+from llamatrix.redaction import without_folders
 
 _EXPLAIN_TIMEOUT_S = 300
 _SHOWN = 500

@@ -3,9 +3,9 @@
 import statistics
 from collections.abc import Sequence
 
+from llamatrix.engines.outcome import SpeedSample
 from llamatrix.measure.energy import test_window
 from llamatrix.measure.gpu_sample import GpuSample
-from llamatrix.measure.outcome import SpeedSample
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.units import bytes_text
 

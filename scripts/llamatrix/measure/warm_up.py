@@ -10,15 +10,15 @@ from typing import IO
 import msgspec
 
 from llamatrix import shell
-from llamatrix.measure import llama_bench
+from llamatrix.config.cell import SpeedTest
+from llamatrix.config.matrix import Sweep
+from llamatrix.engines.llama_cpp import llama_bench
 from llamatrix.measure.energy import idle_w
 from llamatrix.measure.gpu_sample import GpuProbe, GpuSample
 from llamatrix.measure.steady import is_steady
 from llamatrix.measure.telemetry import WarmUp
 from llamatrix.measured_environment import measured_environment
 from llamatrix.nvml import find_library
-from llamatrix.plan.cell import SpeedTest
-from llamatrix.plan.matrix import Sweep
 
 _EVERY_S = 0.25
 _REST_S = 2.0

@@ -15,11 +15,11 @@ from pathlib import Path
 import msgspec
 
 from llamatrix import shell
+from llamatrix.config.cell import Engine
+from llamatrix.config.matrix import Backend
 from llamatrix.errors import ProvisionError
 from llamatrix.host import cpu_features
 from llamatrix.nvml import gpus
-from llamatrix.plan.cell import Engine
-from llamatrix.plan.matrix import Backend
 from llamatrix.progress import meter, say
 from llamatrix.provision.compiler import (
     compile_environment,

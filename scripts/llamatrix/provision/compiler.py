@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 
 from llamatrix import shell
+from llamatrix.config.matrix import Backend
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.matrix import Backend
 
 _TIMEOUT_S = 30
 _FLAGS = (

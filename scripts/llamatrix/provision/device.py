@@ -1,9 +1,9 @@
 """The card that a CUDA build needs, asked before anything is compiled or measured."""
 
+from llamatrix.config.matrix import Backend, Build
 from llamatrix.driver_problem import driver_problem
 from llamatrix.errors import ProvisionError
 from llamatrix.nvml import gpus
-from llamatrix.plan.matrix import Backend, Build
 
 
 def require_device(key: str, build: Build) -> None:

@@ -1,6 +1,6 @@
 """Memory that a model takes on a card, from its shape alone: a closed form.
 
-Checked against llama-fit-params of the pinned builds (see `measure/fit_params.py`).
+Checked against llama-fit-params of the pinned builds (see `engines/llama_cpp/fit_params.py`).
 Beside weights and cache:
 
 - a delta-net layer keeps a state of fixed size in fp32
@@ -23,8 +23,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import assert_never
 
+from llamatrix.config.complaint import nearest
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.complaint import nearest
 from llamatrix.provision.synthetic.hyperparameters import (
     CONTEXT_TOKENS,
     Gemma4,

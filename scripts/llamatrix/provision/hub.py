@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from llamatrix.config.lock import HubFile
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.lock import HubFile
 
 _ANSWER_TIMEOUT_S = 5.0
 _STREAM_TIMEOUT_S = 30.0

@@ -2,9 +2,9 @@
 
 import platform
 
+from llamatrix.config.matrix import Build
 from llamatrix.errors import ProvisionError
 from llamatrix.host import cpu_flags, this_host
-from llamatrix.plan.matrix import Build
 
 _FLAGS = {
     "GGML_AVX": "avx",

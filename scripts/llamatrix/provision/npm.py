@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 
 from llamatrix import shell
+from llamatrix.config.lock import Integrity, LockedNpm, NpmProgram, npm_packages
+from llamatrix.config.matrix import Matrix, NpmPin
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.lock import Integrity, LockedNpm, NpmProgram, npm_packages
-from llamatrix.plan.matrix import Matrix, NpmPin
 from llamatrix.progress import say
 from llamatrix.provision.compiler import find_tool
 from llamatrix.provision.npm_pack import QUIET

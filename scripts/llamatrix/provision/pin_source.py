@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from llamatrix.config.cache_types import READ_COMMITS, unknown_types
+from llamatrix.config.cell import Engine
+from llamatrix.config.matrix import Server, Sweep
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.cache_types import READ_COMMITS, unknown_types
-from llamatrix.plan.cell import Engine
-from llamatrix.plan.matrix import Server, Sweep
 
 _TYPES = re.compile(r"GGML_TYPE_COUNT\s*=\s*(\d+)")
 _BENCH_LIST = re.compile(r"ggml_type_from_name\(.*?GGML_TYPE_COUNT", re.DOTALL)

@@ -6,9 +6,9 @@ Nothing is used whose sha256 is not the locked one, and nothing of the user's de
 import time
 from pathlib import Path, PurePosixPath
 
+from llamatrix.config.lock import HubFile, LockedWeights
 from llamatrix.errors import ProvisionError
 from llamatrix.exclusive import exclusive
-from llamatrix.plan.lock import HubFile, LockedWeights
 from llamatrix.progress import meter, say
 from llamatrix.provision import hub
 from llamatrix.provision.gguf_model import read_model

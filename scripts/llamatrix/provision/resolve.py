@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 import tomli_w
 
+from llamatrix.config.complaint import nearest
+from llamatrix.config.lock import LOCK_VERSION, Lock, LockedNpm, LockedPin, NpmProgram
+from llamatrix.config.matrix import Matrix, NpmPin, Pin
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.complaint import nearest
-from llamatrix.plan.lock import LOCK_VERSION, Lock, LockedNpm, LockedPin, NpmProgram
-from llamatrix.plan.matrix import Matrix, NpmPin, Pin
 from llamatrix.progress import say
 from llamatrix.provision.npm import resolve_npm, resolve_one
 from llamatrix.provision.sdist import (

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from llamatrix.errors import ProvisionError
-from llamatrix.exclusive import exclusive
-from llamatrix.plan.lock import (
+from llamatrix.config.lock import (
     HubFile,
     Lock,
     LockedWeights,
@@ -16,7 +14,9 @@ from llamatrix.plan.lock import (
     locked_weights,
     unresolved_weights,
 )
-from llamatrix.plan.matrix import Matrix
+from llamatrix.config.matrix import Matrix
+from llamatrix.errors import ProvisionError
+from llamatrix.exclusive import exclusive
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision import hub

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from llamatrix import shell
+from llamatrix.config.lock import LockedPin
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.lock import LockedPin
 from llamatrix.progress import say
 from llamatrix.provision.integrity import made_once
 from llamatrix.provision.nar import nar_hash

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from llamatrix.config.cell import Engine
+from llamatrix.config.lock import LockedWeights, WeightsPin
+from llamatrix.config.matrix import WeightsKind
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.cell import Engine
-from llamatrix.plan.lock import LockedWeights, WeightsPin
-from llamatrix.plan.matrix import WeightsKind
 from llamatrix.progress import meter, say
 from llamatrix.provision.gguf_model import TEMPLATE_KEY, read_header, read_model
 from llamatrix.provision.integrity import made_once, shown_sha256

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llamatrix.report.tables import Table
+from llamatrix.stats.estimate import Estimate, Interval
+from llamatrix.stats.pairs import Arm
+from llamatrix.stats.passes import DROP, SURE, Passes, wilson
+from llamatrix.stats.trial_cells import ArmTrials, Pooled, TrialVerdict
+from llamatrix.stats.word import Word
 from llamatrix.units import duration_text
-from llamatrix.verdict.estimate import Estimate, Interval
-from llamatrix.verdict.pairs import Arm
-from llamatrix.verdict.passes import DROP, SURE, Passes, wilson
-from llamatrix.verdict.trial_cells import ArmTrials, Pooled, TrialVerdict
-from llamatrix.verdict.word import Word
 
 _POINTS = f"{100 * DROP:.0f} points"
 METHOD = (

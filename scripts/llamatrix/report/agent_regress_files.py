@@ -13,9 +13,9 @@ from llamatrix.report.agent_regress import (
     pooled_text,
 )
 from llamatrix.report.regress_files import xml_text
-from llamatrix.verdict.passes import DROP, SURE, wilson
-from llamatrix.verdict.trial_cells import ArmTrials
-from llamatrix.verdict.word import Word
+from llamatrix.stats.passes import DROP, SURE, wilson
+from llamatrix.stats.trial_cells import ArmTrials
+from llamatrix.stats.word import Word
 
 
 class AgentArmView(msgspec.Struct, frozen=True, kw_only=True):

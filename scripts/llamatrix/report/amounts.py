@@ -1,6 +1,6 @@
 """Base units back into what people read: the only rounding of comparisons."""
 
-from llamatrix.report.reference.quantity import UNITS, Quantity, Unit
+from llamatrix.reference.quantity import UNITS, Quantity, Unit
 from llamatrix.report.speed_tables import size_text
 
 _SIZES = UNITS[Quantity.MODEL_SIZE]

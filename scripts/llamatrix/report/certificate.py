@@ -12,15 +12,15 @@ import msgspec
 from msgspec import Struct
 
 from llamatrix import __version__
+from llamatrix.config.lock import LockedPin
 from llamatrix.errors import ReportError
-from llamatrix.plan.lock import LockedPin
-from llamatrix.record.kind import R
-from llamatrix.record.record import Record
-from llamatrix.record.trial_record import TrialRecord
+from llamatrix.records.kind import R
+from llamatrix.records.record import Record
+from llamatrix.records.trial_record import TrialRecord
+from llamatrix.reference.comparison import Verdict
+from llamatrix.reference.gpu import Gpu
 from llamatrix.report.evidence import NO_TRIALS, Evidence, Places, TrialEvidence
 from llamatrix.report.published import Published
-from llamatrix.report.reference.comparison import Verdict
-from llamatrix.report.reference.gpu import Gpu
 from llamatrix.report.speed import Group, groups
 from llamatrix.report.trials import TrialGroup, trial_groups
 from llamatrix.report.versus import Held, trials_versus, versus

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from llamatrix.reference.comparison import Comparison
 from llamatrix.report.amounts import interval_text, ratio_text
 from llamatrix.report.certificate import Certificate
 from llamatrix.report.published import Published
-from llamatrix.report.reference.comparison import Comparison
 from llamatrix.report.tables import Table
 from llamatrix.report.versus import Held
 from llamatrix.report.versus_tables import (

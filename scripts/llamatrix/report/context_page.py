@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import assert_never
 
+from llamatrix.config.matrix import Backend, WeightsKind
+from llamatrix.engines.outcome import Crashed, OutOfMemory, TimedOut
 from llamatrix.errors import ReportError
 from llamatrix.measure.context.answer import Answer, Limit, answer_of
 from llamatrix.measure.context.footprint import Footprint
@@ -16,9 +18,7 @@ from llamatrix.measure.context.found import (
     Spilled,
     Unanswered,
 )
-from llamatrix.measure.outcome import Crashed, OutOfMemory, TimedOut
-from llamatrix.plan.matrix import Backend, WeightsKind
-from llamatrix.record.context_record import ContextRecord
+from llamatrix.records.context_record import ContextRecord
 from llamatrix.report.amounts import speed_text
 from llamatrix.report.tables import Table
 from llamatrix.units import bytes_text, duration_text

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from llamatrix.record.store import DamagedLine
+from llamatrix.records.store import DamagedLine
 from llamatrix.report.tables import Table
 
 TITLE = "Lines that could not be read"

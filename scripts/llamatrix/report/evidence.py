@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Generic
 
-from llamatrix.record.kind import Kind, R, Stored
-from llamatrix.record.record import SPEED, Record
-from llamatrix.record.store import DamagedLine, Line, Store
-from llamatrix.record.trial_record import AGENT, TrialRecord
+from llamatrix.records.kind import Kind, R, Stored
+from llamatrix.records.record import SPEED, Record
+from llamatrix.records.store import DamagedLine, Line, Store
+from llamatrix.records.trial_record import AGENT, TrialRecord
 
 
 class Places(Generic[R]):

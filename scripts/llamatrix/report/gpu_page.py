@@ -5,12 +5,14 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from llamatrix.measure.outcome import Done, SpeedSample
-from llamatrix.plan.cell import SpeedTest
-from llamatrix.plan.matrix import WeightsKind
+from llamatrix.config.cell import SpeedTest
+from llamatrix.config.matrix import WeightsKind
+from llamatrix.engines.outcome import Done, SpeedSample
 from llamatrix.provision.fit import Need, Use, known_shape, need
 from llamatrix.provision.synthetic.spec import Scale
-from llamatrix.record.record import Record
+from llamatrix.records.record import Record
+from llamatrix.reference.gpu import load_gpus
+from llamatrix.reference.roofline import NoRoofline, Roofline
 from llamatrix.report.gpu_table import (
     energy_cells,
     idle_power_w,
@@ -21,11 +23,9 @@ from llamatrix.report.gpu_table import (
 )
 from llamatrix.report.our_conditions import after, number_after
 from llamatrix.report.our_rooflines import our_rooflines
-from llamatrix.report.reference.gpu import load_gpus
-from llamatrix.report.reference.roofline import NoRoofline, Roofline
 from llamatrix.report.speed import Group
 from llamatrix.report.tables import Table
-from llamatrix.verdict.estimate import estimate
+from llamatrix.stats.estimate import estimate
 
 _MIB = 2**20
 

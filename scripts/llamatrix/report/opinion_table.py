@@ -4,13 +4,13 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from typing import assert_never
 
-from llamatrix.measure.opinion.outcome import Declined, Given, Nonsense, Refused
-from llamatrix.measure.opinion.rubric import rubric
-from llamatrix.record.opinion_record import OpinionRecord, TrialName, trial_name
+from llamatrix.records.opinion_record import OpinionRecord, TrialName, trial_name
 from llamatrix.report.tables import Table
 from llamatrix.report.trial_amounts import number_text
 from llamatrix.report.trial_tables import shown_name, titled
 from llamatrix.report.trials import TrialGroup, prompt_short
+from llamatrix.trials.llm_judge.outcome import Declined, Given, Nonsense, Refused
+from llamatrix.trials.llm_judge.rubric import rubric
 
 _Key = tuple[str, TrialName]
 

@@ -3,14 +3,14 @@
 import itertools
 from collections.abc import Mapping
 
-from llamatrix.measure.outcome import Done
+from llamatrix.config.matrix import Backend, WeightsKind
+from llamatrix.engines.outcome import Done
 from llamatrix.nvml import Gpu as Card
-from llamatrix.plan.matrix import Backend, WeightsKind
 from llamatrix.provision.weights import WeightsFacts
-from llamatrix.record.record import Record
-from llamatrix.record.trial_record import TrialRecord
-from llamatrix.report.reference.conditions import Conditions, merged
-from llamatrix.report.reference.gpu import Gpu, gpu_key
+from llamatrix.records.record import Record
+from llamatrix.records.trial_record import TrialRecord
+from llamatrix.reference.conditions import Conditions, merged
+from llamatrix.reference.gpu import Gpu, gpu_key
 
 NO_GPU = "none"
 """The `gpu` of a CPU build, so that it is never taken for a card that nobody named."""

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 import msgspec
 
-from llamatrix.measure.outcome import Done
-from llamatrix.plan.cell import SpeedTest
-from llamatrix.record.record import Record
+from llamatrix.config.cell import SpeedTest
+from llamatrix.engines.outcome import Done
+from llamatrix.records.record import Record
+from llamatrix.reference.comparison import OurNumber
+from llamatrix.reference.conditions import Conditions
+from llamatrix.reference.gpu import Gpu
+from llamatrix.reference.quantity import RATES, Quantity
+from llamatrix.reference.reference_set import Claim
 from llamatrix.report.evidence import Evidence
 from llamatrix.report.our_conditions import conditions_of
-from llamatrix.report.reference.comparison import OurNumber
-from llamatrix.report.reference.conditions import Conditions
-from llamatrix.report.reference.gpu import Gpu
-from llamatrix.report.reference.quantity import RATES, Quantity
-from llamatrix.report.reference.reference_set import Claim
 from llamatrix.report.speed import Group, Result
 from llamatrix.report.speed_tables import noise_marks, outcome_word
-from llamatrix.verdict.estimate import estimate
+from llamatrix.stats.estimate import estimate
 
 _WIDEST = 100.0
 _PER_MODEL = (Quantity.MODEL_SIZE, Quantity.TOTAL_PARAMS, Quantity.ACTIVE_PARAMS)

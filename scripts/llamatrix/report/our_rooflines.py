@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 
+from llamatrix.config.cell import SpeedTest
+from llamatrix.config.matrix import WeightsKind
 from llamatrix.measure.stream import Bandwidth
-from llamatrix.plan.cell import SpeedTest
-from llamatrix.plan.matrix import WeightsKind
-from llamatrix.report.our_conditions import NO_GPU, conditions_of
-from llamatrix.report.our_numbers import OurModel, our_models
-from llamatrix.report.reference.conditions import Conditions
-from llamatrix.report.reference.gpu import Gpu
-from llamatrix.report.reference.ledger import Ledger
-from llamatrix.report.reference.model_work import known_work
-from llamatrix.report.reference.quantity import Quantity, Rounding, Unit
-from llamatrix.report.reference.reference_set import Claim, Grade, Statistic
-from llamatrix.report.reference.roofline import (
+from llamatrix.reference.conditions import Conditions
+from llamatrix.reference.gpu import Gpu
+from llamatrix.reference.ledger import Ledger
+from llamatrix.reference.model_work import known_work
+from llamatrix.reference.quantity import Quantity, Rounding, Unit
+from llamatrix.reference.reference_set import Claim, Grade, Statistic
+from llamatrix.reference.roofline import (
     NoRoofline,
     Roofline,
     cache_element_bytes,
@@ -21,6 +19,8 @@ from llamatrix.report.reference.roofline import (
     generation_limit,
     roofline,
 )
+from llamatrix.report.our_conditions import NO_GPU, conditions_of
+from llamatrix.report.our_numbers import OurModel, our_models
 from llamatrix.report.speed import Group, Result
 
 _STEP = 1e-9

@@ -5,8 +5,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from llamatrix.plan.matrix import WeightsKind
-from llamatrix.record.trial_record import TrialRecord
+from llamatrix.config.matrix import WeightsKind
+from llamatrix.records.trial_record import TrialRecord
+from llamatrix.reference.comparison import OurNumber
+from llamatrix.reference.conditions import Conditions, merged
+from llamatrix.reference.gpu import Gpu
+from llamatrix.reference.quantity import RATES, Quantity
+from llamatrix.reference.reference_set import Claim
 from llamatrix.report.evidence import TrialEvidence
 from llamatrix.report.our_conditions import (
     after,
@@ -15,11 +20,6 @@ from llamatrix.report.our_conditions import (
     offload_text,
 )
 from llamatrix.report.our_numbers import mean_interval
-from llamatrix.report.reference.comparison import OurNumber
-from llamatrix.report.reference.conditions import Conditions, merged
-from llamatrix.report.reference.gpu import Gpu
-from llamatrix.report.reference.quantity import RATES, Quantity
-from llamatrix.report.reference.reference_set import Claim
 from llamatrix.report.trial_amounts import (
     API_CALLS,
     GENERATED_TOKENS,

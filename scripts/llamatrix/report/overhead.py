@@ -3,9 +3,9 @@
 import statistics
 from collections.abc import Iterable, Sequence
 
-from llamatrix.measure.tap.cost import Cost
-from llamatrix.record.trial_record import TrialRecord
-from llamatrix.verdict.distributions import median_ranks
+from llamatrix.proxy.cost import Cost
+from llamatrix.records.trial_record import TrialRecord
+from llamatrix.stats.distributions import median_ranks
 
 MOST_S = 2.0
 MOST_PER_CALL_S = 0.005

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llamatrix.errors import ReportError
-from llamatrix.record.opinion_record import OpinionRecord
-from llamatrix.record.store import DamagedLine
+from llamatrix.records.opinion_record import OpinionRecord
+from llamatrix.records.store import DamagedLine
 from llamatrix.report.bandwidth_file import read_bandwidth
 from llamatrix.report.damaged import damaged_text
 from llamatrix.report.evidence import NO_TRIALS, Evidence, TrialEvidence

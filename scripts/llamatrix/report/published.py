@@ -5,11 +5,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamatrix.report.reference.audit import audit
-from llamatrix.report.reference.finding import Finding
-from llamatrix.report.reference.gpu import Gpu
-from llamatrix.report.reference.load import load_set
-from llamatrix.report.reference.reference_set import Claim, ReferenceSet
+from llamatrix.reference.audit import audit
+from llamatrix.reference.finding import Finding
+from llamatrix.reference.gpu import Gpu
+from llamatrix.reference.load import load_set
+from llamatrix.reference.reference_set import Claim, ReferenceSet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

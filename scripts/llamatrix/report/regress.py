@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llamatrix.report.tables import Table
+from llamatrix.stats.cells import Headline, JudgedCell, Overall
+from llamatrix.stats.estimate import Interval
+from llamatrix.stats.looks import Looks
+from llamatrix.stats.statement import interval_text, pairs_text, sight_text
+from llamatrix.stats.word import Word
 from llamatrix.units import duration_text
-from llamatrix.verdict.cells import Headline, JudgedCell, Overall
-from llamatrix.verdict.estimate import Interval
-from llamatrix.verdict.looks import Looks
-from llamatrix.verdict.statement import interval_text, pairs_text, sight_text
-from llamatrix.verdict.word import Word
 
 _METHOD = (
     "paired t on log-ratios of fresh processes, the order drawn at random in each pair; "

@@ -6,10 +6,10 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from llamatrix.report.regress import ArmFacts, Regression
-from llamatrix.verdict.cells import JudgedCell
-from llamatrix.verdict.estimate import Estimate, Interval
-from llamatrix.verdict.statement import interval_text, pairs_text
-from llamatrix.verdict.word import Word
+from llamatrix.stats.cells import JudgedCell
+from llamatrix.stats.estimate import Estimate, Interval
+from llamatrix.stats.statement import interval_text, pairs_text
+from llamatrix.stats.word import Word
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

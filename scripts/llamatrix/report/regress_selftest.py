@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from llamatrix.report.tables import Table
-from llamatrix.verdict.noise import Noise
-from llamatrix.verdict.simulation import Rate, Score
+from llamatrix.stats.noise import Noise
+from llamatrix.stats.simulation import Rate, Score
 
 
 def noise_text(noise: Noise, where: str) -> str:

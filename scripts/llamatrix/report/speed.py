@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from llamatrix.measure.outcome import Done, Outcome, SpeedSample
-from llamatrix.plan.cell import SpeedTest
-from llamatrix.plan.matrix import WeightsKind
-from llamatrix.record.record import Record
+from llamatrix.config.cell import SpeedTest
+from llamatrix.config.matrix import WeightsKind
+from llamatrix.engines.outcome import Done, Outcome, SpeedSample
+from llamatrix.records.record import Record
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

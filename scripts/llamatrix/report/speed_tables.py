@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import assert_never
 
-from llamatrix.measure.outcome import (
+from llamatrix.config.matrix import WeightsKind
+from llamatrix.engines.outcome import (
     ContextTooLarge,
     Crashed,
     Done,
@@ -13,7 +14,6 @@ from llamatrix.measure.outcome import (
     SpeedSample,
     TimedOut,
 )
-from llamatrix.plan.matrix import WeightsKind
 from llamatrix.report.speed import Group, Result
 from llamatrix.report.tables import Table
 from llamatrix.units import bytes_text, context_text

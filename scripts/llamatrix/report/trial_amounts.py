@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 import msgspec
 
+from llamatrix.config.matrix import Backend
 from llamatrix.measure.energy import Energy, energy_of_all
-from llamatrix.measure.tap.totals import Totals
-from llamatrix.measure.trial_result import (
+from llamatrix.proxy.totals import Totals
+from llamatrix.records.trial_record import TrialRecord
+from llamatrix.report.speed_tables import size_text
+from llamatrix.report.trials import Trials
+from llamatrix.trials.trial_result import (
     Broken,
     Correct,
     Incorrect,
@@ -17,10 +21,6 @@ from llamatrix.measure.trial_result import (
     TurnResult,
     Undecided,
 )
-from llamatrix.plan.matrix import Backend
-from llamatrix.record.trial_record import TrialRecord
-from llamatrix.report.speed_tables import size_text
-from llamatrix.report.trials import Trials
 
 _ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 """Of the turns that a person would wait for; all others end in th."""

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 
-from llamatrix.measure.tap.breakdown import Breakdown
+from llamatrix.proxy.breakdown import Breakdown
 from llamatrix.report.tables import Table
 from llamatrix.report.trial_amounts import (
     GENERATED_TOKENS,
@@ -16,9 +16,9 @@ from llamatrix.report.trial_amounts import (
 )
 from llamatrix.report.trial_tables import shown_name, titled
 from llamatrix.report.trials import TrialGroup, Trials, prompt_title
-from llamatrix.verdict.estimate import Interval
-from llamatrix.verdict.passes import wilson
-from llamatrix.verdict.turns import turn_curve
+from llamatrix.stats.estimate import Interval
+from llamatrix.stats.passes import wilson
+from llamatrix.stats.turns import turn_curve
 
 _HEAD = ("Model", "Prompt")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from llamatrix.record.opinion_record import OpinionRecord
+from llamatrix.records.opinion_record import OpinionRecord
 from llamatrix.report.opinion_table import opinion_tables
 from llamatrix.report.speed_tables import KIND_NOTES
 from llamatrix.report.tables import Table

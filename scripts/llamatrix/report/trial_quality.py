@@ -4,10 +4,10 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from llamatrix.measure.judging.quality import Aspect, Quality
 from llamatrix.report.tables import Table
 from llamatrix.report.trial_amounts import lost_word, number_text
 from llamatrix.report.trials import TrialGroup, Trials
+from llamatrix.trials.checks.quality import Aspect, Quality
 
 
 def quality_table(

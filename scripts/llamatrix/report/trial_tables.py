@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from llamatrix.plan.matrix import WeightsKind
+from llamatrix.config.matrix import WeightsKind
 from llamatrix.report.tables import Table
 from llamatrix.report.trial_amounts import (
     API_CALLS,

@@ -7,8 +7,12 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from llamatrix.measure.tap.totals import Totals
-from llamatrix.measure.trial_result import (
+from llamatrix.proxy.totals import Totals
+from llamatrix.records.trial_record import TrialRecord
+from llamatrix.report.tables import csv_text
+from llamatrix.report.trial_amounts import memory_bytes, on_a_card, trial_energy
+from llamatrix.report.trials import TrialGroup, weights_kind
+from llamatrix.trials.trial_result import (
     Broken,
     Correct,
     Incorrect,
@@ -16,10 +20,6 @@ from llamatrix.measure.trial_result import (
     TurnResult,
     Undecided,
 )
-from llamatrix.record.trial_record import TrialRecord
-from llamatrix.report.tables import csv_text
-from llamatrix.report.trial_amounts import memory_bytes, on_a_card, trial_energy
-from llamatrix.report.trials import TrialGroup, weights_kind
 
 _SUMS = (
     *("api_calls", "title_calls", "compaction_calls", "subagent_calls"),

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from llamatrix.measure.judging.finding import Finding, State
-from llamatrix.measure.opencode.events import AUTO_REJECT_SIGN
-from llamatrix.measure.trial_outcome import (
+from llamatrix.agents.opencode.events import AUTO_REJECT_SIGN
+from llamatrix.agents.turn_outcome import (
     AgentFailed,
     AgentHung,
     AgentKilled,
@@ -20,13 +19,14 @@ from llamatrix.measure.trial_outcome import (
     ToolsMissing,
     TurnOutcome,
 )
-from llamatrix.measure.trial_result import Broken, TurnResult
 from llamatrix.reason import first_error
-from llamatrix.record.trial_record import TrialRecord
+from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.tables import Table
 from llamatrix.report.trial_own_tables import each_cell
 from llamatrix.report.trial_tables import shown_name, titled
 from llamatrix.report.trials import TrialGroup, Trials, prompt_title
+from llamatrix.trials.checks.finding import Finding, State
+from llamatrix.trials.trial_result import Broken, TurnResult
 from llamatrix.units import duration_text
 
 _LONGEST = 200

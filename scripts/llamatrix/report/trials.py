@@ -4,17 +4,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from llamatrix.measure.trial_outcome import NotRun
-from llamatrix.measure.trial_result import (
+from llamatrix.agents.turn_outcome import NotRun
+from llamatrix.config.matrix import Network, WeightsKind
+from llamatrix.records.trial_record import TrialRecord
+from llamatrix.stats.passes import Passes
+from llamatrix.trials.trial_result import (
     Broken,
     Correct,
     Incorrect,
     Undecided,
     is_scored,
 )
-from llamatrix.plan.matrix import Network, WeightsKind
-from llamatrix.record.trial_record import TrialRecord
-from llamatrix.verdict.passes import Passes
 
 PROMPTS = {"httpx-post": 1, "gemini-images": 2}
 """The published prompts' numbers, by the tasks that carry them."""

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
+from llamatrix.reference.compare import NOT_MEASURED, compare
+from llamatrix.reference.comparison import Comparison, Difference, Verdict
+from llamatrix.reference.finding import Finding
+from llamatrix.reference.gpu import Gpu
+from llamatrix.reference.ratios import ModelRatios, model_ratios
 from llamatrix.report.evidence import Evidence, TrialEvidence
 from llamatrix.report.our_numbers import our_numbers
 from llamatrix.report.our_trial_numbers import our_trial_numbers
 from llamatrix.report.published import Published
-from llamatrix.report.reference.compare import NOT_MEASURED, compare
-from llamatrix.report.reference.comparison import Comparison, Difference, Verdict
-from llamatrix.report.reference.finding import Finding
-from llamatrix.report.reference.gpu import Gpu
-from llamatrix.report.reference.ratios import ModelRatios, model_ratios
 from llamatrix.report.speed import Group
 from llamatrix.report.trials import TrialGroup
 

@@ -3,6 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from llamatrix.reference.comparison import Comparison, Difference
+from llamatrix.reference.reference_set import Claim
+from llamatrix.reference.roofline import NoRoofline, Roofline
 from llamatrix.report.amounts import (
     amount_text,
     interval_text,
@@ -10,9 +13,6 @@ from llamatrix.report.amounts import (
     ratio_text,
     speed_text,
 )
-from llamatrix.report.reference.comparison import Comparison, Difference
-from llamatrix.report.reference.reference_set import Claim
-from llamatrix.report.reference.roofline import NoRoofline, Roofline
 from llamatrix.report.speed import Group
 from llamatrix.report.tables import Table
 from llamatrix.report.versus import Held, Versus

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from tests.shipped import ROOT
 
-from llamatrix.measure.context.climb import Bounds
+from llamatrix.config.load import load_matrix
+from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.llama_cpp.running import Patience
+from llamatrix.measure.context.fill import Bounds
 from llamatrix.measure.context.found import By, Ceiling
 from llamatrix.measure.context.search import Question, Search
-from llamatrix.plan.load import load_matrix
 from llamatrix.provision.fit import Use, known_shape
-from llamatrix.serve.launch import Launch
-from llamatrix.serve.running import Patience
 
 Ask = Callable[..., Search]
 SOON = Patience(ready_s=20, first_s=5, second_s=5)

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from tests.measure.context.conftest import SOON
 
+from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.llama_cpp.running import Serving, running
 from llamatrix.measure.context.footprint import footprint
 from llamatrix.measure.gpu_sample import GpuSample
 from llamatrix.measure.telemetry import Telemetry
-from llamatrix.serve.launch import Launch
-from llamatrix.serve.running import Serving, running
 
 _GIB = 2**30
 

@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.serve.real import PINS, real_launch
+from tests.engines.llama_cpp.real import PINS, real_launch
 
+from llamatrix.engines.llama_cpp.running import Serving, running
+from llamatrix.engines.llama_cpp.startup_failure import read_log
+from llamatrix.engines.outcome import Stage
 from llamatrix.measure.context.filler import Filler
 from llamatrix.measure.context.generation import (
     Broken,
@@ -14,9 +17,6 @@ from llamatrix.measure.context.generation import (
     generate,
 )
 from llamatrix.measure.context.recall import recall
-from llamatrix.measure.outcome import Stage
-from llamatrix.serve.death import read_log
-from llamatrix.serve.running import Serving, running
 
 pytestmark = pytest.mark.slow
 CONTEXT_TOKENS = 4096

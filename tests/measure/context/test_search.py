@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 from tests.measure.context.conftest import Ask
 
+from llamatrix.engines.outcome import Crashed, OutOfMemory, Stage, TimedOut
 from llamatrix.errors import ServeError
 from llamatrix.measure.context.answer import Limit, answer_of
-from llamatrix.measure.context.climb import Bounds
+from llamatrix.measure.context.fill import Bounds
 from llamatrix.measure.context.found import (
     By,
     Ceiling,
@@ -19,7 +20,6 @@ from llamatrix.measure.context.found import (
 )
 from llamatrix.measure.context.ladder import rungs
 from llamatrix.measure.context.search import MOST_STARTS, Question
-from llamatrix.measure.outcome import Crashed, OutOfMemory, Stage, TimedOut
 from llamatrix.provision.fit import need
 
 

@@ -7,6 +7,7 @@ import httpx
 import msgspec
 import pytest
 
+from llamatrix.engines.outcome import Stage
 from llamatrix.measure.context.filler import Filler, line
 from llamatrix.measure.context.generation import (
     Broken,
@@ -16,7 +17,6 @@ from llamatrix.measure.context.generation import (
 )
 from llamatrix.measure.context.ladder import rungs
 from llamatrix.measure.context.recall import FACTS, is_exact, recall, text
-from llamatrix.measure.outcome import Stage
 from llamatrix.web import site
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from gguf import GGUFReader
 
+from llamatrix.config.cell import GENERATOR_VERSIONS
+from llamatrix.config.matrix import WeightsKind
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.cell import GENERATOR_VERSIONS
-from llamatrix.plan.matrix import WeightsKind
 from llamatrix.provision.synthetic.hyperparameters import MODELS
 from llamatrix.provision.synthetic.layout import layout
 from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec

@@ -2,7 +2,7 @@
 
 from itertools import accumulate
 
-from llamatrix.serve.tokens import tokenize
+from llamatrix.engines.llama_cpp.tokens import tokenize
 from llamatrix.web import Site
 
 _TIMEOUT_S = 60.0

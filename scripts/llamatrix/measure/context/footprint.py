@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from llamatrix.engines.llama_cpp.running import Serving
 from llamatrix.measure.gpu_sample import GpuSample
 from llamatrix.measure.steady import disturbances
 from llamatrix.measure.telemetry import Telemetry
-from llamatrix.serve.running import Serving
 
 
 class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

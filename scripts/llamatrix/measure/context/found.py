@@ -5,10 +5,10 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from llamatrix.engines.outcome import Crashed, OutOfMemory, TimedOut
 from llamatrix.measure.context.footprint import Footprint
 from llamatrix.measure.context.generation import Timings
 from llamatrix.measure.context.recall import Recalled
-from llamatrix.measure.outcome import Crashed, OutOfMemory, TimedOut
 
 
 class By(StrEnum):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from llamatrix.engines.outcome import Stage
 from llamatrix.measure.context.ladder import GENERATED_TOKENS
-from llamatrix.measure.outcome import Stage
 from llamatrix.web import LateAnswerError, NoAnswerError, Site, WrongAnswerError
 
 _DATA = "data: "

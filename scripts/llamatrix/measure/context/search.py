@@ -8,9 +8,13 @@ from pathlib import Path
 
 import msgspec
 
+from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.llama_cpp.running import Patience, Serving, running
+from llamatrix.engines.llama_cpp.startup_failure import DeadServerError, read_log
+from llamatrix.engines.outcome import Crashed, OutOfMemory, Stage, TimedOut
 from llamatrix.errors import ServeError
-from llamatrix.measure.context.climb import Bounds, Climber, Fallen
-from llamatrix.measure.context.fall import fall, fall_while_loading
+from llamatrix.measure.context.failure import fall, fall_while_loading
+from llamatrix.measure.context.fill import Bounds, Climber, Fallen
 from llamatrix.measure.context.footprint import Footprint, footprint
 from llamatrix.measure.context.found import (
     Attempt,
@@ -27,12 +31,8 @@ from llamatrix.measure.context.generation import Broken
 from llamatrix.measure.context.ladder import SMALLEST_TOKENS, rungs
 from llamatrix.measure.context.recall import Recalled, recall
 from llamatrix.measure.gpu_spill import off_card, split_graph
-from llamatrix.measure.outcome import Crashed, OutOfMemory, Stage, TimedOut
 from llamatrix.measure.telemetry import Sampler, sampling
 from llamatrix.provision.fit import MemoryShape, Use, largest_context, need
-from llamatrix.serve.death import DeadServerError, read_log
-from llamatrix.serve.launch import Launch
-from llamatrix.serve.running import Patience, Serving, running
 
 MOST_STARTS = 4
 _RESERVES = (0.0, 0.02, 0.06, 0.15)

@@ -10,8 +10,8 @@ Tiny ones are ours: the same structure in the smallest sizes that keep K-quants
 
 from dataclasses import dataclass
 
+from llamatrix.config.complaint import nearest
 from llamatrix.errors import ProvisionError
-from llamatrix.plan.complaint import nearest
 from llamatrix.provision.synthetic.spec import Scale
 
 CONTEXT_TOKENS = 262144

@@ -5,8 +5,8 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 
-from llamatrix.plan.cell import GENERATOR_VERSIONS
-from llamatrix.plan.matrix import WeightsKind
+from llamatrix.config.cell import GENERATOR_VERSIONS
+from llamatrix.config.matrix import WeightsKind
 
 
 class Scale(StrEnum):

@@ -3,9 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from llamatrix.config.cell import SpeedTest
 from llamatrix.measure.stream import Bandwidth
-from llamatrix.plan.cell import SpeedTest
-from llamatrix.record.store import DamagedLine
+from llamatrix.records.store import DamagedLine
+from llamatrix.reference.comparison import Verdict
+from llamatrix.reference.gpu import load_gpus
+from llamatrix.reference.roofline import NoRoofline, Roofline, rooflines
 from llamatrix.report.damaged import TITLE
 from llamatrix.report.evidence import NO_TRIALS, Evidence, TrialEvidence
 from llamatrix.report.html.group_section import (
@@ -25,9 +28,6 @@ from llamatrix.report.html.trial_summary import trial_summary
 from llamatrix.report.html.view import Cell, Column, Page, Section, Table
 from llamatrix.report.our_rooflines import our_rooflines
 from llamatrix.report.published import Published
-from llamatrix.report.reference.comparison import Verdict
-from llamatrix.report.reference.gpu import load_gpus
-from llamatrix.report.reference.roofline import NoRoofline, Roofline, rooflines
 from llamatrix.report.speed import Group
 from llamatrix.report.trials import TrialGroup
 from llamatrix.report.versus import Versus, trials_versus, versus

@@ -1,17 +1,17 @@
 """One group of records as a section of the page: conditions, plots, tables, records."""
 
-from llamatrix.measure.outcome import Done
-from llamatrix.plan.cell import SpeedTest
-from llamatrix.plan.matrix import WeightsKind
-from llamatrix.record.record import Record
-from llamatrix.record.store import Line
-from llamatrix.record.trial_record import TrialRecord
+from llamatrix.config.cell import SpeedTest
+from llamatrix.config.matrix import WeightsKind
+from llamatrix.engines.outcome import Done
+from llamatrix.records.record import Record
+from llamatrix.records.store import Line
+from llamatrix.records.trial_record import TrialRecord
+from llamatrix.reference.conditions import stated
+from llamatrix.reference.gpu import Gpu
 from llamatrix.report.evidence import Evidence
 from llamatrix.report.html.plots import Words, generation_plot, prefill_plot
 from llamatrix.report.html.view import Cell, Column, Figure, Section, Table
 from llamatrix.report.our_conditions import conditions_of
-from llamatrix.report.reference.conditions import stated
-from llamatrix.report.reference.gpu import Gpu
 from llamatrix.report.speed import Group
 from llamatrix.report.speed_tables import (
     KIND_NOTES,

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from llamatrix.reference.comparison import Comparison, Verdict
+from llamatrix.reference.quantity import RATES
+from llamatrix.reference.roofline import NoRoofline, Roofline, rooflines
 from llamatrix.report.amounts import (
     amount_text,
     interval_text,
@@ -24,9 +27,6 @@ from llamatrix.report.html.plots import (
 )
 from llamatrix.report.html.trial_section import trials_id
 from llamatrix.report.html.view import Cell, Column, Figure, Section, Table
-from llamatrix.report.reference.comparison import Comparison, Verdict
-from llamatrix.report.reference.quantity import RATES
-from llamatrix.report.reference.roofline import NoRoofline, Roofline, rooflines
 from llamatrix.report.speed import Group
 from llamatrix.report.trial_page import group_words
 from llamatrix.report.versus import Versus

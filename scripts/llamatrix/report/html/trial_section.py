@@ -4,9 +4,8 @@ import re
 import statistics
 from collections.abc import Iterator, Sequence
 
-from llamatrix.measure.trial_result import TurnResult
-from llamatrix.plan.matrix import WeightsKind
-from llamatrix.record.trial_record import TrialRecord
+from llamatrix.config.matrix import WeightsKind
+from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.evidence import TrialEvidence
 from llamatrix.report.html.group_section import record_id
 from llamatrix.report.html.plots import Words
@@ -30,7 +29,8 @@ from llamatrix.report.trial_page import (
 from llamatrix.report.trial_tables import caveat, published_tables, shown_name
 from llamatrix.report.trial_troubles import trouble_tables
 from llamatrix.report.trials import TrialGroup, prompt_short, prompt_title
-from llamatrix.verdict.turns import turn_curve
+from llamatrix.stats.turns import turn_curve
+from llamatrix.trials.trial_result import TurnResult
 
 _OPEN = 2
 """Of our own tables those are shown at once: the pass rate and the curve."""

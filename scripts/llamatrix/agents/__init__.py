@@ -1,0 +1,1 @@
+"""Coding agents: how each is configured, run and read."""

@@ -1,0 +1,285 @@
+"""One attempt at a trial: a fresh server, a fresh world, and the record of it."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from llamatrix import __version__
+from llamatrix.agents.opencode.context7 import RULE, SKILL, SKILL_NAME, context7_server
+from llamatrix.agents.opencode.home import Agent
+from llamatrix.agents.opencode.turn import Patience
+from llamatrix.agents.turn_outcome import EndpointDied, EndpointDown, NotRun
+from llamatrix.commands.agent.agenda import TrialItem
+from llamatrix.commands.agent.parts import AgentParts
+from llamatrix.config.agent_cell import AgentCell
+from llamatrix.config.matrix import Backend
+from llamatrix.engines.llama_cpp.memory import Memory
+from llamatrix.engines.llama_cpp.running import Serving, running
+from llamatrix.engines.llama_cpp.startup_failure import DeadServerError
+from llamatrix.engines.llama_cpp.tokens import tokenize
+from llamatrix.errors import ServeError
+from llamatrix.host import this_host
+from llamatrix.measure.gpu_spill import spilled
+from llamatrix.measure.steady import disturbances_throughout
+from llamatrix.measure.telemetry import Telemetry, sampling
+from llamatrix.progress import say
+from llamatrix.project import Project
+from llamatrix.provision.build import manifest_of
+from llamatrix.provision.gguf_shape import shape_of_file
+from llamatrix.provision.uv import uv_version
+from llamatrix.proxy.serving import address, loopback_listener, serving
+from llamatrix.records.trial_record import (
+    Served,
+    ServerMemory,
+    TrialRecord,
+    template_facts,
+    trial_facts,
+)
+from llamatrix.redaction import Redaction, without_folders
+from llamatrix.scratch import scratch_folder
+from llamatrix.trials.checks.task import Task, check_version, load_task
+from llamatrix.trials.scripted.player import Player
+from llamatrix.trials.scripted.script import script_of
+from llamatrix.trials.stubs.services import Services
+from llamatrix.trials.trial import Trial, run_trial
+from llamatrix.trials.trial_result import Broken, TrialResult
+from llamatrix.trials.trial_world import World, hermetic_world, online_world
+
+_TOKENIZE_TIMEOUT_S = 120.0
+_TRAJECTORIES = "trajectories"
+
+
+def attempt(
+    item: TrialItem,
+    number: int,
+    parts: AgentParts,
+    project: Project,
+    services: Services | None,
+    *,
+    trajectory: str,
+) -> TrialRecord:
+    """Serve, try and describe. The server is fresh: no cache outlives a trial.
+
+    What is in `trajectory`, a folder's name below the host's records, is clean of keys.
+    """
+    cell, task = item.cell, load_task(item.cell.task)
+    with ExitStack() as held:
+        aside = held.enter_context(scratch_folder("trial"))
+        log = project.logs / f"{cell.id.replace('/', '-')}.log"
+        sampler = held.enter_context(sampling())  # sees the card without the server
+        begun = _begun(parts, log, held)
+        if isinstance(begun, Broken):
+            return _record(item, number, TrialResult(outcome=begun))
+        server, loaded = begun
+        sampler.since_last_take()  # loading is no part of it
+        world = _world(task, parts, aside, services, held)
+        turns = aside / "turns"
+        turns.mkdir()
+        speaker = held.enter_context(_speaking(cell, task, number, server))
+        result = run_trial(
+            Trial(
+                task=task,
+                bwrap=parts.tools.bwrap,
+                agent=agent_of(cell, world),
+                surroundings=world.surroundings,
+                ground=world.ground,
+                upstream=speaker.url,
+                counters=server.counters,
+                count_tokens=_counting(server),
+                folder=folder_of(trajectory, project),
+                aside=turns,
+                pages_served=world.pages_served,
+                patience=Patience(
+                    total_s=cell.agent.turn_timeout_s,
+                    silence_s=cell.agent.silence_timeout_s,
+                ),
+                max_turns=cell.agent.max_turns,
+                on_turn=lambda what: say(f"  {what}"),
+            )
+        )
+        result = msgspec.structs.replace(result, refusals=tuple(speaker.refusals))
+        return _record(
+            item,
+            number,
+            _cleaned(result, Redaction(secrets=world.surroundings.secrets)),
+            Served(
+                weights=parts.weights.facts,
+                template=template_facts(parts.template),
+                argv=_without_folders(server.argv),
+                memory=ServerMemory(
+                    loaded_rss_bytes=loaded.rss_bytes,
+                    peak_rss_bytes=_peak_bytes(server),
+                ),
+                spilled=_spilled(cell, parts, log),
+                telemetry=_annotated(sampler.since_last_take()),
+                trajectory=trajectory,
+            ),
+            template_sha256=server.props.template_sha256,
+        )
+
+
+def new_trajectory(item: TrialItem, number: int) -> str:
+    """A name that no other attempt has."""
+    name = f"{item.digest[:12]}-{number}-{uuid.uuid4().hex[:6]}"
+    return f"{_TRAJECTORIES}/{item.cell.id}/{name}"
+
+
+def folder_of(trajectory: str, project: Project) -> Path:
+    return project.records / this_host().slug / trajectory
+
+
+def not_run(item: TrialItem, number: int, why: NotRun) -> TrialRecord:
+    """The record of a trial that could not be begun."""
+    return _record(item, number, TrialResult(outcome=why))
+
+
+def agent_of(cell: AgentCell, world: World) -> Agent:
+    """OpenCode as the cell's setup wants it; sampling is the server's own."""
+    setup = cell.agent
+    return Agent(
+        version=cell.opencode.version,
+        model=cell.model_key,
+        context_tokens=cell.model.ctx_size,
+        output_tokens=setup.output_tokens,
+        title=None if setup.ask_title else "trial",
+        lsp=setup.lsp,
+        todo_fix=cell.model.todo_fix,
+        mcp=(context7_server(api_url=world.context7_url),),
+        rules=RULE,
+        skills={SKILL_NAME: SKILL},
+    )
+
+
+def _begun(
+    parts: AgentParts, log: Path, held: ExitStack
+) -> tuple[Serving, Memory] | Broken:
+    """The server and what it holds; its death, early or late, stops only the trial."""
+    try:
+        server = held.enter_context(running(parts.launch, log=log))
+    except DeadServerError as error:
+        return Broken(turn=1, cause=EndpointDown(error=_told(error)))
+    try:
+        return server, server.memory()
+    except ServeError as error:
+        return Broken(turn=1, cause=EndpointDied(error=_first_line(error)))
+
+
+def _told(error: DeadServerError) -> str:
+    """Its first line and the log's telling one; no folder of this machine."""
+    said = error.sign and f"; it said: {without_folders(error.sign)}"
+    return _first_line(error) + said
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _peak_bytes(server: Serving) -> int | None:
+    try:
+        return server.memory().peak_rss_bytes
+    except ServeError:
+        return None
+
+
+def _annotated(telemetry: Telemetry) -> Telemetry:
+    found = disturbances_throughout(telemetry)
+    return msgspec.structs.replace(telemetry, disturbances=found)
+
+
+def _cleaned(result: TrialResult, redaction: Redaction) -> TrialResult:
+    line = redaction.clean(msgspec.json.encode(result))
+    return msgspec.json.decode(line, type=TrialResult)
+
+
+def _world(
+    task: Task,
+    parts: AgentParts,
+    aside: Path,
+    services: Services | None,
+    held: ExitStack,
+) -> World:
+    if services is None:
+        return online_world(task, parts.tools, aside, os.environ)
+    return held.enter_context(hermetic_world(task, parts.tools, aside, services))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Speaker:
+    """What OpenCode takes for the model."""
+
+    url: str
+    refusals: Sequence[str] = ()
+
+
+@contextmanager
+def _speaking(
+    cell: AgentCell, task: Task, number: int, server: Serving
+) -> Iterator[_Speaker]:
+    """The server itself, or a transcript in front of it."""
+    script = cell.script_of(number)
+    if script is None:
+        yield _Speaker(url=server.url)
+        return
+    player = Player(transcript=script_of(task, script), upstream=server.url)
+    with loopback_listener() as listener, serving(player.app(), [listener]):
+        yield _Speaker(url=address(listener), refusals=player.refusals)
+
+
+def _counting(server: Serving) -> Callable[[str], int]:
+    """Counts tokens as the served model does."""
+
+    def count(text: str) -> int:
+        return len(tokenize(server.site, text, timeout_s=_TOKENIZE_TIMEOUT_S))
+
+    return count
+
+
+def _spilled(cell: AgentCell, parts: AgentParts, log: Path) -> tuple[str, ...]:
+    """What should be on the card and is not, by the server's log; nothing on a CPU."""
+    if cell.build.backend is not Backend.CUDA:
+        return ()
+    shape = shape_of_file(parts.weights.path)
+    text = log.read_text(errors="replace")
+    return spilled(text, host_bytes=shape.embedding_bytes)
+
+
+def _without_folders(argv: Sequence[str]) -> tuple[str, ...]:
+    return tuple(
+        word.rpartition("/")[2] if word.startswith("/") else word for word in argv
+    )
+
+
+def _record(
+    item: TrialItem,
+    number: int,
+    result: TrialResult,
+    served: Served | None = None,
+    *,
+    template_sha256: str = "",
+) -> TrialRecord:
+    cell = item.cell
+    return TrialRecord(
+        cell=trial_facts(
+            cell, digest=item.digest, spec_digest=item.spec_digest, trial=number
+        ),
+        trial=number,
+        result=result,
+        check_version=check_version(cell.task),
+        agent_version=cell.opencode.version,
+        context7=cell.context7.version,
+        uv=uv_version(),
+        served=served,
+        measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        locked=cell.locked,
+        build=manifest_of(cell),
+        environment=cell.server.env,
+        served_template_sha256=template_sha256,
+        host=this_host(),
+        made_by=f"llamatrix {__version__}",
+    )

@@ -1,0 +1,104 @@
+"""What a trial cannot do without, asked before anything is served."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from llamatrix.agents.opencode.install import opencode_package
+from llamatrix.agents.turn_outcome import NotRun, WhyNotRun
+from llamatrix.config.agent_cell import AgentCell
+from llamatrix.config.matrix import Network
+from llamatrix.errors import ProvisionError
+from llamatrix.provision.bubblewrap import find_bwrap
+from llamatrix.provision.nix import stored_opencode
+from llamatrix.redaction import without_folders
+from llamatrix.sandbox.spec import probe
+from llamatrix.trials.checks.task import Task, load_task
+from llamatrix.web import NoAnswerError, Site, site
+
+_ASK_TIMEOUT_S = 30.0
+_NOT_FOUND = 404
+
+
+def unmet(cell: AgentCell, cache: Path, environ: Mapping[str, str]) -> NotRun | None:
+    """Why the cell's trials cannot be made here, and the remedy; None if they can."""
+    task = load_task(cell.task)
+    found = _sandbox(cache) or _programs(cell)
+    if found or cell.agent.network is Network.HERMETIC:
+        return found
+    if found := _key(task, environ):
+        return found
+    with site(f"https://{task.service.host}") as service:
+        return service_lacks(task, environ, service)
+
+
+def _sandbox(cache: Path) -> NotRun | None:
+    try:
+        problem = probe(find_bwrap(cache))
+    except ProvisionError as error:
+        return NotRun(
+            why=WhyNotRun.NO_SANDBOX,
+            reason=without_folders(str(error).partition("\n")[0]),
+            remedy="install the package `bubblewrap`",
+        )
+    if problem is None:
+        return None
+    return NotRun(
+        why=WhyNotRun.NO_SANDBOX, reason=problem.reason, remedy=problem.remedy
+    )
+
+
+def _programs(cell: AgentCell) -> NotRun | None:
+    pin, package = cell.agent.opencode, opencode_package()
+    if not stored_opencode(pin) and package not in cell.opencode.integrity:
+        known = ", ".join(sorted(cell.opencode.integrity))
+        return NotRun(
+            why=WhyNotRun.NO_PROGRAM,
+            reason=f"matrix.lock: opencode.{pin}: no {package}, only {known}",
+            remedy="run it on a machine that has one",
+        )
+    if shutil.which("git") is None:
+        return NotRun(
+            why=WhyNotRun.NO_PROGRAM,
+            reason="git: not found, and a workspace begins as a repository of it",
+            remedy="install the package `git`",
+        )
+    return None
+
+
+def _key(task: Task, environ: Mapping[str, str]) -> NotRun | None:
+    name = task.service.key
+    if not name or environ.get(name):
+        return None
+    return NotRun(
+        why=WhyNotRun.NO_KEY,
+        reason=f"{task.service.host} wants a key, and {name} is not set",
+        remedy=f"set {name} in the environment, or choose a hermetic agent",
+    )
+
+
+def service_lacks(
+    task: Task, environ: Mapping[str, str], service: Site
+) -> NotRun | None:
+    """Whether a real service still has one of the models a task accepts.
+
+    Only its plain "not found" counts, for all of them: any other trouble is left to
+    the trial.
+    """
+    key = quote(environ.get(task.service.key, ""), safe="")
+    for model in task.models:
+        path = f"/v1beta/models/{model.name}?key={key}"
+        try:
+            if service.get(path, timeout_s=_ASK_TIMEOUT_S).status != _NOT_FOUND:
+                return None
+        except NoAnswerError:
+            return None
+    if not task.models:
+        return None
+    names = ", ".join(model.name for model in task.models)
+    return NotRun(
+        why=WhyNotRun.SERVICE,
+        reason=f"{task.service.host} has none of the models {names}",
+        remedy="choose a hermetic agent, or add the model's successor to task.toml",
+    )

@@ -1,0 +1,151 @@
+"""What an agent cell is run with: weights, agent, tools and template, provided once."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from llamatrix.commands.agent.tools import provide_tools
+from llamatrix.commands.launching import launch_with
+from llamatrix.commands.session import Session
+from llamatrix.commands.templates import Template
+from llamatrix.config.agent_cell import AgentCell
+from llamatrix.config.expand import synthesis_of
+from llamatrix.config.lock import locked_pin
+from llamatrix.config.matrix import WeightsKind
+from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.llama_cpp.running import running
+from llamatrix.engines.llama_cpp.template import VENDOR_FOLDER
+from llamatrix.errors import MeasureError
+from llamatrix.exclusive import exclusive
+from llamatrix.measure.templates.result import Conformance
+from llamatrix.measure.templates.suite import (
+    UnknownFamilyError,
+    check_template,
+    of_no_family,
+)
+from llamatrix.progress import say
+from llamatrix.project import Project
+from llamatrix.provision.build import Built, provide_build
+from llamatrix.provision.device import require_device
+from llamatrix.provision.gguf_model import has_chat_template
+from llamatrix.provision.source import provide_source
+from llamatrix.provision.weights import Weights, provide_weights
+from llamatrix.trials.trial_world import Tools
+
+
+class TemplateRefusedError(MeasureError):
+    """The template fails a case that agents cannot work without."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}: {remedy}")
+        self.reason = reason
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentParts:
+    built: Built
+    weights: Weights
+    launch: Launch
+    tools: Tools
+    template: Conformance
+
+
+def provide_agent_parts(
+    cell: AgentCell, session: Session, *, template: Template | None = None
+) -> AgentParts:
+    """All that the cell's trials need; a template given here serves in place of its own."""
+    require_device(cell.build_key, cell.build)
+    cache = session.project.cache
+    weights = provide_weights(cell, cache, weights_dir=session.weights_dir)
+    launch = _launch(cell, weights, session.project, template)
+    return AgentParts(
+        built=provide_build(cell, cache),
+        weights=weights,
+        launch=launch,
+        tools=provide_tools(cell, session.project),
+        template=_proven_template(cell, session, launch, template),
+    )
+
+
+def _launch(
+    cell: AgentCell, weights: Weights, project: Project, template: Template | None
+) -> Launch:
+    if template is None:
+        return launch_with(cell, cell.server, weights.path, project)
+    model = msgspec.structs.replace(cell.model, chat_template_file=None)
+    plain = msgspec.structs.replace(cell, model=model)
+    launch = launch_with(plain, cell.server, weights.path, project)
+    return replace(launch, template=template.path, template_pin=template.sha256)
+
+
+def _template_of_weights(served: Launch, project: Project) -> tuple[str, Path]:
+    """What a server of these weights reports as its template, as a file.
+
+    Published files differ in theirs, quant by quant, and some have none.
+    """
+    say(f"asking a server of {served.weights.name} for its chat template")
+    log = project.logs / f"template-of-{served.alias}.log"
+    with running(served, log=log) as serving:
+        props = serving.props
+    path = project.cache / "templates" / f"{props.template_sha256[:16]}.jinja"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(props.chat_template.removesuffix("\n").encode())
+    if has_chat_template(served.weights):
+        return f"in {served.weights.name}", path
+    return f"llama-server's chatml ({served.weights.name} has none)", path
+
+
+def _proven_template(
+    cell: AgentCell, session: Session, served: Launch, template: Template | None
+) -> Conformance:
+    """What the conformance suite says of the template that is served, at its build.
+
+    Any weights of the family do: the tiny ones load at once and need no card.
+    """
+    tiny = msgspec.structs.replace(
+        cell,
+        weights=WeightsKind.TINY,
+        published=None,
+        synthesis=synthesis_of(
+            session.matrix, session.lock, cell.model_key, WeightsKind.TINY
+        ),
+    )
+    project = session.project
+    weights = provide_weights(tiny, project.cache)
+    launch = _launch(tiny, weights, project, template)
+    name = cell.model.chat_template_file or cell.model.template
+    with exclusive(project.cache / "measuring.lock", purpose="proving a template"):
+        if served.template is None and cell.published:
+            name, path = _template_of_weights(served, project)
+            launch = replace(launch, template=path)
+        elif launch.template is None:  # made-up weights have the vendor's
+            pin = session.matrix.synthetic.template_pin
+            locked = locked_pin(session.matrix, session.lock, pin)
+            tree = provide_source(locked, project.cache)
+            vendors = tree / VENDOR_FOLDER / cell.model.template
+            launch = replace(launch, template=vendors)
+        say(f"proving the chat template {name} at {cell.pin_key}")
+        log = project.logs / f"template-{cell.model_key}-{cell.pin_key}.log"
+        try:
+            found = check_template(launch, name=name, pin=cell.pin_key, log=log)
+        except UnknownFamilyError as error:
+            sha256 = launch.template_sha256() or ""
+            found = of_no_family(error, name=name, sha256=sha256, pin=cell.pin_key)
+    own = served.template is None and cell.published
+    shown_by = (
+        "`invoke template-check --template FILE`, with the newest file of the cache's "
+        "folder templates,"
+        if own
+        else f"`invoke template-check --model {cell.model_key}`"
+    )
+    wanted = cell.agent.any_template or session.any_template
+    if not found.essentials_passed and not wanted:
+        failed = [case.id for case in found.failed if case.essential]
+        raise TemplateRefusedError(
+            reason=f"the chat template {name} fails essential cases "
+            f"({', '.join(failed)}) at {cell.pin_key}: agents would break on it",
+            remedy=f"{shown_by} shows how; --any-template, or any_template = true in matrix.toml, runs it all the same",
+        )
+    return found

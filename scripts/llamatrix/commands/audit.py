@@ -1,0 +1,23 @@
+"""`invoke audit`: a reference set held against itself and against physics."""
+
+from llamatrix.config.load import load_matrix
+from llamatrix.project import find_project
+from llamatrix.reference.audit import audit_report
+from llamatrix.reference.gpu import load_gpus
+from llamatrix.reference.load import find_set, load_set
+from llamatrix.reference.roofline import rooflines
+from llamatrix.report.versus_tables import published_roofline_table
+
+
+def audit(name: str, *, as_json: bool = False) -> str:
+    """The findings, then the share of its GPU that each speed would have reached."""
+    project = find_project()
+    matrix = load_matrix(project.matrix_file)
+    gpus = load_gpus()
+    path = find_set(name, project.published)
+    whole = load_set(path, models=matrix.models)
+    report = audit_report(path.stem, whole, gpus)
+    if as_json:
+        return report.json
+    table = published_roofline_table(rooflines(whole, gpus), whole.claims())
+    return f"{report.text}\n{table.markdown()}" if table.rows else report.text

@@ -1,0 +1,253 @@
+"""The harness measured: exact samples, its own time, whether it biases the number.
+
+Everything is measured in one run on one machine; speed and bias are told as ratios.
+"""
+
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from llamatrix import shell
+from llamatrix.commands.agenda import look_up
+from llamatrix.commands.bench import Parts, bench, bench_of, provide_parts
+from llamatrix.commands.session import Session, opened
+from llamatrix.config.cell import SpeedTest
+from llamatrix.engines.llama_cpp import llama_bench
+from llamatrix.engines.outcome import Done
+from llamatrix.errors import MeasureError
+from llamatrix.host import this_host
+from llamatrix.measure.speed import Bench, Measured, by_hand, run_sweep
+from llamatrix.measure.telemetry import sampling_share
+from llamatrix.measured_environment import measured_environment
+from llamatrix.nvml import gpus
+from llamatrix.progress import say
+from llamatrix.project import Project, find_project
+from llamatrix.proxy.cost import measure_cost
+from llamatrix.records.record import SPEED, Record
+from llamatrix.records.store import Store
+from llamatrix.records.trial_record import AGENT
+from llamatrix.report.overhead import added_s, tap_text, trials_text
+from llamatrix.report.speed import groups
+from llamatrix.report.speed_tables import FIRST_LIMIT, page
+from llamatrix.stats.estimate import estimate
+from llamatrix.stats.pairs import Arm, drawn_order
+
+_TEST = SpeedTest(n_prompt=0, n_gen=128)
+_SEED = "bench-self"
+_MANY = 10_000
+_BY_HAND_TIMEOUT_S = 600
+_SAMPLED_S = 10.0
+_TAP_PAIRS = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One llama-bench process."""
+
+    tps: float
+    wall_s: float
+    """From before it was started until its result was kept."""
+    ours_s: float
+    """Wall time in which the process did not run, plus our CPU time while it did."""
+
+
+def report(*, pairs: int, long_s: int) -> None:
+    """Print the findings; MeasureError where the samples are not exact."""
+    session = opened("smoke", "*/qwen35-27b.*")
+    parts = provide_parts(session.items[0].cell, session.project)
+    with tempfile.TemporaryDirectory(prefix="llamatrix-self-") as aside:
+        records = _measured_aside(session, Path(aside))
+        _print_exactness(session, parts, records)
+        base = bench_of(session.items[0].cell, parts, session.project)
+        _print_pairs(base, records[0], Path(aside), pairs)
+        _print_long(base, records[0], Path(aside), long_s)
+        _print_tabulating(records, Path(aside))
+    _print_sampling()
+    _print_trials()
+
+
+def _measured_aside(session: Session, aside: Path) -> list[Record]:
+    """Measure the cell by the ordinary way into a store of its own."""
+    project = Project(root=aside, cache=session.project.cache)
+    store = Store(reports=project.reports, kind=SPEED)
+    bench([look_up(session.items[0].cell, store)], project)
+    return list(store.read_all())
+
+
+def _print_exactness(session: Session, parts: Parts, records: Sequence[Record]) -> None:
+    cell = session.items[0].cell
+    here = bench_of(cell, parts, session.project)
+    hand = by_hand(here, cell.tests)
+    words = hand.split(" && ", 1)[1].split()[1:]
+    for record in records:
+        log = here.log.with_name(f"{here.log.name}-{record.process.id}.log")
+        printed = [line for line in log.read_bytes().splitlines() if line[:1] == b"{"]
+        if not isinstance(record.outcome, Done):
+            raise MeasureError(f"{cell.id} {record.test.name}: {record.outcome}")
+        sample = record.outcome.result
+        if bytes(sample.raw) not in printed:
+            raise MeasureError(f"{log}: does not hold the row of {record.test.name}")
+        if msgspec.json.decode(sample.raw)["avg_ts"] != sample.published_tps:
+            raise MeasureError(f"{log}: avg_ts of {record.test.name} is another")
+        if list(record.process.argv[1:]) != words:
+            raise MeasureError(f"{record.process.argv} is not the command by hand")
+    done = [one.outcome.result for one in records if isinstance(one.outcome, Done)]
+    cold = sum(abs(sample.first_deviation or 0.0) > FIRST_LIMIT for sample in done)
+    disturbed = sum(bool(record.disturbed) for record in records)
+    print(
+        f"exact: {sum(one.repetitions for one in done)} samples in {len(records)} records "
+        "equal llama-bench's own lines byte for byte, and so do the means shown as "
+        f"published; the command by hand:\n  {hand}\n"
+        f"steady: {sum(len(one.steady) for one in done)} samples are in the headlines; the "
+        f"first repetition is left out, and off by more than {100 * FIRST_LIMIT:.0f} % in "
+        f"{cold} of {len(done)} records; {disturbed} records were disturbed"
+    )
+
+
+def _print_pairs(bench_: Bench, like: Record, aside: Path, pairs: int) -> None:
+    """Pairs of a process by hand and one through the harness, in a drawn order."""
+    found: list[tuple[Run, Run]] = []
+    for number in range(1, pairs + 1):
+        say(f"pair {number} of {pairs}")
+        if drawn_order(_SEED, number)[0] is Arm.BASELINE:
+            hand = _run_by_hand(bench_, aside)
+            ours = _run_ours(bench_, like, aside)
+        else:
+            ours = _run_ours(bench_, like, aside)
+            hand = _run_by_hand(bench_, aside)
+        found.append((hand, ours))
+    speed = estimate([math.log(ours.tps / hand.tps) for hand, ours in found])
+    interval = speed.interval()
+    between = f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else ""
+    own = statistics.median(ours.ours_s for _, ours in found)
+    print(
+        f"bias: {_TEST.name} through the harness over by hand, {pairs} pairs: "
+        f"{speed.ratio:.3f}{between}\n"
+        f"harness time per process: median {1000 * own:.0f} ms, largest "
+        f"{1000 * max(ours.ours_s for _, ours in found):.0f} ms (at most 150 ms)"
+    )
+
+
+def _print_long(bench_: Bench, like: Record, aside: Path, long_s: int) -> None:
+    """One process of about so many seconds: what share of it is ours."""
+    short = _run_ours(bench_, like, aside)
+    seconds = (short.wall_s - short.ours_s) / (bench_.sweep.repetitions + 1)
+    sweep = msgspec.structs.replace(
+        bench_.sweep, repetitions=math.ceil(long_s / seconds)
+    )
+    long = Bench(
+        program=bench_.program,
+        weights=bench_.weights,
+        commit=bench_.commit,
+        sweep=sweep,
+        log=bench_.log,
+    )
+    run = _run_ours(long, like, aside)
+    share = 100 * run.ours_s / run.wall_s
+    print(
+        f"a process of {run.wall_s:.0f} s: {share:.2f} % is the harness (at most 1 % of "
+        "one of 20 s or more)"
+    )
+
+
+def _print_sampling() -> None:
+    """The sampler's own thread over some seconds: its share of one core."""
+    share = 100 * sampling_share(_SAMPLED_S)
+    print(
+        f"sampling the CPU and {len(gpus())} GPUs for {_SAMPLED_S:.0f} s: {share:.2f} % "
+        "of one core (at most 1 %)"
+    )
+
+
+def _print_trials() -> None:
+    """The tap between OpenCode and the server, then all of it in recorded trials."""
+    with tempfile.TemporaryDirectory(prefix="llamatrix-tap-") as folder:
+        cost = measure_cost(Path(folder), pairs=_TAP_PAIRS)
+    print(tap_text(cost))
+    store = Store(reports=find_project().reports, kind=AGENT)
+    tap_s = statistics.median(added_s(cost))
+    print(trials_text(store.read_all(), host=this_host().slug, tap_s=tap_s))
+
+
+def _run_ours(bench_: Bench, like: Record, aside: Path) -> Run:
+    """One process through the harness, its record written as always."""
+    store = Store(reports=aside / "pairs", kind=SPEED)
+    kept: list[Measured] = []
+
+    def keep(one: Measured) -> None:
+        kept.append(one)
+        store.append(msgspec.structs.replace(like, outcome=one.outcome))
+
+    begin, cpu_begin = time.monotonic(), time.process_time()
+    (ended,) = run_sweep(bench_, [_TEST], on_measured=keep)
+    wall_s = time.monotonic() - begin
+    cpu_s = time.process_time() - cpu_begin
+    outcome = kept[0].outcome
+    if not isinstance(outcome, Done):
+        raise MeasureError(f"{_TEST.name}: {outcome}")
+    return Run(
+        tps=statistics.fmean(outcome.result.tokens_per_second),
+        wall_s=wall_s,
+        ours_s=wall_s - ended.seconds + cpu_s,
+    )
+
+
+def _run_by_hand(bench_: Bench, aside: Path) -> Run:
+    """The same process, started bare, its output into a file."""
+    argv = llama_bench.argv(
+        str(bench_.program), bench_.weights.name, bench_.sweep, [_TEST]
+    )
+    out = aside / "by-hand.jsonl"
+    env = measured_environment(bench_.sweep.env)
+    begin = time.monotonic()
+    with (
+        out.open("wb") as file,
+        (aside / "by-hand.err").open("wb") as errors,
+        shell.started(
+            argv, env=env, cwd=bench_.weights.parent, out=file, err=errors
+        ) as process,
+    ):
+        process.wait(timeout=_BY_HAND_TIMEOUT_S)
+    wall_s = time.monotonic() - begin
+    sample = llama_bench.parse_row(out.read_bytes().strip())
+    return Run(
+        tps=statistics.fmean(sample.tokens_per_second), wall_s=wall_s, ours_s=0.0
+    )
+
+
+def _print_tabulating(records: Sequence[Record], aside: Path) -> None:
+    """Read, group and write tables of many records, and of ten times fewer."""
+    few_s, many_s = (
+        _tabulated_s(records, count, aside / f"many-{count}")
+        for count in (_MANY // 10, _MANY)
+    )
+    print(
+        f"tabulating {_MANY} records: {many_s:.2f} s, {many_s / few_s:.1f} times the "
+        f"{few_s:.2f} s of {_MANY // 10}"
+    )
+
+
+def _tabulated_s(records: Sequence[Record], count: int, folder: Path) -> float:
+    store = Store(reports=folder, kind=SPEED)
+    file = store.file_of(records[0].host.slug, records[0].cell.id)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"".join(map(SPEED.encode, _copies(records, count))))
+    begin = time.monotonic()
+    found = groups(store.read_all())
+    text = page(found)
+    seconds = time.monotonic() - begin
+    if sum(len(group.records) for group in found) != count or not text:
+        raise MeasureError("the table came of other records than were written")
+    return seconds
+
+
+def _copies(records: Sequence[Record], count: int) -> Iterator[Record]:
+    for number in range(count):
+        like = records[number % len(records)]
+        yield msgspec.structs.replace(like, repeat=number + 1)

@@ -1,0 +1,142 @@
+"""`invoke certificate`: what reproduces, written so that anybody can check it."""
+
+from pathlib import Path
+
+from llamatrix.commands.flags import DEFAULT_SET, Certifying
+from llamatrix.commands.report_view import (
+    chosen_groups,
+    load_view,
+    project_with,
+    published_set,
+)
+from llamatrix.config.load import load_matrix
+from llamatrix.errors import BenchError, ProvisionError, ReportError
+from llamatrix.progress import say
+from llamatrix.project import Project
+from llamatrix.provision.integrity import recheck_cache
+from llamatrix.reference.comparison import Verdict
+from llamatrix.reference.gpu import load_gpus
+from llamatrix.report.certificate import (
+    Both,
+    Certificate,
+    Shown,
+    certificate_bytes,
+    certify,
+    count,
+    objections,
+    read_certificate,
+)
+from llamatrix.report.certificate_page import certificate_page
+from llamatrix.report.evidence import read_evidence, read_trial_evidence
+from llamatrix.report.published import Published
+
+
+class NotProvenError(BenchError):
+    """A certificate says what its records do not: exit code 1."""
+
+
+def certificate(flags: Certifying) -> str:
+    """Write a certificate, or verify the one named; return what to print."""
+    if flags.verify:
+        return verify(flags.verify, against=flags.against, records=flags.records)
+    return write(
+        flags.against or DEFAULT_SET,
+        profile=flags.profile,
+        host=flags.host,
+        records=flags.records,
+    )
+
+
+def write(against: str, *, profile: str = "", host: str = "", records: str = "") -> str:
+    """Write the JSON and its page beside the records; return what they say in a line.
+
+    ReportError where nothing is comparable: there would be nothing to certify. Every
+    provisioned file is read first: with records of this machine, a damaged cache
+    certifies nothing.
+    """
+    view = load_view(records)
+    if not records:
+        _require_intact(view.project)
+    published = published_set(against, view.project, view.matrix)
+    chosen = chosen_groups(view, profile, host)
+    shown = Shown(groups=chosen.groups, trials=chosen.trials)
+    evidence = Both(speeds=view.evidence, trials=view.trial_evidence)
+    certificate = certify(published, shown, evidence, load_gpus())
+    if not count(certificate, Verdict.REPRODUCED) + count(certificate, Verdict.DIFFERS):
+        reasons = dict.fromkeys(held.summary for held in certificate.groups)
+        raise ReportError(
+            f"{against}: nothing to certify, nothing is written: {' | '.join(reasons)}"
+        )
+    path = _write(certificate, published, view.project)
+    say(f"written: {_shown(path, view.project)} and the page beside it")
+    return f"{path.stem}: {_summary(certificate)}\n"
+
+
+def _require_intact(project: Project) -> None:
+    if damages := recheck_cache(project.cache).damages:
+        lines = "\n".join(f"  {damage}" for damage in damages)
+        raise ProvisionError(
+            f"{project.cache}: not what was put there; nothing is certified\n{lines}\n"
+            "`invoke build` and `invoke weights` make it again; what the records were "
+            "measured with cannot be told now"
+        )
+
+
+def verify(file: str, *, against: str = "", records: str = "") -> str:
+    """Calculate a certificate anew from the records; NotProvenError where it differs.
+
+    `against` is the path of a reference set that does not lie in the project.
+    """
+    path = Path(file)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be read: {error.strerror}") from error
+    project = project_with(records)
+    matrix = load_matrix(project.matrix_file)
+    try:
+        certificate = read_certificate(content, where=path.name)
+        published = published_set(against or certificate.set, project, matrix)
+    except ReportError as error:
+        raise NotProvenError(f"{path.name}: not proven: {error}") from error
+    named = certificate.records.keys()
+    evidence = Both(
+        speeds=read_evidence(project.reports, only=named),
+        trials=read_trial_evidence(project.reports, only=named),
+    )
+    found = objections(content, certificate, published, evidence, load_gpus())
+    if found:
+        lines = [f"{path.name}: not proven", *(f"  {line}" for line in found)]
+        raise NotProvenError("\n".join(lines))
+    return (
+        f"{path.name}: proven by {len(certificate.records)} records: "
+        f"{_summary(certificate)}\n"
+    )
+
+
+def _write(certificate: Certificate, published: Published, project: Project) -> Path:
+    folder = project.reports / "certificates"
+    path = folder / f"{certificate.set}-{certificate.host}.json"
+    name = _shown(path, project)
+    if project.other_reports:
+        name += f" --records {_shown(project.other_reports, project)}"
+    page = certificate_page(certificate, published, to_verify=name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(certificate_bytes(certificate))
+        path.with_suffix(".md").write_text(page)
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
+    return path
+
+
+def _shown(path: Path, project: Project) -> str:
+    """Relative to the checkout where it lies there, else its name alone."""
+    if path.is_relative_to(project.root):
+        return path.relative_to(project.root).as_posix()
+    return path.name
+
+
+def _summary(certificate: Certificate) -> str:
+    numbers = ((count(certificate, verdict), verdict) for verdict in Verdict)
+    return ", ".join(f"{number} {verdict}" for number, verdict in numbers)

@@ -1,0 +1,181 @@
+"""`invoke compare`: our records against a published set, number by number."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from msgspec import Struct
+
+from llamatrix.commands.compare_selftest import (
+    broken_promises,
+    family_scores,
+    family_table,
+    line_scores,
+    line_table,
+)
+from llamatrix.commands.report_view import View, chosen_groups, load_view, published_set
+from llamatrix.config.load import load_matrix
+from llamatrix.errors import BenchError, ReportError
+from llamatrix.exclusive import exclusive
+from llamatrix.host import this_host
+from llamatrix.measure.stream import measure_bandwidth
+from llamatrix.progress import say
+from llamatrix.project import find_project
+from llamatrix.reference.comparison import Comparison, Verdict
+from llamatrix.reference.deciding import family_wise
+from llamatrix.reference.gpu import load_gpus
+from llamatrix.reference.quantity import Quantity
+from llamatrix.reference.roofline import NoRoofline, Roofline
+from llamatrix.report.bandwidth_file import read_bandwidth, write_bandwidth
+from llamatrix.report.our_rooflines import our_rooflines
+from llamatrix.report.published import Published
+from llamatrix.report.speed import Group
+from llamatrix.report.versus import Held, Versus, trials_versus, versus
+from llamatrix.report.versus_tables import our_roofline_table, versus_text
+
+
+class DiffersError(BenchError):
+    """Something comparable differs, or a promise of --selftest is broken: exit 1."""
+
+
+class HeldGroup(Struct, frozen=True, kw_only=True):
+    held: Held
+    rooflines: tuple[Roofline | NoRoofline, ...]
+
+
+class CompareDocument(Struct, frozen=True, kw_only=True):
+    """The document of `--json`."""
+
+    schema_version: int = 2
+    set: str
+    groups: tuple[HeldGroup, ...]
+    differing: tuple[str, ...]
+    """Claims that differ after the correction for all: what the exit code is of."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    text: str
+    """What to print."""
+    tested: int
+    differing: tuple[Comparison, ...]
+    """After Holm's correction for all that were tested."""
+
+
+def compare(
+    against: str,
+    *,
+    profile: str = "",
+    host: str = "",
+    records: str = "",
+    as_json: bool = False,
+) -> Compared:
+    view = load_view(records)
+    published = published_set(against, view.project, view.matrix)
+    gpus = load_gpus()
+    chosen = chosen_groups(view, profile, host)
+    found = [
+        (versus(published, group, view.evidence, gpus), _rooflines(group, view))
+        for group in chosen.groups
+    ]
+    found += [
+        (trials_versus(published, group, view.trial_evidence, gpus), ())
+        for group in chosen.trials
+    ]
+    comparisons = [one for held, _ in found for one in held.held.comparisons]
+    tested = sum(one.p_value is not None for one in comparisons)
+    differing = family_wise(comparisons)
+    if as_json:
+        text = _json(published, found, differing)
+    else:
+        text = _text(published, found) + _family_text(comparisons, tested, differing)
+    return Compared(text=text, tested=tested, differing=differing)
+
+
+def require_agreement(against: str, found: Compared) -> None:
+    if found.differing:
+        count = len(found.differing)
+        raise DiffersError(
+            f"{against}: {count} of {found.tested} comparable numbers differ, after "
+            "the correction for their number"
+        )
+
+
+def _family_text(
+    comparisons: Sequence[Comparison], tested: int, differing: Sequence[Comparison]
+) -> str:
+    """What the exit code is of, where that is not plain."""
+    called = sum(one.verdict is Verdict.DIFFERS for one in comparisons)
+    if not called:
+        return ""
+    return (
+        f"\n{called} of {tested} tested numbers differ, each taken by itself; after "
+        f"Holm's correction for all {tested} it is {len(differing)}. The exit code is 1 "
+        "for those alone: a faithful reproduction gets it in 5 % of all cases at most.\n"
+    )
+
+
+def selftest(against: str) -> None:
+    """Print how often faithful reproductions differ; exit 1 where a promise is broken."""
+    project = find_project()
+    published = published_set(against, project, load_matrix(project.matrix_file))
+    by_quantity = {
+        claim.quantity: claim for claim in published.claims if not claim.proxy_for
+    }
+    missing = {Quantity.GENERATED_TOKENS, Quantity.API_CALLS} - by_quantity.keys()
+    if missing:
+        raise ReportError(
+            f"{against}: has no {' and no '.join(sorted(missing))}; --selftest needs a "
+            "set with an agent's trials, such as blog-2026-04-05"
+        )
+    lines = list(line_scores(by_quantity))
+    print(line_table(lines).markdown())
+    families = list(family_scores(published.claims))
+    print(family_table(families, published.name).markdown())
+    broken = list(broken_promises(lines, families))
+    if broken:
+        raise DiffersError("\n".join([f"promises broken: {len(broken)}", *broken]))
+    print(
+        "promises kept: at most 5 % of faithful numbers differ, at most 5 % exit with 1"
+    )
+
+
+def measure_this_bandwidth() -> None:
+    """Run the stream test here and keep it beside this host's records."""
+    project = find_project()
+    with exclusive(project.cache / "measuring.lock", purpose="measuring"):
+        found = measure_bandwidth(this_host())
+    path = write_bandwidth(project.reports, found)
+    say(f"{found.best / 1e9:.1f} GB/s by {found.threads} threads, kept in {path}")
+
+
+def _rooflines(group: Group, view: View) -> tuple[Roofline | NoRoofline, ...]:
+    bandwidth = read_bandwidth(view.project.reports, group.host_slug)
+    return our_rooflines(group, load_gpus(), bandwidth)
+
+
+def _text(
+    published: Published,
+    found: list[tuple[Versus, tuple[Roofline | NoRoofline, ...]]],
+) -> str:
+    parts = [f"# Against {published.name}\n\n{published.heading}\n"]
+    for one, limits in found:
+        parts.append(versus_text(one))
+        if limits:
+            parts.append(our_roofline_table(limits).markdown())
+    return "\n".join(parts)
+
+
+def _json(
+    published: Published,
+    found: list[tuple[Versus, tuple[Roofline | NoRoofline, ...]]],
+    differing: Sequence[Comparison],
+) -> str:
+    document = CompareDocument(
+        set=published.name,
+        groups=tuple(
+            HeldGroup(held=one.held, rooflines=limits) for one, limits in found
+        ),
+        differing=tuple(one.claim for one in differing),
+    )
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"

@@ -1,0 +1,289 @@
+"""What fits a card: predicted, and judged by llama-fit-params where a build is at hand.
+
+Needs no GPU and downloads nothing.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from llamatrix.commands.flags import Fitting
+from llamatrix.config.complaint import nearest
+from llamatrix.config.expand import select_profile
+from llamatrix.config.load import load_matrix
+from llamatrix.config.matrix import Backend, Matrix, Profile, Server, Sweep
+from llamatrix.engines.llama_cpp.fit_params import (
+    FitFigures,
+    checked_contexts,
+    need_by_program,
+    run_fit_params,
+)
+from llamatrix.errors import BenchError, MatrixError
+from llamatrix.nvml import gpus
+from llamatrix.progress import say
+from llamatrix.project import Project, find_project
+from llamatrix.provision.architectures import APRIL
+from llamatrix.provision.build import Manifest, build_damage
+from llamatrix.provision.fit import (
+    MemoryShape,
+    Need,
+    Use,
+    host_weight_bytes,
+    known_shape,
+    largest_fitting,
+    need,
+)
+from llamatrix.provision.gguf_shape import shape_of_file
+from llamatrix.provision.pin_source import lists_of
+from llamatrix.provision.synthetic.hyperparameters import MODELS
+from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
+from llamatrix.provision.synthetic.write import write
+from llamatrix.report.fit_page import CrossCheck, ModelFit, fit_page, forecast
+from llamatrix.units import bytes_text, parse_bytes, parse_card_bytes
+
+_MIB = 2**20
+_CONTEXTS = (8192, 32768, 65536, 131072)
+_DEFAULT_CARD_BYTES = 24 * 2**30
+_FIGURE_MIB = 2.0
+"""The program cuts to whole MiB, for weights, cache and graph of each device."""
+_FIGURE_SHARE = 0.005
+_GRAPH_SHARE = 0.015
+"""Of the sum: builds reserve the graph differently (see `provision/fit.py`)."""
+
+
+def fit(flags: Fitting) -> str:
+    """Predict for a model of the matrix, a GGUF file, or all models of a profile."""
+    project = find_project()
+    matrix = load_matrix(project.matrix_file)
+    card_bytes, card = _card(flags.vram)
+    reserve_bytes = _bytes_of("--reserve", flags.reserve)
+    say(f"card: {card}")
+    with tempfile.TemporaryDirectory(prefix="llamatrix-fit-") as aside:
+        predict = _Prediction(
+            project=project,
+            matrix=matrix,
+            profile=select_profile(matrix, flags.profile),
+            card_bytes=card_bytes,
+            reserve_bytes=reserve_bytes,
+            aside=Path(aside),
+        )
+        fits = list(predict.all_of(flags.model))
+    if flags.json:
+        return msgspec.json.format(msgspec.json.encode(fits), indent=2).decode() + "\n"
+    return fit_page(fits, card=card)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Prediction:
+    """One run of the command: what it was asked, and where it works."""
+
+    project: Project
+    matrix: Matrix
+    profile: Profile
+    card_bytes: int
+    reserve_bytes: int
+    aside: Path
+
+    def all_of(self, model: str) -> Iterator[ModelFit]:
+        for name, file in self._models(model):
+            for pin in self.profile.pins:
+                yield self._one(name, file, pin)
+
+    def _models(self, model: str) -> list[tuple[str, Path | None]]:
+        """Keys of the matrix whose shape is known, or the one file."""
+        matrix = self.matrix
+        if model and model not in matrix.models:
+            file = Path(model).expanduser()
+            if file.exists() or model.lower().endswith(".gguf"):
+                return [(file.name, file)]
+            hint = nearest(model, matrix.models)
+            raise MatrixError(
+                f"--model {model!r}: neither a model nor a .gguf file{hint}"
+            )
+        names = (model,) if model else self.profile.models
+        known: list[tuple[str, Path | None]] = [
+            (name, None) for name in names if name in MODELS
+        ]
+        unknown = ", ".join(name for name in names if name not in MODELS)
+        remedy = f"{unknown}: shape unknown; give its file, --model FILE.gguf"
+        if not known:
+            raise MatrixError(remedy)
+        if unknown:
+            say(remedy)
+        return known
+
+    def _one(self, name: str, file: Path | None, pin: str) -> ModelFit:
+        commit = self.matrix.pins[pin].commit
+        lists = lists_of(commit, self.project.cache / "sources")
+        shape = (
+            shape_of_file(file, commit=commit, lists=lists)
+            if file
+            else known_shape(name)
+        )
+        sweep = self.profile.sweep
+        use = use_of(self.matrix.sweeps[sweep] if sweep else None, commit)
+        figures, reason = self._figures(shape, use, pin=pin, name=name, file=file)
+        checks = tuple(
+            _cross_check(shape, use, tokens, told) for tokens, told in figures
+        )
+        decided = bool(figures) and not all(check.agrees for check in checks)
+
+        def needed(tokens: int) -> Need:
+            ours = need(shape, use, context_tokens=tokens)
+            return need_by_program(ours, shape, figures, tokens) if decided else ours
+
+        def largest(free_bytes: int) -> int | None:
+            return largest_fitting(
+                lambda tokens: needed(tokens).total,
+                trained_tokens=shape.trained_tokens,
+                card_bytes=self.card_bytes - free_bytes,
+            )
+
+        with_reserve = largest(self.reserve_bytes)
+        return ModelFit(
+            model=name,
+            pin=pin,
+            architecture=shape.architecture,
+            proven=shape.proven,
+            decided_by="llama-fit-params" if decided else "closed form",
+            refusal=shape.refusal or _refused_by_loader(reason if file else ""),
+            notes=shape.notes,
+            card_bytes=self.card_bytes,
+            reserve_bytes=self.reserve_bytes,
+            largest_context_tokens=with_reserve,
+            largest_is_trained=with_reserve == shape.trained_tokens,
+            largest_without_reserve_tokens=largest(0),
+            host_bytes=shape.embedding_bytes,
+            forecasts=tuple(
+                forecast(needed(tokens), context_tokens=tokens)
+                for tokens in self._contexts(name, shape.trained_tokens)
+            ),
+            cross_checks=checks,
+            not_checked=reason,
+        )
+
+    def _contexts(self, name: str, trained_tokens: int) -> list[int]:
+        contexts = {one for one in _CONTEXTS if one <= trained_tokens}
+        if name in self.matrix.models:
+            contexts.add(self.matrix.models[name].ctx_size)
+        return sorted({*contexts, trained_tokens})
+
+    def _figures(
+        self, shape: MemoryShape, use: Use, *, pin: str, name: str, file: Path | None
+    ) -> tuple[Sequence[tuple[int, FitFigures]], str]:
+        """What the pin's own program says of the file, or of a hollow one of full size.
+
+        With the reason where it says nothing.
+        """
+        program = _program(self.project, pin)
+        if program is None:
+            return (), (
+                "not built for the CPU; `invoke build --profile engines` brings its "
+                "llama-fit-params"
+            )
+        weights = file.resolve() if file else self._hollow(name)
+        try:
+            return [
+                (tokens, run_fit_params(program, weights, use, context_tokens=tokens))
+                for tokens in checked_contexts(shape.trained_tokens)
+            ], ""
+        except BenchError as error:
+            return (), " ".join(str(error).split())
+
+    def _hollow(self, model: str) -> Path:
+        """A file of full size without data: header, and a hole of a few MB on disk."""
+        path = self.aside / f"{model}.gguf"
+        if not path.exists():
+            spec = SyntheticSpec(model=model, scale=Scale.FULL, chat_template="")
+            write(spec, path, on_bytes=lambda _: None, sparse=True)
+        return path
+
+
+def use_of(flags: Sweep | Server | None, commit: str) -> Use:
+    """How a program of a pin keeps its cache, run with these flags."""
+    window_in_f16 = commit == APRIL
+    if flags is None:
+        return Use(window_in_f16=window_in_f16)
+    return Use(
+        cache_type_k=flags.cache_type_k,
+        cache_type_v=flags.cache_type_v,
+        ubatch_size=flags.ubatch_size,
+        window_in_f16=window_in_f16,
+    )
+
+
+def _refused_by_loader(reason: str) -> str:
+    """What the pin's own loader says of a user's file, where it does not take it."""
+    return reason if "error loading model" in reason else ""
+
+
+def _cross_check(
+    shape: MemoryShape, use: Use, tokens: int, told: FitFigures
+) -> CrossCheck:
+    ours = need(shape, use, context_tokens=tokens)
+    figures = (
+        host_weight_bytes(shape) / _MIB,
+        (ours.cache + ours.state) / _MIB,
+        ours.compute / _MIB,
+    )
+    program = (told.model, told.context, told.compute)
+    graph = _GRAPH_SHARE * sum(program)
+    allowed = [max(_FIGURE_MIB, _FIGURE_SHARE * one) for one in program[:2]]
+    return CrossCheck(
+        context_tokens=tokens,
+        ours=figures,
+        program=program,
+        agrees=all(
+            abs(mine - theirs) <= most
+            for mine, theirs, most in zip(
+                figures, program, [*allowed, max(_FIGURE_MIB, graph)], strict=True
+            )
+        ),
+    )
+
+
+def _program(project: Project, pin: str) -> Path | None:
+    """The program of an intact CPU build that is in the cache already."""
+    for folder in sorted((project.cache / "builds").glob(f"{pin}-*")):
+        try:
+            manifest = msgspec.json.decode(
+                (folder / "build.json").read_bytes(), type=Manifest
+            )
+        except (OSError, msgspec.DecodeError):
+            continue
+        program = folder / "bin" / "llama-fit-params"
+        if manifest.backend != Backend.CPU or not program.exists():
+            continue
+        if wrong := build_damage(folder):
+            say(f"{wrong}; it is not used")
+            continue
+        return program
+    return None
+
+
+def _card(vram: str) -> tuple[int, str]:
+    """The size asked for, else the largest card here, else 24 GiB; and its name."""
+    if vram:
+        asked = _bytes_of("--vram", vram, parse_card_bytes)
+        return asked, f"a card of {bytes_text(asked)}"
+    largest = max(gpus(), key=lambda one: one.memory_bytes, default=None)
+    if largest:
+        return (
+            largest.memory_bytes,
+            f"{largest.name}, {bytes_text(largest.memory_bytes)}",
+        )
+    size = bytes_text(_DEFAULT_CARD_BYTES)
+    return (
+        _DEFAULT_CARD_BYTES,
+        f"a card of {size} (no card here; `--vram` says another)",
+    )
+
+
+def _bytes_of(flag: str, text: str, parse: Callable[[str], int] = parse_bytes) -> int:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise MatrixError(f"{flag}: {error}") from error

@@ -1,0 +1,130 @@
+"""llama-bench by hand, beside our own runs: what a bare shell would have measured."""
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import msgspec
+
+from llamatrix import __version__, shell
+from llamatrix.commands.agenda import Item
+from llamatrix.config.cell import SpeedTest
+from llamatrix.engines.llama_cpp import llama_bench
+from llamatrix.engines.llama_cpp.llama_bench import parse_row
+from llamatrix.engines.outcome import SpeedSample
+from llamatrix.host import Host, this_host
+from llamatrix.measure.speed import Bench
+from llamatrix.measured_environment import measured_environment
+from llamatrix.project import Project
+from llamatrix.records.envelope import Envelope
+from llamatrix.records.kind import Fields, Kind, Place
+from llamatrix.records.store import Store
+
+
+class HandRun(Envelope, frozen=True, kw_only=True):
+    """One process, started bare, its rows read after its end."""
+
+    cell: str
+    """The id of the cell it stands beside …"""
+    digest: str
+    """… and its digest."""
+    repeat: int
+    started_at: str
+    """UTC, ISO 8601."""
+    argv: tuple[str, ...]
+    exit_code: int
+    wall_s: float
+    samples: tuple[SpeedSample, ...]
+    """One for each row that llama-bench printed."""
+
+    @property
+    def record_id(self) -> str:
+        return self.cell
+
+    @property
+    def whole(self) -> bool:
+        return self.exit_code == 0
+
+
+def by_hand_from_1(fields: Fields, place: Place) -> Fields:
+    """Migrate a run of schema 1, which kept rows alone and nothing about the host."""
+    host = Host(
+        slug=place.host_slug,
+        cpu_model="not recorded",
+        physical_cores=0,
+        logical_cores=0,
+        memory_bytes=0,
+        kernel="not recorded",
+    )
+    rows = msgspec.json.decode(fields["rows"], type=tuple[msgspec.Raw, ...])
+    added = {
+        "cell": place.record_id,
+        "measured_at": fields["started_at"],
+        "host": host,
+        "made_by": "llamatrix 0.1.0",
+        "samples": tuple(parse_row(bytes(row)) for row in rows),
+    }
+    raw = {key: msgspec.Raw(msgspec.json.encode(value)) for key, value in added.items()}
+    return {**fields, **raw}
+
+
+BY_HAND = Kind(
+    folder="speed",
+    holds=HandRun,
+    migrations={1: by_hand_from_1},
+    root="by-hand",
+    unversioned=True,
+)
+
+
+def hand_runs(item: Item, project: Project) -> tuple[HandRun, ...]:
+    """The whole runs by hand of a cell on this host, under its digest."""
+    store = Store(reports=project.reports, kind=BY_HAND)
+    runs = store.read(host_slug=this_host().slug, record_id=item.cell.id)
+    return tuple(run for run in runs if run.digest == item.digest and run.whole)
+
+
+def run_by_hand(
+    item: Item, bench: Bench, tests: Sequence[SpeedTest], *, repeat: int
+) -> HandRun:
+    """Start the same command bare: output into files, nothing sampled meanwhile."""
+    argv = llama_bench.argv(
+        str(bench.program), bench.weights.name, bench.sweep, list(tests)
+    )
+    label = f"{bench.log.name}-by-hand-{uuid.uuid4().hex[:12]}"
+    out = bench.log.with_name(f"{label}.jsonl")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    env = measured_environment(bench.sweep.env)
+    begin = time.monotonic()
+    with (
+        out.open("wb") as sink,
+        out.with_suffix(".log").open("wb") as errors,
+        shell.started(
+            argv, env=env, cwd=bench.weights.parent, out=sink, err=errors
+        ) as process,
+    ):
+        exit_code = process.wait(timeout=bench.sweep.timeout_s * len(tests))
+    lines = [line for line in out.read_bytes().splitlines() if line[:1] == b"{"]
+    return HandRun(
+        measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        host=this_host(),
+        made_by=f"llamatrix {__version__}",
+        cell=item.cell.id,
+        digest=item.digest,
+        repeat=repeat,
+        started_at=started_at,
+        argv=(bench.program.name, *argv[1:]),
+        exit_code=exit_code,
+        wall_s=time.monotonic() - begin,
+        samples=tuple(_parsed(lines)),
+    )
+
+
+def _parsed(lines: Iterable[bytes]) -> Iterator[SpeedSample]:
+    """The rows; one that a crash cut short is left out, its process has not succeeded."""
+    for line in lines:
+        with suppress(ValueError):
+            yield parse_row(line)

@@ -1,0 +1,195 @@
+"""`invoke opinion`: what a model says of recorded trials' work, asked after the fact."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from llamatrix import __version__
+from llamatrix.commands.flags import Opining
+from llamatrix.commands.report_view import View, load_view, trials_belong
+from llamatrix.config.expand import select_profile
+from llamatrix.errors import BenchError, MatrixError, MeasureError
+from llamatrix.progress import say
+from llamatrix.records.opinion_record import (
+    OPINION,
+    Asked,
+    OpinionRecord,
+    opinion_cell,
+    trial_name,
+)
+from llamatrix.records.store import Store
+from llamatrix.records.trial_record import TrialRecord
+from llamatrix.redaction import Redaction
+from llamatrix.report.opinion_table import opinion_tables
+from llamatrix.trials.checks.task import load_task, read_prompt
+from llamatrix.trials.llm_judge.asking import Question, Reached, ask, question
+from llamatrix.trials.llm_judge.outcome import Given
+from llamatrix.trials.llm_judge.rubric import rubric, rubric_sha256
+from llamatrix.web import Site, site
+
+_SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+
+
+def opinion(flags: Opining) -> str:
+    """Ask for each finished trial once, keep each answer, return the tables."""
+    view = load_view()
+    chosen = _chosen(view, flags)
+    secret = _key(flags.key_env, os.environ)
+    redaction = Redaction(secrets=_secrets(os.environ, secret))
+    store = Store(reports=view.project.reports, kind=OPINION)
+    with _endpoint(flags.url, secret) as place:
+        for record in chosen:
+            _one(record, flags, view.project.records, store, place, redaction)
+    say("`invoke table` writes them into agent.md, apart from pass and fail")
+    given = [one for one in store.read_all() if one.asked.model == flags.model]
+    tables = (
+        table.markdown()
+        for group in view.trials
+        for table in opinion_tables(group, given)
+    )
+    return "\n".join(tables)
+
+
+def _chosen(view: View, flags: Opining) -> list[TrialRecord]:
+    if flags.profile:
+        select_profile(view.matrix, flags.profile)
+    found = [
+        record
+        for group in view.trials
+        if not flags.profile or trials_belong(group, view.matrix, flags.profile)
+        for trials in group.trials.values()
+        for record in trials.finished
+        if fnmatchcase(record.cell.id, flags.cells or "*")
+    ]
+    if not found:
+        asked = " of these cells" if flags.cells or flags.profile else ""
+        raise MeasureError(
+            f"{view.project.records}: no finished trial{asked} is recorded; `invoke "
+            "agent` makes some, `invoke plan` shows the cells"
+        )
+    return found
+
+
+def _one(
+    record: TrialRecord,
+    flags: Opining,
+    records: Path,
+    store: Store[OpinionRecord],
+    place: Site,
+    redaction: Redaction,
+) -> None:
+    label = f"{record.cell.id} #{record.trial}"
+    workspace = _workspace(record, records)
+    if workspace is None:
+        say(f"{label}: passed over, its workspace is no longer there")
+        return
+    try:
+        task = read_prompt(load_task(record.cell.task))
+    except BenchError as error:
+        say(f"{label}: passed over: {error}")
+        return
+    made = question(
+        flags.model,
+        task=task,
+        workspace=workspace,
+        tdd=record.result.tdd,
+        redaction=redaction,
+    )
+    asked = _asked(made)
+    cell = opinion_cell(record, asked)
+    known = store.read(host_slug=record.host.slug, record_id=cell.id)
+    if not flags.again and any(one.cell.digest == cell.digest for one in known):
+        say(f"{label}: asked before; `--again` asks anew")
+        return
+    say(f"{label}: asking {flags.model}, {made.characters} characters")
+    reached = ask(place, made, redaction)
+    store.append(
+        OpinionRecord(
+            cell=cell,
+            of=trial_name(record),
+            asked=asked,
+            opinion=reached.opinion,
+            answered_by=reached.answered_by,
+            calls=reached.calls,
+            seconds=reached.seconds,
+            measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            host=record.host,
+            made_by=f"llamatrix {__version__}",
+        )
+    )
+    say(f"{label}: {_words(reached)}")
+
+
+def _asked(made: Question) -> Asked:
+    return Asked(
+        model=made.request.model,
+        rubric=rubric().version,
+        rubric_sha256=rubric_sha256(),
+        prompt_sha256=made.sha256,
+        characters=made.characters,
+        cut=made.cut,
+    )
+
+
+def _workspace(record: TrialRecord, records: Path) -> Path | None:
+    """As the last turn left it; turns that gave no files have none."""
+    if record.served is None:
+        return None
+    folder = records / record.host.slug / record.served.trajectory
+    turns = range(len(record.result.turns), 0, -1)
+    found = (folder / f"turn-{number}" / "workspace" for number in turns)
+    return next((path for path in found if path.is_dir()), None)
+
+
+def _endpoint(url: str, secret: str) -> AbstractContextManager[Site]:
+    """`http://host:port` is taken for `http://host:port/v1`."""
+    if not _is_address(url):
+        raise MatrixError(
+            f"--url {url.rpartition('@')[2]}: not an address like http://127.0.0.1:8080 or "
+            "https://host/v1; a key is named in `--key-env`"
+        )
+    base = url.rstrip("/")
+    return site(base if urlsplit(url).path.strip("/") else f"{base}/v1", bearer=secret)
+
+
+def _is_address(url: str) -> bool:
+    """Of a web server, with neither a user in it nor a query."""
+    try:
+        parts = urlsplit(url)
+        whole = (parts.hostname, parts.port or True)
+    except ValueError:
+        return False
+    odd = parts.username or parts.query or parts.fragment
+    return parts.scheme in {"http", "https"} and all(whole) and not odd
+
+
+def _key(name: str, environ: Mapping[str, str]) -> str:
+    if not name:
+        return ""
+    if not environ.get(name):
+        raise MatrixError(f"--key-env {name}: this variable is not set; export it")
+    return environ[name]
+
+
+def _secrets(environ: Mapping[str, str], secret: str) -> tuple[str, ...]:
+    """Whatever in our surroundings is named like a key: none of it may be sent."""
+    return tuple(sorted({secret, *_named_like_keys(environ)} - {""}))
+
+
+def _named_like_keys(environ: Mapping[str, str]) -> Iterator[str]:
+    for name, value in environ.items():
+        if name.upper().endswith(_SECRET_NAMES):
+            yield value
+
+
+def _words(reached: Reached) -> str:
+    match reached.opinion:
+        case Given(grades=grades):
+            scores = ", ".join(f"{key} {one.score}" for key, one in grades.items())
+            return f"opinion given: {scores}"
+        case other:
+            return f"no opinion: {type(other).__name__.lower()}"

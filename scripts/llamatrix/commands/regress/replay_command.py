@@ -1,0 +1,194 @@
+"""`invoke regress --replay`: a recorded agent session by both arms, in pairs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from llamatrix.commands.bench import Parts
+from llamatrix.commands.launching import launch_with
+from llamatrix.commands.regress.arms import matching
+from llamatrix.commands.regress.command import Provide, provide_arms, provide_from
+from llamatrix.commands.regress.judging import broken
+from llamatrix.commands.regress.pairing import last_series, ledger_id, series_seed
+from llamatrix.commands.regress.proving import broken_template
+from llamatrix.commands.regress.replay_case import (
+    REPLAY_METRICS,
+    ReplayCase,
+    SessionCase,
+    Sessions,
+)
+from llamatrix.commands.regress.replay_ledger import REPLAY_PAIRS
+from llamatrix.commands.regress.replaying import Session
+from llamatrix.commands.regress.request import Request
+from llamatrix.commands.regress.session_metric import SessionMetric
+from llamatrix.commands.regress.together import answer_of, say_plan
+from llamatrix.commands.templates import Template, template_named
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import Lock, load_lock
+from llamatrix.config.matrix import Matrix, Model
+from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.errors import MeasureError
+from llamatrix.host import this_host
+from llamatrix.measure.load import KernelWatch, Watch
+from llamatrix.progress import say
+from llamatrix.project import Project, find_project
+from llamatrix.proxy.recording import Recording, read_recording
+from llamatrix.records.store import Store
+from llamatrix.report.regress import Regression
+from llamatrix.stats.judge import Comparison
+from llamatrix.stats.pairs import Arm
+
+
+def replay(
+    request: Request,
+    *,
+    project: Project | None = None,
+    provide: Provide | None = None,
+    watch: Watch | None = None,
+) -> Regression | None:
+    """Compare the arms on one recording; None after a dry run."""
+    project = project or find_project()
+    if request.replay is None:
+        raise MeasureError("nothing to replay: give a recording's folder as --replay")
+    recording = read_recording(request.replay)
+    if recording.left_out:
+        say(f"{recording.left_out} calls of the recording are left out")
+    matrix = load_matrix(project.matrix_file)
+    profile, cases = _planned(matrix, request, project, recording)
+    making = _Making(
+        matrix=matrix,
+        project=project,
+        request=request,
+        watch=watch or KernelWatch(),
+        provide=provide or provide_from(request.weights_dir),
+    )
+    if request.dry_run:
+        say_plan(making.metrics_of(cases, {}), request)
+        return None
+    parts, unready = making.provided(cases)
+    ready = making.metrics_of([case for case in cases if case.id not in unready], parts)
+    for session in {one.session: one.shared for one in ready}.values():
+        if why := broken_template(session):
+            say(why)
+            unready |= making.broken(cases, session.case, why)
+    ready = [one for one in ready if one.id not in unready]
+    servers = cases[0].session.servers
+    return answer_of(cases, ready, unready, request, profile=profile, servers=servers)
+
+
+def _planned(
+    matrix: Matrix, request: Request, project: Project, recording: Recording
+) -> tuple[str, tuple[ReplayCase, ...]]:
+    profile = request.profile_in(matrix)
+    lock = load_lock(project.lock_file)
+
+    def named(arm: Arm, model: Model) -> Template | None:
+        name = request.asked[arm].template
+        if not name:
+            return None
+        flag = f"--{arm}-template"
+        return template_named(name, model, matrix, project, flag=flag)
+
+    sessions = Sessions(
+        matrix=matrix,
+        profile=profile,
+        asked=request.asked,
+        recording=recording,
+        templates=named,
+    )
+
+    def cases(known: Lock) -> tuple[ReplayCase, ...]:
+        every = sessions.cases(known, request.metrics or REPLAY_METRICS)
+        return matching(every, request.cells)
+
+    planned = cases(lock)
+    cells = [cell for case in planned for cell in case.cells.values()]
+    known = request.lock_for(matrix, lock, cells, project)
+    planned = cases(known) if known != lock else planned
+    for case in planned:
+        say(f"{case.id}: to compare")
+    return profile, planned
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Making:
+    """From cases to sessions with everything they need."""
+
+    matrix: Matrix
+    project: Project
+    request: Request
+    watch: Watch
+    provide: Provide
+
+    def provided(
+        self, cases: Sequence[ReplayCase]
+    ) -> tuple[dict[str, dict[Arm, Parts]], dict[str, Comparison]]:
+        """By session its parts, by case what is to be said where there are none."""
+        parts: dict[str, dict[Arm, Parts]] = {}
+        unready: dict[str, Comparison] = {}
+        for session in {case.session.id: case.session for case in cases}.values():
+            found = provide_arms(session.cells, self.project, self.provide)
+            if not isinstance(found, str):
+                parts[session.id] = found
+                continue
+            unready |= self.broken(cases, session, found)
+        return parts, unready
+
+    def broken(
+        self, cases: Sequence[ReplayCase], session: SessionCase, why: str
+    ) -> dict[str, Comparison]:
+        """What is to be said of each metric of a session that cannot be replayed."""
+        return {
+            case.id: broken(
+                why,
+                margin=self.request.margin_of(case.metric),
+                looks=self.request.looks,
+                unit=case.metric.unit,
+            )
+            for case in cases
+            if case.session.id == session.id
+        }
+
+    def metrics_of(
+        self, cases: Sequence[ReplayCase], parts: dict[str, dict[Arm, Parts]]
+    ) -> list[SessionMetric]:
+        """The cases to conduct; those of one session share it."""
+        sessions = {
+            case.session.id: self._session(case.session, parts.get(case.session.id, {}))
+            for case in {case.session.id: case for case in cases}.values()
+        }
+        return [
+            SessionMetric(shared=sessions[case.session.id], metric=case.metric)
+            for case in cases
+        ]
+
+    def _session(self, case: SessionCase, parts: dict[Arm, Parts]) -> Session:
+        store = Store(reports=self.project.reports, kind=REPLAY_PAIRS)
+        if not self.request.dry_run:
+            store.require_room(this_host().slug)
+        entries = store.read(
+            host_slug=this_host().slug, record_id=ledger_id(case.id, case.digest)
+        )
+        series = last_series(entries) + (self.request.again and bool(entries))
+        return Session(
+            case=case,
+            launches={
+                arm: self._launch(case, arm, found) for arm, found in parts.items()
+            },
+            parts=parts,
+            project=self.project,
+            store=store,
+            series=series,
+            seed=series_seed(entries, series),
+            watch=self.watch,
+            tolerated_percent=self.request.tolerated_percent,
+            entries=entries,
+            known=len(entries),
+        )
+
+    def _launch(self, case: SessionCase, arm: Arm, parts: Parts) -> Launch:
+        server = self.matrix.servers[case.servers[arm]]
+        launch = launch_with(case.cells[arm], server, parts.weights.path, self.project)
+        named = case.templates.get(arm)
+        if named is None:
+            return launch
+        return replace(launch, template=named.path, template_pin=named.sha256)

@@ -1,0 +1,213 @@
+"""What the reporting commands work on: the project's records, grouped, and its sets."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamatrix.commands.choice import choose_profile
+from llamatrix.config.agent_cell import AgentCell
+from llamatrix.config.expand import expand_plan, select_profile
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import Lock, load_lock
+from llamatrix.config.matrix import Matrix
+from llamatrix.errors import BenchError, ReportError
+from llamatrix.host import this_host
+from llamatrix.progress import say
+from llamatrix.project import Project, find_project
+from llamatrix.records.context_record import CONTEXT, ContextRecord
+from llamatrix.records.opinion_record import OPINION, OpinionRecord
+from llamatrix.records.store import DamagedLine
+from llamatrix.reference.gpu import load_gpus
+from llamatrix.reference.load import find_set
+from llamatrix.report.evidence import (
+    Evidence,
+    TrialEvidence,
+    read_evidence,
+    read_index,
+    read_trial_evidence,
+)
+from llamatrix.report.published import Published, load_published
+from llamatrix.report.speed import Group, groups
+from llamatrix.report.trials import TrialGroup, trial_groups
+from llamatrix.trials.checks.task import task_digest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    project: Project
+    matrix: Matrix
+    evidence: Evidence
+    groups: tuple[Group, ...]
+    """Of all hosts and profiles."""
+    trial_evidence: TrialEvidence
+    trials: tuple[TrialGroup, ...]
+    """The agent's, likewise."""
+    opinions: tuple[OpinionRecord, ...]
+    """Of models, on trials' work: never part of pass or fail."""
+    contexts: tuple[ContextRecord, ...]
+    damaged: tuple[DamagedLine, ...]
+    """Lines of all these kinds that cannot be read."""
+
+
+def project_with(records: str) -> Project:
+    """The project, with the records of another folder where one is named.
+
+    `records` is a folder that holds `records/`, such as `reports/examples/h200`, or that
+    folder `records` itself; empty for the project's own.
+    """
+    project = find_project()
+    if not records:
+        return project
+    folder = Path(records)
+    if folder.name == "records" and not (folder / "records").is_dir():
+        folder = folder.parent
+    if not (folder / "records").is_dir():
+        raise ReportError(
+            f"--records {records}: no folder `records` in it; name one that `invoke table "
+            "--out` wrote, such as reports/examples/h200"
+        )
+    return dataclasses.replace(project, other_reports=folder.resolve())
+
+
+def load_view(records: str = "") -> View:
+    """Needs no GPU, no network and no build: matrix and records are enough."""
+    project = project_with(records)
+    matrix = load_matrix(project.matrix_file)
+    evidence = read_evidence(project.reports)
+    models, current = tuple(matrix.models), current_digests(project, matrix)
+    found = groups(evidence.records, models=models, current=current)
+    trial_evidence = read_trial_evidence(project.reports)
+    opinions = read_index(project.reports, OPINION)
+    contexts = read_index(project.reports, CONTEXT)
+    return View(
+        project=project,
+        matrix=matrix,
+        evidence=evidence,
+        groups=found,
+        trial_evidence=trial_evidence,
+        trials=trial_groups(trial_evidence.records, models=models, current=current),
+        opinions=opinions.records,
+        contexts=contexts.records,
+        damaged=(
+            *(*evidence.damaged, *trial_evidence.damaged),
+            *(*contexts.damaged, *opinions.damaged),
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chosen:
+    """Of one profile and one host."""
+
+    groups: tuple[Group, ...]
+    trials: tuple[TrialGroup, ...]
+
+
+def chosen_groups(view: View, profile: str, host: str) -> Chosen:
+    """A profile's groups of one host; ReportError says what there is instead.
+
+    Without a profile it is the one that fits this machine, without a host this one. Of
+    records of another folder it is every profile, and their host where there is one.
+    """
+    project = view.project
+    known = {group.host_slug for group in view.groups}
+    known |= {group.setup.host_slug for group in view.trials}
+    if not known:
+        raise ReportError(
+            f"{view.project.records}: no records yet; `invoke all` measures and writes "
+            "them"
+        )
+    other = project.other_reports is not None
+    slug = host or (min(known) if other and len(known) == 1 else this_host().slug)
+    if slug not in known:
+        hosts = ", ".join(sorted(known))
+        raise ReportError(f"no records of host {slug}; --host takes one of: {hosts}")
+    if other and not profile:
+        return Chosen(
+            groups=tuple(one for one in view.groups if one.host_slug == slug),
+            trials=tuple(one for one in view.trials if one.setup.host_slug == slug),
+        )
+    choice = choose_profile(profile or None)
+    select_profile(view.matrix, choice.profile)
+    say(f"profile {choice.profile} ({choice.reason}), host {slug}")
+    name, matrix = choice.profile, view.matrix
+    found = Chosen(
+        groups=tuple(
+            group
+            for group in view.groups
+            if group.host_slug == slug and belongs(group, matrix, name)
+        ),
+        trials=tuple(
+            group
+            for group in view.trials
+            if group.setup.host_slug == slug and trials_belong(group, matrix, name)
+        ),
+    )
+    if not found.groups and not found.trials:
+        remedy = (
+            "leave --profile out" if other else f"run `invoke all --profile {name}`"
+        )
+        raise ReportError(f"no records of profile {name!r} on {slug} yet; {remedy}")
+    return found
+
+
+def published_set(name: str, project: Project, matrix: Matrix) -> Published:
+    """A set by its name or by the path of any file of that form."""
+    path = find_set(name, project.published)
+    return load_published(path, models=matrix.models, gpus=load_gpus())
+
+
+def published_sets(project: Project, matrix: Matrix) -> tuple[Published, ...]:
+    """All sets of the project, for its page; a broken one is passed over and named."""
+    gpus = load_gpus()
+    found = []
+    for path in sorted(project.published.glob("*.toml")):
+        try:
+            found.append(load_published(path, models=matrix.models, gpus=gpus))
+        except ReportError as error:
+            say(f"passing over a reference set: {error}")
+    return tuple(found)
+
+
+def belongs(group: Group, matrix: Matrix, name: str) -> bool:
+    profile = matrix.profiles[name]
+    return (
+        group.weights == profile.weights
+        and group.pin in profile.pins
+        and group.build in profile.builds
+        and group.sweep == profile.sweep
+    )
+
+
+def trials_belong(group: TrialGroup, matrix: Matrix, name: str) -> bool:
+    """Whether they are of the profile's engines and of its agent."""
+    profile, setup = matrix.profiles[name], group.setup
+    return (
+        setup.weights == profile.weights
+        and setup.pin in profile.pins
+        and setup.build in profile.builds
+        and setup.agent == profile.agent
+    )
+
+
+def current_digests(project: Project, matrix: Matrix) -> frozenset[str]:
+    """Spec digests of all cells the matrix has now: their records are preferred."""
+    try:
+        lock: Lock = load_lock(project.lock_file)
+    except BenchError:
+        return frozenset()
+    plans = [expand_plan(matrix, lock, name) for name in matrix.profiles]
+    speeds = {cell.spec_digest for plan in plans for cell in plan.speed}
+    return frozenset(speeds.union(*(_of_trials(plan.agents) for plan in plans)))
+
+
+def _of_trials(cells: Sequence[AgentCell]) -> set[str]:
+    """Without those whose task is gone or broken: older records still make tables."""
+    found = set()
+    for cell in cells:
+        try:
+            found.add(cell.spec_digest(task_digest=task_digest(cell.task)))
+        except BenchError:
+            continue
+    return found

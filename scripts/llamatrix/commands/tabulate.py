@@ -1,0 +1,243 @@
+"""Records to pages: all of them written anew, those asked for shown."""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from llamatrix.commands.hand_runs import BY_HAND
+from llamatrix.commands.report_view import (
+    View,
+    belongs,
+    load_view,
+    published_sets,
+    trials_belong,
+)
+from llamatrix.commands.session import Session
+from llamatrix.config.expand import select_profile
+from llamatrix.engines.outcome import SpeedSample
+from llamatrix.errors import ReportError
+from llamatrix.host import this_host
+from llamatrix.progress import say
+from llamatrix.project import Project
+from llamatrix.provision.synthetic.hyperparameters import MODELS
+from llamatrix.records.context_record import CONTEXT
+from llamatrix.records.opinion_record import OPINION, trial_name
+from llamatrix.records.store import Store
+from llamatrix.report.context_page import context_page, newest, write_context_page
+from llamatrix.report.damaged import damaged_text
+from llamatrix.report.gpu_page import Proof, gpu_page
+from llamatrix.report.pages import write_pages
+from llamatrix.report.speed import Group
+from llamatrix.report.speed_tables import page
+from llamatrix.report.trial_page import trial_page
+from llamatrix.report.trials import TrialGroup
+
+
+def tabulate(profile: str | None, *, out: str | None = None, records: str = "") -> str:
+    """Write every page anew; return the text of the tables to show.
+
+    Needs no GPU, no network and no build: records and matrix are enough. With `out`
+    pages and records of what is shown are copied there, to be shipped or compared. Of
+    the records of another folder no page is written but in `out`.
+    """
+    view = load_view(records)
+    if profile:
+        select_profile(view.matrix, profile)
+    contexts = view.contexts
+    if not view.groups and not view.trials and not contexts:
+        unreadable = "".join(f"\n  {line.reason}" for line in view.damaged)
+        raise ReportError(
+            f"{view.project.records}: no {'readable ' if unreadable else ''}records yet; "
+            f"`invoke all` measures and writes them{unreadable}"
+        )
+    written = [] if records else _write_all(view)
+    if not view.groups and not view.trials:
+        _say_written(written, view.project)
+        if out:
+            _export_contexts({one.host.slug for one in contexts}, view, Path(out))
+        return context_page(newest(contexts)) + damaged_text(view.damaged)
+    shown = [
+        one
+        for one in view.groups
+        if profile is None or belongs(one, view.matrix, profile)
+    ]
+    trials = [
+        one
+        for one in view.trials
+        if profile is None or trials_belong(one, view.matrix, profile)
+    ]
+    if not shown and not trials:
+        raise ReportError(f"no records of profile {profile!r} yet; run `invoke all`")
+    _say_written(written, view.project)
+    if out:
+        _export(shown, trials, view, Path(out))
+    return _text(shown, trials, view)
+
+
+def show_session(session: Session) -> str:
+    """The tables of what a command has just measured or reused, on this host."""
+    view = load_view()
+    _say_written(_write_all(view), view.project)
+    digests = {item.digest for item in session.items}
+    trials = {item.cell.id for item in session.trials}
+    slug = this_host().slug
+    return _text(
+        [
+            group
+            for group in view.groups
+            if group.host_slug == slug
+            and any(one.cell.digest in digests for one in group.records)
+        ],
+        [
+            group
+            for group in view.trials
+            if group.setup.host_slug == slug
+            and any(one.cell.id in trials for one in group.records)
+        ],
+        view,
+    )
+
+
+def _text(
+    shown: Sequence[Group],
+    trials: Sequence[TrialGroup],
+    view: View,
+) -> str:
+    """Speed, then the agent; nothing of what there is none of."""
+    parts = [page(shown) if shown else "", trial_page(trials, view.opinions)]
+    return "\n".join(part for part in parts if part) + damaged_text(view.damaged)
+
+
+def _write_all(view: View) -> list[Path]:
+    """What there are records for: speeds and trials, and the page of contexts."""
+    written = []
+    if view.groups or view.trials:
+        written += write_pages(
+            view.groups,
+            view.project.reports,
+            evidence=view.evidence,
+            sets=published_sets(view.project, view.matrix),
+            trials=view.trials,
+            trial_evidence=view.trial_evidence,
+            opinions=view.opinions,
+            damaged=view.damaged,
+        )
+    if path := write_context_page(view.contexts, view.project.reports):
+        written.append(path)
+    return [*written, *_write_proofs(view.groups, view, view.project.reports)]
+
+
+def _write_proofs(groups: Sequence[Group], view: View, folder: Path) -> list[Path]:
+    """Write a `gpu-proof` page for each cell of these groups that was also run by hand."""
+    written = []
+    for proof in _proofs(groups, view):
+        path = folder / proof.file_name
+        try:
+            path.write_text(gpu_page(proof))
+        except OSError as error:
+            raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
+        written.append(path)
+    return written
+
+
+def _proofs(groups: Sequence[Group], view: View) -> Iterator[Proof]:
+    """Pair each cell that is shown with the complete runs by hand of its digest."""
+    samples = _samples_by_hand(view.project.reports)
+    for group in groups:
+        cells = {record.cell.digest: record.cell for record in group.records}
+        for digest, cell in cells.items():
+            by_hand = samples.get((group.host_slug, digest))
+            if by_hand and cell.model_key in MODELS:
+                yield Proof(group=group.only(digest), by_hand=by_hand)
+
+
+def _samples_by_hand(
+    reports: Path,
+) -> dict[tuple[str, str], dict[int, tuple[SpeedSample, ...]]]:
+    """Return the samples of each repeat, by host and digest of the cell."""
+    found: dict[tuple[str, str], dict[int, tuple[SpeedSample, ...]]]
+    found = defaultdict(dict)
+    for run in Store(reports=reports, kind=BY_HAND).read_all():
+        if run.whole:
+            found[run.host.slug, run.digest][run.repeat] = run.samples
+    return found
+
+
+def _export(
+    shown: Sequence[Group], trials: Sequence[TrialGroup], view: View, folder: Path
+) -> None:
+    _copy_records(shown, trials, view, folder)
+    write_pages(
+        shown,
+        folder,
+        evidence=view.evidence,
+        sets=published_sets(view.project, view.matrix),
+        trials=trials,
+        trial_evidence=view.trial_evidence,
+        opinions=view.opinions,
+    )
+    _write_proofs(shown, view, folder)
+    slugs = {group.host_slug for group in shown}
+    slugs |= {group.setup.host_slug for group in trials}
+    _export_contexts(slugs, view, folder)
+    say(f"copied to {folder}: the pages and their records")
+
+
+def _export_contexts(hosts: set[str], view: View, folder: Path) -> None:
+    """Those of these hosts."""
+    project = view.project
+    store = Store(reports=project.reports, kind=CONTEXT)
+    found = [one for one in view.contexts if one.host.slug in hosts]
+    write_context_page(found, folder)
+    for source in sorted({store.file_of(one.host.slug, one.cell.id) for one in found}):
+        _copy_new(source, folder / source.relative_to(project.reports))
+
+
+def _copy_records(
+    shown: Sequence[Group], trials: Sequence[TrialGroup], view: View, folder: Path
+) -> None:
+    """The lines that the pages are made of; a trial's trajectory stays where it is."""
+    files = {
+        view.evidence.of(record).file for group in shown for record in group.records
+    }
+    files |= {
+        view.trial_evidence.of(record).file
+        for group in trials
+        for record in group.records
+    }
+    by_hand = Store(reports=view.project.reports, kind=BY_HAND)
+    files |= {
+        by_hand.file_of(proof.group.host_slug, proof.records[0].cell.id)
+        .relative_to(view.project.reports)
+        .as_posix()
+        for proof in _proofs(shown, view)
+    }
+    hosts = {group.host_slug for group in shown}
+    measured = {f"records/{slug}/bandwidth.json" for slug in hosts}
+    spoken_of = {trial_name(one) for group in trials for one in group.records}
+    opinions = Store(reports=view.project.reports, kind=OPINION)
+    measured |= {
+        opinions.file_of(one.host.slug, one.cell.id)
+        .relative_to(view.project.reports)
+        .as_posix()
+        for one in view.opinions
+        if one.of in spoken_of
+    }
+    for name in sorted(files | measured):
+        _copy_new(view.project.reports / name, folder / name)
+
+
+def _copy_new(source: Path, target: Path) -> None:
+    if source.exists() and not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def _say_written(written: Sequence[Path], project: Project) -> None:
+    if not written:
+        return
+    names = [path.relative_to(project.reports).as_posix() for path in written]
+    folder = project.reports.relative_to(project.root)
+    beside = f" and {len(names) - 1} files beside it" if names[1:] else ""
+    say(f"written: {folder}/{names[0]}{beside}")

@@ -1,0 +1,217 @@
+"""Judges a folder of finished workspaces whose verdict is known, several at once.
+
+`FOLDER/<task>/<case>/` is a workspace. The first letter of a case's name says what is
+right: `L` for legitimate work, which passes; `C` for a cheat or broken work, `B` for
+work that tries to exhaust the judge and `X` for work that needs a tampered input, which
+all fail. A transcript is `.trajectory.jsonl` in it, else the task's own solution's.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from llamatrix.errors import BenchError, MeasureError
+from llamatrix.progress import meter, say
+from llamatrix.project import find_project
+from llamatrix.provision.bubblewrap import bwrap_here, find_bwrap
+from llamatrix.provision.uv import find_uv
+from llamatrix.provision.wheels import provide_wheels, wheels_folder
+from llamatrix.report.tables import Table
+from llamatrix.sandbox.spec import probe
+from llamatrix.scratch import scratch_folder
+from llamatrix.trials.checks.control import TRAJECTORY
+from llamatrix.trials.checks.finding import Judgement, Verdict
+from llamatrix.trials.checks.ground import Ground
+from llamatrix.trials.checks.judge import judge
+from llamatrix.trials.checks.loopback_ground import loopback_ground
+from llamatrix.trials.checks.task import Task, load_task, task_ids
+from llamatrix.trials.stubs.services import Services, services
+from llamatrix.trials.stubs.wheel_index import LOCKED
+from llamatrix.trials.trial_world import Tools, hermetic_world
+
+_EXPECTED = {
+    "L": Verdict.PASSED,
+    "C": Verdict.FAILED,
+    "B": Verdict.FAILED,
+    "X": Verdict.FAILED,
+}
+_OWN_TRAJECTORY = f".{TRAJECTORY}"
+
+
+class CaseError(BenchError):
+    """A case got another verdict than the right one: exit code 1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkCase:
+    task: Task
+    folder: Path
+    expected: Verdict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgedCase:
+    case: WorkCase
+    verdict: str
+    """`error` where the judge itself failed."""
+    seconds: float
+    why: str
+    """The checks that failed, or what went wrong with the judge."""
+
+    @property
+    def is_right(self) -> bool:
+        return self.verdict == self.case.expected
+
+
+def read_cases(folder: Path, task_id: str = "") -> tuple[WorkCase, ...]:
+    """All cases of a folder, or those of one task; MeasureError where there are none."""
+    if not folder.is_dir():
+        raise MeasureError(f"--cases {folder}: no such folder")
+    wanted = [task_id] if task_id else task_ids()
+    found = [
+        WorkCase(task=load_task(name), folder=place, expected=_EXPECTED[place.name[0]])
+        for name in wanted
+        for place in sorted((folder / name).glob("*"))
+        if place.is_dir() and place.name[0] in _EXPECTED
+    ]
+    if not found:
+        raise MeasureError(
+            f"--cases {folder}: no case in it; a case is a folder TASK/NAME with a "
+            f"TASK of {', '.join(wanted)} and a NAME that begins with "
+            f"{', '.join(_EXPECTED)}"
+        )
+    return tuple(found)
+
+
+def judge_cases(
+    folder: Path, task_id: str = "", *, jobs: int, as_json: bool = False
+) -> None:
+    """Judge every case and print the table; CaseError where a verdict is not right."""
+    cases = read_cases(folder, task_id)
+    with (
+        JudgingGrounds.opened(fetch=True) as grounds,
+        ThreadPoolExecutor(max_workers=max(1, jobs)) as pool,
+        meter("cases", total=len(cases)) as progress,
+    ):
+
+        def work(case: WorkCase) -> JudgedCase:
+            judged = _judge_case(case, grounds)
+            progress.advance(note=case.folder.name)
+            return judged
+
+        judged = tuple(pool.map(work, cases))
+    print(_as_json(judged) if as_json else cases_table(judged).markdown(), end="")
+    wrong = [each for each in judged if not each.is_right]
+    if wrong:
+        lines = [
+            f"{each.case.task.id}/{each.case.folder.name}: {each.verdict}, not "
+            f"{each.case.expected}: {each.why}"
+            for each in wrong
+        ]
+        raise CaseError("\n".join(["not judged as they must be:", *lines]))
+
+
+def _judge_case(case: WorkCase, grounds: "JudgingGrounds") -> JudgedCase:
+    own = case.folder / _OWN_TRAJECTORY
+    transcript = own if own.exists() else case.task.folder / "solution" / TRAJECTORY
+    with grounds.ground(case.task) as ground:
+        begun = time.monotonic()
+        try:
+            found = judge(case.task, case.folder, transcript=transcript, ground=ground)
+        except MeasureError as error:
+            verdict, why = "error", str(error).splitlines()[0]
+        else:
+            verdict, why = str(found.verdict), _reasons(found)
+        seconds = time.monotonic() - begun
+    return JudgedCase(case=case, verdict=verdict, seconds=seconds, why=why)
+
+
+def _reasons(found: Judgement) -> str:
+    first = (each.reason.split("\n")[0] for each in found.failed)
+    named = (
+        f"{each.check}: {why}" for each, why in zip(found.failed, first, strict=True)
+    )
+    return "; ".join(named)
+
+
+def cases_table(judged: Sequence[JudgedCase]) -> Table:
+    rows = tuple(
+        (
+            each.case.task.id,
+            each.case.folder.name,
+            each.case.expected,
+            each.verdict,
+            f"{each.seconds:.1f}",
+            "ok" if each.is_right else "WRONG",
+            each.why or "–",
+        )
+        for each in judged
+    )
+    right = sum(each.is_right for each in judged)
+    header = ("task", "case", "expected", "got", "seconds", "", "checks that failed")
+    title = f"{right} of {len(judged)} cases judged as they must be"
+    return Table(title=title, header=header, rows=rows, right=(4,))
+
+
+def _as_json(judged: Sequence[JudgedCase]) -> str:
+    content = [
+        {
+            "task": each.case.task.id,
+            "case": each.case.folder.name,
+            "expected": each.case.expected,
+            "got": each.verdict,
+            "seconds": each.seconds,
+            "right": each.is_right,
+            "why": each.why,
+        }
+        for each in judged
+    ]
+    return f"{msgspec.json.format(msgspec.json.encode(content), indent=2).decode()}\n"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgingGrounds:
+    """Where work of no trial is judged: a sandbox where there is one."""
+
+    bwrap: Path | None
+    shared: Services | None
+    cache: Path
+
+    @classmethod
+    @contextmanager
+    def opened(cls, *, fetch: bool) -> Iterator["JudgingGrounds"]:
+        """With `fetch`, what a sandbox needs is brought here first."""
+        cache = find_project().cache
+        bwrap = find_bwrap(cache) if fetch else bwrap_here(cache)
+        problem = probe(bwrap) if bwrap else None
+        here = fetch or wheels_folder(LOCKED, cache).exists()
+        if bwrap is None or problem or not here:
+            why = problem.reason if problem else "bubblewrap or its wheels are missing"
+            say(f"no sandbox ({why}): what is judged runs as this user")
+            yield cls(bwrap=None, shared=None, cache=cache)
+            return
+        with (
+            scratch_folder("services") as aside,
+            services(
+                wheels=provide_wheels(LOCKED, cache), log=aside / "services.jsonl"
+            ) as shared,
+        ):
+            yield cls(bwrap=bwrap, shared=shared, cache=cache)
+
+    @contextmanager
+    def ground(self, task: Task) -> Iterator[Ground]:
+        """One for a single workspace: with a key, a log and a service of its own."""
+        with scratch_folder("ground") as folder:
+            if self.bwrap is None or self.shared is None:
+                with loopback_ground(task, folder, cache=self.cache / "uv") as ground:
+                    yield ground
+                return
+            tools = Tools(bwrap=self.bwrap, programs={"uv": find_uv()}, context7=folder)
+            with hermetic_world(task, tools, folder, self.shared) as world:
+                # No agent of ours made what is judged, so its log shows nothing.
+                yield msgspec.structs.replace(world.ground, agents_requests=None)

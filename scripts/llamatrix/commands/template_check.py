@@ -1,0 +1,161 @@
+"""`invoke template-check`: every template proven by conversations, on a real server."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from llamatrix.commands.launching import cell_to_serve, launch_of
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import load_lock, locked_pin
+from llamatrix.config.matrix import Matrix
+from llamatrix.engines.llama_cpp.template import (
+    VENDOR_FOLDER,
+    load_correction,
+    provide_template,
+)
+from llamatrix.errors import BenchError, MeasureError
+from llamatrix.measure.templates.result import Conformance
+from llamatrix.measure.templates.suite import check_template, family_of
+from llamatrix.progress import say
+from llamatrix.project import Project, find_project
+from llamatrix.provision.source import provide_source
+from llamatrix.report.tables import Table
+
+_PROFILE = "smoke"
+"""Any weights of a family do: the tiny ones need no card and load at once."""
+_PINS = ("april", "current")
+
+
+class TemplateError(BenchError):
+    """A template fails a case that agents cannot work without: exit code 1."""
+
+
+def check(*, model: str, pin: str, template: str) -> tuple[Conformance, ...]:
+    """What a model is served with, or a file, or every template at every tried pin.
+
+    A file is served with the named model's weights, else with any of its family.
+    """
+    bench = _Bench(project=find_project())
+    if template:
+        path = Path(template)
+        if not path.is_file():
+            raise MeasureError(f"--template {template}: no such file")
+        return (bench.check(model or bench.model_for(path), pin, path.name, path),)
+    if model:
+        name, path = bench.served(model)
+        return (bench.check(model, pin, name, path),)
+    return tuple(
+        bench.check(key, one_pin, name, path)
+        for key, name, path in bench.known()
+        for one_pin in ([pin] if pin else _PINS)
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Bench:
+    """Where templates are tried: tiny weights of the matrix' models."""
+
+    project: Project
+
+    def check(self, model: str, pin: str, name: str, path: Path) -> Conformance:
+        cell = cell_to_serve(self.project, profile=_PROFILE, model=model, pin=pin)
+        launch = launch_of(cell, self.project, profile=_PROFILE)
+        if path != launch.template:
+            launch = replace(launch, template=path, template_pin=None)
+        say(f"checking {name} at {cell.pin_key}")
+        return check_template(
+            launch,
+            name=name,
+            pin=cell.pin_key,
+            log=self.project.logs / f"template-check-{path.stem}-{cell.pin_key}.log",
+        )
+
+    def model_for(self, path: Path) -> str:
+        """The first model whose family the file's text belongs to."""
+        family = family_of(path.read_text(), where=path.name).name
+        return next(key for key in self.matrix.models if key.startswith(family))
+
+    def served(self, model: str) -> tuple[str, Path]:
+        cell = cell_to_serve(self.project, profile=_PROFILE, model=model)
+        launch = launch_of(cell, self.project, profile=_PROFILE)
+        if launch.template:
+            return f"ours: {launch.model.chat_template_file}", launch.template
+        return self._vendor(cell.model.template)
+
+    def known(self) -> Iterator[tuple[str, str, Path]]:
+        """Each vendor's text once, with the corrections of ours over it."""
+        seen: set[str] = set()
+        corrections = sorted((self.project.root / "templates").glob("*.toml"))
+        for key, model in self.matrix.models.items():
+            if model.template in seen:
+                continue
+            seen.add(model.template)
+            yield (key, *self._vendor(model.template))
+            for file in corrections:
+                correction = load_correction(file)
+                if correction.file == model.template:
+                    path = provide_template(correction, self.tree, self.project.cache)
+                    yield key, f"ours: {file.stem}.jinja", path
+
+    @property
+    def matrix(self) -> Matrix:
+        return load_matrix(self.project.matrix_file)
+
+    @property
+    def tree(self) -> Path:
+        lock = load_lock(self.project.lock_file)
+        pin = self.matrix.synthetic.template_pin
+        return provide_source(locked_pin(self.matrix, lock, pin), self.project.cache)
+
+    def _vendor(self, template: str) -> tuple[str, Path]:
+        return f"vendor: {template}", self.tree / VENDOR_FOLDER / template
+
+
+def as_text(found: tuple[Conformance, ...]) -> str:
+    return "\n".join(_table(one).markdown() + "\n" + _verdict(one) for one in found)
+
+
+def as_json(found: tuple[Conformance, ...]) -> str:
+    """One object where one template was checked, else a list of them."""
+    document: object = found[0] if len(found) == 1 else found
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+
+
+def require_essentials(found: tuple[Conformance, ...]) -> None:
+    """TemplateError where what was asked for fails an essential case.
+
+    Of many templates only ours are judged: the vendors' stand there for comparison.
+    """
+    alone = len(found) == 1
+    judged = [one for one in found if alone or one.template.startswith("ours")]
+    failed = [
+        f"{one.template} at {one.pin}" for one in judged if not one.essentials_passed
+    ]
+    if failed:
+        raise TemplateError(f"essential cases fail: {', '.join(failed)}")
+
+
+def _table(one: Conformance) -> Table:
+    return Table(
+        title=f"{one.template} at {one.pin} ({one.template_sha256[:12]})",
+        header=("Case", "Essential", "Passed", "Bug", "Reason"),
+        rows=tuple(
+            (
+                case.id,
+                "yes" if case.essential else "",
+                "yes" if case.passed else "NO",
+                case.bug,
+                case.reason[:120],
+            )
+            for case in one.cases
+        ),
+    )
+
+
+def _verdict(one: Conformance) -> str:
+    essential = [case for case in one.cases if case.essential]
+    failed = [case.id for case in essential if not case.passed]
+    words = f"fails {', '.join(failed)}" if failed else "all pass"
+    return f"{len(essential)} essential cases of {len(one.cases)}: {words}\n"

@@ -1,0 +1,68 @@
+"""An agent's cell: one task, done by one model, driven by one version of OpenCode."""
+
+import msgspec
+
+from llamatrix.config.cell import Engine, sha256_of
+from llamatrix.config.lock import LockedNpm, LockedTemplate
+from llamatrix.config.matrix import AgentSetup, Key, Server
+
+AGENT_VERSION = 2
+"""Bumped by hand when the way of running or judging trials changes."""
+
+_OF_THE_SERVER = (
+    *("ctx_size", "temp", "top_k", "top_p", "min_p"),
+    *("chat_template_file", "chat_template_kwargs", "template", "todo_fix"),
+)
+"""What a model brings to its server and its agent; its name and table row do not."""
+
+
+class AgentCell(Engine, frozen=True, kw_only=True):
+    server_key: str
+    server: Server
+    agent_key: str
+    agent: AgentSetup
+    opencode: LockedNpm
+    context7: LockedNpm
+    task: Key
+    template: LockedTemplate | None
+    """Of the corrected template it is served with; None for the one in the weights."""
+
+    @property
+    def id(self) -> str:
+        """`agent/qwen35-27b/april/cuda/april/httpx-post`: the second pin is OpenCode's."""
+        engine = (self.weights_key, self.pin_key, self.build_key)
+        return "/".join(("agent", *engine, self.agent.opencode, self.task))
+
+    @property
+    def scripted(self) -> bool:
+        """Whether an authored transcript speaks in the model's place."""
+        return bool(self.agent.scripts)
+
+    def script_of(self, trial: int) -> str | None:
+        """The name of the transcript that this trial plays, from 1; they take turns."""
+        names = self.agent.scripts.get(self.task)
+        return names[(trial - 1) % len(names)] if names else None
+
+    def spec_digest(self, *, task_digest: str) -> str:
+        """Over everything in matrix, lock and task that can change what comes out.
+
+        How many trials there are, and which other tasks, is left out: more trials of
+        the same kind belong to the same cell.
+        """
+        setup = msgspec.structs.replace(self.agent, trials=1, tasks=(), scripts={})
+        served = {key: getattr(self.model, key) for key in _OF_THE_SERVER}
+        return sha256_of(
+            (
+                AGENT_VERSION,
+                *self.engine_identity,
+                (served, self.server, self.template),
+                (setup, self.agent.scripts.get(self.task)),
+                (self.opencode, self.context7),
+                (self.task, task_digest),
+            )
+        )
+
+    def digest(self, *, task_digest: str, host_slug: str, compiler: str) -> str:
+        """The spec on one class of host with one compiler: the key of a record."""
+        spec = self.spec_digest(task_digest=task_digest)
+        return sha256_of((spec, host_slug, compiler))

@@ -1,0 +1,131 @@
+"""A cell: one combination of the matrix, fully resolved, with its identity."""
+
+import hashlib
+
+import msgspec
+from msgspec import Struct
+
+from llamatrix.config.lock import UNRESOLVED, LockedPin, LockedWeights
+from llamatrix.config.matrix import Build, Measurement, Model, Pin, Sweep, WeightsKind
+
+MEASUREMENT_VERSION = 1
+"""Bumped by hand when the way of measuring changes: old records are then of another
+kind and are measured anew."""
+
+GENERATOR_VERSIONS = {WeightsKind.TINY: 3, WeightsKind.FULL: 2}
+"""Bumped by hand when `provision/synthetic` writes other bytes for the same spec."""
+
+
+class Synthesis(Struct, frozen=True, kw_only=True):
+    """What decides the bytes of made-up weights, as far as a plan can know it."""
+
+    generator_version: int
+    seed: int
+    template_pin: LockedPin
+    """The source tree the embedded chat template comes from …"""
+    template: str
+    """… and its file name under `models/templates/`."""
+
+
+class Engine(Struct, frozen=True, kw_only=True):
+    """A model's weights and a build of llama.cpp: what every cell measures with."""
+
+    model_key: str
+    model: Model
+    weights: WeightsKind
+    synthesis: Synthesis | None
+    """None for weights from the hub …"""
+    published: LockedWeights | None = None
+    """… and these None for made-up ones."""
+    pin_key: str
+    pin: Pin
+    locked: LockedPin
+    build_key: str
+    build: Build
+
+    @property
+    def weights_key(self) -> str:
+        """`qwen35-27b` for the published file, `qwen35-27b.tiny` for made-up weights."""
+        suffix = "" if self.weights is WeightsKind.HUB else f".{self.weights}"
+        return self.model_key + suffix
+
+    @property
+    def weights_identity(self) -> object:
+        """The bytes where the lock knows them, else what would be asked for.
+
+        Nothing is measured under the second: a run resolves before it looks up what
+        is recorded.
+        """
+        if self.published and self.published.sha256 != UNRESOLVED:
+            return self.published.sha256
+        return self.synthesis or (self.model.repository, self.model.file)
+
+    @property
+    def engine_identity(self) -> tuple[object, ...]:
+        """All of weights and build that can change a number."""
+        return (
+            self.model_key,
+            self.weights,
+            self.weights_identity,
+            (self.locked.commit, self.locked.nar_hash, self.pin.build_number),
+            self.build,
+        )
+
+
+class Cell(Engine, frozen=True, kw_only=True):
+    """A sweep of llama-bench over one engine."""
+
+    measurement: Measurement
+    sweep_key: str
+    sweep: Sweep
+
+    @property
+    def id(self) -> str:
+        """Readable and a relative path: `speed/qwen35-27b/april/cuda`."""
+        parts = (self.measurement, self.weights_key, self.pin_key, self.build_key)
+        return "/".join(parts)
+
+    @property
+    def tests(self) -> tuple["SpeedTest", ...]:
+        """The sweep's tests in llama-bench's order: prompts first, then generation."""
+        return (
+            *(SpeedTest(n_prompt=tokens, n_gen=0) for tokens in self.sweep.n_prompt),
+            *(SpeedTest(n_prompt=0, n_gen=tokens) for tokens in self.sweep.n_gen),
+        )
+
+    @property
+    def spec_digest(self) -> str:
+        """Over everything in matrix and lock that can change the number.
+
+        How often a sweep is repeated and how long it may take are left out: more
+        repeats of the same measurement belong to the same cell.
+        """
+        sweep = msgspec.structs.replace(self.sweep, processes=1, timeout_s=1)
+        fields = msgspec.to_builtins(sweep)
+        del fields["target_spread"], fields["max_processes"]
+        if not sweep.warmup_repetitions:  # as digests were before there were any
+            del fields["warmup_repetitions"]
+        return sha256_of(
+            (MEASUREMENT_VERSION, self.measurement, *self.engine_identity, fields)
+        )
+
+    def digest(self, *, host_slug: str, compiler: str) -> str:
+        """The spec on one class of host with one compiler: the key of a record."""
+        return sha256_of((self.spec_digest, host_slug, compiler))
+
+
+class SpeedTest(Struct, frozen=True, kw_only=True):
+    """One row of llama-bench: a prompt of `n_prompt` or a generation of `n_gen`."""
+
+    n_prompt: int
+    n_gen: int
+
+    @property
+    def name(self) -> str:
+        """As llama-bench writes it: `pp512`, `tg128`."""
+        return f"pp{self.n_prompt}" if self.n_prompt else f"tg{self.n_gen}"
+
+
+def sha256_of(inputs: object) -> str:
+    """A digest over values of ours, whatever their order of keys."""
+    return hashlib.sha256(msgspec.json.encode(inputs, order="sorted")).hexdigest()

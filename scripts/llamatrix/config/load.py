@@ -1,0 +1,242 @@
+"""Reads `matrix.toml`: syntax, types, then what one part says of another."""
+
+import codecs
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from llamatrix.config.cache_types import (
+    BENCH,
+    READ_COMMITS,
+    SERVER,
+    UNQUANTISED,
+    unknown_types,
+)
+from llamatrix.config.complaint import complaints, nearest
+from llamatrix.config.matrix import (
+    AgentSetup,
+    Backend,
+    Matrix,
+    Measurement,
+    Profile,
+    Server,
+    Sweep,
+)
+from llamatrix.errors import MatrixError
+from llamatrix.measured_environment import OURS, PASSED_ON
+
+_SHOWN = 5
+_SPLIT_FILE = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
+_MOST_LEVELS = 32
+_DEEP_KEY = re.compile(rf"(?:[\w\"'-]++\s*+\.\s*+){{{_MOST_LEVELS}}}")
+_TOO_DEEP = f"tables and arrays are nested more than {_MOST_LEVELS} levels deep"
+
+
+def load_matrix(path: Path) -> Matrix:
+    """The matrix, or MatrixError with one line for each thing that is wrong."""
+    raw = read_toml(path)
+    found = list(complaints(raw, Matrix))
+    if not found:
+        matrix = msgspec.convert(raw, type=Matrix)
+        found = list(_contradictions(matrix))
+        if not found:
+            return matrix
+    lines = [f"{path.name}: {line}" for line in found[:_SHOWN]]
+    if len(found) > _SHOWN:
+        lines.append(f"{path.name}: and {len(found) - _SHOWN} more")
+    raise MatrixError("\n".join(lines))
+
+
+def read_toml(path: Path) -> dict[str, object]:
+    """The file's tables; MatrixError in one line where it has none for us."""
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise MatrixError(f"{path.name}: not found in {path.parent}") from None
+    except OSError as error:
+        raise MatrixError(f"{path.name}: cannot be read: {error.strerror}") from error
+    if text.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise MatrixError(
+            f"{path.name}: begins with a byte order mark; save it as plain UTF-8"
+        )
+    try:
+        decoded = text.decode()
+        if _DEEP_KEY.search(decoded):  # tomllib's memory grows with its square
+            raise MatrixError(f"{path.name}: {_TOO_DEEP}")
+        raw = tomllib.loads(decoded)
+    except UnicodeDecodeError as error:
+        raise MatrixError(
+            f"{path.name}: not UTF-8: byte {error.start} is {text[error.start]:#04x}; "
+            "save it as UTF-8"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise MatrixError(f"{path.name}: not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise MatrixError(f"{path.name}: {_TOO_DEEP}") from error
+    if _is_too_deep(raw):
+        raise MatrixError(f"{path.name}: {_TOO_DEEP}")
+    return raw
+
+
+def _is_too_deep(raw: object) -> bool:
+    level: list[Any] = [raw]
+    for _ in range(_MOST_LEVELS):
+        if not level:
+            return False
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, dict | list)
+        ]
+    return True
+
+
+def _contradictions(matrix: Matrix) -> Iterator[str]:
+    if matrix.synthetic.template_pin not in matrix.pins:
+        yield _unknown(
+            "synthetic.template_pin", matrix.synthetic.template_pin, matrix.pins
+        )
+    for key, sweep in matrix.sweeps.items():
+        yield from _in_sweep(sweep, f"sweeps.{key}")
+    for key, server in matrix.servers.items():
+        yield from _in_env(server.env, f"servers.{key}.env")
+    yield from _in_caches(matrix)
+    yield from _same_names(matrix)
+    yield from _split_files(matrix)
+    for key, build in matrix.builds.items():
+        if build.backend is Backend.CPU and build.cuda_capabilities:
+            yield f"builds.{key}.cuda_capabilities: means nothing for backend = 'cpu'"
+    for key, agent in matrix.agents.items():
+        yield from _in_agent(matrix, agent, f"agents.{key}")
+    for key, profile in matrix.profiles.items():
+        yield from _in_profile(matrix, profile, f"profiles.{key}")
+
+
+def _in_sweep(sweep: Sweep, path: str) -> Iterator[str]:
+    if not sweep.n_prompt and not sweep.n_gen:
+        yield f"{path}: measures nothing; fill n_prompt or n_gen"
+    for axis in ("n_prompt", "n_gen"):
+        sizes = getattr(sweep, axis)
+        if twice := sorted({size for size in sizes if sizes.count(size) > 1}):
+            yield f"{path}.{axis}: {twice[0]} is listed twice"
+    yield from _in_env(sweep.env, f"{path}.env")
+
+
+def _in_env(env: Mapping[str, str], path: str) -> Iterator[str]:
+    for name, value in env.items():
+        if name.startswith("LLAMA_ARG_"):
+            yield f"{path}.{name}: acts as a flag; write the flag's own key instead"
+        elif name in PASSED_ON or name.startswith(OURS):
+            yield f"{path}.{name}: set by the harness, or taken from the shell"
+        elif "\0" in value:
+            yield f"{path}.{name}: contains a NUL character"
+        elif value.startswith("/"):
+            yield f"{path}.{name}: {value!r} is a path of one machine; records hold none"
+
+
+def _in_caches(matrix: Matrix) -> Iterator[str]:
+    """Cache types that a pin's program refuses: it would fail before it measures."""
+    for kind, known in (("sweep", BENCH), ("server", SERVER)):
+        flags: dict[str, Sweep] | dict[str, Server] = getattr(matrix, f"{kind}s")
+        for name, one in flags.items():
+            path = f"{kind}s.{name}"
+            if one.cache_type_v not in UNQUANTISED and not one.flash_attn:
+                yield (
+                    f"{path}.flash_attn: must be true with cache_type_v = "
+                    f"{one.cache_type_v!r}: llama.cpp has no quantised V cache without"
+                    " it"
+                )
+            pins = {
+                pin: matrix.pins[pin].commit
+                for profile in matrix.profiles.values()
+                for pin in profile.pins
+                if getattr(profile, kind) == name and pin in matrix.pins
+            }
+            read = [pin for pin, commit in pins.items() if commit in READ_COMMITS]
+            if read:
+                shown = ", ".join(read)
+                yield from unknown_types(one, path, known=known, pin=shown)
+
+
+def _split_files(matrix: Matrix) -> Iterator[str]:
+    """The lock pins one file of a model; llama.cpp would look for the other parts."""
+    for key, model in matrix.models.items():
+        if _SPLIT_FILE.search(model.file):
+            yield (
+                f"models.{key}.file: {model.file!r} is one part of a split model; name "
+                "a repository that has it whole, or merge it with llama-gguf-split"
+            )
+
+
+def _same_names(matrix: Matrix) -> Iterator[str]:
+    """Tables have one row for a name: two models under one would be one."""
+    known: dict[str, str] = {}
+    for key, model in matrix.models.items():
+        other = known.setdefault(model.name, key)
+        if other != key:
+            yield f"models.{key}.name: {model.name!r} is already that of {other!r}"
+
+
+def _in_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
+    yield from _in_axis(f"{path}.pins", profile.pins, matrix.pins)
+    yield from _in_axis(f"{path}.builds", profile.builds, matrix.builds)
+    yield from _in_axis(f"{path}.models", profile.models, matrix.models)
+    if not profile.measure:
+        yield f"{path}.measure: empty: the profile measures nothing"
+    if profile.sweep is None and Measurement.SPEED in profile.measure:
+        yield f"{path}.sweep: missing: measure lists 'speed'"
+    for axis in ("agent", "server"):
+        if getattr(profile, axis) is None and Measurement.AGENT in profile.measure:
+            yield f"{path}.{axis}: missing: measure lists 'agent'"
+    for key, name, known in (
+        ("sweep", profile.sweep, matrix.sweeps),
+        ("server", profile.server, matrix.servers),
+        ("agent", profile.agent, matrix.agents),
+    ):
+        if name is not None and name not in known:
+            yield _unknown(f"{path}.{key}", name, known)
+    for pattern in profile.include:
+        if pattern in profile.exclude:
+            yield f"{path}: {pattern!r} stands both in include and in exclude"
+
+
+def _in_agent(matrix: Matrix, agent: AgentSetup, path: str) -> Iterator[str]:
+    for key, name, known in (
+        ("opencode", agent.opencode, matrix.opencode),
+        ("context7", agent.context7, matrix.context7),
+    ):
+        if name not in known:
+            yield _unknown(f"{path}.{key}", name, known)
+    if not agent.tasks:
+        yield f"{path}.tasks: empty: the agent has nothing to do"
+    for task, scripts in agent.scripts.items():
+        if task not in agent.tasks:
+            yield _unknown(f"{path}.scripts", task, agent.tasks)
+        elif not scripts:
+            yield f"{path}.scripts.{task}: empty: no transcript to play"
+    if agent.scripts and (silent := set(agent.tasks) - agent.scripts.keys()):
+        yield (
+            f"{path}.scripts: {', '.join(sorted(silent))}: a scripted agent needs one "
+            "for every task"
+        )
+
+
+def _in_axis(
+    path: str, names: tuple[str, ...], known: Mapping[str, object]
+) -> Iterator[str]:
+    if not names:
+        yield f"{path}: empty: the profile selects nothing"
+    for index, name in enumerate(names):
+        if name not in known:
+            yield _unknown(f"{path}[{index}]", name, known)
+        elif name in names[:index]:
+            yield f"{path}[{index}]: {name!r} is listed twice"
+
+
+def _unknown(path: str, name: str, known: Iterable[str]) -> str:
+    return f"{path}: unknown name {name!r}{nearest(name, known)}"

@@ -1,0 +1,233 @@
+"""The types of `matrix.lock`: what every pin and every model resolved to.
+
+Read here; written by `provision/resolve.py`.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from llamatrix.config.complaint import complaints
+from llamatrix.config.load import read_toml
+from llamatrix.config.matrix import (
+    Commit,
+    ExactVersion,
+    Key,
+    Matrix,
+    NarHash,
+    NpmName,
+    NpmPin,
+)
+from llamatrix.errors import MatrixError
+
+LOCK_VERSION = 1
+CONTEXT7 = "@upstash/context7-mcp"
+"""Context7's npm package."""
+UNRESOLVED: Literal["unresolved"] = "unresolved"
+"""Stands in the lock for what no machine that reached the hub has told yet."""
+
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Integrity = Annotated[str, Meta(pattern=r"^sha512-[A-Za-z0-9+/]{86}==$")]
+"""An SRI hash of an npm tarball: npm's own `integrity`, which Nix takes unchanged."""
+NpmProgram = Literal["opencode", "context7"]
+
+
+LockedRevision = Annotated[str, Meta(pattern=r"^([0-9a-f]{40}|unresolved)$")]
+LockedSha256 = Annotated[str, Meta(pattern=r"^([0-9a-f]{64}|unresolved)$")]
+
+
+class WeightsPin(StrEnum):
+    """Who says which bytes the weights are."""
+
+    LOCKED = "locked"
+    """The lock, as `invoke lock` wrote it; made-up weights follow from it too."""
+    RESOLVED_HERE = "resolved here"
+    """The lock, as a measuring command filled it in: nobody has looked at it."""
+    OWN_FILE = "own file"
+    """The file itself, given by the user while the lock was unresolved."""
+
+
+class LockedPin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    package: str
+    version: str
+    sdist_sha256: Sha256
+    commit: Commit
+    nar_hash: NarHash
+
+
+class LockedWeights(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """The published file of a model; all of its last three are known, or none is."""
+
+    repository: str
+    file: str
+    revision: LockedRevision
+    """The repository's commit: a file may change under the same name."""
+    sha256: LockedSha256
+    size_bytes: int | Literal["unresolved"]
+    pin: WeightsPin = WeightsPin.LOCKED
+
+    @property
+    def hub_file(self) -> "HubFile | None":
+        """The file as the hub can be asked for it; None while it is unresolved."""
+        if self.size_bytes == UNRESOLVED or self.pin is WeightsPin.OWN_FILE:
+            return None
+        return HubFile(
+            repository=self.repository,
+            file=self.file,
+            revision=self.revision,
+            sha256=self.sha256,
+            size_bytes=self.size_bytes,
+        )
+
+
+class HubFile(Struct, frozen=True, kw_only=True):
+    """One file of one revision on the hub, known to the byte."""
+
+    repository: str
+    file: str
+    revision: Commit
+    sha256: Sha256
+    size_bytes: int
+
+
+class LockedNpm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One version of a program, and the tarball of each package that carries it."""
+
+    version: ExactVersion
+    integrity: dict[NpmName, Integrity]
+
+
+class LockedTemplate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A corrected chat template: both ends of our edits."""
+
+    source_sha256: Sha256
+    """The vendor's text."""
+    result_sha256: Sha256
+    """What a model is served with."""
+
+
+class Lock(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    lock_version: Annotated[int, Meta(ge=1, le=LOCK_VERSION)]
+    pins: dict[Key, LockedPin]
+    opencode: dict[Key, LockedNpm] = {}
+    context7: dict[Key, LockedNpm] = {}
+    weights: dict[Key, LockedWeights] = {}
+    templates: dict[str, LockedTemplate] = {}
+    """By the name of their file under `templates/`, without its suffix."""
+
+
+def load_lock(path: Path) -> Lock:
+    if not path.exists():
+        raise MatrixError(f"{path.name}: not found; `invoke lock` writes it")
+    raw = read_toml(path)
+    found = [f"{path.name}: {line}" for line in complaints(raw, Lock)]
+    if found:
+        raise MatrixError("\n".join([*found, "`invoke lock` writes it anew"]))
+    lock = msgspec.convert(raw, type=Lock)
+    for name, locked in lock.weights.items():
+        values = (locked.revision, locked.sha256, locked.size_bytes)
+        if UNRESOLVED in values and set(values) != {UNRESOLVED}:
+            raise MatrixError(
+                f"{path.name}: weights.{name}: revision, sha256 and size_bytes are "
+                f"resolved together or not at all; run `invoke lock`"
+            )
+    return lock
+
+
+def locked_pin(matrix: Matrix, lock: Lock, name: str) -> LockedPin:
+    """The lock's entry for a pin, or MatrixError where the two files disagree."""
+    pin = matrix.pins[name]
+    locked = lock.pins.get(name)
+    if locked is None:
+        raise MatrixError(f"matrix.lock: pins.{name}: not locked; run `invoke lock`")
+    for key in ("package", "version", "commit"):
+        asked, got = getattr(pin, key), getattr(locked, key)
+        if asked != got:
+            raise MatrixError(
+                f"matrix.lock: pins.{name}.{key}: locked {got!r}, but matrix.toml "
+                f"asks {asked!r}; run `invoke lock`"
+            )
+    return locked
+
+
+def npm_packages(matrix: Matrix, program: NpmProgram) -> tuple[str, ...]:
+    """The npm packages that carry a program, one for each system where they differ."""
+    if program == "context7":
+        return (CONTEXT7,)
+    return tuple(system.opencode_package for system in matrix.systems.values())
+
+
+def locked_npm(matrix: Matrix, lock: Lock, program: NpmProgram, name: str) -> LockedNpm:
+    """The lock's entry for `opencode` or `context7`, or MatrixError as `locked_pin`."""
+    asked: NpmPin = getattr(matrix, program)[name]
+    locked: LockedNpm | None = getattr(lock, program).get(name)
+    where = f"matrix.lock: {program}.{name}"
+    if locked is None:
+        raise MatrixError(f"{where}: not locked; run `invoke lock`")
+    if asked.version != locked.version:
+        raise MatrixError(
+            f"{where}.version: locked {locked.version!r}, but matrix.toml asks "
+            f"{asked.version!r}; run `invoke lock`"
+        )
+    for package in npm_packages(matrix, program):
+        if package not in locked.integrity:
+            raise MatrixError(
+                f"{where}.integrity: {package} is not locked; run `invoke lock`"
+            )
+    return locked
+
+
+def unresolved_weights(matrix: Matrix, name: str) -> LockedWeights:
+    """A model's entry before the hub was asked."""
+    model = matrix.models[name]
+    return LockedWeights(
+        repository=model.repository,
+        file=model.file,
+        revision=UNRESOLVED,
+        sha256=UNRESOLVED,
+        size_bytes=UNRESOLVED,
+    )
+
+
+def locked_weights(matrix: Matrix, lock: Lock, name: str) -> LockedWeights:
+    """The lock's entry for a model; one that is not there yet is unresolved."""
+    asked = unresolved_weights(matrix, name)
+    locked = lock.weights.get(name, asked)
+    for key in ("repository", "file"):
+        want, got = getattr(asked, key), getattr(locked, key)
+        if want != got:
+            raise MatrixError(
+                f"matrix.lock: weights.{name}.{key}: locked {got!r}, but matrix.toml "
+                f"asks {want!r}; run `invoke lock`"
+            )
+    return locked
+
+
+def template_names(matrix: Matrix) -> dict[str, str]:
+    """The corrected templates that models name: the lock's names, to the matrix' own."""
+    files = [model.chat_template_file for model in matrix.models.values()]
+    return {Path(file).stem: file for file in files if file}
+
+
+def locked_template(
+    matrix: Matrix, lock: Lock, model_key: str
+) -> LockedTemplate | None:
+    """What pins a model's corrected template; None where the one in its weights serves.
+
+    It belongs into the digest of whatever depends on the template. llama-bench does not.
+    """
+    file = matrix.models[model_key].chat_template_file
+    if file is None:
+        return None
+    name = Path(file).stem
+    if name not in lock.templates:
+        raise MatrixError(
+            f"matrix.lock: templates.{name}: not locked, but models.{model_key} of "
+            f"matrix.toml names {file!r}; run `invoke lock`"
+        )
+    return lock.templates[name]

@@ -1,0 +1,256 @@
+"""The types of `matrix.toml`: everything a user may write, and nothing else.
+
+Keys of llama.cpp's programs carry their flag's own name with underscores, so that
+`--ctx-size` is `ctx_size`; sizes count tokens.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Key = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+"""A name of ours: lower case, digits and hyphens; it becomes part of cell ids."""
+Glob = Annotated[str, Meta(min_length=1)]
+Positive = Annotated[int, Meta(gt=0, le=2**31 - 1)]
+"""llama.cpp reads its numbers into 32 bits."""
+Count = Annotated[int, Meta(gt=0, le=10_000)]
+"""Of processes, repetitions, trials and turns."""
+Seconds = Annotated[int, Meta(gt=0, le=30 * 86_400)]
+Natural = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Commit = Annotated[str, Meta(pattern=r"^[0-9a-f]{40}$")]
+Capability = Annotated[str, Meta(pattern=r"^\d+\.\d$")]
+Probability = Annotated[float, Meta(ge=0, le=1)]
+NarHash = Annotated[str, Meta(pattern=r"^sha256-[A-Za-z0-9+/]{43}=$")]
+"""An SRI hash of a tree's NAR serialisation, as Nix' fetchers take it."""
+NpmName = Annotated[str, Meta(pattern=r"^(@[a-z0-9-]+/)?[a-z0-9][a-z0-9._-]*$")]
+ExactVersion = Annotated[str, Meta(pattern=r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$")]
+SystemName = Annotated[str, Meta(pattern=r"^[a-z0-9_]+-linux$")]
+"""Nix' name of a platform: `x86_64-linux`."""
+
+
+EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class Backend(StrEnum):
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class WeightsKind(StrEnum):
+    """Where a profile's weights come from."""
+
+    HUB = "hub"
+    """The published GGUF, from its repository."""
+    FULL = "full"
+    """Synthetic, at the published size: speed only."""
+    TINY = "tiny"
+    """Synthetic, a few MB: proves the pipeline on a CPU."""
+
+
+class Measurement(StrEnum):
+    SPEED = "speed"
+    AGENT = "agent"
+
+
+class Network(StrEnum):
+    """What an agent's sandbox can reach."""
+
+    HERMETIC = "hermetic"
+    """Nothing but the sandbox's own loopback, with what the harness serves there."""
+    ONLINE = "online"
+    """The network of this machine."""
+
+
+class Pin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One llama.cpp: the package that carries its git objects, and the commit."""
+
+    package: str
+    version: str
+    commit: Commit
+    build_number: Natural = 0
+    """llama.cpp's own count of commits; 0 where no public source tells it."""
+    about: str = ""
+
+
+class Build(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One way of compiling a pin."""
+
+    backend: Backend
+    cuda_capabilities: tuple[Capability, ...] = ()
+    """Compute capabilities to compile for; empty means the card of this machine."""
+    cmake: dict[str, str] = {}
+    """Definitions on top of the recipe's own, as `-DKEY=VALUE`."""
+
+
+class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One row of the published Models table, and how it was served."""
+
+    name: str
+    architecture: str
+    """`Dense` or `MoE`, as the published table says."""
+    quant: str
+    active_params: str
+    """As published: a number of parameters, or `~3 B`."""
+    repository: str
+    file: str
+    template: str
+    """The vendor's chat template: a file under `models/templates/` of a pin."""
+    ctx_size: Positive
+    temp: Annotated[float, Meta(ge=0, le=100)]
+    top_k: Natural | None = None
+    top_p: Probability | None = None
+    min_p: Probability | None = None
+    chat_template_file: str | None = None
+    """A corrected template of ours under `templates/`; None serves the vendor's."""
+    chat_template_kwargs: dict[str, bool | Int64 | str] = {}
+    todo_fix: bool = False
+    """Give OpenCode our plugin for models that send `todos` as a string."""
+
+
+class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """llama-server's flags that all models share."""
+
+    parallel: Count
+    batch_size: Positive
+    ubatch_size: Positive
+    cache_type_k: str
+    cache_type_v: str
+    flash_attn: bool
+    jinja: bool = True
+    context_shift: bool = False
+    metrics: bool = True
+    n_gpu_layers: Natural | None = None
+    fit: bool | None = None
+    """llama-server's own shrinking to the card; False makes what does not fit fail."""
+    env: dict[EnvName, str] = {}
+    """Variables that llama-server is started with, beside those of the harness."""
+
+
+class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one speed cell runs: llama-bench's flags, and how often."""
+
+    n_prompt: tuple[Positive, ...]
+    n_gen: tuple[Positive, ...]
+    repetitions: Count
+    """Samples of each test inside one process, beyond the warm-up repetitions."""
+    warmup_repetitions: Natural = 1
+    """Repetitions before those; `-r` is the sum. The first is never part of a steady mean."""
+    cache_type_k: str
+    cache_type_v: str
+    flash_attn: bool
+    batch_size: Positive
+    ubatch_size: Positive
+    n_gpu_layers: Natural | None = None
+    threads: Count | None = None
+    processes: Count = 1
+    """Fresh processes, each a full repeat of the sweep."""
+    target_spread: Annotated[float, Meta(gt=0, lt=1)] | None = None
+    """Start more processes until the standard deviation between the steady means of a test
+    is at most this share of their mean; None stops after `processes`."""
+    max_processes: Count = 10
+    """The most processes that `target_spread` may start, disturbed ones included."""
+    timeout_s: Seconds = 3600
+    """The longest that one test may take."""
+    env: dict[EnvName, str] = {}
+    """Variables that llama-bench is started with, beside those of the harness."""
+
+
+class AgentSetup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the agentic tasks are run: which agent, on which tasks, how often."""
+
+    opencode: Key
+    context7: Key
+    network: Network
+    tasks: tuple[Key, ...]
+    """Folders of `scripts/llamatrix/tasks/`."""
+    trials: Count = 1
+    """Attempts from the beginning, each in a sandbox of its own."""
+    max_turns: Count = 3
+    """Prompts in one trial: the task's own, then what the checks found wrong."""
+    output_tokens: Positive = 32000
+    """The longest single answer, reasoning included."""
+    ask_title: bool = True
+    """Whether OpenCode asks the model for a title, as it does by itself."""
+    lsp: bool | None = None
+    """Language servers beside the agent; None is that version's own default."""
+    any_template: bool = False
+    """Run even where the chat template fails a case that agents cannot do without."""
+    turn_timeout_s: Seconds = 3600
+    silence_timeout_s: Seconds = 900
+    """The longest without a word from agent or model; a prefill is silent."""
+    scripts: dict[Key, tuple[Key, ...]] = {}
+    """By task, the authored transcript that each trial plays in the model's place;
+    empty lets the model speak for itself."""
+
+
+class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A named selection: the product of its lists, thinned by two lists of globs."""
+
+    about: str
+    pins: tuple[Key, ...]
+    builds: tuple[Key, ...]
+    models: tuple[Key, ...]
+    weights: WeightsKind
+    measure: tuple[Measurement, ...]
+    sweep: Key | None = None
+    server: Key | None = None
+    agent: Key | None = None
+    include: tuple[Glob, ...] = ("*",)
+    """A cell stays only where one of these matches its id …"""
+    exclude: tuple[Glob, ...] = ()
+    """… and none of these does."""
+
+
+class Synthetic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the made-up weights of all profiles share."""
+
+    template_pin: Key
+    """The pin whose tree the embedded chat template is read from."""
+    seed: Natural = 0
+
+
+class Nixpkgs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The flake's one input; a flake cannot read it, so `flake.lock` must say the same."""
+
+    rev: Commit
+    nar_hash: NarHash
+
+
+class Cuda(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    package_set: Annotated[str, Meta(pattern=r"^cudaPackages_\d+_\d+$")]
+    """The CUDA toolkit that Nix compiles with: an attribute of nixpkgs."""
+
+
+class System(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One platform that the flake has outputs for."""
+
+    opencode_package: NpmName
+    """OpenCode's npm package with the binary for this platform."""
+
+
+class NpmPin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One version of a program that npm carries under a name we know."""
+
+    version: ExactVersion
+    about: str = ""
+
+
+class Matrix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`matrix.toml`, whole."""
+
+    schema_version: Annotated[int, Meta(ge=1, le=1)]
+    nixpkgs: Nixpkgs
+    cuda: Cuda
+    systems: dict[SystemName, System]
+    opencode: dict[Key, NpmPin]
+    context7: dict[Key, NpmPin]
+    pins: dict[Key, Pin]
+    builds: dict[Key, Build]
+    models: dict[Key, Model]
+    sweeps: dict[Key, Sweep]
+    servers: dict[Key, Server]
+    agents: dict[Key, AgentSetup] = {}
+    synthetic: Synthetic
+    profiles: dict[Key, Profile]

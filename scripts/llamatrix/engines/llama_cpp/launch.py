@@ -1,0 +1,101 @@
+"""What is served and how: one llama-server's whole command line."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamatrix.config.matrix import Model, Server
+from llamatrix.engines.llama_cpp.capabilities import Dialect
+from llamatrix.errors import ServeError
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Launch:
+    program: Path
+    weights: Path
+    alias: str
+    """The model's key: the name clients ask for."""
+    model: Model
+    server: Server
+    template: Path | None = None
+    """The chat template to serve with; None takes the one inside the weights."""
+    template_pin: str | None = None
+    """The sha256 that the lock has of that template; None where it has none."""
+    commit: str | None = None
+    """The commit the program should be built from; None where nobody knows."""
+    port: int | None = None
+    """None takes any free one."""
+    extra: tuple[str, ...] = ()
+    """Flags of this machine, not of the measurement: put last, as they stand."""
+
+    def argv(self, *, port: int, dialect: Dialect) -> tuple[str, ...]:
+        flags = {
+            "--model": self.weights,
+            "--alias": self.alias,
+            "--host": HOST,
+            "--port": port,
+            "--log-verbosity": dialect.verbosity,
+            **_model_flags(self.model),
+            **_server_flags(self.server),
+        }
+        if self.template is not None:
+            flags["--chat-template-file"] = self.template
+        words = [str(self.program)]
+        for flag, value in flags.items():
+            words += [flag, str(value)]
+        words += _switches(self.server, dialect)
+        return (*words, *self.extra)
+
+    def template_sha256(self) -> str | None:
+        """The hash of the template to serve with; None for the one in the weights.
+
+        As the server reports it: Jinja drops one newline at the end of a template.
+        """
+        if self.template is None:
+            return None
+        try:
+            text = self.template.read_bytes()
+        except OSError as error:
+            raise ServeError(
+                f"{self.template}: the chat template cannot be read: {error.strerror}"
+            ) from error
+        return hashlib.sha256(text.removesuffix(b"\n")).hexdigest()
+
+
+def _model_flags(model: Model) -> dict[str, object]:
+    flags: dict[str, object] = {"--ctx-size": model.ctx_size, "--temp": model.temp}
+    for key in ("top_k", "top_p", "min_p"):
+        if (value := getattr(model, key)) is not None:
+            flags["--" + key.replace("_", "-")] = value
+    if model.chat_template_kwargs:
+        flags["--chat-template-kwargs"] = json.dumps(model.chat_template_kwargs)
+    return flags
+
+
+def _server_flags(server: Server) -> dict[str, object]:
+    flags: dict[str, object] = {
+        "--parallel": server.parallel,
+        "--batch-size": server.batch_size,
+        "--ubatch-size": server.ubatch_size,
+        "--cache-type-k": server.cache_type_k,
+        "--cache-type-v": server.cache_type_v,
+        "--flash-attn": "on" if server.flash_attn else "off",
+    }
+    if server.n_gpu_layers is not None:
+        flags["--n-gpu-layers"] = server.n_gpu_layers
+    return flags
+
+
+def _switches(server: Server, dialect: Dialect) -> list[str]:
+    words = ["--jinja" if server.jinja else "--no-jinja"]
+    words.append("--context-shift" if server.context_shift else "--no-context-shift")
+    if server.metrics:
+        words.append("--metrics")
+    if server.fit is not None and dialect.fits:
+        words += ["--fit", "on" if server.fit else "off"]
+    if dialect.no_page:
+        words.append(dialect.no_page)
+    return words

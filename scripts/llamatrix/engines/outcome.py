@@ -1,0 +1,160 @@
+"""What can come of a measurement. Everything here is data; nothing is raised."""
+
+from enum import StrEnum
+from statistics import fmean
+from typing import Annotated
+
+from msgspec import Meta, Raw, Struct
+
+from llamatrix.config.cell import SpeedTest
+from llamatrix.reason import first_error
+
+Tokens = Annotated[int, Meta(ge=1)]
+Nanoseconds = Annotated[int, Meta(ge=1)]
+TokensPerSecond = Annotated[float, Meta(gt=0)]
+
+
+class SpeedSample(Struct, frozen=True, kw_only=True, tag="speed"):
+    """One test of one process, normalised from what the engine printed.
+
+    `tokens`, `nanoseconds` and `tokens_per_second` hold one value per repetition, in
+    the order of running.
+    """
+
+    test: SpeedTest
+    depth_tokens: int = 0
+    """Tokens in the context before the test begins."""
+    concurrency: Tokens = 1
+    """Streams served at the same time."""
+    warmup_repetitions: int = 0
+    """How many of the first repetitions were requested as warm-up."""
+    tokens: tuple[Tokens, ...]
+    """Tokens processed or generated in each repetition."""
+    nanoseconds: tuple[Nanoseconds, ...]
+    """Wall time of each repetition."""
+    tokens_per_second: tuple[TokensPerSecond, ...]
+    """Speed of each repetition, rounded as the program printed it."""
+    published_tps: TokensPerSecond
+    """The program's own mean over all repetitions: llama-bench's `avg_ts`."""
+    published_sd_tps: float
+    """The program's own standard deviation: llama-bench's `stddev_ts`."""
+    backend: str
+    """Where it was computed, in the program's words: `CPU`, `CUDA`."""
+    device: str
+    """The device the program names, a processor or a GPU; may be empty."""
+    build_commit: str
+    build_number: int
+    model_type: str
+    model_bytes: int
+    """Size of all tensors."""
+    model_params: int
+    threads: int
+    memory_bytes: int | None = None
+    """The most GPU memory the process held during its repetitions; None where unknown."""
+    raw: Raw
+    """The line the program printed, unchanged."""
+
+    def __post_init__(self) -> None:
+        """Refuse a sample without repetitions or tokens, or with unequal lists."""
+        counts = {len(self.tokens), len(self.nanoseconds), len(self.tokens_per_second)}
+        if counts != {len(self.tokens)} or counts == {0}:
+            raise ValueError(f"repetitions: {sorted(counts)} values, expected equal")
+        if min(self.tokens) < 1:
+            raise ValueError(f"repetitions of {min(self.tokens)} tokens")
+
+    @property
+    def repetitions(self) -> int:
+        """All of them, warm-up included."""
+        return len(self.tokens_per_second)
+
+    @property
+    def steady(self) -> tuple[float, ...]:
+        """Tokens per second of the repetitions after the warm-up ones, unrounded.
+
+        The first is always left out: llama-bench's own warm-up does not reach the clocks
+        and kernels of a long prompt. Empty for a sample of one repetition.
+        """
+        begin = max(1, self.warmup_repetitions)
+        pairs = zip(self.tokens[begin:], self.nanoseconds[begin:], strict=True)
+        return tuple(1e9 * tokens / ns for tokens, ns in pairs)
+
+    @property
+    def steady_tps(self) -> float | None:
+        """The mean of the steady repetitions; None where there is none."""
+        return fmean(self.steady) if self.steady else None
+
+    @property
+    def first_deviation(self) -> float | None:
+        """How far the first repetition is off the steady mean: -0.15 is 15 % slower."""
+        if self.steady_tps is None:
+            return None
+        return 1e9 * self.tokens[0] / self.nanoseconds[0] / self.steady_tps - 1
+
+
+class Done(Struct, frozen=True, kw_only=True, tag="done"):
+    result: SpeedSample
+
+
+class TimedOut(Struct, frozen=True, kw_only=True, tag="timed-out"):
+    """Ended by us when its time was over."""
+
+    after_s: float
+    tail: tuple[str, ...]
+
+
+class Crashed(Struct, frozen=True, kw_only=True, tag="crashed"):
+    """Ended by itself, badly, for a reason its last lines may tell."""
+
+    exit_code: int
+    """As the kernel tells it: negative for a signal."""
+    tail: tuple[str, ...]
+
+
+class Stage(StrEnum):
+    """How far a program had come when it failed."""
+
+    LOADING = "loading"
+    """Weights, cache and buffers: nothing was computed yet."""
+    PREFILL = "prefill"
+    GENERATION = "generation"
+
+
+class OutOfMemory(Struct, frozen=True, kw_only=True, tag="out-of-memory"):
+    """The program said that memory was refused to it."""
+
+    exit_code: int
+    tail: tuple[str, ...]
+    stage: Stage | None = None
+    """None in records from before it was looked at."""
+
+
+class ContextTooLarge(Struct, frozen=True, kw_only=True, tag="context-too-large"):
+    """No context of this size could be made; llama.cpp did not say it was memory."""
+
+    exit_code: int
+    tail: tuple[str, ...]
+
+
+class Invalid(Struct, frozen=True, kw_only=True, tag="invalid"):
+    """The program printed a row that is not what was asked for, or cannot be."""
+
+    reason: str
+    tail: tuple[str, ...]
+    """The row, cut short, or what came in its place."""
+
+
+Outcome = Done | TimedOut | Crashed | OutOfMemory | ContextTooLarge | Invalid
+
+
+def reason_of(outcome: Outcome) -> str:
+    """Why there is no number, in one line; empty for one that is done."""
+    match outcome:
+        case Done():
+            return ""
+        case Invalid(reason=reason):
+            return reason
+        case TimedOut(after_s=after_s):
+            return f"after {after_s:.0f} s"
+        case Crashed() | OutOfMemory() | ContextTooLarge():
+            said = first_error(outcome.tail)
+            return f"exit code {outcome.exit_code}" + (said and f": {said}")

@@ -1,0 +1,163 @@
+"""One running server, its context filled further and further."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from llamatrix.engines.llama_cpp.running import Serving
+from llamatrix.engines.llama_cpp.startup_failure import read_log
+from llamatrix.engines.outcome import Stage
+from llamatrix.errors import ServeError
+from llamatrix.measure.context.failure import fall
+from llamatrix.measure.context.filler import Filler
+from llamatrix.measure.context.footprint import Footprint, footprint
+from llamatrix.measure.context.found import Failure, OverBudget, Rung, Stop
+from llamatrix.measure.context.generation import (
+    Broken,
+    Timings,
+    end_tokens,
+    generate,
+)
+from llamatrix.measure.context.ladder import GENERATED_TOKENS, SMALLEST_TOKENS
+from llamatrix.measure.telemetry import Sampler
+from llamatrix.web import NoAnswerError, WrongAnswerError
+
+_DECISIVE = 3
+"""Answers where one alone would decide: at the smallest, and below the floor."""
+_SLOW_RUNGS = 2
+"""In a row: one alone may have been slowed by the machine."""
+_SLOWER = 1.3
+"""Prefill slows down as the context fills: the next rung's, at most."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bounds:
+    keep_speed: float
+    """Of the speed at the smallest context."""
+    deadline: float
+    """On the monotonic clock: no rung is begun that would end after it."""
+
+    most_bytes: int | None = None
+    """What the server may hold by measurement; None leaves that to the machine."""
+    grace_s: float = 60.0
+    """What an answer gets beyond the time that is left."""
+
+    @property
+    def answer_timeout_s(self) -> float:
+        return max(self.deadline - time.monotonic(), 0.0) + self.grace_s
+
+    def over_budget(self, held: Footprint) -> OverBudget | None:
+        if self.most_bytes is None or held.held_bytes <= self.most_bytes:
+            return None
+        return OverBudget(held_bytes=held.held_bytes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fallen:
+    """The server, or its answer, was lost at a rung."""
+
+    at_tokens: int
+    failure: Failure
+
+
+class Climber:
+    def __init__(self, serving: Serving, sampler: Sampler, bounds: Bounds) -> None:
+        self.filler = Filler(serving.site)
+        self._serving = serving
+        self._sampler = sampler
+        self._bounds = bounds
+        log = read_log(serving.log)
+        self._ends = end_tokens(log)
+        self._log_begin = len(log)
+
+    def climb(
+        self,
+        ladder: Sequence[int],
+        *,
+        known: Sequence[Rung],
+        on_rung: Callable[[Rung], None],
+    ) -> Stop | Fallen:
+        """Fill rung after rung, each handed over the moment it is known.
+
+        `known` are those of servers before this one.
+        """
+        done = list(known)
+        cached = False  # by this server
+        begin = time.monotonic()
+        warm = self._answer(SMALLEST_TOKENS // 2)
+        if isinstance(warm, Broken):
+            return self._fallen(ladder[0], warm, begin)
+        slow = 0
+        for tokens in ladder:
+            if done and self._is_too_late(tokens, done[-1], cached=cached):
+                return Stop.TIME
+            begin = time.monotonic()
+            floor_tps = self._floor(done)
+            answers, broken = self._answers(tokens, floor_tps)
+            held = None if broken else self._footprint()
+            if held and (over := self._bounds.over_budget(held)):
+                return Fallen(at_tokens=tokens, failure=over)
+            if answers:
+                rung = Rung(tokens=tokens, answers=tuple(answers), footprint=held)
+                done.append(rung)
+                cached = answers[0].cache_n > 0
+                on_rung(rung)
+            if held is None:
+                gone = Broken(stage=Stage.GENERATION, said="it ended after its answer")
+                return self._fallen(tokens, broken or gone, begin)
+            slow = slow + 1 if done[-1].generation_tps < self._floor(done) else 0
+            if slow == _SLOW_RUNGS:
+                return Stop.SPEED
+        return Stop.SPEED if slow else Stop.TOP
+
+    def _answers(
+        self, tokens: int, floor_tps: float
+    ) -> tuple[list[Timings], Broken | None]:
+        """One answer, or several where one would decide too much."""
+        answers: list[Timings] = []
+        wanted = _DECISIVE if tokens == SMALLEST_TOKENS else 1
+        while len(answers) < wanted:
+            answer = self._answer(tokens)
+            if isinstance(answer, Broken):
+                return answers, answer
+            answers.append(answer)
+            if answer.generation_tps < floor_tps:
+                wanted = _DECISIVE
+        return answers, None
+
+    def _answer(self, tokens: int) -> Timings | Broken:
+        try:
+            prompt = self.filler.tokens(tokens - GENERATED_TOKENS)
+        except (NoAnswerError, WrongAnswerError) as error:
+            return Broken(stage=Stage.PREFILL, said=str(error))
+        return generate(
+            self._serving.site,
+            prompt,
+            ends=self._ends,
+            timeout_s=self._bounds.answer_timeout_s,
+        )
+
+    def _footprint(self) -> Footprint | None:
+        try:
+            return footprint(self._serving, self._sampler.since_last_take())
+        except ServeError:
+            return None
+
+    def _floor(self, done: Sequence[Rung]) -> float:
+        return self._bounds.keep_speed * done[0].generation_tps if done else 0.0
+
+    def _is_too_late(self, tokens: int, last: Rung, *, cached: bool) -> bool:
+        """By the last rung's pace; without a cache all of it is processed anew."""
+        added = tokens - last.tokens if cached else tokens
+        prefill_s = _SLOWER * added / (last.answers[0].prefill_tps or 1.0)
+        generation_s = GENERATED_TOKENS / last.generation_tps
+        return time.monotonic() + prefill_s + generation_s > self._bounds.deadline
+
+    def _fallen(self, tokens: int, broken: Broken, begin: float) -> Fallen:
+        failure = fall(
+            self._serving,
+            broken,
+            log_begin=self._log_begin,
+            after_s=time.monotonic() - begin,
+        )
+        return Fallen(at_tokens=tokens, failure=failure)

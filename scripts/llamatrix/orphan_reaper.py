@@ -1,0 +1,75 @@
+"""The keeper: ends what the harness started when the harness itself is gone.
+
+Linux' parent-death signal reaches direct children only, and a compiler is a
+grandchild of ours. So every program we start carries a mark in its environment,
+and this small process, in a session of its own, waits on a pipe that only the
+harness holds. When the pipe closes, for whatever reason (`kill -9` included), it
+kills every process that carries the mark, and removes the harness's short-lived folders,
+whose names came over the pipe.
+
+Run as a program by `shell.py`; standard library only, so that it starts in
+milliseconds: `python -I -S orphan_reaper.py MARK < pipe`.
+"""
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+MARK_VARIABLE = "LLAMATRIX_KEEPER"
+_ROUNDS = 50  # a process may fork while we look; a round that finds none ends it
+
+
+def marked_processes(mark: str, *, proc: Path = Path("/proc")) -> Iterator[int]:
+    """Ids of the processes whose initial environment carries the mark."""
+    wanted = f"{MARK_VARIABLE}={mark}".encode()
+    for entry in proc.iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            environment = (entry / "environ").read_bytes()
+        except OSError:  # gone meanwhile, or another user's
+            continue
+        if wanted in environment.split(b"\0"):
+            yield int(entry.name)
+
+
+def end_marked(mark: str) -> None:
+    for _ in range(_ROUNDS):
+        found = list(marked_processes(mark))
+        if not found:
+            return
+        for pid in found:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def entry(folder: Path, *, gone: bool) -> bytes:
+    """What the harness writes when it has made a folder, and when it is gone."""
+    return (b"-" if gone else b"+") + os.fsencode(folder) + b"\0"
+
+
+def kept_folders(entries: bytes) -> set[Path]:
+    """The folders that have not gone."""
+    kept: set[bytes] = set()
+    for each in entries.split(b"\0")[:-1]:
+        if each.startswith(b"+"):
+            kept.add(each[1:])
+        else:
+            kept.discard(each[1:])
+    return {Path(os.fsdecode(name)) for name in kept}
+
+
+def main() -> None:
+    entries = sys.stdin.buffer.read()  # returns when the harness is gone
+    end_marked(sys.argv[1])
+    for folder in kept_folders(entries):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""One call as the tap saw it: a line of the recording."""
+
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from llamatrix.proxy.answer import Timings
+from llamatrix.proxy.request import Kind
+
+
+class Trouble(StrEnum):
+    """What went wrong with a call, seen from between the two."""
+
+    UNREACHABLE = "unreachable"
+    """Nothing listened where the model should be."""
+    CUT = "cut"
+    """The answer broke off."""
+    REFUSED = "refused"
+    """HTTP 4xx."""
+    FAILED = "failed"
+    """HTTP 5xx."""
+    ERROR = "error"
+    """An error inside the stream."""
+    LEFT = "left"
+    """The client went away before the end."""
+    BLOCKED = "blocked"
+    """Not let through: another process's, or outside the model API."""
+
+
+class Call(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    index: int
+    kind: Kind
+    path: str
+    begun_s: float
+    """Since the tap began; so are the other times."""
+    first_byte_s: float | None = None
+    first_token_s: float | None = None
+    """The first text, reasoning or tool call; not the role alone."""
+    ended_s: float
+    status: int | None = None
+    request_bytes: int
+    request_sha256: str
+    answer_bytes: int
+    answer_sha256: str
+    tools_offered: tuple[str, ...] = ()
+    prompt_tokens: int | None = None
+    """All of the prompt, as `usage` tells it."""
+    cached_tokens: int | None = None
+    generated_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    """Where the server tells them apart; llama-server did not, as of 2026-10."""
+    timings: Timings | None = None
+    tool_calls: tuple[str, ...] = ()
+    finish_reason: str | None = None
+    trouble: Trouble | None = None
+    error: str = ""
+
+    @property
+    def time_to_first_token_s(self) -> float | None:
+        if self.first_token_s is None:
+            return None
+        return self.first_token_s - self.begun_s
+
+
+class CallTimes(Struct, frozen=True, kw_only=True):
+    """One call of a turn on the turn's own clock; seconds since the tap began."""
+
+    kind: str
+    begun_s: float
+    first_token_s: float | None
+    ended_s: float
+    prompt_tokens: int | None
+    """Processed; None without llama-server's timings."""
+    generated_tokens: int | None
+    tool_calls: tuple[str, ...]
+
+
+def read_calls(recording: Path) -> tuple[Call, ...]:
+    """The calls of `calls.jsonl` in the recording's folder, in order of their end."""
+    lines = (recording / "calls.jsonl").read_bytes().splitlines()
+    return tuple(msgspec.json.decode(line, type=Call) for line in lines)

@@ -1,0 +1,162 @@
+"""A recorded agent session as tokens: the same work for whatever server replays it.
+
+What a model would say now is no part of it: prompts are the recorded ones, answers have
+the recorded lengths.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from msgspec import Raw, Struct
+
+from llamatrix.engines.llama_cpp.running import Serving
+from llamatrix.engines.llama_cpp.startup_failure import read_log
+from llamatrix.engines.llama_cpp.tokens import tokenize
+from llamatrix.errors import MeasureError
+from llamatrix.proxy.call import Call, read_calls
+from llamatrix.proxy.request import Kind
+from llamatrix.web import NoAnswerError, WrongAnswerError
+
+_REPLAYED = {Kind.MAIN, Kind.TITLE}
+_PREPARE_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordedCall:
+    index: int
+    kind: Kind
+    request: bytes
+    """The chat completion request as the tap stored it."""
+    generated_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recording:
+    calls: tuple[RecordedCall, ...]
+    """In the order in which they were begun."""
+    left_out: int
+    """Calls of other kinds, or that went wrong when they were recorded."""
+
+    @property
+    def digest(self) -> str:
+        """Over all that is replayed."""
+        parts = [
+            (call.kind, hashlib.sha256(call.request).hexdigest(), call.generated_tokens)
+            for call in self.calls
+        ]
+        return _sha256(parts)
+
+
+class ScriptCall(Struct, frozen=True, kw_only=True):
+    """One call as any server takes it."""
+
+    index: int
+    kind: Kind
+    tokens: tuple[int, ...]
+    n_predict: int
+
+
+class Script(Struct, frozen=True, kw_only=True):
+    """A session in one model's tokens: the same for every server that replays it."""
+
+    calls: tuple[ScriptCall, ...]
+    end_tokens: tuple[int, ...]
+    """What would end an answer early, and is never chosen."""
+
+    @property
+    def sha256(self) -> str:
+        return _sha256(self)
+
+
+def read_recording(folder: Path) -> Recording:
+    """The main and title calls of a tap's recording; MeasureError where it has none."""
+    try:
+        calls = sorted(read_calls(folder), key=lambda call: call.index)
+        kept = tuple(_recorded(call, folder) for call in calls if _is_replayed(call))
+    except FileNotFoundError as error:
+        raise MeasureError(
+            f"--replay {folder}: no {Path(error.filename).name} there; give the folder "
+            "of a recorded turn that has calls.jsonl and its requests"
+        ) from error
+    except (OSError, msgspec.MsgspecError) as error:
+        raise MeasureError(f"--replay {folder}: cannot be read: {error}") from error
+    if not kept:
+        raise MeasureError(
+            f"--replay {folder}: none of its {len(calls)} calls is an agent's that "
+            "ended well; record the session anew"
+        )
+    return Recording(calls=kept, left_out=len(calls) - len(kept))
+
+
+def script_of(recording: Recording, serving: Serving) -> Script:
+    """Every prompt by this server's template and vocabulary.
+
+    As its own chat endpoint would make it: with the beginning-of-text token where the
+    vocabulary wants one, and special tokens read as such.
+    """
+    found = re.findall(r"EOG token\s+= (\d+) ", read_log(serving.log))
+    return Script(
+        calls=tuple(_script_call(call, serving) for call in recording.calls),
+        end_tokens=tuple(sorted(set(map(int, found)))),
+    )
+
+
+class _Prompt(Struct):
+    prompt: str
+
+
+def _is_replayed(call: Call) -> bool:
+    return call.kind in _REPLAYED and call.trouble is None
+
+
+def _recorded(call: Call, folder: Path) -> RecordedCall:
+    generated = call.generated_tokens
+    if generated is None and call.timings:
+        generated = call.timings.predicted_n
+    if not generated:
+        raise MeasureError(
+            f"--replay {folder}: call {call.index} does not tell how many tokens were "
+            "generated; record it from a server that does (llama-server: `usage`)"
+        )
+    return RecordedCall(
+        index=call.index,
+        kind=call.kind,
+        request=(folder / f"{call.index:04}.request.json").read_bytes(),
+        generated_tokens=generated,
+    )
+
+
+def _script_call(call: RecordedCall, serving: Serving) -> ScriptCall:
+    site = serving.site
+    try:
+        applied = site.post(
+            "/apply-template", Raw(call.request), timeout_s=_PREPARE_TIMEOUT_S
+        ).read(_Prompt)
+        found = tokenize(
+            site, applied.prompt, add_special=True, timeout_s=_PREPARE_TIMEOUT_S
+        )
+    except (NoAnswerError, WrongAnswerError) as error:
+        raise MeasureError(
+            f"call {call.index} of the recording gives no prompt: {error}\n"
+            f"log: {serving.log}"
+        ) from error
+    room = serving.props.context_tokens
+    if len(found) + call.generated_tokens > room:
+        raise MeasureError(
+            f"call {call.index} of the recording has {len(found)} prompt tokens for "
+            f"{serving.launch.alias} and {call.generated_tokens} generated, but its "
+            f"context holds {room}; raise its ctx_size in matrix.toml"
+        )
+    return ScriptCall(
+        index=call.index,
+        kind=call.kind,
+        tokens=found,
+        n_predict=call.generated_tokens,
+    )
+
+
+def _sha256(content: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()

@@ -1,0 +1,104 @@
+"""The published metrics, summed over the calls of a turn or a trial."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from llamatrix.engines.llama_cpp.metrics import Counters
+from llamatrix.proxy.call import Call, Trouble
+from llamatrix.proxy.request import Kind
+
+_TOLERANCE_TOKENS = 1.0
+_TOLERANCE_S = 0.05
+
+
+class Totals(Struct, frozen=True, kw_only=True):
+    """Raw sums; rates are formed where they are shown."""
+
+    api_calls: int
+    """Every call OpenCode made to the model, retries included."""
+    title_calls: int
+    compaction_calls: int
+    subagent_calls: int
+    other_calls: int
+    """Of other programs, or outside the model API: blocked, and in none of the sums."""
+    failed_calls: int
+    """Refused, failed or broken off by the server."""
+    left_calls: int = 0
+    """Broken off by OpenCode: ended at a limit, or gone with a call open."""
+    untimed_calls: int
+    """Answered without llama-server's timings: their tokens are in no sum."""
+    tool_calls: int
+    prompt_tokens: int
+    """Processed: the sum of `timings.prompt_n`, cache hits excluded."""
+    cached_tokens: int
+    generated_tokens: int
+    prompt_s: float
+    generation_s: float
+
+    @property
+    def api_calls_without_titles(self) -> int:
+        return self.api_calls - self.title_calls
+
+    @property
+    def prefill_tps(self) -> float | None:
+        """Prompt tokens processed per second; None where none was."""
+        return self.prompt_tokens / self.prompt_s if self.prompt_s > 0 else None
+
+    @property
+    def generation_tps(self) -> float | None:
+        """Tokens over seconds, as the published tables form it: first tokens included.
+
+        The first token of a call comes with its prompt, so this is higher than the
+        speed of generation by one token a call, at every pin alike.
+        """
+        spent_s = self.generation_s
+        return self.generated_tokens / spent_s if spent_s > 0 else None
+
+
+def totals(calls: Sequence[Call]) -> Totals:
+    own = [call for call in calls if call.kind is not Kind.OTHER]
+    timed = [call.timings for call in own if call.timings]
+    kinds = [call.kind for call in own]
+    return Totals(
+        api_calls=len(own),
+        title_calls=kinds.count(Kind.TITLE),
+        compaction_calls=kinds.count(Kind.COMPACTION),
+        subagent_calls=kinds.count(Kind.SUBAGENT),
+        other_calls=len(calls) - len(own),
+        failed_calls=sum(call.trouble not in {None, Trouble.LEFT} for call in own),
+        left_calls=sum(call.trouble is Trouble.LEFT for call in own),
+        untimed_calls=len(own) - len(timed),
+        tool_calls=sum(len(call.tool_calls) for call in own),
+        prompt_tokens=sum(timing.prompt_n for timing in timed),
+        cached_tokens=sum(call.cached_tokens or 0 for call in own),
+        generated_tokens=sum(timing.predicted_n for timing in timed),
+        prompt_s=sum(timing.prompt_ms for timing in timed) / 1000,
+        generation_s=sum(timing.predicted_ms for timing in timed) / 1000,
+    )
+
+
+def disagreements(calls: Sequence[Call], served: Counters) -> tuple[str, ...]:
+    """Where the tap's sums and the server's own counters differ, in words.
+
+    `served` is the difference of two readings around the same calls. A call that
+    broke off or failed is in the counters and has no timings.
+    """
+    ours = totals(calls)
+    pairs = (
+        ("prompt tokens", ours.prompt_tokens, served.prompt_tokens, _TOLERANCE_TOKENS),
+        (
+            *("generated tokens", ours.generated_tokens, served.generated_tokens),
+            _TOLERANCE_TOKENS,
+        ),
+        ("prompt seconds", ours.prompt_s, served.prompt_s, _TOLERANCE_S),
+        ("generation seconds", ours.generation_s, served.generation_s, _TOLERANCE_S),
+    )
+    gone = sum(call.trouble in {Trouble.LEFT, Trouble.CUT} for call in calls)
+    why = f" ({ours.untimed_calls} calls without timings, {gone} broken off)"
+    return tuple(
+        f"{name}: {tap:g} by the tap, {server:g} by /metrics"
+        f"{why if ours.untimed_calls else ''}"
+        for name, tap, server, tolerance in pairs
+        if abs(tap - server) > tolerance
+    )

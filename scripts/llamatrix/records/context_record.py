@@ -1,0 +1,100 @@
+"""What one line of context holds: a search for the largest one, and its conditions."""
+
+import hashlib
+
+import msgspec
+
+from llamatrix.config.cell import Cell
+from llamatrix.config.lock import LockedPin
+from llamatrix.config.matrix import Model, Server
+from llamatrix.measure.context.found import SETTLED, Found
+from llamatrix.provision.build import Manifest
+from llamatrix.provision.weights import WeightsFacts
+from llamatrix.records.envelope import Envelope
+from llamatrix.records.kind import Kind, unchanged
+
+CONTEXT_VERSION = 1
+"""Bumped by hand when the way of searching changes: all is then searched anew."""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the user may choose about a search."""
+
+    keep_speed: float
+    """The least share of the generation speed at a small context."""
+    vram_bytes: int | None = None
+    """What it may take of the card; None for all that is free."""
+    most_tokens: int | None = None
+
+
+class ContextCell(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    digest: str
+    """Asked, pin, build, weights, the server's flags, host class and compiler."""
+    model_key: str
+    model_name: str
+    architecture: str
+    quant: str
+    pin: str
+    build: str
+
+
+class ContextRecord(Envelope, frozen=True, kw_only=True):
+    cell: ContextCell
+    asked: Asked
+    found: Found
+    model: Model
+    """As it was served, but for the context."""
+    server: Server
+    argv: tuple[str, ...]
+    """Of the last server that became ready, without folders; empty where none did."""
+    locked: LockedPin
+    build: Manifest
+    weights: WeightsFacts
+
+    @property
+    def record_id(self) -> str:
+        return self.cell.id
+
+    @property
+    def settled(self) -> bool:
+        """Whether the same question need not be asked again."""
+        return self.found.stop in SETTLED
+
+
+CONTEXT = Kind(folder="context", holds=ContextRecord, migrations={1: unchanged})
+
+
+def context_cell(
+    cell: Cell,
+    asked: Asked,
+    server: Server,
+    *,
+    template_sha256: str,
+    host_slug: str,
+    compiler: str,
+) -> ContextCell:
+    """The cell of a speed measurement as one of a search, with a digest of its own."""
+    inputs = (
+        CONTEXT_VERSION,
+        asked,
+        (cell.model_key, cell.weights, cell.weights_identity),
+        (cell.locked.commit, cell.locked.nar_hash, cell.pin.build_number),
+        cell.build,
+        msgspec.structs.replace(cell.model, ctx_size=1),
+        server,
+        template_sha256,
+        (host_slug, compiler),
+    )
+    text = msgspec.json.encode(inputs, order="sorted")
+    parts = (CONTEXT.folder, cell.weights_key, cell.pin_key, cell.build_key)
+    return ContextCell(
+        id="/".join(parts),
+        digest=hashlib.sha256(text).hexdigest(),
+        model_key=cell.model_key,
+        model_name=cell.model.name,
+        architecture=cell.model.architecture,
+        quant=cell.model.quant,
+        pin=cell.pin_key,
+        build=cell.build_key,
+    )

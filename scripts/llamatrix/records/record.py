@@ -1,0 +1,99 @@
+"""What one line of speed holds: one test of llama-bench and its conditions."""
+
+import msgspec
+
+from llamatrix.config.cell import Cell, SpeedTest
+from llamatrix.config.lock import LockedPin
+from llamatrix.engines.llama_cpp.llama_bench import parse_row
+from llamatrix.engines.outcome import Done, Outcome
+from llamatrix.measure.load import Load
+from llamatrix.measure.speed import Process
+from llamatrix.measure.telemetry import Telemetry
+from llamatrix.provision.build import Manifest
+from llamatrix.provision.weights import WeightsFacts
+from llamatrix.records.envelope import Envelope
+from llamatrix.records.kind import Fields, Kind, Place
+
+
+class CellFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The cell as a table needs it, and the digests that identify it."""
+
+    id: str
+    digest: str
+    """Spec, host class and compiler: a record is reused only under the same one."""
+    spec_digest: str
+    measurement: str
+    model_key: str
+    model_name: str
+    architecture: str
+    quant: str
+    active_params: str
+    pin: str
+    build: str
+    sweep: str
+    target_spread: float | None = None
+    """The sweep's stopping rule at that time; None where it had none."""
+
+
+class Record(Envelope, frozen=True, kw_only=True):
+    cell: CellFacts
+    test: SpeedTest
+    repeat: int
+    """Which fresh repeat of the sweep this belongs to, from 1."""
+    outcome: Outcome
+    process: Process
+    locked: LockedPin
+    build: Manifest
+    weights: WeightsFacts
+    telemetry: Telemetry
+    load: Load = Load()
+    """What else the machine did while this test ran."""
+    disturbed: str = ""
+    """Why the result is kept out of the headline; empty where it counts."""
+
+    @property
+    def record_id(self) -> str:
+        return self.cell.id
+
+
+def cell_facts(cell: Cell, *, digest: str) -> CellFacts:
+    return CellFacts(
+        id=cell.id,
+        digest=digest,
+        spec_digest=cell.spec_digest,
+        measurement=cell.measurement,
+        model_key=cell.model_key,
+        model_name=cell.model.name,
+        architecture=cell.model.architecture,
+        quant=cell.model.quant,
+        active_params=cell.model.active_params,
+        pin=cell.pin_key,
+        build=cell.build_key,
+        sweep=cell.sweep_key,
+        target_spread=cell.sweep.target_spread,
+    )
+
+
+class _RowOfSchema1(msgspec.Struct, tag="speed"):
+    row: msgspec.Raw
+
+
+class _DoneOfSchema1(msgspec.Struct, tag="done"):
+    result: _RowOfSchema1
+
+
+def outcome_from_1(fields: Fields, _place: Place) -> Fields:
+    """Migrate an `outcome` of schema 1, which held llama-bench's row and nothing else."""
+    outcome = bytes(fields["outcome"])
+    if msgspec.json.decode(outcome, type=_Tagged).type != "done":
+        return fields
+    row = msgspec.json.decode(outcome, type=_DoneOfSchema1).result.row
+    done = Done(result=parse_row(bytes(row)))
+    return {**fields, "outcome": msgspec.Raw(msgspec.json.encode(done))}
+
+
+class _Tagged(msgspec.Struct):
+    type: str
+
+
+SPEED = Kind(folder="speed", holds=Record, migrations={1: outcome_from_1})

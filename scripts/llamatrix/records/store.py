@@ -1,0 +1,229 @@
+"""The store: append-only files of JSON lines, one for each host class and record id."""
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Generic
+
+from llamatrix.errors import RecordError
+from llamatrix.exclusive import exclusive
+from llamatrix.progress import say
+from llamatrix.project import find_project
+from llamatrix.records.kind import Kind, NewerRecordError, Place, R
+
+_PROBE_BYTES = 1 << 20
+"""More than any record has."""
+
+
+class UnwrittenError(RecordError):
+    """What was measured could not be written to the store; it is kept aside."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line(Generic[R]):
+    """One record as it is on the disk."""
+
+    file: str
+    """Relative to the folder of the reports: `records/<host>/speed/….jsonl`."""
+    number: int
+    """From 1, as editors and `sed -n 5p` count."""
+    sha256: str
+    """Of the line with its newline: `sed -n 5p FILE | sha256sum` prints it."""
+    record: R
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DamagedLine:
+    """A line that cannot be read as a record."""
+
+    file: str
+    """As of `Line`."""
+    number: int
+    reason: str
+    """`FILE:NUMBER: why`, as the error says it."""
+    newer: bool
+    """Whether an update of this checkout can read it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Store(Generic[R]):
+    """The records of one kind.
+
+    A record is on the disk, whole, when `append` returns; a crash loses at most the
+    record in flight. Lines are never edited. A last line that a crash cut short is moved
+    to a `.torn` file beside it before the next one is written.
+    """
+
+    reports: Path
+    """The folder `reports`."""
+    kind: Kind[R]
+
+    @property
+    def folder(self) -> Path:
+        """Below it is a folder for each host class."""
+        return self.reports / self.kind.root
+
+    def file_of(self, host_slug: str, record_id: str) -> Path:
+        return self.folder / host_slug / f"{record_id}.jsonl"
+
+    def append(self, record: R) -> None:
+        """Write one whole line and have it on the disk before returning."""
+        if not record.record_id.startswith(f"{self.kind.folder}/"):
+            raise ValueError(f"{record.record_id}: not of kind {self.kind.folder}")
+        path = self.file_of(record.host.slug, record.record_id)
+        line = self.kind.encode(record)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with exclusive(self.folder / ".lock", purpose=f"writing {path.name}"):
+                _move_torn_end(path)
+                _append_line(path, line)
+        except OSError as error:
+            kept = _keep_aside(path, line)
+            raise UnwrittenError(
+                f"{path}: the record could not be written: {error.strerror}; {kept}; "
+                "all earlier records are kept. Free some space or mend the permissions, "
+                "then run the command again"
+            ) from error
+
+    def require_room(self, host_slug: str) -> None:
+        """RecordError where a record could not be written: asked before measuring."""
+        folder = self.folder / host_slug / self.kind.folder
+        probe = folder / f".probe-{os.getpid()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                probe.write_bytes(bytes(_PROBE_BYTES))
+                with probe.open("rb") as file:
+                    os.fsync(file.fileno())
+            finally:
+                probe.unlink(missing_ok=True)
+        except OSError as error:
+            raise RecordError(
+                f"{folder}: no record can be written: {error.strerror}; nothing was "
+                "measured. Free some space or mend the permissions first"
+            ) from error
+
+    def read(self, *, host_slug: str, record_id: str) -> list[R]:
+        """Return the records of one file, in order.
+
+        Damaged lines are skipped with a warning: what they held counts as not measured.
+        NewerRecordError is raised for a file that a newer llamatrix has written to.
+        """
+        records = []
+        for line in _lines(self.file_of(host_slug, record_id), self):
+            if isinstance(line, Line):
+                records.append(line.record)
+            elif line.newer:
+                raise NewerRecordError(line.reason)
+        return records
+
+    def read_all(self) -> Iterator[R]:
+        """The records of every host, ordered by file name; unreadable lines are skipped."""
+        for line in self.lines():
+            if isinstance(line, Line):
+                yield line.record
+
+    def lines(
+        self, *, only: Collection[str] | None = None
+    ) -> Iterator[Line[R] | DamagedLine]:
+        """Every line of the kind, ordered by file name and number.
+
+        With `only` those of these sha256 digests; other lines are not read at all.
+        """
+        for path in sorted(self.folder.glob(f"*/{self.kind.folder}/**/*.jsonl")):
+            yield from _lines(path, self, only)
+
+
+def _lines(
+    path: Path, store: Store[R], only: Collection[str] | None = None
+) -> Iterator[Line[R] | DamagedLine]:
+    """The whole lines of a file; a last one that a crash cut short is skipped."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
+    host_slug, record_id = path.relative_to(store.folder).as_posix().split("/", 1)
+    place = Place(host_slug, record_id.removesuffix(".jsonl"))
+    file = path.relative_to(store.reports).as_posix()
+    *whole, torn = content.split(b"\n")
+    if torn:
+        _warn(path, f"{file}: skipping a last line that was cut short by a crash")
+    for number, line in enumerate(whole, start=1):
+        sha256 = hashlib.sha256(line + b"\n").hexdigest()
+        if only is not None and sha256 not in only:
+            continue
+        try:
+            record = store.kind.decode(line, where=f"{file}:{number}", place=place)
+        except RecordError as error:
+            _warn(path, f"skipping a line: {error}")
+            yield DamagedLine(
+                file=file,
+                number=number,
+                reason=str(error),
+                newer=isinstance(error, NewerRecordError),
+            )
+        else:
+            yield Line(file=file, number=number, sha256=sha256, record=record)
+
+
+def _keep_aside(path: Path, line: bytes) -> str:
+    """Keep a line outside the store, in the cache or else among temporary files."""
+    for folder in (find_project().cache, Path(tempfile.gettempdir())):
+        aside = folder / "llamatrix-unwritten" / path.name
+        try:
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            with aside.open("ab") as file:
+                file.write(line)
+        except OSError:
+            continue
+        return f"it is kept: `cat {aside} >> {path}` adds it"
+    return "it could not be kept elsewhere either"
+
+
+@cache
+def _warn(_path: Path, text: str) -> None:
+    """Say something about a file once, however often it is read."""
+    say(text)
+
+
+def _move_torn_end(path: Path) -> None:
+    """Move a half-written last line aside, so that the next one starts a line.
+
+    It was never acknowledged to anybody; it is kept beside the file all the same.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    whole = content.rfind(b"\n") + 1
+    if whole == len(content):
+        return
+    with path.with_suffix(".torn").open("ab") as aside:
+        aside.write(content[whole:] + b"\n")
+        aside.flush()
+        os.fsync(aside.fileno())
+    os.truncate(path, whole)
+
+
+def _append_line(path: Path, line: bytes) -> None:
+    new = not path.exists()
+    with path.open("ab", buffering=0) as file:
+        before = file.tell()
+        written = file.write(line)
+        if written != len(line):
+            os.ftruncate(file.fileno(), before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file.fileno())
+    if new:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

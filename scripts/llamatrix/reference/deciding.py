@@ -1,0 +1,257 @@
+"""By which rule a number of ours counts as reproduced.
+
+A published speed is one mean with perhaps a deviation: it gets a tolerance band. What one
+sampled trial decides (tokens, times, calls, turns) is one draw: it is held against the
+interval in which one more of our trials would fall.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from llamatrix.reference.comparison import Comparison, OurNumber, Verdict
+from llamatrix.reference.quantity import RATES, Quantity
+from llamatrix.reference.reference_set import Claim
+from llamatrix.stats.cells import holm
+from llamatrix.stats.distributions import t_quantile, t_two_sided_p
+from llamatrix.stats.estimate import ALPHA
+from llamatrix.stats.power import POWER
+from llamatrix.stats.prediction import (
+    MIN_TRIALS,
+    RANGE_TRIALS,
+    LogPrediction,
+    log_prediction,
+    range_detectable_factor,
+    range_p_value,
+)
+
+TRAJECTORY = frozenset(
+    {
+        Quantity.PROMPT_TOKENS,
+        Quantity.GENERATED_TOKENS,
+        Quantity.REASONING_TOKENS,
+        Quantity.PROMPT_TIME,
+        Quantity.GENERATION_TIME,
+        Quantity.API_CALLS,
+        Quantity.TOOL_CALLS,
+        Quantity.CORRECT_TURN,
+        Quantity.TASKS_SOLVED,
+    }
+)
+"""What one sampled run of an agent decides, beside its speeds."""
+COUNTS = frozenset(
+    {
+        Quantity.API_CALLS,
+        Quantity.TOOL_CALLS,
+        Quantity.CORRECT_TURN,
+        Quantity.TASKS_SOLVED,
+    }
+)
+"""Small whole numbers, whose logarithms are not near normal: judged by their range."""
+ASSUMED_SPEED_SD = 0.03
+"""Log-sd of a speed where none can be estimated; a quiet card has 0.007."""
+LEAST_RATE_SD = 0.01
+"""Log-sd of an agent's speed, from one trial to the next, at least."""
+WIDEST = math.log(10)
+"""Where one more trial may lie further off than this factor, trials say nothing."""
+_MANY = 1e9
+"""Degrees of freedom of a deviation that is assumed, not estimated."""
+
+
+class SpeedSpread(Struct, frozen=True, kw_only=True):
+    """How far the speeds of fresh processes lie apart."""
+
+    sd_log: float = ASSUMED_SPEED_SD
+    degrees: float = _MANY
+
+
+def speed_spread(claims: Sequence[Claim], ours: Mapping[str, OurNumber]) -> SpeedSpread:
+    """Pooled over all speeds of several processes, trials' speeds left out.
+
+    Two processes alone estimate a deviation so badly that no difference of a speed
+    would pass the correction for many claims.
+    """
+    logs = [
+        [math.log(value) for value in ours[claim.id].values]
+        for claim in claims
+        if claim.quantity in RATES
+        and not of_a_trial(claim)
+        and claim.id in ours
+        and min(ours[claim.id].values, default=0) > 0
+    ]
+    degrees = sum(len(values) - 1 for values in logs)
+    if not degrees:
+        return SpeedSpread()
+    squares = sum(
+        statistics.variance(values) * (len(values) - 1)
+        for values in logs
+        if len(values) > 1
+    )
+    return SpeedSpread(sd_log=math.sqrt(squares / degrees), degrees=degrees)
+
+
+def family_wise(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """Those that differ after Holm's correction for all that were tested.
+
+    Where everything is a faithful reproduction, this is empty in 95 % of all cases,
+    however many claims there are and however they hang together.
+    """
+    tested = [one for one in comparisons if one.p_value is not None]
+    adjusted = holm([one.p_value or 0.0 for one in tested])
+    return tuple(one for one, p in zip(tested, adjusted, strict=True) if p <= ALPHA)
+
+
+def of_a_trial(claim: Claim) -> bool:
+    """Whether one run of an agent decided it."""
+    of_a_task = claim.quantity in RATES and claim.conditions.task is not None
+    return claim.quantity in TRAJECTORY or of_a_task
+
+
+def by_band(
+    known: Comparison,
+    claim: Claim,
+    ours: OurNumber,
+    *,
+    tolerance: float,
+    spread: SpeedSpread,
+) -> Comparison:
+    low, high = _band(claim, known.theirs, tolerance)
+    ratio = known.ratio or 0.0
+    inside = low <= ratio <= high
+    firm = False if len(ours.values) > 1 and not known.interval else None
+    if known.interval:
+        ours_low, ours_high = known.interval
+        within = low <= ours_low and ours_high <= high
+        outside = ours_high < low or high < ours_low
+        firm = within if inside else outside
+    error = 0.0
+    if claim.quantity in RATES:
+        error = _standard_error(ours.values, spread)
+    place = "inside" if inside else "outside"
+    return msgspec.structs.replace(
+        known,
+        verdict=Verdict.REPRODUCED if inside else Verdict.DIFFERS,
+        reason=f"ratio {ratio:.3f} is {place} {low:.3f} to {high:.3f}",
+        band=(low, high),
+        firm=firm,
+        p_value=1.0 if inside else _beyond(ratio, (low, high), error, spread.degrees),
+        detectable_factor=max(high, 1 / low)
+        * math.exp(t_quantile(POWER, spread.degrees) * error),
+    )
+
+
+def _band(claim: Claim, theirs: float, tolerance: float) -> tuple[float, float]:
+    return (
+        (1 - tolerance) * claim.interval.low / theirs,
+        (1 + tolerance) * claim.interval.high / theirs,
+    )
+
+
+def _standard_error(values: Sequence[float], spread: SpeedSpread) -> float:
+    """Of the mean log; a speed noisier than the others counts its own deviation."""
+    sd = spread.sd_log
+    if len(values) > 1:
+        sd = max(sd, statistics.stdev([math.log(value) for value in values]))
+    return sd / math.sqrt(len(values))
+
+
+def _beyond(
+    ratio: float, band: tuple[float, float], error: float, degrees: float
+) -> float:
+    """One-sided p that the true ratio lies in the band that ours lies outside of."""
+    if not error or not ratio or not band[0]:
+        return 0.0
+    distance = max(math.log(ratio / band[1]), math.log(band[0] / ratio))
+    return t_two_sided_p(distance / error, degrees) / 2
+
+
+def by_trials(
+    known: Comparison, claim: Claim, ours: OurNumber, tolerance: float
+) -> Comparison:
+    values, count = ours.values, len(ours.values)
+    is_rate = claim.quantity in RATES
+    if count < MIN_TRIALS:
+        band = _band(claim, known.theirs, tolerance)
+        if is_rate and band[0] <= (known.ratio or 0.0) <= band[1]:
+            return msgspec.structs.replace(
+                known,
+                verdict=Verdict.REPRODUCED,
+                reason=f"ratio {known.ratio:.3f} is inside {band[0]:.3f} to {band[1]:.3f}",
+                band=band,
+            )
+        return _too_few(known, f"{count} of at least {MIN_TRIALS} trials")
+    if claim.quantity in COUNTS or min(values) <= 0:
+        return _by_range(known, claim, values)
+    prediction = log_prediction(
+        values,
+        tolerance_log=-math.log1p(-tolerance) if is_rate else 0.0,
+        least_sd_log=LEAST_RATE_SD if is_rate else 0.0,
+    )
+    return _by_prediction(known, claim, ours, prediction)
+
+
+def _by_range(known: Comparison, claim: Claim, values: Sequence[float]) -> Comparison:
+    count = len(values)
+    if count < RANGE_TRIALS:
+        return _too_few(known, f"{count} of at least {RANGE_TRIALS} trials for a count")
+    low, high = min(values), max(values)
+    p_value = range_p_value(values, claim.interval.low, claim.interval.high)
+    factor = range_detectable_factor(values)
+    place = "outside" if p_value <= ALPHA else "inside"
+    return msgspec.structs.replace(
+        known,
+        verdict=Verdict.DIFFERS if p_value <= ALPHA else Verdict.REPRODUCED,
+        reason=f"{claim.text} lies {place} the range of our {count} trials, "
+        f"{_plain(low)} to {_plain(high)}",
+        p_value=p_value,
+        detectable_factor=factor if math.isfinite(factor) else None,
+    )
+
+
+def _by_prediction(
+    known: Comparison, claim: Claim, ours: OurNumber, prediction: LogPrediction
+) -> Comparison:
+    count = len(ours.values)
+    if prediction.sd_log == 0:
+        return _too_few(known, f"our {count} trials are equal: their spread is unknown")
+    printed, (low, high) = claim.interval, prediction.interval
+    p_value = prediction.p_value(printed.low, printed.high)
+    tested = msgspec.structs.replace(
+        known,
+        p_value=p_value,
+        detectable_factor=prediction.detectable_factor,
+        detectable_factor_upper=prediction.detectable_factor_upper,
+    )
+    if p_value > ALPHA and prediction.half_width > WIDEST:
+        factor = math.exp(prediction.half_width)
+        return _too_few(
+            tested,
+            f"one more of our {count} trials may lie a factor of {factor:,.0f} off",
+        )
+    place = "outside" if p_value <= ALPHA else "inside"
+    on_any_card = " on a card of this class" if prediction.tolerance_log else ""
+    rounding = printed.low / known.theirs, printed.high / known.theirs
+    return msgspec.structs.replace(
+        tested,
+        verdict=Verdict.DIFFERS if p_value <= ALPHA else Verdict.REPRODUCED,
+        reason=(
+            f"{claim.text} lies {place} {_plain(low)} to {_plain(high)}, where 95 % of single "
+            f"trials like our {count} fall{on_any_card}"
+        ),
+        band=(ours.mean * rounding[0] / high, ours.mean * rounding[1] / low),
+    )
+
+
+def _plain(value: float) -> str:
+    """Three digits or more, never with an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004
+
+
+def _too_few(known: Comparison, why: str) -> Comparison:
+    """Neither an interval nor a band: both would be too wide to mean anything."""
+    return msgspec.structs.replace(
+        known, verdict=Verdict.TOO_FEW_TRIALS, reason=why, interval=None
+    )

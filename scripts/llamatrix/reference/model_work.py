@@ -1,0 +1,203 @@
+"""What a model makes a GPU do: bytes read for a token, operations for a prompt token.
+
+Weights, from any list of tensors (a plan, or a real file's metadata):
+
+- a generated token reads every tensor once; of the experts (`*_exps`) only used/count;
+  of the token table one row, that is nothing, unless it is the output matrix as well
+- a prompt token is multiplied with every parameter once, 2 operations each, by the same
+  shares; the output matrix is left out, since only the last token of a prompt needs it
+
+Attention comes on top: the cache is read for every generated token, and each prompt token
+attends to half of the prompt on average, 4 operations for each head's width (scores and
+values). A sliding window bounds both. Delta-net layers read a state of fixed size in fp32;
+their operations are few and left out. What is left out makes a limit too high, never too low.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol, assert_never
+
+from llamatrix.provision.synthetic.hyperparameters import (
+    MODELS,
+    Experts,
+    Gemma4,
+    Qwen35,
+    Shape,
+    shape_of,
+)
+from llamatrix.provision.synthetic.layout import layout
+from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
+from llamatrix.reference.reference_set import Claim
+
+_READ_OF_ACTIVE = 0.9
+"""Of active parameters as makers count them: the token table is among them, not read."""
+_MULTIPLIED_OF_ACTIVE = 0.75
+"""Likewise for a prompt, which leaves out the output matrix too."""
+
+
+class TensorSize(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def elements(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attention:
+    """One kind of layer that looks back."""
+
+    layers: int
+    kv_width: int
+    """Elements of one token's keys, and as many of its values."""
+    query_width: int
+    """Heads × head size."""
+    window_tokens: int | None = None
+
+    def seen(self, tokens: float) -> float:
+        """How many of so many earlier tokens a token looks at."""
+        return min(tokens, self.window_tokens or tokens)
+
+    def mean_seen(self, prompt_tokens: int) -> float:
+        """The same, on average over the tokens of a prompt, itself included."""
+        window = min(prompt_tokens, self.window_tokens or prompt_tokens)
+        first = window * (window + 1) / 2
+        return (first + (prompt_tokens - window) * window) / prompt_tokens
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelWork:
+    tensor_bytes: int
+    total_params: int
+    read_bytes: float
+    """Of weights, for one generated token."""
+    prompt_params: float
+    """Multiplied for one prompt token."""
+    attention: tuple[Attention, ...] = ()
+    state_bytes: int = 0
+    """Of delta-net layers, read for every token."""
+
+    def cache_bytes(self, depth_tokens: float, *, element_bytes: float) -> float:
+        """Read for one generated token behind `depth_tokens` others."""
+        return sum(
+            2 * kind.layers * kind.kv_width * kind.seen(depth_tokens) * element_bytes
+            for kind in self.attention
+        )
+
+    def prompt_operations(self, prompt_tokens: int) -> float:
+        """For one token of a prompt of this length, on average."""
+        return 2 * self.prompt_params + sum(
+            4 * kind.layers * kind.query_width * kind.mean_seen(prompt_tokens)
+            for kind in self.attention
+        )
+
+
+def work_of(
+    tensors: Iterable[TensorSize],
+    *,
+    experts: Experts | None,
+    attention: tuple[Attention, ...] = (),
+    state_bytes: int = 0,
+) -> ModelWork:
+    listed = tuple(tensors)
+    tied = not any(tensor.name == "output.weight" for tensor in listed)
+    used = experts.used / experts.count if experts else 1.0
+    read_bytes = prompt_params = 0.0
+    for tensor in listed:
+        share = used if "_exps." in tensor.name else 1.0
+        if tensor.name != "token_embd.weight" or tied:
+            read_bytes += share * tensor.bytes
+        if tensor.name not in {"token_embd.weight", "output.weight"}:
+            prompt_params += share * tensor.elements
+    return ModelWork(
+        tensor_bytes=sum(tensor.bytes for tensor in listed),
+        total_params=sum(tensor.elements for tensor in listed),
+        read_bytes=read_bytes,
+        prompt_params=prompt_params,
+        attention=attention,
+        state_bytes=state_bytes,
+    )
+
+
+def claim_work(claim: Claim) -> ModelWork | None:
+    """By the shape that its set gives, else that of the model it is or stands for."""
+    if claim.shape is None:
+        return known_work(claim.architecture_key)
+    shape = claim.shape
+    active = (shape.active_params_b or shape.total_params_b) * 1e9
+    return ModelWork(
+        tensor_bytes=round(shape.total_params_b * 1e9),
+        total_params=round(shape.total_params_b * 1e9),
+        read_bytes=_READ_OF_ACTIVE * active,
+        prompt_params=_MULTIPLIED_OF_ACTIVE * active,
+        attention=tuple(
+            Attention(
+                layers=kind.layers,
+                kv_width=kind.kv_heads * kind.head_dim,
+                query_width=(kind.heads or kind.kv_heads) * kind.head_dim,
+                window_tokens=kind.window_tokens,
+            )
+            for kind in shape.attention
+        ),
+        state_bytes=shape.state_bytes,
+    )
+
+
+@cache
+def known_work(model: str) -> ModelWork | None:
+    """Of a model whose hyper-parameters we have; the mix of types is a stand-in."""
+    if model not in MODELS:
+        return None
+    shape = shape_of(model, Scale.FULL)
+    plan = layout(SyntheticSpec(model=model, scale=Scale.FULL, chat_template=""))
+    return work_of(
+        plan.tensors,
+        experts=shape.experts,
+        attention=_attention(shape),
+        state_bytes=_state_bytes(shape),
+    )
+
+
+def _attention(shape: Shape) -> tuple[Attention, ...]:
+    full = sum(shape.is_attention(layer) for layer in range(shape.layers))
+    match shape:
+        case Qwen35():
+            return (
+                Attention(
+                    layers=full,
+                    kv_width=shape.kv_heads * shape.head_dim,
+                    query_width=shape.heads * shape.head_dim,
+                ),
+            )
+        case Gemma4():
+            return (
+                Attention(
+                    layers=full,
+                    kv_width=shape.kv_heads_full * shape.head_dim_full,
+                    query_width=shape.heads * shape.head_dim_full,
+                ),
+                Attention(
+                    layers=shape.layers - full,
+                    kv_width=shape.kv_heads * shape.head_dim,
+                    query_width=shape.heads * shape.head_dim,
+                    window_tokens=shape.window_tokens,
+                ),
+            )
+        case _:
+            assert_never(shape)
+
+
+def _state_bytes(shape: Shape) -> int:
+    """Four bytes for each element of the delta net's and the convolution's state."""
+    match shape:
+        case Qwen35():
+            linear = sum(not shape.is_attention(layer) for layer in range(shape.layers))
+            channels = shape.state * (2 * shape.key_heads + shape.value_heads)
+            state = shape.state * shape.state * shape.value_heads
+            return 4 * linear * (state + (shape.conv_kernel - 1) * channels)
+        case Gemma4():
+            return 0
+        case _:
+            assert_never(shape)

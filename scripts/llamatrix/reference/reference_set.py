@@ -1,0 +1,279 @@
+"""The types of `reports/published/*.toml`: a source and the tables it printed.
+
+A set is one file and needs no code. A table is written as it was printed: columns,
+and one row of numbers for each model. Every number becomes a claim with the id
+`table/model/column`, for example `prefill/qwen35-27b/2048`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from llamatrix.config.matrix import Key, Positive
+from llamatrix.reference.conditions import Conditions, Date, merged
+from llamatrix.reference.gpu import Gpu
+from llamatrix.reference.quantity import (
+    COUNTS,
+    Interval,
+    Quantity,
+    Rounding,
+    Unit,
+    base_interval,
+    decimals,
+    printed_interval,
+)
+
+ColumnId = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]*(/[a-z0-9][a-z0-9-]*)*$")]
+Number = Annotated[float, Meta(ge=0)]
+
+
+class Grade(StrEnum):
+    A = "A"
+    """Method and build stated."""
+    B = "B"
+    """Stated in part."""
+    C = "C"
+    """Rounded or second-hand."""
+
+
+class Statistic(StrEnum):
+    """Which of several measured values was printed."""
+
+    MEAN = "mean"
+    SINGLE = "single"
+    LOWEST = "lowest"
+    HIGHEST = "highest"
+    UNSTATED = "unstated"
+
+
+class Relation(StrEnum):
+    """What a sentence says of figures that stand elsewhere."""
+
+    ABOVE = "above"
+    BELOW = "below"
+    TIMES = "times"
+    LARGEST_THAT_FITS = "largest that fits"
+    """Of a context: no larger one has room on the card."""
+
+
+class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    title: str
+    author: str = "not stated"
+    where: str
+    """An address, without its scheme."""
+    date: Date | None = None
+    """Of publication; None where the source does not say."""
+    grade: Grade
+    about: str = ""
+    not_said: tuple[str, ...] = ()
+    """What a reader would need to repeat it and does not find."""
+    says: tuple[str, ...] = ()
+    """What it says beside its figures, and what keeps a repetition honest."""
+
+
+class AttentionShape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Layers of one kind that keep keys and values."""
+
+    layers: Positive
+    kv_heads: Positive
+    head_dim: Positive
+    heads: Positive | None = None
+    """Of the queries; None where nobody says, then as many as `kv_heads`."""
+    window_tokens: Positive | None = None
+
+
+class PublishedShape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of a model that is none of the matrix: what limits need to know of it."""
+
+    total_params_b: Annotated[float, Meta(gt=0)]
+    active_params_b: Annotated[float, Meta(gt=0)] | None = None
+    """For one token; None where all are."""
+    attention: tuple[AttentionShape, ...] = ()
+    state_bytes: Annotated[int, Meta(ge=0)] = 0
+    """Of recurrent layers, for one sequence."""
+    trained_tokens: Positive | None = None
+
+
+class PublishedModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: str
+    """As printed."""
+    proxy_for: Key | None = None
+    """A model of the matrix with the same architecture; None where it is that model,
+    or one that the matrix does not have."""
+    architecture: str | None = None
+    shape: PublishedShape | None = None
+    conditions: Conditions = Conditions()
+
+
+class Setup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Conditions that several tables share, and what differs by model."""
+
+    conditions: Conditions = Conditions()
+    models: dict[Key, Conditions] = {}
+
+
+class Column(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    id: ColumnId
+    quantity: Quantity
+    unit: Unit
+    step: Annotated[float, Meta(gt=0)]
+    """What one count in the last printed digit is worth."""
+    rounding: Rounding = Rounding.NEAREST
+    statistic: Statistic = Statistic.UNSTATED
+    conditions: Conditions = Conditions()
+
+
+Range = Annotated[tuple[Number, ...], Meta(min_length=2, max_length=2)]
+"""Two ends, as `[40, 45]`; of any length by its type, since msgspec 0.22 crashes on a
+fixed one in a union."""
+Printed = Number | Range
+
+
+class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    title: str
+    setup: Key | None = None
+    about: str = ""
+    columns: tuple[Column, ...]
+    rows: dict[Key, tuple[Printed, ...]]
+    """By model, in the order of the columns."""
+
+
+class Statement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A sentence of the source about the order or the ratio of its figures."""
+
+    says: str
+    """Its words."""
+    quantity: Quantity
+    is_: Relation = field(name="is")
+    of: tuple[Key, ...] = ()
+    """Models it is about; empty for all."""
+    than: tuple[Key, ...] = ()
+    """Models they are held against; empty for all others."""
+    factor: Annotated[float, Meta(gt=0)] | None = None
+    """How many times, where the relation is `times`."""
+    step: Annotated[float, Meta(gt=0)] = 1.0
+    rounding: Rounding = Rounding.NEAREST
+    tables: tuple[Key, ...] = ()
+    """Where the figures stand that it speaks of; empty for all tables."""
+    conditions: Conditions = Conditions()
+    """That those figures are of."""
+
+
+class Words(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of judgements; shown, never compared."""
+
+    title: str
+    judge: str
+    rows: dict[Key, dict[str, str]]
+    """By model and aspect."""
+
+
+class ReferenceSet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    schema_version: Annotated[int, Meta(ge=1, le=1)]
+    source: Source
+    conditions: Conditions = Conditions()
+    models: dict[Key, PublishedModel]
+    setups: dict[Key, Setup] = {}
+    gpus: dict[Key, Gpu] = {}
+    """Those that `gpus.toml` does not know."""
+    tables: dict[Key, Table]
+    statements: dict[Key, Statement] = {}
+    words: dict[Key, Words] = {}
+
+    def claims(self) -> "tuple[Claim, ...]":
+        """All numbers, in file order."""
+        return tuple(claim for key in self.tables for claim in _table_claims(self, key))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """One published number."""
+
+    id: str
+    model: str
+    """Its key in the set."""
+    proxy_for: str | None
+    table: str
+    column: str
+    quantity: Quantity
+    unit: Unit
+    value: float
+    """Of a range the middle."""
+    step: float
+    rounding: Rounding
+    statistic: Statistic
+    conditions: Conditions
+    grade: Grade
+    ends: tuple[float, ...] | None = None
+    """Of a range, where one was printed."""
+    shape: PublishedShape | None = None
+
+    @property
+    def architecture_key(self) -> str:
+        """The model of the matrix whose architecture it has."""
+        return self.proxy_for or self.model
+
+    @property
+    def printed(self) -> Interval:
+        """Where the true value can lie, in `unit`."""
+        if self.unit in COUNTS and (self.step, self.rounding) == (1, Rounding.NEAREST):
+            return Interval(low=self.value, high=self.value)
+        low, high = (
+            printed_interval(value, step=self.step, rounding=self.rounding)
+            for value in self.ends or (self.value, self.value)
+        )
+        return Interval(low=low.low, high=high.high)
+
+    @property
+    def interval(self) -> Interval:
+        """Where the true value can lie, in base units."""
+        return base_interval(self.printed, self.unit)
+
+    @property
+    def text(self) -> str:
+        """As printed: `~135 tokens/s`."""
+        return f"{self.figure} {self.unit}"
+
+    @property
+    def figure(self) -> str:
+        tilde = "~" if self.rounding is Rounding.ABOUT else ""
+        figures = (
+            f"{value:,.{decimals(self.step)}f}" for value in self.ends or (self.value,)
+        )
+        return tilde + "–".join(figures)
+
+
+def _table_claims(whole: ReferenceSet, key: str) -> Iterator[Claim]:
+    table = whole.tables[key]
+    setup = whole.setups[table.setup] if table.setup else Setup()
+    for model, row in table.rows.items():
+        published = whole.models[model]
+        conditions = merged(
+            whole.conditions,
+            published.conditions,
+            setup.conditions,
+            setup.models.get(model, Conditions()),
+        )
+        for column, printed in zip(table.columns, row, strict=True):
+            ends = printed if isinstance(printed, tuple) else None
+            value = sum(printed) / 2 if isinstance(printed, tuple) else printed
+            yield Claim(
+                id=f"{key}/{model}/{column.id}",
+                model=model,
+                proxy_for=published.proxy_for,
+                table=key,
+                column=column.id,
+                quantity=column.quantity,
+                unit=column.unit,
+                value=value,
+                step=column.step,
+                rounding=column.rounding,
+                statistic=column.statistic,
+                conditions=merged(conditions, column.conditions),
+                grade=whole.source.grade,
+                ends=ends,
+                shape=published.shape,
+            )

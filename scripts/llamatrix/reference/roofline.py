@@ -1,0 +1,192 @@
+"""How fast the hardware allows, and which share of that a speed reached.
+
+Generation: memory bandwidth ÷ bytes read for one token. Prefill: matrix peak ÷ operations
+for one prompt token. Both limits are generous: what cannot be known (a cache type, a depth,
+the exact file) is counted as nothing, so that only a wrong number can exceed them.
+"""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from llamatrix.provision.fit import CACHE_BYTES
+from llamatrix.provision.weight_types import least_bits_per_weight
+from llamatrix.reference.conditions import Conditions
+from llamatrix.reference.gpu import Gpu
+from llamatrix.reference.ledger import Ledger, on_gpu, single
+from llamatrix.reference.model_work import ModelWork, claim_work
+from llamatrix.reference.quantity import Quantity
+from llamatrix.reference.reference_set import Claim, ReferenceSet
+
+
+class Roofline(Struct, frozen=True, kw_only=True):
+    claim: str
+    limit: float
+    """Tokens per second that the hardware cannot exceed."""
+    fraction: float
+    """Of the limit, reached by the printed figure."""
+    peak: str
+    """Which promise of the hardware bounds it."""
+    shares: dict[str, float]
+    """The fraction of each peak that kernels may or may not use."""
+    arithmetic: str
+    floor: bool = False
+    """The file's size is not known: a least size was taken, the fraction is a least one."""
+    unsure: str = ""
+    """What is doubtful of the hardware's figures."""
+
+
+class NoRoofline(Struct, frozen=True, kw_only=True):
+    claim: str
+    reason: str
+
+
+def rooflines(
+    whole: ReferenceSet, gpus: Mapping[str, Gpu]
+) -> tuple[Roofline | NoRoofline, ...]:
+    """For every speed of a set, in file order."""
+    ledger = Ledger(claims=whole.claims(), gpus={**gpus, **whole.gpus})
+    speeds = ledger.of(Quantity.PREFILL_RATE, Quantity.GENERATION_RATE)
+    return tuple(roofline(ledger, claim) for claim in speeds)
+
+
+def roofline(ledger: Ledger, claim: Claim) -> Roofline | NoRoofline:
+    gpu, work = ledger.gpu(claim), claim_work(claim)
+    reason = _missing(claim, gpu, work)
+    if gpu is None or work is None or reason:
+        return NoRoofline(claim=claim.id, reason=reason)
+    if claim.quantity is Quantity.PREFILL_RATE and claim.conditions.ubatch_size != 1:
+        return _prefill(claim, gpu, work)
+    size = ledger.file_size(claim)
+    bits = least_bits_per_weight(claim.conditions.quant)
+    if size:
+        file_bytes = size.interval.low
+    elif bits:
+        file_bytes = work.total_params * bits / 8
+    else:
+        return NoRoofline(
+            claim=claim.id, reason="neither file size nor bits per weight"
+        )
+    return _generation(claim, gpu, work, file_bytes=file_bytes, floor=size is None)
+
+
+def generation_limit(
+    work: ModelWork,
+    *,
+    bandwidth: float,
+    file_bytes: float | None = None,
+    depth_tokens: float = 0,
+    cache_element_bytes: float = 0,
+) -> float:
+    """Tokens per second at a bandwidth in bytes per second, promised or measured.
+
+    `file_bytes` scales the weights' share where the file is not the one `work` is of.
+    """
+    return bandwidth / _read_bytes(
+        work,
+        file_bytes=file_bytes or work.tensor_bytes,
+        depth_tokens=depth_tokens,
+        cache_element_bytes=cache_element_bytes,
+    )
+
+
+def prefill_limit(
+    work: ModelWork, *, operations_per_second: float, prompt_tokens: int = 1
+) -> float:
+    return operations_per_second / work.prompt_operations(prompt_tokens)
+
+
+def depth_of(conditions: Conditions) -> float:
+    """Tokens before one that comes singly, on average over the run, as far as known.
+
+    A prompt comes singly where the micro-batch holds one token.
+    """
+    singly = conditions.gen_tokens or 0
+    if conditions.ubatch_size == 1:
+        singly = max(singly, conditions.prompt_tokens or 0)
+    return (conditions.depth_tokens or 0) + singly / 2
+
+
+def cache_element_bytes(conditions: Conditions) -> float:
+    """Mean of keys and values; an unknown type counts nothing."""
+    kinds = (conditions.cache_type_k, conditions.cache_type_v)
+    return sum(CACHE_BYTES.get(kind or "", 0.0) for kind in kinds) / len(kinds)
+
+
+def _missing(claim: Claim, gpu: Gpu | None, work: ModelWork | None) -> str:
+    if not single(claim):
+        return "several streams or speculative decoding: no limit of this kind"
+    if not on_gpu(claim):
+        return f"not on the GPU alone: {claim.conditions.offload}"
+    if gpu is None:
+        named = claim.conditions.gpu
+        return f"no data sheet of GPU {named}" if named else "GPU not stated"
+    if work is None:
+        return f"no shape of {claim.model}: no model of the matrix, and none in the set"
+    return ""
+
+
+def _unsure(claim: Claim, gpu: Gpu) -> str:
+    """What a limit rests on that nobody has shown."""
+    parts = [gpu.unsure] if gpu.unsure else []
+    if claim.proxy_for and claim.shape is None:
+        parts.append(f"by the shape of {claim.proxy_for}, named in proxy_for")
+    return "; ".join(parts)
+
+
+def _generation(
+    claim: Claim, gpu: Gpu, work: ModelWork, *, file_bytes: float, floor: bool
+) -> Roofline:
+    bandwidth = gpu.bandwidth_gb_s * 1e9 * (claim.conditions.gpu_count or 1)
+    read = _read_bytes(
+        work,
+        file_bytes=file_bytes,
+        depth_tokens=depth_of(claim.conditions),
+        cache_element_bytes=cache_element_bytes(claim.conditions),
+    )
+    limit = bandwidth / read
+    fraction = claim.value / limit
+    return Roofline(
+        claim=claim.id,
+        limit=limit,
+        fraction=fraction,
+        peak="memory bandwidth",
+        shares={"memory bandwidth": fraction},
+        arithmetic=(
+            f"{bandwidth / 1e9:,.0f} GB/s / {read / 1e9:.2f} GB a token = "
+            f"{limit:,.1f} tokens/s"
+        ),
+        floor=floor,
+        unsure=_unsure(claim, gpu),
+    )
+
+
+def _read_bytes(
+    work: ModelWork,
+    *,
+    file_bytes: float,
+    depth_tokens: float,
+    cache_element_bytes: float,
+) -> float:
+    weights = work.read_bytes * file_bytes / work.tensor_bytes
+    cache = work.cache_bytes(depth_tokens, element_bytes=cache_element_bytes)
+    return weights + cache + work.state_bytes
+
+
+def _prefill(claim: Claim, gpu: Gpu, work: ModelWork) -> Roofline:
+    operations = work.prompt_operations(claim.conditions.prompt_tokens or 1)
+    count = claim.conditions.gpu_count or 1
+    limits = {name: count * peak / operations for name, peak in gpu.peaks}
+    name, limit = max(limits.items(), key=lambda item: item[1])
+    return Roofline(
+        claim=claim.id,
+        limit=limit,
+        fraction=claim.value / limit,
+        peak=f"matrix peak, {name}",
+        shares={key: claim.value / value for key, value in limits.items()},
+        arithmetic=(
+            f"{limit * operations / 1e12:,.1f} T operations/s ({name}) / "
+            f"{operations / 1e9:,.2f} G a token = {limit:,.0f} tokens/s"
+        ),
+        unsure=_unsure(claim, gpu),
+    )

@@ -1,0 +1,1 @@
+"""Bubblewrap, its supervisor, and what passes between a trial and the host."""

@@ -1,0 +1,1 @@
+"""One attempt at a task: prompts, services, checks and outcome."""

@@ -1,0 +1,227 @@
+"""The side of a check that runs in its own process: what `check.py` is written with.
+
+`check.py CASE ANSWERS` reads a `Case`, looks at a copy of the workspace and writes
+one finding to a line. It never imports the agent's code; it runs it, on the case's ground.
+"""
+
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from llamatrix.trials.checks.evidence import Evidence
+from llamatrix.trials.checks.finding import Finding, State
+from llamatrix.trials.checks.mocks import mocks
+from llamatrix.trials.checks.packages import declared, third_party
+from llamatrix.trials.checks.session import CannotJudgeError
+from llamatrix.trials.checks.sources import uses
+from llamatrix.trials.checks.suite import Suite, asserts
+from llamatrix.trials.checks.transcript import looked_up_docs
+from llamatrix.trials.checks.work import Case, Plan
+from llamatrix.trials.stubs.world import World
+
+
+class Answer(Struct, frozen=True):
+    state: State
+    reason: str
+
+
+def passed(reason: str) -> Answer:
+    return Answer(State.PASSED, reason)
+
+
+def failed(reason: str) -> Answer:
+    return Answer(State.FAILED, reason)
+
+
+def not_applicable(reason: str) -> Answer:
+    return Answer(State.NOT_APPLICABLE, reason)
+
+
+_PARSING_BYTES = 3 << 30
+NO_TESTS = "There is no file with a test function in it."
+
+
+def tests_pass(evidence: Evidence) -> Answer:
+    if not evidence.test_files:
+        return failed(NO_TESTS)
+    suite = evidence.suite(World.REAL)
+    if suite is None:
+        return failed(
+            "The judged programs ended the run before pytest came to its end."
+        )
+    if suite.good:
+        return passed(f"{len(suite.passed)} passed under `uv run`.")
+    counts = f"{len(suite.failed)} failed, {len(suite.passed)} passed."
+    if suite.problems:
+        return failed(f"{counts} {'; '.join(suite.problems)}.")
+    return failed(f"{counts} {suite.ran.trouble}")
+
+
+def tests_ask(evidence: Evidence, module: str) -> Answer:
+    """By the stand-in's log where there is one, else by what the code imports."""
+    if not evidence.test_files:
+        return failed(NO_TESTS)
+    if evidence.counts_requests:
+        suite = evidence.suite(World.REAL)
+        count = len(evidence.answered(suite.ran)) if suite else 0
+        if count:
+            return passed(f"The service answered {count} requests of the tests.")
+        return failed("The tests ran, but the API was not asked.")
+    if not uses(evidence.sources, module):
+        return failed(f"No file imports {module}.")
+    names = {Path(each.name).stem for each in evidence.scripts if uses([each], module)}
+    for each in evidence.test_files:
+        if uses([each], module) or any(uses([each], name) for name in names):
+            return passed(f"{each.name} leads to {module}.")
+    return failed(f"No test leads to code that imports {module}.")
+
+
+def tests_can_fail(evidence: Evidence) -> Answer:  # noqa: PLR0911  each says why
+    """Whether the tests notice a service that fails, and assert what it answers."""
+    if not evidence.test_files:
+        return failed(NO_TESTS)
+    real = evidence.suite(World.REAL)
+    if real is None or not real.good:
+        return not_applicable("The tests do not pass, so they are not run again.")
+    failing = evidence.suite(World.FAILING)
+    if failing is None:
+        if not evidence.case.ground.switch:
+            return _asserted_by_text(evidence, real.passed)
+        return failed("With the service failing, the tests end the run of their judge.")
+    if not evidence.answered(real.ran):
+        return not_applicable("The tests do not ask the API.")
+    noticed = set(real.passed) - set(failing.passed) - set(failing.skipped)
+    if not noticed and failing.end is not None and not failing.end.errors:
+        return failed(
+            "With the service answering 500 to every request, all tests still pass."
+        )
+    return _asserted(evidence, failing, tuple(noticed) or real.passed)
+
+
+def _asserted(evidence: Evidence, failing: Suite, noticed: tuple[str, ...]) -> Answer:
+    """By how tests failed in the worlds of the plan, else by their text."""
+    if failing.asserted:
+        return passed("The tests fail when the service fails.")
+    for world in evidence.plan.doubts:
+        suite = evidence.suite(world)
+        if suite is not None and suite.asserted:
+            return passed("The tests fail when the service answers otherwise.")
+    if not evidence.plan.doubts:
+        return _asserted_by_text(evidence, noticed)
+    return failed(
+        "The tests assert nothing about what the service answers: with other, empty "
+        "or missing content in its answers none of them fails on an assertion."
+    )
+
+
+def _asserted_by_text(evidence: Evidence, names: tuple[str, ...]) -> Answer:
+    for source in evidence.test_files:
+        own = [name for name in names if name.startswith(f"{source.name}::")]
+        if asserts(source, own, evidence.sources):
+            return passed("The tests assert something, and notice a failing service.")
+    return failed("The tests assert nothing about what the service answers.")
+
+
+def no_mocks(evidence: Evidence) -> Answer:
+    if not evidence.sources:
+        return not_applicable("There is no code to look at.")
+    every = evidence.every_source
+    modules = {Path(each.name).stem for each in every}
+    found = [*mocks(every, {*modules, *evidence.task.packages})]
+    found += [
+        f"{each.name} is too large to be read" for each in every if each.too_large
+    ]
+    suite = evidence.suite(World.REAL) if evidence.test_files else None
+    if suite is not None and suite.end is not None:
+        found += [each for each in suite.end.replaced if evidence.is_stand_in(each)]
+    return failed("; ".join(found) + ".") if found else passed("No mock found.")
+
+
+def shadowing(evidence: Evidence) -> str:
+    """The file of the workspace that takes a package's place; empty without one."""
+    heads = {name.split(".")[0] for name in evidence.task.packages}
+    for each in evidence.every_source:
+        path = Path(each.name)
+        at = path.parent if path.name == "__init__.py" else path.with_suffix("")
+        if at.name in heads and at.parent.name in (
+            "",
+            "src",
+            "scripts",
+            "lib",
+            "tests",
+        ):
+            return each.name
+    suite = evidence.suite(World.REAL) if evidence.test_files else None
+    if suite is not None and suite.end is not None:
+        for name, file in suite.end.modules.items():
+            if file and "site-packages" not in file:
+                return f"a {name} of its own"
+    return ""
+
+
+def context7_called(evidence: Evidence) -> Answer:
+    calls = evidence.calls or ()
+    if any(looked_up_docs(call) for call in calls):
+        return passed("Documentation was read.")
+    if any("context7" in call.tool for call in calls):
+        return failed("Context7 was called, but gave no documentation.")
+    return failed("Context7 was never called.")
+
+
+def dependencies_declared(evidence: Evidence) -> Answer:
+    if not evidence.sources:
+        return failed("There is no Python code.")
+    commands = [call.command for call in evidence.calls or ()]
+    used = third_party(evidence.sources, evidence.task.packages)
+    missing = sorted({*used} - declared(evidence.folder, commands))
+    if not missing:
+        return passed(f"All of {', '.join(used) or 'none'} are declared.")
+    if evidence.calls is None:
+        return not_applicable(
+            f"{', '.join(missing)}: in no file; a command line may have named them, "
+            "which only the trajectory tells."
+        )
+    return failed(
+        f"Imported, but declared neither in a file nor by `uv run --with`: "
+        f"{', '.join(missing)}."
+    )
+
+
+def answer(
+    checks: Mapping[str, Callable[[Evidence], Answer]], plan: Callable[[Case], Plan]
+) -> None:
+    """Answer the case named on the command line."""
+    case_file, answers_file = (Path(word) for word in sys.argv[1:])
+    case = msgspec.json.decode(case_file.read_bytes(), type=Case)
+    evidence = Evidence(case, plan(case))
+    _parse(evidence)
+    for name in case.checks:
+        finding = _ask(name, checks[name], evidence)
+        with answers_file.open("ab") as answers:
+            answers.write(msgspec.json.encode(finding) + b"\n")
+
+
+def _parse(evidence: Evidence) -> None:
+    """Read all sources once, before anything is started, within a memory limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if soft == resource.RLIM_INFINITY or soft > _PARSING_BYTES:
+        resource.setrlimit(resource.RLIMIT_AS, (_PARSING_BYTES, hard))
+    try:
+        for source in evidence.every_source:
+            len(source.nodes)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _ask(name: str, check: Callable[[Evidence], Answer], evidence: Evidence) -> Finding:
+    try:
+        said = check(evidence)
+    except CannotJudgeError as error:
+        said = not_applicable(str(error))
+    except (RecursionError, MemoryError):
+        said = failed("The code is nested too deeply, or is too large, to be read.")
+    return Finding(check=name, state=said.state, reason=said.reason)

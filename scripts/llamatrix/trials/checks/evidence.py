@@ -1,0 +1,274 @@
+"""What a check looks at: the workspace, and what its programs do when they are run."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from llamatrix.trials.checks.api_use import HTTP_VERBS
+from llamatrix.trials.checks.ground import WORKSPACE_INSIDE
+from llamatrix.trials.checks.packages import declared, entry_points, with_packages
+from llamatrix.trials.checks.session import Program, Ran, run_session
+from llamatrix.trials.checks.sources import Source
+from llamatrix.trials.checks.suite import Suite, expected_tests
+from llamatrix.trials.checks.task import Task
+from llamatrix.trials.checks.ways import (
+    Words,
+    documented_ways,
+    script_ways,
+    ways_with_arguments,
+)
+from llamatrix.trials.checks.work import Work
+from llamatrix.trials.stubs.request_log import Request
+from llamatrix.trials.stubs.world import World
+
+_SCRIPT, _SUITE = "script", "suite"
+_MAY_HAVE_A_KEY = re.compile(
+    r"environ|env\b|key|header|credential|exec|eval|base64|b64|codecs|chr\(|fromhex"
+    r"|getattr|setattr|__import__|import_module|subprocess",
+    re.IGNORECASE,
+)
+"""Without any of these a program has its key from the SDK, which has the variable's."""
+_PYTEST_FLAGS = ("-q", "-p", "no:cacheprovider", "--tb=short", "--color=no")
+_OK = 200
+
+
+@dataclass
+class Evidence(Work):
+    """What there is to look at; each thing is read or run once, when first asked for."""
+
+    def answered(self, ran: Ran) -> tuple[Request, ...]:
+        """Requests of the task's kind that the service answered well."""
+        service = self.task.service
+        return tuple(
+            each
+            for each in ran.requests
+            if each.host == service.host
+            and each.method == service.method
+            and re.fullmatch(service.path, each.path)
+            and each.status == _OK
+        )
+
+    def script_run(self, world: World) -> Ran | None:
+        """The run in which the script did what it is to do, else the one that made most."""
+        runs = [
+            each
+            for each in self.every_run
+            if each.program.name == _name(_SCRIPT, world)
+        ]
+        works = [each for each in runs if self._works(each)]
+        return works[0] if works else max(runs, key=_made, default=None)
+
+    def suite(self, world: World) -> Suite | None:
+        """The tests in a world; None where they ended their own judge, or without it."""
+        if world in self.plan.doubts and world not in self.plan.suite:
+            return self._doubted.get(world)
+        return self._suite_of(self._runs, world)
+
+    @property
+    def every_run(self) -> tuple[Ran, ...]:
+        return (*self._runs, *self._runs_with_arguments)
+
+    @cached_property
+    def _ways(self) -> list[Words]:
+        likely = _likely_first(self.scripts, self.task)
+        return list(script_ways(likely, entry_points(self.folder), self.packages))
+
+    @cached_property
+    def _runs(self) -> tuple[Ran, ...]:
+        """All of the work's programs, in every world of the plan."""
+        beside = with_packages(self.packages)
+        project = (self.folder / "pyproject.toml").is_file()
+        plain = project and "pytest" in declared(self.folder)
+        suite_ways: list[Words] = [(), beside] if plain else [beside]
+        programs = self._prepared(suite_ways[0])
+        real = programs.add_ways(self._scripts(self._ways, World.REAL))
+        suites = (
+            programs.add_ways(self._suites_by(suite_ways, World.REAL))
+            if self.test_files
+            else []
+        )
+        if self.case.ground.switch:
+            for world in set(self.plan.script) - {World.REAL}:
+                programs.add_ways(self._scripts(self._ways, world), needing=real)
+            for world in self.plan.suite[1:] if suites else ():
+                found = self._suites_by(suite_ways, world)
+                programs.add_ways(found, needing=suites)
+            if self.plan.keyless:
+                self._add_keyless(programs, suite_ways, real, suites)
+        return run_session(self.folder, self.case.ground, programs.all)
+
+    def _prepared(self, way: Words) -> "_Programs":
+        """Install first, so that what a judged program changes of it is seen."""
+        words = (*way, "python", "-c", "")
+        limit_s = self.task.limits.program_s
+        install = Program(
+            name="preparation", words=words, timeout_s=limit_s, installs=True
+        )
+        return _Programs([install])
+
+    def _add_keyless(
+        self,
+        programs: "_Programs",
+        suite_ways: Sequence[Words],
+        real: Sequence[int],
+        suites: Sequence[int],
+    ) -> None:
+        """The same without the service's key, where they might have one of their own."""
+        key = tuple(filter(None, (self.task.service.key, "GOOGLE_API_KEY")))
+        for tests, needing in ((False, real), (True, suites)):
+            texts = (each.text for each in self.every_source if each.is_test is tests)
+            if not needing or not any(map(_MAY_HAVE_A_KEY.search, texts)):
+                continue
+            found = (
+                self._suites_by(suite_ways, World.FAILING, without=key)
+                if tests
+                else self._scripts(self._ways, World.FAILING, without=key)
+            )
+            programs.add_ways(found, needing=needing)
+
+    @cached_property
+    def _runs_with_arguments(self) -> tuple[Ran, ...]:
+        """Where no way works as it stands: as its usage or its documents say."""
+        runs = [r for r in self._runs if r.program.name == _name(_SCRIPT, World.REAL)]
+        if any(self._works(ran) for ran in runs):
+            return ()
+        more: dict[Words, None] = dict.fromkeys(
+            documented_ways(self.folder, self.scripts)
+        )
+        for ran in runs:
+            output = "\n".join((ran.out, *ran.tail))
+            found = ways_with_arguments(ran.program.words, output, self.plan.arguments)
+            more |= dict.fromkeys(found)
+        fresh = [each for each in more if each not in self._ways]
+        if not fresh:
+            return ()
+        programs = self._prepared(())
+        real = programs.add_ways(self._scripts(fresh, World.REAL))
+        if self.case.ground.switch:
+            for world in set(self.plan.script) - {World.REAL}:
+                programs.add_ways(self._scripts(fresh, world), needing=real)
+        return run_session(self.folder, self.case.ground, programs.all)
+
+    @cached_property
+    def _doubted(self) -> dict[World, Suite]:
+        """The tests in the worlds that are entered only to settle a doubt."""
+        worlds = [each for each in self.plan.doubts if each not in self.plan.suite]
+        real = self.suite(World.REAL)
+        if real is None or not self.case.ground.switch:
+            return {}
+        way = real.ran.program.way
+        programs = self._prepared(way)
+        for world in worlds:
+            programs.add_ways(self._suites_by([way], world))
+        runs = run_session(self.folder, self.case.ground, programs.all)
+        found = {world: self._suite_of(runs, world) for world in worlds}
+        return {world: suite for world, suite in found.items() if suite}
+
+    def _suite_of(self, runs: Sequence[Ran], world: World) -> Suite | None:
+        """The run in which the tests passed, else the last in which any ran."""
+        found = [
+            Suite(each, expected_tests(self.test_files))
+            for each in runs
+            if each.program.name == _name(_SUITE, world)
+        ]
+        good = [each for each in found if each.good]
+        ran = [each for each in found if each.tests]
+        return next(iter(good or ran[::-1] or found), None)
+
+    def _scripts(
+        self, ways: Sequence[Words], world: World, *, without: Words = ()
+    ) -> list[Program]:
+        return [
+            Program(
+                name=_name(_SCRIPT, world, *without[:1]),
+                world=world,
+                words=words,
+                timeout_s=self.task.limits.program_s,
+                until="" if without else self.expected(world),
+                without=without,
+                hand_out=self.plan.folder,
+                files=0 if without else self.plan.files,
+            )
+            for words in ways
+        ]
+
+    def _suites_by(
+        self, ways: Sequence[Words], world: World, *, without: Words = ()
+    ) -> list[Program]:
+        inside = f"{self.case.ground.inside}/run_tests.py"
+        packages = ",".join(self.task.packages) if world is World.REAL else ""
+        files = tuple(each.name for each in self.test_files)
+        rest = ("python", "-P", inside, WORKSPACE_INSIDE, packages)
+        return [
+            Program(
+                name=_name(_SUITE, world, *without[:1]),
+                world=world,
+                words=(*way, *rest, *_PYTEST_FLAGS, *files),
+                way=way,
+                timeout_s=self.task.limits.program_s,
+                without=without,
+                reports=True,
+            )
+            for way in ways
+        ]
+
+    def expected(self, world: World) -> str:
+        """What the script must print in a world."""
+        if world is World.OTHER:
+            return self.case.ground.title
+        return self.plan.script.get(world, "")
+
+    def _works(self, ran: Ran) -> bool:
+        printed = self.expected(ran.program.world) in " ".join(ran.out.split())
+        return ran.ok and printed and len(ran.files) >= self.plan.files
+
+    def is_stand_in(self, told: str) -> bool:
+        """Whether what the plugin saw takes the service's place: `see` in run_tests.
+
+        A script that calls back into a test is one only where it asks the service.
+        """
+        match = re.fullmatch(r"(.*):(\d+) calls (\S+) of a test", told)
+        if match is None:
+            return True
+        return match[3] in HTTP_VERBS or match[3] in ("generate_content", "json")
+
+
+@dataclass
+class _Programs:
+    """The programs of a session, in order."""
+
+    all: list[Program] = field(default_factory=list)
+
+    def add(self, program: Program) -> int:
+        self.all.append(program)
+        return len(self.all) - 1
+
+    def add_ways(
+        self, programs: Sequence[Program], *, needing: Sequence[int] = ()
+    ) -> list[int]:
+        """Ways to do one thing; each needs that the same way has worked before."""
+        needs = needing or [-1] * len(programs)
+        return [
+            self.add(replace(program, needs=needed))
+            for program, needed in zip(programs, needs, strict=True)
+        ]
+
+
+def _name(*words: str) -> str:
+    return " ".join(words)
+
+
+def _made(ran: Ran) -> tuple[int, bool]:
+    return len(ran.files), ran.ok
+
+
+def _likely_first(scripts: Sequence[Source], task: Task) -> list[Source]:
+    """Those that use the task's packages and have a main part before the others."""
+
+    def unlikely(source: Source) -> tuple[bool, bool]:
+        heads = {name.split(".")[0] for name in source.imported}
+        uses = not heads.isdisjoint(name.split(".")[0] for name in task.packages)
+        return not uses, "__main__" not in source.text
+
+    return sorted(scripts, key=unlikely)

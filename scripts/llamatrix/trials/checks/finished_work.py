@@ -1,0 +1,29 @@
+"""A parser for `parse_confined`: what finished work tells of its order and quality.
+
+`finished_work.py EVENT_LOG test-order` and `finished_work.py WORKSPACE quality RUFF`.
+"""
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from llamatrix.trials.checks.quality import Quality, quality
+from llamatrix.trials.checks.tdd import TddOrder, tdd_order
+from llamatrix.trials.checks.transcript import read_transcript
+
+TEST_ORDER, QUALITY = "test-order", "quality"
+
+
+def main() -> None:
+    data, what, *ruff = sys.argv[1:]
+    found: TddOrder | Quality
+    if what == TEST_ORDER:
+        found = tdd_order(read_transcript(Path(data)))
+    else:
+        found = quality(Path(data), ruff=ruff)
+    sys.stdout.write(msgspec.json.encode(found).decode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""The images in a workspace: decoded in a sandbox, and known again as those served."""
+
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from msgspec import Struct
+
+from llamatrix.errors import MeasureError
+from llamatrix.sandbox.confined_parser import ParserLimits, parse_confined
+from llamatrix.scratch import scratch_folder
+from llamatrix.trials.checks.ground import Ground
+from llamatrix.trials.checks.sources import files
+
+_DECODER = Path(__file__).with_name("inside") / "decode.py"
+_LIMITS = ParserLimits(memory_bytes=768 << 20, seconds=30)
+_LARGEST_BYTES = 32 << 20
+_TOLERANCE = 24
+"""Of a band's mean colour, of 255: a lossy format changes it by much less."""
+SMALLEST_SIDE = 64
+"""Pixels: an image model draws nothing smaller."""
+
+
+class DecodedImage(Struct, frozen=True):
+    name: str
+    width: int
+    height: int
+    bands: tuple[int, ...]
+    """Red, green and blue of eight bands from top to bottom."""
+
+    def is_like(self, bands: Iterable[int]) -> bool:
+        others = tuple(bands)
+        return len(others) == len(self.bands) and all(
+            abs(ours - theirs) <= _TOLERANCE
+            for ours, theirs in zip(self.bands, others, strict=True)
+        )
+
+
+def decode_images(
+    folders: Mapping[str, Mapping[str, bytes]], ground: Ground
+) -> dict[str, tuple[DecodedImage, ...]]:
+    """Of each group of files those that are images, whole and of a sensible size.
+
+    ParserFailedError where they exceed the decoder's limits.
+    """
+    with scratch_folder("images") as aside:
+        for name, contents in folders.items():
+            folder = aside / name
+            folder.mkdir()
+            for number, (file, content) in enumerate(contents.items()):
+                place = folder / f"{number:03}{Path(file).suffix[:8]}"
+                place.write_bytes(content)
+        found = parse_confined(
+            _DECODER,
+            aside,
+            *folders,
+            type_=dict[str, tuple[DecodedImage, ...]],
+            bwrap=Path(ground.bwrap) if ground.bwrap else None,
+            limits=_LIMITS,
+            libraries=_pillow(),
+        )
+    return {
+        name: tuple(each for each in images if _is_sensible(each))
+        for name, images in found.items()
+    }
+
+
+def _is_sensible(image: DecodedImage) -> bool:
+    return min(image.width, image.height) >= SMALLEST_SIDE
+
+
+def distinct(images: Iterable[DecodedImage]) -> tuple[DecodedImage, ...]:
+    """Without those that look like an earlier one."""
+    kept: list[DecodedImage] = []
+    for image in images:
+        if not any(image.is_like(each.bands) for each in kept):
+            kept.append(image)
+    return tuple(kept)
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """The plain files of a real folder, as far as an image may be as large."""
+    if not folder.is_dir() or folder.is_symlink():
+        return {}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in files(folder)
+        if path.stat().st_size <= _LARGEST_BYTES
+    }
+
+
+def _pillow() -> tuple[Path, ...]:
+    """Our own Pillow and the libraries that its wheel brings beside it."""
+    spec = find_spec("PIL")
+    if spec is None or spec.origin is None:
+        raise MeasureError(
+            "pillow: not installed; run `pip install -r requirements.txt`"
+        )
+    package = Path(spec.origin).parent
+    return tuple(
+        each
+        for name in ("PIL", "pillow.libs", "Pillow.libs")
+        if (each := package.with_name(name)).is_dir()
+    )

@@ -1,0 +1,124 @@
+"""Judges a workspace: check.py, in a process of its own, on a copy."""
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from llamatrix import shell
+from llamatrix.errors import MeasureError
+from llamatrix.redaction import redact
+from llamatrix.sandbox.session import memory_file
+from llamatrix.scratch import scratch_folder
+from llamatrix.trials.checks.finding import (
+    Finding,
+    Judgement,
+    Kind,
+    Needs,
+    State,
+    verdict_of,
+)
+from llamatrix.trials.checks.ground import Ground
+from llamatrix.trials.checks.task import Task
+from llamatrix.trials.checks.work import Case
+
+_ROOT = Path(__file__).resolve().parents[3]
+NOT_COPIED = {".venv", ".git", "__pycache__", "node_modules", ".pytest_cache"}
+"""What is no work of an agent's."""
+
+
+def judge(
+    task: Task, workspace: Path, *, transcript: Path | None, ground: Ground
+) -> Judgement:
+    """What the task's checks say of a workspace, which is left as it is.
+
+    Without a transcript, the checks that need one are not applicable. MeasureError
+    where check.py itself does not do its work.
+    """
+    if not workspace.is_dir():
+        raise MeasureError(f"{workspace}: no such folder")
+    if transcript is not None and not transcript.is_file():
+        raise MeasureError(f"{transcript}: no such file")
+    names = tuple(
+        name
+        for name, check in task.checks.items()
+        if transcript is not None or check.needs is Needs.WORKSPACE
+    )
+    with scratch_folder("judged") as aside:
+        copy = aside / "workspace"
+        copy_workspace(workspace, copy)
+        case = Case(
+            task=task,
+            workspace=str(copy),
+            transcript=None if transcript is None else str(transcript.resolve()),
+            ground=ground,
+            checks=names,
+        )
+        found = {each.check: each for each in _answers(case, aside)}
+    for name in task.checks.keys() - set(names):
+        reason = "No trajectory was given."
+        found[name] = Finding(check=name, state=State.NOT_APPLICABLE, reason=reason)
+    findings = tuple(
+        msgspec.structs.replace(
+            found[name],
+            reason=redact(found[name].reason, ground.secrets).replace(str(copy), "."),
+        )
+        for name in task.checks
+    )
+    return Judgement(task=task.id, verdict=verdict_of(findings), findings=findings)
+
+
+def copy_workspace(workspace: Path, copy: Path) -> None:
+    """Copy files and folders; what is neither (links stay links) is left out."""
+
+    def left_out(folder: str, names: list[str]) -> Iterable[str]:
+        for name in names:
+            mode = os.lstat(Path(folder, name)).st_mode
+            plain = stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
+            if name in NOT_COPIED or not plain:
+                yield name
+
+    shutil.copytree(
+        workspace, copy, symlinks=True, ignore=lambda f, n: set(left_out(f, n))
+    )
+
+
+def _answers(case: Case, aside: Path) -> tuple[Finding, ...]:
+    answers, program = aside / "answers.json", case.task.folder / "check.py"
+    with memory_file("case.json", msgspec.json.encode(case)) as file:  # it holds keys
+        ended = shell.run(
+            [sys.executable, "-B", str(program), f"/proc/self/fd/{file}", str(answers)],
+            cwd=aside,
+            env={"PYTHONPATH": str(_ROOT), "PATH": os.defpath, "HOME": str(aside)},
+            timeout_s=case.task.limits.check_s,
+            pass_fds=[file],
+        )
+    found = _read(answers)
+    if ended.limit:
+        found += tuple(_too_slow(case, name) for name in case.checks[len(found) :])
+    if tuple(each.check for each in found) != case.checks:
+        said = redact(ended.complaint(), case.ground.secrets)
+        raise MeasureError(f"{case.task.id}/check.py did not answer all: {said}")
+    return found
+
+
+def _read(answers: Path) -> tuple[Finding, ...]:
+    try:
+        lines = answers.read_bytes().splitlines()
+        return tuple(msgspec.json.decode(line, type=Finding) for line in lines)
+    except (OSError, msgspec.MsgspecError):
+        return ()
+
+
+def _too_slow(case: Case, name: str) -> Finding:
+    """What the agent's programs left no time for."""
+    required = case.task.checks[name].kind is Kind.REQUIRES
+    return Finding(
+        check=name,
+        state=State.FAILED if required else State.NOT_APPLICABLE,
+        reason=f"The programs took more than {case.task.limits.check_s:.0f} s.",
+    )

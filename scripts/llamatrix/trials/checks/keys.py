@@ -1,0 +1,198 @@
+"""Static evidence that a key stands in the code, in plain text or hidden."""
+
+import ast
+import base64
+import binascii
+import codecs
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from llamatrix.redaction import redact
+from llamatrix.trials.checks.fold import constant_texts
+from llamatrix.trials.checks.sources import Source, dotted, files
+
+_NAME = re.compile(
+    r"(api_?key|access_?key|auth_?token|secret|password)s?$", re.IGNORECASE
+)
+_ENVIRONMENT_FILE = re.compile(r"\.env(\.\w+)?|\.envrc")
+"""Where a key may lie."""
+_SHORTEST_KEY = 16
+_LARGEST_BYTES = 8 << 20
+_PLACEHOLDER_WORDS = {
+    *("a", "an", "bad", "demo", "expired", "for", "key", "api", "is", "missing"),
+    *("mock", "no", "none", "not", "of", "real", "revoked", "sample", "some", "test"),
+    *("testing", "the", "this", "token", "unit", "use", "valid", "value", "your"),
+    *("here", "incorrect", "nonexistent", "malformed", "broken", "unauthorized"),
+    *("definitely", "clearly", "obviously", "actual", "secret", "gemini", "google"),
+}
+_PLACEHOLDER_PARTS = re.compile(
+    r"invalid|wrong|fake|dummy|placeholder|example|change.?me|replace.?me|bogus",
+    re.IGNORECASE,
+)
+_GOOGLE = re.compile(r"AIza[0-9A-Za-z_-]{30,}")
+_RUN = re.compile(rb"[A-Za-z0-9+/_=-]{24,}")
+_WORD = re.compile(r"[A-Za-z]+|[0-9]+")
+_LONGEST_NUMBER = 12
+
+
+def hard_coded_keys(
+    workspace: Path, sources: Iterable[Source], secrets: Iterable[str]
+) -> tuple[str, ...]:
+    """Where a key stands, whatever hides it; never the key itself."""
+    known = tuple(secret for secret in secrets if secret)
+    found = [*_in_files(workspace, known)]
+    for source in sources:
+        found.extend(f"{source.name}, line {n}" for n in literal_key_lines(source))
+        if source.tree is not None:
+            for line, text in constant_texts(source.tree):
+                if any(_holds_key(form, known) for form in _forms(text.encode())):
+                    found.append(f"{source.name}, line {line}")
+    return tuple(dict.fromkeys(found))
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether it says of itself that it is no key, such as `invalid-key-for-test`."""
+    if _PLACEHOLDER_PARTS.search(text):
+        return True
+    if len(set(text.lower())) <= 3:  # noqa: PLR2004  xxxx, 1111
+        return True
+    words = [word.lower() for word in _WORD.findall(text)]
+    numbers = [word for word in words if word.isdigit()]
+    plain = [word for word in words if not word.isdigit()]
+    separated = "-" in text or "_" in text or " " in text or len(words) == 1
+    return (
+        bool(plain)
+        and separated
+        and all(word in _PLACEHOLDER_WORDS for word in plain)
+        and sum(map(len, numbers)) <= _LONGEST_NUMBER
+    )
+
+
+def _in_files(workspace: Path, secrets: tuple[str, ...]) -> Iterator[str]:
+    for path in files(workspace, hidden=True):
+        if _ENVIRONMENT_FILE.fullmatch(path.name):
+            continue
+        name = path.relative_to(workspace).as_posix()
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_BYTES)
+        lines = [
+            number
+            for number, line in enumerate(content.splitlines(), 1)
+            if any(_holds_key(form, secrets) for form in _forms(line))
+        ]
+        yield from (f"{name}, line {number}" for number in lines)
+        joined = b"".join(content.replace(b"\0", b"").split())
+        if not lines and any(_holds_whole(form, secrets) for form in _forms(joined)):
+            yield name
+
+
+def _holds_whole(text: str, secrets: tuple[str, ...]) -> bool:
+    """For a text without its spaces, where words of any kind stand together."""
+    shapes = _GOOGLE.findall(text)
+    return any(secret in text for secret in secrets) or any(
+        not is_placeholder(shape) for shape in shapes
+    )
+
+
+def _forms(content: bytes) -> Iterator[str]:
+    """The text, reversed, rotated, and what its longer words are an encoding of."""
+    text = content.decode("latin-1")
+    yield text
+    yield text[::-1]
+    if "NVmn" in text:  # `AIza` rotated by 13
+        yield codecs.encode(text, "rot13")
+    for match in _RUN.finditer(content):
+        for word in (match[0], match[0][::-1]):
+            yield from _decoded(word)
+
+
+def _decoded(word: bytes) -> Iterator[str]:
+    for altered in (word, word.replace(b"-", b"+").replace(b"_", b"/")):
+        clean = altered.rstrip(b"=")
+        whole = clean[: len(clean) - (len(clean) % 4 == 1)]
+        try:
+            decoded = base64.b64decode(whole + b"=" * (-len(whole) % 4))
+        except (binascii.Error, ValueError):
+            continue
+        yield decoded.decode("latin-1")
+        yield decoded.decode("latin-1")[::-1]
+    try:
+        yield bytes.fromhex(word.decode()).decode("latin-1")
+    except ValueError:
+        return
+
+
+def _holds_key(text: str, secrets: tuple[str, ...]) -> bool:
+    """A key of ours, or something of a key's shape that is no placeholder."""
+    if any(secret in text for secret in secrets):
+        return True
+    if redact(text) == text:
+        return False
+    return any(not is_placeholder(shape) for shape in _shaped(text))
+
+
+def _shaped(text: str) -> Iterator[str]:
+    for match in re.finditer(r"[A-Za-z0-9_-]{20,}", text):
+        if redact(match[0]) != match[0]:
+            yield match[0]
+
+
+def literal_key_lines(source: Source) -> tuple[int, ...]:
+    """Lines that give a name like `api_key` a literal that looks like a real key."""
+    return tuple(sorted(set(_literal_lines(source))))
+
+
+def _literal_lines(source: Source) -> Iterator[int]:
+    for node in source.nodes:
+        for name, value in _bindings(node):
+            if (
+                _NAME.search(name)
+                and isinstance(value, ast.Constant)
+                and isinstance(value.value, str)
+                and _looks_real(value.value)
+            ):
+                yield value.lineno
+
+
+def _bindings(node: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
+    """Every (name, value) that an assignment, argument, default or pair makes."""
+    if isinstance(node, ast.Assign):
+        yield from ((_name(target), node.value) for target in node.targets)
+    elif isinstance(node, ast.AnnAssign):
+        yield _name(node.target), node.value
+    elif isinstance(node, ast.keyword):
+        yield node.arg or "", node.value
+    elif isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            yield _name(key) if key else "", value
+    elif isinstance(node, ast.Call) and len(node.args) > 1:
+        yield _name(node.args[-2]), node.args[-1]  # os.environ.setdefault("KEY", "…")
+    elif isinstance(node, ast.BoolOp):  # os.environ.get("KEY") or "…"
+        names = [_name(each) for each in node.values[:-1]]
+        yield next(filter(_NAME.search, names), ""), node.values[-1]
+    elif isinstance(node, ast.arguments):
+        named = (*node.posonlyargs, *node.args)
+        for arg, default in zip(reversed(named), reversed(node.defaults), strict=False):
+            yield arg.arg, default
+
+
+def _name(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.Subscript):
+        return _name(node.slice)
+    if isinstance(node, ast.Call) and node.args and dotted(node.func).endswith("get"):
+        return _name(node.args[0])  # os.environ.get("KEY")
+    return dotted(node)
+
+
+def _looks_real(text: str) -> bool:
+    """Long, without spaces, letters and digits mixed, and not `your-api-key-here-1`."""
+    return (
+        len(text) >= _SHORTEST_KEY
+        and not re.search(r"\s", text)
+        and any(c.isdigit() for c in text)
+        and any(c.isalpha() for c in text)
+        and not is_placeholder(text)
+    )

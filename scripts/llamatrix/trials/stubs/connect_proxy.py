@@ -1,0 +1,65 @@
+"""A way to the stand-ins without a sandbox: a proxy that leads their names to them.
+
+In a sandbox a hosts file does this. Without one, programs that honour `HTTPS_PROXY`
+(httpx, the google-genai SDK, curl, uv) come here: a `CONNECT` to a name we stand in
+for ends at our server, any other is passed on, so that uv finds its packages.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+
+import anyio
+from anyio.abc import SocketStream
+from anyio.streams.buffered import BufferedByteStream
+
+from llamatrix.proxy.serving import address, loopback_listener
+from llamatrix.sandbox.forwarding import Handler, answering, join
+
+_HEAD_BYTES = 1 << 14
+_CONNECT_S = 20.0
+_NO_HEAD = (ValueError, anyio.IncompleteRead, anyio.DelimiterNotFound)
+
+
+@contextmanager
+def detour(names: Collection[str], *, port: int) -> Iterator[Mapping[str, str]]:
+    """Lead `names` to 127.0.0.1:`port`; gives the environment that goes this way."""
+    with loopback_listener() as door, answering([(door, _proxy(names, port))]):
+        url = address(door)
+        yield {"HTTPS_PROXY": url, "https_proxy": url}
+
+
+def _proxy(names: Collection[str], port: int) -> Handler:
+    async def tunnel(caller: SocketStream) -> None:
+        client = BufferedByteStream(caller)
+        try:
+            there = await _reach(*await _asked(client))
+        except _NotConnectError:
+            await client.send(b"HTTP/1.1 405 Method Not Allowed\r\n\r\n")
+        except (OSError, *_NO_HEAD):
+            await client.send(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+        else:
+            async with there:
+                await client.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                await join(client, there)
+
+    async def _reach(host: str, wanted: int) -> SocketStream:
+        if host in names:
+            host, wanted = "127.0.0.1", port
+        with anyio.fail_after(_CONNECT_S):
+            return await anyio.connect_tcp(host, wanted)
+
+    return tunnel
+
+
+class _NotConnectError(Exception):
+    """A request for a page, not for a way."""
+
+
+async def _asked(client: BufferedByteStream) -> tuple[str, int]:
+    """Whom a client wants to be connected with, by its request's head."""
+    head = await client.receive_until(b"\r\n\r\n", _HEAD_BYTES)
+    method, target, _ = head.split(b" ", 2)
+    host, _, port = target.decode("ascii").rpartition(":")
+    if method != b"CONNECT" or not port.isdecimal():
+        raise _NotConnectError
+    return host, int(port)

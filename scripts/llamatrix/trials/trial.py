@@ -1,0 +1,295 @@
+"""A trial: a prompt, OpenCode's work, the checks, and what they found as next prompt."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from llamatrix.agents.opencode.beginning import begin_files
+from llamatrix.agents.opencode.classification import has_acted
+from llamatrix.agents.opencode.home import Agent
+from llamatrix.agents.opencode.turn import (
+    Patience,
+    Surroundings,
+    Turn,
+    TurnRun,
+    run_trial_turn,
+)
+from llamatrix.agents.turn_outcome import (
+    Answered,
+    CutShort,
+    EndpointDied,
+    EndpointDown,
+    JudgingFailed,
+    NotRun,
+    is_the_models,
+)
+from llamatrix.engines.llama_cpp.metrics import Counters
+from llamatrix.errors import MeasureError
+from llamatrix.proxy.against import differing, read_counters
+from llamatrix.proxy.call import Call, CallTimes
+from llamatrix.proxy.tool_uses import ObservedUse, as_events
+from llamatrix.redaction import Redaction, without_folders
+from llamatrix.sandbox.workspace_archive import unpack_work
+from llamatrix.trials.checks.feedback import feedback
+from llamatrix.trials.checks.finding import Judgement, Verdict
+from llamatrix.trials.checks.ground import Ground
+from llamatrix.trials.checks.judge import judge
+from llamatrix.trials.checks.task import Task, read_prompt
+from llamatrix.trials.checks.transcript import LOOKUPS
+from llamatrix.trials.trial_analysis import analyse
+from llamatrix.trials.trial_result import (
+    Broken,
+    Correct,
+    Incorrect,
+    TrialOutcome,
+    TrialResult,
+    TurnResult,
+    Undecided,
+)
+from llamatrix.trials.workspace_snapshot import keep_work
+
+TRAJECTORY = "trajectory.jsonl"
+REQUESTS = "requests.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    task: Task
+    bwrap: Path
+    agent: Agent
+    surroundings: Surroundings
+    ground: Ground
+    """Where the agent's programs run while they are judged."""
+    upstream: str
+    """The model's address without a path."""
+    counters: Callable[[], Counters]
+    """Reads the real server's own counters; ServeError or NoAnswerError without it."""
+    count_tokens: Callable[[str], int]
+    folder: Path
+    """Gets a folder for each turn, and `trajectory.jsonl` over all: no key in any."""
+    aside: Path
+    """For what the turns leave, as they leave it: private, and gone after the trial."""
+    pages_served: Callable[[], int] | None
+    """Counts the documentation pages handed out so far; None where nobody does."""
+    patience: Patience
+    max_turns: int
+    on_turn: Callable[[str], None] = field(default=lambda _: None)
+    """Told what is being done, for whoever waits."""
+
+
+def run_trial(trial: Trial) -> TrialResult:
+    """Try until the checks pass or the turns are used up; only the harness raises."""
+    begun = time.monotonic()
+    trial.folder.mkdir(parents=True)
+    going = _Going(trial=trial)
+    outcome = going.to_the_end()
+    _keep_requests(trial)
+    worked = time.monotonic()
+    found = analyse(
+        going.trajectory if going.turns else None,
+        workspace=going.workspace,
+        calls=going.last_calls,
+        count_tokens=trial.count_tokens,
+        bwrap=trial.bwrap,
+    )
+    ended = time.monotonic()
+    return TrialResult(
+        outcome=outcome,
+        turns=tuple(going.turns),
+        tdd=found.tdd,
+        quality=found.quality,
+        tokens=found.tokens,
+        seconds=ended - begun,
+        analysed_s=ended - worked,
+        harness_s=worked - begun - going.others_s,
+        unread=found.unread,
+    )
+
+
+def _keep_requests(trial: Trial) -> None:
+    """Keep what the agent's session asked the stand-ins: images are known by it."""
+    if trial.ground.agents_requests:
+        redaction = Redaction(secrets=trial.surroundings.secrets)
+        asked = Path(trial.ground.agents_requests).read_bytes()
+        (trial.folder / REQUESTS).write_bytes(redaction.clean(asked))
+
+
+@dataclass(kw_only=True, slots=True)
+class _Going:
+    """A trial under way."""
+
+    trial: Trial
+    turns: list[TurnResult] = field(default_factory=list)
+    workspace: Path | None = None
+    """As the last turn left it."""
+    others_s: float = 0.0
+    """OpenCode's time and that of the checks."""
+    last_calls: Path | None = None
+    """The tap's folder of the last turn."""
+    _files: Path | None = None
+    _session: str | None = None
+
+    @property
+    def trajectory(self) -> Path:
+        return self.trial.folder / TRAJECTORY
+
+    def to_the_end(self) -> TrialOutcome:
+        trial = self.trial
+        prompt = read_prompt(trial.task)
+        self._files = begin_files(trial.task.seed, trial.aside / "start.tar")
+        self.trajectory.touch()
+        for number in range(1, trial.max_turns + 1):
+            ended = self._turn(number, prompt)
+            if isinstance(ended, str):
+                prompt = ended
+            else:
+                return ended
+        return Incorrect(turns=trial.max_turns)
+
+    def _turn(self, number: int, prompt: str) -> TrialOutcome | str:
+        """One prompt; gives the next one, or what came of the trial."""
+        trial = self.trial
+        trial.on_turn(f"turn {number} of at most {trial.max_turns}")
+        before = read_counters(trial.counters)
+        if isinstance(before, str):
+            return Broken(turn=number, cause=EndpointDown(error=before))
+        run = self._run(number, prompt)
+        if isinstance(run.outcome, NotRun):
+            return run.outcome
+        differences: tuple[str, ...] = ()
+        if is_the_models(run.outcome):  # else the server may well be gone
+            after = read_counters(trial.counters)
+            if isinstance(after, str):
+                run = replace(run, outcome=EndpointDied(error=after))
+            else:
+                differences = differing(run.calls, before, after)
+        judgement, judged_s = self._judge(number, run)
+        if isinstance(judgement, JudgingFailed):
+            run, judgement = replace(run, outcome=judgement), None
+        self.turns.append(_turn_result(run, judgement, judged_s, differences))
+        self.others_s += run.seconds + judged_s
+        if judgement is None:
+            if is_the_models(run.outcome):
+                return Incorrect(turns=number)
+            return Broken(turn=number, cause=run.outcome)
+        return _judged(trial.task, number, judgement)
+
+    def _run(self, number: int, prompt: str) -> TurnRun:
+        trial = self.trial
+        if self._files is None:
+            raise AssertionError
+        folder = trial.folder / f"turn-{number}"
+        before = trial.pages_served() if trial.pages_served else 0
+        run = run_trial_turn(
+            Turn(
+                bwrap=trial.bwrap,
+                agent=trial.agent,
+                surroundings=trial.surroundings,
+                upstream=trial.upstream,
+                prompt=prompt,
+                session=self._session,
+                files=self._files,
+                files_out=trial.aside / f"turn-{number}.tar",
+                folder=folder,
+                patience=trial.patience,
+                acted_before=any(has_acted(turn.calls) for turn in self.turns),
+            )
+        )
+        if trial.pages_served and trial.pages_served() == before:
+            run = replace(run, tool_uses=_without_lookups(run.tool_uses))
+        if not isinstance(run.outcome, NotRun):
+            with self.trajectory.open("ab") as whole:
+                whole.write(as_events(run.tool_uses))
+            self.last_calls = folder / "calls"
+        if run.files:
+            self._files.unlink()
+            self._files = run.files
+        self._session = run.session.session_id or self._session
+        return run
+
+    def _judge(
+        self, number: int, run: TurnRun
+    ) -> tuple[Judgement | JudgingFailed | None, float]:
+        """What the checks say, and how long they took; None where nothing can be said.
+
+        Work that a clock, a full disk or a full context ended is no answer.
+        """
+        if run.files is None:
+            return None, 0.0
+        name, secrets = f"turn-{number}", self.trial.surroundings.secrets
+        workspace = self.trial.aside / name
+        unpack_work(run.files, workspace, installed=False)
+        kept = self.trial.folder / name / "workspace"
+        keep_work(workspace, kept, Redaction(secrets=secrets))
+        self.workspace = workspace
+        if not isinstance(run.outcome, Answered | CutShort):
+            return None, 0.0
+        self.trial.on_turn(f"turn {number}: judging")
+        begun = time.monotonic()
+        found: Judgement | JudgingFailed
+        try:
+            found = judge(
+                self.trial.task,
+                workspace,
+                transcript=self.trajectory,
+                ground=self.trial.ground,
+            )
+        except MeasureError as error:
+            found = JudgingFailed(error=without_folders(str(error)))
+        return found, time.monotonic() - begun
+
+
+def _judged(task: Task, number: int, judgement: Judgement) -> TrialOutcome | str:
+    match judgement.verdict:
+        case Verdict.PASSED:
+            return Correct(turn=number)
+        case Verdict.UNDECIDED:
+            return Undecided(turn=number)
+        case Verdict.FAILED:
+            return feedback(task, judgement)
+
+
+def _without_lookups(uses: tuple[ObservedUse, ...]) -> tuple[ObservedUse, ...]:
+    """The same, for a turn in which no page was handed out: no look-up brought one."""
+    return tuple(
+        msgspec.structs.replace(use, result=None) if use.tool.endswith(LOOKUPS) else use
+        for use in uses
+    )
+
+
+def _turn_result(
+    run: TurnRun,
+    judgement: Judgement | None,
+    judged_s: float,
+    differences: tuple[str, ...],
+) -> TurnResult:
+    calls = sorted(run.calls, key=lambda call: call.begun_s)
+    return TurnResult(
+        outcome=run.outcome,
+        seconds=run.seconds,
+        first_call_s=calls[0].begun_s if calls else None,
+        calls=tuple(_times(call) for call in calls),
+        totals=run.totals,
+        disagreements=differences,
+        tool_uses=len(run.tool_uses),
+        failed_tool_uses=sum(not use.completed for use in run.tool_uses),
+        judgement=judgement,
+        judged_s=judged_s,
+        left_running=run.left_running,
+        left_out=run.left_out,
+    )
+
+
+def _times(call: Call) -> CallTimes:
+    return CallTimes(
+        kind=call.kind,
+        begun_s=call.begun_s,
+        first_token_s=call.first_token_s,
+        ended_s=call.ended_s,
+        prompt_tokens=call.timings.prompt_n if call.timings else None,
+        generated_tokens=call.timings.predicted_n if call.timings else None,
+        tool_calls=call.tool_calls,
+    )

@@ -1,0 +1,114 @@
+"""What is read of a trial's finished work: test order, code quality, tokens."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from llamatrix.errors import MeasureError
+from llamatrix.provision.compiler import find_tool
+from llamatrix.proxy.breakdown import Breakdown, breakdown
+from llamatrix.proxy.call import read_calls
+from llamatrix.proxy.request import Kind
+from llamatrix.redaction import without_folders
+from llamatrix.sandbox.confined_parser import (
+    ParserFailedError,
+    ParserLimits,
+    parse_confined,
+)
+from llamatrix.trials.checks import finished_work
+from llamatrix.trials.checks.quality import Quality
+from llamatrix.trials.checks.tdd import TddOrder
+from llamatrix.web import NoAnswerError, WrongAnswerError
+
+_Part = TypeVar("_Part")
+_LIMITS = ParserLimits(memory_bytes=2 << 30, seconds=60, output_bytes=16 << 20)
+_UNREADABLE = (MeasureError, ParserFailedError, msgspec.MsgspecError, RecursionError)
+_MSGSPEC = Path(msgspec.__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Analysis:
+    """Its parts are None where there is nothing to read them from."""
+
+    tdd: TddOrder | None
+    quality: Quality | None
+    tokens: Breakdown | None
+    unread: tuple[str, ...]
+    """Which part could not be read, and why."""
+
+
+def analyse(
+    trajectory: Path | None,
+    *,
+    workspace: Path | None,
+    calls: Path | None,
+    count_tokens: Callable[[str], int],
+    bwrap: Path | None,
+) -> Analysis:
+    """Read what there is; what cannot be read leaves the trial what it is.
+
+    What the agent wrote is parsed in a sandbox.
+    """
+    unread: list[str] = []
+
+    def part(name: str, read: Callable[[], _Part | None]) -> _Part | None:
+        try:
+            return read()
+        except _UNREADABLE as error:
+            unread.append(f"{name}: {without_folders(str(error))}")
+            return None
+
+    return Analysis(
+        tdd=part(
+            "test order",
+            lambda: _test_order(trajectory, bwrap) if trajectory else None,
+        ),
+        quality=part(
+            "code quality", lambda: _quality(workspace, bwrap) if workspace else None
+        ),
+        tokens=part("tokens", lambda: _tokens(calls, count_tokens) if calls else None),
+        unread=tuple(unread),
+    )
+
+
+def _test_order(trajectory: Path, bwrap: Path | None) -> TddOrder:
+    return parse_confined(
+        Path(finished_work.__file__),
+        trajectory,
+        finished_work.TEST_ORDER,
+        type_=TddOrder,
+        bwrap=bwrap,
+        limits=_LIMITS,
+        libraries=(_MSGSPEC,),
+    )
+
+
+def _quality(workspace: Path, bwrap: Path | None) -> Quality:
+    ruff = find_tool("ruff")
+    if ruff is None:
+        raise MeasureError("ruff: not found; `pip install ruff`")
+    return parse_confined(
+        Path(finished_work.__file__),
+        workspace,
+        *(finished_work.QUALITY, str(ruff)),
+        type_=Quality,
+        bwrap=bwrap,
+        limits=_LIMITS,
+        libraries=(_MSGSPEC, ruff),
+    )
+
+
+def _tokens(calls: Path, count_tokens: Callable[[str], int]) -> Breakdown | None:
+    """Of the last call of the main agent; None where there was none to count."""
+    recorded = read_calls(calls) if (calls / "calls.jsonl").exists() else ()
+    for call in reversed(recorded):
+        if call.kind is Kind.MAIN:
+            body = (calls / f"{call.index:04}.request.json").read_bytes()
+            with contextlib.suppress(NoAnswerError, WrongAnswerError):
+                return breakdown(body, count_tokens)
+            break
+    return None

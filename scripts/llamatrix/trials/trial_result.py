@@ -1,0 +1,102 @@
+"""What came of a trial, turn by turn. Everything here is data; nothing is raised."""
+
+from msgspec import Struct
+
+from llamatrix.agents.turn_outcome import NotRun, TurnOutcome
+from llamatrix.proxy.breakdown import Breakdown
+from llamatrix.proxy.call import CallTimes
+from llamatrix.proxy.totals import Totals
+from llamatrix.trials.checks.finding import Judgement
+from llamatrix.trials.checks.quality import Quality
+from llamatrix.trials.checks.tdd import TddOrder
+
+
+class Correct(Struct, frozen=True, kw_only=True, tag="correct"):
+    """Every check passed."""
+
+    turn: int
+    """Which prompt it took, from 1."""
+
+
+class Incorrect(Struct, frozen=True, kw_only=True, tag="incorrect"):
+    """No turn was correct: how many it would have taken is not known."""
+
+    turns: int
+    """Those that were tried."""
+
+
+class Undecided(Struct, frozen=True, kw_only=True, tag="undecided"):
+    """Nothing failed, but something could not be judged: neither passed nor failed."""
+
+    turn: int
+
+
+class Broken(Struct, frozen=True, kw_only=True, tag="broken"):
+    """Server, sandbox or agent failed, not the model: never scored."""
+
+    turn: int
+    cause: TurnOutcome
+
+
+TrialOutcome = Correct | Incorrect | Undecided | Broken | NotRun
+
+
+def is_scored(outcome: TrialOutcome) -> bool:
+    return isinstance(outcome, Correct | Incorrect)
+
+
+class TurnResult(Struct, frozen=True, kw_only=True):
+    """One prompt and what followed it."""
+
+    outcome: TurnOutcome
+    seconds: float
+    """From OpenCode's start to its end."""
+    first_call_s: float | None
+    """From the tap's start to OpenCode's first call of the model."""
+    calls: tuple[CallTimes, ...]
+    totals: Totals
+    disagreements: tuple[str, ...] = ()
+    """Where the tap's sums and the server's own counters differ, in words."""
+    tool_uses: int
+    """Tools that the model had OpenCode run, as the tap saw them."""
+    failed_tool_uses: int
+    judgement: Judgement | None
+    """None where there was nothing to judge."""
+    judged_s: float
+    left_running: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+class TrialResult(Struct, frozen=True, kw_only=True):
+    outcome: TrialOutcome
+    turns: tuple[TurnResult, ...] = ()
+    tdd: TddOrder | None = None
+    quality: Quality | None = None
+    """Of the workspace as the last turn left it."""
+    tokens: Breakdown | None = None
+    """Of the conversation as the last call saw it."""
+    refusals: tuple[str, ...] = ()
+    """Of a scripted model: what the real server answered instead of a completion."""
+    unread: tuple[str, ...] = ()
+    """Which part of the finished work could not be read, and why."""
+    seconds: float = 0.0
+    """OpenCode's, the judging's and the harness's own."""
+    analysed_s: float = 0.0
+    """Reading the finished work: test order, quality, tokens. 0 in records from before
+    it was kept, where it is in no other figure either."""
+    harness_s: float = 0.0
+    """Beside OpenCode's own time and the judging: sandbox, files, recording."""
+
+    @property
+    def opencode_s(self) -> float:
+        return sum(turn.seconds for turn in self.turns)
+
+    @property
+    def judging_s(self) -> float:
+        """The checks after each turn, and reading the finished work."""
+        return sum(turn.judged_s for turn in self.turns) + self.analysed_s
+
+    @property
+    def calls(self) -> int:
+        """Of the model, through the tap."""
+        return sum(len(turn.calls) for turn in self.turns)

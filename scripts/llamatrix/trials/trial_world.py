@@ -1,0 +1,183 @@
+"""What an agent finds around it, hermetic or online; the same for the judging."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from llamatrix.agents.opencode.context7 import FOLDER as CONTEXT7_FOLDER
+from llamatrix.agents.opencode.program import environment as agents_environment
+from llamatrix.agents.opencode.turn import Surroundings
+from llamatrix.config.matrix import Network
+from llamatrix.engines.llama_cpp.launch import HOST
+from llamatrix.sandbox.spec import TOOLS, python_inside
+from llamatrix.trials.checks.enclosed import Enclosure
+from llamatrix.trials.checks.ground import INSIDE, Ground
+from llamatrix.trials.checks.sandbox_ground import INSIDE_SANDBOX, sandbox_ground
+from llamatrix.trials.checks.task import Task
+from llamatrix.trials.stubs.authority import trusting
+from llamatrix.trials.stubs.services import Services
+from llamatrix.trials.stubs.serving import (
+    HOSTS,
+    prepare,
+    standing,
+    standing_for_judging,
+)
+from llamatrix.trials.stubs.wheel_index import indexed
+
+_HTTPS_PORT = 443
+_CONTEXT7_PORT = 8101
+_INDEX_PORT = 8102
+_SWITCH_PORT = 8103
+_AUTHORITY = Path("/opt/llamatrix/authority.pem")
+_CONTEXT7_KEY = "CONTEXT7_API_KEY"
+_AGENTS_ONLY = ("opencode", "rg", "node")
+"""Tools that judged programs do without."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tools:
+    """Programs and packages of a trial, on this machine."""
+
+    bwrap: Path
+    programs: Mapping[str, Path]
+    """`opencode`, `rg`, `node` and `uv`, by the names they have inside."""
+    context7: Path
+    """The folder with its `node_modules`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    surroundings: Surroundings
+    ground: Ground
+    context7_url: str | None
+    """The back end inside the sandbox; None is the real service."""
+    pages_served: Callable[[], int] | None
+    """Counts the pages that back end handed out so far; None where it is not ours."""
+
+
+@contextmanager
+def hermetic_world(
+    task: Task, tools: Tools, folder: Path, services: Services
+) -> Iterator[World]:
+    """Stand-ins of the services under their real names, alive while the block runs.
+
+    `folder` is the trial's own and private: papers, key and request log lie in it.
+    """
+    stand_ins = prepare(folder, models=task.all_models)
+    environment = {
+        **trusting(_AUTHORITY),
+        **indexed(_INDEX_PORT),
+        **_key_of(task, stand_ins.key),
+    }
+    judges = stand_ins.for_judging()
+    with (
+        standing(stand_ins) as port,
+        standing_for_judging(judges) as (judges_port, switch),
+    ):
+        around = Surroundings(
+            network=Network.HERMETIC,
+            tools=tools.programs,
+            shown={
+                CONTEXT7_FOLDER: tools.context7,
+                _AUTHORITY: stand_ins.papers.authority,
+            },
+            environment=environment,
+            hosts=dict.fromkeys(HOSTS, HOST),
+            forwards={
+                _HTTPS_PORT: port,
+                _CONTEXT7_PORT: services.context7,
+                _INDEX_PORT: services.packages,
+            },
+            secrets=(stand_ins.key,),
+        )
+        judged = dataclasses.replace(
+            around,
+            environment={**environment, **_key_of(task, judges.key)},
+            forwards={
+                **around.forwards,
+                _HTTPS_PORT: judges_port,
+                _SWITCH_PORT: switch,
+            },
+        )
+        ground = sandbox_ground(
+            _enclosure(tools, judged),
+            folder,
+            requests=judges.log,
+            secrets=(*judges.foreign_keys, judges.key),
+            title=judges.title,
+            switch=_SWITCH_PORT,
+        )
+        yield World(
+            surroundings=around,
+            ground=replace(ground, agents_requests=str(stand_ins.log)),
+            context7_url=f"http://{HOST}:{_CONTEXT7_PORT}",
+            pages_served=services.pages_served,
+        )
+
+
+def online_world(
+    task: Task, tools: Tools, folder: Path, environ: Mapping[str, str]
+) -> World:
+    """The real services over this machine's network, with the user's own keys."""
+    names = [name for name in (task.service.key, _CONTEXT7_KEY) if environ.get(name)]
+    keys = {name: environ[name] for name in names}
+    around = Surroundings(
+        network=Network.ONLINE,
+        tools=tools.programs,
+        shown={CONTEXT7_FOLDER: tools.context7},
+        environment=keys,
+        secrets=tuple(keys.values()),
+    )
+    ground = sandbox_ground(
+        _enclosure(tools, around), folder, requests=None, secrets=around.secrets
+    )
+    return World(
+        surroundings=around, ground=ground, context7_url=None, pages_served=None
+    )
+
+
+def _key_of(task: Task, key: str) -> dict[str, str]:
+    return {task.service.key: key} if task.service.key else {}
+
+
+def _python() -> dict[str, str]:
+    """Have every environment that uv makes, in a test's own `uv run` too, be of ours.
+
+    A Python built with a shared library, shown elsewhere than it was installed, would
+    take the system's library, whose extension modules are not its own.
+    """
+    python = python_inside()
+    library = {"LD_LIBRARY_PATH": str(python.parents[1] / "lib")}
+    shown = python.is_relative_to(TOOLS.parent)
+    return {"UV_PYTHON": str(python), **(library if shown else {})}
+
+
+def _enclosure(tools: Tools, around: Surroundings) -> Enclosure:
+    """The same surroundings for judged programs, without what only the agent needs."""
+    return Enclosure(
+        bwrap=str(tools.bwrap),
+        online=around.network is Network.ONLINE,
+        tools={
+            name: str(path)
+            for name, path in around.tools.items()
+            if name not in _AGENTS_ONLY
+        },
+        shown={
+            str(inside): str(path)
+            for inside, path in around.shown.items()
+            if inside != CONTEXT7_FOLDER
+        }
+        | {str(INSIDE_SANDBOX): str(INSIDE)},
+        environment={
+            **agents_environment(around.environment, lsp=False),
+            **_python(),
+        },
+        hosts=dict(around.hosts),
+        forwards=tuple(
+            way for way in around.forwards.items() if way[0] != _CONTEXT7_PORT
+        ),
+    )

@@ -1,0 +1,287 @@
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from llamatrix.agents.opencode.classification import (
+    Seen,
+    Stop,
+    compacts_for_ever,
+    outcome_of,
+)
+from llamatrix.agents.opencode.events import parse
+from llamatrix.agents.turn_outcome import (
+    AgentFailed,
+    AgentHung,
+    AgentKilled,
+    Answered,
+    AskedPermission,
+    CompactedForEver,
+    ContextFull,
+    CutShort,
+    DiskFull,
+    EndpointDied,
+    EndpointDown,
+    EndpointFailed,
+    EndpointStalled,
+    RanAway,
+    TimedOut,
+    ToolsMissing,
+    TurnOutcome,
+    is_the_models,
+)
+from llamatrix.proxy.call import Call, Trouble
+from llamatrix.proxy.request import Kind
+from llamatrix.report.trial_troubles import cause_text
+from llamatrix.sandbox.supervisor import Report
+
+
+def report(*, exit_code: int = 0, ran_away: bool = False) -> Report:
+    return Report(
+        exit_code=exit_code,
+        stopped=False,
+        most_processes=9,
+        ran_away=ran_away,
+        left_running=[],
+        left_out=[],
+    )
+
+
+def main_call(**known: object) -> Call:
+    said = {
+        "index": 1,
+        "kind": Kind.MAIN,
+        "path": "/v1/chat/completions",
+        "begun_s": 0,
+        "ended_s": 1,
+        "request_bytes": 1,
+        "request_sha256": "",
+        "answer_bytes": 0,
+        "answer_sha256": "",
+        **known,
+    }
+    return msgspec.convert(said, type=Call)
+
+
+def finished(*reasons: str) -> tuple[Call, ...]:
+    return tuple(main_call(finish_reason=reason) for reason in reasons)
+
+
+UNKNOWN = '{"type":"step_finish","part":{"reason":"unknown"}}'
+REJECTED = "! permission requested: x; auto-rejecting"
+FULL = '{"type":"error","error":{"name":"E","data":{"message":"disk is full"}}}'
+WELL = Seen(
+    stop=None,
+    seconds=10,
+    silent_s=3,
+    report=report(),
+    session=parse(()),
+    calls=finished("tool_calls", "stop"),
+    tools_missing=(),
+    tail=(),
+)
+
+
+def failed(
+    trouble: Trouble,
+    error: str = "e",
+    status: int | None = None,
+    kind: Kind = Kind.MAIN,
+) -> Seen:
+    call = main_call(kind=kind, status=status, trouble=trouble, error=error)
+    return replace(WELL, calls=(call,), stop=Stop.FAILURES)
+
+
+@pytest.mark.parametrize(
+    ("seen", "outcome"),
+    [
+        (WELL, Answered()),
+        (replace(WELL, calls=finished("length")), CutShort()),
+        (replace(WELL, stop=Stop.TOTAL), TimedOut(after_s=10)),
+        (replace(WELL, stop=Stop.SILENT_ENDPOINT), EndpointStalled(silent_s=3)),
+        (replace(WELL, stop=Stop.SILENT_AGENT), AgentHung(silent_s=3)),
+        (replace(WELL, report=report(ran_away=True)), RanAway(processes=9)),
+        (replace(WELL, report=report(exit_code=-9)), AgentKilled(signal=9)),
+        (replace(WELL, tools_missing=("c7_docs",)), ToolsMissing(tools=("c7_docs",))),
+        (
+            replace(WELL, calls=finished("tool_calls"), tail=(REJECTED,)),
+            AskedPermission(tail=(REJECTED,)),
+        ),
+        (
+            replace(WELL, report=report(exit_code=1), tail=("no",)),
+            AgentFailed(exit_code=1, errors=(), tail=("no",)),
+        ),
+        (
+            replace(WELL, calls=finished("tool_calls"), session=parse([FULL])),
+            DiskFull(error="E: disk is full"),
+        ),
+        (replace(WELL, session=parse([FULL]), tail=(REJECTED, "no")), Answered()),
+        (failed(Trouble.UNREACHABLE), EndpointDown(error="e")),
+        (failed(Trouble.CUT), EndpointDied(error="e")),
+        (
+            failed(Trouble.FAILED, status=500),
+            EndpointFailed(status=500, error="e"),
+        ),
+        (
+            failed(Trouble.REFUSED, '{"type":"exceed_context_size_error"}', 400),
+            ContextFull(error='{"type":"exceed_context_size_error"}'),
+        ),
+    ],
+)
+def test_every_ending_has_its_class(seen: Seen, outcome: TurnOutcome) -> None:
+    assert outcome_of(seen) == outcome
+
+
+def test_calls_of_a_subagent_that_failed_again_and_again_are_the_endpoints() -> None:
+    """We ended OpenCode for them: nobody else killed it."""
+    seen = failed(Trouble.UNREACHABLE, kind=Kind.SUBAGENT)
+    ours = replace(seen, report=report(exit_code=-9))
+    assert outcome_of(ours) == EndpointDown(error="e")
+    theirs = replace(ours, stop=None)
+    assert outcome_of(theirs) == AgentKilled(signal=9)
+
+
+def test_a_clock_that_runs_out_over_a_failing_server_is_not_the_models() -> None:
+    seen = replace(failed(Trouble.FAILED, status=500), stop=Stop.TOTAL)
+    assert outcome_of(seen) == EndpointFailed(status=500, error="e")
+    left = replace(failed(Trouble.LEFT), stop=Stop.TOTAL)
+    assert outcome_of(left) == TimedOut(after_s=10)
+
+
+def test_an_error_after_which_all_went_well_is_none() -> None:
+    calls = (*failed(Trouble.FAILED).calls, *finished("stop"))
+    assert outcome_of(replace(WELL, calls=calls)) == Answered()
+
+
+def test_what_the_infrastructure_did_is_never_scored() -> None:
+    assert is_the_models(Answered())
+    assert is_the_models(RanAway(processes=300))
+    assert not is_the_models(EndpointDown(error="e"))
+    assert not is_the_models(ToolsMissing(tools=()))
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        replace(WELL, stop=Stop.SILENT_AGENT),
+        replace(WELL, report=report(exit_code=-9)),
+        replace(WELL, session=parse(()), tail=("no",)),
+        replace(WELL, tail=("! permission requested: x; auto-rejecting",)),
+    ],
+)
+def test_what_ends_a_turn_from_inside_is_the_models_once_it_has_acted(
+    seen: Seen,
+) -> None:
+    calls = failed(Trouble.LEFT).calls
+    reads = (msgspec.structs.replace(calls[0], tool_calls=("read", "context7_docs")),)
+    acts = (msgspec.structs.replace(calls[0], tool_calls=("bash",)),)
+    assert not is_the_models(outcome_of(replace(seen, calls=reads)))
+    assert is_the_models(outcome_of(replace(seen, calls=acts)))
+    assert is_the_models(outcome_of(replace(seen, acted_before=True)))
+
+
+def test_tools_missing_since_the_first_request_are_not_of_this_turns_making() -> None:
+    acts = msgspec.structs.replace(failed(Trouble.LEFT).calls[0], tool_calls=("bash",))
+    seen = replace(WELL, tools_missing=("c7_docs",), calls=(acts,))
+    assert not is_the_models(outcome_of(seen))
+    assert is_the_models(outcome_of(replace(seen, acted_before=True)))
+
+
+def calls_of(*words: str) -> list[Call]:
+    """Calls as `main 12974 33`: kind, tokens of the prompt, tokens of the answer."""
+    return [
+        Call(
+            index=index,
+            kind=Kind(kind),
+            path="/v1/chat/completions",
+            begun_s=index,
+            ended_s=index + 0.5,
+            request_bytes=1,
+            request_sha256="",
+            answer_bytes=1,
+            answer_sha256="",
+            prompt_tokens=int(prompt),
+            generated_tokens=int(answer),
+        )
+        for index, (kind, prompt, answer) in enumerate(word.split() for word in words)
+    ]
+
+
+_LOOP = ("main 12974 33", "compaction 938 8", "main 12924 25", "compaction 1765 8")
+
+
+@pytest.mark.parametrize(
+    ("words", "begins", "needed"),
+    [
+        (_LOOP[:2], True, 12974),
+        (_LOOP, True, 12949),
+        (_LOOP * 3, False, 12949),
+        (_LOOP[:1], True, None),
+        (_LOOP[:3], False, None),
+        (("main 7000 100", "compaction 900 9") * 2, True, None),
+        (("main 7000 2000", "compaction 900 9") * 4, True, 9000),
+        (("main 7000 9", "main 7900 300", "compaction 900 9") * 4, False, None),
+        ((), True, None),
+    ],
+)
+def test_compactions_that_no_prompt_can_end_are_told(
+    words: tuple[str, ...], needed: int | None, *, begins: bool
+) -> None:
+    found = compacts_for_ever(calls_of(*words), room_tokens=8000, begins=begins)
+    assert (found and found.needed_tokens) == needed
+
+
+@pytest.mark.parametrize("stop", [Stop.COMPACTIONS, Stop.TOTAL])
+def test_compacting_for_ever_is_never_the_models_fault(stop: Stop) -> None:
+    """anomalyco/opencode#31152: 71 compactions in 90 s were scored as a failure."""
+    loop = compacts_for_ever(calls_of(*_LOOP), room_tokens=8000, begins=True)
+    outcome = outcome_of(replace(WELL, stop=stop, compacted_for_ever=loop))
+    assert isinstance(outcome, CompactedForEver)
+    assert not is_the_models(outcome)
+    assert "leaves 8000: the set-up's fault" in cause_text(outcome)
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (
+            replace(WELL, calls=finished("unknown")),
+            (
+                "agent failed: exit code 0: OpenCode ended without a last word (finish "
+                "`unknown`) and without an error"
+            ),
+        ),
+        (
+            replace(WELL, calls=(), session=parse([UNKNOWN])),
+            (
+                "agent failed: exit code 0: OpenCode ended without a last word (finish "
+                "`unknown`) and without an error"
+            ),
+        ),
+        (
+            replace(WELL, calls=()),
+            (
+                "agent failed: exit code 0: OpenCode ended without a last word and without "
+                "an error"
+            ),
+        ),
+        (
+            replace(
+                WELL,
+                calls=(),
+                tail=("NotFoundError: NotFoundError", ' message: "Gone: x",', "},"),
+            ),
+            "agent failed: exit code 0: NotFoundError: NotFoundError Gone: x",
+        ),
+        (
+            replace(WELL, stop=Stop.SILENT_AGENT, tail=("Error: no proxy", "}")),
+            "agent hung: silent for 3.0 s: Error: no proxy",
+        ),
+        (
+            replace(WELL, report=report(exit_code=-11), tail=("panic: oops", "at x")),
+            "agent killed: signal 11: panic: oops",
+        ),
+    ],
+)
+def test_the_reason_shown_is_the_first_error(seen: Seen, said: str) -> None:
+    assert cause_text(outcome_of(seen)) == said

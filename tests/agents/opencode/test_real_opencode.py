@@ -1,0 +1,230 @@
+"""Both pins of OpenCode itself, in the real sandbox, against a scripted model."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from tests.agents.opencode.playing import (
+    DONE,
+    INTEGRITY,
+    WRITES_A_FILE,
+    Stage,
+    commands,
+    ran,
+    script,
+    stage_for,
+)
+
+from llamatrix.agents.opencode.events import parse
+from llamatrix.agents.opencode.home import McpServer
+from llamatrix.agents.opencode.turn import Patience, TurnRun
+from llamatrix.agents.turn_outcome import (
+    AgentKilled,
+    Answered,
+    EndpointDown,
+    NotRun,
+    RanAway,
+    ToolsMissing,
+    WhyNotRun,
+    is_the_models,
+)
+from llamatrix.proxy.request import Kind
+from llamatrix.proxy.tool_uses import as_events
+from llamatrix.sandbox.workspace_archive import unpack_work
+from llamatrix.trials.scripted.transcript import Fault, Step, ToolCall, Transcript
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.network,
+    pytest.mark.parametrize("version", sorted(INTEGRITY)),
+]
+NOBODY = "http://127.0.0.1:9"
+BOMB = "f(){ if [ $1 = 0 ]; then sleep 50; else f $(($1-1)) | f $(($1-1)) & fi; }"
+"""Doubles as often as it is told: one without end takes others' processes too."""
+TODOS = '[{"content":"x","status":"pending","priority":"high","id":"1"}]'
+
+
+KEY = "planted-key-31415926"
+MUCH_HAPPENS = script(
+    WRITES_A_FILE.steps[0],
+    Step(tool_calls=(ToolCall(tool="todowrite", arguments={"todos": TODOS}),)),
+    Step(tool_calls=(ToolCall(tool="bash", raw_arguments='{"command": '),)),
+    Step(
+        faults=(Fault.HTTP_500,),
+        tool_calls=(
+            ran('echo "$GEMINI_API_KEY" | tee /dev/stderr | wc -c'),
+            ran("head -c 3G /dev/zero > big"),
+        ),
+    ),
+    Step(tool_calls=(ran("curl -s http://127.0.0.1:8099/v1/models"),)),
+    Step(tool_calls=(ran("setsid sleep 300 >/dev/null 2>&1 &"),)),
+    DONE,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Played:
+    stage: Stage
+    run: TurnRun
+
+
+@pytest.fixture(scope="module")
+def played() -> dict[str, Played]:
+    """One turn of each version, in which much happens, for all who only read of it."""
+    return {}
+
+
+@pytest.fixture
+def turn(
+    version: str,
+    played: dict[str, Played],
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Played:
+    """The turn that was played; in a second try, one of its own."""
+    again = getattr(request.node, "execution_count", 1) > 1
+    if again or version not in played:
+        stage = stage_for(version, tmp_path_factory.mktemp("much"), todo_fix=True)
+        stage.surroundings = replace(
+            stage.surroundings, environment={"GEMINI_API_KEY": KEY}, secrets=(KEY,)
+        )
+        run = stage.play("Write a file.", MUCH_HAPPENS)
+        played[version] = Played(stage=stage, run=run)
+    return played[version]
+
+
+def test_what_a_model_wants_is_done_and_told(turn: Played, tmp_path: Path) -> None:
+    stage, run = turn.stage, turn.run
+    assert run.outcome == Answered()
+    uses = run.tool_uses
+    assert (uses[0].tool, uses[0].completed) == ("write", True)
+    assert run.session.texts[-1] == "Done."
+    assert set(run.calls[0].tools_offered) == stage.agent.tools_expected
+    first = json.loads((stage.calls / "0001.request.json").read_bytes())
+    assert "Write a file." in json.dumps(first["messages"][-1])
+    assert run.totals.tool_calls == len(uses) == 7
+    assert run.files
+    unpack_work(run.files, tmp_path / "work")
+    assert (tmp_path / "work" / "a.txt").read_text() == "one\n"
+    assert (tmp_path / "work" / "seed.txt").read_text() == "seed\n"
+
+
+def test_a_malformed_tool_call_is_a_failed_one(turn: Played) -> None:
+    completed = [use.completed for use in turn.run.tool_uses]
+    assert completed == [True, True, False, True, True, True, True]
+
+
+def test_the_tap_saw_the_tools_that_opencode_itself_tells_of(turn: Played) -> None:
+    own = turn.run.session.tool_uses
+    seen = parse(as_events(turn.run.tool_uses).decode().split("\n")).tool_uses
+    assert [(use.tool, use.failed) for use in seen] == [
+        (use.tool, use.failed) for use in own
+    ]
+    outputs = [use.output for use in own if not use.failed]
+    assert [use.output for use in seen if not use.failed] == outputs
+
+
+def test_a_failure_that_passes_is_got_over(turn: Played) -> None:
+    assert turn.run.totals.failed_calls == 1
+
+
+def test_a_full_workspace_a_foreign_client_and_a_server_left_running_are_told(
+    turn: Played,
+) -> None:
+    assert turn.run.left_out == ("work/big",)
+    assert turn.run.left_running == ("sleep",)
+    assert turn.run.totals.other_calls == 1
+
+
+def test_a_key_reaches_the_agent_and_no_record(turn: Played) -> None:
+    assert str(len(KEY) + 1) in (turn.run.tool_uses[3].result or "")
+    folder = turn.stage.calls.parent
+    records = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".tar"]
+    assert len(records) > 5
+    assert not [path for path in records if KEY.encode() in path.read_bytes()]
+
+
+def test_the_first_request_is_the_same_to_the_byte_whatever_catalogue_is_read(
+    turn: Played, version: str, tmp_path: Path
+) -> None:
+    stage = stage_for(version, tmp_path, todo_fix=True)
+    stage.surroundings = replace(
+        stage.surroundings, environment={"OPENCODE_MODELS_PATH": "/nowhere.json"}
+    )
+    run = stage.play("Write a file.", script(DONE))
+    assert run.calls[0].request_sha256 == turn.run.calls[0].request_sha256
+
+
+def test_a_second_turn_goes_on_with_files_and_history_and_todos_need_the_fix(
+    version: str, tmp_path: Path
+) -> None:
+    stage = stage_for(version, tmp_path, title=None)
+    plan = Step(tool_calls=(ToolCall(tool="todowrite", arguments={"todos": TODOS}),))
+    talk = Transcript(
+        steps=(
+            *(*WRITES_A_FILE.steps[:1], plan, DONE),
+            *(Step(tool_calls=(ran("cat a.txt"),)), DONE),
+        )
+    )
+    first = stage.play("Write a file.", talk)
+    second = stage.play("Read it.", talk)
+    assert [use.completed for use in first.tool_uses] == [True, False]
+    assert first.totals.title_calls == 1
+    assert second.totals.title_calls == 0
+    assert second.outcome == Answered()
+    assert (second.tool_uses[0].result or "").strip() == "one"
+    assert second.session.session_id == first.session.session_id
+
+
+def test_a_model_server_that_is_down_is_found_soon(
+    version: str, tmp_path: Path
+) -> None:
+    run = stage_for(version, tmp_path).ask("Go.", NOBODY)
+    assert isinstance(run.outcome, EndpointDown)
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome"),
+    [
+        ("kill -9 $PPID", AgentKilled),
+        ("kill -9 -1", AgentKilled),
+        (f"{BOMB}; f 9; sleep 50", RanAway),
+    ],
+)
+def test_what_happens_to_opencode_has_its_class(
+    version: str, line: str, outcome: type, tmp_path: Path
+) -> None:
+    stage = stage_for(version, tmp_path)
+    stage.patience = Patience(total_s=120, silence_s=25)
+    found = stage.play("Go.", commands(line)).outcome
+    assert isinstance(found, outcome)
+    assert is_the_models(found)
+
+
+def test_after_all_that_a_subagents_calls_are_told_apart(
+    version: str, tmp_path: Path
+) -> None:
+    task = {"description": "d", "prompt": "look", "subagent_type": "general"}
+    call = ToolCall(tool="task", arguments=task)
+    run = stage_for(version, tmp_path).play(
+        "Go.", script(Step(tool_calls=(call,)), DONE)
+    )
+    assert run.totals.subagent_calls > 0
+    assert [call.kind for call in run.calls].count(Kind.MAIN) == 2
+
+
+def test_an_mcp_server_that_does_not_start_is_not_passed_over(
+    version: str, tmp_path: Path
+) -> None:
+    server = McpServer(name="context7", argv=("/bin/false",), tools=("query-docs",))
+    run = stage_for(version, tmp_path, mcp=(server,)).play("Go.", WRITES_A_FILE)
+    assert run.outcome == ToolsMissing(tools=("context7_query-docs",))
+
+
+def test_a_machine_without_sandboxes_runs_nothing(version: str, tmp_path: Path) -> None:
+    stage: Stage = stage_for(version, tmp_path)
+    stage.bwrap = tmp_path / "no-bwrap"
+    outcome = stage.ask("Go.", NOBODY).outcome
+    assert isinstance(outcome, NotRun)
+    assert outcome.why is WhyNotRun.NO_SANDBOX

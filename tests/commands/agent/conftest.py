@@ -1,0 +1,92 @@
+"""An agent cell of the shipped smoke profile, and records of it as a run makes them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.shipped import ROOT
+
+from llamatrix.agents.turn_outcome import NotRun, WhyNotRun
+from llamatrix.commands.agent.agenda import TrialItem, look_up_trials
+from llamatrix.commands.agent.attempt import not_run
+from llamatrix.commands.session import Session
+from llamatrix.config.agent_cell import AgentCell
+from llamatrix.config.expand import expand_plan
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import load_lock
+from llamatrix.project import Project
+from llamatrix.records.store import Store
+from llamatrix.records.trial_record import AGENT, TrialRecord
+from llamatrix.trials.trial_result import TrialOutcome, TrialResult
+
+Look = Callable[..., TrialItem]
+Put = Callable[..., TrialRecord]
+NO_SANDBOX = NotRun(why=WhyNotRun.NO_SANDBOX, reason="none", remedy="install it")
+
+
+@pytest.fixture
+def cell() -> AgentCell:
+    """Three trials of the first prompt."""
+    matrix = load_matrix(ROOT / "matrix.toml")
+    found = expand_plan(matrix, load_lock(ROOT / "matrix.lock"), "smoke").agents[0]
+    agent = msgspec.structs.replace(found.agent, trials=3)
+    return msgspec.structs.replace(found, agent=agent)
+
+
+@pytest.fixture
+def store(project: Project) -> Store[TrialRecord]:
+    return Store(reports=project.reports, kind=AGENT)
+
+
+@pytest.fixture
+def look(cell: AgentCell, store: Store[TrialRecord]) -> Look:
+    """Look the cell up, as it is or changed."""
+
+    def look_up(changed: AgentCell = cell, **wishes: bool) -> TrialItem:
+        return look_up_trials(changed, store, **wishes)
+
+    return look_up
+
+
+@pytest.fixture
+def put(look: Look, store: Store[TrialRecord]) -> Put:
+    """Record that a trial came to this."""
+    count = iter(range(10, 60))
+
+    def record(number: int, outcome: TrialOutcome) -> TrialRecord:
+        made = msgspec.structs.replace(
+            not_run(look(), number, NO_SANDBOX),
+            result=TrialResult(outcome=outcome),
+            measured_at=f"2026-11-26T12:00:{next(count)}.000+00:00",
+        )
+        store.append(made)
+        return made
+
+    return record
+
+
+@pytest.fixture
+def session_of(project: Project) -> Callable[..., Session]:
+    """A session with these trials, and nothing else to do."""
+
+    def make(*trials: TrialItem) -> Session:
+        return Session(
+            project=project,
+            matrix=load_matrix(project.matrix_file),
+            profile="smoke",
+            lock=load_lock(project.lock_file),
+            items=(),
+            trials=trials,
+        )
+
+    return make
+
+
+@pytest.fixture
+def bare_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A PATH of one empty folder."""
+    folder = tmp_path / "path"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder

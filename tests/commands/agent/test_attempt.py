@@ -1,0 +1,80 @@
+"""An attempt at a trial whose server goes wrong before anything is asked of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from tests.commands.agent.conftest import Look
+
+from llamatrix.agents.turn_outcome import EndpointDown
+from llamatrix.commands.agent.attempt import attempt, new_trajectory
+from llamatrix.commands.agent.parts import AgentParts
+from llamatrix.config.agent_cell import AgentCell
+from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.project import Project
+from llamatrix.trials.trial_result import Broken
+
+NOT_REACHED = cast("Any", None)
+
+
+@pytest.fixture
+def parts(
+    cell: AgentCell, tmp_path: Path, fake_program: Callable[[str, str], Path]
+) -> AgentParts:
+    template = tmp_path / "template.jinja"
+    template.write_text("{{ messages }}\n")
+    launch = Launch(
+        program=fake_program("llama-server", "llama_server.py"),
+        weights=tmp_path / "weights.gguf",
+        alias=cell.model_key,
+        model=cell.model,
+        server=cell.server,
+        template=template,
+    )
+    return AgentParts(
+        built=NOT_REACHED,
+        weights=NOT_REACHED,
+        launch=launch,
+        tools=NOT_REACHED,
+        template=NOT_REACHED,
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        ("weights-missing", "it said: common_init_from_params: failed to load model"),
+        ("context-crash", "do not fit"),
+    ],
+)
+def test_a_server_that_does_not_start_breaks_the_trial_and_no_more(
+    mode: str,
+    told: str,
+    look: Look,
+    parts: AgentParts,
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LLAMATRIX_FAKE_LLAMA_SERVER", mode)
+    item = look()
+    trajectory = new_trajectory(item, 2)
+    record = attempt(item, 2, parts, project, None, trajectory=trajectory)
+    outcome = record.result.outcome
+    assert isinstance(outcome, Broken)
+    assert isinstance(outcome.cause, EndpointDown)
+    assert told in outcome.cause.error
+    assert "/" not in outcome.cause.error.replace("`", "").split("it said")[-1]
+    assert "\n" not in outcome.cause.error
+    assert (record.trial, record.served, record.cell.id) == (2, None, item.cell.id)
+    assert not project.records.exists()
+
+
+def test_every_attempt_has_a_folder_of_its_own(look: Look) -> None:
+    item = look()
+    names = {new_trajectory(item, 1) for _ in range(9)}
+    assert len(names) == 9
+    assert all(
+        name.startswith(f"trajectories/{item.cell.id}/{item.digest[:12]}-1-")
+        for name in names
+    )

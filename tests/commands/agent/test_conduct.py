@@ -1,0 +1,125 @@
+"""What the conductor does with trials that are there, and with those that cannot be."""
+
+from collections.abc import Callable
+
+import pytest
+from tests.commands.agent.conftest import NO_SANDBOX, Look, Put
+
+from llamatrix.agents.turn_outcome import AgentFailed, EndpointDied, NotRun, WhyNotRun
+from llamatrix.commands.agent import conduct
+from llamatrix.commands.agent.conduct import TrialTally, conduct_trials, describe
+from llamatrix.commands.agent.parts import TemplateRefusedError
+from llamatrix.commands.session import Session
+from llamatrix.records.store import Store
+from llamatrix.records.trial_record import TrialRecord
+from llamatrix.trials.trial_result import (
+    Broken,
+    Correct,
+    Incorrect,
+    TrialOutcome,
+    Undecided,
+)
+
+SessionOf = Callable[..., Session]
+FAILED = AgentFailed(exit_code=1, errors=("a",), tail=("b", "c"))
+
+
+def test_what_is_all_there_is_not_made_again(
+    look: Look, put: Put, session_of: SessionOf, store: Store[TrialRecord]
+) -> None:
+    made = [put(number, Correct(turn=1)) for number in (1, 2, 3)]
+    tally = conduct_trials(session_of(look()))
+    assert tally == TrialTally(reused=3)
+    assert tally.summary == "no trial made: all 3 reused from records"
+    assert list(store.read_all()) == made
+
+
+def test_what_cannot_be_run_is_said_once_in_the_records(
+    look: Look,
+    put: Put,
+    session_of: SessionOf,
+    store: Store[TrialRecord],
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    put(1, Correct(turn=1))
+    item = look()
+    request.getfixturevalue("bare_path")
+    for _ in range(2):
+        tally = conduct_trials(session_of(item))
+        assert tally == TrialTally(reused=1, not_run=2)
+        assert tally.summary == "0 trials made, 1 reused; 2 not run"
+    _, *added = store.read_all()
+    assert [one.trial for one in added] == [2, 3]
+    for one in added:
+        assert isinstance(one.result.outcome, NotRun)
+        assert one.result.outcome.why is WhyNotRun.NO_SANDBOX
+        assert one.served is None
+    assert "not run (no sandbox): bwrap: not found" in capsys.readouterr().err
+
+
+def test_another_reason_is_another_record(
+    look: Look,
+    put: Put,
+    session_of: SessionOf,
+    store: Store[TrialRecord],
+    request: pytest.FixtureRequest,
+) -> None:
+    for number in (1, 2, 3):
+        put(number, NO_SANDBOX)
+    item = look()
+    request.getfixturevalue("bare_path")
+    assert conduct_trials(session_of(item)).not_run == 3
+    assert len(list(store.read_all())) == 6
+
+
+def test_a_refused_template_stops_its_cell_alone(
+    look: Look,
+    session_of: SessionOf,
+    store: Store[TrialRecord],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise TemplateRefusedError("it fails multiple-systems", "choose another")
+
+    monkeypatch.setattr(conduct, "unmet", lambda *_: None)
+    monkeypatch.setattr(conduct, "shared_services", lambda *_: None)
+    monkeypatch.setattr(conduct, "provide_agent_parts", refuse)
+    assert conduct_trials(session_of(look(), look())).not_run == 6
+    why = NotRun(
+        why=WhyNotRun.TEMPLATE,
+        reason="it fails multiple-systems",
+        remedy="choose another",
+    )
+    assert [one.result.outcome for one in store.read_all()] == [why] * 3
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (Correct(turn=2), "correct on turn 2"),
+        (Incorrect(turns=3), "not correct after 3 turns"),
+        (
+            Undecided(turn=1),
+            "undecided on turn 1: something could not be judged",
+        ),
+        (
+            Broken(turn=2, cause=EndpointDied(error="cut")),
+            "broken on turn 2, not scored: endpoint died: cut",
+        ),
+        (
+            Broken(turn=1, cause=FAILED),
+            "broken on turn 1, not scored: agent failed: exit code 1: a",
+        ),
+        (NO_SANDBOX, "not run (no sandbox): none; install it"),
+    ],
+)
+def test_every_outcome_has_a_line(outcome: TrialOutcome, words: str) -> None:
+    assert describe(outcome) == words
+
+
+def test_a_tally_tells_what_is_worth_another_look() -> None:
+    tally = TrialTally(reused=1, made=4, broken=2)
+    assert tally.summary == (
+        "4 trials made, 1 reused; 2 broken (kept; `--retry` makes them again)"
+    )

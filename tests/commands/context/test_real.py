@@ -1,0 +1,48 @@
+"""`invoke context` on a real llama-server with tiny weights."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from tests.commands.conftest import record_lines
+from tests.shipped import ROOT
+
+from llamatrix.measure.context.ladder import rungs
+from llamatrix.project import Project
+
+pytestmark = [pytest.mark.slow, pytest.mark.network]
+
+
+@pytest.mark.parametrize("model", ["qwen35-27b", "gemma4-26b-a4b"])
+def test_the_curve_of_a_real_server_is_measured_and_kept(
+    model: str, real_project: Project, real_environment: dict[str, str]
+) -> None:
+    """How fast a busy machine is, is not asked; what was processed is exact."""
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "invoke", "context", "--profile", "smoke"),
+            *("--model", model, "--most", "4096", "--keep-speed", "0.001"),
+            *("--budget", "5m", "--json"),
+        ],
+        cwd=ROOT,
+        env=real_environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1800,
+    )
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert (told["largest_context_tokens"], told["limit"]) == (4096, "asked")
+    found = told["record"]["found"]
+    assert [rung["tokens"] for rung in found["rungs"]] == list(rungs(4096))
+    assert len(found["attempts"]) == 1
+    for rung in found["rungs"]:
+        first = rung["answers"][0]
+        assert first["prompt_n"] + first["cache_n"] == rung["tokens"] - 128
+        assert first["predicted_n"] == 128
+        assert rung["footprint"]["rss_bytes"] > 2**20
+    assert all(rung["answers"][0]["cache_n"] for rung in found["rungs"])
+    assert "made up" in found["not_recalled"]
+    assert len(record_lines(real_project)) == 1

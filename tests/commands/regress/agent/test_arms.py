@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import pytest
+from tests.shipped import ROOT
+
+from llamatrix.commands.regress.agent.arms import AgentCase, AskedAgent, agent_cases
+from llamatrix.commands.templates import Template
+from llamatrix.config.expand import expand_plan
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import load_lock
+from llamatrix.config.matrix import Model
+from llamatrix.errors import MatrixError
+from llamatrix.stats.pairs import Arm
+from llamatrix.trials.checks.task import task_digest
+
+MATRIX, LOCK = load_matrix(ROOT / "matrix.toml"), load_lock(ROOT / "matrix.lock")
+_OWN = AskedAgent()
+
+
+def _cases(
+    baseline: AskedAgent = _OWN,
+    candidate: AskedAgent = _OWN,
+    *,
+    profile: str = "smoke",
+    tasks: tuple[str, ...] = ("httpx-post",),
+    cells: str = "",
+    template: Template | None = None,
+) -> tuple[AgentCase, ...]:
+    def named(arm: Arm, _model: Model) -> Template | None:
+        return template if arm is Arm.CANDIDATE else None
+
+    return agent_cases(
+        MATRIX,
+        LOCK,
+        profile,
+        {Arm.BASELINE: baseline, Arm.CANDIDATE: candidate},
+        trials=5,
+        tasks=tasks,
+        cells=cells,
+        templates=named,
+    )
+
+
+@pytest.mark.parametrize(
+    ("candidate", "case_id"),
+    [
+        (AskedAgent(), "current/cpu/current"),
+        (AskedAgent(pin="april"), "current..april/cpu/current"),
+        (AskedAgent(build="cpu-native"), "current/cpu..cpu-native/current"),
+        (AskedAgent(opencode="april"), "current/cpu/current..april"),
+        (AskedAgent(context7="april"), "current/cpu/current/current..april"),
+        (AskedAgent(server="published"), "current/cpu/current/smoke..published"),
+    ],
+)
+def test_whatever_differs_is_in_the_id_and_in_the_digest(
+    candidate: AskedAgent, case_id: str
+) -> None:
+    (case,) = _cases(_OWN, candidate)
+    assert case.id == f"agent/qwen35-27b.tiny/{case_id}/httpx-post"
+    assert case.identical == (candidate == _OWN)
+
+
+def test_an_arm_left_alone_is_the_ordinary_cell() -> None:
+    (case,) = _cases(_OWN, AskedAgent(opencode="april"))
+    digest = task_digest("httpx-post")
+    ordinary = {
+        cell.id: cell.spec_digest(task_digest=digest)
+        for cell in expand_plan(MATRIX, LOCK, "smoke").agents
+    }
+    cell = case.cells[Arm.BASELINE]
+    assert cell.spec_digest(task_digest=digest) == ordinary[cell.id]
+
+
+def test_every_model_and_task_of_the_profile_gets_a_case_and_no_excluded_one() -> None:
+    assert [case.id.split("/")[-1] for case in _cases(tasks=())] == [
+        *("httpx-post", "gemini-images")
+    ]
+    assert len(_cases(profile="published", tasks=())) == 8
+    assert len(_cases(profile="published", cells="*gemma4-31b*")) == 1
+
+
+def test_another_template_is_another_cell_and_the_models_own_is_not() -> None:
+    pinned = LOCK.templates["qwen35"].result_sha256
+    other = Template(name="mine.jinja", path=Path("mine.jinja"), sha256="f" * 64)
+    own = Template(name="qwen35.jinja", path=Path("x.jinja"), sha256=pinned)
+    (case,) = _cases(template=other)
+    assert not case.identical
+    assert "/qwen35.jinja..mine.jinja/" in case.id
+    assert case.templates == {Arm.CANDIDATE: other}
+    (same,) = _cases(template=own)
+    assert same.identical
+    assert not same.templates
+
+
+def test_identical_arms_number_their_trials_apart() -> None:
+    (case,) = _cases()
+    numbers = [[case.number(arm, place) for place in (1, 5)] for arm in Arm]
+    assert numbers == [[1, 5], [6, 10]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"candidate": AskedAgent(opencode="curent")}, "did you mean 'current'?"),
+        ({"candidate": AskedAgent(pin="tip")}, "--candidate 'tip': not in"),
+        ({"baseline": AskedAgent(server="x")}, "--baseline-server 'x': not in"),
+        ({"baseline": AskedAgent(context7="x")}, "--baseline-context7 'x': not in"),
+        ({"tasks": ("httpx",)}, "--tasks 'httpx': not a task of agents.smoke"),
+        ({"profile": "engines"}, "has no agent to compare"),
+        ({"cells": "*none*"}, "--cells '*none*' matches no cell"),
+    ],
+)
+def test_a_mistake_names_the_flag(asked: dict[str, object], said: str) -> None:
+    with pytest.raises(MatrixError) as error:
+        _cases(**asked)  # type: ignore[arg-type]
+    assert said in str(error.value)

@@ -1,0 +1,265 @@
+"""`invoke regress --agent` on made-up trials: words, resume, bad days."""
+
+import time
+from dataclasses import dataclass
+
+import pytest
+from tests.commands.regress.agent.made import (
+    HUNG,
+    PASSED,
+    MadeAttempts,
+    always,
+    asked,
+    found_by,
+    passing,
+)
+
+from llamatrix.agents.turn_outcome import SandboxLost
+from llamatrix.commands.agent.conduct import TrialTally, conduct_trials
+from llamatrix.commands.regress.agent.arms import AgentCase, AskedAgent
+from llamatrix.commands.regress.agent.command import regress_agents
+from llamatrix.commands.session import opened
+from llamatrix.errors import ServeError
+from llamatrix.project import Project
+from llamatrix.records.store import Store
+from llamatrix.records.trial_record import AGENT, TrialRecord
+from llamatrix.report.agent_regress import (
+    agent_text,
+)
+from llamatrix.stats.pairs import Arm, drawn_order
+from llamatrix.stats.passes import Passes
+from llamatrix.stats.word import Word
+from llamatrix.trials.trial_result import Broken, TrialOutcome
+
+_A, _B = Arm.BASELINE, Arm.CANDIDATE
+
+
+def _records(project: Project) -> list[TrialRecord]:
+    return list(Store(reports=project.reports, kind=AGENT).read_all())
+
+
+def test_trials_of_both_arms_run_in_pairs_into_the_ordinary_store(
+    project: Project,
+) -> None:
+    attempts = MadeAttempts()
+    found = found_by(project, attempts, asked(trials=3))
+    (case,) = (cell.id for cell in found.cells)
+    assert [(arm, number) for _, arm, number in attempts.made] == [
+        (arm, number) for number in (1, 2, 3) for arm in drawn_order(case, number)
+    ]
+    ids = {record.cell.id for record in _records(project)}
+    assert ids == {
+        "agent/qwen35-27b.tiny/current/cpu/april/httpx-post",
+        "agent/qwen35-27b.tiny/current/cpu/current/httpx-post",
+    }
+
+
+def test_the_tasks_take_turns_so_that_a_budget_leaves_all_about_as_far(
+    project: Project,
+) -> None:
+    attempts = MadeAttempts()
+    found_by(project, attempts, asked(trials=2, tasks=()))
+    assert [task for task, _, number in attempts.made if number == 1] == [
+        *("httpx-post", "httpx-post", "gemini-images", "gemini-images"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("passed", "word", "code"),
+    [
+        ((1, 2), Word.SLOWER, 10),
+        ((), Word.BROKEN, 11),
+        ((1, 2, 3), Word.INCONCLUSIVE, 12),
+    ],
+)
+def test_a_drop_of_the_pass_rate_is_a_word_and_an_exit_code(
+    project: Project, passed: tuple[int, ...], word: Word, code: int
+) -> None:
+    found = found_by(project, MadeAttempts(candidate=passing(*passed)))
+    assert (found.word, found.word.exit_code) == (word, code)
+    (cell,) = found.cells
+    assert cell.id == "agent/qwen35-27b.tiny/current/cpu/april..current/httpx-post"
+    assert cell.verdict.candidate.passes == Passes(passed=len(passed), trials=5)
+
+
+def test_a_rise_is_faster_and_exit_0(project: Project) -> None:
+    found = found_by(project, MadeAttempts(baseline=passing(1)))
+    assert (found.word, found.word.exit_code) == (Word.FASTER, 0)
+
+
+def test_many_trials_that_all_pass_are_the_same(project: Project) -> None:
+    found = found_by(project, MadeAttempts(), asked(trials=21))
+    assert (found.word, found.word.exit_code) == (Word.SAME, 0)
+
+
+def test_a_second_run_makes_nothing_and_says_the_same(project: Project) -> None:
+    first = found_by(project, MadeAttempts(candidate=passing(1, 2)))
+    attempts = MadeAttempts()
+    second = found_by(project, attempts)
+    assert not attempts.made
+    assert (second.cells, second.word) == (first.cells, first.word)
+    assert "no trial made: 10 known from records" in agent_text(second)
+
+
+def test_ctrl_c_keeps_the_trials_and_a_rerun_goes_on(project: Project) -> None:
+    first = MadeAttempts(interrupted_at=3)
+    with pytest.raises(KeyboardInterrupt):
+        found_by(project, first)
+    assert len(_records(project)) == 3
+    rest = MadeAttempts()
+    found = found_by(project, rest)
+    assert sorted([*first.made, *rest.made]) == sorted(
+        ("httpx-post", arm, number) for arm in Arm for number in range(1, 6)
+    )
+    assert any("3 trials were known before" in note for note in found.notes)
+
+
+def test_what_an_ordinary_run_made_is_reused(project: Project) -> None:
+    """The baseline here is smoke's own cell: its digest is the ordinary one."""
+    swapped = asked(
+        baseline=AskedAgent(), candidate=AskedAgent(opencode="april"), trials=2
+    )
+    found_by(project, MadeAttempts(), swapped)
+    again = MadeAttempts()
+    found_by(project, again, asked(trials=2))
+    assert not again.made
+
+
+def test_identical_arms_share_a_cell_and_no_trial(project: Project) -> None:
+    same = AskedAgent(opencode="current")
+    attempts = MadeAttempts()
+    found = found_by(project, attempts, asked(baseline=same, candidate=same, trials=2))
+    assert {(arm, number) for _, arm, number in attempts.made} == {
+        *((_A, 1), (_B, 3), (_B, 4), (_A, 2)),
+    }
+    assert found.identical
+    assert found.word is Word.INCONCLUSIVE
+    assert "both arms are the same (A/A)" in agent_text(found)
+    assert len({record.cell.digest for record in _records(project)}) == 1
+
+
+def test_a_candidate_that_hangs_is_broken_after_two_attempts_and_soon_given_up(
+    project: Project,
+) -> None:
+    attempts = MadeAttempts(candidate=always(HUNG))
+    found = found_by(project, attempts)
+    assert found.word is Word.BROKEN
+    tries = [number for _, arm, number in attempts.made if arm is _B]
+    assert tries == [1, 1, 2, 2]
+    text = agent_text(found)
+    assert "broken: 2 trials broke, twice each" in text
+    assert "given up after 2 broken trials of the candidate" in text
+    again = MadeAttempts()
+    assert found_by(project, again).word is Word.BROKEN
+    assert not again.made
+
+
+def test_a_failure_that_the_next_attempt_does_not_have_is_no_break(
+    project: Project,
+) -> None:
+    seen: list[int] = []
+
+    def once(number: int) -> TrialOutcome:
+        seen.append(number)
+        return HUNG if seen.count(number) == 1 else PASSED
+
+    found = found_by(project, MadeAttempts(candidate=once), asked(trials=2))
+    assert found.word is Word.INCONCLUSIVE
+    assert found.cells[0].verdict.candidate.passes == Passes(passed=2, trials=2)
+    assert len(_records(project)) == 6
+
+
+def test_a_lost_sandbox_is_nobodys_fault(project: Project) -> None:
+    lost = Broken(turn=1, cause=SandboxLost(reason="no space left"))
+    found = found_by(project, MadeAttempts(candidate=always(lost)), asked(trials=1))
+    assert found.word is Word.INCONCLUSIVE
+    assert "1 lost by the harness, or failed and not tried again" in agent_text(found)
+
+
+def test_a_candidate_whose_server_does_not_start_is_broken(project: Project) -> None:
+    found = found_by(project, MadeAttempts(dies=_B))
+    assert found.word is Word.BROKEN
+    assert "the candidate's server: llama-server: ended" in agent_text(found)
+
+
+def test_a_baseline_whose_server_does_not_start_stops_the_harness(
+    project: Project,
+) -> None:
+    with pytest.raises(ServeError):
+        found_by(project, MadeAttempts(dies=_A))
+
+
+def test_a_candidate_that_is_broken_before_the_first_trial_gets_none(
+    project: Project,
+) -> None:
+    attempts = MadeAttempts(breaks="the candidate's template fails essential cases")
+    found = found_by(project, attempts)
+    assert found.word is Word.BROKEN
+    assert not attempts.made
+    assert "broken: the candidate's template fails" in agent_text(found)
+
+
+def test_a_machine_that_cannot_try_says_why_and_is_inconclusive(
+    project: Project,
+) -> None:
+    found = found_by(project, MadeAttempts(lacks="not run (no key): set it"))
+    assert found.word is Word.INCONCLUSIVE
+    assert "not run (no key): set it" in agent_text(found)
+
+
+def test_refused_calls_in_all_trials_break_and_in_one_are_told(
+    project: Project,
+) -> None:
+    attempts = MadeAttempts(refusals={_B: ("HTTP 500: parse error",)})
+    found = found_by(project, attempts, asked(trials=1))
+    assert found.word is Word.INCONCLUSIVE
+    assert "candidate: 1 scored with calls that the server refused" in agent_text(found)
+    found = found_by(project, attempts)
+    assert found.word is Word.BROKEN
+
+
+def test_a_spent_budget_makes_no_trial_and_says_so(project: Project) -> None:
+    attempts = MadeAttempts()
+    found = found_by(project, attempts, asked(budget_s=-1))
+    assert not attempts.made
+    assert found.word is Word.INCONCLUSIVE
+    assert "the budget ended before trial 1" in agent_text(found)
+
+
+@dataclass(kw_only=True, slots=True)
+class SlowToProvide(MadeAttempts):
+    """A first run, which compiles two builds before it can try anything."""
+
+    def lacking(self, case: AgentCase) -> str:
+        time.sleep(0.3)
+        return super(SlowToProvide, self).lacking(case)
+
+
+def test_what_is_provided_first_is_not_of_the_budget(project: Project) -> None:
+    attempts = SlowToProvide()
+    found_by(project, attempts, asked(budget_s=0.2, trials=1))
+    assert attempts.made
+
+
+def test_a_dry_run_tells_the_smallest_drop_and_writes_nothing(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attempts = MadeAttempts()
+    request = asked(dry_run=True)
+    assert regress_agents(request, project=project, attempts=attempts) is None
+    said = capsys.readouterr().err
+    assert "10 to make, 0 known" in said
+    assert "2/5 or fewer would be called worse" in said
+    assert "4 of 5 such runs would call: 67 points" in said
+    assert not attempts.made
+    assert not project.reports.exists()
+    regress_agents(asked(trials=1), project=project, attempts=attempts)
+    said = capsys.readouterr().err
+    assert "no drop can be called with 1 of each arm: at least 2 are needed" in said
+
+
+def test_an_ordinary_run_counts_the_trials_made_here(project: Project) -> None:
+    """`invoke agent` finds them under its own digest and makes none again."""
+    found_by(project, MadeAttempts(), asked(trials=2))
+    session = opened("smoke", "agent/*httpx-post")
+    assert conduct_trials(session) == TrialTally(reused=2)

@@ -1,0 +1,113 @@
+"""The pairs under a burner that starts in mid-run: a fake engine, a watch of our own."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.commands.regress.conftest import ONE_CELL, ledger_lines
+
+from llamatrix.commands.regress.arms import Asked
+from llamatrix.commands.regress.command import regress
+from llamatrix.commands.regress.request import Request
+from llamatrix.measure.load import Load, Mark
+from llamatrix.project import Project
+from llamatrix.report.regress import Regression, regress_text
+from llamatrix.stats.metric import Metric
+from llamatrix.stats.pairs import Arm, drawn_order
+from llamatrix.stats.word import Word
+
+_QUIET = Mark(total_s=0, busy_s=0, stolen_s=0, own_s=0, throttled=0)
+
+
+@dataclass(slots=True)
+class Burner:
+    """Burns while the processes `begin` to `end` run; the fakes see it as a file."""
+
+    file: Path
+    begin: int
+    end: int
+    processes: int = 0
+
+    def mark(self) -> Mark:
+        self.processes += 1
+        if self.begin <= self.processes < self.end:
+            self.file.touch()
+        else:
+            self.file.unlink(missing_ok=True)
+        return _QUIET
+
+    def since(self, begin: Mark) -> Load:
+        assert begin is _QUIET
+        return Load(foreign_percent=50.0 if self.file.exists() else 1.0)
+
+
+def compared(project: Project, burner: Burner) -> Regression:
+    asked = {Arm.BASELINE: Asked(pin="april"), Arm.CANDIDATE: Asked(pin="current")}
+    request = Request(
+        asked=asked, profile="engines", cells=ONE_CELL, metrics=(Metric.GENERATION,)
+    )
+    found = regress(request, project=project, watch=burner)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def burning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that halves the candidate's speed alone while it exists: the worst case."""
+    file = tmp_path / "burning"
+    wishes = {"pins": {"current": {"slow_while": str(file)}}}
+    monkeypatch.setenv("LLAMATRIX_FAKE_BENCH", json.dumps(wishes))
+    return file
+
+
+def test_a_burner_in_mid_run_makes_no_false_slower_and_pairs_are_repeated(
+    pins: Project, burning: Path
+) -> None:
+    found = compared(pins, Burner(file=burning, begin=8, end=14))
+    (cell,) = found.overall.cells
+    assert cell.word is Word.SAME
+    assert cell.comparison.estimate is not None
+    assert cell.comparison.estimate.pairs == 5
+    left_out = cell.comparison.left_out
+    assert len(left_out) >= 3
+    assert all("foreign CPU load 50 %" in one.reason for one in left_out)
+    assert "foreign CPU load 50 %" in regress_text(found)
+    kept = [line["disturbed"] for line in ledger_lines(pins)]
+    assert kept.count("foreign CPU load 50 % of all cores (tolerated: 10 %)") == 6
+
+
+def test_repeated_pairs_are_drawn_by_their_own_number(
+    pins: Project, burning: Path
+) -> None:
+    compared(pins, Burner(file=burning, begin=8, end=14))
+    lines = [line for line in ledger_lines(pins) if line["pair"]]
+    assert any(line["disturbed"] for line in lines)
+    for line in lines:
+        seed, pair, place = line["seed"], line["pair"], line["place"]
+        assert isinstance(seed, int)
+        assert isinstance(pair, int)
+        assert isinstance(place, int)
+        assert line["arm"] == drawn_order(seed, pair)[place - 1]
+
+
+def test_a_burner_that_stays_ends_inconclusive_and_says_what_to_do(
+    pins: Project, burning: Path
+) -> None:
+    found = compared(pins, Burner(file=burning, begin=8, end=10_000))
+    (cell,) = found.overall.cells
+    assert cell.word is Word.INCONCLUSIVE
+    notes = " ".join(cell.comparison.notes)
+    assert "6 pairs in a row were disturbed" in notes
+    assert "--tolerate-load" in notes
+    assert len(cell.comparison.left_out) == 6
+    assert found.overall.word.exit_code == 12
+
+
+def test_a_crash_counts_however_busy_the_machine_is(
+    pins: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wishes = {"pins": {"current": {"fail": {"32": "crash"}}}}
+    monkeypatch.setenv("LLAMATRIX_FAKE_BENCH", json.dumps(wishes))
+    found = compared(pins, Burner(file=tmp_path / "burning", begin=0, end=10_000))
+    assert found.overall.word is Word.BROKEN

@@ -1,0 +1,83 @@
+"""Which failing cases of a template make a candidate broken: the essential, new ones."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from llamatrix.commands.regress import proving
+from llamatrix.commands.regress.proving import broken_template, newly_failing
+from llamatrix.commands.regress.replaying import ChangedPromptsError
+from llamatrix.errors import MeasureError
+from llamatrix.measure.templates.result import CaseResult, Conformance
+from llamatrix.stats.pairs import Arm
+
+
+def conformance(**cases: tuple[bool, bool]) -> Conformance:
+    """By case: whether it is essential, and whether it passed."""
+    return Conformance(
+        template="made-up.jinja",
+        template_sha256="0",
+        pin="current",
+        cases=tuple(
+            CaseResult(id=name, essential=essential, passed=passed, reason=f"{name}!")
+            for name, (essential, passed) in cases.items()
+        ),
+    )
+
+
+GOOD = conformance(a=(True, True), b=(True, True), c=(False, True))
+BAD = conformance(a=(True, False), b=(True, True), c=(False, False))
+
+
+def test_an_essential_case_that_only_the_candidate_fails_breaks_it() -> None:
+    said = newly_failing(GOOD, BAD)
+    assert "made-up.jinja fails essential cases" in said
+    assert said.endswith("a: a!")
+
+
+def test_a_case_that_is_not_essential_breaks_nothing() -> None:
+    assert newly_failing(GOOD, conformance(a=(True, True), c=(False, False))) == ""
+
+
+def test_what_the_baseline_fails_too_is_not_the_candidates_doing() -> None:
+    assert newly_failing(BAD, BAD) == ""
+
+
+def test_where_nothing_is_known_of_the_baseline_every_failure_counts() -> None:
+    assert "a: a!" in newly_failing(None, BAD)
+    assert newly_failing(None, GOOD) == ""
+
+
+@pytest.mark.parametrize(
+    ("arm", "error", "raised"),
+    [
+        (Arm.BASELINE, MeasureError("the context is too small"), MeasureError),
+        (Arm.CANDIDATE, ChangedPromptsError("--again"), ChangedPromptsError),
+        (Arm.CANDIDATE, MeasureError("the template fails"), None),
+    ],
+)
+def test_only_what_the_candidate_alone_does_breaks_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arm: Arm,
+    error: MeasureError,
+    raised: type[MeasureError] | None,
+) -> None:
+    def prepare(asked: Arm) -> None:
+        if asked is arm:
+            raise error
+
+    session = SimpleNamespace(
+        case=SimpleNamespace(id="case", identical=False, same_prompts=False),
+        launches={arm: SimpleNamespace(template=tmp_path) for arm in Arm},
+        project=SimpleNamespace(cache=tmp_path),
+        prepare=prepare,
+        bare=lambda _, text: text,
+    )
+    monkeypatch.setattr(proving, "_checked", lambda *_: None)
+    if raised:
+        with pytest.raises(raised):
+            broken_template(session)  # type: ignore[arg-type]
+    else:
+        assert "the template fails" in broken_template(session)  # type: ignore[arg-type]

@@ -1,0 +1,67 @@
+"""Two comparisons of a real card, as recorded: judged by their steady means."""
+
+import math
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.shipped import ROOT
+
+from llamatrix.commands.regress.judging import judge_together
+from llamatrix.commands.regress.ledger import SPEED_PAIRS, Entry, pairs_of
+from llamatrix.commands.regress.process import repetitions_for
+from llamatrix.config.cell import SpeedTest
+from llamatrix.records.kind import Place
+from llamatrix.stats.judge import Comparison
+from llamatrix.stats.looks import Looks
+from llamatrix.stats.word import Word
+
+_CAPTURED = ROOT / "tests" / "captured" / "regress"
+
+
+def _entries(path: Path) -> list[Entry]:
+    place = Place("h200-7e73a7", path.stem)
+    return [
+        SPEED_PAIRS.decode(line, where=path.name, place=place)
+        for line in path.read_bytes().splitlines()
+    ]
+
+
+def _judged(name: str) -> Comparison:
+    pairs = pairs_of(_entries(_CAPTURED / f"{name}.jsonl"), series=1)
+    found = judge_together({name: pairs}, margins={name: 0.02}, looks=Looks())
+    return found.overall.cells[0].comparison
+
+
+def _half_width(comparison: Comparison) -> float:
+    assert comparison.estimate is not None
+    assert comparison.interval is not None
+    return math.log(comparison.interval.high) - comparison.estimate.mean_log
+
+
+def test_april_and_current_differ_by_4_percent_within_a_fifth_of_a_percent() -> None:
+    found = _judged("h200-april-current-pp512")
+    assert found.word is Word.SLOWER
+    assert found.estimate is not None
+    assert found.estimate.ratio == pytest.approx(0.960, abs=0.0005)
+    assert _half_width(found) < 0.002
+
+
+def test_a_build_against_itself_is_the_same_within_six_tenths_of_a_percent() -> None:
+    found = _judged("h200-aa-pp512")
+    assert found.word is Word.SAME
+    assert _half_width(found) < 0.006
+
+
+def test_a_steady_mean_leaves_out_the_cold_repetition_and_rests_on_two() -> None:
+    entries = _entries(_CAPTURED / "h200-aa-pp512.jsonl")
+    for entry in entries:
+        assert len(entry.samples) == entry.repetitions - 1
+        assert min(entry.samples) > 2500
+    prompts = SpeedTest(n_prompt=512, n_gen=0)
+    assert repetitions_for(prompts, []) == 3
+    # 2600 tokens/s for the 3 s that the upper bound leaves; loading takes longer
+    assert repetitions_for(prompts, entries) == 1 + 16
+    quick = [msgspec.structs.replace(one, seconds=0.1) for one in entries]
+    assert repetitions_for(prompts, quick) == 1 + 6
+    assert repetitions_for(SpeedTest(n_prompt=8192, n_gen=0), entries) == 3

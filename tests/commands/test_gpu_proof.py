@@ -1,0 +1,185 @@
+"""`invoke gpu-proof`: step by step, cut short and resumed, against a fake engine."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.commands.conftest import RunInvoke, record_lines
+from tests.shipped import FAKES, ROOT
+
+from llamatrix.project import Project
+
+SMOKE = ("gpu-proof", "--profile", "smoke")
+_TESTS = 4 * 2  # tests × processes of one smoke cell
+
+
+def hand_lines(project: Project) -> list[str]:
+    files = sorted((project.reports / "by-hand").rglob("*.jsonl"))
+    return [line for path in files for line in path.read_text().splitlines()]
+
+
+def test_both_arms_alternate_and_the_page_compares_them(
+    stocked: Project, run_invoke: RunInvoke
+) -> None:
+    ended = run_invoke(*SMOKE)
+    assert ended.returncode == 0, ended.stderr
+    order = [
+        "hand" if "by hand #" in line else "ours"
+        for line in ended.stderr.splitlines()
+        if "by hand #" in line or "measuring speed/" in line
+    ]
+    assert order == ["hand", "ours", "ours", "hand"]
+    assert len(record_lines(stocked)) == _TESTS
+    assert len(hand_lines(stocked)) == 2
+    assert "| pp128 " in ended.stdout
+    assert " 1.0000 |" in ended.stdout
+    assert "not covered by this page: published weights" in ended.stdout
+    (page,) = stocked.reports.glob("gpu-proof-*-qwen35-27b.md")
+    assert page.read_text() == ended.stdout
+
+
+def test_table_renews_the_page_and_copies_the_runs_by_hand(
+    stocked: Project, run_invoke: RunInvoke
+) -> None:
+    printed = run_invoke(*SMOKE).stdout
+    (page,) = stocked.reports.glob("gpu-proof-*-qwen35-27b.md")
+    page.unlink()
+    copy = stocked.root / "copy"
+    ended = run_invoke("table", "--out", str(copy))
+    assert ended.returncode == 0, ended.stderr
+    assert page.read_text() == printed
+    assert (copy / page.name).read_text() == printed
+    (copied,) = (copy / "by-hand").rglob("*.jsonl")
+    assert copied.read_text().splitlines() == hand_lines(stocked)
+
+
+def test_a_second_run_measures_nothing(stocked: Project, run_invoke: RunInvoke) -> None:
+    first = run_invoke(*SMOKE)
+    before = (record_lines(stocked), hand_lines(stocked))
+    second = run_invoke(*SMOKE)
+    assert (record_lines(stocked), hand_lines(stocked)) == before
+    assert second.stdout == first.stdout
+
+
+def test_a_spent_budget_starts_no_process_and_says_how_to_go_on(
+    stocked: Project, run_invoke: RunInvoke
+) -> None:
+    cut = run_invoke(*SMOKE, "--budget", "0s")
+    assert cut.returncode == 0, cut.stderr
+    assert "the same command goes on from here" in cut.stderr
+    assert (record_lines(stocked), hand_lines(stocked)) == ([], [])
+
+
+def test_a_rerun_measures_only_what_a_cut_run_lacks(
+    stocked: Project, run_invoke: RunInvoke
+) -> None:
+    run_invoke(*SMOKE)
+    (records,) = stocked.records.rglob("*.jsonl")
+    (by_hand,) = (stocked.reports / "by-hand").rglob("*.jsonl")
+    records.write_text("\n".join(record_lines(stocked)[:6]) + "\n")
+    by_hand.write_text(hand_lines(stocked)[0] + "\n")
+    kept = (record_lines(stocked), hand_lines(stocked))
+    ended = run_invoke(*SMOKE)
+    assert ended.returncode == 0, ended.stderr
+    assert "by hand #1" not in ended.stderr
+    assert record_lines(stocked)[:6] == kept[0]
+    assert hand_lines(stocked)[:1] == kept[1]
+    assert len(record_lines(stocked)) == _TESTS
+    assert len(hand_lines(stocked)) == 2
+
+
+def test_a_step_does_only_its_own(stocked: Project, run_invoke: RunInvoke) -> None:
+    built = run_invoke(*SMOKE, "--step", "build")
+    assert built.returncode == 0
+    assert not (stocked.cache / "weights").exists()
+    run_invoke(*SMOKE, "--step", "weights")
+    assert list((stocked.cache / "weights").iterdir())
+    assert record_lines(stocked) == []
+
+
+def test_tiny_weights_are_not_deleted(stocked: Project, run_invoke: RunInvoke) -> None:
+    run_invoke(*SMOKE)
+    assert list((stocked.cache / "weights").rglob("*.gguf"))
+
+
+@pytest.mark.usefixtures("stocked")
+def test_a_run_by_hand_that_fails_is_exit_code_5(run_invoke: RunInvoke) -> None:
+    ended = run_invoke(*SMOKE, fail={"512": "crash"})
+    assert ended.returncode == 5
+    assert "by hand ended with exit code" in ended.stderr
+
+
+@pytest.mark.usefixtures("stocked")
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (("--step", "bild"), "write one of build, weights, measure, all"),
+        (("--budget", "long"), "write for example 90s"),
+        (("--model", "qwen"), "matches no cell"),
+    ],
+)
+def test_a_wrong_flag_is_exit_code_2(
+    run_invoke: RunInvoke, flags: tuple[str, str], word: str
+) -> None:
+    ended = run_invoke(*SMOKE, *flags)
+    assert ended.returncode == 2
+    assert word in ended.stderr
+
+
+def prove_on(
+    environment: dict[str, str], cards: list[dict[str, object]], tools: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run the real profile with a played library and a made-up nvcc."""
+    return subprocess.run(
+        [sys.executable, "-m", "invoke", "gpu-proof"],
+        cwd=ROOT,
+        env={
+            **environment,
+            "PATH": f"{tools}:{os.environ['PATH']}",
+            "PYTHONPATH": str(FAKES),
+            "FAKE_NVML": json.dumps(cards),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def nvcc(tmp_path: Path) -> Path:
+    """A folder with an nvcc that says its version and compiles nothing."""
+    path = tmp_path / "tools" / "nvcc"
+    path.parent.mkdir()
+    path.write_text("#!/bin/sh\necho 'NVIDIA (R) Cuda release 13.0, V13.0.88'\n")
+    path.chmod(0o755)
+    return path.parent
+
+
+def test_nvcc_without_a_card_is_said_before_anything_is_built(
+    invoke_environment: dict[str, str], project: Project, nvcc: Path
+) -> None:
+    ended = prove_on(invoke_environment, [], nvcc)
+    assert ended.returncode == 5
+    assert "shows no card: nothing to prove" in ended.stderr
+    assert not (project.cache / "builds").exists()
+
+
+def test_a_card_too_small_is_said_before_anything_is_built(
+    invoke_environment: dict[str, str], project: Project, nvcc: Path
+) -> None:
+    card: dict[str, object] = {
+        "name": "NVIDIA GeForce RTX 5080",
+        "memory": 16 * 2**30,
+        "used": 0,
+        "capability": [12, 0],
+        "processes": [],
+    }
+    ended = prove_on(invoke_environment, [card], nvcc)
+    assert ended.returncode == 5
+    assert "needs 17.2 GiB by prediction" in ended.stderr
+    assert "RTX 5080 has 16 GiB" in ended.stderr
+    assert not (project.cache / "builds").exists()

@@ -1,0 +1,159 @@
+"""What people type and pipe: one line and an exit code each, never a traceback."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.commands.conftest import RunInvoke, record_lines
+from tests.shipped import ROOT
+
+from llamatrix.project import Project
+
+_INVOKE = f"{shlex.quote(sys.executable)} -m invoke"
+
+
+def shell(
+    script: str, env: dict[str, str], cwd: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """Run a line of shell in which `invoke` is a process of its own."""
+    return subprocess.run(
+        ["/bin/bash", "-c", script.replace("invoke", _INVOKE, 1)],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("plan --again abc", "--again 'abc': expected a whole number from 0 to 1000"),
+        ("plan --again -1", "--again '-1': expected a whole number from 0 to 1000"),
+        ("bench --again 1.5", "--again '1.5': expected a whole number from 0 to 1000"),
+        (
+            "agent --again 99999999999999999999",
+            "--again '99999999999999999999': expected a whole number from 0 to 1000",
+        ),
+        (
+            "serve --port 99999",
+            "--port '99999': expected a whole number from 0 to 65535",
+        ),
+        ("serve --port -5", "--port '-5': expected a whole number from 0 to 65535"),
+        ("bench-self --pairs 0", "--pairs '0': expected a whole number from 1 to 1000"),
+        ("bench-self --long 0", "--long '0': expected a whole number from 1 to 86400"),
+        (
+            "regress --tolerate-load nan",
+            "--tolerate-load 'nan': expected a number from 0 to 100",
+        ),
+        (
+            "regress --agent --trials 0",
+            "--trials '0': expected a whole number from 1 to 1000",
+        ),
+        (
+            "context --most -1",
+            "--most '-1': expected a whole number from 0 to 2147483647",
+        ),
+        (
+            "context --budget 99999999999999h",
+            "--budget: '99999999999999h': write a duration of at most 8766h",
+        ),
+    ],
+)
+def test_a_number_out_of_its_range_is_one_line_and_exit_code_2(
+    run_invoke: RunInvoke, words: str, complaint: str
+) -> None:
+    ended = run_invoke(*words.split())
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines() == [f"llamatrix: {complaint}"]
+
+
+def test_invokes_own_dry_flag_measures_nothing(
+    stocked: Project, run_invoke: RunInvoke
+) -> None:
+    ended = run_invoke("--dry", "bench", "--profile", "smoke")
+    assert ended.returncode == 0, ended.stderr
+    assert "32 tests and 0 trials to make" in ended.stdout
+    assert not stocked.reports.exists()
+    assert record_lines(stocked) == []
+
+
+@pytest.mark.parametrize("words", ["--dry lock", "--dry serve", "-T 10 bench"])
+def test_a_flag_of_invoke_that_would_be_ignored_is_refused(
+    project: Project, run_invoke: RunInvoke, words: str
+) -> None:
+    before = project.lock_file.read_text()
+    ended = run_invoke(*words.split())
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 1
+    assert project.lock_file.read_text() == before
+
+
+def test_a_reader_that_leaves_ends_the_command_in_silence(
+    invoke_environment: dict[str, str],
+) -> None:
+    ended = shell(
+        "invoke plan --profile smoke | head -1; echo ${PIPESTATUS[0]}",
+        invoke_environment,
+    )
+    first, *_, code = ended.stdout.splitlines()
+    assert first.startswith("### Plan")
+    assert code in {"0", "141"}, "head may leave before or after the last line"
+    assert "Error" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("words", ["--list", "--help bench"])
+def test_a_reader_of_help_may_leave(
+    invoke_environment: dict[str, str], words: str
+) -> None:
+    ended = shell(f"invoke {words} | true", invoke_environment)
+    assert ended.stderr == ""
+
+
+def test_standard_output_on_a_full_disk_is_one_line(
+    invoke_environment: dict[str, str],
+) -> None:
+    ended = shell("invoke plan --profile smoke > /dev/full", invoke_environment)
+    assert ended.returncode == 3
+    assert ended.stderr.splitlines()[-1].startswith(
+        "llamatrix: No space left on device"
+    )
+
+
+def test_an_output_that_knows_only_ascii_shows_the_rest_escaped(
+    invoke_environment: dict[str, str], project: Project
+) -> None:
+    text = project.matrix_file.read_text()
+    project.matrix_file.write_text(text.replace('pins = ["april"]', 'pins = ["äpril"]'))
+    ended = shell("invoke plan", invoke_environment | {"PYTHONIOENCODING": "ascii"})
+    assert ended.returncode == 2
+    assert "got '\\xe4pril'" in ended.stderr
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "file/far/below"])
+def test_a_cache_below_a_file_is_one_line(
+    stocked: Project, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (stocked.root / "file").write_text("")
+    monkeypatch.setenv("LLAMATRIX_CACHE", str(stocked.root / place))
+    for command in ("bench", "build", "doctor"):
+        ended = subprocess.run(
+            [sys.executable, "-m", "invoke", command],
+            cwd=ROOT,
+            env=os.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert ended.returncode == 3, ended.stderr
+        assert ended.stderr.splitlines()[-1] == (
+            f"llamatrix: LLAMATRIX_CACHE: {stocked.root / 'file'} is a file; name a "
+            "folder, or a place where one can be made"
+        )

@@ -1,0 +1,159 @@
+"""Published weights in serve, gpu-proof and regress: a folder of one's own, or the hub."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.commands.conftest import (
+    CONTENT,
+    MODEL,
+    OTHER_CONTENT,
+    RunInvoke,
+    record_lines,
+)
+from tests.provision.hub_standin import HubStandIn, sha256
+from tests.shipped import FAKES, ROOT
+
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import load_lock
+from llamatrix.project import Project
+
+Serve = Callable[..., tuple[int, str]]
+REGRESS = (
+    *("regress", "--profile", "hub", "--metric", "tg", "--tolerate-load", "100"),
+    *("--baseline", "current", "--candidate", "current"),
+)
+
+
+@pytest.fixture
+def own(asking: Project, tmp_path: Path) -> Path:
+    """A folder that has the model's published file."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    file = load_matrix(asking.matrix_file).models[MODEL].file
+    (folder / file).write_bytes(CONTENT)
+    return folder
+
+
+@pytest.fixture
+def serve(asking: Project, invoke_environment: dict[str, str]) -> Serve:
+    """Serve the model by a fake until it is up; its exit code and all it said."""
+    (program,) = (asking.cache / "builds").rglob("llama-server")
+    commit = load_lock(asking.lock_file).pins["current"].commit[:9]
+    argv_file = asking.cache / "argv"
+    program.write_text(
+        f"#!/bin/sh\nexport FAKE_COMMIT={commit}\n"
+        f'case "$*" in *--model*) echo "$*" > {argv_file};; esac\n'
+        f'exec "{sys.executable}" "{FAKES / "llama_server.py"}" "$@"\n'
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    matrix = asking.matrix_file.read_text()
+    asking.matrix_file.write_text(
+        matrix.replace('chat_template_file = "qwen35.jinja"\n', "")
+    )
+
+    def run(*flags: str) -> tuple[int, str]:
+        with subprocess.Popen(
+            [sys.executable, "-m", "invoke", "serve", "--profile", "hub", *flags],
+            cwd=ROOT,
+            env=invoke_environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            assert process.stdout
+            said = []
+            for line in process.stdout:
+                said.append(line)
+                if line.startswith("Ctrl-C"):
+                    os.kill(process.pid, signal.SIGINT)
+        if argv_file.exists():
+            said.append(argv_file.read_text())
+        return process.returncode, "".join(said)
+
+    return run
+
+
+def test_a_file_of_ones_own_is_served_where_it_lies(
+    asking: Project, serve: Serve, own: Path
+) -> None:
+    before = asking.lock_file.read_bytes()
+    code, said = serve("--weights-dir", str(own))
+    assert code == 0, said
+    assert f"--model {own}/" in said
+    assert asking.lock_file.read_bytes() == before
+
+
+def test_what_is_served_is_asked_of_the_hub_and_locked(
+    hub: HubStandIn, asking: Project, serve: Serve
+) -> None:
+    code, said = serve()
+    assert code == 0, said
+    assert f"weights.{MODEL}: resolved here" in said
+    assert load_lock(asking.lock_file).weights[MODEL].sha256 == sha256(CONTENT)
+    assert len(hub.fetched) == 1
+
+
+@pytest.mark.usefixtures("asking")
+def test_serving_without_hub_and_file_names_the_way_out(serve: Serve) -> None:
+    code, said = serve()
+    assert code == 3
+    assert "--weights-dir" in said
+    assert "Traceback" not in said
+
+
+def test_gpu_proof_measures_ones_own_file_and_leaves_it(
+    asking: Project, run_invoke: RunInvoke, own: Path
+) -> None:
+    ended = run_invoke("gpu-proof", "--profile", "hub", "--weights-dir", str(own))
+    assert ended.returncode == 0, ended.stderr
+    pins = {json.loads(line)["weights"]["weights_pin"] for line in record_lines(asking)}
+    assert pins == {"own file"}
+    assert [path.read_bytes() for path in own.iterdir()] == [CONTENT]
+
+
+def test_gpu_proofs_build_step_asks_no_hub(
+    hub: HubStandIn, asking: Project, run_invoke: RunInvoke
+) -> None:
+    ended = run_invoke("gpu-proof", "--profile", "hub", "--step", "build")
+    assert ended.returncode == 0, ended.stderr
+    assert hub.asked == []
+    assert not asking.records.exists()
+
+
+def regress_weights(project: Project) -> set[str]:
+    paths = (project.reports / "regress").rglob("*.jsonl")
+    lines = [line for path in paths for line in path.read_text().splitlines()]
+    return {json.loads(line)["weights"]["weights_pin"] for line in lines}
+
+
+def test_pairs_are_run_on_ones_own_file(
+    asking: Project, run_invoke: RunInvoke, own: Path
+) -> None:
+    ended = run_invoke(*REGRESS, "--weights-dir", str(own), noise=True)
+    assert ended.returncode == 0, ended.stderr
+    assert regress_weights(asking) == {"own file"}
+    (path,) = own.iterdir()
+    path.write_bytes(OTHER_CONTENT)
+    again = run_invoke(*REGRESS, "--weights-dir", str(own), noise=True)
+    assert "nothing measured" not in again.stderr, "other bytes are another comparison"
+
+
+def test_pairs_on_published_weights_are_resolved_once(
+    hub: HubStandIn, asking: Project, run_invoke: RunInvoke
+) -> None:
+    assert run_invoke(*REGRESS, "--dry-run").returncode == 0
+    assert hub.asked == []
+    ended = run_invoke(*REGRESS, noise=True)
+    assert ended.returncode == 0, ended.stderr
+    assert regress_weights(asking) == {"resolved here"}
+    asked = len(hub.asked)
+    assert "nothing measured" in run_invoke(*REGRESS).stderr
+    assert len(hub.asked) == asked

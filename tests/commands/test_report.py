@@ -1,0 +1,125 @@
+"""What `invoke table` writes beside its tables, and how it bears broken parts."""
+
+import json
+import shutil
+
+from tests.commands.conftest import RunInvoke
+from tests.report.made_sweep import BLOG, stored, sweep
+from tests.report.made_trials import made_trial, published_trials, stored_trials
+
+from llamatrix.project import Project
+
+
+def test_the_page_and_the_exports_are_written_with_the_tables(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    shutil.copytree(BLOG.parent, project.reports / "published")
+    stored(project.reports, sweep())
+    ended = run_invoke("table")
+    assert ended.returncode == 0, ended.stderr
+    assert "Against blog-2026-04-05" in (project.reports / "index.html").read_text()
+    assert len(json.loads((project.reports / "speed.json").read_text())) == 96
+
+
+def test_a_broken_reference_set_is_named_and_stops_no_table(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    (project.reports / "published").mkdir(parents=True)
+    (project.reports / "published" / "broken.toml").write_text("schema_version = ")
+    stored(project.reports, sweep())
+    ended = run_invoke("table")
+    assert ended.returncode == 0
+    assert "passing over a reference set: broken.toml" in ended.stderr
+    assert "### Prefill Speed" in ended.stdout
+
+
+def test_hosts_stand_in_sections_of_their_own(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    stored(project.reports, sweep())
+    stored(project.reports, sweep(0.5, host="another-card-000000"))
+    run_invoke("table")
+    page = (project.reports / "index.html").read_text()
+    for host in ("rtx-4090-abc123", "another-card-000000"):
+        assert f'<section id="g-{host}-published-hub-april-cuda"' in page
+
+
+def test_the_page_is_taken_elsewhere_with_all_it_links_to(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    stored(project.reports, sweep())
+    copy = project.root / "copy"
+    ended = run_invoke("table", "--out", str(copy))
+    assert ended.returncode == 0, ended.stderr
+    assert (copy / "index.html").read_bytes() == (
+        project.reports / "index.html"
+    ).read_bytes()
+    kept = {
+        path.relative_to(project.records) for path in project.records.rglob("*.jsonl")
+    }
+    assert {
+        path.relative_to(copy / "records") for path in copy.rglob("*.jsonl")
+    } == kept
+
+
+def test_trials_are_shown_after_the_speeds_and_written_beside_them(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    stored(project.reports, sweep())
+    stored_trials(project.reports, published_trials())
+    ended = run_invoke("table")
+    assert ended.returncode == 0, ended.stderr
+    shown = ended.stdout
+    assert (
+        0 < shown.index("### Prefill Speed") < shown.index("### Results: Qwen3.5-27B")
+    )
+    assert shown.endswith((project.reports / "agent.md").read_text())
+    assert len(json.loads((project.reports / "agent.json").read_text())) == 11
+    assert len(list(project.reports.glob("agent-results-*.csv"))) == 4
+
+
+def test_trials_alone_are_enough(project: Project, run_invoke: RunInvoke) -> None:
+    stored_trials(project.reports, [made_trial()])
+    ended = run_invoke("table")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("# Agent\n")
+    assert not (project.reports / "speed.md").exists()
+    assert (project.reports / "index.html").exists()
+
+
+def test_without_trials_nothing_is_said_of_them(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    stored(project.reports, sweep())
+    ended = run_invoke("table")
+    assert "Agent" not in ended.stdout
+    assert list(project.reports.glob("agent*")) == []
+
+
+def test_a_profile_shows_the_trials_of_its_own_agent(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    stored_trials(project.reports, [made_trial()])
+    assert (
+        "Results: Qwen3.5-27B" in run_invoke("table", "--profile", "published").stdout
+    )
+    ended = run_invoke("table", "--profile", "smoke")
+    assert ended.returncode == 7
+    assert "no records of profile 'smoke'" in ended.stderr
+
+
+def test_trials_are_taken_elsewhere_without_their_trajectories(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    record = made_trial()
+    stored_trials(project.reports, [record])
+    assert record.served
+    trajectory = project.records / record.host.slug / record.served.trajectory
+    trajectory.mkdir(parents=True)
+    (trajectory / "calls.jsonl").write_text("{}\n")
+    copy = project.root / "copy"
+    ended = run_invoke("table", "--out", str(copy))
+    assert ended.returncode == 0, ended.stderr
+    assert [path.name for path in copy.rglob("*.jsonl")] == ["httpx-post.jsonl"]
+    for name in ("agent.md", "agent.csv", "agent.json", "index.html"):
+        assert (copy / name).read_bytes() == (project.reports / name).read_bytes()

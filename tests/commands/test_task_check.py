@@ -1,0 +1,151 @@
+"""`invoke task-check`: every control of the tasks, and work of somebody else's."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.invoking import invoked
+
+from llamatrix.commands.task_check import (
+    Control,
+    ControlError,
+    controls_of,
+    hold,
+    require_whole,
+    table,
+)
+from llamatrix.trials.checks.finding import Kind, State
+from llamatrix.trials.checks.ground import Ground
+from llamatrix.trials.checks.loopback_ground import loopback_ground
+from llamatrix.trials.checks.task import load_task, task_ids
+
+TASK = load_task("httpx-post")
+CONTROLS = controls_of(TASK)
+
+
+@pytest.fixture
+def ground(
+    tmp_path: Path, fake_program: Callable[[str, str], Path]
+) -> Iterator[Ground]:
+    """Where every package is there already: prompt 2's SDK is not, so prompt 1's."""
+    folder = tmp_path / "ground"
+    folder.mkdir()
+    uv = fake_program("uv", "uv.py")
+    with loopback_ground(TASK, folder, cache=tmp_path / "cache", uv=uv) as ready:
+        yield ready
+
+
+@pytest.mark.parametrize("control", CONTROLS[:2], ids=lambda each: each.name)
+def test_the_checks_say_of_known_work_what_they_must(
+    control: Control, ground: Ground, tmp_path: Path
+) -> None:
+    """Of nothing and of the oracle; with real packages below, of all."""
+    held = hold(TASK, control, ground, tmp_path)
+    require_whole([held])
+    assert "| ok " in table([held]).markdown()
+
+
+def test_a_check_that_says_something_else_breaks_its_control(
+    ground: Ground, tmp_path: Path
+) -> None:
+    nop = CONTROLS[0]
+    hoped = {**nop.expected, "prints-title": State.PASSED}
+    held = hold(
+        TASK, Control(name="hoped", make=nop.make, expected=hoped), ground, tmp_path
+    )
+    assert "| BROKEN " in table([held]).markdown()
+    with pytest.raises(ControlError, match="prints-title is failed, not passed") as it:
+        require_whole([held])
+    assert it.value.exit_code == 1
+
+
+@pytest.mark.parametrize("name", task_ids())
+def test_nothing_done_fails_what_is_required_and_is_no_proof_of_what_is_forbidden(
+    name: str,
+) -> None:
+    task = load_task(name)
+    nop, *others = controls_of(task)
+    for check, state in nop.expected.items():
+        required = task.checks[check].kind is Kind.REQUIRES
+        assert state is (State.FAILED if required else State.NOT_APPLICABLE)
+    oracle = next(each for each in others if each.name == "oracle")
+    assert set(oracle.expected.values()) == {State.PASSED}
+
+
+@pytest.mark.parametrize("name", task_ids())
+def test_every_check_has_work_that_fails_it(name: str) -> None:
+    task = load_task(name)
+    for check in task.checks:
+        (least, *_) = sorted(
+            (
+                {name for name, state in each.expected.items() if state is State.FAILED}
+                for each in controls_of(task)
+                if each.expected[check] is State.FAILED
+                and each.name.startswith("wrong: ")
+            ),
+            key=len,
+        )
+        assert least == {check}, "and no other"
+
+
+def task_check(
+    *flags: str, cache: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = dict(os.environ)
+    if cache:
+        environment["LLAMATRIX_CACHE"] = str(cache)
+    return invoked("task-check", *flags, env=environment)
+
+
+def test_a_workspace_is_judged_as_json_and_its_trajectory_checks_are_not(
+    tmp_path: Path,
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    flags = ("--task", "httpx-post", "--workspace", str(empty), "--json")
+    ended = task_check(*flags, cache=tmp_path)
+    assert ended.returncode == 1
+    said = json.loads(ended.stdout)
+    assert said["verdict"] == "failed"
+    states = {each["check"]: each["state"] for each in said["findings"]}
+    assert states["context7-called"] == "n/a"
+    assert states["tests-pass"] == "failed"
+    assert {each["kind"] for each in said["findings"]} == {"requires", "forbids"}
+
+
+def test_a_trajectory_is_read_where_one_is_given(tmp_path: Path) -> None:
+    log = TASK.folder / "solution" / "trajectory.jsonl"
+    flags = ("--task", "httpx-post", "--workspace", str(tmp_path))
+    ended = task_check(*flags, "--trajectory", str(log), cache=tmp_path)
+    assert ended.returncode == 1
+    (line,) = (line for line in ended.stdout.splitlines() if "context7-called" in line)
+    assert "passed" in line
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (("--task", "httpx-pots"), "did you mean 'httpx-post'?"),
+        (("--workspace", "."), "also say which --task"),
+        (("--trajectory", "x"), "also say which --workspace"),
+    ],
+)
+def test_a_wrong_question_is_answered_in_one_line(
+    flags: tuple[str, ...], complaint: str, tmp_path: Path
+) -> None:
+    ended = task_check(*flags, cache=tmp_path)
+    assert ended.returncode == 5
+    (line,) = (ended.stdout + ended.stderr).splitlines()
+    assert complaint in line
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_all_controls_hold_with_the_real_uv_and_the_real_packages() -> None:
+    ended = task_check()
+    assert ended.returncode == 0, ended.stderr
+    assert "BROKEN" not in ended.stdout
+    assert ended.stdout.count("| oracle ") == len(task_ids())

@@ -1,0 +1,44 @@
+"""Templates as users name them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.shipped import ROOT
+
+from llamatrix.commands.templates import template_named
+from llamatrix.config.load import load_matrix
+from llamatrix.engines.llama_cpp.template import load_correction
+from llamatrix.errors import MatrixError
+from llamatrix.project import Project
+from llamatrix.provision.sdist import file_sha256
+
+MATRIX = load_matrix(ROOT / "matrix.toml")
+MODEL = MATRIX.models["qwen35-27b"]
+
+
+def test_a_file_of_the_users_is_taken_as_it_is(
+    project: Project, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.jinja"
+    path.write_text("{{ messages }}")
+    found = template_named(str(path), MODEL, MATRIX, project, flag="--x")
+    assert (found.name, found.path) == ("mine.jinja", path)
+    assert found.sha256 == file_sha256(path)
+
+
+def test_an_unknown_name_is_told_with_the_nearest(project: Project) -> None:
+    shutil.copytree(ROOT / "templates", project.root / "templates")
+    with pytest.raises(MatrixError, match=r"--x 'qwen.jinja'.*mean 'qwen35.jinja'"):
+        template_named("qwen.jinja", MODEL, MATRIX, project, flag="--x")
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_the_vendors_and_ours_come_out_of_the_source(user_cache: Path) -> None:
+    project = Project(root=ROOT, cache=user_cache)
+    correction = load_correction(ROOT / "templates" / "qwen35.toml")
+    vendor = template_named("vendor", MODEL, MATRIX, project, flag="--x")
+    ours = template_named("qwen35.jinja", MODEL, MATRIX, project, flag="--x")
+    assert vendor.sha256 == correction.source_sha256
+    assert ours.sha256 == correction.result_sha256

@@ -1,0 +1,98 @@
+"""Agent cells: readable ids, scripts in turn, digests that follow what changes a trial."""
+
+import msgspec
+import pytest
+from tests.shipped import ROOT
+
+from llamatrix.config.agent_cell import AgentCell
+from llamatrix.config.expand import Plan, expand_plan
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import load_lock
+from llamatrix.config.matrix import Matrix
+from llamatrix.errors import MatrixError
+
+
+@pytest.fixture
+def matrix() -> Matrix:
+    return load_matrix(ROOT / "matrix.toml")
+
+
+def planned(matrix: Matrix, profile: str, cells: str | None = None) -> Plan:
+    return expand_plan(matrix, load_lock(ROOT / "matrix.lock"), profile, cells=cells)
+
+
+@pytest.fixture
+def cell(matrix: Matrix) -> AgentCell:
+    return planned(matrix, "smoke").agents[0]
+
+
+def test_smoke_plans_one_model_and_both_prompts(matrix: Matrix) -> None:
+    assert [cell.id for cell in planned(matrix, "smoke").agents] == [
+        "agent/qwen35-27b.tiny/current/cpu/current/httpx-post",
+        "agent/qwen35-27b.tiny/current/cpu/current/gemini-images",
+    ]
+
+
+def test_published_plans_every_model_and_both_prompts(matrix: Matrix) -> None:
+    cells = planned(matrix, "published").agents
+    assert len(cells) == 8
+    assert not any(cell.scripted for cell in cells)
+
+
+def test_a_glob_chooses_among_cells_of_both_kinds(matrix: Matrix) -> None:
+    plan = planned(matrix, "smoke", "agent/*/httpx-post")
+    assert plan.speed == ()
+    assert [cell.task for cell in plan.agents] == ["httpx-post"]
+    with pytest.raises(MatrixError, match="matches no cell"):
+        planned(matrix, "smoke", "agnet/*")
+
+
+def test_trials_take_the_transcripts_in_turn(cell: AgentCell) -> None:
+    agent = msgspec.structs.replace(cell.agent, scripts={"httpx-post": ("a", "b")})
+    scripted = msgspec.structs.replace(cell, agent=agent)
+    assert [scripted.script_of(trial) for trial in (1, 2, 3)] == ["a", "b", "a"]
+    silent = msgspec.structs.replace(cell.agent, scripts={})
+    assert msgspec.structs.replace(cell, agent=silent).script_of(1) is None
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("agent", {"max_turns": 2}),
+        ("agent", {"output_tokens": 100}),
+        ("agent", {"ask_title": True}),
+        ("agent", {"scripts": {"httpx-post": ("other",)}}),
+        ("server", {"cache_type_k": "q8_0"}),
+        ("model", {"temp": 0.1}),
+        ("model", {"todo_fix": True}),
+        ("opencode", {"version": "9.9.9"}),
+        ("context7", {"version": "9.9.9"}),
+        ("build", {"cmake": {"GGML_NATIVE": "ON"}}),
+    ],
+)
+def test_what_can_change_a_trial_changes_the_digest(
+    cell: AgentCell, part: str, changes: dict[str, object]
+) -> None:
+    replaced = msgspec.structs.replace(getattr(cell, part), **changes)
+    other = msgspec.structs.replace(cell, **{part: replaced})
+    assert other.spec_digest(task_digest="t") != cell.spec_digest(task_digest="t")
+
+
+def test_the_task_itself_is_part_of_the_digest(cell: AgentCell) -> None:
+    assert cell.spec_digest(task_digest="t") != cell.spec_digest(task_digest="u")
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("agent", {"trials": 5}),
+        ("agent", {"tasks": ("httpx-post",)}),
+        ("model", {"name": "another"}),
+    ],
+)
+def test_more_trials_belong_to_the_same_cell(
+    cell: AgentCell, part: str, changes: dict[str, object]
+) -> None:
+    replaced = msgspec.structs.replace(getattr(cell, part), **changes)
+    other = msgspec.structs.replace(cell, **{part: replaced})
+    assert other.spec_digest(task_digest="t") == cell.spec_digest(task_digest="t")

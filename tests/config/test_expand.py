@@ -1,0 +1,175 @@
+"""Profiles become cells; ids are readable; digests follow what changes a number."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.shipped import ROOT, shipped_cells
+
+from llamatrix.config.cell import Cell, SpeedTest
+from llamatrix.config.expand import expand
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import Lock, load_lock
+from llamatrix.config.matrix import Matrix
+from llamatrix.errors import MatrixError
+
+
+@pytest.fixture
+def matrix() -> Matrix:
+    return load_matrix(ROOT / "matrix.toml")
+
+
+@pytest.fixture
+def lock() -> Lock:
+    return load_lock(ROOT / "matrix.lock")
+
+
+def with_profile(matrix: Matrix, **changes: object) -> Matrix:
+    smoke = msgspec.structs.replace(matrix.profiles["smoke"], **changes)
+    return msgspec.structs.replace(matrix, profiles={"smoke": smoke})
+
+
+def test_ids_are_readable_paths() -> None:
+    assert [cell.id for cell in shipped_cells("published")] == [
+        "speed/qwen35-27b/april/cuda",
+        "speed/qwen35-35b-a3b/april/cuda",
+        "speed/gemma4-26b-a4b/april/cuda",
+        "speed/gemma4-31b/april/cuda",
+    ]
+    assert shipped_cells("smoke")[0].id == "speed/qwen35-27b.tiny/current/cpu"
+
+
+def test_every_shipped_profile_expands() -> None:
+    for profile in load_matrix(ROOT / "matrix.toml").profiles:
+        assert shipped_cells(profile)
+
+
+def test_an_excluded_cell_is_not_planned(matrix: Matrix, lock: Lock) -> None:
+    changed = with_profile(matrix, exclude=("*/gemma4-31b*",))
+    ids = [cell.id for cell in expand(changed, lock, "smoke")]
+    assert len(ids) == 3
+    assert not any("gemma4-31b" in cell_id for cell_id in ids)
+
+
+def test_only_included_cells_are_planned(matrix: Matrix, lock: Lock) -> None:
+    changed = with_profile(matrix, include=("*/qwen35-27b*",))
+    (cell,) = expand(changed, lock, "smoke")
+    assert cell.model_key == "qwen35-27b"
+
+
+@pytest.mark.parametrize("axis", ["include", "exclude"])
+def test_a_glob_that_matches_nothing_is_refused(
+    matrix: Matrix, lock: Lock, axis: str
+) -> None:
+    changed = with_profile(matrix, **{axis: ("speed/qwen36-27b.tiny/current/cpu",)})
+    with pytest.raises(MatrixError, match=rf"profiles\.smoke\.{axis}: .*did you mean"):
+        expand(changed, lock, "smoke")
+
+
+def test_the_callers_glob_narrows_the_profile(matrix: Matrix, lock: Lock) -> None:
+    ids = [cell.id for cell in expand(matrix, lock, "smoke", cells="*qwen35*")]
+    assert len(ids) == 2
+
+
+def test_the_callers_glob_must_match(matrix: Matrix, lock: Lock) -> None:
+    with pytest.raises(MatrixError, match="--cells 'nothing'"):
+        expand(matrix, lock, "smoke", cells="nothing")
+
+
+def test_an_unknown_profile_is_named_with_the_nearest(
+    matrix: Matrix, lock: Lock
+) -> None:
+    with pytest.raises(MatrixError, match="no profile 'smok'; did you mean 'smoke'"):
+        expand(matrix, lock, "smok")
+
+
+def test_a_pin_that_the_lock_lacks_is_refused(matrix: Matrix, lock: Lock) -> None:
+    pins = {name: pin for name, pin in lock.pins.items() if name != "current"}
+    with pytest.raises(MatrixError, match=r"pins\.current: not locked; run"):
+        expand(matrix, msgspec.structs.replace(lock, pins=pins), "smoke")
+
+
+def test_a_pin_locked_to_another_commit_is_refused(matrix: Matrix, lock: Lock) -> None:
+    other = msgspec.structs.replace(lock.pins["current"], commit="0" * 40)
+    pins = {**lock.pins, "current": other}
+    with pytest.raises(MatrixError, match=r"pins\.current\.commit: locked '0000"):
+        expand(matrix, msgspec.structs.replace(lock, pins=pins), "smoke")
+
+
+def test_a_damaged_lock_says_how_to_write_it_anew(tmp_path: Path) -> None:
+    path = tmp_path / "matrix.lock"
+    text = (ROOT / "matrix.lock").read_text()
+    path.write_text(text.replace('nar_hash = "sha256-', 'nar_hash = "sha256:'))
+    with pytest.raises(MatrixError, match=r"nar_hash: .*\n?[\s\S]*`invoke lock`"):
+        load_lock(path)
+
+
+def test_tests_come_in_the_order_of_llama_bench(cells: tuple[Cell, ...]) -> None:
+    assert [test.name for test in cells[0].tests] == [
+        "pp128",
+        "pp512",
+        "pp1024",
+        "tg32",
+    ]
+
+
+def changed(cell: Cell, field: str, **values: object) -> Cell:
+    inner = msgspec.structs.replace(getattr(cell, field), **values)
+    return msgspec.structs.replace(cell, **{field: inner})
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("locked", {"commit": "1" * 40}),
+        ("locked", {"nar_hash": "sha256-" + "A" * 43 + "="}),
+        ("pin", {"build_number": 7}),
+        ("build", {"cmake": {"GGML_NATIVE": "OFF"}}),
+        ("synthesis", {"seed": 1}),
+        ("synthesis", {"generator_version": 99}),
+        ("synthesis", {"template": "other.jinja"}),
+        ("sweep", {"n_prompt": (128,)}),
+        ("sweep", {"n_gen": (33,)}),
+        ("sweep", {"repetitions": 5}),
+        ("sweep", {"cache_type_k": "f16"}),
+        ("sweep", {"flash_attn": False}),
+        ("sweep", {"ubatch_size": 256}),
+        ("sweep", {"threads": 1}),
+        ("sweep", {"n_gpu_layers": 10}),
+    ],
+)
+def test_whatever_can_change_the_number_changes_the_digest(
+    cells: tuple[Cell, ...], field: str, values: dict[str, object]
+) -> None:
+    cell = cells[0]
+    assert changed(cell, field, **values).spec_digest != cell.spec_digest
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("sweep", {"processes": 9}),
+        ("sweep", {"timeout_s": 9}),
+        ("model", {"name": "Another name"}),
+        ("pin", {"about": "another word"}),
+    ],
+)
+def test_more_repeats_and_other_words_keep_the_digest(
+    cells: tuple[Cell, ...], field: str, values: dict[str, object]
+) -> None:
+    cell = cells[0]
+    assert changed(cell, field, **values).spec_digest == cell.spec_digest
+
+
+def test_host_class_and_compiler_are_in_the_records_key(
+    cells: tuple[Cell, ...],
+) -> None:
+    here = cells[0].digest(host_slug="a", compiler="g++ 12")
+    assert here != cells[0].digest(host_slug="b", compiler="g++ 12")
+    assert here != cells[0].digest(host_slug="a", compiler="g++ 13")
+    assert here == cells[0].digest(host_slug="a", compiler="g++ 12")
+
+
+def test_a_test_is_named_as_llama_bench_names_it() -> None:
+    assert SpeedTest(n_prompt=512, n_gen=0).name == "pp512"
+    assert SpeedTest(n_prompt=0, n_gen=128).name == "tg128"

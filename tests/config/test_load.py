@@ -1,0 +1,332 @@
+"""`matrix.toml` is refused in one line: file, key path, value, nearest name."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+from tests.shipped import ROOT
+
+from llamatrix.config.load import load_matrix, read_toml
+from llamatrix.config.schema import matrix_schema
+from llamatrix.errors import MatrixError
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Callable[[str, str], str]:
+    """The complaint about the shipped matrix with one text replaced."""
+
+    def complaint(old: str, new: str) -> str:
+        text = (ROOT / "matrix.toml").read_text()
+        assert old in text
+        path = tmp_path / "matrix.toml"
+        path.write_text(text.replace(old, new, 1))
+        with pytest.raises(MatrixError) as caught:
+            load_matrix(path)
+        assert caught.value.exit_code == 2
+        return str(caught.value)
+
+    return complaint
+
+
+def test_the_shipped_matrix_is_decoded() -> None:
+    matrix = load_matrix(ROOT / "matrix.toml")
+    assert {"smoke", "published", "synthetic"} <= matrix.profiles.keys()
+    published = matrix.sweeps[matrix.profiles["published"].sweep or ""]
+    assert published.n_prompt == (512, 2048, 4096, 8192, 16384, 32768, 65336)
+
+
+def test_an_unknown_key_is_named_with_the_nearest_one(
+    refused: Callable[[str, str], str],
+) -> None:
+    assert refused("ctx_size = 130672", "ctx_sze = 130672").splitlines()[0] == (
+        "matrix.toml: models.qwen35-27b.ctx_sze: unknown key; did you mean 'ctx_size'?"
+    )
+
+
+def test_a_wrong_type_is_named_with_its_value(
+    refused: Callable[[str, str], str],
+) -> None:
+    assert refused("processes = 2", 'processes = "two"') == (
+        "matrix.toml: sweeps.smoke.processes: expected `int`, got 'two'"
+    )
+
+
+def test_an_item_of_a_list_is_named_by_its_index(
+    refused: Callable[[str, str], str],
+) -> None:
+    assert refused("n_prompt = [128, 512, 1024]", "n_prompt = [128, 0, 1024]") == (
+        "matrix.toml: sweeps.smoke.n_prompt[1]: expected `int` >= 1, got 0"
+    )
+
+
+def test_an_unknown_name_in_a_reference_is_named(
+    refused: Callable[[str, str], str],
+) -> None:
+    assert refused('pins = ["april"]', 'pins = ["apirl"]') == (
+        "matrix.toml: profiles.published.pins[0]: unknown name 'apirl'; "
+        "did you mean 'april'?"
+    )
+
+
+def test_an_unknown_word_is_named_with_the_nearest_one(
+    refused: Callable[[str, str], str],
+) -> None:
+    assert refused('weights = "tiny"\nm', 'weights = "tny"\nm') == (
+        "matrix.toml: profiles.smoke.weights: no known word, got 'tny'; "
+        "did you mean 'tiny'?"
+    )
+
+
+def test_a_missing_key_is_named(refused: Callable[[str, str], str]) -> None:
+    assert refused('quant = "Q4_K_XL"\n', "") == (
+        "matrix.toml: models.qwen35-27b.quant: missing"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        (
+            'measure = ["speed", "agent"]\nsweep = "smoke"',
+            'measure = ["speed", "agent"]',
+            "profiles.smoke.sweep: missing: measure lists 'speed'",
+        ),
+        (
+            'name = "Gemma4-31B"',
+            'name = "Qwen3.5-27B"',
+            "models.gemma4-31b.name: 'Qwen3.5-27B' is already that of 'qwen35-27b'",
+        ),
+        (
+            'pins = ["current"]',
+            'pins = ["current", "current"]',
+            "profiles.smoke.pins[1]: 'current' is listed twice",
+        ),
+        (
+            'builds = ["cpu"]',
+            "builds = []",
+            "profiles.smoke.builds: empty: the profile selects nothing",
+        ),
+        (
+            "flash_attn = true\nbatch_size = 2048\nubatch_size = 512\nprocesses = 2",
+            "flash_attn = false\nbatch_size = 2048\nubatch_size = 512\nprocesses = 2",
+            "sweeps.smoke.flash_attn: must be true with cache_type_v = 'q8_0'",
+        ),
+        (
+            'cache_type_k = "f16"\ncache_type_v = "f16"\nflash_attn = true',
+            'cache_type_k = "f16"\ncache_type_v = "q4_0"\nflash_attn = false',
+            "servers.smoke.flash_attn: must be true with cache_type_v = 'q4_0'",
+        ),
+        (
+            'cache_type_k = "q8_0"',
+            'cache_type_k = "q8_1"',
+            (
+                "sweeps.published.cache_type_k: 'q8_1' is none of the types that llama-bench "
+                "of april, current takes: f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, iq4_nl"
+            ),
+        ),
+        (
+            'cache_type_k = "f16"',
+            'cache_type_k = "turbo3"',
+            (
+                "servers.smoke.cache_type_k: 'turbo3' is none of the types that llama-server "
+                "of current, april takes: f32, f16,"
+            ),
+        ),
+        (
+            'file = "Qwen3.5-27B-UD-Q4_K_XL.gguf"',
+            'file = "Qwen3.5-27B-UD-Q4_K_XL-00001-of-00002.gguf"',
+            (
+                "models.qwen35-27b.file: 'Qwen3.5-27B-UD-Q4_K_XL-00001-of-00002.gguf' is one "
+                "part of a split model"
+            ),
+        ),
+        (
+            'backend = "cpu"',
+            'backend = "cpu"\ncuda_capabilities = ["8.9"]',
+            "builds.cpu.cuda_capabilities: means nothing for backend = 'cpu'",
+        ),
+        (
+            'exclude = ["agent/qwen35-35b-a3b*", "agent/gemma4*"]',
+            'include = ["*"]\nexclude = ["*"]',
+            "profiles.smoke: '*' stands both in include and in exclude",
+        ),
+        (
+            'server = "smoke"\nagent = "smoke"',
+            'server = "smoke"',
+            "profiles.smoke.agent: missing: measure lists 'agent'",
+        ),
+        (
+            'agent = "smoke"',
+            'agent = "smok"',
+            "profiles.smoke.agent: unknown name 'smok'; did you mean 'smoke'?",
+        ),
+        (
+            'opencode = "current"',
+            'opencode = "curent"',
+            "agents.smoke.opencode: unknown name 'curent'; did you mean 'current'?",
+        ),
+        (
+            '{ httpx-post = ["solution"], gemini-images = ["second-try"] }',
+            '{ httpx-post = ["solution"] }',
+            "agents.smoke.scripts: gemini-images: a scripted agent needs one for every",
+        ),
+        (
+            '{ httpx-post = ["solution"], gemini-images = ["second-try"] }',
+            '{ httpx-pots = ["solution"] }',
+            "agents.smoke.scripts: unknown name 'httpx-pots'; did you mean 'httpx-post'",
+        ),
+    ],
+)
+def test_a_contradictory_file_is_refused(
+    refused: Callable[[str, str], str], old: str, new: str, complaint: str
+) -> None:
+    assert refused(old, new).startswith(f"matrix.toml: {complaint}")
+
+
+def accepted(tmp_path: Path, old: str, new: str) -> None:
+    text = (ROOT / "matrix.toml").read_text()
+    assert old in text
+    (tmp_path / "matrix.toml").write_text(text.replace(old, new, 1))
+    load_matrix(tmp_path / "matrix.toml")
+
+
+def test_types_of_one_program_are_not_asked_of_the_other(tmp_path: Path) -> None:
+    keys = 'cache_type_k = "f16"\ncache_type_v = "f16"\nflash_attn = true'
+    accepted(tmp_path, keys, keys.replace("f16", "f32"))
+
+
+@pytest.mark.parametrize("kind", ["f16", "bf16"])
+def test_an_unquantised_v_cache_needs_no_flash_attention(
+    tmp_path: Path, kind: str
+) -> None:
+    old = 'cache_type_k = "f16"\ncache_type_v = "f16"\nflash_attn = true'
+    new = f'cache_type_k = "f16"\ncache_type_v = "{kind}"\nflash_attn = false'
+    accepted(tmp_path, old, new)
+
+
+def test_a_pin_that_nobody_read_may_know_newer_types(tmp_path: Path) -> None:
+    text = (ROOT / "matrix.toml").read_text()
+    commits = [pin.commit for pin in load_matrix(ROOT / "matrix.toml").pins.values()]
+    for index, commit in enumerate(commits):
+        text = text.replace(commit, f"{index}" * 40)
+    (tmp_path / "matrix.toml").write_text(text.replace('"q8_0"', '"q9_9"'))
+    load_matrix(tmp_path / "matrix.toml")
+
+
+def test_what_is_no_toml_is_told_with_line_and_column(
+    refused: Callable[[str, str], str],
+) -> None:
+    assert "line" in refused("schema_version = 1", "schema_version = ")
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MatrixError, match=r"matrix.toml: not found"):
+        load_matrix(tmp_path / "matrix.toml")
+
+
+def test_the_shipped_matrix_is_valid_by_its_schema() -> None:
+    jsonschema.validate(read_toml(ROOT / "matrix.toml"), json.loads(matrix_schema()))
+
+
+def test_the_schema_refuses_what_the_reader_refuses() -> None:
+    raw = read_toml(ROOT / "matrix.toml")
+    raw["surprise"] = 1
+    with pytest.raises(jsonschema.ValidationError, match="surprise"):
+        jsonschema.validate(raw, json.loads(matrix_schema()))
+
+
+def test_the_shipped_schema_file_is_the_schema() -> None:
+    assert (ROOT / "matrix.schema.json").read_text() == matrix_schema(), (
+        "run `invoke schema > matrix.schema.json`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("a = 1".encode("utf-16"), "begins with a byte order mark"),
+        (b"\xef\xbb\xbfa = 1", "begins with a byte order mark"),
+        ("a = 1".encode("utf-16-le"), "not valid TOML"),
+        (b"a = '\xff'", "not UTF-8: byte 5 is 0xff; save it as UTF-8"),
+        (b"a = " + b"[" * 100_000, "nested more than 32 levels deep"),
+        (b"a = " + b"{a = " * 100_000, "nested more than 32 levels deep"),
+        (b"a" + b".a" * 100_000 + b" = 1", "nested more than 32 levels deep"),
+        (b"[" + b"a." * 100_000 + b"a]", "nested more than 32 levels deep"),
+        (b"a = " + b"[" * 40 + b"]" * 40, "nested more than 32 levels deep"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else "",
+)
+def test_a_file_that_is_no_toml_of_ours_is_one_line(
+    tmp_path: Path, content: bytes, complaint: str
+) -> None:
+    path = tmp_path / "matrix.toml"
+    path.write_bytes(content)
+    with pytest.raises(MatrixError) as caught:
+        load_matrix(path)
+    assert str(caught.value).startswith("matrix.toml: ")
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+_INTEGERS = (
+    *("ctx_size = 130672", "top_k = 20", "parallel = 1", "batch_size = 2048"),
+    *("ubatch_size = 512", "n_gpu_layers = 99", "repetitions = 3", "processes = 1"),
+    *("timeout_s = 3600", "trials = 3", "max_turns = 3", "output_tokens = 32000"),
+    *("turn_timeout_s = 600", "silence_timeout_s = 300", "seed = 0"),
+    *("build_number = 8643", "schema_version = 1"),
+)
+
+
+@pytest.mark.parametrize("line", _INTEGERS)
+@pytest.mark.parametrize("number", ["-1", str(2**62), str(10**30), "nan", "1.5"])
+def test_a_number_that_no_program_could_use_is_named(
+    refused: Callable[[str, str], str], line: str, number: str
+) -> None:
+    key, _, value = line.partition(" = ")
+    said = refused(f"\n{key} = {value}", f"\n{key} = {number}").splitlines()
+    assert f"{key}: expected `int" in said[0]
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "-0.1", "1e400"])
+def test_a_temperature_that_is_none_is_named(
+    refused: Callable[[str, str], str], number: str
+) -> None:
+    assert ".temp: expected `float`" in refused("temp = 0.6", f"temp = {number}")
+
+
+def test_a_size_that_is_listed_twice_is_named(
+    refused: Callable[[str, str], str],
+) -> None:
+    assert refused("n_prompt = [128, 512, 1024]", "n_prompt = [128, 512, 128]") == (
+        "matrix.toml: sweeps.smoke.n_prompt: 128 is listed twice"
+    )
+
+
+def test_a_long_value_is_cut_in_a_complaint(
+    refused: Callable[[str, str], str],
+) -> None:
+    assert len(refused("processes = 2", f'processes = "{"x" * 10_000}"')) < 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("LLAMA_ARG_CTX_SIZE", "1", "acts as a flag"),
+        ("PATH", "x", "set by the harness"),
+        ("LD_LIBRARY_PATH", "x", "set by the harness"),
+        ("LLAMATRIX_CACHE", "x", "set by the harness"),
+        ("GGML_CACHE", "/home/me", "a path of one machine"),
+        ("GGML_X", "a\\u0000b", "NUL"),
+        ("'A=B'", "x", "expected `str` matching regex"),
+        ("''", "x", "expected `str` matching regex"),
+    ],
+)
+def test_a_variable_that_is_not_the_users_to_set_is_refused(
+    refused: Callable[[str, str], str], name: str, value: str, complaint: str
+) -> None:
+    for line in ("processes = 2", "parallel = 1"):  # of a sweep, of a server
+        said = refused(line, f'env = {{ {name} = "{value}" }}\n{line}')
+        assert ".env" in said
+        assert complaint in said

@@ -1,0 +1,47 @@
+"""What the lock says of corrected templates, and who depends on it."""
+
+import msgspec
+import pytest
+from tests.shipped import ROOT
+
+from llamatrix.config.expand import expand
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import load_lock, locked_template, template_names
+from llamatrix.errors import MatrixError
+
+MATRIX = load_matrix(ROOT / "matrix.toml")
+LOCK = load_lock(ROOT / "matrix.lock")
+WITHOUT = msgspec.structs.replace(LOCK, templates={})
+
+
+def test_a_corrected_template_is_pinned_and_one_in_the_weights_is_not() -> None:
+    for key, model in MATRIX.models.items():
+        pinned = locked_template(MATRIX, LOCK, key)
+        assert (pinned is None) == (model.chat_template_file is None)
+    assert locked_template(MATRIX, LOCK, "qwen35-27b") == LOCK.templates["qwen35"]
+
+
+def test_a_template_that_is_not_locked_is_told_with_the_remedy() -> None:
+    with pytest.raises(
+        MatrixError, match=r"templates\.qwen35: not locked.*`invoke lock`"
+    ):
+        locked_template(MATRIX, WITHOUT, "qwen35-27b")
+    assert locked_template(MATRIX, WITHOUT, "gemma4-31b") is None
+
+
+def test_the_lock_has_what_models_name_and_no_more() -> None:
+    assert LOCK.templates.keys() == template_names(MATRIX).keys() == {"qwen35"}
+
+
+@pytest.mark.parametrize("profile", MATRIX.profiles)
+def test_a_speed_cell_knows_nothing_of_templates_in_use(profile: str) -> None:
+    """llama-bench applies none: another one must not cost new measurements."""
+    models = {
+        key: msgspec.structs.replace(model, chat_template_file=None)
+        for key, model in MATRIX.models.items()
+    }
+    bare = msgspec.structs.replace(MATRIX, models=models)
+    pinned, unpinned = expand(MATRIX, LOCK, profile), expand(bare, WITHOUT, profile)
+    assert [cell.spec_digest for cell in pinned] == [
+        cell.spec_digest for cell in unpinned
+    ]

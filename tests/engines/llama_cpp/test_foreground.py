@@ -1,0 +1,73 @@
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.engines.llama_cpp.conftest import SOON
+
+from llamatrix.engines.llama_cpp.foreground import serve_in_foreground
+from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.llama_cpp.memory import memory_of
+from llamatrix.engines.llama_cpp.provider import opencode_config
+from llamatrix.engines.llama_cpp.running import running
+from llamatrix.errors import ServeError
+from llamatrix.web import NoAnswerError, site
+
+
+def test_opencode_gets_the_servers_address_and_the_context_it_really_has(
+    launch: Launch, log: Path
+) -> None:
+    with running(launch, log=log, patience=SOON) as serving:
+        config = json.loads(opencode_config(serving))
+        provider = config["provider"]["llamatrix"]
+        assert provider["npm"] == "@ai-sdk/openai-compatible"
+        assert provider["options"]["baseURL"] == f"{serving.url}/v1"
+    assert config["model"] == config["small_model"] == "llamatrix/qwen35-27b"
+    model = provider["models"]["qwen35-27b"]
+    assert model["limit"] == {"context": 130816, "output": 32_000}
+    assert model["temperature"] is False
+
+
+def test_serving_in_the_foreground_says_how_to_reach_it_and_ends(
+    launch: Launch, log: Path
+) -> None:
+    shown: list[str] = []
+    stop = threading.Event()
+
+    def show(text: str) -> None:
+        shown.append(text)
+        stop.set()
+
+    serve_in_foreground(launch, log=log, show=show, until=stop, patience=SOON)
+    assert "http://127.0.0.1:" in shown[0]
+    assert '"baseURL"' in shown[0]
+    assert "cleaning up before exit" in log.read_text()
+
+
+def test_ctrl_c_ends_a_served_model_without_a_traceback(
+    launch: Launch, log: Path
+) -> None:
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    serve_in_foreground(launch, log=log, show=interrupt, patience=SOON)
+    assert "cleaning up before exit" in log.read_text()
+
+
+def test_a_server_that_dies_while_serving_is_told(
+    launch: Launch, log: Path, mode: Callable[[str], None]
+) -> None:
+    mode("dies-on-request")
+    with pytest.raises(ServeError, match="ended by itself"):
+        serve_in_foreground(launch, log=log, show=_kill_what_serves, patience=SOON)
+
+
+def _kill_what_serves(text: str) -> None:
+    url = next(line.split()[1] for line in text.splitlines() if line.startswith("url"))
+    with site(url.removesuffix("/v1")) as served, pytest.raises(NoAnswerError):
+        served.post("/completion", {}, timeout_s=10)
+
+
+def test_memory_of_a_process_that_is_gone_is_none(tmp_path: Path) -> None:
+    assert memory_of(1, proc=tmp_path) is None

@@ -1,0 +1,71 @@
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from llamatrix.engines.llama_cpp.capabilities import Dialect, read_help
+from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.errors import ServeError
+
+DIALECT = Dialect(no_page="--no-webui", fits=True, verbosity=3)
+
+
+def test_the_published_launch_line_is_served_with_our_additions(launch: Launch) -> None:
+    argv = launch.argv(port=8080, dialect=DIALECT)
+    assert argv[0] == str(launch.program)
+    flags = dict(pairwise(argv))
+    asked = {
+        "--host": "127.0.0.1",
+        "--port": "8080",
+        "--alias": "qwen35-27b",
+        "--ctx-size": "130672",
+        "--temp": "0.6",
+        "--top-k": "20",
+        "--batch-size": "2048",
+        "--ubatch-size": "512",
+        "--cache-type-k": "q8_0",
+        "--cache-type-v": "q8_0",
+        "--flash-attn": "on",
+        "--parallel": "1",
+        "--n-gpu-layers": "99",
+        "--fit": "off",
+        "--chat-template-file": str(launch.template),
+        "--chat-template-kwargs": '{"enable_thinking": true}',
+    }
+    assert asked.items() <= flags.items()
+    assert {"--jinja", "--context-shift", "--metrics", "--no-webui"} <= set(argv)
+
+
+def test_a_setting_left_out_of_the_matrix_is_left_to_the_server(launch: Launch) -> None:
+    argv = launch.argv(port=1, dialect=DIALECT)
+    assert "--top-p" not in argv
+    assert "--min-p" not in argv
+
+
+def test_a_flag_the_server_does_not_know_is_not_sent(launch: Launch) -> None:
+    old = Dialect(no_page=None, fits=False, verbosity=3)
+    argv = launch.argv(port=1, dialect=old)
+    assert "--fit" not in argv
+    assert "--no-webui" not in argv
+
+
+def test_flags_of_the_machine_come_last(launch: Launch) -> None:
+    asked = replace(launch, extra=("--no-repack",))
+    assert asked.argv(port=1, dialect=DIALECT)[-1] == "--no-repack"
+
+
+def test_the_newer_spelling_is_preferred_where_help_knows_both() -> None:
+    text = "--ui, --webui, --no-ui, --no-webui  the web page\n--fit [on|off]\n"
+    assert read_help(text) == Dialect(no_page="--no-ui", fits=True, verbosity=3)
+
+
+def test_the_level_that_tells_buffer_sizes_is_read_from_help() -> None:
+    assert read_help("  - 3: info\n  - 4: trace (more info)\n").verbosity == 4
+    assert read_help("  - 3: info\n  - 4: debug\n").verbosity == 3
+
+
+def test_a_missing_template_is_told_before_the_server_starts(launch: Launch) -> None:
+    gone = replace(launch, template=Path("/nowhere/x.jinja"))
+    with pytest.raises(ServeError, match=r"/nowhere/x.jinja: .* cannot be read"):
+        gone.template_sha256()

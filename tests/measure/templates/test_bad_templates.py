@@ -1,0 +1,163 @@
+"""Templates on a bad day: each is told by the case it breaks, none ends the suite."""
+
+import pytest
+
+from llamatrix.errors import MeasureError
+from llamatrix.measure.templates.conversation import Conversation, system, user
+from llamatrix.measure.templates.qwen35 import Qwen35
+from llamatrix.measure.templates.render import JinjaRenderer, RenderError
+from llamatrix.measure.templates.result import CaseResult
+from llamatrix.measure.templates.suite import family_of, rendered
+
+PLAIN = """\
+{%- for message in messages %}
+{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n<think>\\n' }}{%- endif %}
+{%- if enable_thinking is false %}{{- '\\n</think>\\n\\n' }}{%- endif %}
+"""
+LOOPS = """\
+{%- set seen = namespace(user=-1) %}
+{%- for said in messages %}
+{%- if said.role == 'user' %}{%- set seen.user = loop.index0 %}{%- endif %}
+{%- endfor %}
+{%- for said in messages %}
+{{- '<|im_start|>' + said.role + '\\n' }}
+{%- if said.reasoning_content and loop.index0 > seen.user %}
+{{- '<think>\\n' + said.reasoning_content | trim + '\\n</think>\\n\\n' }}
+{%- elif said.role == 'assistant' and enable_thinking is false %}
+{{- '<think>\\n\\n</think>\\n\\n' }}
+{%- endif %}
+{{- said.content }}
+{%- for call in said.tool_calls or [] %}
+{{- '\\n' if not loop.first else '\\n\\n' if said.content else '' }}
+{{- '<tool_call>\\n<function=' + call.function.name + '>\\n' }}
+{%- for key, value in call.function.arguments.items() %}
+{{- '<parameter=' + key + '>\\n' + (value if value is string else value | tojson) }}
+{{- '\\n</parameter>\\n' }}
+{%- endfor %}
+{{- '</function>\\n</tool_call>' }}
+{%- endfor %}
+{{- '<|im_end|>\\n' }}
+{%- endfor %}
+{{- '<|im_start|>assistant\\n<think>\\n' }}
+{%- if enable_thinking is false %}{{- '\\n</think>\\n\\n' }}{%- endif %}
+"""
+TALK = Conversation(messages=(system("Be brief."), user("Hello.")))
+
+
+def results(template: str) -> dict[str, CaseResult]:
+    found = rendered(Qwen35(), [JinjaRenderer(template)])
+    return {case.id: case for case in found}
+
+
+def test_a_plain_template_passes_what_it_can() -> None:
+    found = results(PLAIN)
+    assert found["prompt-thinking-on"].passed
+    assert found["plain"].passed
+    assert not found["calls-in-parallel"].passed
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        (PLAIN + "{% if %}", "TemplateSyntaxError"),
+        (
+            PLAIN.replace("message.content", "message.content | shout"),
+            "No filter named",
+        ),
+        ("{{ raise_exception('no system role') }}", "no system role"),
+        (PLAIN.replace("message.role", "message.role.name"), "UndefinedError"),
+        (PLAIN.replace("message.content", "1"), "TypeError"),
+    ],
+)
+def test_a_template_that_cannot_render_fails_with_its_reason(
+    template: str, told: str
+) -> None:
+    case = results(template)["prompt-thinking-on"]
+    assert not case.passed
+    assert case.essential
+    assert case.reason.startswith("jinja2: ")
+    assert told in case.reason
+
+
+def test_a_template_that_raises_on_a_role_fails_only_where_the_role_is() -> None:
+    guard = (
+        "{%- for message in messages %}{%- if message.role == 'system' and not loop.first"
+        " %}{{- raise_exception('late') }}{%- endif %}{%- endfor %}"
+    )
+    found = results(guard + PLAIN)
+    assert found["prompt-thinking-on"].passed
+    assert "late" in found["system-late"].reason
+
+
+def test_a_generation_prompt_that_never_ends_its_thought_is_told() -> None:
+    endless = PLAIN.replace("\\n</think>\\n\\n", "")
+    found = results(endless)
+    assert found["prompt-thinking-on"].passed
+    assert not found["prompt-thinking-off"].passed
+    assert "ends with" in found["prompt-thinking-off"].reason
+
+
+def test_a_template_that_forgets_the_generation_prompt_is_told() -> None:
+    found = results(PLAIN.replace("add_generation_prompt", "false"))
+    assert not found["prompt-thinking-on"].passed
+
+
+def test_a_template_that_drops_thoughts_inside_a_loop_is_not_prefix_stable() -> None:
+    assert "parts after" in results(PLAIN)["loop-thinking"].reason
+
+
+def test_history_that_changes_behind_a_user_message_is_told() -> None:
+    found = results(PLAIN)
+    assert found["tool-turn-without-thought"].passed
+    assert "parts after" in found["answer-not-thinking"].reason
+    fickle = PLAIN.replace(
+        "+ message.content", "+ ('' if loop.last else '.') + message.content"
+    )
+    assert "parts after" in results(fickle)["tool-turn-without-thought"].reason
+
+
+def test_a_template_that_keeps_the_current_loop_is_prefix_stable() -> None:
+    found = results(LOOPS)
+    for case in ("loop-thinking", "loop-not-thinking", "loop-with-text", "loop-long"):
+        assert found[case].passed, found[case].reason
+    assert found["loop-in-parallel"].passed
+    assert found["loop-after-a-user-message"].passed
+    assert found["answer-not-thinking"].passed
+
+
+def test_an_answer_that_reads_otherwise_later_is_told() -> None:
+    loud = LOOPS.replace("said.content }}", "said.content | upper }}")
+    assert "parts after" in results(loud)["answer-not-thinking"].reason
+
+
+def test_a_template_that_loses_a_text_is_told() -> None:
+    lossy = PLAIN.replace("message.content", "message.content | replace('1', '')")
+    assert results(PLAIN)["user-text-like-a-result"].passed
+    assert "not in the prompt" in results(lossy)["user-text-like-a-result"].reason
+
+
+def test_a_family_nobody_knows_is_told() -> None:
+    with pytest.raises(MeasureError, match=r"other.jinja: of no family"):
+        family_of("[INST] {{ messages }} [/INST]", where="other.jinja")
+
+
+def test_json_in_a_prompt_is_not_escaped_for_web_pages() -> None:
+    renderer = JinjaRenderer("{{ messages[0].content | tojson }}")
+    said = Conversation(messages=(user("<a> & 'π'"),))
+    assert renderer.render(said) == "\"<a> & 'π'\""
+
+
+def test_blocks_leave_no_lines_and_no_indentation_behind() -> None:
+    text = "{% if true %}\n  {% if true %}\nx\n  {% endif %}\n{% endif %}\n"
+    assert JinjaRenderer(text).render(TALK) == "x\n"
+
+
+def test_the_date_can_be_asked_for() -> None:
+    assert JinjaRenderer("{{ strftime_now('%Y') }}").render(TALK).isdigit()
+
+
+def test_an_unsafe_template_is_stopped() -> None:
+    with pytest.raises(RenderError, match="SecurityError"):
+        JinjaRenderer("{{ ''.__class__.__mro__ }}").render(TALK)

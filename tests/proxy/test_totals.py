@@ -1,0 +1,67 @@
+from llamatrix.engines.llama_cpp.metrics import Counters
+from llamatrix.proxy.answer import Timings
+from llamatrix.proxy.call import Call, Trouble
+from llamatrix.proxy.request import Kind
+from llamatrix.proxy.totals import disagreements, totals
+
+
+def call(kind: Kind = Kind.MAIN, **more: object) -> Call:
+    timings = Timings(prompt_n=40, prompt_ms=200, predicted_n=10, predicted_ms=500)
+    fields = {"timings": timings, "cached_tokens": 5, "tool_calls": ("bash",), **more}
+    return Call(
+        index=1,
+        kind=kind,
+        path="/v1/chat/completions",
+        begun_s=0,
+        ended_s=1,
+        request_bytes=1,
+        request_sha256="",
+        answer_bytes=1,
+        answer_sha256="",
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def served(**more: float) -> Counters:
+    counts = {"prompt_tokens": 80.0, "prompt_s": 0.4, "generated_tokens": 20.0}
+    counts |= {"generation_s": 1.0} | more
+    return Counters(**counts, cached_tokens=None)
+
+
+def test_the_published_metrics_are_sums_over_the_calls() -> None:
+    got = totals([call(Kind.TITLE, tool_calls=()), call(), call(Kind.SUBAGENT)])
+    assert (got.api_calls, got.api_calls_without_titles) == (3, 2)
+    assert (got.subagent_calls, got.tool_calls, got.cached_tokens) == (1, 2, 15)
+    assert (got.prompt_tokens, got.generated_tokens) == (120, 30)
+    assert (got.prompt_s, got.generation_s) == (0.6, 1.5)
+    assert (got.prefill_tps, got.generation_tps) == (120 / 0.6, 20)
+
+
+def test_calls_of_other_clients_are_counted_apart() -> None:
+    got = totals([call(), call(Kind.OTHER)])
+    assert (got.api_calls, got.other_calls, got.prompt_tokens) == (1, 1, 40)
+
+
+def test_a_rate_of_nothing_is_none() -> None:
+    got = totals([call(timings=None, trouble=Trouble.CUT)])
+    assert (got.prefill_tps, got.generation_tps) == (None, None)
+    assert (got.failed_calls, got.untimed_calls) == (1, 1)
+
+
+def test_a_call_that_opencode_left_is_no_failure_of_the_servers() -> None:
+    got = totals([call(), call(timings=None, trouble=Trouble.LEFT)])
+    assert (got.failed_calls, got.left_calls, got.untimed_calls) == (0, 1, 1)
+
+
+def test_sums_that_agree_with_the_servers_counters_say_nothing() -> None:
+    assert disagreements([call(), call()], served()) == ()
+
+
+def test_a_call_that_broke_off_shows_as_a_disagreement() -> None:
+    broken = call(timings=None, trouble=Trouble.CUT)
+    found = disagreements([call(), broken], served())
+    assert found[0] == (
+        "prompt tokens: 40 by the tap, 80 by /metrics "
+        "(1 calls without timings, 1 broken off)"
+    )
+    assert len(found) == 4

@@ -1,0 +1,52 @@
+"""Opinions made up for tests, on trials made up for tests."""
+
+from llamatrix.records.opinion_record import (
+    Asked,
+    OpinionRecord,
+    opinion_cell,
+    trial_name,
+)
+from llamatrix.records.trial_record import TrialRecord
+from llamatrix.trials.llm_judge.outcome import Given, Grade, Opinion
+from llamatrix.trials.llm_judge.rubric import rubric, rubric_sha256
+
+
+def made_grades(
+    score: int = 4, sentence: str = "Two files, each with one job."
+) -> Given:
+    grade = Grade(score=score, sentence=sentence)
+    return Given(grades=dict.fromkeys(rubric().aspects, grade))
+
+
+def made_asked(model: str = "judge-1", *, rubric_sha: str = "") -> Asked:
+    return Asked(
+        model=model,
+        rubric=1,
+        rubric_sha256=rubric_sha or rubric_sha256(),
+        prompt_sha256="b" * 64,
+        characters=12_000,
+        cut=(),
+    )
+
+
+def made_opinion(
+    trial: TrialRecord,
+    opinion: Opinion | None = None,
+    *,
+    model: str = "judge-1",
+    rubric_sha: str = "",
+    measured_at: str = "2026-11-26T12:00:00.000+00:00",
+) -> OpinionRecord:
+    asked = made_asked(model, rubric_sha=rubric_sha)
+    return OpinionRecord(
+        cell=opinion_cell(trial, asked),
+        of=trial_name(trial),
+        asked=asked,
+        opinion=opinion or made_grades(),
+        answered_by=model,
+        calls=1,
+        seconds=2.5,
+        measured_at=measured_at,
+        host=trial.host,
+        made_by=trial.made_by,
+    )

@@ -1,0 +1,46 @@
+"""An opinion as a line of the store, and what makes it another question."""
+
+from pathlib import Path
+
+import msgspec
+from tests.records.made_opinion import made_asked, made_opinion
+from tests.report.made_trials import made_trial
+
+from llamatrix.records.opinion_record import OPINION, opinion_cell
+from llamatrix.records.store import Store
+from llamatrix.records.trial_record import AGENT
+
+
+def test_it_lies_beside_the_trials_and_apart_from_them(tmp_path: Path) -> None:
+    trial = made_trial()
+    trials, opinions = (
+        Store(reports=tmp_path, kind=AGENT),
+        Store(reports=tmp_path, kind=OPINION),
+    )
+    trials.append(trial)
+    opinions.append(made_opinion(trial))
+    assert list(trials.read_all()) == [trial]
+    assert list(opinions.read_all()) == [made_opinion(trial)]
+    rest = "qwen35-27b/april/cuda/april/httpx-post.jsonl"
+    assert (opinions.folder / trial.host.slug / "opinion" / rest).is_file()
+
+
+def test_another_trial_model_rubric_or_prompt_is_another_question() -> None:
+    trial, asked = made_trial(), made_asked()
+    replace = msgspec.structs.replace
+    digests = {
+        opinion_cell(record, what).digest
+        for record, what in (
+            (trial, asked),
+            (made_trial(trial=2), asked),
+            (made_trial(measured_at="2026-11-21T12:00:00.000+00:00"), asked),
+            (trial, made_asked("judge-2")),
+            (trial, replace(asked, rubric_sha256="c" * 64)),
+            (trial, replace(asked, prompt_sha256="c" * 64)),
+        )
+    }
+    assert len(digests) == 6
+
+
+def test_a_trials_record_says_nothing_of_opinions() -> None:
+    assert b"opinion" not in msgspec.json.encode(made_trial())

@@ -1,0 +1,241 @@
+"""The store: whole lines, appended, never lost; damaged lines skipped and named."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.records.captured import KINDS, captured_record
+from tests.records.made import made_record
+from tests.shipped import ROOT
+
+from llamatrix.errors import RecordError
+from llamatrix.records.kind import NewerRecordError
+from llamatrix.records.record import SPEED, Record
+from llamatrix.records.store import DamagedLine, Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store[Record]:
+    return Store(reports=tmp_path, kind=SPEED)
+
+
+def read(store: Store[Record], record: Record) -> list[Record]:
+    return store.read(host_slug=record.host.slug, record_id=record.cell.id)
+
+
+def test_what_is_appended_is_read_back(store: Store[Record]) -> None:
+    first, second = made_record(repeat=1), made_record(repeat=2)
+    store.append(first)
+    store.append(second)
+    assert read(store, first) == [first, second]
+    assert list(store.read_all()) == [first, second]
+
+
+def test_a_record_is_one_line(store: Store[Record]) -> None:
+    store.append(made_record())
+    (path,) = store.folder.rglob("*.jsonl")
+    assert path.read_bytes().count(b"\n") == 1
+    assert path.relative_to(store.folder).parts[0] == made_record().host.slug
+
+
+def test_records_of_another_kind_are_neither_read_nor_written(
+    store: Store[Record],
+) -> None:
+    record = made_record()
+    store.append(record)
+    other = store.folder / record.host.slug / "agent" / "any.jsonl"
+    other.parent.mkdir()
+    other.write_text('{"schema_version": 7}\n')
+    assert list(store.read_all()) == [record]
+    cell = msgspec.structs.replace(record.cell, id="agent/any")
+    with pytest.raises(ValueError, match="agent/any: not of kind speed"):
+        store.append(msgspec.structs.replace(record, cell=cell))
+
+
+def test_a_half_written_last_line_is_passed_over(
+    store: Store[Record], capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = made_record()
+    store.append(record)
+    (path,) = store.folder.rglob("*.jsonl")
+    with path.open("ab") as file:
+        file.write(b'{"schema_version":1,"cell":{"id":"spe')
+    assert read(store, record) == [record]
+    assert "cut short by a crash" in capsys.readouterr().err
+
+
+def test_the_next_record_starts_a_line_after_a_half_written_one(
+    store: Store[Record],
+) -> None:
+    first, second = made_record(repeat=1), made_record(repeat=2)
+    store.append(first)
+    (path,) = store.folder.rglob("*.jsonl")
+    fragment = b'{"schema_version":1,"cell":{"id":"spe'
+    with path.open("ab") as file:
+        file.write(fragment)
+    store.append(second)
+    assert read(store, first) == [first, second]
+    assert fragment in path.with_suffix(".torn").read_bytes()
+
+
+def test_a_flipped_digit_is_found_and_costs_that_record_alone(
+    store: Store[Record], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = made_record(repeat=1), made_record(repeat=2)
+    store.append(first)
+    store.append(second)
+    (path,) = store.folder.rglob("*.jsonl")
+    path.write_bytes(path.read_bytes().replace(b"102.0", b"103.0", 1))
+    assert read(store, first) == [second]
+    assert list(store.read_all()) == [second]
+    (damaged,) = (line for line in store.lines() if isinstance(line, DamagedLine))
+    assert (damaged.number, damaged.newer) == (1, False)
+    assert "damaged: the line's checksum is" in damaged.reason
+    assert f"{path.name}:1: damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"not a record",
+        b"[]",
+        b"{}",
+        b"null",
+        b"",
+        b'"text"',
+        b"\xff\xfe{\x00}\x00",
+        b'{"schema_version":1e400}',
+        b'{"schema_version":"2"}',
+        b'{"schema_version":0}',
+        b'{"schema_version":-1}',
+        b'{"schema_version":2}',
+        b'{"schema_version":1}',
+        b'{"schema_version":1,"outcome":{"type":"done"}}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+    ],
+)
+def test_a_line_that_is_no_record_is_skipped_and_named(
+    line: bytes, store: Store[Record]
+) -> None:
+    record = made_record()
+    store.append(record)
+    (path,) = store.folder.rglob("*.jsonl")
+    with path.open("ab") as file:
+        file.write(line + b"\n")
+    assert read(store, record) == [record]
+    (damaged,) = (one for one in store.lines() if isinstance(one, DamagedLine))
+    assert damaged.number == 2
+    assert "\n" not in damaged.reason
+    assert line in path.read_bytes()
+
+
+def test_measuring_stops_at_a_file_that_a_newer_llamatrix_wrote(
+    store: Store[Record],
+) -> None:
+    record = made_record()
+    store.append(record)
+    (path,) = store.folder.rglob("*.jsonl")
+    raw = json.loads(path.read_text())
+    raw["schema_version"] = 99
+    raw["something_new"] = True
+    path.write_text(json.dumps(raw) + "\n")
+    with pytest.raises(NewerRecordError, match=r"newer llamatrix .*update this check"):
+        read(store, record)
+    assert list(store.read_all()) == []
+    (damaged,) = (one for one in store.lines() if isinstance(one, DamagedLine))
+    assert damaged.newer
+
+
+def test_an_unwritable_store_is_told_with_the_remedy(store: Store[Record]) -> None:
+    store.folder.mkdir(parents=True)
+    (store.folder / made_record().host.slug).write_text("a file in the way")
+    with pytest.raises(RecordError, match=r"could not be written.*all earlier records"):
+        store.append(made_record())
+
+
+def append_many(folder: Path, first: int) -> None:
+    for repeat in range(first, first + 25):
+        Store(reports=folder, kind=SPEED).append(made_record(repeat=repeat))
+
+
+def test_two_processes_on_one_store_lose_nothing(store: Store[Record]) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    writers = [
+        spawn.Process(target=append_many, args=(store.reports, first))
+        for first in (1, 101)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(timeout=120)
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    repeats = {record.repeat for record in store.read_all()}
+    assert repeats == {*range(1, 26), *range(101, 126)}
+
+
+_APPENDING = """
+import sys
+from pathlib import Path
+from tests.record.captured import KINDS, captured_record
+from llamatrix.records.store import Store
+
+name, reports = sys.argv[1:]
+record = captured_record(name)
+store = Store(reports=Path(reports), kind=KINDS[name])
+while True:
+    store.append(record)
+    print("kept", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_a_kill_loses_no_acknowledged_record(name: str, tmp_path: Path) -> None:
+    """Kill -9 at random moments: acknowledged lines stay, at most one more is there."""
+    kind, record = KINDS[name], captured_record(name)
+    store = Store(reports=tmp_path, kind=kind)
+    acknowledged = 0
+    for seed in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", _APPENDING, name, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT}"},
+        ) as process:
+            assert process.stdout
+            assert process.stdout.readline() == b"kept\n"
+            time.sleep(random.Random(seed).uniform(0, 0.05))  # noqa: S311
+            process.send_signal(signal.SIGKILL)
+            acknowledged += 1 + process.stdout.read().count(b"kept")
+        on_disk = sum(1 for _ in store.lines())
+        assert acknowledged <= on_disk <= acknowledged + seed + 1
+    store.append(record)
+    lines = list(store.lines())
+    assert not any(isinstance(line, DamagedLine) for line in lines)
+    assert list(store.read_all()) == [record] * len(lines)
+
+
+@pytest.mark.parametrize("cut", [1, 40, -1])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_torn_last_line_of_any_kind_is_kept_aside(
+    name: str, cut: int, tmp_path: Path
+) -> None:
+    record = captured_record(name)
+    store = Store(reports=tmp_path, kind=KINDS[name])
+    store.append(record)
+    path = store.file_of(record.host.slug, record.record_id)
+    line = path.read_bytes()
+    with path.open("ab") as file:
+        file.write(line[:cut])
+    store.append(record)
+    assert list(store.read_all()) == [record, record]
+    assert path.with_suffix(".torn").read_bytes() == line[:cut] + b"\n"

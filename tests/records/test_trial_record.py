@@ -1,0 +1,53 @@
+"""A trial as a line of the store."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.report.made_trials import NO_SANDBOX, made_trial, published_trials
+
+from llamatrix.agents.turn_outcome import EndpointDied
+from llamatrix.records.store import Store
+from llamatrix.records.trial_record import AGENT, TrialRecord
+from llamatrix.trials.trial_result import Broken, Incorrect, Undecided
+
+DIED = Broken(turn=2, cause=EndpointDied(error="cut"))
+
+
+def gone_before_the_end(record: TrialRecord) -> TrialRecord:
+    assert record.served
+    memory = msgspec.structs.replace(record.served.memory, peak_rss_bytes=None)
+    served = msgspec.structs.replace(record.served, memory=memory)
+    return msgspec.structs.replace(record, served=served)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        *published_trials()[:2],
+        *(made_trial(outcome=one) for one in (Incorrect(turns=3), Undecided(turn=1))),
+        made_trial(outcome=NO_SANDBOX, script="solution"),
+        gone_before_the_end(made_trial(outcome=DIED)),
+    ],
+)
+def test_a_record_comes_back_as_it_was(record: TrialRecord, tmp_path: Path) -> None:
+    store = Store(reports=tmp_path, kind=AGENT)
+    store.append(record)
+    store.append(record)
+    assert list(store.read_all()) == [record, record]
+    assert store.read(host_slug=record.host.slug, record_id=record.cell.id) == [
+        record,
+        record,
+    ]
+
+
+def test_trajectories_beside_the_records_are_no_records(tmp_path: Path) -> None:
+    record = made_trial()
+    store = Store(reports=tmp_path, kind=AGENT)
+    store.append(record)
+    events = (
+        store.folder / record.host.slug / "trajectories" / record.cell.id / "x.jsonl"
+    )
+    events.parent.mkdir(parents=True)
+    events.write_text('{"type":"step_start"}\n')
+    assert list(store.read_all()) == [record]

@@ -1,0 +1,36 @@
+"""Groups of the kernel's that bound a sandbox, where there are any."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from llamatrix.sandbox.cgroups import joining, limited
+
+MIB = 1 << 20
+
+
+def test_without_a_group_the_command_is_as_it_was() -> None:
+    assert joining((), ["true", "--", "x"]) == ("true", "--", "x")
+
+
+def test_a_command_joins_whatever_groups_there_are(tmp_path: Path) -> None:
+    """Where a group cannot be joined the command runs all the same."""
+    (tmp_path / "a").mkdir()
+    argv = joining((tmp_path / "a", tmp_path / "none"), ["echo", "a b", "--", "$1"])
+    ended = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert ended.stdout == "a b -- $1\n"
+    assert (tmp_path / "a" / "cgroup.procs").read_text().strip().isdigit()
+
+
+def test_the_kernel_bounds_who_is_in_a_group_and_nothing_of_it_stays() -> None:
+    bomb = "import sys; x = bytearray(900 << 20); print('survived')"
+    with limited(memory_bytes=100 * MIB, threads=100) as groups:
+        bounded = [group for group in groups if "pids" not in group.parts]
+        if not bounded:
+            pytest.skip("no control group for memory can be made on this machine")
+        argv = joining(groups, ["python3", "-c", bomb])
+        ended = subprocess.run(argv, capture_output=True, check=False)
+        assert b"survived" not in ended.stdout
+        assert ended.returncode == -9
+    assert not [group for group in groups if group.exists()]

@@ -1,0 +1,71 @@
+"""JSON nested without end, wherever an agent's or a model's JSON is read.
+
+One bracket after the other ends a decoder by recursion, not as a syntax error.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from llamatrix.agents.opencode.events import parse
+from llamatrix.proxy.answer import Answer
+from llamatrix.proxy.request import read_request
+from llamatrix.proxy.tool_uses import ObservedUse, as_events
+from llamatrix.trials.checks.transcript import read_transcript
+from llamatrix.trials.trial_analysis import analyse
+
+DEEP = "[" * 200_000
+WHOLE = DEEP + "]" * 200_000
+EVENTS = (
+    f'{{"type":"x","foo":{DEEP}',
+    f'{{"type":"x","foo":{WHOLE}}}',
+    f'{{"type":"tool_use","part":{{"state":{{"input":{WHOLE}}}}}}}',
+    f'{{"type":"tool_use","part":{{"state":{{"metadata":{WHOLE}}}}}}}',
+)
+CHAT = (
+    f'{{"messages":[],"foo":{WHOLE}}}',
+    f'{{"messages":[{{"role":"user","content":{WHOLE}}}]}}',
+    f'{{"tools":{WHOLE}}}',
+    f'{{"tools":[{{"function":{{"name":"x","parameters":{WHOLE}}}}}]}}',
+)
+
+
+@pytest.mark.parametrize("line", EVENTS)
+def test_an_event_is_passed_over(line: str, tmp_path: Path) -> None:
+    assert parse([line, '{"type":"text"}']).unread <= 1
+    log = tmp_path / "events.jsonl"
+    log.write_text(line)
+    assert len(read_transcript(log)) <= 1
+
+
+@pytest.mark.parametrize("body", CHAT)
+def test_a_request_and_an_answer_are_passed_over(body: str) -> None:
+    read_request(body.encode())
+    answer = Answer()
+    answer.feed(f"data: {body}\n\ndata: [DONE]\n\n".encode())
+    assert answer.complete
+
+
+@pytest.mark.parametrize("body", CHAT)
+def test_tokens_of_a_request_are_unread(body: str, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    (calls / "0001.request.json").write_text(body)
+    (calls / "calls.jsonl").write_text(
+        '{"index":1,"kind":"main","path":"/","begun_s":0,"ended_s":1,"request_bytes":1,'
+        '"request_sha256":"","answer_bytes":1,"answer_sha256":""}\n'
+    )
+    found = analyse(None, workspace=None, calls=calls, count_tokens=len, bwrap=None)
+    assert found.tokens or found.unread
+
+
+@pytest.mark.parametrize("depth", [500, 900, 990, 1100, 200_000])
+def test_arguments_of_a_tool_are_passed_over(depth: int) -> None:
+    use = ObservedUse(
+        tool="bash",
+        arguments="[" * depth + "]" * depth,
+        begun_s=0,
+        ended_s=1,
+        result="",
+    )
+    assert len(parse(as_events([use]).decode().splitlines()).tool_uses) <= 1

@@ -1,0 +1,173 @@
+from dataclasses import replace
+
+import pytest
+
+from llamatrix.stats.passes import Passes, compare_passes
+from llamatrix.stats.trial_cells import (
+    ArmTrials,
+    breaks,
+    judge_trials,
+    overall_word,
+    pooled,
+)
+from llamatrix.stats.word import Word
+
+
+def _arm(passed: int, failed: int = 0, **more: object) -> ArmTrials:
+    return replace(ArmTrials(turns=(1,) * passed + (None,) * failed), **more)  # type: ignore[arg-type]
+
+
+def _word(baseline: ArmTrials, candidate: ArmTrials) -> Word:
+    return judge_trials(baseline, candidate, max_turns=3).word
+
+
+@pytest.mark.parametrize(
+    ("baseline", "candidate", "word"),
+    [
+        (_arm(5), _arm(2, 3), Word.SLOWER),
+        (_arm(5), _arm(3, 2), Word.INCONCLUSIVE),
+        (_arm(2, 3), _arm(5), Word.FASTER),
+        (_arm(30), _arm(30), Word.SAME),
+        (_arm(4), _arm(0, 4), Word.BROKEN),
+        (_arm(3), _arm(0, 3), Word.SLOWER),
+        (_arm(1), _arm(1), Word.INCONCLUSIVE),
+        (_arm(0), _arm(5), Word.INCONCLUSIVE),
+    ],
+)
+def test_passes_decide(baseline: ArmTrials, candidate: ArmTrials, word: Word) -> None:
+    assert _word(baseline, candidate) is word
+
+
+def test_trials_that_are_not_scored_are_no_failures() -> None:
+    found = judge_trials(_arm(5), _arm(3, undecided=1, lost=1), max_turns=3)
+    assert found.comparison is not None
+    assert found.comparison.candidate == Passes(passed=3, trials=3)
+    assert found.word is not Word.BROKEN
+
+
+def test_one_trial_that_broke_twice_is_enough_where_the_baseline_has_none() -> None:
+    found = judge_trials(_arm(2), _arm(1, broken=("agent hung",)), max_turns=3)
+    assert found.word is Word.BROKEN
+    assert found.breaks == ("1 trials broke, twice each: agent hung",)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "candidate"),
+    [
+        (_arm(2, broken=("agent hung",)), _arm(1, broken=("agent hung",))),
+        (_arm(0, broken=("agent hung",) * 2), _arm(0, broken=("agent hung",) * 2)),
+        (_arm(0), _arm(0, broken=("agent hung",))),
+    ],
+)
+def test_what_breaks_in_both_arms_or_was_never_seen_to_work_breaks_neither(
+    baseline: ArmTrials, candidate: ArmTrials
+) -> None:
+    assert _word(baseline, candidate) is Word.INCONCLUSIVE
+
+
+def test_a_candidate_that_only_breaks_is_broken_though_the_baseline_broke_once() -> (
+    None
+):
+    baseline, candidate = _arm(4, broken=("hung",)), _arm(0, broken=("hung",) * 2)
+    assert _word(baseline, candidate) is Word.BROKEN
+
+
+@pytest.mark.parametrize(
+    ("baseline", "candidate", "broken"),
+    [
+        (_arm(4), _arm(4, refused=4), True),
+        (_arm(4), _arm(4, refused=3), False),
+        (_arm(4, refused=1), _arm(4, refused=4), False),
+        (_arm(3), _arm(3, refused=3), False),
+    ],
+)
+def test_refused_calls_break_where_all_trials_have_them_and_none_had(
+    baseline: ArmTrials, candidate: ArmTrials, *, broken: bool
+) -> None:
+    assert bool(breaks(baseline, candidate)) is broken
+
+
+def test_a_template_breaks_only_where_it_is_the_candidates_alone_that_fails() -> None:
+    fine, failing = _arm(1), _arm(1, template_fails=True)
+    assert _word(fine, failing) is Word.BROKEN
+    assert _word(failing, failing) is Word.INCONCLUSIVE
+    assert _word(failing, fine) is Word.INCONCLUSIVE
+
+
+def test_a_candidate_that_cannot_begin_is_broken_without_a_trial() -> None:
+    found = judge_trials(_arm(0), _arm(0), max_turns=3, broken="does not build")
+    assert (found.word, found.breaks) == (Word.BROKEN, ("does not build",))
+
+
+def test_turns_are_compared_with_the_censored_ones_last() -> None:
+    found = judge_trials(
+        ArmTrials(turns=(1, 1, 2)), ArmTrials(turns=(2, 3, None)), max_turns=3
+    )
+    assert found.turns is not None
+    # sums 4 and 9; of the 20 halves two sum to 9 or more, and two to 4 or less
+    assert found.turns.difference == pytest.approx(5 / 3)
+    assert found.turns.p_value == pytest.approx(4 / 20)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "candidate"), [((5, 5), (3, 5)), ((9, 10), (6, 10)), ((1, 3), (3, 3))]
+)
+def test_one_cell_alone_is_the_cell(
+    baseline: tuple[int, int], candidate: tuple[int, int]
+) -> None:
+    arms = [Passes(passed=p, trials=n) for p, n in (baseline, candidate)]
+    one = compare_passes(*arms)
+    found = pooled([one])
+    assert found.drop_probability == pytest.approx(one.drop_probability, abs=1e-5)
+    assert found.rise_probability == pytest.approx(one.rise_probability, abs=1e-5)
+
+
+def test_two_cells_of_a_single_trial_are_worked_by_hand() -> None:
+    """Each difference u = x - y of Beta(2, 1) and Beta(1, 2), summed by brute force."""
+    steps = 400
+
+    def density(u: float) -> float:
+        low, high = max(0.0, u), min(1.0, 1 + u)
+
+        def whole(x: float) -> float:  # of 2x * 2(1 - (x - u))
+            return 2 * x**2 * (1 + u) - 4 * x**3 / 3
+
+        return whole(high) - whole(low)
+
+    at = [-1 + (i + 0.5) * 2 / steps for i in range(steps)]
+    mass = [density(u) * 2 / steps for u in at]
+    by_hand = sum(
+        a * b
+        for u, a in zip(at, mass, strict=True)
+        for v, b in zip(at, mass, strict=True)
+        if u + v > 0.2
+    )
+    one = compare_passes(Passes(passed=1, trials=1), Passes(passed=0, trials=1))
+    assert pooled([one, one]).drop_probability == pytest.approx(by_hand, abs=3e-3)
+
+
+def test_many_cells_that_fall_a_little_are_worse_together() -> None:
+    verdicts = [judge_trials(_arm(5), _arm(3, 2), max_turns=3) for _ in range(4)]
+    together = pooled([one.comparison for one in verdicts if one.comparison])
+    assert {one.word for one in verdicts} == {Word.INCONCLUSIVE}
+    assert together.baseline == Passes(passed=20, trials=20)
+    assert together.mean_drop == pytest.approx(6 / 7 - 4 / 7)
+    assert together.word is Word.SLOWER
+    assert overall_word(verdicts, together) is Word.SLOWER
+
+
+def test_a_mean_that_stays_takes_back_no_cell_that_fell() -> None:
+    verdicts = [
+        judge_trials(_arm(10), _arm(4, 6), max_turns=3),
+        judge_trials(_arm(4, 6), _arm(10), max_turns=3),
+    ]
+    together = pooled([one.comparison for one in verdicts if one.comparison])
+    assert together.mean_drop == pytest.approx(0)
+    assert overall_word(verdicts, together) is Word.SLOWER
+
+
+def test_a_better_mean_does_not_hide_what_is_not_known() -> None:
+    verdicts = [judge_trials(_arm(3, 2), _arm(5), max_turns=3) for _ in range(4)]
+    together = pooled([one.comparison for one in verdicts if one.comparison])
+    assert together.word is Word.FASTER
+    assert overall_word(verdicts, together) is Word.INCONCLUSIVE

@@ -1,0 +1,203 @@
+"""Judging: on a copy, in another process, with every check answered."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from llamatrix.errors import MeasureError
+from llamatrix.trials.checks import judge as judging
+from llamatrix.trials.checks import task as tasks
+from llamatrix.trials.checks.control import oracle, spoilt, untouched
+from llamatrix.trials.checks.finding import State, Verdict
+from llamatrix.trials.checks.ground import Ground
+from llamatrix.trials.checks.judge import copy_workspace, judge
+from llamatrix.trials.checks.task import Edit, Task, Wrong, load_task
+
+Written = Callable[[Mapping[str, str]], Path]
+SECRET = "the-secret-of-this-run"  # noqa: S105
+MIXED = """
+from unittest import mock
+
+def test_a():
+    print(SECRET)
+    raise RuntimeError("the-secret-of-" + "this-run")
+"""
+
+
+def reasons(task: Task, folder: Path, ground: Ground) -> dict[str, tuple[State, str]]:
+    found = judge(task, folder, transcript=None, ground=ground)
+    return {each.check: (each.state, each.reason) for each in found.findings}
+
+
+def test_without_a_trajectory_good_work_is_undecided(
+    task: Task, ground: Ground, tmp_path: Path
+) -> None:
+    work = oracle(task, tmp_path)
+    before = sorted(work.workspace.rglob("*"))
+    found = judge(task, work.workspace, transcript=None, ground=ground)
+    assert found.verdict is Verdict.UNDECIDED
+    assert {f.check for f in found.findings if f.state is State.NOT_APPLICABLE} == {
+        "context7-called"
+    }
+    assert [f.check for f in found.findings] == list(task.checks)
+    assert sorted(work.workspace.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_undeclared_packages_may_stand_in_a_command_nobody_showed_us(
+    task: Task, ground: Ground, tmp_path: Path
+) -> None:
+    work = oracle(task, tmp_path)
+    (work.workspace / "pyproject.toml").unlink()
+    state, reason = reasons(task, work.workspace, ground)["dependencies-declared"]
+    assert state is State.NOT_APPLICABLE
+    assert "httpx" in reason
+
+
+@pytest.mark.slow
+def test_secrets_and_our_own_paths_are_not_in_the_findings(
+    task: Task, ground: Ground, written: Written
+) -> None:
+    folder = written({"test_a.py": MIXED})
+    known = replace(ground, secrets=(SECRET,))
+    state, reason = reasons(task, folder, known)["tests-pass"]
+    assert state is State.FAILED
+    assert SECRET not in reason
+    assert "llamatrix-judged-" not in reason
+
+
+@pytest.mark.slow
+def test_without_a_stand_ins_log_the_code_is_the_evidence(
+    task: Task, ground: Ground, tmp_path: Path, written: Written
+) -> None:
+    online = replace(ground, requests=None)
+    work = oracle(task, tmp_path)
+    good = reasons(task, work.workspace, online)["hits-real-api"]
+    assert good == (State.PASSED, "test_fetch_post.py leads to httpx.")
+    files = {"a.py": "import httpx", "test_b.py": "def test_b():\n    pass"}
+    state, reason = reasons(task, written(files), online)["hits-real-api"]
+    assert (state, reason) == (
+        State.FAILED,
+        "No test leads to code that imports httpx.",
+    )
+
+
+def test_pipes_and_environments_are_not_copied_and_links_stay_links(
+    written: Written, tmp_path: Path
+) -> None:
+    folder = written({"a.py": "", ".venv/x": "", "pkg/__pycache__/y": "", "pkg/b": ""})
+    os.mkfifo(folder / "pipe")
+    (folder / "link").symlink_to("/nowhere")
+    copy_workspace(folder, tmp_path / "copy")
+    names = {path.name for path in (tmp_path / "copy").rglob("*")}
+    assert names == {"a.py", "pkg", "b", "link"}
+    assert (tmp_path / "copy" / "link").is_symlink()
+
+
+def test_what_is_not_there_to_be_judged_is_said(
+    task: Task, ground: Ground, tmp_path: Path
+) -> None:
+    with pytest.raises(MeasureError, match="nothing: no such folder"):
+        judge(task, tmp_path / "nothing", transcript=None, ground=ground)
+    with pytest.raises(MeasureError, match="nothing: no such file"):
+        judge(task, tmp_path, transcript=tmp_path / "nothing", ground=ground)
+
+
+@pytest.mark.parametrize(
+    ("program", "complaint"),
+    [
+        ("raise SystemExit('broken: AIza" + "x" * 35 + "')", "did not answer all"),
+        ("import sys; open(sys.argv[2], 'w').write('[]')", "did not answer"),
+    ],
+)
+def test_a_check_program_that_fails_is_the_harness_failing(
+    task: Task,
+    ground: Ground,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    program: str,
+    complaint: str,
+) -> None:
+    (tmp_path / task.id).mkdir()
+    (tmp_path / task.id / "check.py").write_text(program)
+    monkeypatch.setattr(tasks, "TASKS", tmp_path)
+    with pytest.raises(MeasureError, match=complaint) as caught:
+        judging.judge(task, tmp_path, transcript=None, ground=ground)
+    assert "AIza" not in str(caught.value)
+
+
+def test_programs_that_never_end_fail_the_work_not_the_harness(
+    task: Task, ground: Ground, written: Written
+) -> None:
+    files = {"a.py": "import time\ntime.sleep(600)", "test_b.py": "def test_b(): pass"}
+    hasty = replace(task, limits=replace(task.limits, check_s=3.0))
+    found = judge(hasty, written(files), transcript=None, ground=ground)
+    said = {each.check: (each.state, each.reason) for each in found.findings}
+    assert said["tests-pass"] == (State.FAILED, "The programs took more than 3 s.")
+    assert said["no-mocks"][0] is State.NOT_APPLICABLE
+
+
+@pytest.mark.slow
+def test_a_program_in_a_package_is_run_as_a_module(
+    task: Task, ground: Ground, tmp_path: Path
+) -> None:
+    work = oracle(task, tmp_path)
+    package = work.workspace / "post"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    script = work.workspace / "fetch_post.py"
+    script.rename(package / "fetch.py")
+    (package / "run.py").write_text("from . import fetch\n\nfetch.main()\n")
+    text = (package / "fetch.py").read_text()
+    (package / "fetch.py").write_text(text.replace("__main__", "nobody"))
+    assert reasons(task, work.workspace, ground)["prints-title"] == (
+        State.PASSED,
+        "`uv run --with httpx --with pytest python -m post.run` prints it.",
+    )
+
+
+def test_a_wrong_solution_that_no_longer_applies_is_refused(
+    task: Task, tmp_path: Path
+) -> None:
+    edit = Edit(file="fetch_post.py", old="not there", new="x")
+    wrong = Wrong(fails="tests-pass", why="stale", edits=(edit,))
+    with pytest.raises(MeasureError, match=r"fetch_post\.py holds no 'not there'"):
+        spoilt(task, wrong, tmp_path)
+
+
+def test_the_static_checks_of_prompt_2_need_no_packages(
+    ground: Ground, tmp_path: Path
+) -> None:
+    task = load_task("gemini-images")
+    work = oracle(task, tmp_path)
+    for name in ("test_generate_images.py", "images/2.png"):
+        (work.workspace / name).unlink()
+    found = reasons(task, work.workspace, ground)
+    assert found["accepted-model"] == (
+        State.PASSED,
+        "Uses gemini-3.1-flash-image-preview.",
+    )
+    assert found["five-images"][1] == "It holds 4 different valid images, not 5."
+    assert found["no-key"][0] is State.PASSED
+    script = work.workspace / "generate_images.py"
+    key = 'API_KEY = "AIza' + "k" * 35 + '"\n'
+    script.write_text(key + script.read_text().replace("3.1-flash-image-preview", "9"))
+    found = reasons(task, work.workspace, ground)
+    assert found["accepted-model"][1].startswith("Uses gemini-9 instead of")
+    assert found["no-key"] == (
+        State.FAILED,
+        "A key is written out in generate_images.py, line 1.",
+    )
+
+
+def test_the_seed_alone_fails_every_requirement(ground: Ground, tmp_path: Path) -> None:
+    task = load_task("gemini-images")
+    work = untouched(task, tmp_path)
+    found = judge(task, work.workspace, transcript=work.transcript, ground=ground)
+    assert {each.state for each in found.findings} == {
+        State.FAILED,
+        State.NOT_APPLICABLE,
+    }

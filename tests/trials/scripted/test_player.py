@@ -1,0 +1,134 @@
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from llamatrix.errors import MeasureError
+from llamatrix.proxy.answer import Answer
+from llamatrix.proxy.serving import address, loopback_listener, serving
+from llamatrix.trials.scripted.player import Player
+from llamatrix.trials.scripted.transcript import (
+    Fault,
+    Step,
+    ToolCall,
+    Transcript,
+    load_transcript,
+)
+
+CHAT = "/v1/chat/completions"
+TALK = Transcript(
+    steps=(
+        Step(
+            reasoning="hm",
+            text="first",
+            tool_calls=(ToolCall(tool="bash", arguments={"command": "ls"}),),
+        ),
+        Step(text="second", faults=(Fault.HTTP_500, Fault.CUT)),
+    )
+)
+REAL = {
+    "choices": [{"message": {"content": "qqq zzz"}, "finish_reason": "length"}],
+    "usage": {"prompt_tokens": 90, "completion_tokens": 4, "total_tokens": 94},
+    "timings": {"prompt_n": 90, "prompt_ms": 9, "predicted_n": 4, "predicted_ms": 8},
+}
+
+
+@contextmanager
+def playing(
+    answer: Callable[[httpx.Request], httpx.Response] | None = None,
+) -> Iterator[tuple[Player, httpx.Client]]:
+    transport = httpx.MockTransport(answer) if answer else None
+    upstream = "http://real" if answer else None
+    player = Player(transcript=TALK, upstream=upstream, transport=transport)
+    with (
+        loopback_listener() as listener,
+        serving(player.app(), [listener]),
+        httpx.Client(base_url=address(listener), trust_env=False) as client,
+    ):
+        client.headers["user-agent"] = "opencode/1.3.2"
+        yield player, client
+
+
+def request(answers: int = 0, **more: object) -> dict[str, object]:
+    tool = {"type": "function", "function": {"name": "task"}}
+    history = [{"role": "assistant", "content": "x"}] * answers
+    messages = [{"role": "user", "content": "go"}, *history]
+    asked = {"model": "m", "stream": True, "max_tokens": 8192, "tools": [tool]}
+    return {**asked, "messages": messages, **more}
+
+
+def heard(got: httpx.Response) -> Answer:
+    answer = Answer()
+    answer.feed(got.content)
+    return answer
+
+
+def test_a_step_is_spoken_as_llama_server_would() -> None:
+    with playing() as (_, client):
+        got = client.post(CHAT, json=request())
+    answer = heard(got)
+    assert answer.complete
+    assert (answer.tool_calls, answer.finish_reason) == (["bash"], "tool_calls")
+    assert answer.timings is None
+    assert '{\\"command\\": \\"ls\\"}' in got.text
+
+
+def test_the_history_tells_which_step_is_due() -> None:
+    with playing() as (_, client):
+        tries = [client.post(CHAT, json=request(1)).status_code]
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.post(CHAT, json=request(1))
+        last = client.post(CHAT, json=request(1))
+        after = client.post(CHAT, json=request(2))
+    assert tries == [500]
+    assert "second" in last.text
+    assert heard(last).finish_reason == "stop"
+    assert (after.status_code, "no step 3" in after.text) == (400, True)
+
+
+def test_the_real_server_does_the_work_and_its_words_are_thrown_away() -> None:
+    asked = []
+
+    def answer(sent: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(sent.content))
+        return httpx.Response(200, json=REAL)
+
+    with playing(answer) as (_, client):
+        got = client.post(CHAT, json=request())
+    assert asked[0]["messages"] == request()["messages"]
+    assert asked[0]["tools"] == request()["tools"]
+    assert asked[0]["max_tokens"] == TALK.steps[0].length_tokens < 10
+    assert asked[0]["stream"] is False
+    assert "zzz" not in got.text
+    told = heard(got)
+    assert told.timings
+    assert (told.timings.prompt_n, told.usage.prompt_tokens) == (90, 90)
+
+
+def test_text_that_the_real_servers_parser_refuses_stops_nothing() -> None:
+    refusal = {"error": {"message": "Failed to parse input at pos 7"}}
+    with playing(lambda _: httpx.Response(500, json=refusal)) as (player, client):
+        got = client.post(CHAT, json=request())
+    assert "first" in got.text
+    assert heard(got).timings is None
+    assert len(player.refusals) == 1
+    assert "Failed to parse input" in player.refusals[0]
+
+
+def test_a_title_is_not_a_step() -> None:
+    system = {"role": "system", "content": "You are a title generator."}
+    with playing() as (_, client):
+        got = client.post(CHAT, json=request(messages=[system], tools=[]))
+    assert "A scripted session" in got.text
+
+
+def test_a_transcript_is_read_from_json(tmp_path: Path) -> None:
+    path = tmp_path / "transcript.json"
+    path.write_text('{"steps":[{"text":"hi","faults":["stall"]}]}')
+    assert load_transcript(path).steps == (Step(text="hi", faults=(Fault.STALL,)),)
+    path.write_text('{"steps":[{"txt":"hi"}]}')
+    with pytest.raises(MeasureError, match="unknown field `txt`"):
+        load_transcript(path)

@@ -1,0 +1,101 @@
+"""A trial's times: every second of it is OpenCode's, the judging's or the harness's."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from tests.agents.opencode.playing import DONE, SOON, WRITES_A_FILE, playing, stage_for
+
+from llamatrix.agents.opencode.home import Agent
+from llamatrix.agents.opencode.turn import Surroundings
+from llamatrix.agents.turn_outcome import NotRun
+from llamatrix.engines.llama_cpp.metrics import Counters
+from llamatrix.trials.checks.ground import Ground
+from llamatrix.trials.checks.task import load_task
+from llamatrix.trials.scripted.player import Player
+from llamatrix.trials.scripted.transcript import Step, Transcript
+from llamatrix.trials.trial import Trial, run_trial
+from llamatrix.trials.trial_result import Incorrect, TrialResult
+
+_READING_S = 2.0
+
+
+def nothing_counted() -> Counters:
+    return Counters(
+        prompt_tokens=0, prompt_s=0, generated_tokens=0, generation_s=0, cached_tokens=0
+    )
+
+
+def slowly_counted(_: str) -> int:
+    time.sleep(_READING_S)
+    return 1
+
+
+def aside(folder: Path) -> Path:
+    place = folder / "aside"
+    place.mkdir()
+    return place
+
+
+def parts_s(result: TrialResult) -> float:
+    return result.opencode_s + result.judging_s + result.harness_s
+
+
+def test_without_a_sandbox_all_of_it_is_the_harness(tmp_path: Path) -> None:
+    result = run_trial(
+        Trial(
+            task=load_task("httpx-post"),
+            bwrap=tmp_path / "no-bwrap",
+            agent=Agent(
+                version="1.3.2", model="m", context_tokens=9000, output_tokens=900
+            ),
+            surroundings=Surroundings(tools={}),
+            ground=Ground(environment={}),
+            upstream="http://127.0.0.1:9",
+            counters=nothing_counted,
+            count_tokens=slowly_counted,
+            folder=tmp_path / "trial",
+            aside=aside(tmp_path),
+            patience=SOON,
+            pages_served=None,
+            max_turns=2,
+        )
+    )
+    assert isinstance(result.outcome, NotRun)
+    assert result.calls == 0
+    assert result.opencode_s == 0
+    assert result.harness_s > 0
+    assert parts_s(result) == pytest.approx(result.seconds)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_reading_the_finished_work_is_judging(tmp_path: Path) -> None:
+    stage = stage_for("1.3.2", tmp_path, title=None)
+    talk = Transcript(steps=(*WRITES_A_FILE.steps, DONE, Step(text="No more.")))
+    with playing(Player(transcript=talk, upstream=None)) as url:
+        result = run_trial(
+            Trial(
+                task=load_task("httpx-post"),
+                bwrap=stage.bwrap,
+                agent=stage.agent,
+                surroundings=stage.surroundings,
+                ground=Ground(environment={"PATH": os.defpath}),
+                upstream=url,
+                counters=nothing_counted,
+                count_tokens=slowly_counted,
+                folder=tmp_path / "trial",
+                aside=aside(tmp_path),
+                patience=SOON,
+                pages_served=None,
+                max_turns=2,
+            )
+        )
+    assert result.outcome == Incorrect(turns=2)
+    assert result.calls >= 3
+    assert result.analysed_s >= _READING_S
+    judged_s = sum(turn.judged_s for turn in result.turns)
+    assert result.judging_s == pytest.approx(judged_s + result.analysed_s)
+    assert parts_s(result) == pytest.approx(result.seconds)
+    assert all(part > 0 for part in (result.opencode_s, judged_s, result.harness_s))

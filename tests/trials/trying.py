@@ -1,0 +1,154 @@
+"""A whole trial, hermetic, with a scripted model and no llama-server behind it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.agents.opencode.playing import INTEGRITY, SOON, playing
+from tests.shipped import ROOT
+
+from llamatrix.agents.opencode.context7 import RULE, context7_server
+from llamatrix.agents.opencode.home import Agent
+from llamatrix.agents.opencode.install import RIPGREP, opencode_of, provide_program
+from llamatrix.agents.opencode.turn import Patience
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import load_lock, locked_npm
+from llamatrix.engines.llama_cpp.metrics import Counters
+from llamatrix.provision.bubblewrap import find_bwrap
+from llamatrix.provision.context7 import provide_context7
+from llamatrix.provision.npm import package_lock_file
+from llamatrix.provision.npm_pack import node_program
+from llamatrix.provision.uv import find_uv
+from llamatrix.provision.wheels import provide_wheels
+from llamatrix.trials.checks.finding import Judgement
+from llamatrix.trials.checks.task import load_task
+from llamatrix.trials.scripted.player import Player
+from llamatrix.trials.scripted.transcript import Transcript
+from llamatrix.trials.stubs.services import services
+from llamatrix.trials.stubs.wheel_index import LOCKED
+from llamatrix.trials.trial import Trial, run_trial
+from llamatrix.trials.trial_result import TrialResult
+from llamatrix.trials.trial_world import Tools, World, hermetic_world
+
+PIN_OF = {"1.3.2": "april", "1.18.33": "current"}
+CURRENT = "1.18.33"
+NOTHING_DONE = Counters(
+    prompt_tokens=0, prompt_s=0, generated_tokens=0, generation_s=0, cached_tokens=None
+)
+
+
+def tools_of(version: str, cache: Path) -> Tools:
+    pin = PIN_OF[version]
+    locked = locked_npm(
+        load_matrix(ROOT / "matrix.toml"),
+        load_lock(ROOT / "matrix.lock"),
+        "context7",
+        pin,
+    )
+    ((package, integrity),) = locked.integrity.items()
+    node = node_program()
+    assert node
+    return Tools(
+        bwrap=find_bwrap(cache),
+        programs={
+            "opencode": provide_program(
+                opencode_of(version, INTEGRITY[version]), cache
+            ),
+            "rg": provide_program(RIPGREP, cache),
+            "node": node,
+            "uv": find_uv(),
+        },
+        context7=provide_context7(
+            package,
+            locked.version,
+            integrity=integrity,
+            package_lock=package_lock_file(ROOT, pin),
+            cache=cache,
+        ),
+    )
+
+
+@dataclass(kw_only=True)
+class Arena:
+    """Where one trial is made, and what it leaves."""
+
+    cache: Path
+    folder: Path
+    task_id: str
+    version: str = CURRENT
+    max_turns: int = 3
+    patience: Patience = SOON
+    counters: Callable[[], Counters] = field(default=lambda: NOTHING_DONE)
+    said: list[str] = field(default_factory=list)
+    """What `on_turn` was told."""
+    key: str = ""
+    """The stand-in's, once there is a world."""
+
+    @property
+    def kept(self) -> Path:
+        return self.folder / "kept"
+
+    def play(self, transcript: Transcript) -> TrialResult:
+        with playing(Player(transcript=transcript)) as url:
+            return self.ask(url)
+
+    def ask(self, url: str) -> TrialResult:
+        with self._world() as (tools, world):
+            (self.key,) = world.surroundings.secrets
+            aside = self.folder / "turns"
+            aside.mkdir()
+            return run_trial(
+                Trial(
+                    task=load_task(self.task_id),
+                    bwrap=tools.bwrap,
+                    agent=Agent(
+                        version=self.version,
+                        model="scripted",
+                        context_tokens=65_536,
+                        output_tokens=8_192,
+                        mcp=(context7_server(api_url=world.context7_url),),
+                        rules=RULE,
+                    ),
+                    surroundings=world.surroundings,
+                    ground=world.ground,
+                    upstream=url,
+                    counters=self.counters,
+                    count_tokens=lambda text: len(text) // 4,
+                    folder=self.kept,
+                    aside=aside,
+                    pages_served=world.pages_served,
+                    patience=self.patience,
+                    max_turns=self.max_turns,
+                    on_turn=self.said.append,
+                )
+            )
+
+    @contextmanager
+    def _world(self) -> Iterator[tuple[Tools, World]]:
+        tools = tools_of(self.version, self.cache)
+        wheels = provide_wheels(LOCKED, self.cache)
+        own = self.folder / "world"
+        own.mkdir(parents=True)
+        with ExitStack() as held:
+            shared = held.enter_context(
+                services(wheels=wheels, log=self.folder / "services.jsonl")
+            )
+            world = hermetic_world(load_task(self.task_id), tools, own, shared)
+            yield tools, held.enter_context(world)
+
+
+def states(judgement: Judgement | None) -> dict[str, str]:
+    assert judgement
+    return {finding.check: finding.state for finding in judgement.findings}
+
+
+def files_with(secret: str, folder: Path) -> list[str]:
+    """Names of the files below a folder in which the secret stands, or whose name it is in."""
+    assert len(secret) > 10
+    return [
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if secret in path.name
+        or (path.is_file() and secret.encode() in path.read_bytes())
+    ]
