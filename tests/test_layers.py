@@ -59,7 +59,7 @@ HOMES = {
     },
     "pytest": {"trials.checks.inside.run_tests"},
     "subprocess": {"shell", "trials.checks.inside.steps"},
-    "tabulate": {"report.tables"},
+    "tabulate": {"report.render.markdown", "report.tables"},
     "tomli_w": {"provision.resolve"},
     "trustme": {"trials.stubs.authority"},
     "uvicorn": {"proxy.serving"},

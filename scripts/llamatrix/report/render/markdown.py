@@ -1,0 +1,25 @@
+"""A table as Markdown, for a page or a terminal."""
+
+from llamatrix.report.table import Table
+
+
+def markdown(table: Table) -> str:
+    """Return a GitHub table below its caption as a heading."""
+    from tabulate import tabulate
+
+    columns = table.headings
+    body = tabulate(
+        [[_one_line(cell.text) for cell in row] for row in table.cells],
+        headers=[column.text for column in columns],
+        tablefmt="github",
+        colalign=["right" if column.number else "left" for column in columns]
+        if table.rows
+        else None,
+        disable_numparse=True,
+    )
+    return f"### {table.caption}\n\n{body}\n"
+
+
+def _one_line(text: str) -> str:
+    """Words out of a record can neither end a cell nor a row."""
+    return " ".join(text.replace("|", "\\|").splitlines())

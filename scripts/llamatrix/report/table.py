@@ -1,0 +1,120 @@
+"""A table of typed cells; Markdown, CSV and HTML render the same object (`render/`).
+
+A cell keeps its unrounded value, and text is made from the value only. No renderer reads
+a number out of text.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+
+from llamatrix.records.kind import Stored
+
+Format = Callable[[float], str]
+Reference = Stored | str
+"""A record, or the sha256 of its line in the store."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """A word or a number; where there is none, the reason."""
+
+    value: str | float | None
+    """Unrounded; also what the column is sorted by."""
+    unit: str = ""
+    """Of `value`: `tokens/s`, `bytes`."""
+    format: Format | str = str
+    """Makes text of a number; a string is the text of a cell that says more than it."""
+    note: str = ""
+    """In brackets behind the text."""
+    missing: str = "n/a"
+    """Why there is no value."""
+    records: tuple[Reference, ...] = ()
+    """All records that the value was made of."""
+    href: str = ""
+    """A place on the HTML page or a file beside it, for cells without records."""
+    id: str = ""
+    """Of the cell on the HTML page."""
+    hint: str = ""
+
+    @property
+    def text(self) -> str:
+        """The value as people read it, or the reason why there is none."""
+        if self.value is None:
+            return self.missing
+        if isinstance(self.value, str):
+            text = self.value
+        elif isinstance(self.format, str):
+            text = self.format
+        else:
+            text = self.format(self.value)
+        return f"{text} ({self.note})" if self.note else text
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    text: str
+    _: KW_ONLY
+    number: bool = False
+    """Whether it is aligned to the right."""
+    wide: bool = False
+    """Whether it holds sentences, which may wrap."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Strings among columns and cells are columns of words and cells with a word."""
+
+    caption: str
+    columns: tuple[Column | str, ...]
+    rows: tuple[tuple[Cell | str, ...], ...]
+    """The first cell of a row is its heading."""
+
+    @property
+    def headings(self) -> tuple[Column, ...]:
+        return tuple(
+            Column(column) if isinstance(column, str) else column
+            for column in self.columns
+        )
+
+    @property
+    def cells(self) -> tuple[tuple[Cell, ...], ...]:
+        return tuple(
+            tuple(Cell(value=one) if isinstance(one, str) else one for one in row)
+            for row in self.rows
+        )
+
+    @property
+    def name(self) -> str:
+        """The caption without its brackets, fit for the name of a file and an id."""
+        words = self.caption.split(" (", maxsplit=1)[0].lower()
+        return "-".join(re.findall(r"[a-z0-9.]+", words))
+
+
+def numbers(*texts: str) -> tuple[Column, ...]:
+    """Return columns of numbers with these headings."""
+    return tuple(Column(text, number=True) for text in texts)
+
+
+def number(
+    value: float | None,
+    format_: Format | str,
+    unit: str = "",
+    *,
+    records: tuple[Reference, ...] = (),
+    note: str = "",
+    missing: str = "n/a",
+) -> Cell:
+    """Return the cell of a number, or of the reason why there is none."""
+    return Cell(
+        value=value,
+        format=format_,
+        unit=unit,
+        records=records,
+        note=note,
+        missing=missing,
+    )
+
+
+def count(value: int) -> Cell:
+    return Cell(value=value)
