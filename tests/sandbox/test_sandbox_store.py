@@ -20,7 +20,7 @@ from tests.shipped import ROOT
 from llamatrix.project import find_project
 from llamatrix.provision.bubblewrap import find_bwrap
 from llamatrix.provision.compiler import find_tool
-from llamatrix.provision.npm_pack import node_program
+from llamatrix.provision.npm import node_program
 from llamatrix.provision.uv import find_uv
 from llamatrix.sandbox.spec import TOOLS
 

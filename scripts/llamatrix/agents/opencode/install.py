@@ -9,7 +9,7 @@ from llamatrix import shell
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.integrity import made_once
 from llamatrix.provision.nix import stale, stored_opencode, stored_program
-from llamatrix.provision.npm_pack import fetch_package, unpack_program
+from llamatrix.provision.npm import fetch_package, unpack_program
 
 _VERSION_TIMEOUT_S = 60
 _KEY_CHARACTERS = 12

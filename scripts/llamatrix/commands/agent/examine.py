@@ -25,8 +25,7 @@ from llamatrix.provision.context7 import (
     read_package_lock,
 )
 from llamatrix.provision.nix import stored_context7, stored_opencode, stored_program
-from llamatrix.provision.npm import package_lock_file
-from llamatrix.provision.npm_pack import node_program, npm_argv
+from llamatrix.provision.npm import node_program, npm_argv, package_lock_file
 from llamatrix.provision.uv import uv_version
 from llamatrix.provision.wheels import wheels_folder
 from llamatrix.sandbox.spec import probe

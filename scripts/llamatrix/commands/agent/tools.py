@@ -16,8 +16,7 @@ from llamatrix.provision.bubblewrap import find_bwrap
 from llamatrix.provision.context7 import proven_context7, provide_context7
 from llamatrix.provision.installed import require_as_installed
 from llamatrix.provision.nix import stored_context7
-from llamatrix.provision.npm import package_lock_file
-from llamatrix.provision.npm_pack import node_program
+from llamatrix.provision.npm import node_program, package_lock_file
 from llamatrix.provision.uv import find_uv
 from llamatrix.trials.trial_world import Tools
 
