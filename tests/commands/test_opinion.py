@@ -19,7 +19,7 @@ from llamatrix.proxy.serving import address, loopback_listener, serving
 from llamatrix.records.opinion_record import OPINION, OpinionRecord
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
-from llamatrix.trials.llm_judge.outcome import Given, Nonsense
+from llamatrix.trials.llm_judge.outcome import Given, Unparseable
 from llamatrix.trials.llm_judge.rubric import rubric
 
 KEY, OTHER = "the-endpoints-own-key", "another-services-token"
@@ -150,7 +150,7 @@ def test_nonsense_is_kept_and_only_asked_anew_on_demand(
         run_invoke("opinion", *words)
         assert len(judge.asked) == 2
         run_invoke("opinion", *words, "--again")
-    assert [type(one.opinion) for one in opinions(project)] == [Nonsense, Given]
+    assert [type(one.opinion) for one in opinions(project)] == [Unparseable, Given]
     assert "no opinion: nonsense" in ended.stderr
 
 

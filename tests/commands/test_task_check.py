@@ -17,9 +17,9 @@ from llamatrix.commands.task_check import (
     require_whole,
     table,
 )
+from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.finding import Kind, State
-from llamatrix.trials.checks.ground import Ground
-from llamatrix.trials.checks.loopback_ground import loopback_ground
+from llamatrix.trials.checks.loopback_execution import loopback_execution
 from llamatrix.trials.checks.task import load_task, task_ids
 
 TASK = load_task("httpx-post")
@@ -27,34 +27,34 @@ CONTROLS = controls_of(TASK)
 
 
 @pytest.fixture
-def ground(
+def execution(
     tmp_path: Path, fake_program: Callable[[str, str], Path]
-) -> Iterator[Ground]:
+) -> Iterator[ExecutionEnvironment]:
     """Where every package is there already: prompt 2's SDK is not, so prompt 1's."""
-    folder = tmp_path / "ground"
+    folder = tmp_path / "execution"
     folder.mkdir()
     uv = fake_program("uv", "uv.py")
-    with loopback_ground(TASK, folder, cache=tmp_path / "cache", uv=uv) as ready:
+    with loopback_execution(TASK, folder, cache=tmp_path / "cache", uv=uv) as ready:
         yield ready
 
 
 @pytest.mark.parametrize("control", CONTROLS[:2], ids=lambda each: each.name)
 def test_the_checks_say_of_known_work_what_they_must(
-    control: Control, ground: Ground, tmp_path: Path
+    control: Control, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     """Of nothing and of the oracle; with real packages below, of all."""
-    held = hold(TASK, control, ground, tmp_path)
+    held = hold(TASK, control, execution, tmp_path)
     require_whole([held])
     assert "| ok " in table([held]).markdown()
 
 
 def test_a_check_that_says_something_else_breaks_its_control(
-    ground: Ground, tmp_path: Path
+    execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     nop = CONTROLS[0]
     hoped = {**nop.expected, "prints-title": State.PASSED}
     held = hold(
-        TASK, Control(name="hoped", make=nop.make, expected=hoped), ground, tmp_path
+        TASK, Control(name="hoped", make=nop.make, expected=hoped), execution, tmp_path
     )
     assert "| BROKEN " in table([held]).markdown()
     with pytest.raises(ControlError, match="prints-title is failed, not passed") as it:

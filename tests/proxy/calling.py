@@ -17,7 +17,7 @@ from llamatrix.proxy.caller import AgentProcess
 from llamatrix.proxy.proxy import Tap
 from llamatrix.proxy.serving import serving
 from llamatrix.proxy.totals import totals
-from llamatrix.sandbox.session import entered
+from llamatrix.sandbox.session import open_sandbox
 from llamatrix.sandbox.spec import HOME, inside_path
 from llamatrix.sandbox.workspace_archive import pack
 
@@ -60,14 +60,14 @@ def main() -> None:
     transport = httpx.MockTransport(streaming(EVENTS))
     tap = Tap(upstream="http://model", folder=folder / "calls", transport=transport)
     lines: list[str] = []
-    with entered(bwrap, sandbox, job, complaints=complaints) as inside:
-        tap.agent = AgentProcess(sandbox=inside.process_id, program=program)
-        with serving(tap.app(), inside.listeners):
-            inside.begin(folder / "files.tar")
-            while not inside.over():
-                lines += inside.hear(wait_s=0.05)
-            inside.finish(folder / "out.tar")
-            lines += inside.last_words()
+    with open_sandbox(bwrap, sandbox, job, complaints=complaints) as session:
+        tap.agent = AgentProcess(sandbox=session.process_id, program=program)
+        with serving(tap.app(), session.listeners):
+            session.begin(folder / "files.tar")
+            while not session.over():
+                lines += session.hear(wait_s=0.05)
+            session.finish(folder / "out.tar")
+            lines += session.last_words()
     counted = totals(tap.calls)
     found = {
         "user": os.geteuid(),

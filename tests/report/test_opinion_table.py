@@ -6,7 +6,7 @@ from tests.report.made_trials import IMAGES, made_trial
 from llamatrix.report.opinion_table import opinion_tables
 from llamatrix.report.trial_page import trial_page
 from llamatrix.report.trials import trial_groups
-from llamatrix.trials.llm_judge.outcome import Declined, Nonsense, Opinion, Refused
+from llamatrix.trials.llm_judge.outcome import Declined, Opinion, Refused, Unparseable
 
 TRIAL = made_trial()
 GROUPS = trial_groups([TRIAL])
@@ -49,7 +49,7 @@ def test_what_gave_no_opinion_is_counted_by_why() -> None:
     lacks: tuple[Opinion, ...] = (
         made_grades(),
         Refused(text="I may not."),
-        Nonsense(why="not JSON", text="hm"),
+        Unparseable(why="not JSON", text="hm"),
         Declined(status=400, text="too long"),
     )
     opinions = [made_opinion(*one) for one in zip(trials, lacks, strict=True)]

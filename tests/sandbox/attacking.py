@@ -18,7 +18,7 @@ from typing import Any
 from tests.sandbox.attacks import ATTACKS, SESSION
 
 from llamatrix.proxy.serving import loopback_listener
-from llamatrix.sandbox.session import entered
+from llamatrix.sandbox.session import open_sandbox
 from llamatrix.sandbox.spec import HOME, Sandbox, inside_path
 from llamatrix.sandbox.workspace_archive import pack, unpack_work
 
@@ -110,25 +110,25 @@ def play(bwrap: Path, folder: Path, script: str, work: dict[str, str]) -> Any:  
     env = {"PATH": inside_path(), "HOME": str(HOME)}
     argv = ["/bin/sh", "-c", "exec python3 -I /trial/work/attack.py"]
     lines: list[str] = []
-    with entered(
+    with open_sandbox(
         bwrap, sandbox, sandbox.job(argv, env=env), complaints=complaints
-    ) as inside:
-        inside.begin(files)
+    ) as session:
+        session.begin(files)
         until = time.monotonic() + 40
-        while not inside.over():
-            lines += inside.hear(wait_s=0.05)
+        while not session.over():
+            lines += session.hear(wait_s=0.05)
             if time.monotonic() > until:
-                inside.stop()
+                session.stop()
                 break
-        report = inside.finish(files)
-        lines += inside.last_words()
+        report = session.finish(files)
+        lines += session.last_words()
     env = {"PATH": inside_path(), "HOME": str(HOME)}
     again = sandbox.job(
         ["/bin/true"], env=env
     )  # the next turn begins with what is left
-    with entered(bwrap, sandbox, again, complaints=complaints) as inside:
-        inside.begin(files)
-        next_report = inside.finish(folder / "next.tar")
+    with open_sandbox(bwrap, sandbox, again, complaints=complaints) as session:
+        session.begin(files)
+        next_report = session.finish(folder / "next.tar")
     unpack_work(files, folder / "work")
     return {
         "lines": [line[:500] for line in lines],

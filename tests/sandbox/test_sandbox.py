@@ -11,14 +11,14 @@ from llamatrix.provision.bubblewrap import find_bwrap
 from llamatrix.proxy.serving import loopback_listener
 from llamatrix.sandbox.forwarding import forwarding
 from llamatrix.sandbox.sandbox_user import User
-from llamatrix.sandbox.session import entered
+from llamatrix.sandbox.session import open_sandbox
 from llamatrix.sandbox.spec import (
     HOME,
     Sandbox,
     bwrap_argv,
     inside_path,
     probe,
-    warden_command,
+    supervisor_command,
 )
 from llamatrix.sandbox.supervisor import Job, Report
 from llamatrix.sandbox.workspace_archive import pack, read_home, unpack_work
@@ -51,25 +51,25 @@ class Confined:
         self.complaints.touch()
         self.files = folder / "out.tar"
         self.lines: list[str] = []
-        with entered(
+        with open_sandbox(
             bwrap, box, job(command, box), complaints=self.complaints
-        ) as inside:
-            inside.begin(folder / "in.tar")
+        ) as session:
+            session.begin(folder / "in.tar")
             until = time.monotonic() + stop_after_s
-            while not inside.over():
-                self.lines += inside.hear(wait_s=0.05)
+            while not session.over():
+                self.lines += session.hear(wait_s=0.05)
                 if time.monotonic() > until:
-                    inside.stop()
+                    session.stop()
                     break
-            self.report: Report = inside.finish(self.files)
-            self.lines += inside.last_words()
+            self.report: Report = session.finish(self.files)
+            self.lines += session.last_words()
         unpack_work(self.files, folder / "out")
         self.work = folder / "out"
 
 
 def words(box: Sandbox) -> str:
     user = User(user_id=1000, own_namespace=True)
-    command = warden_command(box, user)
+    command = supervisor_command(box, user)
     return " ".join(
         bwrap_argv(Path("bwrap"), box, user, files={}, seccomp=None, command=command)
     )
@@ -234,19 +234,19 @@ class TestRealSandbox:
         hosts = {"service.test": "127.0.0.1"}
         with (
             loopback_listener() as ours,
-            entered(
+            open_sandbox(
                 bwrap,
                 box,
                 job(f'python3 -c "{python}"', box),
                 complaints=tmp_path / "complaints",
                 hosts=hosts,
-            ) as inside,
-            forwarding([(inside.listeners[0], ours.getsockname()[1])]),
+            ) as session,
+            forwarding([(session.listeners[0], ours.getsockname()[1])]),
         ):
-            inside.begin(tmp_path / "in.tar")
+            session.begin(tmp_path / "in.tar")
             line, _ = ours.accept()
             with line:
                 assert line.recv(9) == b"ask"
                 line.sendall(b"answer")
-            inside.finish(tmp_path / "out.tar")
-            assert inside.last_words() == ("answer",)
+            session.finish(tmp_path / "out.tar")
+            assert session.last_words() == ("answer",)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from llamatrix.sandbox.session import Inside, LostError
+from llamatrix.sandbox.session import LostError, SandboxSession
 from llamatrix.sandbox.supervisor import Job, Report
 from llamatrix.sandbox.supervisor_files import LENGTH, WHOLE
 
@@ -33,15 +33,15 @@ REPORT = Report(
 
 
 def finished(tmp_path: Path, files: bytes) -> bytes:
-    """What is stored when a warden reports, hands this out, and is gone."""
-    ours, wardens = socket.socketpair()
+    """What is stored when a supervisor reports, hands this out, and is gone."""
+    ours, supervisor_end = socket.socketpair()
     complaints = tmp_path / "complaints"
     complaints.write_text("Killed\n")
-    with ours, wardens:
+    with ours, supervisor_end:
         text = msgspec.json.encode(REPORT)
-        wardens.sendall(LENGTH.pack(len(text)) + text + files)
-        wardens.shutdown(socket.SHUT_WR)
-        inside = Inside(
+        supervisor_end.sendall(LENGTH.pack(len(text)) + text + files)
+        supervisor_end.shutdown(socket.SHUT_WR)
+        session = SandboxSession(
             listeners=(),
             process_id=0,
             _line=ours,
@@ -49,7 +49,7 @@ def finished(tmp_path: Path, files: bytes) -> bytes:
             _complaints=complaints,
             _job=JOB,
         )
-        assert inside.finish(tmp_path / "out.tar") == REPORT
+        assert session.finish(tmp_path / "out.tar") == REPORT
     return (tmp_path / "out.tar").read_bytes()
 
 

@@ -11,7 +11,7 @@ HANDED_OUT = (
     *("home/.local/state", "work/main.py", "work/sub/.venv/kept"),
     *("work/.venv/bin/python", "work/.venv/lib/module.py"),
 )
-"""In the warden's order: what is installed comes last."""
+"""In the supervisor's order: what is installed comes last."""
 
 
 @pytest.fixture

@@ -143,8 +143,8 @@ def test_a_server_too_busy_to_count_loses_only_the_comparison(
 
 
 def test_a_turn_out_of_time_is_the_models(arena: MakeArena) -> None:
-    patience = type(SOON)(total_s=15, silence_s=60)
-    place = arena(patience=patience)
+    timeouts = type(SOON)(total_s=15, silence_s=60)
+    place = arena(timeouts=timeouts)
     result = place.play(script(Step(tool_calls=(ran("sleep 100"),)), DONE))
     assert result.outcome == Incorrect(turns=1)
     assert result.turns[0].judgement is None

@@ -11,7 +11,7 @@ from llamatrix.agents.opencode.home import Agent
 from llamatrix.agents.opencode.turn import Surroundings
 from llamatrix.agents.turn_outcome import NotRun
 from llamatrix.engines.llama_cpp.metrics import Counters
-from llamatrix.trials.checks.ground import Ground
+from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.task import load_task
 from llamatrix.trials.scripted.player import Player
 from llamatrix.trials.scripted.transcript import Step, Transcript
@@ -51,13 +51,13 @@ def test_without_a_sandbox_all_of_it_is_the_harness(tmp_path: Path) -> None:
                 version="1.3.2", model="m", context_tokens=9000, output_tokens=900
             ),
             surroundings=Surroundings(tools={}),
-            ground=Ground(environment={}),
+            execution=ExecutionEnvironment(environment={}),
             upstream="http://127.0.0.1:9",
             counters=nothing_counted,
             count_tokens=slowly_counted,
             folder=tmp_path / "trial",
             aside=aside(tmp_path),
-            patience=SOON,
+            timeouts=SOON,
             pages_served=None,
             max_turns=2,
         )
@@ -81,13 +81,13 @@ def test_reading_the_finished_work_is_judging(tmp_path: Path) -> None:
                 bwrap=stage.bwrap,
                 agent=stage.agent,
                 surroundings=stage.surroundings,
-                ground=Ground(environment={"PATH": os.defpath}),
+                execution=ExecutionEnvironment(environment={"PATH": os.defpath}),
                 upstream=url,
                 counters=nothing_counted,
                 count_tokens=slowly_counted,
                 folder=tmp_path / "trial",
                 aside=aside(tmp_path),
-                patience=SOON,
+                timeouts=SOON,
                 pages_served=None,
                 max_turns=2,
             )

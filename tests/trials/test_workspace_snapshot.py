@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from llamatrix.redaction import Redaction
-from llamatrix.trials.workspace_snapshot import keep_work
+from llamatrix.trials.workspace_snapshot import save_workspace
 
 KEY = "the-users-key-1"
 
@@ -14,7 +14,7 @@ def test_files_are_cleaned_and_names_too(tmp_path: Path) -> None:
     (work / KEY / "a.py").write_text(f'key = "{KEY}"\n')
     (work / "bytes").write_bytes(b"\xff\0" + KEY.encode())
     (work / "plain.py").write_text("print(1)\n")
-    keep_work(work, tmp_path / "kept", Redaction(secrets=(KEY,)))
+    save_workspace(work, tmp_path / "kept", Redaction(secrets=(KEY,)))
     kept = tmp_path / "kept"
     assert (kept / "[redacted]" / "a.py").read_text() == 'key = "[redacted]"\n'
     assert (kept / "bytes").read_bytes() == b"\xff\0[redacted]"
@@ -34,7 +34,7 @@ def test_neither_links_nor_history_nor_installed_packages_are_kept(
     (work / "link").symlink_to("/etc/passwd")
     (work / "folder").symlink_to(tmp_path)
     (work / "deep" / "y").write_text("y")
-    keep_work(work, tmp_path / "kept", Redaction())
+    save_workspace(work, tmp_path / "kept", Redaction())
     assert [path.name for path in (tmp_path / "kept").rglob("*")] == ["deep", "y"]
 
 
@@ -49,7 +49,7 @@ def test_names_that_are_the_same_once_cleaned_end_nothing(tmp_path: Path) -> Non
         (work / "deep").mkdir(exist_ok=True)
         (work / "deep" / name).write_text(name[-1])
     (work / "z").write_text("z")
-    keep_work(work, tmp_path / "kept", Redaction())
+    save_workspace(work, tmp_path / "kept", Redaction())
     assert (tmp_path / "kept" / "z").read_text() == "z"
 
 
@@ -59,5 +59,5 @@ def test_a_file_larger_than_anybody_reads_is_left_out(tmp_path: Path) -> None:
     with (work / "large").open("wb") as large:
         large.truncate(65 << 20)
     (work / "small").write_text("x")
-    keep_work(work, tmp_path / "kept", Redaction())
+    save_workspace(work, tmp_path / "kept", Redaction())
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["small"]

@@ -11,7 +11,7 @@ from tests.shipped import ROOT
 from llamatrix.agents.opencode.context7 import RULE, context7_server
 from llamatrix.agents.opencode.home import Agent
 from llamatrix.agents.opencode.install import RIPGREP, opencode_of, provide_program
-from llamatrix.agents.opencode.turn import Patience
+from llamatrix.agents.opencode.turn import Timeouts
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock, locked_npm
 from llamatrix.engines.llama_cpp.metrics import Counters
@@ -27,8 +27,12 @@ from llamatrix.trials.scripted.transcript import Transcript
 from llamatrix.trials.stubs.services import services
 from llamatrix.trials.stubs.wheel_index import LOCKED
 from llamatrix.trials.trial import Trial, run_trial
+from llamatrix.trials.trial_environment import (
+    Tools,
+    TrialEnvironment,
+    hermetic_environment,
+)
 from llamatrix.trials.trial_result import TrialResult
-from llamatrix.trials.trial_world import Tools, World, hermetic_world
 
 PIN_OF = {"1.3.2": "april", "1.18.33": "current"}
 CURRENT = "1.18.33"
@@ -77,12 +81,12 @@ class Arena:
     task_id: str
     version: str = CURRENT
     max_turns: int = 3
-    patience: Patience = SOON
+    timeouts: Timeouts = SOON
     counters: Callable[[], Counters] = field(default=lambda: NOTHING_DONE)
     said: list[str] = field(default_factory=list)
     """What `on_turn` was told."""
     key: str = ""
-    """The stand-in's, once there is a world."""
+    """The stand-in's, once there is an environment."""
 
     @property
     def kept(self) -> Path:
@@ -93,8 +97,8 @@ class Arena:
             return self.ask(url)
 
     def ask(self, url: str) -> TrialResult:
-        with self._world() as (tools, world):
-            (self.key,) = world.surroundings.secrets
+        with self._environment() as (tools, environment):
+            (self.key,) = environment.surroundings.secrets
             aside = self.folder / "turns"
             aside.mkdir()
             return run_trial(
@@ -106,35 +110,37 @@ class Arena:
                         model="scripted",
                         context_tokens=65_536,
                         output_tokens=8_192,
-                        mcp=(context7_server(api_url=world.context7_url),),
+                        mcp=(context7_server(api_url=environment.context7_url),),
                         rules=RULE,
                     ),
-                    surroundings=world.surroundings,
-                    ground=world.ground,
+                    surroundings=environment.surroundings,
+                    execution=environment.execution,
                     upstream=url,
                     counters=self.counters,
                     count_tokens=lambda text: len(text) // 4,
                     folder=self.kept,
                     aside=aside,
-                    pages_served=world.pages_served,
-                    patience=self.patience,
+                    pages_served=environment.pages_served,
+                    timeouts=self.timeouts,
                     max_turns=self.max_turns,
                     on_turn=self.said.append,
                 )
             )
 
     @contextmanager
-    def _world(self) -> Iterator[tuple[Tools, World]]:
+    def _environment(self) -> Iterator[tuple[Tools, TrialEnvironment]]:
         tools = tools_of(self.version, self.cache)
         wheels = provide_wheels(LOCKED, self.cache)
-        own = self.folder / "world"
+        own = self.folder / "environment"
         own.mkdir(parents=True)
         with ExitStack() as held:
             shared = held.enter_context(
                 services(wheels=wheels, log=self.folder / "services.jsonl")
             )
-            world = hermetic_world(load_task(self.task_id), tools, own, shared)
-            yield tools, held.enter_context(world)
+            environment = hermetic_environment(
+                load_task(self.task_id), tools, own, shared
+            )
+            yield tools, held.enter_context(environment)
 
 
 def states(judgement: Judgement | None) -> dict[str, str]:

@@ -16,7 +16,7 @@ from llamatrix import __version__
 from llamatrix.agents.turn_outcome import NotRun
 from llamatrix.commands.flags import Regrading
 from llamatrix.commands.report_view import View, load_view, trials_belong
-from llamatrix.commands.task_cases import JudgingGrounds
+from llamatrix.commands.task_cases import ExecutionEnvironments
 from llamatrix.config.expand import select_profile
 from llamatrix.errors import MeasureError
 from llamatrix.progress import say
@@ -25,6 +25,7 @@ from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.redaction import GONE
 from llamatrix.report.tables import Table
 from llamatrix.scratch import scratch_folder
+from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.finding import (
     Finding,
     Judgement,
@@ -32,7 +33,6 @@ from llamatrix.trials.checks.finding import (
     Verdict,
     verdict_of,
 )
-from llamatrix.trials.checks.ground import Ground
 from llamatrix.trials.checks.judge import judge
 from llamatrix.trials.checks.sources import files
 from llamatrix.trials.checks.task import check_version, load_task
@@ -53,7 +53,7 @@ def regrade(flags: Regrading) -> str:
     chosen = _chosen(view, flags)
     store = Store(reports=view.project.reports, kind=AGENT)
     rows = []
-    with JudgingGrounds.opened(fetch=True) as grounds:
+    with ExecutionEnvironments.opened(fetch=True) as executions:
         for record in chosen:
             label = f"{record.cell.id} #{record.trial}"
             if record.check_version == check_version(record.cell.task):
@@ -64,7 +64,7 @@ def regrade(flags: Regrading) -> str:
                 say(f"{label}: passed over, its archive is no longer there")
                 continue
             say(f"{label}: judging {len(record.result.turns)} turns")
-            new = _regraded(record, folder, grounds)
+            new = _regraded(record, folder, executions)
             store.append(new)
             rows.append(
                 (
@@ -106,7 +106,7 @@ def _folder(record: TrialRecord, records: Path) -> Path | None:
 
 
 def _regraded(
-    record: TrialRecord, folder: Path, grounds: JudgingGrounds
+    record: TrialRecord, folder: Path, executions: ExecutionEnvironments
 ) -> TrialRecord:
     turns: list[TurnResult] = []
     for number, turn in enumerate(record.result.turns, 1):
@@ -115,11 +115,11 @@ def _regraded(
             turns.append(turn)
             continue
         with (
-            grounds.ground(load_task(record.cell.task)) as ground,
+            executions.for_task(load_task(record.cell.task)) as execution,
             _transcript(folder, record.result.turns, number) as transcript,
         ):
             found = _judged_archive(
-                record, workspace, transcript, _with_log(ground, folder)
+                record, workspace, transcript, _with_log(execution, folder)
             )
         turns.append(msgspec.structs.replace(turn, judgement=found))
         if found.verdict is not Verdict.FAILED:
@@ -148,11 +148,14 @@ def outcome_of(turns: Sequence[TurnResult]) -> TrialOutcome:
 
 
 def _judged_archive(
-    record: TrialRecord, workspace: Path, transcript: Path | None, ground: Ground
+    record: TrialRecord,
+    workspace: Path,
+    transcript: Path | None,
+    execution: ExecutionEnvironment,
 ) -> Judgement:
     task = load_task(record.cell.task)
-    found = judge(task, workspace, transcript=transcript, ground=ground)
-    lacking = dict(_lacking(workspace, ground))
+    found = judge(task, workspace, transcript=transcript, execution=execution)
+    lacking = dict(_lacking(workspace, execution))
     findings = tuple(
         Finding(
             check=each.check, state=State.NOT_APPLICABLE, reason=lacking[each.check]
@@ -164,9 +167,11 @@ def _judged_archive(
     return Judgement(task=task.id, verdict=verdict_of(findings), findings=findings)
 
 
-def _lacking(workspace: Path, ground: Ground) -> Iterator[tuple[str, str]]:
+def _lacking(
+    workspace: Path, execution: ExecutionEnvironment
+) -> Iterator[tuple[str, str]]:
     """Checks that cannot pass on an archive, and what it lacks for them."""
-    if ground.agents_requests is None:
+    if execution.agents_requests is None:
         reason = "The archive does not say which images the agent's session was served."
         yield "five-images", reason
     if any(
@@ -175,11 +180,11 @@ def _lacking(workspace: Path, ground: Ground) -> Iterator[tuple[str, str]]:
         yield "no-key", "Keys were taken out of the archive."
 
 
-def _with_log(ground: Ground, folder: Path) -> Ground:
+def _with_log(execution: ExecutionEnvironment, folder: Path) -> ExecutionEnvironment:
     log = folder / REQUESTS
     if not log.is_file():
-        return ground
-    return msgspec.structs.replace(ground, agents_requests=str(log))
+        return execution
+    return msgspec.structs.replace(execution, agents_requests=str(log))
 
 
 @contextmanager

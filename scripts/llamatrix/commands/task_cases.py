@@ -25,14 +25,14 @@ from llamatrix.report.tables import Table
 from llamatrix.sandbox.spec import probe
 from llamatrix.scratch import scratch_folder
 from llamatrix.trials.checks.control import TRAJECTORY
+from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.finding import Judgement, Verdict
-from llamatrix.trials.checks.ground import Ground
 from llamatrix.trials.checks.judge import judge
-from llamatrix.trials.checks.loopback_ground import loopback_ground
+from llamatrix.trials.checks.loopback_execution import loopback_execution
 from llamatrix.trials.checks.task import Task, load_task, task_ids
 from llamatrix.trials.stubs.services import Services, services
 from llamatrix.trials.stubs.wheel_index import LOCKED
-from llamatrix.trials.trial_world import Tools, hermetic_world
+from llamatrix.trials.trial_environment import Tools, hermetic_environment
 
 _EXPECTED = {
     "L": Verdict.PASSED,
@@ -94,13 +94,13 @@ def judge_cases(
     """Judge every case and print the table; CaseError where a verdict is not right."""
     cases = read_cases(folder, task_id)
     with (
-        JudgingGrounds.opened(fetch=True) as grounds,
+        ExecutionEnvironments.opened(fetch=True) as executions,
         ThreadPoolExecutor(max_workers=max(1, jobs)) as pool,
         meter("cases", total=len(cases)) as progress,
     ):
 
         def work(case: WorkCase) -> JudgedCase:
-            judged = _judge_case(case, grounds)
+            judged = _judge_case(case, executions)
             progress.advance(note=case.folder.name)
             return judged
 
@@ -116,13 +116,15 @@ def judge_cases(
         raise CaseError("\n".join(["not judged as they must be:", *lines]))
 
 
-def _judge_case(case: WorkCase, grounds: "JudgingGrounds") -> JudgedCase:
+def _judge_case(case: WorkCase, executions: "ExecutionEnvironments") -> JudgedCase:
     own = case.folder / _OWN_TRAJECTORY
     transcript = own if own.exists() else case.task.folder / "solution" / TRAJECTORY
-    with grounds.ground(case.task) as ground:
+    with executions.for_task(case.task) as execution:
         begun = time.monotonic()
         try:
-            found = judge(case.task, case.folder, transcript=transcript, ground=ground)
+            found = judge(
+                case.task, case.folder, transcript=transcript, execution=execution
+            )
         except MeasureError as error:
             verdict, why = "error", str(error).splitlines()[0]
         else:
@@ -175,7 +177,7 @@ def _as_json(judged: Sequence[JudgedCase]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class JudgingGrounds:
+class ExecutionEnvironments:
     """Where work of no trial is judged: a sandbox where there is one."""
 
     bwrap: Path | None
@@ -184,7 +186,7 @@ class JudgingGrounds:
 
     @classmethod
     @contextmanager
-    def opened(cls, *, fetch: bool) -> Iterator["JudgingGrounds"]:
+    def opened(cls, *, fetch: bool) -> Iterator["ExecutionEnvironments"]:
         """With `fetch`, what a sandbox needs is brought here first."""
         cache = find_project().cache
         bwrap = find_bwrap(cache) if fetch else bwrap_here(cache)
@@ -204,14 +206,16 @@ class JudgingGrounds:
             yield cls(bwrap=bwrap, shared=shared, cache=cache)
 
     @contextmanager
-    def ground(self, task: Task) -> Iterator[Ground]:
+    def for_task(self, task: Task) -> Iterator[ExecutionEnvironment]:
         """One for a single workspace: with a key, a log and a service of its own."""
-        with scratch_folder("ground") as folder:
+        with scratch_folder("execution") as folder:
             if self.bwrap is None or self.shared is None:
-                with loopback_ground(task, folder, cache=self.cache / "uv") as ground:
-                    yield ground
+                with loopback_execution(
+                    task, folder, cache=self.cache / "uv"
+                ) as execution:
+                    yield execution
                 return
             tools = Tools(bwrap=self.bwrap, programs={"uv": find_uv()}, context7=folder)
-            with hermetic_world(task, tools, folder, self.shared) as world:
+            with hermetic_environment(task, tools, folder, self.shared) as world:
                 # No agent of ours made what is judged, so its log shows nothing.
-                yield msgspec.structs.replace(world.ground, agents_requests=None)
+                yield msgspec.structs.replace(world.execution, agents_requests=None)

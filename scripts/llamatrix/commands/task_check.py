@@ -7,15 +7,15 @@ from pathlib import Path
 import msgspec
 
 from llamatrix.commands.flags import TaskChecking
-from llamatrix.commands.task_cases import JudgingGrounds, judge_cases
+from llamatrix.commands.task_cases import ExecutionEnvironments, judge_cases
 from llamatrix.errors import BenchError, MeasureError
 from llamatrix.progress import meter
 from llamatrix.report.tables import Table
 from llamatrix.scratch import scratch_folder
 from llamatrix.trials.checks import control
 from llamatrix.trials.checks.control import Work
+from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.finding import Judgement, Kind, State
-from llamatrix.trials.checks.ground import Ground
 from llamatrix.trials.checks.judge import judge
 from llamatrix.trials.checks.task import Task, load_task, task_ids
 
@@ -133,20 +133,22 @@ def _hold_all(task: Task) -> Iterator[Held]:
     controls = controls_of(task)
     with (
         scratch_folder("controls") as aside,
-        JudgingGrounds.opened(fetch=False) as grounds,
-        grounds.ground(task) as ground,
+        ExecutionEnvironments.opened(fetch=False) as executions,
+        executions.for_task(task) as execution,
         meter(task.id, total=len(controls)) as progress,
     ):
         for number, each in enumerate(controls):
             folder = aside / f"control-{number}"
             folder.mkdir()
-            yield hold(task, each, ground, folder)
+            yield hold(task, each, execution, folder)
             progress.advance(note=each.name)
 
 
-def hold(task: Task, known: Control, ground: Ground, folder: Path) -> Held:
+def hold(
+    task: Task, known: Control, execution: ExecutionEnvironment, folder: Path
+) -> Held:
     work = known.make(folder)
-    found = judge(task, work.workspace, transcript=work.transcript, ground=ground)
+    found = judge(task, work.workspace, transcript=work.transcript, execution=execution)
     return Held(task=task, control=known, judgement=found)
 
 
@@ -187,14 +189,14 @@ def judge_workspace(
     """Print what the checks say of somebody's workspace; WorkError where one failed."""
     task = load_task(task_id)
     with (
-        JudgingGrounds.opened(fetch=False) as grounds,
-        grounds.ground(task) as ground,
+        ExecutionEnvironments.opened(fetch=False) as executions,
+        executions.for_task(task) as execution,
     ):
         found = judge(
             task,
             Path(workspace),
             transcript=Path(trajectory) if trajectory else None,
-            ground=ground,
+            execution=execution,
         )
     print(_as_json(task, found) if as_json else _as_text(found), end="")
     if found.failed:

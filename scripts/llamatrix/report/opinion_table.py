@@ -9,7 +9,7 @@ from llamatrix.report.tables import Table
 from llamatrix.report.trial_amounts import number_text
 from llamatrix.report.trial_tables import shown_name, titled
 from llamatrix.report.trials import TrialGroup, prompt_short
-from llamatrix.trials.llm_judge.outcome import Declined, Given, Nonsense, Refused
+from llamatrix.trials.llm_judge.outcome import Declined, Given, Refused, Unparseable
 from llamatrix.trials.llm_judge.rubric import rubric
 
 _Key = tuple[str, TrialName]
@@ -102,7 +102,7 @@ def _lack(record: OpinionRecord) -> str:
             return ""
         case Refused():
             return "refused"
-        case Nonsense():
+        case Unparseable():
             return "unreadable"
         case Declined():
             return "declined by the endpoint"

@@ -1,7 +1,7 @@
 """A control group for a sandbox, where this machine lets us make one.
 
-The warden counts memory and threads itself, some times a second; the kernel never lets
-them grow beyond. Without a group the warden's count alone holds.
+The supervisor counts memory and threads itself, some times a second; the kernel never lets
+them grow beyond. Without a group the supervisor's count alone holds.
 """
 
 import os
@@ -15,7 +15,7 @@ _ROOT = Path("/sys/fs/cgroup")
 _PREFIX = "llamatrix-"
 _JOIN = 'while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs"; shift; done; shift; exec "$@"'
 _SLACK_BYTES = 256 << 20
-"""The warden acts first: it knows which process is to blame, and says so."""
+"""The supervisor acts first: it knows which process is to blame, and says so."""
 _ROUNDS = 50
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from llamatrix.errors import MeasureError
 
 USER_ID = 1000
-_WARDENS = {"CHOWN": 0, "KILL": 5, "SETGID": 6, "SETUID": 7}
+_SUPERVISOR_CAPABILITIES = {"CHOWN": 0, "KILL": 5, "SETGID": 6, "SETUID": 7}
 """Capabilities by number."""
 _BUBBLEWRAPS = 21
 """CAP_SYS_ADMIN."""
@@ -57,9 +57,13 @@ class User:
         return [word for place in places for word in ("--ro-bind", *(str(place),) * 2)]
 
     @property
-    def wardens_rights(self) -> list[str]:
-        """Capabilities with which the warden, as root, gives the program its user."""
-        return [] if self.own_namespace else [f"CAP_{name}" for name in _WARDENS]
+    def supervisor_capabilities(self) -> list[str]:
+        """Capabilities with which the supervisor, as root, gives the program its user."""
+        return (
+            []
+            if self.own_namespace
+            else [f"CAP_{name}" for name in _SUPERVISOR_CAPABILITIES]
+        )
 
 
 def our_user() -> User:
@@ -91,7 +95,10 @@ def _is_able() -> bool:
     status = Path("/proc/self/status").read_text()
     _, _, effective = status.partition("\nCapEff:")
     rights = int(effective.split(None, 1)[0], 16)
-    needed = all(rights >> number & 1 for number in (*_WARDENS.values(), _BUBBLEWRAPS))
+    needed = all(
+        rights >> number & 1
+        for number in (*_SUPERVISOR_CAPABILITIES.values(), _BUBBLEWRAPS)
+    )
     return os.geteuid() == 0 and needed and _is_mapped(_FEWER_FREE_USERS[1])
 
 

@@ -19,7 +19,7 @@ from llamatrix.errors import MeasureError
 from llamatrix.lines import LineSplitter
 from llamatrix.sandbox.cgroups import joining, limited
 from llamatrix.sandbox.sandbox_user import User
-from llamatrix.sandbox.spec import HOME, Sandbox, bwrap_argv, warden_command
+from llamatrix.sandbox.spec import HOME, Sandbox, bwrap_argv, supervisor_command
 from llamatrix.sandbox.supervisor import THREADS_PER_PROCESS, Job, Report
 from llamatrix.sandbox.supervisor_files import ARCHIVE_END_BYTES, LENGTH, WHOLE
 from llamatrix.sandbox.syscall_filter import syscall_filter
@@ -37,7 +37,7 @@ class LostError(MeasureError):
 
 
 @dataclass(kw_only=True, slots=True)
-class Inside:
+class SandboxSession:
     """A sandbox that is open; `run` may be called once."""
 
     listeners: tuple[socket.socket, ...]
@@ -85,7 +85,7 @@ class Inside:
         return (*lines, rest) if rest else tuple(lines)
 
     def over(self) -> bool:
-        """Whether the warden has begun its report: the program has ended."""
+        """Whether the supervisor has begun its report: the program has ended."""
         return _readable(self._line.fileno(), wait_s=0)[0]
 
     def stop(self) -> None:
@@ -134,20 +134,20 @@ class Inside:
 
 
 @contextmanager
-def entered(
+def open_sandbox(
     bwrap: Path,
     sandbox: Sandbox,
     job: Job,
     *,
     complaints: Path,
     hosts: Mapping[str, str] | None = None,
-) -> Iterator[Inside]:
+) -> Iterator[SandboxSession]:
     """Open a sandbox; everything in it is ended on leaving.
 
     `complaints` takes the standard error of all that runs inside.
     """
     with ExitStack() as held:
-        ours, wardens = socket.socketpair()
+        ours, supervisor_end = socket.socketpair()
         held.enter_context(ours)
         user = sandbox.user()
         texts = _etc_files(user, hosts=hosts or {})
@@ -162,7 +162,7 @@ def entered(
             user,
             files=files,
             seccomp=refused,
-            command=warden_command(sandbox, user),
+            command=supervisor_command(sandbox, user),
         )
         errors = held.enter_context(_kept(complaints))
         groups = held.enter_context(
@@ -171,12 +171,12 @@ def entered(
                 threads=THREADS_PER_PROCESS * job["max_processes"],
             )
         )
-        with wardens:
+        with supervisor_end:
             process = held.enter_context(
                 shell.started(
                     joining(groups, argv),
                     env={},
-                    stdin=wardens.fileno(),
+                    stdin=supervisor_end.fileno(),
                     err=errors,
                     pass_fds=[*files.values(), *([refused] if refused else [])],
                     grace_s=1,
@@ -190,7 +190,7 @@ def entered(
             for listener in _listeners(ours, len(sandbox.own_ports), complaints)
         )
         ours.settimeout(_LEAVE_TIMEOUT_S)
-        yield Inside(
+        yield SandboxSession(
             listeners=listeners,
             process_id=process.pid,
             _line=ours,
@@ -254,7 +254,7 @@ def _said_last(complaints: Path) -> str:
 def _listeners(
     line: socket.socket, count: int, complaints: Path
 ) -> Iterator[socket.socket]:
-    """What the warden listens on; LostError where it did not begin, or could not."""
+    """What the supervisor listens on; LostError where it did not begin, or could not."""
     try:
         word, descriptors, _, _ = socket.recv_fds(line, 1, max(1, count))
     except OSError as error:

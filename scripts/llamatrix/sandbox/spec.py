@@ -1,6 +1,6 @@
 """A trial's sandbox: bubblewrap's command line, and a program run inside it.
 
-Inside: pid, network and mount namespaces of its own, fixed paths, one user who is not
+SandboxSession: pid, network and mount namespaces of its own, fixed paths, one user who is not
 root and has no capability, a writable part of bounded size in memory, and nothing of
 this machine that can be written. The host's home folders, temporary files and sockets
 are not there. `supervisor.py` is process 1.
@@ -28,8 +28,8 @@ _PYTHON = Path("/opt/llamatrix/python")
 """Where a Python that is not the system's own is shown."""
 _PACKAGES = Path("/opt/llamatrix/packages")
 _MODULES = _PACKAGES / "llamatrix" / "sandbox"
-"""Where the warden's own modules are shown, and none beside them."""
-_WARDEN = (
+"""Where the supervisor's own modules are shown, and none beside them."""
+_SUPERVISOR = (
     f"import sys; sys.path.insert(0, {str(_PACKAGES)!r})\n"
     "from llamatrix.sandbox import supervisor\n"
     "supervisor.main()"
@@ -69,7 +69,7 @@ class Sandbox:
     def job(
         self, argv: Sequence[str], *, env: Mapping[str, str], stdin: str = ""
     ) -> Job:
-        """What the warden is to run in the workspace, within this sandbox's limits."""
+        """What the supervisor is to run in the workspace, within this sandbox's limits."""
         return Job(
             argv=list(argv),
             cwd=str(WORK),
@@ -132,7 +132,7 @@ def bwrap_argv(
     ]
     if sandbox.network is Network.HERMETIC:
         words.append("--unshare-net")
-    rights = user.wardens_rights
+    rights = user.supervisor_capabilities
     if any(port < _PRIVILEGED_BELOW for port in sandbox.own_ports):
         rights.append("CAP_NET_BIND_SERVICE")
     words += [word for right in rights for word in ("--cap-add", right)]
@@ -179,9 +179,9 @@ def _folder_words(places: Iterable[Path]) -> list[str]:
     return [word for pair in words for word in pair]
 
 
-def warden_command(sandbox: Sandbox, user: User) -> tuple[str, ...]:
-    """The warden's own command line inside."""
-    words = (str(python_inside()), "-I", "-S", "-c", _WARDEN, str(ROOT))
+def supervisor_command(sandbox: Sandbox, user: User) -> tuple[str, ...]:
+    """The supervisor's own command line inside."""
+    words = (str(python_inside()), "-I", "-S", "-c", _SUPERVISOR, str(ROOT))
     ports = (str(port) for port in sandbox.own_ports)
     return (*words, str(user.user_id), *ports)
 

@@ -1,16 +1,16 @@
-"""The warden: the first process inside a trial's sandbox, and the last to leave.
+"""The supervisor: the first process inside a trial's sandbox, and the last to leave.
 
 It listens on the sandbox's own loopback and hands the listening sockets out to the
 harness (a socket keeps the network it was made in), takes the trial's files in, runs
 one program, ends everything that is left, and hands the files out. So the sandbox
 needs no folder of this machine that can be written, and no relay.
 
-The program and all it starts are out of the warden's way and it is out of their reach.
+The program and all it starts are out of the supervisor's way and it is out of their reach.
 It is process 1 of their namespace, so no signal of theirs arrives, and its memory
 cannot be read or traced. Where the harness is root, they run as a user of their own.
 
 Run as a program by `sandbox.py`, with the sandbox's Python; standard library only:
-`warden ROOT USER_ID PORT…`, the harness's line as its standard input.
+`supervisor ROOT USER_ID PORT…`, the harness's line as its standard input.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ class Job(TypedDict):
 
 
 class Report(TypedDict):
-    """What the warden says when the program is over."""
+    """What the supervisor says when the program is over."""
 
     exit_code: int
     """Negative for a signal."""

@@ -1,4 +1,4 @@
-"""The warden's files: a tar over the harness's line, in and out.
+"""The supervisor's files: a tar over the harness's line, in and out.
 
 What comes out is chosen and counted here, because the agent made all of it: so much
 fits, and what does not is named, not lost.

@@ -47,7 +47,7 @@ def _add_home(archive: tarfile.TarFile, home: Mapping[str, bytes]) -> None:
 def unpack_work(files: Path, folder: Path, *, installed: bool = True) -> None:
     """Lay the workspace out in a new folder.
 
-    Without what is installed in it, nothing behind its first name is read: the warden
+    Without what is installed in it, nothing behind its first name is read: the supervisor
     hands it out last. What this machine cannot name is passed over.
 
     The agent may have had a hand in every byte: links come last and only where they

@@ -11,8 +11,8 @@ from llamatrix.agents.opencode.beginning import begin_files
 from llamatrix.agents.opencode.classification import has_acted
 from llamatrix.agents.opencode.home import Agent
 from llamatrix.agents.opencode.turn import (
-    Patience,
     Surroundings,
+    Timeouts,
     Turn,
     TurnRun,
     run_trial_turn,
@@ -33,9 +33,9 @@ from llamatrix.proxy.call import Call, CallTimes
 from llamatrix.proxy.tool_uses import ObservedUse, as_events
 from llamatrix.redaction import Redaction, without_folders
 from llamatrix.sandbox.workspace_archive import unpack_work
+from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.feedback import feedback
 from llamatrix.trials.checks.finding import Judgement, Verdict
-from llamatrix.trials.checks.ground import Ground
 from llamatrix.trials.checks.judge import judge
 from llamatrix.trials.checks.task import Task, read_prompt
 from llamatrix.trials.checks.transcript import LOOKUPS
@@ -49,7 +49,7 @@ from llamatrix.trials.trial_result import (
     TurnResult,
     Undecided,
 )
-from llamatrix.trials.workspace_snapshot import keep_work
+from llamatrix.trials.workspace_snapshot import save_workspace
 
 TRAJECTORY = "trajectory.jsonl"
 REQUESTS = "requests.jsonl"
@@ -61,7 +61,7 @@ class Trial:
     bwrap: Path
     agent: Agent
     surroundings: Surroundings
-    ground: Ground
+    execution: ExecutionEnvironment
     """Where the agent's programs run while they are judged."""
     upstream: str
     """The model's address without a path."""
@@ -74,7 +74,7 @@ class Trial:
     """For what the turns leave, as they leave it: private, and gone after the trial."""
     pages_served: Callable[[], int] | None
     """Counts the documentation pages handed out so far; None where nobody does."""
-    patience: Patience
+    timeouts: Timeouts
     max_turns: int
     on_turn: Callable[[str], None] = field(default=lambda _: None)
     """Told what is being done, for whoever waits."""
@@ -111,9 +111,9 @@ def run_trial(trial: Trial) -> TrialResult:
 
 def _keep_requests(trial: Trial) -> None:
     """Keep what the agent's session asked the stand-ins: images are known by it."""
-    if trial.ground.agents_requests:
+    if trial.execution.agents_requests:
         redaction = Redaction(secrets=trial.surroundings.secrets)
-        asked = Path(trial.ground.agents_requests).read_bytes()
+        asked = Path(trial.execution.agents_requests).read_bytes()
         (trial.folder / REQUESTS).write_bytes(redaction.clean(asked))
 
 
@@ -194,7 +194,7 @@ class _Going:
                 files=self._files,
                 files_out=trial.aside / f"turn-{number}.tar",
                 folder=folder,
-                patience=trial.patience,
+                timeouts=trial.timeouts,
                 acted_before=any(has_acted(turn.calls) for turn in self.turns),
             )
         )
@@ -223,7 +223,7 @@ class _Going:
         workspace = self.trial.aside / name
         unpack_work(run.files, workspace, installed=False)
         kept = self.trial.folder / name / "workspace"
-        keep_work(workspace, kept, Redaction(secrets=secrets))
+        save_workspace(workspace, kept, Redaction(secrets=secrets))
         self.workspace = workspace
         if not isinstance(run.outcome, Answered | CutShort):
             return None, 0.0
@@ -235,7 +235,7 @@ class _Going:
                 self.trial.task,
                 workspace,
                 transcript=self.trajectory,
-                ground=self.trial.ground,
+                execution=self.trial.execution,
             )
         except MeasureError as error:
             found = JudgingFailed(error=without_folders(str(error)))

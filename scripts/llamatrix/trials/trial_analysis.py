@@ -14,10 +14,10 @@ from llamatrix.proxy.breakdown import Breakdown, breakdown
 from llamatrix.proxy.call import read_calls
 from llamatrix.proxy.request import Kind
 from llamatrix.redaction import without_folders
-from llamatrix.sandbox.confined_parser import (
+from llamatrix.sandbox.sandboxed_parser import (
     ParserFailedError,
     ParserLimits,
-    parse_confined,
+    parse_sandboxed,
 )
 from llamatrix.trials.checks import finished_work
 from llamatrix.trials.checks.quality import Quality
@@ -76,7 +76,7 @@ def analyse(
 
 
 def _test_order(trajectory: Path, bwrap: Path | None) -> TddOrder:
-    return parse_confined(
+    return parse_sandboxed(
         Path(finished_work.__file__),
         trajectory,
         finished_work.TEST_ORDER,
@@ -91,7 +91,7 @@ def _quality(workspace: Path, bwrap: Path | None) -> Quality:
     ruff = find_tool("ruff")
     if ruff is None:
         raise MeasureError("ruff: not found; `pip install ruff`")
-    return parse_confined(
+    return parse_sandboxed(
         Path(finished_work.__file__),
         workspace,
         *(finished_work.QUALITY, str(ruff)),

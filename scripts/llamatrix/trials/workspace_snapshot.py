@@ -11,7 +11,7 @@ from llamatrix.trials.checks.sources import is_installed
 _LARGEST_BYTES = 64 << 20
 
 
-def keep_work(workspace: Path, folder: Path, redaction: Redaction) -> None:
+def save_workspace(workspace: Path, folder: Path, redaction: Redaction) -> None:
     """Copy the plain files of a workspace, cleaned, names too.
 
     Links are left out, and git's objects: what is compressed cannot be cleaned. So are

@@ -9,8 +9,8 @@ from llamatrix.agents.opencode.beginning import begin_files
 from llamatrix.agents.opencode.home import Agent
 from llamatrix.agents.opencode.install import RIPGREP, opencode_of, provide_program
 from llamatrix.agents.opencode.turn import (
-    Patience,
     Surroundings,
+    Timeouts,
     Turn,
     TurnRun,
     run_trial_turn,
@@ -27,7 +27,7 @@ INTEGRITY = {
     "1.18.33": "sha512-q/t/3p2CTxOT9y2kvjesb/LZab2+1eqlhhWA02Be6mjTtmYtNBcBsrI5yDo4Fw7"
     "ZSPBW2oyMIGMNRqiKQjiAWw==",
 }
-SOON = Patience(total_s=120, silence_s=60)
+SOON = Timeouts(total_s=120, silence_s=60)
 
 
 def wrote(name: str, content: str) -> ToolCall:
@@ -65,7 +65,7 @@ class Stage:
     bwrap: Path
     files: Path
     session: str | None = None
-    patience: Patience = SOON
+    timeouts: Timeouts = SOON
     turns: int = field(default=0)
 
     def play(
@@ -86,7 +86,7 @@ class Stage:
             files=self.files,
             files_out=self.folder / f"files-{self.turns}.tar",
             folder=self.folder / f"turn-{self.turns}",
-            patience=self.patience,
+            timeouts=self.timeouts,
         )
         run = run_trial_turn(turn)
         self.files = run.files or self.files

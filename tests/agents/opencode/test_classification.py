@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from llamatrix.agents.opencode.classification import (
-    Seen,
     Stop,
+    TurnObservation,
     compacts_for_ever,
     outcome_of,
 )
@@ -70,7 +70,7 @@ def finished(*reasons: str) -> tuple[Call, ...]:
 UNKNOWN = '{"type":"step_finish","part":{"reason":"unknown"}}'
 REJECTED = "! permission requested: x; auto-rejecting"
 FULL = '{"type":"error","error":{"name":"E","data":{"message":"disk is full"}}}'
-WELL = Seen(
+WELL = TurnObservation(
     stop=None,
     seconds=10,
     silent_s=3,
@@ -87,13 +87,13 @@ def failed(
     error: str = "e",
     status: int | None = None,
     kind: Kind = Kind.MAIN,
-) -> Seen:
+) -> TurnObservation:
     call = main_call(kind=kind, status=status, trouble=trouble, error=error)
     return replace(WELL, calls=(call,), stop=Stop.FAILURES)
 
 
 @pytest.mark.parametrize(
-    ("seen", "outcome"),
+    ("observation", "outcome"),
     [
         (WELL, Answered()),
         (replace(WELL, calls=finished("length")), CutShort()),
@@ -128,22 +128,24 @@ def failed(
         ),
     ],
 )
-def test_every_ending_has_its_class(seen: Seen, outcome: TurnOutcome) -> None:
-    assert outcome_of(seen) == outcome
+def test_every_ending_has_its_class(
+    observation: TurnObservation, outcome: TurnOutcome
+) -> None:
+    assert outcome_of(observation) == outcome
 
 
 def test_calls_of_a_subagent_that_failed_again_and_again_are_the_endpoints() -> None:
     """We ended OpenCode for them: nobody else killed it."""
-    seen = failed(Trouble.UNREACHABLE, kind=Kind.SUBAGENT)
-    ours = replace(seen, report=report(exit_code=-9))
+    observation = failed(Trouble.UNREACHABLE, kind=Kind.SUBAGENT)
+    ours = replace(observation, report=report(exit_code=-9))
     assert outcome_of(ours) == EndpointDown(error="e")
     theirs = replace(ours, stop=None)
     assert outcome_of(theirs) == AgentKilled(signal=9)
 
 
 def test_a_clock_that_runs_out_over_a_failing_server_is_not_the_models() -> None:
-    seen = replace(failed(Trouble.FAILED, status=500), stop=Stop.TOTAL)
-    assert outcome_of(seen) == EndpointFailed(status=500, error="e")
+    observation = replace(failed(Trouble.FAILED, status=500), stop=Stop.TOTAL)
+    assert outcome_of(observation) == EndpointFailed(status=500, error="e")
     left = replace(failed(Trouble.LEFT), stop=Stop.TOTAL)
     assert outcome_of(left) == TimedOut(after_s=10)
 
@@ -161,7 +163,7 @@ def test_what_the_infrastructure_did_is_never_scored() -> None:
 
 
 @pytest.mark.parametrize(
-    "seen",
+    "observation",
     [
         replace(WELL, stop=Stop.SILENT_AGENT),
         replace(WELL, report=report(exit_code=-9)),
@@ -170,21 +172,21 @@ def test_what_the_infrastructure_did_is_never_scored() -> None:
     ],
 )
 def test_what_ends_a_turn_from_inside_is_the_models_once_it_has_acted(
-    seen: Seen,
+    observation: TurnObservation,
 ) -> None:
     calls = failed(Trouble.LEFT).calls
     reads = (msgspec.structs.replace(calls[0], tool_calls=("read", "context7_docs")),)
     acts = (msgspec.structs.replace(calls[0], tool_calls=("bash",)),)
-    assert not is_the_models(outcome_of(replace(seen, calls=reads)))
-    assert is_the_models(outcome_of(replace(seen, calls=acts)))
-    assert is_the_models(outcome_of(replace(seen, acted_before=True)))
+    assert not is_the_models(outcome_of(replace(observation, calls=reads)))
+    assert is_the_models(outcome_of(replace(observation, calls=acts)))
+    assert is_the_models(outcome_of(replace(observation, acted_before=True)))
 
 
 def test_tools_missing_since_the_first_request_are_not_of_this_turns_making() -> None:
     acts = msgspec.structs.replace(failed(Trouble.LEFT).calls[0], tool_calls=("bash",))
-    seen = replace(WELL, tools_missing=("c7_docs",), calls=(acts,))
-    assert not is_the_models(outcome_of(seen))
-    assert is_the_models(outcome_of(replace(seen, acted_before=True)))
+    observation = replace(WELL, tools_missing=("c7_docs",), calls=(acts,))
+    assert not is_the_models(outcome_of(observation))
+    assert is_the_models(outcome_of(replace(observation, acted_before=True)))
 
 
 def calls_of(*words: str) -> list[Call]:
@@ -242,7 +244,7 @@ def test_compacting_for_ever_is_never_the_models_fault(stop: Stop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "said"),
+    ("observation", "said"),
     [
         (
             replace(WELL, calls=finished("unknown")),
@@ -283,5 +285,7 @@ def test_compacting_for_ever_is_never_the_models_fault(stop: Stop) -> None:
         ),
     ],
 )
-def test_the_reason_shown_is_the_first_error(seen: Seen, said: str) -> None:
-    assert cause_text(outcome_of(seen)) == said
+def test_the_reason_shown_is_the_first_error(
+    observation: TurnObservation, said: str
+) -> None:
+    assert cause_text(outcome_of(observation)) == said

@@ -18,7 +18,7 @@ from tests.agents.opencode.playing import (
 
 from llamatrix.agents.opencode.events import parse
 from llamatrix.agents.opencode.home import McpServer
-from llamatrix.agents.opencode.turn import Patience, TurnRun
+from llamatrix.agents.opencode.turn import Timeouts, TurnRun
 from llamatrix.agents.turn_outcome import (
     AgentKilled,
     Answered,
@@ -117,12 +117,12 @@ def test_a_malformed_tool_call_is_a_failed_one(turn: Played) -> None:
 
 def test_the_tap_saw_the_tools_that_opencode_itself_tells_of(turn: Played) -> None:
     own = turn.run.session.tool_uses
-    seen = parse(as_events(turn.run.tool_uses).decode().split("\n")).tool_uses
-    assert [(use.tool, use.failed) for use in seen] == [
+    observation = parse(as_events(turn.run.tool_uses).decode().split("\n")).tool_uses
+    assert [(use.tool, use.failed) for use in observation] == [
         (use.tool, use.failed) for use in own
     ]
     outputs = [use.output for use in own if not use.failed]
-    assert [use.output for use in seen if not use.failed] == outputs
+    assert [use.output for use in observation if not use.failed] == outputs
 
 
 def test_a_failure_that_passes_is_got_over(turn: Played) -> None:
@@ -196,7 +196,7 @@ def test_what_happens_to_opencode_has_its_class(
     version: str, line: str, outcome: type, tmp_path: Path
 ) -> None:
     stage = stage_for(version, tmp_path)
-    stage.patience = Patience(total_s=120, silence_s=25)
+    stage.timeouts = Timeouts(total_s=120, silence_s=25)
     found = stage.play("Go.", commands(line)).outcome
     assert isinstance(found, outcome)
     assert is_the_models(found)

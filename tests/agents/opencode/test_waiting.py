@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.agents.opencode.playing import INTEGRITY, SOON, commands, script, stage_for
 
-from llamatrix.agents.opencode.turn import Patience, TurnRun
+from llamatrix.agents.opencode.turn import Timeouts, TurnRun
 from llamatrix.agents.turn_outcome import (
     AgentHung,
     EndpointDied,
@@ -24,17 +24,17 @@ pytestmark = [
     pytest.mark.parametrize("version", sorted(INTEGRITY)),
 ]
 _AT_ONCE = 4
-_SILENCE = Patience(total_s=120, silence_s=25)
+_SILENCE = Timeouts(total_s=120, silence_s=25)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BadDay:
     transcript: Transcript
-    patience: Patience = SOON
+    timeouts: Timeouts = SOON
 
     def play(self, version: str, folder: Path) -> TurnRun:
         stage = stage_for(version, folder)
-        stage.patience = self.patience
+        stage.timeouts = self.timeouts
         return stage.play("Go.", self.transcript)
 
 
@@ -46,11 +46,11 @@ BAD_DAYS = {
     "errors": BadDay(transcript=failing(Fault.HTTP_500)),
     "refusals": BadDay(transcript=failing(Fault.HTTP_400)),
     "cut": BadDay(transcript=failing(Fault.CUT)),
-    "stall": BadDay(transcript=failing(Fault.STALL), patience=_SILENCE),
-    "stopped": BadDay(transcript=commands("kill -STOP $PPID"), patience=_SILENCE),
+    "stall": BadDay(transcript=failing(Fault.STALL), timeouts=_SILENCE),
+    "stopped": BadDay(transcript=commands("kill -STOP $PPID"), timeouts=_SILENCE),
     "time is up": BadDay(
         transcript=commands("echo x > made; sleep 100"),
-        patience=Patience(total_s=20, silence_s=120),
+        timeouts=Timeouts(total_s=20, silence_s=120),
     ),
 }
 Played = dict[tuple[str, str], Future[TurnRun]]

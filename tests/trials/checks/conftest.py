@@ -1,12 +1,12 @@
-"""Tasks, ground where every package is there already, and workspaces made of texts."""
+"""Tasks, an execution environment where every package is there already, and workspaces made of texts."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from llamatrix.trials.checks.ground import Ground
-from llamatrix.trials.checks.loopback_ground import loopback_ground
+from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
+from llamatrix.trials.checks.loopback_execution import loopback_execution
 from llamatrix.trials.checks.task import Task, load_task
 
 
@@ -16,13 +16,13 @@ def task() -> Task:
 
 
 @pytest.fixture
-def ground(
+def execution(
     task: Task, tmp_path: Path, fake_program: Callable[[str, str], Path]
-) -> Iterator[Ground]:
-    folder = tmp_path / "ground"
+) -> Iterator[ExecutionEnvironment]:
+    folder = tmp_path / "execution"
     folder.mkdir()
     uv = fake_program("uv", "uv.py")
-    with loopback_ground(task, folder, cache=tmp_path / "cache", uv=uv) as ready:
+    with loopback_execution(task, folder, cache=tmp_path / "cache", uv=uv) as ready:
         yield ready
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from llamatrix.trials.checks.ground import Ground
+from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.images import (
     DecodedImage,
     decode_images,
@@ -18,7 +18,7 @@ from llamatrix.trials.checks.images import (
 )
 from llamatrix.trials.stubs.picture import Picture
 
-GROUND = Ground(environment={})
+EXECUTION = ExecutionEnvironment(environment={})
 ONE, TWO = Picture.of("one"), Picture.of("two")
 
 
@@ -43,7 +43,7 @@ def png(width: int, height: int, pixels: bytes) -> bytes:
 
 
 def decoded(**files: bytes) -> tuple[DecodedImage, ...]:
-    return decode_images({"left": files}, GROUND)["left"]
+    return decode_images({"left": files}, EXECUTION)["left"]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])

@@ -11,8 +11,8 @@ from llamatrix.errors import MeasureError
 from llamatrix.trials.checks import judge as judging
 from llamatrix.trials.checks import task as tasks
 from llamatrix.trials.checks.control import oracle, spoilt, untouched
+from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.finding import State, Verdict
-from llamatrix.trials.checks.ground import Ground
 from llamatrix.trials.checks.judge import copy_workspace, judge
 from llamatrix.trials.checks.task import Edit, Task, Wrong, load_task
 
@@ -27,17 +27,19 @@ def test_a():
 """
 
 
-def reasons(task: Task, folder: Path, ground: Ground) -> dict[str, tuple[State, str]]:
-    found = judge(task, folder, transcript=None, ground=ground)
+def reasons(
+    task: Task, folder: Path, execution: ExecutionEnvironment
+) -> dict[str, tuple[State, str]]:
+    found = judge(task, folder, transcript=None, execution=execution)
     return {each.check: (each.state, each.reason) for each in found.findings}
 
 
 def test_without_a_trajectory_good_work_is_undecided(
-    task: Task, ground: Ground, tmp_path: Path
+    task: Task, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     work = oracle(task, tmp_path)
     before = sorted(work.workspace.rglob("*"))
-    found = judge(task, work.workspace, transcript=None, ground=ground)
+    found = judge(task, work.workspace, transcript=None, execution=execution)
     assert found.verdict is Verdict.UNDECIDED
     assert {f.check for f in found.findings if f.state is State.NOT_APPLICABLE} == {
         "context7-called"
@@ -48,21 +50,21 @@ def test_without_a_trajectory_good_work_is_undecided(
 
 @pytest.mark.slow
 def test_undeclared_packages_may_stand_in_a_command_nobody_showed_us(
-    task: Task, ground: Ground, tmp_path: Path
+    task: Task, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     work = oracle(task, tmp_path)
     (work.workspace / "pyproject.toml").unlink()
-    state, reason = reasons(task, work.workspace, ground)["dependencies-declared"]
+    state, reason = reasons(task, work.workspace, execution)["dependencies-declared"]
     assert state is State.NOT_APPLICABLE
     assert "httpx" in reason
 
 
 @pytest.mark.slow
 def test_secrets_and_our_own_paths_are_not_in_the_findings(
-    task: Task, ground: Ground, written: Written
+    task: Task, execution: ExecutionEnvironment, written: Written
 ) -> None:
     folder = written({"test_a.py": MIXED})
-    known = replace(ground, secrets=(SECRET,))
+    known = replace(execution, secrets=(SECRET,))
     state, reason = reasons(task, folder, known)["tests-pass"]
     assert state is State.FAILED
     assert SECRET not in reason
@@ -71,9 +73,9 @@ def test_secrets_and_our_own_paths_are_not_in_the_findings(
 
 @pytest.mark.slow
 def test_without_a_stand_ins_log_the_code_is_the_evidence(
-    task: Task, ground: Ground, tmp_path: Path, written: Written
+    task: Task, execution: ExecutionEnvironment, tmp_path: Path, written: Written
 ) -> None:
-    online = replace(ground, requests=None)
+    online = replace(execution, requests=None)
     work = oracle(task, tmp_path)
     good = reasons(task, work.workspace, online)["hits-real-api"]
     assert good == (State.PASSED, "test_fetch_post.py leads to httpx.")
@@ -98,12 +100,12 @@ def test_pipes_and_environments_are_not_copied_and_links_stay_links(
 
 
 def test_what_is_not_there_to_be_judged_is_said(
-    task: Task, ground: Ground, tmp_path: Path
+    task: Task, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     with pytest.raises(MeasureError, match="nothing: no such folder"):
-        judge(task, tmp_path / "nothing", transcript=None, ground=ground)
+        judge(task, tmp_path / "nothing", transcript=None, execution=execution)
     with pytest.raises(MeasureError, match="nothing: no such file"):
-        judge(task, tmp_path, transcript=tmp_path / "nothing", ground=ground)
+        judge(task, tmp_path, transcript=tmp_path / "nothing", execution=execution)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_what_is_not_there_to_be_judged_is_said(
 )
 def test_a_check_program_that_fails_is_the_harness_failing(
     task: Task,
-    ground: Ground,
+    execution: ExecutionEnvironment,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     program: str,
@@ -125,16 +127,16 @@ def test_a_check_program_that_fails_is_the_harness_failing(
     (tmp_path / task.id / "check.py").write_text(program)
     monkeypatch.setattr(tasks, "TASKS", tmp_path)
     with pytest.raises(MeasureError, match=complaint) as caught:
-        judging.judge(task, tmp_path, transcript=None, ground=ground)
+        judging.judge(task, tmp_path, transcript=None, execution=execution)
     assert "AIza" not in str(caught.value)
 
 
 def test_programs_that_never_end_fail_the_work_not_the_harness(
-    task: Task, ground: Ground, written: Written
+    task: Task, execution: ExecutionEnvironment, written: Written
 ) -> None:
     files = {"a.py": "import time\ntime.sleep(600)", "test_b.py": "def test_b(): pass"}
     hasty = replace(task, limits=replace(task.limits, check_s=3.0))
-    found = judge(hasty, written(files), transcript=None, ground=ground)
+    found = judge(hasty, written(files), transcript=None, execution=execution)
     said = {each.check: (each.state, each.reason) for each in found.findings}
     assert said["tests-pass"] == (State.FAILED, "The programs took more than 3 s.")
     assert said["no-mocks"][0] is State.NOT_APPLICABLE
@@ -142,7 +144,7 @@ def test_programs_that_never_end_fail_the_work_not_the_harness(
 
 @pytest.mark.slow
 def test_a_program_in_a_package_is_run_as_a_module(
-    task: Task, ground: Ground, tmp_path: Path
+    task: Task, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     work = oracle(task, tmp_path)
     package = work.workspace / "post"
@@ -153,7 +155,7 @@ def test_a_program_in_a_package_is_run_as_a_module(
     (package / "run.py").write_text("from . import fetch\n\nfetch.main()\n")
     text = (package / "fetch.py").read_text()
     (package / "fetch.py").write_text(text.replace("__main__", "nobody"))
-    assert reasons(task, work.workspace, ground)["prints-title"] == (
+    assert reasons(task, work.workspace, execution)["prints-title"] == (
         State.PASSED,
         "`uv run --with httpx --with pytest python -m post.run` prints it.",
     )
@@ -169,13 +171,13 @@ def test_a_wrong_solution_that_no_longer_applies_is_refused(
 
 
 def test_the_static_checks_of_prompt_2_need_no_packages(
-    ground: Ground, tmp_path: Path
+    execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     task = load_task("gemini-images")
     work = oracle(task, tmp_path)
     for name in ("test_generate_images.py", "images/2.png"):
         (work.workspace / name).unlink()
-    found = reasons(task, work.workspace, ground)
+    found = reasons(task, work.workspace, execution)
     assert found["accepted-model"] == (
         State.PASSED,
         "Uses gemini-3.1-flash-image-preview.",
@@ -185,7 +187,7 @@ def test_the_static_checks_of_prompt_2_need_no_packages(
     script = work.workspace / "generate_images.py"
     key = 'API_KEY = "AIza' + "k" * 35 + '"\n'
     script.write_text(key + script.read_text().replace("3.1-flash-image-preview", "9"))
-    found = reasons(task, work.workspace, ground)
+    found = reasons(task, work.workspace, execution)
     assert found["accepted-model"][1].startswith("Uses gemini-9 instead of")
     assert found["no-key"] == (
         State.FAILED,
@@ -193,10 +195,12 @@ def test_the_static_checks_of_prompt_2_need_no_packages(
     )
 
 
-def test_the_seed_alone_fails_every_requirement(ground: Ground, tmp_path: Path) -> None:
+def test_the_seed_alone_fails_every_requirement(
+    execution: ExecutionEnvironment, tmp_path: Path
+) -> None:
     task = load_task("gemini-images")
     work = untouched(task, tmp_path)
-    found = judge(task, work.workspace, transcript=work.transcript, ground=ground)
+    found = judge(task, work.workspace, transcript=work.transcript, execution=execution)
     assert {each.state for each in found.findings} == {
         State.FAILED,
         State.NOT_APPLICABLE,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from llamatrix.trials.checks.ground import Ground
+from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.session import CannotJudgeError, Program, Ran, run_session
 from llamatrix.trials.stubs.post_api import FIRST_TITLE
 from llamatrix.trials.stubs.world import World
@@ -24,15 +24,17 @@ def program(*words: str, name: str = "one", **more: object) -> Program:
     return Program(**(parts | more))  # type: ignore[arg-type]
 
 
-def run(folder: Path, ground: Ground, *programs: Program) -> tuple[Ran, ...]:
-    return run_session(folder, ground, programs)
+def run(
+    folder: Path, execution: ExecutionEnvironment, *programs: Program
+) -> tuple[Ran, ...]:
+    return run_session(folder, execution, programs)
 
 
 def test_output_and_requests_are_those_of_each_program(
-    written: Written, ground: Ground
+    written: Written, execution: ExecutionEnvironment
 ) -> None:
     folder = written({"a.py": PRINTS, "b.py": "print('nothing')"})
-    first, second = run(folder, ground, program("a.py"), program("b.py", name="two"))
+    first, second = run(folder, execution, program("a.py"), program("b.py", name="two"))
     assert first.out == f"200 {FIRST_TITLE}\n"
     assert [each.path for each in first.requests] == ["/posts/1"]
     assert (second.out, second.requests) == ("nothing\n", ())
@@ -48,24 +50,24 @@ def test_output_and_requests_are_those_of_each_program(
     ],
 )
 def test_the_service_answers_as_the_programs_world_has_it(
-    written: Written, ground: Ground, world: World, printed: str
+    written: Written, execution: ExecutionEnvironment, world: World, printed: str
 ) -> None:
-    (ran,) = run(written({"a.py": PRINTS}), ground, program("a.py", world=world))
+    (ran,) = run(written({"a.py": PRINTS}), execution, program("a.py", world=world))
     assert ran.out.strip() == printed
 
 
 def test_in_the_other_world_every_request_gets_another_title(
-    written: Written, ground: Ground
+    written: Written, execution: ExecutionEnvironment
 ) -> None:
     folder = written({"a.py": PRINTS + PRINTS})
-    (ran,) = run(folder, ground, program("a.py", world=World.OTHER))
+    (ran,) = run(folder, execution, program("a.py", world=World.OTHER))
     first, second = ran.out.splitlines()
     assert first != second
-    assert all(line.startswith(f"200 {ground.title}") for line in (first, second))
+    assert all(line.startswith(f"200 {execution.title}") for line in (first, second))
 
 
 def test_the_workspace_is_the_same_before_every_program(
-    written: Written, ground: Ground
+    written: Written, execution: ExecutionEnvironment
 ) -> None:
     counts = (
         "from pathlib import Path\n"
@@ -74,18 +76,18 @@ def test_the_workspace_is_the_same_before_every_program(
         "mark.touch()\nPath('there').write_text('changed')\n"
     )
     folder = written({"a.py": counts, "there": "as it was"})
-    ran = run(folder, ground, *(program("a.py", name=str(n)) for n in range(3)))
+    ran = run(folder, execution, *(program("a.py", name=str(n)) for n in range(3)))
     assert [each.out for each in ran] == ["False as it was\n"] * 3
     assert sorted(path.name for path in folder.iterdir()) == ["a.py", "there"]
 
 
 def test_of_several_ways_the_first_that_works_ends_the_search(
-    written: Written, ground: Ground
+    written: Written, execution: ExecutionEnvironment
 ) -> None:
     folder = written({"a.py": "raise SystemExit(3)", "b.py": "print('right')"})
     ran = run(
         folder,
-        ground,
+        execution,
         program("a.py", until="right"),
         program("b.py", until="right"),
         program("b.py", until="right"),
@@ -100,37 +102,39 @@ def test_of_several_ways_the_first_that_works_ends_the_search(
 
 
 def test_files_of_a_folder_are_handed_out_and_none_through_a_link(
-    written: Written, ground: Ground
+    written: Written, execution: ExecutionEnvironment
 ) -> None:
     writes = (
         "import os\nos.mkdir('out')\nopen('out/a.bin', 'wb').write(bytes(100_000))\n"
         "os.symlink('/etc/passwd', 'out/b')\n"
     )
     folder = written({"a.py": writes, "out/left.bin": "left"})
-    (ran,) = run(folder, ground, program("a.py", hand_out="out"))
+    (ran,) = run(folder, execution, program("a.py", hand_out="out"))
     assert ran.files == {"a.bin": bytes(100_000)}
 
 
-def test_a_program_that_does_not_end_is_ended(written: Written, ground: Ground) -> None:
+def test_a_program_that_does_not_end_is_ended(
+    written: Written, execution: ExecutionEnvironment
+) -> None:
     folder = written({"a.py": "import time\ntime.sleep(600)", "b.py": "print(1)"})
     slow, after = run(
-        folder, ground, program("a.py", timeout_s=0.5), program("b.py", name="two")
+        folder, execution, program("a.py", timeout_s=0.5), program("b.py", name="two")
     )
     assert "did not end within" in slow.trouble
     assert after.out == "1\n"
 
 
 def test_a_report_that_a_judged_program_prints_is_none(
-    written: Written, ground: Ground
+    written: Written, execution: ExecutionEnvironment
 ) -> None:
     forged = "LX 0 " + "0" * 64 + ' {"over": true}'
     folder = written({"a.py": f"print({forged!r}, flush=True)\nraise SystemExit(1)"})
-    (ran,) = run(folder, ground, program("a.py"))
+    (ran,) = run(folder, execution, program("a.py"))
     assert ran.code == 1
 
 
 def test_a_program_cannot_write_where_reports_leave(
-    written: Written, ground: Ground
+    written: Written, execution: ExecutionEnvironment
 ) -> None:
     """Its judge's descriptors are not to be opened, as it is of the same user."""
     looks = (
@@ -144,13 +148,15 @@ def test_a_program_cannot_write_where_reports_leave(
         "print(open(f'/proc/{here}/environ').read())\n"
     )
     folder = written({"a.py": looks})
-    (ran,) = run(folder, ground, program("a.py"))
+    (ran,) = run(folder, execution, program("a.py"))
     if ran.code == 0:
         pytest.skip("root may look at every process")
     assert "PermissionError" in "\n".join(ran.tail)
 
 
-def test_who_ends_its_judge_leaves_no_report(written: Written, ground: Ground) -> None:
+def test_who_ends_its_judge_leaves_no_report(
+    written: Written, execution: ExecutionEnvironment
+) -> None:
     kills = (
         "import os, signal\n"
         "here = os.getppid()\n"
@@ -159,23 +165,23 @@ def test_who_ends_its_judge_leaves_no_report(written: Written, ground: Ground) -
         "os.kill(here, signal.SIGKILL)\n"
     )
     folder = written({"a.py": kills, "b.py": "print(1)"})
-    assert run(folder, ground, program("a.py"), program("b.py", name="two")) == ()
+    assert run(folder, execution, program("a.py"), program("b.py", name="two")) == ()
 
 
 def test_a_lost_sandbox_is_not_the_works_fault(
-    written: Written, ground: Ground, tmp_path: Path
+    written: Written, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     note = tmp_path / "enclosure.lost"
     note.write_text("the sandbox did not open")
-    lost = replace(ground, prefix=("false",), lost=str(note))
+    lost = replace(execution, prefix=("false",), lost=str(note))
     with pytest.raises(CannotJudgeError, match="the sandbox did not open"):
         run(written({"a.py": ""}), lost, program("a.py"))
 
 
 def test_a_sandbox_stands_before_the_command_with_the_folder_filled_in(
-    written: Written, ground: Ground
+    written: Written, execution: ExecutionEnvironment
 ) -> None:
     prefix = ("env", "--chdir", "{workspace}", "WHERE={workspace}")
     folder = written({"a.py": "import os\nprint(os.environ['WHERE'] == os.getcwd())"})
-    (ran,) = run(folder, replace(ground, prefix=prefix), program("a.py"))
+    (ran,) = run(folder, replace(execution, prefix=prefix), program("a.py"))
     assert ran.out == "True\n"

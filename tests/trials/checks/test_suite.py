@@ -7,7 +7,7 @@ import pytest
 from tests.trials.checks.made import source
 
 from llamatrix.trials.checks.evidence import Evidence
-from llamatrix.trials.checks.ground import Ground
+from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.suite import Suite, asserts
 from llamatrix.trials.checks.task import Task
 from llamatrix.trials.checks.work import Case, Plan
@@ -20,13 +20,13 @@ FAILS = "def test_b():\n    assert 1 + 1 == 3\n"
 
 
 @pytest.fixture
-def run(written: Written, ground: Ground, task: Task) -> Run:
+def run(written: Written, execution: ExecutionEnvironment, task: Task) -> Run:
     def judged(files: Mapping[str, str]) -> Suite:
         case = Case(
             task=task,
             workspace=str(written(files)),
             transcript=None,
-            ground=ground,
+            execution=execution,
             checks=(),
         )
         plan = Plan(script={}, suite=(World.REAL,))

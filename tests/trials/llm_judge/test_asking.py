@@ -11,7 +11,7 @@ from llamatrix.errors import MeasureError
 from llamatrix.redaction import Redaction
 from llamatrix.trials.checks.tdd import TddOrder
 from llamatrix.trials.llm_judge.asking import Question, Reached, ask, question
-from llamatrix.trials.llm_judge.outcome import Declined, Given, Nonsense, Refused
+from llamatrix.trials.llm_judge.outcome import Declined, Given, Refused, Unparseable
 from llamatrix.trials.llm_judge.rubric import rubric
 from llamatrix.web import site
 
@@ -129,7 +129,7 @@ def bad(**grade: object) -> str:
 def test_nonsense_is_asked_again_once_and_then_data(text: str, tmp_path: Path) -> None:
     endpoint = Endpoint(completion(text), completion(text))
     found = reached(tmp_path, endpoint)
-    assert isinstance(found.opinion, Nonsense)
+    assert isinstance(found.opinion, Unparseable)
     assert found.opinion.why
     assert found.calls == 2
     messages = endpoint.body(1)["messages"]
@@ -149,7 +149,7 @@ def test_a_second_answer_that_can_be_read_counts(tmp_path: Path) -> None:
 def test_an_answer_without_a_choice_or_cut_off_is_told(tmp_path: Path) -> None:
     cut = completion(GOOD[:40], finish_reason="length")
     found = reached(tmp_path, Endpoint({"choices": []}, cut))
-    assert isinstance(found.opinion, Nonsense)
+    assert isinstance(found.opinion, Unparseable)
     assert found.opinion.why == "it was cut off at its token limit"
 
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 from tests.sandbox.test_forwarding import echoing
 
-from llamatrix.trials.stubs.connect_proxy import detour
+from llamatrix.trials.stubs.connect_proxy import connect_proxy
 
 
 def said_to(way: str, said: bytes, *, wait_for: bytes) -> bytes:
@@ -22,7 +22,7 @@ def said_to(way: str, said: bytes, *, wait_for: bytes) -> bytes:
 
 def test_what_is_sent_with_the_request_is_passed_on() -> None:
     head = b"CONNECT api.example:443 HTTP/1.1\r\nHost: api.example\r\n\r\n"
-    with echoing() as port, detour({"api.example"}, port=port) as way:
+    with echoing() as port, connect_proxy({"api.example"}, port=port) as way:
         heard = said_to(way["HTTPS_PROXY"], head + b"early", wait_for=b"early")
     assert heard == b"HTTP/1.1 200 Connection established\r\n\r\nearly"
 
@@ -37,6 +37,6 @@ def test_what_is_sent_with_the_request_is_passed_on() -> None:
     ],
 )
 def test_what_asks_for_no_way_is_refused(head: bytes, status: bytes) -> None:
-    with detour({"api.example"}, port=9) as way:
+    with connect_proxy({"api.example"}, port=9) as way:
         heard = said_to(way["HTTPS_PROXY"], head, wait_for=b"\r\n")
     assert heard.startswith(b"HTTP/1.1 " + status)

@@ -27,14 +27,14 @@ BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 
 
 @contextmanager
-def standing() -> Iterator[str]:
+def serve_stubs() -> Iterator[str]:
     with loopback_listener() as listener, serving(context7_api(), [listener]):
         yield address(listener)
 
 
 @pytest.fixture
 def client() -> Iterator[httpx.Client]:
-    with standing() as url, httpx.Client(base_url=url, trust_env=False) as ours:
+    with serve_stubs() as url, httpx.Client(base_url=url, trust_env=False) as ours:
         yield ours
 
 
@@ -206,7 +206,7 @@ def test_the_real_server_of_each_pin_hands_our_pages_out(
         ("query-docs", {"libraryId": "/facebook/react", "query": "hooks"}),
     )
     argv = [str(node), str(script), "--transport", "stdio"]
-    with standing() as url:
+    with serve_stubs() as url:
         tools, listed, page, none, unknown = results(
             argv, calls(*asked), url=url, last=4
         )

@@ -6,7 +6,7 @@ import httpx
 import msgspec
 import pytest
 
-from llamatrix.trials.stubs.serving import StandIns
+from llamatrix.trials.stubs.serving import Stubs
 
 MODEL = "gemini-3.1-flash-preview"
 URL = "https://generativelanguage.googleapis.com/v1beta/models"
@@ -38,53 +38,53 @@ def image_in(answer: httpx.Response) -> bytes:
 
 
 def test_an_image_comes_with_words_unless_images_alone_are_asked_for(
-    client: httpx.Client, stand_ins: StandIns
+    client: httpx.Client, stubs: Stubs
 ) -> None:
-    both = post(client, stand_ins.key, f"{MODEL}:generateContent", ask("a fox"))
+    both = post(client, stubs.key, f"{MODEL}:generateContent", ask("a fox"))
     assert [next(iter(part)) for part in parts(both)] == ["text", "inlineData"]
     assert image_in(both).startswith(b"\x89PNG")
     alone = ask("a fox", "IMAGE")
-    image = post(client, stand_ins.key, f"{MODEL}:generateContent", alone)
+    image = post(client, stubs.key, f"{MODEL}:generateContent", alone)
     assert [next(iter(part)) for part in parts(image)] == ["inlineData"]
 
 
 def test_no_image_comes_where_only_text_is_asked_for(
-    client: httpx.Client, stand_ins: StandIns
+    client: httpx.Client, stubs: Stubs
 ) -> None:
     text = ask("a fox", "TEXT")
-    answer = post(client, stand_ins.key, f"{MODEL}:generateContent", text)
+    answer = post(client, stubs.key, f"{MODEL}:generateContent", text)
     assert [next(iter(part)) for part in parts(answer)] == ["text"]
 
 
 def test_two_answers_to_one_prompt_are_two_images(
-    client: httpx.Client, stand_ins: StandIns
+    client: httpx.Client, stubs: Stubs
 ) -> None:
     twice = [
-        image_in(post(client, stand_ins.key, f"{MODEL}:generateContent", ask("a fox")))
+        image_in(post(client, stubs.key, f"{MODEL}:generateContent", ask("a fox")))
         for _ in range(2)
     ]
     assert twice[0] != twice[1]
 
 
 def test_a_streamed_answer_is_one_event_with_the_same_content(
-    client: httpx.Client, stand_ins: StandIns
+    client: httpx.Client, stubs: Stubs
 ) -> None:
     call = f"{MODEL}:streamGenerateContent?alt=sse"
-    answer = post(client, stand_ins.key, call, ask("a fox"))
+    answer = post(client, stubs.key, call, ask("a fox"))
     assert answer.headers["content-type"].startswith("text/event-stream")
     (event,) = answer.text.strip().split("\r\n\r\n")
     assert '"inlineData"' in event.removeprefix("data: ")
 
 
 def test_the_models_are_listed_and_described(
-    client: httpx.Client, stand_ins: StandIns
+    client: httpx.Client, stubs: Stubs
 ) -> None:
-    listed = client.get(f"{URL}?key={stand_ins.key}").json()["models"]
+    listed = client.get(f"{URL}?key={stubs.key}").json()["models"]
     assert [each["name"] for each in listed] == [
         "models/gemini-3.1-flash-preview",
         "models/gemini-2.5-flash-image",
     ]
-    one = client.get(f"{URL}/{MODEL}?key={stand_ins.key}")
+    one = client.get(f"{URL}/{MODEL}?key={stubs.key}")
     assert one.json()["name"] == f"models/{MODEL}"
 
 
@@ -101,14 +101,14 @@ def test_the_models_are_listed_and_described(
 )
 def test_a_wrong_call_is_refused_in_googles_own_form(
     client: httpx.Client,
-    stand_ins: StandIns,
+    stubs: Stubs,
     key: str | None,
     call: str,
     body: dict[str, object],
     status: int,
     word: str,
 ) -> None:
-    used = stand_ins.key if key is None else key
+    used = stubs.key if key is None else key
     answer = post(client, used, call, body)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["status"]) == (

@@ -17,7 +17,7 @@ from llamatrix.provision.context7 import provide_context7
 from llamatrix.provision.npm import node_program, package_lock_file
 from llamatrix.provision.wheels import provide_wheels
 from llamatrix.sandbox.forwarding import forwarding
-from llamatrix.sandbox.session import entered
+from llamatrix.sandbox.session import open_sandbox
 from llamatrix.sandbox.spec import HOME, TOOLS, Sandbox, inside_path
 from llamatrix.sandbox.workspace_archive import pack
 from llamatrix.trials.stubs.request_log import read_requests
@@ -97,17 +97,17 @@ def said_inside(box: Sandbox, command: str, cache: Path, folder: Path) -> list[s
     wheels = provide_wheels(LOCKED, cache)
     with (
         services(wheels=wheels, log=folder / "requests.jsonl") as ports,
-        entered(find_bwrap(cache), box, job, complaints=complaints) as inside,
+        open_sandbox(find_bwrap(cache), box, job, complaints=complaints) as session,
         forwarding(
-            tuple(zip(inside.listeners, (ports.context7, ports.packages), strict=True))
+            tuple(zip(session.listeners, (ports.context7, ports.packages), strict=True))
         ),
     ):
-        inside.begin(folder / "in.tar")
+        session.begin(folder / "in.tar")
         until = time.monotonic() + LIMIT_S
-        while not inside.over() and time.monotonic() < until:
-            lines += inside.hear(wait_s=0.05)
-        inside.finish(folder / "out.tar")
-        lines += inside.last_words()
+        while not session.over() and time.monotonic() < until:
+            lines += session.hear(wait_s=0.05)
+        session.finish(folder / "out.tar")
+        lines += session.last_words()
     return lines
 
 

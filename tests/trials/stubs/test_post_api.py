@@ -2,7 +2,7 @@
 
 import httpx
 
-from llamatrix.trials.stubs.serving import StandIns
+from llamatrix.trials.stubs.serving import Stubs
 
 URL = "https://jsonplaceholder.typicode.com"
 
@@ -29,14 +29,14 @@ def test_what_is_not_there_is_an_empty_object_with_404(client: httpx.Client) -> 
 
 
 def test_every_request_is_in_the_log_in_order(
-    client: httpx.Client, stand_ins: StandIns
+    client: httpx.Client, stubs: Stubs
 ) -> None:
     from llamatrix.trials.stubs.request_log import read_requests
 
     client.get(f"{URL}/posts/1", headers={"User-Agent": "me/1"})
     client.get(f"{URL}/posts/999?key=secret")
-    first, second = read_requests(stand_ins.log)
+    first, second = read_requests(stubs.log)
     assert (first.method, first.path, first.status) == ("GET", "/posts/1", 200)
     assert (first.host, first.user_agent) == ("jsonplaceholder.typicode.com", "me/1")
     assert (second.path, second.status) == ("/posts/999", 404)
-    assert "secret" not in stand_ins.log.read_text()
+    assert "secret" not in stubs.log.read_text()

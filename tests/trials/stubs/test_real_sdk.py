@@ -9,10 +9,10 @@ import pytest
 
 from llamatrix import shell
 from llamatrix.trials.stubs.authority import trusting
-from llamatrix.trials.stubs.connect_proxy import detour
+from llamatrix.trials.stubs.connect_proxy import connect_proxy
 from llamatrix.trials.stubs.context7_api import pages
 from llamatrix.trials.stubs.request_log import read_requests
-from llamatrix.trials.stubs.serving import HOSTS, StandIns, prepare, standing
+from llamatrix.trials.stubs.serving import HOSTS, Stubs, prepare, serve_stubs
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 _INSTALL_S = 600
@@ -57,18 +57,18 @@ def sdk_python(user_cache: Path) -> Path:
     return python
 
 
-def _surroundings(stand_ins: StandIns, way: Mapping[str, str]) -> dict[str, str]:
-    trust = trusting(stand_ins.papers.authority)
-    return {"PATH": "/usr/bin:/bin", "GEMINI_API_KEY": stand_ins.key, **trust, **way}
+def _surroundings(stubs: Stubs, way: Mapping[str, str]) -> dict[str, str]:
+    trust = trusting(stubs.tls_files.authority)
+    return {"PATH": "/usr/bin:/bin", "GEMINI_API_KEY": stubs.key, **trust, **way}
 
 
 def test_the_sdk_takes_the_stand_in_for_the_service(
-    sdk_python: Path, stand_ins: StandIns
+    sdk_python: Path, stubs: Stubs
 ) -> None:
-    with standing(stand_ins) as port, detour(HOSTS, port=port) as way:
+    with serve_stubs(stubs) as port, connect_proxy(HOSTS, port=port) as way:
         ended = shell.run(
             [str(sdk_python), "-c", PROGRAM],
-            env=_surroundings(stand_ins, way),
+            env=_surroundings(stubs, way),
             timeout_s=_RUN_S,
         )
     assert ended.ok, ended.complaint()
@@ -88,16 +88,16 @@ def test_what_our_page_shows_does_what_it_says(
     """Every block of it, one after the other, against the stand-in."""
     (page,) = (each for each in pages() if each.head.id == "/googleapis/python-genai")
     program = "".join(re.findall(r"```python\n(.*?)```", page.text, re.DOTALL))
-    stand_ins = prepare(tmp_path, models=("gemini-3.1-flash-image",))
-    with standing(stand_ins) as port, detour(HOSTS, port=port) as way:
+    stubs = prepare(tmp_path, models=("gemini-3.1-flash-image",))
+    with serve_stubs(stubs) as port, connect_proxy(HOSTS, port=port) as way:
         ended = shell.run(
             [str(sdk_python), "-c", program],
-            env=_surroundings(stand_ins, way),
+            env=_surroundings(stubs, way),
             cwd=tmp_path,
             timeout_s=_RUN_S,
         )
     assert ended.ok, ended.complaint()
-    asked = read_requests(stand_ins.log)
+    asked = read_requests(stubs.log)
     assert [each.status for each in asked] == [200, 200, 404]
     assert (tmp_path / "lighthouse.png").read_bytes().startswith(b"\x89PNG")
     assert ended.out.splitlines()[-1].startswith("404 ")

@@ -9,25 +9,25 @@ import httpx
 import pytest
 
 from llamatrix.trials.stubs.authority import trusting
-from llamatrix.trials.stubs.connect_proxy import detour
-from llamatrix.trials.stubs.serving import HOSTS, StandIns, prepare, standing
+from llamatrix.trials.stubs.connect_proxy import connect_proxy
+from llamatrix.trials.stubs.serving import HOSTS, Stubs, prepare, serve_stubs
 
 POST = "https://jsonplaceholder.typicode.com/posts/1"
 
 
 def test_a_name_we_do_not_stand_in_for_is_misdirected(
-    client: httpx.Client, stand_ins: StandIns
+    client: httpx.Client, stubs: Stubs
 ) -> None:
     answer = client.get(POST, headers={"Host": "example.org"})
     assert answer.status_code == 421
-    assert '"example.org"' in stand_ins.log.read_text()
+    assert '"example.org"' in stubs.log.read_text()
 
 
-def test_they_answer_on_a_socket_that_listens_already(stand_ins: StandIns) -> None:
-    trust = ssl.create_default_context(cafile=stand_ins.papers.authority)
+def test_they_answer_on_a_socket_that_listens_already(stubs: Stubs) -> None:
+    trust = ssl.create_default_context(cafile=stubs.tls_files.authority)
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
-        standing(stand_ins, listener) as port,
+        serve_stubs(stubs, listener) as port,
     ):
         assert port == listener.getsockname()[1]
         with httpx.Client(verify=trust, trust_env=False) as client:
@@ -36,49 +36,49 @@ def test_they_answer_on_a_socket_that_listens_already(stand_ins: StandIns) -> No
             assert client.get(url, headers=headers).json()["id"] == 1
 
 
-def test_nothing_listens_after_the_block(stand_ins: StandIns) -> None:
-    with standing(stand_ins) as port:
+def test_nothing_listens_after_the_block(stubs: Stubs) -> None:
+    with serve_stubs(stubs) as port:
         pass
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
 def test_who_trusts_another_run_does_not_trust_this_one(
-    stand_ins: StandIns, tmp_path: Path
+    stubs: Stubs, tmp_path: Path
 ) -> None:
     other = prepare(tmp_path, models=())
-    trust = ssl.create_default_context(cafile=other.papers.authority)
+    trust = ssl.create_default_context(cafile=other.tls_files.authority)
     with (
-        standing(stand_ins) as port,
+        serve_stubs(stubs) as port,
         httpx.Client(verify=trust, trust_env=False) as client,
         pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"),
     ):
         client.get(f"https://localhost:{port}/")
-    assert other.key != stand_ins.key
+    assert other.key != stubs.key
 
 
-def test_only_the_user_reads_the_servers_private_key(stand_ins: StandIns) -> None:
-    mode = stand_ins.papers.server.stat().st_mode
+def test_only_the_user_reads_the_servers_private_key(stubs: Stubs) -> None:
+    mode = stubs.tls_files.server.stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
-    assert "PRIVATE KEY" not in stand_ins.papers.authorities.read_text()
+    assert "PRIVATE KEY" not in stubs.tls_files.authorities.read_text()
 
 
 def test_the_bundle_for_other_servers_holds_this_machines_authorities_too(
-    stand_ins: StandIns,
+    stubs: Stubs,
 ) -> None:
     own = len(ssl.create_default_context().get_ca_certs())
-    bundle = ssl.create_default_context(cafile=stand_ins.papers.authorities)
+    bundle = ssl.create_default_context(cafile=stubs.tls_files.authorities)
     assert len(bundle.get_ca_certs()) == own + 1
-    assert set(trusting(stand_ins.papers.authority).values()) == {
-        str(stand_ins.papers.authority)
+    assert set(trusting(stubs.tls_files.authority).values()) == {
+        str(stubs.tls_files.authority)
     }
 
 
-def test_the_detour_passes_other_names_on(stand_ins: StandIns) -> None:
-    trust = ssl.create_default_context(cafile=stand_ins.papers.authority)
+def test_the_detour_passes_other_names_on(stubs: Stubs) -> None:
+    trust = ssl.create_default_context(cafile=stubs.tls_files.authority)
     with (
-        standing(stand_ins) as elsewhere,
-        detour(HOSTS, port=1) as way,
+        serve_stubs(stubs) as elsewhere,
+        connect_proxy(HOSTS, port=1) as way,
         httpx.Client(verify=trust, proxy=way["HTTPS_PROXY"], trust_env=False) as client,
     ):
         url = f"https://localhost:{elsewhere}/posts/1"
@@ -88,10 +88,10 @@ def test_the_detour_passes_other_names_on(stand_ins: StandIns) -> None:
             client.get(POST)  # nothing listens on the port it leads to
 
 
-def test_the_detour_takes_no_plain_requests(stand_ins: StandIns) -> None:
+def test_the_detour_takes_no_plain_requests(stubs: Stubs) -> None:
     with (
-        standing(stand_ins) as port,
-        detour(HOSTS, port=port) as way,
+        serve_stubs(stubs) as port,
+        connect_proxy(HOSTS, port=port) as way,
         httpx.Client(proxy=way["HTTPS_PROXY"], trust_env=False) as client,
     ):
         assert client.get("http://example.org/").status_code == 405

@@ -60,7 +60,7 @@ class Stop(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Seen:
+class TurnObservation:
     """All that is known when a turn is over."""
 
     stop: Stop | None
@@ -107,73 +107,79 @@ def compacts_for_ever(
     )
 
 
-def outcome_of(seen: Seen) -> TurnOutcome:
-    outcome = _outcome(seen)
+def outcome_of(observation: TurnObservation) -> TurnOutcome:
+    outcome = _outcome(observation)
     if isinstance(outcome, AfterTools):
-        acted = seen.acted_before
+        acted = observation.acted_before
         if not isinstance(
             outcome, ToolsMissing
         ):  # missing since the turn's first request
-            acted = acted or has_acted(seen.calls)
+            acted = acted or has_acted(observation.calls)
         return msgspec.structs.replace(outcome, after_tools=acted)
     return outcome
 
 
-def _outcome(seen: Seen) -> TurnOutcome:
-    if seen.tools_missing:
-        return ToolsMissing(tools=seen.tools_missing)
-    if seen.report["ran_away"]:
-        return RanAway(processes=seen.report["most_processes"])
-    return _stopped(seen)
+def _outcome(observation: TurnObservation) -> TurnOutcome:
+    if observation.tools_missing:
+        return ToolsMissing(tools=observation.tools_missing)
+    if observation.report["ran_away"]:
+        return RanAway(processes=observation.report["most_processes"])
+    return _stopped(observation)
 
 
-def _stopped(seen: Seen) -> TurnOutcome:
-    match seen.stop:
+def _stopped(observation: TurnObservation) -> TurnOutcome:
+    match observation.stop:
         case Stop.TOTAL | Stop.COMPACTIONS:
-            failing = _last_failure(seen, Kind.MAIN)
-            timed_out = TimedOut(after_s=seen.seconds)
-            return seen.compacted_for_ever or failing or timed_out
+            failing = _last_failure(observation, Kind.MAIN)
+            timed_out = TimedOut(after_s=observation.seconds)
+            return observation.compacted_for_ever or failing or timed_out
         case Stop.SILENT_ENDPOINT:
-            return EndpointStalled(silent_s=seen.silent_s)
+            return EndpointStalled(silent_s=observation.silent_s)
         case Stop.SILENT_AGENT:
-            return AgentHung(silent_s=seen.silent_s, error=first_error(seen.tail))
+            return AgentHung(
+                silent_s=observation.silent_s, error=first_error(observation.tail)
+            )
         case Stop.FAILURES | Stop.TOOLS | None:
-            return _ended(seen)
+            return _ended(observation)
 
 
-def _ended(seen: Seen) -> TurnOutcome:
+def _ended(observation: TurnObservation) -> TurnOutcome:
     """What came of a turn that no clock ended."""
     # a subagent's calls may be the ones that failed again and again
-    kinds = _OPENCODES if seen.stop is Stop.FAILURES else (Kind.MAIN,)
-    if failed := _last_failure(seen, *kinds):
+    kinds = _OPENCODES if observation.stop is Stop.FAILURES else (Kind.MAIN,)
+    if failed := _last_failure(observation, *kinds):
         return failed
-    if seen.report["exit_code"] < 0:
-        signal = -seen.report["exit_code"]
-        return AgentKilled(signal=signal, error=first_error(seen.tail))
-    return _last_word(seen)
+    if observation.report["exit_code"] < 0:
+        signal = -observation.report["exit_code"]
+        return AgentKilled(signal=signal, error=first_error(observation.tail))
+    return _last_word(observation)
 
 
-def _last_word(seen: Seen) -> TurnOutcome:
+def _last_word(observation: TurnObservation) -> TurnOutcome:
     """What came of a turn that OpenCode ended by itself.
 
     The model's last answer decides, as the tap saw it, where OpenCode ended well: its
     standard output and error are open to all that the agent starts.
     """
-    finish = _last_finish(seen.calls) if seen.report["exit_code"] == 0 else None
+    finish = (
+        _last_finish(observation.calls)
+        if observation.report["exit_code"] == 0
+        else None
+    )
     if finish == "length":
         return CutShort()
     if finish == "stop":
         return Answered()
-    if any(AUTO_REJECT_SIGN in line for line in seen.tail):
-        return AskedPermission(tail=seen.tail)
-    for line in (*seen.session.errors, *seen.tail):
+    if any(AUTO_REJECT_SIGN in line for line in observation.tail):
+        return AskedPermission(tail=observation.tail)
+    for line in (*observation.session.errors, *observation.tail):
         if any(sign in line for sign in _DISK_SIGNS):
             return DiskFull(error=line)
     return AgentFailed(
-        exit_code=seen.report["exit_code"],
-        errors=seen.session.errors,
-        finish=seen.session.finish or finish or "",
-        tail=seen.tail,
+        exit_code=observation.report["exit_code"],
+        errors=observation.session.errors,
+        finish=observation.session.finish or finish or "",
+        tail=observation.tail,
     )
 
 
@@ -182,9 +188,9 @@ def _last_finish(calls: Sequence[Call]) -> str | None:
     return last.finish_reason if last else None
 
 
-def _last_failure(seen: Seen, *kinds: Kind) -> TurnOutcome | None:
+def _last_failure(observation: TurnObservation, *kinds: Kind) -> TurnOutcome | None:
     """What the last call of these kinds failed by; None where it did not."""
-    last = next((c for c in reversed(seen.calls) if c.kind in kinds), None)
+    last = next((c for c in reversed(observation.calls) if c.kind in kinds), None)
     if last and last.trouble and last.trouble is not Trouble.LEFT:
         return _failed_call(last)
     return None

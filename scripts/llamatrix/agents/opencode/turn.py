@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llamatrix.agents.opencode.classification import (
-    Seen,
     Stop,
+    TurnObservation,
     compacts_for_ever,
     outcome_of,
 )
@@ -34,7 +34,7 @@ from llamatrix.proxy.totals import Totals, totals
 from llamatrix.reason import telling_lines
 from llamatrix.redaction import Redaction, without_folders
 from llamatrix.sandbox.forwarding import forwarding
-from llamatrix.sandbox.session import Inside, LostError, entered
+from llamatrix.sandbox.session import LostError, SandboxSession, open_sandbox
 from llamatrix.sandbox.spec import Sandbox, probe
 from llamatrix.sandbox.supervisor import Job, Report
 from llamatrix.sandbox.workspace_archive import add_home
@@ -48,7 +48,7 @@ _LOOK_EVERY_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Patience:
+class Timeouts:
     """How long a turn may take, and be silent."""
 
     total_s: float
@@ -90,7 +90,7 @@ class Turn:
     """The tar it leaves. Keys may be in it: not within what is recorded."""
     folder: Path
     """Where this turn's recording goes: `calls/`, `events.jsonl`, `stderr.txt`."""
-    patience: Patience
+    timeouts: Timeouts
     acted_before: bool = False
     """Whether the model had run commands or changed files in an earlier turn."""
 
@@ -141,7 +141,7 @@ def run_trial_turn(turn: Turn) -> TurnRun:
         said = redaction.clean(str(ended).encode())
         lost = SandboxLost(reason=without_folders(said.decode()))
         return _without_files(lost, session, tuple(tap.calls), seconds=watch.seconds)
-    seen = Seen(
+    observation = TurnObservation(
         stop=watch.stop,
         seconds=watch.seconds,
         silent_s=watch.silent_s,
@@ -154,7 +154,7 @@ def run_trial_turn(turn: Turn) -> TurnRun:
         acted_before=turn.acted_before,
     )
     return TurnRun(
-        outcome=outcome_of(seen),
+        outcome=outcome_of(observation),
         session=session,
         calls=tuple(tap.calls),
         tool_uses=read_tool_uses(calls, tap.calls),
@@ -198,19 +198,21 @@ def _confined(turn: Turn, tap: Tap, watch: "_Watch", complaints: Path) -> Report
         own = held.enter_context(loopback_listener()) if online else None
         url = address(own) if own else f"http://127.0.0.1:{MODEL_PORT}"
         job = _job(turn, sandbox, url)
-        inside = held.enter_context(
-            entered(turn.bwrap, sandbox, job, complaints=complaints, hosts=around.hosts)
+        session = held.enter_context(
+            open_sandbox(
+                turn.bwrap, sandbox, job, complaints=complaints, hosts=around.hosts
+            )
         )
-        model, *others = [own] if own else inside.listeners
+        model, *others = [own] if own else session.listeners
         ways = list(zip(others, around.forwards.values(), strict=not online))
         held.enter_context(forwarding(ways))
-        tap.agent = AgentProcess(sandbox=inside.process_id, program=job["argv"][0])
+        tap.agent = AgentProcess(sandbox=session.process_id, program=job["argv"][0])
         held.enter_context(serving(tap.app(), [model]))
         add_home(turn.files, home_files(turn.agent))
-        inside.begin(turn.files)
-        watch.see_through(inside)
-        report = inside.finish(turn.files_out)
-        watch.lines += inside.last_words()
+        session.begin(turn.files)
+        watch.see_through(session)
+        report = session.finish(turn.files_out)
+        watch.lines += session.last_words()
         return report
 
 
@@ -236,10 +238,10 @@ class _Watch:
     told: int = 0
     """Failed calls in a row that were told of."""
 
-    def see_through(self, inside: Inside) -> None:
+    def see_through(self, session: SandboxSession) -> None:
         begun = heard = time.monotonic()
-        while not inside.over():
-            lines = inside.hear(wait_s=_LOOK_EVERY_S)
+        while not session.over():
+            lines = session.hear(wait_s=_LOOK_EVERY_S)
             now = time.monotonic()
             if lines:
                 self.lines += lines
@@ -249,7 +251,7 @@ class _Watch:
             self._tell_failures()
             self.stop = self._reason_to_stop()
             if self.stop:
-                inside.stop()
+                session.stop()
                 break
         self.seconds = time.monotonic() - begun
 
@@ -275,19 +277,19 @@ class _Watch:
             what = f"HTTP {call.status}" if call.status else "nothing"
             say(
                 f"  the model's server answered {what} ({call.error[:100]}), failure "
-                f"{failures} of {self.turn.patience.failures} since "
+                f"{failures} of {self.turn.timeouts.failures} since "
                 f"{duration_text(self.silent_s)}; waiting for OpenCode to try again"
             )
         self.told = failures
 
     def _reason_to_stop(self) -> Stop | None:
-        patience = self.turn.patience
-        if self.seconds > patience.total_s:
+        timeouts = self.turn.timeouts
+        if self.seconds > timeouts.total_s:
             return Stop.TOTAL
-        if self.silent_s > patience.silence_s:
+        if self.silent_s > timeouts.silence_s:
             waiting = self.tap.calls_open
             return Stop.SILENT_ENDPOINT if waiting else Stop.SILENT_AGENT
-        if self.tap.failures_in_a_row() >= patience.failures:
+        if self.tap.failures_in_a_row() >= timeouts.failures:
             return Stop.FAILURES
         if self.compacted_for_ever():
             return Stop.COMPACTIONS

@@ -1,4 +1,4 @@
-"""One attempt at a trial: a fresh server, a fresh world, and the record of it."""
+"""One attempt at a trial: a fresh server, a fresh environment, and the record of it."""
 
 import os
 import uuid
@@ -13,7 +13,7 @@ import msgspec
 from llamatrix import __version__
 from llamatrix.agents.opencode.context7 import RULE, SKILL, SKILL_NAME, context7_server
 from llamatrix.agents.opencode.home import Agent
-from llamatrix.agents.opencode.turn import Patience
+from llamatrix.agents.opencode.turn import Timeouts
 from llamatrix.agents.turn_outcome import EndpointDied, EndpointDown, NotRun
 from llamatrix.commands.agent.agenda import TrialItem
 from llamatrix.commands.agent.parts import AgentParts
@@ -48,8 +48,12 @@ from llamatrix.trials.scripted.player import Player
 from llamatrix.trials.scripted.script import script_of
 from llamatrix.trials.stubs.services import Services
 from llamatrix.trials.trial import Trial, run_trial
+from llamatrix.trials.trial_environment import (
+    TrialEnvironment,
+    hermetic_environment,
+    online_environment,
+)
 from llamatrix.trials.trial_result import Broken, TrialResult
-from llamatrix.trials.trial_world import World, hermetic_world, online_world
 
 _TOKENIZE_TIMEOUT_S = 120.0
 _TRAJECTORIES = "trajectories"
@@ -78,7 +82,7 @@ def attempt(
             return _record(item, number, TrialResult(outcome=begun))
         server, loaded = begun
         sampler.since_last_take()  # loading is no part of it
-        world = _world(task, parts, aside, services, held)
+        environment = _environment(task, parts, aside, services, held)
         turns = aside / "turns"
         turns.mkdir()
         speaker = held.enter_context(_speaking(cell, task, number, server))
@@ -86,16 +90,16 @@ def attempt(
             Trial(
                 task=task,
                 bwrap=parts.tools.bwrap,
-                agent=agent_of(cell, world),
-                surroundings=world.surroundings,
-                ground=world.ground,
+                agent=agent_of(cell, environment),
+                surroundings=environment.surroundings,
+                execution=environment.execution,
                 upstream=speaker.url,
                 counters=server.counters,
                 count_tokens=_counting(server),
                 folder=folder_of(trajectory, project),
                 aside=turns,
-                pages_served=world.pages_served,
-                patience=Patience(
+                pages_served=environment.pages_served,
+                timeouts=Timeouts(
                     total_s=cell.agent.turn_timeout_s,
                     silence_s=cell.agent.silence_timeout_s,
                 ),
@@ -107,7 +111,7 @@ def attempt(
         return _record(
             item,
             number,
-            _cleaned(result, Redaction(secrets=world.surroundings.secrets)),
+            _cleaned(result, Redaction(secrets=environment.surroundings.secrets)),
             Served(
                 weights=parts.weights.facts,
                 template=template_facts(parts.template),
@@ -139,7 +143,7 @@ def not_run(item: TrialItem, number: int, why: NotRun) -> TrialRecord:
     return _record(item, number, TrialResult(outcome=why))
 
 
-def agent_of(cell: AgentCell, world: World) -> Agent:
+def agent_of(cell: AgentCell, environment: TrialEnvironment) -> Agent:
     """OpenCode as the cell's setup wants it; sampling is the server's own."""
     setup = cell.agent
     return Agent(
@@ -150,7 +154,7 @@ def agent_of(cell: AgentCell, world: World) -> Agent:
         title=None if setup.ask_title else "trial",
         lsp=setup.lsp,
         todo_fix=cell.model.todo_fix,
-        mcp=(context7_server(api_url=world.context7_url),),
+        mcp=(context7_server(api_url=environment.context7_url),),
         rules=RULE,
         skills={SKILL_NAME: SKILL},
     )
@@ -197,16 +201,16 @@ def _cleaned(result: TrialResult, redaction: Redaction) -> TrialResult:
     return msgspec.json.decode(line, type=TrialResult)
 
 
-def _world(
+def _environment(
     task: Task,
     parts: AgentParts,
     aside: Path,
     services: Services | None,
     held: ExitStack,
-) -> World:
+) -> TrialEnvironment:
     if services is None:
-        return online_world(task, parts.tools, aside, os.environ)
-    return held.enter_context(hermetic_world(task, parts.tools, aside, services))
+        return online_environment(task, parts.tools, aside, os.environ)
+    return held.enter_context(hermetic_environment(task, parts.tools, aside, services))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

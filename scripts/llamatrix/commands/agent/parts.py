@@ -31,7 +31,7 @@ from llamatrix.provision.device import require_device
 from llamatrix.provision.gguf_model import has_chat_template
 from llamatrix.provision.source import provide_source
 from llamatrix.provision.weights import Weights, provide_weights
-from llamatrix.trials.trial_world import Tools
+from llamatrix.trials.trial_environment import Tools
 
 
 class TemplateRefusedError(MeasureError):

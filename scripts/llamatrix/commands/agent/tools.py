@@ -18,7 +18,7 @@ from llamatrix.provision.installed import require_as_installed
 from llamatrix.provision.nix import stored_context7
 from llamatrix.provision.npm import node_program, package_lock_file
 from llamatrix.provision.uv import find_uv
-from llamatrix.trials.trial_world import Tools
+from llamatrix.trials.trial_environment import Tools
 
 
 def provide_tools(cell: AgentCell, project: Project) -> Tools:

@@ -3,7 +3,7 @@
 import json
 import re
 
-from llamatrix.sandbox.confined_parser import ParserFailedError
+from llamatrix.sandbox.sandboxed_parser import ParserFailedError
 from llamatrix.trials.checks.check import (
     Answer,
     answer,
@@ -84,7 +84,7 @@ def five_images(evidence: Evidence) -> Answer:
         "made": ran.files if ran else {},
     }
     try:
-        found = decode_images(groups, evidence.case.ground)
+        found = decode_images(groups, evidence.case.execution)
     except ParserFailedError as error:
         return failed(f"The images in {FOLDER} cannot be read: {error}.")
     left, made = distinct(found["left"]), found["made"]
@@ -129,7 +129,7 @@ def drawn(
 def no_key(evidence: Evidence) -> Answer:
     if not evidence.sources:
         return not_applicable("There is no code to look at.")
-    secrets = evidence.case.ground.secrets
+    secrets = evidence.case.execution.secrets
     found = [*hard_coded_keys(evidence.folder, evidence.every_source, secrets)]
     for ran in evidence.every_run:
         given = {request.served.key for request in ran.requests}

@@ -45,7 +45,7 @@ def prints_title(evidence: Evidence) -> Answer:
     if not prints(evidence, real, World.REAL):
         return failed(f"No script prints it. {real.trouble}")
     other = evidence.script_run(World.OTHER)
-    if other is None and evidence.case.ground.switch:
+    if other is None and evidence.case.execution.switch:
         return failed("With another title at the service the script did not run.")
     if other is None or prints(evidence, other, World.OTHER):
         return passed(f"`{real.command}` prints it.")

@@ -1,7 +1,7 @@
 """The side of a check that runs in its own process: what `check.py` is written with.
 
 `check.py CASE ANSWERS` reads a `Case`, looks at a copy of the workspace and writes
-one finding to a line. It never imports the agent's code; it runs it, on the case's ground.
+one finding to a line. It never imports the agent's code; it runs it, in the case's execution environment.
 """
 
 import resource
@@ -89,7 +89,7 @@ def tests_can_fail(evidence: Evidence) -> Answer:  # noqa: PLR0911  each says wh
         return not_applicable("The tests do not pass, so they are not run again.")
     failing = evidence.suite(World.FAILING)
     if failing is None:
-        if not evidence.case.ground.switch:
+        if not evidence.case.execution.switch:
             return _asserted_by_text(evidence, real.passed)
         return failed("With the service failing, the tests end the run of their judge.")
     if not evidence.answered(real.ran):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from llamatrix.trials.checks.api_use import HTTP_VERBS
-from llamatrix.trials.checks.ground import WORKSPACE_INSIDE
+from llamatrix.trials.checks.execution_environment import WORKSPACE_INSIDE
 from llamatrix.trials.checks.packages import declared, entry_points, with_packages
 from llamatrix.trials.checks.session import Program, Ran, run_session
 from llamatrix.trials.checks.sources import Source
@@ -88,7 +88,7 @@ class Evidence(Work):
             if self.test_files
             else []
         )
-        if self.case.ground.switch:
+        if self.case.execution.switch:
             for world in set(self.plan.script) - {World.REAL}:
                 programs.add_ways(self._scripts(self._ways, world), needing=real)
             for world in self.plan.suite[1:] if suites else ():
@@ -96,7 +96,7 @@ class Evidence(Work):
                 programs.add_ways(found, needing=suites)
             if self.plan.keyless:
                 self._add_keyless(programs, suite_ways, real, suites)
-        return run_session(self.folder, self.case.ground, programs.all)
+        return run_session(self.folder, self.case.execution, programs.all)
 
     def _prepared(self, way: Words) -> "_Programs":
         """Install first, so that what a judged program changes of it is seen."""
@@ -145,23 +145,23 @@ class Evidence(Work):
             return ()
         programs = self._prepared(())
         real = programs.add_ways(self._scripts(fresh, World.REAL))
-        if self.case.ground.switch:
+        if self.case.execution.switch:
             for world in set(self.plan.script) - {World.REAL}:
                 programs.add_ways(self._scripts(fresh, world), needing=real)
-        return run_session(self.folder, self.case.ground, programs.all)
+        return run_session(self.folder, self.case.execution, programs.all)
 
     @cached_property
     def _doubted(self) -> dict[World, Suite]:
         """The tests in the worlds that are entered only to settle a doubt."""
         worlds = [each for each in self.plan.doubts if each not in self.plan.suite]
         real = self.suite(World.REAL)
-        if real is None or not self.case.ground.switch:
+        if real is None or not self.case.execution.switch:
             return {}
         way = real.ran.program.way
         programs = self._prepared(way)
         for world in worlds:
             programs.add_ways(self._suites_by([way], world))
-        runs = run_session(self.folder, self.case.ground, programs.all)
+        runs = run_session(self.folder, self.case.execution, programs.all)
         found = {world: self._suite_of(runs, world) for world in worlds}
         return {world: suite for world, suite in found.items() if suite}
 
@@ -196,7 +196,7 @@ class Evidence(Work):
     def _suites_by(
         self, ways: Sequence[Words], world: World, *, without: Words = ()
     ) -> list[Program]:
-        inside = f"{self.case.ground.inside}/run_tests.py"
+        inside = f"{self.case.execution.inside}/run_tests.py"
         packages = ",".join(self.task.packages) if world is World.REAL else ""
         files = tuple(each.name for each in self.test_files)
         rest = ("python", "-P", inside, WORKSPACE_INSIDE, packages)
@@ -216,7 +216,7 @@ class Evidence(Work):
     def expected(self, world: World) -> str:
         """What the script must print in a world."""
         if world is World.OTHER:
-            return self.case.ground.title
+            return self.case.execution.title
         return self.plan.script.get(world, "")
 
     def _works(self, ran: Ran) -> bool:

@@ -7,9 +7,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from llamatrix.errors import MeasureError
-from llamatrix.sandbox.confined_parser import ParserLimits, parse_confined
+from llamatrix.sandbox.sandboxed_parser import ParserLimits, parse_sandboxed
 from llamatrix.scratch import scratch_folder
-from llamatrix.trials.checks.ground import Ground
+from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.sources import files
 
 _DECODER = Path(__file__).with_name("inside") / "decode.py"
@@ -37,7 +37,7 @@ class DecodedImage(Struct, frozen=True):
 
 
 def decode_images(
-    folders: Mapping[str, Mapping[str, bytes]], ground: Ground
+    folders: Mapping[str, Mapping[str, bytes]], execution: ExecutionEnvironment
 ) -> dict[str, tuple[DecodedImage, ...]]:
     """Of each group of files those that are images, whole and of a sensible size.
 
@@ -50,12 +50,12 @@ def decode_images(
             for number, (file, content) in enumerate(contents.items()):
                 place = folder / f"{number:03}{Path(file).suffix[:8]}"
                 place.write_bytes(content)
-        found = parse_confined(
+        found = parse_sandboxed(
             _DECODER,
             aside,
             *folders,
             type_=dict[str, tuple[DecodedImage, ...]],
-            bwrap=Path(ground.bwrap) if ground.bwrap else None,
+            bwrap=Path(execution.bwrap) if execution.bwrap else None,
             limits=_LIMITS,
             libraries=_pillow(),
         )

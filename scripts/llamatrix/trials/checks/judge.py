@@ -14,6 +14,7 @@ from llamatrix.errors import MeasureError
 from llamatrix.redaction import redact
 from llamatrix.sandbox.session import memory_file
 from llamatrix.scratch import scratch_folder
+from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.finding import (
     Finding,
     Judgement,
@@ -22,7 +23,6 @@ from llamatrix.trials.checks.finding import (
     State,
     verdict_of,
 )
-from llamatrix.trials.checks.ground import Ground
 from llamatrix.trials.checks.task import Task
 from llamatrix.trials.checks.work import Case
 
@@ -32,7 +32,11 @@ NOT_COPIED = {".venv", ".git", "__pycache__", "node_modules", ".pytest_cache"}
 
 
 def judge(
-    task: Task, workspace: Path, *, transcript: Path | None, ground: Ground
+    task: Task,
+    workspace: Path,
+    *,
+    transcript: Path | None,
+    execution: ExecutionEnvironment,
 ) -> Judgement:
     """What the task's checks say of a workspace, which is left as it is.
 
@@ -55,7 +59,7 @@ def judge(
             task=task,
             workspace=str(copy),
             transcript=None if transcript is None else str(transcript.resolve()),
-            ground=ground,
+            execution=execution,
             checks=names,
         )
         found = {each.check: each for each in _answers(case, aside)}
@@ -65,7 +69,9 @@ def judge(
     findings = tuple(
         msgspec.structs.replace(
             found[name],
-            reason=redact(found[name].reason, ground.secrets).replace(str(copy), "."),
+            reason=redact(found[name].reason, execution.secrets).replace(
+                str(copy), "."
+            ),
         )
         for name in task.checks
     )
@@ -101,7 +107,7 @@ def _answers(case: Case, aside: Path) -> tuple[Finding, ...]:
     if ended.limit:
         found += tuple(_too_slow(case, name) for name in case.checks[len(found) :])
     if tuple(each.check for each in found) != case.checks:
-        said = redact(ended.complaint(), case.ground.secrets)
+        said = redact(ended.complaint(), case.execution.secrets)
         raise MeasureError(f"{case.task.id}/check.py did not answer all: {said}")
     return found
 

@@ -1,4 +1,4 @@
-"""Runs an agent's programs on a ground, one after the other, and reads the reports.
+"""Runs an agent's programs in an execution environment, one after the other, and reads the reports.
 
 All programs of one session share what uv installs; the workspace is what it was before
 each. `inside/steps.py` runs them: its reports cannot be forged by what it runs.
@@ -20,7 +20,10 @@ from msgspec import Struct
 from llamatrix import shell
 from llamatrix.sandbox.session import memory_file
 from llamatrix.scratch import scratch_folder
-from llamatrix.trials.checks.ground import WORKSPACE, Ground
+from llamatrix.trials.checks.execution_environment import (
+    WORKSPACE,
+    ExecutionEnvironment,
+)
 from llamatrix.trials.stubs.request_log import Request, read_requests
 from llamatrix.trials.stubs.world import World
 
@@ -151,7 +154,7 @@ _LAST_LINES = 6
 
 
 def run_session(
-    workspace: Path, ground: Ground, programs: Sequence[Program]
+    workspace: Path, execution: ExecutionEnvironment, programs: Sequence[Program]
 ) -> tuple[Ran, ...]:
     """Run programs on a copy of the workspace; those that were left out are missing.
 
@@ -159,36 +162,38 @@ def run_session(
     the sandbox was lost.
     """
     key = secrets.token_bytes(_KEY_BYTES)
-    plan = msgspec.json.encode(_plan(ground, programs, key))
+    plan = msgspec.json.encode(_plan(execution, programs, key))
     with scratch_folder("session") as aside, memory_file("plan", plan) as stdin:
         copy = aside / "workspace"
         shutil.copytree(workspace, copy, symlinks=True)
-        if ground.switch:
-            switch_key = Path(ground.switch_key)
+        if execution.switch:
+            switch_key = Path(execution.switch_key)
             switch_key.touch(mode=0o600)
             switch_key.write_bytes(key)
-        prefix = (word.replace(WORKSPACE, str(copy)) for word in ground.prefix)
+        prefix = (word.replace(WORKSPACE, str(copy)) for word in execution.prefix)
         told = _Told(key)
         shell.run(
-            [*prefix, "python3", "-I", "-S", f"{ground.inside}/steps.py"],
+            [*prefix, "python3", "-I", "-S", f"{execution.inside}/steps.py"],
             cwd=copy,
-            env=ground.environment,
+            env=execution.environment,
             stdin=stdin,
             timeout_s=sum(each.timeout_s for each in programs) + _SLACK_S,
             on_line=told.take,
         )
-    _refuse_lost(ground)
-    log = read_requests(Path(ground.requests)) if ground.requests else ()
+    _refuse_lost(execution)
+    log = read_requests(Path(execution.requests)) if execution.requests else ()
     return tuple(_ran(programs[each.step], each, told, log) for each in told.ended)
 
 
-def _plan(ground: Ground, programs: Sequence[Program], key: bytes) -> dict[str, object]:
+def _plan(
+    execution: ExecutionEnvironment, programs: Sequence[Program], key: bytes
+) -> dict[str, object]:
     return {
         "key": key.hex(),
-        "private": ground.private,
-        "alone": bool(ground.private),
-        "installed": ground.installed,
-        "switch": ground.switch,
+        "private": execution.private,
+        "alone": bool(execution.private),
+        "installed": execution.installed,
+        "switch": execution.switch,
         "steps": [
             {
                 "name": each.name,
@@ -196,7 +201,7 @@ def _plan(ground: Ground, programs: Sequence[Program], key: bytes) -> dict[str, 
                 "env": {},
                 "unset": each.without,
                 "timeout_s": each.timeout_s,
-                "world": each.world if ground.switch else "",
+                "world": each.world if execution.switch else "",
                 "needs": each.needs,
                 "until": each.until,
                 "hand_out": each.hand_out,
@@ -226,9 +231,9 @@ def _ran(program: Program, ended: _Ended, told: "_Told", log: Sequence[Request])
     )
 
 
-def _refuse_lost(ground: Ground) -> None:
+def _refuse_lost(execution: ExecutionEnvironment) -> None:
     """What a lost sandbox left undone is no fault of the work."""
-    note = Path(ground.lost) if ground.lost else None
+    note = Path(execution.lost) if execution.lost else None
     if note and note.exists():
         why = note.read_text()
         note.unlink()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from llamatrix.trials.checks.ground import Ground
+from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.packages import (
     in_requirements,
     named_with,
@@ -27,7 +27,7 @@ class Case(Struct, frozen=True, kw_only=True):
     workspace: str
     """A copy, free to be changed."""
     transcript: str | None
-    ground: Ground
+    execution: ExecutionEnvironment
     checks: tuple[str, ...]
     """Those to answer."""
 
@@ -70,12 +70,12 @@ class Work:
     @property
     def counts_requests(self) -> bool:
         """Whether the service is a stand-in with a log."""
-        return self.case.ground.requests is not None
+        return self.case.execution.requests is not None
 
     @cached_property
     def agents_requests(self) -> tuple[Request, ...] | None:
         """What the agent's own session asked the stand-ins; None where nobody knows."""
-        log = self.case.ground.agents_requests
+        log = self.case.execution.agents_requests
         return read_requests(Path(log)) if log else None
 
     @cached_property

@@ -17,9 +17,9 @@ from llamatrix.trials.llm_judge.outcome import (
     Declined,
     Given,
     Grade,
-    Nonsense,
     Opinion,
     Refused,
+    Unparseable,
 )
 from llamatrix.trials.llm_judge.rubric import aspects_text, rubric
 from llamatrix.web import NoAnswerError, Reply, Site, WrongAnswerError
@@ -118,7 +118,7 @@ def ask(site: Site, question: Question, redaction: Redaction) -> Reached:
     begun = time.monotonic()
     first, said, by = _once(site, question.request, redaction)
     last, calls = first, 1
-    if isinstance(first, Nonsense):
+    if isinstance(first, Unparseable):
         again = (
             Message("assistant", said),
             Message("user", rubric().again.format(why=first.why)),
@@ -152,7 +152,7 @@ def _once(
         raise _does_not_work(f"{error}{_hint(reply)}", redaction) from error
     by = _clean(completion.model, redaction)
     if not completion.choices:
-        return Nonsense(why="there is no choice in it", text=""), "", by
+        return Unparseable(why="there is no choice in it", text=""), "", by
     choice = completion.choices[0]
     said = _clean(choice.message.content or "", redaction)
     if choice.message.refusal or choice.finish_reason == "content_filter":
@@ -172,10 +172,10 @@ def _read(said: str, *, cut: bool) -> Opinion:
         grades = msgspec.json.decode(text, type=dict[str, Grade])
     except (msgspec.MsgspecError, RecursionError) as error:
         why = "it was cut off at its token limit" if cut else str(error)
-        return Nonsense(why=why, text=said[-_KEPT:])
+        return Unparseable(why=why, text=said[-_KEPT:])
     if grades.keys() != aspects.keys():
         why = f"its keys are not {', '.join(aspects)}"
-        return Nonsense(why=why, text=said[-_KEPT:])
+        return Unparseable(why=why, text=said[-_KEPT:])
     return Given(grades={key: grades[key] for key in aspects})
 
 

@@ -21,7 +21,7 @@ class Refused(Struct, frozen=True, kw_only=True, tag="refused"):
     text: str
 
 
-class Nonsense(Struct, frozen=True, kw_only=True, tag="nonsense"):
+class Unparseable(Struct, frozen=True, kw_only=True, tag="nonsense"):
     """Twice not the JSON that was asked for."""
 
     why: str
@@ -36,4 +36,4 @@ class Declined(Struct, frozen=True, kw_only=True, tag="declined"):
     text: str
 
 
-Opinion = Given | Refused | Nonsense | Declined
+Opinion = Given | Refused | Unparseable | Declined

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import trustme
 
 
-class Papers(NamedTuple):
+class TlsFiles(NamedTuple):
     """Files for a server and its clients."""
 
     server: Path
@@ -19,23 +19,23 @@ class Papers(NamedTuple):
     """Ours and those this machine trusts: where other servers are reached too."""
 
 
-def issue(names: tuple[str, ...], folder: Path) -> Papers:
-    """Write the papers of a new authority, one certificate for all names."""
+def issue(names: tuple[str, ...], folder: Path) -> TlsFiles:
+    """Write the files of a new authority, one certificate for all names."""
     authority = trustme.CA()
-    papers = Papers(
+    tls_files = TlsFiles(
         folder / "server.pem", folder / "authority.pem", folder / "authorities.pem"
     )
-    papers.server.touch(mode=0o600)
+    tls_files.server.touch(mode=0o600)
     authority.issue_cert(*names).private_key_and_cert_chain_pem.write_to_path(
-        papers.server
+        tls_files.server
     )
     ours = authority.cert_pem.bytes().decode()
-    papers.authority.write_text(ours)
+    tls_files.authority.write_text(ours)
     trusted = ssl.create_default_context().get_ca_certs(binary_form=True)
-    papers.authorities.write_text(
+    tls_files.authorities.write_text(
         ours + "".join(ssl.DER_cert_to_PEM_cert(each) for each in trusted)
     )
-    return papers
+    return tls_files
 
 
 def trusting(bundle: Path) -> Mapping[str, str]:

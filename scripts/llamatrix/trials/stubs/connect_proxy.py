@@ -21,7 +21,7 @@ _NO_HEAD = (ValueError, anyio.IncompleteRead, anyio.DelimiterNotFound)
 
 
 @contextmanager
-def detour(names: Collection[str], *, port: int) -> Iterator[Mapping[str, str]]:
+def connect_proxy(names: Collection[str], *, port: int) -> Iterator[Mapping[str, str]]:
     """Lead `names` to 127.0.0.1:`port`; gives the environment that goes this way."""
     with loopback_listener() as door, answering([(door, _proxy(names, port))]):
         url = address(door)

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from llamatrix.proxy.serving import loopback_listener, serving
 from llamatrix.sandbox.forwarding import answering
 from llamatrix.trials.stubs import gemini_api, post_api
-from llamatrix.trials.stubs.authority import Papers, issue
+from llamatrix.trials.stubs.authority import TlsFiles, issue
 from llamatrix.trials.stubs.request_log import RequestLog, Watched
 from llamatrix.trials.stubs.world import Switch, World
 
@@ -22,14 +22,14 @@ _NOWHERE = 421  # "misdirected request": a name we do not stand in for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StandIns:
+class Stubs:
     """What a run's stand-ins are made of; they may stand several times in it."""
 
     models: tuple[str, ...]
     """Served by the Gemini stand-in."""
     log: Path
     """What they were asked; see `request_log`."""
-    papers: Papers
+    tls_files: TlsFiles
     key: str
     """The only key the Gemini stand-in takes."""
     title: str = ""
@@ -39,7 +39,7 @@ class StandIns:
     switch: Switch | None = None
     """With one the stand-ins can answer otherwise."""
 
-    def for_judging(self) -> "StandIns":
+    def for_judging(self) -> "Stubs":
         """The same services for the judge: another key, another log, a switch."""
         log = self.log.with_name("judged-requests.jsonl")
         log.touch()
@@ -53,14 +53,14 @@ class StandIns:
         )
 
 
-def prepare(folder: Path, *, models: tuple[str, ...]) -> StandIns:
+def prepare(folder: Path, *, models: tuple[str, ...]) -> Stubs:
     """A new authority, a new key and an empty log, in a folder of the run's own."""
     log = folder / "requests.jsonl"
     log.touch()
-    return StandIns(
+    return Stubs(
         models=models,
         log=log,
-        papers=issue((*HOSTS, "localhost"), folder),
+        tls_files=issue((*HOSTS, "localhost"), folder),
         key=_new_key(),
     )
 
@@ -70,9 +70,7 @@ def _new_key() -> str:
 
 
 @contextmanager
-def standing(
-    stand_ins: StandIns, listener: socket.socket | None = None
-) -> Iterator[int]:
+def serve_stubs(stubs: Stubs, listener: socket.socket | None = None) -> Iterator[int]:
     """Serve until the block is left; gives the port.
 
     On a free port of this machine's loopback, or on a socket that listens already: a
@@ -82,19 +80,19 @@ def standing(
     with ExitStack() as held:
         if listener is None:
             listener = held.enter_context(loopback_listener())
-        app, certificate = _app(stand_ins), stand_ins.papers.server
+        app, certificate = _app(stubs), stubs.tls_files.server
         held.enter_context(serving(app, [listener], certificate=certificate))
         yield _port(listener)
 
 
 @contextmanager
-def standing_for_judging(stand_ins: StandIns) -> Iterator[tuple[int, int]]:
+def serve_stubs_for_checks(stubs: Stubs) -> Iterator[tuple[int, int]]:
     """Serve what judged programs ask; gives its port and that of its switch."""
-    if stand_ins.switch is None:
+    if stubs.switch is None:
         raise AssertionError
     with loopback_listener() as control:
-        handler = stand_ins.switch.handler()
-        with answering([(control, handler)]), standing(stand_ins) as port:
+        handler = stubs.switch.handler()
+        with answering([(control, handler)]), serve_stubs(stubs) as port:
             yield port, _port(control)
 
 
@@ -103,21 +101,21 @@ def _port(listener: socket.socket) -> int:
     return port
 
 
-def _app(stand_ins: StandIns) -> ASGIApp:
-    switch = stand_ins.switch
+def _app(stubs: Stubs) -> ASGIApp:
+    switch = stubs.switch
 
     def world() -> World:
         return switch.world if switch else World.REAL
 
     images = gemini_api.GeminiApi(
-        key=stand_ins.key,
-        models=stand_ins.models,
+        key=stubs.key,
+        models=stubs.models,
         world=world,
-        foreign_keys=stand_ins.foreign_keys,
+        foreign_keys=stubs.foreign_keys,
     )
-    posts = post_api.PostApi(world=world, title=stand_ins.title)
+    posts = post_api.PostApi(world=world, title=stubs.title)
     apps = {post_api.HOST: posts.app(), gemini_api.HOST: images.app()}
-    return Watched(_ByHost(apps), RequestLog(stand_ins.log))
+    return Watched(_ByHost(apps), RequestLog(stubs.log))
 
 
 class _ByHost:

@@ -1,7 +1,7 @@
 """Decodes the images of folders and prints what they show, as JSON.
 
 `decode.py FOLDER NAME…`: for each folder the images that decode, with their size and the
-mean colour of eight bands from top to bottom. Run by `parse_confined`.
+mean colour of eight bands from top to bottom. Run by `parse_sandboxed`.
 """
 
 import contextlib

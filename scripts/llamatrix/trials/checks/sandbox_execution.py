@@ -1,4 +1,4 @@
-"""Ground in a sandbox of the trial's own kind: what an agent wrote runs nowhere else."""
+"""ExecutionEnvironment in a sandbox of the trial's own kind: what an agent wrote runs nowhere else."""
 
 import os
 import sys
@@ -8,16 +8,19 @@ from pathlib import Path
 import msgspec
 
 from llamatrix.sandbox.spec import HOME
-from llamatrix.trials.checks import enclosed
-from llamatrix.trials.checks.enclosed import Enclosure
-from llamatrix.trials.checks.ground import WORKSPACE, Ground
+from llamatrix.trials.checks import run_in_sandbox
+from llamatrix.trials.checks.execution_environment import (
+    WORKSPACE,
+    ExecutionEnvironment,
+)
+from llamatrix.trials.checks.run_in_sandbox import Enclosure
 
 INSIDE_SANDBOX = Path("/opt/llamatrix/judging")
 """Where our programs beside judged ones are shown."""
 _ROOT = Path(__file__).resolve().parents[3]
 
 
-def sandbox_ground(
+def sandbox_execution(
     enclosure: Enclosure,
     folder: Path,
     *,
@@ -25,15 +28,15 @@ def sandbox_ground(
     secrets: tuple[str, ...],
     title: str = "",
     switch: int = 0,
-) -> Ground:
-    """The ground of one trial, which has `folder` for itself."""
+) -> ExecutionEnvironment:
+    """The execution environment of one trial, which has `folder` for itself."""
     lost = str(folder / "sandbox.lost")
-    prefix = (sys.executable, "-B", str(Path(enclosed.__file__)), lost, WORKSPACE)
-    return Ground(
+    prefix = (sys.executable, "-B", str(Path(run_in_sandbox.__file__)), lost, WORKSPACE)
+    return ExecutionEnvironment(
         environment={
             "PYTHONPATH": str(_ROOT),
             "PATH": os.defpath,
-            enclosed.ENCLOSURE: msgspec.json.encode(enclosure).decode(),
+            run_in_sandbox.ENCLOSURE: msgspec.json.encode(enclosure).decode(),
             **_passed_on(),
         },
         prefix=prefix,

@@ -7,10 +7,10 @@ import pytest
 
 from llamatrix.project import find_project
 from llamatrix.provision.bubblewrap import bwrap_here
-from llamatrix.sandbox.confined_parser import (
+from llamatrix.sandbox.sandboxed_parser import (
     ParserFailedError,
     ParserLimits,
-    parse_confined,
+    parse_sandboxed,
 )
 from llamatrix.sandbox.spec import probe
 
@@ -36,7 +36,7 @@ def parse(request: pytest.FixtureRequest, tmp_path: Path) -> Parse:
         parser = tmp_path / "parser.py"
         parser.write_text(script)
         kept = ParserLimits(**limits)
-        return parse_confined(
+        return parse_sandboxed(
             parser, data, *words, type_=object, bwrap=bwrap, limits=kept
         )
 

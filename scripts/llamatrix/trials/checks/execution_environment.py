@@ -11,7 +11,7 @@ INSIDE = Path(__file__).with_name("inside")
 """Our programs that run beside judged ones."""
 
 
-class Ground(Struct, frozen=True, kw_only=True):
+class ExecutionEnvironment(Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     """All of it: nothing is inherited. `uv` is found on its `PATH`."""
     prefix: tuple[str, ...] = ()
@@ -19,7 +19,7 @@ class Ground(Struct, frozen=True, kw_only=True):
     requests: str | None = None
     """The stand-ins' log; None where the real services are asked."""
     bwrap: str | None = None
-    """For `parse_confined`; None where there is no sandbox."""
+    """For `parse_sandboxed`; None where there is no sandbox."""
     lost: str | None = None
     """A file that is there when the prefix could not do its work, and says why."""
     inside: str = ""

@@ -14,17 +14,17 @@ from llamatrix.agents.opencode.turn import Surroundings
 from llamatrix.config.matrix import Network
 from llamatrix.engines.llama_cpp.launch import HOST
 from llamatrix.sandbox.spec import TOOLS, python_inside
-from llamatrix.trials.checks.enclosed import Enclosure
-from llamatrix.trials.checks.ground import INSIDE, Ground
-from llamatrix.trials.checks.sandbox_ground import INSIDE_SANDBOX, sandbox_ground
+from llamatrix.trials.checks.execution_environment import INSIDE, ExecutionEnvironment
+from llamatrix.trials.checks.run_in_sandbox import Enclosure
+from llamatrix.trials.checks.sandbox_execution import INSIDE_SANDBOX, sandbox_execution
 from llamatrix.trials.checks.task import Task
 from llamatrix.trials.stubs.authority import trusting
 from llamatrix.trials.stubs.services import Services
 from llamatrix.trials.stubs.serving import (
     HOSTS,
     prepare,
-    standing,
-    standing_for_judging,
+    serve_stubs,
+    serve_stubs_for_checks,
 )
 from llamatrix.trials.stubs.wheel_index import indexed
 
@@ -50,9 +50,9 @@ class Tools:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class World:
+class TrialEnvironment:
     surroundings: Surroundings
-    ground: Ground
+    execution: ExecutionEnvironment
     context7_url: str | None
     """The back end inside the sandbox; None is the real service."""
     pages_served: Callable[[], int] | None
@@ -60,30 +60,30 @@ class World:
 
 
 @contextmanager
-def hermetic_world(
+def hermetic_environment(
     task: Task, tools: Tools, folder: Path, services: Services
-) -> Iterator[World]:
+) -> Iterator[TrialEnvironment]:
     """Stand-ins of the services under their real names, alive while the block runs.
 
-    `folder` is the trial's own and private: papers, key and request log lie in it.
+    `folder` is the trial's own and private: TLS files, key and request log lie in it.
     """
-    stand_ins = prepare(folder, models=task.all_models)
+    stubs = prepare(folder, models=task.all_models)
     environment = {
         **trusting(_AUTHORITY),
         **indexed(_INDEX_PORT),
-        **_key_of(task, stand_ins.key),
+        **_key_of(task, stubs.key),
     }
-    judges = stand_ins.for_judging()
+    judges = stubs.for_judging()
     with (
-        standing(stand_ins) as port,
-        standing_for_judging(judges) as (judges_port, switch),
+        serve_stubs(stubs) as port,
+        serve_stubs_for_checks(judges) as (judges_port, switch),
     ):
         around = Surroundings(
             network=Network.HERMETIC,
             tools=tools.programs,
             shown={
                 CONTEXT7_FOLDER: tools.context7,
-                _AUTHORITY: stand_ins.papers.authority,
+                _AUTHORITY: stubs.tls_files.authority,
             },
             environment=environment,
             hosts=dict.fromkeys(HOSTS, HOST),
@@ -92,7 +92,7 @@ def hermetic_world(
                 _CONTEXT7_PORT: services.context7,
                 _INDEX_PORT: services.packages,
             },
-            secrets=(stand_ins.key,),
+            secrets=(stubs.key,),
         )
         judged = dataclasses.replace(
             around,
@@ -103,7 +103,7 @@ def hermetic_world(
                 _SWITCH_PORT: switch,
             },
         )
-        ground = sandbox_ground(
+        execution = sandbox_execution(
             _enclosure(tools, judged),
             folder,
             requests=judges.log,
@@ -111,17 +111,17 @@ def hermetic_world(
             title=judges.title,
             switch=_SWITCH_PORT,
         )
-        yield World(
+        yield TrialEnvironment(
             surroundings=around,
-            ground=replace(ground, agents_requests=str(stand_ins.log)),
+            execution=replace(execution, agents_requests=str(stubs.log)),
             context7_url=f"http://{HOST}:{_CONTEXT7_PORT}",
             pages_served=services.pages_served,
         )
 
 
-def online_world(
+def online_environment(
     task: Task, tools: Tools, folder: Path, environ: Mapping[str, str]
-) -> World:
+) -> TrialEnvironment:
     """The real services over this machine's network, with the user's own keys."""
     names = [name for name in (task.service.key, _CONTEXT7_KEY) if environ.get(name)]
     keys = {name: environ[name] for name in names}
@@ -132,11 +132,11 @@ def online_world(
         environment=keys,
         secrets=tuple(keys.values()),
     )
-    ground = sandbox_ground(
+    execution = sandbox_execution(
         _enclosure(tools, around), folder, requests=None, secrets=around.secrets
     )
-    return World(
-        surroundings=around, ground=ground, context7_url=None, pages_served=None
+    return TrialEnvironment(
+        surroundings=around, execution=execution, context7_url=None, pages_served=None
     )
 
 

@@ -22,7 +22,7 @@ from msgspec import Struct
 from llamatrix.config.matrix import Network
 from llamatrix.errors import MeasureError
 from llamatrix.sandbox.forwarding import forwarding
-from llamatrix.sandbox.session import Inside, entered
+from llamatrix.sandbox.session import SandboxSession, open_sandbox
 from llamatrix.sandbox.spec import HOME, TOOLS, Sandbox
 from llamatrix.sandbox.supervisor import Report
 from llamatrix.sandbox.workspace_archive import pack, unpack_work
@@ -107,8 +107,8 @@ def _confined(
         stdin=sys.stdin.read(),
     )
     with ExitStack() as held:
-        inside = held.enter_context(
-            entered(
+        session = held.enter_context(
+            open_sandbox(
                 Path(enclosure.bwrap),
                 sandbox,
                 job,
@@ -118,20 +118,20 @@ def _confined(
         )
         ports = () if enclosure.online else enclosure.forwards
         ways = list(
-            zip(inside.listeners, (outside for _, outside in ports), strict=True)
+            zip(session.listeners, (outside for _, outside in ports), strict=True)
         )
         held.enter_context(forwarding(ways))
-        inside.begin(files)
-        _pass_on(inside)
-        report = inside.finish(files)
-        for line in inside.last_words():
+        session.begin(files)
+        _pass_on(session)
+        report = session.finish(files)
+        for line in session.last_words():
             print(line, flush=True)  # noqa: T201
         return report
 
 
-def _pass_on(inside: Inside) -> None:
-    while not inside.over():
-        for line in inside.hear(wait_s=_LOOK_EVERY_S):
+def _pass_on(session: SandboxSession) -> None:
+    while not session.over():
+        for line in session.hear(wait_s=_LOOK_EVERY_S):
             print(line, flush=True)  # noqa: T201
 
 

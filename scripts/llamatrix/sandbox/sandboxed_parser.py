@@ -60,7 +60,7 @@ class ParserFailedError(Exception):
     """
 
 
-def parse_confined(
+def parse_sandboxed(
     parser: Path,
     data: Path,
     *words: str,
@@ -78,7 +78,7 @@ def parse_confined(
     `type_`. Words that name a library become the path it has inside. The parser sees no
     network, no environment and no key, and can write nowhere.
 
-    `bwrap` is `Ground.bwrap`. With None (a machine without sandboxes, where only
+    `bwrap` is `ExecutionEnvironment.bwrap`. With None (a machine without sandboxes, where only
     controls are judged) the same limits hold in an ordinary process.
 
     Raises ParserFailedError where the parser exceeds its memory, time or output, where

@@ -1,4 +1,4 @@
-"""Ground without a sandbox: this machine's uv and Python, the services stood in for.
+"""ExecutionEnvironment without a sandbox: this machine's uv and Python, the services stood in for.
 
 For controls and for workspaces somebody else made. What runs there can do whatever
 its user can: a trial's work is judged in a sandbox.
@@ -11,50 +11,50 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llamatrix.provision.uv import find_uv
-from llamatrix.trials.checks.ground import INSIDE, Ground
+from llamatrix.trials.checks.execution_environment import INSIDE, ExecutionEnvironment
 from llamatrix.trials.checks.task import Task
 from llamatrix.trials.stubs.authority import trusting
-from llamatrix.trials.stubs.connect_proxy import detour
-from llamatrix.trials.stubs.serving import HOSTS, prepare, standing_for_judging
+from llamatrix.trials.stubs.connect_proxy import connect_proxy
+from llamatrix.trials.stubs.serving import HOSTS, prepare, serve_stubs_for_checks
 
 
 @contextmanager
-def loopback_ground(
+def loopback_execution(
     task: Task, folder: Path, *, cache: Path, uv: Path | None = None
-) -> Iterator[Ground]:
+) -> Iterator[ExecutionEnvironment]:
     """The stand-ins, led to by a proxy; packages come from uv's own index, kept in `cache`.
 
-    `folder` is private to this ground and must be empty.
+    `folder` is private to it and must be empty.
     """
     home, programs = folder / "home", folder / "programs"
     home.mkdir()
     programs.mkdir()
     (programs / "uv").symlink_to(uv or find_uv())
     (programs / "python3").symlink_to(_bare_python())
-    stand_ins = prepare(folder, models=task.all_models).for_judging()
+    stubs = prepare(folder, models=task.all_models).for_judging()
     passed_on = {name: os.environ[name] for name in _PASSED_ON & os.environ.keys()}
     with (
-        standing_for_judging(stand_ins) as (port, switch),
-        detour(HOSTS, port=port) as way,
+        serve_stubs_for_checks(stubs) as (port, switch),
+        connect_proxy(HOSTS, port=port) as way,
     ):
-        yield Ground(
+        yield ExecutionEnvironment(
             environment={
                 **passed_on,
-                **trusting(stand_ins.papers.authorities),
+                **trusting(stubs.tls_files.authorities),
                 **way,
                 "PATH": f"{programs}:{os.defpath}",
                 "HOME": str(home),
                 "UV_CACHE_DIR": str(cache),
                 "UV_PYTHON_DOWNLOADS": "never",
-                "GEMINI_API_KEY": stand_ins.key,
+                "GEMINI_API_KEY": stubs.key,
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
-            requests=str(stand_ins.log),
+            requests=str(stubs.log),
             inside=str(INSIDE),
-            title=stand_ins.title,
+            title=stubs.title,
             switch=switch,
             switch_key=str(folder / "session.key"),
-            secrets=(*stand_ins.foreign_keys, stand_ins.key),
+            secrets=(*stubs.foreign_keys, stubs.key),
         )
 
 

@@ -19,8 +19,8 @@ from llamatrix.project import find_project
 from llamatrix.provision.bubblewrap import find_bwrap
 from llamatrix.proxy.serving import loopback_listener
 from llamatrix.sandbox.spec import HOME, inside_path
-from llamatrix.trials.checks.enclosed import ENCLOSURE, Enclosure
-from llamatrix.trials.checks.sandbox_ground import sandbox_ground
+from llamatrix.trials.checks.run_in_sandbox import ENCLOSURE, Enclosure
+from llamatrix.trials.checks.sandbox_execution import sandbox_execution
 
 SERVED = 8102
 PROBES = """\
@@ -65,17 +65,17 @@ class Enclosed:
         (self.workspace / "there.txt").write_text("mine\n")
         self.aside = folder / "aside"
         self.aside.mkdir()
-        ground = sandbox_ground(
+        execution = sandbox_execution(
             enclosure(program, **more), folder, requests=None, secrets=()
         )
         self.environment: Mapping[str, str] = {
-            **ground.environment,
+            **execution.environment,
             "TMPDIR": str(self.aside),
         }
         self.argv = [
             *(
                 word.replace("{workspace}", str(self.workspace))
-                for word in ground.prefix
+                for word in execution.prefix
             ),
             *("program", "first word", "second"),
         ]
