@@ -17,10 +17,10 @@ from llamatrix.commands.regress.ledger import SPEED_PAIRS, Entry, pairs_of
 from llamatrix.commands.report_view import View, load_view
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.load import load_matrix
-from llamatrix.measure.context.answer import answer_of
+from llamatrix.measure.context.result import answer_of
 from llamatrix.nvml import Gpu
 from llamatrix.records.context_record import ContextRecord
-from llamatrix.records.record import Record
+from llamatrix.records.speed_record import Record
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.context_page import newest

@@ -10,10 +10,9 @@ from tests.shipped import ROOT
 from llamatrix.commands.hand_runs import BY_HAND
 from llamatrix.commands.regress.ledger import SPEED_PAIRS
 from llamatrix.records.context_record import CONTEXT
-from llamatrix.records.kind import Kind, R
 from llamatrix.records.opinion_record import OPINION
-from llamatrix.records.record import SPEED
-from llamatrix.records.store import DamagedLine, Store
+from llamatrix.records.speed_record import SPEED
+from llamatrix.records.store import DamagedLine, Kind, R, Store
 from llamatrix.records.trial_record import AGENT
 
 EXAMPLES = ROOT / "reports" / "examples"

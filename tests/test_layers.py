@@ -46,7 +46,7 @@ HOMES = {
     },
     "platformdirs": {"project"},
     "prometheus_client": {"engines.llama_cpp.metrics"},
-    "psutil": {"host", "measure.gpu_sample", "measure.load", "measure.telemetry"},
+    "psutil": {"host", "measure.disturbances", "measure.telemetry"},
     "pynvml": {"nvml"},
     "rich": {"progress"},
     "scipy": {"stats.distributions"},

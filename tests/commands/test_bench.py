@@ -12,9 +12,9 @@ from tests.shipped import shipped_cells
 
 from llamatrix.commands.agenda import look_up
 from llamatrix.commands.bench import bench
-from llamatrix.measure.load import Load, Mark
+from llamatrix.measure.disturbances import Load, Mark
 from llamatrix.project import Project
-from llamatrix.records.record import SPEED, Record
+from llamatrix.records.speed_record import SPEED, Record
 from llamatrix.records.store import Store
 from llamatrix.report.speed import Result, groups
 

@@ -13,8 +13,7 @@ from llamatrix.measure.energy import (
     held_bytes,
     idle_w,
 )
-from llamatrix.measure.gpu_sample import GpuSample
-from llamatrix.measure.telemetry import Telemetry
+from llamatrix.measure.telemetry import GpuSample, Telemetry
 
 GENERATION = SpeedTest(n_prompt=0, n_gen=100)
 

@@ -8,7 +8,7 @@ import pytest
 from tests.played_nvml import played, without_cards
 
 from llamatrix.config.cell import Cell
-from llamatrix.measure import steady
+from llamatrix.measure import disturbances
 from llamatrix.measure.telemetry import WarmUp
 from llamatrix.measure.warm_up import warm_up
 
@@ -41,7 +41,7 @@ def test_a_card_that_stands_still_is_steady_after_one_window(warm: Warm) -> None
     found = warm(60, played())
     assert found
     assert found.steady
-    assert steady.WINDOW_S <= found.seconds < 60
+    assert disturbances.WINDOW_S <= found.seconds < 60
 
 
 def test_the_time_is_bounded_and_a_restless_card_is_told(warm: Warm) -> None:

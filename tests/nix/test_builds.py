@@ -21,7 +21,7 @@ from llamatrix.config.lock import load_lock
 from llamatrix.engines.llama_cpp.template import load_correction
 from llamatrix.project import Project
 from llamatrix.provision.sdist import file_sha256
-from llamatrix.records.record import SPEED
+from llamatrix.records.speed_record import SPEED
 from llamatrix.records.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]

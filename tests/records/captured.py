@@ -6,9 +6,9 @@ from llamatrix.commands.hand_runs import BY_HAND
 from llamatrix.commands.regress.ledger import SPEED_PAIRS
 from llamatrix.commands.regress.replay_ledger import REPLAY_PAIRS
 from llamatrix.records.context_record import CONTEXT
-from llamatrix.records.kind import Kind, Place, Stored
 from llamatrix.records.opinion_record import OPINION
-from llamatrix.records.record import SPEED
+from llamatrix.records.speed_record import SPEED
+from llamatrix.records.store import Kind, Place, Stored
 from llamatrix.records.trial_record import AGENT
 
 KINDS: dict[str, Kind[Stored]] = {

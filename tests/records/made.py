@@ -14,8 +14,8 @@ from llamatrix.measure.speed import Process
 from llamatrix.measure.telemetry import CpuSample, Telemetry
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights import WeightsFacts
-from llamatrix.records.kind import Place, sealed
-from llamatrix.records.record import SPEED, CellFacts, Record
+from llamatrix.records.speed_record import SPEED, CellFacts, Record
+from llamatrix.records.store import Place, sealed
 
 _ADDED = {"schema_version", "checksum"}
 _MODELS = {

@@ -6,10 +6,17 @@ from tests.shipped import ROOT
 
 from llamatrix.config.load import load_matrix
 from llamatrix.config.matrix import WeightsKind
-from llamatrix.measure.context.footprint import Footprint
-from llamatrix.measure.context.found import Attempt, By, Ceiling, Found, Rung, Stop
 from llamatrix.measure.context.generation import Timings
 from llamatrix.measure.context.recall import FACTS, FactRecalled, Recalled
+from llamatrix.measure.context.result import (
+    Attempt,
+    By,
+    Ceiling,
+    Footprint,
+    Found,
+    Rung,
+    Stop,
+)
 from llamatrix.nvml import Gpu
 from llamatrix.records.context_record import Asked, ContextCell, ContextRecord
 

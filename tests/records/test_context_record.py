@@ -9,9 +9,9 @@ from tests.records.made_context import made_context, made_found
 from tests.shipped import ROOT, shipped_cells
 
 from llamatrix.config.load import load_matrix
-from llamatrix.measure.context.found import Stop
+from llamatrix.measure.context.result import Stop
 from llamatrix.records.context_record import CONTEXT, Asked, context_cell
-from llamatrix.records.record import SPEED
+from llamatrix.records.speed_record import SPEED
 from llamatrix.records.store import Store
 
 CELL = shipped_cells("gpu-proof")[0]

@@ -4,10 +4,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.records.made import made_record
 from tests.report.made_trials import NO_SANDBOX, made_trial, published_trials
 
 from llamatrix.agents.turn_outcome import EndpointDied
-from llamatrix.records.store import Store
+from llamatrix.errors import RecordError
+from llamatrix.project import Project
+from llamatrix.records.speed_record import SPEED, Record
+from llamatrix.records.store import Store, UnwrittenError
 from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.trials.trial_result import Broken, Incorrect, Undecided
 
@@ -51,3 +55,41 @@ def test_trajectories_beside_the_records_are_no_records(tmp_path: Path) -> None:
     events.parent.mkdir(parents=True)
     events.write_text('{"type":"step_start"}\n')
     assert list(store.read_all()) == [record]
+
+
+@pytest.fixture
+def blocked(project: Project) -> Store[Record]:
+    """A store of which a file stands in the place of the host's folder."""
+    store = Store(reports=project.reports, kind=SPEED)
+    store.folder.mkdir(parents=True)
+    (store.folder / made_record().host.slug).touch()
+    return store
+
+
+def test_a_store_that_cannot_be_written_is_told_before_measuring(
+    blocked: Store[Record],
+) -> None:
+    with pytest.raises(RecordError, match=r"no record can be written.*nothing was"):
+        blocked.require_room(made_record().host.slug)
+
+
+def test_asking_leaves_no_file(project: Project) -> None:
+    store = Store(reports=project.reports, kind=SPEED)
+    store.require_room("some-host")
+    assert [path for path in project.reports.rglob("*") if path.is_file()] == []
+
+
+def test_a_record_that_cannot_be_written_is_kept_beside_the_store(
+    blocked: Store[Record], project: Project
+) -> None:
+    record = made_record()
+    with pytest.raises(UnwrittenError, match="it is kept: `cat ") as caught:
+        blocked.append(record)
+    (aside,) = (project.cache / "llamatrix-unwritten").iterdir()
+    _, command, _ = str(caught.value).split("`")
+    assert command.split()[1] == str(aside)
+    target = Path(command.split()[3])
+    (blocked.folder / record.host.slug).unlink()
+    target.parent.mkdir(parents=True)
+    target.write_bytes(aside.read_bytes())
+    assert list(blocked.read_all()) == [record]

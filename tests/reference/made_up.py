@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from llamatrix.reference.audit import audit
-from llamatrix.reference.finding import Finding
 from llamatrix.reference.gpu import load_gpus
-from llamatrix.reference.load import load_set
-from llamatrix.reference.reference_set import ReferenceSet
+from llamatrix.reference.reference_set import ReferenceSet, load_set
+from llamatrix.reference.rules.rule import Finding
 
 MODELS = ("qwen35-27b", "small")
 """One whose hyper-parameters are known and one that only this file knows."""

@@ -5,12 +5,14 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.reference.made_up import CLEAN, audited, changed, loaded
-from tests.reference.test_load import SETS, shipped
+from tests.reference.test_reference_set import SETS, shipped
 
 from llamatrix.reference.audit import audit, audit_report
-from llamatrix.reference.finding import AuditReport, Severity, concerning
 from llamatrix.reference.gpu import load_gpus
-from llamatrix.reference.rule_digits import slip_of
+from llamatrix.reference.quantity import Interval
+from llamatrix.reference.reference_set import Claim
+from llamatrix.reference.rules.digits import misprints, simplest, slip_of
+from llamatrix.reference.rules.rule import AuditReport, Severity, concerning
 
 
 def test_a_clean_set_has_no_findings(tmp_path: Path) -> None:
@@ -469,3 +471,37 @@ def test_the_worst_comes_first_and_the_json_says_what_the_text_says(
     ]
     assert msgspec.json.decode(report.json, type=AuditReport) == report
     assert report.text.startswith("made-up: 42 numbers, 2 findings\n")
+
+
+@pytest.fixture
+def time(tmp_path: Path) -> Claim:
+    """It says 63.91 s."""
+    (found,) = (
+        claim
+        for claim in loaded(CLEAN, tmp_path).claims()
+        if claim.id == "agent/qwen35-27b/p1/generation-time"
+    )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("meant", "kind"),
+    [
+        (6.91, "one digit too many"),
+        (36.91, "two digits swapped"),
+        (6.391, "point misplaced"),
+        (63.41, "one digit wrong"),
+        (163.91, "one digit missing"),
+    ],
+)
+def test_a_single_slip_is_named_by_its_kind(
+    meant: float, kind: str, time: Claim
+) -> None:
+    near = Interval(low=meant - 0.001, high=meant + 0.001)
+    found = simplest(misprints(time, near.meets))
+    assert found[0].kind == kind
+    assert found[0].value == pytest.approx(meant)
+
+
+def test_what_no_single_slip_explains_stays_unexplained(time: Claim) -> None:
+    assert misprints(time, Interval(low=77.70, high=77.75).meets) == ()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.reference.made_up import CLEAN, changed, loaded
-from tests.reference.test_load import shipped
+from tests.reference.test_reference_set import shipped
 
 from llamatrix.errors import ReportError
 from llamatrix.provision.fit import CACHE_BYTES

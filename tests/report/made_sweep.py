@@ -13,7 +13,7 @@ from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.llama_cpp.llama_bench import parse_row
 from llamatrix.engines.outcome import Done
 from llamatrix.nvml import Gpu
-from llamatrix.records.record import SPEED, Record
+from llamatrix.records.speed_record import SPEED, Record
 from llamatrix.records.store import Store
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.report.published import Published, load_published

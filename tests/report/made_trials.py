@@ -14,8 +14,7 @@ from llamatrix.agents.turn_outcome import (
     WhyNotRun,
 )
 from llamatrix.config.matrix import Network, WeightsKind
-from llamatrix.measure.gpu_sample import GpuSample
-from llamatrix.measure.telemetry import CpuSample, Telemetry
+from llamatrix.measure.telemetry import CpuSample, GpuSample, Telemetry
 from llamatrix.nvml import Gpu
 from llamatrix.proxy.breakdown import Breakdown
 from llamatrix.proxy.call import CallTimes

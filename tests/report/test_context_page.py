@@ -14,7 +14,7 @@ from tests.records.made_context import (
 
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import Crashed, OutOfMemory, Stage, TimedOut
-from llamatrix.measure.context.found import (
+from llamatrix.measure.context.result import (
     Attempt,
     Failure,
     OverBudget,

@@ -5,10 +5,9 @@ from tests.records.made import made_record
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.engines.outcome import Crashed
-from llamatrix.measure.gpu_sample import GpuSample
-from llamatrix.measure.telemetry import Telemetry, WarmUp
+from llamatrix.measure.telemetry import GpuSample, Telemetry, WarmUp
 from llamatrix.nvml import Gpu
-from llamatrix.records.record import Record
+from llamatrix.records.speed_record import Record
 from llamatrix.report.gpu_page import Proof, gpu_page
 from llamatrix.report.gpu_table import gpu_table, idle_power_w, peak_memory
 from llamatrix.report.speed import groups

@@ -21,7 +21,7 @@ from llamatrix.agents.turn_outcome import EndpointDied
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import OutOfMemory
-from llamatrix.records.record import Record
+from llamatrix.records.speed_record import Record
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.evidence import read_evidence, read_trial_evidence
 from llamatrix.report.html.svg import GRID, TEXT, inline_svg

@@ -10,7 +10,7 @@ from llamatrix.config.matrix import WeightsKind
 from llamatrix.errors import ReportError
 from llamatrix.measure.stream import Bandwidth
 from llamatrix.nvml import Gpu
-from llamatrix.records.record import Record
+from llamatrix.records.speed_record import Record
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.roofline import NoRoofline, Roofline
 from llamatrix.report.bandwidth_file import (

@@ -17,8 +17,8 @@ from tests.report.made_trials import (
 from llamatrix.agents.turn_outcome import EndpointDied
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.records.trial_record import TrialRecord
-from llamatrix.reference.comparison import Comparison, Verdict
 from llamatrix.reference.gpu import load_gpus
+from llamatrix.reference.verdict import Comparison, Verdict
 from llamatrix.report.evidence import read_trial_evidence
 from llamatrix.report.our_trial_numbers import trial_conditions
 from llamatrix.report.trials import trial_groups

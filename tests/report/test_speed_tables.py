@@ -9,7 +9,7 @@ from tests.records.made import made_record
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.engines.outcome import Done, OutOfMemory
-from llamatrix.records.record import Record
+from llamatrix.records.speed_record import Record
 from llamatrix.report.speed import Result, groups
 from llamatrix.report.speed_tables import cell_text, first_text, page, tables
 from llamatrix.report.tidy import tidy_csv, tidy_json

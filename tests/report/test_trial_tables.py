@@ -24,8 +24,7 @@ from llamatrix.agents.turn_outcome import (
     TurnOutcome,
 )
 from llamatrix.config.matrix import WeightsKind
-from llamatrix.measure.gpu_sample import GpuSample
-from llamatrix.measure.telemetry import Telemetry
+from llamatrix.measure.telemetry import GpuSample, Telemetry
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.tables import Table
 from llamatrix.report.trial_page import trial_page, trial_tables

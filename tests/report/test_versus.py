@@ -11,10 +11,10 @@ from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import OutOfMemory
 from llamatrix.nvml import Gpu
-from llamatrix.records.record import Record
-from llamatrix.reference.comparison import Comparison, Verdict
+from llamatrix.records.speed_record import Record
 from llamatrix.reference.gpu import gpu_key, load_gpus
 from llamatrix.reference.reference_set import Claim
+from llamatrix.reference.verdict import Comparison, Verdict
 from llamatrix.report.evidence import read_evidence
 from llamatrix.report.our_numbers import our_numbers
 from llamatrix.report.speed import groups

@@ -7,7 +7,7 @@ from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.engines.outcome import Done
 from llamatrix.host import this_host
 from llamatrix.provision.build import compiled_by
-from llamatrix.records.record import Record
+from llamatrix.records.speed_record import Record
 from llamatrix.records.store import Store
 from llamatrix.report.speed import result_of
 

@@ -4,7 +4,7 @@ from llamatrix.config.load import load_matrix
 from llamatrix.project import find_project
 from llamatrix.reference.audit import audit_report
 from llamatrix.reference.gpu import load_gpus
-from llamatrix.reference.load import find_set, load_set
+from llamatrix.reference.reference_set import find_set, load_set
 from llamatrix.reference.roofline import rooflines
 from llamatrix.report.versus_tables import published_roofline_table
 

@@ -14,7 +14,7 @@ from llamatrix.config.matrix import Backend
 from llamatrix.engines.outcome import Done, reason_of
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
-from llamatrix.measure.load import (
+from llamatrix.measure.disturbances import (
     TOLERATED_PERCENT,
     KernelWatch,
     Load,
@@ -27,7 +27,7 @@ from llamatrix.project import Project
 from llamatrix.provision.build import Built, provide_build
 from llamatrix.provision.device import require_device
 from llamatrix.provision.weights import Weights, provide_weights
-from llamatrix.records.record import SPEED, Record, cell_facts
+from llamatrix.records.speed_record import SPEED, Record, cell_facts
 from llamatrix.records.store import Store
 from llamatrix.report.speed_tables import outcome_word
 from llamatrix.units import duration_text

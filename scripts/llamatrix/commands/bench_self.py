@@ -29,7 +29,7 @@ from llamatrix.nvml import gpus
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.proxy.cost import measure_cost
-from llamatrix.records.record import SPEED, Record
+from llamatrix.records.speed_record import SPEED, Record
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT
 from llamatrix.report.overhead import added_s, tap_text, trials_text

@@ -14,8 +14,8 @@ from llamatrix.errors import BenchError, ProvisionError, ReportError
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.integrity import recheck_cache
-from llamatrix.reference.comparison import Verdict
 from llamatrix.reference.gpu import load_gpus
+from llamatrix.reference.verdict import Verdict
 from llamatrix.report.certificate import (
     Both,
     Certificate,

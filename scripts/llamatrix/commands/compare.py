@@ -21,11 +21,10 @@ from llamatrix.host import this_host
 from llamatrix.measure.stream import measure_bandwidth
 from llamatrix.progress import say
 from llamatrix.project import find_project
-from llamatrix.reference.comparison import Comparison, Verdict
-from llamatrix.reference.deciding import family_wise
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.quantity import Quantity
 from llamatrix.reference.roofline import NoRoofline, Roofline
+from llamatrix.reference.verdict import Comparison, Verdict, family_wise
 from llamatrix.report.bandwidth_file import read_bandwidth, write_bandwidth
 from llamatrix.report.our_rooflines import our_rooflines
 from llamatrix.report.published import Published

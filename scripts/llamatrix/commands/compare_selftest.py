@@ -12,10 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llamatrix.reference.compare import compare, compare_one
-from llamatrix.reference.comparison import Comparison, OurNumber, Verdict
-from llamatrix.reference.deciding import COUNTS, family_wise
 from llamatrix.reference.quantity import RATES, Quantity
 from llamatrix.reference.reference_set import Claim
+from llamatrix.reference.verdict import (
+    COUNTS,
+    Comparison,
+    OurNumber,
+    Verdict,
+    family_wise,
+)
 from llamatrix.report.tables import Table
 from llamatrix.stats.estimate import ALPHA
 from llamatrix.stats.power import POWER

@@ -28,7 +28,7 @@ from llamatrix.provision.compiler import require_compiler
 from llamatrix.provision.fit import Use, known_shape, need
 from llamatrix.provision.synthetic.spec import Scale
 from llamatrix.provision.weights import provide_weights
-from llamatrix.records.record import SPEED
+from llamatrix.records.speed_record import SPEED
 from llamatrix.records.store import Store
 from llamatrix.report.gpu_page import Proof, gpu_page
 from llamatrix.report.speed import groups

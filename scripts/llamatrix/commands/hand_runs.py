@@ -18,9 +18,7 @@ from llamatrix.host import Host, this_host
 from llamatrix.measure.speed import Bench
 from llamatrix.measured_environment import measured_environment
 from llamatrix.project import Project
-from llamatrix.records.envelope import Envelope
-from llamatrix.records.kind import Fields, Kind, Place
-from llamatrix.records.store import Store
+from llamatrix.records.store import Envelope, Fields, Kind, Place, Store
 
 
 class HandRun(Envelope, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from llamatrix.records.context_record import CONTEXT, ContextRecord
 from llamatrix.records.opinion_record import OPINION, OpinionRecord
 from llamatrix.records.store import DamagedLine
 from llamatrix.reference.gpu import load_gpus
-from llamatrix.reference.load import find_set
+from llamatrix.reference.reference_set import find_set
 from llamatrix.report.evidence import (
     Evidence,
     TrialEvidence,

@@ -16,7 +16,7 @@ from llamatrix.engines.llama_cpp.template import (
     provide_template,
 )
 from llamatrix.errors import BenchError, MeasureError
-from llamatrix.measure.templates.result import Conformance
+from llamatrix.measure.templates.checks import Conformance
 from llamatrix.measure.templates.suite import check_template, family_of
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project

@@ -13,8 +13,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from llamatrix.engines.outcome import SpeedSample
-from llamatrix.measure.gpu_sample import GpuSample
-from llamatrix.measure.telemetry import Telemetry
+from llamatrix.measure.telemetry import GpuSample, Telemetry
 
 _SHORTEST_S = 1.0
 """Counters and power readings are too coarse for windows below this."""

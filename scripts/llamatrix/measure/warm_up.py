@@ -13,10 +13,9 @@ from llamatrix import shell
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import Sweep
 from llamatrix.engines.llama_cpp import llama_bench
+from llamatrix.measure.disturbances import is_steady
 from llamatrix.measure.energy import idle_w
-from llamatrix.measure.gpu_sample import GpuProbe, GpuSample
-from llamatrix.measure.steady import is_steady
-from llamatrix.measure.telemetry import WarmUp
+from llamatrix.measure.telemetry import GpuProbe, GpuSample, WarmUp
 from llamatrix.measured_environment import measured_environment
 from llamatrix.nvml import find_library
 

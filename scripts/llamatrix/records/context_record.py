@@ -7,11 +7,10 @@ import msgspec
 from llamatrix.config.cell import Cell
 from llamatrix.config.lock import LockedPin
 from llamatrix.config.matrix import Model, Server
-from llamatrix.measure.context.found import SETTLED, Found
+from llamatrix.measure.context.result import SETTLED, Found
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights import WeightsFacts
-from llamatrix.records.envelope import Envelope
-from llamatrix.records.kind import Kind, unchanged
+from llamatrix.records.store import Envelope, Kind, unchanged
 
 CONTEXT_VERSION = 1
 """Bumped by hand when the way of searching changes: all is then searched anew."""

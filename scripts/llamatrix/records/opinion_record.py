@@ -4,8 +4,7 @@ import hashlib
 
 import msgspec
 
-from llamatrix.records.envelope import Envelope
-from llamatrix.records.kind import Kind, unchanged
+from llamatrix.records.store import Envelope, Kind, unchanged
 from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.trials.llm_judge.outcome import Opinion
 

@@ -8,11 +8,10 @@ from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.lock import LockedPin
 from llamatrix.config.matrix import Network
 from llamatrix.measure.telemetry import Telemetry
-from llamatrix.measure.templates.result import Conformance
+from llamatrix.measure.templates.checks import Conformance
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights import WeightsFacts
-from llamatrix.records.envelope import Envelope
-from llamatrix.records.kind import Fields, Kind, Place
+from llamatrix.records.store import Envelope, Fields, Kind, Place
 from llamatrix.trials.trial_result import TrialResult
 
 

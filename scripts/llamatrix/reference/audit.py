@@ -7,38 +7,29 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from llamatrix.config.complaint import nearest
-from llamatrix.reference import (
-    rule_agreement,
-    rule_digits,
-    rule_limits,
-    rule_memory,
-    rule_order,
-    rule_statements,
-    rule_totals,
-)
-from llamatrix.reference.finding import AuditReport, Finding, Severity
 from llamatrix.reference.gpu import Gpu
-from llamatrix.reference.ledger import Ledger
 from llamatrix.reference.quantity import Quantity
 from llamatrix.reference.reference_set import ReferenceSet
 from llamatrix.reference.roofline import NoRoofline, rooflines
+from llamatrix.reference.rules import agreement, digits, limits, memory
+from llamatrix.reference.rules.rule import AuditReport, Finding, Ledger, Severity
 
 Rule = Callable[[Ledger], Iterator[Finding]]
 
 RULES: tuple[Rule, ...] = (
-    rule_totals.totals,
-    rule_agreement.printed_twice,
-    rule_agreement.summaries,
-    rule_limits.speed_limits,
-    rule_memory.memory,
-    rule_memory.contexts,
-    rule_memory.largest_that_fits,
-    rule_limits.weight_sizes,
-    rule_order.parts,
-    rule_order.agent_above_benchmark,
-    rule_order.rising_rates,
-    rule_digits.slips,
-    rule_statements.statements,
+    digits.totals,
+    agreement.printed_twice,
+    agreement.summaries,
+    limits.speed_limits,
+    memory.memory,
+    memory.contexts,
+    memory.largest_that_fits,
+    limits.weight_sizes,
+    limits.parts,
+    limits.agent_above_benchmark,
+    limits.rising_rates,
+    digits.slips,
+    agreement.statements,
 )
 
 
@@ -78,7 +69,7 @@ def _unchecked(whole: ReferenceSet, gpus: Mapping[str, Gpu]) -> Iterator[str]:
         claim.model
         for claim in whole.claims()
         if claim.quantity in {Quantity.VRAM, Quantity.MAX_CONTEXT}
-        and rule_memory.memory_shape(claim) is None
+        and memory.memory_shape(claim) is None
     }
     for model in sorted(shapeless):
         yield f"memory against the context of {model}: its layers are not known"

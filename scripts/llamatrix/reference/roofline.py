@@ -13,10 +13,10 @@ from llamatrix.provision.fit import CACHE_BYTES
 from llamatrix.provision.weight_types import least_bits_per_weight
 from llamatrix.reference.conditions import Conditions
 from llamatrix.reference.gpu import Gpu
-from llamatrix.reference.ledger import Ledger, on_gpu, single
 from llamatrix.reference.model_work import ModelWork, claim_work
 from llamatrix.reference.quantity import Quantity
 from llamatrix.reference.reference_set import Claim, ReferenceSet
+from llamatrix.reference.rules.rule import Ledger, on_gpu, single
 
 
 class Roofline(Struct, frozen=True, kw_only=True):

@@ -14,11 +14,11 @@ from msgspec import Struct
 from llamatrix import __version__
 from llamatrix.config.lock import LockedPin
 from llamatrix.errors import ReportError
-from llamatrix.records.kind import R
-from llamatrix.records.record import Record
+from llamatrix.records.speed_record import Record
+from llamatrix.records.store import R
 from llamatrix.records.trial_record import TrialRecord
-from llamatrix.reference.comparison import Verdict
 from llamatrix.reference.gpu import Gpu
+from llamatrix.reference.verdict import Verdict
 from llamatrix.report.evidence import NO_TRIALS, Evidence, Places, TrialEvidence
 from llamatrix.report.published import Published
 from llamatrix.report.speed import Group, groups

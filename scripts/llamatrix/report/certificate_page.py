@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from llamatrix.reference.comparison import Comparison
+from llamatrix.reference.verdict import Comparison
 from llamatrix.report.amounts import interval_text, ratio_text
 from llamatrix.report.certificate import Certificate
 from llamatrix.report.published import Published

@@ -7,16 +7,18 @@ from typing import assert_never
 from llamatrix.config.matrix import Backend, WeightsKind
 from llamatrix.engines.outcome import Crashed, OutOfMemory, TimedOut
 from llamatrix.errors import ReportError
-from llamatrix.measure.context.answer import Answer, Limit, answer_of
-from llamatrix.measure.context.footprint import Footprint
-from llamatrix.measure.context.found import (
+from llamatrix.measure.context.result import (
+    Answer,
     Attempt,
     Failure,
+    Footprint,
     Found,
+    Limit,
     OverBudget,
     Rung,
     Spilled,
     Unanswered,
+    answer_of,
 )
 from llamatrix.records.context_record import ContextRecord
 from llamatrix.report.amounts import speed_text

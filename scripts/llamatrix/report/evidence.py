@@ -4,9 +4,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Generic
 
-from llamatrix.records.kind import Kind, R, Stored
-from llamatrix.records.record import SPEED, Record
-from llamatrix.records.store import DamagedLine, Line, Store
+from llamatrix.records.speed_record import SPEED, Record
+from llamatrix.records.store import DamagedLine, Kind, Line, R, Store, Stored
 from llamatrix.records.trial_record import AGENT, TrialRecord
 
 

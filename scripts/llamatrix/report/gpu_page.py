@@ -10,7 +10,7 @@ from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import Done, SpeedSample
 from llamatrix.provision.fit import Need, Use, known_shape, need
 from llamatrix.provision.synthetic.spec import Scale
-from llamatrix.records.record import Record
+from llamatrix.records.speed_record import Record
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.roofline import NoRoofline, Roofline
 from llamatrix.report.gpu_table import (

@@ -7,7 +7,7 @@ from llamatrix.config.matrix import Backend, WeightsKind
 from llamatrix.engines.outcome import Done
 from llamatrix.nvml import Gpu as Card
 from llamatrix.provision.weights import WeightsFacts
-from llamatrix.records.record import Record
+from llamatrix.records.speed_record import Record
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.conditions import Conditions, merged
 from llamatrix.reference.gpu import Gpu, gpu_key

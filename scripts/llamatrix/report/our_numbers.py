@@ -8,12 +8,12 @@ import msgspec
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.engines.outcome import Done
-from llamatrix.records.record import Record
-from llamatrix.reference.comparison import OurNumber
+from llamatrix.records.speed_record import Record
 from llamatrix.reference.conditions import Conditions
 from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.quantity import RATES, Quantity
 from llamatrix.reference.reference_set import Claim
+from llamatrix.reference.verdict import OurNumber
 from llamatrix.report.evidence import Evidence
 from llamatrix.report.our_conditions import conditions_of
 from llamatrix.report.speed import Group, Result

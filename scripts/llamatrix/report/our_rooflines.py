@@ -7,7 +7,6 @@ from llamatrix.config.matrix import WeightsKind
 from llamatrix.measure.stream import Bandwidth
 from llamatrix.reference.conditions import Conditions
 from llamatrix.reference.gpu import Gpu
-from llamatrix.reference.ledger import Ledger
 from llamatrix.reference.model_work import known_work
 from llamatrix.reference.quantity import Quantity, Rounding, Unit
 from llamatrix.reference.reference_set import Claim, Grade, Statistic
@@ -19,6 +18,7 @@ from llamatrix.reference.roofline import (
     generation_limit,
     roofline,
 )
+from llamatrix.reference.rules.rule import Ledger
 from llamatrix.report.our_conditions import NO_GPU, conditions_of
 from llamatrix.report.our_numbers import OurModel, our_models
 from llamatrix.report.speed import Group, Result

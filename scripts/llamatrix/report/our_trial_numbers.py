@@ -7,11 +7,11 @@ import msgspec
 
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.records.trial_record import TrialRecord
-from llamatrix.reference.comparison import OurNumber
 from llamatrix.reference.conditions import Conditions, merged
 from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.quantity import RATES, Quantity
 from llamatrix.reference.reference_set import Claim
+from llamatrix.reference.verdict import OurNumber
 from llamatrix.report.evidence import TrialEvidence
 from llamatrix.report.our_conditions import (
     after,

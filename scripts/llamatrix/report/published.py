@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamatrix.reference.audit import audit
-from llamatrix.reference.finding import Finding
 from llamatrix.reference.gpu import Gpu
-from llamatrix.reference.load import load_set
-from llamatrix.reference.reference_set import Claim, ReferenceSet
+from llamatrix.reference.reference_set import Claim, ReferenceSet, load_set
+from llamatrix.reference.rules.rule import Finding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

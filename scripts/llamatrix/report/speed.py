@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import Done, Outcome, SpeedSample
-from llamatrix.records.record import Record
+from llamatrix.records.speed_record import Record
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 
-from llamatrix.records.kind import Stored
+from llamatrix.records.store import Stored
 
 Format = Callable[[float], str]
 Reference = Stored | str

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from llamatrix.engines.outcome import Done
-from llamatrix.records.record import Record
+from llamatrix.records.speed_record import Record
 from llamatrix.report.speed import Group
 from llamatrix.report.speed_tables import outcome_word
 from llamatrix.report.tables import csv_text

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
-from llamatrix.reference.compare import NOT_MEASURED, compare
-from llamatrix.reference.comparison import Comparison, Difference, Verdict
-from llamatrix.reference.finding import Finding
+from llamatrix.reference.compare import NOT_MEASURED, ModelRatios, compare, model_ratios
 from llamatrix.reference.gpu import Gpu
-from llamatrix.reference.ratios import ModelRatios, model_ratios
+from llamatrix.reference.rules.rule import Finding
+from llamatrix.reference.verdict import Comparison, Difference, Verdict
 from llamatrix.report.evidence import Evidence, TrialEvidence
 from llamatrix.report.our_numbers import our_numbers
 from llamatrix.report.our_trial_numbers import our_trial_numbers

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from llamatrix.reference.comparison import Comparison, Difference
 from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.roofline import NoRoofline, Roofline
+from llamatrix.reference.verdict import Comparison, Difference
 from llamatrix.report.amounts import (
     amount_text,
     interval_text,

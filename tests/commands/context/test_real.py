@@ -8,7 +8,7 @@ import pytest
 from tests.commands.conftest import record_lines
 from tests.shipped import ROOT
 
-from llamatrix.measure.context.ladder import rungs
+from llamatrix.measure.context.generation import rungs
 from llamatrix.project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]

@@ -10,7 +10,7 @@ from tests.commands.regress.conftest import ONE_CELL, ledger_lines
 from llamatrix.commands.regress.arms import Asked
 from llamatrix.commands.regress.command import regress
 from llamatrix.commands.regress.request import Request
-from llamatrix.measure.load import Load, Mark
+from llamatrix.measure.disturbances import Load, Mark
 from llamatrix.project import Project
 from llamatrix.report.regress import Regression, regress_text
 from llamatrix.stats.metric import Metric

@@ -9,7 +9,7 @@ from llamatrix.commands.regress import proving
 from llamatrix.commands.regress.proving import broken_template, newly_failing
 from llamatrix.commands.regress.replaying import ChangedPromptsError
 from llamatrix.errors import MeasureError
-from llamatrix.measure.templates.result import CaseResult, Conformance
+from llamatrix.measure.templates.checks import CaseResult, Conformance
 from llamatrix.stats.pairs import Arm
 
 

@@ -19,7 +19,7 @@ from tests.trials.replayed import SESSION
 
 from llamatrix.commands.regress.scenario import Scenario, Setting, run_scenario
 from llamatrix.commands.regress.selftest import broken_by
-from llamatrix.measure.load import KernelWatch
+from llamatrix.measure.disturbances import KernelWatch
 from llamatrix.project import Project
 from llamatrix.stats.metric import Metric
 from llamatrix.stats.word import Word

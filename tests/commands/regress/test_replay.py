@@ -15,7 +15,7 @@ from tests.trials.replayed import call, record
 from llamatrix.commands.regress.arms import Asked
 from llamatrix.commands.regress.replay_command import replay as replay_regress
 from llamatrix.commands.regress.request import Request
-from llamatrix.measure.load import Load, Mark
+from llamatrix.measure.disturbances import Load, Mark
 from llamatrix.project import Project
 from llamatrix.proxy.request import Kind
 from llamatrix.stats.metric import Metric

@@ -18,7 +18,7 @@ from llamatrix.commands.regress.scenario import (
     samples_of,
 )
 from llamatrix.commands.regress.selftest import broken_by
-from llamatrix.measure.load import Load, Mark
+from llamatrix.measure.disturbances import Load, Mark
 from llamatrix.project import Project
 from llamatrix.stats.designs import Design
 from llamatrix.stats.metric import Metric

@@ -11,7 +11,7 @@ from llamatrix.commands.regress.judging import judge_together
 from llamatrix.commands.regress.ledger import SPEED_PAIRS, Entry, pairs_of
 from llamatrix.commands.regress.process import repetitions_for
 from llamatrix.config.cell import SpeedTest
-from llamatrix.records.kind import Place
+from llamatrix.records.store import Place
 from llamatrix.stats.judge import Comparison
 from llamatrix.stats.looks import Looks
 from llamatrix.stats.word import Word

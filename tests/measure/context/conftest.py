@@ -13,7 +13,7 @@ from llamatrix.config.load import load_matrix
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.running import Patience
 from llamatrix.measure.context.fill import Bounds
-from llamatrix.measure.context.found import By, Ceiling
+from llamatrix.measure.context.result import By, Ceiling
 from llamatrix.measure.context.search import Question, Search
 from llamatrix.provision.fit import Use, known_shape
 

@@ -8,9 +8,8 @@ from tests.measure.context.conftest import SOON
 
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.running import Serving, running
-from llamatrix.measure.context.footprint import footprint
-from llamatrix.measure.gpu_sample import GpuSample
-from llamatrix.measure.telemetry import Telemetry
+from llamatrix.measure.context.result import footprint
+from llamatrix.measure.telemetry import GpuSample, Telemetry
 
 _GIB = 2**30
 

@@ -9,14 +9,13 @@ from tests.engines.llama_cpp.real import PINS, real_launch
 from llamatrix.engines.llama_cpp.running import Serving, running
 from llamatrix.engines.llama_cpp.startup_failure import read_log
 from llamatrix.engines.outcome import Stage
-from llamatrix.measure.context.filler import Filler
 from llamatrix.measure.context.generation import (
     Broken,
     Timings,
     end_tokens,
     generate,
 )
-from llamatrix.measure.context.recall import recall
+from llamatrix.measure.context.recall import Filler, recall
 
 pytestmark = pytest.mark.slow
 CONTEXT_TOKENS = 4096

@@ -8,17 +8,18 @@ from tests.measure.context.conftest import Ask
 
 from llamatrix.engines.outcome import Crashed, OutOfMemory, Stage, TimedOut
 from llamatrix.errors import ServeError
-from llamatrix.measure.context.answer import Limit, answer_of
 from llamatrix.measure.context.fill import Bounds
-from llamatrix.measure.context.found import (
+from llamatrix.measure.context.generation import rungs
+from llamatrix.measure.context.result import (
     By,
     Ceiling,
+    Limit,
     OverBudget,
     Spilled,
     Stop,
     Unanswered,
+    answer_of,
 )
-from llamatrix.measure.context.ladder import rungs
 from llamatrix.measure.context.search import MOST_STARTS, Question
 from llamatrix.provision.fit import need
 

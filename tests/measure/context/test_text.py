@@ -8,15 +8,14 @@ import msgspec
 import pytest
 
 from llamatrix.engines.outcome import Stage
-from llamatrix.measure.context.filler import Filler, line
 from llamatrix.measure.context.generation import (
     Broken,
     Timings,
     end_tokens,
     generate,
+    rungs,
 )
-from llamatrix.measure.context.ladder import rungs
-from llamatrix.measure.context.recall import FACTS, is_exact, recall, text
+from llamatrix.measure.context.recall import FACTS, Filler, is_exact, line, recall, text
 from llamatrix.web import site
 
 

@@ -3,10 +3,10 @@
 import pytest
 
 from llamatrix.errors import MeasureError
+from llamatrix.measure.templates.checks import CaseResult
 from llamatrix.measure.templates.conversation import Conversation, system, user
 from llamatrix.measure.templates.qwen35 import Qwen35
 from llamatrix.measure.templates.render import JinjaRenderer, RenderError
-from llamatrix.measure.templates.result import CaseResult
 from llamatrix.measure.templates.suite import family_of, rendered
 
 PLAIN = """\

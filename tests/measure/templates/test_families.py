@@ -7,22 +7,21 @@ import pytest
 
 from llamatrix.measure.templates.conversation import (
     Conversation,
+    FormatError,
+    Json,
+    Reading,
+    Said,
     Tool,
     answer,
     call,
+    demanded,
+    difference,
     result,
     system,
     user,
 )
-from llamatrix.measure.templates.gemma4 import Gemma4
+from llamatrix.measure.templates.gemma4 import Gemma4, read_dict, write_dict
 from llamatrix.measure.templates.qwen35 import Qwen35
-from llamatrix.measure.templates.reading import (
-    FormatError,
-    Reading,
-    Said,
-    demanded,
-    difference,
-)
 
 TALK = Conversation(messages=(system("S"), user("U")))
 READ = Tool(
@@ -159,3 +158,28 @@ def _complaint(family: Qwen35 | Gemma4, prompt: str, asked: Conversation) -> str
     except FormatError as error:
         return str(error)
     return difference(found, demanded(asked, family))
+
+
+VALUES: dict[str, Json] = {
+    "text": 'a, {b}: [c] "quoted"\n',
+    "none": None,
+    "yes": True,
+    "number": -2.5,
+    "list": [1, [], {"in": "π"}],
+    "empty": {},
+}
+
+
+def test_what_is_written_reads_back_equal_and_in_order() -> None:
+    read = read_dict(write_dict(VALUES))
+    assert read == VALUES
+    assert list(read) == list(VALUES)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "{a}", "{a:}", "{a:None}", '{a:<|"|>x}', "{a:1 b:2}", "{a:[1}", "{}x"],
+)
+def test_what_is_no_whole_object_is_told(text: str) -> None:
+    with pytest.raises(FormatError):
+        read_dict(text)

@@ -7,10 +7,10 @@ import httpx
 import pytest
 from tests.measure.templates.test_bad_templates import TALK
 
+from llamatrix.measure.templates.checks import CaseResult
 from llamatrix.measure.templates.conversation import Json
 from llamatrix.measure.templates.qwen35 import Qwen35
 from llamatrix.measure.templates.render import RenderError, ServerRenderer
-from llamatrix.measure.templates.result import CaseResult
 from llamatrix.measure.templates.server_cases import server_cases, switches_complaint
 from llamatrix.web import site
 

@@ -25,8 +25,8 @@ from llamatrix.engines.llama_cpp.startup_failure import DeadServerError
 from llamatrix.engines.llama_cpp.tokens import tokenize
 from llamatrix.errors import ServeError
 from llamatrix.host import this_host
+from llamatrix.measure.disturbances import disturbances_throughout
 from llamatrix.measure.gpu_spill import spilled
-from llamatrix.measure.steady import disturbances_throughout
 from llamatrix.measure.telemetry import Telemetry, sampling
 from llamatrix.progress import say
 from llamatrix.project import Project

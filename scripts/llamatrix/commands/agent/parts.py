@@ -18,7 +18,7 @@ from llamatrix.engines.llama_cpp.running import running
 from llamatrix.engines.llama_cpp.template import VENDOR_FOLDER
 from llamatrix.errors import MeasureError
 from llamatrix.exclusive import exclusive
-from llamatrix.measure.templates.result import Conformance
+from llamatrix.measure.templates.checks import Conformance
 from llamatrix.measure.templates.suite import (
     UnknownFamilyError,
     check_template,

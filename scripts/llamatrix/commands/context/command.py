@@ -17,9 +17,8 @@ from llamatrix.commands.launching import launch_of
 from llamatrix.errors import BenchError, MeasureError
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
-from llamatrix.measure.context.answer import answer_of
 from llamatrix.measure.context.fill import Bounds
-from llamatrix.measure.context.found import Found, Stop
+from llamatrix.measure.context.result import Found, Stop, answer_of
 from llamatrix.measure.context.search import Question, Search
 from llamatrix.progress import say
 from llamatrix.provision.build import Built

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from llamatrix.engines.llama_cpp.memory import available_bytes
 from llamatrix.errors import MeasureError
-from llamatrix.measure.context.found import By, Ceiling
-from llamatrix.measure.context.ladder import SMALLEST_TOKENS
+from llamatrix.measure.context.generation import SMALLEST_TOKENS
+from llamatrix.measure.context.result import By, Ceiling
 from llamatrix.nvml import find_library, gpus, open_cards
 from llamatrix.provision.fit import MemoryShape, Use, largest_context, need
 from llamatrix.units import bytes_text

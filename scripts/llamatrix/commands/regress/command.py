@@ -16,7 +16,7 @@ from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import Lock, load_lock
 from llamatrix.config.matrix import Matrix
 from llamatrix.host import this_host
-from llamatrix.measure.load import KernelWatch, Watch
+from llamatrix.measure.disturbances import KernelWatch, Watch
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.provision.build import CompileError

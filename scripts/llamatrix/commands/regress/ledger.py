@@ -21,14 +21,13 @@ from llamatrix.engines.outcome import (
     OutOfMemory,
     TimedOut,
 )
-from llamatrix.measure.load import Load
+from llamatrix.measure.disturbances import Load
 from llamatrix.measure.speed import Process
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights import WeightsFacts
-from llamatrix.records.envelope import Envelope
-from llamatrix.records.kind import Kind
-from llamatrix.records.record import outcome_from_1
+from llamatrix.records.speed_record import outcome_from_1
+from llamatrix.records.store import Envelope, Kind
 from llamatrix.stats.pairs import Arm, Pair
 
 _TAIL = 10

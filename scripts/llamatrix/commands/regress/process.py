@@ -16,7 +16,7 @@ from llamatrix.commands.regress.pairing import WARM_UP, next_number, order_in_se
 from llamatrix.config.cell import SpeedTest
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
-from llamatrix.measure.load import Watch, disturbance
+from llamatrix.measure.disturbances import Watch, disturbance
 from llamatrix.measure.speed import Measured, run_sweep
 from llamatrix.project import Project
 from llamatrix.records.store import Store

@@ -3,7 +3,7 @@
 from llamatrix.commands.regress.replaying import ChangedPromptsError, Session
 from llamatrix.errors import MeasureError, ServeError
 from llamatrix.exclusive import exclusive
-from llamatrix.measure.templates.result import Conformance
+from llamatrix.measure.templates.checks import Conformance
 from llamatrix.measure.templates.suite import check_template
 from llamatrix.progress import say
 from llamatrix.stats.pairs import Arm

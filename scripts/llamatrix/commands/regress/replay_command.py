@@ -28,7 +28,7 @@ from llamatrix.config.matrix import Matrix, Model
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.errors import MeasureError
 from llamatrix.host import this_host
-from llamatrix.measure.load import KernelWatch, Watch
+from llamatrix.measure.disturbances import KernelWatch, Watch
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.proxy.recording import Recording, read_recording

@@ -2,13 +2,12 @@
 
 from llamatrix.commands.regress.pairing import ledger_id, mean_mhz
 from llamatrix.config.lock import LockedPin
-from llamatrix.measure.load import Load
+from llamatrix.measure.disturbances import Load
 from llamatrix.measure.replay import Replayed, ReplayFailed, Way
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights import WeightsFacts
-from llamatrix.records.envelope import Envelope
-from llamatrix.records.kind import Kind, unchanged
+from llamatrix.records.store import Envelope, Kind, unchanged
 from llamatrix.stats.metric import Metric
 from llamatrix.stats.pairs import Arm
 

@@ -18,9 +18,8 @@ from llamatrix.engines.llama_cpp.startup_failure import read_log
 from llamatrix.errors import MeasureError, ServeError
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
-from llamatrix.measure.load import Watch, disturbance
+from llamatrix.measure.disturbances import Watch, disturbance, disturbances_throughout
 from llamatrix.measure.replay import Replayed, ReplayFailed, Way, replay
-from llamatrix.measure.steady import disturbances_throughout
 from llamatrix.measure.telemetry import Telemetry, sampling
 from llamatrix.progress import say
 from llamatrix.project import Project

@@ -11,7 +11,7 @@ from llamatrix.config.cell import Cell
 from llamatrix.config.expand import select_profile
 from llamatrix.config.lock import Lock
 from llamatrix.config.matrix import Matrix
-from llamatrix.measure.load import TOLERATED_PERCENT
+from llamatrix.measure.disturbances import TOLERATED_PERCENT
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.stats.looks import Looks

@@ -17,7 +17,7 @@ from llamatrix.commands.regress.pairing import WARM_UP
 from llamatrix.commands.regress.request import Request
 from llamatrix.config.cell import Cell
 from llamatrix.errors import ReportError
-from llamatrix.measure.load import Watch
+from llamatrix.measure.disturbances import Watch
 from llamatrix.project import Project
 from llamatrix.provision.integrity import record_entry
 from llamatrix.records.store import Store

@@ -15,7 +15,7 @@ from llamatrix.commands.regress.scenario import (
 )
 from llamatrix.config.load import load_matrix
 from llamatrix.errors import BenchError
-from llamatrix.measure.load import TOLERATED_PERCENT
+from llamatrix.measure.disturbances import TOLERATED_PERCENT
 from llamatrix.progress import say
 from llamatrix.project import find_project
 from llamatrix.report.regress import Regression, regress_text

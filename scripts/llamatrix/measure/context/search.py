@@ -13,23 +13,28 @@ from llamatrix.engines.llama_cpp.running import Patience, Serving, running
 from llamatrix.engines.llama_cpp.startup_failure import DeadServerError, read_log
 from llamatrix.engines.outcome import Crashed, OutOfMemory, Stage, TimedOut
 from llamatrix.errors import ServeError
-from llamatrix.measure.context.failure import fall, fall_while_loading
-from llamatrix.measure.context.fill import Bounds, Climber, Fallen
-from llamatrix.measure.context.footprint import Footprint, footprint
-from llamatrix.measure.context.found import (
+from llamatrix.measure.context.fill import (
+    Bounds,
+    Climber,
+    Fallen,
+    fall,
+    fall_while_loading,
+)
+from llamatrix.measure.context.generation import SMALLEST_TOKENS, Broken, rungs
+from llamatrix.measure.context.recall import Recalled, recall
+from llamatrix.measure.context.result import (
     Attempt,
     Ceiling,
     Failure,
+    Footprint,
     Found,
     OverBudget,
     Rung,
     Spilled,
     Stop,
     Unanswered,
+    footprint,
 )
-from llamatrix.measure.context.generation import Broken
-from llamatrix.measure.context.ladder import SMALLEST_TOKENS, rungs
-from llamatrix.measure.context.recall import Recalled, recall
 from llamatrix.measure.gpu_spill import off_card, split_graph
 from llamatrix.measure.telemetry import Sampler, sampling
 from llamatrix.provision.fit import MemoryShape, Use, largest_context, need

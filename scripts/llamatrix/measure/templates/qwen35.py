@@ -5,8 +5,15 @@ import re
 
 import msgspec
 
-from llamatrix.measure.templates.conversation import Conversation, Json, Message, Tool
-from llamatrix.measure.templates.reading import FormatError, Reading, Said
+from llamatrix.measure.templates.conversation import (
+    Conversation,
+    FormatError,
+    Json,
+    Message,
+    Reading,
+    Said,
+    Tool,
+)
 
 _TURN = re.compile(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>\n", re.DOTALL)
 _OFFER = re.compile(

@@ -11,11 +11,11 @@ from llamatrix.engines.llama_cpp.running import Patience, running
 from llamatrix.engines.llama_cpp.startup_failure import DeadServerError, Death
 from llamatrix.errors import MeasureError
 from llamatrix.measure.templates.cases import CASES
+from llamatrix.measure.templates.checks import CaseResult, Conformance
+from llamatrix.measure.templates.conversation import Family
 from llamatrix.measure.templates.gemma4 import Gemma4
 from llamatrix.measure.templates.qwen35 import Qwen35
-from llamatrix.measure.templates.reading import Family
 from llamatrix.measure.templates.render import JinjaRenderer, Renderer, ServerRenderer
-from llamatrix.measure.templates.result import CaseResult, Conformance
 from llamatrix.measure.templates.server_cases import server_cases
 
 
@@ -65,7 +65,7 @@ def family_of(template: str, *, where: str) -> Family:
         return Gemma4()
     raise UnknownFamilyError(
         f"{where}: of no family whose format is known here (qwen35, gemma4); write "
-        "one beside measure/conformance/qwen35.py"
+        "one beside measure/templates/qwen35.py"
     )
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from llamatrix.config.cell import SpeedTest
 from llamatrix.measure.stream import Bandwidth
 from llamatrix.records.store import DamagedLine
-from llamatrix.reference.comparison import Verdict
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.roofline import NoRoofline, Roofline, rooflines
+from llamatrix.reference.verdict import Verdict
 from llamatrix.report.damaged import TITLE
 from llamatrix.report.evidence import NO_TRIALS, Evidence, TrialEvidence
 from llamatrix.report.html.group_section import (

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from llamatrix.reference.comparison import Comparison, Verdict
 from llamatrix.reference.quantity import RATES
 from llamatrix.reference.roofline import NoRoofline, Roofline, rooflines
+from llamatrix.reference.verdict import Comparison, Verdict
 from llamatrix.report.amounts import (
     amount_text,
     interval_text,

@@ -19,12 +19,19 @@ from llamatrix.provision.fit import (
 from llamatrix.provision.synthetic.hyperparameters import MODELS
 from llamatrix.provision.weight_types import least_bits_per_weight
 from llamatrix.reference.conditions import FIELDS
-from llamatrix.reference.finding import Finding, Severity
 from llamatrix.reference.gpu import Gpu
-from llamatrix.reference.ledger import ON_CARD, Figure, Ledger, compatible, on_gpu
 from llamatrix.reference.model_work import known_work
 from llamatrix.reference.quantity import Quantity
 from llamatrix.reference.reference_set import Claim, Relation
+from llamatrix.reference.rules.rule import (
+    ON_CARD,
+    Figure,
+    Finding,
+    Ledger,
+    Severity,
+    compatible,
+    on_gpu,
+)
 
 _LEAST_CACHE = min(CACHE_BYTES, key=lambda name: CACHE_BYTES[name])
 _ROOM = 0.1

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from llamatrix.measure.templates.conversation import Conversation, answer, user
-from llamatrix.measure.templates.reading import (
+from msgspec import Struct
+
+from llamatrix.measure.templates.conversation import (
+    Conversation,
     Family,
     FormatError,
+    answer,
     demanded,
     difference,
+    user,
 )
 from llamatrix.measure.templates.render import Renderer, RenderError
 
@@ -26,6 +30,31 @@ class Case:
     bug: str
     """As `templates/README.md` numbers it; empty for what was never broken."""
     trial: Trial
+
+
+class CaseResult(Struct, frozen=True, kw_only=True):
+    id: str
+    essential: bool
+    passed: bool
+    reason: str
+    """Empty where it passed."""
+    bug: str = ""
+
+
+class Conformance(Struct, frozen=True, kw_only=True):
+    template: str
+    """Its name, for people."""
+    template_sha256: str
+    pin: str
+    cases: tuple[CaseResult, ...]
+
+    @property
+    def essentials_passed(self) -> bool:
+        return all(case.passed for case in self.cases if case.essential)
+
+    @property
+    def failed(self) -> tuple[CaseResult, ...]:
+        return tuple(case for case in self.cases if not case.passed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,12 @@ from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.lock import LockedPin
 from llamatrix.engines.llama_cpp.llama_bench import parse_row
 from llamatrix.engines.outcome import Done, Outcome
-from llamatrix.measure.load import Load
+from llamatrix.measure.disturbances import Load
 from llamatrix.measure.speed import Process
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights import WeightsFacts
-from llamatrix.records.envelope import Envelope
-from llamatrix.records.kind import Fields, Kind, Place
+from llamatrix.records.store import Envelope, Fields, Kind, Place
 
 
 class CellFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -8,8 +8,13 @@ from tests.shipped import ROOT
 
 from llamatrix.config.load import load_matrix
 from llamatrix.errors import ReportError
-from llamatrix.reference.load import find_set, load_set
-from llamatrix.reference.reference_set import Claim, Grade, ReferenceSet
+from llamatrix.reference.reference_set import (
+    Claim,
+    Grade,
+    ReferenceSet,
+    find_set,
+    load_set,
+)
 
 PUBLISHED = ROOT / "reports" / "published"
 SETS = sorted(path.stem for path in PUBLISHED.glob("*.toml"))

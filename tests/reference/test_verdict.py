@@ -8,17 +8,21 @@ from typing import Any
 import msgspec
 import pytest
 from tests.reference.made_up import CLEAN, changed, loaded
-from tests.reference.test_load import claims as shipped_claims
-from tests.reference.test_load import shipped
+from tests.reference.test_reference_set import claims as shipped_claims
+from tests.reference.test_reference_set import shipped
 
 from llamatrix.reference.audit import audit
-from llamatrix.reference.compare import compare, compare_one
-from llamatrix.reference.comparison import Comparison, OurNumber, Verdict, differences
+from llamatrix.reference.compare import compare, compare_one, kendall_tau, model_ratios
 from llamatrix.reference.conditions import Conditions
-from llamatrix.reference.deciding import family_wise
 from llamatrix.reference.gpu import load_gpus
-from llamatrix.reference.ratios import kendall_tau, model_ratios
 from llamatrix.reference.reference_set import Claim
+from llamatrix.reference.verdict import (
+    Comparison,
+    OurNumber,
+    Verdict,
+    differences,
+    family_wise,
+)
 from llamatrix.report.versus_tables import factor_text
 
 TG = "generation/qwen35-27b/tg128"

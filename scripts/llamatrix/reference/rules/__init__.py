@@ -1,0 +1,1 @@
+"""The audit rules: each reads a ledger of published claims and yields findings."""
