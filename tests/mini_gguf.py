@@ -4,7 +4,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from llamatrix.provision.tensor_types import TENSOR_TYPES
+from llamatrix.provision.weights.tensor_types import TENSOR_TYPES
 
 Scalar = int | float | str | bool
 Metadata = Mapping[str, Scalar | Sequence[Scalar]]

@@ -10,7 +10,7 @@ from tests.documents import EXAMPLES, engines, renewed, without_blocks
 from tests.shipped import ROOT
 
 from llamatrix.config.load import load_matrix
-from llamatrix.provision.fit import known_shape
+from llamatrix.provision.weights.fit import known_shape
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.report.published import load_published
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from tests.invoking import invoked
 from tests.mini_gguf import F16, gguf_bytes
-from tests.provision.hub_standin import HubStandIn, running_hub
+from tests.provision.weights.hub_standin import HubStandIn, running_hub
 from tests.shipped import FAKES, ROOT
 
 from llamatrix.config.cell import Cell
@@ -23,7 +23,7 @@ from llamatrix.project import Project
 from llamatrix.provision.build import TARGETS, manifest_of
 from llamatrix.provision.integrity import record_entry
 from llamatrix.provision.resolve import write_lock
-from llamatrix.provision.weights import SAMPLES
+from llamatrix.provision.weights.provide import SAMPLES
 
 RunInvoke = Callable[..., subprocess.CompletedProcess[str]]
 

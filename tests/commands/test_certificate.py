@@ -9,8 +9,7 @@ from tests.report.made_sweep import BLOG, HOST, stored, sweep
 from tests.shipped import ROOT
 
 from llamatrix.project import Project
-from llamatrix.provision.integrity import record_entry
-from llamatrix.provision.sdist import file_sha256
+from llamatrix.provision.integrity import file_sha256, record_entry
 
 NAME = f"blog-2026-04-05-{HOST}"
 

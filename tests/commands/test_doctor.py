@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 from tests.commands.conftest import RunInvoke
-from tests.provision.hub_standin import running_hub
+from tests.provision.weights.hub_standin import running_hub
 from tests.shipped import ROOT
 
 from llamatrix import host
 from llamatrix.commands.doctor import findings
 from llamatrix.commands.finding import Finding, State
 from llamatrix.project import Project
-from llamatrix.provision import hub
-from llamatrix.provision.sdist import file_sha256
+from llamatrix.provision.integrity import file_sha256
+from llamatrix.provision.weights import hub
 
 SUBJECTS = {
     *("world", "compiler", "cmake", "ninja", "git"),

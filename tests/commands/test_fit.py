@@ -7,13 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.commands.conftest import RunInvoke
-from tests.provision import reported_files
+from tests.provision.weights import reported_files
 
 from llamatrix.config.cell import Cell
 from llamatrix.project import Project
 from llamatrix.provision.build import manifest_of
-from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
-from llamatrix.provision.synthetic.write import write
+from llamatrix.provision.weights.synthetic.models import Scale, SyntheticSpec
+from llamatrix.provision.weights.synthetic.write import write
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.commands.conftest import (
     RunInvoke,
     record_lines,
 )
-from tests.provision.hub_standin import HubStandIn, sha256
+from tests.provision.weights.hub_standin import HubStandIn, sha256
 from tests.shipped import FAKES, ROOT
 
 from llamatrix.config.load import load_matrix

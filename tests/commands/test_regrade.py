@@ -11,7 +11,7 @@ from tests.report.made_trials import judged, made_trial, made_turns, stored_tria
 
 from llamatrix.commands.regrade import outcome_of
 from llamatrix.project import Project
-from llamatrix.provision.bubblewrap import find_bwrap
+from llamatrix.provision.programs import find_bwrap
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT
 from llamatrix.sandbox.spec import probe

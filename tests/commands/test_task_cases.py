@@ -15,7 +15,7 @@ from tests.shipped import ROOT
 from llamatrix.commands.task_cases import JudgedCase, cases_table, read_cases
 from llamatrix.errors import MeasureError
 from llamatrix.project import find_project
-from llamatrix.provision.bubblewrap import find_bwrap
+from llamatrix.provision.programs import find_bwrap
 from llamatrix.sandbox.spec import probe
 from llamatrix.trials.checks.finding import Verdict
 

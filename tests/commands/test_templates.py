@@ -8,10 +8,10 @@ from tests.shipped import ROOT
 
 from llamatrix.commands.templates import template_named
 from llamatrix.config.load import load_matrix
-from llamatrix.engines.llama_cpp.template import load_correction
+from llamatrix.engines.llama_cpp.templates import load_correction
 from llamatrix.errors import MatrixError
 from llamatrix.project import Project
-from llamatrix.provision.sdist import file_sha256
+from llamatrix.provision.integrity import file_sha256
 
 MATRIX = load_matrix(ROOT / "matrix.toml")
 MODEL = MATRIX.models["qwen35-27b"]

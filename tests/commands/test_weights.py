@@ -12,7 +12,7 @@ from tests.commands.conftest import (
     record_lines,
 )
 from tests.mini_gguf import F16, gguf_bytes
-from tests.provision.hub_standin import MAIN, HubStandIn, sha256
+from tests.provision.weights.hub_standin import MAIN, HubStandIn, sha256
 from tests.records.made import reread
 
 from llamatrix.config.load import load_matrix

@@ -17,7 +17,7 @@ from llamatrix.agents.opencode.install import RIPGREP, provide_program
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock
 from llamatrix.exclusive import exclusive
-from llamatrix.provision.bubblewrap import find_bwrap
+from llamatrix.provision.programs import find_bwrap
 from llamatrix.provision.source import provide_source
 
 SYSTEM = "x86_64-linux"

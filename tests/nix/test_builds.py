@@ -18,9 +18,9 @@ from llamatrix.commands.agent.tools import provide_tools
 from llamatrix.config.expand import expand_plan
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock
-from llamatrix.engines.llama_cpp.template import load_correction
+from llamatrix.engines.llama_cpp.templates import load_correction
 from llamatrix.project import Project
-from llamatrix.provision.sdist import file_sha256
+from llamatrix.provision.integrity import file_sha256
 from llamatrix.records.speed_record import SPEED
 from llamatrix.records.store import Store
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.provision.hub_standin import HubStandIn, running_hub
+from tests.provision.weights.hub_standin import HubStandIn, running_hub
 
 from llamatrix.config.lock import LockedPin
-from llamatrix.provision.nar import nar_hash
-from llamatrix.provision.sdist import file_sha256
+from llamatrix.provision.integrity import file_sha256
+from llamatrix.provision.source import nar_hash
 
 PACKAGE = "llama-cpp-python"
 VERSION = "0.0.1"

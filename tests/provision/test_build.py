@@ -12,7 +12,7 @@ from llamatrix.config.cell import Cell
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.build import TARGETS, manifest_of, provide_build
 from llamatrix.provision.compiler import compile_environment
-from llamatrix.provision.sdist import file_sha256
+from llamatrix.provision.integrity import file_sha256
 from llamatrix.provision.source import provide_source
 
 _CMAKE = """

@@ -12,8 +12,9 @@ from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock, locked_npm
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.context7 import provide_context7
+from llamatrix.provision.integrity import file_sha256
 from llamatrix.provision.npm import node_program, package_lock_file
-from llamatrix.provision.sdist import UnreachableError, file_sha256
+from llamatrix.provision.python import UnreachableError
 
 PACKAGE = "@upstash/context7-mcp"
 HASH = "sha512-" + 86 * "a" + "=="

@@ -12,8 +12,7 @@ from llamatrix.config.cell import Cell
 from llamatrix.nvml import gpus
 from llamatrix.project import Project
 from llamatrix.provision.build import TARGETS, manifest_of, provide_build
-from llamatrix.provision.nar import nar_hash
-from llamatrix.provision.source import NOTE
+from llamatrix.provision.source import NOTE, nar_hash
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.provision.hub_standin import sha256
+from tests.provision.weights.hub_standin import sha256
 
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.integrity import (

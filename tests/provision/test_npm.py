@@ -22,8 +22,8 @@ from llamatrix.provision.npm import (
     resolve_npm,
     write_package_lock,
 )
+from llamatrix.provision.python import UnreachableError
 from llamatrix.provision.resolve import compare, resolve
-from llamatrix.provision.sdist import UnreachableError
 
 HASH = "sha512-" + 86 * "a" + "=="
 OTHER = "sha512-" + 86 * "b" + "=="

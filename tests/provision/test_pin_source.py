@@ -10,7 +10,7 @@ from llamatrix.config import cache_types
 from llamatrix.config.cell import Cell
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.pin_source import lists_of, require_cache_types
-from llamatrix.provision.tensor_types import TENSOR_TYPES
+from llamatrix.provision.weights.tensor_types import TENSOR_TYPES
 
 COMMIT = "b" * 40
 BENCH = """

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.mini_gguf import F16, gguf_bytes
-from tests.provision.hub_standin import MAIN, HubStandIn, sha256
+from tests.provision.weights.hub_standin import MAIN, HubStandIn, sha256
 from tests.shipped import ROOT
 
 from llamatrix.config.expand import expand

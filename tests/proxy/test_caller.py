@@ -13,7 +13,7 @@ from tests.sandbox.test_attacks import as_somebody
 from tests.shipped import ROOT
 
 from llamatrix.project import find_project
-from llamatrix.provision.bubblewrap import bwrap_here
+from llamatrix.provision.programs import bwrap_here
 from llamatrix.sandbox.spec import probe
 
 

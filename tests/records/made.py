@@ -13,7 +13,7 @@ from llamatrix.host import Host
 from llamatrix.measure.speed import Process
 from llamatrix.measure.telemetry import CpuSample, Telemetry
 from llamatrix.provision.build import Manifest
-from llamatrix.provision.weights import WeightsFacts
+from llamatrix.provision.weights.provide import WeightsFacts
 from llamatrix.records.speed_record import SPEED, CellFacts, Record
 from llamatrix.records.store import Place, sealed
 

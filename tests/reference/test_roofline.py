@@ -8,9 +8,9 @@ from tests.reference.made_up import CLEAN, changed, loaded
 from tests.reference.test_reference_set import shipped
 
 from llamatrix.errors import ReportError
-from llamatrix.provision.fit import CACHE_BYTES
-from llamatrix.provision.synthetic.hyperparameters import Experts
-from llamatrix.provision.weight_types import least_bits_per_weight
+from llamatrix.provision.weights.fit import CACHE_BYTES
+from llamatrix.provision.weights.synthetic.models import Experts
+from llamatrix.provision.weights.tensor_types import least_bits_per_weight
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.model_work import Attention, ModelWork, known_work, work_of
 from llamatrix.reference.roofline import (

@@ -16,7 +16,7 @@ from tests.sandbox.attacks import ATTACKS
 from tests.shipped import ROOT
 
 from llamatrix.project import find_project
-from llamatrix.provision.bubblewrap import bwrap_here
+from llamatrix.provision.programs import bwrap_here
 from llamatrix.sandbox.spec import probe
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]

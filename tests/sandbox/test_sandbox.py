@@ -7,7 +7,7 @@ import pytest
 
 from llamatrix.config.matrix import Network
 from llamatrix.project import find_project
-from llamatrix.provision.bubblewrap import find_bwrap
+from llamatrix.provision.programs import find_bwrap
 from llamatrix.proxy.serving import loopback_listener
 from llamatrix.sandbox.forwarding import forwarding
 from llamatrix.sandbox.sandbox_user import User

@@ -18,10 +18,9 @@ from tests.sandbox.test_sandbox import Confined, sandbox
 from tests.shipped import ROOT
 
 from llamatrix.project import find_project
-from llamatrix.provision.bubblewrap import find_bwrap
 from llamatrix.provision.compiler import find_tool
 from llamatrix.provision.npm import node_program
-from llamatrix.provision.uv import find_uv
+from llamatrix.provision.programs import find_bwrap, find_uv
 from llamatrix.sandbox.spec import TOOLS
 
 STORE = Path("/nix/store")

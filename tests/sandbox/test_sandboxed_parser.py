@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from llamatrix.project import find_project
-from llamatrix.provision.bubblewrap import bwrap_here
+from llamatrix.provision.programs import bwrap_here
 from llamatrix.sandbox.sandboxed_parser import (
     ParserFailedError,
     ParserLimits,

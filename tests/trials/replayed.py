@@ -10,7 +10,7 @@ from tests.shipped import CAPTURED, ROOT
 
 from llamatrix.config.load import load_matrix
 from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.running import Serving, running
+from llamatrix.engines.llama_cpp.server import Serving, running
 from llamatrix.proxy.call import Call
 from llamatrix.proxy.request import Kind
 

@@ -6,7 +6,7 @@ import pytest
 from tests.trials.checks.made import bash, write
 
 from llamatrix.project import find_project
-from llamatrix.provision.bubblewrap import bwrap_here
+from llamatrix.provision.programs import bwrap_here
 from llamatrix.sandbox.spec import probe
 from llamatrix.trials.trial_analysis import Analysis, analyse
 

@@ -25,8 +25,8 @@ from llamatrix.measure.speed import Bench, Measured, run_sweep
 from llamatrix.progress import meter, say
 from llamatrix.project import Project
 from llamatrix.provision.build import Built, provide_build
-from llamatrix.provision.device import require_device
-from llamatrix.provision.weights import Weights, provide_weights
+from llamatrix.provision.hardware import require_device
+from llamatrix.provision.weights.provide import Weights, provide_weights
 from llamatrix.records.speed_record import SPEED, Record, cell_facts
 from llamatrix.records.store import Store
 from llamatrix.report.speed_tables import outcome_word

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from llamatrix.driver_problem import driver_problem
 from llamatrix.errors import ProvisionError
-from llamatrix.nvml import gpus
+from llamatrix.nvml import driver_problem, gpus
 from llamatrix.units import bytes_text
 
 _NEED_BYTES = 22 * 2**30

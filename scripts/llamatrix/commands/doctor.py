@@ -12,16 +12,15 @@ from llamatrix.commands.choice import choose_profile
 from llamatrix.commands.finding import Finding, State, finding
 from llamatrix.config.load import load_matrix
 from llamatrix.config.matrix import Backend
-from llamatrix.driver_problem import driver_problem
 from llamatrix.errors import BenchError, ProvisionError
 from llamatrix.host import this_host
-from llamatrix.nvml import gpus
+from llamatrix.nvml import driver_problem, gpus
 from llamatrix.project import Project, find_project
-from llamatrix.provision import hub
 from llamatrix.provision.compiler import compiler_id, cxx, find_tool, nvcc
-from llamatrix.provision.instructions import missing_instructions
+from llamatrix.provision.hardware import missing_instructions
 from llamatrix.provision.integrity import recheck_cache
 from llamatrix.provision.nix import world
+from llamatrix.provision.weights import hub
 from llamatrix.units import bytes_text
 
 _TIMEOUT_S = 5

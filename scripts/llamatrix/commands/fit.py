@@ -25,9 +25,10 @@ from llamatrix.errors import BenchError, MatrixError
 from llamatrix.nvml import gpus
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
-from llamatrix.provision.architectures import APRIL
 from llamatrix.provision.build import Manifest, build_damage
-from llamatrix.provision.fit import (
+from llamatrix.provision.pin_source import lists_of
+from llamatrix.provision.weights.architectures import APRIL
+from llamatrix.provision.weights.fit import (
     MemoryShape,
     Need,
     Use,
@@ -36,11 +37,9 @@ from llamatrix.provision.fit import (
     largest_fitting,
     need,
 )
-from llamatrix.provision.gguf_shape import shape_of_file
-from llamatrix.provision.pin_source import lists_of
-from llamatrix.provision.synthetic.hyperparameters import MODELS
-from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
-from llamatrix.provision.synthetic.write import write
+from llamatrix.provision.weights.gguf_shape import shape_of_file
+from llamatrix.provision.weights.synthetic.models import MODELS, Scale, SyntheticSpec
+from llamatrix.provision.weights.synthetic.write import write
 from llamatrix.report.fit_page import CrossCheck, ModelFit, fit_page, forecast
 from llamatrix.units import bytes_text, parse_bytes, parse_card_bytes
 
@@ -51,7 +50,7 @@ _FIGURE_MIB = 2.0
 """The program cuts to whole MiB, for weights, cache and graph of each device."""
 _FIGURE_SHARE = 0.005
 _GRAPH_SHARE = 0.015
-"""Of the sum: builds reserve the graph differently (see `provision/fit.py`)."""
+"""Of the sum: builds reserve the graph differently (see `provision/weights/fit.py`)."""
 
 
 def fit(flags: Fitting) -> str:

@@ -25,9 +25,9 @@ from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import provide_build
 from llamatrix.provision.compiler import require_compiler
-from llamatrix.provision.fit import Use, known_shape, need
-from llamatrix.provision.synthetic.spec import Scale
-from llamatrix.provision.weights import provide_weights
+from llamatrix.provision.weights.fit import Use, known_shape, need
+from llamatrix.provision.weights.provide import provide_weights
+from llamatrix.provision.weights.synthetic.models import Scale
 from llamatrix.records.speed_record import SPEED
 from llamatrix.records.store import Store
 from llamatrix.report.gpu_page import Proof, gpu_page

@@ -14,14 +14,17 @@ from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock, locked_pin, locked_template, locked_weights
 from llamatrix.config.matrix import Matrix, Server
 from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.template import find_correction, provide_template
-from llamatrix.engines.llama_cpp.template_pins import require_pinned
+from llamatrix.engines.llama_cpp.templates import (
+    find_correction,
+    provide_template,
+    require_pinned,
+)
 from llamatrix.errors import MatrixError
 from llamatrix.project import Project
 from llamatrix.provision.build import provide_build
-from llamatrix.provision.device import require_device
+from llamatrix.provision.hardware import require_device
 from llamatrix.provision.source import provide_source
-from llamatrix.provision.weights import provide_weights
+from llamatrix.provision.weights.provide import provide_weights
 
 
 def cell_to_serve(

@@ -17,9 +17,9 @@ from llamatrix.config.lock import (
     template_names,
 )
 from llamatrix.config.matrix import Matrix
-from llamatrix.engines.llama_cpp.template import find_correction
-from llamatrix.engines.llama_cpp.template_pins import (
+from llamatrix.engines.llama_cpp.templates import (
     compare_templates,
+    find_correction,
     resolve_templates,
 )
 from llamatrix.errors import BenchError, MatrixError, ProvisionError

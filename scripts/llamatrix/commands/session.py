@@ -14,8 +14,8 @@ from llamatrix.config.lock import Lock, load_lock
 from llamatrix.config.matrix import Matrix
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
-from llamatrix.provision.published import own_file
 from llamatrix.provision.resolve_weights import resolved_here, with_own_files
+from llamatrix.provision.weights.provide import own_file
 from llamatrix.records.speed_record import SPEED
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT

@@ -20,7 +20,7 @@ from llamatrix.errors import ReportError
 from llamatrix.host import this_host
 from llamatrix.progress import say
 from llamatrix.project import Project
-from llamatrix.provision.synthetic.hyperparameters import MODELS
+from llamatrix.provision.weights.synthetic.models import MODELS
 from llamatrix.records.context_record import CONTEXT
 from llamatrix.records.opinion_record import OPINION, trial_name
 from llamatrix.records.store import Store

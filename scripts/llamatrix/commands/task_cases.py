@@ -18,9 +18,8 @@ import msgspec
 from llamatrix.errors import BenchError, MeasureError
 from llamatrix.progress import meter, say
 from llamatrix.project import find_project
-from llamatrix.provision.bubblewrap import bwrap_here, find_bwrap
-from llamatrix.provision.uv import find_uv
-from llamatrix.provision.wheels import provide_wheels, wheels_folder
+from llamatrix.provision.programs import bwrap_here, find_bwrap, find_uv
+from llamatrix.provision.python import provide_wheels, wheels_folder
 from llamatrix.report.tables import Table
 from llamatrix.sandbox.spec import probe
 from llamatrix.scratch import scratch_folder

@@ -10,7 +10,7 @@ from llamatrix.commands.launching import cell_to_serve, launch_of
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock, locked_pin
 from llamatrix.config.matrix import Matrix
-from llamatrix.engines.llama_cpp.template import (
+from llamatrix.engines.llama_cpp.templates import (
     VENDOR_FOLDER,
     load_correction,
     provide_template,

@@ -6,14 +6,14 @@ from pathlib import Path
 from llamatrix.config.complaint import nearest
 from llamatrix.config.lock import load_lock, locked_pin
 from llamatrix.config.matrix import Matrix, Model
-from llamatrix.engines.llama_cpp.template import (
+from llamatrix.engines.llama_cpp.templates import (
     VENDOR_FOLDER,
     load_correction,
     provide_template,
 )
 from llamatrix.errors import MatrixError
 from llamatrix.project import Project
-from llamatrix.provision.sdist import file_sha256
+from llamatrix.provision.integrity import file_sha256
 from llamatrix.provision.source import provide_source
 
 VENDOR = "vendor"

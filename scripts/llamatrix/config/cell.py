@@ -13,7 +13,7 @@ MEASUREMENT_VERSION = 1
 kind and are measured anew."""
 
 GENERATOR_VERSIONS = {WeightsKind.TINY: 3, WeightsKind.FULL: 2}
-"""Bumped by hand when `provision/synthetic` writes other bytes for the same spec."""
+"""Bumped by hand when `provision/weights/synthetic` writes other bytes for the same spec."""
 
 
 class Synthesis(Struct, frozen=True, kw_only=True):

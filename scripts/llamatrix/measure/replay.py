@@ -6,9 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from llamatrix.engines.llama_cpp.memory import memory_of
-from llamatrix.engines.llama_cpp.running import Serving
-from llamatrix.engines.llama_cpp.startup_failure import read_log
+from llamatrix.engines.llama_cpp.server import Serving, memory_of, read_log
 from llamatrix.proxy.answer import Timings
 from llamatrix.proxy.recording import Script, ScriptCall
 from llamatrix.proxy.request import Kind

@@ -24,19 +24,17 @@ from llamatrix.progress import meter, say
 from llamatrix.provision.compiler import (
     compile_environment,
     compiler_id,
+    cuda_definitions,
     cxx,
     find_tool,
     nvcc,
     require_compiler,
+    require_toolkit,
 )
-from llamatrix.provision.cuda_libraries import cuda_definitions, require_toolkit
-from llamatrix.provision.device import require_device
-from llamatrix.provision.driver import driver_folders, with_driver
-from llamatrix.provision.instructions import require_instructions
-from llamatrix.provision.integrity import damage, made_once
-from llamatrix.provision.nix import stale, stored_build
+from llamatrix.provision.hardware import require_device, require_instructions
+from llamatrix.provision.integrity import damage, ensure_free, made_once
+from llamatrix.provision.nix import driver_folders, stale, stored_build, with_driver
 from llamatrix.provision.pin_source import require_cache_types
-from llamatrix.provision.sdist import ensure_free
 from llamatrix.provision.source import NOTE, provide_source
 from llamatrix.units import duration_text
 

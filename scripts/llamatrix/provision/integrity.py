@@ -24,8 +24,9 @@ from msgspec import Struct
 from llamatrix.errors import ProvisionError
 from llamatrix.exclusive import exclusive
 from llamatrix.progress import meter, say
-from llamatrix.provision.sdist import file_sha256
+from llamatrix.units import bytes_text
 
+_CHUNK_BYTES = 1 << 20
 _SHOWN_BYTES = 256 << 20  # from this size on, hashing shows a progress bar
 _RECORD = ".{}.files.json"
 _HASHES = "hashes"
@@ -158,6 +159,15 @@ def known_sha256(path: Path, cache: Path) -> str:
     return sha256
 
 
+def file_sha256(path: Path, *, on_bytes: Callable[[int], None] = lambda _: None) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            on_bytes(len(chunk))
+    return digest.hexdigest()
+
+
 def shown_sha256(path: Path) -> str:
     """Return a file's sha256, with a progress bar while a large one is read."""
     total = path.stat().st_size
@@ -165,6 +175,20 @@ def shown_sha256(path: Path) -> str:
         return file_sha256(path)
     with meter(f"sha256 of {path.name}", total=total, in_bytes=True) as progress:
         return file_sha256(path, on_bytes=progress.advance)
+
+
+def ensure_free(
+    folder: Path, *, need_bytes: int, purpose: str, setting: str = "LLAMATRIX_CACHE"
+) -> None:
+    """ProvisionError where the file system of `folder` cannot take `need_bytes`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < need_bytes:
+        raise ProvisionError(
+            f"{folder}: {purpose} needs {bytes_text(need_bytes)}, but only "
+            f"{bytes_text(free_bytes)} are free; free some, or set {setting} to "
+            "a folder on a larger disk"
+        )
 
 
 def recheck_cache(cache: Path) -> Recheck:

@@ -20,7 +20,7 @@ from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
 from llamatrix.provision.compiler import find_tool
 from llamatrix.provision.nix import stored_program
-from llamatrix.provision.sdist import UnreachableError
+from llamatrix.provision.python import UnreachableError
 
 _VIEW_TIMEOUT_S = 300
 _DOWNLOAD_TIMEOUT_S = 1800

@@ -14,11 +14,11 @@ from llamatrix.config.lock import LOCK_VERSION, Lock, LockedNpm, LockedPin, NpmP
 from llamatrix.config.matrix import Matrix, NpmPin, Pin
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
+from llamatrix.provision.integrity import file_sha256
 from llamatrix.provision.npm import resolve_npm, resolve_one
-from llamatrix.provision.sdist import (
+from llamatrix.provision.python import (
     UnreachableError,
     fetch_sdist,
-    file_sha256,
     sdist_file,
     versions_of,
 )

@@ -19,11 +19,11 @@ from llamatrix.errors import ProvisionError
 from llamatrix.exclusive import exclusive
 from llamatrix.progress import say
 from llamatrix.project import Project
-from llamatrix.provision import hub
-from llamatrix.provision.gguf_model import read_model
 from llamatrix.provision.integrity import known_sha256
-from llamatrix.provision.published import own_file
 from llamatrix.provision.resolve import Drift, write_lock
+from llamatrix.provision.weights import hub
+from llamatrix.provision.weights.gguf_model import read_model
+from llamatrix.provision.weights.provide import own_file
 
 
 def resolve_weights(matrix: Matrix, old: Lock | None) -> dict[str, LockedWeights]:

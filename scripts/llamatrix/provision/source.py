@@ -6,9 +6,13 @@ then re-hashes every object, the commit names its tree, and the tree's NAR hash 
 what the lock and the flake pin.
 """
 
+import base64
+import hashlib
 import os
 import shutil
+import stat
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -17,9 +21,8 @@ from llamatrix.config.lock import LockedPin
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
 from llamatrix.provision.integrity import made_once
-from llamatrix.provision.nar import nar_hash
 from llamatrix.provision.nix import stored_source
-from llamatrix.provision.sdist import fetch_sdist
+from llamatrix.provision.python import fetch_sdist
 
 NOTE = "llamatrix-note.txt"
 """A tree carried to a machine without network says in it where it comes from."""
@@ -145,3 +148,54 @@ def _same(sdist: Path, what: str, *, found: str, locked: str) -> None:
             f"{sdist}: its {what} is {found}, but matrix.lock has {locked}; nothing "
             "was built from it. If the lock is meant to change, run `invoke lock`"
         )
+
+
+_CHUNK_BYTES = 1 << 20
+
+
+def nar_hash(tree: Path, *, without: str = "") -> str:
+    """The SRI form of the sha256 of a tree's NAR: `sha256-…=`.
+
+    `without` names an entry at the top of the tree that is left out.
+    """
+    digest = hashlib.sha256(_string(b"nix-archive-1"))
+    for part in _node(tree, without):
+        digest.update(part)
+    return "sha256-" + base64.b64encode(digest.digest()).decode()
+
+
+def _node(path: Path, without: str = "") -> Iterator[bytes]:
+    mode = path.lstat().st_mode
+    yield _string(b"(") + _string(b"type")
+    if stat.S_ISLNK(mode):
+        target = os.fsencode(path.readlink())
+        yield _string(b"symlink") + _string(b"target") + _string(target)
+    elif stat.S_ISREG(mode):
+        yield _string(b"regular")
+        if mode & stat.S_IXUSR:
+            yield _string(b"executable") + _string(b"")
+        yield _string(b"contents")
+        yield from _contents(path)
+    else:
+        yield _string(b"directory")
+        for entry in sorted(path.iterdir(), key=os.fsencode):
+            if entry.name == without:
+                continue
+            yield _string(b"entry") + _string(b"(")
+            yield _string(b"name") + _string(os.fsencode(entry.name)) + _string(b"node")
+            yield from _node(entry)
+            yield _string(b")")
+    yield _string(b")")
+
+
+def _contents(path: Path) -> Iterator[bytes]:
+    size = path.stat().st_size
+    yield size.to_bytes(8, "little")
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
+    yield b"\0" * (-size % 8)
+
+
+def _string(data: bytes) -> bytes:
+    return len(data).to_bytes(8, "little") + data + b"\0" * (-len(data) % 8)

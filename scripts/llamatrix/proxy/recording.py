@@ -12,9 +12,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Raw, Struct
 
-from llamatrix.engines.llama_cpp.running import Serving
-from llamatrix.engines.llama_cpp.startup_failure import read_log
-from llamatrix.engines.llama_cpp.tokens import tokenize
+from llamatrix.engines.llama_cpp.http_api import tokenize
+from llamatrix.engines.llama_cpp.server import Serving, read_log
 from llamatrix.errors import MeasureError
 from llamatrix.proxy.call import Call, read_calls
 from llamatrix.proxy.request import Kind

@@ -9,7 +9,7 @@ from llamatrix.config.lock import LockedPin
 from llamatrix.config.matrix import Model, Server
 from llamatrix.measure.context.result import SETTLED, Found
 from llamatrix.provision.build import Manifest
-from llamatrix.provision.weights import WeightsFacts
+from llamatrix.provision.weights.provide import WeightsFacts
 from llamatrix.records.store import Envelope, Kind, unchanged
 
 CONTEXT_VERSION = 1

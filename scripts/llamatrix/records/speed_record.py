@@ -10,7 +10,7 @@ from llamatrix.measure.disturbances import Load
 from llamatrix.measure.speed import Process
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.provision.build import Manifest
-from llamatrix.provision.weights import WeightsFacts
+from llamatrix.provision.weights.provide import WeightsFacts
 from llamatrix.records.store import Envelope, Fields, Kind, Place
 
 

@@ -10,7 +10,7 @@ from llamatrix.config.matrix import Network
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.measure.templates.checks import Conformance
 from llamatrix.provision.build import Manifest
-from llamatrix.provision.weights import WeightsFacts
+from llamatrix.provision.weights.provide import WeightsFacts
 from llamatrix.records.store import Envelope, Fields, Kind, Place
 from llamatrix.trials.trial_result import TrialResult
 

@@ -18,16 +18,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol, assert_never
 
-from llamatrix.provision.synthetic.hyperparameters import (
+from llamatrix.provision.weights.synthetic.layout import layout
+from llamatrix.provision.weights.synthetic.models import (
     MODELS,
     Experts,
     Gemma4,
     Qwen35,
+    Scale,
     Shape,
+    SyntheticSpec,
     shape_of,
 )
-from llamatrix.provision.synthetic.layout import layout
-from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
 from llamatrix.reference.reference_set import Claim
 
 _READ_OF_ACTIVE = 0.9

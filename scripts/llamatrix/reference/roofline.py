@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from llamatrix.provision.fit import CACHE_BYTES
-from llamatrix.provision.weight_types import least_bits_per_weight
+from llamatrix.provision.weights.fit import CACHE_BYTES
+from llamatrix.provision.weights.tensor_types import least_bits_per_weight
 from llamatrix.reference.conditions import Conditions
 from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.model_work import ModelWork, claim_work

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from llamatrix.provision.fit import Need
+from llamatrix.provision.weights.fit import Need
 from llamatrix.report.tables import Table
 from llamatrix.units import bytes_text
 

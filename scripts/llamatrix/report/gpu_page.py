@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import Done, SpeedSample
-from llamatrix.provision.fit import Need, Use, known_shape, need
-from llamatrix.provision.synthetic.spec import Scale
+from llamatrix.provision.weights.fit import Need, Use, known_shape, need
+from llamatrix.provision.weights.synthetic.models import Scale
 from llamatrix.records.speed_record import Record
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.roofline import NoRoofline, Roofline

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from llamatrix.config.matrix import Backend, WeightsKind
 from llamatrix.engines.outcome import Done
 from llamatrix.nvml import Gpu as Card
-from llamatrix.provision.weights import WeightsFacts
+from llamatrix.provision.weights.provide import WeightsFacts
 from llamatrix.records.speed_record import Record
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.conditions import Conditions, merged

@@ -16,7 +16,7 @@ from llamatrix.agents.opencode.turn import (
     run_trial_turn,
 )
 from llamatrix.project import find_project
-from llamatrix.provision.bubblewrap import find_bwrap
+from llamatrix.provision.programs import find_bwrap
 from llamatrix.proxy.serving import address, loopback_listener, serving
 from llamatrix.trials.scripted.player import Player
 from llamatrix.trials.scripted.transcript import Step, ToolCall, Transcript

@@ -6,8 +6,8 @@ import pytest
 
 from llamatrix.agents.opencode.install import RIPGREP, NpmProgram, provide_program
 from llamatrix.errors import ProvisionError
+from llamatrix.provision.integrity import file_sha256
 from llamatrix.provision.npm import fetch_package, file_integrity
-from llamatrix.provision.sdist import file_sha256
 
 SCRIPT = b"#!/bin/sh\necho 1.2.3\n"
 

@@ -21,7 +21,7 @@ from llamatrix.config.lock import load_lock
 from llamatrix.project import Project
 from llamatrix.provision.context7 import context7_folder
 from llamatrix.provision.nix import VARIABLE
-from llamatrix.provision.wheels import wheels_folder
+from llamatrix.provision.python import wheels_folder
 from llamatrix.sandbox.spec import probe
 from llamatrix.trials.stubs.wheel_index import LOCKED
 

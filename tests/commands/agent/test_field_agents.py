@@ -15,7 +15,7 @@ from tests.shipped import FAKES, ROOT, shipped_cells
 
 from llamatrix.config.load import load_matrix
 from llamatrix.project import Project
-from llamatrix.provision.weights import provide_weights
+from llamatrix.provision.weights.provide import provide_weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 

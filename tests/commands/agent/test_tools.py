@@ -15,8 +15,8 @@ from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import CONTEXT7, load_lock
 from llamatrix.errors import ProvisionError
 from llamatrix.project import Project
-from llamatrix.provision.bubblewrap import bwrap_here
 from llamatrix.provision.nix import VARIABLE
+from llamatrix.provision.programs import bwrap_here
 
 PROGRAMS = ("bwrap", "node", "rg", "uv")
 

@@ -7,12 +7,12 @@ import pytest
 from tests.commands.conftest import record_lines
 from tests.commands.context.conftest import Run
 from tests.mini_gguf import write_gguf
-from tests.provision.reported_files import keys_of
+from tests.provision.weights.reported_files import keys_of
 
 from llamatrix.project import Project
 from llamatrix.provision.integrity import shown_sha256
-from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
-from llamatrix.provision.synthetic.write import write
+from llamatrix.provision.weights.synthetic.models import Scale, SyntheticSpec
+from llamatrix.provision.weights.synthetic.write import write
 
 _MATRIX = """
 [models.mine]

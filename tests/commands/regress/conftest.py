@@ -16,7 +16,7 @@ from llamatrix.config.cell import Cell
 from llamatrix.project import Project
 from llamatrix.provision.build import TARGETS, manifest_of
 from llamatrix.provision.integrity import record_entry
-from llamatrix.provision.weights import SAMPLES
+from llamatrix.provision.weights.provide import SAMPLES
 
 Regress = Callable[..., subprocess.CompletedProcess[str]]
 

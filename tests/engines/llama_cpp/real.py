@@ -12,12 +12,12 @@ from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock, locked_pin
 from llamatrix.config.matrix import Matrix
 from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.template import VENDOR_FOLDER
+from llamatrix.engines.llama_cpp.templates import VENDOR_FOLDER
 from llamatrix.provision.build import provide_build
 from llamatrix.provision.source import provide_source
-from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
-from llamatrix.provision.synthetic.write import write
-from llamatrix.provision.weights import sample_of
+from llamatrix.provision.weights.provide import sample_of
+from llamatrix.provision.weights.synthetic.models import Scale, SyntheticSpec
+from llamatrix.provision.weights.synthetic.write import write
 
 PINS = ("april", "current")
 NO_REPACK = ("--no-repack",)

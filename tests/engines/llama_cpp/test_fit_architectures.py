@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.mini_gguf import F16, F32, Metadata, TensorSpec, write_gguf
-from tests.provision.reported_files import keys_of
+from tests.provision.weights.reported_files import keys_of
 from tests.shipped import ROOT
 
 from llamatrix import shell
@@ -20,10 +20,10 @@ from llamatrix.commands.launching import cell_to_serve
 from llamatrix.config.load import load_matrix
 from llamatrix.engines.llama_cpp.fit_params import argv, run_fit_params
 from llamatrix.project import Project
-from llamatrix.provision.architectures import PROVEN
 from llamatrix.provision.build import provide_build
-from llamatrix.provision.fit import Use, host_weight_bytes, need
-from llamatrix.provision.gguf_shape import shape_of_file
+from llamatrix.provision.weights.architectures import PROVEN
+from llamatrix.provision.weights.fit import Use, host_weight_bytes, need
+from llamatrix.provision.weights.gguf_shape import shape_of_file
 
 pytestmark = pytest.mark.slow
 LAYERS = 4

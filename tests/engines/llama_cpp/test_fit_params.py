@@ -17,10 +17,9 @@ from llamatrix.engines.llama_cpp.fit_params import (
 from llamatrix.errors import MeasureError
 from llamatrix.project import Project
 from llamatrix.provision.build import provide_build
-from llamatrix.provision.fit import Use, host_weight_bytes, known_shape, need
-from llamatrix.provision.synthetic.hyperparameters import MODELS
-from llamatrix.provision.synthetic.spec import Scale, SyntheticSpec
-from llamatrix.provision.synthetic.write import write
+from llamatrix.provision.weights.fit import Use, host_weight_bytes, known_shape, need
+from llamatrix.provision.weights.synthetic.models import MODELS, Scale, SyntheticSpec
+from llamatrix.provision.weights.synthetic.write import write
 
 
 @pytest.mark.parametrize(

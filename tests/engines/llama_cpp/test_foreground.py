@@ -8,9 +8,8 @@ from tests.engines.llama_cpp.conftest import SOON
 
 from llamatrix.engines.llama_cpp.foreground import serve_in_foreground
 from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.memory import memory_of
 from llamatrix.engines.llama_cpp.provider import opencode_config
-from llamatrix.engines.llama_cpp.running import running
+from llamatrix.engines.llama_cpp.server import memory_of, running
 from llamatrix.errors import ServeError
 from llamatrix.web import NoAnswerError, site
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llamatrix.engines.llama_cpp.capabilities import Dialect, read_help
-from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.llama_cpp.launch import Dialect, Launch, read_help
 from llamatrix.errors import ServeError
 
 DIALECT = Dialect(no_page="--no-webui", fits=True, verbosity=3)

@@ -10,9 +10,15 @@ from tests.engines.llama_cpp.real import PINS, nothing_of_it_left, real_launch
 
 from llamatrix.engines.llama_cpp.foreground import summary
 from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.memory import memory_of
-from llamatrix.engines.llama_cpp.running import Patience, Serving, running
-from llamatrix.engines.llama_cpp.startup_failure import DeadServerError, Death, read_log
+from llamatrix.engines.llama_cpp.server import (
+    DeadServerError,
+    Death,
+    Patience,
+    Serving,
+    memory_of,
+    read_log,
+    running,
+)
 from llamatrix.measure.context.generation import end_tokens
 from llamatrix.web import NoAnswerError
 

@@ -11,11 +11,11 @@ from tests.shipped import ROOT
 
 from llamatrix.config.load import load_matrix
 from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.running import Patience
+from llamatrix.engines.llama_cpp.server import Patience
 from llamatrix.measure.context.fill import Bounds
 from llamatrix.measure.context.result import By, Ceiling
 from llamatrix.measure.context.search import Question, Search
-from llamatrix.provision.fit import Use, known_shape
+from llamatrix.provision.weights.fit import Use, known_shape
 
 Ask = Callable[..., Search]
 SOON = Patience(ready_s=20, first_s=5, second_s=5)

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from tests.engines.llama_cpp.real import PINS, real_launch
 
-from llamatrix.engines.llama_cpp.running import Serving, running
-from llamatrix.engines.llama_cpp.startup_failure import read_log
+from llamatrix.engines.llama_cpp.server import Serving, read_log, running
 from llamatrix.engines.outcome import Stage
 from llamatrix.measure.context.generation import (
     Broken,

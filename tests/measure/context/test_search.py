@@ -21,7 +21,7 @@ from llamatrix.measure.context.result import (
     answer_of,
 )
 from llamatrix.measure.context.search import MOST_STARTS, Question
-from llamatrix.provision.fit import need
+from llamatrix.provision.weights.fit import need
 
 
 def test_a_server_that_keeps_its_speed_is_climbed_to_the_top_in_one_start(

@@ -16,7 +16,7 @@ from tests.trials.trying import files_with
 
 from llamatrix import shell
 from llamatrix.project import find_project
-from llamatrix.provision.bubblewrap import find_bwrap
+from llamatrix.provision.programs import find_bwrap
 from llamatrix.proxy.serving import loopback_listener
 from llamatrix.sandbox.spec import HOME, inside_path
 from llamatrix.trials.checks.run_in_sandbox import ENCLOSURE, Enclosure

@@ -11,11 +11,11 @@ from tests.shipped import ROOT
 from llamatrix.agents.opencode.context7 import FOLDER, context7_server
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock, locked_npm
-from llamatrix.provision.bubblewrap import find_bwrap
 from llamatrix.provision.compiler import find_tool
 from llamatrix.provision.context7 import provide_context7
 from llamatrix.provision.npm import node_program, package_lock_file
-from llamatrix.provision.wheels import provide_wheels
+from llamatrix.provision.programs import find_bwrap
+from llamatrix.provision.python import provide_wheels
 from llamatrix.sandbox.forwarding import forwarding
 from llamatrix.sandbox.session import open_sandbox
 from llamatrix.sandbox.spec import HOME, TOOLS, Sandbox, inside_path

@@ -14,7 +14,7 @@ from tests.shipped import ROOT
 
 from llamatrix import shell
 from llamatrix.provision.compiler import find_tool
-from llamatrix.provision.wheels import provide_wheels
+from llamatrix.provision.python import provide_wheels
 from llamatrix.trials.stubs.request_log import read_requests
 from llamatrix.trials.stubs.services import services
 from llamatrix.trials.stubs.wheel_index import LOCKED, indexed

@@ -19,10 +19,8 @@ from llamatrix.commands.agent.agenda import TrialItem
 from llamatrix.commands.agent.parts import AgentParts
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.matrix import Backend
-from llamatrix.engines.llama_cpp.memory import Memory
-from llamatrix.engines.llama_cpp.running import Serving, running
-from llamatrix.engines.llama_cpp.startup_failure import DeadServerError
-from llamatrix.engines.llama_cpp.tokens import tokenize
+from llamatrix.engines.llama_cpp.http_api import tokenize
+from llamatrix.engines.llama_cpp.server import DeadServerError, Memory, Serving, running
 from llamatrix.errors import ServeError
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import disturbances_throughout
@@ -31,8 +29,8 @@ from llamatrix.measure.telemetry import Telemetry, sampling
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import manifest_of
-from llamatrix.provision.gguf_shape import shape_of_file
-from llamatrix.provision.uv import uv_version
+from llamatrix.provision.programs import uv_version
+from llamatrix.provision.weights.gguf_shape import shape_of_file
 from llamatrix.proxy.serving import address, loopback_listener, serving
 from llamatrix.records.trial_record import (
     Served,

@@ -23,7 +23,7 @@ from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
 from llamatrix.progress import say
 from llamatrix.project import Project
-from llamatrix.provision.wheels import provide_wheels
+from llamatrix.provision.python import provide_wheels
 from llamatrix.records.store import Store, UnwrittenError
 from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.report.trial_troubles import cause_text

@@ -18,7 +18,6 @@ from llamatrix.config.lock import CONTEXT7, Lock, load_lock
 from llamatrix.config.matrix import Matrix, Network
 from llamatrix.errors import BenchError
 from llamatrix.project import Project
-from llamatrix.provision.bubblewrap import bwrap_here
 from llamatrix.provision.context7 import (
     context7_folder,
     proven_context7,
@@ -26,8 +25,8 @@ from llamatrix.provision.context7 import (
 )
 from llamatrix.provision.nix import stored_context7, stored_opencode, stored_program
 from llamatrix.provision.npm import node_program, npm_argv, package_lock_file
-from llamatrix.provision.uv import uv_version
-from llamatrix.provision.wheels import wheels_folder
+from llamatrix.provision.programs import bwrap_here, uv_version
+from llamatrix.provision.python import wheels_folder
 from llamatrix.sandbox.spec import probe
 from llamatrix.trials.checks.task import load_task
 from llamatrix.trials.stubs.wheel_index import LOCKED

@@ -10,8 +10,8 @@ from llamatrix.agents.turn_outcome import NotRun, WhyNotRun
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.matrix import Network
 from llamatrix.errors import ProvisionError
-from llamatrix.provision.bubblewrap import find_bwrap
 from llamatrix.provision.nix import stored_opencode
+from llamatrix.provision.programs import find_bwrap
 from llamatrix.redaction import without_folders
 from llamatrix.sandbox.spec import probe
 from llamatrix.trials.checks.task import Task, load_task

@@ -14,8 +14,8 @@ from llamatrix.config.expand import synthesis_of
 from llamatrix.config.lock import locked_pin
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.running import running
-from llamatrix.engines.llama_cpp.template import VENDOR_FOLDER
+from llamatrix.engines.llama_cpp.server import running
+from llamatrix.engines.llama_cpp.templates import VENDOR_FOLDER
 from llamatrix.errors import MeasureError
 from llamatrix.exclusive import exclusive
 from llamatrix.measure.templates.checks import Conformance
@@ -27,10 +27,10 @@ from llamatrix.measure.templates.suite import (
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import Built, provide_build
-from llamatrix.provision.device import require_device
-from llamatrix.provision.gguf_model import has_chat_template
+from llamatrix.provision.hardware import require_device
 from llamatrix.provision.source import provide_source
-from llamatrix.provision.weights import Weights, provide_weights
+from llamatrix.provision.weights.gguf_model import has_chat_template
+from llamatrix.provision.weights.provide import Weights, provide_weights
 from llamatrix.trials.trial_environment import Tools
 
 

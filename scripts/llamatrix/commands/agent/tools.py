@@ -12,12 +12,10 @@ from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.lock import CONTEXT7
 from llamatrix.errors import ProvisionError
 from llamatrix.project import Project
-from llamatrix.provision.bubblewrap import find_bwrap
 from llamatrix.provision.context7 import proven_context7, provide_context7
-from llamatrix.provision.installed import require_as_installed
 from llamatrix.provision.nix import stored_context7
 from llamatrix.provision.npm import node_program, package_lock_file
-from llamatrix.provision.uv import find_uv
+from llamatrix.provision.programs import find_bwrap, find_uv, require_as_installed
 from llamatrix.trials.trial_environment import Tools
 
 

@@ -14,17 +14,16 @@ from llamatrix.commands.session import own_folder
 from llamatrix.config.cell import Cell
 from llamatrix.config.load import load_matrix
 from llamatrix.config.matrix import Backend, Server, WeightsKind
-from llamatrix.engines.llama_cpp.template import find_correction
+from llamatrix.engines.llama_cpp.templates import find_correction
 from llamatrix.errors import MatrixError, MeasureError
 from llamatrix.host import this_host
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.provision.build import compiled_by
-from llamatrix.provision.fit import MemoryShape, Use, known_shape
-from llamatrix.provision.gguf_shape import shape_of_file
 from llamatrix.provision.pin_source import lists_of
-from llamatrix.provision.synthetic.hyperparameters import MODELS
-from llamatrix.provision.synthetic.spec import Scale
+from llamatrix.provision.weights.fit import MemoryShape, Use, known_shape
+from llamatrix.provision.weights.gguf_shape import shape_of_file
+from llamatrix.provision.weights.synthetic.models import MODELS, Scale
 from llamatrix.records.context_record import Asked, ContextCell, context_cell
 from llamatrix.units import parse_card_bytes, parse_duration_s
 

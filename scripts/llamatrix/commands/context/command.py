@@ -22,7 +22,7 @@ from llamatrix.measure.context.result import Found, Stop, answer_of
 from llamatrix.measure.context.search import Question, Search
 from llamatrix.progress import say
 from llamatrix.provision.build import Built
-from llamatrix.provision.weights import Weights
+from llamatrix.provision.weights.provide import Weights
 from llamatrix.records.context_record import CONTEXT, ContextRecord
 from llamatrix.records.store import Store
 from llamatrix.report.context_page import context_page, write_context_page

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from llamatrix.engines.llama_cpp.memory import available_bytes
+from llamatrix.engines.llama_cpp.server import available_bytes
 from llamatrix.errors import MeasureError
 from llamatrix.measure.context.generation import SMALLEST_TOKENS
 from llamatrix.measure.context.result import By, Ceiling
 from llamatrix.nvml import find_library, gpus, open_cards
-from llamatrix.provision.fit import MemoryShape, Use, largest_context, need
+from llamatrix.provision.weights.fit import MemoryShape, Use, largest_context, need
 from llamatrix.units import bytes_text
 
 _HOST_SHARE = 0.9

@@ -6,7 +6,7 @@ from llamatrix.measure.disturbances import Load
 from llamatrix.measure.replay import Replayed, ReplayFailed, Way
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.provision.build import Manifest
-from llamatrix.provision.weights import WeightsFacts
+from llamatrix.provision.weights.provide import WeightsFacts
 from llamatrix.records.store import Envelope, Kind, unchanged
 from llamatrix.stats.metric import Metric
 from llamatrix.stats.pairs import Arm

@@ -12,7 +12,7 @@ from pathlib import Path
 from llamatrix import shell
 from llamatrix.errors import MeasureError
 from llamatrix.measured_environment import measured_environment
-from llamatrix.provision.fit import (
+from llamatrix.provision.weights.fit import (
     MemoryShape,
     Need,
     Use,

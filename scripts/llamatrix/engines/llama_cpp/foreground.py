@@ -5,13 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.memory import memory_of
 from llamatrix.engines.llama_cpp.provider import opencode_config
-from llamatrix.engines.llama_cpp.running import Patience, Serving, running
-from llamatrix.engines.llama_cpp.startup_failure import read_log
+from llamatrix.engines.llama_cpp.server import (
+    Patience,
+    Serving,
+    memory_of,
+    read_log,
+    running,
+)
 from llamatrix.errors import ProvisionError, ServeError
 from llamatrix.progress import say
-from llamatrix.provision.gguf_model import has_chat_template
+from llamatrix.provision.weights.gguf_model import has_chat_template
 from llamatrix.shell import TAIL_LINES
 from llamatrix.units import bytes_text
 

@@ -2,7 +2,7 @@
 
 import json
 
-from llamatrix.engines.llama_cpp.running import Serving
+from llamatrix.engines.llama_cpp.server import Serving
 
 _MOST_OUTPUT_TOKENS = 32_000
 """OpenCode's own limit on what one answer may take."""

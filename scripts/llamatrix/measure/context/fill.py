@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamatrix.engines.llama_cpp.running import Serving
-from llamatrix.engines.llama_cpp.startup_failure import (
+from llamatrix.engines.llama_cpp.server import (
     DeadServerError,
     Death,
+    Serving,
     diagnose,
     read_log,
 )

@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 from msgspec import Struct
 
-from llamatrix.engines.llama_cpp.running import Serving
+from llamatrix.engines.llama_cpp.server import Serving
 from llamatrix.engines.outcome import Crashed, OutOfMemory, TimedOut
 from llamatrix.measure.context.generation import Timings
 from llamatrix.measure.context.recall import Recalled

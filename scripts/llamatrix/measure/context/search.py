@@ -9,8 +9,13 @@ from pathlib import Path
 import msgspec
 
 from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.running import Patience, Serving, running
-from llamatrix.engines.llama_cpp.startup_failure import DeadServerError, read_log
+from llamatrix.engines.llama_cpp.server import (
+    DeadServerError,
+    Patience,
+    Serving,
+    read_log,
+    running,
+)
 from llamatrix.engines.outcome import Crashed, OutOfMemory, Stage, TimedOut
 from llamatrix.errors import ServeError
 from llamatrix.measure.context.fill import (
@@ -37,7 +42,7 @@ from llamatrix.measure.context.result import (
 )
 from llamatrix.measure.gpu_spill import off_card, split_graph
 from llamatrix.measure.telemetry import Sampler, sampling
-from llamatrix.provision.fit import MemoryShape, Use, largest_context, need
+from llamatrix.provision.weights.fit import MemoryShape, Use, largest_context, need
 
 MOST_STARTS = 4
 _RESERVES = (0.0, 0.02, 0.06, 0.15)

@@ -7,8 +7,7 @@ from pathlib import Path
 import msgspec
 
 from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.running import Patience, running
-from llamatrix.engines.llama_cpp.startup_failure import DeadServerError, Death
+from llamatrix.engines.llama_cpp.server import DeadServerError, Death, Patience, running
 from llamatrix.errors import MeasureError
 from llamatrix.measure.templates.cases import CASES
 from llamatrix.measure.templates.checks import CaseResult, Conformance

@@ -4,7 +4,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator
 
-from llamatrix.provision.weight_types import least_bits_per_weight
+from llamatrix.provision.weights.tensor_types import least_bits_per_weight
 from llamatrix.reference.conditions import CLASS
 from llamatrix.reference.quantity import RATES, Quantity
 from llamatrix.reference.reference_set import Claim

@@ -1,4 +1,4 @@
-"""What memory does not allow: weights, cache and state, by the form of `provision/fit.py`.
+"""What memory does not allow: weights, cache and state, by the form of `provision/weights/fit.py`.
 
 Only what must be there is counted: no graph, no scratch, nothing of CUDA's own. What
 nobody says counts at its least, so that only a wrong figure can be caught.
@@ -7,7 +7,7 @@ nobody says counts at its least, so that only a wrong figure can be caught.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llamatrix.provision.fit import (
+from llamatrix.provision.weights.fit import (
     CACHE_BYTES,
     AttentionLayers,
     MemoryShape,
@@ -16,8 +16,8 @@ from llamatrix.provision.fit import (
     known_shape,
     need,
 )
-from llamatrix.provision.synthetic.hyperparameters import MODELS
-from llamatrix.provision.weight_types import least_bits_per_weight
+from llamatrix.provision.weights.synthetic.models import MODELS
+from llamatrix.provision.weights.tensor_types import least_bits_per_weight
 from llamatrix.reference.conditions import FIELDS
 from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.model_work import known_work

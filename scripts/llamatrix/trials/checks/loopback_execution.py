@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from llamatrix.provision.uv import find_uv
+from llamatrix.provision.programs import find_uv
 from llamatrix.trials.checks.execution_environment import INSIDE, ExecutionEnvironment
 from llamatrix.trials.checks.task import Task
 from llamatrix.trials.stubs.authority import trusting

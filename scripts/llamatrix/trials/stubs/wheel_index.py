@@ -21,7 +21,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 
 from llamatrix.errors import MeasureError
-from llamatrix.provision.sdist import file_sha256
+from llamatrix.provision.integrity import file_sha256
 
 LOCKED = Path(__file__).with_name("wheels.txt")
 """What is in the index, exact and with hashes; made from `wheels.in`."""

@@ -1,0 +1,190 @@
+"""Our corrected chat templates: edits over a vendor's text that is not ours to ship.
+
+Pure but for the reading of files. The flake applies the same edits with
+`builtins.replaceStrings`, hence one pass, exact strings, each found exactly once.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from llamatrix.config.complaint import complaints, nearest
+from llamatrix.config.load import read_toml
+from llamatrix.config.lock import Lock, LockedTemplate, Sha256, template_names
+from llamatrix.config.matrix import Matrix
+from llamatrix.errors import ServeError
+from llamatrix.provision.resolve import Drift
+
+VENDOR_FOLDER = Path("models/templates")
+"""Where a source tree of llama.cpp keeps the vendors' templates."""
+
+
+class Edit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    bug: str
+    """As `templates/README.md` numbers it."""
+    why: str
+    find: Annotated[str, Meta(min_length=1)]
+    replace: str
+
+
+class Correction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One file of `templates/`."""
+
+    file: str
+    """The vendor's file under `models/templates/`."""
+    source_sha256: Sha256
+    result_sha256: Sha256
+    edits: tuple[Edit, ...]
+
+
+def find_correction(name: str, folder: Path) -> Correction:
+    """The correction behind a matrix' `chat_template_file`: `qwen35.jinja`."""
+    path = folder / Path(name).with_suffix(".toml").name
+    if not path.exists():
+        known = (file.with_suffix(".jinja").name for file in folder.glob("*.toml"))
+        raise ServeError(
+            f"chat_template_file: no template {name!r}{nearest(name, known)}"
+        )
+    return load_correction(path)
+
+
+def load_correction(path: Path) -> Correction:
+    raw = read_toml(path)
+    found = [f"{path.name}: {line}" for line in complaints(raw, Correction)]
+    if found:
+        raise ServeError("\n".join(found))
+    return msgspec.convert(raw, type=Correction)
+
+
+def corrected(correction: Correction, source: str) -> str:
+    """The vendor's text with every edit made, or ServeError; never something between."""
+    where = correction.file
+    _same(f"{where}: the vendor's text", source, correction.source_sha256)
+    result = edited(source, correction.edits, where=where)
+    _same(f"{where}: the corrected text", result, correction.result_sha256)
+    return result
+
+
+def edited(source: str, edits: tuple[Edit, ...], *, where: str) -> str:
+    """Make all edits in one pass over the source; none sees what another wrote."""
+    places = []
+    for number, edit in enumerate(edits, start=1):
+        count = source.count(edit.find)
+        if count != 1:
+            raise ServeError(
+                f"{where}: edit {number} ({edit.bug}): its text stands {count} times "
+                "in the source, not once"
+            )
+        places.append((source.index(edit.find), edit))
+    done, pieces = 0, []
+    for begin, edit in sorted(places, key=lambda place: place[0]):
+        if begin < done:
+            raise ServeError(f"{where}: the edit for {edit.bug} overlaps another")
+        pieces += [source[done:begin], edit.replace]
+        done = begin + len(edit.find)
+    return "".join([*pieces, source[done:]])
+
+
+def provide_template(correction: Correction, tree: Path, cache: Path) -> Path:
+    """The corrected template as a file for `--chat-template-file`.
+
+    `tree` is the source of any pin that carries the vendor's file as it was corrected.
+    """
+    result = corrected(correction, vendor_text(correction, tree))
+    entry = cache / "templates" / f"{correction.result_sha256[:16]}.jinja"
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    staging = entry.with_name(f".{entry.name}.{os.getpid()}")
+    staging.write_bytes(result.encode())
+    staging.replace(entry)
+    return entry
+
+
+def vendor_text(correction: Correction, tree: Path) -> str:
+    """What a correction's edits are made in, as a source tree carries it."""
+    source = tree / VENDOR_FOLDER / correction.file
+    try:
+        return source.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServeError(
+            f"{source}: the vendor's template cannot be read: {error}"
+        ) from error
+
+
+def _same(what: str, text: str, wanted: str) -> None:
+    found = hashlib.sha256(text.encode()).hexdigest()
+    if found != wanted:
+        raise ServeError(
+            f"{what} has sha256 {found}, but {wanted} is expected; it is not used. "
+            "A newer vendor's text needs new edits under templates/"
+        )
+
+
+def resolve_templates(
+    matrix: Matrix, folder: Path, tree: Path
+) -> dict[str, LockedTemplate]:
+    """Both hashes of every template that a model names, its edits made anew.
+
+    `folder` has our corrections, `tree` the vendors' texts.
+    """
+    return {
+        name: _made(find_correction(file, folder), tree)
+        for name, file in template_names(matrix).items()
+    }
+
+
+def compare_templates(
+    matrix: Matrix, lock: Lock, folder: Path, tree: Path | str
+) -> Iterator[Drift]:
+    """Where the lock differs from our corrections, or from what they make of the tree.
+
+    In place of a tree stands why there is none.
+    """
+    asked = template_names(matrix)
+    for name in sorted(lock.templates.keys() - asked.keys()):
+        found = "named by no model of matrix.toml"
+        yield Drift(entry=f"templates.{name}", found=found, checked=True)
+    for name, file in asked.items():
+        yield from _differences(name, file, lock, folder, tree)
+
+
+def require_pinned(name: str, correction: Correction, pinned: LockedTemplate) -> None:
+    """ServeError with both hashes where a correction is another than the locked one."""
+    for key, locked in msgspec.structs.asdict(pinned).items():
+        found = getattr(correction, key)
+        if found != locked:
+            raise ServeError(
+                f"templates/{name}.toml: {key} is {found}, but matrix.lock has {locked}; "
+                "the template is not used. If it is meant to change, run `invoke lock`"
+            )
+
+
+def _differences(
+    name: str, file: str, lock: Lock, folder: Path, tree: Path | str
+) -> Iterator[Drift]:
+    entry, pinned = f"templates.{name}", lock.templates.get(name)
+    if pinned is None:
+        yield Drift(entry=entry, found="not locked", checked=True)
+        return
+    try:
+        correction = find_correction(file, folder)
+        require_pinned(name, correction, pinned)
+        if isinstance(tree, Path):
+            _made(correction, tree)
+    except ServeError as error:
+        yield Drift(entry=entry, found=str(error), checked=True)
+        return
+    if isinstance(tree, str):
+        yield Drift(entry=entry, found=tree, checked=False)
+
+
+def _made(correction: Correction, tree: Path) -> LockedTemplate:
+    corrected(correction, vendor_text(correction, tree))
+    return LockedTemplate(
+        source_sha256=correction.source_sha256,
+        result_sha256=correction.result_sha256,
+    )

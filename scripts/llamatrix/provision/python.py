@@ -1,0 +1,192 @@
+"""Source packages by name, version and sha256, through the pip client."""
+
+import hashlib
+import re
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from llamatrix import shell
+from llamatrix.errors import ProvisionError
+from llamatrix.progress import say
+from llamatrix.provision.integrity import file_sha256, made_once
+
+_TIMEOUT_S = 1800
+_ASK_TIMEOUT_S = 120
+
+
+class UnreachableError(ProvisionError):
+    """The package index could not be asked; says nothing about the package."""
+
+
+def fetch_sdist(
+    package: str, version: str, *, sha256: str | None, folder: Path
+) -> Path:
+    """The sdist's file in `folder`, downloaded where it is missing, verified always.
+
+    With `sha256` None (while a lock is being written) whatever the index has is
+    taken. A file that does not match is left where it is, and named.
+    """
+    kept = sdist_file(package, version, folder)
+    if not kept.exists():
+        say(f"downloading {package} {version} (source package)")
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".pip-") as aside:
+            found = _download_sdist(package, version, sha256, Path(aside))
+            found.rename(kept)
+    if sha256 and (actual := file_sha256(kept)) != sha256:
+        raise ProvisionError(
+            f"{kept}: sha256 is {actual}, but matrix.lock has {sha256}; the file was "
+            "not used. Delete it to download it again, or run `invoke lock` if the "
+            "lock is meant to change"
+        )
+    return kept
+
+
+def sdist_file(package: str, version: str, folder: Path) -> Path:
+    return folder / f"{package.replace('-', '_')}-{version}.tar.gz"
+
+
+def versions_of(package: str) -> tuple[str, ...]:
+    """The versions that the package index has, newest first."""
+    pip = [sys.executable, "-m", "pip", "index", "versions", package, "--pre"]
+    ended = shell.run([*pip, "--no-binary", package], timeout_s=_ASK_TIMEOUT_S)
+    found = re.search(r"^Available versions: (.+)$", ended.out, re.MULTILINE)
+    if not ended.ok or not found:
+        raise UnreachableError(
+            f"{package}: the package index has no such package, or cannot be reached; "
+            f"check the name in matrix.toml, then the network (`pip index versions "
+            f"{package}` should work)\n{ended.complaint()}"
+        )
+    return tuple(version.strip() for version in found[1].split(","))
+
+
+def _download_sdist(
+    package: str, version: str, sha256: str | None, aside: Path
+) -> Path:
+    """Run `pip download`; with a hash, pip verifies before it unpacks anything."""
+    wanted = f"{package}=={version}"
+    requirements = aside / "requirements.txt"
+    hashed = f"{wanted} --hash=sha256:{sha256}" if sha256 else wanted
+    requirements.write_text(hashed + "\n")
+    flags = ["--no-deps", "--no-binary", package, "--disable-pip-version-check"]
+    target = ["--dest", str(aside / "got"), "--requirement", str(requirements)]
+    pip = [sys.executable, "-m", "pip", "download", *flags, *target]
+    ended = shell.run(pip, timeout_s=_TIMEOUT_S)
+    if not ended.ok:
+        raise _sdist_failure(wanted, ended)
+    files = list((aside / "got").iterdir())
+    if len(files) != 1:
+        names = ", ".join(sorted(file.name for file in files))
+        raise ProvisionError(
+            f"{wanted}: pip brought {names or 'nothing'}, not one file"
+        )
+    return files[0]
+
+
+def _sdist_failure(wanted: str, ended: shell.Ended) -> ProvisionError:
+    text = ended.out + "\n".join(ended.tail)
+    if "DO NOT MATCH THE HASHES" in text:
+        return ProvisionError(
+            f"{wanted}: the download does not have the sha256 of matrix.lock and was "
+            f"thrown away\n{ended.complaint()}"
+        )
+    if "No matching distribution" in text and "from versions: none" not in text:
+        return ProvisionError(f"{wanted}: no such version\n{ended.complaint()}")
+    return UnreachableError(
+        f"{wanted}: pip could not download it; check the network (`pip download "
+        f"--no-deps {wanted}` should work), then run the command again\n"
+        f"{ended.complaint()}"
+    )
+
+
+_KEY_CHARACTERS = 12
+_MARKER = re.compile(r" ;[^\\\n]*(?=\\?$)", re.MULTILINE)
+_ENTRY = re.compile(r"^[A-Za-z0-9]", re.MULTILINE)
+_SHA256 = re.compile(r"--hash=sha256:([0-9a-f]{64})")
+_FLAGS = (
+    *("--no-deps", "--only-binary", ":all:", "--require-hashes", "--quiet"),
+    *("--ignore-requires-python", "--disable-pip-version-check"),
+)
+
+
+def provide_wheels(requirements: Path, cache: Path) -> Path:
+    """A folder with one wheel for each entry of a list with hashes, fetched once.
+
+    They are those for the Python that runs us. Markers are left aside: uv resolves
+    for all systems and asks about packages that are installed on none of ours.
+    """
+    text = _read(requirements)
+
+    def make(staging: Path) -> None:
+        say(f"downloading the wheels of {requirements.name}")
+        _download_wheels(text, requirements.name, staging)
+
+    folder = wheels_folder(requirements, cache)
+
+    def prove() -> str | None:
+        listed = set(_SHA256.findall(text))
+        for wheel in folder.iterdir():
+            sha256 = file_sha256(wheel)
+            if sha256 not in listed:
+                return f"{wheel}: sha256 {sha256} is not in {requirements.name}"
+        return None
+
+    purpose = f"downloading the wheels of {requirements.name}"
+    return made_once(folder, make, purpose=purpose, prove=prove)
+
+
+def wheels_folder(requirements: Path, cache: Path) -> Path:
+    """Where they are once they were provided."""
+    text = _read(requirements)
+    tag = f"{sys.implementation.cache_tag}-{sysconfig.get_platform()}"
+    key = hashlib.sha256(text.encode()).hexdigest()[:_KEY_CHARACTERS]
+    return cache / "wheels" / f"{tag}-{key}"
+
+
+def _read(requirements: Path) -> str:
+    try:
+        return requirements.read_text()
+    except OSError as error:
+        raise ProvisionError(
+            f"{requirements}: cannot be read: {error.strerror}; "
+            "`invoke lock --python` writes it"
+        ) from error
+
+
+def _download_wheels(text: str, name: str, staging: Path) -> None:
+    """Let pip fetch all; it holds each file to the hashes before it keeps it."""
+    wanted = staging / "wanted.txt"
+    wanted.write_text(_MARKER.sub(" ", text))
+    target = ["--dest", str(staging), "--requirement", str(wanted)]
+    ended = shell.run(
+        [sys.executable, "-m", "pip", "download", *_FLAGS, *target],
+        timeout_s=_TIMEOUT_S,
+    )
+    if not ended.ok:
+        raise _wheels_failure(name, ended)
+    wanted.unlink()
+    brought, entries = len(list(staging.glob("*.whl"))), len(_ENTRY.findall(text))
+    if brought != entries:
+        raise ProvisionError(f"{name}: {entries} entries, but pip brought {brought}")
+
+
+def _wheels_failure(name: str, ended: shell.Ended) -> ProvisionError:
+    text = ended.out + "\n".join(ended.tail)
+    if "DO NOT MATCH THE HASHES" in text:
+        return ProvisionError(
+            f"{name}: a download does not have the sha256 of the list and was thrown "
+            f"away\n{ended.complaint()}"
+        )
+    if "--require-hashes" in text:
+        return ProvisionError(
+            f"{name}: is not exact to the byte; `invoke lock --python` writes it anew\n"
+            f"{ended.complaint()}"
+        )
+    return UnreachableError(
+        f"{name}: pip could not download all of it; check the network (`pip download "
+        "--no-deps httpx` should work), and whether the package named below has a "
+        f"wheel for Python {sys.version_info.major}.{sys.version_info.minor} on "
+        f"{sysconfig.get_platform()}; then run the command again\n{ended.complaint()}"
+    )

@@ -1,0 +1,1 @@
+"""Weights on disk: published or synthetic GGUF files, and the memory they need."""

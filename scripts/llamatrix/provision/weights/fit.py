@@ -1,0 +1,292 @@
+"""Memory that a model takes on a card, from its shape alone: a closed form.
+
+Checked against llama-fit-params of the pinned builds (see `engines/llama_cpp/fit_params.py`).
+Beside weights and cache:
+
+- a delta-net layer keeps a state of fixed size in fp32
+- a sliding-window layer keeps the window and one micro-batch, whatever the context
+- the graph of a micro-batch: its logits in fp32, about five rows of activations, and an
+  attention mask in fp16 over all cells. That is b11434 to a mebibyte; builds reserve it
+  differently (b8643 and 0c1e570: 160 MiB less to 80 MiB more, seen up to 262144 cells)
+- flash attention over a quantised cache converts one layer's keys and values to fp16
+  (`fattn-common.cuh`: ggml_cuda_flash_attn_ext_get_f16_extra_data)
+- tables of embeddings that are only looked up stay on the host; a model that uses its
+  token embeddings as its output matrix too has a second copy on the card
+
+What servers held on H100 cards without a display was up to 2 % less, never more (the
+`context` records under `reports/examples`). What whole cards with a display were
+reported to hold was 1.0 to 1.9 GiB more: that is the display, other programs, and what
+was not said of the server (slots, projector). It is no part of the form, but a reserve.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import assert_never
+
+from llamatrix.config.complaint import nearest
+from llamatrix.errors import ProvisionError
+from llamatrix.provision.weights.synthetic.layout import layout
+from llamatrix.provision.weights.synthetic.models import (
+    CONTEXT_TOKENS,
+    Gemma4,
+    Qwen35,
+    Scale,
+    Shape,
+    SyntheticSpec,
+    shape_of,
+)
+from llamatrix.provision.weights.tensor_types import TENSOR_TYPES
+
+CACHE_BYTES = {
+    "f32": 4.0,
+    "f16": 2.0,
+    "bf16": 2.0,
+    "q8_0": 34 / 32,
+    "q5_1": 24 / 32,
+    "q5_0": 22 / 32,
+    "q4_1": 20 / 32,
+    "q4_0": 18 / 32,
+    "iq4_nl": 18 / 32,
+}
+"""Bytes of one element of the cache, by llama.cpp's names."""
+RESERVE_BYTES = 2**30
+"""Kept free of the card by default: as much as llama-server's own `--fit-target`."""
+CUDA_CONTEXT_BYTES = 450 * 2**20
+"""Assumed, not computed: what CUDA itself takes; 300 to 600 MiB, by card and driver."""
+_OUTPUT_MADE_FIRST = frozenset({"gemma3n", "gemma4"})
+_PAD_CELLS = 256
+_F16_BYTES = 2
+_F32_BYTES = 4
+_ACTIVATION_ROWS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttentionLayers:
+    """Layers of one kind that keep keys and values."""
+
+    count: int
+    key_width: int
+    """Elements of one token's keys …"""
+    value_width: int
+    """… and of its values; 0 where they are a part of the keys (MLA)."""
+    window_tokens: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryShape:
+    """What of a model decides its memory."""
+
+    architecture: str
+    """As llama.cpp names it."""
+    proven: bool
+    """Whether the form was held against llama-fit-params for this architecture."""
+    notes: tuple[str, ...] = ()
+    """What is to be known of the figures."""
+    refusal: str = ""
+    """Why the pin does not load the file; empty where it is believed to."""
+    tensor_bytes: int
+    """Of all tensors that are loaded."""
+    embedding_bytes: int
+    """Of the tables of embeddings that stay on the host."""
+    tied_bytes: int
+    """Of the second copy of the token embeddings, where they are the output matrix."""
+    attention: tuple[AttentionLayers, ...]
+    state_bytes: int
+    embedding: int
+    vocabulary: int
+    trained_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Use:
+    """How it is run."""
+
+    cache_type_k: str = "q8_0"
+    cache_type_v: str = "q8_0"
+    ubatch_size: int = 512
+    window_in_f16: bool = False
+    """b8643 keeps the cache of sliding-window layers in fp16 whatever is asked."""
+    cuda_bytes: int = CUDA_CONTEXT_BYTES
+    """0 where nothing is on a card."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """Bytes on the card, part by part."""
+
+    weights: int
+    cache: int
+    state: int
+    compute: int
+    """The graph of a micro-batch."""
+    scratch: int
+    """Flash attention's fp16 copy of one layer."""
+    cuda: int
+    """CUDA's own; assumed."""
+
+    @property
+    def total(self) -> int:
+        return sum(getattr(self, field.name) for field in fields(self))
+
+
+def need(shape: MemoryShape, use: Use, *, context_tokens: int) -> Need:
+    """What the card must hold with all layers on it and one sequence."""
+    cells = padded(context_tokens)
+    windows = [
+        (layers, _cells(layers, cells, use.ubatch_size)) for layers in shape.attention
+    ]
+    quantised = {use.cache_type_k, use.cache_type_v} - {"f16"}
+    largest = max(
+        ((one.key_width + one.value_width) * held for one, held in windows), default=0
+    )
+    return Need(
+        weights=card_weight_bytes(shape),
+        cache=sum(_cache_bytes(layers, held, use) for layers, held in windows),
+        state=shape.state_bytes,
+        compute=_compute_bytes(shape, use, {held for _, held in windows}),
+        scratch=_F16_BYTES * largest if quantised else 0,
+        cuda=use.cuda_bytes,
+    )
+
+
+def card_weight_bytes(shape: MemoryShape) -> int:
+    return shape.tensor_bytes - shape.embedding_bytes + shape.tied_bytes
+
+
+def host_weight_bytes(shape: MemoryShape) -> int:
+    """All weights where everything is on the host, as llama-fit-params counts them.
+
+    A tied output matrix shares its table there, but for the loaders that make it first.
+    """
+    twice = shape.architecture in _OUTPUT_MADE_FIRST
+    return shape.tensor_bytes + (shape.tied_bytes if twice else 0)
+
+
+def largest_context(shape: MemoryShape, use: Use, *, card_bytes: int) -> int | None:
+    """The most tokens that fit, up to the trained context; None where none do."""
+    return largest_fitting(
+        lambda tokens: need(shape, use, context_tokens=tokens).total,
+        trained_tokens=shape.trained_tokens,
+        card_bytes=card_bytes,
+    )
+
+
+def largest_fitting(
+    total_bytes: Callable[[int], int], *, trained_tokens: int, card_bytes: int
+) -> int | None:
+    """Search the most tokens whose need, which grows with them, fits the card."""
+    low, high = 0, trained_tokens // _PAD_CELLS
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = total_bytes(middle * _PAD_CELLS) <= card_bytes
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return low * _PAD_CELLS or None
+
+
+def padded(context_tokens: int) -> int:
+    """The cells that llama.cpp makes for a context."""
+    return -(-context_tokens // _PAD_CELLS) * _PAD_CELLS
+
+
+def cache_element_bytes(cache_type: str) -> float:
+    if cache_type in CACHE_BYTES:
+        return CACHE_BYTES[cache_type]
+    for name, block, block_bytes in TENSOR_TYPES.values():
+        if name.lower() == cache_type:
+            return block_bytes / block
+    hint = nearest(cache_type, CACHE_BYTES)
+    raise ProvisionError(f"cache type {cache_type!r}: unknown{hint}")
+
+
+def known_shape(model: str, scale: Scale = Scale.FULL) -> MemoryShape:
+    """Of a model whose hyper-parameters we have, with the stand-in mix of types."""
+    shape = shape_of(model, scale)
+    plan = layout(SyntheticSpec(model=model, scale=scale, chat_template=""))
+    table = next(one for one in plan.tensors if one.name == "token_embd.weight")
+    tied = not any(one.name == "output.weight" for one in plan.tensors)
+    return MemoryShape(
+        architecture=shape.architecture,
+        proven=True,
+        tensor_bytes=plan.tensor_bytes,
+        embedding_bytes=table.bytes,
+        tied_bytes=table.bytes if tied else 0,
+        attention=_attention(shape),
+        state_bytes=_state_bytes(shape),
+        embedding=shape.embedding,
+        vocabulary=shape.vocabulary,
+        trained_tokens=CONTEXT_TOKENS,
+    )
+
+
+def delta_state_bytes(
+    *, layers: int, state: int, key_heads: int, value_heads: int, conv_kernel: int
+) -> int:
+    """The delta net's and its convolution's state of one sequence, in fp32."""
+    channels = state * (2 * key_heads + value_heads)
+    memory = state * state * value_heads
+    return _F32_BYTES * layers * (memory + (conv_kernel - 1) * channels)
+
+
+def _cells(layers: AttentionLayers, cells: int, ubatch_size: int) -> int:
+    if layers.window_tokens is None:
+        return cells
+    return min(cells, padded(layers.window_tokens + ubatch_size))
+
+
+def _cache_bytes(layers: AttentionLayers, cells: int, use: Use) -> int:
+    kinds = (use.cache_type_k, use.cache_type_v)
+    if layers.window_tokens is not None and use.window_in_f16:
+        kinds = ("f16", "f16")
+    each = sum(
+        width * cache_element_bytes(kind)
+        for width, kind in zip(
+            (layers.key_width, layers.value_width), kinds, strict=True
+        )
+    )
+    return round(layers.count * cells * each)
+
+
+def _compute_bytes(shape: MemoryShape, use: Use, masks: set[int]) -> int:
+    activations = _ACTIVATION_ROWS * _F32_BYTES * shape.embedding
+    row = _F32_BYTES * shape.vocabulary + activations + _F16_BYTES * sum(masks)
+    return use.ubatch_size * row
+
+
+def _attention(shape: Shape) -> tuple[AttentionLayers, ...]:
+    full = sum(shape.is_attention(layer) for layer in range(shape.layers))
+    match shape:
+        case Qwen35():
+            width = shape.kv_heads * shape.head_dim
+            return (AttentionLayers(count=full, key_width=width, value_width=width),)
+        case Gemma4():
+            wide = shape.kv_heads_full * shape.head_dim_full
+            width = shape.kv_heads * shape.head_dim
+            return (
+                AttentionLayers(count=full, key_width=wide, value_width=wide),
+                AttentionLayers(
+                    count=shape.layers - full,
+                    key_width=width,
+                    value_width=width,
+                    window_tokens=shape.window_tokens,
+                ),
+            )
+        case _:
+            assert_never(shape)
+
+
+def _state_bytes(shape: Shape) -> int:
+    match shape:
+        case Qwen35():
+            return delta_state_bytes(
+                layers=sum(
+                    not shape.is_attention(layer) for layer in range(shape.layers)
+                ),
+                state=shape.state,
+                key_heads=shape.key_heads,
+                value_heads=shape.value_heads,
+                conv_kernel=shape.conv_kernel,
+            )
+        case Gemma4():
+            return 0
+        case _:
+            assert_never(shape)

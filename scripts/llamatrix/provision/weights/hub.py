@@ -1,0 +1,210 @@
+"""The hub of published weights, through huggingface_hub: ask, stream, keep in its cache.
+
+The library's own download begins anew after every process that was ended, and trusts
+what came. So files are streamed here and put in place by `provide.py`; the
+library then links them into its cache, where every other program of the user finds
+them.
+"""
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from llamatrix.config.lock import HubFile
+from llamatrix.errors import ProvisionError
+
+_ANSWER_TIMEOUT_S = 5.0
+_STREAM_TIMEOUT_S = 30.0
+_CHUNK_BYTES = 1 << 20
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_REFUSALS = (401, 403)
+_SERVER_FAILS = 500
+_GATED = (
+    "its repository is gated: accept the licence on its page of the hub, set HF_TOKEN "
+    "to a token of the same account, and run the command again"
+)
+_GONE = (
+    "the hub does not have this revision any more; `invoke lock` takes the newest, "
+    "--weights-dir a folder where you have the locked file"
+)
+_NO_FILE = (
+    "the hub has no such file; mend models.*.file in matrix.toml, or give a folder "
+    "where you have it as --weights-dir"
+)
+_NO_REPOSITORY = (
+    "no such repository on the hub, or not open to everyone; mend models.*.repository "
+    "in matrix.toml, or set HF_TOKEN"
+)
+
+
+class HubUnreachableError(ProvisionError):
+    """The hub did not answer; says nothing about the file."""
+
+
+def look_up(repository: str, file: str, *, revision: str | None = None) -> HubFile:
+    """What the hub has under a name: its newest revision, or the one asked for."""
+    from huggingface_hub import get_hf_file_metadata
+
+    what = f"{repository}: {file}"
+    with _in_our_words(what, revision):
+        found = get_hf_file_metadata(
+            _url(repository, file, revision), timeout=_ANSWER_TIMEOUT_S
+        )
+    etag = found.etag or ""
+    if not found.commit_hash or not found.size or not _SHA256.fullmatch(etag):
+        raise ProvisionError(
+            f"{what}: the hub tells no revision, size and sha256 of it; is "
+            "models.*.file in matrix.toml a weights file?"
+        )
+    return HubFile(
+        repository=repository,
+        file=file,
+        revision=found.commit_hash,
+        sha256=etag,
+        size_bytes=found.size,
+    )
+
+
+def cached(wanted: HubFile) -> Path | None:
+    """The file in the user's hub cache, in any revision that has the same bytes."""
+    snapshots = _folder(wanted) / "snapshots"
+    exact = snapshots / wanted.revision / wanted.file
+    if exact.exists():
+        return exact
+    for path in sorted(snapshots.glob(f"*/{wanted.file}")):
+        if path.resolve().name == wanted.sha256 and path.exists():
+            return path
+    return None
+
+
+def blob(wanted: HubFile) -> Path:
+    """Where the hub's cache keeps the bytes."""
+    return _folder(wanted) / "blobs" / wanted.sha256
+
+
+def link(wanted: HubFile) -> Path:
+    """Give the bytes at `blob` their name in the cache, as the library does."""
+    from huggingface_hub import hf_hub_download
+
+    with _in_our_words(f"{wanted.repository}: {wanted.file}", wanted.revision):
+        path = hf_hub_download(
+            wanted.repository,
+            wanted.file,
+            revision=wanted.revision,
+            endpoint=_endpoint(),
+            cache_dir=_cache(),
+            etag_timeout=_ANSWER_TIMEOUT_S,
+        )
+    return Path(path)
+
+
+def stream(wanted: HubFile, part: Path, *, on_bytes: Callable[[int], None]) -> None:
+    """Append to `part` what it lacks, or write it anew where the hub has no ranges.
+
+    One attempt: a cut connection is a HubUnreachableError, and what came is kept.
+    """
+    from huggingface_hub import get_session
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    begin = part.stat().st_size if part.exists() else 0
+    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+    if begin:
+        headers["Range"] = f"bytes={begin}-"
+    url = _url(wanted.repository, wanted.file, wanted.revision)
+    asked = get_session().stream(
+        "GET", url, headers=headers, follow_redirects=True, timeout=_STREAM_TIMEOUT_S
+    )
+    with (
+        _in_our_words(f"{wanted.repository}: {wanted.file}", wanted.revision),
+        asked as reply,
+    ):
+        hf_raise_for_status(reply)
+        continues = reply.headers.get("Content-Range", "").startswith(f"bytes {begin}-")
+        with part.open("ab" if continues else "wb", buffering=0) as sink:
+            for chunk in reply.iter_bytes(_CHUNK_BYTES):
+                sink.write(chunk)
+                on_bytes(sink.tell())
+
+
+def answers(*, timeout_s: float = _ANSWER_TIMEOUT_S) -> bool:
+    """Whether the hub answers anything within the time, the look-up of its name included."""
+    from huggingface_hub import get_session
+    from huggingface_hub.errors import HTTPError
+
+    answered: list[int] = []
+
+    def ask() -> None:
+        try:
+            reply = get_session().head(_url("a/b", "c", None), timeout=timeout_s)
+        except (HTTPError, OSError):
+            return
+        answered.append(reply.status_code)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(timeout_s)
+    return bool(answered) and answered[0] < _SERVER_FAILS
+
+
+@contextmanager
+def _in_our_words(what: str, revision: str | None) -> Iterator[None]:
+    from huggingface_hub.errors import EntryNotFoundError, HTTPError
+
+    try:
+        yield
+    except (HTTPError, EntryNotFoundError, OSError) as error:
+        raise _translated(error, what, revision) from error
+
+
+def _translated(error: Exception, what: str, revision: str | None) -> ProvisionError:
+    from huggingface_hub import errors
+
+    where = f"{what} at revision {revision}" if revision else what
+    for kind, remedy in (
+        (errors.GatedRepoError, _GATED),
+        (errors.RevisionNotFoundError, _GONE),
+        (errors.RemoteEntryNotFoundError, _NO_FILE),
+        (errors.RepositoryNotFoundError, _NO_REPOSITORY),
+    ):
+        if isinstance(error, kind):
+            return ProvisionError(f"{where}: {remedy}")
+    reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+    no_answer = (
+        errors.FileMetadataError,
+        errors.LocalEntryNotFoundError,
+        ConnectionError,
+    )
+    if isinstance(error, errors.HfHubHTTPError):
+        status = error.response.status_code
+        if status < _SERVER_FAILS:
+            remedy = _GATED if status in _REFUSALS else reason
+            return ProvisionError(f"{where}: {remedy}")
+    elif isinstance(error, OSError) and not isinstance(error, no_answer):
+        return ProvisionError(f"{where}: cannot be kept: {reason}")
+    return HubUnreachableError(f"{where}: the hub could not be asked: {reason}")
+
+
+def _url(repository: str, file: str, revision: str | None) -> str:
+    from huggingface_hub import hf_hub_url
+
+    return hf_hub_url(repository, file, revision=revision, endpoint=_endpoint())
+
+
+def _endpoint() -> str | None:
+    """The hub's address where the user names one; the library reads it only once."""
+    return os.environ.get("HF_ENDPOINT")
+
+
+def _cache() -> Path:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(os.environ.get("HF_HUB_CACHE", HF_HUB_CACHE)).expanduser()
+
+
+def _folder(wanted: HubFile) -> Path:
+    from huggingface_hub.file_download import repo_folder_name
+
+    return _cache() / repo_folder_name(repo_id=wanted.repository, repo_type="model")

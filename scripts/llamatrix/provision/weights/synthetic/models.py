@@ -1,0 +1,219 @@
+"""Which synthetic file is meant: everything that decides its bytes."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+
+from llamatrix.config.cell import GENERATOR_VERSIONS
+from llamatrix.config.complaint import nearest
+from llamatrix.config.matrix import WeightsKind
+from llamatrix.errors import ProvisionError
+
+
+class Scale(StrEnum):
+    TINY = "tiny"
+    """The structure at a few MB: loads in milliseconds."""
+    FULL = "full"
+    """The published sizes, to the last tensor."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SyntheticSpec:
+    model: str
+    """Key of the model in the matrix, for example `qwen35-27b`."""
+    scale: Scale
+    chat_template: str
+    """Jinja text, embedded as it stands."""
+    seed: int = 0
+    sample: str = ""
+    """A text whose words the vocabulary shall know; empty for bytes alone."""
+
+    @property
+    def generator_version(self) -> int:
+        return GENERATOR_VERSIONS[WeightsKind(self.scale)]
+
+    def digest(self) -> str:
+        """Sha256 (hex) over everything that decides the bytes, the generator's version included."""
+        said = [
+            self.generator_version,
+            self.model,
+            self.scale,
+            self.chat_template,
+            self.seed,
+            self.sample,
+        ]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+CONTEXT_TOKENS = 262144
+"""Trained context of all four; kept at tiny scale, so that agents' prompts fit."""
+RMS_EPSILON = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Experts:
+    count: int
+    used: int
+    feed_forward: int
+    """Width of one expert."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Qwen35:
+    """Gated delta net with full attention in every fourth layer."""
+
+    size_label: str
+    layers: int
+    embedding: int
+    feed_forward: int
+    """Width of the dense network, or of the shared expert."""
+    experts: Experts | None = None
+    heads: int
+    kv_heads: int
+    head_dim: int = 256
+    attention_interval: int = 4
+    conv_kernel: int = 4
+    state: int = 128
+    """Head size of keys and values in the delta net."""
+    key_heads: int = 16
+    """`ssm.group_count`"""
+    value_heads: int
+    """`ssm.time_step_rank`"""
+    rope_dim: int = 64
+    rope_sections: tuple[int, int, int, int] = (11, 11, 10, 0)
+    rope_base: float = 1e7
+    vocabulary: int = 248320
+
+    @property
+    def architecture(self) -> str:
+        return "qwen35moe" if self.experts else "qwen35"
+
+    def is_attention(self, layer: int) -> bool:
+        return (layer + 1) % self.attention_interval == 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gemma4:
+    """Five layers of sliding-window attention to one of full attention."""
+
+    size_label: str
+    layers: int
+    embedding: int
+    feed_forward: int
+    experts: Experts | None = None
+    heads: int
+    kv_heads: int
+    """In a sliding-window layer."""
+    kv_heads_full: int
+    head_dim: int = 256
+    head_dim_full: int = 512
+    attention_interval: int = 6
+    window_tokens: int = 1024
+    rope_base: float = 1e4
+    rope_base_full: float = 1e6
+    logit_softcap: float = 30.0
+    vocabulary: int = 262144
+    architecture: str = "gemma4"
+
+    def is_attention(self, layer: int) -> bool:
+        """Whether a layer attends to everything."""
+        return (layer + 1) % self.attention_interval == 0
+
+
+Shape = Qwen35 | Gemma4
+
+_QWEN_DENSE = Qwen35(
+    size_label="27B",
+    layers=64,
+    embedding=5120,
+    feed_forward=17408,
+    heads=24,
+    kv_heads=4,
+    value_heads=48,
+)
+_QWEN_MOE = Qwen35(
+    size_label="35B-A3B",
+    layers=40,
+    embedding=2048,
+    feed_forward=512,
+    experts=Experts(count=256, used=8, feed_forward=512),
+    heads=16,
+    kv_heads=2,
+    value_heads=32,
+)
+_GEMMA_MOE = Gemma4(
+    size_label="26B-A4B",
+    layers=30,
+    embedding=2816,
+    feed_forward=2112,
+    experts=Experts(count=128, used=8, feed_forward=704),
+    heads=16,
+    kv_heads=8,
+    kv_heads_full=2,
+)
+_GEMMA_DENSE = Gemma4(
+    size_label="31B",
+    layers=60,
+    embedding=5376,
+    feed_forward=21504,
+    heads=32,
+    kv_heads=16,
+    kv_heads_full=4,
+)
+
+
+def _tiny_qwen(experts: Experts | None) -> Qwen35:
+    return Qwen35(
+        size_label="tiny",
+        layers=4,
+        embedding=256,
+        feed_forward=256 if experts else 512,
+        experts=experts,
+        heads=2,  # an agent's prompt costs as many dot products for every head
+        kv_heads=1,
+        head_dim=128,
+        state=64,
+        key_heads=2,
+        value_heads=4,
+        vocabulary=4096,
+    )
+
+
+def _tiny_gemma(experts: Experts | None) -> Gemma4:
+    return Gemma4(
+        size_label="tiny",
+        layers=6,
+        embedding=256,
+        feed_forward=288 if experts else 512,
+        experts=experts,
+        heads=4,
+        kv_heads=2,
+        kv_heads_full=1,
+        head_dim=64,
+        head_dim_full=128,
+        vocabulary=512,
+    )
+
+
+_SHAPES: dict[str, dict[Scale, Shape]] = {
+    "qwen35-27b": {Scale.FULL: _QWEN_DENSE, Scale.TINY: _tiny_qwen(None)},
+    "qwen35-35b-a3b": {
+        Scale.FULL: _QWEN_MOE,
+        Scale.TINY: _tiny_qwen(Experts(count=8, used=2, feed_forward=256)),
+    },
+    "gemma4-26b-a4b": {
+        Scale.FULL: _GEMMA_MOE,
+        Scale.TINY: _tiny_gemma(Experts(count=8, used=2, feed_forward=96)),
+    },
+    "gemma4-31b": {Scale.FULL: _GEMMA_DENSE, Scale.TINY: _tiny_gemma(None)},
+}
+
+MODELS = tuple(_SHAPES)
+
+
+def shape_of(model: str, scale: Scale) -> Shape:
+    if model not in _SHAPES:
+        hint = nearest(model, MODELS)
+        raise ProvisionError(f"synthetic weights for {model!r}: unknown model{hint}")
+    return _SHAPES[model][scale]

@@ -1,0 +1,254 @@
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.engines.llama_cpp.conftest import SOON
+
+from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.llama_cpp.server import (
+    DeadServerError,
+    Death,
+    Patience,
+    Serving,
+    free_port,
+    listens,
+    memory_of,
+    running,
+)
+from llamatrix.errors import ServeError
+from llamatrix.web import NoAnswerError, site
+
+Mode = Callable[[str], None]
+
+
+def test_a_server_answers_inside_the_block_and_is_gone_after_it(
+    launch: Launch, log: Path
+) -> None:
+    with running(launch, log=log, patience=SOON) as serving:
+        assert serving.site.get("/health", timeout_s=5).ok
+        assert serving.url.startswith("http://127.0.0.1:")
+        pid, url = serving.pid, serving.url
+    assert memory_of(pid) is None
+    with site(url) as again, pytest.raises(NoAnswerError):
+        again.get("/health", timeout_s=5)
+    assert "cleaning up before exit" in log.read_text()
+
+
+def test_variables_that_act_as_flags_do_not_reach_the_server(
+    launch: Launch, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLAMA_ARG_CTX_SIZE", "1")
+    with running(launch, log=log, patience=SOON) as serving:
+        assert serving.props.context_tokens == 130816
+
+
+def test_a_server_is_ended_when_the_block_fails(launch: Launch, log: Path) -> None:
+    pids = []
+
+    def fail_inside() -> None:
+        with running(launch, log=log, patience=SOON) as serving:
+            pids.append(serving.pid)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_inside()
+    assert memory_of(pids[0]) is None
+
+
+def test_what_the_server_says_of_itself_is_at_hand(launch: Launch, log: Path) -> None:
+    with running(launch, log=log, patience=SOON) as serving:
+        assert serving.props.context_tokens == 130816
+        assert serving.props.build_info == "b8643-f49e91787"
+        assert [(cache.k, cache.v) for cache in serving.caches] == [("q8_0", "q8_0")]
+        assert serving.memory().rss_bytes > 2**20
+
+
+def test_counters_tell_what_was_done_in_between(launch: Launch, log: Path) -> None:
+    with running(launch, log=log, patience=SOON) as serving:
+        serving.site.post("/completion", {}, timeout_s=5)
+        before = serving.counters()
+        serving.site.post("/completion", {}, timeout_s=5)
+        spent = serving.counters().since(before)
+    assert (spent.prompt_tokens, spent.generated_tokens) == (100, 20)
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_the_template_in_use_is_held_against_its_pin(
+    launch: Launch, log: Path, end: str
+) -> None:
+    text = f"{{{{ messages }}}}{end}"
+    assert launch.template
+    launch.template.write_text(text)
+    pinned = replace(launch, template_pin=hashlib.sha256(text.encode()).hexdigest())
+    with running(pinned, log=log, patience=SOON) as serving:
+        assert serving.props.chat_template == "{{ messages }}"
+    other = "0" * 64
+    with (
+        pytest.raises(ServeError, match=rf"sha256 in matrix.lock\): asked {other}, .*"),
+        running(replace(launch, template_pin=other), log=log, patience=SOON),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("how", "death"),
+    [
+        ("weights-missing", Death.WEIGHTS),
+        ("weights-cut", Death.WEIGHTS),
+        ("template-broken", Death.TEMPLATE),
+        ("template-refused", Death.TEMPLATE),
+        ("context-refused", Death.MEMORY),
+        ("context-crash", Death.MEMORY),
+        ("port-taken", Death.PORT_TAKEN),
+        ("silent-death", Death.UNKNOWN),
+    ],
+)
+def test_a_death_while_loading_is_told_with_its_cause(
+    launch: Launch, log: Path, mode: Mode, how: str, death: Death
+) -> None:
+    mode(how)
+    with pytest.raises(DeadServerError) as raised, running(launch, log=log):
+        pass
+    assert raised.value.death is death
+    assert raised.value.exit_code == 4
+    told = str(raised.value)
+    assert f"log: {log}" in told
+    assert "--ctx-size 130672" in told
+    assert log.read_text().splitlines()[-1] in told
+    assert raised.value.sign in log.read_text()
+    assert raised.value.sign or death is Death.UNKNOWN
+
+
+def test_a_port_taken_meanwhile_costs_one_try(
+    launch: Launch, log: Path, mode: Mode
+) -> None:
+    mode("port-taken-once")
+    with running(launch, log=log, patience=SOON) as serving:
+        assert serving.site.get("/health", timeout_s=5).ok
+
+
+def test_a_port_that_was_asked_for_is_never_changed(launch: Launch, log: Path) -> None:
+    taken = free_port()
+    with running(replace(launch, port=taken), log=log, patience=SOON) as first:
+        assert first.url.endswith(f":{taken}")
+        pid = first.pid
+        other = log.with_name("other.log")
+        with (
+            pytest.raises(DeadServerError, match="another program has the port"),
+            running(replace(launch, port=taken), log=other, patience=SOON),
+        ):
+            pass
+        assert listens(pid, taken)
+
+
+def test_a_server_that_never_becomes_ready_is_given_up(
+    launch: Launch, log: Path, mode: Mode
+) -> None:
+    mode("never-ready")
+    with (
+        pytest.raises(DeadServerError, match=r"not ready after 0\.3 s") as raised,
+        running(launch, log=log, patience=Patience(ready_s=0.3)),
+    ):
+        pass
+    assert raised.value.death is Death.SLOW
+
+
+def test_a_server_that_takes_too_much_while_loading_is_ended(
+    launch: Launch, log: Path, mode: Mode
+) -> None:
+    mode("hungry")
+    with (
+        pytest.raises(DeadServerError, match="limit 64 MiB") as raised,
+        running(launch, log=log, patience=SOON, memory_limit_bytes=64 * 2**20),
+    ):
+        pass
+    assert raised.value.death is Death.MEMORY
+
+
+def test_a_server_deaf_to_sigterm_is_killed_with_its_children(
+    launch: Launch, log: Path, mode: Mode, tmp_path: Path
+) -> None:
+    mode("deaf")
+    patience = Patience(ready_s=20, first_s=0.1, second_s=0.1)
+    with running(launch, log=log, patience=patience) as serving:
+        pid, child = serving.pid, int((tmp_path / "child").read_text())
+        os.kill(child, 0)
+    assert memory_of(pid) is None
+    assert memory_of(child) is None
+
+
+def test_a_second_sigterm_ends_what_the_first_did_not(
+    launch: Launch, log: Path, mode: Mode
+) -> None:
+    mode("second-term")
+    patience = Patience(ready_s=20, first_s=0.1, second_s=30)
+    with running(launch, log=log, patience=patience) as serving:
+        pid = serving.pid
+    assert memory_of(pid) is None
+    assert log.read_text().endswith("asked a second time\n")
+
+
+def test_a_request_in_flight_does_not_keep_a_server_alive(
+    launch: Launch, log: Path, mode: Mode, tmp_path: Path
+) -> None:
+    mode("slow-answer")
+    answers: list[object] = []
+
+    def ask(serving: Serving) -> None:
+        try:
+            answers.append(serving.site.post("/completion", {}, timeout_s=60))
+        except NoAnswerError as error:
+            answers.append(error)
+
+    with running(launch, log=log, patience=SOON) as serving:
+        pid = serving.pid
+        asking = threading.Thread(target=ask, args=[serving])
+        asking.start()
+        while not (tmp_path / "asked").exists():
+            asking.join(0.01)
+    asking.join()
+    assert memory_of(pid) is None
+    assert isinstance(answers[0], NoAnswerError)
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("smaller-context", "ctx_size of one slot: asked 130672, served 65536"),
+        ("other-template", "chat template"),
+        ("more-slots", "parallel: asked 1, served 2"),
+        ("other-alias", "alias: asked qwen35-27b, served x"),
+        ("other-cache", "cache types: asked .*q8_0.*, served .*f16"),
+        ("odd-props", "/props: .*malformed"),
+    ],
+)
+def test_a_server_that_is_not_what_was_asked_for_is_refused(
+    launch: Launch, log: Path, mode: Mode, how: str, told: str
+) -> None:
+    mode(how)
+    with (
+        pytest.raises(ServeError, match=told),
+        running(launch, log=log, patience=SOON),
+    ):
+        pass
+
+
+def test_another_build_than_the_pinned_one_is_refused(
+    launch: Launch, log: Path
+) -> None:
+    asked = replace(launch, commit="0c1e57098bba43ac29e6e3b677cdceebdd22334f")
+    with (
+        pytest.raises(ServeError, match=r"build commit: asked 0c1e57098.*f49e91787"),
+        running(asked, log=log, patience=SOON),
+    ):
+        pass
+
+
+def test_a_program_that_is_not_there_is_told(launch: Launch, log: Path) -> None:
+    gone = replace(launch, program=launch.program.with_name("nowhere"))
+    with pytest.raises(Exception, match="cannot be started"), running(gone, log=log):
+        pass
