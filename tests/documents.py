@@ -25,7 +25,7 @@ from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.context_page import newest
 from llamatrix.report.gpu_page import predicted_need
-from llamatrix.report.gpu_table import energy_cells, peak_memory, sample_of
+from llamatrix.report.gpu_table import energy_cells, peak_memory, sample_text
 from llamatrix.report.speed import Group
 from llamatrix.report.tables import Table
 from llamatrix.stats.looks import Looks
@@ -154,7 +154,7 @@ def _count(records: Sequence[Engine]) -> str:
     samples = [
         sample
         for one in records
-        if isinstance(one, Record) and (sample := sample_of(one))
+        if isinstance(one, Record) and (sample := sample_text(one))
     ]
     if not samples:
         return str(len(records))

@@ -3,7 +3,7 @@
 import pytest
 
 from llamatrix.host import this_host
-from llamatrix.measured_environment import left_out, measured_environment
+from llamatrix.measured_environment import dropped_variables, measured_environment
 
 _SHELL = {
     "PATH": "/bin",
@@ -36,7 +36,7 @@ def test_only_what_is_declared_is_passed_on() -> None:
 
 
 def test_what_would_have_changed_numbers_is_named() -> None:
-    assert left_out(_SHELL) == (
+    assert dropped_variables(_SHELL) == (
         *("CUDA_LAUNCH_BLOCKING", "GGML_CUDA_DISABLE_GRAPHS"),
         *("GGML_CUDA_ENABLE_UNIFIED_MEMORY", "LD_PRELOAD", "LLAMA_ARG_CTX_SIZE"),
         "OMP_NUM_THREADS",

@@ -44,7 +44,7 @@ def maker(temporary: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
         yield process, Path(process.stdout.readline().decode().strip())
 
 
-def keepers_of(process: subprocess.Popen[bytes]) -> list[int]:
+def reapers_of(process: subprocess.Popen[bytes]) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -85,9 +85,11 @@ def test_after_kill_9_nothing_stays(temporary: Path) -> None:
         assert emptied(temporary)
 
 
-def test_what_stays_when_the_keeper_is_killed_too_is_swept(temporary: Path) -> None:
+def test_what_stays_when_the_orphan_reaper_is_killed_too_is_swept(
+    temporary: Path,
+) -> None:
     with maker(temporary) as (process, folder):
-        for pid in keepers_of(process):
+        for pid in reapers_of(process):
             os.kill(pid, signal.SIGKILL)
         sweep()
         assert folder.exists(), "its maker lives"
@@ -110,9 +112,9 @@ def test_other_folders_and_links_are_left_alone(
     assert (temporary / "llamatrix-other").exists()
 
 
-def test_the_keeper_knows_which_folders_are_left() -> None:
+def test_the_orphan_reaper_knows_which_folders_are_left() -> None:
     entries = b"".join(
         orphan_reaper.entry(Path(name), gone=gone)
         for name, gone in (("/a", False), ("/b", False), ("/a", True))
     )
-    assert orphan_reaper.kept_folders(entries + b"+/cut o") == {Path("/b")}
+    assert orphan_reaper.remaining_folders(entries + b"+/cut o") == {Path("/b")}

@@ -175,14 +175,14 @@ def mark_of(pid: int) -> str:
     raise AssertionError("no mark")
 
 
-def test_the_keeper_finds_only_what_carries_its_mark() -> None:
+def test_the_orphan_reaper_finds_only_what_carries_its_mark() -> None:
     with shell.started(["sleep", "600"]) as process:
         mark = mark_of(process.pid)
         assert process.pid in set(orphan_reaper.marked_processes(mark))
         assert not set(orphan_reaper.marked_processes("another-mark"))
 
 
-def test_threads_that_begin_at_once_have_one_keeper() -> None:
+def test_threads_that_begin_at_once_have_one_orphan_reaper() -> None:
     code = (
         "from concurrent.futures import ThreadPoolExecutor\n"
         "import psutil\n"
@@ -191,8 +191,8 @@ def test_threads_that_begin_at_once_have_one_keeper() -> None:
         "with ThreadPoolExecutor(8) as pool:\n"
         "    ended = list(pool.map(run, range(8)))\n"
         "below = psutil.Process().children()\n"
-        "keepers = [one for one in below if 'orphan_reaper.py' in ' '.join(one.cmdline())]\n"
-        "print([one.out for one in ended].count('ok\\n'), len(keepers))\n"
+        "reapers = [one for one in below if 'orphan_reaper.py' in ' '.join(one.cmdline())]\n"
+        "print([one.out for one in ended].count('ok\\n'), len(reapers))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(shell.__file__).parents[1])}
     ended = shell.run(python(code), timeout_s=60, env=environment)

@@ -40,7 +40,7 @@ def measured_environment(
     return _LOCALE | passed | shared | dict(declared)
 
 
-def left_out(outer: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+def dropped_variables(outer: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """Variables of the shell that would change numbers, and are not passed on."""
     return tuple(
         sorted(

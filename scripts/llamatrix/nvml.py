@@ -52,7 +52,7 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OnCard:
+class GpuProcess:
     """A process that computes on a card."""
 
     pid: int
@@ -120,12 +120,12 @@ class Card:
         return None if memory is None else int(getattr(memory, "used", 0))
 
     @property
-    def processes(self) -> tuple[OnCard, ...] | None:
+    def processes(self) -> tuple[GpuProcess, ...] | None:
         found = self._ask("nvmlDeviceGetComputeRunningProcesses")
         if not isinstance(found, list | tuple):
             return None
         return tuple(
-            OnCard(pid=int(one.pid), used_bytes=one.usedGpuMemory) for one in found
+            GpuProcess(pid=int(one.pid), used_bytes=one.usedGpuMemory) for one in found
         )
 
     def describe(self) -> Gpu:

@@ -1,4 +1,4 @@
-"""The keeper: ends what the harness started when the harness itself is gone.
+"""End what the harness started when the harness itself is gone.
 
 Linux' parent-death signal reaches direct children only, and a compiler is a
 grandchild of ours. So every program we start carries a mark in its environment,
@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-MARK_VARIABLE = "LLAMATRIX_KEEPER"
+MARK_VARIABLE = "LLAMATRIX_HARNESS"
 _ROUNDS = 50  # a process may fork while we look; a round that finds none ends it
 
 
@@ -53,7 +53,7 @@ def entry(folder: Path, *, gone: bool) -> bytes:
     return (b"-" if gone else b"+") + os.fsencode(folder) + b"\0"
 
 
-def kept_folders(entries: bytes) -> set[Path]:
+def remaining_folders(entries: bytes) -> set[Path]:
     """The folders that have not gone."""
     kept: set[bytes] = set()
     for each in entries.split(b"\0")[:-1]:
@@ -67,7 +67,7 @@ def kept_folders(entries: bytes) -> set[Path]:
 def main() -> None:
     entries = sys.stdin.buffer.read()  # returns when the harness is gone
     end_marked(sys.argv[1])
-    for folder in kept_folders(entries):
+    for folder in remaining_folders(entries):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,7 +1,7 @@
 """Folders for what is short-lived: gone with their maker, even if that is killed.
 
-Each is locked while it is in use. The keeper removes those of a process that was killed
-(`orphan_reaper.py`); where the keeper was killed too, the next command does (`sweep`).
+Each is locked while it is in use. The orphan reaper removes those of a process that was killed
+(`orphan_reaper.py`); where the orphan reaper was killed too, the next command does (`sweep`).
 """
 
 import fcntl
@@ -21,12 +21,12 @@ _PREFIX = "llamatrix-scratch-"
 def scratch_folder(purpose: str) -> Iterator[Path]:
     """Make a folder that only we can enter, and remove it with all that is in it."""
     folder, lock = _locked_folder(purpose)
-    shell.keep(folder)
+    shell.remove_when_killed(folder)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        shell.keep(folder, gone=not folder.exists())
+        shell.remove_when_killed(folder, gone=not folder.exists())
         os.close(lock)
 
 

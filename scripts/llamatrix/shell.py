@@ -79,13 +79,13 @@ class ProgramMissingError(ProvisionError):
     """The program to start is not there or cannot be executed."""
 
 
-_KEEPING = Lock()
-"""Threads that start their first programs at once shall have one keeper."""
+_REAPER_LOCK = Lock()
+"""Threads that start their first programs at once shall have one orphan reaper."""
 
 
 @cache
-def _keeper() -> tuple[str, int]:
-    """Start this process's keeper, once; gives its mark and our end of its pipe.
+def _orphan_reaper() -> tuple[str, int]:
+    """Start this process's orphan reaper, once; gives its mark and our end of its pipe.
 
     It lives as long as our end is open. We never close it: the kernel does.
     """
@@ -107,11 +107,11 @@ def _keeper() -> tuple[str, int]:
     return mark, our_end
 
 
-def keep(folder: Path, *, gone: bool = False) -> None:
-    """Have a folder removed by the keeper when we are killed, until it is gone."""
-    with _KEEPING:
-        _, pipe = _keeper()
-    with suppress(BrokenPipeError):  # somebody has killed the keeper
+def remove_when_killed(folder: Path, *, gone: bool = False) -> None:
+    """Have a folder removed by the orphan reaper when we are killed, until it is gone."""
+    with _REAPER_LOCK:
+        _, pipe = _orphan_reaper()
+    with suppress(BrokenPipeError):  # somebody has killed the orphan reaper
         os.write(pipe, orphan_reaper.entry(folder, gone=gone))
 
 
@@ -129,11 +129,11 @@ def started(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a program in a process group of its own; the group is ended on leaving.
 
-    `env` replaces the environment where given; the keeper's mark is always added.
+    `env` replaces the environment where given; the orphan reaper's mark is always added.
     """
     environment = dict(os.environ if env is None else env)
-    with _KEEPING:
-        environment[orphan_reaper.MARK_VARIABLE], _ = _keeper()
+    with _REAPER_LOCK:
+        environment[orphan_reaper.MARK_VARIABLE], _ = _orphan_reaper()
     try:
         process = subprocess.Popen(
             list(argv),

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from tests.invoking import invoked
 from tests.mini_gguf import F16, gguf_bytes
-from tests.provision.weights.hub_standin import HubStandIn, running_hub
+from tests.provision.weights.hub_stub import HubStub, serve_hub_stub
 from tests.shipped import FAKES, ROOT
 
 from llamatrix.config.cell import Cell
@@ -148,10 +148,10 @@ def asking(stocked: Project) -> Project:
 @pytest.fixture
 def hub(
     asking: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[HubStandIn]:
+) -> Iterator[HubStub]:
     """A hub that has the model's file."""
     model = load_matrix(asking.matrix_file).models[MODEL]
-    with running_hub() as standin:
+    with serve_hub_stub() as standin:
         standin.publish(CONTENT, repository=model.repository, file=model.file)
         monkeypatch.setenv("HF_ENDPOINT", standin.endpoint)
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))

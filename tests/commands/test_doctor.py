@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.commands.conftest import RunInvoke
-from tests.provision.weights.hub_standin import running_hub
+from tests.provision.weights.hub_stub import serve_hub_stub
 from tests.shipped import ROOT
 
 from llamatrix import host
@@ -131,7 +131,7 @@ def test_a_full_disk_is_told_with_what_is_free(
 
 
 def test_a_hub_that_refuses_still_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    with running_hub() as standin:
+    with serve_hub_stub() as standin:
         monkeypatch.setenv("HF_ENDPOINT", standin.endpoint)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         assert hub.answers()

@@ -17,7 +17,7 @@ from tests.commands.conftest import (
     RunInvoke,
     record_lines,
 )
-from tests.provision.weights.hub_standin import HubStandIn, sha256
+from tests.provision.weights.hub_stub import HubStub, sha256
 from tests.shipped import FAKES, ROOT
 
 from llamatrix.config.load import load_matrix
@@ -92,7 +92,7 @@ def test_a_file_of_ones_own_is_served_where_it_lies(
 
 
 def test_what_is_served_is_asked_of_the_hub_and_locked(
-    hub: HubStandIn, asking: Project, serve: Serve
+    hub: HubStub, asking: Project, serve: Serve
 ) -> None:
     code, said = serve()
     assert code == 0, said
@@ -120,7 +120,7 @@ def test_gpu_proof_measures_ones_own_file_and_leaves_it(
 
 
 def test_gpu_proofs_build_step_asks_no_hub(
-    hub: HubStandIn, asking: Project, run_invoke: RunInvoke
+    hub: HubStub, asking: Project, run_invoke: RunInvoke
 ) -> None:
     ended = run_invoke("gpu-proof", "--profile", "hub", "--step", "build")
     assert ended.returncode == 0, ended.stderr
@@ -147,7 +147,7 @@ def test_pairs_are_run_on_ones_own_file(
 
 
 def test_pairs_on_published_weights_are_resolved_once(
-    hub: HubStandIn, asking: Project, run_invoke: RunInvoke
+    hub: HubStub, asking: Project, run_invoke: RunInvoke
 ) -> None:
     assert run_invoke(*REGRESS, "--dry-run").returncode == 0
     assert hub.asked == []

@@ -12,7 +12,7 @@ from tests.commands.conftest import (
     record_lines,
 )
 from tests.mini_gguf import F16, gguf_bytes
-from tests.provision.weights.hub_standin import MAIN, HubStandIn, sha256
+from tests.provision.weights.hub_stub import MAIN, HubStub, sha256
 from tests.records.made import reread
 
 from llamatrix.config.load import load_matrix
@@ -30,7 +30,7 @@ def pins_of(project: Project) -> set[str]:
 
 
 def test_the_first_run_resolves_writes_the_lock_and_marks_its_records(
-    hub: HubStandIn, asking: Project, run_invoke: RunInvoke
+    hub: HubStub, asking: Project, run_invoke: RunInvoke
 ) -> None:
     first = run_invoke("bench", "--profile", "hub")
     assert first.returncode == 0, first.stderr
@@ -47,7 +47,7 @@ def test_the_first_run_resolves_writes_the_lock_and_marks_its_records(
 
 
 def test_what_invoke_lock_has_looked_at_is_locked(
-    hub: HubStandIn, asking: Project, run_invoke: RunInvoke
+    hub: HubStub, asking: Project, run_invoke: RunInvoke
 ) -> None:
     run_invoke("weights", "--profile", "hub")
     lock = load_lock(asking.lock_file)
@@ -62,7 +62,7 @@ def test_what_invoke_lock_has_looked_at_is_locked(
 
 
 def test_new_bytes_in_the_lock_are_measured_anew(
-    hub: HubStandIn, asking: Project, run_invoke: RunInvoke
+    hub: HubStub, asking: Project, run_invoke: RunInvoke
 ) -> None:
     run_invoke("bench", "--profile", "hub")
     before = len(record_lines(asking))
@@ -111,7 +111,7 @@ def test_without_hub_and_file_the_way_out_is_named(
 
 
 def test_plan_and_dry_run_ask_nobody(
-    hub: HubStandIn, asking: Project, run_invoke: RunInvoke
+    hub: HubStub, asking: Project, run_invoke: RunInvoke
 ) -> None:
     before = asking.lock_file.read_bytes()
     assert run_invoke("plan", "--profile", "hub").returncode == 0
@@ -191,7 +191,7 @@ def test_a_file_without_a_chat_template_is_said_to_have_none(
 
 
 def test_a_file_of_the_hub_that_is_no_model_is_refused(
-    hub: HubStandIn, asking: Project, run_invoke: RunInvoke
+    hub: HubStub, asking: Project, run_invoke: RunInvoke
 ) -> None:
     model = load_matrix(asking.matrix_file).models[MODEL]
     projector = gguf_bytes(
@@ -204,7 +204,7 @@ def test_a_file_of_the_hub_that_is_no_model_is_refused(
 
 
 def test_a_header_that_tells_nothing_is_said_and_stops_nothing(
-    hub: HubStandIn, asking: Project, run_invoke: RunInvoke
+    hub: HubStub, asking: Project, run_invoke: RunInvoke
 ) -> None:
     """The bytes are the locked ones; llama.cpp has the last word about them."""
     model = load_matrix(asking.matrix_file).models[MODEL]

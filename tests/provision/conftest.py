@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.provision.weights.hub_standin import HubStandIn, running_hub
+from tests.provision.weights.hub_stub import HubStub, serve_hub_stub
 
 from llamatrix.config.lock import LockedPin
 from llamatrix.provision.integrity import file_sha256
@@ -152,9 +152,9 @@ def npm(
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStandIn]:
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStub]:
     """A hub of one's own, and an empty hub cache."""
-    with running_hub() as standin:
+    with serve_hub_stub() as standin:
         monkeypatch.setenv("HF_ENDPOINT", standin.endpoint)
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
         monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))

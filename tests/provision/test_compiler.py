@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llamatrix.provision.compiler import cuda_definitions
+from llamatrix.provision.compiler import cuda_cmake_definitions
 
 
 @pytest.fixture
@@ -35,13 +35,13 @@ def toolkit(tmp_path: Path, *libraries: str) -> Path:
 def test_a_whole_toolkit_needs_nothing(package: Path, tmp_path: Path) -> None:
     del package
     compiler = toolkit(tmp_path, "libcublas.so", "stubs/libcuda.so")
-    assert cuda_definitions(compiler, {}) == {}
+    assert cuda_cmake_definitions(compiler, {}) == {}
 
 
 def test_cublas_is_taken_from_the_python_package(package: Path, tmp_path: Path) -> None:
     if Path("/usr/local/cuda/lib64/libcublas.so").exists():
         pytest.skip("this machine's own toolkit has cuBLAS")
-    found = cuda_definitions(toolkit(tmp_path, "stubs/libcuda.so"), {})
+    found = cuda_cmake_definitions(toolkit(tmp_path, "stubs/libcuda.so"), {})
     assert found == {
         "CUDA_cublas_LIBRARY": str(package / "lib/libcublas.so.13"),
         "CUDA_cublasLt_LIBRARY": str(package / "lib/libcublasLt.so.13"),
@@ -57,7 +57,7 @@ def test_the_drivers_library_is_taken_from_the_linkers_path(
     driver.parent.mkdir()
     driver.touch()
     compiler = toolkit(tmp_path, "libcublas.so")
-    found = cuda_definitions(compiler, {"LD_LIBRARY_PATH": f":{driver.parent}"})
+    found = cuda_cmake_definitions(compiler, {"LD_LIBRARY_PATH": f":{driver.parent}"})
     if "CUDA_cuda_driver_LIBRARY" in found:
         assert Path(found["CUDA_cuda_driver_LIBRARY"]).name == "libcuda.so.1"
     else:
@@ -69,4 +69,4 @@ def test_a_machine_with_neither_is_left_to_cmakes_own_words(
 ) -> None:
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     compiler = toolkit(tmp_path, "stubs/libcuda.so")
-    assert "CUDA_cublas_LIBRARY" not in cuda_definitions(compiler, {})
+    assert "CUDA_cublas_LIBRARY" not in cuda_cmake_definitions(compiler, {})

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.provision.weights.hub_standin import sha256
+from tests.provision.weights.hub_stub import sha256
 
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.integrity import (
-    damage,
+    find_damage,
     known_sha256,
-    made_once,
+    make_once,
     recheck_cache,
 )
 
@@ -34,7 +34,7 @@ class Maker:
         (staging / "link").symlink_to("file")
 
     def made(self) -> Path:
-        return made_once(self.entry, self, purpose="testing")
+        return make_once(self.entry, self, purpose="testing")
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_failure_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        made_once(tmp_path / "entry", fail, purpose="testing")
+        make_once(tmp_path / "entry", fail, purpose="testing")
     assert not (tmp_path / "entry").exists()
     assert not list(tmp_path.glob("*staging*"))
 
@@ -83,7 +83,7 @@ def test_what_a_killed_process_left_is_not_taken_for_finished(tmp_path: Path) ->
     def make(staging: Path) -> None:
         (staging / "whole").write_text("whole")
 
-    entry = made_once(tmp_path / "entry", make, purpose="testing")
+    entry = make_once(tmp_path / "entry", make, purpose="testing")
     assert [path.name for path in entry.iterdir()] == ["whole"]
 
 
@@ -120,7 +120,7 @@ def test_a_tampered_entry_is_named_and_made_again(
     assert "it is not used, but made again" in told
     assert (entry / "file").read_bytes() == OLD
     assert maker.times == 2
-    assert damage(entry) is None
+    assert find_damage(entry) is None
 
 
 def test_damage_that_cannot_be_mended_is_refused_with_both_hashes(
@@ -133,7 +133,7 @@ def test_damage_that_cannot_be_mended_is_refused_with_both_hashes(
 
     for _ in range(2):
         with pytest.raises(ProvisionError) as caught:
-            made_once(maker.entry, fail, purpose="testing")
+            make_once(maker.entry, fail, purpose="testing")
         for part in (sha256(OLD), sha256(NEW), "no network"):
             assert part in str(caught.value)
 
@@ -148,7 +148,7 @@ def test_equal_content_with_other_times_is_no_damage(maker: Maker) -> None:
 
 def test_another_origin_is_held_to_its_proof(maker: Maker) -> None:
     def made(origin: str, wrong: str | None) -> None:
-        made_once(
+        make_once(
             maker.entry, maker, purpose="testing", origin=origin, prove=lambda: wrong
         )
 
@@ -167,7 +167,7 @@ def test_a_full_reading_finds_what_changed_no_stamp(
     assert recheck_cache(tmp_path).damages == ()
     record = maker.entry.with_name(".entry.files.json")
     record.write_text(record.read_text().replace(sha256(OLD), sha256(NEW)))
-    assert damage(maker.entry) is None
+    assert find_damage(maker.entry) is None
     read = recheck_cache(tmp_path)
     assert read.files == 3
     (told,) = read.damages

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.mini_gguf import F16, gguf_bytes
-from tests.provision.weights.hub_standin import MAIN, HubStandIn, sha256
+from tests.provision.weights.hub_stub import MAIN, HubStub, sha256
 from tests.shipped import ROOT
 
 from llamatrix.config.expand import expand
@@ -50,7 +50,7 @@ def lock() -> Lock:
     return msgspec.structs.replace(load_lock(ROOT / "matrix.lock"), weights={})
 
 
-def publish(hub: HubStandIn, matrix: Matrix, content: bytes, revision: str) -> None:
+def publish(hub: HubStub, matrix: Matrix, content: bytes, revision: str) -> None:
     model = matrix.models[MODEL]
     hub.publish(
         content, repository=model.repository, file=model.file, revision=revision
@@ -74,7 +74,7 @@ def spec_digest(matrix: Matrix, lock: Lock) -> str:
 
 
 def test_an_entry_has_the_newest_revision_its_hash_and_its_size(
-    hub: HubStandIn, matrix: Matrix, lock: Lock, tmp_path: Path
+    hub: HubStub, matrix: Matrix, lock: Lock, tmp_path: Path
 ) -> None:
     publish(hub, matrix, OTHER, MAIN)
     publish(hub, matrix, CONTENT, NEXT)
@@ -104,7 +104,7 @@ def test_out_of_reach_an_entry_says_so_in_one_word(
 
 
 def test_out_of_reach_a_resolved_entry_is_kept(
-    hub: HubStandIn, matrix: Matrix, lock: Lock, monkeypatch: pytest.MonkeyPatch
+    hub: HubStub, matrix: Matrix, lock: Lock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(hub, matrix, CONTENT, MAIN)
     known = resolved(matrix, lock)
@@ -113,7 +113,7 @@ def test_out_of_reach_a_resolved_entry_is_kept(
 
 
 def test_out_of_reach_an_entry_of_another_file_is_not_kept(
-    hub: HubStandIn, matrix: Matrix, lock: Lock, monkeypatch: pytest.MonkeyPatch
+    hub: HubStub, matrix: Matrix, lock: Lock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(hub, matrix, CONTENT, MAIN)
     known = resolved(matrix, lock)
@@ -124,7 +124,7 @@ def test_out_of_reach_an_entry_of_another_file_is_not_kept(
 
 
 def test_a_changed_hash_is_told(
-    hub: HubStandIn, matrix: Matrix, lock: Lock, capsys: pytest.CaptureFixture[str]
+    hub: HubStub, matrix: Matrix, lock: Lock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(hub, matrix, CONTENT, MAIN)
     known = resolved(matrix, lock)
@@ -137,7 +137,7 @@ def test_a_changed_hash_is_told(
 
 
 def test_a_small_file_without_a_sha256_is_no_weights_file(
-    hub: HubStandIn, matrix: Matrix, lock: Lock
+    hub: HubStub, matrix: Matrix, lock: Lock
 ) -> None:
     publish(hub, matrix, b"", MAIN)
     with pytest.raises(ProvisionError, match="a weights file"):
@@ -145,7 +145,7 @@ def test_a_small_file_without_a_sha256_is_no_weights_file(
 
 
 def test_the_check_holds_the_locked_revision_against_the_hub(
-    hub: HubStandIn, matrix: Matrix, lock: Lock
+    hub: HubStub, matrix: Matrix, lock: Lock
 ) -> None:
     publish(hub, matrix, CONTENT, MAIN)
     known = resolved(matrix, lock)
@@ -163,7 +163,7 @@ def test_the_check_holds_the_locked_revision_against_the_hub(
 
 
 def test_the_check_does_not_fail_on_what_it_could_not_ask(
-    hub: HubStandIn, matrix: Matrix, lock: Lock, monkeypatch: pytest.MonkeyPatch
+    hub: HubStub, matrix: Matrix, lock: Lock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(hub, matrix, CONTENT, MAIN)
     known = resolved(matrix, lock)
@@ -212,7 +212,7 @@ def test_an_entry_that_is_resolved_in_part_is_refused(
 
 
 def test_the_bytes_and_not_the_revision_are_in_the_digest(
-    hub: HubStandIn, matrix: Matrix, lock: Lock
+    hub: HubStub, matrix: Matrix, lock: Lock
 ) -> None:
     publish(hub, matrix, CONTENT, MAIN)
     first = resolved(matrix, lock)
@@ -226,7 +226,7 @@ def test_the_bytes_and_not_the_revision_are_in_the_digest(
 
 
 def test_the_first_that_needs_an_entry_writes_it_and_marks_it(
-    hub: HubStandIn, matrix: Matrix, lock: Lock, project: Project
+    hub: HubStub, matrix: Matrix, lock: Lock, project: Project
 ) -> None:
     write_lock(lock, project.lock_file)
     publish(hub, matrix, CONTENT, MAIN)
@@ -240,7 +240,7 @@ def test_the_first_that_needs_an_entry_writes_it_and_marks_it(
 
 
 def test_a_lock_that_cannot_be_written_does_not_stop_a_run(
-    hub: HubStandIn,
+    hub: HubStub,
     matrix: Matrix,
     lock: Lock,
     project: Project,
@@ -269,7 +269,7 @@ def test_an_unreachable_hub_names_the_folder_as_a_way_out(
 
 
 def test_an_own_file_fills_an_unresolved_entry_and_no_resolved_one(
-    hub: HubStandIn, matrix: Matrix, lock: Lock, project: Project, tmp_path: Path
+    hub: HubStub, matrix: Matrix, lock: Lock, project: Project, tmp_path: Path
 ) -> None:
     (tmp_path / matrix.models[MODEL].file).write_bytes(OTHER)
     own = with_own_files(matrix, lock, [MODEL], project, tmp_path)

@@ -59,5 +59,5 @@ def fake_serving(
         model=msgspec.structs.replace(model, ctx_size=ctx_size),
         server=matrix.servers["smoke"],
     )
-    with running(launch, log=folder / "server.log", patience=SOON) as serving:
+    with running(launch, log=folder / "server.log", timeouts=SOON) as serving:
         yield serving

@@ -10,7 +10,7 @@ from llamatrix.commands.flags import Measuring, Planning, Trying
 from llamatrix.commands.plan_view import plan_json, plan_text
 from llamatrix.commands.session import Session, opened
 from llamatrix.errors import MatrixError
-from llamatrix.measured_environment import left_out
+from llamatrix.measured_environment import dropped_variables
 from llamatrix.progress import say
 
 NOT_ALL_NUMBERS = 8
@@ -76,7 +76,7 @@ def _done(
     if f.dry_run:
         print(plan_text(session))
         return []
-    if names := left_out():
+    if names := dropped_variables():
         say(
             f"not passed on to measured programs: {', '.join(names)}; what is meant for "
             "them belongs into `env` of the sweep or server in matrix.toml"

@@ -29,13 +29,13 @@ from llamatrix.provision.build import Manifest, build_damage
 from llamatrix.provision.pin_source import lists_of
 from llamatrix.provision.weights.architectures import APRIL
 from llamatrix.provision.weights.fit import (
+    MemoryNeed,
+    MemorySettings,
     MemoryShape,
-    Need,
-    Use,
     host_weight_bytes,
     known_shape,
     largest_fitting,
-    need,
+    memory_need,
 )
 from llamatrix.provision.weights.gguf_shape import shape_of_file
 from llamatrix.provision.weights.synthetic.models import MODELS, Scale, SyntheticSpec
@@ -130,8 +130,8 @@ class _Prediction:
         )
         decided = bool(figures) and not all(check.agrees for check in checks)
 
-        def needed(tokens: int) -> Need:
-            ours = need(shape, use, context_tokens=tokens)
+        def needed(tokens: int) -> MemoryNeed:
+            ours = memory_need(shape, use, context_tokens=tokens)
             return need_by_program(ours, shape, figures, tokens) if decided else ours
 
         def largest(free_bytes: int) -> int | None:
@@ -171,7 +171,13 @@ class _Prediction:
         return sorted({*contexts, trained_tokens})
 
     def _figures(
-        self, shape: MemoryShape, use: Use, *, pin: str, name: str, file: Path | None
+        self,
+        shape: MemoryShape,
+        use: MemorySettings,
+        *,
+        pin: str,
+        name: str,
+        file: Path | None,
     ) -> tuple[Sequence[tuple[int, FitFigures]], str]:
         """What the pin's own program says of the file, or of a hollow one of full size.
 
@@ -201,12 +207,12 @@ class _Prediction:
         return path
 
 
-def use_of(flags: Sweep | Server | None, commit: str) -> Use:
+def use_of(flags: Sweep | Server | None, commit: str) -> MemorySettings:
     """How a program of a pin keeps its cache, run with these flags."""
     window_in_f16 = commit == APRIL
     if flags is None:
-        return Use(window_in_f16=window_in_f16)
-    return Use(
+        return MemorySettings(window_in_f16=window_in_f16)
+    return MemorySettings(
         cache_type_k=flags.cache_type_k,
         cache_type_v=flags.cache_type_v,
         ubatch_size=flags.ubatch_size,
@@ -220,9 +226,9 @@ def _refused_by_loader(reason: str) -> str:
 
 
 def _cross_check(
-    shape: MemoryShape, use: Use, tokens: int, told: FitFigures
+    shape: MemoryShape, use: MemorySettings, tokens: int, told: FitFigures
 ) -> CrossCheck:
-    ours = need(shape, use, context_tokens=tokens)
+    ours = memory_need(shape, use, context_tokens=tokens)
     figures = (
         host_weight_bytes(shape) / _MIB,
         (ours.cache + ours.state) / _MIB,

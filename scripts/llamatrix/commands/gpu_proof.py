@@ -25,7 +25,7 @@ from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import provide_build
 from llamatrix.provision.compiler import require_compiler
-from llamatrix.provision.weights.fit import Use, known_shape, need
+from llamatrix.provision.weights.fit import MemorySettings, known_shape, memory_need
 from llamatrix.provision.weights.provide import provide_weights
 from llamatrix.provision.weights.synthetic.models import Scale
 from llamatrix.records.speed_record import SPEED
@@ -90,7 +90,7 @@ def _ensure_card(item: Item) -> None:
         )
     sweep = item.cell.sweep
     largest = max(*sweep.n_prompt, *sweep.n_gen)
-    needed = need(
+    needed = memory_need(
         known_shape(item.cell.model_key, _scale(item)),
         _use(item),
         context_tokens=largest,
@@ -111,9 +111,9 @@ def _scale(item: Item) -> Scale:
     return Scale.TINY if tiny else Scale.FULL
 
 
-def _use(item: Item) -> Use:
+def _use(item: Item) -> MemorySettings:
     sweep = item.cell.sweep
-    return Use(
+    return MemorySettings(
         cache_type_k=sweep.cache_type_k,
         cache_type_v=sweep.cache_type_v,
         ubatch_size=sweep.ubatch_size,

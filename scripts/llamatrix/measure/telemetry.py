@@ -9,7 +9,7 @@ from types import ModuleType
 
 import msgspec
 
-from llamatrix.nvml import Card, OnCard, find_library, open_cards
+from llamatrix.nvml import Card, GpuProcess, find_library, open_cards
 
 
 class GpuSample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -69,7 +69,7 @@ class GpuProbe:
         )
 
     def _sample(
-        self, card: Card, at_s: float, found: tuple[OnCard, ...] | None
+        self, card: Card, at_s: float, found: tuple[GpuProcess, ...] | None
     ) -> GpuSample:
         ours = [one for one in found or () if self._is_ours(one.pid)]
         others = [one for one in found or () if not self._is_ours(one.pid)]
@@ -103,7 +103,7 @@ class GpuProbe:
         return os.getpid() in line
 
 
-def _sum(processes: list[OnCard]) -> int | None:
+def _sum(processes: list[GpuProcess]) -> int | None:
     told = [one.used_bytes for one in processes if one.used_bytes is not None]
     return sum(told) if told else None
 

@@ -24,7 +24,7 @@ from llamatrix.progress import meter, say
 from llamatrix.provision.compiler import (
     compile_environment,
     compiler_id,
-    cuda_definitions,
+    cuda_cmake_definitions,
     cxx,
     find_tool,
     nvcc,
@@ -32,7 +32,7 @@ from llamatrix.provision.compiler import (
     require_toolkit,
 )
 from llamatrix.provision.hardware import require_device, require_instructions
-from llamatrix.provision.integrity import damage, ensure_free, made_once
+from llamatrix.provision.integrity import ensure_free, find_damage, make_once
 from llamatrix.provision.nix import driver_folders, stale, stored_build, with_driver
 from llamatrix.provision.pin_source import require_cache_types
 from llamatrix.provision.source import NOTE, provide_source
@@ -85,7 +85,7 @@ class Built:
 
     def program(self, name: str) -> Path:
         """Return where a program is; ProvisionError where the build was changed since."""
-        if not self.manifest.store_path and (wrong := damage(self.folder)):
+        if not self.manifest.store_path and (wrong := find_damage(self.folder)):
             raise ProvisionError(f"{wrong}; run the command again to build it again")
         return self.folder / "bin" / name
 
@@ -141,7 +141,7 @@ def provide_build(cell: Engine, cache: Path) -> Built:
         _compile(f"{cell.pin_key}/{cell.build_key}", manifest, source, cache)
         _install(_work_folder(cache, manifest), noted, staging)
 
-    made_once(entry, make, purpose=f"building {name}", prove=lambda: _adopt(entry))
+    make_once(entry, make, purpose=f"building {name}", prove=lambda: _adopt(entry))
     require_cache_types(cell, cache / "sources")
     made = msgspec.json.decode((entry / "build.json").read_bytes(), type=Manifest)
     return Built(folder=entry, manifest=made)
@@ -149,7 +149,7 @@ def provide_build(cell: Engine, cache: Path) -> Built:
 
 def build_damage(entry: Path) -> str | None:
     """Say what is wrong with a finished build in the cache; None where it is intact."""
-    return damage(entry, prove=lambda: _adopt(entry))
+    return find_damage(entry, prove=lambda: _adopt(entry))
 
 
 def _adopt(entry: Path) -> None:
@@ -249,7 +249,7 @@ def _configure(manifest: Manifest, source: Path, work: Path) -> list[str]:
     definitions["CMAKE_CXX_COMPILER"] = str(cxx())
     if manifest.backend == Backend.CUDA:
         definitions["CMAKE_CUDA_COMPILER"] = str(nvcc())
-        definitions |= cuda_definitions(nvcc())
+        definitions |= cuda_cmake_definitions(nvcc())
     if ccache := shutil.which("ccache"):
         for language in ("C", "CXX", "CUDA"):
             definitions[f"CMAKE_{language}_COMPILER_LAUNCHER"] = ccache

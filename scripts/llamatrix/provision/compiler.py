@@ -117,7 +117,7 @@ _STUBS = ("/usr/local/cuda/lib64/stubs",)
 _DRIVER = ("/usr/local/nvidia/lib64", "/usr/local/nvidia/lib", "/usr/lib/wsl/lib")
 
 
-def cuda_definitions(
+def cuda_cmake_definitions(
     compiler: Path | None, environment: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
     """CMake's definitions for what its own search would miss; mostly none."""
@@ -146,7 +146,7 @@ def require_toolkit(
     """
     if "IN_NIX_SHELL" in environment:
         return
-    told = cuda_definitions(compiler, environment)
+    told = cuda_cmake_definitions(compiler, environment)
     named = [environment.get(name, "") for name in _NAMED]
     roots = [*map(Path, ":".join(named).replace(";", ":").split(":")), Path("/usr")]
     roots += [*_ROOTS, compiler.resolve().parent.parent]

@@ -7,7 +7,7 @@ import msgspec
 
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
-from llamatrix.provision.integrity import made_once
+from llamatrix.provision.integrity import make_once
 from llamatrix.provision.nix import stale
 from llamatrix.provision.npm import install_package_lock
 
@@ -48,7 +48,7 @@ def provide_context7(
             )
 
     entry = context7_folder(version, text, cache)
-    return made_once(entry, make, purpose=f"installing {package} {version}")
+    return make_once(entry, make, purpose=f"installing {package} {version}")
 
 
 def context7_folder(version: str, package_lock: bytes, cache: Path) -> Path:

@@ -69,7 +69,7 @@ class _Hashed(Struct, frozen=True):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Recheck:
+class RecheckResult:
     """What a reading of everything found."""
 
     files: int
@@ -77,7 +77,7 @@ class Recheck:
     damages: tuple[str, ...]  # a line for each, with both hashes
 
 
-def made_once(
+def make_once(
     entry: Path,
     make: Callable[[Path], None],
     *,
@@ -92,12 +92,12 @@ def made_once(
     other. An entry without a record, or with another `origin`, is held to `prove`, which
     returns what is wrong with it, or None; without `prove` it is made again.
     """
-    if entry.exists() and damage(entry, origin=origin, prove=prove) is None:
+    if entry.exists() and find_damage(entry, origin=origin, prove=prove) is None:
         return entry
     with exclusive(entry.with_name(f".{entry.name}.lock"), purpose=purpose):
         wrong = None
         if entry.exists():
-            wrong = damage(entry, origin=origin, prove=prove)
+            wrong = find_damage(entry, origin=origin, prove=prove)
             if wrong is None:
                 return entry
             say(f"{wrong}; it is not used, but made again")
@@ -120,7 +120,7 @@ def made_once(
     return entry
 
 
-def damage(
+def find_damage(
     entry: Path,
     *,
     origin: str | None = None,
@@ -191,7 +191,7 @@ def ensure_free(
         )
 
 
-def recheck_cache(cache: Path) -> Recheck:
+def recheck_cache(cache: Path) -> RecheckResult:
     """Read every recorded file of the cache, and every file with a remembered hash.
 
     What is found damaged is read again by its next use, whatever its stamp.
@@ -219,7 +219,7 @@ def recheck_cache(cache: Path) -> Recheck:
         if sha256 != noted.sha256:
             note.unlink()
             damages.append(_differs(Path(noted.path), sha256, noted.sha256))
-    return Recheck(files=files, size_bytes=size_bytes, damages=tuple(damages))
+    return RecheckResult(files=files, size_bytes=size_bytes, damages=tuple(damages))
 
 
 def _compare(entry: Path, record: _Record, *, full: bool) -> str | None:

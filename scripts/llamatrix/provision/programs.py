@@ -11,7 +11,7 @@ from llamatrix import shell
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
 from llamatrix.provision.compiler import find_tool
-from llamatrix.provision.integrity import known_sha256, made_once
+from llamatrix.provision.integrity import known_sha256, make_once
 from llamatrix.provision.nix import stored_program
 
 _UNPACK_TIMEOUT_S = 300
@@ -23,7 +23,7 @@ def find_bwrap(cache: Path) -> Path:
     """Where bwrap is; ProvisionError with the remedy where it cannot be had."""
     if installed := _installed():
         return installed
-    made_once(_entry(cache), _unpack, purpose="unpacking bubblewrap")
+    make_once(_entry(cache), _unpack, purpose="unpacking bubblewrap")
     return _entry(cache) / _MEMBER
 
 

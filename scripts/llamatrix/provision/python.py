@@ -10,7 +10,7 @@ from pathlib import Path
 from llamatrix import shell
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
-from llamatrix.provision.integrity import file_sha256, made_once
+from llamatrix.provision.integrity import file_sha256, make_once
 
 _TIMEOUT_S = 1800
 _ASK_TIMEOUT_S = 120
@@ -134,7 +134,7 @@ def provide_wheels(requirements: Path, cache: Path) -> Path:
         return None
 
     purpose = f"downloading the wheels of {requirements.name}"
-    return made_once(folder, make, purpose=purpose, prove=prove)
+    return make_once(folder, make, purpose=purpose, prove=prove)
 
 
 def wheels_folder(requirements: Path, cache: Path) -> Path:

@@ -20,7 +20,7 @@ from llamatrix import shell
 from llamatrix.config.lock import LockedPin
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
-from llamatrix.provision.integrity import made_once
+from llamatrix.provision.integrity import make_once
 from llamatrix.provision.nix import stored_source
 from llamatrix.provision.python import fetch_sdist
 
@@ -74,7 +74,7 @@ def provide_source(locked: LockedPin, cache: Path) -> Path:
         _same(sdist, "git commit", found=found.commit, locked=locked.commit)
         _same(sdist, "NAR hash", found=found.nar_hash, locked=locked.nar_hash)
 
-    return made_once(
+    return make_once(
         entry,
         make,
         purpose=f"unpacking {entry.name[:9]}",

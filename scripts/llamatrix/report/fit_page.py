@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from llamatrix.provision.weights.fit import Need
+from llamatrix.provision.weights.fit import MemoryNeed
 from llamatrix.report.tables import Table
 from llamatrix.units import bytes_text
 
@@ -71,7 +71,7 @@ class ModelFit(msgspec.Struct, frozen=True, kw_only=True):
     """Why there is no cross-check; empty where there is one."""
 
 
-def forecast(found: Need, *, context_tokens: int) -> Forecast:
+def forecast(found: MemoryNeed, *, context_tokens: int) -> Forecast:
     return Forecast(
         context_tokens=context_tokens,
         weights=found.weights,

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import Done, SpeedSample
-from llamatrix.provision.weights.fit import Need, Use, known_shape, need
+from llamatrix.provision.weights.fit import (
+    MemoryNeed,
+    MemorySettings,
+    known_shape,
+    memory_need,
+)
 from llamatrix.provision.weights.synthetic.models import Scale
 from llamatrix.records.speed_record import Record
 from llamatrix.reference.gpu import load_gpus
@@ -18,7 +23,7 @@ from llamatrix.report.gpu_table import (
     idle_power_w,
     mib_text,
     peak_memory,
-    sample_of,
+    sample_text,
     watts_text,
 )
 from llamatrix.report.our_conditions import after, number_after
@@ -31,7 +36,7 @@ _MIB = 2**20
 
 
 _WINDOW_IN_F16_BUILD = 8643
-"""The build of llama.cpp that `Use.window_in_f16` is about."""
+"""The build of llama.cpp that `MemorySettings.window_in_f16` is about."""
 _NOT_COVERED = (
     "contexts longer than the sweep's",
     "other pins, builds and models",
@@ -71,7 +76,7 @@ class Proof:
         return {
             record.repeat: row
             for record in self.records_of(test)
-            if (row := sample_of(record))
+            if (row := sample_text(record))
         }
 
 
@@ -157,19 +162,21 @@ def _speed(proof: Proof) -> Table:
     )
 
 
-def predicted_need(record: Record) -> Need:
+def predicted_need(record: Record) -> MemoryNeed:
     """Return the memory that the closed form predicts for the test of a record."""
     argv = record.process.argv
     tiny = record.weights.kind is WeightsKind.TINY
-    default = Use()
-    use = Use(
+    default = MemorySettings()
+    use = MemorySettings(
         cache_type_k=after(argv, "-ctk") or default.cache_type_k,
         cache_type_v=after(argv, "-ctv") or default.cache_type_v,
         ubatch_size=number_after(argv, "-ub") or default.ubatch_size,
         window_in_f16=record.build.build_number == _WINDOW_IN_F16_BUILD,
     )
     shape = known_shape(record.cell.model_key, Scale.TINY if tiny else Scale.FULL)
-    return need(shape, use, context_tokens=record.test.n_prompt + record.test.n_gen)
+    return memory_need(
+        shape, use, context_tokens=record.test.n_prompt + record.test.n_gen
+    )
 
 
 def _memory(proof: Proof) -> Table:
@@ -200,7 +207,7 @@ def _memory(proof: Proof) -> Table:
     )
 
 
-def _parts(found: Need) -> tuple[int, int, int, int]:
+def _parts(found: MemoryNeed) -> tuple[int, int, int, int]:
     return (
         found.weights,
         found.cache + found.state,

@@ -47,7 +47,7 @@ def energy_cells(records: Iterable[Record]) -> tuple[str, str, str, str]:
     found = [
         energy
         for record in records
-        if (row := sample_of(record)) and (energy := energy_of(record.telemetry, row))
+        if (row := sample_text(record)) and (energy := energy_of(record.telemetry, row))
     ]
     if not found:
         return "n/a", "n/a", "0", "too short, or not told by the card"
@@ -67,7 +67,7 @@ def peak_memory(records: Iterable[Record]) -> tuple[int | None, int | None]:
     device: list[int] = []
     for record in records:
         before = {one.index: one.used_bytes or 0 for one in record.telemetry.gpu_before}
-        row = sample_of(record)
+        row = sample_text(record)
         held = held_bytes(record.telemetry, row)
         own += [] if held is None else [held]
         window = test_window(record.telemetry, row) if row else None
@@ -90,7 +90,7 @@ def idle_power_w(records: Iterable[Record]) -> float | None:
     return min(told, default=None)
 
 
-def sample_of(record: Record) -> SpeedSample | None:
+def sample_text(record: Record) -> SpeedSample | None:
     return record.outcome.result if isinstance(record.outcome, Done) else None
 
 

@@ -8,9 +8,9 @@ from tests.shipped import ROOT
 
 from llamatrix.config.load import load_matrix
 from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.server import Patience
+from llamatrix.engines.llama_cpp.server import Timeouts
 
-SOON = Patience(ready_s=20, first_s=5, second_s=5)
+SOON = Timeouts(ready_s=20, first_s=5, second_s=5)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.templates import VENDOR_FOLDER
 from llamatrix.provision.build import provide_build
 from llamatrix.provision.source import provide_source
-from llamatrix.provision.weights.provide import sample_of
+from llamatrix.provision.weights.provide import sample_text
 from llamatrix.provision.weights.synthetic.models import Scale, SyntheticSpec
 from llamatrix.provision.weights.synthetic.write import write
 
@@ -52,7 +52,7 @@ def real_launch(
         model=model,
         scale=Scale.TINY,
         chat_template=template.read_text(),
-        sample=sample_of(source_tree("current", cache)),
+        sample=sample_text(source_tree("current", cache)),
     )
     write(spec, weights, on_bytes=lambda _: None)
     return Launch(

@@ -22,7 +22,11 @@ from llamatrix.engines.llama_cpp.fit_params import argv, run_fit_params
 from llamatrix.project import Project
 from llamatrix.provision.build import provide_build
 from llamatrix.provision.weights.architectures import PROVEN
-from llamatrix.provision.weights.fit import Use, host_weight_bytes, need
+from llamatrix.provision.weights.fit import (
+    MemorySettings,
+    host_weight_bytes,
+    memory_need,
+)
 from llamatrix.provision.weights.gguf_shape import shape_of_file
 
 pytestmark = pytest.mark.slow
@@ -96,7 +100,7 @@ def completed(program: Path, path: Path, architecture: str) -> Path:
             for name, shape in shapes.items()
         ]
         write_gguf(path, metadata(architecture), tensors)
-        command = argv(program, path, Use(), context_tokens=512)
+        command = argv(program, path, MemorySettings(), context_tokens=512)
         ended = shell.run(command, timeout_s=60, on_line=None)
         if ended.ok:
             return path
@@ -136,6 +140,6 @@ def test_a_proven_architecture_needs_what_the_program_says(
     shape, use = shape_of_file(path, commit=commit), use_of(None, commit)
     for tokens in (4096, 131072):
         told = run_fit_params(program_of(pin), path, use, context_tokens=tokens)
-        ours = need(shape, use, context_tokens=tokens)
+        ours = memory_need(shape, use, context_tokens=tokens)
         assert 0 <= (ours.cache + ours.state) / MIB - told.context < 1.01
         assert 0 <= host_weight_bytes(shape) / MIB - told.model < 1.01

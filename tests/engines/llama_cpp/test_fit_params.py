@@ -17,7 +17,12 @@ from llamatrix.engines.llama_cpp.fit_params import (
 from llamatrix.errors import MeasureError
 from llamatrix.project import Project
 from llamatrix.provision.build import provide_build
-from llamatrix.provision.weights.fit import Use, host_weight_bytes, known_shape, need
+from llamatrix.provision.weights.fit import (
+    MemorySettings,
+    host_weight_bytes,
+    known_shape,
+    memory_need,
+)
 from llamatrix.provision.weights.synthetic.models import MODELS, Scale, SyntheticSpec
 from llamatrix.provision.weights.synthetic.write import write
 
@@ -45,7 +50,7 @@ def test_a_text_without_figures_has_none() -> None:
 
 
 def test_the_command_line_asks_for_what_is_predicted() -> None:
-    words = argv(Path("p"), Path("a.gguf"), Use(), context_tokens=4096)
+    words = argv(Path("p"), Path("a.gguf"), MemorySettings(), context_tokens=4096)
     text = " ".join(words)
     assert "-c 4096 -ctk q8_0 -ctv q8_0 -fa on" in text
     assert "-ub 512" in text
@@ -56,7 +61,9 @@ def test_a_program_that_fails_is_named_with_its_last_words(tmp_path: Path) -> No
     program.write_text("#!/bin/sh\necho broken >&2\nexit 3\n")
     program.chmod(0o755)
     with pytest.raises(MeasureError, match="broken"):
-        run_fit_params(program, tmp_path / "a.gguf", Use(), context_tokens=4096)
+        run_fit_params(
+            program, tmp_path / "a.gguf", MemorySettings(), context_tokens=4096
+        )
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +89,9 @@ def test_weights_and_cache_are_the_programs_to_a_mebibyte_the_graph_nearly(
     project = Project(root=ROOT, cache=user_cache)
     cell = cell_to_serve(project, profile="smoke", pin=pin)
     program = provide_build(cell, user_cache).program("llama-fit-params")
-    shape, use = known_shape(model), Use(window_in_f16=old)
+    shape, use = known_shape(model), MemorySettings(window_in_f16=old)
     for tokens in (32768, 262144):
-        ours = need(shape, use, context_tokens=tokens)
+        ours = memory_need(shape, use, context_tokens=tokens)
         theirs = run_fit_params(program, hollow(model), use, context_tokens=tokens)
         assert host_weight_bytes(shape) / 2**20 == pytest.approx(theirs.model, abs=1)
         assert (ours.cache + ours.state) / 2**20 == pytest.approx(theirs.context, abs=1)

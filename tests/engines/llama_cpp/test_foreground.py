@@ -17,7 +17,7 @@ from llamatrix.web import NoAnswerError, site
 def test_opencode_gets_the_servers_address_and_the_context_it_really_has(
     launch: Launch, log: Path
 ) -> None:
-    with running(launch, log=log, patience=SOON) as serving:
+    with running(launch, log=log, timeouts=SOON) as serving:
         config = json.loads(opencode_config(serving))
         provider = config["provider"]["llamatrix"]
         assert provider["npm"] == "@ai-sdk/openai-compatible"
@@ -38,7 +38,7 @@ def test_serving_in_the_foreground_says_how_to_reach_it_and_ends(
         shown.append(text)
         stop.set()
 
-    serve_in_foreground(launch, log=log, show=show, until=stop, patience=SOON)
+    serve_in_foreground(launch, log=log, show=show, until=stop, timeouts=SOON)
     assert "http://127.0.0.1:" in shown[0]
     assert '"baseURL"' in shown[0]
     assert "cleaning up before exit" in log.read_text()
@@ -50,7 +50,7 @@ def test_ctrl_c_ends_a_served_model_without_a_traceback(
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
 
-    serve_in_foreground(launch, log=log, show=interrupt, patience=SOON)
+    serve_in_foreground(launch, log=log, show=interrupt, timeouts=SOON)
     assert "cleaning up before exit" in log.read_text()
 
 
@@ -59,7 +59,7 @@ def test_a_server_that_dies_while_serving_is_told(
 ) -> None:
     mode("dies-on-request")
     with pytest.raises(ServeError, match="ended by itself"):
-        serve_in_foreground(launch, log=log, show=_kill_what_serves, patience=SOON)
+        serve_in_foreground(launch, log=log, show=_kill_what_serves, timeouts=SOON)
 
 
 def _kill_what_serves(text: str) -> None:

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from llamatrix.engines.llama_cpp.launch import Dialect, Launch, read_help
+from llamatrix.engines.llama_cpp.launch import Launch, ServerCapabilities, read_help
 from llamatrix.errors import ServeError
 
-DIALECT = Dialect(no_page="--no-webui", fits=True, verbosity=3)
+DIALECT = ServerCapabilities(no_page="--no-webui", fits=True, verbosity=3)
 
 
 def test_the_published_launch_line_is_served_with_our_additions(launch: Launch) -> None:
-    argv = launch.argv(port=8080, dialect=DIALECT)
+    argv = launch.argv(port=8080, capabilities=DIALECT)
     assert argv[0] == str(launch.program)
     flags = dict(pairwise(argv))
     asked = {
@@ -37,26 +37,28 @@ def test_the_published_launch_line_is_served_with_our_additions(launch: Launch) 
 
 
 def test_a_setting_left_out_of_the_matrix_is_left_to_the_server(launch: Launch) -> None:
-    argv = launch.argv(port=1, dialect=DIALECT)
+    argv = launch.argv(port=1, capabilities=DIALECT)
     assert "--top-p" not in argv
     assert "--min-p" not in argv
 
 
 def test_a_flag_the_server_does_not_know_is_not_sent(launch: Launch) -> None:
-    old = Dialect(no_page=None, fits=False, verbosity=3)
-    argv = launch.argv(port=1, dialect=old)
+    old = ServerCapabilities(no_page=None, fits=False, verbosity=3)
+    argv = launch.argv(port=1, capabilities=old)
     assert "--fit" not in argv
     assert "--no-webui" not in argv
 
 
 def test_flags_of_the_machine_come_last(launch: Launch) -> None:
     asked = replace(launch, extra=("--no-repack",))
-    assert asked.argv(port=1, dialect=DIALECT)[-1] == "--no-repack"
+    assert asked.argv(port=1, capabilities=DIALECT)[-1] == "--no-repack"
 
 
 def test_the_newer_spelling_is_preferred_where_help_knows_both() -> None:
     text = "--ui, --webui, --no-ui, --no-webui  the web page\n--fit [on|off]\n"
-    assert read_help(text) == Dialect(no_page="--no-ui", fits=True, verbosity=3)
+    assert read_help(text) == ServerCapabilities(
+        no_page="--no-ui", fits=True, verbosity=3
+    )
 
 
 def test_the_level_that_tells_buffer_sizes_is_read_from_help() -> None:

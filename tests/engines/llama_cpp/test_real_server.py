@@ -11,10 +11,10 @@ from tests.engines.llama_cpp.real import PINS, nothing_of_it_left, real_launch
 from llamatrix.engines.llama_cpp.foreground import summary
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import (
-    DeadServerError,
-    Death,
-    Patience,
     Serving,
+    StartupError,
+    StartupFailure,
+    Timeouts,
     memory_of,
     read_log,
     running,
@@ -71,9 +71,9 @@ def test_missing_and_cut_weights_are_told(launch: Launch, log: Path) -> None:
     cut = launch.weights.with_name("cut.gguf")
     cut.write_bytes(launch.weights.read_bytes()[:-100_000])
     for weights in (gone, replace(launch, weights=cut)):
-        with pytest.raises(DeadServerError) as raised, running(weights, log=log):
+        with pytest.raises(StartupError) as raised, running(weights, log=log):
             pass
-        assert raised.value.death is Death.WEIGHTS
+        assert raised.value.failure is StartupFailure.WEIGHTS
 
 
 def test_missing_and_broken_templates_are_told(
@@ -83,20 +83,20 @@ def test_missing_and_broken_templates_are_told(
     broken.write_text("{% if %}")
     for template in (tmp_path / "gone.jinja", broken):
         asked = replace(launch, template=template)
-        with pytest.raises(DeadServerError) as raised, running(asked, log=log):
+        with pytest.raises(StartupError) as raised, running(asked, log=log):
             pass
-        assert raised.value.death is Death.TEMPLATE
+        assert raised.value.failure is StartupFailure.TEMPLATE
 
 
 def test_a_context_that_cannot_be_allocated_is_told(launch: Launch, log: Path) -> None:
     """The old pin ends in a segmentation fault, the new one with a message."""
     huge = msgspec.structs.replace(launch.model, ctx_size=2_000_000_000)
     with (
-        pytest.raises(DeadServerError) as raised,
+        pytest.raises(StartupError) as raised,
         running(replace(launch, model=huge), log=log, memory_limit_bytes=2**30),
     ):
         pass
-    assert raised.value.death is Death.MEMORY
+    assert raised.value.failure is StartupFailure.MEMORY
 
 
 def test_a_port_in_use_is_told(launch: Launch, log: Path) -> None:
@@ -104,17 +104,17 @@ def test_a_port_in_use_is_told(launch: Launch, log: Path) -> None:
         port = int(first.url.rpartition(":")[2])
         asked = replace(launch, port=port)
         with (
-            pytest.raises(DeadServerError) as raised,
+            pytest.raises(StartupError) as raised,
             running(asked, log=log.with_name("second.log")),
         ):
             pass
-    assert raised.value.death is Death.PORT_TAKEN
+    assert raised.value.failure is StartupFailure.PORT_TAKEN
 
 
 def test_a_request_in_flight_does_not_outlive_the_block(
     launch: Launch, log: Path
 ) -> None:
-    patience = Patience(first_s=1, second_s=1)
+    timeouts = Timeouts(first_s=1, second_s=1)
 
     def ask(serving: Serving) -> None:
         ends = [[token, False] for token in end_tokens(read_log(log))]
@@ -122,7 +122,7 @@ def test_a_request_in_flight_does_not_outlive_the_block(
         with pytest.raises(NoAnswerError):
             serving.site.post("/v1/chat/completions", endless, timeout_s=300)
 
-    with running(launch, log=log, patience=patience) as serving:
+    with running(launch, log=log, timeouts=timeouts) as serving:
         asking = threading.Thread(target=ask, args=[serving])
         asking.start()
         while (

@@ -10,10 +10,10 @@ from tests.engines.llama_cpp.conftest import SOON
 
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import (
-    DeadServerError,
-    Death,
-    Patience,
     Serving,
+    StartupError,
+    StartupFailure,
+    Timeouts,
     free_port,
     listens,
     memory_of,
@@ -28,7 +28,7 @@ Mode = Callable[[str], None]
 def test_a_server_answers_inside_the_block_and_is_gone_after_it(
     launch: Launch, log: Path
 ) -> None:
-    with running(launch, log=log, patience=SOON) as serving:
+    with running(launch, log=log, timeouts=SOON) as serving:
         assert serving.site.get("/health", timeout_s=5).ok
         assert serving.url.startswith("http://127.0.0.1:")
         pid, url = serving.pid, serving.url
@@ -42,7 +42,7 @@ def test_variables_that_act_as_flags_do_not_reach_the_server(
     launch: Launch, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LLAMA_ARG_CTX_SIZE", "1")
-    with running(launch, log=log, patience=SOON) as serving:
+    with running(launch, log=log, timeouts=SOON) as serving:
         assert serving.props.context_tokens == 130816
 
 
@@ -50,7 +50,7 @@ def test_a_server_is_ended_when_the_block_fails(launch: Launch, log: Path) -> No
     pids = []
 
     def fail_inside() -> None:
-        with running(launch, log=log, patience=SOON) as serving:
+        with running(launch, log=log, timeouts=SOON) as serving:
             pids.append(serving.pid)
             raise RuntimeError
 
@@ -60,7 +60,7 @@ def test_a_server_is_ended_when_the_block_fails(launch: Launch, log: Path) -> No
 
 
 def test_what_the_server_says_of_itself_is_at_hand(launch: Launch, log: Path) -> None:
-    with running(launch, log=log, patience=SOON) as serving:
+    with running(launch, log=log, timeouts=SOON) as serving:
         assert serving.props.context_tokens == 130816
         assert serving.props.build_info == "b8643-f49e91787"
         assert [(cache.k, cache.v) for cache in serving.caches] == [("q8_0", "q8_0")]
@@ -68,7 +68,7 @@ def test_what_the_server_says_of_itself_is_at_hand(launch: Launch, log: Path) ->
 
 
 def test_counters_tell_what_was_done_in_between(launch: Launch, log: Path) -> None:
-    with running(launch, log=log, patience=SOON) as serving:
+    with running(launch, log=log, timeouts=SOON) as serving:
         serving.site.post("/completion", {}, timeout_s=5)
         before = serving.counters()
         serving.site.post("/completion", {}, timeout_s=5)
@@ -84,62 +84,62 @@ def test_the_template_in_use_is_held_against_its_pin(
     assert launch.template
     launch.template.write_text(text)
     pinned = replace(launch, template_pin=hashlib.sha256(text.encode()).hexdigest())
-    with running(pinned, log=log, patience=SOON) as serving:
+    with running(pinned, log=log, timeouts=SOON) as serving:
         assert serving.props.chat_template == "{{ messages }}"
     other = "0" * 64
     with (
         pytest.raises(ServeError, match=rf"sha256 in matrix.lock\): asked {other}, .*"),
-        running(replace(launch, template_pin=other), log=log, patience=SOON),
+        running(replace(launch, template_pin=other), log=log, timeouts=SOON),
     ):
         pass
 
 
 @pytest.mark.parametrize(
-    ("how", "death"),
+    ("how", "failure"),
     [
-        ("weights-missing", Death.WEIGHTS),
-        ("weights-cut", Death.WEIGHTS),
-        ("template-broken", Death.TEMPLATE),
-        ("template-refused", Death.TEMPLATE),
-        ("context-refused", Death.MEMORY),
-        ("context-crash", Death.MEMORY),
-        ("port-taken", Death.PORT_TAKEN),
-        ("silent-death", Death.UNKNOWN),
+        ("weights-missing", StartupFailure.WEIGHTS),
+        ("weights-cut", StartupFailure.WEIGHTS),
+        ("template-broken", StartupFailure.TEMPLATE),
+        ("template-refused", StartupFailure.TEMPLATE),
+        ("context-refused", StartupFailure.MEMORY),
+        ("context-crash", StartupFailure.MEMORY),
+        ("port-taken", StartupFailure.PORT_TAKEN),
+        ("silent-death", StartupFailure.UNKNOWN),
     ],
 )
 def test_a_death_while_loading_is_told_with_its_cause(
-    launch: Launch, log: Path, mode: Mode, how: str, death: Death
+    launch: Launch, log: Path, mode: Mode, how: str, failure: StartupFailure
 ) -> None:
     mode(how)
-    with pytest.raises(DeadServerError) as raised, running(launch, log=log):
+    with pytest.raises(StartupError) as raised, running(launch, log=log):
         pass
-    assert raised.value.death is death
+    assert raised.value.failure is failure
     assert raised.value.exit_code == 4
     told = str(raised.value)
     assert f"log: {log}" in told
     assert "--ctx-size 130672" in told
     assert log.read_text().splitlines()[-1] in told
     assert raised.value.sign in log.read_text()
-    assert raised.value.sign or death is Death.UNKNOWN
+    assert raised.value.sign or failure is StartupFailure.UNKNOWN
 
 
 def test_a_port_taken_meanwhile_costs_one_try(
     launch: Launch, log: Path, mode: Mode
 ) -> None:
     mode("port-taken-once")
-    with running(launch, log=log, patience=SOON) as serving:
+    with running(launch, log=log, timeouts=SOON) as serving:
         assert serving.site.get("/health", timeout_s=5).ok
 
 
 def test_a_port_that_was_asked_for_is_never_changed(launch: Launch, log: Path) -> None:
     taken = free_port()
-    with running(replace(launch, port=taken), log=log, patience=SOON) as first:
+    with running(replace(launch, port=taken), log=log, timeouts=SOON) as first:
         assert first.url.endswith(f":{taken}")
         pid = first.pid
         other = log.with_name("other.log")
         with (
-            pytest.raises(DeadServerError, match="another program has the port"),
-            running(replace(launch, port=taken), log=other, patience=SOON),
+            pytest.raises(StartupError, match="another program has the port"),
+            running(replace(launch, port=taken), log=other, timeouts=SOON),
         ):
             pass
         assert listens(pid, taken)
@@ -150,11 +150,11 @@ def test_a_server_that_never_becomes_ready_is_given_up(
 ) -> None:
     mode("never-ready")
     with (
-        pytest.raises(DeadServerError, match=r"not ready after 0\.3 s") as raised,
-        running(launch, log=log, patience=Patience(ready_s=0.3)),
+        pytest.raises(StartupError, match=r"not ready after 0\.3 s") as raised,
+        running(launch, log=log, timeouts=Timeouts(ready_s=0.3)),
     ):
         pass
-    assert raised.value.death is Death.SLOW
+    assert raised.value.failure is StartupFailure.SLOW
 
 
 def test_a_server_that_takes_too_much_while_loading_is_ended(
@@ -162,19 +162,19 @@ def test_a_server_that_takes_too_much_while_loading_is_ended(
 ) -> None:
     mode("hungry")
     with (
-        pytest.raises(DeadServerError, match="limit 64 MiB") as raised,
-        running(launch, log=log, patience=SOON, memory_limit_bytes=64 * 2**20),
+        pytest.raises(StartupError, match="limit 64 MiB") as raised,
+        running(launch, log=log, timeouts=SOON, memory_limit_bytes=64 * 2**20),
     ):
         pass
-    assert raised.value.death is Death.MEMORY
+    assert raised.value.failure is StartupFailure.MEMORY
 
 
 def test_a_server_deaf_to_sigterm_is_killed_with_its_children(
     launch: Launch, log: Path, mode: Mode, tmp_path: Path
 ) -> None:
     mode("deaf")
-    patience = Patience(ready_s=20, first_s=0.1, second_s=0.1)
-    with running(launch, log=log, patience=patience) as serving:
+    timeouts = Timeouts(ready_s=20, first_s=0.1, second_s=0.1)
+    with running(launch, log=log, timeouts=timeouts) as serving:
         pid, child = serving.pid, int((tmp_path / "child").read_text())
         os.kill(child, 0)
     assert memory_of(pid) is None
@@ -185,8 +185,8 @@ def test_a_second_sigterm_ends_what_the_first_did_not(
     launch: Launch, log: Path, mode: Mode
 ) -> None:
     mode("second-term")
-    patience = Patience(ready_s=20, first_s=0.1, second_s=30)
-    with running(launch, log=log, patience=patience) as serving:
+    timeouts = Timeouts(ready_s=20, first_s=0.1, second_s=30)
+    with running(launch, log=log, timeouts=timeouts) as serving:
         pid = serving.pid
     assert memory_of(pid) is None
     assert log.read_text().endswith("asked a second time\n")
@@ -204,7 +204,7 @@ def test_a_request_in_flight_does_not_keep_a_server_alive(
         except NoAnswerError as error:
             answers.append(error)
 
-    with running(launch, log=log, patience=SOON) as serving:
+    with running(launch, log=log, timeouts=SOON) as serving:
         pid = serving.pid
         asking = threading.Thread(target=ask, args=[serving])
         asking.start()
@@ -232,7 +232,7 @@ def test_a_server_that_is_not_what_was_asked_for_is_refused(
     mode(how)
     with (
         pytest.raises(ServeError, match=told),
-        running(launch, log=log, patience=SOON),
+        running(launch, log=log, timeouts=SOON),
     ):
         pass
 
@@ -243,7 +243,7 @@ def test_another_build_than_the_pinned_one_is_refused(
     asked = replace(launch, commit="0c1e57098bba43ac29e6e3b677cdceebdd22334f")
     with (
         pytest.raises(ServeError, match=r"build commit: asked 0c1e57098.*f49e91787"),
-        running(asked, log=log, patience=SOON),
+        running(asked, log=log, timeouts=SOON),
     ):
         pass
 

@@ -11,14 +11,14 @@ from tests.shipped import ROOT
 
 from llamatrix.config.load import load_matrix
 from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.server import Patience
+from llamatrix.engines.llama_cpp.server import Timeouts
 from llamatrix.measure.context.fill import Bounds
 from llamatrix.measure.context.result import By, Ceiling
 from llamatrix.measure.context.search import Question, Search
-from llamatrix.provision.weights.fit import Use, known_shape
+from llamatrix.provision.weights.fit import MemorySettings, known_shape
 
 Ask = Callable[..., Search]
-SOON = Patience(ready_s=20, first_s=5, second_s=5)
+SOON = Timeouts(ready_s=20, first_s=5, second_s=5)
 
 
 @pytest.fixture
@@ -48,13 +48,13 @@ def question(launch: Launch, tmp_path: Path) -> Question:
     return Question(
         launch=launch,
         shape=known_shape("qwen35-27b"),
-        use=Use(),
+        use=MemorySettings(),
         ceiling=Ceiling(tokens=8192, by=By.ASKED, budget_bytes=40 * 2**30),
         bounds=Bounds(keep_speed=0.8, deadline=time.monotonic() + 600),
         on_card=False,
         why_no_recall="",
         log=tmp_path / "logs" / "context.log",
-        patience=SOON,
+        timeouts=SOON,
     )
 
 

@@ -16,7 +16,7 @@ _GIB = 2**30
 
 @pytest.fixture
 def serving(launch: Launch, tmp_path: Path) -> Iterator[Serving]:
-    with running(launch, log=tmp_path / "server.log", patience=SOON) as ready:
+    with running(launch, log=tmp_path / "server.log", timeouts=SOON) as ready:
         yield ready
 
 

@@ -21,7 +21,7 @@ from llamatrix.measure.context.result import (
     answer_of,
 )
 from llamatrix.measure.context.search import MOST_STARTS, Question
-from llamatrix.provision.weights.fit import need
+from llamatrix.provision.weights.fit import memory_need
 
 
 def test_a_server_that_keeps_its_speed_is_climbed_to_the_top_in_one_start(
@@ -78,7 +78,7 @@ def test_one_rung_slowed_by_the_machine_ends_nothing(ask: Ask) -> None:
 def test_what_does_not_load_is_tried_lower_by_the_prediction(
     ask: Ask, question: Question
 ) -> None:
-    budget = need(question.shape, question.use, context_tokens=32768).total
+    budget = memory_need(question.shape, question.use, context_tokens=32768).total
     ceiling = Ceiling(tokens=32768, by=By.MEMORY, budget_bytes=budget)
     search = ask(wishes={"load_most": 30000}, ceiling=ceiling)
     found = search.found(search.run())

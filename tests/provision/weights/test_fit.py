@@ -9,12 +9,12 @@ from tests.shipped import ROOT
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.weights.fit import (
     CUDA_CONTEXT_BYTES,
-    Need,
-    Use,
+    MemoryNeed,
+    MemorySettings,
     card_weight_bytes,
     known_shape,
     largest_context,
-    need,
+    memory_need,
     padded,
 )
 from llamatrix.provision.weights.synthetic.models import MODELS
@@ -22,7 +22,7 @@ from llamatrix.provision.weights.synthetic.models import MODELS
 CONTEXTS = (32768, 65536, 131072, 262144)
 
 
-def cache_mib(found: Need) -> float:
+def cache_mib(found: MemoryNeed) -> float:
     return (found.cache + found.state) / 2**20
 
 
@@ -40,7 +40,11 @@ def test_cache_and_state_are_those_llama_fit_params_printed(
 ) -> None:
     """b11434, cut to whole MiB."""
     found = [
-        int(cache_mib(need(known_shape(model), Use(), context_tokens=tokens)))
+        int(
+            cache_mib(
+                memory_need(known_shape(model), MemorySettings(), context_tokens=tokens)
+            )
+        )
         for tokens in CONTEXTS
     ]
     assert tuple(found) == printed
@@ -60,7 +64,7 @@ def test_the_graph_of_a_micro_batch_is_as_printed_to_a_mebibyte(
 ) -> None:
     shape = known_shape(model)
     found = [
-        need(shape, Use(), context_tokens=tokens).compute / 2**20
+        memory_need(shape, MemorySettings(), context_tokens=tokens).compute / 2**20
         for tokens in (CONTEXTS[0], CONTEXTS[-1])
     ]
     assert found == pytest.approx(printed, abs=1.1)
@@ -68,12 +72,14 @@ def test_the_graph_of_a_micro_batch_is_as_printed_to_a_mebibyte(
 
 def test_april_keeps_the_sliding_window_in_f16() -> None:
     shape = known_shape("gemma4-31b")
-    found = need(shape, Use(window_in_f16=True), context_tokens=131072)
+    found = memory_need(
+        shape, MemorySettings(window_in_f16=True), context_tokens=131072
+    )
     assert cache_mib(found) == 6640
     qwen = known_shape("qwen35-27b")
-    assert need(qwen, Use(window_in_f16=True), context_tokens=4096) == need(
-        qwen, Use(), context_tokens=4096
-    )
+    assert memory_need(
+        qwen, MemorySettings(window_in_f16=True), context_tokens=4096
+    ) == memory_need(qwen, MemorySettings(), context_tokens=4096)
 
 
 def test_embeddings_stay_on_the_host_unless_they_are_the_output_too() -> None:
@@ -85,19 +91,24 @@ def test_embeddings_stay_on_the_host_unless_they_are_the_output_too() -> None:
 
 def test_a_short_context_needs_no_full_window() -> None:
     shape = known_shape("gemma4-31b")
-    short = need(shape, Use(), context_tokens=512)
-    assert short.cache < need(shape, Use(), context_tokens=2048).cache
+    short = memory_need(shape, MemorySettings(), context_tokens=512)
+    assert short.cache < memory_need(shape, MemorySettings(), context_tokens=2048).cache
 
 
 def test_an_f16_cache_needs_no_copy_of_itself() -> None:
     shape = known_shape("qwen35-27b")
-    plain = Use(cache_type_k="f16", cache_type_v="f16")
-    assert need(shape, plain, context_tokens=131072).scratch == 0
-    assert need(shape, Use(), context_tokens=131072).scratch == 512 * 2**20
+    plain = MemorySettings(cache_type_k="f16", cache_type_v="f16")
+    assert memory_need(shape, plain, context_tokens=131072).scratch == 0
+    assert (
+        memory_need(shape, MemorySettings(), context_tokens=131072).scratch
+        == 512 * 2**20
+    )
 
 
 def test_the_sum_is_of_all_parts_and_cuda_is_among_them() -> None:
-    found = need(known_shape("qwen35-27b"), Use(), context_tokens=130672)
+    found = memory_need(
+        known_shape("qwen35-27b"), MemorySettings(), context_tokens=130672
+    )
     parts = (found.weights, found.cache, found.state, found.compute, found.scratch)
     assert found.total == sum(parts) + CUDA_CONTEXT_BYTES
 
@@ -109,22 +120,27 @@ def test_cells_come_in_multiples_of_256() -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_the_largest_context_fits_and_the_next_does_not(model: str) -> None:
     shape = known_shape(model)
-    found = largest_context(shape, Use(), card_bytes=22 * 2**30)
+    found = largest_context(shape, MemorySettings(), card_bytes=22 * 2**30)
     assert found
-    assert need(shape, Use(), context_tokens=found).total <= 22 * 2**30
+    assert (
+        memory_need(shape, MemorySettings(), context_tokens=found).total <= 22 * 2**30
+    )
     if found < shape.trained_tokens:
-        after = need(shape, Use(), context_tokens=found + 256)
+        after = memory_need(shape, MemorySettings(), context_tokens=found + 256)
         assert after.total > 22 * 2**30
 
 
 def test_a_card_too_small_for_the_weights_fits_nothing() -> None:
     shape = known_shape("qwen35-27b")
-    assert largest_context(shape, Use(), card_bytes=16 * 2**30) is None
+    assert largest_context(shape, MemorySettings(), card_bytes=16 * 2**30) is None
 
 
 def test_no_context_is_longer_than_the_trained_one() -> None:
     shape = known_shape("qwen35-27b")
-    assert largest_context(shape, Use(), card_bytes=2**40) == shape.trained_tokens
+    assert (
+        largest_context(shape, MemorySettings(), card_bytes=2**40)
+        == shape.trained_tokens
+    )
 
 
 def held_by_servers() -> Iterator[tuple[str, str, int, int]]:
@@ -144,11 +160,15 @@ def test_servers_on_cards_without_a_display_held_no_more_and_little_less() -> No
     servers = list(held_by_servers())
     assert len(servers) >= 5
     for model, pin, tokens, held_bytes in servers:
-        use = Use(window_in_f16=pin == "april")
-        predicted = need(known_shape(model), use, context_tokens=tokens).total
+        use = MemorySettings(window_in_f16=pin == "april")
+        predicted = memory_need(known_shape(model), use, context_tokens=tokens).total
         assert 0.98 * predicted <= held_bytes <= predicted, (model, pin, tokens)
 
 
 def test_an_unknown_cache_type_is_refused_with_the_nearest() -> None:
     with pytest.raises(ProvisionError, match="did you mean 'q8_0'"):
-        need(known_shape("qwen35-27b"), Use(cache_type_k="q8_9"), context_tokens=4096)
+        memory_need(
+            known_shape("qwen35-27b"),
+            MemorySettings(cache_type_k="q8_9"),
+            context_tokens=4096,
+        )

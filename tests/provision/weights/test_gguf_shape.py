@@ -17,12 +17,12 @@ from llamatrix.errors import ProvisionError
 from llamatrix.provision.pin_source import PinLists, lists_of
 from llamatrix.provision.weights.architectures import APRIL
 from llamatrix.provision.weights.fit import (
+    MemoryNeed,
+    MemorySettings,
     MemoryShape,
-    Need,
-    Use,
     card_weight_bytes,
     known_shape,
-    need,
+    memory_need,
 )
 from llamatrix.provision.weights.gguf_shape import shape_of_file
 from llamatrix.provision.weights.synthetic.models import MODELS, Scale, SyntheticSpec
@@ -32,9 +32,11 @@ MIB = 2**20
 PINS = load_matrix(ROOT / "matrix.toml").pins
 
 
-def need_of(path: Path, tokens: int, *, commit: str = "") -> Need:
+def need_of(path: Path, tokens: int, *, commit: str = "") -> MemoryNeed:
     shape = shape_of_file(path, commit=commit)
-    return need(shape, Use(window_in_f16=commit == APRIL), context_tokens=tokens)
+    return memory_need(
+        shape, MemorySettings(window_in_f16=commit == APRIL), context_tokens=tokens
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -47,9 +49,9 @@ def test_a_file_and_its_hyper_parameters_need_the_same(
     found, known = shape_of_file(path), known_shape(model, Scale.TINY)
     assert sorted(found.attention, key=repr) == sorted(known.attention, key=repr)
     for tokens in (256, 4096):
-        assert need(found, Use(), context_tokens=tokens) == need(
-            known, Use(), context_tokens=tokens
-        )
+        assert memory_need(
+            found, MemorySettings(), context_tokens=tokens
+        ) == memory_need(known, MemorySettings(), context_tokens=tokens)
     assert found.trained_tokens == known.trained_tokens
     assert found.proven
     assert found.notes == ()
@@ -244,7 +246,9 @@ def test_small_models_keep_what_llama_fit_params_of_april_printed(
 ) -> None:
     """131072 tokens, q8_0: `size = … MiB` of its caches and states."""
     shape = small(tmp_path, architecture, APRIL, **more)
-    found = need(shape, Use(window_in_f16=True), context_tokens=131072)
+    found = memory_need(
+        shape, MemorySettings(window_in_f16=True), context_tokens=131072
+    )
     assert (found.cache + found.state) / MIB == pytest.approx(printed_mib, abs=0.01)
 
 
@@ -273,14 +277,14 @@ def test_layers_without_key_heads_keep_nothing(tmp_path: Path) -> None:
 def test_a_window_of_nothing_keeps_one_micro_batch(tmp_path: Path) -> None:
     shape = small(tmp_path, "gemma2", attention__sliding_window=0)
     assert [one.window_tokens for one in shape.attention] == [None, 0]
-    full = need(shape, Use(), context_tokens=131072).cache
+    full = memory_need(shape, MemorySettings(), context_tokens=131072).cache
     assert full == 4 * 256 * (131072 + 512) * 34 // 32
 
 
 def test_rwkv_keeps_a_state_of_its_head_size_and_no_cache(tmp_path: Path) -> None:
     shape = small(tmp_path, "rwkv7", wkv__head_size=64, attention__head_count=0)
     assert shape.state_bytes == 4 * 8 * (2 * 256 + 256 * 64)
-    assert need(shape, Use(), context_tokens=4096).cache == 0
+    assert memory_need(shape, MemorySettings(), context_tokens=4096).cache == 0
 
 
 def test_an_embedding_model_keeps_no_cache(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.provision.weights.hub_standin import (
+from tests.provision.weights.hub_stub import (
     FILE,
     MAIN,
     REPOSITORY,
-    HubStandIn,
+    HubStub,
     sha256,
 )
 
@@ -55,7 +55,7 @@ def kept_files(tmp_path: Path) -> list[str]:
 
 
 def test_a_file_is_fetched_into_the_hubs_own_cache_and_only_once(
-    hub: HubStandIn, tmp_path: Path
+    hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT)
     path = provided(tmp_path)
@@ -68,7 +68,7 @@ def test_a_file_is_fetched_into_the_hubs_own_cache_and_only_once(
 
 
 def test_every_other_program_finds_what_we_fetched(
-    hub: HubStandIn, tmp_path: Path
+    hub: HubStub, tmp_path: Path
 ) -> None:
     from huggingface_hub import try_to_load_from_cache
 
@@ -85,7 +85,7 @@ def test_every_other_program_finds_what_we_fetched(
 
 
 def test_what_another_program_fetched_is_not_fetched_again(
-    hub: HubStandIn, tmp_path: Path
+    hub: HubStub, tmp_path: Path
 ) -> None:
     from huggingface_hub import hf_hub_download
 
@@ -100,7 +100,7 @@ def test_what_another_program_fetched_is_not_fetched_again(
 
 
 def test_the_same_bytes_under_another_revision_are_not_fetched_again(
-    hub: HubStandIn, tmp_path: Path
+    hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT)
     first = provided(tmp_path)
@@ -112,7 +112,7 @@ def test_the_same_bytes_under_another_revision_are_not_fetched_again(
 
 
 def test_a_cut_connection_is_taken_up_where_it_broke(
-    hub: HubStandIn, tmp_path: Path
+    hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT)
     hub.cuts = [3_000_000, 5_000_000]
@@ -123,7 +123,7 @@ def test_a_cut_connection_is_taken_up_where_it_broke(
 
 
 def test_a_run_that_was_ended_is_taken_up_by_the_next(
-    hub: HubStandIn, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    hub: HubStub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     hub.publish(CONTENT)
     hub.cuts = [4_000_000, 0, 0]
@@ -139,7 +139,7 @@ def test_a_run_that_was_ended_is_taken_up_by_the_next(
 
 
 def test_a_hub_without_ranges_is_read_from_the_beginning_again(
-    hub: HubStandIn, tmp_path: Path
+    hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT)
     hub.ranges = False
@@ -148,7 +148,7 @@ def test_a_hub_without_ranges_is_read_from_the_beginning_again(
 
 
 def test_wrong_bytes_are_refused_with_both_hashes_and_not_kept(
-    hub: HubStandIn, tmp_path: Path
+    hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT)
     hub.sends[sha256(CONTENT)] = OTHER
@@ -160,14 +160,14 @@ def test_wrong_bytes_are_refused_with_both_hashes_and_not_kept(
     assert provided(tmp_path).read_bytes() == CONTENT
 
 
-def test_more_bytes_than_announced_are_refused(hub: HubStandIn, tmp_path: Path) -> None:
+def test_more_bytes_than_announced_are_refused(hub: HubStub, tmp_path: Path) -> None:
     hub.publish(CONTENT)
     hub.sends[sha256(CONTENT)] = CONTENT + b"more"
     assert "it was thrown away" in refusal(tmp_path)
 
 
 def test_another_hash_on_the_hub_is_told_before_a_byte_is_fetched(
-    hub: HubStandIn, tmp_path: Path
+    hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(OTHER)
     text = refusal(tmp_path)
@@ -178,7 +178,7 @@ def test_another_hash_on_the_hub_is_told_before_a_byte_is_fetched(
 
 
 def test_the_locked_revision_is_asked_for_even_when_main_moved(
-    hub: HubStandIn, tmp_path: Path
+    hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT)
     hub.publish(OTHER, revision="b" * 40)
@@ -186,7 +186,7 @@ def test_the_locked_revision_is_asked_for_even_when_main_moved(
 
 
 def test_a_revision_that_is_gone_is_told_with_both_ways_out(
-    hub: HubStandIn, tmp_path: Path
+    hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(OTHER, revision="b" * 40)
     text = refusal(tmp_path)
@@ -196,13 +196,13 @@ def test_a_revision_that_is_gone_is_told_with_both_ways_out(
     assert "--weights-dir" in text
 
 
-def test_a_missing_file_names_the_line_to_mend(hub: HubStandIn, tmp_path: Path) -> None:
+def test_a_missing_file_names_the_line_to_mend(hub: HubStub, tmp_path: Path) -> None:
     hub.publish(CONTENT, file="another.gguf")
     assert "mend models.*.file in matrix.toml" in refusal(tmp_path)
 
 
 def test_a_missing_repository_names_the_line_to_mend(
-    hub: HubStandIn, tmp_path: Path
+    hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT, repository="someone/else")
     assert "mend models.*.repository" in refusal(tmp_path)
@@ -212,7 +212,7 @@ def test_a_missing_repository_names_the_line_to_mend(
     ("status", "code"), [(401, "GatedRepo"), (403, "GatedRepo"), (403, "")]
 )
 def test_a_gated_repository_tells_of_licence_and_token(
-    hub: HubStandIn, tmp_path: Path, status: int, code: str
+    hub: HubStub, tmp_path: Path, status: int, code: str
 ) -> None:
     hub.publish(CONTENT)
     hub.gate, hub.gate_code = status, code
@@ -222,7 +222,7 @@ def test_a_gated_repository_tells_of_licence_and_token(
 
 
 def test_the_token_goes_to_the_hub_and_to_no_other_host(
-    hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: HubStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     hub.publish(CONTENT)
@@ -233,7 +233,7 @@ def test_the_token_goes_to_the_hub_and_to_no_other_host(
 
 
 def test_too_small_a_disk_is_told_before_anything_is_asked(
-    hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: HubStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.publish(CONTENT)
     usage = shutil.disk_usage(tmp_path)._replace(free=len(CONTENT) - 1)
@@ -245,7 +245,7 @@ def test_too_small_a_disk_is_told_before_anything_is_asked(
 
 
 def test_what_is_here_already_needs_no_room_again(
-    hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: HubStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.publish(CONTENT)
     hub.cuts = [6_000_000, 0, 0]
@@ -258,7 +258,7 @@ def test_what_is_here_already_needs_no_room_again(
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_hub_that_fails_is_out_of_reach_rather_than_wrong(
-    hub: HubStandIn, tmp_path: Path, status: int
+    hub: HubStub, tmp_path: Path, status: int
 ) -> None:
     hub.publish(CONTENT)
     hub.gate = status
@@ -268,7 +268,7 @@ def test_a_hub_that_fails_is_out_of_reach_rather_than_wrong(
 
 @pytest.mark.usefixtures("hub")
 def test_a_damaged_file_in_the_hubs_cache_is_refused_and_left(
-    hub: HubStandIn, tmp_path: Path
+    hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT)
     path = provided(tmp_path)
@@ -280,7 +280,7 @@ def test_a_damaged_file_in_the_hubs_cache_is_refused_and_left(
 
 
 def test_a_file_of_ones_own_is_used_and_the_hub_not_asked(
-    hub: HubStandIn, tmp_path: Path
+    hub: HubStub, tmp_path: Path
 ) -> None:
     own = tmp_path / "own"
     own.mkdir()
@@ -302,7 +302,7 @@ def test_a_file_of_ones_own_with_other_bytes_is_refused_and_left(
 
 
 def test_a_folder_without_the_file_leads_to_the_hub(
-    hub: HubStandIn, tmp_path: Path
+    hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT)
     own = tmp_path / "own"
@@ -317,7 +317,7 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 def test_a_file_in_a_folder_of_the_repository_is_found_by_its_last_name(
-    hub: HubStandIn, tmp_path: Path
+    hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT, file="UD/some.gguf")
     nested = msgspec.structs.replace(LOCKED, file="UD/some.gguf")
@@ -329,7 +329,7 @@ def test_a_file_in_a_folder_of_the_repository_is_found_by_its_last_name(
 
 
 def test_unresolved_weights_are_not_fetched_blindly(
-    hub: HubStandIn, tmp_path: Path
+    hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT)
     unresolved = msgspec.structs.replace(

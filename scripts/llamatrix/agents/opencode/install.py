@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llamatrix import shell
 from llamatrix.errors import ProvisionError
-from llamatrix.provision.integrity import made_once
+from llamatrix.provision.integrity import make_once
 from llamatrix.provision.nix import stale, stored_opencode, stored_program
 from llamatrix.provision.npm import fetch_package, unpack_program
 
@@ -83,7 +83,7 @@ def provide_program(wanted: NpmProgram, cache: Path) -> Path:
         _check_version(wanted, staging / wanted.name)
 
     purpose = f"unpacking {wanted.name} {wanted.version}"
-    made_once(program.parent, make, purpose=purpose)
+    make_once(program.parent, make, purpose=purpose)
     return program
 
 

@@ -20,7 +20,7 @@ from llamatrix.commands.agent.parts import AgentParts
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.matrix import Backend
 from llamatrix.engines.llama_cpp.http_api import tokenize
-from llamatrix.engines.llama_cpp.server import DeadServerError, Memory, Serving, running
+from llamatrix.engines.llama_cpp.server import Memory, Serving, StartupError, running
 from llamatrix.errors import ServeError
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import disturbances_throughout
@@ -164,7 +164,7 @@ def _begun(
     """The server and what it holds; its death, early or late, stops only the trial."""
     try:
         server = held.enter_context(running(parts.launch, log=log))
-    except DeadServerError as error:
+    except StartupError as error:
         return Broken(turn=1, cause=EndpointDown(error=_told(error)))
     try:
         return server, server.memory()
@@ -172,7 +172,7 @@ def _begun(
         return Broken(turn=1, cause=EndpointDied(error=_first_line(error)))
 
 
-def _told(error: DeadServerError) -> str:
+def _told(error: StartupError) -> str:
     """Its first line and the log's telling one; no folder of this machine."""
     said = error.sign and f"; it said: {without_folders(error.sign)}"
     return _first_line(error) + said

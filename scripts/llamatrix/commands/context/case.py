@@ -21,7 +21,7 @@ from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.provision.build import compiled_by
 from llamatrix.provision.pin_source import lists_of
-from llamatrix.provision.weights.fit import MemoryShape, Use, known_shape
+from llamatrix.provision.weights.fit import MemorySettings, MemoryShape, known_shape
 from llamatrix.provision.weights.gguf_shape import shape_of_file
 from llamatrix.provision.weights.synthetic.models import MODELS, Scale
 from llamatrix.records.context_record import Asked, ContextCell, context_cell
@@ -48,7 +48,7 @@ class Case:
         return self.cell.build.backend is Backend.CUDA
 
     @property
-    def use(self) -> Use:
+    def use(self) -> MemorySettings:
         return _use(self.server, self.cell)
 
     @property
@@ -117,7 +117,7 @@ def case_of(flags: Contexting) -> Case:
     )
 
 
-def _use(server: Server, cell: Cell) -> Use:
+def _use(server: Server, cell: Cell) -> MemorySettings:
     use = use_of(server, cell.locked.commit)
     on_card = cell.build.backend is Backend.CUDA
     return use if on_card else replace(use, cuda_bytes=0)

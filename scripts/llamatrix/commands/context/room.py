@@ -7,7 +7,12 @@ from llamatrix.errors import MeasureError
 from llamatrix.measure.context.generation import SMALLEST_TOKENS
 from llamatrix.measure.context.result import By, Ceiling
 from llamatrix.nvml import find_library, gpus, open_cards
-from llamatrix.provision.weights.fit import MemoryShape, Use, largest_context, need
+from llamatrix.provision.weights.fit import (
+    MemorySettings,
+    MemoryShape,
+    largest_context,
+    memory_need,
+)
 from llamatrix.units import bytes_text
 
 _HOST_SHARE = 0.9
@@ -39,12 +44,16 @@ def room_here(allowed_bytes: int | None, *, on_card: bool) -> Room:
 
 
 def ceiling_in(
-    room: Room, shape: MemoryShape, use: Use, most_tokens: int | None, model: str
+    room: Room,
+    shape: MemoryShape,
+    use: MemorySettings,
+    most_tokens: int | None,
+    model: str,
 ) -> Ceiling:
     """The largest context that fits by prediction; MeasureError where none does."""
     fits = largest_context(shape, use, card_bytes=room.budget_bytes) or 0
     if fits < 2 * SMALLEST_TOKENS:
-        least = need(shape, use, context_tokens=2 * SMALLEST_TOKENS).total
+        least = memory_need(shape, use, context_tokens=2 * SMALLEST_TOKENS).total
         held = (
             f" (others hold {bytes_text(room.others_bytes)})"
             if room.others_bytes

@@ -62,5 +62,5 @@ def _checked(session: Session, arm: Arm) -> Conformance | None:
         name=session.case.template_names[arm],
         pin=session.case.cells[arm].pin_key,
         log=session.log(arm),
-        patience=session.patience,
+        timeouts=session.timeouts,
     )

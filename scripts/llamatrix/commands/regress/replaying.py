@@ -13,7 +13,7 @@ from llamatrix.commands.regress.pairing import next_number, order_in_series
 from llamatrix.commands.regress.replay_case import SessionCase
 from llamatrix.commands.regress.replay_ledger import ReplayEntry
 from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.server import Patience, read_log, running
+from llamatrix.engines.llama_cpp.server import Timeouts, read_log, running
 from llamatrix.errors import MeasureError, ServeError
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
@@ -56,7 +56,7 @@ class Session:
     """Everything in the ledger, older series and our own additions included."""
     known: int = 0
     """How many of them were there before."""
-    patience: Patience = field(default_factory=Patience)
+    timeouts: Timeouts = field(default_factory=Timeouts)
     _scripts: dict[Arm, Script] = field(default_factory=dict)
 
     @property
@@ -119,7 +119,7 @@ class Session:
         with sampling() as sampler:
             argv: tuple[str, ...] = ()
             try:
-                with running(launch, log=log, patience=self.patience) as serving:
+                with running(launch, log=log, timeouts=self.timeouts) as serving:
                     argv = serving.argv
                     sampler.since_last_take()  # loading is no part of it
                     outcome = replay(script, serving, timeout_s=self._limit_s())
@@ -144,7 +144,7 @@ class Session:
         maker = Arm.BASELINE if self.case.same_prompts else arm
         if maker not in self._scripts:
             launch, log = self.launches[maker], self.log(maker)
-            with running(launch, log=log, patience=self.patience) as serving:
+            with running(launch, log=log, timeouts=self.timeouts) as serving:
                 script = script_of(self.case.recording, serving)
             tokens = sum(len(call.tokens) for call in script.calls)
             calls = len(script.calls)

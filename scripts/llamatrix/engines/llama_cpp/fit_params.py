@@ -13,9 +13,9 @@ from llamatrix import shell
 from llamatrix.errors import MeasureError
 from llamatrix.measured_environment import measured_environment
 from llamatrix.provision.weights.fit import (
+    MemoryNeed,
+    MemorySettings,
     MemoryShape,
-    Need,
-    Use,
     card_weight_bytes,
     host_weight_bytes,
     padded,
@@ -47,7 +47,7 @@ def checked_contexts(trained_tokens: int) -> list[int]:
 
 
 def run_fit_params(
-    program: Path, weights: Path, use: Use, *, context_tokens: int
+    program: Path, weights: Path, use: MemorySettings, *, context_tokens: int
 ) -> FitFigures:
     """What the program says of a file; MeasureError, in one line, where it fails."""
     base = argv(program, weights, use, context_tokens=context_tokens)
@@ -83,7 +83,9 @@ def _error_line(ended: shell.Ended) -> str:
     return next((one[0].strip() for one in found if one), "")
 
 
-def argv(program: Path, weights: Path, use: Use, *, context_tokens: int) -> list[str]:
+def argv(
+    program: Path, weights: Path, use: MemorySettings, *, context_tokens: int
+) -> list[str]:
     return [
         str(program),
         *("-m", str(weights), "-c", str(context_tokens)),
@@ -116,11 +118,11 @@ def _printing(program: Path, base: list[str]) -> list[str]:
 
 
 def need_by_program(
-    ours: Need,
+    ours: MemoryNeed,
     shape: MemoryShape,
     figures: Sequence[tuple[int, FitFigures]],
     tokens: int,
-) -> Need:
+) -> MemoryNeed:
     """Weights, cache and graph as the program says; between its contexts by a line.
 
     The program was run on the host: tables of embeddings leave the card as before.

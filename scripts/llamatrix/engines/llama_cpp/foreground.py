@@ -7,8 +7,8 @@ from pathlib import Path
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.provider import opencode_config
 from llamatrix.engines.llama_cpp.server import (
-    Patience,
     Serving,
+    Timeouts,
     memory_of,
     read_log,
     running,
@@ -28,7 +28,7 @@ def serve_in_foreground(
     log: Path,
     show: Callable[[str], None],
     until: threading.Event | None = None,
-    patience: Patience | None = None,
+    timeouts: Timeouts | None = None,
 ) -> None:
     """Serve until Ctrl-C, or until the event is set; ServeError where the server dies.
 
@@ -37,7 +37,7 @@ def serve_in_foreground(
     until = until or threading.Event()
     say(f"starting {launch.alias} (log: {log})")
     try:
-        with running(launch, log=log, patience=patience) as serving:
+        with running(launch, log=log, timeouts=timeouts) as serving:
             show(summary(serving))
             while not until.wait(_LOOK_EVERY_S):
                 if memory_of(serving.pid) is None:

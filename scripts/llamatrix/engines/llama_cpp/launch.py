@@ -19,7 +19,7 @@ _DEFAULT_VERBOSITY = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Dialect:
+class ServerCapabilities:
     no_page: str | None
     """The flag that leaves out the web page; None where there is no page."""
     fits: bool
@@ -28,11 +28,11 @@ class Dialect:
     """The lowest level at which the log tells buffer sizes and cache types."""
 
 
-def read_help(text: str) -> Dialect:
+def read_help(text: str) -> ServerCapabilities:
     """Read `llama-server --help`."""
     flags = set(re.findall(r"--[a-z][a-z0-9-]*", text))
     trace = re.search(r"^\s*-\s*(\d): trace\b", text, re.MULTILINE)
-    return Dialect(
+    return ServerCapabilities(
         no_page=next((flag for flag in _NO_PAGE if flag in flags), None),
         fits=not flags.isdisjoint(_NO_FITTING),
         verbosity=int(trace[1]) if trace else _DEFAULT_VERBOSITY,
@@ -40,7 +40,7 @@ def read_help(text: str) -> Dialect:
 
 
 @cache
-def dialect_of(program: Path) -> Dialect:
+def read_capabilities(program: Path) -> ServerCapabilities:
     env = measured_environment({})
     ended = shell.run([str(program), "--help"], timeout_s=_TIMEOUT_S, env=env)
     if not ended.ok:
@@ -70,13 +70,13 @@ class Launch:
     extra: tuple[str, ...] = ()
     """Flags of this machine, not of the measurement: put last, as they stand."""
 
-    def argv(self, *, port: int, dialect: Dialect) -> tuple[str, ...]:
+    def argv(self, *, port: int, capabilities: ServerCapabilities) -> tuple[str, ...]:
         flags = {
             "--model": self.weights,
             "--alias": self.alias,
             "--host": HOST,
             "--port": port,
-            "--log-verbosity": dialect.verbosity,
+            "--log-verbosity": capabilities.verbosity,
             **_model_flags(self.model),
             **_server_flags(self.server),
         }
@@ -85,7 +85,7 @@ class Launch:
         words = [str(self.program)]
         for flag, value in flags.items():
             words += [flag, str(value)]
-        words += _switches(self.server, dialect)
+        words += _switches(self.server, capabilities)
         return (*words, *self.extra)
 
     def template_sha256(self) -> str | None:
@@ -128,13 +128,13 @@ def _server_flags(server: Server) -> dict[str, object]:
     return flags
 
 
-def _switches(server: Server, dialect: Dialect) -> list[str]:
+def _switches(server: Server, capabilities: ServerCapabilities) -> list[str]:
     words = ["--jinja" if server.jinja else "--no-jinja"]
     words.append("--context-shift" if server.context_shift else "--no-context-shift")
     if server.metrics:
         words.append("--metrics")
-    if server.fit is not None and dialect.fits:
+    if server.fit is not None and capabilities.fits:
         words += ["--fit", "on" if server.fit else "off"]
-    if dialect.no_page:
-        words.append(dialect.no_page)
+    if capabilities.no_page:
+        words.append(capabilities.no_page)
     return words

@@ -21,7 +21,7 @@ from llamatrix.engines.llama_cpp.http_api import (
     check,
     parse_metrics,
 )
-from llamatrix.engines.llama_cpp.launch import HOST, Launch, dialect_of
+from llamatrix.engines.llama_cpp.launch import HOST, Launch, read_capabilities
 from llamatrix.errors import ServeError
 from llamatrix.measured_environment import measured_environment
 from llamatrix.progress import say
@@ -100,7 +100,7 @@ def _listening(process: Path, port: int) -> Iterator[str]:
             yield inode
 
 
-class Death(StrEnum):
+class StartupFailure(StrEnum):
     PORT_TAKEN = "port taken"
     WEIGHTS = "weights"
     TEMPLATE = "template"
@@ -110,67 +110,79 @@ class Death(StrEnum):
 
 
 _SIGNS = (
-    (Death.PORT_TAKEN, r"couldn't bind HTTP server socket"),
+    (StartupFailure.PORT_TAKEN, r"couldn't bind HTTP server socket"),
     (
-        Death.TEMPLATE,
+        StartupFailure.TEMPLATE,
         r"failed to initialize chat template|chat template is not supported|--chat-template-file",
     ),
-    (Death.MEMORY, r"failed to create.context|failed to allocate|out of memory"),
-    (Death.WEIGHTS, r"failed to load model|corrupted or incomplete"),
+    (
+        StartupFailure.MEMORY,
+        r"failed to create.context|failed to allocate|out of memory",
+    ),
+    (StartupFailure.WEIGHTS, r"failed to load model|corrupted or incomplete"),
 )
 """Words of llama-server's log at b8643 and of October 2026, the most telling first."""
 
 _REMEDY = {
-    Death.PORT_TAKEN: "another program has the port; stop it or choose another --port",
-    Death.WEIGHTS: "the weights file is missing, damaged or of an unknown kind; "
+    StartupFailure.PORT_TAKEN: "another program has the port; stop it or choose another --port",
+    StartupFailure.WEIGHTS: "the weights file is missing, damaged or of an unknown kind; "
     "run `invoke weights`",
-    Death.TEMPLATE: "the chat template cannot be used; `invoke template-check` shows "
+    StartupFailure.TEMPLATE: "the chat template cannot be used; `invoke template-check` shows "
     "which case it fails",
-    Death.MEMORY: "the model and its context do not fit; lower ctx_size in matrix.toml, "
+    StartupFailure.MEMORY: "the model and its context do not fit; lower ctx_size in matrix.toml, "
     "or free memory",
-    Death.SLOW: "it did not become ready in time; see the log for where it stands",
-    Death.UNKNOWN: "see the log",
+    StartupFailure.SLOW: "it did not become ready in time; see the log for where it stands",
+    StartupFailure.UNKNOWN: "see the log",
 }
 
 
-class DeadServerError(ServeError):
+class StartupError(ServeError):
     """The server ended, or was ended, before it was ready."""
 
-    def __init__(self, text: str, death: Death, sign: str) -> None:
+    def __init__(self, text: str, failure: StartupFailure, sign: str) -> None:
         super().__init__(text)
-        self.death = death
+        self.failure = failure
         self.sign = sign
         """The line of the log that told; empty where none did."""
 
 
-def diagnose(log_text: str, returncode: int | None) -> tuple[Death, str]:
+def diagnose(log_text: str, returncode: int | None) -> tuple[StartupFailure, str]:
     """The first sign in the log, and the line it stands in.
 
     The pin of April says that the cache cannot be allocated and then runs into a
     segmentation fault: the words decide, not the signal.
     """
-    for death, sign in _SIGNS:
+    for failure, sign in _SIGNS:
         if found := re.search(
             f"^.*({sign}).*$", log_text, re.IGNORECASE | re.MULTILINE
         ):
-            return death, found[0].strip()
-    return (Death.MEMORY if returncode == -signal.SIGKILL else Death.UNKNOWN), ""
+            return failure, found[0].strip()
+    return (
+        StartupFailure.MEMORY
+        if returncode == -signal.SIGKILL
+        else StartupFailure.UNKNOWN
+    ), ""
 
 
-def dead_server(
-    death: Death, *, what: str, argv: Sequence[str], log: Path, sign: str = ""
-) -> DeadServerError:
+def startup_error(
+    failure: StartupFailure,
+    *,
+    what: str,
+    argv: Sequence[str],
+    log: Path,
+    sign: str = "",
+) -> StartupError:
     lines = read_log(log).splitlines()[-TAIL_LINES:]
     text = "\n".join(
         [
-            f"llama-server {what}: {_REMEDY[death]}",
+            f"llama-server {what}: {_REMEDY[failure]}",
             *([f"it said: {sign}"] if sign else []),
             shlex.join(argv),
             f"log: {log}",
             *(f"  | {line}" for line in lines),
         ]
     )
-    return DeadServerError(text, death, sign)
+    return StartupError(text, failure, sign)
 
 
 def read_log(log: Path) -> str:
@@ -201,7 +213,7 @@ class _Process(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Patience:
+class Timeouts:
     """How long each thing may take before the next, harder one is done."""
 
     ready_s: float = 900
@@ -251,49 +263,49 @@ def running(
     launch: Launch,
     *,
     log: Path,
-    patience: Patience | None = None,
+    timeouts: Timeouts | None = None,
     memory_limit_bytes: int | None = None,
 ) -> Iterator[Serving]:
     """Start llama-server, wait until it is ready, check it; end it on leaving.
 
     The limit holds while it loads and bounds what no file backs (default: nine
     tenths of what is free now): an absurd context is ended before the machine is.
-    Raises DeadServerError where it never becomes ready.
+    Raises StartupError where it never becomes ready.
     """
-    patience = patience or Patience()
+    timeouts = timeouts or Timeouts()
     limit_bytes = memory_limit_bytes or int(available_bytes() * _MEMORY_SHARE)
     with ExitStack() as held:
-        yield _begin_somewhere(held, launch, log, patience, limit_bytes)
+        yield _begin_somewhere(held, launch, log, timeouts, limit_bytes)
 
 
 def _begin_somewhere(
-    held: ExitStack, launch: Launch, log: Path, patience: Patience, limit_bytes: int
+    held: ExitStack, launch: Launch, log: Path, timeouts: Timeouts, limit_bytes: int
 ) -> Serving:
     """Try another port where one was taken between choosing and binding it."""
     tries = 1 if launch.port else _PORT_TRIES
     while True:
         tries -= 1
         try:
-            return _begin(held, launch, log, patience, limit_bytes)
-        except DeadServerError as error:
-            if error.death is not Death.PORT_TAKEN or not tries:
+            return _begin(held, launch, log, timeouts, limit_bytes)
+        except StartupError as error:
+            if error.failure is not StartupFailure.PORT_TAKEN or not tries:
                 raise
 
 
 def _begin(
-    held: ExitStack, launch: Launch, log: Path, patience: Patience, limit_bytes: int
+    held: ExitStack, launch: Launch, log: Path, timeouts: Timeouts, limit_bytes: int
 ) -> Serving:
     """One attempt at a start; what it leaves to end is put on the stack."""
     port = launch.port or free_port()
     url = f"http://{HOST}:{port}"
-    argv = launch.argv(port=port, dialect=dialect_of(launch.program))
+    argv = launch.argv(port=port, capabilities=read_capabilities(launch.program))
     with ExitStack() as attempt:
         process = attempt.enter_context(
-            _started(argv, env=launch.server.env, log=log, patience=patience)
+            _started(argv, env=launch.server.env, log=log, timeouts=timeouts)
         )
         own_site = attempt.enter_context(site(url))
         starting = _Start(launch=launch, argv=argv, port=port, log=log, process=process)
-        starting.wait(own_site, patience.ready_s, limit_bytes)
+        starting.wait(own_site, timeouts.ready_s, limit_bytes)
         serving = starting.look(own_site, url)
         held.push(attempt.pop_all())
         return serving
@@ -317,7 +329,7 @@ class _Start:
             memory = memory_of(self.process.pid)
             if memory and memory.own_bytes > limit_bytes:
                 raise self._dead(
-                    Death.MEMORY,
+                    StartupFailure.MEMORY,
                     f"took {bytes_text(memory.own_bytes)} while loading (limit "
                     f"{bytes_text(limit_bytes)}) and was ended",
                 )
@@ -333,7 +345,7 @@ class _Start:
                 )
             if time.monotonic() > deadline:
                 raise self._dead(
-                    Death.SLOW,
+                    StartupFailure.SLOW,
                     f"was not ready after {duration_text(ready_s)}: {answer}",
                 )
             time.sleep(_LOOK_EVERY_S)
@@ -381,16 +393,18 @@ class _Start:
         if code is None:
             return
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        death, sign = diagnose(read_log(self.log), code)
-        raise self._dead(death, f"ended while starting ({how})", sign)
+        failure, sign = diagnose(read_log(self.log), code)
+        raise self._dead(failure, f"ended while starting ({how})", sign)
 
-    def _dead(self, death: Death, what: str, sign: str = "") -> DeadServerError:
-        return dead_server(death, what=what, argv=self.argv, log=self.log, sign=sign)
+    def _dead(self, failure: StartupFailure, what: str, sign: str = "") -> StartupError:
+        return startup_error(
+            failure, what=what, argv=self.argv, log=self.log, sign=sign
+        )
 
 
 @contextmanager
 def _started(
-    argv: tuple[str, ...], *, env: Mapping[str, str], log: Path, patience: Patience
+    argv: tuple[str, ...], *, env: Mapping[str, str], log: Path, timeouts: Timeouts
 ) -> Iterator[_Process]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -406,15 +420,15 @@ def _started(
         try:
             yield process
         finally:
-            _stop(process, patience)
+            _stop(process, timeouts)
 
 
-def _stop(process: _Process, patience: Patience) -> None:
+def _stop(process: _Process, timeouts: Timeouts) -> None:
     """Two SIGTERMs: with a request in flight one may not end it (both pins).
 
     What then is left of the group, `shell.started` kills.
     """
-    for wait_s in (patience.first_s, patience.second_s):
+    for wait_s in (timeouts.first_s, timeouts.second_s):
         if process.poll() is not None:
             return
         process.terminate()

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamatrix.engines.llama_cpp.server import (
-    DeadServerError,
-    Death,
     Serving,
+    StartupError,
+    StartupFailure,
     diagnose,
     read_log,
 )
@@ -44,19 +44,21 @@ _UNKNOWN = 1
 
 
 def fall_while_loading(
-    error: DeadServerError, weights: Path, log: Path, after_s: float
+    error: StartupError, weights: Path, log: Path, after_s: float
 ) -> Failure:
     """As an outcome; the error again where it is about the harness, not the size."""
     tail = tail_of(read_log(log), log, weights)
-    match error.death:
-        case Death.MEMORY:
+    match error.failure:
+        case StartupFailure.MEMORY:
             tail = (*tail_of(error.sign, log, weights), *tail)
             return OutOfMemory(exit_code=_UNKNOWN, tail=tail, stage=Stage.LOADING)
-        case Death.SLOW:
+        case StartupFailure.SLOW:
             return TimedOut(after_s=after_s, tail=tail)
-        case Death.UNKNOWN:
+        case StartupFailure.UNKNOWN:
             return Crashed(exit_code=_UNKNOWN, tail=tail)
-        case Death.PORT_TAKEN | Death.WEIGHTS | Death.TEMPLATE:
+        case (
+            StartupFailure.PORT_TAKEN | StartupFailure.WEIGHTS | StartupFailure.TEMPLATE
+        ):
             raise error
 
 
@@ -71,8 +73,8 @@ def fall(
         if broken.timed_out:
             return TimedOut(after_s=after_s, tail=(broken.said, *tail))
         return Unanswered(said=broken.said, tail=tail)
-    death, sign = diagnose(said, code)
-    if death is Death.MEMORY:
+    failure, sign = diagnose(said, code)
+    if failure is StartupFailure.MEMORY:
         shown = (*tail_of(sign, serving.log, serving.launch.weights), *tail)
         return OutOfMemory(exit_code=code, tail=shown, stage=broken.stage)
     return Crashed(exit_code=code, tail=tail)

@@ -10,9 +10,9 @@ import msgspec
 
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import (
-    DeadServerError,
-    Patience,
     Serving,
+    StartupError,
+    Timeouts,
     read_log,
     running,
 )
@@ -42,7 +42,12 @@ from llamatrix.measure.context.result import (
 )
 from llamatrix.measure.gpu_spill import off_card, split_graph
 from llamatrix.measure.telemetry import Sampler, sampling
-from llamatrix.provision.weights.fit import MemoryShape, Use, largest_context, need
+from llamatrix.provision.weights.fit import (
+    MemorySettings,
+    MemoryShape,
+    largest_context,
+    memory_need,
+)
 
 MOST_STARTS = 4
 _RESERVES = (0.0, 0.02, 0.06, 0.15)
@@ -57,7 +62,7 @@ _PAD = 256
 class Question:
     launch: Launch
     shape: MemoryShape
-    use: Use
+    use: MemorySettings
     ceiling: Ceiling
     bounds: Bounds
     on_card: bool
@@ -65,7 +70,7 @@ class Question:
     """Empty where facts are to be recalled."""
     log: Path
     """Beside it lies one for each start."""
-    patience: Patience | None = None
+    timeouts: Timeouts | None = None
 
 
 class Search:
@@ -118,7 +123,7 @@ class Search:
     def _start(self, tokens: int, number: int) -> Stop | None:
         """None where a smaller context is to be tried."""
         question = self._question
-        needed = need(question.shape, question.use, context_tokens=tokens).total
+        needed = memory_need(question.shape, question.use, context_tokens=tokens).total
         self.say(f"start {number} of at most {MOST_STARTS}: {tokens} tokens")
         log = question.log.with_name(f"{question.log.stem}-{number}.log")
         attempt = Attempt(context_tokens=tokens, predicted_bytes=needed)
@@ -128,9 +133,9 @@ class Search:
             launch = _sized(question.launch, tokens)
             try:
                 serving = held.enter_context(
-                    running(launch, log=log, patience=question.patience)
+                    running(launch, log=log, timeouts=question.timeouts)
                 )
-            except DeadServerError as error:
+            except StartupError as error:
                 after_s = time.monotonic() - begin
                 failure = fall_while_loading(error, launch.weights, log, after_s)
                 return self._ended(Fallen(at_tokens=0, failure=failure))

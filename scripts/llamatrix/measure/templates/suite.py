@@ -7,7 +7,12 @@ from pathlib import Path
 import msgspec
 
 from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.server import DeadServerError, Death, Patience, running
+from llamatrix.engines.llama_cpp.server import (
+    StartupError,
+    StartupFailure,
+    Timeouts,
+    running,
+)
 from llamatrix.errors import MeasureError
 from llamatrix.measure.templates.cases import CASES
 from llamatrix.measure.templates.checks import CaseResult, Conformance
@@ -23,7 +28,7 @@ class UnknownFamilyError(MeasureError):
 
 
 def check_template(
-    launch: Launch, *, name: str, pin: str, log: Path, patience: Patience | None = None
+    launch: Launch, *, name: str, pin: str, log: Path, timeouts: Timeouts | None = None
 ) -> Conformance:
     """Serve the launch's weights with its template and try every case on it.
 
@@ -40,15 +45,15 @@ def check_template(
     plain = msgspec.structs.replace(launch.model, chat_template_kwargs={})
     try:
         with running(
-            replace(launch, model=plain), log=log, patience=patience
+            replace(launch, model=plain), log=log, timeouts=timeouts
         ) as serving:
             both: list[Renderer] = [jinja, ServerRenderer(serving.site)]
             cases = [
                 *rendered(family, both),
                 *server_cases(family, serving.site, kwargs),
             ]
-    except DeadServerError as error:
-        if error.death is not Death.TEMPLATE:
+    except StartupError as error:
+        if error.failure is not StartupFailure.TEMPLATE:
             raise
         cases = [_not_loaded(error), *rendered(family, [jinja])]
     return Conformance(
@@ -95,7 +100,7 @@ def rendered(family: Family, renderers: Sequence[Renderer]) -> Iterator[CaseResu
         )
 
 
-def _not_loaded(error: DeadServerError) -> CaseResult:
+def _not_loaded(error: StartupError) -> CaseResult:
     return CaseResult(
         id="loads",
         essential=True,

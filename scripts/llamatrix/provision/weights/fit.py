@@ -98,7 +98,7 @@ class MemoryShape:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Use:
+class MemorySettings:
     """How it is run."""
 
     cache_type_k: str = "q8_0"
@@ -111,7 +111,7 @@ class Use:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Need:
+class MemoryNeed:
     """Bytes on the card, part by part."""
 
     weights: int
@@ -129,7 +129,9 @@ class Need:
         return sum(getattr(self, field.name) for field in fields(self))
 
 
-def need(shape: MemoryShape, use: Use, *, context_tokens: int) -> Need:
+def memory_need(
+    shape: MemoryShape, use: MemorySettings, *, context_tokens: int
+) -> MemoryNeed:
     """What the card must hold with all layers on it and one sequence."""
     cells = padded(context_tokens)
     windows = [
@@ -139,7 +141,7 @@ def need(shape: MemoryShape, use: Use, *, context_tokens: int) -> Need:
     largest = max(
         ((one.key_width + one.value_width) * held for one, held in windows), default=0
     )
-    return Need(
+    return MemoryNeed(
         weights=card_weight_bytes(shape),
         cache=sum(_cache_bytes(layers, held, use) for layers, held in windows),
         state=shape.state_bytes,
@@ -162,10 +164,12 @@ def host_weight_bytes(shape: MemoryShape) -> int:
     return shape.tensor_bytes + (shape.tied_bytes if twice else 0)
 
 
-def largest_context(shape: MemoryShape, use: Use, *, card_bytes: int) -> int | None:
+def largest_context(
+    shape: MemoryShape, use: MemorySettings, *, card_bytes: int
+) -> int | None:
     """The most tokens that fit, up to the trained context; None where none do."""
     return largest_fitting(
-        lambda tokens: need(shape, use, context_tokens=tokens).total,
+        lambda tokens: memory_need(shape, use, context_tokens=tokens).total,
         trained_tokens=shape.trained_tokens,
         card_bytes=card_bytes,
     )
@@ -233,7 +237,7 @@ def _cells(layers: AttentionLayers, cells: int, ubatch_size: int) -> int:
     return min(cells, padded(layers.window_tokens + ubatch_size))
 
 
-def _cache_bytes(layers: AttentionLayers, cells: int, use: Use) -> int:
+def _cache_bytes(layers: AttentionLayers, cells: int, use: MemorySettings) -> int:
     kinds = (use.cache_type_k, use.cache_type_v)
     if layers.window_tokens is not None and use.window_in_f16:
         kinds = ("f16", "f16")
@@ -246,7 +250,7 @@ def _cache_bytes(layers: AttentionLayers, cells: int, use: Use) -> int:
     return round(layers.count * cells * each)
 
 
-def _compute_bytes(shape: MemoryShape, use: Use, masks: set[int]) -> int:
+def _compute_bytes(shape: MemoryShape, use: MemorySettings, masks: set[int]) -> int:
     activations = _ACTIVATION_ROWS * _F32_BYTES * shape.embedding
     row = _F32_BYTES * shape.vocabulary + activations + _F16_BYTES * sum(masks)
     return use.ubatch_size * row

@@ -16,7 +16,7 @@ from llamatrix.progress import meter, say
 from llamatrix.provision.integrity import (
     ensure_free,
     known_sha256,
-    made_once,
+    make_once,
     shown_sha256,
 )
 from llamatrix.provision.source import provide_source
@@ -84,7 +84,7 @@ def provide_weights(
         return Weights(path=path, facts=_published_facts(cell.published, path))
     spec = _spec(cell, cache)
     entry = cache / "weights" / f"{cell.weights_key}-{spec.digest()[:12]}"
-    made_once(
+    make_once(
         entry,
         lambda staging: _write(cell, spec, staging),
         purpose=f"writing {cell.weights_key}",
@@ -123,11 +123,11 @@ def _spec(cell: Engine, cache: Path) -> SyntheticSpec:
         scale=Scale(cell.weights.value),
         chat_template=text,
         seed=synthesis.seed,
-        sample=sample_of(tree),
+        sample=sample_text(tree),
     )
 
 
-def sample_of(tree: Path) -> str:
+def sample_text(tree: Path) -> str:
     """The text that made-up vocabularies learn words from, out of a source tree."""
     try:
         return "".join((tree / name).read_text() for name in SAMPLES)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from llamatrix.provision.weights.fit import (
     CACHE_BYTES,
     AttentionLayers,
+    MemorySettings,
     MemoryShape,
-    Use,
     card_weight_bytes,
     known_shape,
-    need,
+    memory_need,
 )
 from llamatrix.provision.weights.synthetic.models import MODELS
 from llamatrix.provision.weights.tensor_types import least_bits_per_weight
@@ -171,8 +171,8 @@ def _least(ledger: Ledger, claim: Claim, tokens: int) -> _Least | None:
         weights = ON_CARD * _params(claim) * bits / 8
     else:
         return None
-    use = Use(cache_type_k=kinds[0], cache_type_v=kinds[1])
-    needed = need(shape, use, context_tokens=tokens)
+    use = MemorySettings(cache_type_k=kinds[0], cache_type_v=kinds[1])
+    needed = memory_need(shape, use, context_tokens=tokens)
     return _Least(weights=weights, cache=needed.cache, state=needed.state)
 
 
@@ -221,13 +221,15 @@ def _room_left(figure: Figure, vram: Figure, gpu: Gpu, says: str) -> Iterator[Fi
     kinds = (claim.conditions.cache_type_k, claim.conditions.cache_type_v)
     if shape is None or not set(kinds) <= CACHE_BYTES.keys():
         return
-    use = Use(cache_type_k=str(kinds[0]), cache_type_v=str(kinds[1]))
+    use = MemorySettings(cache_type_k=str(kinds[0]), cache_type_v=str(kinds[1]))
     tokens = int(claim.interval.high)
     more = int((1 + _ROOM) * tokens)
     if shape.trained_tokens:
         more = min(more, shape.trained_tokens)
     left = (claim.conditions.gpu_count or 1) * gpu.memory_bytes - used.interval.high
-    now, then = (need(shape, use, context_tokens=one).total for one in (tokens, more))
+    now, then = (
+        memory_need(shape, use, context_tokens=one).total for one in (tokens, more)
+    )
     if more >= (1 + _ROOM / 2) * tokens and then - now <= left:
         yield Finding(
             rule="largest context that fits",

@@ -9,7 +9,7 @@ from llamatrix.commands.regress.agent.arms import AgentCase, agent_cases, templa
 from llamatrix.commands.regress.agent.conduct import Conducted, Conductor
 from llamatrix.commands.regress.agent.plan import plan_lines
 from llamatrix.commands.regress.agent.request import AgentRequest
-from llamatrix.commands.regress.agent.sample import Sample, sample_of
+from llamatrix.commands.regress.agent.sample import Sample, sample_text
 from llamatrix.commands.regress.agent.trying import Attempts, RealAttempts
 from llamatrix.commands.session import Session, weights_known
 from llamatrix.commands.templates import Template, template_named
@@ -44,7 +44,7 @@ def regress_agents(
     project = project or find_project()
     session, cases = _planned(request, project)
     store = Store(reports=project.reports, kind=AGENT)
-    samples = [sample_of(case, store) for case in cases]
+    samples = [sample_text(case, store) for case in cases]
     for line in plan_lines(samples, trials=request.trials, budget_s=request.budget_s):
         say(line)
     if request.dry_run:

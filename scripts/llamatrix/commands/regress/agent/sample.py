@@ -120,7 +120,7 @@ class Sample:
         return sum(took) / len(took) if took else 0.0
 
 
-def sample_of(case: AgentCase, store: Store[TrialRecord]) -> Sample:
+def sample_text(case: AgentCase, store: Store[TrialRecord]) -> Sample:
     items = {arm: look_up_trials(cell, store) for arm, cell in case.cells.items()}
     return Sample(case=case, items=items, store=store)
 

@@ -31,7 +31,7 @@ class Asked:
 
 
 @dataclass(kw_only=True)
-class HubStandIn:
+class HubStub:
     files: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
     """By repository, revision and file."""
     newest: dict[str, str] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class HubStandIn:
 
 
 class _Answer(BaseHTTPRequestHandler):
-    hub: HubStandIn
+    hub: HubStub
 
     def do_HEAD(self) -> None:
         self._answer()
@@ -148,8 +148,8 @@ class _Answer(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running_hub() -> Iterator[HubStandIn]:
-    hub = HubStandIn()
+def serve_hub_stub() -> Iterator[HubStub]:
+    hub = HubStub()
     answer = type("Answer", (_Answer,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", 0), answer)
     hub.port = server.server_address[1]
