@@ -17,7 +17,7 @@ from llamatrix.commands.regress.ledger import SPEED_PAIRS, Entry, pairs_of
 from llamatrix.commands.report_view import View, load_view
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.load import load_matrix
-from llamatrix.measure.context.result import answer_of
+from llamatrix.measure.context.result import usable_context
 from llamatrix.nvml import Gpu
 from llamatrix.records.context_record import ContextRecord
 from llamatrix.records.speed_record import Record
@@ -145,9 +145,9 @@ def _weights(record: Engine) -> str:
 
 
 def _asked(record: ContextRecord) -> str:
-    vram = record.asked.vram_bytes
+    vram = record.limits.vram_bytes
     limit = f"`--vram` {bytes_text(vram)}" if vram else "all memory"
-    return f"{limit}, speed kept {100 * record.asked.keep_speed:.0f} %"
+    return f"{limit}, speed kept {100 * record.limits.keep_speed:.0f} %"
 
 
 def _count(records: Sequence[Engine]) -> str:
@@ -277,9 +277,9 @@ def contexts(folder: Path, _options: Options) -> str:
     """Return the largest contexts, of the newest search of each question."""
     rows = []
     for record in newest(view_of(folder).contexts):
-        found, rungs = record.found, record.found.rungs
-        answer = answer_of(found, keep_speed=record.asked.keep_speed)
-        rung = answer.rung
+        found, rungs = record.result, record.result.steps
+        answer = usable_context(found, keep_speed=record.limits.keep_speed)
+        rung = answer.step
         kept = rung and 100 * rung.generation_tps / rungs[0].generation_tps
         held = rung and rung.footprint and rung.footprint.held_bytes
         rows.append(

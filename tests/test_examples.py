@@ -12,7 +12,7 @@ from llamatrix.commands.regress.ledger import SPEED_PAIRS
 from llamatrix.records.context_record import CONTEXT
 from llamatrix.records.opinion_record import OPINION
 from llamatrix.records.speed_record import SPEED
-from llamatrix.records.store import DamagedLine, Kind, R, Store
+from llamatrix.records.store import DamagedLine, R, RecordKind, Store
 from llamatrix.records.trial_record import AGENT
 
 EXAMPLES = ROOT / "reports" / "examples"
@@ -32,7 +32,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     }
 
 
-def unreadable(folder: Path, kind: Kind[R]) -> list[str]:
+def unreadable(folder: Path, kind: RecordKind[R]) -> list[str]:
     lines = Store(reports=folder, kind=kind).lines()
     return [line.reason for line in lines if isinstance(line, DamagedLine)]
 

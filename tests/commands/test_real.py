@@ -19,7 +19,7 @@ from tests.trials.trying import files_with, states
 from llamatrix.commands.bench import Parts, bench_of, provide_parts
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.engines.outcome import Done, OutOfMemory
-from llamatrix.measure.speed import Measured, run_sweep
+from llamatrix.measure.speed import MeasuredTest, run_sweep
 from llamatrix.project import Project
 from llamatrix.proxy.request import read_request
 from llamatrix.records.store import Store
@@ -180,8 +180,8 @@ def test_the_harness_measures_itself(run_real: RunInvoke) -> None:
 
 def _sweep(
     cell: Cell, parts: Parts, folder: Path, tests: tuple[SpeedTest, ...]
-) -> list[Measured]:
+) -> list[MeasuredTest]:
     project = Project(root=folder, cache=folder / "cache")
-    found: list[Measured] = []
+    found: list[MeasuredTest] = []
     run_sweep(bench_of(cell, parts, project), tests, on_measured=found.append)
     return found

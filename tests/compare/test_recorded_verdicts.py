@@ -27,7 +27,7 @@ from llamatrix.commands.regress.pairing import paired
 from llamatrix.commands.regress.replay_ledger import REPLAY_PAIRS, ReplayEntry
 from llamatrix.commands.regress.together import _headline
 from llamatrix.project import Project
-from llamatrix.records.store import Kind, Place, R
+from llamatrix.records.store import R, RecordKind, RecordLocation
 from llamatrix.report.agent_regress import agent_markdown, agent_text
 from llamatrix.report.agent_regress_files import agent_json, agent_junit
 from llamatrix.report.regress import (
@@ -65,8 +65,8 @@ class _Recorded:
     pairs: tuple[Pair, ...]
 
 
-def _lines(path: Path, kind: Kind[R]) -> list[R]:
-    place = Place("host", path.stem)
+def _lines(path: Path, kind: RecordKind[R]) -> list[R]:
+    place = RecordLocation("host", path.stem)
     lines = path.read_bytes().splitlines()
     return [kind.decode(line, where=path.name, place=place) for line in lines]
 

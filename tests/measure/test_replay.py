@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.trials.replayed import call, fake_serving, record
 
-from llamatrix.measure.replay import Replayed, ReplayFailed, Way, replay
+from llamatrix.measure.replay import Replayed, ReplayFailed, ReplayFailureKind, replay
 from llamatrix.proxy.recording import read_recording, script_of
 
 Replay = Callable[..., Replayed | ReplayFailed]
@@ -60,13 +60,13 @@ def test_a_lost_cache_shows_in_the_waiting_and_not_in_the_rate(
 @pytest.mark.parametrize(
     ("way", "seen", "said"),
     [
-        ("die", Way.DIED, "/completion"),
-        ("refuse", Way.REFUSED, "HTTP 500"),
-        ("short", Way.SHORT, "4 tokens generated of 5"),
+        ("die", ReplayFailureKind.DIED, "/completion"),
+        ("refuse", ReplayFailureKind.REFUSED, "HTTP 500"),
+        ("short", ReplayFailureKind.SHORT, "4 tokens generated of 5"),
     ],
 )
 def test_what_a_server_does_wrong_is_data(
-    replayed: Replay, way: str, seen: Way, said: str
+    replayed: Replay, way: str, seen: ReplayFailureKind, said: str
 ) -> None:
     found = replayed(fail={"2": way})
     assert isinstance(found, ReplayFailed)
@@ -78,4 +78,4 @@ def test_what_a_server_does_wrong_is_data(
 def test_a_server_that_hangs_is_given_up(replayed: Replay) -> None:
     found = replayed(timeout_s=0.3, fail={"3": "hang"})
     assert isinstance(found, ReplayFailed)
-    assert (found.way, found.call) == (Way.TIMED_OUT, 3)
+    assert (found.way, found.call) == (ReplayFailureKind.TIMED_OUT, 3)

@@ -24,9 +24,9 @@ from llamatrix.engines.outcome import (
     TimedOut,
 )
 from llamatrix.errors import MeasureError
-from llamatrix.measure.speed import Bench, Measured, by_hand, run_sweep
+from llamatrix.measure.speed import Bench, MeasuredTest, manual_command, run_sweep
 
-RunFake = Callable[..., list[Measured]]
+RunFake = Callable[..., list[MeasuredTest]]
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def run_fake(
 ) -> RunFake:
     """Run the smoke sweep against the fake llama-bench, with wishes for it."""
 
-    def run(timeout_s: int = 60, **wishes: object) -> list[Measured]:
+    def run(timeout_s: int = 60, **wishes: object) -> list[MeasuredTest]:
         monkeypatch.setenv("LLAMATRIX_FAKE_BENCH", json.dumps(wishes))
         weights = tmp_path / "weights" / "tiny.gguf"
         weights.parent.mkdir(exist_ok=True)
@@ -49,14 +49,14 @@ def run_fake(
             sweep=msgspec.structs.replace(cells[0].sweep, timeout_s=timeout_s),
             log=tmp_path / "logs" / "cell",
         )
-        found: list[Measured] = []
+        found: list[MeasuredTest] = []
         run_sweep(bench, cells[0].tests, on_measured=found.append)
         return found
 
     return run
 
 
-def outcomes(found: list[Measured]) -> dict[str, Outcome]:
+def outcomes(found: list[MeasuredTest]) -> dict[str, Outcome]:
     return {one.test.name: one.outcome for one in found}
 
 
@@ -206,7 +206,7 @@ def test_the_command_by_hand_is_the_published_one(
         sweep=cells[0].sweep,
         log=tmp_path / "log",
     )
-    assert by_hand(bench, cells[0].tests).endswith(
+    assert manual_command(bench, cells[0].tests).endswith(
         "/opt/llama-bench -m a.gguf -ctk q8_0 -ctv q8_0 -fa 1 -b 2048 -ub 512 "
         "-p 128,512,1024 -n 32 -r 4 -o jsonl --progress"
     )
@@ -222,7 +222,7 @@ def test_a_rest_without_prompts_asks_for_none(
         sweep=cells[0].sweep,
         log=tmp_path / "log",
     )
-    assert " -p 0 -n 32 " in by_hand(bench, cells[0].tests[-1:])
+    assert " -p 0 -n 32 " in manual_command(bench, cells[0].tests[-1:])
 
 
 def test_no_path_of_the_machine_is_in_what_is_recorded(run_fake: RunFake) -> None:

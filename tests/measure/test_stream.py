@@ -4,7 +4,7 @@ import msgspec
 from tests.records.made import made_record
 
 from llamatrix.host import Host
-from llamatrix.measure.stream import Bandwidth, Bounds, _Lane, measure_bandwidth
+from llamatrix.measure.stream import Bandwidth, StreamBounds, _Lane, measure_bandwidth
 
 
 def small_host(memory_bytes: int = 2**32) -> Host:
@@ -20,7 +20,7 @@ def test_a_pass_computes_the_triad() -> None:
 
 
 def test_bytes_are_counted_as_stream_counts_them() -> None:
-    found = measure_bandwidth(small_host(), Bounds(array_bytes=2**20, seconds=0))
+    found = measure_bandwidth(small_host(), StreamBounds(array_bytes=2**20, seconds=0))
     assert found.threads == 2
     assert found.array_bytes == 2**20
     assert found.pass_bytes == 3 * 2**20
@@ -29,10 +29,10 @@ def test_bytes_are_counted_as_stream_counts_them() -> None:
 
 
 def test_little_memory_makes_small_arrays() -> None:
-    found = measure_bandwidth(small_host(24 * 2**20), Bounds(seconds=0))
+    found = measure_bandwidth(small_host(24 * 2**20), StreamBounds(seconds=0))
     assert found.array_bytes == 2**20
 
 
 def test_it_is_json_and_back() -> None:
-    found = measure_bandwidth(small_host(), Bounds(array_bytes=2**16, seconds=0))
+    found = measure_bandwidth(small_host(), StreamBounds(array_bytes=2**16, seconds=0))
     assert msgspec.json.decode(msgspec.json.encode(found), type=Bandwidth) == found

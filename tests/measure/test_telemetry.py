@@ -17,7 +17,7 @@ from llamatrix.measure.telemetry import (
     sampling_share,
 )
 from llamatrix.records.speed_record import SPEED
-from llamatrix.records.store import Place
+from llamatrix.records.store import RecordLocation
 
 _FAR = 2**22 + 7
 """Above the kernel's largest process id."""
@@ -164,7 +164,7 @@ def test_gpu_samples_survive_the_store() -> None:
     telemetry = taken(Sampler(interval_s=60, library=played(energy=0)), 0)
     record = msgspec.structs.replace(made_record(), telemetry=telemetry)
     line = SPEED.encode(record).removesuffix(b"\n")
-    assert SPEED.decode(line, where="test", place=Place("", "")) == record
+    assert SPEED.decode(line, where="test", place=RecordLocation("", "")) == record
 
 
 def test_the_cost_of_sampling_is_a_share_of_a_core() -> None:

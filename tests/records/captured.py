@@ -8,10 +8,10 @@ from llamatrix.commands.regress.replay_ledger import REPLAY_PAIRS
 from llamatrix.records.context_record import CONTEXT
 from llamatrix.records.opinion_record import OPINION
 from llamatrix.records.speed_record import SPEED
-from llamatrix.records.store import Kind, Place, Stored
+from llamatrix.records.store import RecordKind, RecordLocation, Stored
 from llamatrix.records.trial_record import AGENT
 
-KINDS: dict[str, Kind[Stored]] = {
+KINDS: dict[str, RecordKind[Stored]] = {
     "speed": SPEED,  # type: ignore[dict-item]
     "agent": AGENT,  # type: ignore[dict-item]
     "context": CONTEXT,  # type: ignore[dict-item]
@@ -20,7 +20,7 @@ KINDS: dict[str, Kind[Stored]] = {
     "replay-pairs": REPLAY_PAIRS,  # type: ignore[dict-item]
     "by-hand": BY_HAND,  # type: ignore[dict-item]
 }
-"""By the name of its captured file; `Kind` is invariant, the tests only read."""
+"""By the name of its captured file; `RecordKind` is invariant, the tests only read."""
 
 
 def captured_line(name: str, schema: int) -> bytes:
@@ -30,5 +30,7 @@ def captured_line(name: str, schema: int) -> bytes:
 
 
 def captured_record(name: str, schema: int = 1) -> Stored:
-    place = Place("intel-xeon-2-cores-470207", f"{KINDS[name].folder}/model/pin/build")
+    place = RecordLocation(
+        "intel-xeon-2-cores-470207", f"{KINDS[name].folder}/model/pin/build"
+    )
     return KINDS[name].decode(captured_line(name, schema), where=name, place=place)

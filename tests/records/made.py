@@ -15,7 +15,7 @@ from llamatrix.measure.telemetry import CpuSample, Telemetry
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights.provide import WeightsFacts
 from llamatrix.records.speed_record import SPEED, CellFacts, Record
-from llamatrix.records.store import Place, sealed
+from llamatrix.records.store import RecordLocation, seal
 
 _ADDED = {"schema_version", "checksum"}
 _MODELS = {
@@ -50,8 +50,8 @@ def made_row(test: SpeedTest, samples_ts: tuple[float, ...]) -> bytes:
 def reread(fields: dict[str, object]) -> Record:
     """Read a speed record back from a line with these fields."""
     known = {key: value for key, value in fields.items() if key not in _ADDED}
-    line = sealed(msgspec.json.encode(known)).removesuffix(b"\n")
-    return SPEED.decode(line, where="here", place=Place("host", "speed/cell"))
+    line = seal(msgspec.json.encode(known)).removesuffix(b"\n")
+    return SPEED.decode(line, where="here", place=RecordLocation("host", "speed/cell"))
 
 
 def made_record(  # noqa: PLR0913

@@ -6,19 +6,19 @@ from tests.shipped import ROOT
 
 from llamatrix.config.load import load_matrix
 from llamatrix.config.matrix import WeightsKind
-from llamatrix.measure.context.generation import Timings
-from llamatrix.measure.context.recall import FACTS, FactRecalled, Recalled
+from llamatrix.measure.context.generation import CompletionTimings
+from llamatrix.measure.context.recall import FACTS, FactResult, RecallResult
 from llamatrix.measure.context.result import (
     Attempt,
-    By,
     Ceiling,
+    CeilingReason,
+    ContextStep,
     Footprint,
-    Found,
-    Rung,
-    Stop,
+    SearchResult,
+    StopReason,
 )
 from llamatrix.nvml import Gpu
-from llamatrix.records.context_record import Asked, ContextCell, ContextRecord
+from llamatrix.records.context_record import ContextCell, ContextRecord, SearchLimits
 
 _GIB = 2**30
 CARD = Gpu(
@@ -30,8 +30,8 @@ CARD = Gpu(
 )
 
 
-def made_rung(tokens: int, tps: float, *, added: int, held_gib: float) -> Rung:
-    answer = Timings(
+def made_rung(tokens: int, tps: float, *, added: int, held_gib: float) -> ContextStep:
+    answer = CompletionTimings(
         cache_n=tokens - 128 - added,
         prompt_n=added,
         prompt_ms=added / 2,
@@ -48,15 +48,15 @@ def made_rung(tokens: int, tps: float, *, added: int, held_gib: float) -> Rung:
         card_bytes=held,
         card_peak_bytes=held,
     )
-    return Rung(tokens=tokens, answers=(answer,), footprint=footprint)
+    return ContextStep(tokens=tokens, answers=(answer,), footprint=footprint)
 
 
-def made_recalled(tokens: int, *, forgotten: int | None = None) -> Recalled:
-    return Recalled(
+def made_recalled(tokens: int, *, forgotten: int | None = None) -> RecallResult:
+    return RecallResult(
         context_tokens=tokens,
         prompt_tokens=tokens - 700,
         facts=tuple(
-            FactRecalled(
+            FactResult(
                 depth_percent=fact.depth_percent,
                 exact=fact.depth_percent != forgotten,
             )
@@ -66,36 +66,39 @@ def made_recalled(tokens: int, *, forgotten: int | None = None) -> Recalled:
     )
 
 
-def made_found(stop: Stop = Stop.SPEED) -> Found:
-    rungs = (
+def made_found(stop: StopReason = StopReason.SPEED) -> SearchResult:
+    steps = (
         made_rung(512, 45.0, added=384, held_gib=21.0),
         made_rung(65536, 41.0, added=65024, held_gib=21.25),
         made_rung(131072, 37.0, added=65536, held_gib=21.5),
         made_rung(196608, 33.0, added=65536, held_gib=21.5),
     )
-    return Found(
+    return SearchResult(
         ceiling=Ceiling(
-            tokens=196608, by=By.MEMORY, budget_bytes=23 * _GIB, others_bytes=_GIB
+            tokens=196608,
+            by=CeilingReason.MEMORY,
+            budget_bytes=23 * _GIB,
+            others_bytes=_GIB,
         ),
         attempts=(
             Attempt(
                 context_tokens=196608,
                 predicted_bytes=22 * _GIB,
                 ready_s=12.5,
-                loaded=rungs[0].footprint,
+                loaded=steps[0].footprint,
             ),
         ),
-        rungs=rungs,
+        steps=steps,
         stop=stop,
         recalled=(made_recalled(131072),),
     )
 
 
 def made_context(
-    found: Found | None = None,
+    found: SearchResult | None = None,
     *,
     weights: WeightsKind = WeightsKind.HUB,
-    asked: Asked | None = None,
+    asked: SearchLimits | None = None,
     measured_at: str = "2026-11-26T12:00:00.000+00:00",
 ) -> ContextRecord:
     like = made_record(weights=weights)
@@ -111,8 +114,8 @@ def made_context(
             pin=like.cell.pin,
             build=like.cell.build,
         ),
-        asked=asked or Asked(keep_speed=0.8),
-        found=found or made_found(),
+        limits=asked or SearchLimits(keep_speed=0.8),
+        result=found or made_found(),
         model=matrix.models["qwen35-27b"],
         server=matrix.servers["published"],
         argv=("llama-server", "--ctx-size", "196608"),

@@ -1,7 +1,7 @@
 """Opinions made up for tests, on trials made up for tests."""
 
 from llamatrix.records.opinion_record import (
-    Asked,
+    JudgeRequest,
     OpinionRecord,
     opinion_cell,
     trial_name,
@@ -18,8 +18,8 @@ def made_grades(
     return Given(grades=dict.fromkeys(rubric().aspects, grade))
 
 
-def made_asked(model: str = "judge-1", *, rubric_sha: str = "") -> Asked:
-    return Asked(
+def made_asked(model: str = "judge-1", *, rubric_sha: str = "") -> JudgeRequest:
+    return JudgeRequest(
         model=model,
         rubric=1,
         rubric_sha256=rubric_sha or rubric_sha256(),

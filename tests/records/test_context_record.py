@@ -9,15 +9,15 @@ from tests.records.made_context import made_context, made_found
 from tests.shipped import ROOT, shipped_cells
 
 from llamatrix.config.load import load_matrix
-from llamatrix.measure.context.result import Stop
-from llamatrix.records.context_record import CONTEXT, Asked, context_cell
+from llamatrix.measure.context.result import StopReason
+from llamatrix.records.context_record import CONTEXT, SearchLimits, context_cell
 from llamatrix.records.speed_record import SPEED
 from llamatrix.records.store import Store
 
 CELL = shipped_cells("gpu-proof")[0]
 SERVER = load_matrix(ROOT / "matrix.toml").servers["published"]
 HERE = {"template_sha256": "", "host_slug": "here", "compiler": "nvcc"}
-DIGEST = context_cell(CELL, Asked(keep_speed=0.8), SERVER, **HERE).digest
+DIGEST = context_cell(CELL, SearchLimits(keep_speed=0.8), SERVER, **HERE).digest
 
 
 def test_it_lies_beside_the_speed_records_and_apart_from_them(tmp_path: Path) -> None:
@@ -34,24 +34,24 @@ def test_it_lies_beside_the_speed_records_and_apart_from_them(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "asked",
     [
-        Asked(keep_speed=0.7),
-        Asked(keep_speed=0.8, vram_bytes=2**34),
-        Asked(keep_speed=0.8, most_tokens=8192),
+        SearchLimits(keep_speed=0.7),
+        SearchLimits(keep_speed=0.8, vram_bytes=2**34),
+        SearchLimits(keep_speed=0.8, most_tokens=8192),
     ],
 )
-def test_another_question_has_another_digest(asked: Asked) -> None:
+def test_another_question_has_another_digest(asked: SearchLimits) -> None:
     assert context_cell(CELL, asked, SERVER, **HERE).digest != DIGEST
 
 
 @pytest.mark.parametrize("key", HERE)
 def test_other_conditions_have_another_digest(key: str) -> None:
-    asked = Asked(keep_speed=0.8)
+    asked = SearchLimits(keep_speed=0.8)
     other = {**HERE, key: "other"}
     assert context_cell(CELL, asked, SERVER, **other).digest != DIGEST
 
 
 def test_models_flags_and_pins_are_part_of_it() -> None:
-    asked = Asked(keep_speed=0.8)
+    asked = SearchLimits(keep_speed=0.8)
     replace = msgspec.structs.replace
     warmer = replace(CELL, model=replace(CELL.model, temp=0.9))
     f16 = replace(SERVER, cache_type_k="f16")
@@ -67,13 +67,13 @@ def test_models_flags_and_pins_are_part_of_it() -> None:
 
 
 def test_the_context_it_is_served_with_is_the_answer_not_the_question() -> None:
-    asked = Asked(keep_speed=0.8)
+    asked = SearchLimits(keep_speed=0.8)
     model = msgspec.structs.replace(CELL.model, ctx_size=8192)
     other = msgspec.structs.replace(CELL, model=model)
     assert context_cell(other, asked, SERVER, **HERE).digest == DIGEST
 
 
-@pytest.mark.parametrize("stop", Stop)
-def test_what_was_cut_short_is_not_settled(stop: Stop) -> None:
+@pytest.mark.parametrize("stop", StopReason)
+def test_what_was_cut_short_is_not_settled(stop: StopReason) -> None:
     settled = made_context(made_found(stop)).settled
-    assert settled is (stop not in (Stop.TIME, Stop.INTERRUPTED))
+    assert settled is (stop not in (StopReason.TIME, StopReason.INTERRUPTED))

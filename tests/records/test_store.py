@@ -25,7 +25,7 @@ from llamatrix.records.store import (
     SCHEMA_VERSION,
     DamagedLine,
     NewerRecordError,
-    Place,
+    RecordLocation,
     Store,
 )
 from llamatrix.records.trial_record import TrialRecord
@@ -67,7 +67,7 @@ def test_migration_keeps_the_row_unchanged_beside_what_was_read_of_it(
 
 
 def test_a_run_by_hand_of_schema_1_gets_host_and_cell_from_its_place() -> None:
-    place = Place("h100-7e73a7", "speed/model/pin/build")
+    place = RecordLocation("h100-7e73a7", "speed/model/pin/build")
     line = captured_line("by-hand", 1)
     run = KINDS["by-hand"].decode(line, where="here", place=place)
     assert isinstance(run, HandRun)

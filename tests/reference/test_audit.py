@@ -12,7 +12,7 @@ from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.quantity import Interval
 from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.rules.digits import misprints, simplest, slip_of
-from llamatrix.reference.rules.rule import AuditReport, Severity, concerning
+from llamatrix.reference.rules.rule import AuditReport, Severity, findings_about
 
 
 def test_a_clean_set_has_no_findings(tmp_path: Path) -> None:
@@ -455,9 +455,9 @@ def test_no_other_shipped_set_is_accused_of_the_impossible(name: str) -> None:
 
 def test_a_finding_is_carried_by_every_number_it_concerns() -> None:
     found = audit(shipped("blog-2026-04-05"), load_gpus())
-    (carried,) = concerning(found, "speed/gemma4-26b-a4b/p2/generation-rate")
+    (carried,) = findings_about(found, "speed/gemma4-26b-a4b/p2/generation-rate")
     assert carried.rule == "tokens/time=rate"
-    assert concerning(found, "speed/gemma4-26b-a4b/p1/generation-rate") == ()
+    assert findings_about(found, "speed/gemma4-26b-a4b/p1/generation-rate") == ()
 
 
 def test_the_worst_comes_first_and_the_json_says_what_the_text_says(

@@ -18,10 +18,10 @@ from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.verdict import (
     Comparison,
+    ComparisonVerdict,
     OurNumber,
-    Verdict,
     differences,
-    family_wise,
+    significant_after_holm,
 )
 from llamatrix.report.versus_tables import factor_text
 
@@ -52,7 +52,7 @@ def ours(
 def test_a_ratio_inside_the_band_is_reproduced(published: dict[str, Claim]) -> None:
     claim = published[TG]
     found = compare_one(claim, ours(claim, 43.0, 44.0, interval=(43.0, 44.0)))
-    assert found.verdict is Verdict.REPRODUCED
+    assert found.verdict is ComparisonVerdict.REPRODUCED
     assert found.ratio == pytest.approx(43.5 / 45.88)
     assert found.interval == pytest.approx((43.0 / 45.88, 44.0 / 45.88))
     assert found.band == pytest.approx((0.9, 1.1), abs=1e-3)
@@ -66,22 +66,24 @@ def test_a_ratio_outside_the_band_differs_and_says_how_firmly(
     claim = published[TG]
     far = compare_one(claim, ours(claim, 30.0, interval=(29.0, 31.0)))
     near = compare_one(claim, ours(claim, 41.0, interval=(38.0, 44.0)))
-    assert (far.verdict, far.firm) == (Verdict.DIFFERS, True)
-    assert (near.verdict, near.firm) == (Verdict.DIFFERS, False)
+    assert (far.verdict, far.firm) == (ComparisonVerdict.DIFFERS, True)
+    assert (near.verdict, near.firm) == (ComparisonVerdict.DIFFERS, False)
 
 
 def test_the_printed_rounding_widens_the_band(published: dict[str, Claim]) -> None:
     claim = published["summary/qwen35-27b/generation-rate"]  # ~45
     found = compare_one(claim, ours(claim, 50.0))
-    assert found.verdict is Verdict.REPRODUCED
+    assert found.verdict is ComparisonVerdict.REPRODUCED
     assert found.band == pytest.approx((0.9 * 44 / 45, 1.1 * 46 / 45))
 
 
 def test_a_tolerance_can_be_asked_for(published: dict[str, Claim]) -> None:
     claim = published[TG]
     number = ours(claim, 44.0)
-    assert compare_one(claim, number, tolerance=0.01).verdict is Verdict.DIFFERS
-    assert compare_one(claim, number).verdict is Verdict.REPRODUCED
+    assert (
+        compare_one(claim, number, tolerance=0.01).verdict is ComparisonVerdict.DIFFERS
+    )
+    assert compare_one(claim, number).verdict is ComparisonVerdict.REPRODUCED
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def test_another_subject_or_class_is_not_comparable(
 ) -> None:
     claim = published[TG]
     found = compare_one(claim, ours(claim, 45.88, **said))
-    assert (found.verdict, found.reason) == (Verdict.NOT_COMPARABLE, reason)
+    assert (found.verdict, found.reason) == (ComparisonVerdict.NOT_COMPARABLE, reason)
     assert found.ratio == pytest.approx(1.0)
 
 
@@ -108,7 +110,7 @@ def test_lesser_differences_and_silences_are_listed_but_do_not_forbid(
     claim = published[TG]
     number = ours(claim, 45.0, driver="580.1", cache_type_k="q8_0", power_cap_w=350.0)
     found = compare_one(claim, number)
-    assert found.verdict is Verdict.REPRODUCED
+    assert found.verdict is ComparisonVerdict.REPRODUCED
     assert {one.condition: (one.ours, one.theirs) for one in found.differences} == {
         "driver": ("580.1", None),
         "cache_type_k": ("q8_0", None),
@@ -119,7 +121,7 @@ def test_lesser_differences_and_silences_are_listed_but_do_not_forbid(
 def test_what_we_did_not_measure_is_not_comparable(published: dict[str, Claim]) -> None:
     (found,) = compare([published[TG]], {})
     assert (found.verdict, found.reason) == (
-        Verdict.NOT_COMPARABLE,
+        ComparisonVerdict.NOT_COMPARABLE,
         "not measured by us",
     )
 
@@ -143,10 +145,10 @@ def test_a_published_misprint_convicts_nobody() -> None:
         return compare_one(claim, ours(claim, *values), findings=findings)
 
     suspect = compared("generation-time", 25.0, 26.0, 27.0)
-    assert suspect.verdict is Verdict.NOT_COMPARABLE
+    assert suspect.verdict is ComparisonVerdict.NOT_COMPARABLE
     assert suspect.reason.startswith("the published figure cannot be right: 3,435")
     rate = compared("generation-rate", 134.0)
-    assert rate.verdict is Verdict.REPRODUCED
+    assert rate.verdict is ComparisonVerdict.REPRODUCED
     assert [one.rule for one in rate.findings] == ["tokens/time=rate"]
 
 
@@ -156,7 +158,7 @@ def test_one_run_of_an_agent_says_little_of_another(
     claim = published["agent/qwen35-27b/p1/generated-tokens"]  # 2,867
     few = compare_one(claim, ours(claim, 2867, 2867, interval=(2800, 2900)))
     assert (few.verdict, few.reason) == (
-        Verdict.TOO_FEW_TRIALS,
+        ComparisonVerdict.TOO_FEW_TRIALS,
         "2 of at least 3 trials",
     )
     assert (few.interval, few.band, few.p_value) == (None, None, None)
@@ -167,7 +169,7 @@ def test_a_figure_outside_our_extremes_but_like_one_more_trial_is_reproduced(
 ) -> None:
     claim = published["agent/qwen35-27b/p1/generated-tokens"]  # 2,867
     found = compare_one(claim, ours(claim, 4000, 5000, 9000))
-    assert found.verdict is Verdict.REPRODUCED
+    assert found.verdict is ComparisonVerdict.REPRODUCED
     assert found.band is not None
     assert found.band[0] < (found.ratio or 0) < found.band[1]
 
@@ -177,7 +179,7 @@ def test_a_figure_no_further_trial_would_show_differs(
 ) -> None:
     claim = published["agent/qwen35-27b/p1/generated-tokens"]  # 2,867
     found = compare_one(claim, ours(claim, 9000, 9300, 9100, 8900, 9400))
-    assert found.verdict is Verdict.DIFFERS
+    assert found.verdict is ComparisonVerdict.DIFFERS
     assert found.p_value is not None
     assert found.p_value < 1e-4
 
@@ -188,7 +190,7 @@ def test_a_line_states_the_factor_that_would_be_seen(
     claim = published["agent/qwen35-27b/p1/generated-tokens"]
     spread = [2867 * math.exp(0.3 * z) for z in (-1.2649, -0.6325, 0, 0.6325, 1.2649)]
     found = compare_one(claim, ours(claim, *spread))  # log-sd 0.3
-    assert found.verdict is Verdict.REPRODUCED
+    assert found.verdict is ComparisonVerdict.REPRODUCED
     assert found.detectable_factor == pytest.approx(3.44, abs=0.01)
     assert found.detectable_factor_upper == pytest.approx(6.86, abs=0.01)
     assert factor_text(found) == "x3.44 to x6.86"
@@ -199,14 +201,14 @@ def test_trials_that_lie_too_far_apart_say_nothing(
 ) -> None:
     claim = published["agent/qwen35-27b/p1/generated-tokens"]
     found = compare_one(claim, ours(claim, 100, 3000, 90000))
-    assert found.verdict is Verdict.TOO_FEW_TRIALS
+    assert found.verdict is ComparisonVerdict.TOO_FEW_TRIALS
     assert found.reason.startswith("one more of our 3 trials may lie a factor of ")
 
 
 def test_equal_trials_have_an_unknown_spread(published: dict[str, Claim]) -> None:
     claim = published["agent/qwen35-27b/p1/generated-tokens"]
     found = compare_one(claim, ours(claim, 3000, 3000, 3000))
-    assert found.verdict is Verdict.TOO_FEW_TRIALS
+    assert found.verdict is ComparisonVerdict.TOO_FEW_TRIALS
     assert found.reason == "our 3 trials are equal: their spread is unknown"
 
 
@@ -219,10 +221,10 @@ def test_counts_and_turns_need_39_trials(
     few = compare_one(claim, ours(claim, *(far * 19)))
     enough = compare_one(claim, ours(claim, *(far * 20)))
     around = compare_one(claim, ours(claim, claim.value, *(far * 20)))
-    assert few.verdict is Verdict.TOO_FEW_TRIALS
+    assert few.verdict is ComparisonVerdict.TOO_FEW_TRIALS
     assert few.reason == "38 of at least 39 trials for a count"
-    assert enough.verdict is Verdict.DIFFERS
-    assert around.verdict is Verdict.REPRODUCED
+    assert enough.verdict is ComparisonVerdict.DIFFERS
+    assert around.verdict is ComparisonVerdict.REPRODUCED
 
 
 def test_a_trials_speed_may_miss_the_band_by_what_trials_differ(
@@ -233,10 +235,10 @@ def test_a_trials_speed_may_miss_the_band_by_what_trials_differ(
     steady = compare_one(claim, ours(claim, 1480, 1500, 1520))
     single = compare_one(claim, ours(claim, 1500))
     near = compare_one(claim, ours(claim, 2400))
-    assert spread.verdict is Verdict.REPRODUCED
-    assert steady.verdict is Verdict.DIFFERS
-    assert single.verdict is Verdict.TOO_FEW_TRIALS
-    assert near.verdict is Verdict.REPRODUCED
+    assert spread.verdict is ComparisonVerdict.REPRODUCED
+    assert steady.verdict is ComparisonVerdict.DIFFERS
+    assert single.verdict is ComparisonVerdict.TOO_FEW_TRIALS
+    assert near.verdict is ComparisonVerdict.REPRODUCED
 
 
 def test_another_criterion_of_correctness_is_another_turn_but_no_other_count(
@@ -251,7 +253,7 @@ def test_another_criterion_of_correctness_is_another_turn_but_no_other_count(
 
     turn, calls = compared("correct-turn"), compared("api-calls")
     assert turn.reason == "correctness: checks here, the eye there"
-    assert calls.verdict is Verdict.REPRODUCED
+    assert calls.verdict is ComparisonVerdict.REPRODUCED
     assert [one.condition for one in calls.differences] == ["correctness"]
 
 
@@ -262,10 +264,10 @@ def test_the_exit_code_is_of_what_survives_the_correction_for_all(
     slight = compare_one(claim, ours(claim, 4000, 5000, 6000, 5500, 4500))
     plain = compare_one(claim, ours(claim, 9000, 9300, 9100, 8900, 9400))
     alike = compare_one(claim, ours(claim, 2000, 3000, 4000))
-    assert slight.verdict is plain.verdict is Verdict.DIFFERS
-    assert family_wise([slight]) == (slight,)
-    assert family_wise([slight, plain, alike, alike]) == (plain,)
-    assert family_wise([]) == ()
+    assert slight.verdict is plain.verdict is ComparisonVerdict.DIFFERS
+    assert significant_after_holm([slight]) == (slight,)
+    assert significant_after_holm([slight, plain, alike, alike]) == (plain,)
+    assert significant_after_holm([]) == ()
 
 
 def test_one_process_at_the_edge_of_the_band_does_not_decide_the_exit_code(
@@ -273,22 +275,22 @@ def test_one_process_at_the_edge_of_the_band_does_not_decide_the_exit_code(
 ) -> None:
     claim = published[TG]  # 45.88
     edge, far = (compare_one(claim, ours(claim, value)) for value in (41.0, 30.0))
-    assert edge.verdict is far.verdict is Verdict.DIFFERS
-    assert family_wise([edge, far]) == (far,)
+    assert edge.verdict is far.verdict is ComparisonVerdict.DIFFERS
+    assert significant_after_holm([edge, far]) == (far,)
 
 
 def test_processes_too_far_apart_are_never_firm(published: dict[str, Claim]) -> None:
     claim = published[TG]
     found = compare_one(claim, ours(claim, 1.2, 99.0))
     assert found.firm is False
-    assert family_wise([found]) == ()
+    assert significant_after_holm([found]) == ()
 
 
 def test_sizes_must_agree_more_closely_than_speeds(published: dict[str, Claim]) -> None:
     claim = published["models/qwen35-27b/size"]
     near, far = 16.41 * 2**30, 17.0 * 2**30
-    assert compare_one(claim, ours(claim, near)).verdict is Verdict.REPRODUCED
-    assert compare_one(claim, ours(claim, far)).verdict is Verdict.DIFFERS
+    assert compare_one(claim, ours(claim, near)).verdict is ComparisonVerdict.REPRODUCED
+    assert compare_one(claim, ours(claim, far)).verdict is ComparisonVerdict.DIFFERS
 
 
 def test_a_comparison_is_json(published: dict[str, Claim]) -> None:

@@ -19,10 +19,10 @@ from llamatrix.measure.context.result import (
     Failure,
     OverBudget,
     Spilled,
-    Stop,
+    StopReason,
     Unanswered,
 )
-from llamatrix.records.context_record import Asked
+from llamatrix.records.context_record import SearchLimits
 from llamatrix.report.context_page import context_page, newest, write_context_page
 
 
@@ -33,9 +33,9 @@ def test_the_page_is_the_golden_one(golden: Callable[[str, str], None]) -> None:
 def test_a_curve_that_rises_is_told_to_be_of_a_busy_machine() -> None:
     found = made_found()
     slow = made_rung(512, 30.0, added=384, held_gib=21.0)
-    rungs = (slow, *found.rungs[1:])
+    steps = (slow, *found.steps[1:])
     recalled = (made_recalled(196608),)
-    odd = msgspec.structs.replace(found, rungs=rungs, recalled=recalled)
+    odd = msgspec.structs.replace(found, steps=steps, recalled=recalled)
     words = "disturbed: 65,536 tokens were faster than 512"
     assert words in context_page([made_context(odd)])
     assert words not in context_page([made_context(found)])
@@ -84,7 +84,7 @@ def test_every_failure_is_told_in_words(failure: Failure, words: str) -> None:
         failed_at_tokens=262144,
     )
     found = msgspec.structs.replace(
-        made_found(Stop.MEMORY), attempts=(failed,), rungs=(), recalled=()
+        made_found(StopReason.MEMORY), attempts=(failed,), steps=(), recalled=()
     )
     text = context_page([made_context(found)])
     assert words in text
@@ -95,7 +95,7 @@ def test_every_failure_is_told_in_words(failure: Failure, words: str) -> None:
 def test_of_one_question_the_newest_answer_stands() -> None:
     old = made_context(measured_at="2026-11-01T12:00:00.000+00:00")
     new = made_context(measured_at="2026-11-26T12:00:00.000+00:00")
-    other = made_context(asked=Asked(keep_speed=0.5))
+    other = made_context(asked=SearchLimits(keep_speed=0.5))
     assert newest([new, old]) == [new]
     assert len(newest([new, old, other])) == 2
 
@@ -110,6 +110,6 @@ def test_what_was_allowed_stands_beside_what_was_used() -> None:
     text = context_page([made])
     assert " 23 GiB |" in text
     assert "(--vram)" not in text
-    asked = msgspec.structs.replace(made.asked, vram_bytes=23 * 2**30)
-    text = context_page([msgspec.structs.replace(made, asked=asked)])
+    asked = msgspec.structs.replace(made.limits, vram_bytes=23 * 2**30)
+    text = context_page([msgspec.structs.replace(made, limits=asked)])
     assert " 23 GiB (--vram) |" in text

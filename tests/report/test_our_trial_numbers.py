@@ -18,7 +18,7 @@ from llamatrix.agents.turn_outcome import EndpointDied
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.gpu import load_gpus
-from llamatrix.reference.verdict import Comparison, Verdict
+from llamatrix.reference.verdict import Comparison, ComparisonVerdict
 from llamatrix.report.evidence import read_trial_evidence
 from llamatrix.report.our_trial_numbers import trial_conditions
 from llamatrix.report.trials import trial_groups
@@ -60,8 +60,10 @@ def test_the_published_agent_speeds_themselves_are_reproduced(tmp_path: Path) ->
         if name.startswith(("agent/", "speed/")) and name.endswith("-rate")
     ]
     assert len(speeds) == 32
-    decided = [one for one in speeds if one.verdict is not Verdict.NOT_COMPARABLE]
-    assert {one.verdict for one in decided} == {Verdict.REPRODUCED}
+    decided = [
+        one for one in speeds if one.verdict is not ComparisonVerdict.NOT_COMPARABLE
+    ]
+    assert {one.verdict for one in decided} == {ComparisonVerdict.REPRODUCED}
     assert len(decided) == 32 - sum("cannot be right" in one.reason for one in speeds)
 
 
@@ -77,24 +79,24 @@ def test_every_published_amount_of_both_prompts_is_matched(tmp_path: Path) -> No
 
 def test_one_trial_decides_nothing_that_sampling_decides(tmp_path: Path) -> None:
     found = claims(held([made_trial()], tmp_path))["agent/qwen35-27b/p1/prompt-tokens"]
-    assert found.verdict is Verdict.TOO_FEW_TRIALS
+    assert found.verdict is ComparisonVerdict.TOO_FEW_TRIALS
     assert found.reason == "1 of at least 3 trials"
 
 
 def test_three_trials_around_the_published_amount_reproduce_it(tmp_path: Path) -> None:
     found = claims(held(three(), tmp_path))
     tokens = found["agent/qwen35-27b/p1/generated-tokens"]
-    assert tokens.verdict is Verdict.REPRODUCED
+    assert tokens.verdict is ComparisonVerdict.REPRODUCED
     assert len(tokens.records) == 3
     calls = found["agent/qwen35-27b/p1/api-calls"]
-    assert calls.verdict is Verdict.TOO_FEW_TRIALS
+    assert calls.verdict is ComparisonVerdict.TOO_FEW_TRIALS
 
 
 def test_correct_by_our_checks_is_not_correct_by_the_authors_eye(
     tmp_path: Path,
 ) -> None:
     turn = claims(held(three(), tmp_path))["agent/qwen35-27b/p1/correct-turn"]
-    assert turn.verdict is Verdict.NOT_COMPARABLE
+    assert turn.verdict is ComparisonVerdict.NOT_COMPARABLE
     assert turn.reason == "correctness: the task's checks here, the author's eye there"
 
 
@@ -102,7 +104,7 @@ def test_a_trial_that_was_never_correct_has_no_turn_to_average(tmp_path: Path) -
     ended = (Correct(turn=1), Correct(turn=1), Incorrect(turns=3))
     found = claims(held(three(*ended), tmp_path))
     turn = found["agent/qwen35-27b/p1/correct-turn"]
-    assert (turn.verdict, turn.ours) == (Verdict.NOT_COMPARABLE, None)
+    assert (turn.verdict, turn.ours) == (ComparisonVerdict.NOT_COMPARABLE, None)
     assert turn.reason == "1 of 3 trials were never correct here"
     assert found["agent/qwen35-27b/p1/generated-tokens"].ours is not None
 
@@ -148,7 +150,9 @@ def test_where_no_model_spoke_nothing_is_comparable(
 ) -> None:
     found = held(records, tmp_path)
     assert found.held.measured == ()
-    assert found.held.count(Verdict.NOT_COMPARABLE) == len(found.held.comparisons)
+    assert found.held.count(ComparisonVerdict.NOT_COMPARABLE) == len(
+        found.held.comparisons
+    )
     assert claims(found)["agent/qwen35-27b/p1/generation-rate"].reason == why
     assert found.held.ratios == ()
     assert f"numbers, {why}" in versus_text(found)
@@ -163,7 +167,7 @@ def test_llama_benchs_speeds_are_not_answered_with_an_agents(tmp_path: Path) -> 
 def test_memory_is_the_most_of_any_trial_and_only_of_a_card(tmp_path: Path) -> None:
     found = claims(held(published_trials(), tmp_path / "card"))
     assert found["fit/qwen35-27b/vram"].ours == 21e9
-    assert found["fit/qwen35-27b/vram"].verdict is Verdict.REPRODUCED
+    assert found["fit/qwen35-27b/vram"].verdict is ComparisonVerdict.REPRODUCED
     cpu = claims(held([made_trial(gpus=())], tmp_path / "cpu"))
     assert cpu["fit/qwen35-27b/vram"].ours is None
     speed = cpu["agent/qwen35-27b/p1/generation-rate"]

@@ -14,7 +14,7 @@ from llamatrix.nvml import Gpu
 from llamatrix.records.speed_record import Record
 from llamatrix.reference.gpu import gpu_key, load_gpus
 from llamatrix.reference.reference_set import Claim
-from llamatrix.reference.verdict import Comparison, Verdict
+from llamatrix.reference.verdict import Comparison, ComparisonVerdict
 from llamatrix.report.evidence import read_evidence
 from llamatrix.report.our_numbers import our_numbers
 from llamatrix.report.speed import groups
@@ -36,9 +36,11 @@ def claims(found: Versus) -> dict[str, Comparison]:
 
 def test_the_published_speeds_themselves_are_reproduced(tmp_path: Path) -> None:
     found = held(sweep(), tmp_path)
-    assert found.held.count(Verdict.DIFFERS) == 0
+    assert found.held.count(ComparisonVerdict.DIFFERS) == 0
     reproduced = {
-        one.claim for one in found.held.comparisons if one.verdict is Verdict.REPRODUCED
+        one.claim
+        for one in found.held.comparisons
+        if one.verdict is ComparisonVerdict.REPRODUCED
     }
     assert reproduced == {
         *(f"prefill/{model}/{size}" for model in MODELS for size in (512, 2048, 65336)),
@@ -69,7 +71,7 @@ def test_one_process_has_no_interval(tmp_path: Path) -> None:
 
 def test_a_slow_machine_of_the_same_class_differs(tmp_path: Path) -> None:
     found = claims(held(sweep(0.7), tmp_path))["prefill/gemma4-31b/512"]
-    assert found.verdict is Verdict.DIFFERS
+    assert found.verdict is ComparisonVerdict.DIFFERS
 
 
 def test_another_card_is_not_comparable_but_the_order_of_models_is(
@@ -83,7 +85,7 @@ def test_another_card_is_not_comparable_but_the_order_of_models_is(
     )
     found = held(sweep(3.0, gpus=(card,)), tmp_path)
     speed = claims(found)["prefill/qwen35-27b/512"]
-    assert speed.verdict is Verdict.NOT_COMPARABLE
+    assert speed.verdict is ComparisonVerdict.NOT_COMPARABLE
     assert speed.reason == "gpu: h200-sxm here, rtx-4090 there"
     assert speed.ratio == pytest.approx(3.0)
     assert {one.tau for one in found.held.ratios} == {1.0}
@@ -97,7 +99,7 @@ def test_a_cpu_is_never_taken_for_the_card_that_a_set_names(tmp_path: Path) -> N
 
 def test_made_up_weights_reproduce_nothing(tmp_path: Path) -> None:
     found = held(sweep(weights=WeightsKind.FULL), tmp_path)
-    assert found.held.count(Verdict.REPRODUCED) == 0
+    assert found.held.count(ComparisonVerdict.REPRODUCED) == 0
     assert (
         claims(found)["models/gemma4-31b/size"].reason
         == "weights: full here, hub there"
@@ -119,7 +121,7 @@ def test_what_failed_here_says_how(tmp_path: Path) -> None:
     )
     found = claims(held([failed], tmp_path))["prefill/gemma4-31b/65336"]
     assert (found.verdict, found.reason) == (
-        Verdict.NOT_COMPARABLE,
+        ComparisonVerdict.NOT_COMPARABLE,
         "out of memory here",
     )
     assert len(found.records) == 1

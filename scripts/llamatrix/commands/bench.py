@@ -21,7 +21,7 @@ from llamatrix.measure.disturbances import (
     Watch,
     disturbance,
 )
-from llamatrix.measure.speed import Bench, Measured, run_sweep
+from llamatrix.measure.speed import Bench, MeasuredTest, run_sweep
 from llamatrix.progress import meter, say
 from llamatrix.project import Project
 from llamatrix.provision.build import Built, provide_build
@@ -143,9 +143,9 @@ def bench(
 
 def _measure(
     item: Item, parts: Parts, project: Project, store: Store[Record], watch: Watch
-) -> list[Measured]:
+) -> list[MeasuredTest]:
     """Run the repeats of one cell that are missing; one harness measures at a time."""
-    kept: list[Measured] = []
+    kept: list[MeasuredTest] = []
     for repeat in item.todo:
         with exclusive(project.cache / "measuring.lock", purpose="measuring"):
             tests = still_missing(item, repeat, store)
@@ -157,7 +157,7 @@ def _measure(
                 mark = watch.mark()
 
                 def keep(
-                    one: Measured, number: int = repeat.number, label: str = label
+                    one: MeasuredTest, number: int = repeat.number, label: str = label
                 ) -> None:
                     nonlocal mark
                     load = watch.since(mark)
@@ -194,7 +194,7 @@ def bench_of(cell: Cell, parts: Parts, project: Project) -> Bench:
 
 
 def _record(
-    item: Item, parts: Parts, one: Measured, *, repeat: int, load: Load
+    item: Item, parts: Parts, one: MeasuredTest, *, repeat: int, load: Load
 ) -> Record:
     return Record(
         cell=cell_facts(item.cell, digest=item.digest),

@@ -22,7 +22,7 @@ from llamatrix.engines.llama_cpp import llama_bench
 from llamatrix.engines.outcome import Done
 from llamatrix.errors import MeasureError
 from llamatrix.host import this_host
-from llamatrix.measure.speed import Bench, Measured, by_hand, run_sweep
+from llamatrix.measure.speed import Bench, MeasuredTest, manual_command, run_sweep
 from llamatrix.measure.telemetry import sampling_share
 from llamatrix.measured_environment import measured_environment
 from llamatrix.nvml import gpus
@@ -83,7 +83,7 @@ def _measured_aside(session: Session, aside: Path) -> list[Record]:
 def _print_exactness(session: Session, parts: Parts, records: Sequence[Record]) -> None:
     cell = session.items[0].cell
     here = bench_of(cell, parts, session.project)
-    hand = by_hand(here, cell.tests)
+    hand = manual_command(here, cell.tests)
     words = hand.split(" && ", 1)[1].split()[1:]
     for record in records:
         log = here.log.with_name(f"{here.log.name}-{record.process.id}.log")
@@ -178,9 +178,9 @@ def _print_trials() -> None:
 def _run_ours(bench_: Bench, like: Record, aside: Path) -> Run:
     """One process through the harness, its record written as always."""
     store = Store(reports=aside / "pairs", kind=SPEED)
-    kept: list[Measured] = []
+    kept: list[MeasuredTest] = []
 
-    def keep(one: Measured) -> None:
+    def keep(one: MeasuredTest) -> None:
         kept.append(one)
         store.append(msgspec.structs.replace(like, outcome=one.outcome))
 

@@ -15,7 +15,7 @@ from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.integrity import recheck_cache
 from llamatrix.reference.gpu import load_gpus
-from llamatrix.reference.verdict import Verdict
+from llamatrix.reference.verdict import ComparisonVerdict
 from llamatrix.report.certificate import (
     Both,
     Certificate,
@@ -62,7 +62,9 @@ def write(against: str, *, profile: str = "", host: str = "", records: str = "")
     shown = Shown(groups=chosen.groups, trials=chosen.trials)
     evidence = Both(speeds=view.evidence, trials=view.trial_evidence)
     certificate = certify(published, shown, evidence, load_gpus())
-    if not count(certificate, Verdict.REPRODUCED) + count(certificate, Verdict.DIFFERS):
+    if not count(certificate, ComparisonVerdict.REPRODUCED) + count(
+        certificate, ComparisonVerdict.DIFFERS
+    ):
         reasons = dict.fromkeys(held.summary for held in certificate.groups)
         raise ReportError(
             f"{against}: nothing to certify, nothing is written: {' | '.join(reasons)}"
@@ -138,5 +140,5 @@ def _shown(path: Path, project: Project) -> str:
 
 
 def _summary(certificate: Certificate) -> str:
-    numbers = ((count(certificate, verdict), verdict) for verdict in Verdict)
+    numbers = ((count(certificate, verdict), verdict) for verdict in ComparisonVerdict)
     return ", ".join(f"{number} {verdict}" for number, verdict in numbers)

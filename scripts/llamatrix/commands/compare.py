@@ -24,7 +24,11 @@ from llamatrix.project import find_project
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.quantity import Quantity
 from llamatrix.reference.roofline import NoRoofline, Roofline
-from llamatrix.reference.verdict import Comparison, Verdict, family_wise
+from llamatrix.reference.verdict import (
+    Comparison,
+    ComparisonVerdict,
+    significant_after_holm,
+)
 from llamatrix.report.bandwidth_file import read_bandwidth, write_bandwidth
 from llamatrix.report.our_rooflines import our_rooflines
 from llamatrix.report.published import Published
@@ -83,7 +87,7 @@ def compare(
     ]
     comparisons = [one for held, _ in found for one in held.held.comparisons]
     tested = sum(one.p_value is not None for one in comparisons)
-    differing = family_wise(comparisons)
+    differing = significant_after_holm(comparisons)
     if as_json:
         text = _json(published, found, differing)
     else:
@@ -104,7 +108,7 @@ def _family_text(
     comparisons: Sequence[Comparison], tested: int, differing: Sequence[Comparison]
 ) -> str:
     """What the exit code is of, where that is not plain."""
-    called = sum(one.verdict is Verdict.DIFFERS for one in comparisons)
+    called = sum(one.verdict is ComparisonVerdict.DIFFERS for one in comparisons)
     if not called:
         return ""
     return (

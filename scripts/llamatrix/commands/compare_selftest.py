@@ -17,9 +17,9 @@ from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.verdict import (
     COUNTS,
     Comparison,
+    ComparisonVerdict,
     OurNumber,
-    Verdict,
-    family_wise,
+    significant_after_holm,
 )
 from llamatrix.report.tables import Table
 from llamatrix.stats.estimate import ALPHA
@@ -174,13 +174,13 @@ def _line_score(claim: Claim, kind: str, trials: int) -> LineScore:
     for _ in range(_LINE_RUNS):
         *ours, theirs = _draws(kind, trials + 1, generator)
         found = _compared(claim, ours, theirs)
-        differs += found.verdict is Verdict.DIFFERS
-        too_few += found.verdict is Verdict.TOO_FEW_TRIALS
+        differs += found.verdict is ComparisonVerdict.DIFFERS
+        too_few += found.verdict is ComparisonVerdict.TOO_FEW_TRIALS
         stated = (factor, found.detectable_factor, found.detectable_factor_upper)
         *ours, theirs = _draws(kind, trials + 1, generator)
         for place, one in enumerate(stated):
             again = _compared(claim, ours, theirs * one) if one else found
-            seen[place] += again.verdict is Verdict.DIFFERS
+            seen[place] += again.verdict is ComparisonVerdict.DIFFERS
     return LineScore(
         kind=kind,
         trials=trials,
@@ -225,14 +225,16 @@ def _family_score(claims: Sequence[Claim], trials: int, processes: int) -> Famil
         theirs, ours = _Session(claims, generator).drawn(trials, processes)
         found = compare(theirs, ours)
         tested = [one for one in found if one.p_value is not None]
-        lines.append(statistics.fmean(one.verdict is Verdict.DIFFERS for one in tested))
-        exits += bool(family_wise(found))
+        lines.append(
+            statistics.fmean(one.verdict is ComparisonVerdict.DIFFERS for one in tested)
+        )
+        exits += bool(significant_after_holm(found))
         slow = ours | {
             claim.id: _number(claim, [0.75 * one for one in ours[claim.id].values])
             for claim in theirs
             if claim.quantity in RATES
         }
-        slow_exits += bool(family_wise(compare(theirs, slow)))
+        slow_exits += bool(significant_after_holm(compare(theirs, slow)))
     return FamilyScore(
         trials=trials,
         processes=processes,

@@ -18,7 +18,7 @@ from llamatrix.host import Host, this_host
 from llamatrix.measure.speed import Bench
 from llamatrix.measured_environment import measured_environment
 from llamatrix.project import Project
-from llamatrix.records.store import Envelope, Fields, Kind, Place, Store
+from llamatrix.records.store import Envelope, Fields, RecordKind, RecordLocation, Store
 
 
 class HandRun(Envelope, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ class HandRun(Envelope, frozen=True, kw_only=True):
         return self.exit_code == 0
 
 
-def by_hand_from_1(fields: Fields, place: Place) -> Fields:
+def by_hand_from_1(fields: Fields, place: RecordLocation) -> Fields:
     """Migrate a run of schema 1, which kept rows alone and nothing about the host."""
     host = Host(
         slug=place.host_slug,
@@ -68,7 +68,7 @@ def by_hand_from_1(fields: Fields, place: Place) -> Fields:
     return {**fields, **raw}
 
 
-BY_HAND = Kind(
+BY_HAND = RecordKind(
     folder="speed",
     holds=HandRun,
     migrations={1: by_hand_from_1},

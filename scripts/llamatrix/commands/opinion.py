@@ -16,7 +16,7 @@ from llamatrix.errors import BenchError, MatrixError, MeasureError
 from llamatrix.progress import say
 from llamatrix.records.opinion_record import (
     OPINION,
-    Asked,
+    JudgeRequest,
     OpinionRecord,
     opinion_cell,
     trial_name,
@@ -124,8 +124,8 @@ def _one(
     say(f"{label}: {_words(reached)}")
 
 
-def _asked(made: Question) -> Asked:
-    return Asked(
+def _asked(made: Question) -> JudgeRequest:
+    return JudgeRequest(
         model=made.request.model,
         rubric=rubric().version,
         rubric_sha256=rubric_sha256(),

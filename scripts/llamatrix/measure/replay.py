@@ -62,7 +62,7 @@ class Replayed(Struct, frozen=True, kw_only=True, tag="replayed"):
         return sum(call.timings.prompt_ms for call in self.calls)
 
 
-class Way(StrEnum):
+class ReplayFailureKind(StrEnum):
     """How a replay can fail."""
 
     NOT_SERVED = "not-served"
@@ -78,7 +78,7 @@ class Way(StrEnum):
 class ReplayFailed(Struct, frozen=True, kw_only=True, tag="replay-failed"):
     """A session that this server did not get through."""
 
-    way: Way
+    way: ReplayFailureKind
     call: int
     """The index of the call it failed at; 0 before the first."""
     said: str
@@ -126,14 +126,14 @@ def _sent(
     except NoAnswerError as error:
         late = time.perf_counter() - begin >= timeout_s
         alive = memory_of(serving.pid) is not None
-        way = Way.TIMED_OUT if late and alive else Way.DIED
+        way = ReplayFailureKind.TIMED_OUT if late and alive else ReplayFailureKind.DIED
         return _failed(way, call, str(error), serving)
     except WrongAnswerError as error:
-        return _failed(Way.REFUSED, call, str(error), serving)
+        return _failed(ReplayFailureKind.REFUSED, call, str(error), serving)
     wall_s = time.perf_counter() - begin
     if answer.timings.predicted_n != call.n_predict:
         said = f"{answer.timings.predicted_n} tokens generated of {call.n_predict}"
-        return _failed(Way.SHORT, call, said, serving)
+        return _failed(ReplayFailureKind.SHORT, call, said, serving)
     return CallSample(
         index=call.index,
         kind=call.kind,
@@ -144,7 +144,9 @@ def _sent(
     )
 
 
-def _failed(way: Way, call: ScriptCall, said: str, serving: Serving) -> ReplayFailed:
+def _failed(
+    way: ReplayFailureKind, call: ScriptCall, said: str, serving: Serving
+) -> ReplayFailed:
     tail = tuple(read_log(serving.log).splitlines()[-TAIL_LINES:])
     return ReplayFailed(way=way, call=call.index, said=said, tail=tail)
 

@@ -41,7 +41,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
+class MeasuredTest:
     """One test of a sweep, and what came of it."""
 
     test: SpeedTest
@@ -70,7 +70,7 @@ def run_sweep(
     bench: Bench,
     tests: Sequence[SpeedTest],
     *,
-    on_measured: Callable[[Measured], None],
+    on_measured: Callable[[MeasuredTest], None],
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> list[shell.Ended]:
     """Measure the tests in order; each is handed over the moment it is known.
@@ -81,7 +81,7 @@ def run_sweep(
     processes: list[shell.Ended] = []
     warmed = warmed_up(bench) if rest else None
 
-    def measured(one: Measured) -> None:
+    def measured(one: MeasuredTest) -> None:
         on_measured(_annotated(one, warmed))
 
     while rest:
@@ -98,7 +98,7 @@ def warmed_up(bench: Bench) -> WarmUp | None:
     )
 
 
-def _annotated(one: Measured, warmed: WarmUp | None) -> Measured:
+def _annotated(one: MeasuredTest, warmed: WarmUp | None) -> MeasuredTest:
     """The test with what its telemetry says of memory and of disturbances."""
     sample = one.outcome.result if isinstance(one.outcome, Done) else None
     telemetry = msgspec.structs.replace(
@@ -111,7 +111,7 @@ def _annotated(one: Measured, warmed: WarmUp | None) -> Measured:
     return replace(one, telemetry=telemetry, outcome=Done(result=result))
 
 
-def by_hand(bench: Bench, tests: Sequence[SpeedTest]) -> str:
+def manual_command(bench: Bench, tests: Sequence[SpeedTest]) -> str:
     """The command line that does by hand what one process of ours does."""
     argv = llama_bench.argv(str(bench.program), bench.weights.name, bench.sweep, tests)
     return f"cd {shlex.quote(str(bench.weights.parent))} && {shlex.join(argv)}"
@@ -120,7 +120,7 @@ def by_hand(bench: Bench, tests: Sequence[SpeedTest]) -> str:
 def _run_process(
     bench: Bench,
     rest: list[SpeedTest],
-    on_measured: Callable[[Measured], None],
+    on_measured: Callable[[MeasuredTest], None],
     on_progress: Callable[[str], None],
 ) -> shell.Ended:
     """Run one process; takes what it settled off the front of `rest`."""
@@ -134,7 +134,7 @@ def _run_process(
     with sampling() as sampler:
 
         def settle(outcome: Outcome) -> None:
-            measured = Measured(
+            measured = MeasuredTest(
                 test=rest.pop(0),
                 outcome=outcome,
                 process=process,

@@ -23,7 +23,7 @@ _BLOCK = 32768
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bounds:
+class StreamBounds:
     """How much a stream test may take."""
 
     array_bytes: int = 256 * 2**20
@@ -53,9 +53,9 @@ class Bandwidth(msgspec.Struct, frozen=True, kw_only=True):
         return self.pass_bytes / min(self.passes_s)
 
 
-def measure_bandwidth(host: Host, bounds: Bounds | None = None) -> Bandwidth:
+def measure_bandwidth(host: Host, bounds: StreamBounds | None = None) -> Bandwidth:
     """Run the triad on all physical cores at once; the pass that warms up is not kept."""
-    chosen = bounds or Bounds()
+    chosen = bounds or StreamBounds()
     memory_share = host.memory_bytes // 8 // _TOUCHED
     array_bytes = min(chosen.array_bytes, memory_share)
     elements = array_bytes // _ELEMENT_BYTES // host.physical_cores

@@ -7,16 +7,16 @@ import msgspec
 from llamatrix.config.cell import Cell
 from llamatrix.config.lock import LockedPin
 from llamatrix.config.matrix import Model, Server
-from llamatrix.measure.context.result import SETTLED, Found
+from llamatrix.measure.context.result import SETTLED, SearchResult
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights.provide import WeightsFacts
-from llamatrix.records.store import Envelope, Kind, unchanged
+from llamatrix.records.store import Envelope, RecordKind, keep_fields
 
 CONTEXT_VERSION = 1
 """Bumped by hand when the way of searching changes: all is then searched anew."""
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SearchLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the user may choose about a search."""
 
     keep_speed: float
@@ -40,8 +40,8 @@ class ContextCell(msgspec.Struct, frozen=True, kw_only=True):
 
 class ContextRecord(Envelope, frozen=True, kw_only=True):
     cell: ContextCell
-    asked: Asked
-    found: Found
+    limits: SearchLimits = msgspec.field(name="asked")
+    result: SearchResult = msgspec.field(name="found")
     model: Model
     """As it was served, but for the context."""
     server: Server
@@ -58,15 +58,15 @@ class ContextRecord(Envelope, frozen=True, kw_only=True):
     @property
     def settled(self) -> bool:
         """Whether the same question need not be asked again."""
-        return self.found.stop in SETTLED
+        return self.result.stop in SETTLED
 
 
-CONTEXT = Kind(folder="context", holds=ContextRecord, migrations={1: unchanged})
+CONTEXT = RecordKind(folder="context", holds=ContextRecord, migrations={1: keep_fields})
 
 
 def context_cell(
     cell: Cell,
-    asked: Asked,
+    asked: SearchLimits,
     server: Server,
     *,
     template_sha256: str,

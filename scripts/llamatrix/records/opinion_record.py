@@ -4,7 +4,7 @@ import hashlib
 
 import msgspec
 
-from llamatrix.records.store import Envelope, Kind, unchanged
+from llamatrix.records.store import Envelope, RecordKind, keep_fields
 from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.trials.llm_judge.outcome import Opinion
 
@@ -27,7 +27,7 @@ class TrialName(msgspec.Struct, frozen=True, kw_only=True):
     measured_at: str
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class JudgeRequest(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     """By the name it was asked for; where it was served is not kept."""
     rubric: int
@@ -45,7 +45,7 @@ class OpinionRecord(Envelope, frozen=True, kw_only=True):
 
     cell: OpinionCell
     of: TrialName
-    asked: Asked
+    asked: JudgeRequest
     opinion: Opinion
     """Never part of whether the trial passed."""
     answered_by: str
@@ -59,7 +59,7 @@ class OpinionRecord(Envelope, frozen=True, kw_only=True):
         return self.cell.id
 
 
-OPINION = Kind(folder="opinion", holds=OpinionRecord, migrations={1: unchanged})
+OPINION = RecordKind(folder="opinion", holds=OpinionRecord, migrations={1: keep_fields})
 
 
 def trial_name(record: TrialRecord) -> TrialName:
@@ -71,7 +71,7 @@ def trial_name(record: TrialRecord) -> TrialName:
     )
 
 
-def opinion_cell(record: TrialRecord, asked: Asked) -> OpinionCell:
+def opinion_cell(record: TrialRecord, asked: JudgeRequest) -> OpinionCell:
     inputs = (OPINION_VERSION, record.host.slug, trial_name(record), asked)
     text = msgspec.json.encode(inputs, order="sorted")
     return OpinionCell(

@@ -11,7 +11,7 @@ from llamatrix.measure.speed import Process
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights.provide import WeightsFacts
-from llamatrix.records.store import Envelope, Fields, Kind, Place
+from llamatrix.records.store import Envelope, Fields, RecordKind, RecordLocation
 
 
 class CellFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -81,7 +81,7 @@ class _DoneOfSchema1(msgspec.Struct, tag="done"):
     result: _RowOfSchema1
 
 
-def outcome_from_1(fields: Fields, _place: Place) -> Fields:
+def outcome_from_1(fields: Fields, _place: RecordLocation) -> Fields:
     """Migrate an `outcome` of schema 1, which held llama-bench's row and nothing else."""
     outcome = bytes(fields["outcome"])
     if msgspec.json.decode(outcome, type=_Tagged).type != "done":
@@ -95,4 +95,4 @@ class _Tagged(msgspec.Struct):
     type: str
 
 
-SPEED = Kind(folder="speed", holds=Record, migrations={1: outcome_from_1})
+SPEED = RecordKind(folder="speed", holds=Record, migrations={1: outcome_from_1})

@@ -53,14 +53,14 @@ _FIRST_WITH_CHECKSUM = 2
 _CHECKSUM = b',"checksum":"'
 
 
-class Place(NamedTuple):
+class RecordLocation(NamedTuple):
     """Where a line stands, which older records do not say themselves."""
 
     host_slug: str
     record_id: str
 
 
-Migration = Callable[[Fields, Place], Fields]
+Migration = Callable[[Fields, RecordLocation], Fields]
 
 
 class NewerRecordError(RecordError):
@@ -90,7 +90,7 @@ class _Version(msgspec.Struct):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Kind(Generic[R]):
+class RecordKind(Generic[R]):
     folder: str
     """Below each host's folder; every id of this kind begins with it: `speed`."""
     holds: type[R]
@@ -103,9 +103,9 @@ class Kind(Generic[R]):
 
     def encode(self, record: R) -> bytes:
         """Return the record's line, newline and checksum included."""
-        return sealed(msgspec.json.encode(record))
+        return seal(msgspec.json.encode(record))
 
-    def decode(self, line: bytes, *, where: str, place: Place) -> R:
+    def decode(self, line: bytes, *, where: str, place: RecordLocation) -> R:
         """Read one line without its newline.
 
         RecordError names `where` if the line is damaged, NewerRecordError if its schema
@@ -132,7 +132,9 @@ class Kind(Generic[R]):
         except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
             raise RecordError(f"{where}: not a record: {error}") from error
 
-    def _migrated(self, line: bytes, version: int, where: str, place: Place) -> R:
+    def _migrated(
+        self, line: bytes, version: int, where: str, place: RecordLocation
+    ) -> R:
         fields = msgspec.json.decode(line, type=Fields)
         while version < SCHEMA_VERSION:
             migrate = self.migrations.get(version)
@@ -143,7 +145,7 @@ class Kind(Generic[R]):
         return msgspec.json.decode(msgspec.json.encode(fields), type=self.holds)
 
 
-def sealed(record: bytes) -> bytes:
+def seal(record: bytes) -> bytes:
     """Return a record's JSON as a line with its schema version and checksum."""
     text = b'{"schema_version":%d,' % SCHEMA_VERSION + record[1:]
     digest = hashlib.sha256(text).hexdigest().encode()
@@ -160,7 +162,7 @@ def _check(line: bytes, where: str) -> None:
         )
 
 
-def unchanged(fields: Fields, _place: Place) -> Fields:
+def keep_fields(fields: Fields, _place: RecordLocation) -> Fields:
     """Migrate a record whose fields are the same in the next schema."""
     return fields
 
@@ -210,7 +212,7 @@ class Store(Generic[R]):
 
     reports: Path
     """The folder `reports`."""
-    kind: Kind[R]
+    kind: RecordKind[R]
 
     @property
     def folder(self) -> Path:
@@ -299,7 +301,7 @@ def _lines(
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
     host_slug, record_id = path.relative_to(store.folder).as_posix().split("/", 1)
-    place = Place(host_slug, record_id.removesuffix(".jsonl"))
+    place = RecordLocation(host_slug, record_id.removesuffix(".jsonl"))
     file = path.relative_to(store.reports).as_posix()
     *whole, torn = content.split(b"\n")
     if torn:

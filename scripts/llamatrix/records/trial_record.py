@@ -11,7 +11,7 @@ from llamatrix.measure.telemetry import Telemetry
 from llamatrix.measure.templates.checks import Conformance
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights.provide import WeightsFacts
-from llamatrix.records.store import Envelope, Fields, Kind, Place
+from llamatrix.records.store import Envelope, Fields, RecordKind, RecordLocation
 from llamatrix.trials.trial_result import TrialResult
 
 
@@ -127,10 +127,10 @@ def template_facts(found: Conformance) -> TemplateFacts:
     )
 
 
-def trial_from_1(fields: Fields, _place: Place) -> Fields:
+def trial_from_1(fields: Fields, _place: RecordLocation) -> Fields:
     """Migrate a trial of schema 1, which knew no agent but OpenCode."""
     others = {key: value for key, value in fields.items() if key != "opencode"}
     return {**others, "agent_version": fields["opencode"]}
 
 
-AGENT = Kind(folder="agent", holds=TrialRecord, migrations={1: trial_from_1})
+AGENT = RecordKind(folder="agent", holds=TrialRecord, migrations={1: trial_from_1})

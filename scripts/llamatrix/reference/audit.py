@@ -12,9 +12,9 @@ from llamatrix.reference.quantity import Quantity
 from llamatrix.reference.reference_set import ReferenceSet
 from llamatrix.reference.roofline import NoRoofline, rooflines
 from llamatrix.reference.rules import agreement, digits, limits, memory
-from llamatrix.reference.rules.rule import AuditReport, Finding, Ledger, Severity
+from llamatrix.reference.rules.rule import AuditReport, ClaimIndex, Finding, Severity
 
-Rule = Callable[[Ledger], Iterator[Finding]]
+Rule = Callable[[ClaimIndex], Iterator[Finding]]
 
 RULES: tuple[Rule, ...] = (
     digits.totals,
@@ -35,7 +35,7 @@ RULES: tuple[Rule, ...] = (
 
 def audit(whole: ReferenceSet, gpus: Mapping[str, Gpu]) -> tuple[Finding, ...]:
     """The worst first, otherwise in the order of the rules and of the file."""
-    ledger = Ledger(
+    ledger = ClaimIndex(
         claims=whole.claims(),
         gpus={**gpus, **whole.gpus},
         statements=tuple(whole.statements.values()),

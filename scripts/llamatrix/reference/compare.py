@@ -11,18 +11,18 @@ from msgspec import Struct
 
 from llamatrix.reference.quantity import RATES, Quantity, Rounding
 from llamatrix.reference.reference_set import Claim, Statistic
-from llamatrix.reference.rules.rule import Finding, Severity, concerning
+from llamatrix.reference.rules.rule import Finding, Severity, findings_about
 from llamatrix.reference.verdict import (
     Comparison,
+    ComparisonVerdict,
     Difference,
     OurNumber,
     SpeedSpread,
-    Verdict,
-    by_band,
-    by_trials,
     conflicts,
+    decide_by_band,
+    decide_by_trials,
     differences,
-    of_a_trial,
+    is_trial_quantity,
     speed_spread,
 )
 
@@ -65,11 +65,11 @@ def compare_one(
     tolerance: float | None = None,
     spread: SpeedSpread = SpeedSpread(),  # noqa: B008  (frozen)
 ) -> Comparison:
-    carried = concerning(findings, claim.id)
+    carried = findings_about(findings, claim.id)
     theirs = _middle(claim)
     bare = Comparison(
         claim=claim.id,
-        verdict=Verdict.NOT_COMPARABLE,
+        verdict=ComparisonVerdict.NOT_COMPARABLE,
         reason=NOT_MEASURED,
         theirs=theirs,
         findings=carried,
@@ -103,9 +103,9 @@ def compare_one(
         if tolerance is not None
         else TOLERANCES.get(claim.quantity, DEFAULT_TOLERANCE)
     )
-    if of_a_trial(claim):
-        return by_trials(known, claim, ours, allowed)
-    return by_band(known, claim, ours, tolerance=allowed, spread=spread)
+    if is_trial_quantity(claim):
+        return decide_by_trials(known, claim, ours, allowed)
+    return decide_by_band(known, claim, ours, tolerance=allowed, spread=spread)
 
 
 def _obstacles(

@@ -76,15 +76,15 @@ CLASS = FIELDS[FIELDS.index("gpu") : FIELDS.index("engine_version")]
 """Where these differ, two numbers of one thing cannot be held against each other."""
 
 
-def merged(*layers: Conditions) -> Conditions:
+def merge_conditions(*layers: Conditions) -> Conditions:
     """The later layer speaks where it says anything."""
     whole = Conditions()
     for layer in layers:
-        whole = msgspec.structs.replace(whole, **dict(stated(layer)))
+        whole = msgspec.structs.replace(whole, **dict(stated_fields(layer)))
     return whole
 
 
-def stated(conditions: Conditions) -> tuple[tuple[str, bool | float | str], ...]:
+def stated_fields(conditions: Conditions) -> tuple[tuple[str, bool | float | str], ...]:
     return tuple(
         (key, value)
         for key, value in msgspec.structs.asdict(conditions).items()
@@ -98,4 +98,4 @@ def without(conditions: Conditions, *fields: str) -> Conditions:
 
 def covers(general: Conditions, special: Conditions) -> bool:
     """Whether `special` says all that `general` says, and the same."""
-    return set(stated(general)) <= set(stated(special))
+    return set(stated_fields(general)) <= set(stated_fields(special))

@@ -18,7 +18,7 @@ from llamatrix.config.complaint import complaints, nearest
 from llamatrix.config.load import read_toml
 from llamatrix.config.matrix import Key, Positive
 from llamatrix.errors import MatrixError, ReportError
-from llamatrix.reference.conditions import Conditions, Date, merged
+from llamatrix.reference.conditions import Conditions, Date, merge_conditions
 from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.quantity import (
     COUNTS,
@@ -257,7 +257,7 @@ def _table_claims(whole: ReferenceSet, key: str) -> Iterator[Claim]:
     setup = whole.setups[table.setup] if table.setup else Setup()
     for model, row in table.rows.items():
         published = whole.models[model]
-        conditions = merged(
+        conditions = merge_conditions(
             whole.conditions,
             published.conditions,
             setup.conditions,
@@ -278,7 +278,7 @@ def _table_claims(whole: ReferenceSet, key: str) -> Iterator[Claim]:
                 step=column.step,
                 rounding=column.rounding,
                 statistic=column.statistic,
-                conditions=merged(conditions, column.conditions),
+                conditions=merge_conditions(conditions, column.conditions),
                 grade=whole.source.grade,
                 ends=ends,
                 shape=published.shape,

@@ -16,7 +16,7 @@ from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.model_work import ModelWork, claim_work
 from llamatrix.reference.quantity import Quantity
 from llamatrix.reference.reference_set import Claim, ReferenceSet
-from llamatrix.reference.rules.rule import Ledger, on_gpu, single
+from llamatrix.reference.rules.rule import ClaimIndex, on_gpu, single
 
 
 class Roofline(Struct, frozen=True, kw_only=True):
@@ -45,12 +45,12 @@ def rooflines(
     whole: ReferenceSet, gpus: Mapping[str, Gpu]
 ) -> tuple[Roofline | NoRoofline, ...]:
     """For every speed of a set, in file order."""
-    ledger = Ledger(claims=whole.claims(), gpus={**gpus, **whole.gpus})
+    ledger = ClaimIndex(claims=whole.claims(), gpus={**gpus, **whole.gpus})
     speeds = ledger.of(Quantity.PREFILL_RATE, Quantity.GENERATION_RATE)
     return tuple(roofline(ledger, claim) for claim in speeds)
 
 
-def roofline(ledger: Ledger, claim: Claim) -> Roofline | NoRoofline:
+def roofline(ledger: ClaimIndex, claim: Claim) -> Roofline | NoRoofline:
     gpu, work = ledger.gpu(claim), claim_work(claim)
     reason = _missing(claim, gpu, work)
     if gpu is None or work is None or reason:

@@ -29,7 +29,7 @@ BY_CORRECTNESS = frozenset({Quantity.CORRECT_TURN, Quantity.TASKS_SOLVED})
 """What another criterion of correctness makes another quantity."""
 
 
-class Verdict(StrEnum):
+class ComparisonVerdict(StrEnum):
     REPRODUCED = "reproduced"
     DIFFERS = "differs"
     TOO_FEW_TRIALS = "too few trials"
@@ -66,7 +66,7 @@ class Difference(Struct, frozen=True, kw_only=True):
 
 class Comparison(Struct, frozen=True, kw_only=True):
     claim: str
-    verdict: Verdict
+    verdict: ComparisonVerdict
     reason: str
     """Of the verdict, in words."""
     theirs: float
@@ -169,7 +169,7 @@ def speed_spread(claims: Sequence[Claim], ours: Mapping[str, OurNumber]) -> Spee
         [math.log(value) for value in ours[claim.id].values]
         for claim in claims
         if claim.quantity in RATES
-        and not of_a_trial(claim)
+        and not is_trial_quantity(claim)
         and claim.id in ours
         and min(ours[claim.id].values, default=0) > 0
     ]
@@ -184,7 +184,7 @@ def speed_spread(claims: Sequence[Claim], ours: Mapping[str, OurNumber]) -> Spee
     return SpeedSpread(sd_log=math.sqrt(squares / degrees), degrees=degrees)
 
 
-def family_wise(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
+def significant_after_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     """Those that differ after Holm's correction for all that were tested.
 
     Where everything is a faithful reproduction, this is empty in 95 % of all cases,
@@ -195,13 +195,13 @@ def family_wise(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     return tuple(one for one, p in zip(tested, adjusted, strict=True) if p <= ALPHA)
 
 
-def of_a_trial(claim: Claim) -> bool:
+def is_trial_quantity(claim: Claim) -> bool:
     """Whether one run of an agent decided it."""
     of_a_task = claim.quantity in RATES and claim.conditions.task is not None
     return claim.quantity in TRAJECTORY or of_a_task
 
 
-def by_band(
+def decide_by_band(
     known: Comparison,
     claim: Claim,
     ours: OurNumber,
@@ -224,7 +224,7 @@ def by_band(
     place = "inside" if inside else "outside"
     return msgspec.structs.replace(
         known,
-        verdict=Verdict.REPRODUCED if inside else Verdict.DIFFERS,
+        verdict=ComparisonVerdict.REPRODUCED if inside else ComparisonVerdict.DIFFERS,
         reason=f"ratio {ratio:.3f} is {place} {low:.3f} to {high:.3f}",
         band=(low, high),
         firm=firm,
@@ -259,7 +259,7 @@ def _beyond(
     return t_two_sided_p(distance / error, degrees) / 2
 
 
-def by_trials(
+def decide_by_trials(
     known: Comparison, claim: Claim, ours: OurNumber, tolerance: float
 ) -> Comparison:
     values, count = ours.values, len(ours.values)
@@ -269,7 +269,7 @@ def by_trials(
         if is_rate and band[0] <= (known.ratio or 0.0) <= band[1]:
             return msgspec.structs.replace(
                 known,
-                verdict=Verdict.REPRODUCED,
+                verdict=ComparisonVerdict.REPRODUCED,
                 reason=f"ratio {known.ratio:.3f} is inside {band[0]:.3f} to {band[1]:.3f}",
                 band=band,
             )
@@ -294,7 +294,9 @@ def _by_range(known: Comparison, claim: Claim, values: Sequence[float]) -> Compa
     place = "outside" if p_value <= ALPHA else "inside"
     return msgspec.structs.replace(
         known,
-        verdict=Verdict.DIFFERS if p_value <= ALPHA else Verdict.REPRODUCED,
+        verdict=ComparisonVerdict.DIFFERS
+        if p_value <= ALPHA
+        else ComparisonVerdict.REPRODUCED,
         reason=f"{claim.text} lies {place} the range of our {count} trials, "
         f"{_plain(low)} to {_plain(high)}",
         p_value=p_value,
@@ -327,7 +329,9 @@ def _by_prediction(
     rounding = printed.low / known.theirs, printed.high / known.theirs
     return msgspec.structs.replace(
         tested,
-        verdict=Verdict.DIFFERS if p_value <= ALPHA else Verdict.REPRODUCED,
+        verdict=ComparisonVerdict.DIFFERS
+        if p_value <= ALPHA
+        else ComparisonVerdict.REPRODUCED,
         reason=(
             f"{claim.text} lies {place} {_plain(low)} to {_plain(high)}, where 95 % of single "
             f"trials like our {count} fall{on_any_card}"
@@ -344,5 +348,5 @@ def _plain(value: float) -> str:
 def _too_few(known: Comparison, why: str) -> Comparison:
     """Neither an interval nor a band: both would be too wide to mean anything."""
     return msgspec.structs.replace(
-        known, verdict=Verdict.TOO_FEW_TRIALS, reason=why, interval=None
+        known, verdict=ComparisonVerdict.TOO_FEW_TRIALS, reason=why, interval=None
     )

@@ -18,7 +18,7 @@ from llamatrix.records.speed_record import Record
 from llamatrix.records.store import R
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.gpu import Gpu
-from llamatrix.reference.verdict import Verdict
+from llamatrix.reference.verdict import ComparisonVerdict
 from llamatrix.report.evidence import NO_TRIALS, Evidence, Places, TrialEvidence
 from llamatrix.report.published import Published
 from llamatrix.report.speed import Group, groups
@@ -249,5 +249,5 @@ def _seal(certificate: Certificate) -> str:
     return hashlib.sha256(certificate_bytes(bare)).hexdigest()
 
 
-def count(certificate: Certificate, verdict: Verdict) -> int:
+def count(certificate: Certificate, verdict: ComparisonVerdict) -> int:
     return sum(held.count(verdict) for held in certificate.groups)

@@ -8,17 +8,17 @@ from llamatrix.config.matrix import Backend, WeightsKind
 from llamatrix.engines.outcome import Crashed, OutOfMemory, TimedOut
 from llamatrix.errors import ReportError
 from llamatrix.measure.context.result import (
-    Answer,
     Attempt,
+    ContextStep,
     Failure,
     Footprint,
-    Found,
     Limit,
     OverBudget,
-    Rung,
+    SearchResult,
     Spilled,
     Unanswered,
-    answer_of,
+    UsableContext,
+    usable_context,
 )
 from llamatrix.records.context_record import ContextRecord
 from llamatrix.report.amounts import speed_text
@@ -26,7 +26,7 @@ from llamatrix.report.tables import Table
 from llamatrix.units import bytes_text, duration_text
 
 _ODD = 1.1
-"""Of the first rung's speed: more than noise."""
+"""Of the first step's speed: more than noise."""
 _LIMITS = {
     Limit.MEMORY: "memory",
     Limit.TRAINING: "what it was trained for",
@@ -60,7 +60,7 @@ def newest(records: Iterable[ContextRecord]) -> list[ContextRecord]:
     """
     latest: dict[tuple[str, str, str], ContextRecord] = {}
     for record in sorted(records, key=lambda one: (one.settled, one.measured_at)):
-        asked = repr(record.asked)
+        asked = repr(record.limits)
         latest[record.host.slug, record.cell.id, asked] = record
     return [latest[key] for key in sorted(latest)]
 
@@ -87,11 +87,11 @@ def _hardware_fit(records: Sequence[ContextRecord]) -> Table:
         answer = _answer(record)
         rows.append(
             (
-                *(record.cell.model_name, _usage(record, answer.rung)),
+                *(record.cell.model_name, _usage(record, answer.step)),
                 _allowed(record),
-                f"{answer.rung.tokens:,}" if answer.rung else "none",
+                f"{answer.step.tokens:,}" if answer.step else "none",
                 *(_limit_text(answer), _recall_text(record)),
-                f"{100 * record.asked.keep_speed:.0f} %",
+                f"{100 * record.limits.keep_speed:.0f} %",
                 str(record.weights.kind),
                 f"{record.cell.pin}/{record.cell.build}",
             )
@@ -109,12 +109,12 @@ def _hardware_fit(records: Sequence[ContextRecord]) -> Table:
 
 def _allowed(record: ContextRecord) -> str:
     """What was free, or what `--vram` allowed."""
-    allowed = bytes_text(record.found.ceiling.budget_bytes)
-    return f"{allowed} (--vram)" if record.asked.vram_bytes else allowed
+    allowed = bytes_text(record.result.ceiling.budget_bytes)
+    return f"{allowed} (--vram)" if record.limits.vram_bytes else allowed
 
 
 def _curve(record: ContextRecord) -> Table:
-    rungs = record.found.rungs
+    steps = record.result.steps
     return Table(
         title=f"{record.cell.model_name} at {record.cell.pin}/{record.cell.build}",
         header=(
@@ -123,22 +123,22 @@ def _curve(record: ContextRecord) -> Table:
         ),
         rows=tuple(
             (
-                f"{rung.tokens:,}",
-                speed_text(rung.generation_tps),
-                f"{100 * rung.generation_tps / rungs[0].generation_tps:.0f} %",
-                "n/a" if rung.prefill_tps is None else speed_text(rung.prefill_tps),
-                f"{rung.answers[0].prompt_n:,}",
-                _usage(record, rung),
-                str(len(rung.answers)),
+                f"{step.tokens:,}",
+                speed_text(step.generation_tps),
+                f"{100 * step.generation_tps / steps[0].generation_tps:.0f} %",
+                "n/a" if step.prefill_tps is None else speed_text(step.prefill_tps),
+                f"{step.answers[0].prompt_n:,}",
+                _usage(record, step),
+                str(len(step.answers)),
             )
-            for rung in rungs
+            for step in steps
         ),
         right=tuple(range(7)),
     )
 
 
 def _notes(record: ContextRecord) -> list[str]:
-    found, answer = record.found, _answer(record)
+    found, answer = record.result, _answer(record)
     lines = [
         f"- limit: {_limit_text(answer)}",
         f"- measured: {record.measured_at[:10]}, llama.cpp {record.build.commit[:9]}",
@@ -151,26 +151,26 @@ def _notes(record: ContextRecord) -> list[str]:
         for held in _footprints(found)
         for word in (held.disturbances if held else ())
     )
-    return [*lines, *(f"- disturbed: {word}" for word in (*heard, *_odd(found.rungs)))]
+    return [*lines, *(f"- disturbed: {word}" for word in (*heard, *_odd(found.steps)))]
 
 
-def _odd(rungs: Sequence[Rung]) -> Iterator[str]:
+def _odd(steps: Sequence[ContextStep]) -> Iterator[str]:
     """A larger context is never faster, but for a machine that was busy before."""
-    fastest = max(rungs, key=lambda one: one.generation_tps, default=None)
-    if fastest and fastest.generation_tps > _ODD * rungs[0].generation_tps:
+    fastest = max(steps, key=lambda one: one.generation_tps, default=None)
+    if fastest and fastest.generation_tps > _ODD * steps[0].generation_tps:
         yield (
-            f"{fastest.tokens:,} tokens were faster than {rungs[0].tokens:,}; the "
+            f"{fastest.tokens:,} tokens were faster than {steps[0].tokens:,}; the "
             "machine was busy, `--again` on an idle one says more"
         )
 
 
 def _memory_notes(record: ContextRecord) -> Iterator[str]:
-    ceiling = record.found.ceiling
+    ceiling = record.result.ceiling
     where = "card" if _on_card(record) else "host"
     others = ceiling.others_bytes
     taken = f" (others held {bytes_text(others)})" if others else ""
     yield f"- memory: {bytes_text(ceiling.budget_bytes)} of the {where} to use{taken}"
-    known = [held for held in _footprints(record.found) if held]
+    known = [held for held in _footprints(record.result) if held]
     if known:
         yield (
             f"- the process on the host: {bytes_text(known[0].rss_bytes)} after "
@@ -178,10 +178,10 @@ def _memory_notes(record: ContextRecord) -> Iterator[str]:
         )
 
 
-def _attempt_notes(found: Found) -> Iterator[str]:
+def _attempt_notes(found: SearchResult) -> Iterator[str]:
     for number, attempt in enumerate(found.attempts, start=1):
         yield f"- start {number}: {_attempt_text(attempt)}"
-    if found.attempts[-1].failure and not found.rungs:
+    if found.attempts[-1].failure and not found.steps:
         many = "s" if len(found.attempts) > 1 else ""
         yield f"- given up after {len(found.attempts)} start{many}"
 
@@ -222,54 +222,54 @@ def _failure_text(failure: Failure) -> str:
 
 
 def _recall_notes(record: ContextRecord) -> Iterator[str]:
-    for one in record.found.recalled:
+    for one in record.result.recalled:
         words = ", ".join(
             f"{fact.depth_percent} %: {'yes' if fact.exact else 'no'}"
             for fact in one.facts
         )
         size = "no answer" if one.prompt_tokens is None else f"{one.prompt_tokens:,}"
         yield f"- recall at {one.context_tokens:,} ({size} prompt tokens): {words}"
-    if record.found.not_recalled:
-        yield f"- recall: n/a, {record.found.not_recalled}"
+    if record.result.not_recalled:
+        yield f"- recall: n/a, {record.result.not_recalled}"
 
 
 def _recall_text(record: ContextRecord) -> str:
     if record.weights.kind is not WeightsKind.HUB:
         return "n/a (made-up weights)"
-    if not record.found.recalled:
+    if not record.result.recalled:
         return "n/a"
-    exact = [one for one in record.found.recalled if one.all_exact]
-    last = (exact or record.found.recalled)[-1]
+    exact = [one for one in record.result.recalled if one.all_exact]
+    last = (exact or record.result.recalled)[-1]
     hits = sum(fact.exact for fact in last.facts)
     return f"{hits} of {len(last.facts)}"
 
 
-def _limit_text(answer: Answer) -> str:
+def _limit_text(answer: UsableContext) -> str:
     words = _LIMITS[answer.limit]
     if answer.beyond_tokens is None:
         return words
-    if answer.rung is None:
+    if answer.step is None:
         return f"{words}, {answer.beyond_tokens:,} is too large"
-    return f"{words}, between {answer.rung.tokens:,} and {answer.beyond_tokens:,}"
+    return f"{words}, between {answer.step.tokens:,} and {answer.beyond_tokens:,}"
 
 
-def _usage(record: ContextRecord, rung: Rung | None) -> str:
-    if rung is None or rung.footprint is None:
+def _usage(record: ContextRecord, step: ContextStep | None) -> str:
+    if step is None or step.footprint is None:
         return "n/a"
     unit = "" if _on_card(record) else " RAM"
-    return f"{bytes_text(rung.footprint.held_bytes)}{unit}"
+    return f"{bytes_text(step.footprint.held_bytes)}{unit}"
 
 
 def _on_card(record: ContextRecord) -> bool:
     return record.build.backend == Backend.CUDA
 
 
-def _answer(record: ContextRecord) -> Answer:
-    return answer_of(record.found, keep_speed=record.asked.keep_speed)
+def _answer(record: ContextRecord) -> UsableContext:
+    return usable_context(record.result, keep_speed=record.limits.keep_speed)
 
 
-def _footprints(found: Found) -> Iterator[Footprint | None]:
+def _footprints(found: SearchResult) -> Iterator[Footprint | None]:
     for attempt in found.attempts:
         yield attempt.loaded
-    for rung in found.rungs:
-        yield rung.footprint
+    for step in found.steps:
+        yield step.footprint

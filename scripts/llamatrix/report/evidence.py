@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Generic
 
 from llamatrix.records.speed_record import SPEED, Record
-from llamatrix.records.store import DamagedLine, Kind, Line, R, Store, Stored
+from llamatrix.records.store import DamagedLine, Line, R, RecordKind, Store, Stored
 from llamatrix.records.trial_record import AGENT, TrialRecord
 
 
@@ -57,7 +57,7 @@ def read_trial_evidence(
 
 
 def read_index(
-    reports: Path, kind: Kind[R], *, only: Collection[str] | None = None
+    reports: Path, kind: RecordKind[R], *, only: Collection[str] | None = None
 ) -> Places[R]:
     """Read every record of a kind, with its place; unreadable lines are kept apart."""
     found = tuple(Store(reports=reports, kind=kind).lines(only=only))

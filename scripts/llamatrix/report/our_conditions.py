@@ -9,7 +9,7 @@ from llamatrix.nvml import Gpu as Card
 from llamatrix.provision.weights.provide import WeightsFacts
 from llamatrix.records.speed_record import Record
 from llamatrix.records.trial_record import TrialRecord
-from llamatrix.reference.conditions import Conditions, merged
+from llamatrix.reference.conditions import Conditions, merge_conditions
 from llamatrix.reference.gpu import Gpu, gpu_key
 
 NO_GPU = "none"
@@ -36,7 +36,7 @@ def conditions_of(record: Record, gpus: Mapping[str, Gpu]) -> Conditions:
         flags=" ".join(_without_file(argv)),
         repetitions=_repetitions(record),
     )
-    return merged(common_conditions(record, gpus), said)
+    return merge_conditions(common_conditions(record, gpus), said)
 
 
 def common_conditions(

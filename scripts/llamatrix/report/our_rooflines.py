@@ -18,7 +18,7 @@ from llamatrix.reference.roofline import (
     generation_limit,
     roofline,
 )
-from llamatrix.reference.rules.rule import Ledger
+from llamatrix.reference.rules.rule import ClaimIndex
 from llamatrix.report.our_conditions import NO_GPU, conditions_of
 from llamatrix.report.our_numbers import OurModel, our_models
 from llamatrix.report.speed import Group, Result
@@ -60,7 +60,7 @@ def _one(
     if conditions.gpu not in gpus:
         return NoRoofline(claim=name, reason=f"{conditions.gpu}: not in gpus.toml")
     claims = tuple(_claims(name, model.key, result, conditions))
-    return roofline(Ledger(claims=claims, gpus=gpus), claims[0])
+    return roofline(ClaimIndex(claims=claims, gpus=gpus), claims[0])
 
 
 def _claims(

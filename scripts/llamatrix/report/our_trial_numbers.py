@@ -7,7 +7,7 @@ import msgspec
 
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.records.trial_record import TrialRecord
-from llamatrix.reference.conditions import Conditions, merged
+from llamatrix.reference.conditions import Conditions, merge_conditions
 from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.quantity import RATES, Quantity
 from llamatrix.reference.reference_set import Claim
@@ -187,7 +187,7 @@ def trial_conditions(record: TrialRecord, gpus: Mapping[str, Gpu]) -> Conditions
         top_p=_fraction_after(argv, "--top-p"),
         min_p=_fraction_after(argv, "--min-p"),
     )
-    return merged(common_conditions(record, gpus), said)
+    return merge_conditions(common_conditions(record, gpus), said)
 
 
 def _offload(record: TrialRecord) -> str | None:

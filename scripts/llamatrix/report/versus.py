@@ -9,7 +9,7 @@ from msgspec import Struct
 from llamatrix.reference.compare import NOT_MEASURED, ModelRatios, compare, model_ratios
 from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.rules.rule import Finding
-from llamatrix.reference.verdict import Comparison, Difference, Verdict
+from llamatrix.reference.verdict import Comparison, ComparisonVerdict, Difference
 from llamatrix.report.evidence import Evidence, TrialEvidence
 from llamatrix.report.our_numbers import our_numbers
 from llamatrix.report.our_trial_numbers import our_trial_numbers
@@ -41,13 +41,13 @@ class Held(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Those for which we have a number."""
         return tuple(one for one in self.comparisons if one.ours is not None)
 
-    def count(self, verdict: Verdict) -> int:
+    def count(self, verdict: ComparisonVerdict) -> int:
         return sum(one.verdict is verdict for one in self.comparisons)
 
     @property
     def comparable(self) -> bool:
         """Whether at least one number could be held against the published one."""
-        return self.count(Verdict.NOT_COMPARABLE) < len(self.comparisons)
+        return self.count(ComparisonVerdict.NOT_COMPARABLE) < len(self.comparisons)
 
     @property
     def summary(self) -> str:
@@ -55,11 +55,11 @@ class Held(Struct, frozen=True, kw_only=True, omit_defaults=True):
         if not self.comparable:
             return f"Nothing is comparable: {'; '.join(self._reasons())}"
         missing = len(self.comparisons) - len(self.measured)
-        apart = self.count(Verdict.NOT_COMPARABLE) - missing
+        apart = self.count(ComparisonVerdict.NOT_COMPARABLE) - missing
         return (
-            f"{self.count(Verdict.REPRODUCED)} reproduced, "
-            f"{self.count(Verdict.DIFFERS)} differ, "
-            f"{self.count(Verdict.TOO_FEW_TRIALS)} with too few trials, {apart} "
+            f"{self.count(ComparisonVerdict.REPRODUCED)} reproduced, "
+            f"{self.count(ComparisonVerdict.DIFFERS)} differ, "
+            f"{self.count(ComparisonVerdict.TOO_FEW_TRIALS)} with too few trials, {apart} "
             f"measured but not comparable, {missing} not measured"
         )
 

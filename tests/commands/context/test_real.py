@@ -8,7 +8,7 @@ import pytest
 from tests.commands.conftest import record_lines
 from tests.shipped import ROOT
 
-from llamatrix.measure.context.generation import rungs
+from llamatrix.measure.context.generation import context_steps
 from llamatrix.project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
@@ -36,7 +36,7 @@ def test_the_curve_of_a_real_server_is_measured_and_kept(
     told = json.loads(ended.stdout)
     assert (told["largest_context_tokens"], told["limit"]) == (4096, "asked")
     found = told["record"]["found"]
-    assert [rung["tokens"] for rung in found["rungs"]] == list(rungs(4096))
+    assert [rung["tokens"] for rung in found["rungs"]] == list(context_steps(4096))
     assert len(found["attempts"]) == 1
     for rung in found["rungs"]:
         first = rung["answers"][0]

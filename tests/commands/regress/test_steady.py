@@ -11,7 +11,7 @@ from llamatrix.commands.regress.judging import judge_together
 from llamatrix.commands.regress.ledger import SPEED_PAIRS, Entry, pairs_of
 from llamatrix.commands.regress.process import repetitions_for
 from llamatrix.config.cell import SpeedTest
-from llamatrix.records.store import Place
+from llamatrix.records.store import RecordLocation
 from llamatrix.stats.judge import Comparison
 from llamatrix.stats.looks import Looks
 from llamatrix.stats.word import Word
@@ -20,7 +20,7 @@ _CAPTURED = ROOT / "tests" / "captured" / "regress"
 
 
 def _entries(path: Path) -> list[Entry]:
-    place = Place("h200-7e73a7", path.stem)
+    place = RecordLocation("h200-7e73a7", path.stem)
     return [
         SPEED_PAIRS.decode(line, where=path.name, place=place)
         for line in path.read_bytes().splitlines()

@@ -12,7 +12,7 @@ from tests.shipped import FAKES
 from llamatrix.config.cell import Cell
 from llamatrix.config.matrix import Backend
 from llamatrix.engines.outcome import Crashed, Done, Invalid, Outcome
-from llamatrix.measure.speed import Bench, Measured, run_sweep
+from llamatrix.measure.speed import Bench, MeasuredTest, run_sweep
 
 Sweep = Callable[[str], dict[str, Outcome]]
 _TESTS = ("pp128", "pp512", "pp1024", "tg32")
@@ -40,7 +40,7 @@ def swept(bench: Bench, cells: tuple[Cell, ...]) -> Sweep:
 
     def run(way: str) -> dict[str, Outcome]:
         (bench.program.parent / "way").write_text(way)
-        found: list[Measured] = []
+        found: list[MeasuredTest] = []
         run_sweep(bench, cells[0].tests, on_measured=found.append)
         assert sorted(one.test.name for one in found) == sorted(_TESTS)
         return {one.test.name: one.outcome for one in found}
@@ -112,7 +112,7 @@ def test_a_build_for_cuda_that_computed_elsewhere_gives_no_number(
     bench: Bench, cells: tuple[Cell, ...], way: str
 ) -> None:
     (bench.program.parent / "way").write_text(way)
-    found: list[Measured] = []
+    found: list[MeasuredTest] = []
     on_card = replace(bench, backend=Backend.CUDA)
     run_sweep(on_card, cells[0].tests[:1], on_measured=found.append)
     (one,) = found
@@ -128,7 +128,7 @@ def test_a_variable_of_the_shell_changes_no_number_unless_declared(
     monkeypatch.setenv("GGML_CUDA_DISABLE_GRAPHS", "")
 
     def speed(bench: Bench) -> float:
-        found: list[Measured] = []
+        found: list[MeasuredTest] = []
         run_sweep(bench, cells[0].tests[-1:], on_measured=found.append)
         assert isinstance(found[0].outcome, Done)
         return found[0].outcome.result.published_tps

@@ -12,9 +12,9 @@ from tests.shipped import ROOT
 from llamatrix.config.load import load_matrix
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import Timeouts
-from llamatrix.measure.context.fill import Bounds
-from llamatrix.measure.context.result import By, Ceiling
-from llamatrix.measure.context.search import Question, Search
+from llamatrix.measure.context.fill import FillBounds
+from llamatrix.measure.context.result import Ceiling, CeilingReason
+from llamatrix.measure.context.search import Search, SearchSettings
 from llamatrix.provision.weights.fit import MemorySettings, known_shape
 
 Ask = Callable[..., Search]
@@ -44,13 +44,13 @@ def wish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]
 
 
 @pytest.fixture
-def question(launch: Launch, tmp_path: Path) -> Question:
-    return Question(
+def question(launch: Launch, tmp_path: Path) -> SearchSettings:
+    return SearchSettings(
         launch=launch,
         shape=known_shape("qwen35-27b"),
         use=MemorySettings(),
-        ceiling=Ceiling(tokens=8192, by=By.ASKED, budget_bytes=40 * 2**30),
-        bounds=Bounds(keep_speed=0.8, deadline=time.monotonic() + 600),
+        ceiling=Ceiling(tokens=8192, by=CeilingReason.ASKED, budget_bytes=40 * 2**30),
+        bounds=FillBounds(keep_speed=0.8, deadline=time.monotonic() + 600),
         on_card=False,
         why_no_recall="",
         log=tmp_path / "logs" / "context.log",
@@ -59,7 +59,7 @@ def question(launch: Launch, tmp_path: Path) -> Question:
 
 
 @pytest.fixture
-def ask(question: Question, wish: Callable[..., None]) -> Ask:
+def ask(question: SearchSettings, wish: Callable[..., None]) -> Ask:
     """A search with changes to the question, and wishes for the server."""
 
     def make(*, wishes: dict[str, object] | None = None, **changes: object) -> Search:

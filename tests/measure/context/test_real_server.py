@@ -9,12 +9,12 @@ from tests.engines.llama_cpp.real import PINS, real_launch
 from llamatrix.engines.llama_cpp.server import Serving, read_log, running
 from llamatrix.engines.outcome import Stage
 from llamatrix.measure.context.generation import (
-    Broken,
-    Timings,
+    CompletionTimings,
+    FailedRequest,
     end_tokens,
     generate,
 )
-from llamatrix.measure.context.recall import Filler, recall
+from llamatrix.measure.context.recall import FillerText, recall
 
 pytestmark = pytest.mark.slow
 CONTEXT_TOKENS = 4096
@@ -37,12 +37,12 @@ def serving(
 def test_a_growing_prompt_is_taken_from_the_cache_and_no_answer_ends_early(
     serving: Serving,
 ) -> None:
-    filler = Filler(serving.site)
+    filler = FillerText(serving.site)
     ends = end_tokens(read_log(serving.log))
     assert ends
     for tokens, cached in ((384, 0), (896, 300), (1920, 800)):
         found = generate(serving.site, filler.tokens(tokens), ends=ends, timeout_s=120)
-        assert isinstance(found, Timings)
+        assert isinstance(found, CompletionTimings)
         assert found.prompt_n + found.cache_n == tokens
         assert found.cache_n >= cached
         assert found.predicted_n == 128
@@ -51,9 +51,9 @@ def test_a_growing_prompt_is_taken_from_the_cache_and_no_answer_ends_early(
 def test_a_prompt_beyond_the_context_is_refused_before_generation(
     serving: Serving,
 ) -> None:
-    prompt = Filler(serving.site).tokens(CONTEXT_TOKENS + 1)
+    prompt = FillerText(serving.site).tokens(CONTEXT_TOKENS + 1)
     found = generate(serving.site, prompt, ends=(), timeout_s=120)
-    assert isinstance(found, Broken)
+    assert isinstance(found, FailedRequest)
     assert found.stage is Stage.PREFILL
     assert "exceed" in found.said
 
@@ -62,7 +62,7 @@ def test_a_question_with_its_text_fits_into_the_context(serving: Serving) -> Non
     """Made-up weights answer nonsense; that is told as forgotten, not as an error."""
     found = recall(
         serving.site,
-        Filler(serving.site),
+        FillerText(serving.site),
         context_tokens=CONTEXT_TOKENS,
         timeout_s=120,
     )

@@ -1,4 +1,4 @@
-"""What a context is filled with: the ladder, the filler, the facts, the scoring."""
+"""What a context is filled with: the steps, the filler, the facts, the scoring."""
 
 import time
 from collections.abc import Iterator
@@ -9,20 +9,27 @@ import pytest
 
 from llamatrix.engines.outcome import Stage
 from llamatrix.measure.context.generation import (
-    Broken,
-    Timings,
+    CompletionTimings,
+    FailedRequest,
+    context_steps,
     end_tokens,
     generate,
-    rungs,
 )
-from llamatrix.measure.context.recall import FACTS, Filler, is_exact, line, recall, text
+from llamatrix.measure.context.recall import (
+    FACTS,
+    FillerText,
+    is_exact,
+    line,
+    recall,
+    text,
+)
 from llamatrix.web import site
 
 
 def test_a_ladder_ends_at_the_largest_and_has_nothing_just_below_it() -> None:
-    assert rungs(4096) == (512, 768, 1024, 1536, 2048, 3072, 4096)
-    assert rungs(4352) == (512, 768, 1024, 1536, 2048, 3072, 4352)
-    assert rungs(192256)[-3:] == (98304, 131072, 192256)
+    assert context_steps(4096) == (512, 768, 1024, 1536, 2048, 3072, 4096)
+    assert context_steps(4352) == (512, 768, 1024, 1536, 2048, 3072, 4352)
+    assert context_steps(192256)[-3:] == (98304, 131072, 192256)
 
 
 def test_no_line_of_the_filler_comes_twice() -> None:
@@ -38,7 +45,7 @@ def words(request: httpx.Request) -> httpx.Response:
 
 def test_a_smaller_prompt_begins_a_larger_one() -> None:
     with site("http://here", transport=httpx.MockTransport(words)) as server:
-        filler = Filler(server)
+        filler = FillerText(server)
         small, large = filler.tokens(100), filler.tokens(1000)
     assert (len(small), len(large)) == (100, 1000)
     assert large[:100] == small
@@ -46,7 +53,7 @@ def test_a_smaller_prompt_begins_a_larger_one() -> None:
 
 def test_lines_fit_into_what_was_allowed() -> None:
     with site("http://here", transport=httpx.MockTransport(words)) as server:
-        lines = Filler(server).lines(1000)
+        lines = FillerText(server).lines(1000)
     count = sum(len(one.split()) for one in lines)
     assert 800 < count <= 1000
 
@@ -79,7 +86,7 @@ def test_a_refused_question_is_kept_with_its_reason() -> None:
         return words(request) if "tok" in request.url.path else httpx.Response(500)
 
     with site("http://here", transport=httpx.MockTransport(refuse)) as server:
-        found = recall(server, Filler(server), context_tokens=4096, timeout_s=5)
+        found = recall(server, FillerText(server), context_tokens=4096, timeout_s=5)
     assert found.prompt_tokens is None
     assert not found.all_exact
     assert "HTTP 500" in found.said
@@ -105,7 +112,7 @@ def test_a_sign_of_life_during_a_long_prefill_is_no_answer() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, text=text))
     with site("http://here", transport=transport) as server:
         found = generate(server, [1, 2], ends=(), timeout_s=5)
-    assert isinstance(found, Timings)
+    assert isinstance(found, CompletionTimings)
     assert found.prompt_n == 9
 
 
@@ -120,7 +127,7 @@ def test_signs_of_life_do_not_stop_the_clock() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=living()))
     with site("http://here", transport=transport) as server:
         found = generate(server, [1, 2], ends=(), timeout_s=0.3)
-    assert isinstance(found, Broken)
+    assert isinstance(found, FailedRequest)
     assert found.timed_out
     assert found.stage is Stage.PREFILL
 
@@ -149,6 +156,6 @@ def test_an_answer_that_is_none_says_how_far_it_came(
     transport = httpx.MockTransport(lambda _: answer)
     with site("http://here", transport=transport) as server:
         found = generate(server, [1, 2], ends=(), timeout_s=5)
-    assert isinstance(found, Broken)
+    assert isinstance(found, FailedRequest)
     assert found.stage is stage
     assert said in found.said

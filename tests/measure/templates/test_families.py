@@ -9,13 +9,13 @@ from llamatrix.measure.templates.conversation import (
     Conversation,
     FormatError,
     Json,
-    Reading,
-    Said,
+    ParsedMessage,
+    ParsedPrompt,
     Tool,
     answer,
     call,
-    demanded,
     difference,
+    expected_prompt,
     result,
     system,
     user,
@@ -55,8 +55,8 @@ GEMMA = (
 def test_an_agents_loop_reads_the_same_in_both_families() -> None:
     for family, prompt in ((Qwen35(), QWEN), (Gemma4(), GEMMA)):
         found = family.read(prompt, WORK)
-        assert difference(found, demanded(WORK, family)) is None
-        assert found.said[2] == Said(
+        assert difference(found, expected_prompt(WORK, family)) is None
+        assert found.said[2] == ParsedMessage(
             role="assistant",
             text="I look.",
             thought="T",
@@ -134,7 +134,7 @@ def test_a_tool_declared_otherwise_is_told() -> None:
 
 
 def test_a_message_or_a_tool_too_few_is_told() -> None:
-    whole = Reading(said=(Said(role="user"),), tools=frozenset({"read"}))
+    whole = ParsedPrompt(said=(ParsedMessage(role="user"),), tools=frozenset({"read"}))
     assert difference(whole, whole) is None
     assert difference(replace(whole, said=()), whole) == "0 messages, not 1"
     assert difference(replace(whole, tools=frozenset()), whole)
@@ -142,14 +142,14 @@ def test_a_message_or_a_tool_too_few_is_told() -> None:
 
 def test_thoughts_are_demanded_in_the_current_loop_only() -> None:
     later = WORK.then(answer("Done."), user("More?"))
-    assert demanded(WORK, Qwen35()).said[2].thought == "T"
-    assert demanded(later, Qwen35()).said[2].thought == ""
+    assert expected_prompt(WORK, Qwen35()).said[2].thought == "T"
+    assert expected_prompt(later, Qwen35()).said[2].thought == ""
 
 
 def test_gemma_keeps_a_thought_only_where_a_call_followed() -> None:
     said = Conversation(messages=(user("U"), answer("A.", thought="T")))
-    assert demanded(said, Gemma4()).said[1].thought == ""
-    assert demanded(said, Qwen35()).said[1].thought == "T"
+    assert expected_prompt(said, Gemma4()).said[1].thought == ""
+    assert expected_prompt(said, Qwen35()).said[1].thought == "T"
 
 
 def _complaint(family: Qwen35 | Gemma4, prompt: str, asked: Conversation) -> str | None:
@@ -157,7 +157,7 @@ def _complaint(family: Qwen35 | Gemma4, prompt: str, asked: Conversation) -> str
         found = family.read(prompt, asked)
     except FormatError as error:
         return str(error)
-    return difference(found, demanded(asked, family))
+    return difference(found, expected_prompt(asked, family))
 
 
 VALUES: dict[str, Json] = {

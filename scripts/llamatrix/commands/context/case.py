@@ -24,7 +24,7 @@ from llamatrix.provision.pin_source import lists_of
 from llamatrix.provision.weights.fit import MemorySettings, MemoryShape, known_shape
 from llamatrix.provision.weights.gguf_shape import shape_of_file
 from llamatrix.provision.weights.synthetic.models import MODELS, Scale
-from llamatrix.records.context_record import Asked, ContextCell, context_cell
+from llamatrix.records.context_record import ContextCell, SearchLimits, context_cell
 from llamatrix.units import parse_card_bytes, parse_duration_s
 
 _LEAST_TOKENS = 1024
@@ -37,7 +37,7 @@ class Case:
     project: Project
     cell: Cell
     known: ContextCell
-    asked: Asked
+    asked: SearchLimits
     server: Server
     profile: str
     budget_s: float
@@ -143,7 +143,7 @@ def _known_shape(cell: Cell) -> MemoryShape:
     return known_shape(cell.model_key, Scale.TINY if tiny else Scale.FULL)
 
 
-def _asked(flags: Contexting) -> Asked:
+def _asked(flags: Contexting) -> SearchLimits:
     try:
         keep_speed = float(flags.keep_speed)
     except ValueError:
@@ -158,7 +158,7 @@ def _asked(flags: Contexting) -> Asked:
         vram_bytes = parse_card_bytes(flags.vram) if flags.vram else None
     except ValueError as error:
         raise MatrixError(f"--vram: {error}") from error
-    return Asked(
+    return SearchLimits(
         keep_speed=keep_speed, vram_bytes=vram_bytes, most_tokens=flags.most or None
     )
 

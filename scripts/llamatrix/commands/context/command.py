@@ -17,9 +17,9 @@ from llamatrix.commands.launching import launch_of
 from llamatrix.errors import BenchError, MeasureError
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
-from llamatrix.measure.context.fill import Bounds
-from llamatrix.measure.context.result import Found, Stop, answer_of
-from llamatrix.measure.context.search import Question, Search
+from llamatrix.measure.context.fill import FillBounds
+from llamatrix.measure.context.result import SearchResult, StopReason, usable_context
+from llamatrix.measure.context.search import Search, SearchSettings
 from llamatrix.progress import say
 from llamatrix.provision.build import Built
 from llamatrix.provision.weights.provide import Weights
@@ -42,7 +42,7 @@ def context(flags: Contexting) -> str:
     path = write_context_page(store.read_all(), case.project.reports)
     if path:
         say(f"written: {path.relative_to(case.project.root)}")
-    if not record.found.rungs:
+    if not record.result.steps:
         raise MeasureError(
             f"{case.known.id}: no context was filled:\n{context_page([record])}"
         )
@@ -69,7 +69,7 @@ def _searched(case: Case, store: Store[ContextRecord]) -> ContextRecord:
         room = room_here(case.asked.vram_bytes, on_card=case.on_card)
         _say_room(room)
         search = Search(
-            Question(
+            SearchSettings(
                 launch=replace(launch, server=case.server),
                 shape=shape,
                 use=case.use,
@@ -77,7 +77,7 @@ def _searched(case: Case, store: Store[ContextRecord]) -> ContextRecord:
                     *(room, shape, case.use, case.asked.most_tokens),
                     case.cell.model.name,
                 ),
-                bounds=Bounds(
+                bounds=FillBounds(
                     keep_speed=case.asked.keep_speed,
                     deadline=time.monotonic() + case.budget_s,
                     most_bytes=room.budget_bytes if room.limited else None,
@@ -93,8 +93,8 @@ def _searched(case: Case, store: Store[ContextRecord]) -> ContextRecord:
             record = made(search.found(search.run()), search.argv)
         except (KeyboardInterrupt, BenchError) as error:
             stopped = isinstance(error, KeyboardInterrupt) and search.attempts
-            if search.rungs or stopped:
-                store.append(made(search.found(Stop.INTERRUPTED), search.argv))
+            if search.steps or stopped:
+                store.append(made(search.found(StopReason.INTERRUPTED), search.argv))
             raise
         store.append(record)
     return record
@@ -107,12 +107,17 @@ def _say_room(room: Room) -> None:
 
 
 def _record(
-    case: Case, found: Found, argv: tuple[str, ...], *, built: Built, weights: Weights
+    case: Case,
+    found: SearchResult,
+    argv: tuple[str, ...],
+    *,
+    built: Built,
+    weights: Weights,
 ) -> ContextRecord:
     return ContextRecord(
         cell=case.known,
-        asked=case.asked,
-        found=found,
+        limits=case.asked,
+        result=found,
         model=case.cell.model,
         server=case.server,
         argv=tuple(Path(word).name if word[:1] == "/" else word for word in argv),
@@ -126,9 +131,9 @@ def _record(
 
 
 def _as_json(record: ContextRecord) -> str:
-    answer = answer_of(record.found, keep_speed=record.asked.keep_speed)
+    answer = usable_context(record.result, keep_speed=record.limits.keep_speed)
     told = {
-        "largest_context_tokens": answer.rung.tokens if answer.rung else None,
+        "largest_context_tokens": answer.step.tokens if answer.step else None,
         "limit": answer.limit,
         "beyond_tokens": answer.beyond_tokens,
         "record": record,

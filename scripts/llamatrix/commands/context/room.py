@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from llamatrix.engines.llama_cpp.server import available_bytes
 from llamatrix.errors import MeasureError
 from llamatrix.measure.context.generation import SMALLEST_TOKENS
-from llamatrix.measure.context.result import By, Ceiling
+from llamatrix.measure.context.result import Ceiling, CeilingReason
 from llamatrix.nvml import find_library, gpus, open_cards
 from llamatrix.provision.weights.fit import (
     MemorySettings,
@@ -65,9 +65,11 @@ def ceiling_in(
             f"{bytes_text(room.budget_bytes)} to use{held}; `invoke fit` shows what "
             "fits which card"
         )
-    by = By.TRAINING if fits >= shape.trained_tokens else By.MEMORY
+    by = (
+        CeilingReason.TRAINING if fits >= shape.trained_tokens else CeilingReason.MEMORY
+    )
     if most_tokens and most_tokens < fits:
-        fits, by = most_tokens // _PAD * _PAD, By.ASKED
+        fits, by = most_tokens // _PAD * _PAD, CeilingReason.ASKED
     return Ceiling(
         tokens=fits,
         by=by,

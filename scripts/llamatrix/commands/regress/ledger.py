@@ -27,7 +27,7 @@ from llamatrix.measure.telemetry import Telemetry
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights.provide import WeightsFacts
 from llamatrix.records.speed_record import outcome_from_1
-from llamatrix.records.store import Envelope, Kind
+from llamatrix.records.store import Envelope, RecordKind
 from llamatrix.stats.pairs import Arm, Pair
 
 _TAIL = 10
@@ -90,7 +90,7 @@ class Entry(Envelope, frozen=True, kw_only=True):
         return mean_mhz(self.telemetry)
 
 
-SPEED_PAIRS = Kind(
+SPEED_PAIRS = RecordKind(
     folder="speed", holds=Entry, migrations={1: outcome_from_1}, root="regress"
 )
 

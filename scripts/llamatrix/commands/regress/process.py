@@ -17,7 +17,7 @@ from llamatrix.config.cell import SpeedTest
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import Watch, disturbance
-from llamatrix.measure.speed import Measured, run_sweep
+from llamatrix.measure.speed import MeasuredTest, run_sweep
 from llamatrix.project import Project
 from llamatrix.records.store import Store
 from llamatrix.stats.metric import Metric
@@ -144,7 +144,7 @@ class Running:
             timeout_s=limit_s,
         )
         asked = msgspec.structs.replace(cell, sweep=sweep)
-        found: list[Measured] = []
+        found: list[MeasuredTest] = []
         # Warming a card by a load of its own helps nothing here: while the next process
         # reads its weights the card cools down again (H200: from 51 to 40 degrees in
         # 3 s). Processes like those that are judged warm it, until their speed is steady.

@@ -3,11 +3,11 @@
 from llamatrix.commands.regress.pairing import ledger_id, mean_mhz
 from llamatrix.config.lock import LockedPin
 from llamatrix.measure.disturbances import Load
-from llamatrix.measure.replay import Replayed, ReplayFailed, Way
+from llamatrix.measure.replay import Replayed, ReplayFailed, ReplayFailureKind
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights.provide import WeightsFacts
-from llamatrix.records.store import Envelope, Kind, unchanged
+from llamatrix.records.store import Envelope, RecordKind, keep_fields
 from llamatrix.stats.metric import Metric
 from llamatrix.stats.pairs import Arm
 
@@ -63,7 +63,10 @@ class ReplayEntry(Envelope, frozen=True, kw_only=True):
     def crashed(self) -> bool:
         """Load makes a server slow; it takes nothing else to be too late."""
         failed = self.outcome
-        return isinstance(failed, ReplayFailed) and failed.way is not Way.TIMED_OUT
+        return (
+            isinstance(failed, ReplayFailed)
+            and failed.way is not ReplayFailureKind.TIMED_OUT
+        )
 
     @property
     def mhz(self) -> float | None:
@@ -77,8 +80,8 @@ class ReplayEntry(Envelope, frozen=True, kw_only=True):
         return max(call.wall_s for call in self.outcome.calls)
 
 
-REPLAY_PAIRS = Kind(
-    folder="replay", holds=ReplayEntry, migrations={1: unchanged}, root="regress"
+REPLAY_PAIRS = RecordKind(
+    folder="replay", holds=ReplayEntry, migrations={1: keep_fields}, root="regress"
 )
 
 

@@ -18,7 +18,7 @@ from llamatrix.errors import MeasureError, ServeError
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import Watch, disturbance, disturbances_throughout
-from llamatrix.measure.replay import Replayed, ReplayFailed, Way, replay
+from llamatrix.measure.replay import Replayed, ReplayFailed, ReplayFailureKind, replay
 from llamatrix.measure.telemetry import Telemetry, sampling
 from llamatrix.progress import say
 from llamatrix.project import Project
@@ -175,7 +175,7 @@ class Session:
 
     def _not_served(self, error: ServeError, launch: Launch, log: Path) -> ReplayFailed:
         failed = ReplayFailed(
-            way=Way.NOT_SERVED,
+            way=ReplayFailureKind.NOT_SERVED,
             call=0,
             said="; ".join(line.strip() for line in str(error).splitlines()[:2]),
             tail=tuple(read_log(log).splitlines()[-TAIL_LINES:]),

@@ -17,18 +17,18 @@ from llamatrix.errors import ServeError
 from llamatrix.measure.context.generation import (
     GENERATED_TOKENS,
     SMALLEST_TOKENS,
-    Broken,
-    Timings,
+    CompletionTimings,
+    FailedRequest,
     end_tokens,
     generate,
 )
-from llamatrix.measure.context.recall import Filler
+from llamatrix.measure.context.recall import FillerText
 from llamatrix.measure.context.result import (
+    ContextStep,
     Failure,
     Footprint,
     OverBudget,
-    Rung,
-    Stop,
+    StopReason,
     Unanswered,
     footprint,
 )
@@ -43,7 +43,7 @@ _UNKNOWN = 1
 """Stands for the exit code of a server that we ended."""
 
 
-def fall_while_loading(
+def loading_failure(
     error: StartupError, weights: Path, log: Path, after_s: float
 ) -> Failure:
     """As an outcome; the error again where it is about the harness, not the size."""
@@ -62,8 +62,8 @@ def fall_while_loading(
             raise error
 
 
-def fall(
-    serving: Serving, broken: Broken, *, log_begin: int, after_s: float
+def request_failure(
+    serving: Serving, broken: FailedRequest, *, log_begin: int, after_s: float
 ) -> Failure:
     """What became of a server that was ready; `log_begin` is where its log stood then."""
     code = _ended(serving)
@@ -96,18 +96,18 @@ def _ended(serving: Serving) -> int | None:
 
 _DECISIVE = 3
 """Answers where one alone would decide: at the smallest, and below the floor."""
-_SLOW_RUNGS = 2
+_SLOW_STEPS = 2
 """In a row: one alone may have been slowed by the machine."""
 _SLOWER = 1.3
-"""Prefill slows down as the context fills: the next rung's, at most."""
+"""Prefill slows down as the context fills: the next step's, at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bounds:
+class FillBounds:
     keep_speed: float
     """Of the speed at the smallest context."""
     deadline: float
-    """On the monotonic clock: no rung is begun that would end after it."""
+    """On the monotonic clock: no step is begun that would end after it."""
 
     most_bytes: int | None = None
     """What the server may hold by measurement; None leaves that to the machine."""
@@ -125,16 +125,16 @@ class Bounds:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fallen:
-    """The server, or its answer, was lost at a rung."""
+class FillFailure:
+    """The server, or its answer, was lost at a step."""
 
     at_tokens: int
     failure: Failure
 
 
-class Climber:
-    def __init__(self, serving: Serving, sampler: Sampler, bounds: Bounds) -> None:
-        self.filler = Filler(serving.site)
+class ContextFiller:
+    def __init__(self, serving: Serving, sampler: Sampler, bounds: FillBounds) -> None:
+        self.filler = FillerText(serving.site)
         self._serving = serving
         self._sampler = sampler
         self._bounds = bounds
@@ -142,14 +142,14 @@ class Climber:
         self._ends = end_tokens(log)
         self._log_begin = len(log)
 
-    def climb(
+    def fill(
         self,
-        ladder: Sequence[int],
+        steps: Sequence[int],
         *,
-        known: Sequence[Rung],
-        on_rung: Callable[[Rung], None],
-    ) -> Stop | Fallen:
-        """Fill rung after rung, each handed over the moment it is known.
+        known: Sequence[ContextStep],
+        on_step: Callable[[ContextStep], None],
+    ) -> StopReason | FillFailure:
+        """Fill step after step, each handed over the moment it is known.
 
         `known` are those of servers before this one.
         """
@@ -157,51 +157,55 @@ class Climber:
         cached = False  # by this server
         begin = time.monotonic()
         warm = self._answer(SMALLEST_TOKENS // 2)
-        if isinstance(warm, Broken):
-            return self._fallen(ladder[0], warm, begin)
+        if isinstance(warm, FailedRequest):
+            return self._failed(steps[0], warm, begin)
         slow = 0
-        for tokens in ladder:
+        for tokens in steps:
             if done and self._is_too_late(tokens, done[-1], cached=cached):
-                return Stop.TIME
+                return StopReason.TIME
             begin = time.monotonic()
             floor_tps = self._floor(done)
             answers, broken = self._answers(tokens, floor_tps)
             held = None if broken else self._footprint()
             if held and (over := self._bounds.over_budget(held)):
-                return Fallen(at_tokens=tokens, failure=over)
+                return FillFailure(at_tokens=tokens, failure=over)
             if answers:
-                rung = Rung(tokens=tokens, answers=tuple(answers), footprint=held)
-                done.append(rung)
+                step = ContextStep(
+                    tokens=tokens, answers=tuple(answers), footprint=held
+                )
+                done.append(step)
                 cached = answers[0].cache_n > 0
-                on_rung(rung)
+                on_step(step)
             if held is None:
-                gone = Broken(stage=Stage.GENERATION, said="it ended after its answer")
-                return self._fallen(tokens, broken or gone, begin)
+                gone = FailedRequest(
+                    stage=Stage.GENERATION, said="it ended after its answer"
+                )
+                return self._failed(tokens, broken or gone, begin)
             slow = slow + 1 if done[-1].generation_tps < self._floor(done) else 0
-            if slow == _SLOW_RUNGS:
-                return Stop.SPEED
-        return Stop.SPEED if slow else Stop.TOP
+            if slow == _SLOW_STEPS:
+                return StopReason.SPEED
+        return StopReason.SPEED if slow else StopReason.TOP
 
     def _answers(
         self, tokens: int, floor_tps: float
-    ) -> tuple[list[Timings], Broken | None]:
+    ) -> tuple[list[CompletionTimings], FailedRequest | None]:
         """One answer, or several where one would decide too much."""
-        answers: list[Timings] = []
+        answers: list[CompletionTimings] = []
         wanted = _DECISIVE if tokens == SMALLEST_TOKENS else 1
         while len(answers) < wanted:
             answer = self._answer(tokens)
-            if isinstance(answer, Broken):
+            if isinstance(answer, FailedRequest):
                 return answers, answer
             answers.append(answer)
             if answer.generation_tps < floor_tps:
                 wanted = _DECISIVE
         return answers, None
 
-    def _answer(self, tokens: int) -> Timings | Broken:
+    def _answer(self, tokens: int) -> CompletionTimings | FailedRequest:
         try:
             prompt = self.filler.tokens(tokens - GENERATED_TOKENS)
         except (NoAnswerError, WrongAnswerError) as error:
-            return Broken(stage=Stage.PREFILL, said=str(error))
+            return FailedRequest(stage=Stage.PREFILL, said=str(error))
         return generate(
             self._serving.site,
             prompt,
@@ -215,21 +219,21 @@ class Climber:
         except ServeError:
             return None
 
-    def _floor(self, done: Sequence[Rung]) -> float:
+    def _floor(self, done: Sequence[ContextStep]) -> float:
         return self._bounds.keep_speed * done[0].generation_tps if done else 0.0
 
-    def _is_too_late(self, tokens: int, last: Rung, *, cached: bool) -> bool:
-        """By the last rung's pace; without a cache all of it is processed anew."""
+    def _is_too_late(self, tokens: int, last: ContextStep, *, cached: bool) -> bool:
+        """By the last step's pace; without a cache all of it is processed anew."""
         added = tokens - last.tokens if cached else tokens
         prefill_s = _SLOWER * added / (last.answers[0].prefill_tps or 1.0)
         generation_s = GENERATED_TOKENS / last.generation_tps
         return time.monotonic() + prefill_s + generation_s > self._bounds.deadline
 
-    def _fallen(self, tokens: int, broken: Broken, begin: float) -> Fallen:
-        failure = fall(
+    def _failed(self, tokens: int, broken: FailedRequest, begin: float) -> FillFailure:
+        failure = request_failure(
             self._serving,
             broken,
             log_begin=self._log_begin,
             after_s=time.monotonic() - begin,
         )
-        return Fallen(at_tokens=tokens, failure=failure)
+        return FillFailure(at_tokens=tokens, failure=failure)

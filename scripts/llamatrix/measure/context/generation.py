@@ -13,13 +13,13 @@ from llamatrix.web import LateAnswerError, NoAnswerError, Site, WrongAnswerError
 SMALLEST_TOKENS = 512
 """The small context that all others are held against."""
 GENERATED_TOKENS = 128
-"""Generated at each rung, the last of its tokens."""
+"""Generated at each step, the last of its tokens."""
 _ENDLESS = 2**40
 _NEAR = 0.9
-"""A rung that fills more of the largest than this would say what that one says."""
+"""A step that fills more of the largest than this would say what that one says."""
 
 
-def rungs(largest_tokens: int) -> tuple[int, ...]:
+def context_steps(largest_tokens: int) -> tuple[int, ...]:
     """512, 768, 1024, 1536 … and the largest itself.
 
     Between powers of two lies one more: with a cached prompt it costs its generation.
@@ -44,7 +44,7 @@ _ERROR = "error"
 _SEED = 1
 
 
-class Timings(msgspec.Struct, frozen=True, kw_only=True):
+class CompletionTimings(msgspec.Struct, frozen=True, kw_only=True):
     """`timings` of an answer, as llama-server names and counts them."""
 
     prompt_n: int
@@ -67,7 +67,7 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Broken:
+class FailedRequest:
     """The answer did not come, or did not end."""
 
     stage: Stage
@@ -78,13 +78,13 @@ class Broken:
 
 class _Piece(msgspec.Struct, frozen=True):
     stop: bool = False
-    timings: Timings | None = None
+    timings: CompletionTimings | None = None
     error: object = None
 
 
 def generate(
     site: Site, prompt: Sequence[int], *, ends: Sequence[int], timeout_s: float
-) -> Timings | Broken:
+) -> CompletionTimings | FailedRequest:
     """Fill the context with the prompt, of which the cache may have a beginning.
 
     The time is for all of it: a server's signs of life are no answer.
@@ -107,22 +107,22 @@ def generate(
         for line in site.stream("/completion", request, timeout_s=timeout_s):
             if time.monotonic() > until:
                 said = f"no whole answer within {timeout_s:.0f} s"
-                return Broken(stage=stage, said=said, timed_out=True)
+                return FailedRequest(stage=stage, said=said, timed_out=True)
             match _read(line):
-                case Timings() as timings:
+                case CompletionTimings() as timings:
                     return timings
                 case str() as error:
-                    return Broken(stage=stage, said=error)
+                    return FailedRequest(stage=stage, said=error)
                 case bool() as token_came:
                     stage = Stage.GENERATION if token_came else stage
     except LateAnswerError as error:
-        return Broken(stage=stage, said=str(error), timed_out=True)
+        return FailedRequest(stage=stage, said=str(error), timed_out=True)
     except (NoAnswerError, WrongAnswerError) as error:
-        return Broken(stage=stage, said=str(error))
-    return Broken(stage=stage, said="the answer ended without its timings")
+        return FailedRequest(stage=stage, said=str(error))
+    return FailedRequest(stage=stage, said="the answer ended without its timings")
 
 
-def _read(line: str) -> Timings | str | bool:
+def _read(line: str) -> CompletionTimings | str | bool:
     """Timings at the end, words where it went wrong, else whether a token came."""
     if line.startswith(_ERROR):
         return line[:300]

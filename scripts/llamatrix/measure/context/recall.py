@@ -27,7 +27,7 @@ def line(number: int) -> str:
     return f"Entry {number}: on day {day} {place} {verb} {crates} crates of {goods}."
 
 
-class Filler:
+class FillerText:
     """The text as one server cuts it into tokens."""
 
     def __init__(self, site: Site) -> None:
@@ -81,19 +81,19 @@ FACTS = (
 )
 
 
-class FactRecalled(msgspec.Struct, frozen=True, kw_only=True):
+class FactResult(msgspec.Struct, frozen=True, kw_only=True):
     depth_percent: int
     exact: bool
 
 
-class Recalled(msgspec.Struct, frozen=True, kw_only=True):
+class RecallResult(msgspec.Struct, frozen=True, kw_only=True):
     """One question over one full context."""
 
     context_tokens: int
     """What was to be filled, room for the answer included."""
     prompt_tokens: int | None
     """What it came to, as the server counts; None where it did not answer."""
-    facts: tuple[FactRecalled, ...]
+    facts: tuple[FactResult, ...]
     said: str
     """The beginning of the answer, or why there is none."""
 
@@ -120,8 +120,8 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 def recall(
-    site: Site, filler: Filler, *, context_tokens: int, timeout_s: float
-) -> Recalled:
+    site: Site, filler: FillerText, *, context_tokens: int, timeout_s: float
+) -> RecallResult:
     """Ask for all facts at once: the context is filled one time."""
     room = context_tokens - _ANSWER_TOKENS - _AROUND_TOKENS
     request = {
@@ -160,12 +160,12 @@ def is_exact(fact: Fact, answer: str) -> bool:
 
 def _recalled(
     context_tokens: int, prompt_tokens: int | None, answer: str, *, said: str
-) -> Recalled:
-    return Recalled(
+) -> RecallResult:
+    return RecallResult(
         context_tokens=context_tokens,
         prompt_tokens=prompt_tokens,
         facts=tuple(
-            FactRecalled(depth_percent=fact.depth_percent, exact=is_exact(fact, answer))
+            FactResult(depth_percent=fact.depth_percent, exact=is_exact(fact, answer))
             for fact in FACTS
         ),
         said=said[:_SAID_CHARACTERS],

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from llamatrix.engines.llama_cpp.server import Serving
 from llamatrix.engines.outcome import Crashed, OutOfMemory, TimedOut
-from llamatrix.measure.context.generation import Timings
-from llamatrix.measure.context.recall import Recalled
+from llamatrix.measure.context.generation import CompletionTimings
+from llamatrix.measure.context.recall import RecallResult
 from llamatrix.measure.disturbances import disturbances
 from llamatrix.measure.telemetry import GpuSample, Telemetry
 
@@ -79,7 +79,7 @@ def _sum(cards: list[list[int]], pick: Callable[[list[int]], int]) -> int | None
     return sum(pick(told) for told in cards) if cards else None
 
 
-class By(StrEnum):
+class CeilingReason(StrEnum):
     """What bounds the largest context that is tried."""
 
     MEMORY = "memory"
@@ -90,7 +90,7 @@ class By(StrEnum):
 
 class Ceiling(Struct, frozen=True, kw_only=True):
     tokens: int
-    by: By
+    by: CeilingReason
     budget_bytes: int
     """What is free of the memory that decides, or was allowed."""
     others_bytes: int = 0
@@ -132,15 +132,15 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure: Failure | None = None
     """What ended it before we did."""
     failed_at_tokens: int | None = None
-    """The rung that was being filled; None for a failure before the first."""
+    """The step that was being filled; None for a failure before the first."""
 
 
-class Rung(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ContextStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One filled context."""
 
     tokens: int
     """Prompt and what is generated after it."""
-    answers: tuple[Timings, ...]
+    answers: tuple[CompletionTimings, ...]
     """In order; the first has filled the cache."""
     footprint: Footprint | None = None
     """After the last answer; None where the server was gone by then."""
@@ -152,11 +152,11 @@ class Rung(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def prefill_tps(self) -> float | None:
-        """Of what this rung has added to the prompt."""
+        """Of what this step has added to the prompt."""
         return self.answers[0].prefill_tps
 
 
-class Stop(StrEnum):
+class StopReason(StrEnum):
     """Why no larger context was looked at."""
 
     TOP = "top"
@@ -170,18 +170,18 @@ class Stop(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-SETTLED = (Stop.TOP, Stop.SPEED, Stop.MEMORY, Stop.DEATH)
+SETTLED = (StopReason.TOP, StopReason.SPEED, StopReason.MEMORY, StopReason.DEATH)
 """The same question need not be asked again."""
 
 
-class Found(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SearchResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ceiling: Ceiling
     attempts: tuple[Attempt, ...]
     """In order: each smaller than the one before."""
-    rungs: tuple[Rung, ...]
+    steps: tuple[ContextStep, ...] = field(name="rungs")
     """In rising order, of all attempts together."""
-    stop: Stop
-    recalled: tuple[Recalled, ...] = ()
+    stop: StopReason
+    recalled: tuple[RecallResult, ...] = ()
     """In order: from the largest context down."""
     not_recalled: str = ""
     """Why nothing was asked; empty where it was."""
@@ -199,8 +199,8 @@ class Limit(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    rung: Rung | None
+class UsableContext:
+    step: ContextStep | None
     """The largest that fits, keeps the speed and is remembered; None for none."""
     limit: Limit
     """What forbids a larger one, or kept us from looking."""
@@ -208,58 +208,62 @@ class Answer:
     """The smallest context that was tried and is too large; None where none was."""
 
 
-_BY = {By.MEMORY: Limit.MEMORY, By.TRAINING: Limit.TRAINING, By.ASKED: Limit.ASKED}
+_BY = {
+    CeilingReason.MEMORY: Limit.MEMORY,
+    CeilingReason.TRAINING: Limit.TRAINING,
+    CeilingReason.ASKED: Limit.ASKED,
+}
 _STOPS = {
-    Stop.SPEED: Limit.SPEED,
-    Stop.MEMORY: Limit.MEMORY,
-    Stop.DEATH: Limit.DEATH,
-    Stop.TIME: Limit.TIME,
-    Stop.INTERRUPTED: Limit.INTERRUPTED,
+    StopReason.SPEED: Limit.SPEED,
+    StopReason.MEMORY: Limit.MEMORY,
+    StopReason.DEATH: Limit.DEATH,
+    StopReason.TIME: Limit.TIME,
+    StopReason.INTERRUPTED: Limit.INTERRUPTED,
 }
 
 
-def answer_of(found: Found, *, keep_speed: float) -> Answer:
+def usable_context(found: SearchResult, *, keep_speed: float) -> UsableContext:
     """A question that got no answer says nothing of what is remembered."""
-    fast = fast_rungs(found, keep_speed=keep_speed)
+    fast = fast_steps(found, keep_speed=keep_speed)
     answered = [one for one in found.recalled if one.prompt_tokens is not None]
     forgotten = {one.context_tokens for one in answered if not one.all_exact}
     if not forgotten:
-        return Answer(
-            rung=fast[-1] if fast else None,
+        return UsableContext(
+            step=fast[-1] if fast else None,
             limit=_limit(found),
             beyond_tokens=_beyond(found, fast),
         )
     if len(answered) < len(found.recalled):  # what lies below is not known
-        kept = [rung for rung in fast if rung.tokens < min(forgotten)]
+        kept = [step for step in fast if step.tokens < min(forgotten)]
     else:
         known = {one.context_tokens for one in answered if one.all_exact}
-        kept = [rung for rung in fast if rung.tokens in known]
-    return Answer(
-        rung=kept[-1] if kept else None,
+        kept = [step for step in fast if step.tokens in known]
+    return UsableContext(
+        step=kept[-1] if kept else None,
         limit=Limit.RECALL,
         beyond_tokens=min(forgotten),
     )
 
 
-def fast_rungs(found: Found, *, keep_speed: float) -> tuple[Rung, ...]:
+def fast_steps(found: SearchResult, *, keep_speed: float) -> tuple[ContextStep, ...]:
     """A slow one below a fast one was slowed by the machine, not by its context."""
     return tuple(
-        rung
-        for rung in found.rungs
-        if rung.generation_tps >= keep_speed * found.rungs[0].generation_tps
+        step
+        for step in found.steps
+        if step.generation_tps >= keep_speed * found.steps[0].generation_tps
     )
 
 
-def _limit(found: Found) -> Limit:
-    if found.stop is not Stop.TOP:
+def _limit(found: SearchResult) -> Limit:
+    if found.stop is not StopReason.TOP:
         return _STOPS[found.stop]
     if len(found.attempts) > 1:
         return Limit.MEMORY
     return _BY[found.ceiling.by]
 
 
-def _beyond(found: Found, fast: tuple[Rung, ...]) -> int | None:
-    slow = [rung.tokens for rung in found.rungs if rung not in fast]
+def _beyond(found: SearchResult, fast: tuple[ContextStep, ...]) -> int | None:
+    slow = [step.tokens for step in found.steps if step not in fast]
     failed = [
         one.failed_at_tokens or one.context_tokens
         for one in found.attempts

@@ -19,24 +19,28 @@ from llamatrix.engines.llama_cpp.server import (
 from llamatrix.engines.outcome import Crashed, OutOfMemory, Stage, TimedOut
 from llamatrix.errors import ServeError
 from llamatrix.measure.context.fill import (
-    Bounds,
-    Climber,
-    Fallen,
-    fall,
-    fall_while_loading,
+    ContextFiller,
+    FillBounds,
+    FillFailure,
+    loading_failure,
+    request_failure,
 )
-from llamatrix.measure.context.generation import SMALLEST_TOKENS, Broken, rungs
-from llamatrix.measure.context.recall import Recalled, recall
+from llamatrix.measure.context.generation import (
+    SMALLEST_TOKENS,
+    FailedRequest,
+    context_steps,
+)
+from llamatrix.measure.context.recall import RecallResult, recall
 from llamatrix.measure.context.result import (
     Attempt,
     Ceiling,
+    ContextStep,
     Failure,
     Footprint,
-    Found,
     OverBudget,
-    Rung,
+    SearchResult,
     Spilled,
-    Stop,
+    StopReason,
     Unanswered,
     footprint,
 )
@@ -59,12 +63,12 @@ _PAD = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
+class SearchSettings:
     launch: Launch
     shape: MemoryShape
     use: MemorySettings
     ceiling: Ceiling
-    bounds: Bounds
+    bounds: FillBounds
     on_card: bool
     why_no_recall: str
     """Empty where facts are to be recalled."""
@@ -76,27 +80,27 @@ class Question:
 class Search:
     """What was found so far can be read at any time, also after an interruption."""
 
-    def __init__(self, question: Question, *, say: Callable[[str], None]) -> None:
+    def __init__(self, question: SearchSettings, *, say: Callable[[str], None]) -> None:
         self.attempts: list[Attempt] = []
-        self.rungs: list[Rung] = []
-        self.recalled: list[Recalled] = []
+        self.steps: list[ContextStep] = []
+        self.recalled: list[RecallResult] = []
         self.argv: tuple[str, ...] = ()
         """Of the last server that became ready."""
         self._question = question
         self.say = say
 
-    def found(self, stop: Stop) -> Found:
+    def found(self, stop: StopReason) -> SearchResult:
         why = self._question.why_no_recall or f"the search stopped before: {stop}"
-        return Found(
+        return SearchResult(
             ceiling=self._question.ceiling,
             attempts=tuple(self.attempts),
-            rungs=tuple(self.rungs),
+            steps=tuple(self.steps),
             stop=stop,
             recalled=tuple(self.recalled),
             not_recalled="" if self.recalled else why,
         )
 
-    def run(self) -> Stop:
+    def run(self) -> StopReason:
         """Start, and climb; lower only where memory did not suffice."""
         tokens = self._question.ceiling.tokens
         for number in range(MOST_STARTS):
@@ -106,11 +110,11 @@ class Search:
             tokens = self._lower(tokens, number + 1)
             if tokens <= self._reached or tokens < _LEAST_TOKENS:
                 break
-        return Stop.MEMORY
+        return StopReason.MEMORY
 
     @property
     def _reached(self) -> int:
-        return self.rungs[-1].tokens if self.rungs else 0
+        return self.steps[-1].tokens if self.steps else 0
 
     def _lower(self, tokens: int, number: int) -> int:
         """What fits by prediction with some memory kept free; surely less than before."""
@@ -120,7 +124,7 @@ class Search:
         fits = largest_context(shape, use, card_bytes=budget) or 0
         return fits if _LEAST_TOKENS <= fits < tokens else tokens // 2 // _PAD * _PAD
 
-    def _start(self, tokens: int, number: int) -> Stop | None:
+    def _start(self, tokens: int, number: int) -> StopReason | None:
         """None where a smaller context is to be tried."""
         question = self._question
         needed = memory_need(question.shape, question.use, context_tokens=tokens).total
@@ -137,15 +141,15 @@ class Search:
                 )
             except StartupError as error:
                 after_s = time.monotonic() - begin
-                failure = fall_while_loading(error, launch.weights, log, after_s)
-                return self._ended(Fallen(at_tokens=0, failure=failure))
+                failure = loading_failure(error, launch.weights, log, after_s)
+                return self._ended(FillFailure(at_tokens=0, failure=failure))
             ready_s = time.monotonic() - begin
             try:
                 loaded = footprint(serving, sampler.since_last_take())
             except ServeError as error:
-                gone = Broken(stage=Stage.LOADING, said=str(error))
-                failure = fall(serving, gone, log_begin=0, after_s=ready_s)
-                return self._ended(Fallen(at_tokens=0, failure=failure))
+                gone = FailedRequest(stage=Stage.LOADING, said=str(error))
+                failure = request_failure(serving, gone, log_begin=0, after_s=ready_s)
+                return self._ended(FillFailure(at_tokens=0, failure=failure))
             self.argv = serving.argv
             self.attempts[-1] = msgspec.structs.replace(
                 attempt,
@@ -154,8 +158,8 @@ class Search:
                 warnings=split_graph(read_log(log)) if question.on_card else (),
             )
             if misfit := self._misfit(serving, loaded):
-                return self._ended(Fallen(at_tokens=0, failure=misfit))
-            return self._climbed(serving, sampler, tokens)
+                return self._ended(FillFailure(at_tokens=0, failure=misfit))
+            return self._fill(serving, sampler, tokens)
 
     def _misfit(self, serving: Serving, loaded: Footprint) -> Failure | None:
         """Loaded, and yet not as it should be."""
@@ -167,32 +171,37 @@ class Search:
                 return Spilled(signs=signs)
         return question.bounds.over_budget(loaded)
 
-    def _climbed(self, serving: Serving, sampler: Sampler, tokens: int) -> Stop | None:
-        climber = Climber(serving, sampler, self._question.bounds)
-        ladder = [one for one in rungs(tokens) if one > self._reached]
-        end = climber.climb(ladder, known=self.rungs, on_rung=self._take)
-        if isinstance(end, Fallen):
+    def _fill(
+        self, serving: Serving, sampler: Sampler, tokens: int
+    ) -> StopReason | None:
+        filling = ContextFiller(serving, sampler, self._question.bounds)
+        steps = [one for one in context_steps(tokens) if one > self._reached]
+        end = filling.fill(steps, known=self.steps, on_step=self._take)
+        if isinstance(end, FillFailure):
             return self._ended(end)
-        if end in (Stop.TOP, Stop.SPEED) and not self._question.why_no_recall:
-            return end if self._recall(serving, climber) else Stop.TIME
+        if (
+            end in (StopReason.TOP, StopReason.SPEED)
+            and not self._question.why_no_recall
+        ):
+            return end if self._recall(serving, filling) else StopReason.TIME
         return end
 
-    def _take(self, rung: Rung) -> None:
-        self.rungs.append(rung)
-        share = rung.generation_tps / self.rungs[0].generation_tps
+    def _take(self, step: ContextStep) -> None:
+        self.steps.append(step)
+        share = step.generation_tps / self.steps[0].generation_tps
         self.say(
-            f"{rung.tokens} tokens: {rung.generation_tps:.1f} tokens/s, "
-            f"{100 * share:.0f} % of that at {self.rungs[0].tokens}"
+            f"{step.tokens} tokens: {step.generation_tps:.1f} tokens/s, "
+            f"{100 * share:.0f} % of that at {self.steps[0].tokens}"
         )
 
-    def _recall(self, serving: Serving, climber: Climber) -> bool:
+    def _recall(self, serving: Serving, filling: ContextFiller) -> bool:
         """From the largest fast context down, until one is remembered whole.
 
         Whether every question got an answer.
         """
         bounds = self._question.bounds
-        floor = bounds.keep_speed * self.rungs[0].generation_tps
-        fast = [one.tokens for one in self.rungs if one.generation_tps >= floor]
+        floor = bounds.keep_speed * self.steps[0].generation_tps
+        fast = [one.tokens for one in self.steps if one.generation_tps >= floor]
         asked = {
             max((one for one in fast if one <= fast[-1] // step), default=0)
             for step in _RECALL_STEPS
@@ -201,7 +210,7 @@ class Search:
             self.say(f"{tokens} tokens: asking for the planted facts")
             found = recall(
                 serving.site,
-                climber.filler,
+                filling.filler,
                 context_tokens=tokens,
                 timeout_s=bounds.answer_timeout_s,
             )
@@ -212,21 +221,21 @@ class Search:
                 break
         return True
 
-    def _ended(self, fallen: Fallen) -> Stop | None:
+    def _ended(self, failed: FillFailure) -> StopReason | None:
         """Note the failure; a smaller context helps only where memory was short."""
         self.attempts[-1] = msgspec.structs.replace(
             self.attempts[-1],
-            failure=fallen.failure,
-            failed_at_tokens=fallen.at_tokens or None,
+            failure=failed.failure,
+            failed_at_tokens=failed.at_tokens or None,
         )
-        self.say(f"failed: {_word(fallen.failure)}")
-        match fallen.failure:
+        self.say(f"failed: {_word(failed.failure)}")
+        match failed.failure:
             case OutOfMemory() | Spilled() | OverBudget():
                 return None
             case Crashed() | Unanswered():
-                return Stop.DEATH
+                return StopReason.DEATH
             case TimedOut():
-                return Stop.TIME
+                return StopReason.TIME
 
 
 def _word(failure: Failure) -> str:

@@ -1,13 +1,13 @@
 """The conversations that every template is tried with."""
 
 from llamatrix.measure.templates.checks import (
-    Case,
-    Grows,
-    Holds,
-    Reads,
-    Remains,
-    Survives,
-    Trial,
+    Check,
+    ContainsTexts,
+    ExtendsPrompt,
+    KeepsAnswer,
+    KeepsHistory,
+    ParsesBack,
+    TemplateCase,
 )
 from llamatrix.measure.templates.conversation import (
     Conversation,
@@ -120,68 +120,80 @@ PARALLEL = (
 )
 
 
-def _essential(id_: str, bug: str, trial: Trial) -> Case:
-    return Case(id=id_, essential=True, bug=bug, trial=trial)
+def _essential(id_: str, bug: str, trial: Check) -> TemplateCase:
+    return TemplateCase(id=id_, essential=True, bug=bug, trial=trial)
 
 
-def _other(id_: str, bug: str, trial: Trial) -> Case:
-    return Case(id=id_, essential=False, bug=bug, trial=trial)
+def _other(id_: str, bug: str, trial: Check) -> TemplateCase:
+    return TemplateCase(id=id_, essential=False, bug=bug, trial=trial)
 
 
 CASES = (
-    _essential("prompt-thinking-on", "", Reads(talk(AGENT, ASK))),
-    _essential("prompt-thinking-off", "", Reads(quiet(AGENT, ASK))),
+    _essential("prompt-thinking-on", "", ParsesBack(talk(AGENT, ASK))),
+    _essential("prompt-thinking-off", "", ParsesBack(quiet(AGENT, ASK))),
     _essential(
-        "prompt-in-a-loop", "", Reads(work(AGENT, ASK, *steps(1, thinking=True)))
+        "prompt-in-a-loop", "", ParsesBack(work(AGENT, ASK, *steps(1, thinking=True)))
     ),
     _essential(
         "system-late",
         "T1b/T2",
-        Reads(talk(AGENT, ASK, answer("Wait."), system("Be brief."), user("Go on."))),
+        ParsesBack(
+            talk(AGENT, ASK, answer("Wait."), system("Be brief."), user("Go on."))
+        ),
     ),
-    _essential("system-twice", "T1b/T2", Reads(work(AGENT, system("Be brief."), ASK))),
+    _essential(
+        "system-twice", "T1b/T2", ParsesBack(work(AGENT, system("Be brief."), ASK))
+    ),
     _essential(
         "system-after-a-result",
         "T1b/T2",
-        Reads(work(AGENT, ASK, *steps(1, thinking=True), system("Hurry."))),
+        ParsesBack(work(AGENT, ASK, *steps(1, thinking=True), system("Hurry."))),
     ),
     _essential(
         "tool-turn-without-thought",
         "T5",
-        Survives(work(AGENT, ASK, *steps(2, thinking=False))),
+        KeepsHistory(work(AGENT, ASK, *steps(2, thinking=False))),
     ),
-    _essential("no-user-message", "T6", Reads(work(AGENT, *steps(1, thinking=True)))),
+    _essential(
+        "no-user-message", "T6", ParsesBack(work(AGENT, *steps(1, thinking=True)))
+    ),
     _essential(
         "user-text-like-a-result",
         "T6",
-        Holds(work(AGENT, user("<tool_response>\n1\n</tool_response>"))),
+        ContainsTexts(work(AGENT, user("<tool_response>\n1\n</tool_response>"))),
     ),
     _essential(
-        "arguments-as-text", "", Reads(work(AGENT, ASK, *steps(1, thinking=False)))
+        "arguments-as-text", "", ParsesBack(work(AGENT, ASK, *steps(1, thinking=False)))
     ),
     _essential(
         "arguments-as-object",
         "",
-        Reads(work(AGENT, ASK, answer(None, OBJECT), result(1, "ok"))),
+        ParsesBack(work(AGENT, ASK, answer(None, OBJECT), result(1, "ok"))),
     ),
-    _essential("arguments-nested-unicode", "", Reads(written(NESTED))),
-    _essential("arguments-none-given", "", Reads(written({}))),
-    _essential("calls-in-parallel", "", Reads(work(AGENT, ASK, *PARALLEL))),
-    _essential("loop-thinking", "", Grows(work(AGENT, ASK, *steps(3, thinking=True)))),
+    _essential("arguments-nested-unicode", "", ParsesBack(written(NESTED))),
+    _essential("arguments-none-given", "", ParsesBack(written({}))),
+    _essential("calls-in-parallel", "", ParsesBack(work(AGENT, ASK, *PARALLEL))),
     _essential(
-        "loop-not-thinking", "", Grows(quiet(AGENT, ASK, *steps(3, thinking=False)))
+        "loop-thinking", "", ExtendsPrompt(work(AGENT, ASK, *steps(3, thinking=True)))
+    ),
+    _essential(
+        "loop-not-thinking",
+        "",
+        ExtendsPrompt(quiet(AGENT, ASK, *steps(3, thinking=False))),
     ),
     _essential(
         "loop-with-text",
         "",
-        Grows(work(AGENT, ASK, *steps(2, thinking=True, text="I look."))),
+        ExtendsPrompt(work(AGENT, ASK, *steps(2, thinking=True, text="I look."))),
     ),
-    _essential("loop-in-parallel", "", Grows(work(AGENT, ASK, *PARALLEL))),
-    _essential("loop-long", "", Grows(work(AGENT, ASK, *steps(12, thinking=True)))),
+    _essential("loop-in-parallel", "", ExtendsPrompt(work(AGENT, ASK, *PARALLEL))),
+    _essential(
+        "loop-long", "", ExtendsPrompt(work(AGENT, ASK, *steps(12, thinking=True)))
+    ),
     _essential(
         "loop-after-a-user-message",
         "",
-        Grows(
+        ExtendsPrompt(
             work(
                 AGENT,
                 ASK,
@@ -192,21 +204,21 @@ CASES = (
             )
         ),
     ),
-    _other("plain", "", Reads(talk(user("Hello.")))),
+    _other("plain", "", ParsesBack(talk(user("Hello.")))),
     _other(
         "tool-with-odd-types",
         "G9",
-        Reads(Conversation(messages=(AGENT, ASK), tools=(READ, WAIT))),
+        ParsesBack(Conversation(messages=(AGENT, ASK), tools=(READ, WAIT))),
     ),
     _other(
         "developer-first",
         "T1",
-        Reads(talk(Message(role="developer", content="Be brief."), ASK)),
+        ParsesBack(talk(Message(role="developer", content="Be brief."), ASK)),
     ),
     _other(
         "developer-late",
         "T1",
-        Reads(
+        ParsesBack(
             talk(
                 AGENT,
                 ASK,
@@ -219,44 +231,48 @@ CASES = (
     _other(
         "system-in-parts",
         "G7",
-        Reads(talk(Message(role="system", content=(Text(text="Be brief."),)), ASK)),
+        ParsesBack(
+            talk(Message(role="system", content=(Text(text="Be brief."),)), ASK)
+        ),
     ),
     _other(
         "user-in-parts",
         "",
-        Reads(talk(AGENT, Message(role="user", content=(Text(text="Hi."),)))),
+        ParsesBack(talk(AGENT, Message(role="user", content=(Text(text="Hi."),)))),
     ),
     _other(
         "content-empty",
         "",
-        Reads(work(AGENT, ASK, answer("", reads(1)), result(1, "ok"))),
+        ParsesBack(work(AGENT, ASK, answer("", reads(1)), result(1, "ok"))),
     ),
     _other(
         "result-empty",
         "",
-        Reads(work(AGENT, ASK, answer(None, reads(1)), result(1, ""))),
+        ParsesBack(work(AGENT, ASK, answer(None, reads(1)), result(1, ""))),
     ),
     _other(
         "result-is-json",
         "",
-        Reads(
+        ParsesBack(
             work(AGENT, ASK, answer(None, reads(1)), result(1, '{"a": 1, "b": "x"}'))
         ),
     ),
     _other(
         "text-before-a-call",
         "G1",
-        Reads(work(AGENT, ASK, answer("Let me look.", reads(1)), result(1, "ok"))),
+        ParsesBack(work(AGENT, ASK, answer("Let me look.", reads(1)), result(1, "ok"))),
     ),
     _other(
         "user-after-a-result",
         "G2",
-        Reads(work(AGENT, ASK, *steps(1, thinking=True), user("Stop. Only explain."))),
+        ParsesBack(
+            work(AGENT, ASK, *steps(1, thinking=True), user("Stop. Only explain."))
+        ),
     ),
     _other(
         "answer-after-a-result",
         "G1",
-        Reads(
+        ParsesBack(
             work(
                 AGENT,
                 ASK,
@@ -269,7 +285,7 @@ CASES = (
     _other(
         "thoughts-of-former-turns",
         "",
-        Reads(
+        ParsesBack(
             talk(
                 AGENT,
                 ASK,
@@ -281,7 +297,7 @@ CASES = (
     _other(
         "arguments-true-null",
         "T3, G6",
-        Reads(
+        ParsesBack(
             work(
                 AGENT,
                 ASK,
@@ -293,12 +309,12 @@ CASES = (
     _other(
         "arguments-null",
         "T3, G6",
-        Reads(written({"about": {"x": False, "y": None}})),
+        ParsesBack(written({"about": {"x": False, "y": None}})),
     ),
     _other(
         "loop-arguments-unsorted",
         "G5",
-        Grows(
+        ExtendsPrompt(
             work(
                 AGENT,
                 ASK,
@@ -311,10 +327,10 @@ CASES = (
             )
         ),
     ),
-    _other("answer-not-thinking", "T7", Remains(quiet(AGENT, ASK))),
+    _other("answer-not-thinking", "T7", KeepsAnswer(quiet(AGENT, ASK))),
     _other(
         "loop-empty-thoughts",
         "T5",
-        Grows(work(AGENT, ASK, *steps(2, thinking=False))),
+        ExtendsPrompt(work(AGENT, ASK, *steps(2, thinking=False))),
     ),
 )

@@ -10,26 +10,26 @@ from llamatrix.measure.templates.conversation import (
     Family,
     FormatError,
     answer,
-    demanded,
     difference,
+    expected_prompt,
     user,
 )
 from llamatrix.measure.templates.render import Renderer, RenderError
 
 
-class Trial(Protocol):
+class Check(Protocol):
     def complaint(self, family: Family, renderer: Renderer) -> str | None:
         """What is wrong, in words; None where the demand is met."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Case:
+class TemplateCase:
     id: str
     essential: bool
     bug: str
     """As `templates/README.md` numbers it; empty for what was never broken."""
-    trial: Trial
+    trial: Check
 
 
 class CaseResult(Struct, frozen=True, kw_only=True):
@@ -58,7 +58,7 @@ class Conformance(Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Reads:
+class ParsesBack:
     """The prompt reads back as what was said, in the family's format."""
 
     conversation: Conversation
@@ -69,11 +69,11 @@ class Reads:
             found = family.read(prompt, self.conversation)
         except (RenderError, FormatError) as error:
             return str(error)
-        return difference(found, demanded(self.conversation, family))
+        return difference(found, expected_prompt(self.conversation, family))
 
 
 @dataclass(frozen=True, slots=True)
-class Holds:
+class ContainsTexts:
     """A prompt comes of it and holds every text, whatever it then reads as."""
 
     conversation: Conversation
@@ -94,7 +94,7 @@ class Holds:
 
 
 @dataclass(frozen=True, slots=True)
-class Grows:
+class ExtendsPrompt:
     """Each prompt of an agent loop begins with the one before it plus its reply.
 
     Otherwise the server processes the whole loop anew at every step.
@@ -121,7 +121,7 @@ class Grows:
 
 
 @dataclass(frozen=True, slots=True)
-class Survives:
+class KeepsHistory:
     """What was said reads the same before and after the next user message."""
 
     conversation: Conversation
@@ -139,7 +139,7 @@ class Survives:
 
 
 @dataclass(frozen=True, slots=True)
-class Remains:
+class KeepsAnswer:
     """A plain answer stays as it was generated when the user goes on."""
 
     conversation: Conversation

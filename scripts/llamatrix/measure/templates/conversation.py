@@ -146,7 +146,7 @@ class FormatError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Said:
+class ParsedMessage:
     role: Literal["system", "user", "assistant", "tool"]
     text: str = ""
     thought: str = ""
@@ -156,8 +156,8 @@ class Said:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reading:
-    said: tuple[Said, ...]
+class ParsedPrompt:
+    said: tuple[ParsedMessage, ...]
     tools: frozenset[str] = frozenset()
     """Names of the tools on offer."""
 
@@ -171,7 +171,7 @@ class Family(Protocol):
     thoughts_with_calls_only: bool
     """Whether a thought is kept only where a call followed it."""
 
-    def read(self, prompt: str, conversation: Conversation) -> Reading:
+    def read(self, prompt: str, conversation: Conversation) -> ParsedPrompt:
         """The whole prompt, the opening of the answer included, or FormatError."""
         ...
 
@@ -184,7 +184,7 @@ class Family(Protocol):
         ...
 
 
-def demanded(conversation: Conversation, family: Family) -> Reading:
+def expected_prompt(conversation: Conversation, family: Family) -> ParsedPrompt:
     """What the format demands: thoughts of the current loop kept, former ones dropped."""
     said = []
     for place, message in enumerate(conversation.messages):
@@ -193,19 +193,19 @@ def demanded(conversation: Conversation, family: Family) -> Reading:
             current = current and bool(message.tool_calls)
         thought = (message.reasoning_content or "").strip() if current else ""
         said.append(
-            Said(
+            ParsedMessage(
                 role="system" if message.role == "developer" else message.role,
                 text=message.text,
                 thought=thought,
                 calls=tuple((c.function.name, c.arguments) for c in message.tool_calls),
             )
         )
-    return Reading(
+    return ParsedPrompt(
         said=tuple(said), tools=frozenset(tool.name for tool in conversation.tools)
     )
 
 
-def difference(found: Reading, wanted: Reading) -> str | None:
+def difference(found: ParsedPrompt, wanted: ParsedPrompt) -> str | None:
     """The first thing that is not as demanded, in words."""
     if found.tools != wanted.tools:
         return f"tools offered: {sorted(found.tools)}, not {sorted(wanted.tools)}"

@@ -10,8 +10,8 @@ from llamatrix.measure.templates.conversation import (
     FormatError,
     Json,
     Message,
-    Reading,
-    Said,
+    ParsedMessage,
+    ParsedPrompt,
 )
 
 _QUOTE = '<|"|>'
@@ -121,7 +121,7 @@ class Gemma4:
         )
         return f"{channel}{message.text}{calls}" + ("" if calls else self.end)
 
-    def read(self, prompt: str, conversation: Conversation) -> Reading:
+    def read(self, prompt: str, conversation: Conversation) -> ParsedPrompt:
         history = prompt.removeprefix("<bos>")
         goes_on = (
             bool(conversation.messages) and conversation.messages[-1].role == "tool"
@@ -131,7 +131,7 @@ class Gemma4:
             if not history.endswith(opening):
                 raise FormatError(f"ends with {prompt[-60:]!r}, not with {opening!r}")
             history = history.removesuffix(opening)
-        said: list[Said] = []
+        said: list[ParsedMessage] = []
         offered: frozenset[str] = frozenset()
         at = 0
         while at < len(history):
@@ -147,7 +147,7 @@ class Gemma4:
             at = turn.end()
         if goes_on and history.endswith("<turn|>\n"):
             raise FormatError("the model's turn is closed behind a tool result")
-        return Reading(said=tuple(said), tools=offered)
+        return ParsedPrompt(said=tuple(said), tools=offered)
 
 
 def _offer(body: str, conversation: Conversation) -> tuple[frozenset[str], str]:
@@ -161,23 +161,23 @@ def _offer(body: str, conversation: Conversation) -> tuple[frozenset[str], str]:
     return frozenset(offered), text
 
 
-def _turn(role: str, body: str) -> list[Said]:
+def _turn(role: str, body: str) -> list[ParsedMessage]:
     match role:
         case "system":
-            return [Said(role="system", text=body)]
+            return [ParsedMessage(role="system", text=body)]
         case "user":
             if "<|tool_response>" in body:
                 raise FormatError("a tool result stands in the user's turn")
-            return [Said(role="user", text=body)]
+            return [ParsedMessage(role="user", text=body)]
         case "model":
             return list(_model_turn(body))
         case _:
             raise FormatError(f"no such role: {role!r}")
 
 
-def _model_turn(body: str) -> Iterator[Said]:
+def _model_turn(body: str) -> Iterator[ParsedMessage]:
     """Thought, text and calls of one answer, then its results, then the next answer."""
-    said, answered, at = Said(role="assistant"), 0, 0
+    said, answered, at = ParsedMessage(role="assistant"), 0, 0
     while at < len(body):
         piece = _PIECE.match(body, at)
         if not piece:
@@ -188,15 +188,15 @@ def _model_turn(body: str) -> Iterator[Said]:
                 yield said
             _ensure_called(of, said, answered)
             answered += 1
-            yield Said(role="tool", text=_result(piece["response"]))
+            yield ParsedMessage(role="tool", text=_result(piece["response"]))
         else:
-            said = _with(Said(role="assistant") if answered else said, piece)
+            said = _with(ParsedMessage(role="assistant") if answered else said, piece)
             answered = 0
     if not answered:
         yield said
 
 
-def _with(said: Said, piece: re.Match[str]) -> Said:
+def _with(said: ParsedMessage, piece: re.Match[str]) -> ParsedMessage:
     if (thought := piece["thought"]) is not None:
         return replace(said, thought=said.thought + thought.strip())
     if (name := piece["name"]) is not None:
@@ -207,7 +207,7 @@ def _with(said: Said, piece: re.Match[str]) -> Said:
     return replace(said, text=said.text + piece["text"])
 
 
-def _ensure_called(name: str, said: Said, answered: int) -> None:
+def _ensure_called(name: str, said: ParsedMessage, answered: int) -> None:
     names = [called for called, _ in said.calls]
     if answered >= len(names) or names[answered] != name:
         raise FormatError(f"a result of {name!r}, but the calls are {names}")

@@ -10,8 +10,8 @@ from llamatrix.measure.templates.conversation import (
     FormatError,
     Json,
     Message,
-    Reading,
-    Said,
+    ParsedMessage,
+    ParsedPrompt,
     Tool,
 )
 
@@ -48,11 +48,11 @@ class Qwen35:
         gap = "\n\n" if text and calls else ""
         return f"{thought}{text}{gap}{calls}{self.end}"
 
-    def read(self, prompt: str, conversation: Conversation) -> Reading:
+    def read(self, prompt: str, conversation: Conversation) -> ParsedPrompt:
         opening = self.opening(conversation)
         if not prompt.endswith(opening):
             raise FormatError(f"ends with {prompt[-60:]!r}, not with {opening!r}")
-        said: list[Said] = []
+        said: list[ParsedMessage] = []
         offered: frozenset[str] = frozenset()
         at, history = 0, prompt.removesuffix(opening)
         while at < len(history):
@@ -64,11 +64,11 @@ class Qwen35:
                 raise FormatError(f"a turn is not closed: {body[:60]!r}")
             if at == 0 and conversation.tools:
                 offered, text = _offer(role, body, conversation.tools)
-                said += [Said(role="system", text=text)] if text else []
+                said += [ParsedMessage(role="system", text=text)] if text else []
             else:
                 said += _turn(role, body, conversation.tools)
             at = turn.end()
-        return Reading(said=tuple(said), tools=offered)
+        return ParsedPrompt(said=tuple(said), tools=offered)
 
 
 def _offer(role: str, body: str, tools: tuple[Tool, ...]) -> tuple[frozenset[str], str]:
@@ -84,29 +84,29 @@ def _offer(role: str, body: str, tools: tuple[Tool, ...]) -> tuple[frozenset[str
     return frozenset(tool.name for tool in tools), found["text"] or ""
 
 
-def _turn(role: str, body: str, tools: tuple[Tool, ...]) -> list[Said]:
+def _turn(role: str, body: str, tools: tuple[Tool, ...]) -> list[ParsedMessage]:
     match role:
         case "system":
-            return [Said(role="system", text=body)]
+            return [ParsedMessage(role="system", text=body)]
         case "user" if body.startswith("<tool_response>"):
             return _results(body)
         case "user":
-            return [Said(role="user", text=body)]
+            return [ParsedMessage(role="user", text=body)]
         case "assistant":
             return [_answer(body, tools)]
         case _:
             raise FormatError(f"no such role: {role!r}")
 
 
-def _results(body: str) -> list[Said]:
+def _results(body: str) -> list[ParsedMessage]:
     """Several results stand in one turn of the user's, each on lines of its own."""
     lines = f"\n{body}"
     if _RESULT.sub("", lines):
         raise FormatError(f"text between tool results: {body[:60]!r}")
-    return [Said(role="tool", text=text) for text in _RESULT.findall(lines)]
+    return [ParsedMessage(role="tool", text=text) for text in _RESULT.findall(lines)]
 
 
-def _answer(body: str, tools: tuple[Tool, ...]) -> Said:
+def _answer(body: str, tools: tuple[Tool, ...]) -> ParsedMessage:
     thought = _THOUGHT.match(body)
     rest = body[thought.end() :] if thought else body
     first = rest.find("<tool_call>")
@@ -117,7 +117,7 @@ def _answer(body: str, tools: tuple[Tool, ...]) -> Said:
         if not text.endswith("\n\n"):
             raise FormatError("no empty line between text and tool call")
         text = text.removesuffix("\n\n")
-    return Said(
+    return ParsedMessage(
         role="assistant",
         text=text,
         thought=thought[1].strip() if thought else "",

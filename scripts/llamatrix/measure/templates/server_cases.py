@@ -69,12 +69,12 @@ class _Answer(Struct):
     choices: list[_Choice]
 
 
-class CannotTellError(Exception):
+class UntestableError(Exception):
     """The server offers no way to try it."""
 
 
 @dataclass(frozen=True, slots=True)
-class ParserTrial:
+class ParserCheck:
     """One answer, and how the server is made to hold it."""
 
     message: Message
@@ -99,7 +99,7 @@ class ParserTrial:
             body |= {"grammar": f"root ::= {_literal(text)}", "max_tokens": 500}
         reply = site.post("/v1/chat/completions", body, timeout_s=_ANSWER_TIMEOUT_S)
         if tools and (reply.status == _BAD_REQUEST or "tool_calls" not in reply.text):
-            raise CannotTellError
+            raise UntestableError
         return _difference(reply, self.message)
 
 
@@ -150,16 +150,16 @@ def _as_forced(arguments: Json) -> bool:
     return arguments == {"level": level} and isinstance(level, str) and level != "42"
 
 
-PARSER_TRIALS = (
-    ("parser-thought", ParserTrial(answer("The answer.", thought="I think."))),
-    ("parser-not-thinking", ParserTrial(answer("The answer."), thinking=False)),
+PARSER_CHECKS = (
+    ("parser-thought", ParserCheck(answer("The answer.", thought="I think."))),
+    ("parser-not-thinking", ParserCheck(answer("The answer."), thinking=False)),
     (
         "parser-call",
-        ParserTrial(answer(None, call(1, "say", {"text": "x"}), thought="I think.")),
+        ParserCheck(answer(None, call(1, "say", {"text": "x"}), thought="I think.")),
     ),
     (
         "parser-text-and-calls",
-        ParserTrial(
+        ParserCheck(
             answer(
                 "I say it twice.",
                 call(1, "say", {"text": "line 1\n  “line 2”\n", "loud": True}),
@@ -257,10 +257,10 @@ def _refusal(site: Site, conversation: Conversation) -> str | None:
 def _parser_cases(family: Family, site: Site) -> Iterator[CaseResult]:
     """A case that this server offers no way to try is left out."""
     untold = False
-    for name, trial in PARSER_TRIALS:
+    for name, trial in PARSER_CHECKS:
         try:
             complaint = trial.complaint(family, site)
-        except CannotTellError:
+        except UntestableError:
             untold = True
             continue
         except (NoAnswerError, WrongAnswerError) as error:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from llamatrix.reference.conditions import covers
 from llamatrix.reference.quantity import Interval, decimals, printed_interval
 from llamatrix.reference.reference_set import Claim, Relation, Statement
-from llamatrix.reference.rules.rule import Finding, Ledger, Severity, hull, subject
+from llamatrix.reference.rules.rule import ClaimIndex, Finding, Severity, hull, subject
 
 
-def printed_twice(ledger: Ledger) -> Iterator[Finding]:
+def printed_twice(ledger: ClaimIndex) -> Iterator[Finding]:
     """Tables against each other; several columns of one table are samples."""
     found: dict[object, dict[str, list[Claim]]] = defaultdict(lambda: defaultdict(list))
     for claim in ledger.claims:
@@ -32,7 +32,7 @@ def printed_twice(ledger: Ledger) -> Iterator[Finding]:
             )
 
 
-def summaries(ledger: Ledger) -> Iterator[Finding]:
+def summaries(ledger: ClaimIndex) -> Iterator[Finding]:
     """A number that says less of its conditions stands for those that say more."""
     for claim in ledger.claims:
         details = [
@@ -66,7 +66,7 @@ def _between(claims: list[Claim]) -> str:
 _Sides = tuple[list[Claim], list[Claim]]
 
 
-def statements(ledger: Ledger) -> Iterator[Finding]:
+def statements(ledger: ClaimIndex) -> Iterator[Finding]:
     for statement in ledger.statements:
         columns = _columns(ledger, statement)
         match statement.is_:
@@ -80,7 +80,7 @@ def statements(ledger: Ledger) -> Iterator[Finding]:
                 continue
 
 
-def _columns(ledger: Ledger, statement: Statement) -> list[_Sides]:
+def _columns(ledger: ClaimIndex, statement: Statement) -> list[_Sides]:
     """The figures of both sides, one pair of lists for each column of a table."""
     found: dict[tuple[str, str], _Sides] = defaultdict(lambda: ([], []))
     for claim in ledger.of(statement.quantity):

@@ -13,7 +13,7 @@ from llamatrix.reference.quantity import (
     printed_interval,
 )
 from llamatrix.reference.reference_set import Claim
-from llamatrix.reference.rules.rule import Figure, Finding, Ledger, Severity
+from llamatrix.reference.rules.rule import ClaimIndex, Figure, Finding, Severity
 
 SWAPPED_DIGITS = "two digits swapped"
 WRONG_DIGIT = "one digit wrong"
@@ -129,7 +129,7 @@ class _Totals:
         )
 
 
-def totals(ledger: Ledger) -> Iterator[Finding]:
+def totals(ledger: ClaimIndex) -> Iterator[Finding]:
     for quantities in _TOTALS:
         for occasion in ledger.occasions(*quantities):
             for tokens, time, rate in itertools.product(
@@ -140,7 +140,7 @@ def totals(ledger: Ledger) -> Iterator[Finding]:
                     yield _total_finding(ledger, found)
 
 
-def _total_finding(ledger: Ledger, found: _Totals) -> Finding:
+def _total_finding(ledger: ClaimIndex, found: _Totals) -> Finding:
     tokens, time, rate = (figure.first for figure in found.figures)
     slips = found.misprints
     blamed = {slip.claim.id for slip in slips}
@@ -173,7 +173,7 @@ def _meant(found: _Totals, slip: Misprint) -> str:
     return f"{slip.text}, for {tokens:,.10g} / {time:,.10g} = {tokens / time:,.4g}"
 
 
-def _peer(ledger: Ledger, found: _Totals) -> Iterator[str]:
+def _peer(ledger: ClaimIndex, found: _Totals) -> Iterator[str]:
     """The same model's rate on another occasion, where it takes a side."""
     rate = found.rate.first
     implied = found.tokens.first.value / found.time.first.value
@@ -205,7 +205,7 @@ _KINDS = {WRONG_DIGIT, SWAPPED_DIGITS}
 _AXES = ("prompt_tokens", "depth_tokens")
 
 
-def slips(ledger: Ledger) -> Iterator[Finding]:
+def slips(ledger: ClaimIndex) -> Iterator[Finding]:
     """One finding for each such number, with the claims that are of that context.
 
     A server's context is in the conditions of all that it served: those claims are

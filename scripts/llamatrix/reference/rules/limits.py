@@ -11,9 +11,9 @@ from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.roofline import NoRoofline, roofline
 from llamatrix.reference.rules.rule import (
     ON_CARD,
+    ClaimIndex,
     Figure,
     Finding,
-    Ledger,
     Severity,
     along,
     compatible,
@@ -25,7 +25,7 @@ _BITS_ABOVE = 2.0
 """Scales and heavier layers add so many bits to a weight at most."""
 
 
-def speed_limits(ledger: Ledger) -> Iterator[Finding]:
+def speed_limits(ledger: ClaimIndex) -> Iterator[Finding]:
     """No speed above its roofline; without hyper-parameters, above the plain file's."""
     for figure in ledger.figures(*RATES):
         claim = figure.first
@@ -46,7 +46,7 @@ def speed_limits(ledger: Ledger) -> Iterator[Finding]:
             )
 
 
-def _plain_limit(ledger: Ledger, figure: Figure) -> Iterator[Finding]:
+def _plain_limit(ledger: ClaimIndex, figure: Figure) -> Iterator[Finding]:
     """Bandwidth ÷ the active parameters' share of the printed file size."""
     claim, gpu = figure.first, ledger.gpu(figure.first)
     size = ledger.file_size(claim)
@@ -79,7 +79,7 @@ def _plain_limit(ledger: Ledger, figure: Figure) -> Iterator[Finding]:
 
 
 def _params(
-    ledger: Ledger, model: str, quantity: Quantity
+    ledger: ClaimIndex, model: str, quantity: Quantity
 ) -> tuple[float, float] | None:
     for claim in ledger.of(quantity):
         if claim.model == model:
@@ -87,7 +87,7 @@ def _params(
     return None
 
 
-def weight_sizes(ledger: Ledger) -> Iterator[Finding]:
+def weight_sizes(ledger: ClaimIndex) -> Iterator[Finding]:
     """A file's bits per weight are near those in its quantisation's name."""
     for figure in ledger.figures(Quantity.MODEL_SIZE):
         claim = figure.first
@@ -132,7 +132,7 @@ _AGENT = 1.02
 """An agent's rate may exceed the benchmark's by so much before it is noted."""
 
 
-def parts(ledger: Ledger) -> Iterator[Finding]:
+def parts(ledger: ClaimIndex) -> Iterator[Finding]:
     """A part is not more than its whole; every turn takes at least one call."""
     for part_of, whole_of, severity in _PARTS:
         for occasion in ledger.occasions(part_of, whole_of):
@@ -148,7 +148,7 @@ def parts(ledger: Ledger) -> Iterator[Finding]:
                     )
 
 
-def rising_rates(ledger: Ledger) -> Iterator[Finding]:
+def rising_rates(ledger: ClaimIndex) -> Iterator[Finding]:
     """More context is more work for each token: rates should fall, or stay."""
     for axis in _AXES:
         series: dict[object, list[Claim]] = defaultdict(list)
@@ -191,7 +191,7 @@ def _rise(axis: str, earlier: Claim, later: Claim) -> Finding:
     )
 
 
-def agent_above_benchmark(ledger: Ledger) -> Iterator[Finding]:
+def agent_above_benchmark(ledger: ClaimIndex) -> Iterator[Finding]:
     """Serving an agent cannot be faster than llama-bench's best of the same files."""
     fields = [field for field in CLASS if field != "ctx_size"]
     bench = [

@@ -25,9 +25,9 @@ from llamatrix.reference.quantity import Quantity
 from llamatrix.reference.reference_set import Claim, Relation
 from llamatrix.reference.rules.rule import (
     ON_CARD,
+    ClaimIndex,
     Figure,
     Finding,
-    Ledger,
     Severity,
     compatible,
     on_gpu,
@@ -39,7 +39,7 @@ _ROOM = 0.1
 _GIB = 2**30
 
 
-def memory(ledger: Ledger) -> Iterator[Finding]:
+def memory(ledger: ClaimIndex) -> Iterator[Finding]:
     """What runs on a card is not smaller than its file and not larger than the card."""
     for figure in ledger.figures(Quantity.VRAM):
         claim, gpu = figure.first, ledger.gpu(figure.first)
@@ -88,7 +88,7 @@ class _Least:
         return f"{parts} = {self.total / _GIB:.2f} GiB"
 
 
-def contexts(ledger: Ledger) -> Iterator[Finding]:
+def contexts(ledger: ClaimIndex) -> Iterator[Finding]:
     """A context has room beside the weights: in the VRAM printed, and on the card."""
     asked = ledger.figures(Quantity.MAX_CONTEXT)
     for figure in ledger.figures(Quantity.VRAM):
@@ -103,7 +103,7 @@ def contexts(ledger: Ledger) -> Iterator[Finding]:
         yield from _beyond_card(ledger, figure)
 
 
-def largest_that_fits(ledger: Ledger) -> Iterator[Finding]:
+def largest_that_fits(ledger: ClaimIndex) -> Iterator[Finding]:
     """Where a source says so: a tenth more context would not have room."""
     says = [
         one.says for one in ledger.statements if one.is_ is Relation.LARGEST_THAT_FITS
@@ -153,7 +153,7 @@ def _alike(one: Claim, other: Claim) -> bool:
     )
 
 
-def _least(ledger: Ledger, claim: Claim, tokens: int) -> _Least | None:
+def _least(ledger: ClaimIndex, claim: Claim, tokens: int) -> _Least | None:
     """None where the shape, a cache type or the size of the weights is not known."""
     shape = memory_shape(claim)
     kinds = [
@@ -177,7 +177,7 @@ def _least(ledger: Ledger, claim: Claim, tokens: int) -> _Least | None:
 
 
 def _too_small(
-    ledger: Ledger, figure: Figure, tokens: int, ids: tuple[str, ...]
+    ledger: ClaimIndex, figure: Figure, tokens: int, ids: tuple[str, ...]
 ) -> Iterator[Finding]:
     claim = figure.first
     least = _least(ledger, claim, tokens) if on_gpu(claim) else None
@@ -195,7 +195,7 @@ def _too_small(
         )
 
 
-def _beyond_card(ledger: Ledger, figure: Figure) -> Iterator[Finding]:
+def _beyond_card(ledger: ClaimIndex, figure: Figure) -> Iterator[Finding]:
     claim, gpu = figure.first, ledger.gpu(figure.first)
     tokens = int(claim.interval.low)
     least = _least(ledger, claim, tokens) if gpu and on_gpu(claim) else None

@@ -79,7 +79,7 @@ class AuditReport(Struct, frozen=True, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode() + "\n"
 
 
-def concerning(findings: Sequence[Finding], claim: str) -> tuple[Finding, ...]:
+def findings_about(findings: Sequence[Finding], claim: str) -> tuple[Finding, ...]:
     """What a comparison that uses this number must carry."""
     return tuple(one for one in findings if claim in one.claims)
 
@@ -105,7 +105,7 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ledger:
+class ClaimIndex:
     claims: tuple[Claim, ...]
     gpus: Mapping[str, Gpu]
     statements: tuple[Statement, ...] = ()

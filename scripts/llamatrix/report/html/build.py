@@ -8,7 +8,7 @@ from llamatrix.measure.stream import Bandwidth
 from llamatrix.records.store import DamagedLine
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.roofline import NoRoofline, Roofline, rooflines
-from llamatrix.reference.verdict import Verdict
+from llamatrix.reference.verdict import ComparisonVerdict
 from llamatrix.report.damaged import TITLE
 from llamatrix.report.evidence import NO_TRIALS, Evidence, TrialEvidence
 from llamatrix.report.html.group_section import (
@@ -147,7 +147,8 @@ def _worth_showing(found: Sequence[Versus]) -> list[Versus]:
     decided = [
         one
         for one in measured
-        if one.held.count(Verdict.REPRODUCED) + one.held.count(Verdict.DIFFERS)
+        if one.held.count(ComparisonVerdict.REPRODUCED)
+        + one.held.count(ComparisonVerdict.DIFFERS)
     ]
     if decided:
         return decided

@@ -6,7 +6,7 @@ from llamatrix.engines.outcome import Done
 from llamatrix.records.speed_record import Record
 from llamatrix.records.store import Line
 from llamatrix.records.trial_record import TrialRecord
-from llamatrix.reference.conditions import stated
+from llamatrix.reference.conditions import stated_fields
 from llamatrix.reference.gpu import Gpu
 from llamatrix.report.evidence import Evidence
 from llamatrix.report.html.plots import Words, generation_plot, prefill_plot
@@ -70,7 +70,7 @@ def group_section(group: Group, evidence: Evidence, gpus: dict[str, Gpu]) -> Sec
         facts=_facts(group),
         conditions=tuple(
             (key.replace("_", " "), str(value))
-            for key, value in stated(conditions_of(group.records[0], gpus))
+            for key, value in stated_fields(conditions_of(group.records[0], gpus))
             if key not in _VARYING
         ),
         figures=tuple(_figures(group, key)),

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from llamatrix.reference.quantity import RATES
 from llamatrix.reference.roofline import NoRoofline, Roofline, rooflines
-from llamatrix.reference.verdict import Comparison, Verdict
+from llamatrix.reference.verdict import Comparison, ComparisonVerdict
 from llamatrix.report.amounts import (
     amount_text,
     interval_text,
@@ -102,7 +102,8 @@ def _ratio_figure(found: Versus, key: str) -> Iterator[Figure]:
             ratio=one.ratio,
             interval=one.interval,
             band=one.band or _UNDECIDED_BAND,
-            decided=one.verdict in {Verdict.REPRODUCED, Verdict.DIFFERS},
+            decided=one.verdict
+            in {ComparisonVerdict.REPRODUCED, ComparisonVerdict.DIFFERS},
         )
         for one in found.held.measured
         if one.ratio and claims[one.claim].quantity in RATES
@@ -172,7 +173,7 @@ def _numbers(found: Versus, key: str, evidence: _Places) -> Table:
         columns=(
             *(Column(text="Number"), Column(text="Ours", number=True)),
             *(Column(text="Published", number=True), Column(text="Ratio", number=True)),
-            *(Column(text="95 % interval"), Column(text="Verdict")),
+            *(Column(text="95 % interval"), Column(text="ComparisonVerdict")),
             *(Column(text="Reproduced within"), Column(text="Seen at 80 %")),
             Column(text="Remarks", wide=True),
         ),
@@ -200,7 +201,7 @@ def _numbers(found: Versus, key: str, evidence: _Places) -> Table:
 
 def _remarks(one: Comparison) -> str:
     """Why there is no verdict, and the audit's marks; a ratio speaks for itself."""
-    decided = one.verdict in {Verdict.REPRODUCED, Verdict.DIFFERS}
+    decided = one.verdict in {ComparisonVerdict.REPRODUCED, ComparisonVerdict.DIFFERS}
     return "; ".join(all_marks(one)) if decided else reason_text(one)
 
 
