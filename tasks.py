@@ -278,7 +278,7 @@ def regress_selftest(f: taken.SelfTesting) -> None:
 
 @command(taken.Nothing)
 def lint(_f: taken.Nothing) -> None:
-    """Check style and types with ruff and mypy."""
+    """Check style, types and dead code with ruff, mypy and vulture."""
     from llamatrix.commands import dev
 
     dev.lint()

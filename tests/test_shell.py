@@ -9,30 +9,13 @@ from pathlib import Path
 
 import pytest
 from tests.shipped import ROOT
+from tests.waiting import alive, gone_within, wait_until
 
 from llamatrix import orphan_reaper, shell
 
 
 def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; a zombie that nobody reaped does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
-def gone_within(pid: int, seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while alive(pid):
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def test_output_exit_code_and_log_are_kept(tmp_path: Path) -> None:
@@ -46,16 +29,22 @@ def test_output_exit_code_and_log_are_kept(tmp_path: Path) -> None:
     assert str(log) in ended.complaint()
 
 
-def test_lines_arrive_while_the_program_runs() -> None:
-    seen: list[tuple[shell.Channel, str, float]] = []
-    code = "import time; print(1, flush=True); time.sleep(0.5); print(2)"
-    shell.run(
-        python(code),
-        timeout_s=30,
-        on_line=lambda channel, line: seen.append((channel, line, time.monotonic())),
+def test_lines_arrive_while_the_program_runs(tmp_path: Path) -> None:
+    """It prints its second line only after the first one was read."""
+    heard = tmp_path / "heard"
+    code = (
+        "import pathlib, time; print(1, flush=True)\n"
+        f"while not pathlib.Path({str(heard)!r}).exists(): time.sleep(0.01)\n"
+        "print(2)"
     )
-    assert [line for _, line, _ in seen] == ["1", "2"]
-    assert seen[1][2] - seen[0][2] > 0.3
+    lines: list[str] = []
+
+    def keep(_: shell.Channel, line: str) -> None:
+        lines.append(line)
+        heard.touch()
+
+    assert shell.run(python(code), timeout_s=30, on_line=keep).ok
+    assert lines == ["1", "2"]
 
 
 def test_a_last_line_without_a_line_end_is_heard() -> None:
@@ -152,10 +141,7 @@ def test_no_descendant_outlives_a_killed_harness(tmp_path: Path) -> None:
     scripts = str(Path(shell.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": scripts}
     with shell.started(python(code), env=environment) as harness:
-        until = time.monotonic() + 20
-        while not pids.exists() or len(pids.read_text().split()) < 2:
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
         started = [int(pid) for pid in pids.read_text().split()]
         assert all(map(alive, started))
         os.kill(harness.pid, signal.SIGKILL)

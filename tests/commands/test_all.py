@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from tests.commands.conftest import RunInvoke, record_lines
+from tests.invoking import invoked_apart
 from tests.shipped import ROOT
-from tests.test_shell import gone_within
+from tests.waiting import gone_within, wait_until
 
 from llamatrix.project import Project
 
@@ -132,14 +132,7 @@ def test_no_compiler_is_exit_code_3_with_the_remedy(
     (tmp_path / "nothing").mkdir()
     environment = {**invoke_environment, "PATH": str(tmp_path / "nothing")}
     environment.pop("CXX", None)
-    ended = subprocess.run(
-        [sys.executable, "-m", "invoke", "build", "--profile", "smoke"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = invoked_apart("build", "--profile", "smoke", env=environment)
     assert ended.returncode == 3
     assert "no C++ compiler found" in ended.stderr
     assert "apt install g++" in ended.stderr
@@ -212,10 +205,7 @@ def begin_all(environment: dict[str, str], **wishes: object) -> subprocess.Popen
 
 
 def wait_for_records(project: Project, count: int) -> None:
-    until = time.monotonic() + 60
-    while len(record_lines(project)) < count:
-        assert time.monotonic() < until, "no records came"
-        time.sleep(0.02)
+    wait_until(lambda: len(record_lines(project)) >= count)
 
 
 def fake_processes(project: Project) -> list[int]:

@@ -5,13 +5,12 @@ import os
 import platform
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests.commands.conftest import RunInvoke
+from tests.invoking import invoked_apart
 from tests.provision.weights.hub_stub import serve_hub_stub
-from tests.shipped import ROOT
 
 from llamatrix import host
 from llamatrix.commands.doctor import findings
@@ -39,15 +38,7 @@ def bare(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
         "LLAMATRIX_CACHE": str(project.cache),
     }
     environment.pop("CXX", None)
-    return subprocess.run(
-        [sys.executable, "-m", "invoke", "doctor", *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    return invoked_apart("doctor", *arguments, env=environment)
 
 
 def found_of(text: str) -> dict[str, Finding]:

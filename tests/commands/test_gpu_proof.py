@@ -3,12 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests.commands.conftest import RunInvoke, record_lines
-from tests.shipped import FAKES, ROOT
+from tests.invoking import invoked_apart
+from tests.shipped import FAKES
 
 from llamatrix.project import Project
 
@@ -133,19 +133,14 @@ def prove_on(
     environment: dict[str, str], cards: list[dict[str, object]], tools: Path
 ) -> subprocess.CompletedProcess[str]:
     """Run the real profile with a played library and a made-up nvcc."""
-    return subprocess.run(
-        [sys.executable, "-m", "invoke", "gpu-proof"],
-        cwd=ROOT,
+    return invoked_apart(
+        "gpu-proof",
         env={
             **environment,
             "PATH": f"{tools}:{os.environ['PATH']}",
             "PYTHONPATH": str(FAKES),
             "FAKE_NVML": json.dumps(cards),
         },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
     )
 
 

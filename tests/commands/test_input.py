@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.commands.conftest import RunInvoke, record_lines
+from tests.invoking import invoked_apart
 from tests.shipped import ROOT
 
 from llamatrix.project import Project
@@ -143,15 +144,7 @@ def test_a_cache_below_a_file_is_one_line(
     (stocked.root / "file").write_text("")
     monkeypatch.setenv("LLAMATRIX_CACHE", str(stocked.root / place))
     for command in ("bench", "build", "doctor"):
-        ended = subprocess.run(
-            [sys.executable, "-m", "invoke", command],
-            cwd=ROOT,
-            env=os.environ,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        ended = invoked_apart(command, env=os.environ)
         assert ended.returncode == 3, ended.stderr
         assert ended.stderr.splitlines()[-1] == (
             f"llamatrix: LLAMATRIX_CACHE: {stocked.root / 'file'} is a file; name a "

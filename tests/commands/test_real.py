@@ -6,13 +6,13 @@ What is compiled lies in the user's cache, so a second run takes seconds.
 import json
 import resource
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from tests.commands.conftest import RunInvoke, record_lines
+from tests.invoking import invoked_apart
 from tests.shipped import CAPTURED, ROOT, shipped_cells
 from tests.trials.trying import files_with, states
 
@@ -37,15 +37,7 @@ KEYS = {
 @pytest.fixture
 def run_real(real_environment: dict[str, str]) -> RunInvoke:
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "invoke", *arguments],
-            cwd=ROOT,
-            env={**real_environment, **variables},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=3000,
-        )
+        return invoked_apart(*arguments, env={**real_environment, **variables})
 
     return run
 

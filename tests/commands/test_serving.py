@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.commands.conftest import RunInvoke
+from tests.invoking import invoked_apart
 from tests.shipped import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
@@ -18,14 +19,7 @@ _BROKEN = "{% if messages %}<|im_start|>{{ messages[0].content }}<function="
 
 
 def invoke(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "invoke", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1800,
-    )
+    return invoked_apart(*arguments, env=os.environ)
 
 
 def test_a_model_is_served_until_ctrl_c() -> None:

@@ -5,10 +5,10 @@ Nix runs the very phases of our derivations with this machine's node, npm and pa
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.invoking import invoked_apart
 from tests.nix.conftest import SYSTEM, Flake
 from tests.shipped import ROOT
 
@@ -79,18 +79,13 @@ def test_what_a_shell_offers_is_measured_and_recorded(
     """Nix builds (with a fake compiler), the harness measures: nothing in between."""
     (listed,) = seeded.build(f"devShells.{SYSTEM}.cpu.LLAMATRIX_NIX")
     commit = LOCK.pins["current"].commit
-    ended = subprocess.run(
-        [sys.executable, "-m", "invoke", "bench", "--profile", "smoke"],
-        cwd=ROOT,
+    ended = invoked_apart(
+        *("bench", "--profile", "smoke"),
         env={
             **invoke_environment,
             "LLAMATRIX_NIX": str(listed),
             "LLAMATRIX_FAKE_BENCH": json.dumps({"commit": commit[:9]}),
         },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
     )
     assert ended.returncode == 0, ended.stderr
     (built,) = seeded.build("llama-cpp-current-cpu")

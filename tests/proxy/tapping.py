@@ -2,12 +2,12 @@
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+from tests.waiting import wait_until
 
 from llamatrix.proxy.proxy import Tap
 from llamatrix.proxy.serving import address, loopback_listener, serving
@@ -71,7 +71,7 @@ def tapped(
         httpx.Client(base_url=address(listener), trust_env=False) as client,
     ):
         yield tap, client
-        wait_for(lambda: tap.calls_open == 0)
+        wait_until(lambda: tap.calls_open == 0)
 
 
 def sent(client: httpx.Client, content: bytes, *, answers: int = 1) -> bytes:
@@ -83,10 +83,3 @@ def sent(client: httpx.Client, content: bytes, *, answers: int = 1) -> bytes:
         while got.count(b"\r\n0\r\n\r\n") < answers and (part := line.recv(1 << 16)):
             got += part
         return got
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
-    while not happened():
-        assert time.monotonic() < until
-        time.sleep(0.01)

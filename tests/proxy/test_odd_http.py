@@ -16,8 +16,8 @@ from tests.proxy.tapping import (
     sent,
     streaming,
     tapped,
-    wait_for,
 )
+from tests.waiting import wait_until
 
 from llamatrix.proxy.call import read_calls
 from llamatrix.proxy.request import Kind
@@ -167,6 +167,6 @@ def test_a_request_that_is_cut_is_recorded_and_reaches_no_server(
 
     with tapped(tmp_path, answer) as (tap, client):
         sent(client, head(LENGTH) + REQUEST[:9], answers=0)
-        wait_for(lambda: bool(tap.calls))
+        wait_until(lambda: bool(tap.calls))
     (call,) = read_calls(tmp_path)
     assert call.trouble == "left"

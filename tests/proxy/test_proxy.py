@@ -14,8 +14,8 @@ from tests.proxy.tapping import (
     Parts,
     streaming,
     tapped,
-    wait_for,
 )
+from tests.waiting import wait_until
 
 from llamatrix.proxy.call import Trouble, read_calls
 from llamatrix.proxy.cost import measure_cost
@@ -110,7 +110,7 @@ def test_an_answer_that_breaks_off_breaks_off_for_the_client_too(
     with tapped(tmp_path, streaming(HALF, httpx.ReadError)) as (tap, client):
         with pytest.raises(httpx.RemoteProtocolError):
             client.post(CHAT, content=REQUEST, headers=OPENCODE)
-        wait_for(lambda: tap.calls_open == 0)
+        wait_until(lambda: tap.calls_open == 0)
     assert tap.calls[0].trouble is Trouble.CUT
     assert (tmp_path / "0001.answer.txt").read_bytes() == HALF
 
@@ -121,7 +121,7 @@ def test_a_client_that_goes_away_is_no_fault_of_the_server(tmp_path: Path) -> No
             parts = got.iter_raw()
             assert next(parts) == HALF
             assert tap.calls_open == 1
-        wait_for(lambda: tap.calls_open == 0)
+        wait_until(lambda: tap.calls_open == 0)
     assert tap.calls[0].trouble is Trouble.LEFT
     assert tap.failures_in_a_row() == 0
 
@@ -143,7 +143,7 @@ def test_a_call_that_waits_when_the_turn_ends_is_recorded(tmp_path: Path) -> Non
             pytest.raises(httpx.ReadTimeout),
         ):
             client.post(CHAT, content=REQUEST, headers=OPENCODE, timeout=0.3)
-        wait_for(lambda: tap.calls_open == 0)
+        wait_until(lambda: tap.calls_open == 0)
     (call,) = read_calls(tmp_path)
     assert call.trouble is Trouble.LEFT
     assert (tmp_path / "0001.request.json").read_bytes() == REQUEST
@@ -161,7 +161,7 @@ def test_failures_are_counted_until_one_call_goes_well(tmp_path: Path) -> None:
         counts = []
         for _ in range(4):
             client.post(CHAT, content=REQUEST, headers=OPENCODE)
-            wait_for(lambda: tap.calls_open == 0)
+            wait_until(lambda: tap.calls_open == 0)
             counts.append(tap.failures_in_a_row())
     assert counts == [1, 0, 1, 2]
 

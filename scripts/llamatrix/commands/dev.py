@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 
 from llamatrix import shell
 from llamatrix.commands.launching import cell_to_serve
@@ -15,7 +16,7 @@ _PINS = ("april", "current")
 _WORKERS = min((os.cpu_count() or 1) + 1, 8)
 """One more than cores: a test that waits for a program leaves its core to another."""
 _SHARED = ("-n", str(_WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
-_EVERYTHING = ("-m", "not gpu", "--reruns", "1", "-rR", "--durations", "20")
+_EVERYTHING = ("-m", "not gpu", "--durations", "20")
 
 
 class LintError(BenchError):
@@ -23,13 +24,21 @@ class LintError(BenchError):
 
 
 def lint() -> None:
+    """Run every linter, whatever the others find; each reads pyproject.toml."""
     root = find_project().root
     failed = []
     for name, *flags in (
         ("ruff", "check"),
         ("ruff", "format", "--check"),
         ("mypy",),
+        ("vulture",),
     ):
+        if not find_spec(name):
+            print(
+                f"{name}: not installed, skipped; `pip install -r requirements.txt` "
+                "installs it"
+            )
+            continue
         argv = [sys.executable, "-m", name, *flags]
         ended = shell.run(
             argv,
@@ -46,9 +55,9 @@ def lint() -> None:
 def test(*, everything: bool, update_golden: bool) -> None:
     """Become pytest: its exit code and its closing line are this command's.
 
-    With real programs on a busy machine a test gets a second try; its summary lists
-    what needed one. What they share is compiled first: a test's time is its own. So is
-    Python's bytecode, which some machines are told not to keep.
+    No test gets a second try: one that fails now and then is a test to repair. Builds
+    that several tests share are compiled first, so that no test's time limit covers
+    them. Bytecode is cached even where the environment turns that off.
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     flags = [*_SHARED, *(_EVERYTHING if everything else ())]

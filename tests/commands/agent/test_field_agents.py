@@ -5,13 +5,13 @@ anomalyco/opencode#26509, #27559, #41469, #17516, #44782, #31152.
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from tests.commands.conftest import record_lines
-from tests.shipped import FAKES, ROOT, shipped_cells
+from tests.invoking import invoked_apart
+from tests.shipped import FAKES, shipped_cells
 
 from llamatrix.config.load import load_matrix
 from llamatrix.project import Project
@@ -22,16 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.network]
 
 def agent(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     asked = words or ("agent", "--profile", "smoke")
-    return subprocess.run(
-        [sys.executable, "-m", "invoke", *asked, "--cells", "*httpx*"],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=540,
-    )
+    return invoked_apart(*asked, "--cells", "*httpx*", env=environment)
 
 
 def change(project: Project, **values: int) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.shipped import ROOT
-from tests.test_shell import gone_within
+from tests.waiting import gone_within
 
 from llamatrix.project import Project
 

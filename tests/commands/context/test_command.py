@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from tests.commands.conftest import record_lines
 from tests.commands.context.conftest import SMOKE, Run
 from tests.shipped import FAKES, ROOT
-from tests.test_shell import gone_within
+from tests.waiting import gone_within, wait_until
 
 from llamatrix.project import Project
 
@@ -97,11 +96,8 @@ def test_ctrl_c_keeps_what_was_measured(
         text=True,
         start_new_session=True,
     )
-    until = time.monotonic() + 60
     asked = tmp_path / "asked"
-    while not (asked.exists() and asked.read_text()):
-        assert time.monotonic() < until, "nothing was asked"
-        time.sleep(0.02)
+    wait_until(lambda: asked.exists() and asked.read_text())
     os.kill(harness.pid, signal.SIGINT)
     _, said = harness.communicate(timeout=60)
     assert harness.returncode == 130, said

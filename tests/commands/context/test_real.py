@@ -1,12 +1,10 @@
 """`invoke context` on a real llama-server with tiny weights."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from tests.commands.conftest import record_lines
-from tests.shipped import ROOT
+from tests.invoking import invoked_apart
 
 from llamatrix.measure.context.generation import context_steps
 from llamatrix.project import Project
@@ -19,18 +17,20 @@ def test_the_curve_of_a_real_server_is_measured_and_kept(
     model: str, real_project: Project, real_environment: dict[str, str]
 ) -> None:
     """How fast a busy machine is, is not asked; what was processed is exact."""
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "invoke", "context", "--profile", "smoke"),
-            *("--model", model, "--most", "4096", "--keep-speed", "0.001"),
-            *("--budget", "5m", "--json"),
-        ],
-        cwd=ROOT,
+    ended = invoked_apart(
+        *(
+            "context",
+            "--profile",
+            "smoke",
+            "--model",
+            model,
+            "--most",
+            "4096",
+            "--keep-speed",
+            "0.001",
+        ),
+        *("--budget", "5m", "--json"),
         env=real_environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1800,
     )
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout)

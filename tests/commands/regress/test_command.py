@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from tests.commands.regress.conftest import (
     regress_argv,
 )
 from tests.shipped import ROOT
+from tests.waiting import wait_until
 
 from llamatrix.project import Project
 from llamatrix.stats.pairs import drawn_order
@@ -200,10 +200,10 @@ def test_ctrl_c_keeps_the_pairs_and_a_rerun_goes_on(
         text=True,
         start_new_session=True,
     )
-    until = time.monotonic() + 120
-    while len([line for line in ledger_lines(pins) if line["pair"]]) < 3:
-        assert time.monotonic() < until, "no pairs came"
-        time.sleep(0.02)
+    wait_until(
+        lambda: len([line for line in ledger_lines(pins) if line["pair"]]) >= 3,
+        within_s=120,
+    )
     os.kill(harness.pid, signal.SIGINT)
     _, said = harness.communicate(timeout=30)
     assert harness.returncode == 130

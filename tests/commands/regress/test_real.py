@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.commands.regress.conftest import ledger_lines, regress_argv
+from tests.commands.regress.conftest import ledger_lines, regress_argv, regress_words
+from tests.invoking import invoked_apart
 from tests.shipped import ROOT
 from tests.trials.replayed import SESSION
 
@@ -46,14 +47,8 @@ def test_a_build_against_itself_is_never_called_changed(
     real_environment: dict[str, str],
 ) -> None:
     """Half the speed is the margin: noise would have to double a paired mean."""
-    ended = subprocess.run(
-        regress_argv(*_FLAGS, "--budget", "10s"),
-        cwd=ROOT,
-        env=real_environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1200,
+    ended = invoked_apart(
+        *regress_words(*_FLAGS, "--budget", "10s"), env=real_environment
     )
     assert ended.returncode in {0, 12}, ended.stderr
     found = json.loads(ended.stdout)
@@ -77,15 +72,7 @@ def test_a_session_replayed_by_one_build_twice_is_never_called_changed(
         *("--baseline", "current", "--candidate", "current", "--margin", "0.5"),
         *("--replay", str(recording), "--budget", "20s", "--json"),
     )
-    ended = subprocess.run(
-        regress_argv(*flags),
-        cwd=ROOT,
-        env=real_environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1200,
-    )
+    ended = invoked_apart(*regress_words(*flags), env=real_environment)
     assert ended.returncode in {0, 12}, ended.stderr
     found = json.loads(ended.stdout)
     assert found["identical"] is True
@@ -110,15 +97,7 @@ def test_the_vendors_template_is_broken_beside_ours(
         *("--baseline", "current", "--candidate", "current", "--json"),
         *("--replay", str(SESSION), "--candidate-template", "vendor"),
     )
-    ended = subprocess.run(
-        regress_argv(*flags),
-        cwd=ROOT,
-        env=real_environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1200,
-    )
+    ended = invoked_apart(*regress_words(*flags), env=real_environment)
     assert ended.returncode == 11, ended.stderr
     (notes,) = {tuple(cell["notes"]) for cell in json.loads(ended.stdout)["cells"]}
     assert "system-late" in notes[0]
@@ -163,7 +142,7 @@ def test_a_burner_in_mid_run_is_seen_and_never_makes_a_false_slower(
         time.sleep(0.05)
     spin = [sys.executable, "-c", "while True: pass"]
     burner += [subprocess.Popen(spin) for _ in range(os.cpu_count() or 1)]
-    said, complained = harness.communicate(timeout=600)
+    said, complained = harness.communicate()
     assert harness.returncode in {0, 12}, complained
     assert json.loads(said)["verdict"] in {"SAME", "INCONCLUSIVE"}
     reasons = {str(line["disturbed"]) for line in ledger_lines(real_project)}

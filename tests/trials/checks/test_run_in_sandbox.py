@@ -4,15 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
-from tests.test_shell import gone_within
 from tests.trials.trying import files_with
+from tests.waiting import gone_within, wait_until
 
 from llamatrix import shell
 from llamatrix.project import find_project
@@ -109,11 +108,8 @@ def processes_with(word: str) -> list[int]:
 
 
 def wait_for(word: str) -> list[int]:
-    until = time.monotonic() + 30
-    while not (found := processes_with(word)):
-        assert time.monotonic() < until, f"nothing runs {word}"
-        time.sleep(0.05)
-    return found
+    wait_until(lambda: processes_with(word))
+    return processes_with(word)
 
 
 def test_what_it_is_opened_with_is_in_no_file_and_on_no_command_line(
@@ -221,10 +217,7 @@ class TestRealEnclosure:
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
         assert all(gone_within(pid, 10) for pid in inside)
-        until = time.monotonic() + 20
-        while left := list(closed.aside.iterdir()):
-            assert time.monotonic() < until, f"{left} stays in the temporary folder"
-            time.sleep(0.05)
+        wait_until(lambda: not list(closed.aside.iterdir()), within_s=20)
 
     def test_without_a_sandbox_nothing_of_the_agents_runs(self, tmp_path: Path) -> None:
         forbidden = tmp_path / "bwrap"

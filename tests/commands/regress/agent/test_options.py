@@ -1,10 +1,7 @@
 """What a user may write beside `--agent`, and what not."""
 
-import subprocess
-import sys
-
 import pytest
-from tests.shipped import ROOT
+from tests.invoking import invoked_apart
 
 from llamatrix.commands.regress.agent.options import answer_agent
 from llamatrix.commands.regress.flags import Flags
@@ -41,18 +38,11 @@ def test_a_dry_run_is_exit_0() -> None:
 
 
 def test_the_command_takes_the_flags(invoke_environment: dict[str, str]) -> None:
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "invoke", "regress", "--agent", "--dry-run"),
-            *("--baseline-opencode", "april", "--candidate-opencode", "current"),
-            *("--profile", "smoke", "--tasks", "httpx-post", "--trials", "10"),
-        ],
-        cwd=ROOT,
+    ended = invoked_apart(
+        *("regress", "--agent", "--dry-run"),
+        *("--baseline-opencode", "april", "--candidate-opencode", "current"),
+        *("--profile", "smoke", "--tasks", "httpx-post", "--trials", "10"),
         env=invoke_environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
     )
     assert ended.returncode == 0, ended.stderr
     assert "cells: 1, trials of each arm: 10: 20 to make" in ended.stderr

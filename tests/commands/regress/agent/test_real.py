@@ -2,13 +2,12 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.agents.opencode.playing import INTEGRITY
-from tests.shipped import ROOT
+from tests.invoking import invoked_apart
 from tests.trials.trying import states
 
 from llamatrix.project import Project
@@ -26,18 +25,11 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def compare(real_environment: dict[str, str]) -> Run:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [
-                *(sys.executable, "-m", "invoke", "regress", "--agent", "--json"),
-                *("--profile", "smoke", "--tasks", "httpx-post", "--trials", "1"),
-                *arguments,
-            ],
-            cwd=ROOT,
+        return invoked_apart(
+            *("regress", "--agent", "--json"),
+            *("--profile", "smoke", "--tasks", "httpx-post", "--trials", "1"),
+            *arguments,
             env=real_environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=3000,
         )
 
     return run
