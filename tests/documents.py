@@ -12,7 +12,6 @@ from pathlib import Path
 
 from tests.shipped import ROOT
 
-from llamatrix.commands.regress.judging import judge_together
 from llamatrix.commands.regress.ledger import SPEED_PAIRS, Entry, pairs_of
 from llamatrix.commands.report_view import View, load_view
 from llamatrix.config.cell import SpeedTest
@@ -28,8 +27,9 @@ from llamatrix.report.gpu_page import predicted_need
 from llamatrix.report.gpu_table import energy_cells, peak_memory, sample_text
 from llamatrix.report.speed import Group
 from llamatrix.report.tables import Table
-from llamatrix.stats.looks import Looks
-from llamatrix.stats.metric import Metric
+from llamatrix.stats.pairs import Samples
+from llamatrix.stats.sequential import SequentialTest, judge_cases
+from llamatrix.stats.verdict import Metric
 from llamatrix.units import bytes_text
 
 EXAMPLES = ROOT / "reports" / "examples"
@@ -306,24 +306,27 @@ def regress(folder: Path, _options: Options) -> str:
     for entry in Store(reports=folder, kind=SPEED_PAIRS).read_all():
         engines_compared = entry.case.split("/")[2]
         by_case[entry.host.slug, engines_compared][entry.record_id].append(entry)
-    looks = Looks()
+    sequential = SequentialTest()
     rows = []
     for _, cases in sorted(by_case.items()):
         last = {case: entries[-1] for case, entries in cases.items()}
-        judged = judge_together(
+        judged = judge_cases(
             {
-                case: pairs_of(entries, series=last[case].series)
+                case: Samples(
+                    unit=_metric(last[case].test).unit,
+                    pairs=pairs_of(entries, series=last[case].series),
+                )
                 for case, entries in cases.items()
             },
             margins={case: _metric(last[case].test).margin for case in cases},
-            looks=looks,
+            sequential=sequential,
         )
-        for cell in judged.overall.cells:
+        for cell in judged.cells:
             found, interval = cell.comparison.estimate, cell.comparison.interval
             rows.append(
                 (
                     f"`{last[cell.id].case}`",
-                    str(cell.word),
+                    str(cell.verdict),
                     f"{found.ratio:.4f}" if found else "n/a",
                     f"{interval.low:.4f} to {interval.high:.4f}" if interval else "n/a",
                     str(len(cell.comparison.used)),
@@ -331,7 +334,7 @@ def regress(folder: Path, _options: Options) -> str:
                     last[cell.id].measured_at[:10],
                 )
             )
-    level = f"{100 * (1 - looks.alpha_per_look):.3g} % interval"
+    level = f"{100 * (1 - sequential.alpha_per_look):.3g} % interval"
     return _table(
         ("Cell", "Verdict", "Ratio", level, "Pairs", "Weights", "recorded"), rows
     )

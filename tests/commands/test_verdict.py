@@ -1,4 +1,4 @@
-"""`invoke verdict` as a user runs it: the word, its exit code, one line for mistakes."""
+"""`invoke verdict` as a user runs it: the verdict, its exit code, one line for mistakes."""
 
 import json
 from pathlib import Path
@@ -9,17 +9,17 @@ from tests.stats.samples import QUIET, file_of, sample, written
 
 
 @pytest.mark.parametrize(
-    ("shift", "word", "code"),
+    ("shift", "verdict", "code"),
     [(1.0, "SAME", 0), (0.9, "SLOWER", 10), (1.1, "FASTER", 0), (0.985, None, 12)],
 )
 def test_the_word_decides_the_exit_code(
-    run_invoke: RunInvoke, tmp_path: Path, shift: float, word: str | None, code: int
+    run_invoke: RunInvoke, tmp_path: Path, shift: float, verdict: str | None, code: int
 ) -> None:
     path = file_of(tmp_path / "pairs.jsonl", [shift * (1 + one) for one in QUIET])
     ended = run_invoke("verdict", str(path), "--json")
     assert ended.returncode == code, ended.stderr
-    assert json.loads(ended.stdout)["verdict"] == (word or "INCONCLUSIVE")
-    assert run_invoke("verdict", str(path)).stdout.startswith(word or "INCONCLUSIVE")
+    assert json.loads(ended.stdout)["verdict"] == (verdict or "INCONCLUSIVE")
+    assert run_invoke("verdict", str(path)).stdout.startswith(verdict or "INCONCLUSIVE")
 
 
 def test_a_candidate_without_values_is_broken_and_exit_11(

@@ -21,7 +21,6 @@ from tests.commands.regress.agent.made import (
 )
 from tests.shipped import CAPTURED, ROOT
 
-from llamatrix.commands.regress.judging import judge_together
 from llamatrix.commands.regress.ledger import SPEED_PAIRS, Entry, pairs_of
 from llamatrix.commands.regress.pairing import paired
 from llamatrix.commands.regress.replay_ledger import REPLAY_PAIRS, ReplayEntry
@@ -38,9 +37,9 @@ from llamatrix.report.regress import (
     regress_text,
 )
 from llamatrix.report.regress_files import regress_json, regress_junit
-from llamatrix.stats.looks import Looks
-from llamatrix.stats.metric import Metric
-from llamatrix.stats.pairs import Arm, Pair
+from llamatrix.stats.pairs import Arm, Pair, Samples
+from llamatrix.stats.sequential import SequentialTest, judge_cases
+from llamatrix.stats.verdict import Metric, Unit
 
 _REGRESS = CAPTURED / "regress"
 _EXAMPLES = ROOT / "reports" / "examples"
@@ -74,11 +73,9 @@ def _lines(path: Path, kind: RecordKind[R]) -> list[R]:
 def _regression(
     cases: Sequence[_Recorded], lines: Sequence[Entry] | Sequence[ReplayEntry]
 ) -> Regression:
-    judged = judge_together(
-        {one.id: one.pairs for one in cases},
+    judged = judge_cases(
+        {one.id: Samples(unit=one.metric.unit, pairs=one.pairs) for one in cases},
         margins={one.id: one.metric.margin for one in cases},
-        looks=Looks(),
-        units={one.id: one.metric.unit for one in cases},
     )
 
     def facts(arm: Arm) -> ArmFacts:
@@ -99,9 +96,9 @@ def _regression(
         identical=len({line.cell for line in lines}) == 1,
         profile="recorded",
         host=lines[0].host.summary,
-        looks=Looks(),
-        overall=judged.overall,
-        headline=_headline(cases, judged.overall, Looks()),  # type: ignore[arg-type]
+        sequential=SequentialTest(),
+        overall=judged,
+        headline=_headline(cases, judged, SequentialTest()),  # type: ignore[arg-type]
         timing=Timing(
             wall_s=2 * sum(line.seconds for line in lines),
             processes_s=sum(line.seconds for line in lines),
@@ -150,12 +147,11 @@ def test_speed_ledger_cut_short_keeps_its_verdicts(
         lines = _lines(path, SPEED_PAIRS)
         for count in range(1, len(lines) + 1):
             pairs = pairs_of(lines[:count], series=1)
-            found = judge_together(
-                {path.stem: pairs}, margins={path.stem: 0.02}, looks=Looks()
-            )
-            (cell,) = found.overall.cells
+            samples = Samples(unit=Unit.TOKENS_PER_S, pairs=pairs)
+            found = judge_cases({path.stem: samples})
+            (cell,) = found.cells
             cut.append(
-                f"{lines[0].case} {count} lines: {cell.word}, p {cell.adjusted_p}, "
+                f"{lines[0].case} {count} lines: {cell.verdict}, p {cell.adjusted_p}, "
                 f"interval {cell.comparison.interval and cell.comparison.interval.low}, "
                 f"next {found.next_pairs[path.stem]}, {cell.comparison.notes}"
             )

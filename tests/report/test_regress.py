@@ -8,16 +8,15 @@ from tests.commands.regress.found import compared, found_with
 
 from llamatrix.report.regress import regress_markdown, regress_text
 from llamatrix.report.regress_files import regress_json, regress_junit
-from llamatrix.stats.cells import Headline
-from llamatrix.stats.judge import judge
-from llamatrix.stats.looks import Looks
-from llamatrix.stats.metric import Unit
 from llamatrix.stats.power import smallest_effect, upper_sd
-from llamatrix.stats.word import Word
+from llamatrix.stats.sequential import Headline, SequentialTest, judge
+from llamatrix.stats.verdict import Unit, Verdict
 
 _NOTHING = judge((), unit=Unit.TOKENS_PER_S).with_notes("its sweep has no such test")
 _CRASHED = replace(
-    _NOTHING, word=Word.BROKEN, notes=("it does not build:\n\x1b[31merror\x1b[0m <x>",)
+    _NOTHING,
+    verdict=Verdict.BROKEN,
+    notes=("it does not build:\n\x1b[31merror\x1b[0m <x>",),
 )
 _MANY = found_with(
     same=compared(), slow=compared(0.9), crashed=_CRASHED, lacking=_NOTHING
@@ -92,7 +91,7 @@ def words_in(document: object, key: str = "") -> list[str]:
         ]
     if isinstance(document, list):
         return [one for value in document for one in words_in(value, key)]
-    return [key] if isinstance(document, str) and document in set(Word) else []
+    return [key] if isinstance(document, str) and document in set(Verdict) else []
 
 
 def test_junit_fails_losses_and_skips_what_is_not_known() -> None:
@@ -115,5 +114,5 @@ def test_the_comment_is_a_table_with_the_doubts_folded_away() -> None:
 
 
 def test_without_doubts_there_is_nothing_to_unfold() -> None:
-    once = replace(found_with(same=compared()), looks=Looks(pairs=(5,)))
+    once = replace(found_with(same=compared()), sequential=SequentialTest(looks=(5,)))
     assert "<details>" not in regress_markdown(once)

@@ -3,20 +3,24 @@ import math
 import numpy as np
 import pytest
 
-from llamatrix.stats.designs import Design, random_places, way
-from llamatrix.stats.looks import Looks, judge_at_looks
-from llamatrix.stats.metric import Unit
-from llamatrix.stats.noise import Noise, draw_logs, measured_noise
-from llamatrix.stats.pairs import Pair
+from llamatrix.stats.pairs import Pair, Samples
+from llamatrix.stats.sequential import SequentialTest, judge_cases
 from llamatrix.stats.simulation import (
+    Design,
+    Noise,
     Rate,
     Score,
+    draw_logs,
     headline_coverage,
+    measured_noise,
     power_of_smallest_effect,
+    random_places,
     rounded_coverage,
     score,
     scoreboard,
+    way,
 )
+from llamatrix.stats.verdict import Unit
 
 QUIET = Noise(within_sd=0.001, between_sd=0.007)
 LOUD = Noise(within_sd=0.001, between_sd=0.10)
@@ -156,7 +160,7 @@ def test_means_without_a_deviation_cry_wolf_when_the_machine_is_noisy() -> None:
 
 @pytest.mark.parametrize("noise", [QUIET, LOUD])
 def test_the_rule_that_is_tried_is_the_rule_that_ships(noise: Noise) -> None:
-    looks = Looks()
+    sequential = SequentialTest()
     logs = draw_logs(
         noise,
         runs=60,
@@ -165,7 +169,7 @@ def test_the_rule_that_is_tried_is_the_rule_that_ships(noise: Noise) -> None:
         generator=np.random.default_rng(1),
     )
     first, second = logs[:, ::2], logs[:, 1::2] - 0.025
-    tried = way(Design.LOOKS, margin=0.02, looks=looks)
+    tried = way(Design.LOOKS, margin=0.02, sequential=sequential)
     claims = list(tried.judge(first, second, -0.025))
     assert len(claims) == 60
     for claim, a, b in zip(claims, first, second, strict=True):
@@ -177,10 +181,13 @@ def test_the_rule_that_is_tried_is_the_rule_that_ships(noise: Noise) -> None:
             )
             for number in range(12)
         ]
-        shipped = judge_at_looks(pairs, unit=Unit.TOKENS_PER_S, looks=looks)
-        assert claim.word is shipped.comparison.word
-        assert claim.per_arm == len(shipped.comparison.used)
-        printed = shipped.comparison.interval
+        (cell,) = judge_cases(
+            {"a": Samples(unit=Unit.TOKENS_PER_S, pairs=tuple(pairs))}
+        ).cells
+        shipped = cell.comparison
+        assert claim.verdict is shipped.verdict
+        assert claim.per_arm == len(shipped.used)
+        printed = shipped.interval
         assert printed is not None
         assert claim.covered is (printed.low <= math.exp(-0.025) <= printed.high)
 

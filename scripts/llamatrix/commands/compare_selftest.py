@@ -22,9 +22,8 @@ from llamatrix.reference.verdict import (
     significant_after_holm,
 )
 from llamatrix.report.tables import Table
-from llamatrix.stats.estimate import ALPHA
-from llamatrix.stats.power import POWER
-from llamatrix.stats.prediction import LogPrediction
+from llamatrix.stats.intervals import ALPHA
+from llamatrix.stats.power import POWER, LogPrediction
 
 if TYPE_CHECKING:
     from numpy.random import Generator

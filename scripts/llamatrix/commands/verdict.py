@@ -3,8 +3,15 @@
 from pathlib import Path
 
 from llamatrix.errors import ReportError
-from llamatrix.stats.looks import parse_looks
-from llamatrix.stats.statement import verdict_json, verdict_of_file, verdict_text
+from llamatrix.report.comparison import verdict_json, verdict_text
+from llamatrix.stats.pairs import read_samples
+from llamatrix.stats.sequential import (
+    PairedComparison,
+    SequentialTest,
+    judge,
+    judge_cases,
+    parse_looks,
+)
 
 
 def state(file: str, *, margin: str, looks: str, as_json: bool) -> int:
@@ -12,10 +19,41 @@ def state(file: str, *, margin: str, looks: str, as_json: bool) -> int:
     found = verdict_of_file(
         Path(file),
         margin=parse_margin(margin),
-        looks=parse_looks(looks) if looks else None,
+        sequential=parse_looks(looks) if looks else None,
     )
     print(verdict_json(found) if as_json else verdict_text(found).rstrip())
-    return found.word.exit_code
+    return found.verdict.exit_code
+
+
+def verdict_of_file(
+    path: Path, *, margin: float | None = None, sequential: SequentialTest | None = None
+) -> PairedComparison:
+    """Judge a file of samples: all of it once, or at the planned looks.
+
+    Whoever judges a growing file more than once has to name the looks.
+    """
+    samples = read_samples(path)
+    if sequential is None:
+        found = judge(
+            samples.pairs,
+            unit=samples.unit,
+            margin=margin,
+            rounding_log=samples.rounding_log,
+        )
+        return found.with_notes(*samples.notes)
+    margins = {path.name: samples.unit.margin if margin is None else margin}
+    (cell,) = judge_cases(
+        {path.name: samples}, margins=margins, sequential=sequential
+    ).cells
+    notes = samples.notes
+    if sequential.alpha_per_look < sequential.alpha:
+        together = 100 * (1 - sequential.alpha)
+        note = (
+            f"the intervals of all {len(sequential.looks)} planned looks hold together in "
+            f"{together:.3g} % of such comparisons"
+        )
+        notes = (note, *notes)
+    return cell.comparison.with_notes(*notes)
 
 
 def parse_margin(text: str) -> float | None:

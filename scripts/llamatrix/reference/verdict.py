@@ -12,18 +12,17 @@ from llamatrix.reference.conditions import CLASS, FIELDS, SUBJECT, Conditions
 from llamatrix.reference.quantity import RATES, Quantity
 from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.rules.rule import Finding
-from llamatrix.stats.cells import holm
-from llamatrix.stats.distributions import t_quantile, t_two_sided_p
-from llamatrix.stats.estimate import ALPHA
-from llamatrix.stats.power import POWER
-from llamatrix.stats.prediction import (
+from llamatrix.stats.intervals import ALPHA, t_quantile, t_two_sided_p
+from llamatrix.stats.power import (
     MIN_TRIALS,
+    POWER,
     RANGE_TRIALS,
     LogPrediction,
     log_prediction,
     range_detectable_factor,
     range_p_value,
 )
+from llamatrix.stats.sequential import holm
 
 BY_CORRECTNESS = frozenset({Quantity.CORRECT_TURN, Quantity.TASKS_SOLVED})
 """What another criterion of correctness makes another quantity."""

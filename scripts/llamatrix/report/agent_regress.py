@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llamatrix.report.tables import Table
-from llamatrix.stats.estimate import Estimate, Interval
+from llamatrix.stats.intervals import Estimate, Interval
 from llamatrix.stats.pairs import Arm
-from llamatrix.stats.passes import DROP, SURE, Passes, wilson
-from llamatrix.stats.trial_cells import ArmTrials, Pooled, TrialVerdict
-from llamatrix.stats.word import Word
+from llamatrix.stats.pass_rates import DROP, SURE, Passes, wilson
+from llamatrix.stats.trials import ArmTrials, Pooled, TrialComparison
+from llamatrix.stats.verdict import Verdict
 from llamatrix.units import duration_text
 
 _POINTS = f"{100 * DROP:.0f} points"
@@ -19,11 +19,11 @@ METHOD = (
     "nothing; the order of each pair of trials drawn at random"
 )
 _MEANING = {
-    Word.SLOWER: "the candidate passes less often (of an agent, SLOWER reads: worse)",
-    Word.BROKEN: "the candidate does not work where the baseline does",
-    Word.INCONCLUSIVE: "not enough is known; more trials may tell",
-    Word.FASTER: "the candidate passes more often (of an agent, FASTER reads: better)",
-    Word.SAME: f"no pass rate differs by as much as {_POINTS}",
+    Verdict.SLOWER: "the candidate passes less often (of an agent, SLOWER reads: worse)",
+    Verdict.BROKEN: "the candidate does not work where the baseline does",
+    Verdict.INCONCLUSIVE: "not enough is known; more trials may tell",
+    Verdict.FASTER: "the candidate passes more often (of an agent, FASTER reads: better)",
+    Verdict.SAME: f"no pass rate differs by as much as {_POINTS}",
 }
 SCRIPTED = (
     "authored transcripts spoke in the model's place, the same in both arms: pass rates "
@@ -64,7 +64,7 @@ class AmountRatio:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentCellFound:
     id: str
-    verdict: TrialVerdict
+    compared: TrialComparison
     ratios: tuple[AmountRatio, ...]
     notes: tuple[str, ...] = ()
 
@@ -73,7 +73,7 @@ class AgentCellFound:
 class AgentRegression:
     """All that `invoke regress --agent` found."""
 
-    word: Word
+    verdict: Verdict
     baseline: AgentArmFacts
     candidate: AgentArmFacts
     identical: bool
@@ -113,7 +113,7 @@ class AgentRegression:
 
 def agent_text(found: AgentRegression) -> str:
     lines = [
-        f"{found.word}: {_MEANING[found.word]}",
+        f"{found.verdict}: {_MEANING[found.verdict]}",
         f"baseline  {found.baseline.text}",
         f"candidate {found.candidate.text}",
     ]
@@ -129,13 +129,13 @@ def agent_text(found: AgentRegression) -> str:
 def agent_markdown(found: AgentRegression) -> str:
     """A summary fit for a pull-request comment."""
     table = Table(
-        title=f"Agent: {found.word}",
+        title=f"Agent: {found.verdict}",
         header=("Cell", "Verdict", "Baseline", "Candidate", "P(drop)", "P(rise)"),
         rows=tuple(_row(cell) for cell in found.cells),
         right=(2, 3, 4, 5),
     )
     arms = f"`{found.baseline.text}` → `{found.candidate.text}`"
-    lines = [table.markdown(), f"{arms}: {_MEANING[found.word]}.", ""]
+    lines = [table.markdown(), f"{arms}: {_MEANING[found.verdict]}.", ""]
     if found.pooled:
         lines += [f"{pooled_text(found.pooled)}.", ""]
     lines.append(
@@ -164,15 +164,15 @@ def passes_text(passes: Passes | None) -> str:
 
 def cell_summary(cell: AgentCellFound) -> str:
     """In one line: the word, both arms' passes and how sure it is."""
-    verdict = cell.verdict
+    verdict = cell.compared
     arms = (
         f"passes {passes_text(verdict.baseline.passes)} → "
         f"{passes_text(verdict.candidate.passes)}"
     )
     if verdict.comparison is None:
-        return f"{verdict.word}  {cell.id}  {arms}"
+        return f"{verdict.verdict}  {cell.id}  {arms}"
     return (
-        f"{verdict.word}  {cell.id}  {arms}; P(drop > {_POINTS}) "
+        f"{verdict.verdict}  {cell.id}  {arms}; P(drop > {_POINTS}) "
         f"{verdict.comparison.drop_probability:.3f}, P(rise > {_POINTS}) "
         f"{verdict.comparison.rise_probability:.3f}"
     )
@@ -188,7 +188,7 @@ def made_text(found: AgentRegression) -> str:
 
 
 def _cell_lines(cell: AgentCellFound) -> Iterator[str]:
-    verdict = cell.verdict
+    verdict = cell.compared
     yield cell_summary(cell)
     for reason in verdict.breaks:
         yield "  broken: " + reason.replace("\n", "\n    | ")
@@ -248,10 +248,10 @@ def pooled_text(found: Pooled) -> str:
 
 
 def _row(cell: AgentCellFound) -> tuple[str, ...]:
-    verdict, found = cell.verdict, cell.verdict.comparison
+    verdict, found = cell.compared, cell.compared.comparison
     return (
         f"`{cell.id}`",
-        str(verdict.word),
+        str(verdict.verdict),
         passes_text(verdict.baseline.passes),
         passes_text(verdict.candidate.passes),
         f"{found.drop_probability:.3f}" if found else "–",

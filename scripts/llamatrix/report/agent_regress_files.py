@@ -13,9 +13,9 @@ from llamatrix.report.agent_regress import (
     pooled_text,
 )
 from llamatrix.report.regress_files import xml_text
-from llamatrix.stats.passes import DROP, SURE, wilson
-from llamatrix.stats.trial_cells import ArmTrials
-from llamatrix.stats.word import Word
+from llamatrix.stats.pass_rates import DROP, SURE, wilson
+from llamatrix.stats.trials import ArmTrials
+from llamatrix.stats.verdict import Verdict
 
 
 class AgentArmView(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +55,7 @@ class AmountView(msgspec.Struct, frozen=True, kw_only=True):
 
 class AgentCaseView(msgspec.Struct, frozen=True, kw_only=True):
     id: str
-    verdict: Word
+    verdict: Verdict
     baseline: TrialsView
     candidate: TrialsView
     drop_probability: float | None
@@ -81,7 +81,7 @@ class PooledView(msgspec.Struct, frozen=True, kw_only=True):
 class AgentRegressView(msgspec.Struct, frozen=True, kw_only=True):
     """The object that `invoke regress --agent --json` prints."""
 
-    verdict: Word
+    verdict: Verdict
     exit_code: int
     baseline: AgentArmView
     candidate: AgentArmView
@@ -106,8 +106,8 @@ class AgentRegressView(msgspec.Struct, frozen=True, kw_only=True):
 def agent_json(found: AgentRegression) -> str:
     """One document, unrounded; the words stand under keys named `verdict` only."""
     view = AgentRegressView(
-        verdict=found.word,
-        exit_code=found.word.exit_code,
+        verdict=found.verdict,
+        exit_code=found.verdict.exit_code,
         baseline=msgspec.convert(found.baseline, AgentArmView, from_attributes=True),
         candidate=msgspec.convert(found.candidate, AgentArmView, from_attributes=True),
         identical=found.identical,
@@ -139,7 +139,7 @@ def agent_junit(found: AgentRegression) -> str:
         cases.append(
             _JunitCase(
                 name="all cells together",
-                word=found.pooled.word,
+                verdict=found.pooled.verdict,
                 message=pooled_text(found.pooled),
             )
         )
@@ -148,31 +148,31 @@ def agent_junit(found: AgentRegression) -> str:
         "testsuite",
         name=name,
         tests=str(len(cases)),
-        failures=str(sum(one.word in _FAILURES for one in cases)),
+        failures=str(sum(one.verdict in _FAILURES for one in cases)),
         errors="0",
-        skipped=str(sum(one.word is Word.INCONCLUSIVE for one in cases)),
+        skipped=str(sum(one.verdict is Verdict.INCONCLUSIVE for one in cases)),
         time=f"{found.wall_s:.3f}",
     )
     for one in cases:
         case = ET.SubElement(suite, "testcase", classname=name, name=one.name)
         message, notes = xml_text(one.message), xml_text("\n".join(one.notes))
-        if one.word in _FAILURES:
-            kind = str(one.word)
+        if one.verdict in _FAILURES:
+            kind = str(one.verdict)
             ET.SubElement(case, "failure", type=kind, message=message).text = notes
-        elif one.word is Word.INCONCLUSIVE:
+        elif one.verdict is Verdict.INCONCLUSIVE:
             ET.SubElement(case, "skipped", message=message).text = notes
         ET.SubElement(case, "system-out").text = message
     ET.indent(suite)
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-_FAILURES = {Word.SLOWER, Word.BROKEN}
+_FAILURES = {Verdict.SLOWER, Verdict.BROKEN}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _JunitCase:
     name: str
-    word: Word
+    verdict: Verdict
     message: str
     notes: tuple[str, ...] = ()
 
@@ -180,18 +180,18 @@ class _JunitCase:
 def _junit_case(cell: AgentCellFound) -> _JunitCase:
     return _JunitCase(
         name=cell.id,
-        word=cell.verdict.word,
+        verdict=cell.compared.verdict,
         message=cell_summary(cell),
-        notes=(*cell.verdict.breaks, *cell.notes),
+        notes=(*cell.compared.breaks, *cell.notes),
     )
 
 
 def _case(cell: AgentCellFound) -> AgentCaseView:
-    verdict = cell.verdict
+    verdict = cell.compared
     compared, turns = verdict.comparison, verdict.turns
     return AgentCaseView(
         id=cell.id,
-        verdict=verdict.word,
+        verdict=verdict.verdict,
         baseline=_trials(verdict.baseline),
         candidate=_trials(verdict.candidate),
         drop_probability=compared.drop_probability if compared else None,

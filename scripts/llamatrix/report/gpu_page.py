@@ -30,7 +30,7 @@ from llamatrix.report.our_conditions import after, number_after
 from llamatrix.report.our_rooflines import our_rooflines
 from llamatrix.report.speed import Group
 from llamatrix.report.tables import Table
-from llamatrix.stats.estimate import estimate
+from llamatrix.stats.intervals import estimate
 
 _MIB = 2**20
 

@@ -18,7 +18,7 @@ from llamatrix.report.evidence import Evidence
 from llamatrix.report.our_conditions import conditions_of
 from llamatrix.report.speed import Group, Result
 from llamatrix.report.speed_tables import noise_marks, outcome_word
-from llamatrix.stats.estimate import estimate
+from llamatrix.stats.intervals import estimate
 
 _WIDEST = 100.0
 _PER_MODEL = (Quantity.MODEL_SIZE, Quantity.TOTAL_PARAMS, Quantity.ACTIVE_PARAMS)

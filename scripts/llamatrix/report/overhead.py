@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from llamatrix.proxy.cost import Cost
 from llamatrix.records.trial_record import TrialRecord
-from llamatrix.stats.distributions import median_ranks
+from llamatrix.stats.intervals import median_ranks
 
 MOST_S = 2.0
 MOST_PER_CALL_S = 0.005

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from llamatrix.report.comparison import detectable_text, interval_text, pairs_text
 from llamatrix.report.tables import Table
-from llamatrix.stats.cells import Headline, JudgedCell, Overall
-from llamatrix.stats.estimate import Interval
-from llamatrix.stats.looks import Looks
-from llamatrix.stats.statement import interval_text, pairs_text, sight_text
-from llamatrix.stats.word import Word
+from llamatrix.stats.intervals import Interval
+from llamatrix.stats.sequential import Headline, JudgedCell, Judgement, SequentialTest
+from llamatrix.stats.verdict import Verdict
 from llamatrix.units import duration_text
 
 _METHOD = (
@@ -18,11 +17,11 @@ _METHOD = (
 )
 _STEADY = "; the speed of a process is its steady mean, without the first repetition"
 _MEANING = {
-    Word.SLOWER: "at least one cell is slower",
-    Word.BROKEN: "the candidate does not work where the baseline does",
-    Word.INCONCLUSIVE: "not enough is known; more budget or a quieter machine may tell",
-    Word.FASTER: "at least one cell is faster, and none slower",
-    Word.SAME: "no cell differs by as much as its margin",
+    Verdict.SLOWER: "at least one cell is slower",
+    Verdict.BROKEN: "the candidate does not work where the baseline does",
+    Verdict.INCONCLUSIVE: "not enough is known; more budget or a quieter machine may tell",
+    Verdict.FASTER: "at least one cell is faster, and none slower",
+    Verdict.SAME: "no cell differs by as much as its margin",
 }
 
 
@@ -69,8 +68,8 @@ class Regression:
     """Both arms are the same: what is measured is the noise."""
     profile: str
     host: str
-    looks: Looks
-    overall: Overall
+    sequential: SequentialTest
+    overall: Judgement
     headline: Headline | None
     timing: Timing
 
@@ -82,11 +81,11 @@ class Regression:
                 "both arms are the same (A/A): any change that is claimed is a false "
                 "alarm"
             )
-        if len(self.looks.pairs) > 1:
+        if len(self.sequential.looks) > 1:
             notes.append(
-                f"a cell's intervals at all {len(self.looks.pairs)} planned looks, "
+                f"a cell's intervals at all {len(self.sequential.looks)} planned looks, "
                 f"{100 * self.level:.3g} % each, hold together in at least "
-                f"{100 * (1 - self.looks.alpha):.3g} % of comparisons, whichever look ends "
+                f"{100 * (1 - self.sequential.alpha):.3g} % of comparisons, whichever look ends "
                 "it"
             )
         return tuple(notes)
@@ -98,7 +97,7 @@ class Regression:
     @property
     def level(self) -> float:
         """The confidence of each interval, taken alone."""
-        return 1 - self.looks.alpha_per_look
+        return 1 - self.sequential.alpha_per_look
 
     def smallest_effect(self, cell: JudgedCell) -> float | None:
         """The smallest loss that 4 of 5 such runs would have called, alone among cells."""
@@ -111,7 +110,7 @@ class Regression:
 
 def regress_text(found: Regression) -> str:
     lines = [
-        f"{found.overall.word}: {_MEANING[found.overall.word]}",
+        f"{found.overall.verdict}: {_MEANING[found.overall.verdict]}",
         f"baseline  {found.baseline.text}",
         f"candidate {found.candidate.text}",
     ]
@@ -132,7 +131,7 @@ def regress_text(found: Regression) -> str:
 def regress_markdown(found: Regression) -> str:
     """A summary fit for a pull-request comment: the word, a table, what to doubt."""
     table = Table(
-        title=f"Speed: {found.overall.word}",
+        title=f"Speed: {found.overall.verdict}",
         header=(
             *("Cell", "Verdict", "Ratio", f"{100 * found.level:.3g} % interval"),
             *("Would tell", "Would call", "Pairs"),
@@ -141,7 +140,7 @@ def regress_markdown(found: Regression) -> str:
         right=(2, 3, 4, 5, 6),
     )
     arms = f"`{found.baseline.text}` → `{found.candidate.text}`"
-    lines = [table.markdown(), f"{arms}: {_MEANING[found.overall.word]}.", ""]
+    lines = [table.markdown(), f"{arms}: {_MEANING[found.overall.verdict]}.", ""]
     if headline := _headline(found):
         lines += [f"{headline}.", ""]
     lines.append(
@@ -167,14 +166,14 @@ def regress_markdown(found: Regression) -> str:
 def _cell_lines(found: Regression, cell: JudgedCell) -> Iterator[str]:
     comparison = cell.comparison
     if comparison.estimate is None:
-        yield f"{cell.word}  {cell.id}"
+        yield f"{cell.verdict}  {cell.id}"
     else:
         yield (
-            f"{cell.word}  {cell.id}  ratio {comparison.estimate.ratio:.4f}"
+            f"{cell.verdict}  {cell.id}  ratio {comparison.estimate.ratio:.4f}"
             f"{interval_text(comparison.interval, comparison.level)}, "
             f"{pairs_text(comparison)}"
         )
-        sight = sight_text(comparison, cells=len(found.overall.cells))
+        sight = detectable_text(comparison, cells=len(found.overall.cells))
         if sight:
             yield f"  {sight}"
     if comparison.per_cycle:
@@ -184,9 +183,9 @@ def _cell_lines(found: Regression, cell: JudgedCell) -> Iterator[str]:
 
 
 def _doubts(cell: JudgedCell) -> Iterator[str]:
-    if cell.word is not cell.comparison.word:
+    if cell.verdict is not cell.comparison.verdict:
         yield (
-            f"alone {cell.comparison.word}, but not beside so many other cells (Holm: "
+            f"alone {cell.comparison.verdict}, but not beside so many other cells (Holm: "
             f"p {cell.adjusted_p:.3g})"
         )
     yield from cell.comparison.notes
@@ -200,7 +199,7 @@ def _row(found: Regression, cell: JudgedCell) -> tuple[str, ...]:
     ratio = comparison.estimate and f"{comparison.estimate.ratio:.4f}"
     return (
         f"`{cell.id}`",
-        str(cell.word),
+        str(cell.verdict),
         ratio or "–",
         _ends(comparison.interval) or "–",
         *("–" if loss is None else f"{100 * loss:.2g} %" for loss in losses),

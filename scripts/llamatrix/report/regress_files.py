@@ -5,11 +5,11 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
+from llamatrix.report.comparison import interval_text, pairs_text
 from llamatrix.report.regress import ArmFacts, Regression
-from llamatrix.stats.cells import JudgedCell
-from llamatrix.stats.estimate import Estimate, Interval
-from llamatrix.stats.statement import interval_text, pairs_text
-from llamatrix.stats.word import Word
+from llamatrix.stats.intervals import Estimate, Interval
+from llamatrix.stats.sequential import JudgedCell
+from llamatrix.stats.verdict import Verdict
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -37,7 +37,7 @@ class CaseView(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     unit: str
-    verdict: Word
+    verdict: Verdict
     ratio: float | None
     """The candidate's speed over the baseline's."""
     interval: tuple[float, float] | None
@@ -62,7 +62,7 @@ class CaseView(msgspec.Struct, frozen=True, kw_only=True):
 class RegressView(msgspec.Struct, frozen=True, kw_only=True):
     """The object that `invoke regress --json` prints."""
 
-    verdict: Word
+    verdict: Verdict
     exit_code: int
     baseline: ArmView
     candidate: ArmView
@@ -89,8 +89,8 @@ class RegressView(msgspec.Struct, frozen=True, kw_only=True):
 def regress_json(found: Regression) -> str:
     """One document, unrounded; the words stand under keys named `verdict` only."""
     view = RegressView(
-        verdict=found.overall.word,
-        exit_code=found.overall.word.exit_code,
+        verdict=found.overall.verdict,
+        exit_code=found.overall.verdict.exit_code,
         baseline=_arm(found.baseline),
         candidate=_arm(found.candidate),
         identical=found.identical,
@@ -100,8 +100,8 @@ def regress_json(found: Regression) -> str:
             dict.fromkeys(str(cell.comparison.unit) for cell in found.overall.cells)
         ),
         method=found.method,
-        looks=found.looks.pairs,
-        alpha=found.looks.alpha,
+        looks=found.sequential.looks,
+        alpha=found.sequential.alpha,
         interval_level=found.level,
         headline=_headline(found),
         cells=tuple(_case(found, cell) for cell in found.overall.cells),
@@ -123,7 +123,7 @@ def regress_junit(found: Regression) -> str:
         tests=str(len(cells)),
         failures=str(sum(_fails(cell) for cell in cells)),
         errors="0",
-        skipped=str(sum(cell.word is Word.INCONCLUSIVE for cell in cells)),
+        skipped=str(sum(cell.verdict is Verdict.INCONCLUSIVE for cell in cells)),
         time=f"{found.timing.wall_s:.3f}",
     )
     for cell in cells:
@@ -132,10 +132,10 @@ def regress_junit(found: Regression) -> str:
         message = xml_text(_summary(cell))
         if _fails(cell):
             failure = ET.SubElement(
-                case, "failure", type=str(cell.word), message=message
+                case, "failure", type=str(cell.verdict), message=message
             )
             failure.text = notes
-        elif cell.word is Word.INCONCLUSIVE:
+        elif cell.verdict is Verdict.INCONCLUSIVE:
             ET.SubElement(case, "skipped", message=message).text = notes
         out = ET.SubElement(case, "system-out")
         out.text = message
@@ -144,14 +144,14 @@ def regress_junit(found: Regression) -> str:
 
 
 def _fails(cell: JudgedCell) -> bool:
-    return cell.word in {Word.SLOWER, Word.BROKEN}
+    return cell.verdict in {Verdict.SLOWER, Verdict.BROKEN}
 
 
 def _summary(cell: JudgedCell) -> str:
     comparison, found = cell.comparison, cell.comparison.estimate
     ratio = f"ratio {found.ratio:.4f}" if found else "no ratio"
     ends = interval_text(comparison.interval, comparison.level)
-    return f"{cell.word}: {ratio}{ends}, {pairs_text(comparison)}"
+    return f"{cell.verdict}: {ratio}{ends}, {pairs_text(comparison)}"
 
 
 def _case(found: Regression, cell: JudgedCell) -> CaseView:
@@ -160,7 +160,7 @@ def _case(found: Regression, cell: JudgedCell) -> CaseView:
     return CaseView(
         id=cell.id,
         unit=comparison.unit,
-        verdict=cell.word,
+        verdict=cell.verdict,
         ratio=seen.ratio if seen else None,
         interval=_ends(comparison.interval),
         smallest_detectable=found.smallest_detectable(cell),

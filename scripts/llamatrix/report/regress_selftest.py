@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from llamatrix.report.tables import Table
-from llamatrix.stats.noise import Noise
-from llamatrix.stats.simulation import Rate, Score
+from llamatrix.stats.simulation import Noise, Rate, Score
 
 
 def noise_text(noise: Noise, where: str) -> str:

@@ -16,9 +16,8 @@ from llamatrix.report.trial_amounts import (
 )
 from llamatrix.report.trial_tables import shown_name, titled
 from llamatrix.report.trials import TrialGroup, Trials, prompt_title
-from llamatrix.stats.estimate import Interval
-from llamatrix.stats.passes import wilson
-from llamatrix.stats.turns import turn_curve
+from llamatrix.stats.intervals import Interval
+from llamatrix.stats.pass_rates import turn_curve, wilson
 
 _HEAD = ("Model", "Prompt")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from llamatrix.agents.turn_outcome import NotRun
 from llamatrix.config.matrix import Network, WeightsKind
 from llamatrix.records.trial_record import TrialRecord
-from llamatrix.stats.passes import Passes
+from llamatrix.stats.pass_rates import Passes
 from llamatrix.trials.trial_result import (
     Broken,
     Correct,

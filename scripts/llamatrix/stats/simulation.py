@@ -1,34 +1,270 @@
-"""Thousands of synthetic comparisons: how often each design is wrong, and how often right.
+"""Thousands of synthetic comparisons: how often each design is right or wrong.
 
-What is simulated is what ships: the estimate, the rule, the interval that is printed.
+The designs are ours and those of peers; SLOWER of a peer's design is what its own rule
+would report as a loss. Simulated is what ships: the estimate, the rule, the interval.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from statistics import fmean, variance
 from typing import TYPE_CHECKING
 
-from llamatrix.stats.cells import headline, session_estimate
-from llamatrix.stats.designs import Design, way
-from llamatrix.stats.estimate import ALPHA, Estimate, estimate
-from llamatrix.stats.looks import Looks
-from llamatrix.stats.metric import Unit
-from llamatrix.stats.noise import Noise, draw_logs
-from llamatrix.stats.pairs import Pair
+from llamatrix.stats.intervals import ALPHA, Estimate, estimate, t_quantile
+from llamatrix.stats.pairs import Pair, rounding_log
 from llamatrix.stats.power import chance_of_slower, smallest_effect, upper_sd
-from llamatrix.stats.rule import Rule
-from llamatrix.stats.samples import rounding_log
-from llamatrix.stats.word import Word
+from llamatrix.stats.sequential import (
+    PLANNED,
+    SequentialTest,
+    headline,
+    session_estimate,
+)
+from llamatrix.stats.verdict import Rule, Unit, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Noise:
+    """Everything as a fraction of the speed, by its logarithm."""
+
+    within_sd: float = 0.001
+    """Between samples of one process."""
+    between_sd: float = 0.007
+    """Between the means of fresh processes."""
+    drift: float = 0.0
+    """What the first process gains from a cold machine; decays from there."""
+    drift_processes: float = 3.0
+    """After so many processes the gain has fallen to 37 %."""
+    cycle: float = 0.0
+    """What a disturbance of period four costs two processes in a row of every four."""
+
+
+def measured_noise(processes: Sequence[Sequence[float]]) -> Noise:
+    """Noise of real processes of one build: samples per process, two or more of each.
+
+    One-way analysis of variance on the logs; a between-process part that comes out
+    negative is 0. Drift is not told apart from the rest.
+    """
+    logs = [[math.log(value) for value in samples] for samples in processes]
+    if len(logs) < 2 or min(map(len, logs)) < 2:  # noqa: PLR2004
+        raise ValueError("noise: needs two processes of two samples each")
+    within = fmean(variance(samples) for samples in logs)
+    per_mean = fmean(1 / len(samples) for samples in logs)
+    between = variance([fmean(samples) for samples in logs]) - within * per_mean
+    return Noise(within_sd=math.sqrt(within), between_sd=math.sqrt(max(between, 0.0)))
+
+
+def draw_logs(
+    noise: Noise,
+    *,
+    runs: int,
+    processes: int,
+    repetitions: int,
+    generator: "np.random.Generator",
+) -> "NDArray[np.float64]":
+    """Logs of samples, shape (runs, processes in order of time, repetitions).
+
+    Process i: N(0, between) + drift * exp(-i / drift_processes), less `cycle` for two
+    of every four, at a phase of each run's own; samples N(., within).
+    """
+    import numpy as np
+
+    level = generator.normal(0.0, noise.between_sd, (runs, processes, 1))
+    level += noise.drift * np.exp(
+        -np.arange(processes)[:, None] / noise.drift_processes
+    )
+    if noise.cycle:
+        phase = generator.integers(4, size=(runs, 1, 1))
+        level -= noise.cycle * ((np.arange(processes)[:, None] + phase) % 4 < 2)  # noqa: PLR2004
+    return level + generator.normal(
+        0.0, noise.within_sd, (runs, processes, repetitions)
+    )
+
+
+_ARM = 5
+"""Processes of each arm in the designs without looks that run several."""
+
+
+class Design(StrEnum):
+    PAIRED = "pairs in random order, 5, one look"
+    LOOKS = "pairs in random order, planned looks"
+    ABBA = "pairs in fixed ABBA order, 5, one look"
+    WELCH = "one process each, Welch on its samples"
+    SEQUENTIAL = "5 of one, then 5 of the other, Welch on process means"
+    MEANS = "one process each, means compared, deviation ignored"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """What a design said of one run."""
+
+    verdict: Verdict
+    covered: bool | None
+    """The true ratio lay within its interval; None for a design without one."""
+    per_arm: int
+    """Processes of each arm that it had run by then."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """How a design spends processes, and how it judges them."""
+
+    processes: int
+    """Of both arms, in order of time."""
+    candidate_at: "Callable[[int, np.random.Generator], Places]"
+    """For so many runs: the places in time of the candidate's processes, shape (runs,
+    processes / 2), in the order in which they are paired with the baseline's."""
+    judge: "Callable[[Floats, Floats, float], Iterator[Claim]]"
+    """Logs of baseline and candidate, shape (runs, processes, repetitions), and the
+    true log-ratio, to a claim for each run."""
+
+
+def way(design: Design, *, margin: float, sequential: SequentialTest) -> Way:
+    once = SequentialTest(looks=(_ARM,), alpha=sequential.alpha)
+    match design:
+        case Design.PAIRED:
+            return _paired_way(once, margin, random_places)
+        case Design.LOOKS:
+            return _paired_way(sequential, margin, random_places)
+        case Design.ABBA:
+            return _paired_way(once, margin, _abba_places)
+        case Design.SEQUENTIAL:
+            return Way(
+                processes=2 * _ARM,
+                candidate_at=_fixed(range(_ARM, 2 * _ARM)),
+                judge=_welch_on_means,
+            )
+        case Design.WELCH:
+            return Way(processes=2, candidate_at=_fixed([1]), judge=_welch_on_samples)
+        case Design.MEANS:
+            return Way(
+                processes=2,
+                candidate_at=_fixed([1]),
+                judge=lambda a, b, _: _means_only(a, b, margin=margin),
+            )
+
+
+def random_places(runs: int, pairs: int, generator: "np.random.Generator") -> "Places":
+    """Places of the candidate, first or second of its pair at random."""
+    import numpy as np
+
+    return 2 * np.arange(pairs) + generator.integers(2, size=(runs, pairs))
+
+
+def _abba_places(runs: int, pairs: int, _: "np.random.Generator") -> "Places":
+    import numpy as np
+
+    fixed = [2 * pair + (pair + 1) % 2 for pair in range(pairs)]
+    return np.tile(np.array(fixed), (runs, 1))
+
+
+def _fixed(
+    places: Sequence[int],
+) -> "Callable[[int, np.random.Generator], Places]":
+    def candidate_at(runs: int, _: "np.random.Generator") -> "Places":
+        import numpy as np
+
+        return np.tile(np.array(places), (runs, 1))
+
+    return candidate_at
+
+
+def _paired_way(
+    sequential: SequentialTest,
+    margin: float,
+    places: "Callable[[int, int, np.random.Generator], Places]",
+) -> Way:
+    rule = Rule(margin=margin, alpha=sequential.alpha_per_look)
+    pairs = sequential.looks[-1]
+
+    def judge(baseline: "Floats", candidate: "Floats", truth: float) -> Iterator[Claim]:
+        """`judge_cases` for one case, in arrays; a test holds the two together."""
+        ratios = _process_means(candidate) - _process_means(baseline)
+        seen = [_estimates(ratios[:, :count]) for count in sequential.looks]
+        for at_looks in zip(*seen, strict=True):
+            decided = (one for one in at_looks if rule.verdict(one).decided)
+            found = next(decided, at_looks[-1])
+            half = found.log_half_width(rule.alpha)
+            yield Claim(
+                verdict=rule.verdict(found),
+                covered=half is not None and abs(found.mean_log - truth) <= half,
+                per_arm=found.pairs,
+            )
+
+    return Way(
+        processes=2 * pairs,
+        candidate_at=lambda runs, generator: places(runs, pairs, generator),
+        judge=judge,
+    )
+
+
+def _estimates(ratios: "Floats") -> Iterator[Estimate]:
+    pairs = ratios.shape[1]
+    means = ratios.mean(axis=1).tolist()
+    deviations = ratios.std(axis=1, ddof=1).tolist()
+    for mean, deviation in zip(means, deviations, strict=True):
+        yield Estimate(pairs=pairs, mean_log=mean, sd_log=deviation)
+
+
+def _welch_on_means(
+    baseline: "Floats", candidate: "Floats", truth: float
+) -> Iterator[Claim]:
+    return _welch(_process_means(baseline), _process_means(candidate), truth, _ARM)
+
+
+def _welch_on_samples(
+    baseline: "Floats", candidate: "Floats", truth: float
+) -> Iterator[Claim]:
+    return _welch(baseline[:, 0], candidate[:, 0], truth, 1)
+
+
+def _welch(
+    baseline: "Floats", candidate: "Floats", truth: float, per_arm: int
+) -> Iterator[Claim]:
+    """What Welch's t calls significant at 0.05 is a change: shapes (runs, values)."""
+    n = baseline.shape[1]
+    differences = (candidate.mean(axis=1) - baseline.mean(axis=1)).tolist()
+    squares_a = (baseline.var(axis=1, ddof=1) / n).tolist()
+    squares_b = (candidate.var(axis=1, ddof=1) / n).tolist()
+    for mean, a, b in zip(differences, squares_a, squares_b, strict=True):
+        degrees = (n - 1) * (a + b) ** 2 / (a**2 + b**2)
+        half = t_quantile(1 - ALPHA / 2, degrees) * math.sqrt(a + b)
+        if abs(mean) <= half:
+            word = Verdict.INCONCLUSIVE
+        else:
+            word = Verdict.SLOWER if mean < 0 else Verdict.FASTER
+        yield Claim(verdict=word, covered=abs(mean - truth) <= half, per_arm=per_arm)
+
+
+def _means_only(
+    baseline: "Floats", candidate: "Floats", *, margin: float
+) -> Iterator[Claim]:
+    """A mean beyond the margin is a change, any other is none."""
+    log_margin = Rule(margin=margin, alpha=ALPHA).log_margin
+    for mean in (_process_means(candidate) - _process_means(baseline))[:, 0].tolist():
+        word = Verdict.SAME
+        if abs(mean) >= log_margin:
+            word = Verdict.SLOWER if mean < 0 else Verdict.FASTER
+        yield Claim(verdict=word, covered=None, per_arm=1)
+
+
+def _process_means(logs: "Floats") -> "Floats":
+    """Log of the mean of each process' samples: shape (runs, processes)."""
+    import numpy as np
+
+    means: Floats = np.log(np.exp(logs).mean(axis=2))
+    return means
+
 
 LOSSES = (0.0, 0.02, 0.03, 0.05, 0.10)
 """True losses of speed that the self-test tries: none, the margin, and known-slow."""
-_PLANNED = Looks()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +319,7 @@ def score(
     true_loss: float,
     margin: float = 0.02,
     repetitions: int = 5,
-    looks: Looks = _PLANNED,
+    sequential: SequentialTest = PLANNED,
     runs: int = 4000,
     seed: int = 0,
 ) -> Score:
@@ -93,7 +329,7 @@ def score(
     """
     import numpy as np
 
-    tried = way(design, margin=margin, looks=looks)
+    tried = way(design, margin=margin, sequential=sequential)
     truth = math.log1p(-true_loss)
     generator = np.random.default_rng(seed)
     logs = draw_logs(
@@ -110,20 +346,21 @@ def score(
     baseline = logs[others].reshape(candidate.shape)
     claims = list(tried.judge(baseline, candidate, truth))
     covered = [claim.covered for claim in claims if claim.covered is not None]
-    words = [claim.word for claim in claims]
+    words = [claim.verdict for claim in claims]
     claimed = [
         bool(claim.covered)
         for claim in claims
-        if claim.covered is not None and claim.word in {Word.SLOWER, Word.FASTER}
+        if claim.covered is not None
+        and claim.verdict in {Verdict.SLOWER, Verdict.FASTER}
     ]
     return Score(
         design=design,
         true_loss=true_loss,
         runs=runs,
-        slower=words.count(Word.SLOWER) / runs,
-        faster=words.count(Word.FASTER) / runs,
-        same=words.count(Word.SAME) / runs,
-        inconclusive=words.count(Word.INCONCLUSIVE) / runs,
+        slower=words.count(Verdict.SLOWER) / runs,
+        faster=words.count(Verdict.FASTER) / runs,
+        same=words.count(Verdict.SAME) / runs,
+        inconclusive=words.count(Verdict.INCONCLUSIVE) / runs,
         coverage=sum(covered) / runs if covered else None,
         claimed_coverage=Rate(share=sum(claimed) / len(claimed), runs=len(claimed))
         if claimed
@@ -138,7 +375,7 @@ def scoreboard(
     losses: Sequence[float] = LOSSES,
     margin: float = 0.02,
     repetitions: int = 5,
-    looks: Looks = _PLANNED,
+    sequential: SequentialTest = PLANNED,
     runs: int = 4000,
     seed: int = 0,
 ) -> tuple[Score, ...]:
@@ -150,7 +387,7 @@ def scoreboard(
             true_loss=loss,
             margin=margin,
             repetitions=repetitions,
-            looks=looks,
+            sequential=sequential,
             runs=runs,
             seed=seed + place,
         )
@@ -202,7 +439,7 @@ def headline_coverage(
     sessions: int = 1,
     metrics: int = 3,
     sd_log: float = 0.02,
-    looks: Looks = _PLANNED,
+    sequential: SequentialTest = PLANNED,
     margin: float = 0.02,
     runs: int = 2000,
     seed: int = 0,
@@ -217,10 +454,10 @@ def headline_coverage(
     generator = np.random.default_rng(seed)
     covariance = np.full((metrics, metrics), correlation)
     np.fill_diagonal(covariance, 1.0)
-    shape = (runs, sessions, looks.pairs[-1])
+    shape = (runs, sessions, sequential.looks[-1])
     logs = sd_log * generator.multivariate_normal(np.zeros(metrics), covariance, shape)
     covered = 0
-    for run, stops in zip(logs, _stops(logs, looks, margin), strict=True):
+    for run, stops in zip(logs, _stops(logs, sequential, margin), strict=True):
         estimates = [
             session_estimate(
                 [
@@ -231,20 +468,22 @@ def headline_coverage(
             for session, stop in zip(run, stops, strict=True)
         ]
         found = headline(
-            [one for one in estimates if one], alpha=looks.alpha_per_look
+            [one for one in estimates if one], alpha=sequential.alpha_per_look
         ).interval
         covered += found is not None and found.low <= 1 <= found.high
     return Rate(share=covered / runs, runs=runs)
 
 
-def _stops(logs: "Floats", looks: Looks, margin: float) -> list[list[int]]:
+def _stops(
+    logs: "Floats", sequential: SequentialTest, margin: float
+) -> list[list[int]]:
     """Pairs of each session at the look by which every metric has a verdict."""
     import numpy as np
 
-    rule = Rule(margin=margin, alpha=looks.alpha_per_look)
-    stops = np.full(logs.shape[:2], looks.pairs[-1])
+    rule = Rule(margin=margin, alpha=sequential.alpha_per_look)
+    stops = np.full(logs.shape[:2], sequential.looks[-1])
     waiting = np.ones((*logs.shape[:2], logs.shape[3]), dtype=bool)
-    for count in looks.pairs[:-1]:
+    for count in sequential.looks[:-1]:
         means = logs[:, :, :count].mean(axis=2)
         deviations = logs[:, :, :count].std(axis=2, ddof=1)
         for place in zip(*np.nonzero(waiting), strict=True):
@@ -253,7 +492,7 @@ def _stops(logs: "Floats", looks: Looks, margin: float) -> list[list[int]]:
                 mean_log=float(means[place]),
                 sd_log=float(deviations[place]),
             )
-            waiting[place] = not rule.word(seen).decided
+            waiting[place] = not rule.verdict(seen).decided
         stops = np.where(waiting.any(axis=2), stops, np.minimum(stops, count))
     found: list[list[int]] = stops.tolist()
     return found

@@ -15,8 +15,8 @@ from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock
 from llamatrix.config.matrix import Matrix
 from llamatrix.errors import MatrixError
-from llamatrix.stats.metric import Metric
 from llamatrix.stats.pairs import Arm
+from llamatrix.stats.verdict import Metric
 
 _MATRIX = load_matrix(ROOT / "matrix.toml")
 _LOCK = load_lock(ROOT / "matrix.lock")

@@ -13,9 +13,8 @@ from llamatrix.commands.regress.request import Request
 from llamatrix.measure.disturbances import Load, Mark
 from llamatrix.project import Project
 from llamatrix.report.regress import Regression, regress_text
-from llamatrix.stats.metric import Metric
 from llamatrix.stats.pairs import Arm, drawn_order
-from llamatrix.stats.word import Word
+from llamatrix.stats.verdict import Metric, Verdict
 
 _QUIET = Mark(total_s=0, busy_s=0, stolen_s=0, own_s=0, throttled=0)
 
@@ -66,7 +65,7 @@ def test_a_burner_in_mid_run_makes_no_false_slower_and_pairs_are_repeated(
 ) -> None:
     found = compared(pins, Burner(file=burning, begin=8, end=14))
     (cell,) = found.overall.cells
-    assert cell.word is Word.SAME
+    assert cell.verdict is Verdict.SAME
     assert cell.comparison.estimate is not None
     assert cell.comparison.estimate.pairs == 5
     left_out = cell.comparison.left_out
@@ -96,12 +95,12 @@ def test_a_burner_that_stays_ends_inconclusive_and_says_what_to_do(
 ) -> None:
     found = compared(pins, Burner(file=burning, begin=8, end=10_000))
     (cell,) = found.overall.cells
-    assert cell.word is Word.INCONCLUSIVE
+    assert cell.verdict is Verdict.INCONCLUSIVE
     notes = " ".join(cell.comparison.notes)
     assert "6 pairs in a row were disturbed" in notes
     assert "--tolerate-load" in notes
     assert len(cell.comparison.left_out) == 6
-    assert found.overall.word.exit_code == 12
+    assert found.overall.verdict.exit_code == 12
 
 
 def test_a_crash_counts_however_busy_the_machine_is(
@@ -110,4 +109,4 @@ def test_a_crash_counts_however_busy_the_machine_is(
     wishes = {"pins": {"current": {"fail": {"32": "crash"}}}}
     monkeypatch.setenv("LLAMATRIX_FAKE_BENCH", json.dumps(wishes))
     found = compared(pins, Burner(file=tmp_path / "burning", begin=0, end=10_000))
-    assert found.overall.word is Word.BROKEN
+    assert found.overall.verdict is Verdict.BROKEN

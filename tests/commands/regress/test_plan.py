@@ -1,10 +1,10 @@
 """The plan in words: time against the budget, and what the pairs could see."""
 
 from llamatrix.commands.regress.plan import Outlook, plan_lines
-from llamatrix.stats.looks import Looks
 from llamatrix.stats.power import smallest_effect, upper_sd
+from llamatrix.stats.sequential import SequentialTest
 
-_LOOKS = Looks(pairs=(5, 8))
+_LOOKS = SequentialTest(looks=(5, 8))
 _QUIET = Outlook(
     case="a",
     pair_s=10.0,
@@ -27,7 +27,7 @@ _UNKNOWN = Outlook(
 
 def lines(*outlooks: Outlook, budget_s: float = 3600.0) -> list[str]:
     margins = {one.case: 0.02 for one in outlooks}
-    return plan_lines(outlooks, looks=_LOOKS, margins=margins, budget_s=budget_s)
+    return plan_lines(outlooks, sequential=_LOOKS, margins=margins, budget_s=budget_s)
 
 
 def test_the_time_is_that_of_the_pairs_still_missing() -> None:

@@ -1,6 +1,6 @@
 """The real engine compared with itself: bare, slowed by a shim, beside a burner.
 
-No claim depends on how busy the machine is: a wrong word is one that no noise excuses.
+No claim depends on how busy the machine is: a wrong verdict is one that no noise excuses.
 """
 
 import json
@@ -22,8 +22,7 @@ from llamatrix.commands.regress.scenario import Scenario, Setting, run_scenario
 from llamatrix.commands.regress.selftest import broken_by
 from llamatrix.measure.disturbances import KernelWatch
 from llamatrix.project import Project
-from llamatrix.stats.metric import Metric
-from llamatrix.stats.word import Word
+from llamatrix.stats.verdict import Metric, Verdict
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
@@ -121,7 +120,7 @@ def test_a_slowed_candidate_is_slower_wherever_that_could_be_seen(
     found = run_scenario(setting, scenario, tmp_path / "slow")
     assert not list(broken_by(scenario, found))
     (cell,) = found.overall.cells
-    assert cell.word is not Word.SAME
+    assert cell.verdict is not Verdict.SAME
 
 
 def test_a_burner_in_mid_run_is_seen_and_never_makes_a_false_slower(

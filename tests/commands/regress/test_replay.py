@@ -18,9 +18,8 @@ from llamatrix.commands.regress.request import Request
 from llamatrix.measure.disturbances import Load, Mark
 from llamatrix.project import Project
 from llamatrix.proxy.request import Kind
-from llamatrix.stats.metric import Metric
 from llamatrix.stats.pairs import Arm
-from llamatrix.stats.word import Word
+from llamatrix.stats.verdict import Metric, Verdict
 
 Replay = Callable[..., subprocess.CompletedProcess[str]]
 _SLOW = {"current": {"speed": 0.8}}
@@ -48,10 +47,10 @@ def replay(
             "--replay": str(recording),
         }
         shared = [
-            word
+            verdict
             for name, value in flags.items()
             if name not in arguments
-            for word in (name, value)
+            for verdict in (name, value)
         ]
         env = {**invoke_environment, "LLAMATRIX_FAKE_REPLAY": json.dumps(wishes)}
         return invoked("regress", *shared, *arguments, env=env)
@@ -215,7 +214,7 @@ def test_disturbed_pairs_are_repeated(pins: Project, recording: Path) -> None:
     found = replay_regress(request, project=pins, watch=Busy())
     assert found
     (cell,) = found.overall.cells
-    assert cell.word is Word.SAME
+    assert cell.verdict is Verdict.SAME
     assert cell.comparison.left_out
     lines = ledger_lines(pins)
     disturbed = {line["pair"] for line in lines if line["disturbed"]} - {0}

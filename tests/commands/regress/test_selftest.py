@@ -20,11 +20,8 @@ from llamatrix.commands.regress.scenario import (
 from llamatrix.commands.regress.selftest import broken_by
 from llamatrix.measure.disturbances import Load, Mark
 from llamatrix.project import Project
-from llamatrix.stats.designs import Design
-from llamatrix.stats.metric import Metric
-from llamatrix.stats.noise import Noise
-from llamatrix.stats.simulation import Score, scoreboard
-from llamatrix.stats.word import Word
+from llamatrix.stats.simulation import Design, Noise, Score, scoreboard
+from llamatrix.stats.verdict import Metric, Verdict
 
 _AA = Scenario(name="A/A")
 _SLOW = Scenario(name="one thread", way="threads", amount="1")
@@ -58,7 +55,7 @@ def test_a_build_against_itself_is_the_same_and_its_noise_is_known(
 ) -> None:
     folder = tmp_path / "aa"
     found = run_scenario(setting(pins), _AA, folder)
-    assert found.overall.word is Word.SAME
+    assert found.overall.verdict is Verdict.SAME
     assert not list(broken_by(_AA, found))
     assert found.identical
     (processes,) = samples_of(folder).values()
@@ -71,7 +68,7 @@ def test_a_candidate_that_aborts_is_called_broken(
     pins: Project, tmp_path: Path
 ) -> None:
     found = run_scenario(setting(pins), _ABORTS, tmp_path / "aborts")
-    assert found.overall.word is Word.BROKEN
+    assert found.overall.verdict is Verdict.BROKEN
     assert not found.identical
     assert not list(broken_by(_ABORTS, found))
 
@@ -96,24 +93,24 @@ def test_the_shim_pauses_and_keeps_output_and_exit_code() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenario", "ratio", "word", "broken"),
+    ("scenario", "ratio", "verdict", "broken"),
     [
-        (_AA, 1.0, Word.SAME, False),
-        (_AA, 1.0, Word.INCONCLUSIVE, False),
-        (_AA, 0.9, Word.SLOWER, True),
-        (_AA, 1.1, Word.FASTER, True),
-        (_SLOW, 0.5, Word.SLOWER, False),
-        (_SLOW, 0.97, Word.INCONCLUSIVE, False),
-        (_SLOW, 0.5, Word.INCONCLUSIVE, True),
-        (_SLOW, 1.1, Word.FASTER, True),
-        (_SLOW, 0.5, Word.BROKEN, True),
-        (_ABORTS, 1.0, Word.INCONCLUSIVE, True),
+        (_AA, 1.0, Verdict.SAME, False),
+        (_AA, 1.0, Verdict.INCONCLUSIVE, False),
+        (_AA, 0.9, Verdict.SLOWER, True),
+        (_AA, 1.1, Verdict.FASTER, True),
+        (_SLOW, 0.5, Verdict.SLOWER, False),
+        (_SLOW, 0.97, Verdict.INCONCLUSIVE, False),
+        (_SLOW, 0.5, Verdict.INCONCLUSIVE, True),
+        (_SLOW, 1.1, Verdict.FASTER, True),
+        (_SLOW, 0.5, Verdict.BROKEN, True),
+        (_ABORTS, 1.0, Verdict.INCONCLUSIVE, True),
     ],
 )
 def test_a_real_run_must_not_say_what_is_known_to_be_wrong(
-    scenario: Scenario, ratio: float, word: Word, *, broken: bool
+    scenario: Scenario, ratio: float, verdict: Verdict, *, broken: bool
 ) -> None:
-    assert bool(list(broken_by(scenario, found_of(ratio, word)))) is broken
+    assert bool(list(broken_by(scenario, found_of(ratio, verdict)))) is broken
 
 
 def test_the_promises_hold_at_the_stated_noise() -> None:
@@ -159,7 +156,9 @@ def _play(folder: Path, project: Project, name: str) -> shell.Ended:
     shimmed = folder / "shim" / "bin" / "llama-bench"
     text = shimmed.read_text()
     if name == "shim":
-        (program,) = (word for word in text.split() if str(project.cache) in word)
+        (program,) = (
+            verdict for verdict in text.split() if str(project.cache) in verdict
+        )
         shimmed.write_text(text.replace(program, str(said)))
     path = shimmed if name == "shim" else said
     return shell.run([str(path), "-p", "512"], timeout_s=60)

@@ -7,14 +7,13 @@ import msgspec
 import pytest
 from tests.shipped import ROOT
 
-from llamatrix.commands.regress.judging import judge_together
 from llamatrix.commands.regress.ledger import SPEED_PAIRS, Entry, pairs_of
 from llamatrix.commands.regress.process import repetitions_for
 from llamatrix.config.cell import SpeedTest
 from llamatrix.records.store import RecordLocation
-from llamatrix.stats.judge import Comparison
-from llamatrix.stats.looks import Looks
-from llamatrix.stats.word import Word
+from llamatrix.stats.pairs import Samples
+from llamatrix.stats.sequential import PairedComparison, judge_cases
+from llamatrix.stats.verdict import Unit, Verdict
 
 _CAPTURED = ROOT / "tests" / "captured" / "regress"
 
@@ -27,13 +26,13 @@ def _entries(path: Path) -> list[Entry]:
     ]
 
 
-def _judged(name: str) -> Comparison:
+def _judged(name: str) -> PairedComparison:
     pairs = pairs_of(_entries(_CAPTURED / f"{name}.jsonl"), series=1)
-    found = judge_together({name: pairs}, margins={name: 0.02}, looks=Looks())
-    return found.overall.cells[0].comparison
+    found = judge_cases({name: Samples(unit=Unit.TOKENS_PER_S, pairs=pairs)})
+    return found.cells[0].comparison
 
 
-def _half_width(comparison: Comparison) -> float:
+def _half_width(comparison: PairedComparison) -> float:
     assert comparison.estimate is not None
     assert comparison.interval is not None
     return math.log(comparison.interval.high) - comparison.estimate.mean_log
@@ -41,7 +40,7 @@ def _half_width(comparison: Comparison) -> float:
 
 def test_april_and_current_differ_by_4_percent_within_a_fifth_of_a_percent() -> None:
     found = _judged("h200-april-current-pp512")
-    assert found.word is Word.SLOWER
+    assert found.verdict is Verdict.SLOWER
     assert found.estimate is not None
     assert found.estimate.ratio == pytest.approx(0.960, abs=0.0005)
     assert _half_width(found) < 0.002
@@ -49,7 +48,7 @@ def test_april_and_current_differ_by_4_percent_within_a_fifth_of_a_percent() -> 
 
 def test_a_build_against_itself_is_the_same_within_six_tenths_of_a_percent() -> None:
     found = _judged("h200-aa-pp512")
-    assert found.word is Word.SAME
+    assert found.verdict is Verdict.SAME
     assert _half_width(found) < 0.006
 
 

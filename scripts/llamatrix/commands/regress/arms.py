@@ -16,8 +16,8 @@ from llamatrix.config.matrix import Matrix
 from llamatrix.errors import MatrixError
 from llamatrix.host import this_host
 from llamatrix.provision.compiler import compiler_id
-from llamatrix.stats.metric import Metric
 from llamatrix.stats.pairs import Arm
+from llamatrix.stats.verdict import Metric
 
 PAIRING_VERSION = 2
 """Bumped by hand when pairs are run in another way: old pairs then do not count."""

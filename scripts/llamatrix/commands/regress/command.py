@@ -5,7 +5,6 @@ from pathlib import Path
 
 from llamatrix.commands.bench import Parts, provide_parts
 from llamatrix.commands.regress.arms import METRICS, Case, cases_of
-from llamatrix.commands.regress.judging import broken
 from llamatrix.commands.regress.ledger import SPEED_PAIRS
 from llamatrix.commands.regress.pairing import last_series, ledger_id, series_seed
 from llamatrix.commands.regress.process import Running
@@ -22,8 +21,8 @@ from llamatrix.project import Project, find_project
 from llamatrix.provision.build import CompileError
 from llamatrix.records.store import Store
 from llamatrix.report.regress import Regression
-from llamatrix.stats.judge import Comparison, judge
 from llamatrix.stats.pairs import Arm
+from llamatrix.stats.sequential import PairedComparison, broken_comparison, judge
 
 Provide = Callable[[Arm, Cell, Project], Parts]
 
@@ -106,10 +105,10 @@ def _provided(
     request: Request,
     provide: Provide,
     watch: Watch | None,
-) -> tuple[list[Running], dict[str, Comparison]]:
+) -> tuple[list[Running], dict[str, PairedComparison]]:
     """The cases that can run, and what is to be said of those that cannot."""
     ready: list[Running] = []
-    unready: dict[str, Comparison] = {}
+    unready: dict[str, PairedComparison] = {}
     for case in cases:
         margin, unit = request.margin_of(case.metric), case.metric.unit
         if case.test is None:
@@ -118,8 +117,8 @@ def _provided(
             continue
         parts = provide_arms(case.cells, project, provide)
         if isinstance(parts, str):
-            unready[case.id] = broken(
-                parts, margin=margin, looks=request.looks, unit=unit
+            unready[case.id] = broken_comparison(
+                parts, margin=margin, alpha=request.sequential.alpha_per_look, unit=unit
             )
             continue
         ready.append(_running(case, parts, project, request, watch))

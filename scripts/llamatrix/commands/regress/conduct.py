@@ -4,11 +4,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from llamatrix.commands.regress.judging import ENOUGH_FAILURES, Judged, judge_together
 from llamatrix.commands.regress.paired import Paired
 from llamatrix.progress import Meter, meter, say
-from llamatrix.stats.looks import Looks
-from llamatrix.stats.pairs import sort_pairs
+from llamatrix.stats.pairs import Samples, sort_pairs
+from llamatrix.stats.sequential import (
+    ENOUGH_FAILURES,
+    Judgement,
+    SequentialTest,
+    judge_cases,
+)
 from llamatrix.units import duration_text
 
 _IN_A_ROW = 6
@@ -17,7 +21,7 @@ _IN_A_ROW = 6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conducted:
-    judged: Judged
+    judged: Judgement
     notes: Mapping[str, tuple[str, ...]]
     """By case: why it got no more pairs, where it is not settled."""
 
@@ -26,7 +30,7 @@ def conduct(
     cases: Sequence[Paired],
     *,
     margins: Mapping[str, float],
-    looks: Looks,
+    sequential: SequentialTest,
     deadline: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> Conducted:
@@ -36,14 +40,16 @@ def conduct(
     A pair is begun only where it is expected to end before the deadline.
     """
     stopped: dict[str, str] = {}
-    total = len({one.session for one in cases}) * looks.pairs[-1]
+    total = len({one.session for one in cases}) * sequential.looks[-1]
     with meter("pairs", total=total) as progress:
         while True:
-            judged = judge_together(
-                {one.id: one.pairs for one in cases},
+            judged = judge_cases(
+                {
+                    one.id: Samples(unit=one.metric.unit, pairs=one.pairs)
+                    for one in cases
+                },
                 margins=margins,
-                looks=looks,
-                units={one.id: one.metric.unit for one in cases},
+                sequential=sequential,
             )
             wanted = {
                 one.id: count

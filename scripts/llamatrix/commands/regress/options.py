@@ -32,7 +32,7 @@ def answer(flags: Flags) -> int:
         return 0
     deliver(flags, junit=regress_junit(found), markdown=regress_markdown(found))
     print(regress_json(found) if flags.json else regress_text(found).rstrip())
-    return found.overall.word.exit_code
+    return found.overall.verdict.exit_code
 
 
 def _request(flags: Flags) -> Request:

@@ -3,8 +3,8 @@
 from typing import Protocol
 
 from llamatrix.project import Project
-from llamatrix.stats.metric import Metric
 from llamatrix.stats.pairs import Arm, Pair
+from llamatrix.stats.verdict import Metric
 
 
 class Paired(Protocol):

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llamatrix.commands.regress.paired import Paired
-from llamatrix.stats.looks import Looks
 from llamatrix.stats.pairs import log_ratios
 from llamatrix.stats.power import smallest_effect, upper_sd
+from llamatrix.stats.sequential import SequentialTest
 from llamatrix.units import duration_text
 
 _FEW = 3
@@ -51,7 +51,7 @@ def outlook(running: Paired, *, costs: bool) -> Outlook:
 def plan_lines(
     outlooks: Sequence[Outlook],
     *,
-    looks: Looks,
+    sequential: SequentialTest,
     margins: Mapping[str, float],
     budget_s: float,
 ) -> list[str]:
@@ -62,9 +62,9 @@ def plan_lines(
     """
     first, last = (
         sum(one.pair_s * max(0, count - one.complete) for one in outlooks if one.costs)
-        for count in (looks.pairs[0], looks.pairs[-1])
+        for count in (sequential.looks[0], sequential.looks[-1])
     )
-    numbers = ", ".join(map(str, looks.pairs))
+    numbers = ", ".join(map(str, sequential.looks))
     time = (
         f"plan: cells: {len(outlooks)}, looks after {numbers} pairs: all at the first "
         f"look in {duration_text(first)}, at the last in {duration_text(last)}; budget "
@@ -77,23 +77,23 @@ def plan_lines(
             "--budget (pairs are kept, the same command goes on from there)"
         )
     return lines + [
-        _sight(one, looks, margins[one.case], len(outlooks)) for one in outlooks
+        _sight(one, sequential, margins[one.case], len(outlooks)) for one in outlooks
     ]
 
 
-def _sight(one: Outlook, looks: Looks, margin: float, cases: int) -> str:
+def _sight(one: Outlook, sequential: SequentialTest, margin: float, cases: int) -> str:
     begin = f"plan: {one.case}: {one.work}, a pair takes {duration_text(one.pair_s)}"
     if not one.sd_log:
         return f"{begin}; too little is known of its noise"
-    alpha = looks.alpha_per_look / cases
+    alpha = sequential.alpha_per_look / cases
     sd_log = upper_sd(one.sd_log, values=one.values)
     seen = [
         smallest_effect(sd_log=sd_log, pairs=count, margin=margin, alpha=alpha)
-        for count in looks.pairs
+        for count in sequential.looks
     ]
     effects = ", ".join(
         f"{100 * effect:.2g} % after {count}"
-        for effect, count in zip(seen, looks.pairs, strict=True)
+        for effect, count in zip(seen, sequential.looks, strict=True)
         if effect is not None
     )
     return (

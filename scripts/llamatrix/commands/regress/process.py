@@ -20,8 +20,8 @@ from llamatrix.measure.disturbances import Watch, disturbance
 from llamatrix.measure.speed import MeasuredTest, run_sweep
 from llamatrix.project import Project
 from llamatrix.records.store import Store
-from llamatrix.stats.metric import Metric
 from llamatrix.stats.pairs import Arm, Pair, drawn_order
+from llamatrix.stats.verdict import Metric
 
 _MEASURED_S = (1.0, 3.0)
 """Bounds of how long a process measures: longer runs buy more than more pairs, but one

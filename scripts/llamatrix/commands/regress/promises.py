@@ -10,11 +10,11 @@ from llamatrix.report.regress_selftest import (
     scoreboard_table,
 )
 from llamatrix.report.tables import Table
-from llamatrix.stats.designs import Design
-from llamatrix.stats.estimate import ALPHA
-from llamatrix.stats.noise import Noise
+from llamatrix.stats.intervals import ALPHA
 from llamatrix.stats.power import POWER
 from llamatrix.stats.simulation import (
+    Design,
+    Noise,
     Rate,
     Score,
     headline_coverage,

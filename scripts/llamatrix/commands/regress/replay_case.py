@@ -15,8 +15,8 @@ from llamatrix.config.matrix import Matrix, Model, Server
 from llamatrix.host import this_host
 from llamatrix.provision.compiler import compiler_id
 from llamatrix.proxy.recording import Recording
-from llamatrix.stats.metric import Metric
 from llamatrix.stats.pairs import Arm
+from llamatrix.stats.verdict import Metric
 
 REPLAY_VERSION = 1
 """Bumped by hand when sessions are replayed in another way."""

@@ -7,7 +7,6 @@ from llamatrix.commands.bench import Parts
 from llamatrix.commands.launching import launch_with
 from llamatrix.commands.regress.arms import matching
 from llamatrix.commands.regress.command import Provide, provide_arms, provide_from
-from llamatrix.commands.regress.judging import broken
 from llamatrix.commands.regress.pairing import last_series, ledger_id, series_seed
 from llamatrix.commands.regress.proving import broken_template
 from llamatrix.commands.regress.replay_case import (
@@ -34,8 +33,8 @@ from llamatrix.project import Project, find_project
 from llamatrix.proxy.recording import Recording, read_recording
 from llamatrix.records.store import Store
 from llamatrix.report.regress import Regression
-from llamatrix.stats.judge import Comparison
 from llamatrix.stats.pairs import Arm
+from llamatrix.stats.sequential import PairedComparison, broken_comparison
 
 
 def replay(
@@ -121,10 +120,10 @@ class _Making:
 
     def provided(
         self, cases: Sequence[ReplayCase]
-    ) -> tuple[dict[str, dict[Arm, Parts]], dict[str, Comparison]]:
+    ) -> tuple[dict[str, dict[Arm, Parts]], dict[str, PairedComparison]]:
         """By session its parts, by case what is to be said where there are none."""
         parts: dict[str, dict[Arm, Parts]] = {}
-        unready: dict[str, Comparison] = {}
+        unready: dict[str, PairedComparison] = {}
         for session in {case.session.id: case.session for case in cases}.values():
             found = provide_arms(session.cells, self.project, self.provide)
             if not isinstance(found, str):
@@ -135,13 +134,13 @@ class _Making:
 
     def broken(
         self, cases: Sequence[ReplayCase], session: SessionCase, why: str
-    ) -> dict[str, Comparison]:
+    ) -> dict[str, PairedComparison]:
         """What is to be said of each metric of a session that cannot be replayed."""
         return {
-            case.id: broken(
+            case.id: broken_comparison(
                 why,
                 margin=self.request.margin_of(case.metric),
-                looks=self.request.looks,
+                alpha=self.request.sequential.alpha_per_look,
                 unit=case.metric.unit,
             )
             for case in cases

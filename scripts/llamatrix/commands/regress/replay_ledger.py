@@ -8,8 +8,8 @@ from llamatrix.measure.telemetry import Telemetry
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights.provide import WeightsFacts
 from llamatrix.records.store import Envelope, RecordKind, keep_fields
-from llamatrix.stats.metric import Metric
 from llamatrix.stats.pairs import Arm
+from llamatrix.stats.verdict import Metric
 
 _TAIL = 10
 

@@ -14,12 +14,12 @@ from llamatrix.config.matrix import Matrix
 from llamatrix.measure.disturbances import TOLERATED_PERCENT
 from llamatrix.progress import say
 from llamatrix.project import Project
-from llamatrix.stats.looks import Looks
-from llamatrix.stats.metric import Metric
 from llamatrix.stats.pairs import Arm
+from llamatrix.stats.sequential import SequentialTest
+from llamatrix.stats.verdict import Metric
 
 BUDGET_S = 1200.0
-_PLANNED = Looks()
+_PLANNED = SequentialTest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +35,7 @@ class Request:
     weights_dir: Path | None = None
     replay: Path | None = None
     """The recording of a session to replay, in place of llama-bench."""
-    looks: Looks = _PLANNED
+    sequential: SequentialTest = _PLANNED
     tolerated_percent: float = TOLERATED_PERCENT
     again: bool = False
     """Begin a new series instead of going on with the last one."""

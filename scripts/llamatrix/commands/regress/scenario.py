@@ -22,8 +22,8 @@ from llamatrix.project import Project
 from llamatrix.provision.integrity import record_entry
 from llamatrix.records.store import Store
 from llamatrix.report.regress import Regression
-from llamatrix.stats.metric import Metric
 from llamatrix.stats.pairs import Arm
+from llamatrix.stats.verdict import Metric
 
 _ENOUGH = 4
 """Processes that noise can be estimated from."""

@@ -19,9 +19,8 @@ from llamatrix.measure.disturbances import TOLERATED_PERCENT
 from llamatrix.progress import say
 from llamatrix.project import find_project
 from llamatrix.report.regress import Regression, regress_text
-from llamatrix.stats.metric import Metric
-from llamatrix.stats.noise import measured_noise
-from llamatrix.stats.word import Word
+from llamatrix.stats.simulation import measured_noise
+from llamatrix.stats.verdict import Metric, Verdict
 
 _BEYOND = 0.03
 _AA = Scenario(name="A/A")
@@ -67,20 +66,20 @@ def _measured(*, quick: bool, runs: int) -> list[str]:
 def broken_by(scenario: Scenario, found: Regression) -> Iterator[str]:
     """What a real run said that it must not say of what is known."""
     for cell in found.overall.cells:
-        where = f"{scenario.name}: {cell.id}: {cell.word}"
+        where = f"{scenario.name}: {cell.id}: {cell.verdict}"
         match scenario.way:
             case "":
-                if cell.word not in {Word.SAME, Word.INCONCLUSIVE}:
+                if cell.verdict not in {Verdict.SAME, Verdict.INCONCLUSIVE}:
                     yield f"{where}, but both arms are the same"
             case "abort":
-                if cell.word is not Word.BROKEN:
+                if cell.verdict is not Verdict.BROKEN:
                     yield f"{where}, but the candidate aborts"
             case _:
-                if cell.word in {Word.FASTER, Word.BROKEN}:
+                if cell.verdict in {Verdict.FASTER, Verdict.BROKEN}:
                     yield f"{where}, but the candidate is slower"
                 effect, seen = found.smallest_effect(cell), cell.comparison.estimate
                 plain = effect is not None and seen and 1 - seen.ratio > 2 * effect
-                if plain and cell.word is not Word.SLOWER:
+                if plain and cell.verdict is not Verdict.SLOWER:
                     yield f"{where}, though the loss is twice what could be seen"
 
 
@@ -110,8 +109,8 @@ def _real(setting: Setting, folder: Path, *, rounds: int) -> Iterator[str]:
         print(f"\n## {scenario.name}\n\n{regress_text(found).rstrip()}")
         yield from broken_by(scenario, found)
         if not scenario.way:
-            words = [cell.word for cell in found.overall.cells]
-            claims += sum(word in {Word.SLOWER, Word.FASTER} for word in words)
+            words = [cell.verdict for cell in found.overall.cells]
+            claims += sum(word in {Verdict.SLOWER, Verdict.FASTER} for word in words)
             comparisons += len(words)
         wall_s += found.timing.wall_s
         processes_s += found.timing.processes_s

@@ -7,8 +7,8 @@ from llamatrix.commands.regress.pairing import WARM_UP, paired
 from llamatrix.commands.regress.replay_ledger import failure_text
 from llamatrix.commands.regress.replaying import Session
 from llamatrix.project import Project
-from llamatrix.stats.metric import Metric
 from llamatrix.stats.pairs import Arm, Pair
+from llamatrix.stats.verdict import Metric
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

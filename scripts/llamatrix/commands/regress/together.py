@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from llamatrix.commands.regress.arms import Compared
 from llamatrix.commands.regress.conduct import conduct
-from llamatrix.commands.regress.judging import judge_together
 from llamatrix.commands.regress.paired import Paired
 from llamatrix.commands.regress.plan import outlook, plan_lines
 from llamatrix.commands.regress.request import Request
@@ -13,19 +13,19 @@ from llamatrix.commands.regress.warm_up import warm_up
 from llamatrix.host import this_host
 from llamatrix.progress import say
 from llamatrix.report.regress import ArmFacts, Regression, Timing
-from llamatrix.stats.cells import (
+from llamatrix.stats.pairs import Arm, Samples
+from llamatrix.stats.sequential import (
     Headline,
     JudgedCell,
-    Overall,
+    Judgement,
+    PairedComparison,
+    SequentialTest,
     headline,
+    judge_cases,
     judge_cells,
     session_estimate,
 )
-from llamatrix.stats.judge import Comparison
-from llamatrix.stats.looks import Looks
-from llamatrix.stats.metric import Metric
-from llamatrix.stats.pairs import Arm
-from llamatrix.stats.word import gravest
+from llamatrix.stats.verdict import Metric, most_severe
 
 _WARM_UP_SHARE = 0.25
 """Of the budget; after it each arm is still started once."""
@@ -34,7 +34,7 @@ _WARM_UP_SHARE = 0.25
 def answer_of(
     cases: Sequence[Compared],
     ready: Sequence[Paired],
-    unready: Mapping[str, Comparison],
+    unready: Mapping[str, PairedComparison],
     request: Request,
     *,
     profile: str,
@@ -56,9 +56,9 @@ def answer_of(
         identical=all(case.identical for case in cases),
         profile=profile,
         host=this_host().summary,
-        looks=request.looks,
+        sequential=request.sequential,
         overall=_with(overall, unready, cases),
-        headline=_headline(ready, overall, request.looks),
+        headline=_headline(ready, overall, request.sequential),
         timing=Timing(
             wall_s=time.monotonic() - begin,
             processes_s=sum(spent_s),
@@ -72,21 +72,20 @@ def say_plan(cases: Sequence[Paired], request: Request) -> None:
     first = {one.session: one.id for one in reversed(cases)}
     for line in plan_lines(
         [outlook(one, costs=first[one.session] == one.id) for one in cases],
-        looks=request.looks,
+        sequential=request.sequential,
         margins={one.id: request.margin_of(one.metric) for one in cases},
         budget_s=request.budget_s,
     ):
         say(line)
 
 
-def _measured(ready: Sequence[Paired], request: Request, begin: float) -> Overall:
+def _measured(ready: Sequence[Paired], request: Request, begin: float) -> Judgement:
     """Warm up what has pairs to come, say the plan, run it; settled cases stay."""
     margins = {one.id: request.margin_of(one.metric) for one in ready}
-    judged = judge_together(
-        {one.id: one.pairs for one in ready},
+    judged = judge_cases(
+        {one.id: Samples(unit=one.metric.unit, pairs=one.pairs) for one in ready},
         margins=margins,
-        looks=request.looks,
-        units={one.id: one.metric.unit for one in ready},
+        sequential=request.sequential,
     )
     waiting = [one for one in ready if judged.next_pairs[one.id] is not None]
     for one in {one.session: one for one in reversed(waiting)}.values():
@@ -97,19 +96,19 @@ def _measured(ready: Sequence[Paired], request: Request, begin: float) -> Overal
     done = conduct(
         ready,
         margins=margins,
-        looks=request.looks,
+        sequential=request.sequential,
         deadline=begin + request.budget_s,
     )
-    overall = done.judged.overall
+    overall = done.judged
     notes = {one.id: (*done.notes.get(one.id, ()), *one.failures) for one in ready}
-    return Overall(
-        word=overall.word,
+    return replace(
+        overall,
         cells=tuple(_noted(cell, notes[cell.id]) for cell in overall.cells),
     )
 
 
 def _headline(
-    ready: Sequence[Paired], overall: Overall, looks: Looks
+    ready: Sequence[Paired], overall: Judgement, sequential: SequentialTest
 ) -> Headline | None:
     """Return the mean over sessions; metrics of the same processes are one session.
 
@@ -137,26 +136,30 @@ def _headline(
         )
         if found:
             estimates.append(found)
-    return headline(estimates, alpha=looks.alpha_per_look) if estimates else None
+    return headline(estimates, alpha=sequential.alpha_per_look) if estimates else None
 
 
 def _noted(cell: JudgedCell, notes: tuple[str, ...]) -> JudgedCell:
     return JudgedCell(
         id=cell.id,
-        word=cell.word,
+        verdict=cell.verdict,
         adjusted_p=cell.adjusted_p,
         comparison=cell.comparison.with_notes(*notes),
     )
 
 
 def _with(
-    measured: Overall, unready: Mapping[str, Comparison], cases: Sequence[Compared]
-) -> Overall:
+    measured: Judgement,
+    unready: Mapping[str, PairedComparison],
+    cases: Sequence[Compared],
+) -> Judgement:
     """All cases in their order; those that could not be tested take no share of Holm."""
     cells = {cell.id: cell for cell in measured.cells}
     cells |= {cell.id: cell for cell in judge_cells(unready).cells}
     ordered = tuple(cells[case.id] for case in cases)
-    return Overall(word=gravest(cell.word for cell in ordered), cells=ordered)
+    return Judgement(
+        verdict=most_severe(cell.verdict for cell in ordered), cells=ordered
+    )
 
 
 def _facts(

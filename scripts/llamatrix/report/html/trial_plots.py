@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llamatrix.report.html.plots import DASHES, MARKERS, Words, drawn
 from llamatrix.report.html.svg import SERIES
-from llamatrix.stats.turns import TurnCurve
+from llamatrix.stats.pass_rates import TurnCurve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -29,7 +29,7 @@ from llamatrix.report.trial_page import (
 from llamatrix.report.trial_tables import caveat, published_tables, shown_name
 from llamatrix.report.trial_troubles import trouble_tables
 from llamatrix.report.trials import TrialGroup, prompt_short, prompt_title
-from llamatrix.stats.turns import turn_curve
+from llamatrix.stats.pass_rates import turn_curve
 from llamatrix.trials.trial_result import TurnResult
 
 _OPEN = 2

@@ -10,7 +10,7 @@ from llamatrix.report.trial_amounts import GENERATION, count_text, turn_text
 from llamatrix.report.trial_own_tables import interval_text
 from llamatrix.report.trial_tables import caveat, shown_name
 from llamatrix.report.trials import TrialGroup, prompt_title
-from llamatrix.stats.passes import wilson
+from llamatrix.stats.pass_rates import wilson
 
 
 def trial_summary(

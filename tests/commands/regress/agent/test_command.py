@@ -27,8 +27,8 @@ from llamatrix.report.agent_regress import (
     agent_text,
 )
 from llamatrix.stats.pairs import Arm, drawn_order
-from llamatrix.stats.passes import Passes
-from llamatrix.stats.word import Word
+from llamatrix.stats.pass_rates import Passes
+from llamatrix.stats.verdict import Verdict
 from llamatrix.trials.trial_result import Broken, TrialOutcome
 
 _A, _B = Arm.BASELINE, Arm.CANDIDATE
@@ -65,31 +65,31 @@ def test_the_tasks_take_turns_so_that_a_budget_leaves_all_about_as_far(
 
 
 @pytest.mark.parametrize(
-    ("passed", "word", "code"),
+    ("passed", "verdict", "code"),
     [
-        ((1, 2), Word.SLOWER, 10),
-        ((), Word.BROKEN, 11),
-        ((1, 2, 3), Word.INCONCLUSIVE, 12),
+        ((1, 2), Verdict.SLOWER, 10),
+        ((), Verdict.BROKEN, 11),
+        ((1, 2, 3), Verdict.INCONCLUSIVE, 12),
     ],
 )
 def test_a_drop_of_the_pass_rate_is_a_word_and_an_exit_code(
-    project: Project, passed: tuple[int, ...], word: Word, code: int
+    project: Project, passed: tuple[int, ...], verdict: Verdict, code: int
 ) -> None:
     found = found_by(project, MadeAttempts(candidate=passing(*passed)))
-    assert (found.word, found.word.exit_code) == (word, code)
+    assert (found.verdict, found.verdict.exit_code) == (verdict, code)
     (cell,) = found.cells
     assert cell.id == "agent/qwen35-27b.tiny/current/cpu/april..current/httpx-post"
-    assert cell.verdict.candidate.passes == Passes(passed=len(passed), trials=5)
+    assert cell.compared.candidate.passes == Passes(passed=len(passed), trials=5)
 
 
 def test_a_rise_is_faster_and_exit_0(project: Project) -> None:
     found = found_by(project, MadeAttempts(baseline=passing(1)))
-    assert (found.word, found.word.exit_code) == (Word.FASTER, 0)
+    assert (found.verdict, found.verdict.exit_code) == (Verdict.FASTER, 0)
 
 
 def test_many_trials_that_all_pass_are_the_same(project: Project) -> None:
     found = found_by(project, MadeAttempts(), asked(trials=21))
-    assert (found.word, found.word.exit_code) == (Word.SAME, 0)
+    assert (found.verdict, found.verdict.exit_code) == (Verdict.SAME, 0)
 
 
 def test_a_second_run_makes_nothing_and_says_the_same(project: Project) -> None:
@@ -97,7 +97,7 @@ def test_a_second_run_makes_nothing_and_says_the_same(project: Project) -> None:
     attempts = MadeAttempts()
     second = found_by(project, attempts)
     assert not attempts.made
-    assert (second.cells, second.word) == (first.cells, first.word)
+    assert (second.cells, second.verdict) == (first.cells, first.verdict)
     assert "no trial made: 10 known from records" in agent_text(second)
 
 
@@ -133,7 +133,7 @@ def test_identical_arms_share_a_cell_and_no_trial(project: Project) -> None:
         *((_A, 1), (_B, 3), (_B, 4), (_A, 2)),
     }
     assert found.identical
-    assert found.word is Word.INCONCLUSIVE
+    assert found.verdict is Verdict.INCONCLUSIVE
     assert "both arms are the same (A/A)" in agent_text(found)
     assert len({record.cell.digest for record in _records(project)}) == 1
 
@@ -143,14 +143,14 @@ def test_a_candidate_that_hangs_is_broken_after_two_attempts_and_soon_given_up(
 ) -> None:
     attempts = MadeAttempts(candidate=always(HUNG))
     found = found_by(project, attempts)
-    assert found.word is Word.BROKEN
+    assert found.verdict is Verdict.BROKEN
     tries = [number for _, arm, number in attempts.made if arm is _B]
     assert tries == [1, 1, 2, 2]
     text = agent_text(found)
     assert "broken: 2 trials broke, twice each" in text
     assert "given up after 2 broken trials of the candidate" in text
     again = MadeAttempts()
-    assert found_by(project, again).word is Word.BROKEN
+    assert found_by(project, again).verdict is Verdict.BROKEN
     assert not again.made
 
 
@@ -164,21 +164,21 @@ def test_a_failure_that_the_next_attempt_does_not_have_is_no_break(
         return HUNG if seen.count(number) == 1 else PASSED
 
     found = found_by(project, MadeAttempts(candidate=once), asked(trials=2))
-    assert found.word is Word.INCONCLUSIVE
-    assert found.cells[0].verdict.candidate.passes == Passes(passed=2, trials=2)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.cells[0].compared.candidate.passes == Passes(passed=2, trials=2)
     assert len(_records(project)) == 6
 
 
 def test_a_lost_sandbox_is_nobodys_fault(project: Project) -> None:
     lost = Broken(turn=1, cause=SandboxLost(reason="no space left"))
     found = found_by(project, MadeAttempts(candidate=always(lost)), asked(trials=1))
-    assert found.word is Word.INCONCLUSIVE
+    assert found.verdict is Verdict.INCONCLUSIVE
     assert "1 lost by the harness, or failed and not tried again" in agent_text(found)
 
 
 def test_a_candidate_whose_server_does_not_start_is_broken(project: Project) -> None:
     found = found_by(project, MadeAttempts(dies=_B))
-    assert found.word is Word.BROKEN
+    assert found.verdict is Verdict.BROKEN
     assert "the candidate's server: llama-server: ended" in agent_text(found)
 
 
@@ -194,7 +194,7 @@ def test_a_candidate_that_is_broken_before_the_first_trial_gets_none(
 ) -> None:
     attempts = MadeAttempts(breaks="the candidate's template fails essential cases")
     found = found_by(project, attempts)
-    assert found.word is Word.BROKEN
+    assert found.verdict is Verdict.BROKEN
     assert not attempts.made
     assert "broken: the candidate's template fails" in agent_text(found)
 
@@ -203,7 +203,7 @@ def test_a_machine_that_cannot_try_says_why_and_is_inconclusive(
     project: Project,
 ) -> None:
     found = found_by(project, MadeAttempts(lacks="not run (no key): set it"))
-    assert found.word is Word.INCONCLUSIVE
+    assert found.verdict is Verdict.INCONCLUSIVE
     assert "not run (no key): set it" in agent_text(found)
 
 
@@ -212,17 +212,17 @@ def test_refused_calls_in_all_trials_break_and_in_one_are_told(
 ) -> None:
     attempts = MadeAttempts(refusals={_B: ("HTTP 500: parse error",)})
     found = found_by(project, attempts, asked(trials=1))
-    assert found.word is Word.INCONCLUSIVE
+    assert found.verdict is Verdict.INCONCLUSIVE
     assert "candidate: 1 scored with calls that the server refused" in agent_text(found)
     found = found_by(project, attempts)
-    assert found.word is Word.BROKEN
+    assert found.verdict is Verdict.BROKEN
 
 
 def test_a_spent_budget_makes_no_trial_and_says_so(project: Project) -> None:
     attempts = MadeAttempts()
     found = found_by(project, attempts, asked(budget_s=-1))
     assert not attempts.made
-    assert found.word is Word.INCONCLUSIVE
+    assert found.verdict is Verdict.INCONCLUSIVE
     assert "the budget ended before trial 1" in agent_text(found)
 
 

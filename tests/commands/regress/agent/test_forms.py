@@ -18,14 +18,14 @@ from llamatrix.project import Project
 from llamatrix.report.agent_regress import agent_markdown, agent_text
 from llamatrix.report.agent_regress_files import agent_json, agent_junit
 from llamatrix.stats.pairs import Arm
-from llamatrix.stats.word import Word
+from llamatrix.stats.verdict import Verdict
 
 _B = Arm.CANDIDATE
 
 
 def test_amounts_are_shown_with_intervals_and_decide_nothing(project: Project) -> None:
     found = found_by(project, MadeAttempts(factor={_B: 3.0}))
-    assert found.word is Word.INCONCLUSIVE
+    assert found.verdict is Verdict.INCONCLUSIVE
     ratios = {one.name: one.estimate for one in found.cells[0].ratios}
     tokens = ratios["Total prompt tokens processed"]
     assert tokens is not None
@@ -79,8 +79,8 @@ def test_junit_fails_losses_and_skips_what_is_not_known(project: Project) -> Non
 def test_junit_fails_where_only_all_cells_together_do(project: Project) -> None:
     both = asked(tasks=(), trials=4)
     found = found_by(project, MadeAttempts(candidate=passing(1, 2)), both)
-    assert found.word is Word.SLOWER
-    assert {cell.verdict.word for cell in found.cells} == {Word.INCONCLUSIVE}
+    assert found.verdict is Verdict.SLOWER
+    assert {cell.compared.verdict for cell in found.cells} == {Verdict.INCONCLUSIVE}
     suite = ET.fromstring(agent_junit(found).encode())  # noqa: S314  (our own)
     (failure,) = [one for one in suite if one.find("failure") is not None]
     assert failure.get("name") == "all cells together"

@@ -28,7 +28,7 @@ from llamatrix.report.agent_regress import (
     AgentRegression,
 )
 from llamatrix.stats.pairs import Arm
-from llamatrix.stats.trial_cells import judge_trials, overall_word, pooled
+from llamatrix.stats.trials import judge_trials, overall_word, pooled
 
 _SEVERAL = 2
 
@@ -58,10 +58,10 @@ def regress_agents(
             deadline=begin + request.budget_s,
         ).conduct(samples)
     found = [_found(one, done) for one in samples]
-    compared = [one.verdict.comparison for one in found if one.verdict.comparison]
+    compared = [one.compared.comparison for one in found if one.compared.comparison]
     together = pooled(compared) if len(compared) >= _SEVERAL else None
     return AgentRegression(
-        word=overall_word([one.verdict for one in found], together),
+        verdict=overall_word([one.compared for one in found], together),
         baseline=_facts(cases, Arm.BASELINE),
         candidate=_facts(cases, Arm.CANDIDATE),
         identical=all(case.identical for case in cases),
@@ -143,7 +143,7 @@ def _found(one: Sample, done: Conducted) -> AgentCellFound:
     )
     return AgentCellFound(
         id=case.id,
-        verdict=verdict,
+        compared=verdict,
         ratios=one.ratios(),
         notes=_told(case.id, done.notes),
     )

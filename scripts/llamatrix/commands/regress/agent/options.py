@@ -35,7 +35,7 @@ def answer_agent(flags: Flags) -> int:
         return 0
     deliver(flags, junit=agent_junit(found), markdown=agent_markdown(found))
     print(agent_json(found) if flags.json else agent_text(found).rstrip())
-    return found.word.exit_code
+    return found.verdict.exit_code
 
 
 def refuse_agents(flags: Flags) -> None:

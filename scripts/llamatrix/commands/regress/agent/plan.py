@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from llamatrix.commands.regress.agent.sample import Sample
 from llamatrix.stats.pairs import Arm
-from llamatrix.stats.pass_power import (
+from llamatrix.stats.pass_rates import (
     false_alarms,
     most_called,
     smallest_drop,

@@ -22,9 +22,9 @@ from llamatrix.report.trial_amounts import (
     trial_totals,
 )
 from llamatrix.report.trials import Trials
-from llamatrix.stats.estimate import Estimate, estimate
+from llamatrix.stats.intervals import Estimate, estimate
 from llamatrix.stats.pairs import Arm
-from llamatrix.stats.trial_cells import ArmTrials
+from llamatrix.stats.trials import ArmTrials
 from llamatrix.trials.trial_result import Broken, is_scored
 
 ATTEMPTS = 2

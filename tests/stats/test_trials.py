@@ -2,52 +2,48 @@ from dataclasses import replace
 
 import pytest
 
-from llamatrix.stats.passes import Passes, compare_passes
-from llamatrix.stats.trial_cells import (
-    ArmTrials,
-    breaks,
-    judge_trials,
-    overall_word,
-    pooled,
-)
-from llamatrix.stats.word import Word
+from llamatrix.stats.pass_rates import Passes, compare_passes
+from llamatrix.stats.trials import ArmTrials, breaks, judge_trials, overall_word, pooled
+from llamatrix.stats.verdict import Verdict
 
 
 def _arm(passed: int, failed: int = 0, **more: object) -> ArmTrials:
     return replace(ArmTrials(turns=(1,) * passed + (None,) * failed), **more)  # type: ignore[arg-type]
 
 
-def _word(baseline: ArmTrials, candidate: ArmTrials) -> Word:
-    return judge_trials(baseline, candidate, max_turns=3).word
+def _word(baseline: ArmTrials, candidate: ArmTrials) -> Verdict:
+    return judge_trials(baseline, candidate, max_turns=3).verdict
 
 
 @pytest.mark.parametrize(
-    ("baseline", "candidate", "word"),
+    ("baseline", "candidate", "verdict"),
     [
-        (_arm(5), _arm(2, 3), Word.SLOWER),
-        (_arm(5), _arm(3, 2), Word.INCONCLUSIVE),
-        (_arm(2, 3), _arm(5), Word.FASTER),
-        (_arm(30), _arm(30), Word.SAME),
-        (_arm(4), _arm(0, 4), Word.BROKEN),
-        (_arm(3), _arm(0, 3), Word.SLOWER),
-        (_arm(1), _arm(1), Word.INCONCLUSIVE),
-        (_arm(0), _arm(5), Word.INCONCLUSIVE),
+        (_arm(5), _arm(2, 3), Verdict.SLOWER),
+        (_arm(5), _arm(3, 2), Verdict.INCONCLUSIVE),
+        (_arm(2, 3), _arm(5), Verdict.FASTER),
+        (_arm(30), _arm(30), Verdict.SAME),
+        (_arm(4), _arm(0, 4), Verdict.BROKEN),
+        (_arm(3), _arm(0, 3), Verdict.SLOWER),
+        (_arm(1), _arm(1), Verdict.INCONCLUSIVE),
+        (_arm(0), _arm(5), Verdict.INCONCLUSIVE),
     ],
 )
-def test_passes_decide(baseline: ArmTrials, candidate: ArmTrials, word: Word) -> None:
-    assert _word(baseline, candidate) is word
+def test_passes_decide(
+    baseline: ArmTrials, candidate: ArmTrials, verdict: Verdict
+) -> None:
+    assert _word(baseline, candidate) is verdict
 
 
 def test_trials_that_are_not_scored_are_no_failures() -> None:
     found = judge_trials(_arm(5), _arm(3, undecided=1, lost=1), max_turns=3)
     assert found.comparison is not None
     assert found.comparison.candidate == Passes(passed=3, trials=3)
-    assert found.word is not Word.BROKEN
+    assert found.verdict is not Verdict.BROKEN
 
 
 def test_one_trial_that_broke_twice_is_enough_where_the_baseline_has_none() -> None:
     found = judge_trials(_arm(2), _arm(1, broken=("agent hung",)), max_turns=3)
-    assert found.word is Word.BROKEN
+    assert found.verdict is Verdict.BROKEN
     assert found.breaks == ("1 trials broke, twice each: agent hung",)
 
 
@@ -62,14 +58,14 @@ def test_one_trial_that_broke_twice_is_enough_where_the_baseline_has_none() -> N
 def test_what_breaks_in_both_arms_or_was_never_seen_to_work_breaks_neither(
     baseline: ArmTrials, candidate: ArmTrials
 ) -> None:
-    assert _word(baseline, candidate) is Word.INCONCLUSIVE
+    assert _word(baseline, candidate) is Verdict.INCONCLUSIVE
 
 
 def test_a_candidate_that_only_breaks_is_broken_though_the_baseline_broke_once() -> (
     None
 ):
     baseline, candidate = _arm(4, broken=("hung",)), _arm(0, broken=("hung",) * 2)
-    assert _word(baseline, candidate) is Word.BROKEN
+    assert _word(baseline, candidate) is Verdict.BROKEN
 
 
 @pytest.mark.parametrize(
@@ -89,14 +85,14 @@ def test_refused_calls_break_where_all_trials_have_them_and_none_had(
 
 def test_a_template_breaks_only_where_it_is_the_candidates_alone_that_fails() -> None:
     fine, failing = _arm(1), _arm(1, template_fails=True)
-    assert _word(fine, failing) is Word.BROKEN
-    assert _word(failing, failing) is Word.INCONCLUSIVE
-    assert _word(failing, fine) is Word.INCONCLUSIVE
+    assert _word(fine, failing) is Verdict.BROKEN
+    assert _word(failing, failing) is Verdict.INCONCLUSIVE
+    assert _word(failing, fine) is Verdict.INCONCLUSIVE
 
 
 def test_a_candidate_that_cannot_begin_is_broken_without_a_trial() -> None:
     found = judge_trials(_arm(0), _arm(0), max_turns=3, broken="does not build")
-    assert (found.word, found.breaks) == (Word.BROKEN, ("does not build",))
+    assert (found.verdict, found.breaks) == (Verdict.BROKEN, ("does not build",))
 
 
 def test_turns_are_compared_with_the_censored_ones_last() -> None:
@@ -149,11 +145,11 @@ def test_two_cells_of_a_single_trial_are_worked_by_hand() -> None:
 def test_many_cells_that_fall_a_little_are_worse_together() -> None:
     verdicts = [judge_trials(_arm(5), _arm(3, 2), max_turns=3) for _ in range(4)]
     together = pooled([one.comparison for one in verdicts if one.comparison])
-    assert {one.word for one in verdicts} == {Word.INCONCLUSIVE}
+    assert {one.verdict for one in verdicts} == {Verdict.INCONCLUSIVE}
     assert together.baseline == Passes(passed=20, trials=20)
     assert together.mean_drop == pytest.approx(6 / 7 - 4 / 7)
-    assert together.word is Word.SLOWER
-    assert overall_word(verdicts, together) is Word.SLOWER
+    assert together.verdict is Verdict.SLOWER
+    assert overall_word(verdicts, together) is Verdict.SLOWER
 
 
 def test_a_mean_that_stays_takes_back_no_cell_that_fell() -> None:
@@ -163,11 +159,11 @@ def test_a_mean_that_stays_takes_back_no_cell_that_fell() -> None:
     ]
     together = pooled([one.comparison for one in verdicts if one.comparison])
     assert together.mean_drop == pytest.approx(0)
-    assert overall_word(verdicts, together) is Word.SLOWER
+    assert overall_word(verdicts, together) is Verdict.SLOWER
 
 
 def test_a_better_mean_does_not_hide_what_is_not_known() -> None:
     verdicts = [judge_trials(_arm(3, 2), _arm(5), max_turns=3) for _ in range(4)]
     together = pooled([one.comparison for one in verdicts if one.comparison])
-    assert together.word is Word.FASTER
-    assert overall_word(verdicts, together) is Word.INCONCLUSIVE
+    assert together.verdict is Verdict.FASTER
+    assert overall_word(verdicts, together) is Verdict.INCONCLUSIVE

@@ -1,60 +1,21 @@
 """A comparison as `invoke verdict` states it: JSON for programs, lines for people."""
 
 import json
-from pathlib import Path
 
-from llamatrix.errors import ReportError
-from llamatrix.stats.estimate import Interval
-from llamatrix.stats.judge import Comparison, judge
-from llamatrix.stats.looks import Looks, judge_at_looks
-from llamatrix.stats.samples import read_samples
-from llamatrix.stats.word import Word
+from llamatrix.stats.intervals import Interval
+from llamatrix.stats.sequential import (
+    PairedComparison,
+)
+from llamatrix.stats.verdict import Verdict
 
 
-def verdict_of_file(
-    path: Path, *, margin: float | None = None, looks: Looks | None = None
-) -> Comparison:
-    """Judge a file of samples: all of it once, or at planned looks.
-
-    Whoever looks at a growing file more than once has to name the looks.
-    """
-    if margin is not None and not 0 < margin < 1:
-        raise ReportError(
-            f"margin: {margin!r}: write the loss that matters as a fraction between "
-            "0 and 1, for example 0.02 for 2 %"
-        )
-    samples = read_samples(path)
-    if looks is None:
-        found = judge(
-            samples.pairs,
-            unit=samples.unit,
-            margin=margin,
-            rounding_log=samples.rounding_log,
-        )
-    else:
-        found = judge_at_looks(
-            samples.pairs,
-            unit=samples.unit,
-            margin=margin,
-            looks=looks,
-            rounding_log=samples.rounding_log,
-        ).comparison
-        if looks.alpha_per_look < looks.alpha:
-            together = 100 * (1 - looks.alpha)
-            found = found.with_notes(
-                f"the intervals of all {len(looks.pairs)} planned looks hold together in "
-                f"{together:.3g} % of such comparisons"
-            )
-    return found.with_notes(*samples.notes)
-
-
-def verdict_json(comparison: Comparison) -> str:
+def verdict_json(comparison: PairedComparison) -> str:
     """One object, unrounded. Only the value of `verdict` is one of the five words."""
     found = comparison.estimate
     cycle = comparison.per_cycle
     document: dict[str, object] = {
-        "verdict": comparison.word.value,
-        "exit_code": comparison.word.exit_code,
+        "verdict": comparison.verdict.value,
+        "exit_code": comparison.verdict.exit_code,
         "unit": comparison.unit.value,
         "higher_is_better": comparison.unit.higher_is_better,
         "ratio": found and found.ratio,
@@ -82,12 +43,12 @@ def verdict_json(comparison: Comparison) -> str:
     return json.dumps(document, indent=2, allow_nan=False)
 
 
-def verdict_text(comparison: Comparison) -> str:
-    """The word and its ratio first, then what would make one doubt it."""
+def verdict_text(comparison: PairedComparison) -> str:
+    """The verdict and its ratio first, then the reasons to doubt it."""
     lines = [_headline(comparison)]
-    if comparison.interval and (sight := sight_text(comparison)):
+    if comparison.interval and (detectable := detectable_text(comparison)):
         half = 100 * comparison.interval.half_width
-        lines.append(f"half width {half:.2g} %; {sight}")
+        lines.append(f"half width {half:.2g} %; {detectable}")
     if comparison.per_cycle:
         lines.append(f"per clock cycle: ratio {comparison.per_cycle.ratio:.4f}")
     lines += [f"pair {one.pair} left out: {one.reason}" for one in comparison.left_out]
@@ -95,7 +56,7 @@ def verdict_text(comparison: Comparison) -> str:
     return "\n  ".join(lines) + "\n"
 
 
-def sight_text(comparison: Comparison, *, cells: int = 1) -> str:
+def detectable_text(comparison: PairedComparison, *, cells: int = 1) -> str:
     """Say what so many pairs could have seen; empty where that is not known."""
     told = comparison.smallest_detectable(cells=cells)
     effect = comparison.smallest_effect(cells=cells)
@@ -103,7 +64,7 @@ def sight_text(comparison: Comparison, *, cells: int = 1) -> str:
         return ""
     return (
         f"smallest loss it could have seen: {100 * told:.2g} % told from none, "
-        f"{100 * effect:.2g} % called {Word.SLOWER}, each in 4 of 5 such runs; margin "
+        f"{100 * effect:.2g} % called {Verdict.SLOWER}, each in 4 of 5 such runs; margin "
         f"{100 * comparison.rule.margin:.3g} %"
     )
 
@@ -115,18 +76,18 @@ def interval_text(interval: Interval | None, level: float) -> str:
     return f" [{interval.low:.4f}, {interval.high:.4f}] at {100 * level:.3g} %"
 
 
-def pairs_text(comparison: Comparison) -> str:
+def pairs_text(comparison: PairedComparison) -> str:
     count = len(comparison.used)
     return f"{count} pair{'' if count == 1 else 's'}"
 
 
-def _headline(comparison: Comparison) -> str:
+def _headline(comparison: PairedComparison) -> str:
     if comparison.estimate is None:
-        return str(comparison.word)
+        return str(comparison.verdict)
     direction = "higher" if comparison.unit.higher_is_better else "lower"
     ends = interval_text(comparison.interval, comparison.level)
     return (
-        f"{comparison.word}  speed ratio {comparison.estimate.ratio:.4f}{ends}, "
+        f"{comparison.verdict}  speed ratio {comparison.estimate.ratio:.4f}{ends}, "
         f"{pairs_text(comparison)} of {comparison.unit} ({direction} is better)"
     )
 

@@ -1,21 +1,22 @@
-"""Two arms' trials to words: of each cell, and of all cells together."""
+"""Trials of two arms to a verdict: of each cell, and of all cells together."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llamatrix.stats.distributions import beta_cdf
-from llamatrix.stats.passes import (
+from llamatrix.stats.intervals import beta_cdf
+from llamatrix.stats.pass_rates import (
     DROP,
     HARD_BREAK_TRIALS,
     SURE,
     PassComparison,
     Passes,
+    TurnComparison,
     compare_passes,
+    compare_turns,
     is_hard_break,
 )
-from llamatrix.stats.turns import TurnComparison, compare_turns
-from llamatrix.stats.word import Word, gravest
+from llamatrix.stats.verdict import Verdict, most_severe
 
 _STEPS = 1000
 """Of the grid on which rates are added up."""
@@ -54,8 +55,8 @@ class ArmTrials:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrialVerdict:
-    word: Word
+class TrialComparison:
+    verdict: Verdict
     """As `PassComparison` reads it: SLOWER is "passes less often"."""
     baseline: ArmTrials
     candidate: ArmTrials
@@ -72,16 +73,16 @@ def judge_trials(
     *,
     max_turns: int,
     broken: str = "",
-) -> TrialVerdict:
+) -> TrialComparison:
     """Judge one cell. `broken` says why the candidate could not even be begun."""
     found = (*([broken] if broken else []), *breaks(baseline, candidate))
     comparison = turns = None
     if baseline.passes and candidate.passes:
         comparison = compare_passes(baseline.passes, candidate.passes)
         turns = compare_turns(baseline.turns, candidate.turns, max_turns=max_turns)
-    word = comparison.word if comparison else Word.INCONCLUSIVE
-    return TrialVerdict(
-        word=Word.BROKEN if found else word,
+    word = comparison.verdict if comparison else Verdict.INCONCLUSIVE
+    return TrialComparison(
+        verdict=Verdict.BROKEN if found else word,
         baseline=baseline,
         candidate=candidate,
         comparison=comparison,
@@ -137,13 +138,13 @@ class Pooled:
     rise_probability: float
 
     @property
-    def word(self) -> Word:
+    def verdict(self) -> Verdict:
         if self.drop_probability > SURE:
-            return Word.SLOWER
+            return Verdict.SLOWER
         if self.rise_probability > SURE:
-            return Word.FASTER
+            return Verdict.FASTER
         same = 1 - self.drop_probability - self.rise_probability
-        return Word.SAME if same > SURE else Word.INCONCLUSIVE
+        return Verdict.SAME if same > SURE else Verdict.INCONCLUSIVE
 
 
 def pooled(comparisons: Sequence[PassComparison]) -> Pooled:
@@ -176,15 +177,17 @@ def pooled(comparisons: Sequence[PassComparison]) -> Pooled:
     )
 
 
-def overall_word(verdicts: Sequence[TrialVerdict], together: Pooled | None) -> Word:
-    """The gravest of the cells, or worse where only all cells together show a drop.
+def overall_word(
+    verdicts: Sequence[TrialComparison], together: Pooled | None
+) -> Verdict:
+    """The most severe of the cells, or worse where only all cells together show a drop.
 
     Together they can take nothing back: a mean that stays may hide a cell that fell.
     """
-    words = [one.word for one in verdicts]
-    if together and together.word is Word.SLOWER:
-        words.append(Word.SLOWER)
-    return gravest(words)
+    words = [one.verdict for one in verdicts]
+    if together and together.verdict is Verdict.SLOWER:
+        words.append(Verdict.SLOWER)
+    return most_severe(words)
 
 
 def _together(arms: Sequence[Passes]) -> Passes:

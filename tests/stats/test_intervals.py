@@ -2,7 +2,19 @@ import math
 
 import pytest
 
-from llamatrix.stats.estimate import estimate
+from llamatrix.stats.intervals import estimate, median_ranks
+
+
+@pytest.mark.parametrize(
+    ("count", "ranks"),
+    [(5, None), (6, (0, 5)), (9, (1, 7)), (20, (5, 14)), (100, (39, 60))],
+)
+def test_the_places_around_a_median_are_those_of_the_sign_test(
+    count: int, ranks: tuple[int, int] | None
+) -> None:
+    """As tables of order statistics have them, counted from 0."""
+    assert median_ranks(count) == ranks
+
 
 # Student's own example (Biometrika 1908): extra hours of sleep, ten patients, two drugs.
 SLEEP_H = (1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4)

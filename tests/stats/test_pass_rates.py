@@ -1,15 +1,23 @@
+from itertools import combinations
+from math import comb
+
 import pytest
 
-from llamatrix.stats.distributions import boschloo_p
-from llamatrix.stats.passes import (
+from llamatrix.stats.intervals import boschloo_p
+from llamatrix.stats.pass_rates import (
     Passes,
     compare_passes,
+    compare_turns,
     drop_probability,
+    false_alarms,
     is_hard_break,
-    pass_at_k,
+    most_called,
+    smallest_drop,
+    trials_for_same,
+    turn_curve,
     wilson,
 )
-from llamatrix.stats.word import Word
+from llamatrix.stats.verdict import Verdict
 
 
 def _of(passed: int, trials: int) -> Passes:
@@ -99,25 +107,25 @@ def test_no_pass_where_the_baseline_passed_all_of_four_is_a_hard_break(
     broken: bool,
 ) -> None:
     assert is_hard_break(_of(*baseline), _of(*candidate)) is broken
-    word = compare_passes(_of(*baseline), _of(*candidate)).word
-    assert (word is Word.BROKEN) is broken
+    verdict = compare_passes(_of(*baseline), _of(*candidate)).verdict
+    assert (verdict is Verdict.BROKEN) is broken
 
 
 @pytest.mark.parametrize(
-    ("baseline", "candidate", "word"),
+    ("baseline", "candidate", "verdict"),
     [
-        ((10, 10), (5, 10), Word.SLOWER),
-        ((5, 10), (10, 10), Word.FASTER),
-        ((3, 3), (2, 3), Word.INCONCLUSIVE),
-        ((98, 100), (97, 100), Word.SAME),
+        ((10, 10), (5, 10), Verdict.SLOWER),
+        ((5, 10), (10, 10), Verdict.FASTER),
+        ((3, 3), (2, 3), Verdict.INCONCLUSIVE),
+        ((98, 100), (97, 100), Verdict.SAME),
     ],
 )
 def test_a_word_needs_a_posterior_above_nine_tenths(
-    baseline: tuple[int, int], candidate: tuple[int, int], word: Word
+    baseline: tuple[int, int], candidate: tuple[int, int], verdict: Verdict
 ) -> None:
     found = compare_passes(_of(*baseline), _of(*candidate))
-    assert found.word is word
-    assert (found.drop_probability > 0.9) == (word is Word.SLOWER)
+    assert found.verdict is verdict
+    assert (found.drop_probability > 0.9) == (verdict is Verdict.SLOWER)
 
 
 def test_a_comparison_keeps_both_arms_and_boschloo_beside_the_gate() -> None:
@@ -126,29 +134,11 @@ def test_a_comparison_keeps_both_arms_and_boschloo_beside_the_gate() -> None:
     assert found.boschloo_p == boschloo_p(1, 5, 5, 5)
 
 
-def test_pass_at_k_is_the_share_of_hands_with_a_pass() -> None:
-    # 5 trials, 2 passed: of the 10 pairs, 3 hold no pass
-    assert pass_at_k(_of(2, 5), 2).value == pytest.approx(0.7)
-    assert pass_at_k(_of(2, 5), 1).value == pytest.approx(0.4)
-    assert pass_at_k(_of(2, 5), 4).value == 1
-
-
-def test_the_interval_of_pass_at_k_maps_the_beta_quantiles() -> None:
-    # Beta(4, 1): quantile p ** (1 / 4)
-    once, twice = pass_at_k(_of(3, 3), 1), pass_at_k(_of(3, 3), 2)
-    low = 0.025**0.25
-    assert once.interval.low == pytest.approx(low)
-    assert twice.interval.low == pytest.approx(1 - (1 - low) ** 2)
-    assert twice.interval.high == pytest.approx(1 - (1 - 0.975**0.25) ** 2)
-
-
 def test_impossible_counts_are_refused() -> None:
     with pytest.raises(ValueError, match="4 of 3"):
         _of(4, 3)
     with pytest.raises(ValueError, match="0 of 0"):
         _of(0, 0)
-    with pytest.raises(ValueError, match="pass@4: needs 1 to 3 trials"):
-        pass_at_k(_of(1, 3), 4)
 
 
 @pytest.mark.parametrize(
@@ -171,5 +161,105 @@ def test_the_chance_of_any_drop_from_a_perfect_baseline_worked_by_hand(
 def test_a_drop_of_any_size_is_not_one_of_ten_points() -> None:
     """5/5 to 3/5 fell by anything with 0.91, by more than 10 points with 0.81 only."""
     found = compare_passes(_of(5, 5), _of(3, 5))
-    assert found.word is Word.INCONCLUSIVE
+    assert found.verdict is Verdict.INCONCLUSIVE
     assert found.drop_probability == pytest.approx(0.81, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("trials", "most"), [(1, None), (2, 0), (3, 0), (5, 2), (10, 6)]
+)
+def test_this_many_passes_are_called_worse_than_all(
+    trials: int, most: int | None
+) -> None:
+    assert most_called(trials) == most
+
+
+@pytest.mark.parametrize("trials", [2, 5, 10])
+def test_the_smallest_drop_is_called_in_four_of_five_runs(trials: int) -> None:
+    drop, most = smallest_drop(trials), most_called(trials)
+    assert drop is not None
+    assert most is not None
+    rate = 1 - drop
+    called = sum(
+        comb(trials, n) * rate**n * (1 - rate) ** (trials - n) for n in range(most + 1)
+    )
+    assert called == pytest.approx(0.8)
+
+
+def test_a_single_trial_sees_nothing() -> None:
+    assert smallest_drop(1) is None
+    assert false_alarms(1) == 0
+
+
+def test_false_alarms_of_two_trials_are_worked_by_hand() -> None:
+    # only 2/2 to 0/2 is called: p^2 (1 - p)^2, largest at p = 1/2
+    assert false_alarms(2) == pytest.approx(1 / 16)
+
+
+def test_more_trials_see_smaller_drops() -> None:
+    seen = [smallest_drop(trials) for trials in (3, 5, 10, 20)]
+    assert seen == sorted(seen, key=lambda drop: -(drop or 0))
+
+
+def test_perfect_arms_are_the_same_from_there_on() -> None:
+    trials = trials_for_same()
+    enough, fewer = (
+        Passes(passed=count, trials=count) for count in (trials, trials - 1)
+    )
+    assert compare_passes(enough, enough).verdict is Verdict.SAME
+    assert compare_passes(fewer, fewer).verdict is Verdict.INCONCLUSIVE
+
+
+def test_the_curve_counts_trials_correct_by_each_turn_and_the_censored() -> None:
+    curve = turn_curve([1, 3, None, 1, None], max_turns=3)
+    assert [point.correct for point in curve.points] == [2, 2, 3]
+    assert [point.share for point in curve.points] == [0.4, 0.4, 0.6]
+    assert [point.turn for point in curve.points] == [1, 2, 3]
+    assert (curve.trials, curve.censored) == (5, 2)
+    assert curve.points[2].band == wilson(Passes(passed=3, trials=5))
+
+
+def test_arms_wholly_apart_have_the_smallest_p_there_is() -> None:
+    # 2 of the 20 ways to choose three of six
+    found = compare_turns([1, 1, 1], [3, 3, 3], max_turns=5)
+    assert found.p_value == pytest.approx(2 / 20)
+    assert found.difference == pytest.approx(2.0)
+
+
+def test_a_censored_trial_counts_as_one_turn_beyond_the_last() -> None:
+    found = compare_turns([1, 1], [None, None], max_turns=5)
+    assert found.difference == 5
+    assert found == compare_turns([1, 1], [6, 6], max_turns=6)
+
+
+def test_equal_arms_have_p_1() -> None:
+    assert compare_turns([1, 2, None], [1, 2, None], max_turns=2).p_value == 1
+
+
+def test_swapped_arms_keep_p_and_turn_the_difference() -> None:
+    there = compare_turns([1, 2, 2, 4], [3, None], max_turns=4)
+    back = compare_turns([3, None], [1, 2, 2, 4], max_turns=4)
+    assert back.p_value == pytest.approx(there.p_value)
+    assert back.difference == pytest.approx(-there.difference)
+
+
+def test_the_count_of_relabellings_agrees_with_listing_them_all() -> None:
+    baseline, candidate = [1, 2, 5, 1], [3, None, 4]
+    scores = [1, 2, 5, 1, 3, 6, 4]
+    mean = sum(scores) / 7
+    seen = abs(sum(scores[4:]) / 3 - mean)
+    listed = [abs(sum(some) / 3 - mean) for some in combinations(scores, 3)]
+    share = sum(one >= seen - 1e-12 for one in listed) / len(listed)
+    found = compare_turns(baseline, candidate, max_turns=5)
+    assert found.p_value == pytest.approx(share)
+
+
+def test_impossible_turns_are_refused() -> None:
+    with pytest.raises(ValueError, match="6 is not within 1 to 5"):
+        turn_curve([6], max_turns=5)
+    with pytest.raises(ValueError, match="0 is not within"):
+        compare_turns([0], [1], max_turns=5)
+    with pytest.raises(ValueError, match="an arm without trials"):
+        compare_turns([], [1], max_turns=5)
+    with pytest.raises(ValueError, match="no trials"):
+        turn_curve([], max_turns=5)
