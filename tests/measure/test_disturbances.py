@@ -1,9 +1,14 @@
-"""Steady state and what disturbs it."""
+"""Disturbances: load of others, stolen time, heat, neighbours on the card."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
+from tests.measure.gpu_courses import course
 from tests.records.made import made_row
 
 from llamatrix.config.cell import SpeedTest
@@ -15,57 +20,9 @@ from llamatrix.measure.disturbances import (
     Mark,
     disturbance,
     disturbances,
-    is_steady,
     load_between,
 )
 from llamatrix.measure.telemetry import GpuSample, Telemetry
-
-
-def course(
-    seconds: int, *, mhz: float = 0.0, celsius: float = 0.0, index: int = 0
-) -> list[GpuSample]:
-    """One sample a second; clock and temperature move by so much in each."""
-    return [
-        GpuSample(
-            at_s=second,
-            index=index,
-            sm_mhz=round(1900 + mhz * second),
-            celsius=round(50 + celsius * second),
-            throttle=(),
-        )
-        for second in range(seconds)
-    ]
-
-
-def test_a_card_whose_clock_and_temperature_stand_still_is_steady() -> None:
-    assert is_steady(course(8))
-
-
-@pytest.mark.parametrize(
-    "samples",
-    [
-        [],
-        course(4),
-        course(8, mhz=-20),
-        course(8, celsius=1),
-        [*course(8), *course(8, celsius=1, index=1)],
-    ],
-    ids=["none", "too few", "clock falls", "warms", "second card warms"],
-)
-def test_a_card_that_still_moves_is_not_steady(samples: list[GpuSample]) -> None:
-    ordered = sorted(samples, key=lambda one: one.at_s)
-    assert not is_steady(ordered)
-
-
-def test_what_moved_long_ago_does_not_count() -> None:
-    early = [msgspec.structs.replace(one, celsius=30) for one in course(4)]
-    late = [msgspec.structs.replace(one, at_s=one.at_s + 20) for one in course(8)]
-    assert is_steady([*early, *late])
-
-
-def test_an_idle_card_is_not_in_the_steady_state_of_work() -> None:
-    idle = [msgspec.structs.replace(one, throttle=("gpu_idle",)) for one in course(8)]
-    assert not is_steady(idle)
 
 
 def row(seconds: float) -> SpeedSample:
@@ -139,7 +96,7 @@ def test_a_burner_on_one_of_two_cores_disturbs() -> None:
     load = load_between(_BEGIN, end(busy_s=20.0, own_s=10.0))
     assert load.foreign_percent == 50
     said = disturbance(load, _NOTHING, tolerated_percent=10)
-    assert said == "foreign CPU load 50 % of all cores (tolerated: 10 %)"
+    assert said == "background CPU load 50 % of all cores (limit: 10 %)"
     assert not disturbance(load, _NOTHING, tolerated_percent=100)
 
 
@@ -167,22 +124,43 @@ def test_a_card_at_its_power_limit_is_steady(reason: str, *, disturbs: bool) -> 
     assert bool(disturbance(Load(), telemetry, tolerated_percent=10)) is disturbs
 
 
-def test_the_kernels_counters_are_read_in_seconds(tmp_path: Path) -> None:
-    stat = tmp_path / "stat"
-    stat.write_text("cpu  100 200 300 400 50 60 70 80 9 9\ncpu0 1 2 3\n")
+def test_kernel_counters_are_read_in_seconds(tmp_path: Path) -> None:
     count = tmp_path / "cpu0" / "thermal_throttle" / "core_throttle_count"
     count.parent.mkdir(parents=True)
     count.write_text("4\n")
-    mark = KernelWatch(stat=stat, cores=tmp_path).mark()
-    assert mark.total_s == pytest.approx(12.6)
-    assert mark.busy_s == pytest.approx(7.3)
-    assert mark.stolen_s == pytest.approx(0.8)
-    assert mark.throttled == 4
-    assert mark.own_s > 0
+    watch = KernelWatch(cores=tmp_path)
+    begin, begin_s = watch.mark(), time.monotonic()
+    while time.monotonic() - begin_s < 0.3:
+        pass
+    end = watch.mark()
+    elapsed_s = time.monotonic() - begin_s
+    cores = psutil.cpu_count() or 1
+    assert end.total_s - begin.total_s == pytest.approx(cores * elapsed_s, rel=0.5)
+    assert 0.1 < end.own_s - begin.own_s < elapsed_s + 0.1
+    assert end.busy_s - begin.busy_s > 0.1
+    assert end.stolen_s >= begin.stolen_s >= 0
+    assert begin.throttled == end.throttled == 4
 
 
-def test_a_kernel_that_tells_nothing_disturbs_nothing(tmp_path: Path) -> None:
-    watch = KernelWatch(stat=tmp_path / "none", cores=tmp_path)
-    load = watch.since(watch.mark())
+def test_cpu_time_of_ended_and_running_children_is_ours() -> None:
+    busy = "import time; t = time.process_time()\nwhile time.process_time() < t + 0.2: pass"
+    watch = KernelWatch()
+    begin = watch.mark()
+    subprocess.run([sys.executable, "-c", busy], check=True)
+    ended_s = watch.mark().own_s - begin.own_s
+    assert ended_s > 0.18
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{busy}\nprint()\ninput()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as running:
+        assert running.stdout
+        running.stdout.readline()
+        assert watch.mark().own_s - begin.own_s > ended_s + 0.18
+        running.communicate(b"\n")
+
+
+def test_counters_that_stand_still_show_no_load() -> None:
+    load = load_between(_BEGIN, _BEGIN)
     assert load.foreign_percent is None
     assert not disturbance(load, _NOTHING, tolerated_percent=0)

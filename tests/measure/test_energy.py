@@ -6,14 +6,8 @@ from tests.records.made import made_row
 from llamatrix.config.cell import SpeedTest
 from llamatrix.engines.llama_cpp.llama_bench import parse_row
 from llamatrix.engines.outcome import SpeedSample
-from llamatrix.measure.energy import (
-    EnergySource,
-    energy_of,
-    energy_of_all,
-    held_bytes,
-    idle_w,
-)
-from llamatrix.measure.telemetry import GpuSample, Telemetry
+from llamatrix.measure.energy import EnergySource, energy_of, energy_of_all, idle_w
+from llamatrix.measure.telemetry import GpuSample, Telemetry, held_bytes
 
 GENERATION = SpeedTest(n_prompt=0, n_gen=100)
 

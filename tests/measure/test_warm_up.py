@@ -4,13 +4,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
+from tests.measure.gpu_courses import course
 from tests.played_nvml import played, without_cards
 
 from llamatrix.config.cell import Cell
-from llamatrix.measure import disturbances
-from llamatrix.measure.telemetry import WarmUp
-from llamatrix.measure.warm_up import warm_up
+from llamatrix.measure.telemetry import GpuSample, WarmUp
+from llamatrix.measure.warm_up import WINDOW_S, is_steady, warm_up
 
 Warm = Callable[..., WarmUp | None]
 
@@ -41,7 +42,7 @@ def test_a_card_that_stands_still_is_steady_after_one_window(warm: Warm) -> None
     found = warm(60, played())
     assert found
     assert found.steady
-    assert disturbances.WINDOW_S <= found.seconds < 60
+    assert WINDOW_S <= found.seconds < 60
 
 
 def test_the_time_is_bounded_and_a_restless_card_is_told(warm: Warm) -> None:
@@ -80,3 +81,34 @@ def test_the_library_is_closed_again(warm: Warm) -> None:
     library = played()
     warm(0.2, library)
     assert library.open_count == 0
+
+
+def test_a_card_whose_clock_and_temperature_stand_still_is_steady() -> None:
+    assert is_steady(course(8))
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [],
+        course(4),
+        course(8, mhz=-20),
+        course(8, celsius=1),
+        [*course(8), *course(8, celsius=1, index=1)],
+    ],
+    ids=["none", "too few", "clock falls", "warms", "second card warms"],
+)
+def test_a_card_that_still_moves_is_not_steady(samples: list[GpuSample]) -> None:
+    ordered = sorted(samples, key=lambda one: one.at_s)
+    assert not is_steady(ordered)
+
+
+def test_what_moved_long_ago_does_not_count() -> None:
+    early = [msgspec.structs.replace(one, celsius=30) for one in course(4)]
+    late = [msgspec.structs.replace(one, at_s=one.at_s + 20) for one in course(8)]
+    assert is_steady([*early, *late])
+
+
+def test_an_idle_card_is_not_in_the_steady_state_of_work() -> None:
+    idle = [msgspec.structs.replace(one, throttle=("gpu_idle",)) for one in course(8)]
+    assert not is_steady(idle)

@@ -1,8 +1,6 @@
-"""Whether a card has come to its steady state, and what disturbed it after that."""
+"""What makes a measurement doubtful: load of others, stolen time, heat, falling clocks."""
 
 import contextlib
-import os
-import resource
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,129 +10,76 @@ from typing import Protocol
 import msgspec
 
 from llamatrix.engines.outcome import SpeedSample
-from llamatrix.measure.energy import test_window
-from llamatrix.measure.telemetry import GpuSample, Telemetry
+from llamatrix.measure.telemetry import GpuSample, Telemetry, samples_of_test
 from llamatrix.units import bytes_text
 
-WINDOW_S = 5.0
-"""What is looked at: the last seconds."""
-_CLOCK_DRIFT = 0.01
-"""Of the clock's mean, over the window."""
-_CELSIUS_DRIFT = 1.0
-"""Over the window; sensors tell whole degrees."""
 _CLOCK_DROP = 0.05
 _HARMLESS = {"gpu_idle", "applications_clocks_setting"}
-
-
-def is_steady(samples: Sequence[GpuSample]) -> bool:
-    """Whether clock and temperature of every card have stopped moving, under load.
-
-    A card that tells neither is steady once the window is full.
-    """
-    if not samples:
-        return False
-    end_s = samples[-1].at_s
-    if end_s - samples[0].at_s < WINDOW_S:
-        return False
-    recent = [one for one in samples if one.at_s >= end_s - WINDOW_S]
-    return all(
-        _is_card_steady([one for one in recent if one.index == index])
-        for index in {one.index for one in recent}
-    )
+_STOLEN_LIMIT_PERCENT = 5.0
+TOLERATED_PERCENT = 10.0
+"""Default limit of the background load beside a measurement, in percent of all cores."""
+_TRANSIENT = ("other processes", "thermal", "hw_slowdown", "power_brake")
+"""Words of those GPU disturbances that come and go."""
 
 
 def disturbances(telemetry: Telemetry, sample: SpeedSample | None) -> tuple[str, ...]:
-    """What makes a result doubtful, in words; while its repetitions ran.
+    """Return the reasons to doubt a test, observed while its repetitions ran.
 
-    Without a sample (a failure) nothing is said of clocks, which then mean little.
+    Clocks mean little where a test failed (no sample): they are left out then.
     """
-    window = test_window(telemetry, sample) if sample else None
-    begin_s = window[0] if window else 0.0
-    samples = [one for one in telemetry.gpu if one.at_s >= begin_s]
-    found = [*_neighbours(telemetry.gpu)]
+    reasons = _other_processes(telemetry.gpu)
     if sample:
-        found += [*_throttled(samples), *_slowed(samples)]
-    return tuple(found)
+        readings = samples_of_test(telemetry, sample)
+        reasons += [*_throttle_reasons(readings), *_clock_drops(readings)]
+    return tuple(reasons)
 
 
 def disturbances_throughout(telemetry: Telemetry) -> tuple[str, ...]:
-    """The same where the whole time was measured, and by no program that tells rows.
-
-    Nothing is said of clocks that fall: a session has pauses.
-    """
-    return (*_neighbours(telemetry.gpu), *_throttled(telemetry.gpu))
+    """Return the reasons to doubt a session, which has pauses in which clocks may fall."""
+    return (*_other_processes(telemetry.gpu), *_throttle_reasons(telemetry.gpu))
 
 
-def _is_card_steady(samples: Sequence[GpuSample]) -> bool:
-    if any("gpu_idle" in (one.throttle or ()) for one in samples):
-        return False
-    clocks = [one.sm_mhz for one in samples if one.sm_mhz is not None]
-    degrees = [one.celsius for one in samples if one.celsius is not None]
-    clock_moves = _rise(clocks) > _CLOCK_DRIFT * statistics.fmean(clocks or [1])
-    return not clock_moves and _rise(degrees) <= _CELSIUS_DRIFT
-
-
-def _rise(values: Sequence[int]) -> float:
-    """How far the last half lies from the first: noise of single readings averages."""
-    half = len(values) // 2
-    if not half:
-        return 0.0
-    return abs(statistics.fmean(values[-half:]) - statistics.fmean(values[:half])) * 2
-
-
-def _neighbours(samples: Sequence[GpuSample]) -> list[str]:
-    most = max((one.others or 0 for one in samples), default=0)
+def _other_processes(readings: Sequence[GpuSample]) -> list[str]:
+    most = max((reading.others or 0 for reading in readings), default=0)
     if not most:
         return []
-    held = max((one.other_bytes or 0 for one in samples), default=0)
-    size = f", holding {bytes_text(held)}" if held else ""
-    return [f"other processes on the card: {most}{size}"]
+    size = max((reading.other_bytes or 0 for reading in readings), default=0)
+    held = f", holding {bytes_text(size)}" if size else ""
+    return [f"other processes on the card: {most}{held}"]
 
 
-def _throttled(samples: Sequence[GpuSample]) -> list[str]:
-    reasons = {reason for one in samples for reason in one.throttle or ()}
+def _throttle_reasons(readings: Sequence[GpuSample]) -> list[str]:
+    reasons = {reason for reading in readings for reason in reading.throttle or ()}
     return [f"throttled: {reason}" for reason in sorted(reasons - _HARMLESS)]
 
 
-def _slowed(samples: Sequence[GpuSample]) -> list[str]:
-    found = []
-    for index in sorted({one.index for one in samples}):
+def _clock_drops(readings: Sequence[GpuSample]) -> list[str]:
+    drops = []
+    for index in sorted({reading.index for reading in readings}):
         clocks = [
-            one.sm_mhz
-            for one in samples
-            if one.index == index
-            and one.sm_mhz is not None
-            and "gpu_idle" not in (one.throttle or ())
+            reading.sm_mhz
+            for reading in readings
+            if reading.index == index
+            and reading.sm_mhz is not None
+            and "gpu_idle" not in (reading.throttle or ())
         ]
         if clocks and min(clocks) < (1 - _CLOCK_DROP) * statistics.median(clocks):
-            found.append(
+            drops.append(
                 f"SM clock fell to {min(clocks)} MHz (median "
                 f"{statistics.median(clocks):.0f} MHz)"
             )
-    return found
-
-
-_STAT = Path("/proc/stat")
-_CORES = Path("/sys/devices/system/cpu")
-_IDLE, _IOWAIT, _STEAL = 3, 4, 7
-_FIELDS = 8
-"""user nice system idle iowait irq softirq steal; guest time is in user already."""
-_STOLEN_LIMIT_PERCENT = 5.0
-TOLERATED_PERCENT = 10.0
-"""Foreign load that a measurement may have beside it, of all cores, unless told otherwise."""
-_GPU_WORDS = ("other processes", "thermal", "hw_slowdown", "power_brake")
-"""Which of `disturbances` come and go."""
+    return drops
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Over the life of one process, in percent of all cores' time together."""
+    """Load of the machine while one process ran, in percent of all cores' time."""
 
     foreign_percent: float | None = None
-    """CPU time of everything that is not ours; None where the kernel does not tell."""
+    """CPU time of processes that are not ours; None where the kernel reports none."""
     stolen_percent: float | None = None
-    """Time that the hypervisor gave to others."""
+    """CPU time that the hypervisor gave to other guests."""
     throttled: int = 0
-    """Times that the processor slowed down because of heat."""
+    """Number of times that the processor slowed down because of heat."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,7 +94,7 @@ class Mark:
 
 
 class Watch(Protocol):
-    """Tells what happened on the machine since a mark."""
+    """Measures the load of the machine between two moments."""
 
     def mark(self) -> Mark: ...
 
@@ -158,19 +103,23 @@ class Watch(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KernelWatch:
-    """Reads the kernel's counters; a machine without them shows no load."""
+    """Reads the kernel's counters."""
 
-    stat: Path = _STAT
-    cores: Path = _CORES
+    cores: Path = Path("/sys/devices/system/cpu")
 
     def mark(self) -> Mark:
-        ticks = self._ticks()
-        per_s = os.sysconf("SC_CLK_TCK")
-        away = ticks[_IDLE] + ticks[_IOWAIT] + ticks[_STEAL]
+        import psutil
+
+        times = psutil.cpu_times()
+        # `user` and `nice` contain the time of guests; only Linux reports stolen time
+        stolen_s = getattr(times, "steal", 0.0)
+        guests_s = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+        total_s = sum(times) - guests_s
+        away_s = times.idle + getattr(times, "iowait", 0.0) + stolen_s
         return Mark(
-            total_s=sum(ticks) / per_s,
-            busy_s=(sum(ticks) - away) / per_s,
-            stolen_s=ticks[_STEAL] / per_s,
+            total_s=total_s,
+            busy_s=total_s - away_s,
+            stolen_s=stolen_s,
             own_s=_own_cpu_s(),
             throttled=self._throttled(),
         )
@@ -178,16 +127,24 @@ class KernelWatch:
     def since(self, begin: Mark) -> Load:
         return load_between(begin, self.mark())
 
-    def _ticks(self) -> list[int]:
-        try:
-            words = self.stat.read_text().split("\n", 1)[0].split()[1 : _FIELDS + 1]
-        except OSError:
-            words = []
-        return [int(word) for word in words] or [0] * _FIELDS
-
     def _throttled(self) -> int:
+        # psutil reports temperatures, but not how often they slowed a core down
         files = self.cores.glob("cpu*/thermal_throttle/core_throttle_count")
         return sum(int(file.read_text()) for file in files)
+
+
+def _own_cpu_s() -> float:
+    """Return the CPU time of this process and its descendants, ended or running."""
+    import psutil
+
+    total_s = 0.0
+    this = psutil.Process()
+    for process in (this, *this.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            total_s += times.user + times.system
+            total_s += times.children_user + times.children_system
+    return total_s
 
 
 def load_between(begin: Mark, end: Mark) -> Load:
@@ -204,16 +161,16 @@ def load_between(begin: Mark, end: Mark) -> Load:
 
 
 def disturbance(load: Load, telemetry: Telemetry, *, tolerated_percent: float) -> str:
-    """Why a process does not count; empty where it does.
+    """Return why a process does not count; empty where it counts.
 
-    A card at its power limit is in its steady state and stays there: that alone does
-    not disturb a pair, and clock space shows what it did.
+    A card at its power limit is in its steady state and stays there: this alone does not
+    disturb a pair.
     """
     foreign = load.foreign_percent or 0.0
     if foreign > tolerated_percent:
         return (
-            f"foreign CPU load {foreign:.0f} % of all cores "
-            f"(tolerated: {tolerated_percent:.0f} %)"
+            f"background CPU load {foreign:.0f} % of all cores "
+            f"(limit: {tolerated_percent:.0f} %)"
         )
     stolen = load.stolen_percent or 0.0
     if stolen > max(tolerated_percent, _STOLEN_LIMIT_PERCENT):
@@ -223,20 +180,5 @@ def disturbance(load: Load, telemetry: Telemetry, *, tolerated_percent: float) -
     return "; ".join(
         reason
         for reason in telemetry.disturbances
-        if any(word in reason for word in _GPU_WORDS)
+        if any(word in reason for word in _TRANSIENT)
     )
-
-
-def _own_cpu_s() -> float:
-    """CPU time of this process and of all that it started, ended or running."""
-    import psutil
-
-    total_s = 0.0
-    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
-        used = resource.getrusage(who)
-        total_s += used.ru_utime + used.ru_stime
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            times = child.cpu_times()
-            total_s += times.user + times.system
-    return total_s

@@ -1,9 +1,9 @@
-"""Joules of a test or a trial: from the cards' energy counters, else sampled power.
+"""Joules of a test or a trial, from the cards' energy counters or from sampled power.
 
-A test's repetitions end at the moment its row is printed; warm-up and loading lie before
-them. Over that window the counter is read by linear interpolation between samples.
-Generation has next to no warm-up: its window begins before the first sample of its own,
-and is read from the one that was taken when the row before came.
+A test's repetitions end when its row is printed; warm-up and loading come before them.
+Over that window the counter is interpolated linearly between samples. Generation has
+almost no warm-up: its window begins before its own first sample, so it is read from the
+sample that was taken when the previous row arrived.
 """
 
 from collections import defaultdict
@@ -13,12 +13,12 @@ from enum import StrEnum
 from itertools import pairwise
 
 from llamatrix.engines.outcome import SpeedSample
-from llamatrix.measure.telemetry import GpuSample, Telemetry
+from llamatrix.measure.telemetry import GpuSample, Telemetry, test_window
 
 _SHORTEST_S = 1.0
-"""Counters and power readings are too coarse for windows below this."""
-_IDLE = "gpu_idle"
+"""Counters and power readings are too coarse for shorter windows."""
 
+Window = tuple[float, float]
 Points = Sequence[tuple[float, float]]
 
 
@@ -45,90 +45,67 @@ class RowEnergy(Energy):
     """Of a row's repetitions."""
 
     tokens: int
-    """Prompt tokens or generated ones, whichever the test has."""
+    """Prompt or generated tokens, whichever the test has."""
 
     @property
     def joules_per_token(self) -> float:
         return self.joules / self.tokens
 
 
-def test_window(
-    telemetry: Telemetry, sample: SpeedSample
-) -> tuple[float, float] | None:
-    """Begin and end of the repetitions, in the samples' seconds; None without GPU."""
-    if not telemetry.gpu:
-        return None
-    end_s = max(reading.at_s for reading in telemetry.gpu)
-    return end_s - sum(sample.nanoseconds) / 1e9, end_s
-
-
-def held_bytes(telemetry: Telemetry, sample: SpeedSample | None) -> int | None:
-    """Return the most GPU memory that the process held during its repetitions.
-
-    Before them it may still hold what the test before needed. Without a sample (a
-    failure) the whole time counts; None where the driver tells nothing.
-    """
-    window = test_window(telemetry, sample) if sample else None
-    begin_s = window[0] if window else 0.0
-    held = (one.own_bytes for one in telemetry.gpu if one.at_s >= begin_s)
-    return max((count for count in held if count is not None), default=None)
-
-
 def energy_of(telemetry: Telemetry, sample: SpeedSample) -> RowEnergy | None:
-    """What the repetitions of a test took; None where that cannot be told.
+    """Return the energy of a test's repetitions.
 
-    It cannot for tests shorter than a second, nor where a card tells neither its
-    energy nor its power, nor where the samples begin after the test.
+    None for tests shorter than a second, for cards that report neither energy nor power,
+    and where the samples begin after the test.
     """
     window = test_window(telemetry, sample)
-    found = window and _energy_between(telemetry, window)
-    if not found:
+    energy = window and _energy_between(telemetry, window)
+    if not energy:
         return None
     return RowEnergy(
-        joules=found.joules,
-        seconds=found.seconds,
-        source=found.source,
+        joules=energy.joules,
+        seconds=energy.seconds,
+        source=energy.source,
         tokens=sum(sample.tokens),
     )
 
 
 def energy_of_all(telemetry: Telemetry) -> Energy | None:
-    """What the cards took from the first sample to the last; None as above."""
-    moments = [one.at_s for one in (*telemetry.gpu_begin, *telemetry.gpu)]
+    """Return the energy from the first sample to the last; None as in `energy_of`."""
+    moments = [sample.at_s for sample in (*telemetry.gpu_begin, *telemetry.gpu)]
     if not moments:
         return None
     return _energy_between(telemetry, (min(moments), max(moments)))
 
 
-def _energy_between(telemetry: Telemetry, window: tuple[float, float]) -> Energy | None:
-    if window[1] - window[0] < _SHORTEST_S:
+def _energy_between(telemetry: Telemetry, window: Window) -> Energy | None:
+    seconds = window[1] - window[0]
+    if seconds < _SHORTEST_S:
         return None
-    known = (*telemetry.gpu_begin, *telemetry.gpu)
+    cards = _by_card((*telemetry.gpu_begin, *telemetry.gpu)).values()
     for source, read in (
         (EnergySource.COUNTER, _from_counter),
         (EnergySource.POWER, _from_power),
     ):
-        parts = [read(samples, window) for samples in _by_card(known).values()]
-        told = [part for part in parts if part is not None]
-        if len(told) == len(parts):
-            return Energy(
-                joules=sum(told), seconds=window[1] - window[0], source=source
-            )
+        joules = [read(samples, window) for samples in cards]
+        known = [value for value in joules if value is not None]
+        if len(known) == len(joules):
+            return Energy(joules=sum(known), seconds=seconds, source=source)
     return None
 
 
 def idle_w(samples: Iterable[GpuSample]) -> float | None:
-    """Mean power of all cards together while the driver called them idle."""
+    """Return the mean power of all cards together while the driver calls them idle."""
     means = []
-    for one_card in _by_card(samples).values():
-        idle = [
+    for card in _by_card(samples).values():
+        watts = [
             sample.power_w
-            for sample in one_card
-            if sample.power_w is not None and _IDLE in (sample.throttle or ())
+            for sample in card
+            if sample.power_w is not None and "gpu_idle" in (sample.throttle or ())
         ]
-        if not idle:
+        if not watts:
             return None
-        means.append(sum(idle) / len(idle))
+        means.append(sum(watts) / len(watts))
     return sum(means) if means else None
 
 
@@ -139,28 +116,21 @@ def _by_card(samples: Iterable[GpuSample]) -> dict[int, list[GpuSample]]:
     return cards
 
 
-def _from_counter(
-    samples: Sequence[GpuSample], window: tuple[float, float]
-) -> float | None:
-    points = _points(
-        samples, lambda one: None if one.energy_mj is None else one.energy_mj / 1000
-    )
-    begin, end = (_at(points, moment) for moment in window)
-    if begin is None or end is None or end <= begin:
+def _from_counter(samples: Sequence[GpuSample], window: Window) -> float | None:
+    points = _points(samples, lambda sample: sample.energy_mj)
+    begin_mj, end_mj = (_value_at(points, moment) for moment in window)
+    if begin_mj is None or end_mj is None or end_mj <= begin_mj:
         return None
-    return end - begin
+    return (end_mj - begin_mj) / 1000
 
 
-def _from_power(
-    samples: Sequence[GpuSample], window: tuple[float, float]
-) -> float | None:
-    """By trapezoids."""
-    points = _points(samples, lambda one: one.power_w)
-    edges = [(moment, _at(points, moment)) for moment in window]
+def _from_power(samples: Sequence[GpuSample], window: Window) -> float | None:
+    """Integrate the power by trapezoids."""
+    points = _points(samples, lambda sample: sample.power_w)
+    begin, end = ((moment, _value_at(points, moment)) for moment in window)
     inside = [point for point in points if window[0] < point[0] < window[1]]
-    line = [edges[0], *inside, edges[1]]
     joules = 0.0
-    for (from_s, from_w), (to_s, to_w) in pairwise(line):
+    for (from_s, from_w), (to_s, to_w) in pairwise([begin, *inside, end]):
         if from_w is None or to_w is None:
             return None
         joules += (to_s - from_s) * (from_w + to_w) / 2
@@ -169,7 +139,7 @@ def _from_power(
 
 def _points(
     samples: Sequence[GpuSample], read: Callable[[GpuSample], float | None]
-) -> list[tuple[float, float]]:
+) -> Points:
     return [
         (sample.at_s, value)
         for sample in samples
@@ -177,8 +147,8 @@ def _points(
     ]
 
 
-def _at(points: Points, moment: float) -> float | None:
-    """The value between the samples around a moment; None outside of them."""
+def _value_at(points: Points, moment: float) -> float | None:
+    """Interpolate between the samples around a moment; None outside of them."""
     for (from_s, low), (to_s, high) in pairwise(points):
         if from_s <= moment <= to_s and to_s > from_s:
             return low + (high - low) * (moment - from_s) / (to_s - from_s)

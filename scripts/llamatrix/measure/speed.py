@@ -20,8 +20,7 @@ from llamatrix.engines.llama_cpp import llama_bench
 from llamatrix.engines.outcome import Done, Invalid, Outcome, OutOfMemory, TimedOut
 from llamatrix.errors import MeasureError
 from llamatrix.measure.disturbances import disturbances
-from llamatrix.measure.energy import held_bytes
-from llamatrix.measure.telemetry import Telemetry, WarmUp, sampling
+from llamatrix.measure.telemetry import Telemetry, WarmUp, held_bytes, sampling
 from llamatrix.measure.warm_up import warm_up
 from llamatrix.measured_environment import measured_environment
 from llamatrix.redaction import without_folders

@@ -1,11 +1,13 @@
-"""Brings the cards to their steady state: llama-bench under load, thrown away."""
+"""Brings the cards to their steady state by running llama-bench; its rows are discarded."""
 
 import os
+import statistics
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import ModuleType
-from typing import IO
 
 import msgspec
 
@@ -13,16 +15,21 @@ from llamatrix import shell
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import Sweep
 from llamatrix.engines.llama_cpp import llama_bench
-from llamatrix.measure.disturbances import is_steady
 from llamatrix.measure.energy import idle_w
 from llamatrix.measure.telemetry import GpuProbe, GpuSample, WarmUp
 from llamatrix.measured_environment import measured_environment
 from llamatrix.nvml import find_library
 
+WINDOW_S = 5.0
+"""The steady state is judged by the samples of the last seconds."""
+_CLOCK_DRIFT = 0.01
+"""Of the mean clock, over the window."""
+_CELSIUS_DRIFT = 1.0
+"""Over the window; sensors report whole degrees."""
 _EVERY_S = 0.25
 _REST_S = 2.0
-_BEGINNING_BYTES = 4096
-"""Of what llama-bench says: the first repetition comes within it."""
+_STDERR_BYTES = 4096
+"""llama-bench announces its first repetition within these."""
 _TEST = SpeedTest(n_prompt=2048, n_gen=0)
 _ENDLESS = 100_000
 
@@ -35,53 +42,48 @@ def warm_up(
     limit_s: float,
     library: ModuleType | None = None,
 ) -> WarmUp | None:
-    """Run prompts until clocks and temperature stop moving, or time is over.
+    """Process prompts until clocks and temperature are stable, or the time is up.
 
-    None without a card to ask.
+    None without a GPU.
     """
-    probe = GpuProbe(library or find_library())
-    try:
+    with closing(GpuProbe(library or find_library())) as probe:
         if not probe.count:
             return None
-        return _warm_up(probe, program, weights, sweep, limit_s)
-    finally:
-        probe.close()
+        resting = _resting_samples(probe)
+        endless = msgspec.structs.replace(sweep, repetitions=_ENDLESS)
+        argv = llama_bench.argv(str(program), weights.name, endless, [_TEST])
+        begin = time.monotonic()
+        samples: list[GpuSample] = []
+        steady = False
+        with (
+            Path(os.devnull).open("wb") as discarded,
+            TemporaryFile() as stderr,
+            shell.started(
+                argv,
+                env=measured_environment(sweep.env),
+                cwd=weights.parent,
+                out=discarded,
+                err=stderr,
+            ) as process,
+        ):
+            while not steady and process.poll() is None:
+                at_s = time.monotonic() - begin
+                if at_s >= limit_s:
+                    break
+                # the weights are read before the first prompt, which is no load
+                if b": prompt run" in os.pread(stderr.fileno(), _STDERR_BYTES, 0):
+                    samples += probe.read(at_s, processes=False)
+                steady = is_steady(samples)
+                time.sleep(_EVERY_S)
+        return WarmUp(
+            seconds=round(time.monotonic() - begin, 3),
+            steady=steady,
+            idle_w=idle_w(resting),
+        )
 
 
-def _warm_up(
-    probe: GpuProbe, program: Path, weights: Path, sweep: Sweep, limit_s: float
-) -> WarmUp:
-    resting = _rest(probe)
-    endless = msgspec.structs.replace(sweep, repetitions=_ENDLESS)
-    argv = llama_bench.argv(str(program), weights.name, endless, [_TEST])
-    env = measured_environment(sweep.env)
-    begin = time.monotonic()
-    samples: list[GpuSample] = []
-    steady = False
-    with (
-        Path(os.devnull).open("wb") as nowhere,
-        TemporaryFile() as said,
-        shell.started(
-            argv, env=env, cwd=weights.parent, out=nowhere, err=said
-        ) as process,
-    ):
-        while not steady and process.poll() is None:
-            at_s = time.monotonic() - begin
-            if at_s >= limit_s:
-                break
-            if _works(said):
-                samples += probe.read(at_s, processes=False)
-            steady = is_steady(samples)
-            time.sleep(_EVERY_S)
-    return WarmUp(
-        seconds=round(time.monotonic() - begin, 3),
-        steady=steady,
-        idle_w=idle_w(resting),
-    )
-
-
-def _rest(probe: GpuProbe) -> list[GpuSample]:
-    """What the cards do with nothing of ours on them; the first half is passed over."""
+def _resting_samples(probe: GpuProbe) -> list[GpuSample]:
+    """Sample the cards before anything of ours runs; the first half is skipped."""
     begin = time.monotonic()
     samples: list[GpuSample] = []
     while (at_s := time.monotonic() - begin) < _REST_S:
@@ -91,7 +93,35 @@ def _rest(probe: GpuProbe) -> list[GpuSample]:
     return samples
 
 
-def _works(said: IO[bytes]) -> bool:
-    """Whether prompts run by now; weights are read before, which is no load."""
-    found = os.pread(said.fileno(), _BEGINNING_BYTES, 0)
-    return b": prompt run" in found
+def is_steady(samples: Sequence[GpuSample]) -> bool:
+    """Return whether clock and temperature of every card are stable under load.
+
+    A card that reports neither is steady once the window is full.
+    """
+    if not samples:
+        return False
+    end_s = samples[-1].at_s
+    if end_s - samples[0].at_s < WINDOW_S:
+        return False
+    recent = [sample for sample in samples if sample.at_s >= end_s - WINDOW_S]
+    for index in {sample.index for sample in recent}:
+        card = [sample for sample in recent if sample.index == index]
+        if any("gpu_idle" in (sample.throttle or ()) for sample in card):
+            return False
+        clocks = [sample.sm_mhz for sample in card if sample.sm_mhz is not None]
+        degrees = [sample.celsius for sample in card if sample.celsius is not None]
+        clock_limit = _CLOCK_DRIFT * statistics.fmean(clocks or [1])
+        if _drift(clocks) > clock_limit or _drift(degrees) > _CELSIUS_DRIFT:
+            return False
+    return True
+
+
+def _drift(values: Sequence[int]) -> float:
+    """Return how far the two halves differ, extrapolated to the window.
+
+    Means of halves average the noise of single readings.
+    """
+    half = len(values) // 2
+    if not half:
+        return 0.0
+    return abs(statistics.fmean(values[-half:]) - statistics.fmean(values[:half])) * 2

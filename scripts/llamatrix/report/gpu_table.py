@@ -4,7 +4,8 @@ import statistics
 from collections.abc import Iterable
 
 from llamatrix.engines.outcome import Done, SpeedSample
-from llamatrix.measure.energy import energy_of, held_bytes, idle_w, test_window
+from llamatrix.measure.energy import energy_of, idle_w
+from llamatrix.measure.telemetry import held_bytes, test_window
 from llamatrix.records.speed_record import Record
 from llamatrix.report.speed import Group
 from llamatrix.report.tables import Table
