@@ -88,7 +88,7 @@ def test_without_a_target_disturbed_processes_are_kept_and_not_repeated(
     assert len(records) == _PROCESSES * _TESTS
     assert len(result.quiet) == len(result.disturbed) == 1
     assert {record.disturbed for record in records if record.repeat == 1} == {
-        "foreign CPU load 80 % of all cores (tolerated: 10 %)"
+        "background CPU load 80 % of all cores (limit: 10 %)"
     }
 
 

@@ -109,7 +109,7 @@ def test_one_repetition_has_no_steady_mean_but_a_published_one() -> None:
 def test_disturbed_processes_are_kept_out_where_quiet_ones_exist() -> None:
     quiet = made_record(repeat=1, samples_ts=(64.0,) * 3)
     other = made_record(repeat=2, samples_ts=(32.0,) * 3)
-    disturbed = msgspec.structs.replace(other, disturbed="foreign CPU load 60 %")
+    disturbed = msgspec.structs.replace(other, disturbed="background CPU load 60 %")
     assert result_of(quiet, disturbed).mean == 64.0
     assert cell_text(result_of(disturbed), 0) == "32 (disturbed)"
 

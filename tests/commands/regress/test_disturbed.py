@@ -70,10 +70,10 @@ def test_a_burner_in_mid_run_makes_no_false_slower_and_pairs_are_repeated(
     assert cell.comparison.estimate.pairs == 5
     left_out = cell.comparison.left_out
     assert len(left_out) >= 3
-    assert all("foreign CPU load 50 %" in one.reason for one in left_out)
-    assert "foreign CPU load 50 %" in regress_text(found)
+    assert all("background CPU load 50 %" in one.reason for one in left_out)
+    assert "background CPU load 50 %" in regress_text(found)
     kept = [line["disturbed"] for line in ledger_lines(pins)]
-    assert kept.count("foreign CPU load 50 % of all cores (tolerated: 10 %)") == 6
+    assert kept.count("background CPU load 50 % of all cores (limit: 10 %)") == 6
 
 
 def test_repeated_pairs_are_drawn_by_their_own_number(

@@ -145,4 +145,4 @@ def test_a_burner_in_mid_run_is_seen_and_never_makes_a_false_slower(
     assert harness.returncode in {0, 12}, complained
     assert json.loads(said)["verdict"] in {"SAME", "INCONCLUSIVE"}
     reasons = {str(line["disturbed"]) for line in ledger_lines(real_project)}
-    assert any(reason.startswith("foreign CPU load") for reason in reasons)
+    assert any(reason.startswith("background CPU load") for reason in reasons)
