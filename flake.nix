@@ -1,7 +1,7 @@
 {
   description = "A declarative, reproducible benchmark of local language models for agentic coding";
 
-  # Nix wants a literal here; nix/pins.nix stops where matrix.toml names another revision.
+  # Nix requires a literal here; nix/pins.nix fails if matrix.toml names another revision.
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/567a49d1913ce81ac6e9582e3553dd90a955875f";
 
   outputs =
@@ -20,7 +20,7 @@
           pkgs = import nixpkgs {
             inherit system;
             config = {
-              # the libraries of CUDA and nothing else that is not free
+              # of unfree packages, allow CUDA's libraries only
               allowUnfreePredicate =
                 package:
                 lib.all (license: license.free or false || license.shortName or "" == "CUDA EULA") (
@@ -44,7 +44,7 @@
       checks = eachSystem (world: world.checks);
       formatter = eachSystem (world: world.formatter);
 
-      # what Nix made of the two files: a test compares it with Python's reading
+      # what Nix read from the two files: a test compares it with what Python reads
       lib = { inherit (pins) matrix lock; };
     };
 }

@@ -1,6 +1,6 @@
 # Context7's MCP server with its dependencies: each entry of the package-lock is one
-# tarball, held to the entry's integrity and unpacked at the entry's path. nixpkgs has a
-# package of it too, whose version moves with nixpkgs.
+# tarball, verified against the entry's integrity and unpacked at the entry's path. nixpkgs
+# packages it too, but at a version that moves with nixpkgs.
 {
   lib,
   stdenvNoCC,
@@ -16,7 +16,7 @@ let
     entries."node_modules/${package}"
       or (throw "${baseNameOf packageLock}: lacks ${package}; run `invoke lock`");
 
-  # the last name in the path, unless the entry is an alias and says its own
+  # the last name in the path, unless the entry is an alias that names its package
   nameOf = path: entry: entry.name or (lib.last (lib.splitString "node_modules/" path));
   unpacked = lib.mapAttrsToList (path: entry: ''
     unpack ${

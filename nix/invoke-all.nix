@@ -1,4 +1,4 @@
-# `nix run`: the whole benchmark, on the matrix of the folder it is called in
+# `nix run`: the whole benchmark, for the matrix in the current folder
 {
   writeShellApplication,
   bubblewrap,

@@ -1,5 +1,5 @@
-# One build of one pin. The definitions are those of provision/build.py, word for word; a
-# test compares them. build.json tells the harness what it was built from.
+# One build of one pin. The definitions are exactly those of provision/build.py; a test
+# compares them. build.json tells the harness what the binaries were built from.
 {
   lib,
   stdenv,
@@ -14,7 +14,7 @@
 }:
 let
   cuda = recipe.backend == "cuda";
-  # nvcc bounds the version of its host compiler
+  # nvcc limits the version of its host compiler
   compiling = if cuda then cudaPackages.backendStdenv else stdenv;
   targets = [
     "llama-bench"
@@ -92,8 +92,8 @@ compiling.mkDerivation {
     runHook postInstall
   '';
 
-  # a CUDA build links the driver's library, which no build machine has: it cannot start,
-  # and on a host without a driver it shall not fall back to the CPU either
+  # a CUDA build links the driver's library, which no build machine has: it cannot start
+  # there, and on a host without a driver it must not fall back to the CPU either
   doInstallCheck = !cuda;
   installCheckPhase = ''
     runHook preInstallCheck

@@ -1,5 +1,5 @@
-# The tarball of one version of a package, fetched by npm itself and held to npm's own
-# hash. Which registry npm asks is npm's business: no address stands here.
+# The tarball of one version of a package, fetched by npm itself and verified against npm's
+# own hash. npm's configuration decides which registry it asks: no address is written here.
 {
   lib,
   stdenvNoCC,

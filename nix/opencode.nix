@@ -1,6 +1,6 @@
-# OpenCode as its users get it: npm's binary, in which only the interpreter is changed.
-# It is a Bun program that keeps its code in a section of its own: stripping loses the
-# code, and a new run-time path has been seen to crash it (facts of three versions).
+# OpenCode as its users get it: npm's binary with another interpreter and no other change.
+# It is a Bun program that keeps its code in a section of the binary: stripping loses the
+# code, and a changed run-time path was seen to crash three versions.
 {
   lib,
   stdenv,

@@ -1,5 +1,5 @@
-# Every pin, read from matrix.toml and matrix.lock; evaluation stops where the two, or
-# flake.lock, disagree. Nothing below this file knows a version or a hash of its own.
+# Every pin, read from matrix.toml and matrix.lock; evaluation fails where the two, or
+# flake.lock, disagree. No other Nix file contains a version or a hash.
 { lib }:
 let
   matrix = lib.importTOML ../matrix.toml;
@@ -20,7 +20,7 @@ let
     else
       throw "${where}: ${toString got}, but ${asker} asks ${toString asked}; ${remedy}";
 
-  # the lock's entry for one of the matrix, equal to it in all that `keys` name
+  # the lock's entry for an entry of the matrix; both agree in every key of `keys`
   locked =
     table: keys: name: asked:
     let
@@ -40,7 +40,7 @@ let
       ) keys
     );
 
-  # Nix would take some older ways of writing a hash too; matrix.lock has one
+  # Nix also accepts older ways of writing a hash; matrix.lock uses one
   sri =
     where: form: hash:
     if builtins.match form hash != null then
@@ -60,8 +60,8 @@ let
       ) entry.integrity;
     };
 
-  # our edits as their file has them; the hashes of those that a model is served with are
-  # read from the lock
+  # our edits as their files have them; hashes of templates that a model is served with
+  # come from the lock
   named = lib.unique (
     map (lib.removeSuffix ".jinja") (
       lib.concatMap (model: lib.optionals (model ? chat_template_file) [ model.chat_template_file ]) (
@@ -122,7 +122,7 @@ lib.pipe
     opencode = lib.mapAttrs (npm "opencode") matrix.opencode;
     context7 = lib.mapAttrs (npm "context7") matrix.context7;
 
-    # a build for "this machine" is another one on each: only the others are Nix' to make
+    # a build for "this machine" differs between machines: Nix makes only the others
     builds = lib.filterAttrs (
       _: build:
       build.cmake.GGML_NATIVE or "ON" == "OFF"

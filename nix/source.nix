@@ -1,4 +1,4 @@
-# llama.cpp at a locked commit: the bytes that `invoke build` proves out of the package
+# llama.cpp at a locked commit: the same bytes that `invoke build` verifies from the package
 { fetchFromGitHub, locked }:
 fetchFromGitHub {
   owner = "ggml-org";

@@ -1,5 +1,5 @@
-# The corrected chat templates: the vendors' texts out of llama.cpp's tree with our exact
-# replacements, both ends held to their sha256.
+# The corrected chat templates: the vendors' texts from llama.cpp's tree with our exact
+# replacements; the sha256 of source and result are verified.
 {
   lib,
   stdenvNoCC,

@@ -1,4 +1,4 @@
-# One command with the host's CUDA driver in reach; building it runs shellcheck.
+# One command with the host's CUDA driver in reach; its build runs shellcheck.
 { writeShellApplication, coreutils }:
 writeShellApplication {
   name = "with-cuda-driver";

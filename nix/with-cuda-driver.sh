@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # with-cuda-driver [--if-present] COMMAND [ARGUMENT…]
 #
-# Runs one command with the host's CUDA driver in reach. A program out of the Nix store
-# looks for libcuda in /run/opengl-driver, which only NixOS has. On other hosts the
-# driver's own libraries, and none of their neighbours, are linked into a folder that
-# this one command searches: the host's C library beside them would break it.
+# Runs one command with the host's CUDA driver in reach. A program from the Nix store looks
+# for libcuda in /run/opengl-driver, which only NixOS has. On other hosts this script links
+# the driver's own libraries, and nothing beside them, into a folder that only this command
+# searches: the host's C library would break it.
 set -euo pipefail
 
 optional=

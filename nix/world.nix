@@ -1,4 +1,4 @@
-# All that the flake offers on one system.
+# Everything the flake offers on one system.
 {
   lib,
   pkgs,
@@ -60,7 +60,7 @@ let
     source = project;
   };
 
-  # which binaries a profile measures with: { pin, build }, native builds left out
+  # the builds of a profile as { pin, build }, without native ones
   measuredBy =
     profile:
     lib.filter (cell: pins.builds ? ${cell.build}) (
@@ -68,7 +68,7 @@ let
         matrix.profiles.${profile}.pins
     );
 
-  # what the harness finds in LLAMATRIX_NIX: a store path for all that the lock pins
+  # what LLAMATRIX_NIX tells the harness: the store path of everything the lock pins
   storePathsFor =
     profiles:
     let
@@ -82,14 +82,14 @@ let
             value = toString llamaCpp.${cell.pin}.${cell.build};
           }) (lib.concatMap measuredBy profiles)
         );
-        # the one tree that the harness reads beside the builds: the vendors' templates
+        # the only tree that the harness reads besides the builds: the vendors' templates
         sources.${pins.llamaCpp.${matrix.synthetic.template_pin}.commit} =
           toString
             sources.${matrix.synthetic.template_pin};
         templates = toString templates;
         opencode = paths opencode;
         context7 = paths context7;
-        # what agents and their sandbox are run with beside those two
+        # the other programs that agents and their sandbox need
         programs = {
           bwrap = "${pkgs.bubblewrap}/bin/bwrap";
           node = "${pkgs.nodejs}/bin/node";
@@ -138,13 +138,13 @@ rec {
       default = python.llamatrix;
     };
 
-  # one for each profile, and the two that need no choice
+  # one shell for each profile, and two general ones
   shells = lib.mapAttrs (name: _: shellFor [ name ]) matrix.profiles // {
     default = shellFor byDefault;
     cpu = shellFor [ "smoke" ];
   };
 
-  # all but CUDA: what a machine without a card can build in reasonable time
+  # everything but CUDA: what a machine without a card builds in reasonable time
   checks =
     fromSmoke
     // named "opencode" opencode
