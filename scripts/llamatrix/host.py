@@ -66,6 +66,13 @@ def this_host() -> Host:
     )
 
 
+def available_bytes() -> int:
+    """Memory that programs may still take before the machine swaps or kills."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
 def _is_shared() -> bool:
     """Whether its numbers are measured beside other work, and comparable to no others."""
     return bool(os.environ.get(SHARED))

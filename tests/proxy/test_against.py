@@ -3,7 +3,7 @@
 import pytest
 from tests.proxy.test_totals import call, served
 
-from llamatrix.engines.llama_cpp.http_api import Counters
+from llamatrix.engines.protocol import Counters
 from llamatrix.errors import ServeError
 from llamatrix.proxy.against import differing, read_counters
 from llamatrix.web import LateAnswerError, NoAnswerError

@@ -1,4 +1,4 @@
-from llamatrix.engines.llama_cpp.http_api import Counters
+from llamatrix.engines.protocol import Counters
 from llamatrix.proxy.answer import Timings
 from llamatrix.proxy.call import Call, Trouble
 from llamatrix.proxy.request import Kind

@@ -16,7 +16,7 @@ from llamatrix.agents.turn_outcome import (
     EndpointFailed,
     JudgingFailed,
 )
-from llamatrix.engines.llama_cpp.http_api import Counters
+from llamatrix.engines.protocol import Counters
 from llamatrix.errors import MeasureError, ServeError
 from llamatrix.trials import trial
 from llamatrix.trials.scripted.transcript import Fault, Step, Transcript

@@ -10,7 +10,7 @@ from tests.agents.opencode.playing import DONE, SOON, WRITES_A_FILE, playing, st
 from llamatrix.agents.opencode.home import Agent
 from llamatrix.agents.opencode.turn import Surroundings
 from llamatrix.agents.turn_outcome import NotRun
-from llamatrix.engines.llama_cpp.http_api import Counters
+from llamatrix.engines.protocol import Counters
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.task import load_task
 from llamatrix.trials.scripted.player import Player

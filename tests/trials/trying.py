@@ -14,7 +14,7 @@ from llamatrix.agents.opencode.install import RIPGREP, opencode_of, provide_prog
 from llamatrix.agents.opencode.turn import Timeouts
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock, locked_npm
-from llamatrix.engines.llama_cpp.http_api import Counters
+from llamatrix.engines.protocol import Counters
 from llamatrix.provision.context7 import provide_context7
 from llamatrix.provision.npm import node_program, package_lock_file
 from llamatrix.provision.programs import find_bwrap, find_uv

@@ -1,10 +1,14 @@
 """`invoke serve`: a model of the matrix, served until Ctrl-C."""
 
+from llamatrix.agents.opencode.provider import opencode_config
 from llamatrix.commands.flags import Serving
 from llamatrix.commands.launching import cell_to_serve, launch_of
 from llamatrix.commands.session import own_folder
-from llamatrix.engines.llama_cpp.foreground import serve_in_foreground
+from llamatrix.engines.llama_cpp import server
+from llamatrix.errors import ProvisionError
 from llamatrix.project import find_project
+from llamatrix.provision.weights.gguf_model import has_chat_template
+from llamatrix.units import bytes_text
 
 
 def serve(asked: Serving) -> None:
@@ -26,4 +30,44 @@ def serve(asked: Serving) -> None:
         weights_dir=folder,
     )
     log = project.logs / f"serve-{cell.weights_key}-{cell.pin_key}.log"
-    serve_in_foreground(launch, log=log, show=lambda text: print(text, flush=True))
+    server.serve_in_foreground(launch, log=log, show=_show)
+
+
+def _show(serving: server.Serving) -> None:
+    print(summary(serving), flush=True)
+
+
+def summary(serving: server.Serving) -> str:
+    launch = serving.launch
+    caches = ", ".join(f"K {cache.k} V {cache.v}" for cache in serving.caches)
+    return "\n".join(
+        [
+            f"model     {launch.alias}",
+            f"url       {serving.url}/v1",
+            f"context   {serving.context_tokens} tokens",
+            f"cache     {caches or 'not named in the log'}",
+            f"build     {serving.props.build_info}",
+            f"template  {serving.template_sha256[:16]}{_fallback(launch)}",
+            f"memory    {bytes_text(serving.memory().rss_bytes)}",
+            "",
+            "opencode.json:",
+            opencode_config(
+                url=serving.url,
+                key=launch.alias,
+                name=launch.model.name,
+                context_tokens=serving.context_tokens,
+            ),
+            "",
+            "Ctrl-C stops the server",
+        ]
+    )
+
+
+def _fallback(launch: server.Launch) -> str:
+    """Say where neither the weights nor the matrix have the template that is served."""
+    try:
+        if launch.template or has_chat_template(launch.weights):
+            return ""
+    except ProvisionError:  # llama-server has loaded it all the same
+        return ""
+    return " (llama-server's own chatml: these weights have no chat template)"

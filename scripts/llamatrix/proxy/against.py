@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from llamatrix.engines.llama_cpp.http_api import Counters
+from llamatrix.engines.protocol import Counters
 from llamatrix.errors import ServeError
 from llamatrix.proxy.call import Call
 from llamatrix.proxy.totals import disagreements

@@ -5,15 +5,13 @@ the recorded lengths.
 """
 
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 from msgspec import Raw, Struct
 
-from llamatrix.engines.llama_cpp.http_api import tokenize
-from llamatrix.engines.llama_cpp.server import Serving, read_log
+from llamatrix.engines.llama_cpp.server import Serving, tokenize
 from llamatrix.errors import MeasureError
 from llamatrix.proxy.call import Call, read_calls
 from llamatrix.proxy.request import Kind
@@ -96,10 +94,9 @@ def script_of(recording: Recording, serving: Serving) -> Script:
     As its own chat endpoint would make it: with the beginning-of-text token where the
     vocabulary wants one, and special tokens read as such.
     """
-    found = re.findall(r"EOG token\s+= (\d+) ", read_log(serving.log))
     return Script(
         calls=tuple(_script_call(call, serving) for call in recording.calls),
-        end_tokens=tuple(sorted(set(map(int, found)))),
+        end_tokens=serving.end_tokens(),
     )
 
 
@@ -142,7 +139,7 @@ def _script_call(call: RecordedCall, serving: Serving) -> ScriptCall:
             f"call {call.index} of the recording gives no prompt: {error}\n"
             f"log: {serving.log}"
         ) from error
-    room = serving.props.context_tokens
+    room = serving.context_tokens
     if len(found) + call.generated_tokens > room:
         raise MeasureError(
             f"call {call.index} of the recording has {len(found)} prompt tokens for "

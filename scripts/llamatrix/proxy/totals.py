@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from llamatrix.engines.llama_cpp.http_api import Counters
+from llamatrix.engines.protocol import Counters
 from llamatrix.proxy.call import Call, Trouble
 from llamatrix.proxy.request import Kind
 

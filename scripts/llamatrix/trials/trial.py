@@ -26,7 +26,7 @@ from llamatrix.agents.turn_outcome import (
     NotRun,
     is_the_models,
 )
-from llamatrix.engines.llama_cpp.http_api import Counters
+from llamatrix.engines.protocol import Counters
 from llamatrix.errors import MeasureError
 from llamatrix.proxy.against import differing, read_counters
 from llamatrix.proxy.call import Call, CallTimes

@@ -12,7 +12,7 @@ from llamatrix.agents.opencode.context7 import FOLDER as CONTEXT7_FOLDER
 from llamatrix.agents.opencode.program import environment as agents_environment
 from llamatrix.agents.opencode.turn import Surroundings
 from llamatrix.config.matrix import Network
-from llamatrix.engines.llama_cpp.launch import HOST
+from llamatrix.engines.llama_cpp.server import HOST
 from llamatrix.sandbox.spec import TOOLS, python_inside
 from llamatrix.trials.checks.execution_environment import INSIDE, ExecutionEnvironment
 from llamatrix.trials.checks.run_in_sandbox import Enclosure

@@ -1,3 +1,5 @@
+"""`invoke serve` says how to reach the server, waits, and ends it in every case."""
+
 import json
 import threading
 from collections.abc import Callable
@@ -6,19 +8,24 @@ from pathlib import Path
 import pytest
 from tests.engines.llama_cpp.conftest import SOON
 
-from llamatrix.engines.llama_cpp.foreground import serve_in_foreground
-from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.provider import opencode_config
-from llamatrix.engines.llama_cpp.server import memory_of, running
+from llamatrix.commands.serve import summary
+from llamatrix.engines.llama_cpp.server import (
+    Launch,
+    Serving,
+    memory_of,
+    running,
+    serve_in_foreground,
+)
 from llamatrix.errors import ServeError
-from llamatrix.web import NoAnswerError, site
+from llamatrix.web import NoAnswerError
 
 
 def test_opencode_gets_the_servers_address_and_the_context_it_really_has(
     launch: Launch, log: Path
 ) -> None:
     with running(launch, log=log, timeouts=SOON) as serving:
-        config = json.loads(opencode_config(serving))
+        text = summary(serving)
+        config = json.loads(text[text.index("{") : text.rindex("}") + 1])
         provider = config["provider"]["llamatrix"]
         assert provider["npm"] == "@ai-sdk/openai-compatible"
         assert provider["options"]["baseURL"] == f"{serving.url}/v1"
@@ -34,8 +41,8 @@ def test_serving_in_the_foreground_says_how_to_reach_it_and_ends(
     shown: list[str] = []
     stop = threading.Event()
 
-    def show(text: str) -> None:
-        shown.append(text)
+    def show(serving: Serving) -> None:
+        shown.append(summary(serving))
         stop.set()
 
     serve_in_foreground(launch, log=log, show=show, until=stop, timeouts=SOON)
@@ -47,7 +54,7 @@ def test_serving_in_the_foreground_says_how_to_reach_it_and_ends(
 def test_ctrl_c_ends_a_served_model_without_a_traceback(
     launch: Launch, log: Path
 ) -> None:
-    def interrupt(_: str) -> None:
+    def interrupt(_: Serving) -> None:
         raise KeyboardInterrupt
 
     serve_in_foreground(launch, log=log, show=interrupt, timeouts=SOON)
@@ -62,10 +69,9 @@ def test_a_server_that_dies_while_serving_is_told(
         serve_in_foreground(launch, log=log, show=_kill_what_serves, timeouts=SOON)
 
 
-def _kill_what_serves(text: str) -> None:
-    url = next(line.split()[1] for line in text.splitlines() if line.startswith("url"))
-    with site(url.removesuffix("/v1")) as served, pytest.raises(NoAnswerError):
-        served.post("/completion", {}, timeout_s=10)
+def _kill_what_serves(serving: Serving) -> None:
+    with pytest.raises(NoAnswerError):
+        serving.site.post("/completion", {}, timeout_s=10)
 
 
 def test_memory_of_a_process_that_is_gone_is_none(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from llamatrix.engines.llama_cpp.launch import Launch, ServerCapabilities, read_help
+from llamatrix.engines.llama_cpp.output import ServerCapabilities, parse_help
+from llamatrix.engines.llama_cpp.server import Launch
 from llamatrix.errors import ServeError
 
 DIALECT = ServerCapabilities(no_page="--no-webui", fits=True, verbosity=3)
@@ -56,14 +57,14 @@ def test_flags_of_the_machine_come_last(launch: Launch) -> None:
 
 def test_the_newer_spelling_is_preferred_where_help_knows_both() -> None:
     text = "--ui, --webui, --no-ui, --no-webui  the web page\n--fit [on|off]\n"
-    assert read_help(text) == ServerCapabilities(
+    assert parse_help(text) == ServerCapabilities(
         no_page="--no-ui", fits=True, verbosity=3
     )
 
 
 def test_the_level_that_tells_buffer_sizes_is_read_from_help() -> None:
-    assert read_help("  - 3: info\n  - 4: trace (more info)\n").verbosity == 4
-    assert read_help("  - 3: info\n  - 4: debug\n").verbosity == 3
+    assert parse_help("  - 3: info\n  - 4: trace (more info)\n").verbosity == 4
+    assert parse_help("  - 3: info\n  - 4: debug\n").verbosity == 3
 
 
 def test_a_missing_template_is_told_before_the_server_starts(launch: Launch) -> None:

@@ -8,18 +8,17 @@ import msgspec
 import pytest
 from tests.engines.llama_cpp.real import PINS, nothing_of_it_left, real_launch
 
-from llamatrix.engines.llama_cpp.foreground import summary
-from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.commands.serve import summary
+from llamatrix.engines.llama_cpp.output import end_tokens
 from llamatrix.engines.llama_cpp.server import (
+    Launch,
     Serving,
-    StartupError,
-    StartupFailure,
     Timeouts,
     memory_of,
     read_log,
     running,
 )
-from llamatrix.measure.context.generation import end_tokens
+from llamatrix.engines.protocol import StartupError, StartupFailure
 from llamatrix.web import NoAnswerError
 
 pytestmark = pytest.mark.slow

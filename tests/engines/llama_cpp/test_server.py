@@ -9,17 +9,16 @@ import pytest
 from tests.engines.llama_cpp.conftest import SOON
 from tests.waiting import gone_within
 
-from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import (
+    Launch,
     Serving,
-    StartupError,
-    StartupFailure,
     Timeouts,
     free_port,
     listens,
     memory_of,
     running,
 )
+from llamatrix.engines.protocol import StartupError, StartupFailure
 from llamatrix.errors import ServeError
 from llamatrix.web import NoAnswerError, site
 
@@ -120,8 +119,8 @@ def test_a_death_while_loading_is_told_with_its_cause(
     assert f"log: {log}" in told
     assert "--ctx-size 130672" in told
     assert log.read_text().splitlines()[-1] in told
-    assert raised.value.sign in log.read_text()
-    assert raised.value.sign or failure is StartupFailure.UNKNOWN
+    assert raised.value.log_line in log.read_text()
+    assert raised.value.log_line or failure is StartupFailure.UNKNOWN
 
 
 def test_a_port_taken_meanwhile_costs_one_try(

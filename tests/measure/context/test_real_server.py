@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from tests.engines.llama_cpp.real import PINS, real_launch
 
+from llamatrix.engines.llama_cpp.output import end_tokens
 from llamatrix.engines.llama_cpp.server import Serving, read_log, running
 from llamatrix.engines.outcome import Stage
 from llamatrix.measure.context.generation import (
     CompletionTimings,
     FailedRequest,
-    end_tokens,
     generate,
 )
 from llamatrix.measure.context.recall import FillerText, recall

@@ -7,12 +7,12 @@ import httpx
 import msgspec
 import pytest
 
+from llamatrix.engines.llama_cpp.output import end_tokens
 from llamatrix.engines.outcome import Stage
 from llamatrix.measure.context.generation import (
     CompletionTimings,
     FailedRequest,
     context_steps,
-    end_tokens,
     generate,
 )
 from llamatrix.measure.context.recall import (

@@ -19,8 +19,8 @@ from llamatrix.commands.agent.agenda import TrialItem
 from llamatrix.commands.agent.parts import AgentParts
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.matrix import Backend
-from llamatrix.engines.llama_cpp.http_api import tokenize
-from llamatrix.engines.llama_cpp.server import Memory, Serving, StartupError, running
+from llamatrix.engines.llama_cpp.server import running
+from llamatrix.engines.protocol import Endpoint, Memory, StartupError
 from llamatrix.errors import ServeError
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import disturbances_throughout
@@ -122,7 +122,7 @@ def attempt(
                 telemetry=_annotated(sampler.since_last_take()),
                 trajectory=trajectory,
             ),
-            template_sha256=server.props.template_sha256,
+            template_sha256=server.template_sha256,
         )
 
 
@@ -160,7 +160,7 @@ def agent_of(cell: AgentCell, environment: TrialEnvironment) -> Agent:
 
 def _begun(
     parts: AgentParts, log: Path, held: ExitStack
-) -> tuple[Serving, Memory] | Broken:
+) -> tuple[Endpoint, Memory] | Broken:
     """The server and what it holds; its death, early or late, stops only the trial."""
     try:
         server = held.enter_context(running(parts.launch, log=log))
@@ -174,7 +174,7 @@ def _begun(
 
 def _told(error: StartupError) -> str:
     """Its first line and the log's telling one; no folder of this machine."""
-    said = error.sign and f"; it said: {without_folders(error.sign)}"
+    said = error.log_line and f"; it said: {without_folders(error.log_line)}"
     return _first_line(error) + said
 
 
@@ -182,7 +182,7 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _peak_bytes(server: Serving) -> int | None:
+def _peak_bytes(server: Endpoint) -> int | None:
     try:
         return server.memory().peak_rss_bytes
     except ServeError:
@@ -221,7 +221,7 @@ class _Speaker:
 
 @contextmanager
 def _speaking(
-    cell: AgentCell, task: Task, number: int, server: Serving
+    cell: AgentCell, task: Task, number: int, server: Endpoint
 ) -> Iterator[_Speaker]:
     """The server itself, or a transcript in front of it."""
     script = cell.script_of(number)
@@ -233,11 +233,11 @@ def _speaking(
         yield _Speaker(url=address(listener), refusals=player.refusals)
 
 
-def _counting(server: Serving) -> Callable[[str], int]:
+def _counting(server: Endpoint) -> Callable[[str], int]:
     """Counts tokens as the served model does."""
 
     def count(text: str) -> int:
-        return len(tokenize(server.site, text, timeout_s=_TOKENIZE_TIMEOUT_S))
+        return server.count_tokens(text, timeout_s=_TOKENIZE_TIMEOUT_S)
 
     return count
 

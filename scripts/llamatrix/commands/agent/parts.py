@@ -13,8 +13,7 @@ from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.expand import synthesis_of
 from llamatrix.config.lock import locked_pin
 from llamatrix.config.matrix import WeightsKind
-from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.server import running
+from llamatrix.engines.llama_cpp.server import Launch, running
 from llamatrix.engines.llama_cpp.templates import VENDOR_FOLDER
 from llamatrix.errors import MeasureError
 from llamatrix.exclusive import exclusive
@@ -88,10 +87,10 @@ def _template_of_weights(served: Launch, project: Project) -> tuple[str, Path]:
     say(f"asking a server of {served.weights.name} for its chat template")
     log = project.logs / f"template-of-{served.alias}.log"
     with running(served, log=log) as serving:
-        props = serving.props
-    path = project.cache / "templates" / f"{props.template_sha256[:16]}.jinja"
+        sha256, text = serving.template_sha256, serving.chat_template
+    path = project.cache / "templates" / f"{sha256[:16]}.jinja"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(props.chat_template.removesuffix("\n").encode())
+    path.write_bytes(text.removesuffix("\n").encode())
     if has_chat_template(served.weights):
         return f"in {served.weights.name}", path
     return f"llama-server's chatml ({served.weights.name} has none)", path

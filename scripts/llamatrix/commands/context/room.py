@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from llamatrix.engines.llama_cpp.server import available_bytes
 from llamatrix.errors import MeasureError
+from llamatrix.host import available_bytes
 from llamatrix.measure.context.generation import SMALLEST_TOKENS
 from llamatrix.measure.context.result import Ceiling, CeilingReason
 from llamatrix.nvml import find_library, gpus, open_cards

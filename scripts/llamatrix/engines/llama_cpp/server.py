@@ -1,204 +1,279 @@
-"""What a process holds in memory, as Linux tells it."""
+"""llama-server: its command line, its start, what it serves, and its end in every path."""
 
+import hashlib
+import json
 import re
 import shlex
 import signal
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 from llamatrix import shell
-from llamatrix.engines.llama_cpp.http_api import (
+from llamatrix.config.matrix import Model, Server
+from llamatrix.engines.llama_cpp.output import (
     CacheType,
-    Counters,
     Props,
+    ServerCapabilities,
+    Tokens,
     cache_types,
-    check,
+    diagnose,
+    end_tokens,
+    parse_help,
     parse_metrics,
 )
-from llamatrix.engines.llama_cpp.launch import HOST, Launch, read_capabilities
+from llamatrix.engines.protocol import Counters, Memory, StartupError, StartupFailure
 from llamatrix.errors import ServeError
+from llamatrix.host import available_bytes
 from llamatrix.measured_environment import measured_environment
 from llamatrix.progress import say
-from llamatrix.shell import TAIL_LINES
 from llamatrix.units import bytes_text, duration_text
 from llamatrix.web import NoAnswerError, Site, WrongAnswerError, site
 
-_PROC = Path("/proc")
+HOST = "127.0.0.1"
+_HELP_TIMEOUT_S = 30
+_POLL_S = 0.05
+_REQUEST_TIMEOUT_S = 10.0
+_HEALTH_TIMEOUT_S = 2.0
+_PORT_TRIES = 3
+_REPORT_EVERY_S = 15.0
+_GROUP_GRACE_S = 0.2
+_MEMORY_SHARE = 0.9
+_CONTEXT_STEP = 256
+"""llama.cpp rounds a context up to a multiple of this."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Memory:
-    rss_bytes: int
-    """The resident set: weights mapped from their file included."""
-    peak_rss_bytes: int
-    own_bytes: int
-    """What no file backs: the cache, buffers, state."""
+class Launch:
+    """What is served and how: one llama-server's whole command line."""
 
+    program: Path
+    weights: Path
+    alias: str
+    """The model's key: the name clients ask for."""
+    model: Model
+    server: Server
+    template: Path | None = None
+    """The chat template to serve with; None takes the one inside the weights."""
+    template_pin: str | None = None
+    """The template's sha256 in the lock; None where the lock has none."""
+    commit: str | None = None
+    """The commit the program should be built from; None where unknown."""
+    port: int | None = None
+    """None takes any free one."""
+    extra: tuple[str, ...] = ()
+    """Flags of this machine, not of the measurement: put last, unchanged."""
 
-def memory_of(pid: int, *, proc: Path = _PROC) -> Memory | None:
-    """None where the process is gone."""
-    try:
-        text = (proc / str(pid) / "status").read_text()
-    except OSError:
-        return None
-    sizes = {
-        key: int(kib) * 1024
-        for key, kib in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)
-    }
-    if "VmRSS" not in sizes:  # a zombie holds nothing
-        return None
-    return Memory(
-        rss_bytes=sizes["VmRSS"],
-        peak_rss_bytes=sizes["VmHWM"],
-        own_bytes=sizes["RssAnon"] + sizes.get("RssShmem", 0),
-    )
-
-
-def available_bytes(*, proc: Path = _PROC) -> int:
-    """What programs may still take before the machine swaps or kills."""
-    text = (proc / "meminfo").read_text()
-    found = re.search(r"^MemAvailable:\s+(\d+) kB$", text, re.MULTILINE)
-    if not found:
-        raise ValueError(f"{proc / 'meminfo'}: no MemAvailable")
-    return int(found[1]) * 1024
-
-
-_LISTENING = "0A"
-"""A socket's state in `/proc/net/tcp`."""
-
-
-def free_port() -> int:
-    """A port that was free a moment ago; whoever binds it first has it."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def listens(pid: int, port: int) -> bool:
-    """Whether this very process holds the port; False where it is gone."""
-    process = Path("/proc") / str(pid)
-    try:
-        sockets = {f"socket:[{inode}]" for inode in _listening(process, port)}
-        return any(
-            str(handle.readlink()) in sockets for handle in (process / "fd").iterdir()
+    def argv(self, *, port: int, capabilities: ServerCapabilities) -> tuple[str, ...]:
+        model, server = self.model, self.server
+        flags: dict[str, object] = {
+            "--model": self.weights,
+            "--alias": self.alias,
+            "--host": HOST,
+            "--port": port,
+            "--log-verbosity": capabilities.verbosity,
+            "--ctx-size": model.ctx_size,
+            "--temp": model.temp,
+            "--top-k": model.top_k,
+            "--top-p": model.top_p,
+            "--min-p": model.min_p,
+            "--chat-template-kwargs": json.dumps(model.chat_template_kwargs)
+            if model.chat_template_kwargs
+            else None,
+            "--parallel": server.parallel,
+            "--batch-size": server.batch_size,
+            "--ubatch-size": server.ubatch_size,
+            "--cache-type-k": server.cache_type_k,
+            "--cache-type-v": server.cache_type_v,
+            "--flash-attn": "on" if server.flash_attn else "off",
+            "--n-gpu-layers": server.n_gpu_layers,
+            "--chat-template-file": self.template,
+        }
+        words = [str(self.program)]
+        for flag, value in flags.items():
+            if value is not None:
+                words += [flag, str(value)]
+        words.append("--jinja" if server.jinja else "--no-jinja")
+        words.append(
+            "--context-shift" if server.context_shift else "--no-context-shift"
         )
-    except OSError:  # it ended meanwhile
-        return False
+        if server.metrics:
+            words.append("--metrics")
+        if server.fit is not None and capabilities.fits:
+            words += ["--fit", "on" if server.fit else "off"]
+        if capabilities.no_page:
+            words.append(capabilities.no_page)
+        return (*words, *self.extra)
+
+    def template_sha256(self) -> str | None:
+        """Return the hash of the template to serve with; None for the weights' own.
+
+        As the server reports it: Jinja drops one newline at the end of a template.
+        """
+        if self.template is None:
+            return None
+        try:
+            text = self.template.read_bytes()
+        except OSError as error:
+            raise ServeError(
+                f"{self.template}: the chat template cannot be read: {error.strerror}"
+            ) from error
+        return hashlib.sha256(text.removesuffix(b"\n")).hexdigest()
 
 
-def _listening(process: Path, port: int) -> Iterator[str]:
-    for line in (process / "net" / "tcp").read_text().splitlines()[1:]:
-        _, local, _, state, *_, inode = line.split()[:10]
-        if state == _LISTENING and int(local.rpartition(":")[2], 16) == port:
-            yield inode
+@cache
+def read_capabilities(program: Path) -> ServerCapabilities:
+    env = measured_environment({})
+    ended = shell.run([str(program), "--help"], timeout_s=_HELP_TIMEOUT_S, env=env)
+    if not ended.ok:
+        raise ServeError(f"llama-server does not start\n{ended.complaint()}")
+    return parse_help(ended.out)
 
 
-class StartupFailure(StrEnum):
-    PORT_TAKEN = "port taken"
-    WEIGHTS = "weights"
-    TEMPLATE = "template"
-    MEMORY = "memory"
-    SLOW = "slow"
-    UNKNOWN = "unknown"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timeouts:
+    """How long each step may take before the next, harder one."""
+
+    ready_s: float = 900
+    """A cold 20 GB file from a slow disk needs minutes."""
+    first_s: float = 10
+    """After the first SIGTERM: requests in flight are given up by then."""
+    second_s: float = 2
+    """After the second; then comes SIGKILL."""
 
 
-_SIGNS = (
-    (StartupFailure.PORT_TAKEN, r"couldn't bind HTTP server socket"),
-    (
-        StartupFailure.TEMPLATE,
-        r"failed to initialize chat template|chat template is not supported|--chat-template-file",
-    ),
-    (
-        StartupFailure.MEMORY,
-        r"failed to create.context|failed to allocate|out of memory",
-    ),
-    (StartupFailure.WEIGHTS, r"failed to load model|corrupted or incomplete"),
-)
-"""Words of llama-server's log at b8643 and of October 2026, the most telling first."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Serving:
+    """A server that is ready and serves what was requested: an `Endpoint`."""
 
-_REMEDY = {
-    StartupFailure.PORT_TAKEN: "another program has the port; stop it or choose another --port",
-    StartupFailure.WEIGHTS: "the weights file is missing, damaged or of an unknown kind; "
-    "run `invoke weights`",
-    StartupFailure.TEMPLATE: "the chat template cannot be used; `invoke template-check` shows "
-    "which case it fails",
-    StartupFailure.MEMORY: "the model and its context do not fit; lower ctx_size in matrix.toml, "
-    "or free memory",
-    StartupFailure.SLOW: "it did not become ready in time; see the log for where it stands",
-    StartupFailure.UNKNOWN: "see the log",
-}
+    launch: Launch
+    argv: tuple[str, ...]
+    url: str
+    """Without a path: clients add `/v1`."""
+    log: Path
+    props: Props
+    caches: tuple[CacheType, ...]
+    """Empty where the log does not name them."""
+    pid: int
+    site: Site
+    """Closed before the server is terminated: an open request would delay its end."""
+    poll: Callable[[], int | None]
+    """Its exit code as the kernel reports it; None while it runs."""
+
+    @property
+    def context_tokens(self) -> int:
+        return self.props.context_tokens
+
+    @property
+    def template_sha256(self) -> str:
+        return self.props.template_sha256
+
+    @property
+    def chat_template(self) -> str:
+        return self.props.chat_template
+
+    @property
+    def is_alive(self) -> bool:
+        return memory_of(self.pid) is not None
+
+    def memory(self) -> Memory:
+        memory = memory_of(self.pid)
+        if memory is None:
+            raise ServeError(f"llama-server is gone\nlog: {self.log}")
+        return memory
+
+    def counters(self) -> Counters:
+        """Return what was done since the start; compare two by `since`."""
+        reply = self.site.get("/metrics", timeout_s=_REQUEST_TIMEOUT_S)
+        if not reply.ok:
+            raise ServeError(
+                f"{reply.url}: HTTP {reply.status}; set metrics = true in matrix.toml"
+            )
+        return parse_metrics(reply.text)
+
+    def count_tokens(self, text: str, *, timeout_s: float) -> int:
+        return len(tokenize(self.site, text, timeout_s=timeout_s))
+
+    def end_tokens(self) -> tuple[int, ...]:
+        """Return the tokens that end a generation, from the log."""
+        return end_tokens(read_log(self.log))
 
 
-class StartupError(ServeError):
-    """The server ended, or was ended, before it was ready."""
+def tokenize(
+    site: Site, text: str, *, timeout_s: float, add_special: bool = False
+) -> tuple[int, ...]:
+    """Return a text's tokens by the served vocabulary; special ones are parsed as such.
 
-    def __init__(self, text: str, failure: StartupFailure, sign: str) -> None:
-        super().__init__(text)
-        self.failure = failure
-        self.sign = sign
-        """The line of the log that told; empty where none did."""
-
-
-def diagnose(log_text: str, returncode: int | None) -> tuple[StartupFailure, str]:
-    """The first sign in the log, and the line it stands in.
-
-    The pin of April says that the cache cannot be allocated and then runs into a
-    segmentation fault: the words decide, not the signal.
+    `add_special` puts the vocabulary's own beginning in front. NoAnswerError or
+    WrongAnswerError where the server does not answer.
     """
-    for failure, sign in _SIGNS:
-        if found := re.search(
-            f"^.*({sign}).*$", log_text, re.IGNORECASE | re.MULTILINE
-        ):
-            return failure, found[0].strip()
-    return (
-        StartupFailure.MEMORY
-        if returncode == -signal.SIGKILL
-        else StartupFailure.UNKNOWN
-    ), ""
+    request = {"content": text, "add_special": add_special, "parse_special": True}
+    return site.post("/tokenize", request, timeout_s=timeout_s).read(Tokens).tokens
 
 
-def startup_error(
-    failure: StartupFailure,
+@contextmanager
+def running(
+    launch: Launch,
     *,
-    what: str,
-    argv: Sequence[str],
     log: Path,
-    sign: str = "",
-) -> StartupError:
-    lines = read_log(log).splitlines()[-TAIL_LINES:]
-    text = "\n".join(
-        [
-            f"llama-server {what}: {_REMEDY[failure]}",
-            *([f"it said: {sign}"] if sign else []),
-            shlex.join(argv),
-            f"log: {log}",
-            *(f"  | {line}" for line in lines),
-        ]
-    )
-    return StartupError(text, failure, sign)
+    timeouts: Timeouts | None = None,
+    memory_limit_bytes: int | None = None,
+) -> Iterator[Serving]:
+    """Start llama-server, wait until it is ready, check it; end it on leaving.
+
+    The limit holds while it loads and bounds memory that no file backs (default: nine
+    tenths of what is free now): an absurd context is ended before the machine is.
+    Raises StartupError where it never becomes ready.
+    """
+    timeouts = timeouts or Timeouts()
+    limit_bytes = memory_limit_bytes or int(available_bytes() * _MEMORY_SHARE)
+    tries = 1 if launch.port else _PORT_TRIES
+    with ExitStack() as stack:
+        serving = None
+        while serving is None:
+            tries -= 1
+            try:
+                serving = _start(stack, launch, log, timeouts, limit_bytes)
+            except StartupError as error:
+                # another program may have taken the port since it was chosen
+                if error.failure is not StartupFailure.PORT_TAKEN or not tries:
+                    raise
+        yield serving
 
 
-def read_log(log: Path) -> str:
-    try:
-        return log.read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-_LOOK_EVERY_S = 0.05
-_ASK_TIMEOUT_S = 10.0
-_HEALTH_TIMEOUT_S = 2.0
-_PORT_TRIES = 3
-_TELL_EVERY_S = 15.0
-_LEFT_OVER_GRACE_S = 0.2
-_MEMORY_SHARE = 0.9
+def _start(
+    stack: ExitStack, launch: Launch, log: Path, timeouts: Timeouts, limit_bytes: int
+) -> Serving:
+    """Try to start once; what has to be ended later goes onto the stack."""
+    port = launch.port or free_port()
+    url = f"http://{HOST}:{port}"
+    argv = launch.argv(port=port, capabilities=read_capabilities(launch.program))
+    with ExitStack() as attempt:
+        process = attempt.enter_context(_process(launch, argv, log, timeouts))
+        own_site = attempt.enter_context(site(url))
+        start = _Start(
+            launch=launch, argv=argv, port=port, log=log, process=process, site=own_site
+        )
+        start.wait(timeouts.ready_s, limit_bytes)
+        props, caches = start.verify()
+        stack.push(attempt.pop_all())
+        return Serving(
+            launch=launch,
+            argv=argv,
+            url=url,
+            log=log,
+            props=props,
+            caches=caches,
+            pid=process.pid,
+            site=own_site,
+            poll=process.poll,
+        )
 
 
 class _Process(Protocol):
@@ -212,103 +287,49 @@ class _Process(Protocol):
     def terminate(self) -> None: ...
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Timeouts:
-    """How long each thing may take before the next, harder one is done."""
-
-    ready_s: float = 900
-    """A cold 20 GB file from a slow disk needs minutes."""
-    first_s: float = 10
-    """After the first SIGTERM: requests in flight are given up by then."""
-    second_s: float = 2
-    """After the second; then comes SIGKILL."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Serving:
-    """A server that is ready, and is what was asked for."""
-
-    launch: Launch
-    argv: tuple[str, ...]
-    url: str
-    """Without a path: clients add `/v1`."""
-    log: Path
-    props: Props
-    caches: tuple[CacheType, ...]
-    """Empty where the log does not tell."""
-    pid: int
-    site: Site
-    """Closed before the server is asked to end: an open request would hold it."""
-    poll: Callable[[], int | None]
-    """Its exit code as the kernel tells it; None while it runs."""
-
-    def memory(self) -> Memory:
-        found = memory_of(self.pid)
-        if found is None:
-            raise ServeError(f"llama-server is gone\nlog: {self.log}")
-        return found
-
-    def counters(self) -> Counters:
-        """What was done since the start; take `since` of two of them."""
-        reply = self.site.get("/metrics", timeout_s=_ASK_TIMEOUT_S)
-        if not reply.ok:
-            raise ServeError(
-                f"{reply.url}: HTTP {reply.status}; set metrics = true in matrix.toml"
-            )
-        return parse_metrics(reply.text)
-
-
 @contextmanager
-def running(
-    launch: Launch,
-    *,
-    log: Path,
-    timeouts: Timeouts | None = None,
-    memory_limit_bytes: int | None = None,
-) -> Iterator[Serving]:
-    """Start llama-server, wait until it is ready, check it; end it on leaving.
+def _process(
+    launch: Launch, argv: tuple[str, ...], log: Path, timeouts: Timeouts
+) -> Iterator[_Process]:
+    """Run the program; end it by two SIGTERMs, then let `shell.started` kill its group.
 
-    The limit holds while it loads and bounds what no file backs (default: nine
-    tenths of what is free now): an absurd context is ended before the machine is.
-    Raises StartupError where it never becomes ready.
+    One SIGTERM may not end a server with a request in flight (both pins).
     """
-    timeouts = timeouts or Timeouts()
-    limit_bytes = memory_limit_bytes or int(available_bytes() * _MEMORY_SHARE)
-    with ExitStack() as held:
-        yield _begin_somewhere(held, launch, log, timeouts, limit_bytes)
-
-
-def _begin_somewhere(
-    held: ExitStack, launch: Launch, log: Path, timeouts: Timeouts, limit_bytes: int
-) -> Serving:
-    """Try another port where one was taken between choosing and binding it."""
-    tries = 1 if launch.port else _PORT_TRIES
-    while True:
-        tries -= 1
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        log.open("wb") as sink,
+        shell.started(
+            argv,
+            env=measured_environment(launch.server.env),
+            out=sink,
+            err=sink,
+            grace_s=_GROUP_GRACE_S,
+        ) as process,
+    ):
         try:
-            return _begin(held, launch, log, timeouts, limit_bytes)
-        except StartupError as error:
-            if error.failure is not StartupFailure.PORT_TAKEN or not tries:
-                raise
+            yield process
+        finally:
+            for wait_s in (timeouts.first_s, timeouts.second_s):
+                if process.poll() is not None:
+                    break
+                process.terminate()
+                deadline = time.monotonic() + wait_s
+                while process.poll() is None and time.monotonic() < deadline:
+                    time.sleep(_POLL_S)
 
 
-def _begin(
-    held: ExitStack, launch: Launch, log: Path, timeouts: Timeouts, limit_bytes: int
-) -> Serving:
-    """One attempt at a start; what it leaves to end is put on the stack."""
-    port = launch.port or free_port()
-    url = f"http://{HOST}:{port}"
-    argv = launch.argv(port=port, capabilities=read_capabilities(launch.program))
-    with ExitStack() as attempt:
-        process = attempt.enter_context(
-            _started(argv, env=launch.server.env, log=log, timeouts=timeouts)
-        )
-        own_site = attempt.enter_context(site(url))
-        starting = _Start(launch=launch, argv=argv, port=port, log=log, process=process)
-        starting.wait(own_site, timeouts.ready_s, limit_bytes)
-        serving = starting.look(own_site, url)
-        held.push(attempt.pop_all())
-        return serving
+_REMEDIES = {
+    StartupFailure.PORT_TAKEN: "another program has the port; stop it or choose another "
+    "--port",
+    StartupFailure.WEIGHTS: "the weights file is missing, damaged or of an unknown kind; "
+    "run `invoke weights`",
+    StartupFailure.TEMPLATE: "the chat template cannot be used; `invoke template-check` "
+    "shows which case it fails",
+    StartupFailure.MEMORY: "the model and its context do not fit; lower ctx_size in "
+    "matrix.toml, or free memory",
+    StartupFailure.SLOW: "it did not become ready in time; see the log for its progress",
+    StartupFailure.UNKNOWN: "see the log",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -320,67 +341,47 @@ class _Start:
     port: int
     log: Path
     process: _Process
+    site: Site
 
-    def wait(self, own_site: Site, ready_s: float, limit_bytes: int) -> None:
-        begun = told = time.monotonic()
-        deadline = begun + ready_s
+    def wait(self, ready_s: float, limit_bytes: int) -> None:
+        """Return when the server is ready; StartupError where it will not be."""
+        begin = reported = time.monotonic()
         while True:
-            self._ensure_alive()
+            self._require_alive()
             memory = memory_of(self.process.pid)
             if memory and memory.own_bytes > limit_bytes:
-                raise self._dead(
+                raise self._error(
                     StartupFailure.MEMORY,
                     f"took {bytes_text(memory.own_bytes)} while loading (limit "
                     f"{bytes_text(limit_bytes)}) and was ended",
                 )
-            answer = self._health(own_site)
-            if not answer:
+            missing = self._not_ready()
+            if not missing:
                 return
-            if time.monotonic() - told > _TELL_EVERY_S:
-                told = time.monotonic()
+            now = time.monotonic()
+            if now - reported > _REPORT_EVERY_S:
+                reported = now
                 say(
                     f"{self.launch.alias}: waiting for llama-server for "
-                    f"{duration_text(told - begun)} (at most {duration_text(ready_s)}): "
-                    f"{answer}; log: {self.log}"
+                    f"{duration_text(now - begin)} (at most {duration_text(ready_s)}): "
+                    f"{missing}; log: {self.log}"
                 )
-            if time.monotonic() > deadline:
-                raise self._dead(
+            if now - begin > ready_s:
+                raise self._error(
                     StartupFailure.SLOW,
-                    f"was not ready after {duration_text(ready_s)}: {answer}",
+                    f"was not ready after {duration_text(ready_s)}: {missing}",
                 )
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(_POLL_S)
 
-    def look(self, own_site: Site, url: str) -> Serving:
-        """Read what it says of itself, and refuse what was not asked for."""
-        try:
-            reply = own_site.get("/props", timeout_s=_ASK_TIMEOUT_S)
-            props = reply.read(Props)
-        except (NoAnswerError, WrongAnswerError) as error:
-            self._ensure_alive()
-            raise ServeError(f"{error}\nlog: {self.log}") from error
-        caches = cache_types(read_log(self.log))
-        check(self.launch, props, caches)
-        return Serving(
-            launch=self.launch,
-            argv=self.argv,
-            url=url,
-            log=self.log,
-            props=props,
-            caches=caches,
-            pid=self.process.pid,
-            site=own_site,
-            poll=self.process.poll,
-        )
+    def _not_ready(self) -> str:
+        """Say what `/health` answers while the server is not ready; empty when it is.
 
-    def _health(self, own_site: Site) -> str:
-        """What `/health` answers while this server is not ready; empty when it is.
-
-        Refused, then 503 while the model loads, then 200. Another server may have the
-        port, and answer as ours would: who holds it is looked up last, as that takes
+        Refused, then 503 while the model loads, then 200. Another server may hold the
+        port and answer as ours would: the owner is looked up last, as that takes
         longest.
         """
         try:
-            reply = own_site.get("/health", timeout_s=_HEALTH_TIMEOUT_S)
+            reply = self.site.get("/health", timeout_s=_HEALTH_TIMEOUT_S)
         except NoAnswerError:
             return "/health does not answer"
         if not reply.ok:
@@ -388,50 +389,145 @@ class _Start:
         ours = listens(self.process.pid, self.port)
         return "" if ours else f"another program answers on port {self.port}"
 
-    def _ensure_alive(self) -> None:
+    def verify(self) -> tuple[Props, tuple[CacheType, ...]]:
+        """Read what the server reports of itself; ServeError where it differs."""
+        try:
+            props = self.site.get("/props", timeout_s=_REQUEST_TIMEOUT_S).read(Props)
+        except (NoAnswerError, WrongAnswerError) as error:
+            self._require_alive()
+            raise ServeError(f"{error}\nlog: {self.log}") from error
+        caches = cache_types(read_log(self.log))
+        lines = [
+            f"  {what}: asked {asked}, served {served}"
+            for what, asked, served in _differences(self.launch, props, caches)
+        ]
+        if lines:
+            title = f"llama-server serves {self.launch.alias} otherwise than asked"
+            raise ServeError("\n".join([title, *lines]))
+        return props, caches
+
+    def _require_alive(self) -> None:
         code = self.process.poll()
         if code is None:
             return
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        failure, sign = diagnose(read_log(self.log), code)
-        raise self._dead(failure, f"ended while starting ({how})", sign)
+        failure, line = diagnose(read_log(self.log), code)
+        raise self._error(failure, f"ended while starting ({how})", line)
 
-    def _dead(self, failure: StartupFailure, what: str, sign: str = "") -> StartupError:
-        return startup_error(
-            failure, what=what, argv=self.argv, log=self.log, sign=sign
-        )
-
-
-@contextmanager
-def _started(
-    argv: tuple[str, ...], *, env: Mapping[str, str], log: Path, timeouts: Timeouts
-) -> Iterator[_Process]:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        log.open("wb") as sink,
-        shell.started(
-            argv,
-            env=measured_environment(env),
-            out=sink,
-            err=sink,
-            grace_s=_LEFT_OVER_GRACE_S,
-        ) as process,
-    ):
-        try:
-            yield process
-        finally:
-            _stop(process, timeouts)
+    def _error(
+        self, failure: StartupFailure, what: str, log_line: str = ""
+    ) -> StartupError:
+        text = [
+            f"llama-server {what}: {_REMEDIES[failure]}",
+            *([f"its log says: {log_line}"] if log_line else []),
+            shlex.join(self.argv),
+            f"log: {self.log}",
+            log_tail(self.log),
+        ]
+        return StartupError("\n".join(filter(None, text)), failure, log_line)
 
 
-def _stop(process: _Process, timeouts: Timeouts) -> None:
-    """Two SIGTERMs: with a request in flight one may not end it (both pins).
+def _differences(
+    launch: Launch, props: Props, caches: tuple[CacheType, ...]
+) -> Iterator[tuple[str, object, object]]:
+    server = launch.server
+    slot_tokens = launch.model.ctx_size // server.parallel
+    if not slot_tokens <= props.context_tokens < slot_tokens + _CONTEXT_STEP:
+        yield "ctx_size of one slot", slot_tokens, props.context_tokens
+    if props.total_slots != server.parallel:
+        yield "parallel", server.parallel, props.total_slots
+    if props.model_alias != launch.alias:
+        yield "alias", launch.alias, props.model_alias
+    pin, template = launch.template_pin, launch.template_sha256()
+    if pin and not props.is_template(pin):
+        yield "chat template (sha256 in matrix.lock)", pin, props.template_sha256
+    elif template not in (None, props.template_sha256):
+        yield "chat template (sha256)", template, props.template_sha256
+    asked = CacheType(k=server.cache_type_k, v=server.cache_type_v)
+    if caches and caches[0] != asked:
+        yield "cache types", asked, caches[0]
+    commit = props.build_info.rpartition("-")[2]
+    if launch.commit and not launch.commit.startswith(commit):
+        yield "build commit", launch.commit, commit
 
-    What then is left of the group, `shell.started` kills.
+
+def serve_in_foreground(
+    launch: Launch,
+    *,
+    log: Path,
+    show: Callable[[Serving], None],
+    until: threading.Event | None = None,
+    timeouts: Timeouts | None = None,
+) -> None:
+    """Serve until Ctrl-C, or until the event is set; ServeError where the server ends.
+
+    `show` is called once, when the server is ready.
     """
-    for wait_s in (timeouts.first_s, timeouts.second_s):
-        if process.poll() is not None:
-            return
-        process.terminate()
-        deadline = time.monotonic() + wait_s
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(_LOOK_EVERY_S)
+    until = until or threading.Event()
+    say(f"starting {launch.alias} (log: {log})")
+    try:
+        with running(launch, log=log, timeouts=timeouts) as serving:
+            show(serving)
+            while not until.wait(1.0):
+                if not serving.is_alive:
+                    raise ServeError(
+                        f"llama-server ended by itself\nlog: {log}\n{log_tail(log)}"
+                    )
+    except KeyboardInterrupt:
+        say(f"{launch.alias} is stopped")
+
+
+def read_log(log: Path) -> str:
+    try:
+        return log.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def log_tail(log: Path) -> str:
+    lines = read_log(log).splitlines()[-shell.TAIL_LINES :]
+    return "\n".join(f"  | {line}" for line in lines)
+
+
+def free_port() -> int:
+    """Return a port that is free now; whoever binds it first has it."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether this very process listens on the port; False where it is gone."""
+    import psutil
+
+    try:
+        sockets = psutil.Process(pid).net_connections("tcp4")
+    except psutil.Error:
+        return False
+    return any(
+        socket.status == psutil.CONN_LISTEN and socket.laddr.port == port
+        for socket in sockets
+    )
+
+
+def memory_of(pid: int, *, proc: Path = Path("/proc")) -> Memory | None:
+    """Read a process's memory; None where it is gone, and for a zombie.
+
+    psutil has no peak of another process, and counts shared memory as backed by files.
+    """
+    try:
+        text = (proc / str(pid) / "status").read_text()
+    except OSError:
+        return None
+    sizes = {
+        key: int(kib) * 1024
+        for key, kib in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)
+    }
+    if "VmRSS" not in sizes:
+        return None
+    return Memory(
+        rss_bytes=sizes["VmRSS"],
+        peak_rss_bytes=sizes["VmHWM"],
+        own_bytes=sizes["RssAnon"] + sizes.get("RssShmem", 0),
+    )

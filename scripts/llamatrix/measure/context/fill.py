@@ -5,21 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamatrix.engines.llama_cpp.server import (
-    Serving,
-    StartupError,
-    StartupFailure,
-    diagnose,
-    read_log,
-)
+from llamatrix.engines.llama_cpp.output import diagnose, end_tokens
+from llamatrix.engines.llama_cpp.server import Serving, read_log
 from llamatrix.engines.outcome import Crashed, OutOfMemory, Stage, TimedOut
+from llamatrix.engines.protocol import StartupError, StartupFailure
 from llamatrix.errors import ServeError
 from llamatrix.measure.context.generation import (
     GENERATED_TOKENS,
     SMALLEST_TOKENS,
     CompletionTimings,
     FailedRequest,
-    end_tokens,
     generate,
 )
 from llamatrix.measure.context.recall import FillerText
@@ -50,7 +45,7 @@ def loading_failure(
     tail = tail_of(read_log(log), log, weights)
     match error.failure:
         case StartupFailure.MEMORY:
-            tail = (*tail_of(error.sign, log, weights), *tail)
+            tail = (*tail_of(error.log_line, log, weights), *tail)
             return OutOfMemory(exit_code=_UNKNOWN, tail=tail, stage=Stage.LOADING)
         case StartupFailure.SLOW:
             return TimedOut(after_s=after_s, tail=tail)
@@ -73,9 +68,9 @@ def request_failure(
         if broken.timed_out:
             return TimedOut(after_s=after_s, tail=(broken.said, *tail))
         return Unanswered(said=broken.said, tail=tail)
-    failure, sign = diagnose(said, code)
+    failure, log_line = diagnose(said, code)
     if failure is StartupFailure.MEMORY:
-        shown = (*tail_of(sign, serving.log, serving.launch.weights), *tail)
+        shown = (*tail_of(log_line, serving.log, serving.launch.weights), *tail)
         return OutOfMemory(exit_code=code, tail=shown, stage=broken.stage)
     return Crashed(exit_code=code, tail=tail)
 

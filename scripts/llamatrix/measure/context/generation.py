@@ -1,6 +1,5 @@
 """One filled prompt and what is generated after it, timed by the server itself."""
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -138,10 +137,3 @@ def _read(line: str) -> CompletionTimings | str | bool:
     if piece.stop and timings and timings.predicted_n > 1 and timings.predicted_ms > 0:
         return timings
     return True
-
-
-def end_tokens(log_text: str) -> tuple[int, ...]:
-    """What the server's log calls ends of a generation, in rising order."""
-    return tuple(
-        sorted({int(one) for one in re.findall(r"EOG token\s*= *(\d+)", log_text)})
-    )

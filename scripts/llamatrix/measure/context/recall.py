@@ -6,7 +6,7 @@ from itertools import accumulate
 
 import msgspec
 
-from llamatrix.engines.llama_cpp.http_api import tokenize
+from llamatrix.engines.llama_cpp.server import tokenize
 from llamatrix.web import NoAnswerError, Site, WrongAnswerError
 
 _TOKENIZE_TIMEOUT_S = 60.0

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import msgspec
 
-from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import (
+    Launch,
     Serving,
-    StartupError,
     Timeouts,
     read_log,
     running,
 )
 from llamatrix.engines.outcome import Crashed, OutOfMemory, Stage, TimedOut
+from llamatrix.engines.protocol import StartupError
 from llamatrix.errors import ServeError
 from llamatrix.measure.context.fill import (
     ContextFiller,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from msgspec import Struct, field
 
-from llamatrix.engines.llama_cpp.http_api import tokenize
+from llamatrix.engines.llama_cpp.server import tokenize
 from llamatrix.measure.templates.checks import CaseResult
 from llamatrix.measure.templates.conversation import (
     Conversation,

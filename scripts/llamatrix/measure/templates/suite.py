@@ -6,13 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.server import (
-    StartupError,
-    StartupFailure,
-    Timeouts,
-    running,
-)
+from llamatrix.engines.llama_cpp.server import Launch, Timeouts, running
+from llamatrix.engines.protocol import StartupError, StartupFailure
 from llamatrix.errors import MeasureError
 from llamatrix.measure.templates.cases import CASES
 from llamatrix.measure.templates.checks import CaseResult, Conformance
@@ -105,5 +100,5 @@ def _not_loaded(error: StartupError) -> CaseResult:
         id="loads",
         essential=True,
         passed=False,
-        reason=f"llama-server: {error.sign}",
+        reason=f"llama-server: {error.log_line}",
     )

@@ -2,12 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from llamatrix.engines.llama_cpp.http_api import (
-    CacheType,
-    Counters,
-    cache_types,
-    parse_metrics,
-)
+from llamatrix.engines.llama_cpp.output import CacheType, cache_types, parse_metrics
+from llamatrix.engines.protocol import Counters
 from llamatrix.errors import ServeError
 
 APRIL_GEMMA = """\
@@ -77,9 +73,9 @@ def test_what_was_taken_from_the_cache_is_counted_in_between() -> None:
 
 
 @pytest.mark.parametrize("field", ["prompt_tokens", "generated_tokens"])
-def test_counters_that_run_backwards_are_refused(field: str) -> None:
+def test_counters_that_decrease_are_refused(field: str) -> None:
     later = replace(counters(2, 2), **{field: 1})
-    with pytest.raises(ServeError, match="ran backwards"):
+    with pytest.raises(ServeError, match="counters decreased"):
         later.since(counters(2, 2))
 
 
