@@ -29,7 +29,7 @@ HOMES = {
     "filelock": {"exclusive"},
     "gguf": {"provision.weights.synthetic.write"},
     "httpx": {
-        *("trials.scripted.player", "proxy.cost", "proxy.proxy", "web"),
+        *("trials.scripted", "proxy.cost", "proxy.proxy", "web"),
     },
     "huggingface_hub": {"provision.weights.hub"},
     "jinja2": {"measure.templates.render", "report.html.render"},
@@ -52,7 +52,7 @@ HOMES = {
     "rich": {"progress"},
     "scipy": {"stats.intervals"},
     "starlette": {
-        *("trials.scripted.player", "trials.stubs.context7_api"),
+        *("trials.scripted", "trials.stubs.context7_api"),
         *("trials.stubs.gemini_api", "trials.stubs.post_api"),
         *("trials.stubs.request_log", "trials.stubs.serving"),
         *("trials.stubs.wheel_index", "proxy.cost"),

@@ -21,7 +21,7 @@ from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.engines.outcome import Done, OutOfMemory
 from llamatrix.measure.speed import MeasuredTest, run_sweep
 from llamatrix.project import Project
-from llamatrix.proxy.request import read_request
+from llamatrix.proxy.chat_completions import read_request
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT
 

@@ -13,7 +13,7 @@ from tests.nix.conftest import SYSTEM, Flake
 from tests.shipped import ROOT
 
 from llamatrix import shell
-from llamatrix.agents.opencode.context7 import FOLDER, context7_server
+from llamatrix.agents.context7 import FOLDER, context7_server
 from llamatrix.commands.agent.tools import provide_tools
 from llamatrix.config.expand import expand_plan
 from llamatrix.config.load import load_matrix

@@ -13,7 +13,7 @@ import httpx
 from tests.proxy.tapping import CHAT, EVENTS, OPENCODE, REQUEST, streaming
 from tests.sandbox.attacking import box
 
-from llamatrix.proxy.caller import AgentProcess
+from llamatrix.proxy.agent_process import AgentProcess
 from llamatrix.proxy.proxy import Tap
 from llamatrix.proxy.serving import serving
 from llamatrix.proxy.totals import totals

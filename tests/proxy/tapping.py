@@ -9,11 +9,13 @@ from pathlib import Path
 import httpx
 from tests.waiting import wait_until
 
+from llamatrix.agents.opencode.agent import OpenCode
 from llamatrix.proxy.proxy import Tap
 from llamatrix.proxy.serving import address, loopback_listener, serving
 from llamatrix.redaction import Redaction
 
 CHAT = "/v1/chat/completions"
+AGENT = OpenCode(version="1.18.33", model="m", context_tokens=9000, output_tokens=900)
 OPENCODE = {"user-agent": "opencode/1.18.33"}
 REQUEST = (
     b'{"model":"m","stream":true,"messages":[{"role":"user","content":"\xc3\xa9"}]}'
@@ -63,6 +65,7 @@ def tapped(
         upstream="http://model",
         folder=folder,
         transport=httpx.MockTransport(answer),
+        classify=AGENT.classify_request,
         redaction=Redaction(secrets=secrets),
     )
     with (

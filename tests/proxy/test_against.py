@@ -5,7 +5,7 @@ from tests.proxy.test_totals import call, served
 
 from llamatrix.engines.protocol import Counters
 from llamatrix.errors import ServeError
-from llamatrix.proxy.against import differing, read_counters
+from llamatrix.proxy.totals import differing, read_counters
 from llamatrix.web import LateAnswerError, NoAnswerError
 
 

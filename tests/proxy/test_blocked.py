@@ -10,9 +10,8 @@ import httpx
 import pytest
 from tests.proxy.tapping import CHAT, EVENTS, OPENCODE, REQUEST, streaming, tapped
 
-from llamatrix.proxy.call import Trouble, read_calls
-from llamatrix.proxy.caller import AgentProcess
-from llamatrix.proxy.request import Kind
+from llamatrix.proxy.agent_process import AgentProcess
+from llamatrix.proxy.call import CallKind, Trouble, read_calls
 from llamatrix.proxy.totals import totals
 
 ADMINISTRATION = [
@@ -82,7 +81,7 @@ def test_other_paths_are_404_and_recorded_as_an_attempt(
         got = client.request(method, url, content=REQUEST, headers=OPENCODE)
     assert got.status_code == 404
     (call,) = read_calls(tmp_path)
-    assert (call.kind, call.trouble) == (Kind.OTHER, Trouble.BLOCKED)
+    assert (call.kind, call.trouble) == (CallKind.OTHER, Trouble.BLOCKED)
     assert call.status == 404
     assert call.error == f"{method} is not part of the model API"
     if "%" not in target:

@@ -19,8 +19,7 @@ from tests.proxy.tapping import (
 )
 from tests.waiting import wait_until
 
-from llamatrix.proxy.call import read_calls
-from llamatrix.proxy.request import Kind
+from llamatrix.proxy.call import CallKind, read_calls
 from llamatrix.proxy.totals import totals
 
 AGENT = b"User-Agent: opencode/1.18.33\r\n"
@@ -87,7 +86,7 @@ def test_an_odd_request_is_answered_and_counted(name: str, tmp_path: Path) -> No
     assert b" 200 OK\r\n" in got
     assert b"[DONE]" in got
     (call,) = read_calls(tmp_path)
-    assert (call.kind, call.trouble) == (Kind.MAIN, None)
+    assert (call.kind, call.trouble) == (CallKind.MAIN, None)
     counted = totals([call])
     assert (counted.api_calls, counted.other_calls) == (1, 0)
     assert (counted.prompt_tokens, counted.generated_tokens) == (40, 7)

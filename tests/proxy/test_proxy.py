@@ -17,10 +17,9 @@ from tests.proxy.tapping import (
 )
 from tests.waiting import wait_until
 
-from llamatrix.proxy.call import Trouble, read_calls
+from llamatrix.proxy.call import CallKind, Trouble, read_calls
 from llamatrix.proxy.cost import measure_cost
 from llamatrix.proxy.proxy import Tap
-from llamatrix.proxy.request import Kind
 from llamatrix.proxy.serving import address, loopback_listener, serving
 
 HALF = b'data: {"choices":[{"index":0,"delta":{"content":"hel'
@@ -57,7 +56,7 @@ def test_all_that_an_answer_tells_is_recorded(tmp_path: Path) -> None:
     with tapped(tmp_path, streaming(EVENTS)) as (tap, client):
         client.post(CHAT, content=REQUEST, headers=OPENCODE)
     (call,) = tap.calls
-    assert (call.kind, call.status, call.trouble) == (Kind.MAIN, 200, None)
+    assert (call.kind, call.status, call.trouble) == (CallKind.MAIN, 200, None)
     assert (call.prompt_tokens, call.cached_tokens) == (100, 60)
     assert (call.generated_tokens, call.reasoning_tokens) == (7, None)
     assert call.timings

@@ -13,17 +13,19 @@ from tests.sandbox.bared import LONGEST, agents_words, bare, bared
 from tests.trials.replayed import SESSION, call, fake_serving, record
 
 from llamatrix.errors import MeasureError
-from llamatrix.proxy.call import Trouble, read_calls
+from llamatrix.proxy.call import CallKind, Trouble, read_calls
 from llamatrix.proxy.recording import read_recording, script_of
-from llamatrix.proxy.request import Kind
-from llamatrix.trials.scripted.transcript import Step
+from llamatrix.trials.scripted import Step
 
 FakeProgram = Callable[[str, str], Path]
 
 
 def test_a_captured_session_is_read_in_the_order_of_its_calls() -> None:
     recording = read_recording(SESSION)
-    assert [one.kind for one in recording.calls] == [Kind.TITLE, *[Kind.MAIN] * 3]
+    assert [one.kind for one in recording.calls] == [
+        CallKind.TITLE,
+        *[CallKind.MAIN] * 3,
+    ]
     assert [one.generated_tokens for one in recording.calls] == [4, 42, 35, 8]
     assert recording.left_out == 0
 
@@ -102,10 +104,10 @@ def test_only_an_agents_calls_that_ended_well_are_replayed(tmp_path: Path) -> No
     folder = record(
         tmp_path,
         call(3),
-        call(1, Kind.TITLE),
-        call(2, Kind.SUBAGENT),
+        call(1, CallKind.TITLE),
+        call(2, CallKind.SUBAGENT),
         call(4, trouble=Trouble.CUT),
-        call(5, Kind.OTHER),
+        call(5, CallKind.OTHER),
     )
     recording = read_recording(folder)
     assert [one.index for one in recording.calls] == [1, 3]
@@ -134,7 +136,7 @@ def test_lengths_are_also_taken_from_the_servers_timings(tmp_path: Path) -> None
 def test_what_is_no_recording_is_told_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(MeasureError, match=r"no calls.jsonl there; give the folder"):
         read_recording(tmp_path)
-    record(tmp_path, call(1, Kind.OTHER))
+    record(tmp_path, call(1, CallKind.OTHER))
     with pytest.raises(MeasureError, match="none of its 1 calls is an agent's"):
         read_recording(tmp_path)
     record(tmp_path, call(1, generated_tokens=None))
@@ -202,9 +204,9 @@ def test_the_captured_session_is_what_a_real_opencode_sends(
             Step(
                 reasoning="The test must fail first.",
                 text="First a test.",
-                tool_calls=(wrote("test_add.py", test),),
+                actions=(wrote("test_add.py", test),),
             ),
-            Step(tool_calls=(wrote("add.py", work), ran("ls"))),
+            Step(actions=(wrote("add.py", work), ran("ls"))),
             Step(text="The file and its test are written."),
         ),
     )

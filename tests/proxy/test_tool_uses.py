@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from tests.trials.replayed import SESSION, call
 
-from llamatrix.proxy.call import Call, Trouble, read_calls
-from llamatrix.proxy.request import Kind
-from llamatrix.proxy.tool_uses import as_events, read_tool_uses
-from llamatrix.trials.checks.transcript import read_transcript
+from llamatrix.agents.opencode.agent import OpenCode
+from llamatrix.agents.protocol import Run, Write
+from llamatrix.agents.trajectory import read_trajectory, write_trajectory
+from llamatrix.proxy import chat_completions
+from llamatrix.proxy.call import Call, CallKind, Trouble, read_calls
+from llamatrix.proxy.tool_uses import ObservedUse, read_tool_uses
 
 Messages = list[dict[str, object]]
 GO: Messages = [{"role": "user", "content": "Go."}]
@@ -40,7 +42,7 @@ class Taped:
         self,
         messages: Messages,
         *tools: dict[str, object],
-        kind: Kind = Kind.MAIN,
+        kind: CallKind = CallKind.MAIN,
         trouble: Trouble | None = None,
     ) -> None:
         index = len(self.calls) + 1
@@ -54,9 +56,11 @@ class Taped:
         (self.folder / f"{index:04}.answer.txt").write_text(f"{text}data: [DONE]\n\n")
         self.calls.append(call(index, kind, trouble=trouble))
 
-    def uses(self) -> Sequence[tuple[str, str | None, bool]]:
-        uses = read_tool_uses(self.folder, self.calls)
-        return [(use.tool, use.result, use.completed) for use in uses]
+    def read(self) -> Sequence[ObservedUse]:
+        return read_tool_uses(self.folder, self.calls, chat_completions)
+
+    def uses(self) -> Sequence[tuple[str, str | None]]:
+        return [(use.tool, use.result) for use in self.read()]
 
 
 @pytest.fixture
@@ -64,30 +68,30 @@ def taped(tmp_path: Path) -> Taped:
     return Taped(tmp_path)
 
 
-def test_a_captured_session_is_a_transcript(tmp_path: Path) -> None:
-    uses = read_tool_uses(SESSION, read_calls(SESSION))
+def test_a_captured_session_is_a_trajectory(tmp_path: Path) -> None:
+    uses = read_tool_uses(SESSION, read_calls(SESSION), chat_completions)
     assert [use.tool for use in uses] == ["write", "write", "bash"]
-    assert all(use.completed for use in uses)
-    (tmp_path / "log").write_bytes(as_events(uses))
-    test, code, listing = read_transcript(tmp_path / "log")
-    assert test.path == "/trial/work/test_add.py"
-    assert test.content.startswith("from add import add")
-    assert code.completed
-    assert (listing.command, listing.output) == (
-        "ls",
-        "add.py\nseed.txt\ntest_add.py\n",
-    )
+    agent = OpenCode(version="1.18.33", model="m", context_tokens=1, output_tokens=1)
+    calls = tuple(agent.read_tool_use(use) for use in uses)
+    assert all(call.completed for call in calls)
+    (tmp_path / "log").write_bytes(write_trajectory(calls))
+    test, _, listing = read_trajectory(tmp_path / "log")
+    assert isinstance(test.action, Write)
+    assert test.action.path == "/trial/work/test_add.py"
+    assert test.action.content.startswith("from add import add")
+    assert listing.action == Run(command="ls")
+    assert listing.output == "add.py\nseed.txt\ntest_add.py\n"
 
 
-def test_a_call_without_a_result_did_nothing(taped: Taped) -> None:
+def test_a_call_without_a_result_has_none(taped: Taped) -> None:
     taped.add(GO, called("a", "bash"), called("b", "read"))
     taped.add([*GO, *told("b", "text")])
-    assert taped.uses() == [("bash", None, False), ("read", "text", True)]
+    assert taped.uses() == [("bash", None), ("read", "text")]
 
 
 def test_a_result_without_a_call_of_the_models_is_none(taped: Taped) -> None:
     taped.add([*GO, *told("a", "docs", "context7_query-docs")])
-    taped.add(GO, called("b", "bash"), kind=Kind.OTHER)
+    taped.add(GO, called("b", "bash"), kind=CallKind.OTHER)
     taped.add(GO, called("c", "bash"), trouble=Trouble.CUT)
     taped.add([*GO, *told("b", "x"), *told("c", "x")])
     assert taped.uses() == []
@@ -97,16 +101,16 @@ def test_the_first_result_of_a_call_counts(taped: Taped) -> None:
     taped.add(GO, called("a", "bash"))
     taped.add([*GO, *told("a", "first")], called("a", "read"))
     taped.add([*GO, *told("a", "changed")])
-    assert taped.uses() == [("bash", "first", True), ("read", "changed", True)]
+    assert taped.uses() == [("bash", "first"), ("read", "changed")]
 
 
 def test_conversations_with_the_same_ids_are_told_apart(taped: Taped) -> None:
     other: Messages = [{"role": "user", "content": "Look."}]
     taped.add(GO, called("a", "task"))
-    taped.add(other, called("a", "bash"), kind=Kind.SUBAGENT)
-    taped.add([*other, *told("a", "inner")], kind=Kind.SUBAGENT)
+    taped.add(other, called("a", "bash"), kind=CallKind.SUBAGENT)
+    taped.add([*other, *told("a", "inner")], kind=CallKind.SUBAGENT)
     taped.add([*GO, *told("a", "outer")])
-    assert taped.uses() == [("task", "outer", True), ("bash", "inner", True)]
+    assert taped.uses() == [("task", "outer"), ("bash", "inner")]
 
 
 def test_arguments_come_in_pieces_or_whole(taped: Taped) -> None:
@@ -121,35 +125,12 @@ def test_arguments_come_in_pieces_or_whole(taped: Taped) -> None:
     ]
     text = "".join(f"data: {json.dumps(chunk)}\n" for chunk in chunks)
     (taped.folder / "0001.answer.txt").write_text(text)
-    (use,) = read_tool_uses(taped.folder, taped.calls)
+    (use,) = taped.read()
     assert use.arguments == '{"command":"ls"}'
 
     whole = {"tool_calls": [called("a", "bash"), called("b", "read")]}
     answer = json.dumps({"choices": [{"message": whole}]})
     (taped.folder / "0001.answer.txt").write_text(answer)
     (taped.folder / "0001.request.json").write_text('{"messages": []}')
-    uses = read_tool_uses(taped.folder, taped.calls)
+    uses = taped.read()
     assert [use.tool for use in uses] == ["bash", "read"]
-
-
-@pytest.mark.parametrize(
-    ("tool", "shown", "result", "completed"),
-    [
-        ("write", "write", "Wrote file successfully.", True),
-        ("write", "write", "You must read file a before overwriting it.", False),
-        ("edit", "edit", "Edit applied successfully.\n\nLSP errors", True),
-        ("edit", "edit", "Could not find oldString in the file.", False),
-        ("bash", "bash", "Error: in what the command itself printed", True),
-        ("bash", "bash", "(no output)", True),
-        ("bash", "bash", "The bash tool was called with invalid arguments: x", False),
-        ("read", "read", "File not found: /trial/work/none.txt", False),
-        ("nosuch", "invalid", "The arguments provided to the tool are", False),
-        ("webfetch", "webfetch", "Request failed with status code: 404", False),
-    ],
-)
-def test_a_result_says_whether_the_tool_did_its_work(
-    taped: Taped, *, tool: str, shown: str, result: str, completed: bool
-) -> None:
-    taped.add(GO, called("a", tool))
-    taped.add([*GO, *told("a", result, shown)])
-    assert taped.uses() == [(tool, result, completed)]

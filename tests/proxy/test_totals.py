@@ -1,11 +1,9 @@
 from llamatrix.engines.protocol import Counters
-from llamatrix.proxy.answer import Timings
-from llamatrix.proxy.call import Call, Trouble
-from llamatrix.proxy.request import Kind
+from llamatrix.proxy.call import Call, CallKind, Timings, Trouble
 from llamatrix.proxy.totals import disagreements, totals
 
 
-def call(kind: Kind = Kind.MAIN, **more: object) -> Call:
+def call(kind: CallKind = CallKind.MAIN, **more: object) -> Call:
     timings = Timings(prompt_n=40, prompt_ms=200, predicted_n=10, predicted_ms=500)
     fields = {"timings": timings, "cached_tokens": 5, "tool_calls": ("bash",), **more}
     return Call(
@@ -29,7 +27,7 @@ def served(**more: float) -> Counters:
 
 
 def test_the_published_metrics_are_sums_over_the_calls() -> None:
-    got = totals([call(Kind.TITLE, tool_calls=()), call(), call(Kind.SUBAGENT)])
+    got = totals([call(CallKind.TITLE, tool_calls=()), call(), call(CallKind.SUBAGENT)])
     assert (got.api_calls, got.api_calls_without_titles) == (3, 2)
     assert (got.subagent_calls, got.tool_calls, got.cached_tokens) == (1, 2, 15)
     assert (got.prompt_tokens, got.generated_tokens) == (120, 30)
@@ -38,7 +36,7 @@ def test_the_published_metrics_are_sums_over_the_calls() -> None:
 
 
 def test_calls_of_other_clients_are_counted_apart() -> None:
-    got = totals([call(), call(Kind.OTHER)])
+    got = totals([call(), call(CallKind.OTHER)])
     assert (got.api_calls, got.other_calls, got.prompt_tokens) == (1, 1, 40)
 
 

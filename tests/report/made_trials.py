@@ -16,9 +16,9 @@ from llamatrix.agents.turn_outcome import (
 from llamatrix.config.matrix import Network, WeightsKind
 from llamatrix.measure.telemetry import CpuSample, GpuSample, Telemetry
 from llamatrix.nvml import Gpu
-from llamatrix.proxy.breakdown import Breakdown
 from llamatrix.proxy.call import CallTimes
 from llamatrix.proxy.totals import Totals
+from llamatrix.proxy.wire_api import Breakdown
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import (
     AGENT,

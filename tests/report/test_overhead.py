@@ -19,7 +19,8 @@ def trial(harness_s: float, *, trial: int = 1, host: str = HOST) -> TrialRecord:
 
 def test_the_parts_of_a_trial_make_up_its_whole() -> None:
     result = made_trial().result
-    parts_s = result.opencode_s + result.judging_s + result.harness_s
+    agent_s = sum(turn.seconds for turn in result.turns)
+    parts_s = agent_s + result.judging_s + result.harness_s
     assert parts_s == pytest.approx(result.seconds)
     assert result.judging_s == 4.5
 

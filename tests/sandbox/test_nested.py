@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from llamatrix.agents.opencode.agent import OpenCode
 from llamatrix.agents.opencode.events import parse
-from llamatrix.proxy.answer import Answer
-from llamatrix.proxy.request import read_request
-from llamatrix.proxy.tool_uses import ObservedUse, as_events
-from llamatrix.trials.checks.transcript import read_transcript
+from llamatrix.agents.protocol import AgentEvents
+from llamatrix.agents.trajectory import read_trajectory
+from llamatrix.proxy import chat_completions
+from llamatrix.proxy.chat_completions import ChatAnswer, read_request
+from llamatrix.proxy.tool_uses import ObservedUse
 from llamatrix.trials.trial_analysis import analyse
 
 DEEP = "[" * 200_000
@@ -32,16 +34,16 @@ CHAT = (
 
 @pytest.mark.parametrize("line", EVENTS)
 def test_an_event_is_passed_over(line: str, tmp_path: Path) -> None:
-    assert parse([line, '{"type":"text"}']).unread <= 1
+    assert parse([line, '{"type":"text"}']) == AgentEvents()
     log = tmp_path / "events.jsonl"
     log.write_text(line)
-    assert len(read_transcript(log)) <= 1
+    assert len(read_trajectory(log)) <= 1
 
 
 @pytest.mark.parametrize("body", CHAT)
 def test_a_request_and_an_answer_are_passed_over(body: str) -> None:
     read_request(body.encode())
-    answer = Answer()
+    answer = ChatAnswer()
     answer.feed(f"data: {body}\n\ndata: [DONE]\n\n".encode())
     assert answer.complete
 
@@ -55,7 +57,14 @@ def test_tokens_of_a_request_are_unread(body: str, tmp_path: Path) -> None:
         '{"index":1,"kind":"main","path":"/","begun_s":0,"ended_s":1,"request_bytes":1,'
         '"request_sha256":"","answer_bytes":1,"answer_sha256":""}\n'
     )
-    found = analyse(None, workspace=None, calls=calls, count_tokens=len, bwrap=None)
+    found = analyse(
+        None,
+        workspace=None,
+        calls=calls,
+        wire_api=chat_completions,
+        count_tokens=len,
+        bwrap=None,
+    )
     assert found.tokens or found.unread
 
 
@@ -68,4 +77,5 @@ def test_arguments_of_a_tool_are_passed_over(depth: int) -> None:
         ended_s=1,
         result="",
     )
-    assert len(parse(as_events([use]).decode().splitlines()).tool_uses) <= 1
+    agent = OpenCode(version="1.3.2", model="m", context_tokens=9, output_tokens=9)
+    assert agent.read_tool_use(use).action is None

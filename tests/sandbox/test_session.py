@@ -21,6 +21,7 @@ JOB = Job(
     max_file_bytes=1,
     max_files=1,
     max_total_bytes=1000,
+    discarded=[],
 )
 REPORT = Report(
     exit_code=0,

@@ -10,13 +10,12 @@ from tests.shipped import CAPTURED, ROOT
 
 from llamatrix.config.load import load_matrix
 from llamatrix.engines.llama_cpp.server import Launch, Serving, running
-from llamatrix.proxy.call import Call
-from llamatrix.proxy.request import Kind
+from llamatrix.proxy.call import Call, CallKind
 
 SESSION = CAPTURED / "session" / "1.18.33"
 
 
-def call(index: int, kind: Kind = Kind.MAIN, **known: object) -> Call:
+def call(index: int, kind: CallKind = CallKind.MAIN, **known: object) -> Call:
     said = {
         "index": index,
         "kind": kind,

@@ -19,7 +19,7 @@ from llamatrix.agents.turn_outcome import (
 from llamatrix.engines.protocol import Counters
 from llamatrix.errors import MeasureError, ServeError
 from llamatrix.trials import trial
-from llamatrix.trials.scripted.transcript import Fault, Step, Transcript
+from llamatrix.trials.scripted import Fault, Step, Transcript
 from llamatrix.trials.trial_result import Broken, Incorrect
 from llamatrix.web import LateAnswerError, NoAnswerError
 
@@ -49,7 +49,7 @@ def test_a_key_that_the_agent_spreads_is_in_nothing_kept(arena: MakeArena) -> No
         "echo $GEMINI_API_KEY >&2; exit 3"
     )
     place = arena("gemini-images", max_turns=1)
-    result = place.play(script(Step(tool_calls=(ran(spread),)), DONE))
+    result = place.play(script(Step(actions=(ran(spread),)), DONE))
     assert isinstance(result.outcome, Incorrect)
     kept = place.kept / "turn-1" / "workspace"
     assert "GEMINI_API_KEY=[redacted]" in (kept / "all.txt").read_text()
@@ -145,6 +145,6 @@ def test_a_server_too_busy_to_count_loses_only_the_comparison(
 def test_a_turn_out_of_time_is_the_models(arena: MakeArena) -> None:
     timeouts = type(SOON)(total_s=15, silence_s=60)
     place = arena(timeouts=timeouts)
-    result = place.play(script(Step(tool_calls=(ran("sleep 100"),)), DONE))
+    result = place.play(script(Step(actions=(ran("sleep 100"),)), DONE))
     assert result.outcome == Incorrect(turns=1)
     assert result.turns[0].judgement is None

@@ -7,6 +7,7 @@ from tests.trials.checks.made import bash, write
 
 from llamatrix.project import find_project
 from llamatrix.provision.programs import bwrap_here
+from llamatrix.proxy import chat_completions
 from llamatrix.sandbox.spec import probe
 from llamatrix.trials.trial_analysis import Analysis, analyse
 
@@ -25,7 +26,12 @@ def analysed(folder: Path, bwrap: Path | None, lines: list[str]) -> Analysis:
     trajectory = folder.parent / "trajectory.jsonl"
     trajectory.write_text("\n".join(lines))
     return analyse(
-        trajectory, workspace=folder, calls=None, count_tokens=len, bwrap=bwrap
+        trajectory,
+        workspace=folder,
+        calls=None,
+        wire_api=chat_completions,
+        count_tokens=len,
+        bwrap=bwrap,
     )
 
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from tests.trials.trying import files_with
 
-from llamatrix.agents.opencode.context7 import FOLDER
+from llamatrix.agents.context7 import FOLDER
 from llamatrix.config.matrix import Network
 from llamatrix.trials.checks.run_in_sandbox import ENCLOSURE, Enclosure
 from llamatrix.trials.checks.task import load_task

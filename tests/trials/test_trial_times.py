@@ -1,4 +1,4 @@
-"""A trial's times: every second of it is OpenCode's, the judging's or the harness's."""
+"""A trial's times: every second of it is the agent's, the judging's or the harness's."""
 
 import os
 import time
@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 from tests.agents.opencode.playing import DONE, SOON, WRITES_A_FILE, playing, stage_for
 
-from llamatrix.agents.opencode.home import Agent
-from llamatrix.agents.opencode.turn import Surroundings
+from llamatrix.agents.opencode.agent import OpenCode
+from llamatrix.agents.turn import Surroundings
 from llamatrix.agents.turn_outcome import NotRun
 from llamatrix.engines.protocol import Counters
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.task import load_task
-from llamatrix.trials.scripted.player import Player
-from llamatrix.trials.scripted.transcript import Step, Transcript
+from llamatrix.trials.scripted import Player, Step, Transcript
 from llamatrix.trials.trial import Trial, run_trial
 from llamatrix.trials.trial_result import Incorrect, TrialResult
 
@@ -39,7 +38,11 @@ def aside(folder: Path) -> Path:
 
 
 def parts_s(result: TrialResult) -> float:
-    return result.opencode_s + result.judging_s + result.harness_s
+    return agent_s(result) + result.judging_s + result.harness_s
+
+
+def agent_s(result: TrialResult) -> float:
+    return sum(turn.seconds for turn in result.turns)
 
 
 def test_without_a_sandbox_all_of_it_is_the_harness(tmp_path: Path) -> None:
@@ -47,7 +50,7 @@ def test_without_a_sandbox_all_of_it_is_the_harness(tmp_path: Path) -> None:
         Trial(
             task=load_task("httpx-post"),
             bwrap=tmp_path / "no-bwrap",
-            agent=Agent(
+            agent=OpenCode(
                 version="1.3.2", model="m", context_tokens=9000, output_tokens=900
             ),
             surroundings=Surroundings(tools={}),
@@ -64,7 +67,7 @@ def test_without_a_sandbox_all_of_it_is_the_harness(tmp_path: Path) -> None:
     )
     assert isinstance(result.outcome, NotRun)
     assert result.calls == 0
-    assert result.opencode_s == 0
+    assert agent_s(result) == 0
     assert result.harness_s > 0
     assert parts_s(result) == pytest.approx(result.seconds)
 
@@ -74,7 +77,7 @@ def test_without_a_sandbox_all_of_it_is_the_harness(tmp_path: Path) -> None:
 def test_reading_the_finished_work_is_judging(tmp_path: Path) -> None:
     stage = stage_for("1.3.2", tmp_path, title=None)
     talk = Transcript(steps=(*WRITES_A_FILE.steps, DONE, Step(text="No more.")))
-    with playing(Player(transcript=talk, upstream=None)) as url:
+    with playing(Player(transcript=talk, agent=stage.agent)) as url:
         result = run_trial(
             Trial(
                 task=load_task("httpx-post"),
@@ -98,4 +101,4 @@ def test_reading_the_finished_work_is_judging(tmp_path: Path) -> None:
     judged_s = sum(turn.judged_s for turn in result.turns)
     assert result.judging_s == pytest.approx(judged_s + result.analysed_s)
     assert parts_s(result) == pytest.approx(result.seconds)
-    assert all(part > 0 for part in (result.opencode_s, judged_s, result.harness_s))
+    assert all(part > 0 for part in (agent_s(result), judged_s, result.harness_s))

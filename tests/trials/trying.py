@@ -8,10 +8,10 @@ from pathlib import Path
 from tests.agents.opencode.playing import INTEGRITY, SOON, playing
 from tests.shipped import ROOT
 
-from llamatrix.agents.opencode.context7 import RULE, context7_server
-from llamatrix.agents.opencode.home import Agent
+from llamatrix.agents.context7 import RULE, context7_server
+from llamatrix.agents.opencode.agent import OpenCode
 from llamatrix.agents.opencode.install import RIPGREP, opencode_of, provide_program
-from llamatrix.agents.opencode.turn import Timeouts
+from llamatrix.agents.turn import Timeouts
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock, locked_npm
 from llamatrix.engines.protocol import Counters
@@ -21,8 +21,7 @@ from llamatrix.provision.programs import find_bwrap, find_uv
 from llamatrix.provision.python import provide_wheels
 from llamatrix.trials.checks.finding import Judgement
 from llamatrix.trials.checks.task import load_task
-from llamatrix.trials.scripted.player import Player
-from llamatrix.trials.scripted.transcript import Transcript
+from llamatrix.trials.scripted import Player, Transcript
 from llamatrix.trials.stubs.services import services
 from llamatrix.trials.stubs.wheel_index import LOCKED
 from llamatrix.trials.trial import Trial, run_trial
@@ -92,7 +91,8 @@ class Arena:
         return self.folder / "kept"
 
     def play(self, transcript: Transcript) -> TrialResult:
-        with playing(Player(transcript=transcript)) as url:
+        player = Player(transcript=transcript, agent=self.agent(context7_url=None))
+        with playing(player) as url:
             return self.ask(url)
 
     def ask(self, url: str) -> TrialResult:
@@ -104,14 +104,7 @@ class Arena:
                 Trial(
                     task=load_task(self.task_id),
                     bwrap=tools.bwrap,
-                    agent=Agent(
-                        version=self.version,
-                        model="scripted",
-                        context_tokens=65_536,
-                        output_tokens=8_192,
-                        mcp=(context7_server(api_url=environment.context7_url),),
-                        rules=RULE,
-                    ),
+                    agent=self.agent(context7_url=environment.context7_url),
                     surroundings=environment.surroundings,
                     execution=environment.execution,
                     upstream=url,
@@ -125,6 +118,16 @@ class Arena:
                     on_turn=self.said.append,
                 )
             )
+
+    def agent(self, *, context7_url: str | None) -> OpenCode:
+        return OpenCode(
+            version=self.version,
+            model="scripted",
+            context_tokens=65_536,
+            output_tokens=8_192,
+            mcp=(context7_server(api_url=context7_url),),
+            rules=RULE,
+        )
 
     @contextmanager
     def _environment(self) -> Iterator[tuple[Tools, TrialEnvironment]]:

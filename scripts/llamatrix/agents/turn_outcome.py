@@ -1,4 +1,4 @@
-"""What can come of one turn of a trial. Everything here is data; nothing is raised."""
+"""The outcomes of one turn of a trial. They are data; none is raised."""
 
 from enum import StrEnum
 
@@ -8,10 +8,10 @@ from msgspec import Struct
 class WhyNotRun(StrEnum):
     NO_SANDBOX = "no sandbox"
     NO_PROGRAM = "no program"
-    """OpenCode or git is not to be had for this machine."""
+    """The agent or git is not available for this machine."""
     NO_KEY = "no key"
     SERVICE = "service"
-    """The service no longer has what the task asks for."""
+    """The service no longer has what the task needs."""
     TEMPLATE = "template"
     """The chat template fails a case that agents cannot work without."""
 
@@ -23,7 +23,7 @@ class NotRun(Struct, frozen=True, kw_only=True, tag="not-run"):
 
 
 class Answered(Struct, frozen=True, kw_only=True, tag="answered"):
-    """OpenCode ended by itself after a last word of the model: ready to be judged."""
+    """The agent ended by itself after a last answer of the model: ready to be judged."""
 
 
 class CutShort(Struct, frozen=True, kw_only=True, tag="cut-short"):
@@ -47,32 +47,32 @@ class RanAway(Struct, frozen=True, kw_only=True, tag="ran-away"):
 
 
 class DiskFull(Struct, frozen=True, kw_only=True, tag="disk-full"):
-    """The agent filled the sandbox until OpenCode itself could not go on."""
+    """The model filled the sandbox until the agent itself could not go on."""
 
     error: str
 
 
 class EndpointDown(Struct, frozen=True, kw_only=True, tag="endpoint-down"):
-    """Nothing listened where the model should be."""
+    """Nothing listened at the model's address."""
 
     error: str
 
 
 class EndpointFailed(Struct, frozen=True, kw_only=True, tag="endpoint-failed"):
-    """It answered with errors, again and again."""
+    """It answered with errors, repeatedly."""
 
     status: int | None
     error: str
 
 
 class EndpointDied(Struct, frozen=True, kw_only=True, tag="endpoint-died"):
-    """Its answers broke off, again and again."""
+    """Its answers broke off, repeatedly."""
 
     error: str
 
 
 class EndpointStalled(Struct, frozen=True, kw_only=True, tag="endpoint-stalled"):
-    """A call was open, and for too long nothing came."""
+    """A call was open, and nothing arrived for too long."""
 
     silent_s: float
 
@@ -82,16 +82,16 @@ class AfterTools(Struct, frozen=True, kw_only=True):
 
     after_tools: bool = False
     """Whether the model had run commands or changed files before, in this turn or an
-    earlier one. The harness is out of their reach and OpenCode is not: then it counts
-    as what the model did."""
+    earlier one. These can reach the agent, though not the harness: then the model
+    caused it."""
 
 
 class AgentHung(AfterTools, frozen=True, kw_only=True, tag="agent-hung"):
-    """OpenCode said nothing and asked for nothing for too long."""
+    """The agent printed nothing and called nothing for too long."""
 
     silent_s: float
     error: str = ""
-    """What standard error tells, in one line."""
+    """The first error on standard error."""
 
 
 class AgentKilled(AfterTools, frozen=True, kw_only=True, tag="agent-killed"):
@@ -100,31 +100,33 @@ class AgentKilled(AfterTools, frozen=True, kw_only=True, tag="agent-killed"):
 
 
 class AgentFailed(AfterTools, frozen=True, kw_only=True, tag="agent-failed"):
-    """OpenCode ended with an error, or without a last word."""
+    """The agent ended with an error, or without a last answer."""
 
     exit_code: int
     errors: tuple[str, ...]
     finish: str = ""
-    """The reason of the last step: `unknown` where a stream closed without a word."""
+    """The reason of the last step: `unknown` where a stream closed without one."""
     tail: tuple[str, ...]
 
 
 class AskedPermission(AfterTools, frozen=True, kw_only=True, tag="asked-permission"):
-    """OpenCode asked where nobody can answer: its set-up is wrong."""
+    """The agent asked a question that nobody can answer: its configuration is wrong."""
 
     tail: tuple[str, ...]
+    """The lines of standard error that ask; more lines in older records."""
 
 
 class ToolsMissing(AfterTools, frozen=True, kw_only=True, tag="tools-missing"):
-    """The first request did not offer what it should: an MCP server did not start."""
+    """The first request lacked tools: an MCP server did not start."""
 
     tools: tuple[str, ...]
 
 
 class CompactedForEver(Struct, frozen=True, kw_only=True, tag="compacted-for-ever"):
-    """Every prompt, right after a compaction too, was over the room for prompts.
+    """Every prompt, even right after a compaction, was too long.
 
-    The set-up's fault: ctx_size less output_tokens is smaller than what OpenCode sends.
+    A mistake of the configuration: ctx_size less output_tokens is smaller than what the
+    agent sends.
     """
 
     compactions: int
@@ -138,7 +140,7 @@ class SandboxLost(Struct, frozen=True, kw_only=True, tag="sandbox-lost"):
 
 
 class JudgingFailed(Struct, frozen=True, kw_only=True, tag="judging-failed"):
-    """The task's own check.py did not do its work."""
+    """The task's own check.py failed."""
 
     error: str
 
@@ -169,7 +171,7 @@ _THE_MODELS = (Answered, CutShort, ContextFull, TimedOut, RanAway, DiskFull)
 
 
 def is_the_models(outcome: TurnOutcome) -> bool:
-    """Whether the turn may be scored; what the infrastructure did never is."""
+    """Return whether the turn may be scored: not where the infrastructure failed."""
     if isinstance(outcome, AfterTools):
         return outcome.after_tools
     return isinstance(outcome, _THE_MODELS)

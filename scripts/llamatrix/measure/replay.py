@@ -7,9 +7,8 @@ from enum import StrEnum
 from msgspec import Struct
 
 from llamatrix.engines.llama_cpp.server import Serving, memory_of, read_log
-from llamatrix.proxy.answer import Timings
+from llamatrix.proxy.call import CallKind, Timings
 from llamatrix.proxy.recording import Script, ScriptCall
-from llamatrix.proxy.request import Kind
 from llamatrix.shell import TAIL_LINES
 from llamatrix.web import NoAnswerError, WrongAnswerError
 
@@ -18,7 +17,7 @@ class CallSample(Struct, frozen=True, kw_only=True):
     """What a server said of one call."""
 
     index: int
-    kind: Kind
+    kind: CallKind
     prompt_tokens: int
     """All of the prompt, cached or not."""
     timings: Timings

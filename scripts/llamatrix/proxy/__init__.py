@@ -1,1 +1,1 @@
-"""The tap: what passes between OpenCode and the server, recorded."""
+"""The tap: what passes between an agent and the model server, recorded."""

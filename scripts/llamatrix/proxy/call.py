@@ -6,12 +6,20 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from llamatrix.proxy.answer import Timings
-from llamatrix.proxy.request import Kind
+
+class CallKind(StrEnum):
+    """What an agent made a call for."""
+
+    MAIN = "main"
+    TITLE = "title"
+    COMPACTION = "compaction"
+    SUBAGENT = "subagent"
+    OTHER = "other"
+    """Not the agent's: outside the model API, or of another program in the sandbox."""
 
 
 class Trouble(StrEnum):
-    """What went wrong with a call, seen from between the two."""
+    """What went wrong with a call, seen from between agent and server."""
 
     UNREACHABLE = "unreachable"
     """Nothing listened where the model should be."""
@@ -29,9 +37,20 @@ class Trouble(StrEnum):
     """Not let through: another process's, or outside the model API."""
 
 
+class Timings(Struct, frozen=True, kw_only=True):
+    """llama-server's own timings of one completion; `*_ms` in milliseconds."""
+
+    prompt_n: int
+    """Prompt tokens processed, without those taken from the cache."""
+    prompt_ms: float
+    predicted_n: int
+    predicted_ms: float
+    cache_n: int | None = None
+
+
 class Call(Struct, frozen=True, kw_only=True, omit_defaults=True):
     index: int
-    kind: Kind
+    kind: CallKind
     path: str
     begun_s: float
     """Since the tap began; so are the other times."""

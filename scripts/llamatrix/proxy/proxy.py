@@ -1,10 +1,12 @@
-"""The recording reverse proxy: bytes pass unchanged, and are read in passing."""
+"""The recording reverse proxy: bytes pass unchanged, and are read on the way."""
 
 import asyncio
+import hashlib
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,76 +18,162 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from llamatrix.proxy.answer import Answer
-from llamatrix.proxy.call import Call, Trouble
-from llamatrix.proxy.caller import AgentProcess
-from llamatrix.proxy.passing import Decoder, Passing
-from llamatrix.proxy.request import ChatRequest, Kind, kind_of, read_request
+from llamatrix.proxy import chat_completions
+from llamatrix.proxy.agent_process import AgentProcess
+from llamatrix.proxy.call import Call, CallKind, Trouble
+from llamatrix.proxy.wire_api import ModelAnswer, ModelRequest, WireApi
 from llamatrix.redaction import Redaction
 
 _CONNECT_TIMEOUT_S = 10.0
-_MODEL_API = {("POST", "/v1/chat/completions"), ("GET", "/v1/models")}
-"""All that an agent needs: other paths of llama-server erase caches, swap adapters…"""
 _SITE = re.compile("^https?://[^/]*")
-"""How a target begins that names the whole address, as for a proxy."""
-_HOP = {
+"""The start of a request target in absolute form, as sent to a proxy."""
+_NOT_FORWARDED = {
     *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization"),
     *(b"te", b"trailers", b"transfer-encoding", b"upgrade", b"host", b"expect"),
     b"content-length",
     b"accept-encoding",  # a compressed answer could be passed on, but not read
 }
-_OWN = _HOP - {b"content-length"}
-_MOST_BODY_BYTES = 64 << 20
-_MOST_BLOCKED = 200
-"""Blocked calls that are recorded one by one; those after them are answered alike."""
-_BAD_REQUEST = 400
+_NOT_RETURNED = _NOT_FORWARDED - {b"content-length"}
+_MAX_BODY_BYTES = 64 << 20
+_MAX_INFLATED_BYTES = 256 << 20
+"""Of a compressed body; the rest is passed on, but not read."""
+_MAX_BLOCKED_RECORDED = 200
+"""Further blocked calls are answered alike and not recorded."""
 _SPELLED = b"[redacted: this answer spelled a key out, piece by piece]\n"
+
+Classify = Callable[[Mapping[str, str], ModelRequest], CallKind]
+"""Returns what a call is made for, by its lower-case headers and its request."""
 
 
 class _BlockedError(Exception):
-    """A call that is not let through, and the status it is answered with."""
+    """A call that is not passed on, and the status it is answered with."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
 
 
+class _Decoder:
+    """Decompresses a body; what it cannot decode is empty."""
+
+    def __init__(self, encoding: str) -> None:
+        self._compressed = encoding.strip().lower() in {"gzip", "x-gzip", "deflate"}
+        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        self._rest_bytes = _MAX_INFLATED_BYTES
+
+    def decode(self, part: bytes) -> bytes:
+        if not self._compressed:
+            return part
+        try:
+            plain = self._inflate.decompress(part, max(1, self._rest_bytes))
+        except zlib.error:
+            return b""
+        self._rest_bytes -= len(plain)
+        return plain
+
+
+@dataclass(kw_only=True, slots=True)
+class _OpenCall:
+    """A call under way; times are the monotonic clock's."""
+
+    index: int
+    path: str
+    answer: ModelAnswer
+    begun: float = field(default_factory=time.monotonic)
+    kind: CallKind = CallKind.OTHER
+    request: bytes = b""
+    readable_request: bytes = b""
+    """Decompressed, as it is recorded: no key can be found in compressed text."""
+    read: ModelRequest | None = None
+    parts: list[bytes] = field(default_factory=list)
+    readable_parts: list[bytes] = field(default_factory=list)
+    decoder: _Decoder = field(default_factory=lambda: _Decoder(""))
+    first_byte: float | None = None
+    first_token: float | None = None
+    status: int | None = None
+    trouble: Trouble | None = None
+    error: str = ""
+
+    def call(self, *, since: float) -> Call:
+        """Return what is recorded of the call, which has ended."""
+        answer = self.answer
+        body, readable = b"".join(self.parts), b"".join(self.readable_parts)
+        streamed = self.read is not None and self.read.stream
+        if not streamed:
+            answer.read(readable)
+        if self.trouble is None and self.status is not None:
+            if self.status >= httpx.codes.BAD_REQUEST:
+                failed = self.status >= httpx.codes.INTERNAL_SERVER_ERROR
+                self.trouble = Trouble.FAILED if failed else Trouble.REFUSED
+                self.error = readable[:2000].decode(errors="replace")
+            elif answer.error:
+                self.trouble, self.error = Trouble.ERROR, answer.error
+            elif streamed and not answer.complete:
+                self.trouble, self.error = Trouble.CUT, "the stream has no end"
+
+        def clock(at: float | None) -> float | None:
+            return None if at is None else at - since
+
+        return Call(
+            index=self.index,
+            kind=self.kind,
+            path=self.path,
+            begun_s=self.begun - since,
+            first_byte_s=clock(self.first_byte),
+            first_token_s=clock(self.first_token),
+            ended_s=time.monotonic() - since,
+            status=self.status,
+            request_bytes=len(self.request),
+            request_sha256=hashlib.sha256(self.request).hexdigest(),
+            answer_bytes=len(body),
+            answer_sha256=hashlib.sha256(body).hexdigest(),
+            tools_offered=self.read.tool_names if self.read else (),
+            prompt_tokens=answer.prompt_tokens,
+            cached_tokens=answer.cached_tokens,
+            generated_tokens=answer.generated_tokens,
+            reasoning_tokens=answer.reasoning_tokens,
+            timings=answer.timings,
+            tool_calls=tuple(tool.name for tool in answer.called if tool.name),
+            finish_reason=answer.finish_reason,
+            trouble=self.trouble,
+            error=self.error,
+        )
+
+
 @dataclass(kw_only=True, slots=True)
 class Tap:
     """Records every call between a client and `upstream`.
 
-    Only calls of the model API by the agent itself are let through; others are answered
-    with an error of ours, and recorded as blocked.
+    Only calls of the model API by the agent itself are passed on; others are answered
+    with an error and recorded as blocked.
     """
 
     upstream: str
     """The server's address without a path."""
     folder: Path
     """Gets `calls.jsonl`, and each request and answer as a file."""
+    wire_api: WireApi = chat_completions
+    classify: Classify = lambda _headers, _request: CallKind.MAIN
     redaction: Redaction = field(default_factory=Redaction)
     agent: AgentProcess | None = None
-    """Whose calls are let through; None lets every client's."""
+    """The process whose calls are passed on; None passes on every client's."""
     transport: httpx.AsyncBaseTransport | None = None
     calls: list[Call] = field(default_factory=list)
-    """What has ended so far, in order of ending."""
+    """The calls that have ended, in order of ending."""
     heard: float = field(default_factory=time.monotonic)
-    """When the last byte of a call let through passed, in either direction."""
-    _open: int = 0
+    """When the last byte of a call passed, in either direction."""
+    calls_open: int = 0
+    """Calls under way."""
     _count: int = 0
     _blocked: int = 0
     _began: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    @property
-    def calls_open(self) -> int:
-        """Calls under way now."""
-        return self._open
-
     def failures_in_a_row(self) -> int:
-        """How many of OpenCode's last calls failed for the server's sake."""
+        """Return how many of the agent's last calls failed because of the server."""
         count = 0
         for call in reversed(self.calls):
-            if call.kind is Kind.OTHER:
+            if call.kind is CallKind.OTHER:
                 continue
             if call.trouble in {None, Trouble.LEFT, Trouble.REFUSED}:
                 break
@@ -111,44 +199,48 @@ class Tap:
         return app
 
     async def _respond(self, client: httpx.AsyncClient, request: Request) -> Response:
-        passing = self._begin(request)
+        open_call = self._begin(request)
         try:
-            await self._admit(request, passing)
-            onward = self._onward(request, passing)
+            await self._admit(request, open_call)
+            onward = self._onward(request, open_call)
             answer = await client.send(onward, stream=True)
         except _BlockedError as error:
-            return self._block(request, passing, error)
+            return self._block(request, open_call, error)
         except ClientDisconnect:
-            passing.trouble = Trouble.LEFT
-            self._end(passing)
-            return Response(status_code=_BAD_REQUEST)  # to nobody
+            open_call.trouble = Trouble.LEFT
+            self._end(open_call)
+            return Response(status_code=httpx.codes.BAD_REQUEST)  # to nobody
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             kinds = (httpx.ConnectError, httpx.ConnectTimeout)
             unreachable = isinstance(error, kinds)
-            passing.trouble = Trouble.UNREACHABLE if unreachable else Trouble.CUT
-            passing.error = f"{type(error).__name__}: {error}"
-            self._end(passing)
+            open_call.trouble = Trouble.UNREACHABLE if unreachable else Trouble.CUT
+            open_call.error = f"{type(error).__name__}: {error}"
+            self._end(open_call)
             return _refusal(502, f"no model server: {error}")
         except BaseException:  # cancelled: the turn is over before the server answered
-            passing.trouble = Trouble.LEFT
-            self._end(passing)
+            open_call.trouble = Trouble.LEFT
+            self._end(open_call)
             raise
-        passing.status = answer.status_code
-        passing.trouble = Trouble.LEFT  # unless it is passed to the end
-        passing.decoder = Decoder(answer.headers.get("content-encoding", ""))
+        open_call.status = answer.status_code
+        open_call.trouble = Trouble.LEFT  # unless it is passed to the end
+        open_call.decoder = _Decoder(answer.headers.get("content-encoding", ""))
         return _Recorded(
-            self._pass_through(answer, passing),
+            self._pass_through(answer, open_call),
             status=answer.status_code,
             headers=[
-                (k.lower(), v) for k, v in answer.headers.raw if k.lower() not in _OWN
+                (k.lower(), v)
+                for k, v in answer.headers.raw
+                if k.lower() not in _NOT_RETURNED
             ],
-            over=lambda: self._end(passing),
+            over=lambda: self._end(open_call),
         )
 
-    async def _admit(self, request: Request, passing: Passing) -> None:
-        """Read the request; _BlockedError where it is not to be passed on."""
-        path = passing.path
-        if (request.method, path) not in _MODEL_API:
+    async def _admit(self, request: Request, open_call: _OpenCall) -> None:
+        """Read the request; raise _BlockedError where it is not to be passed on."""
+        path = open_call.path
+        # other paths of llama-server erase caches, swap adapters …
+        model_api = {("POST", self.wire_api.PATH), ("GET", "/v1/models")}
+        if (request.method, path) not in model_api:
             raise _BlockedError(404, f"{request.method} is not part of the model API")
         if self.agent and not await asyncio.to_thread(
             self.agent.calls_from, request.scope["client"], request.scope["server"]
@@ -159,97 +251,100 @@ class Tap:
         async for part in request.stream():
             parts.append(part)
             size_bytes += len(part)
-            if size_bytes > _MOST_BODY_BYTES:
-                raise _BlockedError(413, f"more than {_MOST_BODY_BYTES} bytes")
-        passing.request = b"".join(parts)
-        decoder = Decoder(request.headers.get("content-encoding", ""))
-        passing.readable_request = decoder.decode(passing.request)
-        read = read_request(passing.readable_request)
-        passing.kind = kind_of(path, dict(request.headers), read)
-        passing.read = read or ChatRequest()
+            if size_bytes > _MAX_BODY_BYTES:
+                raise _BlockedError(413, f"more than {_MAX_BODY_BYTES} bytes")
+        open_call.request = b"".join(parts)
+        decoder = _Decoder(request.headers.get("content-encoding", ""))
+        open_call.readable_request = decoder.decode(open_call.request)
+        if path == self.wire_api.PATH:
+            open_call.read = self.wire_api.read_request(open_call.readable_request)
+        if open_call.read is not None:
+            open_call.kind = self.classify(dict(request.headers), open_call.read)
         self.heard = time.monotonic()
 
-    def _onward(self, request: Request, passing: Passing) -> httpx.Request:
-        """The same request to the real server: headers as bytes, whatever is in them."""
+    def _onward(self, request: Request, open_call: _OpenCall) -> httpx.Request:
+        """Return the request to the server: headers as bytes, whatever is in them."""
         named = b",".join(v for k, v in request.headers.raw if k == b"connection")
-        hop = _HOP.union(word.strip().lower() for word in named.split(b","))
-        headers = [(k, v) for k, v in request.headers.raw if k not in hop]
+        dropped = _NOT_FORWARDED.union(
+            word.strip().lower() for word in named.split(b",")
+        )
+        headers = [(k, v) for k, v in request.headers.raw if k not in dropped]
         query: bytes = request.scope["query_string"]
-        target = passing.path.encode() + (b"?" + query if query else b"")
+        target = open_call.path.encode() + (b"?" + query if query else b"")
         return httpx.Request(
             request.method,
             httpx.URL(self.upstream).copy_with(raw_path=target),
             headers=[*headers, (b"accept-encoding", b"identity")],
-            content=passing.request or None,
+            content=open_call.request or None,
             extensions={"timeout": {"connect": _CONNECT_TIMEOUT_S}},
         )
 
     def _block(
-        self, request: Request, passing: Passing, error: _BlockedError
+        self, request: Request, open_call: _OpenCall, error: _BlockedError
     ) -> Response:
-        """Answer an attempt, and record it with its whole target."""
+        """Answer a blocked call, and record it with its whole target."""
         query = request.scope["query_string"].decode(errors="replace")
-        passing.path += f"?{query}" if query else ""
-        passing.status, passing.trouble = error.status, Trouble.BLOCKED
-        passing.error = str(error)
+        open_call.path += f"?{query}" if query else ""
+        open_call.status, open_call.trouble = error.status, Trouble.BLOCKED
+        open_call.error = str(error)
         self._blocked += 1
-        if self._blocked <= _MOST_BLOCKED:
-            self._end(passing)
+        if self._blocked <= _MAX_BLOCKED_RECORDED:
+            self._end(open_call)
         else:
-            self._open -= 1
+            self.calls_open -= 1
         return _refusal(error.status, str(error))
 
     async def _pass_through(
-        self, answer: httpx.Response, passing: Passing
+        self, answer: httpx.Response, open_call: _OpenCall
     ) -> AsyncIterator[bytes]:
         try:
             async for part in answer.aiter_raw():
-                self._hear(passing, part)
+                self._hear(open_call, part)
                 yield part
-            passing.trouble = None
+            open_call.trouble = None
         except httpx.HTTPError as error:
-            passing.trouble = Trouble.CUT
-            passing.error = f"{type(error).__name__}: {error}"
-            raise  # the client shall see it break off as well
+            open_call.trouble = Trouble.CUT
+            open_call.error = f"{type(error).__name__}: {error}"
+            raise  # so that it breaks off for the client as well
         finally:
             await answer.aclose()
 
-    def _begin(self, request: Request) -> Passing:
+    def _begin(self, request: Request) -> _OpenCall:
         with self._lock:
             self._count += 1
-            self._open += 1
+            self.calls_open += 1
             index = self._count
         path = _SITE.sub("", request.scope["path"])
-        return Passing(index=index, path=path, begun=time.monotonic())
+        return _OpenCall(index=index, path=path, answer=self.wire_api.new_answer())
 
-    def _hear(self, passing: Passing, part: bytes) -> None:
+    def _hear(self, open_call: _OpenCall, part: bytes) -> None:
         self.heard = time.monotonic()
-        passing.first_byte = passing.first_byte or self.heard
-        passing.parts.append(part)
-        readable = passing.decoder.decode(part)
-        passing.readable_parts.append(readable)
-        passing.answer.feed(readable)
-        if passing.answer.saw_token and not passing.first_token:
-            passing.first_token = self.heard
+        open_call.first_byte = open_call.first_byte or self.heard
+        open_call.parts.append(part)
+        readable = open_call.decoder.decode(part)
+        open_call.readable_parts.append(readable)
+        open_call.answer.feed(readable)
+        if open_call.answer.saw_token and not open_call.first_token:
+            open_call.first_token = self.heard
 
-    def _end(self, passing: Passing) -> None:
-        readable = b"".join(passing.readable_parts)
+    def _end(self, open_call: _OpenCall) -> None:
+        readable = b"".join(open_call.readable_parts)
         kept = _SPELLED if self._spells_a_key_out(readable) else readable
-        if passing.trouble is not Trouble.BLOCKED:
-            self._store(passing.index, "request", passing.readable_request)
-            self._store(passing.index, "answer", kept)
-        call = passing.call(since=self._began)
+        if open_call.trouble is not Trouble.BLOCKED:
+            self._store(open_call.index, "request", open_call.readable_request)
+            self._store(open_call.index, "answer", kept)
+        call = open_call.call(since=self._began)
         line = self.redaction.clean(msgspec.json.encode(call))
         with self._lock, (self.folder / "calls.jsonl").open("ab") as sink:
             sink.write(line + b"\n")
             self.calls.append(msgspec.json.decode(line, type=Call))
-            self._open -= 1
+            self.calls_open -= 1
 
     def _spells_a_key_out(self, body: bytes) -> bool:
-        """Whether pieces of a cleaned answer, as a model streams them, still make one."""
-        left = Answer()
-        left.feed(self.redaction.clean(body))
-        whole = "\n".join(left.said).encode()
+        """Return whether the pieces of a cleaned answer, joined, still contain a key."""
+        cleaned = self.wire_api.new_answer()
+        cleaned.feed(self.redaction.clean(body))
+        whole = "\n".join(cleaned.texts).encode()
         return self.redaction.clean(whole) != whole
 
     def _store(self, index: int, what: str, body: bytes) -> None:
@@ -264,7 +359,7 @@ def _refusal(status: int, message: str) -> Response:
 
 
 class _Recorded(StreamingResponse):
-    """Is written down when the client has all of it or is gone: it waits for no disk."""
+    """Recorded once the client has all of it or is gone: the client waits for no disk."""
 
     def __init__(
         self,

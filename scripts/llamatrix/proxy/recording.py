@@ -13,18 +13,17 @@ from msgspec import Raw, Struct
 
 from llamatrix.engines.llama_cpp.server import Serving, tokenize
 from llamatrix.errors import MeasureError
-from llamatrix.proxy.call import Call, read_calls
-from llamatrix.proxy.request import Kind
+from llamatrix.proxy.call import Call, CallKind, read_calls
 from llamatrix.web import NoAnswerError, WrongAnswerError
 
-_REPLAYED = {Kind.MAIN, Kind.TITLE}
+_REPLAYED = {CallKind.MAIN, CallKind.TITLE}
 _PREPARE_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordedCall:
     index: int
-    kind: Kind
+    kind: CallKind
     request: bytes
     """The chat completion request as the tap stored it."""
     generated_tokens: int
@@ -51,7 +50,7 @@ class ScriptCall(Struct, frozen=True, kw_only=True):
     """One call as any server takes it."""
 
     index: int
-    kind: Kind
+    kind: CallKind
     tokens: tuple[int, ...]
     n_predict: int
 

@@ -1,12 +1,14 @@
 """The published metrics, summed over the calls of a turn or a trial."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from msgspec import Struct
 
 from llamatrix.engines.protocol import Counters
-from llamatrix.proxy.call import Call, Trouble
-from llamatrix.proxy.request import Kind
+from llamatrix.errors import ServeError
+from llamatrix.proxy.call import Call, CallKind, Trouble
+from llamatrix.web import LateAnswerError, NoAnswerError
 
 _TOLERANCE_TOKENS = 1.0
 _TOLERANCE_S = 0.05
@@ -57,14 +59,14 @@ class Totals(Struct, frozen=True, kw_only=True):
 
 
 def totals(calls: Sequence[Call]) -> Totals:
-    own = [call for call in calls if call.kind is not Kind.OTHER]
+    own = [call for call in calls if call.kind is not CallKind.OTHER]
     timed = [call.timings for call in own if call.timings]
     kinds = [call.kind for call in own]
     return Totals(
         api_calls=len(own),
-        title_calls=kinds.count(Kind.TITLE),
-        compaction_calls=kinds.count(Kind.COMPACTION),
-        subagent_calls=kinds.count(Kind.SUBAGENT),
+        title_calls=kinds.count(CallKind.TITLE),
+        compaction_calls=kinds.count(CallKind.COMPACTION),
+        subagent_calls=kinds.count(CallKind.SUBAGENT),
         other_calls=len(calls) - len(own),
         failed_calls=sum(call.trouble not in {None, Trouble.LEFT} for call in own),
         left_calls=sum(call.trouble is Trouble.LEFT for call in own),
@@ -102,3 +104,27 @@ def disagreements(calls: Sequence[Call], served: Counters) -> tuple[str, ...]:
         for name, tap, server, tolerance in pairs
         if abs(tap - server) > tolerance
     )
+
+
+def read_counters(counters: Callable[[], Counters]) -> Counters | str | None:
+    """Words where the server is gone; None where it is too busy to answer in time.
+
+    A connection kept open may have been closed by a living server: one more try.
+    """
+    try:
+        with suppress(NoAnswerError):
+            return counters()
+        return counters()
+    except LateAnswerError:
+        return None
+    except (ServeError, NoAnswerError) as error:
+        return str(error).partition("\n")[0]
+
+
+def differing(
+    calls: Sequence[Call], before: Counters | None, after: Counters | None
+) -> tuple[str, ...]:
+    """Where tap and server differ over a turn, in words."""
+    if before is None or after is None:
+        return ("the server was too busy to tell its own counters",)
+    return disagreements(calls, after.since(before))

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 
-from llamatrix.proxy.breakdown import Breakdown
+from llamatrix.proxy.wire_api import Breakdown
 from llamatrix.report.tables import Table
 from llamatrix.report.trial_amounts import (
     GENERATED_TOKENS,

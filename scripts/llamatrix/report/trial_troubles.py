@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 
-from llamatrix.agents.opencode.events import AUTO_REJECT_SIGN
 from llamatrix.agents.turn_outcome import (
     AgentFailed,
     AgentHung,
@@ -105,7 +104,7 @@ def _agent_text(
         case AgentFailed(exit_code=code):
             parts = (f"exit code {code}", _failure_text(cause))
         case _:
-            asked = (one for one in cause.tail if AUTO_REJECT_SIGN in one)
+            asked = (one for one in cause.tail if "permission" in one)
             parts = ("", next(asked, ""))
     return ": ".join(filter(None, parts))
 

@@ -62,6 +62,8 @@ class Sandbox:
     file_bytes: int = 256 << 20
     """Larger files are not handed out."""
     files: int = 50_000
+    discarded: tuple[str, ...] = ()
+    """Paths that do not come out; they begin with `home/` or `work/`."""
     processes: int = 256
     memory_bytes: int = 4 << 30
     """Of all processes and files together."""
@@ -80,6 +82,7 @@ class Sandbox:
             max_file_bytes=self.file_bytes,
             max_files=self.files,
             max_total_bytes=2 * self.disk_bytes,
+            discarded=list(self.discarded),
         )
 
     def user(self) -> User:
@@ -98,6 +101,19 @@ class NoSandbox:
 
     reason: str
     remedy: str
+
+
+def base_environment() -> dict[str, str]:
+    """Return what every program in a trial's sandbox sees."""
+    return {
+        "HOME": str(HOME),
+        "PATH": inside_path(),
+        "TMPDIR": str(HOME / "tmp"),
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+        "USER": "agent",
+        "UV_PYTHON_DOWNLOADS": "never",
+    }
 
 
 def inside_path() -> str:

@@ -32,7 +32,7 @@ from llamatrix.sandbox.supervisor_processes import LOOK_EVERY_S
 
 _LOOKS_PER_COUNT = 3
 _FEW = 48
-"""Processes up to which there is time between two looks: OpenCode needs a dozen."""
+"""Processes up to which there is time between two looks: an agent needs a dozen."""
 _LISTEN_BACKLOG = 128
 _INODE_BYTES = 1024
 """What an empty file takes of the kernel's memory."""
@@ -56,6 +56,8 @@ class Job(TypedDict):
     max_files: int
     max_total_bytes: int
     """Of all files that are handed out, in the archive."""
+    discarded: list[str]
+    """Paths that are never handed out."""
 
 
 class Report(TypedDict):
@@ -92,6 +94,7 @@ def main() -> None:
         max_file_bytes=job["max_file_bytes"],
         max_files=job["max_files"],
         max_total_bytes=job["max_total_bytes"],
+        discarded=frozenset(job["discarded"]),
     )
     text = json.dumps(report).encode()
     line.sendall(LENGTH.pack(len(text)) + text)

@@ -23,10 +23,7 @@ ARCHIVE_END_BYTES = 1 << 16
 """The archive's end and `WHOLE` take less, beside what is counted for each file."""
 INSTALLED = (".venv", "node_modules")
 """What package managers put into the workspace: thousands of files, handed out last."""
-_NOT_CARRIED = (
-    *("home/.cache", "home/.npm", "home/tmp", "home/.config", "home/.opencode"),
-    *("work/.opencode", "work/opencode.json", "work/opencode.jsonc"),
-)  # a plugin that the agent left would run inside the agent program of the next turn
+_CACHES = {"home/.cache", "home/.npm", "home/tmp"}
 _MADE_AGAIN = "__pycache__"
 """Python writes it when it is missed; a project's packages have thousands of files so."""
 _COPY_BYTES = 1 << 16
@@ -80,7 +77,12 @@ def _as_it_is(entry: tarfile.TarInfo, _path: str) -> tarfile.TarInfo:
 
 
 def choose(
-    root: Path, *, max_file_bytes: int, max_files: int, max_total_bytes: int
+    root: Path,
+    *,
+    max_file_bytes: int,
+    max_files: int,
+    max_total_bytes: int,
+    discarded: frozenset[str] = frozenset(),
 ) -> tuple[list[str], list[str]]:
     """Return the names to hand out, parents first, and those that are left out.
 
@@ -97,7 +99,7 @@ def choose(
     while pending:
         name = pending.pop()
         path = root / name
-        if name in _NOT_CARRIED or path.name == _MADE_AGAIN:
+        if name in _CACHES | discarded or path.name == _MADE_AGAIN:
             continue
         if name.count("/") > _DEEPEST or len(os.fsencode(name)) > _LONGEST_NAME:
             left_out.add(name)

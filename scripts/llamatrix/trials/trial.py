@@ -1,4 +1,4 @@
-"""A trial: a prompt, OpenCode's work, the checks, and what they found as next prompt."""
+"""A trial: a prompt, the agent's work, the checks, and their findings as next prompt."""
 
 import time
 from collections.abc import Callable
@@ -7,16 +7,16 @@ from pathlib import Path
 
 import msgspec
 
-from llamatrix.agents.opencode.beginning import begin_files
-from llamatrix.agents.opencode.classification import has_acted
-from llamatrix.agents.opencode.home import Agent
-from llamatrix.agents.opencode.turn import (
+from llamatrix.agents.protocol import Agent, ToolCall
+from llamatrix.agents.trajectory import is_page_request, write_trajectory
+from llamatrix.agents.turn import (
     Surroundings,
     Timeouts,
     Turn,
     TurnRun,
     run_trial_turn,
 )
+from llamatrix.agents.turn_classification import has_acted
 from llamatrix.agents.turn_outcome import (
     Answered,
     CutShort,
@@ -28,9 +28,8 @@ from llamatrix.agents.turn_outcome import (
 )
 from llamatrix.engines.protocol import Counters
 from llamatrix.errors import MeasureError
-from llamatrix.proxy.against import differing, read_counters
 from llamatrix.proxy.call import Call, CallTimes
-from llamatrix.proxy.tool_uses import ObservedUse, as_events
+from llamatrix.proxy.totals import differing, read_counters
 from llamatrix.redaction import Redaction, without_folders
 from llamatrix.sandbox.workspace_archive import unpack_work
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
@@ -38,7 +37,6 @@ from llamatrix.trials.checks.feedback import feedback
 from llamatrix.trials.checks.finding import Judgement, Verdict
 from llamatrix.trials.checks.judge import judge
 from llamatrix.trials.checks.task import Task, read_prompt
-from llamatrix.trials.checks.transcript import LOOKUPS
 from llamatrix.trials.trial_analysis import analyse
 from llamatrix.trials.trial_result import (
     Broken,
@@ -49,7 +47,7 @@ from llamatrix.trials.trial_result import (
     TurnResult,
     Undecided,
 )
-from llamatrix.trials.workspace_snapshot import save_workspace
+from llamatrix.trials.workspace import begin_files, save_workspace
 
 TRAJECTORY = "trajectory.jsonl"
 REQUESTS = "requests.jsonl"
@@ -92,6 +90,7 @@ def run_trial(trial: Trial) -> TrialResult:
         going.trajectory if going.turns else None,
         workspace=going.workspace,
         calls=going.last_calls,
+        wire_api=trial.agent.wire_api,
         count_tokens=trial.count_tokens,
         bwrap=trial.bwrap,
     )
@@ -126,7 +125,7 @@ class _Going:
     workspace: Path | None = None
     """As the last turn left it."""
     others_s: float = 0.0
-    """OpenCode's time and that of the checks."""
+    """The time of the agent and of the checks."""
     last_calls: Path | None = None
     """The tap's folder of the last turn."""
     _files: Path | None = None
@@ -195,19 +194,22 @@ class _Going:
                 files_out=trial.aside / f"turn-{number}.tar",
                 folder=folder,
                 timeouts=trial.timeouts,
-                acted_before=any(has_acted(turn.calls) for turn in self.turns),
+                acted_before=any(
+                    has_acted(turn.calls, trial.agent.acting_tools)
+                    for turn in self.turns
+                ),
             )
         )
         if trial.pages_served and trial.pages_served() == before:
-            run = replace(run, tool_uses=_without_lookups(run.tool_uses))
+            run = replace(run, tool_calls=_without_pages(run.tool_calls))
         if not isinstance(run.outcome, NotRun):
             with self.trajectory.open("ab") as whole:
-                whole.write(as_events(run.tool_uses))
+                whole.write(write_trajectory(run.tool_calls))
             self.last_calls = folder / "calls"
         if run.files:
             self._files.unlink()
             self._files = run.files
-        self._session = run.session.session_id or self._session
+        self._session = run.events.session_id or self._session
         return run
 
     def _judge(
@@ -252,11 +254,13 @@ def _judged(task: Task, number: int, judgement: Judgement) -> TrialOutcome | str
             return feedback(task, judgement)
 
 
-def _without_lookups(uses: tuple[ObservedUse, ...]) -> tuple[ObservedUse, ...]:
-    """The same, for a turn in which no page was handed out: no look-up brought one."""
+def _without_pages(calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
+    """Return the calls of a turn in which no page was served: no look-up found one."""
     return tuple(
-        msgspec.structs.replace(use, result=None) if use.tool.endswith(LOOKUPS) else use
-        for use in uses
+        msgspec.structs.replace(call, completed=False, output="")
+        if is_page_request(call)
+        else call
+        for call in calls
     )
 
 
@@ -274,8 +278,8 @@ def _turn_result(
         calls=tuple(_times(call) for call in calls),
         totals=run.totals,
         disagreements=differences,
-        tool_uses=len(run.tool_uses),
-        failed_tool_uses=sum(not use.completed for use in run.tool_uses),
+        tool_uses=len(run.tool_calls),
+        failed_tool_uses=sum(not call.completed for call in run.tool_calls),
         judgement=judgement,
         judged_s=judged_s,
         left_running=run.left_running,

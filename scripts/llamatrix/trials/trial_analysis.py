@@ -1,4 +1,4 @@
-"""What is read of a trial's finished work: test order, code quality, tokens."""
+"""Analyses a trial's finished work: test order, code quality, tokens by origin."""
 
 import contextlib
 from collections.abc import Callable
@@ -10,9 +10,8 @@ import msgspec
 
 from llamatrix.errors import MeasureError
 from llamatrix.provision.compiler import find_tool
-from llamatrix.proxy.breakdown import Breakdown, breakdown
-from llamatrix.proxy.call import read_calls
-from llamatrix.proxy.request import Kind
+from llamatrix.proxy.call import CallKind, read_calls
+from llamatrix.proxy.wire_api import Breakdown, WireApi
 from llamatrix.redaction import without_folders
 from llamatrix.sandbox.sandboxed_parser import (
     ParserFailedError,
@@ -32,13 +31,13 @@ _MSGSPEC = Path(msgspec.__file__).parent
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Analysis:
-    """Its parts are None where there is nothing to read them from."""
+    """A part is None where there is nothing to read it from."""
 
     tdd: TddOrder | None
     quality: Quality | None
     tokens: Breakdown | None
     unread: tuple[str, ...]
-    """Which part could not be read, and why."""
+    """The parts that could not be read, and why."""
 
 
 def analyse(
@@ -46,10 +45,11 @@ def analyse(
     *,
     workspace: Path | None,
     calls: Path | None,
+    wire_api: WireApi,
     count_tokens: Callable[[str], int],
     bwrap: Path | None,
 ) -> Analysis:
-    """Read what there is; what cannot be read leaves the trial what it is.
+    """Analyse what there is; a part that fails does not change the trial's outcome.
 
     What the agent wrote is parsed in a sandbox.
     """
@@ -70,7 +70,9 @@ def analyse(
         quality=part(
             "code quality", lambda: _quality(workspace, bwrap) if workspace else None
         ),
-        tokens=part("tokens", lambda: _tokens(calls, count_tokens) if calls else None),
+        tokens=part(
+            "tokens", lambda: _tokens(calls, wire_api, count_tokens) if calls else None
+        ),
         unread=tuple(unread),
     )
 
@@ -102,13 +104,18 @@ def _quality(workspace: Path, bwrap: Path | None) -> Quality:
     )
 
 
-def _tokens(calls: Path, count_tokens: Callable[[str], int]) -> Breakdown | None:
-    """Of the last call of the main agent; None where there was none to count."""
+def _tokens(
+    calls: Path, wire_api: WireApi, count_tokens: Callable[[str], int]
+) -> Breakdown | None:
+    """Count the last request of the main agent, which carries the whole conversation.
+
+    None where there was none, and where the server could not count.
+    """
     recorded = read_calls(calls) if (calls / "calls.jsonl").exists() else ()
     for call in reversed(recorded):
-        if call.kind is Kind.MAIN:
+        if call.kind is CallKind.MAIN:
             body = (calls / f"{call.index:04}.request.json").read_bytes()
             with contextlib.suppress(NoAnswerError, WrongAnswerError):
-                return breakdown(body, count_tokens)
+                return wire_api.breakdown(body, count_tokens)
             break
     return None

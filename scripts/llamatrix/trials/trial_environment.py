@@ -8,12 +8,11 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from llamatrix.agents.opencode.context7 import FOLDER as CONTEXT7_FOLDER
-from llamatrix.agents.opencode.program import environment as agents_environment
-from llamatrix.agents.opencode.turn import Surroundings
+from llamatrix.agents.context7 import FOLDER as CONTEXT7_FOLDER
+from llamatrix.agents.turn import Surroundings
 from llamatrix.config.matrix import Network
 from llamatrix.engines.llama_cpp.server import HOST
-from llamatrix.sandbox.spec import TOOLS, python_inside
+from llamatrix.sandbox.spec import TOOLS, base_environment, python_inside
 from llamatrix.trials.checks.execution_environment import INSIDE, ExecutionEnvironment
 from llamatrix.trials.checks.run_in_sandbox import Enclosure
 from llamatrix.trials.checks.sandbox_execution import INSIDE_SANDBOX, sandbox_execution
@@ -34,8 +33,8 @@ _INDEX_PORT = 8102
 _SWITCH_PORT = 8103
 _AUTHORITY = Path("/opt/llamatrix/authority.pem")
 _CONTEXT7_KEY = "CONTEXT7_API_KEY"
-_AGENTS_ONLY = ("opencode", "rg", "node")
-"""Tools that judged programs do without."""
+_CHECKED_TOOLS = {"uv"}
+"""The tools that judged programs have too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +43,7 @@ class Tools:
 
     bwrap: Path
     programs: Mapping[str, Path]
-    """`opencode`, `rg`, `node` and `uv`, by the names they have inside."""
+    """The agent's own, `node` and `uv`, by the names they have inside."""
     context7: Path
     """The folder with its `node_modules`."""
 
@@ -164,7 +163,7 @@ def _enclosure(tools: Tools, around: Surroundings) -> Enclosure:
         tools={
             name: str(path)
             for name, path in around.tools.items()
-            if name not in _AGENTS_ONLY
+            if name in _CHECKED_TOOLS
         },
         shown={
             str(inside): str(path)
@@ -173,7 +172,8 @@ def _enclosure(tools: Tools, around: Surroundings) -> Enclosure:
         }
         | {str(INSIDE_SANDBOX): str(INSIDE)},
         environment={
-            **agents_environment(around.environment, lsp=False),
+            **base_environment(),
+            **around.environment,
             **_python(),
         },
         hosts=dict(around.hosts),

@@ -3,9 +3,9 @@
 from msgspec import Struct
 
 from llamatrix.agents.turn_outcome import NotRun, TurnOutcome
-from llamatrix.proxy.breakdown import Breakdown
 from llamatrix.proxy.call import CallTimes
 from llamatrix.proxy.totals import Totals
+from llamatrix.proxy.wire_api import Breakdown
 from llamatrix.trials.checks.finding import Judgement
 from llamatrix.trials.checks.quality import Quality
 from llamatrix.trials.checks.tdd import TddOrder
@@ -50,15 +50,15 @@ class TurnResult(Struct, frozen=True, kw_only=True):
 
     outcome: TurnOutcome
     seconds: float
-    """From OpenCode's start to its end."""
+    """From the agent's start to its end."""
     first_call_s: float | None
-    """From the tap's start to OpenCode's first call of the model."""
+    """From the tap's start to the agent's first call of the model."""
     calls: tuple[CallTimes, ...]
     totals: Totals
     disagreements: tuple[str, ...] = ()
     """Where the tap's sums and the server's own counters differ, in words."""
     tool_uses: int
-    """Tools that the model had OpenCode run, as the tap saw them."""
+    """Tool calls of the model, as the tap saw them."""
     failed_tool_uses: int
     judgement: Judgement | None
     """None where there was nothing to judge."""
@@ -80,16 +80,12 @@ class TrialResult(Struct, frozen=True, kw_only=True):
     unread: tuple[str, ...] = ()
     """Which part of the finished work could not be read, and why."""
     seconds: float = 0.0
-    """OpenCode's, the judging's and the harness's own."""
+    """The agent's, the judging's and the harness's own."""
     analysed_s: float = 0.0
     """Reading the finished work: test order, quality, tokens. 0 in records from before
     it was kept, where it is in no other figure either."""
     harness_s: float = 0.0
-    """Beside OpenCode's own time and the judging: sandbox, files, recording."""
-
-    @property
-    def opencode_s(self) -> float:
-        return sum(turn.seconds for turn in self.turns)
+    """Beside the agent's time and the judging: sandbox, files, recording."""
 
     @property
     def judging_s(self) -> float:

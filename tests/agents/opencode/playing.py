@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from llamatrix.agents.opencode.beginning import begin_files
-from llamatrix.agents.opencode.home import Agent
+from llamatrix.agents.opencode.agent import OpenCode
 from llamatrix.agents.opencode.install import RIPGREP, opencode_of, provide_program
-from llamatrix.agents.opencode.turn import (
+from llamatrix.agents.protocol import Run, Write
+from llamatrix.agents.turn import (
     Surroundings,
     Timeouts,
     Turn,
@@ -18,8 +18,8 @@ from llamatrix.agents.opencode.turn import (
 from llamatrix.project import find_project
 from llamatrix.provision.programs import find_bwrap
 from llamatrix.proxy.serving import address, loopback_listener, serving
-from llamatrix.trials.scripted.player import Player
-from llamatrix.trials.scripted.transcript import Step, ToolCall, Transcript
+from llamatrix.trials.scripted import Player, Step, Transcript
+from llamatrix.trials.workspace import begin_files
 
 INTEGRITY = {
     "1.3.2": "sha512-/+OtuHr2O0/QKpBrZBnutr0ZLe+LmOx003Z99b21BgG9wsVo7gFuNpfLPVXnqcEY"
@@ -30,14 +30,12 @@ INTEGRITY = {
 SOON = Timeouts(total_s=120, silence_s=60)
 
 
-def wrote(name: str, content: str) -> ToolCall:
-    path = f"/trial/work/{name}"
-    return ToolCall(tool="write", arguments={"filePath": path, "content": content})
+def wrote(name: str, content: str) -> Write:
+    return Write(path=f"/trial/work/{name}", content=content)
 
 
-def ran(command: str) -> ToolCall:
-    arguments = {"command": command, "description": "Run it"}
-    return ToolCall(tool="bash", arguments=arguments)
+def ran(command: str) -> Run:
+    return Run(command=command)
 
 
 def script(*steps: Step) -> Transcript:
@@ -46,12 +44,12 @@ def script(*steps: Step) -> Transcript:
 
 def commands(*lines: str) -> Transcript:
     """A step for each command line, then the last word."""
-    return script(*(Step(tool_calls=(ran(line),)) for line in lines), DONE)
+    return script(*(Step(actions=(ran(line),)) for line in lines), DONE)
 
 
 DONE = Step(text="Done.")
 WRITES_A_FILE = script(
-    Step(reasoning="A file.", text="Now.", tool_calls=(wrote("a.txt", "one\n"),)), DONE
+    Step(reasoning="A file.", text="Now.", actions=(wrote("a.txt", "one\n"),)), DONE
 )
 
 
@@ -60,7 +58,7 @@ class Stage:
     """Where turns are played; each goes on with what the last one left."""
 
     folder: Path
-    agent: Agent
+    agent: OpenCode
     surroundings: Surroundings
     bwrap: Path
     files: Path
@@ -71,7 +69,8 @@ class Stage:
     def play(
         self, prompt: str, transcript: Transcript, *, upstream: str | None = None
     ) -> TurnRun:
-        with playing(Player(transcript=transcript, upstream=upstream)) as url:
+        player = Player(transcript=transcript, agent=self.agent, upstream=upstream)
+        with playing(player) as url:
             return self.ask(prompt, url)
 
     def ask(self, prompt: str, url: str) -> TurnRun:
@@ -90,7 +89,7 @@ class Stage:
         )
         run = run_trial_turn(turn)
         self.files = run.files or self.files
-        self.session = run.session.session_id
+        self.session = run.events.session_id
         return run
 
     @property
@@ -114,7 +113,7 @@ def stage_for(version: str, folder: Path, **agent: object) -> Stage:
     seed.mkdir(parents=True)
     (seed / "seed.txt").write_text("seed\n")
     setup = replace(
-        Agent(
+        OpenCode(
             version=version,
             model="scripted",
             context_tokens=65_536,

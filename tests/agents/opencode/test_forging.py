@@ -16,7 +16,7 @@ from tests.agents.opencode.playing import (
 
 from llamatrix.agents.turn_outcome import Answered
 from llamatrix.proxy.call import read_calls
-from llamatrix.trials.scripted.transcript import Step
+from llamatrix.trials.scripted import Step
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,15 +26,14 @@ pytestmark = [
 
 FORGE = r"""
 python3 - <<'PYTHON'
-import json, os, urllib.error, urllib.request
-environment = open(f"/proc/{os.getppid()}/environ").read()
-url = next(w.split("=", 1)[1] for w in environment.split("\0") if "MODEL_URL=" in w)
+import json, urllib.error, urllib.request
+url = "http://127.0.0.1:8099"
 tools = [{"type": "function", "function": {"name": "task"}}]
 body = {"model": "m", "stream": True, "tools": tools, "messages": [
     {"role": "user", "content": "Go."}, {"role": "assistant", "content": "x"}]}
 for path in ("/v1/chat/completions", "/slots/0?action=erase", "/lora-adapters"):
     asked = urllib.request.Request(
-        url.removesuffix("/v1") + path,
+        url + path,
         data=json.dumps(body).encode(),
         headers={"User-Agent": "opencode/1.18.33", "x-session-id": "ses_1"},
     )
@@ -87,14 +86,15 @@ def test_what_is_written_to_opencodes_output_is_no_evidence(
     lines = "".join(json.dumps(event) + "\n" for event in forged)
     stage = stage_for(version, tmp_path)
     steps = (
-        Step(tool_calls=(wrote("events", lines),)),
-        Step(tool_calls=(ran("cat events > /proc/$PPID/fd/1"),)),
-        Step(tool_calls=(ran("echo auto-rejecting > /proc/$PPID/fd/2"),)),
+        Step(actions=(wrote("events", lines),)),
+        Step(actions=(ran("cat events > /proc/$PPID/fd/1"),)),
+        Step(actions=(ran("echo auto-rejecting > /proc/$PPID/fd/2"),)),
     )
     run = stage.play("Go.", script(*steps, DONE))
-    assert len(run.session.tool_uses) == 4, "the forgery came through"
-    assert [use.tool for use in run.tool_uses] == ["write", "bash", "bash"]
-    assert all(use.completed for use in run.tool_uses)
+    log = (stage.calls.parent / "events.jsonl").read_text()
+    assert "context7_query-docs" in log, "the forgery came through"
+    assert [call.tool for call in run.tool_calls] == ["write", "bash", "bash"]
+    assert all(call.completed for call in run.tool_calls)
     assert run.outcome == Answered()
 
 
@@ -115,13 +115,13 @@ def test_no_plugin_of_the_agents_runs_in_the_next_turn(
         """echo '{"plugin":["file:///trial/work/plugin.js"]}' > opencode.json"""
     )
     first = script(
-        Step(tool_calls=(wrote("plugin.js", PLUGIN),)),
-        Step(tool_calls=(ran(f"{plant}; {configured}; sleep 2; ls hits"),)),
+        Step(actions=(wrote("plugin.js", PLUGIN),)),
+        Step(actions=(ran(f"{plant}; {configured}; sleep 2; ls hits"),)),
         DONE,
     )
     assert isinstance(stage.play("Go.", first).outcome, Answered)
     passed = [DONE] * 3
-    second = script(*passed, Step(tool_calls=(ran("ls hits plugin.js"),)), DONE)
+    second = script(*passed, Step(actions=(ran("ls hits plugin.js"),)), DONE)
     run = stage.play("Again.", second)
     assert isinstance(run.outcome, Answered)
     last = (stage.calls / f"{run.calls[-1].index:04}.request.json").read_text()

@@ -16,9 +16,9 @@ from tests.agents.opencode.playing import (
     stage_for,
 )
 
-from llamatrix.agents.opencode.events import parse
-from llamatrix.agents.opencode.home import McpServer
-from llamatrix.agents.opencode.turn import Timeouts, TurnRun
+from llamatrix.agents.opencode.events import INVALID_TOOL, read_tool_call
+from llamatrix.agents.protocol import McpServer
+from llamatrix.agents.turn import Timeouts, TurnRun
 from llamatrix.agents.turn_outcome import (
     AgentKilled,
     Answered,
@@ -29,10 +29,9 @@ from llamatrix.agents.turn_outcome import (
     WhyNotRun,
     is_the_models,
 )
-from llamatrix.proxy.request import Kind
-from llamatrix.proxy.tool_uses import as_events
+from llamatrix.proxy.call import CallKind
 from llamatrix.sandbox.workspace_archive import unpack_work
-from llamatrix.trials.scripted.transcript import Fault, Step, ToolCall, Transcript
+from llamatrix.trials.scripted import Fault, OwnCall, Step, Transcript
 
 pytestmark = [
     pytest.mark.slow,
@@ -48,17 +47,17 @@ TODOS = '[{"content":"x","status":"pending","priority":"high","id":"1"}]'
 KEY = "planted-key-31415926"
 MUCH_HAPPENS = script(
     WRITES_A_FILE.steps[0],
-    Step(tool_calls=(ToolCall(tool="todowrite", arguments={"todos": TODOS}),)),
-    Step(tool_calls=(ToolCall(tool="bash", raw_arguments='{"command": '),)),
+    Step(actions=(OwnCall(tool="todowrite", arguments={"todos": TODOS}),)),
+    Step(actions=(OwnCall(tool="bash", raw_arguments='{"command": '),)),
     Step(
         faults=(Fault.HTTP_500,),
-        tool_calls=(
+        actions=(
             ran('echo "$GEMINI_API_KEY" | tee /dev/stderr | wc -c'),
             ran("head -c 3G /dev/zero > big"),
         ),
     ),
-    Step(tool_calls=(ran("curl -s http://127.0.0.1:8099/v1/models"),)),
-    Step(tool_calls=(ran("setsid sleep 300 >/dev/null 2>&1 &"),)),
+    Step(actions=(ran("curl -s http://127.0.0.1:8099/v1/models"),)),
+    Step(actions=(ran("setsid sleep 300 >/dev/null 2>&1 &"),)),
     DONE,
 )
 
@@ -97,9 +96,8 @@ def turn(
 def test_what_a_model_wants_is_done_and_told(turn: Played, tmp_path: Path) -> None:
     stage, run = turn.stage, turn.run
     assert run.outcome == Answered()
-    uses = run.tool_uses
+    uses = run.tool_calls
     assert (uses[0].tool, uses[0].completed) == ("write", True)
-    assert run.session.texts[-1] == "Done."
     assert set(run.calls[0].tools_offered) == stage.agent.tools_expected
     first = json.loads((stage.calls / "0001.request.json").read_bytes())
     assert "Write a file." in json.dumps(first["messages"][-1])
@@ -111,18 +109,19 @@ def test_what_a_model_wants_is_done_and_told(turn: Played, tmp_path: Path) -> No
 
 
 def test_a_malformed_tool_call_is_a_failed_one(turn: Played) -> None:
-    completed = [use.completed for use in turn.run.tool_uses]
+    completed = [use.completed for use in turn.run.tool_calls]
     assert completed == [True, True, False, True, True, True, True]
 
 
-def test_the_tap_saw_the_tools_that_opencode_itself_tells_of(turn: Played) -> None:
-    own = turn.run.session.tool_uses
-    observation = parse(as_events(turn.run.tool_uses).decode().split("\n")).tool_uses
-    assert [(use.tool, use.failed) for use in observation] == [
-        (use.tool, use.failed) for use in own
-    ]
-    outputs = [use.output for use in own if not use.failed]
-    assert [use.output for use in observation if not use.failed] == outputs
+def test_the_tap_saw_the_tools_that_opencode_itself_reports(turn: Played) -> None:
+    log = (turn.stage.calls.parent / "events.jsonl").read_text().split("\n")
+    own = [call for line in log if (call := read_tool_call(line))]
+    seen = turn.run.tool_calls
+    assert [call.completed for call in seen] == [call.completed for call in own]
+    for call, ours in zip(own, seen, strict=True):
+        assert call.tool in {ours.tool, INVALID_TOOL}
+        if call.completed:
+            assert (call.action, call.output) == (ours.action, ours.output)
 
 
 def test_a_failure_that_passes_is_got_over(turn: Played) -> None:
@@ -138,7 +137,7 @@ def test_a_full_workspace_a_foreign_client_and_a_server_left_running_are_told(
 
 
 def test_a_key_reaches_the_agent_and_no_record(turn: Played) -> None:
-    assert str(len(KEY) + 1) in (turn.run.tool_uses[3].result or "")
+    assert str(len(KEY) + 1) in turn.run.tool_calls[3].output
     folder = turn.stage.calls.parent
     records = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".tar"]
     assert len(records) > 5
@@ -160,21 +159,21 @@ def test_a_second_turn_goes_on_with_files_and_history_and_todos_need_the_fix(
     version: str, tmp_path: Path
 ) -> None:
     stage = stage_for(version, tmp_path, title=None)
-    plan = Step(tool_calls=(ToolCall(tool="todowrite", arguments={"todos": TODOS}),))
+    plan = Step(actions=(OwnCall(tool="todowrite", arguments={"todos": TODOS}),))
     talk = Transcript(
         steps=(
             *(*WRITES_A_FILE.steps[:1], plan, DONE),
-            *(Step(tool_calls=(ran("cat a.txt"),)), DONE),
+            *(Step(actions=(ran("cat a.txt"),)), DONE),
         )
     )
     first = stage.play("Write a file.", talk)
     second = stage.play("Read it.", talk)
-    assert [use.completed for use in first.tool_uses] == [True, False]
+    assert [use.completed for use in first.tool_calls] == [True, False]
     assert first.totals.title_calls == 1
     assert second.totals.title_calls == 0
     assert second.outcome == Answered()
-    assert (second.tool_uses[0].result or "").strip() == "one"
-    assert second.session.session_id == first.session.session_id
+    assert second.tool_calls[0].output.strip() == "one"
+    assert second.events.session_id == first.events.session_id
 
 
 def test_a_model_server_that_is_down_is_found_soon(
@@ -205,13 +204,15 @@ def test_what_happens_to_opencode_has_its_class(
 def test_after_all_that_a_subagents_calls_are_told_apart(
     version: str, tmp_path: Path
 ) -> None:
-    task = {"description": "d", "prompt": "look", "subagent_type": "general"}
-    call = ToolCall(tool="task", arguments=task)
-    run = stage_for(version, tmp_path).play(
-        "Go.", script(Step(tool_calls=(call,)), DONE)
-    )
+    task: dict[str, object] = {
+        "description": "d",
+        "prompt": "look",
+        "subagent_type": "general",
+    }
+    call = OwnCall(tool="task", arguments=task)
+    run = stage_for(version, tmp_path).play("Go.", script(Step(actions=(call,)), DONE))
     assert run.totals.subagent_calls > 0
-    assert [call.kind for call in run.calls].count(Kind.MAIN) == 2
+    assert [call.kind for call in run.calls].count(CallKind.MAIN) == 2
 
 
 def test_an_mcp_server_that_does_not_start_is_not_passed_over(

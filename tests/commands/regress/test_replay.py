@@ -17,7 +17,7 @@ from llamatrix.commands.regress.replay_command import replay as replay_regress
 from llamatrix.commands.regress.request import Request
 from llamatrix.measure.disturbances import Load, Mark
 from llamatrix.project import Project
-from llamatrix.proxy.request import Kind
+from llamatrix.proxy.call import CallKind
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.verdict import Metric, Verdict
 
@@ -27,7 +27,9 @@ _SLOW = {"current": {"speed": 0.8}}
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
-    return record(tmp_path / "calls", call(1, Kind.TITLE), call(2), call(3), call(4))
+    return record(
+        tmp_path / "calls", call(1, CallKind.TITLE), call(2), call(3), call(4)
+    )
 
 
 @pytest.fixture
@@ -165,7 +167,7 @@ def test_pairs_of_another_recording_are_never_mixed(
     pins: Project, replay: Replay, recording: Path
 ) -> None:
     replay("--metric", "tg")
-    record(recording, call(1, Kind.TITLE), call(2), says="another ")
+    record(recording, call(1, CallKind.TITLE), call(2), says="another ")
     ended = replay("--metric", "tg", pins=_SLOW)
     assert ended.returncode == 10, ended.stderr
     assert len({line["digest"] for line in ledger_lines(pins)}) == 2

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from llamatrix.agents.protocol import Write
+from llamatrix.agents.trajectory import read_trajectory
 from llamatrix.trials.checks.task import Task, load_task, read_prompt, task_ids
 from llamatrix.trials.checks.tdd import tdd_order
-from llamatrix.trials.checks.transcript import read_transcript
-from llamatrix.trials.scripted.transcript import load_transcript
+from llamatrix.trials.scripted import load_transcript
 from llamatrix.trials.stubs.post_api import FIRST_TITLE
 
 PROMPTS_SHA256 = {
@@ -53,28 +54,24 @@ def test_the_title_expected_is_the_one_the_stand_in_serves() -> None:
 
 
 def test_the_authored_transcript_writes_the_solution(task: Task) -> None:
-    calls = read_transcript(solution(task) / "trajectory.jsonl")
+    calls = read_trajectory(solution(task) / "trajectory.jsonl")
     workspace = solution(task) / "workspace"
-    written = {call.path: call.content for call in calls if call.tool == "write"}
+    actions = [call.action for call in calls]
+    written = {a.path: a.content for a in actions if isinstance(a, Write)}
     assert len(written) == 3
     for name, text in written.items():
         assert (workspace / name).read_text() == text
 
 
 def test_the_authored_transcript_works_test_first(task: Task) -> None:
-    assert tdd_order(read_transcript(solution(task) / "trajectory.jsonl")).followed
+    assert tdd_order(read_trajectory(solution(task) / "trajectory.jsonl")).followed
 
 
 def test_the_transcript_to_be_played_makes_the_same_calls(task: Task) -> None:
     played = load_transcript(solution(task) / "transcript.json")
-    calls = read_transcript(solution(task) / "trajectory.jsonl")
-    made = [call for step in played.steps for call in step.tool_calls]
-    assert [call.tool for call in made] == [call.tool for call in calls]
-    contents = [str(call.arguments.get("content", "")) for call in made]
-    assert contents == [call.content for call in calls]
-    assert [str(c.arguments.get("command", "")) for c in made] == [
-        call.command for call in calls
-    ]
+    calls = read_trajectory(solution(task) / "trajectory.jsonl")
+    made = [action for step in played.steps for action in step.actions]
+    assert made == [call.action for call in calls]
 
 
 def test_no_path_of_the_authors_machine_is_in_the_transcript(task: Task) -> None:

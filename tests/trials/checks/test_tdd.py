@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from tests.trials.checks.made import bash, event, write
 
+from llamatrix.agents.trajectory import read_trajectory
 from llamatrix.trials.checks.tdd import tdd_order
-from llamatrix.trials.checks.transcript import read_transcript
 
 TEST = write(
     "/trial/work/test_it.py", "from it import f\n\ndef test_f():\n    assert f()"
@@ -71,7 +71,7 @@ def test_each_step_counts_only_where_it_happened(
 ) -> None:
     log = tmp_path / "log"
     log.write_text("\n".join(lines))
-    order = tdd_order(read_transcript(log))
+    order = tdd_order(read_trajectory(log))
     found = (order.test_first, order.failed_before, order.passed_after)
     assert found == steps
     assert order.followed is all(steps)
@@ -92,10 +92,10 @@ def test_a_here_document_is_read_in_linear_time(tmp_path: Path) -> None:
             ]
         )
     )
-    assert tdd_order(read_transcript(path)).test_first
+    assert tdd_order(read_trajectory(path)).test_first
 
 
 def test_a_here_string_begins_no_document(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text(bash("cat <<<word\ncat > a.py <<END\nprint(1)\nEND\n", ""))
-    assert not tdd_order(read_transcript(path)).test_first
+    assert not tdd_order(read_trajectory(path)).test_first

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.shipped import ROOT
 
-from llamatrix.agents.opencode.context7 import FOLDER, context7_server
+from llamatrix.agents.context7 import FOLDER, context7_server
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock, locked_npm
 from llamatrix.provision.compiler import find_tool

@@ -1,15 +1,25 @@
-"""Reads `opencode run --format json`: six kinds of lines, the same in both pins."""
+"""`opencode run --format json`: six kinds of lines, the same in both pins."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 
-AUTO_REJECT_SIGN = "auto-rejecting"
-"""Said on standard error where a permission was asked for and nobody could answer."""
+from llamatrix.agents.context7 import TOOL_NAMES
+from llamatrix.agents.protocol import (
+    Action,
+    AgentEvents,
+    Edit,
+    LookUp,
+    Read,
+    Run,
+    ToolCall,
+    Write,
+)
+
 INVALID_TOOL = "invalid"
-"""What OpenCode calls a tool that does not exist, or whose arguments are no JSON."""
+"""The name OpenCode gives a tool that does not exist or whose arguments are not JSON."""
 
 
 class _Time(Struct, frozen=True):
@@ -19,6 +29,7 @@ class _Time(Struct, frozen=True):
 
 class _State(Struct, frozen=True):
     status: str = ""
+    """`completed` or `error`; a command that exits with 3 is `completed`."""
     input: Raw = Raw(b"{}")
     output: str = ""
     error: str = ""
@@ -28,7 +39,6 @@ class _State(Struct, frozen=True):
 
 class _Part(Struct, frozen=True):
     tool: str = ""
-    text: str = ""
     reason: str = ""
     state: _State = _State()
 
@@ -45,78 +55,91 @@ class _Error(Struct, frozen=True):
 
 class _Event(Struct, frozen=True):
     type: str
-    timestamp: float = 0
     sessionID: str = ""  # noqa: N815  OpenCode's own spelling
     part: _Part = _Part()
     error: _Error = _Error()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ToolUse:
-    tool: str
-    status: str
-    """`completed` or `error`; a command that exits with 3 is `completed`."""
-    input: bytes
-    """JSON."""
-    output: str
-    error: str
-    metadata: bytes
-    """JSON; a command's exit code is `exit` in it."""
-    begun_ms: float
-    ended_ms: float
-
-    @property
-    def failed(self) -> bool:
-        return self.status == "error" or self.tool == INVALID_TOOL
+class _Metadata(Struct):
+    exit: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Session:
-    """What the stream tells of one turn."""
-
-    session_id: str | None
-    tool_uses: tuple[ToolUse, ...]
-    texts: tuple[str, ...]
-    errors: tuple[str, ...]
-    """Name, status and message of every error event."""
-    finish: str
-    """The reason of the last step, for an explanation: the tap's calls decide."""
-    unread: int
-    """Lines that are no event."""
+class _Read(Struct, rename={"path": "filePath"}):
+    path: str
 
 
-def parse(lines: Iterable[str]) -> Session:
-    events = []
-    unread = 0
-    for line in lines:
-        try:
-            events.append(msgspec.json.decode(line, type=_Event))
-        except (msgspec.MsgspecError, RecursionError):  # nested without end
-            unread += bool(line.strip())
-    return Session(
-        session_id=next((e.sessionID for e in events if e.sessionID), None),
-        tool_uses=tuple(_tool_use(e.part) for e in events if e.type == "tool_use"),
-        texts=tuple(e.part.text for e in events if e.type == "text"),
-        errors=tuple(_complaint(e.error) for e in events if e.type == "error"),
-        finish=next(
-            (e.part.reason for e in reversed(events) if e.type == "step_finish"), ""
-        ),
-        unread=unread,
+class _Write(Struct, rename={"path": "filePath"}):
+    path: str
+    content: str
+
+
+class _Edit(
+    Struct, rename={"path": "filePath", "old": "oldString", "new": "newString"}
+):
+    path: str
+    old: str
+    new: str
+
+
+class _Bash(Struct):
+    command: str
+
+
+def parse(lines: Iterable[str]) -> AgentEvents:
+    """Read what standard output says of one turn."""
+    found = [event for line in lines if (event := _decode(line, _Event))]
+    errors = (event.error for event in found if event.type == "error")
+    reasons = [event.part.reason for event in found if event.type == "step_finish"]
+    return AgentEvents(
+        session_id=next((e.sessionID for e in found if e.sessionID), None),
+        errors=tuple(_complaint(error) for error in errors),
+        finish=reasons[-1] if reasons else "",
     )
 
 
-def _tool_use(part: _Part) -> ToolUse:
-    state = part.state
-    return ToolUse(
-        tool=part.tool,
-        status=state.status,
-        input=bytes(state.input),
-        output=state.output,
-        error=state.error,
-        metadata=bytes(state.metadata),
-        begun_ms=state.time.start,
-        ended_ms=state.time.end,
+def read_tool_call(line: str) -> ToolCall | None:
+    """Read a line of an event log; None for other events, and what is no event."""
+    event = _decode(line, _Event)
+    if event is None or event.type != "tool_use":
+        return None
+    tool, state = event.part.tool, event.part.state
+    metadata = _decode(state.metadata, _Metadata) or _Metadata()
+    return ToolCall(
+        tool=tool,
+        action=read_action(tool, state.input),
+        completed=tool != INVALID_TOOL and state.status == "completed",
+        output=state.output or state.error,
+        exit_code=metadata.exit,
+        begun_s=state.time.start / 1000,
+        ended_s=state.time.end / 1000,
     )
+
+
+def read_action(tool: str, arguments: bytes | Raw) -> Action | None:
+    if tool == "read" and (read := _decode(arguments, _Read)):
+        return Read(path=read.path)
+    if tool == "write" and (write := _decode(arguments, _Write)):
+        return Write(path=write.path, content=write.content)
+    if tool == "edit" and (edit := _decode(arguments, _Edit)):
+        return Edit(path=edit.path, old=edit.old, new=edit.new)
+    if tool == "bash" and (bash := _decode(arguments, _Bash)):
+        return Run(command=bash.command)
+    looked_up = next((name for name in TOOL_NAMES if tool.endswith(name)), None)
+    if looked_up:
+        return LookUp(
+            tool=looked_up, arguments=_decode(arguments, dict[str, str]) or {}
+        )
+    return None
+
+
+_Kind = TypeVar("_Kind")
+
+
+def _decode(text: str | bytes | Raw, kind: type[_Kind]) -> _Kind | None:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.MsgspecError, RecursionError):  # cut, or nested without end
+        return None
 
 
 def _complaint(error: _Error) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llamatrix.agents.opencode.program import quirks_of, room_for_prompts
+from llamatrix.agents.registry import agent_of
 from llamatrix.agents.turn_outcome import NotRun
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.complaint import nearest
@@ -13,7 +13,7 @@ from llamatrix.provision.build import compiled_by
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.trials.checks.task import load_task, task_digest, task_ids
-from llamatrix.trials.scripted.script import script_of
+from llamatrix.trials.scripted import script_of
 from llamatrix.trials.trial_result import Broken, is_scored
 
 
@@ -59,18 +59,17 @@ def check_agents(cells: Sequence[AgentCell]) -> None:
 
 
 def _check_room(cell: AgentCell) -> None:
-    """MatrixError where OpenCode would compact for ever instead of working."""
-    slot_tokens = cell.model.ctx_size // cell.server.parallel
-    room = room_for_prompts(slot_tokens, cell.agent.output_tokens)
-    version = cell.opencode.version
-    first = quirks_of(version).first_prompt_tokens
+    """MatrixError where the agent would compact for ever instead of working."""
+    agent = agent_of(cell, context7_url=None)
+    room = agent.room_tokens(cell.model.ctx_size // cell.server.parallel)
+    first = agent.first_prompt_tokens
     if room < first:
         shared = f" in each of {cell.server.parallel} slots"
         raise MatrixError(
             f"matrix.toml: models.{cell.model_key}.ctx_size less agents."
             f"{cell.agent_key}.output_tokens leaves {max(room, 0)} tokens"
             f"{shared if cell.server.parallel > 1 else ''}, and the first prompt of "
-            f"OpenCode {version} has about {first}: it would compact for ever; raise "
+            f"{agent.name} {agent.version} has about {first}: it would compact for ever; raise "
             "ctx_size, or lower output_tokens"
         )
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 
 from llamatrix import __version__
-from llamatrix.agents.opencode.context7 import RULE, SKILL, SKILL_NAME, context7_server
-from llamatrix.agents.opencode.home import Agent
-from llamatrix.agents.opencode.turn import Timeouts
+from llamatrix.agents.protocol import Agent
+from llamatrix.agents.registry import agent_of
+from llamatrix.agents.turn import Timeouts
 from llamatrix.agents.turn_outcome import EndpointDied, EndpointDown, NotRun
 from llamatrix.commands.agent.agenda import TrialItem
 from llamatrix.commands.agent.parts import AgentParts
@@ -42,8 +42,7 @@ from llamatrix.records.trial_record import (
 from llamatrix.redaction import Redaction, without_folders
 from llamatrix.scratch import scratch_folder
 from llamatrix.trials.checks.task import Task, check_version, load_task
-from llamatrix.trials.scripted.player import Player
-from llamatrix.trials.scripted.script import script_of
+from llamatrix.trials.scripted import Player, script_of
 from llamatrix.trials.stubs.services import Services
 from llamatrix.trials.trial import Trial, run_trial
 from llamatrix.trials.trial_environment import (
@@ -83,12 +82,13 @@ def attempt(
         environment = _environment(task, parts, aside, services, held)
         turns = aside / "turns"
         turns.mkdir()
-        speaker = held.enter_context(_speaking(cell, task, number, server))
+        agent = agent_of(cell, context7_url=environment.context7_url)
+        speaker = held.enter_context(_speaking(cell, task, number, server, agent))
         result = run_trial(
             Trial(
                 task=task,
                 bwrap=parts.tools.bwrap,
-                agent=agent_of(cell, environment),
+                agent=agent,
                 surroundings=environment.surroundings,
                 execution=environment.execution,
                 upstream=speaker.url,
@@ -139,23 +139,6 @@ def folder_of(trajectory: str, project: Project) -> Path:
 def not_run(item: TrialItem, number: int, why: NotRun) -> TrialRecord:
     """The record of a trial that could not be begun."""
     return _record(item, number, TrialResult(outcome=why))
-
-
-def agent_of(cell: AgentCell, environment: TrialEnvironment) -> Agent:
-    """OpenCode as the cell's setup wants it; sampling is the server's own."""
-    setup = cell.agent
-    return Agent(
-        version=cell.opencode.version,
-        model=cell.model_key,
-        context_tokens=cell.model.ctx_size,
-        output_tokens=setup.output_tokens,
-        title=None if setup.ask_title else "trial",
-        lsp=setup.lsp,
-        todo_fix=cell.model.todo_fix,
-        mcp=(context7_server(api_url=environment.context7_url),),
-        rules=RULE,
-        skills={SKILL_NAME: SKILL},
-    )
 
 
 def _begun(
@@ -213,7 +196,7 @@ def _environment(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Speaker:
-    """What OpenCode takes for the model."""
+    """What the agent takes for the model."""
 
     url: str
     refusals: Sequence[str] = ()
@@ -221,14 +204,15 @@ class _Speaker:
 
 @contextmanager
 def _speaking(
-    cell: AgentCell, task: Task, number: int, server: Endpoint
+    cell: AgentCell, task: Task, number: int, server: Endpoint, agent: Agent
 ) -> Iterator[_Speaker]:
     """The server itself, or a transcript in front of it."""
     script = cell.script_of(number)
     if script is None:
         yield _Speaker(url=server.url)
         return
-    player = Player(transcript=script_of(task, script), upstream=server.url)
+    transcript = script_of(task, script)
+    player = Player(transcript=transcript, agent=agent, upstream=server.url)
     with loopback_listener() as listener, serving(player.app(), [listener]):
         yield _Speaker(url=address(listener), refusals=player.refusals)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from llamatrix.agents.protocol import LookUp
 from llamatrix.trials.checks.evidence import Evidence
 from llamatrix.trials.checks.finding import Finding, State
 from llamatrix.trials.checks.mocks import mocks
@@ -167,7 +168,7 @@ def context7_called(evidence: Evidence) -> Answer:
     calls = evidence.calls or ()
     if any(looked_up_docs(call) for call in calls):
         return passed("Documentation was read.")
-    if any("context7" in call.tool for call in calls):
+    if any(isinstance(call.action, LookUp) for call in calls):
         return failed("Context7 was called, but gave no documentation.")
     return failed("Context7 was never called.")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from llamatrix.agents.trajectory import read_trajectory
 from llamatrix.trials.checks.quality import Quality, quality
 from llamatrix.trials.checks.tdd import TddOrder, tdd_order
-from llamatrix.trials.checks.transcript import read_transcript
 
 TEST_ORDER, QUALITY = "test-order", "quality"
 
@@ -19,7 +19,7 @@ def main() -> None:
     data, what, *ruff = sys.argv[1:]
     found: TddOrder | Quality
     if what == TEST_ORDER:
-        found = tdd_order(read_transcript(Path(data)))
+        found = tdd_order(read_trajectory(Path(data)))
     else:
         found = quality(Path(data), ruff=ruff)
     sys.stdout.write(msgspec.json.encode(found).decode())

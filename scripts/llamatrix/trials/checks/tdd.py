@@ -14,9 +14,9 @@ from pathlib import PurePosixPath
 
 from msgspec import Struct
 
+from llamatrix.agents.protocol import Edit, Run, ToolCall, Write
 from llamatrix.trials.checks.runner_command import runs_tests_only
 from llamatrix.trials.checks.sources import Source
-from llamatrix.trials.checks.transcript import ToolCall
 
 _SHADOWS = {"pytest.py", "unittest.py", "_pytest.py", "sitecustomize.py"}
 """Files that would run in the test runner's place."""
@@ -68,14 +68,18 @@ def tdd_order(calls: Sequence[ToolCall]) -> TddOrder:
 
 def _written(call: ToolCall, texts: dict[str, str]) -> Iterator[tuple[str, str]]:
     """The Python files a call leaves behind, with their whole text."""
-    name = PurePosixPath(call.path).name
-    if call.tool == "write" and call.completed and name.endswith(".py"):
-        yield name, call.content
-    elif call.tool == "edit" and call.completed and name.endswith(".py"):
-        old = texts.get(name, "")
-        yield name, old.replace(call.old, call.new, 1) if call.old else call.new
-    elif call.tool == "bash":
-        yield from _here_documents(call.command)
+    match call.action:
+        case Write(path=path, content=content) if call.completed:
+            written = [(PurePosixPath(path).name, content)]
+        case Edit(path=path, old=old, new=new) if call.completed:
+            name = PurePosixPath(path).name
+            text = texts.get(name, "")
+            written = [(name, text.replace(old, new, 1) if old else new)]
+        case Run(command=command):
+            written = list(_here_documents(command))
+        case _:
+            return
+    yield from (each for each in written if each[0].endswith(".py"))
 
 
 def _here_documents(command: str) -> Iterator[tuple[str, str]]:
@@ -160,7 +164,7 @@ def _test_result(call: ToolCall) -> bool | None:
     and uv ends with 2 where pytest cannot even be started. A command that also runs
     something else proves nothing: that could have written the words.
     """
-    if call.tool != "bash" or not runs_tests_only(call.command):
+    if not call.command or not runs_tests_only(call.command):
         return None
     failed = bool(_FAILED.search(call.output))
     if failed and (call.exit_code or "|" in call.command or call.exit_code is None):

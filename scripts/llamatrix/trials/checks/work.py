@@ -7,6 +7,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from llamatrix.agents.protocol import ToolCall
+from llamatrix.agents.trajectory import read_trajectory
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.packages import (
     in_requirements,
@@ -16,7 +18,6 @@ from llamatrix.trials.checks.packages import (
 )
 from llamatrix.trials.checks.sources import Source, read_sources
 from llamatrix.trials.checks.task import Task
-from llamatrix.trials.checks.transcript import ToolCall, read_transcript
 from llamatrix.trials.checks.ways import Words
 from llamatrix.trials.stubs.request_log import Request, read_requests
 from llamatrix.trials.stubs.world import World
@@ -100,7 +101,7 @@ class Work:
     def calls(self) -> tuple[ToolCall, ...] | None:
         """The trajectory's tool calls; None where none was given."""
         path = self.case.transcript
-        return read_transcript(Path(path)) if path is not None else None
+        return read_trajectory(Path(path)) if path is not None else None
 
     @cached_property
     def packages(self) -> Words:

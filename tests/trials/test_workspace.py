@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from llamatrix.redaction import Redaction
-from llamatrix.trials.workspace_snapshot import save_workspace
+from llamatrix.trials.workspace import save_workspace
 
 KEY = "the-users-key-1"
 

@@ -3,13 +3,14 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from llamatrix.agents.opencode.classification import (
+from llamatrix.agents.opencode.agent import OpenCode
+from llamatrix.agents.protocol import AgentEvents
+from llamatrix.agents.turn_classification import (
     Stop,
     TurnObservation,
     compacts_for_ever,
     outcome_of,
 )
-from llamatrix.agents.opencode.events import parse
 from llamatrix.agents.turn_outcome import (
     AgentFailed,
     AgentHung,
@@ -30,8 +31,7 @@ from llamatrix.agents.turn_outcome import (
     TurnOutcome,
     is_the_models,
 )
-from llamatrix.proxy.call import Call, Trouble
-from llamatrix.proxy.request import Kind
+from llamatrix.proxy.call import Call, CallKind, Trouble
 from llamatrix.report.trial_troubles import cause_text
 from llamatrix.sandbox.supervisor import Report
 
@@ -50,7 +50,7 @@ def report(*, exit_code: int = 0, ran_away: bool = False) -> Report:
 def main_call(**known: object) -> Call:
     said = {
         "index": 1,
-        "kind": Kind.MAIN,
+        "kind": CallKind.MAIN,
         "path": "/v1/chat/completions",
         "begun_s": 0,
         "ended_s": 1,
@@ -67,15 +67,19 @@ def finished(*reasons: str) -> tuple[Call, ...]:
     return tuple(main_call(finish_reason=reason) for reason in reasons)
 
 
-UNKNOWN = '{"type":"step_finish","part":{"reason":"unknown"}}'
+AGENT = OpenCode(
+    version="1.18.33", model="m", context_tokens=65_536, output_tokens=8_192
+)
+UNKNOWN = AgentEvents(finish="unknown")
 REJECTED = "! permission requested: x; auto-rejecting"
-FULL = '{"type":"error","error":{"name":"E","data":{"message":"disk is full"}}}'
+FULL = AgentEvents(errors=("E: disk is full",))
 WELL = TurnObservation(
+    agent=AGENT,
     stop=None,
     seconds=10,
     silent_s=3,
     report=report(),
-    session=parse(()),
+    events=AgentEvents(),
     calls=finished("tool_calls", "stop"),
     tools_missing=(),
     tail=(),
@@ -86,7 +90,7 @@ def failed(
     trouble: Trouble,
     error: str = "e",
     status: int | None = None,
-    kind: Kind = Kind.MAIN,
+    kind: CallKind = CallKind.MAIN,
 ) -> TurnObservation:
     call = main_call(kind=kind, status=status, trouble=trouble, error=error)
     return replace(WELL, calls=(call,), stop=Stop.FAILURES)
@@ -112,10 +116,10 @@ def failed(
             AgentFailed(exit_code=1, errors=(), tail=("no",)),
         ),
         (
-            replace(WELL, calls=finished("tool_calls"), session=parse([FULL])),
+            replace(WELL, calls=finished("tool_calls"), events=FULL),
             DiskFull(error="E: disk is full"),
         ),
-        (replace(WELL, session=parse([FULL]), tail=(REJECTED, "no")), Answered()),
+        (replace(WELL, events=FULL, tail=(REJECTED, "no")), Answered()),
         (failed(Trouble.UNREACHABLE), EndpointDown(error="e")),
         (failed(Trouble.CUT), EndpointDied(error="e")),
         (
@@ -136,7 +140,7 @@ def test_every_ending_has_its_class(
 
 def test_calls_of_a_subagent_that_failed_again_and_again_are_the_endpoints() -> None:
     """We ended OpenCode for them: nobody else killed it."""
-    observation = failed(Trouble.UNREACHABLE, kind=Kind.SUBAGENT)
+    observation = failed(Trouble.UNREACHABLE, kind=CallKind.SUBAGENT)
     ours = replace(observation, report=report(exit_code=-9))
     assert outcome_of(ours) == EndpointDown(error="e")
     theirs = replace(ours, stop=None)
@@ -167,7 +171,7 @@ def test_what_the_infrastructure_did_is_never_scored() -> None:
     [
         replace(WELL, stop=Stop.SILENT_AGENT),
         replace(WELL, report=report(exit_code=-9)),
-        replace(WELL, session=parse(()), tail=("no",)),
+        replace(WELL, tail=("no",)),
         replace(WELL, tail=("! permission requested: x; auto-rejecting",)),
     ],
 )
@@ -194,7 +198,7 @@ def calls_of(*words: str) -> list[Call]:
     return [
         Call(
             index=index,
-            kind=Kind(kind),
+            kind=CallKind(kind),
             path="/v1/chat/completions",
             begun_s=index,
             ended_s=index + 0.5,
@@ -229,14 +233,14 @@ _LOOP = ("main 12974 33", "compaction 938 8", "main 12924 25", "compaction 1765 
 def test_compactions_that_no_prompt_can_end_are_told(
     words: tuple[str, ...], needed: int | None, *, begins: bool
 ) -> None:
-    found = compacts_for_ever(calls_of(*words), room_tokens=8000, begins=begins)
+    found = compacts_for_ever(calls_of(*words), room_tokens=8000, first_turn=begins)
     assert (found and found.needed_tokens) == needed
 
 
 @pytest.mark.parametrize("stop", [Stop.COMPACTIONS, Stop.TOTAL])
 def test_compacting_for_ever_is_never_the_models_fault(stop: Stop) -> None:
     """anomalyco/opencode#31152: 71 compactions in 90 s were scored as a failure."""
-    loop = compacts_for_ever(calls_of(*_LOOP), room_tokens=8000, begins=True)
+    loop = compacts_for_ever(calls_of(*_LOOP), room_tokens=8000, first_turn=True)
     outcome = outcome_of(replace(WELL, stop=stop, compacted_for_ever=loop))
     assert isinstance(outcome, CompactedForEver)
     assert not is_the_models(outcome)
@@ -254,7 +258,7 @@ def test_compacting_for_ever_is_never_the_models_fault(stop: Stop) -> None:
             ),
         ),
         (
-            replace(WELL, calls=(), session=parse([UNKNOWN])),
+            replace(WELL, calls=(), events=UNKNOWN),
             (
                 "agent failed: exit code 0: OpenCode ended without a last word (finish "
                 "`unknown`) and without an error"

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
-from llamatrix.agents.opencode.home import McpServer
+from llamatrix.agents.protocol import McpServer
 from llamatrix.sandbox.spec import TOOLS
 
 FOLDER = Path("/opt/llamatrix/context7")
 """Where the installed package is shown inside: the folder with `node_modules`."""
+PAGE_TOOLS = ("query-docs", "get-library-docs")
+"""The tools that return documentation; the second is that of versions before 2.0."""
+TOOL_NAMES = ("resolve-library-id", *PAGE_TOOLS)
 SKILL_NAME = "context7-mcp"
 
 SKILL = """\

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.agents.opencode.playing import INTEGRITY, SOON, commands, script, stage_for
 
-from llamatrix.agents.opencode.turn import Timeouts, TurnRun
+from llamatrix.agents.turn import Timeouts, TurnRun
 from llamatrix.agents.turn_outcome import (
     AgentHung,
     EndpointDied,
@@ -16,7 +16,7 @@ from llamatrix.agents.turn_outcome import (
     EndpointStalled,
     TimedOut,
 )
-from llamatrix.trials.scripted.transcript import Fault, Step, Transcript
+from llamatrix.trials.scripted import Fault, Step, Transcript
 
 pytestmark = [
     pytest.mark.slow,

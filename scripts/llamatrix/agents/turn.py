@@ -1,4 +1,4 @@
-"""One turn of a trial: OpenCode with one prompt, in its sandbox, through the tap."""
+"""One turn of a trial: an agent with one prompt, in its sandbox, through the tap."""
 
 import time
 from collections.abc import Mapping
@@ -6,15 +6,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llamatrix.agents.opencode.classification import (
+from llamatrix.agents.protocol import Agent, AgentEvents, ToolCall
+from llamatrix.agents.turn_classification import (
     Stop,
     TurnObservation,
     compacts_for_ever,
     outcome_of,
 )
-from llamatrix.agents.opencode.events import Session, parse
-from llamatrix.agents.opencode.home import Agent, home_files
-from llamatrix.agents.opencode.program import MODEL_URL, argv, environment
 from llamatrix.agents.turn_outcome import (
     CompactedForEver,
     NotRun,
@@ -24,38 +22,37 @@ from llamatrix.agents.turn_outcome import (
 )
 from llamatrix.config.matrix import Network
 from llamatrix.progress import say
-from llamatrix.proxy.call import Call
-from llamatrix.proxy.caller import AgentProcess
+from llamatrix.proxy.agent_process import AgentProcess
+from llamatrix.proxy.call import Call, CallKind
 from llamatrix.proxy.proxy import Tap
-from llamatrix.proxy.request import Kind
 from llamatrix.proxy.serving import address, loopback_listener, serving
-from llamatrix.proxy.tool_uses import ObservedUse, read_tool_uses
+from llamatrix.proxy.tool_uses import read_tool_uses
 from llamatrix.proxy.totals import Totals, totals
 from llamatrix.reason import telling_lines
 from llamatrix.redaction import Redaction, without_folders
 from llamatrix.sandbox.forwarding import forwarding
 from llamatrix.sandbox.session import LostError, SandboxSession, open_sandbox
-from llamatrix.sandbox.spec import Sandbox, probe
-from llamatrix.sandbox.supervisor import Job, Report
+from llamatrix.sandbox.spec import Sandbox, base_environment, probe
+from llamatrix.sandbox.supervisor import Report
 from llamatrix.sandbox.workspace_archive import add_home
 from llamatrix.scratch import scratch_folder
 from llamatrix.shell import TAIL_LINES
 from llamatrix.units import duration_text
 
 MODEL_PORT = 8099
-"""Where the model is, inside a hermetic sandbox."""
-_LOOK_EVERY_S = 0.05
+"""The port of the model inside a hermetic sandbox."""
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timeouts:
-    """How long a turn may take, and be silent."""
+    """When a turn is ended."""
 
     total_s: float
     silence_s: float
-    """Without a line from OpenCode or a byte at the tap; a slow prefill is silent."""
+    """Without a line from the agent or a byte at the tap; a slow prefill is silent."""
     failures: int = 3
-    """Failed calls in a row that end a turn: OpenCode would try for ever."""
+    """Failed calls in a row that end a turn: some agents would retry for ever."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,13 +61,13 @@ class Surroundings:
 
     network: Network = Network.HERMETIC
     tools: Mapping[str, Path] = field(default_factory=dict)
-    """Programs for its PATH: `opencode` and `rg` at least, then `uv`, `node` …"""
+    """Programs for its PATH: the agent's own, then `uv`, `node` …"""
     shown: Mapping[Path, Path] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     hosts: Mapping[str, str] = field(default_factory=dict)
     """Addresses by name, for `/etc/hosts`."""
     forwards: Mapping[int, int] = field(default_factory=dict)
-    """Ports of the sandbox's loopback, and where they lead on this machine's."""
+    """From ports of the sandbox's loopback to ports of this machine's."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
@@ -83,13 +80,13 @@ class Turn:
     """The model server's address without a path."""
     prompt: str
     session: str | None
-    """The session to go on with; None begins one."""
+    """The session to resume; None begins one."""
     files: Path
-    """The tar the turn starts from: `carried.pack`, or the last turn's `files_out`."""
+    """The archive the turn starts from: a packed seed, or the last turn's `files_out`."""
     files_out: Path
-    """The tar it leaves. Keys may be in it: not within what is recorded."""
+    """The archive it leaves. It may contain keys and is not recorded."""
     folder: Path
-    """Where this turn's recording goes: `calls/`, `events.jsonl`, `stderr.txt`."""
+    """Receives the recording: `calls/`, `events.jsonl`, `stderr.txt`."""
     timeouts: Timeouts
     acted_before: bool = False
     """Whether the model had run commands or changed files in an earlier turn."""
@@ -98,117 +95,120 @@ class Turn:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TurnRun:
     outcome: TurnOutcome
-    session: Session
-    """As OpenCode's standard output has it, which the agent's programs can write to."""
-    calls: tuple[Call, ...]
-    tool_uses: tuple[ObservedUse, ...]
-    """As they passed between OpenCode and the model."""
+    events: AgentEvents = field(default_factory=AgentEvents)
+    calls: tuple[Call, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    """As they passed between the agent and the model."""
     totals: Totals
-    seconds: float
-    files: Path | None
-    """What came out: working state, not a record. None where nothing did."""
+    seconds: float = 0
+    files: Path | None = None
+    """`files_out`; None where nothing came out."""
     left_running: tuple[str, ...] = ()
-    """Programs the agent had left behind; they were ended."""
+    """Programs that the agent had left running; they were ended."""
     left_out: tuple[str, ...] = ()
-    """Files too large or too many to come out."""
+    """Files that were too large or too many to come out."""
 
 
 def run_trial_turn(turn: Turn) -> TurnRun:
-    """Run OpenCode once and say what came of it; nothing an agent does raises."""
+    """Run the agent once and name the outcome; nothing that an agent does raises."""
     if problem := probe(turn.bwrap):
         why = WhyNotRun.NO_SANDBOX
-        return _without_files(
-            NotRun(why=why, reason=problem.reason, remedy=problem.remedy), parse(()), ()
-        )
+        not_run = NotRun(why=why, reason=problem.reason, remedy=problem.remedy)
+        return TurnRun(outcome=not_run, totals=totals(()))
     turn.folder.mkdir(parents=True, exist_ok=True)
-    redaction = Redaction(secrets=turn.surroundings.secrets)
-    calls = turn.folder / "calls"
-    tap = Tap(upstream=turn.upstream, folder=calls, redaction=redaction)
+    agent, redaction = turn.agent, Redaction(secrets=turn.surroundings.secrets)
+    tap = Tap(
+        upstream=turn.upstream,
+        folder=turn.folder / "calls",
+        wire_api=agent.wire_api,
+        classify=agent.classify_request,
+        redaction=redaction,
+    )
     watch = _Watch(turn=turn, tap=tap)
     with scratch_folder("turn") as aside:
         complaints = aside / "stderr"
         complaints.touch()
+        report: Report | LostError
         try:
-            ended: Report | LostError = _confined(turn, tap, watch, complaints)
+            report = _run_in_sandbox(turn, tap, watch, complaints)
         except LostError as error:
-            ended = error
-        said = redaction.clean(complaints.read_bytes())
-    (turn.folder / "stderr.txt").write_bytes(said)
-    lines = redaction.clean("\n".join([*watch.lines, ""]).encode())
-    (turn.folder / "events.jsonl").write_bytes(lines)
-    session = parse(lines.decode(errors="replace").split("\n"))
-    if isinstance(ended, LostError):
-        said = redaction.clean(str(ended).encode())
-        lost = SandboxLost(reason=without_folders(said.decode()))
-        return _without_files(lost, session, tuple(tap.calls), seconds=watch.seconds)
+            report = error
+        stderr = redaction.clean(complaints.read_bytes())
+    (turn.folder / "stderr.txt").write_bytes(stderr)
+    stdout = redaction.clean("\n".join([*watch.lines, ""]).encode())
+    (turn.folder / "events.jsonl").write_bytes(stdout)
+    events = agent.parse_events(stdout.decode(errors="replace").split("\n"))
+    calls = tuple(tap.calls)
+    if isinstance(report, LostError):
+        reason = redaction.clean(str(report).encode()).decode()
+        return TurnRun(
+            outcome=SandboxLost(reason=without_folders(reason)),
+            events=events,
+            calls=calls,
+            totals=totals(calls),
+            seconds=watch.seconds,
+        )
+    lines = stderr.decode(errors="replace").splitlines()
     observation = TurnObservation(
+        agent=agent,
         stop=watch.stop,
         seconds=watch.seconds,
         silent_s=watch.silent_s,
-        report=ended,
-        session=session,
-        calls=tap.calls,
+        report=report,
+        events=events,
+        calls=calls,
         tools_missing=watch.tools_missing(),
-        tail=telling_lines(said.decode(errors="replace").splitlines(), most=TAIL_LINES),
+        tail=telling_lines(lines, most=TAIL_LINES),
         compacted_for_ever=watch.compacted_for_ever(),
         acted_before=turn.acted_before,
     )
+    uses = read_tool_uses(tap.folder, calls, agent.wire_api)
     return TurnRun(
         outcome=outcome_of(observation),
-        session=session,
-        calls=tuple(tap.calls),
-        tool_uses=read_tool_uses(calls, tap.calls),
-        totals=totals(tap.calls),
+        events=events,
+        calls=calls,
+        tool_calls=tuple(agent.read_tool_use(use) for use in uses),
+        totals=totals(calls),
         seconds=watch.seconds,
         files=turn.files_out,
-        left_running=tuple(ended["left_running"]),
-        left_out=tuple(ended["left_out"]),
+        left_running=tuple(report["left_running"]),
+        left_out=tuple(report["left_out"]),
     )
 
 
-def _without_files(
-    outcome: TurnOutcome,
-    session: Session,
-    calls: tuple[Call, ...],
-    *,
-    seconds: float = 0,
-) -> TurnRun:
-    return TurnRun(
-        outcome=outcome,
-        session=session,
-        calls=calls,
-        tool_uses=(),
-        totals=totals(calls),
-        seconds=seconds,
-        files=None,
-    )
-
-
-def _confined(turn: Turn, tap: Tap, watch: "_Watch", complaints: Path) -> Report:
-    """Open the sandbox, serve what it may reach, and see the program through."""
-    around = turn.surroundings
+def _run_in_sandbox(turn: Turn, tap: Tap, watch: "_Watch", complaints: Path) -> Report:
+    """Open the sandbox, serve what it may reach, and run the program to its end."""
+    around, agent = turn.surroundings, turn.agent
     sandbox = Sandbox(
         network=around.network,
         ports=(MODEL_PORT, *around.forwards),
         tools=around.tools,
         shown=around.shown,
+        discarded=agent.discarded,
+    )
+    job = sandbox.job(
+        agent.argv(turn.session),
+        env={**base_environment(), **agent.environment, **around.environment},
+        stdin=turn.prompt,
     )
     online = around.network is Network.ONLINE
     with ExitStack() as held:
-        own = held.enter_context(loopback_listener()) if online else None
-        url = address(own) if own else f"http://127.0.0.1:{MODEL_PORT}"
-        job = _job(turn, sandbox, url)
         session = held.enter_context(
             open_sandbox(
                 turn.bwrap, sandbox, job, complaints=complaints, hosts=around.hosts
             )
         )
-        model, *others = [own] if own else session.listeners
-        ways = list(zip(others, around.forwards.values(), strict=not online))
-        held.enter_context(forwarding(ways))
+        if online:
+            model = held.enter_context(loopback_listener())
+            endpoint = address(model)
+        else:
+            model, *others = session.listeners
+            endpoint = f"http://127.0.0.1:{MODEL_PORT}"
+            ways = list(zip(others, around.forwards.values(), strict=True))
+            held.enter_context(forwarding(ways))
         tap.agent = AgentProcess(sandbox=session.process_id, program=job["argv"][0])
         held.enter_context(serving(tap.app(), [model]))
-        add_home(turn.files, home_files(turn.agent))
+        add_home(turn.files, agent.files(endpoint))
         session.begin(turn.files)
         watch.see_through(session)
         report = session.finish(turn.files_out)
@@ -216,18 +216,9 @@ def _confined(turn: Turn, tap: Tap, watch: "_Watch", complaints: Path) -> Report
         return report
 
 
-def _job(turn: Turn, sandbox: Sandbox, url: str) -> Job:
-    agent = turn.agent
-    words = argv(model=agent.model, title=agent.title, session=turn.session)
-    extra = {**turn.surroundings.environment, MODEL_URL: f"{url}/v1"}
-    return sandbox.job(
-        words, env=environment(extra, lsp=agent.lsp_on), stdin=turn.prompt
-    )
-
-
 @dataclass(kw_only=True, slots=True)
 class _Watch:
-    """Looks on while a turn runs, and has it ended when it is time."""
+    """Watches a turn, and ends it when a limit is reached."""
 
     turn: Turn
     tap: Tap
@@ -235,20 +226,20 @@ class _Watch:
     stop: Stop | None = None
     seconds: float = 0.0
     silent_s: float = 0.0
-    told: int = 0
-    """Failed calls in a row that were told of."""
+    reported: int = 0
+    """Failed calls in a row that were reported."""
 
     def see_through(self, session: SandboxSession) -> None:
         begun = heard = time.monotonic()
         while not session.over():
-            lines = session.hear(wait_s=_LOOK_EVERY_S)
+            lines = session.hear(wait_s=_POLL_S)
             now = time.monotonic()
             if lines:
                 self.lines += lines
                 heard = now
             self.seconds = now - begun
             self.silent_s = now - max(heard, self.tap.heard, begun)
-            self._tell_failures()
+            self._report_failures()
             self.stop = self._reason_to_stop()
             if self.stop:
                 session.stop()
@@ -256,31 +247,33 @@ class _Watch:
         self.seconds = time.monotonic() - begun
 
     def tools_missing(self) -> tuple[str, ...]:
-        """What the first request of the main agent should have offered."""
-        first = next((c for c in self.tap.calls if c.kind is Kind.MAIN), None)
+        """Return the tools that the first request should have offered and did not."""
+        first = next((c for c in self.tap.calls if c.kind is CallKind.MAIN), None)
         if first is None:
             return ()
         return tuple(sorted(self.turn.agent.tools_expected - set(first.tools_offered)))
 
     def compacted_for_ever(self) -> CompactedForEver | None:
+        agent = self.turn.agent
         return compacts_for_ever(
             self.tap.calls,
-            room_tokens=self.turn.agent.room_tokens,
-            begins=self.turn.session is None,
+            room_tokens=agent.room_tokens(agent.context_tokens),
+            first_turn=self.turn.session is None,
         )
 
-    def _tell_failures(self) -> None:
-        """Say what the model's server answers while OpenCode tries again in silence."""
+    def _report_failures(self) -> None:
+        """Say what the model server answers while the agent retries in silence."""
         failures = self.tap.failures_in_a_row()
-        if failures > self.told:
+        if failures > self.reported:
             call = self.tap.calls[-1]
             what = f"HTTP {call.status}" if call.status else "nothing"
             say(
-                f"  the model's server answered {what} ({call.error[:100]}), failure "
+                f"  the model server answered {what} ({call.error[:100]}), failure "
                 f"{failures} of {self.turn.timeouts.failures} since "
-                f"{duration_text(self.silent_s)}; waiting for OpenCode to try again"
+                f"{duration_text(self.silent_s)}; waiting for {self.turn.agent.name} "
+                "to retry"
             )
-        self.told = failures
+        self.reported = failures
 
     def _reason_to_stop(self) -> Stop | None:
         timeouts = self.turn.timeouts

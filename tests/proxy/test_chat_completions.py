@@ -1,4 +1,4 @@
-"""Whose tokens a conversation is made of."""
+"""Requests and answers of the chat completions API."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,8 @@ from typing import Any
 
 from tests.shipped import CAPTURED
 
-from llamatrix.proxy.breakdown import Breakdown, breakdown
+from llamatrix.proxy.chat_completions import breakdown, read_request
+from llamatrix.proxy.wire_api import Breakdown
 
 CALL = {"id": "1", "function": {"name": "bash", "arguments": "{}"}}
 TALK = {
@@ -73,3 +74,16 @@ def texts_of(request: dict[str, Any]) -> Iterator[str]:
             yield f'"id":"{call["id"]}"'
     for tool in request["tools"]:
         yield f'"name":"{tool["function"]["name"]}"'
+
+
+def test_a_request_has_its_tools_and_the_number_of_answers() -> None:
+    read = read_request(json.dumps(TALK).encode())
+    assert read
+    assert (read.tool_names, read.answers_given) == (("bash",), 2)
+    assert (read.system_text, read.first_user_text) == ("s", "ask")
+    assert [(r.name, r.text) for r in read.tool_results] == [("", "result")]
+
+
+def test_what_is_no_request_is_none() -> None:
+    assert read_request(b"no json") is None
+    assert read_request(b'{"messages": 3}') is None

@@ -4,27 +4,32 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
+from llamatrix.agents.opencode.agent import OpenCode
+from llamatrix.agents.protocol import Run
 from llamatrix.errors import MeasureError
-from llamatrix.proxy.answer import Answer
+from llamatrix.proxy.chat_completions import ChatAnswer
 from llamatrix.proxy.serving import address, loopback_listener, serving
-from llamatrix.trials.scripted.player import Player
-from llamatrix.trials.scripted.transcript import (
+from llamatrix.trials.checks.task import Script, Task, load_task
+from llamatrix.trials.scripted import (
     Fault,
+    Player,
     Step,
-    ToolCall,
     Transcript,
     load_transcript,
+    script_of,
 )
 
 CHAT = "/v1/chat/completions"
+AGENT = OpenCode(version="1.3.2", model="m", context_tokens=9000, output_tokens=900)
 TALK = Transcript(
     steps=(
         Step(
             reasoning="hm",
             text="first",
-            tool_calls=(ToolCall(tool="bash", arguments={"command": "ls"}),),
+            actions=(Run(command="ls"),),
         ),
         Step(text="second", faults=(Fault.HTTP_500, Fault.CUT)),
     )
@@ -42,7 +47,9 @@ def playing(
 ) -> Iterator[tuple[Player, httpx.Client]]:
     transport = httpx.MockTransport(answer) if answer else None
     upstream = "http://real" if answer else None
-    player = Player(transcript=TALK, upstream=upstream, transport=transport)
+    player = Player(
+        transcript=TALK, agent=AGENT, upstream=upstream, transport=transport
+    )
     with (
         loopback_listener() as listener,
         serving(player.app(), [listener]),
@@ -60,8 +67,8 @@ def request(answers: int = 0, **more: object) -> dict[str, object]:
     return {**asked, "messages": messages, **more}
 
 
-def heard(got: httpx.Response) -> Answer:
-    answer = Answer()
+def heard(got: httpx.Response) -> ChatAnswer:
+    answer = ChatAnswer()
     answer.feed(got.content)
     return answer
 
@@ -71,9 +78,10 @@ def test_a_step_is_spoken_as_llama_server_would() -> None:
         got = client.post(CHAT, json=request())
     answer = heard(got)
     assert answer.complete
-    assert (answer.tool_calls, answer.finish_reason) == (["bash"], "tool_calls")
+    (call,) = answer.called
+    assert (call.name, answer.finish_reason) == ("bash", "tool_calls")
     assert answer.timings is None
-    assert '{\\"command\\": \\"ls\\"}' in got.text
+    assert json.loads(call.arguments)["command"] == "ls"
 
 
 def test_the_history_tells_which_step_is_due() -> None:
@@ -100,12 +108,13 @@ def test_the_real_server_does_the_work_and_its_words_are_thrown_away() -> None:
         got = client.post(CHAT, json=request())
     assert asked[0]["messages"] == request()["messages"]
     assert asked[0]["tools"] == request()["tools"]
-    assert asked[0]["max_tokens"] == TALK.steps[0].length_tokens < 10
+    words = len("hm" + "first" + json.dumps(AGENT.tool_call(Run(command="ls"))[1]))
+    assert asked[0]["max_tokens"] == words // 4
     assert asked[0]["stream"] is False
     assert "zzz" not in got.text
     told = heard(got)
     assert told.timings
-    assert (told.timings.prompt_n, told.usage.prompt_tokens) == (90, 90)
+    assert (told.timings.prompt_n, told.prompt_tokens) == (90, 90)
 
 
 def test_text_that_the_real_servers_parser_refuses_stops_nothing() -> None:
@@ -132,3 +141,39 @@ def test_a_transcript_is_read_from_json(tmp_path: Path) -> None:
     path.write_text('{"steps":[{"txt":"hi"}]}')
     with pytest.raises(MeasureError, match="unknown field `txt`"):
         load_transcript(path)
+
+
+@pytest.fixture
+def task() -> Task:
+    return load_task("gemini-images")
+
+
+def with_script(task: Task, after: int) -> Task:
+    early = Script(after=after, says="All done.")
+    return msgspec.structs.replace(task, scripts={"early": early})
+
+
+def test_the_solution_ends_with_its_only_last_word(task: Task) -> None:
+    steps = script_of(task, "solution").steps
+    assert steps[-1].text
+    assert [bool(step.actions) for step in steps] == [True] * (len(steps) - 1) + [False]
+
+
+def test_a_second_try_says_too_early_that_it_is_done(task: Task) -> None:
+    steps = script_of(task, "second-try").steps
+    solution = script_of(task, "solution").steps
+    after, says = task.scripts["second-try"].after, task.scripts["second-try"].says
+    assert steps[after] == Step(text=says)
+    assert (*steps[:after], *steps[after + 1 :]) == solution
+
+
+def test_an_unknown_name_is_told_with_the_nearest(task: Task) -> None:
+    with pytest.raises(MeasureError, match=r"'second-tri'; did you mean 'second-try'"):
+        script_of(task, "second-tri")
+
+
+def test_a_script_that_would_interrupt_nothing_is_refused(task: Task) -> None:
+    count = len(script_of(task, "solution").steps)
+    assert len(script_of(with_script(task, count - 1), "early").steps) == count + 1
+    with pytest.raises(MeasureError, match=rf"scripts\.early\.after: {count} is not"):
+        script_of(with_script(task, count), "early")

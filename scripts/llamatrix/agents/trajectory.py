@@ -1,0 +1,38 @@
+"""The tool calls of a trial, one JSON line each, over all its turns."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from llamatrix.agents.context7 import PAGE_TOOLS
+from llamatrix.agents.opencode import events as opencode_events
+from llamatrix.agents.protocol import LookUp, ToolCall
+
+_LOGS = (opencode_events.read_tool_call,)
+"""Readers of agents' own event logs, of which one line is read at a time."""
+
+
+def write_trajectory(calls: Iterable[ToolCall]) -> bytes:
+    return b"".join(msgspec.json.encode(call) + b"\n" for call in calls)
+
+
+def read_trajectory(path: Path) -> tuple[ToolCall, ...]:
+    """Read a trajectory, or an agent's own event log, as trials kept it before.
+
+    Other lines, such as the cut last line of a killed run, are skipped.
+    """
+    lines = path.read_text(errors="replace").split("\n")  # texts hold U+2028
+    return tuple(call for line in lines if (call := _read(line)))
+
+
+def _read(line: str) -> ToolCall | None:
+    try:
+        return msgspec.json.decode(line, type=ToolCall)
+    except (msgspec.MsgspecError, RecursionError):
+        return next(filter(None, (read(line) for read in _LOGS)), None)
+
+
+def is_page_request(call: ToolCall) -> bool:
+    """Return whether a call asks Context7 for documentation."""
+    return isinstance(call.action, LookUp) and call.action.tool in PAGE_TOOLS

@@ -1,1 +1,0 @@
-"""The scripted model: an authored transcript, played over real serving."""
