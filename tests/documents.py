@@ -10,12 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from tests.shipped import ROOT
+from tests.shipped import ROOT, shipped_matrix
 
 from llamatrix.commands.regress.ledger import SPEED_PAIRS, Entry, pairs_of
 from llamatrix.commands.report_view import View, load_view
 from llamatrix.config.cell import SpeedTest
-from llamatrix.config.load import load_matrix
 from llamatrix.measure.context.result import usable_context
 from llamatrix.nvml import Gpu
 from llamatrix.records.context_record import ContextRecord
@@ -211,7 +210,7 @@ def _measured(chosen: Sequence[Group]) -> str:
 def _in_order_of_the_matrix(
     rows: Sequence[tuple[str, ...]],
 ) -> list[tuple[str, ...]]:
-    order = [model.name for model in load_matrix(ROOT / "matrix.toml").models.values()]
+    order = [model.name for model in shipped_matrix().models.values()]
     return sorted(rows, key=lambda row: (order.index(row[0]), *row[1:4]))
 
 

@@ -1,11 +1,13 @@
 """Where the project's own files lie, and the cells that they plan."""
 
+from functools import cache
 from pathlib import Path
 
 from llamatrix.config.cell import Cell
 from llamatrix.config.expand import expand
 from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import load_lock
+from llamatrix.config.lock import Lock, load_lock
+from llamatrix.config.matrix import Matrix
 
 ROOT = Path(__file__).resolve().parents[1]
 FAKES = ROOT / "tests" / "fakes"
@@ -15,7 +17,17 @@ NOWHERE = "/nonexistent"
 """Where the hub's client would keep files: nothing is ever fetched to there."""
 
 
+@cache
+def shipped_matrix() -> Matrix:
+    return load_matrix(ROOT / "matrix.toml")
+
+
+@cache
+def shipped_lock() -> Lock:
+    return load_lock(ROOT / "matrix.lock")
+
+
+@cache
 def shipped_cells(profile: str) -> tuple[Cell, ...]:
-    """The cells of a profile of the shipped matrix."""
-    matrix = load_matrix(ROOT / "matrix.toml")
-    return expand(matrix, load_lock(ROOT / "matrix.lock"), profile)
+    """Return the speed cells of a profile of the shipped matrix."""
+    return expand(shipped_matrix(), shipped_lock(), profile)

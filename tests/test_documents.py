@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from tests.documents import EXAMPLES, engines, renewed, without_blocks
-from tests.shipped import ROOT
+from tests.shipped import ROOT, shipped_matrix
 
-from llamatrix.config.load import load_matrix
 from llamatrix.provision.weights.fit import known_shape
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.report.published import load_published
@@ -99,7 +98,7 @@ def computed_phrases(path: Path) -> Iterator[str]:
         return
     blog = load_published(
         ROOT / "reports" / "published" / "blog-2026-04-05.toml",
-        models=load_matrix(ROOT / "matrix.toml").models,
+        models=shipped_matrix().models,
         gpus=load_gpus(),
     )
     tokens, seconds, rate = (
@@ -110,7 +109,7 @@ def computed_phrases(path: Path) -> Iterator[str]:
         f"{tokens:,.0f} tokens in {seconds} s are {tokens / seconds:.1f} tokens/s, "
         f"not {rate}"
     )
-    models = load_matrix(ROOT / "matrix.toml").profiles["synthetic"].models
+    models = shipped_matrix().profiles["synthetic"].models
     weights = sum(known_shape(model).tensor_bytes for model in models)
     yield f"{weights / 1e9:.0f} GB of disk for weights"
 

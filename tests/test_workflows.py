@@ -4,13 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.shipped import ROOT
+from tests.shipped import ROOT, shipped_matrix
 
-from llamatrix.config.load import load_matrix
 from llamatrix.config.matrix import Measurement
 from llamatrix.sandbox.spec import probe
 
-MATRIX = load_matrix(ROOT / "matrix.toml")
+MATRIX = shipped_matrix()
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 PROFILE = re.compile(r"invoke all --profile (\S+)")
 SWITCH = re.compile(r"sudo sysctl (\S+)")

@@ -2,23 +2,21 @@
 
 import msgspec
 import pytest
-from tests.shipped import ROOT
+from tests.shipped import shipped_lock, shipped_matrix
 
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.expand import Plan, expand_plan
-from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import load_lock
 from llamatrix.config.matrix import Matrix
 from llamatrix.errors import MatrixError
 
 
 @pytest.fixture
 def matrix() -> Matrix:
-    return load_matrix(ROOT / "matrix.toml")
+    return shipped_matrix()
 
 
 def planned(matrix: Matrix, profile: str, cells: str | None = None) -> Plan:
-    return expand_plan(matrix, load_lock(ROOT / "matrix.lock"), profile, cells=cells)
+    return expand_plan(matrix, shipped_lock(), profile, cells=cells)
 
 
 @pytest.fixture

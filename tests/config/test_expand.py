@@ -4,11 +4,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.shipped import ROOT, shipped_cells
+from tests.shipped import ROOT, shipped_cells, shipped_lock, shipped_matrix
 
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.expand import expand
-from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import Lock, load_lock
 from llamatrix.config.matrix import Matrix
 from llamatrix.errors import MatrixError
@@ -16,12 +15,12 @@ from llamatrix.errors import MatrixError
 
 @pytest.fixture
 def matrix() -> Matrix:
-    return load_matrix(ROOT / "matrix.toml")
+    return shipped_matrix()
 
 
 @pytest.fixture
 def lock() -> Lock:
-    return load_lock(ROOT / "matrix.lock")
+    return shipped_lock()
 
 
 def with_profile(matrix: Matrix, **changes: object) -> Matrix:
@@ -40,7 +39,7 @@ def test_ids_are_readable_paths() -> None:
 
 
 def test_every_shipped_profile_expands() -> None:
-    for profile in load_matrix(ROOT / "matrix.toml").profiles:
+    for profile in shipped_matrix().profiles:
         assert shipped_cells(profile)
 
 

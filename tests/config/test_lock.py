@@ -2,15 +2,14 @@
 
 import msgspec
 import pytest
-from tests.shipped import ROOT
+from tests.shipped import shipped_lock, shipped_matrix
 
 from llamatrix.config.expand import expand
-from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import load_lock, locked_template, template_names
+from llamatrix.config.lock import locked_template, template_names
 from llamatrix.errors import MatrixError
 
-MATRIX = load_matrix(ROOT / "matrix.toml")
-LOCK = load_lock(ROOT / "matrix.lock")
+MATRIX = shipped_matrix()
+LOCK = shipped_lock()
 WITHOUT = msgspec.structs.replace(LOCK, templates={})
 
 

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.shipped import FAKES, ROOT
+from tests.shipped import FAKES, ROOT, shipped_lock, shipped_matrix
 
 from llamatrix.agents.opencode.install import RIPGREP, provide_program
-from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import load_lock
 from llamatrix.exclusive import exclusive
 from llamatrix.provision.programs import find_bwrap
 from llamatrix.provision.source import provide_source
@@ -158,8 +156,8 @@ def _put(path: Path, text: str) -> None:
 @pytest.fixture
 def seeded(builder: Flake, user_cache: Path) -> Flake:
     """The same with llama.cpp's proven tree in the store: it is not fetched."""
-    lock = load_lock(ROOT / "matrix.lock")
-    pin = load_matrix(ROOT / "matrix.toml").synthetic.template_pin
+    lock = shipped_lock()
+    pin = shipped_matrix().synthetic.template_pin
     seed = builder.folder.parent / "source"
     tree = provide_source(lock.pins[pin], user_cache)
     shutil.copytree(tree, seed, symlinks=True)

@@ -10,14 +10,12 @@ from pathlib import Path
 import pytest
 from tests.invoking import invoked_apart
 from tests.nix.conftest import SYSTEM, Flake
-from tests.shipped import ROOT
+from tests.shipped import ROOT, shipped_lock, shipped_matrix
 
 from llamatrix import shell
 from llamatrix.agents.context7 import FOLDER, context7_server
 from llamatrix.commands.agent.tools import provide_tools
 from llamatrix.config.expand import expand_plan
-from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import load_lock
 from llamatrix.engines.llama_cpp.templates import load_correction
 from llamatrix.project import Project
 from llamatrix.provision.integrity import file_sha256
@@ -26,8 +24,8 @@ from llamatrix.records.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
-MATRIX = load_matrix(ROOT / "matrix.toml")
-LOCK = load_lock(ROOT / "matrix.lock")
+MATRIX = shipped_matrix()
+LOCK = shipped_lock()
 
 
 @pytest.mark.parametrize("pin", MATRIX.opencode)

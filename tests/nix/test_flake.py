@@ -8,20 +8,18 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.nix.conftest import SYSTEM, Flake
-from tests.shipped import ROOT
+from tests.shipped import ROOT, shipped_lock, shipped_matrix
 
 from llamatrix.config.cell import Cell
 from llamatrix.config.expand import expand
-from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import load_lock
 from llamatrix.config.matrix import Measurement, Profile, WeightsKind
 from llamatrix.provision.build import manifest_of
 from llamatrix.provision.source import provide_source
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
-MATRIX = load_matrix(ROOT / "matrix.toml")
-LOCK = load_lock(ROOT / "matrix.lock")
+MATRIX = shipped_matrix()
+LOCK = shipped_lock()
 
 
 def every_build() -> dict[str, Cell]:
