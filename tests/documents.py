@@ -24,8 +24,9 @@ from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.context_page import newest
 from llamatrix.report.gpu_page import predicted_need
 from llamatrix.report.gpu_table import energy_cells, peak_memory, sample_text
+from llamatrix.report.render.markdown import markdown
 from llamatrix.report.speed import Group
-from llamatrix.report.tables import Table
+from llamatrix.report.table import Column, Table
 from llamatrix.stats.pairs import Samples
 from llamatrix.stats.sequential import SequentialTest, judge_cases
 from llamatrix.stats.verdict import Metric
@@ -344,15 +345,12 @@ def _metric(test: SpeedTest) -> Metric:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    numeric = tuple(
-        column
-        for column in range(len(header))
-        if all(re.match(r"[\d+\-]|n/a", row[column]) for row in rows)
+    columns = (
+        Column(text, number=all(re.match(r"[\d+\-]|n/a", row[place]) for row in rows))
+        for place, text in enumerate(header)
     )
-    table = Table(
-        title="", header=tuple(header), rows=tuple(map(tuple, rows)), right=numeric
-    )
-    return table.markdown().split("\n\n", 1)[1]
+    table = Table(caption="", columns=tuple(columns), rows=tuple(map(tuple, rows)))
+    return markdown(table).split("\n\n", 1)[1]
 
 
 BLOCKS = {

@@ -32,8 +32,8 @@ HOMES = {
         *("trials.scripted", "proxy.cost", "proxy.proxy", "web"),
     },
     "huggingface_hub": {"provision.weights.hub"},
-    "jinja2": {"measure.templates.render", "report.html.render"},
-    "matplotlib": {"report.html.plots", "report.html.trial_plots"},
+    "jinja2": {"measure.templates.render", "report.render.html"},
+    "matplotlib": {"report.plots"},
     "numpy": {
         "commands.compare_selftest",
         "measure.stream",

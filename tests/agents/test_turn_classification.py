@@ -32,7 +32,7 @@ from llamatrix.agents.turn_outcome import (
     is_the_models,
 )
 from llamatrix.proxy.call import Call, CallKind, Trouble
-from llamatrix.report.trial_troubles import cause_text
+from llamatrix.report.views.troubles import cause_text
 from llamatrix.sandbox.supervisor import Report
 
 

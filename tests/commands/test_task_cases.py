@@ -16,6 +16,7 @@ from llamatrix.commands.task_cases import JudgedCase, cases_table, read_cases
 from llamatrix.errors import MeasureError
 from llamatrix.project import find_project
 from llamatrix.provision.programs import find_bwrap
+from llamatrix.report.render.markdown import markdown
 from llamatrix.sandbox.spec import probe
 from llamatrix.trials.checks.finding import Verdict
 
@@ -111,7 +112,7 @@ def test_a_wrong_verdict_is_marked_in_the_table(tmp_path: Path) -> None:
         JudgedCase(case=case, verdict="passed", seconds=1.25, why="")
         for case in read_cases(folder)
     ]
-    text = cases_table(judged).markdown()
+    text = markdown(cases_table(judged))
     assert "1 of 2 cases" in text
     (wrong,) = (line for line in text.splitlines() if "WRONG" in line)
     assert "C01" in wrong

@@ -17,6 +17,7 @@ from llamatrix.commands.task_check import (
     require_whole,
     table,
 )
+from llamatrix.report.render.markdown import markdown
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.finding import Kind, State
 from llamatrix.trials.checks.loopback_execution import loopback_execution
@@ -45,7 +46,7 @@ def test_the_checks_say_of_known_work_what_they_must(
     """Of nothing and of the oracle; with real packages below, of all."""
     held = hold(TASK, control, execution, tmp_path)
     require_whole([held])
-    assert "| ok " in table([held]).markdown()
+    assert "| ok " in markdown(table([held]))
 
 
 def test_a_check_that_says_something_else_breaks_its_control(
@@ -56,7 +57,7 @@ def test_a_check_that_says_something_else_breaks_its_control(
     held = hold(
         TASK, Control(name="hoped", make=nop.make, expected=hoped), execution, tmp_path
     )
-    assert "| BROKEN " in table([held]).markdown()
+    assert "| BROKEN " in markdown(table([held]))
     with pytest.raises(ControlError, match="prints-title is failed, not passed") as it:
         require_whole([held])
     assert it.value.exit_code == 1

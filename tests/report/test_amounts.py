@@ -3,7 +3,7 @@
 import pytest
 
 from llamatrix.reference.quantity import Quantity
-from llamatrix.report.amounts import amount_text, interval_text, ratio_text
+from llamatrix.report.formats import amount_text, interval_text, ratio_text
 
 
 @pytest.mark.parametrize(

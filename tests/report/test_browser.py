@@ -122,8 +122,8 @@ def test_tables_sort_by_number_both_ways(opened: Browser) -> None:
         return [...table.tBodies[0].rows].map((row) => Number(row.cells[5].dataset.sort));
     """
     click = """
-        document.querySelectorAll("#summary-table thead button")[5].click();
-        return document.querySelectorAll("#summary-table th[aria-sort]")[0].ariaSort;
+        document.querySelectorAll("#summary-speed thead button")[5].click();
+        return document.querySelectorAll("#summary-speed th[aria-sort]")[0].ariaSort;
     """
     before = opened.run(column)
     assert before != sorted(before)
@@ -138,7 +138,7 @@ def test_a_number_unfolds_its_record_even_where_the_browser_does_not(
 ) -> None:
     shown = opened.run(
         """
-        const link = document.querySelector("#summary-table a[href^='#rec-']");
+        const link = document.querySelector("#summary-speed a[href^='#rec-']");
         const row = document.getElementById(link.hash.slice(1));
         const before = row.closest("details").open;
         history.replaceState(null, "", link.hash);

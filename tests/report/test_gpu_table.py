@@ -11,7 +11,7 @@ from llamatrix.records.speed_record import Record
 from llamatrix.report.gpu_page import Proof, gpu_page
 from llamatrix.report.gpu_table import gpu_table, idle_power_w, peak_memory
 from llamatrix.report.speed import groups
-from llamatrix.report.speed_tables import page
+from llamatrix.report.views.speed import page
 
 GIB = 2**30
 PROMPT = SpeedTest(n_prompt=512, n_gen=0)

@@ -1,5 +1,6 @@
 """The page: one file that references nothing outside, every link resolved, all told."""
 
+import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,11 +25,13 @@ from llamatrix.engines.outcome import OutOfMemory
 from llamatrix.records.speed_record import Record
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.evidence import read_evidence, read_trial_evidence
-from llamatrix.report.html.svg import GRID, TEXT, inline_svg
+from llamatrix.report.formats import size_text
 from llamatrix.report.pages import write_pages
+from llamatrix.report.plots import GRID, TEXT, inline_svg
+from llamatrix.report.render.html import Page, Section, render
 from llamatrix.report.speed import groups
-from llamatrix.report.trial_tables import SCRIPTED
-from llamatrix.report.trials import trial_groups
+from llamatrix.report.table import Table, number, numbers
+from llamatrix.report.trials import SCRIPTED, trial_groups
 from llamatrix.trials.trial_result import Broken
 
 _VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -242,6 +245,34 @@ def test_a_number_of_a_trial_leads_to_a_record_of_its_own_cell(tmp_path: Path) -
     assert texts["2,474"] == {lines["qwen35-27b", "httpx-post"]}
     assert texts["2,189"] == {lines["qwen35-27b", "gemini-images"]}
     assert texts["77.07s"] == {lines["gemma4-31b", "httpx-post"]}
+
+
+def test_a_median_names_every_record_it_was_made_of(tmp_path: Path) -> None:
+    trials = [made_trial(trial=place, factor=place) for place in (1, 2, 3)]
+    seen = parsed(written([], tmp_path, trials))
+    rows = [f"rec-{line.sha256[:16]}" for line in read_trial_evidence(tmp_path).lines]
+    median = next(
+        tag for tag in seen.of("a") if tag.get("title", "").startswith("2474.")
+    )
+    assert median["title"].endswith(" tokens/s, of 3 records")
+    assert sorted(median["data-records"].split()) == sorted(rows)
+    assert median["href"] == f"#{median['data-records'].split()[0]}"
+
+
+def test_sizes_sort_by_their_bytes_whatever_unit_they_are_shown_in() -> None:
+    sizes = (300 * 2**20, 16 * 2**30, 2**40)
+    rows = tuple((str(size), number(size, size_text, "bytes")) for size in sizes)
+    table = Table(caption="Sizes", columns=("Model", *numbers("Size")), rows=rows)
+    section = Section(id="s", title="S", tables=(table,))
+    text = render(
+        Page(title="P", about="", sections=(section,), downloads=()), sha256_of=str
+    )
+    shown = re.findall(r'data-sort="(\d+)" class="number">(.*?)<', text)
+    assert shown == [
+        (str(300 * 2**20), "300 MiB"),
+        (str(16 * 2**30), "16.00 GiB"),
+        (str(2**40), "1024.00 GiB"),
+    ]
 
 
 def test_what_is_said_of_a_trial_leads_to_that_trial(tmp_path: Path) -> None:

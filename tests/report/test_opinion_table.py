@@ -3,9 +3,9 @@
 from tests.records.made_opinion import made_grades, made_opinion
 from tests.report.made_trials import IMAGES, made_trial
 
-from llamatrix.report.opinion_table import opinion_tables
-from llamatrix.report.trial_page import trial_page
 from llamatrix.report.trials import trial_groups
+from llamatrix.report.views.opinions import opinion_tables
+from llamatrix.report.views.trials import trial_page
 from llamatrix.trials.llm_judge.outcome import Declined, Opinion, Refused, Unparseable
 
 TRIAL = made_trial()
@@ -14,16 +14,17 @@ GROUPS = trial_groups([TRIAL])
 
 def test_the_aspects_of_the_published_table_are_its_rows() -> None:
     (table,) = opinion_tables(GROUPS[0], [made_opinion(TRIAL)])
-    assert table.title.startswith(
+    assert table.caption.startswith(
         "Opinion of judge-1 (not part of pass or fail) (rubric 1, "
     )
-    assert table.header == ("Aspect", "Qwen3.5-27B (P1)")
-    assert [row[0] for row in table.rows] == [
+    headings = [column.text for column in table.headings]
+    assert headings == ["Aspect", "Qwen3.5-27B (P1)"]
+    assert [row[0].text for row in table.cells] == [
         *("Structure", "Error handling", "TDD", "Cleanliness", "Critical issues"),
         "Trials",
     ]
-    assert table.rows[0][1] == "4 of 5: Two files, each with one job."
-    assert table.rows[-1][1] == "1"
+    assert table.cells[0][1].text == "4 of 5: Two files, each with one job."
+    assert table.cells[-1][1].text == "1"
 
 
 def test_it_is_added_to_the_page_and_nothing_else_of_it_changes() -> None:
@@ -40,8 +41,8 @@ def test_several_trials_are_a_median_and_a_range() -> None:
         for trial, score in zip(trials, (2, 5, 4), strict=True)
     ]
     (table,) = opinion_tables(trial_groups(trials)[0], opinions)
-    assert table.rows[0][1] == "4 of 5 (2 to 5)"
-    assert table.rows[-1][1] == "3"
+    assert table.cells[0][1].text == "4 of 5 (2 to 5)"
+    assert table.cells[-1][1].text == "3"
 
 
 def test_what_gave_no_opinion_is_counted_by_why() -> None:
@@ -55,7 +56,7 @@ def test_what_gave_no_opinion_is_counted_by_why() -> None:
     opinions = [made_opinion(*one) for one in zip(trials, lacks, strict=True)]
     (table,) = opinion_tables(trial_groups(trials)[0], opinions)
     said = "1, 1 refused, 1 unreadable, 1 declined by the endpoint"
-    assert table.rows[-1][1] == said
+    assert table.cells[-1][1].text == said
 
 
 def test_of_one_trial_the_last_word_counts_and_of_others_none() -> None:
@@ -65,8 +66,8 @@ def test_of_one_trial_the_last_word_counts_and_of_others_none() -> None:
         made_opinion(made_trial(task=IMAGES), made_grades(2)),
     ]
     (table,) = opinion_tables(GROUPS[0], opinions)
-    assert table.rows[0][1].startswith("5 of 5")
-    assert len(table.header) == 2
+    assert table.cells[0][1].text.startswith("5 of 5")
+    assert len(table.headings) == 2
 
 
 def test_models_and_rubrics_are_never_mixed() -> None:
@@ -75,7 +76,7 @@ def test_models_and_rubrics_are_never_mixed() -> None:
         made_opinion(TRIAL, model="judge-2"),
         made_opinion(TRIAL, rubric_sha="c" * 64),
     ]
-    titles = [table.title for table in opinion_tables(GROUPS[0], opinions)]
+    titles = [table.caption for table in opinion_tables(GROUPS[0], opinions)]
     assert len(set(titles)) == 3
 
 
@@ -89,4 +90,4 @@ def test_words_of_a_model_cannot_break_the_page() -> None:
 def test_a_scripted_groups_opinions_carry_its_caveat() -> None:
     trial = made_trial(script="solution")
     (table,) = opinion_tables(trial_groups([trial])[0], [made_opinion(trial)])
-    assert "no quality claim" in table.title
+    assert "no quality claim" in table.caption

@@ -10,9 +10,10 @@ from tests.records.made import made_record
 from llamatrix.config.cell import SpeedTest
 from llamatrix.engines.outcome import Done, OutOfMemory
 from llamatrix.records.speed_record import Record
+from llamatrix.report.formats import hundredths, whole
 from llamatrix.report.speed import Result, groups
-from llamatrix.report.speed_tables import cell_text, first_text, page, tables
-from llamatrix.report.tidy import tidy_csv, tidy_json
+from llamatrix.report.tidy import speed_csv, speed_json
+from llamatrix.report.views.speed import first_cell, page, speed_cell, tables
 
 _MODELS = ("qwen35-27b", "qwen35-35b-a3b", "gemma4-26b-a4b", "gemma4-31b")
 _BASE = {"qwen35-27b": 30, "qwen35-35b-a3b": 66, "gemma4-26b-a4b": 85, "gemma4-31b": 31}
@@ -53,10 +54,10 @@ def test_the_page_has_the_published_layout(golden: Callable[[str, str], None]) -
     golden("speed.md", page(groups(records, models=_MODELS)))
 
 
-def test_the_tidy_csv_has_every_sample_unrounded(
+def test_the_speed_csv_has_every_sample_unrounded(
     golden: Callable[[str, str], None],
 ) -> None:
-    golden("speed.csv", tidy_csv(groups(made_sweep(), models=_MODELS)))
+    golden("speed.csv", speed_csv(groups(made_sweep(), models=_MODELS)))
 
 
 def test_the_order_of_the_records_does_not_matter() -> None:
@@ -86,7 +87,7 @@ def test_the_headline_leaves_out_the_cold_first_repetition() -> None:
     assert result.mean == 48.0
     assert result.published_mean == 42.0
     assert result.first_deviation == pytest.approx(30 / 48 - 1)
-    assert first_text(result) == "-37.5 % (off)"
+    assert first_cell(result).text == "-37.5 % (off)"
     assert result.between is None
     assert result.count == "1×2"
 
@@ -102,8 +103,8 @@ def test_warm_up_repetitions_are_left_out_too() -> None:
 def test_one_repetition_has_no_steady_mean_but_a_published_one() -> None:
     result = result_of(made_record(samples_ts=(64.0,)))
     assert (result.mean, result.published_mean) == (None, 64.0)
-    assert cell_text(result, 2) == "n/a (one repetition)"
-    assert first_text(result) == "n/a"
+    assert speed_cell(result, hundredths).text == "n/a (one repetition)"
+    assert first_cell(result).text == "n/a"
 
 
 def test_disturbed_processes_are_kept_out_where_quiet_ones_exist() -> None:
@@ -111,7 +112,7 @@ def test_disturbed_processes_are_kept_out_where_quiet_ones_exist() -> None:
     other = made_record(repeat=2, samples_ts=(32.0,) * 3)
     disturbed = msgspec.structs.replace(other, disturbed="background CPU load 60 %")
     assert result_of(quiet, disturbed).mean == 64.0
-    assert cell_text(result_of(disturbed), 0) == "32 (disturbed)"
+    assert speed_cell(result_of(disturbed), whole).text == "32 (disturbed)"
 
 
 @pytest.mark.parametrize(
@@ -128,8 +129,8 @@ def test_a_row_that_missed_its_target_spread_is_unstable(
         records.append(msgspec.structs.replace(record, cell=cell))
     result = result_of(*records)
     assert result.unstable is unstable
-    assert ("unstable" in cell_text(result, 0)) is unstable
-    rows = json.loads(tidy_json(groups(records)))
+    assert ("unstable" in speed_cell(result, whole).text) is unstable
+    rows = json.loads(speed_json(groups(records)))
     assert {row["unstable"] for row in rows} == {"yes" if unstable else "no"}
 
 
@@ -149,8 +150,10 @@ def test_processes_count_alike_whatever_their_repetitions() -> None:
 def test_a_failure_is_told_in_its_cell() -> None:
     failed = OutOfMemory(exit_code=1, tail=())
     (group,) = groups([made_record(outcome=failed)])
-    prefill = next(table for table in tables(group) if table.title.startswith("Pre"))
-    assert prefill.rows == (("512", "out of memory"),)
+    prefill = next(table for table in tables(group) if table.caption.startswith("Pre"))
+    assert [[cell.text for cell in row] for row in prefill.cells] == [
+        ["512", "out of memory"]
+    ]
 
 
 def test_of_two_digests_the_current_one_is_shown_else_the_newest() -> None:

@@ -11,13 +11,13 @@ from tests.shipped import ROOT
 
 from llamatrix.engines.outcome import OutOfMemory
 from llamatrix.report.speed import groups
-from llamatrix.report.tidy import HEADER, tidy_csv, tidy_json
+from llamatrix.report.tidy import SPEED_HEADER, speed_csv, speed_json
 
 
 def test_json_and_csv_hold_the_same_rows() -> None:
     found = groups(sweep())
-    rows = json.loads(tidy_json(found))
-    lines = list(csv.DictReader(io.StringIO(tidy_csv(found))))
+    rows = json.loads(speed_json(found))
+    lines = list(csv.DictReader(io.StringIO(speed_csv(found))))
     assert len(rows) == 4 * 4 * 2 * 3  # models × tests × processes × samples
     texts = [
         {key: "" if value is None else str(value) for key, value in row.items()}
@@ -28,14 +28,14 @@ def test_json_and_csv_hold_the_same_rows() -> None:
 
 def test_the_first_repetition_is_no_steady_sample_and_disturbed_rows_say_why() -> None:
     record = msgspec.structs.replace(made_record(), disturbed="foreign load")
-    rows = json.loads(tidy_json(groups([record])))
+    rows = json.loads(speed_json(groups([record])))
     assert [row["steady"] for row in rows] == ["no", "yes", "yes"]
     assert {row["disturbed"] for row in rows} == {"foreign load"}
 
 
 def test_numbers_are_numbers_and_what_is_missing_is_null() -> None:
     failed = made_record(outcome=OutOfMemory(exit_code=1, tail=()), repeat=2)
-    first, *_, last = json.loads(tidy_json(groups([made_record(), failed])))
+    first, *_, last = json.loads(speed_json(groups([made_record(), failed])))
     assert first["tokens_per_second"] == 100.0
     assert first["sample"] == 1
     assert last["outcome"] == "out of memory"
@@ -44,5 +44,5 @@ def test_numbers_are_numbers_and_what_is_missing_is_null() -> None:
 
 def test_the_schema_names_every_column() -> None:
     text = (ROOT / "reports" / "README.md").read_text()
-    for column in HEADER:
+    for column in SPEED_HEADER:
         assert f"| `{column}` |" in text

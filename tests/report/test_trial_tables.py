@@ -26,11 +26,10 @@ from llamatrix.agents.turn_outcome import (
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.measure.telemetry import GpuSample, Telemetry
 from llamatrix.records.trial_record import TrialRecord
-from llamatrix.report.tables import Table
-from llamatrix.report.trial_page import trial_page, trial_tables
-from llamatrix.report.trial_tables import SCRIPTED
-from llamatrix.report.trial_troubles import cause_text
-from llamatrix.report.trials import trial_groups
+from llamatrix.report.table import Table
+from llamatrix.report.trials import SCRIPTED, trial_groups
+from llamatrix.report.views.trials import trial_page, trial_tables
+from llamatrix.report.views.troubles import cause_text
 from llamatrix.trials.trial_result import Broken, Correct, Incorrect
 
 MODELS = ("qwen35-27b", "qwen35-35b-a3b", "gemma4-26b-a4b", "gemma4-31b")
@@ -42,13 +41,18 @@ def page(records: list[TrialRecord]) -> str:
 
 def tables(records: list[TrialRecord]) -> dict[str, Table]:
     (group,) = trial_groups(records, models=MODELS)
-    return {table.title.split(" (")[0]: table for table in trial_tables(group)}
+    return {table.caption.split(" (")[0]: table for table in trial_tables(group)}
 
 
 def row(table: Table, *names: str) -> dict[str, str]:
     """The first row that begins so, by heading."""
-    found = next(row for row in table.rows if row[: len(names)] == names)
-    return dict(zip(table.header, found, strict=True))
+    found = next(row for row in texts(table) if row[: len(names)] == names)
+    headings = (column.text for column in table.headings)
+    return dict(zip(headings, found, strict=True))
+
+
+def texts(table: Table) -> list[tuple[str, ...]]:
+    return [tuple(cell.text for cell in row) for row in table.cells]
 
 
 def test_the_page_has_the_published_layout(golden: Callable[[str, str], None]) -> None:
@@ -57,7 +61,7 @@ def test_the_page_has_the_published_layout(golden: Callable[[str, str], None]) -
 
 def test_the_published_amounts_come_out_as_published() -> None:
     table = tables(published_trials())["Results: Gemma4-31B"]
-    assert [line[:3] for line in table.rows] == [
+    assert [line[:3] for line in texts(table)] == [
         ("Prefill tok/s", "1,465", "1,357"),  # 1,466 by counters that round their times
         ("Generation tok/s", "37.7", "35.2"),
         ("Total prompt tokens processed", "16,618", "25,070"),
@@ -157,7 +161,7 @@ def test_unscripted_trials_beside_them_are_not_called_so() -> None:
     assert unscripted.setup.scripted is False
     tables = trial_tables(unscripted)
     assert tables
-    assert all(SCRIPTED not in table.title for table in tables)
+    assert all(SCRIPTED not in table.caption for table in tables)
 
 
 def test_made_up_weights_claim_no_quality() -> None:
@@ -188,9 +192,8 @@ def test_another_task_has_a_column_under_its_own_name() -> None:
     record = made_trial()
     cell = msgspec.structs.replace(record.cell, task="rename-module")
     found = tables([record, msgspec.structs.replace(record, cell=cell)])
-    assert found["Results: Qwen3.5-27B"].header == (
-        *("Metric", "Prompt 1", "Prompt 2", "rename-module"),
-    )
+    headings = [column.text for column in found["Results: Qwen3.5-27B"].headings]
+    assert headings == ["Metric", "Prompt 1", "Prompt 2", "rename-module"]
 
 
 def test_findings_are_counted_by_rule_and_tdd_by_its_steps() -> None:
@@ -215,7 +218,8 @@ def test_calls_without_timings_and_other_oddities_are_told() -> None:
     totals = msgspec.structs.replace(odd.totals, untimed_calls=1, failed_calls=1)
     odd = msgspec.structs.replace(odd, totals=totals, left_running=("uvicorn",))
     told = {
-        line[3]: line[4] for line in tables([made_trial(turns=(odd,))])["Remarks"].rows
+        line[3]: line[4]
+        for line in texts(tables([made_trial(turns=(odd,))])["Remarks"])
     }
     assert told == {
         "turn 1: failed calls": "1 of 4",

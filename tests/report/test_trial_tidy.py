@@ -7,7 +7,7 @@ import json
 from tests.report.made_trials import NO_SANDBOX, made_trial, several_trials
 from tests.shipped import ROOT
 
-from llamatrix.report.trial_tidy import HEADER, agent_csv, agent_json
+from llamatrix.report.tidy import AGENT_HEADER, agent_csv, agent_json
 from llamatrix.report.trials import trial_groups
 from llamatrix.trials.trial_result import Correct, Incorrect
 
@@ -52,5 +52,5 @@ def test_scripted_rows_name_their_transcript() -> None:
 
 def test_the_schema_names_every_column() -> None:
     text = (ROOT / "reports" / "README.md").read_text().partition("## Tidy turns")[2]
-    for column in HEADER:
+    for column in AGENT_HEADER:
         assert f"`{column}`" in text

@@ -6,6 +6,7 @@ from llamatrix.reference.audit import audit_report
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.reference_set import find_set, load_set
 from llamatrix.reference.roofline import rooflines
+from llamatrix.report.render.markdown import markdown
 from llamatrix.report.versus_tables import published_roofline_table
 
 
@@ -20,4 +21,4 @@ def audit(name: str, *, as_json: bool = False) -> str:
     if as_json:
         return report.json
     table = published_roofline_table(rooflines(whole, gpus), whole.claims())
-    return f"{report.text}\n{table.markdown()}" if table.rows else report.text
+    return f"{report.text}\n{markdown(table)}" if table.rows else report.text

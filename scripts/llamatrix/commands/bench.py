@@ -29,7 +29,7 @@ from llamatrix.provision.hardware import require_device
 from llamatrix.provision.weights.provide import Weights, provide_weights
 from llamatrix.records.speed_record import SPEED, Record, cell_facts
 from llamatrix.records.store import Store
-from llamatrix.report.speed_tables import outcome_word
+from llamatrix.report.speed import outcome_word
 from llamatrix.units import duration_text
 
 _WARM_UP_S = 45.0

@@ -32,6 +32,7 @@ from llamatrix.reference.verdict import (
 from llamatrix.report.bandwidth_file import read_bandwidth, write_bandwidth
 from llamatrix.report.our_rooflines import our_rooflines
 from llamatrix.report.published import Published
+from llamatrix.report.render.markdown import markdown
 from llamatrix.report.speed import Group
 from llamatrix.report.versus import Held, Versus, trials_versus, versus
 from llamatrix.report.versus_tables import our_roofline_table, versus_text
@@ -165,7 +166,7 @@ def _text(
     for one, limits in found:
         parts.append(versus_text(one))
         if limits:
-            parts.append(our_roofline_table(limits).markdown())
+            parts.append(markdown(our_roofline_table(limits)))
     return "\n".join(parts)
 
 

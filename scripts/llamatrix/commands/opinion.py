@@ -24,7 +24,8 @@ from llamatrix.records.opinion_record import (
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.redaction import Redaction
-from llamatrix.report.opinion_table import opinion_tables
+from llamatrix.report.render.markdown import markdown
+from llamatrix.report.views.opinions import opinion_tables
 from llamatrix.trials.checks.task import load_task, read_prompt
 from llamatrix.trials.llm_judge.asking import Question, Reached, ask, question
 from llamatrix.trials.llm_judge.outcome import Given
@@ -47,7 +48,7 @@ def opinion(flags: Opining) -> str:
     say("`invoke table` writes them into agent.md, apart from pass and fail")
     given = [one for one in store.read_all() if one.asked.model == flags.model]
     tables = (
-        table.markdown()
+        markdown(table)
         for group in view.trials
         for table in opinion_tables(group, given)
     )

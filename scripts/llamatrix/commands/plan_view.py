@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import msgspec
 
 from llamatrix.commands.session import Session
-from llamatrix.report.tables import Table
+from llamatrix.report.render.markdown import markdown
+from llamatrix.report.table import Table, count, numbers
 
 
 class CellView(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,21 +31,20 @@ def plan_text(session: Session) -> str:
     tests = sum(item.missing for item in session.items)
     trials = sum(len(item.todo) for item in session.trials)
     table = Table(
-        title=f"Plan: {len(views)} cells, {tests} tests and {trials} trials to make",
-        header=("Cell", "Recorded", "Failed", "To measure", "Digest"),
+        caption=f"Plan: {len(views)} cells, {tests} tests and {trials} trials to make",
+        columns=("Cell", *numbers("Recorded", "Failed"), "To measure", "Digest"),
         rows=tuple(
             (
                 view.id,
-                str(view.recorded),
-                str(view.failed),
+                count(view.recorded),
+                count(view.failed),
                 str(len(view.missing)) if view.missing else "nothing: all reused",
                 view.digest[:12],
             )
             for view in views
         ),
-        right=(1, 2),
     )
-    return table.markdown()
+    return markdown(table)
 
 
 def _views(session: Session) -> Iterator[CellView]:

@@ -23,7 +23,8 @@ from llamatrix.progress import say
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.redaction import GONE
-from llamatrix.report.tables import Table
+from llamatrix.report.render.markdown import markdown
+from llamatrix.report.table import Table
 from llamatrix.scratch import scratch_folder
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.finding import (
@@ -74,7 +75,7 @@ def regrade(flags: Regrading) -> str:
                 )
             )
     header = ("cell", "trial", "was", "by checks", "is", "by checks")
-    return Table(title="Judged again", header=header, rows=tuple(rows)).markdown()
+    return markdown(Table(caption="Judged again", columns=header, rows=tuple(rows)))
 
 
 def _chosen(view: View, flags: Regrading) -> list[TrialRecord]:

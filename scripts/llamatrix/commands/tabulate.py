@@ -25,13 +25,12 @@ from llamatrix.records.context_record import CONTEXT
 from llamatrix.records.opinion_record import OPINION, trial_name
 from llamatrix.records.store import Store
 from llamatrix.report.context_page import context_page, newest, write_context_page
-from llamatrix.report.damaged import damaged_text
 from llamatrix.report.gpu_page import Proof, gpu_page
-from llamatrix.report.pages import write_pages
+from llamatrix.report.pages import damaged_text, write_pages
 from llamatrix.report.speed import Group
-from llamatrix.report.speed_tables import page
-from llamatrix.report.trial_page import trial_page
 from llamatrix.report.trials import TrialGroup
+from llamatrix.report.views.speed import page
+from llamatrix.report.views.trials import trial_page
 
 
 def tabulate(profile: str | None, *, out: str | None = None, records: str = "") -> str:

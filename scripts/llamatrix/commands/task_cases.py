@@ -20,7 +20,8 @@ from llamatrix.progress import meter, say
 from llamatrix.project import find_project
 from llamatrix.provision.programs import bwrap_here, find_bwrap, find_uv
 from llamatrix.provision.python import provide_wheels, wheels_folder
-from llamatrix.report.tables import Table
+from llamatrix.report.render.markdown import markdown
+from llamatrix.report.table import Table, number, numbers
 from llamatrix.sandbox.spec import probe
 from llamatrix.scratch import scratch_folder
 from llamatrix.trials.checks.control import TRAJECTORY
@@ -104,7 +105,7 @@ def judge_cases(
             return judged
 
         judged = tuple(pool.map(work, cases))
-    print(_as_json(judged) if as_json else cases_table(judged).markdown(), end="")
+    print(_as_json(judged) if as_json else markdown(cases_table(judged)), end="")
     wrong = [each for each in judged if not each.is_right]
     if wrong:
         lines = [
@@ -147,16 +148,23 @@ def cases_table(judged: Sequence[JudgedCase]) -> Table:
             each.case.folder.name,
             each.case.expected,
             each.verdict,
-            f"{each.seconds:.1f}",
+            number(each.seconds, "{:.1f}".format, "s"),
             "ok" if each.is_right else "WRONG",
             each.why or "–",
         )
         for each in judged
     )
     right = sum(each.is_right for each in judged)
-    header = ("task", "case", "expected", "got", "seconds", "", "checks that failed")
     title = f"{right} of {len(judged)} cases judged as they must be"
-    return Table(title=title, header=header, rows=rows, right=(4,))
+    return Table(
+        caption=title,
+        columns=(
+            *("task", "case", "expected", "got"),
+            *numbers("seconds"),
+            *("", "checks that failed"),
+        ),
+        rows=rows,
+    )
 
 
 def _as_json(judged: Sequence[JudgedCase]) -> str:

@@ -10,7 +10,8 @@ from llamatrix.commands.flags import TaskChecking
 from llamatrix.commands.task_cases import ExecutionEnvironments, judge_cases
 from llamatrix.errors import BenchError, MeasureError
 from llamatrix.progress import meter
-from llamatrix.report.tables import Table
+from llamatrix.report.render.markdown import markdown
+from llamatrix.report.table import Table
 from llamatrix.scratch import scratch_folder
 from llamatrix.trials.checks import control
 from llamatrix.trials.checks.control import Work
@@ -115,7 +116,7 @@ def check_controls(task_id: str = "", *, as_json: bool = False) -> None:
     """Judge every control, print what was found; ControlError where one breaks."""
     tasks = [load_task(name) for name in ([task_id] if task_id else task_ids())]
     held = [each for task in tasks for each in _hold_all(task)]
-    print(_controls_json(held) if as_json else table(held).markdown(), end="")
+    print(_controls_json(held) if as_json else markdown(table(held)), end="")
     require_whole(held)
 
 
@@ -165,7 +166,7 @@ def table(held: Sequence[Held]) -> Table:
         for each in held
     )
     header = ("task", "control", "verdict", "checks that failed", "as it must be")
-    return Table(title="Checks held against known work", header=header, rows=rows)
+    return Table(caption="Checks held against known work", columns=header, rows=rows)
 
 
 def _controls_json(held: Sequence[Held]) -> str:
@@ -231,6 +232,5 @@ def _document(content: object) -> str:
 def _as_text(found: Judgement) -> str:
     rows = tuple((f.check, f.state, f.reason.split("\n")[0]) for f in found.findings)
     header = ("check", "state", "reason")
-    return Table(
-        title=f"{found.task}: {found.verdict}", header=header, rows=rows
-    ).markdown()
+    caption = f"{found.task}: {found.verdict}"
+    return markdown(Table(caption=caption, columns=header, rows=rows))

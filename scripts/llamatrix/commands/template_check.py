@@ -21,7 +21,8 @@ from llamatrix.measure.templates.suite import check_template, family_of
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.provision.source import provide_source
-from llamatrix.report.tables import Table
+from llamatrix.report.render.markdown import markdown
+from llamatrix.report.table import Table
 
 _PROFILE = "smoke"
 """Any weights of a family do: the tiny ones need no card and load at once."""
@@ -114,7 +115,7 @@ class _Bench:
 
 
 def as_text(found: tuple[Conformance, ...]) -> str:
-    return "\n".join(_table(one).markdown() + "\n" + _verdict(one) for one in found)
+    return "\n".join(markdown(_table(one)) + "\n" + _verdict(one) for one in found)
 
 
 def as_json(found: tuple[Conformance, ...]) -> str:
@@ -139,8 +140,8 @@ def require_essentials(found: tuple[Conformance, ...]) -> None:
 
 def _table(one: Conformance) -> Table:
     return Table(
-        title=f"{one.template} at {one.pin} ({one.template_sha256[:12]})",
-        header=("Case", "Essential", "Passed", "Bug", "Reason"),
+        caption=f"{one.template} at {one.pin} ({one.template_sha256[:12]})",
+        columns=("Case", "Essential", "Passed", "Bug", "Reason"),
         rows=tuple(
             (
                 case.id,

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 from llamatrix.reference.verdict import Comparison
-from llamatrix.report.amounts import interval_text, ratio_text
 from llamatrix.report.certificate import Certificate
+from llamatrix.report.formats import interval_text, ratio_text
 from llamatrix.report.published import Published
-from llamatrix.report.tables import Table
+from llamatrix.report.render.markdown import markdown
+from llamatrix.report.table import Table, count, number, numbers
 from llamatrix.report.versus import Held
 from llamatrix.report.versus_tables import (
     MEANS_NOTE,
@@ -28,9 +29,9 @@ def certificate_page(
         parts += [
             f"## {_held_text(held)}",
             f"{held.summary}.",
-            _claims_table(held, published).markdown().rstrip(),
+            markdown(_claims_table(held, published)).rstrip(),
         ]
-    parts.append(_records_table(certificate).markdown().rstrip())
+    parts.append(markdown(_records_table(certificate)).rstrip())
     return "\n\n".join(parts) + "\n"
 
 
@@ -55,16 +56,17 @@ def _facts(
 def _claims_table(held: Held, published: Published) -> Table:
     claims = published.by_id
     return Table(
-        title="Claims",
-        header=(
-            *("Claim", "Published", "Ours / theirs", "Our 95 % interval"),
-            *("Seen at 80 %", "Verdict", "Reason", "Records"),
+        caption="Claims",
+        columns=(
+            "Claim",
+            *numbers("Published", "Ours / theirs"),
+            *("Our 95 % interval", "Seen at 80 %", "Verdict", "Reason", "Records"),
         ),
         rows=tuple(
             (
                 one.claim,
-                claims[one.claim].text,
-                ratio_text(one.ratio),
+                number(one.theirs, claims[one.claim].text),
+                number(one.ratio, ratio_text),
                 interval_text(one.interval),
                 factor_text(one),
                 verdict_text(one),
@@ -73,7 +75,6 @@ def _claims_table(held: Held, published: Published) -> Table:
             )
             for one in held.comparisons
         ),
-        right=(1, 2),
     )
 
 
@@ -83,11 +84,10 @@ def _digests(one: Comparison) -> str:
 
 def _records_table(certificate: Certificate) -> Table:
     return Table(
-        title="Records",
-        header=("sha256 of the line", "File", "Line", "Test"),
+        caption="Records",
+        columns=("sha256 of the line", "File", *numbers("Line"), "Test"),
         rows=tuple(
-            (digest, proof.file, str(proof.line), proof.test)
+            (digest, proof.file, count(proof.line), proof.test)
             for digest, proof in certificate.records.items()
         ),
-        right=(2,),
     )

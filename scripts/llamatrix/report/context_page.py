@@ -21,8 +21,9 @@ from llamatrix.measure.context.result import (
     usable_context,
 )
 from llamatrix.records.context_record import ContextRecord
-from llamatrix.report.amounts import speed_text
-from llamatrix.report.tables import Table
+from llamatrix.report.formats import speed_text, whole
+from llamatrix.report.render.markdown import markdown
+from llamatrix.report.table import Cell, Row, Table, count, number, numbers
 from llamatrix.units import bytes_text, duration_text
 
 _ODD = 1.1
@@ -72,68 +73,83 @@ def context_page(records: Sequence[ContextRecord]) -> str:
         parts += [
             f"## {of_host[0].host.summary}",
             "",
-            _hardware_fit(of_host).markdown(),
+            markdown(_hardware_fit(of_host)),
         ]
         for record in of_host:
             curve = _curve(record)
-            heading = curve.markdown() if curve.rows else f"### {curve.title}\n"
+            heading = markdown(curve) if curve.rows else f"### {curve.caption}\n"
             parts += [heading, *_notes(record), ""]
     return "\n".join(parts)
 
 
 def _hardware_fit(records: Sequence[ContextRecord]) -> Table:
-    rows = []
+    rows: list[Row] = []
     for record in records:
         answer = _answer(record)
         rows.append(
             (
                 *(record.cell.model_name, _usage(record, answer.step)),
                 _allowed(record),
-                f"{answer.step.tokens:,}" if answer.step else "none",
+                number(
+                    answer.step.tokens if answer.step else None,
+                    whole,
+                    "tokens",
+                    records=(record,),
+                    missing="none",
+                ),
                 *(_limit_text(answer), _recall_text(record)),
-                f"{100 * record.limits.keep_speed:.0f} %",
+                number(record.limits.keep_speed, _percent),
                 str(record.weights.kind),
                 f"{record.cell.pin}/{record.cell.build}",
             )
         )
     return Table(
-        title="Hardware Fit",
-        header=(
-            *("Model", "VRAM Usage", "of", "Max Context", "limited by", "recall"),
-            *("keeps speed", "weights", "engine"),
+        caption="Hardware Fit",
+        columns=(
+            "Model",
+            *numbers("VRAM Usage", "of", "Max Context"),
+            *("limited by", "recall"),
+            *numbers("keeps speed"),
+            *("weights", "engine"),
         ),
         rows=tuple(rows),
-        right=(1, 2, 3, 6),
     )
 
 
-def _allowed(record: ContextRecord) -> str:
+def _allowed(record: ContextRecord) -> Cell:
     """What was free, or what `--vram` allowed."""
-    allowed = bytes_text(record.result.ceiling.budget_bytes)
-    return f"{allowed} (--vram)" if record.limits.vram_bytes else allowed
+    note = "--vram" if record.limits.vram_bytes else ""
+    return number(record.result.ceiling.budget_bytes, _bytes, "bytes", note=note)
+
+
+def _bytes(size: float) -> str:
+    return bytes_text(round(size))
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.0f} %"
 
 
 def _curve(record: ContextRecord) -> Table:
     steps = record.result.steps
     return Table(
-        title=f"{record.cell.model_name} at {record.cell.pin}/{record.cell.build}",
-        header=(
+        caption=f"{record.cell.model_name} at {record.cell.pin}/{record.cell.build}",
+        columns=numbers(
             *("Tokens", "Generation (tokens/s)", "of the first"),
             *("Prefill of the added (tokens/s)", "added", "Memory", "answers"),
         ),
         rows=tuple(
             (
-                f"{step.tokens:,}",
-                speed_text(step.generation_tps),
-                f"{100 * step.generation_tps / steps[0].generation_tps:.0f} %",
-                "n/a" if step.prefill_tps is None else speed_text(step.prefill_tps),
-                f"{step.answers[0].prompt_n:,}",
+                number(step.tokens, whole, "tokens"),
+                number(step.generation_tps, speed_text, "tokens/s"),
+                number(step.generation_tps / steps[0].generation_tps, _percent),
+                number(step.prefill_tps, speed_text, "tokens/s"),
+                number(step.answers[0].prompt_n, whole, "tokens"),
                 _usage(record, step),
-                str(len(step.answers)),
+                count(len(step.answers)),
             )
             for step in steps
         ),
-        right=tuple(range(7)),
     )
 
 
@@ -179,8 +195,8 @@ def _memory_notes(record: ContextRecord) -> Iterator[str]:
 
 
 def _attempt_notes(found: SearchResult) -> Iterator[str]:
-    for number, attempt in enumerate(found.attempts, start=1):
-        yield f"- start {number}: {_attempt_text(attempt)}"
+    for place, attempt in enumerate(found.attempts, start=1):
+        yield f"- start {place}: {_attempt_text(attempt)}"
     if found.attempts[-1].failure and not found.steps:
         many = "s" if len(found.attempts) > 1 else ""
         yield f"- given up after {len(found.attempts)} start{many}"
@@ -253,11 +269,10 @@ def _limit_text(answer: UsableContext) -> str:
     return f"{words}, between {answer.step.tokens:,} and {answer.beyond_tokens:,}"
 
 
-def _usage(record: ContextRecord, step: ContextStep | None) -> str:
-    if step is None or step.footprint is None:
-        return "n/a"
+def _usage(record: ContextRecord, step: ContextStep | None) -> Cell:
+    held = step.footprint.held_bytes if step and step.footprint else None
     unit = "" if _on_card(record) else " RAM"
-    return f"{bytes_text(step.footprint.held_bytes)}{unit}"
+    return number(held, lambda size: f"{bytes_text(round(size))}{unit}", "bytes")
 
 
 def _on_card(record: ContextRecord) -> bool:

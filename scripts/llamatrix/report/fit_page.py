@@ -1,14 +1,16 @@
 """What fits a card: predictions as tables, beside what llama-fit-params says."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import msgspec
 
 from llamatrix.provision.weights.fit import MemoryNeed
-from llamatrix.report.tables import Table
+from llamatrix.report.formats import mib_text, whole
+from llamatrix.report.render.markdown import markdown
+from llamatrix.report.table import Cell, Row, Table, number, numbers
 from llamatrix.units import bytes_text
 
-_MIB = 2**20
 _ASSUMED = (
     "- CUDA's own memory is assumed (450 MiB), everything else follows from the model's "
     "shape; a file of the published mix can differ by a few MiB. Servers on H100 cards "
@@ -73,14 +75,7 @@ class ModelFit(msgspec.Struct, frozen=True, kw_only=True):
 
 def forecast(found: MemoryNeed, *, context_tokens: int) -> Forecast:
     return Forecast(
-        context_tokens=context_tokens,
-        weights=found.weights,
-        cache=found.cache,
-        state=found.state,
-        compute=found.compute,
-        scratch=found.scratch,
-        cuda=found.cuda,
-        total=found.total,
+        context_tokens=context_tokens, total=found.total, **dataclasses.asdict(found)
     )
 
 
@@ -109,7 +104,7 @@ def fit_page(fits: Sequence[ModelFit], *, card: str) -> str:
     )
     return "\n".join(
         [
-            *(table.markdown() for table in tables if table.rows),
+            *(markdown(table) for table in tables if table.rows),
             *(f"- {remark}" for remark in remarks),
             *_reserve_remark(fits),
             _ASSUMED,
@@ -133,21 +128,28 @@ def _reserve_remark(fits: Sequence[ModelFit]) -> list[str]:
 def _largest(fits: Sequence[ModelFit], card: str) -> Table:
     kept = bytes_text(fits[0].reserve_bytes) if fits else ""
     return Table(
-        title=f"Largest context on {card}",
-        header=(
-            *("Model", "Pin", f"Largest context, {kept} free", "with all memory"),
-            *("Weights on the card", "On the host", "decided by"),
+        caption=f"Largest context on {card}",
+        columns=(
+            *("Model", "Pin"),
+            *numbers(f"Largest context, {kept} free", "with all memory"),
+            *numbers("Weights on the card", "On the host"),
+            "decided by",
         ),
         rows=tuple(
             (
-                *(fit.model, fit.pin, _largest_text(fit), _all_memory_text(fit)),
-                bytes_text(fit.forecasts[0].weights),
-                bytes_text(fit.host_bytes),
+                *(fit.model, fit.pin, _largest_cell(fit)),
+                number(
+                    None if fit.refusal else fit.largest_without_reserve_tokens,
+                    whole,
+                    "tokens",
+                    missing="none",
+                ),
+                number(size := fit.forecasts[0].weights, bytes_text(size), "bytes"),
+                number(fit.host_bytes, bytes_text(fit.host_bytes), "bytes"),
                 _decided_text(fit),
             )
             for fit in fits
         ),
-        right=(2, 3, 4, 5),
     )
 
 
@@ -161,21 +163,22 @@ def _decided_text(fit: ModelFit) -> str:
     return f"{_CLOSED_FORM}, unproven for {fit.architecture}"
 
 
-def _largest_text(fit: ModelFit) -> str:
+def _largest_cell(fit: ModelFit) -> Cell:
+    smallest = min(one.total for one in fit.forecasts)
     if fit.refusal:
-        return "refused by this pin"
-    if fit.largest_context_tokens is None:
-        smallest = min(one.total for one in fit.forecasts)
-        if smallest <= fit.card_bytes:
-            return f"none: {bytes_text(fit.card_bytes - smallest)} free at the smallest"
-        return f"does not fit: {bytes_text(smallest)} at the smallest"
-    more = " (all it was trained for)" if fit.largest_is_trained else ""
-    return f"{fit.largest_context_tokens:,}{more}"
-
-
-def _all_memory_text(fit: ModelFit) -> str:
-    tokens = fit.largest_without_reserve_tokens
-    return "none" if tokens is None or fit.refusal else f"{tokens:,}"
+        reason = "refused by this pin"
+    elif smallest <= fit.card_bytes:
+        free = bytes_text(fit.card_bytes - smallest)
+        reason = f"none: {free} free at the smallest"
+    else:
+        reason = f"does not fit: {bytes_text(smallest)} at the smallest"
+    return number(
+        None if fit.refusal else fit.largest_context_tokens,
+        whole,
+        "tokens",
+        note="all it was trained for" if fit.largest_is_trained else "",
+        missing=reason,
+    )
 
 
 def _fits_text(total: int, fit: ModelFit) -> str:
@@ -190,47 +193,53 @@ def _fits_text(total: int, fit: ModelFit) -> str:
 
 def _parts(fits: Sequence[ModelFit]) -> Table:
     return Table(
-        title="Memory on the card (MiB)",
-        header=(
-            *("Model", "Pin", "Context", "weights", "cache", "state"),
-            *("compute", "fp16 copy", "CUDA", "sum", "fits"),
+        caption="Memory on the card (MiB)",
+        columns=(
+            *("Model", "Pin"),
+            *numbers("Context", "weights", "cache", "state"),
+            *numbers("compute", "fp16 copy", "CUDA", "sum"),
+            "fits",
         ),
         rows=tuple(
             (
-                *(fit.model, fit.pin, f"{one.context_tokens:,}"),
-                *map(
-                    _mib,
-                    (one.weights, one.cache, one.state, one.compute),
+                *(fit.model, fit.pin, number(one.context_tokens, whole, "tokens")),
+                *(
+                    number(part, mib_text, "bytes")
+                    for part in (
+                        *(one.weights, one.cache, one.state, one.compute),
+                        *(one.scratch, one.cuda, one.total),
+                    )
                 ),
-                *map(_mib, (one.scratch, one.cuda, one.total)),
                 _fits_text(one.total, fit),
             )
             for fit in fits
             for one in fit.forecasts
         ),
-        right=tuple(range(2, 10)),
     )
 
 
 def _checks(fits: Sequence[ModelFit]) -> Table:
     """Both figures and their difference: model, cache with state, compute."""
-    rows = []
+    rows: list[Row] = []
     for fit in fits:
         for check in fit.cross_checks:
-            cells = [fit.model, fit.pin, f"{check.context_tokens:,}"]
-            for ours, program in zip(check.ours, check.program, strict=True):
-                cells.append(f"{ours:,.1f} / {program:,} ({ours - program:+,.1f})")
-            rows.append((*cells, "agrees" if check.agrees else "contradicts"))
+            cells = (
+                number(
+                    ours,
+                    f"{ours:,.1f} / {program:,} ({ours - program:+,.1f})",
+                    "MiB",
+                )
+                for ours, program in zip(check.ours, check.program, strict=True)
+            )
+            tokens = number(check.context_tokens, whole, "tokens")
+            verdict = "agrees" if check.agrees else "contradicts"
+            rows.append((fit.model, fit.pin, tokens, *cells, verdict))
     return Table(
-        title="Closed form / llama-fit-params (difference), all on the host, MiB",
-        header=(
-            *("Model", "Pin", "Context", "model", "cache and state", "compute"),
+        caption="Closed form / llama-fit-params (difference), all on the host, MiB",
+        columns=(
+            *("Model", "Pin"),
+            *numbers("Context", "model", "cache and state", "compute"),
             "verdict",
         ),
         rows=tuple(rows),
-        right=(2, 3, 4, 5),
     )
-
-
-def _mib(count: int) -> str:
-    return f"{count / _MIB:,.0f}"

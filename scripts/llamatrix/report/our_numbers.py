@@ -16,8 +16,7 @@ from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.verdict import OurNumber
 from llamatrix.report.evidence import Evidence
 from llamatrix.report.our_conditions import conditions_of
-from llamatrix.report.speed import Group, Result
-from llamatrix.report.speed_tables import noise_marks, outcome_word
+from llamatrix.report.speed import Group, Result, outcome_word
 from llamatrix.stats.intervals import estimate
 
 _WIDEST = 100.0
@@ -118,7 +117,7 @@ class _Bench:
             interval=mean_interval(means) if means else None,
             conditions=self._conditions(model, test),
             records=self._digests(model, test),
-            marks=noise_marks(result) if means else (),
+            marks=result.marks if means else (),
             missing=f"{outcome_word(result.failures[-1])} here" if not means else "",
         )
 

@@ -13,6 +13,7 @@ from llamatrix.reference.quantity import RATES, Quantity
 from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.verdict import OurNumber
 from llamatrix.report.evidence import TrialEvidence
+from llamatrix.report.metrics import METRICS, memory_bytes, on_a_card, served_argv
 from llamatrix.report.our_conditions import (
     after,
     common_conditions,
@@ -20,36 +21,13 @@ from llamatrix.report.our_conditions import (
     offload_text,
 )
 from llamatrix.report.our_numbers import mean_interval
-from llamatrix.report.trial_amounts import (
-    API_CALLS,
-    GENERATED_TOKENS,
-    GENERATION,
-    GENERATION_TIME,
-    PREFILL,
-    PROMPT_TIME,
-    PROMPT_TOKENS,
-    TOOL_CALLS,
-    lost_word,
-    memory_bytes,
-    on_a_card,
-    served_argv,
-)
 from llamatrix.report.trials import PROMPTS, TrialGroup, Trials
 
 _CLIENT = "OpenCode"
 CORRECTNESS = "the task's checks"
 TASKS = {f"p{number}": task for task, number in PROMPTS.items()}
 """Ours by the names that reference sets give the published prompts."""
-_AMOUNTS = {
-    Quantity.PREFILL_RATE: PREFILL,
-    Quantity.GENERATION_RATE: GENERATION,
-    Quantity.PROMPT_TOKENS: PROMPT_TOKENS,
-    Quantity.GENERATED_TOKENS: GENERATED_TOKENS,
-    Quantity.PROMPT_TIME: PROMPT_TIME,
-    Quantity.GENERATION_TIME: GENERATION_TIME,
-    Quantity.API_CALLS: API_CALLS,
-    Quantity.TOOL_CALLS: TOOL_CALLS,
-}
+_METRICS = {metric.quantity: metric for metric in METRICS if metric.quantity}
 _WITHOUT_A_TASK = (Quantity.VRAM, Quantity.MAX_CONTEXT, *RATES)
 
 
@@ -95,17 +73,17 @@ class _Agents:
 
     def _of_task(self, claim: Claim, trials: Trials) -> OurNumber | None:
         if not trials.finished:
-            return _missing(claim, f"{lost_word(trials)} here")
+            return _missing(claim, f"{trials.lost} here")
         if claim.quantity is Quantity.CORRECT_TURN:
             return self._turns(claim, trials)
         if claim.quantity is Quantity.REASONING_TOKENS:
             found = [one.result.tokens for one in trials.finished]
             reasoning = [float(tokens.reasoning) for tokens in found if tokens]
             return self._made(claim, reasoning, trials.finished)
-        amount = _AMOUNTS.get(claim.quantity)
-        if amount is None:
+        metric = _METRICS.get(claim.quantity)
+        if metric is None:
             return None
-        return self._made(claim, amount.values(trials), trials.finished)
+        return self._made(claim, metric.values(trials), trials.finished)
 
     def _turns(self, claim: Claim, trials: Trials) -> OurNumber:
         """A trial that was never correct has no turn: no mean would be one."""

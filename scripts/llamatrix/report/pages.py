@@ -1,25 +1,69 @@
 """Writes the derived pages beside the records; `invoke table` makes them all anew."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from llamatrix.errors import ReportError
 from llamatrix.records.opinion_record import OpinionRecord
+from llamatrix.records.speed_record import Record
 from llamatrix.records.store import DamagedLine
+from llamatrix.records.trial_record import TrialRecord
+from llamatrix.reference.gpu import load_gpus
+from llamatrix.reference.roofline import NoRoofline, Roofline, rooflines
+from llamatrix.reference.verdict import ComparisonVerdict
 from llamatrix.report.bandwidth_file import read_bandwidth
-from llamatrix.report.damaged import damaged_text
 from llamatrix.report.evidence import NO_TRIALS, Evidence, TrialEvidence
-from llamatrix.report.html.build import build_page
-from llamatrix.report.html.render import render
+from llamatrix.report.formats import hundredths, speed_text, whole
+from llamatrix.report.metrics import GENERATION
+from llamatrix.report.our_rooflines import our_rooflines
 from llamatrix.report.published import Published
+from llamatrix.report.render.csv import table_csv
+from llamatrix.report.render.html import Page, Section, render
+from llamatrix.report.render.markdown import markdown
+from llamatrix.report.sections import (
+    group_id,
+    set_section,
+    speed_section,
+    trial_section,
+)
 from llamatrix.report.speed import Group
-from llamatrix.report.speed_tables import page, tables
-from llamatrix.report.tables import csv_text
-from llamatrix.report.tidy import tidy_csv, tidy_json
-from llamatrix.report.trial_page import trial_page, trial_tables
-from llamatrix.report.trial_tidy import agent_csv, agent_json
+from llamatrix.report.table import (
+    Cell,
+    Column,
+    Reference,
+    Row,
+    Table,
+    count,
+    number,
+    numbers,
+)
+from llamatrix.report.tidy import agent_csv, agent_json, speed_csv, speed_json
 from llamatrix.report.trials import TrialGroup
+from llamatrix.report.versus import Versus, trials_versus, versus
+from llamatrix.report.versus_tables import our_speed, roofline_table
+from llamatrix.report.views.speed import page, speed_cell, tables
+from llamatrix.report.views.trial_details import pass_cells
+from llamatrix.report.views.trials import (
+    count_cell,
+    trial_page,
+    trial_tables,
+    turn_cell,
+)
+from llamatrix.units import context_text
+
+_Limits = tuple[Roofline | NoRoofline, ...]
+_SPEED_FILES = (
+    ("All samples as CSV", "speed.csv"),
+    ("as JSON", "speed.json"),
+    ("tables as Markdown", "speed.md"),
+)
+_AGENT_FILES = (
+    ("All turns as CSV", "agent.csv"),
+    ("as JSON", "agent.json"),
+    ("tables as Markdown", "agent.md"),
+)
+_DAMAGED = "Lines that could not be read"
 
 
 def write_pages(
@@ -39,57 +83,260 @@ def write_pages(
     below `reports`; the page holds speeds against `sets`. Opinions stand in `agent.md`
     alone, `damaged` lines on every page.
     """
-    bandwidths = {
-        group.host_slug: read_bandwidth(reports, group.host_slug) for group in groups
-    }
-    whole = build_page(
-        *(groups, evidence, sets, bandwidths),
+    whole_page = _html_page(
+        groups,
+        evidence,
+        sets,
+        reports,
         trials=trials,
         trial_evidence=trial_evidence,
         damaged=damaged,
     )
-    texts = {"index.html": render(whole)}
+    texts = {
+        "index.html": render(whole_page, sha256_of=_digests(evidence, trial_evidence))
+    }
     if groups:
         texts |= {
             "speed.md": page(groups) + damaged_text(damaged),
-            "speed.csv": tidy_csv(groups),
-            "speed.json": tidy_json(groups),
-            **dict(_speed_files(groups)),
+            "speed.csv": speed_csv(groups),
+            "speed.json": speed_json(groups),
         }
+    for group in groups:
+        label = f"{group.host_slug}-{group.sweep}-{group.weights}"
+        for table in tables(group):
+            name = f"{table.name}-{label}-{group.pin}-{group.build}.csv"
+            texts[name] = table_csv(table)
     if trials:
         texts |= {
             "agent.md": trial_page(trials, opinions) + damaged_text(damaged),
             "agent.csv": agent_csv(trials),
             "agent.json": agent_json(trials),
-            **dict(_trial_files(trials)),
         }
-    written = []
-    for name, text in texts.items():
-        path = reports / name
-        try:
-            reports.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        except OSError as error:
-            raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
-        written.append(path)
-    return written
+    for trial_group in trials:
+        for table in trial_tables(trial_group):
+            name = f"agent-{table.name}-{trial_group.setup.name}.csv"
+            texts[name] = table_csv(table)
+    return [write_page(reports / name, text) for name, text in texts.items()]
 
 
-def _speed_files(groups: Sequence[Group]) -> Iterator[tuple[str, str]]:
+def write_page(path: Path, text: str) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
+    return path
+
+
+def damaged_text(lines: Sequence[DamagedLine]) -> str:
+    """Return the lines as a Markdown table, with a line break before; empty for none."""
+    caption = f"{_DAMAGED} (their results are missing from every table)"
+    return f"\n{markdown(_damaged(lines, caption))}" if lines else ""
+
+
+def _damaged(lines: Sequence[DamagedLine], caption: str) -> Table:
+    return Table(
+        caption=caption,
+        columns=("File", *numbers("Line"), Column("Reason", wide=True)),
+        rows=tuple(
+            (Cell(value=line.file, href=line.file), count(line.number), line.reason)
+            for line in lines
+        ),
+    )
+
+
+def _digests(
+    evidence: Evidence, trial_evidence: TrialEvidence
+) -> Callable[[Reference], str]:
+    def sha256_of(reference: Reference) -> str:
+        match reference:
+            case Record():
+                return evidence.of(reference).sha256
+            case TrialRecord():
+                return trial_evidence.of(reference).sha256
+            case str():
+                return reference
+            case _:
+                raise TypeError(reference)
+
+    return sha256_of
+
+
+def _html_page(
+    groups: Sequence[Group],
+    evidence: Evidence,
+    sets: Sequence[Published],
+    reports: Path,
+    *,
+    trials: Sequence[TrialGroup],
+    trial_evidence: TrialEvidence,
+    damaged: Sequence[DamagedLine],
+) -> Page:
+    """The same records and sets give the same page."""
+    gpus = dict(load_gpus())
+    limits = {
+        group_id(group): our_rooflines(
+            group, gpus, read_bandwidth(reports, group.host_slug)
+        )
+        for group in groups
+    }
+    held = [
+        one
+        for group in groups
+        for one in _worth_showing(
+            [versus(each, group, evidence, gpus) for each in sets]
+        )
+    ]
+    held_trials = [
+        one
+        for group in trials
+        for one in _worth_showing(
+            [trials_versus(each, group, trial_evidence, gpus) for each in sets]
+        )
+    ]
+    shown = {one.published.name for one in held}
+    warning = "What these lines held is missing from every table."
+    lines = _damaged(damaged, f"{_DAMAGED} ({len(damaged)})")
+    return Page(
+        title="llamatrix: measured here, beside what was published",
+        about=(
+            "Every number leads to the records it was made of, and every record to its "
+            "file, line and digest. Tables sort by a click on their headings."
+        ),
+        sections=(
+            _summary(groups, trials, [*held, *held_trials]),
+            *(
+                (
+                    Section(
+                        id="damaged", title=_DAMAGED, warning=warning, tables=(lines,)
+                    ),
+                )
+                if damaged
+                else ()
+            ),
+            *(speed_section(group, evidence, gpus) for group in groups),
+            *(set_section(one, limits[group_id(one.group)]) for one in held),
+            *(trial_section(group, trial_evidence) for group in trials),
+            *(set_section(one, ()) for one in held_trials),
+            *_limits_section(
+                groups, limits, [one for one in sets if one.name in shown]
+            ),
+        ),
+        downloads=(_SPEED_FILES if groups else ()) + (_AGENT_FILES if trials else ()),
+    )
+
+
+def _worth_showing(found: Sequence[Versus]) -> list[Versus]:
+    """Sets that we reproduce or not; where there is none, the best with most numbers."""
+    measured = [one for one in found if one.held.measured]
+    decided = [
+        one
+        for one in measured
+        if one.held.count(ComparisonVerdict.REPRODUCED)
+        + one.held.count(ComparisonVerdict.DIFFERS)
+    ]
+    if decided:
+        return decided
+
+    def order(one: Versus) -> tuple[str, int]:
+        return one.published.whole.source.grade, -len(one.held.measured)
+
+    return sorted(measured, key=order)[:1]
+
+
+def _summary(
+    groups: Sequence[Group], trials: Sequence[TrialGroup], held: Sequence[Versus]
+) -> Section:
+    speeds = Table(
+        caption="Speed (tokens/s)",
+        columns=(
+            *("Model", "Weights", "Pin / build"),
+            *numbers("Prefill, shortest", "Prefill, longest", "Generation"),
+            "Host class",
+        ),
+        rows=tuple(row for group in groups for row in _summary_rows(group)),
+    )
+    agents = Table(
+        caption="Agent",
+        columns=(
+            *("Model", "Prompt", "Setup", "Passed", "95 % interval (Wilson)"),
+            "Correct on turn",
+            *numbers("Generation, tokens/s"),
+            "Trials",
+            Column("To be known", wide=True),
+            "Host class",
+        ),
+        rows=tuple(row for group in trials for row in _trial_summary_rows(group)),
+    )
+    return Section(
+        id="summary",
+        title="Summary",
+        facts=tuple(
+            (f"{one.published.name} × {one.group.title}", one.held.summary)
+            for one in held
+        ),
+        tables=tuple(table for table in (speeds, agents) if table.rows),
+    )
+
+
+def _summary_rows(group: Group) -> Iterator[Row]:
+    prompts = [test for test in group.tests if test.n_prompt]
+    generations = [test for test in group.tests if test.n_gen]
+    for model in group.models:
+        cells: list[Cell] = []
+        for tests in (prompts[:1], prompts[-1:], generations[:1]):
+            cell = Cell(value=None, missing="not measured")
+            for test in tests:
+                where = context_text(test.n_prompt) if test.n_prompt else test.name
+                result = group.results.get((model, test))
+                cell = speed_cell(result, whole if test.n_prompt else hundredths)
+                cell = replace(cell, note=", ".join(filter(None, (where, cell.note))))
+            cells.append(cell)
+        where = f"{group.pin} / {group.build}"
+        yield (
+            *(model, str(group.weights)),
+            Cell(value=where, href=f"#{group_id(group)}"),
+            *cells,
+            group.host_slug,
+        )
+
+
+def _trial_summary_rows(group: TrialGroup) -> Iterator[Row]:
+    setup = group.setup
+    where = f"{setup.agent}, {setup.pin} / {setup.build}"
+    for head, trials in group.by_cell():
+        passed, _, interval = pass_cells(trials)
+        yield (
+            *head,
+            Cell(value=where, href=f"#{group_id(group)}"),
+            *(passed, interval, turn_cell(trials)),
+            *(GENERATION.cell(trials), count_cell(trials)),
+            *(group.caveat, setup.host_slug),
+        )
+
+
+def _limits_section(
+    groups: Sequence[Group],
+    limits: Mapping[str, _Limits],
+    sets: Sequence[Published],
+) -> tuple[Section, ...]:
+    tables = []
     for group in groups:
-        label = f"{group.host_slug}-{group.sweep}-{group.weights}"
-        for table in tables(group):
-            name = f"{_slug(table.title)}-{label}-{group.pin}-{group.build}.csv"
-            yield name, csv_text(table.header, table.rows)
-
-
-def _trial_files(trials: Sequence[TrialGroup]) -> Iterator[tuple[str, str]]:
-    for group in trials:
-        for table in trial_tables(group):
-            name = f"agent-{_slug(table.title)}-{group.setup.name}.csv"
-            yield name, csv_text(table.header, table.rows)
-
-
-def _slug(title: str) -> str:
-    """The words of a title, without what stands in brackets behind them."""
-    return "-".join(re.findall(r"[a-z0-9.]+", title.split(" (", maxsplit=1)[0].lower()))
+        records = {
+            f"{cell.model_key}/{test.name}": group.records_of(cell.model_name, test)
+            for cell, test in ((one.cell, one.test) for one in group.records)
+        }
+        speeds = [
+            (one, our_speed(one, records[one.claim])) for one in limits[group_id(group)]
+        ]
+        tables.append(roofline_table(f"Ours: {group.title}", speeds))
+    for published in sets:
+        claims = published.by_id
+        speeds = [
+            (one, number(claims[one.claim].value, speed_text, "tokens/s"))
+            for one in rooflines(published.whole, published.gpus)
+        ]
+        tables.append(roofline_table(f"Published: {published.name}", speeds))
+    shown = tuple(table for table in tables if table.rows)
+    title = "Roofline: what the hardware allows"
+    return (Section(id="limits", title=title, tables=shown),) if shown else ()

@@ -1,20 +1,40 @@
-"""The speed records as a reader wants them: grouped, averaged, told with spread."""
+"""The speed records grouped by what they measure, with means and spread."""
 
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
-from llamatrix.engines.outcome import Done, Outcome, SpeedSample
+from llamatrix.engines.outcome import (
+    ContextTooLarge,
+    Crashed,
+    Done,
+    Invalid,
+    Outcome,
+    OutOfMemory,
+    SpeedSample,
+    TimedOut,
+)
 from llamatrix.records.speed_record import Record
+
+KIND_NOTES = {
+    WeightsKind.HUB: "the published GGUF files",
+    WeightsKind.FULL: "synthetic weights at full size: engine speed, no quality",
+    WeightsKind.TINY: (
+        "tiny synthetic weights: these figures prove the pipeline and say nothing "
+        "about the models they are named after"
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """All repeats of one test of one model."""
 
+    records: tuple[Record, ...]
     quiet: tuple[SpeedSample, ...]
     """One for each process that gave a number on a quiet machine."""
     disturbed: tuple[SpeedSample, ...]
@@ -27,6 +47,15 @@ class Result:
     def rows(self) -> tuple[SpeedSample, ...]:
         """What the figures are made of: the quiet processes, else the disturbed ones."""
         return self.quiet or self.disturbed
+
+    @property
+    def used(self) -> tuple[Record, ...]:
+        """The records of `rows`; all of them where there is no number."""
+        disturbed = not self.quiet
+        done = (one for one in self.records if isinstance(one.outcome, Done))
+        return tuple(one for one in done if bool(one.disturbed) is disturbed) or (
+            self.records
+        )
 
     @property
     def steady_means(self) -> tuple[float, ...]:
@@ -87,6 +116,30 @@ class Result:
             return True
         return self.between / self.mean > self.target_spread
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What a reader must know of a number that did not come of a quiet machine."""
+        marks = {"disturbed": not self.quiet, "unstable": self.unstable}
+        return tuple(mark for mark, holds in marks.items() if holds)
+
+
+def outcome_word(outcome: Outcome) -> str:
+    match outcome:
+        case Done():
+            return "done"
+        case TimedOut():
+            return "timed out"
+        case Crashed():
+            return "crashed"
+        case OutOfMemory():
+            return "out of memory"
+        case ContextTooLarge():
+            return "context too large"
+        case Invalid():
+            return "invalid row"
+        case _:
+            assert_never(outcome)
+
 
 def result_of(records: Sequence[Record]) -> Result:
     """Sum up the records of one test of one cell."""
@@ -96,6 +149,7 @@ def result_of(records: Sequence[Record]) -> Result:
         if isinstance(record.outcome, Done)
     ]
     return Result(
+        records=tuple(records),
         quiet=tuple(sample for record, sample in done if not record.disturbed),
         disturbed=tuple(sample for record, sample in done if record.disturbed),
         failures=tuple(
@@ -126,16 +180,18 @@ class Group:
         return f"{self.sweep} sweep, {engine}, {self.weights} weights"
 
     @property
+    def days(self) -> str:
+        days = sorted({record.measured_at[:10] for record in self.records})
+        return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+    @property
     def models(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(model for model, _ in self.results))
 
     def records_of(self, model: str, test: SpeedTest) -> tuple[Record, ...]:
         """What one result was made of."""
-        return tuple(
-            record
-            for record in self.records
-            if (record.cell.model_name, record.test) == (model, test)
-        )
+        result = self.results.get((model, test))
+        return result.records if result else ()
 
     def only(self, digest: str) -> "Group":
         """Return the group with the records of one digest, which is of one model."""

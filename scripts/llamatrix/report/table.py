@@ -51,6 +51,9 @@ class Cell:
         return f"{text} ({self.note})" if self.note else text
 
 
+Row = tuple[Cell | str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     text: str
@@ -67,7 +70,7 @@ class Table:
 
     caption: str
     columns: tuple[Column | str, ...]
-    rows: tuple[tuple[Cell | str, ...], ...]
+    rows: tuple[Row, ...]
     """The first cell of a row is its heading."""
 
     @property

@@ -1,21 +1,24 @@
 """The trial records as a reader wants them: grouped, each task's trials together."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from llamatrix.agents.turn_outcome import NotRun
 from llamatrix.config.matrix import Network, WeightsKind
 from llamatrix.records.trial_record import TrialRecord
+from llamatrix.report.formats import ordinal
 from llamatrix.stats.pass_rates import Passes
 from llamatrix.trials.trial_result import (
     Broken,
     Correct,
     Incorrect,
+    TrialOutcome,
     Undecided,
     is_scored,
 )
 
+SCRIPTED = "scripted: an authored transcript spoke; no quality claim"
 PROMPTS = {"httpx-post": 1, "gemini-images": 2}
 """The published prompts' numbers, by the tasks that carry them."""
 
@@ -80,6 +83,44 @@ class Trials:
     def not_run(self) -> int:
         return len(self.records) - len(self.turns) - self.undecided - self.broken
 
+    @property
+    def lost(self) -> str:
+        """Why there is no finished trial, in a word."""
+        return "broken" if self.broken else "not run"
+
+    @property
+    def count_text(self) -> str:
+        """How many trials the metrics are of, and what is not among them."""
+        lost = [
+            f"{count} {word}"
+            for count, word in ((self.broken, "broken"), (self.not_run, "not run"))
+            if count
+        ]
+        return f"{len(self.finished)}" + (f" (+ {', '.join(lost)})" if lost else "")
+
+    @property
+    def turn_text(self) -> str:
+        """`1st`; of several trials each: `1st ×2, not in 3 ×1`."""
+        words = [outcome_text(record.result.outcome) for record in self.finished]
+        if len(words) < 2:  # noqa: PLR2004
+            return words[0] if words else self.lost
+        return ", ".join(f"{word} ×{n}" for word, n in sorted(Counter(words).items()))
+
+
+def outcome_text(outcome: TrialOutcome) -> str:
+    """`3rd`, `not in 3`, `undecided`, `broken` or `not run`."""
+    match outcome:
+        case Correct(turn=turn):
+            return ordinal(turn)
+        case Incorrect(turns=turns):
+            return f"not in {turns}"
+        case Undecided():
+            return "undecided"
+        case Broken():
+            return "broken"
+        case _:
+            return "not run"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setup:
@@ -129,6 +170,43 @@ class TrialGroup:
     def tasks(self) -> tuple[str, ...]:
         """The published prompts, measured or not, then all others."""
         return tuple(dict.fromkeys((*PROMPTS, *(task for _, task in self.trials))))
+
+    @property
+    def caveat(self) -> str:
+        """What every heading says of trials in which no real model spoke."""
+        if self.setup.scripted:
+            return SCRIPTED
+        real = self.setup.weights is WeightsKind.HUB
+        return "" if real else "made-up weights: no quality claim"
+
+    @property
+    def title(self) -> str:
+        setup = self.setup
+        parts = (
+            *(f"{setup.agent} setup", f"OpenCode {setup.opencode}", f"{setup.network}"),
+            *(f"pin {setup.pin}", f"{setup.build} build", f"{setup.weights} weights"),
+        )
+        return ", ".join((*parts, *filter(None, [self.caveat])))
+
+    @property
+    def days(self) -> str:
+        days = sorted({record.measured_at[:10] for record in self.records})
+        return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+    def caption(self, name: str, *more: str) -> str:
+        """Of a table: its name, what else is to be known, and the caveat."""
+        notes = "; ".join(text for text in (*more, self.caveat) if text)
+        return f"{name} ({notes})" if notes else name
+
+    def shown_name(self, model: str) -> str:
+        """As the speed tables name it."""
+        real = self.setup.weights is WeightsKind.HUB
+        return model if real else f"{model} (synthetic)"
+
+    def by_cell(self) -> Iterator[tuple[tuple[str, str], Trials]]:
+        """Model and prompt as rows name them, and their trials."""
+        for (model, task), trials in self.trials.items():
+            yield (self.shown_name(model), prompt_title(task)), trials
 
     def of_model(self, model: str) -> tuple[TrialRecord, ...]:
         return tuple(one for one in self.records if one.cell.model_name == model)

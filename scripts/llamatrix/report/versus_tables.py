@@ -6,15 +6,16 @@ from collections.abc import Iterator, Sequence
 from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.roofline import NoRoofline, Roofline
 from llamatrix.reference.verdict import Comparison, Difference
-from llamatrix.report.amounts import (
+from llamatrix.report.formats import (
     amount_text,
     interval_text,
-    percent_text,
     ratio_text,
+    share_text,
     speed_text,
 )
+from llamatrix.report.render.markdown import markdown
 from llamatrix.report.speed import Group
-from llamatrix.report.tables import Table
+from llamatrix.report.table import Cell, Column, Reference, Row, Table, number, numbers
 from llamatrix.report.versus import Held, Versus
 
 MEANS_NOTE = (
@@ -30,7 +31,7 @@ def versus_text(found: Versus) -> str:
         f"{found.held.summary}.",
     ]
     if found.held.comparable:
-        parts.append(numbers_table(found).markdown().rstrip())
+        parts.append(markdown(numbers_table(found)).rstrip())
         if isinstance(found.group, Group):
             parts.append(f"Ours: {MEANS_NOTE}.")
         parts += [
@@ -43,7 +44,7 @@ def versus_text(found: Versus) -> str:
             if len(lines) > 1
         ]
     if found.held.ratios:
-        parts += [table.markdown().rstrip() for table in ratio_tables(found.held)]
+        parts += [markdown(table).rstrip() for table in ratio_tables(found.held)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -55,27 +56,38 @@ def _group_text(held: Held) -> str:
 def numbers_table(found: Versus) -> Table:
     claims = found.published.by_id
     return Table(
-        title=f"Ours against {found.published.name}",
-        header=(
-            *("Number", "Ours", "Theirs", "Ratio", "Our 95 % interval"),
-            *("Reproduced within", "Seen at 80 %", "Verdict", "Reason"),
+        caption=f"Ours against {found.published.name}",
+        columns=(
+            "Number",
+            *numbers("Ours", "Theirs", "Ratio"),
+            *("Our 95 % interval", "Reproduced within", "Seen at 80 %", "Verdict"),
+            Column("Reason", wide=True),
         ),
         rows=tuple(
             (
                 one.claim,
-                amount_text(claims[one.claim].quantity, one.ours or 0.0),
-                claims[one.claim].text,
-                ratio_text(one.ratio),
-                interval_text(one.interval),
-                interval_text(one.band),
+                number(
+                    one.ours or 0.0,
+                    amount_text(claims[one.claim].quantity, one.ours or 0.0),
+                    records=one.records,
+                ),
+                number(one.theirs, claims[one.claim].text),
+                number(one.ratio, ratio_text),
+                _interval_cell(one.interval),
+                _interval_cell(one.band),
                 factor_text(one),
                 verdict_text(one),
                 reason_text(one),
             )
             for one in found.held.measured
         ),
-        right=(1, 2, 3),
     )
+
+
+def _interval_cell(interval: tuple[float, float] | None) -> Cell:
+    """Sorted by the lower end."""
+    low = interval and interval[0]
+    return number(low, interval_text(interval), missing="")
 
 
 def verdict_text(one: Comparison) -> str:
@@ -133,36 +145,47 @@ def _differences(found: Versus) -> Iterator[str]:
 def ratio_tables(held: Held) -> tuple[Table, Table]:
     """The hardware-free view: rank order of the models, then every pair of them."""
     orders = Table(
-        title="Without the hardware: order of the models",
-        header=("Column", "Our order", "Their order", "Kendall's tau", "Pairs alike"),
+        caption="Without the hardware: order of the models",
+        columns=(
+            "Column",
+            *(Column(f"{whose} order", wide=True) for whose in ("Our", "Their")),
+            *numbers("Kendall's tau", "Pairs alike"),
+        ),
         rows=tuple(
             (
                 f"{one.table}/{one.column}",
                 " > ".join(one.ours),
                 " > ".join(one.theirs),
-                "n/a" if one.tau is None else f"{one.tau:.2f}",
-                f"{sum(pair.within for pair in one.pairs)} of {len(one.pairs)}",
+                number(one.tau, "{:.2f}".format),
+                number(
+                    alike := sum(pair.within for pair in one.pairs),
+                    f"{alike} of {len(one.pairs)}",
+                ),
             )
             for one in held.ratios
         ),
-        right=(3, 4),
     )
     pairs = Table(
-        title="Without the hardware: ratios between models",
-        header=("Column", "Pair", "Ours", "Theirs", "Ours / theirs", "Alike"),
+        caption="Without the hardware: ratios between models",
+        columns=(
+            "Column",
+            "Pair",
+            *numbers("Ours", "Theirs", "Ours / theirs"),
+            "Alike",
+        ),
         rows=tuple(
             (
                 f"{one.table}/{one.column}",
                 " / ".join(pair.models),
-                ratio_text(pair.ours),
-                ratio_text(pair.theirs),
-                ratio_text(pair.ratio),
+                *(
+                    number(ratio, ratio_text)
+                    for ratio in (pair.ours, pair.theirs, pair.ratio)
+                ),
                 "yes" if pair.within else "no",
             )
             for one in held.ratios
             for pair in one.pairs
         ),
-        right=(2, 3, 4),
     )
     return orders, pairs
 
@@ -171,36 +194,44 @@ def published_roofline_table(
     found: Sequence[Roofline | NoRoofline], claims: Sequence[Claim]
 ) -> Table:
     by_id = {claim.id: claim for claim in claims}
-    return _roofline_table(
-        "Roofline: published", [(one, by_id[one.claim].value) for one in found]
+    return roofline_table(
+        "Roofline: published",
+        [(one, number(by_id[one.claim].value, speed_text)) for one in found],
     )
 
 
 def our_roofline_table(found: Sequence[Roofline | NoRoofline]) -> Table:
-    return _roofline_table(
-        "Roofline: ours, steady means",
-        [
-            (one, one.fraction * one.limit if isinstance(one, Roofline) else None)
-            for one in found
-        ],
+    return roofline_table(
+        "Roofline: ours, steady means", [(one, our_speed(one)) for one in found]
     )
 
 
-def _roofline_table(
-    title: str, found: Sequence[tuple[Roofline | NoRoofline, float | None]]
+def our_speed(
+    found: Roofline | NoRoofline, records: tuple[Reference, ...] = ()
+) -> Cell:
+    """The speed that a limit was calculated for."""
+    speed = found.fraction * found.limit if isinstance(found, Roofline) else None
+    return number(speed, speed_text, "tokens/s", records=records)
+
+
+def roofline_table(
+    caption: str, found: Sequence[tuple[Roofline | NoRoofline, Cell]]
 ) -> Table:
-    """Numbers without a limit are counted by reason, not listed."""
+    """Each speed beside its limit; those without a limit are counted by reason."""
     reasons = Counter(one.reason for one, _ in found if isinstance(one, NoRoofline))
-    rows = [
+    rows: list[Row] = [
         (
             one.claim,
-            speed_text(value or 0.0),
-            speed_text(one.limit),
-            f"{'at least ' if one.floor else ''}{percent_text(one.fraction)}",
+            speed,
+            number(one.limit, speed_text, "tokens/s"),
+            number(
+                one.fraction,
+                f"{'at least ' if one.floor else ''}{share_text(one.fraction)}",
+            ),
             one.peak,
             one.arithmetic + (f" ({one.unsure})" if one.unsure else ""),
         )
-        for one, value in found
+        for one, speed in found
         if isinstance(one, Roofline)
     ]
     rows += [
@@ -208,8 +239,12 @@ def _roofline_table(
         for reason, count in reasons.items()
     ]
     return Table(
-        title=title,
-        header=("Number", "tokens/s", "Limit", "Reached", "Bound by", "Arithmetic"),
+        caption=caption,
+        columns=(
+            "Number",
+            *numbers("tokens/s", "Limit", "Reached"),
+            "Bound by",
+            Column("Arithmetic", wide=True),
+        ),
         rows=tuple(rows),
-        right=(1, 2, 3),
     )

@@ -26,7 +26,7 @@ from llamatrix.project import Project
 from llamatrix.provision.python import provide_wheels
 from llamatrix.records.store import Store, UnwrittenError
 from llamatrix.records.trial_record import AGENT, TrialRecord
-from llamatrix.report.trial_troubles import cause_text
+from llamatrix.report.views.troubles import cause_text
 from llamatrix.trials.stubs.services import Services, services
 from llamatrix.trials.stubs.wheel_index import LOCKED
 from llamatrix.trials.trial_result import (

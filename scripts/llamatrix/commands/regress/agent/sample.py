@@ -12,14 +12,14 @@ from llamatrix.host import this_host
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.agent_regress import AmountRatio
-from llamatrix.report.trial_amounts import (
+from llamatrix.report.metrics import (
     API_CALLS,
     GENERATED_TOKENS,
     GENERATION_TIME,
     PROMPT_TIME,
     PROMPT_TOKENS,
-    Amount,
-    trial_totals,
+    Metric,
+    result_totals,
 )
 from llamatrix.report.trials import Trials
 from llamatrix.stats.intervals import Estimate, estimate
@@ -29,7 +29,7 @@ from llamatrix.trials.trial_result import Broken, is_scored
 
 ATTEMPTS = 2
 """At a trial in which something else than the model fails."""
-_AMOUNTS = (PROMPT_TOKENS, GENERATED_TOKENS, API_CALLS, PROMPT_TIME, GENERATION_TIME)
+_METRICS = (PROMPT_TOKENS, GENERATED_TOKENS, API_CALLS, PROMPT_TIME, GENERATION_TIME)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,8 +110,8 @@ class Sample:
         places = sorted(before.keys() & after.keys())
         pairs = [(before[place], after[place]) for place in places]
         return tuple(
-            AmountRatio(name=amount.name, estimate=_estimate(amount, pairs))
-            for amount in _AMOUNTS
+            AmountRatio(name=metric.name, estimate=_estimate(metric, pairs))
+            for metric in _METRICS
         )
 
     def mean_s(self, arm: Arm) -> float:
@@ -126,10 +126,10 @@ def sample_text(case: AgentCase, store: Store[TrialRecord]) -> Sample:
 
 
 def _estimate(
-    amount: Amount, pairs: Sequence[tuple[TrialRecord, TrialRecord]]
+    metric: Metric, pairs: Sequence[tuple[TrialRecord, TrialRecord]]
 ) -> Estimate | None:
     """Of the paired log-ratios; a trial without any of it has none."""
-    values = [(amount.of(a), amount.of(b)) for a, b in pairs]
+    values = [(metric.of_trial(a), metric.of_trial(b)) for a, b in pairs]
     logs = [math.log(b / a) for a, b in values if a and b]
     return estimate(logs) if logs else None
 
@@ -142,7 +142,7 @@ def _is_open(made: Sequence[TrialRecord]) -> bool:
 
 def has_refusals(record: TrialRecord) -> bool:
     """Whether the server refused or broke off a call that the trial survived."""
-    return bool(record.result.refusals) or trial_totals(record).failed_calls > 0
+    return bool(record.result.refusals) or result_totals(record.result).failed_calls > 0
 
 
 def _finished(records: dict[int, TrialRecord]) -> dict[int, TrialRecord]:

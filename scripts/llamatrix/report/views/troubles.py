@@ -19,10 +19,8 @@ from llamatrix.agents.turn_outcome import (
     TurnOutcome,
 )
 from llamatrix.reason import first_error
-from llamatrix.records.trial_record import TrialRecord
-from llamatrix.report.tables import Table
-from llamatrix.report.trial_own_tables import each_cell
-from llamatrix.report.trial_tables import shown_name, titled
+from llamatrix.records.trial_record import TemplateFacts, TrialRecord
+from llamatrix.report.table import Column, Row, Table, count, number, numbers
 from llamatrix.report.trials import TrialGroup, Trials, prompt_title
 from llamatrix.trials.checks.finding import Finding, State
 from llamatrix.trials.trial_result import Broken, TurnResult
@@ -45,7 +43,7 @@ def trouble_tables(group: TrialGroup) -> tuple[Table, ...]:
 
 
 def _not_scored(group: TrialGroup) -> Table:
-    rows = []
+    rows: list[Row] = []
     for record in group.records:
         match record.result.outcome:
             case Broken(turn=turn, cause=cause):
@@ -56,10 +54,9 @@ def _not_scored(group: TrialGroup) -> Table:
                 continue
         rows.append((*_head(group, record), *told))
     return Table(
-        title=titled("Trials that could not be scored", group),
-        header=("Model", "Prompt", "Trial", "What", "Reason", "Remedy"),
+        caption=group.caption("Trials that could not be scored"),
+        columns=(*_HEAD, "What", _wide("Reason"), _wide("Remedy")),
         rows=tuple(rows),
-        right=(2,),
     )
 
 
@@ -122,8 +119,8 @@ def _word(outcome: TurnOutcome) -> str:
 
 
 def _checks(group: TrialGroup) -> Table:
-    rows = []
-    for head, trials in each_cell(group):
+    rows: list[Row] = []
+    for head, trials in group.by_cell():
         for check, turns in _by_check(trials).items():
             failed = [one for one in turns if one.state is State.FAILED]
             unknown = [one for one in turns if one.state is State.NOT_APPLICABLE]
@@ -131,20 +128,20 @@ def _checks(group: TrialGroup) -> Table:
                 continue
             rows.append(
                 (
-                    *(*head, check, str(len(failed)), str(len(unknown))),
-                    str(len(turns)),
-                    str(_failed_at_the_end(trials, check)),
+                    *(*head, check, count(len(failed)), count(len(unknown))),
+                    count(len(turns)),
+                    count(_failed_at_the_end(trials, check)),
                     _line((failed or unknown)[-1].reason),
                 )
             )
     return Table(
-        title=titled("Checks that failed", group),
-        header=(
-            *("Model", "Prompt", "Check", "Failed", "Could not judge", "of turns"),
-            *("Trials that ended so", "Last reason"),
+        caption=group.caption("Checks that failed"),
+        columns=(
+            *("Model", "Prompt", "Check"),
+            *numbers("Failed", "Could not judge", "of turns", "Trials that ended so"),
+            _wide("Last reason"),
         ),
         rows=tuple(rows),
-        right=(3, 4, 5, 6),
     )
 
 
@@ -168,31 +165,29 @@ def _failed_at_the_end(trials: Trials, check: str) -> int:
 
 
 def _disagreements(group: TrialGroup) -> Table:
-    rows = [
-        (*_head(group, record), str(number), _line(said))
+    rows: list[Row] = [
+        (*_head(group, record), count(place), _line(said))
         for record in group.records
-        for number, turn in enumerate(record.result.turns, start=1)
+        for place, turn in enumerate(record.result.turns, start=1)
         for said in turn.disagreements
     ]
     return Table(
-        title=titled("Where tap and /metrics differ", group),
-        header=("Model", "Prompt", "Trial", "Turn", "Difference"),
+        caption=group.caption("Where tap and /metrics differ"),
+        columns=(*_HEAD, *numbers("Turn"), _wide("Difference")),
         rows=tuple(rows),
-        right=(2, 3),
     )
 
 
 def _remarks(group: TrialGroup) -> Table:
-    rows = [
+    rows: list[Row] = [
         (*_head(group, record), what, _line(said))
         for record in group.records
         for what, said in _of_trial(record)
     ]
     return Table(
-        title=titled("Remarks", group),
-        header=("Model", "Prompt", "Trial", "What", "Text"),
+        caption=group.caption("Remarks"),
+        columns=(*_HEAD, "What", _wide("Text")),
         rows=tuple(rows),
-        right=(2,),
     )
 
 
@@ -205,9 +200,9 @@ def _of_trial(record: TrialRecord) -> Iterator[tuple[str, str]]:
         yield "outside the card", said
     for said in record.served.telemetry.disturbances if record.served else ():
         yield "disturbed", said
-    for number, turn in enumerate(record.result.turns, start=1):
+    for place, turn in enumerate(record.result.turns, start=1):
         for what, said in _of_turn(turn):
-            yield f"turn {number}: {what}", said
+            yield f"turn {place}: {what}", said
 
 
 def _of_turn(turn: TurnResult) -> Iterator[tuple[str, str]]:
@@ -237,33 +232,44 @@ def _of_turn(turn: TurnResult) -> Iterator[tuple[str, str]]:
 
 
 def _templates(group: TrialGroup) -> Table:
-    rows: dict[tuple[str, ...], int] = {}
+    rows: dict[tuple[str, TemplateFacts], list[TrialRecord]] = {}
     for record in group.records:
-        if record.served is None:
-            continue
-        facts = record.served.template
-        key = (
-            shown_name(group, record.cell.model_name),
-            *(facts.template, facts.template_sha256[:12], str(facts.cases)),
-            ", ".join(facts.failed) or "none",
-            "yes" if facts.essentials_passed else "no",
-        )
-        rows[key] = rows.get(key, 0) + 1
+        if record.served:
+            key = (record.cell.model_name, record.served.template)
+            rows.setdefault(key, []).append(record)
     return Table(
-        title=titled("Template conformance", group),
-        header=(
-            *("Model", "Template", "sha256", "Cases", "Failed"),
-            *("Essentials passed", "Trials"),
+        caption=group.caption("Template conformance"),
+        columns=(
+            *("Model", "Template", "sha256"),
+            *numbers("Cases"),
+            _wide("Failed"),
+            "Essentials passed",
+            *numbers("Trials"),
         ),
-        rows=tuple((*key, str(count)) for key, count in rows.items()),
-        right=(3, 6),
+        rows=tuple(
+            (
+                group.shown_name(model),
+                *(facts.template, facts.template_sha256[:12], count(facts.cases)),
+                ", ".join(facts.failed) or "none",
+                "yes" if facts.essentials_passed else "no",
+                number(len(records), str, records=tuple(records)),
+            )
+            for (model, facts), records in rows.items()
+        ),
     )
 
 
-def _head(group: TrialGroup, record: TrialRecord) -> tuple[str, str, str]:
-    cell = record.cell
-    model = shown_name(group, cell.model_name)
-    return model, prompt_title(cell.task), str(record.trial)
+_HEAD: tuple[Column | str, ...] = ("Model", "Prompt", *numbers("Trial"))
+
+
+def _head(group: TrialGroup, record: TrialRecord) -> Row:
+    model = group.shown_name(record.cell.model_name)
+    trial = number(record.trial, str, records=(record,))
+    return model, prompt_title(record.cell.task), trial
+
+
+def _wide(text: str) -> Column:
+    return Column(text, wide=True)
 
 
 def _line(text: str) -> str:

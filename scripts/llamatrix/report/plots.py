@@ -1,17 +1,55 @@
 """The page's plots, drawn with matplotlib; the same data give the same bytes."""
 
+import html
 import io
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llamatrix.report.html.svg import BAND, GRID, SERIES, TEXT, inline_svg
+from llamatrix.report.render.html import Figure
+from llamatrix.stats.pass_rates import TurnCurve
 from llamatrix.units import context_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.typing import RcKeyType
+
+TEXT = "#a0000a"
+GRID = "#a0000b"
+BAND = "#a0000c"
+SERIES = tuple(f"#a0000{number}" for number in range(6))
+"""Stand-ins that plots are drawn with; the page's style sheet decides what they are."""
+
+_VARIABLES = {
+    TEXT: "currentColor",
+    GRID: "var(--grid)",
+    BAND: "var(--band)",
+    **{colour: f"var(--s{number})" for number, colour in enumerate(SERIES)},
+}
+
+
+def inline_svg(text: str, *, id_: str, title: str, description: str) -> str:
+    """One `<svg>` element: colours of the page, ids unique on it, told in words."""
+    text = text[text.index("<svg") :].strip()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text)
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{id_}-\1"', text)
+    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{id_}-\1)", text)
+    text = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{id_}-\1"', text)
+    for stand_in, colour in _VARIABLES.items():
+        text = text.replace(stand_in, colour)
+    text = text.replace("'DejaVu Sans'", "system-ui")
+    head, body = text.split(">", 1)
+    head = re.sub(r'\s(width|height)="[^"]*"', "", head)
+    named = f'{head} role="img" aria-labelledby="{id_}-title {id_}-desc">'
+    words = (
+        f'<title id="{id_}-title">{html.escape(title)}</title>'
+        f'<desc id="{id_}-desc">{html.escape(description)}</desc>'
+    )
+    return named + words + body
+
 
 _SETTINGS: "dict[RcKeyType, object]" = {
     "svg.fonttype": "none",
@@ -32,21 +70,22 @@ _SETTINGS: "dict[RcKeyType, object]" = {
     "legend.fontsize": 9,
 }
 _WIDTH_IN = 4.8
-MARKERS = "osD^vP"
+_MARKERS = "osD^vP"
 _BEYOND = 3
 """How far an interval is followed past the last ratio; two processes span decades."""
 _FEW_DECADES = 2
 _NARROW_DECADES = 0.5
-DASHES = ("-", "--", "-.", ":", "-", "--")
+_DASHES = ("-", "--", "-.", ":", "-", "--")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Words:
-    """How a plot is told to those who cannot see it."""
+    """A plot in words; title and description are for those who cannot see it."""
 
     id: str
     title: str
     description: str
+    caption: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +107,7 @@ class LimitMark:
 
 def prefill_plot(
     series: Mapping[str, Mapping[int, tuple[float, ...]]], words: Words
-) -> str:
+) -> Figure:
     """Tokens per second over prompt size: every process a mark, a line through means."""
 
     def draw(axes: "Axes") -> None:
@@ -79,9 +118,9 @@ def prefill_plot(
             axes.plot(
                 sorted(points),
                 means,
-                DASHES[style],
+                _DASHES[style],
                 color=SERIES[style],
-                marker=MARKERS[style],
+                marker=_MARKERS[style],
                 markersize=5,
                 label=name,
             )
@@ -97,10 +136,10 @@ def prefill_plot(
         axes.grid(visible=True, axis="y")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
 
-    return drawn(draw, words, height_in=3.9)
+    return _drawn(draw, words, height_in=3.9)
 
 
-def generation_plot(series: Mapping[str, tuple[float, ...]], words: Words) -> str:
+def generation_plot(series: Mapping[str, tuple[float, ...]], words: Words) -> Figure:
     """A bar for each model's mean, and every process on it."""
 
     def draw(axes: "Axes") -> None:
@@ -125,10 +164,10 @@ def generation_plot(series: Mapping[str, tuple[float, ...]], words: Words) -> st
         axes.set_axisbelow(True)
         axes.spines["left"].set_visible(False)
 
-    return drawn(draw, words, height_in=0.9 + 0.62 * len(series))
+    return _drawn(draw, words, height_in=0.9 + 0.62 * len(series))
 
 
-def ratio_plot(marks: Sequence[RatioMark], words: Words) -> str:
+def ratio_plot(marks: Sequence[RatioMark], words: Words) -> Figure:
     """Ours ÷ theirs with our interval, on the band that counts as reproduced."""
 
     def draw(axes: "Axes") -> None:
@@ -161,10 +200,10 @@ def ratio_plot(marks: Sequence[RatioMark], words: Words) -> str:
         axes.grid(visible=True, axis="x")
         axes.set_axisbelow(True)
 
-    return drawn(draw, words, height_in=1.0 + 0.26 * len(marks))
+    return _drawn(draw, words, height_in=1.0 + 0.26 * len(marks))
 
 
-def limit_plot(marks: Sequence[LimitMark], words: Words) -> str:
+def limit_plot(marks: Sequence[LimitMark], words: Words) -> Figure:
     """Shares of the physical limit: published hollow, ours filled."""
     rows = list(dict.fromkeys(mark.row for mark in marks))
 
@@ -192,7 +231,7 @@ def limit_plot(marks: Sequence[LimitMark], words: Words) -> str:
         axes.set_axisbelow(True)
         axes.legend(loc="upper right", bbox_to_anchor=(1.0, -0.16), ncols=2)
 
-    return drawn(draw, words, height_in=1.5 + 0.34 * len(rows))
+    return _drawn(draw, words, height_in=1.5 + 0.34 * len(rows))
 
 
 def _decimal_ticks(axes: "Axes") -> None:
@@ -211,17 +250,99 @@ def _decimal_ticks(axes: "Axes") -> None:
     axes.set_xlim(low, high)
 
 
-def drawn(draw: Callable[["Axes"], None], words: Words, *, height_in: float) -> str:
+def _drawn(draw: Callable[["Axes"], None], words: Words, *, height_in: float) -> Figure:
     import matplotlib as mpl
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawing
 
     with mpl.rc_context(_SETTINGS):
-        figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
+        figure = Drawing(figsize=(_WIDTH_IN, height_in), layout="constrained")
         axes = figure.add_subplot()
         draw(axes)
         out = io.StringIO()
         none = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(out, format="svg", transparent=True, metadata=none)
-    return inline_svg(
+    svg = inline_svg(
         out.getvalue(), id_=words.id, title=words.title, description=words.description
     )
+    return Figure(id=f"{words.id}-figure", caption=words.caption, svg=svg)
+
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PARTS = ("prefill", "generation", "tools and agent", "judging")
+_BAND_ALPHA = 0.12
+_APART = 0.04
+"""Between the marks of two models on one turn, so that none hides another."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Anatomy:
+    """A turn's time, in seconds."""
+
+    row: str
+    parts: tuple[float, float, float, float]
+    """In the order of PARTS; means over the trials that had this turn."""
+
+
+def anatomy_plot(rows: Sequence[Anatomy], words: Words) -> Figure:
+    """A bar for each turn, in its parts."""
+
+    def draw(axes: "Axes") -> None:
+        left = [0.0] * len(rows)
+        for number, part in enumerate(PARTS):
+            lengths = [row.parts[number] for row in rows]
+            axes.barh(
+                range(len(rows)),
+                lengths,
+                left=left,
+                height=0.7,
+                color=SERIES[number],
+                label=part,
+            )
+            left = [start + one for start, one in zip(left, lengths, strict=True)]
+        axes.set_yticks(range(len(rows)), [row.row for row in rows], fontsize=8.5)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_xlim(left=0)
+        axes.set_xlabel("seconds")
+        axes.grid(visible=True, axis="x")
+        axes.set_axisbelow(True)
+        axes.figure.legend(loc="outside lower center", ncols=2)
+
+    return _drawn(draw, words, height_in=1.5 + 0.26 * len(rows))
+
+
+def curve_plot(curves: Mapping[str, TurnCurve], words: Words) -> Figure:
+    """Share of trials that were correct by each turn, and its Wilson band."""
+
+    def draw(axes: "Axes") -> None:
+        longest = max(len(curve.points) for curve in curves.values())
+        for number, (name, curve) in enumerate(curves.items()):
+            style = number % len(SERIES)
+            shift = (number - (len(curves) - 1) / 2) * _APART
+            turns = [point.turn + shift for point in curve.points]
+            lows = [point.band.low for point in curve.points]
+            highs = [point.band.high for point in curve.points]
+            colour = SERIES[style]
+            axes.fill_between(
+                turns, lows, highs, color=colour, alpha=_BAND_ALPHA, linewidth=0
+            )
+            axes.vlines(turns, lows, highs, color=colour, linewidth=1)
+            axes.plot(
+                turns,
+                [point.share for point in curve.points],
+                _DASHES[style],
+                color=colour,
+                marker=_MARKERS[style],
+                markersize=5,
+                label=name,
+            )
+        axes.set_xticks(range(1, longest + 1))
+        axes.set_xlim(0.7, longest + 0.3)
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_xlabel("turn")
+        axes.set_ylabel("share of trials correct by then")
+        axes.grid(visible=True, axis="y")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+
+    return _drawn(draw, words, height_in=3.9)

@@ -4,46 +4,59 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from llamatrix.report.tables import Table
-from llamatrix.report.trial_amounts import lost_word, number_text
-from llamatrix.report.trials import TrialGroup, Trials
+from llamatrix.report.formats import number_text
+from llamatrix.report.table import Cell, Column, Table
+from llamatrix.report.trials import TrialGroup, Trials, prompt_title
 from llamatrix.trials.checks.quality import Aspect, Quality
 
 
-def quality_table(
-    group: TrialGroup, task: str, *, title: str, models: Sequence[str]
-) -> Table:
-    """Aspects as rows and models as columns, as published, under the names given."""
-    found = [group.trials.get((model, task)) for model in group.models]
+def quality_table(group: TrialGroup, task: str) -> Table:
+    """Aspects as rows and models as columns, as published."""
+    cells = [group.trials.get((model, task)) for model in group.models]
     rows: tuple[tuple[str, Callable[[Trials | None], str]], ...] = (
         ("Structure", lambda one: _aspect(one, Aspect.STRUCTURE, _structure)),
         ("Error handling", lambda one: _aspect(one, Aspect.ERROR_HANDLING, _guarded)),
-        ("TDD order", tdd_text),
+        ("TDD order", _tdd_text),
         ("Cleanliness", lambda one: _aspect(one, Aspect.CLEANLINESS, _cleanliness)),
-        ("Critical issues", lambda one: _aspect(one, Aspect.CRITICAL, _nothing)),
+        ("Critical issues", lambda one: _aspect(one, Aspect.CRITICAL, lambda _: "")),
         ("Trials", lambda one: str(len(_qualities(one)))),
     )
     return Table(
-        title=title,
-        header=("Aspect", *models),
-        rows=tuple((name, *(text(one) for one in found)) for name, text in rows),
+        caption=group.caption(f"Code Quality: {prompt_title(task)}"),
+        columns=(
+            "Aspect",
+            *(Column(group.shown_name(model), wide=True) for model in group.models),
+        ),
+        rows=tuple(
+            (name, *(_cell(text(trials), trials) for trials in cells))
+            for name, text in rows
+        ),
     )
 
 
-def quality_text(trials: Trials | None) -> str:
+def tdd_cell(trials: Trials | None) -> Cell:
+    return _cell(_tdd_text(trials), trials)
+
+
+def _cell(text: str, trials: Trials | None) -> Cell:
+    return Cell(value=text, records=trials.finished if trials else ())
+
+
+def quality_cell(trials: Trials | None) -> Cell:
     """`findings 3, critical 1`; of several trials medians."""
     if word := _why_none(trials):
-        return word
+        return Cell(value=None, missing=word)
     found = _qualities(trials)
     counts = [len(one.flaws) for one in found]
     critical = [_count(one, Aspect.CRITICAL) for one in found]
-    return (
+    text = (
         f"findings {number_text(statistics.median(counts))}, "
         f"critical {number_text(statistics.median(critical))}"
     )
+    return _cell(text, trials)
 
 
-def tdd_text(trials: Trials | None) -> str:
+def _tdd_text(trials: Trials | None) -> str:
     """How many trials went red, then green, and which of the three steps were made."""
     if trials is None or not trials.finished:
         return _why_none(trials)
@@ -120,10 +133,6 @@ def _cleanliness(found: Sequence[Quality]) -> str:
     )
 
 
-def _nothing(_: Sequence[Quality]) -> str:
-    return ""
-
-
 def _median(counts: Sequence[int]) -> str:
     return number_text(statistics.median(counts))
 
@@ -141,5 +150,5 @@ def _why_none(trials: Trials | None) -> str:
     if trials is None:
         return "not measured"
     if not trials.finished:
-        return lost_word(trials)
+        return trials.lost
     return "" if _qualities(trials) else "n/a"

@@ -32,6 +32,18 @@ for (const table of document.querySelectorAll("table")) {
   });
 }
 
+function markRecords(event) {
+  const link = event.target.closest("a[href^='#rec-']");
+  if (!link) return;
+  for (const row of document.querySelectorAll("tr.source")) row.classList.remove("source");
+  const ids = link.dataset.records || link.getAttribute("href").slice(1);
+  for (const id of ids.split(" ")) {
+    document.getElementById(id)?.closest("tr").classList.add("source");
+  }
+}
+
+document.addEventListener("click", markRecords);
+
 function unfoldTarget() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   const fold = target && target.closest("details");

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import assert_never
 
 from llamatrix.records.opinion_record import OpinionRecord, TrialName, trial_name
-from llamatrix.report.tables import Table
-from llamatrix.report.trial_amounts import number_text
-from llamatrix.report.trial_tables import shown_name, titled
+from llamatrix.report.formats import number_text
+from llamatrix.report.table import Column, Table
 from llamatrix.report.trials import TrialGroup, prompt_short
 from llamatrix.trials.llm_judge.outcome import Declined, Given, Refused, Unparseable
 from llamatrix.trials.llm_judge.rubric import rubric
@@ -46,15 +45,14 @@ def _table(
         return None
     first = cells[columns[0]][0]
     return Table(
-        title=titled(
+        caption=group.caption(
             f"Opinion of {model} (not part of pass or fail)",
-            group,
             f"rubric {first.asked.rubric}, {sha256[:12]}",
         ),
-        header=(
+        columns=(
             "Aspect",
             *(
-                f"{shown_name(group, name)} ({prompt_short(task)})"
+                Column(f"{group.shown_name(name)} ({prompt_short(task)})", wide=True)
                 for name, task in columns
             ),
         ),

@@ -1,1 +1,0 @@
-"""The page that people read: one file, from records to HTML."""

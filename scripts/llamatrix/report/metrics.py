@@ -1,0 +1,255 @@
+"""What is counted and timed of a trial: one list that every table and export reads.
+
+A metric is added to `METRICS` alone; its fields say where it appears.
+"""
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from llamatrix.config.matrix import Backend
+from llamatrix.measure.energy import Energy, energy_of_all
+from llamatrix.proxy.totals import Totals
+from llamatrix.records.trial_record import TrialRecord
+from llamatrix.reference.quantity import Quantity
+from llamatrix.report.formats import number_text, seconds_text, size_text, tenths, whole
+from llamatrix.report.table import Cell, Format, number
+from llamatrix.report.trials import Trials
+from llamatrix.trials.trial_result import TrialResult, TurnResult
+
+Values = Sequence[float | None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """A number of a trial, and where it appears."""
+
+    name: str
+    of: Callable[[TrialResult], Values]
+    """From a trial, or from one turn of it; None where it has no value."""
+    unit: str = ""
+    format: Format = number_text
+    aggregate: Callable[[Sequence[float]], float] = statistics.median
+    """Of the values of all trials."""
+    row: int = 0
+    """Its place in the tables of results; 0 for none."""
+    column: str = ""
+    """In `agent.csv`, which has a row for each turn; empty for none."""
+    quantity: Quantity | None = None
+    """The published quantity that it is compared with."""
+
+    def values(self, trials: Trials) -> tuple[float, ...]:
+        """Those of the finished trials, in their order."""
+        return tuple(
+            value for record in trials.finished for value in self._of(record.result)
+        )
+
+    def of_trial(self, record: TrialRecord) -> float | None:
+        return self._aggregated(self._of(record.result))
+
+    def of_turn(self, result: TrialResult, turn: TurnResult) -> float | None:
+        one = msgspec.structs.replace(result, turns=(turn,))
+        return self._aggregated(self._of(one))
+
+    def cell(self, trials: Trials | None) -> Cell:
+        """The number, of several trials aggregated, or the reason for none."""
+        if trials is None:
+            return Cell(value=None, missing="not measured")
+        return number(
+            self._aggregated(self.values(trials)),
+            self.format,
+            self.unit,
+            records=tuple(
+                record for record in trials.finished if self._of(record.result)
+            ),
+            missing="n/a" if trials.finished else trials.lost,
+        )
+
+    def _of(self, result: TrialResult) -> tuple[float, ...]:
+        return tuple(value for value in self.of(result) if value is not None)
+
+    def _aggregated(self, values: Sequence[float]) -> float | None:
+        return self.aggregate(values) if values else None
+
+
+def result_totals(result: TrialResult) -> Totals:
+    """Over all turns, as the published counters ran on until the work was correct."""
+    turns = [msgspec.structs.asdict(turn.totals) for turn in result.turns]
+    names = Totals.__struct_fields__
+    return Totals(**{name: sum(turn[name] for turn in turns) for name in names})
+
+
+def tools_and_agent_s(turn: TurnResult) -> float:
+    """What is left of OpenCode's time: its own work, its tools, and the way between."""
+    served_s = turn.totals.prompt_s + turn.totals.generation_s
+    return max(0.0, turn.seconds - served_s)
+
+
+def _sum(name: str) -> Callable[[TrialResult], Values]:
+    return lambda result: [sum(getattr(turn.totals, name) for turn in result.turns)]
+
+
+PREFILL = Metric(
+    name="Prefill tok/s",
+    of=lambda result: [result_totals(result).prefill_tps],
+    unit="tokens/s",
+    format=whole,
+    row=1,
+    quantity=Quantity.PREFILL_RATE,
+)
+GENERATION = Metric(
+    name="Generation tok/s",
+    of=lambda result: [result_totals(result).generation_tps],
+    unit="tokens/s",
+    format=tenths,
+    row=2,
+    quantity=Quantity.GENERATION_RATE,
+)
+API_CALLS = Metric(
+    name="API calls",
+    of=_sum("api_calls"),
+    row=7,
+    column="api_calls",
+    quantity=Quantity.API_CALLS,
+)
+TOOL_CALLS = Metric(
+    name="Tool calls",
+    of=_sum("tool_calls"),
+    row=9,
+    column="tool_calls",
+    quantity=Quantity.TOOL_CALLS,
+)
+PROMPT_TOKENS = Metric(
+    name="Total prompt tokens processed",
+    of=_sum("prompt_tokens"),
+    unit="tokens",
+    row=3,
+    column="prompt_tokens",
+    quantity=Quantity.PROMPT_TOKENS,
+)
+GENERATED_TOKENS = Metric(
+    name="Total tokens generated",
+    of=_sum("generated_tokens"),
+    unit="tokens",
+    row=4,
+    column="generated_tokens",
+    quantity=Quantity.GENERATED_TOKENS,
+)
+PROMPT_TIME = Metric(
+    name="Prompt processing time",
+    of=_sum("prompt_s"),
+    unit="s",
+    format=seconds_text,
+    row=5,
+    column="prompt_s",
+    quantity=Quantity.PROMPT_TIME,
+)
+GENERATION_TIME = Metric(
+    name="Generation time",
+    of=_sum("generation_s"),
+    unit="s",
+    format=seconds_text,
+    row=6,
+    column="generation_s",
+    quantity=Quantity.GENERATION_TIME,
+)
+TRIAL_TIME = Metric(
+    name="Whole trial",
+    of=lambda result: [result.seconds],
+    unit="s",
+    format=seconds_text,
+)
+METRICS = (
+    *(PREFILL, GENERATION, API_CALLS),
+    Metric(
+        name="API calls without title calls",
+        of=lambda result: [result_totals(result).api_calls_without_titles],
+        row=8,
+    ),
+    *(
+        Metric(name=name.replace("_", " "), of=_sum(name), column=name)
+        for name in (
+            *("title_calls", "compaction_calls", "subagent_calls", "failed_calls"),
+            *("left_calls", "untimed_calls"),
+        )
+    ),
+    *(TOOL_CALLS, PROMPT_TOKENS),
+    Metric(name="Cached tokens", of=_sum("cached_tokens"), column="cached_tokens"),
+    *(GENERATED_TOKENS, PROMPT_TIME, GENERATION_TIME),
+)
+"""In the order of the columns of `agent.csv`."""
+RESULTS = tuple(
+    sorted((each for each in METRICS if each.row), key=lambda each: each.row)
+)
+TIMES = (
+    *(TRIAL_TIME, PROMPT_TIME, GENERATION_TIME),
+    Metric(
+        name="Tools and agent",
+        of=lambda result: [sum(tools_and_agent_s(turn) for turn in result.turns)],
+        unit="s",
+        format=seconds_text,
+    ),
+    Metric(
+        name="Judging",
+        of=lambda result: [result.judging_s],
+        unit="s",
+        format=seconds_text,
+    ),
+    Metric(
+        name="Harness",
+        of=lambda result: [result.harness_s],
+        unit="s",
+        format=seconds_text,
+    ),
+    GENERATED_TOKENS,
+)
+"""What a trial's time was spent on, and how much was generated in it."""
+
+
+def on_a_card(record: TrialRecord) -> bool:
+    return record.build.backend == Backend.CUDA and bool(record.host.gpus)
+
+
+def served_argv(record: TrialRecord) -> tuple[str, ...]:
+    """The server's command line; empty where none was started."""
+    return record.served.argv if record.served else ()
+
+
+def memory_bytes(record: TrialRecord) -> int | None:
+    """The most that the server held of the cards, else of the machine's memory.
+
+    Of the cards what they held before is left out where the driver does not tell
+    processes apart; None where it tells nothing.
+    """
+    served = record.served
+    if served is None or not on_a_card(record):
+        return served.memory.peak_rss_bytes if served else None
+    before = sum(one.used_bytes or 0 for one in served.telemetry.gpu_before)
+    own: Counter[float] = Counter()
+    used: Counter[float] = Counter()
+    for one in served.telemetry.gpu:
+        if one.own_bytes is not None:
+            own[one.at_s] += one.own_bytes
+        if one.used_bytes is not None:
+            used[one.at_s] += one.used_bytes
+    if own:
+        return max(own.values())
+    return max(used.values()) - before if used else None
+
+
+def memory_cell(records: Iterable[TrialRecord]) -> Cell:
+    """`21.30 GiB`; with `RSS` behind it where no card held the model."""
+    several = list(records)
+    held = {id(one): memory_bytes(one) for one in several}
+    kept = tuple(one for one in several if held[id(one)] is not None)
+    most = max((size for size in held.values() if size is not None), default=None)
+    rss = "" if not several or on_a_card(several[0]) else " RSS"
+    return number(most, lambda size: f"{size_text(size)}{rss}", "bytes", records=kept)
+
+
+def trial_energy(record: TrialRecord) -> Energy | None:
+    """What the cards took for a trial; None without a card, or where it does not tell."""
+    return energy_of_all(record.served.telemetry) if record.served else None

@@ -1,0 +1,80 @@
+"""The page as one HTML file that needs nothing but itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamatrix.report.table import Cell, Reference, Table
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    id: str
+    caption: str
+    svg: str
+    """A whole `<svg>` element that carries its own text alternative."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    id: str
+    title: str
+    facts: tuple[tuple[str, str], ...] = ()
+    """Term and description."""
+    conditions: tuple[tuple[str, str], ...] = ()
+    """More of them, shown on demand under the id of the section and `-conditions`."""
+    warning: str = ""
+    notes: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    folded: tuple[Table, ...] = ()
+    """Shown on demand."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    title: str
+    about: str
+    sections: tuple[Section, ...]
+    downloads: tuple[tuple[str, str], ...]
+    """Text and file of what lies beside the page."""
+
+
+def record_id(sha256: str) -> str:
+    """The id of a record's row on the page."""
+    return f"rec-{sha256[:16]}"
+
+
+def render(page: Page, *, sha256_of: Callable[[Reference], str]) -> str:
+    """`sha256_of` tells the digest of a record's line, by which its row is found."""
+    import jinja2
+
+    def anchors(cell: Cell) -> list[str]:
+        return [record_id(sha256_of(record)) for record in cell.records]
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals |= {"anchors": anchors, "hint_of": _hint}
+    return environment.get_template("index.html.j2").render(
+        page=page,
+        style=(_HERE / "style.css").read_text(),
+        script=(_HERE / "page.js").read_text(),
+    )
+
+
+def _hint(cell: Cell) -> str:
+    """The unrounded value with its unit, and how many records it was made of."""
+    parts = [cell.hint]
+    if cell.unit and isinstance(cell.value, float):
+        parts.append(f"{cell.value:.9g} {cell.unit}")
+    if len(cell.records) > 1:
+        parts.append(f"of {len(cell.records)} records")
+    return ", ".join(part for part in parts if part)

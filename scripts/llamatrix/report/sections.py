@@ -1,0 +1,422 @@
+"""Groups of records and reference sets as sections of the HTML page."""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+
+from llamatrix.config.matrix import WeightsKind
+from llamatrix.engines.outcome import Done
+from llamatrix.records.store import Line, R
+from llamatrix.reference.conditions import stated_fields
+from llamatrix.reference.gpu import Gpu
+from llamatrix.reference.quantity import RATES
+from llamatrix.reference.roofline import NoRoofline, Roofline, rooflines
+from llamatrix.reference.verdict import ComparisonVerdict
+from llamatrix.report.evidence import Evidence, TrialEvidence
+from llamatrix.report.formats import share_text
+from llamatrix.report.metrics import tools_and_agent_s
+from llamatrix.report.our_conditions import conditions_of
+from llamatrix.report.plots import (
+    PARTS,
+    Anatomy,
+    LimitMark,
+    RatioMark,
+    Words,
+    anatomy_plot,
+    curve_plot,
+    generation_plot,
+    limit_plot,
+    prefill_plot,
+    ratio_plot,
+)
+from llamatrix.report.render.html import Figure, Section, record_id
+from llamatrix.report.speed import KIND_NOTES, Group, outcome_word
+from llamatrix.report.table import Cell, Column, Row, Table, numbers
+from llamatrix.report.trials import (
+    TrialGroup,
+    outcome_text,
+    prompt_short,
+    prompt_title,
+)
+from llamatrix.report.versus import Versus
+from llamatrix.report.versus_tables import (
+    MEANS_NOTE,
+    difference_text,
+    not_measured,
+    numbers_table,
+    ratio_tables,
+)
+from llamatrix.report.views.speed import notes, tables
+from llamatrix.report.views.trial_details import detail_tables
+from llamatrix.report.views.trials import published_tables, trial_facts
+from llamatrix.report.views.troubles import trouble_tables
+from llamatrix.stats.pass_rates import turn_curve
+from llamatrix.units import context_text
+
+_UNDECIDED_BAND = (0.9, 1.1)
+_VARYING = {
+    *("prompt_tokens", "gen_tokens", "measured_on", "file", "file_sha256", "quant"),
+}
+"""Conditions that differ inside a group; the records' rows tell them."""
+_OPEN = 2
+"""Of our own trial tables those are shown at once: the pass rate and the curve."""
+
+
+def group_id(group: Group | TrialGroup) -> str:
+    if isinstance(group, TrialGroup):
+        return f"a-{group.setup.name}"
+    parts = (group.host_slug, group.sweep, group.weights, group.pin, group.build)
+    return "-".join(("g", *parts))
+
+
+def speed_section(group: Group, evidence: Evidence, gpus: Mapping[str, Gpu]) -> Section:
+    """Conditions, plots, tables, and every record of one group of speeds."""
+    record, key = group.records[0], group_id(group)
+    return Section(
+        id=key,
+        title=f"Measured: {group.title}",
+        warning=_tiny_warning(group),
+        facts=(
+            ("host class", f"{group.host_slug}: {record.host.summary}"),
+            ("engine", f"llama.cpp {record.build.commit}"),
+            ("compiler", record.build.compiler),
+            ("weights", KIND_NOTES[group.weights]),
+            ("measured", group.days),
+            ("tokens/s", ". ".join(notes(group)).replace("*", "")),
+        ),
+        conditions=tuple(
+            (condition.replace("_", " "), str(value))
+            for condition, value in stated_fields(conditions_of(record, gpus))
+            if condition not in _VARYING
+        ),
+        figures=tuple(_speed_figures(group, key)),
+        tables=tables(group),
+        folded=(_speed_records(group, key, evidence),),
+    )
+
+
+def _tiny_warning(group: Group) -> str:
+    tiny = group.weights is WeightsKind.TINY
+    return f"Measured with {KIND_NOTES[group.weights]}." if tiny else ""
+
+
+def _speed_figures(group: Group, key: str) -> Iterator[Figure]:
+    prefill: dict[str, dict[int, tuple[float, ...]]] = {}
+    generation: dict[str, tuple[float, ...]] = {}
+    for (model, test), result in group.results.items():
+        if means := result.steady_means:
+            if test.n_prompt:
+                prefill.setdefault(model, {})[test.n_prompt] = means
+            if test.n_gen:
+                generation[f"{model} {test.name}"] = means
+    if prefill:
+        told = {
+            model: ", ".join(
+                f"{statistics.fmean(points[size]):,.0f} at {context_text(size)}"
+                for size in sorted(points)
+            )
+            for model, points in prefill.items()
+        }
+        words = Words(
+            id=f"{key}-prefill-plot",
+            title=f"Prefill speed by prompt size, {group.title}",
+            description=f"In tokens per second. {_told(told)}.",
+            caption="Prefill by context. Lines join means; ticks are single processes.",
+        )
+        yield prefill_plot(prefill, words)
+    if generation:
+        told = {
+            name: f"{statistics.fmean(values):,.2f}"
+            for name, values in generation.items()
+        }
+        words = Words(
+            id=f"{key}-generation-plot",
+            title=f"Generation speed by model, {group.title}",
+            description=f"In tokens per second. {_told(told)}.",
+            caption="Generation by model. Bars are means, strokes single processes.",
+        )
+        yield generation_plot(generation, words)
+
+
+def _told(series: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {text}" for name, text in series.items())
+
+
+_OF_RECORD = ("Measured (UTC)", "File", "sha256 of the line")
+
+
+def _record_cells(line: Line[R]) -> Row:
+    """When it was measured, and where it stands in the store."""
+    return (
+        line.record.measured_at[:19].replace("T", " "),
+        Cell(value=f"{line.file}, line {line.number}", href=line.file),
+        Cell(value=line.sha256[:16], hint=f"sha256 {line.sha256}"),
+    )
+
+
+def _speed_records(group: Group, key: str, evidence: Evidence) -> Table:
+    """The end of every link: each record with its file, line and digest."""
+    rows = []
+    for record in group.records:
+        line, outcome = evidence.of(record), record.outcome
+        samples = outcome_word(outcome)
+        if isinstance(outcome, Done):
+            samples = ", ".join(
+                f"{one:,.2f}" for one in outcome.result.tokens_per_second
+            )
+            samples += f" (disturbed: {record.disturbed})" if record.disturbed else ""
+        rows.append(
+            (
+                Cell(value=record.cell.model_name, id=record_id(line.sha256)),
+                record.test.name,
+                Cell(value=record.repeat),
+                samples,
+                *_record_cells(line),
+                Cell(value=record.weights.sha256[:16], hint=record.weights.file),
+                Cell(value="conditions", href=f"#{key}-conditions"),
+            )
+        )
+    return Table(
+        caption=f"Records ({len(rows)})",
+        columns=(
+            *("Model", "Test"),
+            *numbers("Process"),
+            *("Samples, tokens/s", *_OF_RECORD, "sha256 of the weights", "How"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def trial_section(group: TrialGroup, evidence: TrialEvidence) -> Section:
+    """Plots, tables, and every record of one group of trials."""
+    key, details = group_id(group), detail_tables(group)
+    facts = {term: text.strip("`") for term, text in trial_facts(group).items()}
+    facts["host"] = f"{group.setup.host_slug}: {facts['host']}"
+    tiny = group.setup.weights is WeightsKind.TINY
+    warning = (group.caveat, f"measured with {KIND_NOTES[WeightsKind.TINY]}" * tiny)
+    return Section(
+        id=key,
+        title=f"Agent: {group.title}",
+        warning=_sentence("; ".join(filter(None, warning))),
+        facts=tuple(facts.items()),
+        figures=(*_anatomy(group, key), *_curves(group, key)),
+        tables=(*published_tables(group), *details[:_OPEN]),
+        folded=(
+            *details[_OPEN:],
+            *trouble_tables(group),
+            _trial_records(group, evidence),
+        ),
+    )
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def _anatomy(group: TrialGroup, key: str) -> Iterator[Figure]:
+    rows = []
+    for (model, task), trials in group.trials.items():
+        several = [record.result.turns for record in trials.finished]
+        for number in range(1, max(map(len, several), default=0) + 1):
+            turns = [one[number - 1] for one in several if len(one) >= number]
+            parts = (
+                statistics.fmean(turn.totals.prompt_s for turn in turns),
+                statistics.fmean(turn.totals.generation_s for turn in turns),
+                statistics.fmean(tools_and_agent_s(turn) for turn in turns),
+                statistics.fmean(turn.judged_s for turn in turns),
+            )
+            row = f"{model}, {prompt_short(task)}, turn {number}"
+            rows.append(Anatomy(row=row, parts=parts))
+    if not rows:
+        return
+    told = {
+        row.row: ", ".join(
+            f"{part} {seconds:.1f}"
+            for part, seconds in zip(PARTS, row.parts, strict=True)
+        )
+        for row in rows
+    }
+    words = Words(
+        id=f"{key}-anatomy-plot",
+        title=f"Where the time of a turn went, {group.title}",
+        description=f"In seconds. {_told(told)}.",
+        caption=(
+            "Time of each turn by what it was spent on: means over the trials that had "
+            f"this turn. {_sentence(group.caveat)}"
+        ),
+    )
+    yield anatomy_plot(rows, words)
+
+
+def _curves(group: TrialGroup, key: str) -> Iterator[Figure]:
+    """One for each prompt, the models side by side."""
+    for task in group.tasks:
+        curves = {
+            group.shown_name(model): turn_curve(
+                trials.turns, max_turns=trials.max_turns
+            )
+            for (model, other), trials in group.trials.items()
+            if other == task and trials.turns
+        }
+        if not curves:
+            continue
+        told = {
+            model: ", ".join(
+                f"turn {one.turn} {one.share:.2f} "
+                f"({one.band.low:.2f} to {one.band.high:.2f})"
+                for one in curve.points
+            )
+            + f", {curve.censored} of {curve.trials} trials never"
+            for model, curve in curves.items()
+        }
+        words = Words(
+            id=f"{key}-curve-{task}-plot",
+            title=f"Correct by turn, {prompt_title(task)}, {group.title}",
+            description=f"Share of scored trials, with its interval. {_told(told)}.",
+            caption=(
+                f"{prompt_title(task)}: share of trials correct by each turn, with its "
+                f"95 % Wilson band. {_sentence(group.caveat)}"
+            ),
+        )
+        yield curve_plot(curves, words)
+
+
+def _trial_records(group: TrialGroup, evidence: TrialEvidence) -> Table:
+    """The end of every link: each record with its file, line and digest."""
+    rows = []
+    for record in group.records:
+        line = evidence.of(record)
+        weights = record.served and record.served.weights
+        rows.append(
+            (
+                Cell(value=record.cell.model_name, id=record_id(line.sha256)),
+                prompt_title(record.cell.task),
+                Cell(value=record.trial),
+                outcome_text(record.result.outcome),
+                record.cell.script or "the model",
+                *_record_cells(line),
+                Cell(value=weights.sha256[:16], hint=weights.file)
+                if weights
+                else "n/a",
+            )
+        )
+    return Table(
+        caption=f"Records of trials ({len(rows)})",
+        columns=(
+            *("Model", "Prompt"),
+            *numbers("Trial"),
+            *("Correct on turn", "Speaks", *_OF_RECORD, "sha256 of the weights"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def set_section(found: Versus, ours: Sequence[Roofline | NoRoofline]) -> Section:
+    """A reference set: our group against it, its audit, and all rooflines."""
+    group, held, published = found.group, found.held, found.published
+    key = f"{published.name}-{group_id(group)}"
+    speeds = isinstance(group, Group)
+    comparable = held.comparable
+    return Section(
+        id=key,
+        title=f"Against {published.name}: {group.title}",
+        facts=(
+            ("published as", published.heading),
+            ("grade", str(published.whole.source.grade)),
+            ("verdicts", held.summary),
+            *((("ours", MEANS_NOTE),) if speeds else ()),
+        ),
+        notes=(
+            *(f"Audit, {one.text}" for one in found.carried),
+            *(f"Not measured: {line[2:]}" for line in not_measured(found)),
+        )
+        if comparable
+        else (),
+        warning=_tiny_warning(group) if isinstance(group, Group) else "",
+        figures=(
+            *_ratio_figure(found, key),
+            *(_limit_figure(found, ours, key) if speeds else ()),
+        ),
+        tables=(
+            *((numbers_table(found),) if comparable else ()),
+            *(ratio_tables(held) if held.ratios else ()),
+        ),
+        folded=(_differences(found),) if comparable else (),
+    )
+
+
+def _differences(found: Versus) -> Table:
+    total = len(found.held.measured)
+    return Table(
+        caption="Conditions that differ",
+        columns=("Condition", Column("Ours; theirs", wide=True), *numbers("Numbers")),
+        rows=tuple(
+            (
+                difference.condition,
+                difference_text(difference).partition(": ")[2],
+                Cell(value=count, format=f"{count} of {total}"),
+            )
+            for difference, count in found.shared_differences().items()
+        ),
+    )
+
+
+def _ratio_figure(found: Versus, key: str) -> Iterator[Figure]:
+    claims = found.published.by_id
+    marks = [
+        RatioMark(
+            label=one.claim.partition("/")[2],
+            ratio=one.ratio,
+            interval=one.interval,
+            band=one.band or _UNDECIDED_BAND,
+            decided=one.verdict
+            in {ComparisonVerdict.REPRODUCED, ComparisonVerdict.DIFFERS},
+        )
+        for one in found.held.measured
+        if one.ratio and claims[one.claim].quantity in RATES
+    ]
+    if marks:
+        told = {mark.label: f"{mark.ratio:.3g}" for mark in marks}
+        words = Words(
+            id=f"{key}-ratio-plot",
+            title=f"Our speeds over those of {found.published.name}",
+            description=f"Ratios of ours to published. {_told(told)}.",
+            caption=(
+                "Ours against published: ratio, our 95 % interval, and the band that "
+                "counts as reproduced. Hollow: not comparable, see the reason below."
+            ),
+        )
+        yield ratio_plot(marks, words)
+
+
+def _limit_figure(
+    found: Versus, ours: Sequence[Roofline | NoRoofline], key: str
+) -> Iterator[Figure]:
+    claims = found.published.by_id
+    marks = []
+    for one in rooflines(found.published.whole, found.published.gpus):
+        if isinstance(one, Roofline):
+            claim = claims[one.claim]
+            kind = "prefill" if claim.quantity == RATES[0] else "generation"
+            row = f"{claim.model} {kind}"
+            marks.append(LimitMark(row=row, fraction=one.fraction, ours=False))
+    for one in ours:
+        if isinstance(one, Roofline):
+            model, _, test = one.claim.partition("/")
+            row = f"{model} {'prefill' if test.startswith('pp') else 'generation'}"
+            marks.append(LimitMark(row=row, fraction=one.fraction, ours=True))
+    if marks:
+        told = "; ".join(
+            f"{mark.row}, {'ours' if mark.ours else 'published'}: "
+            f"{share_text(mark.fraction)}"
+            for mark in marks
+        )
+        words = Words(
+            id=f"{key}-limit-plot",
+            title=f"Share of the physical limit, {found.published.name} and ours",
+            description=told,
+            caption=(
+                "Roofline: the share of memory bandwidth (generation) or of the matrix "
+                "peak (prefill) that each speed reached."
+            ),
+        )
+        yield limit_plot(marks, words)

@@ -1,0 +1,179 @@
+"""What the published tables leave out: rates with intervals, spread, parts, times."""
+
+import statistics
+from collections.abc import Callable
+
+from llamatrix.proxy.wire_api import Breakdown
+from llamatrix.report.formats import number_text, whole
+from llamatrix.report.metrics import RESULTS, TIMES, TRIAL_TIME, trial_energy
+from llamatrix.report.table import Cell, Row, Table, count, number, numbers
+from llamatrix.report.trials import TrialGroup, Trials
+from llamatrix.stats.intervals import Interval
+from llamatrix.stats.pass_rates import turn_curve, wilson
+
+_HEAD = ("Model", "Prompt")
+
+
+def detail_tables(group: TrialGroup) -> tuple[Table, ...]:
+    """Those with rows; the pass rate comes first, the curve second."""
+    every = (
+        _pass_rate(group),
+        _curve(group),
+        _spread(group),
+        _tokens(group),
+        _times(group),
+        _energy(group),
+    )
+    return tuple(table for table in every if table.rows)
+
+
+def interval_text(interval: Interval) -> str:
+    return f"[{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def pass_cells(trials: Trials) -> tuple[Cell, Cell, Cell]:
+    """Passed of scored, the rate, and its interval."""
+    passes, records = trials.passes, trials.finished
+    if passes is None:
+        return number(None, str, missing="0/0"), number(None, str), number(None, str)
+    interval = wilson(passes)
+    return (
+        number(passes.rate, f"{passes.passed}/{passes.trials}", records=records),
+        number(passes.rate, "{:.2f}".format, records=records),
+        number(interval.low, interval_text(interval), records=records),
+    )
+
+
+def _pass_rate(group: TrialGroup) -> Table:
+    return Table(
+        caption=group.caption("Pass rate"),
+        columns=(
+            *_HEAD,
+            *numbers("Passed", "Rate", "95 % interval (Wilson)"),
+            *numbers("Undecided", "Broken", "Not run"),
+        ),
+        rows=tuple(
+            (
+                *(*head, *pass_cells(trials)),
+                *map(count, (trials.undecided, trials.broken, trials.not_run)),
+            )
+            for head, trials in group.by_cell()
+        ),
+    )
+
+
+def _curve(group: TrialGroup) -> Table:
+    """P(correct by turn t); trials that never were are censored at the last turn."""
+    longest = max(trials.max_turns for trials in group.trials.values())
+    rows: list[Row] = []
+    for head, trials in group.by_cell():
+        if not trials.turns:
+            continue
+        curve = turn_curve(trials.turns, max_turns=trials.max_turns)
+        cells = [
+            number(
+                point.share,
+                f"{point.share:.2f} {interval_text(point.band)}",
+                records=trials.finished,
+            )
+            for point in curve.points
+        ]
+        lost = trials.undecided + trials.broken + trials.not_run
+        blank = [Cell(value="")] * (longest - len(cells))
+        counts = map(count, (curve.trials, curve.censored, lost))
+        rows.append((*head, *cells, *blank, *counts))
+    turns = (f"By turn {turn}" for turn in range(1, longest + 1))
+    return Table(
+        caption=group.caption("Correct by turn"),
+        columns=(*_HEAD, *numbers(*turns, "Trials scored", "Censored", "Not scored")),
+        rows=tuple(rows),
+    )
+
+
+def _spread(group: TrialGroup) -> Table:
+    rows: list[Row] = []
+    for head, trials in group.by_cell():
+        for metric in (*RESULTS, TRIAL_TIME):
+            values = metric.values(trials)
+            if len(values) > 1:
+                cells = (
+                    number(value, metric.format, metric.unit, records=trials.finished)
+                    for value in (min(values), statistics.median(values), max(values))
+                )
+                rows.append((*head, metric.name, *cells, count(len(values))))
+    return Table(
+        caption=group.caption("Spread over trials"),
+        columns=(*_HEAD, "Amount", *numbers("Least", "Median", "Most", "n")),
+        rows=tuple(rows),
+    )
+
+
+_PARTS: tuple[tuple[str, Callable[[Breakdown], int]], ...] = (
+    ("System", lambda one: one.system),
+    ("Tools offered", lambda one: one.tools),
+    ("User", lambda one: one.user),
+    ("Assistant", lambda one: one.assistant),
+    ("Reasoning", lambda one: one.reasoning),
+    ("Tool results", lambda one: one.tool_results),
+    ("Together", lambda one: one.total),
+)
+
+
+def _tokens(group: TrialGroup) -> Table:
+    rows: list[Row] = []
+    for head, trials in group.by_cell():
+        records = tuple(one for one in trials.finished if one.result.tokens)
+        found = [one.result.tokens for one in records if one.result.tokens]
+        if found:
+            medians = (
+                number(
+                    statistics.median(part(one) for one in found),
+                    number_text,
+                    "tokens",
+                    records=records,
+                )
+                for _, part in _PARTS
+            )
+            rows.append((*head, *medians, count(len(found))))
+    return Table(
+        caption=group.caption("Tokens of the conversation"),
+        columns=(*_HEAD, *numbers(*(name for name, _ in _PARTS), "n")),
+        rows=tuple(rows),
+    )
+
+
+def _times(group: TrialGroup) -> Table:
+    return Table(
+        caption=group.caption("Where the time went"),
+        columns=(*_HEAD, *numbers(*(metric.name for metric in TIMES), "n")),
+        rows=tuple(
+            (*head, *(metric.cell(trials) for metric in TIMES), trials.count_text)
+            for head, trials in group.by_cell()
+            if trials.finished
+        ),
+    )
+
+
+def _energy(group: TrialGroup) -> Table:
+    """Of trials on a card: from the loaded model to the end of the analysis."""
+    rows: list[Row] = []
+    for head, trials in group.by_cell():
+        records = tuple(one for one in trials.finished if trial_energy(one))
+        found = [one for record in records if (one := trial_energy(record))]
+        if found:
+            joules = statistics.median(one.joules for one in found)
+            watts = statistics.median(one.mean_w for one in found)
+            rows.append(
+                (
+                    *head,
+                    number(joules, whole, "J", records=records),
+                    number(watts, whole, "W", records=records),
+                    count(len(found)),
+                    ", ".join(sorted({one.source for one in found})),
+                )
+            )
+    return Table(
+        caption=group.caption("Energy of the cards"),
+        columns=(*_HEAD, *numbers("Joules a trial", "Mean power (W)", "n"), "From"),
+        rows=tuple(rows),
+    )
