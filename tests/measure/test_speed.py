@@ -184,7 +184,7 @@ def test_an_unreadable_row_costs_its_own_test(run_fake: RunFake) -> None:
 
 
 def test_a_binary_of_another_commit_stops_the_harness(run_fake: RunFake) -> None:
-    with pytest.raises(MeasureError, match="says it is build deadbeef"):
+    with pytest.raises(MeasureError, match="reports build deadbeef"):
         run_fake(commit="deadbeef0")
 
 
