@@ -13,6 +13,7 @@ import pytest
 from tests.played_nvml import played
 
 from llamatrix.config.cell import Cell
+from llamatrix.engines.llama_cpp.engine import manual_command
 from llamatrix.engines.outcome import (
     ContextTooLarge,
     Crashed,
@@ -23,8 +24,9 @@ from llamatrix.engines.outcome import (
     Stage,
     TimedOut,
 )
+from llamatrix.engines.protocol import Bench
 from llamatrix.errors import MeasureError
-from llamatrix.measure.speed import Bench, MeasuredTest, manual_command, run_sweep
+from llamatrix.measure.speed import MeasuredTest, run_sweep
 
 RunFake = Callable[..., list[MeasuredTest]]
 

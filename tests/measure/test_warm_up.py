@@ -10,6 +10,7 @@ from tests.measure.gpu_courses import course
 from tests.played_nvml import played, without_cards
 
 from llamatrix.config.cell import Cell
+from llamatrix.engines.protocol import Bench
 from llamatrix.measure.telemetry import GpuSample, WarmUp
 from llamatrix.measure.warm_up import WINDOW_S, is_steady, warm_up
 
@@ -28,9 +29,13 @@ def warm(
 
     def run(limit_s: float, library: object) -> WarmUp | None:
         return warm_up(
-            fake_program("llama-bench", "llama_bench.py"),
-            tmp_path / "tiny.gguf",
-            cells[0].sweep,
+            Bench(
+                program=fake_program("llama-bench", "llama_bench.py"),
+                weights=tmp_path / "tiny.gguf",
+                commit=cells[0].locked.commit,
+                sweep=cells[0].sweep,
+                log=tmp_path / "logs" / "cell",
+            ),
             limit_s=limit_s,
             library=library,  # type: ignore[arg-type]
         )

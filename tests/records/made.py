@@ -8,9 +8,8 @@ from tests.shipped import shipped_cells
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.llama_cpp.llama_bench import parse_row
-from llamatrix.engines.outcome import Done, Outcome
+from llamatrix.engines.outcome import Done, Outcome, Process
 from llamatrix.host import Host
-from llamatrix.measure.speed import Process
 from llamatrix.measure.telemetry import CpuSample, Telemetry
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights.provide import WeightsFacts

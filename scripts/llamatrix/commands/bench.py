@@ -12,6 +12,7 @@ from llamatrix.commands.session import Session
 from llamatrix.config.cell import Cell, Engine
 from llamatrix.config.matrix import Backend
 from llamatrix.engines.outcome import Done, reason_of
+from llamatrix.engines.protocol import Bench
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import (
@@ -21,7 +22,7 @@ from llamatrix.measure.disturbances import (
     Watch,
     disturbance,
 )
-from llamatrix.measure.speed import Bench, MeasuredTest, run_sweep
+from llamatrix.measure.speed import MeasuredTest, run_sweep
 from llamatrix.progress import meter, say
 from llamatrix.project import Project
 from llamatrix.provision.build import Built, provide_build

@@ -13,18 +13,17 @@ from pathlib import Path
 
 import msgspec
 
-from llamatrix import shell
 from llamatrix.commands.agenda import look_up
 from llamatrix.commands.bench import Parts, bench, bench_of, provide_parts
 from llamatrix.commands.session import Session, opened
 from llamatrix.config.cell import SpeedTest
-from llamatrix.engines.llama_cpp import llama_bench
+from llamatrix.engines.llama_cpp.engine import manual_command, run_bare
 from llamatrix.engines.outcome import Done
+from llamatrix.engines.protocol import Bench
 from llamatrix.errors import MeasureError
 from llamatrix.host import this_host
-from llamatrix.measure.speed import Bench, MeasuredTest, manual_command, run_sweep
+from llamatrix.measure.speed import MeasuredTest, run_sweep
 from llamatrix.measure.telemetry import sampling_share
-from llamatrix.measured_environment import measured_environment
 from llamatrix.nvml import gpus
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
@@ -200,24 +199,12 @@ def _run_ours(bench_: Bench, like: Record, aside: Path) -> Run:
 
 def _run_by_hand(bench_: Bench, aside: Path) -> Run:
     """The same process, started bare, its output into a file."""
-    argv = llama_bench.argv(
-        str(bench_.program), bench_.weights.name, bench_.sweep, [_TEST]
+    run = run_bare(
+        bench_, [_TEST], out=aside / "by-hand.jsonl", timeout_s=_BY_HAND_TIMEOUT_S
     )
-    out = aside / "by-hand.jsonl"
-    env = measured_environment(bench_.sweep.env)
-    begin = time.monotonic()
-    with (
-        out.open("wb") as file,
-        (aside / "by-hand.err").open("wb") as errors,
-        shell.started(
-            argv, env=env, cwd=bench_.weights.parent, out=file, err=errors
-        ) as process,
-    ):
-        process.wait(timeout=_BY_HAND_TIMEOUT_S)
-    wall_s = time.monotonic() - begin
-    sample = llama_bench.parse_row(out.read_bytes().strip())
+    (sample,) = run.samples
     return Run(
-        tps=statistics.fmean(sample.tokens_per_second), wall_s=wall_s, ours_s=0.0
+        tps=statistics.fmean(sample.tokens_per_second), wall_s=run.wall_s, ours_s=0.0
     )
 
 

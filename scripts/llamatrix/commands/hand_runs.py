@@ -1,22 +1,19 @@
 """llama-bench by hand, beside our own runs: what a bare shell would have measured."""
 
-import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
-from llamatrix import __version__, shell
+from llamatrix import __version__
 from llamatrix.commands.agenda import Item
 from llamatrix.config.cell import SpeedTest
-from llamatrix.engines.llama_cpp import llama_bench
+from llamatrix.engines.llama_cpp.engine import run_bare
 from llamatrix.engines.llama_cpp.llama_bench import parse_row
 from llamatrix.engines.outcome import SpeedSample
+from llamatrix.engines.protocol import Bench
 from llamatrix.host import Host, this_host
-from llamatrix.measure.speed import Bench
-from llamatrix.measured_environment import measured_environment
 from llamatrix.project import Project
 from llamatrix.records.store import Envelope, Fields, RecordKind, RecordLocation, Store
 
@@ -88,24 +85,14 @@ def run_by_hand(
     item: Item, bench: Bench, tests: Sequence[SpeedTest], *, repeat: int
 ) -> HandRun:
     """Start the same command bare: output into files, nothing sampled meanwhile."""
-    argv = llama_bench.argv(
-        str(bench.program), bench.weights.name, bench.sweep, list(tests)
-    )
     label = f"{bench.log.name}-by-hand-{uuid.uuid4().hex[:12]}"
-    out = bench.log.with_name(f"{label}.jsonl")
-    out.parent.mkdir(parents=True, exist_ok=True)
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    env = measured_environment(bench.sweep.env)
-    begin = time.monotonic()
-    with (
-        out.open("wb") as sink,
-        out.with_suffix(".log").open("wb") as errors,
-        shell.started(
-            argv, env=env, cwd=bench.weights.parent, out=sink, err=errors
-        ) as process,
-    ):
-        exit_code = process.wait(timeout=bench.sweep.timeout_s * len(tests))
-    lines = [line for line in out.read_bytes().splitlines() if line[:1] == b"{"]
+    run = run_bare(
+        bench,
+        tests,
+        out=bench.log.with_name(f"{label}.jsonl"),
+        timeout_s=bench.sweep.timeout_s * len(tests),
+    )
     return HandRun(
         measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         host=this_host(),
@@ -114,15 +101,8 @@ def run_by_hand(
         digest=item.digest,
         repeat=repeat,
         started_at=started_at,
-        argv=(bench.program.name, *argv[1:]),
-        exit_code=exit_code,
-        wall_s=time.monotonic() - begin,
-        samples=tuple(_parsed(lines)),
+        argv=run.argv,
+        exit_code=run.exit_code,
+        wall_s=run.wall_s,
+        samples=run.samples,
     )
-
-
-def _parsed(lines: Iterable[bytes]) -> Iterator[SpeedSample]:
-    """The rows; one that a crash cut short is left out, its process has not succeeded."""
-    for line in lines:
-        with suppress(ValueError):
-            yield parse_row(line)

@@ -146,6 +146,24 @@ class Invalid(Struct, frozen=True, kw_only=True, tag="invalid"):
 Outcome = Done | TimedOut | Crashed | OutOfMemory | ContextTooLarge | Invalid
 
 
+class Process(Struct, frozen=True, kw_only=True):
+    """The process that measured a test."""
+
+    id: str
+    argv: tuple[str, ...]
+    """As started, in the folder of the weights."""
+    started_at: str
+    """UTC, ISO 8601."""
+
+
+class SpeedResult(Struct, frozen=True, kw_only=True):
+    """The outcome of one test, handed over by the engine as soon as it is known."""
+
+    test: SpeedTest
+    outcome: Outcome
+    process: Process
+
+
 def reason_of(outcome: Outcome) -> str:
     """Why there is no number, in one line; empty for one that is done."""
     match outcome:

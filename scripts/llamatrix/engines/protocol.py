@@ -4,11 +4,80 @@ A member of the family is a folder beside this file. It alone knows what its pro
 print and answer: everything outside sees the types of this module and of `outcome.py`.
 """
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, TypeVar
 
+from llamatrix import shell
+from llamatrix.config.cell import Engine as EngineCell
+from llamatrix.config.cell import SpeedTest
+from llamatrix.config.matrix import Backend, Sweep
+from llamatrix.engines.outcome import SpeedResult
 from llamatrix.errors import ServeError
+
+Installed_co = TypeVar("Installed_co", covariant=True)
+Launch_contra = TypeVar("Launch_contra", contravariant=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bench:
+    """The program, weights and sweep of a speed measurement."""
+
+    program: Path
+    weights: Path
+    commit: str
+    """The commit that the program must report with its results."""
+    sweep: Sweep
+    log: Path
+    backend: Backend | None = None
+    """The backend that must have computed the results; None accepts any."""
+    warm_up_limit_s: float = 0.0
+    """How long GPUs may take to reach their steady state; 0 skips the warm-up."""
+
+
+class Engine(Protocol[Installed_co, Launch_contra]):
+    def install(
+        self, cell: EngineCell, cache: Path, *, weights_dir: Path | None = None
+    ) -> Installed_co:
+        """Provide programs and weights, verified; ProvisionError where that fails.
+
+        `weights_dir` is a folder of the user's that is searched first.
+        """
+
+    def bench(
+        self,
+        bench: Bench,
+        tests: Sequence[SpeedTest],
+        *,
+        on_result: Callable[[SpeedResult], None],
+        on_progress: Callable[[str], None],
+    ) -> tuple[shell.Ended, list[SpeedTest]]:
+        """Measure the tests, in order, in one process.
+
+        Each result, a `SpeedSample` or a failure, is handed over as soon as it is known.
+        A process may end early: returns how it ended, and the tests without a result,
+        which need another process. At least one test gets a result.
+        """
+
+    def keep_busy(
+        self, bench: Bench
+    ) -> AbstractContextManager[Callable[[], bool | None]]:
+        """Compute until the block is left, to warm up the device.
+
+        Yields a function that tells whether computing has begun (loading weights is no
+        load), or None after the program has ended.
+        """
+
+    def serve(
+        self, launch: Launch_contra, *, log: Path
+    ) -> AbstractContextManager["Endpoint"]:
+        """Start a server, verify that it serves what was requested, end it on leaving.
+
+        Raises StartupError where it never becomes ready.
+        """
 
 
 class Endpoint(Protocol):

@@ -1,23 +1,15 @@
-"""Brings the cards to their steady state by running llama-bench; its rows are discarded."""
+"""Brings the cards to their steady state by computing on them; the results are discarded."""
 
-import os
 import statistics
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
-from tempfile import TemporaryFile
 from types import ModuleType
 
-import msgspec
-
-from llamatrix import shell
-from llamatrix.config.cell import SpeedTest
-from llamatrix.config.matrix import Sweep
-from llamatrix.engines.llama_cpp import llama_bench
+from llamatrix.engines.llama_cpp.engine import ENGINE
+from llamatrix.engines.protocol import Bench
 from llamatrix.measure.energy import idle_w
 from llamatrix.measure.telemetry import GpuProbe, GpuSample, WarmUp
-from llamatrix.measured_environment import measured_environment
 from llamatrix.nvml import find_library
 
 WINDOW_S = 5.0
@@ -28,19 +20,10 @@ _CELSIUS_DRIFT = 1.0
 """Over the window; sensors report whole degrees."""
 _EVERY_S = 0.25
 _REST_S = 2.0
-_STDERR_BYTES = 4096
-"""llama-bench announces its first repetition within these."""
-_TEST = SpeedTest(n_prompt=2048, n_gen=0)
-_ENDLESS = 100_000
 
 
 def warm_up(
-    program: Path,
-    weights: Path,
-    sweep: Sweep,
-    *,
-    limit_s: float,
-    library: ModuleType | None = None,
+    bench: Bench, *, limit_s: float, library: ModuleType | None = None
 ) -> WarmUp | None:
     """Process prompts until clocks and temperature are stable, or the time is up.
 
@@ -50,28 +33,15 @@ def warm_up(
         if not probe.count:
             return None
         resting = _resting_samples(probe)
-        endless = msgspec.structs.replace(sweep, repetitions=_ENDLESS)
-        argv = llama_bench.argv(str(program), weights.name, endless, [_TEST])
         begin = time.monotonic()
         samples: list[GpuSample] = []
         steady = False
-        with (
-            Path(os.devnull).open("wb") as discarded,
-            TemporaryFile() as stderr,
-            shell.started(
-                argv,
-                env=measured_environment(sweep.env),
-                cwd=weights.parent,
-                out=discarded,
-                err=stderr,
-            ) as process,
-        ):
-            while not steady and process.poll() is None:
+        with ENGINE.keep_busy(bench) as is_busy:
+            while not steady and (busy := is_busy()) is not None:
                 at_s = time.monotonic() - begin
                 if at_s >= limit_s:
                     break
-                # the weights are read before the first prompt, which is no load
-                if b": prompt run" in os.pread(stderr.fileno(), _STDERR_BYTES, 0):
+                if busy:
                     samples += probe.read(at_s, processes=False)
                 steady = is_steady(samples)
                 time.sleep(_EVERY_S)

@@ -5,9 +5,8 @@ import msgspec
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.lock import LockedPin
 from llamatrix.engines.llama_cpp.llama_bench import parse_row
-from llamatrix.engines.outcome import Done, Outcome
+from llamatrix.engines.outcome import Done, Outcome, Process
 from llamatrix.measure.disturbances import Load
-from llamatrix.measure.speed import Process
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights.provide import WeightsFacts

@@ -12,7 +12,8 @@ from tests.shipped import FAKES
 from llamatrix.config.cell import Cell
 from llamatrix.config.matrix import Backend
 from llamatrix.engines.outcome import Crashed, Done, Invalid, Outcome
-from llamatrix.measure.speed import Bench, MeasuredTest, run_sweep
+from llamatrix.engines.protocol import Bench
+from llamatrix.measure.speed import MeasuredTest, run_sweep
 
 Sweep = Callable[[str], dict[str, Outcome]]
 _TESTS = ("pp128", "pp512", "pp1024", "tg32")

@@ -19,7 +19,7 @@ from llamatrix.commands.agent.agenda import TrialItem
 from llamatrix.commands.agent.parts import AgentParts
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.matrix import Backend
-from llamatrix.engines.llama_cpp.server import running
+from llamatrix.engines.llama_cpp.engine import ENGINE
 from llamatrix.engines.protocol import Endpoint, Memory, StartupError
 from llamatrix.errors import ServeError
 from llamatrix.host import this_host
@@ -146,7 +146,7 @@ def _begun(
 ) -> tuple[Endpoint, Memory] | Broken:
     """The server and what it holds; its death, early or late, stops only the trial."""
     try:
-        server = held.enter_context(running(parts.launch, log=log))
+        server = held.enter_context(ENGINE.serve(parts.launch, log=log))
     except StartupError as error:
         return Broken(turn=1, cause=EndpointDown(error=_told(error)))
     try:

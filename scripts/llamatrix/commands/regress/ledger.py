@@ -19,10 +19,10 @@ from llamatrix.engines.outcome import (
     Invalid,
     Outcome,
     OutOfMemory,
+    Process,
     TimedOut,
 )
 from llamatrix.measure.disturbances import Load
-from llamatrix.measure.speed import Process
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights.provide import WeightsFacts
