@@ -29,11 +29,11 @@ class Metric:
 
     name: str
     of: Callable[[TrialResult], Values]
-    """From a trial, or from one turn of it; None where it has no value."""
+    """All values of a trial, or of one turn of it; None where there is none."""
     unit: str = ""
     format: Format = number_text
     aggregate: Callable[[Sequence[float]], float] = statistics.median
-    """Of the values of all trials."""
+    """Of all values of a trial, or of several."""
     row: int = 0
     """Its place in the tables of results; 0 for none."""
     column: str = ""
@@ -42,10 +42,9 @@ class Metric:
     """The published quantity that it is compared with."""
 
     def values(self, trials: Trials) -> tuple[float, ...]:
-        """Those of the finished trials, in their order."""
-        return tuple(
-            value for record in trials.finished for value in self._of(record.result)
-        )
+        """One for each finished trial that has it, in their order."""
+        values = (self.of_trial(record) for record in trials.finished)
+        return tuple(value for value in values if value is not None)
 
     def of_trial(self, record: TrialRecord) -> float | None:
         return self._aggregated(self._of(record.result))
@@ -58,13 +57,14 @@ class Metric:
         """The number, of several trials aggregated, or the reason for none."""
         if trials is None:
             return Cell(value=None, missing="not measured")
+        values = {id(one): self._of(one.result) for one in trials.finished}
         return number(
-            self._aggregated(self.values(trials)),
+            self._aggregated(
+                [value for several in values.values() for value in several]
+            ),
             self.format,
             self.unit,
-            records=tuple(
-                record for record in trials.finished if self._of(record.result)
-            ),
+            records=tuple(record for record in trials.finished if values[id(record)]),
             missing="n/a" if trials.finished else trials.lost,
         )
 
