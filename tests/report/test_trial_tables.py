@@ -71,6 +71,8 @@ def test_the_published_amounts_come_out_as_published() -> None:
         ("API calls", "10", "16"),
         ("API calls without title calls", "9", "15"),
         ("Tool calls", "8", "14"),
+        ("Time to first token, median of calls", "0.50s", "0.50s"),
+        ("Time to first token, p95 of calls", "0.50s", "0.50s"),
         ("Correct on turn", "1st", "1st"),
         ("Trials; amounts are medians", "1", "1"),
     ]
@@ -99,6 +101,44 @@ def test_several_trials_show_the_median_and_how_many() -> None:
         found["Spread over trials"], "Qwen3.5-27B", "Prompt 1", "Total tokens generated"
     )
     assert (spread["Least"], spread["Most"], spread["n"]) == ("2,867", "28,670", "3")
+
+
+def test_time_to_first_token_is_of_all_calls_of_the_agent() -> None:
+    def with_calls(place: int, *waits_s: float | None) -> TrialRecord:
+        record = made_trial(trial=place)
+        (only,) = record.result.turns
+        (call,) = only.calls
+        replace = msgspec.structs.replace
+        calls = [
+            replace(
+                call,
+                begun_s=1.0,
+                first_token_s=None if wait_s is None else 1.0 + wait_s,
+            )
+            for wait_s in waits_s
+        ]
+        stranger = replace(call, kind="other", begun_s=0.0, first_token_s=99.0)
+        turn_ = replace(only, calls=(*calls, stranger))
+        return replace(record, result=replace(record.result, turns=(turn_,)))
+
+    found = tables([with_calls(1, 1.0, 2.0, 3.0), with_calls(2, 10.0, None)])
+    results = found["Results: Qwen3.5-27B"]
+    median = row(results, "Time to first token, median of calls")["Prompt 1"]
+    assert median == "2.50s"
+    p95 = row(results, "Time to first token, p95 of calls")["Prompt 1"]
+    assert p95 == "8.95s"
+
+
+def test_calls_without_a_first_token_time_have_none() -> None:
+    record = made_trial()
+    (only,) = record.result.turns
+    replace = msgspec.structs.replace
+    calls = tuple(replace(call, first_token_s=None) for call in only.calls)
+    turns = (replace(only, calls=calls),)
+    old = replace(record, result=replace(record.result, turns=turns))
+    results = tables([old])["Results: Qwen3.5-27B"]
+    name = "Time to first token, median of calls"
+    assert row(results, name)["Prompt 1"] == "n/a"
 
 
 def test_one_trial_has_no_spread() -> None:

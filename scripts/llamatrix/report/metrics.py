@@ -12,6 +12,7 @@ import msgspec
 
 from llamatrix.config.matrix import Backend
 from llamatrix.measure.energy import Energy, energy_of_all
+from llamatrix.proxy.call import CallKind
 from llamatrix.proxy.totals import Totals
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.quantity import Quantity
@@ -90,6 +91,23 @@ def tools_and_agent_s(turn: TurnResult) -> float:
 
 def _sum(name: str) -> Callable[[TrialResult], Values]:
     return lambda result: [sum(getattr(turn.totals, name) for turn in result.turns)]
+
+
+def _first_token_s(result: TrialResult) -> Values:
+    """Of each call of the agent that got a token, from its request on."""
+    return [
+        call.first_token_s - call.begun_s
+        for turn in result.turns
+        for call in turn.calls
+        if call.first_token_s is not None and call.kind != CallKind.OTHER
+    ]
+
+
+def _p95(values: Sequence[float]) -> float:
+    """The 95th percentile, by linear interpolation."""
+    if len(values) == 1:
+        return values[0]
+    return statistics.quantiles(values, n=20, method="inclusive")[-1]
 
 
 PREFILL = Metric(
@@ -179,6 +197,24 @@ METRICS = (
     *(TOOL_CALLS, PROMPT_TOKENS),
     Metric(name="Cached tokens", of=_sum("cached_tokens"), column="cached_tokens"),
     *(GENERATED_TOKENS, PROMPT_TIME, GENERATION_TIME),
+    Metric(
+        name="Time to first token, median of calls",
+        of=_first_token_s,
+        unit="s",
+        format=seconds_text,
+        row=10,
+        column="ttft_median_s",
+        quantity=Quantity.FIRST_TOKEN_TIME,
+    ),
+    Metric(
+        name="Time to first token, p95 of calls",
+        of=_first_token_s,
+        unit="s",
+        format=seconds_text,
+        aggregate=_p95,
+        row=11,
+        column="ttft_p95_s",
+    ),
 )
 """In the order of the columns of `agent.csv`."""
 RESULTS = tuple(
