@@ -13,7 +13,7 @@ from llamatrix.config.expand import expand, select_profile
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock, locked_pin, locked_template, locked_weights
 from llamatrix.config.matrix import Matrix, Server
-from llamatrix.engines.llama_cpp.server import Launch
+from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.templates import (
     find_correction,
     provide_template,

@@ -5,6 +5,7 @@ from llamatrix.commands.flags import Serving
 from llamatrix.commands.launching import cell_to_serve, launch_of
 from llamatrix.commands.session import own_folder
 from llamatrix.engines.llama_cpp import server
+from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.errors import ProvisionError
 from llamatrix.project import find_project
 from llamatrix.provision.weights.gguf_model import has_chat_template
@@ -63,7 +64,7 @@ def summary(serving: server.Serving) -> str:
     )
 
 
-def _fallback(launch: server.Launch) -> str:
+def _fallback(launch: Launch) -> str:
     """Say where neither the weights nor the matrix have the template that is served."""
     try:
         if launch.template or has_chat_template(launch.weights):

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from llamatrix.agents.context7 import FOLDER as CONTEXT7_FOLDER
 from llamatrix.agents.turn import Surroundings
 from llamatrix.config.matrix import Network
-from llamatrix.engines.llama_cpp.server import HOST
+from llamatrix.engines.llama_cpp.launch import HOST
 from llamatrix.sandbox.spec import TOOLS, base_environment, python_inside
 from llamatrix.trials.checks.execution_environment import INSIDE, ExecutionEnvironment
 from llamatrix.trials.checks.run_in_sandbox import Enclosure

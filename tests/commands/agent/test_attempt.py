@@ -11,7 +11,7 @@ from llamatrix.agents.turn_outcome import EndpointDown
 from llamatrix.commands.agent.attempt import attempt, new_trajectory
 from llamatrix.commands.agent.parts import AgentParts
 from llamatrix.config.agent_cell import AgentCell
-from llamatrix.engines.llama_cpp.server import Launch
+from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.project import Project
 from llamatrix.trials.trial_result import Broken
 

@@ -9,8 +9,8 @@ import pytest
 from tests.engines.llama_cpp.conftest import SOON
 
 from llamatrix.commands.serve import summary
+from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import (
-    Launch,
     Serving,
     memory_of,
     running,

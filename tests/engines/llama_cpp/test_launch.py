@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.output import ServerCapabilities, parse_help
-from llamatrix.engines.llama_cpp.server import Launch
 from llamatrix.errors import ServeError
 
 DIALECT = ServerCapabilities(no_page="--no-webui", fits=True, verbosity=3)

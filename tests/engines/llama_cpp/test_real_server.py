@@ -9,9 +9,9 @@ import pytest
 from tests.engines.llama_cpp.real import PINS, nothing_of_it_left, real_launch
 
 from llamatrix.commands.serve import summary
+from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.output import end_tokens
 from llamatrix.engines.llama_cpp.server import (
-    Launch,
     Serving,
     Timeouts,
     memory_of,

@@ -9,8 +9,8 @@ import pytest
 from tests.engines.llama_cpp.conftest import SOON
 from tests.waiting import gone_within
 
+from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import (
-    Launch,
     Serving,
     Timeouts,
     free_port,

@@ -13,7 +13,8 @@ from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.expand import synthesis_of
 from llamatrix.config.lock import locked_pin
 from llamatrix.config.matrix import WeightsKind
-from llamatrix.engines.llama_cpp.server import Launch, running
+from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.llama_cpp.server import running
 from llamatrix.engines.llama_cpp.templates import VENDOR_FOLDER
 from llamatrix.errors import MeasureError
 from llamatrix.exclusive import exclusive

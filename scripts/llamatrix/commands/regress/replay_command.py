@@ -24,7 +24,7 @@ from llamatrix.commands.templates import Template, template_named
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import Lock, load_lock
 from llamatrix.config.matrix import Matrix, Model
-from llamatrix.engines.llama_cpp.server import Launch
+from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.errors import MeasureError
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import KernelWatch, Watch

@@ -12,7 +12,8 @@ from llamatrix.commands.bench import Parts
 from llamatrix.commands.regress.pairing import next_number, order_in_series
 from llamatrix.commands.regress.replay_case import SessionCase
 from llamatrix.commands.regress.replay_ledger import ReplayEntry
-from llamatrix.engines.llama_cpp.server import Launch, Timeouts, read_log, running
+from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.llama_cpp.server import Timeouts, read_log, running
 from llamatrix.errors import MeasureError, ServeError
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host

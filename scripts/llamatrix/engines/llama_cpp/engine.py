@@ -21,11 +21,8 @@ from llamatrix import shell
 from llamatrix.config.cell import Engine as EngineCell
 from llamatrix.config.cell import SpeedTest
 from llamatrix.engines.llama_cpp import llama_bench
-from llamatrix.engines.llama_cpp.server import (
-    Launch,
-    Serving,
-    running,
-)
+from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.llama_cpp.server import Serving, running
 from llamatrix.engines.outcome import (
     Done,
     Invalid,

@@ -1,7 +1,5 @@
-"""llama-server: its command line, its start, what it serves, and its end in every path."""
+"""llama-server: its start, what it serves, and its end in every path."""
 
-import hashlib
-import json
 import re
 import shlex
 import signal
@@ -11,21 +9,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 from llamatrix import shell
-from llamatrix.config.matrix import Model, Server
+from llamatrix.engines.llama_cpp.launch import HOST, Launch, read_capabilities
 from llamatrix.engines.llama_cpp.output import (
     CacheType,
     Props,
-    ServerCapabilities,
     Tokens,
     cache_types,
     diagnose,
     end_tokens,
-    parse_help,
     parse_metrics,
 )
 from llamatrix.engines.protocol import Counters, Memory, StartupError, StartupFailure
@@ -36,8 +31,6 @@ from llamatrix.progress import say
 from llamatrix.units import bytes_text, duration_text
 from llamatrix.web import NoAnswerError, Site, WrongAnswerError, site
 
-HOST = "127.0.0.1"
-_HELP_TIMEOUT_S = 30
 _POLL_S = 0.05
 _REQUEST_TIMEOUT_S = 10.0
 _HEALTH_TIMEOUT_S = 2.0
@@ -47,93 +40,6 @@ _GROUP_GRACE_S = 0.2
 _MEMORY_SHARE = 0.9
 _CONTEXT_STEP = 256
 """llama.cpp rounds a context up to a multiple of this."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Launch:
-    """What is served and how: one llama-server's whole command line."""
-
-    program: Path
-    weights: Path
-    alias: str
-    """The model's key: the name clients ask for."""
-    model: Model
-    server: Server
-    template: Path | None = None
-    """The chat template to serve with; None takes the one inside the weights."""
-    template_pin: str | None = None
-    """The template's sha256 in the lock; None where the lock has none."""
-    commit: str | None = None
-    """The commit the program should be built from; None where unknown."""
-    port: int | None = None
-    """None takes any free one."""
-    extra: tuple[str, ...] = ()
-    """Flags of this machine, not of the measurement: put last, unchanged."""
-
-    def argv(self, *, port: int, capabilities: ServerCapabilities) -> tuple[str, ...]:
-        model, server = self.model, self.server
-        flags: dict[str, object] = {
-            "--model": self.weights,
-            "--alias": self.alias,
-            "--host": HOST,
-            "--port": port,
-            "--log-verbosity": capabilities.verbosity,
-            "--ctx-size": model.ctx_size,
-            "--temp": model.temp,
-            "--top-k": model.top_k,
-            "--top-p": model.top_p,
-            "--min-p": model.min_p,
-            "--chat-template-kwargs": json.dumps(model.chat_template_kwargs)
-            if model.chat_template_kwargs
-            else None,
-            "--parallel": server.parallel,
-            "--batch-size": server.batch_size,
-            "--ubatch-size": server.ubatch_size,
-            "--cache-type-k": server.cache_type_k,
-            "--cache-type-v": server.cache_type_v,
-            "--flash-attn": "on" if server.flash_attn else "off",
-            "--n-gpu-layers": server.n_gpu_layers,
-            "--chat-template-file": self.template,
-        }
-        words = [str(self.program)]
-        for flag, value in flags.items():
-            if value is not None:
-                words += [flag, str(value)]
-        words.append("--jinja" if server.jinja else "--no-jinja")
-        words.append(
-            "--context-shift" if server.context_shift else "--no-context-shift"
-        )
-        if server.metrics:
-            words.append("--metrics")
-        if server.fit is not None and capabilities.fits:
-            words += ["--fit", "on" if server.fit else "off"]
-        if capabilities.no_page:
-            words.append(capabilities.no_page)
-        return (*words, *self.extra)
-
-    def template_sha256(self) -> str | None:
-        """Return the hash of the template to serve with; None for the weights' own.
-
-        As the server reports it: Jinja drops one newline at the end of a template.
-        """
-        if self.template is None:
-            return None
-        try:
-            text = self.template.read_bytes()
-        except OSError as error:
-            raise ServeError(
-                f"{self.template}: the chat template cannot be read: {error.strerror}"
-            ) from error
-        return hashlib.sha256(text.removesuffix(b"\n")).hexdigest()
-
-
-@cache
-def read_capabilities(program: Path) -> ServerCapabilities:
-    env = measured_environment({})
-    ended = shell.run([str(program), "--help"], timeout_s=_HELP_TIMEOUT_S, env=env)
-    if not ended.ok:
-        raise ServeError(f"llama-server does not start\n{ended.complaint()}")
-    return parse_help(ended.out)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

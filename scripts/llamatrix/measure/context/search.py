@@ -8,13 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from llamatrix.engines.llama_cpp.server import (
-    Launch,
-    Serving,
-    Timeouts,
-    read_log,
-    running,
-)
+from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.llama_cpp.server import Serving, Timeouts, read_log, running
 from llamatrix.engines.outcome import Crashed, OutOfMemory, Stage, TimedOut
 from llamatrix.engines.protocol import StartupError
 from llamatrix.errors import ServeError

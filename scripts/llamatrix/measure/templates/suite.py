@@ -6,7 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from llamatrix.engines.llama_cpp.server import Launch, Timeouts, running
+from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.llama_cpp.server import Timeouts, running
 from llamatrix.engines.protocol import StartupError, StartupFailure
 from llamatrix.errors import MeasureError
 from llamatrix.measure.templates.cases import CASES
