@@ -51,7 +51,7 @@ document = pytest.mark.parametrize(
 
 
 @document
-def test_computed_blocks_equal_what_the_records_give(
+def test_computed_blocks_equal_the_records(
     path: Path, request: pytest.FixtureRequest
 ) -> None:
     text = path.read_text()
@@ -71,7 +71,7 @@ def test_no_figure_outside_the_blocks_is_a_measurement(path: Path) -> None:
     )
 
 
-def test_a_measurement_in_a_sentence_is_noticed() -> None:
+def test_measurement_in_a_sentence_is_noticed() -> None:
     assert figures_in("An H200 reached 2,515 tokens/s at `-b 2048`.\n", ()) == [
         "An  reached 2,515 tokens/s at ."
     ]
@@ -120,14 +120,14 @@ def days(path: Path) -> set[str]:
     return {record.measured_at[:10] for folder in folders for record in engines(folder)}
 
 
-def test_every_example_has_a_page_of_its_own() -> None:
+def test_every_example_has_a_readme() -> None:
     folders = {path.parent for path in EXAMPLES.glob("*/records")}
     assert {path.parent for path in DOCUMENTS[1:]} == folders
     for folder in folders:
         assert f"reports/examples/{folder.name})" in README.read_text()
 
 
-def test_the_quoted_matrix_is_part_of_the_shipped_one() -> None:
+def test_quoted_matrix_is_part_of_the_shipped_one() -> None:
     (quoted,) = re.findall(r"```toml\n(.*?)```", README.read_text(), re.DOTALL)
     shipped = tomllib.loads((ROOT / "matrix.toml").read_text())
     assert list(differences(tomllib.loads(quoted), shipped, "")) == []
@@ -149,7 +149,7 @@ def differences(quoted: object, shipped: object, where: str) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("section", "file"), [("Tidy samples", "speed.csv"), ("Tidy turns", "agent.csv")]
 )
-def test_the_documented_columns_are_those_of_the_file(section: str, file: str) -> None:
+def test_documented_columns_equal_those_of_the_file(section: str, file: str) -> None:
     text = (ROOT / "reports" / "README.md").read_text()
     documented = [
         name

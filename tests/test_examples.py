@@ -46,7 +46,7 @@ def renew(folder: Path) -> str:
 
 
 @example
-def test_shipped_pages_equal_what_the_records_give(
+def test_shipped_pages_equal_their_records(
     folder: Path, tmp_path: Path, invoke_environment: dict[str, str]
 ) -> None:
     ended = invoked(
@@ -65,7 +65,7 @@ def test_shipped_pages_equal_what_the_records_give(
 
 
 @example
-def test_shipped_records_of_every_schema_can_be_read(folder: Path) -> None:
+def test_shipped_records_of_every_schema_are_readable(folder: Path) -> None:
     assert unreadable(folder, SPEED) + unreadable(folder, AGENT) == []
     assert unreadable(folder, CONTEXT) + unreadable(folder, OPINION) == []
     assert unreadable(folder, BY_HAND) + unreadable(folder, SPEED_PAIRS) == []

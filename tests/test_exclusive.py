@@ -29,7 +29,7 @@ def hold_for_a_while(lock: Path, said: list[str]) -> None:
     )
 
 
-def test_a_second_process_waits_and_is_told_for_whom(
+def test_second_process_waits_and_names_the_holder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lock, said = tmp_path / "a.lock", list[str]()
@@ -44,7 +44,7 @@ def test_a_second_process_waits_and_is_told_for_whom(
     assert "which is testing" in told
 
 
-def test_a_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+def test_lock_of_killed_process_is_free(tmp_path: Path) -> None:
     lock = tmp_path / "a.lock"
     code = (
         "import os; from pathlib import Path\n"

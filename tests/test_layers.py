@@ -95,7 +95,7 @@ def room_of(module: str) -> str:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_point_left_only(path: Path) -> None:
+def test_imports_point_upwards_only(path: Path) -> None:
     place = ROOMS.index(room_of(name_of(path)))
     for imported in imports(path):
         if imported.startswith("llamatrix."):
@@ -103,7 +103,7 @@ def test_imports_point_left_only(path: Path) -> None:
             assert ROOMS.index(other) <= place, f"{name_of(path)} imports {imported}"
 
 
-def test_every_third_party_package_has_its_home() -> None:
+def test_third_party_package_is_imported_at_home_only() -> None:
     found = defaultdict(set)
     for path in MODULES:
         for imported in imports(path):

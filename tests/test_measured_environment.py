@@ -23,7 +23,7 @@ _SHELL = {
 }
 
 
-def test_only_what_is_declared_is_passed_on() -> None:
+def test_only_declared_variables_are_passed_on() -> None:
     assert measured_environment({"GGML_X": "1"}, _SHELL) == {
         "PATH": "/bin",
         "HOME": "/home/me",
@@ -35,7 +35,7 @@ def test_only_what_is_declared_is_passed_on() -> None:
     }
 
 
-def test_what_would_have_changed_numbers_is_named() -> None:
+def test_dropped_variables_that_change_numbers_are_named() -> None:
     assert dropped_variables(_SHELL) == (
         *("CUDA_LAUNCH_BLOCKING", "GGML_CUDA_DISABLE_GRAPHS"),
         *("GGML_CUDA_ENABLE_UNIFIED_MEMORY", "LD_PRELOAD", "LLAMA_ARG_CTX_SIZE"),
@@ -43,13 +43,13 @@ def test_what_would_have_changed_numbers_is_named() -> None:
     )
 
 
-def test_threads_of_a_shared_machine_sleep_while_they_wait() -> None:
+def test_threads_sleep_while_waiting_on_a_shared_machine() -> None:
     shared = measured_environment({}, {"LLAMATRIX_SHARED_MACHINE": "1"})
     assert shared["OMP_WAIT_POLICY"] == "passive"
     assert "OMP_WAIT_POLICY" not in measured_environment({}, {"PATH": "/bin"})
 
 
-def test_a_shared_machine_is_a_host_class_of_its_own(
+def test_shared_machine_is_a_separate_host_class(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("LLAMATRIX_SHARED_MACHINE", raising=False)

@@ -16,27 +16,27 @@ from llamatrix.nvml import open_cards, read_gpus, read_problem
 
 
 @pytest.mark.parametrize("library", [None, without_driver(), without_cards()])
-def test_without_library_driver_or_card_there_is_no_gpu(library: None) -> None:
+def test_no_gpu_without_library_driver_or_card(library: None) -> None:
     assert read_gpus(library) == ()
     with open_cards(library) as cards:
         assert cards == ()
 
 
-def test_a_card_is_described_with_its_power_cap() -> None:
+def test_gpu_is_described_with_its_power_cap() -> None:
     (gpu,) = read_gpus(played(cap_mw=275_000, default_mw=450_000))
     assert (gpu.name, gpu.compute_capability) == ("NVIDIA H200", "9.0")
     assert (gpu.power_cap_w, gpu.power_default_w) == (275.0, 450.0)
     assert gpu.power_cap_text == "power cap 275 W"
 
 
-def test_a_driver_that_does_not_tell_the_power_cap_is_quoted() -> None:
+def test_missing_power_cap_quotes_the_driver() -> None:
     (gpu,) = read_gpus(played(without="cap_mw"))
     assert gpu.power_cap_w is None
     assert gpu.power_cap_missing == "Not Supported"
     assert gpu.power_cap_text == "power cap not told (Not Supported)"
 
 
-def test_the_power_cap_stands_in_the_host_line_of_a_table() -> None:
+def test_host_line_of_a_table_contains_the_power_cap() -> None:
     host = Host(
         slug="h200-1",
         cpu_model="A CPU",
@@ -49,11 +49,11 @@ def test_the_power_cap_stands_in_the_host_line_of_a_table() -> None:
     assert "NVIDIA H200 (140 GiB, power cap 700 W)" in host.summary
 
 
-def test_a_card_that_tells_nothing_of_itself_is_left_out() -> None:
+def test_gpu_that_reports_nothing_is_left_out() -> None:
     assert read_gpus(played(without="name")) == ()
 
 
-def test_the_library_is_closed_again() -> None:
+def test_nvml_is_shut_down_again() -> None:
     library = played()
     read_gpus(library)
     assert library.open_count == 0
@@ -93,7 +93,7 @@ def _machine(*names: str) -> ModuleType:
         ("", []),
     ],
 )
-def test_cards_hidden_from_the_programs_are_hidden_here(
+def test_gpus_hidden_from_programs_are_hidden_here(
     monkeypatch: pytest.MonkeyPatch, asked: str, seen: list[int]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", asked)
@@ -101,7 +101,7 @@ def test_cards_hidden_from_the_programs_are_hidden_here(
         assert [card.index for card in cards] == seen
 
 
-def test_a_number_among_unlike_cards_needs_their_order(
+def test_gpu_index_among_unlike_gpus_needs_a_device_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     library = _machine("RTX 3060", "RTX 4090")
@@ -140,7 +140,7 @@ const char *nvmlErrorString(int code) { return "Driver/library version mismatch"
         (12, True, "install NVIDIA's driver"),
     ],
 )
-def test_a_driver_that_does_not_answer_has_a_remedy(
+def test_driver_that_does_not_answer_has_a_remedy(
     code: int, remedy: str, *, card_on_bus: bool
 ) -> None:
     said = read_problem(without_driver(code), card_on_bus=card_on_bus)
@@ -148,23 +148,23 @@ def test_a_driver_that_does_not_answer_has_a_remedy(
     assert remedy in said
 
 
-def test_a_card_without_any_library_is_told() -> None:
+def test_gpu_without_nvml_is_reported() -> None:
     assert "no NVIDIA library" in read_problem(None, card_on_bus=True)
 
 
 @pytest.mark.parametrize("library", [None, without_driver(9), without_driver(12)])
-def test_a_machine_without_a_card_has_no_problem(library: None) -> None:
+def test_machine_without_gpu_has_no_driver_problem(library: None) -> None:
     assert not read_problem(library, card_on_bus=False)
 
 
-def test_a_driver_that_answers_has_no_problem_and_is_closed() -> None:
+def test_working_driver_has_no_problem_and_is_closed() -> None:
     library = played()
     assert not read_problem(library, card_on_bus=True)
     assert library.open_count == 0
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="builds a library")
-def test_a_mismatch_is_not_taken_for_a_machine_without_a_card(
+def test_driver_mismatch_is_not_reported_as_missing_gpu(
     tmp_path: Path, invoke_environment: dict[str, str]
 ) -> None:
     """ollama/ollama#15918, abysssol/ollama-flake#4."""

@@ -36,7 +36,7 @@ def test_the_first_error_is_found(text: str, reason: str) -> None:
     assert first_error(text.splitlines()) == reason
 
 
-def test_an_error_that_the_last_lines_pushed_out_begins_them() -> None:
+def test_error_before_the_last_lines_is_put_in_front() -> None:
     lines = ["TypeError: the cause", *(f"    at frame ({n}:1)" for n in range(50))]
     kept = telling_lines(lines, most=20)
     assert len(kept) == 20

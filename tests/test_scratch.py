@@ -58,7 +58,7 @@ def reapers_of(process: subprocess.Popen[bytes]) -> list[int]:
     return found
 
 
-def test_a_folder_is_private_and_gone_in_the_end(temporary: Path) -> None:
+def test_scratch_folder_is_private_and_removed_on_exit(temporary: Path) -> None:
     with scratch_folder("test") as folder:
         assert folder.parent == temporary
         assert folder.stat().st_mode & 0o077 == 0
@@ -68,7 +68,7 @@ def test_a_folder_is_private_and_gone_in_the_end(temporary: Path) -> None:
     assert not folder.exists()
 
 
-def test_after_kill_9_nothing_stays(temporary: Path) -> None:
+def test_scratch_folder_of_killed_process_is_removed(temporary: Path) -> None:
     with maker(temporary) as (process, folder):
         assert (folder / "kept" / "file").exists()
         process.send_signal(signal.SIGKILL)
@@ -76,7 +76,7 @@ def test_after_kill_9_nothing_stays(temporary: Path) -> None:
         wait_until(lambda: not any(temporary.iterdir()), within_s=20)
 
 
-def test_what_stays_when_the_orphan_reaper_is_killed_too_is_swept(
+def test_sweep_removes_folder_after_the_orphan_reaper_was_killed_too(
     temporary: Path,
 ) -> None:
     with maker(temporary) as (process, folder):
@@ -91,7 +91,7 @@ def test_what_stays_when_the_orphan_reaper_is_killed_too_is_swept(
     assert list(temporary.iterdir()) == []
 
 
-def test_other_folders_and_links_are_left_alone(
+def test_sweep_leaves_other_folders_and_links_alone(
     temporary: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
@@ -103,7 +103,7 @@ def test_other_folders_and_links_are_left_alone(
     assert (temporary / "llamatrix-other").exists()
 
 
-def test_the_orphan_reaper_knows_which_folders_are_left() -> None:
+def test_orphan_reaper_knows_the_remaining_folders() -> None:
     entries = b"".join(
         orphan_reaper.entry(Path(name), gone=gone)
         for name, gone in (("/a", False), ("/b", False), ("/a", True))

@@ -47,11 +47,11 @@ def test_lines_arrive_while_the_program_runs(tmp_path: Path) -> None:
     assert lines == ["1", "2"]
 
 
-def test_a_last_line_without_a_line_end_is_heard() -> None:
+def test_last_line_without_newline_is_read() -> None:
     assert shell.run(["printf", "a\\nb"], timeout_s=30).out == "a\nb\n"
 
 
-def test_a_flood_without_a_line_end_is_bounded() -> None:
+def test_output_without_newlines_is_bounded() -> None:
     """In quadratic time 600 MB take minutes, and each tail would be as long."""
     code = "import sys; [sys.stdout.write('x' * 1_000_000) for _ in range(600)]"
     ended = shell.run(python(code), timeout_s=300)
@@ -60,7 +60,9 @@ def test_a_flood_without_a_line_end_is_bounded() -> None:
     assert len(ended.tail[-1]) == shell.TAIL_LINE_CHARACTERS
 
 
-def test_a_program_over_its_time_is_ended_with_its_children(tmp_path: Path) -> None:
+def test_program_over_its_time_limit_is_killed_with_its_children(
+    tmp_path: Path,
+) -> None:
     pid_file = tmp_path / "pid"
     script = f"sleep 600 & echo $! > {pid_file}; echo begun; wait"
     ended = shell.run(["sh", "-c", script], timeout_s=1.0)
@@ -69,19 +71,19 @@ def test_a_program_over_its_time_is_ended_with_its_children(tmp_path: Path) -> N
     assert gone_within(int(pid_file.read_text()), 5)
 
 
-def test_silence_ends_a_program_before_its_total_time() -> None:
+def test_silent_program_is_killed_before_its_time_limit() -> None:
     code = "import time; print('one', flush=True); time.sleep(600)"
     ended = shell.run(python(code), timeout_s=60, silence_s=0.5)
     assert ended.limit is shell.Limit.SILENCE
     assert ended.seconds < 30
 
 
-def test_a_missing_program_is_named() -> None:
+def test_missing_program_is_named() -> None:
     with pytest.raises(shell.ProgramMissingError, match="no-such-program"):
         shell.run(["no-such-program"], timeout_s=1)
 
 
-def test_what_the_machine_cannot_execute_is_one_line(tmp_path: Path) -> None:
+def test_program_of_another_machine_is_an_error_of_one_line(tmp_path: Path) -> None:
     program = tmp_path / "llama-bench"
     program.write_bytes(b"\x7fELF of another machine")
     program.chmod(0o755)
@@ -101,24 +103,24 @@ def test_what_the_machine_cannot_execute_is_one_line(tmp_path: Path) -> None:
         (["/etc/passwd/true"], "Not a directory"),
     ],
 )
-def test_words_that_no_program_can_be_started_with_are_one_line(
+def test_impossible_argument_is_an_error_of_one_line(
     words: list[str], complaint: str
 ) -> None:
     with pytest.raises(shell.ProgramMissingError, match=complaint):
         shell.run(words, timeout_s=1)
 
 
-def test_a_missing_folder_to_start_in_is_named(tmp_path: Path) -> None:
+def test_missing_working_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(shell.ProgramMissingError, match=r"cannot be started in .*gone"):
         shell.run(["true"], timeout_s=1, cwd=tmp_path / "gone")
 
 
-def test_peak_memory_of_the_program_is_told() -> None:
+def test_peak_memory_of_the_program_is_reported() -> None:
     ended = shell.run(python("x = bytearray(200_000_000)"), timeout_s=60)
     assert ended.peak_rss_bytes > 200_000_000
 
 
-def test_an_exception_while_reading_ends_the_program(tmp_path: Path) -> None:
+def test_exception_while_reading_kills_the_program(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
 
     def interrupt(_channel: shell.Channel, _line: str) -> None:
@@ -161,14 +163,14 @@ def mark_of(pid: int) -> str:
     raise AssertionError("no mark")
 
 
-def test_the_orphan_reaper_finds_only_what_carries_its_mark() -> None:
+def test_orphan_reaper_finds_only_marked_processes() -> None:
     with shell.started(["sleep", "600"]) as process:
         mark = mark_of(process.pid)
         assert process.pid in set(orphan_reaper.marked_processes(mark))
         assert not set(orphan_reaper.marked_processes("another-mark"))
 
 
-def test_threads_that_begin_at_once_have_one_orphan_reaper() -> None:
+def test_threads_that_start_together_share_one_orphan_reaper() -> None:
     code = (
         "from concurrent.futures import ThreadPoolExecutor\n"
         "import psutil\n"
@@ -185,7 +187,7 @@ def test_threads_that_begin_at_once_have_one_orphan_reaper() -> None:
     assert ended.out == "8 1\n", ended.complaint()
 
 
-def test_a_program_never_waits_for_the_harness_own_standard_input() -> None:
+def test_program_does_not_inherit_standard_input() -> None:
     """Ours may be a pipe that nobody closes, as under a supervisor or in CI."""
     code = (
         "from llamatrix import shell\n"

@@ -11,7 +11,7 @@ class Greeting(Struct):
     hello: str
 
 
-def test_json_goes_out_and_comes_back_typed() -> None:
+def test_json_is_sent_and_decoded_to_a_type() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         assert request.headers["Content-Type"] == "application/json"
         return httpx.Response(200, content=request.content)
@@ -22,7 +22,7 @@ def test_json_goes_out_and_comes_back_typed() -> None:
     assert reply.url == "http://host/echo"
 
 
-def test_another_status_than_200_is_no_answer_of_the_asked_type() -> None:
+def test_status_other_than_200_is_not_decoded() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(500, text="went wrong"))
     with site("http://host", transport=transport) as place:
         reply = place.get("/x", timeout_s=1)
@@ -31,7 +31,7 @@ def test_another_status_than_200_is_no_answer_of_the_asked_type() -> None:
         reply.read(Greeting)
 
 
-def test_an_answer_of_another_shape_names_where_it_came_from() -> None:
+def test_answer_of_another_type_names_the_url() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, text='{"hello": 1}'))
     with site("http://host", transport=transport) as place:
         reply = place.get("/x", timeout_s=1)
@@ -39,7 +39,7 @@ def test_an_answer_of_another_shape_names_where_it_came_from() -> None:
         reply.read(Greeting)
 
 
-def test_an_answer_comes_line_by_line_and_its_breaking_off_is_told() -> None:
+def test_stream_yields_lines_and_reports_a_broken_connection() -> None:
     class Cut(httpx.SyncByteStream):
         def __iter__(self) -> Iterator[bytes]:
             yield b"one\ntwo\n"
@@ -59,7 +59,7 @@ def test_an_answer_comes_line_by_line_and_its_breaking_off_is_told() -> None:
             next(place.stream("/refused", {}, timeout_s=1))
 
 
-def test_silence_is_told_with_the_address() -> None:
+def test_missing_answer_is_reported_with_the_url() -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
 

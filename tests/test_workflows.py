@@ -16,7 +16,7 @@ SWITCH = re.compile(r"sudo sysctl (\S+)")
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_an_action_is_used_at_a_version(path: Path) -> None:
+def test_workflow_actions_are_used_at_a_version(path: Path) -> None:
     used = re.findall(r"uses: (\S+)", path.read_text())
     assert used
     for action in used:
@@ -24,7 +24,7 @@ def test_an_action_is_used_at_a_version(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_a_runner_that_makes_trials_lets_users_make_namespaces_first(
+def test_workflow_allows_user_namespaces_before_trials(
     path: Path, tmp_path: Path
 ) -> None:
     """By a switch that the sandbox's own remedy names."""
@@ -42,7 +42,7 @@ def test_a_runner_that_makes_trials_lets_users_make_namespaces_first(
             assert all(switch in problem.remedy for switch in switched)
 
 
-def test_the_pipeline_is_run_with_trials() -> None:
+def test_some_workflow_runs_trials() -> None:
     """Or the test above says nothing."""
     names = PROFILE.findall("".join(path.read_text() for path in WORKFLOWS))
     assert any(Measurement.AGENT in MATRIX.profiles[name].measure for name in names)

@@ -24,20 +24,20 @@ def cell(matrix: Matrix) -> AgentCell:
     return planned(matrix, "smoke").agents[0]
 
 
-def test_smoke_plans_one_model_and_both_prompts(matrix: Matrix) -> None:
+def test_smoke_profile_plans_one_model_and_both_prompts(matrix: Matrix) -> None:
     assert [cell.id for cell in planned(matrix, "smoke").agents] == [
         "agent/qwen35-27b.tiny/current/cpu/current/httpx-post",
         "agent/qwen35-27b.tiny/current/cpu/current/gemini-images",
     ]
 
 
-def test_published_plans_every_model_and_both_prompts(matrix: Matrix) -> None:
+def test_published_profile_plans_every_model_and_both_prompts(matrix: Matrix) -> None:
     cells = planned(matrix, "published").agents
     assert len(cells) == 8
     assert not any(cell.scripted for cell in cells)
 
 
-def test_a_glob_chooses_among_cells_of_both_kinds(matrix: Matrix) -> None:
+def test_glob_selects_speed_and_agent_cells(matrix: Matrix) -> None:
     plan = planned(matrix, "smoke", "agent/*/httpx-post")
     assert plan.speed == ()
     assert [cell.task for cell in plan.agents] == ["httpx-post"]
@@ -45,7 +45,7 @@ def test_a_glob_chooses_among_cells_of_both_kinds(matrix: Matrix) -> None:
         planned(matrix, "smoke", "agnet/*")
 
 
-def test_trials_take_the_transcripts_in_turn(cell: AgentCell) -> None:
+def test_trials_use_the_transcripts_in_rotation(cell: AgentCell) -> None:
     agent = msgspec.structs.replace(cell.agent, scripts={"httpx-post": ("a", "b")})
     scripted = msgspec.structs.replace(cell, agent=agent)
     assert [scripted.script_of(trial) for trial in (1, 2, 3)] == ["a", "b", "a"]
@@ -68,7 +68,7 @@ def test_trials_take_the_transcripts_in_turn(cell: AgentCell) -> None:
         ("build", {"cmake": {"GGML_NATIVE": "ON"}}),
     ],
 )
-def test_what_can_change_a_trial_changes_the_digest(
+def test_input_that_changes_a_trial_changes_the_digest(
     cell: AgentCell, part: str, changes: dict[str, object]
 ) -> None:
     replaced = msgspec.structs.replace(getattr(cell, part), **changes)
@@ -76,7 +76,7 @@ def test_what_can_change_a_trial_changes_the_digest(
     assert other.spec_digest(task_digest="t") != cell.spec_digest(task_digest="t")
 
 
-def test_the_task_itself_is_part_of_the_digest(cell: AgentCell) -> None:
+def test_task_content_is_part_of_the_digest(cell: AgentCell) -> None:
     assert cell.spec_digest(task_digest="t") != cell.spec_digest(task_digest="u")
 
 
@@ -88,7 +88,7 @@ def test_the_task_itself_is_part_of_the_digest(cell: AgentCell) -> None:
         ("model", {"name": "another"}),
     ],
 )
-def test_more_trials_belong_to_the_same_cell(
+def test_more_trials_keep_the_digest(
     cell: AgentCell, part: str, changes: dict[str, object]
 ) -> None:
     replaced = msgspec.structs.replace(getattr(cell, part), **changes)

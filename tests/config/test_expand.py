@@ -28,7 +28,7 @@ def with_profile(matrix: Matrix, **changes: object) -> Matrix:
     return msgspec.structs.replace(matrix, profiles={"smoke": smoke})
 
 
-def test_ids_are_readable_paths() -> None:
+def test_cell_ids_are_readable_paths() -> None:
     assert [cell.id for cell in shipped_cells("published")] == [
         "speed/qwen35-27b/april/cuda",
         "speed/qwen35-35b-a3b/april/cuda",
@@ -43,21 +43,21 @@ def test_every_shipped_profile_expands() -> None:
         assert shipped_cells(profile)
 
 
-def test_an_excluded_cell_is_not_planned(matrix: Matrix, lock: Lock) -> None:
+def test_plan_excludes_cell_matching_glob(matrix: Matrix, lock: Lock) -> None:
     changed = with_profile(matrix, exclude=("*/gemma4-31b*",))
     ids = [cell.id for cell in expand(changed, lock, "smoke")]
     assert len(ids) == 3
     assert not any("gemma4-31b" in cell_id for cell_id in ids)
 
 
-def test_only_included_cells_are_planned(matrix: Matrix, lock: Lock) -> None:
+def test_plan_with_include_has_only_matching_cells(matrix: Matrix, lock: Lock) -> None:
     changed = with_profile(matrix, include=("*/qwen35-27b*",))
     (cell,) = expand(changed, lock, "smoke")
     assert cell.model_key == "qwen35-27b"
 
 
 @pytest.mark.parametrize("axis", ["include", "exclude"])
-def test_a_glob_that_matches_nothing_is_refused(
+def test_profile_glob_that_matches_nothing_is_refused(
     matrix: Matrix, lock: Lock, axis: str
 ) -> None:
     changed = with_profile(matrix, **{axis: ("speed/qwen36-27b.tiny/current/cpu",)})
@@ -65,37 +65,39 @@ def test_a_glob_that_matches_nothing_is_refused(
         expand(changed, lock, "smoke")
 
 
-def test_the_callers_glob_narrows_the_profile(matrix: Matrix, lock: Lock) -> None:
+def test_cells_option_narrows_the_profile(matrix: Matrix, lock: Lock) -> None:
     ids = [cell.id for cell in expand(matrix, lock, "smoke", cells="*qwen35*")]
     assert len(ids) == 2
 
 
-def test_the_callers_glob_must_match(matrix: Matrix, lock: Lock) -> None:
+def test_cells_option_that_matches_nothing_is_refused(
+    matrix: Matrix, lock: Lock
+) -> None:
     with pytest.raises(MatrixError, match="--cells 'nothing'"):
         expand(matrix, lock, "smoke", cells="nothing")
 
 
-def test_an_unknown_profile_is_named_with_the_nearest(
+def test_unknown_profile_is_refused_with_nearest_name(
     matrix: Matrix, lock: Lock
 ) -> None:
     with pytest.raises(MatrixError, match="no profile 'smok'; did you mean 'smoke'"):
         expand(matrix, lock, "smok")
 
 
-def test_a_pin_that_the_lock_lacks_is_refused(matrix: Matrix, lock: Lock) -> None:
+def test_pin_missing_from_the_lock_is_refused(matrix: Matrix, lock: Lock) -> None:
     pins = {name: pin for name, pin in lock.pins.items() if name != "current"}
     with pytest.raises(MatrixError, match=r"pins\.current: not locked; run"):
         expand(matrix, msgspec.structs.replace(lock, pins=pins), "smoke")
 
 
-def test_a_pin_locked_to_another_commit_is_refused(matrix: Matrix, lock: Lock) -> None:
+def test_pin_locked_to_another_commit_is_refused(matrix: Matrix, lock: Lock) -> None:
     other = msgspec.structs.replace(lock.pins["current"], commit="0" * 40)
     pins = {**lock.pins, "current": other}
     with pytest.raises(MatrixError, match=r"pins\.current\.commit: locked '0000"):
         expand(matrix, msgspec.structs.replace(lock, pins=pins), "smoke")
 
 
-def test_a_damaged_lock_says_how_to_write_it_anew(tmp_path: Path) -> None:
+def test_damaged_lock_error_names_the_command_that_rewrites_it(tmp_path: Path) -> None:
     path = tmp_path / "matrix.lock"
     text = (ROOT / "matrix.lock").read_text()
     path.write_text(text.replace('nar_hash = "sha256-', 'nar_hash = "sha256:'))
@@ -103,7 +105,7 @@ def test_a_damaged_lock_says_how_to_write_it_anew(tmp_path: Path) -> None:
         load_lock(path)
 
 
-def test_tests_come_in_the_order_of_llama_bench(cells: tuple[Cell, ...]) -> None:
+def test_speed_tests_are_in_the_order_of_llama_bench(cells: tuple[Cell, ...]) -> None:
     assert [test.name for test in cells[0].tests] == [
         "pp128",
         "pp512",
@@ -137,7 +139,7 @@ def changed(cell: Cell, field: str, **values: object) -> Cell:
         ("sweep", {"n_gpu_layers": 10}),
     ],
 )
-def test_whatever_can_change_the_number_changes_the_digest(
+def test_input_that_changes_a_number_changes_the_digest(
     cells: tuple[Cell, ...], field: str, values: dict[str, object]
 ) -> None:
     cell = cells[0]
@@ -153,14 +155,14 @@ def test_whatever_can_change_the_number_changes_the_digest(
         ("pin", {"about": "another word"}),
     ],
 )
-def test_more_repeats_and_other_words_keep_the_digest(
+def test_repeats_and_descriptions_keep_the_digest(
     cells: tuple[Cell, ...], field: str, values: dict[str, object]
 ) -> None:
     cell = cells[0]
     assert changed(cell, field, **values).spec_digest == cell.spec_digest
 
 
-def test_host_class_and_compiler_are_in_the_records_key(
+def test_record_key_contains_host_class_and_compiler(
     cells: tuple[Cell, ...],
 ) -> None:
     here = cells[0].digest(host_slug="a", compiler="g++ 12")
@@ -169,6 +171,6 @@ def test_host_class_and_compiler_are_in_the_records_key(
     assert here == cells[0].digest(host_slug="a", compiler="g++ 12")
 
 
-def test_a_test_is_named_as_llama_bench_names_it() -> None:
+def test_speed_test_has_the_name_that_llama_bench_prints() -> None:
     assert SpeedTest(n_prompt=512, n_gen=0).name == "pp512"
     assert SpeedTest(n_prompt=0, n_gen=128).name == "tg128"

@@ -30,14 +30,14 @@ def refused(tmp_path: Path) -> Callable[[str, str], str]:
     return complaint
 
 
-def test_the_shipped_matrix_is_decoded() -> None:
+def test_shipped_matrix_is_decoded() -> None:
     matrix = load_matrix(ROOT / "matrix.toml")
     assert {"smoke", "published", "synthetic"} <= matrix.profiles.keys()
     published = matrix.sweeps[matrix.profiles["published"].sweep or ""]
     assert published.n_prompt == (512, 2048, 4096, 8192, 16384, 32768, 65336)
 
 
-def test_an_unknown_key_is_named_with_the_nearest_one(
+def test_unknown_key_is_refused_with_nearest_name(
     refused: Callable[[str, str], str],
 ) -> None:
     assert refused("ctx_size = 130672", "ctx_sze = 130672").splitlines()[0] == (
@@ -45,7 +45,7 @@ def test_an_unknown_key_is_named_with_the_nearest_one(
     )
 
 
-def test_a_wrong_type_is_named_with_its_value(
+def test_wrong_type_is_refused_with_its_value(
     refused: Callable[[str, str], str],
 ) -> None:
     assert refused("processes = 2", 'processes = "two"') == (
@@ -53,7 +53,7 @@ def test_a_wrong_type_is_named_with_its_value(
     )
 
 
-def test_an_item_of_a_list_is_named_by_its_index(
+def test_error_in_a_list_names_the_index(
     refused: Callable[[str, str], str],
 ) -> None:
     assert refused("n_prompt = [128, 512, 1024]", "n_prompt = [128, 0, 1024]") == (
@@ -61,7 +61,7 @@ def test_an_item_of_a_list_is_named_by_its_index(
     )
 
 
-def test_an_unknown_name_in_a_reference_is_named(
+def test_reference_to_unknown_name_is_refused_with_nearest_name(
     refused: Callable[[str, str], str],
 ) -> None:
     assert refused('pins = ["april"]', 'pins = ["apirl"]') == (
@@ -70,7 +70,7 @@ def test_an_unknown_name_in_a_reference_is_named(
     )
 
 
-def test_an_unknown_word_is_named_with_the_nearest_one(
+def test_unknown_enum_value_is_refused_with_nearest_name(
     refused: Callable[[str, str], str],
 ) -> None:
     assert refused('weights = "tiny"\nm', 'weights = "tny"\nm') == (
@@ -79,7 +79,7 @@ def test_an_unknown_word_is_named_with_the_nearest_one(
     )
 
 
-def test_a_missing_key_is_named(refused: Callable[[str, str], str]) -> None:
+def test_missing_key_is_refused_by_name(refused: Callable[[str, str], str]) -> None:
     assert refused('quant = "Q4_K_XL"\n', "") == (
         "matrix.toml: models.qwen35-27b.quant: missing"
     )
@@ -179,7 +179,7 @@ def test_a_missing_key_is_named(refused: Callable[[str, str], str]) -> None:
         ),
     ],
 )
-def test_a_contradictory_file_is_refused(
+def test_contradictory_settings_are_refused(
     refused: Callable[[str, str], str], old: str, new: str, complaint: str
 ) -> None:
     assert refused(old, new).startswith(f"matrix.toml: {complaint}")
@@ -192,13 +192,13 @@ def accepted(tmp_path: Path, old: str, new: str) -> None:
     load_matrix(tmp_path / "matrix.toml")
 
 
-def test_types_of_one_program_are_not_asked_of_the_other(tmp_path: Path) -> None:
+def test_cache_type_is_checked_for_the_program_that_uses_it(tmp_path: Path) -> None:
     keys = 'cache_type_k = "f16"\ncache_type_v = "f16"\nflash_attn = true'
     accepted(tmp_path, keys, keys.replace("f16", "f32"))
 
 
 @pytest.mark.parametrize("kind", ["f16", "bf16"])
-def test_an_unquantised_v_cache_needs_no_flash_attention(
+def test_unquantised_v_cache_needs_no_flash_attention(
     tmp_path: Path, kind: str
 ) -> None:
     old = 'cache_type_k = "f16"\ncache_type_v = "f16"\nflash_attn = true'
@@ -206,7 +206,7 @@ def test_an_unquantised_v_cache_needs_no_flash_attention(
     accepted(tmp_path, old, new)
 
 
-def test_a_pin_that_nobody_read_may_know_newer_types(tmp_path: Path) -> None:
+def test_unknown_pin_accepts_newer_cache_types(tmp_path: Path) -> None:
     text = (ROOT / "matrix.toml").read_text()
     commits = [pin.commit for pin in load_matrix(ROOT / "matrix.toml").pins.values()]
     for index, commit in enumerate(commits):
@@ -215,29 +215,29 @@ def test_a_pin_that_nobody_read_may_know_newer_types(tmp_path: Path) -> None:
     load_matrix(tmp_path / "matrix.toml")
 
 
-def test_what_is_no_toml_is_told_with_line_and_column(
+def test_invalid_toml_is_refused_with_line_and_column(
     refused: Callable[[str, str], str],
 ) -> None:
     assert "line" in refused("schema_version = 1", "schema_version = ")
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_missing_matrix_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MatrixError, match=r"matrix.toml: not found"):
         load_matrix(tmp_path / "matrix.toml")
 
 
-def test_the_shipped_matrix_is_valid_by_its_schema() -> None:
+def test_shipped_matrix_is_valid_by_its_schema() -> None:
     jsonschema.validate(read_toml(ROOT / "matrix.toml"), json.loads(matrix_schema()))
 
 
-def test_the_schema_refuses_what_the_reader_refuses() -> None:
+def test_schema_refuses_what_the_decoder_refuses() -> None:
     raw = read_toml(ROOT / "matrix.toml")
     raw["surprise"] = 1
     with pytest.raises(jsonschema.ValidationError, match="surprise"):
         jsonschema.validate(raw, json.loads(matrix_schema()))
 
 
-def test_the_shipped_schema_file_is_the_schema() -> None:
+def test_shipped_schema_file_is_up_to_date() -> None:
     assert (ROOT / "matrix.schema.json").read_text() == matrix_schema(), (
         "run `invoke schema > matrix.schema.json`"
     )
@@ -258,7 +258,7 @@ def test_the_shipped_schema_file_is_the_schema() -> None:
     ],
     ids=lambda value: None if isinstance(value, str) else "",
 )
-def test_a_file_that_is_no_toml_of_ours_is_one_line(
+def test_unreadable_matrix_is_an_error_of_one_line(
     tmp_path: Path, content: bytes, complaint: str
 ) -> None:
     path = tmp_path / "matrix.toml"
@@ -281,7 +281,7 @@ _INTEGERS = (
 
 @pytest.mark.parametrize("line", _INTEGERS)
 @pytest.mark.parametrize("number", ["-1", str(2**62), str(10**30), "nan", "1.5"])
-def test_a_number_that_no_program_could_use_is_named(
+def test_number_out_of_range_is_refused_by_name(
     refused: Callable[[str, str], str], line: str, number: str
 ) -> None:
     key, _, value = line.partition(" = ")
@@ -290,13 +290,13 @@ def test_a_number_that_no_program_could_use_is_named(
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf", "-0.1", "1e400"])
-def test_a_temperature_that_is_none_is_named(
+def test_temperature_that_is_not_finite_is_refused(
     refused: Callable[[str, str], str], number: str
 ) -> None:
     assert ".temp: expected `float`" in refused("temp = 0.6", f"temp = {number}")
 
 
-def test_a_size_that_is_listed_twice_is_named(
+def test_size_listed_twice_is_refused(
     refused: Callable[[str, str], str],
 ) -> None:
     assert refused("n_prompt = [128, 512, 1024]", "n_prompt = [128, 512, 128]") == (
@@ -304,7 +304,7 @@ def test_a_size_that_is_listed_twice_is_named(
     )
 
 
-def test_a_long_value_is_cut_in_a_complaint(
+def test_long_value_is_shortened_in_the_error(
     refused: Callable[[str, str], str],
 ) -> None:
     assert len(refused("processes = 2", f'processes = "{"x" * 10_000}"')) < 200
@@ -323,7 +323,7 @@ def test_a_long_value_is_cut_in_a_complaint(
         ("''", "x", "expected `str` matching regex"),
     ],
 )
-def test_a_variable_that_is_not_the_users_to_set_is_refused(
+def test_reserved_environment_variable_is_refused(
     refused: Callable[[str, str], str], name: str, value: str, complaint: str
 ) -> None:
     for line in ("processes = 2", "parallel = 1"):  # of a sweep, of a server

@@ -13,14 +13,14 @@ LOCK = shipped_lock()
 WITHOUT = msgspec.structs.replace(LOCK, templates={})
 
 
-def test_a_corrected_template_is_pinned_and_one_in_the_weights_is_not() -> None:
+def test_lock_pins_corrected_templates_only() -> None:
     for key, model in MATRIX.models.items():
         pinned = locked_template(MATRIX, LOCK, key)
         assert (pinned is None) == (model.chat_template_file is None)
     assert locked_template(MATRIX, LOCK, "qwen35-27b") == LOCK.templates["qwen35"]
 
 
-def test_a_template_that_is_not_locked_is_told_with_the_remedy() -> None:
+def test_unlocked_template_is_refused_with_the_remedy() -> None:
     with pytest.raises(
         MatrixError, match=r"templates\.qwen35: not locked.*`invoke lock`"
     ):
@@ -28,12 +28,12 @@ def test_a_template_that_is_not_locked_is_told_with_the_remedy() -> None:
     assert locked_template(MATRIX, WITHOUT, "gemma4-31b") is None
 
 
-def test_the_lock_has_what_models_name_and_no_more() -> None:
+def test_lock_has_exactly_the_templates_that_models_name() -> None:
     assert LOCK.templates.keys() == template_names(MATRIX).keys() == {"qwen35"}
 
 
 @pytest.mark.parametrize("profile", MATRIX.profiles)
-def test_a_speed_cell_knows_nothing_of_templates_in_use(profile: str) -> None:
+def test_speed_cell_digest_ignores_served_templates(profile: str) -> None:
     """llama-bench applies none: another one must not cost new measurements."""
     models = {
         key: msgspec.structs.replace(model, chat_template_file=None)

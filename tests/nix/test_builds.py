@@ -29,15 +29,13 @@ LOCK = shipped_lock()
 
 
 @pytest.mark.parametrize("pin", MATRIX.opencode)
-def test_opencode_is_fetched_patched_and_tells_its_version(
-    builder: Flake, pin: str
-) -> None:
+def test_opencode_build_keeps_the_program_section(builder: Flake, pin: str) -> None:
     (path,) = builder.build(f"opencode-{pin}")
     program = (path / "bin" / "opencode").read_bytes()
     assert b".bun" in program, "the program's own section is kept"
 
 
-def test_a_wrong_pin_is_caught_by_the_install_check(builder: Flake) -> None:
+def test_wrong_opencode_version_fails_the_build(builder: Flake) -> None:
     """The tarball is the lock's, the version asked another: --version tells."""
     for name in ("matrix.toml", "matrix.lock"):
         builder.replace(name, 'version = "1.3.2"', 'version = "1.3.0"')
@@ -62,7 +60,7 @@ def test_context7_starts_with_its_own_dependencies(builder: Flake, pin: str) -> 
     assert "transport" in said.stdout + said.stderr
 
 
-def test_nix_and_python_make_the_same_templates(seeded: Flake) -> None:
+def test_nix_and_python_produce_the_same_templates(seeded: Flake) -> None:
     (path,) = seeded.build("templates")
     corrections = sorted((ROOT / "templates").glob("*.toml"))
     assert corrections
@@ -71,7 +69,7 @@ def test_nix_and_python_make_the_same_templates(seeded: Flake) -> None:
         assert file_sha256(made) == load_correction(file).result_sha256
 
 
-def test_what_a_shell_offers_is_measured_and_recorded(
+def test_builds_of_a_nix_shell_are_measured_and_recorded(
     seeded: Flake, project: Project, invoke_environment: dict[str, str]
 ) -> None:
     """Nix builds (with a fake compiler), the harness measures: nothing in between."""
@@ -95,7 +93,7 @@ def test_what_a_shell_offers_is_measured_and_recorded(
 
 
 @pytest.mark.parametrize("profile", ["smoke", "published"])
-def test_agents_are_run_with_what_a_shell_has(
+def test_agents_run_with_the_programs_of_the_nix_shell(
     seeded: Flake, project: Project, monkeypatch: pytest.MonkeyPatch, profile: str
 ) -> None:
     """OpenCode and Context7 as Nix builds them lie where the harness looks."""

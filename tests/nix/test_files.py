@@ -23,13 +23,13 @@ SRI = re.compile(r"sha(256|512)-[A-Za-z0-9+/]{20,}")
 
 
 @pytest.mark.slow
-def test_shellcheck_has_nothing_to_say(require: Callable[[str], Path]) -> None:
+def test_shell_scripts_pass_shellcheck(require: Callable[[str], Path]) -> None:
     argv = [str(require("shellcheck")), "--severity=warning", *map(str, SHELL)]
     ended = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout
 
 
-def test_no_pin_is_written_twice() -> None:
+def test_nix_files_contain_no_pins() -> None:
     """Hashes and revisions stand in matrix and lock; the flake's input is the exception."""
     input_rev = json.loads((ROOT / "flake.lock").read_text())["nodes"]["nixpkgs"]
     for path in NIX:
@@ -42,7 +42,7 @@ def test_no_pin_is_written_twice() -> None:
 
 
 @pytest.mark.parametrize("path", NIX, ids=lambda path: path.name)
-def test_a_nix_file_is_laid_out_as_a_formatter_would_leave_it(path: Path) -> None:
+def test_nix_file_is_formatted(path: Path) -> None:
     """No formatter can be had here; these are the rules that need none."""
     text = path.read_text()
     assert text.endswith("\n")
@@ -55,7 +55,7 @@ def test_a_nix_file_is_laid_out_as_a_formatter_would_leave_it(path: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_every_nix_file_parses_with_no_unknown_name(nix_bin: Path) -> None:
+def test_nix_files_parse_without_unknown_names(nix_bin: Path) -> None:
     for path in NIX:
         argv = [str(nix_bin / "nix-instantiate"), "--parse", str(path)]
         ended = subprocess.run(argv, capture_output=True, text=True, check=False)

@@ -46,12 +46,12 @@ def every_build() -> dict[str, Cell]:
     }
 
 
-def test_every_output_evaluates(shipped: Flake) -> None:
+def test_every_flake_output_evaluates(shipped: Flake) -> None:
     ended = shipped.check()
     assert ended.returncode == 0, ended.stderr
 
 
-def test_the_lock_file_fits_and_is_written_as_nix_would(shipped: Flake) -> None:
+def test_flake_lock_is_complete_and_written_as_by_nix(shipped: Flake) -> None:
     before = (shipped.folder / "flake.lock").read_bytes()
     ended = shipped.nix("flake", "lock", "--offline", "--no-update-lock-file")
     assert ended.returncode == 0, ended.stderr
@@ -59,12 +59,12 @@ def test_the_lock_file_fits_and_is_written_as_nix_would(shipped: Flake) -> None:
 
 
 @pytest.mark.parametrize("name", ["matrix", "lock"])
-def test_nix_and_python_read_the_same(shipped: Flake, name: str) -> None:
+def test_nix_and_python_read_the_same_values(shipped: Flake, name: str) -> None:
     file = "matrix.toml" if name == "matrix" else "matrix.lock"
     assert shipped.eval(f"lib.{name}") == tomllib.loads((ROOT / file).read_text())
 
 
-def test_the_flake_builds_every_pin_and_every_portable_build(shipped: Flake) -> None:
+def test_flake_has_every_pin_and_portable_build(shipped: Flake) -> None:
     names = shipped.eval(f"packages.{SYSTEM}", "--apply", "builtins.attrNames")
     assert isinstance(names, list)
     assert {name for name in names if name.startswith("llama-cpp-")} == set(
@@ -74,7 +74,7 @@ def test_the_flake_builds_every_pin_and_every_portable_build(shipped: Flake) -> 
     assert {f"context7-{pin}" for pin in MATRIX.context7} <= set(names)
 
 
-def test_nix_compiles_with_the_definitions_of_pythons_recipe(shipped: Flake) -> None:
+def test_nix_and_python_compile_with_the_same_definitions(shipped: Flake) -> None:
     pick = """packages: builtins.mapAttrs (_: one: {
       inherit (one) cmakeFlags manifest;
       inherit (one.src) outputHash tree;
@@ -98,7 +98,7 @@ def test_nix_compiles_with_the_definitions_of_pythons_recipe(shipped: Flake) -> 
         assert manifest["backend"] == recipe.backend
 
 
-def test_a_cuda_build_cannot_fall_back_to_the_cpu(shipped: Flake) -> None:
+def test_cuda_build_cannot_fall_back_to_the_cpu(shipped: Flake) -> None:
     flags = shipped.eval(f"packages.{SYSTEM}.llama-cpp-april-cuda.cmakeFlags")
     assert isinstance(flags, list)
     assert "-DGGML_CUDA=ON" in flags
@@ -107,7 +107,7 @@ def test_a_cuda_build_cannot_fall_back_to_the_cpu(shipped: Flake) -> None:
     assert not [flag for flag in flags if "GGML_BACKEND_DL" in flag]
 
 
-def test_opencode_is_neither_stripped_nor_given_another_path(shipped: Flake) -> None:
+def test_opencode_is_neither_stripped_nor_given_a_run_path(shipped: Flake) -> None:
     for pin, locked in LOCK.opencode.items():
         where = f"packages.{SYSTEM}.opencode-{pin}"
         assert shipped.eval(f"{where}.src.outputHash") == next(
@@ -203,7 +203,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_seeded_mistake_is_caught(flake: Flake, name: str) -> None:
+def test_seeded_mistake_fails_evaluation(flake: Flake, name: str) -> None:
     file, old, new, message = MISTAKES[name]
     flake.replace(file, old, new)
     ended = flake.check()
@@ -211,20 +211,22 @@ def test_a_seeded_mistake_is_caught(flake: Flake, name: str) -> None:
     assert re.search(message, ended.stderr), ended.stderr[-2000:]
 
 
-def test_a_lock_file_of_another_revision_does_not_fit(flake: Flake) -> None:
+def test_flake_lock_of_another_revision_is_refused(flake: Flake) -> None:
     for _ in range(2):
         flake.replace("flake.lock", '"rev": "567a49d1', '"rev": "467a49d1')
     ended = flake.nix("flake", "lock", "--offline", "--no-update-lock-file")
     assert ended.returncode != 0
 
 
-def test_a_system_that_the_matrix_does_not_name_has_no_outputs(shipped: Flake) -> None:
+def test_system_outside_the_matrix_has_no_outputs(shipped: Flake) -> None:
     ended = shipped.with_stub("eval", ".#packages.riscv64-linux.default.name")
     assert ended.returncode != 0
     assert "does not provide attribute" in ended.stderr
 
 
-def test_what_python_proves_is_what_nix_fetches(flake: Flake, user_cache: Path) -> None:
+def test_nix_fetches_the_source_that_python_verifies(
+    flake: Flake, user_cache: Path
+) -> None:
     """The proven tree is seeded into the store: at the fetcher's path, or it is not."""
     locked = LOCK.pins["current"]
     tree = provide_source(locked, user_cache)
@@ -240,7 +242,7 @@ def test_what_python_proves_is_what_nix_fetches(flake: Flake, user_cache: Path) 
     assert flake.eval(where) != fetched, "an edited hash names other bytes"
 
 
-def test_a_shell_names_the_builds_of_its_profile(shipped: Flake) -> None:
+def test_nix_shell_lists_the_builds_of_its_profile(shipped: Flake) -> None:
     text = str(shipped.eval(f"devShells.{SYSTEM}.cpu.LLAMATRIX_NIX.text"))
     paths = json.loads(text)
     assert list(paths["builds"]) == ["current/cpu"]
@@ -262,7 +264,7 @@ def test_a_shell_names_the_builds_of_its_profile(shipped: Flake) -> None:
     assert "april/cuda" in json.loads(text)["builds"]
 
 
-def test_the_readme_lists_the_attributes_of_the_stub(shipped: Flake) -> None:
+def test_nix_readme_lists_the_attributes_of_the_stub(shipped: Flake) -> None:
     stub = shipped.folder / "tests" / "nixpkgs-stub"
     expression = f"""
       let
