@@ -1,4 +1,4 @@
-"""Fixtures that every room uses: a project of one's own, real parts, golden files."""
+"""Fixtures for all packages: a project in a temporary folder, fakes, golden files."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from llamatrix.measured_environment import SHARED
 from llamatrix.project import Project, find_project
 
 collect_ignore = ["cases"]
-"""Workspaces of agents, with tests of their own: judged, not run."""
+"""Workspaces of agents: their own tests are test data."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,10 +31,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Point the hub's client at a closed port: no test can reach the real hub.
+    """Point the hub's client at a closed port, so that no test reaches the real hub.
 
-    Where the tests run in the background, Ctrl-C is ignored, and programs inherit that:
-    a handler of our own gives them the default again.
+    Shells start background jobs with Ctrl-C ignored, which programs inherit; setting a
+    handler restores the default for them.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -49,7 +49,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Where workers share the tests, the longest come first."""
+    """Start the slowest files first when workers share the tests."""
     if hasattr(config, "workerinput"):
         items[:] = longest_first(items)
 
@@ -70,10 +70,10 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """The shipped matrix and lock in a folder of its own, with an empty cache.
+    """Return a project with the shipped matrix and lock, and an empty cache.
 
-    Without a target spread: beside other tests no machine is quiet, and how many processes
-    a cell gets would depend on the load.
+    It has no target spread: while other tests run, the number of processes of a cell
+    would depend on the load.
     """
     root = tmp_path / "project"
     root.mkdir()
@@ -89,19 +89,19 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 @pytest.fixture(scope="session")
 def user_cache() -> Path:
-    """The cache of whoever runs the tests: what was built once is not built again."""
+    """Return the user's cache, so that slow tests reuse its builds."""
     return find_project().cache
 
 
 @pytest.fixture
 def cells() -> tuple[Cell, ...]:
-    """The cells of the shipped `smoke` profile."""
+    """Return the cells of the shipped `smoke` profile."""
     return shipped_cells("smoke")
 
 
 @pytest.fixture
 def fake_program(tmp_path: Path) -> Callable[[str, str], Path]:
-    """An executable with a program's name that runs one of the fakes."""
+    """Install an executable with a program's name that runs one of the fakes."""
 
     def install(name: str, fake: str) -> Path:
         path = tmp_path / "bin" / name
@@ -115,7 +115,7 @@ def fake_program(tmp_path: Path) -> Callable[[str, str], Path]:
 
 @pytest.fixture
 def invoke_environment(project: Project) -> dict[str, str]:
-    """The environment in which a command of ours works on `project`."""
+    """Return the environment in which our commands work on `project`."""
     return {
         **os.environ,
         "LLAMATRIX_ROOT": str(project.root),

@@ -1,7 +1,7 @@
-"""Commands of `tasks.py` through Invoke's own parser, in this process.
+"""Run commands of `tasks.py` through Invoke's own parser, in this process.
 
-What a user types and what comes out, without a new interpreter for each command: where
-the process itself is the subject (signals, environment at start), start one.
+This avoids a new interpreter for each command; tests of the process itself (signals,
+environment at start) start one.
 """
 
 import io
@@ -20,7 +20,7 @@ from llamatrix import nvml
 from llamatrix.provision import compiler
 
 PROCESS_WIDE = (nvml.gpus, compiler.cxx, compiler.nvcc, compiler.compiler_id)
-"""What a new process would find out anew."""
+"""Caches that a new process would not have."""
 
 
 def invoked(
@@ -28,8 +28,8 @@ def invoked(
 ) -> subprocess.CompletedProcess[str]:
     """Run `invoke ARGUMENTS` in this environment; a bug keeps its traceback.
 
-    With a hub to ask it is a process: the hub's client reads where it keeps what it
-    fetched once, when it is imported.
+    A command that uses a hub runs as a process: the hub's client reads the location of
+    its cache on import.
     """
     if env["HF_HOME"] != NOWHERE:
         return invoked_apart(*arguments, env=env)

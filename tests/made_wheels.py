@@ -1,4 +1,4 @@
-"""Wheels of a few hundred bytes, for package indexes of the tests' own."""
+"""Wheels of a few hundred bytes, for package indexes that tests create."""
 
 import hashlib
 import zipfile
@@ -8,7 +8,7 @@ from pathlib import Path
 def made_wheel(
     folder: Path, name: str, *, version: str = "1.0", python: str = ">=3.11"
 ) -> Path:
-    """Write a wheel with one module that says its name."""
+    """Write a wheel with one module that prints its name."""
     stem = f"{name}-{version}"
     needs = f"Requires-Python: {python}\n" if python else ""
     tags = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -29,7 +29,7 @@ def made_wheel(
 
 
 def entry(wheel: Path, *, marker: str = "") -> str:
-    """The wheel's lines in a list with hashes, as uv writes them."""
+    """Return the entry of a wheel in a list with hashes, as uv writes it."""
     name, version, *_ = wheel.name.split("-")
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     return f"{name}=={version}{marker} \\\n    --hash=sha256:{digest}\n"

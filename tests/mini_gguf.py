@@ -1,4 +1,4 @@
-"""Writes GGUF headers for tests: any metadata, any tensors, data as a hole in the file."""
+"""Write GGUF headers with any metadata and tensors; the data is a hole in the file."""
 
 import struct
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ def write_gguf(
     version: int = 3,
     block_sizes: Mapping[int, tuple[int, int]] | None = None,
 ) -> Path:
-    """Write a file whose tensors take their full size and no blocks on the disk.
+    """Write a file whose tensors have their full size but use no blocks on disk.
 
     `block_sizes` has elements and bytes per block of types that the product lacks.
     """
@@ -36,7 +36,7 @@ def write_gguf(
 
 
 def gguf_bytes(metadata: Metadata, tensors: Sequence[TensorSpec]) -> bytes:
-    """The same file as bytes; for small tensors."""
+    """Return the same file as bytes; for small tensors."""
     head, size = _header(metadata, tensors, "<", 3, {})
     return head.ljust(size, b"\0")
 
@@ -48,7 +48,7 @@ def _header(
     version: int,
     block_sizes: Mapping[int, tuple[int, int]],
 ) -> tuple[bytes, int]:
-    """The header's bytes, and the size of the whole file."""
+    """Return the bytes of the header and the size of the whole file."""
     head = b"GGUF" + struct.pack(f"{order}IQQ", version, len(tensors), len(metadata))
     for key, value in metadata.items():
         head += _text(key, order) + _value(value, order)
@@ -78,7 +78,7 @@ def _value(value: Scalar | Sequence[Scalar], order: str) -> bytes:
 
 
 def _kind(value: Scalar) -> int:
-    """The number of a value's type: bool, string, u32 or f32."""
+    """Return GGUF's number of the type of a value: bool, string, u32 or f32."""
     for kind, number in ((bool, 7), (str, 8), (int, 4)):
         if isinstance(value, kind):
             return number

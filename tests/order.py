@@ -1,13 +1,13 @@
-"""In which order files are handed out where several workers share the tests."""
+"""The order of test files when several workers share the tests."""
 
 import pytest
 
 _FIRST = ("network", "slow")
-"""Marks: of real programs that are fetched, and of those that are compiled."""
+"""Markers of tests that download real programs, and of tests that compile them."""
 
 
 def longest_first(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Whole files by the longest of their tests' marks; within a file as they stand."""
+    """Sort whole files by the slowest marker of their tests; keep the order within."""
     place: dict[str, int] = {}
     for item in items:
         place[_file(item)] = min(place.get(_file(item), len(_FIRST)), _place(item))

@@ -1,4 +1,4 @@
-"""A fresh copy of the played NVIDIA library, with the cards a test wants."""
+"""Fresh copies of the fake NVIDIA library, with the cards of one test."""
 
 import importlib.util
 from types import ModuleType
@@ -8,7 +8,7 @@ from tests.shipped import FAKES
 
 
 def played(*cards: dict[str, Any], without: str = "", **changes: object) -> ModuleType:
-    """An H200 with some changes where no card is given; it does not tell `without`."""
+    """Return a library with these cards, or with a changed H200 that lacks `without`."""
     spec = importlib.util.spec_from_file_location("pynvml", FAKES / "pynvml.py")
     assert spec
     assert spec.loader
@@ -29,7 +29,7 @@ def without_cards() -> ModuleType:
 
 
 def without_driver(code: int | None = None) -> ModuleType:
-    """A library that cannot be opened, for the reason that has this number."""
+    """Return a library that fails to open with this error number."""
     module = played()
     vars(module)["INIT_FAILS"] = code or True
     return module

@@ -1,4 +1,4 @@
-"""Where the project's own files lie, and the cells that they plan."""
+"""The project's own files, and the cells that they plan."""
 
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ FAKES = ROOT / "tests" / "fakes"
 GOLDEN = ROOT / "tests" / "golden"
 CAPTURED = ROOT / "tests" / "captured"
 NOWHERE = "/nonexistent"
-"""Where the hub's client would keep files: nothing is ever fetched to there."""
+"""Cache folder of the hub's client: nothing is ever downloaded to it."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""One at a time between processes, with a word to whoever waits."""
+"""Locks between processes, and what a waiting process prints."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The house: imports point left only, and every third-party package has one home."""
+"""Imports between packages point upwards only; third-party packages have one home."""
 
 import ast
 import re
@@ -13,8 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from tests.shipped import ROOT
 
-PACKAGE = ROOT / "scripts" / "llamatrix"
-ROOMS = (
+SOURCE = ROOT / "scripts" / "llamatrix"
+PACKAGES = (
     *("foundation", "config", "provision", "engines", "sandbox", "proxy", "agents"),
     *("trials", "measure", "records", "stats", "compare", "reference", "report"),
     "commands",
@@ -70,12 +70,12 @@ IN_SANDBOX = {"pytest"}
 """Installed for judged code in its own environment, never for the harness."""
 _EVERYWHERE = {*sys.stdlib_module_names, "llamatrix", "msgspec"}
 MODULES = sorted(
-    path for path in PACKAGE.rglob("*.py") if "llamatrix/tasks" not in path.as_posix()
+    path for path in SOURCE.rglob("*.py") if "llamatrix/tasks" not in path.as_posix()
 )
 
 
 def name_of(path: Path) -> str:
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    parts = path.relative_to(SOURCE).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
 
 
@@ -89,18 +89,18 @@ def imports(path: Path) -> Iterator[str]:
                 yield from (f"llamatrix.{alias.name}" for alias in node.names)
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     first = module.split(".", maxsplit=1)[0]
-    return first if first in ROOMS else "foundation"
+    return first if first in PACKAGES else "foundation"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_point_upwards_only(path: Path) -> None:
-    place = ROOMS.index(room_of(name_of(path)))
+    place = PACKAGES.index(package_of(name_of(path)))
     for imported in imports(path):
         if imported.startswith("llamatrix."):
-            other = room_of(imported.removeprefix("llamatrix."))
-            assert ROOMS.index(other) <= place, f"{name_of(path)} imports {imported}"
+            other = package_of(imported.removeprefix("llamatrix."))
+            assert PACKAGES.index(other) <= place, f"{name_of(path)} imports {imported}"
 
 
 def test_third_party_package_is_imported_at_home_only() -> None:

@@ -1,4 +1,4 @@
-"""NVIDIA's library: what a card tells is told, what it does not is absent, never wrong."""
+"""NVIDIA's library: a value that a card does not report is absent, never wrong."""
 
 import shutil
 import subprocess
@@ -71,7 +71,7 @@ def test_throttle_reasons_have_names() -> None:
 
 
 def _machine(*names: str) -> ModuleType:
-    """A card of each name; their UUIDs begin with GPU-a, GPU-b and so on."""
+    """Return a library with cards of these names and UUIDs GPU-a, GPU-b and so on."""
     return played(
         *(
             {"name": name, "uuid": f"GPU-{letter}1f", "memory": 2**34}
@@ -127,7 +127,7 @@ int nvmlInitWithFlags(unsigned int flags) { return 18; }
 int nvmlShutdown(void) { return 1; }
 const char *nvmlErrorString(int code) { return "Driver/library version mismatch"; }
 """
-"""NVIDIA's library on a machine whose driver was updated and that was not rebooted."""
+"""NVIDIA's library on a machine that was not rebooted after a driver update."""
 
 
 @pytest.mark.parametrize(

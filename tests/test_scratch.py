@@ -1,4 +1,4 @@
-"""Short-lived folders: nothing of them outlives their maker, however it ends."""
+"""Scratch folders never outlive the process that made them."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextmanager
 def maker(temporary: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """A process that has made a folder, and uses it."""
+    """Run a process that has made a folder and uses it."""
     path = str(Path(shell.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(temporary)}
     argv = [sys.executable, "-c", MAKER]
@@ -64,7 +64,7 @@ def test_scratch_folder_is_private_and_removed_on_exit(temporary: Path) -> None:
         assert folder.stat().st_mode & 0o077 == 0
         (folder / "x").write_text("x")
         sweep()
-        assert (folder / "x").exists(), "it is in use"
+        assert (folder / "x").exists(), "a folder in use is swept"
     assert not folder.exists()
 
 
@@ -83,7 +83,7 @@ def test_sweep_removes_folder_after_the_orphan_reaper_was_killed_too(
         for pid in reapers_of(process):
             os.kill(pid, signal.SIGKILL)
         sweep()
-        assert folder.exists(), "its maker lives"
+        assert folder.exists(), "the folder of a living process is swept"
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert folder.exists()

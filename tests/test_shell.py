@@ -1,4 +1,4 @@
-"""Programs are started, heard, bounded and ended."""
+"""Programs are started, read, limited and killed."""
 
 import os
 import signal
@@ -52,7 +52,7 @@ def test_last_line_without_newline_is_read() -> None:
 
 
 def test_output_without_newlines_is_bounded() -> None:
-    """In quadratic time 600 MB take minutes, and each tail would be as long."""
+    """600 MB take minutes in quadratic time, and each tail would be as long."""
     code = "import sys; [sys.stdout.write('x' * 1_000_000) for _ in range(600)]"
     ended = shell.run(python(code), timeout_s=300)
     assert ended.ok
@@ -133,7 +133,7 @@ def test_exception_while_reading_kills_the_program(tmp_path: Path) -> None:
 
 
 def test_no_descendant_outlives_a_killed_harness(tmp_path: Path) -> None:
-    """`kill -9` of the harness: its child, grandchild and a daemon of it all end."""
+    """After `kill -9` of the harness its child, grandchild and daemon all end."""
     pids = tmp_path / "pids"
     script = f"echo $$ >> {pids}; setsid sleep 601 & echo $! >> {pids}; sleep 602"
     code = (
@@ -152,7 +152,7 @@ def test_no_descendant_outlives_a_killed_harness(tmp_path: Path) -> None:
 
 
 def mark_of(pid: int) -> str:
-    """The mark a process carries, waiting until the kernel shows its environment."""
+    """Return the mark of a process once the kernel shows its environment."""
     until = time.monotonic() + 20
     while time.monotonic() < until:
         for part in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
@@ -188,7 +188,7 @@ def test_threads_that_start_together_share_one_orphan_reaper() -> None:
 
 
 def test_program_does_not_inherit_standard_input() -> None:
-    """Ours may be a pipe that nobody closes, as under a supervisor or in CI."""
+    """The harness's own may be a pipe that nobody closes, as in CI."""
     code = (
         "from llamatrix import shell\n"
         "ended = shell.run(['cat'], timeout_s=60)\n"

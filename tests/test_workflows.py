@@ -1,4 +1,4 @@
-"""The workflows of a hosted runner, as far as they can be read without one."""
+"""The workflows of hosted runners, as far as they can be tested without one."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ def test_workflow_actions_are_used_at_a_version(path: Path) -> None:
 def test_workflow_allows_user_namespaces_before_trials(
     path: Path, tmp_path: Path
 ) -> None:
-    """By a switch that the sandbox's own remedy names."""
+    """The workflow must use the setting that the sandbox's remedy names."""
     bwrap = tmp_path / "bwrap"
     bwrap.write_text("#!/bin/sh\nexit 1\n")
     bwrap.chmod(0o755)
@@ -43,6 +43,6 @@ def test_workflow_allows_user_namespaces_before_trials(
 
 
 def test_some_workflow_runs_trials() -> None:
-    """Or the test above says nothing."""
+    """Otherwise the test above is empty."""
     names = PROFILE.findall("".join(path.read_text() for path in WORKFLOWS))
     assert any(Measurement.AGENT in MATRIX.profiles[name].measure for name in names)

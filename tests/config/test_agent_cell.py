@@ -1,4 +1,4 @@
-"""Agent cells: readable ids, scripts in turn, digests that follow what changes a trial."""
+"""Agent cells: readable ids, scripts in rotation, digests over what changes a trial."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""Profiles become cells; ids are readable; digests follow what changes a number."""
+"""Profiles expand to cells with readable ids and digests over what changes a number."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`matrix.toml` is refused in one line: file, key path, value, nearest name."""
+"""Errors in `matrix.toml` are one line: file, key path, value, nearest name."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from llamatrix.errors import MatrixError
 
 @pytest.fixture
 def refused(tmp_path: Path) -> Callable[[str, str], str]:
-    """The complaint about the shipped matrix with one text replaced."""
+    """Return the error for the shipped matrix with one text replaced."""
 
     def complaint(old: str, new: str) -> str:
         text = (ROOT / "matrix.toml").read_text()

@@ -1,4 +1,4 @@
-"""What the lock says of corrected templates, and who depends on it."""
+"""Corrected templates in the lock, and which cells depend on them."""
 
 import msgspec
 import pytest
@@ -34,7 +34,7 @@ def test_lock_has_exactly_the_templates_that_models_name() -> None:
 
 @pytest.mark.parametrize("profile", MATRIX.profiles)
 def test_speed_cell_digest_ignores_served_templates(profile: str) -> None:
-    """llama-bench applies none: another one must not cost new measurements."""
+    """llama-bench applies no template: changing one must not repeat measurements."""
     models = {
         key: msgspec.structs.replace(model, chat_template_file=None)
         for key, model in MATRIX.models.items()

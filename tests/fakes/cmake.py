@@ -1,4 +1,4 @@
-"""Plays cmake: configures nothing, and builds the fake llama-bench under every name."""
+"""A fake cmake: configures nothing and builds the fake llama-bench under every name."""
 
 import re
 import sys

@@ -1,10 +1,10 @@
-"""A stand-in for llama-server whose speed and memory depend on its context.
+"""A fake llama-server whose speed and memory depend on its context.
 
-`LLAMATRIX_FAKE_CONTEXT` is a JSON object of wishes: `slow_ms` (more of each generated token's time
-for a thousand tokens of context), `load_most`, `prefill_most`, `generation_most` (tokens
-from where memory is refused, by stage), `dies_at` (tokens), `hangs_at`, `breaks_at`, `stutters_at`,
-`hoards_at`, `spills_at` (a context size), `splits` (of the graph), `forgets` (code
-words), `silent_from` (which question, from 1) and `commit`.
+`LLAMATRIX_FAKE_CONTEXT` is a JSON object: `slow_ms` (extra time of each generated token
+for a thousand tokens of context), `load_most`, `prefill_most`, `generation_most` (most
+tokens before memory is refused, by stage), `dies_at` (tokens), `hangs_at`, `breaks_at`,
+`stutters_at`, `hoards_at`, `spills_at` (a context size), `splits` (of the graph),
+`forgets` (code words), `silent_from` (number of the question, from 1) and `commit`.
 """
 
 import json
@@ -97,7 +97,7 @@ def posted(model: Model, path: str, request: object) -> tuple[int, object]:
 
 
 def recalled(text: str) -> dict[str, object]:
-    """What a model with a good memory says, but for what it is to forget."""
+    """Return the answer of a model that recalls everything but `forgets`."""
     found = re.findall(r"the code word of the (\S+) is (\S+)\.", text)
     lines = [
         f"{name}: {'something' if word in WISHES.get('forgets', []) else word}"

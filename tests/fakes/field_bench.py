@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Plays llama-bench as strangers met it, in the way that the file `way` beside it names.
+"""A fake llama-bench with a fault reported by users; the file `way` beside it names it.
 
-What was asked of it is in its rows, as the real one echoes it, but for the way's fault:
-`banner` (ggml-org/llama.cpp#15554), `cold` (#21282), `null` (#22854), `graphs` (#28404),
-and rows that cannot be: see `spoilt`.
+Its rows echo the request as the real program does, except for the fault: `banner`
+(ggml-org/llama.cpp#15554), `cold` (#21282), `null` (#22854), `graphs` (#28404), and the
+impossible rows of `with_fault`.
 """
 
 import json
@@ -56,8 +56,8 @@ def row(n_prompt: int, n_gen: int) -> dict[str, Any]:
     }
 
 
-def spoilt(good: dict[str, Any]) -> dict[str, Any]:
-    """The row of the first test with the way's fault in it."""
+def with_fault(good: dict[str, Any]) -> dict[str, Any]:
+    """Return the row of the first test with the fault."""
     faults: dict[str, dict[str, Any]] = {
         "null": {"avg_ts": None, "stddev_ts": None, "samples_ns": [], "samples_ts": []},
         "zero": {"samples_ns": [0] * 4, "samples_ts": [0.0] * 4},
@@ -96,7 +96,7 @@ def main() -> None:
         if WAY == "infinite" and number == 0:
             print(json.dumps(made).replace("[585", "[1e400, 585", 1), flush=True)
         else:
-            print(json.dumps(spoilt(made) if number == 0 else made), flush=True)
+            print(json.dumps(with_fault(made) if number == 0 else made), flush=True)
     if WAY == "crash-at-the-end":
         print("CUDA error: an illegal memory access was encountered", file=sys.stderr)
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""A hub on 127.0.0.1 as strangers met it; prints its port. Argument: the way.
+"""A hub on 127.0.0.1 in a state reported by users, its argument; it prints its port.
 
 `fine`, `renamed` (huggingface_hub#981: 307 to the new name), `removed` (main answers
 404, a pinned revision works), `reuploaded` (other bytes under the same name), `squashed`

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Plays OpenCode 1.18.33 as strangers met it, in the way that stands in for @WAY@.
+"""A fake OpenCode 1.18.33 with a fault reported by users, which replaces @WAY@.
 
-It runs inside the sandbox, where no file of the test's is seen.
+It runs inside the sandbox and cannot read files of the test.
 """
 
 import json
@@ -27,22 +27,22 @@ if "--version" in sys.argv:
     sys.exit(0)
 sys.stdin.read()
 match WAY:
-    case "exit0":  # the model is not found: an error, and exit code 0
+    case "exit0":  # the model is not found: an error, but exit code 0
         message = "Model not found: local/qwen35-27b. Did you mean: local/qwen35-27b?"
         say("error", error={"name": "UnknownError", "data": {"message": message}})
         print("ProviderModelNotFoundError", file=sys.stderr)
-    case "exit0-silent":  # nothing on standard output, an error on the other
+    case "exit0-silent":  # nothing on standard output, an error on standard error
         print("NotFoundError: NotFoundError\n data: {", file=sys.stderr)
         print('  message: "Session not found: ses_x",\n},', file=sys.stderr)
-    case "unknown":  # the stream closed without a word, no tokens, no error
+    case "unknown":  # the stream closed without tokens or an error
         say("step_start", part={"type": "step-start"})
         finish("unknown", 0)
-    case "hang":  # all is done, and the process stays
+    case "hang":  # the work is done, but the process does not exit
         say("step_start", part={"type": "step-start"})
         say("text", part={"type": "text", "text": "Done."})
         finish("stop", 12)
         time.sleep(3600)
-    case "silent-start":  # no request, no event, for ever
+    case "silent-start":  # no request and no event, forever
         time.sleep(3600)
     case _:
         sys.exit(f"no such way: {WAY}")

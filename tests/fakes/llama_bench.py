@@ -1,11 +1,12 @@
-"""Plays llama-bench for tests: rows as the real one prints them, failures on demand.
+"""A fake llama-bench: it prints rows like the real one, and fails on demand.
 
-`LLAMATRIX_FAKE_BENCH` is a JSON object: `fail` maps a prompt size to a way of failing
-(`crash`, `memory`, `loading-memory`, `buried-memory`, `silent-memory`, `context`, `hang`, `garbage`), `commit` is the build it claims,
-`child` starts a process that would outlive it, `delay_s` slows every test, `speed` is a
-factor on every speed, `noise` varies it by 0.05 % from process to process, `slow_while` a file whose presence halves it. Under `pins` stand
-wishes for one pin alone: its programs have its name in `FAKE_PIN`, and their speed
-varies from one process to the next by 0.05 %.
+`LLAMATRIX_FAKE_BENCH` is a JSON object: `fail` maps a prompt size to a failure (`crash`,
+`memory`, `loading-memory`, `buried-memory`, `silent-memory`, `context`, `hang`,
+`garbage`), `commit` is the build it claims, `child` starts a process that would outlive
+it, `delay_s` delays every test, `speed` is a factor on every speed, `noise` varies it by
+0.05 % between processes, and `slow_while` is a file whose presence halves it. `pins` has
+the same keys for single pins: their programs have the pin's name in `FAKE_PIN`, and their
+speed varies by 0.05 % between processes.
 """
 
 import json

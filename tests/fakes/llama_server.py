@@ -1,11 +1,11 @@
-"""A stand-in for llama-server: its ports, its answers, its ways of going wrong.
+"""A fake llama-server: its port, its answers and its failures.
 
-`LLAMATRIX_FAKE_LLAMA_SERVER` in the environment chooses a mode; without one it behaves.
-`FAKE_COMMIT` is the build it claims. `LLAMATRIX_FAKE_REPLAY` is a JSON object for completions:
-`speed` is a factor on its speeds, `forgets` keeps no prompt cached, `fail` maps the number
-of a completion to a way of failing (`die`, `refuse`, `hang`, `short`), `starts` says
-whether it does, `day` ends every prompt. Under `pins` stand wishes for the program that has this name in `FAKE_PIN`; its speeds
-vary from one process to the next by 0.05 %.
+`LLAMATRIX_FAKE_LLAMA_SERVER` selects a failure mode; without it the server works.
+`FAKE_COMMIT` is the build it claims. `LLAMATRIX_FAKE_REPLAY` is a JSON object for
+completions: `speed` is a factor on its speeds, `forgets` disables the prompt cache, `fail`
+maps the number of a completion to a failure (`die`, `refuse`, `hang`, `short`), `starts`
+is whether it starts at all, and `day` ends every prompt. `pins` has the same keys for the
+program with that name in `FAKE_PIN`; its speeds vary by 0.05 % between processes.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ PORT_TAKEN = "couldn't bind HTTP server socket, exiting"
 
 
 class Model:
-    """What is served, as the command line asks."""
+    """The model and settings that the command line requests."""
 
     def __init__(self, argv: list[str]) -> None:
         self.argv = argv
@@ -80,7 +80,7 @@ class Model:
         }
 
     def complete(self, asked: dict[str, object]) -> tuple[int, object]:
-        """Prompts are numbers; what one has in common with the last is cached."""
+        """Prompts are numbers; the prefix shared with the last prompt is cached."""
         self.completions += 1
         way = WISHES.get("fail", {}).get(str(self.completions))
         if way == "die":
@@ -125,7 +125,7 @@ class Model:
 
 
 def common(one: list[int], other: list[int]) -> int:
-    """How long a beginning both have."""
+    """Return the length of the common prefix."""
     pairs = zip(one, other, strict=False)
     return next(
         (i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other))
@@ -220,7 +220,7 @@ LAST_WORDS = {
     "silent-death": ["some last words"],
     "port-taken": [PORT_TAKEN],
 }
-"""What real servers were seen to say before they died."""
+"""What real servers printed before they died."""
 
 
 def start_or_die() -> None:
@@ -274,7 +274,7 @@ def main() -> None:
 
         def on_term(*_: object) -> None:
             if next(left):
-                time.sleep(0.6)  # it ends in its own time
+                time.sleep(0.6)  # it exits by itself
                 log("asked a second time")
                 os._exit(1)
 

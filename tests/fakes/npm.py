@@ -1,4 +1,4 @@
-"""npm as far as we ask it: FAKE_NPM holds what it knows, or why it fails."""
+"""A fake npm: FAKE_NPM holds the packages that it knows, or the reason why it fails."""
 
 import json
 import os

@@ -1,8 +1,7 @@
-"""Plays NVIDIA's library for tests: cards as one likes them, questions left open.
+"""A fake of NVIDIA's library with any cards; a query for a missing key fails.
 
-`FAKE_NVML` is a JSON list of cards, or set `CARDS`. What a card does not name, it does
-not answer; `processes` are pairs of id and bytes. `INIT_FAILS` plays a missing driver,
-with NVIDIA's number for it where it is not just True.
+The cards are the JSON list in `FAKE_NVML`, or `CARDS`; `processes` of a card are pairs of
+id and bytes. `INIT_FAILS` simulates a missing driver: True, or NVIDIA's error number.
 """
 
 import json

@@ -1,7 +1,6 @@
-"""`uv run` where every package is there already: this Python runs what is asked for.
+"""A fake `uv run` that uses this Python, where every package is already installed.
 
-Knows a project by its `pyproject.toml` only as far as to leave it alone; `--with` is
-taken and not needed.
+It ignores the project's `pyproject.toml` and `--with`.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A current Nix in the user's cache, and a copy of the flake to evaluate or spoil."""
+"""A current Nix in the user's cache, and copies of the flake to evaluate or change."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ class Flake:
     def replace(self, name: str, old: str, new: str) -> None:
         path = self.folder / name
         text = path.read_text()
-        assert old in text, f"{name} has no {old!r} to spoil"
+        assert old in text, f"{name} has no {old!r} to replace"
         path.write_text(text.replace(old, new, 1))
 
     def nix(
@@ -64,11 +64,11 @@ class Flake:
         return json.loads(ended.stdout)
 
     def check(self) -> subprocess.CompletedProcess[str]:
-        """Evaluate every output; builds nothing."""
+        """Evaluate every output and build nothing."""
         return self.with_stub("flake", "check", "--no-build", "--all-systems")
 
     def build(self, *attributes: str) -> list[Path]:
-        """Build for real, with this machine's programs in place of nixpkgs'."""
+        """Really build, with this machine's programs in place of nixpkgs'."""
         wanted = [f".#{attribute}" for attribute in attributes]
         flags = (
             *("--no-link", "--print-out-paths", "--max-jobs", "auto"),
@@ -81,14 +81,14 @@ class Flake:
 
 @pytest.fixture(scope="session")
 def nix_bin(user_cache: Path) -> Path:
-    """The folder of a Nix of our own: unpacked once, then reused."""
+    """Return the folder of a Nix that is unpacked once and then reused."""
     if not shutil.which("apt-get"):
         pytest.skip("no apt-get here: Nix is unpacked from Debian's packages")
     prefix = user_cache / "nix"
     installer = Path(__file__).with_name("install-nix.sh")
     with exclusive(user_cache / "nix.lock", purpose="unpacking Nix"):
         subprocess.run(["sh", installer, prefix], check=True)
-        # two that make an empty store at once find its schema "corrupt"
+        # two processes that create a store at once find its schema "corrupt"
         subprocess.run([prefix / "bin" / "nix-store", "--init"], check=True, timeout=60)
     return prefix / "bin"
 
@@ -100,12 +100,12 @@ def flake(tmp_path: Path, nix_bin: Path) -> Flake:
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory, nix_bin: Path) -> Flake:
-    """The flake as it is, for tests that only read it."""
+    """Return the unchanged flake, for tests that only read it."""
     return copied(tmp_path_factory.mktemp("shipped") / "flake", nix_bin)
 
 
 def copied(folder: Path, nix_bin: Path) -> Flake:
-    """Copy the flake; a git checkout would show Nix only what is tracked."""
+    """Copy the flake; of a git checkout Nix would see tracked files only."""
     for name in _FILES:
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def copied(folder: Path, nix_bin: Path) -> Flake:
 
 @pytest.fixture
 def builder(flake: Flake, user_cache: Path, require: Callable[[str], Path]) -> Flake:
-    """The flake with the programs that builds need beside the usual folders.
+    """Return the flake with the programs that builds need outside the usual folders.
 
     They lie at one place for all test runs, so that Nix builds everything once. cmake
     is a fake one: no test compiles llama.cpp under Nix.
@@ -155,7 +155,7 @@ def _put(path: Path, text: str) -> None:
 
 @pytest.fixture
 def seeded(builder: Flake, user_cache: Path) -> Flake:
-    """The same with llama.cpp's proven tree in the store: it is not fetched."""
+    """Return the same with llama.cpp's verified tree in the store: it is not fetched."""
     lock = shipped_lock()
     pin = shipped_matrix().synthetic.template_pin
     seed = builder.folder.parent / "source"
@@ -169,7 +169,7 @@ def seeded(builder: Flake, user_cache: Path) -> Flake:
 
 @pytest.fixture
 def require() -> Callable[[str], Path]:
-    """A program beside this Python or on the PATH; the test fails without it."""
+    """Return a program beside this Python or on the PATH; fail without it."""
 
     def find(name: str) -> Path:
         beside = Path(sysconfig.get_path("scripts")) / name

@@ -1,4 +1,4 @@
-"""What can be built without nixpkgs is built: npm's tarballs, the agents, the templates.
+"""Builds that need no nixpkgs: npm's tarballs, the agents, the templates.
 
 Nix runs the very phases of our derivations with this machine's node, npm and patchelf.
 """
@@ -36,7 +36,7 @@ def test_opencode_build_keeps_the_program_section(builder: Flake, pin: str) -> N
 
 
 def test_wrong_opencode_version_fails_the_build(builder: Flake) -> None:
-    """The tarball is the lock's, the version asked another: --version tells."""
+    """The tarball is the locked one, but --version differs from the pin."""
     for name in ("matrix.toml", "matrix.lock"):
         builder.replace(name, 'version = "1.3.2"', 'version = "1.3.0"')
     wanted = ".#opencode-april"
@@ -72,7 +72,7 @@ def test_nix_and_python_produce_the_same_templates(seeded: Flake) -> None:
 def test_builds_of_a_nix_shell_are_measured_and_recorded(
     seeded: Flake, project: Project, invoke_environment: dict[str, str]
 ) -> None:
-    """Nix builds (with a fake compiler), the harness measures: nothing in between."""
+    """Nix builds with a fake compiler, and the harness measures those builds."""
     (listed,) = seeded.build(f"devShells.{SYSTEM}.cpu.LLAMATRIX_NIX")
     commit = LOCK.pins["current"].commit
     ended = invoked_apart(
@@ -96,7 +96,7 @@ def test_builds_of_a_nix_shell_are_measured_and_recorded(
 def test_agents_run_with_the_programs_of_the_nix_shell(
     seeded: Flake, project: Project, monkeypatch: pytest.MonkeyPatch, profile: str
 ) -> None:
-    """OpenCode and Context7 as Nix builds them lie where the harness looks."""
+    """The harness finds OpenCode and Context7 where Nix builds them."""
     (listed,) = seeded.build(f"devShells.{SYSTEM}.cpu.LLAMATRIX_NIX")
     monkeypatch.setenv("LLAMATRIX_NIX", str(listed))
     cell = expand_plan(MATRIX, LOCK, profile).agents[0]

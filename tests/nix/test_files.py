@@ -1,4 +1,4 @@
-"""What can be said of the shell and Nix files without evaluating them."""
+"""Checks of the shell and Nix files that need no evaluation."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def test_shell_scripts_pass_shellcheck(require: Callable[[str], Path]) -> None:
 
 
 def test_nix_files_contain_no_pins() -> None:
-    """Hashes and revisions stand in matrix and lock; the flake's input is the exception."""
+    """Only matrix and lock have hashes and revisions, except for the flake's input."""
     input_rev = json.loads((ROOT / "flake.lock").read_text())["nodes"]["nixpkgs"]
     for path in NIX:
         text = path.read_text()
@@ -43,7 +43,7 @@ def test_nix_files_contain_no_pins() -> None:
 
 @pytest.mark.parametrize("path", NIX, ids=lambda path: path.name)
 def test_nix_file_is_formatted(path: Path) -> None:
-    """No formatter can be had here; these are the rules that need none."""
+    """Rules of the formatter that can be tested without it."""
     text = path.read_text()
     assert text.endswith("\n")
     assert not text.endswith("\n\n")

@@ -1,4 +1,4 @@
-"""The flake evaluates, reads the same pins as Python, and refuses what is amiss."""
+"""The flake evaluates, reads the same pins as Python, and refuses mistakes."""
 
 import json
 import re
@@ -23,7 +23,7 @@ LOCK = shipped_lock()
 
 
 def every_build() -> dict[str, Cell]:
-    """All pins × builds that are the same on every machine, by the flake's name."""
+    """Return the flake's names of all pins × builds that do not depend on the machine."""
     builds = tuple(
         name
         for name, build in MATRIX.builds.items()
@@ -227,7 +227,7 @@ def test_system_outside_the_matrix_has_no_outputs(shipped: Flake) -> None:
 def test_nix_fetches_the_source_that_python_verifies(
     flake: Flake, user_cache: Path
 ) -> None:
-    """The proven tree is seeded into the store: at the fetcher's path, or it is not."""
+    """The verified tree, added to the store, must have the fetcher's path."""
     locked = LOCK.pins["current"]
     tree = provide_source(locked, user_cache)
     aside = flake.folder.parent / "source"
