@@ -10,18 +10,18 @@ from llamatrix.project import find_project
 from llamatrix.provision.programs import find_bwrap
 from llamatrix.proxy.serving import loopback_listener
 from llamatrix.sandbox.forwarding import forwarding
-from llamatrix.sandbox.sandbox_user import User
 from llamatrix.sandbox.session import open_sandbox
 from llamatrix.sandbox.spec import (
     HOME,
     Sandbox,
+    User,
     bwrap_argv,
     inside_path,
     probe,
     supervisor_command,
 )
 from llamatrix.sandbox.supervisor import Job, Report
-from llamatrix.sandbox.workspace_archive import pack, read_home, unpack_work
+from llamatrix.sandbox.workspace_archive import pack, unpack_work
 
 MIB = 1 << 20
 
@@ -65,6 +65,13 @@ class Confined:
             self.lines += session.last_words()
         unpack_work(self.files, folder / "out")
         self.work = folder / "out"
+
+
+def read_home(files: Path, name: str) -> bytes:
+    with tarfile.open(files) as archive:
+        found = archive.extractfile(f"home/{name}")
+        assert found
+        return found.read()
 
 
 def words(box: Sandbox) -> str:

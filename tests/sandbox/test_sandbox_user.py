@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from llamatrix.errors import MeasureError
-from llamatrix.sandbox.sandbox_user import User, user_of_its_own
+from llamatrix.sandbox.spec import User, user_of_its_own
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root has users of this machine to give"
@@ -23,7 +23,9 @@ def test_what_its_user_cannot_read_is_named(tmp_path: Path) -> None:
     program = tmp_path / "uv"
     program.write_text("x")
     program.chmod(0o700)
-    with pytest.raises(MeasureError, match=r"uv: only some users .*chmod -R o\+rX"):
+    with pytest.raises(
+        MeasureError, match=r"uv: not readable by all users.*chmod -R o\+rX"
+    ):
         user_of_its_own([program])
     program.chmod(0o755)
     assert not user_of_its_own([program]).own_namespace

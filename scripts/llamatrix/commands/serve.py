@@ -1,6 +1,6 @@
 """`invoke serve`: a model of the matrix, served until Ctrl-C."""
 
-from llamatrix.agents.opencode.provider import opencode_config
+from llamatrix.agents.opencode.agent import opencode_config
 from llamatrix.commands.flags import Serving
 from llamatrix.commands.launching import cell_to_serve, launch_of
 from llamatrix.commands.session import own_folder

@@ -1,7 +1,7 @@
-"""A control group for a sandbox, where this machine lets us make one.
+"""A control group for a sandbox, where this machine allows one.
 
-The supervisor counts memory and threads itself, some times a second; the kernel never lets
-them grow beyond. Without a group the supervisor's count alone holds.
+The supervisor counts memory and threads several times a second; a control group limits
+them at every moment. Without one only the supervisor's count applies.
 """
 
 import os
@@ -15,13 +15,13 @@ _ROOT = Path("/sys/fs/cgroup")
 _PREFIX = "llamatrix-"
 _JOIN = 'while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs"; shift; done; shift; exec "$@"'
 _SLACK_BYTES = 256 << 20
-"""The supervisor acts first: it knows which process is to blame, and says so."""
-_ROUNDS = 50
+"""Lets the supervisor act first: it reports which process it killed."""
+_REMOVE_ROUNDS = 50
 
 
 @contextmanager
 def limited(*, memory_bytes: int, threads: int) -> Iterator[tuple[Path, ...]]:
-    """Make the groups that can be made, empty; they are gone when the block is left."""
+    """Create the possible groups, empty; remove them when the block is left."""
     most = str(memory_bytes + _SLACK_BYTES)
     made = []
     for folder, limits in _places():
@@ -38,21 +38,21 @@ def limited(*, memory_bytes: int, threads: int) -> Iterator[tuple[Path, ...]]:
         yield tuple(made)
     finally:
         for group in made:
-            for _ in range(_ROUNDS):
+            for _ in range(_REMOVE_ROUNDS):
                 if _remove(group):
                     break
-                time.sleep(0.01)  # the last process is just leaving
+                time.sleep(0.01)  # the last process is just ending
 
 
 def joining(groups: Sequence[Path], argv: Sequence[str]) -> tuple[str, ...]:
-    """The command as a member of the groups from its start."""
+    """Return a command that runs this one as a member of the groups."""
     if not groups:
         return tuple(argv)
     return ("/bin/sh", "-c", _JOIN, "sh", *map(str, groups), "--", *argv)
 
 
 def _remove(group: Path) -> bool:
-    """Remove a group nobody is in."""
+    """Remove a group without processes; return whether it is gone."""
     try:
         group.rmdir()
     except FileNotFoundError:
@@ -63,7 +63,7 @@ def _remove(group: Path) -> bool:
 
 
 def _places() -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """Where groups may be made, and which of their files hold limits."""
+    """Return the folders for groups, and the limit files of groups there."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         own = path.lstrip("/")
@@ -72,7 +72,7 @@ def _places() -> Iterator[tuple[Path, tuple[str, ...]]]:
             folder, limits = _ROOT / "memory" / own, ("memory.limit_in_bytes",)
         elif controllers == "pids":
             folder, limits = _ROOT / "pids" / own, ("pids.max",)
-        elif not controllers:  # version 2: a group that has processes has no groups
+        elif not controllers:  # version 2: a group with processes has no subgroups
             folder = (_ROOT / own).parent if own else _ROOT
             limits = _version_2(folder)
         else:

@@ -1,4 +1,4 @@
-"""Leads connections from a sandbox's loopback to a port of this machine's."""
+"""Forwards connections from a sandbox's loopback to ports of this machine."""
 
 import errno
 import resource
@@ -13,47 +13,49 @@ from anyio.from_thread import start_blocking_portal
 
 Handler = Callable[[SocketStream], Awaitable[object]]
 _GONE = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError)
-"""How a stream says that its other side is no longer there."""
+"""Raised where the other side of a stream is gone."""
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-"""What `accept` fails with while there are too many open files, here or elsewhere."""
+"""Errors of `accept` while there are too many open files, here or elsewhere."""
 _RETRY_S = 0.1
 _RESERVED_FILES = 64
-"""Open files that the rest of the harness needs."""
+"""Open files for the rest of the harness."""
 _FILES_PER_CONNECTION = 6
-"""Two of a call that the proxy passes on, three of one that is forwarded, one spare."""
-_MOST_CONNECTIONS = 256
+"""Two for a call through the proxy, three for a forwarded one, one spare."""
+_MAX_CONNECTIONS = 256
 
 
 def connection_limit() -> int:
-    """How many connections may be open at once under this process's `ulimit -n`.
+    """Return how many connections may be open at once under this `ulimit -n`.
 
-    An agent opens as many as it likes; further ones wait, and the harness keeps files.
+    Further ones wait: an agent can open any number, and the harness needs files too.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return _MOST_CONNECTIONS
+        return _MAX_CONNECTIONS
     free = (soft - _RESERVED_FILES) // _FILES_PER_CONNECTION
-    return max(8, min(_MOST_CONNECTIONS, free))
+    return max(8, min(_MAX_CONNECTIONS, free))
 
 
 @contextmanager
 def forwarding(ways: Sequence[tuple[socket.socket, int]]) -> Iterator[None]:
     """Pass bytes both ways between each listening socket and 127.0.0.1:port."""
-    with answering([(door, partial(_lead, port=port)) for door, port in ways]):
+    with answering(
+        [(listener, partial(_forward, port=port)) for listener, port in ways]
+    ):
         yield
 
 
 @contextmanager
-def answering(doors: Sequence[tuple[socket.socket, Handler]]) -> Iterator[None]:
-    """Handle what connects to each socket, for one block, in a thread of its own.
+def answering(listeners: Sequence[tuple[socket.socket, Handler]]) -> Iterator[None]:
+    """Handle the connections to each socket in a thread while the block runs.
 
-    On leaving nothing more is taken, and what is open is cut.
+    Open connections are cut when the block is left.
     """
-    if not doors:
+    if not listeners:
         yield
         return
     with start_blocking_portal() as portal:
-        running, scope = portal.start_task(_answering, doors)
+        running, scope = portal.start_task(_answering, listeners)
         try:
             yield
         finally:
@@ -62,32 +64,34 @@ def answering(doors: Sequence[tuple[socket.socket, Handler]]) -> Iterator[None]:
 
 
 async def _answering(
-    doors: Sequence[tuple[socket.socket, Handler]],
+    listeners: Sequence[tuple[socket.socket, Handler]],
     *,
     task_status: TaskStatus[anyio.CancelScope],
 ) -> None:
-    slots = anyio.Semaphore(connection_limit() + len(doors))
+    slots = anyio.Semaphore(connection_limit() + len(listeners))
     async with anyio.create_task_group() as group:
-        for door, handler in doors:
-            door.settimeout(0)
-            group.start_soon(_serve, door, handler, slots)
+        for listener, handler in listeners:
+            listener.settimeout(0)
+            group.start_soon(_serve, listener, handler, slots)
         task_status.started(group.cancel_scope)
 
 
-async def _serve(door: socket.socket, handler: Handler, slots: anyio.Semaphore) -> None:
-    """Accept by hand: a cancelled `sock_accept` of asyncio's (3.11) loses what it took."""
+async def _serve(
+    listener: socket.socket, handler: Handler, slots: anyio.Semaphore
+) -> None:
+    """Accept by hand: a cancelled `sock_accept` of asyncio (3.11) loses a connection."""
     async with anyio.create_task_group() as group:
         while True:
             await slots.acquire()
-            group.start_soon(_handled, handler, await _accepted(door), slots)
+            group.start_soon(_handled, handler, await _accepted(listener), slots)
 
 
-async def _accepted(door: socket.socket) -> socket.socket:
-    """Return the next connection, also where there are no files for it for a while."""
+async def _accepted(listener: socket.socket) -> socket.socket:
+    """Return the next connection; wait while there are too many open files."""
     while True:
-        await anyio.wait_readable(door)
+        await anyio.wait_readable(listener)
         try:
-            return door.accept()[0]
+            return listener.accept()[0]
         except (BlockingIOError, ConnectionError):
             continue
         except OSError as error:
@@ -99,7 +103,7 @@ async def _accepted(door: socket.socket) -> socket.socket:
 async def _handled(
     handler: Handler, client: socket.socket, slots: anyio.Semaphore
 ) -> None:
-    """One connection: what ends it ends no other."""
+    """Handle one connection; its errors end no other."""
     try:
         with suppress(*_GONE):
             async with await SocketStream.from_socket(client) as stream:
@@ -108,19 +112,19 @@ async def _handled(
         slots.release()
 
 
-async def _lead(here: SocketStream, *, port: int) -> None:
+async def _forward(here: SocketStream, *, port: int) -> None:
     async with await anyio.connect_tcp("127.0.0.1", port) as there:
         await join(here, there)
 
 
 async def join(here: ByteStream, there: ByteStream) -> None:
-    """Pass on what comes from either side, until both have ended."""
+    """Pass on what either side sends, until both have ended."""
     async with anyio.create_task_group() as group:
-        group.start_soon(_pour, here, there)
-        group.start_soon(_pour, there, here)
+        group.start_soon(_copy, here, there)
+        group.start_soon(_copy, there, here)
 
 
-async def _pour(source: ByteStream, sink: ByteStream) -> None:
+async def _copy(source: ByteStream, sink: ByteStream) -> None:
     with suppress(*_GONE):
         async for chunk in source:
             await sink.send(chunk)

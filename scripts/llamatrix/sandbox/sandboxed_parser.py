@@ -1,8 +1,8 @@
-"""Runs a small parser of ours on what an agent made: in a sandbox, with hard limits.
+"""Runs a small parser on what an agent made, in a sandbox with hard limits.
 
-Files that an agent wrote can be bombs: an image of 2.8 MiB that inflates to gigabytes,
-source code that overflows the parser's stack. The harness therefore never decodes them
-in its own process, nor in that of a check.
+An agent's files can be bombs: an image of 2.8 MiB that inflates to gigabytes, source
+code that overflows the parser's stack. Neither the harness nor a check decodes them in
+its own process.
 """
 
 import os
@@ -48,15 +48,15 @@ T = TypeVar("T")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParserLimits:
     memory_bytes: int = 256 << 20
-    """Address space; Python itself takes about 30 MiB of it."""
+    """Address space; Python itself takes about 30 MiB."""
     seconds: int = 20
     output_bytes: int = 1 << 20
 
 
 class ParserFailedError(Exception):
-    """The parser exceeded a limit, crashed or wrote no JSON; its text says which.
+    """The parser exceeded a limit, crashed or wrote invalid JSON; the text says which.
 
-    What is parsed is the agent's, so a check counts this against the work.
+    The agent made what is parsed, so a check counts this against the work.
     """
 
 
@@ -71,24 +71,23 @@ def parse_sandboxed(
 ) -> T:
     """Run `parser DATA WORD…` in a sandbox and return the JSON that it prints.
 
-    `parser` is a Python file of ours. It may import the standard library, modules of
-    `llamatrix` that use nothing else, and the packages in `libraries`, each the folder
-    or program of one. `data` is a file or folder on this machine; the parser gets the
-    path under which it can read it, and prints one JSON document that decodes as
-    `type_`. Words that name a library become the path it has inside. The parser sees no
-    network, no environment and no key, and can write nowhere.
+    `parser` is a Python file of this package. It may import the standard library,
+    modules of `llamatrix` that use nothing else, and the packages in `libraries`, each a
+    package's folder or program. `data` is a file or folder on this machine; the parser
+    gets the path at which it is mounted. `words` that name a library are replaced by its
+    path inside. The parser sees no network, environment or key and can write nowhere.
 
-    `bwrap` is `ExecutionEnvironment.bwrap`. With None (a machine without sandboxes, where only
-    controls are judged) the same limits hold in an ordinary process.
+    With `bwrap` None (a machine without sandboxes, where only controls are judged) the
+    same limits apply in an ordinary process.
 
     Raises ParserFailedError where the parser exceeds its memory, time or output, where
-    it crashes, and where its output does not decode. The reason in it names no folder
-    of this machine and may be shown to a model.
+    it crashes, and where its output does not decode as `type_`. The message names no
+    folder of this machine and may be shown to a model.
     """
     limits = limits or ParserLimits()
     launched = ("-I", "-S", "-c", _LAUNCHER)
     numbers = (str(limits.memory_bytes), str(limits.seconds))
-    output = _Output(most_bytes=limits.output_bytes)
+    output = _Output(max_bytes=limits.output_bytes)
     with seccomp_file() as seccomp:
         if bwrap is None:
             found = dict.fromkeys((_PACKAGES, *(path.parent for path in libraries)))
@@ -145,11 +144,11 @@ def parse_sandboxed(
 
 
 class _Output:
-    """Lines of standard output, as many as fit."""
+    """Lines of standard output, up to a size."""
 
-    def __init__(self, *, most_bytes: int) -> None:
+    def __init__(self, *, max_bytes: int) -> None:
         self.lines: list[str] = []
-        self.left_bytes = most_bytes
+        self.left_bytes = max_bytes
 
     def take(self, channel: shell.Channel, line: str) -> None:
         if channel is shell.Channel.OUT:

@@ -1,4 +1,4 @@
-"""One program run in a sandbox: files go in, are worked on, and come out."""
+"""Runs one program in a sandbox: files are sent in, the changed files come out."""
 
 import contextlib
 import os
@@ -18,8 +18,7 @@ from llamatrix import shell
 from llamatrix.errors import MeasureError
 from llamatrix.lines import LineSplitter
 from llamatrix.sandbox.cgroups import joining, limited
-from llamatrix.sandbox.sandbox_user import User
-from llamatrix.sandbox.spec import HOME, Sandbox, bwrap_argv, supervisor_command
+from llamatrix.sandbox.spec import HOME, Sandbox, User, bwrap_argv, supervisor_command
 from llamatrix.sandbox.supervisor import THREADS_PER_PROCESS, Job, Report
 from llamatrix.sandbox.supervisor_files import ARCHIVE_END_BYTES, LENGTH, WHOLE
 from llamatrix.sandbox.syscall_filter import syscall_filter
@@ -38,12 +37,12 @@ class LostError(MeasureError):
 
 @dataclass(kw_only=True, slots=True)
 class SandboxSession:
-    """A sandbox that is open; `run` may be called once."""
+    """An open sandbox, which runs one program."""
 
     listeners: tuple[socket.socket, ...]
-    """One for each port asked for, accepting from inside the sandbox."""
+    """One for each port of the spec, accepting connections from inside."""
     process_id: int
-    """Of bubblewrap on this machine: all that runs inside descends from it."""
+    """bubblewrap's on this machine: everything inside descends from it."""
     _line: socket.socket
     _out: IO[bytes]
     _complaints: Path
@@ -52,7 +51,7 @@ class SandboxSession:
     _heard_bytes: int = 0
 
     def begin(self, files: Path) -> None:
-        """Send the files (a tar with `home/` and `work/`) and start the program."""
+        """Send the files (an archive of `home/` and `work/`) and start the program."""
         text = msgspec.json.encode(self._job)
         try:
             self._line.sendall(LENGTH.pack(len(text)) + text)
@@ -63,18 +62,18 @@ class SandboxSession:
             raise self._lost(f"took no files: {error}") from error
 
     def hear(self, *, wait_s: float) -> tuple[str, ...]:
-        """The whole lines the program has said, waiting for some if there are none."""
+        """Return the lines that the program has printed; wait if there are none."""
         if not _readable(self._out.fileno(), self._line.fileno(), wait_s=wait_s)[0]:
             return ()
         part = os.read(self._out.fileno(), _CHUNK_BYTES)
         self._heard_bytes += len(part)
         if self._heard_bytes > _OUTPUT_BYTES:
-            return ()  # more than anyone needs: read and dropped
+            return ()  # too much: read and dropped
         lines = self._splitter.feed(part)
         return tuple(line.decode(errors="replace") for line in lines)
 
     def last_words(self) -> tuple[str, ...]:
-        """All that is still to be heard when the program is over."""
+        """Return the rest of the output when the program is over."""
         lines: list[str] = []
         while _readable(self._out.fileno(), wait_s=0)[0]:
             before = self._heard_bytes
@@ -85,22 +84,22 @@ class SandboxSession:
         return (*lines, rest) if rest else tuple(lines)
 
     def over(self) -> bool:
-        """Whether the supervisor has begun its report: the program has ended."""
+        """Return whether the program has ended: the supervisor sends its report."""
         return _readable(self._line.fileno(), wait_s=0)[0]
 
     def stop(self) -> None:
-        """Have everything inside ended; the files still come out."""
+        """End everything inside; the files still come out."""
         with contextlib.suppress(OSError):
             self._line.sendall(b"!")
 
     def finish(self, files: Path) -> Report:
         """Wait for the report and store the files that come out."""
-        most_bytes = self._job["max_total_bytes"] + ARCHIVE_END_BYTES
+        max_bytes = self._job["max_total_bytes"] + ARCHIVE_END_BYTES
         self._line.settimeout(_LEAVE_TIMEOUT_S)
         try:
             length = LENGTH.unpack(self._exactly(LENGTH.size))[0]
             report = msgspec.json.decode(self._exactly(length), type=Report)
-            self._store(files, most_bytes)
+            self._store(files, max_bytes)
         except (OSError, msgspec.MsgspecError) as error:
             raise self._lost(f"ended without a report: {error}") from error
         return report
@@ -110,12 +109,12 @@ class SandboxSession:
         while len(parts) < count:
             part = self._line.recv(min(count - len(parts), _CHUNK_BYTES))
             if not part:
-                raise ConnectionResetError("the line was cut")
+                raise ConnectionResetError("the connection was cut")
             parts += part
         return bytes(parts)
 
-    def _store(self, files: Path, most_bytes: int) -> None:
-        rest = most_bytes
+    def _store(self, files: Path, max_bytes: int) -> None:
+        rest = max_bytes
         with files.open("w+b") as sink:
             while part := self._line.recv(_CHUNK_BYTES):
                 rest -= len(part)
@@ -129,8 +128,8 @@ class SandboxSession:
             sink.truncate(begin)
 
     def _lost(self, what: str) -> LostError:
-        said = _said_last(self._complaints)
-        return LostError(f"the sandbox {what}; {said or 'it said nothing'}")
+        stderr = _last_stderr(self._complaints) or "no output on standard error"
+        return LostError(f"the sandbox {what}; {stderr}")
 
 
 @contextmanager
@@ -142,9 +141,9 @@ def open_sandbox(
     complaints: Path,
     hosts: Mapping[str, str] | None = None,
 ) -> Iterator[SandboxSession]:
-    """Open a sandbox; everything in it is ended on leaving.
+    """Open a sandbox; everything in it is ended when the block is left.
 
-    `complaints` takes the standard error of all that runs inside.
+    `complaints` receives the standard error of everything inside.
     """
     with ExitStack() as held:
         ours, supervisor_end = socket.socketpair()
@@ -164,7 +163,7 @@ def open_sandbox(
             seccomp=refused,
             command=supervisor_command(sandbox, user),
         )
-        errors = held.enter_context(_kept(complaints))
+        errors = held.enter_context(_stored(complaints))
         groups = held.enter_context(
             limited(
                 memory_bytes=job["max_memory_bytes"],
@@ -201,7 +200,7 @@ def open_sandbox(
 
 
 def _etc_files(user: User, *, hosts: Mapping[str, str]) -> dict[str, str]:
-    """The small files of the sandbox's `/etc`, by name."""
+    """Return the small files of the sandbox's `/etc`, by name."""
     own, known = user.user_id, {"localhost": "127.0.0.1", "trial": "127.0.0.1"}
     lines = [f"{address} {name}\n" for name, address in {**known, **hosts}.items()]
     return {
@@ -214,7 +213,7 @@ def _etc_files(user: User, *, hosts: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def memory_file(name: str, content: bytes) -> Iterator[int]:
-    """A file in memory for bubblewrap to read, as its descriptor."""
+    """Yield the descriptor of a file in memory."""
     descriptor = os.memfd_create(name)
     try:
         with open(descriptor, "wb", closefd=False) as file:
@@ -227,7 +226,7 @@ def memory_file(name: str, content: bytes) -> Iterator[int]:
 
 @contextmanager
 def seccomp_file() -> Iterator[int | None]:
-    """The system calls that are refused; None where this machine's are not known."""
+    """Yield the syscall filter's descriptor; None for an unknown architecture."""
     program = syscall_filter()
     if program is None:
         yield None
@@ -237,7 +236,7 @@ def seccomp_file() -> Iterator[int | None]:
 
 
 def _readable(*descriptors: int, wait_s: float) -> tuple[bool, ...]:
-    """Whether each may be read, waiting for any; `select` knows but 1024 files."""
+    """Return which can be read, waiting for any; `select` is limited to 1024 files."""
     poll = select.poll()
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)
@@ -245,16 +244,16 @@ def _readable(*descriptors: int, wait_s: float) -> tuple[bool, ...]:
     return tuple(descriptor in ready for descriptor in descriptors)
 
 
-def _said_last(complaints: Path) -> str:
-    """The last lines of what ended just now."""
-    time.sleep(_LAST_WORDS_S)  # they come by another way
+def _last_stderr(complaints: Path) -> str:
+    """Return the last lines of a program that ended just now."""
+    time.sleep(_LAST_WORDS_S)  # they arrive through another thread
     return " / ".join(complaints.read_text(errors="replace").splitlines()[-5:])
 
 
 def _listeners(
     line: socket.socket, count: int, complaints: Path
 ) -> Iterator[socket.socket]:
-    """What the supervisor listens on; LostError where it did not begin, or could not."""
+    """Receive the supervisor's listeners; LostError where it did not start."""
     try:
         word, descriptors, _, _ = socket.recv_fds(line, 1, max(1, count))
     except OSError as error:
@@ -263,15 +262,17 @@ def _listeners(
         why = "did not open" if not word else "opened no ports"
     yield from (socket.socket(fileno=number) for number in descriptors)
     if not word or len(descriptors) != count:
-        said = _said_last(complaints) or "it said nothing"
-        raise LostError(f"the sandbox {why}: {said}")
+        stderr = _last_stderr(complaints) or "no output on standard error"
+        raise LostError(f"the sandbox {why}: {stderr}")
 
 
 @contextmanager
-def _kept(complaints: Path) -> Iterator[IO[bytes]]:
-    """A pipe whose bytes are written to a file, as far as anyone will read."""
+def _stored(complaints: Path) -> Iterator[IO[bytes]]:
+    """Yield a pipe whose bytes are written to a file, up to a size."""
     reader, writer = os.pipe()
-    thread = threading.Thread(target=_keep, args=(reader, complaints), daemon=True)
+    thread = threading.Thread(
+        target=_store_pipe, args=(reader, complaints), daemon=True
+    )
     thread.start()
     try:
         with os.fdopen(writer, "wb") as sink:
@@ -281,7 +282,7 @@ def _kept(complaints: Path) -> Iterator[IO[bytes]]:
         os.close(reader)
 
 
-def _keep(reader: int, complaints: Path) -> None:
+def _store_pipe(reader: int, complaints: Path) -> None:
     rest = _COMPLAINT_BYTES
     with complaints.open("ab") as sink:
         while part := os.read(reader, _CHUNK_BYTES):

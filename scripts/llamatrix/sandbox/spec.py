@@ -1,12 +1,13 @@
-"""A trial's sandbox: bubblewrap's command line, and a program run inside it.
+"""A sandbox as bubblewrap's command line.
 
-SandboxSession: pid, network and mount namespaces of its own, fixed paths, one user who is not
-root and has no capability, a writable part of bounded size in memory, and nothing of
-this machine that can be written. The host's home folders, temporary files and sockets
-are not there. `supervisor.py` is process 1.
+It has pid, network and mount namespaces of its own, fixed paths, one user who is not
+root and has no capability, and a writable part of bounded size in memory. It cannot
+write to this machine, and does not see its home folders, temporary files and sockets.
+`supervisor.py` is process 1.
 """
 
 import os
+import random
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from pathlib import Path
 
 from llamatrix import shell
 from llamatrix.config.matrix import Network
+from llamatrix.errors import MeasureError
 from llamatrix.redaction import without_folders
-from llamatrix.sandbox import supervisor, supervisor_files, supervisor_processes
-from llamatrix.sandbox.sandbox_user import User, our_user, user_of_its_own
+from llamatrix.sandbox import supervisor, supervisor_files
 from llamatrix.sandbox.supervisor import Job
 
 ROOT = Path("/trial")
@@ -25,10 +26,10 @@ HOME = ROOT / "home"
 WORK = ROOT / "work"
 TOOLS = Path("/opt/llamatrix/bin")
 _PYTHON = Path("/opt/llamatrix/python")
-"""Where a Python that is not the system's own is shown."""
+"""Where a Python that is not the system's own is mounted."""
 _PACKAGES = Path("/opt/llamatrix/packages")
 _MODULES = _PACKAGES / "llamatrix" / "sandbox"
-"""Where the supervisor's own modules are shown, and none beside them."""
+"""Where the supervisor's modules are mounted, and no others."""
 _SUPERVISOR = (
     f"import sys; sys.path.insert(0, {str(_PACKAGES)!r})\n"
     "from llamatrix.sandbox import supervisor\n"
@@ -45,10 +46,123 @@ _ETC = (
 )
 _PRIVATE = ("/etc/ssl/private", "/etc/pki/tls/private", "/etc/pki/CA/private")
 
+USER_ID = 1000
+_SUPERVISOR_CAPABILITIES = {"CHOWN": 0, "KILL": 5, "SETGID": 6, "SETUID": 7}
+"""Capabilities by number."""
+_CAP_SYS_ADMIN = 21
+"""What bubblewrap needs."""
+_KERNEL_SETTINGS = (
+    *("acpi", "bus", "driver", "dynamic_debug", "fs", "irq", "mtrr", "pressure"),
+    *("scsi", "sys", "sysrq-trigger"),
+)
+_FREE_USERS = (1_879_048_192, 1_895_825_408)
+_FEWER_FREE_USERS = (60_578, 60_705)
+"""Where a container has only 65 536 users: systemd's list reserves these."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class User:
+    """The user that a sandbox's programs run as."""
+
+    user_id: int
+    own_namespace: bool
+    """Whether it is the harness's own user, renumbered in a user namespace.
+
+    Root can instead choose a user of this machine that owns nothing: kernel limits that
+    do not apply to root apply to that one.
+    """
+
+    @property
+    def words(self) -> list[str]:
+        """Bubblewrap's options for the namespace."""
+        if not self.own_namespace:
+            return []
+        number = str(self.user_id)
+        return ["--unshare-user", "--uid", number, "--gid", number]
+
+    @property
+    def cover_words(self) -> list[str]:
+        """Bubblewrap's options to protect kernel settings from a user who is root.
+
+        Without a user namespace bubblewrap protects them itself.
+        """
+        if not self.own_namespace or os.geteuid():
+            return []
+        places = [
+            place
+            for name in _KERNEL_SETTINGS
+            if (place := Path("/proc", name)).exists()
+        ]
+        return [word for place in places for word in ("--ro-bind", *(str(place),) * 2)]
+
+    @property
+    def supervisor_capabilities(self) -> list[str]:
+        """The capabilities with which a root supervisor changes the program's user."""
+        return (
+            []
+            if self.own_namespace
+            else [f"CAP_{name}" for name in _SUPERVISOR_CAPABILITIES]
+        )
+
+
+def our_user() -> User:
+    """Return the user for a sandbox that runs only the harness's programs."""
+    return User(user_id=USER_ID, own_namespace=not _is_able())
+
+
+def user_of_its_own(shown: Iterable[Path]) -> User:
+    """Return the user for a sandbox that sees these files of this machine.
+
+    For root it is one that no other sandbox has. MeasureError where that user cannot
+    read the files: root itself could, but might change this machine's settings.
+    """
+    if not _is_able():
+        return User(user_id=USER_ID, own_namespace=True)
+    for path in shown:
+        if not _is_open_to_all(path):
+            raise MeasureError(
+                f"{path}: not readable by all users, and where the harness is root an "
+                f"agent runs as another user; `chmod -R o+rX {path}` makes it readable"
+            )
+    first, last = _FREE_USERS if _is_mapped(_FREE_USERS[1]) else _FEWER_FREE_USERS
+    return User(user_id=random.randint(first, last), own_namespace=False)  # noqa: S311  to be distinct
+
+
+@cache
+def _is_able() -> bool:
+    """Return whether the harness is root and may give a sandbox another user."""
+    status = Path("/proc/self/status").read_text()
+    _, _, effective = status.partition("\nCapEff:")
+    rights = int(effective.split(None, 1)[0], 16)
+    needed = all(
+        rights >> number & 1
+        for number in (*_SUPERVISOR_CAPABILITIES.values(), _CAP_SYS_ADMIN)
+    )
+    return os.geteuid() == 0 and needed and _is_mapped(_FEWER_FREE_USERS[1])
+
+
+def _is_mapped(user_id: int) -> bool:
+    """Return whether a user of this number can exist here: containers map only some."""
+    for line in Path("/proc/self/uid_map").read_text().splitlines():
+        first, _, count = (int(word) for word in line.split())
+        if first <= user_id < first + count:
+            return True
+    return False
+
+
+def _is_open_to_all(path: Path) -> bool:
+    """Return whether every user of this machine may read it."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # bubblewrap says what is missing
+        return True
+    wanted = 0o005 if path.is_dir() or mode & 0o100 else 0o004
+    return mode & wanted == wanted
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sandbox:
-    """What one trial may see and use."""
+    """What a sandbox may see and use."""
 
     network: Network = Network.HERMETIC
     ports: tuple[int, ...] = ()
@@ -56,11 +170,11 @@ class Sandbox:
     tools: Mapping[str, Path]
     """Programs for the agent's PATH, by the name they have there."""
     shown: Mapping[Path, Path]
-    """More to read: where it is inside, and where on this machine."""
+    """Further files and folders to read: path inside → path on this machine."""
     disk_bytes: int = 1 << 30
-    """For the home, and as much for the workspace; they live in memory."""
+    """For the home and for the workspace each; they are in memory."""
     file_bytes: int = 256 << 20
-    """Larger files are not handed out."""
+    """Larger files do not come out."""
     files: int = 50_000
     discarded: tuple[str, ...] = ()
     """Paths that do not come out; they begin with `home/` or `work/`."""
@@ -71,7 +185,7 @@ class Sandbox:
     def job(
         self, argv: Sequence[str], *, env: Mapping[str, str], stdin: str = ""
     ) -> Job:
-        """What the supervisor is to run in the workspace, within this sandbox's limits."""
+        """Return the job that runs a command in the workspace, within the limits."""
         return Job(
             argv=list(argv),
             cwd=str(WORK),
@@ -86,7 +200,7 @@ class Sandbox:
         )
 
     def user(self) -> User:
-        """Choose whom its programs run as; another one each time."""
+        """Choose the user that its programs run as: another one each time."""
         shown = (*self.tools.values(), *self.shown.values(), _interpreter())
         return user_of_its_own(shown)
 
@@ -97,7 +211,7 @@ class Sandbox:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoSandbox:
-    """Why no sandbox can be had on this machine, and what would help."""
+    """Why sandboxes do not work on this machine, and the remedy."""
 
     reason: str
     remedy: str
@@ -117,7 +231,7 @@ def base_environment() -> dict[str, str]:
 
 
 def inside_path() -> str:
-    """The PATH of the sandbox: our tools, then the system's own folders."""
+    """Return the PATH of the sandbox: its tools, then the system's folders."""
     own = [str(TOOLS), "/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]
     nix = [
         folder
@@ -136,10 +250,10 @@ def bwrap_argv(
     seccomp: int | None,
     command: Sequence[str],
 ) -> tuple[str, ...]:
-    """The whole command line.
+    """Return the whole command line.
 
-    `files` are the small files of its `/etc`, by name, as open file descriptors;
-    `seccomp` is the descriptor of `syscall_filter`.
+    `files` are open file descriptors by name in its `/etc`; `seccomp` is the descriptor
+    of `syscall_filter`.
     """
     words = [
         *(str(bwrap), *user.words, "--unshare-ipc", "--unshare-pid"),
@@ -172,7 +286,7 @@ def read_only_argv(
     seccomp: int | None,
     command: Sequence[str],
 ) -> tuple[str, ...]:
-    """The command line of a sandbox in which nothing can be written or reached."""
+    """Return the command line of a sandbox without network and writable files."""
     words = [
         *(str(bwrap), *our_user().words, "--unshare-ipc", "--unshare-pid"),
         *("--unshare-uts", "--unshare-net", "--unshare-cgroup-try"),
@@ -188,7 +302,10 @@ def read_only_argv(
 
 
 def _folder_words(places: Iterable[Path]) -> list[str]:
-    """The folders that these lie in: bubblewrap itself makes them for its user alone."""
+    """Return options that create the parent folders, readable to all users.
+
+    bubblewrap would create them for its own user only.
+    """
     own = (Path("/etc/x"), *(Path(name) for name in _SYSTEM if Path(name).is_dir()))
     folders = {folder for place in (*own, *places) for folder in place.parents}
     words = [("--dir", str(folder)) for folder in sorted(folders)[1:]]
@@ -196,7 +313,7 @@ def _folder_words(places: Iterable[Path]) -> list[str]:
 
 
 def supervisor_command(sandbox: Sandbox, user: User) -> tuple[str, ...]:
-    """The supervisor's own command line inside."""
+    """Return the supervisor's command line inside."""
     words = (str(python_inside()), "-I", "-S", "-c", _SUPERVISOR, str(ROOT))
     ports = (str(port) for port in sandbox.own_ports)
     return (*words, str(user.user_id), *ports)
@@ -204,19 +321,13 @@ def supervisor_command(sandbox: Sandbox, user: User) -> tuple[str, ...]:
 
 @cache
 def probe(bwrap: Path) -> NoSandbox | None:
-    """Try the smallest sandbox of the kind that trials need, once per process."""
+    """Try the smallest sandbox that trials need, once per process."""
     flags = ["--unshare-pid", "--unshare-net", "--ro-bind", "/", "/"]
     try:
         ended = shell.run(
             [
-                str(bwrap),
-                *our_user().words,
-                *flags,
-                "--proc",
-                "/proc",
-                "--",
-                sys.executable,
-                "-V",
+                *(str(bwrap), *our_user().words, *flags, "--proc", "/proc"),
+                *("--", sys.executable, "-V"),
             ],
             timeout_s=_PROBE_TIMEOUT_S,
         )
@@ -238,7 +349,7 @@ def probe(bwrap: Path) -> NoSandbox | None:
 
 
 def _system_words() -> list[str]:
-    """The system's programs and libraries, read-only, and a small `/etc`."""
+    """Return options for the system's programs and libraries and a small `/etc`."""
     words = []
     for name in _SYSTEM:
         if Path(name).is_dir():
@@ -259,10 +370,10 @@ def _system_words() -> list[str]:
 
 
 def _device_words(*, terminals: bool) -> list[str]:
-    """`/dev`, with or without pseudo-terminals.
+    """Return options for `/dev`, with or without pseudo-terminals.
 
-    For those bubblewrap makes a second user namespace, in which a right to a port below
-    1024 says nothing.
+    For terminals bubblewrap creates a second user namespace, in which the capability
+    for ports below 1024 has no effect.
     """
     if terminals:
         return ["--dev", "/dev"]
@@ -281,7 +392,7 @@ def _own_words(sandbox: Sandbox) -> list[str]:
         size_bytes = sandbox.disk_bytes // (1 if own else 8)
         words += ["--perms", "0755" if own else "1777"]
         words += ["--size", str(size_bytes), "--tmpfs", str(place)]
-    for module in (supervisor, supervisor_files, supervisor_processes):
+    for module in (supervisor, supervisor_files):
         file = Path(str(module.__file__))
         words += ["--ro-bind", str(file), str(_MODULES / file.name)]
     for name, program in sandbox.tools.items():
@@ -303,7 +414,7 @@ def _is_shown(path: Path) -> bool:
 
 
 def _interpreter() -> Path:
-    """Our Python without its virtual environment: what lies in it is not shown."""
+    """Return this Python without its virtual environment, which is not mounted."""
     return (
         Path(sys.base_prefix) / "bin" / Path(sys.executable).resolve().name
     ).resolve()

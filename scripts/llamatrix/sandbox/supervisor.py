@@ -1,16 +1,16 @@
 """The supervisor: the first process inside a trial's sandbox, and the last to leave.
 
-It listens on the sandbox's own loopback and hands the listening sockets out to the
-harness (a socket keeps the network it was made in), takes the trial's files in, runs
-one program, ends everything that is left, and hands the files out. So the sandbox
-needs no folder of this machine that can be written, and no relay.
+It listens on the sandbox's loopback and passes the listening sockets to the harness (a
+socket keeps the network namespace it was created in), unpacks the trial's files, runs
+one program, kills everything that is left, and sends the files out. So the sandbox
+needs no writable folder of this machine, and no relay.
 
-The program and all it starts are out of the supervisor's way and it is out of their reach.
-It is process 1 of their namespace, so no signal of theirs arrives, and its memory
-cannot be read or traced. Where the harness is root, they run as a user of their own.
+The program cannot reach the supervisor: it is process 1 of their namespace, so no
+signal of theirs arrives, and its memory cannot be read or traced. Where the harness is
+root, the program runs as another user.
 
-Run as a program by `sandbox.py`, with the sandbox's Python; standard library only:
-`supervisor ROOT USER_ID PORT…`, the harness's line as its standard input.
+`spec.py` makes its command line, with the sandbox's Python; standard library only:
+`supervisor ROOT USER_ID PORT…`, the connection to the harness as standard input.
 """
 
 import contextlib
@@ -22,20 +22,24 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
-from llamatrix.sandbox import supervisor_files, supervisor_processes
+from llamatrix.sandbox import supervisor_files
 from llamatrix.sandbox.supervisor_files import LENGTH
-from llamatrix.sandbox.supervisor_processes import LOOK_EVERY_S
 
-_LOOKS_PER_COUNT = 3
+_POLL_S = 0.02
+_POLLS_PER_COUNT = 3
+_LEAVE_S = 0.5
+_MAX_NAMES = 20
+_KILL_ROUNDS = 200
 _FEW = 48
-"""Processes up to which there is time between two looks: an agent needs a dozen."""
+"""Up to this number of processes there is a pause between polls; an agent needs 12."""
 _LISTEN_BACKLOG = 128
 _INODE_BYTES = 1024
-"""What an empty file takes of the kernel's memory."""
+"""The kernel memory of an empty file."""
 THREADS_PER_PROCESS = 4
 _OPEN_FILES = 4096
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
@@ -43,7 +47,7 @@ _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 
 class Job(TypedDict):
-    """What the harness asks for."""
+    """What the harness asks for, as JSON."""
 
     argv: list[str]
     cwd: str
@@ -55,13 +59,13 @@ class Job(TypedDict):
     max_file_bytes: int
     max_files: int
     max_total_bytes: int
-    """Of all files that are handed out, in the archive."""
+    """Of all files that are sent out, in the archive."""
     discarded: list[str]
-    """Paths that are never handed out."""
+    """Paths that are never sent out."""
 
 
 class Report(TypedDict):
-    """What the supervisor says when the program is over."""
+    """What happened, as JSON."""
 
     exit_code: int
     """Negative for a signal."""
@@ -73,7 +77,7 @@ class Report(TypedDict):
     left_running: list[str]
     """Names of the processes that outlived the program, and were ended."""
     left_out: list[str]
-    """Files too large, or too many, to be handed out."""
+    """Files that were too large, or too many, to be sent out."""
 
 
 def main() -> None:
@@ -86,7 +90,7 @@ def main() -> None:
     user.own(Path(root) / "home", Path(root) / "work", 1, 2)
     with user.acting():
         supervisor_files.take_in(line, Path(root), _read_length(line))
-    _protect()  # changing the user has undone a part of it
+    _protect()  # again: changing the user undid a part of it
     report = _Watch(line, job, Path(root)).see_through(_start(job, user))
     user.become()
     names, report["left_out"] = supervisor_files.choose(
@@ -103,7 +107,7 @@ def main() -> None:
 
 
 def _take_line() -> socket.socket:
-    """The harness's line, no longer where a child would inherit it."""
+    """Return the connection to the harness, moved from where a child inherits it."""
     line = socket.socket(fileno=os.dup(0))
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
@@ -112,7 +116,7 @@ def _take_line() -> socket.socket:
 
 
 def _protect() -> None:
-    """Leave no signal a handler, no process our memory; end when bubblewrap does."""
+    """Handle no signals, let no process read our memory, end when bubblewrap does."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _prctl(_PR_SET_DUMPABLE, 0)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -124,7 +128,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 class _User:
-    """Whom the program runs as: ourselves, or where we are root somebody of its own."""
+    """The user that the program runs as: our own, or another one where we are root."""
 
     def __init__(self, user_id: int) -> None:
         self._id = user_id
@@ -171,7 +175,7 @@ def _read_length(line: socket.socket) -> int:
 
 
 class _Watch:
-    """Watches over the program until it, or the harness's patience, ends."""
+    """Watches the program until it ends, exceeds a limit, or the harness stops it."""
 
     def __init__(self, line: socket.socket, job: Job, root: Path) -> None:
         self._line = line
@@ -188,37 +192,35 @@ class _Watch:
 
     def see_through(self, child: int) -> Report:
         report = self._report
-        looks = 0
-        while (status := supervisor_processes.reaped(child)) is None:
-            count = len(
-                supervisor_processes.processes()
-            )  # no look at each: that is slow when it matters
+        polls = 0
+        while (status := _reaped(child)) is None:
+            count = len(_processes())  # reading each is slow when it matters
             report["most_processes"] = max(report["most_processes"], count)
             report["ran_away"] = count > self._job["max_processes"]
-            if looks % _LOOKS_PER_COUNT == 0:
+            if polls % _POLLS_PER_COUNT == 0:
                 self._count()
-            looks += 1
-            patience_s = LOOK_EVERY_S if count < _FEW else 0.0
-            readable, _, _ = select.select([self._line], [], [], patience_s)
-            if readable:  # a word from the harness, or its end; unread it cuts the line
+            polls += 1
+            pause_s = _POLL_S if count < _FEW else 0.0
+            readable, _, _ = select.select([self._line], [], [], pause_s)
+            if readable:  # a byte from the harness, or its end; unread data resets it
                 self._line.recv(1)
                 report["stopped"] = True
             if report["ran_away"] or report["stopped"]:
-                supervisor_processes.end_others()
-                status = supervisor_processes.reaped(child, wait=True)
+                _end_others()
+                status = _reaped(child, wait=True)
                 break
         report["exit_code"] = os.waitstatus_to_exitcode(status or 0)
         if not report["stopped"] and not report["ran_away"]:
-            report["left_running"] = supervisor_processes.outlived()
-        supervisor_processes.end_others()
+            report["left_running"] = _outlived()
+        _end_others()
         return report
 
     def _count(self) -> None:
-        """Look at threads and memory; over the limit the largest process is killed."""
+        """Count threads and memory; over the limit kill the largest process."""
         used_bytes, threads = self._files_bytes(), 0
         largest, largest_bytes = 0, 0
-        for pid in supervisor_processes.processes():
-            own_bytes, own_threads = supervisor_processes.size(pid)
+        for pid in _processes():
+            own_bytes, own_threads = _size(pid)
             used_bytes += own_bytes
             threads += own_threads
             if own_bytes >= largest_bytes:
@@ -228,14 +230,16 @@ class _Watch:
             self._report["ran_away"] = True
         if used_bytes > self._job["max_memory_bytes"] and largest:
             mib = self._job["max_memory_bytes"] >> 20
-            text = f"sandbox: more than {mib} MiB of memory: killed {supervisor_processes.name_of(largest)}\n"
+            text = (
+                f"sandbox: more than {mib} MiB of memory: killed {_name_of(largest)}\n"
+            )
             with contextlib.suppress(ProcessLookupError):
                 os.kill(largest, signal.SIGKILL)
-            with contextlib.suppress(OSError):  # the agent's too: it may be full
+            with contextlib.suppress(OSError):  # the program's stderr too: may be full
                 os.write(2, text.encode(errors="backslashreplace"))
 
     def _files_bytes(self) -> int:
-        """What the files take, in memory like everything here."""
+        """Return the size of all files, which are in memory here."""
         used_bytes = 0
         for disk in self._disks:
             state = os.statvfs(disk)
@@ -245,8 +249,8 @@ class _Watch:
 
 
 def _start(job: Job, user: _User) -> int:
-    """Fork and execute: `subprocess` has one home, and this is not it."""
-    stdin = os.open("/tmp", os.O_TMPFILE | os.O_RDWR, 0o644)  # noqa: S108  no pipe: the program may never read
+    """Fork and execute without `subprocess`, which is used in `shell.py` only."""
+    stdin = os.open("/tmp", os.O_TMPFILE | os.O_RDWR, 0o644)  # noqa: S108  not a pipe: the program may never read it
     with open(stdin, "wb", closefd=False) as text:
         text.write(job["stdin"].encode(errors="replace"))
     os.lseek(stdin, 0, os.SEEK_SET)
@@ -268,7 +272,7 @@ def _start(job: Job, user: _User) -> int:
 
 
 def _limit(job: Job) -> None:
-    """The kernel's own limits; some do not hold for root, `_Watch` looks at those."""
+    """Set the kernel's limits; `_Watch` checks those that do not apply to root."""
     threads = THREADS_PER_PROCESS * job["max_processes"]
     for what, most in (
         (resource.RLIMIT_NPROC, threads),
@@ -279,3 +283,77 @@ def _limit(job: Job) -> None:
         hard = most if hard == resource.RLIM_INFINITY else min(most, hard)
         soft = hard if soft == resource.RLIM_INFINITY else min(soft, hard)
         resource.setrlimit(what, (soft, hard))
+
+
+def _processes() -> list[int]:
+    """Return every process of the sandbox but this one."""
+    names = os.listdir("/proc")  # noqa: PTH208
+    return [int(name) for name in names if name.isdigit() and name != "1"]
+
+
+def _others() -> list[int]:
+    """Return the other processes that are not dead."""
+    return [pid for pid in _processes() if not _is_dead(pid)]
+
+
+def _is_dead(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return True
+    return stat.rpartition(b")")[2].split()[0] in {b"Z", b"X"}
+
+
+def _end_others() -> None:
+    """Kill all other processes at once, until none is left."""
+    for _ in range(_KILL_ROUNDS):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+        if not _others():
+            return
+        time.sleep(_POLL_S)
+
+
+def _size(pid: int) -> tuple[int, int]:
+    """Return a process's private memory in bytes and its threads; zeros when gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return 0, 0
+    return _number(status, b"\nRssAnon:") << 10, _number(status, b"\nThreads:")
+
+
+def _number(status: bytes, key: bytes) -> int:
+    _, found, rest = status.partition(key)
+    return int(rest.split(None, 1)[0]) if found else 0
+
+
+def _reaped(child: int, *, wait: bool = False) -> int | None:
+    """Return the child's status once it is dead; reap other dead processes too."""
+    status = None
+    with contextlib.suppress(ChildProcessError):
+        if wait:
+            return os.waitpid(child, 0)[1]
+        while True:
+            pid, found = os.waitpid(-1, os.WNOHANG)
+            if pid == child:
+                status = found
+            if pid == 0:
+                break
+    return status
+
+
+def _outlived() -> list[str]:
+    """Return the names of processes that are left after a grace period."""
+    until = time.monotonic() + _LEAVE_S
+    while _others() and time.monotonic() < until:
+        time.sleep(_POLL_S)
+    return sorted(_name_of(pid) for pid in _others())[:_MAX_NAMES]
+
+
+def _name_of(pid: int) -> str:
+    try:
+        name = Path(f"/proc/{pid}/comm").read_bytes()
+    except OSError:
+        return "?"
+    return name.rstrip(b"\n").decode(errors="backslashreplace")

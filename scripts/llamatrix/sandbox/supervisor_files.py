@@ -1,7 +1,7 @@
-"""The supervisor's files: a tar over the harness's line, in and out.
+"""The supervisor's files: a tar archive from and to the harness.
 
-What comes out is chosen and counted here, because the agent made all of it: so much
-fits, and what does not is named, not lost.
+What is sent out is chosen and counted here, because the agent may have made all of it.
+Files that do not fit are reported by name.
 """
 
 import contextlib
@@ -18,24 +18,23 @@ from typing import IO
 
 LENGTH = struct.Struct("!Q")
 WHOLE = b"all of it\n"
-"""The last bytes handed out: without them the files were cut off."""
+"""The last bytes sent: without them the files were cut off."""
 ARCHIVE_END_BYTES = 1 << 16
 """The archive's end and `WHOLE` take less, beside what is counted for each file."""
 INSTALLED = (".venv", "node_modules")
-"""What package managers put into the workspace: thousands of files, handed out last."""
+"""What package managers put into the workspace: thousands of files, sent last."""
 _CACHES = {"home/.cache", "home/.npm", "home/tmp"}
-_MADE_AGAIN = "__pycache__"
-"""Python writes it when it is missed; a project's packages have thousands of files so."""
+_BYTECODE = "__pycache__"
 _COPY_BYTES = 1 << 16
 _ENTRY_BYTES = 8 * 1024
 """A file's headers and padding, in the archive or on a disk, without its name."""
-_NAMES_TOLD = 100
-_DEEPEST = 60
-"""Folders within folders: what walks a tree by recursion fails at some hundreds."""
-_LATEST_S = 1 << 32
-"""A file may be of any year; what unpacks it may not take all."""
-_LONGEST_NAME = 1500
-"""With the folders that it is copied to, a path may have 4096 bytes."""
+_MAX_NAMES = 100
+_MAX_DEPTH = 60
+"""Recursive programs fail at some hundreds of nested folders."""
+_MAX_MTIME_S = 1 << 32
+"""Not every unpacker accepts every year."""
+_MAX_NAME_BYTES = 1500
+"""A path may have 4096 bytes, the folder it is copied to included."""
 
 
 def read_exactly(line: socket.socket, count: int) -> bytes:
@@ -49,7 +48,7 @@ def read_exactly(line: socket.socket, count: int) -> bytes:
 
 
 class _Bounded(io.RawIOBase):
-    """So many bytes of a line, as a file to read."""
+    """The next `count` bytes of a connection, as a file."""
 
     def __init__(self, line: socket.socket, count: int) -> None:
         self._line = line
@@ -62,12 +61,12 @@ class _Bounded(io.RawIOBase):
 
 
 def take_in(line: socket.socket, root: Path, count: int) -> None:
-    """Unpack an archive of so many bytes."""
+    """Unpack an archive of `count` bytes."""
     source = _Bounded(line, count)
     with tarfile.open(fileobj=source, mode="r|") as archive:
         archive.extraction_filter = _as_it_is  # 3.11.3 and older have no argument
         archive.extractall(root)  # noqa: S202  our own tar
-    while source.read(_COPY_BYTES):  # what fills up the last block
+    while source.read(_COPY_BYTES):  # the padding of the last block
         pass
     (root / "home" / "tmp").mkdir(parents=True, exist_ok=True)
 
@@ -84,11 +83,11 @@ def choose(
     max_total_bytes: int,
     discarded: frozenset[str] = frozenset(),
 ) -> tuple[list[str], list[str]]:
-    """Return the names to hand out, parents first, and those that are left out.
+    """Return the names to send out, parents first, and those that are left out.
 
     The workspace comes first, then the home, then what is installed. Home and workspace
-    each fit into half of `max_total_bytes`, holes and second names written out: that is
-    the size of the disk that the next sandbox has for it.
+    each fit into half of `max_total_bytes` with holes and hard links written out: that
+    is the size of the disk in the next sandbox.
     """
     chosen: list[str] = []
     room_bytes = dict.fromkeys(("home", "work"), max_total_bytes // 2 * 15 // 16)
@@ -99,9 +98,9 @@ def choose(
     while pending:
         name = pending.pop()
         path = root / name
-        if name in _CACHES | discarded or path.name == _MADE_AGAIN:
+        if name in _CACHES | discarded or path.name == _BYTECODE:
             continue
-        if name.count("/") > _DEEPEST or len(os.fsencode(name)) > _LONGEST_NAME:
+        if name.count("/") > _MAX_DEPTH or len(os.fsencode(name)) > _MAX_NAME_BYTES:
             left_out.add(name)
             continue
         try:
@@ -133,7 +132,7 @@ def choose(
 
 
 class _LeftOut:
-    """Names, as text and as many as anyone will read."""
+    """Names as text, up to a limit."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -141,25 +140,25 @@ class _LeftOut:
 
     def add(self, name: str) -> None:
         self._count += 1
-        if self._count <= _NAMES_TOLD:
+        if self._count <= _MAX_NAMES:
             self.names.append(os.fsencode(name).decode(errors="backslashreplace"))
-        elif self._count == _NAMES_TOLD + 1:
+        elif self._count == _MAX_NAMES + 1:
             self.names.append("… and more")
 
 
 def _is_readable(path: Path, mode: int) -> bool:
-    """A link, or a folder or file that may be read; no pipe, no device."""
-    if stat.S_ISLNK(mode):  # wherever it leads: nothing may follow it
+    """Return whether it is a link, or a readable folder or file."""
+    if stat.S_ISLNK(mode):  # whatever its target: nothing may follow it
         return True
     plain = stat.S_ISDIR(mode) or stat.S_ISREG(mode)
     return plain and os.access(path, os.R_OK)
 
 
 def hand_out(sink: IO[bytes], root: Path, names: list[str]) -> None:
-    """Write the archive, and that it is whole."""
+    """Write the archive, then the mark that it is whole."""
     with tarfile.open(fileobj=sink, mode="w|") as archive:
         for name in names:
-            archive.inodes.clear()  # type: ignore[attr-defined]  # a file with two names comes out twice
+            archive.inodes.clear()  # type: ignore[attr-defined]  # write hard links as files
             with contextlib.suppress(OSError):
                 archive.add(root / name, name, recursive=False, filter=_unowned)
     sink.write(WHOLE)
@@ -167,6 +166,6 @@ def hand_out(sink: IO[bytes], root: Path, names: list[str]) -> None:
 
 def _unowned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.uid = entry.gid = 0
-    entry.mtime = min(max(0, int(entry.mtime)), _LATEST_S)
+    entry.mtime = min(max(0, int(entry.mtime)), _MAX_MTIME_S)
     entry.uname = entry.gname = ""
     return entry

@@ -1,8 +1,8 @@
 """The system calls that a sandbox refuses, as a program for the kernel's seccomp.
 
-It stands before the kernel's own checks: what an agent needs for code and tests is
-allowed, what only administrates a machine, what reaches around a network namespace, and
-what takes memory that no limit counts is not.
+It applies before the kernel's own checks. What an agent needs for code and tests is
+allowed; refused are calls that administrate a machine, that bypass a network namespace,
+and that take memory which no limit counts.
 """
 
 import errno
@@ -17,9 +17,9 @@ _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 _X32 = 0x40000000
 _NEW_NAMESPACES = 0x7E020000
 _TERMINAL_INPUT = (0x5412, 0x541C)
-"""TIOCSTI and TIOCLINUX: put words into the terminal that the harness runs in."""
+"""TIOCSTI and TIOCLINUX insert input into the terminal of the harness."""
 _FAMILIES = (1, 2, 10, 16)
-"""Unix, IPv4, IPv6 and netlink; others (vsock) know no network namespace."""
+"""Unix, IPv4, IPv6 and netlink; others (vsock) ignore network namespaces."""
 
 _AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _SAME = {  # by number on every architecture since Linux 5.1
@@ -132,7 +132,7 @@ _NUMBERS = {
         "kexec_file_load": 294,
     },
 }
-_MISSING = {  # programs have another way where a kernel is too old for these
+_MISSING = {  # programs have a fallback for kernels that lack these
     *("clone3", "memfd_create", "memfd_secret", "shmget", "msgget"),
     *("io_uring_setup", "io_uring_enter", "io_uring_register"),
 }
@@ -140,7 +140,7 @@ _BY_ARGUMENT = {"clone", "ioctl", "socket"}
 
 
 def syscall_filter(machine: str = "") -> bytes | None:
-    """Return the filter for `bwrap --seccomp`; None for an architecture not known here."""
+    """Return the filter for `bwrap --seccomp`; None for an unknown architecture."""
     machine = machine or platform.machine()
     if machine not in _AUDIT:
         return None

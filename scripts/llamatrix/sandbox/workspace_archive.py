@@ -1,4 +1,4 @@
-"""The files of a trial between its turns: one tar with `home/` and `work/`."""
+"""The files of a trial between its turns: a tar archive with `home/` and `work/`."""
 
 import contextlib
 import errno
@@ -13,11 +13,11 @@ from llamatrix.sandbox.supervisor_files import INSTALLED
 
 _MODE_MASK = 0o755
 _UNNAMEABLE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
-"""A name that was possible inside, where the folder's own name is shorter, and here not."""
+"""Raised for names that are valid inside but too long or not encodable here."""
 
 
 def pack(files: Path, *, home: Mapping[str, bytes], work: Path) -> None:
-    """Write what a first turn starts from: files of the home, and a workspace."""
+    """Write an archive of files of the home and a workspace."""
     with tarfile.open(files, "w") as archive:
         for name in ("home", "work"):
             folder = tarfile.TarInfo(name)
@@ -29,7 +29,7 @@ def pack(files: Path, *, home: Mapping[str, bytes], work: Path) -> None:
 
 
 def add_home(files: Path, home: Mapping[str, bytes]) -> None:
-    """Put files of the home behind all that is in the tar: they replace what was there."""
+    """Append files of the home to the archive: they replace earlier ones."""
     with tarfile.open(files, "a") as archive:
         _add_home(archive, home)
 
@@ -45,13 +45,13 @@ def _add_home(archive: tarfile.TarFile, home: Mapping[str, bytes]) -> None:
 
 
 def unpack_work(files: Path, folder: Path, *, installed: bool = True) -> None:
-    """Lay the workspace out in a new folder.
+    """Unpack the workspace into a new folder; skip names that are invalid here.
 
-    Without what is installed in it, nothing behind its first name is read: the supervisor
-    hands it out last. What this machine cannot name is passed over.
+    With `installed` false, reading stops at the first installed file: the supervisor
+    sends these last.
 
-    The agent may have had a hand in every byte: links come last and only where they
-    stay inside, so nothing is ever written or read through one.
+    The agent may have made every byte: links are created last and only where they stay
+    inside, so nothing is written or read through one.
     """
     folder.mkdir(parents=True)
     links: list[tuple[Path, str]] = []
@@ -67,7 +67,7 @@ def unpack_work(files: Path, folder: Path, *, installed: bool = True) -> None:
                 links.append((place, entry.linkname))
                 continue
             try:
-                _lay_out(archive, entry, place)
+                _extract(archive, entry, place)
             except OSError as error:
                 if error.errno not in _UNNAMEABLE:
                     raise
@@ -78,11 +78,11 @@ def unpack_work(files: Path, folder: Path, *, installed: bool = True) -> None:
 
 
 def _readable(name: str) -> str:
-    """The name, bytes that are no UTF-8 spelled out: nothing after us chokes on it."""
+    """Return the name with bytes that are not UTF-8 escaped."""
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
-def _lay_out(archive: tarfile.TarFile, entry: tarfile.TarInfo, place: Path) -> None:
+def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, place: Path) -> None:
     if entry.isdir():
         place.mkdir(parents=True, exist_ok=True)
     elif entry.isreg() and (source := archive.extractfile(entry)):
@@ -90,13 +90,3 @@ def _lay_out(archive: tarfile.TarFile, entry: tarfile.TarInfo, place: Path) -> N
         with place.open("wb") as sink:
             shutil.copyfileobj(source, sink)
         place.chmod(entry.mode & _MODE_MASK | 0o600)
-
-
-def read_home(files: Path, name: str) -> bytes | None:
-    """One file of the home as it came out; None where there is none."""
-    with tarfile.open(files) as archive:
-        try:
-            found = archive.extractfile(f"home/{name}")
-        except KeyError:
-            return None
-        return found.read() if found else None

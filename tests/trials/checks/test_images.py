@@ -16,7 +16,7 @@ from llamatrix.trials.checks.images import (
     distinct,
     read_folder,
 )
-from llamatrix.trials.stubs.picture import Picture
+from llamatrix.trials.stubs.gemini_api import Picture
 
 EXECUTION = ExecutionEnvironment(environment={})
 ONE, TWO = Picture.of("one"), Picture.of("two")
