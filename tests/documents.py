@@ -147,7 +147,7 @@ def _weights(record: Engine) -> str:
 def _asked(record: ContextRecord) -> str:
     vram = record.limits.vram_bytes
     limit = f"`--vram` {bytes_text(vram)}" if vram else "all memory"
-    return f"{limit}, speed kept {100 * record.limits.keep_speed:.0f} %"
+    return f"{limit}, speed kept {100 * record.limits.min_speed_ratio:.0f} %"
 
 
 def _count(records: Sequence[Engine]) -> str:
@@ -278,7 +278,7 @@ def contexts(folder: Path, _options: Options) -> str:
     rows = []
     for record in newest(view_of(folder).contexts):
         found, rungs = record.result, record.result.steps
-        answer = usable_context(found, keep_speed=record.limits.keep_speed)
+        answer = usable_context(found, min_speed_ratio=record.limits.min_speed_ratio)
         rung = answer.step
         kept = rung and 100 * rung.generation_tps / rungs[0].generation_tps
         held = rung and rung.footprint and rung.footprint.held_bytes

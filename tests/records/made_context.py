@@ -114,7 +114,7 @@ def made_context(
             pin=like.cell.pin,
             build=like.cell.build,
         ),
-        limits=asked or SearchLimits(keep_speed=0.8),
+        limits=asked or SearchLimits(min_speed_ratio=0.8),
         result=found or made_found(),
         model=matrix.models["qwen35-27b"],
         server=matrix.servers["published"],

@@ -17,7 +17,7 @@ from llamatrix.records.store import Store
 CELL = shipped_cells("gpu-proof")[0]
 SERVER = load_matrix(ROOT / "matrix.toml").servers["published"]
 HERE = {"template_sha256": "", "host_slug": "here", "compiler": "nvcc"}
-DIGEST = context_cell(CELL, SearchLimits(keep_speed=0.8), SERVER, **HERE).digest
+DIGEST = context_cell(CELL, SearchLimits(min_speed_ratio=0.8), SERVER, **HERE).digest
 
 
 def test_it_lies_beside_the_speed_records_and_apart_from_them(tmp_path: Path) -> None:
@@ -34,9 +34,9 @@ def test_it_lies_beside_the_speed_records_and_apart_from_them(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "asked",
     [
-        SearchLimits(keep_speed=0.7),
-        SearchLimits(keep_speed=0.8, vram_bytes=2**34),
-        SearchLimits(keep_speed=0.8, most_tokens=8192),
+        SearchLimits(min_speed_ratio=0.7),
+        SearchLimits(min_speed_ratio=0.8, vram_bytes=2**34),
+        SearchLimits(min_speed_ratio=0.8, max_tokens=8192),
     ],
 )
 def test_another_question_has_another_digest(asked: SearchLimits) -> None:
@@ -45,13 +45,13 @@ def test_another_question_has_another_digest(asked: SearchLimits) -> None:
 
 @pytest.mark.parametrize("key", HERE)
 def test_other_conditions_have_another_digest(key: str) -> None:
-    asked = SearchLimits(keep_speed=0.8)
+    asked = SearchLimits(min_speed_ratio=0.8)
     other = {**HERE, key: "other"}
     assert context_cell(CELL, asked, SERVER, **other).digest != DIGEST
 
 
 def test_models_flags_and_pins_are_part_of_it() -> None:
-    asked = SearchLimits(keep_speed=0.8)
+    asked = SearchLimits(min_speed_ratio=0.8)
     replace = msgspec.structs.replace
     warmer = replace(CELL, model=replace(CELL.model, temp=0.9))
     f16 = replace(SERVER, cache_type_k="f16")
@@ -67,7 +67,7 @@ def test_models_flags_and_pins_are_part_of_it() -> None:
 
 
 def test_the_context_it_is_served_with_is_the_answer_not_the_question() -> None:
-    asked = SearchLimits(keep_speed=0.8)
+    asked = SearchLimits(min_speed_ratio=0.8)
     model = msgspec.structs.replace(CELL.model, ctx_size=8192)
     other = msgspec.structs.replace(CELL, model=model)
     assert context_cell(other, asked, SERVER, **HERE).digest == DIGEST

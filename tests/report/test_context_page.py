@@ -95,7 +95,7 @@ def test_every_failure_is_told_in_words(failure: Failure, words: str) -> None:
 def test_of_one_question_the_newest_answer_stands() -> None:
     old = made_context(measured_at="2026-11-01T12:00:00.000+00:00")
     new = made_context(measured_at="2026-11-26T12:00:00.000+00:00")
-    other = made_context(asked=SearchLimits(keep_speed=0.5))
+    other = made_context(asked=SearchLimits(min_speed_ratio=0.5))
     assert newest([new, old]) == [new]
     assert len(newest([new, old, other])) == 2
 

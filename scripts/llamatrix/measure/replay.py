@@ -1,4 +1,4 @@
-"""A session's script sent to a server, call by call, and what came of it."""
+"""Replays a recorded session: sends its calls to a server, one after the other."""
 
 import hashlib
 import time
@@ -14,27 +14,27 @@ from llamatrix.web import NoAnswerError, WrongAnswerError
 
 
 class CallSample(Struct, frozen=True, kw_only=True):
-    """What a server said of one call."""
+    """One call of a replay."""
 
     index: int
     kind: CallKind
     prompt_tokens: int
-    """All of the prompt, cached or not."""
+    """The whole prompt, cached or not."""
     timings: Timings
     wall_s: float
-    """From the request to the whole answer, by our clock."""
+    """From the request to the complete answer, by our clock."""
     text_sha256: str
-    """Of the answer: tells whether two servers said the same."""
+    """Of the answer, to compare the answers of two servers."""
 
 
 class Replayed(Struct, frozen=True, kw_only=True, tag="replayed"):
-    """A whole session."""
+    """A complete session."""
 
     calls: tuple[CallSample, ...]
 
     @property
     def prompt_tps(self) -> float | None:
-        """Prompt tokens processed per second; those from the cache are not in it."""
+        """Prompt tokens processed per second, without those from the cache."""
         tokens = sum(call.timings.prompt_n for call in self.calls)
         return _rate(tokens, self._prompt_ms)
 
@@ -42,17 +42,17 @@ class Replayed(Struct, frozen=True, kw_only=True, tag="replayed"):
     def decode_tps(self) -> float | None:
         """Tokens generated per second after the first of each call.
 
-        `predicted_ms` begins with the first token, which comes with the prompt. The
-        server's own `predicted_per_second` counts it at some pins and not at others.
+        `predicted_ms` starts at the first token, which the prompt yields. Whether the
+        server's own `predicted_per_second` counts that token depends on its version.
         """
         tokens = sum(max(0, call.timings.predicted_n - 1) for call in self.calls)
         return _rate(tokens, sum(call.timings.predicted_ms for call in self.calls))
 
     @property
     def prompt_s(self) -> float | None:
-        """Mean over the calls: how long a prompt keeps one waiting, cache and all.
+        """Mean time per call until the prompt is processed, the cache included.
 
-        As the server counts it; its queue and the reading of the request are not in it.
+        By the server's clock, without its queue and the parsing of the request.
         """
         return self._prompt_ms / 1000 / len(self.calls) or None
 
@@ -62,24 +62,24 @@ class Replayed(Struct, frozen=True, kw_only=True, tag="replayed"):
 
 
 class ReplayFailureKind(StrEnum):
-    """How a replay can fail."""
+    """Why a replay failed."""
 
     NOT_SERVED = "not-served"
-    """The server never became ready, or was not what was asked for."""
+    """The server never became ready, or was not the requested one."""
     DIED = "died"
     REFUSED = "refused"
-    """An answer that is no completion."""
+    """The answer was not a completion."""
     TIMED_OUT = "timed-out"
     SHORT = "short"
-    """Fewer tokens than asked for, although no token could end the answer."""
+    """Fewer tokens than requested, although no token could end the answer."""
 
 
 class ReplayFailed(Struct, frozen=True, kw_only=True, tag="replay-failed"):
-    """A session that this server did not get through."""
+    """A session that ended early."""
 
     way: ReplayFailureKind
     call: int
-    """The index of the call it failed at; 0 before the first."""
+    """Index of the failed call; 0 before the first."""
     said: str
     tail: tuple[str, ...] = ()
     """The last lines of the server's log."""
@@ -88,14 +88,14 @@ class ReplayFailed(Struct, frozen=True, kw_only=True, tag="replay-failed"):
 def replay(
     script: Script, serving: Serving, *, timeout_s: float
 ) -> Replayed | ReplayFailed:
-    """Send every call in order; `timeout_s` is for each of them."""
-    done: list[CallSample] = []
+    """Send all calls in order; `timeout_s` applies to each."""
+    samples: list[CallSample] = []
     for call in script.calls:
-        found = _sent(call, script.end_tokens, serving, timeout_s)
-        if isinstance(found, ReplayFailed):
-            return found
-        done.append(found)
-    return Replayed(calls=tuple(done))
+        sample = _send(call, script.end_tokens, serving, timeout_s)
+        if isinstance(sample, ReplayFailed):
+            return sample
+        samples.append(sample)
+    return Replayed(calls=tuple(samples))
 
 
 class _Completion(Struct):
@@ -103,24 +103,24 @@ class _Completion(Struct):
     timings: Timings
 
 
-def _sent(
+def _send(
     call: ScriptCall,
     end_tokens: tuple[int, ...],
     serving: Serving,
     timeout_s: float,
 ) -> CallSample | ReplayFailed:
-    asked = {
+    request = {
         "prompt": call.tokens,
         "n_predict": call.n_predict,
         "cache_prompt": True,
         "temperature": 0,
-        # b8643 passes over `ignore_eos` (llama.cpp#21203); a bias works everywhere
+        # b8643 ignores `ignore_eos` (llama.cpp#21203); a bias works everywhere
         "ignore_eos": True,
         "logit_bias": [(token, False) for token in end_tokens],
     }
     begin = time.perf_counter()
     try:
-        reply = serving.site.post("/completion", asked, timeout_s=timeout_s)
+        reply = serving.site.post("/completion", request, timeout_s=timeout_s)
         answer = reply.read(_Completion)
     except NoAnswerError as error:
         late = time.perf_counter() - begin >= timeout_s
@@ -131,8 +131,8 @@ def _sent(
         return _failed(ReplayFailureKind.REFUSED, call, str(error), serving)
     wall_s = time.perf_counter() - begin
     if answer.timings.predicted_n != call.n_predict:
-        said = f"{answer.timings.predicted_n} tokens generated of {call.n_predict}"
-        return _failed(ReplayFailureKind.SHORT, call, said, serving)
+        message = f"{answer.timings.predicted_n} tokens generated of {call.n_predict}"
+        return _failed(ReplayFailureKind.SHORT, call, message, serving)
     return CallSample(
         index=call.index,
         kind=call.kind,
@@ -144,10 +144,10 @@ def _sent(
 
 
 def _failed(
-    way: ReplayFailureKind, call: ScriptCall, said: str, serving: Serving
+    way: ReplayFailureKind, call: ScriptCall, message: str, serving: Serving
 ) -> ReplayFailed:
     tail = tuple(read_log(serving.log).splitlines()[-TAIL_LINES:])
-    return ReplayFailed(way=way, call=call.index, said=said, tail=tail)
+    return ReplayFailed(way=way, call=call.index, said=message, tail=tail)
 
 
 def _rate(tokens: int, milliseconds: float) -> float | None:

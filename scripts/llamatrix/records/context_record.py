@@ -1,4 +1,4 @@
-"""What one line of context holds: a search for the largest one, and its conditions."""
+"""Context records: a search for the largest context, and its conditions."""
 
 import hashlib
 
@@ -13,23 +13,23 @@ from llamatrix.provision.weights.provide import WeightsFacts
 from llamatrix.records.store import Envelope, RecordKind, keep_fields
 
 CONTEXT_VERSION = 1
-"""Bumped by hand when the way of searching changes: all is then searched anew."""
+"""Increased by hand when the search changes: earlier results are not reused."""
 
 
 class SearchLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the user may choose about a search."""
+    """The user's choices for a search."""
 
-    keep_speed: float
-    """The least share of the generation speed at a small context."""
+    min_speed_ratio: float = msgspec.field(name="keep_speed")
+    """Of the generation speed at a small context."""
     vram_bytes: int | None = None
-    """What it may take of the card; None for all that is free."""
-    most_tokens: int | None = None
+    """Memory of the card that it may use; None for all that is free."""
+    max_tokens: int | None = msgspec.field(default=None, name="most_tokens")
 
 
 class ContextCell(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     digest: str
-    """Asked, pin, build, weights, the server's flags, host class and compiler."""
+    """Over limits, pin, build, weights, server flags, host class and compiler."""
     model_key: str
     model_name: str
     architecture: str
@@ -43,7 +43,7 @@ class ContextRecord(Envelope, frozen=True, kw_only=True):
     limits: SearchLimits = msgspec.field(name="asked")
     result: SearchResult = msgspec.field(name="found")
     model: Model
-    """As it was served, but for the context."""
+    """As served, except for the context."""
     server: Server
     argv: tuple[str, ...]
     """Of the last server that became ready, without folders; empty where none did."""
@@ -57,7 +57,7 @@ class ContextRecord(Envelope, frozen=True, kw_only=True):
 
     @property
     def settled(self) -> bool:
-        """Whether the same question need not be asked again."""
+        """Whether the search need not be repeated."""
         return self.result.stop in SETTLED
 
 
@@ -66,17 +66,17 @@ CONTEXT = RecordKind(folder="context", holds=ContextRecord, migrations={1: keep_
 
 def context_cell(
     cell: Cell,
-    asked: SearchLimits,
+    limits: SearchLimits,
     server: Server,
     *,
     template_sha256: str,
     host_slug: str,
     compiler: str,
 ) -> ContextCell:
-    """The cell of a speed measurement as one of a search, with a digest of its own."""
+    """Return the cell of a search on the model, pin and build of a speed cell."""
     inputs = (
         CONTEXT_VERSION,
-        asked,
+        limits,
         (cell.model_key, cell.weights, cell.weights_identity),
         (cell.locked.commit, cell.locked.nar_hash, cell.pin.build_number),
         cell.build,

@@ -98,7 +98,7 @@ def _hardware_fit(records: Sequence[ContextRecord]) -> Table:
                     missing="none",
                 ),
                 *(_limit_text(answer), _recall_text(record)),
-                number(record.limits.keep_speed, _percent),
+                number(record.limits.min_speed_ratio, _percent),
                 str(record.weights.kind),
                 f"{record.cell.pin}/{record.cell.build}",
             )
@@ -280,7 +280,7 @@ def _on_card(record: ContextRecord) -> bool:
 
 
 def _answer(record: ContextRecord) -> UsableContext:
-    return usable_context(record.result, keep_speed=record.limits.keep_speed)
+    return usable_context(record.result, min_speed_ratio=record.limits.min_speed_ratio)
 
 
 def _footprints(found: SearchResult) -> Iterator[Footprint | None]:

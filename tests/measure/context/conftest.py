@@ -44,27 +44,27 @@ def wish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]
 
 
 @pytest.fixture
-def question(launch: Launch, tmp_path: Path) -> SearchSettings:
+def settings(launch: Launch, tmp_path: Path) -> SearchSettings:
     return SearchSettings(
         launch=launch,
         shape=known_shape("qwen35-27b"),
         use=MemorySettings(),
         ceiling=Ceiling(tokens=8192, by=CeilingReason.ASKED, budget_bytes=40 * 2**30),
-        bounds=FillBounds(keep_speed=0.8, deadline=time.monotonic() + 600),
+        bounds=FillBounds(min_speed_ratio=0.8, deadline=time.monotonic() + 600),
         on_card=False,
-        why_no_recall="",
+        recall_skipped="",
         log=tmp_path / "logs" / "context.log",
         timeouts=SOON,
     )
 
 
 @pytest.fixture
-def ask(question: SearchSettings, wish: Callable[..., None]) -> Ask:
-    """A search with changes to the question, and wishes for the server."""
+def ask(settings: SearchSettings, wish: Callable[..., None]) -> Ask:
+    """A search with changes to the settings, and wishes for the server."""
 
     def make(*, wishes: dict[str, object] | None = None, **changes: object) -> Search:
         wish(**(wishes or {}))
         said: list[str] = []
-        return Search(replace(question, **changes), say=said.append)  # type: ignore[arg-type]
+        return Search(replace(settings, **changes), say=said.append)  # type: ignore[arg-type]
 
     return make

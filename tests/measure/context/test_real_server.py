@@ -41,7 +41,9 @@ def test_a_growing_prompt_is_taken_from_the_cache_and_no_answer_ends_early(
     ends = end_tokens(read_log(serving.log))
     assert ends
     for tokens, cached in ((384, 0), (896, 300), (1920, 800)):
-        found = generate(serving.site, filler.tokens(tokens), ends=ends, timeout_s=120)
+        found = generate(
+            serving.site, filler.tokens(tokens), end_tokens=ends, timeout_s=120
+        )
         assert isinstance(found, CompletionTimings)
         assert found.prompt_n + found.cache_n == tokens
         assert found.cache_n >= cached
@@ -52,10 +54,10 @@ def test_a_prompt_beyond_the_context_is_refused_before_generation(
     serving: Serving,
 ) -> None:
     prompt = FillerText(serving.site).tokens(CONTEXT_TOKENS + 1)
-    found = generate(serving.site, prompt, ends=(), timeout_s=120)
+    found = generate(serving.site, prompt, end_tokens=(), timeout_s=120)
     assert isinstance(found, FailedRequest)
     assert found.stage is Stage.PREFILL
-    assert "exceed" in found.said
+    assert "exceed" in found.reason
 
 
 def test_a_question_with_its_text_fits_into_the_context(serving: Serving) -> None:

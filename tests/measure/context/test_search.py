@@ -20,7 +20,7 @@ from llamatrix.measure.context.result import (
     Unanswered,
     usable_context,
 )
-from llamatrix.measure.context.search import MOST_STARTS, SearchSettings
+from llamatrix.measure.context.search import MAX_STARTS, SearchSettings
 from llamatrix.provision.weights.fit import memory_need
 
 
@@ -28,21 +28,21 @@ def test_a_server_that_keeps_its_speed_is_climbed_to_the_top_in_one_start(
     ask: Ask,
 ) -> None:
     search = ask()
-    found = search.found(search.run())
+    found = search.result(search.run())
     assert found.stop is StopReason.TOP
     assert [step.tokens for step in found.steps] == list(context_steps(8192))
     (attempt,) = found.attempts
     assert attempt.ready_s is not None
     assert attempt.failure is None
     assert [one.all_exact for one in found.recalled] == [True]
-    answer = usable_context(found, keep_speed=0.8)
+    answer = usable_context(found, min_speed_ratio=0.8)
     assert answer.step == found.steps[-1]
     assert (answer.limit, answer.beyond_tokens) == (Limit.ASKED, None)
 
 
 def test_the_prompt_grows_and_only_what_is_added_is_processed(ask: Ask) -> None:
     search = ask()
-    found = search.found(search.run())
+    found = search.result(search.run())
     first, second = (step.answers[0] for step in found.steps[:2])
     assert first.prompt_n + first.cache_n == 512 - 128
     assert (second.cache_n, second.prompt_n) == (512 - 128, 256)
@@ -53,11 +53,11 @@ def test_the_prompt_grows_and_only_what_is_added_is_processed(ask: Ask) -> None:
 def test_it_ends_at_the_second_rung_that_is_too_slow(ask: Ask) -> None:
     """Floor: 10.384 ms / 0.8; a token takes 12.944 ms at 3072 and 13.968 at 4096."""
     search = ask(wishes={"slow_ms": 1})
-    found = search.found(search.run())
+    found = search.result(search.run())
     assert found.stop is StopReason.SPEED
     assert found.steps[-1].tokens == 6144
     assert [len(step.answers) for step in found.steps] == [3, 1, 1, 1, 1, 1, 3, 3]
-    answer = usable_context(found, keep_speed=0.8)
+    answer = usable_context(found, min_speed_ratio=0.8)
     assert answer.step
     assert (answer.step.tokens, answer.limit) == (3072, Limit.SPEED)
     assert answer.beyond_tokens == 4096
@@ -66,22 +66,22 @@ def test_it_ends_at_the_second_rung_that_is_too_slow(ask: Ask) -> None:
 
 def test_one_rung_slowed_by_the_machine_ends_nothing(ask: Ask) -> None:
     search = ask(wishes={"stutters_at": 1024})
-    found = search.found(search.run())
+    found = search.result(search.run())
     assert found.stop is StopReason.TOP
     slow = found.steps[2]
     assert (slow.tokens, slow.generation_tps, len(slow.answers)) == (1024, 20, 3)
-    answer = usable_context(found, keep_speed=0.8)
+    answer = usable_context(found, min_speed_ratio=0.8)
     assert answer.step == found.steps[-1]
     assert (answer.limit, answer.beyond_tokens) == (Limit.ASKED, None)
 
 
 def test_what_does_not_load_is_tried_lower_by_the_prediction(
-    ask: Ask, question: SearchSettings
+    ask: Ask, settings: SearchSettings
 ) -> None:
-    budget = memory_need(question.shape, question.use, context_tokens=32768).total
+    budget = memory_need(settings.shape, settings.use, context_tokens=32768).total
     ceiling = Ceiling(tokens=32768, by=CeilingReason.MEMORY, budget_bytes=budget)
     search = ask(wishes={"load_most": 30000}, ceiling=ceiling)
-    found = search.found(search.run())
+    found = search.result(search.run())
     first, second = found.attempts
     assert isinstance(first.failure, OutOfMemory)
     assert first.failure.stage is Stage.LOADING
@@ -91,7 +91,7 @@ def test_what_does_not_load_is_tried_lower_by_the_prediction(
     assert not any("/" in line for line in first.failure.tail)
     assert 20000 < second.context_tokens < 24000
     assert second.failure is None
-    answer = usable_context(found, keep_speed=0.8)
+    answer = usable_context(found, min_speed_ratio=0.8)
     assert answer.step
     assert answer.step.tokens == second.context_tokens
     assert (answer.limit, answer.beyond_tokens) == (Limit.MEMORY, 32768)
@@ -99,12 +99,12 @@ def test_what_does_not_load_is_tried_lower_by_the_prediction(
 
 def test_it_is_given_up_after_four_starts(ask: Ask) -> None:
     search = ask(wishes={"load_most": 1})
-    found = search.found(search.run())
+    found = search.result(search.run())
     assert found.stop is StopReason.MEMORY
     tried = [one.context_tokens for one in found.attempts]
     assert tried == [8192, 4096, 2048, 1024]
-    assert len(tried) == MOST_STARTS
-    answer = usable_context(found, keep_speed=0.8)
+    assert len(tried) == MAX_STARTS
+    answer = usable_context(found, min_speed_ratio=0.8)
     assert (answer.step, answer.limit) == (None, Limit.MEMORY)
     assert answer.beyond_tokens == 1024
 
@@ -117,13 +117,13 @@ def test_memory_refused_in_mid_ladder_keeps_the_rungs_and_tells_the_stage(
     ask: Ask, refused: str, stage: Stage
 ) -> None:
     search = ask(wishes={refused: 5000})
-    found = search.found(search.run())
+    found = search.result(search.run())
     assert found.stop is StopReason.MEMORY
     assert [step.tokens for step in found.steps] == list(context_steps(4096))
     (attempt,) = found.attempts
     assert isinstance(attempt.failure, OutOfMemory)
     assert (attempt.failure.stage, attempt.failed_at_tokens) == (stage, 6144)
-    answer = usable_context(found, keep_speed=0.8)
+    answer = usable_context(found, min_speed_ratio=0.8)
     assert answer.step
     assert (answer.step.tokens, answer.beyond_tokens) == (4096, 6144)
 
@@ -132,7 +132,7 @@ def test_a_lower_start_goes_on_above_what_was_measured(ask: Ask) -> None:
     """Memory is refused from 8000 tokens on, whatever the server was started with."""
     ceiling = Ceiling(tokens=16384, by=CeilingReason.ASKED, budget_bytes=40 * 2**30)
     search = ask(wishes={"generation_most": 8000}, ceiling=ceiling)
-    found = search.found(search.run())
+    found = search.result(search.run())
     assert [one.context_tokens for one in found.attempts] == [16384, 8192]
     assert [one.failed_at_tokens for one in found.attempts] == [8192, 8192]
     assert [step.tokens for step in found.steps] == list(context_steps(8192))[:-1]
@@ -140,7 +140,7 @@ def test_a_lower_start_goes_on_above_what_was_measured(ask: Ask) -> None:
 
 def test_a_server_that_dies_in_mid_ladder_leaves_its_rungs(ask: Ask) -> None:
     search = ask(wishes={"dies_at": 3000})
-    found = search.found(search.run())
+    found = search.result(search.run())
     assert found.stop is StopReason.DEATH
     assert [step.tokens for step in found.steps] == list(context_steps(2048))
     (attempt,) = found.attempts
@@ -153,7 +153,7 @@ def test_a_server_that_dies_in_mid_ladder_leaves_its_rungs(ask: Ask) -> None:
 
 def test_a_server_that_goes_on_without_answering_has_not_ended(ask: Ask) -> None:
     search = ask(wishes={"breaks_at": 3000})
-    found = search.found(search.run())
+    found = search.result(search.run())
     assert found.stop is StopReason.DEATH
     assert [step.tokens for step in found.steps] == list(context_steps(2048))
     failure = found.attempts[0].failure
@@ -162,26 +162,26 @@ def test_a_server_that_goes_on_without_answering_has_not_ended(ask: Ask) -> None
 
 
 def test_an_answer_that_does_not_come_is_given_up(ask: Ask) -> None:
-    bounds = FillBounds(keep_speed=0.8, deadline=time.monotonic() + 5, grace_s=0)
+    bounds = FillBounds(min_speed_ratio=0.8, deadline=time.monotonic() + 5, grace_s=0)
     search = ask(wishes={"hangs_at": 1000}, bounds=bounds)
-    found = search.found(search.run())
+    found = search.result(search.run())
     assert found.stop is StopReason.TIME
     assert isinstance(found.attempts[0].failure, TimedOut)
     assert [step.tokens for step in found.steps] == [512, 768]
 
 
 def test_no_rung_is_begun_that_would_end_too_late(ask: Ask) -> None:
-    bounds = FillBounds(keep_speed=0.8, deadline=time.monotonic())
+    bounds = FillBounds(min_speed_ratio=0.8, deadline=time.monotonic())
     search = ask(bounds=bounds)
-    found = search.found(search.run())
+    found = search.result(search.run())
     assert found.stop is StopReason.TIME
     assert [step.tokens for step in found.steps] == [512]
-    assert usable_context(found, keep_speed=0.8).limit is Limit.TIME
+    assert usable_context(found, min_speed_ratio=0.8).limit is Limit.TIME
 
 
 def test_what_spills_from_the_card_is_tried_lower(ask: Ask) -> None:
     search = ask(wishes={"spills_at": 5000}, on_card=True)
-    found = search.found(search.run())
+    found = search.result(search.run())
     first, second = found.attempts
     assert isinstance(first.failure, Spilled)
     assert first.failure.signs == ("only 12 of 65 layers are on the card",)
@@ -189,30 +189,30 @@ def test_what_spills_from_the_card_is_tried_lower(ask: Ask) -> None:
 
 
 def test_what_holds_more_than_it_may_does_not_fit(
-    ask: Ask, question: SearchSettings
+    ask: Ask, settings: SearchSettings
 ) -> None:
-    search = ask(bounds=replace(question.bounds, most_bytes=2**20))
-    found = search.found(search.run())
-    assert len(found.attempts) == MOST_STARTS
+    search = ask(bounds=replace(settings.bounds, max_bytes=2**20))
+    found = search.result(search.run())
+    assert len(found.attempts) == MAX_STARTS
     assert all(isinstance(one.failure, OverBudget) for one in found.attempts)
 
 
 def test_a_rung_that_takes_more_than_allowed_is_none(
-    ask: Ask, question: SearchSettings
+    ask: Ask, settings: SearchSettings
 ) -> None:
     """The fake takes 256 MiB more from 3000 tokens on."""
-    bounds = replace(question.bounds, most_bytes=200 * 2**20)
+    bounds = replace(settings.bounds, max_bytes=200 * 2**20)
     search = ask(wishes={"hoards_at": 3000}, bounds=bounds)
-    found = search.found(search.run())
+    found = search.result(search.run())
     assert [one.failed_at_tokens for one in found.attempts] == [3072, 3072]
     assert [step.tokens for step in found.steps] == list(context_steps(2048))
-    answer = usable_context(found, keep_speed=0.8)
+    answer = usable_context(found, min_speed_ratio=0.8)
     assert (answer.limit, answer.beyond_tokens) == (Limit.MEMORY, 3072)
 
 
 def test_a_split_graph_is_a_warning_and_no_reason_to_start_lower(ask: Ask) -> None:
     search = ask(wishes={"splits": 34}, on_card=True)
-    found = search.found(search.run())
+    found = search.result(search.run())
     (attempt,) = found.attempts
     assert attempt.warnings == ("the graph is split 34 times between card and host",)
     assert found.stop is StopReason.TOP
@@ -220,10 +220,10 @@ def test_a_split_graph_is_a_warning_and_no_reason_to_start_lower(ask: Ask) -> No
 
 def test_a_forgetful_model_is_asked_of_less_and_less(ask: Ask) -> None:
     search = ask(wishes={"forgets": ["velvet-anvil"]})
-    found = search.found(search.run())
+    found = search.result(search.run())
     assert [one.context_tokens for one in found.recalled] == [8192, 4096, 2048]
     assert [fact.exact for fact in found.recalled[0].facts] == [True, False, True]
-    answer = usable_context(found, keep_speed=0.8)
+    answer = usable_context(found, min_speed_ratio=0.8)
     assert (answer.step, answer.limit) == (None, Limit.RECALL)
     assert answer.beyond_tokens == 2048
 
@@ -239,18 +239,18 @@ def test_a_question_without_an_answer_is_no_evidence(
     ask: Ask, wishes: dict[str, object], asked: int, tokens: int, limit: Limit
 ) -> None:
     search = ask(wishes=wishes)
-    found = search.found(search.run())
+    found = search.result(search.run())
     assert len(found.recalled) == asked
     assert found.recalled[-1].prompt_tokens is None
     assert found.stop is StopReason.TIME
-    answer = usable_context(found, keep_speed=0.8)
+    answer = usable_context(found, min_speed_ratio=0.8)
     assert answer.step
     assert (answer.step.tokens, answer.limit) == (tokens, limit)
 
 
 def test_made_up_weights_are_not_asked_and_the_reason_is_told(ask: Ask) -> None:
-    search = ask(why_no_recall="they remember nothing")
-    found = search.found(search.run())
+    search = ask(recall_skipped="they remember nothing")
+    found = search.result(search.run())
     assert (found.recalled, found.not_recalled) == ((), "they remember nothing")
 
 
@@ -264,15 +264,15 @@ def test_what_was_found_before_an_interruption_can_be_read(ask: Ask) -> None:
     search.say = interrupt
     with pytest.raises(KeyboardInterrupt):
         search.run()
-    found = search.found(StopReason.INTERRUPTED)
+    found = search.result(StopReason.INTERRUPTED)
     assert [step.tokens for step in found.steps] == [512, 768, 1024]
     assert len(found.attempts) == 1
 
 
 def test_wrong_weights_are_the_harness_business(
-    ask: Ask, question: SearchSettings, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, settings: SearchSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    search = ask(launch=replace(question.launch))
+    search = ask(launch=replace(settings.launch))
     monkeypatch.setenv("LLAMATRIX_FAKE_LLAMA_SERVER", "weights-cut")
     with pytest.raises(ServeError, match="weights"):
         search.run()

@@ -18,10 +18,10 @@ from llamatrix.measure.context.generation import (
 from llamatrix.measure.context.recall import (
     FACTS,
     FillerText,
+    filler_line,
     is_exact,
-    line,
     recall,
-    text,
+    recall_prompt,
 )
 from llamatrix.web import site
 
@@ -33,7 +33,7 @@ def test_a_ladder_ends_at_the_largest_and_has_nothing_just_below_it() -> None:
 
 
 def test_no_line_of_the_filler_comes_twice() -> None:
-    lines = [line(number) for number in range(5000)]
+    lines = [filler_line(number) for number in range(5000)]
     assert len(set(lines)) == len(lines)
     assert not any(fact.word in one for one in lines for fact in FACTS)
 
@@ -59,7 +59,7 @@ def test_lines_fit_into_what_was_allowed() -> None:
 
 
 def test_facts_stand_at_their_depths_and_the_question_does_not_answer_itself() -> None:
-    lines = text([line(number) for number in range(1000)]).splitlines()
+    lines = recall_prompt([filler_line(number) for number in range(1000)]).splitlines()
     for fact in FACTS:
         place = lines.index(fact.sentence) / 1003
         assert abs(100 * place - fact.depth_percent) < 1
@@ -111,7 +111,7 @@ def test_a_sign_of_life_during_a_long_prefill_is_no_answer() -> None:
     )
     transport = httpx.MockTransport(lambda _: httpx.Response(200, text=text))
     with site("http://here", transport=transport) as server:
-        found = generate(server, [1, 2], ends=(), timeout_s=5)
+        found = generate(server, [1, 2], end_tokens=(), timeout_s=5)
     assert isinstance(found, CompletionTimings)
     assert found.prompt_n == 9
 
@@ -126,7 +126,7 @@ def test_signs_of_life_do_not_stop_the_clock() -> None:
 
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=living()))
     with site("http://here", transport=transport) as server:
-        found = generate(server, [1, 2], ends=(), timeout_s=0.3)
+        found = generate(server, [1, 2], end_tokens=(), timeout_s=0.3)
     assert isinstance(found, FailedRequest)
     assert found.timed_out
     assert found.stage is Stage.PREFILL
@@ -155,7 +155,7 @@ def test_an_answer_that_is_none_says_how_far_it_came(
 ) -> None:
     transport = httpx.MockTransport(lambda _: answer)
     with site("http://here", transport=transport) as server:
-        found = generate(server, [1, 2], ends=(), timeout_s=5)
+        found = generate(server, [1, 2], end_tokens=(), timeout_s=5)
     assert isinstance(found, FailedRequest)
     assert found.stage is stage
-    assert said in found.said
+    assert said in found.reason

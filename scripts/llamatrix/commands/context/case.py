@@ -95,7 +95,7 @@ def case_of(flags: Contexting) -> Case:
             room_here(asked.vram_bytes, on_card=cell.build.backend is Backend.CUDA),
             _known_shape(cell),
             _use(server, cell),
-            asked.most_tokens,
+            asked.max_tokens,
             cell.model.name,
         )
     return Case(
@@ -159,7 +159,7 @@ def _asked(flags: Contexting) -> SearchLimits:
     except ValueError as error:
         raise MatrixError(f"--vram: {error}") from error
     return SearchLimits(
-        keep_speed=keep_speed, vram_bytes=vram_bytes, most_tokens=flags.most or None
+        min_speed_ratio=keep_speed, vram_bytes=vram_bytes, max_tokens=flags.most or None
     )
 
 

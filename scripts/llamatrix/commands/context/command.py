@@ -74,27 +74,27 @@ def _searched(case: Case, store: Store[ContextRecord]) -> ContextRecord:
                 shape=shape,
                 use=case.use,
                 ceiling=ceiling_in(
-                    *(room, shape, case.use, case.asked.most_tokens),
+                    *(room, shape, case.use, case.asked.max_tokens),
                     case.cell.model.name,
                 ),
                 bounds=FillBounds(
-                    keep_speed=case.asked.keep_speed,
+                    min_speed_ratio=case.asked.min_speed_ratio,
                     deadline=time.monotonic() + case.budget_s,
-                    most_bytes=room.budget_bytes if room.limited else None,
+                    max_bytes=room.budget_bytes if room.limited else None,
                 ),
                 on_card=case.on_card,
-                why_no_recall=case.why_no_recall,
+                recall_skipped=case.why_no_recall,
                 log=case.project.logs / f"{case.known.id.replace('/', '-')}.log",
             ),
             say=say,
         )
         made = partial(_record, case, built=parts.built, weights=parts.weights)
         try:
-            record = made(search.found(search.run()), search.argv)
+            record = made(search.result(search.run()), search.argv)
         except (KeyboardInterrupt, BenchError) as error:
             stopped = isinstance(error, KeyboardInterrupt) and search.attempts
             if search.steps or stopped:
-                store.append(made(search.found(StopReason.INTERRUPTED), search.argv))
+                store.append(made(search.result(StopReason.INTERRUPTED), search.argv))
             raise
         store.append(record)
     return record
@@ -131,7 +131,9 @@ def _record(
 
 
 def _as_json(record: ContextRecord) -> str:
-    answer = usable_context(record.result, keep_speed=record.limits.keep_speed)
+    answer = usable_context(
+        record.result, min_speed_ratio=record.limits.min_speed_ratio
+    )
     told = {
         "largest_context_tokens": answer.step.tokens if answer.step else None,
         "limit": answer.limit,

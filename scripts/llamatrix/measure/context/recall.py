@@ -1,4 +1,4 @@
-"""Whether a model finds facts again in a full context: planted, asked for, compared."""
+"""Whether a model finds facts again in a full context: plant, ask, compare."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,61 +11,57 @@ from llamatrix.web import NoAnswerError, Site, WrongAnswerError
 
 _TOKENIZE_TIMEOUT_S = 60.0
 _LINES = 16
-"""Cut into tokens at a time."""
-_PLACES = ("Arvenholm", "Ostrava Quay", "Lindisfell", "Port Maren", "Tessaly", "Vik")
+"""Tokenized at a time."""
+_TOWNS = ("Arvenholm", "Ostrava Quay", "Lindisfell", "Port Maren", "Tessaly", "Vik")
 _GOODS = ("barley", "slate", "candles", "rope", "cider", "wool", "lamp oil")
 _VERBS = ("received", "sent out", "counted", "weighed", "stored")
+_ANSWER_TOKENS = 512
+_OVERHEAD_TOKENS = 512
+"""For the facts, the question and the chat template."""
+_SHOWN_CHARACTERS = 500
 
 
-def line(number: int) -> str:
-    """One line of a ledger, without its newline."""
-    place = _PLACES[number % len(_PLACES)]
+def filler_line(number: int) -> str:
+    """Return one line of a synthetic ledger, without its newline; no line repeats."""
+    town = _TOWNS[number % len(_TOWNS)]
     goods = _GOODS[number * 3 % len(_GOODS)]
     verb = _VERBS[number * 7 % len(_VERBS)]
     crates = number * 37 % 911 + 3
     day = number * 11 % 365 + 1
-    return f"Entry {number}: on day {day} {place} {verb} {crates} crates of {goods}."
+    return f"Entry {number}: on day {day} {town} {verb} {crates} crates of {goods}."
 
 
 class FillerText:
-    """The text as one server cuts it into tokens."""
+    """An endless text to fill a context with, as tokens of one server."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._tokens: list[int] = []
-        self._sizes: list[int] = []
-        """Of each piece of lines, in tokens."""
+        self._block_sizes: list[int] = []
+        """Tokens of each block of lines."""
 
     def tokens(self, count: int) -> list[int]:
-        """The first tokens; those of a smaller count begin those of a larger one."""
+        """Return the first tokens: those of a smaller count are a prefix of a larger."""
         while len(self._tokens) < count:
-            self._cut_more()
+            first = len(self._block_sizes) * _LINES
+            numbers = range(first, first + _LINES)
+            text = "".join(f"{filler_line(number)}\n" for number in numbers)
+            block = tokenize(self._site, text, timeout_s=_TOKENIZE_TIMEOUT_S)
+            self._tokens += block
+            self._block_sizes.append(len(block))
         return self._tokens[:count]
 
-    def lines(self, most_tokens: int) -> list[str]:
-        """As many lines as surely fit."""
-        self.tokens(most_tokens)
-        whole = sum(size <= most_tokens for size in accumulate(self._sizes))
-        return [line(number) for number in range(whole * _LINES)]
-
-    def _cut_more(self) -> None:
-        first = len(self._sizes) * _LINES
-        text = "".join(f"{line(one)}\n" for one in range(first, first + _LINES))
-        found = tokenize(self._site, text, timeout_s=_TOKENIZE_TIMEOUT_S)
-        self._tokens += found
-        self._sizes.append(len(found))
-
-
-_ANSWER_TOKENS = 512
-_AROUND_TOKENS = 512
-"""For the facts, the question and the chat template."""
-_SAID_CHARACTERS = 500
+    def lines(self, max_tokens: int) -> list[str]:
+        """Return as many lines as certainly fit."""
+        self.tokens(max_tokens)
+        blocks = sum(size <= max_tokens for size in accumulate(self._block_sizes))
+        return [filler_line(number) for number in range(blocks * _LINES)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fact:
     depth_percent: int
-    """Where in the text it stands, from its beginning."""
+    """Position in the text, from its beginning."""
     name: str
     word: str
 
@@ -90,9 +86,9 @@ class RecallResult(msgspec.Struct, frozen=True, kw_only=True):
     """One question over one full context."""
 
     context_tokens: int
-    """What was to be filled, room for the answer included."""
+    """The size that was to be filled, room for the answer included."""
     prompt_tokens: int | None
-    """What it came to, as the server counts; None where it did not answer."""
+    """As the server counts them; None where it did not answer."""
     facts: tuple[FactResult, ...]
     said: str
     """The beginning of the answer, or why there is none."""
@@ -122,27 +118,39 @@ class _Answer(msgspec.Struct, frozen=True):
 def recall(
     site: Site, filler: FillerText, *, context_tokens: int, timeout_s: float
 ) -> RecallResult:
-    """Ask for all facts at once: the context is filled one time."""
-    room = context_tokens - _ANSWER_TOKENS - _AROUND_TOKENS
+    """Fill the context once and ask for all facts together."""
+    room = context_tokens - _ANSWER_TOKENS - _OVERHEAD_TOKENS
+    prompt = recall_prompt(filler.lines(max(room, 0)))
     request = {
-        "messages": [{"role": "user", "content": text(filler.lines(max(room, 0)))}],
+        "messages": [{"role": "user", "content": prompt}],
         "max_tokens": _ANSWER_TOKENS,
         "temperature": 0,
         "chat_template_kwargs": {"enable_thinking": False},
     }
+    text, prompt_tokens = "", None
     try:
         reply = site.post("/v1/chat/completions", request, timeout_s=timeout_s)
         answer = reply.read(_Answer)
     except (NoAnswerError, WrongAnswerError) as error:
-        return _recalled(context_tokens, None, "", said=str(error))
-    said = "\n".join(choice.message.content or "" for choice in answer.choices)
-    return _recalled(context_tokens, answer.usage.prompt_tokens, said, said=said)
+        shown = str(error)
+    else:
+        text = "\n".join(choice.message.content or "" for choice in answer.choices)
+        shown, prompt_tokens = text, answer.usage.prompt_tokens
+    return RecallResult(
+        context_tokens=context_tokens,
+        prompt_tokens=prompt_tokens,
+        facts=tuple(
+            FactResult(depth_percent=fact.depth_percent, exact=is_exact(fact, text))
+            for fact in FACTS
+        ),
+        said=shown[:_SHOWN_CHARACTERS],
+    )
 
 
-def text(lines: Sequence[str]) -> str:
-    """The lines with the facts among them, and the question after them."""
+def recall_prompt(lines: Sequence[str]) -> str:
+    """Return the lines with the facts among them and the question at the end."""
     placed = list(lines)
-    for fact in sorted(FACTS, key=lambda one: -one.depth_percent):
+    for fact in sorted(FACTS, key=lambda fact: -fact.depth_percent):
         placed.insert(len(lines) * fact.depth_percent // 100, fact.sentence)
     names = ", ".join(fact.name for fact in FACTS)
     question = (
@@ -153,20 +161,6 @@ def text(lines: Sequence[str]) -> str:
 
 
 def is_exact(fact: Fact, answer: str) -> bool:
-    """Whether a line says it and nothing else; marks of emphasis do not count."""
-    bare = answer.replace("*", "").replace("`", "").splitlines()
-    return f"{fact.name}: {fact.word}" in {line.strip(" -.").lower() for line in bare}
-
-
-def _recalled(
-    context_tokens: int, prompt_tokens: int | None, answer: str, *, said: str
-) -> RecallResult:
-    return RecallResult(
-        context_tokens=context_tokens,
-        prompt_tokens=prompt_tokens,
-        facts=tuple(
-            FactResult(depth_percent=fact.depth_percent, exact=is_exact(fact, answer))
-            for fact in FACTS
-        ),
-        said=said[:_SAID_CHARACTERS],
-    )
+    """Return whether one line names the fact and nothing else; emphasis is ignored."""
+    lines = answer.replace("*", "").replace("`", "").splitlines()
+    return f"{fact.name}: {fact.word}" in {line.strip(" -.").lower() for line in lines}

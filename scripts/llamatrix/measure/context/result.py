@@ -1,11 +1,10 @@
-"""What a search for the largest context finds, as it is kept."""
+"""The result of a search for the largest context, as records keep it."""
 
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import msgspec
 from msgspec import Struct, field
 
 from llamatrix.engines.llama_cpp.server import Serving
@@ -16,51 +15,50 @@ from llamatrix.measure.disturbances import disturbances
 from llamatrix.measure.telemetry import GpuSample, Telemetry
 
 
-class Footprint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Bytes; of all cards together. None where nobody tells."""
+class Footprint(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Memory of a server; GPU figures are sums over all cards, None where unknown."""
 
     rss_bytes: int
     """On the host, weights mapped from their file included."""
     peak_rss_bytes: int
-    """The most since the server was started."""
+    """Since the server started."""
     host_own_bytes: int
-    """On the host, without what a file backs."""
+    """On the host, without file-backed pages."""
     card_own_bytes: int | None = None
-    """On the cards, by the server; None also in containers that hide processes."""
+    """Of the server; None also in containers that hide processes."""
     card_own_peak_bytes: int | None = None
-    """The most since the footprint before."""
+    """Since the previous footprint."""
     card_bytes: int | None = None
-    """On the cards, by all, beyond what was held before the server was started."""
+    """Of all processes, beyond what was in use before the server started."""
     card_peak_bytes: int | None = None
     disturbances: tuple[str, ...] = ()
-    """What others did meanwhile; empty for nothing, or nothing seen."""
 
     @property
     def held_bytes(self) -> int:
-        """What the server takes of the memory that decides: the cards', else RAM."""
+        """The peak in the memory that limits the context: the cards', or else RAM."""
         card = self.card_own_peak_bytes or self.card_peak_bytes
         return card if card is not None else self.peak_rss_bytes
 
 
 def footprint(serving: Serving, telemetry: Telemetry) -> Footprint:
-    """What is held now, and the most that the samples since the last one show."""
+    """Return the current memory, and the peaks over the samples since the last call."""
     memory = serving.memory()
-    before = {one.index: one.used_bytes or 0 for one in telemetry.gpu_before}
+    before = {sample.index: sample.used_bytes or 0 for sample in telemetry.gpu_before}
 
-    def beyond(sample: GpuSample) -> int | None:
+    def added(sample: GpuSample) -> int | None:
         used = sample.used_bytes
         return None if used is None else max(used - before.get(sample.index, 0), 0)
 
     own = _by_card(telemetry.gpu, lambda sample: sample.own_bytes)
-    all_ = _by_card(telemetry.gpu, beyond)
+    total = _by_card(telemetry.gpu, added)
     return Footprint(
         rss_bytes=memory.rss_bytes,
         peak_rss_bytes=memory.peak_rss_bytes,
         host_own_bytes=memory.own_bytes,
-        card_own_bytes=_sum(own, lambda told: told[-1]),
-        card_own_peak_bytes=_sum(own, max),
-        card_bytes=_sum(all_, lambda told: told[-1]),
-        card_peak_bytes=_sum(all_, max),
+        card_own_bytes=sum(values[-1] for values in own) if own else None,
+        card_own_peak_bytes=sum(map(max, own)) if own else None,
+        card_bytes=sum(values[-1] for values in total) if total else None,
+        card_peak_bytes=sum(map(max, total)) if total else None,
         disturbances=disturbances(telemetry, None),
     )
 
@@ -75,12 +73,8 @@ def _by_card(
     return list(cards.values())
 
 
-def _sum(cards: list[list[int]], pick: Callable[[list[int]], int]) -> int | None:
-    return sum(pick(told) for told in cards) if cards else None
-
-
 class CeilingReason(StrEnum):
-    """What bounds the largest context that is tried."""
+    """What limits the largest context that is tried."""
 
     MEMORY = "memory"
     """As predicted from the model's shape."""
@@ -92,25 +86,25 @@ class Ceiling(Struct, frozen=True, kw_only=True):
     tokens: int
     by: CeilingReason
     budget_bytes: int
-    """What is free of the memory that decides, or was allowed."""
+    """Free memory of the kind that limits the context, or what the user allows."""
     others_bytes: int = 0
-    """What others held of it before the first start."""
+    """Memory of other processes before the first start."""
 
 
 class Spilled(Struct, frozen=True, kw_only=True, tag="spilled"):
-    """It was loaded, but not all of it lies on the card."""
+    """The model was loaded, but part of it is not on the card."""
 
     signs: tuple[str, ...]
 
 
 class OverBudget(Struct, frozen=True, kw_only=True, tag="over-budget"):
-    """It was loaded, and holds more than it was allowed to."""
+    """The model was loaded, but holds more memory than allowed."""
 
     held_bytes: int
 
 
 class Unanswered(Struct, frozen=True, kw_only=True, tag="unanswered"):
-    """The server went on, but its answer broke off or was none."""
+    """The server kept running, but its answer broke off or was unreadable."""
 
     said: str
     tail: tuple[str, ...]
@@ -128,66 +122,67 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """None where it did not become ready."""
     loaded: Footprint | None = None
     warnings: tuple[str, ...] = ()
-    """What the log says that makes its speeds doubtful: a graph that is split."""
+    """Signs in the log that its speeds are doubtful, such as a split graph."""
     failure: Failure | None = None
-    """What ended it before we did."""
     failed_at_tokens: int | None = None
     """The step that was being filled; None for a failure before the first."""
 
 
 class ContextStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One filled context."""
+    """One size at which the context was filled and measured."""
 
     tokens: int
-    """Prompt and what is generated after it."""
+    """The prompt and the tokens generated after it."""
     answers: tuple[CompletionTimings, ...]
-    """In order; the first has filled the cache."""
+    """In order; the first one filled the cache."""
     footprint: Footprint | None = None
-    """After the last answer; None where the server was gone by then."""
+    """After the last answer; None where the server had ended by then."""
 
     @property
     def generation_tps(self) -> float:
         """The median: on a busy machine single answers are slow."""
-        return statistics.median(one.generation_tps for one in self.answers)
+        return statistics.median(answer.generation_tps for answer in self.answers)
 
     @property
     def prefill_tps(self) -> float | None:
-        """Of what this step has added to the prompt."""
+        """Of the tokens that this step added to the prompt."""
         return self.answers[0].prefill_tps
 
 
 class StopReason(StrEnum):
-    """Why no larger context was looked at."""
+    """Why no larger context was tried."""
 
     TOP = "top"
-    """The largest that the server was started with is reached."""
+    """The context that the server was started with is full."""
     SPEED = "speed"
     MEMORY = "memory"
     """No start is left, or none would reach further."""
     DEATH = "death"
-    """The server ended, for a reason that is not memory."""
+    """The server ended for a reason other than memory."""
     TIME = "time"
     INTERRUPTED = "interrupted"
 
 
 SETTLED = (StopReason.TOP, StopReason.SPEED, StopReason.MEMORY, StopReason.DEATH)
-"""The same question need not be asked again."""
+"""A search that stopped for these reasons is not repeated."""
 
 
 class SearchResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ceiling: Ceiling
     attempts: tuple[Attempt, ...]
-    """In order: each smaller than the one before."""
+    """In order, each smaller than the one before."""
     steps: tuple[ContextStep, ...] = field(name="rungs")
     """In rising order, of all attempts together."""
     stop: StopReason
     recalled: tuple[RecallResult, ...] = ()
-    """In order: from the largest context down."""
+    """In order, from the largest context down."""
     not_recalled: str = ""
-    """Why nothing was asked; empty where it was."""
+    """Why recall was not tested; empty where it was."""
 
 
 class Limit(StrEnum):
+    """What rules out a larger context, or kept the search from trying it."""
+
     MEMORY = "memory"
     TRAINING = "training"
     ASKED = "asked"
@@ -200,44 +195,31 @@ class Limit(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UsableContext:
+    """The conclusion of a search."""
+
     step: ContextStep | None
-    """The largest that fits, keeps the speed and is remembered; None for none."""
+    """The largest that fits, keeps the speed and passes recall; None for none."""
     limit: Limit
-    """What forbids a larger one, or kept us from looking."""
     beyond_tokens: int | None
-    """The smallest context that was tried and is too large; None where none was."""
+    """The smallest tried context that is too large; None where none was."""
 
 
-_BY = {
-    CeilingReason.MEMORY: Limit.MEMORY,
-    CeilingReason.TRAINING: Limit.TRAINING,
-    CeilingReason.ASKED: Limit.ASKED,
-}
-_STOPS = {
-    StopReason.SPEED: Limit.SPEED,
-    StopReason.MEMORY: Limit.MEMORY,
-    StopReason.DEATH: Limit.DEATH,
-    StopReason.TIME: Limit.TIME,
-    StopReason.INTERRUPTED: Limit.INTERRUPTED,
-}
-
-
-def usable_context(found: SearchResult, *, keep_speed: float) -> UsableContext:
-    """A question that got no answer says nothing of what is remembered."""
-    fast = fast_steps(found, keep_speed=keep_speed)
-    answered = [one for one in found.recalled if one.prompt_tokens is not None]
+def usable_context(result: SearchResult, *, min_speed_ratio: float) -> UsableContext:
+    """Conclude from a search; recall questions without an answer count for nothing."""
+    fast = fast_steps(result, min_speed_ratio=min_speed_ratio)
+    answered = [one for one in result.recalled if one.prompt_tokens is not None]
     forgotten = {one.context_tokens for one in answered if not one.all_exact}
     if not forgotten:
         return UsableContext(
             step=fast[-1] if fast else None,
-            limit=_limit(found),
-            beyond_tokens=_beyond(found, fast),
+            limit=_limit(result),
+            beyond_tokens=_beyond_tokens(result, fast),
         )
-    if len(answered) < len(found.recalled):  # what lies below is not known
+    if len(answered) < len(result.recalled):  # recall below is unknown
         kept = [step for step in fast if step.tokens < min(forgotten)]
     else:
-        known = {one.context_tokens for one in answered if one.all_exact}
-        kept = [step for step in fast if step.tokens in known]
+        remembered = {one.context_tokens for one in answered if one.all_exact}
+        kept = [step for step in fast if step.tokens in remembered]
     return UsableContext(
         step=kept[-1] if kept else None,
         limit=Limit.RECALL,
@@ -245,29 +227,34 @@ def usable_context(found: SearchResult, *, keep_speed: float) -> UsableContext:
     )
 
 
-def fast_steps(found: SearchResult, *, keep_speed: float) -> tuple[ContextStep, ...]:
-    """A slow one below a fast one was slowed by the machine, not by its context."""
+def fast_steps(
+    result: SearchResult, *, min_speed_ratio: float
+) -> tuple[ContextStep, ...]:
+    """Return the steps that keep the speed of the first.
+
+    A slow step below a fast one was slowed by the machine, not by its context.
+    """
     return tuple(
         step
-        for step in found.steps
-        if step.generation_tps >= keep_speed * found.steps[0].generation_tps
+        for step in result.steps
+        if step.generation_tps >= min_speed_ratio * result.steps[0].generation_tps
     )
 
 
-def _limit(found: SearchResult) -> Limit:
-    if found.stop is not StopReason.TOP:
-        return _STOPS[found.stop]
-    if len(found.attempts) > 1:
+def _limit(result: SearchResult) -> Limit:
+    if result.stop is not StopReason.TOP:
+        return Limit(result.stop)
+    if len(result.attempts) > 1:
         return Limit.MEMORY
-    return _BY[found.ceiling.by]
+    return Limit(result.ceiling.by)
 
 
-def _beyond(found: SearchResult, fast: tuple[ContextStep, ...]) -> int | None:
-    slow = [step.tokens for step in found.steps if step not in fast]
+def _beyond_tokens(result: SearchResult, fast: tuple[ContextStep, ...]) -> int | None:
+    slow = [step.tokens for step in result.steps if step not in fast]
     failed = [
-        one.failed_at_tokens or one.context_tokens
-        for one in found.attempts
-        if one.failure
+        attempt.failed_at_tokens or attempt.context_tokens
+        for attempt in result.attempts
+        if attempt.failure
     ]
     reached = fast[-1].tokens if fast else 0
-    return min((one for one in slow + failed if one > reached), default=None)
+    return min((tokens for tokens in slow + failed if tokens > reached), default=None)

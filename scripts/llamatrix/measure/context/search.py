@@ -1,4 +1,4 @@
-"""The search itself: few starts, from the predicted largest context down."""
+"""Searches the largest context: few starts, from the predicted largest one down."""
 
 import time
 from collections.abc import Callable
@@ -31,7 +31,6 @@ from llamatrix.measure.context.result import (
     Ceiling,
     ContextStep,
     Failure,
-    Footprint,
     OverBudget,
     SearchResult,
     Spilled,
@@ -40,7 +39,7 @@ from llamatrix.measure.context.result import (
     footprint,
 )
 from llamatrix.measure.gpu_spill import off_card, split_graph
-from llamatrix.measure.telemetry import Sampler, sampling
+from llamatrix.measure.telemetry import sampling
 from llamatrix.provision.weights.fit import (
     MemorySettings,
     MemoryShape,
@@ -48,12 +47,12 @@ from llamatrix.provision.weights.fit import (
     memory_need,
 )
 
-MOST_STARTS = 4
+MAX_STARTS = 4
 _RESERVES = (0.0, 0.02, 0.06, 0.15)
-"""Of the budget, kept free at each start: the prediction may be short by some."""
-_RECALL_STEPS = (1, 2, 4)
-"""What is asked of the largest context, else of a half and a quarter of it."""
-_LEAST_TOKENS = 2 * SMALLEST_TOKENS
+"""Shares of the budget kept free at each start: the prediction may be too low."""
+_RECALL_DIVISORS = (1, 2, 4)
+"""Recall is tested at the largest context, or else at a half and a quarter of it."""
+_MIN_TOKENS = 2 * SMALLEST_TOKENS
 _PAD = 256
 
 
@@ -65,190 +64,177 @@ class SearchSettings:
     ceiling: Ceiling
     bounds: FillBounds
     on_card: bool
-    why_no_recall: str
-    """Empty where facts are to be recalled."""
+    recall_skipped: str
+    """Why recall is not tested; empty to test it."""
     log: Path
-    """Beside it lies one for each start."""
+    """Each start writes its own log beside this path."""
     timeouts: Timeouts | None = None
 
 
 class Search:
-    """What was found so far can be read at any time, also after an interruption."""
+    """A search whose results so far can be read at any time, also once interrupted."""
 
-    def __init__(self, question: SearchSettings, *, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: SearchSettings, *, say: Callable[[str], None]) -> None:
         self.attempts: list[Attempt] = []
         self.steps: list[ContextStep] = []
         self.recalled: list[RecallResult] = []
         self.argv: tuple[str, ...] = ()
         """Of the last server that became ready."""
-        self._question = question
+        self._settings = settings
         self.say = say
 
-    def found(self, stop: StopReason) -> SearchResult:
-        why = self._question.why_no_recall or f"the search stopped before: {stop}"
+    def result(self, stop: StopReason) -> SearchResult:
+        skipped = self._settings.recall_skipped or f"the search stopped early: {stop}"
         return SearchResult(
-            ceiling=self._question.ceiling,
+            ceiling=self._settings.ceiling,
             attempts=tuple(self.attempts),
             steps=tuple(self.steps),
             stop=stop,
             recalled=tuple(self.recalled),
-            not_recalled="" if self.recalled else why,
+            not_recalled="" if self.recalled else skipped,
         )
 
     def run(self) -> StopReason:
-        """Start, and climb; lower only where memory did not suffice."""
-        tokens = self._question.ceiling.tokens
-        for number in range(MOST_STARTS):
-            stop = self._start(tokens, number + 1)
+        """Start servers and fill their contexts; start lower only for lack of memory."""
+        tokens = self._settings.ceiling.tokens
+        for number in range(1, MAX_STARTS + 1):
+            stop = self._start(tokens, number)
             if stop is not None:
                 return stop
-            tokens = self._lower(tokens, number + 1)
-            if tokens <= self._reached or tokens < _LEAST_TOKENS:
+            tokens = self._lower(tokens, number)
+            if tokens <= self._reached_tokens or tokens < _MIN_TOKENS:
                 break
         return StopReason.MEMORY
 
     @property
-    def _reached(self) -> int:
+    def _reached_tokens(self) -> int:
         return self.steps[-1].tokens if self.steps else 0
 
     def _lower(self, tokens: int, number: int) -> int:
-        """What fits by prediction with some memory kept free; surely less than before."""
-        share = _RESERVES[min(number, len(_RESERVES) - 1)]
-        budget = int(self._question.ceiling.budget_bytes * (1 - share))
-        shape, use = self._question.shape, self._question.use
+        """Return a smaller context, by prediction with some memory kept free."""
+        reserve = _RESERVES[min(number, len(_RESERVES) - 1)]
+        budget = int(self._settings.ceiling.budget_bytes * (1 - reserve))
+        shape, use = self._settings.shape, self._settings.use
         fits = largest_context(shape, use, card_bytes=budget) or 0
-        return fits if _LEAST_TOKENS <= fits < tokens else tokens // 2 // _PAD * _PAD
+        return fits if _MIN_TOKENS <= fits < tokens else tokens // 2 // _PAD * _PAD
 
     def _start(self, tokens: int, number: int) -> StopReason | None:
-        """None where a smaller context is to be tried."""
-        question = self._question
-        needed = memory_need(question.shape, question.use, context_tokens=tokens).total
-        self.say(f"start {number} of at most {MOST_STARTS}: {tokens} tokens")
-        log = question.log.with_name(f"{question.log.stem}-{number}.log")
-        attempt = Attempt(context_tokens=tokens, predicted_bytes=needed)
+        """Start a server and fill its context; None to try a smaller context."""
+        settings = self._settings
+        self.say(f"start {number} of at most {MAX_STARTS}: {tokens} tokens")
+        log = settings.log.with_name(f"{settings.log.stem}-{number}.log")
+        need = memory_need(settings.shape, settings.use, context_tokens=tokens)
+        attempt = Attempt(context_tokens=tokens, predicted_bytes=need.total)
+        self.attempts.append(attempt)
+        model = msgspec.structs.replace(settings.launch.model, ctx_size=tokens)
+        launch = replace(settings.launch, model=model)
         begin = time.monotonic()
-        with sampling() as sampler, ExitStack() as held:
-            self.attempts.append(attempt)
-            launch = _sized(question.launch, tokens)
+        with sampling() as sampler, ExitStack() as resources:
             try:
-                serving = held.enter_context(
-                    running(launch, log=log, timeouts=question.timeouts)
+                serving = resources.enter_context(
+                    running(launch, log=log, timeouts=settings.timeouts)
                 )
             except StartupError as error:
                 after_s = time.monotonic() - begin
                 failure = loading_failure(error, launch.weights, log, after_s)
-                return self._ended(FillFailure(at_tokens=0, failure=failure))
+                return self._fail(FillFailure(at_tokens=0, failure=failure))
             ready_s = time.monotonic() - begin
             try:
                 loaded = footprint(serving, sampler.since_last_take())
             except ServeError as error:
-                gone = FailedRequest(stage=Stage.LOADING, said=str(error))
-                failure = request_failure(serving, gone, log_begin=0, after_s=ready_s)
-                return self._ended(FillFailure(at_tokens=0, failure=failure))
+                ended = FailedRequest(stage=Stage.LOADING, reason=str(error))
+                failure = request_failure(serving, ended, log_begin=0, after_s=ready_s)
+                return self._fail(FillFailure(at_tokens=0, failure=failure))
             self.argv = serving.argv
+            log_text = read_log(log) if settings.on_card else ""
             self.attempts[-1] = msgspec.structs.replace(
                 attempt,
                 ready_s=ready_s,
                 loaded=loaded,
-                warnings=split_graph(read_log(log)) if question.on_card else (),
+                warnings=split_graph(log_text),
             )
-            if misfit := self._misfit(serving, loaded):
-                return self._ended(FillFailure(at_tokens=0, failure=misfit))
-            return self._fill(serving, sampler, tokens)
+            signs = off_card(log_text, host_bytes=settings.shape.embedding_bytes)
+            misfit = (
+                Spilled(signs=signs) if signs else settings.bounds.over_budget(loaded)
+            )
+            if misfit:
+                return self._fail(FillFailure(at_tokens=0, failure=misfit))
+            filler = ContextFiller(serving, sampler, settings.bounds)
+            sizes = [
+                size for size in context_steps(tokens) if size > self._reached_tokens
+            ]
+            end = filler.fill(sizes, known=self.steps, on_step=self._add_step)
+            if isinstance(end, FillFailure):
+                return self._fail(end)
+            full = end in (StopReason.TOP, StopReason.SPEED)
+            if (
+                full
+                and not settings.recall_skipped
+                and not self._recall(filler, serving)
+            ):
+                return StopReason.TIME
+            return end
 
-    def _misfit(self, serving: Serving, loaded: Footprint) -> Failure | None:
-        """Loaded, and yet not as it should be."""
-        question = self._question
-        if question.on_card:
-            host_bytes = question.shape.embedding_bytes
-            signs = off_card(read_log(serving.log), host_bytes=host_bytes)
-            if signs:
-                return Spilled(signs=signs)
-        return question.bounds.over_budget(loaded)
-
-    def _fill(
-        self, serving: Serving, sampler: Sampler, tokens: int
-    ) -> StopReason | None:
-        filling = ContextFiller(serving, sampler, self._question.bounds)
-        steps = [one for one in context_steps(tokens) if one > self._reached]
-        end = filling.fill(steps, known=self.steps, on_step=self._take)
-        if isinstance(end, FillFailure):
-            return self._ended(end)
-        if (
-            end in (StopReason.TOP, StopReason.SPEED)
-            and not self._question.why_no_recall
-        ):
-            return end if self._recall(serving, filling) else StopReason.TIME
-        return end
-
-    def _take(self, step: ContextStep) -> None:
+    def _add_step(self, step: ContextStep) -> None:
         self.steps.append(step)
-        share = step.generation_tps / self.steps[0].generation_tps
+        first = self.steps[0]
         self.say(
             f"{step.tokens} tokens: {step.generation_tps:.1f} tokens/s, "
-            f"{100 * share:.0f} % of that at {self.steps[0].tokens}"
+            f"{100 * step.generation_tps / first.generation_tps:.0f} % of the speed at "
+            f"{first.tokens}"
         )
 
-    def _recall(self, serving: Serving, filling: ContextFiller) -> bool:
-        """From the largest fast context down, until one is remembered whole.
+    def _recall(self, filler: ContextFiller, serving: Serving) -> bool:
+        """Test recall from the largest fast context down, until one passes.
 
-        Whether every question got an answer.
+        Return whether every question was answered.
         """
-        bounds = self._question.bounds
-        floor = bounds.keep_speed * self.steps[0].generation_tps
-        fast = [one.tokens for one in self.steps if one.generation_tps >= floor]
-        asked = {
-            max((one for one in fast if one <= fast[-1] // step), default=0)
-            for step in _RECALL_STEPS
+        bounds = self._settings.bounds
+        floor_tps = bounds.min_speed_ratio * self.steps[0].generation_tps
+        fast = [step.tokens for step in self.steps if step.generation_tps >= floor_tps]
+        sizes = {
+            max((tokens for tokens in fast if tokens <= fast[-1] // divisor), default=0)
+            for divisor in _RECALL_DIVISORS
         }
-        for tokens in sorted(asked - {0}, reverse=True):
+        for tokens in sorted(sizes - {0}, reverse=True):
             self.say(f"{tokens} tokens: asking for the planted facts")
-            found = recall(
+            result = recall(
                 serving.site,
-                filling.filler,
+                filler.text,
                 context_tokens=tokens,
                 timeout_s=bounds.answer_timeout_s,
             )
-            self.recalled.append(found)
-            if found.prompt_tokens is None:
+            self.recalled.append(result)
+            if result.prompt_tokens is None:
                 return False
-            if found.all_exact:
+            if result.all_exact:
                 break
         return True
 
-    def _ended(self, failed: FillFailure) -> StopReason | None:
-        """Note the failure; a smaller context helps only where memory was short."""
+    def _fail(self, failed: FillFailure) -> StopReason | None:
+        """Record the failure; None where memory was short and a smaller context helps."""
         self.attempts[-1] = msgspec.structs.replace(
             self.attempts[-1],
             failure=failed.failure,
             failed_at_tokens=failed.at_tokens or None,
         )
-        self.say(f"failed: {_word(failed.failure)}")
-        match failed.failure:
-            case OutOfMemory() | Spilled() | OverBudget():
-                return None
-            case Crashed() | Unanswered():
-                return StopReason.DEATH
-            case TimedOut():
-                return StopReason.TIME
+        reason, stop = _explain(failed.failure)
+        self.say(f"failed: {reason}")
+        return stop
 
 
-def _word(failure: Failure) -> str:
+def _explain(failure: Failure) -> tuple[str, StopReason | None]:
     match failure:
         case OutOfMemory(stage=stage):
-            return f"out of memory ({stage or Stage.LOADING})"
+            return f"out of memory ({stage or Stage.LOADING})", None
         case Spilled(signs=signs):
-            return f"spilled from the card: {'; '.join(signs)}"
+            return f"spilled from the card: {'; '.join(signs)}", None
         case OverBudget(held_bytes=held_bytes):
-            return f"it holds {held_bytes} bytes, more than it may"
+            return f"it holds {held_bytes} bytes, more than allowed", None
         case Crashed(exit_code=exit_code):
-            return f"the server ended with exit code {exit_code}"
-        case Unanswered(said=said):
-            return f"the server went on, but did not answer: {said}"
+            return f"the server ended with exit code {exit_code}", StopReason.DEATH
+        case Unanswered(said=message):
+            reason = f"the server kept running, but did not answer: {message}"
+            return reason, StopReason.DEATH
         case TimedOut(after_s=after_s):
-            return f"no answer within {after_s:.0f} s"
-
-
-def _sized(launch: Launch, tokens: int) -> Launch:
-    model = msgspec.structs.replace(launch.model, ctx_size=tokens)
-    return replace(launch, model=model)
+            return f"no answer within {after_s:.0f} s", StopReason.TIME
