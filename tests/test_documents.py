@@ -1,11 +1,13 @@
-"""README and the examples' pages: every figure is computed, or is no measurement."""
+"""Documents: figures are computed from records; paths and commands exist."""
 
+import itertools
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+import tasks
 from tests.documents import EXAMPLES, engines, renewed, without_blocks
 from tests.shipped import ROOT, shipped_matrix
 
@@ -159,3 +161,72 @@ def test_documented_columns_equal_those_of_the_file(section: str, file: str) -> 
     ]
     for shipped in EXAMPLES.glob(f"*/{file}"):
         assert shipped.read_text().splitlines()[0].split(",") == documented, shipped
+
+
+PROSE = [
+    ROOT / name
+    for name in (
+        *("README.md", "CONTRIBUTING.md", "nix/README.md", "reports/README.md"),
+        *("scripts/README.md", "scripts/llamatrix/tasks/README.md"),
+        "templates/README.md",
+    )
+]
+TOP_FOLDERS = "nix|reports|scripts|templates|tests"
+MADE_BY_COMMANDS = re.compile(
+    r"reports/(records|certificates|regress|by-hand)/|reports/\w+\.(csv|json|md)$"
+)
+PLACEHOLDER = re.compile(r"^([A-Z]+|.*[<*].*)(\.\w+)?$")
+
+prose = pytest.mark.parametrize(
+    "path", PROSE, ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+
+
+@prose
+def test_named_paths_exist(path: Path) -> None:
+    missing = [name for name in paths_in(path.read_text()) if not exists(name)]
+    assert missing == []
+
+
+def paths_in(text: str) -> Iterator[str]:
+    """Yield the paths of the repository in code and links, without made files."""
+    for match in re.finditer(rf"[`(\s]((?:{TOP_FOLDERS})/[^`)\s;,|]*)", text):
+        if not MADE_BY_COMMANDS.search(match[1]):
+            yield match[1]
+
+
+def exists(name: str) -> bool:
+    """Whether a path exists, up to its first placeholder."""
+    parts = itertools.takewhile(
+        lambda part: not PLACEHOLDER.match(part), name.split("/")
+    )
+    return (ROOT / "/".join(parts)).exists()
+
+
+@prose
+def test_named_commands_and_flags_exist(path: Path) -> None:
+    unknown = list(unknown_commands(path.read_text()))
+    assert unknown == []
+
+
+def unknown_commands(text: str) -> Iterator[str]:
+    """Yield `invoke` lines in code whose command or flags Invoke does not know."""
+    for match in re.finditer(r"\binvoke ([a-z][\w-]*)([^`\n#]*)", text):
+        name, rest = match.groups()
+        if name not in tasks.namespace.task_names:
+            yield match[0]
+            continue
+        known = {
+            f"--{argument.name.replace('_', '-')}"
+            for argument in tasks.namespace[name].get_arguments()
+        }
+        if not set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= known:
+            yield match[0]
+
+
+def test_missing_path_and_unknown_flag_are_noticed() -> None:
+    text = (
+        "see `tests/gone.py`, then run `invoke bench --profil smoke` or `invoke bensh`"
+    )
+    assert [name for name in paths_in(text) if not exists(name)] == ["tests/gone.py"]
+    assert len(list(unknown_commands(text))) == 2
