@@ -12,13 +12,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 from invoke import Collection, Context, Exit, task
 
 from llamatrix import scratch, terminal
-from llamatrix.commands import flags as taken
-from llamatrix.commands.flag_values import read_flags, refuse_ignored
-from llamatrix.commands.regress.flags import Flags as Regressing
+from llamatrix.commands import flags
+from llamatrix.commands.regress.flags import Flags as RegressFlags
 from llamatrix.errors import BenchError
 
 F = TypeVar("F")
 terminal.end_with_the_reader_of_help(sys.argv)
+try:
+    flags.refuse_renamed(sys.argv)
+except BenchError as error:
+    raise Exit(f"llamatrix: {error}", error.exit_code) from error
 
 
 def command(
@@ -32,8 +35,8 @@ def command(
             terminal.prepare()
             scratch.sweep()
             try:
-                refuse_ignored(c.config.timeouts.command)
-                code = body(read_flags(takes, written, dry=c.config.run.dry))
+                flags.refuse_ignored(c.config.timeouts.command)
+                code = body(flags.read_flags(takes, written, dry=c.config.run.dry))
                 sys.stdout.flush()
             except BenchError as error:
                 raise Exit(f"llamatrix: {error}", error.exit_code) from error
@@ -47,74 +50,71 @@ def command(
 
         context = inspect.Parameter("c", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         guarded.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [context, *taken.parameters_of(takes)]
+            [context, *flags.parameters_of(takes)]
         )
-        return task(name=name, help=taken.help_of(takes))(guarded)
+        return task(name=name, help=flags.help_of(takes))(guarded)
 
     return wrap
 
 
-@command(taken.Planning)
-def plan(f: taken.Planning) -> None:
-    """Show the cells: what is recorded already, what would be measured."""
-    from llamatrix.commands.benchmark import show_plan
+@command(flags.PlanFlags)
+def plan(f: flags.PlanFlags) -> None:
+    """Show the cells: what is recorded, what is due and why."""
+    from llamatrix.commands.plan import plan as show
 
-    print(show_plan(f))
+    print(show(f))
 
 
-@command(taken.Nothing)
-def schema(_f: taken.Nothing) -> None:
+@command(flags.NoFlags)
+def schema(_f: flags.NoFlags) -> None:
     """Print the JSON Schema of matrix.toml."""
     from llamatrix.config.schema import matrix_schema
 
     print(matrix_schema(), end="")
 
 
-@command(taken.Locking)
-def lock(f: taken.Locking) -> None:
+@command(flags.LockFlags)
+def lock(f: flags.LockFlags) -> None:
     """Resolve the pins of matrix.toml into matrix.lock."""
-    from llamatrix.commands.lock import lock as locking
+    from llamatrix.commands.lock import lock as resolve
 
-    locking(check=f.check, python=f.python)
+    resolve(check=f.check, python=f.python)
 
 
-@command(taken.Selecting)
-def build(f: taken.Selecting) -> None:
+@command(flags.SelectFlags)
+def build(f: flags.SelectFlags) -> None:
     """Compile the llama.cpp builds that the profile's cells need."""
-    from llamatrix.commands.bench import provide_builds
-    from llamatrix.commands.session import opened
+    from llamatrix.commands.provide import build as compile_builds
 
-    provide_builds(opened(f.profile, f.cells))
+    compile_builds(f)
 
 
-@command(taken.Weighing)
-def weights(f: taken.Weighing) -> None:
+@command(flags.WeightsFlags)
+def weights(f: flags.WeightsFlags) -> None:
     """Write or fetch the weights that the profile's cells need."""
-    from llamatrix.commands.bench import provide_all_weights
-    from llamatrix.commands.session import opened
+    from llamatrix.commands.provide import weights as provide
 
-    session = opened(f.profile, f.cells, weights_dir=f.weights_dir, ask_hub=True)
-    provide_all_weights(session)
+    provide(f)
 
 
-@command(taken.Fitting)
-def fit(f: taken.Fitting) -> None:
+@command(flags.FitFlags)
+def fit(f: flags.FitFlags) -> None:
     """Predict memory and the largest context on a card; needs no GPU and no download."""
-    from llamatrix.commands.fit import fit as fitted
+    from llamatrix.commands.fit import fit as predict
 
-    print(fitted(f), end="")
+    print(predict(f), end="")
 
 
-@command(taken.Serving)
-def serve(f: taken.Serving) -> None:
+@command(flags.ServeFlags)
+def serve(f: flags.ServeFlags) -> None:
     """Serve a model until Ctrl-C; print its URL and a ready OpenCode configuration."""
-    from llamatrix.commands.serve import serve as serving
+    from llamatrix.commands.serve import serve as run
 
-    serving(f)
+    run(f)
 
 
-@command(taken.Templating)
-def template_check(f: taken.Templating) -> None:
+@command(flags.TemplateFlags)
+def template_check(f: flags.TemplateFlags) -> None:
     """Prove chat templates by conversations on a real server; exit 1 if one fails."""
     from llamatrix.commands import template_check as checking
 
@@ -123,51 +123,49 @@ def template_check(f: taken.Templating) -> None:
     checking.require_essentials(found)
 
 
-@command(taken.Measuring)
-def bench(f: taken.Measuring) -> int:
+@command(flags.MeasureFlags)
+def bench(f: flags.MeasureFlags) -> int:
     """Measure with llama-bench what the profile's cells still lack."""
-    from llamatrix.commands.benchmark import measure_speed
+    from llamatrix.commands.bench import bench as measure
 
-    return measure_speed(f)
-
-
-@command(taken.Trying)
-def agent(f: taken.Trying) -> int:
-    """Have OpenCode do the tasks with the profile's models, judged by their checks."""
-    from llamatrix.commands.benchmark import make_trials
-
-    text, code = make_trials(f)
-    print(text, end="")
-    return code
+    return measure(f)
 
 
-@command(taken.Contexting)
-def context(f: taken.Contexting) -> None:
+@command(flags.AgentFlags)
+def agent(f: flags.AgentFlags) -> int:
+    """Make trials: OpenCode does the tasks with the profile's models, checks judge."""
+    from llamatrix.commands.agent import agent as make_trials
+
+    return make_trials(f)
+
+
+@command(flags.ContextFlags)
+def context(f: flags.ContextFlags) -> None:
     """Find the largest context that fits, stays fast and is remembered."""
-    from llamatrix.commands.context.command import context as searched
+    from llamatrix.commands.context import context as search
 
-    print(searched(f), end="")
+    print(search(f), end="")
 
 
-@command(taken.Tabulating)
-def table(f: taken.Tabulating) -> None:
-    """Write all tables anew from the records, and show them. Works offline."""
+@command(flags.TableFlags)
+def table(f: flags.TableFlags) -> None:
+    """Write all tables from the records and print them; works offline."""
     from llamatrix.commands.tabulate import tabulate
 
     print(tabulate(f.profile or None, out=f.out or None, records=f.records), end="")
 
 
-@command(taken.Opining)
-def opinion(f: taken.Opining) -> None:
-    """Ask a model what it thinks of recorded trials' code; decides nothing."""
-    from llamatrix.commands.opinion import opinion as opined
+@command(flags.JudgeFlags)
+def opinion(f: flags.JudgeFlags) -> None:
+    """Ask a model for its opinion of recorded trials' code; decides nothing."""
+    from llamatrix.commands.opinion import opinion as ask
 
-    print(opined(f), end="")
+    print(ask(f), end="")
 
 
-@command(taken.Comparing)
-def compare(f: taken.Comparing) -> None:
-    """Hold our records against published numbers; exit 1 where some differ."""
+@command(flags.CompareFlags)
+def compare(f: flags.CompareFlags) -> None:
+    """Compare our records with published numbers; exit 1 if some differ."""
     from llamatrix.commands import compare as comparing
 
     if f.selftest:
@@ -186,106 +184,104 @@ def compare(f: taken.Comparing) -> None:
     comparing.require_agreement(f.against, found)
 
 
-@command(taken.Auditing)
-def audit(f: taken.Auditing) -> None:
-    """Hold published numbers against each other and against physics."""
-    from llamatrix.commands.audit import audit as audited
+@command(flags.AuditFlags)
+def audit(f: flags.AuditFlags) -> None:
+    """Check published numbers against each other and against physics."""
+    from llamatrix.commands.audit import audit as check
 
-    print(audited(f.set, as_json=f.json), end="")
-
-
-@command(taken.Certifying)
-def certificate(f: taken.Certifying) -> None:
-    """Certify, claim by claim and provably, what our records reproduce."""
-    from llamatrix.commands.certificate import certificate as certified
-
-    print(certified(f), end="")
+    print(check(f.set, as_json=f.json), end="")
 
 
-@command(Regressing)
-def regress(f: Regressing) -> int:
+@command(flags.CertificateFlags)
+def certificate(f: flags.CertificateFlags) -> None:
+    """Write or verify a certificate of the claims that our records reproduce."""
+    from llamatrix.commands.certificate import certificate as certify
+
+    print(certify(f), end="")
+
+
+@command(RegressFlags)
+def regress(f: RegressFlags) -> int:
     """Compare two pins of anything: SLOWER, SAME, FASTER, BROKEN or INCONCLUSIVE."""
     from llamatrix.commands.regress.options import answer
 
     return answer(f)
 
 
-@command(taken.Judging)
-def verdict(f: taken.Judging) -> int:
+@command(flags.VerdictFlags)
+def verdict(f: flags.VerdictFlags) -> int:
     """Judge a file of paired samples: exit 0, 10 SLOWER, 11 BROKEN, 12 INCONCLUSIVE."""
     from llamatrix.commands.verdict import state
 
     return state(f.file, margin=f.margin, looks=f.looks, as_json=f.json)
 
 
-@command(taken.Trying, name="all")
-def all_(f: taken.Trying) -> int:
-    """Build, measure, try and tabulate: the whole benchmark in one command."""
-    from llamatrix.commands.benchmark import do_all
+@command(flags.AgentFlags, name="all")
+def all_(f: flags.AgentFlags) -> int:
+    """Build, measure, make trials and print tables: the whole benchmark."""
+    from llamatrix.commands.all import all_ as run
 
-    text, code = do_all(f)
-    print(text, end="")
-    return code
+    return run(f)
 
 
-@command(taken.Proving)
-def gpu_proof(f: taken.Proving) -> None:
-    """Prove it on the CUDA card of this machine: build, measure, compare, clean up."""
+@command(flags.GpuProofFlags)
+def gpu_proof(f: flags.GpuProofFlags) -> None:
+    """Measure one model on this machine's CUDA card, by hand and through the harness."""
     from llamatrix.commands.gpu_proof import prove
 
     print(prove(f), end="")
 
 
-@command(taken.Reporting)
-def doctor(f: taken.Reporting) -> None:
-    """Say what this machine can run, and the remedy for what it lacks."""
+@command(flags.DoctorFlags)
+def doctor(f: flags.DoctorFlags) -> None:
+    """Show what this machine can run, and how to get what it lacks."""
     from llamatrix.commands.doctor import examine
 
     examine(as_json=f.json, verify=f.verify)
 
 
-@command(taken.TaskChecking)
-def task_check(f: taken.TaskChecking) -> None:
+@command(flags.TaskCheckFlags)
+def task_check(f: flags.TaskCheckFlags) -> None:
     """Prove the tasks' checks on known work, or judge a workspace; exit 1 on failure."""
     from llamatrix.commands.task_check import check
 
     check(f)
 
 
-@command(taken.Regrading)
-def regrade(f: taken.Regrading) -> None:
-    """Judge archived work again with today's checks, without a token."""
-    from llamatrix.commands.regrade import regrade as judging_again
+@command(flags.RegradeFlags)
+def regrade(f: flags.RegradeFlags) -> None:
+    """Judge archived work again with today's checks, without asking a model."""
+    from llamatrix.commands.regrade import regrade as judge
 
-    print(judging_again(f), end="")
+    print(judge(f), end="")
 
 
-@command(taken.Pairing)
-def bench_self(f: taken.Pairing) -> None:
-    """Measure the harness itself: exact samples, its own time, its bias."""
+@command(flags.BenchSelfFlags)
+def bench_self(f: flags.BenchSelfFlags) -> None:
+    """Measure the harness itself: exactness of samples, overhead, bias."""
     from llamatrix.commands.bench_self import report
 
-    report(pairs=f.pairs, long_s=f.long)
+    report(pairs=f.pairs, long_s=f.long_run_s)
 
 
-@command(taken.SelfTesting)
-def regress_selftest(f: taken.SelfTesting) -> None:
+@command(flags.RegressSelftestFlags)
+def regress_selftest(f: flags.RegressSelftestFlags) -> None:
     """Prove the verdict on itself: A/A, known-slow and broken, real and simulated."""
     from llamatrix.commands.regress.selftest import selftest
 
     selftest(quick=f.quick, simulate=f.simulate)
 
 
-@command(taken.Nothing)
-def lint(_f: taken.Nothing) -> None:
+@command(flags.NoFlags)
+def lint(_f: flags.NoFlags) -> None:
     """Check style, types and dead code with ruff, mypy and vulture."""
     from llamatrix.commands import dev
 
     dev.lint()
 
 
-@command(taken.Testing)
-def test(f: taken.Testing) -> None:
+@command(flags.TestFlags)
+def test(f: flags.TestFlags) -> None:
     """Run the tests."""
     from llamatrix.commands import dev
 

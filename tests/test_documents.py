@@ -29,7 +29,7 @@ NO_FIGURES = (
 )
 CONSTANTS = {
     "Python 3.11": "pyproject.toml's requires-python",
-    "CUDA card of 22 GiB": "what `commands/choice.py` asks of a card",
+    "CUDA card of 22 GiB": "what `config/context.py` asks of a card",
     "up to 8K": "the largest prompt of the profile's sweep",
     "65,336": "the largest prompt of the published sweep",
     "beyond 1 %": "where a first repetition is marked",

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 from tests.shipped import shipped_cells
 
-from llamatrix.commands.agenda import look_up
-from llamatrix.commands.bench import bench
+from llamatrix.commands.bench import measure
+from llamatrix.commands.pending import speed_status
+from llamatrix.config.context import load_context
 from llamatrix.measure.disturbances import Load, Mark
 from llamatrix.project import Project
 from llamatrix.records.speed_record import SPEED, Record
@@ -58,8 +59,9 @@ def measured(
     cell = msgspec.structs.replace(cell, sweep=sweep)
     store = Store(reports=project.reports, kind=SPEED)
     watch = PlayedWatch(disturbed=disturbed, after_first=after_first)
-    bench([look_up(cell, store)], project, watch=watch)
-    assert not look_up(cell, store).todo
+    context = load_context("smoke", project=project)
+    measure([speed_status(cell, store)], context, watch=watch)
+    assert not speed_status(cell, store).due
     (group,) = groups(store.read_all())
     return list(store.read_all()), next(iter(group.results.values()))
 

@@ -13,8 +13,7 @@ from tests.invoking import invoked_apart
 from tests.provision.weights.hub_stub import serve_hub_stub
 
 from llamatrix import host
-from llamatrix.commands.doctor import findings
-from llamatrix.commands.finding import Finding, State
+from llamatrix.commands.doctor import Finding, State, findings
 from llamatrix.project import Project
 from llamatrix.provision.integrity import file_sha256
 from llamatrix.provision.weights import hub

@@ -47,18 +47,21 @@ def shell(
         ),
         ("serve --port -5", "--port '-5': expected a whole number from 0 to 65535"),
         ("bench-self --pairs 0", "--pairs '0': expected a whole number from 1 to 1000"),
-        ("bench-self --long 0", "--long '0': expected a whole number from 1 to 86400"),
         (
-            "regress --tolerate-load nan",
-            "--tolerate-load 'nan': expected a number from 0 to 100",
+            "bench-self --long-run-s 0",
+            "--long-run-s '0': expected a whole number from 1 to 86400",
+        ),
+        (
+            "regress --max-background-load nan",
+            "--max-background-load 'nan': expected a number from 0 to 100",
         ),
         (
             "regress --agent --trials 0",
             "--trials '0': expected a whole number from 1 to 1000",
         ),
         (
-            "context --most -1",
-            "--most '-1': expected a whole number from 0 to 2147483647",
+            "context --max-context -1",
+            "--max-context '-1': expected a whole number from 0 to 2147483647",
         ),
         (
             "context --budget 99999999999999h",

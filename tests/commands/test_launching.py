@@ -8,7 +8,7 @@ import pytest
 from tests.shipped import ROOT
 
 from llamatrix.commands.launching import with_corrected_template
-from llamatrix.config.load import load_matrix
+from llamatrix.config.context import Context, load_context
 from llamatrix.config.lock import load_lock
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.errors import MatrixError, ServeError
@@ -18,8 +18,8 @@ from llamatrix.provision.resolve import write_lock
 OTHER = "0" * 64
 
 
-def launch_of(project: Project, model: str) -> Launch:
-    matrix = load_matrix(project.matrix_file)
+def launch_of(context: Context, model: str) -> Launch:
+    matrix = context.matrix
     return Launch(
         program=Path("llama-server"),
         weights=Path("weights.gguf"),
@@ -31,8 +31,8 @@ def launch_of(project: Project, model: str) -> Launch:
 
 def provided(project: Project, model: str = "qwen35-27b") -> Launch:
     shutil.copytree(ROOT / "templates", project.root / "templates", dirs_exist_ok=True)
-    matrix = load_matrix(project.matrix_file)
-    return with_corrected_template(launch_of(project, model), matrix, project)
+    context = load_context("smoke", project=project)
+    return with_corrected_template(launch_of(context, model), context)
 
 
 def test_a_correction_that_is_not_the_locked_one_is_not_provided(

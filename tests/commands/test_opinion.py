@@ -151,7 +151,7 @@ def test_nonsense_is_kept_and_only_asked_anew_on_demand(
         assert len(judge.asked) == 2
         run_invoke("opinion", *words, "--again")
     assert [type(one.opinion) for one in opinions(project)] == [Unparseable, Given]
-    assert "no opinion: nonsense" in ended.stderr
+    assert "no opinion: unparseable" in ended.stderr
 
 
 def test_an_endpoint_that_fails_leaves_no_opinion(

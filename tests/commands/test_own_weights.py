@@ -26,7 +26,7 @@ from llamatrix.project import Project
 
 Serve = Callable[..., tuple[int, str]]
 REGRESS = (
-    *("regress", "--profile", "hub", "--metric", "tg", "--tolerate-load", "100"),
+    *("regress", "--profile", "hub", "--metric", "tg", "--max-background-load", "100"),
     *("--baseline", "current", "--candidate", "current"),
 )
 

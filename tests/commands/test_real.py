@@ -16,7 +16,8 @@ from tests.invoking import invoked_apart
 from tests.shipped import CAPTURED, ROOT, shipped_cells
 from tests.trials.trying import files_with, states
 
-from llamatrix.commands.bench import Parts, bench_of, provide_parts
+from llamatrix.commands.bench import bench_of
+from llamatrix.commands.launching import Parts, provide_parts
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.engines.outcome import Done, OutOfMemory
 from llamatrix.measure.speed import MeasuredTest, run_sweep
@@ -156,7 +157,7 @@ def test_a_context_that_memory_cannot_hold_is_told_and_the_rest_goes_on(
 
 
 def test_the_harness_measures_itself(run_real: RunInvoke) -> None:
-    ended = run_real("bench-self", "--pairs", "2", "--long", "2")
+    ended = run_real("bench-self", "--pairs", "2", "--long-run-s", "2")
     assert ended.returncode == 0, ended.stderr
     for words in (
         *(

@@ -6,15 +6,19 @@ from pathlib import Path
 import pytest
 from tests.shipped import ROOT
 
-from llamatrix.commands.templates import template_named
+from llamatrix.commands.launching import template_named
+from llamatrix.config.context import Context, load_context
 from llamatrix.config.load import load_matrix
 from llamatrix.engines.llama_cpp.templates import load_correction
 from llamatrix.errors import MatrixError
 from llamatrix.project import Project
 from llamatrix.provision.integrity import file_sha256
 
-MATRIX = load_matrix(ROOT / "matrix.toml")
-MODEL = MATRIX.models["qwen35-27b"]
+MODEL = load_matrix(ROOT / "matrix.toml").models["qwen35-27b"]
+
+
+def context_of(project: Project) -> Context:
+    return load_context("smoke", project=project)
 
 
 def test_a_file_of_the_users_is_taken_as_it_is(
@@ -22,7 +26,7 @@ def test_a_file_of_the_users_is_taken_as_it_is(
 ) -> None:
     path = tmp_path / "mine.jinja"
     path.write_text("{{ messages }}")
-    found = template_named(str(path), MODEL, MATRIX, project, flag="--x")
+    found = template_named(str(path), MODEL, context_of(project), flag="--x")
     assert (found.name, found.path) == ("mine.jinja", path)
     assert found.sha256 == file_sha256(path)
 
@@ -30,7 +34,7 @@ def test_a_file_of_the_users_is_taken_as_it_is(
 def test_an_unknown_name_is_told_with_the_nearest(project: Project) -> None:
     shutil.copytree(ROOT / "templates", project.root / "templates")
     with pytest.raises(MatrixError, match=r"--x 'qwen.jinja'.*mean 'qwen35.jinja'"):
-        template_named("qwen.jinja", MODEL, MATRIX, project, flag="--x")
+        template_named("qwen.jinja", MODEL, context_of(project), flag="--x")
 
 
 @pytest.mark.slow
@@ -38,7 +42,7 @@ def test_an_unknown_name_is_told_with_the_nearest(project: Project) -> None:
 def test_the_vendors_and_ours_come_out_of_the_source(user_cache: Path) -> None:
     project = Project(root=ROOT, cache=user_cache)
     correction = load_correction(ROOT / "templates" / "qwen35.toml")
-    vendor = template_named("vendor", MODEL, MATRIX, project, flag="--x")
-    ours = template_named("qwen35.jinja", MODEL, MATRIX, project, flag="--x")
+    vendor = template_named("vendor", MODEL, context_of(project), flag="--x")
+    ours = template_named("qwen35.jinja", MODEL, context_of(project), flag="--x")
     assert vendor.sha256 == correction.source_sha256
     assert ours.sha256 == correction.result_sha256

@@ -15,7 +15,7 @@ def matrix() -> Matrix:
     return shipped_matrix()
 
 
-def planned(matrix: Matrix, profile: str, cells: str | None = None) -> Plan:
+def planned(matrix: Matrix, profile: str, cells: str = "") -> Plan:
     return expand_plan(matrix, shipped_lock(), profile, cells=cells)
 
 

@@ -14,7 +14,7 @@ from tests.shipped import ROOT, shipped_lock, shipped_matrix
 
 from llamatrix import shell
 from llamatrix.agents.context7 import FOLDER, context7_server
-from llamatrix.commands.agent.tools import provide_tools
+from llamatrix.commands.trial_parts import provide_tools
 from llamatrix.config.expand import expand_plan
 from llamatrix.engines.llama_cpp.templates import load_correction
 from llamatrix.project import Project

@@ -1,16 +1,24 @@
-"""The conductor: plan → provision → measure → record, skipping what is done."""
+"""`invoke bench`: measure what the speed cells lack; every test is on disk before the next."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from llamatrix import __version__
-from llamatrix.commands.agenda import Item, look_up, still_missing
-from llamatrix.commands.session import Session
-from llamatrix.config.cell import Cell, Engine
-from llamatrix.config.matrix import Backend
+from llamatrix.commands.flags import MeasureFlags
+from llamatrix.commands.launching import Parts, provide_parts
+from llamatrix.commands.pending import (
+    CellStatus,
+    Due,
+    load_pending,
+    speed_status,
+    still_due,
+)
+from llamatrix.commands.plan import plan_text
+from llamatrix.config.cell import Cell
+from llamatrix.config.context import Context
+from llamatrix.config.matrix import Backend, Measurement
 from llamatrix.engines.outcome import Done, reason_of
 from llamatrix.engines.protocol import Bench
 from llamatrix.exclusive import exclusive
@@ -25,14 +33,16 @@ from llamatrix.measure.disturbances import (
 from llamatrix.measure.speed import MeasuredTest, run_sweep
 from llamatrix.progress import meter, say
 from llamatrix.project import Project
-from llamatrix.provision.build import Built, provide_build
-from llamatrix.provision.hardware import require_device
-from llamatrix.provision.weights.provide import Weights, provide_weights
 from llamatrix.records.speed_record import SPEED, Record, cell_facts
 from llamatrix.records.store import Store
 from llamatrix.report.speed import outcome_word
 from llamatrix.units import duration_text
 
+NOT_ALL_NUMBERS = 8
+"""Exit code of a finished run in which some outcomes, old or new, are not numbers.
+
+A model that fails its task is a result.
+"""
 _WARM_UP_S = 45.0
 """A large card takes half a minute from cold to its steady temperature."""
 
@@ -43,12 +53,8 @@ class Tally:
 
     reused: int
     measured: int
-    failed: int
+    without_number: int
     """Tests, old and new, whose outcome is not a number."""
-
-    @property
-    def without_number(self) -> int:
-        return self.failed
 
     @property
     def summary(self) -> str:
@@ -56,113 +62,90 @@ class Tally:
             words = f"nothing measured: all {self.reused} tests reused from records"
         else:
             words = f"{self.measured} tests measured, {self.reused} reused"
-        if self.failed:
-            words += f"; {self.failed} failed (kept; `--retry` measures them again)"
+        if self.without_number:
+            words += (
+                f"; {self.without_number} failed (kept; `--retry` measures them again)"
+            )
         return words
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parts:
-    """What a cell is measured with."""
-
-    built: Built
-    weights: Weights
-
-
-def provide_builds(session: Session) -> None:
-    for cell in {_build_of(cell): cell for cell in session.engines}.values():
-        built = provide_build(cell, session.project.cache)
-        say(f"build {_build_of(cell)}: {built.folder}")
+def bench(flags: MeasureFlags) -> int:
+    """Measure the speed cells; return the exit code."""
+    pending = load_pending(flags, kinds=[Measurement.SPEED])
+    if flags.dry_run:
+        print(plan_text(pending))
+        return 0
+    tally = measure(pending.speed, pending.context)
+    return NOT_ALL_NUMBERS if tally.without_number else 0
 
 
-def _build_of(cell: Engine) -> str:
-    return f"{cell.pin_key}/{cell.build_key}"
+def measure(
+    statuses: Sequence[CellStatus[Cell]],
+    context: Context,
+    *,
+    watch: Watch | None = None,
+) -> Tally:
+    """Measure what the cells lack, and say what was done.
 
-
-def provide_all_weights(session: Session) -> None:
-    for cell in {cell.weights_key: cell for cell in session.engines}.values():
-        weights = provide_weights(
-            cell, session.project.cache, weights_dir=session.weights_dir
-        )
-        say(f"weights {cell.weights_key}: {weights.path}")
-
-
-def bench_session(session: Session) -> Tally:
-    """Measure what a session's cells lack, and say what was done."""
+    A cell whose sweep has a target spread is repeated until it is reached, or
+    `max_processes` have run.
+    """
     begin = time.monotonic()
-    tally = bench(session.items, session.project, weights_dir=session.weights_dir)
+    watch = watch or KernelWatch()
+    project = context.project
+    store = Store(reports=project.reports, kind=SPEED)
+    if any(status.due for status in statuses):
+        store.require_room(this_host().slug)
+    parts = {
+        status.cell.id: provide_parts(
+            status.cell, project, weights_dir=context.weights_dir
+        )
+        for status in statuses
+        if status.due
+    }
+    measured = failed = 0
+    for status in statuses:
+        failed += status.reused_without_number
+        pending = status
+        while pending.due:
+            made = _measure_cell(pending, parts[status.cell.id], project, store, watch)
+            measured += len(made)
+            failed += sum(not isinstance(one.outcome, Done) for one in made)
+            if status.cell.sweep.target_spread is None:
+                break
+            pending = speed_status(status.cell, store)
+    tally = Tally(
+        reused=sum(status.reused for status in statuses),
+        measured=measured,
+        without_number=failed,
+    )
     say(f"{tally.summary} ({duration_text(time.monotonic() - begin)})")
     return tally
 
 
-def provide_parts(
-    cell: Cell, project: Project, *, weights_dir: Path | None = None
-) -> Parts:
-    require_device(cell.build_key, cell.build)
-    return Parts(
-        built=provide_build(cell, project.cache),
-        weights=provide_weights(cell, project.cache, weights_dir=weights_dir),
-    )
-
-
-def bench(
-    items: Sequence[Item],
+def _measure_cell(
+    status: CellStatus[Cell],
+    parts: Parts,
     project: Project,
-    *,
-    weights_dir: Path | None = None,
-    watch: Watch | None = None,
-) -> Tally:
-    """Measure what the items lack; every finished test is on disk before the next.
-
-    A cell whose sweep has a target spread is repeated until it is reached, or the most
-    processes have run.
-    """
-    watch = watch or KernelWatch()
-    store = Store(reports=project.reports, kind=SPEED)
-    if any(item.todo for item in items):
-        store.require_room(this_host().slug)
-    parts = {
-        item.cell.id: provide_parts(item.cell, project, weights_dir=weights_dir)
-        for item in items
-        if item.todo
-    }
-    measured = failed = 0
-    for item in items:
-        failed += item.failures_kept
-        pending = item
-        while pending.todo:
-            outcomes = _measure(pending, parts[item.cell.id], project, store, watch)
-            measured += len(outcomes)
-            failed += sum(not isinstance(one.outcome, Done) for one in outcomes)
-            if item.cell.sweep.target_spread is None:
-                break
-            pending = look_up(item.cell, store)
-    return Tally(
-        reused=sum(item.done for item in items), measured=measured, failed=failed
-    )
-
-
-def _measure(
-    item: Item, parts: Parts, project: Project, store: Store[Record], watch: Watch
+    store: Store[Record],
+    watch: Watch,
 ) -> list[MeasuredTest]:
-    """Run the repeats of one cell that are missing; one harness measures at a time."""
+    """Run the repeats that are due; one harness measures at a time."""
     kept: list[MeasuredTest] = []
-    for repeat in item.todo:
+    for due in status.due:
         with exclusive(project.cache / "measuring.lock", purpose="measuring"):
-            tests = still_missing(item, repeat, store)
+            tests = still_due(status, due, store)
             if not tests:
                 continue
-            label = f"{item.cell.id} #{repeat.number}"
+            label = f"{status.cell.id} #{due.number}"
             say(f"measuring {label}: {', '.join(test.name for test in tests)}")
             with meter(label, total=len(tests)) as progress:
                 mark = watch.mark()
 
-                def keep(
-                    one: MeasuredTest, number: int = repeat.number, label: str = label
-                ) -> None:
+                def keep(one: MeasuredTest, due: Due = due, label: str = label) -> None:
                     nonlocal mark
                     load = watch.since(mark)
-                    record = _record(item, parts, one, repeat=number, load=load)
+                    record = _record(status, parts, one, repeat=due.number, load=load)
                     if record.disturbed:
                         say(f"{label} {one.test.name}: disturbed: {record.disturbed}")
                     if not isinstance(one.outcome, Done):
@@ -174,7 +157,7 @@ def _measure(
                     mark = watch.mark()
 
                 run_sweep(
-                    bench_of(item.cell, parts, project),
+                    bench_of(status.cell, parts, project),
                     tests,
                     on_measured=keep,
                     on_progress=lambda step: progress.reach(progress.done, note=step),
@@ -195,22 +178,27 @@ def bench_of(cell: Cell, parts: Parts, project: Project) -> Bench:
 
 
 def _record(
-    item: Item, parts: Parts, one: MeasuredTest, *, repeat: int, load: Load
+    status: CellStatus[Cell],
+    parts: Parts,
+    one: MeasuredTest,
+    *,
+    repeat: int,
+    load: Load,
 ) -> Record:
     return Record(
-        cell=cell_facts(item.cell, digest=item.digest),
+        cell=cell_facts(status.cell, digest=status.digest),
         test=one.test,
         repeat=repeat,
         outcome=one.outcome,
         measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         process=one.process,
-        locked=item.cell.locked,
+        locked=status.cell.locked,
         build=parts.built.manifest,
         weights=parts.weights.facts,
         host=this_host(),
         telemetry=one.telemetry,
         load=load,
         disturbed=disturbance(load, one.telemetry, tolerated_percent=TOLERATED_PERCENT),
-        environment=item.cell.sweep.env,
+        environment=status.cell.sweep.env,
         made_by=f"llamatrix {__version__}",
     )

@@ -8,15 +8,16 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
-from llamatrix.commands.agenda import look_up
-from llamatrix.commands.bench import Parts, bench, bench_of, provide_parts
-from llamatrix.commands.session import Session, opened
-from llamatrix.config.cell import SpeedTest
+from llamatrix.commands.bench import bench_of, measure
+from llamatrix.commands.launching import provide_parts
+from llamatrix.commands.pending import speed_status
+from llamatrix.config.cell import Cell, SpeedTest
+from llamatrix.config.context import Context, load_context
 from llamatrix.engines.llama_cpp.engine import manual_command, run_bare
 from llamatrix.engines.outcome import Done
 from llamatrix.engines.protocol import Bench
@@ -58,12 +59,13 @@ class Run:
 
 def report(*, pairs: int, long_s: int) -> None:
     """Print the findings; MeasureError where the samples are not exact."""
-    session = opened("smoke", "*/qwen35-27b.*")
-    parts = provide_parts(session.items[0].cell, session.project)
+    context = load_context("smoke")
+    cell = context.plan("*/qwen35-27b.*").speed[0]
+    parts = provide_parts(cell, context.project)
     with tempfile.TemporaryDirectory(prefix="llamatrix-self-") as aside:
-        records = _measured_aside(session, Path(aside))
-        _print_exactness(session, parts, records)
-        base = bench_of(session.items[0].cell, parts, session.project)
+        records = _measured_aside(cell, context, Path(aside))
+        base = bench_of(cell, parts, context.project)
+        _print_exactness(cell, base, records)
         _print_pairs(base, records[0], Path(aside), pairs)
         _print_long(base, records[0], Path(aside), long_s)
         _print_tabulating(records, Path(aside))
@@ -71,17 +73,15 @@ def report(*, pairs: int, long_s: int) -> None:
     _print_trials()
 
 
-def _measured_aside(session: Session, aside: Path) -> list[Record]:
+def _measured_aside(cell: Cell, context: Context, aside: Path) -> list[Record]:
     """Measure the cell by the ordinary way into a store of its own."""
-    project = Project(root=aside, cache=session.project.cache)
+    project = Project(root=aside, cache=context.project.cache)
     store = Store(reports=project.reports, kind=SPEED)
-    bench([look_up(session.items[0].cell, store)], project)
+    measure([speed_status(cell, store)], replace(context, project=project))
     return list(store.read_all())
 
 
-def _print_exactness(session: Session, parts: Parts, records: Sequence[Record]) -> None:
-    cell = session.items[0].cell
-    here = bench_of(cell, parts, session.project)
+def _print_exactness(cell: Cell, here: Bench, records: Sequence[Record]) -> None:
     hand = manual_command(here, cell.tests)
     words = hand.split(" && ", 1)[1].split()[1:]
     for record in records:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from llamatrix.commands.flags import DEFAULT_SET, Certifying
+from llamatrix.commands.flags import DEFAULT_SET, CertificateFlags
 from llamatrix.commands.report_view import (
     chosen_groups,
     load_view,
@@ -35,7 +35,7 @@ class NotProvenError(BenchError):
     """A certificate says what its records do not: exit code 1."""
 
 
-def certificate(flags: Certifying) -> str:
+def certificate(flags: CertificateFlags) -> str:
     """Write a certificate, or verify the one named; return what to print."""
     if flags.verify:
         return verify(flags.verify, against=flags.against, records=flags.records)

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 from llamatrix import shell
 from llamatrix.commands.launching import cell_to_serve
+from llamatrix.config.context import load_context
 from llamatrix.errors import BenchError
 from llamatrix.project import find_project
 from llamatrix.provision.build import provide_build
@@ -70,7 +71,6 @@ def test(*, everything: bool, update_golden: bool) -> None:
 
 
 def _provide_builds() -> None:
-    project = find_project()
+    context = load_context("smoke")
     for pin in _PINS:
-        cell = cell_to_serve(project, profile="smoke", pin=pin)
-        provide_build(cell, project.cache)
+        provide_build(cell_to_serve(context, pin=pin), context.project.cache)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from llamatrix.commands.flags import Fitting
+from llamatrix.commands.flags import FitFlags
 from llamatrix.config.complaint import nearest
 from llamatrix.config.expand import select_profile
 from llamatrix.config.load import load_matrix
@@ -53,7 +53,7 @@ _GRAPH_SHARE = 0.015
 """Of the sum: builds reserve the graph differently (see `provision/weights/fit.py`)."""
 
 
-def fit(flags: Fitting) -> str:
+def fit(flags: FitFlags) -> str:
     """Predict for a model of the matrix, a GGUF file, or all models of a profile."""
     project = find_project()
     matrix = load_matrix(project.matrix_file)

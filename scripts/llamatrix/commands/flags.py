@@ -6,10 +6,21 @@ in their place with a traceback.
 """
 
 import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar
 
+from llamatrix.errors import MatrixError
+
 _HELP = "help"
+_SHOWN_CHARACTERS = 60
+_RENAMED = {
+    "--most": "--max-context",
+    "--keep-speed": "--min-speed-ratio",
+    "--tolerate-load": "--max-background-load",
+    "--long": "--long-run-s",
+}
+"""Old names of flags, for the hint of one release."""
 T = TypeVar("T")
 
 
@@ -51,66 +62,128 @@ def is_number(one: "Field[Any]") -> bool:
     return type(one.default) in (int, float)
 
 
+def read_flags(kind: type[T], written: Mapping[str, object], *, dry: bool) -> T:
+    """Build the flags; MatrixError names what is unusable.
+
+    `dry` is Invoke's own flag: it is honoured where a command has a dry run.
+    """
+    values = dict(written)
+    if dry and "dry_run" not in values:
+        raise MatrixError("--dry: this command has no dry run; leave the flag out")
+    if dry:
+        values["dry_run"] = True
+    for one in fields(kind):  # type: ignore[arg-type]  # every kind is a dataclass
+        text = str(written[one.name])
+        if "\0" in text:
+            raise MatrixError(f"{_shown(one, text)}: contains a NUL character")
+        if is_number(one):
+            values[one.name] = _number(one, text)
+    return kind(**values)
+
+
+def refuse_renamed(argv: Sequence[str]) -> None:
+    """MatrixError with the new name for a flag that was renamed."""
+    for word in argv:
+        old = word.partition("=")[0]
+        if old in _RENAMED:
+            raise MatrixError(f"{old}: renamed; write {_RENAMED[old]}")
+
+
+def refuse_ignored(command_timeout: int | None) -> None:
+    """MatrixError for a flag of Invoke's that would be ignored."""
+    if command_timeout is not None:
+        raise MatrixError(
+            "--command-timeout: Invoke's own flag, which limits nothing here; time "
+            "limits are timeout_s in matrix.toml and, where a command has it, --budget"
+        )
+
+
+def _number(one: "Field[Any]", text: str) -> float:
+    least, most = one.metadata["least"], one.metadata["most"]
+    whole = isinstance(one.default, int)
+    try:
+        number = int(text) if whole else float(text)
+    except ValueError:
+        number = None
+    if number is None or not least <= number <= most:  # NaN is in no range
+        word = "whole number" if whole else "number"
+        raise MatrixError(
+            f"{_shown(one, text)}: expected a {word} from {least} to {most}"
+        )
+    return number
+
+
+def _shown(one: "Field[Any]", text: str) -> str:
+    cut = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+    return f"--{one.name.replace('_', '-')} {cut!r}"
+
+
 _PROFILE = "a profile of matrix.toml (default: what fits this machine)"
 _CELLS = "only cells whose id matches this glob, e.g. 'speed/qwen35-*'"
-WEIGHTS_DIR = "a folder of your own in which published GGUFs are looked for first"
+_TRIAL_CELLS = "only cells whose id matches this glob, e.g. 'agent/qwen35-*'"
+_TRIAL_PROFILE = "only trials of this profile (default: all)"
+_AGAIN = "additional repeats per cell"
+_RETRY = "measure again what failed before"
+_MODEL = "a model of the profile, by its key (default: its first)"
+_PIN = "a pin of matrix.toml (default: the profile's first)"
+WEIGHTS_DIR = "a folder of yours to search first for published GGUFs"
 DEFAULT_SET = "blog-2026-04-05"
 """The benchmark that this project reproduces."""
 _AGAINST = "a set of reports/published/, or a TOML file of that form"
-_HOST = "records of this host class (default: this machine's)"
-_RECORDS = "a folder with records/ of another place, e.g. reports/examples/h200"
+_HOST = "use records of this host class (default: this machine's)"
+_RECORDS = "a folder that holds other records/, e.g. reports/examples/h200"
 _JSON = "print one JSON document"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Nothing:
+class NoFlags:
     """A command without flags."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Selecting:
+class SelectFlags:
     profile: str = flag("", _PROFILE)
     cells: str = flag("", _CELLS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Planning(Selecting):
-    again: int = flag(0, "additional repeats of every cell", most=1000)
-    retry: bool = flag(default=False, text="measure again what failed before")
+class PlanFlags(SelectFlags):
+    again: int = flag(0, _AGAIN, most=1000)
+    retry: bool = flag(default=False, text=_RETRY)
     json: bool = flag(default=False, text=_JSON)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Weighing(Selecting):
+class WeightsFlags(SelectFlags):
     weights_dir: str = flag("", WEIGHTS_DIR)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measuring(Weighing):
-    again: int = flag(0, "additional repeats of every cell", most=1000)
-    retry: bool = flag(default=False, text="measure again what failed before")
-    dry_run: bool = flag(default=False, text="only show what would be done")
+class MeasureFlags(WeightsFlags):
+    again: int = flag(0, _AGAIN, most=1000)
+    retry: bool = flag(default=False, text=_RETRY)
+    dry_run: bool = flag(default=False, text="show what would be done, and do nothing")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Trying(Measuring):
+class AgentFlags(MeasureFlags):
     any_template: bool = flag(
-        default=False, text="run even with a template that fails essential cases"
+        default=False, text="run even if the chat template fails essential cases"
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Locking:
-    check: bool = flag(default=False, text="write nothing; exit 1 on a difference")
+class LockFlags:
+    check: bool = flag(default=False, text="write nothing; exit 1 if the lock differs")
     python: bool = flag(
         default=False, text="resolve requirements.txt instead, with hashes"
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Serving:
-    model: str = flag("", "a model of the profile, by its key (default: its first)")
-    pin: str = flag("", "a pin of matrix.toml (default: the profile's first)")
+class ServeFlags:
+    model: str = flag("", _MODEL)
+    pin: str = flag("", _PIN)
     profile: str = flag("", _PROFILE)
     weights_dir: str = flag("", WEIGHTS_DIR)
     port: int = flag(
@@ -119,7 +192,7 @@ class Serving:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Templating:
+class TemplateFlags:
     model: str = flag("", "check what this model is served with (default: all known)")
     pin: str = flag("", "a pin of matrix.toml (default: current; for all, april too)")
     template: str = flag("", "check this file instead")
@@ -127,59 +200,65 @@ class Templating:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fitting:
+class FitFlags:
     model: str = flag("", "a model's key, or a .gguf file (default: the profile's)")
     vram: str = flag("", "the card's memory, e.g. 24GiB (default: the card here)")
-    reserve: str = flag("1GiB", "keep so much of the card free for other programs")
-    profile: str = flag("synthetic", "whose pins, models and cache types")
-    json: bool = flag(default=False, text=_JSON)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Contexting:
-    model: str = flag("", "a model of the profile, by its key (default: its first)")
-    profile: str = flag("", _PROFILE)
-    pin: str = flag("", "a pin of matrix.toml (default: the profile's first)")
-    vram: str = flag(
-        "", "take no more of the card than this, e.g. 24GiB (default: all)"
+    reserve: str = flag("1GiB", "memory of the card to leave free for other programs")
+    profile: str = flag(
+        "synthetic", "the profile whose pins, models and cache types to use"
     )
-    keep_speed: str = flag("0.8", "least share of the generation speed at 512 tokens")
-    most: int = flag(0, "look at no context above so many tokens (default: trained)")
-    budget: str = flag("30m", "fill no context that would end after this time")
-    weights_dir: str = flag("", WEIGHTS_DIR)
-    again: bool = flag(default=False, text="search again what is recorded already")
     json: bool = flag(default=False, text=_JSON)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Tabulating:
+class ContextFlags:
+    model: str = flag("", _MODEL)
+    profile: str = flag("", _PROFILE)
+    pin: str = flag("", _PIN)
+    vram: str = flag("", "use at most this much of the card, e.g. 24GiB (default: all)")
+    min_speed_ratio: str = flag(
+        "0.8", "least share of the generation speed at 512 tokens"
+    )
+    max_context: int = flag(
+        0, "largest context to try, in tokens (default: what the model was trained for)"
+    )
+    budget: str = flag(
+        "30m", "do not start a context that would finish after this time"
+    )
+    weights_dir: str = flag("", WEIGHTS_DIR)
+    again: bool = flag(
+        default=False, text="search again even where an answer is recorded"
+    )
+    json: bool = flag(default=False, text=_JSON)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableFlags:
     profile: str = flag("", "show only this profile's tables (default: all)")
     records: str = flag("", _RECORDS)
     out: str = flag("", "also copy these tables and their records into this folder")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Opining:
+class JudgeFlags:
     url: str = argument("an OpenAI-compatible endpoint, e.g. http://127.0.0.1:8080")
     model: str = argument("the model to ask, by the endpoint's name for it")
     key_env: str = flag("", "the environment variable with the endpoint's key")
-    profile: str = flag("", "only trials of this profile (default: all)")
-    cells: str = flag(
-        "", "only cells whose id matches this glob, e.g. 'agent/qwen35-*'"
-    )
-    again: bool = flag(default=False, text="ask again what was asked before")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Regrading:
-    profile: str = flag("", "only trials of this profile (default: all)")
-    cells: str = flag(
-        "", "only cells whose id matches this glob, e.g. 'agent/qwen35-*'"
+    profile: str = flag("", _TRIAL_PROFILE)
+    cells: str = flag("", _TRIAL_CELLS)
+    again: bool = flag(
+        default=False, text="ask again about trials that already have an opinion"
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparing:
+class RegradeFlags:
+    profile: str = flag("", _TRIAL_PROFILE)
+    cells: str = flag("", _TRIAL_CELLS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompareFlags:
     against: str = flag(DEFAULT_SET, _AGAINST)
     profile: str = flag("", _PROFILE)
     host: str = flag("", _HOST)
@@ -189,81 +268,90 @@ class Comparing:
         default=False, text="first measure this machine's memory bandwidth"
     )
     selftest: bool = flag(
-        default=False, text="instead simulate how often a faithful reproduction differs"
+        default=False,
+        text="simulate instead how often a faithful reproduction is said to differ",
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Auditing:
+class AuditFlags:
     set: str = argument("a name in reports/published/, or a TOML file of that form")
     json: bool = flag(default=False, text=_JSON)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Certifying:
+class CertificateFlags:
     against: str = flag("", f"{_AGAINST} (default: {DEFAULT_SET}, or as certified)")
     profile: str = flag("", _PROFILE)
     host: str = flag("", _HOST)
     records: str = flag("", _RECORDS)
-    verify: str = flag("", "recompute this certificate; exit 1 where it differs")
+    verify: str = flag("", "recompute this certificate; exit 1 if it differs")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judging:
-    file: str = argument("JSON lines: pair, arm, value, unit; order, process")
+class VerdictFlags:
+    file: str = argument("JSON lines with pair, arm, value, unit, order and process")
     margin: str = flag("", "the loss that matters, as a fraction (default: by unit)")
-    looks: str = flag("", "planned looks where the file grows, e.g. 5,8,12")
+    looks: str = flag("", "planned interim looks of a file that grows, e.g. 5,8,12")
     json: bool = flag(default=False, text=_JSON)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Proving:
+class GpuProofFlags:
     model: str = flag("qwen35-27b", "which model of the profile, by its key")
-    profile: str = flag("gpu-proof", "full-size made-up weights and a CUDA build")
-    budget: str = flag("25m", "start no process that would end after this time")
-    step: str = flag("all", "build, weights, measure or all; each goes on where cut")
+    profile: str = flag(
+        "gpu-proof", "a profile with full-size synthetic weights and a CUDA build"
+    )
+    budget: str = flag(
+        "25m", "do not start a process that would finish after this time"
+    )
+    step: str = flag("all", "build, weights, measure or all; each is resumable")
     weights_dir: str = flag("", WEIGHTS_DIR)
     keep: bool = flag(default=False, text="do not delete the weights at the end")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TaskChecking:
+class TaskCheckFlags:
     task: str = flag("", "only this task (default: all)")
     workspace: str = flag("", "judge this folder, in a sandbox where there is one")
     trajectory: str = flag("", "OpenCode's event log, for the checks that need one")
-    cases: str = flag("", "judge all cases of this folder (TASK/CASE), print a table")
+    cases: str = flag(
+        "", "judge all cases of this folder (TASK/CASE) and print a table"
+    )
     jobs: int = flag(2, "cases judged at once")
     json: bool = flag(default=False, text=_JSON)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reporting:
+class DoctorFlags:
     json: bool = flag(default=False, text=_JSON)
     verify: bool = flag(
-        default=False, text="read every file of the cache; exit 1 where one is damaged"
+        default=False, text="read every file of the cache; exit 1 if one is damaged"
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pairing:
+class BenchSelfFlags:
     pairs: int = flag(
         8, "interleaved pairs of llamatrix and llama-bench by hand", least=1, most=1000
     )
-    long: int = flag(
+    long_run_s: int = flag(
         22,
-        "seconds of the process whose share of harness is told",
+        "length in seconds of the long process, whose harness share is reported",
         least=1,
         most=86_400,
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SelfTesting:
-    quick: bool = flag(default=False, text="one real run of each kind, fewer simulated")
-    simulate: bool = flag(default=False, text="no real run: the simulations alone")
+class RegressSelftestFlags:
+    quick: bool = flag(
+        default=False, text="one real run of each kind and fewer simulations"
+    )
+    simulate: bool = flag(default=False, text="simulations only, no real run")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Testing:
+class TestFlags:
     all: bool = flag(default=False, text="also the slow tests: compiler, real programs")
     update_golden: bool = flag(default=False, text="rewrite the golden files")

@@ -10,11 +10,13 @@ import time
 from dataclasses import replace
 from enum import StrEnum
 
-from llamatrix.commands.agenda import Item, look_up
-from llamatrix.commands.bench import Parts, bench, bench_of, provide_parts
-from llamatrix.commands.flags import Proving
+from llamatrix.commands.bench import bench_of, measure
+from llamatrix.commands.flags import GpuProofFlags
 from llamatrix.commands.hand_runs import BY_HAND, hand_runs, run_by_hand
-from llamatrix.commands.session import Session, opened
+from llamatrix.commands.launching import Parts, provide_parts
+from llamatrix.commands.pending import CellStatus, find_pending, speed_status
+from llamatrix.config.cell import Cell
+from llamatrix.config.context import Context, load_context
 from llamatrix.config.matrix import Backend, WeightsKind
 from llamatrix.errors import MatrixError, MeasureError
 from llamatrix.exclusive import exclusive
@@ -44,17 +46,17 @@ class Step(StrEnum):
     ALL = "all"
 
 
-def prove(asked: Proving) -> str:
+def prove(asked: GpuProofFlags) -> str:
     """Do a step, or all of them as far as the budget reaches; return the page."""
     budget_s, wanted = _duration(asked.budget), _step(asked.step)
     deadline = time.monotonic() + budget_s
-    session = opened(
-        asked.profile,
+    pending = find_pending(
+        load_context(asked.profile, weights_dir=asked.weights_dir),
         f"speed/{asked.model}[./]*",
-        weights_dir=asked.weights_dir,
         ask_hub=wanted is not Step.BUILD,
     )
-    item, folder = session.items[0], session.weights_dir
+    session, item = pending.context, pending.speed[0]
+    folder = session.weights_dir
     if item.cell.build.backend is Backend.CUDA:
         _ensure_card(item)
     if wanted in (Step.BUILD, Step.ALL):
@@ -74,12 +76,12 @@ def prove(asked: Proving) -> str:
     return _written(session, item)
 
 
-def _is_unfinished(item: Item, project: Project) -> bool:
+def _is_unfinished(item: CellStatus[Cell], project: Project) -> bool:
     by_hand = {run.repeat for run in hand_runs(item, project)}
-    return bool(item.todo) or len(by_hand) < item.cell.sweep.processes
+    return bool(item.due) or len(by_hand) < item.cell.sweep.processes
 
 
-def _ensure_card(item: Item) -> None:
+def _ensure_card(item: CellStatus[Cell]) -> None:
     """Stop before anything is written where there is no compiler, card or room."""
     require_compiler(Backend.CUDA)
     cards = gpus()
@@ -105,13 +107,13 @@ def _ensure_card(item: Item) -> None:
     say(f"{card.name}: {bytes_text(needed)} of {bytes_text(card.memory_bytes)} needed")
 
 
-def _scale(item: Item) -> Scale:
+def _scale(item: CellStatus[Cell]) -> Scale:
     """Of published weights too: made-up ones have their size."""
     tiny = item.cell.weights is WeightsKind.TINY
     return Scale.TINY if tiny else Scale.FULL
 
 
-def _use(item: Item) -> MemorySettings:
+def _use(item: CellStatus[Cell]) -> MemorySettings:
     sweep = item.cell.sweep
     return MemorySettings(
         cache_type_k=sweep.cache_type_k,
@@ -120,7 +122,9 @@ def _use(item: Item) -> MemorySettings:
     )
 
 
-def _measure(item: Item, parts: Parts, session: Session, deadline: float) -> bool:
+def _measure(
+    item: CellStatus[Cell], parts: Parts, session: Context, deadline: float
+) -> bool:
     """Pairs of processes, whose order turns from pair to pair; False if time ran out."""
     longest_s = 0.0
     for number in range(1, item.cell.sweep.processes + 1):
@@ -138,7 +142,7 @@ def _measure(item: Item, parts: Parts, session: Session, deadline: float) -> boo
     return True
 
 
-def _hand(item: Item, parts: Parts, session: Session, number: int) -> bool:
+def _hand(item: CellStatus[Cell], parts: Parts, session: Context, number: int) -> bool:
     """Whether there was anything to do."""
     project = session.project
     if any(run.repeat == number for run in hand_runs(item, project)):
@@ -157,20 +161,16 @@ def _hand(item: Item, parts: Parts, session: Session, number: int) -> bool:
     return True
 
 
-def _ours(item: Item, parts: Parts, session: Session, number: int) -> bool:
+def _ours(item: CellStatus[Cell], parts: Parts, session: Context, number: int) -> bool:
     del parts
     store = Store(reports=session.project.reports, kind=SPEED)
-    todo = [one for one in look_up(item.cell, store).todo if one.number == number]
-    if todo:
-        bench(
-            [replace(item, todo=tuple(todo))],
-            session.project,
-            weights_dir=session.weights_dir,
-        )
-    return bool(todo)
+    due = [one for one in speed_status(item.cell, store).due if one.number == number]
+    if due:
+        measure([replace(item, due=tuple(due))], session)
+    return bool(due)
 
 
-def _written(session: Session, item: Item) -> str:
+def _written(session: Context, item: CellStatus[Cell]) -> str:
     """Write the page beside the other reports; the text of it, empty before a record."""
     project = session.project
     store = Store(reports=project.reports, kind=SPEED)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from llamatrix import __version__
-from llamatrix.commands.agenda import Item
-from llamatrix.config.cell import SpeedTest
+from llamatrix.commands.pending import CellStatus
+from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.engines.llama_cpp.engine import run_bare
 from llamatrix.engines.llama_cpp.llama_bench import parse_row
 from llamatrix.engines.outcome import SpeedSample
@@ -74,7 +74,7 @@ BY_HAND = RecordKind(
 )
 
 
-def hand_runs(item: Item, project: Project) -> tuple[HandRun, ...]:
+def hand_runs(item: CellStatus[Cell], project: Project) -> tuple[HandRun, ...]:
     """The whole runs by hand of a cell on this host, under its digest."""
     store = Store(reports=project.reports, kind=BY_HAND)
     runs = store.read(host_slug=this_host().slug, record_id=item.cell.id)
@@ -82,7 +82,7 @@ def hand_runs(item: Item, project: Project) -> tuple[HandRun, ...]:
 
 
 def run_by_hand(
-    item: Item, bench: Bench, tests: Sequence[SpeedTest], *, repeat: int
+    item: CellStatus[Cell], bench: Bench, tests: Sequence[SpeedTest], *, repeat: int
 ) -> HandRun:
     """Start the same command bare: output into files, nothing sampled meanwhile."""
     label = f"{bench.log.name}-by-hand-{uuid.uuid4().hex[:12]}"

@@ -1,134 +1,162 @@
-"""From the matrix to a server's launch: program, weights, flags and template of a cell."""
+"""From a cell to its running program: build, weights, server flags and chat template."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
-from llamatrix.commands.choice import choose_profile
-from llamatrix.commands.session import weights_known
 from llamatrix.config.cell import Cell, Engine
 from llamatrix.config.complaint import nearest
-from llamatrix.config.expand import expand, select_profile
-from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import load_lock, locked_pin, locked_template, locked_weights
-from llamatrix.config.matrix import Matrix, Server
+from llamatrix.config.context import Context
+from llamatrix.config.expand import select_profile
+from llamatrix.config.lock import locked_pin, locked_template, locked_weights
+from llamatrix.config.matrix import Model, Server
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.templates import (
+    VENDOR_FOLDER,
     find_correction,
+    load_correction,
     provide_template,
     require_pinned,
 )
 from llamatrix.errors import MatrixError
 from llamatrix.project import Project
-from llamatrix.provision.build import provide_build
+from llamatrix.provision.build import Built, provide_build
 from llamatrix.provision.hardware import require_device
+from llamatrix.provision.integrity import file_sha256
+from llamatrix.provision.resolve_weights import with_known_weights
 from llamatrix.provision.source import provide_source
-from llamatrix.provision.weights.provide import provide_weights
+from llamatrix.provision.weights.provide import Weights, provide_weights
+
+VENDOR = "vendor"
+"""Names a model's own template, uncorrected, from the source tree."""
 
 
-def cell_to_serve(
-    project: Project,
-    *,
-    profile: str = "",
-    model: str = "",
-    pin: str = "",
-    weights_dir: Path | None = None,
-) -> Cell:
-    """The profile's cell of a model, at the profile's first pin or another one.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What a cell is measured with."""
+
+    built: Built
+    weights: Weights
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Template:
+    name: str
+    path: Path
+    sha256: str
+
+
+def provide_parts(
+    cell: Engine, project: Project, *, weights_dir: Path | None = None
+) -> Parts:
+    """Build and fetch what the cache lacks; refuse a CUDA build without a card first."""
+    require_device(cell.build_key, cell.build)
+    return Parts(
+        built=provide_build(cell, project.cache),
+        weights=provide_weights(cell, project.cache, weights_dir=weights_dir),
+    )
+
+
+def cell_to_serve(context: Context, *, model: str = "", pin: str = "") -> Cell:
+    """The cell of a model, at the profile's first pin or another one.
 
     A published file that is unresolved in the lock is resolved, as a measuring command
     would: from the user's folder, else by the hub.
     """
-    matrix = load_matrix(project.matrix_file)
-    lock = load_lock(project.lock_file)
-    name = choose_profile(profile or None).profile
-    known = select_profile(matrix, name).models
+    matrix, profile = context.matrix, context.profile
+    known = select_profile(matrix, profile).models
     key = model or known[0]
     if key not in known:
         hint = nearest(key, known)
-        raise MatrixError(f"--model {key!r}: not in profile {name!r}{hint}")
+        raise MatrixError(f"--model {key!r}: not in profile {profile!r}{hint}")
     if pin and pin not in matrix.pins:
         raise MatrixError(f"--pin {pin!r}: unknown pin{nearest(pin, matrix.pins)}")
-    cells = (one for one in expand(matrix, lock, name) if one.model_key == key)
+    cells = (cell for cell in context.plan().speed if cell.model_key == key)
     cell = next(cells, None)
     if cell is None:
         raise MatrixError(
-            f"profile {name!r} has no speed cell of {key!r}: choose one that has, by "
+            f"profile {profile!r} has no speed cell of {key!r}: choose one that has, by "
             "--profile"
         )
     if cell.published:
-        lock = weights_known(matrix, lock, [cell], project, weights_dir, ask_hub=True)
-        cell = msgspec.structs.replace(
-            cell, published=locked_weights(matrix, lock, key)
-        )
+        context = with_known_weights(context, [cell], ask_hub=True)
+        published = locked_weights(matrix, context.lock, key)
+        cell = msgspec.structs.replace(cell, published=published)
     if not pin or pin == cell.pin_key:
         return cell
     return msgspec.structs.replace(
         cell,
         pin_key=pin,
         pin=matrix.pins[pin],
-        locked=locked_pin(matrix, lock, pin),
+        locked=locked_pin(matrix, context.lock, pin),
     )
 
 
-def launch_of(
-    cell: Cell,
-    project: Project,
-    *,
-    profile: str = "",
-    port: int = 0,
-    weights_dir: Path | None = None,
-) -> Launch:
-    """Everything a server of the cell needs, provided where the cache lacks it."""
+def launch_of(cell: Engine, context: Context, *, port: int = 0) -> Launch:
+    """The launch of a server of the cell, with the profile's server flags."""
     require_device(cell.build_key, cell.build)
-    matrix = load_matrix(project.matrix_file)
-    server = server_of(matrix, choose_profile(profile or None).profile)
-    weights = provide_weights(cell, project.cache, weights_dir=weights_dir)
-    launch = launch_with(cell, matrix.servers[server], weights.path, project)
-    return replace(launch, port=port or None)
-
-
-def server_of(matrix: Matrix, profile: str) -> str:
-    """The name of the flags that a profile's models are served with."""
-    server = select_profile(matrix, profile).server
-    if server is None:
-        raise MatrixError(
-            f"matrix.toml: profiles.{profile}.server: missing: name one of "
-            f"{', '.join(matrix.servers)} to serve this profile's models"
-        )
-    return server
+    server = context.matrix.servers[context.server_key]
+    weights = provide_weights(
+        cell, context.project.cache, weights_dir=context.weights_dir
+    )
+    return replace(launch_with(cell, server, weights.path, context), port=port or None)
 
 
 def launch_with(
-    engine: Engine, server: Server, weights: Path, project: Project
+    engine: Engine, server: Server, weights: Path, context: Context
 ) -> Launch:
-    """An engine's server on these weights, built where the cache lacks it."""
+    """The launch of a server on these weights, built where the cache lacks it."""
     require_device(engine.build_key, engine.build)
     launch = Launch(
-        program=provide_build(engine, project.cache).program("llama-server"),
+        program=provide_build(engine, context.project.cache).program("llama-server"),
         weights=weights,
         alias=engine.model_key,
         model=engine.model,
         server=server,
         commit=engine.locked.commit,
     )
-    return with_corrected_template(launch, load_matrix(project.matrix_file), project)
+    return with_corrected_template(launch, context)
 
 
-def with_corrected_template(launch: Launch, matrix: Matrix, project: Project) -> Launch:
+def with_corrected_template(launch: Launch, context: Context) -> Launch:
     """The launch with the model's own corrected template, where it names one."""
     name = launch.model.chat_template_file
-    lock = load_lock(project.lock_file)
-    pinned = locked_template(matrix, lock, launch.alias)
+    pinned = locked_template(context.matrix, context.lock, launch.alias)
     if name is None or pinned is None:
         return launch
-    correction = find_correction(name, project.root / "templates")
+    correction = find_correction(name, context.project.root / "templates")
     require_pinned(Path(name).stem, correction, pinned)
-    locked = locked_pin(matrix, lock, matrix.synthetic.template_pin)
-    tree = provide_source(locked, project.cache)
+    tree = template_source(context)
     return replace(
         launch,
-        template=provide_template(correction, tree, project.cache),
+        template=provide_template(correction, tree, context.project.cache),
         template_pin=pinned.result_sha256,
     )
+
+
+def template_source(context: Context) -> Path:
+    """The source tree with the vendors' chat templates."""
+    matrix = context.matrix
+    pin = locked_pin(matrix, context.lock, matrix.synthetic.template_pin)
+    return provide_source(pin, context.project.cache)
+
+
+def template_named(name: str, model: Model, context: Context, *, flag: str) -> Template:
+    """`vendor`, one of ours such as `qwen35.jinja`, or a file of the user's."""
+    ours = {
+        file.with_suffix(".jinja").name: file
+        for file in sorted((context.project.root / "templates").glob("*.toml"))
+    }
+    if name == VENDOR:
+        path = template_source(context) / VENDOR_FOLDER / model.template
+    elif name in ours:
+        correction = load_correction(ours[name])
+        tree = template_source(context)
+        path = provide_template(correction, tree, context.project.cache)
+    else:
+        path = Path(name).expanduser()
+    if not path.is_file():
+        hint = nearest(name, [VENDOR, *ours])
+        raise MatrixError(f"{flag} {name!r}: no such template and no such file{hint}")
+    return Template(name=Path(name).name, path=path, sha256=file_sha256(path))

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from llamatrix import __version__
-from llamatrix.commands.flags import Opining
+from llamatrix.commands.flags import JudgeFlags
 from llamatrix.commands.report_view import View, load_view, trials_belong
 from llamatrix.config.expand import select_profile
 from llamatrix.errors import BenchError, MatrixError, MeasureError
@@ -35,7 +35,7 @@ from llamatrix.web import Site, site
 _SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
 
-def opinion(flags: Opining) -> str:
+def opinion(flags: JudgeFlags) -> str:
     """Ask for each finished trial once, keep each answer, return the tables."""
     view = load_view()
     chosen = _chosen(view, flags)
@@ -55,7 +55,7 @@ def opinion(flags: Opining) -> str:
     return "\n".join(tables)
 
 
-def _chosen(view: View, flags: Opining) -> list[TrialRecord]:
+def _chosen(view: View, flags: JudgeFlags) -> list[TrialRecord]:
     if flags.profile:
         select_profile(view.matrix, flags.profile)
     found = [
@@ -77,7 +77,7 @@ def _chosen(view: View, flags: Opining) -> list[TrialRecord]:
 
 def _one(
     record: TrialRecord,
-    flags: Opining,
+    flags: JudgeFlags,
     records: Path,
     store: Store[OpinionRecord],
     place: Site,

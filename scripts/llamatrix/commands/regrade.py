@@ -14,7 +14,7 @@ import msgspec
 
 from llamatrix import __version__
 from llamatrix.agents.turn_outcome import NotRun
-from llamatrix.commands.flags import Regrading
+from llamatrix.commands.flags import RegradeFlags
 from llamatrix.commands.report_view import View, load_view, trials_belong
 from llamatrix.commands.task_cases import ExecutionEnvironments
 from llamatrix.config.expand import select_profile
@@ -48,7 +48,7 @@ from llamatrix.trials.trial_result import (
 )
 
 
-def regrade(flags: Regrading) -> str:
+def regrade(flags: RegradeFlags) -> str:
     """Judge again what other checks judged; return a table of old and new verdicts."""
     view = load_view()
     chosen = _chosen(view, flags)
@@ -78,7 +78,7 @@ def regrade(flags: Regrading) -> str:
     return markdown(Table(caption="Judged again", columns=header, rows=tuple(rows)))
 
 
-def _chosen(view: View, flags: Regrading) -> list[TrialRecord]:
+def _chosen(view: View, flags: RegradeFlags) -> list[TrialRecord]:
     if flags.profile:
         select_profile(view.matrix, flags.profile)
     found = [

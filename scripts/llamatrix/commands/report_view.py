@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamatrix.commands.choice import choose_profile
 from llamatrix.config.agent_cell import AgentCell
+from llamatrix.config.context import Context, choose_profile
 from llamatrix.config.expand import expand_plan, select_profile
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import Lock, load_lock
@@ -70,12 +70,16 @@ def project_with(records: str) -> Project:
     return dataclasses.replace(project, other_reports=folder.resolve())
 
 
-def load_view(records: str = "") -> View:
-    """Needs no GPU, no network and no build: matrix and records are enough."""
-    project = project_with(records)
-    matrix = load_matrix(project.matrix_file)
+def load_view(records: str = "", *, context: Context | None = None) -> View:
+    """Needs no GPU, no network and no build: matrix and records are enough.
+
+    A command that has read the matrix already gives its context.
+    """
+    project = context.project if context else project_with(records)
+    matrix = context.matrix if context else load_matrix(project.matrix_file)
+    lock = context.lock if context else _readable_lock(project)
     evidence = read_evidence(project.reports)
-    models, current = tuple(matrix.models), current_digests(project, matrix)
+    models, current = tuple(matrix.models), current_digests(matrix, lock)
     found = groups(evidence.records, models=models, current=current)
     trial_evidence = read_trial_evidence(project.reports)
     opinions = read_index(project.reports, OPINION)
@@ -191,11 +195,16 @@ def trials_belong(group: TrialGroup, matrix: Matrix, name: str) -> bool:
     )
 
 
-def current_digests(project: Project, matrix: Matrix) -> frozenset[str]:
-    """Spec digests of all cells the matrix has now: their records are preferred."""
+def _readable_lock(project: Project) -> Lock | None:
     try:
-        lock: Lock = load_lock(project.lock_file)
+        return load_lock(project.lock_file)
     except BenchError:
+        return None
+
+
+def current_digests(matrix: Matrix, lock: Lock | None) -> frozenset[str]:
+    """Spec digests of all cells the matrix has now: their records are preferred."""
+    if lock is None:
         return frozenset()
     plans = [expand_plan(matrix, lock, name) for name in matrix.profiles]
     speeds = {cell.spec_digest for plan in plans for cell in plan.speed}

@@ -1,36 +1,22 @@
 """`invoke serve`: a model of the matrix, served until Ctrl-C."""
 
 from llamatrix.agents.opencode.agent import opencode_config
-from llamatrix.commands.flags import Serving
+from llamatrix.commands.flags import ServeFlags
 from llamatrix.commands.launching import cell_to_serve, launch_of
-from llamatrix.commands.session import own_folder
+from llamatrix.config.context import load_context
 from llamatrix.engines.llama_cpp import server
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.errors import ProvisionError
-from llamatrix.project import find_project
 from llamatrix.provision.weights.gguf_model import has_chat_template
 from llamatrix.units import bytes_text
 
 
-def serve(asked: Serving) -> None:
+def serve(flags: ServeFlags) -> None:
     """Print URL, memory and a ready OpenCode configuration; wait for Ctrl-C."""
-    project = find_project()
-    folder = own_folder(asked.weights_dir)
-    cell = cell_to_serve(
-        project,
-        profile=asked.profile,
-        model=asked.model,
-        pin=asked.pin,
-        weights_dir=folder,
-    )
-    launch = launch_of(
-        cell,
-        project,
-        profile=asked.profile,
-        port=asked.port,
-        weights_dir=folder,
-    )
-    log = project.logs / f"serve-{cell.weights_key}-{cell.pin_key}.log"
+    context = load_context(flags.profile, weights_dir=flags.weights_dir)
+    cell = cell_to_serve(context, model=flags.model, pin=flags.pin)
+    launch = launch_of(cell, context, port=flags.port)
+    log = context.project.logs / f"serve-{cell.weights_key}-{cell.pin_key}.log"
     server.serve_in_foreground(launch, log=log, show=_show)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llamatrix.commands.hand_runs import BY_HAND
+from llamatrix.commands.pending import Pending
 from llamatrix.commands.report_view import (
     View,
     belongs,
@@ -13,7 +14,6 @@ from llamatrix.commands.report_view import (
     published_sets,
     trials_belong,
 )
-from llamatrix.commands.session import Session
 from llamatrix.config.expand import select_profile
 from llamatrix.engines.outcome import SpeedSample
 from llamatrix.errors import ReportError
@@ -74,12 +74,12 @@ def tabulate(profile: str | None, *, out: str | None = None, records: str = "") 
     return _text(shown, trials, view)
 
 
-def show_session(session: Session) -> str:
+def tables_of(pending: Pending) -> str:
     """The tables of what a command has just measured or reused, on this host."""
-    view = load_view()
+    view = load_view(context=pending.context)
     _say_written(_write_all(view), view.project)
-    digests = {item.digest for item in session.items}
-    trials = {item.cell.id for item in session.trials}
+    digests = {status.digest for status in pending.speed}
+    trials = {status.cell.id for status in pending.trials}
     slug = this_host().slug
     return _text(
         [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from llamatrix.commands.flags import TaskChecking
+from llamatrix.commands.flags import TaskCheckFlags
 from llamatrix.commands.task_cases import ExecutionEnvironments, judge_cases
 from llamatrix.errors import BenchError, MeasureError
 from llamatrix.progress import meter
@@ -91,7 +91,7 @@ def _controls(task: Task) -> Iterator[Control]:
         )
 
 
-def check(flags: TaskChecking) -> None:
+def check(flags: TaskCheckFlags) -> None:
     """Judge a workspace or a folder of cases where one is given, else every control."""
     if flags.cases:
         if flags.workspace or flags.trajectory:

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from llamatrix.commands.launching import cell_to_serve, launch_of
-from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import load_lock, locked_pin
-from llamatrix.config.matrix import Matrix
+from llamatrix.commands.launching import cell_to_serve, launch_of, template_source
+from llamatrix.config.context import Context, load_context
 from llamatrix.engines.llama_cpp.templates import (
     VENDOR_FOLDER,
     load_correction,
@@ -19,8 +17,6 @@ from llamatrix.errors import BenchError, MeasureError
 from llamatrix.measure.templates.checks import Conformance
 from llamatrix.measure.templates.suite import check_template, family_of
 from llamatrix.progress import say
-from llamatrix.project import Project, find_project
-from llamatrix.provision.source import provide_source
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.table import Table
 
@@ -38,7 +34,7 @@ def check(*, model: str, pin: str, template: str) -> tuple[Conformance, ...]:
 
     A file is served with the named model's weights, else with any of its family.
     """
-    bench = _Bench(project=find_project())
+    bench = _Bench(context=load_context(_PROFILE))
     if template:
         path = Path(template)
         if not path.is_file():
@@ -58,11 +54,11 @@ def check(*, model: str, pin: str, template: str) -> tuple[Conformance, ...]:
 class _Bench:
     """Where templates are tried: tiny weights of the matrix' models."""
 
-    project: Project
+    context: Context
 
     def check(self, model: str, pin: str, name: str, path: Path) -> Conformance:
-        cell = cell_to_serve(self.project, profile=_PROFILE, model=model, pin=pin)
-        launch = launch_of(cell, self.project, profile=_PROFILE)
+        cell = cell_to_serve(self.context, model=model, pin=pin)
+        launch = launch_of(cell, self.context)
         if path != launch.template:
             launch = replace(launch, template=path, template_pin=None)
         say(f"checking {name} at {cell.pin_key}")
@@ -70,17 +66,18 @@ class _Bench:
             launch,
             name=name,
             pin=cell.pin_key,
-            log=self.project.logs / f"template-check-{path.stem}-{cell.pin_key}.log",
+            log=self.context.project.logs
+            / f"template-check-{path.stem}-{cell.pin_key}.log",
         )
 
     def model_for(self, path: Path) -> str:
         """The first model whose family the file's text belongs to."""
         family = family_of(path.read_text(), where=path.name).name
-        return next(key for key in self.matrix.models if key.startswith(family))
+        return next(key for key in self.context.matrix.models if key.startswith(family))
 
     def served(self, model: str) -> tuple[str, Path]:
-        cell = cell_to_serve(self.project, profile=_PROFILE, model=model)
-        launch = launch_of(cell, self.project, profile=_PROFILE)
+        cell = cell_to_serve(self.context, model=model)
+        launch = launch_of(cell, self.context)
         if launch.template:
             return f"ours: {launch.model.chat_template_file}", launch.template
         return self._vendor(cell.model.template)
@@ -88,8 +85,8 @@ class _Bench:
     def known(self) -> Iterator[tuple[str, str, Path]]:
         """Each vendor's text once, with the corrections of ours over it."""
         seen: set[str] = set()
-        corrections = sorted((self.project.root / "templates").glob("*.toml"))
-        for key, model in self.matrix.models.items():
+        corrections = sorted((self.context.project.root / "templates").glob("*.toml"))
+        for key, model in self.context.matrix.models.items():
             if model.template in seen:
                 continue
             seen.add(model.template)
@@ -97,21 +94,17 @@ class _Bench:
             for file in corrections:
                 correction = load_correction(file)
                 if correction.file == model.template:
-                    path = provide_template(correction, self.tree, self.project.cache)
+                    path = provide_template(
+                        correction,
+                        template_source(self.context),
+                        self.context.project.cache,
+                    )
                     yield key, f"ours: {file.stem}.jinja", path
 
-    @property
-    def matrix(self) -> Matrix:
-        return load_matrix(self.project.matrix_file)
-
-    @property
-    def tree(self) -> Path:
-        lock = load_lock(self.project.lock_file)
-        pin = self.matrix.synthetic.template_pin
-        return provide_source(locked_pin(self.matrix, lock, pin), self.project.cache)
-
     def _vendor(self, template: str) -> tuple[str, Path]:
-        return f"vendor: {template}", self.tree / VENDOR_FOLDER / template
+        return f"vendor: {template}", template_source(
+            self.context
+        ) / VENDOR_FOLDER / template
 
 
 def as_text(found: tuple[Conformance, ...]) -> str:

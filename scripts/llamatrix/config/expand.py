@@ -1,9 +1,10 @@
 """From a profile to its cells, in order: pin by pin, model by model."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import product
+from typing import TypeVar
 
 from msgspec.structs import asdict
 
@@ -12,7 +13,6 @@ from llamatrix.config.cell import GENERATOR_VERSIONS, Cell, Engine, Synthesis
 from llamatrix.config.complaint import nearest
 from llamatrix.config.lock import (
     Lock,
-    LockedWeights,
     locked_npm,
     locked_pin,
     locked_template,
@@ -20,6 +20,8 @@ from llamatrix.config.lock import (
 )
 from llamatrix.config.matrix import Matrix, Measurement, Profile, WeightsKind
 from llamatrix.errors import MatrixError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,53 +44,66 @@ def select_profile(matrix: Matrix, name: str) -> Profile:
     return profile
 
 
+def select_cells(
+    items: Iterable[T], pattern: str, *, ids: Callable[[T], Sequence[str]]
+) -> tuple[T, ...]:
+    """Return the items with an id that matches the glob of `--cells`; all for an empty one.
+
+    `ids` returns an item's names, its own first. MatrixError, with the nearest id, where
+    nothing matches.
+    """
+    every = tuple(items)
+    if not pattern:
+        return every
+    chosen = tuple(item for item in every if matches_any(ids(item), (pattern,)))
+    if not chosen:
+        hint = nearest(pattern, {ids(item)[0] for item in every})
+        raise MatrixError(f"--cells {pattern!r} matches no cell{hint}")
+    return chosen
+
+
+def matches_any(ids: Iterable[str], patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in ids for pattern in patterns)
+
+
 def expand(
-    matrix: Matrix, lock: Lock, profile_name: str, *, cells: str | None = None
+    matrix: Matrix, lock: Lock, profile_name: str, *, cells: str = ""
 ) -> tuple[Cell, ...]:
     """The speed cells of `expand_plan`."""
     return expand_plan(matrix, lock, profile_name, cells=cells).speed
 
 
 def expand_plan(
-    matrix: Matrix, lock: Lock, profile_name: str, *, cells: str | None = None
+    matrix: Matrix, lock: Lock, profile_name: str, *, cells: str = ""
 ) -> Plan:
-    """The profile's cells that its globs and the caller's keep, in plan order."""
+    """The cells of a profile that its globs and the caller's keep, in plan order."""
     profile = select_profile(matrix, profile_name)
-    every = _every(matrix, lock, profile)
-    ids = [cell.id for cell in every.cells]
+    engines = list(_engines(matrix, lock, profile))
+    every: list[Cell | AgentCell] = [
+        *_speed_cells(matrix, profile, engines),
+        *_agent_cells(matrix, lock, profile, engines),
+    ]
+    ids = [cell.id for cell in every]
     where = f"matrix.toml: profiles.{profile_name}"
     for axis, patterns in (("include", profile.include), ("exclude", profile.exclude)):
         for pattern in patterns:
-            if not _matching(ids, pattern):
+            if not matches_any(ids, (pattern,)):
                 raise MatrixError(
                     f"{where}.{axis}: {pattern!r} matches no cell"
                     f"{nearest(pattern, ids)}"
                 )
-    kept = {
-        name
-        for name in ids
-        if any(fnmatchcase(name, pattern) for pattern in profile.include)
-        and not any(fnmatchcase(name, pattern) for pattern in profile.exclude)
-    }
+    kept = [
+        cell
+        for cell in every
+        if matches_any((cell.id,), profile.include)
+        and not matches_any((cell.id,), profile.exclude)
+    ]
     if not kept:
         raise MatrixError(f"{where}: include and exclude leave no cell")
-    chosen = kept if cells is None else _matching(kept, cells)
-    if not chosen:
-        raise MatrixError(
-            f"--cells {cells!r} matches no cell of profile "
-            f"{profile_name!r}{nearest(str(cells), sorted(kept))}"
-        )
+    chosen = select_cells(kept, cells, ids=lambda cell: (cell.id,))
     return Plan(
-        speed=tuple(cell for cell in every.speed if cell.id in chosen),
-        agents=tuple(cell for cell in every.agents if cell.id in chosen),
-    )
-
-
-def _every(matrix: Matrix, lock: Lock, profile: Profile) -> Plan:
-    engines = list(_engines(matrix, lock, profile))
-    return Plan(
-        speed=tuple(_speed_cells(matrix, profile, engines)),
-        agents=tuple(_agent_cells(matrix, lock, profile, engines)),
+        speed=tuple(cell for cell in chosen if isinstance(cell, Cell)),
+        agents=tuple(cell for cell in chosen if isinstance(cell, AgentCell)),
     )
 
 
@@ -101,7 +116,9 @@ def _engines(matrix: Matrix, lock: Lock, profile: Profile) -> Iterator[Engine]:
             synthesis=None
             if profile.weights is WeightsKind.HUB
             else synthesis_of(matrix, lock, model, profile.weights),
-            published=_published(matrix, lock, profile.weights, model),
+            published=locked_weights(matrix, lock, model)
+            if profile.weights is WeightsKind.HUB
+            else None,
             pin_key=pin,
             pin=matrix.pins[pin],
             locked=locked_pin(matrix, lock, pin),
@@ -158,15 +175,3 @@ def synthesis_of(
         template_pin=locked_pin(matrix, lock, matrix.synthetic.template_pin),
         template=matrix.models[model].template,
     )
-
-
-def _published(
-    matrix: Matrix, lock: Lock, weights: WeightsKind, model: str
-) -> LockedWeights | None:
-    if weights is not WeightsKind.HUB:
-        return None
-    return locked_weights(matrix, lock, model)
-
-
-def _matching(ids: Iterable[str], pattern: str) -> set[str]:
-    return {name for name in ids if fnmatchcase(name, pattern)}

@@ -1,10 +1,12 @@
 """Which bytes the published weights are: asked of the hub, or of the user's own file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
+from llamatrix.config.cell import Engine
+from llamatrix.config.context import Context
 from llamatrix.config.lock import (
     HubFile,
     Lock,
@@ -67,6 +69,29 @@ def compare_weights(matrix: Matrix, lock: Lock) -> Iterator[Drift]:
             except hub.HubUnreachableError as error:
                 unreachable = str(error)
                 yield Drift(entry=entry, found=unreachable, checked=False)
+
+
+def with_known_weights(
+    context: Context, cells: Iterable[Engine], *, ask_hub: bool
+) -> Context:
+    """Return the context with a lock that knows the cells' published weights.
+
+    An entry that is unresolved is taken from a file in the user's folder first, then,
+    with `ask_hub`, from the hub: its bytes are part of a digest.
+    """
+    matrix, project, folder = context.matrix, context.project, context.weights_dir
+    unknown = {
+        cell.model_key: cell.published
+        for cell in cells
+        if cell.published and not cell.published.hub_file
+    }
+    own = [name for name, locked in unknown.items() if own_file(locked, folder)]
+    lock = context.lock
+    if ask_hub and (rest := [name for name in unknown if name not in own]):
+        lock = resolved_here(matrix, rest, project)
+    if own and folder:
+        lock = with_own_files(matrix, lock, own, project, folder)
+    return context.with_lock(lock)
 
 
 def with_own_files(

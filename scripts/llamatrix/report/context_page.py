@@ -31,7 +31,7 @@ _ODD = 1.1
 _LIMITS = {
     Limit.MEMORY: "memory",
     Limit.TRAINING: "what it was trained for",
-    Limit.ASKED: "what was asked (`--most`)",
+    Limit.ASKED: "what was asked (`--max-context`)",
     Limit.SPEED: "generation speed",
     Limit.RECALL: "recall",
     Limit.DEATH: "the server failed",

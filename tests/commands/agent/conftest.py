@@ -8,10 +8,10 @@ import pytest
 from tests.shipped import ROOT
 
 from llamatrix.agents.turn_outcome import NotRun, WhyNotRun
-from llamatrix.commands.agent.agenda import TrialItem, look_up_trials
-from llamatrix.commands.agent.attempt import not_run
-from llamatrix.commands.session import Session
+from llamatrix.commands.pending import CellStatus, Pending, trial_status
+from llamatrix.commands.trial_attempt import not_run
 from llamatrix.config.agent_cell import AgentCell
+from llamatrix.config.context import load_context
 from llamatrix.config.expand import expand_plan
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock
@@ -20,7 +20,8 @@ from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.trials.trial_result import TrialOutcome, TrialResult
 
-Look = Callable[..., TrialItem]
+TrialStatus = CellStatus[AgentCell]
+Look = Callable[..., TrialStatus]
 Put = Callable[..., TrialRecord]
 NO_SANDBOX = NotRun(why=WhyNotRun.NO_SANDBOX, reason="none", remedy="install it")
 
@@ -43,8 +44,8 @@ def store(project: Project) -> Store[TrialRecord]:
 def look(cell: AgentCell, store: Store[TrialRecord]) -> Look:
     """Look the cell up, as it is or changed."""
 
-    def look_up(changed: AgentCell = cell, **wishes: bool) -> TrialItem:
-        return look_up_trials(changed, store, **wishes)
+    def look_up(changed: AgentCell = cell, **wishes: bool) -> TrialStatus:
+        return trial_status(changed, store, **wishes)
 
     return look_up
 
@@ -67,18 +68,12 @@ def put(look: Look, store: Store[TrialRecord]) -> Put:
 
 
 @pytest.fixture
-def session_of(project: Project) -> Callable[..., Session]:
-    """A session with these trials, and nothing else to do."""
+def pending_of(project: Project) -> Callable[..., Pending]:
+    """These trials, and nothing else to do."""
 
-    def make(*trials: TrialItem) -> Session:
-        return Session(
-            project=project,
-            matrix=load_matrix(project.matrix_file),
-            profile="smoke",
-            lock=load_lock(project.lock_file),
-            items=(),
-            trials=trials,
-        )
+    def make(*trials: TrialStatus) -> Pending:
+        context = load_context("smoke", project=project)
+        return Pending(context=context, speed=(), trials=trials)
 
     return make
 

@@ -5,65 +5,71 @@ import pytest
 from tests.commands.agent.conftest import NO_SANDBOX, Look, Put
 
 from llamatrix.agents.turn_outcome import EndpointDied
-from llamatrix.commands.agent.agenda import check_agents
+from llamatrix.commands.pending import CellStatus, check_agents
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.errors import MatrixError
 from llamatrix.trials.trial_result import Broken, Correct, Incorrect, Undecided
+
+
+def numbers(status: CellStatus[AgentCell]) -> tuple[int, ...]:
+    """The trials that are due."""
+    return tuple(due.number for due in status.due)
+
 
 BROKEN = Broken(turn=1, cause=EndpointDied(error="cut"))
 
 
 def test_all_is_missing_at_first(look: Look) -> None:
     item = look()
-    assert (item.done, item.failed, item.reused) == (0, 0, 0)
-    assert item.todo == (1, 2, 3)
+    assert (item.recorded, item.failed, item.reused) == (0, 0, 0)
+    assert numbers(item) == (1, 2, 3)
 
 
 def test_whatever_came_of_a_trial_it_is_done(look: Look, put: Put) -> None:
     put(1, Correct(turn=1))
     put(2, Incorrect(turns=3))
     put(3, Undecided(turn=1))
-    assert look().todo == ()
-    assert look().done == look().reused == 3
+    assert numbers(look()) == ()
+    assert look().recorded == look().reused == 3
 
 
 def test_a_gap_is_filled(look: Look, put: Put) -> None:
     put(1, Correct(turn=1))
     put(3, Correct(turn=2))
-    assert look().todo == (2,)
+    assert numbers(look()) == (2,)
 
 
 def test_a_gap_that_a_comparison_left_is_not_filled(look: Look, put: Put) -> None:
     put(1, Correct(turn=1))
     put(6, Correct(turn=1))
-    assert look().todo == (2, 3)
-    assert look(again=1).todo == (2, 3, 7)
+    assert numbers(look()) == (2, 3)
+    assert numbers(look(again=1)) == (2, 3, 7)
 
 
 def test_again_adds_trials_after_the_last(look: Look, put: Put) -> None:
     for number in (1, 2, 3, 4):
         put(number, Correct(turn=1))
-    assert look().todo == ()
-    assert look(again=2).todo == (5, 6)
+    assert numbers(look()) == ()
+    assert numbers(look(again=2)) == (5, 6)
 
 
 def test_what_broke_counts_until_it_is_asked_for_anew(look: Look, put: Put) -> None:
     put(1, Correct(turn=1))
     put(2, BROKEN)
     kept = look()
-    assert (kept.todo, kept.done, kept.failed, kept.reused) == ((3,), 2, 1, 2)
+    assert (numbers(kept), kept.recorded, kept.failed, kept.reused) == ((3,), 2, 1, 2)
     retried = look(retry=True)
-    assert (retried.todo, retried.failed, retried.reused) == ((2, 3), 1, 1)
+    assert (numbers(retried), retried.failed, retried.reused) == ((2, 3), 1, 1)
     put(2, Correct(turn=1))
-    assert look(retry=True).todo == (3,)
+    assert numbers(look(retry=True)) == (3,)
 
 
 def test_what_could_not_be_run_is_always_missing(look: Look, put: Put) -> None:
     put(1, NO_SANDBOX)
     put(2, Correct(turn=1))
     put(2, NO_SANDBOX)
-    assert look().todo == (1, 2, 3)
-    assert look().done == 0
+    assert numbers(look()) == (1, 2, 3)
+    assert look().recorded == 0
 
 
 def test_records_of_another_digest_are_another_cells(
@@ -72,9 +78,9 @@ def test_records_of_another_digest_are_another_cells(
     put(1, Correct(turn=1))
     agent = msgspec.structs.replace(cell.agent, max_turns=9)
     other = look(msgspec.structs.replace(cell, agent=agent))
-    assert other.todo == (1, 2, 3)
-    assert other.known == frozenset()
-    assert look().todo == (2, 3)
+    assert numbers(other) == (1, 2, 3)
+    assert other.written_at == frozenset()
+    assert numbers(look()) == (2, 3)
 
 
 def test_more_trials_wanted_are_only_the_new_ones(
@@ -82,7 +88,7 @@ def test_more_trials_wanted_are_only_the_new_ones(
 ) -> None:
     put(1, Correct(turn=1))
     agent = msgspec.structs.replace(cell.agent, trials=4)
-    assert look(msgspec.structs.replace(cell, agent=agent)).todo == (2, 3, 4)
+    assert numbers(look(msgspec.structs.replace(cell, agent=agent))) == (2, 3, 4)
 
 
 def test_what_the_matrix_says_of_agents_is_held_against_the_tasks(
@@ -113,7 +119,7 @@ def test_a_context_without_room_for_a_prompt_is_refused(
         agent=msgspec.structs.replace(cell.agent, output_tokens=output_tokens),
         server=msgspec.structs.replace(cell.server, parallel=parallel),
     )
-    with pytest.raises(MatrixError, match=r"ctx_size less agents\..*compact for ever"):
+    with pytest.raises(MatrixError, match=r"ctx_size less agents\..*compact forever"):
         check_agents([changed])
 
 

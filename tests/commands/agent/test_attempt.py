@@ -8,8 +8,8 @@ import pytest
 from tests.commands.agent.conftest import Look
 
 from llamatrix.agents.turn_outcome import EndpointDown
-from llamatrix.commands.agent.attempt import attempt, new_trajectory
-from llamatrix.commands.agent.parts import AgentParts
+from llamatrix.commands.trial_attempt import attempt, new_trajectory
+from llamatrix.commands.trial_parts import AgentParts
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.project import Project

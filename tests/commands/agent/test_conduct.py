@@ -6,10 +6,10 @@ import pytest
 from tests.commands.agent.conftest import NO_SANDBOX, Look, Put
 
 from llamatrix.agents.turn_outcome import AgentFailed, EndpointDied, NotRun, WhyNotRun
-from llamatrix.commands.agent import conduct
-from llamatrix.commands.agent.conduct import TrialTally, conduct_trials, describe
-from llamatrix.commands.agent.parts import TemplateRefusedError
-from llamatrix.commands.session import Session
+from llamatrix.commands import agent
+from llamatrix.commands.agent import TrialTally, describe, make_trials
+from llamatrix.commands.pending import Pending
+from llamatrix.commands.trial_parts import TemplateRefusedError
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.trials.trial_result import (
@@ -20,15 +20,21 @@ from llamatrix.trials.trial_result import (
     Undecided,
 )
 
-SessionOf = Callable[..., Session]
+PendingOf = Callable[..., Pending]
+
+
+def make(pending: Pending) -> TrialTally:
+    return make_trials(pending.trials, pending.context)
+
+
 FAILED = AgentFailed(exit_code=1, errors=("a",), tail=("b", "c"))
 
 
 def test_what_is_all_there_is_not_made_again(
-    look: Look, put: Put, session_of: SessionOf, store: Store[TrialRecord]
+    look: Look, put: Put, pending_of: PendingOf, store: Store[TrialRecord]
 ) -> None:
     made = [put(number, Correct(turn=1)) for number in (1, 2, 3)]
-    tally = conduct_trials(session_of(look()))
+    tally = make(pending_of(look()))
     assert tally == TrialTally(reused=3)
     assert tally.summary == "no trial made: all 3 reused from records"
     assert list(store.read_all()) == made
@@ -37,7 +43,7 @@ def test_what_is_all_there_is_not_made_again(
 def test_what_cannot_be_run_is_said_once_in_the_records(
     look: Look,
     put: Put,
-    session_of: SessionOf,
+    pending_of: PendingOf,
     store: Store[TrialRecord],
     request: pytest.FixtureRequest,
     capsys: pytest.CaptureFixture[str],
@@ -46,7 +52,7 @@ def test_what_cannot_be_run_is_said_once_in_the_records(
     item = look()
     request.getfixturevalue("bare_path")
     for _ in range(2):
-        tally = conduct_trials(session_of(item))
+        tally = make(pending_of(item))
         assert tally == TrialTally(reused=1, not_run=2)
         assert tally.summary == "0 trials made, 1 reused; 2 not run"
     _, *added = store.read_all()
@@ -61,7 +67,7 @@ def test_what_cannot_be_run_is_said_once_in_the_records(
 def test_another_reason_is_another_record(
     look: Look,
     put: Put,
-    session_of: SessionOf,
+    pending_of: PendingOf,
     store: Store[TrialRecord],
     request: pytest.FixtureRequest,
 ) -> None:
@@ -69,23 +75,24 @@ def test_another_reason_is_another_record(
         put(number, NO_SANDBOX)
     item = look()
     request.getfixturevalue("bare_path")
-    assert conduct_trials(session_of(item)).not_run == 3
+    assert make(pending_of(item)).not_run == 3
     assert len(list(store.read_all())) == 6
 
 
 def test_a_refused_template_stops_its_cell_alone(
     look: Look,
-    session_of: SessionOf,
+    pending_of: PendingOf,
     store: Store[TrialRecord],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, any_template: bool) -> None:
+        del any_template
         raise TemplateRefusedError("it fails multiple-systems", "choose another")
 
-    monkeypatch.setattr(conduct, "unmet", lambda *_: None)
-    monkeypatch.setattr(conduct, "shared_services", lambda *_: None)
-    monkeypatch.setattr(conduct, "provide_agent_parts", refuse)
-    assert conduct_trials(session_of(look(), look())).not_run == 6
+    monkeypatch.setattr(agent, "unmet", lambda *_: None)
+    monkeypatch.setattr(agent, "shared_services", lambda *_: None)
+    monkeypatch.setattr(agent, "provide_agent_parts", refuse)
+    assert make(pending_of(look(), look())).not_run == 6
     why = NotRun(
         why=WhyNotRun.TEMPLATE,
         reason="it fails multiple-systems",

@@ -14,8 +14,7 @@ from llamatrix.agents.opencode.install import (
     opencode_package,
     program_path,
 )
-from llamatrix.commands.agent.examine import agent_findings
-from llamatrix.commands.finding import Finding, State
+from llamatrix.commands.doctor import Finding, State, agent_findings, matrix_or_error
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock
 from llamatrix.project import Project
@@ -36,7 +35,9 @@ def _outside_of_a_shell(project: Project, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def found(project: Project) -> dict[str, Finding]:
-    return {one.subject: one for one in agent_findings(project)}
+    return {
+        one.subject: one for one in agent_findings(project, matrix_or_error(project))
+    }
 
 
 def no_npm_and_no_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

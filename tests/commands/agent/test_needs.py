@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from llamatrix.agents.turn_outcome import WhyNotRun
-from llamatrix.commands.agent.needs import service_lacks, unmet
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.matrix import Network
 from llamatrix.trials.checks.task import Task, load_task
+from llamatrix.trials.requirements import service_lacks, unmet
 from llamatrix.web import Site, site
 
 KEY = "a key/with+signs&more"

@@ -7,33 +7,33 @@ import msgspec
 from tests.commands.agent.conftest import Look, Put
 
 from llamatrix.agents.turn_outcome import EndpointDied
-from llamatrix.commands.plan_view import plan_json, plan_text
-from llamatrix.commands.session import Session
+from llamatrix.commands.pending import Pending
+from llamatrix.commands.plan import plan_json, plan_text
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.trials.trial_result import Broken, Correct
 
-SessionOf = Callable[..., Session]
+PendingOf = Callable[..., Pending]
 
 
 def test_missing_trials_are_named_by_their_numbers(
-    look: Look, put: Put, session_of: SessionOf
+    look: Look, put: Put, pending_of: PendingOf
 ) -> None:
     put(1, Correct(turn=1))
     put(2, Broken(turn=1, cause=EndpointDied(error="cut")))
-    (shown,) = json.loads(plan_json(session_of(look())))
+    (shown,) = json.loads(plan_json(pending_of(look())))
     assert shown["id"] == "agent/qwen35-27b.tiny/current/cpu/current/httpx-post"
     assert (shown["recorded"], shown["failed"]) == (2, 1)
     assert shown["missing"] == ["3:trial"]
-    (retried,) = json.loads(plan_json(session_of(look(retry=True))))
+    (retried,) = json.loads(plan_json(pending_of(look(retry=True))))
     assert retried["missing"] == ["2:trial", "3:trial"]
 
 
 def test_trials_are_counted_in_the_first_line(
-    look: Look, put: Put, session_of: SessionOf, cell: AgentCell
+    look: Look, put: Put, pending_of: PendingOf, cell: AgentCell
 ) -> None:
     for number in (1, 2, 3):
         put(number, Correct(turn=1))
     other = look(msgspec.structs.replace(cell, task="gemini-images"))
-    text = plan_text(session_of(look(), other))
+    text = plan_text(pending_of(look(), other))
     assert "Plan: 2 cells, 0 tests and 3 trials to make" in text
     assert text.count("nothing: all reused") == 1

@@ -8,7 +8,7 @@ import pytest
 from tests.shipped import ROOT
 
 from llamatrix.agents.opencode.install import RIPGREP, program_path, provide_ripgrep
-from llamatrix.commands.agent.tools import provide_tools
+from llamatrix.commands.trial_parts import provide_tools
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.expand import expand_plan
 from llamatrix.config.load import load_matrix

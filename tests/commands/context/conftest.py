@@ -14,7 +14,15 @@ from llamatrix.config.cell import Cell
 from llamatrix.project import Project
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-SMOKE = ("context", "--profile", "smoke", "--model", "gemma4-31b", "--most", "4096")
+SMOKE = (
+    "context",
+    "--profile",
+    "smoke",
+    "--model",
+    "gemma4-31b",
+    "--max-context",
+    "4096",
+)
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def test_the_same_question_is_not_asked_again(served: Project, search: Run) -> N
     assert "reused from records" in again.stderr
     assert again.stdout == first.stdout
     assert len(record_lines(served)) == 1
-    other = search(*SMOKE, "--keep-speed", "0.5")
+    other = search(*SMOKE, "--min-speed-ratio", "0.5")
     assert "reused" not in other.stderr
     search(*SMOKE, "--again")
     assert len(record_lines(served)) == 3
@@ -116,9 +116,9 @@ def test_ctrl_c_keeps_what_was_measured(
 @pytest.mark.parametrize(
     ("flags", "word"),
     [
-        (("--keep-speed", "80"), "write a share, for example 0.8"),
-        (("--keep-speed", "most"), "write a share, for example 0.8"),
-        (("--most", "100"), "write 1024 or more tokens"),
+        (("--min-speed-ratio", "80"), "write a share, for example 0.8"),
+        (("--min-speed-ratio", "most"), "write a share, for example 0.8"),
+        (("--max-context", "100"), "write 1024 or more tokens"),
         (("--vram", "24 gigs"), "write for example 24GiB"),
         (("--budget", "long"), "write for example 90s"),
         (("--model", "gemma4-31"), "did you mean 'gemma4-31b'"),

@@ -39,7 +39,7 @@ from llamatrix.provision.build import manifest_of
 
 print(msgspec.json.encode(manifest_of(shipped_cells("gpu-proof")[0])).decode())
 """
-SEARCH = ("context", "--profile", "card", "--most", "4096")
+SEARCH = ("context", "--profile", "card", "--max-context", "4096")
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_planted_facts_are_recalled_and_the_record_names_the_file(
     served: Project, search: Run, mine: Path
 ) -> None:
     asked = ("context", "--profile", "mine", "--weights-dir", str(mine.parent))
-    ended = search(*asked, "--most", "4096")
+    ended = search(*asked, "--max-context", "4096")
     assert ended.returncode == 0, ended.stderr
     assert "| 3 of 3" in ended.stdout
     assert "recall at 4,096" in ended.stdout
@@ -62,14 +62,14 @@ def test_planted_facts_are_recalled_and_the_record_names_the_file(
     weights = json.loads(line)["weights"]
     assert weights["sha256"] == shown_sha256(mine)
     assert weights["weights_pin"] == "own file"
-    again = search(*asked, "--most", "4096")
+    again = search(*asked, "--max-context", "4096")
     assert "reused from records" in again.stderr
 
 
 def test_forgotten_facts_bound_the_answer(search: Run, mine: Path) -> None:
     ended = search(
         *("context", "--profile", "mine", "--weights-dir", str(mine.parent)),
-        *("--most", "4096", "--json"),
+        *("--max-context", "4096", "--json"),
         forgets=["cobalt-heron"],
     )
     told = json.loads(ended.stdout)

@@ -88,7 +88,7 @@ def regress_words(*arguments: str) -> list[str]:
         "--candidate": "current",
         "--profile": "engines",
         "--cells": ONE_CELL,
-        "--tolerate-load": "100",
+        "--max-background-load": "100",
     }
     given = list(arguments)
     shared = [

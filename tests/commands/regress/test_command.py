@@ -260,7 +260,7 @@ def test_a_spent_budget_is_inconclusive_and_says_what_is_missing(
         (("--candidate-template", "vendor"), "give a recorded session as --replay"),
         (("--budget", "soon"), "--budget 'soon' is no duration"),
         (("--cells", "*none*"), "--cells '*none*' matches no cell"),
-        (("--tolerate-load", "120"), "expected a number from 0 to 100"),
+        (("--max-background-load", "120"), "expected a number from 0 to 100"),
     ],
 )
 @pytest.mark.usefixtures("pins")

@@ -98,7 +98,7 @@ def test_a_burner_that_stays_ends_inconclusive_and_says_what_to_do(
     assert cell.verdict is Verdict.INCONCLUSIVE
     notes = " ".join(cell.comparison.notes)
     assert "6 pairs in a row were disturbed" in notes
-    assert "--tolerate-load" in notes
+    assert "--max-background-load" in notes
     assert len(cell.comparison.left_out) == 6
     assert found.overall.verdict.exit_code == 12
 

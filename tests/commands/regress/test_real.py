@@ -130,7 +130,7 @@ def test_a_burner_in_mid_run_is_seen_and_never_makes_a_false_slower(
 ) -> None:
     """As many burners as cores: on any machine more than 5 % of all cores."""
     harness = subprocess.Popen(
-        regress_argv(*_FLAGS, "--budget", "10s", "--tolerate-load", "5"),
+        regress_argv(*_FLAGS, "--budget", "10s", "--max-background-load", "5"),
         cwd=ROOT,
         env=real_environment,
         stdout=subprocess.PIPE,

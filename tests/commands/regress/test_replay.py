@@ -45,7 +45,7 @@ def replay(
             "--candidate": "current",
             "--profile": "engines",
             "--cells": "*gemma4-31b*",
-            "--tolerate-load": "100",
+            "--max-background-load": "100",
             "--replay": str(recording),
         }
         shared = [

@@ -17,6 +17,7 @@ from tests.shipped import ROOT
 from llamatrix import shell
 from llamatrix.commands.fit import use_of
 from llamatrix.commands.launching import cell_to_serve
+from llamatrix.config.context import load_context
 from llamatrix.config.load import load_matrix
 from llamatrix.engines.llama_cpp.fit_params import argv, run_fit_params
 from llamatrix.project import Project
@@ -123,7 +124,7 @@ def program_of(user_cache: Path) -> Callable[[str], Path]:
     @cache
     def of(pin: str) -> Path:
         project = Project(root=ROOT, cache=user_cache)
-        cell = cell_to_serve(project, profile="smoke", pin=pin)
+        cell = cell_to_serve(load_context("smoke", project=project), pin=pin)
         return provide_build(cell, user_cache).program("llama-fit-params")
 
     return of

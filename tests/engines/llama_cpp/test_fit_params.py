@@ -8,6 +8,7 @@ import pytest
 from tests.shipped import CAPTURED, ROOT
 
 from llamatrix.commands.launching import cell_to_serve
+from llamatrix.config.context import load_context
 from llamatrix.engines.llama_cpp.fit_params import (
     FitFigures,
     argv,
@@ -87,7 +88,7 @@ def test_weights_and_cache_are_the_programs_to_a_mebibyte_the_graph_nearly(
     user_cache: Path, hollow: Callable[[str], Path], model: str, pin: str, *, old: bool
 ) -> None:
     project = Project(root=ROOT, cache=user_cache)
-    cell = cell_to_serve(project, profile="smoke", pin=pin)
+    cell = cell_to_serve(load_context("smoke", project=project), pin=pin)
     program = provide_build(cell, user_cache).program("llama-fit-params")
     shape, use = known_shape(model), MemorySettings(window_in_f16=old)
     for tokens in (32768, 262144):

@@ -3,14 +3,13 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Protocol, TypeVar
 
 import msgspec
 
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.complaint import nearest
-from llamatrix.config.expand import expand, select_profile
+from llamatrix.config.expand import expand, matches_any, select_cells, select_profile
 from llamatrix.config.lock import Lock
 from llamatrix.config.matrix import Matrix
 from llamatrix.errors import MatrixError
@@ -118,7 +117,7 @@ def facing_cells(
         for baseline, candidate in zip(
             arms[Arm.BASELINE], arms[Arm.CANDIDATE], strict=True
         )
-        if not _matches((baseline.id, candidate.id), excluded)
+        if not matches_any((baseline.id, candidate.id), excluded)
     ]
 
 
@@ -126,17 +125,11 @@ def matching(every: Sequence[C], cells: str) -> tuple[C, ...]:
     """The cases that a glob finds by their own id or a cell's; all without one."""
     if not every:
         raise MatrixError("the profile has nothing to compare so: --profile names one")
-    if not cells:
-        return tuple(every)
-    chosen = tuple(
-        case
-        for case in every
-        if _matches((case.id, *(cell.id for cell in case.cells.values())), [cells])
+    return select_cells(
+        every,
+        cells,
+        ids=lambda case: (case.id, *(cell.id for cell in case.cells.values())),
     )
-    if not chosen:
-        hint = nearest(cells, [case.id for case in every])
-        raise MatrixError(f"--cells {cells!r} matches no cell{hint}")
-    return chosen
 
 
 def parse_metrics(text: str, known_metrics: Sequence[Metric]) -> tuple[Metric, ...]:
@@ -262,7 +255,3 @@ def _lack(
         f"the sweeps {baseline.sweep_key!r} and {candidate.sweep_key!r} have no {metric} "
         "size in common"
     )
-
-
-def _matches(ids: Sequence[str], patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(one, pattern) for one in ids for pattern in patterns)

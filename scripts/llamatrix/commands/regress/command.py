@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from llamatrix.commands.bench import Parts, provide_parts
+from llamatrix.commands.launching import Parts, provide_parts
 from llamatrix.commands.regress.arms import METRICS, Case, cases_of
 from llamatrix.commands.regress.ledger import SPEED_PAIRS
 from llamatrix.commands.regress.pairing import last_series, ledger_id, series_seed
@@ -11,9 +11,7 @@ from llamatrix.commands.regress.process import Running
 from llamatrix.commands.regress.request import Request
 from llamatrix.commands.regress.together import answer_of, say_plan
 from llamatrix.config.cell import Cell
-from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import Lock, load_lock
-from llamatrix.config.matrix import Matrix
+from llamatrix.config.context import Context
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import KernelWatch, Watch
 from llamatrix.progress import say
@@ -73,26 +71,22 @@ def provide_arms(
 
 
 def _planned(request: Request, project: Project) -> tuple[str, tuple[Case, ...]]:
-    matrix = load_matrix(project.matrix_file)
-    profile = request.profile_in(matrix)
-    lock = load_lock(project.lock_file)
-    cases = _cases(matrix, lock, profile, request)
+    context = request.context_in(project)
+    cases = _cases(context, request)
     tested = [cell for case in cases if case.test for cell in case.cells.values()]
-    known = request.lock_for(matrix, lock, tested, project)
-    if known != lock:
-        cases = _cases(matrix, known, profile, request)
+    known = request.with_known_weights(context, tested)
+    if known.lock != context.lock:
+        cases = _cases(known, request)
     for case in cases:
         say(f"{case.id}: {case.lacking or 'to compare'}")
-    return profile, cases
+    return context.profile, cases
 
 
-def _cases(
-    matrix: Matrix, lock: Lock, profile: str, request: Request
-) -> tuple[Case, ...]:
+def _cases(context: Context, request: Request) -> tuple[Case, ...]:
     return cases_of(
-        matrix,
-        lock,
-        profile,
+        context.matrix,
+        context.lock,
+        context.profile,
         request.asked,
         metrics=request.metrics or METRICS,
         cells=request.cells,

@@ -87,7 +87,7 @@ def _reach(
         if in_a_row == _IN_A_ROW:
             return (
                 f"{_IN_A_ROW} pairs in a row were disturbed, the last by "
-                f"{pairs[-1].disturbed}; stop other work, or raise --tolerate-load"
+                f"{pairs[-1].disturbed}; stop other work, or raise --max-background-load"
             )
         failed = [pair for pair in pairs if not (pair.disturbed or pair.complete)]
         if len(failed) >= ENOUGH_FAILURES and not complete:

@@ -36,7 +36,7 @@ class Flags:
     margin: str = flag(
         "", "the loss that matters, as a fraction (default 0.02; ttft 0.05)"
     )
-    tolerate_load: float = flag(
+    max_background_load: float = flag(
         10.0, "foreign load a pair may have, % of all cores", most=100
     )
     again: bool = flag(default=False, text="begin a new series of pairs")

@@ -10,8 +10,8 @@ from llamatrix.commands.regress.flags import Flags
 from llamatrix.commands.regress.replay_case import REPLAY_METRICS
 from llamatrix.commands.regress.replay_command import replay
 from llamatrix.commands.regress.request import Request
-from llamatrix.commands.session import own_folder
 from llamatrix.commands.verdict import parse_margin
+from llamatrix.config.context import own_folder
 from llamatrix.errors import MatrixError
 from llamatrix.report.regress import regress_markdown, regress_text
 from llamatrix.report.regress_files import regress_json, regress_junit
@@ -63,7 +63,7 @@ def _request(flags: Flags) -> Request:
         budget_s=budget_s,
         margin=parse_margin(flags.margin),
         weights_dir=own_folder(flags.weights_dir),
-        tolerated_percent=flags.tolerate_load,
+        tolerated_percent=flags.max_background_load,
         again=flags.again,
         dry_run=flags.dry_run,
     )

@@ -9,7 +9,8 @@ from statistics import fmean
 import msgspec
 
 from llamatrix import __version__
-from llamatrix.commands.bench import Parts, bench_of
+from llamatrix.commands.bench import bench_of
+from llamatrix.commands.launching import Parts
 from llamatrix.commands.regress.arms import Case
 from llamatrix.commands.regress.ledger import Entry, failure_notes, pairs_of
 from llamatrix.commands.regress.pairing import WARM_UP, next_number, order_in_series

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from llamatrix.commands.launching import server_of
+from llamatrix.commands.launching import Template
 from llamatrix.commands.regress.arms import Asked, both, facing_cells
-from llamatrix.commands.templates import Template
 from llamatrix.config.cell import Cell
+from llamatrix.config.context import server_of
 from llamatrix.config.lock import Lock, LockedTemplate, locked_template
 from llamatrix.config.matrix import Matrix, Model, Server
 from llamatrix.host import this_host

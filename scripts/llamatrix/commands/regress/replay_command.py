@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from llamatrix.commands.bench import Parts
-from llamatrix.commands.launching import launch_with
+from llamatrix.commands.launching import Parts, Template, launch_with, template_named
 from llamatrix.commands.regress.arms import matching
 from llamatrix.commands.regress.command import Provide, provide_arms, provide_from
 from llamatrix.commands.regress.pairing import last_series, ledger_id, series_seed
@@ -20,10 +19,9 @@ from llamatrix.commands.regress.replaying import Session
 from llamatrix.commands.regress.request import Request
 from llamatrix.commands.regress.session_metric import SessionMetric
 from llamatrix.commands.regress.together import answer_of, say_plan
-from llamatrix.commands.templates import Template, template_named
-from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import Lock, load_lock
-from llamatrix.config.matrix import Matrix, Model
+from llamatrix.config.context import Context
+from llamatrix.config.lock import Lock
+from llamatrix.config.matrix import Model
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.errors import MeasureError
 from llamatrix.host import this_host
@@ -51,10 +49,9 @@ def replay(
     recording = read_recording(request.replay)
     if recording.left_out:
         say(f"{recording.left_out} calls of the recording are left out")
-    matrix = load_matrix(project.matrix_file)
-    profile, cases = _planned(matrix, request, project, recording)
+    context, cases = _planned(request.context_in(project), request, recording)
     making = _Making(
-        matrix=matrix,
+        context=context,
         project=project,
         request=request,
         watch=watch or KernelWatch(),
@@ -71,25 +68,24 @@ def replay(
             unready |= making.broken(cases, session.case, why)
     ready = [one for one in ready if one.id not in unready]
     servers = cases[0].session.servers
-    return answer_of(cases, ready, unready, request, profile=profile, servers=servers)
+    return answer_of(
+        cases, ready, unready, request, profile=context.profile, servers=servers
+    )
 
 
 def _planned(
-    matrix: Matrix, request: Request, project: Project, recording: Recording
-) -> tuple[str, tuple[ReplayCase, ...]]:
-    profile = request.profile_in(matrix)
-    lock = load_lock(project.lock_file)
-
+    context: Context, request: Request, recording: Recording
+) -> tuple[Context, tuple[ReplayCase, ...]]:
     def named(arm: Arm, model: Model) -> Template | None:
         name = request.asked[arm].template
         if not name:
             return None
         flag = f"--{arm}-template"
-        return template_named(name, model, matrix, project, flag=flag)
+        return template_named(name, model, context, flag=flag)
 
     sessions = Sessions(
-        matrix=matrix,
-        profile=profile,
+        matrix=context.matrix,
+        profile=context.profile,
         asked=request.asked,
         recording=recording,
         templates=named,
@@ -99,20 +95,20 @@ def _planned(
         every = sessions.cases(known, request.metrics or REPLAY_METRICS)
         return matching(every, request.cells)
 
-    planned = cases(lock)
+    planned = cases(context.lock)
     cells = [cell for case in planned for cell in case.cells.values()]
-    known = request.lock_for(matrix, lock, cells, project)
-    planned = cases(known) if known != lock else planned
+    known = request.with_known_weights(context, cells)
+    planned = cases(known.lock) if known.lock != context.lock else planned
     for case in planned:
         say(f"{case.id}: to compare")
-    return profile, planned
+    return known, planned
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Making:
     """From cases to sessions with everything they need."""
 
-    matrix: Matrix
+    context: Context
     project: Project
     request: Request
     watch: Watch
@@ -185,8 +181,8 @@ class _Making:
         )
 
     def _launch(self, case: SessionCase, arm: Arm, parts: Parts) -> Launch:
-        server = self.matrix.servers[case.servers[arm]]
-        launch = launch_with(case.cells[arm], server, parts.weights.path, self.project)
+        server = self.context.matrix.servers[case.servers[arm]]
+        launch = launch_with(case.cells[arm], server, parts.weights.path, self.context)
         named = case.templates.get(arm)
         if named is None:
             return launch

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from llamatrix import __version__
-from llamatrix.commands.bench import Parts
+from llamatrix.commands.launching import Parts
 from llamatrix.commands.regress.pairing import next_number, order_in_series
 from llamatrix.commands.regress.replay_case import SessionCase
 from llamatrix.commands.regress.replay_ledger import ReplayEntry

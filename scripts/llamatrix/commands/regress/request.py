@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamatrix.commands.choice import choose_profile
 from llamatrix.commands.regress.arms import Asked
-from llamatrix.commands.session import weights_known
 from llamatrix.config.cell import Cell
+from llamatrix.config.context import Context, choose_profile
 from llamatrix.config.expand import select_profile
-from llamatrix.config.lock import Lock
-from llamatrix.config.matrix import Matrix
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import load_lock
 from llamatrix.measure.disturbances import TOLERATED_PERCENT
 from llamatrix.progress import say
 from llamatrix.project import Project
+from llamatrix.provision.resolve_weights import with_known_weights
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.sequential import SequentialTest
 from llamatrix.stats.verdict import Metric
@@ -44,26 +44,24 @@ class Request:
     def margin_of(self, metric: Metric) -> float:
         return metric.margin if self.margin is None else self.margin
 
-    def profile_in(self, matrix: Matrix) -> str:
-        """The profile, said with its reason.
+    def context_in(self, project: Project) -> Context:
+        """Matrix, lock and profile, which is said with its reason.
 
         `engines` on a CPU, and full-sized made-up weights where a card holds them.
         """
         choice = choose_profile(self.profile or None)
         name = self.profile or ("engines" if choice.profile == "smoke" else "synthetic")
+        matrix = load_matrix(project.matrix_file)
         about = select_profile(matrix, name).about
         say(f"profile {name} ({choice.reason}): {about}")
-        return name
-
-    def lock_for(
-        self, matrix: Matrix, lock: Lock, cells: Sequence[Cell], project: Project
-    ) -> Lock:
-        """The lock with what can be told of the cells' published weights."""
-        return weights_known(
-            matrix,
-            lock,
-            cells,
-            project,
-            self.weights_dir,
-            ask_hub=not self.dry_run,
+        return Context(
+            project=project,
+            matrix=matrix,
+            lock=load_lock(project.lock_file),
+            profile=name,
+            weights_dir=self.weights_dir,
         )
+
+    def with_known_weights(self, context: Context, cells: Sequence[Cell]) -> Context:
+        """The context with what can be known of the cells' published weights."""
+        return with_known_weights(context, cells, ask_hub=not self.dry_run)

@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llamatrix.commands.bench import Parts, provide_parts
+from llamatrix.commands.launching import Parts, provide_parts
 from llamatrix.commands.regress import shim
 from llamatrix.commands.regress.arms import METRICS, Asked
 from llamatrix.commands.regress.command import regress

@@ -7,10 +7,11 @@ import msgspec
 from tests.report.made_trials import made_trial
 
 from llamatrix.agents.turn_outcome import AgentHung
-from llamatrix.commands.agent.agenda import TrialItem
+from llamatrix.commands.pending import CellStatus
 from llamatrix.commands.regress.agent.arms import AgentCase, AskedAgent
 from llamatrix.commands.regress.agent.command import regress_agents
 from llamatrix.commands.regress.agent.request import AgentRequest
+from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.errors import ServeError
 from llamatrix.host import this_host
@@ -19,6 +20,7 @@ from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord, trial_facts
 from llamatrix.report.agent_regress import AgentRegression
 from llamatrix.stats.pairs import Arm
+from llamatrix.trials.checks.task import task_digest
 from llamatrix.trials.trial_result import Broken, Correct, Incorrect, TrialOutcome
 
 PASSED, FAILED = Correct(turn=1), Incorrect(turns=3)
@@ -67,7 +69,7 @@ class MadeAttempts:
         case: AgentCase,
         arm: Arm,
         *,
-        item: TrialItem,
+        item: CellStatus[AgentCell],
         number: int,
         store: Store[TrialRecord],
     ) -> TrialRecord:
@@ -87,7 +89,10 @@ class MadeAttempts:
             measured_at=f"2026-11-26T12:00:{len(self.made):02}.000+00:00",
         )
         facts = trial_facts(
-            cell, digest=item.digest, spec_digest=item.spec_digest, trial=number
+            cell,
+            digest=item.digest,
+            spec_digest=cell.spec_digest(task_digest=task_digest(cell.task)),
+            trial=number,
         )
         result = msgspec.structs.replace(
             made.result, refusals=self.refusals.get(arm, ())

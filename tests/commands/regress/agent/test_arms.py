@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from tests.shipped import ROOT
 
+from llamatrix.commands.launching import Template
 from llamatrix.commands.regress.agent.arms import AgentCase, AskedAgent, agent_cases
-from llamatrix.commands.templates import Template
 from llamatrix.config.expand import expand_plan
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock

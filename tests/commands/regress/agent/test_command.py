@@ -15,10 +15,11 @@ from tests.commands.regress.agent.made import (
 )
 
 from llamatrix.agents.turn_outcome import SandboxLost
-from llamatrix.commands.agent.conduct import TrialTally, conduct_trials
+from llamatrix.commands.agent import TrialTally, make_trials
+from llamatrix.commands.pending import find_pending
 from llamatrix.commands.regress.agent.arms import AgentCase, AskedAgent
 from llamatrix.commands.regress.agent.command import regress_agents
-from llamatrix.commands.session import opened
+from llamatrix.config.context import load_context
 from llamatrix.errors import ServeError
 from llamatrix.project import Project
 from llamatrix.records.store import Store
@@ -261,5 +262,5 @@ def test_a_dry_run_tells_the_smallest_drop_and_writes_nothing(
 def test_an_ordinary_run_counts_the_trials_made_here(project: Project) -> None:
     """`invoke agent` finds them under its own digest and makes none again."""
     found_by(project, MadeAttempts(), asked(trials=2))
-    session = opened("smoke", "agent/*httpx-post")
-    assert conduct_trials(session) == TrialTally(reused=2)
+    pending = find_pending(load_context("smoke"), "agent/*httpx-post")
+    assert make_trials(pending.trials, pending.context) == TrialTally(reused=2)

@@ -17,7 +17,10 @@ from llamatrix.errors import MatrixError
         (Flags(agent=True, metric="tg"), "--metric: not with --agent"),
         (Flags(agent=True, margin="0.1"), "10 points matter"),
         (Flags(agent=True, again=True), "raise --trials"),
-        (Flags(agent=True, tolerate_load=50.0), "--tolerate-load: not with"),
+        (
+            Flags(agent=True, max_background_load=50.0),
+            "--max-background-load: not with",
+        ),
         (Flags(agent=True, trials=0), "--trials 0: write how many"),
         (Flags(agent=True, budget="soon"), "--budget 'soon' is no duration"),
         (Flags(baseline_opencode="april"), "--baseline-opencode: only with --agent"),

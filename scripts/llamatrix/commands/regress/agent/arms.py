@@ -2,15 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import msgspec
 
+from llamatrix.commands.launching import Template
 from llamatrix.commands.regress.arms import both
-from llamatrix.commands.templates import Template
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.complaint import nearest
-from llamatrix.config.expand import expand_plan, select_profile
+from llamatrix.config.expand import (
+    expand_plan,
+    matches_any,
+    select_cells,
+    select_profile,
+)
 from llamatrix.config.lock import Lock, LockedTemplate
 from llamatrix.config.matrix import AgentSetup, Matrix, Measurement, Model, Profile
 from llamatrix.errors import MatrixError
@@ -128,7 +132,11 @@ def agent_cases(
                 trials=trials,
             )
         )
-    return _matching(every, cells)
+    return select_cells(
+        every,
+        cells,
+        ids=lambda case: (case.id, *(cell.id for cell in case.cells.values())),
+    )
 
 
 def _setup(matrix: Matrix, name: str, profile: Profile) -> AgentSetup:
@@ -197,21 +205,4 @@ def _served_with(cell: AgentCell, template: Template | None) -> AgentCell:
 
 
 def _kept(ids: Sequence[str], profile: Profile) -> bool:
-    return _any(ids, profile.include) and not _any(ids, profile.exclude)
-
-
-def _matching(every: Sequence[AgentCase], cells: str) -> tuple[AgentCase, ...]:
-    chosen = tuple(
-        case
-        for case in every
-        if not cells
-        or _any([case.id, *(cell.id for cell in case.cells.values())], [cells])
-    )
-    if not chosen:
-        hint = nearest(cells, [case.id for case in every])
-        raise MatrixError(f"--cells {cells!r} matches no cell{hint}")
-    return chosen
-
-
-def _any(ids: Sequence[str], patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(one, pattern) for one in ids for pattern in patterns)
+    return matches_any(ids, profile.include) and not matches_any(ids, profile.exclude)

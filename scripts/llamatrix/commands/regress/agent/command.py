@@ -3,23 +3,22 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
-from llamatrix.commands.choice import choose_profile
+from llamatrix.commands.launching import Template, template_named
 from llamatrix.commands.regress.agent.arms import AgentCase, agent_cases, template_of
 from llamatrix.commands.regress.agent.conduct import Conducted, Conductor
 from llamatrix.commands.regress.agent.plan import plan_lines
 from llamatrix.commands.regress.agent.request import AgentRequest
 from llamatrix.commands.regress.agent.sample import Sample, sample_text
 from llamatrix.commands.regress.agent.trying import Attempts, RealAttempts
-from llamatrix.commands.session import Session, weights_known
-from llamatrix.commands.templates import Template, template_named
-from llamatrix.config.expand import select_profile
-from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import Lock, load_lock
+from llamatrix.config.context import Context, load_context
+from llamatrix.config.lock import Lock
 from llamatrix.config.matrix import Model
 from llamatrix.host import this_host
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
+from llamatrix.provision.resolve_weights import with_known_weights
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT
 from llamatrix.report.agent_regress import (
@@ -42,7 +41,7 @@ def regress_agents(
     """Compare the arms; None after a dry run, which only says the plan."""
     begin = time.monotonic()
     project = project or find_project()
-    session, cases = _planned(request, project)
+    context, cases = _planned(request, project)
     store = Store(reports=project.reports, kind=AGENT)
     samples = [sample_text(case, store) for case in cases]
     for line in plan_lines(samples, trials=request.trials, budget_s=request.budget_s):
@@ -53,7 +52,7 @@ def regress_agents(
     known = _known(samples)
     with ExitStack() as held:
         done = Conductor(
-            attempts=attempts or RealAttempts(session=session, held=held),
+            attempts=attempts or RealAttempts(context=context, held=held),
             project=project,
             deadline=begin + request.budget_s,
         ).conduct(samples)
@@ -68,7 +67,7 @@ def regress_agents(
         scripted=any(
             cell.script_of(1) for case in cases for cell in case.cells.values()
         ),
-        profile=session.profile,
+        profile=context.profile,
         host=this_host().summary,
         trials=request.trials,
         cells=tuple(found),
@@ -82,24 +81,23 @@ def regress_agents(
 
 def _planned(
     request: AgentRequest, project: Project
-) -> tuple[Session, tuple[AgentCase, ...]]:
-    matrix = load_matrix(project.matrix_file)
-    choice = choose_profile(request.profile or None)
-    about = select_profile(matrix, choice.profile).about
-    say(f"profile {choice.profile} ({choice.reason}): {about}")
+) -> tuple[Context, tuple[AgentCase, ...]]:
+    context = replace(
+        load_context(request.profile, project=project), weights_dir=request.weights_dir
+    )
 
     def named(arm: Arm, model: Model) -> Template | None:
         name = request.asked[arm].template
         if not name:
             return None
         flag = f"--{arm}-template"
-        return template_named(name, model, matrix, project, flag=flag)
+        return template_named(name, model, context, flag=flag)
 
     def cases(lock: Lock) -> tuple[AgentCase, ...]:
         return agent_cases(
-            matrix,
+            context.matrix,
             lock,
-            choice.profile,
+            context.profile,
             request.asked,
             trials=request.trials,
             tasks=request.tasks,
@@ -107,25 +105,13 @@ def _planned(
             templates=named,
         )
 
-    lock = load_lock(project.lock_file)
-    planned = cases(lock)
+    planned = cases(context.lock)
     cells = [cell for case in planned for cell in case.cells.values()]
-    folder, ask = request.weights_dir, not request.dry_run
-    known = weights_known(matrix, lock, cells, project, folder, ask_hub=ask)
-    planned = cases(known) if known != lock else planned
+    known = with_known_weights(context, cells, ask_hub=not request.dry_run)
+    planned = cases(known.lock) if known.lock != context.lock else planned
     for case in planned:
         say(f"{case.id}: to compare")
-    session = Session(
-        project=project,
-        matrix=matrix,
-        profile=choice.profile,
-        lock=known,
-        items=(),
-        trials=(),
-        weights_dir=folder,
-        any_template=True,
-    )
-    return session, planned
+    return known, planned
 
 
 def _known(samples: Sequence[Sample]) -> int:

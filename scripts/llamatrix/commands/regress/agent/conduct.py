@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from llamatrix.commands.agent.conduct import describe
+from llamatrix.commands.agent import describe
 from llamatrix.commands.regress.agent.sample import Sample
 from llamatrix.commands.regress.agent.trying import Attempts
 from llamatrix.errors import ServeError

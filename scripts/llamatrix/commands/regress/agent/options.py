@@ -7,7 +7,7 @@ from llamatrix.commands.regress.agent.command import regress_agents
 from llamatrix.commands.regress.agent.request import AgentRequest
 from llamatrix.commands.regress.delivery import budget_of, deliver
 from llamatrix.commands.regress.flags import Flags
-from llamatrix.commands.session import own_folder
+from llamatrix.config.context import own_folder
 from llamatrix.errors import MatrixError
 from llamatrix.report.agent_regress import agent_markdown, agent_text
 from llamatrix.report.agent_regress_files import agent_json, agent_junit
@@ -24,7 +24,7 @@ _OTHERS = {
     "metric": "agents are compared by their pass rates",
     "margin": "of pass rates 10 points matter",
     "again": "for more trials raise --trials",
-    "tolerate_load": "trials are not timed against each other",
+    "max_background_load": "trials are not timed against each other",
 }
 
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llamatrix.agents.turn_outcome import JudgingFailed, NotRun, SandboxLost
-from llamatrix.commands.agent.agenda import TrialItem, look_up_trials
-from llamatrix.commands.agent.conduct import describe
+from llamatrix.commands.agent import describe
+from llamatrix.commands.pending import CellStatus, trial_status
 from llamatrix.commands.regress.agent.arms import AgentCase
+from llamatrix.config.agent_cell import AgentCell
 from llamatrix.host import this_host
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
@@ -37,7 +38,7 @@ class Sample:
     """A case beside the store; every question reads what is on disk now."""
 
     case: AgentCase
-    items: dict[Arm, TrialItem]
+    items: dict[Arm, CellStatus[AgentCell]]
     store: Store[TrialRecord]
 
     def begun(self, arm: Arm) -> dict[int, tuple[TrialRecord, ...]]:
@@ -121,7 +122,7 @@ class Sample:
 
 
 def sample_text(case: AgentCase, store: Store[TrialRecord]) -> Sample:
-    items = {arm: look_up_trials(cell, store) for arm, cell in case.cells.items()}
+    items = {arm: trial_status(cell, store) for arm, cell in case.cells.items()}
     return Sample(case=case, items=items, store=store)
 
 

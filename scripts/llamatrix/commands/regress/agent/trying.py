@@ -5,18 +5,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from llamatrix.commands.agent.agenda import TrialItem
-from llamatrix.commands.agent.conduct import describe, recorded_attempt, shared_services
-from llamatrix.commands.agent.needs import unmet
-from llamatrix.commands.agent.parts import AgentParts, provide_agent_parts
+from llamatrix.commands.agent import describe, recorded_attempt, shared_services
+from llamatrix.commands.pending import CellStatus
 from llamatrix.commands.regress.agent.arms import AgentCase
 from llamatrix.commands.regress.proving import newly_failing
-from llamatrix.commands.session import Session
+from llamatrix.commands.trial_parts import AgentParts, provide_agent_parts
+from llamatrix.config.agent_cell import AgentCell
+from llamatrix.config.context import Context
 from llamatrix.errors import MeasureError, ServeError
 from llamatrix.provision.build import CompileError
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.stats.pairs import Arm
+from llamatrix.trials.requirements import unmet
 from llamatrix.trials.stubs.services import Services
 
 
@@ -36,7 +37,7 @@ class Attempts(Protocol):
         case: AgentCase,
         arm: Arm,
         *,
-        item: TrialItem,
+        item: CellStatus[AgentCell],
         number: int,
         store: Store[TrialRecord],
     ) -> TrialRecord:
@@ -46,8 +47,7 @@ class Attempts(Protocol):
 
 @dataclass(kw_only=True, slots=True)
 class RealAttempts:
-    session: Session
-    """With any template: what fails in both arms breaks neither."""
+    context: Context
     held: ExitStack
     """Ends what the trials share."""
     _parts: dict[tuple[str, ...], AgentParts] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class RealAttempts:
 
     def lacking(self, case: AgentCase) -> str:
         for cell in case.cells.values():
-            if why := unmet(cell, self.session.project.cache, os.environ):
+            if why := unmet(cell, self.context.project.cache, os.environ):
                 return describe(why)
         return ""
 
@@ -78,12 +78,12 @@ class RealAttempts:
         case: AgentCase,
         arm: Arm,
         *,
-        item: TrialItem,
+        item: CellStatus[AgentCell],
         number: int,
         store: Store[TrialRecord],
     ) -> TrialRecord:
         parts, shared = self._provided(case, arm), self._shared(case)
-        project = self.session.project
+        project = self.context.project
         return recorded_attempt(item, number, parts, project, shared, store)
 
     def _provided(self, case: AgentCase, arm: Arm) -> AgentParts:
@@ -92,7 +92,10 @@ class RealAttempts:
         key = (same, case.cells[arm].weights_key)
         if key not in self._parts:
             self._parts[key] = provide_agent_parts(
-                case.cells[arm], self.session, template=case.templates.get(arm)
+                case.cells[arm],
+                self.context,
+                template=case.templates.get(arm),
+                any_template=True,  # what fails in both arms breaks neither
             )
         return self._parts[key]
 
@@ -101,6 +104,6 @@ class RealAttempts:
         network = str(cells[0].agent.network)
         if network not in self._services:
             self._services[network] = shared_services(
-                cells, self.session.project, self.held
+                cells, self.context.project, self.held
             )
         return self._services[network]

@@ -15,8 +15,8 @@ from llamatrix.agents.protocol import Agent
 from llamatrix.agents.registry import agent_of
 from llamatrix.agents.turn import Timeouts
 from llamatrix.agents.turn_outcome import EndpointDied, EndpointDown, NotRun
-from llamatrix.commands.agent.agenda import TrialItem
-from llamatrix.commands.agent.parts import AgentParts
+from llamatrix.commands.pending import CellStatus
+from llamatrix.commands.trial_parts import AgentParts
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.matrix import Backend
 from llamatrix.engines.llama_cpp.engine import ENGINE
@@ -41,7 +41,7 @@ from llamatrix.records.trial_record import (
 )
 from llamatrix.redaction import Redaction, without_folders
 from llamatrix.scratch import scratch_folder
-from llamatrix.trials.checks.task import Task, check_version, load_task
+from llamatrix.trials.checks.task import Task, check_version, load_task, task_digest
 from llamatrix.trials.scripted import Player, script_of
 from llamatrix.trials.stubs.services import Services
 from llamatrix.trials.trial import Trial, run_trial
@@ -57,7 +57,7 @@ _TRAJECTORIES = "trajectories"
 
 
 def attempt(
-    item: TrialItem,
+    status: CellStatus[AgentCell],
     number: int,
     parts: AgentParts,
     project: Project,
@@ -69,14 +69,14 @@ def attempt(
 
     What is in `trajectory`, a folder's name below the host's records, is clean of keys.
     """
-    cell, task = item.cell, load_task(item.cell.task)
+    cell, task = status.cell, load_task(status.cell.task)
     with ExitStack() as held:
         aside = held.enter_context(scratch_folder("trial"))
         log = project.logs / f"{cell.id.replace('/', '-')}.log"
         sampler = held.enter_context(sampling())  # sees the card without the server
         begun = _begun(parts, log, held)
         if isinstance(begun, Broken):
-            return _record(item, number, TrialResult(outcome=begun))
+            return _record(status, number, TrialResult(outcome=begun))
         server, loaded = begun
         sampler.since_last_take()  # loading is no part of it
         environment = _environment(task, parts, aside, services, held)
@@ -107,7 +107,7 @@ def attempt(
         )
         result = msgspec.structs.replace(result, refusals=tuple(speaker.refusals))
         return _record(
-            item,
+            status,
             number,
             _cleaned(result, Redaction(secrets=environment.surroundings.secrets)),
             Served(
@@ -126,19 +126,19 @@ def attempt(
         )
 
 
-def new_trajectory(item: TrialItem, number: int) -> str:
+def new_trajectory(status: CellStatus[AgentCell], number: int) -> str:
     """A name that no other attempt has."""
-    name = f"{item.digest[:12]}-{number}-{uuid.uuid4().hex[:6]}"
-    return f"{_TRAJECTORIES}/{item.cell.id}/{name}"
+    name = f"{status.digest[:12]}-{number}-{uuid.uuid4().hex[:6]}"
+    return f"{_TRAJECTORIES}/{status.cell.id}/{name}"
 
 
 def folder_of(trajectory: str, project: Project) -> Path:
     return project.records / this_host().slug / trajectory
 
 
-def not_run(item: TrialItem, number: int, why: NotRun) -> TrialRecord:
+def not_run(status: CellStatus[AgentCell], number: int, why: NotRun) -> TrialRecord:
     """The record of a trial that could not be begun."""
-    return _record(item, number, TrialResult(outcome=why))
+    return _record(status, number, TrialResult(outcome=why))
 
 
 def _begun(
@@ -242,17 +242,18 @@ def _without_folders(argv: Sequence[str]) -> tuple[str, ...]:
 
 
 def _record(
-    item: TrialItem,
+    status: CellStatus[AgentCell],
     number: int,
     result: TrialResult,
     served: Served | None = None,
     *,
     template_sha256: str = "",
 ) -> TrialRecord:
-    cell = item.cell
+    cell = status.cell
+    spec_digest = cell.spec_digest(task_digest=task_digest(cell.task))
     return TrialRecord(
         cell=trial_facts(
-            cell, digest=item.digest, spec_digest=item.spec_digest, trial=number
+            cell, digest=status.digest, spec_digest=spec_digest, trial=number
         ),
         trial=number,
         result=result,

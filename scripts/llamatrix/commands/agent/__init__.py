@@ -1,1 +1,0 @@
-"""`invoke agent`: the agentic tasks, done by OpenCode against a served model."""

@@ -1,0 +1,358 @@
+"""`invoke context`: the largest context of a model here, searched once and kept."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from llamatrix import __version__
+from llamatrix.commands.fit import use_of
+from llamatrix.commands.flags import ContextFlags
+from llamatrix.commands.launching import (
+    Parts,
+    cell_to_serve,
+    launch_with,
+    provide_parts,
+)
+from llamatrix.commands.pending import context_status
+from llamatrix.config.cell import Cell
+from llamatrix.config.context import Context, load_context
+from llamatrix.config.matrix import Backend, Server, WeightsKind
+from llamatrix.engines.llama_cpp.templates import find_correction
+from llamatrix.errors import BenchError, MatrixError, MeasureError
+from llamatrix.exclusive import exclusive
+from llamatrix.host import available_bytes, this_host
+from llamatrix.measure.context.fill import FillBounds
+from llamatrix.measure.context.generation import SMALLEST_TOKENS
+from llamatrix.measure.context.result import (
+    Ceiling,
+    CeilingReason,
+    SearchResult,
+    StopReason,
+    usable_context,
+)
+from llamatrix.measure.context.search import Search, SearchSettings
+from llamatrix.nvml import find_library, gpus, open_cards
+from llamatrix.progress import say
+from llamatrix.provision.build import compiled_by
+from llamatrix.provision.pin_source import lists_of
+from llamatrix.provision.weights.fit import (
+    MemorySettings,
+    MemoryShape,
+    known_shape,
+    largest_context,
+    memory_need,
+)
+from llamatrix.provision.weights.gguf_shape import shape_of_file
+from llamatrix.provision.weights.synthetic.models import MODELS, Scale
+from llamatrix.records.context_record import (
+    CONTEXT,
+    ContextCell,
+    ContextRecord,
+    SearchLimits,
+    context_cell,
+)
+from llamatrix.records.store import Store
+from llamatrix.report.context_page import context_page, write_context_page
+from llamatrix.units import bytes_text, parse_card_bytes, parse_duration_s
+
+T = TypeVar("T")
+_LEAST_TOKENS = 1024
+_MADE_UP = "the weights are made up: they remember nothing"
+_N_GPU_LAYERS = 99
+_HOST_SHARE = 0.9
+"""Share of the free host memory that is used: the machine itself needs the rest."""
+_PAD = 256
+
+
+def context(flags: ContextFlags) -> str:
+    """Search, or reuse an earlier search; write the page, return this model's part."""
+    limits, budget_s = (
+        _limits(flags),
+        _parsed("--budget", flags.budget, parse_duration_s),
+    )
+    loaded = load_context(flags.profile, weights_dir=flags.weights_dir)
+    cell = cell_to_serve(loaded, model=flags.model, pin=flags.pin)
+    case = _Case(
+        cell=cell, server=_server(cell, loaded), limits=limits, budget_s=budget_s
+    )
+    if cell.model_key in MODELS:  # refused before anything is built or fetched
+        _ceiling(case, _known_shape(cell), _free_memory(case))
+    known = _context_cell(case, loaded)
+    project = loaded.project
+    store = Store(reports=project.reports, kind=CONTEXT)
+    status, record = context_status(known, store, again=flags.again)
+    if status.due or record is None:
+        store.require_room(this_host().slug)
+        record = _search(case, known, loaded, store)
+    else:
+        say(f"{known.id}: reused from records; `--again` searches again")
+    path = write_context_page(store.read_all(), project.reports)
+    if path:
+        say(f"written: {path.relative_to(project.root)}")
+    if not record.result.steps:
+        raise MeasureError(
+            f"{known.id}: no context was filled:\n{context_page([record])}"
+        )
+    return _as_json(record) if flags.json else context_page([record])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Case:
+    """One search: the cell, how it is served, and what the user allows."""
+
+    cell: Cell
+    server: Server
+    limits: SearchLimits
+    budget_s: float
+
+    @property
+    def on_card(self) -> bool:
+        return self.cell.build.backend is Backend.CUDA
+
+    @property
+    def memory(self) -> MemorySettings:
+        use = use_of(self.server, self.cell.locked.commit)
+        return use if self.on_card else replace(use, cuda_bytes=0)
+
+
+def _server(cell: Cell, context: Context) -> Server:
+    """The profile's flags for one sequence; on a card all of the model is loaded to it.
+
+    What does not fit must fail instead of being moved to the host.
+    """
+    server = context.matrix.servers[context.server_key]
+    server = msgspec.structs.replace(server, parallel=1)
+    if cell.build.backend is not Backend.CUDA:
+        return server
+    return msgspec.structs.replace(server, n_gpu_layers=_N_GPU_LAYERS, fit=False)
+
+
+def _context_cell(case: _Case, context: Context) -> ContextCell:
+    template = case.cell.model.chat_template_file
+    corrections = context.project.root / "templates"
+    return context_cell(
+        case.cell,
+        case.limits,
+        case.server,
+        template_sha256=find_correction(template, corrections).result_sha256
+        if template
+        else "",
+        host_slug=this_host().slug,
+        compiler=compiled_by(case.cell),
+    )
+
+
+def _limits(flags: ContextFlags) -> SearchLimits:
+    try:
+        ratio = float(flags.min_speed_ratio)
+    except ValueError:
+        ratio = -1.0
+    if not 0 < ratio < 1:
+        raise MatrixError(
+            f"--min-speed-ratio {flags.min_speed_ratio!r}: write a share, for example 0.8"
+        )
+    tokens = flags.max_context
+    if tokens and tokens < _LEAST_TOKENS:
+        raise MatrixError(
+            f"--max-context {tokens}: write {_LEAST_TOKENS} or more tokens"
+        )
+    return SearchLimits(
+        min_speed_ratio=ratio,
+        vram_bytes=_parsed("--vram", flags.vram, parse_card_bytes)
+        if flags.vram
+        else None,
+        max_tokens=tokens or None,
+    )
+
+
+def _parsed(flag: str, text: str, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise MatrixError(f"{flag}: {error}") from error
+
+
+def _search(
+    case: _Case, known: ContextCell, context: Context, store: Store[ContextRecord]
+) -> ContextRecord:
+    """Search and keep what was measured, however it ends."""
+    project = context.project
+    parts = provide_parts(case.cell, project, weights_dir=context.weights_dir)
+    launch = launch_with(case.cell, case.server, parts.weights.path, context)
+    shape = _shape(case.cell, parts.weights.path, context)
+    with exclusive(project.cache / "measuring.lock", purpose="measuring"):
+        free = _free_memory(case)
+        say(f"{free.name}: {bytes_text(free.budget_bytes)} to use")
+        if free.others_bytes:
+            others = bytes_text(free.others_bytes)
+            say(f"others hold {others} of it: less fits than alone")
+        search = Search(
+            SearchSettings(
+                launch=launch,
+                shape=shape,
+                use=case.memory,
+                ceiling=_ceiling(case, shape, free),
+                bounds=FillBounds(
+                    min_speed_ratio=case.limits.min_speed_ratio,
+                    deadline=time.monotonic() + case.budget_s,
+                    max_bytes=free.budget_bytes if free.limited else None,
+                ),
+                on_card=case.on_card,
+                recall_skipped="" if case.cell.weights is WeightsKind.HUB else _MADE_UP,
+                log=project.logs / f"{known.id.replace('/', '-')}.log",
+            ),
+            say=say,
+        )
+        try:
+            record = _record(
+                case, known, search.result(search.run()), search.argv, parts
+            )
+        except (KeyboardInterrupt, BenchError) as error:
+            stopped = isinstance(error, KeyboardInterrupt) and search.attempts
+            if search.steps or stopped:
+                result = search.result(StopReason.INTERRUPTED)
+                store.append(_record(case, known, result, search.argv, parts))
+            raise
+        store.append(record)
+    return record
+
+
+def _shape(cell: Cell, weights: Path, context: Context) -> MemoryShape:
+    """Of synthetic weights from their plan, else from the file.
+
+    MeasureError where the pin is known not to load the file.
+    """
+    if cell.synthesis:
+        return _known_shape(cell)
+    commit = cell.locked.commit
+    lists = lists_of(commit, context.project.cache / "sources")
+    shape = shape_of_file(weights, commit=commit, lists=lists)
+    if shape.refusal:
+        raise MeasureError(
+            f"{weights}: {cell.pin_key} refuses this file: {shape.refusal}"
+        )
+    for note in shape.notes:
+        say(f"{weights.name}: {note}")
+    return shape
+
+
+def _known_shape(cell: Cell) -> MemoryShape:
+    tiny = cell.weights is WeightsKind.TINY
+    return known_shape(cell.model_key, Scale.TINY if tiny else Scale.FULL)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _FreeMemory:
+    """What a server may take of this machine's memory."""
+
+    name: str
+    budget_bytes: int
+    limited: bool = False
+    """Whether the user allows less than there is."""
+    others_bytes: int = 0
+    """What other processes hold, as far as the driver reports it."""
+
+
+def _free_memory(case: _Case) -> _FreeMemory:
+    """The free memory of the cards, of the host without one; less where the user says."""
+    if case.on_card:
+        free = _card_memory()
+    else:
+        budget_bytes = int(available_bytes() * _HOST_SHARE)
+        free = _FreeMemory(name="the host", budget_bytes=budget_bytes)
+    allowed_bytes = case.limits.vram_bytes
+    if allowed_bytes is None or allowed_bytes >= free.budget_bytes:
+        return free
+    return replace(
+        free,
+        name=f"{free.name}, cut to {bytes_text(allowed_bytes)}",
+        budget_bytes=allowed_bytes,
+        limited=True,
+    )
+
+
+def _card_memory() -> _FreeMemory:
+    """The free memory of all cards together: the server spreads over them."""
+    known = gpus()
+    with open_cards(find_library()) as cards:
+        held = [card.used_bytes or 0 for card in cards]
+        processes = [one for card in cards for one in card.processes or ()]
+        named = [one.used_bytes for one in processes if one.used_bytes is not None]
+    if not known:
+        raise MeasureError(
+            "NVIDIA's library shows no card, and this build needs one; `nvidia-smi` "
+            "should list it. `--profile smoke` runs on the CPU"
+        )
+    return _FreeMemory(
+        name=", ".join(f"{one.name} ({bytes_text(one.memory_bytes)})" for one in known),
+        budget_bytes=sum(one.memory_bytes for one in known) - sum(held),
+        others_bytes=sum(named),
+    )
+
+
+def _ceiling(case: _Case, shape: MemoryShape, free: _FreeMemory) -> Ceiling:
+    """The largest context that fits by prediction; MeasureError where none does."""
+    fits = largest_context(shape, case.memory, card_bytes=free.budget_bytes) or 0
+    least_tokens = 2 * SMALLEST_TOKENS
+    if fits < least_tokens:
+        least = memory_need(shape, case.memory, context_tokens=least_tokens).total
+        others = f" (others hold {bytes_text(free.others_bytes)})"
+        raise MeasureError(
+            f"{case.cell.model.name} needs {bytes_text(least)} by prediction at "
+            f"{least_tokens} tokens, {free.name} has {bytes_text(free.budget_bytes)} to "
+            f"use{others if free.others_bytes else ''}; `invoke fit` shows what fits "
+            "which card"
+        )
+    reason = CeilingReason.MEMORY
+    if fits >= shape.trained_tokens:
+        reason = CeilingReason.TRAINING
+    most_tokens = case.limits.max_tokens
+    if most_tokens and most_tokens < fits:
+        fits, reason = most_tokens // _PAD * _PAD, CeilingReason.ASKED
+    return Ceiling(
+        tokens=fits,
+        by=reason,
+        budget_bytes=free.budget_bytes,
+        others_bytes=free.others_bytes,
+    )
+
+
+def _record(
+    case: _Case,
+    known: ContextCell,
+    result: SearchResult,
+    argv: tuple[str, ...],
+    parts: Parts,
+) -> ContextRecord:
+    return ContextRecord(
+        cell=known,
+        limits=case.limits,
+        result=result,
+        model=case.cell.model,
+        server=case.server,
+        argv=tuple(Path(word).name if word[:1] == "/" else word for word in argv),
+        measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        locked=case.cell.locked,
+        build=parts.built.manifest,
+        weights=parts.weights.facts,
+        host=this_host(),
+        made_by=f"llamatrix {__version__}",
+    )
+
+
+def _as_json(record: ContextRecord) -> str:
+    usable = usable_context(
+        record.result, min_speed_ratio=record.limits.min_speed_ratio
+    )
+    document = {
+        "largest_context_tokens": usable.step.tokens if usable.step else None,
+        "limit": usable.limit,
+        "beyond_tokens": usable.beyond_tokens,
+        "record": record,
+    }
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"

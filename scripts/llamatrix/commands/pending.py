@@ -1,0 +1,348 @@
+"""What of a plan is recorded, what is due and why: for speed, agent and context cells."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from llamatrix.agents.registry import agent_of
+from llamatrix.agents.turn_outcome import NotRun
+from llamatrix.commands.flags import MeasureFlags
+from llamatrix.config.agent_cell import AgentCell
+from llamatrix.config.cell import Cell, Engine, SpeedTest
+from llamatrix.config.complaint import nearest
+from llamatrix.config.context import Context, load_context
+from llamatrix.config.matrix import Measurement
+from llamatrix.engines.outcome import Done
+from llamatrix.errors import MatrixError, MeasureError
+from llamatrix.host import this_host
+from llamatrix.measured_environment import dropped_variables
+from llamatrix.progress import say
+from llamatrix.provision.build import compiled_by
+from llamatrix.provision.resolve_weights import with_known_weights
+from llamatrix.records.context_record import ContextCell, ContextRecord
+from llamatrix.records.speed_record import SPEED, Record
+from llamatrix.records.store import Store
+from llamatrix.records.trial_record import AGENT, TrialRecord
+from llamatrix.report.speed import result_of
+from llamatrix.trials.checks.task import load_task, task_digest, task_ids
+from llamatrix.trials.scripted import script_of
+from llamatrix.trials.trial_result import Broken, is_scored
+
+CellT = TypeVar("CellT", Cell, AgentCell, ContextCell)
+Key = tuple[int, SpeedTest]
+
+
+class Why(StrEnum):
+    """Why something is due."""
+
+    NOT_RECORDED = "not recorded"
+    FAILED = "failed before"
+    """`--retry` repeats it."""
+    AGAIN = "one more, as asked"
+    UNSTABLE = "spread above target_spread"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Due:
+    """One process, trial or search that is still to run."""
+
+    number: int
+    """The repeat of a sweep or the number of a trial, from 1."""
+    tests: tuple[SpeedTest, ...] = ()
+    """The tests that this repeat of a sweep lacks."""
+    why: Why = Why.NOT_RECORDED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellStatus(Generic[CellT]):
+    """A cell of the plan beside its records of the same digest on this class of host."""
+
+    cell: CellT
+    digest: str
+    recorded: int = 0
+    """Tests or trials that have a record."""
+    failed: int = 0
+    """Those among them in which something else than the model failed."""
+    reused: int = 0
+    """Those among them that are not run again."""
+    reused_without_number: int = 0
+    """Those among the reused whose outcome is neither a number nor a verdict."""
+    due: tuple[Due, ...] = ()
+    written_at: frozenset[str] = frozenset()
+    """When the latest records were written."""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Repeat and test that are due, such as `2:pp512`, or `1:trial`."""
+        return tuple(
+            f"{due.number}:{name}"
+            for due in self.due
+            for name in ([test.name for test in due.tests] or ["trial"])
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pending:
+    """The cells that a command works on."""
+
+    context: Context
+    speed: tuple[CellStatus[Cell], ...]
+    trials: tuple[CellStatus[AgentCell], ...]
+
+    @property
+    def statuses(self) -> tuple[CellStatus[Cell] | CellStatus[AgentCell], ...]:
+        """Of all cells, speed first."""
+        return (*self.speed, *self.trials)
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        return tuple(status.cell for status in self.statuses)
+
+
+def load_pending(
+    flags: MeasureFlags, *, kinds: Collection[Measurement] = tuple(Measurement)
+) -> Pending:
+    """What a measuring command works on; a dry run does not ask the hub."""
+    context = load_context(flags.profile, weights_dir=flags.weights_dir)
+    pending = find_pending(
+        context,
+        flags.cells,
+        kinds=kinds,
+        again=flags.again,
+        retry=flags.retry,
+        ask_hub=not flags.dry_run,
+    )
+    if not flags.dry_run and (names := dropped_variables()):
+        say(
+            f"not passed on to measured programs: {', '.join(names)}; what is meant for "
+            "them belongs into `env` of the sweep or server in matrix.toml"
+        )
+    return pending
+
+
+def find_pending(
+    context: Context,
+    cells: str = "",
+    *,
+    kinds: Collection[Measurement] = tuple(Measurement),
+    again: int = 0,
+    retry: bool = False,
+    ask_hub: bool = False,
+) -> Pending:
+    """Compare the chosen cells with the records; MatrixError where none is of the kinds.
+
+    With `ask_hub`, for commands that use weights, entries that are unresolved in the
+    lock are resolved before records are looked up: their bytes are part of a digest.
+    """
+    plan = context.plan(cells)
+    known = with_known_weights(context, plan.cells, ask_hub=ask_hub)
+    if known.lock != context.lock:
+        context, plan = known, known.plan(cells)
+    check_agents(plan.agents)
+    speeds = plan.speed if Measurement.SPEED in kinds else ()
+    agents = plan.agents if Measurement.AGENT in kinds else ()
+    if not speeds and not agents:
+        raise MatrixError(
+            f"profile {context.profile!r}: none of these cells is of this command's "
+            "kind; `invoke plan` shows them all"
+        )
+    speed_store = Store(reports=context.project.reports, kind=SPEED)
+    agent_store = Store(reports=context.project.reports, kind=AGENT)
+    return Pending(
+        context=context,
+        speed=tuple(
+            speed_status(cell, speed_store, again=again, retry=retry) for cell in speeds
+        ),
+        trials=tuple(
+            trial_status(cell, agent_store, again=again, retry=retry) for cell in agents
+        ),
+    )
+
+
+def speed_status(
+    cell: Cell, store: Store[Record], *, again: int = 0, retry: bool = False
+) -> CellStatus[Cell]:
+    """The tests that a speed cell lacks.
+
+    `again` asks for that many repeats beyond those that exist; `retry` repeats what
+    failed. Once a cell has its repeats, the sweep's `target_spread` may ask for another.
+    """
+    digest = cell.digest(host_slug=this_host().slug, compiler=compiled_by(cell))
+    latest = _latest_tests(cell, digest, store)
+    failed = {
+        key for key, record in latest.items() if not isinstance(record.outcome, Done)
+    }
+    settled = latest.keys() - (failed if retry else set())
+    repeats = max([cell.sweep.processes, *(repeat for repeat, _ in latest)])
+    due = tuple(_due_tests(cell, repeats, again, latest, settled))
+    if not due and repeats < cell.sweep.max_processes and _is_unstable(cell, latest):
+        due = (Due(number=repeats + 1, tests=cell.tests, why=Why.UNSTABLE),)
+    return CellStatus(
+        cell=cell,
+        digest=digest,
+        recorded=len(latest),
+        failed=len(failed),
+        reused=len(settled),
+        reused_without_number=len(failed & settled),
+        due=due,
+        written_at=frozenset(record.measured_at for record in latest.values()),
+    )
+
+
+def _latest_tests(cell: Cell, digest: str, store: Store[Record]) -> dict[Key, Record]:
+    records = store.read(host_slug=this_host().slug, record_id=cell.id)
+    return {
+        (record.repeat, record.test): record
+        for record in records
+        if record.cell.digest == digest
+    }
+
+
+def _due_tests(
+    cell: Cell,
+    repeats: int,
+    again: int,
+    latest: Mapping[Key, Record],
+    settled: Collection[Key],
+) -> Iterator[Due]:
+    for number in range(1, repeats + again + 1):
+        tests = tuple(test for test in cell.tests if (number, test) not in settled)
+        if number > repeats:
+            why = Why.AGAIN
+        elif any((number, test) in latest for test in tests):
+            why = Why.FAILED
+        else:
+            why = Why.NOT_RECORDED
+        if tests:
+            yield Due(number=number, tests=tests, why=why)
+
+
+def _is_unstable(cell: Cell, latest: Mapping[Key, Record]) -> bool:
+    """Whether a test has not reached the target spread that the matrix has now."""
+    target = cell.sweep.target_spread
+    results = (
+        result_of([record for (_, known), record in latest.items() if known == test])
+        for test in cell.tests
+    )
+    return target is not None and any(
+        replace(result, target_spread=target).unstable for result in results
+    )
+
+
+def still_due(
+    status: CellStatus[Cell], due: Due, store: Store[Record]
+) -> tuple[SpeedTest, ...]:
+    """The tests of a repeat, without those that another process has measured since."""
+    latest = _latest_tests(status.cell, status.digest, store)
+    since = {
+        key
+        for key, record in latest.items()
+        if record.measured_at not in status.written_at
+    }
+    return tuple(test for test in due.tests if (due.number, test) not in since)
+
+
+def trial_status(
+    cell: AgentCell, store: Store[TrialRecord], *, again: int = 0, retry: bool = False
+) -> CellStatus[AgentCell]:
+    """The trials that an agent cell lacks.
+
+    A trial that could not be run at all is always due; one that broke counts, until
+    `retry` repeats it. Numbers beyond what the matrix asks for may have gaps: a
+    comparison of pins was interrupted there.
+    """
+    digest = cell.digest(
+        task_digest=task_digest(cell.task),
+        host_slug=this_host().slug,
+        compiler=compiled_by(cell),
+    )
+    latest = latest_trials(cell, digest, store)
+    outcomes = {number: record.result.outcome for number, record in latest.items()}
+    ran = {number for number, one in outcomes.items() if not isinstance(one, NotRun)}
+    broken = {number for number in ran if isinstance(outcomes[number], Broken)}
+    settled = ran - (broken if retry else set())
+    last = max([cell.agent.trials, *ran])
+    more = range(last + 1, last + 1 + again)
+    wanted = {*range(1, cell.agent.trials + 1), *ran, *more}
+    return CellStatus(
+        cell=cell,
+        digest=digest,
+        recorded=len(ran),
+        failed=len(broken),
+        reused=len(settled),
+        reused_without_number=sum(not is_scored(outcomes[one]) for one in settled),
+        due=tuple(
+            Due(
+                number=number,
+                why=Why.AGAIN
+                if number in more
+                else Why.FAILED
+                if number in broken
+                else Why.NOT_RECORDED,
+            )
+            for number in sorted(wanted - settled)
+        ),
+        written_at=frozenset(record.measured_at for record in latest.values()),
+    )
+
+
+def latest_trials(
+    cell: AgentCell, digest: str, store: Store[TrialRecord]
+) -> dict[int, TrialRecord]:
+    """The newest record of each trial under a digest."""
+    records = store.read(host_slug=this_host().slug, record_id=cell.id)
+    return {record.trial: record for record in records if record.cell.digest == digest}
+
+
+def context_status(
+    cell: ContextCell, store: Store[ContextRecord], *, again: bool = False
+) -> tuple[CellStatus[ContextCell], ContextRecord | None]:
+    """Whether a search is due, and the last settled answer to the same question."""
+    records = [
+        record
+        for record in store.read(host_slug=this_host().slug, record_id=cell.id)
+        if record.settled and record.cell.digest == cell.digest
+    ]
+    why = Why.AGAIN if records else Why.NOT_RECORDED
+    due = (Due(number=len(records) + 1, why=why),) if again or not records else ()
+    status = CellStatus(
+        cell=cell, digest=cell.digest, recorded=len(records), reused=not due, due=due
+    )
+    return status, records[-1] if records else None
+
+
+def check_agents(cells: Sequence[AgentCell]) -> None:
+    """MatrixError, with the key, where the matrix asks of agents what tasks do not have."""
+    for cell in cells:
+        where = f"matrix.toml: agents.{cell.agent_key}"
+        if cell.task not in task_ids():
+            hint = nearest(cell.task, task_ids())
+            raise MatrixError(f"{where}.tasks: unknown task {cell.task!r}{hint}")
+        for name in cell.agent.scripts.get(cell.task, ()):
+            try:
+                script_of(load_task(cell.task), name)
+            except MeasureError as error:
+                raise MatrixError(f"{where}.scripts.{cell.task}: {error}") from error
+        _check_prompt_fits(cell)
+        if not cell.server.metrics:
+            raise MatrixError(
+                f"matrix.toml: servers.{cell.server_key}.metrics: trials compare their "
+                "counts with the server's counters: true, or another server"
+            )
+
+
+def _check_prompt_fits(cell: AgentCell) -> None:
+    """MatrixError where the agent would compact forever instead of working."""
+    agent = agent_of(cell, context7_url=None)
+    room = agent.room_tokens(cell.model.ctx_size // cell.server.parallel)
+    first = agent.first_prompt_tokens
+    if room < first:
+        shared = f" in each of {cell.server.parallel} slots"
+        raise MatrixError(
+            f"matrix.toml: models.{cell.model_key}.ctx_size less agents."
+            f"{cell.agent_key}.output_tokens leaves {max(room, 0)} tokens"
+            f"{shared if cell.server.parallel > 1 else ''}, and the first prompt of "
+            f"{agent.name} {agent.version} has about {first}: it would compact forever; "
+            "raise ctx_size, or lower output_tokens"
+        )

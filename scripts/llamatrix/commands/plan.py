@@ -1,0 +1,72 @@
+"""`invoke plan`: the cells, what is recorded and what is due, for people and programs."""
+
+import msgspec
+
+from llamatrix.commands.flags import PlanFlags
+from llamatrix.commands.pending import Pending, find_pending
+from llamatrix.config.context import load_context
+from llamatrix.report.render.markdown import markdown
+from llamatrix.report.table import Table, count, numbers
+
+
+class CellView(msgspec.Struct, frozen=True, kw_only=True):
+    """One object of `invoke plan --json`."""
+
+    id: str
+    digest: str
+    recorded: int
+    """Tests or trials that have a record under this digest."""
+    failed: int
+    missing: tuple[str, ...]
+    """Repeat and test, for example `2:pp512`; of an agent cell `1:trial`."""
+    why: tuple[str, ...]
+    """Why they are due, each reason once."""
+
+
+def plan(flags: PlanFlags) -> str:
+    pending = find_pending(
+        load_context(flags.profile), flags.cells, again=flags.again, retry=flags.retry
+    )
+    return plan_json(pending) if flags.json else plan_text(pending)
+
+
+def plan_json(pending: Pending) -> str:
+    views = _views(pending)
+    return msgspec.json.format(msgspec.json.encode(views), indent=2).decode()
+
+
+def plan_text(pending: Pending) -> str:
+    views = _views(pending)
+    tests = sum(len(status.missing) for status in pending.speed)
+    trials = sum(len(status.missing) for status in pending.trials)
+    table = Table(
+        caption=f"Plan: {len(views)} cells, {tests} tests and {trials} trials to make",
+        columns=("Cell", *numbers("Recorded", "Failed"), "To measure", "Digest"),
+        rows=tuple(
+            (
+                view.id,
+                count(view.recorded),
+                count(view.failed),
+                f"{len(view.missing)}: {', '.join(view.why)}"
+                if view.missing
+                else "nothing: all reused",
+                view.digest[:12],
+            )
+            for view in views
+        ),
+    )
+    return markdown(table)
+
+
+def _views(pending: Pending) -> list[CellView]:
+    return [
+        CellView(
+            id=status.cell.id,
+            digest=status.digest,
+            recorded=status.recorded,
+            failed=status.failed,
+            missing=status.missing,
+            why=tuple(dict.fromkeys(due.why for due in status.due)),
+        )
+        for status in pending.statuses
+    ]

@@ -1,0 +1,105 @@
+"""One loaded project: what a command reads once and passes down."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from llamatrix.config.expand import Plan, expand_plan, select_profile
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import Lock, load_lock
+from llamatrix.config.matrix import Matrix
+from llamatrix.errors import MatrixError, ProvisionError
+from llamatrix.nvml import driver_problem, gpus
+from llamatrix.progress import say
+from llamatrix.project import Project, find_project
+from llamatrix.units import bytes_text
+
+_NEED_BYTES = 22 * 2**30
+"""Memory of a card that holds the models of `published`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Context:
+    """The project, its two files as read, and the profile that was chosen."""
+
+    project: Project
+    matrix: Matrix
+    lock: Lock
+    profile: str
+    weights_dir: Path | None = None
+    """The user's own folder of published GGUFs."""
+
+    @property
+    def server_key(self) -> str:
+        """The name of the server flags of the profile; MatrixError where it has none."""
+        return server_of(self.matrix, self.profile)
+
+    def plan(self, cells: str = "") -> Plan:
+        """The cells of the profile that match a glob; all of them for an empty one."""
+        return expand_plan(self.matrix, self.lock, self.profile, cells=cells)
+
+    def with_lock(self, lock: Lock) -> "Context":
+        return replace(self, lock=lock)
+
+
+def load_context(
+    profile: str = "", *, weights_dir: str = "", project: Project | None = None
+) -> Context:
+    """Read matrix.toml and matrix.lock; say which profile is used, and why."""
+    project = project or find_project()
+    matrix = load_matrix(project.matrix_file)
+    choice = choose_profile(profile)
+    about = select_profile(matrix, choice.profile).about
+    say(f"profile {choice.profile} ({choice.reason}): {about}")
+    return Context(
+        project=project,
+        matrix=matrix,
+        lock=load_lock(project.lock_file),
+        profile=choice.profile,
+        weights_dir=own_folder(weights_dir),
+    )
+
+
+def own_folder(weights_dir: str) -> Path | None:
+    """The folder that `--weights-dir` names; None where it is not given."""
+    return Path(weights_dir).expanduser() if weights_dir else None
+
+
+def server_of(matrix: Matrix, profile: str) -> str:
+    """The name of the server flags of a profile; MatrixError where it has none."""
+    server = select_profile(matrix, profile).server
+    if server is None:
+        raise MatrixError(
+            f"matrix.toml: profiles.{profile}.server: missing: name one of "
+            f"{', '.join(matrix.servers)} to serve this profile's models"
+        )
+    return server
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """Which profile a command uses, and why."""
+
+    profile: str
+    reason: str
+
+
+def choose_profile(named: str | None = None) -> Choice:
+    """Return the named profile, else the one that fits this machine.
+
+    `published` needs a CUDA card that can hold its models; other machines get `smoke`.
+    ProvisionError where a card is present and its driver does not answer.
+    """
+    if named:
+        return Choice(profile=named, reason="as asked")
+    cards = sorted(gpus(), key=lambda card: card.memory_bytes)
+    need = bytes_text(_NEED_BYTES)
+    if not cards and (problem := driver_problem()):
+        raise ProvisionError(f"{problem}; or name a profile, e.g. --profile smoke")
+    if not cards:
+        return Choice(
+            profile="smoke", reason=f"no CUDA device found, `published` needs {need}"
+        )
+    card = f"{cards[-1].name} has {bytes_text(cards[-1].memory_bytes)}"
+    if cards[-1].memory_bytes < _NEED_BYTES:
+        return Choice(profile="smoke", reason=f"{card}, `published` needs {need}")
+    return Choice(profile="published", reason=card)
