@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import msgspec
 import pytest
 from tests.trials.trying import files_with
 
 from llamatrix.agents.context7 import FOLDER
 from llamatrix.config.matrix import Network
-from llamatrix.trials.checks.run_in_sandbox import ENCLOSURE, Enclosure
+from llamatrix.trials.checks.execution_environment import SandboxSpec
 from llamatrix.trials.checks.task import load_task
 from llamatrix.trials.stubs.services import Services
 from llamatrix.trials.stubs.serving import HOSTS
@@ -21,7 +20,12 @@ from llamatrix.trials.trial_environment import (
 
 IMAGES, POST = load_task("gemini-images"), load_task("httpx-post")
 KEY = "the-users-own-key-0123"
-SHARED = Services(context7=30001, packages=30002, log=Path("services.jsonl"))
+SHARED = Services(
+    context7=30001,
+    packages=30002,
+    bytecode=Path("/cache/bytecode"),
+    log=Path("services.jsonl"),
+)
 
 
 @pytest.fixture
@@ -34,10 +38,9 @@ def tools(tmp_path: Path) -> Tools:
     )
 
 
-def enclosure(environment: TrialEnvironment) -> Enclosure:
-    return msgspec.json.decode(
-        environment.execution.environment[ENCLOSURE], type=Enclosure
-    )
+def sandbox(environment: TrialEnvironment) -> SandboxSpec:
+    assert environment.execution.sandbox
+    return environment.execution.sandbox
 
 
 def test_a_hermetic_world_has_the_stand_ins_key_and_not_the_users(
@@ -48,7 +51,7 @@ def test_a_hermetic_world_has_the_stand_ins_key_and_not_the_users(
         around = environment.surroundings
         (key,) = around.secrets
         assert around.environment["GEMINI_API_KEY"] == key != KEY
-        assert KEY not in enclosure(environment).environment.values()
+        assert KEY not in sandbox(environment).environment.values()
         assert set(around.hosts) == set(HOSTS)
         assert around.forwards[8101] == SHARED.context7
         assert around.forwards[8102] == SHARED.packages
@@ -67,10 +70,10 @@ def test_judged_programs_see_what_the_agents_did_but_for_its_own_tools(
     tools: Tools, tmp_path: Path
 ) -> None:
     with hermetic_environment(IMAGES, tools, tmp_path, SHARED) as environment:
-        judged = enclosure(environment)
+        judged = sandbox(environment)
         assert set(judged.tools) == {"uv"}
         assert str(FOLDER) not in judged.shown
-        assert len(judged.shown) == 2, "the authority's paper, our own programs"
+        assert len(judged.shown) == 3, "the authority, our own programs, bytecode"
         assert sorted(port for port, _ in judged.forwards) == [443, 8102, 8103]
         assert environment.execution.requests == str(tmp_path / "judged-requests.jsonl")
         assert environment.execution.agents_requests == str(tmp_path / "requests.jsonl")
@@ -86,16 +89,22 @@ def test_the_judge_has_another_key_than_the_agent_and_both_are_secret(
 ) -> None:
     with hermetic_environment(IMAGES, tools, tmp_path, SHARED) as environment:
         agents = environment.surroundings.environment["GEMINI_API_KEY"]
-        judges = enclosure(environment).environment["GEMINI_API_KEY"]
+        judges = sandbox(environment).environment["GEMINI_API_KEY"]
         assert agents != judges
-        assert set(environment.execution.secrets) == {agents, judges}
+        beside = environment.execution.tests
+        assert beside
+        assert beside.sandbox
+        tests = beside.sandbox.environment["GEMINI_API_KEY"]
+        assert len({agents, judges, tests}) == 3
+        assert set(environment.execution.secrets) == {agents, judges, tests}
+        assert beside.requests != environment.execution.requests
 
 
 def test_online_the_users_keys_are_passed_on_and_secret(
     tools: Tools, tmp_path: Path
 ) -> None:
     environ = {"GEMINI_API_KEY": KEY, "CONTEXT7_API_KEY": "c7" * 9, "OTHER": "x" * 20}
-    environment = online_environment(IMAGES, tools, tmp_path, environ)
+    environment = online_environment(IMAGES, tools, environ)
     around = environment.surroundings
     assert around.network is Network.ONLINE
     assert dict(around.environment) == {
@@ -108,15 +117,13 @@ def test_online_the_users_keys_are_passed_on_and_secret(
     assert environment.execution.requests is None, (
         "the real services keep no log for us"
     )
-    judged = enclosure(environment)
+    judged = sandbox(environment)
     assert judged.online
     assert judged.environment["GEMINI_API_KEY"] == KEY
     assert files_with(KEY, tmp_path) == []
 
 
-def test_online_a_key_that_is_not_there_is_not_made_up(
-    tools: Tools, tmp_path: Path
-) -> None:
-    environment = online_environment(POST, tools, tmp_path, {"GEMINI_API_KEY": KEY})
+def test_online_environment_invents_no_missing_key(tools: Tools) -> None:
+    environment = online_environment(POST, tools, {"GEMINI_API_KEY": KEY})
     assert dict(environment.surroundings.environment) == {}
     assert environment.surroundings.secrets == ()

@@ -190,7 +190,7 @@ def _environment(
     held: ExitStack,
 ) -> TrialEnvironment:
     if services is None:
-        return online_environment(task, parts.tools, aside, os.environ)
+        return online_environment(task, parts.tools, os.environ)
     return held.enter_context(hermetic_environment(task, parts.tools, aside, services))
 
 

@@ -1,10 +1,14 @@
 """Source packages by name, version and sha256, through the pip client."""
 
 import hashlib
+import importlib.util
+import marshal
 import re
 import sys
 import sysconfig
 import tempfile
+import warnings
+import zipfile
 from pathlib import Path
 
 from llamatrix import shell
@@ -135,6 +139,44 @@ def provide_wheels(requirements: Path, cache: Path) -> Path:
 
     purpose = f"downloading the wheels of {requirements.name}"
     return make_once(folder, make, purpose=purpose, prove=prove)
+
+
+def provide_bytecode(wheels: Path) -> Path:
+    """Compile the modules of a folder of wheels once and return their bytecode's folder.
+
+    `NAME-VERSION/…/__pycache__/MODULE.TAG.pyc`, laid out as in `site-packages`, for the
+    Python that runs us. Each file holds the hash of its source (PEP 552, checked), so
+    it has no effect beside a source of another content, whatever its time.
+    """
+    magic = importlib.util.MAGIC_NUMBER
+    folder = wheels.with_name(f"{wheels.name}-bytecode-{magic.hex()}")
+
+    def make(staging: Path) -> None:
+        say(f"compiling the modules of the wheels in {wheels.name}")
+        for wheel in sorted(wheels.glob("*.whl")):
+            _compile_wheel(wheel, staging, magic + (0b11).to_bytes(4, "little"))
+
+    return make_once(folder, make, purpose="compiling the wheels' modules")
+
+
+def _compile_wheel(wheel: Path, folder: Path, head: bytes) -> None:
+    with zipfile.ZipFile(wheel) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of packages are not ours to repair
+        name = "-".join(wheel.name.split("-")[:2])
+        for member in archive.namelist():
+            module = Path(member)
+            if module.suffix != ".py" or module.parts[0].endswith(".data"):
+                continue
+            source = archive.read(member)
+            try:
+                code = compile(source, member, "exec", dont_inherit=True, optimize=0)
+            except (SyntaxError, ValueError):  # templates and tests of other Pythons
+                continue
+            place = folder / name / module.parent / "__pycache__"
+            place.mkdir(parents=True, exist_ok=True)
+            compiled = place / f"{module.stem}.{sys.implementation.cache_tag}.pyc"
+            digest = importlib.util.source_hash(source)
+            compiled.write_bytes(head + digest + marshal.dumps(code))
 
 
 def wheels_folder(requirements: Path, cache: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +13,20 @@ from llamatrix.agents.turn import Surroundings
 from llamatrix.config.matrix import Network
 from llamatrix.engines.llama_cpp.launch import HOST
 from llamatrix.sandbox.spec import TOOLS, base_environment, python_inside
-from llamatrix.trials.checks.execution_environment import INSIDE, ExecutionEnvironment
-from llamatrix.trials.checks.run_in_sandbox import Enclosure
-from llamatrix.trials.checks.sandbox_execution import INSIDE_SANDBOX, sandbox_execution
+from llamatrix.trials.checks.execution_environment import (
+    BYTECODE,
+    INSIDE,
+    INSIDE_SANDBOX,
+    ExecutionEnvironment,
+    SandboxSpec,
+    sandbox_execution,
+)
 from llamatrix.trials.checks.task import Task
 from llamatrix.trials.stubs.authority import trusting
 from llamatrix.trials.stubs.services import Services
 from llamatrix.trials.stubs.serving import (
     HOSTS,
+    SWITCH_KEY,
     prepare,
     serve_stubs,
     serve_stubs_for_checks,
@@ -72,11 +78,8 @@ def hermetic_environment(
         **indexed(_INDEX_PORT),
         **_key_of(task, stubs.key),
     }
-    judges = stubs.for_judging()
-    with (
-        serve_stubs(stubs) as port,
-        serve_stubs_for_checks(judges) as (judges_port, switch),
-    ):
+    with ExitStack() as held:
+        port = held.enter_context(serve_stubs(stubs))
         around = Surroundings(
             network=Network.HERMETIC,
             tools=tools.programs,
@@ -93,33 +96,42 @@ def hermetic_environment(
             },
             secrets=(stubs.key,),
         )
-        judged = dataclasses.replace(
-            around,
-            environment={**environment, **_key_of(task, judges.key)},
-            forwards={
-                **around.forwards,
-                _HTTPS_PORT: judges_port,
-                _SWITCH_PORT: switch,
-            },
-        )
-        execution = sandbox_execution(
-            _enclosure(tools, judged),
-            folder,
-            requests=judges.log,
-            secrets=(*judges.foreign_keys, judges.key),
-            title=judges.title,
-            switch=_SWITCH_PORT,
-        )
+
+        def execution_in(aside: Path) -> ExecutionEnvironment:
+            aside.mkdir(exist_ok=True)
+            judges = stubs.for_judging(aside)
+            port, switch = held.enter_context(serve_stubs_for_checks(judges))
+            judged = dataclasses.replace(
+                around,
+                shown={**around.shown, BYTECODE: services.bytecode},
+                environment={**environment, **_key_of(task, judges.key)},
+                forwards={**around.forwards, _HTTPS_PORT: port, _SWITCH_PORT: switch},
+            )
+            return sandbox_execution(
+                _sandbox_spec(tools, judged),
+                requests=judges.log,
+                secrets=(*judges.foreign_keys, judges.key),
+                title=judges.title,
+                switch=_SWITCH_PORT,
+                switch_key=aside / SWITCH_KEY,
+            )
+
+        scripts, tests = execution_in(folder), execution_in(folder / "tests")
         yield TrialEnvironment(
             surroundings=around,
-            execution=replace(execution, agents_requests=str(stubs.log)),
+            execution=replace(
+                scripts,
+                agents_requests=str(stubs.log),
+                tests=tests,
+                secrets=(*scripts.secrets, *tests.secrets),
+            ),
             context7_url=f"http://{HOST}:{_CONTEXT7_PORT}",
             pages_served=services.pages_served,
         )
 
 
 def online_environment(
-    task: Task, tools: Tools, folder: Path, environ: Mapping[str, str]
+    task: Task, tools: Tools, environ: Mapping[str, str]
 ) -> TrialEnvironment:
     """The real services over this machine's network, with the user's own keys."""
     names = [name for name in (task.service.key, _CONTEXT7_KEY) if environ.get(name)]
@@ -132,7 +144,7 @@ def online_environment(
         secrets=tuple(keys.values()),
     )
     execution = sandbox_execution(
-        _enclosure(tools, around), folder, requests=None, secrets=around.secrets
+        _sandbox_spec(tools, around), requests=None, secrets=around.secrets
     )
     return TrialEnvironment(
         surroundings=around, execution=execution, context7_url=None, pages_served=None
@@ -155,9 +167,9 @@ def _python() -> dict[str, str]:
     return {"UV_PYTHON": str(python), **(library if shown else {})}
 
 
-def _enclosure(tools: Tools, around: Surroundings) -> Enclosure:
+def _sandbox_spec(tools: Tools, around: Surroundings) -> SandboxSpec:
     """The same surroundings for judged programs, without what only the agent needs."""
-    return Enclosure(
+    return SandboxSpec(
         bwrap=str(tools.bwrap),
         online=around.network is Network.ONLINE,
         tools={

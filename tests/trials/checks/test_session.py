@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
+from llamatrix.trials.checks.execution_environment import (
+    ExecutionEnvironment,
+    SandboxSpec,
+)
 from llamatrix.trials.checks.session import CannotJudgeError, Program, Ran, run_session
 from llamatrix.trials.stubs.post_api import FIRST_TITLE
 from llamatrix.trials.stubs.world import World
@@ -168,20 +171,18 @@ def test_who_ends_its_judge_leaves_no_report(
     assert run(folder, execution, program("a.py"), program("b.py", name="two")) == ()
 
 
-def test_a_lost_sandbox_is_not_the_works_fault(
+def test_a_sandbox_that_does_not_open_is_not_the_works_fault(
     written: Written, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
-    note = tmp_path / "enclosure.lost"
-    note.write_text("the sandbox did not open")
-    lost = replace(execution, prefix=("false",), lost=str(note))
-    with pytest.raises(CannotJudgeError, match="the sandbox did not open"):
+    spec = SandboxSpec(
+        bwrap=str(tmp_path / "nothing"),
+        online=False,
+        tools={},
+        shown={},
+        environment={},
+        hosts={},
+        forwards=(),
+    )
+    lost = replace(execution, sandbox=spec, switch=0)
+    with pytest.raises(CannotJudgeError, match="nothing"):
         run(written({"a.py": ""}), lost, program("a.py"))
-
-
-def test_a_sandbox_stands_before_the_command_with_the_folder_filled_in(
-    written: Written, execution: ExecutionEnvironment
-) -> None:
-    prefix = ("env", "--chdir", "{workspace}", "WHERE={workspace}")
-    folder = written({"a.py": "import os\nprint(os.environ['WHERE'] == os.getcwd())"})
-    (ran,) = run(folder, replace(execution, prefix=prefix), program("a.py"))
-    assert ran.out == "True\n"

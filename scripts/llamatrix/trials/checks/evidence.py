@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from threading import Event
 
 from llamatrix.trials.checks.api_use import HTTP_VERBS
-from llamatrix.trials.checks.execution_environment import WORKSPACE_INSIDE
 from llamatrix.trials.checks.packages import declared, entry_points, with_packages
 from llamatrix.trials.checks.session import Program, Ran, run_session
-from llamatrix.trials.checks.sources import Source
+from llamatrix.trials.checks.sources import Source, text_of
 from llamatrix.trials.checks.suite import Suite, expected_tests
 from llamatrix.trials.checks.task import Task
 from llamatrix.trials.checks.ways import (
@@ -76,27 +77,71 @@ class Evidence(Work):
 
     @cached_property
     def _runs(self) -> tuple[Ran, ...]:
-        """All of the work's programs, in every world of the plan."""
-        beside = with_packages(self.packages)
-        project = (self.folder / "pyproject.toml").is_file()
-        plain = project and "pytest" in declared(self.folder)
-        suite_ways: list[Words] = [(), beside] if plain else [beside]
-        programs = self._prepared(suite_ways[0])
+        """All of the work's programs, in every world of the plan.
+
+        Where the tests have an environment of their own, the scripts run beside them,
+        from when the tests' packages are installed: two installations at once would
+        take the tests, which run longer, the time of both.
+        """
+        execution, installed = self.case.execution, Event()
+        scripts, suites = self._script_programs(), self._suite_programs()
+
+        def run_suites() -> tuple[Ran, ...]:
+            try:
+                tests = execution.tests or execution
+                return run_session(
+                    self.folder, tests, suites.all, on_first=installed.set
+                )
+            finally:
+                installed.set()
+
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            beside = pool.submit(run_suites)
+            (installed.wait if execution.tests else beside.exception)()
+            ran = run_session(self.folder, execution, scripts.all)
+            return (*ran, *beside.result())
+
+    def _script_programs(self) -> "_Programs":
+        if not self._ways:
+            return _Programs()
+        programs = self._prepared(self._suite_ways[0])
         real = programs.add_ways(self._scripts(self._ways, World.REAL))
-        suites = (
-            programs.add_ways(self._suites_by(suite_ways, World.REAL))
-            if self.test_files
-            else []
-        )
         if self.case.execution.switch:
             for world in set(self.plan.script) - {World.REAL}:
                 programs.add_ways(self._scripts(self._ways, world), needing=real)
-            for world in self.plan.suite[1:] if suites else ():
-                found = self._suites_by(suite_ways, world)
-                programs.add_ways(found, needing=suites)
-            if self.plan.keyless:
-                self._add_keyless(programs, suite_ways, real, suites)
-        return run_session(self.folder, self.case.execution, programs.all)
+            if key := self._key_to_leave_out(tests=False):
+                without = self._scripts(self._ways, World.FAILING, without=key)
+                programs.add_ways(without, needing=real)
+        return programs
+
+    def _suite_programs(self) -> "_Programs":
+        if not self.test_files:
+            return _Programs()
+        ways = self._suite_ways
+        programs = self._prepared(ways[0])
+        real = programs.add_ways(self._suites_by(ways, World.REAL))
+        if self.case.execution.switch:
+            for world in self.plan.suite[1:]:
+                programs.add_ways(self._suites_by(ways, world), needing=real)
+            if key := self._key_to_leave_out(tests=True):
+                without = self._suites_by(ways, World.FAILING, without=key)
+                programs.add_ways(without, needing=real)
+        return programs
+
+    @cached_property
+    def _suite_ways(self) -> list[Words]:
+        beside = with_packages(self.packages)
+        project = (self.folder / "pyproject.toml").is_file()
+        return (
+            [(), beside] if project and "pytest" in declared(self.folder) else [beside]
+        )
+
+    def _key_to_leave_out(self, *, tests: bool) -> Words:
+        """Variables without which scripts or tests run again: they may hold a key."""
+        texts = (each.text for each in self.every_source if each.is_test is tests)
+        if not self.plan.keyless or not any(map(_MAY_HAVE_A_KEY.search, texts)):
+            return ()
+        return tuple(filter(None, (self.task.service.key, "GOOGLE_API_KEY")))
 
     def _prepared(self, way: Words) -> "_Programs":
         """Install first, so that what a judged program changes of it is seen."""
@@ -106,26 +151,6 @@ class Evidence(Work):
             name="preparation", words=words, timeout_s=limit_s, installs=True
         )
         return _Programs([install])
-
-    def _add_keyless(
-        self,
-        programs: "_Programs",
-        suite_ways: Sequence[Words],
-        real: Sequence[int],
-        suites: Sequence[int],
-    ) -> None:
-        """The same without the service's key, where they might have one of their own."""
-        key = tuple(filter(None, (self.task.service.key, "GOOGLE_API_KEY")))
-        for tests, needing in ((False, real), (True, suites)):
-            texts = (each.text for each in self.every_source if each.is_test is tests)
-            if not needing or not any(map(_MAY_HAVE_A_KEY.search, texts)):
-                continue
-            found = (
-                self._suites_by(suite_ways, World.FAILING, without=key)
-                if tests
-                else self._scripts(self._ways, World.FAILING, without=key)
-            )
-            programs.add_ways(found, needing=needing)
 
     @cached_property
     def _runs_with_arguments(self) -> tuple[Ran, ...]:
@@ -199,12 +224,12 @@ class Evidence(Work):
         inside = f"{self.case.execution.inside}/run_tests.py"
         packages = ",".join(self.task.packages) if world is World.REAL else ""
         files = tuple(each.name for each in self.test_files)
-        rest = ("python", "-P", inside, WORKSPACE_INSIDE, packages)
+        rest = ("python", "-P", inside, ".", packages)
         return [
             Program(
                 name=_name(_SUITE, world, *without[:1]),
                 world=world,
-                words=(*way, *rest, *_PYTEST_FLAGS, *files),
+                words=(*way, *rest, *_PYTEST_FLAGS, *self._unused_plugin, *files),
                 way=way,
                 timeout_s=self.task.limits.program_s,
                 without=without,
@@ -212,6 +237,19 @@ class Evidence(Work):
             )
             for way in ways
         ]
+
+    @cached_property
+    def _unused_plugin(self) -> Words:
+        """Flags that leave anyio's pytest plugin out where nothing names it.
+
+        It comes with both services' clients, and with it pytest rewrites and compiles
+        all of anyio anew in each run.
+        """
+        settings = ("pyproject.toml", "pytest.ini", "setup.cfg", "tox.ini")
+        places = [self.folder / name for name in settings]
+        texts = [each.text for each in self.every_source]
+        texts += [text_of(place) for place in places if place.is_file()]
+        return () if any("anyio" in text for text in texts) else ("-p", "no:anyio")
 
     def expected(self, world: World) -> str:
         """What the script must print in a world."""

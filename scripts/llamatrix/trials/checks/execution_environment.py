@@ -1,41 +1,144 @@
-"""Where an agent's programs run while they are judged: given by the caller."""
+"""Where an agent's programs run while they are judged, and how a sandbox runs them."""
 
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from msgspec import Struct
 
-WORKSPACE = "{workspace}"
-WORKSPACE_INSIDE = "."
-"""As judged programs name it: they start in it."""
+from llamatrix.config.matrix import Network
+from llamatrix.sandbox.forwarding import forwarding
+from llamatrix.sandbox.session import open_sandbox
+from llamatrix.sandbox.spec import HOME, TOOLS, Sandbox
+from llamatrix.sandbox.workspace_archive import pack
+from llamatrix.scratch import scratch_folder
+
 INSIDE = Path(__file__).with_name("inside")
 """Our programs that run beside judged ones."""
+INSIDE_SANDBOX = Path("/opt/llamatrix/judging")
+"""Where a sandbox shows them."""
+BYTECODE = Path("/opt/llamatrix/bytecode")
+"""Where a sandbox shows the compiled modules of the locked wheels, read-only."""
+_PROJECT = HOME / ".cache" / "project"
+"""The virtual environment that uv makes for the judged project."""
+_POLL_S = 0.02
+
+
+class SandboxSpec(Struct, frozen=True, kw_only=True):
+    """What a sandbox for judged programs is opened with."""
+
+    bwrap: str
+    online: bool
+    tools: dict[str, str]
+    shown: dict[str, str]
+    environment: dict[str, str]
+    """All variables that the agent's programs see."""
+    hosts: dict[str, str]
+    forwards: tuple[tuple[int, int], ...]
+    """Ports of the sandbox's loopback, each with the port of this machine behind it."""
 
 
 class ExecutionEnvironment(Struct, frozen=True, kw_only=True):
-    environment: dict[str, str]
-    """All of it: nothing is inherited. `uv` is found on its `PATH`."""
-    prefix: tuple[str, ...] = ()
-    """Put before `uv run …`: a sandbox. `{workspace}` in it is the folder judged."""
-    requests: str | None = None
-    """The stand-ins' log; None where the real services are asked."""
-    bwrap: str | None = None
-    """For `parse_sandboxed`; None where there is no sandbox."""
-    lost: str | None = None
-    """A file that is there when the prefix could not do its work, and says why."""
-    inside: str = ""
-    """The folder with `judging/inside`, as judged programs see it."""
+    """Where judged programs run, and which services they reach there."""
+
+    sandbox: SandboxSpec | None = None
+    """None only for work that is trusted: it runs as this machine's user."""
+    environment: dict[str, str] = {}
+    """All variables of programs outside a sandbox. `uv` is found on its `PATH`."""
+    inside: str = str(INSIDE_SANDBOX)
+    """The folder `INSIDE`, as judged programs see it."""
     private: tuple[str, ...] = ()
     """Folders emptied between two judged programs, so that neither finds the other's."""
     installed: str = ""
-    """Where uv keeps what it installs, in a sandbox of the judged programs' own."""
-    title: str = ""
-    """What the post service's first title begins with, in a world where it is another."""
+    """Where uv keeps what it installs, if that is in a sandbox."""
+    bytecode: str = ""
+    """The compiled modules of locked wheels, as judged programs see them."""
+    requests: str | None = None
+    """The log of the stub services; None where the real ones are asked."""
     agents_requests: str | None = None
-    """The stand-ins' log of the agent's own session, where there was one."""
+    """The same log of the agent's own session, where there was one."""
+    title: str = ""
+    """How the post service's first title begins in the world OTHER."""
     switch: int = 0
-    """The port, as judged programs see it, at which the service's world is changed;
-    0 where it cannot be."""
+    """The port, as judged programs see it, that changes the service's world; 0 for none."""
     switch_key: str = ""
-    """The file for the key that the switch is to take words by."""
+    """The file from which the switch reads the key of its commands."""
+    tests: "ExecutionEnvironment | None" = None
+    """A second environment, with services of its own: the tests run there meanwhile."""
     secrets: tuple[str, ...] = ()
     """What must appear neither in code nor in findings."""
+
+
+def sandbox_execution(
+    sandbox: SandboxSpec,
+    *,
+    requests: Path | None,
+    secrets: tuple[str, ...],
+    title: str = "",
+    switch: int = 0,
+    switch_key: Path | None = None,
+) -> ExecutionEnvironment:
+    """Return the execution environment of one trial, in a sandbox like the agent's."""
+    return ExecutionEnvironment(
+        sandbox=sandbox,
+        requests=None if requests is None else str(requests),
+        private=(str(HOME), "/tmp", "/dev/shm"),  # noqa: S108  the sandbox's own
+        installed=str(_PROJECT.parent),
+        bytecode=str(BYTECODE) if str(BYTECODE) in sandbox.shown else "",
+        title=title,
+        switch=switch,
+        switch_key="" if switch_key is None else str(switch_key),
+        secrets=secrets,
+    )
+
+
+def run_in_sandbox(
+    spec: SandboxSpec,
+    workspace: Path,
+    program: str,
+    *words: str,
+    stdin: str,
+    timeout_s: float,
+    on_line: Callable[[str], None],
+) -> None:
+    """Run one tool of the sandbox on a copy of the workspace, with `stdin` as its input.
+
+    `on_line` gets each line of its standard output. Everything it started is ended and
+    everything it wrote is gone when this returns, after `timeout_s` at the latest.
+    MeasureError where the sandbox did not open, or ended without a report: nothing that
+    a judged program can do leads to either.
+    """
+    sandbox = Sandbox(
+        network=Network.ONLINE if spec.online else Network.HERMETIC,
+        ports=tuple(port for port, _ in spec.forwards),
+        tools={name: Path(path) for name, path in spec.tools.items()},
+        shown={Path(inside): Path(path) for inside, path in spec.shown.items()},
+    )
+    environment = {
+        **spec.environment,
+        "UV_PROJECT_ENVIRONMENT": str(_PROJECT),
+        "PYTHONDONTWRITEBYTECODE": "1",  # the next program would run it
+    }
+    job = sandbox.job((str(TOOLS / program), *words), env=environment, stdin=stdin)
+    with scratch_folder("sandbox") as aside, ExitStack() as held:
+        files, stderr = aside / "files.tar", aside / "stderr"
+        stderr.touch()
+        pack(files, home={}, work=workspace)
+        session = held.enter_context(
+            open_sandbox(
+                Path(spec.bwrap), sandbox, job, complaints=stderr, hosts=spec.hosts
+            )
+        )
+        ports = () if spec.online else (port for _, port in spec.forwards)
+        held.enter_context(forwarding(list(zip(session.listeners, ports, strict=True))))
+        session.begin(files)
+        until = time.monotonic() + timeout_s
+        while not session.over():
+            if time.monotonic() > until:
+                return
+            for line in session.hear(wait_s=_POLL_S):
+                on_line(line)
+        session.finish(files)
+        for line in session.last_words():
+            on_line(line)

@@ -27,6 +27,7 @@ from llamatrix.trials.checks.task import Task
 from llamatrix.trials.checks.work import Case
 
 _ROOT = Path(__file__).resolve().parents[3]
+_PASSED_ON = {"TMPDIR", "LANG", "VIRTUAL_ENV"}
 NOT_COPIED = {".venv", ".git", "__pycache__", "node_modules", ".pytest_cache"}
 """What is no work of an agent's."""
 
@@ -99,7 +100,12 @@ def _answers(case: Case, aside: Path) -> tuple[Finding, ...]:
         ended = shell.run(
             [sys.executable, "-B", str(program), f"/proc/self/fd/{file}", str(answers)],
             cwd=aside,
-            env={"PYTHONPATH": str(_ROOT), "PATH": os.defpath, "HOME": str(aside)},
+            env={
+                "PYTHONPATH": str(_ROOT),
+                "PATH": os.defpath,
+                "HOME": str(aside),
+                **{name: os.environ[name] for name in _PASSED_ON & os.environ.keys()},
+            },
             timeout_s=case.task.limits.check_s,
             pass_fds=[file],
         )

@@ -31,7 +31,7 @@ def loopback_execution(
     programs.mkdir()
     (programs / "uv").symlink_to(uv or find_uv())
     (programs / "python3").symlink_to(_bare_python())
-    stubs = prepare(folder, models=task.all_models).for_judging()
+    stubs = prepare(folder, models=task.all_models).for_judging(folder)
     passed_on = {name: os.environ[name] for name in _PASSED_ON & os.environ.keys()}
     with (
         serve_stubs_for_checks(stubs) as (port, switch),
@@ -47,7 +47,6 @@ def loopback_execution(
                 "UV_CACHE_DIR": str(cache),
                 "UV_PYTHON_DOWNLOADS": "never",
                 "GEMINI_API_KEY": stubs.key,
-                "PYTHONDONTWRITEBYTECODE": "1",
             },
             requests=str(stubs.log),
             inside=str(INSIDE),

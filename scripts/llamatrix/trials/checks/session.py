@@ -10,7 +10,7 @@ import hmac
 import re
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,11 +18,12 @@ import msgspec
 from msgspec import Struct
 
 from llamatrix import shell
+from llamatrix.errors import MeasureError
 from llamatrix.sandbox.session import memory_file
 from llamatrix.scratch import scratch_folder
 from llamatrix.trials.checks.execution_environment import (
-    WORKSPACE,
     ExecutionEnvironment,
+    run_in_sandbox,
 )
 from llamatrix.trials.stubs.request_log import Request, read_requests
 from llamatrix.trials.stubs.world import World
@@ -154,33 +155,52 @@ _LAST_LINES = 6
 
 
 def run_session(
-    workspace: Path, execution: ExecutionEnvironment, programs: Sequence[Program]
+    workspace: Path,
+    execution: ExecutionEnvironment,
+    programs: Sequence[Program],
+    *,
+    on_first: Callable[[], None] = lambda: None,
 ) -> tuple[Ran, ...]:
     """Run programs on a copy of the workspace; those that were left out are missing.
 
     Also missing are those after one that ended its own judge. CannotJudgeError where
-    the sandbox was lost.
+    the sandbox was lost. `on_first` is called when the first program has ended.
     """
+    if not programs:
+        return ()
     key = secrets.token_bytes(_KEY_BYTES)
     plan = msgspec.json.encode(_plan(execution, programs, key))
-    with scratch_folder("session") as aside, memory_file("plan", plan) as stdin:
-        copy = aside / "workspace"
-        shutil.copytree(workspace, copy, symlinks=True)
-        if execution.switch:
-            switch_key = Path(execution.switch_key)
-            switch_key.touch(mode=0o600)
-            switch_key.write_bytes(key)
-        prefix = (word.replace(WORKSPACE, str(copy)) for word in execution.prefix)
-        told = _Told(key)
-        shell.run(
-            [*prefix, "python3", "-I", "-S", f"{execution.inside}/steps.py"],
-            cwd=copy,
-            env=execution.environment,
-            stdin=stdin,
-            timeout_s=sum(each.timeout_s for each in programs) + _SLACK_S,
-            on_line=told.take,
-        )
-    _refuse_lost(execution)
+    if execution.switch:
+        switch_key = Path(execution.switch_key)
+        switch_key.touch(mode=0o600)
+        switch_key.write_bytes(key)
+    told = _Told(key, on_first)
+    timeout_s = sum(each.timeout_s for each in programs) + _SLACK_S
+    argv = ("python3", "-I", "-S", f"{execution.inside}/steps.py")
+    if execution.sandbox:
+        try:
+            run_in_sandbox(
+                execution.sandbox,
+                workspace,
+                *argv,
+                stdin=plan.decode(),
+                timeout_s=timeout_s,
+                on_line=told.take,
+            )
+        except (MeasureError, OSError) as error:
+            raise CannotJudgeError(str(error)) from error
+    else:
+        with scratch_folder("session") as aside, memory_file("plan", plan) as stdin:
+            copy = aside / "workspace"
+            shutil.copytree(workspace, copy, symlinks=True)
+            shell.run(
+                argv,
+                cwd=copy,
+                env=execution.environment,
+                stdin=stdin,
+                timeout_s=timeout_s,
+                on_line=lambda _, line: told.take(line),
+            )
     log = read_requests(Path(execution.requests)) if execution.requests else ()
     return tuple(_ran(programs[each.step], each, told, log) for each in told.ended)
 
@@ -193,6 +213,7 @@ def _plan(
         "private": execution.private,
         "alone": bool(execution.private),
         "installed": execution.installed,
+        "bytecode": execution.bytecode,
         "switch": execution.switch,
         "steps": [
             {
@@ -231,27 +252,19 @@ def _ran(program: Program, ended: _Ended, told: "_Told", log: Sequence[Request])
     )
 
 
-def _refuse_lost(execution: ExecutionEnvironment) -> None:
-    """What a lost sandbox left undone is no fault of the work."""
-    note = Path(execution.lost) if execution.lost else None
-    if note and note.exists():
-        why = note.read_text()
-        note.unlink()
-        raise CannotJudgeError(why)
-
-
 @dataclass
 class _Told:
     """The reports so far: whole, in order, and nobody else's."""
 
     key: bytes
+    on_first: Callable[[], None]
     ended: list[_Ended] = field(default_factory=list)
     over: bool = False
     parts: dict[tuple[int, str], list[str]] = field(default_factory=dict)
     count: int = 0
 
-    def take(self, channel: shell.Channel, line: str) -> None:
-        match = _LINE.fullmatch(line) if channel is shell.Channel.OUT else None
+    def take(self, line: str) -> None:
+        match = _LINE.fullmatch(line)
         if match is None or int(match[1]) != self.count:
             return
         signed = f"{match[1]} {match[3]}".encode()
@@ -270,6 +283,8 @@ class _Told:
             self.parts.setdefault((part.step, part.file), []).append(part.part)
         else:
             self.ended.append(msgspec.json.decode(text, type=_Ended))
+            if len(self.ended) == 1:
+                self.on_first()
 
     def files_of(self, step: int) -> dict[str, bytes]:
         return {

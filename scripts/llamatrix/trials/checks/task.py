@@ -162,9 +162,9 @@ def check_version(name: str) -> str:
     """Over all that decides a verdict: a task's checks, and the code they are made of."""
     task = load_task(name).folder
     judging = Path(__file__).parent
-    standins = TASKS.parent / "standins"
+    stubs = TASKS.parent / "trials" / "stubs"
     paths = [task / "check.py", task / "task.toml"]
-    paths += [*judging.rglob("*.py"), *standins.rglob("*.py")]
+    paths += [*judging.rglob("*.py"), *stubs.rglob("*.py")]
     digest = hashlib.sha256()
     for path in sorted(paths):
         digest.update(f"{path.relative_to(TASKS.parent)}\0".encode())

@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from llamatrix.provision.python import provide_bytecode
 from llamatrix.proxy.serving import loopback_listener, serving
 from llamatrix.trials.stubs.context7_api import PAGES, context7_api
 from llamatrix.trials.stubs.request_log import RequestLog, Watched, read_requests
@@ -19,6 +20,8 @@ class Services:
     """Context7's back end: `CONTEXT7_API_URL`."""
     packages: int
     """The package index; see `wheel_index.indexed`."""
+    bytecode: Path
+    """The folder with the compiled modules of its wheels; see `provide_bytecode`."""
     log: Path
     """What both are asked; see `request_log`."""
 
@@ -40,4 +43,9 @@ def services(*, wheels: Path, log: Path) -> Iterator[Services]:
             listener = held.enter_context(loopback_listener())
             held.enter_context(serving(Watched(app, requests), [listener]))
             ports.append(listener.getsockname()[1])
-        yield Services(context7=ports[0], packages=ports[1], log=log)
+        yield Services(
+            context7=ports[0],
+            packages=ports[1],
+            bytecode=provide_bytecode(wheels),
+            log=log,
+        )

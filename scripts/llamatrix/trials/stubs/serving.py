@@ -17,6 +17,8 @@ from llamatrix.trials.stubs.request_log import RequestLog, Watched
 from llamatrix.trials.stubs.world import Switch, World
 
 HOSTS = (post_api.HOST, gemini_api.HOST)
+SWITCH_KEY = "session.key"
+"""The file, in a run's folder, with the key for the services' switch."""
 _WORDS = ("dolor", "amet", "magna", "tempor", "nulla", "fugiat", "culpa", "mollit")
 _NOWHERE = 421  # "misdirected request": a name we do not stand in for
 
@@ -39,9 +41,9 @@ class Stubs:
     switch: Switch | None = None
     """With one the stand-ins can answer otherwise."""
 
-    def for_judging(self) -> "Stubs":
+    def for_judging(self, folder: Path) -> "Stubs":
         """The same services for the judge: another key, another log, a switch."""
-        log = self.log.with_name("judged-requests.jsonl")
+        log = folder / "judged-requests.jsonl"
         log.touch()
         return replace(
             self,
@@ -49,7 +51,7 @@ class Stubs:
             key=_new_key(),
             title=f"{secrets.choice(_WORDS)} {secrets.token_hex(4)}",
             foreign_keys=(*self.foreign_keys, self.key),
-            switch=Switch(key_file=self.log.with_name("session.key")),
+            switch=Switch(key_file=folder / SWITCH_KEY),
         )
 
 

@@ -21,7 +21,11 @@ Listing = dict[str, tuple[int, int]]
 
 
 def listing(folder: str) -> Listing:
-    """Sizes and times of the files of the project's environment."""
+    """Sizes and change times of all files of the project's environment.
+
+    Nobody can set a change time back, and bytecode is listed too: what a judged program
+    compiled, or made look compiled, does not reach the next one.
+    """
     return dict(_listed(Path(folder, _ENVIRONMENT))) if folder else {}
 
 
@@ -37,14 +41,38 @@ def undo_changes(folder: str, before: Listing) -> None:
 
 
 def _listed(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    for here, folders, names in os.walk(folder):
-        if "__pycache__" in folders:
-            folders.remove("__pycache__")
+    for here, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(OSError):
                 place = os.path.join(here, name)  # noqa: PTH118  thousands of them
                 status = os.lstat(place)
-                yield place, (status.st_size, status.st_mtime_ns)
+                yield place, (status.st_size, status.st_ctime_ns)
+
+
+def link_bytecode(layer: str, installed: str) -> None:
+    """Give the project's packages the compiled modules that the harness made of them.
+
+    They lie in a read-only folder, `NAME-VERSION/…` for each package. Judged programs
+    write no bytecode of their own, so without these each would compile every import.
+    """
+    packages = Path(installed, _ENVIRONMENT).glob(
+        "lib/python*/site-packages/*.dist-info"
+    )
+    for metadata in packages if layer else ():
+        compiled = Path(layer, metadata.stem)
+        for here, folders, names in os.walk(compiled):
+            place = metadata.parent / Path(here).relative_to(compiled)
+            if here == str(compiled) and "__pycache__" in folders:
+                (place / "__pycache__").mkdir(
+                    exist_ok=True
+                )  # several packages share it
+            elif "__pycache__" in folders and place.is_dir():
+                folders.remove("__pycache__")
+                with contextlib.suppress(OSError):
+                    (place / "__pycache__").symlink_to(Path(here, "__pycache__"))
+            for name in names:
+                with contextlib.suppress(OSError):
+                    (place / name).symlink_to(Path(here, name))
 
 
 def packed(folder: Path) -> bytes:

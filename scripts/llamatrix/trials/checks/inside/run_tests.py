@@ -8,6 +8,7 @@ service was asked, and against a second run in which the service answers otherwi
 """
 
 import functools
+import gc
 import inspect
 import json
 import os
@@ -31,6 +32,7 @@ def main() -> int:
     workspace, packages, *arguments = sys.argv[1:]
     here = os.path.realpath(workspace)
     sys.path[:] = [each for each in sys.path if os.path.realpath(each or ".") != here]
+    gc.disable()  # until tests run: what imports make stays, so collecting is in vain
     import pytest
 
     sys.path.append(workspace)  # as `python -m pytest` does, but shadowing nothing
@@ -117,6 +119,7 @@ class Reporter:
                 item.obj = self._between(_name(item), function)
         if self._packages:
             self._watch.begin(self._packages)
+        gc.enable()
 
     def _between(self, name: str, function: Callable[..., object]) -> object:
         def ended(error: BaseException | None) -> None:
@@ -160,7 +163,7 @@ class Reporter:
         if not self._packages or sys.gettrace() is not None:  # coverage's, a debugger's
             yield
             return
-        sys.settrace(self._watch.see)
+        sys.settrace(self._watch.tracer())
         yield
         sys.settrace(None)
 
@@ -205,4 +208,7 @@ def _name(item: object) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # taking down a large SDK's modules takes as long as a test

@@ -74,6 +74,8 @@ class Plan(TypedDict):
     """Whether every process here but our parents belongs to a step."""
     installed: str
     """Where uv keeps what it installs: made anew after a step that changed it."""
+    bytecode: str
+    """A folder of compiled modules for it; see `folders.link_bytecode`."""
     switch: int
     """The port at which the service's world is changed."""
     steps: list[Step]
@@ -127,6 +129,7 @@ class _Runner:
             self._worked[number] = step["name"]
         if step["installs"]:
             self._pristine = folders.packed(Path.cwd())
+            folders.link_bytecode(self._plan["bytecode"], self._plan["installed"])
             self._installed = folders.listing(self._plan["installed"])
         elif self._installed is not None:
             folders.undo_changes(self._plan["installed"], self._installed)
@@ -169,7 +172,6 @@ class _Sender:
 
 def _run(step: Step) -> dict[str, object]:
     environment = {**os.environ, **step["env"]}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # for the next step's sake
     for name in step["unset"]:
         environment.pop(name, None)
     token = os.urandom(16).hex()

@@ -6,6 +6,7 @@ Loaded by `run_tests.py`, beside judged code: standard library only.
 import os
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 _DEEPEST = 2
@@ -88,13 +89,21 @@ class Watch:
             return not (file and self._ours(file) and _file_of(new) == file)
         return not (type(new) is type(old) and self._of_client(new))
 
-    def see(self, frame: types.FrameType, _event: str, _argument: object) -> None:
-        """Called at the beginning of every function: not of its lines, nor of C's."""
-        kind = self._kinds.get(id(frame.f_code))
-        if kind is None:
-            kind = self._kind(frame.f_code)
-        if kind:
-            self._look(frame, kind)
+    def tracer(self) -> Callable[[types.FrameType, str, object], None]:
+        """Called at the beginning of every function: not of its lines, nor of C's.
+
+        A client makes a hundred thousand calls in a test, so what most need is local.
+        """
+        known = self._kinds.get
+
+        def see(frame: types.FrameType, _event: str, _argument: object) -> None:
+            kind = known(id(frame.f_code))
+            if kind is None:
+                kind = self._kind(frame.f_code)
+            if kind:
+                self._look(frame, kind)
+
+        return see
 
     def _look(self, frame: types.FrameType, kind: str) -> None:
         caller = frame.f_back.f_code if frame.f_back else None
