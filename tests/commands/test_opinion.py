@@ -19,8 +19,7 @@ from llamatrix.proxy.serving import address, loopback_listener, serving
 from llamatrix.records.opinion_record import OPINION, OpinionRecord
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
-from llamatrix.trials.llm_judge.outcome import Given, Unparseable
-from llamatrix.trials.llm_judge.rubric import rubric
+from llamatrix.trials.llm_judge import Given, Unparseable, rubric
 
 KEY, OTHER = "the-endpoints-own-key", "another-services-token"
 NOBODY = ("--url", "http://127.0.0.1:9")
@@ -177,7 +176,7 @@ def test_an_endpoint_that_fails_leaves_no_opinion(
         ((*NOBODY, "--cells", "agent/x*"), 5, "of these cells"),
         ((*NOBODY, "--profile", "smoke"), 5, "of these cells"),
         ((*NOBODY, "--profile", "smok"), 2, "smoke"),
-        (NOBODY, 5, "opinions already given are kept"),
+        (NOBODY, 5, "answers so far are kept"),
     ],
 )
 def test_what_cannot_be_asked_is_said(

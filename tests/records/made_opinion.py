@@ -7,8 +7,7 @@ from llamatrix.records.opinion_record import (
     trial_name,
 )
 from llamatrix.records.trial_record import TrialRecord
-from llamatrix.trials.llm_judge.outcome import Given, Grade, Opinion
-from llamatrix.trials.llm_judge.rubric import rubric, rubric_sha256
+from llamatrix.trials.llm_judge import Given, Grade, JudgeAnswer, rubric, rubric_sha256
 
 
 def made_grades(
@@ -31,7 +30,7 @@ def made_asked(model: str = "judge-1", *, rubric_sha: str = "") -> JudgeRequest:
 
 def made_opinion(
     trial: TrialRecord,
-    opinion: Opinion | None = None,
+    opinion: JudgeAnswer | None = None,
     *,
     model: str = "judge-1",
     rubric_sha: str = "",

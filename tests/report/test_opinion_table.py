@@ -6,7 +6,7 @@ from tests.report.made_trials import IMAGES, made_trial
 from llamatrix.report.trials import trial_groups
 from llamatrix.report.views.opinions import opinion_tables
 from llamatrix.report.views.trials import trial_page
-from llamatrix.trials.llm_judge.outcome import Declined, Opinion, Refused, Unparseable
+from llamatrix.trials.llm_judge import Declined, JudgeAnswer, Refused, Unparseable
 
 TRIAL = made_trial()
 GROUPS = trial_groups([TRIAL])
@@ -47,7 +47,7 @@ def test_several_trials_are_a_median_and_a_range() -> None:
 
 def test_what_gave_no_opinion_is_counted_by_why() -> None:
     trials = [made_trial(trial=number) for number in (1, 2, 3, 4)]
-    lacks: tuple[Opinion, ...] = (
+    lacks: tuple[JudgeAnswer, ...] = (
         made_grades(),
         Refused(text="I may not."),
         Unparseable(why="not JSON", text="hm"),

@@ -1,6 +1,6 @@
 """Plays the attacks in real sandboxes, as whoever runs this, and prints what came of it.
 
-`python -m tests.measure.attacking BWRAP FOLDER` prints one JSON object: in a process of
+`python -m tests.sandbox.attacking BWRAP FOLDER` prints one JSON object: in a process of
 its own it can be run as root and as an ordinary user.
 """
 

@@ -43,7 +43,7 @@ def played(request: pytest.FixtureRequest, folder: Path) -> dict[str, Any]:
         pytest.skip("only root can attack as root")
     folder /= request.param
     folder.mkdir()
-    argv = [sys.executable, "-m", "tests.measure.attacking", str(bwrap), str(folder)]
+    argv = [sys.executable, "-m", "tests.sandbox.attacking", str(bwrap), str(folder)]
     if request.param == "user" and os.geteuid() == 0:
         argv = as_somebody(bwrap, folder, argv)
     path = f"{ROOT}:{ROOT / 'scripts'}"

@@ -1,6 +1,6 @@
 """Whole trials that do not end well: real OpenCode and checks, a scripted model.
 
-Those that do are made with a real llama-server, in `tests/campaigns`.
+Those that do are made with a real llama-server, in `tests/commands`.
 """
 
 from collections.abc import Callable

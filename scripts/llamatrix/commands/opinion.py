@@ -27,9 +27,15 @@ from llamatrix.redaction import Redaction
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.views.opinions import opinion_tables
 from llamatrix.trials.checks.task import load_task, read_prompt
-from llamatrix.trials.llm_judge.asking import Question, Reached, ask, question
-from llamatrix.trials.llm_judge.outcome import Given
-from llamatrix.trials.llm_judge.rubric import rubric, rubric_sha256
+from llamatrix.trials.llm_judge import (
+    Given,
+    JudgeQuestion,
+    JudgeReply,
+    ask_judge,
+    judge_question,
+    rubric,
+    rubric_sha256,
+)
 from llamatrix.web import Site, site
 
 _SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
@@ -93,7 +99,7 @@ def _one(
     except BenchError as error:
         say(f"{label}: passed over: {error}")
         return
-    made = question(
+    made = judge_question(
         flags.model,
         task=task,
         workspace=workspace,
@@ -107,13 +113,13 @@ def _one(
         say(f"{label}: asked before; `--again` asks anew")
         return
     say(f"{label}: asking {flags.model}, {made.characters} characters")
-    reached = ask(place, made, redaction)
+    reached = ask_judge(place, made, redaction)
     store.append(
         OpinionRecord(
             cell=cell,
             of=trial_name(record),
             asked=asked,
-            opinion=reached.opinion,
+            opinion=reached.answer,
             answered_by=reached.answered_by,
             calls=reached.calls,
             seconds=reached.seconds,
@@ -125,7 +131,7 @@ def _one(
     say(f"{label}: {_words(reached)}")
 
 
-def _asked(made: Question) -> JudgeRequest:
+def _asked(made: JudgeQuestion) -> JudgeRequest:
     return JudgeRequest(
         model=made.request.model,
         rubric=rubric().version,
@@ -187,8 +193,8 @@ def _named_like_keys(environ: Mapping[str, str]) -> Iterator[str]:
             yield value
 
 
-def _words(reached: Reached) -> str:
-    match reached.opinion:
+def _words(reached: JudgeReply) -> str:
+    match reached.answer:
         case Given(grades=grades):
             scores = ", ".join(f"{key} {one.score}" for key, one in grades.items())
             return f"opinion given: {scores}"

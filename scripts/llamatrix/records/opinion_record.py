@@ -6,7 +6,7 @@ import msgspec
 
 from llamatrix.records.store import Envelope, RecordKind, keep_fields
 from llamatrix.records.trial_record import AGENT, TrialRecord
-from llamatrix.trials.llm_judge.outcome import Opinion
+from llamatrix.trials.llm_judge import JudgeAnswer
 
 OPINION_VERSION = 1
 """Bumped by hand when the way of asking changes beside the words: all is asked anew."""
@@ -46,7 +46,7 @@ class OpinionRecord(Envelope, frozen=True, kw_only=True):
     cell: OpinionCell
     of: TrialName
     asked: JudgeRequest
-    opinion: Opinion
+    opinion: JudgeAnswer
     """Never part of whether the trial passed."""
     answered_by: str
     """As the endpoint named its model; may be empty."""

@@ -8,8 +8,7 @@ from llamatrix.records.opinion_record import OpinionRecord, TrialName, trial_nam
 from llamatrix.report.formats import number_text
 from llamatrix.report.table import Column, Table
 from llamatrix.report.trials import TrialGroup, prompt_short
-from llamatrix.trials.llm_judge.outcome import Declined, Given, Refused, Unparseable
-from llamatrix.trials.llm_judge.rubric import rubric
+from llamatrix.trials.llm_judge import Declined, Given, Refused, Unparseable, rubric
 
 _Key = tuple[str, TrialName]
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from llamatrix.redaction import Redaction
-from llamatrix.trials.llm_judge.exhibit import exhibit
+from llamatrix.trials.llm_judge import workspace_text
 
 NONE = Redaction()
 
@@ -17,7 +17,7 @@ def written(folder: Path, **texts: str) -> Path:
 
 def test_code_comes_first_and_every_file_is_named(tmp_path: Path) -> None:
     workspace = written(tmp_path, README__md="words", main__py="x = 1\n", a__png="\x89")
-    shown = exhibit(workspace, NONE)
+    shown = workspace_text(workspace, NONE)
     assert shown.text.startswith("Files:\nREADME.md\na.png\nmain.py")
     assert shown.text.index("--- main.py ---") < shown.text.index("--- README.md ---")
     assert "--- a.png ---" not in shown.text
@@ -32,7 +32,7 @@ def test_keys_are_gone_whatever_they_look_like(tmp_path: Path) -> None:
         main__py=f'KEY = "{shaped}"\napi_key = "{bound}"\nsay("{known}")\n',
         notes__md=f"the key is {known}",
     )
-    text = exhibit(workspace, Redaction(secrets=(known,))).text
+    text = workspace_text(workspace, Redaction(secrets=(known,))).text
     for secret in (shaped, known, bound):
         assert secret not in text
     assert 'api_key = "[redacted]"' in text
@@ -46,7 +46,7 @@ def test_hidden_files_are_named_at_most_and_links_not_followed(tmp_path: Path) -
     (work / ".keys.txt").write_text("K=1")
     (work / ".git" / "a.py").write_text("git")
     (work / "link.py").symlink_to(tmp_path / "outside.py")
-    assert exhibit(work, NONE).text == "Files:\n.env\n.keys.txt"
+    assert workspace_text(work, NONE).text == "Files:\n.env\n.keys.txt"
 
 
 def test_what_is_sent_is_bounded_and_says_what_is_missing(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_what_is_sent_is_bounded_and_says_what_is_missing(tmp_path: Path) -> Non
         (tmp_path / f"picture-{number:03}.png").write_text("")
     for number in range(3000):
         (tmp_path / f"small-{number:04}.txt").write_text("x")
-    shown = exhibit(workspace, NONE)
+    shown = workspace_text(workspace, NONE)
     assert len(shown.text) < 62_000
     assert "more files are left out]" in shown.text
     assert shown.cut[:9] == tuple(f"m{number}.py" for number in range(9))
@@ -68,6 +68,6 @@ def test_what_is_sent_is_bounded_and_says_what_is_missing(tmp_path: Path) -> Non
 
 def test_a_file_name_may_be_any_bytes(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.py")).write_text("x = 1\n")
-    shown = exhibit(tmp_path, NONE)
+    shown = workspace_text(tmp_path, NONE)
     assert "caf\ufffd.py" in shown.text
     shown.text.encode()

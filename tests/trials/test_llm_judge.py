@@ -10,9 +10,17 @@ import pytest
 from llamatrix.errors import MeasureError
 from llamatrix.redaction import Redaction
 from llamatrix.trials.checks.tdd import TddOrder
-from llamatrix.trials.llm_judge.asking import Question, Reached, ask, question
-from llamatrix.trials.llm_judge.outcome import Declined, Given, Refused, Unparseable
-from llamatrix.trials.llm_judge.rubric import rubric
+from llamatrix.trials.llm_judge import (
+    Declined,
+    Given,
+    JudgeQuestion,
+    JudgeReply,
+    Refused,
+    Unparseable,
+    ask_judge,
+    judge_question,
+    rubric,
+)
 from llamatrix.web import site
 
 ASPECTS = ("structure", "error-handling", "tdd", "cleanliness", "critical")
@@ -22,9 +30,9 @@ KEY = "a-key-of-the-endpoint"
 REDACTION = Redaction(secrets=(KEY,))
 
 
-def asked(tmp_path: Path, *, code: str = "print(1)\n") -> Question:
+def asked(tmp_path: Path, *, code: str = "print(1)\n") -> JudgeQuestion:
     (tmp_path / "main.py").write_text(code)
-    return question(
+    return judge_question(
         "judge",
         task="Print one.",
         workspace=tmp_path,
@@ -60,10 +68,10 @@ class Endpoint:
         return body
 
 
-def reached(tmp_path: Path, endpoint: Callable[..., httpx.Response]) -> Reached:
+def reached(tmp_path: Path, endpoint: Callable[..., httpx.Response]) -> JudgeReply:
     transport = httpx.MockTransport(endpoint)
     with site("http://judge/v1", transport=transport, bearer=KEY) as place:
-        return ask(place, asked(tmp_path), REDACTION)
+        return ask_judge(place, asked(tmp_path), REDACTION)
 
 
 def test_the_rubric_has_the_aspects_of_the_published_table() -> None:
@@ -73,8 +81,8 @@ def test_the_rubric_has_the_aspects_of_the_published_table() -> None:
 def test_one_call_at_temperature_zero_is_enough(tmp_path: Path) -> None:
     endpoint = Endpoint(completion(GOOD))
     found = reached(tmp_path, endpoint)
-    assert isinstance(found.opinion, Given)
-    assert tuple(found.opinion.grades) == ASPECTS
+    assert isinstance(found.answer, Given)
+    assert tuple(found.answer.grades) == ASPECTS
     assert (found.calls, found.answered_by) == (1, "judge-0711")
     (request,) = endpoint.requests
     assert request.url == "http://judge/v1/chat/completions"
@@ -108,8 +116,8 @@ def test_a_fence_thoughts_and_another_order_are_borne(
     text: str, tmp_path: Path
 ) -> None:
     found = reached(tmp_path, Endpoint(completion(text)))
-    assert isinstance(found.opinion, Given)
-    assert (tuple(found.opinion.grades), found.calls) == (ASPECTS, 1)
+    assert isinstance(found.answer, Given)
+    assert (tuple(found.answer.grades), found.calls) == (ASPECTS, 1)
 
 
 def bad(**grade: object) -> str:
@@ -129,28 +137,28 @@ def bad(**grade: object) -> str:
 def test_nonsense_is_asked_again_once_and_then_data(text: str, tmp_path: Path) -> None:
     endpoint = Endpoint(completion(text), completion(text))
     found = reached(tmp_path, endpoint)
-    assert isinstance(found.opinion, Unparseable)
-    assert found.opinion.why
+    assert isinstance(found.answer, Unparseable)
+    assert found.answer.why
     assert found.calls == 2
     messages = endpoint.body(1)["messages"]
     assert isinstance(messages, list)
     assert [one["role"] for one in messages] == [
         *("system", "user", "assistant", "user"),
     ]
-    assert found.opinion.why in messages[-1]["content"]
+    assert found.answer.why in messages[-1]["content"]
 
 
 def test_a_second_answer_that_can_be_read_counts(tmp_path: Path) -> None:
     found = reached(tmp_path, Endpoint(completion("Hm."), completion(GOOD)))
-    assert isinstance(found.opinion, Given)
+    assert isinstance(found.answer, Given)
     assert found.calls == 2
 
 
 def test_an_answer_without_a_choice_or_cut_off_is_told(tmp_path: Path) -> None:
     cut = completion(GOOD[:40], finish_reason="length")
     found = reached(tmp_path, Endpoint({"choices": []}, cut))
-    assert isinstance(found.opinion, Unparseable)
-    assert found.opinion.why == "it was cut off at its token limit"
+    assert isinstance(found.answer, Unparseable)
+    assert found.answer.why == "it was cut off at its token limit"
 
 
 @pytest.mark.parametrize(
@@ -165,14 +173,14 @@ def test_a_refusal_is_data_and_not_asked_again(
     answer: dict[str, object], tmp_path: Path
 ) -> None:
     found = reached(tmp_path, Endpoint(answer))
-    assert isinstance(found.opinion, Refused)
+    assert isinstance(found.answer, Refused)
     assert found.calls == 1
 
 
 def test_a_request_that_is_too_long_for_the_endpoint_is_data(tmp_path: Path) -> None:
     too_long = httpx.Response(400, text=f"context exceeded, dear {KEY}")
     found = reached(tmp_path, Endpoint(too_long))
-    assert found.opinion == Declined(
+    assert found.answer == Declined(
         status=400, text="context exceeded, dear [redacted]"
     )
 
@@ -194,7 +202,7 @@ def test_an_endpoint_that_does_not_work_stops_without_showing_the_key(
         reached(tmp_path, Endpoint(answer))
     assert said in str(raised.value)
     assert KEY not in str(raised.value)
-    assert "opinions already given are kept" in str(raised.value)
+    assert "answers so far are kept" in str(raised.value)
 
 
 def test_nobody_there_is_told(tmp_path: Path) -> None:
@@ -208,5 +216,5 @@ def test_nobody_there_is_told(tmp_path: Path) -> None:
 def test_a_key_in_the_answer_is_not_kept(tmp_path: Path) -> None:
     leaky = GRADES | {"critical": {"score": 1, "sentence": f"It shows {KEY}."}}
     found = reached(tmp_path, Endpoint(completion(json.dumps(leaky))))
-    assert isinstance(found.opinion, Given)
-    assert found.opinion.grades["critical"].sentence == "It shows [redacted]."
+    assert isinstance(found.answer, Given)
+    assert found.answer.grades["critical"].sentence == "It shows [redacted]."

@@ -1,1 +1,0 @@
-"""What a model says of finished work, by a fixed rubric; it decides nothing."""
