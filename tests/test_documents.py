@@ -171,7 +171,13 @@ PROSE = [
         "templates/README.md",
     )
 ]
-TOP_FOLDERS = "nix|reports|scripts|templates|tests"
+SOURCE = ROOT / "scripts" / "llamatrix"
+TOP_FOLDERS = "|".join(
+    (
+        *("nix", "reports", "scripts", "templates", "tests"),
+        *sorted(path.parent.name for path in SOURCE.glob("*/__init__.py")),
+    )
+)
 MADE_BY_COMMANDS = re.compile(
     r"reports/(records|certificates|regress|by-hand)/|reports/\w+\.(csv|json|md)$"
 )
@@ -189,7 +195,7 @@ def test_named_paths_exist(path: Path) -> None:
 
 
 def paths_in(text: str) -> Iterator[str]:
-    """Yield the paths of the repository in code and links, without made files."""
+    """Yield paths of the repository and of the package, without files that we make."""
     for match in re.finditer(rf"[`(\s]((?:{TOP_FOLDERS})/[^`)\s;,|]*)", text):
         if not MADE_BY_COMMANDS.search(match[1]):
             yield match[1]
@@ -200,7 +206,8 @@ def exists(name: str) -> bool:
     parts = itertools.takewhile(
         lambda part: not PLACEHOLDER.match(part), name.split("/")
     )
-    return (ROOT / "/".join(parts)).exists()
+    path = "/".join(parts)
+    return (ROOT / path).exists() or (SOURCE / path).exists()
 
 
 @prose
