@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from tests.played_nvml import played, without_cards, without_driver
+from tests.fake_nvml import fake_nvml, without_cards, without_driver
 from tests.shipped import ROOT
 
 from llamatrix.errors import MeasureError
@@ -23,14 +23,14 @@ def test_no_gpu_without_library_driver_or_card(library: None) -> None:
 
 
 def test_gpu_is_described_with_its_power_cap() -> None:
-    (gpu,) = read_gpus(played(cap_mw=275_000, default_mw=450_000))
+    (gpu,) = read_gpus(fake_nvml(cap_mw=275_000, default_mw=450_000))
     assert (gpu.name, gpu.compute_capability) == ("NVIDIA H200", "9.0")
     assert (gpu.power_cap_w, gpu.power_default_w) == (275.0, 450.0)
     assert gpu.power_cap_text == "power cap 275 W"
 
 
 def test_missing_power_cap_quotes_the_driver() -> None:
-    (gpu,) = read_gpus(played(without="cap_mw"))
+    (gpu,) = read_gpus(fake_nvml(without="cap_mw"))
     assert gpu.power_cap_w is None
     assert gpu.power_cap_missing == "Not Supported"
     assert gpu.power_cap_text == "power cap not told (Not Supported)"
@@ -44,35 +44,35 @@ def test_host_line_of_a_table_contains_the_power_cap() -> None:
         logical_cores=16,
         memory_bytes=2**36,
         kernel="Linux",
-        gpus=read_gpus(played()),
+        gpus=read_gpus(fake_nvml()),
     )
     assert "NVIDIA H200 (140 GiB, power cap 700 W)" in host.summary
 
 
 def test_gpu_that_reports_nothing_is_left_out() -> None:
-    assert read_gpus(played(without="name")) == ()
+    assert read_gpus(fake_nvml(without="name")) == ()
 
 
 def test_nvml_is_shut_down_again() -> None:
-    library = played()
+    library = fake_nvml()
     read_gpus(library)
     assert library.open_count == 0
 
 
 def test_throttle_reasons_have_names() -> None:
-    with open_cards(played(reasons=0x1 | 0x4 | 0x20)) as (card,):
+    with open_cards(fake_nvml(reasons=0x1 | 0x4 | 0x20)) as (card,):
         assert card.throttle_reasons == (
             "gpu_idle",
             "sw_power_cap",
             "sw_thermal_slowdown",
         )
-    with open_cards(played(without="reasons")) as (card,):
+    with open_cards(fake_nvml(without="reasons")) as (card,):
         assert card.throttle_reasons is None
 
 
 def _machine(*names: str) -> ModuleType:
     """Return a library with cards of these names and UUIDs GPU-a, GPU-b and so on."""
-    return played(
+    return fake_nvml(
         *(
             {"name": name, "uuid": f"GPU-{letter}1f", "memory": 2**34}
             for name, letter in zip(names, "abcdefgh", strict=False)
@@ -158,7 +158,7 @@ def test_machine_without_gpu_has_no_driver_problem(library: None) -> None:
 
 
 def test_working_driver_has_no_problem_and_is_closed() -> None:
-    library = played()
+    library = fake_nvml()
     assert not read_problem(library, card_on_bus=True)
     assert library.open_count == 0
 

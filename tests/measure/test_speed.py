@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.played_nvml import played
+from tests.fake_nvml import fake_nvml
 
 from llamatrix.config.cell import Cell
 from llamatrix.engines.llama_cpp.engine import manual_command
@@ -140,7 +140,7 @@ def test_a_record_without_a_stage_is_readable() -> None:
 def test_telemetry_of_a_gpu_lies_beside_every_test(
     run_fake: RunFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library = played(processes=[(1, 2**30)], energy=0)
+    library = fake_nvml(processes=[(1, 2**30)], energy=0)
     monkeypatch.setitem(sys.modules, "pynvml", library)
     for one in run_fake(fail={"512": "crash"}):
         assert one.telemetry.gpu[-1].power_w == 120.0
@@ -155,7 +155,7 @@ def test_a_sample_says_what_the_process_held_on_the_card(
 ) -> None:
     """A child of ours stands for llama-bench, whose process id nobody knows before."""
     with subprocess.Popen(["sleep", "60"]) as child:
-        library = played(processes=[(child.pid, 2**30)], energy=0)
+        library = fake_nvml(processes=[(child.pid, 2**30)], energy=0)
         monkeypatch.setitem(sys.modules, "pynvml", library)
         found = run_fake()
         child.kill()

@@ -6,7 +6,7 @@ import time
 
 import msgspec
 import pytest
-from tests.played_nvml import played, without_cards, without_driver
+from tests.fake_nvml import fake_nvml, without_cards, without_driver
 from tests.records.made import made_record, reread
 
 from llamatrix.measure.telemetry import (
@@ -24,7 +24,7 @@ _FAR = 2**22 + 7
 
 
 def test_a_sample_holds_what_the_card_tells() -> None:
-    probe = GpuProbe(played(energy=0, processes=[(os.getpid(), 5 * 2**30)]))
+    probe = GpuProbe(fake_nvml(energy=0, processes=[(os.getpid(), 5 * 2**30)]))
     (sample,) = probe.read(1.5, processes=True)
     assert (sample.at_s, sample.sm_mhz, sample.memory_mhz) == (1.5, 1980, 3201)
     assert (sample.power_w, sample.celsius, sample.throttle) == (120.0, 40, ())
@@ -35,12 +35,12 @@ def test_a_sample_holds_what_the_card_tells() -> None:
 
 def test_what_a_card_does_not_tell_is_none() -> None:
     silent = "power_mw energy celsius reasons used processes sm_mhz memory_mhz"
-    (sample,) = GpuProbe(played(without=silent)).read(2.0, processes=True)
+    (sample,) = GpuProbe(fake_nvml(without=silent)).read(2.0, processes=True)
     assert sample == GpuSample(at_s=2.0)
 
 
 def test_a_process_of_others_is_counted_with_its_memory() -> None:
-    probe = GpuProbe(played(processes=[(1, 2**30), (os.getpid(), 2**20)]))
+    probe = GpuProbe(fake_nvml(processes=[(1, 2**30), (os.getpid(), 2**20)]))
     (sample,) = probe.read(0.0, processes=True)
     assert (sample.others, sample.other_bytes) == (1, 2**30)
     assert sample.own_bytes == 2**20
@@ -48,14 +48,14 @@ def test_a_process_of_others_is_counted_with_its_memory() -> None:
 
 def test_a_child_of_ours_is_ours() -> None:
     with subprocess.Popen(["sleep", "60"]) as child:
-        library = played(processes=[(child.pid, 2**30)])
+        library = fake_nvml(processes=[(child.pid, 2**30)])
         (sample,) = GpuProbe(library).read(0.0, processes=True)
         child.kill()
     assert (sample.own_bytes, sample.others) == (2**30, 0)
 
 
 def test_an_unknown_process_is_ours_only_if_it_came_after_we_began() -> None:
-    library = played(processes=[(_FAR, 2**30)])
+    library = fake_nvml(processes=[(_FAR, 2**30)])
     probe = GpuProbe(library)
     library.CARDS[0]["processes"] = [(_FAR, 2**30), (_FAR + 1, 2**20)]
     (sample,) = probe.read(0.0, processes=True)
@@ -64,13 +64,13 @@ def test_an_unknown_process_is_ours_only_if_it_came_after_we_began() -> None:
 
 
 def test_processes_are_not_asked_for_where_not_wanted() -> None:
-    (sample,) = GpuProbe(played(processes=[(1, 2**30)])).read(0.0, processes=False)
+    (sample,) = GpuProbe(fake_nvml(processes=[(1, 2**30)])).read(0.0, processes=False)
     assert sample.others is None
     assert sample.used_bytes == 600 * 2**20
 
 
 def test_every_card_is_read() -> None:
-    library = played()
+    library = fake_nvml()
     library.CARDS.append({**library.H200, "celsius": 77})
     first, second = GpuProbe(library).read(0.0, processes=True)
     assert (first.index, second.index) == (0, 1)
@@ -78,7 +78,7 @@ def test_every_card_is_read() -> None:
 
 
 def test_a_closed_probe_reads_nothing_and_has_closed_the_library() -> None:
-    library = played()
+    library = fake_nvml()
     probe = GpuProbe(library)
     assert library.open_count == 1
     probe.close()
@@ -95,7 +95,7 @@ def taken(sampler: Sampler, seconds: float) -> Telemetry:
 
 
 def test_a_gpu_is_sampled_beside_the_cpu() -> None:
-    telemetry = taken(Sampler(interval_s=0.05, library=played()), 0.3)
+    telemetry = taken(Sampler(interval_s=0.05, library=fake_nvml()), 0.3)
     assert len(telemetry.gpu) > 2
     assert len(telemetry.cpu) > 1
     assert [one.at_s for one in telemetry.gpu] == sorted(
@@ -104,7 +104,7 @@ def test_a_gpu_is_sampled_beside_the_cpu() -> None:
 
 
 def test_the_last_gpu_sample_is_of_the_moment_of_the_result() -> None:
-    sampler = Sampler(interval_s=60, library=played())
+    sampler = Sampler(interval_s=60, library=fake_nvml())
     sampler.start()
     before, telemetry, after = (
         time.monotonic(),
@@ -118,7 +118,7 @@ def test_the_last_gpu_sample_is_of_the_moment_of_the_result() -> None:
 
 
 def test_each_take_gets_its_own_samples() -> None:
-    sampler = Sampler(interval_s=60, library=played())
+    sampler = Sampler(interval_s=60, library=fake_nvml())
     sampler.start()
     first, second = sampler.since_last_take(), sampler.since_last_take()
     sampler.stop()
@@ -127,7 +127,7 @@ def test_each_take_gets_its_own_samples() -> None:
 
 
 def test_a_take_knows_where_the_counters_stood_at_the_one_before() -> None:
-    sampler = Sampler(interval_s=60, library=played(energy=0))
+    sampler = Sampler(interval_s=60, library=fake_nvml(energy=0))
     sampler.start()
     first, second = sampler.since_last_take(), sampler.since_last_take()
     sampler.stop()
@@ -137,7 +137,7 @@ def test_a_take_knows_where_the_counters_stood_at_the_one_before() -> None:
 
 
 def test_what_was_on_the_card_before_is_kept() -> None:
-    library = played(processes=[(1, 2**30)])
+    library = fake_nvml(processes=[(1, 2**30)])
     telemetry = taken(Sampler(interval_s=60, library=library), 0)
     (before,) = telemetry.gpu_before
     assert (before.used_bytes, before.others) == (600 * 2**20, 1)
@@ -161,7 +161,7 @@ def test_a_record_from_before_gpus_were_sampled_is_readable() -> None:
 
 
 def test_gpu_samples_survive_the_store() -> None:
-    telemetry = taken(Sampler(interval_s=60, library=played(energy=0)), 0)
+    telemetry = taken(Sampler(interval_s=60, library=fake_nvml(energy=0)), 0)
     record = msgspec.structs.replace(made_record(), telemetry=telemetry)
     line = SPEED.encode(record).removesuffix(b"\n")
     assert SPEED.decode(line, where="test", place=RecordLocation("", "")) == record

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.fake_nvml import fake_nvml, without_cards
 from tests.measure.gpu_courses import course
-from tests.played_nvml import played, without_cards
 
 from llamatrix.config.cell import Cell
 from llamatrix.engines.protocol import Bench
@@ -24,7 +24,7 @@ def warm(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Warm:
-    """Warm up a played card with a fake llama-bench that hangs, as a long load does."""
+    """Warm up a fake card with a fake llama-bench that hangs, as a long load does."""
     monkeypatch.setenv("LLAMATRIX_FAKE_BENCH", json.dumps({"fail": {"2048": "hang"}}))
 
     def run(limit_s: float, library: object) -> WarmUp | None:
@@ -44,14 +44,14 @@ def warm(
 
 
 def test_a_card_that_stands_still_is_steady_after_one_window(warm: Warm) -> None:
-    found = warm(60, played())
+    found = warm(60, fake_nvml())
     assert found
     assert found.steady
     assert WINDOW_S <= found.seconds < 60
 
 
 def test_the_time_is_bounded_and_a_restless_card_is_told(warm: Warm) -> None:
-    found = warm(0.5, played())
+    found = warm(0.5, fake_nvml())
     assert found
     assert not found.steady
     assert found.seconds < 30
@@ -63,17 +63,17 @@ def test_a_program_that_never_works_warms_nothing(
     monkeypatch.setenv(
         "LLAMATRIX_FAKE_BENCH", json.dumps({"fail": {"2048": "loading-memory"}})
     )
-    found = warm(60, played())
+    found = warm(60, fake_nvml())
     assert found
     assert not found.steady
 
 
 def test_idle_power_is_told_where_the_driver_calls_the_card_idle(warm: Warm) -> None:
-    found = warm(0.3, played(reasons=1, power_mw=75_000))
+    found = warm(0.3, fake_nvml(reasons=1, power_mw=75_000))
     assert found
     assert found.idle_w == 75.0
     assert not found.steady
-    busy = warm(0.3, played(reasons=0))
+    busy = warm(0.3, fake_nvml(reasons=0))
     assert busy
     assert busy.idle_w is None
 
@@ -83,7 +83,7 @@ def test_without_a_card_nothing_is_warmed(warm: Warm) -> None:
 
 
 def test_the_library_is_closed_again(warm: Warm) -> None:
-    library = played()
+    library = fake_nvml()
     warm(0.2, library)
     assert library.open_count == 0
 

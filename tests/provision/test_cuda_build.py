@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from tests.played_nvml import played
+from tests.fake_nvml import fake_nvml
 from tests.shipped import shipped_cells
 
 from llamatrix.config.cell import Cell
@@ -18,7 +18,7 @@ from llamatrix.provision.source import NOTE, nar_hash
 @pytest.fixture
 def h200(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Play that this machine has one."""
-    monkeypatch.setitem(sys.modules, "pynvml", played())
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
     gpus.cache_clear()
     yield
     gpus.cache_clear()
@@ -34,7 +34,7 @@ def test_another_card_is_another_build(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = shipped_cells("gpu-proof")[0]
     keys = set()
     for capability in ((9, 0), (8, 9)):
-        monkeypatch.setitem(sys.modules, "pynvml", played(capability=capability))
+        monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(capability=capability))
         gpus.cache_clear()
         keys.add(manifest_of(cell).key)
     gpus.cache_clear()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.played_nvml import played, without_cards
+from tests.fake_nvml import fake_nvml, without_cards
 
 from llamatrix import host
 from llamatrix.config.cell import Cell
@@ -74,7 +74,7 @@ def test_a_cuda_build_without_a_card_is_refused(
 def test_a_card_older_than_the_capabilities_is_refused(
     cuda: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", played(capability=(7, 5)))
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(capability=(7, 5)))
     with pytest.raises(ProvisionError, match=r"for 8\.6 and newer, but here is .*7\.5"):
         require_device("cuda", cuda)
 
@@ -83,7 +83,7 @@ def test_a_card_older_than_the_capabilities_is_refused(
 def test_a_card_of_or_after_the_capabilities_is_taken(
     cuda: Build, capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", played(capability=capability))
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(capability=capability))
     require_device("cuda", cuda)
 
 

@@ -7,7 +7,9 @@ from typing import Any
 from tests.shipped import FAKES
 
 
-def played(*cards: dict[str, Any], without: str = "", **changes: object) -> ModuleType:
+def fake_nvml(
+    *cards: dict[str, Any], without: str = "", **changes: object
+) -> ModuleType:
     """Return a library with these cards, or with a changed H200 that lacks `without`."""
     spec = importlib.util.spec_from_file_location("pynvml", FAKES / "pynvml.py")
     assert spec
@@ -23,13 +25,13 @@ def played(*cards: dict[str, Any], without: str = "", **changes: object) -> Modu
 
 
 def without_cards() -> ModuleType:
-    module = played()
+    module = fake_nvml()
     vars(module)["CARDS"] = []
     return module
 
 
 def without_driver(code: int | None = None) -> ModuleType:
     """Return a library that fails to open with this error number."""
-    module = played()
+    module = fake_nvml()
     vars(module)["INIT_FAILS"] = code or True
     return module
