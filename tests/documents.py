@@ -18,7 +18,7 @@ from llamatrix.config.cell import SpeedTest
 from llamatrix.measure.context.result import usable_context
 from llamatrix.nvml import Gpu
 from llamatrix.records.context_record import ContextRecord
-from llamatrix.records.speed_record import Record
+from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.context_page import newest
@@ -39,7 +39,7 @@ BLOCK = re.compile(
 )
 _MIB = 2**20
 Options = Mapping[str, str]
-Engine = Record | ContextRecord | TrialRecord
+Engine = SpeedRecord | ContextRecord | TrialRecord
 
 
 def renewed(text: str) -> str:
@@ -130,7 +130,7 @@ def _runs(folder: Path) -> str:
 
 def _kind(record: Engine) -> str:
     match record:
-        case Record():
+        case SpeedRecord():
             return f"`{record.cell.sweep}` sweep"
         case ContextRecord():
             return f"`context`, {_asked(record)}"
@@ -154,11 +154,11 @@ def _count(records: Sequence[Engine]) -> str:
     samples = [
         sample
         for one in records
-        if isinstance(one, Record) and (sample := sample_text(one))
+        if isinstance(one, SpeedRecord) and (sample := sample_text(one))
     ]
     if not samples:
         return str(len(records))
-    processes = {one.process.id for one in records if isinstance(one, Record)}
+    processes = {one.process.id for one in records if isinstance(one, SpeedRecord)}
     repetitions = sorted({sample.repetitions for sample in samples})
     return f"{len(processes)}×{'/'.join(map(str, repetitions))}"
 

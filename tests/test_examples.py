@@ -10,7 +10,7 @@ from tests.shipped import ROOT
 from llamatrix.commands.hand_runs import BY_HAND
 from llamatrix.commands.regress.ledger import SPEED_PAIRS
 from llamatrix.records.context_record import CONTEXT
-from llamatrix.records.opinion_record import OPINION
+from llamatrix.records.judge_record import JUDGE
 from llamatrix.records.speed_record import SPEED
 from llamatrix.records.store import DamagedLine, R, RecordKind, Store
 from llamatrix.records.trial_record import AGENT
@@ -67,5 +67,5 @@ def test_shipped_pages_equal_their_records(
 @example
 def test_shipped_records_of_every_schema_are_readable(folder: Path) -> None:
     assert unreadable(folder, SPEED) + unreadable(folder, AGENT) == []
-    assert unreadable(folder, CONTEXT) + unreadable(folder, OPINION) == []
+    assert unreadable(folder, CONTEXT) + unreadable(folder, JUDGE) == []
     assert unreadable(folder, BY_HAND) + unreadable(folder, SPEED_PAIRS) == []

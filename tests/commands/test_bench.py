@@ -15,7 +15,7 @@ from llamatrix.commands.pending import speed_status
 from llamatrix.config.context import load_context
 from llamatrix.measure.disturbances import Load, Mark
 from llamatrix.project import Project
-from llamatrix.records.speed_record import SPEED, Record
+from llamatrix.records.speed_record import SPEED, SpeedRecord
 from llamatrix.records.store import Store
 from llamatrix.report.speed import Result, groups
 
@@ -51,7 +51,7 @@ def measured(
     disturbed: int,
     target_spread: float | None,
     after_first: Callable[[], None] = lambda: None,
-) -> tuple[list[Record], Result]:
+) -> tuple[list[SpeedRecord], Result]:
     """Measure one cell; its records and the figures of its first test."""
     cell = shipped_cells("smoke")[0]
     sweep = msgspec.structs.replace(cell.sweep, target_spread=target_spread)

@@ -16,7 +16,7 @@ from tests.report.made_trials import IMAGES, NO_SANDBOX, made_trial, stored_tria
 
 from llamatrix.project import Project
 from llamatrix.proxy.serving import address, loopback_listener, serving
-from llamatrix.records.opinion_record import OPINION, OpinionRecord
+from llamatrix.records.judge_record import JUDGE, JudgeRecord
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.trials.llm_judge import Given, Unparseable, rubric
@@ -69,8 +69,8 @@ def folder_of(project: Project, trial: TrialRecord) -> Path:
     return project.records / trial.host.slug / trial.served.trajectory
 
 
-def opinions(project: Project) -> list[OpinionRecord]:
-    return list(Store(reports=project.reports, kind=OPINION).read_all())
+def opinions(project: Project) -> list[JudgeRecord]:
+    return list(Store(reports=project.reports, kind=JUDGE).read_all())
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_each_trial_is_asked_once_and_shown_apart(
         assert "turn = 1" in body
     kept = opinions(project)
     assert [type(one.opinion) for one in kept] == [Given, Given]
-    assert kept[0].asked.prompt_sha256 != kept[1].asked.prompt_sha256
+    assert kept[0].request.prompt_sha256 != kept[1].request.prompt_sha256
     assert url not in msgspec.json.encode(kept).decode()
     assert "### Opinion of judge (not part of pass or fail)" in ended.stdout
     shown = run_invoke("table")

@@ -6,7 +6,7 @@ from llamatrix.commands.hand_runs import BY_HAND
 from llamatrix.commands.regress.ledger import SPEED_PAIRS
 from llamatrix.commands.regress.replay_ledger import REPLAY_PAIRS
 from llamatrix.records.context_record import CONTEXT
-from llamatrix.records.opinion_record import OPINION
+from llamatrix.records.judge_record import JUDGE
 from llamatrix.records.speed_record import SPEED
 from llamatrix.records.store import RecordKind, RecordLocation, Stored
 from llamatrix.records.trial_record import AGENT
@@ -15,7 +15,7 @@ KINDS: dict[str, RecordKind[Stored]] = {
     "speed": SPEED,  # type: ignore[dict-item]
     "agent": AGENT,  # type: ignore[dict-item]
     "context": CONTEXT,  # type: ignore[dict-item]
-    "opinion": OPINION,  # type: ignore[dict-item]
+    "opinion": JUDGE,  # type: ignore[dict-item]
     "speed-pairs": SPEED_PAIRS,  # type: ignore[dict-item]
     "replay-pairs": REPLAY_PAIRS,  # type: ignore[dict-item]
     "by-hand": BY_HAND,  # type: ignore[dict-item]

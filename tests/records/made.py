@@ -13,7 +13,7 @@ from llamatrix.host import Host
 from llamatrix.measure.telemetry import CpuSample, Telemetry
 from llamatrix.provision.build import Manifest
 from llamatrix.provision.weights.provide import WeightsFacts
-from llamatrix.records.speed_record import SPEED, CellFacts, Record
+from llamatrix.records.speed_record import SPEED, CellFacts, SpeedRecord
 from llamatrix.records.store import RecordLocation, seal
 
 _ADDED = {"schema_version", "checksum"}
@@ -46,7 +46,7 @@ def made_row(test: SpeedTest, samples_ts: tuple[float, ...]) -> bytes:
     return json.dumps(row).encode()
 
 
-def reread(fields: dict[str, object]) -> Record:
+def reread(fields: dict[str, object]) -> SpeedRecord:
     """Read a speed record back from a line with these fields."""
     known = {key: value for key, value in fields.items() if key not in _ADDED}
     line = seal(msgspec.json.encode(known)).removesuffix(b"\n")
@@ -65,13 +65,13 @@ def made_record(  # noqa: PLR0913
     spec_digest: str = "5" * 64,
     measured_at: str = "2026-04-05T12:00:00.000+00:00",
     host_slug: str = "rtx-4090-abc123",
-) -> Record:
+) -> SpeedRecord:
     name, architecture = _MODELS[model_key]
     kind = "" if weights is WeightsKind.HUB else f".{weights}"
     asked = test or SpeedTest(n_prompt=512, n_gen=0)
     locked = shipped_cells("published")[0].locked
     sample = parse_row(made_row(asked, samples_ts))
-    return Record(
+    return SpeedRecord(
         cell=CellFacts(
             id=f"speed/{model_key}{kind}/april/cuda",
             digest=digest,

@@ -20,7 +20,7 @@ from llamatrix.commands.hand_runs import HandRun
 from llamatrix.commands.regress.ledger import Entry
 from llamatrix.engines.outcome import Done
 from llamatrix.errors import RecordError
-from llamatrix.records.speed_record import SPEED, Record
+from llamatrix.records.speed_record import SPEED, SpeedRecord
 from llamatrix.records.store import (
     SCHEMA_VERSION,
     DamagedLine,
@@ -54,7 +54,7 @@ def test_migration_keeps_the_row_unchanged_beside_what_was_read_of_it(
     if isinstance(record, HandRun):
         sample = record.samples[0]
     else:
-        assert isinstance(record, Record | Entry)
+        assert isinstance(record, SpeedRecord | Entry)
         assert isinstance(record.outcome, Done)
         sample = record.outcome.result
     raw = bytes(sample.raw)
@@ -96,15 +96,15 @@ def test_no_digest_changes_by_migration(name: str) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store[Record]:
+def store(tmp_path: Path) -> Store[SpeedRecord]:
     return Store(reports=tmp_path, kind=SPEED)
 
 
-def read(store: Store[Record], record: Record) -> list[Record]:
+def read(store: Store[SpeedRecord], record: SpeedRecord) -> list[SpeedRecord]:
     return store.read(host_slug=record.host.slug, record_id=record.cell.id)
 
 
-def test_what_is_appended_is_read_back(store: Store[Record]) -> None:
+def test_what_is_appended_is_read_back(store: Store[SpeedRecord]) -> None:
     first, second = made_record(repeat=1), made_record(repeat=2)
     store.append(first)
     store.append(second)
@@ -112,7 +112,7 @@ def test_what_is_appended_is_read_back(store: Store[Record]) -> None:
     assert list(store.read_all()) == [first, second]
 
 
-def test_a_record_is_one_line(store: Store[Record]) -> None:
+def test_a_record_is_one_line(store: Store[SpeedRecord]) -> None:
     store.append(made_record())
     (path,) = store.folder.rglob("*.jsonl")
     assert path.read_bytes().count(b"\n") == 1
@@ -120,7 +120,7 @@ def test_a_record_is_one_line(store: Store[Record]) -> None:
 
 
 def test_records_of_another_kind_are_neither_read_nor_written(
-    store: Store[Record],
+    store: Store[SpeedRecord],
 ) -> None:
     record = made_record()
     store.append(record)
@@ -134,7 +134,7 @@ def test_records_of_another_kind_are_neither_read_nor_written(
 
 
 def test_a_half_written_last_line_is_passed_over(
-    store: Store[Record], capsys: pytest.CaptureFixture[str]
+    store: Store[SpeedRecord], capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = made_record()
     store.append(record)
@@ -146,7 +146,7 @@ def test_a_half_written_last_line_is_passed_over(
 
 
 def test_the_next_record_starts_a_line_after_a_half_written_one(
-    store: Store[Record],
+    store: Store[SpeedRecord],
 ) -> None:
     first, second = made_record(repeat=1), made_record(repeat=2)
     store.append(first)
@@ -160,7 +160,7 @@ def test_the_next_record_starts_a_line_after_a_half_written_one(
 
 
 def test_a_flipped_digit_is_found_and_costs_that_record_alone(
-    store: Store[Record], capsys: pytest.CaptureFixture[str]
+    store: Store[SpeedRecord], capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = made_record(repeat=1), made_record(repeat=2)
     store.append(first)
@@ -197,7 +197,7 @@ def test_a_flipped_digit_is_found_and_costs_that_record_alone(
     ],
 )
 def test_a_line_that_is_no_record_is_skipped_and_named(
-    line: bytes, store: Store[Record]
+    line: bytes, store: Store[SpeedRecord]
 ) -> None:
     record = made_record()
     store.append(record)
@@ -212,7 +212,7 @@ def test_a_line_that_is_no_record_is_skipped_and_named(
 
 
 def test_measuring_stops_at_a_file_that_a_newer_llamatrix_wrote(
-    store: Store[Record],
+    store: Store[SpeedRecord],
 ) -> None:
     record = made_record()
     store.append(record)
@@ -228,7 +228,7 @@ def test_measuring_stops_at_a_file_that_a_newer_llamatrix_wrote(
     assert damaged.newer
 
 
-def test_an_unwritable_store_is_told_with_the_remedy(store: Store[Record]) -> None:
+def test_an_unwritable_store_is_told_with_the_remedy(store: Store[SpeedRecord]) -> None:
     store.folder.mkdir(parents=True)
     (store.folder / made_record().host.slug).write_text("a file in the way")
     with pytest.raises(RecordError, match=r"could not be written.*all earlier records"):
@@ -240,7 +240,7 @@ def append_many(folder: Path, first: int) -> None:
         Store(reports=folder, kind=SPEED).append(made_record(repeat=repeat))
 
 
-def test_two_processes_on_one_store_lose_nothing(store: Store[Record]) -> None:
+def test_two_processes_on_one_store_lose_nothing(store: Store[SpeedRecord]) -> None:
     spawn = multiprocessing.get_context("spawn")
     writers = [
         spawn.Process(target=append_many, args=(store.reports, first))

@@ -10,7 +10,7 @@ from tests.report.made_trials import NO_SANDBOX, made_trial, published_trials
 from llamatrix.agents.turn_outcome import EndpointDied
 from llamatrix.errors import RecordError
 from llamatrix.project import Project
-from llamatrix.records.speed_record import SPEED, Record
+from llamatrix.records.speed_record import SPEED, SpeedRecord
 from llamatrix.records.store import Store, UnwrittenError
 from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.trials.trial_result import Broken, Incorrect, Undecided
@@ -58,7 +58,7 @@ def test_trajectories_beside_the_records_are_no_records(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def blocked(project: Project) -> Store[Record]:
+def blocked(project: Project) -> Store[SpeedRecord]:
     """A store of which a file stands in the place of the host's folder."""
     store = Store(reports=project.reports, kind=SPEED)
     store.folder.mkdir(parents=True)
@@ -67,7 +67,7 @@ def blocked(project: Project) -> Store[Record]:
 
 
 def test_a_store_that_cannot_be_written_is_told_before_measuring(
-    blocked: Store[Record],
+    blocked: Store[SpeedRecord],
 ) -> None:
     with pytest.raises(RecordError, match=r"no record can be written.*nothing was"):
         blocked.require_room(made_record().host.slug)
@@ -80,7 +80,7 @@ def test_asking_leaves_no_file(project: Project) -> None:
 
 
 def test_a_record_that_cannot_be_written_is_kept_beside_the_store(
-    blocked: Store[Record], project: Project
+    blocked: Store[SpeedRecord], project: Project
 ) -> None:
     record = made_record()
     with pytest.raises(UnwrittenError, match="it is kept: `cat ") as caught:

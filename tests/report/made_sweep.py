@@ -13,7 +13,7 @@ from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.llama_cpp.llama_bench import parse_row
 from llamatrix.engines.outcome import Done
 from llamatrix.nvml import Gpu
-from llamatrix.records.speed_record import SPEED, Record
+from llamatrix.records.speed_record import SPEED, SpeedRecord
 from llamatrix.records.store import Store
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.report.published import Published, load_published
@@ -61,7 +61,7 @@ def on_card(
     host: str = HOST,
     gpus: tuple[Gpu, ...] = (CARD,),
     weights: WeightsKind = WeightsKind.HUB,
-) -> Record:
+) -> SpeedRecord:
     """One process whose samples lie closely around a mean."""
     record = made_record(
         model_key=model, test=test, repeat=repeat, host_slug=host, weights=weights
@@ -88,7 +88,7 @@ def sweep(
     host: str = HOST,
     gpus: tuple[Gpu, ...] = (CARD,),
     weights: WeightsKind = WeightsKind.HUB,
-) -> list[Record]:
+) -> list[SpeedRecord]:
     """Three prompt sizes and a generation for four models, two processes each."""
     tests = {
         model: {
@@ -113,7 +113,7 @@ def sweep(
     ]
 
 
-def stored(reports: Path, records: list[Record]) -> Path:
+def stored(reports: Path, records: list[SpeedRecord]) -> Path:
     """The folder of the reports, with these records in it."""
     store = Store(reports=reports, kind=SPEED)
     for record in records:

@@ -7,7 +7,7 @@ from llamatrix.config.cell import SpeedTest
 from llamatrix.engines.outcome import Crashed
 from llamatrix.measure.telemetry import GpuSample, Telemetry, WarmUp
 from llamatrix.nvml import Gpu
-from llamatrix.records.speed_record import Record
+from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.report.gpu_page import Proof, gpu_page
 from llamatrix.report.gpu_table import gpu_table, idle_power_w, peak_memory
 from llamatrix.report.speed import groups
@@ -17,7 +17,7 @@ GIB = 2**30
 PROMPT = SpeedTest(n_prompt=512, n_gen=0)
 
 
-def on_card(*, repeat: int = 1, disturbances: tuple[str, ...] = ()) -> Record:
+def on_card(*, repeat: int = 1, disturbances: tuple[str, ...] = ()) -> SpeedRecord:
     """Three repetitions of 512 tokens in 3 s each, at 1000 W, on a card of 100 W idle."""
     telemetry = Telemetry(
         gpu=tuple(
@@ -99,7 +99,7 @@ def test_idle_power_is_the_least_that_was_seen() -> None:
     assert idle_power_w([made_record()]) is None
 
 
-def proof(*records: Record) -> str:
+def proof(*records: SpeedRecord) -> str:
     (group,) = groups(records)
     return gpu_page(Proof(group=group, by_hand={}))
 

@@ -22,7 +22,7 @@ from llamatrix.agents.turn_outcome import EndpointDied
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import OutOfMemory
-from llamatrix.records.speed_record import Record
+from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.evidence import read_evidence, read_trial_evidence
 from llamatrix.report.formats import size_text
@@ -71,7 +71,7 @@ class Seen(HTMLParser):
 
 
 def written(
-    records: list[Record], reports: Path, trials: list[TrialRecord] | None = None
+    records: list[SpeedRecord], reports: Path, trials: list[TrialRecord] | None = None
 ) -> str:
     evidence = read_evidence(stored(reports, records))
     trial_evidence = read_trial_evidence(stored_trials(reports, trials or []))

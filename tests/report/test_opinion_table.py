@@ -1,6 +1,6 @@
 """What models think stands in tables of its own and changes no other."""
 
-from tests.records.made_opinion import made_grades, made_opinion
+from tests.records.made_judge import made_grades, made_opinion
 from tests.report.made_trials import IMAGES, made_trial
 
 from llamatrix.report.trials import trial_groups

@@ -10,7 +10,7 @@ from llamatrix.config.matrix import WeightsKind
 from llamatrix.errors import ReportError
 from llamatrix.measure.stream import Bandwidth
 from llamatrix.nvml import Gpu
-from llamatrix.records.speed_record import Record
+from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.roofline import NoRoofline, Roofline
 from llamatrix.report.bandwidth_file import (
@@ -37,7 +37,7 @@ def made_bandwidth(bytes_per_s: float) -> Bandwidth:
 
 
 def limits(
-    records: list[Record], bandwidth: Bandwidth | None = None
+    records: list[SpeedRecord], bandwidth: Bandwidth | None = None
 ) -> dict[str, Roofline | NoRoofline]:
     (group,) = groups(records, models=MODELS)
     return {one.claim: one for one in our_rooflines(group, load_gpus(), bandwidth)}

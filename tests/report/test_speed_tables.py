@@ -9,7 +9,7 @@ from tests.records.made import made_record
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.engines.outcome import Done, OutOfMemory
-from llamatrix.records.speed_record import Record
+from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.report.formats import hundredths, whole
 from llamatrix.report.speed import Result, groups
 from llamatrix.report.tidy import speed_csv, speed_json
@@ -19,7 +19,7 @@ _MODELS = ("qwen35-27b", "qwen35-35b-a3b", "gemma4-26b-a4b", "gemma4-31b")
 _BASE = {"qwen35-27b": 30, "qwen35-35b-a3b": 66, "gemma4-26b-a4b": 85, "gemma4-31b": 31}
 
 
-def made_sweep() -> list[Record]:
+def made_sweep() -> list[SpeedRecord]:
     """Two sizes and a generation for the four models, two processes each."""
     records = []
     for repeat in (1, 2):
@@ -77,7 +77,7 @@ def test_models_stand_in_the_order_of_the_matrix() -> None:
 PROMPT = SpeedTest(n_prompt=512, n_gen=0)
 
 
-def result_of(*records: Record) -> Result:
+def result_of(*records: SpeedRecord) -> Result:
     (group,) = groups(records)
     return group.results["Qwen3.5-27B", PROMPT]
 

@@ -11,7 +11,7 @@ from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import OutOfMemory
 from llamatrix.nvml import Gpu
-from llamatrix.records.speed_record import Record
+from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.reference.gpu import gpu_key, load_gpus
 from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.verdict import Comparison, ComparisonVerdict
@@ -24,7 +24,7 @@ from llamatrix.report.versus_tables import versus_text
 LONG = SpeedTest(n_prompt=65336, n_gen=0)
 
 
-def held(records: list[Record], reports: Path) -> Versus:
+def held(records: list[SpeedRecord], reports: Path) -> Versus:
     evidence = read_evidence(stored(reports, records))
     (group,) = groups(evidence.records, models=MODELS)
     return versus(blog(), group, evidence, load_gpus())

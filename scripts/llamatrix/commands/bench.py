@@ -33,7 +33,7 @@ from llamatrix.measure.disturbances import (
 from llamatrix.measure.speed import MeasuredTest, run_sweep
 from llamatrix.progress import meter, say
 from llamatrix.project import Project
-from llamatrix.records.speed_record import SPEED, Record, cell_facts
+from llamatrix.records.speed_record import SPEED, SpeedRecord, cell_facts
 from llamatrix.records.store import Store
 from llamatrix.report.speed import outcome_word
 from llamatrix.units import duration_text
@@ -127,7 +127,7 @@ def _measure_cell(
     status: CellStatus[Cell],
     parts: Parts,
     project: Project,
-    store: Store[Record],
+    store: Store[SpeedRecord],
     watch: Watch,
 ) -> list[MeasuredTest]:
     """Run the repeats that are due; one harness measures at a time."""
@@ -184,8 +184,8 @@ def _record(
     *,
     repeat: int,
     load: Load,
-) -> Record:
-    return Record(
+) -> SpeedRecord:
+    return SpeedRecord(
         cell=cell_facts(status.cell, digest=status.digest),
         test=one.test,
         repeat=repeat,

@@ -29,7 +29,7 @@ from llamatrix.nvml import gpus
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.proxy.cost import measure_cost
-from llamatrix.records.speed_record import SPEED, Record
+from llamatrix.records.speed_record import SPEED, SpeedRecord
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT
 from llamatrix.report.overhead import added_s, tap_text, trials_text
@@ -73,7 +73,7 @@ def report(*, pairs: int, long_s: int) -> None:
     _print_trials()
 
 
-def _measured_aside(cell: Cell, context: Context, aside: Path) -> list[Record]:
+def _measured_aside(cell: Cell, context: Context, aside: Path) -> list[SpeedRecord]:
     """Measure the cell by the ordinary way into a store of its own."""
     project = Project(root=aside, cache=context.project.cache)
     store = Store(reports=project.reports, kind=SPEED)
@@ -81,7 +81,7 @@ def _measured_aside(cell: Cell, context: Context, aside: Path) -> list[Record]:
     return list(store.read_all())
 
 
-def _print_exactness(cell: Cell, here: Bench, records: Sequence[Record]) -> None:
+def _print_exactness(cell: Cell, here: Bench, records: Sequence[SpeedRecord]) -> None:
     hand = manual_command(here, cell.tests)
     words = hand.split(" && ", 1)[1].split()[1:]
     for record in records:
@@ -109,7 +109,7 @@ def _print_exactness(cell: Cell, here: Bench, records: Sequence[Record]) -> None
     )
 
 
-def _print_pairs(bench_: Bench, like: Record, aside: Path, pairs: int) -> None:
+def _print_pairs(bench_: Bench, like: SpeedRecord, aside: Path, pairs: int) -> None:
     """Pairs of a process by hand and one through the harness, in a drawn order."""
     found: list[tuple[Run, Run]] = []
     for number in range(1, pairs + 1):
@@ -133,7 +133,7 @@ def _print_pairs(bench_: Bench, like: Record, aside: Path, pairs: int) -> None:
     )
 
 
-def _print_long(bench_: Bench, like: Record, aside: Path, long_s: int) -> None:
+def _print_long(bench_: Bench, like: SpeedRecord, aside: Path, long_s: int) -> None:
     """One process of about so many seconds: what share of it is ours."""
     short = _run_ours(bench_, like, aside)
     seconds = (short.wall_s - short.ours_s) / (bench_.sweep.repetitions + 1)
@@ -174,7 +174,7 @@ def _print_trials() -> None:
     print(trials_text(store.read_all(), host=this_host().slug, tap_s=tap_s))
 
 
-def _run_ours(bench_: Bench, like: Record, aside: Path) -> Run:
+def _run_ours(bench_: Bench, like: SpeedRecord, aside: Path) -> Run:
     """One process through the harness, its record written as always."""
     store = Store(reports=aside / "pairs", kind=SPEED)
     kept: list[MeasuredTest] = []
@@ -208,7 +208,7 @@ def _run_by_hand(bench_: Bench, aside: Path) -> Run:
     )
 
 
-def _print_tabulating(records: Sequence[Record], aside: Path) -> None:
+def _print_tabulating(records: Sequence[SpeedRecord], aside: Path) -> None:
     """Read, group and write tables of many records, and of ten times fewer."""
     few_s, many_s = (
         _tabulated_s(records, count, aside / f"many-{count}")
@@ -220,7 +220,7 @@ def _print_tabulating(records: Sequence[Record], aside: Path) -> None:
     )
 
 
-def _tabulated_s(records: Sequence[Record], count: int, folder: Path) -> float:
+def _tabulated_s(records: Sequence[SpeedRecord], count: int, folder: Path) -> float:
     store = Store(reports=folder, kind=SPEED)
     file = store.file_of(records[0].host.slug, records[0].cell.id)
     file.parent.mkdir(parents=True)
@@ -234,7 +234,7 @@ def _tabulated_s(records: Sequence[Record], count: int, folder: Path) -> float:
     return seconds
 
 
-def _copies(records: Sequence[Record], count: int) -> Iterator[Record]:
+def _copies(records: Sequence[SpeedRecord], count: int) -> Iterator[SpeedRecord]:
     for number in range(count):
         like = records[number % len(records)]
         yield msgspec.structs.replace(like, repeat=number + 1)

@@ -14,11 +14,11 @@ from llamatrix.commands.report_view import View, load_view, trials_belong
 from llamatrix.config.expand import select_profile
 from llamatrix.errors import BenchError, MatrixError, MeasureError
 from llamatrix.progress import say
-from llamatrix.records.opinion_record import (
-    OPINION,
+from llamatrix.records.judge_record import (
+    JUDGE,
+    JudgeRecord,
     JudgeRequest,
-    OpinionRecord,
-    opinion_cell,
+    judge_cell,
     trial_name,
 )
 from llamatrix.records.store import Store
@@ -47,12 +47,12 @@ def opinion(flags: JudgeFlags) -> str:
     chosen = _chosen(view, flags)
     secret = _key(flags.key_env, os.environ)
     redaction = Redaction(secrets=_secrets(os.environ, secret))
-    store = Store(reports=view.project.reports, kind=OPINION)
+    store = Store(reports=view.project.reports, kind=JUDGE)
     with _endpoint(flags.url, secret) as place:
         for record in chosen:
             _one(record, flags, view.project.records, store, place, redaction)
     say("`invoke table` writes them into agent.md, apart from pass and fail")
-    given = [one for one in store.read_all() if one.asked.model == flags.model]
+    given = [one for one in store.read_all() if one.request.model == flags.model]
     tables = (
         markdown(table)
         for group in view.trials
@@ -85,7 +85,7 @@ def _one(
     record: TrialRecord,
     flags: JudgeFlags,
     records: Path,
-    store: Store[OpinionRecord],
+    store: Store[JudgeRecord],
     place: Site,
     redaction: Redaction,
 ) -> None:
@@ -107,7 +107,7 @@ def _one(
         redaction=redaction,
     )
     asked = _asked(made)
-    cell = opinion_cell(record, asked)
+    cell = judge_cell(record, asked)
     known = store.read(host_slug=record.host.slug, record_id=cell.id)
     if not flags.again and any(one.cell.digest == cell.digest for one in known):
         say(f"{label}: asked before; `--again` asks anew")
@@ -115,10 +115,10 @@ def _one(
     say(f"{label}: asking {flags.model}, {made.characters} characters")
     reached = ask_judge(place, made, redaction)
     store.append(
-        OpinionRecord(
+        JudgeRecord(
             cell=cell,
-            of=trial_name(record),
-            asked=asked,
+            trial=trial_name(record),
+            request=asked,
             opinion=reached.answer,
             answered_by=reached.answered_by,
             calls=reached.calls,

@@ -21,7 +21,7 @@ from llamatrix.progress import say
 from llamatrix.provision.build import compiled_by
 from llamatrix.provision.resolve_weights import with_known_weights
 from llamatrix.records.context_record import ContextCell, ContextRecord
-from llamatrix.records.speed_record import SPEED, Record
+from llamatrix.records.speed_record import SPEED, SpeedRecord
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.report.speed import result_of
@@ -161,7 +161,7 @@ def find_pending(
 
 
 def speed_status(
-    cell: Cell, store: Store[Record], *, again: int = 0, retry: bool = False
+    cell: Cell, store: Store[SpeedRecord], *, again: int = 0, retry: bool = False
 ) -> CellStatus[Cell]:
     """The tests that a speed cell lacks.
 
@@ -190,7 +190,9 @@ def speed_status(
     )
 
 
-def _latest_tests(cell: Cell, digest: str, store: Store[Record]) -> dict[Key, Record]:
+def _latest_tests(
+    cell: Cell, digest: str, store: Store[SpeedRecord]
+) -> dict[Key, SpeedRecord]:
     records = store.read(host_slug=this_host().slug, record_id=cell.id)
     return {
         (record.repeat, record.test): record
@@ -203,7 +205,7 @@ def _due_tests(
     cell: Cell,
     repeats: int,
     again: int,
-    latest: Mapping[Key, Record],
+    latest: Mapping[Key, SpeedRecord],
     settled: Collection[Key],
 ) -> Iterator[Due]:
     for number in range(1, repeats + again + 1):
@@ -218,7 +220,7 @@ def _due_tests(
             yield Due(number=number, tests=tests, why=why)
 
 
-def _is_unstable(cell: Cell, latest: Mapping[Key, Record]) -> bool:
+def _is_unstable(cell: Cell, latest: Mapping[Key, SpeedRecord]) -> bool:
     """Whether a test has not reached the target spread that the matrix has now."""
     target = cell.sweep.target_spread
     results = (
@@ -231,7 +233,7 @@ def _is_unstable(cell: Cell, latest: Mapping[Key, Record]) -> bool:
 
 
 def still_due(
-    status: CellStatus[Cell], due: Due, store: Store[Record]
+    status: CellStatus[Cell], due: Due, store: Store[SpeedRecord]
 ) -> tuple[SpeedTest, ...]:
     """The tests of a repeat, without those that another process has measured since."""
     latest = _latest_tests(status.cell, status.digest, store)

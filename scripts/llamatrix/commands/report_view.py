@@ -16,7 +16,7 @@ from llamatrix.host import this_host
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.records.context_record import CONTEXT, ContextRecord
-from llamatrix.records.opinion_record import OPINION, OpinionRecord
+from llamatrix.records.judge_record import JUDGE, JudgeRecord
 from llamatrix.records.store import DamagedLine
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.reference_set import find_set
@@ -43,7 +43,7 @@ class View:
     trial_evidence: TrialEvidence
     trials: tuple[TrialGroup, ...]
     """The agent's, likewise."""
-    opinions: tuple[OpinionRecord, ...]
+    opinions: tuple[JudgeRecord, ...]
     """Of models, on trials' work: never part of pass or fail."""
     contexts: tuple[ContextRecord, ...]
     damaged: tuple[DamagedLine, ...]
@@ -82,7 +82,7 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
     models, current = tuple(matrix.models), current_digests(matrix, lock)
     found = groups(evidence.records, models=models, current=current)
     trial_evidence = read_trial_evidence(project.reports)
-    opinions = read_index(project.reports, OPINION)
+    opinions = read_index(project.reports, JUDGE)
     contexts = read_index(project.reports, CONTEXT)
     return View(
         project=project,

@@ -22,7 +22,7 @@ from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.weights.synthetic.models import MODELS
 from llamatrix.records.context_record import CONTEXT
-from llamatrix.records.opinion_record import OPINION, trial_name
+from llamatrix.records.judge_record import JUDGE, trial_name
 from llamatrix.records.store import Store
 from llamatrix.report.context_page import context_page, newest, write_context_page
 from llamatrix.report.gpu_page import Proof, gpu_page
@@ -215,13 +215,13 @@ def _copy_records(
     hosts = {group.host_slug for group in shown}
     measured = {f"records/{slug}/bandwidth.json" for slug in hosts}
     spoken_of = {trial_name(one) for group in trials for one in group.records}
-    opinions = Store(reports=view.project.reports, kind=OPINION)
+    opinions = Store(reports=view.project.reports, kind=JUDGE)
     measured |= {
         opinions.file_of(one.host.slug, one.cell.id)
         .relative_to(view.project.reports)
         .as_posix()
         for one in view.opinions
-        if one.of in spoken_of
+        if one.trial in spoken_of
     }
     for name in sorted(files | measured):
         _copy_new(view.project.reports / name, folder / name)

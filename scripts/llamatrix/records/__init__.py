@@ -1,1 +1,1 @@
-"""Cell, pins, host and outcome, written once and kept: one JSON line each."""
+"""Records: one JSON line per measurement, with its cell, pins, host and outcome."""

@@ -1,4 +1,4 @@
-"""What one line of speed holds: one test of llama-bench and its conditions."""
+"""Speed records: one test of a sweep and its conditions."""
 
 import msgspec
 
@@ -14,11 +14,11 @@ from llamatrix.records.store import Envelope, Fields, RecordKind, RecordLocation
 
 
 class CellFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The cell as a table needs it, and the digests that identify it."""
+    """The cell as tables need it, and the digests that identify it."""
 
     id: str
     digest: str
-    """Spec, host class and compiler: a record is reused only under the same one."""
+    """Over spec, host class and compiler: a record is reused only for the same digest."""
     spec_digest: str
     measurement: str
     model_key: str
@@ -30,14 +30,14 @@ class CellFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     build: str
     sweep: str
     target_spread: float | None = None
-    """The sweep's stopping rule at that time; None where it had none."""
+    """Of the sweep when it was measured; None without a stopping rule."""
 
 
-class Record(Envelope, frozen=True, kw_only=True):
+class SpeedRecord(Envelope, frozen=True, kw_only=True):
     cell: CellFacts
     test: SpeedTest
     repeat: int
-    """Which fresh repeat of the sweep this belongs to, from 1."""
+    """Number of the sweep's repeat that this belongs to, from 1."""
     outcome: Outcome
     process: Process
     locked: LockedPin
@@ -45,9 +45,9 @@ class Record(Envelope, frozen=True, kw_only=True):
     weights: WeightsFacts
     telemetry: Telemetry
     load: Load = Load()
-    """What else the machine did while this test ran."""
+    """Background load while this test ran."""
     disturbed: str = ""
-    """Why the result is kept out of the headline; empty where it counts."""
+    """Why the headline leaves the result out; empty where it counts."""
 
     @property
     def record_id(self) -> str:
@@ -81,7 +81,7 @@ class _DoneOfSchema1(msgspec.Struct, tag="done"):
 
 
 def outcome_from_1(fields: Fields, _place: RecordLocation) -> Fields:
-    """Migrate an `outcome` of schema 1, which held llama-bench's row and nothing else."""
+    """Migrate an `outcome` of schema 1, which held only llama-bench's row."""
     outcome = bytes(fields["outcome"])
     if msgspec.json.decode(outcome, type=_Tagged).type != "done":
         return fields
@@ -94,4 +94,4 @@ class _Tagged(msgspec.Struct):
     type: str
 
 
-SPEED = RecordKind(folder="speed", holds=Record, migrations={1: outcome_from_1})
+SPEED = RecordKind(folder="speed", holds=SpeedRecord, migrations={1: outcome_from_1})

@@ -1,4 +1,4 @@
-"""The store: append-only files of JSON lines, one for each host class and record id."""
+"""The store: append-only files of JSON lines, one per host class and record id."""
 
 import errno
 import hashlib
@@ -19,7 +19,7 @@ from llamatrix.progress import say
 from llamatrix.project import find_project
 
 SCHEMA_VERSION = 2
-"""Of every kind of record written now."""
+"""Of all records that this version writes."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -37,11 +37,11 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     engine: str = "llama.cpp"
     """The kind of engine that was measured."""
     served_template_sha256: str = ""
-    """Of the chat template that the server reported; empty where none was reported."""
+    """Of the chat template that the server reported; empty for none."""
     environment: dict[str, str] = {}
-    """Variables that were set for the measured program on the user's request."""
+    """Variables set for the measured program at the user's request."""
     seed: int | None = None
-    """What the order of running was drawn from; None for an order that was not drawn."""
+    """Seed of the random order of the runs; None for a fixed order."""
     order: int | None = None
     """The position in that order, from 1."""
 
@@ -54,7 +54,7 @@ _CHECKSUM = b',"checksum":"'
 
 
 class RecordLocation(NamedTuple):
-    """Where a line stands, which older records do not say themselves."""
+    """Host and id of a line's file, which older records do not contain."""
 
     host_slug: str
     record_id: str
@@ -68,7 +68,7 @@ class NewerRecordError(RecordError):
 
 
 class Stored(Protocol):
-    """What the store needs to know of a record of any kind."""
+    """The interface of a record of any kind."""
 
     @property
     def host(self) -> Host: ...
@@ -78,7 +78,7 @@ class Stored(Protocol):
 
     @property
     def record_id(self) -> str:
-        """The path of its file below the host's folder, without the suffix."""
+        """Path of its file below the host's folder, without the suffix."""
         ...
 
 
@@ -92,12 +92,12 @@ class _Version(msgspec.Struct):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordKind(Generic[R]):
     folder: str
-    """Below each host's folder; every id of this kind begins with it: `speed`."""
+    """Below each host's folder, and the first part of each id: `speed`."""
     holds: type[R]
     migrations: Mapping[int, Migration]
-    """From a schema version to the function that makes the next version of it."""
+    """By schema version, the function that converts its fields to the next version."""
     root: str = "records"
-    """The folder below `reports` that holds a folder for each host."""
+    """The folder below `reports` that contains the hosts' folders."""
     unversioned: bool = False
     """Whether lines of schema 1 carry no version."""
 
@@ -106,10 +106,9 @@ class RecordKind(Generic[R]):
         return seal(msgspec.json.encode(record))
 
     def decode(self, line: bytes, *, where: str, place: RecordLocation) -> R:
-        """Read one line without its newline.
+        """Parse one line without its newline.
 
-        RecordError names `where` if the line is damaged, NewerRecordError if its schema
-        is newer than this program.
+        Raise RecordError for a damaged line and NewerRecordError for a newer schema.
         """
         try:
             version = msgspec.json.decode(line, type=_Version).schema_version
@@ -157,8 +156,8 @@ def _check(line: bytes, where: str) -> None:
     digest = hashlib.sha256(text + b"}").hexdigest()
     if rest != digest.encode() + b'"}':
         raise RecordError(
-            f"{where}: damaged: the line's checksum is {digest[:12]}…, it says "
-            f"{rest[:12].decode(errors='replace')}…"
+            f"{where}: damaged: the line's checksum is {digest[:12]}…, not "
+            f"{rest[:12].decode(errors='replace')}… as recorded"
         )
 
 
@@ -168,16 +167,16 @@ def keep_fields(fields: Fields, _place: RecordLocation) -> Fields:
 
 
 _PROBE_BYTES = 1 << 20
-"""More than any record has."""
+"""Larger than any record."""
 
 
 class UnwrittenError(RecordError):
-    """What was measured could not be written to the store; it is kept aside."""
+    """A record could not be written to the store; it is kept elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line(Generic[R]):
-    """One record as it is on the disk."""
+    """One record and its position on disk."""
 
     file: str
     """Relative to the folder of the reports: `records/<host>/speed/….jsonl`."""
@@ -193,21 +192,21 @@ class DamagedLine:
     """A line that cannot be read as a record."""
 
     file: str
-    """As of `Line`."""
+    """As in `Line`."""
     number: int
     reason: str
-    """`FILE:NUMBER: why`, as the error says it."""
+    """`FILE:NUMBER: reason`."""
     newer: bool
-    """Whether an update of this checkout can read it."""
+    """Whether an updated checkout can read it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Store(Generic[R]):
     """The records of one kind.
 
-    A record is on the disk, whole, when `append` returns; a crash loses at most the
+    A record is completely on disk when `append` returns; a crash loses at most the
     record in flight. Lines are never edited. A last line that a crash cut short is moved
-    to a `.torn` file beside it before the next one is written.
+    to a `.torn` file before the next one is written.
     """
 
     reports: Path
@@ -216,14 +215,14 @@ class Store(Generic[R]):
 
     @property
     def folder(self) -> Path:
-        """Below it is a folder for each host class."""
+        """Contains one folder per host class."""
         return self.reports / self.kind.root
 
     def file_of(self, host_slug: str, record_id: str) -> Path:
         return self.folder / host_slug / f"{record_id}.jsonl"
 
     def append(self, record: R) -> None:
-        """Write one whole line and have it on the disk before returning."""
+        """Write one line; it is on disk when this returns."""
         if not record.record_id.startswith(f"{self.kind.folder}/"):
             raise ValueError(f"{record.record_id}: not of kind {self.kind.folder}")
         path = self.file_of(record.host.slug, record.record_id)
@@ -234,15 +233,15 @@ class Store(Generic[R]):
                 _move_torn_end(path)
                 _append_line(path, line)
         except OSError as error:
-            kept = _keep_aside(path, line)
+            remedy = _keep_aside(path, line)
             raise UnwrittenError(
-                f"{path}: the record could not be written: {error.strerror}; {kept}; "
-                "all earlier records are kept. Free some space or mend the permissions, "
-                "then run the command again"
+                f"{path}: the record could not be written: {error.strerror}; {remedy}; "
+                "all earlier records are kept. Free some space or repair the "
+                "permissions, then run the command again"
             ) from error
 
     def require_room(self, host_slug: str) -> None:
-        """RecordError where a record could not be written: asked before measuring."""
+        """Raise RecordError if no record can be written; called before measuring."""
         folder = self.folder / host_slug / self.kind.folder
         probe = folder / f".probe-{os.getpid()}"
         try:
@@ -256,14 +255,14 @@ class Store(Generic[R]):
         except OSError as error:
             raise RecordError(
                 f"{folder}: no record can be written: {error.strerror}; nothing was "
-                "measured. Free some space or mend the permissions first"
+                "measured. Free some space or repair the permissions first"
             ) from error
 
     def read(self, *, host_slug: str, record_id: str) -> list[R]:
         """Return the records of one file, in order.
 
-        Damaged lines are skipped with a warning: what they held counts as not measured.
-        NewerRecordError is raised for a file that a newer llamatrix has written to.
+        Damaged lines are skipped with a warning: their tests count as not measured.
+        Raise NewerRecordError for a file with lines of a newer llamatrix.
         """
         records = []
         for line in _lines(self.file_of(host_slug, record_id), self):
@@ -274,7 +273,7 @@ class Store(Generic[R]):
         return records
 
     def read_all(self) -> Iterator[R]:
-        """The records of every host, ordered by file name; unreadable lines are skipped."""
+        """Yield the records of all hosts by file name; unreadable lines are skipped."""
         for line in self.lines():
             if isinstance(line, Line):
                 yield line.record
@@ -282,9 +281,9 @@ class Store(Generic[R]):
     def lines(
         self, *, only: Collection[str] | None = None
     ) -> Iterator[Line[R] | DamagedLine]:
-        """Every line of the kind, ordered by file name and number.
+        """Yield all lines of the kind by file name and number.
 
-        With `only` those of these sha256 digests; other lines are not read at all.
+        With `only`, lines with other sha256 digests are not parsed at all.
         """
         for path in sorted(self.folder.glob(f"*/{self.kind.folder}/**/*.jsonl")):
             yield from _lines(path, self, only)
@@ -293,7 +292,7 @@ class Store(Generic[R]):
 def _lines(
     path: Path, store: Store[R], only: Collection[str] | None = None
 ) -> Iterator[Line[R] | DamagedLine]:
-    """The whole lines of a file; a last one that a crash cut short is skipped."""
+    """Yield the complete lines of a file; a last line cut short by a crash is skipped."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -325,7 +324,7 @@ def _lines(
 
 
 def _keep_aside(path: Path, line: bytes) -> str:
-    """Keep a line outside the store, in the cache or else among temporary files."""
+    """Write a line to the cache, or else to the temporary folder; return a remedy."""
     for folder in (find_project().cache, Path(tempfile.gettempdir())):
         aside = folder / "llamatrix-unwritten" / path.name
         try:
@@ -340,14 +339,14 @@ def _keep_aside(path: Path, line: bytes) -> str:
 
 @cache
 def _warn(_path: Path, text: str) -> None:
-    """Say something about a file once, however often it is read."""
+    """Print a warning about a file once, however often it is read."""
     say(text)
 
 
 def _move_torn_end(path: Path) -> None:
-    """Move a half-written last line aside, so that the next one starts a line.
+    """Move an incomplete last line to a `.torn` file, so that the next line is whole.
 
-    It was never acknowledged to anybody; it is kept beside the file all the same.
+    Its record was never acknowledged.
     """
     try:
         content = path.read_bytes()

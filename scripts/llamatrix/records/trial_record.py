@@ -1,4 +1,4 @@
-"""What one line of the store holds of a trial."""
+"""Trial records: one attempt of an agent at a task, and its conditions."""
 
 from typing import Literal
 
@@ -16,11 +16,11 @@ from llamatrix.trials.trial_result import TrialResult
 
 
 class TrialFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The cell as a table needs it, and the digests that identify it."""
+    """The cell as tables need it, and the digests that identify it."""
 
     id: str
     digest: str
-    """Spec, host class and compiler: a record is reused only under the same one."""
+    """Over spec, host class and compiler: a record is reused only for the same digest."""
     spec_digest: str
     measurement: Literal["agent"] = "agent"
     model_key: str
@@ -30,63 +30,63 @@ class TrialFacts(msgspec.Struct, frozen=True, kw_only=True):
     pin: str
     build: str
     agent: str
-    """The setup's name in the matrix."""
+    """Key of the agent in the matrix."""
     task: str
     network: Network
     context_tokens: int
     max_turns: int
     script: str | None
-    """The transcript that spoke in the model's place; None for the model itself."""
+    """The transcript that replaced the model; None for a real model."""
 
 
 class TemplateFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the conformance suite said of the chat template, before the trial."""
+    """Result of the conformance suite for the chat template, before the trial."""
 
     template: str
     template_sha256: str
     cases: int
     failed: tuple[str, ...]
-    """Ids of cases, essential or not."""
+    """Ids of failed cases, essential or not."""
     essentials_passed: bool
 
 
 class ServerMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """Of llama-server itself; on a card also see the telemetry."""
+    """Of llama-server's process; for memory on cards see the telemetry."""
 
     loaded_rss_bytes: int
-    """When it was ready."""
+    """When the server was ready."""
     peak_rss_bytes: int | None
-    """None where it was gone before the trial was over."""
+    """None where the server ended before the trial."""
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
-    """What the trial was made with, and what it left."""
+    """The server of a trial, and what the trial left behind."""
 
     weights: WeightsFacts
     template: TemplateFacts
     argv: tuple[str, ...]
-    """Of llama-server, without folders: what a person would type."""
+    """Of llama-server, without folders."""
     memory: ServerMemory
     spilled: tuple[str, ...] = ()
-    """What the server's log says of layers and buffers outside the card."""
+    """Signs in the server's log of layers and buffers outside the card."""
     telemetry: Telemetry
     trajectory: str
-    """The folder with every request, answer and event, below `records/<host>/`."""
+    """Folder of all requests, answers and events, below `records/<host>/`."""
 
 
 class TrialRecord(Envelope, frozen=True, kw_only=True):
     cell: TrialFacts
     trial: int
-    """Which attempt from the beginning this is, from 1."""
+    """Number of the attempt, from 1."""
     result: TrialResult
     check_version: str = "1"
-    """Of the checks that judged it; `1` are those of schema 1."""
+    """Version of the checks; `1` for those of schema 1."""
     agent_kind: str = "opencode"
     agent_version: str
     context7: str
     uv: str
     served: Served | None
-    """None where no server was started."""
+    """None where no server started."""
     locked: LockedPin
     build: Manifest
 
@@ -117,18 +117,18 @@ def trial_facts(
     )
 
 
-def template_facts(found: Conformance) -> TemplateFacts:
+def template_facts(conformance: Conformance) -> TemplateFacts:
     return TemplateFacts(
-        template=found.template,
-        template_sha256=found.template_sha256,
-        cases=len(found.cases),
-        failed=tuple(case.id for case in found.failed),
-        essentials_passed=found.essentials_passed,
+        template=conformance.template,
+        template_sha256=conformance.template_sha256,
+        cases=len(conformance.cases),
+        failed=tuple(case.id for case in conformance.failed),
+        essentials_passed=conformance.essentials_passed,
     )
 
 
 def trial_from_1(fields: Fields, _place: RecordLocation) -> Fields:
-    """Migrate a trial of schema 1, which knew no agent but OpenCode."""
+    """Migrate a trial of schema 1, whose only agent was OpenCode."""
     others = {key: value for key, value in fields.items() if key != "opencode"}
     return {**others, "agent_version": fields["opencode"]}
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from llamatrix import __version__
 from llamatrix.config.lock import LockedPin
 from llamatrix.errors import ReportError
-from llamatrix.records.speed_record import Record
+from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.store import R
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.gpu import Gpu
@@ -236,7 +236,7 @@ def _proofs(places: Places[R], records: Iterable[R]) -> Iterator[tuple[str, Proo
 
 def _what(record: object) -> str:
     match record:
-        case Record(test=test):
+        case SpeedRecord(test=test):
             return test.name
         case TrialRecord(trial=number):
             return f"trial {number}"

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Generic
 
-from llamatrix.records.speed_record import SPEED, Record
+from llamatrix.records.speed_record import SPEED, SpeedRecord
 from llamatrix.records.store import DamagedLine, Line, R, RecordKind, Store, Stored
 from llamatrix.records.trial_record import AGENT, TrialRecord
 
@@ -36,7 +36,7 @@ class Places(Generic[R]):
         return self._by_digest.get(sha256)
 
 
-Evidence = Places[Record]
+Evidence = Places[SpeedRecord]
 TrialEvidence = Places[TrialRecord]
 NO_TRIALS = TrialEvidence(())
 
@@ -70,7 +70,7 @@ def read_index(
 def _identity(record: Stored) -> tuple[object, ...]:
     """No two measurements share it."""
     match record:
-        case Record(cell=cell, host=host, measured_at=when):
+        case SpeedRecord(cell=cell, host=host, measured_at=when):
             which: tuple[object, ...] = (record.repeat, record.test, record.process.id)
             return (host.slug, cell.id, cell.digest, when, *which)
         case TrialRecord(cell=facts, host=host, measured_at=when):

@@ -15,7 +15,7 @@ from llamatrix.provision.weights.fit import (
     memory_need,
 )
 from llamatrix.provision.weights.synthetic.models import Scale
-from llamatrix.records.speed_record import Record
+from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.roofline import NoRoofline, Roofline
 from llamatrix.report.gpu_table import (
@@ -54,7 +54,7 @@ class Proof:
     """Samples of each repeat."""
 
     @property
-    def records(self) -> tuple[Record, ...]:
+    def records(self) -> tuple[SpeedRecord, ...]:
         return self.group.records
 
     @property
@@ -68,7 +68,7 @@ class Proof:
     def tests(self) -> tuple[SpeedTest, ...]:
         return tuple(dict.fromkeys(record.test for record in self.records))
 
-    def records_of(self, test: SpeedTest) -> list[Record]:
+    def records_of(self, test: SpeedTest) -> list[SpeedRecord]:
         return [record for record in self.records if record.test == test]
 
     def rows(self, test: SpeedTest) -> dict[int, SpeedSample]:
@@ -162,7 +162,7 @@ def _speed(proof: Proof) -> Table:
     )
 
 
-def predicted_need(record: Record) -> MemoryNeed:
+def predicted_need(record: SpeedRecord) -> MemoryNeed:
     """Return the memory that the closed form predicts for the test of a record."""
     argv = record.process.argv
     tiny = record.weights.kind is WeightsKind.TINY

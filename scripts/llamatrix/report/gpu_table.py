@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from llamatrix.engines.outcome import Done, SpeedSample
 from llamatrix.measure.energy import energy_of, idle_w
 from llamatrix.measure.telemetry import held_bytes, test_window
-from llamatrix.records.speed_record import Record
+from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.report.speed import Group
 from llamatrix.report.tables import Table
 
@@ -43,7 +43,7 @@ def gpu_table(group: Group) -> Table:
     )
 
 
-def energy_cells(records: Iterable[Record]) -> tuple[str, str, str, str]:
+def energy_cells(records: Iterable[SpeedRecord]) -> tuple[str, str, str, str]:
     """Joules per token, mean power, of how many processes, and told by what."""
     found = [
         energy
@@ -58,7 +58,7 @@ def energy_cells(records: Iterable[Record]) -> tuple[str, str, str, str]:
     return f"{joules:.4f}", watts_text(watts), str(len(found)), sources
 
 
-def peak_memory(records: Iterable[Record]) -> tuple[int | None, int | None]:
+def peak_memory(records: Iterable[SpeedRecord]) -> tuple[int | None, int | None]:
     """The most that the process held, and the cards beyond what they held before.
 
     In bytes, during repetitions: before them a process may still hold what the test
@@ -81,7 +81,7 @@ def peak_memory(records: Iterable[Record]) -> tuple[int | None, int | None]:
     return max(own, default=None), max(device, default=None)
 
 
-def idle_power_w(records: Iterable[Record]) -> float | None:
+def idle_power_w(records: Iterable[SpeedRecord]) -> float | None:
     """The least that was seen at rest: a card that has just worked rests slowly."""
     told = []
     for record in records:
@@ -91,7 +91,7 @@ def idle_power_w(records: Iterable[Record]) -> float | None:
     return min(told, default=None)
 
 
-def sample_text(record: Record) -> SpeedSample | None:
+def sample_text(record: SpeedRecord) -> SpeedSample | None:
     return record.outcome.result if isinstance(record.outcome, Done) else None
 
 

@@ -7,7 +7,7 @@ from llamatrix.config.matrix import Backend, WeightsKind
 from llamatrix.engines.outcome import Done
 from llamatrix.nvml import Gpu as Card
 from llamatrix.provision.weights.provide import WeightsFacts
-from llamatrix.records.speed_record import Record
+from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.conditions import Conditions, merge_conditions
 from llamatrix.reference.gpu import Gpu, gpu_key
@@ -17,7 +17,7 @@ NO_GPU = "none"
 _ALL_LAYERS = 99
 
 
-def conditions_of(record: Record, gpus: Mapping[str, Gpu]) -> Conditions:
+def conditions_of(record: SpeedRecord, gpus: Mapping[str, Gpu]) -> Conditions:
     """All that a record says of how it was measured; `gpus` are those of `gpus.toml`."""
     argv = record.process.argv
     said = Conditions(
@@ -40,7 +40,7 @@ def conditions_of(record: Record, gpus: Mapping[str, Gpu]) -> Conditions:
 
 
 def common_conditions(
-    record: Record | TrialRecord, gpus: Mapping[str, Gpu]
+    record: SpeedRecord | TrialRecord, gpus: Mapping[str, Gpu]
 ) -> Conditions:
     """Machine, engine and weights, whatever was measured with them."""
     cards = _cards(record)
@@ -69,14 +69,14 @@ def common_conditions(
     )
 
 
-def _weights(record: Record | TrialRecord) -> WeightsFacts | None:
+def _weights(record: SpeedRecord | TrialRecord) -> WeightsFacts | None:
     """None where no server was started."""
-    if isinstance(record, Record):
+    if isinstance(record, SpeedRecord):
         return record.weights
     return record.served.weights if record.served else None
 
 
-def _cards(record: Record | TrialRecord) -> tuple[Card, ...]:
+def _cards(record: SpeedRecord | TrialRecord) -> tuple[Card, ...]:
     return record.host.gpus if record.build.backend == Backend.CUDA else ()
 
 
@@ -102,12 +102,12 @@ def offload_text(layers: int | None) -> str:
     return f"{layers} layers on the GPU"
 
 
-def _engine_version(record: Record | TrialRecord) -> str:
+def _engine_version(record: SpeedRecord | TrialRecord) -> str:
     number = record.build.build_number
     return record.build.commit[:9] + (f" (b{number})" if number else "")
 
 
-def _repetitions(record: Record) -> int | None:
+def _repetitions(record: SpeedRecord) -> int | None:
     if not isinstance(record.outcome, Done):
         return None
     return record.outcome.result.repetitions

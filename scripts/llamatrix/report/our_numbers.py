@@ -8,7 +8,7 @@ import msgspec
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.engines.outcome import Done
-from llamatrix.records.speed_record import Record
+from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.reference.conditions import Conditions
 from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.quantity import RATES, Quantity
@@ -151,7 +151,7 @@ class _Bench:
     def _conditions(self, model: OurModel, test: SpeedTest) -> Conditions:
         return conditions_of(self._speaker(model, test), self.gpus)
 
-    def _speaker(self, model: OurModel, test: SpeedTest) -> Record:
+    def _speaker(self, model: OurModel, test: SpeedTest) -> SpeedRecord:
         """The first record that gave a number, else the first."""
         records = self.group.records_of(model.name, test)
         done = (record for record in records if isinstance(record.outcome, Done))

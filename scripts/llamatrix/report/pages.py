@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from llamatrix.errors import ReportError
-from llamatrix.records.opinion_record import OpinionRecord
-from llamatrix.records.speed_record import Record
+from llamatrix.records.judge_record import JudgeRecord
+from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.store import DamagedLine
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.gpu import load_gpus
@@ -74,7 +74,7 @@ def write_pages(
     sets: Sequence[Published] = (),
     trials: Sequence[TrialGroup] = (),
     trial_evidence: TrialEvidence = NO_TRIALS,
-    opinions: Sequence[OpinionRecord] = (),
+    opinions: Sequence[JudgeRecord] = (),
     damaged: Sequence[DamagedLine] = (),
 ) -> list[Path]:
     """`index.html`, and of what there is, speeds or trials, `.md`, `.csv` and `.json`.
@@ -150,7 +150,7 @@ def _digests(
 ) -> Callable[[Reference], str]:
     def sha256_of(reference: Reference) -> str:
         match reference:
-            case Record():
+            case SpeedRecord():
                 return evidence.of(reference).sha256
             case TrialRecord():
                 return trial_evidence.of(reference).sha256

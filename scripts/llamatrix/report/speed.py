@@ -18,7 +18,7 @@ from llamatrix.engines.outcome import (
     SpeedSample,
     TimedOut,
 )
-from llamatrix.records.speed_record import Record
+from llamatrix.records.speed_record import SpeedRecord
 
 KIND_NOTES = {
     WeightsKind.HUB: "the published GGUF files",
@@ -34,7 +34,7 @@ KIND_NOTES = {
 class Result:
     """All repeats of one test of one model."""
 
-    records: tuple[Record, ...]
+    records: tuple[SpeedRecord, ...]
     quiet: tuple[SpeedSample, ...]
     """One for each process that gave a number on a quiet machine."""
     disturbed: tuple[SpeedSample, ...]
@@ -49,7 +49,7 @@ class Result:
         return self.quiet or self.disturbed
 
     @property
-    def used(self) -> tuple[Record, ...]:
+    def used(self) -> tuple[SpeedRecord, ...]:
         """The records of `rows`; all of them where there is no number."""
         disturbed = not self.quiet
         done = (one for one in self.records if isinstance(one.outcome, Done))
@@ -141,7 +141,7 @@ def outcome_word(outcome: Outcome) -> str:
             assert_never(outcome)
 
 
-def result_of(records: Sequence[Record]) -> Result:
+def result_of(records: Sequence[SpeedRecord]) -> Result:
     """Sum up the records of one test of one cell."""
     done = [
         (record, record.outcome.result)
@@ -168,7 +168,7 @@ class Group:
     pin: str
     build: str
     sweep: str
-    records: tuple[Record, ...]
+    records: tuple[SpeedRecord, ...]
     """All that the results were made of, in the order of the tables."""
     results: Mapping[tuple[str, SpeedTest], Result]
     """By model name and test."""
@@ -188,7 +188,7 @@ class Group:
     def models(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(model for model, _ in self.results))
 
-    def records_of(self, model: str, test: SpeedTest) -> tuple[Record, ...]:
+    def records_of(self, model: str, test: SpeedTest) -> tuple[SpeedRecord, ...]:
         """What one result was made of."""
         result = self.results.get((model, test))
         return result.records if result else ()
@@ -205,7 +205,7 @@ class Group:
 
 
 def groups(
-    records: Iterable[Record],
+    records: Iterable[SpeedRecord],
     *,
     models: Sequence[str] = (),
     current: frozenset[str] = frozenset(),
@@ -216,11 +216,11 @@ def groups(
     digests, from before and after its inputs changed: of each sweep are shown those of
     the spec digests in `current` where there are any, else those written last.
     """
-    by_cell: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    by_cell: dict[tuple[str, str, str], list[SpeedRecord]] = defaultdict(list)
     for record in records:
         cell = record.cell
         by_cell[record.host.slug, cell.id, cell.sweep].append(record)
-    by_group: dict[tuple[str, WeightsKind, str, str, str], list[Record]]
+    by_group: dict[tuple[str, WeightsKind, str, str, str], list[SpeedRecord]]
     by_group = defaultdict(list)
     for found in by_cell.values():
         kept = _newest(found, current)
@@ -228,7 +228,7 @@ def groups(
         by_group[host.slug, kind, cell.pin, cell.build, cell.sweep] += kept
     place = {key: number for number, key in enumerate(models)}
 
-    def order(record: Record) -> tuple[int, str, tuple[int, int], int]:
+    def order(record: SpeedRecord) -> tuple[int, str, tuple[int, int], int]:
         key = record.cell.model_key
         number = place.get(key, len(place))
         return number, key, _test_order(record.test), record.repeat
@@ -250,14 +250,14 @@ def groups(
     return tuple(made)
 
 
-def _results(records: Sequence[Record]) -> dict[tuple[str, SpeedTest], Result]:
-    by_test: dict[tuple[str, SpeedTest], list[Record]] = defaultdict(list)
+def _results(records: Sequence[SpeedRecord]) -> dict[tuple[str, SpeedTest], Result]:
+    by_test: dict[tuple[str, SpeedTest], list[SpeedRecord]] = defaultdict(list)
     for record in records:
         by_test[record.cell.model_name, record.test].append(record)
     return {key: result_of(found) for key, found in by_test.items()}
 
 
-def _newest(found: Sequence[Record], current: frozenset[str]) -> list[Record]:
+def _newest(found: Sequence[SpeedRecord], current: frozenset[str]) -> list[SpeedRecord]:
     """One digest of a cell, and of each repeat and test its last record."""
     wanted = [record for record in found if record.cell.spec_digest in current]
     last = max(wanted or found, key=lambda record: record.measured_at)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from llamatrix.engines.outcome import Done
-from llamatrix.records.speed_record import Record
+from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.metrics import METRICS, memory_bytes, on_a_card, trial_energy
 from llamatrix.report.render.csv import rows_csv
@@ -76,7 +76,7 @@ def _speed_rows(groups: Iterable[Group]) -> Iterator[Row]:
             yield from _samples(record, unstable=_yes(result.unstable))
 
 
-def _samples(record: Record, *, unstable: str) -> Iterator[Row]:
+def _samples(record: SpeedRecord, *, unstable: str) -> Iterator[Row]:
     cell = record.cell
     head = (
         *(record.host.slug, record.weights.kind.value, cell.model_key, cell.pin),

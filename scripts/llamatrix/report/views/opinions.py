@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from typing import assert_never
 
-from llamatrix.records.opinion_record import OpinionRecord, TrialName, trial_name
+from llamatrix.records.judge_record import JudgeRecord, TrialName, trial_name
 from llamatrix.report.formats import number_text
 from llamatrix.report.table import Column, Table
 from llamatrix.report.trials import TrialGroup, prompt_short
@@ -14,13 +14,13 @@ _Key = tuple[str, TrialName]
 
 
 def opinion_tables(
-    group: TrialGroup, opinions: Iterable[OpinionRecord]
+    group: TrialGroup, opinions: Iterable[JudgeRecord]
 ) -> tuple[Table, ...]:
     """One for each model that was asked and each rubric; of each trial its last word."""
-    latest: dict[tuple[str, str], dict[_Key, OpinionRecord]] = {}
+    latest: dict[tuple[str, str], dict[_Key, JudgeRecord]] = {}
     for one in sorted(opinions, key=lambda one: one.measured_at):
-        asked = latest.setdefault((one.asked.model, one.asked.rubric_sha256), {})
-        asked[one.host.slug, one.of] = one
+        asked = latest.setdefault((one.request.model, one.request.rubric_sha256), {})
+        asked[one.host.slug, one.trial] = one
     found = (
         _table(group, model, sha256, latest[model, sha256])
         for model, sha256 in sorted(latest)
@@ -29,7 +29,7 @@ def opinion_tables(
 
 
 def _table(
-    group: TrialGroup, model: str, sha256: str, given: dict[_Key, OpinionRecord]
+    group: TrialGroup, model: str, sha256: str, given: dict[_Key, JudgeRecord]
 ) -> Table | None:
     cells = {
         key: [
@@ -46,7 +46,7 @@ def _table(
     return Table(
         caption=group.caption(
             f"Opinion of {model} (not part of pass or fail)",
-            f"rubric {first.asked.rubric}, {sha256[:12]}",
+            f"rubric {first.request.rubric}, {sha256[:12]}",
         ),
         columns=(
             "Aspect",
@@ -59,7 +59,7 @@ def _table(
     )
 
 
-def _rows(columns: Sequence[Sequence[OpinionRecord]]) -> Iterator[tuple[str, ...]]:
+def _rows(columns: Sequence[Sequence[JudgeRecord]]) -> Iterator[tuple[str, ...]]:
     """The aspects as they were graded; those of an older rubric keep their keys."""
     known = rubric().aspects
     keys = dict.fromkeys(
@@ -71,11 +71,11 @@ def _rows(columns: Sequence[Sequence[OpinionRecord]]) -> Iterator[tuple[str, ...
     yield ("Trials", *(_count_text(column) for column in columns))
 
 
-def _grades(column: Sequence[OpinionRecord]) -> list[Given]:
+def _grades(column: Sequence[JudgeRecord]) -> list[Given]:
     return [one.opinion for one in column if isinstance(one.opinion, Given)]
 
 
-def _score_text(column: Sequence[OpinionRecord], key: str) -> str:
+def _score_text(column: Sequence[JudgeRecord], key: str) -> str:
     """`4 of 5: why`; of several trials the median and the range, without words."""
     found = [one.grades[key] for one in _grades(column) if key in one.grades]
     if not found:
@@ -87,13 +87,13 @@ def _score_text(column: Sequence[OpinionRecord], key: str) -> str:
     return f"{middle} of 5 ({min(scores)} to {max(scores)})"
 
 
-def _count_text(column: Sequence[OpinionRecord]) -> str:
+def _count_text(column: Sequence[JudgeRecord]) -> str:
     words = [_lack(one) for one in column]
     lacks = [f"{words.count(word)} {word}" for word in dict.fromkeys(words) if word]
     return ", ".join([str(len(_grades(column))), *lacks])
 
 
-def _lack(record: OpinionRecord) -> str:
+def _lack(record: JudgeRecord) -> str:
     match record.opinion:
         case Given():
             return ""

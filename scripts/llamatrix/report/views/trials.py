@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from llamatrix.records.opinion_record import OpinionRecord
+from llamatrix.records.judge_record import JudgeRecord
 from llamatrix.report.metrics import (
     API_CALLS,
     GENERATED_TOKENS,
@@ -35,7 +35,7 @@ _FIRST, _SECOND = "httpx-post", "gemini-images"
 
 
 def trial_page(
-    groups: Iterable[TrialGroup], opinions: Sequence[OpinionRecord] = ()
+    groups: Iterable[TrialGroup], opinions: Sequence[JudgeRecord] = ()
 ) -> str:
     """All groups as one Markdown page, empty without any; same groups, same bytes.
 

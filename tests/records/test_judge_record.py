@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import msgspec
-from tests.records.made_opinion import made_asked, made_opinion
+from tests.records.made_judge import made_asked, made_opinion
 from tests.report.made_trials import made_trial
 
-from llamatrix.records.opinion_record import OPINION, opinion_cell
+from llamatrix.records.judge_record import JUDGE, judge_cell
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT
 
@@ -15,7 +15,7 @@ def test_it_lies_beside_the_trials_and_apart_from_them(tmp_path: Path) -> None:
     trial = made_trial()
     trials, opinions = (
         Store(reports=tmp_path, kind=AGENT),
-        Store(reports=tmp_path, kind=OPINION),
+        Store(reports=tmp_path, kind=JUDGE),
     )
     trials.append(trial)
     opinions.append(made_opinion(trial))
@@ -29,7 +29,7 @@ def test_another_trial_model_rubric_or_prompt_is_another_question() -> None:
     trial, asked = made_trial(), made_asked()
     replace = msgspec.structs.replace
     digests = {
-        opinion_cell(record, what).digest
+        judge_cell(record, what).digest
         for record, what in (
             (trial, asked),
             (made_trial(trial=2), asked),

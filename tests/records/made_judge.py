@@ -1,9 +1,9 @@
 """Opinions made up for tests, on trials made up for tests."""
 
-from llamatrix.records.opinion_record import (
+from llamatrix.records.judge_record import (
+    JudgeRecord,
     JudgeRequest,
-    OpinionRecord,
-    opinion_cell,
+    judge_cell,
     trial_name,
 )
 from llamatrix.records.trial_record import TrialRecord
@@ -35,12 +35,12 @@ def made_opinion(
     model: str = "judge-1",
     rubric_sha: str = "",
     measured_at: str = "2026-11-26T12:00:00.000+00:00",
-) -> OpinionRecord:
+) -> JudgeRecord:
     asked = made_asked(model, rubric_sha=rubric_sha)
-    return OpinionRecord(
-        cell=opinion_cell(trial, asked),
-        of=trial_name(trial),
-        asked=asked,
+    return JudgeRecord(
+        cell=judge_cell(trial, asked),
+        trial=trial_name(trial),
+        request=asked,
         opinion=opinion or made_grades(),
         answered_by=model,
         calls=1,
