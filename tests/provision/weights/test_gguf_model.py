@@ -31,7 +31,7 @@ def refusal(path: Path) -> str:
             b"version https://git-lfs.github.com/spec/v1\noid",
             ("'vers'", "git lfs pull"),
         ),
-        (b"Entry not found", ("'Entr'", "the hub's answer", "15 bytes")),
+        (b"Entry not found", ("'Entr'", "the hub's reply", "15 bytes")),
         (b"<!DOCTYPE html><html>", ("web page",)),
         (b'{"error":"Invalid username or password."}', ("error message",)),
         (b"PK\x03\x04" + bytes(60), ("zip archive",)),

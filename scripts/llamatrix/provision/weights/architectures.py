@@ -1,4 +1,4 @@
-"""How llama.cpp's architectures use memory, as read in its loader at the locked pins."""
+"""How llama.cpp's architectures use memory, according to its loader at the locked pins."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Window:
     tokens: int | None = None
     """The window where the file names none."""
     fixed: bool = False
-    """Whether `tokens` holds whatever the file names."""
+    """Whether `tokens` applies whatever the file names."""
     layers: int | None = None
     """The only number of layers that has windows at all."""
 
@@ -84,22 +84,22 @@ READ = frozenset().union(
     *(WINDOWS, PLAIN, LATENT, DELTA_NET, STATE_SPACE, RWKV, BY_KEY_HEADS),
     *(NEMOTRON, WITHOUT_CACHE, {"falcon-h1"}),
 )
-PROVEN_NAMES = """
+_PROVEN_NAMES = """
 arcee deci deepseek2 ernie4_5 exaone exaone-moe gemma gemma2 gemma3 gemma4 glm4
 glm4moe gpt-oss hunyuan-dense kimi-linear llama llama4 mamba mamba2 mimo2 minimax-m2
 mistral3 plamo3 qwen3 qwen35 qwen35moe qwen3moe qwen3next seed_oss smallthinker
 smollm3 step35
 """
-PROVEN = frozenset(PROVEN_NAMES.split())
-"""Architectures whose cache, state and weights are those that llama-fit-params of April
-and of current say, for a small model or one of full size."""
+PROVEN = frozenset(_PROVEN_NAMES.split())
+"""Architectures whose cache, state and weights llama-fit-params of April and of current
+confirms, for a small model or one of full size."""
 
 HOST_TENSORS = ("token_embd.weight", "position_embd.weight", "token_types.weight")
 PER_LAYER_TABLE = "per_layer_token_embd.weight"
 CUDA_READS_ROWS = frozenset(
     {"f16", "f32", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0"}
 )
-"""Types of which CUDA reads single rows: b8643 has the per-layer table on the card then."""
+"""Types whose rows CUDA reads one by one: b8643 then has the per-layer table on the card."""
 APRIL_PREDICTION = frozenset(
     {"bailingmoe2", "exaone-moe", "glm-dsa", "glm4", "glm4moe"}
 )

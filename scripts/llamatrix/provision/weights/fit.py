@@ -1,22 +1,22 @@
-"""Memory that a model takes on a card, from its shape alone: a closed form.
+"""Estimate the memory that a model takes on a card, from its shape alone.
 
-Checked against llama-fit-params of the pinned builds (see `engines/llama_cpp/fit_params.py`).
-Beside weights and cache:
+The closed form is checked against llama-fit-params of the pinned builds (see
+`engines/llama_cpp/fit_params.py`). It accounts for weights and cache, and:
 
 - a delta-net layer keeps a state of fixed size in fp32
 - a sliding-window layer keeps the window and one micro-batch, whatever the context
 - the graph of a micro-batch: its logits in fp32, about five rows of activations, and an
-  attention mask in fp16 over all cells. That is b11434 to a mebibyte; builds reserve it
-  differently (b8643 and 0c1e570: 160 MiB less to 80 MiB more, seen up to 262144 cells)
+  attention mask in fp16 over all cells. This matches b11434 to a mebibyte; other builds
+  reserve from 160 MiB less to 80 MiB more (b8643 and 0c1e570, up to 262144 cells)
 - flash attention over a quantised cache converts one layer's keys and values to fp16
   (`fattn-common.cuh`: ggml_cuda_flash_attn_ext_get_f16_extra_data)
 - tables of embeddings that are only looked up stay on the host; a model that uses its
   token embeddings as its output matrix too has a second copy on the card
 
-What servers held on H100 cards without a display was up to 2 % less, never more (the
-`context` records under `reports/examples`). What whole cards with a display were
-reported to hold was 1.0 to 1.9 GiB more: that is the display, other programs, and what
-was not said of the server (slots, projector). It is no part of the form, but a reserve.
+Servers on H100 cards without a display held up to 2 % less, never more (the `context`
+records under `reports/examples`). Whole cards with a display were reported to hold 1.0
+to 1.9 GiB more: the display, other programs, and server settings that the reports omit
+(slots, projector). That is not part of the estimate, but of a reserve.
 """
 
 from collections.abc import Callable
@@ -49,10 +49,8 @@ CACHE_BYTES = {
     "iq4_nl": 18 / 32,
 }
 """Bytes of one element of the cache, by llama.cpp's names."""
-RESERVE_BYTES = 2**30
-"""Kept free of the card by default: as much as llama-server's own `--fit-target`."""
 CUDA_CONTEXT_BYTES = 450 * 2**20
-"""Assumed, not computed: what CUDA itself takes; 300 to 600 MiB, by card and driver."""
+"""Assumed for CUDA itself; it takes 300 to 600 MiB, by card and driver."""
 _OUTPUT_MADE_FIRST = frozenset({"gemma3n", "gemma4"})
 _PAD_CELLS = 256
 _F16_BYTES = 2
@@ -66,30 +64,30 @@ class AttentionLayers:
 
     count: int
     key_width: int
-    """Elements of one token's keys …"""
+    """Elements of one token's keys."""
     value_width: int
-    """… and of its values; 0 where they are a part of the keys (MLA)."""
+    """Elements of one token's values; 0 where they are part of the keys (MLA)."""
     window_tokens: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryShape:
-    """What of a model decides its memory."""
+    """The properties of a model that decide its memory."""
 
     architecture: str
     """As llama.cpp names it."""
     proven: bool
-    """Whether the form was held against llama-fit-params for this architecture."""
+    """Whether the estimate was compared with llama-fit-params for this architecture."""
     notes: tuple[str, ...] = ()
-    """What is to be known of the figures."""
+    """Caveats of the estimate."""
     refusal: str = ""
-    """Why the pin does not load the file; empty where it is believed to."""
+    """Why the pin does not load the file; empty where it should."""
     tensor_bytes: int
-    """Of all tensors that are loaded."""
+    """All tensors that are loaded."""
     embedding_bytes: int
-    """Of the tables of embeddings that stay on the host."""
+    """The tables of embeddings that stay on the host."""
     tied_bytes: int
-    """Of the second copy of the token embeddings, where they are the output matrix."""
+    """The second copy of the token embeddings, where they are the output matrix."""
     attention: tuple[AttentionLayers, ...]
     state_bytes: int
     embedding: int
@@ -99,20 +97,20 @@ class MemoryShape:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemorySettings:
-    """How it is run."""
+    """The settings of a server that decide its memory."""
 
     cache_type_k: str = "q8_0"
     cache_type_v: str = "q8_0"
     ubatch_size: int = 512
     window_in_f16: bool = False
-    """b8643 keeps the cache of sliding-window layers in fp16 whatever is asked."""
+    """b8643 keeps the cache of sliding-window layers in fp16 in any case."""
     cuda_bytes: int = CUDA_CONTEXT_BYTES
     """0 where nothing is on a card."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryNeed:
-    """Bytes on the card, part by part."""
+    """Bytes on the card, by part."""
 
     weights: int
     cache: int
@@ -122,7 +120,7 @@ class MemoryNeed:
     scratch: int
     """Flash attention's fp16 copy of one layer."""
     cuda: int
-    """CUDA's own; assumed."""
+    """CUDA's own share, assumed."""
 
     @property
     def total(self) -> int:
@@ -132,10 +130,13 @@ class MemoryNeed:
 def memory_need(
     shape: MemoryShape, use: MemorySettings, *, context_tokens: int
 ) -> MemoryNeed:
-    """What the card must hold with all layers on it and one sequence."""
+    """Return what the card must hold with all layers on it and one sequence."""
     cells = padded(context_tokens)
     windows = [
-        (layers, _cells(layers, cells, use.ubatch_size)) for layers in shape.attention
+        (layers, cells)
+        if layers.window_tokens is None
+        else (layers, min(cells, padded(layers.window_tokens + use.ubatch_size)))
+        for layers in shape.attention
     ]
     quantised = {use.cache_type_k, use.cache_type_v} - {"f16"}
     largest = max(
@@ -145,7 +146,12 @@ def memory_need(
         weights=card_weight_bytes(shape),
         cache=sum(_cache_bytes(layers, held, use) for layers, held in windows),
         state=shape.state_bytes,
-        compute=_compute_bytes(shape, use, {held for _, held in windows}),
+        compute=use.ubatch_size
+        * (
+            _F32_BYTES * shape.vocabulary
+            + _ACTIVATION_ROWS * _F32_BYTES * shape.embedding
+            + _F16_BYTES * sum({held for _, held in windows})
+        ),
         scratch=_F16_BYTES * largest if quantised else 0,
         cuda=use.cuda_bytes,
     )
@@ -156,9 +162,9 @@ def card_weight_bytes(shape: MemoryShape) -> int:
 
 
 def host_weight_bytes(shape: MemoryShape) -> int:
-    """All weights where everything is on the host, as llama-fit-params counts them.
+    """Return all weights with everything on the host, as llama-fit-params counts them.
 
-    A tied output matrix shares its table there, but for the loaders that make it first.
+    A tied output matrix shares its table there, except in loaders that create it first.
     """
     twice = shape.architecture in _OUTPUT_MADE_FIRST
     return shape.tensor_bytes + (shape.tied_bytes if twice else 0)
@@ -167,7 +173,7 @@ def host_weight_bytes(shape: MemoryShape) -> int:
 def largest_context(
     shape: MemoryShape, use: MemorySettings, *, card_bytes: int
 ) -> int | None:
-    """The most tokens that fit, up to the trained context; None where none do."""
+    """Return the most tokens that fit, up to the trained context; None if none do."""
     return largest_fitting(
         lambda tokens: memory_need(shape, use, context_tokens=tokens).total,
         trained_tokens=shape.trained_tokens,
@@ -178,7 +184,7 @@ def largest_context(
 def largest_fitting(
     total_bytes: Callable[[int], int], *, trained_tokens: int, card_bytes: int
 ) -> int | None:
-    """Search the most tokens whose need, which grows with them, fits the card."""
+    """Search for the most tokens whose memory, which grows with them, fits the card."""
     low, high = 0, trained_tokens // _PAD_CELLS
     while low < high:
         middle = (low + high + 1) // 2
@@ -188,7 +194,7 @@ def largest_fitting(
 
 
 def padded(context_tokens: int) -> int:
-    """The cells that llama.cpp makes for a context."""
+    """Return the number of cells that llama.cpp allocates for a context."""
     return -(-context_tokens // _PAD_CELLS) * _PAD_CELLS
 
 
@@ -203,7 +209,7 @@ def cache_element_bytes(cache_type: str) -> float:
 
 
 def known_shape(model: str, scale: Scale = Scale.FULL) -> MemoryShape:
-    """Of a model whose hyper-parameters we have, with the stand-in mix of types."""
+    """Return the shape of a model with known hyper-parameters and our mix of types."""
     shape = shape_of(model, scale)
     plan = layout(SyntheticSpec(model=model, scale=scale, chat_template=""))
     table = next(one for one in plan.tensors if one.name == "token_embd.weight")
@@ -222,21 +228,6 @@ def known_shape(model: str, scale: Scale = Scale.FULL) -> MemoryShape:
     )
 
 
-def delta_state_bytes(
-    *, layers: int, state: int, key_heads: int, value_heads: int, conv_kernel: int
-) -> int:
-    """The delta net's and its convolution's state of one sequence, in fp32."""
-    channels = state * (2 * key_heads + value_heads)
-    memory = state * state * value_heads
-    return _F32_BYTES * layers * (memory + (conv_kernel - 1) * channels)
-
-
-def _cells(layers: AttentionLayers, cells: int, ubatch_size: int) -> int:
-    if layers.window_tokens is None:
-        return cells
-    return min(cells, padded(layers.window_tokens + ubatch_size))
-
-
 def _cache_bytes(layers: AttentionLayers, cells: int, use: MemorySettings) -> int:
     kinds = (use.cache_type_k, use.cache_type_v)
     if layers.window_tokens is not None and use.window_in_f16:
@@ -248,12 +239,6 @@ def _cache_bytes(layers: AttentionLayers, cells: int, use: MemorySettings) -> in
         )
     )
     return round(layers.count * cells * each)
-
-
-def _compute_bytes(shape: MemoryShape, use: MemorySettings, masks: set[int]) -> int:
-    activations = _ACTIVATION_ROWS * _F32_BYTES * shape.embedding
-    row = _F32_BYTES * shape.vocabulary + activations + _F16_BYTES * sum(masks)
-    return use.ubatch_size * row
 
 
 def _attention(shape: Shape) -> tuple[AttentionLayers, ...]:
@@ -279,18 +264,9 @@ def _attention(shape: Shape) -> tuple[AttentionLayers, ...]:
 
 
 def _state_bytes(shape: Shape) -> int:
-    match shape:
-        case Qwen35():
-            return delta_state_bytes(
-                layers=sum(
-                    not shape.is_attention(layer) for layer in range(shape.layers)
-                ),
-                state=shape.state,
-                key_heads=shape.key_heads,
-                value_heads=shape.value_heads,
-                conv_kernel=shape.conv_kernel,
-            )
-        case Gemma4():
-            return 0
-        case _:
-            assert_never(shape)
+    if isinstance(shape, Gemma4):
+        return 0
+    channels = shape.state * (2 * shape.key_heads + shape.value_heads)
+    memory = shape.state * shape.state * shape.value_heads
+    layers = sum(not shape.is_attention(layer) for layer in range(shape.layers))
+    return _F32_BYTES * layers * (memory + (shape.conv_kernel - 1) * channels)

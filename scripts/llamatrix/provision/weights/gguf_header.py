@@ -2,7 +2,7 @@
 
 The checks are those of `gguf_init_from_file` and `llama_model_loader` at the locked
 pins: magic, byte order, version, counts, types, tensor extents, split files. Every
-refusal is one line. Contents of long arrays (the vocabulary) are skipped.
+refusal is one line. The contents of long arrays (the vocabulary) are skipped.
 """
 
 import mmap
@@ -40,7 +40,7 @@ _LONGEST_ARRAY = 4096
 _LONGEST_NAME = 64
 _LONGEST_SHOWN = 500
 _LONGEST_TEXT = 1024
-"""Longer texts are cut: none that is read here is so long."""
+"""Longer texts are cut: none that is used here is as long."""
 _MOST_DIMENSIONS = 4
 _LARGEST = 2**63 - 1
 
@@ -56,7 +56,7 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class GgufHeader:
-    """What one model file, or all parts of a split one, says of itself."""
+    """The header of one model file, or of all parts of a split one."""
 
     path: Path
     metadata: Mapping[str, Value]
@@ -68,17 +68,17 @@ class GgufHeader:
 
     @cached_property
     def newer_types(self) -> tuple[int, ...]:
-        """Tensor types that this reader has no name for; sizes follow from offsets."""
+        """Types that `TENSOR_TYPES` lacks; their sizes follow from offsets."""
         return tuple(sorted({one.type for one in self.tensors} - TENSOR_TYPES.keys()))
 
 
 def refuse(path: Path, reason: str) -> NoReturn:
-    """Raise in one line, whatever names a damaged file brought into the reason."""
+    """Raise in one line, whatever names a damaged file put into the reason."""
     raise ProvisionError(f"{path}: {printable(reason)}")
 
 
 def printable(text: str) -> str:
-    """A text out of a file as a terminal can take it: one line, not too long."""
+    """Make a file's text fit for a terminal: one line, limited in length."""
     shown = "".join(one if one.isprintable() else "?" for one in text[:_LONGEST_SHOWN])
     return shown if len(text) <= _LONGEST_SHOWN else f"{shown}…"
 

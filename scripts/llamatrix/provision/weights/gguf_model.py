@@ -1,4 +1,4 @@
-"""A model as llama.cpp loads it: one GGUF file or all parts of one, and no other kind."""
+"""Read a model as llama.cpp loads it: one GGUF file or all parts of a split one."""
 
 import mmap
 import re
@@ -26,12 +26,12 @@ def read_model(path: Path) -> GgufHeader:
 
 
 def has_chat_template(path: Path) -> bool:
-    """Whether a file brings a chat template; llama-server falls back to chatml without."""
+    """Whether a file has a chat template; without one llama-server uses chatml."""
     return bool(read_header(path).metadata.get(TEMPLATE_KEY))
 
 
 def read_header(path: Path) -> GgufHeader:
-    """Read one file's header, of whatever kind it is."""
+    """Read the header of a GGUF file of any kind."""
     try:
         if path.exists() and not path.is_file():
             refuse(path, "is not a regular file")
@@ -49,7 +49,7 @@ def read_header(path: Path) -> GgufHeader:
 
 _OTHER_FORMATS = {
     b"vers": "a git-lfs pointer: `git lfs pull` brings the file itself",
-    b"Entr": "the hub's answer to a name that it does not have, saved as a file",
+    b"Entr": "the hub's reply to an unknown name, saved as a file",
     b"Inva": "an error message, saved as a file",
     b"<!DO": "a web page, saved as a file",
     b"<htm": "a web page, saved as a file",
@@ -81,7 +81,7 @@ def _require_magic(path: Path, data: mmap.mmap) -> None:
 
 
 def _require_language_model(header: GgufHeader) -> None:
-    """Refuse a GGUF that is something else: a projector, an adapter, a vocabulary."""
+    """Refuse a projector, an adapter, a vocabulary and other kinds of GGUF."""
     kind = header.metadata.get("general.type")
     names = {one.name for one in header.tensors}
     if header.architecture == "clip" or kind == "mmproj":
@@ -120,7 +120,7 @@ _TENSOR_ROOTS = frozenset(_ROOTS.split())
 
 
 def _refuse_foreign_tensors(header: GgufHeader) -> None:
-    """Refuse tensors of no text model: the loader counts them and stops."""
+    """Refuse tensors that no text model has: the loader counts them and stops."""
     foreign = [
         one for one in header.tensors if one.name.partition(".")[0] not in _TENSOR_ROOTS
     ]

@@ -1,4 +1,8 @@
-"""The metadata of a model file, asked for without the architecture's prefix."""
+"""Derive what decides a model's memory from the header of its GGUF file.
+
+The rules are those of llama.cpp's loader (`architectures.py`). An architecture that is
+not listed there is treated as plain full attention, and the shape says so.
+"""
 
 import re
 from collections import Counter
@@ -25,22 +29,18 @@ _LARGEST_NUMBER = 2**32 - 1
 
 
 class Metadata:
-    """The keys of one file, asked for without their architecture."""
+    """The metadata of one file; keys are given without the architecture's prefix."""
 
     def __init__(self, header: GgufHeader) -> None:
         self.architecture = header.architecture
         self._path = header.path
         self._values: Mapping[str, Value] = header.metadata
-        self.layers = self._layers()
-
-    def _layers(self) -> int:
-        layers = self.number("block_count")
-        if not 0 < layers <= _MOST_LAYERS:
+        self.layers = self.number("block_count")
+        if not 0 < self.layers <= _MOST_LAYERS:
             self.refuse(
-                f"{self.architecture}.block_count is {layers:,}; llama.cpp has at most "
-                f"{_MOST_LAYERS}"
+                f"{self.architecture}.block_count is {self.layers:,}; llama.cpp has at "
+                f"most {_MOST_LAYERS}"
             )
-        return layers
 
     def refuse(self, reason: str) -> NoReturn:
         refuse(self._path, reason)
@@ -65,7 +65,7 @@ class Metadata:
         return value
 
     def per_layer(self, key: str, default: Sequence[int] = ()) -> Sequence[int]:
-        """A number for each layer, given once or as an array."""
+        """Return a number for each layer, which a file gives once or as an array."""
         value = self.get(key)
         if isinstance(value, tuple):
             if len(value) != self.layers:
@@ -91,15 +91,15 @@ def shape_of_file(
     """Return what a model file needs at a pin's commit (default: the newest rules).
 
     Only headers are read. ProvisionError says why the file is not a model that
-    llama.cpp loads, or which number its metadata lacks. `lists` is what the commit
-    knows; a file that needs more is marked as refused.
+    llama.cpp loads, or which number its metadata lacks. A file that needs more than the
+    commit's `lists` have is marked as refused.
     """
     header = read_model(path)
     return _Rules(header, Metadata(header), commit, lists or PinLists()).shape()
 
 
 class _Rules:
-    """One file's metadata, read with the rules of one pin."""
+    """One file's metadata, interpreted by the rules of one pin."""
 
     def __init__(
         self, header: GgufHeader, keys: Metadata, commit: str, lists: PinLists
@@ -146,9 +146,8 @@ class _Rules:
                 f"unproven for this architecture: {self._arch!r} is not among those "
                 "whose loader was read; every layer is taken for full attention"
             )
-            odd = self._keys.keys_with(
-                "sliding_window", ".ssm.", ".wkv.", "indexer", "recurrent", "shortconv"
-            )
+            parts = ("sliding_window", ".ssm.", ".wkv.", "indexer", "recurrent")
+            odd = self._keys.keys_with(*parts, "shortconv")
             if odd:
                 notes.append(f"not accounted for: {printable(', '.join(odd))}")
         elif self._arch not in known.PROVEN:
@@ -158,9 +157,8 @@ class _Rules:
             )
         if self._predicting:
             blocks = "block" if self._predicting == 1 else "blocks"
-            size = self._predicting
             notes.append(
-                f"{size} prediction {blocks} (MTP) left out: without speculation its "
+                f"{self._predicting} prediction {blocks} (MTP) left out: without speculation its "
                 "tensors are skipped and it keeps no cache"
             )
         if newer := self._header.newer_types:
@@ -172,7 +170,7 @@ class _Rules:
         return notes
 
     def _refusal(self) -> str:
-        """Why the pin does not load the file; empty where nothing is known."""
+        """Return why the pin does not load the file; empty where nothing is known."""
         names = self._lists.architectures
         if names and self._arch not in names:
             return f"it knows no architecture {self._arch!r}"
@@ -219,7 +217,7 @@ class _Rules:
         )
 
     def _cached_layers(self) -> int:
-        """Layers from the start that have a cache of their own; the others share it."""
+        """Count the first layers, which have their own cache; the others share it."""
         if self._arch == "gemma3n":
             return min(20, self._trunk)
         if self._arch == "gemma4":
@@ -245,7 +243,7 @@ class _Rules:
         return keys.number("embedding_length") // heads if heads else 0
 
     def _widths(self, layer: int) -> tuple[int, int]:
-        """Elements of one token's keys and values in a layer."""
+        """Return the elements of one token's keys and values in a layer."""
         heads = self._key_heads()[layer]
         windowed = self._window(layer) is not None
         latent = all(
@@ -256,7 +254,7 @@ class _Rules:
         return heads * self._head_length("key", windowed=windowed), value
 
     def _window(self, layer: int) -> int | None:
-        """The sliding window of a layer; None where it attends to everything."""
+        """Return the sliding window of a layer; None where it attends to everything."""
         keys = self._keys
         if self._arch == "lfm2":
             return keys.number("attention.sliding_window", 0) or None
@@ -325,7 +323,7 @@ class _Rules:
         return False
 
     def _state_elements(self, layer: int) -> int:
-        """Elements that a recurrent layer keeps of one sequence, in fp32."""
+        """Count the fp32 elements that a recurrent layer keeps of one sequence."""
         if not self._is_recurrent(layer):
             return 0
         keys = self._keys

@@ -1,7 +1,7 @@
-"""The hub of published weights, through huggingface_hub: ask, stream, keep in its cache.
+"""The hub of published weights, through huggingface_hub: look up, stream, keep in its cache.
 
-The library's own download begins anew after every process that was ended, and trusts
-what came. So files are streamed here and put in place by `provide.py`; the
+The library's own download does not resume after an interruption (its issue #4196) and
+does not verify content. So files are streamed here and verified by `provide.py`; the
 library then links them into its cache, where every other program of the user finds
 them.
 """
@@ -27,36 +27,36 @@ _GATED = (
     "to a token of the same account, and run the command again"
 )
 _GONE = (
-    "the hub does not have this revision any more; `invoke lock` takes the newest, "
+    "the hub no longer has this revision; `invoke lock` takes the newest, "
     "--weights-dir a folder where you have the locked file"
 )
 _NO_FILE = (
-    "the hub has no such file; mend models.*.file in matrix.toml, or give a folder "
+    "the hub has no such file; correct models.*.file in matrix.toml, or give a folder "
     "where you have it as --weights-dir"
 )
 _NO_REPOSITORY = (
-    "no such repository on the hub, or not open to everyone; mend models.*.repository "
+    "no such repository on the hub, or not open to everyone; correct models.*.repository "
     "in matrix.toml, or set HF_TOKEN"
 )
 
 
 class HubUnreachableError(ProvisionError):
-    """The hub did not answer; says nothing about the file."""
+    """The hub did not answer: nothing is known about the file."""
 
 
 def look_up(repository: str, file: str, *, revision: str | None = None) -> HubFile:
-    """What the hub has under a name: its newest revision, or the one asked for."""
+    """Look up a file on the hub, at its newest revision or at a given one."""
     from huggingface_hub import get_hf_file_metadata
 
     what = f"{repository}: {file}"
-    with _in_our_words(what, revision):
+    with _translated_errors(what, revision):
         found = get_hf_file_metadata(
             _url(repository, file, revision), timeout=_ANSWER_TIMEOUT_S
         )
     etag = found.etag or ""
     if not found.commit_hash or not found.size or not _SHA256.fullmatch(etag):
         raise ProvisionError(
-            f"{what}: the hub tells no revision, size and sha256 of it; is "
+            f"{what}: the hub reports no revision, size and sha256 for it; is "
             "models.*.file in matrix.toml a weights file?"
         )
     return HubFile(
@@ -69,7 +69,7 @@ def look_up(repository: str, file: str, *, revision: str | None = None) -> HubFi
 
 
 def cached(wanted: HubFile) -> Path | None:
-    """The file in the user's hub cache, in any revision that has the same bytes."""
+    """Return the file in the user's hub cache, in any revision with the same bytes."""
     snapshots = _folder(wanted) / "snapshots"
     exact = snapshots / wanted.revision / wanted.file
     if exact.exists():
@@ -81,7 +81,7 @@ def cached(wanted: HubFile) -> Path | None:
 
 
 def blob(wanted: HubFile) -> Path:
-    """Where the hub's cache keeps the bytes."""
+    """Return where the hub's cache keeps the bytes."""
     return _folder(wanted) / "blobs" / wanted.sha256
 
 
@@ -89,7 +89,7 @@ def link(wanted: HubFile) -> Path:
     """Give the bytes at `blob` their name in the cache, as the library does."""
     from huggingface_hub import hf_hub_download
 
-    with _in_our_words(f"{wanted.repository}: {wanted.file}", wanted.revision):
+    with _translated_errors(f"{wanted.repository}: {wanted.file}", wanted.revision):
         path = hf_hub_download(
             wanted.repository,
             wanted.file,
@@ -102,9 +102,10 @@ def link(wanted: HubFile) -> Path:
 
 
 def stream(wanted: HubFile, part: Path, *, on_bytes: Callable[[int], None]) -> None:
-    """Append to `part` what it lacks, or write it anew where the hub has no ranges.
+    """Append the missing bytes to `part`; rewrite it where the hub has no ranges.
 
-    One attempt: a cut connection is a HubUnreachableError, and what came is kept.
+    This is one attempt: a lost connection is a HubUnreachableError, and what arrived is
+    kept.
     """
     from huggingface_hub import get_session
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
@@ -118,7 +119,7 @@ def stream(wanted: HubFile, part: Path, *, on_bytes: Callable[[int], None]) -> N
         "GET", url, headers=headers, follow_redirects=True, timeout=_STREAM_TIMEOUT_S
     )
     with (
-        _in_our_words(f"{wanted.repository}: {wanted.file}", wanted.revision),
+        _translated_errors(f"{wanted.repository}: {wanted.file}", wanted.revision),
         asked as reply,
     ):
         hf_raise_for_status(reply)
@@ -130,36 +131,36 @@ def stream(wanted: HubFile, part: Path, *, on_bytes: Callable[[int], None]) -> N
 
 
 def answers(*, timeout_s: float = _ANSWER_TIMEOUT_S) -> bool:
-    """Whether the hub answers anything within the time, the look-up of its name included."""
+    """Whether the hub replies within the time, the look-up of its name included."""
     from huggingface_hub import get_session
     from huggingface_hub.errors import HTTPError
 
-    answered: list[int] = []
+    statuses: list[int] = []
 
-    def ask() -> None:
+    def request() -> None:
         try:
             reply = get_session().head(_url("a/b", "c", None), timeout=timeout_s)
         except (HTTPError, OSError):
             return
-        answered.append(reply.status_code)
+        statuses.append(reply.status_code)
 
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(timeout_s)
-    return bool(answered) and answered[0] < _SERVER_FAILS
+    thread = threading.Thread(target=request, daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    return bool(statuses) and statuses[0] < _SERVER_FAILS
 
 
 @contextmanager
-def _in_our_words(what: str, revision: str | None) -> Iterator[None]:
+def _translated_errors(what: str, revision: str | None) -> Iterator[None]:
     from huggingface_hub.errors import EntryNotFoundError, HTTPError
 
     try:
         yield
     except (HTTPError, EntryNotFoundError, OSError) as error:
-        raise _translated(error, what, revision) from error
+        raise _translate(error, what, revision) from error
 
 
-def _translated(error: Exception, what: str, revision: str | None) -> ProvisionError:
+def _translate(error: Exception, what: str, revision: str | None) -> ProvisionError:
     from huggingface_hub import errors
 
     where = f"{what} at revision {revision}" if revision else what
@@ -183,8 +184,8 @@ def _translated(error: Exception, what: str, revision: str | None) -> ProvisionE
             remedy = _GATED if status in _REFUSALS else reason
             return ProvisionError(f"{where}: {remedy}")
     elif isinstance(error, OSError) and not isinstance(error, no_answer):
-        return ProvisionError(f"{where}: cannot be kept: {reason}")
-    return HubUnreachableError(f"{where}: the hub could not be asked: {reason}")
+        return ProvisionError(f"{where}: cannot be written: {reason}")
+    return HubUnreachableError(f"{where}: the hub is unreachable: {reason}")
 
 
 def _url(repository: str, file: str, revision: str | None) -> str:
@@ -194,7 +195,7 @@ def _url(repository: str, file: str, revision: str | None) -> str:
 
 
 def _endpoint() -> str | None:
-    """The hub's address where the user names one; the library reads it only once."""
+    """Return the hub's address if the user sets one; the library reads it only once."""
     return os.environ.get("HF_ENDPOINT")
 
 

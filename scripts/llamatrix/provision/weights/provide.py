@@ -1,4 +1,8 @@
-"""The GGUF of a cell, on disk and known by its bytes."""
+"""Provide the GGUF of a cell: a published file, or a synthetic one that is written here.
+
+A published file is the user's own, the hub cache's, or a new download. Nothing is used
+whose sha256 is not the locked one, and no file of the user's is deleted.
+"""
 
 import os
 import time
@@ -32,16 +36,16 @@ _FACTS = "weights.json"
 
 
 class WeightsFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a record says of the weights it was measured with."""
+    """The weights of a measurement, as its record names them."""
 
     kind: WeightsKind
     file: str
     sha256: str
     file_bytes: int
     weights_pin: WeightsPin = WeightsPin.LOCKED
-    """Who said that it is these bytes."""
+    """What vouches for the bytes."""
     repository: str = ""
-    """On the hub; empty for made-up weights."""
+    """On the hub; empty for synthetic weights."""
     revision: str = ""
     """Of the repository; `unresolved` for the user's own file."""
 
@@ -52,10 +56,10 @@ class Weights:
     facts: WeightsFacts
 
 
-def _look_at_header(path: Path) -> None:
-    """Refuse a GGUF of another kind; a header that tells nothing is only said.
+def _check_header(path: Path) -> None:
+    """Refuse a GGUF of another kind; only warn of an unreadable header.
 
-    The bytes are the locked ones, and llama.cpp has the last word about them.
+    The bytes are the locked ones, and llama.cpp decides about them.
     """
     try:
         header = read_header(path)
@@ -73,15 +77,24 @@ def _look_at_header(path: Path) -> None:
 def provide_weights(
     cell: Engine, cache: Path, *, weights_dir: Path | None = None
 ) -> Weights:
-    """The weights of a cell, written or fetched where they are not yet.
+    """Return the weights of a cell; write or fetch them if they are missing.
 
-    `weights_dir` is a folder of the user's in which published files are looked for
-    first. ProvisionError where a published file is no language model.
+    Published files are first looked for in the user's `weights_dir`. Raises
+    ProvisionError where one is no language model.
     """
     if cell.published is not None:
         path = provide_published(cell.published, cache, weights_dir=weights_dir)
-        _look_at_header(path)
-        return Weights(path=path, facts=_published_facts(cell.published, path))
+        _check_header(path)
+        facts = WeightsFacts(
+            kind=WeightsKind.HUB,
+            file=path.name,
+            sha256=cell.published.sha256,
+            file_bytes=path.stat().st_size,
+            weights_pin=cell.published.pin,
+            repository=cell.published.repository,
+            revision=cell.published.revision,
+        )
+        return Weights(path=path, facts=facts)
     spec = _spec(cell, cache)
     entry = cache / "weights" / f"{cell.weights_key}-{spec.digest()[:12]}"
     make_once(
@@ -91,18 +104,6 @@ def provide_weights(
     )
     facts = msgspec.json.decode((entry / _FACTS).read_bytes(), type=WeightsFacts)
     return Weights(path=entry / facts.file, facts=facts)
-
-
-def _published_facts(published: LockedWeights, path: Path) -> WeightsFacts:
-    return WeightsFacts(
-        kind=WeightsKind.HUB,
-        file=path.name,
-        sha256=published.sha256,
-        file_bytes=path.stat().st_size,
-        weights_pin=published.pin,
-        repository=published.repository,
-        revision=published.revision,
-    )
 
 
 def _spec(cell: Engine, cache: Path) -> SyntheticSpec:
@@ -128,7 +129,7 @@ def _spec(cell: Engine, cache: Path) -> SyntheticSpec:
 
 
 def sample_text(tree: Path) -> str:
-    """The text that made-up vocabularies learn words from, out of a source tree."""
+    """Return the text that synthetic vocabularies learn words from."""
     try:
         return "".join((tree / name).read_text() for name in SAMPLES)
     except OSError as error:
@@ -157,13 +158,13 @@ def _write(cell: Engine, spec: SyntheticSpec, staging: Path) -> None:
 
 
 _PAUSES_S = (1.0, 4.0, 10.0)
-"""Waits between attempts that brought nothing; after the last one we give up."""
+"""Waits between attempts that brought nothing; then the download fails."""
 
 
 def provide_published(
     locked: LockedWeights, cache: Path, *, weights_dir: Path | None
 ) -> Path:
-    """The file of a lock entry, verified, fetched only where it is nowhere."""
+    """Return the file of a lock entry, verified; fetch it only if it is nowhere."""
     own = own_file(locked, weights_dir)
     if own:
         return _verified(own, locked, cache)
@@ -176,24 +177,21 @@ def provide_published(
     kept = hub.cached(wanted)
     if kept is None:
         if weights_dir:
-            say(f"{weights_dir}: has no {_name(locked)}; it is fetched from the hub")
+            name = PurePosixPath(locked.file).name
+            say(f"{weights_dir}: has no {name}; it is fetched from the hub")
         _fetch(wanted, cache)
         kept = hub.link(wanted)
     return _verified(kept, locked, cache)
 
 
 def own_file(locked: LockedWeights, weights_dir: Path | None) -> Path | None:
-    """The file in the folder that the user gave; None where it is not there."""
+    """Return the file in the user's folder; None where it is not there."""
     if weights_dir is None:
         return None
     if not weights_dir.is_dir():
         raise ProvisionError(f"--weights-dir {weights_dir}: no such folder")
-    path = weights_dir / _name(locked)
+    path = weights_dir / PurePosixPath(locked.file).name
     return path if path.is_file() else None
-
-
-def _name(locked: LockedWeights) -> str:
-    return PurePosixPath(locked.file).name
 
 
 def _verified(path: Path, locked: LockedWeights, cache: Path) -> Path:
@@ -201,7 +199,7 @@ def _verified(path: Path, locked: LockedWeights, cache: Path) -> Path:
     if locked.hub_file and size_bytes != locked.hub_file.size_bytes:
         raise ProvisionError(
             f"{path}: has {size_bytes} bytes, but matrix.lock has "
-            f"{locked.hub_file.size_bytes}{_what_it_is(path)}; {_LEFT}"
+            f"{locked.hub_file.size_bytes}{_kind(path)}; {_LEFT}"
         )
     actual = known_sha256(path, cache)
     if actual != locked.sha256:
@@ -211,8 +209,8 @@ def _verified(path: Path, locked: LockedWeights, cache: Path) -> Path:
     return path
 
 
-def _what_it_is(path: Path) -> str:
-    """What a file is in place of a model, where its header tells."""
+def _kind(path: Path) -> str:
+    """Say what a file is in place of a model, if its header shows it."""
     try:
         read_model(path)
     except ProvisionError as error:
@@ -227,7 +225,7 @@ _LEFT = (
 
 
 def _fetch(wanted: HubFile, cache: Path) -> None:
-    """Bring the bytes into the hub's cache, going on from what an earlier run left."""
+    """Download into the hub's cache; resume what an earlier run left."""
     place = hub.blob(wanted)
     part = place.with_name(f"{place.name}.llamatrix")
     lock = cache / "hub" / f"{wanted.sha256[:16]}.lock"
@@ -240,32 +238,28 @@ def _fetch(wanted: HubFile, cache: Path) -> None:
             purpose=f"downloading {wanted.file}",
             setting="HF_HOME",
         )
-        _require_same_on_hub(wanted)
+        found = hub.look_up(wanted.repository, wanted.file, revision=wanted.revision)
+        if found.sha256 != wanted.sha256:
+            raise ProvisionError(
+                f"{wanted.repository}: {wanted.file}: the hub has sha256 {found.sha256} "
+                f"at revision {wanted.revision}, but matrix.lock has {wanted.sha256}; "
+                "nothing was fetched. Run `invoke lock` if the lock is meant to change"
+            )
         _download(wanted, part)
         actual = shown_sha256(part)
         if actual != wanted.sha256:
             part.unlink()
             raise ProvisionError(
-                f"{wanted.repository}: {wanted.file}: what came has sha256 {actual}, "
-                f"but matrix.lock has {wanted.sha256}; it was thrown away. Run the "
-                "command again; if it stays so, something on the way changes files"
+                f"{wanted.repository}: {wanted.file}: the download has sha256 {actual}, "
+                f"but matrix.lock has {wanted.sha256}; it was discarded. Run the "
+                "command again; if this persists, something on the way changes files"
             )
         part.replace(place)
 
 
-def _require_same_on_hub(wanted: HubFile) -> None:
-    found = hub.look_up(wanted.repository, wanted.file, revision=wanted.revision)
-    if found.sha256 != wanted.sha256:
-        raise ProvisionError(
-            f"{wanted.repository}: {wanted.file}: the hub has sha256 {found.sha256} at "
-            f"revision {wanted.revision}, but matrix.lock has {wanted.sha256}; nothing "
-            "was fetched. Run `invoke lock` if the lock is meant to change"
-        )
-
-
 def _download(wanted: HubFile, part: Path) -> None:
-    """Stream until the part is whole; a cut connection is taken up where it broke."""
-    here = f", {bytes_text(_size(part))} of it here already" if _size(part) else ""
+    """Stream until the part is whole; resume where a connection broke."""
+    here = f", of which {bytes_text(_size(part))} are here" if _size(part) else ""
     say(f"downloading {wanted.file} ({bytes_text(wanted.size_bytes)}{here})")
     pauses = iter(_PAUSES_S)
     with meter(wanted.file, total=wanted.size_bytes, in_bytes=True) as progress:
@@ -281,9 +275,9 @@ def _download(wanted: HubFile, part: Path) -> None:
             pause_s = next(pauses, None)
             if pause_s is None:
                 raise hub.HubUnreachableError(
-                    f"{failure or wanted.file}\nthe connection broke and stays so; "
-                    f"{bytes_text(_size(part))} are kept, the same command goes on "
-                    "from there. --weights-dir takes a folder that has the file"
+                    f"{failure or wanted.file}\nthe connection was lost repeatedly; "
+                    f"{bytes_text(_size(part))} are kept, and the same command resumes "
+                    "there. --weights-dir takes a folder that has the file"
                 ) from failure
             time.sleep(pause_s)
 

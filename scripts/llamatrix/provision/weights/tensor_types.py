@@ -1,4 +1,4 @@
-"""ggml's tensor types: what a GGUF file numbers, and how many bytes each takes."""
+"""ggml's tensor types: their numbers in GGUF files, and the bytes each takes."""
 
 import re
 from functools import cache
@@ -45,7 +45,7 @@ REMOVED_TYPES = {4, 5, *range(31, 34), *range(36, 39)}
 
 
 _NEVER_IN_FILES = {"Q8_1", "Q8_K"}
-"""For intermediate results; a file called `Q8_K_XL` has Q8_0 and wider."""
+"""Types of intermediate results; a file called `Q8_K_XL` has Q8_0 and wider."""
 _OTHER_NAMES = {"FP32": 32.0, "FP16": 16.0, "FP8": 8.0, "FP4": 4.0}
 _BITS_NAMED = re.compile(
     r"(?<![A-Z0-9.])(?:(\d+(?:\.\d+)?)[ -]?(?:BPW|BIT)|(?:INT|W)(\d+))(?![0-9])"
@@ -56,7 +56,7 @@ _FAMILY = re.compile(r"(?<![A-Z0-9])(I?Q\d|TQ\d)(?![0-9])")
 
 @cache
 def ggml_type_bits() -> dict[str, float]:
-    """Bits of one weight by ggml's name of the type, scales included: 4.5 for `Q4_K`."""
+    """Return the bits of one weight by type, scales included: 4.5 for `Q4_K`."""
     return {
         name.upper(): 8 * block_bytes / elements
         for name, elements, block_bytes in TENSOR_TYPES.values()
@@ -65,10 +65,10 @@ def ggml_type_bits() -> dict[str, float]:
 
 
 def least_bits_per_weight(quant: str | None) -> float | None:
-    """What a weight takes at least in a file of this quantisation; None if unknown.
+    """Return the fewest bits of a weight in a file of this quantisation; None if unknown.
 
-    `UD-Q4_K_XL` is mostly of type Q4_K, with heavier types beside it: 4.5 bits. Where
-    the name is of a family only (`IQ3_M`, `Q4`), the smallest type of it counts.
+    `UD-Q4_K_XL` is mostly of type Q4_K, with heavier types beside it: 4.5 bits. A name
+    of a family (`IQ3_M`, `Q4`) counts as the family's smallest type.
     """
     text = (quant or "").upper()
     types = {**ggml_type_bits(), **_OTHER_NAMES}
