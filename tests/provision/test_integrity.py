@@ -95,8 +95,11 @@ def test_what_a_killed_process_left_is_not_taken_for_finished(tmp_path: Path) ->
         (lambda entry: (entry / "file").write_bytes(OLD[:-1]), sha256(OLD[:-1])),
         (lambda entry: replace(entry / "link"), "link: sha256 is"),
         (lambda entry: (entry / "file").unlink(), "file: is missing"),
-        (lambda entry: (entry / "sub" / "more").touch(), "more: was not put there"),
-        (lambda entry: (entry / "sub" / "program").chmod(0o644), "permission"),
+        (
+            lambda entry: (entry / "sub" / "more").touch(),
+            "more: is not part of the cache entry",
+        ),
+        (lambda entry: (entry / "sub" / "program").chmod(0o644), "executable bit"),
         (
             lambda entry: entry.with_name(".entry.files.json").unlink(),
             "no record of its files",

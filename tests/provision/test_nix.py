@@ -81,7 +81,7 @@ def test_a_lock_changed_since_the_shell_was_entered_is_told(
     others: dict[str, object] = {"commit": "0" * 40, "build_number": 1, "cmake": {}}
     path = built_by_nix(cells[0], tmp_path / "store", **{key: others[key]})
     offer(builds={"current/cpu": str(path)})
-    with pytest.raises(ProvisionError, match=rf"built with {key} .*enter it anew"):
+    with pytest.raises(ProvisionError, match=rf"built with {key} .*enter it again"):
         provide_build(cells[0], tmp_path / "cache")
 
 

@@ -1,8 +1,8 @@
-"""One recipe for llama.cpp's binaries: CMake and Ninja, CPU or CUDA, built once.
+"""Build llama.cpp's binaries once, by CMake and Ninja, for CPU or CUDA.
 
 A build is keyed by everything that decides its bytes (source, definitions, compiler,
 and for a native build the CPU's instruction set) and appears in the cache only when
-it is whole. A build that was cut short goes on where it stopped.
+it is complete. An interrupted build is resumable.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ _DEFINITIONS = {
     "GGML_CCACHE": "OFF",  # the launcher below does it, the same way for every pin
     "LLAMA_BUILD_TESTS": "OFF",
     "LLAMA_BUILD_EXAMPLES": "OFF",
-    "LLAMA_OPENSSL": "OFF",  # the server shall never download anything
+    "LLAMA_OPENSSL": "OFF",  # the server never downloads anything
     "LLAMA_BUILD_WEBUI": "OFF",  # no web page, and no network for it, in any pin:
     "LLAMA_BUILD_UI": "OFF",  # newer pins ask a hub for a prebuilt one
     "LLAMA_USE_PREBUILT_UI": "OFF",
@@ -58,11 +58,11 @@ _NEED_BYTES = {Backend.CPU: 2**30, Backend.CUDA: 8 * 2**30}
 
 
 class CompileError(ProvisionError):
-    """The source was there and proven, and the compiler refused it."""
+    """The compiler refused verified source."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a build is made of; `build.json` beside its binaries, and in records."""
+    """The inputs of a build; `build.json` beside its binaries, and in records."""
 
     key: str
     commit: str
@@ -71,27 +71,27 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     compiler: str
     cmake: dict[str, str]
     source_note: str = ""
-    """What is to be known of the tree it was built from; empty for one proven here."""
+    """A remark about the source tree; empty for one verified here."""
     store_path: str = ""
-    """Where Nix keeps it; empty for one compiled by us."""
+    """Its path in the Nix store; empty for a build compiled here."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Built:
-    """A finished build on disk."""
+    """A finished build."""
 
     folder: Path
     manifest: Manifest
 
     def program(self, name: str) -> Path:
-        """Return where a program is; ProvisionError where the build was changed since."""
+        """Return a program's path; ProvisionError if the build was changed since."""
         if not self.manifest.store_path and (wrong := find_damage(self.folder)):
             raise ProvisionError(f"{wrong}; run the command again to build it again")
         return self.folder / "bin" / name
 
 
 def manifest_of(cell: Engine) -> Manifest:
-    """What the build of a cell will be made of, on this machine."""
+    """Return what the build of a cell consists of on this machine."""
     definitions = {**_DEFINITIONS, **_backend_definitions(cell), **cell.build.cmake}
     definitions["LLAMA_BUILD_NUMBER"] = str(cell.pin.build_number)
     definitions["LLAMA_BUILD_COMMIT"] = cell.locked.commit[:9]
@@ -116,13 +116,13 @@ def manifest_of(cell: Engine) -> Manifest:
 
 
 def compiled_by(cell: Engine) -> str:
-    """What made, or will make, a cell's binaries: part of every record's key."""
+    """Name the compiler of a cell's binaries, which is part of every record's key."""
     stored = stored_build(cell.pin_key, cell.build_key)
     return f"nix {stored.name}" if stored else compiler_id(cell.build.backend)
 
 
 def provide_build(cell: Engine, cache: Path) -> Built:
-    """The binaries of a cell's pin and build, compiled where nothing has them."""
+    """Return the binaries of a cell's pin and build; compile them if missing."""
     if stored := stored_build(cell.pin_key, cell.build_key):
         return _from_store(cell, stored, cache)
     manifest = manifest_of(cell)
@@ -137,9 +137,12 @@ def provide_build(cell: Engine, cache: Path) -> Built:
         ensure_free(cache, need_bytes=need_bytes, purpose=f"building {name}")
         source = provide_source(cell.locked, cache)
         require_cache_types(cell, cache / "sources")
-        noted = msgspec.structs.replace(manifest, source_note=_source_note(source))
-        _compile(f"{cell.pin_key}/{cell.build_key}", manifest, source, cache)
-        _install(_work_folder(cache, manifest), noted, staging)
+        note = source / NOTE
+        text = note.read_text().strip() if note.exists() else ""
+        noted = msgspec.structs.replace(manifest, source_note=text)
+        work = cache / "work" / manifest.key
+        _compile(f"{cell.pin_key}/{cell.build_key}", manifest, source, work, cache)
+        _install(work, noted, staging)
 
     make_once(entry, make, purpose=f"building {name}", prove=lambda: _adopt(entry))
     require_cache_types(cell, cache / "sources")
@@ -148,19 +151,19 @@ def provide_build(cell: Engine, cache: Path) -> Built:
 
 
 def build_damage(entry: Path) -> str | None:
-    """Say what is wrong with a finished build in the cache; None where it is intact."""
+    """Return what is wrong with a finished build in the cache; None if intact."""
     return find_damage(entry, prove=lambda: _adopt(entry))
 
 
 def _adopt(entry: Path) -> None:
-    """Accept a build of an older version: nothing says what its bytes should be."""
+    """Accept a build of an older version, whose digests nobody recorded."""
     say(
-        f"build {entry.name}: made before digests were recorded; it is recorded as it is now"
+        f"build {entry.name}: older than recorded digests; its present files are recorded"
     )
 
 
 def _require_cuda(cell: Engine, manifest: Manifest) -> None:
-    """The card where it decides what is compiled for, then the toolkit's parts."""
+    """Require the card, if it decides the target, then the parts of the toolkit."""
     if cell.build.backend is not Backend.CUDA:
         return
     if not cell.build.cuda_capabilities:
@@ -171,7 +174,7 @@ def _require_cuda(cell: Engine, manifest: Manifest) -> None:
 
 
 def _from_store(cell: Engine, path: Path, cache: Path) -> Built:
-    """Take what Nix built, if that is what matrix and lock ask for now."""
+    """Return what Nix built, if it matches the present matrix and lock."""
     try:
         made = msgspec.json.decode((path / "build.json").read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError) as error:
@@ -193,12 +196,6 @@ def _from_store(cell: Engine, path: Path, cache: Path) -> Built:
     )
 
 
-def _source_note(source: Path) -> str:
-    """What whoever put the tree there left to be told in every record."""
-    note = source / NOTE
-    return note.read_text().strip() if note.exists() else ""
-
-
 def _backend_definitions(cell: Engine) -> dict[str, str]:
     if cell.build.backend is Backend.CPU:
         return {"GGML_CUDA": "OFF"}
@@ -211,18 +208,22 @@ def _backend_definitions(cell: Engine) -> dict[str, str]:
     }
 
 
-def _work_folder(cache: Path, manifest: Manifest) -> Path:
-    return cache / "work" / manifest.key
-
-
-def _compile(label: str, manifest: Manifest, source: Path, cache: Path) -> None:
-    """Configure and compile; Ninja goes on where an earlier run was cut short."""
-    work = _work_folder(cache, manifest)
+def _compile(
+    label: str, manifest: Manifest, source: Path, work: Path, cache: Path
+) -> None:
+    """Configure and compile; Ninja resumes an interrupted run."""
     log = cache / "logs" / f"build-{manifest.key}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     say(f"building llama.cpp {label} with {manifest.compiler} (log: {log})")
-    _step(label, _configure(manifest, source, work), _CONFIGURE_TIMEOUT_S, log)
+    ended = shell.run(
+        _cmake_argv(manifest, source, work),
+        timeout_s=_CONFIGURE_TIMEOUT_S,
+        env=compile_environment(),
+        log=log,
+    )
+    if not ended.ok:
+        raise CompileError(f"configuring {label} failed\n{ended.complaint()}")
     ninja = [str(_tool("ninja")), "-C", str(work), *TARGETS]
     with meter(f"build {label}", total=1) as progress:
 
@@ -243,7 +244,7 @@ def _compile(label: str, manifest: Manifest, source: Path, cache: Path) -> None:
     say(f"built {label} in {duration_text(ended.seconds)}")
 
 
-def _configure(manifest: Manifest, source: Path, work: Path) -> list[str]:
+def _cmake_argv(manifest: Manifest, source: Path, work: Path) -> list[str]:
     definitions = dict(manifest.cmake)
     definitions["CMAKE_MAKE_PROGRAM"] = str(_tool("ninja"))
     definitions["CMAKE_CXX_COMPILER"] = str(cxx())
@@ -257,14 +258,8 @@ def _configure(manifest: Manifest, source: Path, work: Path) -> list[str]:
     return [str(_tool("cmake")), "-S", str(source), "-B", str(work), "-GNinja", *flags]
 
 
-def _step(label: str, argv: list[str], timeout_s: float, log: Path) -> None:
-    ended = shell.run(argv, timeout_s=timeout_s, env=compile_environment(), log=log)
-    if not ended.ok:
-        raise CompileError(f"configuring {label} failed\n{ended.complaint()}")
-
-
 def _install(work: Path, manifest: Manifest, staging: Path) -> None:
-    """Take the programs over; the build tree goes only after that."""
+    """Copy the programs, then remove the build tree."""
     (staging / "bin").mkdir()
     for target in TARGETS:
         shutil.copy2(work / "bin" / target, staging / "bin" / target)

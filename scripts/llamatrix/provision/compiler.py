@@ -1,4 +1,9 @@
-"""The compilers of this machine: which, and of what version."""
+"""The compilers of this machine, and CUDA's libraries.
+
+Some machines have nvcc alone, and cuBLAS only as a package beside this Python (PyTorch
+installs it), or the driver's libcuda outside the linker's folders. CMake gets the paths
+of both.
+"""
 
 import importlib.util
 import os
@@ -24,7 +29,7 @@ _CXX_NAMES = ("c++", "g++", "clang++")
 
 
 def find_tool(name: str) -> Path | None:
-    """A program of a Python package beside this interpreter, else one on the PATH."""
+    """Return a Python package's program beside this interpreter, else the PATH's."""
     beside = Path(sysconfig.get_path("scripts")) / name
     if beside.exists():
         return beside
@@ -34,7 +39,7 @@ def find_tool(name: str) -> Path | None:
 
 @cache
 def cxx() -> Path | None:
-    """The C++ compiler: `CXX` from the environment, else the first usual name."""
+    """Return the C++ compiler: `CXX`, else the first usual name on the PATH."""
     for name in (os.environ.get("CXX"), *_CXX_NAMES):
         found = shutil.which(name) if name else None
         if found:
@@ -44,25 +49,25 @@ def cxx() -> Path | None:
 
 @cache
 def nvcc() -> Path | None:
-    """NVIDIA's compiler: on the PATH, or where its installer puts it."""
+    """Return NVIDIA's compiler: on the PATH, or where its installer puts it."""
     found = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
     return Path(found) if found else None
 
 
 @cache
 def compiler_id(backend: Backend) -> str:
-    """Names the compilers of a backend with their versions; `none` where one lacks.
+    """Name the compilers of a backend with their versions; `none` for a missing one.
 
-    Part of every record's key: another compiler makes another binary.
+    It is part of every record's key: another compiler makes another binary.
     """
     programs = [cxx()] if backend is Backend.CPU else [cxx(), nvcc()]
     return " + ".join(_version(program) if program else "none" for program in programs)
 
 
 def compile_environment(outer: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment without flags of the shell, which would be in no build's key.
+    """Return the environment without compiler flags, which no build's key includes.
 
-    What is meant for a build stands in `cmake` of matrix.toml: CMAKE_CXX_FLAGS.
+    Flags for a build belong in `cmake` of matrix.toml: CMAKE_CXX_FLAGS.
     """
     return {name: value for name, value in outer.items() if name not in _FLAGS}
 
@@ -82,11 +87,11 @@ def require_compiler(backend: Backend) -> None:
 
 
 def _version(program: Path) -> str:
-    """The compiler and the number it prints: `g++ 12.2.0`, `nvcc 13.0`."""
-    said = shell.run([str(program), "--version"], timeout_s=_TIMEOUT_S).out
-    found = re.search(r"\b(?:release |version )?(\d+\.\d+(?:\.\d+)?)", said)
+    """Return name and version: `g++ 12.2.0`, `nvcc 13.0`."""
+    text = _stdout(program, "--version")
+    found = re.search(r"\b(?:release |version )?(\d+\.\d+(?:\.\d+)?)", text)
     families = {"clang": "clang++", "Free Software": "g++", "NVIDIA": "nvcc"}
-    name = next((families[word] for word in families if word in said), program.name)
+    name = next((families[word] for word in families if word in text), program.name)
     return f"{name} {found[1]}" if found else name
 
 
@@ -99,7 +104,7 @@ _NAMED = (
     *("CMAKE_PREFIX_PATH", "CMAKE_LIBRARY_PATH", "CMAKE_INCLUDE_PATH"),
     *("LIBRARY_PATH", "LD_LIBRARY_PATH", "CPATH"),
 )
-"""Variables in which a user tells where parts of CUDA lie."""
+"""Variables by which a user points to parts of CUDA."""
 _ROOTS = (Path("/usr/local/cuda"), Path("/opt/cuda"), Path("/usr/lib/cuda"))
 _BELOW = (
     *(".", "include", "lib", "lib64", "stubs", "lib/stubs", "lib64/stubs"),
@@ -112,7 +117,7 @@ _PARTS = (
     ("libcublas.*", "CUDA_cublas_LIBRARY", "libcublas-dev-{}"),
     ("libcuda.so*", "CUDA_cuda_driver_LIBRARY", "cuda-driver-dev-{}"),
 )
-"""Files that a build needs, CMake's definition in their place, NVIDIA's package."""
+"""Files that a build needs, the CMake definition that replaces them, NVIDIA's package."""
 _STUBS = ("/usr/local/cuda/lib64/stubs",)
 _DRIVER = ("/usr/local/nvidia/lib64", "/usr/local/nvidia/lib", "/usr/lib/wsl/lib")
 
@@ -120,17 +125,18 @@ _DRIVER = ("/usr/local/nvidia/lib64", "/usr/local/nvidia/lib", "/usr/lib/wsl/lib
 def cuda_cmake_definitions(
     compiler: Path | None, environment: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """CMake's definitions for what its own search would miss; mostly none."""
-    own = _toolkit_folders(compiler)
+    """Return CMake definitions for what its own search would miss; mostly none."""
+    root = compiler.resolve().parent.parent if compiler else None
+    own = [root / "lib64", root / "lib"] if root else []
     system = [*own, *map(Path, _SYSTEM)]
-    told = [Path(part) for part in environment.get("LD_LIBRARY_PATH", "").split(":")]
+    path = [Path(part) for part in environment.get("LD_LIBRARY_PATH", "").split(":")]
     found: dict[str, str] = {}
     if not _first(system, "libcublas.so"):
         found |= _cublas(package_folders())
     if not _first(
         [*(path / "stubs" for path in own), *map(Path, _STUBS)], "libcuda.so"
     ):
-        folders = [*map(Path, _DRIVER), *told, *system]
+        folders = [*map(Path, _DRIVER), *path, *system]
         if library := _first(folders, "libcuda.so.1"):
             found["CUDA_cuda_driver_LIBRARY"] = str(library)
     return found
@@ -139,48 +145,48 @@ def cuda_cmake_definitions(
 def require_toolkit(
     compiler: Path, capabilities: str, environment: Mapping[str, str] = os.environ
 ) -> None:
-    """ProvisionError naming the packages of CUDA's toolkit that a build would miss.
+    """Raise ProvisionError with the missing packages of CUDA's toolkit.
 
-    `capabilities` as CMake takes them: `80;89-real`. Under Nix the shell's own hooks
-    find them.
+    `capabilities` are written as for CMake: `80;89-real`. Under Nix the shell's own
+    hooks find the toolkit.
     """
     if "IN_NIX_SHELL" in environment:
         return
-    told = cuda_cmake_definitions(compiler, environment)
+    definitions = cuda_cmake_definitions(compiler, environment)
     named = [environment.get(name, "") for name in _NAMED]
     roots = [*map(Path, ":".join(named).replace(";", ":").split(":")), Path("/usr")]
     roots += [*_ROOTS, compiler.resolve().parent.parent]
     folders = [root / below for root in roots if root != Path() for below in _BELOW]
     folders += [path for root in roots for path in root.glob("targets/*/*")]
     folders += [*map(Path, (*_SYSTEM, *_DRIVER)), *package_folders()]
-    version = re.search(r"release (\d+)\.(\d+)", _said(compiler, "--version"))
+    version = re.search(r"release (\d+)\.(\d+)", _stdout(compiler, "--version"))
     suffix = "-".join(version.groups()) if version else "*"
     missing = [
         f"{file} (package {package.format(suffix)})"
         for file, definition, package in _PARTS
-        if definition not in told and not _first(folders, file)
+        if definition not in definitions and not _first(folders, file)
     ]
     if missing:
         raise ProvisionError(
             f"{compiler}: the CUDA toolkit lacks {', '.join(missing)}; install them, "
             "enter `nix develop`, or choose a profile with a CPU build"
         )
-    known = set(re.findall(r"sm_(\d+)", _said(compiler, "--list-gpu-code")))
+    known = set(re.findall(r"sm_(\d+)", _stdout(compiler, "--list-gpu-code")))
     asked = set(re.findall(r"\d+", capabilities))
     if known and asked - known:
         raise ProvisionError(
             f"{compiler}: cannot compile for {', '.join(sorted(asked - known))} (it "
             f"knows {', '.join(sorted(known, key=int))}); install a newer CUDA toolkit, "
-            "or mend cuda_capabilities in matrix.toml"
+            "or correct cuda_capabilities in matrix.toml"
         )
 
 
-def _said(compiler: Path, flag: str) -> str:
+def _stdout(compiler: Path, flag: str) -> str:
     return shell.run([str(compiler), flag], timeout_s=_TIMEOUT_S).out
 
 
 def package_folders() -> Iterator[Path]:
-    """The folders of libraries in NVIDIA's Python packages, as far as installed."""
+    """Yield the library folders of NVIDIA's installed Python packages."""
     spec = importlib.util.find_spec("nvidia")
     for place in spec.submodule_search_locations or () if spec else ():
         yield from sorted(Path(place).glob("*/lib"), reverse=True)
@@ -198,13 +204,6 @@ def _cublas(folders: Iterable[Path]) -> dict[str, str]:
                 "CMAKE_CUDA_FLAGS": f"-isystem {headers}",
             }
     return {}
-
-
-def _toolkit_folders(compiler: Path | None) -> list[Path]:
-    if compiler is None:
-        return []
-    root = compiler.resolve().parent.parent
-    return [root / "lib64", root / "lib"]
 
 
 def _first(folders: Iterable[Path], pattern: str) -> Path | None:

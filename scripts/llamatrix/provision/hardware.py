@@ -1,4 +1,4 @@
-"""The card that a CUDA build needs, asked before anything is compiled or measured."""
+"""Whether this machine can run a build: its card, its processor's instructions."""
 
 import platform
 
@@ -9,9 +9,9 @@ from llamatrix.nvml import driver_problem, gpus
 
 
 def require_device(key: str, build: Build) -> None:
-    """ProvisionError where no card here can run a build; a CPU build needs none.
+    """Raise ProvisionError if no card here can run a build; a CPU build needs none.
 
-    llama.cpp would compute on the CPU instead, without a word.
+    llama.cpp would silently compute on the CPU instead.
     """
     if build.backend is not Backend.CUDA:
         return
@@ -46,14 +46,14 @@ _FLAGS = {
     "GGML_F16C": "f16c",
     "GGML_FMA": "fma",
 }
-"""CMake's name of an instruction set, and the kernel's."""
+"""Instruction sets: CMake's name and the kernel's."""
 _X86 = ("x86_64", "AMD64", "i686")
 
 
 def missing_instructions(build: Build) -> tuple[str, ...]:
-    """Definitions of a build that ask for instructions this processor lacks.
+    """Return definitions of a build that need instructions this processor lacks.
 
-    Other processors than x86 have none of them, and CMake passes over the names.
+    Processors other than x86 have none of them, and CMake ignores the names.
     """
     if platform.machine() not in _X86:
         return ()
@@ -66,7 +66,7 @@ def missing_instructions(build: Build) -> tuple[str, ...]:
 
 
 def require_instructions(build_key: str, build: Build) -> None:
-    """ProvisionError that names the line to change: the binary would only crash."""
+    """Raise ProvisionError with the line to change: the binary would crash."""
     if missing := missing_instructions(build):
         wanted = ", ".join(f'{name} = "OFF"' for name in missing)
         raise ProvisionError(

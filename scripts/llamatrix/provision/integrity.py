@@ -1,4 +1,4 @@
-"""Cached files are still what was put there: made once, recorded, checked on every use.
+"""Cache entries: made once, recorded, and checked for changes on every use.
 
 A cache entry is a folder that appears whole or not at all. Beside it lies a record with
 the sha256 of every file and its stamp: size, times and inode. A use compares the stamps,
@@ -30,11 +30,11 @@ _CHUNK_BYTES = 1 << 20
 _SHOWN_BYTES = 256 << 20  # from this size on, hashing shows a progress bar
 _RECORD = ".{}.files.json"
 _HASHES = "hashes"
-_Kept = TypeVar("_Kept", bound=Struct)
+_StructT = TypeVar("_StructT", bound=Struct)
 
 
 class Stamp(Struct, frozen=True, array_like=True):
-    """What changes when a file does, known without reading it."""
+    """Metadata that changes when a file does; known without reading it."""
 
     size_bytes: int
     mtime_ns: int
@@ -56,12 +56,12 @@ class _Record(Struct, frozen=True):
     """`.NAME.files.json` beside the entry NAME."""
 
     origin: str
-    """What the entry was proven against, such as a NAR hash; may be empty."""
+    """What the entry was verified against, such as a NAR hash; may be empty."""
     files: dict[str, _File]
 
 
 class _Hashed(Struct, frozen=True):
-    """A note in `hashes/`: the digest of one file that lies anywhere."""
+    """A note in `hashes/`: the digest of a file anywhere on disk."""
 
     path: str
     stamp: Stamp
@@ -70,11 +70,12 @@ class _Hashed(Struct, frozen=True):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecheckResult:
-    """What a reading of everything found."""
+    """The result of reading everything."""
 
     files: int
     size_bytes: int
-    damages: tuple[str, ...]  # a line for each, with both hashes
+    damages: tuple[str, ...]
+    """A line for each, with both hashes."""
 
 
 def make_once(
@@ -89,8 +90,8 @@ def make_once(
 
     `make` gets an empty folder beside it; a rename is the last step, so a crash leaves
     nothing that looks finished. Two processes that want the same entry wait for each
-    other. An entry without a record, or with another `origin`, is held to `prove`, which
-    returns what is wrong with it, or None; without `prove` it is made again.
+    other. An entry without a record, or with another `origin`, is checked by `prove`,
+    which returns what is wrong with it, or None; without `prove` it is made again.
     """
     if entry.exists() and find_damage(entry, origin=origin, prove=prove) is None:
         return entry
@@ -126,7 +127,7 @@ def find_damage(
     origin: str | None = None,
     prove: Callable[[], str | None] | None = None,
 ) -> str | None:
-    """Say what is wrong with an entry; None where it is what was put there.
+    """Return what is wrong with an entry; None where it is unchanged.
 
     Reads the files whose stamp has changed, and no others. `origin` None accepts any.
     """
@@ -141,14 +142,15 @@ def find_damage(
 
 
 def record_entry(entry: Path, *, origin: str = "") -> None:
-    """Take an entry's files as they are now for what they shall be."""
+    """Record an entry's files as they are now."""
     _write(_record_path(entry), _record(entry, origin))
 
 
 def known_sha256(path: Path, cache: Path) -> str:
     """Return a file's sha256, remembered for as long as its stamp stays the same."""
     path = path.resolve()
-    note = _note(path, cache)
+    name = hashlib.sha256(bytes(path)).hexdigest()[:16]
+    note = cache / _HASHES / f"{name}.json"
     stamp = _stamp(path.stat())
     noted = _read(note, _Hashed)
     if noted and (noted.path, noted.stamp) == (str(path), stamp):
@@ -194,7 +196,7 @@ def ensure_free(
 def recheck_cache(cache: Path) -> RecheckResult:
     """Read every recorded file of the cache, and every file with a remembered hash.
 
-    What is found damaged is read again by its next use, whatever its stamp.
+    A damaged entry is read again by its next use, whatever its stamp.
     """
     files = size_bytes = 0
     damages = []
@@ -223,14 +225,14 @@ def recheck_cache(cache: Path) -> RecheckResult:
 
 
 def _compare(entry: Path, record: _Record, *, full: bool) -> str | None:
-    """Say how an entry differs from its record, and renew stamps of equal files."""
+    """Return how an entry differs from its record; renew stamps of equal files."""
     wrong: list[str] = []
     present: set[str] = set()
     renewed: dict[str, _File] = {}
     for name, status in _walk(entry):
         recorded = record.files.get(name)
         if recorded is None:
-            wrong.append(f"{entry / name}: was not put there by us")
+            wrong.append(f"{entry / name}: is not part of the cache entry")
             continue
         present.add(name)
         stamp = _stamp(status)
@@ -241,7 +243,7 @@ def _compare(entry: Path, record: _Record, *, full: bool) -> str | None:
             wrong.append(_differs(entry / name, sha256, recorded.sha256))
             stamp = _NO_STAMP
         elif _is_executable(status) != recorded.executable:
-            wrong.append(f"{entry / name}: its permission to be run was changed")
+            wrong.append(f"{entry / name}: its executable bit was changed")
             stamp = _NO_STAMP
         if stamp != recorded.stamp:
             renewed[name] = msgspec.structs.replace(recorded, stamp=stamp)
@@ -303,12 +305,7 @@ def _record_path(entry: Path) -> Path:
     return entry.with_name(_RECORD.format(entry.name))
 
 
-def _note(path: Path, cache: Path) -> Path:
-    name = hashlib.sha256(bytes(path)).hexdigest()[:16]
-    return cache / _HASHES / f"{name}.json"
-
-
-def _read(path: Path, kind: type[_Kept]) -> _Kept | None:
+def _read(path: Path, kind: type[_StructT]) -> _StructT | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.DecodeError):
@@ -316,7 +313,7 @@ def _read(path: Path, kind: type[_Kept]) -> _Kept | None:
 
 
 def _write(path: Path, kept: Struct) -> None:
-    """Replace the file whole or not at all."""
+    """Replace the file atomically."""
     aside = path.with_name(f"{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     aside.write_bytes(msgspec.json.encode(kept))

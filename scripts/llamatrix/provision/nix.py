@@ -1,6 +1,12 @@
-"""What a Nix shell has ready: `LLAMATRIX_NIX` names a file of store paths.
+"""What a Nix shell provides, and the host's CUDA driver for programs of the Nix store.
 
-The flake writes it (nix/world.nix), from the same matrix and lock that we read.
+`LLAMATRIX_NIX` names a file of store paths, which the flake writes (nix/world.nix) from
+the same matrix and lock that we read.
+
+A program of the store looks for libcuda in /run/opengl-driver, which only NixOS has,
+and never asks the host's loader. So the driver's own libraries are linked into a folder
+that one program searches. Their neighbours stay out: the host's C library would break
+it. nix/with-cuda-driver.sh does the same for a shell.
 """
 
 import hashlib
@@ -14,24 +20,24 @@ import msgspec
 from llamatrix.errors import ProvisionError
 
 VARIABLE = "LLAMATRIX_NIX"
-_ANEW = "leave the shell and enter it anew (`nix develop`)"
+_ENTER_AGAIN = "leave the shell and enter it again (`nix develop`)"
 
 
 class StorePaths(msgspec.Struct, frozen=True, kw_only=True):
     builds: dict[str, str] = {}
     """By pin and build: `april/cuda`."""
     sources: dict[str, str] = {}
-    """Trees of llama.cpp by commit, held to the lock's NAR hash by Nix."""
+    """Trees of llama.cpp by commit; Nix verifies the lock's NAR hash."""
     templates: str | None = None
     """A folder with our corrected chat templates."""
     opencode: dict[str, str] = {}
     context7: dict[str, str] = {}
     programs: dict[str, str] = {}
-    """What agents are run with, by the name it is started under: `bwrap`, `uv`."""
+    """Programs that agents need, by name: `bwrap`, `uv`."""
 
 
 def store_paths() -> StorePaths:
-    """What the shell offers; nothing outside of one."""
+    """Return what the shell provides; empty outside of one."""
     named = os.environ.get(VARIABLE)
     if not named:
         return StorePaths()
@@ -39,7 +45,7 @@ def store_paths() -> StorePaths:
         return msgspec.json.decode(Path(named).read_bytes(), type=StorePaths)
     except (OSError, msgspec.DecodeError) as error:
         raise ProvisionError(
-            f"{VARIABLE}: {named}: cannot be read: {error}; {_ANEW}"
+            f"{VARIABLE}: {named}: cannot be read: {error}; {_ENTER_AGAIN}"
         ) from error
 
 
@@ -52,32 +58,32 @@ def stored_source(commit: str) -> Path | None:
 
 
 def stored_opencode(pin: str) -> Path | None:
-    """The program; None outside of a shell."""
+    """Return the program; None outside of a shell."""
     folder = _existing(store_paths().opencode.get(pin))
     return folder / "bin" / "opencode" if folder else None
 
 
 def stored_context7(pin: str) -> Path | None:
-    """The folder that holds `node_modules`; None outside of a shell."""
+    """Return the folder of `node_modules`; None outside of a shell."""
     folder = _existing(store_paths().context7.get(pin))
     return folder / "lib" / "context7" if folder else None
 
 
 def stored_program(name: str) -> Path | None:
-    """One of the shell's own programs; None outside of a shell."""
+    """Return one of the shell's own programs; None outside of a shell."""
     return _existing(store_paths().programs.get(name))
 
 
 def stale(path: Path, why: str) -> ProvisionError:
-    """The shell has something else than matrix.toml and matrix.lock ask for now."""
-    return ProvisionError(f"{path}: {why}; {_ANEW}")
+    """Say that the shell differs from the present matrix.toml and matrix.lock."""
+    return ProvisionError(f"{path}: {why}; {_ENTER_AGAIN}")
 
 
 def world() -> str:
-    """In one line, for `invoke doctor`: where binaries come from."""
+    """Say in one line where binaries come from."""
     paths = store_paths()
     if not os.environ.get(VARIABLE):
-        return "no Nix shell: llama.cpp is compiled here from proven source"
+        return "no Nix shell: llama.cpp is compiled here from verified source"
     names = ", ".join(sorted(paths.builds)) or "none"
     return f"Nix shell; builds from the store: {names}"
 
@@ -107,11 +113,17 @@ _PATTERNS = ("libcuda.so*", "libnvidia-*.so*")
 
 
 def with_driver(store_path: Path, cache: Path, folders: Sequence[Path]) -> Path:
-    """A folder like a build's, whose programs start with the driver in reach.
+    """Return a folder like a build's, whose programs find the driver.
 
     ProvisionError where the host has no driver: nothing is measured on the CPU instead.
     """
-    driver = _found(folders)
+    driver = next((one for one in folders if (one / _LIBRARY).exists()), None)
+    if driver is None:
+        raise ProvisionError(
+            f"no CUDA driver: {_LIBRARY} is in none of {', '.join(map(str, folders))}; "
+            f"install NVIDIA's driver, set {DRIVER_VARIABLE} to the folder that has it, "
+            "or choose a profile with a CPU build (`--profile smoke`)"
+        )
     links = driver if driver == NIXOS else _linked(driver, cache)
     folder = cache / "store" / f"{store_path.name}-{_mark(links)}"
     (folder / "bin").mkdir(parents=True, exist_ok=True)
@@ -121,20 +133,9 @@ def with_driver(store_path: Path, cache: Path, folders: Sequence[Path]) -> Path:
 
 
 def driver_folders() -> tuple[Path, ...]:
-    """Where the driver may lie: what the user says, else the usual places."""
+    """Return where to look for the driver: the user's folder, else the usual ones."""
     named = os.environ.get(DRIVER_VARIABLE)
     return (Path(named),) if named else FOLDERS
-
-
-def _found(folders: Sequence[Path]) -> Path:
-    for folder in folders:
-        if (folder / _LIBRARY).exists():
-            return folder
-    raise ProvisionError(
-        f"no CUDA driver: {_LIBRARY} is in none of {', '.join(map(str, folders))}; "
-        f"install NVIDIA's driver, set {DRIVER_VARIABLE} to the folder that has it, or choose "
-        "a profile with a CPU build (`--profile smoke`)"
-    )
 
 
 def _linked(driver: Path, cache: Path) -> Path:
@@ -143,14 +144,10 @@ def _linked(driver: Path, cache: Path) -> Path:
     links.mkdir(parents=True, exist_ok=True)
     for pattern in _PATTERNS:
         for path in driver.glob(pattern):
-            _replace_by_link(links / path.name, path)
+            aside = links / f".{path.name}.{os.getpid()}"
+            aside.symlink_to(path)
+            aside.replace(links / path.name)
     return links
-
-
-def _replace_by_link(link: Path, target: Path) -> None:
-    aside = link.with_name(f".{link.name}.{os.getpid()}")
-    aside.symlink_to(target)
-    aside.replace(link)
 
 
 def _write_starter(path: Path, program: Path, links: Path) -> None:

@@ -1,10 +1,14 @@
-"""bubblewrap: a Nix shell's or the system's, else the distribution's package unpacked without root."""
+"""Programs around the measurement: bubblewrap, uv, and files of Python packages.
+
+bubblewrap is a Nix shell's or the system's, else the distribution's package, unpacked
+without root. uv, which runs what agents wrote, is pinned by requirements.txt.
+"""
 
 import base64
 import shutil
 import tempfile
 from functools import cache
-from importlib.metadata import PackageNotFoundError, PackagePath, distribution
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from llamatrix import shell
@@ -20,7 +24,7 @@ _INSTALL = "install the package `bubblewrap`, or enter `nix develop`"
 
 
 def find_bwrap(cache: Path) -> Path:
-    """Where bwrap is; ProvisionError with the remedy where it cannot be had."""
+    """Return bwrap; ProvisionError with the remedy where it is not available."""
     if installed := _installed():
         return installed
     make_once(_entry(cache), _unpack, purpose="unpacking bubblewrap")
@@ -28,7 +32,7 @@ def find_bwrap(cache: Path) -> Path:
 
 
 def bwrap_here(cache: Path) -> Path | None:
-    """The one that is here already: nothing is fetched."""
+    """Return bwrap if it is here already; fetch nothing."""
     unpacked = _entry(cache) / _MEMBER
     return _installed() or (unpacked if unpacked.exists() else None)
 
@@ -45,7 +49,7 @@ def _entry(cache: Path) -> Path:
 
 
 def _unpack(staging: Path) -> None:
-    """`apt-get download` verifies what it brings; dpkg-deb unpacks it anywhere."""
+    """Unpack the distribution's package; `apt-get download` verifies it."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise ProvisionError(f"bwrap: not found on the PATH; {_INSTALL}")
     say("downloading bubblewrap (apt)")
@@ -66,7 +70,7 @@ _VERSION_TIMEOUT_S = 30
 
 
 def find_uv() -> Path:
-    """The uv of a Nix shell, beside this Python, or on the PATH."""
+    """Return uv: a Nix shell's, beside this Python, or on the PATH."""
     found = stored_program("uv") or find_tool("uv")
     if found is None:
         raise ProvisionError(
@@ -77,7 +81,7 @@ def find_uv() -> Path:
 
 @cache
 def uv_version() -> str:
-    """`0.13.9`."""
+    """Return a version such as `0.13.9`."""
     ended = shell.run([str(find_uv()), "--version"], timeout_s=_VERSION_TIMEOUT_S)
     if not ended.ok:
         raise ProvisionError(f"uv does not start\n{ended.complaint()}")
@@ -85,13 +89,20 @@ def uv_version() -> str:
 
 
 def require_as_installed(program: Path, package: str, cache: Path) -> Path:
-    """Return `program`; ProvisionError where its sha256 is not the one in `RECORD`.
+    """Return `program`; ProvisionError if its sha256 differs from the wheel's RECORD.
 
     requirements.txt pins the wheel by hash, and the installer writes the digest of each
-    of its files. A program that is not the package's own is returned as it is: the
-    user's, or a Nix shell's.
+    of its files. A program from elsewhere (the user's, a Nix shell's) is not checked.
     """
-    entry = _entry_of(program, package)
+    try:
+        files = distribution(package).files or ()
+    except PackageNotFoundError:
+        return program
+    where = program.resolve()
+    same_name = (each for each in files if each.name == program.name)
+    entry = next(
+        (e for e in same_name if Path(str(e.locate())).resolve() == where), None
+    )
     if entry is None or entry.hash is None or entry.hash.mode != "sha256":
         return program
     recorded = base64.urlsafe_b64decode(f"{entry.hash.value}=").hex()
@@ -103,16 +114,3 @@ def require_as_installed(program: Path, package: str, cache: Path) -> Path:
             "--no-deps -r requirements.txt"
         )
     return program
-
-
-def _entry_of(program: Path, package: str) -> PackagePath | None:
-    """The line of the package's RECORD that is about a program."""
-    try:
-        files = distribution(package).files or ()
-    except PackageNotFoundError:
-        return None
-    same_name = (each for each in files if each.name == program.name)
-    where = program.resolve()
-    return next(
-        (e for e in same_name if Path(str(e.locate())).resolve() == where), None
-    )

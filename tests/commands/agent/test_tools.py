@@ -97,7 +97,7 @@ def test_an_opencode_of_another_version_is_told(
     cell: AgentCell, project: Project, store: Callable[[], Store]
 ) -> None:
     store().opencode(says="1.0.0")
-    with pytest.raises(ProvisionError, match=r"'1\.0\.0'(?s:.*)enter it anew"):
+    with pytest.raises(ProvisionError, match=r"'1\.0\.0'(?s:.*)enter it again"):
         provide_tools(cell, project)
 
 
@@ -106,7 +106,7 @@ def test_a_context7_of_another_version_is_told(
     cell: AgentCell, project: Project, store: Callable[[], Store], version: str
 ) -> None:
     store().context7(version=version)
-    with pytest.raises(ProvisionError, match=r"but matrix.lock has .*enter it anew"):
+    with pytest.raises(ProvisionError, match=r"but matrix.lock has .*enter it again"):
         provide_tools(cell, project)
 
 
@@ -115,7 +115,7 @@ def test_a_context7_without_its_package_is_told(
 ) -> None:
     for path in store().folder.glob("0-context7/**/package.json"):
         path.unlink()
-    with pytest.raises(ProvisionError, match=r"holds no @upstash(?s:.*)enter it anew"):
+    with pytest.raises(ProvisionError, match=r"holds no @upstash(?s:.*)enter it again"):
         provide_tools(cell, project)
 
 
