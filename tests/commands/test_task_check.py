@@ -13,8 +13,8 @@ from llamatrix.commands.task_check import (
     Control,
     ControlError,
     controls_of,
-    hold,
-    require_whole,
+    judge_control,
+    require_no_mismatch,
     table,
 )
 from llamatrix.report.render.markdown import markdown
@@ -43,23 +43,26 @@ def execution(
 def test_the_checks_say_of_known_work_what_they_must(
     control: Control, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
-    """Of nothing and of the oracle; with real packages below, of all."""
-    held = hold(TASK, control, execution, tmp_path)
-    require_whole([held])
-    assert "| ok " in markdown(table([held]))
+    """The no-op and the reference solution; the slow test below judges all controls."""
+    result = judge_control(TASK, control, execution, tmp_path)
+    require_no_mismatch([result])
+    assert "| ok " in markdown(table([result]))
 
 
 def test_a_check_that_says_something_else_breaks_its_control(
     execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
-    nop = CONTROLS[0]
-    hoped = {**nop.expected, "prints-title": State.PASSED}
-    held = hold(
-        TASK, Control(name="hoped", make=nop.make, expected=hoped), execution, tmp_path
+    no_op = CONTROLS[0]
+    expected = {**no_op.expected, "prints-title": State.PASSED}
+    result = judge_control(
+        TASK,
+        Control(name="other", make=no_op.make, expected=expected),
+        execution,
+        tmp_path,
     )
-    assert "| BROKEN " in markdown(table([held]))
+    assert "| BROKEN " in markdown(table([result]))
     with pytest.raises(ControlError, match="prints-title is failed, not passed") as it:
-        require_whole([held])
+        require_no_mismatch([result])
     assert it.value.exit_code == 1
 
 
@@ -68,12 +71,12 @@ def test_nothing_done_fails_what_is_required_and_is_no_proof_of_what_is_forbidde
     name: str,
 ) -> None:
     task = load_task(name)
-    nop, *others = controls_of(task)
-    for check, state in nop.expected.items():
+    no_op, *others = controls_of(task)
+    for check, state in no_op.expected.items():
         required = task.checks[check].kind is Kind.REQUIRES
         assert state is (State.FAILED if required else State.NOT_APPLICABLE)
-    oracle = next(each for each in others if each.name == "oracle")
-    assert set(oracle.expected.values()) == {State.PASSED}
+    reference = next(each for each in others if each.name == "reference solution")
+    assert set(reference.expected.values()) == {State.PASSED}
 
 
 @pytest.mark.parametrize("name", task_ids())
@@ -109,12 +112,12 @@ def test_a_workspace_is_judged_as_json_and_its_trajectory_checks_are_not(
     flags = ("--task", "httpx-post", "--workspace", str(empty), "--json")
     ended = task_check(*flags, cache=tmp_path)
     assert ended.returncode == 1
-    said = json.loads(ended.stdout)
-    assert said["verdict"] == "failed"
-    states = {each["check"]: each["state"] for each in said["findings"]}
+    report = json.loads(ended.stdout)
+    assert report["verdict"] == "failed"
+    states = {each["check"]: each["state"] for each in report["findings"]}
     assert states["context7-called"] == "n/a"
     assert states["tests-pass"] == "failed"
-    assert {each["kind"] for each in said["findings"]} == {"requires", "forbids"}
+    assert {each["kind"] for each in report["findings"]} == {"requires", "forbids"}
 
 
 def test_a_trajectory_is_read_where_one_is_given(tmp_path: Path) -> None:
@@ -130,8 +133,8 @@ def test_a_trajectory_is_read_where_one_is_given(tmp_path: Path) -> None:
     ("flags", "complaint"),
     [
         (("--task", "httpx-pots"), "did you mean 'httpx-post'?"),
-        (("--workspace", "."), "also say which --task"),
-        (("--trajectory", "x"), "also say which --workspace"),
+        (("--workspace", "."), "also give the --task"),
+        (("--trajectory", "x"), "also give the --workspace"),
     ],
 )
 def test_a_wrong_question_is_answered_in_one_line(
@@ -149,4 +152,4 @@ def test_all_controls_hold_with_the_real_uv_and_the_real_packages() -> None:
     ended = task_check()
     assert ended.returncode == 0, ended.stderr
     assert "BROKEN" not in ended.stdout
-    assert ended.stdout.count("| oracle ") == len(task_ids())
+    assert ended.stdout.count("| reference ") == len(task_ids())

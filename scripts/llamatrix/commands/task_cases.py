@@ -24,12 +24,11 @@ from llamatrix.report.render.markdown import markdown
 from llamatrix.report.table import Table, number, numbers
 from llamatrix.sandbox.spec import probe
 from llamatrix.scratch import scratch_folder
-from llamatrix.trials.checks.control import TRAJECTORY
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.finding import Judgement, Verdict
 from llamatrix.trials.checks.judge import judge
 from llamatrix.trials.checks.loopback_execution import loopback_execution
-from llamatrix.trials.checks.task import Task, load_task, task_ids
+from llamatrix.trials.checks.task import TRAJECTORY, Task, load_task, task_ids
 from llamatrix.trials.stubs.services import Services, services
 from llamatrix.trials.stubs.wheel_index import LOCKED
 from llamatrix.trials.trial_environment import Tools, hermetic_environment

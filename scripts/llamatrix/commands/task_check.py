@@ -1,4 +1,4 @@
-"""Proves the checks of the tasks on work whose verdict is known, or judges a workspace."""
+"""Test the checks of the tasks on work whose verdict is known, or judge a workspace."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +13,23 @@ from llamatrix.progress import meter
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.table import Table
 from llamatrix.scratch import scratch_folder
-from llamatrix.trials.checks import control
-from llamatrix.trials.checks.control import Work
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.finding import Judgement, Kind, State
 from llamatrix.trials.checks.judge import judge
-from llamatrix.trials.checks.task import Task, load_task, task_ids
+from llamatrix.trials.checks.task import (
+    KnownWork,
+    Task,
+    load_task,
+    mutated_solution,
+    no_op,
+    reference_solution,
+    seed_only,
+    task_ids,
+)
 
 
 class ControlError(BenchError):
-    """A check did not say of known work what it must: exit code 1."""
+    """A check gave known work another state than the expected one: exit code 1."""
 
 
 class WorkError(BenchError):
@@ -31,24 +38,24 @@ class WorkError(BenchError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Control:
-    """Work whose findings are known, check by check."""
+    """KnownWork whose findings are known, check by check."""
 
     name: str
-    make: Callable[[Path], Work]
+    make: Callable[[Path], KnownWork]
     expected: Mapping[str, State]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Held:
-    """A control and what the checks said of it."""
+class ControlResult:
+    """A control and its judgement."""
 
     task: Task
     control: Control
     judgement: Judgement
 
     @property
-    def astray(self) -> tuple[str, ...]:
-        """What the checks said that they must not, with their reasons."""
+    def mismatches(self) -> tuple[str, ...]:
+        """Checks whose state is not the expected one, with their reasons."""
         return tuple(
             f"{finding.check} is {finding.state}, not "
             f"{self.control.expected[finding.check]}: {finding.reason}"
@@ -67,22 +74,22 @@ def _controls(task: Task) -> Iterator[Control]:
         for name, check in task.checks.items()
     }
     everything = dict.fromkeys(task.checks, State.PASSED)
-    yield Control(name="nop", make=control.nothing_done, expected=nothing)
+    yield Control(name="no-op", make=no_op, expected=nothing)
     if task.seed.is_dir():
         yield Control(
-            name="nop: the seed as it was",
-            make=lambda folder: control.untouched(task, folder),
+            name="no-op: the seed alone",
+            make=lambda folder: seed_only(task, folder),
             expected=nothing,
         )
     yield Control(
-        name="oracle",
-        make=lambda folder: control.oracle(task, folder),
+        name="reference solution",
+        make=lambda folder: reference_solution(task, folder),
         expected=everything,
     )
     for wrong in task.wrong:
         yield Control(
             name=f"wrong: {wrong.why}",
-            make=lambda folder, wrong=wrong: control.spoilt(task, wrong, folder),  # type: ignore[misc]
+            make=lambda folder, wrong=wrong: mutated_solution(task, wrong, folder),  # type: ignore[misc]
             expected={
                 **everything,
                 **dict.fromkeys((wrong.fails, *wrong.also_fails), State.FAILED),
@@ -92,14 +99,14 @@ def _controls(task: Task) -> Iterator[Control]:
 
 
 def check(flags: TaskCheckFlags) -> None:
-    """Judge a workspace or a folder of cases where one is given, else every control."""
+    """Judge the given workspace or folder of cases; without either, all controls."""
     if flags.cases:
         if flags.workspace or flags.trajectory:
             raise MeasureError("--cases: give it without --workspace and --trajectory")
         judge_cases(Path(flags.cases), flags.task, jobs=flags.jobs, as_json=flags.json)
     elif flags.workspace:
         if not flags.task:
-            raise MeasureError("--workspace: also say which --task it is work of")
+            raise MeasureError("--workspace: also give the --task that it belongs to")
         judge_workspace(
             flags.task,
             flags.workspace,
@@ -107,30 +114,30 @@ def check(flags: TaskCheckFlags) -> None:
             as_json=flags.json,
         )
     elif flags.trajectory:
-        raise MeasureError("--trajectory: also say which --workspace it belongs to")
+        raise MeasureError("--trajectory: also give the --workspace that it belongs to")
     else:
         check_controls(flags.task, as_json=flags.json)
 
 
 def check_controls(task_id: str = "", *, as_json: bool = False) -> None:
-    """Judge every control, print what was found; ControlError where one breaks."""
+    """Judge every control and print a table; ControlError where one has a mismatch."""
     tasks = [load_task(name) for name in ([task_id] if task_id else task_ids())]
-    held = [each for task in tasks for each in _hold_all(task)]
-    print(_controls_json(held) if as_json else markdown(table(held)), end="")
-    require_whole(held)
+    results = [each for task in tasks for each in _judge_controls(task)]
+    print(_controls_json(results) if as_json else markdown(table(results)), end="")
+    require_no_mismatch(results)
 
 
-def require_whole(held: Sequence[Held]) -> None:
+def require_no_mismatch(results: Sequence[ControlResult]) -> None:
     broken = [
         f"{each.task.id}, {each.control.name}: {line}"
-        for each in held
-        for line in each.astray
+        for each in results
+        for line in each.mismatches
     ]
     if broken:
         raise ControlError("\n".join(["a control is broken:", *broken]))
 
 
-def _hold_all(task: Task) -> Iterator[Held]:
+def _judge_controls(task: Task) -> Iterator[ControlResult]:
     controls = controls_of(task)
     with (
         scratch_folder("controls") as aside,
@@ -141,35 +148,35 @@ def _hold_all(task: Task) -> Iterator[Held]:
         for number, each in enumerate(controls):
             folder = aside / f"control-{number}"
             folder.mkdir()
-            yield hold(task, each, execution, folder)
+            yield judge_control(task, each, execution, folder)
             progress.advance(note=each.name)
 
 
-def hold(
+def judge_control(
     task: Task, known: Control, execution: ExecutionEnvironment, folder: Path
-) -> Held:
+) -> ControlResult:
     work = known.make(folder)
     found = judge(task, work.workspace, transcript=work.transcript, execution=execution)
-    return Held(task=task, control=known, judgement=found)
+    return ControlResult(task=task, control=known, judgement=found)
 
 
-def table(held: Sequence[Held]) -> Table:
-    """One row for each control: what failed, and whether that is what must."""
+def table(results: Sequence[ControlResult]) -> Table:
+    """One row per control: the checks that failed, and whether those should fail."""
     rows = tuple(
         (
             each.task.id,
             each.control.name,
             each.judgement.verdict,
             ", ".join(finding.check for finding in each.judgement.failed) or "–",
-            "BROKEN" if each.astray else "ok",
+            "BROKEN" if each.mismatches else "ok",
         )
-        for each in held
+        for each in results
     )
-    header = ("task", "control", "verdict", "checks that failed", "as it must be")
-    return Table(caption="Checks held against known work", columns=header, rows=rows)
+    header = ("task", "control", "verdict", "checks that failed", "as expected")
+    return Table(caption="Checks on known work", columns=header, rows=rows)
 
 
-def _controls_json(held: Sequence[Held]) -> str:
+def _controls_json(results: Sequence[ControlResult]) -> str:
     return _document(
         [
             {
@@ -177,9 +184,9 @@ def _controls_json(held: Sequence[Held]) -> str:
                 "control": each.control.name,
                 "verdict": each.judgement.verdict,
                 "failed": [finding.check for finding in each.judgement.failed],
-                "astray": each.astray,
+                "mismatches": each.mismatches,
             }
-            for each in held
+            for each in results
         ]
     )
 
@@ -187,7 +194,7 @@ def _controls_json(held: Sequence[Held]) -> str:
 def judge_workspace(
     task_id: str, workspace: str, *, trajectory: str = "", as_json: bool = False
 ) -> None:
-    """Print what the checks say of somebody's workspace; WorkError where one failed."""
+    """Judge a workspace and print the findings; WorkError where a check failed."""
     task = load_task(task_id)
     with (
         ExecutionEnvironments.opened(fetch=False) as executions,

@@ -33,9 +33,8 @@ from llamatrix.proxy.totals import differing, read_counters
 from llamatrix.redaction import Redaction, without_folders
 from llamatrix.sandbox.workspace_archive import unpack_work
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
-from llamatrix.trials.checks.feedback import feedback
 from llamatrix.trials.checks.finding import Judgement, Verdict
-from llamatrix.trials.checks.judge import judge
+from llamatrix.trials.checks.judge import feedback, judge
 from llamatrix.trials.checks.task import Task, read_prompt
 from llamatrix.trials.trial_analysis import analyse
 from llamatrix.trials.trial_result import (

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from llamatrix.trials.checks.fold import constant_texts
+from llamatrix.trials.checks.keys import constant_texts
 
 HIDDEN = [
     "K = 'ab' + 'cd'",

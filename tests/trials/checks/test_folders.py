@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llamatrix.provision.python import provide_bytecode
-from llamatrix.trials.checks.inside import folders
+from llamatrix.trials.checks.inside import steps
 
 MODULE = "def answer():\n    return 42\n"
 
@@ -44,7 +44,7 @@ def layer(tmp_path: Path) -> Path:
 def test_linked_bytecode_is_used_and_belongs_to_its_source(
     tmp_path: Path, installed: Path, layer: Path
 ) -> None:
-    folders.link_bytecode(str(layer), str(tmp_path / "uv"))
+    steps.link_bytecode(str(layer), str(tmp_path / "uv"))
     for source in (installed / "single.py", installed / "demo" / "__init__.py"):
         compiled = Path(importlib.util.cache_from_source(str(source)))
         assert compiled.resolve().is_relative_to(layer)
@@ -59,9 +59,9 @@ def test_forged_bytecode_and_edits_do_not_reach_the_next_program(
     tmp_path: Path, installed: Path, layer: Path, name: str
 ) -> None:
     uv = str(tmp_path / "uv")
-    folders.link_bytecode(str(layer), uv)
-    before = folders.listing(uv)
-    folders.undo_changes(uv, before)
+    steps.link_bytecode(str(layer), uv)
+    before = steps.listing(uv)
+    steps.undo_changes(uv, before)
     assert installed.is_dir(), "nothing has changed"
     source = installed / name
     compiled = Path(importlib.util.cache_from_source(str(source)))
@@ -73,7 +73,7 @@ def test_forged_bytecode_and_edits_do_not_reach_the_next_program(
         time.sleep(0.02)
         source.write_text(MODULE.replace("42", "43"))
         os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
-    folders.undo_changes(uv, before)
+    steps.undo_changes(uv, before)
     assert not installed.exists()
 
 

@@ -10,11 +10,18 @@ from msgspec.structs import replace
 from llamatrix.errors import MeasureError
 from llamatrix.trials.checks import judge as judging
 from llamatrix.trials.checks import task as tasks
-from llamatrix.trials.checks.control import oracle, spoilt, untouched
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.finding import State, Verdict
 from llamatrix.trials.checks.judge import copy_workspace, judge
-from llamatrix.trials.checks.task import Edit, Task, Wrong, load_task
+from llamatrix.trials.checks.task import (
+    Edit,
+    Task,
+    Wrong,
+    load_task,
+    mutated_solution,
+    reference_solution,
+    seed_only,
+)
 
 Written = Callable[[Mapping[str, str]], Path]
 SECRET = "the-secret-of-this-run"  # noqa: S105
@@ -37,7 +44,7 @@ def reasons(
 def test_without_a_trajectory_good_work_is_undecided(
     task: Task, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
-    work = oracle(task, tmp_path)
+    work = reference_solution(task, tmp_path)
     before = sorted(work.workspace.rglob("*"))
     found = judge(task, work.workspace, transcript=None, execution=execution)
     assert found.verdict is Verdict.UNDECIDED
@@ -52,7 +59,7 @@ def test_without_a_trajectory_good_work_is_undecided(
 def test_undeclared_packages_may_stand_in_a_command_nobody_showed_us(
     task: Task, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
-    work = oracle(task, tmp_path)
+    work = reference_solution(task, tmp_path)
     (work.workspace / "pyproject.toml").unlink()
     state, reason = reasons(task, work.workspace, execution)["dependencies-declared"]
     assert state is State.NOT_APPLICABLE
@@ -76,7 +83,7 @@ def test_without_a_stand_ins_log_the_code_is_the_evidence(
     task: Task, execution: ExecutionEnvironment, tmp_path: Path, written: Written
 ) -> None:
     online = replace(execution, requests=None)
-    work = oracle(task, tmp_path)
+    work = reference_solution(task, tmp_path)
     good = reasons(task, work.workspace, online)["hits-real-api"]
     assert good == (State.PASSED, "test_fetch_post.py leads to httpx.")
     files = {"a.py": "import httpx", "test_b.py": "def test_b():\n    pass"}
@@ -146,7 +153,7 @@ def test_programs_that_never_end_fail_the_work_not_the_harness(
 def test_a_program_in_a_package_is_run_as_a_module(
     task: Task, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
-    work = oracle(task, tmp_path)
+    work = reference_solution(task, tmp_path)
     package = work.workspace / "post"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -166,15 +173,17 @@ def test_a_wrong_solution_that_no_longer_applies_is_refused(
 ) -> None:
     edit = Edit(file="fetch_post.py", old="not there", new="x")
     wrong = Wrong(fails="tests-pass", why="stale", edits=(edit,))
-    with pytest.raises(MeasureError, match=r"fetch_post\.py holds no 'not there'"):
-        spoilt(task, wrong, tmp_path)
+    with pytest.raises(
+        MeasureError, match=r"fetch_post\.py does not contain 'not there'"
+    ):
+        mutated_solution(task, wrong, tmp_path)
 
 
 def test_the_static_checks_of_prompt_2_need_no_packages(
     execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     task = load_task("gemini-images")
-    work = oracle(task, tmp_path)
+    work = reference_solution(task, tmp_path)
     for name in ("test_generate_images.py", "images/2.png"):
         (work.workspace / name).unlink()
     found = reasons(task, work.workspace, execution)
@@ -199,7 +208,7 @@ def test_the_seed_alone_fails_every_requirement(
     execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     task = load_task("gemini-images")
-    work = untouched(task, tmp_path)
+    work = seed_only(task, tmp_path)
     found = judge(task, work.workspace, transcript=work.transcript, execution=execution)
     assert {each.state for each in found.findings} == {
         State.FAILED,

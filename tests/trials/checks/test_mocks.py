@@ -3,7 +3,7 @@
 import pytest
 from tests.trials.checks.made import source
 
-from llamatrix.trials.checks.mocks import mocks
+from llamatrix.trials.checks.sources import mocks
 
 SERVICE = ("httpx", "fetch")
 

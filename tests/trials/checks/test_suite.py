@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 from tests.trials.checks.made import source
 
-from llamatrix.trials.checks.evidence import Evidence
+from llamatrix.trials.checks.evidence import Case, Evidence, Plan
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.suite import Suite, asserts
 from llamatrix.trials.checks.task import Task
-from llamatrix.trials.checks.work import Case, Plan
 from llamatrix.trials.stubs.world import World
 
 Written = Callable[[Mapping[str, str]], Path]

@@ -80,7 +80,7 @@ def test_a_good_task_is_taken(read: Callable[[str], None]) -> None:
         ('"requires"', '"require"', "did you mean 'requires'"),
         ("program_s = 1", "program_s = 0", "limits.program_s"),
         ('fails = "a"', 'fails = "b"', "wrong\\[0\\]: unknown check 'b'"),
-        ('removes = ["it"]', "", "wrong\\[0\\]: spoils nothing"),
+        ('removes = ["it"]', "", "wrong\\[0\\]: changes nothing"),
         ("[[wrong]]", f"{SECOND}[[wrong]]", "checks.b: no wrong solution"),
     ],
 )

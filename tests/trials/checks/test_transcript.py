@@ -6,7 +6,7 @@ import pytest
 from tests.trials.checks.made import event
 
 from llamatrix.agents.trajectory import read_trajectory
-from llamatrix.trials.checks.transcript import looked_up_docs
+from llamatrix.trials.checks.tdd import looked_up_docs
 
 DOCS = {"libraryId": "/encode/httpx", "query": "get"}
 

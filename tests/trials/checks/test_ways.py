@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.trials.checks.made import source
 
-from llamatrix.trials.checks.ways import (
+from llamatrix.trials.checks.packages import (
     documented_ways,
     script_ways,
     ways_with_arguments,

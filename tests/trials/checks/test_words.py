@@ -3,7 +3,6 @@
 import pytest
 
 from llamatrix.redaction import redact
-from llamatrix.trials.checks.feedback import feedback
 from llamatrix.trials.checks.finding import (
     Finding,
     Judgement,
@@ -11,6 +10,7 @@ from llamatrix.trials.checks.finding import (
     Verdict,
     verdict_of,
 )
+from llamatrix.trials.checks.judge import feedback
 from llamatrix.trials.checks.task import Task
 
 P, F, N = State.PASSED, State.FAILED, State.NOT_APPLICABLE

@@ -19,7 +19,7 @@ from llamatrix.trials.checks.check import (
     tests_pass,
 )
 from llamatrix.trials.checks.evidence import Evidence
-from llamatrix.trials.checks.work import Case, Plan
+from llamatrix.trials.checks.evidence import Case, Plan
 from llamatrix.trials.checks.images import (
     DecodedImage,
     decode_images,

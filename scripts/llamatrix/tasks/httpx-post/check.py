@@ -14,7 +14,7 @@ from llamatrix.trials.checks.check import (
     tests_pass,
 )
 from llamatrix.trials.checks.evidence import Evidence
-from llamatrix.trials.checks.work import Case, Plan
+from llamatrix.trials.checks.evidence import Case, Plan
 from llamatrix.trials.checks.session import Ran
 from llamatrix.trials.stubs.request_log import Request
 from llamatrix.trials.stubs.world import World

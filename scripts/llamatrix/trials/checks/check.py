@@ -13,15 +13,13 @@ import msgspec
 from msgspec import Struct
 
 from llamatrix.agents.protocol import LookUp
-from llamatrix.trials.checks.evidence import Evidence
+from llamatrix.trials.checks.evidence import Case, Evidence, Plan
 from llamatrix.trials.checks.finding import Finding, State
-from llamatrix.trials.checks.mocks import mocks
 from llamatrix.trials.checks.packages import declared, third_party
 from llamatrix.trials.checks.session import CannotJudgeError
-from llamatrix.trials.checks.sources import uses
+from llamatrix.trials.checks.sources import mocks, uses
 from llamatrix.trials.checks.suite import Suite, asserts
-from llamatrix.trials.checks.transcript import looked_up_docs
-from llamatrix.trials.checks.work import Case, Plan
+from llamatrix.trials.checks.tdd import looked_up_docs
 from llamatrix.trials.stubs.world import World
 
 

@@ -14,6 +14,7 @@ from llamatrix.errors import MeasureError
 from llamatrix.redaction import redact
 from llamatrix.sandbox.session import memory_file
 from llamatrix.scratch import scratch_folder
+from llamatrix.trials.checks.evidence import Case
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.finding import (
     Finding,
@@ -24,7 +25,6 @@ from llamatrix.trials.checks.finding import (
     verdict_of,
 )
 from llamatrix.trials.checks.task import Task
-from llamatrix.trials.checks.work import Case
 
 _ROOT = Path(__file__).resolve().parents[3]
 _PASSED_ON = {"TMPDIR", "LANG", "VIRTUAL_ENV"}
@@ -134,3 +134,20 @@ def _too_slow(case: Case, name: str) -> Finding:
         state=State.FAILED if required else State.NOT_APPLICABLE,
         reason=f"The programs took more than {case.task.limits.check_s:.0f} s.",
     )
+
+
+def feedback(task: Task, judgement: Judgement) -> str:
+    """What is still wrong, for the model to read; empty where nothing failed."""
+    if not judgement.failed:
+        return ""
+    lines = [
+        "I checked your work and it is not finished yet. This is what I found:",
+        "",
+        *(
+            f"- Expected: {task.checks[finding.check].promise} Found: {finding.reason}"
+            for finding in judgement.failed
+        ),
+        "",
+        "Please fix this, keep what already works, and run it again to make sure.",
+    ]
+    return "\n".join(lines) + "\n"

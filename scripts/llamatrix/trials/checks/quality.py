@@ -4,16 +4,26 @@ For the published Code Quality table. Nothing here decides whether work passes.
 """
 
 import ast
+import sys
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
-from llamatrix.trials.checks.api_use import api_calls, client_in_function, guarded
+from llamatrix import shell
+from llamatrix.errors import MeasureError
 from llamatrix.trials.checks.keys import literal_key_lines
-from llamatrix.trials.checks.lint import OWN_RUFF, lint
-from llamatrix.trials.checks.sources import Source, read_sources
+from llamatrix.trials.checks.sources import Source, dotted, read_sources
+
+RULES = (
+    *("F", "E711", "E712", "E722", "B", "SIM", "PTH"),
+    *("C901", "PLR0912", "PLR0915", "BLE001", "S110", "S112", "S113"),
+)
+"""Changing them changes a published column: MEASUREMENT_VERSION goes up with it."""
+OWN_RUFF = (sys.executable, "-m", "ruff")
+_TIMEOUT_S = 60
 
 
 class Aspect(StrEnum):
@@ -175,3 +185,138 @@ def _is_typed(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
     own = [each for each in arguments if each.arg not in ("self", "cls")]
     return node.returns is not None and all(each.annotation for each in own)
+
+
+_GENERATING = {
+    *("generate_content", "generate_content_stream", "generate_images", "send_message"),
+}
+HTTP_VERBS = {"get", "post", "put", "patch", "delete", "request", "stream", "send"}
+_HTTP_MODULES = {"httpx", "requests", "aiohttp", "urllib3"}
+_CLIENTS = {"Client", "AsyncClient", "Session", "ClientSession"}
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def api_calls(source: Source) -> tuple[ast.Call, ...]:
+    """Calls that go to a service: the SDK's, an HTTP module's, or a client's."""
+    return tuple(
+        node
+        for node in source.nodes
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and _asks(node.func)
+    )
+
+
+def _asks(function: ast.Attribute) -> bool:
+    if function.attr in _GENERATING:
+        return True
+    owner = dotted(function.value).split(".")
+    return function.attr in HTTP_VERBS and (
+        owner[0] in _HTTP_MODULES
+        or owner[-1] in _CLIENTS
+        or owner[-1].lower().endswith(("client", "session"))
+    )
+
+
+def guarded(call: ast.Call, source: Source) -> bool:
+    """Whether an error of the call is caught where it stands or one call further up."""
+    covered = set(_covered(source))
+    if call in covered:
+        return True
+    around = {function.name for function in _functions_around(call, source)}
+    return any(
+        isinstance(node, ast.Call) and dotted(node.func).split(".")[-1] in around
+        for node in covered
+    )
+
+
+def _covered(source: Source) -> Iterator[ast.AST]:
+    """Everything in the body of a `try` that has handlers."""
+    for node in source.nodes:
+        if isinstance(node, ast.Try) and node.handlers:
+            for statement in node.body:
+                yield from ast.walk(statement)
+
+
+def _functions_around(node: ast.AST, source: Source) -> Iterator[Function]:
+    for function in source.nodes:
+        if isinstance(function, Function) and node in set(ast.walk(function)):
+            yield function
+
+
+def client_in_function(source: Source) -> tuple[ast.Call, ...]:
+    """Clients made inside the very function that asks the service with them.
+
+    Called for each prompt it makes as many clients; `main` and `__init__` run once.
+    """
+    return tuple(dict.fromkeys(_clients_per_call(source)))
+
+
+def _clients_per_call(source: Source) -> Iterator[ast.Call]:
+    asking = set(api_calls(source))
+    for function in source.nodes:
+        if not isinstance(function, Function) or function.name in ("main", "__init__"):
+            continue
+        inside = list(ast.walk(function))
+        if not asking.intersection(inside):
+            continue
+        for node in inside:
+            if (
+                isinstance(node, ast.Call)
+                and dotted(node.func).split(".")[-1] in _CLIENTS
+            ):
+                yield node
+
+
+class Broken(Struct, frozen=True, kw_only=True):
+    """One rule broken at one place."""
+
+    code: str
+    file: str
+    """Relative to the workspace."""
+    line: int
+    text: str
+
+
+class _Location(Struct):
+    row: int
+
+
+class _Message(Struct):
+    code: str | None
+    filename: str
+    location: _Location
+    message: str
+
+
+def lint(
+    workspace: Path, names: tuple[str, ...], *, ruff: Sequence[str] = OWN_RUFF
+) -> tuple[Broken, ...]:
+    """What ruff finds in these files, in their order; `# noqa` is not heeded."""
+    if not names:
+        return ()
+    flags = [
+        *("check", "--isolated", "--no-cache", "--exit-zero", "--ignore-noqa"),
+        *("--output-format", "json", "--target-version", "py311"),
+        *("--select", ",".join(RULES)),
+    ]
+    ended = shell.run(
+        [*ruff, *flags, "--", *names],
+        cwd=workspace,
+        env={"RAYON_NUM_THREADS": "2"},  # each takes of a memory limit
+        timeout_s=_TIMEOUT_S,
+    )
+    try:
+        messages = msgspec.json.decode(ended.out, type=tuple[_Message, ...])
+    except msgspec.MsgspecError as error:
+        raise MeasureError(f"ruff gave no findings: {ended.complaint()}") from error
+    root = workspace.resolve()
+    return tuple(
+        Broken(
+            code=each.code or "invalid-syntax",
+            file=Path(each.filename).resolve().relative_to(root).as_posix(),
+            line=each.location.row,
+            text=each.message,
+        )
+        for each in messages
+    )

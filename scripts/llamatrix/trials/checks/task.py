@@ -1,10 +1,11 @@
 """A task's folder: `task.toml`, `prompt.md`, `seed/`, `check.py`, `solution/`."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
@@ -15,6 +16,7 @@ from llamatrix.errors import MeasureError
 from llamatrix.trials.checks.finding import Kind, Needs
 
 TASKS = Path(__file__).resolve().parents[2] / "tasks"
+TRAJECTORY = "trajectory.jsonl"
 _VERSION_CHARACTERS = 12
 Seconds = Annotated[float, Meta(gt=0)]
 
@@ -68,7 +70,7 @@ class Edit(_Strict, frozen=True, kw_only=True):
 
 
 class Wrong(_Strict, frozen=True, kw_only=True):
-    """The solution spoilt in one way: it fails one check and passes every other."""
+    """The solution mutated_solution in one way: it fails one check and passes every other."""
 
     fails: str
     also_fails: tuple[str, ...] = ()
@@ -102,10 +104,10 @@ class Task(_Strict, frozen=True, kw_only=True):
     expect: dict[str, str] = {}
     """Texts check.py compares with."""
     arguments: dict[str, str] = {}
-    """For a script that needs arguments: a pattern of their names, and a value."""
+    """Values for a script that needs arguments, by a pattern of the argument's name."""
     models: tuple[AcceptedModel, ...] = ()
     served_models: tuple[str, ...] = ()
-    """Models the stand-in serves besides, as the real service does: wrong ones."""
+    """Other models that the stub serves, as the real service does."""
     checks: dict[str, Check]
     wrong: tuple[Wrong, ...] = ()
     scripts: dict[str, Script] = {}
@@ -129,7 +131,7 @@ def task_ids() -> tuple[str, ...]:
 
 
 def load_task(name: str) -> Task:
-    """The task of that name, or MeasureError with a line for each thing wrong."""
+    """Return the task of that name; MeasureError with a line for each mistake in it."""
     if name not in task_ids():
         raise MeasureError(f"unknown task {name!r}{nearest(name, task_ids())}")
     return read_task(TASKS / name / "task.toml")
@@ -137,17 +139,19 @@ def load_task(name: str) -> Task:
 
 def read_task(path: Path) -> Task:
     raw = read_toml(path)
-    found = list(complaints(raw, Task))
-    if not found:
+    mistakes = list(complaints(raw, Task))
+    if not mistakes:
         task = msgspec.convert({**raw, "id": path.parent.name}, type=Task)
-        found = list(_contradictions(task))
-        if not found:
+        mistakes = list(_contradictions(task))
+        if not mistakes:
             return task
-    raise MeasureError("\n".join(f"{path.parent.name}/task.toml: {x}" for x in found))
+    raise MeasureError(
+        "\n".join(f"{path.parent.name}/task.toml: {x}" for x in mistakes)
+    )
 
 
 def task_digest(name: str) -> str:
-    """Over every file of a task's folder: what is asked, judged and scripted."""
+    """Return the digest of all files of a task's folder."""
     folder = load_task(name).folder
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
@@ -159,7 +163,7 @@ def task_digest(name: str) -> str:
 
 @cache
 def check_version(name: str) -> str:
-    """Over all that decides a verdict: a task's checks, and the code they are made of."""
+    """Return the digest of all that decides a verdict: the checks and the code they use."""
     task = load_task(name).folder
     judging = Path(__file__).parent
     stubs = TASKS.parent / "trials" / "stubs"
@@ -183,8 +187,67 @@ def _contradictions(task: Task) -> Iterator[str]:
                 hint = nearest(name, task.checks)
                 yield f"wrong[{index}]: unknown check {name!r}{hint}"
         if not (wrong.edits or wrong.writes or wrong.removes):
-            yield f"wrong[{index}]: spoils nothing; give edits, writes or removes"
-    spoilt = {wrong.fails for wrong in task.wrong}
+            yield f"wrong[{index}]: changes nothing; give edits, writes or removes"
+    failing = {wrong.fails for wrong in task.wrong}
     for check in task.checks:
-        if check not in spoilt:
+        if check not in failing:
             yield f"checks.{check}: no wrong solution shows that it can fail"
+
+
+class KnownWork(NamedTuple):
+    """A workspace and a transcript whose verdict is known."""
+
+    workspace: Path
+    transcript: Path
+
+
+def no_op(folder: Path) -> KnownWork:
+    """An empty workspace, and an empty transcript."""
+    work = _known_work(folder)
+    work.workspace.mkdir()
+    work.transcript.touch()
+    return work
+
+
+def seed_only(task: Task, folder: Path) -> KnownWork:
+    """The seed as the agent finds it, and an empty transcript."""
+    work = _known_work(folder)
+    shutil.copytree(task.seed, work.workspace)
+    work.transcript.touch()
+    return work
+
+
+def reference_solution(task: Task, folder: Path) -> KnownWork:
+    """The solution, with the transcript that was written for it."""
+    work = _known_work(folder)
+    shutil.copytree(task.folder / "solution" / "workspace", work.workspace)
+    shutil.copy(task.folder / "solution" / TRAJECTORY, work.transcript)
+    return work
+
+
+def mutated_solution(task: Task, wrong: Wrong, folder: Path) -> KnownWork:
+    """The solution, changed as `wrong` says; MeasureError where that no longer applies."""
+    work = reference_solution(task, folder)
+    for edit in wrong.edits:
+        place = (
+            work.transcript if edit.file == TRAJECTORY else work.workspace / edit.file
+        )
+        _edit(task, edit, place)
+    for name, text in wrong.writes.items():
+        (work.workspace / name).write_text(text)
+    for name in wrong.removes:
+        (work.workspace / name).unlink()
+    return work
+
+
+def _edit(task: Task, edit: Edit, place: Path) -> None:
+    text = place.read_text() if place.is_file() else ""
+    if edit.old not in text:
+        raise MeasureError(
+            f"{task.id}/task.toml: {edit.file} does not contain {edit.old!r}"
+        )
+    place.write_text(text.replace(edit.old, edit.new))
+
+
+def _known_work(folder: Path) -> KnownWork:
+    return KnownWork(folder / "workspace", folder / TRAJECTORY)

@@ -1,35 +1,32 @@
-"""Runs judged programs one after the other and reports how each of them ended.
+"""Run judged programs one after the other and report how each of them ended.
 
-The plan comes as JSON on standard input, the reports leave as lines on standard output:
-each carries a digest made with the plan's key, which judged programs never see, so they
-can neither forge nor drop a report. Before every step the workspace is what it was, and
-what earlier steps left behind elsewhere is gone. Run as a program: `python -I -S`.
+The plan comes as JSON on standard input, the reports leave as lines on standard output.
+Each line carries a digest made with the plan's key, which judged programs never see, so
+they can neither forge nor drop a report. Before each step the workspace is restored, and
+what earlier steps left behind elsewhere is removed. Run as a program: `python -I -S`,
+in the sandbox of judged code, so it imports nothing but the standard library.
 """
 
+import base64
 import contextlib
 import ctypes
 import hashlib
 import hmac
+import io
 import json
 import os
-import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypedDict
-
-if TYPE_CHECKING:
-    from llamatrix.trials.checks.inside import folders
-else:
-    beside = Path(__file__).with_name("folders.py")
-    folders = types.SimpleNamespace(**runpy.run_path(str(beside)))
+from typing import IO, TypedDict
 
 _PR_SET_DUMPABLE = 4
 _HEAD_CHARACTERS = 100_000
@@ -38,28 +35,32 @@ _TAIL_CHARACTERS = 6_000
 _REPORT_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 16
 _GRACE_S = 0.5
-_TRIES = 50
+_KILL_ATTEMPTS = 50
+_FILE_BYTES = 16 << 20
+_FILES_BYTES = 48 << 20
+_PART_BYTES = 48 << 10
+"""Files leave in parts of this size: a line of output has a limit."""
+_PROJECT = "project"
+"""The project's environment, in the folder of what uv installs."""
+_ATTEMPT_PAUSE_S = 0.01
 
 
 class Step(TypedDict):
     name: str
     argv: list[str]
-    env: dict[str, str]
-    """Added to ours."""
     unset: list[str]
+    """Variables taken out of the environment."""
     timeout_s: float
     world: str
-    """The one that the service is to be in; empty where that cannot be changed."""
+    """Which answers the service gives meanwhile; empty where that cannot be changed."""
     needs: int
-    """The number of a step without which, or -1, this one is left out if it failed."""
+    """The number of a step that must have worked for this one to run, or -1."""
     until: str
-    """With it in the output the step has worked; later ones of its name are left out."""
+    """The output that proves success; later steps of the same name are left out."""
     hand_out: str
-    """A folder whose plain files are handed out when the step is over."""
+    """A folder removed beforehand, whose plain files are reported afterwards."""
     files: int
-    """With fewer of them the step has not worked."""
-    remove: str
-    """A folder removed beforehand."""
+    """How many such files there must be for the step to have worked."""
     installs: bool
     """Whether what it leaves in the workspace, such as uv's lock, stays."""
     report: bool
@@ -71,125 +72,114 @@ class Plan(TypedDict):
     private: list[str]
     """Folders emptied before each step."""
     alone: bool
-    """Whether every process here but our parents belongs to a step."""
+    """Whether every process here, except our parents, belongs to a step."""
     installed: str
-    """Where uv keeps what it installs: made anew after a step that changed it."""
+    """Where uv installs packages: emptied after a step that changed one."""
     bytecode: str
-    """A folder of compiled modules for it; see `folders.link_bytecode`."""
+    """Compiled modules of those packages; see `link_bytecode`."""
     switch: int
     """The port at which the service's world is changed."""
     steps: list[Step]
 
 
 def main() -> None:
-    """Become unreadable for judged programs first: their user is ours."""
+    # Judged programs run as our user: they must not read our memory.
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     plan: Plan = json.loads(sys.stdin.read())
     with Path("/dev/null").open() as nothing:
         os.dup2(nothing.fileno(), 0)
-    send = _Sender(bytes.fromhex(plan["key"])).send
-    runner = _Runner(plan=plan, send=send)
+    runner = _Runner(plan)
     for number, step in enumerate(plan["steps"]):
-        runner.take(number, step)
-    send({"over": True})
+        runner.run(number, step)
 
 
 class _Runner:
-    def __init__(
-        self, *, plan: Plan, send: Callable[[dict[str, object]], None]
-    ) -> None:
+    def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._send = send
+        self._key = bytes.fromhex(plan["key"])
+        self._lines = 0
         self._before = set(_processes()) if plan["alone"] else set()
-        self._pristine = folders.packed(Path.cwd())
-        self._installed: folders.Listing | None = None
+        self._pristine = _packed(Path.cwd())
+        self._installed: Listing | None = None
         self._worked: dict[int, str] = {}
-        """Numbers and names of the steps that did what they were to do."""
+        """The steps that did what they should, by number, with their names."""
 
-    def take(self, number: int, step: Step) -> None:
-        """Do a step unless it is not needed, and report it."""
+    def run(self, number: int, step: Step) -> None:
+        """Run a step unless it is not needed, and report it."""
         done = step["name"] in self._worked.values()
         if done or (step["needs"] >= 0 and step["needs"] not in self._worked):
             return
         self._prepare(number, step)
         begun = time.time()
-        ended = _run(step)
+        report = _run(step)
         if self._plan["alone"]:
             _end_all_but(self._before)
         finished = time.time()
         count = 0
-        for name, content in folders.plain_files(step["hand_out"]):
+        for name, content in _plain_files(step["hand_out"]):
             count += 1
-            for part in folders.parts(content):
+            for at in range(0, max(len(content), 1), _PART_BYTES):
+                part = base64.b64encode(content[at : at + _PART_BYTES]).decode()
                 self._send({"step": number, "file": name, "part": part})
-        self._send({"step": number, "begun_s": begun, "ended_s": finished, **ended})
-        out = " ".join(str(ended["out"]).split())
-        good = ended["code"] == 0 and not ended["timed_out"]
+        self._send({"step": number, "begun_s": begun, "ended_s": finished, **report})
+        out = " ".join(str(report["out"]).split())
+        good = report["code"] == 0 and not report["timed_out"]
         if good and step["until"] in out and count >= step["files"]:
             self._worked[number] = step["name"]
         if step["installs"]:
-            self._pristine = folders.packed(Path.cwd())
-            folders.link_bytecode(self._plan["bytecode"], self._plan["installed"])
-            self._installed = folders.listing(self._plan["installed"])
+            self._pristine = _packed(Path.cwd())
+            link_bytecode(self._plan["bytecode"], self._plan["installed"])
+            self._installed = listing(self._plan["installed"])
         elif self._installed is not None:
-            folders.undo_changes(self._plan["installed"], self._installed)
+            undo_changes(self._plan["installed"], self._installed)
 
     def _prepare(self, number: int, step: Step) -> None:
         if number:
-            folders.restore(Path.cwd(), self._pristine)
+            _restore(Path.cwd(), self._pristine)
         for folder in self._plan["private"]:
-            folders.empty(Path(folder))
-        if step["remove"]:
-            folders.remove(Path(step["remove"]))
+            _empty(Path(folder))
+        if step["hand_out"]:
+            _remove(Path(step["hand_out"]))
         if step["world"] and self._plan["switch"]:
-            key = bytes.fromhex(self._plan["key"])
-            _change_world(self._plan["switch"], key, number, step["world"])
+            self._change_world(number, step["world"])
 
+    def _change_world(self, number: int, world: str) -> None:
+        command = f"{number} {world}"
+        digest = hmac.new(self._key, f"world {command}".encode(), hashlib.sha256)
+        address = ("127.0.0.1", self._plan["switch"])
+        with socket.create_connection(address, 30) as connection:
+            connection.sendall(f"{command} {digest.hexdigest()}\n".encode())
+            if connection.recv(2) != b"ok":
+                sys.exit("the service's world cannot be changed")
 
-def _change_world(port: int, key: bytes, number: int, world: str) -> None:
-    said = f"{number} {world}"
-    digest = hmac.new(key, f"world {said}".encode(), hashlib.sha256).hexdigest()
-    with socket.create_connection(("127.0.0.1", port), 30) as line:
-        line.sendall(f"{said} {digest}\n".encode())
-        if line.recv(2) != b"ok":
-            sys.exit("the service's world cannot be changed")
-
-
-class _Sender:
-    """Numbered lines with a digest: `LX NUMBER DIGEST JSON`."""
-
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-        self._number = 0
-
-    def send(self, content: dict[str, object]) -> None:
+    def _send(self, content: dict[str, object]) -> None:
+        """Print `LX NUMBER DIGEST JSON`."""
         text = json.dumps(content)
-        signed = f"{self._number} {text}".encode()
+        signed = f"{self._lines} {text}".encode()
         digest = hmac.new(self._key, signed, hashlib.sha256).hexdigest()
-        print(f"LX {self._number} {digest} {text}", flush=True)  # noqa: T201
-        self._number += 1
+        print(f"LX {self._lines} {digest} {text}", flush=True)  # noqa: T201
+        self._lines += 1
 
 
 def _run(step: Step) -> dict[str, object]:
-    environment = {**os.environ, **step["env"]}
-    for name in step["unset"]:
-        environment.pop(name, None)
+    """Run the step's program, and read the report that it may write of its own."""
+    environment = {k: v for k, v in os.environ.items() if k not in step["unset"]}
     token = os.urandom(16).hex()
     with tempfile.TemporaryDirectory() as aside:
-        report = Path(aside, "report")
-        report.touch()
-        given = f"{token} {report}\n".encode() if step["report"] else b""
-        with report.open("rb") as written:
-            ended = _watched(step, environment, given)
+        path = Path(aside, "report")
+        path.touch()
+        stdin = f"{token} {path}\n".encode() if step["report"] else b""
+        with path.open("rb") as written:
+            report = _run_program(step, environment, stdin)
             lines = written.read(_REPORT_BYTES).decode(errors="replace").splitlines()
-    told = [line[len(token) :] for line in lines if line.startswith(token)]
-    return {**ended, "report": told}
+    signed = [line[len(token) :] for line in lines if line.startswith(token)]
+    return {**report, "report": signed}
 
 
-def _watched(
-    step: Step, environment: dict[str, str], given: bytes
+def _run_program(
+    step: Step, environment: dict[str, str], stdin: bytes
 ) -> dict[str, object]:
-    """The step's program, its output cut to size; its whole session is ended."""
+    """Run it, keep a part of its output, and kill its whole session."""
     try:
         process = subprocess.Popen(
             step["argv"],
@@ -200,31 +190,34 @@ def _watched(
             start_new_session=True,
         )
     except OSError as error:
-        return _ended(127, "", [f"{step['argv'][0]}: {error}"], timed_out=False)
+        message = f"{step['argv'][0]}: {error}"
+        return {"code": 127, "timed_out": False, "out": "", "tail": [message]}
     with process:
         if process.stdin:
             with contextlib.suppress(OSError):
-                process.stdin.write(given)
+                process.stdin.write(stdin)
                 process.stdin.close()
         streams = [each for each in (process.stdout, process.stderr) if each]
-        kept = _Kept(streams[0].fileno())
-        timed_out = not _read(process, streams, kept, time.time() + step["timeout_s"])
+        output = _Output(streams[0].fileno())
+        timed_out = not _read(process, streams, output, time.time() + step["timeout_s"])
         with contextlib.suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)
         for each in streams:
             each.close()
-    return _ended(process.returncode, kept.out, kept.tail, timed_out=timed_out)
+    tail = output.last.splitlines()[-_TAIL_LINES:]
+    code = process.returncode
+    return {"code": code, "timed_out": timed_out, "out": output.out, "tail": tail}
 
 
 def _read(
     process: "subprocess.Popen[bytes]",
     streams: list[IO[bytes]],
-    kept: "_Kept",
+    output: "_Output",
     until: float,
 ) -> bool:
-    """Take the output until the program has ended; False where time ran out first.
+    """Read the output until the program has ended; return False where time ran out.
 
-    What it left running may keep the pipes open: they are not waited for.
+    Processes that it left running may keep the pipes open; they are not waited for.
     """
     waiting = [each.fileno() for each in streams]
     over_at: float | None = None
@@ -234,7 +227,7 @@ def _read(
             chunk = os.read(number, _CHUNK_BYTES)
             if not chunk:
                 waiting.remove(number)
-            kept.take(number, chunk)
+            output.take(number, chunk)
         now = time.time()
         if now > until:
             return False
@@ -245,33 +238,23 @@ def _read(
     while process.poll() is None:
         if time.time() > until:
             return False
-        time.sleep(0.01)
+        time.sleep(_ATTEMPT_PAUSE_S)
     return True
 
 
-class _Kept:
-    """The beginning of standard output, and the last lines of both streams."""
+class _Output:
+    """The beginning of standard output, and the end of both streams."""
 
-    def __init__(self, out: int) -> None:
-        self._out = out
+    def __init__(self, stdout: int) -> None:
+        self._stdout = stdout
         self.out = ""
-        self._last = ""
-
-    @property
-    def tail(self) -> list[str]:
-        return self._last.splitlines()[-_TAIL_LINES:]
+        self.last = ""
 
     def take(self, number: int, chunk: bytes) -> None:
         text = chunk.decode(errors="replace")
-        if number == self._out and len(self.out) < _HEAD_CHARACTERS:
+        if number == self._stdout and len(self.out) < _HEAD_CHARACTERS:
             self.out += text[: _HEAD_CHARACTERS - len(self.out)]
-        self._last = (self._last + text)[-_TAIL_CHARACTERS:]
-
-
-def _ended(
-    code: int, out: str, tail: list[str], *, timed_out: bool
-) -> dict[str, object]:
-    return {"code": code, "timed_out": timed_out, "out": out, "tail": tail}
+        self.last = (self.last + text)[-_TAIL_CHARACTERS:]
 
 
 def _processes() -> Iterator[int]:
@@ -281,8 +264,8 @@ def _processes() -> Iterator[int]:
 
 
 def _end_all_but(before: set[int]) -> None:
-    """Kill what a step left running, until a look finds nothing."""
-    for _ in range(_TRIES):
+    """Kill the processes that a step left running until none is found."""
+    for _ in range(_KILL_ATTEMPTS):
         others = [pid for pid in _processes() if pid not in before]
         for pid in others:
             with contextlib.suppress(OSError):
@@ -292,7 +275,113 @@ def _end_all_but(before: set[int]) -> None:
                 pass
         if not others:
             return
-        time.sleep(0.01)
+        time.sleep(_ATTEMPT_PAUSE_S)
+
+
+Listing = dict[str, tuple[int, int]]
+
+
+def listing(folder: str) -> Listing:
+    """Return the sizes and change times of all files of the project's environment.
+
+    No program can set a change time back, and bytecode is included: what a judged
+    program compiled, or forged, does not reach the next one.
+    """
+    files = {}
+    for here, _, names in os.walk(Path(folder, _PROJECT)) if folder else ():
+        for name in names:
+            with contextlib.suppress(OSError):
+                place = os.path.join(here, name)  # noqa: PTH118  thousands of them
+                status = os.lstat(place)
+                files[place] = (status.st_size, status.st_ctime_ns)
+    return files
+
+
+def undo_changes(folder: str, before: Listing) -> None:
+    """Leave only the project's environment, and only if it is unchanged.
+
+    A step could otherwise pass notes to the next one. uv installs again what is missing.
+    """
+    if folder:
+        changed = listing(folder) != before
+        _empty(Path(folder), keep=() if changed else (_PROJECT,))
+
+
+def link_bytecode(compiled: str, installed: str) -> None:
+    """Link the compiled modules of the harness into the project's environment.
+
+    They are in a read-only folder, `NAME-VERSION/…` for each package. Judged programs
+    write no bytecode, so without these each of them would compile all that it imports.
+    """
+    packages = Path(installed, _PROJECT).glob("lib/python*/site-packages/*.dist-info")
+    for metadata in packages if compiled else ():
+        package = Path(compiled, metadata.stem)
+        for here, folders, names in os.walk(package):
+            place = metadata.parent / Path(here).relative_to(package)
+            if here == str(package) and "__pycache__" in folders:
+                (place / "__pycache__").mkdir(
+                    exist_ok=True
+                )  # several packages share it
+            elif "__pycache__" in folders and place.is_dir():
+                folders.remove("__pycache__")
+                with contextlib.suppress(OSError):
+                    (place / "__pycache__").symlink_to(Path(here, "__pycache__"))
+            for name in names:
+                with contextlib.suppress(OSError):
+                    (place / name).symlink_to(Path(here, name))
+
+
+def _packed(folder: Path) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.add(folder, ".")
+    return packed.getvalue()
+
+
+def _restore(folder: Path, packed: bytes) -> None:
+    _empty(folder, keep=(".venv",))
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extraction_filter = lambda entry, _: entry
+        archive.extractall(folder)  # noqa: S202  our own, just packed
+
+
+def _empty(folder: Path, *, keep: tuple[str, ...] = (".cache",)) -> None:
+    """Remove what is in a folder, except uv's cache and the project's environment."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            if entry.name not in keep:
+                _remove(Path(entry.path))
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, even if it is not writable."""
+    with contextlib.suppress(OSError):
+        if not path.is_dir() or path.is_symlink():
+            path.unlink()
+            return
+        for here, folders, _ in os.walk(path):
+            for folder in (".", *folders):
+                with contextlib.suppress(OSError):
+                    inner = Path(here, folder)
+                    if not inner.is_symlink():
+                        inner.chmod(0o700)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _plain_files(name: str) -> Iterator[tuple[str, bytes]]:
+    """Yield names and contents of the files that are not larger than an image may be."""
+    folder = Path(name)
+    if not name or folder.is_symlink() or not folder.is_dir():
+        return
+    left = _FILES_BYTES
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not path.is_file():
+            continue
+        size_bytes = path.stat().st_size
+        if size_bytes <= min(_FILE_BYTES, left):
+            left -= size_bytes
+            yield path.relative_to(folder).as_posix(), path.read_bytes()
 
 
 if __name__ == "__main__":
