@@ -59,20 +59,20 @@ def test_programs_and_manifest_are_there_and_built_once(
     assert again.program("llama-bench").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_a_flipped_bit_in_a_program_is_named_and_the_build_made_again(
-    name: str, source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_flipped_bit_in_a_program_is_named_and_the_build_made_again(
+    source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cell = source(_MAIN)
-    program = provide_build(cell, tmp_path / "cache").program(name)
-    before, content = file_sha256(program), bytearray(program.read_bytes())
-    content[len(content) // 2] ^= 1
-    program.write_bytes(content)
-    after = file_sha256(program)
-    provide_build(cell, tmp_path / "cache")
-    assert file_sha256(program) != after
-    said = capsys.readouterr().err
-    assert f"{name}: sha256 is {after}, but {before} was recorded" in said
+    for name in TARGETS:
+        program = provide_build(cell, tmp_path / "cache").program(name)
+        before, content = file_sha256(program), bytearray(program.read_bytes())
+        content[len(content) // 2] ^= 1
+        program.write_bytes(content)
+        after = file_sha256(program)
+        provide_build(cell, tmp_path / "cache")
+        assert file_sha256(program) != after
+        stderr = capsys.readouterr().err
+        assert f"{name}: sha256 is {after}, but {before} was recorded" in stderr
 
 
 def test_a_program_changed_after_it_was_provided_is_refused(
