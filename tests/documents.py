@@ -45,7 +45,7 @@ Engine = SpeedRecord | ContextRecord | TrialRecord
 def renewed(text: str) -> str:
     """Return a document with every computed block made again."""
     return BLOCK.sub(
-        lambda found: f"{found['begin']}\n{_block(found['what'])}\n{found['end']}", text
+        lambda match: f"{match['begin']}\n{_block(match['what'])}\n{match['end']}", text
     )
 
 
@@ -97,21 +97,25 @@ def _drivers(gpus: Sequence[Gpu]) -> str:
 
 
 def _architectures(cmake: Mapping[str, str]) -> str:
-    found = cmake.get("CMAKE_CUDA_ARCHITECTURES")
-    return f", CUDA architectures {found.replace(';', ', ')}" if found else ""
+    architectures = cmake.get("CMAKE_CUDA_ARCHITECTURES")
+    return (
+        f", CUDA architectures {architectures.replace(';', ', ')}"
+        if architectures
+        else ""
+    )
 
 
 def _runs(folder: Path) -> str:
-    found: dict[tuple[str, ...], list[Engine]] = defaultdict(list)
+    runs: dict[tuple[str, ...], list[Engine]] = defaultdict(list)
     for record in engines(folder):
         key = (
             *(_kind(record), record.cell.model_name, record.cell.pin),
             *(record.build.key[:8], _weights(record)),
         )
-        found[key].append(record)
+        runs[key].append(record)
     rows = []
     for (kind, model, pin, build, weights), records in sorted(
-        found.items(), key=lambda item: min(one.measured_at for one in item[1])
+        runs.items(), key=lambda item: min(one.measured_at for one in item[1])
     ):
         times = sorted(record.measured_at for record in records)
         rows.append(
@@ -257,16 +261,16 @@ def memory(folder: Path, options: Options) -> str:
                 if (record.cell.model_name, record.test.name)
                 == (model, options["test"])
             ]
-            held, _ = peak_memory(records)
-            if held is not None:
+            peak_bytes, _ = peak_memory(records)
+            if peak_bytes is not None:
                 predicted = predicted_need(records[0]).total
                 rows.append(
                     (
                         *(model, f"`{group.pin}`", f"`{group.build}`"),
                         f"`{group.sweep}`",
                         f"{predicted / _MIB:,.0f}",
-                        f"{held / _MIB:,.0f}",
-                        f"{100 * (held / predicted - 1):+.1f} %",
+                        f"{peak_bytes / _MIB:,.0f}",
+                        f"{100 * (peak_bytes / predicted - 1):+.1f} %",
                     )
                 )
     header = ("Model", "Pin", "Build", "Sweep", "predicted", "held at most", "error")
@@ -277,11 +281,11 @@ def contexts(folder: Path, _options: Options) -> str:
     """Return the largest contexts, of the newest search of each question."""
     rows = []
     for record in newest(view_of(folder).contexts):
-        found, rungs = record.result, record.result.steps
-        answer = usable_context(found, min_speed_ratio=record.limits.min_speed_ratio)
+        result, rungs = record.result, record.result.steps
+        answer = usable_context(result, min_speed_ratio=record.limits.min_speed_ratio)
         rung = answer.step
         kept = rung and 100 * rung.generation_tps / rungs[0].generation_tps
-        held = rung and rung.footprint and rung.footprint.held_bytes
+        held_bytes = rung and rung.footprint and rung.footprint.held_bytes
         rows.append(
             (
                 *(record.cell.model_name, f"`{record.cell.pin}`"),
@@ -289,7 +293,7 @@ def contexts(folder: Path, _options: Options) -> str:
                 f"{rung.tokens:,}" if rung else "none",
                 str(answer.limit),
                 f"{kept:.0f} %" if kept else "n/a",
-                f"{held / _MIB:,.0f} MiB" if held else "n/a",
+                f"{held_bytes / _MIB:,.0f} MiB" if held_bytes else "n/a",
             )
         )
     header = (
@@ -322,12 +326,12 @@ def regress(folder: Path, _options: Options) -> str:
             sequential=sequential,
         )
         for cell in judged.cells:
-            found, interval = cell.comparison.estimate, cell.comparison.interval
+            estimate, interval = cell.comparison.estimate, cell.comparison.interval
             rows.append(
                 (
                     f"`{last[cell.id].case}`",
                     str(cell.verdict),
-                    f"{found.ratio:.4f}" if found else "n/a",
+                    f"{estimate.ratio:.4f}" if estimate else "n/a",
                     f"{interval.low:.4f} to {interval.high:.4f}" if interval else "n/a",
                     str(len(cell.comparison.used)),
                     f"`{last[cell.id].weights.sha256[:8]}`",

@@ -14,7 +14,7 @@ from llamatrix.exclusive import exclusive
 _SCRIPTS = str(Path(shell.__file__).parents[1])
 
 
-def hold_for_a_while(lock: Path, said: list[str]) -> None:
+def hold_for_a_while(lock: Path, output: list[str]) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
         "from llamatrix.exclusive import exclusive\n"
@@ -25,23 +25,23 @@ def hold_for_a_while(lock: Path, said: list[str]) -> None:
         [sys.executable, "-c", code],
         timeout_s=60,
         env={**os.environ, "PYTHONPATH": _SCRIPTS},
-        on_line=lambda _, line: said.append(line),
+        on_line=lambda _, line: output.append(line),
     )
 
 
 def test_second_process_waits_and_names_the_holder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lock, said = tmp_path / "a.lock", list[str]()
-    holder = threading.Thread(target=hold_for_a_while, args=(lock, said))
+    lock, output = tmp_path / "a.lock", list[str]()
+    holder = threading.Thread(target=hold_for_a_while, args=(lock, output))
     holder.start()
-    while "held" not in said:
+    while "held" not in output:
         time.sleep(0.01)
     with exclusive(lock, purpose="testing"):
-        told = capsys.readouterr().err
+        stderr = capsys.readouterr().err
     holder.join()
-    assert "waiting for process" in told
-    assert "which is testing" in told
+    assert "waiting for process" in stderr
+    assert "which is testing" in stderr
 
 
 def test_lock_of_killed_process_is_free(tmp_path: Path) -> None:

@@ -285,8 +285,8 @@ def test_number_out_of_range_is_refused_by_name(
     refused: Callable[[str, str], str], line: str, number: str
 ) -> None:
     key, _, value = line.partition(" = ")
-    said = refused(f"\n{key} = {value}", f"\n{key} = {number}").splitlines()
-    assert f"{key}: expected `int" in said[0]
+    error = refused(f"\n{key} = {value}", f"\n{key} = {number}").splitlines()
+    assert f"{key}: expected `int" in error[0]
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf", "-0.1", "1e400"])
@@ -327,6 +327,6 @@ def test_reserved_environment_variable_is_refused(
     refused: Callable[[str, str], str], name: str, value: str, complaint: str
 ) -> None:
     for line in ("processes = 2", "parallel = 1"):  # of a sweep, of a server
-        said = refused(line, f'env = {{ {name} = "{value}" }}\n{line}')
-        assert ".env" in said
-        assert complaint in said
+        error = refused(line, f'env = {{ {name} = "{value}" }}\n{line}')
+        assert ".env" in error
+        assert complaint in error

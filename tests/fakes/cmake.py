@@ -22,5 +22,5 @@ if "--build" in sys.argv:
         program.write_text(text + bench if target == "llama-bench" else text)
         program.chmod(0o755)
 else:
-    (found,) = re.findall(r"-DLLAMA_BUILD_COMMIT=(\w+)", " ".join(sys.argv))
-    NOTE.write_text(found)
+    (commit,) = re.findall(r"-DLLAMA_BUILD_COMMIT=(\w+)", " ".join(sys.argv))
+    NOTE.write_text(commit)

@@ -53,11 +53,11 @@ def timings(prompt: int, generated: int) -> dict[str, object]:
 
 
 def stream(handler: BaseHTTPRequestHandler, request: dict[str, object]) -> None:
-    asked = request["prompt"]
-    assert isinstance(asked, list)
+    prompt = request["prompt"]
+    assert isinstance(prompt, list)
     assert request["logit_bias"] == [[2, False], [7, False]]
     generated = int(str(request["n_predict"]))
-    filled = len(asked) + generated
+    filled = len(prompt) + generated
     if filled >= wish("prefill_most"):
         log(OUT_OF_MEMORY)
         os._exit(1)
@@ -78,7 +78,7 @@ def stream(handler: BaseHTTPRequestHandler, request: dict[str, object]) -> None:
     if filled >= wish("generation_most"):
         log(OUT_OF_MEMORY)
         os._exit(1)
-    last = {"content": "", "stop": True, "timings": timings(len(asked), generated)}
+    last = {"content": "", "stop": True, "timings": timings(len(prompt), generated)}
     handler.wfile.write(f"data: {json.dumps(last)}\n\n".encode())
 
 

@@ -64,61 +64,61 @@ def nvmlSystemGetDriverVersion() -> str:  # noqa: N802
     return "580.1"
 
 
-def _told(index: int, key: str) -> Any:  # noqa: ANN401
+def _value(index: int, key: str) -> Any:  # noqa: ANN401
     if key not in CARDS[index]:
         raise NVMLError("Not Supported")
     return CARDS[index][key]
 
 
 def nvmlDeviceGetName(index: int) -> str:  # noqa: N802
-    return str(_told(index, "name"))
+    return str(_value(index, "name"))
 
 
 def nvmlDeviceGetUUID(index: int) -> str:  # noqa: N802
-    return str(_told(index, "uuid"))
+    return str(_value(index, "uuid"))
 
 
 def nvmlDeviceGetCudaComputeCapability(index: int) -> tuple[int, int]:  # noqa: N802
-    major, minor = _told(index, "capability")
+    major, minor = _value(index, "capability")
     return major, minor
 
 
 def nvmlDeviceGetMemoryInfo(index: int) -> SimpleNamespace:  # noqa: N802
-    return SimpleNamespace(total=_told(index, "memory"), used=_told(index, "used"))
+    return SimpleNamespace(total=_value(index, "memory"), used=_value(index, "used"))
 
 
 def nvmlDeviceGetEnforcedPowerLimit(index: int) -> int:  # noqa: N802
-    return int(_told(index, "cap_mw"))
+    return int(_value(index, "cap_mw"))
 
 
 def nvmlDeviceGetPowerManagementDefaultLimit(index: int) -> int:  # noqa: N802
-    return int(_told(index, "default_mw"))
+    return int(_value(index, "default_mw"))
 
 
 def nvmlDeviceGetPowerUsage(index: int) -> int:  # noqa: N802
-    return int(_told(index, "power_mw"))
+    return int(_value(index, "power_mw"))
 
 
 def nvmlDeviceGetTotalEnergyConsumption(index: int) -> int:  # noqa: N802
     """Grow at the card's power, where it has an `energy` key at all."""
-    return int(_told(index, "energy") + time.monotonic() * _told(index, "power_mw"))
+    return int(_value(index, "energy") + time.monotonic() * _value(index, "power_mw"))
 
 
 def nvmlDeviceGetTemperature(index: int, kind: int) -> int:  # noqa: N802
     assert kind == NVML_TEMPERATURE_GPU
-    return int(_told(index, "celsius"))
+    return int(_value(index, "celsius"))
 
 
 def nvmlDeviceGetClockInfo(index: int, kind: int) -> int:  # noqa: N802
-    return int(_told(index, "sm_mhz" if kind == NVML_CLOCK_SM else "memory_mhz"))
+    return int(_value(index, "sm_mhz" if kind == NVML_CLOCK_SM else "memory_mhz"))
 
 
 def nvmlDeviceGetCurrentClocksThrottleReasons(index: int) -> int:  # noqa: N802
-    return int(_told(index, "reasons"))
+    return int(_value(index, "reasons"))
 
 
 def nvmlDeviceGetComputeRunningProcesses(index: int) -> list[SimpleNamespace]:  # noqa: N802
     return [
         SimpleNamespace(pid=pid, usedGpuMemory=used)
-        for pid, used in _told(index, "processes")
+        for pid, used in _value(index, "processes")
     ]

@@ -1,9 +1,9 @@
 #!/bin/sh
-# A current Nix in a folder of its own: sh install-nix.sh PREFIX [SUITE]
+# Installs a current Nix into a folder: sh install-nix.sh PREFIX [SUITE]
 #
-# Debian's packages, unpacked beside their own C library and never installed: needs
-# apt-get and dpkg-deb, no daemon, no /nix; the host is left as it is. The mirror is
-# the one that this machine's own apt already uses.
+# Debian's packages are unpacked with their own C library and never installed. This needs
+# apt-get and dpkg-deb but no daemon and no /nix, and does not change the host. The
+# packages come from the mirror that this machine's apt uses.
 set -eu
 
 prefix=$1
@@ -39,14 +39,14 @@ apt() {
 }
 
 apt update
-# an empty status file: the whole closure comes, the C library included
+# with an empty status file apt fetches the whole closure, the C library included
 apt install --yes --no-install-recommends --download-only nix-bin
 for deb in "$new"/apt/cache/archives/*.deb; do
   dpkg-deb --extract "$deb" "$new/root"
 done
 rm -rf "$new/apt"
 
-# the prefix is written into the wrapper, so the folder is moved before it is filled
+# the wrapper contains the prefix, so the folder is moved before it is filled
 rm -rf "$prefix"
 mv "$new" "$prefix"
 mkdir -p "$prefix/bin" "$prefix/etc"
@@ -64,4 +64,4 @@ chmod +x "$prefix/bin/.nix"
 for tool in nix-build nix-hash nix-instantiate nix-store; do
   ln -s nix "$prefix/bin/$tool"
 done
-mv "$prefix/bin/.nix" "$prefix/bin/nix" # last: what is there is whole
+mv "$prefix/bin/.nix" "$prefix/bin/nix" # last: an existing program is complete

@@ -1,6 +1,6 @@
-# nixpkgs as far as our flake knows it. A derivation here can be built: stdenv.sh runs its
-# phases with this machine's own programs, which host.json names. What stands in for a
-# package is a folder whose bin/ holds those programs.
+# The part of nixpkgs that our flake uses. Derivations can be built: stdenv.sh runs their
+# phases with this machine's programs, which host.json names. A stub of a package is a
+# folder whose bin/ holds those programs.
 {
   system,
   config,
@@ -36,7 +36,7 @@ let
     name:
     make {
       inherit name;
-      inherit (host) stamp; # another set of programs is another package
+      inherit (host) stamp; # other programs make another package
       installPhase = "mkdir \"$out\"; ln -s ${host.bin} \"$out/bin\"; mkdir -p \"$out/etc\"; ln -s /etc/ssl \"$out/etc/ssl\"";
       dontUnpack = true;
       dontConfigure = true;
@@ -125,7 +125,7 @@ let
     python3 = {
       withPackages =
         choose:
-        # a derivation's name is bounded: the hash of the list stands for it
+        # a derivation's name has a maximum length: use the hash of the list
         package "python3-with-${builtins.hashString "sha256" (lib.concatStringsSep " " (map (chosen: chosen.name) (choose pythonPackages)))}";
       pkgs = pythonPackages // {
         buildPythonApplication = named;
@@ -156,7 +156,7 @@ let
     "uv"
   ];
 in
-# as nixpkgs would refuse: no other key, and these two as we mean them
+# refuse what nixpkgs would refuse: other keys, and other values of these two
 assert builtins.attrNames config == [
   "allowUnfreePredicate"
   "cudaCapabilities"

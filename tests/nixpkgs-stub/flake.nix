@@ -1,4 +1,4 @@
 {
-  # The part of nixpkgs that our flake may use, by name: what is not here is an error.
+  # The names of nixpkgs that our flake may use: any other name is an error.
   outputs = _: { lib = import ./lib.nix; };
 }

@@ -1,4 +1,4 @@
-# The functions of nixpkgs' lib that the flake calls, each as its manual describes it.
+# The functions of nixpkgs' lib that the flake calls, as its manual describes them.
 let
   inherit (builtins)
     attrNames

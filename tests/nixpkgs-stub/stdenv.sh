@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154
-# The phases of a build, as far as our derivations use them, with this machine's programs.
-# Nix hands every attribute of the derivation over as a variable.
+# The build phases that our derivations use, with this machine's programs. Nix passes
+# every attribute of the derivation as a variable.
 set -eu
 export PATH HOME=/homeless NIX_BUILD_CORES="${NIX_BUILD_CORES:-1}"
 cd "${NIX_BUILD_TOP:?}"
