@@ -140,7 +140,7 @@ def test_what_is_no_recording_is_told_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(MeasureError, match="none of its 1 calls is an agent's"):
         read_recording(tmp_path)
     record(tmp_path, call(1, generated_tokens=None))
-    with pytest.raises(MeasureError, match="call 1 does not tell how many tokens"):
+    with pytest.raises(MeasureError, match="call 1 has no number of generated tokens"):
         read_recording(tmp_path)
     record(tmp_path, call(1))
     (tmp_path / "0001.request.json").unlink()
@@ -182,7 +182,7 @@ def test_a_server_that_gives_no_prompt_stops_with_the_call(
     folder = record(tmp_path / "calls", call(1))
     with (
         fake_serving(fake_program, tmp_path) as serving,
-        pytest.raises(MeasureError, match="call 1 of the recording gives no prompt"),
+        pytest.raises(MeasureError, match="call 1 of the recording has no prompt"),
     ):
         script_of(read_recording(folder), serving)
 

@@ -1,10 +1,10 @@
-"""Tells whether a call is the agent program's own, by the kernel's tables.
+"""Tells whether a call is made by the agent program itself, by the kernel's tables.
 
-A secret in the agent's address or headers would be none: what it starts runs as the same
-user and reads its files, environment and command line. The kernel knows who holds a
-socket. The agent is the first process of its program below the sandbox's own process;
-what the model has it start comes later, under another process id, and cannot take its
-place. A process that writes into the agent's memory could still speak through it.
+A secret in the agent's address or headers would not stay secret: what the agent starts
+runs as the same user and can read its files, environment and command line. The kernel
+knows which process holds a socket. The agent is the first process of its program below
+the sandbox's own process; what it starts later has another process id. A process that
+writes into the agent's memory could still call through it.
 """
 
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 _PROC = Path("/proc")
 _TABLES = ("net/tcp", "net/tcp6")
 _MAPPED = "0000000000000000FFFF0000"
-"""How `net/tcp6` begins an IPv4 address."""
+"""The prefix of an IPv4 address in `net/tcp6`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,19 +25,19 @@ class _Process:
     pid: int
     parent: int
     begun: int
-    """In the kernel's ticks since the machine started."""
+    """In clock ticks since the machine started."""
 
 
 @dataclass(kw_only=True, slots=True)
 class AgentProcess:
     sandbox: int
-    """The process, on this machine, that everything in the sandbox descends from."""
+    """The process on this machine that everything in the sandbox descends from."""
     program: str
-    """The agent's path in the sandbox, as its command line begins with it."""
+    """The agent's path in the sandbox, with which its command line begins."""
     _known: _Process | None = field(default=None, init=False)
 
     def calls_from(self, client: tuple[str, int], server: tuple[str, int]) -> bool:
-        """Whether the agent holds the client's end of a connection over IPv4."""
+        """Return whether the agent holds the client's end of an IPv4 connection."""
         agent = self._agent()
         if agent is None:
             return False
@@ -48,19 +48,17 @@ class AgentProcess:
             return False
 
     def _agent(self) -> _Process | None:
-        """Find the agent once: whoever has its process id later is somebody else."""
+        """Find the agent once: another process may later have its process id."""
         if self._known is None:
             inside = _descendants(self.sandbox)
-            own = [each for each in inside if self.program in _first_words(each.pid)]
-            self._known = min(own, key=lambda each: each.begun, default=None)
-        if self._known is None or _process(self._known.pid) is None:
-            return None
-        same = _process(self._known.pid)
-        return same if same and same.begun == self._known.begun else None
+            own = [p for p in inside if self.program in _first_words(p.pid)]
+            self._known = min(own, key=lambda process: process.begun, default=None)
+        known = self._known
+        return known if known and _process(known.pid) == known else None
 
 
 def _inode(pid: int, client: tuple[str, int], server: tuple[str, int]) -> str | None:
-    """The client's socket in the tables of a process's network; None without one."""
+    """Return the inode of the client's socket in a process's network, or None."""
     ends = [_end(*client), _end(*server)]
     for table in _TABLES:
         for line in (_PROC / str(pid) / table).read_text().splitlines()[1:]:
@@ -77,12 +75,12 @@ def _end(host: str, port: int) -> str:
 
 
 def _sockets(pid: int) -> Iterator[str]:
-    """The inodes of the sockets that a process has open."""
+    """Yield the inodes of the sockets that a process has open."""
     folder = _PROC / str(pid) / "fd"
     for name in os.listdir(folder):  # noqa: PTH208  names alone
         try:
             target = os.readlink(folder / name)  # noqa: PTH115  no path
-        except FileNotFoundError:  # closed meanwhile
+        except FileNotFoundError:  # closed since
             continue
         if target.startswith("socket:["):
             yield target[len("socket:[") : -1]
@@ -96,7 +94,7 @@ def _descendants(ancestor: int) -> Iterator[_Process]:
     ]
     below = {ancestor}
     while more := [p for p in processes if p.parent in below and p.pid not in below]:
-        below |= {each.pid for each in more}
+        below |= {process.pid for process in more}
         yield from more
 
 
@@ -105,12 +103,12 @@ def _process(pid: int) -> _Process | None:
         text = (_PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:
         return None
-    words = text.rpartition(")")[2].split()  # the name before may hold anything
+    words = text.rpartition(")")[2].split()  # the name before is any text
     return _Process(pid=pid, parent=int(words[1]), begun=int(words[19]))
 
 
 def _first_words(pid: int) -> list[str]:
-    """Where a command line names its program: a script comes after its interpreter."""
+    """Return the words that may name the program: a script follows its interpreter."""
     try:
         line = (_PROC / str(pid) / "cmdline").read_bytes()
     except OSError:

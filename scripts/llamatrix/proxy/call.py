@@ -1,4 +1,4 @@
-"""One call as the tap saw it: a line of the recording."""
+"""One call of a model as the tap saw it: a line of the recording."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +22,7 @@ class Trouble(StrEnum):
     """What went wrong with a call, seen from between agent and server."""
 
     UNREACHABLE = "unreachable"
-    """Nothing listened where the model should be."""
+    """Nothing listened at the model's address."""
     CUT = "cut"
     """The answer broke off."""
     REFUSED = "refused"
@@ -32,9 +32,9 @@ class Trouble(StrEnum):
     ERROR = "error"
     """An error inside the stream."""
     LEFT = "left"
-    """The client went away before the end."""
+    """The client closed the connection before the end."""
     BLOCKED = "blocked"
-    """Not let through: another process's, or outside the model API."""
+    """Not passed on: another process's, or outside the model API."""
 
 
 class Timings(Struct, frozen=True, kw_only=True):
@@ -53,10 +53,10 @@ class Call(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: CallKind
     path: str
     begun_s: float
-    """Since the tap began; so are the other times."""
+    """Since the start of the tap, like the other times."""
     first_byte_s: float | None = None
     first_token_s: float | None = None
-    """The first text, reasoning or tool call; not the role alone."""
+    """The first text, reasoning or tool call, not the role alone."""
     ended_s: float
     status: int | None = None
     request_bytes: int
@@ -65,26 +65,20 @@ class Call(Struct, frozen=True, kw_only=True, omit_defaults=True):
     answer_sha256: str
     tools_offered: tuple[str, ...] = ()
     prompt_tokens: int | None = None
-    """All of the prompt, as `usage` tells it."""
+    """The whole prompt, from `usage`."""
     cached_tokens: int | None = None
     generated_tokens: int | None = None
     reasoning_tokens: int | None = None
-    """Where the server tells them apart; llama-server did not, as of 2026-10."""
+    """Where the server reports them; llama-server did not, as of 2026-10."""
     timings: Timings | None = None
     tool_calls: tuple[str, ...] = ()
     finish_reason: str | None = None
     trouble: Trouble | None = None
     error: str = ""
 
-    @property
-    def time_to_first_token_s(self) -> float | None:
-        if self.first_token_s is None:
-            return None
-        return self.first_token_s - self.begun_s
-
 
 class CallTimes(Struct, frozen=True, kw_only=True):
-    """One call of a turn on the turn's own clock; seconds since the tap began."""
+    """The times of one call, in seconds since the start of the turn's tap."""
 
     kind: str
     begun_s: float
@@ -97,6 +91,6 @@ class CallTimes(Struct, frozen=True, kw_only=True):
 
 
 def read_calls(recording: Path) -> tuple[Call, ...]:
-    """The calls of `calls.jsonl` in the recording's folder, in order of their end."""
+    """Read `calls.jsonl` of a recording: its calls in order of their end."""
     lines = (recording / "calls.jsonl").read_bytes().splitlines()
     return tuple(msgspec.json.decode(line, type=Call) for line in lines)

@@ -1,4 +1,4 @@
-"""What the tap itself costs: the same calls with and without it in between."""
+"""Measures the tap's own cost: the same calls with and without it."""
 
 import asyncio
 import hashlib
@@ -21,27 +21,26 @@ _PATH = "/v1/chat/completions"
 _CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"word "}}]}\n\n'
 _CHUNKS = 64
 _CHUNK_EVERY_S = 0.002
-"""500 tokens a second: a server of one agent is slower, and waits between tokens."""
+"""500 tokens a second, faster than a server of one agent."""
 _PROMPT_CHARACTERS = 40_000
 _TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """Seconds for one whole call, in pairs taken one after the other."""
+    """Seconds for one whole call, in pairs measured one after the other."""
 
     direct_s: tuple[float, ...]
     tapped_s: tuple[float, ...]
     identical: bool
-    """Whether every request arrived, and every answer came back, byte for byte."""
+    """Whether every request and every answer arrived byte for byte."""
 
 
 def measure_cost(folder: Path, *, pairs: int) -> Cost:
-    """Make `pairs` calls each way, of an agent's usual size, recorded in `folder`.
+    """Make `pairs` calls of an agent's usual size each way, recorded in `folder`.
 
-    Answers come at once and then as a fast server's do, token by token. Every other
-    pair begins with the tap; a first call each way opens the connections and is not
-    timed.
+    Answers are streamed token by token at a fast server's speed. Every other pair
+    begins with the tap; a first call each way opens the connections and is not timed.
     """
     arrived: list[str] = []
     body = _request_body()

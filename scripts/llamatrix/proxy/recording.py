@@ -1,7 +1,7 @@
-"""A recorded agent session as tokens: the same work for whatever server replays it.
+"""A recorded agent session as tokens: the same work for every server that replays it.
 
-What a model would say now is no part of it: prompts are the recorded ones, answers have
-the recorded lengths.
+Prompts are the recorded ones and answers have the recorded lengths, whatever the model
+would answer now.
 """
 
 import hashlib
@@ -32,13 +32,13 @@ class RecordedCall:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recording:
     calls: tuple[RecordedCall, ...]
-    """In the order in which they were begun."""
+    """In the order in which they began."""
     left_out: int
-    """Calls of other kinds, or that went wrong when they were recorded."""
+    """Calls of other kinds, and calls that failed when they were recorded."""
 
     @property
     def digest(self) -> str:
-        """Over all that is replayed."""
+        """Over everything that is replayed."""
         parts = [
             (call.kind, hashlib.sha256(call.request).hexdigest(), call.generated_tokens)
             for call in self.calls
@@ -47,7 +47,7 @@ class Recording:
 
 
 class ScriptCall(Struct, frozen=True, kw_only=True):
-    """One call as any server takes it."""
+    """One call as any server accepts it."""
 
     index: int
     kind: CallKind
@@ -60,7 +60,7 @@ class Script(Struct, frozen=True, kw_only=True):
 
     calls: tuple[ScriptCall, ...]
     end_tokens: tuple[int, ...]
-    """What would end an answer early, and is never chosen."""
+    """Tokens that would end an answer early, and are never chosen."""
 
     @property
     def sha256(self) -> str:
@@ -68,30 +68,30 @@ class Script(Struct, frozen=True, kw_only=True):
 
 
 def read_recording(folder: Path) -> Recording:
-    """The main and title calls of a tap's recording; MeasureError where it has none."""
+    """Read the main and title calls of a recording; MeasureError where it has none."""
     try:
         calls = sorted(read_calls(folder), key=lambda call: call.index)
         kept = tuple(_recorded(call, folder) for call in calls if _is_replayed(call))
     except FileNotFoundError as error:
         raise MeasureError(
-            f"--replay {folder}: no {Path(error.filename).name} there; give the folder "
-            "of a recorded turn that has calls.jsonl and its requests"
+            f"--replay {folder}: no {Path(error.filename).name} there; name the folder "
+            "of a recorded turn with calls.jsonl and its requests"
         ) from error
     except (OSError, msgspec.MsgspecError) as error:
         raise MeasureError(f"--replay {folder}: cannot be read: {error}") from error
     if not kept:
         raise MeasureError(
             f"--replay {folder}: none of its {len(calls)} calls is an agent's that "
-            "ended well; record the session anew"
+            "ended well; record the session again"
         )
     return Recording(calls=kept, left_out=len(calls) - len(kept))
 
 
 def script_of(recording: Recording, serving: Serving) -> Script:
-    """Every prompt by this server's template and vocabulary.
+    """Return every prompt as tokens, by this server's template and vocabulary.
 
-    As its own chat endpoint would make it: with the beginning-of-text token where the
-    vocabulary wants one, and special tokens read as such.
+    The tokens are those of its chat endpoint: with the beginning-of-text token where
+    the vocabulary has one, and special tokens parsed as such.
     """
     return Script(
         calls=tuple(_script_call(call, serving) for call in recording.calls),
@@ -113,8 +113,8 @@ def _recorded(call: Call, folder: Path) -> RecordedCall:
         generated = call.timings.predicted_n
     if not generated:
         raise MeasureError(
-            f"--replay {folder}: call {call.index} does not tell how many tokens were "
-            "generated; record it from a server that does (llama-server: `usage`)"
+            f"--replay {folder}: call {call.index} has no number of generated tokens; "
+            "record it from a server that reports it (llama-server: `usage`)"
         )
     return RecordedCall(
         index=call.index,
@@ -135,7 +135,7 @@ def _script_call(call: RecordedCall, serving: Serving) -> ScriptCall:
         )
     except (NoAnswerError, WrongAnswerError) as error:
         raise MeasureError(
-            f"call {call.index} of the recording gives no prompt: {error}\n"
+            f"call {call.index} of the recording has no prompt: {error}\n"
             f"log: {serving.log}"
         ) from error
     room = serving.context_tokens

@@ -1,4 +1,4 @@
-"""A web application of ours served on open sockets, in a thread, for one block."""
+"""Serves a web application on open sockets, in a thread, while a block runs."""
 
 import asyncio
 import socket
@@ -19,7 +19,7 @@ from llamatrix.sandbox.forwarding import EXHAUSTED, connection_limit
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 10.0
 _HEAD_BYTES = 1 << 18
-"""Of a request's line and headers; a longer one gets 400 without being seen by us."""
+"""Of a request's line and headers; longer ones are answered with 400 by uvicorn."""
 
 
 @contextmanager
@@ -29,9 +29,9 @@ def serving(
     *,
     certificate: Path | None = None,
 ) -> Iterator[None]:
-    """Answer on sockets that listen already; open calls are cut on leaving.
+    """Answer on listening sockets; open calls are cut when the block is left.
 
-    With a certificate and its key in a file, TLS ends here.
+    `certificate` is a file with a certificate and its key for TLS.
     """
     server = uvicorn.Server(
         uvicorn.Config(
@@ -58,7 +58,7 @@ def serving(
         until = time.monotonic() + _START_TIMEOUT_S
         while not server.started:
             if not thread.is_alive() or time.monotonic() > until:
-                raise MeasureError("our own web server did not start; see above")
+                raise MeasureError("the harness's web server did not start; see above")
             time.sleep(0.005)
         yield
     finally:
@@ -67,7 +67,7 @@ def serving(
 
 
 class _BoundedProtocol(H11Protocol):
-    """HTTP/1.1 on as many connections as the harness has files for; others are cut."""
+    """HTTP/1.1 on a limited number of connections; further ones are cut."""
 
     _refused = False
 
@@ -89,17 +89,17 @@ async def _serve(server: uvicorn.Server, listeners: Sequence[socket.socket]) -> 
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what asyncio cannot raise, but for a lack of files: it accepts again soon."""
+    """Log what asyncio cannot raise, except a lack of files: it retries soon."""
     error = context.get("exception")
     if not (isinstance(error, OSError) and error.errno in EXHAUSTED):
         loop.default_exception_handler(context)
 
 
 def loopback_listener() -> socket.socket:
-    """A socket on a free port of this machine's loopback.
+    """Return a listening socket on a free port of this machine's loopback.
 
-    Its protocol is named: asyncio sends small pieces at once only where it is, else
-    each may wait 40 ms for the other side's acknowledgement.
+    It names its protocol, as asyncio sends small pieces at once only then; otherwise
+    each may wait 40 ms for an acknowledgement.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -109,6 +109,6 @@ def loopback_listener() -> socket.socket:
 
 
 def address(listener: socket.socket) -> str:
-    """`http://127.0.0.1:PORT`."""
+    """Return `http://127.0.0.1:PORT`."""
     host, port = listener.getsockname()
     return f"http://{host}:{port}"

@@ -18,16 +18,16 @@ class Totals(Struct, frozen=True, kw_only=True):
     """Raw sums; rates are formed where they are shown."""
 
     api_calls: int
-    """Every call OpenCode made to the model, retries included."""
+    """All calls of the agent, retries included."""
     title_calls: int
     compaction_calls: int
     subagent_calls: int
     other_calls: int
-    """Of other programs, or outside the model API: blocked, and in none of the sums."""
+    """Calls of other programs, or outside the model API: blocked, and in no other sum."""
     failed_calls: int
     """Refused, failed or broken off by the server."""
     left_calls: int = 0
-    """Broken off by OpenCode: ended at a limit, or gone with a call open."""
+    """Broken off by the agent, which ended or was ended with the call open."""
     untimed_calls: int
     """Answered without llama-server's timings: their tokens are in no sum."""
     tool_calls: int
@@ -44,15 +44,15 @@ class Totals(Struct, frozen=True, kw_only=True):
 
     @property
     def prefill_tps(self) -> float | None:
-        """Prompt tokens processed per second; None where none was."""
+        """Processed prompt tokens per second; None without any."""
         return self.prompt_tokens / self.prompt_s if self.prompt_s > 0 else None
 
     @property
     def generation_tps(self) -> float | None:
-        """Tokens over seconds, as the published tables form it: first tokens included.
+        """Tokens per second as in the published tables, first tokens included.
 
-        The first token of a call comes with its prompt, so this is higher than the
-        speed of generation by one token a call, at every pin alike.
+        The first token of a call comes with its prompt, so this exceeds the generation
+        speed by one token per call, at every pin alike.
         """
         spent_s = self.generation_s
         return self.generated_tokens / spent_s if spent_s > 0 else None
@@ -81,10 +81,10 @@ def totals(calls: Sequence[Call]) -> Totals:
 
 
 def disagreements(calls: Sequence[Call], served: Counters) -> tuple[str, ...]:
-    """Where the tap's sums and the server's own counters differ, in words.
+    """Describe where the tap's sums and the server's own counters differ.
 
-    `served` is the difference of two readings around the same calls. A call that
-    broke off or failed is in the counters and has no timings.
+    `served` is the difference of two readings around the same calls. Calls that failed
+    or broke off are in the counters and have no timings.
     """
     ours = totals(calls)
     pairs = (
@@ -107,9 +107,9 @@ def disagreements(calls: Sequence[Call], served: Counters) -> tuple[str, ...]:
 
 
 def read_counters(counters: Callable[[], Counters]) -> Counters | str | None:
-    """Words where the server is gone; None where it is too busy to answer in time.
+    """Read the server's counters: an error text without it, None where it is too busy.
 
-    A connection kept open may have been closed by a living server: one more try.
+    The server may have closed a kept connection: one retry.
     """
     try:
         with suppress(NoAnswerError):
@@ -124,7 +124,7 @@ def read_counters(counters: Callable[[], Counters]) -> Counters | str | None:
 def differing(
     calls: Sequence[Call], before: Counters | None, after: Counters | None
 ) -> tuple[str, ...]:
-    """Where tap and server differ over a turn, in words."""
+    """Describe where tap and server differ over a turn."""
     if before is None or after is None:
-        return ("the server was too busy to tell its own counters",)
+        return ("the server was too busy to report its own counters",)
     return disagreements(calls, after.since(before))
