@@ -51,7 +51,7 @@ def main() -> None:
     pack(folder / "files.tar", home={}, work=work)
     complaints = folder / "stderr"
     complaints.touch()
-    sandbox = box(ports=(8099,))
+    sandbox = box(bwrap=bwrap, ports=(8099,))
     program = "/trial/work/agent.py"
     url = f"http://127.0.0.1:8099{CHAT}"
     argv = ["/usr/bin/env", "python3", program, url, REQUEST.decode()]
@@ -60,7 +60,7 @@ def main() -> None:
     transport = httpx.MockTransport(streaming(EVENTS))
     tap = Tap(upstream="http://model", folder=folder / "calls", transport=transport)
     lines: list[str] = []
-    with open_sandbox(bwrap, sandbox, job, complaints=complaints) as session:
+    with open_sandbox(sandbox, job, complaints=complaints) as session:
         tap.agent = AgentProcess(sandbox=session.process_id, program=program)
         with serving(tap.app(), session.listeners):
             session.begin(folder / "files.tar")

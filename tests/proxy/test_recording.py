@@ -134,7 +134,7 @@ def test_lengths_are_also_taken_from_the_servers_timings(tmp_path: Path) -> None
 
 
 def test_what_is_no_recording_is_told_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(MeasureError, match=r"no calls.jsonl there; give the folder"):
+    with pytest.raises(MeasureError, match=r"no calls.jsonl there; name the folder"):
         read_recording(tmp_path)
     record(tmp_path, call(1, CallKind.OTHER))
     with pytest.raises(MeasureError, match="none of its 1 calls is an agent's"):

@@ -19,7 +19,7 @@ from tests.sandbox.attacks import ATTACKS, SESSION
 
 from llamatrix.proxy.serving import loopback_listener
 from llamatrix.sandbox.session import open_sandbox
-from llamatrix.sandbox.spec import HOME, Sandbox, inside_path
+from llamatrix.sandbox.spec import HOME, SandboxSpec, inside_path
 from llamatrix.sandbox.workspace_archive import pack, unpack_work
 
 MIB = 1 << 20
@@ -83,7 +83,7 @@ for n in range(4000): open(f'many/{n}', 'w').close()
 """Each ends, or is ended, in a sandbox of its own."""
 
 
-def box(**more: Any) -> Sandbox:  # noqa: ANN401  what a sandbox takes
+def box(**more: Any) -> SandboxSpec:  # noqa: ANN401  what a sandbox takes
     small: dict[str, Any] = {
         "disk_bytes": 32 * MIB,
         "file_bytes": MIB,
@@ -91,10 +91,8 @@ def box(**more: Any) -> Sandbox:  # noqa: ANN401  what a sandbox takes
         "processes": 64,
         "memory_bytes": 300 * MIB,
         "ports": (8099, 443),
-        "tools": {},
-        "shown": {},
     }
-    return Sandbox(**(small | more))
+    return SandboxSpec(**(small | more))
 
 
 def play(bwrap: Path, folder: Path, script: str, work: dict[str, str]) -> Any:  # noqa: ANN401  JSON
@@ -106,12 +104,12 @@ def play(bwrap: Path, folder: Path, script: str, work: dict[str, str]) -> Any:  
     pack(files, home={}, work=seed)
     complaints = folder / "stderr"
     complaints.touch()
-    sandbox = box()
+    sandbox = box(bwrap=bwrap)
     env = {"PATH": inside_path(), "HOME": str(HOME)}
     argv = ["/bin/sh", "-c", "exec python3 -I /trial/work/attack.py"]
     lines: list[str] = []
     with open_sandbox(
-        bwrap, sandbox, sandbox.job(argv, env=env), complaints=complaints
+        sandbox, sandbox.job(argv, env=env), complaints=complaints
     ) as session:
         session.begin(files)
         until = time.monotonic() + 40
@@ -126,7 +124,7 @@ def play(bwrap: Path, folder: Path, script: str, work: dict[str, str]) -> Any:  
     again = sandbox.job(
         ["/bin/true"], env=env
     )  # the next turn begins with what is left
-    with open_sandbox(bwrap, sandbox, again, complaints=complaints) as session:
+    with open_sandbox(sandbox, again, complaints=complaints) as session:
         session.begin(files)
         next_report = session.finish(folder / "next.tar")
     unpack_work(files, folder / "work")

@@ -1,6 +1,8 @@
 import subprocess
 import tarfile
 import time
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +11,10 @@ from llamatrix.config.matrix import Network
 from llamatrix.project import find_project
 from llamatrix.provision.programs import find_bwrap
 from llamatrix.proxy.serving import loopback_listener
-from llamatrix.sandbox.forwarding import forwarding
 from llamatrix.sandbox.session import open_sandbox
 from llamatrix.sandbox.spec import (
     HOME,
-    Sandbox,
+    SandboxSpec,
     User,
     bwrap_argv,
     inside_path,
@@ -26,12 +27,12 @@ from llamatrix.sandbox.workspace_archive import pack, unpack_work
 MIB = 1 << 20
 
 
-def sandbox(**more: object) -> Sandbox:
-    small: dict[str, object] = {"disk_bytes": 32 * MIB, "file_bytes": MIB, "tools": {}}
-    return Sandbox(shown={}, **(small | more))  # type: ignore[arg-type]
+def sandbox(**more: object) -> SandboxSpec:
+    small: dict[str, object] = {"disk_bytes": 32 * MIB, "file_bytes": MIB}
+    return SandboxSpec(**(small | more))  # type: ignore[arg-type]
 
 
-def job(command: str, box: Sandbox) -> Job:
+def job(command: str, box: SandboxSpec) -> Job:
     env = {"PATH": inside_path(), "HOME": str(HOME)}
     return box.job(["/bin/sh", "-c", command], env=env, stdin="the prompt\n")
 
@@ -40,19 +41,19 @@ class Confined:
     """What one shell command did in a real sandbox."""
 
     def __init__(
-        self, folder: Path, command: str, box: Sandbox, *, stop_after_s: float = 30
+        self, folder: Path, command: str, box: SandboxSpec, *, stop_after_s: float = 30
     ) -> None:
         seed = folder / "seed"
         seed.mkdir()
         (seed / "seed.txt").write_text("seed")
         pack(folder / "in.tar", home={".local/a": b"mine"}, work=seed)
-        bwrap = find_bwrap(find_project().cache)
+        box = replace(box, bwrap=find_bwrap(find_project().cache))
         self.complaints = folder / "complaints"
         self.complaints.touch()
         self.files = folder / "out.tar"
         self.lines: list[str] = []
         with open_sandbox(
-            bwrap, box, job(command, box), complaints=self.complaints
+            box, job(command, box), complaints=self.complaints
         ) as session:
             session.begin(folder / "in.tar")
             until = time.monotonic() + stop_after_s
@@ -74,12 +75,10 @@ def read_home(files: Path, name: str) -> bytes:
         return found.read()
 
 
-def words(box: Sandbox) -> str:
+def words(box: SandboxSpec) -> str:
     user = User(user_id=1000, own_namespace=True)
     command = supervisor_command(box, user)
-    return " ".join(
-        bwrap_argv(Path("bwrap"), box, user, files={}, seccomp=None, command=command)
-    )
+    return " ".join(bwrap_argv(box, user, files={}, seccomp=None, command=command))
 
 
 def test_a_hermetic_sandbox_has_a_network_of_its_own() -> None:
@@ -233,23 +232,21 @@ class TestRealSandbox:
         assert (ran.work / "made").read_text() == "z\n"
 
     def test_a_privileged_port_leads_to_a_service_of_ours(self, tmp_path: Path) -> None:
-        box = sandbox(ports=(443,))
         pack(tmp_path / "in.tar", home={}, work=tmp_path)
         python = "import socket; s = socket.create_connection(('service.test', 443))"
         python += "; s.sendall(b'ask'); print(s.recv(9).decode())"
-        bwrap = find_bwrap(find_project().cache)
-        hosts = {"service.test": "127.0.0.1"}
-        with (
-            loopback_listener() as ours,
-            open_sandbox(
-                bwrap,
-                box,
-                job(f'python3 -c "{python}"', box),
-                complaints=tmp_path / "complaints",
-                hosts=hosts,
-            ) as session,
-            forwarding([(session.listeners[0], ours.getsockname()[1])]),
-        ):
+        complaints = tmp_path / "complaints"
+        with ExitStack() as held:
+            ours = held.enter_context(loopback_listener())
+            box = sandbox(
+                bwrap=find_bwrap(find_project().cache),
+                hosts={"service.test": "127.0.0.1"},
+                forwards={443: ours.getsockname()[1]},
+            )
+            work = job(f'python3 -c "{python}"', box)
+            opened = open_sandbox(box, work, complaints=complaints)
+            session = held.enter_context(opened)
+            assert session.listeners == ()
             session.begin(tmp_path / "in.tar")
             line, _ = ours.accept()
             with line:

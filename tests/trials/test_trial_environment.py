@@ -7,7 +7,7 @@ from tests.trials.trying import files_with
 
 from llamatrix.agents.context7 import FOLDER
 from llamatrix.config.matrix import Network
-from llamatrix.trials.checks.execution_environment import SandboxSpec
+from llamatrix.sandbox.spec import SandboxSpec
 from llamatrix.trials.checks.task import load_task
 from llamatrix.trials.stubs.services import Services
 from llamatrix.trials.stubs.serving import HOSTS
@@ -38,7 +38,7 @@ def tools(tmp_path: Path) -> Tools:
     )
 
 
-def sandbox(environment: TrialEnvironment) -> SandboxSpec:
+def judged_in(environment: TrialEnvironment) -> SandboxSpec:
     assert environment.execution.sandbox
     return environment.execution.sandbox
 
@@ -48,10 +48,10 @@ def test_a_hermetic_world_has_the_stand_ins_key_and_not_the_users(
 ) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", KEY)
     with hermetic_environment(IMAGES, tools, tmp_path, SHARED) as environment:
-        around = environment.surroundings
-        (key,) = around.secrets
+        around = environment.sandbox
+        (key,) = environment.secrets
         assert around.environment["GEMINI_API_KEY"] == key != KEY
-        assert KEY not in sandbox(environment).environment.values()
+        assert KEY not in judged_in(environment).environment.values()
         assert set(around.hosts) == set(HOSTS)
         assert around.forwards[8101] == SHARED.context7
         assert around.forwards[8102] == SHARED.packages
@@ -61,8 +61,8 @@ def test_a_hermetic_world_has_the_stand_ins_key_and_not_the_users(
 
 def test_a_task_without_a_key_is_given_none(tools: Tools, tmp_path: Path) -> None:
     with hermetic_environment(POST, tools, tmp_path, SHARED) as environment:
-        assert environment.surroundings.secrets[0] not in str(
-            environment.surroundings.environment.values()
+        assert environment.secrets[0] not in str(
+            environment.sandbox.environment.values()
         )
 
 
@@ -70,15 +70,15 @@ def test_judged_programs_see_what_the_agents_did_but_for_its_own_tools(
     tools: Tools, tmp_path: Path
 ) -> None:
     with hermetic_environment(IMAGES, tools, tmp_path, SHARED) as environment:
-        judged = sandbox(environment)
+        judged = judged_in(environment)
         assert set(judged.tools) == {"uv"}
-        assert str(FOLDER) not in judged.shown
+        assert FOLDER not in judged.shown
         assert len(judged.shown) == 3, "the authority, our own programs, bytecode"
-        assert sorted(port for port, _ in judged.forwards) == [443, 8102, 8103]
+        assert sorted(judged.forwards) == [443, 8102, 8103]
         assert environment.execution.requests == str(tmp_path / "judged-requests.jsonl")
         assert environment.execution.agents_requests == str(tmp_path / "requests.jsonl")
-        assert not judged.online
-        differing = set(environment.surroundings.environment.items()) - set(
+        assert judged.network is Network.HERMETIC
+        differing = set(environment.sandbox.environment.items()) - set(
             judged.environment.items()
         )
         assert {name for name, _ in differing} == {"GEMINI_API_KEY"}
@@ -88,8 +88,8 @@ def test_the_judge_has_another_key_than_the_agent_and_both_are_secret(
     tools: Tools, tmp_path: Path
 ) -> None:
     with hermetic_environment(IMAGES, tools, tmp_path, SHARED) as environment:
-        agents = environment.surroundings.environment["GEMINI_API_KEY"]
-        judges = sandbox(environment).environment["GEMINI_API_KEY"]
+        agents = environment.sandbox.environment["GEMINI_API_KEY"]
+        judges = judged_in(environment).environment["GEMINI_API_KEY"]
         assert agents != judges
         beside = environment.execution.tests
         assert beside
@@ -105,25 +105,25 @@ def test_online_the_users_keys_are_passed_on_and_secret(
 ) -> None:
     environ = {"GEMINI_API_KEY": KEY, "CONTEXT7_API_KEY": "c7" * 9, "OTHER": "x" * 20}
     environment = online_environment(IMAGES, tools, environ)
-    around = environment.surroundings
+    around = environment.sandbox
     assert around.network is Network.ONLINE
     assert dict(around.environment) == {
         "GEMINI_API_KEY": KEY,
         "CONTEXT7_API_KEY": "c7" * 9,
     }
-    assert set(around.secrets) == set(around.environment.values())
+    assert set(environment.secrets) == set(around.environment.values())
     assert around.forwards == {}
     assert environment.context7_url is None
     assert environment.execution.requests is None, (
         "the real services keep no log for us"
     )
-    judged = sandbox(environment)
-    assert judged.online
+    judged = judged_in(environment)
+    assert judged.network is Network.ONLINE
     assert judged.environment["GEMINI_API_KEY"] == KEY
     assert files_with(KEY, tmp_path) == []
 
 
 def test_online_environment_invents_no_missing_key(tools: Tools) -> None:
     environment = online_environment(POST, tools, {"GEMINI_API_KEY": KEY})
-    assert dict(environment.surroundings.environment) == {}
-    assert environment.surroundings.secrets == ()
+    assert dict(environment.sandbox.environment) == {}
+    assert environment.secrets == ()

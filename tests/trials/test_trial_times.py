@@ -8,9 +8,9 @@ import pytest
 from tests.agents.opencode.playing import DONE, SOON, WRITES_A_FILE, playing, stage_for
 
 from llamatrix.agents.opencode.agent import OpenCode
-from llamatrix.agents.turn import Surroundings
 from llamatrix.agents.turn_outcome import NotRun
 from llamatrix.engines.protocol import Counters
+from llamatrix.sandbox.spec import SandboxSpec
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.task import load_task
 from llamatrix.trials.scripted import Player, Step, Transcript
@@ -49,11 +49,10 @@ def test_without_a_sandbox_all_of_it_is_the_harness(tmp_path: Path) -> None:
     result = run_trial(
         Trial(
             task=load_task("httpx-post"),
-            bwrap=tmp_path / "no-bwrap",
             agent=OpenCode(
                 version="1.3.2", model="m", context_tokens=9000, output_tokens=900
             ),
-            surroundings=Surroundings(tools={}),
+            sandbox=SandboxSpec(bwrap=tmp_path / "no-bwrap"),
             execution=ExecutionEnvironment(environment={}),
             upstream="http://127.0.0.1:9",
             counters=nothing_counted,
@@ -81,9 +80,8 @@ def test_reading_the_finished_work_is_judging(tmp_path: Path) -> None:
         result = run_trial(
             Trial(
                 task=load_task("httpx-post"),
-                bwrap=stage.bwrap,
                 agent=stage.agent,
-                surroundings=stage.surroundings,
+                sandbox=stage.sandbox,
                 execution=ExecutionEnvironment(environment={"PATH": os.defpath}),
                 upstream=url,
                 counters=nothing_counted,

@@ -96,16 +96,16 @@ class Arena:
             return self.ask(url)
 
     def ask(self, url: str) -> TrialResult:
-        with self._environment() as (tools, environment):
-            (self.key,) = environment.surroundings.secrets
+        with self._environment() as environment:
+            (self.key,) = environment.secrets
             aside = self.folder / "turns"
             aside.mkdir()
             return run_trial(
                 Trial(
                     task=load_task(self.task_id),
-                    bwrap=tools.bwrap,
                     agent=self.agent(context7_url=environment.context7_url),
-                    surroundings=environment.surroundings,
+                    sandbox=environment.sandbox,
+                    secrets=environment.secrets,
                     execution=environment.execution,
                     upstream=url,
                     counters=self.counters,
@@ -130,7 +130,7 @@ class Arena:
         )
 
     @contextmanager
-    def _environment(self) -> Iterator[tuple[Tools, TrialEnvironment]]:
+    def _environment(self) -> Iterator[TrialEnvironment]:
         tools = tools_of(self.version, self.cache)
         wheels = provide_wheels(LOCKED, self.cache)
         own = self.folder / "environment"
@@ -142,7 +142,7 @@ class Arena:
             environment = hermetic_environment(
                 load_task(self.task_id), tools, own, shared
             )
-            yield tools, held.enter_context(environment)
+            yield held.enter_context(environment)
 
 
 def states(judgement: Judgement | None) -> dict[str, str]:

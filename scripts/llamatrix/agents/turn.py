@@ -1,9 +1,8 @@
 """One turn of a trial: an agent with one prompt, in its sandbox, through the tap."""
 
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llamatrix.agents.protocol import Agent, AgentEvents, ToolCall
@@ -30,9 +29,8 @@ from llamatrix.proxy.tool_uses import read_tool_uses
 from llamatrix.proxy.totals import Totals, totals
 from llamatrix.reason import telling_lines
 from llamatrix.redaction import Redaction, without_folders
-from llamatrix.sandbox.forwarding import forwarding
 from llamatrix.sandbox.session import LostError, SandboxSession, open_sandbox
-from llamatrix.sandbox.spec import Sandbox, base_environment, probe
+from llamatrix.sandbox.spec import SandboxSpec, base_environment, probe
 from llamatrix.sandbox.supervisor import Report
 from llamatrix.sandbox.workspace_archive import add_home
 from llamatrix.scratch import scratch_folder
@@ -56,26 +54,12 @@ class Timeouts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Surroundings:
-    """What the agent finds around it, beside the model."""
-
-    network: Network = Network.HERMETIC
-    tools: Mapping[str, Path] = field(default_factory=dict)
-    """Programs for its PATH: the agent's own, then `uv`, `node` …"""
-    shown: Mapping[Path, Path] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    hosts: Mapping[str, str] = field(default_factory=dict)
-    """Addresses by name, for `/etc/hosts`."""
-    forwards: Mapping[int, int] = field(default_factory=dict)
-    """From ports of the sandbox's loopback to ports of this machine's."""
-    secrets: tuple[str, ...] = field(default=(), repr=False)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Turn:
-    bwrap: Path
     agent: Agent
-    surroundings: Surroundings
+    sandbox: SandboxSpec
+    """With the agent's programs among its tools."""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Texts that are removed from everything that is recorded."""
     upstream: str
     """The model server's address without a path."""
     prompt: str
@@ -111,12 +95,12 @@ class TurnRun:
 
 def run_trial_turn(turn: Turn) -> TurnRun:
     """Run the agent once and name the outcome; nothing that an agent does raises."""
-    if problem := probe(turn.bwrap):
+    if problem := probe(turn.sandbox.bwrap):
         why = WhyNotRun.NO_SANDBOX
         not_run = NotRun(why=why, reason=problem.reason, remedy=problem.remedy)
         return TurnRun(outcome=not_run, totals=totals(()))
     turn.folder.mkdir(parents=True, exist_ok=True)
-    agent, redaction = turn.agent, Redaction(secrets=turn.surroundings.secrets)
+    agent, redaction = turn.agent, Redaction(secrets=turn.secrets)
     tap = Tap(
         upstream=turn.upstream,
         folder=turn.folder / "calls",
@@ -178,34 +162,21 @@ def run_trial_turn(turn: Turn) -> TurnRun:
 
 def _run_in_sandbox(turn: Turn, tap: Tap, watch: "_Watch", complaints: Path) -> Report:
     """Open the sandbox, serve what it may reach, and run the program to its end."""
-    around, agent = turn.surroundings, turn.agent
-    sandbox = Sandbox(
-        network=around.network,
-        ports=(MODEL_PORT, *around.forwards),
-        tools=around.tools,
-        shown=around.shown,
-        discarded=agent.discarded,
-    )
+    agent = turn.agent
+    sandbox = replace(turn.sandbox, ports=(MODEL_PORT,), discarded=agent.discarded)
     job = sandbox.job(
         agent.argv(turn.session),
-        env={**base_environment(), **agent.environment, **around.environment},
+        env={**base_environment(), **agent.environment, **sandbox.environment},
         stdin=turn.prompt,
     )
-    online = around.network is Network.ONLINE
     with ExitStack() as held:
-        session = held.enter_context(
-            open_sandbox(
-                turn.bwrap, sandbox, job, complaints=complaints, hosts=around.hosts
-            )
-        )
-        if online:
+        session = held.enter_context(open_sandbox(sandbox, job, complaints=complaints))
+        if sandbox.network is Network.ONLINE:
             model = held.enter_context(loopback_listener())
             endpoint = address(model)
         else:
-            model, *others = session.listeners
+            (model,) = session.listeners
             endpoint = f"http://127.0.0.1:{MODEL_PORT}"
-            ways = list(zip(others, around.forwards.values(), strict=True))
-            held.enter_context(forwarding(ways))
         tap.agent = AgentProcess(sandbox=session.process_id, program=job["argv"][0])
         held.enter_context(serving(tap.app(), [model]))
         add_home(turn.files, agent.files(endpoint))

@@ -87,9 +87,9 @@ def attempt(
         result = run_trial(
             Trial(
                 task=task,
-                bwrap=parts.tools.bwrap,
                 agent=agent,
-                surroundings=environment.surroundings,
+                sandbox=environment.sandbox,
+                secrets=environment.secrets,
                 execution=environment.execution,
                 upstream=speaker.url,
                 counters=server.counters,
@@ -109,7 +109,7 @@ def attempt(
         return _record(
             status,
             number,
-            _cleaned(result, Redaction(secrets=environment.surroundings.secrets)),
+            _cleaned(result, Redaction(secrets=environment.secrets)),
             Served(
                 weights=parts.weights.facts,
                 template=template_facts(parts.template),

@@ -18,7 +18,14 @@ from llamatrix import shell
 from llamatrix.errors import MeasureError
 from llamatrix.lines import LineSplitter
 from llamatrix.sandbox.cgroups import joining, limited
-from llamatrix.sandbox.spec import HOME, Sandbox, User, bwrap_argv, supervisor_command
+from llamatrix.sandbox.forwarding import forwarding
+from llamatrix.sandbox.spec import (
+    HOME,
+    SandboxSpec,
+    User,
+    bwrap_argv,
+    supervisor_command,
+)
 from llamatrix.sandbox.supervisor import THREADS_PER_PROCESS, Job, Report
 from llamatrix.sandbox.supervisor_files import ARCHIVE_END_BYTES, LENGTH, WHOLE
 from llamatrix.sandbox.syscall_filter import syscall_filter
@@ -40,7 +47,7 @@ class SandboxSession:
     """An open sandbox, which runs one program."""
 
     listeners: tuple[socket.socket, ...]
-    """One for each port of the spec, accepting connections from inside."""
+    """One for each of the spec's `ports`, accepting connections from inside."""
     process_id: int
     """bubblewrap's on this machine: everything inside descends from it."""
     _line: socket.socket
@@ -134,12 +141,7 @@ class SandboxSession:
 
 @contextmanager
 def open_sandbox(
-    bwrap: Path,
-    sandbox: Sandbox,
-    job: Job,
-    *,
-    complaints: Path,
-    hosts: Mapping[str, str] | None = None,
+    sandbox: SandboxSpec, job: Job, *, complaints: Path
 ) -> Iterator[SandboxSession]:
     """Open a sandbox; everything in it is ended when the block is left.
 
@@ -149,14 +151,13 @@ def open_sandbox(
         ours, supervisor_end = socket.socketpair()
         held.enter_context(ours)
         user = sandbox.user()
-        texts = _etc_files(user, hosts=hosts or {})
+        texts = _etc_files(user, hosts=sandbox.hosts)
         files = {
             name: held.enter_context(memory_file(name, text.encode()))
             for name, text in texts.items()
         }
         refused = held.enter_context(seccomp_file())
         argv = bwrap_argv(
-            bwrap,
             sandbox,
             user,
             files=files,
@@ -189,6 +190,11 @@ def open_sandbox(
             for listener in _listeners(ours, len(sandbox.own_ports), complaints)
         )
         ours.settimeout(_LEAVE_TIMEOUT_S)
+        if sandbox.own_ports:
+            forwarded = listeners[len(sandbox.ports) :]
+            ways = list(zip(forwarded, sandbox.forwards.values(), strict=True))
+            held.enter_context(forwarding(ways))
+            listeners = listeners[: len(sandbox.ports)]
         yield SandboxSession(
             listeners=listeners,
             process_id=process.pid,

@@ -10,7 +10,7 @@ import os
 import random
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -161,23 +161,30 @@ def _is_open_to_all(path: Path) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sandbox:
+class SandboxSpec:
     """What a sandbox may see and use."""
 
+    bwrap: Path = Path("bwrap")
     network: Network = Network.HERMETIC
-    ports: tuple[int, ...] = ()
-    """Ports of the sandbox's loopback that the harness serves (hermetic only)."""
-    tools: Mapping[str, Path]
-    """Programs for the agent's PATH, by the name they have there."""
-    shown: Mapping[Path, Path]
+    tools: Mapping[str, Path] = field(default_factory=dict)
+    """Programs for the PATH, by the name they have there."""
+    shown: Mapping[Path, Path] = field(default_factory=dict)
     """Further files and folders to read: path inside → path on this machine."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The variables of what runs inside; they may hold keys."""
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """Addresses by name, for `/etc/hosts`."""
+    forwards: Mapping[int, int] = field(default_factory=dict)
+    """Port of the sandbox's loopback → port of this machine's (hermetic only)."""
+    ports: tuple[int, ...] = ()
+    """Further ports of its loopback, served on the session's listeners (likewise)."""
+    discarded: tuple[str, ...] = ()
+    """Paths that do not come out; they begin with `home/` or `work/`."""
     disk_bytes: int = 1 << 30
     """For the home and for the workspace each; they are in memory."""
     file_bytes: int = 256 << 20
     """Larger files do not come out."""
     files: int = 50_000
-    discarded: tuple[str, ...] = ()
-    """Paths that do not come out; they begin with `home/` or `work/`."""
     processes: int = 256
     memory_bytes: int = 4 << 30
     """Of all processes and files together."""
@@ -206,7 +213,9 @@ class Sandbox:
 
     @property
     def own_ports(self) -> tuple[int, ...]:
-        return self.ports if self.network is Network.HERMETIC else ()
+        if self.network is Network.ONLINE:
+            return ()
+        return (*self.ports, *self.forwards)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -242,8 +251,7 @@ def inside_path() -> str:
 
 
 def bwrap_argv(
-    bwrap: Path,
-    sandbox: Sandbox,
+    sandbox: SandboxSpec,
     user: User,
     *,
     files: Mapping[str, int],
@@ -256,7 +264,7 @@ def bwrap_argv(
     of `syscall_filter`.
     """
     words = [
-        *(str(bwrap), *user.words, "--unshare-ipc", "--unshare-pid"),
+        *(str(sandbox.bwrap), *user.words, "--unshare-ipc", "--unshare-pid"),
         *("--as-pid-1", "--unshare-uts", "--unshare-cgroup-try", "--die-with-parent"),
         *("--new-session", "--clearenv", "--hostname", "trial", "--cap-drop", "ALL"),
     ]
@@ -312,7 +320,7 @@ def _folder_words(places: Iterable[Path]) -> list[str]:
     return [word for pair in words for word in pair]
 
 
-def supervisor_command(sandbox: Sandbox, user: User) -> tuple[str, ...]:
+def supervisor_command(sandbox: SandboxSpec, user: User) -> tuple[str, ...]:
     """Return the supervisor's command line inside."""
     words = (str(python_inside()), "-I", "-S", "-c", _SUPERVISOR, str(ROOT))
     ports = (str(port) for port in sandbox.own_ports)
@@ -385,7 +393,7 @@ def _device_words(*, terminals: bool) -> list[str]:
     return [*words, "--symlink", "/proc/self/fd", "/dev/fd"]
 
 
-def _own_words(sandbox: Sandbox) -> list[str]:
+def _own_words(sandbox: SandboxSpec) -> list[str]:
     words: list[str] = []
     for place in (HOME, WORK, Path("/tmp"), Path("/dev/shm")):  # noqa: S108
         own = place.is_relative_to(ROOT)

@@ -10,7 +10,6 @@ import msgspec
 from llamatrix.agents.protocol import Agent, ToolCall
 from llamatrix.agents.trajectory import is_page_request, write_trajectory
 from llamatrix.agents.turn import (
-    Surroundings,
     Timeouts,
     Turn,
     TurnRun,
@@ -31,6 +30,7 @@ from llamatrix.errors import MeasureError
 from llamatrix.proxy.call import Call, CallTimes
 from llamatrix.proxy.totals import differing, read_counters
 from llamatrix.redaction import Redaction, without_folders
+from llamatrix.sandbox.spec import SandboxSpec
 from llamatrix.sandbox.workspace_archive import unpack_work
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.finding import Judgement, Verdict
@@ -55,9 +55,11 @@ REQUESTS = "requests.jsonl"
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
     task: Task
-    bwrap: Path
     agent: Agent
-    surroundings: Surroundings
+    sandbox: SandboxSpec
+    """Of the agent."""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Texts that are removed from everything that is recorded."""
     execution: ExecutionEnvironment
     """Where the agent's programs run while they are judged."""
     upstream: str
@@ -91,7 +93,7 @@ def run_trial(trial: Trial) -> TrialResult:
         calls=going.last_calls,
         wire_api=trial.agent.wire_api,
         count_tokens=trial.count_tokens,
-        bwrap=trial.bwrap,
+        bwrap=trial.sandbox.bwrap,
     )
     ended = time.monotonic()
     return TrialResult(
@@ -110,7 +112,7 @@ def run_trial(trial: Trial) -> TrialResult:
 def _keep_requests(trial: Trial) -> None:
     """Keep what the agent's session asked the stand-ins: images are known by it."""
     if trial.execution.agents_requests:
-        redaction = Redaction(secrets=trial.surroundings.secrets)
+        redaction = Redaction(secrets=trial.secrets)
         asked = Path(trial.execution.agents_requests).read_bytes()
         (trial.folder / REQUESTS).write_bytes(redaction.clean(asked))
 
@@ -183,9 +185,9 @@ class _Going:
         before = trial.pages_served() if trial.pages_served else 0
         run = run_trial_turn(
             Turn(
-                bwrap=trial.bwrap,
                 agent=trial.agent,
-                surroundings=trial.surroundings,
+                sandbox=trial.sandbox,
+                secrets=trial.secrets,
                 upstream=trial.upstream,
                 prompt=prompt,
                 session=self._session,
@@ -220,7 +222,7 @@ class _Going:
         """
         if run.files is None:
             return None, 0.0
-        name, secrets = f"turn-{number}", self.trial.surroundings.secrets
+        name, secrets = f"turn-{number}", self.trial.secrets
         workspace = self.trial.aside / name
         unpack_work(run.files, workspace, installed=False)
         kept = self.trial.folder / name / "workspace"

@@ -1,24 +1,21 @@
-"""What an agent finds around it, hermetic or online; the same for the judging."""
+"""The services and programs of a trial, hermetic or online, for agent and checks."""
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from msgspec.structs import replace
+import msgspec
 
 from llamatrix.agents.context7 import FOLDER as CONTEXT7_FOLDER
-from llamatrix.agents.turn import Surroundings
 from llamatrix.config.matrix import Network
 from llamatrix.engines.llama_cpp.launch import HOST
-from llamatrix.sandbox.spec import TOOLS, base_environment, python_inside
+from llamatrix.sandbox.spec import TOOLS, SandboxSpec, base_environment, python_inside
 from llamatrix.trials.checks.execution_environment import (
     BYTECODE,
     INSIDE,
     INSIDE_SANDBOX,
     ExecutionEnvironment,
-    SandboxSpec,
     sandbox_execution,
 )
 from llamatrix.trials.checks.task import Task
@@ -56,21 +53,25 @@ class Tools:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialEnvironment:
-    surroundings: Surroundings
+    sandbox: SandboxSpec
+    """Of the agent."""
+    secrets: tuple[str, ...] = field(repr=False)
+    """The keys in it."""
     execution: ExecutionEnvironment
+    """Of the programs that are judged."""
     context7_url: str | None
-    """The back end inside the sandbox; None is the real service."""
+    """The stub's address inside the sandbox; None for the real service."""
     pages_served: Callable[[], int] | None
-    """Counts the pages that back end handed out so far; None where it is not ours."""
+    """Counts the pages that the stub served so far; None for the real service."""
 
 
 @contextmanager
 def hermetic_environment(
     task: Task, tools: Tools, folder: Path, services: Services
 ) -> Iterator[TrialEnvironment]:
-    """Stand-ins of the services under their real names, alive while the block runs.
+    """Serve stubs of the services under their real names while the block runs.
 
-    `folder` is the trial's own and private: TLS files, key and request log lie in it.
+    `folder` is the trial's own and private: it receives TLS files, keys and request logs.
     """
     stubs = prepare(folder, models=task.all_models)
     environment = {
@@ -80,8 +81,8 @@ def hermetic_environment(
     }
     with ExitStack() as held:
         port = held.enter_context(serve_stubs(stubs))
-        around = Surroundings(
-            network=Network.HERMETIC,
+        sandbox = SandboxSpec(
+            bwrap=tools.bwrap,
             tools=tools.programs,
             shown={
                 CONTEXT7_FOLDER: tools.context7,
@@ -94,21 +95,21 @@ def hermetic_environment(
                 _CONTEXT7_PORT: services.context7,
                 _INDEX_PORT: services.packages,
             },
-            secrets=(stubs.key,),
         )
 
         def execution_in(aside: Path) -> ExecutionEnvironment:
             aside.mkdir(exist_ok=True)
             judges = stubs.for_judging(aside)
             port, switch = held.enter_context(serve_stubs_for_checks(judges))
-            judged = dataclasses.replace(
-                around,
-                shown={**around.shown, BYTECODE: services.bytecode},
+            forwards = {**sandbox.forwards, _HTTPS_PORT: port, _SWITCH_PORT: switch}
+            judged = replace(
+                sandbox,
+                shown={**sandbox.shown, BYTECODE: services.bytecode},
                 environment={**environment, **_key_of(task, judges.key)},
-                forwards={**around.forwards, _HTTPS_PORT: port, _SWITCH_PORT: switch},
+                forwards=forwards,
             )
             return sandbox_execution(
-                _sandbox_spec(tools, judged),
+                _for_checks(judged),
                 requests=judges.log,
                 secrets=(*judges.foreign_keys, judges.key),
                 title=judges.title,
@@ -118,8 +119,9 @@ def hermetic_environment(
 
         scripts, tests = execution_in(folder), execution_in(folder / "tests")
         yield TrialEnvironment(
-            surroundings=around,
-            execution=replace(
+            sandbox=sandbox,
+            secrets=(stubs.key,),
+            execution=msgspec.structs.replace(
                 scripts,
                 agents_requests=str(stubs.log),
                 tests=tests,
@@ -133,21 +135,25 @@ def hermetic_environment(
 def online_environment(
     task: Task, tools: Tools, environ: Mapping[str, str]
 ) -> TrialEnvironment:
-    """The real services over this machine's network, with the user's own keys."""
+    """Return an environment with the real services and the user's own keys."""
     names = [name for name in (task.service.key, _CONTEXT7_KEY) if environ.get(name)]
     keys = {name: environ[name] for name in names}
-    around = Surroundings(
+    secrets = tuple(keys.values())
+    sandbox = SandboxSpec(
+        bwrap=tools.bwrap,
         network=Network.ONLINE,
         tools=tools.programs,
         shown={CONTEXT7_FOLDER: tools.context7},
         environment=keys,
-        secrets=tuple(keys.values()),
-    )
-    execution = sandbox_execution(
-        _sandbox_spec(tools, around), requests=None, secrets=around.secrets
     )
     return TrialEnvironment(
-        surroundings=around, execution=execution, context7_url=None, pages_served=None
+        sandbox=sandbox,
+        secrets=secrets,
+        execution=sandbox_execution(
+            _for_checks(sandbox), requests=None, secrets=secrets
+        ),
+        context7_url=None,
+        pages_served=None,
     )
 
 
@@ -156,10 +162,10 @@ def _key_of(task: Task, key: str) -> dict[str, str]:
 
 
 def _python() -> dict[str, str]:
-    """Have every environment that uv makes, in a test's own `uv run` too, be of ours.
+    """Return variables that make uv use this Python, in a test's own `uv run` too.
 
-    A Python built with a shared library, shown elsewhere than it was installed, would
-    take the system's library, whose extension modules are not its own.
+    A Python built with a shared library and mounted elsewhere than installed would load
+    the system's library, whose extension modules are not its own.
     """
     python = python_inside()
     library = {"LD_LIBRARY_PATH": str(python.parents[1] / "lib")}
@@ -167,29 +173,16 @@ def _python() -> dict[str, str]:
     return {"UV_PYTHON": str(python), **(library if shown else {})}
 
 
-def _sandbox_spec(tools: Tools, around: Surroundings) -> SandboxSpec:
-    """The same surroundings for judged programs, without what only the agent needs."""
-    return SandboxSpec(
-        bwrap=str(tools.bwrap),
-        online=around.network is Network.ONLINE,
-        tools={
-            name: str(path)
-            for name, path in around.tools.items()
-            if name in _CHECKED_TOOLS
-        },
+def _for_checks(sandbox: SandboxSpec) -> SandboxSpec:
+    """Return the sandbox for judged programs, without what only the agent needs."""
+    tools, shown, forwards = sandbox.tools, sandbox.shown, sandbox.forwards
+    return replace(
+        sandbox,
+        tools={name: tools[name] for name in _CHECKED_TOOLS & tools.keys()},
         shown={
-            str(inside): str(path)
-            for inside, path in around.shown.items()
-            if inside != CONTEXT7_FOLDER
-        }
-        | {str(INSIDE_SANDBOX): str(INSIDE)},
-        environment={
-            **base_environment(),
-            **around.environment,
-            **_python(),
+            **{inside: shown[inside] for inside in shown.keys() - {CONTEXT7_FOLDER}},
+            INSIDE_SANDBOX: INSIDE,
         },
-        hosts=dict(around.hosts),
-        forwards=tuple(
-            way for way in around.forwards.items() if way[0] != _CONTEXT7_PORT
-        ),
+        environment={**base_environment(), **sandbox.environment, **_python()},
+        forwards={port: forwards[port] for port in forwards.keys() - {_CONTEXT7_PORT}},
     )

@@ -9,7 +9,6 @@ from llamatrix.agents.opencode.agent import OpenCode
 from llamatrix.agents.opencode.install import RIPGREP, opencode_of, provide_program
 from llamatrix.agents.protocol import Run, Write
 from llamatrix.agents.turn import (
-    Surroundings,
     Timeouts,
     Turn,
     TurnRun,
@@ -18,6 +17,7 @@ from llamatrix.agents.turn import (
 from llamatrix.project import find_project
 from llamatrix.provision.programs import find_bwrap
 from llamatrix.proxy.serving import address, loopback_listener, serving
+from llamatrix.sandbox.spec import SandboxSpec
 from llamatrix.trials.scripted import Player, Step, Transcript
 from llamatrix.trials.workspace import begin_files
 
@@ -59,8 +59,8 @@ class Stage:
 
     folder: Path
     agent: OpenCode
-    surroundings: Surroundings
-    bwrap: Path
+    sandbox: SandboxSpec
+    secrets: tuple[str, ...] = ()
     files: Path
     session: str | None = None
     timeouts: Timeouts = SOON
@@ -76,9 +76,9 @@ class Stage:
     def ask(self, prompt: str, url: str) -> TurnRun:
         self.turns += 1
         turn = Turn(
-            bwrap=self.bwrap,
             agent=self.agent,
-            surroundings=self.surroundings,
+            sandbox=self.sandbox,
+            secrets=self.secrets,
             upstream=url,
             prompt=prompt,
             session=self.session,
@@ -124,7 +124,6 @@ def stage_for(version: str, folder: Path, **agent: object) -> Stage:
     return Stage(
         folder=folder,
         agent=setup,
-        surroundings=Surroundings(tools=tools),
-        bwrap=find_bwrap(cache),
+        sandbox=SandboxSpec(bwrap=find_bwrap(cache), tools=tools),
         files=begin_files(seed, folder / "start.tar"),
     )

@@ -85,9 +85,8 @@ def turn(
     again = getattr(request.node, "execution_count", 1) > 1
     if again or version not in played:
         stage = stage_for(version, tmp_path_factory.mktemp("much"), todo_fix=True)
-        stage.surroundings = replace(
-            stage.surroundings, environment={"GEMINI_API_KEY": KEY}, secrets=(KEY,)
-        )
+        stage.sandbox = replace(stage.sandbox, environment={"GEMINI_API_KEY": KEY})
+        stage.secrets = (KEY,)
         run = stage.play("Write a file.", MUCH_HAPPENS)
         played[version] = Played(stage=stage, run=run)
     return played[version]
@@ -148,8 +147,8 @@ def test_the_first_request_is_the_same_to_the_byte_whatever_catalogue_is_read(
     turn: Played, version: str, tmp_path: Path
 ) -> None:
     stage = stage_for(version, tmp_path, todo_fix=True)
-    stage.surroundings = replace(
-        stage.surroundings, environment={"OPENCODE_MODELS_PATH": "/nowhere.json"}
+    stage.sandbox = replace(
+        stage.sandbox, environment={"OPENCODE_MODELS_PATH": "/nowhere.json"}
     )
     run = stage.play("Write a file.", script(DONE))
     assert run.calls[0].request_sha256 == turn.run.calls[0].request_sha256
@@ -225,7 +224,7 @@ def test_an_mcp_server_that_does_not_start_is_not_passed_over(
 
 def test_a_machine_without_sandboxes_runs_nothing(version: str, tmp_path: Path) -> None:
     stage: Stage = stage_for(version, tmp_path)
-    stage.bwrap = tmp_path / "no-bwrap"
+    stage.sandbox = replace(stage.sandbox, bwrap=tmp_path / "no-bwrap")
     outcome = stage.ask("Go.", NOBODY).outcome
     assert isinstance(outcome, NotRun)
     assert outcome.why is WhyNotRun.NO_SANDBOX

@@ -16,8 +16,8 @@ from llamatrix.errors import MeasureError
 from llamatrix.project import find_project
 from llamatrix.provision.programs import find_bwrap
 from llamatrix.proxy.serving import loopback_listener
-from llamatrix.sandbox.spec import HOME, inside_path
-from llamatrix.trials.checks.execution_environment import SandboxSpec, run_in_sandbox
+from llamatrix.sandbox.spec import HOME, SandboxSpec, inside_path
+from llamatrix.trials.checks.execution_environment import run_in_sandbox
 
 SERVED = 8102
 PROBES = """\
@@ -39,8 +39,9 @@ RUN_ELSEWHERE = """\
 import os, sys
 from pathlib import Path
 import msgspec
-from llamatrix.trials.checks.execution_environment import SandboxSpec, run_in_sandbox
-spec = msgspec.json.decode(sys.argv[1], type=SandboxSpec)
+from llamatrix.sandbox.spec import SandboxSpec
+from llamatrix.trials.checks.execution_environment import run_in_sandbox
+spec = msgspec.json.decode(sys.argv[1], type=SandboxSpec, dec_hook=lambda k, p: k(p))
 run_in_sandbox(spec, Path(sys.argv[2]), "program", stdin="", timeout_s=99, on_line=print)
 """
 
@@ -61,13 +62,9 @@ class Case:
         self.temporary.mkdir()
         monkeypatch.setattr("tempfile.tempdir", str(self.temporary))
         parts: dict[str, object] = {
-            "bwrap": str(find_bwrap(find_project().cache)),
-            "online": False,
-            "tools": {"program": str(program)},
-            "shown": {},
+            "bwrap": find_bwrap(find_project().cache),
+            "tools": {"program": program},
             "environment": {"PATH": inside_path(), "HOME": str(HOME), "GIVEN": "yes"},
-            "hosts": {},
-            "forwards": (),
         }
         self.spec = SandboxSpec(**(parts | more))  # type: ignore[arg-type]
 
@@ -134,7 +131,7 @@ class TestRealSandbox:
             ports = (served.getsockname()[1], other.getsockname()[1])
             probes = PROBES.format(served=SERVED, other=ports[1])
             script = f"python3 - <<'END'\n{probes}END"
-            forwards = ((SERVED, ports[0]),)
+            forwards = {SERVED: ports[0]}
             case = Case(tmp_path, script, monkeypatch, forwards=forwards)
 
             def answer() -> None:
@@ -172,7 +169,7 @@ class TestRealSandbox:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         case = Case(tmp_path, "(sleep 7304; true) & sleep 7304; true", monkeypatch)
-        spec = msgspec.json.encode(case.spec).decode()
+        spec = msgspec.json.encode(case.spec, enc_hook=str).decode()
         with subprocess.Popen(
             [sys.executable, "-c", RUN_ELSEWHERE, spec, str(case.workspace)],
             env={
@@ -192,6 +189,6 @@ class TestRealSandbox:
         forbidden = tmp_path / "bwrap"
         forbidden.write_text("#!/bin/sh\necho 'bwrap: No permissions' >&2\nexit 1\n")
         forbidden.chmod(0o755)
-        case = Case(tmp_path, "echo ran", monkeypatch, bwrap=str(forbidden))
+        case = Case(tmp_path, "echo ran", monkeypatch, bwrap=forbidden)
         with pytest.raises(MeasureError, match="No permissions"):
             case.run()

@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from llamatrix.trials.checks.execution_environment import (
-    ExecutionEnvironment,
-    SandboxSpec,
-)
+from llamatrix.sandbox.spec import SandboxSpec
+from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.session import CannotJudgeError, Program, Ran, run_session
 from llamatrix.trials.stubs.post_api import FIRST_TITLE
 from llamatrix.trials.stubs.world import World
@@ -174,15 +172,7 @@ def test_who_ends_its_judge_leaves_no_report(
 def test_a_sandbox_that_does_not_open_is_not_the_works_fault(
     written: Written, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
-    spec = SandboxSpec(
-        bwrap=str(tmp_path / "nothing"),
-        online=False,
-        tools={},
-        shown={},
-        environment={},
-        hosts={},
-        forwards=(),
-    )
+    spec = SandboxSpec(bwrap=tmp_path / "nothing")
     lost = replace(execution, sandbox=spec, switch=0)
     with pytest.raises(CannotJudgeError, match="nothing"):
         run(written({"a.py": ""}), lost, program("a.py"))

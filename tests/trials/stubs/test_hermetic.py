@@ -18,7 +18,7 @@ from llamatrix.provision.programs import find_bwrap
 from llamatrix.provision.python import provide_wheels
 from llamatrix.sandbox.forwarding import forwarding
 from llamatrix.sandbox.session import open_sandbox
-from llamatrix.sandbox.spec import HOME, TOOLS, Sandbox, inside_path
+from llamatrix.sandbox.spec import HOME, TOOLS, SandboxSpec, inside_path
 from llamatrix.sandbox.workspace_archive import pack
 from llamatrix.trials.stubs.request_log import read_requests
 from llamatrix.trials.stubs.services import services
@@ -49,7 +49,7 @@ MESSAGES = (
 )
 
 
-def sandbox(cache: Path, pin: str) -> Sandbox:
+def sandbox(cache: Path, pin: str) -> SandboxSpec:
     locked = locked_npm(
         load_matrix(ROOT / "matrix.toml"),
         load_lock(ROOT / "matrix.lock"),
@@ -67,14 +67,15 @@ def sandbox(cache: Path, pin: str) -> Sandbox:
     uv, node = find_tool("uv"), node_program()
     assert uv
     assert node
-    return Sandbox(
+    return SandboxSpec(
+        bwrap=find_bwrap(cache),
         ports=(CONTEXT7, PACKAGES),
         tools={"uv": uv, "node": node},
         shown={FOLDER: folder},
     )
 
 
-def said_inside(box: Sandbox, command: str, cache: Path, folder: Path) -> list[str]:
+def said_inside(box: SandboxSpec, command: str, cache: Path, folder: Path) -> list[str]:
     """Run a shell command with both services in reach; what it prints.
 
     The wheels are for the Python that runs us, so uv has to find that one first.
@@ -97,7 +98,7 @@ def said_inside(box: Sandbox, command: str, cache: Path, folder: Path) -> list[s
     wheels = provide_wheels(LOCKED, cache)
     with (
         services(wheels=wheels, log=folder / "requests.jsonl") as ports,
-        open_sandbox(find_bwrap(cache), box, job, complaints=complaints) as session,
+        open_sandbox(box, job, complaints=complaints) as session,
         forwarding(
             tuple(zip(session.listeners, (ports.context7, ports.packages), strict=True))
         ),

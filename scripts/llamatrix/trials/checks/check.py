@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from llamatrix.agents.protocol import LookUp
-from llamatrix.trials.checks.evidence import Case, Evidence, Plan
+from llamatrix.trials.checks.evidence import Case, Evidence, Plan, decode_case
 from llamatrix.trials.checks.finding import Finding, State
 from llamatrix.trials.checks.packages import declared, third_party
 from llamatrix.trials.checks.session import CannotJudgeError
@@ -195,7 +195,7 @@ def answer(
 ) -> None:
     """Answer the case named on the command line."""
     case_file, answers_file = (Path(word) for word in sys.argv[1:])
-    case = msgspec.json.decode(case_file.read_bytes(), type=Case)
+    case = decode_case(case_file.read_bytes())
     evidence = Evidence(case, plan(case))
     _parse(evidence)
     for name in case.checks:

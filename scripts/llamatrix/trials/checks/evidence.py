@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import Event
 
+import msgspec
 from msgspec import Struct
 
 from llamatrix.agents.protocol import ToolCall
@@ -43,6 +44,14 @@ class Case(Struct, frozen=True, kw_only=True):
     execution: ExecutionEnvironment
     checks: tuple[str, ...]
     """Those to answer."""
+
+
+def encode_case(case: Case) -> bytes:
+    return msgspec.json.encode(case, enc_hook=str)
+
+
+def decode_case(text: bytes) -> Case:
+    return msgspec.json.decode(text, type=Case, dec_hook=lambda kind, path: kind(path))
 
 
 @dataclass(frozen=True, kw_only=True)

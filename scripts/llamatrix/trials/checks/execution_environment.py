@@ -2,15 +2,12 @@
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 from msgspec import Struct
 
-from llamatrix.config.matrix import Network
-from llamatrix.sandbox.forwarding import forwarding
 from llamatrix.sandbox.session import open_sandbox
-from llamatrix.sandbox.spec import HOME, TOOLS, Sandbox
+from llamatrix.sandbox.spec import HOME, TOOLS, SandboxSpec
 from llamatrix.sandbox.workspace_archive import pack
 from llamatrix.scratch import scratch_folder
 
@@ -23,20 +20,6 @@ BYTECODE = Path("/opt/llamatrix/bytecode")
 _PROJECT = HOME / ".cache" / "project"
 """The virtual environment that uv makes for the judged project."""
 _POLL_S = 0.02
-
-
-class SandboxSpec(Struct, frozen=True, kw_only=True):
-    """What a sandbox for judged programs is opened with."""
-
-    bwrap: str
-    online: bool
-    tools: dict[str, str]
-    shown: dict[str, str]
-    environment: dict[str, str]
-    """All variables that the agent's programs see."""
-    hosts: dict[str, str]
-    forwards: tuple[tuple[int, int], ...]
-    """Ports of the sandbox's loopback, each with the port of this machine behind it."""
 
 
 class ExecutionEnvironment(Struct, frozen=True, kw_only=True):
@@ -85,7 +68,7 @@ def sandbox_execution(
         requests=None if requests is None else str(requests),
         private=(str(HOME), "/tmp", "/dev/shm"),  # noqa: S108  the sandbox's own
         installed=str(_PROJECT.parent),
-        bytecode=str(BYTECODE) if str(BYTECODE) in sandbox.shown else "",
+        bytecode=str(BYTECODE) if BYTECODE in sandbox.shown else "",
         title=title,
         switch=switch,
         switch_key="" if switch_key is None else str(switch_key),
@@ -94,7 +77,7 @@ def sandbox_execution(
 
 
 def run_in_sandbox(
-    spec: SandboxSpec,
+    sandbox: SandboxSpec,
     workspace: Path,
     program: str,
     *words: str,
@@ -109,36 +92,24 @@ def run_in_sandbox(
     MeasureError where the sandbox did not open, or ended without a report: nothing that
     a judged program can do leads to either.
     """
-    sandbox = Sandbox(
-        network=Network.ONLINE if spec.online else Network.HERMETIC,
-        ports=tuple(port for port, _ in spec.forwards),
-        tools={name: Path(path) for name, path in spec.tools.items()},
-        shown={Path(inside): Path(path) for inside, path in spec.shown.items()},
-    )
     environment = {
-        **spec.environment,
+        **sandbox.environment,
         "UV_PROJECT_ENVIRONMENT": str(_PROJECT),
         "PYTHONDONTWRITEBYTECODE": "1",  # the next program would run it
     }
     job = sandbox.job((str(TOOLS / program), *words), env=environment, stdin=stdin)
-    with scratch_folder("sandbox") as aside, ExitStack() as held:
+    with scratch_folder("sandbox") as aside:
         files, stderr = aside / "files.tar", aside / "stderr"
         stderr.touch()
         pack(files, home={}, work=workspace)
-        session = held.enter_context(
-            open_sandbox(
-                Path(spec.bwrap), sandbox, job, complaints=stderr, hosts=spec.hosts
-            )
-        )
-        ports = () if spec.online else (port for _, port in spec.forwards)
-        held.enter_context(forwarding(list(zip(session.listeners, ports, strict=True))))
-        session.begin(files)
-        until = time.monotonic() + timeout_s
-        while not session.over():
-            if time.monotonic() > until:
-                return
-            for line in session.hear(wait_s=_POLL_S):
+        with open_sandbox(sandbox, job, complaints=stderr) as session:
+            session.begin(files)
+            until = time.monotonic() + timeout_s
+            while not session.over():
+                if time.monotonic() > until:
+                    return
+                for line in session.hear(wait_s=_POLL_S):
+                    on_line(line)
+            session.finish(files)
+            for line in session.last_words():
                 on_line(line)
-        session.finish(files)
-        for line in session.last_words():
-            on_line(line)

@@ -55,7 +55,7 @@ def decode_images(
             aside,
             *folders,
             type_=dict[str, tuple[DecodedImage, ...]],
-            bwrap=Path(execution.sandbox.bwrap) if execution.sandbox else None,
+            bwrap=execution.sandbox.bwrap if execution.sandbox else None,
             limits=_LIMITS,
             libraries=_pillow(),
         )

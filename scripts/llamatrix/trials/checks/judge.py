@@ -14,7 +14,7 @@ from llamatrix.errors import MeasureError
 from llamatrix.redaction import redact
 from llamatrix.sandbox.session import memory_file
 from llamatrix.scratch import scratch_folder
-from llamatrix.trials.checks.evidence import Case
+from llamatrix.trials.checks.evidence import Case, encode_case
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.finding import (
     Finding,
@@ -96,7 +96,7 @@ def copy_workspace(workspace: Path, copy: Path) -> None:
 
 def _answers(case: Case, aside: Path) -> tuple[Finding, ...]:
     answers, program = aside / "answers.json", case.task.folder / "check.py"
-    with memory_file("case.json", msgspec.json.encode(case)) as file:  # it holds keys
+    with memory_file("case.json", encode_case(case)) as file:  # it holds keys
         ended = shell.run(
             [sys.executable, "-B", str(program), f"/proc/self/fd/{file}", str(answers)],
             cwd=aside,
