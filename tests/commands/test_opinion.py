@@ -28,7 +28,7 @@ GRADES = json.dumps(dict.fromkeys(rubric().aspects, GRADE))
 
 
 class Judge:
-    """An OpenAI-compatible endpoint that says what it is told to."""
+    """An OpenAI-compatible endpoint with a fixed answer."""
 
     def __init__(self) -> None:
         self.says: Callable[[], str] = lambda: GRADES

@@ -13,13 +13,13 @@ GENERATION = SpeedTest(n_prompt=0, n_gen=100)
 
 
 def row(seconds: float, test: SpeedTest = GENERATION) -> SpeedSample:
-    """Two repetitions that take so many seconds together."""
+    """Two repetitions with this total duration."""
     tokens = test.n_prompt or test.n_gen
     return parse_row(made_row(test, (2 * tokens / seconds,) * 2))
 
 
 def counted(*points: tuple[float, float], index: int = 0) -> list[GpuSample]:
-    """Samples at some second with so many joules on the counter."""
+    """Samples at these seconds with these joules on the counter."""
     return [
         GpuSample(at_s=at_s, index=index, energy_mj=round(joules * 1000))
         for at_s, joules in points

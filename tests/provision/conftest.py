@@ -49,7 +49,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 class Index:
-    """A folder of packages that pip is told to look in, instead of the network."""
+    """A folder of packages that pip uses instead of the network."""
 
     def __init__(self, folder: Path) -> None:
         self.packages = folder / "packages"

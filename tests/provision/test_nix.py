@@ -1,4 +1,4 @@
-"""What a Nix shell has ready is taken, and a shell gone stale is told."""
+"""Programs of a Nix shell are used, and an outdated shell is reported."""
 
 import json
 import os

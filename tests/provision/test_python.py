@@ -16,7 +16,7 @@ ELSEWHERE = " ; sys_platform == 'win32' and python_full_version >= '3.12'"
 
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that pip is told to look in, instead of the network."""
+    """A folder that pip uses instead of the network."""
     folder = tmp_path / "shelf"
     folder.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")

@@ -86,7 +86,7 @@ def test_what_is_locked_already_is_not_asked_for(
 def test_a_typo_in_one_pin_downloads_nothing_twice(
     index: Index, matrix: Matrix, tmp_path: Path, key: str
 ) -> None:
-    """What can be known is told before a download, and a download stays."""
+    """Known errors are reported before a download, and downloads are kept."""
     index.publish()
     typo = "0.0.11" if key == "version" else "2" * 40
     good = matrix.pins["only"]

@@ -78,7 +78,7 @@ def tapped(
 
 
 def sent(client: httpx.Client, content: bytes, *, answers: int = 1) -> bytes:
-    """Send bytes as they are; return so many answers, or all until the line is cut."""
+    """Send raw bytes; return this number of answers, or all until the connection ends."""
     place = (str(client.base_url.host), client.base_url.port)
     with socket.create_connection(place, timeout=10) as line:
         line.sendall(content)

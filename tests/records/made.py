@@ -1,4 +1,4 @@
-"""Records made up for tests: same shape as real ones, numbers one can check by eye."""
+"""Synthetic records: the shape of real ones, with numbers that are easy to check."""
 
 import json
 

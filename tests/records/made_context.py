@@ -1,4 +1,4 @@
-"""A search made up for tests: a curve one can check by eye."""
+"""A synthetic context search with a curve that is easy to check."""
 
 import msgspec
 from tests.records.made import made_record

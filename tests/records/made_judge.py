@@ -1,4 +1,4 @@
-"""Opinions made up for tests, on trials made up for tests."""
+"""Synthetic opinions of synthetic trials."""
 
 from llamatrix.records.judge_record import (
     JudgeRecord,

@@ -1,4 +1,4 @@
-"""A store made up for tests: the published llama-bench numbers, times a factor."""
+"""A synthetic store: the published llama-bench numbers, multiplied by a factor."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Trials made up for tests: the published amounts, in records of the real shape."""
+"""Synthetic trials: the published amounts, in records of the real shape."""
 
 from collections.abc import Sequence
 from pathlib import Path

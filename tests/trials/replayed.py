@@ -1,4 +1,4 @@
-"""Recordings made up or captured, and a fake server to replay them on."""
+"""Synthetic and captured recordings, and a fake server to replay them on."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

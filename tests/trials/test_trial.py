@@ -96,7 +96,7 @@ def test_checks_that_fail_themselves_break_the_trial_and_raise_nothing(
 
 
 class Dying:
-    """A server's counters, gone after so many readings."""
+    """Counters of a server that disappear after a number of readings."""
 
     def __init__(self, readings: int, error: Exception) -> None:
         self.rest = readings
