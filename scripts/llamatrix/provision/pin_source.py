@@ -1,7 +1,7 @@
-"""What one llama.cpp accepts, read from the source of its commit where it is unpacked.
+"""Read from a commit's unpacked source which types and architectures it accepts.
 
-Lists of ours lag behind llama.cpp's, so a pin's own source decides; what the locked
-pins have is kept here for machines that have not unpacked them yet.
+Lists kept here would lag behind llama.cpp, so a pin's own source decides. What the
+locked pins have is listed for machines that have not unpacked them yet.
 """
 
 import re
@@ -24,7 +24,7 @@ _ARCHITECTURE = re.compile(r'\{\s*LLM_ARCH_\w+,\s*"([^"(]+)"\s*\}')
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PinLists:
-    """Names and numbers that a commit knows; empty or 0 where nobody told."""
+    """Names and numbers that a commit knows; empty or 0 where unknown."""
 
     tensor_types: int = 0
     """ggml's types are numbered below this."""
@@ -43,7 +43,7 @@ _KNOWN = {
 
 @cache
 def lists_of(commit: str, sources: Path) -> PinLists:
-    """Read the lists of a commit from its tree under `sources`, else what is known."""
+    """Read the lists of a commit from its tree under `sources`, else those kept here."""
     known = _KNOWN.get(commit, PinLists())
     tree = sources / commit
     types = _TYPES.search(_text(tree / "ggml/include/ggml.h"))
@@ -61,10 +61,10 @@ def lists_of(commit: str, sources: Path) -> PinLists:
 
 
 def require_cache_types(cell: Engine, sources: Path) -> None:
-    """Refuse, by the pin's own source, a type that its program would stumble over.
+    """Refuse a cache type that the pin's program does not accept, by its own source.
 
-    For commits whose lists the plan does not know; nothing is said where the source
-    is not here.
+    This is for commits whose lists the plan does not know; without unpacked source
+    nothing is refused.
     """
     if cell.locked.commit in READ_COMMITS:
         return

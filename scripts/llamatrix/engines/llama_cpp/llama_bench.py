@@ -1,6 +1,6 @@
-"""llama-bench, the measured program: its command line, its rows, its failures.
+"""llama-bench: its command line, its rows, its failures.
 
-Rows and messages as captured from each pin in `tests/captured/llama-bench/`.
+`tests/captured/llama-bench/` has rows and messages of each pin.
 """
 
 import math
@@ -38,7 +38,7 @@ _CONTEXT = re.compile(r"failed to create context|failed to initialize the contex
 
 
 class _Row(msgspec.Struct, frozen=True, kw_only=True):
-    """The keys of a row that are read; pins differ in the others and in their order."""
+    """The keys of a row that are used; pins differ in the others and in their order."""
 
     build_commit: str
     build_number: int
@@ -62,9 +62,9 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
 def argv(
     program: str, weights: str, sweep: Sweep, tests: Sequence[SpeedTest]
 ) -> list[str]:
-    """The command line for some tests of a sweep, in the published order of flags.
+    """Return the command line for tests of a sweep, in the published order of flags.
 
-    `-fa 1`, never `on`: older builds read `on` as off, without a word.
+    It has `-fa 1`, never `on`: older builds silently read `on` as off.
     """
     prompts = [str(test.n_prompt) for test in tests if test.n_prompt]
     generations = [str(test.n_gen) for test in tests if test.n_gen]
@@ -85,7 +85,7 @@ def argv(
 
 
 def parse_row(line: bytes | str, *, warmup_repetitions: int = 0) -> SpeedSample:
-    """Parse one line of `-o jsonl`; ValueError where it is none.
+    """Parse one line of `-o jsonl`; ValueError where it is not a row.
 
     llama-bench measures one stream, and every repetition has the same tokens.
     """
@@ -118,7 +118,7 @@ class _Sizes(msgspec.Struct, frozen=True):
 
 
 def test_of(line: str) -> SpeedTest | None:
-    """Which test a row is of, where it tells nothing else; None where not even that."""
+    """Return the test of a row that may be unreadable otherwise; None if unknown."""
     try:
         sizes = msgspec.json.decode(line, type=_Sizes)
     except msgspec.MsgspecError:
@@ -129,7 +129,7 @@ def test_of(line: str) -> SpeedTest | None:
 def is_row(line: str) -> bool:
     """Whether a line of standard output is a row, or the beginning of one.
 
-    Backends print banners there: `ggml_vulkan: Found 1 Vulkan devices:`.
+    Backends print banners there too: `ggml_vulkan: Found 1 Vulkan devices:`.
     """
     return line.lstrip().startswith("{")
 
@@ -137,9 +137,9 @@ def is_row(line: str) -> bool:
 def mistakes(
     sample: SpeedSample, sweep: Sweep, *, weights: str, backend: Backend | None
 ) -> Iterator[str]:
-    """What of a row differs from what was asked, or cannot be; empty for a good one.
+    """Yield what in a row differs from the request or contradicts itself.
 
-    `backend` is that of the build; None is not compared.
+    `backend` is the build's; None is not compared.
     """
     repetitions = sweep.repetitions + sweep.warmup_repetitions
     if sample.repetitions != repetitions:
@@ -168,7 +168,7 @@ def mistakes(
 
 
 def _impossible(sample: SpeedSample) -> Iterator[str]:
-    """Figures of one row that contradict each other; all are printed rounded."""
+    """Yield figures of one row that contradict each other; all are printed rounded."""
     for tokens, nanoseconds, speed in zip(
         sample.tokens, sample.nanoseconds, sample.tokens_per_second, strict=True
     ):
@@ -183,7 +183,7 @@ def _impossible(sample: SpeedSample) -> Iterator[str]:
 def _elsewhere(
     sample: SpeedSample, raw: Mapping[str, object], backend: Backend
 ) -> Iterator[str]:
-    """Where it was computed, where that is not where the build computes."""
+    """Yield where a row was computed if the build should compute elsewhere."""
     names = {name.strip() for name in sample.backend.split(",")} - {""}
     gpu = str(raw.get("gpu_info", ""))
     match backend:
@@ -199,13 +199,13 @@ def _elsewhere(
 
 
 def parse_progress(line: str) -> str | None:
-    """`prompt run 2/3` out of a line that `--progress` writes to standard error."""
+    """Return `prompt run 2/3` from a line that `--progress` writes to standard error."""
     found = re.match(r"llama-bench: benchmark \d+/\d+: (.*)", line)
     return found[1] if found else None
 
 
 def progress_number(line: str) -> int:
-    """Which test of the process a progress line is of, from 1; 0 for another line."""
+    """Return the number of a progress line's test, from 1; 0 for another line."""
     found = re.match(r"llama-bench: benchmark (\d+)/", line)
     return int(found[1]) if found else 0
 
@@ -213,26 +213,27 @@ def progress_number(line: str) -> int:
 def is_unexplained(ended: Ended) -> bool:
     """Whether it failed with a line that llama-bench explains only under `-v`.
 
-    Refused memory is such a case, on the CPU as on a GPU.
+    Out of memory is such a case, on the CPU as on a GPU.
     """
     text = "\n".join(ended.tail)
     return not ended.limit and bool(_UNEXPLAINED.search(text))
 
 
 def explaining_argv(argv: Sequence[str], test: SpeedTest) -> list[str]:
-    """The same command for one test, once, without warm-up, with llama.cpp's log."""
+    """Return the command for one test, once, without warm-up, with llama.cpp's log."""
     words = list(argv)
     for flag, value in (("-p", test.n_prompt), ("-n", test.n_gen), ("-r", 1)):
         words[words.index(flag) + 1] = str(value)
     return [*words, "--no-warmup", "-v"]
 
 
-def speaks_of_memory(line: str) -> bool:
+def is_about_memory(line: str) -> bool:
+    """Whether a line says that memory could not be allocated."""
     return bool(_MEMORY.search(line))
 
 
 def stage_of(step: str) -> Stage:
-    """How far a test had come by its last progress line, `""` where none came."""
+    """Return the stage of a test by its last progress line; `""` if there was none."""
     if "generation run" in step:
         return Stage.GENERATION
     if "prompt run" in step or "depth run" in step:
@@ -241,9 +242,9 @@ def stage_of(step: str) -> Stage:
 
 
 def classify(ended: Ended, *, step: str = "") -> Outcome:
-    """What a process that did not finish its tests says of the next one.
+    """Return the outcome of the test at which a process ended.
 
-    `step` is the last that `parse_progress` told of it.
+    `step` is the last result of `parse_progress` for that test.
     """
     text = "\n".join(ended.tail)
     if ended.limit is not None:

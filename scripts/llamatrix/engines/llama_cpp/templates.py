@@ -1,7 +1,8 @@
-"""Our corrected chat templates: edits over a vendor's text that is not ours to ship.
+"""Corrected chat templates: edits to a vendor's text, which is not ours to ship.
 
-Pure but for the reading of files. The flake applies the same edits with
-`builtins.replaceStrings`, hence one pass, exact strings, each found exactly once.
+The flake applies the same edits with `builtins.replaceStrings`: hence one pass and
+exact strings, each found exactly once. A correction proves its edits by two hashes; the
+lock has the same two for every correction that a model is served with.
 """
 
 import hashlib
@@ -43,7 +44,7 @@ class Correction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def find_correction(name: str, folder: Path) -> Correction:
-    """The correction behind a matrix' `chat_template_file`: `qwen35.jinja`."""
+    """Return the correction for a `chat_template_file`, such as `qwen35.jinja`."""
     path = folder / Path(name).with_suffix(".toml").name
     if not path.exists():
         known = (file.with_suffix(".jinja").name for file in folder.glob("*.toml"))
@@ -62,7 +63,7 @@ def load_correction(path: Path) -> Correction:
 
 
 def corrected(correction: Correction, source: str) -> str:
-    """The vendor's text with every edit made, or ServeError; never something between."""
+    """Return the vendor's text with every edit applied; ServeError unless all fit."""
     where = correction.file
     _same(f"{where}: the vendor's text", source, correction.source_sha256)
     result = edited(source, correction.edits, where=where)
@@ -71,13 +72,13 @@ def corrected(correction: Correction, source: str) -> str:
 
 
 def edited(source: str, edits: tuple[Edit, ...], *, where: str) -> str:
-    """Make all edits in one pass over the source; none sees what another wrote."""
+    """Apply all edits in one pass: none sees the text of another."""
     places = []
     for number, edit in enumerate(edits, start=1):
         count = source.count(edit.find)
         if count != 1:
             raise ServeError(
-                f"{where}: edit {number} ({edit.bug}): its text stands {count} times "
+                f"{where}: edit {number} ({edit.bug}): its text occurs {count} times "
                 "in the source, not once"
             )
         places.append((source.index(edit.find), edit))
@@ -91,9 +92,9 @@ def edited(source: str, edits: tuple[Edit, ...], *, where: str) -> str:
 
 
 def provide_template(correction: Correction, tree: Path, cache: Path) -> Path:
-    """The corrected template as a file for `--chat-template-file`.
+    """Write the corrected template as a file for `--chat-template-file`.
 
-    `tree` is the source of any pin that carries the vendor's file as it was corrected.
+    `tree` is the source of any pin with the version of the vendor's file that was corrected.
     """
     result = corrected(correction, vendor_text(correction, tree))
     entry = cache / "templates" / f"{correction.result_sha256[:16]}.jinja"
@@ -105,7 +106,7 @@ def provide_template(correction: Correction, tree: Path, cache: Path) -> Path:
 
 
 def vendor_text(correction: Correction, tree: Path) -> str:
-    """What a correction's edits are made in, as a source tree carries it."""
+    """Return the vendor's text from a source tree."""
     source = tree / VENDOR_FOLDER / correction.file
     try:
         return source.read_bytes().decode()
@@ -120,14 +121,14 @@ def _same(what: str, text: str, wanted: str) -> None:
     if found != wanted:
         raise ServeError(
             f"{what} has sha256 {found}, but {wanted} is expected; it is not used. "
-            "A newer vendor's text needs new edits under templates/"
+            "A newer text of the vendor's needs new edits under templates/"
         )
 
 
 def resolve_templates(
     matrix: Matrix, folder: Path, tree: Path
 ) -> dict[str, LockedTemplate]:
-    """Both hashes of every template that a model names, its edits made anew.
+    """Return both hashes of every template that a model names, after applying its edits.
 
     `folder` has our corrections, `tree` the vendors' texts.
     """
@@ -140,9 +141,9 @@ def resolve_templates(
 def compare_templates(
     matrix: Matrix, lock: Lock, folder: Path, tree: Path | str
 ) -> Iterator[Drift]:
-    """Where the lock differs from our corrections, or from what they make of the tree.
+    """Yield where the lock differs from our corrections or from their results.
 
-    In place of a tree stands why there is none.
+    `tree` is a folder, or the reason why there is none.
     """
     asked = template_names(matrix)
     for name in sorted(lock.templates.keys() - asked.keys()):
@@ -153,7 +154,7 @@ def compare_templates(
 
 
 def require_pinned(name: str, correction: Correction, pinned: LockedTemplate) -> None:
-    """ServeError with both hashes where a correction is another than the locked one."""
+    """Raise ServeError with both hashes if a correction is not the locked one."""
     for key, locked in msgspec.structs.asdict(pinned).items():
         found = getattr(correction, key)
         if found != locked:
