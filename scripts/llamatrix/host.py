@@ -1,4 +1,4 @@
-"""What machine this is: the facts that belong beside every number."""
+"""Describe this machine: the facts that belong beside every number."""
 
 import hashlib
 import os
@@ -21,14 +21,14 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The hardware and the kernel; never a host name, a user name or a path."""
 
     slug: str
-    """Names the hardware class: the store keeps one folder for each."""
+    """The name of the hardware class: the store keeps one folder for each."""
     cpu_model: str
     physical_cores: int
     logical_cores: int
     memory_bytes: int
     kernel: str
     governor: str | None = None
-    """The CPU frequency governor; None where the kernel shows none (most VMs)."""
+    """The CPU frequency governor; None where the kernel has none (most VMs)."""
     gpus: tuple[Gpu, ...] = ()
 
     @property
@@ -55,7 +55,8 @@ def this_host() -> Host:
     logical = os.cpu_count() or 1
     memory_bytes = int(psutil.virtual_memory().total)
     return Host(
-        slug=slug(cpu_model, physical, cards) + ("-shared" if _is_shared() else ""),
+        slug=slug(cpu_model, physical, cards)
+        + ("-shared" if os.environ.get(SHARED) else ""),
         cpu_model=cpu_model,
         physical_cores=physical,
         logical_cores=logical,
@@ -73,15 +74,10 @@ def available_bytes() -> int:
     return int(psutil.virtual_memory().available)
 
 
-def _is_shared() -> bool:
-    """Whether its numbers are measured beside other work, and comparable to no others."""
-    return bool(os.environ.get(SHARED))
-
-
 def slug(cpu_model: str, physical_cores: int, cards: tuple[Gpu, ...]) -> str:
-    """A readable name and a short digest of the hardware: `rtx-4090-1f3c9a`.
+    """Return a readable name and a short digest of the hardware: `rtx-4090-1f3c9a`.
 
-    Memory is left out: what the kernel shows of it moves from boot to boot.
+    Memory is left out: the size that the kernel reports changes from boot to boot.
     """
     names = [card.name for card in cards]
     facts = [cpu_model, str(physical_cores), *names]
@@ -94,18 +90,18 @@ def slug(cpu_model: str, physical_cores: int, cards: tuple[Gpu, ...]) -> str:
 
 @cache
 def cpu_features() -> str:
-    """A short digest of the CPU's instruction set, which a native build depends on."""
+    """Return a short digest of the CPU's instruction set, for native builds."""
     flags = " ".join(sorted(cpu_flags())) or platform.machine()
     return hashlib.sha256(flags.encode()).hexdigest()[:8]
 
 
 def cpu_flags() -> frozenset[str]:
-    """Instruction sets by the kernel's names (`avx2`); empty where it shows none."""
+    """Return instruction sets by the kernel's names (`avx2`); empty if unknown."""
     return frozenset((_cpuinfo("flags") or _cpuinfo("Features") or "").split())
 
 
 def _cpuinfo(key: str) -> str | None:
-    """The first value of a key in `/proc/cpuinfo`."""
+    """Return the first value of a key in `/proc/cpuinfo`."""
     try:
         text = _CPUINFO.read_text()
     except OSError:

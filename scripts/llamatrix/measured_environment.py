@@ -1,7 +1,7 @@
 """The environment of measured programs: small, declared, the same from every shell.
 
-`GGML_CUDA_DISABLE_GRAPHS=`, set by accident, makes a card 11 % slower. What a user sets
-on purpose stands in matrix.toml, and with it in every record and digest.
+`GGML_CUDA_DISABLE_GRAPHS=`, set by accident, makes a card 11 % slower. Variables that a
+user sets on purpose belong in matrix.toml, and thereby in every record and digest.
 """
 
 import os
@@ -10,17 +10,17 @@ from collections.abc import Mapping
 _LOCALE = {"LANG": "C.UTF-8"}
 PASSED_ON = (
     *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ"),
-    "LD_LIBRARY_PATH",  # where the libraries of CUDA and of its driver lie
+    "LD_LIBRARY_PATH",  # where CUDA's libraries and its driver are
     *(
         "CUDA_VISIBLE_DEVICES",
         "CUDA_DEVICE_ORDER",
     ),  # which card; it names the host class
 )
 OURS = "LLAMATRIX_"
-"""Our own variables: no measured program reads them."""
+"""Prefix of our own variables, which no measured program reads."""
 SHARED = "LLAMATRIX_SHARED_MACHINE"
-"""Set where others work on the machine too: waiting threads of measured programs sleep
-instead of spinning, and records are of a host class of their own (`host.this_host`)."""
+"""Set on a machine shared with other work: waiting threads of measured programs sleep
+instead of spinning, and records belong to a host class of their own (`host.this_host`)."""
 _CHANGE_NUMBERS = (
     *("GGML_", "LLAMA_", "CUDA_", "NVIDIA_TF32", "OMP_", "GOMP_", "KMP_", "MKL_"),
     *("OPENBLAS_", "LD_PRELOAD", "MALLOC_", "GLIBC_TUNABLES", "HIP_", "ROCR_", "VK_"),
@@ -30,7 +30,7 @@ _CHANGE_NUMBERS = (
 def measured_environment(
     declared: Mapping[str, str], outer: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """All that a measured program sees; `declared` is from matrix.toml."""
+    """Return the environment of a measured program; `declared` is from matrix.toml."""
     passed = {
         name: value
         for name, value in outer.items()
@@ -41,7 +41,7 @@ def measured_environment(
 
 
 def dropped_variables(outer: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """Variables of the shell that would change numbers, and are not passed on."""
+    """Return variables of the shell that would change numbers and are not passed on."""
     return tuple(
         sorted(
             name

@@ -1,8 +1,8 @@
-"""NVIDIA's management library: which GPUs are here, how they are set, what they do.
+"""NVIDIA's management library: the GPUs of this machine, their settings, their state.
 
 Quantities as `nvidia-ml-py` (module `pynvml`) reports them; None where a card does not
 answer. Nothing here fails on a machine without NVIDIA's driver, library or card. Cards
-that CUDA_VISIBLE_DEVICES hides from the programs that are measured are hidden here too.
+that CUDA_VISIBLE_DEVICES hides from measured programs are hidden here too.
 """
 
 import os
@@ -40,9 +40,9 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     power_cap_w: float | None = None
     """The enforced power limit; a condition of every speed measured on the card."""
     power_cap_missing: str = ""
-    """Why there is none, in the driver's words; empty where there is one."""
+    """Why it is unknown, in the driver's words; empty if it is known."""
     power_default_w: float | None = None
-    """The limit the card comes with."""
+    """The card's factory limit."""
 
     @property
     def power_cap_text(self) -> str:
@@ -56,13 +56,13 @@ class GpuProcess:
     """A process that computes on a card."""
 
     pid: int
-    """As the driver sees it: a container may not know this number."""
+    """As the driver sees it: a container may number processes differently."""
     used_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One card of an open library; every question may be answered by None."""
+    """One card of an open library; any property may be None."""
 
     library: ModuleType
     index: int
@@ -73,7 +73,7 @@ class Card:
         return self._text("nvmlDeviceGetName")
 
     def answers_to(self, entry: str) -> bool:
-        """Whether an entry of CUDA_VISIBLE_DEVICES means this card."""
+        """Whether an entry of CUDA_VISIBLE_DEVICES names this card."""
         if entry.isdigit():
             return int(entry) == self.index
         uuid = self._text("nvmlDeviceGetUUID")
@@ -105,7 +105,7 @@ class Card:
 
     @property
     def throttle_reasons(self) -> tuple[str, ...] | None:
-        """Why the clocks are not higher; empty where nothing holds them."""
+        """Why the clocks are not higher; empty where nothing limits them."""
         bits = self._number("nvmlDeviceGetCurrentClocksEventReasons")
         if bits is None:
             bits = self._number("nvmlDeviceGetCurrentClocksThrottleReasons")
@@ -115,7 +115,7 @@ class Card:
 
     @property
     def used_bytes(self) -> int | None:
-        """All that is taken of the card's memory, the driver's own part included."""
+        """All memory in use on the card, the driver's own share included."""
         memory = self._ask("nvmlDeviceGetMemoryInfo")
         return None if memory is None else int(getattr(memory, "used", 0))
 
@@ -129,7 +129,7 @@ class Card:
         )
 
     def describe(self) -> Gpu:
-        """What it is and how it is set; NVMLError where it does not even tell that."""
+        """Return what the card is and its settings; NVMLError if it does not answer."""
         pynvml, handle = self.library, self.handle
         major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
         cap_mw, missing = None, ""
@@ -161,7 +161,7 @@ class Card:
         return answer if isinstance(answer, int) else None
 
     def _ask(self, question: str, *arguments: object) -> object:
-        """What the driver answers; None where it, or the library, does not know how."""
+        """Return the driver's answer; None if it, or the library, has none."""
         function = getattr(self.library, question, None)
         if function is None:
             return None
@@ -183,7 +183,7 @@ def find_library() -> ModuleType | None:
 
 @contextmanager
 def open_cards(library: ModuleType | None) -> Iterator[tuple[Card, ...]]:
-    """The CUDA cards that programs see; none without driver, library or card."""
+    """Yield the CUDA cards that programs see; none without driver, library or card."""
     if library is None or failure_to_open(library) is not None:
         yield ()
         return
@@ -203,7 +203,7 @@ def failure_to_open(library: ModuleType) -> Exception | None:
 
 
 def read_gpus(library: ModuleType | None) -> tuple[Gpu, ...]:
-    """What the cards are; one that does not tell is left out."""
+    """Describe the cards; skip those that do not answer."""
     found = []
     with open_cards(library) as cards:
         for card in cards:
@@ -216,7 +216,7 @@ def read_gpus(library: ModuleType | None) -> tuple[Gpu, ...]:
 
 @cache
 def gpus() -> tuple[Gpu, ...]:
-    """The cards of this machine, asked once."""
+    """Return the cards of this machine, queried once."""
     return read_gpus(find_library())
 
 
@@ -232,21 +232,23 @@ def _cards(library: ModuleType) -> tuple[Card, ...]:
 
 
 def _visible(cards: tuple[Card, ...]) -> tuple[Card, ...]:
-    """What CUDA programs will see of them, by CUDA_VISIBLE_DEVICES.
+    """Return the cards that CUDA programs see, by CUDA_VISIBLE_DEVICES.
 
-    As CUDA's programming guide has it (environment variables): numbers or beginnings
-    of UUIDs, good up to the first that fits no card. Numbers count the fastest card
+    By CUDA's programming guide (environment variables) it lists numbers or prefixes of
+    UUIDs, and counts up to the first that matches no card. Numbers count the fastest card
     first unless CUDA_DEVICE_ORDER is PCI_BUS_ID; NVIDIA's library counts by bus.
     """
     asked = os.environ.get("CUDA_VISIBLE_DEVICES")
     if asked is None:
         return cards
+    order = os.environ.get("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    by_bus = order == "PCI_BUS_ID" or len({card.name for card in cards}) == 1
     found: list[Card] = []
     for entry in asked.split(","):
         fitting = [card for card in cards if card.answers_to(entry.strip())]
         if len(fitting) != 1:
             break
-        if entry.strip().isdigit() and not _counted_by_bus(cards):
+        if entry.strip().isdigit() and not by_bus:
             raise MeasureError(
                 f"CUDA_VISIBLE_DEVICES={asked} counts the cards by their speed, and "
                 "they differ: set CUDA_DEVICE_ORDER=PCI_BUS_ID as well (then it is "
@@ -256,15 +258,10 @@ def _visible(cards: tuple[Card, ...]) -> tuple[Card, ...]:
     return tuple(found)
 
 
-def _counted_by_bus(cards: tuple[Card, ...]) -> bool:
-    order = os.environ.get("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
-    return order == "PCI_BUS_ID" or len({card.name for card in cards}) == 1
-
-
 _NVIDIA, _DISPLAY = "0x10de", "0x03"
 _NOT_LOADED, _NO_LIBRARY, _MISMATCH = 9, 12, 18
 _WORDS = {_MISMATCH: "Driver/library version mismatch"}
-"""As nvidia-smi puts it, where the library has other words."""
+"""nvidia-smi's words where the library has others."""
 _REMEDIES = {
     4: "give this user access to /dev/nvidia*",
     _NOT_LOADED: "load it (`sudo modprobe nvidia`); `dmesg` says why it is not loaded",
@@ -279,9 +276,9 @@ _REMEDIES = {
 
 
 def read_problem(library: ModuleType | None, *, card_on_bus: bool) -> str:
-    """Why a card that is here does not answer, and what now; empty without a card.
+    """Return why a present card does not answer, with the remedy; empty without a card.
 
-    Machines without a card may have the library, and its driver is then not loaded.
+    A machine without a card may have the library, whose driver is then not loaded.
     """
     error = library and failure_to_open(library)
     if library and not error:
@@ -291,16 +288,13 @@ def read_problem(library: ModuleType | None, *, card_on_bus: bool) -> str:
     if not card_on_bus and (not error or code in (_NOT_LOADED, _NO_LIBRARY, None)):
         return ""
     what = _WORDS.get(code or 0) or str(error or "no NVIDIA library").rstrip(".")
-    return f"a card is here, but its driver does not answer: {what}; {_remedy(code)}"
-
-
-def _remedy(code: int | None) -> str:
-    return _REMEDIES.get(code or 0, "`nvidia-smi` should list it; see `dmesg`")
+    remedy = _REMEDIES.get(code or 0, "`nvidia-smi` should list it; see `dmesg`")
+    return f"a card is here, but its driver does not answer: {what}; {remedy}"
 
 
 @cache
 def driver_problem() -> str:
-    """The problem of this machine's driver, asked once."""
+    """Return the problem of this machine's driver, queried once."""
     return read_problem(find_library(), card_on_bus=_card_on_bus())
 
 

@@ -1,11 +1,10 @@
-"""End what the harness started when the harness itself is gone.
+"""End what the harness started after the harness itself has ended.
 
-Linux' parent-death signal reaches direct children only, and a compiler is a
-grandchild of ours. So every program we start carries a mark in its environment,
-and this small process, in a session of its own, waits on a pipe that only the
-harness holds. When the pipe closes, for whatever reason (`kill -9` included), it
-kills every process that carries the mark, and removes the harness's short-lived folders,
-whose names came over the pipe.
+Linux' parent-death signal reaches direct children only, and a compiler is a grandchild.
+So every program of the harness has a mark in its environment, and this small process,
+in a session of its own, waits on a pipe that only the harness holds. When the pipe
+closes, for whatever reason (`kill -9` included), it kills every process with the mark
+and removes the harness's temporary folders, whose names arrive over the pipe.
 
 Run as a program by `shell.py`; standard library only, so that it starts in
 milliseconds: `python -I -S orphan_reaper.py MARK < pipe`.
@@ -19,11 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MARK_VARIABLE = "LLAMATRIX_HARNESS"
-_ROUNDS = 50  # a process may fork while we look; a round that finds none ends it
+_ROUNDS = 50  # processes may fork meanwhile: repeat until a round finds none
 
 
 def marked_processes(mark: str, *, proc: Path = Path("/proc")) -> Iterator[int]:
-    """Ids of the processes whose initial environment carries the mark."""
+    """Yield the ids of processes whose initial environment has the mark."""
     wanted = f"{MARK_VARIABLE}={mark}".encode()
     for entry in proc.iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -49,12 +48,12 @@ def end_marked(mark: str) -> None:
 
 
 def entry(folder: Path, *, gone: bool) -> bytes:
-    """What the harness writes when it has made a folder, and when it is gone."""
+    """Return what the harness writes when it creates a folder, and when it removes it."""
     return (b"-" if gone else b"+") + os.fsencode(folder) + b"\0"
 
 
 def remaining_folders(entries: bytes) -> set[Path]:
-    """The folders that have not gone."""
+    """Return the folders that were created and not removed."""
     kept: set[bytes] = set()
     for each in entries.split(b"\0")[:-1]:
         if each.startswith(b"+"):
@@ -65,7 +64,7 @@ def remaining_folders(entries: bytes) -> set[Path]:
 
 
 def main() -> None:
-    entries = sys.stdin.buffer.read()  # returns when the harness is gone
+    entries = sys.stdin.buffer.read()  # returns when the harness has ended
     end_marked(sys.argv[1])
     for folder in remaining_folders(entries):
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The one place that starts programs: own process group, log, time-out, an end."""
+"""The one place that starts programs: each in its own process group, with time limits."""
 
 import os
 import selectors
@@ -34,7 +34,7 @@ class Channel(StrEnum):
 
 
 class Limit(StrEnum):
-    """Which of our two clocks ended a program."""
+    """The time limit at which the harness ended a program."""
 
     TOTAL = "total"
     SILENCE = "silence"
@@ -42,18 +42,18 @@ class Limit(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """How a program ended, and what it said last."""
+    """How a program ended, and its last lines."""
 
     argv: tuple[str, ...]
     returncode: int
-    """As the kernel tells it: negative for the signal that ended it."""
+    """As the kernel reports it: negative for the signal that ended it."""
     limit: Limit | None
-    """The clock that made us end it, or None."""
+    """The limit at which it was ended, or None."""
     seconds: float
     out: str
-    """All of standard output; empty where lines were handed to a callback."""
+    """All of standard output; empty if lines went to a callback."""
     tail: tuple[str, ...]
-    """The last lines of both channels as they came, each up to 2000 characters."""
+    """The last lines of both channels in order of arrival, each up to 2000 characters."""
     peak_rss_bytes: int
     """The largest resident set of the program itself (`ru_maxrss`)."""
     log: Path | None
@@ -63,9 +63,9 @@ class Ended:
         return self.returncode == 0 and self.limit is None
 
     def complaint(self) -> str:
-        """Say what ended badly: command line, log file, last lines."""
+        """Describe a failure: command line, log file, last lines."""
         how = (
-            f"ended by us after {self.seconds:.0f} s ({self.limit} limit)"
+            f"stopped after {self.seconds:.0f} s ({self.limit} limit)"
             if self.limit
             else f"exit code {self.returncode}"
         )
@@ -76,18 +76,18 @@ class Ended:
 
 
 class ProgramMissingError(ProvisionError):
-    """The program to start is not there or cannot be executed."""
+    """The program to start is missing or cannot be executed."""
 
 
 _REAPER_LOCK = Lock()
-"""Threads that start their first programs at once shall have one orphan reaper."""
+"""Threads that start their first programs at the same time share one orphan reaper."""
 
 
 @cache
 def _orphan_reaper() -> tuple[str, int]:
-    """Start this process's orphan reaper, once; gives its mark and our end of its pipe.
+    """Start this process's orphan reaper, once; return its mark and our end of its pipe.
 
-    It lives as long as our end is open. We never close it: the kernel does.
+    It waits until our end closes. We never close it: the kernel does.
     """
     mark = uuid.uuid4().hex
     its_end, our_end = os.pipe()
@@ -103,15 +103,15 @@ def _orphan_reaper() -> tuple[str, int]:
         env=environment,
     )
     os.close(its_end)
-    process.returncode = 0  # it outlives us by a moment: never waited for
+    process.returncode = 0  # it outlives us briefly and is never waited for
     return mark, our_end
 
 
 def remove_when_killed(folder: Path, *, gone: bool = False) -> None:
-    """Have a folder removed by the orphan reaper when we are killed, until it is gone."""
+    """Let the orphan reaper remove a folder if we are killed; `gone` takes that back."""
     with _REAPER_LOCK:
         _, pipe = _orphan_reaper()
-    with suppress(BrokenPipeError):  # somebody has killed the orphan reaper
+    with suppress(BrokenPipeError):  # the orphan reaper was killed
         os.write(pipe, orphan_reaper.entry(folder, gone=gone))
 
 
@@ -127,9 +127,9 @@ def started(
     pass_fds: Sequence[int] = (),
     grace_s: float = _GRACE_S,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a program in a process group of its own; the group is ended on leaving.
+    """Start a program in a process group of its own; end the group on leaving.
 
-    `env` replaces the environment where given; the orphan reaper's mark is always added.
+    A given `env` replaces the environment; the orphan reaper's mark is always added.
     """
     environment = dict(os.environ if env is None else env)
     with _REAPER_LOCK:
@@ -145,7 +145,7 @@ def started(
             pass_fds=pass_fds,
             process_group=0,
         )
-    except (OSError, ValueError) as error:  # a ValueError is a NUL in a word
+    except (OSError, ValueError) as error:  # a ValueError: a NUL in an argument
         where = f" in {cwd}" if cwd and not cwd.is_dir() else ""
         what = f"{argv[0]}: cannot be started{where}: {error}"
         raise ProgramMissingError(what) from error
@@ -159,14 +159,14 @@ def started(
 
 
 def end_group(process: subprocess.Popen[bytes], *, grace_s: float = _GRACE_S) -> None:
-    """SIGTERM the whole group, wait, then SIGKILL what is left of it."""
+    """Send SIGTERM to the whole group, wait, then SIGKILL what is left of it."""
     for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, grace_s)):
         try:
             os.killpg(process.pid, number)
         except (ProcessLookupError, PermissionError):
             break
         if process.returncode is not None and number == signal.SIGTERM:
-            continue  # the leader is gone already; its children get no grace
+            continue  # the leader has ended; its children get no grace period
         try:
             process.wait(timeout=wait_s)
         except subprocess.TimeoutExpired:
@@ -174,7 +174,7 @@ def end_group(process: subprocess.Popen[bytes], *, grace_s: float = _GRACE_S) ->
     process.poll()
 
 
-def run(  # noqa: PLR0913  what a program is started with, and what is heard of it
+def run(  # noqa: PLR0913  how a program is started, and what is read from it
     argv: Sequence[str],
     *,
     timeout_s: float,
@@ -186,11 +186,11 @@ def run(  # noqa: PLR0913  what a program is started with, and what is heard of 
     on_line: Callable[[Channel, str], None] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> Ended:
-    """Run a program to its end, reading both channels line by line as they come.
+    """Run a program to its end; read both channels line by line as they arrive.
 
     `timeout_s` bounds the whole run, `silence_s` the time between two lines on
-    standard output. Raises only where the program cannot be started; everything a
-    program does is in what is returned.
+    standard output. Raises only if the program cannot be started; whatever it does
+    afterwards is in the result.
     """
     begin = time.monotonic()
     out: list[str] = []
@@ -223,7 +223,7 @@ def run(  # noqa: PLR0913  what a program is started with, and what is heard of 
 
 
 def become(argv: Sequence[str], *, cwd: Path) -> NoReturn:
-    """Replace this process by a program, which then owns terminal and exit code."""
+    """Replace this process by a program, which takes over terminal and exit code."""
     os.chdir(cwd)
     os.execv(argv[0], list(argv))  # noqa: S606
 
@@ -236,7 +236,7 @@ def _read_until_closed(
     log: Path | None,
     take: Callable[[Channel, str], None],
 ) -> Limit | None:
-    """Feed lines to `take` until both pipes are closed or a clock runs out."""
+    """Feed lines to `take` until both pipes are closed or a limit is reached."""
     deadline = time.monotonic() + timeout_s
     heard = time.monotonic()
     with selectors.DefaultSelector() as pipes, _log_file(log) as sink:
@@ -249,28 +249,21 @@ def _read_until_closed(
         while pipes.get_map():
             now = time.monotonic()
             quiet_until = heard + silence_s if silence_s else deadline
-            if now >= deadline:
-                return Limit.TOTAL
-            if now >= quiet_until:
-                return Limit.SILENCE
-            for key, _ in pipes.select(min(deadline, quiet_until) - now):
+            until = min(deadline, quiet_until)
+            if now >= until:
+                return Limit.TOTAL if now >= deadline else Limit.SILENCE
+            for key, _ in pipes.select(until - now):
                 chunk = os.read(key.fd, _CHUNK_BYTES)
                 if not chunk:
                     pipes.unregister(key.fileobj)
                 if sink:
                     sink.write(chunk)
                 channel, splitter = key.data
-                _take_all(channel, splitter.feed(chunk), take)
+                for line in splitter.feed(chunk):
+                    take(channel, line.decode(errors="replace"))
                 if channel is Channel.OUT:
                     heard = time.monotonic()
     return None
-
-
-def _take_all(
-    channel: Channel, lines: list[bytes], take: Callable[[Channel, str], None]
-) -> None:
-    for line in lines:
-        take(channel, line.decode(errors="replace"))
 
 
 @contextmanager
@@ -286,9 +279,9 @@ def _log_file(log: Path | None) -> Iterator[IO[bytes] | None]:
 def _wait(process: subprocess.Popen[bytes], *, until: float) -> int:
     """Reap the program and return its peak resident set in bytes.
 
-    The pipes may close before the program ends; after `until` it is ended.
+    The pipes may close before the program exits; it is ended at `until`.
     """
-    if process.returncode is not None:  # ended and reaped by a clock of ours
+    if process.returncode is not None:  # ended at a limit and reaped
         return 0
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""HTTP on this machine and beyond: the one home of httpx."""
+"""HTTP requests with typed replies: the one home of httpx."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,15 +14,15 @@ Kind = TypeVar("Kind")
 
 
 class NoAnswerError(BenchError):
-    """Nothing answered: refused, cut, or too late."""
+    """No answer: connection refused, lost, or timed out."""
 
 
 class LateAnswerError(NoAnswerError):
-    """It would have been too late."""
+    """No answer within the time limit."""
 
 
 class WrongAnswerError(BenchError):
-    """What answered is not what the caller expected of it."""
+    """The answer is not what the caller expects."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +40,7 @@ class Reply:
         return self.body.decode(errors="replace")
 
     def read(self, kind: type[Kind]) -> Kind:
-        """The body as JSON of one type; WrongAnswerError for any status but 200."""
+        """Decode the body as JSON of one type; WrongAnswerError for any status but 200."""
         if not self.ok:
             raise WrongAnswerError(f"{self.url}: HTTP {self.status}: {self.text[:300]}")
         try:
@@ -59,13 +59,13 @@ class Site:
         return self._ask("GET", path, None, timeout_s)
 
     def post(self, path: str, content: object, *, timeout_s: float) -> Reply:
-        """Send `content`, anything msgspec writes, as JSON."""
+        """Send `content`, anything msgspec encodes, as JSON."""
         return self._ask("POST", path, msgspec.json.encode(content), timeout_s)
 
     def stream(self, path: str, content: object, *, timeout_s: float) -> Iterator[str]:
-        """The answer's lines as they come; NoAnswerError where it breaks off.
+        """Yield the answer's lines as they arrive; NoAnswerError if it breaks off.
 
-        The time is the longest between two pieces of it.
+        The time limit applies between two pieces of the answer.
         """
         where = self.client.base_url.join(path)
         try:
@@ -114,9 +114,9 @@ def site(
     transport: httpx.BaseTransport | None = None,
     bearer: str = "",
 ) -> Iterator[Site]:
-    """Talk to one address; proxies of the environment are not used.
+    """Open connections to one address, without the environment's proxies.
 
-    `bearer` is a key that goes with every request; redirections are not followed.
+    `bearer` is a key sent with every request; redirections are not followed.
     """
     headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
     with httpx.Client(
@@ -124,7 +124,7 @@ def site(
         transport=transport,
         headers=headers,
         trust_env=False,
-        # reading all certificates takes longer than most questions to a server of ours
+        # loading all certificates takes longer than most requests to a local server
         verify=not url.startswith("http://"),
     ) as client:
         yield Site(client=client)

@@ -1,4 +1,4 @@
-"""What can come of a measurement. Everything here is data; nothing is raised."""
+"""The outcomes of a measurement: data, never raised."""
 
 from enum import StrEnum
 from statistics import fmean
@@ -27,7 +27,7 @@ class SpeedSample(Struct, frozen=True, kw_only=True, tag="speed"):
     concurrency: Tokens = 1
     """Streams served at the same time."""
     warmup_repetitions: int = 0
-    """How many of the first repetitions were requested as warm-up."""
+    """How many of the first repetitions are warm-up."""
     tokens: tuple[Tokens, ...]
     """Tokens processed or generated in each repetition."""
     nanoseconds: tuple[Nanoseconds, ...]
@@ -39,7 +39,7 @@ class SpeedSample(Struct, frozen=True, kw_only=True, tag="speed"):
     published_sd_tps: float
     """The program's own standard deviation: llama-bench's `stddev_ts`."""
     backend: str
-    """Where it was computed, in the program's words: `CPU`, `CUDA`."""
+    """What computed, in the program's words: `CPU`, `CUDA`."""
     device: str
     """The device the program names, a processor or a GPU; may be empty."""
     build_commit: str
@@ -50,7 +50,7 @@ class SpeedSample(Struct, frozen=True, kw_only=True, tag="speed"):
     model_params: int
     threads: int
     memory_bytes: int | None = None
-    """The most GPU memory the process held during its repetitions; None where unknown."""
+    """The peak of the process's GPU memory during its repetitions; None if unknown."""
     raw: Raw
     """The line the program printed, unchanged."""
 
@@ -64,14 +64,14 @@ class SpeedSample(Struct, frozen=True, kw_only=True, tag="speed"):
 
     @property
     def repetitions(self) -> int:
-        """All of them, warm-up included."""
+        """Their number, warm-up included."""
         return len(self.tokens_per_second)
 
     @property
     def steady(self) -> tuple[float, ...]:
         """Tokens per second of the repetitions after the warm-up ones, unrounded.
 
-        The first is always left out: llama-bench's own warm-up does not reach the clocks
+        The first is always excluded: llama-bench's own warm-up does not reach the clocks
         and kernels of a long prompt. Empty for a sample of one repetition.
         """
         begin = max(1, self.warmup_repetitions)
@@ -80,12 +80,12 @@ class SpeedSample(Struct, frozen=True, kw_only=True, tag="speed"):
 
     @property
     def steady_tps(self) -> float | None:
-        """The mean of the steady repetitions; None where there is none."""
+        """The mean of the steady repetitions; None without any."""
         return fmean(self.steady) if self.steady else None
 
     @property
     def first_deviation(self) -> float | None:
-        """How far the first repetition is off the steady mean: -0.15 is 15 % slower."""
+        """The first repetition relative to the steady mean: -0.15 is 15 % slower."""
         if self.steady_tps is None:
             return None
         return 1e9 * self.tokens[0] / self.nanoseconds[0] / self.steady_tps - 1
@@ -96,51 +96,51 @@ class Done(Struct, frozen=True, kw_only=True, tag="done"):
 
 
 class TimedOut(Struct, frozen=True, kw_only=True, tag="timed-out"):
-    """Ended by us when its time was over."""
+    """Stopped by the harness at its time limit."""
 
     after_s: float
     tail: tuple[str, ...]
 
 
 class Crashed(Struct, frozen=True, kw_only=True, tag="crashed"):
-    """Ended by itself, badly, for a reason its last lines may tell."""
+    """Ended by itself with an error; its last lines may name the reason."""
 
     exit_code: int
-    """As the kernel tells it: negative for a signal."""
+    """As the kernel reports it: negative for a signal."""
     tail: tuple[str, ...]
 
 
 class Stage(StrEnum):
-    """How far a program had come when it failed."""
+    """How far a program was when it failed."""
 
     LOADING = "loading"
-    """Weights, cache and buffers: nothing was computed yet."""
+    """Weights, cache and buffers: nothing is computed yet."""
     PREFILL = "prefill"
     GENERATION = "generation"
 
 
 class OutOfMemory(Struct, frozen=True, kw_only=True, tag="out-of-memory"):
-    """The program said that memory was refused to it."""
+    """The program reported that it could not allocate memory."""
 
     exit_code: int
     tail: tuple[str, ...]
     stage: Stage | None = None
-    """None in records from before it was looked at."""
+    """None in older records."""
 
 
 class ContextTooLarge(Struct, frozen=True, kw_only=True, tag="context-too-large"):
-    """No context of this size could be made; llama.cpp did not say it was memory."""
+    """A context of this size could not be created; llama.cpp did not blame memory."""
 
     exit_code: int
     tail: tuple[str, ...]
 
 
 class Invalid(Struct, frozen=True, kw_only=True, tag="invalid"):
-    """The program printed a row that is not what was asked for, or cannot be."""
+    """The program printed a row that does not match the request or contradicts itself."""
 
     reason: str
     tail: tuple[str, ...]
-    """The row, cut short, or what came in its place."""
+    """The row, truncated, or what was printed in its place."""
 
 
 Outcome = Done | TimedOut | Crashed | OutOfMemory | ContextTooLarge | Invalid
@@ -165,7 +165,7 @@ class SpeedResult(Struct, frozen=True, kw_only=True):
 
 
 def reason_of(outcome: Outcome) -> str:
-    """Why there is no number, in one line; empty for one that is done."""
+    """Say in one line why there is no number; empty for a finished test."""
     match outcome:
         case Done():
             return ""
@@ -174,5 +174,5 @@ def reason_of(outcome: Outcome) -> str:
         case TimedOut(after_s=after_s):
             return f"after {after_s:.0f} s"
         case Crashed() | OutOfMemory() | ContextTooLarge():
-            said = first_error(outcome.tail)
-            return f"exit code {outcome.exit_code}" + (said and f": {said}")
+            error = first_error(outcome.tail)
+            return f"exit code {outcome.exit_code}" + (error and f": {error}")

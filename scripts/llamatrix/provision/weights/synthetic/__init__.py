@@ -1,4 +1,4 @@
-"""Made-up weights: true shapes and types, random values, for speed and plumbing.
+"""Synthetic weights: true shapes and types, random values, for speed and plumbing.
 
-`spec` says which file, `layout` what stands in it (pure), `write` makes it.
+`models` says which file, `layout` what it contains (pure), `write` writes it.
 """

@@ -13,7 +13,7 @@ from typing import assert_never
 from llamatrix.provision.weights.synthetic.tensors import BLOCKS, Fill, GgmlType, Tensor
 
 POOL_BYTES = 16 * 2**20
-"""Tensors are cut from pools of this size: it, not the model, decides the memory."""
+"""Tensors are cut from pools of this size, which bounds memory for any model."""
 
 _UNIT_SCALES = bytes([1] * 8 + [0x11] * 4)
 """Eight 6-bit scales and eight 6-bit minima of a K-block, all 1, as packed."""
@@ -21,12 +21,12 @@ _NO_MINUS_128 = bytes.maketrans(b"\x80", b"\x00")
 """No quantiser of ggml writes -128 into Q8_0, and without it the mean is exactly 0."""
 _DECAYS = (-0.25, -0.5, -1.0, -2.0)
 _ROPE_TURNING = 4
-"""One in four pairs turns in Gemma 4's full attention."""
+"""One in four pairs rotates in Gemma 4's full attention."""
 _ROPE_STILL = 1e30
 
 
 class Pools:
-    """One pool of blocks per type and size of weight, made when first asked for."""
+    """One pool of blocks per type and size of weight, created on first use."""
 
     def __init__(self, seed: str, *, limit_bytes: int = POOL_BYTES) -> None:
         self._seed = seed

@@ -1,7 +1,7 @@
-"""What stands in a synthetic file, told without writing or importing anything big."""
+"""List the tensors of a synthetic file, without writing or importing anything big."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import assert_never
 
 from llamatrix.provision.weights.synthetic import gemma4, qwen35
 from llamatrix.provision.weights.synthetic.models import (
@@ -25,20 +25,19 @@ class Layout:
 
     @property
     def tensor_bytes(self) -> int:
-        """What llama-bench calls the size: without header and padding."""
+        """The size that llama-bench prints: without header and padding."""
         return sum(tensor.bytes for tensor in self.tensors)
 
 
 def layout(spec: SyntheticSpec) -> Layout:
-    """Tensors of the file `write` would make; an unknown model is a ProvisionError."""
-    return Layout(tensors=tuple(_tensors(spec)))
-
-
-def _tensors(spec: SyntheticSpec) -> Iterator[Tensor]:
+    """Return the tensors of the file that `write` makes; ProvisionError if unknown."""
     shape = shape_of(spec.model, spec.scale)
     mix, silent = MIXES[spec.model], silent_tokens(shape)
     match shape:
         case Qwen35():
-            return qwen35.tensors(shape, mix, silent_tokens=silent)
+            tensors = qwen35.tensors(shape, mix, silent_tokens=silent)
         case Gemma4():
-            return gemma4.tensors(shape, mix, silent_tokens=silent)
+            tensors = gemma4.tensors(shape, mix, silent_tokens=silent)
+        case _:
+            assert_never(shape)
+    return Layout(tensors=tuple(tensors))

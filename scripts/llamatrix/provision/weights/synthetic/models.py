@@ -1,4 +1,12 @@
-"""Which synthetic file is meant: everything that decides its bytes."""
+"""Specify a synthetic file, and the shapes of the four models, full and tiny.
+
+Full-size values come from public key dumps of the real files: Qwen3.5-27B from
+ggml-org/llama.cpp#23792 and #22673, Qwen3.5-35B-A3B from ikawrakow/ik_llama.cpp#1432,
+Gemma4-26B-A4B from `models/ggml-vocab-gemma-4.gguf` in llama.cpp's own tree,
+Gemma4-31B from ggml-org/llama.cpp#21760 and kyuz0/amd-strix-halo-toolboxes#89.
+Tiny ones are ours: the same structure in the smallest sizes that keep K-quants
+(rows of 256), a q8_0 KV cache (heads of 32 n) and the CUDA kernels' shapes.
+"""
 
 import hashlib
 import json
@@ -24,18 +32,18 @@ class SyntheticSpec:
     """Key of the model in the matrix, for example `qwen35-27b`."""
     scale: Scale
     chat_template: str
-    """Jinja text, embedded as it stands."""
+    """Jinja text, embedded unchanged."""
     seed: int = 0
     sample: str = ""
-    """A text whose words the vocabulary shall know; empty for bytes alone."""
+    """A text that the vocabulary learns words from; empty for bytes alone."""
 
     @property
     def generator_version(self) -> int:
         return GENERATOR_VERSIONS[WeightsKind(self.scale)]
 
     def digest(self) -> str:
-        """Sha256 (hex) over everything that decides the bytes, the generator's version included."""
-        said = [
+        """Return a sha256 over everything that decides the bytes."""
+        facts = [
             self.generator_version,
             self.model,
             self.scale,
@@ -43,7 +51,7 @@ class SyntheticSpec:
             self.seed,
             self.sample,
         ]
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 CONTEXT_TOKENS = 262144
@@ -170,7 +178,7 @@ def _tiny_qwen(experts: Experts | None) -> Qwen35:
         embedding=256,
         feed_forward=256 if experts else 512,
         experts=experts,
-        heads=2,  # an agent's prompt costs as many dot products for every head
+        heads=2,  # each head adds to the cost of an agent's long prompt
         kv_heads=1,
         head_dim=128,
         state=64,

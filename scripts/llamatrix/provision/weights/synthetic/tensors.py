@@ -1,9 +1,16 @@
-"""One tensor of a GGUF file as a plan: name, shape, type, and what fills it."""
+"""Plan tensors of a synthetic file: name, shape, type and content.
+
+The true per-tensor types of the published UD-Q4_K_XL files were not found. The mixes
+use the types such files use where they use them, and promote as many layers as make
+the sum of tensor bytes print as the published size: 16.40, 20.70, 15.95, 17.46 GiB.
+"""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from llamatrix.provision.weights.tensor_types import TENSOR_TYPES
 
 
 class GgmlType(StrEnum):
@@ -18,16 +25,13 @@ class GgmlType(StrEnum):
     Q8_0 = "Q8_0"
 
 
-BLOCKS: dict[GgmlType, tuple[int, int]] = {
-    GgmlType.F32: (1, 4),
-    GgmlType.F16: (1, 2),
-    GgmlType.Q4_K: (256, 144),
-    GgmlType.Q5_K: (256, 176),
-    GgmlType.Q6_K: (256, 210),
-    GgmlType.Q5_1: (32, 24),
-    GgmlType.Q8_0: (32, 34),
+BLOCKS = {
+    kind: (elements, block_bytes)
+    for name, elements, block_bytes in TENSOR_TYPES.values()
+    for kind in GgmlType
+    if kind == name.upper()
 }
-"""Elements and bytes of one block; `GGML_QUANT_SIZES` of the gguf package says the same."""
+"""Elements and bytes of one block."""
 
 
 class Fill(StrEnum):
@@ -38,12 +42,12 @@ class Fill(StrEnum):
     ONES = "ones"
     """Norms and scales: 1.0 throughout."""
     ALTERNATING = "alternating"
-    """1.0 and -1.0 by turns: a norm before tied embeddings, that the model not merely
-    repeat its last token for ever (the embedding is its own best match)."""
+    """Alternately 1.0 and -1.0: a norm before tied embeddings, without which the model
+    repeats its last token forever (the embedding is its own best match)."""
     DECAY = "decay"
     """Delta-net decay: negative, as the recurrence needs to stay bounded."""
     PROPORTIONAL_ROPE = "proportional-rope"
-    """Frequency divisors of Gemma 4: 1.0 in the first quarter turns, 1e30 in the rest does not."""
+    """Frequency divisors of Gemma 4: the first quarter (1.0) rotates, the rest (1e30) does not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +89,7 @@ class Mix:
     rest: GgmlType
     """All other matrices."""
     promoted: Mapping[str, tuple[GgmlType, int]] = field(default_factory=dict)
-    """By role: a heavier type, and in how many layers (evenly spread) it stands."""
+    """By role: a heavier type, and in how many layers (evenly spread) it is used."""
 
     def at(self, role: str, *, layer: int = 0, layers: int = 1) -> GgmlType:
         """Type of a role in one of `layers` layers."""
@@ -143,14 +147,14 @@ class Layer:
     mix: Mix
     index: int
     of: int
-    """How many layers the model has."""
+    """The model's number of layers."""
 
     def matrix(self, role: str, *shape: int) -> Tensor:
         kind = self.mix.at(role, layer=self.index, layers=self.of)
         return Tensor(name=f"blk.{self.index}.{role}.weight", shape=shape, type=kind)
 
     def plain(self, name: str, *shape: int, fill: Fill = Fill.ONES) -> Tensor:
-        """Make one that real files keep in F32; `name` lacks the layer only."""
+        """Plan a tensor that real files keep in F32; `name` lacks only the layer."""
         return Tensor(
             name=f"blk.{self.index}.{name}", shape=shape, type=GgmlType.F32, fill=fill
         )

@@ -1,8 +1,13 @@
-"""Merges for a made-up vocabulary: byte pair encoding, learned from a text.
+"""A synthetic vocabulary: one token per byte, the family's special tokens, filler, merges.
 
-With one token per byte an agent's prompt is three to four times as long as with a real
-vocabulary. A few thousand merges bring it near (Sennrich et al., ACL 2016: count the
-pairs inside words, join the most frequent one, again and again).
+Without merges the token count of any prompt is its length in bytes (a special token
+counts one), three to four times that of a real vocabulary. With a few thousand merges,
+which only the Qwen family takes, it comes close; they are learned from a text by byte
+pair encoding (Sennrich et al., ACL 2016: count the pairs inside words, join the most
+frequent one, repeat).
+
+Bytes outside printable ASCII are typed UNUSED: they are read, but written as nothing,
+so that any output of a random model is valid UTF-8.
 """
 
 import heapq
@@ -24,7 +29,7 @@ _WORD = re.compile(r" ?[A-Za-z]+|\d| ?[^\sA-Za-z\d]+\n*|\s*\n|\s+(?!\S)|\s+")
 
 
 def learn_merges(text: str, count: int) -> tuple[Merge, ...]:
-    """At most so many merges of printable ASCII, most frequent first.
+    """Learn at most `count` merges of printable ASCII, the most frequent first.
 
     Letters are those GPT-2 writes for bytes: a blank is U+0120, a line end U+010A. Of
     equally frequent pairs the first in the order of letters is taken, so that the same
@@ -40,7 +45,7 @@ def _letter(character: str) -> str:
 
 
 class _Learner:
-    """Words as they are split so far, and where each pair of parts stands."""
+    """Words as they are split so far, and the words that contain each pair of parts."""
 
     def __init__(self, words: Counter[Word]) -> None:
         self._words = dict(words)
@@ -67,7 +72,7 @@ class _Learner:
         return tuple(merges)
 
     def _most_frequent(self) -> Merge | None:
-        """The first of the queue whose count is still true, if it stands twice."""
+        """Return the first of the queue whose count is current, if it occurs twice."""
         while self._queue:
             times, pair = heapq.heappop(self._queue)
             if -times == self._counts[pair]:
@@ -162,15 +167,15 @@ _GEMMA_USER_DEFINED = {
     100: "<|channel>",
     101: "<channel|>",
 }
-"""Both tables are of llama.cpp's `ggml-vocab-gemma-4.gguf`, less pictures and sound."""
+"""Both tables are from llama.cpp's `ggml-vocab-gemma-4.gguf`, without images and sound."""
 
 ENDS = frozenset({"<|endoftext|>", "<|im_end|>", "<eos>", "<turn|>"})
-"""What a random answer may end with. llama.cpp takes more texts for an end; so many
-among a hundred letters would stop most answers after a word."""
+"""Tokens that may end a random answer. llama.cpp treats more texts as an end; with all of
+them among a hundred letters, most answers would stop after a word."""
 
 
 def special_tokens(shape: Shape) -> dict[int, tuple[str, TokenType]]:
-    """Text and type by id; in a small vocabulary Qwen's are the last ones."""
+    """Return text and type by id; in a small vocabulary Qwen's come last."""
     match shape:
         case Qwen35():
             first = min(_QWEN_FIRST, shape.vocabulary - len(_QWEN))
@@ -214,7 +219,7 @@ class Vocabulary:
 
 
 def vocabulary(shape: Shape, merges: Sequence[Merge] = ()) -> Vocabulary:
-    """The tokens of a shape; as many of the merges as there is room for."""
+    """Return the tokens of a shape, with as many merges as there is room for."""
     specials = special_tokens(shape)
     ids = {text: token for token, (text, _) in specials.items()}
     match shape:
@@ -239,7 +244,7 @@ def vocabulary(shape: Shape, merges: Sequence[Merge] = ()) -> Vocabulary:
 
 
 def merges_of(shape: Shape, sample: str) -> tuple[Merge, ...]:
-    """What is learned of a text for a shape; none without a text, or for Gemma."""
+    """Learn a shape's merges from a text; none without a text, or for Gemma."""
     if not sample or isinstance(shape, Gemma4):
         return ()
     room = min(special_tokens(shape)) - _BYTES
@@ -248,13 +253,12 @@ def merges_of(shape: Shape, sample: str) -> tuple[Merge, ...]:
 
 
 def silent_tokens(shape: Shape) -> tuple[int, ...]:
-    """Tokens that random output should not contain: their output weights are zero.
+    """Return tokens that random output should not contain: their output weights are zero.
 
-    Merges are among them: they are read, but never written. Markup always: a tool call
+    Merges are among them: they are read, but never written. So is markup: a tool call
     that opens and never closes is an HTTP 500 from llama-server's parser. In a small
-    vocabulary all that is no text, too, so that text is mostly what comes, and the end
-    of it soon; in a large one that would turn nearly all of the output matrix into
-    zeros.
+    vocabulary everything but text is silent, so that answers are text and end soon; in
+    a large one that would zero nearly all of the output matrix.
     """
     if shape.vocabulary > _SMALL_VOCABULARY:
         known = special_tokens(shape)
@@ -270,7 +274,7 @@ def silent_tokens(shape: Shape) -> tuple[int, ...]:
 
 
 def _merged(merges: Sequence[Merge]) -> dict[int, tuple[str, TokenType]]:
-    """The merges' results after the bytes; two merges may give the same text."""
+    """Return the merges' results after the bytes; two merges may give the same text."""
     texts = dict.fromkeys("".join(pair) for pair in merges)
     return {
         token: (text, TokenType.NORMAL)
@@ -293,7 +297,7 @@ def _qwen_bytes() -> dict[int, tuple[str, TokenType]]:
 
 
 def _gemma_bytes() -> dict[int, tuple[str, TokenType]]:
-    """Byte-fallback tokens at their real ids, and a blank of its own after them."""
+    """Return byte-fallback tokens at their real ids, followed by a blank."""
     known = {
         _GEMMA_FIRST_BYTE + byte: (
             f"<0x{byte:02X}>",

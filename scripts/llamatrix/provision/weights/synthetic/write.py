@@ -1,6 +1,6 @@
-"""Header of a synthetic file: what it is, its shape, its vocabulary, its template.
+"""Write a synthetic GGUF as a stream: memory use does not depend on the size.
 
-The keys are those both pins' loaders ask for; the file says of itself that it is made up.
+The header has the keys that both pins' loaders require, and marks the file as synthetic.
 """
 
 import errno
@@ -131,7 +131,7 @@ def _add_vocabulary(writer: "GGUFWriter", shape: Shape, sample: str) -> None:
             writer.add_token_scores([0.0] * shape.vocabulary)
     writer.add_token_list(words.tokens)
     writer.add_token_types(words.types)
-    # The loaders insist on a list of merges; the one of fillers can never apply.
+    # The loaders require a list of merges; this one of fillers never applies.
     lines = [" ".join(pair) for pair in merges] or ["<filler> <filler>"]
     writer.add_token_merges(lines)
     writer.add_bos_token_id(words.bos)
@@ -156,11 +156,11 @@ def write_header(file: BufferedWriter, spec: SyntheticSpec, plan: Layout) -> Non
         writer.add_tensor_info(
             tensor.name,
             tensor.shape[::-1],
-            np.dtype(np.float32),  # not looked at: raw_dtype decides
+            np.dtype(np.float32),  # ignored: raw_dtype decides
             tensor.bytes,
             raw_dtype=GGMLQuantizationType[tensor.type],
         )
-    # The file is the caller's, so that it is closed in every case.
+    # The file is the caller's, which closes it in every case.
     writer.fout, writer.state = [file], WriterState.EMPTY
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -178,10 +178,10 @@ def write(
     on_bytes: Callable[[int], None],
     sparse: bool = False,
 ) -> None:
-    """Write the file, or no file: a failure leaves none and is a ProvisionError.
+    """Write the file; a failure leaves no file and is a ProvisionError.
 
     `on_bytes` gets increments that add up to the size of the file. `sparse` leaves the
-    tensor data a hole: enough for llama-fit-params, zeros for everything else.
+    tensor data a hole, which is enough for llama-fit-params.
     """
     plan = layout(spec)
     needed = 0 if sparse else plan.tensor_bytes
@@ -237,7 +237,7 @@ def _leave_hole(file: IO[bytes], plan: Layout, on_bytes: Callable[[int], None]) 
 
 def _complaint(error: OSError, path: Path, needed: int) -> str:
     if error.errno not in _NO_ROOM:
-        return f"{path}: cannot be written: {error.strerror}; nothing is left of it"
+        return f"{path}: cannot be written: {error.strerror}; it was removed"
     place = next(folder for folder in path.resolve().parents if folder.is_mount())
     free = shutil.disk_usage(place).free
     return (
