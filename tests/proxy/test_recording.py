@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.agents.opencode.playing import ran, script, stage_for, wrote
-from tests.sandbox.bared import LONGEST, agents_words, bare, bared
+from tests.proxy.session_redaction import LONGEST, agent_texts, redact_session, redacted
 from tests.trials.replayed import SESSION, call, fake_serving, record
 
 from llamatrix.errors import MeasureError
@@ -41,14 +41,14 @@ def test_the_captured_session_holds_nothing_of_the_machine_it_was_made_on() -> N
     assert not re.findall(r"127\.0\.0\.1|localhost", text)
 
 
-def test_the_captured_session_holds_no_words_of_the_agents_makers() -> None:
+def test_captured_session_contains_no_texts_of_the_agent() -> None:
     files = sorted(SESSION.glob("*.request.json"))
     assert len(files) == 4
-    words = [word for file in files for word in agents_words(file.read_bytes())]
+    words = [word for file in files for word in agent_texts(file.read_bytes())]
     assert len(words) > len(files)
     assert max(len(word) for word in words) <= LONGEST
     for file in files:
-        assert bared(file.read_bytes()) == file.read_bytes()
+        assert redacted(file.read_bytes()) == file.read_bytes()
 
 
 def test_the_captured_calls_tell_of_the_requests_beside_them() -> None:
@@ -58,7 +58,7 @@ def test_the_captured_calls_tell_of_the_requests_beside_them() -> None:
         assert one.request_sha256 == hashlib.sha256(body).hexdigest()
 
 
-def test_a_session_is_bared_of_words_and_of_nothing_else(tmp_path: Path) -> None:
+def test_redaction_removes_only_the_texts_of_the_agent(tmp_path: Path) -> None:
     theirs = "Words of others. " * 20
     schema = {
         "type": "object",
@@ -79,7 +79,7 @@ def test_a_session_is_bared_of_words_and_of_nothing_else(tmp_path: Path) -> None
     file = tmp_path / "0002.request.json"
     file.write_bytes(msgspec.json.encode(body))
     before = read_calls(tmp_path)
-    bare(tmp_path)
+    redact_session(tmp_path)
     assert theirs.strip() not in file.read_text()
     found = msgspec.json.decode(file.read_bytes())
     assert [one["role"] for one in found["messages"]] == ["system", "user"]
@@ -213,7 +213,7 @@ def test_the_captured_session_is_what_a_real_opencode_sends(
     if request.config.getoption("--update-captured"):
         shutil.rmtree(SESSION)
         shutil.copytree(stage.calls, SESSION)
-        bare(SESSION)
+        redact_session(SESSION)
     made, kept = read_recording(stage.calls), read_recording(SESSION)
     assert [(one.kind, one.generated_tokens) for one in made.calls] == [
         (one.kind, one.generated_tokens) for one in kept.calls

@@ -1,7 +1,7 @@
-"""A recorded session without the words of the agent that sent it.
+"""Removes an agent's own texts from a recorded session.
 
-Its system messages and descriptions of tools are its makers' text and not ours to
-hand on; what a replay needs of them is that something stands there.
+System messages and tool descriptions belong to the agent's authors and may not be
+redistributed; a replay needs only some text in their place.
 """
 
 import hashlib
@@ -14,22 +14,22 @@ import msgspec
 from llamatrix.proxy.call import read_calls
 
 LONGEST = 60
-"""Letters of the longest text of ours in an agent's place."""
+"""Length of the longest replacement, in characters."""
 
 _SYSTEM = "The system message of the agent stood here."
 _DROPPED = {"title", "examples", "$comment"}
-"""Keys of a JSON schema that tell people something and bind nothing."""
+"""Keys of a JSON schema that are documentation only."""
 
 
-def bare(recording: Path) -> None:
-    """Replace an agent's words in every stored request; the calls tell of what is left.
+def redact_session(recording: Path) -> None:
+    """Redact every stored request, and update the sizes and digests of the calls.
 
     Roles, names, schemas, order, the prompt and the conversation stay.
     """
     calls = []
     for call in read_calls(recording):
         path = recording / f"{call.index:04}.request.json"
-        body = bared(path.read_bytes())
+        body = redacted(path.read_bytes())
         path.write_bytes(body)
         digest = hashlib.sha256(body).hexdigest()
         calls.append(
@@ -41,8 +41,8 @@ def bare(recording: Path) -> None:
     (recording / "calls.jsonl").write_bytes(b"".join(lines))
 
 
-def bared(request: bytes) -> bytes:
-    """A chat completion request in which an agent's words are ours; else as it was."""
+def redacted(request: bytes) -> bytes:
+    """Return a chat completion request with the agent's texts replaced."""
     body = msgspec.json.decode(request)
     for message in body.get("messages", ()):
         if message["role"] == "system":
@@ -54,8 +54,8 @@ def bared(request: bytes) -> bytes:
     return msgspec.json.encode(body)
 
 
-def agents_words(request: bytes) -> Iterator[str]:
-    """Every text of a request that its agent's makers wrote, or ours in its place."""
+def agent_texts(request: bytes) -> Iterator[str]:
+    """Yield every text of a request by the agent's authors, or its replacement."""
     body = msgspec.json.decode(request)
     for message in body.get("messages", ()):
         if message["role"] == "system":
@@ -69,28 +69,31 @@ def _texts(value: object) -> Iterator[str]:
         case str():
             yield value
         case dict():
-            for one in value.values():
-                yield from _texts(one)
+            for item in value.values():
+                yield from _texts(item)
         case list():
-            for one in value:
-                yield from _texts(one)
+            for item in value:
+                yield from _texts(item)
         case _:
             return
 
 
 def _schema(schema: Any, name: str = "") -> Any:  # noqa: ANN401  (a JSON schema)
-    """The schema with a word of ours where it tells people something.
+    """Return the schema with its documentation replaced.
 
-    A property may be called like such a key: under `properties` are only names.
+    A property may have the name of a documentation key: keys of `properties` are names.
     """
     if isinstance(schema, list):
-        return [_schema(one, name) for one in schema]
+        return [_schema(item, name) for item in schema]
     if not isinstance(schema, dict):
         return schema
     kept: dict[str, Any] = {}
     for key, value in schema.items():
         if key == "properties":
-            kept[key] = {one: _schema(inner, one) for one, inner in value.items()}
+            kept[key] = {
+                property_name: _schema(inner, property_name)
+                for property_name, inner in value.items()
+            }
         elif key == "description":
             kept[key] = f"The value {name}."
         elif key not in _DROPPED:
