@@ -62,7 +62,7 @@ HOMES = {
     "subprocess": {"shell", "trials.checks.inside.steps"},
     "tabulate": {"report.render.markdown", "report.tables"},
     "tomli_w": {"provision.resolve"},
-    "trustme": {"trials.stubs.authority"},
+    "trustme": {"trials.stubs.serving"},
     "uvicorn": {"proxy.serving"},
 }
 DISTRIBUTIONS = packages_distributions()

@@ -9,8 +9,7 @@ from llamatrix.agents.context7 import FOLDER
 from llamatrix.config.matrix import Network
 from llamatrix.sandbox.spec import SandboxSpec
 from llamatrix.trials.checks.task import load_task
-from llamatrix.trials.stubs.services import Services
-from llamatrix.trials.stubs.serving import HOSTS
+from llamatrix.trials.stubs.serving import HOSTS, Services
 from llamatrix.trials.trial_environment import (
     Tools,
     TrialEnvironment,

@@ -22,7 +22,7 @@ from llamatrix.provision.python import provide_wheels
 from llamatrix.trials.checks.finding import Judgement
 from llamatrix.trials.checks.task import load_task
 from llamatrix.trials.scripted import Player, Transcript
-from llamatrix.trials.stubs.services import services
+from llamatrix.trials.stubs.serving import services
 from llamatrix.trials.stubs.wheel_index import LOCKED
 from llamatrix.trials.trial import Trial, run_trial
 from llamatrix.trials.trial_environment import (
@@ -84,7 +84,7 @@ class Arena:
     said: list[str] = field(default_factory=list)
     """What `on_turn` was told."""
     key: str = ""
-    """The stand-in's, once there is an environment."""
+    """The stub's, once there is an environment."""
 
     @property
     def kept(self) -> Path:

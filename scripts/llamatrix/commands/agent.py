@@ -32,7 +32,7 @@ from llamatrix.records.store import Store, UnwrittenError
 from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.report.views.troubles import cause_text
 from llamatrix.trials.requirements import unmet
-from llamatrix.trials.stubs.services import Services, services
+from llamatrix.trials.stubs.serving import Services, services
 from llamatrix.trials.stubs.wheel_index import LOCKED
 from llamatrix.trials.trial_result import (
     Broken,

@@ -29,7 +29,7 @@ from llamatrix.trials.checks.finding import Judgement, Verdict
 from llamatrix.trials.checks.judge import judge
 from llamatrix.trials.checks.loopback_execution import loopback_execution
 from llamatrix.trials.checks.task import TRAJECTORY, Task, load_task, task_ids
-from llamatrix.trials.stubs.services import Services, services
+from llamatrix.trials.stubs.serving import Services, services
 from llamatrix.trials.stubs.wheel_index import LOCKED
 from llamatrix.trials.trial_environment import Tools, hermetic_environment
 

@@ -43,7 +43,7 @@ from llamatrix.redaction import Redaction, without_folders
 from llamatrix.scratch import scratch_folder
 from llamatrix.trials.checks.task import Task, check_version, load_task, task_digest
 from llamatrix.trials.scripted import Player, script_of
-from llamatrix.trials.stubs.services import Services
+from llamatrix.trials.stubs.serving import Services
 from llamatrix.trials.trial import Trial, run_trial
 from llamatrix.trials.trial_environment import (
     TrialEnvironment,

@@ -110,7 +110,7 @@ def run_trial(trial: Trial) -> TrialResult:
 
 
 def _keep_requests(trial: Trial) -> None:
-    """Keep what the agent's session asked the stand-ins: images are known by it."""
+    """Keep the request log of the agent's session: images are identified by it."""
     if trial.execution.agents_requests:
         redaction = Redaction(secrets=trial.secrets)
         asked = Path(trial.execution.agents_requests).read_bytes()

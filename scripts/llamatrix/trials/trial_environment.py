@@ -19,14 +19,14 @@ from llamatrix.trials.checks.execution_environment import (
     sandbox_execution,
 )
 from llamatrix.trials.checks.task import Task
-from llamatrix.trials.stubs.authority import trusting
-from llamatrix.trials.stubs.services import Services
 from llamatrix.trials.stubs.serving import (
     HOSTS,
     SWITCH_KEY,
+    Services,
     prepare,
     serve_stubs,
     serve_stubs_for_checks,
+    trusting,
 )
 from llamatrix.trials.stubs.wheel_index import indexed
 

@@ -15,7 +15,7 @@ MODELS = ("gemini-3.1-flash-preview", "gemini-2.5-flash-image")
 
 @pytest.fixture
 def stubs(tmp_path: Path) -> Stubs:
-    folder = tmp_path / "stand-ins"
+    folder = tmp_path / "stubs"
     folder.mkdir()
     return prepare(folder, models=MODELS)
 

@@ -1,4 +1,4 @@
-"""The Gemini stand-in's answers and errors, in the shapes of the public reference."""
+"""The Gemini stub's answers and errors, in the shapes of the public reference."""
 
 import base64
 

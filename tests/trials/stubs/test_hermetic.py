@@ -21,7 +21,7 @@ from llamatrix.sandbox.session import open_sandbox
 from llamatrix.sandbox.spec import HOME, TOOLS, SandboxSpec, inside_path
 from llamatrix.sandbox.workspace_archive import pack
 from llamatrix.trials.stubs.request_log import read_requests
-from llamatrix.trials.stubs.services import services
+from llamatrix.trials.stubs.serving import services
 from llamatrix.trials.stubs.wheel_index import LOCKED, indexed
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]

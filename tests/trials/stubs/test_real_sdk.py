@@ -1,4 +1,4 @@
-"""The real google-genai SDK against our Gemini stand-in."""
+"""The real google-genai SDK against our Gemini stub."""
 
 import re
 import sys
@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from llamatrix import shell
-from llamatrix.trials.stubs.authority import trusting
 from llamatrix.trials.stubs.connect_proxy import connect_proxy
 from llamatrix.trials.stubs.context7_api import pages
 from llamatrix.trials.stubs.request_log import read_requests
-from llamatrix.trials.stubs.serving import HOSTS, Stubs, prepare, serve_stubs
+from llamatrix.trials.stubs.serving import HOSTS, Stubs, prepare, serve_stubs, trusting
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 _INSTALL_S = 600
@@ -85,7 +84,7 @@ def test_the_sdk_takes_the_stand_in_for_the_service(
 def test_what_our_page_shows_does_what_it_says(
     sdk_python: Path, tmp_path: Path
 ) -> None:
-    """Every block of it, one after the other, against the stand-in."""
+    """Every block of it, one after the other, against the stub."""
     (page,) = (each for each in pages() if each.head.id == "/googleapis/python-genai")
     program = "".join(re.findall(r"```python\n(.*?)```", page.text, re.DOTALL))
     stubs = prepare(tmp_path, models=("gemini-3.1-flash-image",))

@@ -16,7 +16,7 @@ from llamatrix import shell
 from llamatrix.provision.compiler import find_tool
 from llamatrix.provision.python import provide_wheels
 from llamatrix.trials.stubs.request_log import read_requests
-from llamatrix.trials.stubs.services import services
+from llamatrix.trials.stubs.serving import services
 from llamatrix.trials.stubs.wheel_index import LOCKED, indexed
 
 NOWHERE = "http://127.0.0.1:9"

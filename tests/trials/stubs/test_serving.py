@@ -1,4 +1,4 @@
-"""How the stand-ins come up, who trusts them, and that they are gone afterwards."""
+"""How the stubs come up, who trusts them, and that they are gone afterwards."""
 
 import socket
 import ssl
@@ -8,9 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from llamatrix.trials.stubs.authority import trusting
 from llamatrix.trials.stubs.connect_proxy import connect_proxy
-from llamatrix.trials.stubs.serving import HOSTS, Stubs, prepare, serve_stubs
+from llamatrix.trials.stubs.serving import HOSTS, Stubs, prepare, serve_stubs, trusting
 
 POST = "https://jsonplaceholder.typicode.com/posts/1"
 

@@ -13,9 +13,13 @@ from pathlib import Path
 from llamatrix.provision.programs import find_uv
 from llamatrix.trials.checks.execution_environment import INSIDE, ExecutionEnvironment
 from llamatrix.trials.checks.task import Task
-from llamatrix.trials.stubs.authority import trusting
 from llamatrix.trials.stubs.connect_proxy import connect_proxy
-from llamatrix.trials.stubs.serving import HOSTS, prepare, serve_stubs_for_checks
+from llamatrix.trials.stubs.serving import (
+    HOSTS,
+    prepare,
+    serve_stubs_for_checks,
+    trusting,
+)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""A way to the stand-ins without a sandbox: a proxy that leads their names to them.
+"""A proxy through which programs outside a sandbox reach the stubs.
 
-In a sandbox a hosts file does this. Without one, programs that honour `HTTPS_PROXY`
-(httpx, the google-genai SDK, curl, uv) come here: a `CONNECT` to a name we stand in
-for ends at our server, any other is passed on, so that uv finds its packages.
+In a sandbox a hosts file does this. Outside, programs that honour `HTTPS_PROXY` (httpx,
+the google-genai SDK, curl, uv) come here: a `CONNECT` to a stub's host leads to the
+stub, any other is passed on, so that uv finds its packages.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -22,9 +22,9 @@ _NO_HEAD = (ValueError, anyio.IncompleteRead, anyio.DelimiterNotFound)
 
 @contextmanager
 def connect_proxy(names: Collection[str], *, port: int) -> Iterator[Mapping[str, str]]:
-    """Lead `names` to 127.0.0.1:`port`; gives the environment that goes this way."""
-    with loopback_listener() as door, answering([(door, _proxy(names, port))]):
-        url = address(door)
+    """Lead `names` to 127.0.0.1:`port`; yield the variables that select the proxy."""
+    with loopback_listener() as listener, answering([(listener, _proxy(names, port))]):
+        url = address(listener)
         yield {"HTTPS_PROXY": url, "https_proxy": url}
 
 
@@ -32,7 +32,7 @@ def _proxy(names: Collection[str], port: int) -> Handler:
     async def tunnel(caller: SocketStream) -> None:
         client = BufferedByteStream(caller)
         try:
-            there = await _reach(*await _asked(client))
+            there = await _reach(*await _read_target(client))
         except _NotConnectError:
             await client.send(b"HTTP/1.1 405 Method Not Allowed\r\n\r\n")
         except (OSError, *_NO_HEAD):
@@ -52,11 +52,11 @@ def _proxy(names: Collection[str], port: int) -> Handler:
 
 
 class _NotConnectError(Exception):
-    """A request for a page, not for a way."""
+    """A request that is not a CONNECT."""
 
 
-async def _asked(client: BufferedByteStream) -> tuple[str, int]:
-    """Whom a client wants to be connected with, by its request's head."""
+async def _read_target(client: BufferedByteStream) -> tuple[str, int]:
+    """Return the host and port that a client's request names."""
     head = await client.receive_until(b"\r\n\r\n", _HEAD_BYTES)
     method, target, _ = head.split(b" ", 2)
     host, _, port = target.decode("ascii").rpartition(":")

@@ -1,8 +1,8 @@
-"""A stand-in for the service behind Context7's MCP server, with pages of ours.
+"""A stub of the service behind Context7's MCP server, with pages of its own.
 
-Answers the two calls that both pinned versions of the package make: the search for a
-library and the question about one. A page is a Markdown file in `docs/`, its TOML
-head says under which names it is found. What has no page is found by no search.
+It answers the two calls that both pinned versions of the package make: the search for a
+library and the query about one. A page is a Markdown file in `docs/` whose TOML head
+lists the names under which it is found.
 """
 
 import re
@@ -18,10 +18,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 PAGES = "/v2/context"
-"""Where a question about a library is answered with its page."""
+"""The path that answers a query about a library with its page."""
 _FENCE = "+++\n"
 _HIGH_REPUTATION = 10
-_SAYS_NOTHING = {
+_GENERIC_WORDS = {
     *("a", "an", "and", "api", "client", "docs", "documentation", "for", "in"),
     *("library", "of", "package", "python", "sdk", "the", "to", "with"),
 }
@@ -42,7 +42,7 @@ class Page:
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
-        """All it is called, as words."""
+        """All its names, as words."""
         head = self.head
         return tuple(
             _words(name)
@@ -50,14 +50,14 @@ class Page:
         )
 
     def fits(self, asked: str) -> int:
-        """How well a name that somebody typed is one of ours; 0 is not at all."""
+        """Return how well a library's name matches this page; 0 is not at all."""
         words = _words(asked)
         if words in self.names:
             return 3
         if any(_holds(words, name) for name in self.names):
             return 2
-        telling = set(words) - _SAYS_NOTHING
-        return int(any(telling & set(name) for name in self.names))
+        specific = set(words) - _GENERIC_WORDS
+        return int(any(specific & set(name) for name in self.names))
 
     @property
     def listing(self) -> dict[str, object]:
@@ -67,17 +67,17 @@ class Page:
             "description": self.head.description,
             "totalSnippets": self.text.count("\n```\n"),
             "trustScore": _HIGH_REPUTATION,
-            "benchmarkScore": 0,  # nobody has measured ours: both versions leave 0 out
+            "benchmarkScore": 0,  # not measured: both versions leave 0 out
             "versions": [f"v{self.head.version}"],
         }
 
 
 @cache
 def pages() -> tuple[Page, ...]:
-    """All pages we wrote, by the names of their files."""
+    """Return all pages of `docs/`, by file name."""
     folder = files("llamatrix.trials.stubs") / "docs"
-    found = sorted(folder.iterdir(), key=lambda each: each.name)
-    return tuple(_page(each.read_text()) for each in found if each.name.endswith(".md"))
+    found = sorted(folder.iterdir(), key=lambda file: file.name)
+    return tuple(_page(file.read_text()) for file in found if file.name.endswith(".md"))
 
 
 def context7_api() -> Starlette:
@@ -100,7 +100,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _holds(words: tuple[str, ...], name: tuple[str, ...]) -> bool:
-    """Whether a name stands in what was said, word for word."""
+    """Return whether the words contain a name, word for word."""
     places = range(len(words) - len(name) + 1)
     return any(words[at : at + len(name)] == name for at in places)
 
@@ -116,7 +116,7 @@ async def _search(request: Request) -> Response:
 
 
 async def _context(request: Request) -> Response:
-    """The whole page, whatever the question: it is shorter than a usual answer."""
+    """Answer with the whole page: it is shorter than a usual answer."""
     asked = request.query_params.get("libraryId", "").strip()
     for page in pages():
         if f"{asked}/".lower().startswith(f"{page.head.id}/"):  # a version may follow

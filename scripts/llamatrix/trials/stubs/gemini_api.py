@@ -1,8 +1,8 @@
-"""A stand-in for the Gemini API, as far as generating images with it goes.
+"""A stub of the Gemini API, as far as generating images with it goes.
 
-Answers `generateContent` (plain and streamed) and the list of models in the shapes
-the public REST reference gives, with its errors: an unknown model, a wrong key, a
-body without contents. Any other path is the 404 it would be for a wrong method.
+It answers `generateContent` (plain and streamed) and the list of models in the shapes
+of the public REST reference, with its errors: an unknown model, a wrong key, a body
+without contents. Any other path is answered with 404.
 """
 
 import base64
@@ -45,7 +45,7 @@ class Picture:
 
     @property
     def fingerprint(self) -> str:
-        """By which an image that was converted or scaled is known again."""
+        """Identifies the image after conversion or scaling."""
         return self.bands.hex()
 
     def png(self) -> bytes:
@@ -100,7 +100,9 @@ class _Ask(Struct):
 
     @property
     def prompt(self) -> str:
-        return "\n".join(part.text for each in self.contents for part in each.parts)
+        return "\n".join(
+            part.text for content in self.contents for part in content.parts
+        )
 
     @property
     def modalities(self) -> set[str]:
@@ -114,15 +116,15 @@ class _Ask(Struct):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GeminiApi:
     key: str
-    """The one key it takes."""
+    """The only key that it accepts."""
     models: tuple[str, ...]
-    """The models it serves; all of them draw."""
+    """All of them generate images."""
     world: Callable[[], World] = lambda: World.REAL
     foreign_keys: tuple[str, ...] = ()
-    """Keys of other runs of the same trial: who sends one has kept it somewhere."""
+    """Keys of other runs of the trial: a program that sends one has stored it."""
     _counter: Iterator[int] = field(default_factory=itertools.count)
     _nonce: str = field(default_factory=lambda: secrets.token_hex(16))
-    """Makes every image of this run one that no other run has."""
+    """Makes the images of this run differ from those of all others."""
 
     def app(self) -> Starlette:
         return Starlette(
@@ -199,7 +201,7 @@ class GeminiApi:
         return JSONResponse(answer)
 
     def _answer(self, model: str, ask: _Ask, drawn: Picture) -> dict[str, object]:
-        """An image, with words before it unless images alone were asked for."""
+        """Return an image, after a text unless only images were asked for."""
         parts: list[dict[str, object]] = []
         if ask.modalities != {"IMAGE"}:
             parts.append({"text": "Here is your image."})
@@ -221,7 +223,7 @@ class GeminiApi:
                 "totalTokenCount": asked_tokens + _TOKENS_PER_IMAGE,
             },
             "modelVersion": model,
-            "responseId": f"stand-in-{drawn.fingerprint[:12]}",
+            "responseId": f"stub-{drawn.fingerprint[:12]}",
         }
 
 

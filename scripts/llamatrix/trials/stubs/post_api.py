@@ -1,7 +1,7 @@
-"""A stand-in for the post service of prompt 1: `GET /posts` and `GET /posts/N`.
+"""A stub of the post service of prompt 1: `GET /posts` and `GET /posts/N`.
 
-It answers as the public service does: the same first post, JSON of the same shape,
-404 with an empty object for a post that is not there, `?id=` and `?userId=` as filters.
+It answers as the public service does: the same first post, JSON of the same shape, 404
+with an empty object for a missing post, `?id=` and `?userId=` as filters.
 """
 
 import itertools
@@ -19,7 +19,7 @@ HOST = "jsonplaceholder.typicode.com"
 FIRST_TITLE = (
     "sunt aut facere repellat provident occaecati excepturi optio reprehenderit"
 )
-"""The title the public service gives post 1; tests of agents may well know it."""
+"""The title of post 1 in the public service; an agent's tests may contain it."""
 _POSTS = 100
 _PER_USER = 10
 _FILTERS = ("id", "userId")
@@ -30,7 +30,7 @@ Post = dict[str, int | str | None]
 class PostApi:
     world: Callable[[], World] = lambda: World.REAL
     title: str = FIRST_TITLE
-    """What the first post's title begins with in the OTHER world."""
+    """How the first post's title begins in the OTHER world."""
     _counter: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def app(self) -> Starlette:

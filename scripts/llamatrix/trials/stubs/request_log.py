@@ -1,8 +1,7 @@
-"""What a stand-in was asked, one JSON line for each request; the checks count them."""
+"""The requests to a stub, one JSON line each; the checks count them."""
 
 import threading
 import time
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
@@ -14,30 +13,30 @@ _DESCRIBED = "llamatrix..served"
 
 
 class GivenKey(StrEnum):
-    """Which key a request came with; the key itself is never written down."""
+    """The kind of key in a request; the key itself is never recorded."""
 
     NONE = "none"
     RIGHT = "right"
     """The one of this run's environment."""
     FOREIGN = "foreign"
-    """That of another run, the agent's own session among them."""
+    """That of another run, such as the agent's own session."""
     BAD = "bad"
-    """One that says of itself that it is none, such as `invalid-key`."""
+    """A placeholder, such as `invalid-key`."""
     UNKNOWN = "unknown"
 
 
 class Served(Struct, frozen=True, kw_only=True):
-    """What a stand-in adds to the line of a request."""
+    """What a stub adds to the line of a request."""
 
     key: GivenKey = GivenKey.NONE
     prompt: str = ""
-    """The text an image was asked for with."""
+    """The prompt for an image."""
     picture: str = ""
-    """Fingerprint of the image that was served; see `picture`."""
+    """The fingerprint of the served image."""
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """One answered request. Of headers only their names, of the query nothing."""
+    """One answered request: headers by name only, without the query."""
 
     host: str
     method: str
@@ -45,14 +44,14 @@ class Request(Struct, frozen=True, kw_only=True):
     status: int
     user_agent: str
     at_s: float = 0.0
-    """When it was answered, in seconds since the epoch."""
+    """Time of the answer, in seconds since the epoch."""
     headers: str = ""
-    """Names of its headers in the order they came in: every HTTP client has its own."""
+    """The names of its headers in their order, which differs between HTTP clients."""
     served: Served = Served()
 
 
 class RequestLog:
-    """Appends to one file; whole lines only, from any thread."""
+    """Appends whole lines to one file, from any thread."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -65,12 +64,12 @@ class RequestLog:
 
 
 def describe(scope: Scope, served: Served) -> None:
-    """Say more about a request that is being answered."""
+    """Add to the record of a request that is being answered."""
     scope[_DESCRIBED] = served
 
 
 class Watched:
-    """An app, each of whose requests is written down when it is answered."""
+    """An app whose requests are logged when they are answered."""
 
     def __init__(self, app: ASGIApp, log: RequestLog) -> None:
         self._app = app
@@ -104,10 +103,6 @@ class Watched:
 
 
 def read_requests(path: Path) -> tuple[Request, ...]:
-    """All requests so far, in the order they were answered."""
-    return tuple(_lines(path))
-
-
-def _lines(path: Path) -> Iterator[Request]:
-    for line in path.read_bytes().splitlines():
-        yield msgspec.json.decode(line, type=Request)
+    """Return all requests so far, in the order of their answers."""
+    lines = path.read_bytes().splitlines()
+    return tuple(msgspec.json.decode(line, type=Request) for line in lines)

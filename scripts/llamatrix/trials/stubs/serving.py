@@ -1,48 +1,135 @@
-"""Brings the stand-ins up and down: one TLS server, told apart by the host's name."""
+"""Serves the stubs: web services by host name under TLS, Context7 and a package index.
+
+TLS ends in the harness's process, which also writes the request logs: programs in a
+sandbox can reach neither keys nor logs.
+"""
 
 import secrets
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
+import trustme
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from llamatrix.provision.python import provide_bytecode
 from llamatrix.proxy.serving import loopback_listener, serving
 from llamatrix.sandbox.forwarding import answering
 from llamatrix.trials.stubs import gemini_api, post_api
-from llamatrix.trials.stubs.authority import TlsFiles, issue
-from llamatrix.trials.stubs.request_log import RequestLog, Watched
+from llamatrix.trials.stubs.context7_api import PAGES, context7_api
+from llamatrix.trials.stubs.request_log import RequestLog, Watched, read_requests
+from llamatrix.trials.stubs.wheel_index import wheel_index
 from llamatrix.trials.stubs.world import Switch, World
 
 HOSTS = (post_api.HOST, gemini_api.HOST)
 SWITCH_KEY = "session.key"
 """The file, in a run's folder, with the key for the services' switch."""
 _WORDS = ("dolor", "amet", "magna", "tempor", "nulla", "fugiat", "culpa", "mollit")
-_NOWHERE = 421  # "misdirected request": a name we do not stand in for
+_NOWHERE = 421  # "misdirected request": a host without a stub
+
+
+class TlsFiles(NamedTuple):
+    """A certificate authority for one run, as files for a server and its clients."""
+
+    server: Path
+    """The server's private key and certificate chain."""
+    authority: Path
+    """The authority alone: for a sandbox that reaches nothing else."""
+    authorities: Path
+    """It and those that this machine trusts: where other servers are reached too."""
+
+
+def issue(names: tuple[str, ...], folder: Path) -> TlsFiles:
+    """Create an authority and one certificate for all names."""
+    authority = trustme.CA()
+    tls_files = TlsFiles(
+        folder / "server.pem", folder / "authority.pem", folder / "authorities.pem"
+    )
+    tls_files.server.touch(mode=0o600)
+    authority.issue_cert(*names).private_key_and_cert_chain_pem.write_to_path(
+        tls_files.server
+    )
+    ours = authority.cert_pem.bytes().decode()
+    tls_files.authority.write_text(ours)
+    trusted = ssl.create_default_context().get_ca_certs(binary_form=True)
+    tls_files.authorities.write_text(
+        ours + "".join(ssl.DER_cert_to_PEM_cert(cert) for cert in trusted)
+    )
+    return tls_files
+
+
+def trusting(bundle: Path) -> Mapping[str, str]:
+    """Return variables with which Python, requests, curl, uv and Node trust a bundle."""
+    names = (
+        *("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+        "NODE_EXTRA_CA_CERTS",
+    )
+    return dict.fromkeys(names, str(bundle))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Services:
+    """Ports of this machine's loopback; a sandbox may map them to others."""
+
+    context7: int
+    """Context7's back end: `CONTEXT7_API_URL`."""
+    packages: int
+    """The package index; see `wheel_index.indexed`."""
+    bytecode: Path
+    """The folder with the compiled modules of its wheels; see `provide_bytecode`."""
+    log: Path
+    """The request log of both."""
+
+    def pages_served(self) -> int:
+        """Return how many pages of documentation were served so far."""
+        requests = read_requests(self.log)
+        return sum((r.path, r.status) == (PAGES, 200) for r in requests)
+
+
+@contextmanager
+def services(*, wheels: Path, log: Path) -> Iterator[Services]:
+    """Serve both while the block runs; append their requests to `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch()
+    requests = RequestLog(log)
+    with ExitStack() as held:
+        ports: list[int] = []
+        for app in (context7_api(), wheel_index(wheels)):
+            listener = held.enter_context(loopback_listener())
+            held.enter_context(serving(Watched(app, requests), [listener]))
+            ports.append(listener.getsockname()[1])
+        yield Services(
+            context7=ports[0],
+            packages=ports[1],
+            bytecode=provide_bytecode(wheels),
+            log=log,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stubs:
-    """What a run's stand-ins are made of; they may stand several times in it."""
+    """What the stubs of a run consist of; they may be served several times in it."""
 
     models: tuple[str, ...]
-    """Served by the Gemini stand-in."""
+    """Of the Gemini stub."""
     log: Path
-    """What they were asked; see `request_log`."""
+    """The request log."""
     tls_files: TlsFiles
     key: str
-    """The only key the Gemini stand-in takes."""
+    """The only key that the Gemini stub accepts."""
     title: str = ""
-    """What a post's title begins with in a world where it is another."""
+    """How a post's title begins in the OTHER world."""
     foreign_keys: tuple[str, ...] = ()
-    """Keys of other runs; who sends one has kept it somewhere."""
+    """Keys of other runs: a program that sends one has stored it somewhere."""
     switch: Switch | None = None
-    """With one the stand-ins can answer otherwise."""
+    """Changes what they answer."""
 
     def for_judging(self, folder: Path) -> "Stubs":
-        """The same services for the judge: another key, another log, a switch."""
+        """Return the same services for the checks: another key and log, a switch."""
         log = folder / "judged-requests.jsonl"
         log.touch()
         return replace(
@@ -56,7 +143,7 @@ class Stubs:
 
 
 def prepare(folder: Path, *, models: tuple[str, ...]) -> Stubs:
-    """A new authority, a new key and an empty log, in a folder of the run's own."""
+    """Create an authority, a key and an empty log, in a folder of the run's own."""
     log = folder / "requests.jsonl"
     log.touch()
     return Stubs(
@@ -73,11 +160,9 @@ def _new_key() -> str:
 
 @contextmanager
 def serve_stubs(stubs: Stubs, listener: socket.socket | None = None) -> Iterator[int]:
-    """Serve until the block is left; gives the port.
+    """Serve while the block runs; yield the port.
 
-    On a free port of this machine's loopback, or on a socket that listens already: a
-    sandbox hands out the one of its own port 443. TLS ends in this process and the
-    log is written by it, so the agent can touch neither.
+    It is a free port of this machine's loopback, or the given listener's.
     """
     with ExitStack() as held:
         if listener is None:
@@ -89,7 +174,7 @@ def serve_stubs(stubs: Stubs, listener: socket.socket | None = None) -> Iterator
 
 @contextmanager
 def serve_stubs_for_checks(stubs: Stubs) -> Iterator[tuple[int, int]]:
-    """Serve what judged programs ask; gives its port and that of its switch."""
+    """Serve the stubs for judged programs; yield their port and their switch's."""
     if stubs.switch is None:
         raise AssertionError
     with loopback_listener() as control:
@@ -121,13 +206,13 @@ def _app(stubs: Stubs) -> ASGIApp:
 
 
 class _ByHost:
-    """Hands each request to the app of its host."""
+    """Passes each request to the app of its host."""
 
     def __init__(self, apps: Mapping[str, ASGIApp]) -> None:
         self._apps = apps
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":  # it has no life of its own to begin and end
+        if scope["type"] != "http":  # no lifespan to start and stop
             return
         host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
         app = self._apps.get(host.partition(":")[0], _misdirected)

@@ -1,8 +1,8 @@
 """A package index of one folder of wheels, for uv and pip in a sandbox.
 
-The simple repository API as uv and pip ask it: HTML or JSON, each file with its
-sha256, and each wheel's metadata beside it, so that a resolution downloads nothing.
-Addresses are relative: whoever forwards a port to it need not say so.
+It serves the simple repository API as uv and pip use it: HTML or JSON, each file with
+its sha256, and each wheel's metadata beside it, so that resolving downloads nothing.
+Addresses are relative, so any port can be forwarded to it.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from llamatrix.errors import MeasureError
 from llamatrix.provision.integrity import file_sha256
 
 LOCKED = Path(__file__).with_name("wheels.txt")
-"""What is in the index, exact and with hashes; made from `wheels.in`."""
+"""The content of the index, exact and with hashes; compiled from `wheels.in`."""
 WISHED = LOCKED.with_suffix(".in")
 _JSON = "application/vnd.pypi.simple.v1+json"
 _METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
@@ -47,7 +47,7 @@ class _Wheel:
 
     @property
     def requires_python(self) -> str:
-        """As its metadata has it; empty where any Python will do."""
+        """From its metadata; empty for any Python."""
         return BytesHeaderParser().parsebytes(self.metadata).get("Requires-Python", "")
 
     @property
@@ -104,7 +104,7 @@ class _Index:
 
 
 def wheel_index(folder: Path) -> Starlette:
-    """Serve the wheels of a folder at `/simple/`; they are read once, now."""
+    """Return an app that serves a folder's wheels at `/simple/`; read them now."""
     found = sorted(folder.glob("*.whl"))
     if not found:
         raise MeasureError(f"{folder}: holds no wheels for a package index")
@@ -119,12 +119,12 @@ def wheel_index(folder: Path) -> Starlette:
 
 
 def indexed(port: int) -> Mapping[str, str]:
-    """Environment in which uv and pip ask the index on a port of their loopback."""
+    """Return variables with which uv and pip use the index on a loopback port."""
     url = f"http://127.0.0.1:{port}/simple"
     return {
         "UV_DEFAULT_INDEX": url,
         "UV_PYTHON_DOWNLOADS": "never",
-        "UV_LINK_MODE": "copy",  # else a warning: cache and workspace lie apart
+        "UV_LINK_MODE": "copy",  # else a warning: other disks for cache and workspace
         "PIP_INDEX_URL": url,
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }
@@ -137,8 +137,7 @@ def _read(path: Path) -> _Wheel:
             metadata = archive.read(name)
     except (zipfile.BadZipFile, ValueError) as error:
         raise MeasureError(
-            f"{path}: is not a wheel ({error}); delete its folder to have it fetched "
-            "again"
+            f"{path}: is not a wheel ({error}); delete its folder to fetch it again"
         ) from error
     return _Wheel(path=path, sha256=file_sha256(path), metadata=metadata)
 

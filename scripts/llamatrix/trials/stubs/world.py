@@ -1,7 +1,7 @@
-"""What a service's stand-in answers: as the real one does, or otherwise on purpose.
+"""What a stub answers: the same as the real service, or something else on purpose.
 
-A judged program cannot see in which of these worlds it runs except by asking the
-service. What it does in one and not in another therefore depends on the answers.
+A judged program can tell these worlds apart only by calling the service. If it behaves
+differently in one of them, its behaviour depends on the answers.
 """
 
 import hashlib
@@ -14,28 +14,29 @@ from anyio.abc import SocketStream
 
 from llamatrix.sandbox.forwarding import Handler
 
-_LONGEST = 256
+_MAX_LINE_BYTES = 256
 
 
 class World(StrEnum):
     REAL = "real"
-    """As the public service answers."""
+    """The answers of the public service."""
     OTHER = "other"
-    """Well-formed answers with another content, different for every request."""
+    """Well-formed answers with other content, different for every request."""
     FAILING = "failing"
     """Status 500 for every call that the task is about."""
     EMPTY = "empty"
-    """Texts are empty and numbers are 0."""
+    """Empty texts, and 0 for numbers."""
     NULL = "null"
     """Every value is null."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Switch:
-    """The world that a run's stand-ins are in, changed by who runs judged programs.
+    """The world that a run's stubs are in; the runner of judged programs changes it.
 
-    That is `judging/inside/steps.py`, beside the judged programs; a word of it carries
-    a digest made with a key that is in a file of ours and in its memory only.
+    The runner is `checks/inside/steps.py`, in the sandbox of the judged programs. Each of
+    its commands carries a digest made with a key, which is only in a file of the harness
+    and in the runner's memory.
     """
 
     key_file: Path
@@ -44,20 +45,20 @@ class Switch:
     _count: int = 0
 
     def handler(self) -> Handler:
-        """Takes one line `COUNT WORLD DIGEST` of each connection; answers `ok`."""
+        """Return a handler of one line `COUNT WORLD DIGEST`; it answers `ok`."""
 
         async def take(caller: SocketStream) -> None:
-            line = await caller.receive(_LONGEST)
+            line = await caller.receive(_MAX_LINE_BYTES)
             if self._turn(line.decode("latin-1").strip()):
                 await caller.send(b"ok")
 
         return take
 
     def _turn(self, line: str) -> bool:
-        said, _, digest = line.rpartition(" ")
+        command, _, digest = line.rpartition(" ")
         key = self.key_file.read_bytes() if self.key_file.exists() else b""
-        right = hmac.new(key, f"world {said}".encode(), hashlib.sha256).hexdigest()
-        count, _, world = said.partition(" ")
+        right = hmac.new(key, f"world {command}".encode(), hashlib.sha256).hexdigest()
+        count, _, world = command.partition(" ")
         if not key or not hmac.compare_digest(right, digest) or world not in set(World):
             return False
         if key != self._key:

@@ -18,7 +18,7 @@ from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.stats.pairs import Arm
 from llamatrix.trials.requirements import unmet
-from llamatrix.trials.stubs.services import Services
+from llamatrix.trials.stubs.serving import Services
 
 
 class Attempts(Protocol):
