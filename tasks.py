@@ -14,7 +14,7 @@ from invoke import Collection, Context, Exit, task
 from llamatrix import scratch, terminal
 from llamatrix.commands import flags
 from llamatrix.commands.regress.flags import Flags as RegressFlags
-from llamatrix.errors import BenchError
+from llamatrix.errors import BenchError, MatrixError
 
 F = TypeVar("F")
 terminal.end_with_the_reader_of_help(sys.argv)
@@ -226,10 +226,11 @@ def all_(f: flags.AgentFlags) -> int:
 
 @command(flags.GpuProofFlags)
 def gpu_proof(f: flags.GpuProofFlags) -> None:
-    """Measure one model on this machine's CUDA card, by hand and through the harness."""
-    from llamatrix.commands.gpu_proof import prove
-
-    print(prove(f), end="")
+    """Removed: see `bench-self --profile gpu-proof`."""
+    raise MatrixError(
+        f"gpu-proof: now `invoke bench-self --profile {f.profile} --model {f.model}`; "
+        "energy and memory of the cards are in speed.md (`invoke table`)"
+    )
 
 
 @command(flags.DoctorFlags)
@@ -261,7 +262,7 @@ def bench_self(f: flags.BenchSelfFlags) -> None:
     """Measure the harness itself: exactness of samples, overhead, bias."""
     from llamatrix.commands.bench_self import report
 
-    report(pairs=f.pairs, long_s=f.long_run_s)
+    report(f)
 
 
 @command(flags.RegressSelftestFlags)

@@ -22,11 +22,15 @@ from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.context_page import newest
-from llamatrix.report.gpu_page import predicted_need
-from llamatrix.report.gpu_table import energy_cells, peak_memory, sample_text
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.speed import Group
 from llamatrix.report.table import Column, Table
+from llamatrix.report.views.cards import (
+    energy_cells,
+    peak_memory,
+    predicted_need,
+    sample_of,
+)
 from llamatrix.stats.pairs import Samples
 from llamatrix.stats.sequential import SequentialTest, judge_cases
 from llamatrix.stats.verdict import Metric
@@ -158,7 +162,7 @@ def _count(records: Sequence[Engine]) -> str:
     samples = [
         sample
         for one in records
-        if isinstance(one, SpeedRecord) and (sample := sample_text(one))
+        if isinstance(one, SpeedRecord) and (sample := sample_of(one))
     ]
     if not samples:
         return str(len(records))
@@ -246,8 +250,10 @@ def _speed(mean: float | None) -> str:
 
 
 def _joules(group: Group, model: str, test: SpeedTest | None) -> str:
-    text = energy_cells(group.records_of(model, test))[0] if test else "n/a"
-    return text if text == "n/a" else f"{float(text):.2f}"
+    if test is None:
+        return "n/a"
+    joules = energy_cells(group.records_of(model, test))[0].value
+    return f"{joules:.2f}" if isinstance(joules, float) else "n/a"
 
 
 def memory(folder: Path, options: Options) -> str:

@@ -7,9 +7,9 @@ import pytest
 from tests.invoking import invoked
 from tests.shipped import ROOT
 
-from llamatrix.commands.hand_runs import BY_HAND
 from llamatrix.commands.regress.ledger import SPEED_PAIRS
 from llamatrix.records.context_record import CONTEXT
+from llamatrix.records.hand_run import BY_HAND
 from llamatrix.records.judge_record import JUDGE
 from llamatrix.records.speed_record import SPEED
 from llamatrix.records.store import DamagedLine, R, RecordKind, Store

@@ -1,4 +1,4 @@
-"""Published weights in serve, gpu-proof and regress: a folder of one's own, or the hub."""
+"""Published weights in serve, bench-self and regress: a folder of one's own, or the hub."""
 
 import json
 import os
@@ -109,23 +109,14 @@ def test_serving_without_hub_and_file_names_the_way_out(serve: Serve) -> None:
     assert "Traceback" not in said
 
 
-def test_gpu_proof_measures_ones_own_file_and_leaves_it(
+def test_bench_self_measures_ones_own_file_and_leaves_it(
     asking: Project, run_invoke: RunInvoke, own: Path
 ) -> None:
-    ended = run_invoke("gpu-proof", "--profile", "hub", "--weights-dir", str(own))
+    ended = run_invoke("bench-self", "--profile", "hub", "--weights-dir", str(own))
     assert ended.returncode == 0, ended.stderr
     pins = {json.loads(line)["weights"]["weights_pin"] for line in record_lines(asking)}
     assert pins == {"own file"}
     assert [path.read_bytes() for path in own.iterdir()] == [CONTENT]
-
-
-def test_gpu_proofs_build_step_asks_no_hub(
-    hub: HubStub, asking: Project, run_invoke: RunInvoke
-) -> None:
-    ended = run_invoke("gpu-proof", "--profile", "hub", "--step", "build")
-    assert ended.returncode == 0, ended.stderr
-    assert hub.asked == []
-    assert not asking.records.exists()
 
 
 def regress_weights(project: Project) -> set[str]:

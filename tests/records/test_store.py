@@ -16,10 +16,10 @@ from tests.records.captured import KINDS, captured_line, captured_record
 from tests.records.made import made_record
 from tests.shipped import ROOT
 
-from llamatrix.commands.hand_runs import HandRun
 from llamatrix.commands.regress.ledger import Entry
 from llamatrix.engines.outcome import Done
 from llamatrix.errors import RecordError
+from llamatrix.records.hand_run import HandRun
 from llamatrix.records.speed_record import SPEED, SpeedRecord
 from llamatrix.records.store import (
     SCHEMA_VERSION,

@@ -14,8 +14,11 @@ from pathlib import Path
 import msgspec
 
 from llamatrix.commands.bench import bench_of, measure
+from llamatrix.commands.flags import BenchSelfFlags
+from llamatrix.commands.hand_runs import measure_by_hand_too
 from llamatrix.commands.launching import provide_parts
 from llamatrix.commands.pending import speed_status
+from llamatrix.commands.tabulate import tables_of
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.context import Context, load_context
 from llamatrix.engines.llama_cpp.engine import manual_command, run_bare
@@ -57,8 +60,16 @@ class Run:
     """Wall time in which the process did not run, plus our CPU time while it did."""
 
 
-def report(*, pairs: int, long_s: int) -> None:
-    """Print the findings; MeasureError where the samples are not exact."""
+def report(flags: BenchSelfFlags) -> None:
+    """Print the findings; MeasureError where the samples are not exact.
+
+    With a profile, measure one of its models by hand too and print its speed tables.
+    """
+    if flags.profile:
+        pending = measure_by_hand_too(flags)
+        _print_sampling()
+        print(tables_of(pending), end="")
+        return
     context = load_context("smoke")
     cell = context.plan("*/qwen35-27b.*").speed[0]
     parts = provide_parts(cell, context.project)
@@ -66,8 +77,8 @@ def report(*, pairs: int, long_s: int) -> None:
         records = _measured_aside(cell, context, Path(aside))
         base = bench_of(cell, parts, context.project)
         _print_exactness(cell, base, records)
-        _print_pairs(base, records[0], Path(aside), pairs)
-        _print_long(base, records[0], Path(aside), long_s)
+        _print_pairs(base, records[0], Path(aside), flags.pairs)
+        _print_long(base, records[0], Path(aside), flags.long_run_s)
         _print_tabulating(records, Path(aside))
     _print_sampling()
     _print_trials()

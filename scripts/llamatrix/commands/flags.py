@@ -298,16 +298,14 @@ class VerdictFlags:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GpuProofFlags:
-    model: str = flag("qwen35-27b", "which model of the profile, by its key")
-    profile: str = flag(
-        "gpu-proof", "a profile with full-size synthetic weights and a CUDA build"
-    )
-    budget: str = flag(
-        "25m", "do not start a process that would finish after this time"
-    )
-    step: str = flag("all", "build, weights, measure or all; each is resumable")
+    """The flags that `gpu-proof` had: accepted, so that its hint is printed."""
+
+    model: str = flag("qwen35-27b", "as of `bench-self`")
+    profile: str = flag("gpu-proof", "as of `bench-self`")
+    budget: str = flag("25m", "as of `bench-self`")
+    step: str = flag("all", "now `invoke build` and `invoke weights`")
     weights_dir: str = flag("", WEIGHTS_DIR)
-    keep: bool = flag(default=False, text="do not delete the weights at the end")
+    keep: bool = flag(default=False, text="weights are always kept")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -341,6 +339,14 @@ class BenchSelfFlags:
         least=1,
         most=86_400,
     )
+    profile: str = flag(
+        "", "measure a cell of this profile by hand too, recorded and resumable"
+    )
+    model: str = flag("qwen35-27b", "with --profile: which model, by its key")
+    budget: str = flag(
+        "25m", "with --profile: start no process that would end after this time"
+    )
+    weights_dir: str = flag("", WEIGHTS_DIR)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,8 +16,9 @@ from llamatrix.host import this_host
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.records.context_record import CONTEXT, ContextRecord
+from llamatrix.records.hand_run import BY_HAND
 from llamatrix.records.judge_record import JUDGE, JudgeRecord
-from llamatrix.records.store import DamagedLine
+from llamatrix.records.store import DamagedLine, Store
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.reference_set import find_set
 from llamatrix.report.evidence import (
@@ -80,7 +81,8 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
     lock = context.lock if context else _readable_lock(project)
     evidence = read_evidence(project.reports)
     models, current = tuple(matrix.models), current_digests(matrix, lock)
-    found = groups(evidence.records, models=models, current=current)
+    by_hand = tuple(Store(reports=project.reports, kind=BY_HAND).read_all())
+    found = groups(evidence.records, models=models, current=current, by_hand=by_hand)
     trial_evidence = read_trial_evidence(project.reports)
     opinions = read_index(project.reports, JUDGE)
     contexts = read_index(project.reports, CONTEXT)

@@ -1,11 +1,9 @@
 """Records to pages: all of them written anew, those asked for shown."""
 
 import shutil
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from llamatrix.commands.hand_runs import BY_HAND
 from llamatrix.commands.pending import Pending
 from llamatrix.commands.report_view import (
     View,
@@ -15,17 +13,15 @@ from llamatrix.commands.report_view import (
     trials_belong,
 )
 from llamatrix.config.expand import select_profile
-from llamatrix.engines.outcome import SpeedSample
 from llamatrix.errors import ReportError
 from llamatrix.host import this_host
 from llamatrix.progress import say
 from llamatrix.project import Project
-from llamatrix.provision.weights.synthetic.models import MODELS
 from llamatrix.records.context_record import CONTEXT
+from llamatrix.records.hand_run import BY_HAND
 from llamatrix.records.judge_record import JUDGE, trial_name
 from llamatrix.records.store import Store
 from llamatrix.report.context_page import context_page, newest, write_context_page
-from llamatrix.report.gpu_page import Proof, gpu_page
 from llamatrix.report.pages import damaged_text, write_pages
 from llamatrix.report.speed import Group
 from llamatrix.report.trials import TrialGroup
@@ -124,43 +120,7 @@ def _write_all(view: View) -> list[Path]:
         )
     if path := write_context_page(view.contexts, view.project.reports):
         written.append(path)
-    return [*written, *_write_proofs(view.groups, view, view.project.reports)]
-
-
-def _write_proofs(groups: Sequence[Group], view: View, folder: Path) -> list[Path]:
-    """Write a `gpu-proof` page for each cell of these groups that was also run by hand."""
-    written = []
-    for proof in _proofs(groups, view):
-        path = folder / proof.file_name
-        try:
-            path.write_text(gpu_page(proof))
-        except OSError as error:
-            raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
-        written.append(path)
     return written
-
-
-def _proofs(groups: Sequence[Group], view: View) -> Iterator[Proof]:
-    """Pair each cell that is shown with the complete runs by hand of its digest."""
-    samples = _samples_by_hand(view.project.reports)
-    for group in groups:
-        cells = {record.cell.digest: record.cell for record in group.records}
-        for digest, cell in cells.items():
-            by_hand = samples.get((group.host_slug, digest))
-            if by_hand and cell.model_key in MODELS:
-                yield Proof(group=group.only(digest), by_hand=by_hand)
-
-
-def _samples_by_hand(
-    reports: Path,
-) -> dict[tuple[str, str], dict[int, tuple[SpeedSample, ...]]]:
-    """Return the samples of each repeat, by host and digest of the cell."""
-    found: dict[tuple[str, str], dict[int, tuple[SpeedSample, ...]]]
-    found = defaultdict(dict)
-    for run in Store(reports=reports, kind=BY_HAND).read_all():
-        if run.whole:
-            found[run.host.slug, run.digest][run.repeat] = run.samples
-    return found
 
 
 def _export(
@@ -176,7 +136,6 @@ def _export(
         trial_evidence=view.trial_evidence,
         opinions=view.opinions,
     )
-    _write_proofs(shown, view, folder)
     slugs = {group.host_slug for group in shown}
     slugs |= {group.setup.host_slug for group in trials}
     _export_contexts(slugs, view, folder)
@@ -207,10 +166,11 @@ def _copy_records(
     }
     by_hand = Store(reports=view.project.reports, kind=BY_HAND)
     files |= {
-        by_hand.file_of(proof.group.host_slug, proof.records[0].cell.id)
+        by_hand.file_of(run.host.slug, run.cell)
         .relative_to(view.project.reports)
         .as_posix()
-        for proof in _proofs(shown, view)
+        for group in shown
+        for run in group.by_hand
     }
     hosts = {group.host_slug for group in shown}
     measured = {f"records/{slug}/bandwidth.json" for slug in hosts}

@@ -45,6 +45,7 @@ from llamatrix.report.versus_tables import (
     numbers_table,
     ratio_tables,
 )
+from llamatrix.report.views.cards import card_notes
 from llamatrix.report.views.speed import notes, tables
 from llamatrix.report.views.trial_details import detail_tables
 from llamatrix.report.views.trials import published_tables, trial_facts
@@ -82,6 +83,11 @@ def speed_section(group: Group, evidence: Evidence, gpus: Mapping[str, Gpu]) -> 
             ("weights", KIND_NOTES[group.weights]),
             ("measured", group.days),
             ("tokens/s", ". ".join(notes(group)).replace("*", "")),
+            *(
+                (term, text)
+                for note in card_notes(group)
+                for term, _, text in [note.partition(": ")]
+            ),
         ),
         conditions=tuple(
             (condition.replace("_", " "), str(value))

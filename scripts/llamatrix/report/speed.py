@@ -3,7 +3,7 @@
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
 from llamatrix.config.cell import SpeedTest
@@ -18,6 +18,7 @@ from llamatrix.engines.outcome import (
     SpeedSample,
     TimedOut,
 )
+from llamatrix.records.hand_run import HandRun
 from llamatrix.records.speed_record import SpeedRecord
 
 KIND_NOTES = {
@@ -172,6 +173,8 @@ class Group:
     """All that the results were made of, in the order of the tables."""
     results: Mapping[tuple[str, SpeedTest], Result]
     """By model name and test."""
+    by_hand: tuple[HandRun, ...] = ()
+    """The complete runs of llama-bench by hand of the same cells."""
 
     @property
     def title(self) -> str:
@@ -193,11 +196,6 @@ class Group:
         result = self.results.get((model, test))
         return result.records if result else ()
 
-    def only(self, digest: str) -> "Group":
-        """Return the group with the records of one digest, which is of one model."""
-        kept = tuple(one for one in self.records if one.cell.digest == digest)
-        return replace(self, records=kept, results=_results(kept))
-
     @property
     def tests(self) -> tuple[SpeedTest, ...]:
         """Prompts before generations, small before large."""
@@ -209,6 +207,7 @@ def groups(
     *,
     models: Sequence[str] = (),
     current: frozenset[str] = frozenset(),
+    by_hand: Sequence[HandRun] = (),
 ) -> tuple[Group, ...]:
     """Sort speed records into groups, in an order that depends on them alone.
 
@@ -236,6 +235,7 @@ def groups(
     made = []
     for (host_slug, weights, pin, build, sweep), found in sorted(by_group.items()):
         ordered = tuple(sorted(found, key=order))
+        digests = {record.cell.digest for record in ordered}
         made.append(
             Group(
                 host_slug=host_slug,
@@ -245,6 +245,13 @@ def groups(
                 sweep=sweep,
                 records=ordered,
                 results=_results(ordered),
+                by_hand=tuple(
+                    run
+                    for run in by_hand
+                    if run.complete
+                    and run.host.slug == host_slug
+                    and run.digest in digests
+                ),
             )
         )
     return tuple(made)

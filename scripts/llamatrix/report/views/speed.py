@@ -13,6 +13,7 @@ from llamatrix.report.formats import (
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.speed import KIND_NOTES, Group, Result, outcome_word
 from llamatrix.report.table import Cell, Format, Table, number, numbers
+from llamatrix.report.views.cards import card_notes, card_tables
 from llamatrix.units import context_text
 
 FIRST_LIMIT = 0.01
@@ -33,7 +34,10 @@ def page(groups: Iterable[Group]) -> str:
 
 
 def tables(group: Group) -> tuple[Table, ...]:
-    every = (_models(group), _prefill(group), _generation(group), _spread(group))
+    every = (
+        *(_models(group), _prefill(group), _generation(group), _spread(group)),
+        *card_tables(group),
+    )
     return tuple(table for table in every if table.rows)
 
 
@@ -68,7 +72,7 @@ def _heading(group: Group) -> str:
         f"- host: {record.host.summary}",
         f"- measured: {group.days}, {len(group.records)} records in {files}",
         f"- command: `{' '.join(record.process.argv)}`",
-        *(f"- {note}" for note in notes(group)),
+        *(f"- {note}" for note in (*notes(group), *card_notes(group))),
         "",
     ]
     return "\n".join(lines)

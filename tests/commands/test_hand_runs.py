@@ -1,4 +1,4 @@
-"""`invoke gpu-proof`: step by step, cut short and resumed, against a fake engine."""
+"""`invoke bench-self --profile`: cut short and resumed, against a fake engine."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from tests.shipped import FAKES
 
 from llamatrix.project import Project
 
-SMOKE = ("gpu-proof", "--profile", "smoke")
+SMOKE = ("bench-self", "--profile", "smoke")
 _TESTS = 4 * 2  # tests × processes of one smoke cell
 
 
@@ -21,7 +21,7 @@ def hand_lines(project: Project) -> list[str]:
     return [line for path in files for line in path.read_text().splitlines()]
 
 
-def test_both_arms_alternate_and_the_page_compares_them(
+def test_both_arms_alternate_and_the_tables_compare_them(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:
     ended = run_invoke(*SMOKE)
@@ -34,26 +34,28 @@ def test_both_arms_alternate_and_the_page_compares_them(
     assert order == ["hand", "ours", "ours", "hand"]
     assert len(record_lines(stocked)) == _TESTS
     assert len(hand_lines(stocked)) == 2
-    assert "| pp128 " in ended.stdout
+    assert "### Through llamatrix and by hand (tokens/s)" in ended.stdout
+    assert "| pp128  |" in ended.stdout
     assert " 1.0000 |" in ended.stdout
-    assert "not covered by this page: published weights" in ended.stdout
-    (page,) = stocked.reports.glob("gpu-proof-*-qwen35-27b.md")
-    assert page.read_text() == ended.stdout
+    written = (stocked.reports / "speed.md").read_text()
+    assert "### Through llamatrix and by hand (tokens/s)" in written
 
 
-def test_table_renews_the_page_and_copies_the_runs_by_hand(
+def test_an_export_copies_the_runs_by_hand(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:
-    printed = run_invoke(*SMOKE).stdout
-    (page,) = stocked.reports.glob("gpu-proof-*-qwen35-27b.md")
-    page.unlink()
+    run_invoke(*SMOKE)
     copy = stocked.root / "copy"
     ended = run_invoke("table", "--out", str(copy))
     assert ended.returncode == 0, ended.stderr
-    assert page.read_text() == printed
-    assert (copy / page.name).read_text() == printed
+    assert (copy / "speed.md").read_text() == (stocked.reports / "speed.md").read_text()
     (copied,) = (copy / "by-hand").rglob("*.jsonl")
     assert copied.read_text().splitlines() == hand_lines(stocked)
+
+
+def speeds(text: str) -> str:
+    """Return the tables, without the line about sampling."""
+    return text.partition("# Speed")[2]
 
 
 def test_a_second_run_measures_nothing(stocked: Project, run_invoke: RunInvoke) -> None:
@@ -61,7 +63,7 @@ def test_a_second_run_measures_nothing(stocked: Project, run_invoke: RunInvoke) 
     before = (record_lines(stocked), hand_lines(stocked))
     second = run_invoke(*SMOKE)
     assert (record_lines(stocked), hand_lines(stocked)) == before
-    assert second.stdout == first.stdout
+    assert speeds(second.stdout) == speeds(first.stdout)
 
 
 def test_a_spent_budget_starts_no_process_and_says_how_to_go_on(
@@ -69,7 +71,7 @@ def test_a_spent_budget_starts_no_process_and_says_how_to_go_on(
 ) -> None:
     cut = run_invoke(*SMOKE, "--budget", "0s")
     assert cut.returncode == 0, cut.stderr
-    assert "the same command goes on from here" in cut.stderr
+    assert "run the same command again to continue" in cut.stderr
     assert (record_lines(stocked), hand_lines(stocked)) == ([], [])
 
 
@@ -91,20 +93,6 @@ def test_a_rerun_measures_only_what_a_cut_run_lacks(
     assert len(hand_lines(stocked)) == 2
 
 
-def test_a_step_does_only_its_own(stocked: Project, run_invoke: RunInvoke) -> None:
-    built = run_invoke(*SMOKE, "--step", "build")
-    assert built.returncode == 0
-    assert not (stocked.cache / "weights").exists()
-    run_invoke(*SMOKE, "--step", "weights")
-    assert list((stocked.cache / "weights").iterdir())
-    assert record_lines(stocked) == []
-
-
-def test_tiny_weights_are_not_deleted(stocked: Project, run_invoke: RunInvoke) -> None:
-    run_invoke(*SMOKE)
-    assert list((stocked.cache / "weights").rglob("*.gguf"))
-
-
 @pytest.mark.usefixtures("stocked")
 def test_a_run_by_hand_that_fails_is_exit_code_5(run_invoke: RunInvoke) -> None:
     ended = run_invoke(*SMOKE, fail={"512": "crash"})
@@ -116,7 +104,6 @@ def test_a_run_by_hand_that_fails_is_exit_code_5(run_invoke: RunInvoke) -> None:
 @pytest.mark.parametrize(
     ("flags", "word"),
     [
-        (("--step", "bild"), "write one of build, weights, measure, all"),
         (("--budget", "long"), "write for example 90s"),
         (("--model", "qwen"), "matches no cell"),
     ],
@@ -132,9 +119,9 @@ def test_a_wrong_flag_is_exit_code_2(
 def prove_on(
     environment: dict[str, str], cards: list[dict[str, object]], tools: Path
 ) -> subprocess.CompletedProcess[str]:
-    """Run the real profile with a played library and a made-up nvcc."""
+    """Run the real profile with a fake library and a fake nvcc."""
     return invoked_apart(
-        "gpu-proof",
+        *("bench-self", "--profile", "gpu-proof"),
         env={
             **environment,
             "PATH": f"{tools}:{os.environ['PATH']}",
@@ -159,7 +146,7 @@ def test_nvcc_without_a_card_is_said_before_anything_is_built(
 ) -> None:
     ended = prove_on(invoke_environment, [], nvcc)
     assert ended.returncode == 5
-    assert "shows no card: nothing to prove" in ended.stderr
+    assert "shows no card: nothing to measure" in ended.stderr
     assert not (project.cache / "builds").exists()
 
 
@@ -178,3 +165,9 @@ def test_a_card_too_small_is_said_before_anything_is_built(
     assert "needs 17.2 GiB by prediction" in ended.stderr
     assert "RTX 5080 has 16 GiB" in ended.stderr
     assert not (project.cache / "builds").exists()
+
+
+def test_gpu_proof_names_what_replaced_it(run_invoke: RunInvoke) -> None:
+    ended = run_invoke("gpu-proof", "--model", "gemma4-31b", "--step", "measure")
+    assert ended.returncode == 2
+    assert "`invoke bench-self --profile gpu-proof --model gemma4-31b`" in ended.stderr

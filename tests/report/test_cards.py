@@ -1,4 +1,4 @@
-"""Energy, memory and disturbances of a card, as a table and on the page of a proof."""
+"""Energy, memory and disturbances of a card, beside the speeds of a group."""
 
 import msgspec
 from tests.records.made import made_record
@@ -8,9 +8,9 @@ from llamatrix.engines.outcome import Crashed
 from llamatrix.measure.telemetry import GpuSample, Telemetry, WarmUp
 from llamatrix.nvml import Gpu
 from llamatrix.records.speed_record import SpeedRecord
-from llamatrix.report.gpu_page import Proof, gpu_page
-from llamatrix.report.gpu_table import gpu_table, idle_power_w, peak_memory
 from llamatrix.report.speed import groups
+from llamatrix.report.table import Table
+from llamatrix.report.views.cards import card_tables, idle_power_w, peak_memory
 from llamatrix.report.views.speed import page
 
 GIB = 2**30
@@ -23,6 +23,7 @@ def on_card(*, repeat: int = 1, disturbances: tuple[str, ...] = ()) -> SpeedReco
         gpu=tuple(
             GpuSample(
                 at_s=second,
+                sm_mhz=1900 + second,
                 energy_mj=second * 1_000_000,
                 used_bytes=(17 + second // 20) * GIB,
                 own_bytes=16 * GIB,
@@ -47,19 +48,46 @@ def on_card(*, repeat: int = 1, disturbances: tuple[str, ...] = ()) -> SpeedReco
     return msgspec.structs.replace(record, telemetry=telemetry, host=host)
 
 
-def test_a_row_tells_joules_power_memory_and_disturbances() -> None:
+def rows(table: Table) -> list[dict[str, str]]:
+    headings = [column.text for column in table.headings]
+    return [
+        dict(zip(headings, (cell.text for cell in row), strict=True))
+        for row in table.cells
+    ]
+
+
+def test_a_row_holds_joules_power_clock_memory_and_disturbances() -> None:
     records = [on_card(), on_card(repeat=2, disturbances=("throttled: x",))]
     (group,) = groups(records)
-    (row,) = gpu_table(group).rows
-    assert row == (
-        *("Qwen3.5-27B", "pp512", "5.8594", "1000 W", "2", "energy counter"),
-        *("16,384", "17,408", "1 of 2"),
+    energy, memory, by_hand = card_tables(group)
+    (row,) = rows(energy)
+    assert row["J per token"] == "5.8594"
+    assert (row["mean power"], row["n"], row["from"]) == (
+        *("1000 W", "2", "energy counter"),
+    )
+    assert row["SM clock (MHz)"] == "1,916"
+    (row,) = rows(memory)
+    assert row["weights"] == "16,116"
+    assert (row["measured, process"], row["measured, card"]) == ("16,384", "17,408")
+    assert by_hand.rows == ()
+
+
+def test_a_process_that_holds_less_than_the_weights_is_marked() -> None:
+    record = on_card()
+    half = tuple(
+        msgspec.structs.replace(one, own_bytes=8 * GIB) for one in record.telemetry.gpu
+    )
+    telemetry = msgspec.structs.replace(record.telemetry, gpu=half)
+    (group,) = groups([msgspec.structs.replace(record, telemetry=telemetry)])
+    (row,) = rows(card_tables(group)[1])
+    assert row["measured, process"] == (
+        "8,192 (less than the weights: not all on the card)"
     )
 
 
 def test_without_gpu_samples_there_is_no_row() -> None:
     (group,) = groups([made_record()])
-    assert gpu_table(group).rows == ()
+    assert [table.rows for table in card_tables(group)] == [(), (), ()]
     assert "Energy" not in page([group])
 
 
@@ -99,26 +127,22 @@ def test_idle_power_is_the_least_that_was_seen() -> None:
     assert idle_power_w([made_record()]) is None
 
 
-def proof(*records: SpeedRecord) -> str:
-    (group,) = groups(records)
-    return gpu_page(Proof(group=group, by_hand={}))
+def text(*records: SpeedRecord) -> str:
+    return page(groups(records))
 
 
-def test_the_page_of_a_proof_holds_prediction_beside_measurement() -> None:
-    text = proof(on_card())
-    assert "power cap not told (Not Supported)" in text
-    assert "idle power, before the load: 100 W" in text
-    assert "| pp512  |    16,116 |" in text
-    assert "17,408" in text
-    assert "warm-up before each process: 12 to 12 s, steady in 1 of 1" in text
-    assert "- not covered by this page: other pins" in text
+def test_the_heading_names_the_card_its_idle_power_and_the_warm_up() -> None:
+    heading = text(on_card())
+    assert "power cap not told (Not Supported)" in heading
+    assert "- idle power, before the load: 100 W" in heading
+    assert "- warm-up before each process: 12 to 12 s, steady in 1 of 1" in heading
 
 
-def test_the_page_of_a_proof_names_what_failed_and_what_was_disturbed() -> None:
+def test_what_failed_and_what_was_disturbed_is_named() -> None:
     failed = msgspec.structs.replace(
         on_card(repeat=2, disturbances=("throttled: hw_slowdown",)),
         outcome=Crashed(exit_code=1, tail=()),
     )
-    text = proof(on_card(), failed)
-    assert "- failed: pp512 #2: Crashed" in text
-    assert "- disturbed: pp512 #2: throttled: hw_slowdown" in text
+    shown = text(on_card(), failed)
+    assert "(crashed)" in shown
+    assert "- disturbed in 1 of 2 records: throttled: hw_slowdown" in shown

@@ -1,0 +1,304 @@
+"""What GPU telemetry and runs by hand add to a group of speeds."""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from llamatrix.config.matrix import WeightsKind
+from llamatrix.engines.outcome import Done, SpeedSample
+from llamatrix.measure.energy import energy_of, idle_w
+from llamatrix.measure.telemetry import held_bytes, samples_of_test
+from llamatrix.provision.weights.fit import (
+    MemoryNeed,
+    MemorySettings,
+    known_shape,
+    memory_need,
+)
+from llamatrix.provision.weights.synthetic.models import MODELS, Scale
+from llamatrix.records.speed_record import SpeedRecord
+from llamatrix.reference.gpu import load_gpus
+from llamatrix.reference.roofline import NoRoofline, Roofline
+from llamatrix.report.formats import hundredths, mib_text, share_text, watts_text, whole
+from llamatrix.report.our_conditions import after, number_after
+from llamatrix.report.our_rooflines import our_rooflines
+from llamatrix.report.speed import Group, Result
+from llamatrix.report.table import Cell, Column, Row, Table, count, number, numbers
+from llamatrix.stats.intervals import estimate
+
+_MIB = 2**20
+_WINDOW_IN_F16_BUILD = 8643
+"""The build of llama.cpp that `MemorySettings.window_in_f16` is about."""
+
+
+def card_tables(group: Group) -> tuple[Table, ...]:
+    """Return energy, memory, and the comparison with runs by hand."""
+    return (_energy(group), _memory(group), _by_hand(group))
+
+
+def card_notes(group: Group) -> Iterator[str]:
+    """What a reader must know of the cards before a number."""
+    records = [record for record in group.records if record.telemetry.gpu]
+    if not records:
+        return
+    for gpu in dict.fromkeys(gpu for record in records for gpu in record.host.gpus):
+        yield (
+            f"card: {gpu.name}, {gpu.memory_bytes / _MIB:,.0f} MiB, capability "
+            f"{gpu.compute_capability}, driver {gpu.driver}, {gpu.power_cap_text}"
+        )
+    build = records[0].build
+    keys = ("CMAKE_CUDA_ARCHITECTURES", "GGML_CUDA_FA_ALL_QUANTS", "GGML_NATIVE")
+    flags = ", ".join(f"{key}={build.cmake.get(key, 'unset')}" for key in keys)
+    yield f"build: {flags}" + (f" ({build.source_note})" if build.source_note else "")
+    yield f"idle power, before the load: {watts_text(idle_power_w(records))}"
+    warm_ups = {
+        record.process.id: record.telemetry.warm_up
+        for record in records
+        if record.telemetry.warm_up
+    }.values()
+    if warm_ups:
+        seconds = [warm_up.seconds for warm_up in warm_ups]
+        yield (
+            f"warm-up before each process: {min(seconds):.0f} to {max(seconds):.0f} s, "
+            f"steady in {sum(one.steady for one in warm_ups)} of {len(warm_ups)}"
+        )
+    reasons = Counter(
+        reason
+        for record in records
+        for reason in filter(None, (*record.telemetry.disturbances, record.disturbed))
+    )
+    for reason, times in reasons.items():
+        yield f"disturbed in {times} of {len(records)} records: {reason}"
+
+
+def _sampled(group: Group) -> Iterator[tuple[str, str, tuple[SpeedRecord, ...]]]:
+    """Model, test and records of each result with GPU samples."""
+    for (model, test), result in group.results.items():
+        records = tuple(one for one in result.records if one.telemetry.gpu)
+        if records:
+            yield model, test.name, records
+
+
+def _energy(group: Group) -> Table:
+    """Idle share included."""
+    sampled = tuple(_sampled(group))
+    limits = our_rooflines(group, load_gpus(), None) if sampled else ()
+    by_claim = {limit.claim: limit for limit in limits}
+    rows: list[Row] = []
+    for model, test, records in sampled:
+        limit = by_claim.get(f"{records[0].cell.model_key}/{test}")
+        rows.append(
+            (
+                *(model, test, *energy_cells(records), _clock_cell(records)),
+                *_limit_cells(limit),
+                f"{sum(map(_is_disturbed, records))} of {len(records)}",
+            )
+        )
+    return Table(
+        caption="Energy and limits of the cards",
+        columns=(
+            *("Model", "Test"),
+            *numbers("J per token", "mean power", "n"),
+            "from",
+            *numbers("SM clock (MHz)", "of the limit"),
+            Column("limit", wide=True),
+            *numbers("disturbed"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def energy_cells(records: tuple[SpeedRecord, ...]) -> tuple[Cell, Cell, Cell, str]:
+    """Joules per token, mean power, of how many processes, and the source."""
+    found = [
+        (record, energy)
+        for record in records
+        if (sample := sample_of(record))
+        and (energy := energy_of(record.telemetry, sample))
+    ]
+    used = tuple(record for record, _ in found)
+    joules = [energy.joules_per_token for _, energy in found]
+    watts = [energy.mean_w for _, energy in found]
+    sources = sorted({energy.source for _, energy in found})
+    return (
+        number(
+            statistics.fmean(joules) if joules else None,
+            "{:.4f}".format,
+            "J/token",
+            records=used,
+        ),
+        number(
+            statistics.fmean(watts) if watts else None, watts_text, "W", records=used
+        ),
+        count(len(found)),
+        ", ".join(sources) or "too short, or not reported by the card",
+    )
+
+
+def _clock_cell(records: tuple[SpeedRecord, ...]) -> Cell:
+    """The median during repetitions, over all processes and cards."""
+    clocks = [
+        reading.sm_mhz
+        for record in records
+        for reading in samples_of_test(record.telemetry, sample_of(record))
+        if reading.sm_mhz is not None
+    ]
+    median = statistics.median(clocks) if clocks else None
+    return number(median, whole, "MHz", records=records)
+
+
+def _limit_cells(limit: Roofline | NoRoofline | None) -> tuple[Cell, str]:
+    match limit:
+        case Roofline():
+            return number(limit.fraction, share_text), limit.arithmetic
+        case NoRoofline():
+            return number(None, share_text), limit.reason
+        case None:
+            return number(None, share_text), "not measured"
+
+
+def _memory(group: Group) -> Table:
+    rows: list[Row] = []
+    for model, test, records in _sampled(group):
+        known = records[0].cell.model_key in MODELS
+        need = predicted_need(records[0]) if known else None
+        own, device = peak_memory(records)
+        spilled = need is not None and own is not None and own < need.weights
+        measured = number(
+            own,
+            mib_text,
+            "bytes",
+            records=records,
+            note="less than the weights: not all on the card" if spilled else "",
+        )
+        off = device - need.total if need and device is not None else None
+        rows.append(
+            (
+                *(model, test),
+                *_need_cells(need),
+                measured,
+                number(device, mib_text, "bytes", records=records),
+                number(off, lambda size: f"{size / _MIB:+,.0f}", "bytes"),
+            )
+        )
+    return Table(
+        caption="Memory on the card (MiB): predicted by closed form, then measured",
+        columns=(
+            *("Model", "Test"),
+            *numbers("weights", "cache+state", "compute", "CUDA (assumed)", "sum"),
+            *numbers("measured, process", "measured, card", "difference"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _need_cells(need: MemoryNeed | None) -> Iterator[Cell]:
+    if need is None:
+        yield from (number(None, mib_text) for _ in range(5))
+        return
+    for size in (
+        *(need.weights, need.cache + need.state, need.compute + need.scratch),
+        *(need.cuda, need.total),
+    ):
+        yield number(size, mib_text, "bytes")
+
+
+def predicted_need(record: SpeedRecord) -> MemoryNeed:
+    """Return the memory that the closed form predicts for the test of a record."""
+    argv = record.process.argv
+    tiny = record.weights.kind is WeightsKind.TINY
+    default = MemorySettings()
+    use = MemorySettings(
+        cache_type_k=after(argv, "-ctk") or default.cache_type_k,
+        cache_type_v=after(argv, "-ctv") or default.cache_type_v,
+        ubatch_size=number_after(argv, "-ub") or default.ubatch_size,
+        window_in_f16=record.build.build_number == _WINDOW_IN_F16_BUILD,
+    )
+    shape = known_shape(record.cell.model_key, Scale.TINY if tiny else Scale.FULL)
+    tokens = record.test.n_prompt + record.test.n_gen
+    return memory_need(shape, use, context_tokens=tokens)
+
+
+def peak_memory(records: Iterable[SpeedRecord]) -> tuple[int | None, int | None]:
+    """Return the peak of the process, and of the cards beyond what they held before.
+
+    In bytes, during repetitions: before them a process may still hold what the test
+    before needed. None where the driver reports no memory.
+    """
+    own: list[int] = []
+    device: list[int] = []
+    for record in records:
+        before = {one.index: one.used_bytes or 0 for one in record.telemetry.gpu_before}
+        sample = sample_of(record)
+        held = held_bytes(record.telemetry, sample)
+        own += [] if held is None else [held]
+        device += [
+            one.used_bytes - before[one.index]
+            for one in samples_of_test(record.telemetry, sample)
+            if one.used_bytes is not None and one.index in before
+        ]
+    return max(own, default=None), max(device, default=None)
+
+
+def idle_power_w(records: Iterable[SpeedRecord]) -> float | None:
+    """Return the least that was seen at rest: a card that has just worked rests slowly."""
+    watts = (
+        record.telemetry.warm_up.idle_w
+        if record.telemetry.warm_up
+        else idle_w(record.telemetry.gpu_before)
+        for record in records
+    )
+    return min((one for one in watts if one is not None), default=None)
+
+
+def _is_disturbed(record: SpeedRecord) -> bool:
+    return bool(record.disturbed or record.telemetry.disturbances)
+
+
+def sample_of(record: SpeedRecord) -> SpeedSample | None:
+    return record.outcome.result if isinstance(record.outcome, Done) else None
+
+
+def _by_hand(group: Group) -> Table:
+    """llama-bench by hand and through llamatrix in turn; the ratio is of pairs."""
+    rows: list[Row] = []
+    for (model, test), result in group.results.items():
+        hand = {
+            run.repeat: sample.steady_tps or sample.published_tps
+            for run in group.by_hand
+            if run.digest == result.records[0].cell.digest
+            for sample in run.samples
+            if sample.test == test
+        }
+        if hand:
+            rows.append((model, test.name, *_pair_cells(result, hand)))
+    return Table(
+        caption="Through llamatrix and by hand (tokens/s)",
+        columns=(
+            *("Model", "Test"),
+            *numbers("llamatrix", "by hand", "ratio [95 %]", "processes"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _pair_cells(result: Result, hand: dict[int, float]) -> Iterator[Cell]:
+    ours = {
+        record.repeat: sample.steady_tps or sample.published_tps
+        for record in result.records
+        if (sample := sample_of(record))
+    }
+    for speeds, records in ((ours, result.records), (hand, ())):
+        mean = statistics.fmean(speeds.values()) if speeds else None
+        yield number(
+            mean, hundredths, "tokens/s", records=records, missing="not measured"
+        )
+    logs = [math.log(ours[place] / hand[place]) for place in ours if place in hand]
+    if not logs:
+        yield number(None, hundredths)
+    else:
+        pairs = estimate(logs)
+        interval = pairs.interval()
+        ends = f" [{interval.low:.4f}, {interval.high:.4f}]" if interval else ""
+        yield number(pairs.ratio, f"{pairs.ratio:.4f}{ends}", records=result.records)
+    yield number(len(hand), f"{len(ours)} / {len(hand)}")
