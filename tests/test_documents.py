@@ -216,6 +216,14 @@ def test_named_commands_and_flags_exist(path: Path) -> None:
     assert unknown == []
 
 
+def test_table_of_commands_names_commands_and_flags_that_exist() -> None:
+    section = README.read_text().split("## The other commands")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line[:3] == "| `"]
+    named = [f"invoke {span}" for row in rows for span in re.findall("`(.*?)`", row)]
+    assert len(named) > len(rows)
+    assert list(unknown_commands("\n".join(named))) == []
+
+
 def unknown_commands(text: str) -> Iterator[str]:
     """Yield `invoke` lines in code whose command or flags Invoke does not know."""
     for match in re.finditer(r"\binvoke ([a-z][\w-]*)([^`\n#]*)", text):
