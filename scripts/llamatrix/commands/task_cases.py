@@ -1,9 +1,8 @@
-"""Judges a folder of finished workspaces whose verdict is known, several at once.
+"""Judge a folder of finished workspaces whose verdict is known, several at once.
 
-`FOLDER/<task>/<case>/` is a workspace. The first letter of a case's name says what is
-right: `L` for legitimate work, which passes; `C` for a cheat or broken work, `B` for
-work that tries to exhaust the judge and `X` for work that needs a tampered input, which
-all fail. A transcript is `.trajectory.jsonl` in it, else the task's own solution's.
+`FOLDER/<task>/<case>/` is a workspace. The first letter of a case's name gives the
+expected verdict: `L`, legitimate work, passes; `C`, a cheat or broken work, `B`, work
+that tries to exhaust the judge, and `X`, work that needs a tampered input, fail. A transcript is `.trajectory.jsonl` in it, else the task's own solution's.
 """
 
 import time
@@ -43,7 +42,7 @@ _OWN_TRAJECTORY = f".{TRAJECTORY}"
 
 
 class CaseError(BenchError):
-    """A case got another verdict than the right one: exit code 1."""
+    """A case got another verdict than the expected one: exit code 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,10 +56,10 @@ class WorkCase:
 class JudgedCase:
     case: WorkCase
     verdict: str
-    """`error` where the judge itself failed."""
+    """The judge's verdict, or `error` where the judge itself failed."""
     seconds: float
     why: str
-    """The checks that failed, or what went wrong with the judge."""
+    """The checks that failed, or the judge's error."""
 
     @property
     def is_right(self) -> bool:
@@ -68,7 +67,7 @@ class JudgedCase:
 
 
 def read_cases(folder: Path, task_id: str = "") -> tuple[WorkCase, ...]:
-    """All cases of a folder, or those of one task; MeasureError where there are none."""
+    """Return the cases of a folder, on request of one task; MeasureError without any."""
     if not folder.is_dir():
         raise MeasureError(f"--cases {folder}: no such folder")
     wanted = [task_id] if task_id else task_ids()
@@ -90,7 +89,7 @@ def read_cases(folder: Path, task_id: str = "") -> tuple[WorkCase, ...]:
 def judge_cases(
     folder: Path, task_id: str = "", *, jobs: int, as_json: bool = False
 ) -> None:
-    """Judge every case and print the table; CaseError where a verdict is not right."""
+    """Judge every case and print a table; CaseError where a verdict is wrong."""
     cases = read_cases(folder, task_id)
     with (
         ExecutionEnvironments.opened(fetch=True) as executions,
@@ -112,7 +111,7 @@ def judge_cases(
             f"{each.case.expected}: {each.why}"
             for each in wrong
         ]
-        raise CaseError("\n".join(["not judged as they must be:", *lines]))
+        raise CaseError("\n".join(["cases with a wrong verdict:", *lines]))
 
 
 def _judge_case(case: WorkCase, executions: "ExecutionEnvironments") -> JudgedCase:
@@ -154,7 +153,7 @@ def cases_table(judged: Sequence[JudgedCase]) -> Table:
         for each in judged
     )
     right = sum(each.is_right for each in judged)
-    title = f"{right} of {len(judged)} cases judged as they must be"
+    title = f"{right} of {len(judged)} cases judged as expected"
     return Table(
         caption=title,
         columns=(
@@ -184,7 +183,7 @@ def _as_json(judged: Sequence[JudgedCase]) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExecutionEnvironments:
-    """Where work of no trial is judged: a sandbox where there is one."""
+    """Environments for judging outside a trial: in a sandbox if there is one."""
 
     bwrap: Path | None
     shared: Services | None
@@ -193,14 +192,14 @@ class ExecutionEnvironments:
     @classmethod
     @contextmanager
     def opened(cls, *, fetch: bool) -> Iterator["ExecutionEnvironments"]:
-        """With `fetch`, what a sandbox needs is brought here first."""
+        """Open the shared services; with `fetch`, provide first what a sandbox needs."""
         cache = find_project().cache
         bwrap = find_bwrap(cache) if fetch else bwrap_here(cache)
         problem = probe(bwrap) if bwrap else None
         here = fetch or wheels_folder(LOCKED, cache).exists()
         if bwrap is None or problem or not here:
             why = problem.reason if problem else "bubblewrap or its wheels are missing"
-            say(f"no sandbox ({why}): what is judged runs as this user")
+            say(f"no sandbox ({why}): judged programs run as this user")
             yield cls(bwrap=None, shared=None, cache=cache)
             return
         with (
@@ -213,7 +212,7 @@ class ExecutionEnvironments:
 
     @contextmanager
     def for_task(self, task: Task) -> Iterator[ExecutionEnvironment]:
-        """One for a single workspace: with a key, a log and a service of its own."""
+        """Open one for a single workspace, with its own key, log and service."""
         with scratch_folder("execution") as folder:
             if self.bwrap is None or self.shared is None:
                 with loopback_execution(
@@ -223,5 +222,5 @@ class ExecutionEnvironments:
                 return
             tools = Tools(bwrap=self.bwrap, programs={"uv": find_uv()}, context7=folder)
             with hermetic_environment(task, tools, folder, self.shared) as world:
-                # No agent of ours made what is judged, so its log shows nothing.
+                # No agent of ours made this work, so the agent's log is empty.
                 yield msgspec.structs.replace(world.execution, agents_requests=None)

@@ -85,12 +85,12 @@ def test_without_a_stand_ins_log_the_code_is_the_evidence(
     online = replace(execution, requests=None)
     work = reference_solution(task, tmp_path)
     good = reasons(task, work.workspace, online)["hits-real-api"]
-    assert good == (State.PASSED, "test_fetch_post.py leads to httpx.")
+    assert good == (State.PASSED, "test_fetch_post.py uses httpx.")
     files = {"a.py": "import httpx", "test_b.py": "def test_b():\n    pass"}
     state, reason = reasons(task, written(files), online)["hits-real-api"]
     assert (state, reason) == (
         State.FAILED,
-        "No test leads to code that imports httpx.",
+        "No test uses code that imports httpx.",
     )
 
 
@@ -164,7 +164,7 @@ def test_a_program_in_a_package_is_run_as_a_module(
     (package / "fetch.py").write_text(text.replace("__main__", "nobody"))
     assert reasons(task, work.workspace, execution)["prints-title"] == (
         State.PASSED,
-        "`uv run --with httpx --with pytest python -m post.run` prints it.",
+        "`uv run --with httpx --with pytest python -m post.run` prints the title.",
     )
 
 
@@ -191,7 +191,9 @@ def test_the_static_checks_of_prompt_2_need_no_packages(
         State.PASSED,
         "Uses gemini-3.1-flash-image-preview.",
     )
-    assert found["five-images"][1] == "It holds 4 different valid images, not 5."
+    assert (
+        found["five-images"][1] == "The folder holds 4 different valid images, not 5."
+    )
     assert found["no-key"][0] is State.PASSED
     script = work.workspace / "generate_images.py"
     key = 'API_KEY = "AIza' + "k" * 35 + '"\n'
@@ -200,7 +202,7 @@ def test_the_static_checks_of_prompt_2_need_no_packages(
     assert found["accepted-model"][1].startswith("Uses gemini-9 instead of")
     assert found["no-key"] == (
         State.FAILED,
-        "A key is written out in generate_images.py, line 1.",
+        "A key is hard-coded in generate_images.py, line 1.",
     )
 
 

@@ -7,9 +7,9 @@ import pytest
 from tests.trials.checks.made import source
 
 from llamatrix.trials.checks.packages import (
-    documented_ways,
-    script_ways,
-    ways_with_arguments,
+    commands_with_arguments,
+    documented_commands,
+    script_commands,
 )
 
 Written = Callable[[Mapping[str, str]], Path]
@@ -30,23 +30,25 @@ VALUES = {"url|address": "https://x/1", "id|number": "1", "out|folder": "images"
 def test_what_a_usage_message_asks_for_is_given(
     output: str, arguments: list[str]
 ) -> None:
-    assert list(ways_with_arguments(("a.py",), output, VALUES)) == [
+    assert list(commands_with_arguments(("a.py",), output, VALUES)) == [
         ("a.py", *arguments)
     ]
 
 
 def test_without_a_usage_message_there_is_no_way() -> None:
-    assert list(ways_with_arguments(("a.py",), "Traceback: boom", VALUES)) == []
+    assert list(commands_with_arguments(("a.py",), "Traceback: boom", VALUES)) == []
 
 
 def test_commands_in_documents_are_ways(written: Written) -> None:
     folder = written({"README.md": "Run:\n\n    uv run a.py --post 1\n", "a.py": ""})
-    assert list(documented_ways(folder, [source("", "a.py")])) == [
+    assert list(documented_commands(folder, [source("", "a.py")])) == [
         ("a.py", "--post", "1")
     ]
 
 
 def test_a_script_without_a_suffix_is_run_as_a_script() -> None:
-    ways = list(script_ways([source("", "fetch"), source("", "b.py")], ["c"], ("x",)))
+    ways = list(
+        script_commands([source("", "fetch"), source("", "b.py")], ["c"], ("x",))
+    )
     assert ways[:3] == [("c",), ("--script", "fetch"), ("b.py",)]
     assert ("--with", "x", "python", "b.py") in ways

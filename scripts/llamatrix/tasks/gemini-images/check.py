@@ -18,8 +18,7 @@ from llamatrix.trials.checks.check import (
     tests_can_fail,
     tests_pass,
 )
-from llamatrix.trials.checks.evidence import Evidence
-from llamatrix.trials.checks.evidence import Case, Plan
+from llamatrix.trials.checks.evidence import Case, Evidence, Plan
 from llamatrix.trials.checks.images import (
     DecodedImage,
     decode_images,
@@ -46,13 +45,13 @@ def plan(case: Case) -> Plan:
 
 
 def hits_real_api(evidence: Evidence) -> Answer:
-    if own := shadowing(evidence):
-        return failed(f"{own} stands in for the package of that name.")
+    if module := shadowing(evidence):
+        return failed(f"{module} replaces the package of that name.")
     return tests_ask(evidence, "google.genai")
 
 
 def accepted_model(evidence: Evidence) -> Answer:
-    """By what script and tests asked the service for; else by the names in scripts."""
+    """Decide by the requests of script and tests, else by the names in scripts."""
     accepted = {model.name for model in evidence.task.models}
     suite = evidence.suite(World.REAL) if evidence.test_files else None
     ran = evidence.script_run(World.REAL) if evidence.scripts else None
@@ -89,14 +88,14 @@ def five_images(evidence: Evidence) -> Answer:
         return failed(f"The images in {FOLDER} cannot be read: {error}.")
     left, made = distinct(found["left"]), found["made"]
     if len(left) < wanted:
-        return failed(f"It holds {len(left)} different valid images, not {wanted}.")
+        return failed(f"The folder holds {len(left)} different valid images, not {wanted}.")
     agents = evidence.agents_requests
     if agents is not None and (strange := [i for i in left if not match(i, agents)]):
         return failed(f"{len(strange)} images were not made by the API.")
     if not evidence.counts_requests:
         return passed(f"{len(left)} different valid images.")
     if ran is None:
-        return failed("The script ended its own judge.")
+        return failed("The script killed the program that runs it.")
     requests = evidence.answered(ran)
     prompts = json.loads((evidence.task.seed / "prompts.json").read_text())
     missing = [each for each in prompts if not drawn(each, made, requests)]
@@ -110,7 +109,7 @@ def five_images(evidence: Evidence) -> Answer:
 
 
 def match(image: DecodedImage, requests: tuple[Request, ...]) -> Request | None:
-    """The request that this image was served for."""
+    """Return the request that this image was served for."""
     for each in requests:
         if each.served.picture and image.is_like(bytes.fromhex(each.served.picture)):
             return each
@@ -138,7 +137,7 @@ def no_key(evidence: Evidence) -> Answer:
         elif ran.program.without and GivenKey.RIGHT in given:
             found.append(f"a request of `{ran.command}`, run without the variable")
     if found:
-        return failed(f"A key is written out in {'; '.join(found)}.")
+        return failed(f"A key is hard-coded in {'; '.join(found)}.")
     return passed("No key found.")
 
 

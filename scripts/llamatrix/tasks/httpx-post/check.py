@@ -13,8 +13,7 @@ from llamatrix.trials.checks.check import (
     tests_can_fail,
     tests_pass,
 )
-from llamatrix.trials.checks.evidence import Evidence
-from llamatrix.trials.checks.evidence import Case, Plan
+from llamatrix.trials.checks.evidence import Case, Evidence, Plan
 from llamatrix.trials.checks.session import Ran
 from llamatrix.trials.stubs.request_log import Request
 from llamatrix.trials.stubs.world import World
@@ -41,14 +40,14 @@ def prints_title(evidence: Evidence) -> Answer:
         return failed("There is no script.")
     real = evidence.script_run(World.REAL)
     if real is None:
-        return failed("The script ended its own judge.")
+        return failed("The script killed the program that runs it.")
     if not prints(evidence, real, World.REAL):
-        return failed(f"No script prints it. {real.trouble}")
+        return failed(f"No script prints the title. {real.trouble}")
     other = evidence.script_run(World.OTHER)
     if other is None and evidence.case.execution.switch:
         return failed("With another title at the service the script did not run.")
     if other is None or prints(evidence, other, World.OTHER):
-        return passed(f"`{real.command}` prints it.")
+        return passed(f"`{real.command}` prints the title.")
     return failed(
         "With another title at the service the script does not print that one: "
         f"{other.trouble}"
@@ -56,7 +55,7 @@ def prints_title(evidence: Evidence) -> Answer:
 
 
 def sent_by_httpx(request: Request) -> bool:
-    """By the names of its headers and their order, which every client has its own of."""
+    """Decide by the names and order of the headers, which differ between clients."""
     names = [name for name in request.headers.split() if name in HTTPX_HEADERS]
     return tuple(names) == HTTPX_HEADERS
 
@@ -64,18 +63,18 @@ def sent_by_httpx(request: Request) -> bool:
 def hits_real_api(evidence: Evidence) -> Answer:
     if not evidence.scripts:
         return failed("There is no script.")
-    if own := shadowing(evidence):
-        return failed(f"{own} stands in for the package of that name.")
+    if module := shadowing(evidence):
+        return failed(f"{module} replaces the package of that name.")
     if evidence.counts_requests:
         for world in (World.REAL, World.OTHER):
             ran = evidence.script_run(world)
             if ran is None and world is World.OTHER:
-                continue  # it does not work in the real one: see prints-title
+                continue  # prints-title has failed in the real world
             requests = evidence.answered(ran) if ran else ()
             if not requests:
-                return failed("The script ran, but the API was not asked.")
+                return failed("The script ran, but sent no successful request to the API.")
             if not any(map(sent_by_httpx, requests)):
-                return failed("The script asked the API, but not with httpx.")
+                return failed("The script sent requests to the API, but not with httpx.")
     return tests_ask(evidence, "httpx")
 
 

@@ -1,9 +1,11 @@
-"""The side of a check that runs in its own process: what `check.py` is written with.
+"""What a task's `check.py` is written with; it runs in a process of its own.
 
-`check.py CASE ANSWERS` reads a `Case`, looks at a copy of the workspace and writes
-one finding to a line. It never imports the agent's code; it runs it, in the case's execution environment.
+`check.py CASE ANSWERS` reads a `Case`, looks at a copy of the workspace and writes one
+finding per line. It never imports the agent's code; it runs it, in the case's
+execution environment.
 """
 
+import re
 import resource
 import sys
 from collections.abc import Callable, Mapping
@@ -16,6 +18,7 @@ from llamatrix.agents.protocol import LookUp
 from llamatrix.trials.checks.evidence import Case, Evidence, Plan, decode_case
 from llamatrix.trials.checks.finding import Finding, State
 from llamatrix.trials.checks.packages import declared, third_party
+from llamatrix.trials.checks.quality import HTTP_VERBS
 from llamatrix.trials.checks.session import CannotJudgeError
 from llamatrix.trials.checks.sources import mocks, uses
 from llamatrix.trials.checks.suite import Suite, asserts
@@ -49,9 +52,7 @@ def tests_pass(evidence: Evidence) -> Answer:
         return failed(NO_TESTS)
     suite = evidence.suite(World.REAL)
     if suite is None:
-        return failed(
-            "The judged programs ended the run before pytest came to its end."
-        )
+        return failed("The programs ended the run before pytest had finished.")
     if suite.good:
         return passed(f"{len(suite.passed)} passed under `uv run`.")
     counts = f"{len(suite.failed)} failed, {len(suite.passed)} passed."
@@ -61,26 +62,26 @@ def tests_pass(evidence: Evidence) -> Answer:
 
 
 def tests_ask(evidence: Evidence, module: str) -> Answer:
-    """By the stand-in's log where there is one, else by what the code imports."""
+    """Decide by the stub's log if there is one, else by the code's imports."""
     if not evidence.test_files:
         return failed(NO_TESTS)
     if evidence.counts_requests:
         suite = evidence.suite(World.REAL)
         count = len(evidence.answered(suite.ran)) if suite else 0
         if count:
-            return passed(f"The service answered {count} requests of the tests.")
-        return failed("The tests ran, but the API was not asked.")
+            return passed(f"The service answered {count} requests from the tests.")
+        return failed("The tests ran, but sent no successful request to the API.")
     if not uses(evidence.sources, module):
         return failed(f"No file imports {module}.")
     names = {Path(each.name).stem for each in evidence.scripts if uses([each], module)}
     for each in evidence.test_files:
         if uses([each], module) or any(uses([each], name) for name in names):
-            return passed(f"{each.name} leads to {module}.")
-    return failed(f"No test leads to code that imports {module}.")
+            return passed(f"{each.name} uses {module}.")
+    return failed(f"No test uses code that imports {module}.")
 
 
-def tests_can_fail(evidence: Evidence) -> Answer:  # noqa: PLR0911  each says why
-    """Whether the tests notice a service that fails, and assert what it answers."""
+def tests_can_fail(evidence: Evidence) -> Answer:  # noqa: PLR0911  one per reason
+    """Whether the tests notice a failing service, and assert something it answers."""
     if not evidence.test_files:
         return failed(NO_TESTS)
     real = evidence.suite(World.REAL)
@@ -90,9 +91,11 @@ def tests_can_fail(evidence: Evidence) -> Answer:  # noqa: PLR0911  each says wh
     if failing is None:
         if not evidence.case.execution.switch:
             return _asserted_by_text(evidence, real.passed)
-        return failed("With the service failing, the tests end the run of their judge.")
+        return failed(
+            "With the service failing, the tests kill the program that runs them."
+        )
     if not evidence.answered(real.ran):
-        return not_applicable("The tests do not ask the API.")
+        return not_applicable("The tests send no request to the API.")
     noticed = set(real.passed) - set(failing.passed) - set(failing.skipped)
     if not noticed and failing.end is not None and not failing.end.errors:
         return failed(
@@ -102,18 +105,18 @@ def tests_can_fail(evidence: Evidence) -> Answer:  # noqa: PLR0911  each says wh
 
 
 def _asserted(evidence: Evidence, failing: Suite, noticed: tuple[str, ...]) -> Answer:
-    """By how tests failed in the worlds of the plan, else by their text."""
+    """Decide by how tests fail in the worlds of the plan, else by their text."""
     if failing.asserted:
         return passed("The tests fail when the service fails.")
     for world in evidence.plan.doubts:
         suite = evidence.suite(world)
         if suite is not None and suite.asserted:
-            return passed("The tests fail when the service answers otherwise.")
+            return passed("The tests fail when the service answers something else.")
     if not evidence.plan.doubts:
         return _asserted_by_text(evidence, noticed)
     return failed(
-        "The tests assert nothing about what the service answers: with other, empty "
-        "or missing content in its answers none of them fails on an assertion."
+        "The tests assert nothing about the service's answers: with other, empty or "
+        "missing content in them, no test fails on an assertion."
     )
 
 
@@ -121,8 +124,8 @@ def _asserted_by_text(evidence: Evidence, names: tuple[str, ...]) -> Answer:
     for source in evidence.test_files:
         own = [name for name in names if name.startswith(f"{source.name}::")]
         if asserts(source, own, evidence.sources):
-            return passed("The tests assert something, and notice a failing service.")
-    return failed("The tests assert nothing about what the service answers.")
+            return passed("The tests assert something and notice a failing service.")
+    return failed("The tests assert nothing about the service's answers.")
 
 
 def no_mocks(evidence: Evidence) -> Answer:
@@ -136,12 +139,22 @@ def no_mocks(evidence: Evidence) -> Answer:
     ]
     suite = evidence.suite(World.REAL) if evidence.test_files else None
     if suite is not None and suite.end is not None:
-        found += [each for each in suite.end.replaced if evidence.is_stand_in(each)]
+        found += [each for each in suite.end.replaced if _is_replacement(each)]
     return failed("; ".join(found) + ".") if found else passed("No mock found.")
 
 
+def _is_replacement(observation: str) -> bool:
+    """Whether what `run_tests.py` observed replaces the service.
+
+    A script that calls back into a test replaces it only where it asks the service.
+    """
+    match = re.fullmatch(r"(.*):(\d+) calls (\S+) of a test", observation)
+    names = (*HTTP_VERBS, "generate_content", "json")
+    return match is None or match[3] in names
+
+
 def shadowing(evidence: Evidence) -> str:
-    """The file of the workspace that takes a package's place; empty without one."""
+    """Return the workspace's file that shadows a package of the task, or an empty text."""
     heads = {name.split(".")[0] for name in evidence.task.packages}
     for each in evidence.every_source:
         path = Path(each.name)
@@ -158,16 +171,16 @@ def shadowing(evidence: Evidence) -> str:
     if suite is not None and suite.end is not None:
         for name, file in suite.end.modules.items():
             if file and "site-packages" not in file:
-                return f"a {name} of its own"
+                return f"A local module {name}"
     return ""
 
 
 def context7_called(evidence: Evidence) -> Answer:
     calls = evidence.calls or ()
     if any(looked_up_docs(call) for call in calls):
-        return passed("Documentation was read.")
+        return passed("Documentation was looked up.")
     if any(isinstance(call.action, LookUp) for call in calls):
-        return failed("Context7 was called, but gave no documentation.")
+        return failed("Context7 was called, but returned no documentation.")
     return failed("Context7 was never called.")
 
 
@@ -181,11 +194,11 @@ def dependencies_declared(evidence: Evidence) -> Answer:
         return passed(f"All of {', '.join(used) or 'none'} are declared.")
     if evidence.calls is None:
         return not_applicable(
-            f"{', '.join(missing)}: in no file; a command line may have named them, "
-            "which only the trajectory tells."
+            f"{', '.join(missing)}: not declared in a file; a command line may have "
+            "declared them, but there is no trajectory."
         )
     return failed(
-        f"Imported, but declared neither in a file nor by `uv run --with`: "
+        f"Imported, but not declared in a file or by `uv run --with`: "
         f"{', '.join(missing)}."
     )
 
@@ -193,7 +206,7 @@ def dependencies_declared(evidence: Evidence) -> Answer:
 def answer(
     checks: Mapping[str, Callable[[Evidence], Answer]], plan: Callable[[Case], Plan]
 ) -> None:
-    """Answer the case named on the command line."""
+    """Answer the case that the command line names."""
     case_file, answers_file = (Path(word) for word in sys.argv[1:])
     case = decode_case(case_file.read_bytes())
     evidence = Evidence(case, plan(case))
@@ -205,7 +218,7 @@ def answer(
 
 
 def _parse(evidence: Evidence) -> None:
-    """Read all sources once, before anything is started, within a memory limit."""
+    """Parse all sources within a memory limit, before any program starts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     if soft == resource.RLIM_INFINITY or soft > _PARSING_BYTES:
         resource.setrlimit(resource.RLIMIT_AS, (_PARSING_BYTES, hard))
@@ -218,9 +231,9 @@ def _parse(evidence: Evidence) -> None:
 
 def _ask(name: str, check: Callable[[Evidence], Answer], evidence: Evidence) -> Finding:
     try:
-        said = check(evidence)
+        result = check(evidence)
     except CannotJudgeError as error:
-        said = not_applicable(str(error))
+        result = not_applicable(str(error))
     except (RecursionError, MemoryError):
-        said = failed("The code is nested too deeply, or is too large, to be read.")
-    return Finding(check=name, state=said.state, reason=said.reason)
+        result = failed("The code is nested too deeply or is too large to be parsed.")
+    return Finding(check=name, state=result.state, reason=result.reason)

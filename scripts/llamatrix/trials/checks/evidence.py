@@ -1,4 +1,4 @@
-"""What a check looks at: the workspace, and what its programs do when they are run."""
+"""What a check looks at: a workspace, and what its programs do when they run."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,18 +16,17 @@ from llamatrix.agents.trajectory import read_trajectory
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.packages import (
     Words,
+    commands_with_arguments,
     declared,
-    documented_ways,
+    documented_commands,
     entry_points,
     in_requirements,
     named_with,
     normal,
-    script_ways,
+    script_commands,
     third_party,
-    ways_with_arguments,
     with_packages,
 )
-from llamatrix.trials.checks.quality import HTTP_VERBS
 from llamatrix.trials.checks.session import Program, Ran, run_session
 from llamatrix.trials.checks.sources import Source, read_sources, text_of
 from llamatrix.trials.checks.suite import Suite, expected_tests
@@ -35,15 +34,25 @@ from llamatrix.trials.checks.task import Task
 from llamatrix.trials.stubs.request_log import Request, read_requests
 from llamatrix.trials.stubs.world import World
 
+_SCRIPT, _SUITE = "script", "suite"
+_MAY_HAVE_A_KEY = re.compile(
+    r"environ|env\b|key|header|credential|exec|eval|base64|b64|codecs|chr\(|fromhex"
+    r"|getattr|setattr|__import__|import_module|subprocess",
+    re.IGNORECASE,
+)
+"""A program without any of these gets its key from the SDK, which reads the variable."""
+_PYTEST_FLAGS = ("-q", "-p", "no:cacheprovider", "--tb=short", "--color=no")
+_OK = 200
+
 
 class Case(Struct, frozen=True, kw_only=True):
     task: Task
     workspace: str
-    """A copy, free to be changed."""
+    """A copy that checks may change."""
     transcript: str | None
     execution: ExecutionEnvironment
     checks: tuple[str, ...]
-    """Those to answer."""
+    """The checks to answer."""
 
 
 def encode_case(case: Case) -> bytes:
@@ -56,27 +65,27 @@ def decode_case(text: bytes) -> Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Which of the work's programs are run in which worlds."""
+    """Which programs of the work run in which worlds."""
 
     script: Mapping[World, str]
     """What the script must print in each world."""
     suite: tuple[World, ...]
     doubts: tuple[World, ...] = ()
-    """Worlds in which tests that assert something fail on an assertion; those not in
-    `suite` are entered only where it takes them."""
+    """Worlds in which tests that assert something fail on an assertion. Those that are
+    not in `suite` are tried only if the others leave it open."""
     keyless: bool = False
-    """Whether programs are also run without the service's key, in the FAILING world."""
+    """Whether programs also run without the service's key, in the world FAILING."""
     folder: str = ""
-    """Where the script puts files that are looked at."""
+    """The folder in which the script puts its files."""
     files: int = 0
-    """How many there are to be."""
+    """How many files it must put there."""
     arguments: Mapping[str, str] = field(default_factory=dict)
-    """Values for arguments that a script may ask for, by a pattern of the name."""
+    """Values for a script's arguments, by a pattern of the argument's name."""
 
 
 @dataclass
-class Work:
-    """The files of a workspace; each is read once, when first asked for."""
+class Evidence:
+    """A workspace, its files and its runs; each is read or run once, on first use."""
 
     case: Case
     plan: Plan
@@ -91,18 +100,22 @@ class Work:
 
     @property
     def counts_requests(self) -> bool:
-        """Whether the service is a stand-in with a log."""
+        """Whether the service is a stub with a log of its requests."""
         return self.case.execution.requests is not None
 
     @cached_property
     def agents_requests(self) -> tuple[Request, ...] | None:
-        """What the agent's own session asked the stand-ins; None where nobody knows."""
+        """The requests of the agent's own session; None where they are not known."""
         log = self.case.execution.agents_requests
         return read_requests(Path(log)) if log else None
 
     @cached_property
     def sources(self) -> tuple[Source, ...]:
-        return tuple(each for each in self.every_source if not _is_hidden(each))
+        return tuple(
+            each
+            for each in self.every_source
+            if not any(part.startswith(".") for part in Path(each.name).parts[:-1])
+        )
 
     @cached_property
     def every_source(self) -> tuple[Source, ...]:
@@ -114,22 +127,23 @@ class Work:
 
     @property
     def test_files(self) -> tuple[Source, ...]:
-        """Files that are there to test; without any, scripts with tests in them."""
-        found = [each for each in self.sources if each.is_test and not each.is_conftest]
-        return tuple(found or [each for each in self.sources if each.has_tests])
+        """Return the files with tests only; if there are none, scripts that have tests."""
+        pure = [each for each in self.sources if each.is_test and not each.is_conftest]
+        return tuple(pure or [each for each in self.sources if each.has_tests])
 
     @cached_property
     def calls(self) -> tuple[ToolCall, ...] | None:
-        """The trajectory's tool calls; None where none was given."""
+        """The trajectory's tool calls; None without a trajectory."""
         path = self.case.transcript
         return read_trajectory(Path(path)) if path is not None else None
 
     @cached_property
     def packages(self) -> Words:
-        """What may be put beside the code.
+        """Return the packages for `uv run --with`.
 
-        Packages that the task knows, pytest, and those that the work's own commands or
-        `requirements.txt` name. Never just what is imported: a module's misspelt name may be a package too.
+        These are pytest, imported packages that the task knows, and those that the
+        work's own commands or `requirements.txt` name. An import alone is not enough:
+        a misspelt module may be the name of a malicious package.
         """
         known = {normal(name) for name in self.task.packages.values()}
         used = third_party(self.sources, self.task.packages)
@@ -137,28 +151,8 @@ class Work:
         named = named_with(self.folder, commands) | in_requirements(self.folder)
         return tuple(sorted({*known.intersection(used), *named, "pytest"}))
 
-
-def _is_hidden(source: Source) -> bool:
-    return any(part.startswith(".") for part in Path(source.name).parts[:-1])
-
-
-_SCRIPT, _SUITE = "script", "suite"
-_MAY_HAVE_A_KEY = re.compile(
-    r"environ|env\b|key|header|credential|exec|eval|base64|b64|codecs|chr\(|fromhex"
-    r"|getattr|setattr|__import__|import_module|subprocess",
-    re.IGNORECASE,
-)
-"""Without any of these a program has its key from the SDK, which has the variable's."""
-_PYTEST_FLAGS = ("-q", "-p", "no:cacheprovider", "--tb=short", "--color=no")
-_OK = 200
-
-
-@dataclass
-class Evidence(Work):
-    """What there is to look at; each thing is read or run once, when first asked for."""
-
     def answered(self, ran: Ran) -> tuple[Request, ...]:
-        """Requests of the task's kind that the service answered well."""
+        """Return the requests that the task is about, answered with status 200."""
         service = self.task.service
         return tuple(
             each
@@ -170,17 +164,17 @@ class Evidence(Work):
         )
 
     def script_run(self, world: World) -> Ran | None:
-        """The run in which the script did what it is to do, else the one that made most."""
-        runs = [
-            each
-            for each in self.every_run
-            if each.program.name == _name(_SCRIPT, world)
-        ]
-        works = [each for each in runs if self._works(each)]
-        return works[0] if works else max(runs, key=_made, default=None)
+        """Return the run in which the script worked, else the one with most files."""
+        name = f"{_SCRIPT} {world}"
+        runs = [each for each in self.every_run if each.program.name == name]
+        return max(
+            runs,
+            key=lambda ran: (self._works(ran), len(ran.files), ran.ok),
+            default=None,
+        )
 
     def suite(self, world: World) -> Suite | None:
-        """The tests in a world; None where they ended their own judge, or without it."""
+        """Return the tests' run in a world; None where there is no report of it."""
         if world in self.plan.doubts and world not in self.plan.suite:
             return self._doubted.get(world)
         return self._suite_of(self._runs, world)
@@ -191,16 +185,22 @@ class Evidence(Work):
 
     @cached_property
     def _ways(self) -> list[Words]:
-        likely = _likely_first(self.scripts, self.task)
-        return list(script_ways(likely, entry_points(self.folder), self.packages))
+        heads = {name.split(".")[0] for name in self.task.packages}
+
+        def is_unlikely(source: Source) -> tuple[bool, bool]:
+            used = {name.split(".")[0] for name in source.imported}
+            return heads.isdisjoint(used), "__main__" not in source.text
+
+        likely = sorted(self.scripts, key=is_unlikely)
+        return list(script_commands(likely, entry_points(self.folder), self.packages))
 
     @cached_property
     def _runs(self) -> tuple[Ran, ...]:
-        """All of the work's programs, in every world of the plan.
+        """Run all programs of the work, in every world of the plan.
 
-        Where the tests have an environment of their own, the scripts run beside them,
-        from when the tests' packages are installed: two installations at once would
-        take the tests, which run longer, the time of both.
+        Where the tests have an environment of their own, the scripts run at the same
+        time. They start when the tests' packages are installed: two installations at
+        once would slow down the tests, which take longer.
         """
         execution, installed = self.case.execution, Event()
         scripts, suites = self._script_programs(), self._suite_programs()
@@ -256,33 +256,37 @@ class Evidence(Work):
         )
 
     def _key_to_leave_out(self, *, tests: bool) -> Words:
-        """Variables without which scripts or tests run again: they may hold a key."""
+        """Return the variables without which code that may contain a key runs again."""
         texts = (each.text for each in self.every_source if each.is_test is tests)
         if not self.plan.keyless or not any(map(_MAY_HAVE_A_KEY.search, texts)):
             return ()
         return tuple(filter(None, (self.task.service.key, "GOOGLE_API_KEY")))
 
     def _prepared(self, way: Words) -> "_Programs":
-        """Install first, so that what a judged program changes of it is seen."""
-        words = (*way, "python", "-c", "")
-        limit_s = self.task.limits.program_s
+        """Install packages first, so that changes by judged programs are noticed."""
         install = Program(
-            name="preparation", words=words, timeout_s=limit_s, installs=True
+            name="preparation",
+            words=(*way, "python", "-c", ""),
+            timeout_s=self.task.limits.program_s,
+            installs=True,
         )
         return _Programs([install])
 
     @cached_property
     def _runs_with_arguments(self) -> tuple[Ran, ...]:
-        """Where no way works as it stands: as its usage or its documents say."""
-        runs = [r for r in self._runs if r.program.name == _name(_SCRIPT, World.REAL)]
+        """Run scripts that do not work without arguments as their usage or docs say."""
+        name = f"{_SCRIPT} {World.REAL}"
+        runs = [ran for ran in self._runs if ran.program.name == name]
         if any(self._works(ran) for ran in runs):
             return ()
         more: dict[Words, None] = dict.fromkeys(
-            documented_ways(self.folder, self.scripts)
+            documented_commands(self.folder, self.scripts)
         )
         for ran in runs:
             output = "\n".join((ran.out, *ran.tail))
-            found = ways_with_arguments(ran.program.words, output, self.plan.arguments)
+            found = commands_with_arguments(
+                ran.program.words, output, self.plan.arguments
+            )
             more |= dict.fromkeys(found)
         fresh = [each for each in more if each not in self._ways]
         if not fresh:
@@ -296,7 +300,7 @@ class Evidence(Work):
 
     @cached_property
     def _doubted(self) -> dict[World, Suite]:
-        """The tests in the worlds that are entered only to settle a doubt."""
+        """Run the tests in the worlds that settle whether they assert anything."""
         worlds = [each for each in self.plan.doubts if each not in self.plan.suite]
         real = self.suite(World.REAL)
         if real is None or not self.case.execution.switch:
@@ -310,22 +314,22 @@ class Evidence(Work):
         return {world: suite for world, suite in found.items() if suite}
 
     def _suite_of(self, runs: Sequence[Ran], world: World) -> Suite | None:
-        """The run in which the tests passed, else the last in which any ran."""
-        found = [
+        """Return the run in which the tests passed, else the last in which any ran."""
+        suites = [
             Suite(each, expected_tests(self.test_files))
             for each in runs
-            if each.program.name == _name(_SUITE, world)
+            if each.program.name == f"{_SUITE} {world}"
         ]
-        good = [each for each in found if each.good]
-        ran = [each for each in found if each.tests]
-        return next(iter(good or ran[::-1] or found), None)
+        good = [each for each in suites if each.good]
+        ran = [each for each in suites if each.tests]
+        return next(iter(good or ran[::-1] or suites), None)
 
     def _scripts(
         self, ways: Sequence[Words], world: World, *, without: Words = ()
     ) -> list[Program]:
         return [
             Program(
-                name=_name(_SCRIPT, world, *without[:1]),
+                name=" ".join((_SCRIPT, world, *without[:1])),
                 world=world,
                 words=words,
                 timeout_s=self.task.limits.program_s,
@@ -346,7 +350,7 @@ class Evidence(Work):
         rest = ("python", "-P", inside, ".", packages)
         return [
             Program(
-                name=_name(_SUITE, world, *without[:1]),
+                name=" ".join((_SUITE, world, *without[:1])),
                 world=world,
                 words=(*way, *rest, *_PYTEST_FLAGS, *self._unused_plugin, *files),
                 way=way,
@@ -359,10 +363,10 @@ class Evidence(Work):
 
     @cached_property
     def _unused_plugin(self) -> Words:
-        """Flags that leave anyio's pytest plugin out where nothing names it.
+        """Flags that disable anyio's pytest plugin where nothing mentions it.
 
-        It comes with both services' clients, and with it pytest rewrites and compiles
-        all of anyio anew in each run.
+        anyio is a dependency of both services' clients. With its plugin, pytest
+        rewrites and compiles all of anyio in each run.
         """
         settings = ("pyproject.toml", "pytest.ini", "setup.cfg", "tox.ini")
         places = [self.folder / name for name in settings]
@@ -371,7 +375,7 @@ class Evidence(Work):
         return () if any("anyio" in text for text in texts) else ("-p", "no:anyio")
 
     def expected(self, world: World) -> str:
-        """What the script must print in a world."""
+        """Return what the script must print in a world."""
         if world is World.OTHER:
             return self.case.execution.title
         return self.plan.script.get(world, "")
@@ -380,16 +384,6 @@ class Evidence(Work):
         printed = self.expected(ran.program.world) in " ".join(ran.out.split())
         return ran.ok and printed and len(ran.files) >= self.plan.files
 
-    def is_stand_in(self, told: str) -> bool:
-        """Whether what the plugin saw takes the service's place: `see` in run_tests.
-
-        A script that calls back into a test is one only where it asks the service.
-        """
-        match = re.fullmatch(r"(.*):(\d+) calls (\S+) of a test", told)
-        if match is None:
-            return True
-        return match[3] in HTTP_VERBS or match[3] in ("generate_content", "json")
-
 
 @dataclass
 class _Programs:
@@ -397,35 +391,12 @@ class _Programs:
 
     all: list[Program] = field(default_factory=list)
 
-    def add(self, program: Program) -> int:
-        self.all.append(program)
-        return len(self.all) - 1
-
     def add_ways(
         self, programs: Sequence[Program], *, needing: Sequence[int] = ()
     ) -> list[int]:
-        """Ways to do one thing; each needs that the same way has worked before."""
+        """Add alternatives, each only if the same one worked before; return their places."""
         needs = needing or [-1] * len(programs)
-        return [
-            self.add(replace(program, needs=needed))
-            for program, needed in zip(programs, needs, strict=True)
-        ]
-
-
-def _name(*words: str) -> str:
-    return " ".join(words)
-
-
-def _made(ran: Ran) -> tuple[int, bool]:
-    return len(ran.files), ran.ok
-
-
-def _likely_first(scripts: Sequence[Source], task: Task) -> list[Source]:
-    """Those that use the task's packages and have a main part before the others."""
-
-    def unlikely(source: Source) -> tuple[bool, bool]:
-        heads = {name.split(".")[0] for name in source.imported}
-        uses = not heads.isdisjoint(name.split(".")[0] for name in task.packages)
-        return not uses, "__main__" not in source.text
-
-    return sorted(scripts, key=unlikely)
+        self.all += map(
+            lambda each, needed: replace(each, needs=needed), programs, needs
+        )
+        return list(range(len(self.all) - len(programs), len(self.all)))

@@ -1,4 +1,4 @@
-"""What a check says: passed, failed or not applicable, with the reason in plain words."""
+"""The result of a check: passed, failed or not applicable, with a reason in words."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -8,13 +8,13 @@ from msgspec import Struct
 
 class Kind(StrEnum):
     REQUIRES = "requires"
-    """Something must be there: nothing done is a failure."""
+    """Something must exist: a workspace without work fails."""
     FORBIDS = "forbids"
-    """Something must not be there: nothing done is not applicable."""
+    """Something must not exist: a workspace without work is not applicable."""
 
 
 class Needs(StrEnum):
-    """What a check cannot do without."""
+    """The input that a check needs."""
 
     WORKSPACE = "workspace"
     TRAJECTORY = "trajectory"
@@ -30,21 +30,21 @@ class Verdict(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     UNDECIDED = "undecided"
-    """Nothing failed, but something could not be judged: never a pass."""
+    """Nothing failed, but a check was not applicable: this is never a pass."""
 
 
 class Finding(Struct, frozen=True, kw_only=True):
     check: str
     state: State
     reason: str
-    """Why, in words fit to be shown to the model; free of secrets."""
+    """The reason, without secrets, in words that the model may read."""
 
 
 class Judgement(Struct, frozen=True, kw_only=True):
     task: str
     verdict: Verdict
     findings: tuple[Finding, ...]
-    """One for each check of the task, in its order."""
+    """One per check of the task, in its order."""
 
     @property
     def failed(self) -> tuple[Finding, ...]:

@@ -1,4 +1,4 @@
-"""A parser for `parse_sandboxed`: what finished work tells of its order and quality.
+"""A parser for `parse_sandboxed`: the order and the quality of finished work.
 
 `finished_work.py EVENT_LOG test-order` and `finished_work.py WORKSPACE quality RUFF`.
 """

@@ -1,4 +1,4 @@
-"""The images in a workspace: decoded in a sandbox, and known again as those served."""
+"""The images in a workspace: decoded in a sandbox, compared with those served."""
 
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
@@ -16,9 +16,9 @@ _DECODER = Path(__file__).with_name("inside") / "decode.py"
 _LIMITS = ParserLimits(memory_bytes=768 << 20, seconds=30)
 _LARGEST_BYTES = 32 << 20
 _TOLERANCE = 24
-"""Of a band's mean colour, of 255: a lossy format changes it by much less."""
+"""Of 255, for a band's mean colour: a lossy format changes it by much less."""
 SMALLEST_SIDE = 64
-"""Pixels: an image model draws nothing smaller."""
+"""In pixels: an image model draws nothing smaller."""
 
 
 class DecodedImage(Struct, frozen=True):
@@ -26,7 +26,7 @@ class DecodedImage(Struct, frozen=True):
     width: int
     height: int
     bands: tuple[int, ...]
-    """Red, green and blue of eight bands from top to bottom."""
+    """Mean red, green and blue of eight bands from top to bottom."""
 
     def is_like(self, bands: Iterable[int]) -> bool:
         others = tuple(bands)
@@ -39,7 +39,7 @@ class DecodedImage(Struct, frozen=True):
 def decode_images(
     folders: Mapping[str, Mapping[str, bytes]], execution: ExecutionEnvironment
 ) -> dict[str, tuple[DecodedImage, ...]]:
-    """Of each group of files those that are images, whole and of a sensible size.
+    """Return the complete images of a sensible size in each group of files.
 
     ParserFailedError where they exceed the decoder's limits.
     """
@@ -60,17 +60,15 @@ def decode_images(
             libraries=_pillow(),
         )
     return {
-        name: tuple(each for each in images if _is_sensible(each))
+        name: tuple(
+            each for each in images if min(each.width, each.height) >= SMALLEST_SIDE
+        )
         for name, images in found.items()
     }
 
 
-def _is_sensible(image: DecodedImage) -> bool:
-    return min(image.width, image.height) >= SMALLEST_SIDE
-
-
 def distinct(images: Iterable[DecodedImage]) -> tuple[DecodedImage, ...]:
-    """Without those that look like an earlier one."""
+    """Return the images that do not look like an earlier one."""
     kept: list[DecodedImage] = []
     for image in images:
         if not any(image.is_like(each.bands) for each in kept):
@@ -79,7 +77,7 @@ def distinct(images: Iterable[DecodedImage]) -> tuple[DecodedImage, ...]:
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
-    """The plain files of a real folder, as far as an image may be as large."""
+    """Read the plain files of a folder that are not larger than an image may be."""
     if not folder.is_dir() or folder.is_symlink():
         return {}
     return {
@@ -90,7 +88,7 @@ def read_folder(folder: Path) -> dict[str, bytes]:
 
 
 def _pillow() -> tuple[Path, ...]:
-    """Our own Pillow and the libraries that its wheel brings beside it."""
+    """Return the folders of the harness's Pillow and of the libraries in its wheel."""
     spec = find_spec("PIL")
     if spec is None or spec.origin is None:
         raise MeasureError(

@@ -1,4 +1,4 @@
-"""Judges a workspace: check.py, in a process of its own, on a copy."""
+"""Judge a workspace: run the task's check.py in its own process, on a copy."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ from llamatrix.trials.checks.task import Task
 _ROOT = Path(__file__).resolve().parents[3]
 _PASSED_ON = {"TMPDIR", "LANG", "VIRTUAL_ENV"}
 NOT_COPIED = {".venv", ".git", "__pycache__", "node_modules", ".pytest_cache"}
-"""What is no work of an agent's."""
+"""Files that are not the agent's work."""
 
 
 def judge(
@@ -39,10 +39,10 @@ def judge(
     transcript: Path | None,
     execution: ExecutionEnvironment,
 ) -> Judgement:
-    """What the task's checks say of a workspace, which is left as it is.
+    """Judge a workspace, which is not changed, by the task's checks.
 
     Without a transcript, the checks that need one are not applicable. MeasureError
-    where check.py itself does not do its work.
+    where check.py itself fails.
     """
     if not workspace.is_dir():
         raise MeasureError(f"{workspace}: no such folder")
@@ -65,7 +65,7 @@ def judge(
         )
         found = {each.check: each for each in _answers(case, aside)}
     for name in task.checks.keys() - set(names):
-        reason = "No trajectory was given."
+        reason = "There is no trajectory."
         found[name] = Finding(check=name, state=State.NOT_APPLICABLE, reason=reason)
     findings = tuple(
         msgspec.structs.replace(
@@ -80,7 +80,7 @@ def judge(
 
 
 def copy_workspace(workspace: Path, copy: Path) -> None:
-    """Copy files and folders; what is neither (links stay links) is left out."""
+    """Copy files, folders and links (as links), and nothing else."""
 
     def left_out(folder: str, names: list[str]) -> Iterable[str]:
         for name in names:
@@ -113,8 +113,10 @@ def _answers(case: Case, aside: Path) -> tuple[Finding, ...]:
     if ended.limit:
         found += tuple(_too_slow(case, name) for name in case.checks[len(found) :])
     if tuple(each.check for each in found) != case.checks:
-        said = redact(ended.complaint(), case.execution.secrets)
-        raise MeasureError(f"{case.task.id}/check.py did not answer all: {said}")
+        complaint = redact(ended.complaint(), case.execution.secrets)
+        raise MeasureError(
+            f"{case.task.id}/check.py did not answer all checks: {complaint}"
+        )
     return found
 
 
@@ -127,7 +129,7 @@ def _read(answers: Path) -> tuple[Finding, ...]:
 
 
 def _too_slow(case: Case, name: str) -> Finding:
-    """What the agent's programs left no time for."""
+    """Return the finding for a check that the programs left no time for."""
     required = case.task.checks[name].kind is Kind.REQUIRES
     return Finding(
         check=name,
@@ -137,7 +139,7 @@ def _too_slow(case: Case, name: str) -> Finding:
 
 
 def feedback(task: Task, judgement: Judgement) -> str:
-    """What is still wrong, for the model to read; empty where nothing failed."""
+    """Return the next turn's prompt: what is still wrong; empty if nothing failed."""
     if not judgement.failed:
         return ""
     lines = [

@@ -1,4 +1,4 @@
-"""Static evidence that a key stands in the code, in plain text or hidden."""
+"""Find keys that are hard-coded in a workspace, in plain text or hidden."""
 
 import ast
 import base64
@@ -16,7 +16,7 @@ _NAME = re.compile(
     r"(api_?key|access_?key|auth_?token|secret|password)s?$", re.IGNORECASE
 )
 _ENVIRONMENT_FILE = re.compile(r"\.env(\.\w+)?|\.envrc")
-"""Where a key may lie."""
+"""Files that may hold a key."""
 _SHORTEST_KEY = 16
 _LARGEST_BYTES = 8 << 20
 _PLACEHOLDER_WORDS = {
@@ -39,7 +39,7 @@ _LONGEST_NUMBER = 12
 def hard_coded_keys(
     workspace: Path, sources: Iterable[Source], secrets: Iterable[str]
 ) -> tuple[str, ...]:
-    """Where a key stands, whatever hides it; never the key itself."""
+    """Return the places of keys, however they are hidden; never the keys themselves."""
     known = tuple(secret for secret in secrets if secret)
     found = [*_in_files(workspace, known)]
     for source in sources:
@@ -52,7 +52,7 @@ def hard_coded_keys(
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether it says of itself that it is no key, such as `invalid-key-for-test`."""
+    """Whether a text shows that it is no real key, such as `invalid-key-for-test`."""
     if _PLACEHOLDER_PARTS.search(text):
         return True
     if len(set(text.lower())) <= 3:  # noqa: PLR2004  xxxx, 1111
@@ -88,7 +88,7 @@ def _in_files(workspace: Path, secrets: tuple[str, ...]) -> Iterator[str]:
 
 
 def _holds_whole(text: str, secrets: tuple[str, ...]) -> bool:
-    """For a text without its spaces, where words of any kind stand together."""
+    """The same for a text without spaces, in which unrelated words are joined."""
     shapes = _GOOGLE.findall(text)
     return any(secret in text for secret in secrets) or any(
         not is_placeholder(shape) for shape in shapes
@@ -96,7 +96,7 @@ def _holds_whole(text: str, secrets: tuple[str, ...]) -> bool:
 
 
 def _forms(content: bytes) -> Iterator[str]:
-    """The text, reversed, rotated, and what its longer words are an encoding of."""
+    """Yield the text, its reverse and rotation, and what its longer words decode to."""
     text = content.decode("latin-1")
     yield text
     yield text[::-1]
@@ -124,7 +124,7 @@ def _decoded(word: bytes) -> Iterator[str]:
 
 
 def _holds_key(text: str, secrets: tuple[str, ...]) -> bool:
-    """A key of ours, or something of a key's shape that is no placeholder."""
+    """Whether it holds a known key, or something shaped like one that is no placeholder."""
     if any(secret in text for secret in secrets):
         return True
     if redact(text) == text:
@@ -139,7 +139,7 @@ def _shaped(text: str) -> Iterator[str]:
 
 
 def literal_key_lines(source: Source) -> tuple[int, ...]:
-    """Lines that give a name like `api_key` a literal that looks like a real key."""
+    """Return the lines that assign a literal like a real key to a name like `api_key`."""
     return tuple(sorted(set(_literal_lines(source))))
 
 
@@ -156,7 +156,7 @@ def _literal_lines(source: Source) -> Iterator[int]:
 
 
 def _bindings(node: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
-    """Every (name, value) that an assignment, argument, default or pair makes."""
+    """Yield name and value of each assignment, argument, default and pair."""
     if isinstance(node, ast.Assign):
         yield from ((_name(target), node.value) for target in node.targets)
     elif isinstance(node, ast.AnnAssign):
@@ -202,7 +202,7 @@ Value = str | bytes | int | tuple["Value", ...]
 _LONGEST = 10_000
 _DEEPEST = 40
 _MOST_STEPS = 2_000_000
-"""For a whole file: names that stand for others can double the work with each line."""
+"""Per file: names that refer to others can double the work with each line."""
 _DECODERS: Mapping[str, Callable[[str | bytes], bytes]] = {
     "b64decode": base64.b64decode,
     "standard_b64decode": base64.standard_b64decode,
@@ -228,7 +228,11 @@ _NO_TEXT = (
 
 
 def constant_texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Line and text of every expression that is made of constants only."""
+    """Yield line and text of each expression that consists of constants.
+
+    `"AIza" + "Sy…"`, `"".join(["AI", "za"])`, `base64.b64decode("…")`, `chr(65)` and the
+    like are computed, not run: a key may be hidden behind any of them.
+    """
     fold = _Fold(names=_assigned_once(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.expr):
@@ -273,7 +277,7 @@ class _Fold:
             raise _NotConstantError
         return value
 
-    def _value(self, node: ast.expr) -> Value:  # noqa: PLR0911  one for each kind
+    def _value(self, node: ast.expr) -> Value:  # noqa: PLR0911  one per kind
         match node:
             case ast.Constant(value=str() | bytes() | int() as value):
                 return value
@@ -321,7 +325,7 @@ class _Fold:
         return whole[slice(*places)]
 
     def _call(self, node: ast.Call) -> Value:
-        """A handful of functions and methods that put texts together."""
+        """Compute the few functions and methods that build texts."""
         given = [self.value(each) for each in node.args]
         if isinstance(node.func, ast.Name):
             return _function(node.func.id, given)
@@ -337,7 +341,7 @@ def _inner(node: ast.expr) -> ast.expr:
     return node.value if isinstance(node, ast.FormattedValue) else node
 
 
-def _function(  # noqa: PLR0911  one for each function
+def _function(  # noqa: PLR0911  one per function
     name: str, given: Sequence[Value]
 ) -> Value:
     match name, given:
@@ -361,7 +365,7 @@ def _function(  # noqa: PLR0911  one for each function
             raise _NotConstantError
 
 
-def _method(  # noqa: PLR0911  one for each method
+def _method(  # noqa: PLR0911  one per method
     value: Value, name: str, given: Sequence[Value]
 ) -> Value:
     match value, name, given:

@@ -1,7 +1,7 @@
-"""ExecutionEnvironment without a sandbox: this machine's uv and Python, the services stood in for.
+"""An execution environment without a sandbox: this machine's uv and Python, with stubs.
 
-For controls and for workspaces somebody else made. What runs there can do whatever
-its user can: a trial's work is judged in a sandbox.
+It is for controls and for workspaces that the user trusts: programs run with the
+user's permissions. A trial's work is judged in a sandbox.
 """
 
 import os
@@ -16,6 +16,7 @@ from llamatrix.trials.checks.task import Task
 from llamatrix.trials.stubs.connect_proxy import connect_proxy
 from llamatrix.trials.stubs.serving import (
     HOSTS,
+    SWITCH_KEY,
     prepare,
     serve_stubs_for_checks,
     trusting,
@@ -26,7 +27,7 @@ from llamatrix.trials.stubs.serving import (
 def loopback_execution(
     task: Task, folder: Path, *, cache: Path, uv: Path | None = None
 ) -> Iterator[ExecutionEnvironment]:
-    """The stand-ins, led to by a proxy; packages come from uv's own index, kept in `cache`.
+    """Serve the stubs behind a proxy; packages come from uv's own index, through `cache`.
 
     `folder` is private to it and must be empty.
     """
@@ -56,7 +57,7 @@ def loopback_execution(
             inside=str(INSIDE),
             title=stubs.title,
             switch=switch,
-            switch_key=str(folder / "session.key"),
+            switch_key=str(folder / SWITCH_KEY),
             secrets=(*stubs.foreign_keys, stubs.key),
         )
 
@@ -65,11 +66,11 @@ _PASSED_ON = {
     *("LANG", "TMPDIR", "UV_DEFAULT_INDEX", "UV_INDEX", "UV_FIND_LINKS", "UV_OFFLINE"),
     *("UV_CONFIG_FILE", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS"),
 }
-"""Where a user's uv finds its packages is the user's affair."""
+"""The user's own settings for uv's package index."""
 
 
 def _bare_python() -> Path:
-    """The Python under this one's virtual environment: without our own packages."""
+    """Return the Python of this virtual environment's base, without our packages."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     own = Path(sys.base_prefix, "bin", name)
     return own if own.exists() else Path(sys.executable).resolve()

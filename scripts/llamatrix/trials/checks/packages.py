@@ -1,4 +1,4 @@
-"""Which packages the code imports, and whether somebody declared them."""
+"""Packages that the work imports and declares, and the `uv run` commands for it."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from llamatrix.trials.checks.sources import Source, files, text_of
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _WITH = re.compile(r"--with(?:=|\s+)['\"]?([^\s'\"]+)|uv\s+add\s+([^\n;&|]+)")
 _REQUIREMENTS = re.compile(r".*requirements.*\.(txt|in)")
-_SAID_IN = {".sh", ".md", ".txt", ".toml", ".yaml", ".yml", ""}
+_TEXT_SUFFIXES = {".sh", ".md", ".txt", ".toml", ".yaml", ".yml", ""}
 
 
 def normal(name: str) -> str:
@@ -19,7 +19,7 @@ def normal(name: str) -> str:
 
 
 def third_party(sources: Iterable[Source], known: Mapping[str, str]) -> tuple[str, ...]:
-    """Packages imported, by their normal names: neither Python's own nor local ones."""
+    """Return the normal names of imported packages, without Python's own and local ones."""
     every = tuple(sources)
     local = {part for each in every for part in Path(each.name).with_suffix("").parts}
     heads = {name.split(".", maxsplit=1)[0] for each in every for name in each.imported}
@@ -28,12 +28,12 @@ def third_party(sources: Iterable[Source], known: Mapping[str, str]) -> tuple[st
 
 
 def declared(workspace: Path, commands: Iterable[str] = ()) -> frozenset[str]:
-    """Packages that project, script, requirements or a `uv run --with` name."""
+    """Return the packages that a project, script, requirements or `--with` declares."""
     return frozenset(normal(name) for name in _declared(workspace, commands))
 
 
 def entry_points(workspace: Path) -> tuple[str, ...]:
-    """Names under which the project's own programs are run: `[project.scripts]`."""
+    """Return the names in `[project.scripts]`."""
     try:
         read = tomllib.loads(text_of(workspace / "pyproject.toml"))
         return tuple(read["project"]["scripts"])
@@ -42,19 +42,21 @@ def entry_points(workspace: Path) -> tuple[str, ...]:
 
 
 def with_packages(packages: Iterable[str]) -> tuple[str, ...]:
-    """Uv's words for packages that are put beside the project's own."""
+    """Return uv's options for packages in addition to the project's own."""
     return tuple(word for package in packages for word in ("--with", package))
 
 
 def named_with(workspace: Path, commands: Iterable[str]) -> frozenset[str]:
-    """Packages that the work's documents or commands put beside it by `--with`."""
-    texts = [text_of(path) for path in files(workspace) if path.suffix in _SAID_IN]
+    """Return the packages that the work's documents or commands add with `--with`."""
+    texts = [
+        text_of(path) for path in files(workspace) if path.suffix in _TEXT_SUFFIXES
+    ]
     found = (_on_command_line(text) for text in (*texts, *commands))
     return frozenset(normal(name) for names in found for name in names)
 
 
 def in_requirements(workspace: Path) -> frozenset[str]:
-    """Packages of `requirements.txt` and its like, which `uv run` does not read."""
+    """Return the packages of requirements files, which `uv run` does not read."""
     return frozenset(
         normal(name)
         for path in files(workspace)
@@ -71,7 +73,7 @@ def _declared(workspace: Path, commands: Iterable[str]) -> Iterator[str]:
             yield from _in_script(text_of(path))
         elif _REQUIREMENTS.fullmatch(path.name):
             yield from _names(text_of(path).splitlines())
-        if path.suffix in _SAID_IN:
+        if path.suffix in _TEXT_SUFFIXES:
             yield from _on_command_line(text_of(path))
     for command in commands:
         yield from _on_command_line(command)
@@ -92,7 +94,7 @@ def _in_project(path: Path) -> Iterator[str]:
 
 
 def _in_script(text: str) -> Iterator[str]:
-    """Inline metadata of a script: PEP 723."""
+    """Yield the dependencies of a script's inline metadata (PEP 723)."""
     for inner in _script_blocks(text):
         try:
             read = tomllib.loads(inner)
@@ -102,7 +104,7 @@ def _in_script(text: str) -> Iterator[str]:
 
 
 def _script_blocks(text: str) -> Iterator[str]:
-    """The TOML between `# /// script` and the next `# ///`, in linear time."""
+    """Yield the TOML between `# /// script` and the next `# ///`, in linear time."""
     block: list[str] | None = None
     for line in text.split("\n"):
         if block is None:
@@ -119,7 +121,7 @@ def _script_blocks(text: str) -> Iterator[str]:
 def _strings_under(
     value: object, keys: tuple[str, ...], *, within: bool = False
 ) -> Iterator[str]:
-    """Every string somewhere below one of the keys."""
+    """Yield every string below one of the keys."""
     if isinstance(value, str) and within:
         yield value
     elif isinstance(value, list):
@@ -145,10 +147,10 @@ _MOST_COMMANDS = 6
 _DOCUMENTS = {".md", ".txt", ".rst", ".sh", ""}
 
 
-def script_ways(
+def script_commands(
     scripts: Sequence[Source], entry_points: Sequence[str], packages: Words
 ) -> Iterator[Words]:
-    """Every script as it stands, then with packages beside it, as a module of one."""
+    """Yield `uv run` commands for each script: as it is, with packages, as a module."""
     yield from ((name,) for name in entry_points)
     for script in scripts:
         yield _plainly(script.name)
@@ -164,8 +166,8 @@ def _plainly(name: str) -> Words:
     return (name,) if name.endswith(".py") else ("--script", name)
 
 
-def documented_ways(workspace: Path, scripts: Sequence[Source]) -> Iterator[Words]:
-    """`uv run` of a script with arguments, as the workspace's own documents show it."""
+def documented_commands(workspace: Path, scripts: Sequence[Source]) -> Iterator[Words]:
+    """Yield the `uv run` commands of a script that the workspace's documents show."""
     names = {script.name for script in scripts}
     texts = [
         text_of(path)
@@ -182,12 +184,12 @@ def documented_ways(workspace: Path, scripts: Sequence[Source]) -> Iterator[Word
     yield from list(found)[:_MOST_COMMANDS]
 
 
-def ways_with_arguments(
-    way: Words, output: str, values: Mapping[str, str]
+def commands_with_arguments(
+    command: Words, output: str, values: Mapping[str, str]
 ) -> Iterator[Words]:
-    """The same way with what its own usage message asks for.
+    """Yield the command with the arguments that its usage message asks for.
 
-    `values` maps a pattern for the argument's name to a value that fits.
+    `values` maps a pattern of the argument's name to a suitable value.
     """
     found = _MISSING.search(output)
     usage = _USAGE.search(output)
@@ -210,7 +212,7 @@ def ways_with_arguments(
         if value is None:
             value = next(iter(values.values()), "")
         arguments += [option, value] if option.startswith("-") else [value]
-    yield (*way, *arguments)
+    yield (*command, *arguments)
 
 
 def _without_optional(usage: str) -> str:

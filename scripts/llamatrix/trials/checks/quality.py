@@ -1,6 +1,6 @@
-"""Code quality without a judge: a small fixed set of static findings and counts.
+"""Code quality without an LLM judge: a small fixed set of static findings and counts.
 
-For the published Code Quality table. Nothing here decides whether work passes.
+The Code Quality table uses it. Nothing here decides whether work passes.
 """
 
 import ast
@@ -21,13 +21,13 @@ RULES = (
     *("F", "E711", "E712", "E722", "B", "SIM", "PTH"),
     *("C901", "PLR0912", "PLR0915", "BLE001", "S110", "S112", "S113"),
 )
-"""Changing them changes a published column: MEASUREMENT_VERSION goes up with it."""
+"""A change here changes a published column: increase MEASUREMENT_VERSION with it."""
 OWN_RUFF = (sys.executable, "-m", "ruff")
 _TIMEOUT_S = 60
 
 
 class Aspect(StrEnum):
-    """The rows of the published table; TDD has a measure of its own."""
+    """The rows of the published table; `tdd.py` measures the remaining one."""
 
     STRUCTURE = "structure"
     ERROR_HANDLING = "error handling"
@@ -38,28 +38,28 @@ class Aspect(StrEnum):
 class Flaw(Struct, frozen=True, kw_only=True):
     aspect: Aspect
     rule: str
-    """ruff's code, or the name of a rule of ours."""
+    """ruff's code, or the name of our own rule."""
     file: str
     line: int
     text: str
 
 
 class Quality(Struct, frozen=True, kw_only=True):
-    """Raw counts of the scripts, tests apart; shares are the report's business."""
+    """Raw counts of the scripts without tests; the report computes shares."""
 
     scripts: int
     test_files: int
     code_lines: int
-    """Lines of the scripts that are neither empty nor a comment."""
+    """Lines that are neither empty nor a comment."""
     functions: int
     classes: int
     documented: int
     """Functions and classes with a docstring."""
     typed: int
-    """Functions of which every argument and the result have a type."""
+    """Functions with a type for every argument and the result."""
     api_calls: int
     guarded_api_calls: int
-    """Those within a `try` that catches something, or called from one."""
+    """API calls within a `try` that catches something, or called from one."""
     uses_pathlib: bool
     flaws: tuple[Flaw, ...]
 
@@ -118,7 +118,7 @@ def _flaws(
                     "unguarded-api-call",
                     each,
                     call,
-                    "no try around this call of the API",
+                    "no `try` around this API call",
                 )
         for call in client_in_function(each):
             yield _flaw(
@@ -126,10 +126,10 @@ def _flaws(
                 "client-per-call",
                 each,
                 call,
-                "a new client for every call of the function",
+                "a new client for each call of the function",
             )
     for each in dead_files(sources):
-        text = "nothing imports it, and it uses nothing"
+        text = "nothing imports it, and it calls no API"
         yield _flaw(Aspect.STRUCTURE, "dead-file", each, None, text)
     for each in sources:
         for line in literal_key_lines(each):
@@ -138,7 +138,7 @@ def _flaws(
                 rule="hard-coded-key",
                 file=each.name,
                 line=line,
-                text="a key is written out",
+                text="a key is hard-coded",
             )
 
 
@@ -152,7 +152,7 @@ _ASPECT_OF = {
 
 
 def dead_files(sources: Sequence[Source]) -> tuple[Source, ...]:
-    """Scripts such as the `main.py` that `uv init` makes, beside the real one."""
+    """Return unused scripts, such as the `main.py` that `uv init` creates."""
     scripts = [each for each in sources if not each.is_test]
     stems = {Path(each.name).stem for each in scripts}
     imported = {
@@ -197,7 +197,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def api_calls(source: Source) -> tuple[ast.Call, ...]:
-    """Calls that go to a service: the SDK's, an HTTP module's, or a client's."""
+    """Return the calls of a service: the SDK's, an HTTP module's, or a client's."""
     return tuple(
         node
         for node in source.nodes
@@ -219,7 +219,7 @@ def _asks(function: ast.Attribute) -> bool:
 
 
 def guarded(call: ast.Call, source: Source) -> bool:
-    """Whether an error of the call is caught where it stands or one call further up."""
+    """Whether an error of the call is caught in place or by a caller."""
     covered = set(_covered(source))
     if call in covered:
         return True
@@ -231,7 +231,7 @@ def guarded(call: ast.Call, source: Source) -> bool:
 
 
 def _covered(source: Source) -> Iterator[ast.AST]:
-    """Everything in the body of a `try` that has handlers."""
+    """Yield everything in the body of a `try` with handlers."""
     for node in source.nodes:
         if isinstance(node, ast.Try) and node.handlers:
             for statement in node.body:
@@ -245,9 +245,9 @@ def _functions_around(node: ast.AST, source: Source) -> Iterator[Function]:
 
 
 def client_in_function(source: Source) -> tuple[ast.Call, ...]:
-    """Clients made inside the very function that asks the service with them.
+    """Return the clients that are created in the function that calls the service.
 
-    Called for each prompt it makes as many clients; `main` and `__init__` run once.
+    Such a function creates a client per call; `main` and `__init__` run only once.
     """
     return tuple(dict.fromkeys(_clients_per_call(source)))
 
@@ -268,8 +268,8 @@ def _clients_per_call(source: Source) -> Iterator[ast.Call]:
                 yield node
 
 
-class Broken(Struct, frozen=True, kw_only=True):
-    """One rule broken at one place."""
+class Violation(Struct, frozen=True, kw_only=True):
+    """A violation of one ruff rule."""
 
     code: str
     file: str
@@ -291,8 +291,8 @@ class _Message(Struct):
 
 def lint(
     workspace: Path, names: tuple[str, ...], *, ruff: Sequence[str] = OWN_RUFF
-) -> tuple[Broken, ...]:
-    """What ruff finds in these files, in their order; `# noqa` is not heeded."""
+) -> tuple[Violation, ...]:
+    """Return what ruff finds in these files, in order, ignoring `# noqa`."""
     if not names:
         return ()
     flags = [
@@ -303,16 +303,16 @@ def lint(
     ended = shell.run(
         [*ruff, *flags, "--", *names],
         cwd=workspace,
-        env={"RAYON_NUM_THREADS": "2"},  # each takes of a memory limit
+        env={"RAYON_NUM_THREADS": "2"},  # every thread counts against the memory limit
         timeout_s=_TIMEOUT_S,
     )
     try:
         messages = msgspec.json.decode(ended.out, type=tuple[_Message, ...])
     except msgspec.MsgspecError as error:
-        raise MeasureError(f"ruff gave no findings: {ended.complaint()}") from error
+        raise MeasureError(f"ruff printed no JSON: {ended.complaint()}") from error
     root = workspace.resolve()
     return tuple(
-        Broken(
+        Violation(
             code=each.code or "invalid-syntax",
             file=Path(each.filename).resolve().relative_to(root).as_posix(),
             line=each.location.row,

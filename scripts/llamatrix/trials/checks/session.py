@@ -1,7 +1,7 @@
-"""Runs an agent's programs in an execution environment, one after the other, and reads the reports.
+"""Run an agent's programs in an execution environment, one after the other.
 
-All programs of one session share what uv installs; the workspace is what it was before
-each. `inside/steps.py` runs them: its reports cannot be forged by what it runs.
+All programs of a session share the packages that uv installs; each starts with the
+workspace as it was. `inside/steps.py` runs them, and they cannot forge its reports.
 """
 
 import base64
@@ -31,24 +31,25 @@ from llamatrix.trials.stubs.world import World
 _LINE = re.compile(r"LX (\d+) ([0-9a-f]{64}) (.*)")
 _SLACK_S = 60.0
 _KEY_BYTES = 32
+_LAST_LINES = 6
 
 
 class CannotJudgeError(Exception):
-    """Something that is not the agent's doing stands in the way; its text says what."""
+    """A check cannot be answered, and not because of the work; the text says why."""
 
 
 class TestReport(Struct, frozen=True):
-    """One test, as `inside/run_tests.py` saw it."""
+    """One test, as `inside/run_tests.py` reports it."""
 
     __test__ = False
     test: str
-    """pytest's name of it."""
+    """pytest's node id."""
     body: str
-    """How its function ended: passed, assertion, error, skipped; empty: never called."""
+    """How the function ended: passed, assertion, error, skipped, or empty: never called."""
     raised: str
-    """The same, as pytest was told."""
+    """The same, as pytest learned it."""
     outcomes: tuple[str, ...]
-    """What was reported of its phases, such as `call passed`."""
+    """The reported outcomes of its phases, such as `call passed`."""
     skip_mark: bool
     xfail_mark: bool
 
@@ -61,13 +62,13 @@ class SuiteReport(Struct, frozen=True):
     pytest: str
     collected: tuple[str, ...]
     dropped: tuple[str, ...]
-    """Collected, then taken out again."""
+    """Tests that were collected and then removed."""
     errors: tuple[str, ...]
     """Files that could not be collected."""
     modules: dict[str, str]
-    """Packages of the task that were imported, and from where."""
+    """The files of the task's packages that were imported."""
     replaced: tuple[str, ...]
-    """What stood in for the service's client, in words."""
+    """Observations of something that replaces the service's client."""
 
 
 class _Ended(Struct, frozen=True):
@@ -92,27 +93,28 @@ class Program:
     """One `uv run …` of a session."""
 
     name: str
-    """Of several with the same name, those after the first that works are left out."""
+    """Once a program of this name works, later ones are left out."""
     world: World = World.REAL
-    """The one that the service is in meanwhile."""
+    """How the service answers meanwhile."""
     needs: int = -1
-    """The place of a program without whose success this one is left out."""
+    """The index of a program that must have worked before this one, or -1."""
     words: tuple[str, ...]
-    """After `uv run`."""
+    """The words after `uv run`."""
     way: tuple[str, ...] = ()
-    """The first of them, which say what is put beside the project."""
+    """The leading `--with` options among them."""
     timeout_s: float
     until: str = ""
-    """It works when it exits with 0 and prints this."""
+    """It works if it exits with 0 and prints this text."""
     without: tuple[str, ...] = ()
-    """Variables taken out of its environment."""
+    """Variables removed from its environment."""
     hand_out: str = ""
-    """A folder of the workspace, removed beforehand, whose files are handed out."""
+    """A folder of the workspace, removed beforehand, whose files are returned."""
     files: int = 0
-    """It works when there are so many of them."""
+    """The number of such files without which it did not work."""
     reports: bool = False
+    """Whether it is `inside/run_tests.py`, which writes a report."""
     installs: bool = False
-    """Whether it only installs: uv's lock, which it makes, then stays."""
+    """Whether it only installs packages: then uv's lock stays in the workspace."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,12 +126,12 @@ class Ran:
     timed_out: bool
     seconds: float
     out: str
-    """Its standard output, the first 100,000 characters."""
+    """The first 100,000 characters of its standard output."""
     tail: tuple[str, ...]
     report: tuple[str, ...]
     files: dict[str, bytes]
     requests: tuple[Request, ...]
-    """What the stand-ins were asked meanwhile; empty where the service is real."""
+    """Requests that the stubs got meanwhile; empty where the service is real."""
 
     @property
     def ok(self) -> bool:
@@ -141,7 +143,7 @@ class Ran:
 
     @property
     def trouble(self) -> str:
-        """How it ended, for the model to read: the last lines it wrote."""
+        """Describe how it ended, with the last lines it wrote, for the model to read."""
         how = (
             f"did not end within {self.seconds:.0f} s"
             if self.timed_out
@@ -151,9 +153,6 @@ class Ran:
         return f"`{self.command}` {how}:\n{last}"
 
 
-_LAST_LINES = 6
-
-
 def run_session(
     workspace: Path,
     execution: ExecutionEnvironment,
@@ -161,10 +160,11 @@ def run_session(
     *,
     on_first: Callable[[], None] = lambda: None,
 ) -> tuple[Ran, ...]:
-    """Run programs on a copy of the workspace; those that were left out are missing.
+    """Run programs on a copy of the workspace; return those that were not left out.
 
-    Also missing are those after one that ended its own judge. CannotJudgeError where
-    the sandbox was lost. `on_first` is called when the first program has ended.
+    A program that kills `steps.py` loses the reports of itself and all later ones.
+    `on_first` is called when the first program has ended. CannotJudgeError where the
+    sandbox did not open or was lost.
     """
     if not programs:
         return ()
@@ -174,7 +174,7 @@ def run_session(
         switch_key = Path(execution.switch_key)
         switch_key.touch(mode=0o600)
         switch_key.write_bytes(key)
-    told = _Told(key, on_first)
+    reports = _Reports(key, on_first)
     timeout_s = sum(each.timeout_s for each in programs) + _SLACK_S
     argv = ("python3", "-I", "-S", f"{execution.inside}/steps.py")
     if execution.sandbox:
@@ -185,7 +185,7 @@ def run_session(
                 *argv,
                 stdin=plan.decode(),
                 timeout_s=timeout_s,
-                on_line=told.take,
+                on_line=reports.take,
             )
         except (MeasureError, OSError) as error:
             raise CannotJudgeError(str(error)) from error
@@ -199,10 +199,12 @@ def run_session(
                 env=execution.environment,
                 stdin=stdin,
                 timeout_s=timeout_s,
-                on_line=lambda _, line: told.take(line),
+                on_line=lambda _, line: reports.take(line),
             )
     log = read_requests(Path(execution.requests)) if execution.requests else ()
-    return tuple(_ran(programs[each.step], each, told, log) for each in told.ended)
+    return tuple(
+        _ran(programs[each.step], each, reports, log) for each in reports.ended
+    )
 
 
 def _plan(
@@ -219,7 +221,6 @@ def _plan(
             {
                 "name": each.name,
                 "argv": ("uv", "run", *each.words),
-                "env": {},
                 "unset": each.without,
                 "timeout_s": each.timeout_s,
                 "world": each.world if execution.switch else "",
@@ -227,7 +228,6 @@ def _plan(
                 "until": each.until,
                 "hand_out": each.hand_out,
                 "files": each.files,
-                "remove": each.hand_out,
                 "installs": each.installs,
                 "report": each.reports,
             }
@@ -236,7 +236,9 @@ def _plan(
     }
 
 
-def _ran(program: Program, ended: _Ended, told: "_Told", log: Sequence[Request]) -> Ran:
+def _ran(
+    program: Program, ended: _Ended, reports: "_Reports", log: Sequence[Request]
+) -> Ran:
     return Ran(
         program=program,
         code=ended.code,
@@ -245,7 +247,7 @@ def _ran(program: Program, ended: _Ended, told: "_Told", log: Sequence[Request])
         out=ended.out,
         tail=ended.tail,
         report=ended.report,
-        files=told.files_of(ended.step),
+        files=reports.files_of(ended.step),
         requests=tuple(
             each for each in log if ended.begun_s <= each.at_s <= ended.ended_s
         ),
@@ -253,13 +255,12 @@ def _ran(program: Program, ended: _Ended, told: "_Told", log: Sequence[Request])
 
 
 @dataclass
-class _Told:
-    """The reports so far: whole, in order, and nobody else's."""
+class _Reports:
+    """The reports so far: complete lines, in order, with the right digest."""
 
     key: bytes
     on_first: Callable[[], None]
     ended: list[_Ended] = field(default_factory=list)
-    over: bool = False
     parts: dict[tuple[int, str], list[str]] = field(default_factory=dict)
     count: int = 0
 
@@ -276,9 +277,7 @@ class _Told:
 
     def _add(self, text: str) -> None:
         raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-        if "over" in raw:
-            self.over = True
-        elif "file" in raw:
+        if "file" in raw:
             part = msgspec.json.decode(text, type=_Part)
             self.parts.setdefault((part.step, part.file), []).append(part.part)
         else:

@@ -1,4 +1,4 @@
-"""The Python files of a workspace, and what their syntax trees tell."""
+"""The Python files of a workspace, their syntax trees, and mocks in them."""
 
 import ast
 import os
@@ -10,19 +10,19 @@ from pathlib import Path
 
 _LARGEST_BYTES = 1 << 20
 _MOST_BYTES = 2 << 20
-"""Of all files together: a syntax tree takes a thousand times the memory."""
+"""Of all files together: a syntax tree takes a thousand times as much memory."""
 _HEAD_BYTES = 2048
 
 
 @dataclass(frozen=True)
 class Source:
-    """One Python file; `tree` is None where it cannot be parsed."""
+    """A Python file; `tree` is None if it cannot be parsed."""
 
     name: str
     """Relative to the workspace."""
     text: str
     too_large: bool = False
-    """Larger than anything written by hand; its text is left out."""
+    """Larger than any file written by hand; then its text is empty."""
 
     @cached_property
     def tree(self) -> ast.Module | None:
@@ -37,7 +37,7 @@ class Source:
 
     @cached_property
     def has_tests(self) -> bool:
-        """Whether there is a function that pytest would take for a test."""
+        """Whether a function looks like a test to pytest."""
         return any(
             isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             and node.name.startswith("test")
@@ -46,10 +46,10 @@ class Source:
 
     @cached_property
     def is_test(self) -> bool:
-        """Whether it is there to test: by its name, or as it does nothing else.
+        """Whether the file is a test: by its name, or because it does nothing else.
 
-        A script with a helper called `test_connection`, or with its test beside the
-        code, is a script.
+        A script with a helper called `test_connection`, or with its own test in it, is
+        a script.
         """
         if self.is_conftest:
             return True
@@ -62,7 +62,7 @@ class Source:
 
     @property
     def _does_more(self) -> bool:
-        """Beside tests and imports it has functions, or code that runs."""
+        """Whether it has functions or code other than tests and imports."""
         body = self.tree.body if self.tree else []
         return any(
             isinstance(node, ast.If)
@@ -80,12 +80,12 @@ class Source:
 
     @cached_property
     def imported(self) -> frozenset[str]:
-        """Full names of modules, `from a import b` as both `a` and `a.b`."""
+        """Full names of imported modules; `from a import b` gives both `a` and `a.b`."""
         return frozenset(_imported(self.nodes))
 
     @cached_property
     def strings(self) -> tuple[str, ...]:
-        """Every string literal that is not a docstring."""
+        """All string literals that are not docstrings."""
         docstrings = {
             id(node.value) for node in self.nodes if isinstance(node, ast.Expr)
         }
@@ -103,7 +103,7 @@ def _is_fixture(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 def fixture_names(sources: Iterable[Source]) -> frozenset[str]:
-    """Fixtures that the sources themselves define."""
+    """Return the names of the fixtures that the sources define."""
     return frozenset(
         node.name
         for source in sources
@@ -123,12 +123,12 @@ def _imported(nodes: tuple[ast.AST, ...]) -> Iterator[str]:
 
 
 def files(workspace: Path, *, hidden: bool = False) -> tuple[Path, ...]:
-    """Ordinary files, those of hidden folders only on request; no link is followed."""
+    """Return ordinary files, on request those in hidden folders; follow no links."""
     return tuple(sorted(_files(workspace, hidden=hidden)))
 
 
 def is_installed(folder: Path) -> bool:
-    """Made by Python or a package manager: a virtual environment has any name."""
+    """Whether Python or a package manager made it; an environment can have any name."""
     made = folder.name in {"__pycache__", "node_modules"}
     return made or (folder / "pyvenv.cfg").is_file()
 
@@ -152,7 +152,7 @@ def _files(folder: Path, *, hidden: bool) -> Iterator[Path]:
 
 
 def text_of(path: Path) -> str:
-    """The file's text; empty where it is larger than anything written by hand."""
+    """Return the file's text; empty if it is larger than any file written by hand."""
     if path.stat().st_size > _LARGEST_BYTES:
         return ""
     return path.read_text(errors="replace")
@@ -178,7 +178,7 @@ def _sources(workspace: Path, *, hidden: bool) -> Iterator[Source]:
 
 
 def _is_script(path: Path) -> bool:
-    """A program without a suffix: by its first line, or by its inline metadata."""
+    """Whether a file without suffix is a Python script: by first line or metadata."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     first = head.split(b"\n", 1)[0]
@@ -187,7 +187,7 @@ def _is_script(path: Path) -> bool:
 
 
 def dotted(node: ast.expr) -> str:
-    """`a.b.c` for a chain of names, calls in it passed over; empty for others."""
+    """Return `a.b.c` for a chain of names, skipping calls in it; else an empty text."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
@@ -222,21 +222,23 @@ _TRANSPORTS = {"MockTransport", "ASGITransport", "WSGITransport"}
 
 
 def mocks(sources: Sequence[Source], service: Iterable[str]) -> tuple[str, ...]:
-    """Where and how each mock comes in; `service` names the client's modules."""
-    look = _Look(
+    """Return place and kind of each mock; `service` names the client's modules."""
+    finder = _MockFinder(
         service=frozenset(service),
         own_fixtures=fixture_names(sources),
         replaceable={Path(each.name).stem: _code_names(each) for each in sources},
     )
     return tuple(
         dict.fromkeys(
-            f"{source.name}: {text}" for source in sources for text in look.at(source)
+            f"{source.name}: {text}"
+            for source in sources
+            for text in finder.find(source)
         )
     )
 
 
 def _code_names(source: Source) -> frozenset[str]:
-    """What a module defines or imports: not its settings, which are assigned."""
+    """Return the names that a module defines or imports, not those that it assigns."""
     names: set[str] = set()
     for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -249,19 +251,19 @@ def _code_names(source: Source) -> frozenset[str]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Look:
+class _MockFinder:
     service: frozenset[str]
     own_fixtures: frozenset[str]
     replaceable: Mapping[str, frozenset[str]]
-    """For each module of the workspace, what must not be replaced in it."""
+    """The names that must not be replaced, by module of the workspace."""
 
-    def at(self, source: Source) -> Iterator[str]:
+    def find(self, source: Source) -> Iterator[str]:
         for name in sorted(source.imported):
             if any(name == known or name.startswith(f"{known}.") for known in _MODULES):
                 yield f"imports {name}"
                 break
         if any("http.server" in text for text in source.strings):
-            yield "starts a server of its own"
+            yield "starts its own server"
         for node in source.nodes:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 if node.name.startswith("test") or source.is_test:
@@ -283,7 +285,7 @@ class _Look:
         elif isinstance(node, ast.ClassDef) and any(
             dotted(base).endswith(_BASES) for base in node.bases
         ):
-            yield f"{node.name} is a transport of its own"
+            yield f"{node.name} is its own transport"
 
     def _patches(self, node: ast.Call) -> bool:
         """`monkeypatch.setattr` on the service's client or on the agent's own code."""

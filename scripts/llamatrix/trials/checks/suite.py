@@ -1,16 +1,18 @@
-"""What a run of an agent's tests shows: which passed, and what cannot be believed."""
+"""Interpret a run of an agent's tests: which passed, and what makes it unreliable."""
 
 import ast
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import msgspec
 
 from llamatrix.trials.checks.session import Ran, SuiteReport, TestReport
 from llamatrix.trials.checks.sources import Source
 
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 _ASSERTING = ("assert", "check", "verify", "_assert", "_check", "_verify")
 
 
@@ -20,29 +22,16 @@ class Suite:
 
     ran: Ran
     expected: tuple[str, ...]
-    """Names of the tests that the files define at their top."""
+    """Node ids of the tests that the files define."""
 
     @cached_property
     def tests(self) -> tuple[TestReport, ...]:
-        return tuple(self._reports)
-
-    @property
-    def _reports(self) -> Iterator[TestReport]:
-        for line in self.ran.report:
-            try:
-                yield msgspec.json.decode(line, type=TestReport)
-            except msgspec.MsgspecError:
-                continue
+        return tuple(_decoded(self.ran.report, TestReport))
 
     @cached_property
     def end(self) -> SuiteReport | None:
-        """Pytest's own end; None where judged code ended the process before."""
-        for line in self.ran.report[::-1]:
-            try:
-                return msgspec.json.decode(line, type=SuiteReport)
-            except msgspec.MsgspecError:
-                continue
-        return None
+        """The report of pytest's end; None where judged code ended the process first."""
+        return next(_decoded(self.ran.report[::-1], SuiteReport), None)
 
     @property
     def passed(self) -> tuple[str, ...]:
@@ -62,7 +51,7 @@ class Suite:
 
     @property
     def asserted(self) -> bool:
-        """Whether a test failed by an assertion of its own, not by an error."""
+        """Whether a test failed on an assertion of its own, not on an error."""
         return any("assertion" in (each.body, each.raised) for each in self.tests)
 
     @property
@@ -71,25 +60,27 @@ class Suite:
 
     @cached_property
     def problems(self) -> tuple[str, ...]:
-        """What keeps a run from counting although no test failed, in words."""
-        return tuple(self._problems())
+        """Reasons why the run does not count, even if no test failed."""
+        return tuple(self._find_problems())
 
-    def _problems(self) -> Iterator[str]:
+    def _find_problems(self) -> Iterator[str]:
         if self.end is None:
             if self.ran.ok or self.tests:
-                yield "pytest did not come to its end: the tests' code ended it"
+                yield "pytest did not finish: the tests' code ended the process"
             return
         if self.end.errors:
             yield f"{_named(self.end.errors)} cannot be collected"
         if self.end.dropped:
-            yield f"{_named(self.end.dropped)} are collected and then left out"
+            yield f"{_named(self.end.dropped)} are collected and then removed"
         ran = {each.test for each in self.tests}
         not_run = [name for name in self.end.collected if name not in ran]
         if set(not_run) - set(self.end.dropped):
             yield f"{_named(not_run)} did not run"
-        if missing := self._never_collected():
+        collected = {name.partition("[")[0] for name in self.end.collected}
+        missing = [name for name in self.expected if name not in collected]
+        if missing and not self.end.errors:
             yield f"{_named(missing)} are not collected"
-        yield from self._told_otherwise()
+        yield from self._changed_by_hooks()
         most = len(self.skipped) >= len(self.passed)
         always = any(each.skip_mark or each.body == "skipped" for each in self.tests)
         if self.skipped and (most or always):
@@ -97,20 +88,24 @@ class Suite:
         if excused := [each.test for each in self.tests if _is_excused(each)]:
             yield f"{_named(excused)} are expected to fail"
 
-    def _told_otherwise(self) -> Iterator[str]:
-        """Where a hook makes of an outcome another one."""
+    def _changed_by_hooks(self) -> Iterator[str]:
+        """Yield the tests whose outcome a hook has changed."""
         for each in self.tests:
             words = " ".join(each.outcomes)
             if _raised(each) and "failed" not in words and not _is_excused(each):
-                yield f"{each.test} fails, but a hook reports otherwise"
+                yield f"{each.test} fails, but a hook reports something else"
             elif not each.body and "call passed" in words:
                 yield f"{each.test} is reported as passed, but never ran"
 
-    def _never_collected(self) -> list[str]:
-        if self.end is None or self.end.errors:
-            return []
-        collected = {name.partition("[")[0] for name in self.end.collected}
-        return [name for name in self.expected if name not in collected]
+
+_Report = TypeVar("_Report", TestReport, SuiteReport)
+
+
+def _decoded(lines: Iterable[str], kind: type[_Report]) -> Iterator[_Report]:
+    """Yield the lines that are reports of one kind."""
+    for line in lines:
+        with contextlib.suppress(msgspec.MsgspecError):
+            yield msgspec.json.decode(line, type=kind)
 
 
 def has_passed(test: TestReport) -> bool:
@@ -136,13 +131,13 @@ def _is_excused(test: TestReport) -> bool:
 
 
 def _named(names: Sequence[str]) -> str:
-    told = ", ".join(names[:_MOST_NAMED])
-    more = len(names) - _MOST_NAMED
-    return f"{told} and {more} more" if more > 0 else told
+    listed = ", ".join(names[:_MAX_NAMED])
+    more = len(names) - _MAX_NAMED
+    return f"{listed} and {more} more" if more > 0 else listed
 
 
 def expected_tests(sources: Sequence[Source]) -> tuple[str, ...]:
-    """Pytest's names of the tests at the top of files and of `Test…` classes."""
+    """Return the node ids of tests at the top of files and in `Test…` classes."""
     return tuple(dict.fromkeys(_expected(sources)))
 
 
@@ -164,9 +159,9 @@ def _is_collected(node: ast.ClassDef) -> bool:
 
 
 def asserts(source: Source, names: Sequence[str], others: Sequence[Source]) -> bool:
-    """Whether one of these tests asserts something that could be otherwise.
+    """Whether one of these tests asserts something that is not always true.
 
-    Looked for in its own text and in what it calls of the workspace by name.
+    Looks at the test and at the workspace's functions that it calls by name.
     """
     functions = {
         node.name: node
@@ -207,10 +202,10 @@ def _asserts(
     return False
 
 
-def _always_true(  # noqa: PLR0911  one for each form
+def _always_true(  # noqa: PLR0911  one per form
     test: ast.expr,
 ) -> bool:
-    """Whether the outcome is fixed by the text alone."""
+    """Whether the text alone decides the outcome."""
     match test:
         case ast.BoolOp(op=ast.Or()):
             return any(_always_true(each) for each in test.values)

@@ -1,10 +1,9 @@
-"""Red, green: the order of an agent's work, by its tool calls.
+"""The order of an agent's work, by its tool calls: test-driven or not.
 
-Whether the model claims to work test first is not asked; what is looked at is which
-file held a test or an implementation at the moment pytest ran. Only a command that runs
-a test runner and nothing else shows how tests ended. What an agent makes of its
-environment unseen, such as another `pytest` on its PATH, this cannot show; the verdict
-does not rest on it.
+The model's claims do not count: what counts is which files held a test or an
+implementation when pytest ran. Only a command that runs a test runner and nothing else
+shows how tests ended. Hidden changes of the agent's environment, such as another
+`pytest` on its PATH, go unnoticed; the verdict does not depend on them.
 """
 
 import ast
@@ -22,28 +21,13 @@ from llamatrix.trials.checks.sources import Source
 _FAILED_LOOKUP = re.compile(
     r"^\s*(error|failed|no (documentation|results)\b)", re.IGNORECASE
 )
-
-
-def looked_up_docs(call: ToolCall) -> bool:
-    """Return whether this call got documentation from Context7.
-
-    With its back end down the call completes all the same, with an error for its text.
-    """
-    return (
-        call.completed
-        and is_page_request(call)
-        and bool(call.output.strip())
-        and not _FAILED_LOOKUP.match(call.output)
-    )
-
-
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _SPLITS = {";", "&&", "||", "|", "&", "|&", "\n"}
 _SILENT = {
     *("cd", "export", "set", "source", ".", "mkdir", "touch", "rm", "sleep", "true"),
     *("tail", "head", "tee", "grep", "ls", "pwd", "git", "uv", "pip", "chmod", "wait"),
 }
-"""Programs whose output is their own, or a part of what the tests wrote."""
+"""Programs that print nothing like a test result, or a part of the tests' output."""
 _RUNNERS = {"pytest", "py.test"}
 _WRAPPERS = {"env", "time", "nice", "timeout", "stdbuf", "unbuffer"}
 _RUN_WITH_VALUE = {
@@ -53,13 +37,32 @@ _RUN_WITH_VALUE = {
 _MISLEADING = re.compile(r"\(\)|\balias\b|`|\$\(|<\(|\bPATH=|\bPYTHON\w+=|\beval\b")
 _TEST_FILE = re.compile(r"(test_\w+|\w+_test)\.py")
 _END_OF_HERE = re.compile(r"<<-?[ \t]*['\"]?(\w+)['\"]?")
+_SHADOWS = {"pytest.py", "unittest.py", "_pytest.py", "sitecustomize.py"}
+"""Files that would shadow the test runner."""
+_FAILED = re.compile(r"\b[1-9]\d* (failed|errors?)\b|^FAILED \(", re.MULTILINE)
+_PASSED = re.compile(r"\b[1-9]\d* passed\b|^OK\b", re.MULTILINE)
+_HERE = re.compile(r"(?<!<)<<-?[ \t]*['\"]?(\w+)")
+_WORD = re.compile(r"\s*(\w+)")
+_PYTHON_FILE = re.compile(r"[\w./-]+\Z")
+
+
+def looked_up_docs(call: ToolCall) -> bool:
+    """Return whether this call got documentation from Context7.
+
+    If Context7's back end is down, the call completes with an error as its text.
+    """
+    return (
+        call.completed
+        and is_page_request(call)
+        and bool(call.output.strip())
+        and not _FAILED_LOOKUP.match(call.output)
+    )
 
 
 def runs_tests_only(command: str) -> bool:
-    """Whether a test runner's words are all that its output can be.
+    """Whether a command's output can only come from a test runner.
 
-    `echo "1 failed"` runs none; `pytest; echo "1 failed"` runs one, and something that
-    speaks in its name.
+    `echo "1 failed"` runs no tests; `pytest; echo "1 failed"` does, but prints more.
     """
     text = "\n".join(_without_documents(command))
     if _MISLEADING.search(text):
@@ -73,7 +76,7 @@ def runs_tests_only(command: str) -> bool:
 
 
 def _without_documents(command: str) -> Iterator[str]:
-    """The command's lines but for the texts of here-documents."""
+    """Yield the command's lines without the texts of here-documents."""
     lines = iter(command.split("\n"))
     for line in lines:
         end = _END_OF_HERE.search(line)
@@ -98,7 +101,7 @@ def _parts(text: str) -> Iterator[list[str]]:
         yield words
 
 
-def _kind(words: Sequence[str]) -> str:  # noqa: PLR0911  one for each kind
+def _kind(words: Sequence[str]) -> str:  # noqa: PLR0911  one per kind
     rest = list(_without_prefix(words))
     if not rest:
         return "silent"
@@ -118,7 +121,7 @@ def _kind(words: Sequence[str]) -> str:  # noqa: PLR0911  one for each kind
 
 
 def _without_prefix(words: Sequence[str]) -> Iterator[str]:
-    """Without assignments, and programs that only start another one."""
+    """Yield the words after assignments and programs that only start another one."""
     waiting = list(words)
     while waiting and (
         _ASSIGNMENT.match(waiting[0])
@@ -145,24 +148,15 @@ def _is_test_module(arguments: Sequence[str]) -> bool:
     return bool(rest) and bool(_TEST_FILE.fullmatch(PurePosixPath(rest[0]).name))
 
 
-_SHADOWS = {"pytest.py", "unittest.py", "_pytest.py", "sitecustomize.py"}
-"""Files that would run in the test runner's place."""
-_FAILED = re.compile(r"\b[1-9]\d* (failed|errors?)\b|^FAILED \(", re.MULTILINE)
-_PASSED = re.compile(r"\b[1-9]\d* passed\b|^OK\b", re.MULTILINE)
-_HERE = re.compile(r"(?<!<)<<-?[ \t]*['\"]?(\w+)")
-_WORD = re.compile(r"\s*(\w+)")
-_PYTHON_FILE = re.compile(r"[\w./-]+\Z")
-
-
 class TddOrder(Struct, frozen=True, kw_only=True):
-    """Which of the three steps happened."""
+    """Which of the three steps of test-driven development happened."""
 
     test_first: bool
     """A test was written before any implementation."""
     failed_before: bool
-    """It was run, and failed, before there was any implementation."""
+    """Tests were run and failed before any implementation existed."""
     passed_after: bool
-    """Tests were run and passed with the implementation there."""
+    """Tests were run and passed with the implementation."""
 
     @property
     def followed(self) -> bool:
@@ -194,7 +188,7 @@ def tdd_order(calls: Sequence[ToolCall]) -> TddOrder:
 
 
 def _written(call: ToolCall, texts: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """The Python files a call leaves behind, with their whole text."""
+    """Yield the Python files that a call writes, with their whole text."""
     match call.action:
         case Write(path=path, content=content) if call.completed:
             written = [(PurePosixPath(path).name, content)]
@@ -210,10 +204,9 @@ def _written(call: ToolCall, texts: dict[str, str]) -> Iterator[tuple[str, str]]
 
 
 def _here_documents(command: str) -> Iterator[tuple[str, str]]:
-    """The Python files written by `cat > FILE <<END` or `tee FILE <<END`.
+    """Yield the Python files written by `cat > FILE <<END` or `tee FILE <<END`.
 
-    Read line by line: a pattern over the whole text takes quadratic time on what a
-    model may write.
+    This reads line by line: a pattern over the whole text can take quadratic time.
     """
     lines = iter(command.split("\n"))
     for line in lines:
@@ -227,13 +220,13 @@ def _here_documents(command: str) -> Iterator[tuple[str, str]]:
                 break
             text.append(inner)
         else:
-            return  # it has no end: nothing was written
+            return  # without an end, nothing was written
         if name:
             yield PurePosixPath(name).name, "\n".join(text)
 
 
 def _written_to(line: str) -> str | None:
-    """The Python file that a line with `cat` or `tee` writes to."""
+    """Return the Python file that a line with `cat` or `tee` writes to."""
     words = line.replace(">", " > ").replace("<<", " << ").split()
     program = next((word for word in words if word in {"cat", "tee"}), None)
     if program is None:
@@ -253,7 +246,7 @@ def _is_test(source: Source) -> bool:
 
 
 def _implements(source: Source) -> bool:
-    """Whether the file does something yet: a stub, made so that a test can fail, not."""
+    """Whether the file implements something; a stub that makes tests fail does not."""
     if source.tree is None:
         return bool(source.text.strip())
     return not source.is_conftest and any(
@@ -262,7 +255,7 @@ def _implements(source: Source) -> bool:
 
 
 def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
-    """The bodies of functions, classes opened; beside them what runs on import."""
+    """Yield the statements of functions and methods, and those that run on import."""
     waiting: list[ast.stmt] = list(tree.body)
     while waiting:
         node = waiting.pop()
@@ -285,11 +278,11 @@ def _is_stub(node: ast.stmt) -> bool:
 
 
 def _test_result(call: ToolCall) -> bool | None:
-    """Whether tests ran in this call and passed; None where none ran.
+    """Return whether tests ran in this call and passed; None if none ran.
 
-    The runner's own words decide, not the exit code alone: `pytest | tail` ends with 0,
-    and uv ends with 2 where pytest cannot even be started. A command that also runs
-    something else proves nothing: that could have written the words.
+    The runner's output decides, not only the exit code: `pytest | tail` exits with 0,
+    and uv exits with 2 if pytest cannot be started. A command that runs anything else
+    as well proves nothing, as that could have printed the same words.
     """
     if not call.command or not runs_tests_only(call.command):
         return None

@@ -1,4 +1,4 @@
-"""Decodes the images of folders and prints what they show, as JSON.
+"""Decode the images of folders and print their size and colours, as JSON.
 
 `decode.py FOLDER NAME…`: for each folder the images that decode, with their size and the
 mean colour of eight bands from top to bottom. Run by `parse_sandboxed`.
