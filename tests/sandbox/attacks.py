@@ -315,7 +315,7 @@ ATTACKS = (
     Attack(
         "write a host file",
         "host files",
-        "write(facts['secret'], 'spoilt')",
+        "write(facts['secret'], 'overwritten')",
     ),
     Attack("read a host file", "host files", "read(facts['secret'])"),
     Attack("read the password hashes", "host files", "read('/etc/shadow')"),

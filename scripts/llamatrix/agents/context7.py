@@ -6,7 +6,7 @@ from llamatrix.agents.protocol import McpServer
 from llamatrix.sandbox.spec import TOOLS
 
 FOLDER = Path("/opt/llamatrix/context7")
-"""Where the installed package is shown inside: the folder with `node_modules`."""
+"""Where the installed package is mounted inside: the folder with `node_modules`."""
 PAGE_TOOLS = ("query-docs", "get-library-docs")
 """The tools that return documentation; the second is that of versions before 2.0."""
 TOOL_NAMES = ("resolve-library-id", *PAGE_TOOLS)
@@ -36,9 +36,9 @@ look-up.
 
 
 def context7_server(*, api_url: str | None) -> McpServer:
-    """The pinned package over standard input and output, run by the sandbox's node.
+    """Return the pinned package as a stdio server, run by the sandbox's node.
 
-    `api_url` names a back end of ours; None asks the real service.
+    `api_url` is a stub of its back end; None is the real service.
     """
     script = FOLDER / "node_modules" / "@upstash" / "context7-mcp" / "dist" / "index.js"
     environment = {"OTEL_SDK_DISABLED": "true"}

@@ -109,7 +109,7 @@ class Agent(Protocol):
 
     @property
     def context_tokens(self) -> int:
-        """The size of the model's context, as the agent is told."""
+        """The size of the model's context in the agent's configuration."""
 
     @property
     def first_prompt_tokens(self) -> int:

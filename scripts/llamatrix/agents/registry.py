@@ -9,7 +9,7 @@ from llamatrix.config.agent_cell import AgentCell
 def agent_of(cell: AgentCell, *, context7_url: str | None) -> Agent:
     """Return the agent as the cell configures it; sampling is left to the server.
 
-    `context7_url` is a back end of ours; with None Context7 asks the real service.
+    `context7_url` is a stub of Context7's back end; None is the real service.
     """
     setup = cell.agent
     return OpenCode(

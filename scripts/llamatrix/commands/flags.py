@@ -312,7 +312,10 @@ class GpuProofFlags:
 class TaskCheckFlags:
     task: str = flag("", "only this task (default: all)")
     workspace: str = flag("", "judge this folder, in a sandbox where there is one")
-    trajectory: str = flag("", "OpenCode's event log, for the checks that need one")
+    trajectory: str = flag(
+        "",
+        "a trial's trajectory.jsonl or OpenCode's event log, for the checks that need one",
+    )
     cases: str = flag(
         "", "judge all cases of this folder (TASK/CASE) and print a table"
     )

@@ -27,7 +27,7 @@ from llamatrix.agents.turn_outcome import (
 )
 from llamatrix.engines.protocol import Counters
 from llamatrix.errors import MeasureError
-from llamatrix.proxy.call import Call, CallTimes
+from llamatrix.proxy.call import CallTimes
 from llamatrix.proxy.totals import differing, read_counters
 from llamatrix.redaction import Redaction, without_folders
 from llamatrix.sandbox.spec import SandboxSpec
@@ -65,32 +65,35 @@ class Trial:
     upstream: str
     """The model's address without a path."""
     counters: Callable[[], Counters]
-    """Reads the real server's own counters; ServeError or NoAnswerError without it."""
+    """Reads the real server's counters; ServeError or NoAnswerError where it is gone."""
     count_tokens: Callable[[str], int]
     folder: Path
-    """Gets a folder for each turn, and `trajectory.jsonl` over all: no key in any."""
+    """Receives a folder for each turn and the trajectory, without keys."""
     aside: Path
-    """For what the turns leave, as they leave it: private, and gone after the trial."""
+    """A private folder for the unchanged files of the turns; removed after the trial."""
     pages_served: Callable[[], int] | None
-    """Counts the documentation pages handed out so far; None where nobody does."""
+    """Returns the number of documentation pages served so far; None where unknown."""
     timeouts: Timeouts
     max_turns: int
     on_turn: Callable[[str], None] = field(default=lambda _: None)
-    """Told what is being done, for whoever waits."""
+    """Receives progress messages."""
 
 
 def run_trial(trial: Trial) -> TrialResult:
-    """Try until the checks pass or the turns are used up; only the harness raises."""
+    """Prompt until the checks pass or the turns are used up; only the harness raises."""
     begun = time.monotonic()
     trial.folder.mkdir(parents=True)
-    going = _Going(trial=trial)
-    outcome = going.to_the_end()
-    _keep_requests(trial)
+    runner = _Runner(trial=trial)
+    outcome = runner.run()
+    if trial.execution.agents_requests:  # images are identified by them
+        requests = Path(trial.execution.agents_requests).read_bytes()
+        clean = Redaction(secrets=trial.secrets).clean(requests)
+        (trial.folder / REQUESTS).write_bytes(clean)
     worked = time.monotonic()
-    found = analyse(
-        going.trajectory if going.turns else None,
-        workspace=going.workspace,
-        calls=going.last_calls,
+    analysis = analyse(
+        runner.trajectory if runner.turns else None,
+        workspace=runner.workspace,
+        calls=runner.last_calls,
         wire_api=trial.agent.wire_api,
         count_tokens=trial.count_tokens,
         bwrap=trial.sandbox.bwrap,
@@ -98,27 +101,19 @@ def run_trial(trial: Trial) -> TrialResult:
     ended = time.monotonic()
     return TrialResult(
         outcome=outcome,
-        turns=tuple(going.turns),
-        tdd=found.tdd,
-        quality=found.quality,
-        tokens=found.tokens,
+        turns=tuple(runner.turns),
+        tdd=analysis.tdd,
+        quality=analysis.quality,
+        tokens=analysis.tokens,
         seconds=ended - begun,
         analysed_s=ended - worked,
-        harness_s=worked - begun - going.others_s,
-        unread=found.unread,
+        harness_s=worked - begun - runner.others_s,
+        unread=analysis.unread,
     )
 
 
-def _keep_requests(trial: Trial) -> None:
-    """Keep the request log of the agent's session: images are identified by it."""
-    if trial.execution.agents_requests:
-        redaction = Redaction(secrets=trial.secrets)
-        asked = Path(trial.execution.agents_requests).read_bytes()
-        (trial.folder / REQUESTS).write_bytes(redaction.clean(asked))
-
-
 @dataclass(kw_only=True, slots=True)
-class _Going:
+class _Runner:
     """A trial under way."""
 
     trial: Trial
@@ -136,21 +131,20 @@ class _Going:
     def trajectory(self) -> Path:
         return self.trial.folder / TRAJECTORY
 
-    def to_the_end(self) -> TrialOutcome:
+    def run(self) -> TrialOutcome:
         trial = self.trial
         prompt = read_prompt(trial.task)
         self._files = begin_files(trial.task.seed, trial.aside / "start.tar")
         self.trajectory.touch()
         for number in range(1, trial.max_turns + 1):
-            ended = self._turn(number, prompt)
-            if isinstance(ended, str):
-                prompt = ended
-            else:
-                return ended
+            outcome = self._turn(number, prompt)
+            if not isinstance(outcome, str):
+                return outcome
+            prompt = outcome
         return Incorrect(turns=trial.max_turns)
 
     def _turn(self, number: int, prompt: str) -> TrialOutcome | str:
-        """One prompt; gives the next one, or what came of the trial."""
+        """Give one prompt; return the next one, or the outcome of the trial."""
         trial = self.trial
         trial.on_turn(f"turn {number} of at most {trial.max_turns}")
         before = read_counters(trial.counters)
@@ -160,7 +154,7 @@ class _Going:
         if isinstance(run.outcome, NotRun):
             return run.outcome
         differences: tuple[str, ...] = ()
-        if is_the_models(run.outcome):  # else the server may well be gone
+        if is_the_models(run.outcome):  # otherwise the server may be gone
             after = read_counters(trial.counters)
             if isinstance(after, str):
                 run = replace(run, outcome=EndpointDied(error=after))
@@ -175,7 +169,7 @@ class _Going:
             if is_the_models(run.outcome):
                 return Incorrect(turns=number)
             return Broken(turn=number, cause=run.outcome)
-        return _judged(trial.task, number, judgement)
+        return _after_checks(trial.task, number, judgement)
 
     def _run(self, number: int, prompt: str) -> TurnRun:
         trial = self.trial
@@ -204,8 +198,8 @@ class _Going:
         if trial.pages_served and trial.pages_served() == before:
             run = replace(run, tool_calls=_without_pages(run.tool_calls))
         if not isinstance(run.outcome, NotRun):
-            with self.trajectory.open("ab") as whole:
-                whole.write(write_trajectory(run.tool_calls))
+            with self.trajectory.open("ab") as trajectory:
+                trajectory.write(write_trajectory(run.tool_calls))
             self.last_calls = folder / "calls"
         if run.files:
             self._files.unlink()
@@ -216,36 +210,36 @@ class _Going:
     def _judge(
         self, number: int, run: TurnRun
     ) -> tuple[Judgement | JudgingFailed | None, float]:
-        """What the checks say, and how long they took; None where nothing can be said.
+        """Return what the checks find, None without an answer, and their time.
 
-        Work that a clock, a full disk or a full context ended is no answer.
+        Work that a timeout, a full disk or a full context ended is not an answer.
         """
         if run.files is None:
             return None, 0.0
-        name, secrets = f"turn-{number}", self.trial.secrets
-        workspace = self.trial.aside / name
+        trial, name = self.trial, f"turn-{number}"
+        workspace = trial.aside / name
         unpack_work(run.files, workspace, installed=False)
-        kept = self.trial.folder / name / "workspace"
-        save_workspace(workspace, kept, Redaction(secrets=secrets))
+        kept = trial.folder / name / "workspace"
+        save_workspace(workspace, kept, Redaction(secrets=trial.secrets))
         self.workspace = workspace
         if not isinstance(run.outcome, Answered | CutShort):
             return None, 0.0
-        self.trial.on_turn(f"turn {number}: judging")
+        trial.on_turn(f"turn {number}: judging")
         begun = time.monotonic()
-        found: Judgement | JudgingFailed
+        judgement: Judgement | JudgingFailed
         try:
-            found = judge(
-                self.trial.task,
+            judgement = judge(
+                trial.task,
                 workspace,
                 transcript=self.trajectory,
-                execution=self.trial.execution,
+                execution=trial.execution,
             )
         except MeasureError as error:
-            found = JudgingFailed(error=without_folders(str(error)))
-        return found, time.monotonic() - begun
+            judgement = JudgingFailed(error=without_folders(str(error)))
+        return judgement, time.monotonic() - begun
 
 
-def _judged(task: Task, number: int, judgement: Judgement) -> TrialOutcome | str:
+def _after_checks(task: Task, number: int, judgement: Judgement) -> TrialOutcome | str:
     match judgement.verdict:
         case Verdict.PASSED:
             return Correct(turn=number)
@@ -276,7 +270,18 @@ def _turn_result(
         outcome=run.outcome,
         seconds=run.seconds,
         first_call_s=calls[0].begun_s if calls else None,
-        calls=tuple(_times(call) for call in calls),
+        calls=tuple(
+            CallTimes(
+                kind=call.kind,
+                begun_s=call.begun_s,
+                first_token_s=call.first_token_s,
+                ended_s=call.ended_s,
+                prompt_tokens=call.timings.prompt_n if call.timings else None,
+                generated_tokens=call.timings.predicted_n if call.timings else None,
+                tool_calls=call.tool_calls,
+            )
+            for call in calls
+        ),
         totals=run.totals,
         disagreements=differences,
         tool_uses=len(run.tool_calls),
@@ -285,16 +290,4 @@ def _turn_result(
         judged_s=judged_s,
         left_running=run.left_running,
         left_out=run.left_out,
-    )
-
-
-def _times(call: Call) -> CallTimes:
-    return CallTimes(
-        kind=call.kind,
-        begun_s=call.begun_s,
-        first_token_s=call.first_token_s,
-        ended_s=call.ended_s,
-        prompt_tokens=call.timings.prompt_n if call.timings else None,
-        generated_tokens=call.timings.predicted_n if call.timings else None,
-        tool_calls=call.tool_calls,
     )

@@ -1,4 +1,4 @@
-"""What came of a trial, turn by turn. Everything here is data; nothing is raised."""
+"""The outcome of a trial, turn by turn. It is data; none of it is raised."""
 
 from msgspec import Struct
 
@@ -15,18 +15,18 @@ class Correct(Struct, frozen=True, kw_only=True, tag="correct"):
     """Every check passed."""
 
     turn: int
-    """Which prompt it took, from 1."""
+    """The number of the prompt, from 1."""
 
 
 class Incorrect(Struct, frozen=True, kw_only=True, tag="incorrect"):
-    """No turn was correct: how many it would have taken is not known."""
+    """No turn was correct; the number that it would have taken is unknown."""
 
     turns: int
-    """Those that were tried."""
+    """The turns that were run."""
 
 
 class Undecided(Struct, frozen=True, kw_only=True, tag="undecided"):
-    """Nothing failed, but something could not be judged: neither passed nor failed."""
+    """No check failed, but one could not be judged: neither passed nor failed."""
 
     turn: int
 
@@ -46,7 +46,7 @@ def is_scored(outcome: TrialOutcome) -> bool:
 
 
 class TurnResult(Struct, frozen=True, kw_only=True):
-    """One prompt and what followed it."""
+    """One prompt and its result."""
 
     outcome: TurnOutcome
     seconds: float
@@ -56,12 +56,12 @@ class TurnResult(Struct, frozen=True, kw_only=True):
     calls: tuple[CallTimes, ...]
     totals: Totals
     disagreements: tuple[str, ...] = ()
-    """Where the tap's sums and the server's own counters differ, in words."""
+    """Descriptions of where the tap's sums and the server's counters differ."""
     tool_uses: int
     """Tool calls of the model, as the tap saw them."""
     failed_tool_uses: int
     judgement: Judgement | None
-    """None where there was nothing to judge."""
+    """None without an answer to judge."""
     judged_s: float
     left_running: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -76,23 +76,23 @@ class TrialResult(Struct, frozen=True, kw_only=True):
     tokens: Breakdown | None = None
     """Of the conversation as the last call saw it."""
     refusals: tuple[str, ...] = ()
-    """Of a scripted model: what the real server answered instead of a completion."""
+    """For a scripted model: the real server's answers that were no completion."""
     unread: tuple[str, ...] = ()
-    """Which part of the finished work could not be read, and why."""
+    """The parts of the finished work that could not be read, and why."""
     seconds: float = 0.0
     """The agent's, the judging's and the harness's own."""
     analysed_s: float = 0.0
-    """Reading the finished work: test order, quality, tokens. 0 in records from before
-    it was kept, where it is in no other figure either."""
+    """Analysing the finished work: test order, quality, tokens. 0 in older records,
+    where no other figure includes it either."""
     harness_s: float = 0.0
     """Beside the agent's time and the judging: sandbox, files, recording."""
 
     @property
     def judging_s(self) -> float:
-        """The checks after each turn, and reading the finished work."""
+        """The checks after each turn, and analysing the finished work."""
         return sum(turn.judged_s for turn in self.turns) + self.analysed_s
 
     @property
     def calls(self) -> int:
-        """Of the model, through the tap."""
+        """Calls of the model through the tap."""
         return sum(len(turn.calls) for turn in self.turns)

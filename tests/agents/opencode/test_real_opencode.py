@@ -40,7 +40,7 @@ pytestmark = [
 ]
 NOBODY = "http://127.0.0.1:9"
 BOMB = "f(){ if [ $1 = 0 ]; then sleep 50; else f $(($1-1)) | f $(($1-1)) & fi; }"
-"""Doubles as often as it is told: one without end takes others' processes too."""
+"""Doubles a given number of times: an endless one takes others' processes too."""
 TODOS = '[{"content":"x","status":"pending","priority":"high","id":"1"}]'
 
 

@@ -1,4 +1,4 @@
-"""The package index of a folder: what uv and pip are told of it, and the shipped list."""
+"""The package index of a folder: what uv and pip get from it, and the shipped list."""
 
 import hashlib
 import re
