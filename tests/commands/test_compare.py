@@ -53,7 +53,7 @@ def test_what_is_not_comparable_is_exit_code_0(
     stored(shipped_sets.reports, sweep(0.1, gpus=()))
     ended = run_invoke(*BLOG_OF, "--host", HOST)
     assert ended.returncode == 0
-    assert "gpu: none here, rtx-4090 there" in ended.stdout
+    assert "gpu: ours none, theirs rtx-4090" in ended.stdout
 
 
 def test_records_of_another_host_are_never_mixed_in(
@@ -130,10 +130,10 @@ def test_trials_alone_can_be_compared(
 @pytest.mark.parametrize(
     ("example", "reason"),
     [
-        ("h100", "gpu: h100-sxm here, rtx-4090 there"),
-        ("h100-x4", "gpu: h100-sxm here, rtx-4090 there"),
-        ("h200", "gpu: h200-sxm here, rtx-4090 there"),
-        ("cpu", "gpu: none here, rtx-4090 there"),
+        ("h100", "gpu: ours h100-sxm, theirs rtx-4090"),
+        ("h100-x4", "gpu: ours h100-sxm, theirs rtx-4090"),
+        ("h200", "gpu: ours h200-sxm, theirs rtx-4090"),
+        ("cpu", "gpu: ours none, theirs rtx-4090"),
     ],
 )
 @pytest.mark.usefixtures("shipped_sets")

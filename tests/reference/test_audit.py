@@ -7,12 +7,12 @@ import pytest
 from tests.reference.made_up import CLEAN, audited, changed, loaded
 from tests.reference.test_reference_set import SETS, shipped
 
-from llamatrix.reference.audit import audit, audit_report
+from llamatrix.reference.audit import AuditReport, audit, audit_report
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.quantity import Interval
 from llamatrix.reference.reference_set import Claim
-from llamatrix.reference.rules.digits import misprints, simplest, slip_of
-from llamatrix.reference.rules.rule import AuditReport, Severity, findings_about
+from llamatrix.reference.rules.digits import misprinted_power, misprints, simplest
+from llamatrix.reference.rules.rule import Severity, findings_about
 
 
 def test_a_clean_set_has_no_findings(tmp_path: Path) -> None:
@@ -116,14 +116,14 @@ def test_a_clean_set_has_no_findings(tmp_path: Path) -> None:
         (
             "qwen35-27b = [130560]",
             "qwen35-27b = [130672]",
-            "slip of a power of two",
+            "misprinted power of two",
             Severity.ODD,
             "fit/qwen35-27b/max-context",
         ),
         (
             "prompt_tokens = 2048",
             "prompt_tokens = 32678",
-            "slip of a power of two",
+            "misprinted power of two",
             Severity.ODD,
             "prefill/small/2048",
         ),
@@ -265,7 +265,7 @@ def test_the_one_figure_of_the_blog_that_cannot_be_right_is_found_unaided() -> N
             "impossible: 3,435 tokens in 125.56 s is not 134.4 tokens/s\n"
             "  3,435 / 125.56 = 27.36, with rounding 27.356 to 27.359; "
             "printed 134.4, so 134.35 to 134.45: a factor of 4.91 apart\n"
-            "  hint: agent/gemma4-26b-a4b/p1/generation-rate (135.5) speaks for the "
+            "  hint: agent/gemma4-26b-a4b/p1/generation-rate (135.5) supports the "
             "printed rate; one digit too many: 125.56 s may mean 25.56, "
             "for 3,435 / 25.56 = 134.4\n"
             "  claims: agent/gemma4-26b-a4b/p2/generated-tokens, "
@@ -291,8 +291,8 @@ def test_all_else_that_is_found_in_the_blog() -> None:
         (Severity.ODD, "largest context that fits", "fit/qwen35-27b/max-context"),
         (Severity.ODD, "rates fall with context", "prefill/qwen35-27b/512"),
         (Severity.ODD, "rates fall with context", "prefill/gemma4-26b-a4b/512"),
-        (Severity.ODD, "slip of a power of two", "prefill/qwen35-27b/65336"),
-        (Severity.ODD, "slip of a power of two", "fit/qwen35-27b/max-context"),
+        (Severity.ODD, "misprinted power of two", "prefill/qwen35-27b/65336"),
+        (Severity.ODD, "misprinted power of two", "fit/qwen35-27b/max-context"),
     ]
 
 
@@ -300,7 +300,7 @@ def test_a_range_is_printed_as_one_and_contradicted_by_what_lies_outside() -> No
     found = audit(shipped("blog-2026-04-05"), load_gpus())
     (one,) = [one for one in found if one.claims[0].startswith("takeaways/")]
     assert one.says == (
-        "gemma4-31b: generation-rate ~40–45 tokens/s in takeaways sums up "
+        "gemma4-31b: generation-rate ~40–45 tokens/s in takeaways summarises "
         "37.7, 35.2, 37.7, 35.2"
     )
     assert one.arithmetic == "39 to 46 tokens/s lies outside 35.15 to 37.75 tokens/s"
@@ -322,7 +322,7 @@ def test_a_range_is_printed_as_one_and_contradicted_by_what_lies_outside() -> No
 def test_a_slip_of_a_power_of_two_is_a_digit_away_and_may_be_doubled(
     tokens: int, meant: tuple[int, int] | None
 ) -> None:
-    assert slip_of(tokens) == meant
+    assert misprinted_power(tokens) == meant
 
 
 def with_shape(attention: str) -> str:
@@ -428,7 +428,7 @@ def test_what_the_text_says_of_its_tables_is_checked(
     text = f'{CLEAN}\n[statements.one]\nsays = "as we saw"\n{statement}\n'
     found = audited(text, tmp_path)
     assert [one.arithmetic for one in found] == ([arithmetic] if arithmetic else [])
-    assert all(one.says.startswith('"as we saw", but ') for one in found)
+    assert all(one.says.startswith('"as we saw" contradicts ') for one in found)
 
 
 def test_a_context_with_room_left_is_not_the_largest_that_fits(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ source = "a leaflet"
             'quantity = "model-size", unit = "GiB"',
             'quantity = "model-size", unit = "tokens/s"',
             (
-                "tables.models.columns[0].unit: 'tokens/s' is no unit of model-size; "
+                "tables.models.columns[0].unit: 'tokens/s' is not a unit of model-size; "
                 "use GB or GiB or MB or MiB"
             ),
         ),
@@ -224,7 +224,7 @@ source = "a leaflet"
         (
             '{ id = "2048",',
             '{ id = "512",',
-            "tables.prefill.columns[1].id: '512' stands twice",
+            "tables.prefill.columns[1].id: '512' is used twice",
         ),
         (
             'title = "Generation"\nsetup = "bench"',

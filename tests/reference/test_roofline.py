@@ -17,7 +17,6 @@ from llamatrix.reference.roofline import (
     NoRoofline,
     Roofline,
     generation_limit,
-    prefill_limit,
     rooflines,
 )
 
@@ -127,7 +126,7 @@ def test_generation_is_bandwidth_over_bytes() -> None:
     )
 
 
-def test_prefill_is_peak_over_operations() -> None:
+def test_prompt_operations_grow_with_the_prompt() -> None:
     work = ModelWork(
         tensor_bytes=1,
         total_params=1,
@@ -135,8 +134,8 @@ def test_prefill_is_peak_over_operations() -> None:
         prompt_params=50,
         attention=(Attention(layers=2, kv_width=1, query_width=5),),
     )
-    assert prefill_limit(work, operations_per_second=1400, prompt_tokens=1) == 10
-    assert prefill_limit(work, operations_per_second=2200, prompt_tokens=5) == 10
+    assert work.prompt_operations(1) == 140
+    assert work.prompt_operations(5) == 220
 
 
 def lines(name: str) -> dict[str, Roofline | NoRoofline]:
@@ -184,12 +183,12 @@ def test_a_prompt_in_micro_batches_of_one_is_bound_by_bandwidth() -> None:
         (
             "ai-navigate-rtx5090-vllm",
             "generation/gemma4-26b-a4b/dflash",
-            "several streams or speculative decoding: no limit of this kind",
+            "no limit is known for several streams or speculative decoding",
         ),
         (
             "ai-navigate-rtx5090-vllm",
             "generation/gemma4-26b-a4b/plain",
-            "neither file size nor bits per weight",
+            "neither file size nor bits per weight are known",
         ),
         (
             "reddit-1rei65v",
@@ -207,7 +206,7 @@ def test_a_speed_without_a_limit_says_why(name: str, claim: str, reason: str) ->
 def test_a_model_or_gpu_that_nobody_knows_is_a_reason(tmp_path: Path) -> None:
     found = rooflines(loaded(CLEAN, tmp_path), load_gpus())
     reasons = {one.reason for one in found if isinstance(one, NoRoofline)}
-    assert reasons == {"no shape of small: no model of the matrix, and none in the set"}
+    assert reasons == {"the shape of small is neither in the matrix nor in the set"}
     without = loaded(changed('gpu = "rtx-4090"\n', ""), tmp_path)
     assert all(
         isinstance(one, NoRoofline) and one.reason == "GPU not stated"

@@ -89,10 +89,10 @@ def test_a_tolerance_can_be_asked_for(published: dict[str, Claim]) -> None:
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        ({"gpu": "rtx-3090"}, "gpu: rtx-3090 here, rtx-4090 there"),
-        ({"quant": "Q8_0"}, "quant: Q8_0 here, Q4_K_XL there"),
-        ({"ubatch_size": 256}, "ubatch_size: 256 here, 512 there"),
-        ({"gen_tokens": 64}, "gen_tokens: 64 here, 128 there"),
+        ({"gpu": "rtx-3090"}, "gpu: ours rtx-3090, theirs rtx-4090"),
+        ({"quant": "Q8_0"}, "quant: ours Q8_0, theirs Q4_K_XL"),
+        ({"ubatch_size": 256}, "ubatch_size: ours 256, theirs 512"),
+        ({"gen_tokens": 64}, "gen_tokens: ours 64, theirs 128"),
     ],
 )
 def test_another_subject_or_class_is_not_comparable(
@@ -132,7 +132,7 @@ def test_a_proxy_and_an_extreme_are_not_comparable() -> None:
     assert found.reason == "published for qwen36-27b, a proxy for qwen35-27b"
     claim = shipped_claims("calebcoffie-rtx3090")["generation/gemma4-31b/lowest"]
     found = compare_one(claim, ours(claim, 15.2))
-    assert found.reason == "published is the lowest of several conditions"
+    assert found.reason == "the published figure is the lowest of several conditions"
 
 
 def test_a_published_misprint_convicts_nobody() -> None:
@@ -202,7 +202,9 @@ def test_trials_that_lie_too_far_apart_say_nothing(
     claim = published["agent/qwen35-27b/p1/generated-tokens"]
     found = compare_one(claim, ours(claim, 100, 3000, 90000))
     assert found.verdict is ComparisonVerdict.TOO_FEW_TRIALS
-    assert found.reason.startswith("one more of our 3 trials may lie a factor of ")
+    assert found.reason.startswith(
+        "another trial like our 3 may differ by a factor of "
+    )
 
 
 def test_equal_trials_have_an_unknown_spread(published: dict[str, Claim]) -> None:
@@ -252,7 +254,7 @@ def test_another_criterion_of_correctness_is_another_turn_but_no_other_count(
         return compare_one(claim, ours(claim, *values, correctness="checks"))
 
     turn, calls = compared("correct-turn"), compared("api-calls")
-    assert turn.reason == "correctness: checks here, the eye there"
+    assert turn.reason == "correctness: ours checks, theirs the eye"
     assert calls.verdict is ComparisonVerdict.REPRODUCED
     assert [one.condition for one in calls.differences] == ["correctness"]
 

@@ -97,7 +97,7 @@ def test_correct_by_our_checks_is_not_correct_by_the_authors_eye(
 ) -> None:
     turn = claims(held(three(), tmp_path))["agent/qwen35-27b/p1/correct-turn"]
     assert turn.verdict is ComparisonVerdict.NOT_COMPARABLE
-    assert turn.reason == "correctness: the task's checks here, the author's eye there"
+    assert turn.reason == "correctness: ours the task's checks, theirs the author's eye"
 
 
 def test_a_trial_that_was_never_correct_has_no_turn_to_average(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_memory_is_the_most_of_any_trial_and_only_of_a_card(tmp_path: Path) -> N
     cpu = claims(held([made_trial(gpus=())], tmp_path / "cpu"))
     assert cpu["fit/qwen35-27b/vram"].ours is None
     speed = cpu["agent/qwen35-27b/p1/generation-rate"]
-    assert speed.reason == "gpu: none here, rtx-4090 there"
+    assert speed.reason == "gpu: ours none, theirs rtx-4090"
 
 
 def test_a_context_that_was_only_asked_for_proves_no_maximum(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_another_context_is_another_measurement(tmp_path: Path) -> None:
     cell = msgspec.structs.replace(record.cell, context_tokens=65536)
     small = msgspec.structs.replace(record, cell=cell)
     found = claims(held([small], tmp_path))["agent/qwen35-27b/p1/generation-rate"]
-    assert found.reason == "ctx_size: 65536 here, 130672 there"
+    assert found.reason == "ctx_size: ours 65536, theirs 130672"
 
 
 def test_models_are_ordered_without_the_hardware(tmp_path: Path) -> None:

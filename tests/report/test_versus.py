@@ -86,7 +86,7 @@ def test_another_card_is_not_comparable_but_the_order_of_models_is(
     found = held(sweep(3.0, gpus=(card,)), tmp_path)
     speed = claims(found)["prefill/qwen35-27b/512"]
     assert speed.verdict is ComparisonVerdict.NOT_COMPARABLE
-    assert speed.reason == "gpu: h200-sxm here, rtx-4090 there"
+    assert speed.reason == "gpu: ours h200-sxm, theirs rtx-4090"
     assert speed.ratio == pytest.approx(3.0)
     assert {one.tau for one in found.held.ratios} == {1.0}
     assert all(pair.within for one in found.held.ratios for pair in one.pairs)
@@ -94,7 +94,7 @@ def test_another_card_is_not_comparable_but_the_order_of_models_is(
 
 def test_a_cpu_is_never_taken_for_the_card_that_a_set_names(tmp_path: Path) -> None:
     found = claims(held(sweep(gpus=()), tmp_path))["prefill/qwen35-27b/512"]
-    assert found.reason == "gpu: none here, rtx-4090 there"
+    assert found.reason == "gpu: ours none, theirs rtx-4090"
 
 
 def test_made_up_weights_reproduce_nothing(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_made_up_weights_reproduce_nothing(tmp_path: Path) -> None:
     assert found.held.count(ComparisonVerdict.REPRODUCED) == 0
     assert (
         claims(found)["models/gemma4-31b/size"].reason
-        == "weights: full here, hub there"
+        == "weights: ours full, theirs hub"
     )
 
 

@@ -1,1 +1,1 @@
-"""Published numbers: read, audited, held against physics, compared with ours."""
+"""Published numbers: read, audited against physics, compared with ours."""

@@ -1,4 +1,4 @@
-"""Holds our numbers against published ones."""
+"""Compares our numbers with published ones: figures, ratios and rank order."""
 
 import itertools
 import math
@@ -33,7 +33,7 @@ TOLERANCES: dict[Quantity, float] = {
 }
 NOT_MEASURED = "not measured by us"
 DEFAULT_TOLERANCE = 0.10
-"""Same GPU class: chips, coolers and drivers of one class differ by so much."""
+"""Spread of chips, coolers and drivers within one GPU class."""
 
 
 def compare(
@@ -43,7 +43,7 @@ def compare(
     findings: Sequence[Finding] = (),
     tolerance: float | None = None,
 ) -> tuple[Comparison, ...]:
-    """One comparison for each claim; `tolerance` overrules those of the quantities."""
+    """Return one comparison per claim; `tolerance` overrides those of the quantities."""
     spread = speed_spread(claims, ours)
     return tuple(
         compare_one(
@@ -111,22 +111,22 @@ def compare_one(
 def _obstacles(
     claim: Claim, differing: Sequence[Difference], carried: Sequence[Finding]
 ) -> Iterator[str]:
-    """Why the two cannot be held against each other."""
+    """Yield the reasons why the two numbers cannot be compared."""
     if claim.proxy_for:
         yield f"published for {claim.model}, a proxy for {claim.proxy_for}"
     if claim.statistic in {Statistic.LOWEST, Statistic.HIGHEST}:
-        yield f"published is the {claim.statistic} of several conditions"
+        yield f"the published figure is the {claim.statistic} of several conditions"
     for finding in carried:
         if finding.severity is Severity.IMPOSSIBLE and finding.suspect == claim.id:
             yield f"the published figure cannot be right: {finding.says}"
-    for one in conflicts(differing, claim.quantity):
-        yield f"{one.condition}: {one.ours} here, {one.theirs} there"
+    for conflict in conflicts(differing, claim.quantity):
+        yield f"{conflict.condition}: ours {conflict.ours}, theirs {conflict.theirs}"
     if _middle(claim) == 0:
-        yield "published as zero: there is no ratio"
+        yield "the published figure is zero: there is no ratio"
 
 
 def _middle(claim: Claim) -> float:
-    """The printed figure in base units; MB and GB midway between their two meanings."""
+    """Return the printed figure in base units, MB and GB midway between their meanings."""
     interval, printed = claim.interval, claim.printed
     if not printed.high:
         return 0.0
@@ -137,11 +137,11 @@ def _middle(claim: Claim) -> float:
 
 
 _HARDWARE = {"gpu", "gpu_count"}
-_MADE_UP = ("weights", "full")
+_SYNTHETIC = ("weights", "full")
 
 
 class Pair(Struct, frozen=True, kw_only=True):
-    """How many times as fast the first model is as the second."""
+    """The speed of the first model divided by that of the second."""
 
     models: tuple[str, str]
     ours: float
@@ -155,18 +155,18 @@ class Pair(Struct, frozen=True, kw_only=True):
 
 
 class ModelRatios(Struct, frozen=True, kw_only=True):
-    """One column of a published table, seen without its hardware."""
+    """One column of a published table, independent of its hardware."""
 
     table: str
     column: str
     ours: tuple[str, ...]
-    """Models, the fastest first."""
+    """Models, fastest first."""
     theirs: tuple[str, ...]
     tau: float | None
     """Kendall's tau-b of the two orders; None where one side is all ties."""
     pairs: tuple[Pair, ...]
     left_out: tuple[str, ...] = ()
-    """Claims that cannot be right, are proxies, were measured otherwise or not at all."""
+    """Claims that cannot be right, are proxies, or have no comparable number of ours."""
 
 
 def model_ratios(
@@ -176,7 +176,7 @@ def model_ratios(
     findings: Sequence[Finding] = (),
     tolerance: float = DEFAULT_TOLERANCE,
 ) -> tuple[ModelRatios, ...]:
-    """For every column of speeds with two models or more that both sides have."""
+    """Return the ratios of every speed column with two or more models on both sides."""
     suspects = {
         finding.suspect
         for finding in findings
@@ -200,9 +200,10 @@ def model_ratios(
 
 
 def _usable(claim: Claim, ours: OurNumber | None) -> bool:
-    """Whether both sides have the number, and differ in no more than the hardware.
+    """Return whether both sides have the number and differ in the hardware only.
 
-    What is printed with a tilde is of no use for a ratio. Weights made up at full size pass: speed depends on shapes and types, not values.
+    Figures with a tilde are too coarse for a ratio. Synthetic weights of full size are
+    accepted: speed depends on shapes and types, not on values.
     """
     if ours is None or not ours.values or claim.proxy_for or not claim.value:
         return False
@@ -210,13 +211,13 @@ def _usable(claim: Claim, ours: OurNumber | None) -> bool:
         return False
     found = conflicts(differences(ours.conditions, claim.conditions), claim.quantity)
     return all(
-        one.condition in _HARDWARE or (one.condition, one.ours) == _MADE_UP
+        one.condition in _HARDWARE or (one.condition, one.ours) == _SYNTHETIC
         for one in found
     )
 
 
 def kendall_tau(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Tau-b: agreeing less disagreeing pairs, ties taken out of each side's share."""
+    """Return Kendall's tau-b, which corrects for ties on each side."""
     score, untied_one, untied_other = 0, 0, 0
     for (a, b), (c, d) in itertools.combinations(zip(one, other, strict=True), 2):
         first, second = _sign(a - c), _sign(b - d)

@@ -1,4 +1,4 @@
-"""Under which conditions a number was measured, as far as anyone says."""
+"""The conditions of a measurement, as far as they are stated."""
 
 from typing import Annotated
 
@@ -9,21 +9,21 @@ from llamatrix.config.matrix import Key, Positive
 
 Count = Annotated[int, Meta(ge=0)]
 Date = Annotated[str, Meta(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
-"""A day, month or year; text, because not every TOML reader takes a bare date."""
+"""A day, month or year; text, because not every TOML reader accepts a bare date."""
 
 
 class Conditions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """None throughout means: not stated."""
+    """None means that a condition is not stated."""
 
     program: str | None = None
-    """What printed the number: `llama-bench`, `llama-server`, …"""
+    """The program that printed the number: `llama-bench`, `llama-server`, …"""
     task: str | None = None
     prompt_tokens: Positive | None = None
     gen_tokens: Positive | None = None
     depth_tokens: Count | None = None
-    """What the context holds before the measurement starts."""
+    """Tokens in the context before the measurement starts."""
     streams: Positive | None = None
-    """Requests in flight at once; rates are then their sum."""
+    """Concurrent requests; rates are their sum."""
     speculative: bool | None = None
 
     gpu: Key | None = None
@@ -32,7 +32,7 @@ class Conditions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     engine: str | None = None
     quant: str | None = None
     weights: str | None = None
-    """Where the file comes from: a `weights` word of the matrix, `hub` for published ones."""
+    """Origin of the file: a kind of `weights` in the matrix; `hub` for published ones."""
     cache_type_k: str | None = None
     cache_type_v: str | None = None
     flash_attn: bool | None = None
@@ -40,19 +40,19 @@ class Conditions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ubatch_size: Positive | None = None
     ctx_size: Positive | None = None
     offload: str | None = None
-    """`full`, or how much of the model ran on the CPU."""
+    """`full`, or a description of what ran on the CPU."""
 
     engine_version: str | None = None
     build_flags: str | None = None
     flags: str | None = None
-    """Of the program, where no key of ours says it."""
+    """Of the program, without those that have a key here."""
     file: str | None = None
     file_sha256: str | None = None
     power_cap_w: Annotated[float, Meta(gt=0)] | None = None
     driver: str | None = None
     os: str | None = None
     host: str | None = None
-    """Hardware beside the GPU."""
+    """Hardware other than the GPU."""
     measured_on: Date | None = None
     repetitions: Positive | None = None
     slots: Positive | None = None
@@ -62,7 +62,7 @@ class Conditions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     thinking: bool | None = None
     context_shift: bool | None = None
     correctness: str | None = None
-    """By which criterion a turn of an agent counts as correct."""
+    """The criterion by which an agent's turn counts as correct."""
     temp: float | None = None
     top_k: Count | None = None
     top_p: float | None = None
@@ -71,17 +71,18 @@ class Conditions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 FIELDS: tuple[str, ...] = Conditions.__struct_fields__
 SUBJECT = FIELDS[: FIELDS.index("gpu")]
-"""What a number is a number of: where these differ, two numbers are two things."""
+"""The measured quantity: numbers that differ in these measure different things."""
 CLASS = FIELDS[FIELDS.index("gpu") : FIELDS.index("engine_version")]
-"""Where these differ, two numbers of one thing cannot be held against each other."""
+"""The class: numbers that differ in these cannot be compared."""
 
 
 def merge_conditions(*layers: Conditions) -> Conditions:
-    """The later layer speaks where it says anything."""
-    whole = Conditions()
+    """Merge layers; a later layer overrides where it states a condition."""
+    conditions = Conditions()
     for layer in layers:
-        whole = msgspec.structs.replace(whole, **dict(stated_fields(layer)))
-    return whole
+        stated = dict(stated_fields(layer))
+        conditions = msgspec.structs.replace(conditions, **stated)
+    return conditions
 
 
 def stated_fields(conditions: Conditions) -> tuple[tuple[str, bool | float | str], ...]:
@@ -97,5 +98,5 @@ def without(conditions: Conditions, *fields: str) -> Conditions:
 
 
 def covers(general: Conditions, special: Conditions) -> bool:
-    """Whether `special` says all that `general` says, and the same."""
+    """Return whether `special` states everything that `general` states, equally."""
     return set(stated_fields(general)) <= set(stated_fields(special))

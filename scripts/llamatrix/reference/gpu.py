@@ -1,4 +1,4 @@
-"""What the makers' data sheets promise of a GPU: the rows of `gpus.toml`."""
+"""GPU data sheets: the rows of `gpus.toml`."""
 
 import re
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ _Amount = Annotated[float, Meta(gt=0)]
 
 
 class Gpu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Dense rates throughout: without the doubling by structured sparsity."""
+    """All rates are dense, without the doubling by structured sparsity."""
 
     name: str
     reported: tuple[str, ...] = ()
-    """What NVIDIA's library calls it."""
+    """Names in NVIDIA's library."""
     memory_gib: _Amount
     bandwidth_gb_s: _Amount
-    """10^9 bytes a second."""
+    """10^9 bytes per second."""
     fp16_tflops: _Amount
     """Matrix units, fp16 in, fp16 accumulate."""
     fp16_fp32_tflops: _Amount
@@ -34,7 +34,7 @@ class Gpu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Matrix units, int8 in, int32 accumulate: llama.cpp's kernels for quantised weights."""
     source: str
     unsure: str = ""
-    """What of this row is derived or from memory; a finding that rests on it is only odd."""
+    """Figures of this row without a source; findings that rest on them are only odd."""
 
     @property
     def memory_bytes(self) -> float:
@@ -42,7 +42,7 @@ class Gpu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def peaks(self) -> tuple[tuple[str, float], ...]:
-        """Name and operations a second of each matrix peak."""
+        """Name and operations per second of each matrix peak."""
         return (
             ("fp16 with fp32 accumulate", self.fp16_fp32_tflops * 1e12),
             ("fp16 with fp16 accumulate", self.fp16_tflops * 1e12),
@@ -66,7 +66,7 @@ def load_gpus(path: Path = _TABLE) -> Mapping[str, Gpu]:
 
 
 def gpu_key(reported: str, gpus: Mapping[str, Gpu]) -> str:
-    """The key of a card by its reported name; an unknown card is named after itself."""
+    """Return the key of a card by its reported name, or a key made of that name."""
     for key, gpu in gpus.items():
         if reported in gpu.reported:
             return key

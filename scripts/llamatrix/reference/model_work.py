@@ -1,16 +1,17 @@
-"""What a model makes a GPU do: bytes read for a token, operations for a prompt token.
+"""The work of a model on a GPU: bytes read per token, operations per prompt token.
 
-Weights, from any list of tensors (a plan, or a real file's metadata):
+Weights, from any list of tensors (planned, or from a file's metadata):
 
-- a generated token reads every tensor once; of the experts (`*_exps`) only used/count;
-  of the token table one row, that is nothing, unless it is the output matrix as well
-- a prompt token is multiplied with every parameter once, 2 operations each, by the same
-  shares; the output matrix is left out, since only the last token of a prompt needs it
+- a generated token reads every tensor once, but only used/count of the experts
+  (`*_exps`) and nothing of the token table, unless it is also the output matrix
+- a prompt token takes 2 operations per parameter, with the same shares and without the
+  output matrix, which only the last token of a prompt needs
 
-Attention comes on top: the cache is read for every generated token, and each prompt token
-attends to half of the prompt on average, 4 operations for each head's width (scores and
-values). A sliding window bounds both. Delta-net layers read a state of fixed size in fp32;
-their operations are few and left out. What is left out makes a limit too high, never too low.
+Attention adds to this: the cache is read for every generated token, and each prompt token
+attends to half of the prompt on average, with 4 operations per element of the heads'
+width (scores and values). A sliding window bounds both. Delta-net layers read a state of
+fixed size in fp32; their few operations are omitted. Omissions make a limit too high,
+never too low.
 """
 
 from collections.abc import Iterable
@@ -32,9 +33,9 @@ from llamatrix.provision.weights.synthetic.models import (
 from llamatrix.reference.reference_set import Claim
 
 _READ_OF_ACTIVE = 0.9
-"""Of active parameters as makers count them: the token table is among them, not read."""
+"""Of the published active parameters: they include the token table, which is not read."""
 _MULTIPLIED_OF_ACTIVE = 0.75
-"""Likewise for a prompt, which leaves out the output matrix too."""
+"""The same for a prompt, which does not use the output matrix either."""
 
 
 class TensorSize(Protocol):
@@ -48,21 +49,21 @@ class TensorSize(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attention:
-    """One kind of layer that looks back."""
+    """One kind of attention layer."""
 
     layers: int
     kv_width: int
-    """Elements of one token's keys, and as many of its values."""
+    """Elements of one token's keys; its values have as many."""
     query_width: int
     """Heads × head size."""
     window_tokens: int | None = None
 
     def seen(self, tokens: float) -> float:
-        """How many of so many earlier tokens a token looks at."""
+        """Return how many of the earlier tokens a token attends to."""
         return min(tokens, self.window_tokens or tokens)
 
     def mean_seen(self, prompt_tokens: int) -> float:
-        """The same, on average over the tokens of a prompt, itself included."""
+        """Return the mean over the tokens of a prompt, each including itself."""
         window = min(prompt_tokens, self.window_tokens or prompt_tokens)
         first = window * (window + 1) / 2
         return (first + (prompt_tokens - window) * window) / prompt_tokens
@@ -81,14 +82,14 @@ class ModelWork:
     """Of delta-net layers, read for every token."""
 
     def cache_bytes(self, depth_tokens: float, *, element_bytes: float) -> float:
-        """Read for one generated token behind `depth_tokens` others."""
+        """Return the bytes read for a token that follows `depth_tokens` others."""
         return sum(
             2 * kind.layers * kind.kv_width * kind.seen(depth_tokens) * element_bytes
             for kind in self.attention
         )
 
     def prompt_operations(self, prompt_tokens: int) -> float:
-        """For one token of a prompt of this length, on average."""
+        """Return the mean operations per token of a prompt of this length."""
         return 2 * self.prompt_params + sum(
             4 * kind.layers * kind.query_width * kind.mean_seen(prompt_tokens)
             for kind in self.attention
@@ -123,7 +124,7 @@ def work_of(
 
 
 def claim_work(claim: Claim) -> ModelWork | None:
-    """By the shape that its set gives, else that of the model it is or stands for."""
+    """Return the work by the set's shape, else by that of the model or its proxy."""
     if claim.shape is None:
         return known_work(claim.architecture_key)
     shape = claim.shape
@@ -148,7 +149,7 @@ def claim_work(claim: Claim) -> ModelWork | None:
 
 @cache
 def known_work(model: str) -> ModelWork | None:
-    """Of a model whose hyper-parameters we have; the mix of types is a stand-in."""
+    """Return the work of a model with known hyper-parameters and a synthetic type mix."""
     if model not in MODELS:
         return None
     shape = shape_of(model, Scale.FULL)
@@ -191,7 +192,7 @@ def _attention(shape: Shape) -> tuple[Attention, ...]:
 
 
 def _state_bytes(shape: Shape) -> int:
-    """Four bytes for each element of the delta net's and the convolution's state."""
+    """Return four bytes per element of the delta net's and the convolution's state."""
     match shape:
         case Qwen35():
             linear = sum(not shape.is_attention(layer) for layer in range(shape.layers))

@@ -1,4 +1,4 @@
-"""What a published number measures, in which unit, and how finely it was printed."""
+"""The quantity, unit and rounding of a published number."""
 
 import math
 from dataclasses import dataclass
@@ -43,14 +43,14 @@ class Unit(StrEnum):
 
 
 class Rounding(StrEnum):
-    """What a printed figure says of the true one."""
+    """How far a printed figure can be from the true one."""
 
     NEAREST = "nearest"
-    """Within half a step to either side."""
+    """Half a step to either side."""
     CUT = "cut"
     """Up to one step above: `130K` for 130,672."""
     ABOUT = "about"
-    """Printed with a tilde: within one step to either side."""
+    """Printed with a tilde: one step to either side."""
 
 
 _RATES = frozenset({Unit.TOKENS_PER_SECOND})
@@ -81,10 +81,10 @@ UNITS: dict[Quantity, frozenset[Unit]] = {
     Quantity.TOTAL_PARAMS: _PARAMS,
     Quantity.ACTIVE_PARAMS: _PARAMS,
 }
-"""The units each quantity may be printed in."""
+"""The units in which each quantity may be printed."""
 
 COUNTS = _TOKENS | _CALLS | _TASKS | UNITS[Quantity.CORRECT_TURN]
-"""Units of which there are whole numbers only: printed to one, they are exact."""
+"""Units of whole numbers: printed in steps of one, they are exact."""
 
 RATES = (Quantity.PREFILL_RATE, Quantity.GENERATION_RATE)
 
@@ -96,7 +96,7 @@ _FACTORS: dict[Unit, tuple[float, float]] = {
     Unit.GIB: (2**30, 2**30),
     Unit.BILLIONS: (1e9, 1e9),
 }
-"""Into base units; MB and GB are printed for both meanings, so both are admitted."""
+"""Low and high factor into base units; MB and GB are used for both meanings."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +105,7 @@ class Interval:
     high: float
 
     def meets(self, other: "Interval") -> bool:
-        """Whether some value lies in both, binary fractions forgiven."""
+        """Return whether some value lies in both, with slack for binary fractions."""
         slack = 1e-9 * max(abs(self.high), abs(other.high))
         return self.low <= other.high + slack and other.low <= self.high + slack
 
@@ -113,13 +113,13 @@ class Interval:
         return Interval(low=self.low * low, high=self.high * high)
 
     def over(self, divisor: "Interval") -> "Interval":
-        """All quotients; both intervals are positive."""
+        """Return the interval of all quotients; both intervals must be positive."""
         high = self.high / divisor.low if divisor.low > 0 else math.inf
         return Interval(low=self.low / divisor.high, high=high)
 
 
 def printed_interval(value: float, *, step: float, rounding: Rounding) -> Interval:
-    """Where the true value can lie, in the printed unit; never below zero."""
+    """Return the interval of the true value in the printed unit, never below zero."""
     down, up = {
         Rounding.NEAREST: (step / 2, step / 2),
         Rounding.CUT: (0.0, step),
@@ -129,10 +129,10 @@ def printed_interval(value: float, *, step: float, rounding: Rounding) -> Interv
 
 
 def base_interval(printed: Interval, unit: Unit) -> Interval:
-    """In tokens/s, seconds, bytes, parameters or counts."""
+    """Return the interval in tokens/s, seconds, bytes, parameters or counts."""
     return printed.times(*_FACTORS.get(unit, (1.0, 1.0)))
 
 
 def decimals(step: float) -> int:
-    """Digits after the point that a step asks for: 2 for 0.01, 0 for 1000."""
+    """Return the digits after the point for a step: 2 for 0.01, 0 for 1000."""
     return max(0, -math.floor(math.log10(step) + 1e-9))

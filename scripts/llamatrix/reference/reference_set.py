@@ -56,13 +56,13 @@ class Statistic(StrEnum):
 
 
 class Relation(StrEnum):
-    """What a sentence says of figures that stand elsewhere."""
+    """What a sentence states about figures of the tables."""
 
     ABOVE = "above"
     BELOW = "below"
     TIMES = "times"
     LARGEST_THAT_FITS = "largest that fits"
-    """Of a context: no larger one has room on the card."""
+    """A context: no larger one fits on the card."""
 
 
 class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,35 +71,35 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     where: str
     """An address, without its scheme."""
     date: Date | None = None
-    """Of publication; None where the source does not say."""
+    """Of publication; None where not stated."""
     grade: Grade
     about: str = ""
     not_said: tuple[str, ...] = ()
-    """What a reader would need to repeat it and does not find."""
+    """Missing information that a repetition would need."""
     says: tuple[str, ...] = ()
-    """What it says beside its figures, and what keeps a repetition honest."""
+    """Remarks of the source that matter for a repetition."""
 
 
 class AttentionShape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Layers of one kind that keep keys and values."""
+    """Layers of one kind with a cache of keys and values."""
 
     layers: Positive
     kv_heads: Positive
     head_dim: Positive
     heads: Positive | None = None
-    """Of the queries; None where nobody says, then as many as `kv_heads`."""
+    """Of the queries; None where not stated: then as many as `kv_heads`."""
     window_tokens: Positive | None = None
 
 
 class PublishedShape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Of a model that is none of the matrix: what limits need to know of it."""
+    """The shape of a model that is not in the matrix, as the limits need it."""
 
     total_params_b: Annotated[float, Meta(gt=0)]
     active_params_b: Annotated[float, Meta(gt=0)] | None = None
-    """For one token; None where all are."""
+    """Per token; None where all are."""
     attention: tuple[AttentionShape, ...] = ()
     state_bytes: Annotated[int, Meta(ge=0)] = 0
-    """Of recurrent layers, for one sequence."""
+    """Of recurrent layers, per sequence."""
     trained_tokens: Positive | None = None
 
 
@@ -107,15 +107,15 @@ class PublishedModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: str
     """As printed."""
     proxy_for: Key | None = None
-    """A model of the matrix with the same architecture; None where it is that model,
-    or one that the matrix does not have."""
+    """A model of the matrix with the same architecture; None where it is that model
+    itself, or where the matrix has none."""
     architecture: str | None = None
     shape: PublishedShape | None = None
     conditions: Conditions = Conditions()
 
 
 class Setup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Conditions that several tables share, and what differs by model."""
+    """Conditions shared by several tables, and those that differ by model."""
 
     conditions: Conditions = Conditions()
     models: dict[Key, Conditions] = {}
@@ -126,7 +126,7 @@ class Column(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     quantity: Quantity
     unit: Unit
     step: Annotated[float, Meta(gt=0)]
-    """What one count in the last printed digit is worth."""
+    """The value of one count in the last printed digit."""
     rounding: Rounding = Rounding.NEAREST
     statistic: Statistic = Statistic.UNSTATED
     conditions: Conditions = Conditions()
@@ -148,24 +148,24 @@ class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Statement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A sentence of the source about the order or the ratio of its figures."""
+    """A sentence of the source about the order or ratio of its figures."""
 
     says: str
-    """Its words."""
+    """Its wording."""
     quantity: Quantity
     is_: Relation = field(name="is")
     of: tuple[Key, ...] = ()
-    """Models it is about; empty for all."""
+    """The models it is about; empty for all."""
     than: tuple[Key, ...] = ()
-    """Models they are held against; empty for all others."""
+    """The models they are compared with; empty for all others."""
     factor: Annotated[float, Meta(gt=0)] | None = None
-    """How many times, where the relation is `times`."""
+    """The ratio, where the relation is `times`."""
     step: Annotated[float, Meta(gt=0)] = 1.0
     rounding: Rounding = Rounding.NEAREST
     tables: tuple[Key, ...] = ()
-    """Where the figures stand that it speaks of; empty for all tables."""
+    """The tables of these figures; empty for all."""
     conditions: Conditions = Conditions()
-    """That those figures are of."""
+    """The conditions of these figures."""
 
 
 class Words(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -184,13 +184,13 @@ class ReferenceSet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     models: dict[Key, PublishedModel]
     setups: dict[Key, Setup] = {}
     gpus: dict[Key, Gpu] = {}
-    """Those that `gpus.toml` does not know."""
+    """GPUs that are not in `gpus.toml`."""
     tables: dict[Key, Table]
     statements: dict[Key, Statement] = {}
     words: dict[Key, Words] = {}
 
     def claims(self) -> "tuple[Claim, ...]":
-        """All numbers, in file order."""
+        """Return all numbers as claims, in file order."""
         return tuple(claim for key in self.tables for claim in _table_claims(self, key))
 
 
@@ -207,14 +207,14 @@ class Claim:
     quantity: Quantity
     unit: Unit
     value: float
-    """Of a range the middle."""
+    """The middle of a range."""
     step: float
     rounding: Rounding
     statistic: Statistic
     conditions: Conditions
     grade: Grade
     ends: tuple[float, ...] | None = None
-    """Of a range, where one was printed."""
+    """Of a printed range; None for a single number."""
     shape: PublishedShape | None = None
 
     @property
@@ -252,13 +252,13 @@ class Claim:
         return tilde + "–".join(figures)
 
 
-def _table_claims(whole: ReferenceSet, key: str) -> Iterator[Claim]:
-    table = whole.tables[key]
-    setup = whole.setups[table.setup] if table.setup else Setup()
+def _table_claims(reference_set: ReferenceSet, key: str) -> Iterator[Claim]:
+    table = reference_set.tables[key]
+    setup = reference_set.setups[table.setup] if table.setup else Setup()
     for model, row in table.rows.items():
-        published = whole.models[model]
+        published = reference_set.models[model]
         conditions = merge_conditions(
-            whole.conditions,
+            reference_set.conditions,
             published.conditions,
             setup.conditions,
             setup.models.get(model, Conditions()),
@@ -279,7 +279,7 @@ def _table_claims(whole: ReferenceSet, key: str) -> Iterator[Claim]:
                 rounding=column.rounding,
                 statistic=column.statistic,
                 conditions=merge_conditions(conditions, column.conditions),
-                grade=whole.source.grade,
+                grade=reference_set.source.grade,
                 ends=ends,
                 shape=published.shape,
             )
@@ -289,7 +289,7 @@ _SHOWN = 5
 
 
 def find_set(name: str, folder: Path) -> Path:
-    """The file of a set: its name in `folder`, or a path to any file of that form."""
+    """Return the file of a set, by its name in `folder` or by a path."""
     named = folder / f"{name}.toml"
     if named.is_file():
         return named
@@ -303,10 +303,10 @@ def find_set(name: str, folder: Path) -> Path:
 
 
 def load_set(path: Path, *, models: Collection[str]) -> ReferenceSet:
-    """The set, or ReportError with one line for each thing that is wrong.
+    """Load a set; raise ReportError with one line per mistake.
 
-    `models` are the keys of the matrix. A set may have others, and cards that nobody
-    knows: the audit says then what it cannot check.
+    `models` are the keys of the matrix. A set may have other models and unknown cards:
+    the audit then reports what it cannot check.
     """
     try:
         raw = read_toml(path)
@@ -314,62 +314,64 @@ def load_set(path: Path, *, models: Collection[str]) -> ReferenceSet:
         raise ReportError(str(error)) from error
     found = list(complaints(raw, ReferenceSet))
     if not found:
-        whole = msgspec.convert(raw, type=ReferenceSet)
-        found = list(_contradictions(whole, models))
+        reference_set = msgspec.convert(raw, type=ReferenceSet)
+        found = list(_contradictions(reference_set, models))
         if not found:
-            return whole
+            return reference_set
     lines = [f"{path.name}: {line}" for line in found[:_SHOWN]]
     if len(found) > _SHOWN:
         lines.append(f"{path.name}: and {len(found) - _SHOWN} more")
     raise ReportError("\n".join(lines))
 
 
-def _contradictions(whole: ReferenceSet, models: Collection[str]) -> Iterator[str]:
-    for key, model in whole.models.items():
+def _contradictions(
+    reference_set: ReferenceSet, models: Collection[str]
+) -> Iterator[str]:
+    for key, model in reference_set.models.items():
         if model.proxy_for is not None and model.proxy_for not in models:
             yield _unknown(f"models.{key}.proxy_for", model.proxy_for, models)
-    for key, setup in whole.setups.items():
-        for name in setup.models.keys() - whole.models.keys():
-            yield _unknown(f"setups.{key}.models.{name}", name, whole.models)
-    for key, table in whole.tables.items():
-        yield from _in_table(whole, table, f"tables.{key}")
-    for key, words in whole.words.items():
-        for name in words.rows.keys() - whole.models.keys():
-            yield _unknown(f"words.{key}.rows.{name}", name, whole.models)
-    for key, statement in whole.statements.items():
-        yield from _in_statement(whole, statement, f"statements.{key}")
+    for key, setup in reference_set.setups.items():
+        for name in setup.models.keys() - reference_set.models.keys():
+            yield _unknown(f"setups.{key}.models.{name}", name, reference_set.models)
+    for key, table in reference_set.tables.items():
+        yield from _in_table(reference_set, table, f"tables.{key}")
+    for key, words in reference_set.words.items():
+        for name in words.rows.keys() - reference_set.models.keys():
+            yield _unknown(f"words.{key}.rows.{name}", name, reference_set.models)
+    for key, statement in reference_set.statements.items():
+        yield from _in_statement(reference_set, statement, f"statements.{key}")
 
 
 def _in_statement(
-    whole: ReferenceSet, statement: Statement, path: str
+    reference_set: ReferenceSet, statement: Statement, path: str
 ) -> Iterator[str]:
     for key, names in (("of", statement.of), ("than", statement.than)):
         for name in names:
-            if name not in whole.models:
-                yield _unknown(f"{path}.{key}", name, whole.models)
+            if name not in reference_set.models:
+                yield _unknown(f"{path}.{key}", name, reference_set.models)
     for name in statement.tables:
-        if name not in whole.tables:
-            yield _unknown(f"{path}.tables", name, whole.tables)
+        if name not in reference_set.tables:
+            yield _unknown(f"{path}.tables", name, reference_set.tables)
     if (statement.is_ is Relation.TIMES) != (statement.factor is not None):
         yield f'{path}.factor: belongs to `is = "times"`, and to nothing else'
 
 
-def _in_table(whole: ReferenceSet, table: Table, path: str) -> Iterator[str]:
-    if table.setup is not None and table.setup not in whole.setups:
-        yield _unknown(f"{path}.setup", table.setup, whole.setups)
+def _in_table(reference_set: ReferenceSet, table: Table, path: str) -> Iterator[str]:
+    if table.setup is not None and table.setup not in reference_set.setups:
+        yield _unknown(f"{path}.setup", table.setup, reference_set.setups)
     ids = [column.id for column in table.columns]
     for index, column in enumerate(table.columns):
         if column.id in ids[:index]:
-            yield f"{path}.columns[{index}].id: {column.id!r} stands twice"
+            yield f"{path}.columns[{index}].id: {column.id!r} is used twice"
         allowed = sorted(UNITS[column.quantity])
         if column.unit not in allowed:
             yield (
-                f"{path}.columns[{index}].unit: {column.unit.value!r} is no unit of "
+                f"{path}.columns[{index}].unit: {column.unit.value!r} is not a unit of "
                 f"{column.quantity}; use {' or '.join(allowed)}"
             )
     for model, row in table.rows.items():
-        if model not in whole.models:
-            yield _unknown(f"{path}.rows.{model}", model, whole.models)
+        if model not in reference_set.models:
+            yield _unknown(f"{path}.rows.{model}", model, reference_set.models)
         if len(row) != len(ids):
             yield f"{path}.rows.{model}: {len(row)} numbers for {len(ids)} columns"
         for index, printed in enumerate(row):

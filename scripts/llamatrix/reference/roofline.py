@@ -1,8 +1,8 @@
-"""How fast the hardware allows, and which share of that a speed reached.
+"""The hardware's limit for a speed, and the fraction of it that was reached.
 
 Generation: memory bandwidth ÷ bytes read for one token. Prefill: matrix peak ÷ operations
-for one prompt token. Both limits are generous: what cannot be known (a cache type, a depth,
-the exact file) is counted as nothing, so that only a wrong number can exceed them.
+for one prompt token. Both limits are generous: unknown parts (a cache type, a depth, the
+exact file) count as nothing, so that only a wrong number can exceed them.
 """
 
 from collections.abc import Mapping
@@ -22,18 +22,18 @@ from llamatrix.reference.rules.rule import ClaimIndex, on_gpu, single
 class Roofline(Struct, frozen=True, kw_only=True):
     claim: str
     limit: float
-    """Tokens per second that the hardware cannot exceed."""
+    """In tokens per second."""
     fraction: float
-    """Of the limit, reached by the printed figure."""
+    """The printed figure ÷ the limit."""
     peak: str
-    """Which promise of the hardware bounds it."""
+    """The figure of the data sheet that sets the limit."""
     shares: dict[str, float]
-    """The fraction of each peak that kernels may or may not use."""
+    """The fraction of each peak; which one kernels use is unknown."""
     arithmetic: str
     floor: bool = False
-    """The file's size is not known: a least size was taken, the fraction is a least one."""
+    """The file size is unknown: limit and fraction rest on the smallest possible size."""
     unsure: str = ""
-    """What is doubtful of the hardware's figures."""
+    """Doubts about the figures behind the limit."""
 
 
 class NoRoofline(Struct, frozen=True, kw_only=True):
@@ -42,22 +42,24 @@ class NoRoofline(Struct, frozen=True, kw_only=True):
 
 
 def rooflines(
-    whole: ReferenceSet, gpus: Mapping[str, Gpu]
+    reference_set: ReferenceSet, gpus: Mapping[str, Gpu]
 ) -> tuple[Roofline | NoRoofline, ...]:
-    """For every speed of a set, in file order."""
-    ledger = ClaimIndex(claims=whole.claims(), gpus={**gpus, **whole.gpus})
-    speeds = ledger.of(Quantity.PREFILL_RATE, Quantity.GENERATION_RATE)
-    return tuple(roofline(ledger, claim) for claim in speeds)
+    """Return the roofline of every speed of a set, in file order."""
+    index = ClaimIndex(
+        claims=reference_set.claims(), gpus={**gpus, **reference_set.gpus}
+    )
+    speeds = index.of(Quantity.PREFILL_RATE, Quantity.GENERATION_RATE)
+    return tuple(roofline(index, claim) for claim in speeds)
 
 
-def roofline(ledger: ClaimIndex, claim: Claim) -> Roofline | NoRoofline:
-    gpu, work = ledger.gpu(claim), claim_work(claim)
+def roofline(index: ClaimIndex, claim: Claim) -> Roofline | NoRoofline:
+    gpu, work = index.gpu(claim), claim_work(claim)
     reason = _missing(claim, gpu, work)
     if gpu is None or work is None or reason:
         return NoRoofline(claim=claim.id, reason=reason)
     if claim.quantity is Quantity.PREFILL_RATE and claim.conditions.ubatch_size != 1:
         return _prefill(claim, gpu, work)
-    size = ledger.file_size(claim)
+    size = index.file_size(claim)
     bits = least_bits_per_weight(claim.conditions.quant)
     if size:
         file_bytes = size.interval.low
@@ -65,7 +67,7 @@ def roofline(ledger: ClaimIndex, claim: Claim) -> Roofline | NoRoofline:
         file_bytes = work.total_params * bits / 8
     else:
         return NoRoofline(
-            claim=claim.id, reason="neither file size nor bits per weight"
+            claim=claim.id, reason="neither file size nor bits per weight are known"
         )
     return _generation(claim, gpu, work, file_bytes=file_bytes, floor=size is None)
 
@@ -90,12 +92,6 @@ def generation_limit(
     )
 
 
-def prefill_limit(
-    work: ModelWork, *, operations_per_second: float, prompt_tokens: int = 1
-) -> float:
-    return operations_per_second / work.prompt_operations(prompt_tokens)
-
-
 def depth_of(conditions: Conditions) -> float:
     """Tokens before one that comes singly, on average over the run, as far as known.
 
@@ -115,14 +111,14 @@ def cache_element_bytes(conditions: Conditions) -> float:
 
 def _missing(claim: Claim, gpu: Gpu | None, work: ModelWork | None) -> str:
     if not single(claim):
-        return "several streams or speculative decoding: no limit of this kind"
+        return "no limit is known for several streams or speculative decoding"
     if not on_gpu(claim):
         return f"not on the GPU alone: {claim.conditions.offload}"
     if gpu is None:
         named = claim.conditions.gpu
         return f"no data sheet of GPU {named}" if named else "GPU not stated"
     if work is None:
-        return f"no shape of {claim.model}: no model of the matrix, and none in the set"
+        return f"the shape of {claim.model} is neither in the matrix nor in the set"
     return ""
 
 
@@ -153,7 +149,7 @@ def _generation(
         peak="memory bandwidth",
         shares={"memory bandwidth": fraction},
         arithmetic=(
-            f"{bandwidth / 1e9:,.0f} GB/s / {read / 1e9:.2f} GB a token = "
+            f"{bandwidth / 1e9:,.0f} GB/s / {read / 1e9:.2f} GB per token = "
             f"{limit:,.1f} tokens/s"
         ),
         floor=floor,
@@ -186,7 +182,7 @@ def _prefill(claim: Claim, gpu: Gpu, work: ModelWork) -> Roofline:
         shares={key: claim.value / value for key, value in limits.items()},
         arithmetic=(
             f"{limit * operations / 1e12:,.1f} T operations/s ({name}) / "
-            f"{operations / 1e9:,.2f} G a token = {limit:,.0f} tokens/s"
+            f"{operations / 1e9:,.2f} G per token = {limit:,.0f} tokens/s"
         ),
         unsure=_unsure(claim, gpu),
     )

@@ -1,4 +1,9 @@
-"""Ours against theirs, number by number: what is said of a pair, and what keeps it apart."""
+"""Comparisons of our numbers with published ones, and the rules that decide them.
+
+A published speed is one mean, perhaps with a deviation: it gets a tolerance band. A
+quantity that one sampled trial decides (tokens, times, calls, turns) is a single draw: it
+is compared with the prediction interval for one more of our trials.
+"""
 
 import math
 import statistics
@@ -25,7 +30,7 @@ from llamatrix.stats.power import (
 from llamatrix.stats.sequential import holm
 
 BY_CORRECTNESS = frozenset({Quantity.CORRECT_TURN, Quantity.TASKS_SOLVED})
-"""What another criterion of correctness makes another quantity."""
+"""Quantities that depend on the criterion of correctness."""
 
 
 class ComparisonVerdict(StrEnum):
@@ -36,20 +41,20 @@ class ComparisonVerdict(StrEnum):
 
 
 class OurNumber(Struct, frozen=True, kw_only=True):
-    """What the records say of one claim."""
+    """Our measurements for one claim."""
 
     claim: str
     values: tuple[float, ...]
-    """In base units (tokens/s, s, bytes, parameters, counts), one for each process or trial."""
+    """In base units (tokens/s, s, bytes, parameters, counts), one per process or trial."""
     interval: tuple[float, float] | None = None
-    """For their mean, where the statistics give one."""
+    """Of their mean, where it can be estimated."""
     conditions: Conditions
     records: tuple[str, ...] = ()
-    """Digests of the records behind it."""
+    """Digests of the records."""
     missing: str = ""
-    """Why there are no values, where there are none."""
+    """Why there are no values; empty where there are."""
     marks: tuple[str, ...] = ()
-    """What was wrong with the machine: `disturbed`, `unstable`."""
+    """Problems of the machine: `disturbed`, `unstable`."""
 
     @property
     def mean(self) -> float:
@@ -60,43 +65,43 @@ class Difference(Struct, frozen=True, kw_only=True):
     condition: str
     ours: bool | float | str | None
     theirs: bool | float | str | None
-    """None: not stated."""
+    """None where not stated."""
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
     claim: str
     verdict: ComparisonVerdict
     reason: str
-    """Of the verdict, in words."""
+    """Of the verdict."""
     theirs: float
     """In base units."""
     ours: float | None = None
     ratio: float | None = None
     """Ours ÷ theirs."""
     interval: tuple[float, float] | None = None
-    """Of the ratio, from our side alone."""
+    """Of the ratio, from our spread alone."""
     band: tuple[float, float] | None = None
-    """Ratios that count as reproduced: the tolerance, of a trial's quantity the 95 %
-    prediction interval of one more trial, both widened by their rounding."""
+    """Ratios that count as reproduced: the tolerance, or the 95 % prediction interval of
+    one more trial, widened by the rounding of the published figure."""
     firm: bool | None = None
-    """Whether our whole interval is on the verdict's side of the band."""
+    """Whether our complete interval is on the verdict's side of the band."""
     p_value: float | None = None
-    """That ours and theirs are alike; None where that was not tested."""
+    """Of the hypothesis that both are equal; None where it was not tested."""
     detectable_factor: float | None = None
-    """The smallest true factor between ours and theirs that would be called `differs`
-    with 80 % power, if the spread is as seen here."""
+    """The smallest true factor between both that yields `differs` with 80 % power, given
+    the observed spread."""
     detectable_factor_upper: float | None = None
-    """The same at the upper bound of the spread, of a trial's quantity."""
+    """The same at the upper bound of the spread, for quantities of trials."""
     differences: tuple[Difference, ...] = ()
     findings: tuple[Finding, ...] = ()
-    """What the audit says of the published figure."""
+    """Of the audit, about the published figure."""
     marks: tuple[str, ...] = ()
     """What was wrong with our machine: `disturbed`, `unstable`."""
     records: tuple[str, ...] = ()
 
 
 def differences(ours: Conditions, theirs: Conditions) -> tuple[Difference, ...]:
-    """All that either side states and the other does not, or states otherwise."""
+    """Return the conditions that the two sides state differently or not both."""
     return tuple(
         Difference(condition=field, ours=one, theirs=other)
         for field in FIELDS
@@ -107,7 +112,7 @@ def differences(ours: Conditions, theirs: Conditions) -> tuple[Difference, ...]:
 def conflicts(
     differing: Sequence[Difference], quantity: Quantity
 ) -> tuple[Difference, ...]:
-    """Those that forbid a comparison: subject or class, stated by both, and not alike."""
+    """Return the differences that rule out a comparison: in subject or class, both stated."""
     binding = {*SUBJECT, *CLASS}
     if quantity in BY_CORRECTNESS:
         binding.add("correctness")
@@ -131,7 +136,7 @@ TRAJECTORY = frozenset(
         Quantity.TASKS_SOLVED,
     }
 )
-"""What one sampled run of an agent decides, beside its speeds."""
+"""Quantities of one sampled run of an agent, other than speeds."""
 COUNTS = frozenset(
     {
         Quantity.API_CALLS,
@@ -140,29 +145,29 @@ COUNTS = frozenset(
         Quantity.TASKS_SOLVED,
     }
 )
-"""Small whole numbers, whose logarithms are not near normal: judged by their range."""
+"""Small whole numbers, whose logarithms are not normal: decided by their range."""
 ASSUMED_SPEED_SD = 0.03
 """Log-sd of a speed where none can be estimated; a quiet card has 0.007."""
 LEAST_RATE_SD = 0.01
-"""Log-sd of an agent's speed, from one trial to the next, at least."""
+"""Least log-sd of an agent's speed between trials."""
 WIDEST = math.log(10)
-"""Where one more trial may lie further off than this factor, trials say nothing."""
+"""Trials decide nothing where one more may differ by a larger factor."""
 _MANY = 1e9
-"""Degrees of freedom of a deviation that is assumed, not estimated."""
+"""Degrees of freedom of an assumed deviation."""
 
 
 class SpeedSpread(Struct, frozen=True, kw_only=True):
-    """How far the speeds of fresh processes lie apart."""
+    """The spread of speeds between processes."""
 
     sd_log: float = ASSUMED_SPEED_SD
     degrees: float = _MANY
 
 
 def speed_spread(claims: Sequence[Claim], ours: Mapping[str, OurNumber]) -> SpeedSpread:
-    """Pooled over all speeds of several processes, trials' speeds left out.
+    """Pool the spread over all speeds with several processes, without those of trials.
 
-    Two processes alone estimate a deviation so badly that no difference of a speed
-    would pass the correction for many claims.
+    An estimate from two processes is so uncertain that no difference would remain
+    significant after the correction for many claims.
     """
     logs = [
         [math.log(value) for value in ours[claim.id].values]
@@ -184,18 +189,20 @@ def speed_spread(claims: Sequence[Claim], ours: Mapping[str, OurNumber]) -> Spee
 
 
 def significant_after_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """Those that differ after Holm's correction for all that were tested.
+    """Return the comparisons that differ after Holm's correction for all tests.
 
-    Where everything is a faithful reproduction, this is empty in 95 % of all cases,
-    however many claims there are and however they hang together.
+    If every claim is reproduced, this is empty in 95 % of all cases, however many claims
+    there are and however they correlate.
     """
-    tested = [one for one in comparisons if one.p_value is not None]
-    adjusted = holm([one.p_value or 0.0 for one in tested])
-    return tuple(one for one, p in zip(tested, adjusted, strict=True) if p <= ALPHA)
+    tested = [(each, each.p_value) for each in comparisons if each.p_value is not None]
+    adjusted = holm([p_value for _, p_value in tested])
+    return tuple(
+        each for (each, _), p in zip(tested, adjusted, strict=True) if p <= ALPHA
+    )
 
 
 def is_trial_quantity(claim: Claim) -> bool:
-    """Whether one run of an agent decided it."""
+    """Return whether one run of an agent decides the quantity."""
     of_a_task = claim.quantity in RATES and claim.conditions.task is not None
     return claim.quantity in TRAJECTORY or of_a_task
 
@@ -241,7 +248,7 @@ def _band(claim: Claim, theirs: float, tolerance: float) -> tuple[float, float]:
 
 
 def _standard_error(values: Sequence[float], spread: SpeedSpread) -> float:
-    """Of the mean log; a speed noisier than the others counts its own deviation."""
+    """Return that of the mean log, by the larger of the pooled and the own deviation."""
     sd = spread.sd_log
     if len(values) > 1:
         sd = max(sd, statistics.stdev([math.log(value) for value in values]))
@@ -251,7 +258,7 @@ def _standard_error(values: Sequence[float], spread: SpeedSpread) -> float:
 def _beyond(
     ratio: float, band: tuple[float, float], error: float, degrees: float
 ) -> float:
-    """One-sided p that the true ratio lies in the band that ours lies outside of."""
+    """Return the one-sided p that the true ratio lies in the band, ours being outside."""
     if not error or not ratio or not band[0]:
         return 0.0
     distance = max(math.log(ratio / band[1]), math.log(band[0] / ratio))
@@ -321,7 +328,7 @@ def _by_prediction(
         factor = math.exp(prediction.half_width)
         return _too_few(
             tested,
-            f"one more of our {count} trials may lie a factor of {factor:,.0f} off",
+            f"another trial like our {count} may differ by a factor of {factor:,.0f}",
         )
     place = "outside" if p_value <= ALPHA else "inside"
     on_any_card = " on a card of this class" if prediction.tolerance_log else ""
@@ -340,12 +347,12 @@ def _by_prediction(
 
 
 def _plain(value: float) -> str:
-    """Three digits or more, never with an exponent."""
+    """Format with three digits or more, never with an exponent."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004
 
 
 def _too_few(known: Comparison, why: str) -> Comparison:
-    """Neither an interval nor a band: both would be too wide to mean anything."""
+    """Drop interval and band, which would be too wide to be informative."""
     return msgspec.structs.replace(
         known, verdict=ComparisonVerdict.TOO_FEW_TRIALS, reason=why, interval=None
     )

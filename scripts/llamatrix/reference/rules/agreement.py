@@ -1,4 +1,4 @@
-"""A quantity printed twice is printed alike; a summary lies among its details."""
+"""A source agrees with itself: its tables with each other, its text with its tables."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -8,36 +8,42 @@ from llamatrix.reference.quantity import Interval, decimals, printed_interval
 from llamatrix.reference.reference_set import Claim, Relation, Statement
 from llamatrix.reference.rules.rule import ClaimIndex, Finding, Severity, hull, subject
 
+_Sides = tuple[list[Claim], list[Claim]]
 
-def printed_twice(ledger: ClaimIndex) -> Iterator[Finding]:
-    """Tables against each other; several columns of one table are samples."""
-    found: dict[object, dict[str, list[Claim]]] = defaultdict(lambda: defaultdict(list))
-    for claim in ledger.claims:
-        found[subject(claim)][claim.table].append(claim)
-    for tables in found.values():
+
+def printed_twice(index: ClaimIndex) -> Iterator[Finding]:
+    """A number that several tables print is the same in all of them.
+
+    Several columns of one table are samples and may differ.
+    """
+    subjects: dict[object, dict[str, list[Claim]]]
+    subjects = defaultdict(lambda: defaultdict(list))
+    for claim in index.claims:
+        subjects[subject(claim)][claim.table].append(claim)
+    for tables in subjects.values():
         first, *others = tables.values()
         for other in others:
             if hull(first).meets(hull(other)):
                 continue
-            one, two = first[0], other[0]
+            here, there = first[0], other[0]
             yield Finding(
                 rule="printed twice",
                 severity=Severity.INCONSISTENT,
                 claims=tuple(claim.id for claim in (*first, *other)),
                 says=(
-                    f"{one.model}: {one.quantity} is {one.text} in {one.table} and "
-                    f"{two.text} in {two.table}"
+                    f"{here.model}: {here.quantity} is {here.text} in {here.table} and "
+                    f"{there.text} in {there.table}"
                 ),
-                arithmetic=f"{_between(first)} and {_between(other)} have no value in common",
+                arithmetic=f"{_range(first)} and {_range(other)} have no value in common",
             )
 
 
-def summaries(ledger: ClaimIndex) -> Iterator[Finding]:
-    """A number that says less of its conditions stands for those that say more."""
-    for claim in ledger.claims:
+def summaries(index: ClaimIndex) -> Iterator[Finding]:
+    """A number with fewer conditions lies among those with more."""
+    for claim in index.claims:
         details = [
             other
-            for other in ledger.claims
+            for other in index.claims
             if other.table != claim.table
             and subject(other)[:3] == subject(claim)[:3]
             and other.conditions != claim.conditions
@@ -51,27 +57,26 @@ def summaries(ledger: ClaimIndex) -> Iterator[Finding]:
                 claims=(claim.id, *(other.id for other in details)),
                 says=(
                     f"{claim.model}: {claim.quantity} {claim.text} in {claim.table} "
-                    f"sums up {figures}"
+                    f"summarises {figures}"
                 ),
-                arithmetic=f"{_between([claim])} lies outside {_between(details)}",
+                arithmetic=f"{_range([claim])} lies outside {_range(details)}",
             )
 
 
-def _between(claims: list[Claim]) -> str:
+def _range(claims: list[Claim]) -> str:
     low = min(claim.printed.low for claim in claims)
     high = max(claim.printed.high for claim in claims)
     return f"{low:,.6g} to {high:,.6g} {claims[0].unit}"
 
 
-_Sides = tuple[list[Claim], list[Claim]]
-
-
-def statements(ledger: ClaimIndex) -> Iterator[Finding]:
-    for statement in ledger.statements:
-        columns = _columns(ledger, statement)
+def statements(index: ClaimIndex) -> Iterator[Finding]:
+    """What the text says about the order and ratio of figures is true of the tables."""
+    for statement in index.statements:
+        columns = _columns(index, statement)
         match statement.is_:
             case Relation.ABOVE:
-                yield from _order(statement, [(two, one) for one, two in columns])
+                reversed_ = [(second, first) for first, second in columns]
+                yield from _order(statement, reversed_)
             case Relation.BELOW:
                 yield from _order(statement, columns)
             case Relation.TIMES:
@@ -80,64 +85,66 @@ def statements(ledger: ClaimIndex) -> Iterator[Finding]:
                 continue
 
 
-def _columns(ledger: ClaimIndex, statement: Statement) -> list[_Sides]:
-    """The figures of both sides, one pair of lists for each column of a table."""
-    found: dict[tuple[str, str], _Sides] = defaultdict(lambda: ([], []))
-    for claim in ledger.of(statement.quantity):
+def _columns(index: ClaimIndex, statement: Statement) -> list[_Sides]:
+    """Return the claims of both sides for each column of a table."""
+    columns: dict[tuple[str, str], _Sides] = defaultdict(lambda: ([], []))
+    for claim in index.of(statement.quantity):
         if (statement.tables and claim.table not in statement.tables) or not covers(
             statement.conditions, claim.conditions
         ):
             continue
-        sides = found[claim.table, claim.column]
+        sides = columns[claim.table, claim.column]
         if not statement.of or claim.model in statement.of:
             sides[0].append(claim)
         elif not statement.than or claim.model in statement.than:
             sides[1].append(claim)
-    return [sides for sides in found.values() if all(sides)]
+    return [sides for sides in columns.values() if all(sides)]
 
 
 def _order(statement: Statement, columns: Sequence[_Sides]) -> Iterator[Finding]:
-    """Each of the first is at most each of the second; equal figures pass."""
+    """No lower figure is above an upper one; equal figures pass."""
     for lower, upper in columns:
-        one = max(lower, key=lambda claim: claim.interval.low)
-        two = min(upper, key=lambda claim: claim.interval.high)
-        if one.interval.low > two.interval.high:
+        low = max(lower, key=lambda claim: claim.interval.low)
+        high = min(upper, key=lambda claim: claim.interval.high)
+        if low.interval.low > high.interval.high:
             yield Finding(
                 rule="text=table",
                 severity=Severity.INCONSISTENT,
-                claims=(one.id, two.id),
-                says=f'"{statement.says}", but {one.quantity} in {one.table} says otherwise',
+                claims=(low.id, high.id),
+                says=f'"{statement.says}" contradicts {low.quantity} in {low.table}',
                 arithmetic=(
-                    f"{one.model} {one.figure} > {two.model} {two.figure} {two.unit}"
+                    f"{low.model} {low.figure} > {high.model} {high.figure} {high.unit}"
                 ),
             )
 
 
 def _ratio(statement: Statement, columns: Sequence[_Sides]) -> Iterator[Finding]:
-    """Some pair of the two sides has that ratio, or they lie to both sides of it."""
+    """The ratios of all pairs enclose the stated one."""
     pairs = [
-        (one, two, one.interval.over(two.interval))
+        (first, second, first.interval.over(second.interval))
         for firsts, seconds in columns
-        for one in firsts
-        for two in seconds
+        for first in firsts
+        for second in seconds
     ]
     if not pairs:
         return
-    hull = Interval(
+    ratios = Interval(
         low=min(ratio.low for _, _, ratio in pairs),
         high=max(ratio.high for _, _, ratio in pairs),
     )
     factor = statement.factor or 0.0
-    said = printed_interval(factor, step=statement.step, rounding=statement.rounding)
-    if not hull.meets(said):
+    stated = printed_interval(factor, step=statement.step, rounding=statement.rounding)
+    if not ratios.meets(stated):
         yield Finding(
             rule="text=table",
             severity=Severity.INCONSISTENT,
-            claims=tuple(dict.fromkeys(one.id for pair in pairs for one in pair[:2])),
-            says=f'"{statement.says}", but its tables say otherwise',
+            claims=tuple(
+                dict.fromkeys(claim.id for pair in pairs for claim in pair[:2])
+            ),
+            says=f'"{statement.says}" contradicts the tables',
             arithmetic=(
-                f"ratios of {hull.low:.3g} to {hull.high:.3g}; "
-                f"{factor:.{decimals(statement.step)}f} means {said.low:.3g} to "
-                f"{said.high:.3g}"
+                f"ratios of {ratios.low:.3g} to {ratios.high:.3g}; "
+                f"{factor:.{decimals(statement.step)}f} means {stated.low:.3g} to "
+                f"{stated.high:.3g}"
             ),
         )

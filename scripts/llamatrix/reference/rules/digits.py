@@ -1,8 +1,8 @@
-"""Tokens ÷ time = rate, within what the printed digits allow."""
+"""Misprints: totals that do not match their rate, and near misses of powers of two."""
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from llamatrix.reference.quantity import (
@@ -15,8 +15,8 @@ from llamatrix.reference.quantity import (
 from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.rules.rule import ClaimIndex, Figure, Finding, Severity
 
-SWAPPED_DIGITS = "two digits swapped"
-WRONG_DIGIT = "one digit wrong"
+_SWAPPED_DIGITS = "two digits swapped"
+_WRONG_DIGIT = "one digit wrong"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,9 +24,9 @@ class Misprint:
     claim: Claim
     kind: str
     rank: int
-    """Small for slips that need little: few readings of a figure, so few chances."""
+    """Low for kinds with few readings of a figure, and so few chance matches."""
     value: float
-    """What would have been meant."""
+    """The value that was meant."""
 
     @property
     def text(self) -> str:
@@ -35,42 +35,42 @@ class Misprint:
 
 
 def misprints(claim: Claim, fits: Callable[[Interval], bool]) -> tuple[Misprint, ...]:
-    """All single slips that make the claim fit, the simplest kind of each value."""
-    found: dict[float, Misprint] = {}
+    """Return the single misprints that make the claim fit, one per value."""
+    by_value: dict[float, Misprint] = {}
     if claim.ends:
         return ()
-    for rank, kind, text in slips_of(f"{claim.value:.{decimals(claim.step)}f}"):
+    for rank, kind, text in single_misprints(f"{claim.value:.{decimals(claim.step)}f}"):
         value = float(text)
-        if value in found or value <= 0:
+        if value in by_value or value <= 0:
             continue
         printed = printed_interval(value, step=claim.step, rounding=claim.rounding)
         if fits(base_interval(printed, claim.unit)):
-            found[value] = Misprint(claim=claim, kind=kind, rank=rank, value=value)
-    return tuple(found.values())
+            by_value[value] = Misprint(claim=claim, kind=kind, rank=rank, value=value)
+    return tuple(by_value.values())
 
 
-def simplest(found: tuple[Misprint, ...]) -> tuple[Misprint, ...]:
-    """Those of the lowest rank."""
-    best = min((one.rank for one in found), default=0)
-    return tuple(one for one in found if one.rank == best)
+def simplest(candidates: tuple[Misprint, ...]) -> tuple[Misprint, ...]:
+    """Return the misprints of the lowest rank."""
+    rank = min((misprint.rank for misprint in candidates), default=0)
+    return tuple(misprint for misprint in candidates if misprint.rank == rank)
 
 
-def slips_of(text: str) -> Iterator[tuple[int, str, str]]:
-    """Rank, kind and the text that would have been meant."""
+def single_misprints(text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield rank, kind and the text that may have been meant."""
     digits = [place for place, sign in enumerate(text) if sign.isdigit()]
     for place in digits:
         rest = text[:place] + text[place + 1 :]
         if rest.strip(".") and not rest.startswith("."):
             yield 0, "one digit too many", rest
-    for one, other in itertools.pairwise(digits):
+    for left, right in itertools.pairwise(digits):
         signs = list(text)
-        signs[one], signs[other] = signs[other], signs[one]
-        yield 1, SWAPPED_DIGITS, "".join(signs)
+        signs[left], signs[right] = signs[right], signs[left]
+        yield 1, _SWAPPED_DIGITS, "".join(signs)
     for power in (-2, -1, 1, 2):
         yield 2, "point misplaced", f"{float(text) * 10**power:.12g}"
     for place in digits:
         for digit in "0123456789":
-            yield 3, WRONG_DIGIT, text[:place] + digit + text[place + 1 :]
+            yield 3, _WRONG_DIGIT, text[:place] + digit + text[place + 1 :]
     for place in range(len(text) + 1):
         for digit in "0123456789":
             yield 4, "one digit missing", text[:place] + digit + text[place:]
@@ -80,189 +80,147 @@ _TOTALS = (
     (Quantity.PROMPT_TOKENS, Quantity.PROMPT_TIME, Quantity.PREFILL_RATE),
     (Quantity.GENERATED_TOKENS, Quantity.GENERATION_TIME, Quantity.GENERATION_RATE),
 )
-_AVERAGING = 1.05
-"""A mean of several requests' rates may miss the rate of their sums by so much."""
-_PEER = 1.2
-_SHOWN = 3
+_MAX_AVERAGING_GAP = 1.05
+"""Factor between the mean of several requests' rates and the rate of their sums."""
+_PEER_FACTOR = 1.2
+_SHOWN_MISPRINTS = 3
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Totals:
-    tokens: Figure
-    time: Figure
-    rate: Figure
-
-    @property
-    def figures(self) -> tuple[Figure, ...]:
-        return self.tokens, self.time, self.rate
-
-    def fits(
-        self,
-        *,
-        tokens: Interval | None = None,
-        time: Interval | None = None,
-        rate: Interval | None = None,
-    ) -> bool:
-        implied = (tokens or self.tokens.first.interval).over(
-            time or self.time.first.interval
-        )
-        return implied.meets(rate or self.rate.first.interval)
-
-    @property
-    def implied(self) -> Interval:
-        return self.tokens.first.interval.over(self.time.first.interval)
-
-    @property
-    def gap(self) -> float:
-        """Factor between the nearest ends of what follows and what is printed."""
-        printed = self.rate.first.interval
-        return max(self.implied.low / printed.high, printed.low / self.implied.high)
-
-    @property
-    def misprints(self) -> tuple[Misprint, ...]:
-        return simplest(
-            (
-                *misprints(self.tokens.first, lambda one: self.fits(tokens=one)),
-                *misprints(self.time.first, lambda one: self.fits(time=one)),
-                *misprints(self.rate.first, lambda one: self.fits(rate=one)),
-            )
-        )
-
-
-def totals(ledger: ClaimIndex) -> Iterator[Finding]:
+def totals(index: ClaimIndex) -> Iterator[Finding]:
+    """Tokens ÷ time is the rate, within the printed digits."""
     for quantities in _TOTALS:
-        for occasion in ledger.occasions(*quantities):
+        for occasion in index.occasions(*quantities):
             for tokens, time, rate in itertools.product(
                 *(occasion[quantity] for quantity in quantities)
             ):
-                found = _Totals(tokens=tokens, time=time, rate=rate)
-                if not found.fits():
-                    yield _total_finding(ledger, found)
+                implied = tokens.first.interval.over(time.first.interval)
+                if not implied.meets(rate.first.interval):
+                    yield _total_finding(index, tokens, time, rate)
 
 
-def _total_finding(ledger: ClaimIndex, found: _Totals) -> Finding:
-    tokens, time, rate = (figure.first for figure in found.figures)
-    slips = found.misprints
-    blamed = {slip.claim.id for slip in slips}
+def _total_finding(
+    index: ClaimIndex, token_figure: Figure, time_figure: Figure, rate_figure: Figure
+) -> Finding:
+    figures = (token_figure, time_figure, rate_figure)
+    tokens, time, rate = (figure.first for figure in figures)
+    implied, printed = tokens.interval.over(time.interval), rate.interval
+    gap = max(implied.low / printed.high, printed.low / implied.high)
+    likely = simplest(
+        (
+            *misprints(tokens, lambda meant: meant.over(time.interval).meets(printed)),
+            *misprints(time, lambda meant: tokens.interval.over(meant).meets(printed)),
+            *misprints(rate, implied.meets),
+        )
+    )
+    suspects = {misprint.claim.id for misprint in likely}
+    hints = list(_peer(index, rate, tokens.value / time.value))
+    for misprint in likely[:_SHOWN_MISPRINTS]:
+        dividend = misprint.value if misprint.claim is tokens else tokens.value
+        divisor = misprint.value if misprint.claim is time else time.value
+        hints.append(
+            f"{misprint.text}, for {dividend:,.10g} / {divisor:,.10g} = "
+            f"{dividend / divisor:,.4g}"
+        )
     return Finding(
         rule="tokens/time=rate",
         severity=(
-            Severity.IMPOSSIBLE if found.gap > _AVERAGING else Severity.INCONSISTENT
+            Severity.IMPOSSIBLE if gap > _MAX_AVERAGING_GAP else Severity.INCONSISTENT
         ),
-        claims=tuple(one for figure in found.figures for one in figure.ids),
+        claims=tuple(claim for figure in figures for claim in figure.ids),
         says=f"{tokens.text} in {time.text} is not {rate.text}",
         arithmetic=(
             f"{tokens.figure} / {time.figure} = {tokens.value / time.value:,.4g}, with "
-            f"rounding {found.implied.low:,.5g} to {found.implied.high:,.5g}; printed "
-            f"{rate.figure}, so {rate.interval.low:,.5g} to {rate.interval.high:,.5g}: "
-            f"a factor of {found.gap:.3g} apart"
+            f"rounding {implied.low:,.5g} to {implied.high:,.5g}; printed "
+            f"{rate.figure}, so {printed.low:,.5g} to {printed.high:,.5g}: "
+            f"a factor of {gap:.3g} apart"
         ),
-        hint="; ".join(
-            [*_peer(ledger, found), *(_meant(found, slip) for slip in slips[:_SHOWN])]
-        ),
-        suspect=blamed.pop() if len(blamed) == 1 else None,
+        hint="; ".join(hints),
+        suspect=suspects.pop() if len(suspects) == 1 else None,
     )
 
 
-def _meant(found: _Totals, slip: Misprint) -> str:
-    """The slip, and the sum as it would then stand."""
-    tokens, time = (
-        slip.value if slip.claim is figure.first else figure.first.value
-        for figure in (found.tokens, found.time)
-    )
-    return f"{slip.text}, for {tokens:,.10g} / {time:,.10g} = {tokens / time:,.4g}"
+def _peer(index: ClaimIndex, rate: Claim, implied: float) -> Iterator[str]:
+    """Yield a rate of the same model on another occasion that agrees with one side."""
 
+    def near(first: float, second: float) -> bool:
+        return max(first, second) <= _PEER_FACTOR * min(first, second)
 
-def _peer(ledger: ClaimIndex, found: _Totals) -> Iterator[str]:
-    """The same model's rate on another occasion, where it takes a side."""
-    rate = found.rate.first
-    implied = found.tokens.first.value / found.time.first.value
-    for peer in ledger.of(rate.quantity):
+    for peer in index.of(rate.quantity):
         if (
             peer.model != rate.model
             or peer.conditions == rate.conditions
             or peer.conditions.program != rate.conditions.program
         ):
             continue
-        printed_near = _near(peer.value, rate.value)
-        if printed_near != _near(peer.value, implied):
-            side = "printed" if printed_near else "calculated"
-            yield f"{peer.id} ({peer.figure}) speaks for the {side} rate"
+        near_printed = near(peer.value, rate.value)
+        if near_printed != near(peer.value, implied):
+            side = "printed" if near_printed else "calculated"
+            yield f"{peer.id} ({peer.figure}) supports the {side} rate"
             return
 
 
-def _near(one: float, other: float) -> bool:
-    return max(one, other) <= _PEER * min(one, other)
-
-
-_LEAST = 10_000
-"""Shorter numbers are a digit away from a power of two too often by chance."""
-_MARGIN = 10
-"""65,535 and 65,530 are a power of two less a margin, not a slip."""
+_MIN_TOKENS = 10_000
+"""Shorter numbers are often one digit away from a power of two by chance."""
+_MARGIN_TOKENS = 10
+"""65,535 and 65,530 are a power of two less a margin, not a misprint."""
 _POWERS = tuple(2**power for power in range(14, 24))
-_DOUBLINGS = (1, 2, 4, 8)
-_KINDS = {WRONG_DIGIT, SWAPPED_DIGITS}
+_MULTIPLES = (1, 2, 4, 8)
 _AXES = ("prompt_tokens", "depth_tokens")
 
 
-def slips(ledger: ClaimIndex) -> Iterator[Finding]:
-    """One finding for each such number, with the claims that are of that context.
+def misprinted_contexts(index: ClaimIndex) -> Iterator[Finding]:
+    """A context is not one digit away from a power of two.
 
-    A server's context is in the conditions of all that it served: those claims are
-    named only where no other is.
+    Yields one finding per such number, with the claims measured at that context. The
+    server's context is a condition of all that it served: those claims are named only
+    where there is no other.
     """
     measured: dict[int, list[str]] = defaultdict(list)
     served: dict[int, list[str]] = defaultdict(list)
-    for claim in ledger.claims:
-        for tokens in _contexts(claim):
-            measured[tokens].append(claim.id)
+    for claim in index.claims:
+        sizes = [getattr(claim.conditions, axis) for axis in _AXES]
+        if claim.quantity is Quantity.MAX_CONTEXT and claim.step == 1:
+            sizes.insert(0, int(claim.value))
+        for tokens in sizes:
+            if tokens is not None:
+                measured[tokens].append(claim.id)
         if claim.conditions.ctx_size:
             served[claim.conditions.ctx_size].append(claim.id)
     for tokens, ids in {**served, **measured}.items():
-        if slip := slip_of(tokens):
-            yield _finding(tokens, slip, ids)
-
-
-def _finding(tokens: int, slip: tuple[int, int], ids: Sequence[str]) -> Finding:
-    meant, times = slip
-    once, power = tokens // times, meant // times
-    double = f"{tokens:,} = {times} x {once:,}, and " if times > 1 else ""
-    return Finding(
-        rule="slip of a power of two",
-        severity=Severity.ODD,
-        claims=tuple(dict.fromkeys(ids)),
-        says=f"a context of {tokens:,} tokens looks like a slip of {meant:,}",
-        arithmetic=(
-            f"{double}{once:,} is a digit away from {power:,} = 2^{power.bit_length() - 1}"
-        ),
-        hint="if the setting itself has the slip, it was measured so",
-    )
-
-
-def slip_of(tokens: int) -> tuple[int, int] | None:
-    """What was meant, and how many times the slip was doubled; None where it is none."""
-    for times in _DOUBLINGS:
-        once, rest = divmod(tokens, times)
-        if rest or once < _LEAST:
+        if not (misprint := misprinted_power(tokens)):
             continue
+        meant, times = misprint
+        single, power = tokens // times, meant // times
+        multiple = f"{tokens:,} = {times} x {single:,}, and " if times > 1 else ""
+        yield Finding(
+            rule="misprinted power of two",
+            severity=Severity.ODD,
+            claims=tuple(dict.fromkeys(ids)),
+            says=f"a context of {tokens:,} tokens looks like a misprint of {meant:,}",
+            arithmetic=(
+                f"{multiple}{single:,} is one digit away from {power:,} = "
+                f"2^{power.bit_length() - 1}"
+            ),
+            hint="if the setting itself contains the typo, the measurement used it",
+        )
+
+
+def misprinted_power(tokens: int) -> tuple[int, int] | None:
+    """Return the meant number and its multiple of a power of two; None for no misprint.
+
+    Only a changed digit or two swapped neighbours count: with a digit more or less,
+    163,840 = 160 x 1024 would be suspicious.
+    """
+    for times in _MULTIPLES:
+        single, rest = divmod(tokens, times)
+        if rest or single < _MIN_TOKENS:
+            continue
+        readings = {
+            text
+            for _, kind, text in single_misprints(str(single))
+            if kind in (_WRONG_DIGIT, _SWAPPED_DIGITS)
+        }
         for power in _POWERS:
-            if abs(once - power) >= _MARGIN and str(power) in _variants(once):
+            if abs(single - power) >= _MARGIN_TOKENS and str(power) in readings:
                 return power * times, times
     return None
-
-
-def _contexts(claim: Claim) -> Iterator[int]:
-    if claim.quantity is Quantity.MAX_CONTEXT and claim.step == 1:
-        yield int(claim.value)
-    for axis in _AXES:
-        tokens = getattr(claim.conditions, axis)
-        if tokens is not None:
-            yield tokens
-
-
-def _variants(tokens: int) -> set[str]:
-    """With one digit changed or two neighbours swapped.
-
-    A digit more or less is no slip to look for: 163,840 is 160 x 1024.
-    """
-    return {text for _, kind, text in slips_of(str(tokens)) if kind in _KINDS}

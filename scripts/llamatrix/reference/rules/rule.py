@@ -1,17 +1,19 @@
-"""What an audit says of published numbers, for readers and for programs."""
+"""The contract of audit rules: a rule reads a `ClaimIndex` and yields `Finding`s."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import msgspec
 from msgspec import Struct
 
 from llamatrix.reference.conditions import Conditions, without
 from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.quantity import Interval, Quantity
 from llamatrix.reference.reference_set import Claim, Statement, Statistic
+
+MIN_SHARE_ON_CARD = 0.9
+"""Of a model file: a table of token embeddings may stay on the host."""
 
 
 class Severity(StrEnum):
@@ -27,12 +29,12 @@ class Finding(Struct, frozen=True, kw_only=True):
     rule: str
     severity: Severity
     claims: tuple[str, ...]
-    """Ids of all numbers concerned, those the audit calculates with first."""
+    """Ids of all claims concerned, those in the arithmetic first."""
     says: str
     arithmetic: str
     hint: str = ""
     suspect: str | None = None
-    """The one number that a misprint would explain, where exactly one is such."""
+    """The claim that a misprint would explain, where there is exactly one."""
 
     @property
     def text(self) -> str:
@@ -42,55 +44,14 @@ class Finding(Struct, frozen=True, kw_only=True):
         return "\n".join([*lines, f"  claims: {', '.join(self.claims)}"])
 
 
-class AuditReport(Struct, frozen=True, kw_only=True):
-    """The document of `--json`."""
-
-    schema_version: int = 1
-    set: str
-    claims: int
-    """How many numbers were looked at."""
-    statements: int = 0
-    """How many sentences about their order and ratio."""
-    findings: tuple[Finding, ...]
-    unchecked: tuple[str, ...] = ()
-    """What no rule could look at, and why."""
-    says: tuple[str, ...] = ()
-    not_said: tuple[str, ...] = ()
-    """Of the source, beside its figures."""
-
-    @property
-    def text(self) -> str:
-        sentences = f" and {self.statements} sentences" if self.statements else ""
-        found = f"{len(self.findings)} findings"
-        head = f"{self.set}: {self.claims} numbers{sentences}, {found}"
-        parts = [head, *(one.text for one in self.findings)]
-        for title, lines in (
-            ("not checked:", self.unchecked),
-            ("the source says, beside its figures:", self.says),
-            ("the source does not say:", self.not_said),
-        ):
-            if lines:
-                parts.append("\n".join([title, *(f"  {line}" for line in lines)]))
-        return "\n\n".join(parts) + "\n"
-
-    @property
-    def json(self) -> str:
-        """Indented, with a final newline."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode() + "\n"
-
-
 def findings_about(findings: Sequence[Finding], claim: str) -> tuple[Finding, ...]:
-    """What a comparison that uses this number must carry."""
-    return tuple(one for one in findings if claim in one.claims)
-
-
-ON_CARD = 0.9
-"""So much of a file is on the card at least: a token table may stay with the host."""
+    """Return the findings that a comparison with this claim must carry."""
+    return tuple(finding for finding in findings if claim in finding.claims)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """One number with all the places that print it: same subject, no contradiction."""
+    """One number and all claims that print it without contradiction."""
 
     claims: tuple[Claim, ...]
     """The most finely printed first."""
@@ -106,6 +67,8 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimIndex:
+    """The claims of a set by quantity, subject and conditions."""
+
     claims: tuple[Claim, ...]
     gpus: Mapping[str, Gpu]
     statements: tuple[Statement, ...] = ()
@@ -114,31 +77,31 @@ class ClaimIndex:
         return tuple(claim for claim in self.claims if claim.quantity in quantities)
 
     def figures(self, *quantities: Quantity) -> tuple[Figure, ...]:
-        """Each number once, in file order; what contradicts it is another figure."""
+        """Return each number once, in file order; contradictions are separate figures."""
         subjects: dict[object, list[Claim]] = defaultdict(list)
         for claim in self.of(*quantities):
             subjects[subject(claim)].append(claim)
         return tuple(
             Figure(claims=tuple(claims))
-            for listed in subjects.values()
-            for claims in _agreeing(listed)
+            for same_subject in subjects.values()
+            for claims in _agreeing(same_subject)
         )
 
     def occasions(
         self, *quantities: Quantity
     ) -> Iterator[Mapping[Quantity, Sequence[Figure]]]:
-        """Figures of one model under the same conditions, where all are printed."""
-        found: dict[tuple[str, Conditions], dict[Quantity, list[Figure]]]
-        found = defaultdict(lambda: defaultdict(list))
+        """Yield figures of one model under equal conditions that print all quantities."""
+        occasions: dict[tuple[str, Conditions], dict[Quantity, list[Figure]]]
+        occasions = defaultdict(lambda: defaultdict(list))
         for figure in self.figures(*quantities):
             claim = figure.first
-            found[claim.model, claim.conditions][claim.quantity].append(figure)
-        for by_quantity in found.values():
+            occasions[claim.model, claim.conditions][claim.quantity].append(figure)
+        for by_quantity in occasions.values():
             if by_quantity.keys() == set(quantities):
                 yield by_quantity
 
     def file_size(self, claim: Claim) -> Claim | None:
-        """The printed size of the file that a number was measured with."""
+        """Return the printed size of the file that a number was measured with."""
         for size in self.of(Quantity.MODEL_SIZE):
             if size.model == claim.model and compatible(
                 size.conditions, claim.conditions, ("quant", "file", "file_sha256")
@@ -150,51 +113,57 @@ class ClaimIndex:
         return self.gpus.get(claim.conditions.gpu or "")
 
 
+Rule = Callable[[ClaimIndex], Iterator[Finding]]
+
+
 def subject(claim: Claim) -> tuple[str, Quantity, Statistic, Conditions]:
-    """What the number is a number of; the same for all places that print it."""
+    """Return what the number measures: equal for all claims that print the same number."""
     return claim.model, claim.quantity, claim.statistic, claim.conditions
 
 
-def compatible(one: Conditions, other: Conditions, fields: Iterable[str]) -> bool:
-    """Whether no field says two different things."""
+def along(claim: Claim, axis: str) -> tuple[object, ...]:
+    """Return the subject with one condition left open."""
+    model, quantity, statistic, conditions = subject(claim)
+    return model, quantity, statistic, without(conditions, axis)
+
+
+def compatible(first: Conditions, second: Conditions, fields: Iterable[str]) -> bool:
+    """Return whether no field has two different values."""
     return not any(
-        None not in (pair := (getattr(one, field), getattr(other, field)))
+        None not in (pair := (getattr(first, field), getattr(second, field)))
         and pair[0] != pair[1]
         for field in fields
     )
 
 
 def _agreeing(claims: Sequence[Claim]) -> list[list[Claim]]:
-    found: list[list[Claim]] = []
-    for claim in sorted(claims, key=lambda one: one.interval.high - one.interval.low):
-        for figure in found:
-            if figure[0].interval.meets(claim.interval):
-                figure.append(claim)
+    groups: list[list[Claim]] = []
+    for claim in sorted(
+        claims, key=lambda claim: claim.interval.high - claim.interval.low
+    ):
+        for group in groups:
+            if group[0].interval.meets(claim.interval):
+                group.append(claim)
                 break
         else:
-            found.append([claim])
-    return found
+            groups.append([claim])
+    return groups
 
 
 def hull(claims: Iterable[Claim]) -> Interval:
     intervals = [claim.interval for claim in claims]
     return Interval(
-        low=min(one.low for one in intervals), high=max(one.high for one in intervals)
+        low=min(interval.low for interval in intervals),
+        high=max(interval.high for interval in intervals),
     )
 
 
 def single(claim: Claim) -> bool:
-    """Whether a rate is that of one plain stream of tokens."""
+    """Return whether a rate is that of one stream without speculative decoding."""
     conditions = claim.conditions
     return (conditions.streams or 1) == 1 and not conditions.speculative
 
 
 def on_gpu(claim: Claim) -> bool:
-    """Whether the whole model ran on the GPU, as far as anyone says."""
+    """Return whether the complete model ran on the GPU, as far as stated."""
     return claim.conditions.offload in {None, "full"}
-
-
-def along(claim: Claim, axis: str) -> tuple[object, ...]:
-    """The subject with one condition left open."""
-    model, quantity, statistic, conditions = subject(claim)
-    return model, quantity, statistic, without(conditions, axis)
