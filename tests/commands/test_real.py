@@ -17,8 +17,8 @@ from tests.shipped import CAPTURED, ROOT, shipped_cells
 from tests.trials.trying import files_with, states
 
 from llamatrix.commands.bench import bench_of
-from llamatrix.commands.launching import Parts, provide_parts
 from llamatrix.config.cell import Cell, SpeedTest
+from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
 from llamatrix.engines.outcome import Done, OutOfMemory
 from llamatrix.measure.speed import MeasuredTest, run_sweep
 from llamatrix.project import Project
@@ -93,7 +93,7 @@ def _the_second_try_was_asked_for_with_what_was_found(project: Project) -> None:
 def test_every_pin_loads_and_measures_every_architecture(
     cell: Cell, user_cache: Path, tmp_path: Path
 ) -> None:
-    parts = provide_parts(cell, Project(root=tmp_path, cache=user_cache))
+    parts = ENGINE.install(cell, user_cache)
     found = _sweep(cell, parts, tmp_path, (SpeedTest(n_prompt=64, n_gen=0),))
     (outcome,) = (one.outcome for one in found)
     assert isinstance(outcome, Done), outcome
@@ -107,7 +107,7 @@ def test_a_pins_own_output_is_what_was_captured(
     cell: Cell, user_cache: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """The keys of each pin's rows, with one row to read; --update-captured renews it."""
-    parts = provide_parts(cell, Project(root=tmp_path, cache=user_cache))
+    parts = ENGINE.install(cell, user_cache)
     (found,) = _sweep(cell, parts, tmp_path, (SpeedTest(n_prompt=0, n_gen=8),))
     assert isinstance(found.outcome, Done)
     line = bytes(found.outcome.result.raw).decode()
@@ -142,7 +142,7 @@ def test_a_context_that_memory_cannot_hold_is_told_and_the_rest_goes_on(
     tmp_path: Path,
     little_memory: Callable[[], None],
 ) -> None:
-    parts = provide_parts(cell, Project(root=tmp_path, cache=user_cache))
+    parts = ENGINE.install(cell, user_cache)
     sweep = msgspec.structs.replace(cell.sweep, repetitions=1)
     small = msgspec.structs.replace(cell, sweep=sweep)
     tests = (
@@ -172,7 +172,7 @@ def test_the_harness_measures_itself(run_real: RunInvoke) -> None:
 
 
 def _sweep(
-    cell: Cell, parts: Parts, folder: Path, tests: tuple[SpeedTest, ...]
+    cell: Cell, parts: Installed, folder: Path, tests: tuple[SpeedTest, ...]
 ) -> list[MeasuredTest]:
     project = Project(root=folder, cache=folder / "cache")
     found: list[MeasuredTest] = []

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 from llamatrix import __version__
 from llamatrix.commands.flags import MeasureFlags
-from llamatrix.commands.launching import Parts, provide_parts
 from llamatrix.commands.pending import (
     CellStatus,
     Due,
@@ -19,6 +18,7 @@ from llamatrix.commands.plan import plan_text
 from llamatrix.config.cell import Cell
 from llamatrix.config.context import Context
 from llamatrix.config.matrix import Backend, Measurement
+from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
 from llamatrix.engines.outcome import Done, reason_of
 from llamatrix.engines.protocol import Bench
 from llamatrix.exclusive import exclusive
@@ -97,8 +97,8 @@ def measure(
     if any(status.due for status in statuses):
         store.require_room(this_host().slug)
     parts = {
-        status.cell.id: provide_parts(
-            status.cell, project, weights_dir=context.weights_dir
+        status.cell.id: ENGINE.install(
+            status.cell, project.cache, weights_dir=context.weights_dir
         )
         for status in statuses
         if status.due
@@ -125,7 +125,7 @@ def measure(
 
 def _measure_cell(
     status: CellStatus[Cell],
-    parts: Parts,
+    parts: Installed,
     project: Project,
     store: Store[SpeedRecord],
     watch: Watch,
@@ -165,7 +165,7 @@ def _measure_cell(
     return kept
 
 
-def bench_of(cell: Cell, parts: Parts, project: Project) -> Bench:
+def bench_of(cell: Cell, parts: Installed, project: Project) -> Bench:
     return Bench(
         program=parts.built.program("llama-bench"),
         weights=parts.weights.path,
@@ -179,7 +179,7 @@ def bench_of(cell: Cell, parts: Parts, project: Project) -> Bench:
 
 def _record(
     status: CellStatus[Cell],
-    parts: Parts,
+    parts: Installed,
     one: MeasuredTest,
     *,
     repeat: int,

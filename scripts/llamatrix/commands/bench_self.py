@@ -16,12 +16,11 @@ import msgspec
 from llamatrix.commands.bench import bench_of, measure
 from llamatrix.commands.flags import BenchSelfFlags
 from llamatrix.commands.hand_runs import measure_by_hand_too
-from llamatrix.commands.launching import provide_parts
 from llamatrix.commands.pending import speed_status
 from llamatrix.commands.tabulate import tables_of
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.context import Context, load_context
-from llamatrix.engines.llama_cpp.engine import manual_command, run_bare
+from llamatrix.engines.llama_cpp.engine import ENGINE, manual_command, run_bare
 from llamatrix.engines.outcome import Done
 from llamatrix.engines.protocol import Bench
 from llamatrix.errors import MeasureError
@@ -72,7 +71,7 @@ def report(flags: BenchSelfFlags) -> None:
         return
     context = load_context("smoke")
     cell = context.plan("*/qwen35-27b.*").speed[0]
-    parts = provide_parts(cell, context.project)
+    parts = ENGINE.install(cell, context.project.cache)
     with tempfile.TemporaryDirectory(prefix="llamatrix-self-") as aside:
         records = _measured_aside(cell, context, Path(aside))
         base = bench_of(cell, parts, context.project)

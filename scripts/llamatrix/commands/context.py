@@ -12,16 +12,12 @@ import msgspec
 from llamatrix import __version__
 from llamatrix.commands.fit import use_of
 from llamatrix.commands.flags import ContextFlags
-from llamatrix.commands.launching import (
-    Parts,
-    cell_to_serve,
-    launch_with,
-    provide_parts,
-)
+from llamatrix.commands.launching import cell_to_serve, launch_with
 from llamatrix.commands.pending import context_status
 from llamatrix.config.cell import Cell
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.matrix import Backend, Server, WeightsKind
+from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
 from llamatrix.engines.llama_cpp.templates import find_correction
 from llamatrix.errors import BenchError, MatrixError, MeasureError
 from llamatrix.exclusive import exclusive
@@ -182,7 +178,7 @@ def _search(
 ) -> ContextRecord:
     """Search and keep what was measured, however it ends."""
     project = context.project
-    parts = provide_parts(case.cell, project, weights_dir=context.weights_dir)
+    parts = ENGINE.install(case.cell, project.cache, weights_dir=context.weights_dir)
     launch = launch_with(case.cell, case.server, parts.weights.path, context)
     shape = _shape(case.cell, parts.weights.path, context)
     with exclusive(project.cache / "measuring.lock", purpose="measuring"):
@@ -327,7 +323,7 @@ def _record(
     known: ContextCell,
     result: SearchResult,
     argv: tuple[str, ...],
-    parts: Parts,
+    parts: Installed,
 ) -> ContextRecord:
     return ContextRecord(
         cell=known,

@@ -12,12 +12,11 @@ from datetime import UTC, datetime
 from llamatrix import __version__
 from llamatrix.commands.bench import bench_of, measure
 from llamatrix.commands.flags import BenchSelfFlags
-from llamatrix.commands.launching import Parts, provide_parts
 from llamatrix.commands.pending import CellStatus, Pending, find_pending, speed_status
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.matrix import Backend, WeightsKind
-from llamatrix.engines.llama_cpp.engine import run_bare
+from llamatrix.engines.llama_cpp.engine import ENGINE, Installed, run_bare
 from llamatrix.engines.protocol import Bench
 from llamatrix.errors import MatrixError, MeasureError
 from llamatrix.exclusive import exclusive
@@ -55,8 +54,8 @@ def measure_by_hand_too(flags: BenchSelfFlags) -> Pending:
         _ensure_card(item)
     by_hand = {run.repeat for run in _hand_runs(item, context.project)}
     if item.due or len(by_hand) < item.cell.sweep.processes:
-        parts = provide_parts(
-            item.cell, context.project, weights_dir=context.weights_dir
+        parts = ENGINE.install(
+            item.cell, context.project.cache, weights_dir=context.weights_dir
         )
         _measure(item, parts, context, deadline)
         if item.cell.weights is WeightsKind.FULL:
@@ -98,7 +97,7 @@ def _ensure_card(item: CellStatus[Cell]) -> None:
 
 
 def _measure(
-    item: CellStatus[Cell], parts: Parts, context: Context, deadline: float
+    item: CellStatus[Cell], parts: Installed, context: Context, deadline: float
 ) -> None:
     """Run pairs of processes, whose order alternates from pair to pair."""
     longest_s = 0.0
@@ -116,7 +115,9 @@ def _measure(
                 longest_s = max(longest_s, time.monotonic() - begin)
 
 
-def _hand(item: CellStatus[Cell], parts: Parts, context: Context, number: int) -> bool:
+def _hand(
+    item: CellStatus[Cell], parts: Installed, context: Context, number: int
+) -> bool:
     """Return whether anything was left to do."""
     project = context.project
     if any(run.repeat == number for run in _hand_runs(item, project)):
@@ -135,7 +136,9 @@ def _hand(item: CellStatus[Cell], parts: Parts, context: Context, number: int) -
     return True
 
 
-def _ours(item: CellStatus[Cell], _parts: Parts, context: Context, number: int) -> bool:
+def _ours(
+    item: CellStatus[Cell], _parts: Installed, context: Context, number: int
+) -> bool:
     store = Store(reports=context.project.reports, kind=SPEED)
     due = [one for one in speed_status(item.cell, store).due if one.number == number]
     if due:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from llamatrix.config.cell import Cell, Engine
+from llamatrix.config.cell import Cell, EngineCell
 from llamatrix.config.complaint import nearest
 from llamatrix.config.context import Context
 from llamatrix.config.expand import select_profile
@@ -20,24 +20,15 @@ from llamatrix.engines.llama_cpp.templates import (
     require_pinned,
 )
 from llamatrix.errors import MatrixError
-from llamatrix.project import Project
-from llamatrix.provision.build import Built, provide_build
+from llamatrix.provision.build import provide_build
 from llamatrix.provision.hardware import require_device
 from llamatrix.provision.integrity import file_sha256
 from llamatrix.provision.resolve_weights import with_known_weights
 from llamatrix.provision.source import provide_source
-from llamatrix.provision.weights.provide import Weights, provide_weights
+from llamatrix.provision.weights.provide import provide_weights
 
 VENDOR = "vendor"
 """Names a model's own template, uncorrected, from the source tree."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parts:
-    """What a cell is measured with."""
-
-    built: Built
-    weights: Weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,17 +36,6 @@ class Template:
     name: str
     path: Path
     sha256: str
-
-
-def provide_parts(
-    cell: Engine, project: Project, *, weights_dir: Path | None = None
-) -> Parts:
-    """Build and fetch what the cache lacks; refuse a CUDA build without a card first."""
-    require_device(cell.build_key, cell.build)
-    return Parts(
-        built=provide_build(cell, project.cache),
-        weights=provide_weights(cell, project.cache, weights_dir=weights_dir),
-    )
 
 
 def cell_to_serve(context: Context, *, model: str = "", pin: str = "") -> Cell:
@@ -93,7 +73,7 @@ def cell_to_serve(context: Context, *, model: str = "", pin: str = "") -> Cell:
     )
 
 
-def launch_of(cell: Engine, context: Context, *, port: int = 0) -> Launch:
+def launch_of(cell: EngineCell, context: Context, *, port: int = 0) -> Launch:
     """The launch of a server of the cell, with the profile's server flags."""
     require_device(cell.build_key, cell.build)
     server = context.matrix.servers[context.server_key]
@@ -104,7 +84,7 @@ def launch_of(cell: Engine, context: Context, *, port: int = 0) -> Launch:
 
 
 def launch_with(
-    engine: Engine, server: Server, weights: Path, context: Context
+    engine: EngineCell, server: Server, weights: Path, context: Context
 ) -> Launch:
     """The launch of a server on these weights, built where the cache lacks it."""
     require_device(engine.build_key, engine.build)

@@ -9,7 +9,7 @@ from llamatrix.agents.registry import agent_of
 from llamatrix.agents.turn_outcome import NotRun
 from llamatrix.commands.flags import MeasureFlags
 from llamatrix.config.agent_cell import AgentCell
-from llamatrix.config.cell import Cell, Engine, SpeedTest
+from llamatrix.config.cell import Cell, EngineCell, SpeedTest
 from llamatrix.config.complaint import nearest
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.matrix import Measurement
@@ -96,7 +96,7 @@ class Pending:
         return (*self.speed, *self.trials)
 
     @property
-    def engines(self) -> tuple[Engine, ...]:
+    def engines(self) -> tuple[EngineCell, ...]:
         return tuple(status.cell for status in self.statuses)
 
 

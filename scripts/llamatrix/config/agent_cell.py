@@ -2,7 +2,7 @@
 
 import msgspec
 
-from llamatrix.config.cell import Engine, sha256_of
+from llamatrix.config.cell import EngineCell, sha256_of
 from llamatrix.config.lock import LockedNpm, LockedTemplate
 from llamatrix.config.matrix import AgentSetup, Key, Server
 
@@ -16,7 +16,7 @@ _OF_THE_SERVER = (
 """What a model brings to its server and its agent; its name and table row do not."""
 
 
-class AgentCell(Engine, frozen=True, kw_only=True):
+class AgentCell(EngineCell, frozen=True, kw_only=True):
     server_key: str
     server: Server
     agent_key: str

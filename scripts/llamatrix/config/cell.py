@@ -27,7 +27,7 @@ class Synthesis(Struct, frozen=True, kw_only=True):
     """… and its file name under `models/templates/`."""
 
 
-class Engine(Struct, frozen=True, kw_only=True):
+class EngineCell(Struct, frozen=True, kw_only=True):
     """A model's weights and a build of llama.cpp: what every cell measures with."""
 
     model_key: str
@@ -72,7 +72,7 @@ class Engine(Struct, frozen=True, kw_only=True):
         )
 
 
-class Cell(Engine, frozen=True, kw_only=True):
+class Cell(EngineCell, frozen=True, kw_only=True):
     """A sweep of llama-bench over one engine."""
 
     measurement: Measurement

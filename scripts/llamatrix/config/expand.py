@@ -9,7 +9,7 @@ from typing import TypeVar
 from msgspec.structs import asdict
 
 from llamatrix.config.agent_cell import AgentCell
-from llamatrix.config.cell import GENERATOR_VERSIONS, Cell, Engine, Synthesis
+from llamatrix.config.cell import GENERATOR_VERSIONS, Cell, EngineCell, Synthesis
 from llamatrix.config.complaint import nearest
 from llamatrix.config.lock import (
     Lock,
@@ -107,9 +107,9 @@ def expand_plan(
     )
 
 
-def _engines(matrix: Matrix, lock: Lock, profile: Profile) -> Iterator[Engine]:
+def _engines(matrix: Matrix, lock: Lock, profile: Profile) -> Iterator[EngineCell]:
     for pin, build, model in product(profile.pins, profile.builds, profile.models):
-        yield Engine(
+        yield EngineCell(
             model_key=model,
             model=matrix.models[model],
             weights=profile.weights,
@@ -128,7 +128,7 @@ def _engines(matrix: Matrix, lock: Lock, profile: Profile) -> Iterator[Engine]:
 
 
 def _speed_cells(
-    matrix: Matrix, profile: Profile, engines: Iterable[Engine]
+    matrix: Matrix, profile: Profile, engines: Iterable[EngineCell]
 ) -> Iterator[Cell]:
     if profile.sweep is None or Measurement.SPEED not in profile.measure:
         return
@@ -142,7 +142,7 @@ def _speed_cells(
 
 
 def _agent_cells(
-    matrix: Matrix, lock: Lock, profile: Profile, engines: Iterable[Engine]
+    matrix: Matrix, lock: Lock, profile: Profile, engines: Iterable[EngineCell]
 ) -> Iterator[AgentCell]:
     if (
         profile.agent is None

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from llamatrix import shell
-from llamatrix.config.cell import Engine as EngineCell
-from llamatrix.config.cell import SpeedTest
+from llamatrix.config.cell import EngineCell, SpeedTest
 from llamatrix.config.matrix import Backend, Sweep
 from llamatrix.engines.outcome import SpeedResult
 from llamatrix.errors import ServeError

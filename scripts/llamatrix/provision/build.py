@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from llamatrix import shell
-from llamatrix.config.cell import Engine
+from llamatrix.config.cell import EngineCell
 from llamatrix.config.matrix import Backend
 from llamatrix.errors import ProvisionError
 from llamatrix.host import cpu_features
@@ -90,7 +90,7 @@ class Built:
         return self.folder / "bin" / name
 
 
-def manifest_of(cell: Engine) -> Manifest:
+def manifest_of(cell: EngineCell) -> Manifest:
     """Return what the build of a cell consists of on this machine."""
     definitions = {**_DEFINITIONS, **_backend_definitions(cell), **cell.build.cmake}
     definitions["LLAMA_BUILD_NUMBER"] = str(cell.pin.build_number)
@@ -115,13 +115,13 @@ def manifest_of(cell: Engine) -> Manifest:
     )
 
 
-def compiled_by(cell: Engine) -> str:
+def compiled_by(cell: EngineCell) -> str:
     """Name the compiler of a cell's binaries, which is part of every record's key."""
     stored = stored_build(cell.pin_key, cell.build_key)
     return f"nix {stored.name}" if stored else compiler_id(cell.build.backend)
 
 
-def provide_build(cell: Engine, cache: Path) -> Built:
+def provide_build(cell: EngineCell, cache: Path) -> Built:
     """Return the binaries of a cell's pin and build; compile them if missing."""
     if stored := stored_build(cell.pin_key, cell.build_key):
         return _from_store(cell, stored, cache)
@@ -162,7 +162,7 @@ def _adopt(entry: Path) -> None:
     )
 
 
-def _require_cuda(cell: Engine, manifest: Manifest) -> None:
+def _require_cuda(cell: EngineCell, manifest: Manifest) -> None:
     """Require the card, if it decides the target, then the parts of the toolkit."""
     if cell.build.backend is not Backend.CUDA:
         return
@@ -173,7 +173,7 @@ def _require_cuda(cell: Engine, manifest: Manifest) -> None:
         require_toolkit(compiler, manifest.cmake["CMAKE_CUDA_ARCHITECTURES"])
 
 
-def _from_store(cell: Engine, path: Path, cache: Path) -> Built:
+def _from_store(cell: EngineCell, path: Path, cache: Path) -> Built:
     """Return what Nix built, if it matches the present matrix and lock."""
     try:
         made = msgspec.json.decode((path / "build.json").read_bytes(), type=Manifest)
@@ -196,7 +196,7 @@ def _from_store(cell: Engine, path: Path, cache: Path) -> Built:
     )
 
 
-def _backend_definitions(cell: Engine) -> dict[str, str]:
+def _backend_definitions(cell: EngineCell) -> dict[str, str]:
     if cell.build.backend is Backend.CPU:
         return {"GGML_CUDA": "OFF"}
     named = cell.build.cuda_capabilities

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from llamatrix.config.cache_types import READ_COMMITS, unknown_types
-from llamatrix.config.cell import Engine
+from llamatrix.config.cell import EngineCell
 from llamatrix.config.matrix import Server, Sweep
 from llamatrix.errors import ProvisionError
 
@@ -60,7 +60,7 @@ def lists_of(commit: str, sources: Path) -> PinLists:
     )
 
 
-def require_cache_types(cell: Engine, sources: Path) -> None:
+def require_cache_types(cell: EngineCell, sources: Path) -> None:
     """Refuse a cache type that the pin's program does not accept, by its own source.
 
     This is for commits whose lists the plan does not know; without unpacked source

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from llamatrix.config.cell import Engine
+from llamatrix.config.cell import EngineCell
 from llamatrix.config.context import Context
 from llamatrix.config.lock import (
     HubFile,
@@ -72,7 +72,7 @@ def compare_weights(matrix: Matrix, lock: Lock) -> Iterator[Drift]:
 
 
 def with_known_weights(
-    context: Context, cells: Iterable[Engine], *, ask_hub: bool
+    context: Context, cells: Iterable[EngineCell], *, ask_hub: bool
 ) -> Context:
     """Return the context with a lock that knows the cells' published weights.
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from llamatrix.commands.launching import Parts, provide_parts
 from llamatrix.commands.regress.arms import METRICS, Case, cases_of
 from llamatrix.commands.regress.ledger import SPEED_PAIRS
 from llamatrix.commands.regress.pairing import last_series, ledger_id, series_seed
@@ -12,6 +11,7 @@ from llamatrix.commands.regress.request import Request
 from llamatrix.commands.regress.together import answer_of, say_plan
 from llamatrix.config.cell import Cell
 from llamatrix.config.context import Context
+from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import KernelWatch, Watch
 from llamatrix.progress import say
@@ -22,7 +22,7 @@ from llamatrix.report.regress import Regression
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.sequential import PairedComparison, broken_comparison, judge
 
-Provide = Callable[[Arm, Cell, Project], Parts]
+Provide = Callable[[Arm, Cell, Project], Installed]
 
 
 def regress(
@@ -47,15 +47,15 @@ def regress(
 
 
 def provide_from(weights_dir: Path | None) -> Provide:
-    def provide(_arm: Arm, cell: Cell, project: Project) -> Parts:
-        return provide_parts(cell, project, weights_dir=weights_dir)
+    def provide(_arm: Arm, cell: Cell, project: Project) -> Installed:
+        return ENGINE.install(cell, project.cache, weights_dir=weights_dir)
 
     return provide
 
 
 def provide_arms(
     cells: dict[Arm, Cell], project: Project, provide: Provide
-) -> dict[Arm, Parts] | str:
+) -> dict[Arm, Installed] | str:
     """Both arms' parts, or why the candidate's cannot be had.
 
     A baseline that cannot be had stops the harness: nothing could be compared.
@@ -121,7 +121,7 @@ def _provided(
 
 def _running(
     case: Case,
-    parts: dict[Arm, Parts],
+    parts: dict[Arm, Installed],
     project: Project,
     request: Request,
     watch: Watch | None,

@@ -10,11 +10,11 @@ import msgspec
 
 from llamatrix import __version__
 from llamatrix.commands.bench import bench_of
-from llamatrix.commands.launching import Parts
 from llamatrix.commands.regress.arms import Case
 from llamatrix.commands.regress.ledger import Entry, failure_notes, pairs_of
 from llamatrix.commands.regress.pairing import WARM_UP, next_number, order_in_series
 from llamatrix.config.cell import SpeedTest
+from llamatrix.engines.llama_cpp.engine import Installed
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import Watch, disturbance
@@ -43,7 +43,7 @@ class Running:
 
     case: Case
     test: SpeedTest
-    parts: dict[Arm, Parts]
+    parts: dict[Arm, Installed]
     project: Project
     store: Store[Entry]
     series: int

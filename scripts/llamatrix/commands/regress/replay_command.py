@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from llamatrix.commands.launching import Parts, Template, launch_with, template_named
+from llamatrix.commands.launching import Template, launch_with, template_named
 from llamatrix.commands.regress.arms import matching
 from llamatrix.commands.regress.command import Provide, provide_arms, provide_from
 from llamatrix.commands.regress.pairing import last_series, ledger_id, series_seed
@@ -22,6 +22,7 @@ from llamatrix.commands.regress.together import answer_of, say_plan
 from llamatrix.config.context import Context
 from llamatrix.config.lock import Lock
 from llamatrix.config.matrix import Model
+from llamatrix.engines.llama_cpp.engine import Installed
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.errors import MeasureError
 from llamatrix.host import this_host
@@ -116,9 +117,9 @@ class _Making:
 
     def provided(
         self, cases: Sequence[ReplayCase]
-    ) -> tuple[dict[str, dict[Arm, Parts]], dict[str, PairedComparison]]:
+    ) -> tuple[dict[str, dict[Arm, Installed]], dict[str, PairedComparison]]:
         """By session its parts, by case what is to be said where there are none."""
-        parts: dict[str, dict[Arm, Parts]] = {}
+        parts: dict[str, dict[Arm, Installed]] = {}
         unready: dict[str, PairedComparison] = {}
         for session in {case.session.id: case.session for case in cases}.values():
             found = provide_arms(session.cells, self.project, self.provide)
@@ -144,7 +145,7 @@ class _Making:
         }
 
     def metrics_of(
-        self, cases: Sequence[ReplayCase], parts: dict[str, dict[Arm, Parts]]
+        self, cases: Sequence[ReplayCase], parts: dict[str, dict[Arm, Installed]]
     ) -> list[SessionMetric]:
         """The cases to conduct; those of one session share it."""
         sessions = {
@@ -156,7 +157,7 @@ class _Making:
             for case in cases
         ]
 
-    def _session(self, case: SessionCase, parts: dict[Arm, Parts]) -> Session:
+    def _session(self, case: SessionCase, parts: dict[Arm, Installed]) -> Session:
         store = Store(reports=self.project.reports, kind=REPLAY_PAIRS)
         if not self.request.dry_run:
             store.require_room(this_host().slug)
@@ -180,7 +181,7 @@ class _Making:
             known=len(entries),
         )
 
-    def _launch(self, case: SessionCase, arm: Arm, parts: Parts) -> Launch:
+    def _launch(self, case: SessionCase, arm: Arm, parts: Installed) -> Launch:
         server = self.context.matrix.servers[case.servers[arm]]
         launch = launch_with(case.cells[arm], server, parts.weights.path, self.context)
         named = case.templates.get(arm)

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 
 from llamatrix import __version__
-from llamatrix.commands.launching import Parts
 from llamatrix.commands.regress.pairing import next_number, order_in_series
 from llamatrix.commands.regress.replay_case import SessionCase
 from llamatrix.commands.regress.replay_ledger import ReplayEntry
+from llamatrix.engines.llama_cpp.engine import Installed
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import Timeouts, read_log, running
 from llamatrix.errors import MeasureError, ServeError
@@ -44,7 +44,7 @@ class Session:
 
     case: SessionCase
     launches: dict[Arm, Launch]
-    parts: dict[Arm, Parts]
+    parts: dict[Arm, Installed]
     project: Project
     store: Store[ReplayEntry]
     series: int

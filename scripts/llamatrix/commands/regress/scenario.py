@@ -8,7 +8,6 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llamatrix.commands.launching import Parts, provide_parts
 from llamatrix.commands.regress import shim
 from llamatrix.commands.regress.arms import METRICS, Asked
 from llamatrix.commands.regress.command import regress
@@ -16,6 +15,7 @@ from llamatrix.commands.regress.ledger import SPEED_PAIRS, Entry
 from llamatrix.commands.regress.pairing import WARM_UP
 from llamatrix.commands.regress.request import Request
 from llamatrix.config.cell import Cell
+from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
 from llamatrix.errors import ReportError
 from llamatrix.measure.disturbances import Watch
 from llamatrix.project import Project
@@ -59,8 +59,8 @@ def run_scenario(setting: Setting, scenario: Scenario, folder: Path) -> Regressi
     for file in (setting.project.matrix_file, setting.project.lock_file):
         shutil.copyfile(file, folder / file.name)
 
-    def provide(arm: Arm, cell: Cell, project: Project) -> Parts:
-        parts = provide_parts(cell, project)
+    def provide(arm: Arm, cell: Cell, project: Project) -> Installed:
+        parts = ENGINE.install(cell, project.cache)
         if arm is Arm.BASELINE or not scenario.way:
             return parts
         return _behind_shim(parts, scenario, folder / "shim")
@@ -103,7 +103,7 @@ def samples_of(folder: Path) -> dict[str, list[tuple[float, ...]]]:
     return found
 
 
-def _behind_shim(parts: Parts, scenario: Scenario, folder: Path) -> Parts:
+def _behind_shim(parts: Installed, scenario: Scenario, folder: Path) -> Installed:
     path = folder / "bin" / "llama-bench"
     path.parent.mkdir(parents=True, exist_ok=True)
     words = [

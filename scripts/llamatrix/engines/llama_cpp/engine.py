@@ -18,8 +18,7 @@ from tempfile import TemporaryFile
 import msgspec
 
 from llamatrix import shell
-from llamatrix.config.cell import Engine as EngineCell
-from llamatrix.config.cell import SpeedTest
+from llamatrix.config.cell import EngineCell, SpeedTest
 from llamatrix.engines.llama_cpp import llama_bench
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import Serving, running

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from llamatrix.config.cell import Engine
+from llamatrix.config.cell import EngineCell
 from llamatrix.config.lock import HubFile, LockedWeights, WeightsPin
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.errors import ProvisionError
@@ -75,7 +75,7 @@ def _check_header(path: Path) -> None:
 
 
 def provide_weights(
-    cell: Engine, cache: Path, *, weights_dir: Path | None = None
+    cell: EngineCell, cache: Path, *, weights_dir: Path | None = None
 ) -> Weights:
     """Return the weights of a cell; write or fetch them if they are missing.
 
@@ -106,7 +106,7 @@ def provide_weights(
     return Weights(path=entry / facts.file, facts=facts)
 
 
-def _spec(cell: Engine, cache: Path) -> SyntheticSpec:
+def _spec(cell: EngineCell, cache: Path) -> SyntheticSpec:
     synthesis = cell.synthesis
     if synthesis is None:
         raise ProvisionError(f"{cell.weights_key}: its weights are not synthetic")
@@ -136,7 +136,7 @@ def sample_text(tree: Path) -> str:
         raise ProvisionError(f"{error.filename}: {error.strerror}") from error
 
 
-def _write(cell: Engine, spec: SyntheticSpec, staging: Path) -> None:
+def _write(cell: EngineCell, spec: SyntheticSpec, staging: Path) -> None:
     from llamatrix.provision.weights.synthetic.layout import layout
     from llamatrix.provision.weights.synthetic.write import write
 
