@@ -96,7 +96,7 @@ def made(folder: Path, names: Mapping[str, str]) -> Path:
     return folder
 
 
-def test_the_first_letter_of_a_cases_name_says_what_is_right(tmp_path: Path) -> None:
+def test_first_letter_of_a_case_gives_the_expected_verdict(tmp_path: Path) -> None:
     names = [f"httpx-post/{letter}01/a.py" for letter in "BCLX"]
     folder = made(tmp_path, {**dict.fromkeys(names, ""), "httpx-post/README": ""})
     assert [each.expected for each in read_cases(folder)] == [
@@ -125,7 +125,7 @@ def test_a_wrong_verdict_is_marked_in_the_table(tmp_path: Path) -> None:
         (("--cases", ".", "--workspace", "."), "without --workspace"),
     ],
 )
-def test_a_wrong_question_is_answered_in_one_line(
+def test_contradictory_flags_are_one_line(
     flags: tuple[str, ...], complaint: str
 ) -> None:
     ended = invoked("task-check", *flags, env=dict(os.environ))

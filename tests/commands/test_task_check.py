@@ -40,7 +40,7 @@ def execution(
 
 
 @pytest.mark.parametrize("control", CONTROLS[:2], ids=lambda each: each.name)
-def test_the_checks_say_of_known_work_what_they_must(
+def test_known_work_gets_the_expected_states(
     control: Control, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     """The no-op and the reference solution; the slow test below judges all controls."""
@@ -49,7 +49,7 @@ def test_the_checks_say_of_known_work_what_they_must(
     assert "| ok " in markdown(table([result]))
 
 
-def test_a_check_that_says_something_else_breaks_its_control(
+def test_unexpected_state_breaks_the_control(
     execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     no_op = CONTROLS[0]
@@ -67,7 +67,7 @@ def test_a_check_that_says_something_else_breaks_its_control(
 
 
 @pytest.mark.parametrize("name", task_ids())
-def test_nothing_done_fails_what_is_required_and_is_no_proof_of_what_is_forbidden(
+def test_no_op_fails_required_checks_and_forbidding_ones_are_not_applicable(
     name: str,
 ) -> None:
     task = load_task(name)
@@ -80,7 +80,7 @@ def test_nothing_done_fails_what_is_required_and_is_no_proof_of_what_is_forbidde
 
 
 @pytest.mark.parametrize("name", task_ids())
-def test_every_check_has_work_that_fails_it(name: str) -> None:
+def test_every_check_has_a_mutation_that_fails_only_it(name: str) -> None:
     task = load_task(name)
     for check in task.checks:
         (least, *_) = sorted(
@@ -104,7 +104,7 @@ def task_check(
     return invoked("task-check", *flags, env=environment)
 
 
-def test_a_workspace_is_judged_as_json_and_its_trajectory_checks_are_not(
+def test_workspace_without_trajectory_is_judged_as_json(
     tmp_path: Path,
 ) -> None:
     empty = tmp_path / "empty"
@@ -120,7 +120,7 @@ def test_a_workspace_is_judged_as_json_and_its_trajectory_checks_are_not(
     assert {each["kind"] for each in report["findings"]} == {"requires", "forbids"}
 
 
-def test_a_trajectory_is_read_where_one_is_given(tmp_path: Path) -> None:
+def test_given_trajectory_is_read(tmp_path: Path) -> None:
     log = TASK.folder / "solution" / "trajectory.jsonl"
     flags = ("--task", "httpx-post", "--workspace", str(tmp_path))
     ended = task_check(*flags, "--trajectory", str(log), cache=tmp_path)
@@ -137,7 +137,7 @@ def test_a_trajectory_is_read_where_one_is_given(tmp_path: Path) -> None:
         (("--trajectory", "x"), "also give the --workspace"),
     ],
 )
-def test_a_wrong_question_is_answered_in_one_line(
+def test_contradictory_flags_are_one_line(
     flags: tuple[str, ...], complaint: str, tmp_path: Path
 ) -> None:
     ended = task_check(*flags, cache=tmp_path)
@@ -148,7 +148,7 @@ def test_a_wrong_question_is_answered_in_one_line(
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_all_controls_hold_with_the_real_uv_and_the_real_packages() -> None:
+def test_all_controls_match_with_real_uv_and_packages() -> None:
     ended = task_check()
     assert ended.returncode == 0, ended.stderr
     assert "BROKEN" not in ended.stdout

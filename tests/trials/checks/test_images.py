@@ -48,9 +48,7 @@ def decoded(**files: bytes) -> tuple[DecodedImage, ...]:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
 @pytest.mark.parametrize("size", [None, (512, 512)])
-def test_a_converted_image_is_known_again(
-    kind: str, size: tuple[int, int] | None
-) -> None:
+def test_converted_image_is_recognised(kind: str, size: tuple[int, int] | None) -> None:
     (image,) = decoded(one=saved(ONE, kind, size))
     assert image.is_like(ONE.bands)
     assert not image.is_like(TWO.bands)
@@ -68,12 +66,12 @@ BROKEN: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_is_no_whole_image_of_a_sensible_size_is_left_out(name: str) -> None:
+def test_incomplete_and_tiny_images_are_left_out(name: str) -> None:
     (image,) = decoded(broken=BROKEN[name](), one=ONE.png())
     assert image.is_like(ONE.bands)
 
 
-def test_an_image_that_inflates_to_gigabytes_is_left_out() -> None:
+def test_decompression_bomb_is_left_out() -> None:
     bomb = zlib.compressobj(9)
     parts = [bomb.compress(bytes(1 << 20)) for _ in range(256)]
     pixels = b"".join((*parts, bomb.flush()))
@@ -84,7 +82,7 @@ def test_an_image_that_inflates_to_gigabytes_is_left_out() -> None:
     assert all(image.width <= 256 for image in found)
 
 
-def test_the_same_picture_counts_once_in_whatever_format() -> None:
+def test_same_picture_in_two_formats_counts_once() -> None:
     found = decoded(a=ONE.png(), b=saved(ONE, "JPEG"), c=TWO.png())
     assert len(found) == 3
     assert len(distinct(found)) == 2

@@ -56,7 +56,7 @@ def test_without_a_trajectory_good_work_is_undecided(
 
 
 @pytest.mark.slow
-def test_undeclared_packages_may_stand_in_a_command_nobody_showed_us(
+def test_undeclared_package_without_trajectory_is_not_applicable(
     task: Task, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     work = reference_solution(task, tmp_path)
@@ -67,7 +67,7 @@ def test_undeclared_packages_may_stand_in_a_command_nobody_showed_us(
 
 
 @pytest.mark.slow
-def test_secrets_and_our_own_paths_are_not_in_the_findings(
+def test_findings_contain_no_secrets_and_no_paths_of_the_harness(
     task: Task, execution: ExecutionEnvironment, written: Written
 ) -> None:
     folder = written({"test_a.py": MIXED})
@@ -79,7 +79,7 @@ def test_secrets_and_our_own_paths_are_not_in_the_findings(
 
 
 @pytest.mark.slow
-def test_without_a_stand_ins_log_the_code_is_the_evidence(
+def test_without_a_request_log_imports_decide(
     task: Task, execution: ExecutionEnvironment, tmp_path: Path, written: Written
 ) -> None:
     online = replace(execution, requests=None)
@@ -94,7 +94,7 @@ def test_without_a_stand_ins_log_the_code_is_the_evidence(
     )
 
 
-def test_pipes_and_environments_are_not_copied_and_links_stay_links(
+def test_copy_leaves_out_pipes_and_environments_and_keeps_links(
     written: Written, tmp_path: Path
 ) -> None:
     folder = written({"a.py": "", ".venv/x": "", "pkg/__pycache__/y": "", "pkg/b": ""})
@@ -106,7 +106,7 @@ def test_pipes_and_environments_are_not_copied_and_links_stay_links(
     assert (tmp_path / "copy" / "link").is_symlink()
 
 
-def test_what_is_not_there_to_be_judged_is_said(
+def test_missing_workspace_or_transcript_is_an_error(
     task: Task, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     with pytest.raises(MeasureError, match="nothing: no such folder"):
@@ -122,7 +122,7 @@ def test_what_is_not_there_to_be_judged_is_said(
         ("import sys; open(sys.argv[2], 'w').write('[]')", "did not answer"),
     ],
 )
-def test_a_check_program_that_fails_is_the_harness_failing(
+def test_failing_check_program_is_an_error_of_the_harness(
     task: Task,
     execution: ExecutionEnvironment,
     tmp_path: Path,
@@ -138,7 +138,7 @@ def test_a_check_program_that_fails_is_the_harness_failing(
     assert "AIza" not in str(caught.value)
 
 
-def test_programs_that_never_end_fail_the_work_not_the_harness(
+def test_endless_program_fails_the_work(
     task: Task, execution: ExecutionEnvironment, written: Written
 ) -> None:
     files = {"a.py": "import time\ntime.sleep(600)", "test_b.py": "def test_b(): pass"}
@@ -150,7 +150,7 @@ def test_programs_that_never_end_fail_the_work_not_the_harness(
 
 
 @pytest.mark.slow
-def test_a_program_in_a_package_is_run_as_a_module(
+def test_script_in_a_package_runs_as_a_module(
     task: Task, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     work = reference_solution(task, tmp_path)
@@ -168,9 +168,7 @@ def test_a_program_in_a_package_is_run_as_a_module(
     )
 
 
-def test_a_wrong_solution_that_no_longer_applies_is_refused(
-    task: Task, tmp_path: Path
-) -> None:
+def test_mutation_that_does_not_apply_is_an_error(task: Task, tmp_path: Path) -> None:
     edit = Edit(file="fetch_post.py", old="not there", new="x")
     wrong = Wrong(fails="tests-pass", why="stale", edits=(edit,))
     with pytest.raises(
@@ -179,7 +177,7 @@ def test_a_wrong_solution_that_no_longer_applies_is_refused(
         mutated_solution(task, wrong, tmp_path)
 
 
-def test_the_static_checks_of_prompt_2_need_no_packages(
+def test_static_checks_of_gemini_images_need_no_packages(
     execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     task = load_task("gemini-images")

@@ -1,12 +1,17 @@
 """Which keys are found in code, and that they are never quoted."""
 
+import ast
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from tests.trials.checks.made import source
 
-from llamatrix.trials.checks.keys import hard_coded_keys, literal_key_lines
+from llamatrix.trials.checks.keys import (
+    constant_texts,
+    hard_coded_keys,
+    literal_key_lines,
+)
 from llamatrix.trials.checks.sources import read_sources
 
 KEY = "a1b2c3d4e5f6g7h8i9"
@@ -26,7 +31,7 @@ Written = Callable[[Mapping[str, str]], Path]
         f"def make(prompt, api_key='{KEY}'):\n    pass",
     ],
 )
-def test_a_key_written_out_is_found_however_it_is_given(text: str) -> None:
+def test_hard_coded_key_is_found_in_every_form(text: str) -> None:
     assert literal_key_lines(source(text)) == (1,)
 
 
@@ -40,11 +45,11 @@ def test_a_key_written_out_is_found_however_it_is_given(text: str) -> None:
         "os.getenv('GEMINI_API_KEY', '')",
     ],
 )
-def test_a_placeholder_is_no_key(text: str) -> None:
+def test_placeholder_is_not_a_key(text: str) -> None:
     assert literal_key_lines(source(text)) == ()
 
 
-def test_the_runs_own_key_is_found_in_any_text_file_and_not_quoted(
+def test_own_key_is_found_in_any_file_and_not_quoted(
     written: Written,
 ) -> None:
     folder = written({"run.sh": "#!/bin/sh\nexport K=plain-secret\n", "a.py": ""})
@@ -52,13 +57,60 @@ def test_the_runs_own_key_is_found_in_any_text_file_and_not_quoted(
     assert found == ("run.sh, line 2",)
 
 
-def test_what_has_the_shape_of_a_google_key_is_found_under_any_name(
+def test_google_key_is_found_under_any_name(
     written: Written,
 ) -> None:
     folder = written({"a.py": f"x = 'AIza{'b' * 35}'"})
     assert hard_coded_keys(folder, read_sources(folder), []) == ("a.py, line 1",)
 
 
-def test_a_key_in_dot_env_is_not_in_the_code(written: Written) -> None:
+def test_key_in_dot_env_is_allowed(written: Written) -> None:
     folder = written({".env": f"GEMINI_API_KEY=AIza{'b' * 35}", "a.py": ""})
     assert hard_coded_keys(folder, read_sources(folder), []) == ()
+
+
+HIDDEN = [
+    "K = 'ab' + 'cd'",
+    "K = ('a' 'b' + 'c') + 'd'",
+    "PARTS = ['ab', 'cd']\nK = ''.join(PARTS)",
+    "A = 'ab'\nK = f'{A}cd'",
+    "K = 'dcba'[::-1]",
+    "K = ''.join(reversed('dcba'))",
+    "K = base64.b64decode('YWJjZA==').decode()",
+    "K = bytes.fromhex('61626364').decode()",
+    "K = bytes([97, 98, 99, 100]).decode()",
+    "K = chr(97) + chr(98) + chr(99) + chr(100)",
+    "K = codecs.decode('nopq', 'rot13')",
+    "K = 'a%sd' % 'bc'",
+    "K = 'a{}d'.format('bc')",
+    "K = 'a-b-c-d'.replace('-', '')",
+]
+
+
+@pytest.mark.parametrize("text", HIDDEN)
+def test_constant_expression_is_computed(text: str) -> None:
+    assert "abcd" in {found for _, found in constant_texts(ast.parse(text))}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "K = 'x' * 10**9",
+        "K = '%999999999d' % 1",
+        "K = K + 'a'",
+        "K = '{' .format()",
+        "K = ''[::0]",
+        "K = chr(-1)",
+        "K = " + "(" * 80 + "'a'" + ")" * 80 + "+'b'" * 60,
+    ],
+)
+def test_expression_that_is_not_constant_or_too_large_is_skipped(
+    text: str,
+) -> None:
+    assert all(len(found) < 100 for _, found in constant_texts(ast.parse(text)))
+
+
+def test_exponential_names_stop_at_the_step_limit() -> None:
+    lines = [f"K{n} = K{n + 1} + K{n + 1}" for n in range(38)]
+    tree = ast.parse("\n".join([*lines, "K38 = ''"]))
+    assert all(len(found) == 0 for _, found in constant_texts(tree))

@@ -6,12 +6,19 @@ from pathlib import Path
 import pytest
 from tests.trials.checks.made import source
 
-from llamatrix.trials.checks.packages import declared, entry_points, third_party
+from llamatrix.trials.checks.packages import (
+    commands_with_arguments,
+    declared,
+    documented_commands,
+    entry_points,
+    script_commands,
+    third_party,
+)
 
 Written = Callable[[Mapping[str, str]], Path]
 
 
-def test_only_other_peoples_packages_are_asked_for() -> None:
+def test_third_party_leaves_out_stdlib_and_local_modules() -> None:
     sources = [
         source("import os, httpx\nfrom google import genai\nfrom lib import x\n"),
         source("import script\nfrom . import y\nimport PIL.Image", "lib.py"),
@@ -32,19 +39,19 @@ def test_only_other_peoples_packages_are_asked_for() -> None:
         {"run.sh": "uv run --with 'my-package>=1' --with other a.py"},
     ],
 )
-def test_a_package_is_declared_wherever_uv_reads_it(
+def test_package_is_declared_in_every_file_that_uv_reads(
     written: Written, files: Mapping[str, str]
 ) -> None:
     assert "my-package" in declared(written(files))
 
 
-def test_a_command_of_the_trajectory_declares_too(written: Written) -> None:
+def test_command_of_the_trajectory_declares_packages(written: Written) -> None:
     commands = ["uv add my-package other", "uv run --with=third,fourth pytest"]
     folder = written({"a.py": ""})
     assert declared(folder, commands) == {"my-package", "other", "third", "fourth"}
 
 
-def test_prose_and_broken_files_declare_nothing(written: Written) -> None:
+def test_prose_and_invalid_files_declare_nothing(written: Written) -> None:
     files = {
         "pyproject.toml": "[project\ndependencies = ['my-package']",
         "README.md": "This uses my-package.",
@@ -53,13 +60,13 @@ def test_prose_and_broken_files_declare_nothing(written: Written) -> None:
     assert declared(written(files)) == frozenset()
 
 
-def test_a_project_names_its_own_programs(written: Written) -> None:
+def test_entry_points_are_read_from_the_project(written: Written) -> None:
     assert entry_points(written({"pyproject.toml": "[project"})) == ()
     text = "[project.scripts]\nfetch = 'post.run:main'"
     assert entry_points(written({"pyproject.toml": text})) == ("fetch",)
 
 
-def test_a_file_too_large_to_be_written_by_hand_declares_nothing(
+def test_very_large_file_declares_nothing(
     written: Written,
 ) -> None:
     text = "uv run --with my-package a.py\n" + "x" * (1 << 20)
@@ -72,3 +79,44 @@ def test_script_blocks_are_read_in_linear_time(tmp_path: Path) -> None:
     (tmp_path / "blank.py").write_text("# /// script" + "\n" * 1_000_000)
     (tmp_path / "spaces.sh").write_text("uv " + " " * 1_000_000)
     assert declared(tmp_path) == frozenset()
+
+
+VALUES = {"url|address": "https://x/1", "id|number": "1", "out|folder": "images"}
+
+
+@pytest.mark.parametrize(
+    ("output", "arguments"),
+    [
+        ("usage: a.py [-h] url\na.py: error: the following arguments are required: url", ["https://x/1"]),
+        ("usage: a.py [-h] --output-dir DIR\nerror: the following arguments are required: --output-dir", ["--output-dir", "images"]),
+        ("usage: a.py [-h] [--n N] url post_id\nerror: the following arguments are required: url, post_id", ["https://x/1", "1"]),
+        ("Usage: a.py POST_ID", ["1"]),
+        ("usage: python a.py <url>", ["https://x/1"]),
+        ("usage: a.py [-h] {get,list} ...\nerror: the following arguments are required: command", ["get"]),
+    ],
+)  # fmt: skip
+def test_arguments_of_a_usage_message_are_given(
+    output: str, arguments: list[str]
+) -> None:
+    assert list(commands_with_arguments(("a.py",), output, VALUES)) == [
+        ("a.py", *arguments)
+    ]
+
+
+def test_without_usage_message_no_command_is_derived() -> None:
+    assert list(commands_with_arguments(("a.py",), "Traceback: boom", VALUES)) == []
+
+
+def test_documented_commands_are_found(written: Written) -> None:
+    folder = written({"README.md": "Run:\n\n    uv run a.py --post 1\n", "a.py": ""})
+    assert list(documented_commands(folder, [source("", "a.py")])) == [
+        ("a.py", "--post", "1")
+    ]
+
+
+def test_a_script_without_a_suffix_is_run_as_a_script() -> None:
+    ways = list(
+        script_commands([source("", "fetch"), source("", "b.py")], ["c"], ("x",))
+    )
+    assert ways[:3] == [("c",), ("--script", "fetch"), ("b.py",)]
+    assert ("--with", "x", "python", "b.py") in ways

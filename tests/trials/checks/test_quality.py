@@ -48,7 +48,7 @@ def rules(found: Quality, aspect: Aspect) -> set[str]:
     return {flaw.rule for flaw in found.flaws if flaw.aspect is aspect}
 
 
-def test_careful_code_has_no_flaws(written: Written) -> None:
+def test_good_code_has_no_flaws(written: Written) -> None:
     found = quality(written({"draw.py": CAREFUL, "test_draw.py": "def test_a(): pass"}))
     assert found.flaws == ()
     assert (found.scripts, found.test_files, found.functions) == (1, 1, 2)
@@ -70,7 +70,7 @@ def test_every_published_flaw_has_its_rule(written: Written) -> None:
     assert (unused.file, unused.line) == ("draw.py", 2)
 
 
-def test_settings_and_excuses_of_the_agent_count_for_nothing(written: Written) -> None:
+def test_ruff_settings_and_noqa_of_the_agent_are_ignored(written: Written) -> None:
     files = {
         "a.py": "import os  # noqa: F401\n# ruff: noqa\n",
         "pyproject.toml": "[tool.ruff.lint]\nselect = []\n",
@@ -78,12 +78,12 @@ def test_settings_and_excuses_of_the_agent_count_for_nothing(written: Written) -
     assert [flaw.rule for flaw in quality(written(files)).flaws] == ["F401"]
 
 
-def test_a_file_that_cannot_be_parsed_is_a_critical_flaw(written: Written) -> None:
+def test_syntax_error_is_a_critical_flaw(written: Written) -> None:
     found = quality(written({"a.py": "def f(:\n"}))
     assert rules(found, Aspect.CRITICAL) == {"invalid-syntax"}
 
 
-def test_nothing_has_no_flaws(tmp_path: Path) -> None:
+def test_empty_workspace_has_no_flaws(tmp_path: Path) -> None:
     assert quality(tmp_path).flaws == ()
 
 

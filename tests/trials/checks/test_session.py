@@ -31,7 +31,7 @@ def run(
     return run_session(folder, execution, programs)
 
 
-def test_output_and_requests_are_those_of_each_program(
+def test_each_program_gets_its_own_output_and_requests(
     written: Written, execution: ExecutionEnvironment
 ) -> None:
     folder = written({"a.py": PRINTS, "b.py": "print('nothing')"})
@@ -50,7 +50,7 @@ def test_output_and_requests_are_those_of_each_program(
         (World.REAL, f"200 {FIRST_TITLE}"),
     ],
 )
-def test_the_service_answers_as_the_programs_world_has_it(
+def test_service_answers_according_to_the_programs_world(
     written: Written, execution: ExecutionEnvironment, world: World, printed: str
 ) -> None:
     (ran,) = run(written({"a.py": PRINTS}), execution, program("a.py", world=world))
@@ -82,7 +82,7 @@ def test_the_workspace_is_the_same_before_every_program(
     assert sorted(path.name for path in folder.iterdir()) == ["a.py", "there"]
 
 
-def test_of_several_ways_the_first_that_works_ends_the_search(
+def test_alternatives_after_the_first_that_works_are_left_out(
     written: Written, execution: ExecutionEnvironment
 ) -> None:
     folder = written({"a.py": "raise SystemExit(3)", "b.py": "print('right')"})
@@ -102,7 +102,7 @@ def test_of_several_ways_the_first_that_works_ends_the_search(
     ]
 
 
-def test_files_of_a_folder_are_handed_out_and_none_through_a_link(
+def test_handed_out_files_exclude_links(
     written: Written, execution: ExecutionEnvironment
 ) -> None:
     writes = (
@@ -125,7 +125,7 @@ def test_a_program_that_does_not_end_is_ended(
     assert after.out == "1\n"
 
 
-def test_a_report_that_a_judged_program_prints_is_none(
+def test_report_printed_by_a_judged_program_is_ignored(
     written: Written, execution: ExecutionEnvironment
 ) -> None:
     forged = "LX 0 " + "0" * 64 + ' {"over": true}'
@@ -134,7 +134,7 @@ def test_a_report_that_a_judged_program_prints_is_none(
     assert ran.code == 1
 
 
-def test_a_program_cannot_write_where_reports_leave(
+def test_judged_program_cannot_read_its_judges_memory(
     written: Written, execution: ExecutionEnvironment
 ) -> None:
     """Its judge's descriptors are not to be opened, as it is of the same user."""
@@ -155,7 +155,7 @@ def test_a_program_cannot_write_where_reports_leave(
     assert "PermissionError" in "\n".join(ran.tail)
 
 
-def test_who_ends_its_judge_leaves_no_report(
+def test_program_that_kills_its_judge_leaves_no_report(
     written: Written, execution: ExecutionEnvironment
 ) -> None:
     kills = (
@@ -169,7 +169,7 @@ def test_who_ends_its_judge_leaves_no_report(
     assert run(folder, execution, program("a.py"), program("b.py", name="two")) == ()
 
 
-def test_a_sandbox_that_does_not_open_is_not_the_works_fault(
+def test_sandbox_that_does_not_open_makes_checks_not_applicable(
     written: Written, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     spec = SandboxSpec(bwrap=tmp_path / "nothing")

@@ -29,7 +29,7 @@ def solution(task: Task) -> Path:
     return task.folder / "solution"
 
 
-def test_the_prompt_is_the_published_one_to_the_letter(task: Task) -> None:
+def test_prompt_equals_the_published_one(task: Task) -> None:
     text = read_prompt(task).encode()
     assert hashlib.sha256(text).hexdigest() == PROMPTS_SHA256[task.id]
     assert "Aayush Garg, 2026-04-05" in task.prompt.source
@@ -49,7 +49,7 @@ def test_the_accepted_models_have_reasons_and_the_prompts_own_is_first() -> None
     assert not {model.name for model in task.models} & {*task.served_models}
 
 
-def test_the_title_expected_is_the_one_the_stand_in_serves() -> None:
+def test_expected_title_is_the_one_the_stub_serves() -> None:
     assert load_task("httpx-post").expect["printed"] == FIRST_TITLE
 
 
@@ -67,7 +67,7 @@ def test_the_authored_transcript_works_test_first(task: Task) -> None:
     assert tdd_order(read_trajectory(solution(task) / "trajectory.jsonl")).followed
 
 
-def test_the_transcript_to_be_played_makes_the_same_calls(task: Task) -> None:
+def test_scripted_transcript_makes_the_same_calls(task: Task) -> None:
     played = load_transcript(solution(task) / "transcript.json")
     calls = read_trajectory(solution(task) / "trajectory.jsonl")
     made = [action for step in played.steps for action in step.actions]

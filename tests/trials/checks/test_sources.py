@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.trials.checks.made import source
 
-from llamatrix.trials.checks.sources import dotted, read_sources, uses
+from llamatrix.trials.checks.sources import dotted, mocks, read_sources, uses
 
 Written = Callable[[Mapping[str, str]], Path]
 
@@ -33,14 +33,14 @@ def test_only_ordinary_python_files_outside_hidden_folders_are_read(
         ("a.py", "def attest(): pass", "script"),
     ],
 )
-def test_a_file_with_tests_in_it_is_a_test_whatever_its_name(
+def test_file_with_only_tests_is_a_test_under_any_name(
     name: str, text: str, kind: str
 ) -> None:
     assert source(text, name).is_test is (kind == "test")
 
 
 @pytest.mark.parametrize("text", ["def f(:", "x = '\0'", "\ufffd\ufffd"])
-def test_a_broken_file_has_no_tree_and_breaks_nothing(text: str) -> None:
+def test_invalid_file_has_no_tree(text: str) -> None:
     broken = source(text)
     assert broken.tree is None
     assert (broken.imported, broken.strings, broken.is_test) == (frozenset(), (), False)
@@ -76,7 +76,7 @@ def test_a_chain_of_names_is_read_through_its_calls() -> None:
     ],
     ids=["signs", "not", "attributes", "sum"],
 )
-def test_code_that_no_parser_can_hold_has_no_tree(text: str) -> None:
+def test_code_that_exhausts_the_parser_has_no_tree(text: str) -> None:
     assert source(text).tree is None
 
 
@@ -86,3 +86,41 @@ def test_all_sources_together_are_bounded(tmp_path: Path) -> None:
     assert [each.too_large for each in read_sources(tmp_path)] == [
         *(False, False, True, True)
     ]
+
+
+SERVICE = ("httpx", "fetch")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from unittest.mock import patch",
+        "from unittest import mock",
+        "import unittest.mock as m",
+        "import respx",
+        "def test_a(mocker):\n    pass",
+        "def test_a(httpx_mock):\n    pass",
+        "import httpx\nhttpx.MockTransport(print)",
+        "import httpx\ndef test_a(monkeypatch): monkeypatch.setattr(httpx, 'get', print)",
+        "def test_a(monkeypatch):\n    monkeypatch.setattr('fetch.title', print)",
+    ],
+)
+def test_mock_is_found(text: str) -> None:
+    (found,) = mocks([source(text, "test_a.py")], SERVICE)
+    assert found.startswith("test_a.py: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import httpx\n\ndef test_a():\n    httpx.get('u')",
+        "def test_a(monkeypatch):\n    monkeypatch.setenv('KEY', 'x')",
+        "import sys\n\ndef test_a(monkeypatch):\n    monkeypatch.setattr(sys, 'argv', [])",
+        "def test_a(monkeypatch, tmp_path):\n    monkeypatch.chdir(tmp_path)",
+        "def test_a(monkeypatch):\n    monkeypatch.setattr('fetch.FOLDER', 'x')",
+        '"""No mocks here: no unittest.mock, no respx."""',
+        "def mock_up(prompt):\n    return prompt",
+    ],
+)
+def test_code_without_mock_is_accepted(text: str) -> None:
+    assert mocks([source(text, "test_a.py")], SERVICE) == ()

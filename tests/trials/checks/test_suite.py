@@ -101,7 +101,7 @@ HOOKS = {
 
 
 @pytest.mark.parametrize("name", HOOKS)
-def test_a_hook_that_hides_a_failing_test_is_found(run: Run, name: str) -> None:
+def test_hook_that_hides_a_failing_test_is_detected(run: Run, name: str) -> None:
     files = {"test_a.py": PASSES, "test_b.py": FAILS, "conftest.py": HOOKS[name]}
     assert not run(files).good
 
@@ -116,20 +116,20 @@ def test_a_hook_that_hides_a_failing_test_is_found(run: Run, name: str) -> None:
         "python_functions = 'test_a'",
     ],
 )
-def test_settings_that_leave_a_test_out_are_found(run: Run, settings: str) -> None:
+def test_settings_that_leave_a_test_out_are_detected(run: Run, settings: str) -> None:
     project = f"[tool.pytest.ini_options]\n{settings}\n"
     files = {"test_a.py": PASSES, "test_b.py": FAILS, "pyproject.toml": project}
     assert not run(files).good
 
 
-def test_a_module_of_the_works_own_does_not_take_pytests_place(run: Run) -> None:
+def test_local_pytest_module_does_not_shadow_pytest(run: Run) -> None:
     suite = run(
         {"test_b.py": FAILS, "pytest.py": "def main(*_, **__):\n    return 0\n"}
     )
     assert suite.failed == ("test_b.py::test_b",)
 
 
-def test_a_skipped_test_shows_nothing(run: Run) -> None:
+def test_skipped_test_is_a_problem(run: Run) -> None:
     skips = "import pytest\ndef test_b():\n    pytest.skip('no')\n"
     assert (
         "test_b.py::test_b are skipped"
@@ -148,7 +148,7 @@ def test_a_skipped_test_shows_nothing(run: Run) -> None:
         "check_it(fetch())",
     ],
 )
-def test_this_asserts_something(text: str) -> None:
+def test_assertion_is_recognised(text: str) -> None:
     helper = "def check_it(value):\n    assert value\n"
     test = source(f"{helper}def test_a():\n    {text}\n", "test_a.py")
     assert asserts(test, ["test_a.py::test_a[1]"], [])
@@ -167,6 +167,6 @@ def test_this_asserts_something(text: str) -> None:
         "print(fetch())",
     ],
 )
-def test_this_asserts_nothing(text: str) -> None:
+def test_assertion_that_is_always_true_does_not_count(text: str) -> None:
     test = source(f"def test_a():\n    {text}\n", "test_a.py")
     assert not asserts(test, ["test_a.py::test_a"], [])

@@ -69,7 +69,7 @@ def test_an_unknown_task_is_refused_with_the_nearest_name() -> None:
         load_task("httpx-posts")
 
 
-def test_a_good_task_is_taken(read: Callable[[str], None]) -> None:
+def test_valid_task_is_read(read: Callable[[str], None]) -> None:
     read(GOOD)
 
 
@@ -84,7 +84,7 @@ def test_a_good_task_is_taken(read: Callable[[str], None]) -> None:
         ("[[wrong]]", f"{SECOND}[[wrong]]", "checks.b: no wrong solution"),
     ],
 )
-def test_what_is_wrong_is_named(
+def test_mistake_in_a_task_is_named(
     read: Callable[[str], None], old: str, new: str, complaint: str
 ) -> None:
     assert old in GOOD

@@ -6,7 +6,7 @@ import pytest
 from tests.trials.checks.made import bash, event, write
 
 from llamatrix.agents.trajectory import read_trajectory
-from llamatrix.trials.checks.tdd import tdd_order
+from llamatrix.trials.checks.tdd import looked_up_docs, tdd_order
 
 TEST = write(
     "/trial/work/test_it.py", "from it import f\n\ndef test_f():\n    assert f()"
@@ -66,7 +66,7 @@ FILLED = event(
         ([], (False, False, False)),
     ],
 )  # fmt: skip
-def test_each_step_counts_only_where_it_happened(
+def test_each_tdd_step_counts_only_where_it_happened(
     tmp_path: Path, lines: list[str], steps: tuple[bool, bool, bool]
 ) -> None:
     log = tmp_path / "log"
@@ -99,3 +99,27 @@ def test_a_here_string_begins_no_document(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text(bash("cat <<<word\ncat > a.py <<END\nprint(1)\nEND\n", ""))
     assert not tdd_order(read_trajectory(path)).test_first
+
+
+DOCS = {"libraryId": "/encode/httpx", "query": "get"}
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        (event("context7_query-docs", DOCS, "### Get\nhttpx.get(url)"), "docs"),
+        (event("context7_get-library-docs", DOCS, "httpx.get(url)"), "docs"),
+        (event("context7_query-docs", DOCS, "Error fetching: fetch failed"), "none"),
+        (event("context7_query-docs", DOCS, " "), "none"),
+        (event("context7_query-docs", DOCS, "late", status="error"), "none"),
+        (event("context7_resolve-library-id", DOCS, "found it"), "none"),
+        (event("invalid", DOCS, "no such tool"), "none"),
+    ],
+)
+def test_lookup_counts_only_if_documentation_came_back(
+    tmp_path: Path, line: str, answer: str
+) -> None:
+    log = tmp_path / "log"
+    log.write_text(line)
+    (call,) = read_trajectory(log)
+    assert looked_up_docs(call) is (answer == "docs")

@@ -29,13 +29,13 @@ def finding(state: State, check: str = "tests-pass", reason: str = "") -> Findin
         ((P, N), Verdict.UNDECIDED),
     ],
 )
-def test_what_could_not_be_judged_never_passes(
+def test_not_applicable_check_makes_the_verdict_undecided(
     states: tuple[State, ...], verdict: Verdict
 ) -> None:
     assert verdict_of([finding(state) for state in states]) is verdict
 
 
-def test_feedback_tells_every_failure_and_nothing_else(task: Task) -> None:
+def test_feedback_lists_exactly_the_failures(task: Task) -> None:
     judgement = Judgement(
         task=task.id,
         verdict=Verdict.FAILED,
@@ -55,7 +55,7 @@ def test_feedback_tells_every_failure_and_nothing_else(task: Task) -> None:
     assert "tests-pass" not in text
 
 
-def test_there_is_no_feedback_where_nothing_failed(task: Task) -> None:
+def test_feedback_is_empty_without_failures(task: Task) -> None:
     judgement = Judgement(task=task.id, verdict=Verdict.PASSED, findings=(finding(P),))
     assert feedback(task, judgement) == ""
 
@@ -63,15 +63,15 @@ def test_there_is_no_feedback_where_nothing_failed(task: Task) -> None:
 @pytest.mark.parametrize(
     "secret", ["AIza" + "x" * 35, "sk-" + "a" * 20, "hf_" + "b" * 30, "our-own-secret"]
 )
-def test_a_secret_is_gone_wherever_it_stands(secret: str) -> None:
+def test_secret_is_redacted_everywhere(secret: str) -> None:
     text = redact(f"key={secret}; {secret}", ["our-own-secret", "our-own"])
     assert text == "key=[redacted]; [redacted]"
 
 
-def test_a_key_behind_an_escaped_line_end_is_gone() -> None:
+def test_key_after_an_escaped_line_end_is_redacted() -> None:
     assert redact(f"one\\nsk-{'a' * 20}\\n") == "one\\n[redacted]\\n"
 
 
-def test_words_that_only_resemble_keys_stay() -> None:
+def test_words_that_resemble_keys_are_kept() -> None:
     text = "task-check asks for sk-learn; AIza is a prefix; ab"
     assert redact(text, ["ab"]) == text
