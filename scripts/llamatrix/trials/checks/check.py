@@ -25,6 +25,9 @@ from llamatrix.trials.checks.suite import Suite, asserts
 from llamatrix.trials.checks.tdd import looked_up_docs
 from llamatrix.trials.stubs.world import World
 
+_PARSING_BYTES = 3 << 30
+NO_TESTS = "There is no file with a test function in it."
+
 
 class Answer(Struct, frozen=True):
     state: State
@@ -41,10 +44,6 @@ def failed(reason: str) -> Answer:
 
 def not_applicable(reason: str) -> Answer:
     return Answer(State.NOT_APPLICABLE, reason)
-
-
-_PARSING_BYTES = 3 << 30
-NO_TESTS = "There is no file with a test function in it."
 
 
 def tests_pass(evidence: Evidence) -> Answer:

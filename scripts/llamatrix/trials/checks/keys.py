@@ -34,6 +34,23 @@ _GOOGLE = re.compile(r"AIza[0-9A-Za-z_-]{30,}")
 _RUN = re.compile(rb"[A-Za-z0-9+/_=-]{24,}")
 _WORD = re.compile(r"[A-Za-z]+|[0-9]+")
 _LONGEST_NUMBER = 12
+Value = str | bytes | int | tuple["Value", ...]
+_LONGEST = 10_000
+_DEEPEST = 40
+_MOST_STEPS = 2_000_000
+"""Per file: names that refer to others can double the work with each line."""
+_DECODERS: Mapping[str, Callable[[str | bytes], bytes]] = {
+    "b64decode": base64.b64decode,
+    "standard_b64decode": base64.standard_b64decode,
+    "urlsafe_b64decode": base64.urlsafe_b64decode,
+    "b32decode": base64.b32decode,
+    "b16decode": base64.b16decode,
+    "b85decode": base64.b85decode,
+    "a85decode": base64.a85decode,
+    "unhexlify": binascii.unhexlify,
+    "a2b_hex": binascii.a2b_hex,
+    "a2b_base64": binascii.a2b_base64,
+}
 
 
 def hard_coded_keys(
@@ -196,25 +213,6 @@ def _looks_real(text: str) -> bool:
         and any(c.isalpha() for c in text)
         and not is_placeholder(text)
     )
-
-
-Value = str | bytes | int | tuple["Value", ...]
-_LONGEST = 10_000
-_DEEPEST = 40
-_MOST_STEPS = 2_000_000
-"""Per file: names that refer to others can double the work with each line."""
-_DECODERS: Mapping[str, Callable[[str | bytes], bytes]] = {
-    "b64decode": base64.b64decode,
-    "standard_b64decode": base64.standard_b64decode,
-    "urlsafe_b64decode": base64.urlsafe_b64decode,
-    "b32decode": base64.b32decode,
-    "b16decode": base64.b16decode,
-    "b85decode": base64.b85decode,
-    "a85decode": base64.a85decode,
-    "unhexlify": binascii.unhexlify,
-    "a2b_hex": binascii.a2b_hex,
-    "a2b_base64": binascii.a2b_base64,
-}
 
 
 class _NotConstantError(Exception):

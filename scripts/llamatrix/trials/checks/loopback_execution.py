@@ -22,6 +22,12 @@ from llamatrix.trials.stubs.serving import (
     trusting,
 )
 
+_PASSED_ON = {
+    *("LANG", "TMPDIR", "UV_DEFAULT_INDEX", "UV_INDEX", "UV_FIND_LINKS", "UV_OFFLINE"),
+    *("UV_CONFIG_FILE", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS"),
+}
+"""The user's own settings for uv's package index."""
+
 
 @contextmanager
 def loopback_execution(
@@ -60,13 +66,6 @@ def loopback_execution(
             switch_key=str(folder / SWITCH_KEY),
             secrets=(*stubs.foreign_keys, stubs.key),
         )
-
-
-_PASSED_ON = {
-    *("LANG", "TMPDIR", "UV_DEFAULT_INDEX", "UV_INDEX", "UV_FIND_LINKS", "UV_OFFLINE"),
-    *("UV_CONFIG_FILE", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS"),
-}
-"""The user's own settings for uv's package index."""
 
 
 def _bare_python() -> Path:

@@ -12,6 +12,13 @@ _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _WITH = re.compile(r"--with(?:=|\s+)['\"]?([^\s'\"]+)|uv\s+add\s+([^\n;&|]+)")
 _REQUIREMENTS = re.compile(r".*requirements.*\.(txt|in)")
 _TEXT_SUFFIXES = {".sh", ".md", ".txt", ".toml", ".yaml", ".yml", ""}
+Words = tuple[str, ...]
+_USAGE = re.compile(r"usage:?\s+(.*(?:\n[ \t]+\S.*)*)", re.IGNORECASE)
+_OPTIONAL = re.compile(r"\[[^\[\]]*\]")
+_MISSING = re.compile(r"following arguments are required: ([^\n]+)")
+_CHOICE = re.compile(r"\{([\w,-]+)\}")
+_MOST_COMMANDS = 6
+_DOCUMENTS = {".md", ".txt", ".rst", ".sh", ""}
 
 
 def normal(name: str) -> str:
@@ -138,32 +145,20 @@ def _names(lines: Iterable[str]) -> Iterator[str]:
             yield match[0]
 
 
-Words = tuple[str, ...]
-_USAGE = re.compile(r"usage:?\s+(.*(?:\n[ \t]+\S.*)*)", re.IGNORECASE)
-_OPTIONAL = re.compile(r"\[[^\[\]]*\]")
-_MISSING = re.compile(r"following arguments are required: ([^\n]+)")
-_CHOICE = re.compile(r"\{([\w,-]+)\}")
-_MOST_COMMANDS = 6
-_DOCUMENTS = {".md", ".txt", ".rst", ".sh", ""}
-
-
 def script_commands(
     scripts: Sequence[Source], entry_points: Sequence[str], packages: Words
 ) -> Iterator[Words]:
     """Yield `uv run` commands for each script: as it is, with packages, as a module."""
     yield from ((name,) for name in entry_points)
     for script in scripts:
-        yield _plainly(script.name)
+        name = script.name
+        yield (name,) if name.endswith(".py") else ("--script", name)
     for script in scripts:
         beside = with_packages(packages)
         yield (*beside, "python", script.name)
         if "/" in script.name:
             module = script.name.removeprefix("src/").removesuffix(".py")
             yield (*beside, "python", "-m", module.replace("/", "."))
-
-
-def _plainly(name: str) -> Words:
-    return (name,) if name.endswith(".py") else ("--script", name)
 
 
 def documented_commands(workspace: Path, scripts: Sequence[Source]) -> Iterator[Words]:
@@ -196,9 +191,11 @@ def commands_with_arguments(
     shape = " ".join(usage[1].split()) if usage else ""
     wanted = re.split(r",\s*", found[1].strip()) if found else []
     if not wanted and shape:
-        program, *rest = _without_optional(shape).split()
-        del program
-        wanted = [word for word in rest if not word.endswith((".py", ":"))]
+        required = shape
+        while (shorter := _OPTIONAL.sub(" ", required)) != required:
+            required = shorter
+        words = required.split()[1:]  # after the program
+        wanted = [word for word in words if not word.endswith((".py", ":"))]
     if not wanted:
         return
     choices = [name.split(",") for name in _CHOICE.findall(shape)]
@@ -213,12 +210,6 @@ def commands_with_arguments(
             value = next(iter(values.values()), "")
         arguments += [option, value] if option.startswith("-") else [value]
     yield (*command, *arguments)
-
-
-def _without_optional(usage: str) -> str:
-    while (shorter := _OPTIONAL.sub(" ", usage)) != usage:
-        usage = shorter
-    return usage
 
 
 def _value(name: str, values: Mapping[str, str]) -> str | None:

@@ -24,6 +24,13 @@ RULES = (
 """A change here changes a published column: increase MEASUREMENT_VERSION with it."""
 OWN_RUFF = (sys.executable, "-m", "ruff")
 _TIMEOUT_S = 60
+_GENERATING = {
+    *("generate_content", "generate_content_stream", "generate_images", "send_message"),
+}
+HTTP_VERBS = {"get", "post", "put", "patch", "delete", "request", "stream", "send"}
+_HTTP_MODULES = {"httpx", "requests", "aiohttp", "urllib3"}
+_CLIENTS = {"Client", "AsyncClient", "Session", "ClientSession"}
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Aspect(StrEnum):
@@ -84,7 +91,11 @@ def quality(workspace: Path, *, ruff: Sequence[str] = OWN_RUFF) -> Quality:
     return Quality(
         scripts=len(scripts),
         test_files=len(sources) - len(scripts),
-        code_lines=sum(_code_lines(each) for each in scripts),
+        code_lines=sum(
+            bool(line.strip()) and not line.strip().startswith("#")
+            for each in scripts
+            for line in each.text.splitlines()
+        ),
         functions=len(functions),
         classes=len(classes),
         documented=sum(ast.get_docstring(node) is not None for node in documented),
@@ -176,24 +187,10 @@ def _flaw(
     return Flaw(aspect=aspect, rule=rule, file=source.name, line=line, text=text)
 
 
-def _code_lines(source: Source) -> int:
-    lines = (line.strip() for line in source.text.splitlines())
-    return sum(bool(line) and not line.startswith("#") for line in lines)
-
-
 def _is_typed(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
     own = [each for each in arguments if each.arg not in ("self", "cls")]
     return node.returns is not None and all(each.annotation for each in own)
-
-
-_GENERATING = {
-    *("generate_content", "generate_content_stream", "generate_images", "send_message"),
-}
-HTTP_VERBS = {"get", "post", "put", "patch", "delete", "request", "stream", "send"}
-_HTTP_MODULES = {"httpx", "requests", "aiohttp", "urllib3"}
-_CLIENTS = {"Client", "AsyncClient", "Session", "ClientSession"}
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def api_calls(source: Source) -> tuple[ast.Call, ...]:
@@ -220,28 +217,24 @@ def _asks(function: ast.Attribute) -> bool:
 
 def guarded(call: ast.Call, source: Source) -> bool:
     """Whether an error of the call is caught in place or by a caller."""
-    covered = set(_covered(source))
+    covered = {
+        inner
+        for node in source.nodes
+        if isinstance(node, ast.Try) and node.handlers
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
     if call in covered:
         return True
-    around = {function.name for function in _functions_around(call, source)}
+    around = {
+        node.name
+        for node in source.nodes
+        if isinstance(node, Function) and call in set(ast.walk(node))
+    }
     return any(
         isinstance(node, ast.Call) and dotted(node.func).split(".")[-1] in around
         for node in covered
     )
-
-
-def _covered(source: Source) -> Iterator[ast.AST]:
-    """Yield everything in the body of a `try` with handlers."""
-    for node in source.nodes:
-        if isinstance(node, ast.Try) and node.handlers:
-            for statement in node.body:
-                yield from ast.walk(statement)
-
-
-def _functions_around(node: ast.AST, source: Source) -> Iterator[Function]:
-    for function in source.nodes:
-        if isinstance(function, Function) and node in set(ast.walk(function)):
-            yield function
 
 
 def client_in_function(source: Source) -> tuple[ast.Call, ...]:

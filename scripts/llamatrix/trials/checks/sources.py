@@ -12,6 +12,19 @@ _LARGEST_BYTES = 1 << 20
 _MOST_BYTES = 2 << 20
 """Of all files together: a syntax tree takes a thousand times as much memory."""
 _HEAD_BYTES = 2048
+_CACHES = {".cache", ".git", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".uv-cache"}
+_MODULES = {
+    *("unittest.mock", "mock", "respx", "responses", "pytest_httpx", "pytest_mock"),
+    *("requests_mock", "httpretty", "vcr", "pytest_recording", "betamax", "mockito"),
+    *("flexmock", "aioresponses", "pook", "mocket", "doublex", "pytest_httpserver"),
+    *("pytest_localserver", "http.server", "socketserver", "wsgiref"),
+}
+_FIXTURES = {
+    *("mocker", "class_mocker", "module_mocker", "session_mocker"),
+    *("httpx_mock", "respx_mock", "requests_mock", "responses"),
+}
+_BASES = ("BaseTransport", "AsyncBaseTransport", "BaseAdapter")
+_TRANSPORTS = {"MockTransport", "ASGITransport", "WSGITransport"}
 
 
 @dataclass(frozen=True)
@@ -133,9 +146,6 @@ def is_installed(folder: Path) -> bool:
     return made or (folder / "pyvenv.cfg").is_file()
 
 
-_CACHES = {".cache", ".git", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".uv-cache"}
-
-
 def _files(folder: Path, *, hidden: bool) -> Iterator[Path]:
     for here, folders, names in os.walk(folder):
         folders[:] = [
@@ -205,20 +215,6 @@ def uses(sources: Iterable[Source], module: str) -> bool:
         for source in sources
         for name in source.imported
     )
-
-
-_MODULES = {
-    *("unittest.mock", "mock", "respx", "responses", "pytest_httpx", "pytest_mock"),
-    *("requests_mock", "httpretty", "vcr", "pytest_recording", "betamax", "mockito"),
-    *("flexmock", "aioresponses", "pook", "mocket", "doublex", "pytest_httpserver"),
-    *("pytest_localserver", "http.server", "socketserver", "wsgiref"),
-}
-_FIXTURES = {
-    *("mocker", "class_mocker", "module_mocker", "session_mocker"),
-    *("httpx_mock", "respx_mock", "requests_mock", "responses"),
-}
-_BASES = ("BaseTransport", "AsyncBaseTransport", "BaseAdapter")
-_TRANSPORTS = {"MockTransport", "ASGITransport", "WSGITransport"}
 
 
 def mocks(sources: Sequence[Source], service: Iterable[str]) -> tuple[str, ...]:

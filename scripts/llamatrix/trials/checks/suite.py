@@ -14,6 +14,7 @@ from llamatrix.trials.checks.sources import Source
 
 _MAX_NAMED = 5
 _ASSERTING = ("assert", "check", "verify", "_assert", "_check", "_verify")
+_Report = TypeVar("_Report", TestReport, SuiteReport)
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,6 @@ class Suite:
                 yield f"{each.test} fails, but a hook reports something else"
             elif not each.body and "call passed" in words:
                 yield f"{each.test} is reported as passed, but never ran"
-
-
-_Report = TypeVar("_Report", TestReport, SuiteReport)
 
 
 def _decoded(lines: Iterable[str], kind: type[_Report]) -> Iterator[_Report]:

@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import IO
 
 _MAX_REPORTED = 40
+_DEEPEST = 2
+_MOCK_FILES = ("/unittest/mock.py", "/mock/mock.py")
+_TRANSPORTS = ("handle_request", "handle_async_request")
 
 
 def main() -> int:
@@ -202,11 +205,6 @@ def _is_unittest(item: object) -> bool:
 
 def _name(item: object) -> str:
     return str(getattr(item, "nodeid", ""))
-
-
-_DEEPEST = 2
-_MOCK_FILES = ("/unittest/mock.py", "/mock/mock.py")
-_TRANSPORTS = ("handle_request", "handle_async_request")
 
 
 class _Watch:
