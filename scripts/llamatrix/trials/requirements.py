@@ -1,16 +1,15 @@
-"""What a trial cannot do without, asked before anything is served."""
+"""What a trial requires, checked before anything is served."""
 
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from llamatrix.agents.opencode.install import opencode_package
+from llamatrix.agents.registry import missing_package
 from llamatrix.agents.turn_outcome import NotRun, WhyNotRun
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.matrix import Network
 from llamatrix.errors import ProvisionError
-from llamatrix.provision.nix import stored_opencode
 from llamatrix.provision.programs import find_bwrap
 from llamatrix.redaction import without_folders
 from llamatrix.sandbox.spec import probe
@@ -22,7 +21,7 @@ _NOT_FOUND = 404
 
 
 def unmet(cell: AgentCell, cache: Path, environ: Mapping[str, str]) -> NotRun | None:
-    """Why the cell's trials cannot be made here, and the remedy; None if they can."""
+    """Return why the cell's trials cannot run here, with the remedy; None if they can."""
     task = load_task(cell.task)
     found = _sandbox(cache) or _programs(cell)
     if found or cell.agent.network is Network.HERMETIC:
@@ -50,18 +49,16 @@ def _sandbox(cache: Path) -> NotRun | None:
 
 
 def _programs(cell: AgentCell) -> NotRun | None:
-    pin, package = cell.agent.opencode, opencode_package()
-    if not stored_opencode(pin) and package not in cell.opencode.integrity:
-        known = ", ".join(sorted(cell.opencode.integrity))
+    if reason := missing_package(cell):
         return NotRun(
             why=WhyNotRun.NO_PROGRAM,
-            reason=f"matrix.lock: opencode.{pin}: no {package}, only {known}",
+            reason=reason,
             remedy="run it on a machine that has one",
         )
     if shutil.which("git") is None:
         return NotRun(
             why=WhyNotRun.NO_PROGRAM,
-            reason="git: not found, and a workspace begins as a repository of it",
+            reason="git: not found, and a workspace is a git repository",
             remedy="install the package `git`",
         )
     return None
@@ -81,10 +78,9 @@ def _key(task: Task, environ: Mapping[str, str]) -> NotRun | None:
 def service_lacks(
     task: Task, environ: Mapping[str, str], service: Site
 ) -> NotRun | None:
-    """Whether a real service still has one of the models a task accepts.
+    """Return what follows if a real service has none of the models of a task.
 
-    Only its plain "not found" counts, for all of them: any other trouble is left to
-    the trial.
+    Only "not found" for all of them counts: other errors are left to the trial.
     """
     key = quote(environ.get(task.service.key, ""), safe="")
     for model in task.models:
