@@ -130,7 +130,8 @@ def test_kernel_counters_are_read_in_seconds(tmp_path: Path) -> None:
     count.write_text("4\n")
     watch = KernelWatch(cores=tmp_path)
     begin, begin_s = watch.mark(), time.monotonic()
-    while time.monotonic() - begin_s < 0.3:
+    begin_cpu_s = time.process_time()
+    while time.process_time() - begin_cpu_s < 0.3:
         pass
     end = watch.mark()
     elapsed_s = time.monotonic() - begin_s
