@@ -153,3 +153,21 @@ def test_a_cache_below_a_file_is_one_line(
             f"llamatrix: LLAMATRIX_CACHE: {stocked.root / 'file'} is a file; name a "
             "folder, or a place where one can be made"
         )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("plan", "build", "weights", "bench", "agent", "all"),
+        "regress --baseline april --candidate current",
+        "regress --agent --baseline april --candidate current",
+    ],
+)
+def test_every_command_says_the_same_of_cells_that_match_nothing(
+    words: str, project: Project, run_invoke: RunInvoke
+) -> None:
+    ended = run_invoke(*words.split(), "--profile", "smoke", "--cells", "speeds/qwen*")
+    assert ended.returncode == 2
+    *_, line = ended.stderr.splitlines()
+    assert line.startswith("llamatrix: --cells 'speeds/qwen*' matches no cell")
+    assert not project.reports.exists()

@@ -59,7 +59,7 @@ def test_without_a_judged_trial_there_is_nothing_to_judge(
 ) -> None:
     ended = run_invoke("regrade")
     assert ended.returncode == 5
-    assert "no judged trial is recorded" in ended.stderr
+    assert "no finished trial is recorded" in ended.stderr
 
 
 @pytest.mark.slow

@@ -1,18 +1,16 @@
 """`invoke opinion`: what a model says of recorded trials' work, asked after the fact."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from llamatrix import __version__
 from llamatrix.commands.flags import JudgeFlags
-from llamatrix.commands.report_view import View, load_view, trials_belong
-from llamatrix.config.expand import select_profile
-from llamatrix.errors import BenchError, MatrixError, MeasureError
+from llamatrix.commands.report_view import finished_trials, load_view
+from llamatrix.errors import BenchError, MatrixError
 from llamatrix.progress import say
 from llamatrix.records.judge_record import (
     JUDGE,
@@ -29,7 +27,6 @@ from llamatrix.report.views.opinions import opinion_tables
 from llamatrix.trials.checks.task import load_task, read_prompt
 from llamatrix.trials.llm_judge import (
     Given,
-    JudgeQuestion,
     JudgeReply,
     ask_judge,
     judge_question,
@@ -39,14 +36,20 @@ from llamatrix.trials.llm_judge import (
 from llamatrix.web import Site, site
 
 _SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+"""Ends of the names of variables whose values are never sent."""
 
 
 def opinion(flags: JudgeFlags) -> str:
     """Ask for each finished trial once, keep each answer, return the tables."""
     view = load_view()
-    chosen = _chosen(view, flags)
+    chosen = finished_trials(view, profile=flags.profile, cells=flags.cells)
     secret = _key(flags.key_env, os.environ)
-    redaction = Redaction(secrets=_secrets(os.environ, secret))
+    secrets = {
+        value
+        for name, value in os.environ.items()
+        if name.upper().endswith(_SECRET_NAMES)
+    }
+    redaction = Redaction(secrets=tuple(sorted({secret, *secrets} - {""})))
     store = Store(reports=view.project.reports, kind=JUDGE)
     with _endpoint(flags.url, secret) as place:
         for record in chosen:
@@ -61,26 +64,6 @@ def opinion(flags: JudgeFlags) -> str:
     return "\n".join(tables)
 
 
-def _chosen(view: View, flags: JudgeFlags) -> list[TrialRecord]:
-    if flags.profile:
-        select_profile(view.matrix, flags.profile)
-    found = [
-        record
-        for group in view.trials
-        if not flags.profile or trials_belong(group, view.matrix, flags.profile)
-        for trials in group.trials.values()
-        for record in trials.finished
-        if fnmatchcase(record.cell.id, flags.cells or "*")
-    ]
-    if not found:
-        asked = " of these cells" if flags.cells or flags.profile else ""
-        raise MeasureError(
-            f"{view.project.records}: no finished trial{asked} is recorded; `invoke "
-            "agent` makes some, `invoke plan` shows the cells"
-        )
-    return found
-
-
 def _one(
     record: TrialRecord,
     flags: JudgeFlags,
@@ -92,12 +75,12 @@ def _one(
     label = f"{record.cell.id} #{record.trial}"
     workspace = _workspace(record, records)
     if workspace is None:
-        say(f"{label}: passed over, its workspace is no longer there")
+        say(f"{label}: skipped, its workspace is no longer there")
         return
     try:
         task = read_prompt(load_task(record.cell.task))
     except BenchError as error:
-        say(f"{label}: passed over: {error}")
+        say(f"{label}: skipped: {error}")
         return
     made = judge_question(
         flags.model,
@@ -106,11 +89,18 @@ def _one(
         tdd=record.result.tdd,
         redaction=redaction,
     )
-    asked = _asked(made)
+    asked = JudgeRequest(
+        model=made.request.model,
+        rubric=rubric().version,
+        rubric_sha256=rubric_sha256(),
+        prompt_sha256=made.sha256,
+        characters=made.characters,
+        cut=made.cut,
+    )
     cell = judge_cell(record, asked)
     known = store.read(host_slug=record.host.slug, record_id=cell.id)
     if not flags.again and any(one.cell.digest == cell.digest for one in known):
-        say(f"{label}: asked before; `--again` asks anew")
+        say(f"{label}: asked before; `--again` asks again")
         return
     say(f"{label}: asking {flags.model}, {made.characters} characters")
     reached = ask_judge(place, made, redaction)
@@ -129,17 +119,6 @@ def _one(
         )
     )
     say(f"{label}: {_words(reached)}")
-
-
-def _asked(made: JudgeQuestion) -> JudgeRequest:
-    return JudgeRequest(
-        model=made.request.model,
-        rubric=rubric().version,
-        rubric_sha256=rubric_sha256(),
-        prompt_sha256=made.sha256,
-        characters=made.characters,
-        cut=made.cut,
-    )
 
 
 def _workspace(record: TrialRecord, records: Path) -> Path | None:
@@ -180,17 +159,6 @@ def _key(name: str, environ: Mapping[str, str]) -> str:
     if not environ.get(name):
         raise MatrixError(f"--key-env {name}: this variable is not set; export it")
     return environ[name]
-
-
-def _secrets(environ: Mapping[str, str], secret: str) -> tuple[str, ...]:
-    """Whatever in our surroundings is named like a key: none of it may be sent."""
-    return tuple(sorted({secret, *_named_like_keys(environ)} - {""}))
-
-
-def _named_like_keys(environ: Mapping[str, str]) -> Iterator[str]:
-    for name, value in environ.items():
-        if name.upper().endswith(_SECRET_NAMES):
-            yield value
 
 
 def _words(reached: JudgeReply) -> str:

@@ -1,4 +1,4 @@
-"""`invoke regrade`: archived work is judged again with today's checks, without a token.
+"""`invoke regrade`: archived work is judged again with today's checks, without a model.
 
 The new verdict is a record of its own beside the old one, with the version of the checks
 that gave it; tables show the newest. What the archive lacks for a check is not decided.
@@ -7,18 +7,15 @@ that gave it; tables show the newest. What the archive lacks for a check is not 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
 
 from llamatrix import __version__
-from llamatrix.agents.turn_outcome import NotRun
+from llamatrix.commands.agent import describe
 from llamatrix.commands.flags import RegradeFlags
-from llamatrix.commands.report_view import View, load_view, trials_belong
+from llamatrix.commands.report_view import finished_trials, load_view
 from llamatrix.commands.task_cases import ExecutionEnvironments
-from llamatrix.config.expand import select_profile
-from llamatrix.errors import MeasureError
 from llamatrix.progress import say
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT, TrialRecord
@@ -39,7 +36,6 @@ from llamatrix.trials.checks.sources import files
 from llamatrix.trials.checks.task import check_version, load_task
 from llamatrix.trials.trial import REQUESTS, TRAJECTORY
 from llamatrix.trials.trial_result import (
-    Broken,
     Correct,
     Incorrect,
     TrialOutcome,
@@ -51,18 +47,20 @@ from llamatrix.trials.trial_result import (
 def regrade(flags: RegradeFlags) -> str:
     """Judge again what other checks judged; return a table of old and new verdicts."""
     view = load_view()
-    chosen = _chosen(view, flags)
+    chosen = finished_trials(view, profile=flags.profile, cells=flags.cells)
     store = Store(reports=view.project.reports, kind=AGENT)
     rows = []
     with ExecutionEnvironments.opened(fetch=True) as executions:
         for record in chosen:
             label = f"{record.cell.id} #{record.trial}"
             if record.check_version == check_version(record.cell.task):
-                say(f"{label}: passed over, today's checks judged it")
+                say(f"{label}: skipped, today's checks judged it")
                 continue
-            folder = _folder(record, view.project.records)
-            if folder is None:
-                say(f"{label}: passed over, its archive is no longer there")
+            served = record.served
+            host = view.project.records / record.host.slug
+            folder = host / served.trajectory if served else host
+            if not (folder / TRAJECTORY).is_file():
+                say(f"{label}: skipped, its archive is no longer there")
                 continue
             say(f"{label}: judging {len(record.result.turns)} turns")
             new = _regraded(record, folder, executions)
@@ -70,40 +68,12 @@ def regrade(flags: RegradeFlags) -> str:
             rows.append(
                 (
                     *(record.cell.id, str(record.trial)),
-                    *(_told(record.result.outcome), record.check_version),
-                    *(_told(new.result.outcome), new.check_version),
+                    *(describe(record.result.outcome), record.check_version),
+                    *(describe(new.result.outcome), new.check_version),
                 )
             )
     header = ("cell", "trial", "was", "by checks", "is", "by checks")
     return markdown(Table(caption="Judged again", columns=header, rows=tuple(rows)))
-
-
-def _chosen(view: View, flags: RegradeFlags) -> list[TrialRecord]:
-    if flags.profile:
-        select_profile(view.matrix, flags.profile)
-    found = [
-        record
-        for group in view.trials
-        if not flags.profile or trials_belong(group, view.matrix, flags.profile)
-        for trials in group.trials.values()
-        for record in trials.records
-        if fnmatchcase(record.cell.id, flags.cells or "*")
-        and not isinstance(record.result.outcome, Broken | NotRun)
-    ]
-    if not found:
-        asked = " of these cells" if flags.cells or flags.profile else ""
-        raise MeasureError(
-            f"{view.project.records}: no judged trial{asked} is recorded; `invoke "
-            "agent` makes some, `invoke plan` shows the cells"
-        )
-    return found
-
-
-def _folder(record: TrialRecord, records: Path) -> Path | None:
-    if record.served is None:
-        return None
-    folder = records / record.host.slug / record.served.trajectory
-    return folder if (folder / TRAJECTORY).is_file() else None
 
 
 def _regraded(
@@ -119,9 +89,14 @@ def _regraded(
             executions.for_task(load_task(record.cell.task)) as execution,
             _transcript(folder, record.result.turns, number) as transcript,
         ):
-            found = _judged_archive(
-                record, workspace, transcript, _with_log(execution, folder)
+            requests = folder / REQUESTS
+            with_log = msgspec.structs.replace(
+                execution,
+                agents_requests=str(requests)
+                if requests.is_file()
+                else execution.agents_requests,
             )
+            found = _judged_archive(record, workspace, transcript, with_log)
         turns.append(msgspec.structs.replace(turn, judgement=found))
         if found.verdict is not Verdict.FAILED:
             break  # with these checks the trial would have ended here
@@ -181,13 +156,6 @@ def _lacking(
         yield "no-key", "Keys were taken out of the archive."
 
 
-def _with_log(execution: ExecutionEnvironment, folder: Path) -> ExecutionEnvironment:
-    log = folder / REQUESTS
-    if not log.is_file():
-        return execution
-    return msgspec.structs.replace(execution, agents_requests=str(log))
-
-
 @contextmanager
 def _transcript(
     folder: Path, turns: Sequence[TurnResult], number: int
@@ -205,15 +173,3 @@ def _transcript(
         cut = aside / TRAJECTORY
         cut.write_bytes(b"".join(lines[: sum(t.tool_uses for t in turns[:number])]))
         yield cut
-
-
-def _told(outcome: TrialOutcome) -> str:
-    match outcome:
-        case Correct(turn=turn):
-            return f"correct on turn {turn}"
-        case Incorrect(turns=turns):
-            return f"not correct in {turns} turns"
-        case Undecided(turn=turn):
-            return f"undecided on turn {turn}"
-        case _:
-            return "broken"

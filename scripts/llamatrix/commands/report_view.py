@@ -7,11 +7,11 @@ from pathlib import Path
 
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.context import Context, choose_profile
-from llamatrix.config.expand import expand_plan, select_profile
+from llamatrix.config.expand import expand_plan, select_cells, select_profile
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import Lock, load_lock
 from llamatrix.config.matrix import Matrix
-from llamatrix.errors import BenchError, ReportError
+from llamatrix.errors import BenchError, MeasureError, ReportError
 from llamatrix.host import this_host
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
@@ -19,6 +19,7 @@ from llamatrix.records.context_record import CONTEXT, ContextRecord
 from llamatrix.records.hand_run import BY_HAND
 from llamatrix.records.judge_record import JUDGE, JudgeRecord
 from llamatrix.records.store import DamagedLine, Store
+from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.reference_set import find_set
 from llamatrix.report.evidence import (
@@ -156,6 +157,29 @@ def chosen_groups(view: View, profile: str, host: str) -> Chosen:
         )
         raise ReportError(f"no records of profile {name!r} on {slug} yet; {remedy}")
     return found
+
+
+def finished_trials(view: View, *, profile: str, cells: str) -> tuple[TrialRecord, ...]:
+    """The trials that a model ended, chosen by profile and `--cells`, in table order.
+
+    MeasureError where none is recorded, MatrixError where the glob matches none of them.
+    """
+    if profile:
+        select_profile(view.matrix, profile)
+    records = [
+        record
+        for group in view.trials
+        if not profile or trials_belong(group, view.matrix, profile)
+        for trials in group.trials.values()
+        for record in trials.finished
+    ]
+    if not records:
+        of = f" of profile {profile!r}" if profile else ""
+        raise MeasureError(
+            f"{view.project.records}: no finished trial{of} is recorded; `invoke agent` "
+            "makes some, `invoke plan` shows the cells"
+        )
+    return select_cells(records, cells, ids=lambda record: (record.cell.id,))
 
 
 def published_set(name: str, project: Project, matrix: Matrix) -> Published:
