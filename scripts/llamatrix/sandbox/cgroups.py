@@ -17,6 +17,8 @@ _JOIN = 'while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs"; shift; done; shif
 _SLACK_BYTES = 256 << 20
 """Lets the supervisor act first: it reports which process it killed."""
 _REMOVE_ROUNDS = 50
+_STARTING_S = 60
+"""A younger group without processes may be that of a sandbox that is just starting."""
 
 
 @contextmanager
@@ -26,7 +28,9 @@ def limited(*, memory_bytes: int, threads: int) -> Iterator[tuple[Path, ...]]:
     made = []
     for folder, limits in _places():
         for stale in folder.glob(f"{_PREFIX}*"):
-            _remove(stale)
+            with suppress(OSError):
+                if time.time() - stale.stat().st_mtime > _STARTING_S:
+                    _remove(stale)
         group = folder / f"{_PREFIX}{uuid.uuid4().hex[:12]}"
         with suppress(OSError):
             group.mkdir()

@@ -184,7 +184,7 @@ class Evidence:
         return (*self._runs, *self._runs_with_arguments)
 
     @cached_property
-    def _ways(self) -> list[Words]:
+    def _script_commands(self) -> list[Words]:
         heads = {name.split(".")[0] for name in self.task.packages}
 
         def is_unlikely(source: Source) -> tuple[bool, bool]:
@@ -221,34 +221,36 @@ class Evidence:
             return (*ran, *beside.result())
 
     def _script_programs(self) -> "_Programs":
-        if not self._ways:
+        if not self._script_commands:
             return _Programs()
-        programs = self._prepared(self._suite_ways[0])
-        real = programs.add_ways(self._scripts(self._ways, World.REAL))
+        programs = self._prepared(self._suite_options[0])
+        real = programs.add(self._scripts(self._script_commands, World.REAL))
         if self.case.execution.switch:
             for world in set(self.plan.script) - {World.REAL}:
-                programs.add_ways(self._scripts(self._ways, world), needing=real)
+                programs.add(self._scripts(self._script_commands, world), needing=real)
             if key := self._key_to_leave_out(tests=False):
-                without = self._scripts(self._ways, World.FAILING, without=key)
-                programs.add_ways(without, needing=real)
+                without = self._scripts(
+                    self._script_commands, World.FAILING, without=key
+                )
+                programs.add(without, needing=real)
         return programs
 
     def _suite_programs(self) -> "_Programs":
         if not self.test_files:
             return _Programs()
-        ways = self._suite_ways
-        programs = self._prepared(ways[0])
-        real = programs.add_ways(self._suites_by(ways, World.REAL))
+        alternatives = self._suite_options
+        programs = self._prepared(alternatives[0])
+        real = programs.add(self._suites_by(alternatives, World.REAL))
         if self.case.execution.switch:
             for world in self.plan.suite[1:]:
-                programs.add_ways(self._suites_by(ways, world), needing=real)
+                programs.add(self._suites_by(alternatives, world), needing=real)
             if key := self._key_to_leave_out(tests=True):
-                without = self._suites_by(ways, World.FAILING, without=key)
-                programs.add_ways(without, needing=real)
+                without = self._suites_by(alternatives, World.FAILING, without=key)
+                programs.add(without, needing=real)
         return programs
 
     @cached_property
-    def _suite_ways(self) -> list[Words]:
+    def _suite_options(self) -> list[Words]:
         beside = with_packages(self.packages)
         project = (self.folder / "pyproject.toml").is_file()
         return (
@@ -262,11 +264,11 @@ class Evidence:
             return ()
         return tuple(filter(None, (self.task.service.key, "GOOGLE_API_KEY")))
 
-    def _prepared(self, way: Words) -> "_Programs":
+    def _prepared(self, words: Words) -> "_Programs":
         """Install packages first, so that changes by judged programs are noticed."""
         install = Program(
             name="preparation",
-            words=(*way, "python", "-c", ""),
+            words=(*words, "python", "-c", ""),
             timeout_s=self.task.limits.program_s,
             installs=True,
         )
@@ -288,14 +290,14 @@ class Evidence:
                 ran.program.words, output, self.plan.arguments
             )
             more |= dict.fromkeys(found)
-        fresh = [each for each in more if each not in self._ways]
+        fresh = [each for each in more if each not in self._script_commands]
         if not fresh:
             return ()
         programs = self._prepared(())
-        real = programs.add_ways(self._scripts(fresh, World.REAL))
+        real = programs.add(self._scripts(fresh, World.REAL))
         if self.case.execution.switch:
             for world in set(self.plan.script) - {World.REAL}:
-                programs.add_ways(self._scripts(fresh, world), needing=real)
+                programs.add(self._scripts(fresh, world), needing=real)
         return run_session(self.folder, self.case.execution, programs.all)
 
     @cached_property
@@ -305,10 +307,10 @@ class Evidence:
         real = self.suite(World.REAL)
         if real is None or not self.case.execution.switch:
             return {}
-        way = real.ran.program.way
-        programs = self._prepared(way)
+        options = real.ran.program.options
+        programs = self._prepared(options)
         for world in worlds:
-            programs.add_ways(self._suites_by([way], world))
+            programs.add(self._suites_by([options], world))
         runs = run_session(self.folder, self.case.execution, programs.all)
         found = {world: self._suite_of(runs, world) for world in worlds}
         return {world: suite for world, suite in found.items() if suite}
@@ -325,7 +327,7 @@ class Evidence:
         return next(iter(good or ran[::-1] or suites), None)
 
     def _scripts(
-        self, ways: Sequence[Words], world: World, *, without: Words = ()
+        self, alternatives: Sequence[Words], world: World, *, without: Words = ()
     ) -> list[Program]:
         return [
             Program(
@@ -338,11 +340,11 @@ class Evidence:
                 hand_out=self.plan.folder,
                 files=0 if without else self.plan.files,
             )
-            for words in ways
+            for words in alternatives
         ]
 
     def _suites_by(
-        self, ways: Sequence[Words], world: World, *, without: Words = ()
+        self, alternatives: Sequence[Words], world: World, *, without: Words = ()
     ) -> list[Program]:
         inside = f"{self.case.execution.inside}/run_tests.py"
         packages = ",".join(self.task.packages) if world is World.REAL else ""
@@ -352,13 +354,13 @@ class Evidence:
             Program(
                 name=" ".join((_SUITE, world, *without[:1])),
                 world=world,
-                words=(*way, *rest, *_PYTEST_FLAGS, *self._unused_plugin, *files),
-                way=way,
+                words=(*words, *rest, *_PYTEST_FLAGS, *self._unused_plugin, *files),
+                options=words,
                 timeout_s=self.task.limits.program_s,
                 without=without,
                 reports=True,
             )
-            for way in ways
+            for words in alternatives
         ]
 
     @cached_property
@@ -391,7 +393,7 @@ class _Programs:
 
     all: list[Program] = field(default_factory=list)
 
-    def add_ways(
+    def add(
         self, programs: Sequence[Program], *, needing: Sequence[int] = ()
     ) -> list[int]:
         """Add alternatives, each only if the same one worked before; return their places."""

@@ -71,7 +71,7 @@ class SuiteReport(Struct, frozen=True):
     """Observations of something that replaces the service's client."""
 
 
-class _Ended(Struct, frozen=True):
+class _Ended(Struct, frozen=True, tag_field="kind", tag="ended"):
     step: int
     begun_s: float
     ended_s: float
@@ -82,7 +82,7 @@ class _Ended(Struct, frozen=True):
     report: tuple[str, ...]
 
 
-class _Part(Struct, frozen=True):
+class _Part(Struct, frozen=True, tag_field="kind", tag="part"):
     step: int
     file: str
     part: str
@@ -100,7 +100,7 @@ class Program:
     """The index of a program that must have worked before this one, or -1."""
     words: tuple[str, ...]
     """The words after `uv run`."""
-    way: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
     """The leading `--with` options among them."""
     timeout_s: float
     until: str = ""
@@ -203,7 +203,22 @@ def run_session(
             )
     log = read_requests(Path(execution.requests)) if execution.requests else ()
     return tuple(
-        _ran(programs[each.step], each, reports, log) for each in reports.ended
+        Ran(
+            program=programs[each.step],
+            code=each.code,
+            timed_out=each.timed_out,
+            seconds=each.ended_s - each.begun_s,
+            out=each.out,
+            tail=each.tail,
+            report=each.report,
+            files=reports.files_of(each.step),
+            requests=tuple(
+                request
+                for request in log
+                if each.begun_s <= request.at_s <= each.ended_s
+            ),
+        )
+        for each in reports.ended
     )
 
 
@@ -236,24 +251,6 @@ def _plan(
     }
 
 
-def _ran(
-    program: Program, ended: _Ended, reports: "_Reports", log: Sequence[Request]
-) -> Ran:
-    return Ran(
-        program=program,
-        code=ended.code,
-        timed_out=ended.timed_out,
-        seconds=ended.ended_s - ended.begun_s,
-        out=ended.out,
-        tail=ended.tail,
-        report=ended.report,
-        files=reports.files_of(ended.step),
-        requests=tuple(
-            each for each in log if ended.begun_s <= each.at_s <= ended.ended_s
-        ),
-    )
-
-
 @dataclass
 class _Reports:
     """The reports so far: complete lines, in order, with the right digest."""
@@ -273,15 +270,11 @@ class _Reports:
         if not hmac.compare_digest(digest, match[2]):
             return
         self.count += 1
-        self._add(match[3])
-
-    def _add(self, text: str) -> None:
-        raw = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-        if "file" in raw:
-            part = msgspec.json.decode(text, type=_Part)
-            self.parts.setdefault((part.step, part.file), []).append(part.part)
+        report = msgspec.json.decode(match[3], type=_Ended | _Part)
+        if isinstance(report, _Part):
+            self.parts.setdefault((report.step, report.file), []).append(report.part)
         else:
-            self.ended.append(msgspec.json.decode(text, type=_Ended))
+            self.ended.append(report)
             if len(self.ended) == 1:
                 self.on_first()
 

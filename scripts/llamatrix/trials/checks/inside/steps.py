@@ -120,8 +120,9 @@ class _Runner:
             count += 1
             for at in range(0, max(len(content), 1), _PART_BYTES):
                 part = base64.b64encode(content[at : at + _PART_BYTES]).decode()
-                self._send({"step": number, "file": name, "part": part})
-        self._send({"step": number, "begun_s": begun, "ended_s": finished, **report})
+                self._send({"kind": "part", "step": number, "file": name, "part": part})
+        times = {"begun_s": begun, "ended_s": finished}
+        self._send({"kind": "ended", "step": number, **times, **report})
         out = " ".join(str(report["out"]).split())
         good = report["code"] == 0 and not report["timed_out"]
         if good and step["until"] in out and count >= step["files"]:
