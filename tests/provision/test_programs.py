@@ -1,4 +1,4 @@
-"""A program out of a Python package is held to what its installer recorded."""
+"""A program of a Python package is compared with its installer's record."""
 
 import base64
 import hashlib
@@ -31,13 +31,11 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_a_program_as_installed_is_returned(program: Path, tmp_path: Path) -> None:
+def test_program_as_installed_is_returned(program: Path, tmp_path: Path) -> None:
     assert require_as_installed(program, "made-tool", tmp_path / "cache") == program
 
 
-def test_a_flipped_bit_is_refused_with_both_hashes(
-    program: Path, tmp_path: Path
-) -> None:
+def test_flipped_bit_is_refused_with_both_hashes(program: Path, tmp_path: Path) -> None:
     before = file_sha256(program)
     program.write_bytes(b"uhe program")
     with pytest.raises(ProvisionError) as caught:
@@ -48,9 +46,7 @@ def test_a_flipped_bit_is_refused_with_both_hashes(
 
 @pytest.mark.usefixtures("program")
 @pytest.mark.parametrize("package", ["made-tool", "no-such-package"])
-def test_a_program_from_elsewhere_is_nobodys_to_judge(
-    package: str, tmp_path: Path
-) -> None:
+def test_program_from_elsewhere_is_not_checked(package: str, tmp_path: Path) -> None:
     other = tmp_path / "tool"
     other.write_bytes(b"another")
     assert require_as_installed(other, package, tmp_path / "cache") == other

@@ -1,4 +1,4 @@
-"""A set of wheels is fetched whole, held to its hashes, and only once."""
+"""A set of wheels is fetched once, completely, and verified by its hashes."""
 
 import shutil
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def names(folder: Path) -> set[str]:
     return {path.name.partition("-")[0] for path in folder.iterdir()}
 
 
-def test_they_are_fetched_once_those_for_other_systems_too(
+def test_wheels_are_fetched_once_and_markers_ignored(
     shelf: Path, tmp_path: Path, unreachable: Callable[[], None]
 ) -> None:
     here = made_wheel(shelf, "here")
@@ -46,7 +46,7 @@ def test_they_are_fetched_once_those_for_other_systems_too(
     assert provide_wheels(listed, tmp_path / "cache") == folder
 
 
-def test_a_repacked_wheel_is_named_and_fetched_again_or_refused(
+def test_repacked_wheel_is_named_and_fetched_again_or_refused(
     shelf: Path,
     tmp_path: Path,
     unreachable: Callable[[], None],
@@ -96,7 +96,7 @@ def test_another_list_is_another_folder(shelf: Path, tmp_path: Path) -> None:
     assert (names(one), names(other)) == ({"first"}, {"first", "second"})
 
 
-def test_other_bytes_are_thrown_away(shelf: Path, tmp_path: Path) -> None:
+def test_download_with_other_bytes_is_discarded(shelf: Path, tmp_path: Path) -> None:
     listed = written(tmp_path, entry(made_wheel(shelf, "here")))
     made_wheel(shelf, "here", python=">=3.10")
     with pytest.raises(ProvisionError, match="does not have the sha256"):
@@ -104,14 +104,14 @@ def test_other_bytes_are_thrown_away(shelf: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "cache").rglob("*.whl"))
 
 
-def test_an_entry_without_a_hash_is_refused(shelf: Path, tmp_path: Path) -> None:
+def test_entry_without_a_hash_is_refused(shelf: Path, tmp_path: Path) -> None:
     made_wheel(shelf, "here")
     listed = written(tmp_path, "here==1.0\n")
     with pytest.raises(ProvisionError, match="has entries without hashes"):
         provide_wheels(listed, tmp_path / "cache")
 
 
-def test_a_wheel_that_cannot_be_had_is_named(
+def test_unavailable_wheel_is_named(
     shelf: Path, tmp_path: Path, unreachable: Callable[[], None]
 ) -> None:
     listed = written(tmp_path, entry(made_wheel(shelf, "here")))
@@ -120,6 +120,6 @@ def test_a_wheel_that_cannot_be_had_is_named(
         provide_wheels(listed, tmp_path / "cache")
 
 
-def test_a_list_that_is_not_there_says_what_writes_it(tmp_path: Path) -> None:
+def test_missing_list_names_the_command_that_writes_it(tmp_path: Path) -> None:
     with pytest.raises(ProvisionError, match="`invoke lock --python` writes it"):
         provide_wheels(tmp_path / "wheels.txt", tmp_path)

@@ -1,4 +1,4 @@
-"""The lock says what the index has, and `--check` says where they differ."""
+"""The lock has what the index has, and `--check` reports differences."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ def matrix(index: Index) -> Matrix:
     )
 
 
-def test_a_lock_written_and_read_is_the_same(
+def test_lock_written_and_read_is_the_same(
     index: Index, matrix: Matrix, tmp_path: Path
 ) -> None:
     locked = index.publish()
@@ -36,7 +36,7 @@ def test_a_lock_written_and_read_is_the_same(
     assert compare(matrix, lock, tmp_path / "cache") == []
 
 
-def test_an_edited_entry_is_a_difference(
+def test_edited_entry_is_a_difference(
     index: Index, matrix: Matrix, tmp_path: Path
 ) -> None:
     locked = msgspec.structs.replace(index.publish(), sdist_sha256="0" * 64)
@@ -53,7 +53,7 @@ def test_missing_and_superfluous_entries_are_differences(
     assert found == {"pins.other": "not in matrix.toml", "pins.only": "not locked"}
 
 
-def test_an_index_out_of_reach_is_not_checked_rather_than_different(
+def test_index_out_of_reach_is_not_checked_rather_than_different(
     index: Index, matrix: Matrix, tmp_path: Path, unreachable: Callable[[], None]
 ) -> None:
     lock = Lock(lock_version=1, pins={"only": index.publish()})
@@ -62,7 +62,7 @@ def test_an_index_out_of_reach_is_not_checked_rather_than_different(
     assert not drift.checked
 
 
-def test_a_package_with_another_commit_than_the_matrix_is_not_locked(
+def test_package_with_another_commit_than_the_matrix_is_not_locked(
     index: Index, matrix: Matrix, tmp_path: Path
 ) -> None:
     index.publish()
@@ -83,7 +83,7 @@ def test_what_is_locked_already_is_not_asked_for(
 
 
 @pytest.mark.parametrize("key", ["version", "commit"])
-def test_a_typo_in_one_pin_downloads_nothing_twice(
+def test_typo_in_one_pin_downloads_nothing_twice(
     index: Index, matrix: Matrix, tmp_path: Path, key: str
 ) -> None:
     """Known errors are reported before a download, and downloads are kept."""
@@ -105,7 +105,7 @@ def test_a_typo_in_one_pin_downloads_nothing_twice(
         assert resolve(matrix, cache, None).pins["only"].commit == index.commit
 
 
-def test_a_package_that_the_index_does_not_have_is_named(
+def test_package_that_the_index_does_not_have_is_named(
     index: Index, matrix: Matrix, tmp_path: Path
 ) -> None:
     index.publish()

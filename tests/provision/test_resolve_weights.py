@@ -1,4 +1,4 @@
-"""The lock says which bytes the weights are, or that nobody could be asked."""
+"""The lock names the weights' bytes, or says that the hub was unreachable."""
 
 import errno
 import os
@@ -46,7 +46,7 @@ def matrix() -> Matrix:
 
 @pytest.fixture
 def lock() -> Lock:
-    """The shipped lock before anybody reached the hub."""
+    """The shipped lock before the hub was reached."""
     return msgspec.structs.replace(load_lock(ROOT / "matrix.lock"), weights={})
 
 
@@ -73,7 +73,7 @@ def spec_digest(matrix: Matrix, lock: Lock) -> str:
     return cell.spec_digest
 
 
-def test_an_entry_has_the_newest_revision_its_hash_and_its_size(
+def test_entry_has_the_newest_revision_its_hash_and_its_size(
     hub: HubStub, matrix: Matrix, lock: Lock, tmp_path: Path
 ) -> None:
     publish(hub, matrix, OTHER, MAIN)
@@ -123,7 +123,7 @@ def test_out_of_reach_an_entry_of_another_file_is_not_kept(
     assert resolved(changed, known).weights[MODEL].sha256 == UNRESOLVED
 
 
-def test_a_changed_hash_is_told(
+def test_changed_hash_is_told(
     hub: HubStub, matrix: Matrix, lock: Lock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(hub, matrix, CONTENT, MAIN)
@@ -136,7 +136,7 @@ def test_a_changed_hash_is_told(
     assert sha256(OTHER) in said
 
 
-def test_a_small_file_without_a_sha256_is_no_weights_file(
+def test_small_file_without_a_sha256_is_no_weights_file(
     hub: HubStub, matrix: Matrix, lock: Lock
 ) -> None:
     publish(hub, matrix, b"", MAIN)
@@ -144,7 +144,7 @@ def test_a_small_file_without_a_sha256_is_no_weights_file(
         resolved(matrix, lock)
 
 
-def test_the_check_holds_the_locked_revision_against_the_hub(
+def test_check_holds_the_locked_revision_against_the_hub(
     hub: HubStub, matrix: Matrix, lock: Lock
 ) -> None:
     publish(hub, matrix, CONTENT, MAIN)
@@ -162,7 +162,7 @@ def test_the_check_holds_the_locked_revision_against_the_hub(
     assert "no longer has this revision" in found
 
 
-def test_the_check_does_not_fail_on_what_it_could_not_ask(
+def test_check_does_not_fail_on_what_it_could_not_ask(
     hub: HubStub, matrix: Matrix, lock: Lock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(hub, matrix, CONTENT, MAIN)
@@ -177,7 +177,7 @@ def test_the_check_does_not_fail_on_what_it_could_not_ask(
     assert "unresolved" in found
 
 
-def test_the_check_finds_entries_that_the_matrix_does_not_have(
+def test_check_finds_entries_that_the_matrix_does_not_have(
     matrix: Matrix, lock: Lock
 ) -> None:
     assert differences(matrix, lock) == {f"weights.{MODEL}": ("not locked", True)}
@@ -189,7 +189,7 @@ def test_the_check_finds_entries_that_the_matrix_does_not_have(
     assert found[f"weights.{MODEL}"][1]
 
 
-def test_a_plan_refuses_an_entry_of_another_file(matrix: Matrix, lock: Lock) -> None:
+def test_plan_refuses_an_entry_of_another_file(matrix: Matrix, lock: Lock) -> None:
     unknown = resolved(matrix, lock)
     moved = msgspec.structs.replace(unknown.weights[MODEL], file="another.gguf")
     changed = msgspec.structs.replace(lock, weights={MODEL: moved})
@@ -198,7 +198,7 @@ def test_a_plan_refuses_an_entry_of_another_file(matrix: Matrix, lock: Lock) -> 
 
 
 @pytest.mark.parametrize("key", ["revision", "sha256", "size_bytes"])
-def test_an_entry_that_is_resolved_in_part_is_refused(
+def test_entry_that_is_resolved_in_part_is_refused(
     lock: Lock, tmp_path: Path, key: str
 ) -> None:
     whole = LockedWeights(
@@ -211,7 +211,7 @@ def test_an_entry_that_is_resolved_in_part_is_refused(
         load_lock(path)
 
 
-def test_the_bytes_and_not_the_revision_are_in_the_digest(
+def test_bytes_and_not_the_revision_are_in_the_digest(
     hub: HubStub, matrix: Matrix, lock: Lock
 ) -> None:
     publish(hub, matrix, CONTENT, MAIN)
@@ -225,7 +225,7 @@ def test_the_bytes_and_not_the_revision_are_in_the_digest(
     assert len(set(digests)) == 3
 
 
-def test_the_first_that_needs_an_entry_writes_it_and_marks_it(
+def test_first_that_needs_an_entry_writes_it_and_marks_it(
     hub: HubStub, matrix: Matrix, lock: Lock, project: Project
 ) -> None:
     write_lock(lock, project.lock_file)
@@ -239,7 +239,7 @@ def test_the_first_that_needs_an_entry_writes_it_and_marks_it(
     assert resolved(matrix, known).weights[MODEL].pin is WeightsPin.LOCKED
 
 
-def test_a_lock_that_cannot_be_written_does_not_stop_a_run(
+def test_lock_that_cannot_be_written_does_not_stop_a_run(
     hub: HubStub,
     matrix: Matrix,
     lock: Lock,
@@ -259,7 +259,7 @@ def test_a_lock_that_cannot_be_written_does_not_stop_a_run(
     assert load_lock(project.lock_file) == lock
 
 
-def test_an_unreachable_hub_names_the_folder_as_a_way_out(
+def test_unreachable_hub_names_the_folder_as_a_way_out(
     matrix: Matrix, lock: Lock, project: Project
 ) -> None:
     write_lock(lock, project.lock_file)
@@ -268,7 +268,7 @@ def test_an_unreachable_hub_names_the_folder_as_a_way_out(
     assert caught.value.exit_code == 3
 
 
-def test_an_own_file_fills_an_unresolved_entry_and_no_resolved_one(
+def test_own_file_fills_an_unresolved_entry_and_no_resolved_one(
     hub: HubStub, matrix: Matrix, lock: Lock, project: Project, tmp_path: Path
 ) -> None:
     (tmp_path / matrix.models[MODEL].file).write_bytes(OTHER)

@@ -1,4 +1,4 @@
-"""A source is used only when package, objects, commit and tree are what is locked."""
+"""A source is used only if package, objects, commit and tree are the locked ones."""
 
 import subprocess
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from llamatrix.provision.python import UnreachableError
 from llamatrix.provision.source import NOTE, nar_hash, provide_source
 
 
-def test_a_proven_source_is_unpacked_with_its_modes(
+def test_verified_source_is_unpacked_with_its_modes(
     index: Index, tmp_path: Path
 ) -> None:
     tree = provide_source(index.publish(), tmp_path / "cache")
@@ -23,7 +23,7 @@ def test_a_proven_source_is_unpacked_with_its_modes(
     assert not (tree / ".git").exists()
 
 
-def test_a_source_in_the_cache_needs_no_index(
+def test_source_in_the_cache_needs_no_index(
     index: Index, tmp_path: Path, unreachable: Callable[[], None]
 ) -> None:
     locked = index.publish()
@@ -32,7 +32,7 @@ def test_a_source_in_the_cache_needs_no_index(
     assert provide_source(locked, tmp_path / "cache") == first
 
 
-def test_a_download_with_another_hash_is_refused(index: Index, tmp_path: Path) -> None:
+def test_download_with_another_hash_is_refused(index: Index, tmp_path: Path) -> None:
     locked = msgspec.structs.replace(index.publish(), sdist_sha256="0" * 64)
     with pytest.raises(
         ProvisionError, match=r"does not have the sha256 of matrix\.lock"
@@ -41,7 +41,7 @@ def test_a_download_with_another_hash_is_refused(index: Index, tmp_path: Path) -
     assert not (tmp_path / "cache" / "sources" / locked.commit).exists()
 
 
-def test_a_truncated_package_in_the_cache_is_refused_and_kept(
+def test_truncated_package_in_the_cache_is_refused_and_kept(
     index: Index, tmp_path: Path
 ) -> None:
     locked = index.publish()
@@ -55,7 +55,7 @@ def test_a_truncated_package_in_the_cache_is_refused_and_kept(
     assert kept.exists()
 
 
-def test_a_package_that_carries_another_commit_is_refused(
+def test_package_that_carries_another_commit_is_refused(
     index: Index, tmp_path: Path
 ) -> None:
     locked = msgspec.structs.replace(index.publish(), commit="1" * 40)
@@ -67,14 +67,14 @@ def test_a_package_that_carries_another_commit_is_refused(
     assert not list((tmp_path / "cache" / "sources").glob("[0-9a-f]*"))
 
 
-def test_a_tree_with_another_nar_hash_is_refused(index: Index, tmp_path: Path) -> None:
+def test_tree_with_another_nar_hash_is_refused(index: Index, tmp_path: Path) -> None:
     wrong = "sha256-" + "A" * 43 + "="
     locked = msgspec.structs.replace(index.publish(), nar_hash=wrong)
     with pytest.raises(ProvisionError, match="its NAR hash is sha256-"):
         provide_source(locked, tmp_path / "cache")
 
 
-def test_a_changed_template_in_the_cache_is_named_and_unpacked_again(
+def test_changed_template_in_the_cache_is_named_and_unpacked_again(
     index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     locked = index.publish()
@@ -90,7 +90,7 @@ def test_a_changed_template_in_the_cache_is_named_and_unpacked_again(
     assert after in said
 
 
-def test_a_tree_in_the_cache_is_refused_when_the_lock_has_another_nar_hash(
+def test_tree_in_the_cache_is_refused_when_the_lock_has_another_nar_hash(
     index: Index, tmp_path: Path
 ) -> None:
     locked = index.publish()
@@ -104,10 +104,10 @@ def test_a_tree_in_the_cache_is_refused_when_the_lock_has_another_nar_hash(
 
 
 @pytest.mark.usefixtures("index")
-def test_a_tree_without_a_record_must_have_the_locked_nar_hash(
+def test_tree_without_a_record_must_have_the_locked_nar_hash(
     index: Index, tmp_path: Path, unreachable: Callable[[], None]
 ) -> None:
-    """As one carried to a machine without network, with a note in it."""
+    """A tree brought to a machine without network, with a note in it."""
     locked = index.publish()
     tree = provide_source(locked, tmp_path / "cache")
     (record,) = tree.parent.glob(".*.files.json")
@@ -123,7 +123,7 @@ def test_a_tree_without_a_record_must_have_the_locked_nar_hash(
         provide_source(locked, tmp_path / "cache")
 
 
-def test_a_damaged_git_object_is_refused(index: Index, tmp_path: Path) -> None:
+def test_damaged_git_object_is_refused(index: Index, tmp_path: Path) -> None:
     objects = [path for path in index.tree.glob(".git/objects/??/*") if path.is_file()]
     victim = objects[0]
     other = objects[1].read_bytes()
@@ -143,7 +143,7 @@ def test_configuration_and_hooks_of_the_package_are_never_read(
     assert not trap.exists()
 
 
-def test_an_index_out_of_reach_is_told_apart_from_a_wrong_package(
+def test_index_out_of_reach_is_told_apart_from_a_wrong_package(
     index: Index, tmp_path: Path, unreachable: Callable[[], None]
 ) -> None:
     locked = index.publish()
@@ -152,7 +152,7 @@ def test_an_index_out_of_reach_is_told_apart_from_a_wrong_package(
         provide_source(locked, tmp_path / "cache")
 
 
-def test_a_package_without_git_objects_is_refused(index: Index, tmp_path: Path) -> None:
+def test_package_without_git_objects_is_refused(index: Index, tmp_path: Path) -> None:
     import shutil
 
     shutil.rmtree(index.tree / ".git")
@@ -165,7 +165,7 @@ def test_a_package_without_git_objects_is_refused(index: Index, tmp_path: Path) 
 EMPTY_FOLDER = "sha256-pQpattmS9VmO3ZIQUFn66az8GSmB4IvYhTTCFn6SUmo="
 
 
-def test_an_empty_folder_has_the_well_known_hash(tmp_path: Path) -> None:
+def test_empty_folder_has_the_well_known_hash(tmp_path: Path) -> None:
     assert nar_hash(tmp_path) == EMPTY_FOLDER
 
 

@@ -35,7 +35,7 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
-    """Choose how the fake goes wrong."""
+    """Choose the fake's failure mode."""
     monkeypatch.setenv("LLAMATRIX_FAKE_LLAMA_STATE", str(tmp_path))
 
     def choose(name: str) -> None:

@@ -1,4 +1,4 @@
-"""A real llama-server with tiny made-up weights; built and unpacked once per user."""
+"""A real llama-server with tiny synthetic weights; built and unpacked once per user."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Rows that strangers met: a good one is kept, a bad one costs its own test alone."""
+"""Rows from bug reports: a good one is kept, a bad one invalidates only its own test."""
 
 import shutil
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def bench(cells: tuple[Cell, ...], tmp_path: Path) -> Bench:
 
 @pytest.fixture
 def swept(bench: Bench, cells: tuple[Cell, ...]) -> Sweep:
-    """Run the smoke sweep in one of the played ways."""
+    """Run the smoke sweep in one of the fake's modes."""
 
     def run(way: str) -> dict[str, Outcome]:
         (bench.program.parent / "way").write_text(way)
@@ -50,12 +50,12 @@ def swept(bench: Bench, cells: tuple[Cell, ...]) -> Sweep:
 
 
 @pytest.mark.parametrize("way", ["", "banner", "cold", "twice"])
-def test_what_is_no_fault_is_done(swept: Sweep, way: str) -> None:
+def test_harmless_output_is_accepted(swept: Sweep, way: str) -> None:
     found = swept(way)
     assert all(isinstance(outcome, Done) for outcome in found.values())
 
 
-def test_every_sample_of_a_cold_start_is_kept(swept: Sweep) -> None:
+def test_samples_of_cold_start_are_kept(swept: Sweep) -> None:
     outcome = swept("cold")["tg32"]
     assert isinstance(outcome, Done)
     assert outcome.result.tokens_per_second == pytest.approx((3.51, 58.5, 58.5, 58.5))
@@ -85,7 +85,7 @@ def test_every_sample_of_a_cold_start_is_kept(swept: Sweep) -> None:
         ("strange", "no row of pp128 came before that of pp512"),
     ],
 )
-def test_a_row_that_is_not_what_was_asked_costs_its_own_test(
+def test_mismatched_row_invalidates_only_its_test(
     swept: Sweep, way: str, reason: str
 ) -> None:
     first, *others = swept(way).values()
@@ -94,13 +94,13 @@ def test_a_row_that_is_not_what_was_asked_costs_its_own_test(
     assert all(isinstance(outcome, Done) for outcome in others)
 
 
-def test_a_test_without_a_row_costs_itself(swept: Sweep) -> None:
+def test_missing_row_invalidates_only_its_test(swept: Sweep) -> None:
     found = swept("skips")
     assert isinstance(found.pop("pp512"), Invalid)
     assert all(isinstance(outcome, Done) for outcome in found.values())
 
 
-def test_a_crash_after_the_last_row_is_no_result(swept: Sweep) -> None:
+def test_crash_after_last_row_is_a_failure(swept: Sweep) -> None:
     found = swept("crash-at-the-end")
     last = found.pop("tg32")
     assert isinstance(last, Crashed)
@@ -109,7 +109,7 @@ def test_a_crash_after_the_last_row_is_no_result(swept: Sweep) -> None:
 
 
 @pytest.mark.parametrize("way", ["", "vulkan"])
-def test_a_build_for_cuda_that_computed_elsewhere_gives_no_number(
+def test_cuda_build_that_computed_on_cpu_is_invalid(
     bench: Bench, cells: tuple[Cell, ...], way: str
 ) -> None:
     (bench.program.parent / "way").write_text(way)
@@ -121,7 +121,7 @@ def test_a_build_for_cuda_that_computed_elsewhere_gives_no_number(
     assert "computed on the CPU by a build for CUDA" in one.outcome.reason
 
 
-def test_a_variable_of_the_shell_changes_no_number_unless_declared(
+def test_shell_variable_reaches_program_only_if_declared(
     bench: Bench, cells: tuple[Cell, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ggml-org/llama.cpp#28404: set to nothing by accident, 58.5 became 52.1."""

@@ -132,7 +132,7 @@ def program_of(user_cache: Path) -> Callable[[str], Path]:
 
 @pytest.mark.parametrize("architecture", ADDED)
 @pytest.mark.parametrize("pin", ["april", "current"])
-def test_a_proven_architecture_needs_what_the_program_says(
+def test_estimate_of_proven_architecture_equals_llama_fit_params(
     program_of: Callable[[str], Path], tmp_path: Path, pin: str, architecture: str
 ) -> None:
     assert architecture in PROVEN

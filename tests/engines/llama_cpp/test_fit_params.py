@@ -1,4 +1,4 @@
-"""llama-fit-params: figures of each pin, and the closed form held against them."""
+"""llama-fit-params: figures of each pin, compared with the closed form."""
 
 from collections.abc import Callable
 from functools import cache
@@ -35,7 +35,7 @@ from llamatrix.provision.weights.synthetic.write import write
         ("april", FitFigures(model=18986, context=2560, compute=586)),
     ],
 )
-def test_each_pins_figures_are_read(pin: str, figures: FitFigures) -> None:
+def test_figures_of_every_pin_are_parsed(pin: str, figures: FitFigures) -> None:
     text = (CAPTURED / "llama-fit-params" / f"{pin}.txt").read_text()
     assert parse(text) == figures
 
@@ -46,18 +46,18 @@ def test_figures_of_several_devices_are_summed() -> None:
     )
 
 
-def test_a_text_without_figures_has_none() -> None:
+def test_text_without_figures_parses_to_none() -> None:
     assert parse("-c 32768 -ngl -1\n") is None
 
 
-def test_the_command_line_asks_for_what_is_predicted() -> None:
+def test_command_line_has_the_predicted_settings() -> None:
     words = argv(Path("p"), Path("a.gguf"), MemorySettings(), context_tokens=4096)
     text = " ".join(words)
     assert "-c 4096 -ctk q8_0 -ctv q8_0 -fa on" in text
     assert "-ub 512" in text
 
 
-def test_a_program_that_fails_is_named_with_its_last_words(tmp_path: Path) -> None:
+def test_failure_names_program_and_last_line(tmp_path: Path) -> None:
     program = tmp_path / "llama-fit-params"
     program.write_text("#!/bin/sh\necho broken >&2\nexit 3\n")
     program.chmod(0o755)
@@ -84,7 +84,7 @@ def hollow(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(("pin", "old"), [("april", True), ("current", False)])
-def test_weights_and_cache_are_the_programs_to_a_mebibyte_the_graph_nearly(
+def test_program_weights_and_cache_match_to_a_mebibyte(
     user_cache: Path, hollow: Callable[[str], Path], model: str, pin: str, *, old: bool
 ) -> None:
     project = Project(root=ROOT, cache=user_cache)

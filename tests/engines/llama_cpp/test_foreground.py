@@ -20,9 +20,7 @@ from llamatrix.errors import ServeError
 from llamatrix.web import NoAnswerError
 
 
-def test_opencode_gets_the_servers_address_and_the_context_it_really_has(
-    launch: Launch, log: Path
-) -> None:
+def test_opencode_config_has_served_url_and_context(launch: Launch, log: Path) -> None:
     with running(launch, log=log, timeouts=SOON) as serving:
         text = summary(serving)
         config = json.loads(text[text.index("{") : text.rindex("}") + 1])
@@ -35,9 +33,7 @@ def test_opencode_gets_the_servers_address_and_the_context_it_really_has(
     assert model["temperature"] is False
 
 
-def test_serving_in_the_foreground_says_how_to_reach_it_and_ends(
-    launch: Launch, log: Path
-) -> None:
+def test_foreground_server_prints_url_and_stops(launch: Launch, log: Path) -> None:
     shown: list[str] = []
     stop = threading.Event()
 
@@ -51,9 +47,7 @@ def test_serving_in_the_foreground_says_how_to_reach_it_and_ends(
     assert "cleaning up before exit" in log.read_text()
 
 
-def test_ctrl_c_ends_a_served_model_without_a_traceback(
-    launch: Launch, log: Path
-) -> None:
+def test_ctrl_c_stops_server_without_traceback(launch: Launch, log: Path) -> None:
     def interrupt(_: Serving) -> None:
         raise KeyboardInterrupt
 
@@ -61,7 +55,7 @@ def test_ctrl_c_ends_a_served_model_without_a_traceback(
     assert "cleaning up before exit" in log.read_text()
 
 
-def test_a_server_that_dies_while_serving_is_told(
+def test_server_that_dies_while_serving_raises(
     launch: Launch, log: Path, mode: Callable[[str], None]
 ) -> None:
     mode("dies-on-request")
@@ -74,5 +68,5 @@ def _kill_what_serves(serving: Serving) -> None:
         serving.site.post("/completion", {}, timeout_s=10)
 
 
-def test_memory_of_a_process_that_is_gone_is_none(tmp_path: Path) -> None:
+def test_memory_of_ended_process_is_none(tmp_path: Path) -> None:
     assert memory_of(1, proc=tmp_path) is None

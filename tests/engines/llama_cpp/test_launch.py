@@ -11,7 +11,7 @@ from llamatrix.errors import ServeError
 DIALECT = ServerCapabilities(no_page="--no-webui", fits=True, verbosity=3)
 
 
-def test_the_published_launch_line_is_served_with_our_additions(launch: Launch) -> None:
+def test_argv_has_the_published_flags_and_ours(launch: Launch) -> None:
     argv = launch.argv(port=8080, capabilities=DIALECT)
     assert argv[0] == str(launch.program)
     flags = dict(pairwise(argv))
@@ -37,37 +37,37 @@ def test_the_published_launch_line_is_served_with_our_additions(launch: Launch) 
     assert {"--jinja", "--context-shift", "--metrics", "--no-webui"} <= set(argv)
 
 
-def test_a_setting_left_out_of_the_matrix_is_left_to_the_server(launch: Launch) -> None:
+def test_unset_setting_adds_no_flag(launch: Launch) -> None:
     argv = launch.argv(port=1, capabilities=DIALECT)
     assert "--top-p" not in argv
     assert "--min-p" not in argv
 
 
-def test_a_flag_the_server_does_not_know_is_not_sent(launch: Launch) -> None:
+def test_unknown_flag_is_not_used(launch: Launch) -> None:
     old = ServerCapabilities(no_page=None, fits=False, verbosity=3)
     argv = launch.argv(port=1, capabilities=old)
     assert "--fit" not in argv
     assert "--no-webui" not in argv
 
 
-def test_flags_of_the_machine_come_last(launch: Launch) -> None:
+def test_extra_flags_come_last(launch: Launch) -> None:
     asked = replace(launch, extra=("--no-repack",))
     assert asked.argv(port=1, capabilities=DIALECT)[-1] == "--no-repack"
 
 
-def test_the_newer_spelling_is_preferred_where_help_knows_both() -> None:
+def test_newer_flag_is_preferred_if_help_has_both() -> None:
     text = "--ui, --webui, --no-ui, --no-webui  the web page\n--fit [on|off]\n"
     assert parse_help(text) == ServerCapabilities(
         no_page="--no-ui", fits=True, verbosity=3
     )
 
 
-def test_the_level_that_tells_buffer_sizes_is_read_from_help() -> None:
+def test_verbosity_is_read_from_help() -> None:
     assert parse_help("  - 3: info\n  - 4: trace (more info)\n").verbosity == 4
     assert parse_help("  - 3: info\n  - 4: debug\n").verbosity == 3
 
 
-def test_a_missing_template_is_told_before_the_server_starts(launch: Launch) -> None:
+def test_missing_template_is_reported_before_start(launch: Launch) -> None:
     gone = replace(launch, template=Path("/nowhere/x.jinja"))
     with pytest.raises(ServeError, match=r"/nowhere/x.jinja: .* cannot be read"):
         gone.template_sha256()

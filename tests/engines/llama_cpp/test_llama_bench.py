@@ -1,4 +1,4 @@
-"""Rows of every captured pin are read; progress lines are told from the rest."""
+"""Rows and progress lines of every captured pin are parsed."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ _ROWS = sorted((CAPTURED / "llama-bench").glob("*.jsonl"))
 
 
 @pytest.mark.parametrize("path", _ROWS, ids=lambda path: str(path.stem))
-def test_a_captured_row_is_read(path: Path) -> None:
+def test_captured_row_is_parsed(path: Path) -> None:
     line = path.read_bytes().strip()
     sample = parse_row(line)
     assert sample.test == SpeedTest(n_prompt=0, n_gen=8)
@@ -37,7 +37,7 @@ def test_a_captured_row_is_read(path: Path) -> None:
         {"n_gen": "128"},
     ],
 )
-def test_a_row_that_holds_no_measurement_is_refused(changes: dict[str, object]) -> None:
+def test_row_without_measurement_is_refused(changes: dict[str, object]) -> None:
     row = json.loads(_ROWS[0].read_bytes()) | changes
     with pytest.raises(ValueError, match=r"repetitions|Expected"):
         parse_row(json.dumps(row))
@@ -47,7 +47,7 @@ def test_both_pins_that_are_compiled_are_captured() -> None:
     assert [path.stem for path in _ROWS] == ["april", "current"]
 
 
-def test_progress_lines_tell_the_step() -> None:
+def test_progress_lines_name_the_step() -> None:
     line = "llama-bench: benchmark 1/3: prompt run 2/3"
     assert parse_progress(line) == "prompt run 2/3"
     assert parse_progress("llama_model_loader: loaded meta data") is None

@@ -14,12 +14,12 @@ llama_kv_cache: size =    3.75 MiB (  1536 cells,   5 layers,  1/1 seqs), K (f16
 """
 
 
-def test_every_cache_of_a_sliding_window_model_is_told() -> None:
+def test_sliding_window_model_has_two_caches_in_log() -> None:
     q8, f16 = CacheType(k="q8_0", v="q8_0"), CacheType(k="f16", v="f16")
     assert cache_types(APRIL_GEMMA) == (q8, f16)
 
 
-def test_a_log_that_tells_no_cache_type_is_no_complaint() -> None:
+def test_log_without_cache_types_is_accepted() -> None:
     assert cache_types("srv  llama_server: model loaded\n") == ()
 
 
@@ -57,7 +57,7 @@ def counters(tokens: float, seconds: float) -> Counters:
     )
 
 
-def test_counters_of_both_kinds_of_server_are_read() -> None:
+def test_counters_of_both_server_versions_are_parsed() -> None:
     assert parse_metrics(OLD) == Counters(
         prompt_tokens=1701,
         prompt_s=1.693,
@@ -68,7 +68,7 @@ def test_counters_of_both_kinds_of_server_are_read() -> None:
     assert parse_metrics(NEW).cached_tokens == 554
 
 
-def test_what_was_taken_from_the_cache_is_counted_in_between() -> None:
+def test_cached_tokens_are_counted_between_readings() -> None:
     assert counters(30, 3).since(counters(10, 1)).cached_tokens == 20
 
 
@@ -80,6 +80,6 @@ def test_counters_that_decrease_are_refused(field: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "no metrics here {", "<html></html>"])
-def test_what_is_no_metrics_page_is_refused(text: str) -> None:
+def test_invalid_metrics_page_is_refused(text: str) -> None:
     with pytest.raises(ServeError, match="/metrics"):
         parse_metrics(text)

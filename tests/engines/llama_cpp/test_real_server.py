@@ -1,4 +1,4 @@
-"""Both pins' real llama-server: what it says when asked, and how it dies."""
+"""Both pins' real llama-server: what it serves, and how it fails."""
 
 import threading
 from dataclasses import replace
@@ -30,7 +30,7 @@ def launch(request: pytest.FixtureRequest, user_cache: Path, tmp_path: Path) -> 
     return real_launch(request.param, "qwen35-27b", cache=user_cache, folder=tmp_path)
 
 
-def test_it_serves_what_was_asked_and_counts_what_it_did(
+def test_server_serves_requested_settings_and_counts(
     launch: Launch, log: Path, tmp_path: Path
 ) -> None:
     with nothing_of_it_left(tmp_path), running(launch, log=log) as serving:
@@ -43,7 +43,7 @@ def test_it_serves_what_was_asked_and_counts_what_it_did(
         assert "q8_0" in summary(serving)
 
 
-def test_a_learned_vocabulary_shortens_prompts_and_loses_nothing(
+def test_learned_vocabulary_shortens_prompts_losslessly(
     launch: Launch, log: Path
 ) -> None:
     text = 'Use the read tool to read a file; then {"path": "a.py", "limit": 20}.\n'
@@ -56,7 +56,7 @@ def test_a_learned_vocabulary_shortens_prompts_and_loses_nothing(
 
 
 @pytest.mark.parametrize("pin", PINS)
-def test_a_sliding_window_models_caches_are_told(
+def test_caches_of_sliding_window_model_are_reported(
     pin: str, user_cache: Path, tmp_path: Path, log: Path
 ) -> None:
     launch = real_launch(pin, "gemma4-31b", cache=user_cache, folder=tmp_path)
@@ -65,7 +65,7 @@ def test_a_sliding_window_models_caches_are_told(
         assert len(serving.caches) == 2
 
 
-def test_missing_and_cut_weights_are_told(launch: Launch, log: Path) -> None:
+def test_missing_and_truncated_weights_are_reported(launch: Launch, log: Path) -> None:
     gone = replace(launch, weights=launch.weights.with_name("gone.gguf"))
     cut = launch.weights.with_name("cut.gguf")
     cut.write_bytes(launch.weights.read_bytes()[:-100_000])
@@ -75,7 +75,7 @@ def test_missing_and_cut_weights_are_told(launch: Launch, log: Path) -> None:
         assert raised.value.failure is StartupFailure.WEIGHTS
 
 
-def test_missing_and_broken_templates_are_told(
+def test_missing_and_broken_templates_are_reported(
     launch: Launch, log: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.jinja"
@@ -87,7 +87,9 @@ def test_missing_and_broken_templates_are_told(
         assert raised.value.failure is StartupFailure.TEMPLATE
 
 
-def test_a_context_that_cannot_be_allocated_is_told(launch: Launch, log: Path) -> None:
+def test_context_that_cannot_be_allocated_is_reported(
+    launch: Launch, log: Path
+) -> None:
     """The old pin ends in a segmentation fault, the new one with a message."""
     huge = msgspec.structs.replace(launch.model, ctx_size=2_000_000_000)
     with (
@@ -98,7 +100,7 @@ def test_a_context_that_cannot_be_allocated_is_told(launch: Launch, log: Path) -
     assert raised.value.failure is StartupFailure.MEMORY
 
 
-def test_a_port_in_use_is_told(launch: Launch, log: Path) -> None:
+def test_port_in_use_is_reported(launch: Launch, log: Path) -> None:
     with running(launch, log=log) as first:
         port = int(first.url.rpartition(":")[2])
         asked = replace(launch, port=port)
@@ -110,7 +112,7 @@ def test_a_port_in_use_is_told(launch: Launch, log: Path) -> None:
     assert raised.value.failure is StartupFailure.PORT_TAKEN
 
 
-def test_a_request_in_flight_does_not_outlive_the_block(
+def test_request_in_flight_does_not_outlive_the_block(
     launch: Launch, log: Path
 ) -> None:
     timeouts = Timeouts(first_s=1, second_s=1)

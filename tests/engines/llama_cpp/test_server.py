@@ -25,7 +25,7 @@ from llamatrix.web import NoAnswerError, site
 Mode = Callable[[str], None]
 
 
-def test_a_server_answers_inside_the_block_and_is_gone_after_it(
+def test_server_answers_inside_block_and_ends_after_it(
     launch: Launch, log: Path
 ) -> None:
     with running(launch, log=log, timeouts=SOON) as serving:
@@ -46,7 +46,7 @@ def test_variables_that_act_as_flags_do_not_reach_the_server(
         assert serving.props.context_tokens == 130816
 
 
-def test_a_server_is_ended_when_the_block_fails(launch: Launch, log: Path) -> None:
+def test_server_is_ended_when_the_block_fails(launch: Launch, log: Path) -> None:
     pids = []
 
     def fail_inside() -> None:
@@ -59,7 +59,7 @@ def test_a_server_is_ended_when_the_block_fails(launch: Launch, log: Path) -> No
     assert memory_of(pids[0]) is None
 
 
-def test_what_the_server_says_of_itself_is_at_hand(launch: Launch, log: Path) -> None:
+def test_props_and_caches_are_available(launch: Launch, log: Path) -> None:
     with running(launch, log=log, timeouts=SOON) as serving:
         assert serving.props.context_tokens == 130816
         assert serving.props.build_info == "b8643-f49e91787"
@@ -67,7 +67,7 @@ def test_what_the_server_says_of_itself_is_at_hand(launch: Launch, log: Path) ->
         assert serving.memory().rss_bytes > 2**20
 
 
-def test_counters_tell_what_was_done_in_between(launch: Launch, log: Path) -> None:
+def test_counters_give_work_between_two_readings(launch: Launch, log: Path) -> None:
     with running(launch, log=log, timeouts=SOON) as serving:
         serving.site.post("/completion", {}, timeout_s=5)
         before = serving.counters()
@@ -77,7 +77,7 @@ def test_counters_tell_what_was_done_in_between(launch: Launch, log: Path) -> No
 
 
 @pytest.mark.parametrize("end", ["", "\n"])
-def test_the_template_in_use_is_held_against_its_pin(
+def test_template_in_use_is_compared_with_its_pin(
     launch: Launch, log: Path, end: str
 ) -> None:
     text = f"{{{{ messages }}}}{end}"
@@ -107,7 +107,7 @@ def test_the_template_in_use_is_held_against_its_pin(
         ("silent-death", StartupFailure.UNKNOWN),
     ],
 )
-def test_a_death_while_loading_is_told_with_its_cause(
+def test_failure_while_loading_has_its_cause(
     launch: Launch, log: Path, mode: Mode, how: str, failure: StartupFailure
 ) -> None:
     mode(how)
@@ -123,15 +123,13 @@ def test_a_death_while_loading_is_told_with_its_cause(
     assert raised.value.log_line or failure is StartupFailure.UNKNOWN
 
 
-def test_a_port_taken_meanwhile_costs_one_try(
-    launch: Launch, log: Path, mode: Mode
-) -> None:
+def test_taken_port_is_retried(launch: Launch, log: Path, mode: Mode) -> None:
     mode("port-taken-once")
     with running(launch, log=log, timeouts=SOON) as serving:
         assert serving.site.get("/health", timeout_s=5).ok
 
 
-def test_a_port_that_was_asked_for_is_never_changed(launch: Launch, log: Path) -> None:
+def test_requested_port_is_never_changed(launch: Launch, log: Path) -> None:
     taken = free_port()
     with running(replace(launch, port=taken), log=log, timeouts=SOON) as first:
         assert first.url.endswith(f":{taken}")
@@ -145,7 +143,7 @@ def test_a_port_that_was_asked_for_is_never_changed(launch: Launch, log: Path) -
         assert listens(pid, taken)
 
 
-def test_a_server_that_never_becomes_ready_is_given_up(
+def test_server_that_never_becomes_ready_times_out(
     launch: Launch, log: Path, mode: Mode
 ) -> None:
     mode("never-ready")
@@ -157,7 +155,7 @@ def test_a_server_that_never_becomes_ready_is_given_up(
     assert raised.value.failure is StartupFailure.SLOW
 
 
-def test_a_server_that_takes_too_much_while_loading_is_ended(
+def test_server_over_memory_limit_is_stopped(
     launch: Launch, log: Path, mode: Mode
 ) -> None:
     mode("hungry")
@@ -169,7 +167,7 @@ def test_a_server_that_takes_too_much_while_loading_is_ended(
     assert raised.value.failure is StartupFailure.MEMORY
 
 
-def test_a_server_deaf_to_sigterm_is_killed_with_its_children(
+def test_server_ignoring_sigterm_is_killed_with_its_children(
     launch: Launch, log: Path, mode: Mode, tmp_path: Path
 ) -> None:
     mode("deaf")
@@ -181,9 +179,7 @@ def test_a_server_deaf_to_sigterm_is_killed_with_its_children(
     assert gone_within(child, 10)
 
 
-def test_a_second_sigterm_ends_what_the_first_did_not(
-    launch: Launch, log: Path, mode: Mode
-) -> None:
+def test_second_sigterm_stops_server(launch: Launch, log: Path, mode: Mode) -> None:
     mode("second-term")
     timeouts = Timeouts(ready_s=20, first_s=0.1, second_s=30)
     with running(launch, log=log, timeouts=timeouts) as serving:
@@ -192,7 +188,7 @@ def test_a_second_sigterm_ends_what_the_first_did_not(
     assert log.read_text().endswith("asked a second time\n")
 
 
-def test_a_request_in_flight_does_not_keep_a_server_alive(
+def test_request_in_flight_does_not_keep_a_server_alive(
     launch: Launch, log: Path, mode: Mode, tmp_path: Path
 ) -> None:
     mode("slow-answer")
@@ -226,7 +222,7 @@ def test_a_request_in_flight_does_not_keep_a_server_alive(
         ("odd-props", "/props: .*malformed"),
     ],
 )
-def test_a_server_that_is_not_what_was_asked_for_is_refused(
+def test_server_with_other_settings_is_refused(
     launch: Launch, log: Path, mode: Mode, how: str, told: str
 ) -> None:
     mode(how)
@@ -248,7 +244,7 @@ def test_another_build_than_the_pinned_one_is_refused(
         pass
 
 
-def test_a_program_that_is_not_there_is_told(launch: Launch, log: Path) -> None:
+def test_missing_program_is_reported(launch: Launch, log: Path) -> None:
     gone = replace(launch, program=launch.program.with_name("nowhere"))
     with pytest.raises(Exception, match="cannot be started"), running(gone, log=log):
         pass

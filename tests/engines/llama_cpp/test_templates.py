@@ -46,15 +46,13 @@ def correction(*edits: Edit, result: str = RESULT) -> Correction:
     )
 
 
-def test_all_edits_are_made_in_one_pass_over_the_source() -> None:
+def test_edits_are_applied_in_one_pass() -> None:
     assert corrected(correction(TWO, ONE), SOURCE) == RESULT
     assert corrected(correction(ONE, TWO), SOURCE) == RESULT
 
 
 @pytest.mark.parametrize(("text", "count"), [("gone", 0), ("t", 2)])
-def test_an_edit_that_does_not_stand_exactly_once_is_refused(
-    text: str, count: int
-) -> None:
+def test_edit_whose_text_does_not_occur_once_is_refused(text: str, count: int) -> None:
     edit = Edit(bug="B9", why="", find=text, replace="x")
     with pytest.raises(ServeError, match=rf"edit 2 \(B9\): .* {count} times"):
         edited(SOURCE, (TWO, edit), where="x.toml")
@@ -66,17 +64,17 @@ def test_edits_that_overlap_are_refused() -> None:
         edited(SOURCE, (TWO, other), where="x.toml")
 
 
-def test_another_text_of_the_vendors_is_refused() -> None:
+def test_changed_vendor_text_is_refused() -> None:
     with pytest.raises(ServeError, match="the vendor's text has sha256"):
         corrected(correction(TWO, ONE), SOURCE + "four\n")
 
 
-def test_a_result_other_than_the_pinned_one_is_refused() -> None:
+def test_result_other_than_the_pinned_one_is_refused() -> None:
     with pytest.raises(ServeError, match="the corrected text has sha256"):
         corrected(correction(TWO), SOURCE)
 
 
-def test_a_corrected_template_is_a_file_to_serve_with(tmp_path: Path) -> None:
+def test_corrected_template_is_a_file_to_serve_with(tmp_path: Path) -> None:
     folder = tmp_path / "tree" / VENDOR_FOLDER
     folder.mkdir(parents=True)
     (folder / "vendor.jinja").write_bytes(SOURCE.encode())
@@ -86,12 +84,12 @@ def test_a_corrected_template_is_a_file_to_serve_with(tmp_path: Path) -> None:
     assert provide_template(asked, tmp_path / "tree", tmp_path / "cache") == first
 
 
-def test_a_tree_without_the_vendors_file_is_told(tmp_path: Path) -> None:
+def test_tree_without_vendor_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ServeError, match=r"vendor.jinja: .* cannot be read"):
         provide_template(correction(TWO), tmp_path, tmp_path)
 
 
-def test_a_mistake_in_a_correction_is_told_with_its_place(tmp_path: Path) -> None:
+def test_mistake_in_correction_names_its_place(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
     file.write_text('file = "a"\nsource_sha256 = "b"\nedits = []\nfrom = 1\n')
     with pytest.raises(ServeError, match=r"x.toml: source_sha256: ") as raised:
@@ -100,7 +98,7 @@ def test_a_mistake_in_a_correction_is_told_with_its_place(tmp_path: Path) -> Non
     assert "x.toml: result_sha256: missing" in str(raised.value)
 
 
-def test_the_matrix_names_a_correction_by_what_it_makes() -> None:
+def test_correction_is_found_by_name_of_its_result() -> None:
     folder = ROOT / "templates"
     assert find_correction("qwen35.jinja", folder).file == "Qwen3.5-4B.jinja"
     with pytest.raises(
@@ -134,20 +132,20 @@ def drifts(lock: Lock, tree: Path | str, folder: Path = FOLDER) -> list[Drift]:
     return list(compare_templates(MATRIX, lock, folder, tree))
 
 
-def test_the_shipped_corrections_are_the_locked_ones() -> None:
+def test_shipped_corrections_are_the_locked_ones() -> None:
     for name, pinned in LOCK.templates.items():
         require_pinned(name, load_correction(FOLDER / f"{name}.toml"), pinned)
 
 
 @pytest.mark.parametrize("key", ["source_sha256", "result_sha256"])
-def test_another_correction_than_the_locked_one_names_both_hashes(key: str) -> None:
+def test_correction_other_than_locked_names_both_hashes(key: str) -> None:
     correction = load_correction(FOLDER / "qwen35.toml")
     pinned = msgspec.structs.replace(LOCK.templates["qwen35"], **{key: _OTHER})
     with pytest.raises(ServeError, match=rf"{key} is [0-9a-f]{{64}}.* has {_OTHER}"):
         require_pinned("qwen35", correction, pinned)
 
 
-def test_without_the_source_the_bytes_are_not_checked_but_the_hashes_are() -> None:
+def test_without_source_only_hashes_are_checked() -> None:
     (drift,) = drifts(LOCK, "no index")
     assert (drift.entry, drift.checked) == ("templates.qwen35", False)
     other = msgspec.structs.replace(LOCK.templates["qwen35"], result_sha256=_OTHER)
@@ -165,13 +163,13 @@ def test_missing_and_superfluous_entries_are_differences(tmp_path: Path) -> None
     }
 
 
-def test_a_template_that_we_do_not_have_is_a_difference(tmp_path: Path) -> None:
+def test_unknown_template_is_a_difference(tmp_path: Path) -> None:
     (drift,) = drifts(LOCK, "no index", folder=tmp_path)
     assert drift.checked
     assert "no template 'qwen35.jinja'" in drift.found
 
 
-def test_a_tree_without_the_vendors_text_is_a_difference(tmp_path: Path) -> None:
+def test_tree_without_the_vendors_text_is_a_difference(tmp_path: Path) -> None:
     (drift,) = drifts(LOCK, tmp_path)
     assert drift.checked
     assert "cannot be read" in drift.found
@@ -179,7 +177,7 @@ def test_a_tree_without_the_vendors_text_is_a_difference(tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_the_lock_is_what_the_edits_make_of_the_vendors_text(
+def test_lock_has_the_hashes_of_the_edited_vendor_text(
     user_cache: Path, tmp_path: Path
 ) -> None:
     pin = locked_pin(MATRIX, LOCK, MATRIX.synthetic.template_pin)

@@ -1,4 +1,4 @@
-"""A small hub on this machine: revisions, gates, redirects, ranges and cut lines.
+"""A small hub on this machine: revisions, gates, redirects, ranges and lost connections.
 
 As the real one, it tells revision, sha256 and size on a redirect to another host that
 has the bytes.
@@ -22,7 +22,7 @@ def sha256(content: bytes) -> str:
 
 @dataclass(kw_only=True)
 class Asked:
-    """One request, as it came."""
+    """One request."""
 
     method: str
     path: str
@@ -35,15 +35,15 @@ class HubStub:
     files: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
     """By repository, revision and file."""
     newest: dict[str, str] = field(default_factory=dict)
-    """The revision that a repository's main branch is at."""
+    """The revision of a repository's main branch."""
     sends: dict[str, bytes] = field(default_factory=dict)
-    """What goes out instead of the bytes of a sha256."""
+    """What is sent instead of the bytes of a sha256."""
     cuts: list[int] = field(default_factory=list)
-    """After how many bytes the next answers' connections are cut."""
+    """After how many bytes the next connections are closed."""
     gate: int = 0
-    """The status that every request gets, where it is not 0 …"""
+    """The status of every reply; 0 for the normal ones."""
     gate_code: str = ""
-    """… and the hub's word for the reason."""
+    """The hub's word for the reason of `status`."""
     ranges: bool = True
     asked: list[Asked] = field(default_factory=list)
     port: int = 0

@@ -1,4 +1,4 @@
-"""Files out of public bug reports, as headers: the shapes that estimators got wrong.
+"""Headers of files from public bug reports, whose memory estimators got wrong.
 
 Sources: gpustack/gguf-parser-go#32 (gpt-oss, E4B, MTP), ikawrakow/ik_llama.cpp#822,
 unslothai/unsloth#5225 and #6312, ggml-org/llama.cpp#22673 and #27349 (a blob with

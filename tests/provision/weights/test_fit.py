@@ -1,4 +1,4 @@
-"""The closed form: the figures that llama-fit-params gave, and what fits a card."""
+"""The closed form gives llama-fit-params' figures, and what fits a card."""
 
 import json
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def test_cache_and_state_are_those_llama_fit_params_printed(
         ("gemma4-31b", (599, 823)),
     ],
 )
-def test_the_graph_of_a_micro_batch_is_as_printed_to_a_mebibyte(
+def test_graph_of_a_micro_batch_is_as_printed_to_a_mebibyte(
     model: str, printed: tuple[int, int]
 ) -> None:
     shape = known_shape(model)
@@ -89,13 +89,13 @@ def test_embeddings_stay_on_the_host_unless_they_are_the_output_too() -> None:
     assert card_weight_bytes(gemma) == gemma.tensor_bytes
 
 
-def test_a_short_context_needs_no_full_window() -> None:
+def test_short_context_needs_no_full_window() -> None:
     shape = known_shape("gemma4-31b")
     short = memory_need(shape, MemorySettings(), context_tokens=512)
     assert short.cache < memory_need(shape, MemorySettings(), context_tokens=2048).cache
 
 
-def test_an_f16_cache_needs_no_copy_of_itself() -> None:
+def test_f16_cache_needs_no_copy_of_itself() -> None:
     shape = known_shape("qwen35-27b")
     plain = MemorySettings(cache_type_k="f16", cache_type_v="f16")
     assert memory_need(shape, plain, context_tokens=131072).scratch == 0
@@ -105,7 +105,7 @@ def test_an_f16_cache_needs_no_copy_of_itself() -> None:
     )
 
 
-def test_the_sum_is_of_all_parts_and_cuda_is_among_them() -> None:
+def test_total_includes_all_parts_and_cuda() -> None:
     found = memory_need(
         known_shape("qwen35-27b"), MemorySettings(), context_tokens=130672
     )
@@ -118,7 +118,7 @@ def test_cells_come_in_multiples_of_256() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_largest_context_fits_and_the_next_does_not(model: str) -> None:
+def test_largest_context_fits_and_the_next_does_not(model: str) -> None:
     shape = known_shape(model)
     found = largest_context(shape, MemorySettings(), card_bytes=22 * 2**30)
     assert found
@@ -130,7 +130,7 @@ def test_the_largest_context_fits_and_the_next_does_not(model: str) -> None:
         assert after.total > 22 * 2**30
 
 
-def test_a_card_too_small_for_the_weights_fits_nothing() -> None:
+def test_card_too_small_for_the_weights_fits_nothing() -> None:
     shape = known_shape("qwen35-27b")
     assert largest_context(shape, MemorySettings(), card_bytes=16 * 2**30) is None
 
@@ -156,7 +156,7 @@ def held_by_servers() -> Iterator[tuple[str, str, int, int]]:
                 yield model, pin, found["attempts"][0]["context_tokens"], max(held)
 
 
-def test_servers_on_cards_without_a_display_held_no_more_and_little_less() -> None:
+def test_recorded_servers_hold_at_most_the_estimate() -> None:
     servers = list(held_by_servers())
     assert len(servers) >= 5
     for model, pin, tokens, held_bytes in servers:
@@ -165,7 +165,7 @@ def test_servers_on_cards_without_a_display_held_no_more_and_little_less() -> No
         assert 0.98 * predicted <= held_bytes <= predicted, (model, pin, tokens)
 
 
-def test_an_unknown_cache_type_is_refused_with_the_nearest() -> None:
+def test_unknown_cache_type_is_refused_with_the_nearest() -> None:
     with pytest.raises(ProvisionError, match="did you mean 'q8_0'"):
         memory_need(
             known_shape("qwen35-27b"),

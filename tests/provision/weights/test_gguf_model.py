@@ -1,4 +1,4 @@
-"""A file is what its header says, not what its name says; each refusal is one line."""
+"""A file is identified by its header, not its name; each refusal is one line."""
 
 import struct
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def refusal(path: Path) -> str:
         (b"GGUF" + struct.pack("<I", 3), ("truncated or corrupt",)),
     ],
 )
-def test_a_file_of_another_kind_is_named(
+def test_file_of_another_kind_is_named(
     tmp_path: Path, content: bytes, words: tuple[str, ...]
 ) -> None:
     path = tmp_path / "model.gguf"
@@ -54,7 +54,7 @@ def test_a_file_of_another_kind_is_named(
     assert all(word in text for word in words), text
 
 
-def test_a_folder_and_a_missing_file_are_named(tmp_path: Path) -> None:
+def test_folder_and_a_missing_file_are_named(tmp_path: Path) -> None:
     assert "not a regular file" in refusal(tmp_path)
     assert "No such file" in refusal(tmp_path / "none.gguf")
 
@@ -62,7 +62,7 @@ def test_a_folder_and_a_missing_file_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("version", "word"), [(0, "version 0"), (1, "version 1"), (4, "version 4")]
 )
-def test_a_version_that_llama_cpp_does_not_read_is_refused(
+def test_version_that_llama_cpp_does_not_read_is_refused(
     tmp_path: Path, version: int, word: str
 ) -> None:
     path = write_gguf(tmp_path / "a.gguf", KEYS, TABLES, version=version)
@@ -75,14 +75,14 @@ def test_both_current_versions_are_read(tmp_path: Path, version: int) -> None:
     assert [one.bytes for one in read_model(path).tensors] == [655360, 655360]
 
 
-def test_a_big_endian_file_is_named(tmp_path: Path) -> None:
+def test_big_endian_file_is_named(tmp_path: Path) -> None:
     path = reported_files.qwen35_27b(tmp_path, order=">")
     assert "a big-endian GGUF" in refusal(path)
 
 
 @pytest.mark.parametrize("tensors", [2**60, 2**63, 2**64 - 1, 100])
 @pytest.mark.parametrize("keys", [2**60, 0])
-def test_huge_counts_are_refused_before_they_are_followed(
+def test_huge_counts_are_refused_before_reading(
     tmp_path: Path, tensors: int, keys: int
 ) -> None:
     path = tmp_path / "a.gguf"
@@ -92,7 +92,7 @@ def test_huge_counts_are_refused_before_they_are_followed(
 
 @pytest.mark.parametrize("kind", [8, 4, 12, 7])
 @pytest.mark.parametrize("count", [2**60, 2**64 - 1])
-def test_a_huge_array_is_refused_before_it_is_followed(
+def test_huge_array_is_refused_before_reading(
     tmp_path: Path, kind: int, count: int
 ) -> None:
     path = tmp_path / "a.gguf"
@@ -101,7 +101,7 @@ def test_a_huge_array_is_refused_before_it_is_followed(
     assert "truncated or corrupt" in refusal(path)
 
 
-def test_a_huge_string_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_huge_string_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.gguf"
     path.write_bytes(
         b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 2**60) + bytes(64)
@@ -109,14 +109,14 @@ def test_a_huge_string_is_refused_before_it_is_read(tmp_path: Path) -> None:
     assert "a metadata key needs 1,152,921,504,606,846,976 bytes" in refusal(path)
 
 
-def test_an_array_of_arrays_is_refused(tmp_path: Path) -> None:
+def test_array_of_arrays_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.gguf"
     key = struct.pack("<Q", 3) + b"a.b" + struct.pack("<IIQ", 9, 9, 1)
     path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key + bytes(64))
     assert "array of unknown type 9" in refusal(path)
 
 
-def test_a_truncated_file_is_named_with_both_sizes(tmp_path: Path) -> None:
+def test_truncated_file_is_named_with_both_sizes(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "a.gguf", KEYS, TABLES)
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - 1)
@@ -124,7 +124,7 @@ def test_a_truncated_file_is_named_with_both_sizes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [30, 100, 200])
-def test_a_file_cut_inside_its_header_is_refused(tmp_path: Path, size: int) -> None:
+def test_file_cut_inside_its_header_is_refused(tmp_path: Path, size: int) -> None:
     path = write_gguf(tmp_path / "a.gguf", KEYS, TABLES)
     with path.open("r+b") as file:
         file.truncate(size)
@@ -141,7 +141,7 @@ def test_a_file_cut_inside_its_header_is_refused(tmp_path: Path, size: int) -> N
         (("token_embd.weight", [1], F16), "same name"),
     ],
 )
-def test_a_tensor_that_llama_cpp_refuses_is_named(
+def test_tensor_that_llama_cpp_refuses_is_named(
     tmp_path: Path, tensor: TensorSpec, word: str
 ) -> None:
     path = write_gguf(
@@ -150,7 +150,7 @@ def test_a_tensor_that_llama_cpp_refuses_is_named(
     assert word in refusal(path)
 
 
-def test_a_removed_tensor_type_is_named(tmp_path: Path) -> None:
+def test_removed_tensor_type_is_named(tmp_path: Path) -> None:
     tensors: list[TensorSpec] = [*TABLES, ("blk.0.a.weight", [64], 31)]
     path = write_gguf(tmp_path / "a.gguf", KEYS, tensors, block_sizes={31: (32, 18)})
     assert "type 31, which llama.cpp has removed" in refusal(path)
@@ -217,13 +217,13 @@ def test_another_part_than_the_first_is_refused(tmp_path: Path) -> None:
     assert "part 2 of 3 of a split model; give the first" in refusal(parts(tmp_path)[1])
 
 
-def test_a_missing_part_is_named(tmp_path: Path) -> None:
+def test_missing_part_is_named(tmp_path: Path) -> None:
     first, *_, last = parts(tmp_path)
     last.unlink()
     assert "m-00003-of-00003.gguf: cannot be read" in refusal(first)
 
 
-def test_a_first_part_of_another_name_is_refused(tmp_path: Path) -> None:
+def test_first_part_of_another_name_is_refused(tmp_path: Path) -> None:
     first, *_ = parts(tmp_path)
     renamed = first.rename(tmp_path / "model.gguf")
     assert "-00001-of-00003.gguf" in refusal(renamed)

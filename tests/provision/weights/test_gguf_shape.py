@@ -1,4 +1,4 @@
-"""The shape read off a file: what llama.cpp allocates for it, architecture by architecture.
+"""The shape derived from a file: what llama.cpp allocates, by architecture.
 
 Figures of the reports are those of their load logs; figures of small models are what
 llama-fit-params of the pins printed for the same metadata.
@@ -40,7 +40,7 @@ def need_of(path: Path, tokens: int, *, commit: str = "") -> MemoryNeed:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_file_and_its_hyper_parameters_need_the_same(
+def test_file_and_its_hyper_parameters_need_the_same(
     model: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.gguf"
@@ -65,7 +65,7 @@ def test_gpt_oss_alternates_windows_without_a_pattern_in_the_file(
     assert need_of(path, 131072, commit=APRIL).cache == 1632 * MIB + 12 * 768 * 2048
 
 
-def test_a_period_in_the_file_replaces_the_architectures_own(tmp_path: Path) -> None:
+def test_period_in_the_file_replaces_the_architectures_own(tmp_path: Path) -> None:
     path = reported_files.gpt_oss(tmp_path, attention__sliding_window_pattern=4)
     shape = shape_of_file(path)
     assert [(one.count, one.window_tokens) for one in shape.attention] == [
@@ -74,7 +74,7 @@ def test_a_period_in_the_file_replaces_the_architectures_own(tmp_path: Path) -> 
     ]
 
 
-def test_an_array_of_a_pattern_is_read_by_newer_pins_only(tmp_path: Path) -> None:
+def test_array_of_a_pattern_is_read_by_newer_pins_only(tmp_path: Path) -> None:
     pattern = [one % 4 != 3 for one in range(24)]
     path = reported_files.gpt_oss(tmp_path, attention__sliding_window_pattern=pattern)
     counts = {
@@ -95,7 +95,7 @@ def test_layers_that_share_a_cache_and_tables_of_the_host_are_left_out(
     assert shape.tied_bytes == 550_502_400
 
 
-def test_april_has_the_table_per_layer_on_the_card_where_cuda_can_read_it(
+def test_april_keeps_per_layer_table_on_card_if_cuda_reads_rows(
     tmp_path: Path,
 ) -> None:
     path = reported_files.gemma4_e4b(tmp_path, table_type=Q8_0)
@@ -106,7 +106,7 @@ def test_april_has_the_table_per_layer_on_the_card_where_cuda_can_read_it(
     assert shape_of_file(quantised, commit=APRIL) == shape_of_file(quantised)
 
 
-def test_a_prediction_block_keeps_no_state_and_is_not_loaded(tmp_path: Path) -> None:
+def test_prediction_block_keeps_no_state_and_is_not_loaded(tmp_path: Path) -> None:
     shape = shape_of_file(reported_files.qwen35_prediction(tmp_path))
     assert shape.state_bytes == 156_893_184
     assert card_weight_bytes(shape) == 2 * 5120 * 64 + 5120 * 17408 // 256 * 144
@@ -130,7 +130,7 @@ def test_more_prediction_blocks_than_layers_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "known"), [(42, True), (57, False)])
-def test_a_newer_tensor_type_is_sized_by_its_offsets(
+def test_newer_tensor_type_is_sized_by_its_offsets(
     tmp_path: Path, number: int, *, known: bool
 ) -> None:
     shape = shape_of_file(reported_files.newer_type(tmp_path, number))
@@ -144,7 +144,7 @@ def test_a_newer_tensor_type_is_sized_by_its_offsets(
 @pytest.mark.parametrize(
     ("pin", "word"), [("april", "tensor type 42 (q2_0)"), ("current", "")]
 )
-def test_a_pin_that_does_not_know_a_tensor_type_refuses_the_file(
+def test_pin_that_does_not_know_a_tensor_type_refuses_the_file(
     tmp_path: Path, pin: str, word: str
 ) -> None:
     commit = PINS[pin].commit
@@ -154,7 +154,7 @@ def test_a_pin_that_does_not_know_a_tensor_type_refuses_the_file(
     assert bool(word) is bool(shape.refusal)
 
 
-def test_a_pins_own_source_says_which_architectures_and_types_it_knows(
+def test_pins_own_source_says_which_architectures_and_types_it_knows(
     tmp_path: Path,
 ) -> None:
     tree = tmp_path / ("a" * 40)
@@ -274,7 +274,7 @@ def test_layers_without_key_heads_keep_nothing(tmp_path: Path) -> None:
     assert counts == {128: 5, 256: 1}
 
 
-def test_a_window_of_nothing_keeps_one_micro_batch(tmp_path: Path) -> None:
+def test_window_of_nothing_keeps_one_micro_batch(tmp_path: Path) -> None:
     shape = small(tmp_path, "gemma2", attention__sliding_window=0)
     assert [one.window_tokens for one in shape.attention] == [None, 0]
     full = memory_need(shape, MemorySettings(), context_tokens=131072).cache
@@ -287,12 +287,12 @@ def test_rwkv_keeps_a_state_of_its_head_size_and_no_cache(tmp_path: Path) -> Non
     assert memory_need(shape, MemorySettings(), context_tokens=4096).cache == 0
 
 
-def test_an_embedding_model_keeps_no_cache(tmp_path: Path) -> None:
+def test_embedding_model_keeps_no_cache(tmp_path: Path) -> None:
     assert small(tmp_path, "bert").attention == ()
 
 
 @pytest.mark.parametrize("architecture", ["falcon", "cohere2"])
-def test_an_architecture_that_was_only_read_is_called_unproven(
+def test_architecture_without_comparison_is_called_unproven(
     tmp_path: Path, architecture: str
 ) -> None:
     shape = small(tmp_path, architecture, attention__sliding_window=128)
@@ -300,7 +300,7 @@ def test_an_architecture_that_was_only_read_is_called_unproven(
     assert "unproven for this architecture" in shape.notes[0]
 
 
-def test_an_architecture_that_nobody_read_is_called_so_with_its_odd_keys(
+def test_unknown_architecture_is_named_with_its_odd_keys(
     tmp_path: Path,
 ) -> None:
     shape = small(
@@ -325,7 +325,7 @@ def test_an_architecture_that_nobody_read_is_called_so_with_its_odd_keys(
         ("mamba", {}, "mamba.ssm.conv_kernel"),
     ],
 )
-def test_a_number_that_the_file_lacks_is_named(
+def test_number_that_the_file_lacks_is_named(
     tmp_path: Path, architecture: str, more: dict[str, object], word: str
 ) -> None:
     with pytest.raises(ProvisionError) as caught:

@@ -54,7 +54,7 @@ def kept_files(tmp_path: Path) -> list[str]:
     return [path.name for path in (tmp_path / "hf").rglob("*.gguf")]
 
 
-def test_a_file_is_fetched_into_the_hubs_own_cache_and_only_once(
+def test_file_is_fetched_into_the_hubs_own_cache_and_only_once(
     hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT)
@@ -99,7 +99,7 @@ def test_what_another_program_fetched_is_not_fetched_again(
     assert len(hub.fetched) == fetched
 
 
-def test_the_same_bytes_under_another_revision_are_not_fetched_again(
+def test_same_bytes_under_another_revision_are_not_fetched_again(
     hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT)
@@ -111,9 +111,7 @@ def test_the_same_bytes_under_another_revision_are_not_fetched_again(
     assert len(hub.asked) == asked
 
 
-def test_a_cut_connection_is_taken_up_where_it_broke(
-    hub: HubStub, tmp_path: Path
-) -> None:
+def test_lost_connection_is_resumed(hub: HubStub, tmp_path: Path) -> None:
     hub.publish(CONTENT)
     hub.cuts = [3_000_000, 5_000_000]
     assert provided(tmp_path).read_bytes() == CONTENT
@@ -122,7 +120,7 @@ def test_a_cut_connection_is_taken_up_where_it_broke(
     assert 0 < begins[1] <= 3_000_000 < begins[2] <= 8_000_000
 
 
-def test_a_run_that_was_ended_is_taken_up_by_the_next(
+def test_interrupted_run_is_resumed_by_the_next(
     hub: HubStub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     hub.publish(CONTENT)
@@ -138,7 +136,7 @@ def test_a_run_that_was_ended_is_taken_up_by_the_next(
     assert "of which" in capfd.readouterr().err
 
 
-def test_a_hub_without_ranges_is_read_from_the_beginning_again(
+def test_hub_without_ranges_is_read_from_the_beginning_again(
     hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT)
@@ -166,7 +164,7 @@ def test_more_bytes_than_announced_are_refused(hub: HubStub, tmp_path: Path) -> 
     assert "it was discarded" in refusal(tmp_path)
 
 
-def test_another_hash_on_the_hub_is_told_before_a_byte_is_fetched(
+def test_other_hash_on_hub_is_reported_before_download(
     hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(OTHER)
@@ -177,7 +175,7 @@ def test_another_hash_on_the_hub_is_told_before_a_byte_is_fetched(
     assert hub.fetched == []
 
 
-def test_the_locked_revision_is_asked_for_even_when_main_moved(
+def test_locked_revision_is_requested_even_if_main_moved(
     hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT)
@@ -185,7 +183,7 @@ def test_the_locked_revision_is_asked_for_even_when_main_moved(
     assert provided(tmp_path).read_bytes() == CONTENT
 
 
-def test_a_revision_that_is_gone_is_told_with_both_ways_out(
+def test_missing_revision_is_reported_with_both_remedies(
     hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(OTHER, revision="b" * 40)
@@ -196,12 +194,12 @@ def test_a_revision_that_is_gone_is_told_with_both_ways_out(
     assert "--weights-dir" in text
 
 
-def test_a_missing_file_names_the_line_to_mend(hub: HubStub, tmp_path: Path) -> None:
+def test_missing_file_names_the_line_to_correct(hub: HubStub, tmp_path: Path) -> None:
     hub.publish(CONTENT, file="another.gguf")
     assert "correct models.*.file in matrix.toml" in refusal(tmp_path)
 
 
-def test_a_missing_repository_names_the_line_to_mend(
+def test_missing_repository_names_the_line_to_correct(
     hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT, repository="someone/else")
@@ -211,7 +209,7 @@ def test_a_missing_repository_names_the_line_to_mend(
 @pytest.mark.parametrize(
     ("status", "code"), [(401, "GatedRepo"), (403, "GatedRepo"), (403, "")]
 )
-def test_a_gated_repository_tells_of_licence_and_token(
+def test_gated_repository_names_licence_and_token(
     hub: HubStub, tmp_path: Path, status: int, code: str
 ) -> None:
     hub.publish(CONTENT)
@@ -221,7 +219,7 @@ def test_a_gated_repository_tells_of_licence_and_token(
     assert "HF_TOKEN" in text
 
 
-def test_the_token_goes_to_the_hub_and_to_no_other_host(
+def test_token_goes_to_the_hub_and_to_no_other_host(
     hub: HubStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
@@ -232,7 +230,7 @@ def test_the_token_goes_to_the_hub_and_to_no_other_host(
     assert set(to_hub) == {"Bearer hf_secret"}
 
 
-def test_too_small_a_disk_is_told_before_anything_is_asked(
+def test_small_disk_is_reported_before_any_request(
     hub: HubStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.publish(CONTENT)
@@ -244,7 +242,7 @@ def test_too_small_a_disk_is_told_before_anything_is_asked(
     assert hub.asked == []
 
 
-def test_what_is_here_already_needs_no_room_again(
+def test_partial_download_needs_only_remaining_space(
     hub: HubStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.publish(CONTENT)
@@ -257,9 +255,7 @@ def test_what_is_here_already_needs_no_room_again(
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_a_hub_that_fails_is_out_of_reach_rather_than_wrong(
-    hub: HubStub, tmp_path: Path, status: int
-) -> None:
+def test_failing_hub_is_unreachable(hub: HubStub, tmp_path: Path, status: int) -> None:
     hub.publish(CONTENT)
     hub.gate = status
     with pytest.raises(HubUnreachableError, match="is unreachable"):
@@ -267,7 +263,7 @@ def test_a_hub_that_fails_is_out_of_reach_rather_than_wrong(
 
 
 @pytest.mark.usefixtures("hub")
-def test_a_damaged_file_in_the_hubs_cache_is_refused_and_left(
+def test_damaged_file_in_the_hubs_cache_is_refused_and_left(
     hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT)
@@ -279,9 +275,7 @@ def test_a_damaged_file_in_the_hubs_cache_is_refused_and_left(
     assert path.read_bytes() == OTHER
 
 
-def test_a_file_of_ones_own_is_used_and_the_hub_not_asked(
-    hub: HubStub, tmp_path: Path
-) -> None:
+def test_own_file_is_used_without_the_hub(hub: HubStub, tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()
     (own / FILE).write_bytes(CONTENT)
@@ -290,7 +284,7 @@ def test_a_file_of_ones_own_is_used_and_the_hub_not_asked(
 
 
 @pytest.mark.parametrize("content", [OTHER, CONTENT[:-1]], ids=["hash", "size"])
-def test_a_file_of_ones_own_with_other_bytes_is_refused_and_left(
+def test_own_file_with_other_bytes_is_refused_and_kept(
     tmp_path: Path, content: bytes
 ) -> None:
     own = tmp_path / "own"
@@ -301,9 +295,7 @@ def test_a_file_of_ones_own_with_other_bytes_is_refused_and_left(
     assert (own / FILE).read_bytes() == content
 
 
-def test_a_folder_without_the_file_leads_to_the_hub(
-    hub: HubStub, tmp_path: Path
-) -> None:
+def test_folder_without_the_file_leads_to_the_hub(hub: HubStub, tmp_path: Path) -> None:
     hub.publish(CONTENT)
     own = tmp_path / "own"
     own.mkdir()
@@ -311,12 +303,12 @@ def test_a_folder_without_the_file_leads_to_the_hub(
     assert list(own.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ProvisionError, match="no such folder"):
         provided(tmp_path, weights_dir=tmp_path / "none")
 
 
-def test_a_file_in_a_folder_of_the_repository_is_found_by_its_last_name(
+def test_file_in_a_folder_of_the_repository_is_found_by_its_last_name(
     hub: HubStub, tmp_path: Path
 ) -> None:
     hub.publish(CONTENT, file="UD/some.gguf")
@@ -328,9 +320,7 @@ def test_a_file_in_a_folder_of_the_repository_is_found_by_its_last_name(
     assert provided(tmp_path, nested, weights_dir=own) == own / "some.gguf"
 
 
-def test_unresolved_weights_are_not_fetched_blindly(
-    hub: HubStub, tmp_path: Path
-) -> None:
+def test_unresolved_weights_are_not_fetched(hub: HubStub, tmp_path: Path) -> None:
     hub.publish(CONTENT)
     unresolved = msgspec.structs.replace(
         LOCKED, revision=UNRESOLVED, sha256=UNRESOLVED, size_bytes=UNRESOLVED
@@ -339,7 +329,7 @@ def test_unresolved_weights_are_not_fetched_blindly(
     assert hub.asked == []
 
 
-def test_an_own_file_that_changed_during_the_run_is_refused(tmp_path: Path) -> None:
+def test_own_file_that_changed_during_the_run_is_refused(tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()
     (own / FILE).write_bytes(CONTENT)

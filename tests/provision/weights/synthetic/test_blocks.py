@@ -23,7 +23,7 @@ def _weights(kind: GgmlType, data: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", GgmlType)
 @pytest.mark.parametrize("power", _POWERS)
-def test_random_blocks_are_finite_of_mean_zero_and_of_the_asked_size(
+def test_random_blocks_are_finite_with_mean_zero_and_given_deviation(
     kind: GgmlType, power: int
 ) -> None:
     block_elements, block_bytes = BLOCKS[kind]
@@ -45,7 +45,7 @@ def test_blocks_differ_with_the_seed_only() -> None:
     assert first != other
 
 
-def test_a_stream_is_as_long_as_its_tensor_whatever_the_pool() -> None:
+def test_stream_is_as_long_as_its_tensor_whatever_the_pool() -> None:
     tensor = Tensor(name="x", shape=(256, 100), type=GgmlType.Q6_K)
     pieces = list(Pools("seed", limit_bytes=7 * 210).stream(tensor))
     assert sum(map(len, pieces)) == tensor.bytes
@@ -59,7 +59,7 @@ def test_every_piece_of_a_stream_begins_with_a_whole_block() -> None:
     assert len(np.unique(scales, axis=0)) == 1
 
 
-def test_tensors_of_one_type_do_not_begin_alike() -> None:
+def test_tensors_of_one_type_begin_differently() -> None:
     pools = Pools("seed", limit_bytes=2**16)
     one, two = (
         b"".join(pools.stream(Tensor(name=name, shape=(256, 4), type=GgmlType.Q4_K)))
@@ -76,13 +76,13 @@ def test_tensors_of_one_type_do_not_begin_alike() -> None:
         (Fill.PROPORTIONAL_ROPE, [1.0] * 2 + [float(np.float32(1e30))] * 6),
     ],
 )
-def test_plain_fills_say_what_they_are(fill: Fill, expected: list[float]) -> None:
+def test_plain_fills_have_their_values(fill: Fill, expected: list[float]) -> None:
     tensor = Tensor(name="x", shape=(8,), type=GgmlType.F32, fill=fill)
     data = b"".join(Pools("seed").stream(tensor))
     assert np.frombuffer(data, dtype=np.float32).tolist() == expected
 
 
-def test_the_decay_of_the_delta_net_is_negative() -> None:
+def test_decay_of_the_delta_net_is_negative() -> None:
     tensor = Tensor(name="ssm_a", shape=(48,), type=GgmlType.F32, fill=Fill.DECAY)
     values = np.frombuffer(b"".join(Pools("seed").stream(tensor)), dtype=np.float32)
     assert len(values) == 48

@@ -25,7 +25,7 @@ def _layout(model: str, scale: Scale) -> Layout:
         ("gemma4-31b", 833, 30_697_345_596, "17.46"),
     ],
 )
-def test_the_full_model_has_the_published_tensors_parameters_and_size(
+def test_full_model_has_the_published_tensors_parameters_and_size(
     model: str, tensors: int, parameters: int, published_gib: str
 ) -> None:
     plan = _layout(model, Scale.FULL)
@@ -35,7 +35,7 @@ def test_the_full_model_has_the_published_tensors_parameters_and_size(
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_tiny_model_has_the_same_kinds_of_tensors_in_a_few_megabytes(
+def test_tiny_model_has_the_same_kinds_of_tensors_in_a_few_megabytes(
     model: str,
 ) -> None:
     tiny, full = (_layout(model, scale) for scale in (Scale.TINY, Scale.FULL))
@@ -55,12 +55,12 @@ def test_block_sizes_are_those_of_ggml() -> None:
         assert BLOCKS[kind] == GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
 
 
-def test_a_row_that_is_no_multiple_of_the_block_is_refused() -> None:
+def test_row_that_is_no_multiple_of_the_block_is_refused() -> None:
     with pytest.raises(ValueError, match="rows of 704 in Q4_K"):
         Tensor(name="x", shape=(704, 2), type=GgmlType.Q4_K)
 
 
-def test_an_unknown_model_is_refused_with_the_nearest_known_name() -> None:
+def test_unknown_model_is_refused_with_the_nearest_known_name() -> None:
     with pytest.raises(ProvisionError, match=r"'gemma4-31'.*did you mean 'gemma4-31b'"):
         _layout("gemma4-31", Scale.TINY)
 

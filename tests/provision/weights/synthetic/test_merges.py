@@ -1,4 +1,4 @@
-"""Merges: learned from a text, the same every time, and really tokens."""
+"""Merges are learned from a text, reproducibly, and are tokens."""
 
 import pytest
 
@@ -13,17 +13,17 @@ from llamatrix.provision.weights.synthetic.vocabulary import (
 TEXT = "the cat sat on the mat and the hat; a cat, a mat, that hat.\n" * 3
 
 
-def test_the_most_frequent_pair_is_joined_first() -> None:
+def test_most_frequent_pair_is_joined_first() -> None:
     assert learn_merges("lower low low", 2) == (("l", "o"), ("lo", "w"))
 
 
-def test_a_blank_belongs_to_the_word_after_it() -> None:
+def test_blank_belongs_to_the_word_after_it() -> None:
     merged = {"".join(pair) for pair in learn_merges(TEXT, 50)}
     assert "\u0120the" in merged
     assert "\u0120cat" in merged
 
 
-def test_what_stands_once_is_not_merged() -> None:
+def test_pair_that_occurs_once_is_not_merged() -> None:
     assert learn_merges("abcdefg", 10) == ()
     assert learn_merges("", 10) == ()
 
@@ -38,7 +38,7 @@ def test_merges_are_the_same_every_time_and_build_on_each_other() -> None:
         known.add(left + right)
 
 
-def test_letters_outside_ascii_are_left_to_their_bytes() -> None:
+def test_non_ascii_letters_are_not_merged() -> None:
     assert learn_merges("äö äö äö", 10) == ()
 
 
@@ -58,5 +58,5 @@ def test_every_merge_is_a_token_that_is_read_but_in_a_small_one_never_written(
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS if "gemma" in name])
-def test_gemma_stays_with_its_bytes(model: str) -> None:
+def test_gemma_has_no_merges(model: str) -> None:
     assert merges_of(shape_of(model, Scale.TINY), TEXT) == ()

@@ -3,7 +3,7 @@ from llamatrix.provision.weights.synthetic.models import Scale, SyntheticSpec
 _SPEC = SyntheticSpec(model="qwen35-27b", scale=Scale.TINY, chat_template="{{ x }}")
 
 
-def test_the_digest_of_equal_specs_is_equal() -> None:
+def test_digest_of_equal_specs_is_equal() -> None:
     same = SyntheticSpec(model="qwen35-27b", scale=Scale.TINY, chat_template="{{ x }}")
     assert same.digest() == _SPEC.digest()
     assert len(bytes.fromhex(same.digest())) == 32

@@ -12,14 +12,14 @@ vocabulary = cache(made.vocabulary)
 @pytest.mark.parametrize(
     ("model", "size"), [("qwen35-27b", 248320), ("gemma4-31b", 262144)]
 )
-def test_the_full_vocabulary_has_its_true_size(model: str, size: int) -> None:
+def test_full_vocabulary_has_its_true_size(model: str, size: int) -> None:
     words = vocabulary(shape_of(model, Scale.FULL))
     assert len(words.tokens) == len(words.types) == size
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("scale", Scale)
-def test_no_two_tokens_are_spelt_alike(model: str, scale: Scale) -> None:
+def test_token_texts_are_unique(model: str, scale: Scale) -> None:
     words = vocabulary(shape_of(model, scale))
     assert len(set(words.tokens)) == len(words.tokens)
 
@@ -40,7 +40,7 @@ def test_gemma_has_its_real_special_ids_at_any_size(scale: Scale) -> None:
 
 
 @pytest.mark.parametrize("scale", Scale)
-def test_every_byte_has_one_token_and_only_text_is_spoken(scale: Scale) -> None:
+def test_every_byte_has_one_token_and_only_text_is_generated(scale: Scale) -> None:
     words = vocabulary(shape_of("qwen35-27b", scale))
     spoken = [i for i, kind in enumerate(words.types) if kind is TokenType.NORMAL]
     assert spoken == [0x09, 0x0A, *range(0x20, 0x7F)]
@@ -58,7 +58,7 @@ def test_every_byte_has_one_token_and_only_text_is_spoken(scale: Scale) -> None:
     assert spoken == [0x09, 0x0A, *range(0x20, 0x7F)]
 
 
-def test_a_blank_is_one_token_for_gemma_too() -> None:
+def test_blank_is_one_token_for_gemma_too() -> None:
     words = vocabulary(shape_of("gemma4-26b-a4b", Scale.TINY))
     assert words.types[words.tokens.index("\u2581")] is TokenType.NORMAL
 
@@ -73,7 +73,7 @@ def test_tool_markup_is_silent_and_the_end_is_not(model: str, scale: Scale) -> N
     assert words.eos not in silent
 
 
-def test_a_small_vocabulary_is_loud_in_text_and_ends_only() -> None:
+def test_small_vocabulary_generates_only_text_and_ends() -> None:
     shape = shape_of("qwen35-27b", Scale.TINY)
     words, silent = vocabulary(shape), set(silent_tokens(shape))
     loud = [words.tokens[i] for i in range(shape.vocabulary) if i not in silent]

@@ -36,16 +36,14 @@ def _written(spec: SyntheticSpec, path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_the_same_spec_makes_the_same_bytes(tmp_path: Path) -> None:
+def test_same_spec_makes_the_same_bytes(tmp_path: Path) -> None:
     first = _written(_spec("gemma4-26b-a4b"), tmp_path / "a.gguf")
     assert first == _written(_spec("gemma4-26b-a4b"), tmp_path / "b.gguf")
     assert first != _written(_spec("gemma4-26b-a4b", seed=1), tmp_path / "c.gguf")
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_bytes_are_those_of_this_generator_version(
-    model: str, tmp_path: Path
-) -> None:
+def test_bytes_are_those_of_this_generator_version(model: str, tmp_path: Path) -> None:
     """If this fails on purpose, bump GENERATOR_VERSIONS and renew the sums."""
     assert GENERATOR_VERSIONS == {WeightsKind.TINY: 3, WeightsKind.FULL: 2}
     made = _written(_spec(model), tmp_path / "x.gguf")
@@ -53,7 +51,7 @@ def test_the_bytes_are_those_of_this_generator_version(
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_reader_finds_the_planned_tensors(model: str, tmp_path: Path) -> None:
+def test_reader_finds_the_planned_tensors(model: str, tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
     write(_spec(model), path, on_bytes=lambda _: None)
     found = [
@@ -65,9 +63,7 @@ def test_a_reader_finds_the_planned_tensors(model: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_file_says_that_it_is_synthetic_and_of_which_spec(
-    model: str, tmp_path: Path
-) -> None:
+def test_file_is_marked_synthetic_with_its_spec(model: str, tmp_path: Path) -> None:
     path, spec = tmp_path / "x.gguf", _spec(model, template="{{ mine }}")
     write(spec, path, on_bytes=lambda _: None)
     said = {name: f.contents() for name, f in GGUFReader(path).fields.items()}
@@ -98,7 +94,7 @@ def test_progress_adds_up_to_the_size_of_the_file(
     assert sum(seen) == path.stat().st_size
 
 
-def test_a_sparse_file_has_the_header_and_a_hole_for_the_rest(tmp_path: Path) -> None:
+def test_sparse_file_has_the_header_and_a_hole_for_the_rest(tmp_path: Path) -> None:
     spec = SyntheticSpec(model="qwen35-27b", scale=Scale.FULL, chat_template="")
     path = tmp_path / "x.gguf"
     write(spec, path, on_bytes=lambda _: None, sparse=True)
@@ -106,13 +102,13 @@ def test_a_sparse_file_has_the_header_and_a_hole_for_the_rest(tmp_path: Path) ->
     assert path.stat().st_blocks * 512 < 20e6
 
 
-def test_a_full_disk_is_said_with_its_figures() -> None:
+def test_full_disk_is_reported_with_sizes() -> None:
     with pytest.raises(ProvisionError, match=r"no room .* at /dev: .* needed, .* free"):
         write(_spec("qwen35-27b"), Path("/dev/full"), on_bytes=lambda _: None)
     assert Path("/dev/full").exists()
 
 
-def test_a_file_larger_than_the_free_space_is_not_begun(
+def test_file_larger_than_free_space_is_not_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=2**30)
@@ -126,7 +122,7 @@ def test_a_file_larger_than_the_free_space_is_not_begun(
     assert path.read_text() == "older"
 
 
-def test_a_write_that_fails_half_way_leaves_no_file(tmp_path: Path) -> None:
+def test_write_that_fails_half_way_leaves_no_file(tmp_path: Path) -> None:
     program = """
 import resource, sys
 from pathlib import Path
@@ -153,8 +149,8 @@ except ProvisionError as error:
 
 
 @pytest.mark.parametrize("model", ["qwen35-35b-a3b", "gemma4-26b-a4b"])
-def test_a_full_size_file_is_written_in_a_few_hundred_megabytes(model: str) -> None:
-    """The whole stream, all tensors, into a file that takes no room."""
+def test_full_size_file_is_written_in_a_few_hundred_megabytes(model: str) -> None:
+    """Write all tensors into a file that takes no space."""
     program = """
 import re, shutil, sys
 from pathlib import Path
@@ -183,7 +179,7 @@ print(count, int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024)
     assert peak_rss_bytes < 400 * 2**20
 
 
-def test_an_interrupted_write_leaves_no_file(tmp_path: Path) -> None:
+def test_interrupted_write_leaves_no_file(tmp_path: Path) -> None:
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
 
@@ -193,6 +189,6 @@ def test_an_interrupted_write_leaves_no_file(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_missing_folder_is_a_provision_error(tmp_path: Path) -> None:
+def test_missing_folder_is_a_provision_error(tmp_path: Path) -> None:
     with pytest.raises(ProvisionError, match="No such file or directory"):
         write(_spec("qwen35-27b"), tmp_path / "no" / "x.gguf", on_bytes=lambda _: None)
