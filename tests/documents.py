@@ -21,7 +21,6 @@ from llamatrix.records.context_record import ContextRecord
 from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
-from llamatrix.report.context_page import newest
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.speed import Group
 from llamatrix.report.table import Column, Table
@@ -31,6 +30,7 @@ from llamatrix.report.views.cards import (
     predicted_need,
     sample_of,
 )
+from llamatrix.report.views.context import newest
 from llamatrix.stats.pairs import Samples
 from llamatrix.stats.sequential import SequentialTest, judge_cases
 from llamatrix.stats.verdict import Metric
@@ -71,7 +71,7 @@ def view_of(folder: Path) -> View:
 def engines(folder: Path) -> tuple[Engine, ...]:
     """Return every record of an example that names an engine."""
     view = view_of(folder)
-    return (*view.evidence.records, *view.contexts, *view.trial_evidence.records)
+    return (*view.index.records, *view.contexts, *view.trial_index.records)
 
 
 def provenance(folder: Path, _options: Options) -> str:

@@ -13,7 +13,7 @@ from tests.shipped import ROOT, shipped_matrix
 
 from llamatrix.provision.weights.fit import known_shape
 from llamatrix.reference.gpu import load_gpus
-from llamatrix.report.published import load_published
+from llamatrix.report.inputs import load_published
 
 README = ROOT / "README.md"
 DOCUMENTS = (README, *sorted(EXAMPLES.glob("*/README.md")))

@@ -117,6 +117,17 @@ def test_third_party_package_is_imported_at_home_only() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if package_of(name_of(path)) == "report"],
+    ids=name_of,
+)
+def test_reports_know_agents_and_engines_by_their_contracts_alone(path: Path) -> None:
+    contracts = {"llamatrix.agents.turn_outcome", "llamatrix.engines.outcome"}
+    members = ("llamatrix.agents", "llamatrix.engines")
+    assert {one for one in imports(path) if one.startswith(members)} <= contracts
+
+
 def test_only_tasks_py_imports_invoke() -> None:
     packages = {one.split(".")[0] for path in MODULES for one in imports(path)}
     assert "msgspec" in packages, "imports are seen"

@@ -16,7 +16,7 @@ from llamatrix.nvml import Gpu
 from llamatrix.records.speed_record import SPEED, SpeedRecord
 from llamatrix.records.store import Store
 from llamatrix.reference.gpu import load_gpus
-from llamatrix.report.published import Published, load_published
+from llamatrix.report.inputs import Published, load_published
 
 BLOG = ROOT / "reports" / "published" / "blog-2026-04-05.toml"
 MODELS = ("qwen35-27b", "qwen35-35b-a3b", "gemma4-26b-a4b", "gemma4-31b")

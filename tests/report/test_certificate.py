@@ -18,12 +18,12 @@ from llamatrix.report.certificate import (
     Certificate,
     Shown,
     certificate_bytes,
+    certificate_page,
     certify,
     objections,
     read_certificate,
 )
-from llamatrix.report.certificate_page import certificate_page
-from llamatrix.report.evidence import read_evidence, read_trial_evidence
+from llamatrix.report.inputs import read_speed_index, read_trial_index
 from llamatrix.report.speed import groups
 from llamatrix.report.trials import trial_groups
 
@@ -34,22 +34,22 @@ def reports(tmp_path: Path) -> Path:
 
 
 def made(reports: Path) -> Certificate:
-    evidence = Both(speeds=read_evidence(reports), trials=read_trial_evidence(reports))
+    index = Both(speeds=read_speed_index(reports), trials=read_trial_index(reports))
     shown = Shown(
-        groups=groups(evidence.speeds.records, models=MODELS),
-        trials=trial_groups(evidence.trials.records, models=MODELS),
+        groups=groups(index.speeds.records, models=MODELS),
+        trials=trial_groups(index.trials.records, models=MODELS),
     )
-    return certify(blog(), shown, evidence, load_gpus())
+    return certify(blog(), shown, index, load_gpus())
 
 
 def doubts(content: bytes, reports: Path) -> tuple[str, ...]:
     certificate = read_certificate(content, where="it")
     named = certificate.records.keys()
-    evidence = Both(
-        speeds=read_evidence(reports, only=named),
-        trials=read_trial_evidence(reports, only=named),
+    index = Both(
+        speeds=read_speed_index(reports, only=named),
+        trials=read_trial_index(reports, only=named),
     )
-    return objections(content, certificate, blog(), evidence, load_gpus())
+    return objections(content, certificate, blog(), index, load_gpus())
 
 
 def test_it_is_proven_by_its_records(reports: Path) -> None:

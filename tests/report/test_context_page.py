@@ -23,7 +23,7 @@ from llamatrix.measure.context.result import (
     Unanswered,
 )
 from llamatrix.records.context_record import SearchLimits
-from llamatrix.report.context_page import context_page, newest, write_context_page
+from llamatrix.report.views.context import context_page, newest, write_context_page
 
 
 def test_the_page_is_the_golden_one(golden: Callable[[str, str], None]) -> None:

@@ -4,7 +4,7 @@ from tests.records.made_judge import made_grades, made_opinion
 from tests.report.made_trials import IMAGES, made_trial
 
 from llamatrix.report.trials import trial_groups
-from llamatrix.report.views.opinions import opinion_tables
+from llamatrix.report.views.quality import opinion_tables
 from llamatrix.report.views.trials import trial_page
 from llamatrix.trials.llm_judge import Declined, JudgeAnswer, Refused, Unparseable
 

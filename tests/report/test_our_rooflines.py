@@ -13,11 +13,7 @@ from llamatrix.nvml import Gpu
 from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.roofline import NoRoofline, Roofline
-from llamatrix.report.bandwidth_file import (
-    bandwidth_path,
-    read_bandwidth,
-    write_bandwidth,
-)
+from llamatrix.report.inputs import bandwidth_path, read_bandwidth, write_bandwidth
 from llamatrix.report.our_rooflines import our_rooflines
 from llamatrix.report.speed import groups
 

@@ -19,8 +19,8 @@ from llamatrix.config.matrix import WeightsKind
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.verdict import Comparison, ComparisonVerdict
-from llamatrix.report.evidence import read_trial_evidence
-from llamatrix.report.our_trial_numbers import trial_conditions
+from llamatrix.report.inputs import read_trial_index
+from llamatrix.report.our_numbers import trial_conditions
 from llamatrix.report.trials import trial_groups
 from llamatrix.report.versus import Versus, trials_versus
 from llamatrix.report.versus_tables import versus_text
@@ -28,9 +28,9 @@ from llamatrix.trials.trial_result import Broken, Correct, Incorrect, Undecided
 
 
 def held(records: list[TrialRecord], reports: Path) -> Versus:
-    evidence = read_trial_evidence(stored_trials(reports, records))
-    (group,) = trial_groups(evidence.records, models=MODELS)
-    return trials_versus(blog(), group, evidence, load_gpus())
+    index = read_trial_index(stored_trials(reports, records))
+    (group,) = trial_groups(index.records, models=MODELS)
+    return trials_versus(blog(), group, index, load_gpus())
 
 
 def claims(found: Versus) -> dict[str, Comparison]:

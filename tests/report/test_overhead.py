@@ -6,7 +6,7 @@ from tests.report.made_trials import NO_SANDBOX, made_trial
 
 from llamatrix.proxy.cost import Cost
 from llamatrix.records.trial_record import TrialRecord
-from llamatrix.report.overhead import tap_text, trials_text
+from llamatrix.report.views.overhead import tap_text, trials_text
 
 HOST = "rtx-4090-abc123"
 

@@ -15,7 +15,7 @@ from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.reference.gpu import gpu_key, load_gpus
 from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.verdict import Comparison, ComparisonVerdict
-from llamatrix.report.evidence import read_evidence
+from llamatrix.report.inputs import read_speed_index
 from llamatrix.report.our_numbers import our_numbers
 from llamatrix.report.speed import groups
 from llamatrix.report.versus import Versus, versus
@@ -25,9 +25,9 @@ LONG = SpeedTest(n_prompt=65336, n_gen=0)
 
 
 def held(records: list[SpeedRecord], reports: Path) -> Versus:
-    evidence = read_evidence(stored(reports, records))
-    (group,) = groups(evidence.records, models=MODELS)
-    return versus(blog(), group, evidence, load_gpus())
+    index = read_speed_index(stored(reports, records))
+    (group,) = groups(index.records, models=MODELS)
+    return versus(blog(), group, index, load_gpus())
 
 
 def claims(found: Versus) -> dict[str, Comparison]:
@@ -139,12 +139,12 @@ def test_an_agents_speed_is_not_answered_with_a_benchmarks(tmp_path: Path) -> No
 def test_a_claim_of_another_kind_is_not_answered(
     said: dict[str, object], tmp_path: Path
 ) -> None:
-    evidence = read_evidence(stored(tmp_path, sweep()))
-    (group,) = groups(evidence.records, models=MODELS)
+    index = read_speed_index(stored(tmp_path, sweep()))
+    (group,) = groups(index.records, models=MODELS)
     claim = blog().by_id["generation/gemma4-31b/tg128"]
 
     def answered(claim: Claim) -> bool:
-        return bool(our_numbers([claim], group, evidence, load_gpus()))
+        return bool(our_numbers([claim], group, index, load_gpus()))
 
     conditions = msgspec.structs.replace(claim.conditions, program=None)
     assert answered(dataclasses.replace(claim, conditions=conditions))

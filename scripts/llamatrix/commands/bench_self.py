@@ -34,8 +34,8 @@ from llamatrix.proxy.cost import measure_cost
 from llamatrix.records.speed_record import SPEED, SpeedRecord
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT
-from llamatrix.report.overhead import added_s, tap_text, trials_text
 from llamatrix.report.speed import groups
+from llamatrix.report.views.overhead import added_s, tap_text, trials_text
 from llamatrix.report.views.speed import FIRST_LIMIT, page
 from llamatrix.stats.intervals import estimate
 from llamatrix.stats.pairs import Arm, drawn_order

@@ -21,14 +21,13 @@ from llamatrix.report.certificate import (
     Certificate,
     Shown,
     certificate_bytes,
+    certificate_page,
     certify,
-    count,
     objections,
     read_certificate,
+    verdict_count,
 )
-from llamatrix.report.certificate_page import certificate_page
-from llamatrix.report.evidence import read_evidence, read_trial_evidence
-from llamatrix.report.published import Published
+from llamatrix.report.inputs import Published, read_speed_index, read_trial_index
 
 
 class NotProvenError(BenchError):
@@ -60,9 +59,9 @@ def write(against: str, *, profile: str = "", host: str = "", records: str = "")
     published = published_set(against, view.project, view.matrix)
     chosen = chosen_groups(view, profile, host)
     shown = Shown(groups=chosen.groups, trials=chosen.trials)
-    evidence = Both(speeds=view.evidence, trials=view.trial_evidence)
-    certificate = certify(published, shown, evidence, load_gpus())
-    if not count(certificate, ComparisonVerdict.REPRODUCED) + count(
+    index = Both(speeds=view.index, trials=view.trial_index)
+    certificate = certify(published, shown, index, load_gpus())
+    if not verdict_count(certificate, ComparisonVerdict.REPRODUCED) + verdict_count(
         certificate, ComparisonVerdict.DIFFERS
     ):
         reasons = dict.fromkeys(held.summary for held in certificate.groups)
@@ -102,11 +101,11 @@ def verify(file: str, *, against: str = "", records: str = "") -> str:
     except ReportError as error:
         raise NotProvenError(f"{path.name}: not proven: {error}") from error
     named = certificate.records.keys()
-    evidence = Both(
-        speeds=read_evidence(project.reports, only=named),
-        trials=read_trial_evidence(project.reports, only=named),
+    index = Both(
+        speeds=read_speed_index(project.reports, only=named),
+        trials=read_trial_index(project.reports, only=named),
     )
-    found = objections(content, certificate, published, evidence, load_gpus())
+    found = objections(content, certificate, published, index, load_gpus())
     if found:
         lines = [f"{path.name}: not proven", *(f"  {line}" for line in found)]
         raise NotProvenError("\n".join(lines))
@@ -140,5 +139,7 @@ def _shown(path: Path, project: Project) -> str:
 
 
 def _summary(certificate: Certificate) -> str:
-    numbers = ((count(certificate, verdict), verdict) for verdict in ComparisonVerdict)
+    numbers = (
+        (verdict_count(certificate, verdict), verdict) for verdict in ComparisonVerdict
+    )
     return ", ".join(f"{number} {verdict}" for number, verdict in numbers)

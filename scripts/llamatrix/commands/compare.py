@@ -29,9 +29,8 @@ from llamatrix.reference.verdict import (
     ComparisonVerdict,
     significant_after_holm,
 )
-from llamatrix.report.bandwidth_file import read_bandwidth, write_bandwidth
+from llamatrix.report.inputs import Published, read_bandwidth, write_bandwidth
 from llamatrix.report.our_rooflines import our_rooflines
-from llamatrix.report.published import Published
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.speed import Group
 from llamatrix.report.versus import Held, Versus, trials_versus, versus
@@ -79,11 +78,11 @@ def compare(
     gpus = load_gpus()
     chosen = chosen_groups(view, profile, host)
     found = [
-        (versus(published, group, view.evidence, gpus), _rooflines(group, view))
+        (versus(published, group, view.index, gpus), _rooflines(group, view))
         for group in chosen.groups
     ]
     found += [
-        (trials_versus(published, group, view.trial_evidence, gpus), ())
+        (trials_versus(published, group, view.trial_index, gpus), ())
         for group in chosen.trials
     ]
     comparisons = [one for held, _ in found for one in held.held.comparisons]

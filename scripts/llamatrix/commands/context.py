@@ -53,7 +53,7 @@ from llamatrix.records.context_record import (
     context_cell,
 )
 from llamatrix.records.store import Store
-from llamatrix.report.context_page import context_page, write_context_page
+from llamatrix.report.views.context import context_page, write_context_page
 from llamatrix.units import bytes_text, parse_card_bytes, parse_duration_s
 
 T = TypeVar("T")

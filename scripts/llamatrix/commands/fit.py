@@ -40,7 +40,7 @@ from llamatrix.provision.weights.fit import (
 from llamatrix.provision.weights.gguf_shape import shape_of_file
 from llamatrix.provision.weights.synthetic.models import MODELS, Scale, SyntheticSpec
 from llamatrix.provision.weights.synthetic.write import write
-from llamatrix.report.fit_page import CrossCheck, ModelFit, fit_page, forecast
+from llamatrix.report.views.fit import CrossCheck, ModelFit, fit_page, forecast
 from llamatrix.units import bytes_text, parse_bytes, parse_card_bytes
 
 _MIB = 2**20

@@ -23,7 +23,7 @@ from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.redaction import Redaction
 from llamatrix.report.render.markdown import markdown
-from llamatrix.report.views.opinions import opinion_tables
+from llamatrix.report.views.quality import opinion_tables
 from llamatrix.trials.checks.task import load_task, read_prompt
 from llamatrix.trials.llm_judge import (
     Given,

@@ -22,14 +22,15 @@ from llamatrix.records.store import DamagedLine, Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.reference_set import find_set
-from llamatrix.report.evidence import (
-    Evidence,
-    TrialEvidence,
-    read_evidence,
+from llamatrix.report.inputs import (
+    Published,
+    SpeedIndex,
+    TrialIndex,
+    load_published,
     read_index,
-    read_trial_evidence,
+    read_speed_index,
+    read_trial_index,
 )
-from llamatrix.report.published import Published, load_published
 from llamatrix.report.speed import Group, groups
 from llamatrix.report.trials import TrialGroup, trial_groups
 from llamatrix.trials.checks.task import task_digest
@@ -39,10 +40,10 @@ from llamatrix.trials.checks.task import task_digest
 class View:
     project: Project
     matrix: Matrix
-    evidence: Evidence
+    index: SpeedIndex
     groups: tuple[Group, ...]
     """Of all hosts and profiles."""
-    trial_evidence: TrialEvidence
+    trial_index: TrialIndex
     trials: tuple[TrialGroup, ...]
     """The agent's, likewise."""
     opinions: tuple[JudgeRecord, ...]
@@ -80,24 +81,24 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
     project = context.project if context else project_with(records)
     matrix = context.matrix if context else load_matrix(project.matrix_file)
     lock = context.lock if context else _readable_lock(project)
-    evidence = read_evidence(project.reports)
+    index = read_speed_index(project.reports)
     models, current = tuple(matrix.models), current_digests(matrix, lock)
     by_hand = tuple(Store(reports=project.reports, kind=BY_HAND).read_all())
-    found = groups(evidence.records, models=models, current=current, by_hand=by_hand)
-    trial_evidence = read_trial_evidence(project.reports)
+    found = groups(index.records, models=models, current=current, by_hand=by_hand)
+    trial_index = read_trial_index(project.reports)
     opinions = read_index(project.reports, JUDGE)
     contexts = read_index(project.reports, CONTEXT)
     return View(
         project=project,
         matrix=matrix,
-        evidence=evidence,
+        index=index,
         groups=found,
-        trial_evidence=trial_evidence,
-        trials=trial_groups(trial_evidence.records, models=models, current=current),
+        trial_index=trial_index,
+        trials=trial_groups(trial_index.records, models=models, current=current),
         opinions=opinions.records,
         contexts=contexts.records,
         damaged=(
-            *(*evidence.damaged, *trial_evidence.damaged),
+            *(*index.damaged, *trial_index.damaged),
             *(*contexts.damaged, *opinions.damaged),
         ),
     )

@@ -21,10 +21,10 @@ from llamatrix.records.context_record import CONTEXT
 from llamatrix.records.hand_run import BY_HAND
 from llamatrix.records.judge_record import JUDGE, trial_name
 from llamatrix.records.store import Store
-from llamatrix.report.context_page import context_page, newest, write_context_page
 from llamatrix.report.pages import damaged_text, write_pages
 from llamatrix.report.speed import Group
 from llamatrix.report.trials import TrialGroup
+from llamatrix.report.views.context import context_page, newest, write_context_page
 from llamatrix.report.views.speed import page
 from llamatrix.report.views.trials import trial_page
 
@@ -111,10 +111,10 @@ def _write_all(view: View) -> list[Path]:
         written += write_pages(
             view.groups,
             view.project.reports,
-            evidence=view.evidence,
+            index=view.index,
             sets=published_sets(view.project, view.matrix),
             trials=view.trials,
-            trial_evidence=view.trial_evidence,
+            trial_index=view.trial_index,
             opinions=view.opinions,
             damaged=view.damaged,
         )
@@ -130,10 +130,10 @@ def _export(
     write_pages(
         shown,
         folder,
-        evidence=view.evidence,
+        index=view.index,
         sets=published_sets(view.project, view.matrix),
         trials=trials,
-        trial_evidence=view.trial_evidence,
+        trial_index=view.trial_index,
         opinions=view.opinions,
     )
     slugs = {group.host_slug for group in shown}
@@ -156,13 +156,9 @@ def _copy_records(
     shown: Sequence[Group], trials: Sequence[TrialGroup], view: View, folder: Path
 ) -> None:
     """The lines that the pages are made of; a trial's trajectory stays where it is."""
-    files = {
-        view.evidence.of(record).file for group in shown for record in group.records
-    }
+    files = {view.index.of(record).file for group in shown for record in group.records}
     files |= {
-        view.trial_evidence.of(record).file
-        for group in trials
-        for record in group.records
+        view.trial_index.of(record).file for group in trials for record in group.records
     }
     by_hand = Store(reports=view.project.reports, kind=BY_HAND)
     files |= {

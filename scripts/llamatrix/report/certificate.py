@@ -18,12 +18,26 @@ from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.store import R
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.gpu import Gpu
-from llamatrix.reference.verdict import ComparisonVerdict
-from llamatrix.report.evidence import NO_TRIALS, Evidence, Places, TrialEvidence
-from llamatrix.report.published import Published
+from llamatrix.reference.verdict import Comparison, ComparisonVerdict
+from llamatrix.report.formats import interval_text, ratio_text
+from llamatrix.report.inputs import (
+    NO_TRIALS,
+    Published,
+    RecordIndex,
+    SpeedIndex,
+    TrialIndex,
+)
+from llamatrix.report.render.markdown import markdown
 from llamatrix.report.speed import Group, groups
+from llamatrix.report.table import Table, count, number, numbers
 from llamatrix.report.trials import TrialGroup, trial_groups
 from llamatrix.report.versus import Held, trials_versus, versus
+from llamatrix.report.versus_tables import (
+    MEANS_NOTE,
+    factor_text,
+    reason_text,
+    verdict_text,
+)
 
 SCHEMA_VERSION = 2
 """2: of a trial's quantities prediction intervals decide, not minimum and maximum."""
@@ -57,8 +71,8 @@ class Shown:
 class Both:
     """The places of records of both kinds."""
 
-    speeds: Evidence
-    trials: TrialEvidence = NO_TRIALS
+    speeds: SpeedIndex
+    trials: TrialIndex = NO_TRIALS
 
     def has(self, sha256: str) -> bool:
         return bool(self.speeds.by_digest(sha256) or self.trials.by_digest(sha256))
@@ -84,7 +98,7 @@ class Certificate(Struct, frozen=True, kw_only=True):
 def certify(
     published: Published,
     shown: Shown,
-    evidence: Both,
+    index: Both,
     gpus: Mapping[str, Gpu],
     *,
     made_by: str = f"llamatrix {__version__}",
@@ -92,8 +106,8 @@ def certify(
     """For groups of one host, all records of them."""
     speeds, trials = shown.groups, shown.trials
     proofs = [
-        *_proofs(evidence.speeds, (one for group in speeds for one in group.records)),
-        *_proofs(evidence.trials, (one for group in trials for one in group.records)),
+        *_proofs(index.speeds, (one for group in speeds for one in group.records)),
+        *_proofs(index.trials, (one for group in trials for one in group.records)),
     ]
     bare = Certificate(
         schema_version=SCHEMA_VERSION,
@@ -106,11 +120,8 @@ def certify(
             **{group.setup.pin: group.records[0].locked for group in trials},
         },
         groups=(
-            *(versus(published, one, evidence.speeds, gpus).held for one in speeds),
-            *(
-                trials_versus(published, one, evidence.trials, gpus).held
-                for one in trials
-            ),
+            *(versus(published, one, index.speeds, gpus).held for one in speeds),
+            *(trials_versus(published, one, index.trials, gpus).held for one in trials),
         ),
         records=dict(sorted(proofs, key=lambda one: (one[1].file, one[1].line))),
     )
@@ -144,11 +155,11 @@ def objections(
     content: bytes,
     certificate: Certificate,
     published: Published,
-    evidence: Both,
+    index: Both,
     gpus: Mapping[str, Gpu],
 ) -> tuple[str, ...]:
     """Everything that is not as certified; empty where every byte follows from records."""
-    found = [*_missing_records(certificate, evidence)]
+    found = [*_missing_records(certificate, index)]
     if published.sha256 != certificate.set_sha256:
         found.append(
             f"reference set {published.name}: sha256 {published.sha256[:12]} now, "
@@ -156,13 +167,13 @@ def objections(
         )
     if found:
         return tuple(found)
-    return tuple(_recalculated(content, certificate, published, evidence, gpus))
+    return tuple(_recalculated(content, certificate, published, index, gpus))
 
 
-def _missing_records(certificate: Certificate, evidence: Both) -> Iterator[str]:
+def _missing_records(certificate: Certificate, index: Both) -> Iterator[str]:
     """A record whose bytes changed is one that no line of the store proves any more."""
     for digest, proof in certificate.records.items():
-        if not evidence.has(digest):
+        if not index.has(digest):
             claims = [
                 one.claim
                 for held in certificate.groups
@@ -180,13 +191,13 @@ def _recalculated(
     content: bytes,
     certificate: Certificate,
     published: Published,
-    evidence: Both,
+    index: Both,
     gpus: Mapping[str, Gpu],
 ) -> Iterator[str]:
     """Anew from exactly the certified records, whatever the store has got since."""
     named = Both(
-        speeds=evidence.speeds.only(certificate.records),
-        trials=evidence.trials.only(certificate.records),
+        speeds=index.speeds.only(certificate.records),
+        trials=index.trials.only(certificate.records),
     )
     shown = Shown(
         groups=groups(named.speeds.records), trials=trial_groups(named.trials.records)
@@ -220,7 +231,9 @@ def _by_claim(held: Held) -> Iterator[tuple[str, object]]:
         yield f"{one.claim} ({held.pin}/{held.build}{trials})", one
 
 
-def _proofs(places: Places[R], records: Iterable[R]) -> Iterator[tuple[str, Proof]]:
+def _proofs(
+    places: RecordIndex[R], records: Iterable[R]
+) -> Iterator[tuple[str, Proof]]:
     for record in records:
         line = places.of(record)
         yield (
@@ -249,5 +262,81 @@ def _seal(certificate: Certificate) -> str:
     return hashlib.sha256(certificate_bytes(bare)).hexdigest()
 
 
-def count(certificate: Certificate, verdict: ComparisonVerdict) -> int:
+def verdict_count(certificate: Certificate, verdict: ComparisonVerdict) -> int:
     return sum(held.count(verdict) for held in certificate.groups)
+
+
+def certificate_page(
+    certificate: Certificate, published: Published, *, to_verify: str
+) -> str:
+    """`to_verify` is what follows `--verify` on the command line."""
+    parts = [
+        f"# Certificate: {certificate.set} on {certificate.host}",
+        "\n".join(_facts(certificate, published, to_verify)),
+    ]
+    for held in certificate.groups:
+        parts += [
+            f"## {_held_text(held)}",
+            f"{held.summary}.",
+            markdown(_claims_table(held, published)).rstrip(),
+        ]
+    parts.append(markdown(_records_table(certificate)).rstrip())
+    return "\n\n".join(parts) + "\n"
+
+
+def _held_text(held: Held) -> str:
+    text = f"Pin {held.pin}, build {held.build}, {held.weights} weights"
+    return f"{text}: {held.trials}" if held.trials else text
+
+
+def _facts(
+    certificate: Certificate, published: Published, to_verify: str
+) -> Iterator[str]:
+    yield f"- published: {published.heading}"
+    yield f"- reference set: sha256 `{certificate.set_sha256}`"
+    for name, pin in certificate.pins.items():
+        yield f"- pin {name}: llama.cpp {pin.commit} out of {pin.package} {pin.version}"
+    yield f"- {MEANS_NOTE}"
+    yield f"- made by: {certificate.made_by}"
+    yield f"- verify: `invoke certificate --verify {to_verify}`"
+    yield "- a record by hand: `sed -n LINEp FILE | sha256sum`"
+
+
+def _claims_table(held: Held, published: Published) -> Table:
+    claims = published.by_id
+    return Table(
+        caption="Claims",
+        columns=(
+            "Claim",
+            *numbers("Published", "Ours / theirs"),
+            *("Our 95 % interval", "Seen at 80 %", "Verdict", "Reason", "Records"),
+        ),
+        rows=tuple(
+            (
+                one.claim,
+                number(one.theirs, claims[one.claim].text),
+                number(one.ratio, ratio_text),
+                interval_text(one.interval),
+                factor_text(one),
+                verdict_text(one),
+                reason_text(one),
+                _digests(one),
+            )
+            for one in held.comparisons
+        ),
+    )
+
+
+def _digests(one: Comparison) -> str:
+    return " ".join(digest[:12] for digest in one.records)
+
+
+def _records_table(certificate: Certificate) -> Table:
+    return Table(
+        caption="Records",
+        columns=("sha256 of the line", "File", *numbers("Line"), "Test"),
+        rows=tuple(
+            (digest, proof.file, count(proof.line), proof.test)
+            for digest, proof in certificate.records.items()
+        ),
+    )

@@ -7,16 +7,26 @@ from dataclasses import dataclass
 import msgspec
 
 from llamatrix.config.cell import SpeedTest
+from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import Done
 from llamatrix.records.speed_record import SpeedRecord
-from llamatrix.reference.conditions import Conditions
+from llamatrix.records.trial_record import TrialRecord
+from llamatrix.reference.conditions import Conditions, merge_conditions
 from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.quantity import RATES, Quantity
 from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.verdict import OurNumber
-from llamatrix.report.evidence import Evidence
-from llamatrix.report.our_conditions import conditions_of
+from llamatrix.report.inputs import SpeedIndex, TrialIndex
+from llamatrix.report.metrics import METRICS, memory_bytes, on_a_card, served_argv
+from llamatrix.report.our_conditions import (
+    after,
+    common_conditions,
+    conditions_of,
+    number_after,
+    offload_text,
+)
 from llamatrix.report.speed import Group, Result, outcome_word
+from llamatrix.report.trials import PROMPTS, TrialGroup, Trials
 from llamatrix.stats.intervals import estimate
 
 _WIDEST = 100.0
@@ -34,11 +44,11 @@ class OurModel:
 
 
 def our_numbers(
-    claims: Sequence[Claim], group: Group, evidence: Evidence, gpus: Mapping[str, Gpu]
+    claims: Sequence[Claim], group: Group, index: SpeedIndex, gpus: Mapping[str, Gpu]
 ) -> dict[str, OurNumber]:
     """By claim id; a claim about another kind of number than llama-bench's is left out."""
     models = {model.key: model for model in our_models(group)}
-    bench = _Bench(group=group, evidence=evidence, gpus=gpus)
+    bench = _Bench(group=group, index=index, gpus=gpus)
     found = {
         claim.id: bench.number(claim, models[claim.architecture_key])
         for claim in claims
@@ -91,7 +101,7 @@ def _is_llama_benchs(claim: Claim) -> bool:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Bench:
     group: Group
-    evidence: Evidence
+    index: SpeedIndex
     gpus: Mapping[str, Gpu]
 
     def number(self, claim: Claim, model: OurModel) -> OurNumber | None:
@@ -144,7 +154,7 @@ class _Bench:
                     file=whole.file,
                     file_sha256=whole.file_sha256,
                 ),
-                records=(self.evidence.of(self._speaker(model, test)).sha256,),
+                records=(self.index.of(self._speaker(model, test)).sha256,),
             )
         return None
 
@@ -159,7 +169,7 @@ class _Bench:
 
     def _digests(self, model: OurModel, test: SpeedTest) -> tuple[str, ...]:
         records = self.group.records_of(model.name, test)
-        return tuple(self.evidence.of(record).sha256 for record in records)
+        return tuple(self.index.of(record).sha256 for record in records)
 
 
 def _is_dense(model: OurModel) -> bool:
@@ -179,3 +189,172 @@ def _test_of(claim: Claim, tests: Sequence[SpeedTest]) -> SpeedTest | str:
     if len(lengths) == 1:
         return lengths[0]
     return "the published generation's length is not stated"
+
+
+_CLIENT = "OpenCode"
+CORRECTNESS = "the task's checks"
+TASKS = {f"p{number}": task for task, number in PROMPTS.items()}
+"""Ours by the names that reference sets give the published prompts."""
+_METRICS = {metric.quantity: metric for metric in METRICS if metric.quantity}
+_WITHOUT_A_TASK = (Quantity.VRAM, Quantity.MAX_CONTEXT, *RATES)
+
+
+def our_trial_numbers(
+    claims: Sequence[Claim],
+    group: TrialGroup,
+    index: TrialIndex,
+    gpus: Mapping[str, Gpu],
+) -> dict[str, OurNumber]:
+    """By claim id; claims about anything but OpenCode's runs are left out."""
+    names = {one.cell.model_key: one.cell.model_name for one in group.records}
+    agents = _Agents(group=group, index=index, gpus=gpus)
+    found = {
+        claim.id: agents.number(claim, names[claim.architecture_key])
+        for claim in claims
+        if claim.architecture_key in names and _is_an_agents(claim)
+    }
+    return {key: number for key, number in found.items() if number}
+
+
+def _is_an_agents(claim: Claim) -> bool:
+    said = claim.conditions
+    if said.client is None or not said.client.startswith(_CLIENT):
+        return False
+    return said.task in TASKS or (
+        said.task is None and claim.quantity in _WITHOUT_A_TASK
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Agents:
+    group: TrialGroup
+    index: TrialIndex
+    gpus: Mapping[str, Gpu]
+
+    def number(self, claim: Claim, model: str) -> OurNumber | None:
+        if why := _why_never(self.group):
+            return _missing(claim, why)
+        if claim.conditions.task is None:
+            return self._without_a_task(claim, model)
+        trials = self.group.trials.get((model, TASKS[claim.conditions.task]))
+        return None if trials is None else self._of_task(claim, trials)
+
+    def _of_task(self, claim: Claim, trials: Trials) -> OurNumber | None:
+        if not trials.finished:
+            return _missing(claim, f"{trials.lost} here")
+        if claim.quantity is Quantity.CORRECT_TURN:
+            return self._turns(claim, trials)
+        if claim.quantity is Quantity.REASONING_TOKENS:
+            found = [one.result.tokens for one in trials.finished]
+            reasoning = [float(tokens.reasoning) for tokens in found if tokens]
+            return self._made(claim, reasoning, trials.finished)
+        metric = _METRICS.get(claim.quantity)
+        if metric is None:
+            return None
+        return self._made(claim, metric.values(trials), trials.finished)
+
+    def _turns(self, claim: Claim, trials: Trials) -> OurNumber:
+        """A trial that was never correct has no turn: no mean would be one."""
+        censored = trials.turns.count(None)
+        if censored:
+            why = f"{censored} of {len(trials.turns)} trials were never correct here"
+            return _missing(claim, why)
+        turns = [float(turn) for turn in trials.turns if turn is not None]
+        return self._made(claim, turns, trials.finished)
+
+    def _without_a_task(self, claim: Claim, model: str) -> OurNumber | None:
+        if claim.quantity is Quantity.MAX_CONTEXT:
+            return _missing(claim, "served as asked for; no larger one was tried here")
+        if claim.quantity in RATES:
+            return _missing(claim, "which prompt it is of is not stated")
+        records = [
+            record
+            for (name, _), trials in self.group.trials.items()
+            if name == model
+            for record in trials.finished
+        ]
+        if not records or not on_a_card(records[0]):
+            return None
+        held = [memory_bytes(record) for record in records]
+        most = max((float(one) for one in held if one is not None), default=None)
+        return self._made(claim, () if most is None else (most,), records)
+
+    def _made(
+        self, claim: Claim, values: Sequence[float], records: Sequence[TrialRecord]
+    ) -> OurNumber:
+        positive = bool(values) and min(values) > 0
+        conditions = trial_conditions(records[0], self.gpus)
+        return OurNumber(
+            claim=claim.id,
+            values=tuple(values),
+            interval=mean_interval(values) if positive else None,
+            conditions=msgspec.structs.replace(conditions, task=claim.conditions.task),
+            records=tuple(self.index.of(record).sha256 for record in records),
+            missing="" if values else "no value here",
+        )
+
+
+def _why_never(group: TrialGroup) -> str:
+    """Why nothing of these trials can be held against a real model's."""
+    if group.setup.scripted:
+        return "scripted here: an authored transcript spoke"
+    if group.setup.weights is not WeightsKind.HUB:
+        return f"made-up weights here ({group.setup.weights}): no model spoke"
+    return ""
+
+
+def _missing(claim: Claim, why: str) -> OurNumber:
+    return OurNumber(claim=claim.id, values=(), conditions=Conditions(), missing=why)
+
+
+def trial_conditions(record: TrialRecord, gpus: Mapping[str, Gpu]) -> Conditions:
+    """All that a trial's record says of how it was measured, its task apart."""
+    argv = served_argv(record)
+    said = Conditions(
+        program="llama-server",
+        streams=1,
+        speculative=False,
+        cache_type_k=after(argv, "--cache-type-k"),
+        cache_type_v=after(argv, "--cache-type-v"),
+        flash_attn={"on": True, "off": False}.get(after(argv, "--flash-attn") or ""),
+        batch_size=number_after(argv, "--batch-size"),
+        ubatch_size=number_after(argv, "--ubatch-size"),
+        ctx_size=record.cell.context_tokens,
+        offload=_offload(record),
+        flags=" ".join(argv[1:]),
+        slots=number_after(argv, "--parallel"),
+        client=f"{_CLIENT} {record.agent_version} with Context7 {record.context7}",
+        chat_template=(record.served.template.template if record.served else None),
+        correctness=CORRECTNESS,
+        context_shift=_switch(argv, "--context-shift", "--no-context-shift"),
+        thinking=_thinking(argv),
+        temp=_fraction_after(argv, "--temp"),
+        top_k=number_after(argv, "--top-k"),
+        top_p=_fraction_after(argv, "--top-p"),
+        min_p=_fraction_after(argv, "--min-p"),
+    )
+    return merge_conditions(common_conditions(record, gpus), said)
+
+
+def _offload(record: TrialRecord) -> str | None:
+    if not on_a_card(record):
+        return None
+    if record.served and record.served.spilled:
+        return "not full"
+    return offload_text(number_after(served_argv(record), "--n-gpu-layers"))
+
+
+def _switch(argv: Sequence[str], on: str, off: str) -> bool | None:
+    return True if on in argv else False if off in argv else None
+
+
+def _thinking(argv: tuple[str, ...]) -> bool | None:
+    """What was asked of the template; None leaves it to the template itself."""
+    text = after(argv, "--chat-template-kwargs") or "{}"
+    wish = msgspec.json.decode(text, type=dict[str, object]).get("enable_thinking")
+    return wish if isinstance(wish, bool) else None
+
+
+def _fraction_after(argv: tuple[str, ...], flag: str) -> float | None:
+    value = after(argv, flag)
+    return float(value) if value else None

@@ -12,12 +12,16 @@ from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.roofline import NoRoofline, Roofline, rooflines
 from llamatrix.reference.verdict import ComparisonVerdict
-from llamatrix.report.bandwidth_file import read_bandwidth
-from llamatrix.report.evidence import NO_TRIALS, Evidence, TrialEvidence
 from llamatrix.report.formats import hundredths, speed_text, whole
+from llamatrix.report.inputs import (
+    NO_TRIALS,
+    Published,
+    SpeedIndex,
+    TrialIndex,
+    read_bandwidth,
+)
 from llamatrix.report.metrics import GENERATION
 from llamatrix.report.our_rooflines import our_rooflines
-from llamatrix.report.published import Published
 from llamatrix.report.render.csv import table_csv
 from llamatrix.report.render.html import Page, Section, render
 from llamatrix.report.render.markdown import markdown
@@ -70,31 +74,29 @@ def write_pages(
     groups: Sequence[Group],
     reports: Path,
     *,
-    evidence: Evidence,
+    index: SpeedIndex,
     sets: Sequence[Published] = (),
     trials: Sequence[TrialGroup] = (),
-    trial_evidence: TrialEvidence = NO_TRIALS,
+    trial_index: TrialIndex = NO_TRIALS,
     opinions: Sequence[JudgeRecord] = (),
     damaged: Sequence[DamagedLine] = (),
 ) -> list[Path]:
     """`index.html`, and of what there is, speeds or trials, `.md`, `.csv` and `.json`.
 
-    Each table is a CSV file besides. The two evidences say where each record stands
+    Each table is a CSV file besides. The two indexes say where each record stands
     below `reports`; the page holds speeds against `sets`. Opinions stand in `agent.md`
     alone, `damaged` lines on every page.
     """
     whole_page = _html_page(
         groups,
-        evidence,
+        index,
         sets,
         reports,
         trials=trials,
-        trial_evidence=trial_evidence,
+        trial_index=trial_index,
         damaged=damaged,
     )
-    texts = {
-        "index.html": render(whole_page, sha256_of=_digests(evidence, trial_evidence))
-    }
+    texts = {"index.html": render(whole_page, sha256_of=_digests(index, trial_index))}
     if groups:
         texts |= {
             "speed.md": page(groups) + damaged_text(damaged),
@@ -145,15 +147,13 @@ def _damaged(lines: Sequence[DamagedLine], caption: str) -> Table:
     )
 
 
-def _digests(
-    evidence: Evidence, trial_evidence: TrialEvidence
-) -> Callable[[Reference], str]:
+def _digests(index: SpeedIndex, trial_index: TrialIndex) -> Callable[[Reference], str]:
     def sha256_of(reference: Reference) -> str:
         match reference:
             case SpeedRecord():
-                return evidence.of(reference).sha256
+                return index.of(reference).sha256
             case TrialRecord():
-                return trial_evidence.of(reference).sha256
+                return trial_index.of(reference).sha256
             case str():
                 return reference
             case _:
@@ -164,12 +164,12 @@ def _digests(
 
 def _html_page(
     groups: Sequence[Group],
-    evidence: Evidence,
+    index: SpeedIndex,
     sets: Sequence[Published],
     reports: Path,
     *,
     trials: Sequence[TrialGroup],
-    trial_evidence: TrialEvidence,
+    trial_index: TrialIndex,
     damaged: Sequence[DamagedLine],
 ) -> Page:
     """The same records and sets give the same page."""
@@ -183,15 +183,13 @@ def _html_page(
     held = [
         one
         for group in groups
-        for one in _worth_showing(
-            [versus(each, group, evidence, gpus) for each in sets]
-        )
+        for one in _worth_showing([versus(each, group, index, gpus) for each in sets])
     ]
     held_trials = [
         one
         for group in trials
         for one in _worth_showing(
-            [trials_versus(each, group, trial_evidence, gpus) for each in sets]
+            [trials_versus(each, group, trial_index, gpus) for each in sets]
         )
     ]
     shown = {one.published.name for one in held}
@@ -214,9 +212,9 @@ def _html_page(
                 if damaged
                 else ()
             ),
-            *(speed_section(group, evidence, gpus) for group in groups),
+            *(speed_section(group, index, gpus) for group in groups),
             *(set_section(one, limits[group_id(one.group)]) for one in held),
-            *(trial_section(group, trial_evidence) for group in trials),
+            *(trial_section(group, trial_index) for group in trials),
             *(set_section(one, ()) for one in held_trials),
             *_limits_section(
                 groups, limits, [one for one in sets if one.name in shown]

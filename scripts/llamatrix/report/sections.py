@@ -11,8 +11,8 @@ from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.quantity import RATES
 from llamatrix.reference.roofline import NoRoofline, Roofline, rooflines
 from llamatrix.reference.verdict import ComparisonVerdict
-from llamatrix.report.evidence import Evidence, TrialEvidence
 from llamatrix.report.formats import share_text
+from llamatrix.report.inputs import SpeedIndex, TrialIndex
 from llamatrix.report.metrics import tools_and_agent_s
 from llamatrix.report.our_conditions import conditions_of
 from llamatrix.report.plots import (
@@ -69,7 +69,7 @@ def group_id(group: Group | TrialGroup) -> str:
     return "-".join(("g", *parts))
 
 
-def speed_section(group: Group, evidence: Evidence, gpus: Mapping[str, Gpu]) -> Section:
+def speed_section(group: Group, index: SpeedIndex, gpus: Mapping[str, Gpu]) -> Section:
     """Conditions, plots, tables, and every record of one group of speeds."""
     record, key = group.records[0], group_id(group)
     return Section(
@@ -96,7 +96,7 @@ def speed_section(group: Group, evidence: Evidence, gpus: Mapping[str, Gpu]) -> 
         ),
         figures=tuple(_speed_figures(group, key)),
         tables=tables(group),
-        folded=(_speed_records(group, key, evidence),),
+        folded=(_speed_records(group, key, index),),
     )
 
 
@@ -159,11 +159,11 @@ def _record_cells(line: Line[R]) -> Row:
     )
 
 
-def _speed_records(group: Group, key: str, evidence: Evidence) -> Table:
+def _speed_records(group: Group, key: str, index: SpeedIndex) -> Table:
     """The end of every link: each record with its file, line and digest."""
     rows = []
     for record in group.records:
-        line, outcome = evidence.of(record), record.outcome
+        line, outcome = index.of(record), record.outcome
         samples = outcome_word(outcome)
         if isinstance(outcome, Done):
             samples = ", ".join(
@@ -192,7 +192,7 @@ def _speed_records(group: Group, key: str, evidence: Evidence) -> Table:
     )
 
 
-def trial_section(group: TrialGroup, evidence: TrialEvidence) -> Section:
+def trial_section(group: TrialGroup, index: TrialIndex) -> Section:
     """Plots, tables, and every record of one group of trials."""
     key, details = group_id(group), detail_tables(group)
     facts = {term: text.strip("`") for term, text in trial_facts(group).items()}
@@ -209,7 +209,7 @@ def trial_section(group: TrialGroup, evidence: TrialEvidence) -> Section:
         folded=(
             *details[_OPEN:],
             *trouble_tables(group),
-            _trial_records(group, evidence),
+            _trial_records(group, index),
         ),
     )
 
@@ -286,11 +286,11 @@ def _curves(group: TrialGroup, key: str) -> Iterator[Figure]:
         yield curve_plot(curves, words)
 
 
-def _trial_records(group: TrialGroup, evidence: TrialEvidence) -> Table:
+def _trial_records(group: TrialGroup, index: TrialIndex) -> Table:
     """The end of every link: each record with its file, line and digest."""
     rows = []
     for record in group.records:
-        line = evidence.of(record)
+        line = index.of(record)
         weights = record.served and record.served.weights
         rows.append(
             (

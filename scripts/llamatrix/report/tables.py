@@ -1,8 +1,5 @@
 """A table, and its two written forms: Markdown for people, CSV for programs."""
 
-import csv
-import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -34,12 +31,3 @@ class Table:
 def _cell(text: str) -> str:
     """Words out of a record can neither end a cell nor a row."""
     return " ".join(text.replace("|", "\\|").splitlines())
-
-
-def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """RFC 4180 with Unix line ends; numbers unrounded as Python writes them."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return out.getvalue()

@@ -10,10 +10,8 @@ from llamatrix.reference.compare import NOT_MEASURED, ModelRatios, compare, mode
 from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.rules.rule import Finding
 from llamatrix.reference.verdict import Comparison, ComparisonVerdict, Difference
-from llamatrix.report.evidence import Evidence, TrialEvidence
-from llamatrix.report.our_numbers import our_numbers
-from llamatrix.report.our_trial_numbers import our_trial_numbers
-from llamatrix.report.published import Published
+from llamatrix.report.inputs import Published, SpeedIndex, TrialIndex
+from llamatrix.report.our_numbers import our_numbers, our_trial_numbers
 from llamatrix.report.speed import Group
 from llamatrix.report.trials import TrialGroup
 
@@ -94,9 +92,9 @@ class Versus:
 
 
 def versus(
-    published: Published, group: Group, evidence: Evidence, gpus: Mapping[str, Gpu]
+    published: Published, group: Group, index: SpeedIndex, gpus: Mapping[str, Gpu]
 ) -> Versus:
-    ours = our_numbers(published.claims, group, evidence, gpus)
+    ours = our_numbers(published.claims, group, index, gpus)
     return Versus(
         published=published,
         group=group,
@@ -115,11 +113,11 @@ def versus(
 def trials_versus(
     published: Published,
     group: TrialGroup,
-    evidence: TrialEvidence,
+    index: TrialIndex,
     gpus: Mapping[str, Gpu],
 ) -> Versus:
     """The same of an agent's trials."""
-    ours = our_trial_numbers(published.claims, group, evidence, gpus)
+    ours = our_trial_numbers(published.claims, group, index, gpus)
     setup = group.setup
     return Versus(
         published=published,

@@ -24,8 +24,12 @@ from llamatrix.report.trials import (
     prompt_short,
     prompt_title,
 )
-from llamatrix.report.views.opinions import opinion_tables
-from llamatrix.report.views.quality import quality_cell, quality_table, tdd_cell
+from llamatrix.report.views.quality import (
+    opinion_tables,
+    quality_cell,
+    quality_table,
+    tdd_cell,
+)
 from llamatrix.report.views.trial_details import detail_tables
 from llamatrix.report.views.troubles import trouble_tables
 from llamatrix.units import bytes_text

@@ -8,13 +8,13 @@ from tests.records.made import made_record
 from tests.report.made_sweep import stored
 from tests.report.made_trials import made_trial, stored_trials
 
-from llamatrix.report.evidence import read_evidence, read_trial_evidence
+from llamatrix.report.inputs import read_speed_index, read_trial_index
 
 
 def test_a_digest_is_what_sed_and_sha256sum_print(tmp_path: Path) -> None:
     records = [made_record(repeat=1), made_record(repeat=2)]
-    evidence = read_evidence(stored(tmp_path, records))
-    line = evidence.of(records[1])
+    index = read_speed_index(stored(tmp_path, records))
+    line = index.of(records[1])
     assert line.number == 2
     sed = ["sed", "-n", f"{line.number}p", str(tmp_path / line.file)]
     printed = subprocess.run(sed, capture_output=True, check=True).stdout
@@ -22,7 +22,7 @@ def test_a_digest_is_what_sed_and_sha256sum_print(tmp_path: Path) -> None:
         ["sha256sum"], input=printed, capture_output=True, check=True
     )
     assert by_hand.stdout.decode().split()[0] == line.sha256
-    found = evidence.by_digest(line.sha256)
+    found = index.by_digest(line.sha256)
     assert found is not None
     assert found.record.repeat == 2
 
@@ -30,32 +30,32 @@ def test_a_digest_is_what_sed_and_sha256sum_print(tmp_path: Path) -> None:
 def test_a_line_cut_short_is_passed_over_and_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evidence = read_evidence(stored(tmp_path, [made_record()]))
-    path = tmp_path / evidence.lines[0].file
+    index = read_speed_index(stored(tmp_path, [made_record()]))
+    path = tmp_path / index.lines[0].file
     path.write_bytes(path.read_bytes() + b'{"schema_version": 1, "ce')
-    assert len(read_evidence(tmp_path).lines) == 1
+    assert len(read_speed_index(tmp_path).lines) == 1
     assert "cut short" in capsys.readouterr().err
 
 
 def test_only_the_wanted_lines_need_to_be_records(tmp_path: Path) -> None:
-    evidence = read_evidence(stored(tmp_path, [made_record()]))
-    (line,) = evidence.lines
+    index = read_speed_index(stored(tmp_path, [made_record()]))
+    (line,) = index.lines
     path = tmp_path / line.file
     path.write_bytes(b"no record\n" + path.read_bytes())
-    (found,) = read_evidence(tmp_path, only={line.sha256}).lines
+    (found,) = read_speed_index(tmp_path, only={line.sha256}).lines
     assert (found.number, found.sha256) == (2, line.sha256)
 
 
-def test_an_empty_store_has_no_evidence(tmp_path: Path) -> None:
-    assert read_evidence(tmp_path).lines == ()
+def test_an_empty_store_has_no_records(tmp_path: Path) -> None:
+    assert read_speed_index(tmp_path).lines == ()
 
 
 def test_trials_have_their_places_too_and_kinds_stay_apart(tmp_path: Path) -> None:
     stored(tmp_path, [made_record()])
     trials = [made_trial(trial=1), made_trial(trial=2)]
-    evidence = read_trial_evidence(stored_trials(tmp_path, trials))
-    assert evidence.of(trials[1]).number == 2
-    assert {line.file for line in evidence.lines} == {
+    index = read_trial_index(stored_trials(tmp_path, trials))
+    assert index.of(trials[1]).number == 2
+    assert {line.file for line in index.lines} == {
         "records/rtx-4090-abc123/agent/qwen35-27b/april/cuda/april/httpx-post.jsonl"
     }
-    assert len(read_evidence(tmp_path).lines) == 1
+    assert len(read_speed_index(tmp_path).lines) == 1
