@@ -105,17 +105,17 @@ def test_a_template_that_forgets_the_generation_prompt_is_told() -> None:
 
 
 def test_a_template_that_drops_thoughts_inside_a_loop_is_not_prefix_stable() -> None:
-    assert "parts after" in results(PLAIN)["loop-thinking"].reason
+    assert "diverges after" in results(PLAIN)["loop-thinking"].reason
 
 
 def test_history_that_changes_behind_a_user_message_is_told() -> None:
     found = results(PLAIN)
     assert found["tool-turn-without-thought"].passed
-    assert "parts after" in found["answer-not-thinking"].reason
+    assert "diverges after" in found["answer-not-thinking"].reason
     fickle = PLAIN.replace(
         "+ message.content", "+ ('' if loop.last else '.') + message.content"
     )
-    assert "parts after" in results(fickle)["tool-turn-without-thought"].reason
+    assert "diverges after" in results(fickle)["tool-turn-without-thought"].reason
 
 
 def test_a_template_that_keeps_the_current_loop_is_prefix_stable() -> None:
@@ -129,7 +129,7 @@ def test_a_template_that_keeps_the_current_loop_is_prefix_stable() -> None:
 
 def test_an_answer_that_reads_otherwise_later_is_told() -> None:
     loud = LOOPS.replace("said.content }}", "said.content | upper }}")
-    assert "parts after" in results(loud)["answer-not-thinking"].reason
+    assert "diverges after" in results(loud)["answer-not-thinking"].reason
 
 
 def test_a_template_that_loses_a_text_is_told() -> None:
@@ -139,7 +139,7 @@ def test_a_template_that_loses_a_text_is_told() -> None:
 
 
 def test_a_family_nobody_knows_is_told() -> None:
-    with pytest.raises(MeasureError, match=r"other.jinja: of no family"):
+    with pytest.raises(MeasureError, match=r"other.jinja: belongs to no known family"):
         family_of("[INST] {{ messages }} [/INST]", where="other.jinja")
 
 

@@ -54,9 +54,9 @@ GEMMA = (
 
 def test_an_agents_loop_reads_the_same_in_both_families() -> None:
     for family, prompt in ((Qwen35(), QWEN), (Gemma4(), GEMMA)):
-        found = family.read(prompt, WORK)
+        found = family.parse(prompt, WORK)
         assert difference(found, expected_prompt(WORK, family)) is None
-        assert found.said[2] == ParsedMessage(
+        assert found.messages[2] == ParsedMessage(
             role="assistant",
             text="I look.",
             thought="T",
@@ -134,27 +134,29 @@ def test_a_tool_declared_otherwise_is_told() -> None:
 
 
 def test_a_message_or_a_tool_too_few_is_told() -> None:
-    whole = ParsedPrompt(said=(ParsedMessage(role="user"),), tools=frozenset({"read"}))
+    whole = ParsedPrompt(
+        messages=(ParsedMessage(role="user"),), tools=frozenset({"read"})
+    )
     assert difference(whole, whole) is None
-    assert difference(replace(whole, said=()), whole) == "0 messages, not 1"
+    assert difference(replace(whole, messages=()), whole) == "0 messages, not 1"
     assert difference(replace(whole, tools=frozenset()), whole)
 
 
 def test_thoughts_are_demanded_in_the_current_loop_only() -> None:
     later = WORK.then(answer("Done."), user("More?"))
-    assert expected_prompt(WORK, Qwen35()).said[2].thought == "T"
-    assert expected_prompt(later, Qwen35()).said[2].thought == ""
+    assert expected_prompt(WORK, Qwen35()).messages[2].thought == "T"
+    assert expected_prompt(later, Qwen35()).messages[2].thought == ""
 
 
 def test_gemma_keeps_a_thought_only_where_a_call_followed() -> None:
     said = Conversation(messages=(user("U"), answer("A.", thought="T")))
-    assert expected_prompt(said, Gemma4()).said[1].thought == ""
-    assert expected_prompt(said, Qwen35()).said[1].thought == "T"
+    assert expected_prompt(said, Gemma4()).messages[1].thought == ""
+    assert expected_prompt(said, Qwen35()).messages[1].thought == "T"
 
 
 def _complaint(family: Qwen35 | Gemma4, prompt: str, asked: Conversation) -> str | None:
     try:
-        found = family.read(prompt, asked)
+        found = family.parse(prompt, asked)
     except FormatError as error:
         return str(error)
     return difference(found, expected_prompt(asked, family))

@@ -11,7 +11,7 @@ from llamatrix.measure.templates.checks import CaseResult
 from llamatrix.measure.templates.conversation import Json
 from llamatrix.measure.templates.qwen35 import Qwen35
 from llamatrix.measure.templates.render import RenderError, ServerRenderer
-from llamatrix.measure.templates.server_cases import server_cases, switches_complaint
+from llamatrix.measure.templates.server_cases import server_cases, switches_problem
 from llamatrix.web import site
 
 ON: dict[str, Json] = {"enable_thinking": True}
@@ -118,13 +118,13 @@ def test_an_image_taken_in_silence_is_told() -> None:
             return april(request)
         return httpx.Response(200, json={"choices": []})
 
-    assert "nothing can see it" in cases(blind)["image-refused"].reason
+    assert "cannot see it" in cases(blind)["image-refused"].reason
 
 
 @pytest.mark.parametrize("value", ["false", 0, None])
 def test_a_switch_of_the_wrong_type_is_told(value: Json) -> None:
     with site("http://host", transport=httpx.MockTransport(april)) as served:
-        told = switches_complaint(served, {"enable_thinking": value})
+        told = switches_problem(served, {"enable_thinking": value})
     assert told == f"enable_thinking is {value!r}, not true or false"
 
 

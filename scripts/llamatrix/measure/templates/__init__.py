@@ -1,5 +1,5 @@
-"""Does a chat template do what its family's format demands? Asked before a GPU minute.
+"""Checks whether a chat template follows its family's format, before any GPU is used.
 
-Conversations are rendered by a running llama-server and by Python's jinja2, read back
-by a strict parser of the family's format, and compared with what was said in them.
+Conversations are rendered by a running llama-server and by Python's jinja2, parsed back
+by a strict parser of the family's format, and compared with the original messages.
 """

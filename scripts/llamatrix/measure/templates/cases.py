@@ -1,4 +1,4 @@
-"""The conversations that every template is tried with."""
+"""The cases of every template: tools, agent loops and the checks on them."""
 
 from llamatrix.measure.templates.checks import (
     Check,
@@ -83,13 +83,15 @@ def reads(number: int, path: str = "area.py", **more: Json) -> ToolCall:
 def steps(
     count: int, *, thinking: bool, text: str | None = None
 ) -> tuple[Message, ...]:
-    """One agent loop: a call and its result, over and over."""
-    said: list[Message] = []
+    """Return an agent loop: a call and its result, repeated."""
+    messages: list[Message] = []
     for number in range(count):
         thought = f"Step {number}: look further.\n" if thinking else None
-        said.append(answer(text, reads(number, f"part{number}.py"), thought=thought))
-        said.append(result(number, f"{_SOURCE}# part {number}"))
-    return tuple(said)
+        messages.append(
+            answer(text, reads(number, f"part{number}.py"), thought=thought)
+        )
+        messages.append(result(number, f"{_SOURCE}# part {number}"))
+    return tuple(messages)
 
 
 def written(arguments: dict[str, Json]) -> Conversation:
@@ -120,12 +122,12 @@ PARALLEL = (
 )
 
 
-def _essential(id_: str, bug: str, trial: Check) -> TemplateCase:
-    return TemplateCase(id=id_, essential=True, bug=bug, trial=trial)
+def _essential(id_: str, bug: str, check: Check) -> TemplateCase:
+    return TemplateCase(id=id_, essential=True, bug=bug, check=check)
 
 
-def _other(id_: str, bug: str, trial: Check) -> TemplateCase:
-    return TemplateCase(id=id_, essential=False, bug=bug, trial=trial)
+def _other(id_: str, bug: str, check: Check) -> TemplateCase:
+    return TemplateCase(id=id_, essential=False, bug=bug, check=check)
 
 
 CASES = (

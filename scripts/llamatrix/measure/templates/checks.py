@@ -1,4 +1,4 @@
-"""Kinds of cases: each says of one rendering what is wrong with it, or nothing."""
+"""The kinds of checks: each returns a problem of one rendering, or None."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,9 +18,7 @@ from llamatrix.measure.templates.render import Renderer, RenderError
 
 
 class Check(Protocol):
-    def complaint(self, family: Family, renderer: Renderer) -> str | None:
-        """What is wrong, in words; None where the demand is met."""
-        ...
+    def problem(self, family: Family, renderer: Renderer) -> str | None: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,8 +26,8 @@ class TemplateCase:
     id: str
     essential: bool
     bug: str
-    """As `templates/README.md` numbers it; empty for what was never broken."""
-    trial: Check
+    """Its number in `templates/README.md`; empty for cases that were never broken."""
+    check: Check
 
 
 class CaseResult(Struct, frozen=True, kw_only=True):
@@ -43,7 +41,7 @@ class CaseResult(Struct, frozen=True, kw_only=True):
 
 class Conformance(Struct, frozen=True, kw_only=True):
     template: str
-    """Its name, for people."""
+    """Its name."""
     template_sha256: str
     pin: str
     cases: tuple[CaseResult, ...]
@@ -59,35 +57,33 @@ class Conformance(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class ParsesBack:
-    """The prompt reads back as what was said, in the family's format."""
+    """The prompt parses back to the messages, in the family's format."""
 
     conversation: Conversation
 
-    def complaint(self, family: Family, renderer: Renderer) -> str | None:
+    def problem(self, family: Family, renderer: Renderer) -> str | None:
         try:
             prompt = renderer.render(self.conversation)
-            found = family.read(prompt, self.conversation)
+            parsed = family.parse(prompt, self.conversation)
         except (RenderError, FormatError) as error:
             return str(error)
-        return difference(found, expected_prompt(self.conversation, family))
+        return difference(parsed, expected_prompt(self.conversation, family))
 
 
 @dataclass(frozen=True, slots=True)
 class ContainsTexts:
-    """A prompt comes of it and holds every text, whatever it then reads as."""
+    """The conversation renders, and the prompt contains every text."""
 
     conversation: Conversation
 
-    def complaint(self, family: Family, renderer: Renderer) -> str | None:
+    def problem(self, family: Family, renderer: Renderer) -> str | None:
         try:
             prompt = renderer.render(self.conversation)
         except RenderError as error:
             return str(error)
-        missing = [
-            said.text for said in self.conversation.messages if said.text not in prompt
-        ]
-        if missing:
-            return f"not in the prompt: {missing[0]!r}"
+        for message in self.conversation.messages:
+            if message.text not in prompt:
+                return f"not in the prompt: {message.text!r}"
         if not prompt.endswith(family.opening(self.conversation)):
             return f"ends with {prompt[-60:]!r}"
         return None
@@ -95,26 +91,30 @@ class ContainsTexts:
 
 @dataclass(frozen=True, slots=True)
 class ExtendsPrompt:
-    """Each prompt of an agent loop begins with the one before it plus its reply.
+    """Each prompt of an agent loop begins with the previous prompt and its reply.
 
-    Otherwise the server processes the whole loop anew at every step.
+    Otherwise the server processes the complete loop again at every step.
     """
 
     loop: Conversation
     """Ends with a tool result."""
 
-    def complaint(self, family: Family, renderer: Renderer) -> str | None:
+    def problem(self, family: Family, renderer: Renderer) -> str | None:
         messages = self.loop.messages
-        steps = [i for i, said in enumerate(messages) if said.role == "assistant"]
+        steps = [
+            index
+            for index, message in enumerate(messages)
+            if message.role == "assistant"
+        ]
         try:
             for step, following in zip(steps, [*steps[1:], len(messages)], strict=True):
-                if any(said.role == "user" for said in messages[step:following]):
-                    continue  # another loop begins: former thoughts are dropped
+                if any(message.role == "user" for message in messages[step:following]):
+                    continue  # another loop begins: earlier thoughts are dropped
                 reply = family.reply(messages[step], self.loop)
                 before = renderer.render(self.loop.until(step)) + reply
                 after = renderer.render(self.loop.until(following))
                 if not after.startswith(before):
-                    return f"step {step}: {_parting(before, after)}"
+                    return f"step {step}: {_divergence(before, after)}"
         except RenderError as error:
             return str(error)
         return None
@@ -122,12 +122,12 @@ class ExtendsPrompt:
 
 @dataclass(frozen=True, slots=True)
 class KeepsHistory:
-    """What was said reads the same before and after the next user message."""
+    """The conversation renders the same before and after the next user message."""
 
     conversation: Conversation
-    """Nothing in it is to be dropped by the format's own rule."""
+    """Contains nothing that the format drops by its own rules."""
 
-    def complaint(self, family: Family, renderer: Renderer) -> str | None:
+    def problem(self, family: Family, renderer: Renderer) -> str | None:
         later = self.conversation.then(answer("Done."), user("And now?"))
         try:
             before = renderer.render(self.conversation)
@@ -135,32 +135,34 @@ class KeepsHistory:
         except RenderError as error:
             return str(error)
         before = before.removesuffix(family.opening(self.conversation))
-        return None if after.startswith(before) else _parting(before, after)
+        return None if after.startswith(before) else _divergence(before, after)
 
 
 @dataclass(frozen=True, slots=True)
 class KeepsAnswer:
-    """A plain answer stays as it was generated when the user goes on."""
+    """A plain answer stays as it was generated when the user continues."""
 
     conversation: Conversation
 
-    def complaint(self, family: Family, renderer: Renderer) -> str | None:
-        said = answer("It is done.")
+    def problem(self, family: Family, renderer: Renderer) -> str | None:
+        message = answer("It is done.")
+        later = self.conversation.then(message, user("Thanks. More?"))
         try:
             before = renderer.render(self.conversation)
-            after = renderer.render(self.conversation.then(said, user("Thanks. More?")))
+            after = renderer.render(later)
         except RenderError as error:
             return str(error)
-        before += family.reply(said, self.conversation)
-        return None if after.startswith(before) else _parting(before, after)
+        before += family.reply(message, self.conversation)
+        return None if after.startswith(before) else _divergence(before, after)
 
 
-def _parting(before: str, after: str) -> str:
+def _divergence(before: str, after: str) -> str:
     pairs = zip(before, after, strict=False)
     at = next(
-        (i for i, (a, b) in enumerate(pairs) if a != b), min(len(before), len(after))
+        (index for index, (old, new) in enumerate(pairs) if old != new),
+        min(len(before), len(after)),
     )
     return (
-        f"parts after {at} characters: {before[at : at + 40]!r} was there, "
-        f"{after[at : at + 40]!r} comes"
+        f"diverges after {at} characters: {before[at : at + 40]!r} became "
+        f"{after[at : at + 40]!r}"
     )

@@ -1,4 +1,4 @@
-"""What a client sends: messages, tools and switches, in OpenAI's terms."""
+"""Conversations as clients send them, and as parsers read them back from a prompt."""
 
 import json
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Image(Struct, frozen=True, kw_only=True):
 class Function(Struct, frozen=True, kw_only=True):
     name: str
     arguments: dict[str, Json] | str
-    """An object, or the same as JSON text: clients send either."""
+    """An object, or its JSON text: clients send both."""
 
 
 class ToolCall(Struct, frozen=True, kw_only=True):
@@ -38,11 +38,11 @@ class ToolCall(Struct, frozen=True, kw_only=True):
 
     @property
     def arguments(self) -> dict[str, Json]:
-        sent = self.function.arguments
-        if isinstance(sent, str):
-            read: dict[str, Json] = json.loads(sent)
-            return read
-        return sent
+        arguments = self.function.arguments
+        if isinstance(arguments, str):
+            parsed: dict[str, Json] = json.loads(arguments)
+            return parsed
+        return arguments
 
 
 class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -54,7 +54,7 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def text(self) -> str:
-        """What is said, without what templates trim."""
+        """The text parts, without the whitespace that templates trim."""
         if isinstance(self.content, tuple):
             parts = [part.text for part in self.content if isinstance(part, Text)]
             return "".join(parts).strip()
@@ -77,7 +77,7 @@ class Tool(Struct, frozen=True, kw_only=True):
         }
 
     def type_of(self, argument: str) -> Json:
-        """The JSON-Schema type of one argument; None where nothing says it."""
+        """Return the JSON Schema type of an argument; None where it is not declared."""
         properties = self.parameters.get("properties")
         schema = properties.get(argument) if isinstance(properties, dict) else None
         return schema.get("type") if isinstance(schema, dict) else None
@@ -94,9 +94,11 @@ class Conversation(Struct, frozen=True, kw_only=True):
 
     @property
     def last_user(self) -> int:
-        """Index of the last user message; -1 where there is none."""
-        users = [i for i, said in enumerate(self.messages) if said.role == "user"]
-        return users[-1] if users else -1
+        """Index of the last user message; -1 for none."""
+        roles = [message.role for message in self.messages]
+        return max(
+            (index for index, role in enumerate(roles) if role == "user"), default=-1
+        )
 
     def until(self, end: int) -> "Conversation":
         return msgspec.structs.replace(self, messages=self.messages[:end])
@@ -105,7 +107,7 @@ class Conversation(Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, messages=(*self.messages, *messages))
 
     def body(self) -> dict[str, object]:
-        """As `/apply-template` and `/v1/chat/completions` take it."""
+        """Return the request body for `/apply-template` and `/v1/chat/completions`."""
         body: dict[str, object] = {
             "messages": self.messages,
             "chat_template_kwargs": self.kwargs,
@@ -132,7 +134,7 @@ def answer(
 
 
 def call(number: int, name: str, arguments: dict[str, Json]) -> ToolCall:
-    """A call with its arguments as JSON text, as OpenAI's clients send them."""
+    """Return a call with its arguments as JSON text, as OpenAI's clients send it."""
     text = json.dumps(arguments, ensure_ascii=False)
     return ToolCall(id=f"call_{number}", function=Function(name=name, arguments=text))
 
@@ -142,7 +144,7 @@ def result(number: int, text: str) -> Message:
 
 
 class FormatError(Exception):
-    """A prompt is not in the family's format; the text says where."""
+    """A prompt is not in the family's format."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,49 +152,53 @@ class ParsedMessage:
     role: Literal["system", "user", "assistant", "tool"]
     text: str = ""
     thought: str = ""
-    """Empty for none, and for a block with nothing in it."""
+    """Empty for none and for an empty block."""
     calls: tuple[tuple[str, dict[str, Json]], ...] = ()
-    """Name and arguments, in the order in which they were written."""
+    """Name and arguments, in order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParsedPrompt:
-    said: tuple[ParsedMessage, ...]
+    messages: tuple[ParsedMessage, ...]
     tools: frozenset[str] = frozenset()
-    """Names of the tools on offer."""
+    """Names of the declared tools."""
 
 
 class Family(Protocol):
-    """One family's format: how a prompt reads, and what its model would write."""
+    """The format of one family: its prompts, and the text that its model generates."""
 
     name: str
     end: str
-    """What the model writes when it has said all."""
+    """The text with which the model ends its turn."""
     thoughts_with_calls_only: bool
-    """Whether a thought is kept only where a call followed it."""
+    """Whether thoughts are kept only in messages with a call."""
 
-    def read(self, prompt: str, conversation: Conversation) -> ParsedPrompt:
-        """The whole prompt, the opening of the answer included, or FormatError."""
+    def matches(self, template: str) -> bool:
+        """Return whether a template has marks that only this family's templates carry."""
+        ...
+
+    def parse(self, prompt: str, conversation: Conversation) -> ParsedPrompt:
+        """Parse the complete prompt, the opening of the answer included, or FormatError."""
         ...
 
     def reply(self, message: Message, conversation: Conversation) -> str:
-        """What the model writes after the prompt for this message to come of it."""
+        """Return the text that the model generates for this message."""
         ...
 
     def opening(self, conversation: Conversation) -> str:
-        """How a prompt ends that asks for an answer in a new turn."""
+        """Return the end of a prompt that asks for an answer in a new turn."""
         ...
 
 
 def expected_prompt(conversation: Conversation, family: Family) -> ParsedPrompt:
-    """What the format demands: thoughts of the current loop kept, former ones dropped."""
-    said = []
-    for place, message in enumerate(conversation.messages):
-        current = place > conversation.last_user
+    """Return the prompt as the format requires it: only thoughts of the current loop."""
+    messages = []
+    for index, message in enumerate(conversation.messages):
+        current = index > conversation.last_user
         if family.thoughts_with_calls_only:
             current = current and bool(message.tool_calls)
         thought = (message.reasoning_content or "").strip() if current else ""
-        said.append(
+        messages.append(
             ParsedMessage(
                 role="system" if message.role == "developer" else message.role,
                 text=message.text,
@@ -201,17 +207,19 @@ def expected_prompt(conversation: Conversation, family: Family) -> ParsedPrompt:
             )
         )
     return ParsedPrompt(
-        said=tuple(said), tools=frozenset(tool.name for tool in conversation.tools)
+        messages=tuple(messages),
+        tools=frozenset(tool.name for tool in conversation.tools),
     )
 
 
-def difference(found: ParsedPrompt, wanted: ParsedPrompt) -> str | None:
-    """The first thing that is not as demanded, in words."""
-    if found.tools != wanted.tools:
-        return f"tools offered: {sorted(found.tools)}, not {sorted(wanted.tools)}"
-    for place, (got, want) in enumerate(zip(found.said, wanted.said, strict=False)):
+def difference(actual: ParsedPrompt, expected: ParsedPrompt) -> str | None:
+    """Return the first difference; None for none."""
+    if actual.tools != expected.tools:
+        return f"declared tools: {sorted(actual.tools)}, not {sorted(expected.tools)}"
+    pairs = zip(actual.messages, expected.messages, strict=False)
+    for index, (got, want) in enumerate(pairs):
         if got != want:
-            return f"message {place}: reads {got}, not {want}"
-    if len(found.said) != len(wanted.said):
-        return f"{len(found.said)} messages, not {len(wanted.said)}"
+            return f"message {index}: reads {got}, not {want}"
+    if len(actual.messages) != len(expected.messages):
+        return f"{len(actual.messages)} messages, not {len(expected.messages)}"
     return None

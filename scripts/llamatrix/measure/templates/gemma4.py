@@ -1,4 +1,8 @@
-"""Gemma 4's format: `<|turn>` turns; calls and their results inside the model's turn."""
+"""Gemma 4's format: `<|turn>` turns, with calls and results in the model's turn.
+
+Arguments are written in a notation of its own: JSON objects with bare keys and strings
+between `<|"|>`.
+"""
 
 import json
 import re
@@ -26,7 +30,7 @@ def write_dict(value: dict[str, Json]) -> str:
 def read_dict(text: str) -> dict[str, Json]:
     value, end = _read(text, 0)
     if not isinstance(value, dict) or end != len(text):
-        raise FormatError(f"no whole object: {text[:80]!r}")
+        raise FormatError(f"not a complete object: {text[:80]!r}")
     return value
 
 
@@ -53,11 +57,12 @@ def _read(text: str, at: int) -> tuple[Json, int]:
     if text.startswith("[", at):
         return _read_list(text, at + 1)
     plain = _PLAIN.match(text, at)
+    if not plain:
+        raise FormatError(f"a value is missing: {text[at : at + 40]!r}")
     try:
-        value: Json = json.loads(plain[0]) if plain else _nothing(text, at)
+        return json.loads(plain[0]), plain.end()
     except json.JSONDecodeError as error:
-        raise FormatError(f"no value: {text[at : at + 40]!r}") from error
-    return value, plain.end() if plain else at
+        raise FormatError(f"not a value: {text[at : at + 40]!r}") from error
 
 
 def _read_object(text: str, at: int) -> tuple[Json, int]:
@@ -65,7 +70,7 @@ def _read_object(text: str, at: int) -> tuple[Json, int]:
     while not text.startswith("}", at):
         key = _KEY.match(text, at)
         if not key:
-            raise FormatError(f"no key: {text[at : at + 40]!r}")
+            raise FormatError(f"not a key: {text[at : at + 40]!r}")
         read[key[1].replace(_QUOTE, "")], at = _read(text, key.end())
         at = _past_comma(text, at, "}")
     return read, at + 1
@@ -85,16 +90,12 @@ def _past_comma(text: str, at: int, close: str) -> int:
         return at + 1
     if text.startswith(close, at):
         return at
-    raise FormatError(f"neither , nor {close} at {text[at : at + 40]!r}")
-
-
-def _nothing(text: str, at: int) -> Json:
-    raise FormatError(f"nothing where a value should be: {text[at : at + 40]!r}")
+    raise FormatError(f"expected , or {close} at {text[at : at + 40]!r}")
 
 
 _TURN = re.compile(r"<\|turn>(\w+)\n(.*?)(<turn\|>\n|\Z)", re.DOTALL)
 _TOOL = re.compile(r"<\|tool>declaration:(\w+)\{.*?\}<tool\|>", re.DOTALL)
-_EMPTY = "<|channel>thought\n<channel|>"
+_EMPTY_THOUGHT = "<|channel>thought\n<channel|>"
 _PIECE = re.compile(
     r"<\|channel>thought\n(?P<thought>.*?)<channel\|>"
     r"|<\|tool_call>call:(?P<name>\w+)(?P<arguments>\{.*?\})<tool_call\|>"
@@ -109,56 +110,59 @@ class Gemma4:
     end = "<turn|>\n"
     thoughts_with_calls_only = True
 
+    def matches(self, template: str) -> bool:
+        return "<|turn>" in template
+
     def opening(self, conversation: Conversation) -> str:
-        return "<|turn>model\n" + ("" if conversation.thinking else _EMPTY)
+        return "<|turn>model\n" + ("" if conversation.thinking else _EMPTY_THOUGHT)
 
     def reply(self, message: Message, conversation: Conversation) -> str:
         thought = message.reasoning_content if conversation.thinking else None
         channel = f"<|channel>thought\n{thought}<channel|>" if thought else ""
         calls = "".join(
-            f"<|tool_call>call:{one.function.name}{write_dict(one.arguments)}<tool_call|>"
-            for one in message.tool_calls
+            f"<|tool_call>call:{call.function.name}{write_dict(call.arguments)}<tool_call|>"
+            for call in message.tool_calls
         )
         return f"{channel}{message.text}{calls}" + ("" if calls else self.end)
 
-    def read(self, prompt: str, conversation: Conversation) -> ParsedPrompt:
+    def parse(self, prompt: str, conversation: Conversation) -> ParsedPrompt:
         history = prompt.removeprefix("<bos>")
-        goes_on = (
+        continues = (
             bool(conversation.messages) and conversation.messages[-1].role == "tool"
         )
-        if not goes_on:
+        if not continues:
             opening = self.opening(conversation)
             if not history.endswith(opening):
                 raise FormatError(f"ends with {prompt[-60:]!r}, not with {opening!r}")
             history = history.removesuffix(opening)
-        said: list[ParsedMessage] = []
-        offered: frozenset[str] = frozenset()
+        messages: list[ParsedMessage] = []
+        tools: frozenset[str] = frozenset()
         at = 0
         while at < len(history):
             turn = _TURN.match(history, at)
             if not turn:
                 raise FormatError(f"no turn at {history[at : at + 60]!r}")
             role, body, end = turn[1], turn[2], turn[3]
-            if "<|turn>" in body or (not end and not goes_on):
+            if "<|turn>" in body or (not end and not continues):
                 raise FormatError(f"a turn of {role} is not closed: {body[-60:]!r}")
             if at == 0 and role == "system":
-                offered, body = _offer(body, conversation)
-            said += _turn(role, body) if body or role != "system" else []
+                tools, body = _system_turn(body, conversation)
+            messages += _turn(role, body) if body or role != "system" else []
             at = turn.end()
-        if goes_on and history.endswith("<turn|>\n"):
-            raise FormatError("the model's turn is closed behind a tool result")
-        return ParsedPrompt(said=tuple(said), tools=offered)
+        if continues and history.endswith("<turn|>\n"):
+            raise FormatError("the model's turn is closed after a tool result")
+        return ParsedPrompt(messages=tuple(messages), tools=tools)
 
 
-def _offer(body: str, conversation: Conversation) -> tuple[frozenset[str], str]:
+def _system_turn(body: str, conversation: Conversation) -> tuple[frozenset[str], str]:
+    """Return the declared tools and the system text."""
     if body.startswith("<|think|>") != conversation.thinking:
-        raise FormatError("<|think|> stands against the thinking switch")
-    offered = _TOOL.findall(body)
+        raise FormatError("<|think|> contradicts the thinking switch")
     for tool in conversation.tools:
         if tool.description not in body:
-            raise FormatError(f"{tool.name} is offered without its description")
+            raise FormatError(f"{tool.name} is declared without its description")
     text = _TOOL.sub("", body).removeprefix("<|think|>").strip()
-    return frozenset(offered), text
+    return frozenset(_TOOL.findall(body)), text
 
 
 def _turn(role: str, body: str) -> list[ParsedMessage]:
@@ -167,56 +171,53 @@ def _turn(role: str, body: str) -> list[ParsedMessage]:
             return [ParsedMessage(role="system", text=body)]
         case "user":
             if "<|tool_response>" in body:
-                raise FormatError("a tool result stands in the user's turn")
+                raise FormatError("a tool result is in the user's turn")
             return [ParsedMessage(role="user", text=body)]
         case "model":
             return list(_model_turn(body))
         case _:
-            raise FormatError(f"no such role: {role!r}")
+            raise FormatError(f"unknown role: {role!r}")
 
 
 def _model_turn(body: str) -> Iterator[ParsedMessage]:
-    """Thought, text and calls of one answer, then its results, then the next answer."""
-    said, answered, at = ParsedMessage(role="assistant"), 0, 0
+    """Yield an answer with thought, text and calls, its results, then the next answer."""
+    answer, results, at = ParsedMessage(role="assistant"), 0, 0
     while at < len(body):
         piece = _PIECE.match(body, at)
         if not piece:
-            raise FormatError(f"not read: {body[at : at + 60]!r}")
+            raise FormatError(f"unreadable: {body[at : at + 60]!r}")
         at = piece.end()
-        if (of := piece["of"]) is not None:
-            if not answered:
-                yield said
-            _ensure_called(of, said, answered)
-            answered += 1
+        if (name := piece["of"]) is not None:
+            if not results:
+                yield answer
+            names = [called for called, _ in answer.calls]
+            if results >= len(names) or names[results] != name:
+                raise FormatError(f"a result of {name!r}, but the calls are {names}")
+            results += 1
             yield ParsedMessage(role="tool", text=_result(piece["response"]))
         else:
-            said = _with(ParsedMessage(role="assistant") if answered else said, piece)
-            answered = 0
-    if not answered:
-        yield said
+            if results:
+                answer, results = ParsedMessage(role="assistant"), 0
+            answer = _extended(answer, piece)
+    if not results:
+        yield answer
 
 
-def _with(said: ParsedMessage, piece: re.Match[str]) -> ParsedMessage:
+def _extended(answer: ParsedMessage, piece: re.Match[str]) -> ParsedMessage:
     if (thought := piece["thought"]) is not None:
-        return replace(said, thought=said.thought + thought.strip())
+        return replace(answer, thought=answer.thought + thought.strip())
     if (name := piece["name"]) is not None:
         call = (name, read_dict(piece["arguments"]))
-        return replace(said, calls=(*said.calls, call))
-    if said.calls:
-        raise FormatError(f"text behind a tool call: {piece['text'][:60]!r}")
-    return replace(said, text=said.text + piece["text"])
-
-
-def _ensure_called(name: str, said: ParsedMessage, answered: int) -> None:
-    names = [called for called, _ in said.calls]
-    if answered >= len(names) or names[answered] != name:
-        raise FormatError(f"a result of {name!r}, but the calls are {names}")
+        return replace(answer, calls=(*answer.calls, call))
+    if answer.calls:
+        raise FormatError(f"text after a tool call: {piece['text'][:60]!r}")
+    return replace(answer, text=answer.text + piece["text"])
 
 
 def _result(response: str) -> str:
-    """One `value`, or the fields of a JSON object that the server took apart."""
-    read = read_dict(response)
-    if set(read) == {"value"}:
-        value = read["value"]
+    """Return the one `value`, or the JSON object whose fields the server spread out."""
+    fields = read_dict(response)
+    if set(fields) == {"value"}:
+        value = fields["value"]
         return value if isinstance(value, str) else json.dumps(value)
-    return json.dumps(read)
+    return json.dumps(fields)

@@ -16,7 +16,7 @@ from llamatrix.measure.templates.conversation import (
 )
 
 _TURN = re.compile(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>\n", re.DOTALL)
-_OFFER = re.compile(
+_DECLARATION = re.compile(
     r"# Tools\n\n.*?<tools>\n(?P<tools>.*?)\n</tools>.*?</IMPORTANT>(?:\n\n(?P<text>.*))?",
     re.DOTALL,
 )
@@ -33,6 +33,9 @@ class Qwen35:
     end = "<|im_end|>\n"
     thoughts_with_calls_only = False
 
+    def matches(self, template: str) -> bool:
+        return "<|im_start|>" in template and "<function=" in template
+
     def opening(self, conversation: Conversation) -> str:
         block = "<think>\n" if conversation.thinking else "<think>\n\n</think>\n\n"
         return f"<|im_start|>assistant\n{block}"
@@ -43,45 +46,52 @@ class Qwen35:
             thought = f"{(message.reasoning_content or '').strip()}\n</think>\n\n"
         text = message.text
         calls = "\n".join(
-            _written(one.function.name, one.arguments) for one in message.tool_calls
+            _call_text(call.function.name, call.arguments)
+            for call in message.tool_calls
         )
         gap = "\n\n" if text and calls else ""
         return f"{thought}{text}{gap}{calls}{self.end}"
 
-    def read(self, prompt: str, conversation: Conversation) -> ParsedPrompt:
+    def parse(self, prompt: str, conversation: Conversation) -> ParsedPrompt:
         opening = self.opening(conversation)
         if not prompt.endswith(opening):
             raise FormatError(f"ends with {prompt[-60:]!r}, not with {opening!r}")
-        said: list[ParsedMessage] = []
-        offered: frozenset[str] = frozenset()
+        messages: list[ParsedMessage] = []
+        tools: frozenset[str] = frozenset()
         at, history = 0, prompt.removesuffix(opening)
         while at < len(history):
             turn = _TURN.match(history, at)
             if not turn:
-                raise FormatError(f"no whole turn at {history[at : at + 60]!r}")
+                raise FormatError(f"no complete turn at {history[at : at + 60]!r}")
             role, body = turn[1], turn[2]
             if "<|im_start|>" in body:
                 raise FormatError(f"a turn is not closed: {body[:60]!r}")
             if at == 0 and conversation.tools:
-                offered, text = _offer(role, body, conversation.tools)
-                said += [ParsedMessage(role="system", text=text)] if text else []
+                tools, text = _tools_turn(role, body, conversation.tools)
+                messages += [ParsedMessage(role="system", text=text)] if text else []
             else:
-                said += _turn(role, body, conversation.tools)
+                messages += _turn(role, body, conversation.tools)
             at = turn.end()
-        return ParsedPrompt(said=tuple(said), tools=offered)
+        return ParsedPrompt(messages=tuple(messages), tools=tools)
 
 
-def _offer(role: str, body: str, tools: tuple[Tool, ...]) -> tuple[frozenset[str], str]:
-    found = _OFFER.fullmatch(body)
-    if role != "system" or not found:
-        raise FormatError(f"tools are not offered in the first turn: {body[:60]!r}")
+def _tools_turn(
+    role: str, body: str, tools: tuple[Tool, ...]
+) -> tuple[frozenset[str], str]:
+    declaration = _DECLARATION.fullmatch(body)
+    if role != "system" or not declaration:
+        raise FormatError(f"no tools are declared in the first turn: {body[:60]!r}")
     try:
-        declared = [msgspec.json.decode(line) for line in found["tools"].split("\n")]
+        declared = [
+            msgspec.json.decode(line) for line in declaration["tools"].split("\n")
+        ]
     except msgspec.DecodeError as error:
-        raise FormatError(f"a tool is not JSON: {error}") from error
+        raise FormatError(f"a tool declaration is not JSON: {error}") from error
     if declared != [tool.declared() for tool in tools]:
-        raise FormatError(f"tools are declared otherwise: {found['tools'][:200]!r}")
-    return frozenset(tool.name for tool in tools), found["text"] or ""
+        raise FormatError(
+            f"tools are declared differently: {declaration['tools'][:200]!r}"
+        )
+    return frozenset(tool.name for tool in tools), declaration["text"] or ""
 
 
 def _turn(role: str, body: str, tools: tuple[Tool, ...]) -> list[ParsedMessage]:
@@ -95,11 +105,11 @@ def _turn(role: str, body: str, tools: tuple[Tool, ...]) -> list[ParsedMessage]:
         case "assistant":
             return [_answer(body, tools)]
         case _:
-            raise FormatError(f"no such role: {role!r}")
+            raise FormatError(f"unknown role: {role!r}")
 
 
 def _results(body: str) -> list[ParsedMessage]:
-    """Several results stand in one turn of the user's, each on lines of its own."""
+    """Several results share one user turn, each on its own lines."""
     lines = f"\n{body}"
     if _RESULT.sub("", lines):
         raise FormatError(f"text between tool results: {body[:60]!r}")
@@ -111,8 +121,8 @@ def _answer(body: str, tools: tuple[Tool, ...]) -> ParsedMessage:
     rest = body[thought.end() :] if thought else body
     first = rest.find("<tool_call>")
     text, calls = (rest, "") if first < 0 else (rest[:first], rest[first:])
-    if calls and "\n".join(found[0] for found in _CALL.finditer(calls)) != calls:
-        raise FormatError(f"a tool call is not whole: {calls[:80]!r}")
+    if calls and "\n".join(match[0] for match in _CALL.finditer(calls)) != calls:
+        raise FormatError(f"an incomplete tool call: {calls[:80]!r}")
     if text and calls:
         if not text.endswith("\n\n"):
             raise FormatError("no empty line between text and tool call")
@@ -130,27 +140,25 @@ def _answer(body: str, tools: tuple[Tool, ...]) -> ParsedMessage:
 
 def _arguments(name: str, text: str, tools: tuple[Tool, ...]) -> dict[str, Json]:
     if _ARGUMENT.sub("", text):
-        raise FormatError(f"arguments of {name} are not whole: {text[:80]!r}")
+        raise FormatError(f"incomplete arguments of {name}: {text[:80]!r}")
     tool = next((tool for tool in tools if tool.name == name), None)
-    read: dict[str, Json] = {}
+    parsed: dict[str, Json] = {}
     for argument, value in _ARGUMENT.findall(text):
         kind = tool.type_of(argument) if tool else "string"
         try:
-            read[argument] = value if kind == "string" else json.loads(value)
+            parsed[argument] = value if kind == "string" else json.loads(value)
         except json.JSONDecodeError as error:
             raise FormatError(
-                f"{name}.{argument}: {value!r} is no JSON value of type {kind}"
+                f"{name}.{argument}: {value!r} is not a JSON value of type {kind}"
             ) from error
-    return read
+    return parsed
 
 
-def _written(name: str, arguments: dict[str, Json]) -> str:
-    lines = [
-        f"<parameter={key}>\n{value if isinstance(value, str) else _json(value)}\n</parameter>\n"
-        for key, value in arguments.items()
-    ]
-    return f"<tool_call>\n<function={name}>\n{''.join(lines)}</function>\n</tool_call>"
-
-
-def _json(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False)
+def _call_text(name: str, arguments: dict[str, Json]) -> str:
+    parameters = ""
+    for key, value in arguments.items():
+        text = (
+            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        )
+        parameters += f"<parameter={key}>\n{text}\n</parameter>\n"
+    return f"<tool_call>\n<function={name}>\n{parameters}</function>\n</tool_call>"

@@ -19,19 +19,19 @@ _BOS = "<bos>"
 
 
 class RenderError(Exception):
-    """No prompt came of a conversation; the text says what stopped it."""
+    """A conversation could not be rendered."""
 
 
 class Renderer(Protocol):
     name: str
 
     def render(self, conversation: Conversation) -> str:
-        """The prompt that asks for the next answer, or RenderError."""
+        """Return the prompt that asks for the next answer, or raise RenderError."""
         ...
 
 
 class JinjaRenderer:
-    """As the vendors' own tools render: blocks trimmed, JSON without escapes."""
+    """Renders like the vendors' own tools: blocks trimmed, JSON without escapes."""
 
     name = "jinja2"
 
@@ -41,7 +41,9 @@ class JinjaRenderer:
         )
         environment.filters["tojson"] = _tojson
         environment.globals["raise_exception"] = _raise
-        environment.globals["strftime_now"] = _now
+        environment.globals["strftime_now"] = lambda form: (
+            datetime.now().astimezone().strftime(form)
+        )
         self._environment = environment
         self._source = template
         self._embeds_results = (
@@ -50,7 +52,7 @@ class JinjaRenderer:
 
     @cached_property
     def _template(self) -> Template:
-        """Compiled once: that takes far longer than any prompt of it."""
+        """Compiled once, which takes far longer than rendering a prompt."""
         return self._environment.from_string(self._source)
 
     def render(self, conversation: Conversation) -> str:
@@ -68,7 +70,7 @@ class JinjaRenderer:
         except TemplateError as error:
             raise RenderError(f"{type(error).__name__}: {error.message}") from error
         except (TypeError, ValueError, LookupError, AttributeError) as error:
-            # the template's own doing: it met a value it was not written for
+            # the template met a value that it was not written for
             raise RenderError(f"{type(error).__name__}: {error}") from error
 
 
@@ -77,7 +79,7 @@ class _Prompt(Struct):
 
 
 class ServerRenderer:
-    """`/apply-template`: the very prompt that a chat request would be given."""
+    """Renders by `/apply-template`, which returns the prompt of a chat request."""
 
     name = "llama-server"
 
@@ -97,20 +99,21 @@ class ServerRenderer:
 def _plain_messages(
     conversation: Conversation, *, embed_results: bool
 ) -> list[dict[str, Json]]:
-    """As servers hand messages to a template: arguments as objects, content never null.
+    """Return messages as servers pass them to a template.
 
-    Google's older templates want the results inside the message that called.
+    Arguments are objects and content is never null. Google's older templates expect the
+    results inside the message with the calls.
     """
     plain: list[dict[str, Json]] = []
     for message in conversation.messages:
         if embed_results and message.role == "tool" and plain:
             _embed(plain[-1], message.text)
             continue
-        one: dict[str, Json] = msgspec.to_builtins(message)
-        one["content"] = one.get("content") or ""
+        fields: dict[str, Json] = msgspec.to_builtins(message)
+        fields["content"] = fields.get("content") or ""
         if message.tool_calls:
-            one["tool_calls"] = [_plain_call(call) for call in message.tool_calls]
-        plain.append(one)
+            fields["tool_calls"] = [_plain_call(call) for call in message.tool_calls]
+        plain.append(fields)
     return plain
 
 
@@ -123,8 +126,8 @@ def _embed(caller: dict[str, Json], text: str) -> None:
     results = caller.setdefault("tool_responses", [])
     calls = caller["tool_calls"]
     if isinstance(results, list) and isinstance(calls, list):
-        called = calls[len(results)]
-        function = called["function"] if isinstance(called, dict) else None
+        call = calls[len(results)]
+        function = call["function"] if isinstance(call, dict) else None
         name = function["name"] if isinstance(function, dict) else None
         results.append({"name": name, "response": text})
 
@@ -135,7 +138,3 @@ def _tojson(value: Json, **_: object) -> str:
 
 def _raise(message: str) -> NoReturn:
     raise TemplateError(message)
-
-
-def _now(form: str) -> str:
-    return datetime.now().astimezone().strftime(form)

@@ -1,4 +1,10 @@
-"""Cases that only a server can answer: its switches, its refusals, its parser."""
+"""Cases for a running server: its switches, its refusals, its parser.
+
+Parser cases pass the text that a model would generate through the server's chat parser.
+Random weights never generate it, so the server is forced to: by a grammar that allows
+nothing else (refused together with tools), or as the prefill of a request to be continued
+(new servers parse it, old ones refuse it; then a single forced call must do).
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -25,6 +31,8 @@ from llamatrix.measure.templates.render import RenderError, ServerRenderer
 from llamatrix.web import NoAnswerError, Reply, Site, WrongAnswerError
 
 _ANSWER_TIMEOUT_S = 120.0
+_BAD_REQUEST = 400
+_PIXEL = "data:image/png;base64,iVBORw0KGgo="
 _SAY = Tool(
     name="say",
     description="Say it.",
@@ -69,85 +77,135 @@ class _Answer(Struct):
     choices: list[_Choice]
 
 
+def server_cases(
+    family: Family, site: Site, kwargs: Mapping[str, Json]
+) -> Iterator[CaseResult]:
+    """Check the server; `kwargs` are the model's own template switches."""
+    yield _result("switches", switches_problem(site, kwargs), essential=True)
+    prefill = Conversation(messages=(user("Hello."), answer("Well,")))
+    yield _result("answer-begun", _refusal(site, prefill), bug="T4")
+    yield _result("image-refused", _image_problem(site))
+    untestable = False
+    for name, check in PARSER_CHECKS:
+        try:
+            problem = check.problem(family, site)
+        except UntestableError:
+            untestable = True
+            continue
+        except (NoAnswerError, WrongAnswerError) as error:
+            problem = str(error)
+        yield _result(name, problem)
+    if untestable:
+        yield _result("parser-forced-call", forced_call_problem(site))
+
+
+def _result(
+    name: str, problem: str | None, *, essential: bool = False, bug: str = ""
+) -> CaseResult:
+    return CaseResult(
+        id=name,
+        essential=essential,
+        passed=problem is None,
+        reason=problem or "",
+        bug=bug,
+    )
+
+
+def switches_problem(site: Site, kwargs: Mapping[str, Json]) -> str | None:
+    """Report switches of the wrong type, which servers and templates may misread."""
+    thinking = kwargs.get("enable_thinking", True)
+    if not isinstance(thinking, bool):
+        return f"enable_thinking is {thinking!r}, not true or false"
+    return _refusal(site, Conversation(messages=(user("Hello."),), kwargs=dict(kwargs)))
+
+
+def _refusal(site: Site, conversation: Conversation) -> str | None:
+    try:
+        ServerRenderer(site).render(conversation)
+    except RenderError as error:
+        return str(error)
+    return None
+
+
+def _image_problem(site: Site) -> str | None:
+    """Without a projector, an image must not be dropped silently."""
+    image = Image(image_url=ImageUrl(url=_PIXEL))
+    message = Message(role="user", content=(Text(text="What is this?"), image))
+    reply = site.post(
+        "/v1/chat/completions",
+        {**Conversation(messages=(message,)).body(), "max_tokens": 1},
+        timeout_s=_ANSWER_TIMEOUT_S,
+    )
+    if reply.ok:
+        return "an image was accepted although the model cannot see it"
+    return None if "image" in reply.text else f"refused without a reason: {reply.text}"
+
+
 class UntestableError(Exception):
-    """The server offers no way to try it."""
+    """The server offers no way to test this."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParserCheck:
-    """One answer, and how the server is made to hold it."""
+    """The server parses a generated message back to the original."""
 
     message: Message
     thinking: bool = True
 
-    def complaint(self, family: Family, site: Site) -> str | None:
-        """Raise CannotTellError where the server does not parse what it did not generate."""
+    def problem(self, family: Family, site: Site) -> str | None:
+        """Raise UntestableError where the server does not parse a prefill."""
         tools = (_SAY,) if self.message.tool_calls else ()
-        asked = Conversation(
+        conversation = Conversation(
             messages=(_ASK,), tools=tools, kwargs={"enable_thinking": self.thinking}
         )
-        body = asked.body()
+        body = conversation.body()
         if tools:
             quiet = Conversation(messages=(_ASK,), kwargs={"enable_thinking": False})
-            begun = answer(
+            prefill = answer(
                 family.reply(self.message, quiet).removesuffix(family.end),
                 thought=self.message.reasoning_content,
             )
-            body |= asked.then(begun).body() | _say_no_more(family, site)
+            end = tokenize(site, family.end.strip(), timeout_s=_ANSWER_TIMEOUT_S)[-1]
+            body |= conversation.then(prefill).body() | {
+                "max_tokens": 1,
+                "logit_bias": [[end, 100]],
+                "parallel_tool_calls": True,
+            }
         else:
-            text = family.reply(self.message, asked).removesuffix(family.end)
-            body |= {"grammar": f"root ::= {_literal(text)}", "max_tokens": 500}
+            text = family.reply(self.message, conversation).removesuffix(family.end)
+            escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+            literal = '"' + escaped.replace("\n", "\\n") + '"'
+            body |= {"grammar": f"root ::= {literal}", "max_tokens": 500}
         reply = site.post("/v1/chat/completions", body, timeout_s=_ANSWER_TIMEOUT_S)
         if tools and (reply.status == _BAD_REQUEST or "tool_calls" not in reply.text):
             raise UntestableError
         return _difference(reply, self.message)
 
 
-_BAD_REQUEST = 400
-
-
-@dataclass(frozen=True, slots=True)
-class ForcedCall:
-    """A call that the server's own grammar leaves no choice in."""
-
-    def complaint(self, site: Site) -> str | None:
-        asked = Conversation(
-            messages=(_ASK,), tools=(_LEVEL,), kwargs={"enable_thinking": False}
-        )
-        slash = tokenize(site, "/", timeout_s=_ANSWER_TIMEOUT_S)[
-            -1
-        ]  # `</…` would leave the argument out
-        body = asked.body() | {
-            "tool_choice": "required",
-            "max_tokens": 120,
-            "seed": 1,
-            "logit_bias": [[slash, -50]],
-        }
-        reply = site.post("/v1/chat/completions", body, timeout_s=_ANSWER_TIMEOUT_S)
-        if not reply.ok:
-            return f"HTTP {reply.status}: {reply.text[:200]}"
-        calls = reply.read(_Answer).choices[0].message.tool_calls
-        if [one.function.name for one in calls] != [_LEVEL.name]:
-            return f"one call of {_LEVEL.name} was forced: {reply.text[:300]}"
-        try:
-            arguments = json.loads(calls[0].function.arguments)
-        except json.JSONDecodeError:
-            return f"arguments are no JSON: {calls[0].function.arguments!r}"
-        if not _as_forced(arguments):
-            return f"arguments came back as {arguments}"
-        return None
-
-
-def _as_forced(arguments: Json) -> bool:
-    """The number that was forced, not its text.
-
-    For Gemma b8643 insists neither on the argument nor on its type: none, or any other
-    text, is what random weights chose to say.
-    """
-    if arguments in ({}, {"level": 42}):
-        return True
-    level = arguments.get("level") if isinstance(arguments, dict) else None
-    return arguments == {"level": level} and isinstance(level, str) and level != "42"
+def _difference(reply: Reply, expected: Message) -> str | None:
+    if not reply.ok:
+        return f"HTTP {reply.status}: {reply.text[:200]}"
+    parsed = reply.read(_Answer).choices[0].message
+    calls = [
+        (call.function.name, json.loads(call.function.arguments))
+        for call in parsed.tool_calls
+    ]
+    expected_calls = [
+        (call.function.name, call.arguments) for call in expected.tool_calls
+    ]
+    pairs: tuple[tuple[str, Json | object, Json | object], ...] = (
+        (
+            "thought",
+            (parsed.reasoning_content or "").strip(),
+            expected.reasoning_content or "",
+        ),
+        ("text", (parsed.content or "").strip(), expected.text),
+        ("calls", calls, expected_calls),
+    )
+    for part, got, want in pairs:
+        if got != want:
+            return f"{part}: got {got!r}, not {want!r}"
+    return None
 
 
 PARSER_CHECKS = (
@@ -171,113 +229,35 @@ PARSER_CHECKS = (
 )
 
 
-def _say_no_more(family: Family, site: Site) -> dict[str, object]:
-    end = tokenize(site, family.end.strip(), timeout_s=_ANSWER_TIMEOUT_S)[-1]
-    return {"max_tokens": 1, "logit_bias": [[end, 100]], "parallel_tool_calls": True}
-
-
-def _difference(reply: Reply, wanted: Message) -> str | None:
+def forced_call_problem(site: Site) -> str | None:
+    """Check a call for which the server's own grammar leaves no choice."""
+    conversation = Conversation(
+        messages=(_ASK,), tools=(_LEVEL,), kwargs={"enable_thinking": False}
+    )
+    # `</…` would omit the argument
+    slash = tokenize(site, "/", timeout_s=_ANSWER_TIMEOUT_S)[-1]
+    body = conversation.body() | {
+        "tool_choice": "required",
+        "max_tokens": 120,
+        "seed": 1,
+        "logit_bias": [[slash, -50]],
+    }
+    reply = site.post("/v1/chat/completions", body, timeout_s=_ANSWER_TIMEOUT_S)
     if not reply.ok:
         return f"HTTP {reply.status}: {reply.text[:200]}"
-    got = reply.read(_Answer).choices[0].message
-    calls = [
-        (one.function.name, json.loads(one.function.arguments))
-        for one in got.tool_calls
-    ]
-    asked = [(one.function.name, one.arguments) for one in wanted.tool_calls]
-    pairs: tuple[tuple[str, Json | object, Json | object], ...] = (
-        (
-            "thought",
-            (got.reasoning_content or "").strip(),
-            wanted.reasoning_content or "",
-        ),
-        ("text", (got.content or "").strip(), wanted.text),
-        ("calls", calls, asked),
-    )
-    for what, came, should in pairs:
-        if came != should:
-            return f"{what}: {came!r} came back, not {should!r}"
-    return None
-
-
-def _literal(text: str) -> str:
-    """A string of llama.cpp's grammar notation."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
-
-
-_PIXEL = "data:image/png;base64,iVBORw0KGgo="
-
-
-def server_cases(
-    family: Family, site: Site, kwargs: Mapping[str, Json]
-) -> Iterator[CaseResult]:
-    """`kwargs` are the model's own switches, tried as they stand."""
-    yield _result("switches", switches_complaint(site, kwargs), essential=True)
-    yield _result("answer-begun", _begun_complaint(site), essential=False, bug="T4")
-    yield _result("image-refused", _image_complaint(site), essential=False)
-    yield from _parser_cases(family, site)
-
-
-def switches_complaint(site: Site, kwargs: Mapping[str, Json]) -> str | None:
-    """A switch of the wrong type is told; servers and templates may take it wrongly."""
-    thinking = kwargs.get("enable_thinking", True)
-    if not isinstance(thinking, bool):
-        return f"enable_thinking is {thinking!r}, not true or false"
-    asked = Conversation(messages=(user("Hello."),), kwargs=dict(kwargs))
-    return _refusal(site, asked)
-
-
-def _begun_complaint(site: Site) -> str | None:
-    return _refusal(site, Conversation(messages=(user("Hello."), answer("Well,"))))
-
-
-def _image_complaint(site: Site) -> str | None:
-    """Without a projector an image must not be dropped in silence."""
-    picture = Image(image_url=ImageUrl(url=_PIXEL))
-    said = Message(role="user", content=(Text(text="What is this?"), picture))
-    reply = site.post(
-        "/v1/chat/completions",
-        {**Conversation(messages=(said,)).body(), "max_tokens": 1},
-        timeout_s=_ANSWER_TIMEOUT_S,
-    )
-    if reply.ok:
-        return "an image was taken although nothing can see it"
-    return None if "image" in reply.text else f"refused, but not clearly: {reply.text}"
-
-
-def _refusal(site: Site, conversation: Conversation) -> str | None:
+    calls = reply.read(_Answer).choices[0].message.tool_calls
+    if [call.function.name for call in calls] != [_LEVEL.name]:
+        return f"one call of {_LEVEL.name} was forced: {reply.text[:300]}"
     try:
-        ServerRenderer(site).render(conversation)
-    except RenderError as error:
-        return str(error)
-    return None
-
-
-def _parser_cases(family: Family, site: Site) -> Iterator[CaseResult]:
-    """A case that this server offers no way to try is left out."""
-    untold = False
-    for name, trial in PARSER_CHECKS:
-        try:
-            complaint = trial.complaint(family, site)
-        except UntestableError:
-            untold = True
-            continue
-        except (NoAnswerError, WrongAnswerError) as error:
-            complaint = str(error)
-        yield _result(name, complaint, essential=False)
-    if untold:
-        complaint = ForcedCall().complaint(site)
-        yield _result("parser-forced-call", complaint, essential=False)
-
-
-def _result(
-    name: str, complaint: str | None, *, essential: bool, bug: str = ""
-) -> CaseResult:
-    return CaseResult(
-        id=name,
-        essential=essential,
-        passed=complaint is None,
-        reason=complaint or "",
-        bug=bug,
-    )
+        arguments = json.loads(calls[0].function.arguments)
+    except json.JSONDecodeError:
+        return f"arguments are not JSON: {calls[0].function.arguments!r}"
+    # For Gemma b8643 enforces neither the argument nor its type: none, or any text other
+    # than the number's, is what random weights generated.
+    level = arguments.get("level") if isinstance(arguments, dict) else None
+    random_text = isinstance(level, str) and level != "42"
+    if arguments in ({}, {"level": 42}) or (
+        random_text and arguments == {"level": level}
+    ):
+        return None
+    return f"the arguments are {arguments}"

@@ -1,4 +1,4 @@
-"""All cases for one template at one pin: the function behind `invoke template-check`."""
+"""All cases for one template at one pin, for `invoke template-check`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,18 +18,20 @@ from llamatrix.measure.templates.qwen35 import Qwen35
 from llamatrix.measure.templates.render import JinjaRenderer, Renderer, ServerRenderer
 from llamatrix.measure.templates.server_cases import server_cases
 
+FAMILIES: tuple[Family, ...] = (Qwen35(), Gemma4())
+
 
 class UnknownFamilyError(MeasureError):
-    """No format that is known here is a template's."""
+    """The template belongs to no known family."""
 
 
 def check_template(
     launch: Launch, *, name: str, pin: str, log: Path, timeouts: Timeouts | None = None
 ) -> Conformance:
-    """Serve the launch's weights with its template and try every case on it.
+    """Serve the weights with the template and check every case.
 
-    Any weights of the family do: nothing depends on what the model says. A template
-    that llama-server refuses is a result too; any other death raises.
+    Any weights of the family are suitable, since no case depends on the model's answers.
+    A template that llama-server refuses is a result; other startup failures raise.
     """
     if launch.template is None:
         raise MeasureError(f"{launch.alias}: there is no template file to check")
@@ -43,9 +45,9 @@ def check_template(
         with running(
             replace(launch, model=plain), log=log, timeouts=timeouts
         ) as serving:
-            both: list[Renderer] = [jinja, ServerRenderer(serving.site)]
+            renderers: list[Renderer] = [jinja, ServerRenderer(serving.site)]
             cases = [
-                *rendered(family, both),
+                *rendered(family, renderers),
                 *server_cases(family, serving.site, kwargs),
             ]
     except StartupError as error:
@@ -58,21 +60,21 @@ def check_template(
 
 
 def family_of(template: str, *, where: str) -> Family:
-    """By the marks that only one family's templates carry."""
-    if "<|im_start|>" in template and "<function=" in template:
-        return Qwen35()
-    if "<|turn>" in template:
-        return Gemma4()
+    """Return the family of a template by its marks."""
+    for family in FAMILIES:
+        if family.matches(template):
+            return family
+    known = ", ".join(family.name for family in FAMILIES)
     raise UnknownFamilyError(
-        f"{where}: of no family whose format is known here (qwen35, gemma4); write "
-        "one beside measure/templates/qwen35.py"
+        f"{where}: belongs to no known family ({known}); add one beside "
+        "measure/templates/qwen35.py"
     )
 
 
 def of_no_family(
     error: UnknownFamilyError, *, name: str, sha256: str, pin: str
 ) -> Conformance:
-    """Say of a template whose format is not known that nothing could be proven."""
+    """Return the result for a template of no known family."""
     case = CaseResult(
         id="known-format", essential=True, passed=False, reason=str(error), bug=""
     )
@@ -80,18 +82,18 @@ def of_no_family(
 
 
 def rendered(family: Family, renderers: Sequence[Renderer]) -> Iterator[CaseResult]:
-    """Every case by every renderer: it passes where none complains."""
+    """Check every case with every renderer; it passes if no renderer has a problem."""
     for case in CASES:
-        complaints = {
-            renderer.name: case.trial.complaint(family, renderer)
+        problems = [
+            f"{renderer.name}: {problem}"
             for renderer in renderers
-        }
-        told = [f"{name}: {why}" for name, why in complaints.items() if why]
+            if (problem := case.check.problem(family, renderer))
+        ]
         yield CaseResult(
             id=case.id,
             essential=case.essential,
-            passed=not told,
-            reason="; ".join(told),
+            passed=not problems,
+            reason="; ".join(problems),
             bug=case.bug,
         )
 
