@@ -13,7 +13,6 @@ from invoke import Collection, Context, Exit, task
 
 from llamatrix import scratch, terminal
 from llamatrix.commands import flags
-from llamatrix.commands.regress.flags import Flags as RegressFlags
 from llamatrix.errors import BenchError, MatrixError
 
 F = TypeVar("F")
@@ -200,12 +199,19 @@ def certificate(f: flags.CertificateFlags) -> None:
     print(certify(f), end="")
 
 
-@command(RegressFlags)
-def regress(f: RegressFlags) -> int:
-    """Compare two pins of anything: SLOWER, SAME, FASTER, BROKEN or INCONCLUSIVE."""
-    from llamatrix.commands.regress.options import answer
+@command(flags.RegressFlags)
+def regress(f: flags.RegressFlags) -> int:
+    """Compare two arms: SLOWER, SAME, FASTER, BROKEN or INCONCLUSIVE.
 
-    return answer(f)
+    Arms     --baseline --candidate       what is compared: [KIND:]NAME
+    Subject  --replay --agent             else llama-bench; --agent: --tasks --trials
+    Models   --profile --cells --weights-dir
+    Measure  --metric --margin --budget --max-background-load --again --dry-run
+    Output   --json --junit --markdown
+    """
+    from llamatrix.commands.regress import regress as regressed
+
+    return regressed(f)
 
 
 @command(flags.VerdictFlags)
@@ -268,7 +274,7 @@ def bench_self(f: flags.BenchSelfFlags) -> None:
 @command(flags.RegressSelftestFlags)
 def regress_selftest(f: flags.RegressSelftestFlags) -> None:
     """Prove the verdict on itself: A/A, known-slow and broken, real and simulated."""
-    from llamatrix.commands.regress.selftest import selftest
+    from llamatrix.commands.regress_selftest import selftest
 
     selftest(quick=f.quick, simulate=f.simulate)
 

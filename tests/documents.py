@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tests.shipped import ROOT, shipped_matrix
 
-from llamatrix.commands.regress.ledger import SPEED_PAIRS, Entry, pairs_of
 from llamatrix.commands.report_view import View, load_view
+from llamatrix.compare.ledger import SPEED_PAIRS, SpeedRun, pairs_of
 from llamatrix.config.cell import SpeedTest
 from llamatrix.measure.context.result import usable_context
 from llamatrix.nvml import Gpu
@@ -311,7 +311,7 @@ def contexts(folder: Path, _options: Options) -> str:
 
 def regress(folder: Path, _options: Options) -> str:
     """Judge the shipped pairs again, with the rule and the looks of today's defaults."""
-    by_case: dict[tuple[str, str], dict[str, list[Entry]]]
+    by_case: dict[tuple[str, str], dict[str, list[SpeedRun]]]
     by_case = defaultdict(lambda: defaultdict(list))
     for entry in Store(reports=folder, kind=SPEED_PAIRS).read_all():
         engines_compared = entry.case.split("/")[2]
@@ -324,7 +324,11 @@ def regress(folder: Path, _options: Options) -> str:
             {
                 case: Samples(
                     unit=_metric(last[case].test).unit,
-                    pairs=pairs_of(entries, series=last[case].series),
+                    pairs=pairs_of(
+                        entries,
+                        series=last[case].series,
+                        value=lambda run: run.value(Metric.PROMPT),
+                    ),
                 )
                 for case, entries in cases.items()
             },

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from llamatrix.config.cell import Cell
-from llamatrix.config.expand import expand
+from llamatrix.config.expand import expand_plan
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import Lock, load_lock
 from llamatrix.config.matrix import Matrix
@@ -30,4 +30,4 @@ def shipped_lock() -> Lock:
 @cache
 def shipped_cells(profile: str) -> tuple[Cell, ...]:
     """Return the speed cells of a profile of the shipped matrix."""
-    return expand(shipped_matrix(), shipped_lock(), profile)
+    return expand_plan(shipped_matrix(), shipped_lock(), profile).speed

@@ -7,7 +7,7 @@ import pytest
 from tests.invoking import invoked
 from tests.shipped import ROOT
 
-from llamatrix.commands.regress.ledger import SPEED_PAIRS
+from llamatrix.compare.ledger import SPEED_PAIRS
 from llamatrix.records.context_record import CONTEXT
 from llamatrix.records.hand_run import BY_HAND
 from llamatrix.records.judge_record import JUDGE

@@ -5,9 +5,9 @@ now must give the same text, Markdown, JSON and JUnit.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.commands.regress.agent.made import (
@@ -21,25 +21,27 @@ from tests.commands.regress.agent.made import (
 )
 from tests.shipped import CAPTURED, ROOT
 
-from llamatrix.commands.regress.ledger import SPEED_PAIRS, Entry, pairs_of
-from llamatrix.commands.regress.pairing import paired
-from llamatrix.commands.regress.replay_ledger import REPLAY_PAIRS, ReplayEntry
-from llamatrix.commands.regress.together import _headline
+from llamatrix.compare.ledger import (
+    REPLAY_PAIRS,
+    SPEED_PAIRS,
+    Ledger,
+    ReplayRun,
+    RunT,
+    SpeedRun,
+)
+from llamatrix.compare.run import ArmFacts, TimingComparison, headline_of
+from llamatrix.compare.session import Session
 from llamatrix.project import Project
 from llamatrix.records.store import R, RecordKind, RecordLocation
-from llamatrix.report.agent_regress import agent_markdown, agent_text
-from llamatrix.report.agent_regress_files import agent_json, agent_junit
-from llamatrix.report.regress import (
-    ArmFacts,
-    Regression,
-    Timing,
-    regress_markdown,
-    regress_text,
+from llamatrix.report.comparison import (
+    comparison_json,
+    comparison_junit,
+    comparison_markdown,
+    comparison_text,
 )
-from llamatrix.report.regress_files import regress_json, regress_junit
-from llamatrix.stats.pairs import Arm, Pair, Samples
-from llamatrix.stats.sequential import SequentialTest, judge_cases
-from llamatrix.stats.verdict import Metric, Unit
+from llamatrix.stats.pairs import Arm
+from llamatrix.stats.sequential import PLANNED, judge_cases
+from llamatrix.stats.verdict import Metric
 
 _REGRESS = CAPTURED / "regress"
 _EXAMPLES = ROOT / "reports" / "examples"
@@ -56,32 +58,51 @@ SPEED = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Recorded:
-    id: str
-    session: str
-    metric: Metric
-    pairs: tuple[Pair, ...]
-
-
 def _lines(path: Path, kind: RecordKind[R]) -> list[R]:
     place = RecordLocation("host", path.stem)
     lines = path.read_bytes().splitlines()
     return [kind.decode(line, where=path.name, place=place) for line in lines]
 
 
-def _regression(
-    cases: Sequence[_Recorded], lines: Sequence[Entry] | Sequence[ReplayEntry]
-) -> Regression:
-    judged = judge_cases(
-        {one.id: Samples(unit=one.metric.unit, pairs=one.pairs) for one in cases},
-        margins={one.id: one.metric.margin for one in cases},
+def _session(lines: Sequence[RunT], metrics: tuple[Metric, ...]) -> Session[RunT]:
+    """A session whose pairs are all recorded; it is asked for its cases only."""
+    case = lines[0].case
+    one = len(metrics) == 1
+    subject = SimpleNamespace(
+        id=case,
+        metrics=metrics,
+        case_id=lambda metric: case if one else f"{case}/{metric}",
+    )
+    ledger = Ledger(
+        store=None,  # type: ignore[arg-type]
+        runs=list(lines),
+        series=1,
+        seed=0,
+        known=0,
+    )
+    return Session(
+        subject=subject,
+        ledger=ledger,
+        project=None,  # type: ignore[arg-type]
+        watch=None,  # type: ignore[arg-type]
+        tolerated_percent=10.0,
+    )
+
+
+def _result(
+    sessions: Sequence[Session[SpeedRun]] | Sequence[Session[ReplayRun]],
+) -> str:
+    cases = [case for session in sessions for case in session.cases]
+    lines = [line for session in sessions for line in session.ledger.runs]
+    judgement = judge_cases(
+        {case.id: case.samples for case in cases},
+        margins={case.id: case.metric.margin for case in cases},
     )
 
     def facts(arm: Arm) -> ArmFacts:
         line = next(line for line in lines if line.arm is arm)
         *_, pin, build = line.cell.split("/")
-        server = line.server if isinstance(line, ReplayEntry) else ""
+        server = line.server if isinstance(line, ReplayRun) else ""
         return ArmFacts(
             pin=pin,
             commit=line.locked.commit,
@@ -90,51 +111,38 @@ def _regression(
             server=server,
         )
 
-    return Regression(
+    result = TimingComparison(
         baseline=facts(Arm.BASELINE),
         candidate=facts(Arm.CANDIDATE),
         identical=len({line.cell for line in lines}) == 1,
         profile="recorded",
         host=lines[0].host.summary,
-        sequential=SequentialTest(),
-        overall=judged,
-        headline=_headline(cases, judged, SequentialTest()),  # type: ignore[arg-type]
-        timing=Timing(
-            wall_s=2 * sum(line.seconds for line in lines),
-            processes_s=sum(line.seconds for line in lines),
-            processes=len(lines),
-        ),
+        sequential=PLANNED,
+        judgement=judgement,
+        headline=headline_of(cases, judgement, PLANNED),
+        wall_s=2 * sum(line.seconds for line in lines),
+        processes_s=sum(line.seconds for line in lines),
+        processes=len(lines),
     )
-
-
-def _texts(found: Regression) -> str:
     return "\n".join(
         [
-            *(regress_text(found), regress_markdown(found)),
-            *(regress_json(found), "", regress_junit(found)),
+            *(comparison_text(result), comparison_markdown(result)),
+            *(comparison_json(result), "", comparison_junit(result)),
         ]
     )
 
 
-def _speed(paths: Sequence[Path]) -> Regression:
-    ledgers = [_lines(path, SPEED_PAIRS) for path in paths]
-    cases = [
-        _Recorded(
-            id=lines[0].case,
-            session=lines[0].case,
-            metric=Metric.PROMPT if lines[0].test.n_prompt else Metric.GENERATION,
-            pairs=pairs_of(lines, series=1),
-        )
-        for lines in ledgers
-    ]
-    return _regression(cases, [line for lines in ledgers for line in lines])
+def _speed_session(path: Path) -> Session[SpeedRun]:
+    lines = _lines(path, SPEED_PAIRS)
+    metric = Metric.PROMPT if lines[0].test.n_prompt else Metric.GENERATION
+    return _session(lines, (metric,))
 
 
 @pytest.mark.parametrize("name", SPEED)
 def test_speed_ledger_keeps_its_verdicts(
     name: str, golden: Callable[[str, str], None]
 ) -> None:
-    golden(f"verdicts/{name}.txt", _texts(_speed(SPEED[name])))
+    golden(f"verdicts/{name}.txt", _result([*map(_speed_session, SPEED[name])]))
 
 
 @pytest.mark.parametrize("name", SPEED)
@@ -146,9 +154,8 @@ def test_speed_ledger_cut_short_keeps_its_verdicts(
     for path in SPEED[name]:
         lines = _lines(path, SPEED_PAIRS)
         for count in range(1, len(lines) + 1):
-            pairs = pairs_of(lines[:count], series=1)
-            samples = Samples(unit=Unit.TOKENS_PER_S, pairs=pairs)
-            found = judge_cases({path.stem: samples})
+            (case,) = _session(lines[:count], (Metric.PROMPT,)).cases
+            found = judge_cases({path.stem: case.samples})
             (cell,) = found.cells
             cut.append(
                 f"{lines[0].case} {count} lines: {cell.verdict}, p {cell.adjusted_p}, "
@@ -161,26 +168,17 @@ def test_speed_ledger_cut_short_keeps_its_verdicts(
 def test_replay_ledger_keeps_its_verdicts(golden: Callable[[str, str], None]) -> None:
     lines = _lines(_REGRESS / "replay-april-current.jsonl", REPLAY_PAIRS)
 
-    def case(metric: Metric) -> _Recorded:
-        return _Recorded(
-            id=f"{lines[0].case}/{metric}",
-            session=lines[0].case,
-            metric=metric,
-            pairs=paired(lines, series=1, value=lambda line: line.value(metric)),
-        )
-
     metrics = (Metric.PROMPT, Metric.GENERATION, Metric.FIRST_TOKEN)
-    found = _regression([case(metric) for metric in metrics], lines)
-    golden("verdicts/replay-april-current.txt", _texts(found))
+    golden("verdicts/replay-april-current.txt", _result([_session(lines, metrics)]))
 
 
 _AGENTS = {
-    "slower": (MadeAttempts(candidate=passing(1, 2)), ("httpx-post",)),
-    "broken": (MadeAttempts(candidate=always(HUNG)), ("httpx-post",)),
-    "none-pass": (MadeAttempts(candidate=always(FAILED)), ("httpx-post",)),
+    "slower": (MadeAttempts(candidate=passing(1, 2)), "httpx-post"),
+    "broken": (MadeAttempts(candidate=always(HUNG)), "httpx-post"),
+    "none-pass": (MadeAttempts(candidate=always(FAILED)), "httpx-post"),
     "pooled": (
         MadeAttempts(candidate=passing(1, 2, 3), factor={Arm.CANDIDATE: 1.5}),
-        (),
+        "",
     ),
 }
 
@@ -192,8 +190,8 @@ def test_recorded_trials_keep_their_verdicts(
     attempts, tasks = _AGENTS[name]
     found_by(project, attempts, asked(tasks=tasks))
     found = found_by(project, MadeAttempts(), asked(tasks=tasks))
-    texts = [agent_text(found), agent_markdown(found), agent_json(found)]
-    texts += ["", agent_junit(found)]
+    texts = [comparison_text(found), comparison_markdown(found), comparison_json(found)]
+    texts += ["", comparison_junit(found)]
     lines = "\n".join(texts).splitlines()
     kept = [line for line in lines if not ("host" in line.lower() or "wall_s" in line)]
     without_time = [

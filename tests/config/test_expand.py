@@ -7,7 +7,7 @@ import pytest
 from tests.shipped import ROOT, shipped_cells, shipped_lock, shipped_matrix
 
 from llamatrix.config.cell import Cell, SpeedTest
-from llamatrix.config.expand import expand
+from llamatrix.config.expand import expand_plan
 from llamatrix.config.lock import Lock, load_lock
 from llamatrix.config.matrix import Matrix
 from llamatrix.errors import MatrixError
@@ -45,14 +45,14 @@ def test_every_shipped_profile_expands() -> None:
 
 def test_plan_excludes_cell_matching_glob(matrix: Matrix, lock: Lock) -> None:
     changed = with_profile(matrix, exclude=("*/gemma4-31b*",))
-    ids = [cell.id for cell in expand(changed, lock, "smoke")]
+    ids = [cell.id for cell in expand_plan(changed, lock, "smoke").speed]
     assert len(ids) == 3
     assert not any("gemma4-31b" in cell_id for cell_id in ids)
 
 
 def test_plan_with_include_has_only_matching_cells(matrix: Matrix, lock: Lock) -> None:
     changed = with_profile(matrix, include=("*/qwen35-27b*",))
-    (cell,) = expand(changed, lock, "smoke")
+    (cell,) = expand_plan(changed, lock, "smoke").speed
     assert cell.model_key == "qwen35-27b"
 
 
@@ -62,11 +62,13 @@ def test_profile_glob_that_matches_nothing_is_refused(
 ) -> None:
     changed = with_profile(matrix, **{axis: ("speed/qwen36-27b.tiny/current/cpu",)})
     with pytest.raises(MatrixError, match=rf"profiles\.smoke\.{axis}: .*did you mean"):
-        expand(changed, lock, "smoke")
+        expand_plan(changed, lock, "smoke")
 
 
 def test_cells_option_narrows_the_profile(matrix: Matrix, lock: Lock) -> None:
-    ids = [cell.id for cell in expand(matrix, lock, "smoke", cells="*qwen35*")]
+    ids = [
+        cell.id for cell in expand_plan(matrix, lock, "smoke", cells="*qwen35*").speed
+    ]
     assert len(ids) == 2
 
 
@@ -74,27 +76,27 @@ def test_cells_option_that_matches_nothing_is_refused(
     matrix: Matrix, lock: Lock
 ) -> None:
     with pytest.raises(MatrixError, match="--cells 'nothing'"):
-        expand(matrix, lock, "smoke", cells="nothing")
+        expand_plan(matrix, lock, "smoke", cells="nothing")
 
 
 def test_unknown_profile_is_refused_with_nearest_name(
     matrix: Matrix, lock: Lock
 ) -> None:
     with pytest.raises(MatrixError, match="no profile 'smok'; did you mean 'smoke'"):
-        expand(matrix, lock, "smok")
+        expand_plan(matrix, lock, "smok")
 
 
 def test_pin_missing_from_the_lock_is_refused(matrix: Matrix, lock: Lock) -> None:
     pins = {name: pin for name, pin in lock.pins.items() if name != "current"}
     with pytest.raises(MatrixError, match=r"pins\.current: not locked; run"):
-        expand(matrix, msgspec.structs.replace(lock, pins=pins), "smoke")
+        expand_plan(matrix, msgspec.structs.replace(lock, pins=pins), "smoke")
 
 
 def test_pin_locked_to_another_commit_is_refused(matrix: Matrix, lock: Lock) -> None:
     other = msgspec.structs.replace(lock.pins["current"], commit="0" * 40)
     pins = {**lock.pins, "current": other}
     with pytest.raises(MatrixError, match=r"pins\.current\.commit: locked '0000"):
-        expand(matrix, msgspec.structs.replace(lock, pins=pins), "smoke")
+        expand_plan(matrix, msgspec.structs.replace(lock, pins=pins), "smoke")
 
 
 def test_damaged_lock_error_names_the_command_that_rewrites_it(tmp_path: Path) -> None:

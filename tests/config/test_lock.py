@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from tests.shipped import shipped_lock, shipped_matrix
 
-from llamatrix.config.expand import expand
+from llamatrix.config.expand import expand_plan
 from llamatrix.config.lock import locked_template, template_names
 from llamatrix.errors import MatrixError
 
@@ -40,7 +40,10 @@ def test_speed_cell_digest_ignores_served_templates(profile: str) -> None:
         for key, model in MATRIX.models.items()
     }
     bare = msgspec.structs.replace(MATRIX, models=models)
-    pinned, unpinned = expand(MATRIX, LOCK, profile), expand(bare, WITHOUT, profile)
+    pinned, unpinned = (
+        expand_plan(MATRIX, LOCK, profile).speed,
+        expand_plan(bare, WITHOUT, profile).speed,
+    )
     assert [cell.spec_digest for cell in pinned] == [
         cell.spec_digest for cell in unpinned
     ]

@@ -11,7 +11,7 @@ from tests.nix.conftest import SYSTEM, Flake
 from tests.shipped import ROOT, shipped_lock, shipped_matrix
 
 from llamatrix.config.cell import Cell
-from llamatrix.config.expand import expand
+from llamatrix.config.expand import expand_plan
 from llamatrix.config.matrix import Measurement, Profile, WeightsKind
 from llamatrix.provision.build import manifest_of
 from llamatrix.provision.source import provide_source
@@ -42,7 +42,7 @@ def every_build() -> dict[str, Cell]:
     matrix = msgspec.structs.replace(MATRIX, profiles={"every": profile})
     return {
         f"llama-cpp-{cell.pin_key}-{cell.build_key}": cell
-        for cell in expand(matrix, LOCK, "every")
+        for cell in expand_plan(matrix, LOCK, "every").speed
     }
 
 

@@ -10,7 +10,7 @@ from tests.mini_gguf import F16, gguf_bytes
 from tests.provision.weights.hub_stub import MAIN, HubStub, sha256
 from tests.shipped import ROOT
 
-from llamatrix.config.expand import expand
+from llamatrix.config.expand import expand_plan
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import UNRESOLVED, Lock, LockedWeights, WeightsPin, load_lock
 from llamatrix.config.matrix import Matrix
@@ -69,7 +69,7 @@ def differences(matrix: Matrix, lock: Lock) -> dict[str, tuple[str, bool]]:
 
 
 def spec_digest(matrix: Matrix, lock: Lock) -> str:
-    (cell,) = expand(matrix, lock, "published")
+    (cell,) = expand_plan(matrix, lock, "published").speed
     return cell.spec_digest
 
 
@@ -194,7 +194,7 @@ def test_plan_refuses_an_entry_of_another_file(matrix: Matrix, lock: Lock) -> No
     moved = msgspec.structs.replace(unknown.weights[MODEL], file="another.gguf")
     changed = msgspec.structs.replace(lock, weights={MODEL: moved})
     with pytest.raises(MatrixError, match=r"\.file: locked 'another\.gguf'"):
-        expand(matrix, changed, "published")
+        expand_plan(matrix, changed, "published")
 
 
 @pytest.mark.parametrize("key", ["revision", "sha256", "size_bytes"])

@@ -2,8 +2,7 @@
 
 from tests.shipped import CAPTURED
 
-from llamatrix.commands.regress.ledger import SPEED_PAIRS
-from llamatrix.commands.regress.replay_ledger import REPLAY_PAIRS
+from llamatrix.compare.ledger import REPLAY_PAIRS, SPEED_PAIRS
 from llamatrix.records.context_record import CONTEXT
 from llamatrix.records.hand_run import BY_HAND
 from llamatrix.records.judge_record import JUDGE

@@ -16,7 +16,7 @@ from tests.records.captured import KINDS, captured_line, captured_record
 from tests.records.made import made_record
 from tests.shipped import ROOT
 
-from llamatrix.commands.regress.ledger import Entry
+from llamatrix.compare.ledger import SpeedRun
 from llamatrix.engines.outcome import Done
 from llamatrix.errors import RecordError
 from llamatrix.records.hand_run import HandRun
@@ -54,7 +54,7 @@ def test_migration_keeps_the_row_unchanged_beside_what_was_read_of_it(
     if isinstance(record, HandRun):
         sample = record.samples[0]
     else:
-        assert isinstance(record, SpeedRecord | Entry)
+        assert isinstance(record, SpeedRecord | SpeedRun)
         assert isinstance(record.outcome, Done)
         sample = record.outcome.result
     raw = bytes(sample.raw)

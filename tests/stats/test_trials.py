@@ -3,7 +3,13 @@ from dataclasses import replace
 import pytest
 
 from llamatrix.stats.pass_rates import Passes, compare_passes
-from llamatrix.stats.trials import ArmTrials, breaks, judge_trials, overall_word, pooled
+from llamatrix.stats.trials import (
+    ArmTrials,
+    breaks,
+    judge_trials,
+    overall_verdict,
+    pooled,
+)
 from llamatrix.stats.verdict import Verdict
 
 
@@ -149,7 +155,7 @@ def test_many_cells_that_fall_a_little_are_worse_together() -> None:
     assert together.baseline == Passes(passed=20, trials=20)
     assert together.mean_drop == pytest.approx(6 / 7 - 4 / 7)
     assert together.verdict is Verdict.SLOWER
-    assert overall_word(verdicts, together) is Verdict.SLOWER
+    assert overall_verdict(verdicts, together) is Verdict.SLOWER
 
 
 def test_a_mean_that_stays_takes_back_no_cell_that_fell() -> None:
@@ -159,11 +165,11 @@ def test_a_mean_that_stays_takes_back_no_cell_that_fell() -> None:
     ]
     together = pooled([one.comparison for one in verdicts if one.comparison])
     assert together.mean_drop == pytest.approx(0)
-    assert overall_word(verdicts, together) is Verdict.SLOWER
+    assert overall_verdict(verdicts, together) is Verdict.SLOWER
 
 
 def test_a_better_mean_does_not_hide_what_is_not_known() -> None:
     verdicts = [judge_trials(_arm(3, 2), _arm(5), max_turns=3) for _ in range(4)]
     together = pooled([one.comparison for one in verdicts if one.comparison])
     assert together.verdict is Verdict.FASTER
-    assert overall_word(verdicts, together) is Verdict.INCONCLUSIVE
+    assert overall_verdict(verdicts, together) is Verdict.INCONCLUSIVE

@@ -18,6 +18,14 @@ _RENAMED = {
     "--most": "--max-context",
     "--keep-speed": "--min-speed-ratio",
     "--tolerate-load": "--max-background-load",
+    **{
+        f"--{arm}-{old}": f"--{arm} {kind}:NAME (several with commas)"
+        for arm in ("baseline", "candidate")
+        for old, kind in (
+            *((kind, kind) for kind in ("build", "sweep", "server", "template")),
+            *(("opencode", "agent"), ("context7", "context7")),
+        )
+    },
     "--long": "--long-run-s",
 }
 """Old names of flags, for the hint of one release."""
@@ -255,6 +263,53 @@ class JudgeFlags:
 class RegradeFlags:
     profile: str = flag("", _TRIAL_PROFILE)
     cells: str = flag("", _TRIAL_CELLS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegressFlags:
+    """Arms, subject, what is measured and how long, output: in this order."""
+
+    baseline: str = flag("", "arm: [KIND:]NAME, several with commas, e.g. april")
+    candidate: str = flag(
+        "",
+        "arm, e.g. current, b9553 or current,server:smoke; kinds: pin, build, sweep, "
+        "server, template, model, agent, context7",
+    )
+    replay: str = flag("", "subject: this recorded session, in place of llama-bench")
+    agent: bool = flag(
+        default=False, text="subject: trials of agents, in place of llama-bench"
+    )
+    tasks: str = flag("", "subject --agent: of the profile's tasks, e.g. httpx-post")
+    trials: int = flag(
+        5, "subject --agent: trials of each arm at each task", least=1, most=1000
+    )
+    profile: str = flag(
+        "",
+        "models: a profile (default: by what is compared and what this machine has)",
+    )
+    cells: str = flag(
+        "", "models: only cells whose id matches this glob, e.g. '*qwen35-27b*'"
+    )
+    weights_dir: str = flag("", f"models: {WEIGHTS_DIR}")
+    metric: str = flag(
+        "",
+        "measure: of tg,pp (tokens/s) and, replayed, ttft (a call's prompt time; "
+        "default: all)",
+    )
+    margin: str = flag(
+        "", "measure: the loss that matters, a fraction (default 0.02; ttft 0.05)"
+    )
+    budget: str = flag("20m", "measure: how long, e.g. 90s, 20m or 2h")
+    max_background_load: float = flag(
+        10.0,
+        "measure: load of other programs a pair may have, % of all cores",
+        most=100,
+    )
+    again: bool = flag(default=False, text="measure: begin a new series of pairs")
+    dry_run: bool = flag(default=False, text="measure: only show the plan")
+    json: bool = flag(default=False, text="output: print one JSON document")
+    junit: str = flag("", "output: also write JUnit XML into this file")
+    markdown: str = flag("", "output: also write a pull-request comment into this file")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

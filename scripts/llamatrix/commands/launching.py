@@ -1,10 +1,11 @@
 """From a cell to its running program: build, weights, server flags and chat template."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
+from llamatrix.compare.arms import Template
 from llamatrix.config.cell import Cell, EngineCell
 from llamatrix.config.complaint import nearest
 from llamatrix.config.context import Context
@@ -29,13 +30,6 @@ from llamatrix.provision.weights.provide import provide_weights
 
 VENDOR = "vendor"
 """Names a model's own template, uncorrected, from the source tree."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Template:
-    name: str
-    path: Path
-    sha256: str
 
 
 def cell_to_serve(context: Context, *, model: str = "", pin: str = "") -> Cell:

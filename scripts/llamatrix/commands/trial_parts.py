@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 
 from llamatrix.agents.registry import install_agent
-from llamatrix.commands.launching import Template, launch_with, template_source
+from llamatrix.commands.launching import launch_with, template_source
+from llamatrix.compare.arms import Template
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.context import Context
 from llamatrix.config.expand import synthesis_of

@@ -66,13 +66,6 @@ def matches_any(ids: Iterable[str], patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for name in ids for pattern in patterns)
 
 
-def expand(
-    matrix: Matrix, lock: Lock, profile_name: str, *, cells: str = ""
-) -> tuple[Cell, ...]:
-    """The speed cells of `expand_plan`."""
-    return expand_plan(matrix, lock, profile_name, cells=cells).speed
-
-
 def expand_plan(
     matrix: Matrix, lock: Lock, profile_name: str, *, cells: str = ""
 ) -> Plan:

@@ -1,12 +1,608 @@
-"""A comparison as `invoke verdict` states it: JSON for programs, lines for people."""
+"""A comparison of two arms in words: terminal, pull request, JSON, JUnit.
+
+One result of `invoke verdict` or `invoke regress`, by timing or of agents' trials.
+"""
 
 import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from xml.etree import ElementTree as ET
 
-from llamatrix.stats.intervals import Interval
-from llamatrix.stats.sequential import (
-    PairedComparison,
-)
+import msgspec
+
+from llamatrix.compare.agent import AgentCellComparison, AgentComparison
+from llamatrix.compare.run import ArmFacts, TimingComparison
+from llamatrix.report.render.markdown import markdown
+from llamatrix.report.table import Cell, Column, Table, numbers
+from llamatrix.stats.intervals import Estimate, Interval
+from llamatrix.stats.pairs import Arm
+from llamatrix.stats.pass_rates import DROP, SURE, Passes, wilson
+from llamatrix.stats.sequential import JudgedCell, PairedComparison
+from llamatrix.stats.trials import ArmTrials, Pooled
 from llamatrix.stats.verdict import Verdict
+from llamatrix.units import duration_text
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_LOSSES = {Verdict.SLOWER, Verdict.BROKEN}
+_POINTS = f"{100 * DROP:.0f} points"
+_PAIRED_METHOD = (
+    "paired t on log-ratios of fresh processes, the order drawn at random in each pair; "
+    "alpha split evenly over the planned looks, and intervals that hold at all of them "
+    "together (Bonferroni; Jennison & Turnbull 1989); Holm across cells"
+)
+_STEADY = "; the speed of a process is its steady mean, without the first repetition"
+_TRIALS_METHOD = (
+    f"Beta posterior of each pass rate over a flat prior, a change claimed where it is "
+    f"larger than {_POINTS} with probability above {SURE}; hard breaks by rule; Wilson "
+    "intervals; turns by exact permutation; amounts as paired log-ratios, which decide "
+    "nothing; the order of each pair of trials drawn at random"
+)
+_SPEED_MEANING = {
+    Verdict.SLOWER: "at least one cell is slower",
+    Verdict.BROKEN: "the candidate does not work where the baseline does",
+    Verdict.INCONCLUSIVE: (
+        "not enough is known; more budget or a quieter machine may tell"
+    ),
+    Verdict.FASTER: "at least one cell is faster, and none slower",
+    Verdict.SAME: "no cell differs by as much as its margin",
+}
+_AGENT_MEANING = {
+    Verdict.SLOWER: (
+        "the candidate passes less often (of an agent, SLOWER reads: worse)"
+    ),
+    Verdict.BROKEN: "the candidate does not work where the baseline does",
+    Verdict.INCONCLUSIVE: "not enough is known; more trials may tell",
+    Verdict.FASTER: (
+        "the candidate passes more often (of an agent, FASTER reads: better)"
+    ),
+    Verdict.SAME: f"no pass rate differs by as much as {_POINTS}",
+}
+_SCRIPTED = (
+    "authored transcripts spoke in the model's place, the same in both arms: pass rates "
+    "say whether engine, template and OpenCode work together, nothing of the model"
+)
+Result = TimingComparison | AgentComparison
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _CellText:
+    """One cell of either kind of result, as every format writes it."""
+
+    id: str
+    verdict: Verdict
+    summary: str
+    """In one line: what was found."""
+    details: tuple[str, ...]
+    """Whatever else there is to know, one line or block each."""
+    notes: tuple[str, ...]
+    """Why to doubt it, or why it is broken: among the details too."""
+
+
+def comparison_text(result: Result) -> str:
+    """Return what a terminal shows."""
+    lines = [
+        f"{result.verdict}: {_meaning(result)}",
+        f"baseline  {arm_text(result.baseline)}",
+        f"candidate {arm_text(result.candidate)}",
+        *(f"note: {note}" for note in notes_of(result)),
+    ]
+    for cell in _cells(result):
+        summary = f"  {cell.summary}" if cell.summary else ""
+        lines += ["", f"{cell.verdict}  {cell.id}{summary}"]
+        lines += ["  " + line.replace("\n", "\n    | ") for line in cell.details]
+    if together := _together(result):
+        lines += ["", together]
+    if isinstance(result, AgentComparison):
+        lines += ["", _made_text(result)]
+    elif result.processes:
+        beyond = 1 - result.processes_s / result.wall_s if result.wall_s else 0.0
+        lines.append(
+            f"{result.processes} processes in {duration_text(result.processes_s)}; beyond "
+            f"them {100 * beyond:.1f} % of the wall time"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def comparison_markdown(result: Result) -> str:
+    """Return a summary fit for a pull-request comment: verdict, table, what to doubt."""
+    arms = f"`{arm_text(result.baseline)}` → `{arm_text(result.candidate)}`"
+    lines = [markdown(_table(result)), f"{arms}: {_meaning(result)}.", ""]
+    if together := _together(result):
+        lines += [f"{together}.", ""]
+    notes = [_bullet(note) for note in notes_of(result)]
+    if isinstance(result, AgentComparison):
+        legend = (
+            f"P(drop), P(rise): that the candidate's pass rate is more than {_POINTS} "
+            "below or above the baseline's. In brackets: 95 % (Wilson)."
+        )
+        folded = "Notes and amounts"
+        for cell in _cells(result):
+            notes.append(f"- `{cell.id}`")
+            notes += [
+                "  - " + line.replace("\n", "\n        ") for line in cell.details
+            ]
+        notes.append(f"- {_made_text(result)}")
+    else:
+        legend = (
+            "Ratio: the candidate's speed over the baseline's. *Would tell*, *would "
+            "call*: the smallest loss that 4 of 5 such runs would tell from none, and "
+            "call SLOWER."
+        )
+        folded = "Notes"
+        notes += [
+            _bullet(f"`{cell.id}`: {note}")
+            for cell in result.judgement.cells
+            for note in _doubts(cell)
+        ]
+    lines.append(f"{legend} Host: {result.host}. Method: {_method(result)}.")
+    if notes:
+        lines += ["", f"<details><summary>{folded}</summary>", "", *notes]
+        lines += ["", "</details>"]
+    return "\n".join(lines) + "\n"
+
+
+def comparison_junit(result: Result) -> str:
+    """One test case for each cell, and one for all cells of agents where they are pooled.
+
+    A loss fails, what is not known is skipped.
+    """
+    cells = list(_cells(result))
+    kind = "regress"
+    if isinstance(result, AgentComparison):
+        kind = "regress agent"
+        if result.pooled:
+            cells.append(
+                _CellText(
+                    id="all cells together",
+                    verdict=result.pooled.verdict,
+                    summary=pooled_text(result.pooled),
+                    details=(),
+                    notes=(),
+                )
+            )
+    name = f"llamatrix {kind} {result.baseline.pin}..{result.candidate.pin}"
+    suite = ET.Element(
+        "testsuite",
+        name=name,
+        tests=str(len(cells)),
+        failures=str(sum(cell.verdict in _LOSSES for cell in cells)),
+        errors="0",
+        skipped=str(sum(cell.verdict is Verdict.INCONCLUSIVE for cell in cells)),
+        time=f"{result.wall_s:.3f}",
+    )
+    for cell in cells:
+        case = ET.SubElement(suite, "testcase", classname=name, name=cell.id)
+        message = xml_text(_junit_message(result, cell))
+        notes = xml_text("\n".join(cell.notes))
+        if cell.verdict in _LOSSES:
+            verdict = str(cell.verdict)
+            ET.SubElement(case, "failure", type=verdict, message=message).text = notes
+        elif cell.verdict is Verdict.INCONCLUSIVE:
+            ET.SubElement(case, "skipped", message=message).text = notes
+        ET.SubElement(case, "system-out").text = message
+    ET.indent(suite)
+    return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _junit_message(result: Result, cell: _CellText) -> str:
+    if isinstance(result, TimingComparison):
+        return f"{cell.verdict}: {cell.summary or 'no ratio, 0 pairs'}"
+    if cell.id == "all cells together":
+        return cell.summary
+    return f"{cell.verdict}  {cell.id}  {cell.summary}"
+
+
+def xml_text(text: str) -> str:
+    """Return the text without what XML cannot hold, such as a compiler's colours."""
+    return _NOT_XML.sub("", text)
+
+
+def comparison_json(result: Result) -> str:
+    """Return one document, unrounded; verdicts stand under keys named `verdict` only."""
+    document: dict[str, object] = {
+        "verdict": result.verdict,
+        "exit_code": result.verdict.exit_code,
+        "baseline": _arm_document(result, result.baseline),
+        "candidate": _arm_document(result, result.candidate),
+        "identical": result.identical,
+    }
+    if isinstance(result, AgentComparison):
+        pooled = result.pooled
+        document |= {
+            "scripted": result.scripted,
+            "profile": result.profile,
+            "host": result.host,
+            "method": _method(result),
+            "points": DROP,
+            "sure": SURE,
+            "trials": result.trials,
+            "cells": [_agent_document(cell) for cell in result.cells],
+            "pooled": pooled
+            and {
+                "cells": pooled.cells,
+                "mean_drop": pooled.mean_drop,
+                "drop_probability": pooled.drop_probability,
+                "rise_probability": pooled.rise_probability,
+            },
+            "notes": notes_of(result),
+            "reused": result.reused,
+            "made": result.made,
+            "made_s": result.made_s,
+            "wall_s": result.wall_s,
+        }
+    else:
+        cells, headline = result.judgement.cells, result.headline
+        units = dict.fromkeys(str(cell.comparison.unit) for cell in cells)
+        document |= {
+            "profile": result.profile,
+            "host": result.host,
+            "unit": ", ".join(units),
+            "method": _method(result),
+            "looks": result.sequential.looks,
+            "alpha": result.sequential.alpha,
+            "interval_level": 1 - result.sequential.alpha_per_look,
+            "headline": headline
+            and {"ratio": headline.ratio, "interval": _ends(headline.interval)},
+            "cells": [_speed_document(cell, len(cells)) for cell in cells],
+            "notes": notes_of(result),
+            "processes": result.processes,
+            "processes_s": result.processes_s,
+            "wall_s": result.wall_s,
+        }
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+
+
+def _arm_document(result: Result, arm: ArmFacts) -> dict[str, object]:
+    if isinstance(result, TimingComparison):
+        return {
+            "pin": arm.pin,
+            "commit": arm.commit,
+            "builds": arm.builds,
+            "sweep": arm.sweep,
+        }
+    return {
+        "pin": arm.pin,
+        "commit": arm.commit,
+        "build": arm.builds[0],
+        "server": arm.server,
+        "templates": arm.templates,
+        "opencode": arm.opencode,
+        "context7": arm.context7,
+    }
+
+
+def _speed_document(cell: JudgedCell, cells: int) -> dict[str, object]:
+    comparison = cell.comparison
+    found, cycle = comparison.estimate, comparison.per_cycle
+    return {
+        "id": cell.id,
+        "unit": comparison.unit,
+        "verdict": cell.verdict,
+        "ratio": found and found.ratio,
+        "interval": _ends(comparison.interval),
+        "smallest_detectable": comparison.smallest_detectable(cells=cells),
+        "smallest_effect": comparison.smallest_effect(cells=cells),
+        "margin": comparison.rule.margin,
+        "alpha": comparison.rule.alpha,
+        "p_value": found and found.p_value,
+        "adjusted_p": cell.adjusted_p,
+        "sd_log": found and found.sd_log,
+        "pairs": len(comparison.used),
+        "pairs_left_out": [
+            {"pair": one.pair, "reason": one.reason} for one in comparison.left_out
+        ],
+        "per_cycle": cycle and _cycle_document(cycle, comparison.rule.alpha),
+        "notes": comparison.notes,
+    }
+
+
+def _cycle_document(cycle: Estimate, alpha: float) -> dict[str, object]:
+    return {"ratio": cycle.ratio, "interval": _ends(cycle.interval(alpha))}
+
+
+def _agent_document(cell: AgentCellComparison) -> dict[str, object]:
+    comparison = cell.comparison
+    passes, turns = comparison.comparison, comparison.turns
+    return {
+        "id": cell.id,
+        "verdict": cell.verdict,
+        "baseline": _trials_document(comparison.baseline),
+        "candidate": _trials_document(comparison.candidate),
+        "drop_probability": passes and passes.drop_probability,
+        "rise_probability": passes and passes.rise_probability,
+        "boschloo_p": passes and passes.boschloo_p,
+        "turn_difference": turns and turns.difference,
+        "turn_p_value": turns and turns.p_value,
+        "breaks": comparison.breaks,
+        "amounts": [
+            {
+                "name": name,
+                "ratio": found and found.ratio,
+                "interval_95": _ends(found.interval()) if found else None,
+                "pairs": found.pairs if found else 0,
+            }
+            for name, found in cell.ratios.items()
+        ],
+        "notes": cell.notes,
+    }
+
+
+def _trials_document(arm: ArmTrials) -> dict[str, object]:
+    passes = arm.passes
+    return {
+        "passed": passes.passed if passes else 0,
+        "trials": passes.trials if passes else 0,
+        "wilson_95": _ends(wilson(passes)) if passes else None,
+        "turns": arm.turns,
+        "undecided": arm.undecided,
+        "lost": arm.lost,
+        "broken": arm.broken,
+        "refused": arm.refused,
+        "template_fails": arm.template_fails,
+    }
+
+
+def _meaning(result: Result) -> str:
+    of_agents = isinstance(result, AgentComparison)
+    return (_AGENT_MEANING if of_agents else _SPEED_MEANING)[result.verdict]
+
+
+def _method(result: Result) -> str:
+    if isinstance(result, AgentComparison):
+        return _TRIALS_METHOD
+    return _PAIRED_METHOD if result.baseline.server else _PAIRED_METHOD + _STEADY
+
+
+def arm_text(arm: ArmFacts) -> str:
+    how = f"server {arm.server}" if arm.server else f"sweep {arm.sweep}"
+    text = f"{arm.pin} ({arm.commit[:9]}, build {', '.join(arm.builds)}, {how}"
+    if not arm.opencode:
+        return f"{text})"
+    return (
+        f"{text}, template {', '.join(arm.templates)}), OpenCode {arm.opencode}, "
+        f"Context7 {arm.context7}"
+    )
+
+
+def notes_of(result: Result) -> tuple[str, ...]:
+    """Return what must be known of the whole comparison."""
+    notes = []
+    if result.identical:
+        notes.append(
+            "both arms are the same (A/A): any change that is claimed is a false alarm"
+        )
+    if isinstance(result, AgentComparison):
+        if result.scripted:
+            notes.append(_SCRIPTED)
+        if result.reused and result.made:
+            notes.append(
+                f"{result.reused} trials were known before: those and the new ones were "
+                "not made in turns, so trust the amounts in time less"
+            )
+        return tuple(notes)
+    sequential = result.sequential
+    if len(sequential.looks) > 1:
+        notes.append(
+            f"a cell's intervals at all {len(sequential.looks)} planned looks, "
+            f"{100 * (1 - sequential.alpha_per_look):.3g} % each, hold together in at "
+            f"least {100 * (1 - sequential.alpha):.3g} % of comparisons, whichever look "
+            "ends it"
+        )
+    return tuple(notes)
+
+
+def _cells(result: Result) -> Iterator[_CellText]:
+    if isinstance(result, AgentComparison):
+        yield from map(_agent_cell, result.cells)
+        return
+    for cell in result.judgement.cells:
+        comparison = cell.comparison
+        summary, details = "", []
+        if comparison.estimate:
+            ends = interval_text(comparison.interval, comparison.level)
+            summary = (
+                f"ratio {comparison.estimate.ratio:.4f}{ends}, {pairs_text(comparison)}"
+            )
+            details.append(
+                detectable_text(comparison, cells=len(result.judgement.cells))
+            )
+        if comparison.per_cycle:
+            details.append(f"per clock cycle: ratio {comparison.per_cycle.ratio:.4f}")
+        details += _doubts(cell)
+        yield _CellText(
+            id=cell.id,
+            verdict=cell.verdict,
+            summary=summary,
+            details=tuple(filter(None, details)),
+            notes=comparison.notes,
+        )
+
+
+def _doubts(cell: JudgedCell) -> Iterator[str]:
+    if cell.verdict is not cell.comparison.verdict:
+        yield (
+            f"alone {cell.comparison.verdict}, but not beside so many other cells (Holm: "
+            f"p {cell.adjusted_p:.3g})"
+        )
+    yield from cell.comparison.notes
+    for one in cell.comparison.left_out:
+        yield f"pair {one.pair} left out: {one.reason}"
+
+
+def _agent_cell(cell: AgentCellComparison) -> _CellText:
+    comparison = cell.comparison
+    arms = {Arm.BASELINE: comparison.baseline, Arm.CANDIDATE: comparison.candidate}
+    summary = " → ".join(_passes_text(trials.passes) for trials in arms.values())
+    summary = f"passes {summary}"
+    if passes := comparison.comparison:
+        summary += (
+            f"; P(drop > {_POINTS}) {passes.drop_probability:.3f}, P(rise > {_POINTS}) "
+            f"{passes.rise_probability:.3f}"
+        )
+    details = [f"broken: {reason}" for reason in comparison.breaks]
+    for arm, trials in arms.items():
+        if missing := not_scored(trials):
+            details.append(f"{arm}: {missing}")
+    if turns := comparison.turns:
+        never = [trials.turns.count(None) for trials in arms.values()]
+        details.append(
+            f"turns: {turns.difference:+.2f} on average (p {turns.p_value:.3g}); never "
+            f"correct {never[0]} → {never[1]}"
+        )
+    for name, found in cell.ratios.items():
+        if found:
+            pairs = f"{found.pairs} pair{'s' if found.pairs > 1 else ''}"
+            ends = _ends_text(found.interval(), 3)
+            details.append(f"{name}: ratio {found.ratio:.3f}{ends}, {pairs}")
+    return _CellText(
+        id=cell.id,
+        verdict=cell.verdict,
+        summary=summary,
+        details=(*details, *cell.notes),
+        notes=(*comparison.breaks, *cell.notes),
+    )
+
+
+def not_scored(trials: ArmTrials) -> str:
+    """Return what of an arm's trials is in no pass rate, and what in it is doubtful."""
+    parts = []
+    if trials.broken:
+        parts.append(f"{len(trials.broken)} broken, twice each, not scored")
+    if trials.lost:
+        parts.append(
+            f"{trials.lost} lost by the harness, or failed and not tried again: not scored"
+        )
+    if trials.undecided:
+        parts.append(f"{trials.undecided} undecided, not scored")
+    if trials.refused:
+        parts.append(f"{trials.refused} scored with calls that the server refused")
+    if trials.template_fails:
+        parts.append("its chat template fails essential cases")
+    return "; ".join(parts)
+
+
+def _passes_text(passes: Passes | None) -> str:
+    """`3/5 [0.23, 0.88]`."""
+    if passes is None:
+        return "none scored"
+    return f"{passes.passed}/{passes.trials}{_ends_text(wilson(passes), 2)}"
+
+
+def _together(result: Result) -> str:
+    """Return the one figure of all cells, or nothing."""
+    if isinstance(result, AgentComparison):
+        return pooled_text(result.pooled) if result.pooled else ""
+    headline = result.headline
+    if headline is None:
+        return ""
+    what = "session" if result.baseline.server else "cell"
+    of = f"{headline.sessions} {what}{'s' if headline.sessions > 1 else ''}"
+    level = 1 - result.sequential.alpha_per_look
+    return (
+        f"geometric mean of {of}: ratio {headline.ratio:.4f}"
+        f"{interval_text(headline.interval, level)}"
+    )
+
+
+def pooled_text(pooled: Pooled) -> str:
+    before, after = pooled.baseline, pooled.candidate
+    return (
+        f"all {pooled.cells} cells: {before.passed}/{before.trials} → "
+        f"{after.passed}/{after.trials}; the mean rate drops by "
+        f"{100 * pooled.mean_drop:.1f} points (posterior mean), P(drop > {_POINTS}) "
+        f"{pooled.drop_probability:.3f}, P(rise > {_POINTS}) "
+        f"{pooled.rise_probability:.3f}"
+    )
+
+
+def _made_text(result: AgentComparison) -> str:
+    if not result.made:
+        return f"no trial made: {result.reused} known from records"
+    return (
+        f"{result.made} attempts made in {duration_text(result.made_s)}, {result.reused} "
+        f"trials known from records; {duration_text(result.wall_s)} in all"
+    )
+
+
+def _table(result: Result) -> Table:
+    if isinstance(result, AgentComparison):
+        return Table(
+            caption=f"Agent: {result.verdict}",
+            columns=(
+                *("Cell", "Verdict"),
+                *numbers("Baseline", "Candidate", "P(drop)", "P(rise)"),
+            ),
+            rows=tuple(map(_agent_row, result.cells)),
+        )
+    level = f"{100 * (1 - result.sequential.alpha_per_look):.3g} % interval"
+    columns: Sequence[Column | str] = (
+        *("Cell", "Verdict"),
+        *numbers("Ratio", level, "Would tell", "Would call", "Pairs"),
+    )
+    cells = result.judgement.cells
+    return Table(
+        caption=f"Speed: {result.verdict}",
+        columns=tuple(columns),
+        rows=tuple(_speed_row(cell, len(cells)) for cell in cells),
+    )
+
+
+def _speed_row(cell: JudgedCell, cells: int) -> tuple[Cell | str, ...]:
+    comparison = cell.comparison
+    losses = (
+        comparison.smallest_detectable(cells=cells),
+        comparison.smallest_effect(cells=cells),
+    )
+    found = comparison.estimate
+    return (
+        f"`{cell.id}`",
+        str(cell.verdict),
+        Cell(value=found.ratio if found else None, format="{:.4f}".format, missing="–"),
+        _ends_text(comparison.interval, 4).strip() or "–",
+        *(
+            Cell(
+                value=loss,
+                format=lambda fraction: f"{100 * fraction:.2g} %",
+                missing="–",
+            )
+            for loss in losses
+        ),
+        Cell(value=len(comparison.used)),
+    )
+
+
+def _agent_row(cell: AgentCellComparison) -> tuple[Cell | str, ...]:
+    comparison, passes = cell.comparison, cell.comparison.comparison
+    return (
+        f"`{cell.id}`",
+        str(cell.verdict),
+        _passes_text(comparison.baseline.passes),
+        _passes_text(comparison.candidate.passes),
+        *(
+            Cell(value=value, format="{:.3f}".format, missing="–")
+            for value in (
+                passes.drop_probability if passes else None,
+                passes.rise_probability if passes else None,
+            )
+        ),
+    )
+
+
+def _bullet(note: str) -> str:
+    """One item; what a compiler said after the first line becomes a quoted block."""
+    first, *rest = note.splitlines()
+    return "\n".join([f"- {first}", *(f"      {line}" for line in rest)])
+
+
+def _ends(interval: Interval | None) -> tuple[float, float] | None:
+    return (interval.low, interval.high) if interval else None
+
+
+def _ends_text(interval: Interval | None, digits: int) -> str:
+    if interval is None:
+        return ""
+    return f" [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
 def verdict_json(comparison: PairedComparison) -> str:
@@ -33,11 +629,7 @@ def verdict_json(comparison: PairedComparison) -> str:
         "pairs_left_out": [
             {"pair": one.pair, "reason": one.reason} for one in comparison.left_out
         ],
-        "per_cycle": cycle
-        and {
-            "ratio": cycle.ratio,
-            "interval": _ends(cycle.interval(comparison.rule.alpha)),
-        },
+        "per_cycle": cycle and _cycle_document(cycle, comparison.rule.alpha),
         "notes": list(comparison.notes),
     }
     return json.dumps(document, indent=2, allow_nan=False)
@@ -45,7 +637,7 @@ def verdict_json(comparison: PairedComparison) -> str:
 
 def verdict_text(comparison: PairedComparison) -> str:
     """The verdict and its ratio first, then the reasons to doubt it."""
-    lines = [_headline(comparison)]
+    lines = [_verdict_line(comparison)]
     if comparison.interval and (detectable := detectable_text(comparison)):
         half = 100 * comparison.interval.half_width
         lines.append(f"half width {half:.2g} %; {detectable}")
@@ -73,7 +665,7 @@ def interval_text(interval: Interval | None, level: float) -> str:
     """Write ` [0.9417, 0.9583] at 95 %`, or nothing."""
     if interval is None:
         return ""
-    return f" [{interval.low:.4f}, {interval.high:.4f}] at {100 * level:.3g} %"
+    return f"{_ends_text(interval, 4)} at {100 * level:.3g} %"
 
 
 def pairs_text(comparison: PairedComparison) -> str:
@@ -81,7 +673,7 @@ def pairs_text(comparison: PairedComparison) -> str:
     return f"{count} pair{'' if count == 1 else 's'}"
 
 
-def _headline(comparison: PairedComparison) -> str:
+def _verdict_line(comparison: PairedComparison) -> str:
     if comparison.estimate is None:
         return str(comparison.verdict)
     direction = "higher" if comparison.unit.higher_is_better else "lower"
@@ -90,7 +682,3 @@ def _headline(comparison: PairedComparison) -> str:
         f"{comparison.verdict}  speed ratio {comparison.estimate.ratio:.4f}{ends}, "
         f"{pairs_text(comparison)} of {comparison.unit} ({direction} is better)"
     )
-
-
-def _ends(interval: Interval | None) -> list[float] | None:
-    return [interval.low, interval.high] if interval else None

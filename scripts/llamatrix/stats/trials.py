@@ -177,17 +177,17 @@ def pooled(comparisons: Sequence[PassComparison]) -> Pooled:
     )
 
 
-def overall_word(
-    verdicts: Sequence[TrialComparison], together: Pooled | None
+def overall_verdict(
+    comparisons: Sequence[TrialComparison], together: Pooled | None
 ) -> Verdict:
     """The most severe of the cells, or worse where only all cells together show a drop.
 
     Together they can take nothing back: a mean that stays may hide a cell that fell.
     """
-    words = [one.verdict for one in verdicts]
+    verdicts = [one.verdict for one in comparisons]
     if together and together.verdict is Verdict.SLOWER:
-        words.append(Verdict.SLOWER)
-    return most_severe(words)
+        verdicts.append(Verdict.SLOWER)
+    return most_severe(verdicts)
 
 
 def _together(arms: Sequence[Passes]) -> Passes:

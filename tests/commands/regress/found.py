@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tests.stats.samples import QUIET, pairs_of
 
-from llamatrix.report.regress import ArmFacts, Regression, Timing
+from llamatrix.compare.run import ArmFacts, TimingComparison
 from llamatrix.stats.sequential import (
     PairedComparison,
     SequentialTest,
@@ -23,20 +23,22 @@ def compared(ratio: float = 1.0) -> PairedComparison:
     return judge(pairs, unit=Unit.TOKENS_PER_S, margin=0.02, alpha=0.05 / 3)
 
 
-def found_with(**comparisons: PairedComparison) -> Regression:
-    return Regression(
+def found_with(**comparisons: PairedComparison) -> TimingComparison:
+    return TimingComparison(
         baseline=_FACTS,
         candidate=replace(_FACTS, pin="current"),
         identical=False,
         profile="engines",
         host="a machine",
         sequential=SequentialTest(),
-        overall=judge_cells(comparisons),
+        judgement=judge_cells(comparisons),
         headline=None,
-        timing=Timing(wall_s=100.0, processes_s=98.0, processes=12),
+        wall_s=100.0,
+        processes_s=98.0,
+        processes=12,
     )
 
 
-def found_of(ratio: float, verdict: Verdict) -> Regression:
+def found_of(ratio: float, verdict: Verdict) -> TimingComparison:
     """One cell that says the verdict, whatever the ratio would have it say."""
     return found_with(cell=replace(compared(ratio), verdict=verdict))

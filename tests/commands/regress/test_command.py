@@ -16,6 +16,8 @@ from tests.commands.regress.conftest import (
 from tests.shipped import ROOT
 from tests.waiting import wait_until
 
+from llamatrix.commands.flags import refuse_renamed
+from llamatrix.errors import MatrixError
 from llamatrix.project import Project
 from llamatrix.stats.pairs import drawn_order
 
@@ -135,7 +137,7 @@ def test_a_metric_that_one_side_lacks_is_inconclusive_with_the_reason(
     smoke = text[begin : text.index("\n\n", begin)]
     without = smoke.replace("sweeps.smoke", "sweeps.prompts").replace("[32]", "[]")
     pins.matrix_file.write_text(f"{text}\n{without}\n")
-    ended = regress("--candidate-sweep", "prompts", "--json")
+    ended = regress("--candidate", "current,sweep:prompts", "--json")
     assert ended.returncode == 12, ended.stderr
     cells = {cell["id"]: cell for cell in json.loads(ended.stdout)["cells"]}
     prompt, generation = sorted(cells)
@@ -253,11 +255,20 @@ def test_a_spent_budget_is_inconclusive_and_says_what_is_missing(
     ("arguments", "said"),
     [
         (("--candidate", "curent"), "did you mean 'current'?"),
-        (("--candidate", "opencode:1.2"), "--agent OpenCode (--candidate-opencode)"),
-        (("--candidate-build", "gpu"), "--candidate-build 'gpu': not in matrix.toml"),
+        (("--candidate", "opencode:1.2"), "unknown kind 'opencode'"),
+        (
+            ("--candidate", "draft:x"),
+            "drafts cannot be compared yet; the kinds are pin",
+        ),
+        (("--candidate", "../llama.cpp"), "a path cannot be compared yet"),
+        (("--candidate", "b1234"), "no pin has this build number; known: b"),
+        (("--candidate", "build:gpu"), "--candidate 'build:gpu': not in matrix.toml"),
+        (("--candidate", "pin:april,pin:june"), "names two pins"),
+        (("--candidate", "agent:april"), "'agent:april': only with --agent"),
+        (("--candidate", ""), "--candidate: missing; name both arms"),
         (("--metric", "ttft"), "--metric 'ttft': not known"),
-        (("--candidate-server", "smoke"), "llama-bench has no server"),
-        (("--candidate-template", "vendor"), "give a recorded session as --replay"),
+        (("--candidate", "current,server:smoke"), "llama-bench has no server"),
+        (("--candidate", "template:vendor"), "give a recorded session as --replay"),
         (("--budget", "soon"), "--budget 'soon' is no duration"),
         (("--cells", "*none*"), "--cells '*none*' matches no cell"),
         (("--max-background-load", "120"), "expected a number from 0 to 100"),
@@ -277,3 +288,16 @@ def test_no_line_of_a_ledger_holds_a_path(pins: Project, regress: Regress) -> No
     text = json.dumps(ledger_lines(pins))
     assert str(pins.cache) not in text
     assert str(ROOT) not in text
+
+
+def test_flag_of_the_last_release_names_its_replacement() -> None:
+    with pytest.raises(MatrixError, match="write --candidate build:NAME"):
+        refuse_renamed(["invoke", "regress", "--candidate-build", "cpu"])
+    with pytest.raises(MatrixError, match="write --baseline agent:NAME"):
+        refuse_renamed(["invoke", "regress", "--baseline-opencode=april"])
+
+
+def test_help_groups_the_flags(regress: Regress) -> None:
+    ended = regress("--help")
+    for group in ("Arms", "Subject", "Models", "Measure", "Output"):
+        assert f"{group} " in ended.stdout

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from tests.commands.regress.conftest import ONE_CELL, ledger_lines
 
-from llamatrix.commands.regress.arms import Asked
-from llamatrix.commands.regress.command import regress
-from llamatrix.commands.regress.request import Request
+from llamatrix.commands.flags import RegressFlags
+from llamatrix.commands.regress import compare_benches
+from llamatrix.compare.run import TimingComparison
 from llamatrix.measure.disturbances import Load, Mark
 from llamatrix.project import Project
-from llamatrix.report.regress import Regression, regress_text
-from llamatrix.stats.pairs import Arm, drawn_order
-from llamatrix.stats.verdict import Metric, Verdict
+from llamatrix.report.comparison import comparison_text
+from llamatrix.stats.pairs import drawn_order
+from llamatrix.stats.verdict import Verdict
 
 _QUIET = Mark(total_s=0, busy_s=0, stolen_s=0, own_s=0, throttled=0)
 
@@ -41,12 +41,15 @@ class Burner:
         return Load(foreign_percent=50.0 if self.file.exists() else 1.0)
 
 
-def compared(project: Project, burner: Burner) -> Regression:
-    asked = {Arm.BASELINE: Asked(pin="april"), Arm.CANDIDATE: Asked(pin="current")}
-    request = Request(
-        asked=asked, profile="engines", cells=ONE_CELL, metrics=(Metric.GENERATION,)
+def compared(project: Project, burner: Burner) -> TimingComparison:
+    flags = RegressFlags(
+        baseline="april",
+        candidate="current",
+        profile="engines",
+        cells=ONE_CELL,
+        metric="tg",
     )
-    found = regress(request, project=project, watch=burner)
+    found = compare_benches(flags, project=project, watch=burner)
     assert found is not None
     return found
 
@@ -64,14 +67,14 @@ def test_a_burner_in_mid_run_makes_no_false_slower_and_pairs_are_repeated(
     pins: Project, burning: Path
 ) -> None:
     found = compared(pins, Burner(file=burning, begin=8, end=14))
-    (cell,) = found.overall.cells
+    (cell,) = found.judgement.cells
     assert cell.verdict is Verdict.SAME
     assert cell.comparison.estimate is not None
     assert cell.comparison.estimate.pairs == 5
     left_out = cell.comparison.left_out
     assert len(left_out) >= 3
     assert all("background CPU load 50 %" in one.reason for one in left_out)
-    assert "background CPU load 50 %" in regress_text(found)
+    assert "background CPU load 50 %" in comparison_text(found)
     kept = [line["disturbed"] for line in ledger_lines(pins)]
     assert kept.count("background CPU load 50 % of all cores (limit: 10 %)") == 6
 
@@ -94,13 +97,13 @@ def test_a_burner_that_stays_ends_inconclusive_and_says_what_to_do(
     pins: Project, burning: Path
 ) -> None:
     found = compared(pins, Burner(file=burning, begin=8, end=10_000))
-    (cell,) = found.overall.cells
+    (cell,) = found.judgement.cells
     assert cell.verdict is Verdict.INCONCLUSIVE
     notes = " ".join(cell.comparison.notes)
     assert "6 pairs in a row were disturbed" in notes
     assert "--max-background-load" in notes
     assert len(cell.comparison.left_out) == 6
-    assert found.overall.verdict.exit_code == 12
+    assert found.verdict.exit_code == 12
 
 
 def test_a_crash_counts_however_busy_the_machine_is(
@@ -109,4 +112,4 @@ def test_a_crash_counts_however_busy_the_machine_is(
     wishes = {"pins": {"current": {"fail": {"32": "crash"}}}}
     monkeypatch.setenv("LLAMATRIX_FAKE_BENCH", json.dumps(wishes))
     found = compared(pins, Burner(file=tmp_path / "burning", begin=0, end=10_000))
-    assert found.overall.verdict is Verdict.BROKEN
+    assert found.verdict is Verdict.BROKEN

@@ -18,11 +18,14 @@ from tests.invoking import invoked_apart
 from tests.shipped import ROOT
 from tests.trials.replayed import SESSION
 
-from llamatrix.commands.regress.scenario import Scenario, Setting, run_scenario
-from llamatrix.commands.regress.selftest import broken_by
-from llamatrix.measure.disturbances import KernelWatch
+from llamatrix.commands.flags import RegressFlags
+from llamatrix.commands.regress_selftest import (
+    Scenario,
+    broken_by,
+    run_scenario,
+)
 from llamatrix.project import Project
-from llamatrix.stats.verdict import Metric, Verdict
+from llamatrix.stats.verdict import Verdict
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
@@ -45,7 +48,7 @@ def burner() -> Iterator[list[subprocess.Popen[bytes]]]:
 def test_a_build_against_itself_is_never_called_changed(
     real_environment: dict[str, str],
 ) -> None:
-    """Half the speed is the margin: noise would have to double a paired mean."""
+    """Half the speed is the margin: noise would have to double a pairs_of mean."""
     ended = invoked_apart(
         *regress_words(*_FLAGS, "--budget", "10s"), env=real_environment
     )
@@ -93,8 +96,9 @@ def test_the_vendors_template_is_broken_beside_ours(
 ) -> None:
     """It ends a request with a late system message, as agents send them."""
     flags = (
-        *("--baseline", "current", "--candidate", "current", "--json"),
-        *("--replay", str(SESSION), "--candidate-template", "vendor"),
+        *("--baseline", "current", "--candidate", "current,template:vendor"),
+        "--json",
+        *("--replay", str(SESSION)),
     )
     ended = invoked_apart(*regress_words(*flags), env=real_environment)
     assert ended.returncode == 11, ended.stderr
@@ -107,19 +111,18 @@ def test_a_slowed_candidate_is_slower_wherever_that_could_be_seen(
     real_project: Project, tmp_path: Path
 ) -> None:
     scenario = Scenario(name="stopped half of the time", way="pause", amount="0.5")
-    setting = Setting(
-        project=real_project,
-        pin="current",
+    flags = RegressFlags(
+        baseline="current",
+        candidate="current",
         cells="*qwen35-27b*",
-        budget_s=10.0,
-        tolerated_percent=100.0,
+        budget="10s",
+        max_background_load=100.0,
         profile="engines",
-        metrics=(Metric.PROMPT,),
-        watch=KernelWatch(),
+        metric="pp",
     )
-    found = run_scenario(setting, scenario, tmp_path / "slow")
+    found = run_scenario(scenario, tmp_path / "slow", project=real_project, flags=flags)
     assert not list(broken_by(scenario, found))
-    (cell,) = found.overall.cells
+    (cell,) = found.judgement.cells
     assert cell.verdict is not Verdict.SAME
 
 

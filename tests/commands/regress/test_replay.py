@@ -12,14 +12,12 @@ from tests.invoking import invoked
 from tests.shipped import ROOT
 from tests.trials.replayed import call, record
 
-from llamatrix.commands.regress.arms import Asked
-from llamatrix.commands.regress.replay_command import replay as replay_regress
-from llamatrix.commands.regress.request import Request
+from llamatrix.commands.flags import RegressFlags
+from llamatrix.commands.regress import compare_replays
 from llamatrix.measure.disturbances import Load, Mark
 from llamatrix.project import Project
 from llamatrix.proxy.call import CallKind
-from llamatrix.stats.pairs import Arm
-from llamatrix.stats.verdict import Metric, Verdict
+from llamatrix.stats.verdict import Verdict
 
 Replay = Callable[..., subprocess.CompletedProcess[str]]
 _SLOW = {"current": {"speed": 0.8}}
@@ -205,17 +203,17 @@ class Busy:
 
 @pytest.mark.slow
 def test_disturbed_pairs_are_repeated(pins: Project, recording: Path) -> None:
-    asked = {Arm.BASELINE: Asked(pin="april"), Arm.CANDIDATE: Asked(pin="current")}
-    request = Request(
-        asked=asked,
+    flags = RegressFlags(
+        baseline="april",
+        candidate="current",
         profile="engines",
         cells="*gemma4-31b*",
-        metrics=(Metric.FIRST_TOKEN,),
-        replay=recording,
+        metric="ttft",
+        replay=str(recording),
     )
-    found = replay_regress(request, project=pins, watch=Busy())
+    found = compare_replays(flags, project=pins, watch=Busy())
     assert found
-    (cell,) = found.overall.cells
+    (cell,) = found.judgement.cells
     assert cell.verdict is Verdict.SAME
     assert cell.comparison.left_out
     lines = ledger_lines(pins)
@@ -234,7 +232,7 @@ def test_server_flags_are_compared_with_equal_pins(
         smoke = text[begin : text.index("\n\n", begin)]
         other = smoke.replace("servers.smoke", "servers.other")
         matrix.write("\n" + other.replace("ubatch_size = 512", "ubatch_size = 256"))
-    ended = replay("--candidate", "april", "--candidate-server", "other", "--json")
+    ended = replay("--candidate", "april,server:other", "--json")
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     assert found["identical"] is False
@@ -277,7 +275,7 @@ def test_a_candidate_that_fails_template_conformance_is_broken_without_pairs(
 ) -> None:
     """Of the baseline's template, which is in its weights, nothing is known."""
     template = gemma_template(tmp_path, "bad.jinja")
-    ended = replay("--candidate", "april", "--candidate-template", template, "--json")
+    ended = replay("--candidate", f"april,template:{template}", "--json")
     assert ended.returncode == 11, ended.stderr
     cells = json.loads(ended.stdout)["cells"]
     assert {cell["verdict"] for cell in cells} == {"BROKEN"}
@@ -297,10 +295,10 @@ def test_a_dry_run_starts_no_server(pins: Project, replay: Replay) -> None:
     ("arguments", "code", "said"),
     [
         (("--replay", "/nonexistent"), 5, "no calls.jsonl there"),
-        (("--candidate-sweep", "smoke"), 2, "a replay has no sweep"),
-        (("--candidate-server", "smok"), 2, "did you mean 'smoke'?"),
+        (("--candidate", "current,sweep:smoke"), 2, "a replay has no sweep"),
+        (("--candidate", "current,server:smok"), 2, "did you mean 'smoke'?"),
         (("--metric", "tps"), 2, "--metric 'tps': not known"),
-        (("--candidate-template", "vendr"), 2, "did you mean 'vendor'?"),
+        (("--candidate", "current,template:vendr"), 2, "did you mean 'vendor'?"),
     ],
 )
 def test_a_mistake_is_one_line(

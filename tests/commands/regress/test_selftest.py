@@ -9,19 +9,20 @@ from tests.commands.regress.conftest import ONE_CELL
 from tests.commands.regress.found import found_of
 
 from llamatrix import shell
-from llamatrix.commands.regress import shim
-from llamatrix.commands.regress.promises import broken_promises
-from llamatrix.commands.regress.scenario import (
+from llamatrix.commands.flags import RegressFlags
+from llamatrix.commands.regress_selftest import (
     Scenario,
-    Setting,
+    broken_by,
+    broken_promises,
     run_scenario,
     samples_of,
 )
-from llamatrix.commands.regress.selftest import broken_by
+from llamatrix.compare import shim
+from llamatrix.compare.run import TimingComparison
 from llamatrix.measure.disturbances import Load, Mark
 from llamatrix.project import Project
 from llamatrix.stats.simulation import Design, Noise, Score, scoreboard
-from llamatrix.stats.verdict import Metric, Verdict
+from llamatrix.stats.verdict import Verdict
 
 _AA = Scenario(name="A/A")
 _SLOW = Scenario(name="one thread", way="threads", amount="1")
@@ -37,25 +38,27 @@ class Quiet:
         return Load()
 
 
-def setting(project: Project) -> Setting:
-    return Setting(
-        project=project,
-        pin="current",
-        cells=ONE_CELL,
-        budget_s=600.0,
-        tolerated_percent=100.0,
-        profile="engines",
-        metrics=(Metric.GENERATION,),
-        watch=Quiet(),
-    )
+FLAGS = RegressFlags(
+    baseline="current",
+    candidate="current",
+    cells=ONE_CELL,
+    budget="10m",
+    max_background_load=100.0,
+    profile="engines",
+    metric="tg",
+)
+
+
+def run(project: Project, scenario: Scenario, folder: Path) -> TimingComparison:
+    return run_scenario(scenario, folder, project=project, flags=FLAGS, watch=Quiet())
 
 
 def test_a_build_against_itself_is_the_same_and_its_noise_is_known(
     pins: Project, tmp_path: Path
 ) -> None:
     folder = tmp_path / "aa"
-    found = run_scenario(setting(pins), _AA, folder)
-    assert found.overall.verdict is Verdict.SAME
+    found = run(pins, _AA, folder)
+    assert found.verdict is Verdict.SAME
     assert not list(broken_by(_AA, found))
     assert found.identical
     (processes,) = samples_of(folder).values()
@@ -67,15 +70,15 @@ def test_a_build_against_itself_is_the_same_and_its_noise_is_known(
 def test_a_candidate_that_aborts_is_called_broken(
     pins: Project, tmp_path: Path
 ) -> None:
-    found = run_scenario(setting(pins), _ABORTS, tmp_path / "aborts")
-    assert found.overall.verdict is Verdict.BROKEN
+    found = run(pins, _ABORTS, tmp_path / "aborts")
+    assert found.verdict is Verdict.BROKEN
     assert not found.identical
     assert not list(broken_by(_ABORTS, found))
 
 
 def test_the_shim_hands_over_fewer_threads(pins: Project, tmp_path: Path) -> None:
     folder = tmp_path / "threads"
-    run_scenario(setting(pins), _SLOW, folder)
+    run(pins, _SLOW, folder)
     bare, ours = (_play(folder, pins, name) for name in ("bare", "shim"))
     assert ours.out == bare.out.replace("\n", " -t 1\n")
 

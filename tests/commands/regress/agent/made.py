@@ -7,18 +7,17 @@ import msgspec
 from tests.report.made_trials import made_trial
 
 from llamatrix.agents.turn_outcome import AgentHung
-from llamatrix.commands.pending import CellStatus
-from llamatrix.commands.regress.agent.arms import AgentCase, AskedAgent
-from llamatrix.commands.regress.agent.command import regress_agents
-from llamatrix.commands.regress.agent.request import AgentRequest
-from llamatrix.config.agent_cell import AgentCell
+from llamatrix.commands.agent import describe
+from llamatrix.commands.flags import RegressFlags
+from llamatrix.commands.pending import trial_status
+from llamatrix.commands.regress import compare_trials
+from llamatrix.compare.agent import AgentCase, AgentComparison
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.errors import ServeError
 from llamatrix.host import this_host
 from llamatrix.project import Project
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord, trial_facts
-from llamatrix.report.agent_regress import AgentRegression
 from llamatrix.stats.pairs import Arm
 from llamatrix.trials.checks.task import task_digest
 from llamatrix.trials.trial_result import Broken, Correct, Incorrect, TrialOutcome
@@ -64,20 +63,18 @@ class MadeAttempts:
     def broken(self, _case: AgentCase) -> str:
         return self.breaks
 
+    def describe(self, outcome: TrialOutcome) -> str:
+        return describe(outcome)
+
     def attempt(
-        self,
-        case: AgentCase,
-        arm: Arm,
-        *,
-        item: CellStatus[AgentCell],
-        number: int,
-        store: Store[TrialRecord],
+        self, case: AgentCase, arm: Arm, number: int, store: Store[TrialRecord]
     ) -> TrialRecord:
         if self.interrupted_at == len(self.made):
             raise KeyboardInterrupt
         if arm is self.dies:
             raise ServeError("llama-server: ended with exit code 1")
-        cell = item.cell
+        cell = case.cells[arm]
+        status = trial_status(cell, store)
         self.made.append((cell.task, arm, number))
         outcome = (self.baseline if arm is Arm.BASELINE else self.candidate)(number)
         made = made_trial(
@@ -90,14 +87,13 @@ class MadeAttempts:
         )
         facts = trial_facts(
             cell,
-            digest=item.digest,
+            digest=status.digest,
             spec_digest=cell.spec_digest(task_digest=task_digest(cell.task)),
             trial=number,
         )
         result = msgspec.structs.replace(
             made.result, refusals=self.refusals.get(arm, ())
         )
-        assert case.cells[arm] == cell
         record = msgspec.structs.replace(
             made, cell=facts, host=this_host(), result=result
         )
@@ -107,30 +103,29 @@ class MadeAttempts:
 
 def asked(
     *,
-    baseline: AskedAgent | None = None,
-    candidate: AskedAgent | None = None,
+    baseline: str = "agent:april",
+    candidate: str = "agent:current",
     trials: int = 5,
-    tasks: tuple[str, ...] = ("httpx-post",),
-    budget_s: float = 1e9,
+    tasks: str = "httpx-post",
+    budget: str = "1h",
     dry_run: bool = False,
-) -> AgentRequest:
+) -> RegressFlags:
     """OpenCode `april` against `current`, on smoke's one model."""
-    return AgentRequest(
-        asked={
-            Arm.BASELINE: baseline or AskedAgent(opencode="april"),
-            Arm.CANDIDATE: candidate or AskedAgent(opencode="current"),
-        },
+    return RegressFlags(
+        agent=True,
+        baseline=baseline,
+        candidate=candidate,
         profile="smoke",
         trials=trials,
         tasks=tasks,
-        budget_s=budget_s,
+        budget=budget,
         dry_run=dry_run,
     )
 
 
 def found_by(
-    project: Project, attempts: MadeAttempts, request: AgentRequest | None = None
-) -> AgentRegression:
-    found = regress_agents(request or asked(), project=project, attempts=attempts)
+    project: Project, attempts: MadeAttempts, flags: RegressFlags | None = None
+) -> AgentComparison:
+    found = compare_trials(flags or asked(), project=project, attempts=attempts)
     assert found is not None
     return found

@@ -17,15 +17,15 @@ from tests.commands.regress.agent.made import (
 from llamatrix.agents.turn_outcome import SandboxLost
 from llamatrix.commands.agent import TrialTally, make_trials
 from llamatrix.commands.pending import find_pending
-from llamatrix.commands.regress.agent.arms import AgentCase, AskedAgent
-from llamatrix.commands.regress.agent.command import regress_agents
+from llamatrix.commands.regress import compare_trials
+from llamatrix.compare.agent import AgentCase
 from llamatrix.config.context import load_context
 from llamatrix.errors import ServeError
 from llamatrix.project import Project
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT, TrialRecord
-from llamatrix.report.agent_regress import (
-    agent_text,
+from llamatrix.report.comparison import (
+    comparison_text,
 )
 from llamatrix.stats.pairs import Arm, drawn_order
 from llamatrix.stats.pass_rates import Passes
@@ -59,7 +59,7 @@ def test_the_tasks_take_turns_so_that_a_budget_leaves_all_about_as_far(
     project: Project,
 ) -> None:
     attempts = MadeAttempts()
-    found_by(project, attempts, asked(trials=2, tasks=()))
+    found_by(project, attempts, asked(trials=2, tasks=""))
     assert [task for task, _, number in attempts.made if number == 1] == [
         *("httpx-post", "httpx-post", "gemini-images", "gemini-images"),
     ]
@@ -80,7 +80,7 @@ def test_a_drop_of_the_pass_rate_is_a_word_and_an_exit_code(
     assert (found.verdict, found.verdict.exit_code) == (verdict, code)
     (cell,) = found.cells
     assert cell.id == "agent/qwen35-27b.tiny/current/cpu/april..current/httpx-post"
-    assert cell.compared.candidate.passes == Passes(passed=len(passed), trials=5)
+    assert cell.comparison.candidate.passes == Passes(passed=len(passed), trials=5)
 
 
 def test_a_rise_is_faster_and_exit_0(project: Project) -> None:
@@ -99,7 +99,7 @@ def test_a_second_run_makes_nothing_and_says_the_same(project: Project) -> None:
     second = found_by(project, attempts)
     assert not attempts.made
     assert (second.cells, second.verdict) == (first.cells, first.verdict)
-    assert "no trial made: 10 known from records" in agent_text(second)
+    assert "no trial made: 10 known from records" in comparison_text(second)
 
 
 def test_ctrl_c_keeps_the_trials_and_a_rerun_goes_on(project: Project) -> None:
@@ -112,14 +112,12 @@ def test_ctrl_c_keeps_the_trials_and_a_rerun_goes_on(project: Project) -> None:
     assert sorted([*first.made, *rest.made]) == sorted(
         ("httpx-post", arm, number) for arm in Arm for number in range(1, 6)
     )
-    assert any("3 trials were known before" in note for note in found.notes)
+    assert "3 trials were known before" in comparison_text(found)
 
 
 def test_what_an_ordinary_run_made_is_reused(project: Project) -> None:
     """The baseline here is smoke's own cell: its digest is the ordinary one."""
-    swapped = asked(
-        baseline=AskedAgent(), candidate=AskedAgent(opencode="april"), trials=2
-    )
+    swapped = asked(baseline="", candidate="agent:april", trials=2)
     found_by(project, MadeAttempts(), swapped)
     again = MadeAttempts()
     found_by(project, again, asked(trials=2))
@@ -127,7 +125,7 @@ def test_what_an_ordinary_run_made_is_reused(project: Project) -> None:
 
 
 def test_identical_arms_share_a_cell_and_no_trial(project: Project) -> None:
-    same = AskedAgent(opencode="current")
+    same = "agent:current"
     attempts = MadeAttempts()
     found = found_by(project, attempts, asked(baseline=same, candidate=same, trials=2))
     assert {(arm, number) for _, arm, number in attempts.made} == {
@@ -135,7 +133,7 @@ def test_identical_arms_share_a_cell_and_no_trial(project: Project) -> None:
     }
     assert found.identical
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "both arms are the same (A/A)" in agent_text(found)
+    assert "both arms are the same (A/A)" in comparison_text(found)
     assert len({record.cell.digest for record in _records(project)}) == 1
 
 
@@ -147,7 +145,7 @@ def test_a_candidate_that_hangs_is_broken_after_two_attempts_and_soon_given_up(
     assert found.verdict is Verdict.BROKEN
     tries = [number for _, arm, number in attempts.made if arm is _B]
     assert tries == [1, 1, 2, 2]
-    text = agent_text(found)
+    text = comparison_text(found)
     assert "broken: 2 trials broke, twice each" in text
     assert "given up after 2 broken trials of the candidate" in text
     again = MadeAttempts()
@@ -166,7 +164,7 @@ def test_a_failure_that_the_next_attempt_does_not_have_is_no_break(
 
     found = found_by(project, MadeAttempts(candidate=once), asked(trials=2))
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert found.cells[0].compared.candidate.passes == Passes(passed=2, trials=2)
+    assert found.cells[0].comparison.candidate.passes == Passes(passed=2, trials=2)
     assert len(_records(project)) == 6
 
 
@@ -174,13 +172,15 @@ def test_a_lost_sandbox_is_nobodys_fault(project: Project) -> None:
     lost = Broken(turn=1, cause=SandboxLost(reason="no space left"))
     found = found_by(project, MadeAttempts(candidate=always(lost)), asked(trials=1))
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "1 lost by the harness, or failed and not tried again" in agent_text(found)
+    assert "1 lost by the harness, or failed and not tried again" in comparison_text(
+        found
+    )
 
 
 def test_a_candidate_whose_server_does_not_start_is_broken(project: Project) -> None:
     found = found_by(project, MadeAttempts(dies=_B))
     assert found.verdict is Verdict.BROKEN
-    assert "the candidate's server: llama-server: ended" in agent_text(found)
+    assert "the candidate's server: llama-server: ended" in comparison_text(found)
 
 
 def test_a_baseline_whose_server_does_not_start_stops_the_harness(
@@ -197,7 +197,7 @@ def test_a_candidate_that_is_broken_before_the_first_trial_gets_none(
     found = found_by(project, attempts)
     assert found.verdict is Verdict.BROKEN
     assert not attempts.made
-    assert "broken: the candidate's template fails" in agent_text(found)
+    assert "broken: the candidate's template fails" in comparison_text(found)
 
 
 def test_a_machine_that_cannot_try_says_why_and_is_inconclusive(
@@ -205,7 +205,7 @@ def test_a_machine_that_cannot_try_says_why_and_is_inconclusive(
 ) -> None:
     found = found_by(project, MadeAttempts(lacks="not run (no key): set it"))
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "not run (no key): set it" in agent_text(found)
+    assert "not run (no key): set it" in comparison_text(found)
 
 
 def test_refused_calls_in_all_trials_break_and_in_one_are_told(
@@ -214,17 +214,19 @@ def test_refused_calls_in_all_trials_break_and_in_one_are_told(
     attempts = MadeAttempts(refusals={_B: ("HTTP 500: parse error",)})
     found = found_by(project, attempts, asked(trials=1))
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "candidate: 1 scored with calls that the server refused" in agent_text(found)
+    assert "candidate: 1 scored with calls that the server refused" in comparison_text(
+        found
+    )
     found = found_by(project, attempts)
     assert found.verdict is Verdict.BROKEN
 
 
 def test_a_spent_budget_makes_no_trial_and_says_so(project: Project) -> None:
     attempts = MadeAttempts()
-    found = found_by(project, attempts, asked(budget_s=-1))
+    found = found_by(project, attempts, asked(budget="0s"))
     assert not attempts.made
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "the budget ended before trial 1" in agent_text(found)
+    assert "the budget ended before trial 1" in comparison_text(found)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -238,7 +240,7 @@ class SlowToProvide(MadeAttempts):
 
 def test_what_is_provided_first_is_not_of_the_budget(project: Project) -> None:
     attempts = SlowToProvide()
-    found_by(project, attempts, asked(budget_s=0.2, trials=1))
+    found_by(project, attempts, asked(budget="0.2s", trials=1))
     assert attempts.made
 
 
@@ -247,14 +249,14 @@ def test_a_dry_run_tells_the_smallest_drop_and_writes_nothing(
 ) -> None:
     attempts = MadeAttempts()
     request = asked(dry_run=True)
-    assert regress_agents(request, project=project, attempts=attempts) is None
+    assert compare_trials(request, project=project, attempts=attempts) is None
     said = capsys.readouterr().err
     assert "10 to make, 0 known" in said
     assert "2/5 or fewer would be called worse" in said
     assert "4 of 5 such runs would call: 67 points" in said
     assert not attempts.made
     assert not project.reports.exists()
-    regress_agents(asked(trials=1), project=project, attempts=attempts)
+    compare_trials(asked(trials=1), project=project, attempts=attempts)
     said = capsys.readouterr().err
     assert "no drop can be called with 1 of each arm: at least 2 are needed" in said
 

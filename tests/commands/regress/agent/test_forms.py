@@ -15,8 +15,12 @@ from tests.commands.regress.agent.made import (
 from tests.report.test_regress import words_in
 
 from llamatrix.project import Project
-from llamatrix.report.agent_regress import agent_markdown, agent_text
-from llamatrix.report.agent_regress_files import agent_json, agent_junit
+from llamatrix.report.comparison import (
+    comparison_json,
+    comparison_junit,
+    comparison_markdown,
+    comparison_text,
+)
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.verdict import Verdict
 
@@ -26,7 +30,7 @@ _B = Arm.CANDIDATE
 def test_amounts_are_shown_with_intervals_and_decide_nothing(project: Project) -> None:
     found = found_by(project, MadeAttempts(factor={_B: 3.0}))
     assert found.verdict is Verdict.INCONCLUSIVE
-    ratios = {one.name: one.estimate for one in found.cells[0].ratios}
+    ratios = found.cells[0].ratios
     tokens = ratios["Total prompt tokens processed"]
     assert tokens is not None
     assert tokens.ratio == pytest.approx(3.0, rel=1e-3)
@@ -34,29 +38,35 @@ def test_amounts_are_shown_with_intervals_and_decide_nothing(project: Project) -
     calls = ratios["API calls"]
     assert calls is not None
     assert calls.ratio == pytest.approx(1.0)
-    assert "Total prompt tokens processed: ratio 3.000, 5 pairs" in agent_text(found)
+    assert "Total prompt tokens processed: ratio 3.000, 5 pairs" in comparison_text(
+        found
+    )
 
 
 def test_a_scripted_model_is_told_in_every_written_form(project: Project) -> None:
     found = found_by(project, MadeAttempts())
     assert found.scripted
-    for text in (agent_text(found), agent_markdown(found), agent_json(found)):
+    for text in (
+        comparison_text(found),
+        comparison_markdown(found),
+        comparison_json(found),
+    ):
         assert "authored transcripts spoke in the model's place" in text
 
 
 def test_the_word_slower_reads_worse(project: Project) -> None:
     found = found_by(project, MadeAttempts(candidate=passing(1, 2)))
-    assert "SLOWER reads: worse" in agent_text(found).splitlines()[0]
+    assert "SLOWER reads: worse" in comparison_text(found).splitlines()[0]
     assert "passes 5/5 [0.57, 1.00] → 2/5 [0.12, 0.77]; P(drop > 10 points) 0.929" in (
-        agent_text(found)
+        comparison_text(found)
     )
 
 
 def test_the_json_has_counts_and_words_only_as_verdicts(project: Project) -> None:
     found = found_by(
-        project, MadeAttempts(candidate=passing(1, 2)), asked(tasks=(), trials=5)
+        project, MadeAttempts(candidate=passing(1, 2)), asked(tasks="", trials=5)
     )
-    document = json.loads(agent_json(found))
+    document = json.loads(comparison_json(found))
     assert sorted(words_in(document)) == ["verdict"] * 3
     assert document["exit_code"] == 10
     cell = document["cells"][0]
@@ -70,25 +80,25 @@ def test_the_json_has_counts_and_words_only_as_verdicts(project: Project) -> Non
 
 def test_junit_fails_losses_and_skips_what_is_not_known(project: Project) -> None:
     found = found_by(project, MadeAttempts(candidate=always(FAILED)))
-    suite = ET.fromstring(agent_junit(found).encode())  # noqa: S314  (our own)
+    suite = ET.fromstring(comparison_junit(found).encode())  # noqa: S314  (our own)
     assert [one.get("type") for one in suite.iter("failure")] == ["BROKEN"]
     unsure = found_by(project, MadeAttempts(), asked(trials=1))
-    assert 'skipped="1"' in agent_junit(unsure)
+    assert 'skipped="1"' in comparison_junit(unsure)
 
 
 def test_junit_fails_where_only_all_cells_together_do(project: Project) -> None:
-    both = asked(tasks=(), trials=4)
+    both = asked(tasks="", trials=4)
     found = found_by(project, MadeAttempts(candidate=passing(1, 2)), both)
     assert found.verdict is Verdict.SLOWER
-    assert {cell.compared.verdict for cell in found.cells} == {Verdict.INCONCLUSIVE}
-    suite = ET.fromstring(agent_junit(found).encode())  # noqa: S314  (our own)
+    assert {cell.comparison.verdict for cell in found.cells} == {Verdict.INCONCLUSIVE}
+    suite = ET.fromstring(comparison_junit(found).encode())  # noqa: S314  (our own)
     (failure,) = [one for one in suite if one.find("failure") is not None]
     assert failure.get("name") == "all cells together"
     assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
 
 
 def test_the_comment_is_a_table_with_the_amounts_folded_away(project: Project) -> None:
-    text = agent_markdown(found_by(project, MadeAttempts()))
+    text = comparison_markdown(found_by(project, MadeAttempts()))
     assert text.startswith("### Agent: INCONCLUSIVE\n")
     assert "5/5 [0.57, 1.00]" in text
     assert text.index("<details>") < text.index("API calls: ratio 1.000")

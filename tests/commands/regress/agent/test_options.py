@@ -3,47 +3,45 @@
 import pytest
 from tests.invoking import invoked_apart
 
-from llamatrix.commands.regress.agent.options import answer_agent
-from llamatrix.commands.regress.flags import Flags
-from llamatrix.commands.regress.options import answer
+from llamatrix.commands.flags import RegressFlags
+from llamatrix.commands.regress import regress
 from llamatrix.errors import MatrixError
 
 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (Flags(agent=True, replay="x"), "--replay: not with --agent"),
-        (Flags(agent=True, candidate_sweep="short"), "agents have no sweep"),
-        (Flags(agent=True, metric="tg"), "--metric: not with --agent"),
-        (Flags(agent=True, margin="0.1"), "10 points matter"),
-        (Flags(agent=True, again=True), "raise --trials"),
+        ({"agent": True, "replay": "x"}, "--replay: not with --agent"),
+        ({"agent": True, "metric": "tg"}, "--metric: not with --agent"),
+        ({"agent": True, "margin": "0.1"}, "10 points matter"),
+        ({"agent": True, "again": True}, "raise --trials"),
         (
-            Flags(agent=True, max_background_load=50.0),
+            {"agent": True, "max_background_load": 50.0},
             "--max-background-load: not with",
         ),
-        (Flags(agent=True, trials=0), "--trials 0: write how many"),
-        (Flags(agent=True, budget="soon"), "--budget 'soon' is no duration"),
-        (Flags(baseline_opencode="april"), "--baseline-opencode: only with --agent"),
-        (Flags(trials=3), "--trials: only with --agent"),
+        ({"agent": True, "budget": "soon"}, "--budget 'soon' is no duration"),
+        ({"agent": True, "candidate": "sweep:short"}, "agents have no sweep"),
+        ({"candidate": "agent:april"}, "'agent:april': only with --agent"),
+        ({"trials": 3}, "--trials: only with --agent"),
     ],
 )
 def test_flags_of_another_kind_of_comparison_are_refused(
-    flags: Flags, said: str
+    flags: dict[str, object], said: str
 ) -> None:
     with pytest.raises(MatrixError) as error:
-        answer(flags)
+        regress(RegressFlags(**{"baseline": "april", "profile": "smoke", **flags}))  # type: ignore[arg-type]
     assert said in str(error.value)
 
 
 @pytest.mark.usefixtures("project")
 def test_a_dry_run_is_exit_0() -> None:
-    assert answer_agent(Flags(agent=True, profile="smoke", dry_run=True)) == 0
+    assert regress(RegressFlags(agent=True, profile="smoke", dry_run=True)) == 0
 
 
 def test_the_command_takes_the_flags(invoke_environment: dict[str, str]) -> None:
     ended = invoked_apart(
         *("regress", "--agent", "--dry-run"),
-        *("--baseline-opencode", "april", "--candidate-opencode", "current"),
+        *("--baseline", "agent:april", "--candidate", "agent:current"),
         *("--profile", "smoke", "--tasks", "httpx-post", "--trials", "10"),
         env=invoke_environment,
     )

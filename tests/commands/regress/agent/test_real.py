@@ -39,7 +39,7 @@ def compare(real_environment: dict[str, str]) -> Run:
 def test_one_trial_of_each_opencode_passes_says_too_little_and_is_reused(
     compare: Run, real_project: Project
 ) -> None:
-    versions = ("--baseline-opencode", "april", "--candidate-opencode", "current")
+    versions = ("--baseline", "agent:april", "--candidate", "agent:current")
     ended = compare(*versions)
     assert ended.returncode == 12, ended.stderr
     document = json.loads(ended.stdout)
@@ -109,7 +109,7 @@ def test_a_template_that_loses_tool_results_is_broken_without_a_trial(
     mine = tmp_path / "mine.jinja"
     mine.write_text(good.replace('message.role == "tool"', 'message.role == "none"'))
     assert mine.read_text() != good
-    ended = compare("--candidate-template", str(mine))
+    ended = compare("--candidate", f"template:{mine}")
     assert ended.returncode == 11, ended.stderr
     (cell,) = json.loads(ended.stdout)["cells"]
     assert cell["verdict"] == "BROKEN"

@@ -1,11 +1,11 @@
 """The plan in words: time against the budget, and what the pairs could see."""
 
-from llamatrix.commands.regress.plan import Outlook, plan_lines
+from llamatrix.compare.forecast import Forecast, forecast_lines
 from llamatrix.stats.power import smallest_effect, upper_sd
 from llamatrix.stats.sequential import SequentialTest
 
 _LOOKS = SequentialTest(looks=(5, 8))
-_QUIET = Outlook(
+_QUIET = Forecast(
     case="a",
     pair_s=10.0,
     work="7 repetitions",
@@ -14,7 +14,7 @@ _QUIET = Outlook(
     values=4,
     source="the warm-up",
 )
-_UNKNOWN = Outlook(
+_UNKNOWN = Forecast(
     case="b",
     pair_s=20.0,
     work="2 repetitions",
@@ -25,9 +25,11 @@ _UNKNOWN = Outlook(
 )
 
 
-def lines(*outlooks: Outlook, budget_s: float = 3600.0) -> list[str]:
+def lines(*outlooks: Forecast, budget_s: float = 3600.0) -> list[str]:
     margins = {one.case: 0.02 for one in outlooks}
-    return plan_lines(outlooks, sequential=_LOOKS, margins=margins, budget_s=budget_s)
+    return forecast_lines(
+        outlooks, sequential=_LOOKS, margins=margins, budget_s=budget_s
+    )
 
 
 def test_the_time_is_that_of_the_pairs_still_missing() -> None:

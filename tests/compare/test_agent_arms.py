@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from tests.shipped import ROOT
 
-from llamatrix.commands.launching import Template
-from llamatrix.commands.regress.agent.arms import AgentCase, AskedAgent, agent_cases
+from llamatrix.compare.agent import AgentCase, agent_cases
+from llamatrix.compare.arms import ArmSettings, Template, with_pins
 from llamatrix.config.expand import expand_plan
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock
@@ -14,12 +14,12 @@ from llamatrix.stats.pairs import Arm
 from llamatrix.trials.checks.task import task_digest
 
 MATRIX, LOCK = load_matrix(ROOT / "matrix.toml"), load_lock(ROOT / "matrix.lock")
-_OWN = AskedAgent()
+_OWN = ArmSettings()
 
 
 def _cases(
-    baseline: AskedAgent = _OWN,
-    candidate: AskedAgent = _OWN,
+    baseline: ArmSettings = _OWN,
+    candidate: ArmSettings = _OWN,
     *,
     profile: str = "smoke",
     tasks: tuple[str, ...] = ("httpx-post",),
@@ -33,7 +33,7 @@ def _cases(
         MATRIX,
         LOCK,
         profile,
-        {Arm.BASELINE: baseline, Arm.CANDIDATE: candidate},
+        with_pins({Arm.BASELINE: baseline, Arm.CANDIDATE: candidate}, MATRIX, profile),
         trials=5,
         tasks=tasks,
         cells=cells,
@@ -44,16 +44,16 @@ def _cases(
 @pytest.mark.parametrize(
     ("candidate", "case_id"),
     [
-        (AskedAgent(), "current/cpu/current"),
-        (AskedAgent(pin="april"), "current..april/cpu/current"),
-        (AskedAgent(build="cpu-native"), "current/cpu..cpu-native/current"),
-        (AskedAgent(opencode="april"), "current/cpu/current..april"),
-        (AskedAgent(context7="april"), "current/cpu/current/current..april"),
-        (AskedAgent(server="published"), "current/cpu/current/smoke..published"),
+        (ArmSettings(), "current/cpu/current"),
+        (ArmSettings(pin="april"), "current..april/cpu/current"),
+        (ArmSettings(build="cpu-native"), "current/cpu..cpu-native/current"),
+        (ArmSettings(agent="april"), "current/cpu/current..april"),
+        (ArmSettings(context7="april"), "current/cpu/current/current..april"),
+        (ArmSettings(server="published"), "current/cpu/current/smoke..published"),
     ],
 )
 def test_whatever_differs_is_in_the_id_and_in_the_digest(
-    candidate: AskedAgent, case_id: str
+    candidate: ArmSettings, case_id: str
 ) -> None:
     (case,) = _cases(_OWN, candidate)
     assert case.id == f"agent/qwen35-27b.tiny/{case_id}/httpx-post"
@@ -61,7 +61,7 @@ def test_whatever_differs_is_in_the_id_and_in_the_digest(
 
 
 def test_an_arm_left_alone_is_the_ordinary_cell() -> None:
-    (case,) = _cases(_OWN, AskedAgent(opencode="april"))
+    (case,) = _cases(_OWN, ArmSettings(agent="april"))
     digest = task_digest("httpx-post")
     ordinary = {
         cell.id: cell.spec_digest(task_digest=digest)
@@ -101,10 +101,6 @@ def test_identical_arms_number_their_trials_apart() -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"candidate": AskedAgent(opencode="curent")}, "did you mean 'current'?"),
-        ({"candidate": AskedAgent(pin="tip")}, "--candidate 'tip': not in"),
-        ({"baseline": AskedAgent(server="x")}, "--baseline-server 'x': not in"),
-        ({"baseline": AskedAgent(context7="x")}, "--baseline-context7 'x': not in"),
         ({"tasks": ("httpx",)}, "--tasks 'httpx': not a task of agents.smoke"),
         ({"profile": "engines"}, "has no agent to compare"),
         ({"cells": "*none*"}, "--cells '*none*' matches no cell"),

@@ -7,18 +7,18 @@ import msgspec
 import pytest
 from tests.shipped import ROOT
 
-from llamatrix.commands.regress.ledger import SPEED_PAIRS, Entry, pairs_of
-from llamatrix.commands.regress.process import repetitions_for
+from llamatrix.compare.ledger import SPEED_PAIRS, SpeedRun, pairs_of
+from llamatrix.compare.speed import repetitions_for
 from llamatrix.config.cell import SpeedTest
 from llamatrix.records.store import RecordLocation
 from llamatrix.stats.pairs import Samples
 from llamatrix.stats.sequential import PairedComparison, judge_cases
-from llamatrix.stats.verdict import Unit, Verdict
+from llamatrix.stats.verdict import Metric, Unit, Verdict
 
 _CAPTURED = ROOT / "tests" / "captured" / "regress"
 
 
-def _entries(path: Path) -> list[Entry]:
+def _entries(path: Path) -> list[SpeedRun]:
     place = RecordLocation("h200-7e73a7", path.stem)
     return [
         SPEED_PAIRS.decode(line, where=path.name, place=place)
@@ -27,7 +27,11 @@ def _entries(path: Path) -> list[Entry]:
 
 
 def _judged(name: str) -> PairedComparison:
-    pairs = pairs_of(_entries(_CAPTURED / f"{name}.jsonl"), series=1)
+    pairs = pairs_of(
+        _entries(_CAPTURED / f"{name}.jsonl"),
+        series=1,
+        value=lambda run: run.value(Metric.PROMPT),
+    )
     found = judge_cases({name: Samples(unit=Unit.TOKENS_PER_S, pairs=pairs)})
     return found.cells[0].comparison
 

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from llamatrix.commands.regress import proving
-from llamatrix.commands.regress.proving import broken_template, newly_failing
-from llamatrix.commands.regress.replaying import ChangedPromptsError
+from llamatrix.compare.replay import (
+    ChangedPromptsError,
+    broken_template,
+    newly_failing,
+)
 from llamatrix.errors import MeasureError
 from llamatrix.measure.templates.checks import CaseResult, Conformance
 from llamatrix.stats.pairs import Arm
@@ -59,25 +61,24 @@ def test_where_nothing_is_known_of_the_baseline_every_failure_counts() -> None:
 )
 def test_only_what_the_candidate_alone_does_breaks_it(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     arm: Arm,
     error: MeasureError,
     raised: type[MeasureError] | None,
 ) -> None:
-    def prepare(asked: Arm) -> None:
+    def prepare(asked: Arm, _own: object) -> None:
         if asked is arm:
             raise error
 
-    session = SimpleNamespace(
+    subject = SimpleNamespace(
         case=SimpleNamespace(id="case", identical=False, same_prompts=False),
         launches={arm: SimpleNamespace(template=tmp_path) for arm in Arm},
         project=SimpleNamespace(cache=tmp_path),
         prepare=prepare,
-        bare=lambda _, text: text,
+        conformance=lambda _: None,
+        without_folders=lambda text, _: text,
     )
-    monkeypatch.setattr(proving, "_checked", lambda *_: None)
     if raised:
         with pytest.raises(raised):
-            broken_template(session)  # type: ignore[arg-type]
+            broken_template(subject, ())  # type: ignore[arg-type]
     else:
-        assert "the template fails" in broken_template(session)  # type: ignore[arg-type]
+        assert "the template fails" in broken_template(subject, ())  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llamatrix.commands.regress.warm_up import is_steady
+from llamatrix.compare.session import is_steady
 
 
 @pytest.mark.parametrize(

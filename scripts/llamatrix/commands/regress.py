@@ -1,0 +1,554 @@
+"""`invoke regress`: two arms compared by llama-bench, a replayed session, or an agent."""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from llamatrix.commands.agent import describe, recorded_attempt, shared_services
+from llamatrix.commands.flags import RegressFlags
+from llamatrix.commands.launching import launch_with, template_named
+from llamatrix.commands.pending import trial_status
+from llamatrix.commands.trial_parts import AgentParts, provide_agent_parts
+from llamatrix.commands.verdict import parse_margin
+from llamatrix.compare.agent import (
+    AgentCase,
+    AgentComparison,
+    Attempts,
+    agent_cases,
+    compare_agents,
+    say_trials_forecast,
+    trial_cases,
+)
+from llamatrix.compare.arms import (
+    ArmSettings,
+    NamedTemplate,
+    Template,
+    parse_arm,
+    with_pins,
+)
+from llamatrix.compare.ledger import (
+    REPLAY_PAIRS,
+    SPEED_PAIRS,
+    Ledger,
+    RunT,
+    open_ledger,
+)
+from llamatrix.compare.replay import (
+    REPLAY_METRICS,
+    ReplayCase,
+    ReplaySubject,
+    broken_template,
+    newly_failing,
+    replay_cases,
+    with_template,
+)
+from llamatrix.compare.run import (
+    RunSettings,
+    TimingComparison,
+    compare_speeds,
+    say_forecast,
+)
+from llamatrix.compare.session import Session, Subject
+from llamatrix.compare.speed import (
+    SPEED_METRICS,
+    Provide,
+    SpeedCase,
+    SpeedSubject,
+    parse_metrics,
+    provide_arms,
+    speed_cases,
+)
+from llamatrix.config.cell import Cell
+from llamatrix.config.context import Context, choose_profile, load_context
+from llamatrix.config.expand import matches_any, select_cells
+from llamatrix.config.matrix import Model
+from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
+from llamatrix.errors import MatrixError, MeasureError, ReportError, ServeError
+from llamatrix.host import this_host
+from llamatrix.measure.disturbances import KernelWatch, Watch
+from llamatrix.progress import say
+from llamatrix.project import Project
+from llamatrix.provision.build import CompileError
+from llamatrix.provision.resolve_weights import with_known_weights
+from llamatrix.proxy.recording import read_recording
+from llamatrix.records.store import Store
+from llamatrix.records.trial_record import TrialRecord
+from llamatrix.report.comparison import (
+    comparison_json,
+    comparison_junit,
+    comparison_markdown,
+    comparison_text,
+)
+from llamatrix.stats.pairs import Arm
+from llamatrix.stats.sequential import PairedComparison, broken_comparison, judge
+from llamatrix.stats.verdict import Metric
+from llamatrix.trials.requirements import unmet
+from llamatrix.trials.stubs.serving import Services
+from llamatrix.trials.trial_result import TrialOutcome
+from llamatrix.units import parse_duration_s
+
+_METRICS = "tg,pp"
+_REFUSED = {
+    "speed": {
+        "server": "llama-bench has no server; give a recorded session as --replay",
+        "template": "llama-bench has no template; give a recorded session as --replay",
+        "agent": "only with --agent",
+        "context7": "only with --agent",
+        "trials": "only with --agent",
+        "tasks": "only with --agent",
+    },
+    "replay": {
+        "sweep": "a replay has no sweep; server:NAME names a server's flags",
+        "model": "the prompts of a replay are those of one model",
+        "agent": "only with --agent",
+        "context7": "only with --agent",
+        "trials": "only with --agent",
+        "tasks": "only with --agent",
+    },
+    "agent": {
+        "sweep": "agents have no sweep; server:NAME names a server's flags",
+        "model": "agents are compared on one model",
+        "replay": "a recorded session has no agent; leave out one of the two",
+        "metric": "agents are compared by their pass rates",
+        "margin": "of pass rates 10 points matter",
+        "again": "for more trials raise --trials",
+        "max_background_load": "trials are not timed against each other",
+    },
+}
+"""By subject: kinds of arms and flags that mean nothing to it, with the remedy."""
+CaseT = TypeVar("CaseT", ReplayCase, SpeedCase, AgentCase)
+
+
+def regress(flags: RegressFlags) -> int:
+    """Compare, print, write the files; return the verdict's exit code."""
+    for name in filter(None, (flags.junit, flags.markdown)):
+        _require_writable(name)
+    result: TimingComparison | AgentComparison | None
+    match subject_of(flags):
+        case "agent":
+            result = compare_trials(flags)
+        case "replay":
+            result = compare_replays(flags)
+        case _:
+            result = compare_benches(flags)
+    if result is None:
+        return 0
+    if flags.junit:
+        _write(Path(flags.junit), comparison_junit(result))
+    if flags.markdown:
+        _write(Path(flags.markdown), comparison_markdown(result))
+    text = comparison_json(result) if flags.json else comparison_text(result).rstrip()
+    print(text)
+    return result.verdict.exit_code
+
+
+def subject_of(flags: RegressFlags) -> str:
+    """Return what is compared; MatrixError for a flag that means nothing to it."""
+    subject = "agent" if flags.agent else "replay" if flags.replay else "speed"
+    for one in fields(flags):
+        why = _REFUSED[subject].get(one.name)
+        if why and getattr(flags, one.name) != one.default:
+            where = "not with --agent: " if subject == "agent" else ""
+            raise MatrixError(f"--{one.name.replace('_', '-')}: {where}{why}")
+    return subject
+
+
+def _require_writable(name: str) -> None:
+    """ReportError, before anything is measured, for a file that cannot be written."""
+    path = Path(name).absolute()
+    nearest = next(one for one in (path, *path.parents) if one.exists())
+    folder_in_its_place = nearest == path and path.is_dir()
+    file_as_parent = nearest != path and not nearest.is_dir()
+    if folder_in_its_place or file_as_parent or not os.access(nearest, os.W_OK):
+        raise ReportError(f"{name}: cannot be written; nothing was measured")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
+    say(f"written: {path}")
+
+
+def compare_benches(
+    flags: RegressFlags,
+    *,
+    project: Project | None = None,
+    provide: Provide | None = None,
+    watch: Watch | None = None,
+) -> TimingComparison | None:
+    """Compare the arms by llama-bench; None after a dry run, which only says the plan."""
+    settings = _settings(flags)
+    metrics = parse_metrics(flags.metric or _METRICS, SPEED_METRICS)
+    context = _speed_context(flags, project)
+    arms = _arms(flags, context, "speed")
+    context, cases = _planned(
+        flags,
+        context,
+        lambda known: speed_cases(
+            known.matrix,
+            known.lock,
+            known.profile,
+            arms,
+            metrics=metrics,
+            cells=flags.cells,
+        ),
+    )
+    for case in cases:
+        say(f"{case.id}: {case.lacking or 'to compare'}")
+    store = Store(reports=context.project.reports, kind=SPEED_PAIRS)
+    if not flags.dry_run:
+        store.require_room(this_host().slug)
+    sessions: list[Session[Any]] = []
+    unready: dict[str, PairedComparison] = {}
+    for case in cases:
+        margin, unit = settings.margin_of(case.metric), case.metric.unit
+        if case.test is None:
+            alone = judge((), unit=unit, margin=margin)
+            unready[case.id] = alone.with_notes(case.lacking)
+            continue
+        parts = _provided(case.cells, flags, context.project, provide)
+        if isinstance(parts, str):
+            unready[case.id] = broken_comparison(
+                parts,
+                unit=unit,
+                margin=margin,
+                alpha=settings.sequential.alpha_per_look,
+            )
+            continue
+        subject = SpeedSubject(
+            case=case, test=case.test, parts=parts, project=context.project
+        )
+        ledger = open_ledger(store, case=case.id, digest=case.digest, again=flags.again)
+        sessions.append(_session(subject, ledger, flags, watch, context.project))
+    if flags.dry_run:
+        say_forecast([case for one in sessions for case in one.cases], settings)
+        return None
+    return compare_speeds(
+        {case.id: case for case in cases},
+        sessions,
+        unready,
+        settings,
+        profile=context.profile,
+    )
+
+
+def compare_replays(
+    flags: RegressFlags,
+    *,
+    project: Project | None = None,
+    provide: Provide | None = None,
+    watch: Watch | None = None,
+) -> TimingComparison | None:
+    """Compare the arms on one recorded session; None after a dry run."""
+    settings = _settings(flags)
+    metrics = parse_metrics(flags.metric, REPLAY_METRICS)
+    recording = read_recording(Path(flags.replay).expanduser())
+    if recording.left_out:
+        say(f"{recording.left_out} calls of the recording are left out")
+    context = _speed_context(flags, project)
+    arms = _arms(flags, context, "replay")
+    templates = _named_templates(arms, context)
+
+    def planned(known: Context) -> tuple[ReplayCase, ...]:
+        cases = replay_cases(
+            known.matrix,
+            known.lock,
+            known.profile,
+            arms,
+            recording=recording,
+            templates=templates,
+        )
+        return select_cells(
+            cases,
+            flags.cells,
+            ids=lambda case: [
+                name for metric in metrics for name in _replay_ids(case, metric)
+            ],
+        )
+
+    context, cases = _planned(flags, context, planned)
+    wanted = {
+        case.id: tuple(metric for metric in metrics if _is_wanted(case, metric, flags))
+        for case in cases
+    }
+    compared = {
+        f"{case.id}/{metric}": case for case in cases for metric in wanted[case.id]
+    }
+    for case_id in compared:
+        say(f"{case_id}: to compare")
+    store = Store(reports=context.project.reports, kind=REPLAY_PAIRS)
+    if not flags.dry_run:
+        store.require_room(this_host().slug)
+    sessions: list[Session[Any]] = []
+    unready: dict[str, PairedComparison] = {}
+    for case in cases:
+        parts = _provided(case.cells, flags, context.project, provide)
+        subject = _replay_subject(case, wanted[case.id], parts, context)
+        ledger = open_ledger(store, case=case.id, digest=case.digest, again=flags.again)
+        session = _session(subject, ledger, flags, watch, context.project)
+        broken = parts if isinstance(parts, str) else ""
+        if not broken and not flags.dry_run:
+            broken = broken_template(subject, ledger.own)
+        if not broken:
+            sessions.append(session)
+            continue
+        for metric in wanted[case.id]:
+            unready[f"{case.id}/{metric}"] = broken_comparison(
+                broken,
+                unit=metric.unit,
+                margin=settings.margin_of(metric),
+                alpha=settings.sequential.alpha_per_look,
+            )
+    if flags.dry_run:
+        say_forecast([case for one in sessions for case in one.cases], settings)
+        return None
+    return compare_speeds(
+        compared,
+        sessions,
+        unready,
+        settings,
+        profile=context.profile,
+        servers=cases[0].servers,
+    )
+
+
+def _replay_subject(
+    case: ReplayCase,
+    metrics: tuple[Metric, ...],
+    parts: Mapping[Arm, Installed] | str,
+    context: Context,
+) -> ReplaySubject:
+    """Return the subject with the servers of both arms, where these can be had."""
+    parts = {} if isinstance(parts, str) else parts
+    launches = {
+        arm: launch_with(case.cells[arm], case.flags[arm], own.weights.path, context)
+        for arm, own in parts.items()
+    }
+    return ReplaySubject(
+        case=case,
+        metrics=metrics,
+        parts=parts,
+        launches={
+            arm: with_template(launch, case.templates.get(arm))
+            for arm, launch in launches.items()
+        },
+        project=context.project,
+    )
+
+
+def _replay_ids(case: ReplayCase, metric: Metric) -> tuple[str, ...]:
+    return (f"{case.id}/{metric}", *(cell.id for cell in case.cells.values()))
+
+
+def _is_wanted(case: ReplayCase, metric: Metric, flags: RegressFlags) -> bool:
+    return not flags.cells or matches_any(_replay_ids(case, metric), [flags.cells])
+
+
+def compare_trials(
+    flags: RegressFlags,
+    *,
+    project: Project | None = None,
+    attempts: Attempts | None = None,
+) -> AgentComparison | None:
+    """Compare the arms by agents' trials; None after a dry run."""
+    settings = _settings(flags)
+    context = load_context(
+        flags.profile, weights_dir=flags.weights_dir, project=project
+    )
+    arms = _arms(flags, context, "agent")
+    words = [word.strip() for word in flags.tasks.split(",") if word.strip()]
+    templates = _named_templates(arms, context)
+    context, cases = _planned(
+        flags,
+        context,
+        lambda known: agent_cases(
+            known.matrix,
+            known.lock,
+            known.profile,
+            arms,
+            trials=flags.trials,
+            tasks=tuple(dict.fromkeys(words)),
+            cells=flags.cells,
+            templates=templates,
+        ),
+    )
+    for case in cases:
+        say(f"{case.id}: to compare")
+    with ExitStack() as held:
+        own = attempts or RealAttempts(context=context, held=held)
+        trials = trial_cases(cases, context.project, own)
+        say_trials_forecast(trials, trials=flags.trials, budget_s=settings.budget_s)
+        if flags.dry_run:
+            return None
+        return compare_agents(
+            trials,
+            profile=context.profile,
+            trials=flags.trials,
+            budget_s=settings.budget_s,
+        )
+
+
+def _settings(flags: RegressFlags) -> RunSettings:
+    try:
+        budget_s = parse_duration_s(flags.budget)
+    except ValueError as error:
+        raise MatrixError(f"--budget {error}") from error
+    return RunSettings(budget_s=budget_s, margin=parse_margin(flags.margin))
+
+
+def _speed_context(flags: RegressFlags, project: Project | None) -> Context:
+    """Load the profile of a comparison by timing.
+
+    `engines` on a CPU, and full-sized synthetic weights where a card holds them.
+    """
+    profile = flags.profile
+    if not profile:
+        on_cpu = choose_profile().profile == "smoke"
+        profile = "engines" if on_cpu else "synthetic"
+    return load_context(profile, weights_dir=flags.weights_dir, project=project)
+
+
+def _arms(
+    flags: RegressFlags, context: Context, subject: str
+) -> dict[Arm, ArmSettings]:
+    """Read both arms; MatrixError for a kind that means nothing to the subject."""
+    texts = {Arm.BASELINE: flags.baseline, Arm.CANDIDATE: flags.candidate}
+    if subject != "agent" and not all(texts.values()):
+        missing = next(arm for arm, text in texts.items() if not text)
+        raise MatrixError(
+            f"--{missing}: missing; name both arms, for example --baseline april "
+            "--candidate current, or --candidate current,build:cpu-native"
+        )
+    arms = {}
+    for arm, text in texts.items():
+        settings = parse_arm(text, context.matrix, flag=f"--{arm}")
+        for one in fields(settings):
+            why = _REFUSED[subject].get(one.name)
+            if why and getattr(settings, one.name):
+                raise MatrixError(f"--{arm} {text!r}: {why}")
+        arms[arm] = settings
+    return with_pins(arms, context.matrix, context.profile)
+
+
+def _planned(
+    flags: RegressFlags, context: Context, cases: Callable[[Context], tuple[CaseT, ...]]
+) -> tuple[Context, tuple[CaseT, ...]]:
+    """The cases, once more where their published weights become known by asking."""
+    planned = cases(context)
+    cells = [cell for case in planned for cell in case.cells.values()]
+    known = with_known_weights(context, cells, ask_hub=not flags.dry_run)
+    return known, planned if known.lock == context.lock else cases(known)
+
+
+def _named_templates(
+    arms: Mapping[Arm, ArmSettings], context: Context
+) -> NamedTemplate:
+    def named(arm: Arm, model: Model) -> Template | None:
+        name = arms[arm].template
+        if not name:
+            return None
+        return template_named(name, model, context, flag=f"--{arm} template")
+
+    return named
+
+
+def _provided(
+    cells: Mapping[Arm, Cell],
+    flags: RegressFlags,
+    project: Project,
+    provide: Provide | None,
+) -> Mapping[Arm, Installed] | str:
+    """Both arms' parts, or why the candidate is broken; nothing for a dry run."""
+    if flags.dry_run:
+        return {}
+    folder = Path(flags.weights_dir).expanduser() if flags.weights_dir else None
+
+    def provide_here(_arm: Arm, cell: Cell, project: Project) -> Installed:
+        return ENGINE.install(cell, project.cache, weights_dir=folder)
+
+    return provide_arms(cells, project, provide or provide_here)
+
+
+def _session(
+    subject: Subject[RunT],
+    ledger: Ledger[RunT],
+    flags: RegressFlags,
+    watch: Watch | None,
+    project: Project,
+) -> Session[RunT]:
+    return Session(
+        subject=subject,
+        ledger=ledger,
+        project=project,
+        watch=watch or KernelWatch(),
+        tolerated_percent=flags.max_background_load,
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class RealAttempts:
+    """Trials of a real agent, with what both arms need provided once."""
+
+    context: Context
+    held: ExitStack
+    """Ends what the trials share."""
+    _parts: dict[tuple[str, ...], AgentParts] = field(default_factory=dict)
+    _services: dict[str, Services | None] = field(default_factory=dict)
+
+    def lacking(self, case: AgentCase) -> str:
+        for cell in case.cells.values():
+            if why := unmet(cell, self.context.project.cache, os.environ):
+                return describe(why)
+        return ""
+
+    def broken(self, case: AgentCase) -> str:
+        """A baseline that cannot be had stops the harness: nothing could be compared.
+
+        So does a package of either arm that cannot be fetched.
+        """
+        baseline = self._provided(case, Arm.BASELINE)
+        try:
+            candidate = self._provided(case, Arm.CANDIDATE)
+        except CompileError as error:
+            return f"the candidate does not build: {error}"
+        except (MeasureError, ServeError) as error:
+            return f"the candidate's template cannot be proven: {error}"
+        return newly_failing(baseline.template, candidate.template)
+
+    def attempt(
+        self, case: AgentCase, arm: Arm, number: int, store: Store[TrialRecord]
+    ) -> TrialRecord:
+        cells, project = list(case.cells.values()), self.context.project
+        network = str(cells[0].agent.network)
+        if network not in self._services:
+            self._services[network] = shared_services(cells, project, self.held)
+        return recorded_attempt(
+            trial_status(case.cells[arm], store),
+            number,
+            self._provided(case, arm),
+            project,
+            self._services[network],
+            store,
+        )
+
+    def describe(self, outcome: TrialOutcome) -> str:
+        return describe(outcome)
+
+    def _provided(self, case: AgentCase, arm: Arm) -> AgentParts:
+        """The tasks of one engine share everything."""
+        same = Arm.BASELINE if case.identical else arm
+        key = (same, case.cells[arm].weights_key)
+        if key not in self._parts:
+            self._parts[key] = provide_agent_parts(
+                case.cells[arm],
+                self.context,
+                template=case.templates.get(arm),
+                any_template=True,  # what fails in both arms breaks neither
+            )
+        return self._parts[key]

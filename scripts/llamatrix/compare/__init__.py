@@ -1,0 +1,1 @@
+"""Two arms compared pair by pair: llama-bench, replayed sessions, or agents' trials."""

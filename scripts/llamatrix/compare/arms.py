@@ -1,0 +1,188 @@
+"""The two arms as a user names them, and the cells of the matrix that face each other."""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import msgspec
+
+from llamatrix.config.complaint import nearest
+from llamatrix.config.expand import Plan, expand_plan, select_profile
+from llamatrix.config.lock import Lock
+from llamatrix.config.matrix import Matrix, Measurement, Model
+from llamatrix.errors import MatrixError
+from llamatrix.stats.pairs import Arm
+
+_NOT_YET = ("draft", "endpoint")
+_BUILD_NUMBER = re.compile(r"b(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmSettings:
+    """One arm as the user names it: a field for each kind; empty is the profile's own."""
+
+    pin: str = ""
+    build: str = ""
+    sweep: str = ""
+    server: str = ""
+    template: str = ""
+    """`vendor`, one of templates/, or a file."""
+    model: str = ""
+    agent: str = ""
+    """A version of OpenCode, by its name in matrix.toml."""
+    context7: str = ""
+
+
+KINDS = tuple(field.name for field in fields(ArmSettings))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Template:
+    """A chat template that an arm is served with in place of the model's own."""
+
+    name: str
+    path: Path
+    sha256: str
+
+
+NamedTemplate = Callable[[Arm, Model], Template | None]
+"""The template that an arm names for a model; None leaves the model its own."""
+
+
+def parse_arm(text: str, matrix: Matrix, *, flag: str) -> ArmSettings:
+    """Read `[KIND:]NAME`, several with commas: `current`, `pin:april,server:smoke`.
+
+    Without a kind it is a pin, by its name or by llama.cpp's build number (`b9553`).
+    """
+    settings: dict[str, str] = {}
+    for word in filter(None, (word.strip() for word in text.split(","))):
+        kind, colon, name = word.partition(":")
+        if not colon:
+            kind, name = "pin", _pin(word, matrix, flag)
+        if kind in _NOT_YET:
+            raise MatrixError(
+                f"{flag} {word!r}: {kind}s cannot be compared yet; the kinds are "
+                f"{', '.join(KINDS)}"
+            )
+        if kind not in KINDS:
+            raise MatrixError(
+                f"{flag} {word!r}: unknown kind {kind!r}{nearest(kind, KINDS)}; the "
+                f"kinds are {', '.join(KINDS)}"
+            )
+        if kind in settings:
+            raise MatrixError(f"{flag} {text!r}: names two {kind}s; an arm has one")
+        known = _known(matrix).get(kind)
+        if not name or (known is not None and name not in known):
+            hint = nearest(name, known or ())
+            raise MatrixError(f"{flag} {word!r}: not in matrix.toml{hint}")
+        settings[kind] = name
+    return ArmSettings(**settings)
+
+
+def _known(matrix: Matrix) -> Mapping[str, Collection[str]]:
+    """The names of each kind; templates may also be files."""
+    return {
+        "pin": matrix.pins,
+        "build": matrix.builds,
+        "sweep": matrix.sweeps,
+        "server": matrix.servers,
+        "model": matrix.models,
+        "agent": matrix.opencode,
+        "context7": matrix.context7,
+    }
+
+
+def _pin(word: str, matrix: Matrix, flag: str) -> str:
+    if word in matrix.pins:
+        return word
+    if number := _BUILD_NUMBER.fullmatch(word):
+        for name, pin in matrix.pins.items():
+            if pin.build_number == int(number[1]):
+                return name
+        known = [f"b{pin.build_number}" for pin in matrix.pins.values()]
+        known = [name for name in known if name != "b0"]
+        raise MatrixError(
+            f"{flag} {word!r}: no pin has this build number; known: {', '.join(known)}"
+        )
+    if "/" in word or word.startswith((".", "~")):
+        raise MatrixError(
+            f"{flag} {word!r}: a path cannot be compared yet; add its commit as a pin "
+            "to matrix.toml and run `invoke lock`"
+        )
+    raise MatrixError(
+        f"{flag} {word!r}: not in matrix.toml{nearest(word, matrix.pins)}; other kinds "
+        f"are written KIND:NAME, with {', '.join(KINDS)}"
+    )
+
+
+def with_pins(
+    arms: Mapping[Arm, ArmSettings], matrix: Matrix, profile: str
+) -> dict[Arm, ArmSettings]:
+    """Return the arms, each with a pin: its own, else the other's, else the profile's.
+
+    An arm that names nothing at all is the profile's own.
+    """
+    own = select_profile(matrix, profile).pins[0]
+    named = [settings.pin for settings in arms.values() if settings.pin]
+    return {
+        arm: settings
+        if settings.pin
+        else replace(
+            settings,
+            pin=named[0] if named and settings != ArmSettings() else own,
+        )
+        for arm, settings in arms.items()
+    }
+
+
+def expand_arm(
+    matrix: Matrix,
+    lock: Lock,
+    profile: str,
+    settings: ArmSettings,
+    measurement: Measurement,
+    *,
+    tasks: Sequence[str] = (),
+) -> Plan:
+    """Return the cells of one arm; what the profile excludes is still among them.
+
+    Agents have one build in each arm: the profile's first where none is named.
+    """
+    chosen = select_profile(matrix, profile)
+    of_agents = measurement is Measurement.AGENT
+    builds = chosen.builds[:1] if of_agents else chosen.builds
+    models = (settings.model,) if settings.model else chosen.models
+    narrowed = msgspec.structs.replace(
+        chosen,
+        pins=(settings.pin,),
+        builds=(settings.build,) if settings.build else builds,
+        models=models,
+        sweep=settings.sweep or chosen.sweep,
+        server=settings.server or chosen.server,
+        measure=(measurement,),
+        include=("*",),
+        exclude=(),
+    )
+    agents = matrix.agents
+    if of_agents and chosen.agent:
+        setup = matrix.agents[chosen.agent]
+        setup = msgspec.structs.replace(
+            setup,
+            opencode=settings.agent or setup.opencode,
+            context7=settings.context7 or setup.context7,
+            tasks=tuple(tasks) or setup.tasks,
+        )
+        agents = {**matrix.agents, chosen.agent: setup}
+    return expand_plan(
+        msgspec.structs.replace(
+            matrix, profiles={**matrix.profiles, profile: narrowed}, agents=agents
+        ),
+        lock,
+        profile,
+    )
+
+
+def both(baseline: str, candidate: str) -> str:
+    """`april..current`, or the one name that both arms have."""
+    return baseline if baseline == candidate else f"{baseline}..{candidate}"

@@ -1,0 +1,343 @@
+"""The subject `speed`: one test of llama-bench, by fresh processes of both arms."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from llamatrix import __version__
+from llamatrix.compare.arms import (
+    ArmSettings,
+    both,
+    expand_arm,
+)
+from llamatrix.compare.ledger import WARM_UP, SpeedRun
+from llamatrix.config.cell import Cell, SpeedTest
+from llamatrix.config.complaint import nearest
+from llamatrix.config.expand import matches_any, select_cells, select_profile
+from llamatrix.config.lock import Lock
+from llamatrix.config.matrix import Matrix, Measurement
+from llamatrix.engines.llama_cpp.engine import Installed
+from llamatrix.engines.outcome import Done
+from llamatrix.engines.protocol import Bench
+from llamatrix.errors import MatrixError
+from llamatrix.host import this_host
+from llamatrix.measure.disturbances import Load
+from llamatrix.measure.speed import MeasuredTest, run_sweep
+from llamatrix.progress import say
+from llamatrix.project import Project
+from llamatrix.provision.build import CompileError
+from llamatrix.provision.compiler import compiler_id
+from llamatrix.stats.pairs import Arm
+from llamatrix.stats.verdict import Metric
+
+PAIRING_VERSION = 2
+"""Bumped by hand when pairs are run in another way: old pairs then do not count."""
+SPEED_METRICS = (Metric.PROMPT, Metric.GENERATION)
+_MEASURED_S = (1.0, 3.0)
+"""Bounds of how long a process measures: longer runs buy more than more pairs, but one
+that measures longer than it loads costs more than it tells."""
+_COLD = 1
+"""Repetitions that come before it and have no part in the mean."""
+_FEWEST, _MOST = 2, 500
+"""Repetitions in the mean: with two, a slow one is not all there is."""
+HANGS_AFTER = 20
+"""What takes so many times the baseline's time is taken to hang …"""
+PATIENCE_S = 30.0
+"""… but nothing is ended before this, unless the sweep's own limit is shorter."""
+
+
+Provide = Callable[[Arm, Cell, Project], Installed]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpeedCase:
+    """One test of one cell in both arms, before it is known whether it can run."""
+
+    id: str
+    """As a cell id, with `baseline..candidate` where the two differ, then the test."""
+    metric: Metric
+    cells: Mapping[Arm, Cell]
+    test: SpeedTest | None
+    """None where the arms' sweeps have no such test in common."""
+    lacking: str = ""
+    """Why there is no test."""
+
+    @property
+    def digest(self) -> str:
+        """Over all that identifies both arms here: pairs of another one never mix."""
+        parts = [str(PAIRING_VERSION), self.test.name if self.test else ""]
+        for arm in Arm:
+            cell = self.cells[arm]
+            compiler = compiler_id(cell.build.backend)
+            parts.append(cell.digest(host_slug=this_host().slug, compiler=compiler))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    @property
+    def identical(self) -> bool:
+        baseline, candidate = (self.cells[arm].spec_digest for arm in Arm)
+        return baseline == candidate
+
+
+def speed_cases(
+    matrix: Matrix,
+    lock: Lock,
+    profile: str,
+    arms: Mapping[Arm, ArmSettings],
+    *,
+    metrics: Sequence[Metric] = SPEED_METRICS,
+    cells: str = "",
+) -> tuple[SpeedCase, ...]:
+    """Every case of a profile's models, in its order; MatrixError where none is left."""
+    every = [
+        case
+        for facing in facing_cells(matrix, lock, profile, arms)
+        for case in _cases(facing, metrics)
+    ]
+    if not any(case.test for case in every):
+        named = ", ".join(metrics)
+        reason = next((f": {case.lacking}" for case in every), "")
+        raise MatrixError(
+            f"profile {profile!r}: nothing to compare for {named}{reason}"
+        )
+    return select_cells(
+        every,
+        cells,
+        ids=lambda case: (case.id, *(cell.id for cell in case.cells.values())),
+    )
+
+
+def facing_cells(
+    matrix: Matrix, lock: Lock, profile: str, arms: Mapping[Arm, ArmSettings]
+) -> list[dict[Arm, Cell]]:
+    """The cells of both arms for each of the profile's models."""
+    if bool(arms[Arm.BASELINE].model) != bool(arms[Arm.CANDIDATE].model):
+        raise MatrixError(
+            "model: one arm names a model, so the other must name one too"
+        )
+    expanded = [
+        expand_arm(matrix, lock, profile, arms[arm], Measurement.SPEED).speed
+        for arm in Arm
+    ]
+    excluded = select_profile(matrix, profile).exclude
+    return [
+        {Arm.BASELINE: baseline, Arm.CANDIDATE: candidate}
+        for baseline, candidate in zip(*expanded, strict=True)
+        if not matches_any((baseline.id, candidate.id), excluded)
+    ]
+
+
+def _cases(
+    facing: Mapping[Arm, Cell], metrics: Sequence[Metric]
+) -> Iterator[SpeedCase]:
+    baseline, candidate = (facing[arm] for arm in Arm)
+    parts = [
+        baseline.measurement,
+        both(baseline.weights_key, candidate.weights_key),
+        both(baseline.pin_key, candidate.pin_key),
+        both(baseline.build_key, candidate.build_key),
+    ]
+    if baseline.sweep_key != candidate.sweep_key:
+        parts.append(both(baseline.sweep_key, candidate.sweep_key))
+    for metric in metrics:
+        prompt = metric is Metric.PROMPT
+        sizes = [
+            cell.sweep.n_prompt if prompt else cell.sweep.n_gen
+            for cell in (baseline, candidate)
+        ]
+        if not any(sizes):
+            continue
+        common = set(sizes[0]) & set(sizes[1])
+        if not common:
+            yield SpeedCase(
+                id="/".join([*parts, metric]),
+                metric=metric,
+                cells=facing,
+                test=None,
+                lacking=_lacking(baseline, candidate, metric, sizes),
+            )
+            continue
+        # a prompt that fills a micro batch where there is one
+        full = [size for size in common if size >= baseline.sweep.ubatch_size]
+        test = SpeedTest(
+            n_prompt=(min(full) if full else max(common)) if prompt else 0,
+            n_gen=0 if prompt else min(common),
+        )
+        yield SpeedCase(
+            id="/".join([*parts, test.name]),
+            metric=metric,
+            cells={arm: _narrowed(cell, test) for arm, cell in facing.items()},
+            test=test,
+        )
+
+
+def _lacking(
+    baseline: Cell, candidate: Cell, metric: Metric, sizes: Sequence[tuple[int, ...]]
+) -> str:
+    for cell, own in zip((baseline, candidate), sizes, strict=True):
+        if not own:
+            return f"sweep {cell.sweep_key!r} of one arm has no {metric} test"
+    return (
+        f"the sweeps {baseline.sweep_key!r} and {candidate.sweep_key!r} have no {metric} "
+        "size in common"
+    )
+
+
+def _narrowed(cell: Cell, test: SpeedTest) -> Cell:
+    """Return the cell with this one test: its other sizes cannot change the number."""
+    sweep = msgspec.structs.replace(
+        cell.sweep,
+        n_prompt=(test.n_prompt,) if test.n_prompt else (),
+        n_gen=(test.n_gen,) if test.n_gen else (),
+        repetitions=1,
+        warmup_repetitions=0,
+    )
+    return msgspec.structs.replace(cell, sweep=sweep)
+
+
+def parse_metrics(text: str, known_metrics: Sequence[Metric]) -> tuple[Metric, ...]:
+    """Read `tg,pp`; all that are known for an empty text."""
+    known = {str(metric): metric for metric in known_metrics}
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    for word in words:
+        if word not in known:
+            raise MatrixError(f"--metric {word!r}: not known{nearest(word, known)}")
+    return tuple(known[word] for word in dict.fromkeys(words or known))
+
+
+def provide_arms(
+    cells: Mapping[Arm, Cell], project: Project, provide: Provide
+) -> dict[Arm, Installed] | str:
+    """Return both arms' parts, or why the candidate's cannot be had.
+
+    A baseline that cannot be had stops the harness: nothing could be compared.
+    """
+    parts = {Arm.BASELINE: provide(Arm.BASELINE, cells[Arm.BASELINE], project)}
+    try:
+        parts[Arm.CANDIDATE] = provide(Arm.CANDIDATE, cells[Arm.CANDIDATE], project)
+    except CompileError as error:
+        why = f"the candidate does not build: {error}"
+        say(why)
+        return why
+    return parts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpeedSubject:
+    """A case with what both arms need to run."""
+
+    case: SpeedCase
+    test: SpeedTest
+    parts: Mapping[Arm, Installed]
+    project: Project
+
+    @property
+    def id(self) -> str:
+        return self.case.id
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return (self.case.metric,)
+
+    @property
+    def cells(self) -> Mapping[Arm, Cell]:
+        return self.case.cells
+
+    @property
+    def identical(self) -> bool:
+        return self.case.identical
+
+    def case_id(self, metric: Metric) -> str:  # noqa: ARG002
+        return self.case.id
+
+    def work(self, own: Sequence[SpeedRun]) -> str:
+        return f"{self._repetitions(own)} repetitions"
+
+    def same_work(self, own: Sequence[SpeedRun]) -> Sequence[SpeedRun]:
+        repetitions = self._repetitions(own)
+        return [run for run in own if run.repetitions == repetitions]
+
+    def _repetitions(self, own: Sequence[SpeedRun]) -> int:
+        """`-r` of the series' pairs: as they began, else what the warm-up asks for."""
+        begun = [run.repetitions for run in own if run.pair != WARM_UP]
+        return begun[0] if begun else repetitions_for(self.test, own)
+
+    def prepare(self, arm: Arm, own: Sequence[SpeedRun]) -> None:
+        """Nothing to make ready."""
+
+    def run(self, arm: Arm, own: Sequence[SpeedRun]) -> SpeedRun:
+        cell, parts = self.case.cells[arm], self.parts[arm]
+        known = [
+            run.seconds
+            for run in own
+            if run.arm is Arm.BASELINE and run.value(self.case.metric) is not None
+        ]
+        limit_s = cell.sweep.timeout_s
+        if known:
+            limit_s = min(limit_s, math.ceil(max(PATIENCE_S, HANGS_AFTER * max(known))))
+        repetitions = self._repetitions(own)
+        # Warming a card by a load of its own helps nothing here: while the next process
+        # reads its weights the card cools down again (H200: from 51 to 40 degrees in
+        # 3 s). Processes like those that are judged warm it, until their speed is steady.
+        bench = Bench(
+            program=parts.built.program("llama-bench"),
+            weights=parts.weights.path,
+            commit=cell.locked.commit,
+            sweep=msgspec.structs.replace(
+                cell.sweep,
+                repetitions=repetitions,
+                warmup_repetitions=0,
+                timeout_s=limit_s,
+            ),
+            backend=cell.build.backend,
+            log=self.project.logs / cell.id.replace("/", "-"),
+        )
+        measured: list[MeasuredTest] = []
+        ended = run_sweep(bench, [self.test], on_measured=measured.append)
+        (one,) = measured
+        return SpeedRun(
+            case=self.case.id,
+            digest=self.case.digest,
+            series=0,
+            pair=0,
+            place=0,
+            arm=arm,
+            cell=cell.id,
+            test=self.test,
+            repetitions=repetitions,
+            outcome=one.outcome,
+            seconds=sum(process.seconds for process in ended),
+            load=Load(),
+            disturbed="",
+            process=one.process,
+            telemetry=one.telemetry,
+            locked=cell.locked,
+            build=parts.built.manifest,
+            weights=parts.weights.facts,
+            host=this_host(),
+            measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            made_by=f"llamatrix {__version__}",
+        )
+
+
+def repetitions_for(test: SpeedTest, runs: Sequence[SpeedRun]) -> int:
+    """Return as many repetitions that the faster arm measures as long as it loads.
+
+    That is within bounds, and after the cold repetition.
+    """
+    metric = Metric.PROMPT if test.n_prompt else Metric.GENERATION
+    done = [
+        (speed, run.seconds - sum(run.outcome.result.nanoseconds) / 1e9)
+        for run in runs
+        if (speed := run.value(metric)) is not None and isinstance(run.outcome, Done)
+    ]
+    if not done:
+        return _COLD + _FEWEST
+    least_s, most_s = _MEASURED_S
+    measured_s = min(most_s, max(least_s, min(beyond_s for _, beyond_s in done)))
+    tokens = test.n_prompt or test.n_gen
+    steady = math.ceil(measured_s * max(speed for speed, _ in done) / tokens)
+    return _COLD + min(_MOST, max(_FEWEST, steady))
