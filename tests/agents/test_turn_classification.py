@@ -132,13 +132,13 @@ def failed(
         ),
     ],
 )
-def test_every_ending_has_its_class(
+def test_each_observation_has_its_outcome(
     observation: TurnObservation, outcome: TurnOutcome
 ) -> None:
     assert outcome_of(observation) == outcome
 
 
-def test_calls_of_a_subagent_that_failed_again_and_again_are_the_endpoints() -> None:
+def test_repeated_subagent_failures_are_endpoint_failures() -> None:
     """We ended OpenCode for them: nobody else killed it."""
     observation = failed(Trouble.UNREACHABLE, kind=CallKind.SUBAGENT)
     ours = replace(observation, report=report(exit_code=-9))
@@ -147,19 +147,19 @@ def test_calls_of_a_subagent_that_failed_again_and_again_are_the_endpoints() -> 
     assert outcome_of(theirs) == AgentKilled(signal=9)
 
 
-def test_a_clock_that_runs_out_over_a_failing_server_is_not_the_models() -> None:
+def test_timeout_during_endpoint_failures_is_an_endpoint_failure() -> None:
     observation = replace(failed(Trouble.FAILED, status=500), stop=Stop.TOTAL)
     assert outcome_of(observation) == EndpointFailed(status=500, error="e")
     left = replace(failed(Trouble.LEFT), stop=Stop.TOTAL)
     assert outcome_of(left) == TimedOut(after_s=10)
 
 
-def test_an_error_after_which_all_went_well_is_none() -> None:
+def test_error_followed_by_success_is_answered() -> None:
     calls = (*failed(Trouble.FAILED).calls, *finished("stop"))
     assert outcome_of(replace(WELL, calls=calls)) == Answered()
 
 
-def test_what_the_infrastructure_did_is_never_scored() -> None:
+def test_infrastructure_failures_are_not_scored() -> None:
     assert is_the_models(Answered())
     assert is_the_models(RanAway(processes=300))
     assert not is_the_models(EndpointDown(error="e"))
@@ -175,7 +175,7 @@ def test_what_the_infrastructure_did_is_never_scored() -> None:
         replace(WELL, tail=("! permission requested: x; auto-rejecting",)),
     ],
 )
-def test_what_ends_a_turn_from_inside_is_the_models_once_it_has_acted(
+def test_agent_failures_are_scored_only_after_the_model_acted(
     observation: TurnObservation,
 ) -> None:
     calls = failed(Trouble.LEFT).calls
@@ -186,7 +186,7 @@ def test_what_ends_a_turn_from_inside_is_the_models_once_it_has_acted(
     assert is_the_models(outcome_of(replace(observation, acted_before=True)))
 
 
-def test_tools_missing_since_the_first_request_are_not_of_this_turns_making() -> None:
+def test_missing_tools_are_not_caused_by_the_same_turn() -> None:
     acts = msgspec.structs.replace(failed(Trouble.LEFT).calls[0], tool_calls=("bash",))
     observation = replace(WELL, tools_missing=("c7_docs",), calls=(acts,))
     assert not is_the_models(outcome_of(observation))
@@ -230,7 +230,7 @@ _LOOP = ("main 12974 33", "compaction 938 8", "main 12924 25", "compaction 1765 
         ((), True, None),
     ],
 )
-def test_compactions_that_no_prompt_can_end_are_told(
+def test_endless_compaction_is_detected(
     words: tuple[str, ...], needed: int | None, *, begins: bool
 ) -> None:
     found = compacts_for_ever(calls_of(*words), room_tokens=8000, first_turn=begins)
@@ -238,7 +238,7 @@ def test_compactions_that_no_prompt_can_end_are_told(
 
 
 @pytest.mark.parametrize("stop", [Stop.COMPACTIONS, Stop.TOTAL])
-def test_compacting_for_ever_is_never_the_models_fault(stop: Stop) -> None:
+def test_endless_compaction_is_not_scored(stop: Stop) -> None:
     """anomalyco/opencode#31152: 71 compactions in 90 s were scored as a failure."""
     loop = compacts_for_ever(calls_of(*_LOOP), room_tokens=8000, first_turn=True)
     outcome = outcome_of(replace(WELL, stop=stop, compacted_for_ever=loop))
@@ -289,7 +289,7 @@ def test_compacting_for_ever_is_never_the_models_fault(stop: Stop) -> None:
         ),
     ],
 )
-def test_the_reason_shown_is_the_first_error(
+def test_cause_text_shows_the_first_error(
     observation: TurnObservation, said: str
 ) -> None:
     assert cause_text(outcome_of(observation)) == said

@@ -96,17 +96,17 @@ class RunOf:
         ("stall", EndpointStalled),
     ],
 )
-def test_a_model_server_that_goes_wrong_is_never_the_models_fault(
+def test_endpoint_faults_have_endpoint_outcomes(
     run_of: RunOf, name: str, outcome: type
 ) -> None:
     assert isinstance(run_of(name).outcome, outcome)
 
 
-def test_an_agent_that_is_stopped_is_found_hanging(run_of: RunOf) -> None:
+def test_stopped_agent_is_agent_hung(run_of: RunOf) -> None:
     assert isinstance(run_of("stopped").outcome, AgentHung)
 
 
-def test_time_that_is_up_ends_the_turn_and_keeps_its_files(run_of: RunOf) -> None:
+def test_turn_timeout_keeps_the_files(run_of: RunOf) -> None:
     run = run_of("time is up")
     assert isinstance(run.outcome, TimedOut)
     assert run.seconds < 60

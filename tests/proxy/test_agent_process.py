@@ -26,7 +26,9 @@ def folder() -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("who", ["root", "user"])
-def test_what_an_agent_starts_cannot_call_in_its_name(who: str, folder: Path) -> None:
+def test_child_processes_of_the_agent_cannot_call_the_model(
+    who: str, folder: Path
+) -> None:
     bwrap = bwrap_here(find_project().cache)
     if bwrap is None or probe(bwrap):
         pytest.skip("no bubblewrap, or no namespaces, on this machine")

@@ -90,12 +90,12 @@ def test_other_paths_are_404_and_recorded_as_an_attempt(
     assert tap.failures_in_a_row() == 0
 
 
-def test_the_models_may_be_listed(tmp_path: Path) -> None:
+def test_model_list_is_passed_on(tmp_path: Path) -> None:
     with tapped(tmp_path, streaming(b"{}")) as (_, client):
         assert client.get("/v1/models", headers=OPENCODE).content == b"{}"
 
 
-def test_a_body_without_end_is_not_taken_in(tmp_path: Path) -> None:
+def test_oversized_body_is_refused(tmp_path: Path) -> None:
     with tapped(tmp_path, never) as (tap, client):
         body = (b"x" * (1 << 20) for _ in range(70))
         got = client.post(CHAT, content=body, headers=OPENCODE)
@@ -103,7 +103,7 @@ def test_a_body_without_end_is_not_taken_in(tmp_path: Path) -> None:
     assert tap.calls[0].trouble is Trouble.BLOCKED
 
 
-def test_attempts_without_number_are_recorded_up_to_a_limit(tmp_path: Path) -> None:
+def test_blocked_calls_are_recorded_up_to_a_limit(tmp_path: Path) -> None:
     with tapped(tmp_path, never) as (tap, client):
         for _ in range(300):
             assert client.get("/slots").status_code == 404
@@ -111,7 +111,7 @@ def test_attempts_without_number_are_recorded_up_to_a_limit(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["calls.jsonl"]
 
 
-def test_only_the_agent_itself_is_let_through(tmp_path: Path) -> None:
+def test_only_calls_of_the_agent_process_are_passed_on(tmp_path: Path) -> None:
     """Not what it starts, though it says the same; an `exec` leaves it what it is."""
     program = tmp_path / "agent.py"
     program.write_text(CALLER)
@@ -133,7 +133,7 @@ def test_only_the_agent_itself_is_let_through(tmp_path: Path) -> None:
     assert counted.generated_tokens == 14
 
 
-def test_an_agent_that_is_gone_or_was_never_there_calls_nothing(tmp_path: Path) -> None:
+def test_ended_or_missing_agent_process_calls_nothing(tmp_path: Path) -> None:
     with tapped(tmp_path, never) as (tap, client):
         tap.agent = AgentProcess(sandbox=os.getpid(), program="/no/such/agent")
         assert client.post(CHAT, content=REQUEST).status_code == 403

@@ -52,7 +52,7 @@ def test_a_request_arrives_unchanged(tmp_path: Path) -> None:
     assert headers.items() <= dict(request.headers).items()
 
 
-def test_all_that_an_answer_tells_is_recorded(tmp_path: Path) -> None:
+def test_call_records_usage_timings_and_tool_calls(tmp_path: Path) -> None:
     with tapped(tmp_path, streaming(EVENTS)) as (tap, client):
         client.post(CHAT, content=REQUEST, headers=OPENCODE)
     (call,) = tap.calls
@@ -67,7 +67,7 @@ def test_all_that_an_answer_tells_is_recorded(tmp_path: Path) -> None:
     assert call.begun_s <= call.first_byte_s <= call.first_token_s <= call.ended_s
 
 
-def test_an_answer_that_is_no_stream_is_read_as_well(tmp_path: Path) -> None:
+def test_unstreamed_answer_is_read(tmp_path: Path) -> None:
     whole = (
         b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],'
         b'"usage":{"prompt_tokens":3,"completion_tokens":1}}'
@@ -92,7 +92,7 @@ def refuse(request: httpx.Request) -> httpx.Response:
         (streaming(EVENTS.removesuffix(b"data: [DONE]\n\n")), 200, Trouble.CUT),
     ],
 )
-def test_what_goes_wrong_has_its_name(
+def test_each_failure_has_its_trouble(
     tmp_path: Path, answer: Answer, status: int, trouble: Trouble
 ) -> None:
     with tapped(tmp_path, answer) as (tap, client):
@@ -113,7 +113,7 @@ def test_an_answer_that_breaks_off_breaks_off_for_the_client_too(
     assert (tmp_path / "0001.answer.txt").read_bytes() == HALF
 
 
-def test_a_client_that_goes_away_is_no_fault_of_the_server(tmp_path: Path) -> None:
+def test_client_disconnect_is_not_a_server_failure(tmp_path: Path) -> None:
     with tapped(tmp_path, streaming(HALF, stall_s=60)) as (tap, client):
         with client.stream("POST", CHAT, content=REQUEST, headers=OPENCODE) as got:
             parts = got.iter_raw()
@@ -147,7 +147,7 @@ def test_a_call_that_waits_when_the_turn_ends_is_recorded(tmp_path: Path) -> Non
     assert (tmp_path / "0001.request.json").read_bytes() == REQUEST
 
 
-def test_failures_are_counted_until_one_call_goes_well(tmp_path: Path) -> None:
+def test_successful_call_resets_the_failure_count(tmp_path: Path) -> None:
     answers = iter([500, 200, 500, 500])
 
     def answer(_: httpx.Request) -> httpx.Response:
@@ -176,7 +176,7 @@ def test_a_planted_key_reaches_the_client_and_no_disk(tmp_path: Path) -> None:
     assert written.count(b"[redacted]") == 3
 
 
-def test_the_way_through_the_tap_is_measured_and_changes_no_byte(
+def test_measured_calls_pass_the_tap_unchanged(
     tmp_path: Path,
 ) -> None:
     cost = measure_cost(tmp_path, pairs=3)

@@ -30,7 +30,7 @@ def test_a_captured_session_is_read_in_the_order_of_its_calls() -> None:
     assert recording.left_out == 0
 
 
-def test_the_captured_session_holds_nothing_of_the_machine_it_was_made_on() -> None:
+def test_captured_session_contains_no_path_key_or_address() -> None:
     files = [path for path in SESSION.iterdir() if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 200_000
     text = "\n".join(path.read_text() for path in files)
@@ -51,7 +51,7 @@ def test_captured_session_contains_no_texts_of_the_agent() -> None:
         assert redacted(file.read_bytes()) == file.read_bytes()
 
 
-def test_the_captured_calls_tell_of_the_requests_beside_them() -> None:
+def test_captured_calls_match_their_request_files() -> None:
     for one in read_calls(SESSION):
         body = (SESSION / f"{one.index:04}.request.json").read_bytes()
         assert one.request_bytes == len(body)
@@ -114,7 +114,7 @@ def test_only_an_agents_calls_that_ended_well_are_replayed(tmp_path: Path) -> No
     assert recording.left_out == 3
 
 
-def test_the_digest_knows_texts_lengths_and_order(tmp_path: Path) -> None:
+def test_recording_digest_depends_on_texts_lengths_and_order(tmp_path: Path) -> None:
     makes = {
         "same": record(tmp_path / "a", call(1), call(2)),
         "again": record(tmp_path / "b", call(1), call(2)),
@@ -127,13 +127,13 @@ def test_the_digest_knows_texts_lengths_and_order(tmp_path: Path) -> None:
     assert len(set(digests.values())) == len(digests) - 1
 
 
-def test_lengths_are_also_taken_from_the_servers_timings(tmp_path: Path) -> None:
+def test_generated_tokens_fall_back_to_timings(tmp_path: Path) -> None:
     timings = {"prompt_n": 1, "prompt_ms": 1.0, "predicted_n": 9, "predicted_ms": 1.0}
     folder = record(tmp_path, call(1, generated_tokens=None, timings=timings))
     assert read_recording(folder).calls[0].generated_tokens == 9
 
 
-def test_what_is_no_recording_is_told_with_the_remedy(tmp_path: Path) -> None:
+def test_invalid_recording_is_refused_with_remedy(tmp_path: Path) -> None:
     with pytest.raises(MeasureError, match=r"no calls.jsonl there; name the folder"):
         read_recording(tmp_path)
     record(tmp_path, call(1, CallKind.OTHER))
@@ -164,7 +164,7 @@ def test_prompts_become_tokens_once_with_the_lengths_of_the_recording(
     assert first.end_tokens == (2, 7)
 
 
-def test_a_call_that_the_context_cannot_hold_is_told_before_any_measurement(
+def test_call_that_exceeds_the_context_is_refused(
     fake_program: FakeProgram, tmp_path: Path
 ) -> None:
     folder = record(tmp_path / "calls", call(1, generated_tokens=500))
@@ -175,7 +175,7 @@ def test_a_call_that_the_context_cannot_hold_is_told_before_any_measurement(
         script_of(read_recording(folder), serving)
 
 
-def test_a_server_that_gives_no_prompt_stops_with_the_call(
+def test_server_without_prompt_names_the_call(
     fake_program: FakeProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LLAMATRIX_FAKE_LLAMA_SERVER", "dies-on-request")

@@ -52,12 +52,12 @@ def test_a_rate_of_nothing_is_none() -> None:
     assert (got.failed_calls, got.untimed_calls) == (1, 1)
 
 
-def test_a_call_that_opencode_left_is_no_failure_of_the_servers() -> None:
+def test_call_that_the_agent_left_is_not_a_failure() -> None:
     got = totals([call(), call(timings=None, trouble=Trouble.LEFT)])
     assert (got.failed_calls, got.left_calls, got.untimed_calls) == (0, 1, 1)
 
 
-def test_sums_that_agree_with_the_servers_counters_say_nothing() -> None:
+def test_equal_sums_are_no_disagreement() -> None:
     assert disagreements([call(), call()], served()) == ()
 
 
@@ -84,21 +84,23 @@ class Answering:
         return answer
 
 
-def test_a_line_cut_once_is_tried_again() -> None:
+def test_cut_connection_is_retried_once() -> None:
     assert read_counters(Answering(NoAnswerError("cut"), served())) == served()
 
 
 @pytest.mark.parametrize("kind", [NoAnswerError, ServeError])
-def test_a_server_that_is_gone_is_told_in_a_line(kind: type[Exception]) -> None:
+def test_missing_server_gives_the_first_line_of_the_error(
+    kind: type[Exception],
+) -> None:
     gone = Answering(*[kind("gone\nlog: /home/somebody/x.log")] * 2)
     assert read_counters(gone) == "gone"
 
 
-def test_a_busy_server_is_not_taken_for_a_dead_one() -> None:
+def test_busy_server_gives_none() -> None:
     assert read_counters(Answering(*[LateAnswerError("late")] * 2)) is None
 
 
-def test_without_both_readings_there_is_nothing_to_compare() -> None:
+def test_missing_reading_is_reported() -> None:
     busy = ("the server was too busy to report its own counters",)
     assert differing([call()], None, served()) == busy
     assert differing([call()], served(), None) == busy

@@ -120,7 +120,7 @@ def test_an_attack_is_refused(played: dict[str, Any], name: str) -> None:
     assert said[name].startswith("refused"), said[name]
 
 
-def test_the_session_ends_well_and_the_host_is_as_it_was(
+def test_session_ends_and_host_is_unchanged(
     played: dict[str, Any],
 ) -> None:
     session = played["session"]
@@ -131,7 +131,7 @@ def test_the_session_ends_well_and_the_host_is_as_it_was(
 
 
 @pytest.mark.parametrize("name", ["kill everything", "pkill -9 python"])
-def test_who_kills_all_there_is_has_ended_his_own_turn(
+def test_killing_all_processes_ends_only_the_turn(
     played: dict[str, Any], name: str
 ) -> None:
     script = played["scripts"][name]
@@ -170,7 +170,7 @@ def test_a_flood_of_output_is_bounded(played: dict[str, Any]) -> None:
     assert script["bytes"] <= 8 * MIB
 
 
-def test_a_daemon_is_told_of_whatever_its_name(played: dict[str, Any]) -> None:
+def test_daemon_with_odd_name_is_reported(played: dict[str, Any]) -> None:
     report = played["scripts"]["a daemon with a name"]["report"]
     assert report["exit_code"] == 0
     assert report["left_running"] == [r"d\xff\xfe"]

@@ -23,7 +23,7 @@ def test_a_command_joins_whatever_groups_there_are(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "cgroup.procs").read_text().strip().isdigit()
 
 
-def test_the_kernel_bounds_who_is_in_a_group_and_nothing_of_it_stays() -> None:
+def test_group_limits_its_members_and_is_removed() -> None:
     bomb = "import sys; x = bytearray(900 << 20); print('survived')"
     with limited(memory_bytes=100 * MIB, threads=100) as groups:
         bounded = [group for group in groups if "pids" not in group.parts]

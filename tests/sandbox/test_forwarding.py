@@ -62,7 +62,7 @@ def test_what_is_raised_inside_comes_out_as_it_is() -> None:
         raise KeyboardInterrupt
 
 
-def test_a_handler_that_fails_is_told() -> None:
+def test_handler_error_is_raised() -> None:
     async def fail(_: SocketStream) -> None:
         raise ZeroDivisionError
 

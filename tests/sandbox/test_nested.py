@@ -33,7 +33,7 @@ CHAT = (
 
 
 @pytest.mark.parametrize("line", EVENTS)
-def test_an_event_is_passed_over(line: str, tmp_path: Path) -> None:
+def test_deeply_nested_event_is_skipped(line: str, tmp_path: Path) -> None:
     assert parse([line, '{"type":"text"}']) == AgentEvents()
     log = tmp_path / "events.jsonl"
     log.write_text(line)
@@ -41,7 +41,7 @@ def test_an_event_is_passed_over(line: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("body", CHAT)
-def test_a_request_and_an_answer_are_passed_over(body: str) -> None:
+def test_deeply_nested_request_and_answer_are_skipped(body: str) -> None:
     read_request(body.encode())
     answer = ChatAnswer()
     answer.feed(f"data: {body}\n\ndata: [DONE]\n\n".encode())
@@ -49,7 +49,7 @@ def test_a_request_and_an_answer_are_passed_over(body: str) -> None:
 
 
 @pytest.mark.parametrize("body", CHAT)
-def test_tokens_of_a_request_are_unread(body: str, tmp_path: Path) -> None:
+def test_deeply_nested_request_has_no_breakdown(body: str, tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     calls.mkdir()
     (calls / "0001.request.json").write_text(body)
@@ -69,7 +69,7 @@ def test_tokens_of_a_request_are_unread(body: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("depth", [500, 900, 990, 1100, 200_000])
-def test_arguments_of_a_tool_are_passed_over(depth: int) -> None:
+def test_deeply_nested_arguments_give_no_action(depth: int) -> None:
     use = ObservedUse(
         tool="bash",
         arguments="[" * depth + "]" * depth,

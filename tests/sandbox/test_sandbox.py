@@ -104,7 +104,7 @@ def test_only_a_port_below_1024_needs_a_right() -> None:
     assert "--cap-add" not in words(sandbox(ports=(443,), network=Network.ONLINE))
 
 
-def test_a_machine_without_sandboxes_says_what_would_help(tmp_path: Path) -> None:
+def test_probe_without_sandboxes_names_the_remedy(tmp_path: Path) -> None:
     forbidden = tmp_path / "bwrap"
     forbidden.write_text("#!/bin/sh\necho 'bwrap: No permissions' >&2\nexit 1\n")
     forbidden.chmod(0o755)
@@ -117,7 +117,7 @@ def test_a_machine_without_sandboxes_says_what_would_help(tmp_path: Path) -> Non
     assert "install" in missing.remedy
 
 
-def test_what_an_agent_packs_can_lead_nowhere(tmp_path: Path) -> None:
+def test_unpacked_links_stay_inside(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "out.tar", "w") as archive:
         for name, link in (
             ("work/away", "/etc"),
@@ -168,7 +168,7 @@ class TestRealSandbox:
         assert int(ran.lines[-2]) < 10
         assert ran.complaints.read_text().count("Read-only file system") == 5
 
-    def test_the_network_is_not_there(self, tmp_path: Path) -> None:
+    def test_hermetic_sandbox_reaches_no_network(self, tmp_path: Path) -> None:
         with loopback_listener() as ours:
             port = ours.getsockname()[1]
             python = "import socket\nfor a in (('127.0.0.1', %d), ('1.1.1.1', 80)):\n"
@@ -177,7 +177,7 @@ class TestRealSandbox:
             ran = Confined(tmp_path, f'python3 -c "{python % port}"', sandbox())
         assert ran.lines == ["closed", "closed"]
 
-    def test_a_full_disk_is_only_the_sandboxs(self, tmp_path: Path) -> None:
+    def test_full_disk_leaves_large_files_out(self, tmp_path: Path) -> None:
         command = "head -c 100M /dev/zero > big; echo x > ~/ok; truncate -s 1T hole"
         ran = Confined(tmp_path, command, sandbox())
         assert "No space left" in ran.complaints.read_text()
@@ -192,7 +192,7 @@ class TestRealSandbox:
         assert ran.report["ran_away"]
         assert (ran.work / "made").read_text() == "y\n"
 
-    def test_what_python_makes_again_is_left_behind(self, tmp_path: Path) -> None:
+    def test_bytecode_does_not_come_out(self, tmp_path: Path) -> None:
         command = "mkdir -p p/__pycache__; touch p/a.py p/__pycache__/a.pyc"
         ran = Confined(tmp_path, command, sandbox())
         assert (ran.work / "p" / "a.py").is_file()
@@ -208,7 +208,7 @@ class TestRealSandbox:
         assert names[-3:] == last
         assert {"home/e", "work/src/b/d", "work/z"} <= set(names[:-3])
 
-    def test_what_is_left_running_is_told_and_ended(self, tmp_path: Path) -> None:
+    def test_left_processes_are_reported_and_ended(self, tmp_path: Path) -> None:
         ran = Confined(tmp_path, "setsid sleep 7123 >&- 2>&- & exit 0", sandbox())
         assert ran.report["left_running"] == ["sleep"]
         listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, check=True)
@@ -223,7 +223,7 @@ class TestRealSandbox:
         assert ran.report["exit_code"] == -9
         assert (ran.work / "made").read_text() == "z\n"
 
-    def test_an_agent_that_kills_all_it_can_ends_itself_alone(
+    def test_program_that_kills_all_processes_ends_only_itself(
         self, tmp_path: Path
     ) -> None:
         command = "sleep 60 & kill -9 -1; wait; echo z > made; kill -9 $$"
@@ -231,7 +231,7 @@ class TestRealSandbox:
         assert ran.report["exit_code"] == -9
         assert (ran.work / "made").read_text() == "z\n"
 
-    def test_a_privileged_port_leads_to_a_service_of_ours(self, tmp_path: Path) -> None:
+    def test_privileged_port_is_forwarded(self, tmp_path: Path) -> None:
         pack(tmp_path / "in.tar", home={}, work=tmp_path)
         python = "import socket; s = socket.create_connection(('service.test', 443))"
         python += "; s.sendall(b'ask'); print(s.recv(9).decode())"

@@ -13,13 +13,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_every_sandbox_has_a_user_of_its_own() -> None:
+def test_each_sandbox_has_another_user() -> None:
     users = {user_of_its_own([]).user_id for _ in range(20)}
     assert len(users) > 10
     assert min(users) > 1000
 
 
-def test_what_its_user_cannot_read_is_named(tmp_path: Path) -> None:
+def test_unreadable_tool_is_named_with_the_remedy(tmp_path: Path) -> None:
     program = tmp_path / "uv"
     program.write_text("x")
     program.chmod(0o700)
@@ -31,7 +31,7 @@ def test_what_its_user_cannot_read_is_named(tmp_path: Path) -> None:
     assert not user_of_its_own([program]).own_namespace
 
 
-def test_root_as_itself_sees_no_settings_that_it_could_change() -> None:
+def test_root_without_own_user_sees_kernel_settings_read_only() -> None:
     words = " ".join(User(user_id=1000, own_namespace=True).cover_words)
     assert "--ro-bind /proc/sys /proc/sys" in words
     assert User(user_id=54321, own_namespace=False).cover_words == []

@@ -54,7 +54,7 @@ def finished(tmp_path: Path, files: bytes) -> bytes:
     return (tmp_path / "out.tar").read_bytes()
 
 
-def test_files_end_with_word_that_they_are_whole(tmp_path: Path) -> None:
+def test_archive_ends_with_the_completeness_mark(tmp_path: Path) -> None:
     assert finished(tmp_path, b"a tar" + WHOLE) == b"a tar"
 
 
@@ -64,6 +64,6 @@ def test_files_that_were_cut_off_are_lost(tmp_path: Path, files: bytes) -> None:
         finished(tmp_path, files)
 
 
-def test_more_than_a_sandbox_holds_is_refused(tmp_path: Path) -> None:
+def test_oversized_archive_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LostError, match="more came out"):
         finished(tmp_path, b"x" * 100_000)

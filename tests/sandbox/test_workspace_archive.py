@@ -37,7 +37,7 @@ def test_installed_packages_are_left_in_the_tar(files: Path, tmp_path: Path) -> 
     assert laid_out(tmp_path / "out") == {"main.py", "sub/.venv/kept"}
 
 
-def test_the_whole_workspace_can_be_had(files: Path, tmp_path: Path) -> None:
+def test_whole_workspace_is_unpacked_on_request(files: Path, tmp_path: Path) -> None:
     unpack_work(files, tmp_path / "out")
     assert laid_out(tmp_path / "out") == {
         name.removeprefix("work/") for name in HANDED_OUT[1:]

@@ -112,7 +112,7 @@ def test_the_digest_is_of_what_is_sent_and_the_same_for_the_same(
     ],
     ids=["fence", "thoughts", "order"],
 )
-def test_a_fence_thoughts_and_another_order_are_borne(
+def test_answer_may_have_fence_thoughts_and_any_key_order(
     text: str, tmp_path: Path
 ) -> None:
     found = reached(tmp_path, Endpoint(completion(text)))
@@ -134,7 +134,7 @@ def bad(**grade: object) -> str:
         json.dumps(GRADES | {"beauty": GRADES["tdd"]}),
     ],
 )
-def test_nonsense_is_asked_again_once_and_then_data(text: str, tmp_path: Path) -> None:
+def test_unparseable_answer_is_retried_once(text: str, tmp_path: Path) -> None:
     endpoint = Endpoint(completion(text), completion(text))
     found = reached(tmp_path, endpoint)
     assert isinstance(found.answer, Unparseable)
@@ -154,7 +154,7 @@ def test_a_second_answer_that_can_be_read_counts(tmp_path: Path) -> None:
     assert found.calls == 2
 
 
-def test_an_answer_without_a_choice_or_cut_off_is_told(tmp_path: Path) -> None:
+def test_answer_without_choice_or_cut_off_gives_the_reason(tmp_path: Path) -> None:
     cut = completion(GOOD[:40], finish_reason="length")
     found = reached(tmp_path, Endpoint({"choices": []}, cut))
     assert isinstance(found.answer, Unparseable)
@@ -205,7 +205,7 @@ def test_an_endpoint_that_does_not_work_stops_without_showing_the_key(
     assert "answers so far are kept" in str(raised.value)
 
 
-def test_nobody_there_is_told(tmp_path: Path) -> None:
+def test_unreachable_judge_is_an_error(tmp_path: Path) -> None:
     def refuse(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 

@@ -24,7 +24,7 @@ def test_code_comes_first_and_every_file_is_named(tmp_path: Path) -> None:
     assert shown.cut == ()
 
 
-def test_keys_are_gone_whatever_they_look_like(tmp_path: Path) -> None:
+def test_keys_of_any_form_are_removed(tmp_path: Path) -> None:
     shaped, known = "AIza" + "b" * 35, "not-shaped-like-one"
     bound = "q8r7e6t5a4z3u2i1o0p9"
     workspace = written(
@@ -49,7 +49,7 @@ def test_hidden_files_are_named_at_most_and_links_not_followed(tmp_path: Path) -
     assert workspace_text(work, NONE).text == "Files:\n.env\n.keys.txt"
 
 
-def test_what_is_sent_is_bounded_and_says_what_is_missing(tmp_path: Path) -> None:
+def test_text_is_bounded_and_lists_what_is_cut(tmp_path: Path) -> None:
     workspace = written(
         tmp_path, **{f"m{number}__py": "x = 1\n" * 10_000 for number in range(9)}
     )

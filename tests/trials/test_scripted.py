@@ -73,7 +73,7 @@ def heard(got: httpx.Response) -> ChatAnswer:
     return answer
 
 
-def test_a_step_is_spoken_as_llama_server_would() -> None:
+def test_step_is_streamed_as_by_llama_server() -> None:
     with playing() as (_, client):
         got = client.post(CHAT, json=request())
     answer = heard(got)
@@ -84,7 +84,7 @@ def test_a_step_is_spoken_as_llama_server_would() -> None:
     assert json.loads(call.arguments)["command"] == "ls"
 
 
-def test_the_history_tells_which_step_is_due() -> None:
+def test_history_selects_the_step() -> None:
     with playing() as (_, client):
         tries = [client.post(CHAT, json=request(1)).status_code]
         with pytest.raises(httpx.RemoteProtocolError):
@@ -97,7 +97,7 @@ def test_the_history_tells_which_step_is_due() -> None:
     assert (after.status_code, "no step 3" in after.text) == (400, True)
 
 
-def test_the_real_server_does_the_work_and_its_words_are_thrown_away() -> None:
+def test_upstream_does_the_work_and_its_text_is_dropped() -> None:
     asked = []
 
     def answer(sent: httpx.Request) -> httpx.Response:
@@ -117,7 +117,7 @@ def test_the_real_server_does_the_work_and_its_words_are_thrown_away() -> None:
     assert (told.timings.prompt_n, told.prompt_tokens) == (90, 90)
 
 
-def test_text_that_the_real_servers_parser_refuses_stops_nothing() -> None:
+def test_upstream_refusal_is_recorded_and_the_step_played() -> None:
     refusal = {"error": {"message": "Failed to parse input at pos 7"}}
     with playing(lambda _: httpx.Response(500, json=refusal)) as (player, client):
         got = client.post(CHAT, json=request())
@@ -153,13 +153,13 @@ def with_script(task: Task, after: int) -> Task:
     return msgspec.structs.replace(task, scripts={"early": early})
 
 
-def test_the_solution_ends_with_its_only_last_word(task: Task) -> None:
+def test_only_the_last_step_of_the_solution_has_no_action(task: Task) -> None:
     steps = script_of(task, "solution").steps
     assert steps[-1].text
     assert [bool(step.actions) for step in steps] == [True] * (len(steps) - 1) + [False]
 
 
-def test_a_second_try_says_too_early_that_it_is_done(task: Task) -> None:
+def test_second_try_inserts_an_early_last_answer(task: Task) -> None:
     steps = script_of(task, "second-try").steps
     solution = script_of(task, "solution").steps
     after, says = task.scripts["second-try"].after, task.scripts["second-try"].says
@@ -167,12 +167,12 @@ def test_a_second_try_says_too_early_that_it_is_done(task: Task) -> None:
     assert (*steps[:after], *steps[after + 1 :]) == solution
 
 
-def test_an_unknown_name_is_told_with_the_nearest(task: Task) -> None:
+def test_unknown_script_name_gets_the_nearest_hint(task: Task) -> None:
     with pytest.raises(MeasureError, match=r"'second-tri'; did you mean 'second-try'"):
         script_of(task, "second-tri")
 
 
-def test_a_script_that_would_interrupt_nothing_is_refused(task: Task) -> None:
+def test_script_after_the_last_step_is_refused(task: Task) -> None:
     count = len(script_of(task, "solution").steps)
     assert len(script_of(with_script(task, count - 1), "early").steps) == count + 1
     with pytest.raises(MeasureError, match=rf"scripts\.early\.after: {count} is not"):

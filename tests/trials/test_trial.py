@@ -41,7 +41,7 @@ def arena(user_cache: Path, tmp_path: Path) -> MakeArena:
     return make
 
 
-def test_a_key_that_the_agent_spreads_is_in_nothing_kept(arena: MakeArena) -> None:
+def test_key_written_by_the_agent_is_in_no_kept_file(arena: MakeArena) -> None:
     spread = (
         "env | tee all.txt; echo $GEMINI_API_KEY; mkdir -p d && cp all.txt "
         'd/$GEMINI_API_KEY; printf "\\377%s" $GEMINI_API_KEY > bytes; ln -s '
@@ -77,7 +77,7 @@ def test_a_server_that_only_fails_is_never_the_models_fault(arena: MakeArena) ->
     assert result.outcome.turn == 1
 
 
-def test_checks_that_fail_themselves_break_the_trial_and_raise_nothing(
+def test_failing_check_program_breaks_the_trial(
     arena: MakeArena, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -142,7 +142,7 @@ def test_a_server_too_busy_to_count_loses_only_the_comparison(
     assert "too busy" in result.turns[0].disagreements[0]
 
 
-def test_a_turn_out_of_time_is_the_models(arena: MakeArena) -> None:
+def test_timed_out_turn_is_scored(arena: MakeArena) -> None:
     timeouts = type(SOON)(total_s=15, silence_s=60)
     place = arena(timeouts=timeouts)
     result = place.play(script(Step(actions=(ran("sleep 100"),)), DONE))

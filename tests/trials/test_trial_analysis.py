@@ -35,7 +35,7 @@ def analysed(folder: Path, bwrap: Path | None, lines: list[str]) -> Analysis:
     )
 
 
-def test_order_and_quality_are_read(tmp_path: Path, bwrap: Path | None) -> None:
+def test_analysis_has_order_and_quality(tmp_path: Path, bwrap: Path | None) -> None:
     work = tmp_path / "work"
     work.mkdir()
     (work / "a.py").write_text("import os\n\ndef f():\n    return 1\n")
@@ -50,9 +50,7 @@ def test_order_and_quality_are_read(tmp_path: Path, bwrap: Path | None) -> None:
     assert [flaw.rule for flaw in found.quality.flaws] == ["F401"]
 
 
-def test_work_that_is_made_to_hurt_is_unread(
-    tmp_path: Path, bwrap: Path | None
-) -> None:
+def test_harmful_work_is_reported_as_unread(tmp_path: Path, bwrap: Path | None) -> None:
     """Python's own parser overflows, and takes gigabytes where it does not."""
     work = tmp_path / "work"
     work.mkdir()

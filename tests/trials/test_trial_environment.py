@@ -42,7 +42,7 @@ def judged_in(environment: TrialEnvironment) -> SandboxSpec:
     return environment.execution.sandbox
 
 
-def test_a_hermetic_world_has_the_stand_ins_key_and_not_the_users(
+def test_hermetic_environment_has_the_stubs_key_not_the_users(
     tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", KEY)
@@ -65,7 +65,7 @@ def test_a_task_without_a_key_is_given_none(tools: Tools, tmp_path: Path) -> Non
         )
 
 
-def test_judged_programs_see_what_the_agents_did_but_for_its_own_tools(
+def test_judged_programs_lack_only_the_agents_own_tools(
     tools: Tools, tmp_path: Path
 ) -> None:
     with hermetic_environment(IMAGES, tools, tmp_path, SHARED) as environment:
@@ -83,7 +83,7 @@ def test_judged_programs_see_what_the_agents_did_but_for_its_own_tools(
         assert {name for name, _ in differing} == {"GEMINI_API_KEY"}
 
 
-def test_the_judge_has_another_key_than_the_agent_and_both_are_secret(
+def test_agent_scripts_and_tests_have_different_secret_keys(
     tools: Tools, tmp_path: Path
 ) -> None:
     with hermetic_environment(IMAGES, tools, tmp_path, SHARED) as environment:

@@ -45,7 +45,7 @@ def agent_s(result: TrialResult) -> float:
     return sum(turn.seconds for turn in result.turns)
 
 
-def test_without_a_sandbox_all_of_it_is_the_harness(tmp_path: Path) -> None:
+def test_trial_without_sandbox_takes_only_harness_time(tmp_path: Path) -> None:
     result = run_trial(
         Trial(
             task=load_task("httpx-post"),
@@ -73,7 +73,7 @@ def test_without_a_sandbox_all_of_it_is_the_harness(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_reading_the_finished_work_is_judging(tmp_path: Path) -> None:
+def test_analysis_counts_as_judging_time(tmp_path: Path) -> None:
     stage = stage_for("1.3.2", tmp_path, title=None)
     talk = Transcript(steps=(*WRITES_A_FILE.steps, DONE, Step(text="No more.")))
     with playing(Player(transcript=talk, agent=stage.agent)) as url:

@@ -22,7 +22,7 @@ def test_files_are_cleaned_and_names_too(tmp_path: Path) -> None:
     assert (work / KEY / "a.py").read_text() == f'key = "{KEY}"\n'
 
 
-def test_neither_links_nor_history_nor_installed_packages_are_kept(
+def test_links_history_and_installed_packages_are_not_kept(
     tmp_path: Path,
 ) -> None:
     work = tmp_path / "work"
@@ -38,7 +38,7 @@ def test_neither_links_nor_history_nor_installed_packages_are_kept(
     assert [path.name for path in (tmp_path / "kept").rglob("*")] == ["deep", "y"]
 
 
-def test_names_that_are_the_same_once_cleaned_end_nothing(tmp_path: Path) -> None:
+def test_names_that_collide_after_cleaning_are_skipped(tmp_path: Path) -> None:
     work = tmp_path / "work"
     shaped = ["sk-" + letter * 20 for letter in "abcd"]
     for name in shaped[:2]:
@@ -53,7 +53,7 @@ def test_names_that_are_the_same_once_cleaned_end_nothing(tmp_path: Path) -> Non
     assert (tmp_path / "kept" / "z").read_text() == "z"
 
 
-def test_a_file_larger_than_anybody_reads_is_left_out(tmp_path: Path) -> None:
+def test_very_large_file_is_left_out(tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
     with (work / "large").open("wb") as large:

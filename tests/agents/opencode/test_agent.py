@@ -42,7 +42,7 @@ def provider(agent: OpenCode) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("agent", [OLD, NEW])
-def test_nothing_can_ask_and_nothing_is_sent_home(agent: OpenCode) -> None:
+def test_config_allows_everything_and_shares_nothing(agent: OpenCode) -> None:
     permission = config(agent)["permission"]
     assert isinstance(permission, dict)
     assert set(permission.values()) == {"allow"}
@@ -52,7 +52,7 @@ def test_nothing_can_ask_and_nothing_is_sent_home(agent: OpenCode) -> None:
 
 
 @pytest.mark.parametrize("agent", [OLD, NEW])
-def test_the_limits_are_set_and_sampling_is_the_servers(agent: OpenCode) -> None:
+def test_config_sets_limits_and_leaves_sampling_to_the_server(agent: OpenCode) -> None:
     models = provider(agent)["models"]
     assert isinstance(models, dict)
     model = models["qwen35-27b"]
@@ -61,7 +61,7 @@ def test_the_limits_are_set_and_sampling_is_the_servers(agent: OpenCode) -> None
     assert "agent" not in config(agent)
 
 
-def test_pinned_sampling_is_sent_where_opencode_takes_it() -> None:
+def test_pinned_sampling_is_in_the_keys_opencode_reads() -> None:
     pinned = replace(NEW, sampling={"temperature": 0.6, "top_p": 0.95, "top_k": 20})
     assert config(pinned)["agent"] == {"build": {"temperature": 0.6, "top_p": 0.95}}
     models = provider(pinned)["models"]
@@ -70,7 +70,7 @@ def test_pinned_sampling_is_sent_where_opencode_takes_it() -> None:
     assert models["qwen35-27b"]["temperature"] is True
 
 
-def test_a_slow_prefill_trips_no_clock_of_either_version() -> None:
+def test_config_disables_the_timeouts_of_each_version() -> None:
     new, old = provider(NEW)["options"], provider(OLD)["options"]
     assert isinstance(new, dict)
     assert isinstance(old, dict)
@@ -78,7 +78,7 @@ def test_a_slow_prefill_trips_no_clock_of_either_version() -> None:
     assert "chunkTimeout" not in old  # false makes its configuration invalid
 
 
-def test_lsp_is_off_or_as_the_version_has_it() -> None:
+def test_lsp_is_off_on_or_the_versions_default() -> None:
     assert config(NEW)["lsp"] is False
     assert "lsp" not in config(replace(OLD, lsp=None))
     assert config(replace(NEW, lsp=None))["lsp"] is False
@@ -87,20 +87,20 @@ def test_lsp_is_off_or_as_the_version_has_it() -> None:
     assert "OPENCODE_DISABLE_LSP_DOWNLOAD" not in replace(NEW, lsp=True).environment
 
 
-def test_the_catalogue_of_models_is_empty_and_where_it_is_looked_for() -> None:
+def test_model_catalogue_is_empty_and_named_in_the_environment() -> None:
     path = NEW.environment["OPENCODE_MODELS_PATH"]
     (name,) = (name for name in NEW.files(ENDPOINT) if path == f"{HOME}/{name}")
     assert json.loads(NEW.files(ENDPOINT)[name]) == {}
 
 
-def test_the_stub_that_keeps_opencode_from_npm_names_its_version() -> None:
+def test_plugin_stub_names_opencodes_version() -> None:
     files = OLD.files(ENDPOINT)
     stub = {"@opencode-ai/plugin": "1.3.2"}
     assert json.loads(files[".config/opencode/package.json"])["dependencies"] == stub
     assert ".config/opencode/node_modules/" in files
 
 
-def test_rules_skills_and_the_fix_are_there_where_asked_for() -> None:
+def test_home_has_rules_skills_and_fix_if_configured() -> None:
     full = replace(NEW, todo_fix=True, rules="rule", skills={"docs": "skill"})
     extra = full.files(ENDPOINT).keys() - NEW.files(ENDPOINT).keys()
     assert extra == {
@@ -110,7 +110,7 @@ def test_rules_skills_and_the_fix_are_there_where_asked_for() -> None:
     }
 
 
-def test_the_tools_of_an_mcp_server_are_expected() -> None:
+def test_mcp_tools_are_expected_and_configured() -> None:
     server = McpServer(name="context7", argv=("node",), tools=("query-docs",))
     agent = replace(NEW, mcp=(server,))
     assert agent.tools_expected - NEW.tools_expected == {"context7_query-docs"}
@@ -119,19 +119,19 @@ def test_the_tools_of_an_mcp_server_are_expected() -> None:
     assert servers["context7"]["command"] == ["node"]
 
 
-def test_a_session_that_goes_on_is_given_no_title() -> None:
+def test_resumed_session_gets_no_title() -> None:
     titled = replace(NEW, title="t")
     assert titled.argv(None)[-2:] == ("--title", "t")
     assert titled.argv("ses_1")[-2:] == ("--session", "ses_1")
     assert "--title" not in replace(NEW, title=None).argv(None)
 
 
-def test_what_is_no_version_is_refused() -> None:
+def test_invalid_version_is_refused() -> None:
     with pytest.raises(MeasureError, match="'latest' is not a version"):
         quirks_of("latest")
 
 
-def test_context7_asks_our_back_end_only_where_there_is_one() -> None:
+def test_context7_uses_the_stub_if_given() -> None:
     here = context7_server(api_url="http://127.0.0.1:8100")
     assert here.environment["CONTEXT7_API_URL"] == "http://127.0.0.1:8100"
     assert "CONTEXT7_API_URL" not in context7_server(api_url=None).environment
@@ -161,7 +161,7 @@ def body(system: str = "You are opencode", tools: tuple[str, ...] = ()) -> bytes
         (CallKind.OTHER, body(tools=MAIN_TOOLS), {"user-agent": "curl/8"}),
     ],
 )
-def test_a_call_is_known_by_what_it_says(
+def test_request_is_classified_by_headers_tools_and_system_text(
     kind: CallKind, sent: bytes, more: dict[str, str]
 ) -> None:
     request = read_request(sent)
@@ -184,14 +184,14 @@ def test_a_call_is_known_by_what_it_says(
         ("webfetch", "webfetch", "Request failed with status code: 404", False),
     ],
 )
-def test_a_result_says_whether_the_tool_did_its_work(
+def test_tool_result_tells_whether_the_tool_completed(
     tool: str, shown: str, result: str, *, completed: bool
 ) -> None:
     call = NEW.read_tool_use(use(tool, result, named=shown))
     assert (call.tool, call.output, call.completed) == (tool, result, completed)
 
 
-def test_a_call_without_a_result_did_nothing() -> None:
+def test_call_without_result_is_not_completed() -> None:
     assert not NEW.read_tool_use(use("bash", None)).completed
 
 
@@ -205,7 +205,7 @@ def test_a_call_without_a_result_did_nothing() -> None:
         LookUp(tool="query-docs", arguments={"libraryId": "/encode/httpx"}),
     ],
 )
-def test_an_action_becomes_a_tool_call_and_is_read_from_it(action: Action) -> None:
+def test_action_survives_translation_to_a_tool_call(action: Action) -> None:
     tool, arguments = NEW.tool_call(action)
     assert tool in replace(NEW, mcp=(context7_server(api_url=None),)).tools_expected
     assert NEW.read_tool_use(use(tool, "", json.dumps(arguments))).action == action

@@ -20,7 +20,7 @@ def captured(version: str) -> list[str]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_real_stream_is_read(version: str, tmp_path: Path) -> None:
+def test_captured_event_log_is_read(version: str, tmp_path: Path) -> None:
     lines = captured(version)
     assert parse(lines) == AgentEvents(session_id="ses_x", finish="stop")
     assert parse([*lines[:-1], lines[-1][:50]]).session_id == "ses_x"
@@ -32,7 +32,7 @@ def test_a_real_stream_is_read(version: str, tmp_path: Path) -> None:
     assert call.ended_s >= call.begun_s > 0
 
 
-def test_an_error_event_is_told_with_its_status() -> None:
+def test_error_event_keeps_its_http_status() -> None:
     data = '{"message":"bad thing","statusCode":400,"isRetryable":false}'
     line = (
         f'{{"type":"error","timestamp":1,"error":{{"name":"APIError","data":{data}}}}}'
@@ -43,7 +43,7 @@ def test_an_error_event_is_told_with_its_status() -> None:
 @pytest.mark.parametrize(
     ("tool", "status"), [("invalid", "completed"), ("todowrite", "error")]
 )
-def test_a_refused_tool_call_is_a_failed_one(
+def test_refused_tool_call_is_not_completed(
     tool: str, status: str, tmp_path: Path
 ) -> None:
     (tmp_path / "log").write_text(event(tool, {}, status=status))
@@ -51,7 +51,7 @@ def test_a_refused_tool_call_is_a_failed_one(
     assert not call.completed
 
 
-def test_tool_calls_come_in_order_as_actions(tmp_path: Path) -> None:
+def test_tool_calls_are_read_in_order_as_actions(tmp_path: Path) -> None:
     log = tmp_path / "log"
     lines = [
         write("a.py", "x = 1"),
@@ -68,14 +68,14 @@ def test_tool_calls_come_in_order_as_actions(tmp_path: Path) -> None:
     assert third.action == Edit(path="a.py", old="1", new="2")
 
 
-def test_a_text_may_hold_line_ends_that_are_not_ours(tmp_path: Path) -> None:
+def test_unicode_line_separators_split_no_event(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text(bash("pytest", "1 \\u2028 passed", 0).replace("\\\\u2028", "\u2028"))
     (call,) = read_trajectory(log)
     assert call.output == "1 \u2028 passed"
 
 
-def test_malformed_arguments_of_a_model_are_a_call_without_an_action(
+def test_malformed_arguments_give_a_call_without_action(
     tmp_path: Path,
 ) -> None:
     log = tmp_path / "log"
@@ -84,7 +84,7 @@ def test_malformed_arguments_of_a_model_are_a_call_without_an_action(
 
 
 @pytest.mark.parametrize("line", [json.dumps([[]] * 3), "{" * 2000, '{"a":' * 2000])
-def test_what_is_no_event_is_skipped(line: str, tmp_path: Path) -> None:
+def test_lines_that_are_no_events_are_skipped(line: str, tmp_path: Path) -> None:
     (tmp_path / "log").write_text(line)
     assert read_trajectory(tmp_path / "log") == ()
     assert parse([line]) == AgentEvents()

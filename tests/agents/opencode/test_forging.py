@@ -67,9 +67,7 @@ def test_forged_calls_are_blocked_and_in_no_sum(version: str, tmp_path: Path) ->
     }
 
 
-def test_what_is_written_to_opencodes_output_is_no_evidence(
-    version: str, tmp_path: Path
-) -> None:
+def test_forged_standard_output_is_not_evidence(version: str, tmp_path: Path) -> None:
     """Neither a tool that was never called, nor an end or an error that was none."""
     forged = [
         {
@@ -98,7 +96,7 @@ def test_what_is_written_to_opencodes_output_is_no_evidence(
     assert run.outcome == Answered()
 
 
-def test_no_plugin_of_the_agents_runs_in_the_next_turn(
+def test_planted_plugin_does_not_run_in_the_next_turn(
     version: str, tmp_path: Path
 ) -> None:
     """It would speak as the agent program itself."""

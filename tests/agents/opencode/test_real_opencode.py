@@ -92,7 +92,9 @@ def turn(
     return played[version]
 
 
-def test_what_a_model_wants_is_done_and_told(turn: Played, tmp_path: Path) -> None:
+def test_turn_runs_the_models_tool_calls_and_records_them(
+    turn: Played, tmp_path: Path
+) -> None:
     stage, run = turn.stage, turn.run
     assert run.outcome == Answered()
     uses = run.tool_calls
@@ -107,12 +109,12 @@ def test_what_a_model_wants_is_done_and_told(turn: Played, tmp_path: Path) -> No
     assert (tmp_path / "work" / "seed.txt").read_text() == "seed\n"
 
 
-def test_a_malformed_tool_call_is_a_failed_one(turn: Played) -> None:
+def test_malformed_tool_call_is_not_completed(turn: Played) -> None:
     completed = [use.completed for use in turn.run.tool_calls]
     assert completed == [True, True, False, True, True, True, True]
 
 
-def test_the_tap_saw_the_tools_that_opencode_itself_reports(turn: Played) -> None:
+def test_tap_sees_the_tool_calls_of_opencodes_own_log(turn: Played) -> None:
     log = (turn.stage.calls.parent / "events.jsonl").read_text().split("\n")
     own = [call for line in log if (call := read_tool_call(line))]
     seen = turn.run.tool_calls
@@ -123,11 +125,11 @@ def test_the_tap_saw_the_tools_that_opencode_itself_reports(turn: Played) -> Non
             assert (call.action, call.output) == (ours.action, ours.output)
 
 
-def test_a_failure_that_passes_is_got_over(turn: Played) -> None:
+def test_transient_failure_is_counted_and_survived(turn: Played) -> None:
     assert turn.run.totals.failed_calls == 1
 
 
-def test_a_full_workspace_a_foreign_client_and_a_server_left_running_are_told(
+def test_large_file_foreign_call_and_daemon_are_reported(
     turn: Played,
 ) -> None:
     assert turn.run.left_out == ("work/big",)
@@ -135,7 +137,7 @@ def test_a_full_workspace_a_foreign_client_and_a_server_left_running_are_told(
     assert turn.run.totals.other_calls == 1
 
 
-def test_a_key_reaches_the_agent_and_no_record(turn: Played) -> None:
+def test_key_reaches_the_agent_but_no_record(turn: Played) -> None:
     assert str(len(KEY) + 1) in turn.run.tool_calls[3].output
     folder = turn.stage.calls.parent
     records = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".tar"]
@@ -143,7 +145,7 @@ def test_a_key_reaches_the_agent_and_no_record(turn: Played) -> None:
     assert not [path for path in records if KEY.encode() in path.read_bytes()]
 
 
-def test_the_first_request_is_the_same_to_the_byte_whatever_catalogue_is_read(
+def test_first_request_does_not_depend_on_the_model_catalogue(
     turn: Played, version: str, tmp_path: Path
 ) -> None:
     stage = stage_for(version, tmp_path, todo_fix=True)
@@ -154,7 +156,7 @@ def test_the_first_request_is_the_same_to_the_byte_whatever_catalogue_is_read(
     assert run.calls[0].request_sha256 == turn.run.calls[0].request_sha256
 
 
-def test_a_second_turn_goes_on_with_files_and_history_and_todos_need_the_fix(
+def test_second_turn_continues_and_string_todos_fail_without_the_fix(
     version: str, tmp_path: Path
 ) -> None:
     stage = stage_for(version, tmp_path, title=None)
@@ -175,9 +177,7 @@ def test_a_second_turn_goes_on_with_files_and_history_and_todos_need_the_fix(
     assert second.events.session_id == first.events.session_id
 
 
-def test_a_model_server_that_is_down_is_found_soon(
-    version: str, tmp_path: Path
-) -> None:
+def test_unreachable_endpoint_is_endpoint_down(version: str, tmp_path: Path) -> None:
     run = stage_for(version, tmp_path).ask("Go.", NOBODY)
     assert isinstance(run.outcome, EndpointDown)
 
@@ -190,7 +190,7 @@ def test_a_model_server_that_is_down_is_found_soon(
         (f"{BOMB}; f 9; sleep 50", RanAway),
     ],
 )
-def test_what_happens_to_opencode_has_its_class(
+def test_killed_agent_and_fork_bomb_have_their_outcomes(
     version: str, line: str, outcome: type, tmp_path: Path
 ) -> None:
     stage = stage_for(version, tmp_path)
@@ -200,9 +200,7 @@ def test_what_happens_to_opencode_has_its_class(
     assert is_the_models(found)
 
 
-def test_after_all_that_a_subagents_calls_are_told_apart(
-    version: str, tmp_path: Path
-) -> None:
+def test_subagent_calls_are_classified_separately(version: str, tmp_path: Path) -> None:
     task: dict[str, object] = {
         "description": "d",
         "prompt": "look",
@@ -214,7 +212,7 @@ def test_after_all_that_a_subagents_calls_are_told_apart(
     assert [call.kind for call in run.calls].count(CallKind.MAIN) == 2
 
 
-def test_an_mcp_server_that_does_not_start_is_not_passed_over(
+def test_mcp_server_that_does_not_start_is_tools_missing(
     version: str, tmp_path: Path
 ) -> None:
     server = McpServer(name="context7", argv=("/bin/false",), tools=("query-docs",))
@@ -222,7 +220,7 @@ def test_an_mcp_server_that_does_not_start_is_not_passed_over(
     assert run.outcome == ToolsMissing(tools=("context7_query-docs",))
 
 
-def test_a_machine_without_sandboxes_runs_nothing(version: str, tmp_path: Path) -> None:
+def test_turn_without_sandbox_is_not_run(version: str, tmp_path: Path) -> None:
     stage: Stage = stage_for(version, tmp_path)
     stage.sandbox = replace(stage.sandbox, bwrap=tmp_path / "no-bwrap")
     outcome = stage.ask("Go.", NOBODY).outcome

@@ -36,7 +36,7 @@ def test_what_is_sent_with_the_request_is_passed_on() -> None:
         (b"x" * (1 << 15), b"502"),
     ],
 )
-def test_what_asks_for_no_way_is_refused(head: bytes, status: bytes) -> None:
+def test_other_requests_than_connect_are_refused(head: bytes, status: bytes) -> None:
     with connect_proxy({"api.example"}, port=9) as way:
         heard = said_to(way["HTTPS_PROXY"], head, wait_for=b"\r\n")
     assert heard.startswith(b"HTTP/1.1 " + status)

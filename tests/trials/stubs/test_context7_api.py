@@ -59,7 +59,7 @@ def found(client: httpx.Client, name: str) -> list[str]:
         ("uv", "/astral-sh/uv"),
     ],
 )
-def test_a_library_is_found_by_what_people_call_it(
+def test_library_is_found_by_its_common_names(
     client: httpx.Client, name: str, best: str
 ) -> None:
     assert found(client, name)[0] == best
@@ -70,7 +70,7 @@ def test_a_library_without_a_page_is_not_found(client: httpx.Client, name: str) 
     assert found(client, name) == []
 
 
-def test_a_search_says_what_the_server_prints(client: httpx.Client) -> None:
+def test_search_returns_the_fields_that_the_server_prints(client: httpx.Client) -> None:
     answer = client.get("/v2/libs/search", params={"query": "", "libraryName": "uv"})
     (listing,) = answer.json()["results"]
     assert listing["versions"] == ["v0.13.9"]
@@ -184,7 +184,7 @@ def results(argv: Sequence[str], session: str, *, url: str, last: int) -> list[s
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.parametrize("pin", ["april", "current"])
-def test_the_real_server_of_each_pin_hands_our_pages_out(
+def test_context7_server_of_each_pin_returns_the_stubs_pages(
     pin: str, user_cache: Path
 ) -> None:
     lock = load_lock(ROOT / "matrix.lock")

@@ -129,7 +129,7 @@ def test_uv_adds_runs_and_tests(user_cache: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pin", ["april", "current"])
-def test_context7_hands_our_page_out(
+def test_context7_returns_the_stubs_page_in_a_sandbox(
     user_cache: Path, tmp_path: Path, pin: str
 ) -> None:
     """As the agent's configuration starts it, over standard input and output."""

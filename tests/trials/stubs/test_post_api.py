@@ -22,7 +22,7 @@ def test_there_are_a_hundred_posts_of_ten_users(client: httpx.Client) -> None:
     assert {post["userId"] for post in posts} == set(range(1, 11))
 
 
-def test_what_is_not_there_is_an_empty_object_with_404(client: httpx.Client) -> None:
+def test_missing_post_is_an_empty_object_with_404(client: httpx.Client) -> None:
     for path in ("/posts/101", "/posts/0", "/posts/one", "/nothing"):
         answer = client.get(URL + path)
         assert (answer.status_code, answer.json()) == (404, {})

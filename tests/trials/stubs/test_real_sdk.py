@@ -61,9 +61,7 @@ def _surroundings(stubs: Stubs, way: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": "/usr/bin:/bin", "GEMINI_API_KEY": stubs.key, **trust, **way}
 
 
-def test_the_sdk_takes_the_stand_in_for_the_service(
-    sdk_python: Path, stubs: Stubs
-) -> None:
+def test_sdk_accepts_the_stub(sdk_python: Path, stubs: Stubs) -> None:
     with serve_stubs(stubs) as port, connect_proxy(HOSTS, port=port) as way:
         ended = shell.run(
             [str(sdk_python), "-c", PROGRAM],
@@ -81,9 +79,7 @@ def test_the_sdk_takes_the_stand_in_for_the_service(
     ]
 
 
-def test_what_our_page_shows_does_what_it_says(
-    sdk_python: Path, tmp_path: Path
-) -> None:
+def test_code_of_the_sdks_page_runs(sdk_python: Path, tmp_path: Path) -> None:
     """Every block of it, one after the other, against the stub."""
     (page,) = (each for each in pages() if each.head.id == "/googleapis/python-genai")
     program = "".join(re.findall(r"```python\n(.*?)```", page.text, re.DOTALL))

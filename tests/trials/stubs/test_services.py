@@ -24,7 +24,7 @@ TEST = "import httpx\n\n\ndef test_it() -> None:\n    assert httpx.codes.OK == 2
 Runs = Callable[..., str]
 
 
-def test_each_has_a_port_and_all_is_written_down(tmp_path: Path) -> None:
+def test_services_have_ports_and_log_requests(tmp_path: Path) -> None:
     made_wheel(tmp_path / "wheels", "tool")
     log = tmp_path / "logs of nobody yet" / "requests.jsonl"
     with (
@@ -47,7 +47,7 @@ def test_each_has_a_port_and_all_is_written_down(tmp_path: Path) -> None:
             socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
-def test_nothing_asked_is_an_empty_log(tmp_path: Path) -> None:
+def test_log_without_requests_is_empty(tmp_path: Path) -> None:
     made_wheel(tmp_path / "wheels", "tool")
     log = tmp_path / "requests.jsonl"
     with services(wheels=tmp_path / "wheels", log=log):

@@ -14,15 +14,13 @@ from llamatrix.trials.stubs.serving import HOSTS, Stubs, prepare, serve_stubs, t
 POST = "https://jsonplaceholder.typicode.com/posts/1"
 
 
-def test_a_name_we_do_not_stand_in_for_is_misdirected(
-    client: httpx.Client, stubs: Stubs
-) -> None:
+def test_host_without_stub_is_misdirected(client: httpx.Client, stubs: Stubs) -> None:
     answer = client.get(POST, headers={"Host": "example.org"})
     assert answer.status_code == 421
     assert '"example.org"' in stubs.log.read_text()
 
 
-def test_they_answer_on_a_socket_that_listens_already(stubs: Stubs) -> None:
+def test_stubs_answer_on_a_given_listener(stubs: Stubs) -> None:
     trust = ssl.create_default_context(cafile=stubs.tls_files.authority)
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
@@ -42,9 +40,7 @@ def test_nothing_listens_after_the_block(stubs: Stubs) -> None:
         socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
-def test_who_trusts_another_run_does_not_trust_this_one(
-    stubs: Stubs, tmp_path: Path
-) -> None:
+def test_authority_of_another_run_is_not_trusted(stubs: Stubs, tmp_path: Path) -> None:
     other = prepare(tmp_path, models=())
     trust = ssl.create_default_context(cafile=other.tls_files.authority)
     with (
@@ -73,7 +69,7 @@ def test_the_bundle_for_other_servers_holds_this_machines_authorities_too(
     }
 
 
-def test_the_detour_passes_other_names_on(stubs: Stubs) -> None:
+def test_connect_proxy_passes_other_hosts_on(stubs: Stubs) -> None:
     trust = ssl.create_default_context(cafile=stubs.tls_files.authority)
     with (
         serve_stubs(stubs) as elsewhere,
@@ -87,7 +83,7 @@ def test_the_detour_passes_other_names_on(stubs: Stubs) -> None:
             client.get(POST)  # nothing listens on the port it leads to
 
 
-def test_the_detour_takes_no_plain_requests(stubs: Stubs) -> None:
+def test_connect_proxy_refuses_plain_requests(stubs: Stubs) -> None:
     with (
         serve_stubs(stubs) as port,
         connect_proxy(HOSTS, port=port) as way,

@@ -51,7 +51,7 @@ def test_projects_are_listed_by_their_normal_names(client: httpx.Client) -> None
 
 
 @pytest.mark.parametrize("name", ["my-tool", "My_Tool", "my.tool"])
-def test_a_file_is_reached_and_has_the_hash_that_is_said(
+def test_listed_file_has_the_listed_hash(
     client: httpx.Client, wheel: Path, name: str
 ) -> None:
     page = client.get(f"/simple/{name}/")
@@ -63,7 +63,7 @@ def test_a_file_is_reached_and_has_the_hash_that_is_said(
     assert 'data-requires-python="&gt;=3.11,&lt;4"' in page.text
 
 
-def test_json_says_the_same(client: httpx.Client, wheel: Path) -> None:
+def test_json_listing_matches_html(client: httpx.Client, wheel: Path) -> None:
     answer = client.get("/simple/my-tool/", headers=JSON)
     assert answer.headers["content-type"] == "application/vnd.pypi.simple.v1+json"
     (file,) = answer.json()["files"]
@@ -74,14 +74,14 @@ def test_json_says_the_same(client: httpx.Client, wheel: Path) -> None:
     assert client.get(answer.url.join(file["url"])).content == wheel.read_bytes()
 
 
-def test_metadata_lies_beside_the_file(client: httpx.Client, wheel: Path) -> None:
+def test_metadata_is_served_beside_the_wheel(client: httpx.Client, wheel: Path) -> None:
     page = client.get("/simple/my-tool/").text
     metadata = client.get(f"/files/{wheel.name}.metadata").content
     assert b"Name: my_tool" in metadata
     assert f'data-core-metadata="sha256={sha256(metadata)}"' in page
 
 
-def test_a_wheel_for_any_python_says_nothing_of_it(client: httpx.Client) -> None:
+def test_wheel_for_any_python_has_no_requires_python(client: httpx.Client) -> None:
     assert "requires-python" not in client.get("/simple/other/").text
     (file,) = client.get("/simple/other/", headers=JSON).json()["files"]
     assert file["requires-python"] is None
@@ -90,7 +90,7 @@ def test_a_wheel_for_any_python_says_nothing_of_it(client: httpx.Client) -> None
 @pytest.mark.parametrize(
     "path", ["/simple/none/", "/files/none.whl", "/files/..%2Fwanted.txt", "/"]
 )
-def test_what_is_not_there_is_a_404(client: httpx.Client, path: str) -> None:
+def test_unknown_project_or_file_is_404(client: httpx.Client, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
@@ -113,7 +113,7 @@ def test_the_list_is_exact_once_for_each_name_and_has_no_address() -> None:
     assert "://" not in text
 
 
-def test_all_that_is_wished_for_is_in_the_list() -> None:
+def test_every_requested_package_is_locked() -> None:
     wished = re.findall(r"^[a-z0-9-]+", WISHED.read_text(), re.MULTILINE)
     assert set(wished) <= set(LOCKED_VERSIONS)
 
