@@ -67,7 +67,7 @@ def plan(f: flags.PlanFlags) -> None:
 @command(flags.NoFlags)
 def schema(_f: flags.NoFlags) -> None:
     """Print the JSON Schema of matrix.toml."""
-    from llamatrix.config.schema import matrix_schema
+    from llamatrix.config.matrix import matrix_schema
 
     print(matrix_schema(), end="")
 

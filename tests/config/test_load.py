@@ -9,7 +9,7 @@ import pytest
 from tests.shipped import ROOT
 
 from llamatrix.config.load import load_matrix, read_toml
-from llamatrix.config.schema import matrix_schema
+from llamatrix.config.matrix import matrix_schema
 from llamatrix.errors import MatrixError
 
 

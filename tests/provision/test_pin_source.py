@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from llamatrix.config import cache_types
+from llamatrix.config import load
 from llamatrix.config.cell import Cell
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.pin_source import lists_of, require_cache_types
@@ -71,21 +71,21 @@ def test_shipped_lists_are_those_of_the_locked_sources(
 ) -> None:
     unpacked = [
         commit
-        for commit in cache_types.READ_COMMITS
+        for commit in load.READ_COMMITS
         if (user_cache / "sources" / commit).exists()
     ]
     assert unpacked
     for commit in unpacked:
         lists = lists_of(commit, user_cache / "sources")
-        assert set(lists.bench_cache_types) == set(cache_types.BENCH)
-        assert set(lists.server_cache_types) == set(cache_types.SERVER)
+        assert set(lists.bench_cache_types) == set(load.BENCH_CACHE_TYPES)
+        assert set(lists.server_cache_types) == set(load.SERVER_CACHE_TYPES)
         assert lists.tensor_types == lists_of(commit, Path("/nowhere")).tensor_types
         assert "qwen35" in lists.architectures
 
 
 @pytest.mark.slow
 def test_no_tensor_type_of_the_newest_source_is_missing(user_cache: Path) -> None:
-    trees = [user_cache / "sources" / commit for commit in cache_types.READ_COMMITS]
+    trees = [user_cache / "sources" / commit for commit in load.READ_COMMITS]
     headers = [tree / "ggml/include/ggml.h" for tree in trees]
     texts = [path.read_text() for path in headers if path.exists()]
     assert texts

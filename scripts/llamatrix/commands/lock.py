@@ -56,14 +56,22 @@ def lock(*, check: bool, python: bool) -> None:
 def _write() -> None:
     project = find_project()
     matrix = load_matrix(project.matrix_file)
-    for file in template_names(matrix).values():
-        find_correction(file, _corrections(project))
-    old = _readable(project.lock_file)
+    corrections = project.root / "templates"
+    files = template_names(matrix).values()
+    for file in files:
+        find_correction(file, corrections)
+    try:
+        old = load_lock(project.lock_file)
+    except BenchError:
+        old = None
     lock = resolve(matrix, project.cache, old)
     weights = resolve_weights(matrix, old)
-    lock = msgspec.structs.replace(
-        lock, weights=weights, templates=_templates(matrix, lock, project)
-    )
+    templates: dict[str, LockedTemplate] = {}
+    if files:
+        source = locked_pin(matrix, lock, matrix.synthetic.template_pin)
+        tree = provide_source(source, project.cache)
+        templates = resolve_templates(matrix, corrections, tree)
+    lock = msgspec.structs.replace(lock, weights=weights, templates=templates)
     write_lock(lock, project.lock_file)
     resolved = sum(locked.hub_file is not None for locked in weights.values())
     say(
@@ -86,7 +94,7 @@ def _check() -> None:
         *compare(matrix, lock, project.cache),
         *compare_weights(matrix, lock),
         *compare_templates(
-            matrix, lock, _corrections(project), _tree(matrix, lock, project)
+            matrix, lock, project.root / "templates", _tree(matrix, lock, project)
         ),
     ]
     for drift in drifts:
@@ -107,20 +115,6 @@ def _check() -> None:
     print(f"matrix.lock: {same} entries are the same, {unchecked} not checked")
 
 
-def _corrections(project: Project) -> Path:
-    return project.root / "templates"
-
-
-def _templates(
-    matrix: Matrix, lock: Lock, project: Project
-) -> dict[str, LockedTemplate]:
-    if not template_names(matrix):
-        return {}
-    pin = locked_pin(matrix, lock, matrix.synthetic.template_pin)
-    tree = provide_source(pin, project.cache)
-    return resolve_templates(matrix, _corrections(project), tree)
-
-
 def _tree(matrix: Matrix, lock: Lock, project: Project) -> Path | str:
     """Where the vendors' templates lie, or why they cannot be had."""
     try:
@@ -128,13 +122,6 @@ def _tree(matrix: Matrix, lock: Lock, project: Project) -> Path | str:
         return provide_source(pin, project.cache)
     except (MatrixError, ProvisionError) as error:
         return str(error).splitlines()[0]
-
-
-def _readable(path: Path) -> Lock | None:
-    try:
-        return load_lock(path)
-    except BenchError:
-        return None
 
 
 def _write_requirements() -> None:

@@ -25,7 +25,7 @@ from llamatrix.errors import ServeError
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import disturbances_throughout
 from llamatrix.measure.gpu_spill import spilled
-from llamatrix.measure.telemetry import Telemetry, sampling
+from llamatrix.measure.telemetry import sampling
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import manifest_of
@@ -46,7 +46,6 @@ from llamatrix.trials.scripted import Player, script_of
 from llamatrix.trials.stubs.serving import Services
 from llamatrix.trials.trial import Trial, run_trial
 from llamatrix.trials.trial_environment import (
-    TrialEnvironment,
     hermetic_environment,
     online_environment,
 )
@@ -79,7 +78,11 @@ def attempt(
             return _record(status, number, TrialResult(outcome=begun))
         server, loaded = begun
         sampler.since_last_take()  # loading is no part of it
-        environment = _environment(task, parts, aside, services, held)
+        environment = (
+            held.enter_context(hermetic_environment(task, parts.tools, aside, services))
+            if services
+            else online_environment(task, parts.tools, os.environ)
+        )
         turns = aside / "turns"
         turns.mkdir()
         agent = agent_of(cell, context7_url=environment.context7_url)
@@ -106,10 +109,15 @@ def attempt(
             )
         )
         result = msgspec.structs.replace(result, refusals=tuple(speaker.refusals))
+        clean = Redaction(secrets=environment.secrets).clean
+        result = msgspec.json.decode(
+            clean(msgspec.json.encode(result)), type=TrialResult
+        )
+        telemetry = sampler.since_last_take()
         return _record(
             status,
             number,
-            _cleaned(result, Redaction(secrets=environment.secrets)),
+            result,
             Served(
                 weights=parts.weights.facts,
                 template=template_facts(parts.template),
@@ -119,7 +127,9 @@ def attempt(
                     peak_rss_bytes=_peak_bytes(server),
                 ),
                 spilled=_spilled(cell, parts, log),
-                telemetry=_annotated(sampler.since_last_take()),
+                telemetry=msgspec.structs.replace(
+                    telemetry, disturbances=disturbances_throughout(telemetry)
+                ),
                 trajectory=trajectory,
             ),
             template_sha256=server.template_sha256,
@@ -148,17 +158,12 @@ def _begun(
     try:
         server = held.enter_context(ENGINE.serve(parts.launch, log=log))
     except StartupError as error:
-        return Broken(turn=1, cause=EndpointDown(error=_told(error)))
+        line = error.log_line and f"; it said: {without_folders(error.log_line)}"
+        return Broken(turn=1, cause=EndpointDown(error=_first_line(error) + line))
     try:
         return server, server.memory()
     except ServeError as error:
         return Broken(turn=1, cause=EndpointDied(error=_first_line(error)))
-
-
-def _told(error: StartupError) -> str:
-    """Its first line and the log's telling one; no folder of this machine."""
-    said = error.log_line and f"; it said: {without_folders(error.log_line)}"
-    return _first_line(error) + said
 
 
 def _first_line(error: Exception) -> str:
@@ -170,28 +175,6 @@ def _peak_bytes(server: Endpoint) -> int | None:
         return server.memory().peak_rss_bytes
     except ServeError:
         return None
-
-
-def _annotated(telemetry: Telemetry) -> Telemetry:
-    found = disturbances_throughout(telemetry)
-    return msgspec.structs.replace(telemetry, disturbances=found)
-
-
-def _cleaned(result: TrialResult, redaction: Redaction) -> TrialResult:
-    line = redaction.clean(msgspec.json.encode(result))
-    return msgspec.json.decode(line, type=TrialResult)
-
-
-def _environment(
-    task: Task,
-    parts: AgentParts,
-    aside: Path,
-    services: Services | None,
-    held: ExitStack,
-) -> TrialEnvironment:
-    if services is None:
-        return online_environment(task, parts.tools, os.environ)
-    return held.enter_context(hermetic_environment(task, parts.tools, aside, services))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,19 +3,12 @@
 import codecs
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from llamatrix.config.cache_types import (
-    BENCH,
-    READ_COMMITS,
-    SERVER,
-    UNQUANTISED,
-    unknown_types,
-)
 from llamatrix.config.complaint import complaints, nearest
 from llamatrix.config.matrix import (
     AgentSetup,
@@ -29,6 +22,22 @@ from llamatrix.config.matrix import (
 from llamatrix.errors import MatrixError
 from llamatrix.measured_environment import OURS, PASSED_ON
 
+READ_COMMITS = frozenset(
+    {
+        "f49e9178767d557a522618b16ce8694f9ddac628",
+        "f53577432541bb9edc1588c4ef45c66bf07e4468",
+        "9e3b928fd8c9d14dbf15a8768b9fdd7e5c721d66",
+        "0c1e57098bba43ac29e6e3b677cdceebdd22334f",
+    }
+)
+"""Commits of llama.cpp whose lists of cache types were read and found the same.
+
+`ggml_type_from_name` in llama-bench.cpp, `kv_cache_types` in arg.cpp; another commit is
+checked when its source is here (`provision/pin_source.py`).
+"""
+BENCH_CACHE_TYPES = ("f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl")
+SERVER_CACHE_TYPES = ("f32", *BENCH_CACHE_TYPES)
+_UNQUANTISED = ("f32", "f16", "bf16")
 _SHOWN = 5
 _SPLIT_FILE = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 _MOST_LEVELS = 32
@@ -141,11 +150,14 @@ def _in_env(env: Mapping[str, str], path: str) -> Iterator[str]:
 
 def _in_caches(matrix: Matrix) -> Iterator[str]:
     """Cache types that a pin's program refuses: it would fail before it measures."""
-    for kind, known in (("sweep", BENCH), ("server", SERVER)):
+    for kind, known in (
+        ("sweep", BENCH_CACHE_TYPES),
+        ("server", SERVER_CACHE_TYPES),
+    ):
         flags: dict[str, Sweep] | dict[str, Server] = getattr(matrix, f"{kind}s")
         for name, one in flags.items():
             path = f"{kind}s.{name}"
-            if one.cache_type_v not in UNQUANTISED and not one.flash_attn:
+            if one.cache_type_v not in _UNQUANTISED and not one.flash_attn:
                 yield (
                     f"{path}.flash_attn: must be true with cache_type_v = "
                     f"{one.cache_type_v!r}: llama.cpp has no quantised V cache without"
@@ -161,6 +173,20 @@ def _in_caches(matrix: Matrix) -> Iterator[str]:
             if read:
                 shown = ", ".join(read)
                 yield from unknown_types(one, path, known=known, pin=shown)
+
+
+def unknown_types(
+    flags: Sweep | Server, path: str, *, known: Collection[str], pin: str
+) -> Iterator[str]:
+    """Complain, with the pin's own list, about each type that its program refuses."""
+    program = "llama-bench" if isinstance(flags, Sweep) else "llama-server"
+    for key in ("cache_type_k", "cache_type_v"):
+        name = getattr(flags, key)
+        if name not in known:
+            yield (
+                f"{path}.{key}: {name!r} is none of the types that {program} of {pin} "
+                f"takes: {', '.join(known)}"
+            )
 
 
 def _split_files(matrix: Matrix) -> Iterator[str]:

@@ -7,6 +7,7 @@ Keys of llama.cpp's programs carry their flag's own name with underscores, so th
 from enum import StrEnum
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta, Struct
 
 Key = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -254,3 +255,11 @@ class Matrix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     agents: dict[Key, AgentSetup] = {}
     synthetic: Synthetic
     profiles: dict[Key, Profile]
+
+
+def matrix_schema() -> str:
+    """Indented JSON text with a final newline: the content of `matrix.schema.json`."""
+    schema = msgspec.json.schema(Matrix)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "llamatrix matrix.toml"
+    return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from llamatrix.config.cache_types import READ_COMMITS, unknown_types
 from llamatrix.config.cell import EngineCell
+from llamatrix.config.load import READ_COMMITS, unknown_types
 from llamatrix.config.matrix import Server, Sweep
 from llamatrix.errors import ProvisionError
 
