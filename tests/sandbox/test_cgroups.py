@@ -34,3 +34,11 @@ def test_group_limits_its_members_and_is_removed() -> None:
         assert b"survived" not in ended.stdout
         assert ended.returncode == -9
     assert not [group for group in groups if group.exists()]
+
+
+def test_group_of_a_sandbox_that_is_just_starting_is_kept() -> None:
+    with limited(memory_bytes=100 * MIB, threads=100) as first:
+        if not first:
+            pytest.skip("no control group can be made on this machine")
+        with limited(memory_bytes=100 * MIB, threads=100):
+            assert all(group.exists() for group in first)
