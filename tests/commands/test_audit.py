@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.commands.conftest import RunInvoke
-from tests.reference.made_up import CLEAN
+from tests.reference.synthetic_sets import CLEAN
 from tests.report.made_sweep import BLOG
 
 from llamatrix.project import Project

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.reference.made_up import CLEAN, audited, changed, loaded
+from tests.reference.synthetic_sets import CLEAN, audited, changed, loaded
 from tests.reference.test_reference_set import SETS, shipped
 
 from llamatrix.reference.audit import AuditReport, audit, audit_report
@@ -360,7 +360,7 @@ def test_the_memory_of_any_model_is_checked_by_the_shape_its_set_gives(
 def test_a_model_without_a_shape_is_audited_and_the_gap_is_told(
     tmp_path: Path,
 ) -> None:
-    report = audit_report("made-up", loaded(CLEAN, tmp_path), load_gpus())
+    report = audit_report("synthetic", loaded(CLEAN, tmp_path), load_gpus())
     assert report.findings == ()
     assert (
         "memory against the context of small: its layers are not known"
@@ -371,7 +371,7 @@ def test_a_model_without_a_shape_is_audited_and_the_gap_is_told(
 
 def test_a_card_that_no_table_knows_does_not_stop_the_audit(tmp_path: Path) -> None:
     text = changed('gpu = "rtx-4090"', 'gpu = "rtx-4900"')
-    report = audit_report("made-up", loaded(text, tmp_path), load_gpus())
+    report = audit_report("synthetic", loaded(text, tmp_path), load_gpus())
     assert report.findings == ()
     assert (
         "GPU rtx-4900: no data sheet here; did you mean 'rtx-4090'?" in report.unchecked
@@ -464,13 +464,13 @@ def test_the_worst_comes_first_and_the_json_says_what_the_text_says(
     tmp_path: Path,
 ) -> None:
     text = changed("[3000, 2950]", "[3000, 3050]").replace("63.91", "93.91")
-    report = audit_report("made-up", loaded(text, tmp_path), load_gpus())
+    report = audit_report("synthetic", loaded(text, tmp_path), load_gpus())
     assert [one.severity for one in report.findings] == [
         Severity.IMPOSSIBLE,
         Severity.ODD,
     ]
     assert msgspec.json.decode(report.json, type=AuditReport) == report
-    assert report.text.startswith("made-up: 42 numbers, 2 findings\n")
+    assert report.text.startswith("synthetic: 42 numbers, 2 findings\n")
 
 
 @pytest.fixture

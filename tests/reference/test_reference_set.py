@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.reference.made_up import CLEAN, changed, loaded
+from tests.reference.synthetic_sets import CLEAN, changed, loaded
 from tests.shipped import ROOT
 
 from llamatrix.config.load import load_matrix
@@ -253,12 +253,12 @@ def test_what_is_wrong_is_said_in_one_line(
 ) -> None:
     with pytest.raises(ReportError) as caught:
         loaded(changed(old, new), tmp_path)
-    assert str(caught.value).splitlines()[0] == f"made-up.toml: {complaint}"
+    assert str(caught.value).splitlines()[0] == f"synthetic.toml: {complaint}"
     assert caught.value.exit_code == 7
 
 
 def test_broken_toml_is_an_error_of_the_report(tmp_path: Path) -> None:
-    with pytest.raises(ReportError, match=r"made-up\.toml: not valid TOML"):
+    with pytest.raises(ReportError, match=r"synthetic\.toml: not valid TOML"):
         loaded(CLEAN + "\n[", tmp_path)
 
 

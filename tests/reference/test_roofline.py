@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.reference.made_up import CLEAN, changed, loaded
+from tests.reference.synthetic_sets import CLEAN, changed, loaded
 from tests.reference.test_reference_set import shipped
 
 from llamatrix.errors import ReportError

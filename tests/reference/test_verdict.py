@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.reference.made_up import CLEAN, changed, loaded
+from tests.reference.synthetic_sets import CLEAN, changed, loaded
 from tests.reference.test_reference_set import claims as shipped_claims
 from tests.reference.test_reference_set import shipped
 

@@ -1,1 +1,1 @@
-"""Runs the measured programs and tells what came of it, good or bad."""
+"""Measurements: speed, telemetry, energy, context and template conformance."""

@@ -1,8 +1,8 @@
-"""Memory bandwidth by STREAM's triad, `a = b + s × c`: what a CPU's roofline rests on.
+"""Memory bandwidth by STREAM's triad, `a = b + s × c`, for the roofline of a CPU.
 
 McCalpin, "Memory Bandwidth and Machine Balance in Current High Performance Computers"
-(1995). Bytes are counted as there: two reads and one write for each element. A loop that
-only reads can go up to a third faster, where a write costs a read besides.
+(1995). Bytes are counted as there: two reads and one write per element. Where a write
+also costs a read, a loop that only reads can be up to a third faster.
 """
 
 import time
@@ -19,17 +19,17 @@ SCHEMA_VERSION = 1
 _ELEMENT_BYTES = 8
 _TOUCHED = 3
 _BLOCK = 32768
-"""Elements at a time, so that the product in between stays in the cache."""
+"""Elements at a time, so that the product stays in the cache."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StreamBounds:
-    """How much a stream test may take."""
+    """Limits of a measurement."""
 
     array_bytes: int = 256 * 2**20
-    """Of each of the three arrays, all threads together: several times any cache."""
+    """Of each array, over all threads: several times the size of any cache."""
     seconds: float = 3.0
-    """No pass begins after that; two are made in any case."""
+    """No pass starts after this time, except the first two."""
 
 
 class Bandwidth(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,18 +43,18 @@ class Bandwidth(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     array_bytes: int
     pass_bytes: int
-    """Read and written in one pass."""
+    """Bytes read and written per pass."""
     passes_s: tuple[float, ...]
     made_by: str
 
     @property
     def best(self) -> float:
-        """Bytes per second of the quickest pass: a limit must not be too low."""
+        """Bytes per second of the fastest pass: a limit must not be too low."""
         return self.pass_bytes / min(self.passes_s)
 
 
 def measure_bandwidth(host: Host, bounds: StreamBounds | None = None) -> Bandwidth:
-    """Run the triad on all physical cores at once; the pass that warms up is not kept."""
+    """Run the triad on all physical cores; the warm-up pass is discarded."""
     chosen = bounds or StreamBounds()
     memory_share = host.memory_bytes // 8 // _TOUCHED
     array_bytes = min(chosen.array_bytes, memory_share)

@@ -61,7 +61,7 @@ def test_a_prompt_beyond_the_context_is_refused_before_generation(
 
 
 def test_a_question_with_its_text_fits_into_the_context(serving: Serving) -> None:
-    """Made-up weights answer nonsense; that is told as forgotten, not as an error."""
+    """Synthetic weights answer nonsense: recall fails, but that is not an error."""
     found = recall(
         serving.site,
         FillerText(serving.site),

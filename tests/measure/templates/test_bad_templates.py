@@ -1,4 +1,4 @@
-"""Templates on a bad day: each is told by the case it breaks, none ends the suite."""
+"""Broken templates: each fails the case of its defect, and none ends the suite."""
 
 import pytest
 
@@ -138,7 +138,7 @@ def test_a_template_that_loses_a_text_is_told() -> None:
     assert "not in the prompt" in results(lossy)["user-text-like-a-result"].reason
 
 
-def test_a_family_nobody_knows_is_told() -> None:
+def test_a_template_of_an_unknown_family_is_refused() -> None:
     with pytest.raises(MeasureError, match=r"other.jinja: belongs to no known family"):
         family_of("[INST] {{ messages }} [/INST]", where="other.jinja")
 

@@ -112,7 +112,7 @@ def test_a_thought_that_leaks_into_the_text_is_told() -> None:
     assert cases(leaky)["parser-thought"].reason.startswith("thought: ")
 
 
-def test_an_image_taken_in_silence_is_told() -> None:
+def test_a_silently_accepted_image_is_a_problem() -> None:
     def blind(request: httpx.Request) -> httpx.Response:
         if b"image_url" not in request.content:
             return april(request)

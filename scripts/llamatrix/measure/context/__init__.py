@@ -1,1 +1,1 @@
-"""The largest context of a served model that fits, stays fast, and is remembered."""
+"""The largest context of a served model that fits, stays fast and passes recall."""

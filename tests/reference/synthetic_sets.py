@@ -14,7 +14,7 @@ CLEAN = """
 schema_version = 1
 
 [source]
-title = "made up"
+title = "synthetic"
 where = "nowhere"
 date = "2026-01-01"
 grade = "A"
@@ -129,7 +129,7 @@ def changed(old: str, new: str) -> str:
 
 
 def loaded(text: str, folder: Path) -> ReferenceSet:
-    path = folder / "made-up.toml"
+    path = folder / "synthetic.toml"
     path.write_text(text)
     return load_set(path, models=MODELS)
 
