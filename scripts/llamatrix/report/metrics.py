@@ -89,8 +89,31 @@ def tools_and_agent_s(turn: TurnResult) -> float:
     return max(0.0, turn.seconds - served_s)
 
 
-def _sum(name: str) -> Callable[[TrialResult], Values]:
-    return lambda result: [sum(getattr(turn.totals, name) for turn in result.turns)]
+def _summed(
+    column: str,
+    name: str,
+    *,
+    unit: str = "",
+    format_: Format = number_text,
+    row: int = 0,
+    quantity: Quantity | None = None,
+) -> Metric:
+    """Return the metric of a field of `Totals`, summed over turns."""
+    return Metric(
+        name=name,
+        of=lambda result: [sum(getattr(turn.totals, column) for turn in result.turns)],
+        unit=unit,
+        format=format_,
+        row=row,
+        column=column,
+        quantity=quantity,
+    )
+
+
+def _seconds(name: str, of: Callable[[TrialResult], float]) -> Metric:
+    return Metric(
+        name=name, of=lambda result: [of(result)], unit="s", format=seconds_text
+    )
 
 
 def _first_token_s(result: TrialResult) -> Values:
@@ -126,60 +149,35 @@ GENERATION = Metric(
     row=2,
     quantity=Quantity.GENERATION_RATE,
 )
-API_CALLS = Metric(
-    name="API calls",
-    of=_sum("api_calls"),
-    row=7,
-    column="api_calls",
-    quantity=Quantity.API_CALLS,
-)
-TOOL_CALLS = Metric(
-    name="Tool calls",
-    of=_sum("tool_calls"),
-    row=9,
-    column="tool_calls",
-    quantity=Quantity.TOOL_CALLS,
-)
-PROMPT_TOKENS = Metric(
-    name="Total prompt tokens processed",
-    of=_sum("prompt_tokens"),
+API_CALLS = _summed("api_calls", "API calls", row=7, quantity=Quantity.API_CALLS)
+TOOL_CALLS = _summed("tool_calls", "Tool calls", row=9, quantity=Quantity.TOOL_CALLS)
+PROMPT_TOKENS = _summed(
+    *("prompt_tokens", "Total prompt tokens processed"),
     unit="tokens",
     row=3,
-    column="prompt_tokens",
     quantity=Quantity.PROMPT_TOKENS,
 )
-GENERATED_TOKENS = Metric(
-    name="Total tokens generated",
-    of=_sum("generated_tokens"),
+GENERATED_TOKENS = _summed(
+    *("generated_tokens", "Total tokens generated"),
     unit="tokens",
     row=4,
-    column="generated_tokens",
     quantity=Quantity.GENERATED_TOKENS,
 )
-PROMPT_TIME = Metric(
-    name="Prompt processing time",
-    of=_sum("prompt_s"),
+PROMPT_TIME = _summed(
+    *("prompt_s", "Prompt processing time"),
     unit="s",
-    format=seconds_text,
+    format_=seconds_text,
     row=5,
-    column="prompt_s",
     quantity=Quantity.PROMPT_TIME,
 )
-GENERATION_TIME = Metric(
-    name="Generation time",
-    of=_sum("generation_s"),
+GENERATION_TIME = _summed(
+    *("generation_s", "Generation time"),
     unit="s",
-    format=seconds_text,
+    format_=seconds_text,
     row=6,
-    column="generation_s",
     quantity=Quantity.GENERATION_TIME,
 )
-TRIAL_TIME = Metric(
-    name="Whole trial",
-    of=lambda result: [result.seconds],
-    unit="s",
-    format=seconds_text,
-)
+TRIAL_TIME = _seconds("Whole trial", lambda result: result.seconds)
 METRICS = (
     *(PREFILL, GENERATION, API_CALLS),
     Metric(
@@ -188,14 +186,14 @@ METRICS = (
         row=8,
     ),
     *(
-        Metric(name=name.replace("_", " "), of=_sum(name), column=name)
-        for name in (
+        _summed(column, column.replace("_", " "))
+        for column in (
             *("title_calls", "compaction_calls", "subagent_calls", "failed_calls"),
             *("left_calls", "untimed_calls"),
         )
     ),
     *(TOOL_CALLS, PROMPT_TOKENS),
-    Metric(name="Cached tokens", of=_sum("cached_tokens"), column="cached_tokens"),
+    _summed("cached_tokens", "Cached tokens", unit="tokens"),
     *(GENERATED_TOKENS, PROMPT_TIME, GENERATION_TIME),
     Metric(
         name="Time to first token, median of calls",
@@ -218,28 +216,15 @@ METRICS = (
 )
 """In the order of the columns of `agent.csv`."""
 RESULTS = tuple(
-    sorted((each for each in METRICS if each.row), key=lambda each: each.row)
+    sorted((metric for metric in METRICS if metric.row), key=lambda metric: metric.row)
 )
 TIMES = (
     *(TRIAL_TIME, PROMPT_TIME, GENERATION_TIME),
-    Metric(
-        name="Tools and agent",
-        of=lambda result: [sum(tools_and_agent_s(turn) for turn in result.turns)],
-        unit="s",
-        format=seconds_text,
+    _seconds(
+        "Tools and agent", lambda result: sum(map(tools_and_agent_s, result.turns))
     ),
-    Metric(
-        name="Judging",
-        of=lambda result: [result.judging_s],
-        unit="s",
-        format=seconds_text,
-    ),
-    Metric(
-        name="Harness",
-        of=lambda result: [result.harness_s],
-        unit="s",
-        format=seconds_text,
-    ),
+    _seconds("Judging", lambda result: result.judging_s),
+    _seconds("Harness", lambda result: result.harness_s),
     GENERATED_TOKENS,
 )
 """What a trial's time was spent on, and how much was generated in it."""

@@ -46,7 +46,7 @@ from llamatrix.report.versus_tables import (
     ratio_tables,
 )
 from llamatrix.report.views.cards import card_notes
-from llamatrix.report.views.speed import notes, tables
+from llamatrix.report.views.speed import facts, notes, tables
 from llamatrix.report.views.trial_details import detail_tables
 from llamatrix.report.views.trials import published_tables, trial_facts
 from llamatrix.report.views.troubles import trouble_tables
@@ -77,11 +77,7 @@ def speed_section(group: Group, index: SpeedIndex, gpus: Mapping[str, Gpu]) -> S
         title=f"Measured: {group.title}",
         warning=_tiny_warning(group),
         facts=(
-            ("host class", f"{group.host_slug}: {record.host.summary}"),
-            ("engine", f"llama.cpp {record.build.commit}"),
-            ("compiler", record.build.compiler),
-            ("weights", KIND_NOTES[group.weights]),
-            ("measured", group.days),
+            *((term, text.replace("`", "")) for term, text in facts(group).items()),
             ("tokens/s", ". ".join(notes(group)).replace("*", "")),
             *(
                 (term, text)
@@ -195,15 +191,15 @@ def _speed_records(group: Group, key: str, index: SpeedIndex) -> Table:
 def trial_section(group: TrialGroup, index: TrialIndex) -> Section:
     """Plots, tables, and every record of one group of trials."""
     key, details = group_id(group), detail_tables(group)
-    facts = {term: text.strip("`") for term, text in trial_facts(group).items()}
-    facts["host"] = f"{group.setup.host_slug}: {facts['host']}"
+    terms = {term: text.strip("`") for term, text in trial_facts(group).items()}
+    terms["host"] = f"{group.setup.host_slug}: {terms['host']}"
     tiny = group.setup.weights is WeightsKind.TINY
     warning = (group.caveat, f"measured with {KIND_NOTES[WeightsKind.TINY]}" * tiny)
     return Section(
         id=key,
         title=f"Agent: {group.title}",
         warning=_sentence("; ".join(filter(None, warning))),
-        facts=tuple(facts.items()),
+        facts=tuple(terms.items()),
         figures=(*_anatomy(group, key), *_curves(group, key)),
         tables=(*published_tables(group), *details[:_OPEN]),
         folded=(

@@ -59,23 +59,26 @@ def notes(group: Group) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _heading(group: Group) -> str:
+def facts(group: Group) -> dict[str, str]:
     """What a reader must know before a number: engine, build, weights, host, days."""
     record = group.records[0]
     compiler = f"{group.build} build by {record.build.compiler}"
     files = f"`records/{group.host_slug}/speed/*/{group.pin}/{group.build}.jsonl`"
-    lines = [
-        f"## Speed: {group.title}",
-        "",
-        f"- engine: llama.cpp {record.build.commit[:9]} ({compiler})",
-        f"- weights: {KIND_NOTES[group.weights]}",
-        f"- host: {record.host.summary}",
-        f"- measured: {group.days}, {len(group.records)} records in {files}",
-        f"- command: `{' '.join(record.process.argv)}`",
-        *(f"- {note}" for note in (*notes(group), *card_notes(group))),
-        "",
-    ]
-    return "\n".join(lines)
+    return {
+        "engine": f"llama.cpp {record.build.commit[:9]} ({compiler})",
+        "weights": KIND_NOTES[group.weights],
+        "host": record.host.summary,
+        "measured": f"{group.days}, {len(group.records)} records in {files}",
+        "command": f"`{' '.join(record.process.argv)}`",
+    }
+
+
+def _heading(group: Group) -> str:
+    lines = [f"{term}: {text}" for term, text in facts(group).items()]
+    lines += [*notes(group), *card_notes(group)]
+    return "\n".join(
+        [f"## Speed: {group.title}", "", *(f"- {line}" for line in lines), ""]
+    )
 
 
 def _models(group: Group) -> Table:
