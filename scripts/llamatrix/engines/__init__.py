@@ -1,1 +1,1 @@
-"""Programs that run a model: how each is started, asked and stopped."""
+"""Engines: programs that run a model."""

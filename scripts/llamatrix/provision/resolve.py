@@ -44,7 +44,7 @@ class Drift:
 def resolve(matrix: Matrix, cache: Path, old: Lock | None) -> Lock:
     """Return every pin of the matrix; what `old` has under the same names is kept.
 
-    Cheap questions come first: a version that does not exist is told before anything
+    Cheap questions come first: a version that does not exist is reported before anything
     is downloaded. Downloads stay in the cache, whatever comes after them.
     """
     opencode = resolve_npm(matrix, "opencode", old.opencode if old else {})

@@ -1,1 +1,1 @@
-"""From a model, its weights and a build to a running endpoint, and to its end."""
+"""llama.cpp: llama-bench, llama-server and llama-fit-params."""
