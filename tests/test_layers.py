@@ -60,7 +60,7 @@ HOMES = {
     },
     "pytest": {"trials.checks.inside.run_tests"},
     "subprocess": {"shell", "trials.checks.inside.steps"},
-    "tabulate": {"report.render.markdown", "report.tables"},
+    "tabulate": {"report.render.markdown"},
     "tomli_w": {"provision.resolve"},
     "trustme": {"trials.stubs.serving"},
     "uvicorn": {"proxy.serving"},

@@ -132,9 +132,9 @@ def selftest(against: str) -> None:
             "set with an agent's trials, such as blog-2026-04-05"
         )
     lines = list(line_scores(by_quantity))
-    print(line_table(lines).markdown())
+    print(markdown(line_table(lines)))
     families = list(family_scores(published.claims))
-    print(family_table(families, published.name).markdown())
+    print(markdown(family_table(families, published.name)))
     broken = list(broken_promises(lines, families))
     if broken:
         raise DiffersError("\n".join([f"promises broken: {len(broken)}", *broken]))

@@ -21,7 +21,7 @@ from llamatrix.reference.verdict import (
     OurNumber,
     significant_after_holm,
 )
-from llamatrix.report.tables import Table
+from llamatrix.report.table import Table, count, numbers
 from llamatrix.stats.intervals import ALPHA
 from llamatrix.stats.power import POWER, LogPrediction
 
@@ -114,15 +114,16 @@ def family_scores(claims: Sequence[Claim]) -> Iterator[FamilyScore]:
 
 def line_table(scores: Sequence[LineScore]) -> Table:
     return Table(
-        title="One number: a figure drawn from the same trials",
-        header=(
-            *("Values", "Trials", "differs", "too few trials", "Seen at true factor"),
-            *("Seen at stated factor", "Seen at its upper bound"),
+        caption="One number: a figure drawn from the same trials",
+        columns=(
+            "Values",
+            *numbers("Trials", "differs", "too few trials", "Seen at true factor"),
+            *numbers("Seen at stated factor", "Seen at its upper bound"),
         ),
         rows=tuple(
             (
                 one.kind,
-                str(one.trials),
+                count(one.trials),
                 one.differs.text,
                 one.too_few.text,
                 *(
@@ -132,19 +133,19 @@ def line_table(scores: Sequence[LineScore]) -> Table:
             )
             for one in scores
         ),
-        right=(1, 2, 3, 4, 5, 6),
     )
 
 
 def family_table(scores: Sequence[FamilyScore], name: str) -> Table:
     return Table(
-        title=f"All numbers of {name} together",
-        header=(
+        caption=f"All numbers of {name} together",
+        columns=numbers(
             *("Trials", "Processes", "Single numbers that differ"),
             *("Exit code 1", "Exit code 1, all speeds 25 % lower"),
         ),
-        rows=tuple((str(one.trials), str(one.processes), *one.texts) for one in scores),
-        right=(0, 1, 2, 3, 4),
+        rows=tuple(
+            (count(one.trials), count(one.processes), *one.texts) for one in scores
+        ),
     )
 
 
