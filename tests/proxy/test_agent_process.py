@@ -1,4 +1,4 @@
-"""Only the agent in a sandbox is let through, whoever runs the harness."""
+"""Only calls of the agent in a sandbox are passed on, for root and ordinary users."""
 
 import json
 import os

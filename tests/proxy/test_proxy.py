@@ -195,8 +195,8 @@ def test_a_key_that_is_streamed_piece_by_piece_reaches_no_disk(tmp_path: Path) -
     for where in ("content", "reasoning_content"):
         chunk = '{"choices":[{"index":0,"delta":{"%s":"%s"}}]}'
         pieces = (key[at : at + 4] for at in range(0, len(key), 4))
-        told = "".join(f"data: {chunk % (where, piece)}\n\n" for piece in pieces)
-        body = f"{told}data: [DONE]\n\n".encode()
+        events = "".join(f"data: {chunk % (where, piece)}\n\n" for piece in pieces)
+        body = f"{events}data: [DONE]\n\n".encode()
         folder = tmp_path / where
         with tapped(folder, streaming(body), secrets=(key,)) as (_, client):
             got = client.post(CHAT, content=REQUEST, headers=OPENCODE)

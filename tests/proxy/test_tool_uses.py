@@ -1,4 +1,4 @@
-"""Tools are read from what the model asked for, and from what it was told."""
+"""Tool uses are read from what the model called and what it was answered."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def called(identity: str, tool: str, arguments: str = "{}") -> dict[str, object]
     return {"id": identity, "type": "function", "function": function}
 
 
-def told(identity: str, result: str, tool: str = "bash") -> Messages:
+def answered(identity: str, result: str, tool: str = "bash") -> Messages:
     """How a conversation goes on after a tool was run."""
     return [
         {"role": "assistant", "content": "", "tool_calls": [called(identity, tool)]},
@@ -85,22 +85,22 @@ def test_a_captured_session_is_a_trajectory(tmp_path: Path) -> None:
 
 def test_a_call_without_a_result_has_none(taped: Taped) -> None:
     taped.add(GO, called("a", "bash"), called("b", "read"))
-    taped.add([*GO, *told("b", "text")])
+    taped.add([*GO, *answered("b", "text")])
     assert taped.uses() == [("bash", None), ("read", "text")]
 
 
 def test_a_result_without_a_call_of_the_models_is_none(taped: Taped) -> None:
-    taped.add([*GO, *told("a", "docs", "context7_query-docs")])
+    taped.add([*GO, *answered("a", "docs", "context7_query-docs")])
     taped.add(GO, called("b", "bash"), kind=CallKind.OTHER)
     taped.add(GO, called("c", "bash"), trouble=Trouble.CUT)
-    taped.add([*GO, *told("b", "x"), *told("c", "x")])
+    taped.add([*GO, *answered("b", "x"), *answered("c", "x")])
     assert taped.uses() == []
 
 
 def test_the_first_result_of_a_call_counts(taped: Taped) -> None:
     taped.add(GO, called("a", "bash"))
-    taped.add([*GO, *told("a", "first")], called("a", "read"))
-    taped.add([*GO, *told("a", "changed")])
+    taped.add([*GO, *answered("a", "first")], called("a", "read"))
+    taped.add([*GO, *answered("a", "changed")])
     assert taped.uses() == [("bash", "first"), ("read", "changed")]
 
 
@@ -108,8 +108,8 @@ def test_conversations_with_the_same_ids_are_told_apart(taped: Taped) -> None:
     other: Messages = [{"role": "user", "content": "Look."}]
     taped.add(GO, called("a", "task"))
     taped.add(other, called("a", "bash"), kind=CallKind.SUBAGENT)
-    taped.add([*other, *told("a", "inner")], kind=CallKind.SUBAGENT)
-    taped.add([*GO, *told("a", "outer")])
+    taped.add([*other, *answered("a", "inner")], kind=CallKind.SUBAGENT)
+    taped.add([*GO, *answered("a", "outer")])
     assert taped.uses() == [("task", "outer"), ("bash", "inner")]
 
 

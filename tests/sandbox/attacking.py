@@ -1,4 +1,4 @@
-"""Plays the attacks in real sandboxes, as whoever runs this, and prints what came of it.
+"""Runs the attacks in real sandboxes, as the current user, and prints the results.
 
 `python -m tests.sandbox.attacking BWRAP FOLDER` prints one JSON object: in a process of
 its own it can be run as root and as an ordinary user.

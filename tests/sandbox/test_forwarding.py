@@ -74,9 +74,9 @@ def test_handler_error_is_raised() -> None:
         ):
             assert mine.recv(1) == b""
 
-    with pytest.raises(ExceptionGroup) as told:
+    with pytest.raises(ExceptionGroup) as raised:
         knock()
-    assert told.value.subgroup(ZeroDivisionError)
+    assert raised.value.subgroup(ZeroDivisionError)
 
 
 def test_connections_made_while_it_ends_are_ended_too(

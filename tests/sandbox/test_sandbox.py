@@ -37,7 +37,7 @@ def job(command: str, box: SandboxSpec) -> Job:
     return box.job(["/bin/sh", "-c", command], env=env, stdin="the prompt\n")
 
 
-class Confined:
+class SandboxRun:
     """What one shell command did in a real sandbox."""
 
     def __init__(
@@ -142,11 +142,11 @@ def test_unpacked_links_stay_inside(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.network
 class TestRealSandbox:
-    """bubblewrap itself, as whoever runs the tests."""
+    """Real bubblewrap, as the user of the tests."""
 
     def test_files_go_in_and_come_out(self, tmp_path: Path) -> None:
         command = "cat; cat seed.txt; echo new > made; echo h > ~/kept; exit 3"
-        ran = Confined(tmp_path, command, sandbox())
+        ran = SandboxRun(tmp_path, command, sandbox())
         assert ran.lines == ["the prompt", "seed"]
         assert ran.report["exit_code"] == 3
         assert (ran.work / "made").read_text() == "new\n"
@@ -162,7 +162,7 @@ class TestRealSandbox:
             f"cat {secret}; ls /home /root/.cache; for p in /usr/x /etc/x /x /dev/x "
             "/opt/x; do touch $p; done; ls /proc | grep -c '^[0-9]'; id -u"
         )
-        ran = Confined(tmp_path, command, sandbox())
+        ran = SandboxRun(tmp_path, command, sandbox())
         assert "mine" not in " ".join(ran.lines)
         assert int(ran.lines[-1]) >= 1000
         assert int(ran.lines[-2]) < 10
@@ -174,12 +174,12 @@ class TestRealSandbox:
             python = "import socket\nfor a in (('127.0.0.1', %d), ('1.1.1.1', 80)):\n"
             python += " try: socket.create_connection(a, 2); print('open')\n"
             python += " except OSError as e: print('closed')\n"
-            ran = Confined(tmp_path, f'python3 -c "{python % port}"', sandbox())
+            ran = SandboxRun(tmp_path, f'python3 -c "{python % port}"', sandbox())
         assert ran.lines == ["closed", "closed"]
 
     def test_full_disk_leaves_large_files_out(self, tmp_path: Path) -> None:
         command = "head -c 100M /dev/zero > big; echo x > ~/ok; truncate -s 1T hole"
-        ran = Confined(tmp_path, command, sandbox())
+        ran = SandboxRun(tmp_path, command, sandbox())
         assert "No space left" in ran.complaints.read_text()
         assert set(ran.report["left_out"]) == {"work/hole", "work/big"}
         assert read_home(ran.files, "ok") == b"x\n"
@@ -188,20 +188,20 @@ class TestRealSandbox:
         self, tmp_path: Path
     ) -> None:
         command = "echo y > made; for n in $(seq 400); do sleep 600 & done; sleep 60"
-        ran = Confined(tmp_path, command, sandbox())
+        ran = SandboxRun(tmp_path, command, sandbox())
         assert ran.report["ran_away"]
         assert (ran.work / "made").read_text() == "y\n"
 
     def test_bytecode_does_not_come_out(self, tmp_path: Path) -> None:
         command = "mkdir -p p/__pycache__; touch p/a.py p/__pycache__/a.pyc"
-        ran = Confined(tmp_path, command, sandbox())
+        ran = SandboxRun(tmp_path, command, sandbox())
         assert (ran.work / "p" / "a.py").is_file()
         assert not (ran.work / "p" / "__pycache__").exists()
         assert ran.report["left_out"] == []
 
     def test_what_is_installed_comes_out_last(self, tmp_path: Path) -> None:
         command = "mkdir -p .venv/a src/b; touch .venv/a/c src/b/d z ~/e"
-        ran = Confined(tmp_path, command, sandbox())
+        ran = SandboxRun(tmp_path, command, sandbox())
         with tarfile.open(ran.files) as archive:
             names = archive.getnames()
         last = ["work/.venv", "work/.venv/a", "work/.venv/a/c"]
@@ -209,7 +209,7 @@ class TestRealSandbox:
         assert {"home/e", "work/src/b/d", "work/z"} <= set(names[:-3])
 
     def test_left_processes_are_reported_and_ended(self, tmp_path: Path) -> None:
-        ran = Confined(tmp_path, "setsid sleep 7123 >&- 2>&- & exit 0", sandbox())
+        ran = SandboxRun(tmp_path, "setsid sleep 7123 >&- 2>&- & exit 0", sandbox())
         assert ran.report["left_running"] == ["sleep"]
         listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, check=True)
         assert b"sleep 7123" not in listed.stdout
@@ -218,7 +218,7 @@ class TestRealSandbox:
         self, tmp_path: Path
     ) -> None:
         command = "trap '' TERM INT; echo z > made; sleep 60"
-        ran = Confined(tmp_path, command, sandbox(), stop_after_s=0.5)
+        ran = SandboxRun(tmp_path, command, sandbox(), stop_after_s=0.5)
         assert ran.report["stopped"]
         assert ran.report["exit_code"] == -9
         assert (ran.work / "made").read_text() == "z\n"
@@ -227,7 +227,7 @@ class TestRealSandbox:
         self, tmp_path: Path
     ) -> None:
         command = "sleep 60 & kill -9 -1; wait; echo z > made; kill -9 $$"
-        ran = Confined(tmp_path, command, sandbox())
+        ran = SandboxRun(tmp_path, command, sandbox())
         assert ran.report["exit_code"] == -9
         assert (ran.work / "made").read_text() == "z\n"
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.sandbox.test_sandbox import Confined, sandbox
+from tests.sandbox.test_sandbox import SandboxRun, sandbox
 from tests.shipped import ROOT
 
 from llamatrix.project import find_project
@@ -100,6 +100,6 @@ def inside_of_the_first() -> None:
             folder = Path(sys.argv[1]) / f"{name}-{what}"
             folder.mkdir()
             box = sandbox(tools=tools)
-            ran = Confined(folder, f"{start} {TOOLS / name} --version", box)
+            ran = SandboxRun(folder, f"{start} {TOOLS / name} --version", box)
             said[name][what] = "\n".join(ran.lines)
     print(json.dumps(said))  # noqa: T201

@@ -67,7 +67,7 @@ def request(answers: int = 0, **more: object) -> dict[str, object]:
     return {**asked, "messages": messages, **more}
 
 
-def heard(got: httpx.Response) -> ChatAnswer:
+def streamed(got: httpx.Response) -> ChatAnswer:
     answer = ChatAnswer()
     answer.feed(got.content)
     return answer
@@ -76,7 +76,7 @@ def heard(got: httpx.Response) -> ChatAnswer:
 def test_step_is_streamed_as_by_llama_server() -> None:
     with playing() as (_, client):
         got = client.post(CHAT, json=request())
-    answer = heard(got)
+    answer = streamed(got)
     assert answer.complete
     (call,) = answer.called
     assert (call.name, answer.finish_reason) == ("bash", "tool_calls")
@@ -93,7 +93,7 @@ def test_history_selects_the_step() -> None:
         after = client.post(CHAT, json=request(2))
     assert tries == [500]
     assert "second" in last.text
-    assert heard(last).finish_reason == "stop"
+    assert streamed(last).finish_reason == "stop"
     assert (after.status_code, "no step 3" in after.text) == (400, True)
 
 
@@ -112,9 +112,9 @@ def test_upstream_does_the_work_and_its_text_is_dropped() -> None:
     assert asked[0]["max_tokens"] == words // 4
     assert asked[0]["stream"] is False
     assert "zzz" not in got.text
-    told = heard(got)
-    assert told.timings
-    assert (told.timings.prompt_n, told.prompt_tokens) == (90, 90)
+    played = streamed(got)
+    assert played.timings
+    assert (played.timings.prompt_n, played.prompt_tokens) == (90, 90)
 
 
 def test_upstream_refusal_is_recorded_and_the_step_played() -> None:
@@ -122,7 +122,7 @@ def test_upstream_refusal_is_recorded_and_the_step_played() -> None:
     with playing(lambda _: httpx.Response(500, json=refusal)) as (player, client):
         got = client.post(CHAT, json=request())
     assert "first" in got.text
-    assert heard(got).timings is None
+    assert streamed(got).timings is None
     assert len(player.refusals) == 1
     assert "Failed to parse input" in player.refusals[0]
 

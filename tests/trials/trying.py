@@ -82,7 +82,7 @@ class Arena:
     timeouts: Timeouts = SOON
     counters: Callable[[], Counters] = field(default=lambda: NOTHING_DONE)
     said: list[str] = field(default_factory=list)
-    """What `on_turn` was told."""
+    """The messages to `on_turn`."""
     key: str = ""
     """The stub's, once there is an environment."""
 

@@ -72,7 +72,7 @@ class Step(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class Transcript(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     steps: tuple[Step, ...]
-    """In order over all turns of a trial: the history tells which one is due."""
+    """In order over all turns of a trial; the history selects the next one."""
 
 
 def load_transcript(path: Path) -> Transcript:
