@@ -253,10 +253,11 @@ def test_templates_are_compared_with_prompts_of_their_own(
     pins: Project, replay: Replay, tmp_path: Path
 ) -> None:
     """The fake passes no case of either: nothing is new in that."""
+    files = [gemma_template(tmp_path, name) for name in ("a.jinja", "b.jinja")]
     ended = replay(
-        *("--candidate", "april", "--metric", "ttft", "--json"),
-        *("--baseline-template", gemma_template(tmp_path, "a.jinja")),
-        *("--candidate-template", gemma_template(tmp_path, "b.jinja")),
+        *("--metric", "ttft", "--json"),
+        *("--baseline", f"april,template:{files[0]}"),
+        *("--candidate", f"april,template:{files[1]}"),
     )
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
