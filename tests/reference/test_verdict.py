@@ -23,7 +23,7 @@ from llamatrix.reference.verdict import (
     differences,
     significant_after_holm,
 )
-from llamatrix.report.versus_tables import factor_text
+from llamatrix.report.set_comparison import factor_text
 
 TG = "generation/qwen35-27b/tg128"
 

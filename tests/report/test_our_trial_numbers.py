@@ -21,20 +21,23 @@ from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.verdict import Comparison, ComparisonVerdict
 from llamatrix.report.inputs import read_trial_index
 from llamatrix.report.our_numbers import trial_conditions
+from llamatrix.report.set_comparison import (
+    SetComparison,
+    compare_trial_group,
+    set_comparison_text,
+)
 from llamatrix.report.trials import trial_groups
-from llamatrix.report.versus import Versus, trials_versus
-from llamatrix.report.versus_tables import versus_text
 from llamatrix.trials.trial_result import Broken, Correct, Incorrect, Undecided
 
 
-def held(records: list[TrialRecord], reports: Path) -> Versus:
+def held(records: list[TrialRecord], reports: Path) -> SetComparison:
     index = read_trial_index(stored_trials(reports, records))
     (group,) = trial_groups(index.records, models=MODELS)
-    return trials_versus(blog(), group, index, load_gpus())
+    return compare_trial_group(blog(), group, index, load_gpus())
 
 
-def claims(found: Versus) -> dict[str, Comparison]:
-    return {one.claim: one for one in found.held.comparisons}
+def claims(found: SetComparison) -> dict[str, Comparison]:
+    return {one.claim: one for one in found.result.comparisons}
 
 
 def served_with(**changes: object) -> TrialRecord:
@@ -149,13 +152,13 @@ def test_where_no_model_spoke_nothing_is_comparable(
     records: list[TrialRecord], why: str, tmp_path: Path
 ) -> None:
     found = held(records, tmp_path)
-    assert found.held.measured == ()
-    assert found.held.count(ComparisonVerdict.NOT_COMPARABLE) == len(
-        found.held.comparisons
+    assert found.result.measured == ()
+    assert found.result.count(ComparisonVerdict.NOT_COMPARABLE) == len(
+        found.result.comparisons
     )
     assert claims(found)["agent/qwen35-27b/p1/generation-rate"].reason == why
-    assert found.held.ratios == ()
-    assert f"numbers, {why}" in versus_text(found)
+    assert found.result.ratios == ()
+    assert f"numbers, {why}" in set_comparison_text(found)
 
 
 def test_llama_benchs_speeds_are_not_answered_with_an_agents(tmp_path: Path) -> None:
@@ -216,6 +219,6 @@ def test_another_context_is_another_measurement(tmp_path: Path) -> None:
 
 def test_models_are_ordered_without_the_hardware(tmp_path: Path) -> None:
     found = held(published_trials(), tmp_path)
-    columns = {f"{one.table}/{one.column}": one for one in found.held.ratios}
+    columns = {f"{one.table}/{one.column}": one for one in found.result.ratios}
     assert columns["agent/p1/generation-rate"].tau == 1.0
     assert {IMAGES, HTTPX} == {one.cell.task for one in published_trials()}

@@ -7,7 +7,7 @@ from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.reference_set import find_set, load_set
 from llamatrix.reference.roofline import rooflines
 from llamatrix.report.render.markdown import markdown
-from llamatrix.report.versus_tables import published_roofline_table
+from llamatrix.report.set_comparison import published_roofline_table
 
 
 def audit(name: str, *, as_json: bool = False) -> str:

@@ -32,17 +32,23 @@ from llamatrix.reference.verdict import (
 from llamatrix.report.inputs import Published, read_bandwidth, write_bandwidth
 from llamatrix.report.our_rooflines import our_rooflines
 from llamatrix.report.render.markdown import markdown
+from llamatrix.report.set_comparison import (
+    ComparisonResult,
+    SetComparison,
+    compare_group,
+    compare_trial_group,
+    our_roofline_table,
+    set_comparison_text,
+)
 from llamatrix.report.speed import Group
-from llamatrix.report.versus import Held, Versus, trials_versus, versus
-from llamatrix.report.versus_tables import our_roofline_table, versus_text
 
 
 class DiffersError(BenchError):
     """Something comparable differs, or a promise of --selftest is broken: exit 1."""
 
 
-class HeldGroup(Struct, frozen=True, kw_only=True):
-    held: Held
+class GroupDocument(Struct, frozen=True, kw_only=True):
+    held: ComparisonResult
     rooflines: tuple[Roofline | NoRoofline, ...]
 
 
@@ -51,7 +57,7 @@ class CompareDocument(Struct, frozen=True, kw_only=True):
 
     schema_version: int = 2
     set: str
-    groups: tuple[HeldGroup, ...]
+    groups: tuple[GroupDocument, ...]
     differing: tuple[str, ...]
     """Claims that differ after the correction for all: what the exit code is of."""
 
@@ -78,14 +84,14 @@ def compare(
     gpus = load_gpus()
     chosen = chosen_groups(view, profile, host)
     found = [
-        (versus(published, group, view.index, gpus), _rooflines(group, view))
+        (compare_group(published, group, view.index, gpus), _rooflines(group, view))
         for group in chosen.groups
     ]
     found += [
-        (trials_versus(published, group, view.trial_index, gpus), ())
+        (compare_trial_group(published, group, view.trial_index, gpus), ())
         for group in chosen.trials
     ]
-    comparisons = [one for held, _ in found for one in held.held.comparisons]
+    comparisons = [one for group, _ in found for one in group.result.comparisons]
     tested = sum(one.p_value is not None for one in comparisons)
     differing = significant_after_holm(comparisons)
     if as_json:
@@ -159,11 +165,11 @@ def _rooflines(group: Group, view: View) -> tuple[Roofline | NoRoofline, ...]:
 
 def _text(
     published: Published,
-    found: list[tuple[Versus, tuple[Roofline | NoRoofline, ...]]],
+    found: list[tuple[SetComparison, tuple[Roofline | NoRoofline, ...]]],
 ) -> str:
     parts = [f"# Against {published.name}\n\n{published.heading}\n"]
     for one, limits in found:
-        parts.append(versus_text(one))
+        parts.append(set_comparison_text(one))
         if limits:
             parts.append(markdown(our_roofline_table(limits)))
     return "\n".join(parts)
@@ -171,13 +177,13 @@ def _text(
 
 def _json(
     published: Published,
-    found: list[tuple[Versus, tuple[Roofline | NoRoofline, ...]]],
+    found: list[tuple[SetComparison, tuple[Roofline | NoRoofline, ...]]],
     differing: Sequence[Comparison],
 ) -> str:
     document = CompareDocument(
         set=published.name,
         groups=tuple(
-            HeldGroup(held=one.held, rooflines=limits) for one, limits in found
+            GroupDocument(held=one.result, rooflines=limits) for one, limits in found
         ),
         differing=tuple(one.claim for one in differing),
     )

@@ -28,16 +28,18 @@ from llamatrix.report.inputs import (
     TrialIndex,
 )
 from llamatrix.report.render.markdown import markdown
-from llamatrix.report.speed import Group, groups
-from llamatrix.report.table import Table, count, number, numbers
-from llamatrix.report.trials import TrialGroup, trial_groups
-from llamatrix.report.versus import Held, trials_versus, versus
-from llamatrix.report.versus_tables import (
+from llamatrix.report.set_comparison import (
     MEANS_NOTE,
+    ComparisonResult,
+    compare_group,
+    compare_trial_group,
     factor_text,
     reason_text,
     verdict_text,
 )
+from llamatrix.report.speed import Group, groups
+from llamatrix.report.table import Table, count, number, numbers
+from llamatrix.report.trials import TrialGroup, trial_groups
 
 SCHEMA_VERSION = 2
 """2: of a trial's quantities prediction intervals decide, not minimum and maximum."""
@@ -88,7 +90,7 @@ class Certificate(Struct, frozen=True, kw_only=True):
     host: str
     pins: dict[str, LockedPin]
     """What was measured, by the name it has in the matrix."""
-    groups: tuple[Held, ...]
+    groups: tuple[ComparisonResult, ...]
     records: dict[str, Proof]
     """By the sha256 of the record's line with its newline."""
     seal: str = ""
@@ -120,8 +122,14 @@ def certify(
             **{group.setup.pin: group.records[0].locked for group in trials},
         },
         groups=(
-            *(versus(published, one, index.speeds, gpus).held for one in speeds),
-            *(trials_versus(published, one, index.trials, gpus).held for one in trials),
+            *(
+                compare_group(published, one, index.speeds, gpus).result
+                for one in speeds
+            ),
+            *(
+                compare_trial_group(published, one, index.trials, gpus).result
+                for one in trials
+            ),
         ),
         records=dict(sorted(proofs, key=lambda one: (one[1].file, one[1].line))),
     )
@@ -176,8 +184,8 @@ def _missing_records(certificate: Certificate, index: Both) -> Iterator[str]:
         if not index.has(digest):
             claims = [
                 one.claim
-                for held in certificate.groups
-                for one in held.comparisons
+                for result in certificate.groups
+                for one in result.comparisons
                 if digest in one.records
             ]
             concerned = ", ".join(claims) or "no claim"
@@ -215,8 +223,8 @@ def _recalculated(
 
 
 def _differing_claims(certificate: Certificate, again: Certificate) -> Iterator[str]:
-    then = {key: one for held in certificate.groups for key, one in _by_claim(held)}
-    now = {key: one for held in again.groups for key, one in _by_claim(held)}
+    then = {key: one for result in certificate.groups for key, one in _by_claim(result)}
+    now = {key: one for result in again.groups for key, one in _by_claim(result)}
     for key in {**then, **now}:
         if then.get(key) != now.get(key):
             yield f"{key}: certified otherwise than its records say"
@@ -225,10 +233,10 @@ def _differing_claims(certificate: Certificate, again: Certificate) -> Iterator[
             yield f"{one.pin}/{one.build}: ratios between models are not the records'"
 
 
-def _by_claim(held: Held) -> Iterator[tuple[str, object]]:
-    for one in held.comparisons:
-        trials = f", {held.trials}" if held.trials else ""
-        yield f"{one.claim} ({held.pin}/{held.build}{trials})", one
+def _by_claim(result: ComparisonResult) -> Iterator[tuple[str, object]]:
+    for one in result.comparisons:
+        trials = f", {result.trials}" if result.trials else ""
+        yield f"{one.claim} ({result.pin}/{result.build}{trials})", one
 
 
 def _proofs(
@@ -263,7 +271,7 @@ def _seal(certificate: Certificate) -> str:
 
 
 def verdict_count(certificate: Certificate, verdict: ComparisonVerdict) -> int:
-    return sum(held.count(verdict) for held in certificate.groups)
+    return sum(result.count(verdict) for result in certificate.groups)
 
 
 def certificate_page(
@@ -274,19 +282,19 @@ def certificate_page(
         f"# Certificate: {certificate.set} on {certificate.host}",
         "\n".join(_facts(certificate, published, to_verify)),
     ]
-    for held in certificate.groups:
+    for result in certificate.groups:
         parts += [
-            f"## {_held_text(held)}",
-            f"{held.summary}.",
-            markdown(_claims_table(held, published)).rstrip(),
+            f"## {_result_text(result)}",
+            f"{result.summary}.",
+            markdown(_claims_table(result, published)).rstrip(),
         ]
     parts.append(markdown(_records_table(certificate)).rstrip())
     return "\n\n".join(parts) + "\n"
 
 
-def _held_text(held: Held) -> str:
-    text = f"Pin {held.pin}, build {held.build}, {held.weights} weights"
-    return f"{text}: {held.trials}" if held.trials else text
+def _result_text(result: ComparisonResult) -> str:
+    text = f"Pin {result.pin}, build {result.build}, {result.weights} weights"
+    return f"{text}: {result.trials}" if result.trials else text
 
 
 def _facts(
@@ -302,7 +310,7 @@ def _facts(
     yield "- a record by hand: `sed -n LINEp FILE | sha256sum`"
 
 
-def _claims_table(held: Held, published: Published) -> Table:
+def _claims_table(result: ComparisonResult, published: Published) -> Table:
     claims = published.by_id
     return Table(
         caption="Claims",
@@ -322,7 +330,7 @@ def _claims_table(held: Held, published: Published) -> Table:
                 reason_text(one),
                 _digests(one),
             )
-            for one in held.comparisons
+            for one in result.comparisons
         ),
     )
 

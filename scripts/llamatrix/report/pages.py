@@ -31,6 +31,13 @@ from llamatrix.report.sections import (
     speed_section,
     trial_section,
 )
+from llamatrix.report.set_comparison import (
+    SetComparison,
+    compare_group,
+    compare_trial_group,
+    our_speed,
+    roofline_table,
+)
 from llamatrix.report.speed import Group
 from llamatrix.report.table import (
     Cell,
@@ -44,8 +51,6 @@ from llamatrix.report.table import (
 )
 from llamatrix.report.tidy import agent_csv, agent_json, speed_csv, speed_json
 from llamatrix.report.trials import TrialGroup
-from llamatrix.report.versus import Versus, trials_versus, versus
-from llamatrix.report.versus_tables import our_speed, roofline_table
 from llamatrix.report.views.speed import page, speed_cell, tables
 from llamatrix.report.views.trial_details import pass_cells
 from llamatrix.report.views.trials import (
@@ -183,13 +188,15 @@ def _html_page(
     held = [
         one
         for group in groups
-        for one in _worth_showing([versus(each, group, index, gpus) for each in sets])
+        for one in _worth_showing(
+            [compare_group(each, group, index, gpus) for each in sets]
+        )
     ]
     held_trials = [
         one
         for group in trials
         for one in _worth_showing(
-            [trials_versus(each, group, trial_index, gpus) for each in sets]
+            [compare_trial_group(each, group, trial_index, gpus) for each in sets]
         )
     ]
     shown = {one.published.name for one in held}
@@ -224,26 +231,26 @@ def _html_page(
     )
 
 
-def _worth_showing(found: Sequence[Versus]) -> list[Versus]:
+def _worth_showing(found: Sequence[SetComparison]) -> list[SetComparison]:
     """Sets that we reproduce or not; where there is none, the best with most numbers."""
-    measured = [one for one in found if one.held.measured]
+    measured = [one for one in found if one.result.measured]
     decided = [
         one
         for one in measured
-        if one.held.count(ComparisonVerdict.REPRODUCED)
-        + one.held.count(ComparisonVerdict.DIFFERS)
+        if one.result.count(ComparisonVerdict.REPRODUCED)
+        + one.result.count(ComparisonVerdict.DIFFERS)
     ]
     if decided:
         return decided
 
-    def order(one: Versus) -> tuple[str, int]:
-        return one.published.whole.source.grade, -len(one.held.measured)
+    def order(one: SetComparison) -> tuple[str, int]:
+        return one.published.whole.source.grade, -len(one.result.measured)
 
     return sorted(measured, key=order)[:1]
 
 
 def _summary(
-    groups: Sequence[Group], trials: Sequence[TrialGroup], held: Sequence[Versus]
+    groups: Sequence[Group], trials: Sequence[TrialGroup], held: Sequence[SetComparison]
 ) -> Section:
     speeds = Table(
         caption="Speed (tokens/s)",
@@ -270,7 +277,7 @@ def _summary(
         id="summary",
         title="Summary",
         facts=tuple(
-            (f"{one.published.name} × {one.group.title}", one.held.summary)
+            (f"{one.published.name} × {one.group.title}", one.result.summary)
             for one in held
         ),
         tables=tuple(table for table in (speeds, agents) if table.rows),

@@ -29,6 +29,14 @@ from llamatrix.report.plots import (
     ratio_plot,
 )
 from llamatrix.report.render.html import Figure, Section, record_id
+from llamatrix.report.set_comparison import (
+    MEANS_NOTE,
+    SetComparison,
+    difference_text,
+    not_measured,
+    numbers_table,
+    ratio_tables,
+)
 from llamatrix.report.speed import KIND_NOTES, Group, outcome_word
 from llamatrix.report.table import Cell, Column, Row, Table, numbers
 from llamatrix.report.trials import (
@@ -36,14 +44,6 @@ from llamatrix.report.trials import (
     outcome_text,
     prompt_short,
     prompt_title,
-)
-from llamatrix.report.versus import Versus
-from llamatrix.report.versus_tables import (
-    MEANS_NOTE,
-    difference_text,
-    not_measured,
-    numbers_table,
-    ratio_tables,
 )
 from llamatrix.report.views.cards import card_notes
 from llamatrix.report.views.speed import facts, notes, tables
@@ -312,19 +312,19 @@ def _trial_records(group: TrialGroup, index: TrialIndex) -> Table:
     )
 
 
-def set_section(found: Versus, ours: Sequence[Roofline | NoRoofline]) -> Section:
+def set_section(found: SetComparison, ours: Sequence[Roofline | NoRoofline]) -> Section:
     """A reference set: our group against it, its audit, and all rooflines."""
-    group, held, published = found.group, found.held, found.published
+    group, result, published = found.group, found.result, found.published
     key = f"{published.name}-{group_id(group)}"
     speeds = isinstance(group, Group)
-    comparable = held.comparable
+    comparable = result.comparable
     return Section(
         id=key,
         title=f"Against {published.name}: {group.title}",
         facts=(
             ("published as", published.heading),
             ("grade", str(published.whole.source.grade)),
-            ("verdicts", held.summary),
+            ("verdicts", result.summary),
             *((("ours", MEANS_NOTE),) if speeds else ()),
         ),
         notes=(
@@ -340,14 +340,14 @@ def set_section(found: Versus, ours: Sequence[Roofline | NoRoofline]) -> Section
         ),
         tables=(
             *((numbers_table(found),) if comparable else ()),
-            *(ratio_tables(held) if held.ratios else ()),
+            *(ratio_tables(result) if result.ratios else ()),
         ),
         folded=(_differences(found),) if comparable else (),
     )
 
 
-def _differences(found: Versus) -> Table:
-    total = len(found.held.measured)
+def _differences(found: SetComparison) -> Table:
+    total = len(found.result.measured)
     return Table(
         caption="Conditions that differ",
         columns=("Condition", Column("Ours; theirs", wide=True), *numbers("Numbers")),
@@ -362,7 +362,7 @@ def _differences(found: Versus) -> Table:
     )
 
 
-def _ratio_figure(found: Versus, key: str) -> Iterator[Figure]:
+def _ratio_figure(found: SetComparison, key: str) -> Iterator[Figure]:
     claims = found.published.by_id
     marks = [
         RatioMark(
@@ -373,7 +373,7 @@ def _ratio_figure(found: Versus, key: str) -> Iterator[Figure]:
             decided=one.verdict
             in {ComparisonVerdict.REPRODUCED, ComparisonVerdict.DIFFERS},
         )
-        for one in found.held.measured
+        for one in found.result.measured
         if one.ratio and claims[one.claim].quantity in RATES
     ]
     if marks:
@@ -391,7 +391,7 @@ def _ratio_figure(found: Versus, key: str) -> Iterator[Figure]:
 
 
 def _limit_figure(
-    found: Versus, ours: Sequence[Roofline | NoRoofline], key: str
+    found: SetComparison, ours: Sequence[Roofline | NoRoofline], key: str
 ) -> Iterator[Figure]:
     claims = found.published.by_id
     marks = []

@@ -1,11 +1,17 @@
-"""A comparison as people read it: number by number, conditions, hardware-free view."""
+"""One group of our records held against one reference set."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+from msgspec import Struct
+
+from llamatrix.reference.compare import NOT_MEASURED, ModelRatios, compare, model_ratios
+from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.roofline import NoRoofline, Roofline
-from llamatrix.reference.verdict import Comparison, Difference
+from llamatrix.reference.rules.rule import Finding
+from llamatrix.reference.verdict import Comparison, ComparisonVerdict, Difference
 from llamatrix.report.formats import (
     amount_text,
     interval_text,
@@ -13,10 +19,132 @@ from llamatrix.report.formats import (
     share_text,
     speed_text,
 )
+from llamatrix.report.inputs import Published, SpeedIndex, TrialIndex
+from llamatrix.report.our_numbers import our_numbers, our_trial_numbers
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.speed import Group
 from llamatrix.report.table import Cell, Column, Reference, Row, Table, number, numbers
-from llamatrix.report.versus import Held, Versus
+from llamatrix.report.trials import TrialGroup
+
+_SHOWN = 3
+"""Reasons told where nothing is comparable."""
+
+
+class ComparisonResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What comes of it: part of the JSON of `invoke compare` and of certificates."""
+
+    host: str
+    weights: str
+    pin: str
+    build: str
+    sweep: str
+    """Of llama-bench's flags; empty for trials of an agent."""
+    comparisons: tuple[Comparison, ...]
+    """One for each published number, in the order of the set."""
+    ratios: tuple[ModelRatios, ...]
+    trials: str = ""
+    """The setup that trials share; empty, and not written, for speeds."""
+
+    @property
+    def measured(self) -> tuple[Comparison, ...]:
+        """Those for which we have a number."""
+        return tuple(one for one in self.comparisons if one.ours is not None)
+
+    def count(self, verdict: ComparisonVerdict) -> int:
+        return sum(one.verdict is verdict for one in self.comparisons)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether at least one number could be held against the published one."""
+        return self.count(ComparisonVerdict.NOT_COMPARABLE) < len(self.comparisons)
+
+    @property
+    def summary(self) -> str:
+        """The count of each verdict, or in one line why nothing is comparable."""
+        if not self.comparable:
+            return f"Nothing is comparable: {'; '.join(self._reasons())}"
+        missing = len(self.comparisons) - len(self.measured)
+        apart = self.count(ComparisonVerdict.NOT_COMPARABLE) - missing
+        return (
+            f"{self.count(ComparisonVerdict.REPRODUCED)} reproduced, "
+            f"{self.count(ComparisonVerdict.DIFFERS)} differ, "
+            f"{self.count(ComparisonVerdict.TOO_FEW_TRIALS)} with too few trials, {apart} "
+            f"measured but not comparable, {missing} not measured"
+        )
+
+    def _reasons(self) -> Iterator[str]:
+        """Of all numbers that have one of their own, the most frequent first."""
+        told = Counter(
+            one.reason for one in self.comparisons if one.reason != NOT_MEASURED
+        ) or Counter([NOT_MEASURED] * len(self.comparisons))
+        for reason, count in told.most_common(_SHOWN):
+            yield f"{count} number{'s' * (count > 1)}, {reason}"
+        if len(told) > _SHOWN:
+            yield f"and {len(told) - _SHOWN} other reasons"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetComparison:
+    published: Published
+    group: Group | TrialGroup
+    result: ComparisonResult
+
+    @property
+    def carried(self) -> tuple[Finding, ...]:
+        """What the audit says of the figures that ours are held against."""
+        found = [finding for one in self.result.measured for finding in one.findings]
+        return tuple(dict.fromkeys(found))
+
+    def shared_differences(self) -> Mapping[Difference, int]:
+        """How many measured numbers each difference of conditions concerns."""
+        return Counter(
+            difference for one in self.result.measured for difference in one.differences
+        )
+
+
+def compare_group(
+    published: Published, group: Group, index: SpeedIndex, gpus: Mapping[str, Gpu]
+) -> SetComparison:
+    ours = our_numbers(published.claims, group, index, gpus)
+    return SetComparison(
+        published=published,
+        group=group,
+        result=ComparisonResult(
+            host=group.host_slug,
+            weights=group.weights.value,
+            pin=group.pin,
+            build=group.build,
+            sweep=group.sweep,
+            comparisons=compare(published.claims, ours, findings=published.findings),
+            ratios=model_ratios(published.claims, ours, findings=published.findings),
+        ),
+    )
+
+
+def compare_trial_group(
+    published: Published,
+    group: TrialGroup,
+    index: TrialIndex,
+    gpus: Mapping[str, Gpu],
+) -> SetComparison:
+    """The same of an agent's trials."""
+    ours = our_trial_numbers(published.claims, group, index, gpus)
+    setup = group.setup
+    return SetComparison(
+        published=published,
+        group=group,
+        result=ComparisonResult(
+            host=setup.host_slug,
+            weights=setup.weights.value,
+            pin=setup.pin,
+            build=setup.build,
+            sweep="",
+            trials=setup.words,
+            comparisons=compare(published.claims, ours, findings=published.findings),
+            ratios=model_ratios(published.claims, ours, findings=published.findings),
+        ),
+    )
+
 
 MEANS_NOTE = (
     "speeds here are llama-bench's own means, first repetition included, as the published "
@@ -24,13 +152,13 @@ MEANS_NOTE = (
 )
 
 
-def versus_text(found: Versus) -> str:
+def set_comparison_text(found: SetComparison) -> str:
     """One group against one set, as Markdown."""
     parts = [
-        f"## {found.held.host}: {_group_text(found.held)}",
-        f"{found.held.summary}.",
+        f"## {found.result.host}: {_group_text(found.result)}",
+        f"{found.result.summary}.",
     ]
-    if found.held.comparable:
+    if found.result.comparable:
         parts.append(markdown(numbers_table(found)).rstrip())
         if isinstance(found.group, Group):
             parts.append(f"Ours: {MEANS_NOTE}.")
@@ -43,17 +171,17 @@ def versus_text(found: Versus) -> str:
             )
             if len(lines) > 1
         ]
-    if found.held.ratios:
-        parts += [markdown(table).rstrip() for table in ratio_tables(found.held)]
+    if found.result.ratios:
+        parts += [markdown(table).rstrip() for table in ratio_tables(found.result)]
     return "\n\n".join(parts) + "\n"
 
 
-def _group_text(held: Held) -> str:
-    what = held.trials or f"{held.sweep} sweep"
-    return f"{what}, pin {held.pin}, build {held.build}, {held.weights} weights"
+def _group_text(result: ComparisonResult) -> str:
+    what = result.trials or f"{result.sweep} sweep"
+    return f"{what}, pin {result.pin}, build {result.build}, {result.weights} weights"
 
 
-def numbers_table(found: Versus) -> Table:
+def numbers_table(found: SetComparison) -> Table:
     claims = found.published.by_id
     return Table(
         caption=f"Ours against {found.published.name}",
@@ -79,7 +207,7 @@ def numbers_table(found: Versus) -> Table:
                 verdict_text(one),
                 reason_text(one),
             )
-            for one in found.held.measured
+            for one in found.result.measured
         ),
     )
 
@@ -114,11 +242,11 @@ def all_marks(one: Comparison) -> list[str]:
     return [*(f"ours: {mark}" for mark in one.marks), *audit]
 
 
-def not_measured(found: Versus) -> list[str]:
+def not_measured(found: SetComparison) -> list[str]:
     """A line for each published table and reason: how many of its numbers we lack."""
     missing = Counter(
         (one.claim.split("/")[0], one.reason)
-        for one in found.held.comparisons
+        for one in found.result.comparisons
         if one.ours is None
     )
     return [
@@ -135,14 +263,14 @@ def difference_text(difference: Difference) -> str:
     return f"{difference.condition}: {ours}; {theirs}"
 
 
-def _differences(found: Versus) -> Iterator[str]:
-    total = len(found.held.measured)
+def _differences(found: SetComparison) -> Iterator[str]:
+    total = len(found.result.measured)
     for difference, count in found.shared_differences().items():
         whole = "all" if count == total else f"{count} of {total}"
         yield f"- {difference_text(difference)} ({whole} numbers)"
 
 
-def ratio_tables(held: Held) -> tuple[Table, Table]:
+def ratio_tables(result: ComparisonResult) -> tuple[Table, Table]:
     """The hardware-free view: rank order of the models, then every pair of them."""
     orders = Table(
         caption="Without the hardware: order of the models",
@@ -162,7 +290,7 @@ def ratio_tables(held: Held) -> tuple[Table, Table]:
                     f"{alike} of {len(one.pairs)}",
                 ),
             )
-            for one in held.ratios
+            for one in result.ratios
         ),
     )
     pairs = Table(
@@ -183,7 +311,7 @@ def ratio_tables(held: Held) -> tuple[Table, Table]:
                 ),
                 "yes" if pair.within else "no",
             )
-            for one in held.ratios
+            for one in result.ratios
             for pair in one.pairs
         ),
     )

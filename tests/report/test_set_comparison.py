@@ -17,29 +17,32 @@ from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.verdict import Comparison, ComparisonVerdict
 from llamatrix.report.inputs import read_speed_index
 from llamatrix.report.our_numbers import our_numbers
+from llamatrix.report.set_comparison import (
+    SetComparison,
+    compare_group,
+    set_comparison_text,
+)
 from llamatrix.report.speed import groups
-from llamatrix.report.versus import Versus, versus
-from llamatrix.report.versus_tables import versus_text
 
 LONG = SpeedTest(n_prompt=65336, n_gen=0)
 
 
-def held(records: list[SpeedRecord], reports: Path) -> Versus:
+def held(records: list[SpeedRecord], reports: Path) -> SetComparison:
     index = read_speed_index(stored(reports, records))
     (group,) = groups(index.records, models=MODELS)
-    return versus(blog(), group, index, load_gpus())
+    return compare_group(blog(), group, index, load_gpus())
 
 
-def claims(found: Versus) -> dict[str, Comparison]:
-    return {one.claim: one for one in found.held.comparisons}
+def claims(found: SetComparison) -> dict[str, Comparison]:
+    return {one.claim: one for one in found.result.comparisons}
 
 
 def test_the_published_speeds_themselves_are_reproduced(tmp_path: Path) -> None:
     found = held(sweep(), tmp_path)
-    assert found.held.count(ComparisonVerdict.DIFFERS) == 0
+    assert found.result.count(ComparisonVerdict.DIFFERS) == 0
     reproduced = {
         one.claim
-        for one in found.held.comparisons
+        for one in found.result.comparisons
         if one.verdict is ComparisonVerdict.REPRODUCED
     }
     assert reproduced == {
@@ -88,8 +91,8 @@ def test_another_card_is_not_comparable_but_the_order_of_models_is(
     assert speed.verdict is ComparisonVerdict.NOT_COMPARABLE
     assert speed.reason == "gpu: ours h200-sxm, theirs rtx-4090"
     assert speed.ratio == pytest.approx(3.0)
-    assert {one.tau for one in found.held.ratios} == {1.0}
-    assert all(pair.within for one in found.held.ratios for pair in one.pairs)
+    assert {one.tau for one in found.result.ratios} == {1.0}
+    assert all(pair.within for one in found.result.ratios for pair in one.pairs)
 
 
 def test_a_cpu_is_never_taken_for_the_card_that_a_set_names(tmp_path: Path) -> None:
@@ -99,7 +102,7 @@ def test_a_cpu_is_never_taken_for_the_card_that_a_set_names(tmp_path: Path) -> N
 
 def test_made_up_weights_reproduce_nothing(tmp_path: Path) -> None:
     found = held(sweep(weights=WeightsKind.FULL), tmp_path)
-    assert found.held.count(ComparisonVerdict.REPRODUCED) == 0
+    assert found.result.count(ComparisonVerdict.REPRODUCED) == 0
     assert (
         claims(found)["models/gemma4-31b/size"].reason
         == "weights: ours full, theirs hub"
@@ -111,8 +114,8 @@ def test_full_size_made_up_weights_show_ratios_between_models_and_tiny_do_not(
 ) -> None:
     full = held(sweep(weights=WeightsKind.FULL), tmp_path / "full")
     tiny = held(sweep(weights=WeightsKind.TINY), tmp_path / "tiny")
-    assert len(full.held.ratios) == 4
-    assert tiny.held.ratios == ()
+    assert len(full.result.ratios) == 4
+    assert tiny.result.ratios == ()
 
 
 def test_what_failed_here_says_how(tmp_path: Path) -> None:
@@ -159,11 +162,11 @@ def test_a_number_of_a_disturbed_machine_is_marked(tmp_path: Path) -> None:
     )
     found = held([noisy], tmp_path)
     assert claims(found)["generation/gemma4-31b/tg128"].marks == ("disturbed",)
-    assert "; ours: disturbed" in versus_text(found)
+    assert "; ours: disturbed" in set_comparison_text(found)
 
 
 def test_conditions_and_the_audit_are_told(tmp_path: Path) -> None:
-    text = versus_text(held(sweep(), tmp_path))
+    text = set_comparison_text(held(sweep(), tmp_path))
     assert "- power_cap_w: 450.0; not stated" in text
     assert "- driver: 580.95; not stated" in text
     assert "3,069 / 3,037 = 1.0105" in text
