@@ -129,7 +129,7 @@ def forecast_lines(
 
 
 def detectable_drop_lines(trials: int, *, cells: int) -> list[str]:
-    """Say what so many trials of each arm could detect, and how often they are wrong."""
+    """Say what `trials` trials of each arm could detect, and how often they are wrong."""
     most, drop = most_called(trials), smallest_drop(trials)
     if most is None or drop is None:
         enough = next(n for n in range(trials, 100) if most_called(n) is not None)

@@ -45,9 +45,9 @@ _COLD = 1
 _FEWEST, _MOST = 2, 500
 """Repetitions in the mean: with two, a slow one is not all there is."""
 HANGS_AFTER = 20
-"""What takes so many times the baseline's time is taken to hang …"""
+"""A process that takes this many times the baseline's time is taken to hang …"""
 PATIENCE_S = 30.0
-"""… but nothing is ended before this, unless the sweep's own limit is shorter."""
+"""… but none is ended before this, unless the sweep's own limit is shorter."""
 
 
 Provide = Callable[[Arm, Cell, Project], Installed]

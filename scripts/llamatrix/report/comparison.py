@@ -606,7 +606,7 @@ def _ends_text(interval: Interval | None, digits: int) -> str:
 
 
 def verdict_json(comparison: PairedComparison) -> str:
-    """One object, unrounded. Only the value of `verdict` is one of the five words."""
+    """One object, unrounded. Only the value of `verdict` is one of the five verdicts."""
     found = comparison.estimate
     cycle = comparison.per_cycle
     document: dict[str, object] = {
@@ -649,13 +649,13 @@ def verdict_text(comparison: PairedComparison) -> str:
 
 
 def detectable_text(comparison: PairedComparison, *, cells: int = 1) -> str:
-    """Say what so many pairs could have seen; empty where that is not known."""
-    told = comparison.smallest_detectable(cells=cells)
+    """Say what loss these pairs could have detected; empty where that is not known."""
+    detectable = comparison.smallest_detectable(cells=cells)
     effect = comparison.smallest_effect(cells=cells)
-    if told is None or effect is None:
+    if detectable is None or effect is None:
         return ""
     return (
-        f"smallest loss it could have seen: {100 * told:.2g} % told from none, "
+        f"smallest loss it could have seen: {100 * detectable:.2g} % told from none, "
         f"{100 * effect:.2g} % called {Verdict.SLOWER}, each in 4 of 5 such runs; margin "
         f"{100 * comparison.rule.margin:.3g} %"
     )

@@ -347,7 +347,7 @@ def _without_unfinished(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
 def _next_to_each_other(
     pairs: tuple[Pair, ...], lines: Sequence[_Line]
 ) -> tuple[tuple[Pair, ...], list[str]]:
-    """Leave out pairs whose arms did not run next to each other, where that is told."""
+    """Leave out pairs whose arms did not run next to each other, where the file says so."""
     places: dict[int, dict[Arm, list[float]]] = defaultdict(lambda: defaultdict(list))
     for line in lines:
         if line.order is not None:

@@ -25,7 +25,7 @@ DROP = 0.10
 SURE = 0.9
 """Posterior probability above which it is claimed."""
 HARD_BREAK_TRIALS = 4
-"""A baseline that passed all of so many makes a candidate without a pass BROKEN."""
+"""A baseline that passed all of at least this many makes a candidate without a pass BROKEN."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,15 +74,15 @@ def compare_passes(baseline: Passes, candidate: Passes) -> PassComparison:
     drop = drop_probability(baseline, candidate)
     rise = drop_probability(candidate, baseline)
     if is_hard_break(baseline, candidate):
-        word = Verdict.BROKEN
+        verdict = Verdict.BROKEN
     elif drop > SURE:
-        word = Verdict.SLOWER
+        verdict = Verdict.SLOWER
     elif rise > SURE:
-        word = Verdict.FASTER
+        verdict = Verdict.FASTER
     else:
-        word = Verdict.SAME if 1 - drop - rise > SURE else Verdict.INCONCLUSIVE
+        verdict = Verdict.SAME if 1 - drop - rise > SURE else Verdict.INCONCLUSIVE
     return PassComparison(
-        verdict=word,
+        verdict=verdict,
         baseline=baseline,
         candidate=candidate,
         drop_probability=drop,
@@ -149,7 +149,7 @@ _RATES = tuple(step / 100 for step in range(1, 100))
 def most_called(trials: int, *, baseline: int | None = None) -> int | None:
     """The most passes that are called worse than the baseline's, by default a perfect one.
 
-    Both arms have so many trials; None where not even 0 passes would be called.
+    Both arms have `trials` trials; None where not even 0 passes would be called.
     """
     before = trials if baseline is None else baseline
     for passed in range(before - 1, -1, -1):
@@ -293,7 +293,7 @@ def _distance(total: int, everything: int, size: int, trials: int) -> int:
 
 
 def _subset_sums(scores: Sequence[int], size: int) -> Counter[int]:
-    """How many subsets of so many scores have which sum."""
+    """How many subsets of `size` scores have which sum."""
     by_size = [Counter({0: 1}), *(Counter[int]() for _ in range(size))]
     for score in scores:
         for taken in range(size, 0, -1):

@@ -68,7 +68,7 @@ def smallest_effect(
 
     Such runs: as many pairs, the same margin and alpha, and `sd_log` as the true
     deviation between pairs: of an estimated one, give `upper_sd`. Never below the
-    margin, whatever the noise; a margin of 0 gives the smallest loss that is told from
+    margin, whatever the noise; a margin of 0 gives the smallest loss that differs from
     none. As a fraction of the baseline's speed; None for fewer pairs than any claim
     needs.
     """

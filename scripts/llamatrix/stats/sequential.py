@@ -67,7 +67,7 @@ class PairedComparison:
     def smallest_effect(self, *, cells: int = 1) -> float | None:
         """Return the smallest loss that 80 % of such runs would call SLOWER.
 
-        As the first of so many cells that Holm tries; None where it is not known.
+        As the first of `cells` cells that Holm tries; None where it is not known.
         """
         return self._smallest(margin=self.rule.margin, cells=cells)
 
@@ -117,11 +117,11 @@ def judge(
     overall = estimate(ratios, rounding_log=rounding_log) if ratios else None
     cycles = clock_log_ratios(found.complete, unit)
     per_cycle = estimate(cycles, rounding_log=rounding_log) if cycles else None
-    word, notes = _word(found, overall, rule)
-    if word in {Verdict.SLOWER, Verdict.FASTER} and per_cycle:
-        notes = (*notes, _clock_note(word, rule.verdict(per_cycle)))
+    verdict, notes = _verdict(found, overall, rule)
+    if verdict in {Verdict.SLOWER, Verdict.FASTER} and per_cycle:
+        notes = (*notes, _clock_note(verdict, rule.verdict(per_cycle)))
     return PairedComparison(
-        verdict=word,
+        verdict=verdict,
         unit=unit,
         rule=rule,
         estimate=overall,
@@ -132,7 +132,7 @@ def judge(
     )
 
 
-def _word(
+def _verdict(
     found: SortedPairs, overall: Estimate | None, rule: Rule
 ) -> tuple[Verdict, tuple[str, ...]]:
     if found.candidate_broken:
@@ -146,11 +146,11 @@ def _word(
             f"complete, undisturbed pairs: {overall.pairs}; a claim needs {MIN_PAIRS}"
         )
         return Verdict.INCONCLUSIVE, (note,)
-    word = rule.verdict(overall)
+    verdict = rule.verdict(overall)
     notes: list[str] = []
-    if found.candidate_failed and word in {Verdict.SAME, Verdict.FASTER}:
+    if found.candidate_failed and verdict in {Verdict.SAME, Verdict.FASTER}:
         # What is missing may be what is bad: survivors cannot speak for it.
-        word = Verdict.INCONCLUSIVE
+        verdict = Verdict.INCONCLUSIVE
         numbers = ", ".join(map(str, found.candidate_failed))
         notes.append(
             f"the candidate gave no value in pair {numbers} where the baseline did; "
@@ -166,7 +166,7 @@ def _word(
             f"the values are written in steps that can hide {overall.rounding_log:.1%} "
             "of the ratio; the interval is widened by it: write more digits"
         )
-    return word, tuple(notes)
+    return verdict, tuple(notes)
 
 
 def _clock_note(verdict: Verdict, per_cycle: Verdict) -> str:

@@ -41,7 +41,7 @@ class Noise:
     drift: float = 0.0
     """What the first process gains from a cold machine; decays from there."""
     drift_processes: float = 3.0
-    """After so many processes the gain has fallen to 37 %."""
+    """The number of processes after which the gain has fallen to 37 %."""
     cycle: float = 0.0
     """What a disturbance of period four costs two processes in a row of every four."""
 
@@ -50,7 +50,7 @@ def measured_noise(processes: Sequence[Sequence[float]]) -> Noise:
     """Noise of real processes of one build: samples per process, two or more of each.
 
     One-way analysis of variance on the logs; a between-process part that comes out
-    negative is 0. Drift is not told apart from the rest.
+    negative is 0. Drift is not separated from the rest.
     """
     logs = [[math.log(value) for value in samples] for samples in processes]
     if len(logs) < 2 or min(map(len, logs)) < 2:  # noqa: PLR2004
@@ -119,7 +119,7 @@ class Way:
     processes: int
     """Of both arms, in order of time."""
     candidate_at: "Callable[[int, np.random.Generator], Places]"
-    """For so many runs: the places in time of the candidate's processes, shape (runs,
+    """For a number of runs: the places in time of the candidate's processes, shape (runs,
     processes / 2), in the order in which they are paired with the baseline's."""
     judge: "Callable[[Floats, Floats, float], Iterator[Claim]]"
     """Logs of baseline and candidate, shape (runs, processes, repetitions), and the
@@ -237,10 +237,10 @@ def _welch(
         degrees = (n - 1) * (a + b) ** 2 / (a**2 + b**2)
         half = t_quantile(1 - ALPHA / 2, degrees) * math.sqrt(a + b)
         if abs(mean) <= half:
-            word = Verdict.INCONCLUSIVE
+            verdict = Verdict.INCONCLUSIVE
         else:
-            word = Verdict.SLOWER if mean < 0 else Verdict.FASTER
-        yield Claim(verdict=word, covered=abs(mean - truth) <= half, per_arm=per_arm)
+            verdict = Verdict.SLOWER if mean < 0 else Verdict.FASTER
+        yield Claim(verdict=verdict, covered=abs(mean - truth) <= half, per_arm=per_arm)
 
 
 def _means_only(
@@ -249,10 +249,10 @@ def _means_only(
     """A mean beyond the margin is a change, any other is none."""
     log_margin = Rule(margin=margin, alpha=ALPHA).log_margin
     for mean in (_process_means(candidate) - _process_means(baseline))[:, 0].tolist():
-        word = Verdict.SAME
+        verdict = Verdict.SAME
         if abs(mean) >= log_margin:
-            word = Verdict.SLOWER if mean < 0 else Verdict.FASTER
-        yield Claim(verdict=word, covered=None, per_arm=1)
+            verdict = Verdict.SLOWER if mean < 0 else Verdict.FASTER
+        yield Claim(verdict=verdict, covered=None, per_arm=1)
 
 
 def _process_means(logs: "Floats") -> "Floats":
@@ -323,7 +323,7 @@ def score(
     runs: int = 4000,
     seed: int = 0,
 ) -> Score:
-    """Try one design on so many runs. The same seed gives the same figures.
+    """Try one design on `runs` runs. The same seed gives the same figures.
 
     The known-slow candidate differs by its speed alone: same noise, same order.
     """
@@ -346,7 +346,7 @@ def score(
     baseline = logs[others].reshape(candidate.shape)
     claims = list(tried.judge(baseline, candidate, truth))
     covered = [claim.covered for claim in claims if claim.covered is not None]
-    words = [claim.verdict for claim in claims]
+    verdicts = [claim.verdict for claim in claims]
     claimed = [
         bool(claim.covered)
         for claim in claims
@@ -357,10 +357,10 @@ def score(
         design=design,
         true_loss=true_loss,
         runs=runs,
-        slower=words.count(Verdict.SLOWER) / runs,
-        faster=words.count(Verdict.FASTER) / runs,
-        same=words.count(Verdict.SAME) / runs,
-        inconclusive=words.count(Verdict.INCONCLUSIVE) / runs,
+        slower=verdicts.count(Verdict.SLOWER) / runs,
+        faster=verdicts.count(Verdict.FASTER) / runs,
+        same=verdicts.count(Verdict.SAME) / runs,
+        inconclusive=verdicts.count(Verdict.INCONCLUSIVE) / runs,
         coverage=sum(covered) / runs if covered else None,
         claimed_coverage=Rate(share=sum(claimed) / len(claimed), runs=len(claimed))
         if claimed

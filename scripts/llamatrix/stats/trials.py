@@ -80,9 +80,9 @@ def judge_trials(
     if baseline.passes and candidate.passes:
         comparison = compare_passes(baseline.passes, candidate.passes)
         turns = compare_turns(baseline.turns, candidate.turns, max_turns=max_turns)
-    word = comparison.verdict if comparison else Verdict.INCONCLUSIVE
+    verdict = comparison.verdict if comparison else Verdict.INCONCLUSIVE
     return TrialComparison(
-        verdict=Verdict.BROKEN if found else word,
+        verdict=Verdict.BROKEN if found else verdict,
         baseline=baseline,
         candidate=candidate,
         comparison=comparison,
