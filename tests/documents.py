@@ -13,11 +13,12 @@ from pathlib import Path
 from tests.shipped import ROOT, shipped_matrix
 
 from llamatrix.commands.report_view import View, load_view
-from llamatrix.compare.ledger import SPEED_PAIRS, SpeedRun, pairs_of
+from llamatrix.compare.ledger import pairs_of
 from llamatrix.config.cell import SpeedTest
 from llamatrix.measure.context.result import usable_context
 from llamatrix.nvml import Gpu
 from llamatrix.records.context_record import ContextRecord
+from llamatrix.records.pair_records import SPEED_PAIRS, SpeedRun
 from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord

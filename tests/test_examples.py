@@ -7,10 +7,10 @@ import pytest
 from tests.invoking import invoked
 from tests.shipped import ROOT
 
-from llamatrix.compare.ledger import SPEED_PAIRS
 from llamatrix.records.context_record import CONTEXT
 from llamatrix.records.hand_run import BY_HAND
 from llamatrix.records.judge_record import JUDGE
+from llamatrix.records.pair_records import SPEED_PAIRS
 from llamatrix.records.speed_record import SPEED
 from llamatrix.records.store import DamagedLine, R, RecordKind, Store
 from llamatrix.records.trial_record import AGENT

@@ -16,7 +16,7 @@ from tests.shipped import ROOT
 SOURCE = ROOT / "scripts" / "llamatrix"
 PACKAGES = (
     *("foundation", "config", "provision", "engines", "sandbox", "proxy", "agents"),
-    *("trials", "measure", "records", "stats", "compare", "reference", "report"),
+    *("trials", "measure", "stats", "records", "compare", "reference", "report"),
     "commands",
 )
 HOMES = {
@@ -123,7 +123,11 @@ def test_third_party_package_is_imported_at_home_only() -> None:
     ids=name_of,
 )
 def test_reports_know_agents_and_engines_by_their_contracts_alone(path: Path) -> None:
-    contracts = {"llamatrix.agents.turn_outcome", "llamatrix.engines.outcome"}
+    contracts = {
+        "llamatrix.agents",
+        "llamatrix.agents.turn_outcome",
+        "llamatrix.engines.outcome",
+    }
     members = ("llamatrix.agents", "llamatrix.engines")
     assert {one for one in imports(path) if one.startswith(members)} <= contracts
 

@@ -253,21 +253,21 @@ def test_endless_compaction_is_not_scored(stop: Stop) -> None:
         (
             replace(WELL, calls=finished("unknown")),
             (
-                "agent failed: exit code 0: OpenCode ended without a last word (finish "
+                "agent failed: exit code 0: the agent ended without a last word (finish "
                 "`unknown`) and without an error"
             ),
         ),
         (
             replace(WELL, calls=(), events=UNKNOWN),
             (
-                "agent failed: exit code 0: OpenCode ended without a last word (finish "
+                "agent failed: exit code 0: the agent ended without a last word (finish "
                 "`unknown`) and without an error"
             ),
         ),
         (
             replace(WELL, calls=()),
             (
-                "agent failed: exit code 0: OpenCode ended without a last word and without "
+                "agent failed: exit code 0: the agent ended without a last word and without "
                 "an error"
             ),
         ),

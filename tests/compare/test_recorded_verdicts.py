@@ -21,17 +21,16 @@ from tests.commands.regress.agent.made import (
 )
 from tests.shipped import CAPTURED, ROOT
 
-from llamatrix.compare.ledger import (
-    REPLAY_PAIRS,
-    SPEED_PAIRS,
-    Ledger,
-    ReplayRun,
-    RunT,
-    SpeedRun,
-)
+from llamatrix.compare.ledger import Ledger, RunT
 from llamatrix.compare.run import ArmFacts, TimingComparison, headline_of
 from llamatrix.compare.session import Session
 from llamatrix.project import Project
+from llamatrix.records.pair_records import (
+    REPLAY_PAIRS,
+    SPEED_PAIRS,
+    ReplayRun,
+    SpeedRun,
+)
 from llamatrix.records.store import R, RecordKind, RecordLocation
 from llamatrix.report.comparison import (
     comparison_json,

@@ -7,9 +7,10 @@ import msgspec
 import pytest
 from tests.shipped import ROOT
 
-from llamatrix.compare.ledger import SPEED_PAIRS, SpeedRun, pairs_of
+from llamatrix.compare.ledger import pairs_of
 from llamatrix.compare.speed import repetitions_for
 from llamatrix.config.cell import SpeedTest
+from llamatrix.records.pair_records import SPEED_PAIRS, SpeedRun
 from llamatrix.records.store import RecordLocation
 from llamatrix.stats.pairs import Samples
 from llamatrix.stats.sequential import PairedComparison, judge_cases

@@ -2,10 +2,10 @@
 
 from tests.shipped import CAPTURED
 
-from llamatrix.compare.ledger import REPLAY_PAIRS, SPEED_PAIRS
 from llamatrix.records.context_record import CONTEXT
 from llamatrix.records.hand_run import BY_HAND
 from llamatrix.records.judge_record import JUDGE
+from llamatrix.records.pair_records import REPLAY_PAIRS, SPEED_PAIRS
 from llamatrix.records.speed_record import SPEED
 from llamatrix.records.store import RecordKind, RecordLocation, Stored
 from llamatrix.records.trial_record import AGENT

@@ -16,10 +16,10 @@ from tests.records.captured import KINDS, captured_line, captured_record
 from tests.records.made import made_record
 from tests.shipped import ROOT
 
-from llamatrix.compare.ledger import SpeedRun
 from llamatrix.engines.outcome import Done
 from llamatrix.errors import RecordError
 from llamatrix.records.hand_run import HandRun
+from llamatrix.records.pair_records import SpeedRun
 from llamatrix.records.speed_record import SPEED, SpeedRecord
 from llamatrix.records.store import (
     SCHEMA_VERSION,

@@ -1,18 +1,22 @@
 """The agents by cell: the place outside their folders that names them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from llamatrix.agents.context7 import RULE, SKILL, SKILL_NAME, context7_server
-from llamatrix.agents.opencode.agent import OpenCode
+from llamatrix.agents.opencode.agent import OpenCode, opencode_config
 from llamatrix.agents.opencode.install import (
+    RIPGREP,
     opencode_of,
     opencode_package,
+    program_path,
     provide_opencode,
     provide_ripgrep,
 )
 from llamatrix.agents.protocol import Agent
 from llamatrix.config.agent_cell import AgentCell
-from llamatrix.provision.nix import stored_opencode
+from llamatrix.config.lock import LockedNpm
+from llamatrix.provision.nix import stored_opencode, stored_program
 
 
 def agent_of(cell: AgentCell, *, context7_url: str | None) -> Agent:
@@ -52,3 +56,27 @@ def install_agent(cell: AgentCell, cache: Path) -> dict[str, Path]:
         "opencode": provide_opencode(cell.agent.opencode, wanted, cache),
         "rg": provide_ripgrep(cache),
     }
+
+
+def is_installed(pin: str, locked: LockedNpm, cache: Path) -> bool | None:
+    """Return whether the agent's program is here; None if not locked for this machine."""
+    package = opencode_package()
+    if package not in locked.integrity:
+        return None
+    wanted = opencode_of(locked.version, locked.integrity[package])
+    return stored_opencode(pin) is not None or program_path(wanted, cache).exists()
+
+
+def find_ripgrep(cache: Path) -> tuple[str, bool]:
+    """Return which ripgrep the agents search with, and whether it is here."""
+    if stored := stored_program("rg"):
+        return str(stored), True
+    return RIPGREP.version, program_path(RIPGREP, cache).exists()
+
+
+def client_configuration(
+    *, url: str, key: str, name: str, context_tokens: int
+) -> Mapping[str, str]:
+    """Return configuration files of agents that use a served model, by file name."""
+    text = opencode_config(url=url, key=key, name=name, context_tokens=context_tokens)
+    return {"opencode.json": text}

@@ -12,12 +12,7 @@ from pathlib import Path
 import msgspec
 
 from llamatrix import shell
-from llamatrix.agents.opencode.install import (
-    RIPGREP,
-    opencode_of,
-    opencode_package,
-    program_path,
-)
+from llamatrix.agents.registry import find_ripgrep, is_installed
 from llamatrix.config.context import choose_profile
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import CONTEXT7, Lock, load_lock
@@ -36,8 +31,6 @@ from llamatrix.provision.hardware import missing_instructions
 from llamatrix.provision.integrity import recheck_cache
 from llamatrix.provision.nix import (
     stored_context7,
-    stored_opencode,
-    stored_program,
     world,
 )
 from llamatrix.provision.npm import node_program, npm_argv, package_lock_file
@@ -286,7 +279,7 @@ def agent_findings(project: Project, matrix: Matrix | BenchError) -> Iterator[Fi
         yield finding("agents", str(error), _MEND, ok=False)
         return
     yield _told("OpenCode", lambda: _opencode(matrix, lock, cache))
-    yield _told("ripgrep", lambda: _ripgrep(cache))
+    yield _told("ripgrep", lambda: _from_npm("ripgrep", dict([find_ripgrep(cache)])))
     yield _told("Context7", lambda: _context7(matrix, lock, project))
     yield from keys
 
@@ -315,24 +308,14 @@ def _sandbox(cache: Path) -> Finding:
 
 
 def _opencode(matrix: Matrix, lock: Lock, cache: Path) -> Finding:
-    package = opencode_package()
     here: dict[str, bool] = {}
     for pin in _asked(setup.opencode for setup in matrix.agents.values()):
         locked = lock.opencode.get(pin)
-        if locked is None or package not in locked.integrity:
+        installed = is_installed(pin, locked, cache) if locked else None
+        if locked is None or installed is None:
             return _unlocked("OpenCode", f"opencode.{pin}")
-        wanted = opencode_of(locked.version, locked.integrity[package])
-        here[f"{locked.version} ({pin})"] = (
-            stored_opencode(pin) is not None or program_path(wanted, cache).exists()
-        )
+        here[f"{locked.version} ({pin})"] = installed
     return _from_npm("OpenCode", here)
-
-
-def _ripgrep(cache: Path) -> Finding:
-    if stored := stored_program("rg"):
-        return finding("ripgrep", str(stored), "", ok=True)
-    here = {RIPGREP.version: program_path(RIPGREP, cache).exists()}
-    return _from_npm("ripgrep", here)
 
 
 def _context7(matrix: Matrix, lock: Lock, project: Project) -> Finding:

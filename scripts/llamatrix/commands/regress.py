@@ -29,13 +29,7 @@ from llamatrix.compare.arms import (
     parse_arm,
     with_pins,
 )
-from llamatrix.compare.ledger import (
-    REPLAY_PAIRS,
-    SPEED_PAIRS,
-    Ledger,
-    RunT,
-    open_ledger,
-)
+from llamatrix.compare.ledger import Ledger, RunT, open_ledger
 from llamatrix.compare.replay import (
     REPLAY_METRICS,
     ReplayCase,
@@ -74,6 +68,7 @@ from llamatrix.project import Project
 from llamatrix.provision.build import CompileError
 from llamatrix.provision.resolve_weights import with_known_weights
 from llamatrix.proxy.recording import read_recording
+from llamatrix.records.pair_records import REPLAY_PAIRS, SPEED_PAIRS
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.comparison import (

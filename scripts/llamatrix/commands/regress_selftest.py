@@ -14,7 +14,7 @@ from pathlib import Path
 from llamatrix.commands.flags import RegressFlags
 from llamatrix.commands.regress import compare_benches
 from llamatrix.compare import shim
-from llamatrix.compare.ledger import SPEED_PAIRS, WARM_UP, SpeedRun
+from llamatrix.compare.ledger import WARM_UP
 from llamatrix.compare.run import BUDGET_S, TimingComparison
 from llamatrix.config.cell import Cell
 from llamatrix.config.load import load_matrix
@@ -24,6 +24,7 @@ from llamatrix.measure.disturbances import Watch
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.provision.integrity import record_entry
+from llamatrix.records.pair_records import SPEED_PAIRS, SpeedRun
 from llamatrix.records.store import Store
 from llamatrix.report.comparison import comparison_text
 from llamatrix.report.render.markdown import markdown

@@ -1,6 +1,6 @@
 """`invoke serve`: a model of the matrix, served until Ctrl-C."""
 
-from llamatrix.agents.opencode.agent import opencode_config
+from llamatrix.agents.registry import client_configuration
 from llamatrix.commands.flags import ServeFlags
 from llamatrix.commands.launching import cell_to_serve, launch_of
 from llamatrix.config.context import load_context
@@ -26,6 +26,12 @@ def _show(serving: server.Serving) -> None:
 
 def summary(serving: server.Serving) -> str:
     launch = serving.launch
+    configuration = client_configuration(
+        url=serving.url,
+        key=launch.alias,
+        name=launch.model.name,
+        context_tokens=serving.context_tokens,
+    )
     caches = ", ".join(f"K {cache.k} V {cache.v}" for cache in serving.caches)
     return "\n".join(
         [
@@ -37,14 +43,7 @@ def summary(serving: server.Serving) -> str:
             f"template  {serving.template_sha256[:16]}{_fallback(launch)}",
             f"memory    {bytes_text(serving.memory().rss_bytes)}",
             "",
-            "opencode.json:",
-            opencode_config(
-                url=serving.url,
-                key=launch.alias,
-                name=launch.model.name,
-                context_tokens=serving.context_tokens,
-            ),
-            "",
+            *(f"{file}:\n{text}\n" for file, text in configuration.items()),
             "Ctrl-C stops the server",
         ]
     )

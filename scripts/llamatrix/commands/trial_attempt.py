@@ -20,11 +20,11 @@ from llamatrix.commands.trial_parts import AgentParts
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.matrix import Backend
 from llamatrix.engines.llama_cpp.engine import ENGINE
+from llamatrix.engines.llama_cpp.spill import spilled
 from llamatrix.engines.protocol import Endpoint, Memory, StartupError
 from llamatrix.errors import ServeError
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import disturbances_throughout
-from llamatrix.measure.gpu_spill import spilled
 from llamatrix.measure.telemetry import sampling
 from llamatrix.progress import say
 from llamatrix.project import Project

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from llamatrix.agents import NAMES
 from llamatrix.agents.turn_outcome import JudgingFailed, NotRun, SandboxLost
 from llamatrix.compare.arms import (
     ArmSettings,
@@ -566,6 +567,6 @@ def _facts(cells: Sequence[AgentCell]) -> ArmFacts:
         builds=(first.build_key,),
         server=first.server_key,
         templates=tuple(dict.fromkeys(template_of(cell) for cell in cells)),
-        opencode=first.opencode.version,
+        agent=f"{NAMES['opencode']} {first.opencode.version}",
         context7=first.context7.version,
     )

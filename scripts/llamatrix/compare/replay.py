@@ -11,7 +11,6 @@ import msgspec
 
 from llamatrix import __version__
 from llamatrix.compare.arms import ArmSettings, NamedTemplate, Template, both
-from llamatrix.compare.ledger import ReplayRun
 from llamatrix.compare.speed import HANGS_AFTER, PATIENCE_S, facing_cells
 from llamatrix.config.cell import Cell
 from llamatrix.config.expand import select_profile
@@ -37,6 +36,7 @@ from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.compiler import compiler_id
 from llamatrix.proxy.recording import Recording, Script, script_of
+from llamatrix.records.pair_records import ReplayRun
 from llamatrix.shell import TAIL_LINES
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.verdict import Metric

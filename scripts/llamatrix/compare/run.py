@@ -120,8 +120,9 @@ class ArmFacts:
     sweep: str = ""
     server: str = ""
     templates: tuple[str, ...] = ()
-    """Of the models, each once; only of agents, like the two versions below."""
-    opencode: str = ""
+    """Of the models, each once; only of agents, like the two fields below."""
+    agent: str = ""
+    """Name and version: `OpenCode 1.3.2`."""
     context7: str = ""
 
 

@@ -14,7 +14,7 @@ from llamatrix.compare.arms import (
     both,
     expand_arm,
 )
-from llamatrix.compare.ledger import WARM_UP, SpeedRun
+from llamatrix.compare.ledger import WARM_UP
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.complaint import nearest
 from llamatrix.config.expand import matches_any, select_cells, select_profile
@@ -31,6 +31,7 @@ from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import CompileError
 from llamatrix.provision.compiler import compiler_id
+from llamatrix.records.pair_records import SpeedRun
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.verdict import Metric
 

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from llamatrix.engines.llama_cpp.llama_bench import parse_row
 from llamatrix.engines.outcome import SpeedSample
+from llamatrix.engines.registry import parse_unnamed_row
 from llamatrix.host import Host
 from llamatrix.records.store import Envelope, Fields, RecordKind, RecordLocation
 
@@ -49,7 +49,7 @@ def by_hand_from_1(fields: Fields, place: RecordLocation) -> Fields:
         "measured_at": fields["started_at"],
         "host": host,
         "made_by": "llamatrix 0.1.0",
-        "samples": tuple(parse_row(bytes(row)) for row in rows),
+        "samples": tuple(parse_unnamed_row(bytes(row)) for row in rows),
     }
     raw = {key: msgspec.Raw(msgspec.json.encode(value)) for key, value in added.items()}
     return {**fields, **raw}

@@ -4,8 +4,8 @@ import msgspec
 
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.lock import LockedPin
-from llamatrix.engines.llama_cpp.llama_bench import parse_row
 from llamatrix.engines.outcome import Done, Outcome, Process
+from llamatrix.engines.registry import parse_unnamed_row
 from llamatrix.measure.disturbances import Load
 from llamatrix.measure.telemetry import Telemetry
 from llamatrix.provision.build import Manifest
@@ -86,7 +86,7 @@ def outcome_from_1(fields: Fields, _place: RecordLocation) -> Fields:
     if msgspec.json.decode(outcome, type=_Tagged).type != "done":
         return fields
     row = msgspec.json.decode(outcome, type=_DoneOfSchema1).result.row
-    done = Done(result=parse_row(bytes(row)))
+    done = Done(result=parse_unnamed_row(bytes(row)))
     return {**fields, "outcome": msgspec.Raw(msgspec.json.encode(done))}
 
 

@@ -60,7 +60,7 @@ _AGENT_MEANING = {
 }
 _SCRIPTED = (
     "authored transcripts spoke in the model's place, the same in both arms: pass rates "
-    "say whether engine, template and OpenCode work together, nothing of the model"
+    "say whether engine, template and agent work together, nothing of the model"
 )
 Result = TimingComparison | AgentComparison
 
@@ -267,7 +267,7 @@ def _arm_document(result: Result, arm: ArmFacts) -> dict[str, object]:
         "build": arm.builds[0],
         "server": arm.server,
         "templates": arm.templates,
-        "opencode": arm.opencode,
+        "agent": arm.agent,
         "context7": arm.context7,
     }
 
@@ -357,10 +357,10 @@ def _method(result: Result) -> str:
 def arm_text(arm: ArmFacts) -> str:
     how = f"server {arm.server}" if arm.server else f"sweep {arm.sweep}"
     text = f"{arm.pin} ({arm.commit[:9]}, build {', '.join(arm.builds)}, {how}"
-    if not arm.opencode:
+    if not arm.agent:
         return f"{text})"
     return (
-        f"{text}, template {', '.join(arm.templates)}), OpenCode {arm.opencode}, "
+        f"{text}, template {', '.join(arm.templates)}), {arm.agent}, "
         f"Context7 {arm.context7}"
     )
 

@@ -84,7 +84,7 @@ def result_totals(result: TrialResult) -> Totals:
 
 
 def tools_and_agent_s(turn: TurnResult) -> float:
-    """What is left of OpenCode's time: its own work, its tools, and the way between."""
+    """What is left of the agent's time: its own work, its tools, and the way between."""
     served_s = turn.totals.prompt_s + turn.totals.generation_s
     return max(0.0, turn.seconds - served_s)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from llamatrix.agents import NAMES
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import Done
@@ -191,7 +192,6 @@ def _test_of(claim: Claim, tests: Sequence[SpeedTest]) -> SpeedTest | str:
     return "the published generation's length is not stated"
 
 
-_CLIENT = "OpenCode"
 CORRECTNESS = "the task's checks"
 TASKS = {f"p{number}": task for task, number in PROMPTS.items()}
 """Ours by the names that reference sets give the published prompts."""
@@ -205,7 +205,7 @@ def our_trial_numbers(
     index: TrialIndex,
     gpus: Mapping[str, Gpu],
 ) -> dict[str, OurNumber]:
-    """By claim id; claims about anything but OpenCode's runs are left out."""
+    """By claim id; claims about anything but an agent's runs are left out."""
     names = {one.cell.model_key: one.cell.model_name for one in group.records}
     agents = _Agents(group=group, index=index, gpus=gpus)
     found = {
@@ -218,7 +218,7 @@ def our_trial_numbers(
 
 def _is_an_agents(claim: Claim) -> bool:
     said = claim.conditions
-    if said.client is None or not said.client.startswith(_CLIENT):
+    if said.client is None or not said.client.startswith(tuple(NAMES.values())):
         return False
     return said.task in TASKS or (
         said.task is None and claim.quantity in _WITHOUT_A_TASK
@@ -323,7 +323,8 @@ def trial_conditions(record: TrialRecord, gpus: Mapping[str, Gpu]) -> Conditions
         offload=_offload(record),
         flags=" ".join(argv[1:]),
         slots=number_after(argv, "--parallel"),
-        client=f"{_CLIENT} {record.agent_version} with Context7 {record.context7}",
+        client=f"{NAMES[record.agent_kind]} {record.agent_version} with Context7 "
+        f"{record.context7}",
         chat_template=(record.served.template.template if record.served else None),
         correctness=CORRECTNESS,
         context_shift=_switch(argv, "--context-shift", "--no-context-shift"),

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from llamatrix.agents import NAMES
 from llamatrix.agents.turn_outcome import NotRun
 from llamatrix.config.matrix import Network, WeightsKind
 from llamatrix.records.trial_record import TrialRecord
@@ -132,7 +133,8 @@ class Setup:
     build: str
     agent: str
     network: Network
-    opencode: str
+    agent_kind: str
+    agent_version: str
     context7: str
     scripted: bool
     """Whether authored transcripts spoke in the model's place."""
@@ -141,12 +143,18 @@ class Setup:
     def words(self) -> str:
         """What of it is the agent's: `published setup, OpenCode 1.3.2, online`."""
         end = ", scripted" if self.scripted else ""
-        return f"{self.agent} setup, OpenCode {self.opencode}, {self.network}{end}"
+        return f"{self.agent} setup, {self.program}, {self.network}{end}"
+
+    @property
+    def program(self) -> str:
+        """The agent and its version: `OpenCode 1.3.2`."""
+        return f"{NAMES.get(self.agent_kind, self.agent_kind)} {self.agent_version}"
 
     @property
     def name(self) -> str:
         """Fit for a file's name and an id."""
-        versions = f"opencode-{self.opencode}-context7-{self.context7}"
+        agent = f"{self.agent_kind}-{self.agent_version}"
+        versions = f"{agent}-context7-{self.context7}"
         parts = (self.host_slug, self.agent, self.network, versions)
         end = ("scripted",) if self.scripted else ()
         return "-".join((*parts, self.weights, self.pin, self.build, *end))
@@ -183,7 +191,7 @@ class TrialGroup:
     def title(self) -> str:
         setup = self.setup
         parts = (
-            *(f"{setup.agent} setup", f"OpenCode {setup.opencode}", f"{setup.network}"),
+            *(f"{setup.agent} setup", setup.program, f"{setup.network}"),
             *(f"pin {setup.pin}", f"{setup.build} build", f"{setup.weights} weights"),
         )
         return ", ".join((*parts, *filter(None, [self.caveat])))
@@ -266,7 +274,8 @@ def _setup(record: TrialRecord) -> Setup:
         build=record.cell.build,
         agent=record.cell.agent,
         network=record.cell.network,
-        opencode=record.agent_version,
+        agent_kind=record.agent_kind,
+        agent_version=record.agent_version,
         context7=record.context7,
         scripted=record.cell.script is not None,
     )

@@ -150,7 +150,7 @@ def test_a_shells_programs_are_named(
     stored.touch()
     (tmp_path / "paths.json").write_text(json.dumps({"programs": {"rg": str(stored)}}))
     monkeypatch.setenv(VARIABLE, str(tmp_path / "paths.json"))
-    assert found(project)["ripgrep"].found == str(stored)
+    assert found(project)["ripgrep"].found == f"{stored} is here"
 
 
 def test_a_shell_that_cannot_be_read_is_a_finding(

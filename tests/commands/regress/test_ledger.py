@@ -4,9 +4,10 @@ import msgspec
 import pytest
 from tests.commands.regress.conftest import Regress
 
-from llamatrix.compare.ledger import SPEED_PAIRS, SpeedRun, last_series, pairs_of
+from llamatrix.compare.ledger import last_series, pairs_of
 from llamatrix.measure.telemetry import CpuSample, Telemetry
 from llamatrix.project import Project
+from llamatrix.records.pair_records import SPEED_PAIRS, SpeedRun
 from llamatrix.records.store import Store
 from llamatrix.stats.pairs import Arm, Pair
 from llamatrix.stats.verdict import Metric

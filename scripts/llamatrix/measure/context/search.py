@@ -10,6 +10,7 @@ import msgspec
 
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import Serving, Timeouts, read_log, running
+from llamatrix.engines.llama_cpp.spill import off_card, split_graph
 from llamatrix.engines.outcome import Crashed, OutOfMemory, Stage, TimedOut
 from llamatrix.engines.protocol import StartupError
 from llamatrix.errors import ServeError
@@ -38,7 +39,6 @@ from llamatrix.measure.context.result import (
     Unanswered,
     footprint,
 )
-from llamatrix.measure.gpu_spill import off_card, split_graph
 from llamatrix.measure.telemetry import sampling
 from llamatrix.provision.weights.fit import (
     MemorySettings,

@@ -1,4 +1,4 @@
-"""What the harness adds to a trial: the tap's way, and the time beside OpenCode's."""
+"""What the harness adds to a trial: the tap's way, and the time beside the agent's."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ _MS = 1000
 _WHAT_IT_IS = """\
   in it: opening the sandbox, files in and out, reading the server's counters, recording,
     and the tap for each call
-  not in it: starting and loading the server, OpenCode and its tools, the checks, and
+  not in it: starting and loading the server, the agent and its tools, the checks, and
     reading the finished work (order, quality, tokens)"""
 
 
@@ -29,7 +29,7 @@ def tap_text(cost: Cost) -> str:
     between = (
         f"[{_MS * added[ranks[0]]:.2f}, {_MS * added[ranks[1]]:.2f}]"
         if ranks
-        else "no interval of so few"
+        else "too few pairs for an interval"
     )
     return (
         f"tap: a call takes {_MS * statistics.median(added):.2f} ms longer {between}, "
@@ -41,8 +41,8 @@ def tap_text(cost: Cost) -> str:
 def trials_text(records: Iterable[TrialRecord], *, host: str, tap_s: float) -> str:
     """Each trial of a host against its own limit, the worst named.
 
-    `tap_s` is the tap's median for one call: OpenCode waits for it, so it is in
-    OpenCode's time and is added here.
+    `tap_s` is the tap's median for one call: the agent waits for it, so it is in
+    the agent's time and is added here.
     """
     made = [one for one in records if one.host.slug == host and one.result.turns]
     if not made:

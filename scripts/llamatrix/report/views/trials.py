@@ -66,7 +66,7 @@ def trial_facts(group: TrialGroup) -> dict[str, str]:
         names = {one.cell.script for one in group.records if one.cell.script}
         speaks = f"{SCRIPTED}; transcripts: {', '.join(sorted(names))}"
     uv = ", ".join(sorted({one.uv for one in group.records}))
-    programs = f"OpenCode {setup.opencode}, Context7 {setup.context7}, uv {uv}"
+    programs = f"{setup.program}, Context7 {setup.context7}, uv {uv}"
     where = f"`records/{setup.host_slug}/agent/`"
     servers = (" ".join(served_argv(one)) for one in group.records)
     # Others differ in their model's own flags.

@@ -110,7 +110,7 @@ def _failure_text(cause: AgentFailed) -> str:
     if said := " ".join(cause.errors) or first_error(cause.tail):
         return said
     finish = f" (finish `{cause.finish}`)" if cause.finish else ""
-    return f"OpenCode ended without a last word{finish} and without an error"
+    return f"the agent ended without a last word{finish} and without an error"
 
 
 def _word(outcome: TurnOutcome) -> str:
@@ -210,7 +210,7 @@ def _of_turn(turn: TurnResult) -> Iterator[tuple[str, str]]:
     if totals.failed_calls:
         yield "failed calls", f"{totals.failed_calls} of {totals.api_calls}"
     if totals.left_calls:
-        yield "calls that OpenCode left", f"{totals.left_calls} of {totals.api_calls}"
+        yield "calls that the agent left", f"{totals.left_calls} of {totals.api_calls}"
     if totals.other_calls:
         yield (
             "calls that are not the agent's",

@@ -75,7 +75,7 @@ def test_the_json_has_counts_and_words_only_as_verdicts(project: Project) -> Non
     assert cell["drop_probability"] == pytest.approx(0.929, abs=1e-3)
     assert cell["baseline"]["wilson_95"][0] == pytest.approx(0.566, abs=1e-3)
     assert document["pooled"]["cells"] == 2
-    assert document["baseline"]["opencode"] == "1.3.2"
+    assert document["baseline"]["agent"] == "OpenCode 1.3.2"
 
 
 def test_junit_fails_losses_and_skips_what_is_not_known(project: Project) -> None:

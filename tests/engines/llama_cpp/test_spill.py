@@ -2,7 +2,7 @@
 
 import pytest
 
-from llamatrix.measure.gpu_spill import spilled
+from llamatrix.engines.llama_cpp.spill import spilled
 
 EMBEDDINGS = 682 * 2**20
 ON_CARD = """\

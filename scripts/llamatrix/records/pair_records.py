@@ -1,0 +1,160 @@
+"""Records of pairs: one process of one arm of a comparison, llama-bench or a replay."""
+
+import shlex
+from statistics import fmean
+from typing import assert_never
+
+from llamatrix.config.cell import SpeedTest
+from llamatrix.config.lock import LockedPin
+from llamatrix.engines.outcome import (
+    ContextTooLarge,
+    Crashed,
+    Done,
+    Invalid,
+    Outcome,
+    OutOfMemory,
+    Process,
+    TimedOut,
+)
+from llamatrix.measure.disturbances import Load
+from llamatrix.measure.replay import Replayed, ReplayFailed, ReplayFailureKind
+from llamatrix.measure.telemetry import Telemetry
+from llamatrix.provision.build import Manifest
+from llamatrix.provision.weights.provide import WeightsFacts
+from llamatrix.records.speed_record import outcome_from_1
+from llamatrix.records.store import Envelope, RecordKind, keep_fields
+from llamatrix.stats.pairs import Arm
+from llamatrix.stats.verdict import Metric
+
+_TAIL_LINES = 10
+
+
+class PairedRun(Envelope, frozen=True, kw_only=True):
+    """One process of one arm."""
+
+    case: str
+    digest: str
+    series: int
+    """From 1; `--again` begins another, and pairs of two are never judged together."""
+    pair: int
+    """From 1 in each series; 0 for the warm-up."""
+    place: int
+    """1 or 2: which of its pair ran first."""
+    arm: Arm
+    cell: str
+
+    @property
+    def record_id(self) -> str:
+        return f"{self.case}-{self.digest[:12]}"
+
+
+class SpeedRun(PairedRun, frozen=True, kw_only=True):
+    """One process of llama-bench."""
+
+    test: SpeedTest
+    repetitions: int
+    outcome: Outcome
+    seconds: float
+    """Wall time of the process."""
+    load: Load
+    disturbed: str
+    """Why the pair does not count, or empty."""
+    process: Process
+    telemetry: Telemetry
+    locked: LockedPin
+    build: Manifest
+    weights: WeightsFacts
+
+    @property
+    def samples(self) -> tuple[float, ...]:
+        """Tokens per second of each repetition after the first, which is cold."""
+        return self.outcome.result.steady if isinstance(self.outcome, Done) else ()
+
+    def value(self, metric: Metric) -> float | None:  # noqa: ARG002
+        """Return the steady mean of its one test; None where the process gave none."""
+        return fmean(self.samples) if self.samples else None
+
+    @property
+    def crashed(self) -> bool:
+        """Whether it ended by a fault of its own, which no load excuses."""
+        return isinstance(self.outcome, Crashed | Invalid)
+
+    @property
+    def failure(self) -> str:
+        """How it failed, with the last lines of its output."""
+        match self.outcome:
+            case TimedOut(after_s=after_s, tail=tail):
+                how = f"no end after {after_s:.0f} s"
+            case Crashed(exit_code=code, tail=tail):
+                how = f"crashed with exit code {code}"
+            case OutOfMemory(exit_code=code, tail=tail):
+                how = f"out of memory, exit code {code}"
+            case ContextTooLarge(exit_code=code, tail=tail):
+                how = f"context too large, exit code {code}"
+            case Invalid(reason=reason, tail=tail):
+                how = f"invalid row: {reason}"
+            case Done():
+                how, tail = "gave no samples", ()
+            case _:
+                assert_never(self.outcome)
+        first = f"{self.arm}: {shlex.join(self.process.argv)}: {how}"
+        return "\n".join([first, *tail[-_TAIL_LINES:]])
+
+
+class ReplayRun(PairedRun, frozen=True, kw_only=True):
+    """One fresh server, and the session it replayed."""
+
+    server: str
+    recording: str
+    """Digest of what was replayed …"""
+    script: str
+    """… and sha256 of the tokens it was replayed as."""
+    argv: tuple[str, ...]
+    """The server's command line, without folders; empty where it never ran."""
+    outcome: Replayed | ReplayFailed
+    seconds: float
+    """Wall time from the server's start to its end."""
+    load: Load
+    disturbed: str
+    """Why the pair does not count, or empty."""
+    telemetry: Telemetry
+    """While the session ran."""
+    locked: LockedPin
+    build: Manifest
+    weights: WeightsFacts
+
+    def value(self, metric: Metric) -> float | None:
+        if isinstance(self.outcome, ReplayFailed):
+            return None
+        match metric:
+            case Metric.PROMPT:
+                return self.outcome.prompt_tps
+            case Metric.GENERATION:
+                return self.outcome.decode_tps
+            case Metric.FIRST_TOKEN:
+                return self.outcome.prompt_s
+
+    @property
+    def crashed(self) -> bool:
+        """Load makes a server slow; it takes nothing else to be too late."""
+        return (
+            isinstance(self.outcome, ReplayFailed)
+            and self.outcome.way is not ReplayFailureKind.TIMED_OUT
+        )
+
+    @property
+    def failure(self) -> str:
+        failed = self.outcome
+        if isinstance(failed, Replayed):
+            return f"{self.arm}: gave no numbers"
+        where = f"call {failed.call}" if failed.call else "before the first call"
+        first = f"{self.arm}: {where}: {failed.way}: {failed.said}"
+        return "\n".join([first, *failed.tail[-_TAIL_LINES:]])
+
+
+SPEED_PAIRS = RecordKind(
+    folder="speed", holds=SpeedRun, migrations={1: outcome_from_1}, root="regress"
+)
+REPLAY_PAIRS = RecordKind(
+    folder="replay", holds=ReplayRun, migrations={1: keep_fields}, root="regress"
+)
