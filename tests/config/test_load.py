@@ -1,6 +1,7 @@
 """Errors in `matrix.toml` are one line: file, key path, value, nearest name."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -330,3 +331,48 @@ def test_reserved_environment_variable_is_refused(
         error = refused(line, f'env = {{ {name} = "{value}" }}\n{line}')
         assert ".env" in error
         assert complaint in error
+
+
+@pytest.mark.parametrize(
+    ("pin", "complaint"),
+    [
+        ('about = "x"', "pins.mine: names no source; write one of package"),
+        ('git = "x"\npath = "y"', "pins.mine: names git and path; write one of"),
+        ('git = "x"', "pins.mine.rev: a pin by git needs a rev"),
+        ('path = "x"\nrev = "v1"', "pins.mine.rev: a pin by path has no rev"),
+        ('package = "x"', "pins.mine.version: a pin by package needs a version"),
+        ('git = "x"\nrev = "f49e9178"', "looks like an abbreviated commit"),
+        ('git = "x"\nrev = "--upload-pack=y"', "is no name of a branch, tag, ref"),
+        ('git = "https://me:pw@host/x"\nrev = "v1"', "pins.mine.git: a flag, or a"),
+    ],
+)
+def test_pin_has_one_source_with_its_keys(
+    tmp_path: Path, pin: str, complaint: str
+) -> None:
+    text = (ROOT / "matrix.toml").read_text()
+    (tmp_path / "matrix.toml").write_text(f"{text}\n[pins.mine]\n{pin}\n")
+    with pytest.raises(MatrixError) as caught:
+        load_matrix(tmp_path / "matrix.toml")
+    assert complaint in str(caught.value).splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "pin",
+    [
+        'git = "../x"\nrev = "refs/pull/7/head"',
+        'path = "../llama.cpp"',
+        'binaries = "/usr"',
+    ],
+)
+def test_pin_by_git_path_or_binaries_is_accepted(tmp_path: Path, pin: str) -> None:
+    text = (ROOT / "matrix.toml").read_text()
+    (tmp_path / "matrix.toml").write_text(f"{text}\n[pins.mine]\n{pin}\n")
+    assert "mine" in load_matrix(tmp_path / "matrix.toml").pins
+
+
+def test_templates_of_synthetic_weights_come_from_a_package(tmp_path: Path) -> None:
+    text = (ROOT / "matrix.toml").read_text()
+    text = re.sub(r'template_pin = "\w+"', 'template_pin = "mine"', text)
+    (tmp_path / "matrix.toml").write_text(f'{text}\n[pins.mine]\npath = "x"\n')
+    with pytest.raises(MatrixError, match="template_pin: 'mine' is no package"):
+        load_matrix(tmp_path / "matrix.toml")

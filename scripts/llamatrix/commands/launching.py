@@ -10,7 +10,12 @@ from llamatrix.config.cell import Cell, EngineCell
 from llamatrix.config.complaint import nearest
 from llamatrix.config.context import Context
 from llamatrix.config.expand import select_profile
-from llamatrix.config.lock import locked_pin, locked_template, locked_weights
+from llamatrix.config.lock import (
+    locked_pin,
+    locked_template,
+    locked_weights,
+    numbered_pin,
+)
 from llamatrix.config.matrix import Model, Server
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.templates import (
@@ -24,6 +29,7 @@ from llamatrix.errors import MatrixError
 from llamatrix.provision.build import provide_build
 from llamatrix.provision.hardware import require_device
 from llamatrix.provision.integrity import file_sha256
+from llamatrix.provision.resolve import with_named_pin
 from llamatrix.provision.resolve_weights import with_known_weights
 from llamatrix.provision.source import provide_source
 from llamatrix.provision.weights.provide import provide_weights
@@ -44,8 +50,9 @@ def cell_to_serve(context: Context, *, model: str = "", pin: str = "") -> Cell:
     if key not in known:
         hint = nearest(key, known)
         raise MatrixError(f"--model {key!r}: not in profile {profile!r}{hint}")
-    if pin and pin not in matrix.pins:
-        raise MatrixError(f"--pin {pin!r}: unknown pin{nearest(pin, matrix.pins)}")
+    if pin:
+        context, pin = with_named_pin(context, pin, flag="--pin")
+        matrix = context.matrix
     cells = (cell for cell in context.plan().speed if cell.model_key == key)
     cell = next(cells, None)
     if cell is None:
@@ -57,12 +64,12 @@ def cell_to_serve(context: Context, *, model: str = "", pin: str = "") -> Cell:
         context = with_known_weights(context, [cell], ask_hub=True)
         published = locked_weights(matrix, context.lock, key)
         cell = msgspec.structs.replace(cell, published=published)
-    if not pin or pin == cell.pin_key:
-        return cell
+    if not pin:
+        context, pin = with_named_pin(context, cell.pin_key, flag="--pin")
     return msgspec.structs.replace(
         cell,
         pin_key=pin,
-        pin=matrix.pins[pin],
+        pin=numbered_pin(matrix, context.lock, pin),
         locked=locked_pin(matrix, context.lock, pin),
     )
 

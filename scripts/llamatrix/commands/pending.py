@@ -19,6 +19,7 @@ from llamatrix.host import this_host
 from llamatrix.measured_environment import dropped_variables
 from llamatrix.progress import say
 from llamatrix.provision.build import compiled_by
+from llamatrix.provision.local_pins import with_local_pins
 from llamatrix.provision.resolve_weights import with_known_weights
 from llamatrix.records.context_record import ContextCell, ContextRecord
 from llamatrix.records.speed_record import SPEED, SpeedRecord
@@ -129,6 +130,7 @@ def find_pending(
     again: int = 0,
     retry: bool = False,
     ask_hub: bool = False,
+    hash_pins: bool = False,
 ) -> Pending:
     """Compare the chosen cells with the records; MatrixError where none is of the kinds.
 
@@ -137,6 +139,8 @@ def find_pending(
     """
     plan = context.plan(cells)
     known = with_known_weights(context, plan.cells, ask_hub=ask_hub)
+    if hash_pins or ask_hub:
+        known = with_local_pins(known, [cell.pin_key for cell in plan.cells])
     if known.lock != context.lock:
         context, plan = known, known.plan(cells)
     check_agents(plan.agents)

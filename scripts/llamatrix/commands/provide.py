@@ -10,7 +10,7 @@ from llamatrix.provision.weights.provide import provide_weights
 
 def build(flags: SelectFlags) -> None:
     """Compile the builds of all chosen cells."""
-    pending = find_pending(load_context(flags.profile), flags.cells)
+    pending = find_pending(load_context(flags.profile), flags.cells, hash_pins=True)
     cells = {f"{cell.pin_key}/{cell.build_key}": cell for cell in pending.engines}
     for name, cell in cells.items():
         built = provide_build(cell, pending.context.project.cache)

@@ -17,6 +17,7 @@ from llamatrix.config.lock import (
     locked_pin,
     locked_template,
     locked_weights,
+    numbered_pin,
 )
 from llamatrix.config.matrix import Matrix, Measurement, Profile, WeightsKind
 from llamatrix.errors import MatrixError
@@ -113,7 +114,7 @@ def _engines(matrix: Matrix, lock: Lock, profile: Profile) -> Iterator[EngineCel
             if profile.weights is WeightsKind.HUB
             else None,
             pin_key=pin,
-            pin=matrix.pins[pin],
+            pin=numbered_pin(matrix, lock, pin),
             locked=locked_pin(matrix, lock, pin),
             build_key=build,
             build=matrix.builds[build],

@@ -15,6 +15,8 @@ from llamatrix.config.matrix import (
     Backend,
     Matrix,
     Measurement,
+    Pin,
+    PinKind,
     Profile,
     Server,
     Sweep,
@@ -38,6 +40,16 @@ checked when its source is here (`provision/pin_source.py`).
 BENCH_CACHE_TYPES = ("f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl")
 SERVER_CACHE_TYPES = ("f32", *BENCH_CACHE_TYPES)
 _UNQUANTISED = ("f32", "f16", "bf16")
+_OF_A_PIN = {
+    PinKind.PACKAGE: ("version", "commit"),
+    PinKind.GIT: ("rev",),
+    PinKind.PATH: (),
+    PinKind.BINARIES: (),
+}
+"""The keys that each kind of pin must have, and no other kind may."""
+_ABBREVIATED = re.compile(r"[0-9a-f]{5,39}")
+_REV = re.compile(r"[^\s~^:?*\[\\-][^\s~^:?*\[\\]*")
+_CREDENTIALS = re.compile(r"\w+://[^/@]*:[^/@]*@")
 _SHOWN = 5
 _SPLIT_FILE = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 _MOST_LEVELS = 32
@@ -106,9 +118,19 @@ def _is_too_deep(raw: object) -> bool:
 
 
 def _contradictions(matrix: Matrix) -> Iterator[str]:
-    if matrix.synthetic.template_pin not in matrix.pins:
+    wrong_pins = [
+        line for key, pin in matrix.pins.items() for line in _in_pin(pin, f"pins.{key}")
+    ]
+    yield from wrong_pins
+    template_pin = matrix.pins.get(matrix.synthetic.template_pin)
+    if template_pin is None:
         yield _unknown(
             "synthetic.template_pin", matrix.synthetic.template_pin, matrix.pins
+        )
+    elif not wrong_pins and template_pin.kind is not PinKind.PACKAGE:
+        yield (
+            f"synthetic.template_pin: {matrix.synthetic.template_pin!r} is no package; "
+            "the templates of synthetic weights come from a pin that everybody has"
         )
     for key, sweep in matrix.sweeps.items():
         yield from _in_sweep(sweep, f"sweeps.{key}")
@@ -124,6 +146,32 @@ def _contradictions(matrix: Matrix) -> Iterator[str]:
         yield from _in_agent(matrix, agent, f"agents.{key}")
     for key, profile in matrix.profiles.items():
         yield from _in_profile(matrix, profile, f"profiles.{key}")
+
+
+def _in_pin(pin: Pin, path: str) -> Iterator[str]:
+    named = [kind for kind in PinKind if getattr(pin, kind)]
+    if len(named) != 1:
+        what = f"names {' and '.join(named)}" if named else "names no source"
+        yield (
+            f"{path}: {what}; write one of package (with version and commit), git "
+            "(with rev), path or binaries"
+        )
+        return
+    (kind,) = named
+    for other, keys in _OF_A_PIN.items():
+        for key in keys:
+            if bool(getattr(pin, key)) != (other is kind):
+                what = f"needs a {key}" if other is kind else f"has no {key}"
+                yield f"{path}.{key}: a pin by {kind} {what}"
+    if kind is PinKind.GIT and _ABBREVIATED.fullmatch(pin.rev):
+        yield (
+            f"{path}.rev: {pin.rev!r} looks like an abbreviated commit, which no server "
+            f"looks up; write all 40 digits, or refs/heads/{pin.rev} for a branch"
+        )
+    elif pin.rev and not _REV.fullmatch(pin.rev):
+        yield f"{path}.rev: {pin.rev!r} is no name of a branch, tag, ref or commit"
+    if pin.git.startswith("-") or _CREDENTIALS.match(pin.git):
+        yield f"{path}.git: a flag, or a password in a URL; write the plain URL"
 
 
 def _in_sweep(sweep: Sweep, path: str) -> Iterator[str]:

@@ -20,6 +20,8 @@ from llamatrix.config.matrix import (
     NarHash,
     NpmName,
     NpmPin,
+    Pin,
+    PinKind,
 )
 from llamatrix.errors import MatrixError
 
@@ -28,6 +30,12 @@ CONTEXT7 = "@upstash/context7-mcp"
 """Context7's npm package."""
 UNRESOLVED: Literal["unresolved"] = "unresolved"
 """Stands in the lock for what no machine that reached the hub has told yet."""
+
+OF_KIND = {
+    PinKind.PACKAGE: ("package", "version", "commit"),
+    PinKind.GIT: ("git", "rev"),
+}
+"""What the lock repeats of a pin, to notice that the matrix has changed."""
 
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 Integrity = Annotated[str, Meta(pattern=r"^sha512-[A-Za-z0-9+/]{86}==$")]
@@ -50,12 +58,67 @@ class WeightsPin(StrEnum):
     """The file itself, given by the user while the lock was unresolved."""
 
 
-class LockedPin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    package: str
-    version: str
-    sdist_sha256: Sha256
+class Unproven(StrEnum):
+    """Kinds of pins whose source nothing proves; never written to matrix.lock."""
+
+    PATH = "path"
+    BINARIES = "binaries"
+
+    @property
+    def label(self) -> str:
+        """What records and tables say of it."""
+        return "unproven source" if self is Unproven.PATH else "source unproven"
+
+
+class LockedPin(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """The content of a pin: a package's, a repository's, or one that was hashed here."""
+
+    package: str = ""
+    version: str = ""
+    sdist_sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
+    git: str = ""
+    rev: str = ""
     commit: Commit
+    """Of an unproven source the first 40 digits of the sha256 of its content."""
     nar_hash: NarHash
+    """Of the tree; of binaries over the sha256 of each program."""
+    fork: Literal["", "ik_llama.cpp"] = ""
+    """Whose build recipe it needs; empty for llama.cpp's own."""
+    unproven: Unproven | None = None
+
+    @property
+    def label(self) -> str:
+        """`unproven source` or `source unproven`; empty for a proven pin."""
+        return self.unproven.label if self.unproven else ""
+
+    @property
+    def reported_commit(self) -> str:
+        """The commit that programs must report; empty where they may report any."""
+        own = self.unproven is Unproven.BINARIES or self.fork
+        return "" if own else self.commit
+
+
+UNHASHED = "0" * 40
+"""The commit of an unproven source before a command needs its content."""
+
+
+class NumberSource(StrEnum):
+    """Who says which build number a commit has."""
+
+    MATRIX = "matrix.toml"
+    TAG = "tag"
+    """A tag `bN` of its repository."""
+    KNOWN = "known builds"
+    """Our own count, in config/known_builds.toml."""
+    REPORTED = "reported"
+    """In public logs, in config/known_builds.toml."""
+
+
+class LockedNumber(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    number: Annotated[int, Meta(gt=0, le=2**31 - 1)]
+    source: NumberSource
 
 
 class LockedWeights(
@@ -114,6 +177,8 @@ class LockedTemplate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Lock(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lock_version: Annotated[int, Meta(ge=1, le=LOCK_VERSION)]
     pins: dict[Key, LockedPin]
+    build_numbers: dict[Key, LockedNumber] = {}
+    """By pin, where one is known. Only `matrix.toml` and a tag reach the binaries."""
     opencode: dict[Key, LockedNpm] = {}
     context7: dict[Key, LockedNpm] = {}
     weights: dict[Key, LockedWeights] = {}
@@ -140,19 +205,39 @@ def load_lock(path: Path) -> Lock:
 
 
 def locked_pin(matrix: Matrix, lock: Lock, name: str) -> LockedPin:
-    """The lock's entry for a pin, or MatrixError where the two files disagree."""
+    """The lock's entry for a pin, or MatrixError where the two files disagree.
+
+    A pin by path or binaries has an entry only in memory, once it is hashed.
+    """
     pin = matrix.pins[name]
     locked = lock.pins.get(name)
+    if pin.kind in {PinKind.PATH, PinKind.BINARIES}:
+        if locked and locked.unproven:
+            return locked
+        unproven = Unproven(pin.kind)
+        return LockedPin(commit=UNHASHED, nar_hash="", unproven=unproven)
     if locked is None:
         raise MatrixError(f"matrix.lock: pins.{name}: not locked; run `invoke lock`")
-    for key in ("package", "version", "commit"):
+    for key in OF_KIND[pin.kind]:
         asked, got = getattr(pin, key), getattr(locked, key)
         if asked != got:
             raise MatrixError(
                 f"matrix.lock: pins.{name}.{key}: locked {got!r}, but matrix.toml "
                 f"asks {asked!r}; run `invoke lock`"
             )
+    if "://" not in locked.git and ":" not in locked.git:
+        name = Path(locked.git).name  # records hold no path of this machine
+        return msgspec.structs.replace(locked, git=name)
     return locked
+
+
+def numbered_pin(matrix: Matrix, lock: Lock, name: str) -> Pin:
+    """A pin of the matrix, with the build number that a tag of its repository has."""
+    pin = matrix.pins[name]
+    known = lock.build_numbers.get(name)
+    if pin.build_number or not known or known.source is not NumberSource.TAG:
+        return pin
+    return msgspec.structs.replace(pin, build_number=known.number)
 
 
 def npm_packages(matrix: Matrix, program: NpmProgram) -> tuple[str, ...]:

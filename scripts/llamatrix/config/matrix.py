@@ -64,15 +64,42 @@ class Network(StrEnum):
     """The network of this machine."""
 
 
-class Pin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One llama.cpp: the package that carries its git objects, and the commit."""
+class PinKind(StrEnum):
+    """Where a pin's llama.cpp comes from."""
 
-    package: str
-    version: str
-    commit: Commit
+    PACKAGE = "package"
+    """A source package that carries the git objects."""
+    GIT = "git"
+    """A commit of any repository that git fetches."""
+    PATH = "path"
+    """A working tree, as it is when it is built."""
+    BINARIES = "binaries"
+    """A folder with llama-bench and llama-server."""
+
+
+class Pin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One llama.cpp, from one of four places: package, git, path or binaries."""
+
+    package: str = ""
+    version: str = ""
+    commit: Annotated[str, Meta(pattern=r"^([0-9a-f]{40})?$")] = ""
+    """Of a package: any commit that is complete in it."""
+    git: str = ""
+    """Any URL or path that git fetches."""
+    rev: str = ""
+    """A branch, a tag, a ref or a full commit of the repository."""
+    path: str = ""
+    """A working tree; relative to the folder of matrix.toml."""
+    binaries: str = ""
+    """A folder of prebuilt programs; relative to the folder of matrix.toml."""
     build_number: Natural = 0
-    """llama.cpp's own count of commits; 0 where no public source tells it."""
+    """llama.cpp's own count of commits; 0 where no public source has it."""
     about: str = ""
+
+    @property
+    def kind(self) -> PinKind:
+        """The one place that is named; `load_matrix` refuses none and several."""
+        return next(kind for kind in PinKind if getattr(self, kind))
 
 
 class Build(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -262,4 +289,6 @@ def matrix_schema() -> str:
     schema = msgspec.json.schema(Matrix)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "llamatrix matrix.toml"
+    kinds = ("package", "version", "commit"), ("git", "rev"), ("path",), ("binaries",)
+    schema["$defs"]["Pin"]["oneOf"] = [{"required": list(keys)} for keys in kinds]
     return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"

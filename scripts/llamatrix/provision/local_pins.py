@@ -1,0 +1,165 @@
+"""Pins by path and by binaries: what a folder holds now, hashed and marked unproven.
+
+A working tree is copied into the cache and compiled there: what was hashed is what is
+compiled, whatever the user edits meanwhile. The copy stays at one place, and a file that
+did not change keeps its times, so that Ninja compiles only what an edit concerns.
+"""
+
+import base64
+import filecmp
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from llamatrix import shell
+from llamatrix.config.context import Context
+from llamatrix.config.lock import LockedPin, Unproven
+from llamatrix.config.matrix import Pin, PinKind
+from llamatrix.errors import ProvisionError
+from llamatrix.exclusive import exclusive
+from llamatrix.progress import say
+from llamatrix.project import find_project
+from llamatrix.provision.integrity import known_sha256
+from llamatrix.provision.source import fork_of, nar_hash
+
+_PROGRAMS = ("llama-bench", "llama-server")
+_OPTIONAL = ("llama-fit-params",)
+_TIMEOUT_S = 300
+_FLAGS = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false")
+_LIST = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+
+
+def with_local_pins(context: Context, pins: Iterable[str]) -> Context:
+    """Hash the pins by path or binaries among these; their entries hold for this run."""
+    locked = dict(context.lock.pins)
+    for name in dict.fromkeys(pins):
+        pin = context.matrix.pins[name]
+        if pin.kind in {PinKind.PATH, PinKind.BINARIES}:
+            locked[name] = _hashed(name, pin, context.project.cache)
+    return context.with_lock(msgspec.structs.replace(context.lock, pins=locked))
+
+
+def provide_tree(locked: LockedPin, pin: Pin, cache: Path) -> Path:
+    """Return the copy of a working tree; ProvisionError where it is another by now."""
+    tree = _copied(_folder(pin.path), cache)
+    if nar_hash(tree) != locked.nar_hash:
+        raise ProvisionError(
+            f"{pin.path}: was edited after it was hashed; run the command again"
+        )
+    return tree
+
+
+def programs_of(binaries: str) -> dict[str, Path]:
+    """Return the programs of a folder or of its `bin`, by name; ProvisionError where one is missing."""
+    folder = _folder(binaries)
+    places = (folder, folder / "bin")
+    named = {
+        name: next((place / name for place in places if (place / name).is_file()), None)
+        for name in (*_PROGRAMS, *_OPTIONAL)
+    }
+    if missing := [name for name in _PROGRAMS if named[name] is None]:
+        raise ProvisionError(
+            f"{binaries}: has no {' and no '.join(missing)}; a pin by binaries names "
+            "the folder in which both lie"
+        )
+    return {name: path for name, path in named.items() if path}
+
+
+def _hashed(name: str, pin: Pin, cache: Path) -> LockedPin:
+    if pin.kind is PinKind.BINARIES:
+        programs = programs_of(pin.binaries)
+        sums = {key: known_sha256(path, cache) for key, path in programs.items()}
+        for key, sha256 in sums.items():
+            say(f"pins.{name}: {key} has sha256 {sha256}; its source is unproven")
+        digest = hashlib.sha256(msgspec.json.encode(sorted(sums.items()))).digest()
+        content = "sha256-" + base64.b64encode(digest).decode()
+        return _locked(content, Unproven.BINARIES)
+    tree = _copied(_folder(pin.path), cache)
+    content = nar_hash(tree)
+    say(f"pins.{name}: the tree has {content}; its source is unproven")
+    return msgspec.structs.replace(_locked(content, Unproven.PATH), fork=fork_of(tree))
+
+
+def _locked(content: str, unproven: Unproven) -> LockedPin:
+    digits = base64.b64decode(content.removeprefix("sha256-")).hex()
+    return LockedPin(commit=digits[:40], nar_hash=content, unproven=unproven)
+
+
+def _folder(text: str) -> Path:
+    folder = (find_project().root / Path(text).expanduser()).resolve()
+    if not folder.is_dir():
+        raise ProvisionError(f"{text}: no such folder ({folder})")
+    return folder
+
+
+def _copied(folder: Path, cache: Path) -> Path:
+    """Bring the cache's copy of a working tree up to date, and return it."""
+    names = _source_files(folder)
+    if "CMakeLists.txt" not in names:
+        raise ProvisionError(f"{folder}: has no CMakeLists.txt: no tree of llama.cpp")
+    tree = cache / "trees" / hashlib.sha256(bytes(folder)).hexdigest()[:12]
+    with exclusive(tree.with_suffix(".lock"), purpose=f"copying {folder}"):
+        tree.mkdir(parents=True, exist_ok=True)
+        for root, _, files in os.walk(tree, topdown=False):
+            for file in files:
+                path = Path(root, file)
+                if str(path.relative_to(tree)) not in names:
+                    path.unlink()
+            if not any(Path(root).iterdir()):
+                Path(root).rmdir()
+        for name in names:
+            _copy(folder / name, tree / name)
+    return tree
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file that differs; its time is the copy's, so that Ninja notices it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_symlink():
+        if not (target.is_symlink() and target.readlink() == source.readlink()):
+            target.unlink(missing_ok=True)
+            target.symlink_to(source.readlink())
+        return
+    if target.is_symlink() or not (
+        target.is_file() and filecmp.cmp(source, target, shallow=False)
+    ):
+        target.unlink(missing_ok=True)
+        shutil.copyfile(source, target)
+    shutil.copymode(source, target)
+
+
+def _source_files(folder: Path) -> set[str]:
+    """List what git tracks or would add; outside of git, what .gitignore leaves."""
+    inside = _git(folder, "rev-parse", "--is-inside-work-tree")
+    if inside.ok:
+        ended = _git(folder, *_LIST)
+    else:
+        with tempfile.TemporaryDirectory() as empty:
+            _git(folder, f"--git-dir={empty}", "init", "--quiet", "--bare")
+            ended = _git(folder, f"--git-dir={empty}", "--work-tree=.", *_LIST)
+    if not ended.ok:
+        raise ProvisionError(
+            f"{folder}: its files cannot be listed: {ended.complaint()}"
+        )
+    names = {name for name in ended.out.removesuffix("\n").split("\0") if name}
+    if submodules := sorted(
+        name
+        for name in names
+        if (folder / name).is_dir() and not (folder / name).is_symlink()
+    ):
+        say(f"{folder}: submodules are left out: {', '.join(submodules)}")
+    return {
+        name
+        for name in names
+        if (folder / name).is_symlink() or (folder / name).is_file()
+    }
+
+
+def _git(folder: Path, *arguments: str) -> shell.Ended:
+    argv = ["git", *_FLAGS, *arguments]
+    return shell.run(argv, timeout_s=_TIMEOUT_S, cwd=folder)
