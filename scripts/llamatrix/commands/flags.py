@@ -344,6 +344,16 @@ class CertificateFlags:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExportFlags:
+    format: str = argument("llama-bench-sql or github-action-benchmark")
+    profile: str = flag("", "only this profile's speeds (default: all)")
+    cells: str = flag("", _CELLS)
+    host: str = flag("", "only speeds of this host class (default: all)")
+    records: str = flag("", _RECORDS)
+    out: str = flag("", "write into this file (default: print)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class VerdictFlags:
     file: str = argument("JSON lines with pair, arm, value, unit, order and process")
     margin: str = flag("", "the loss that matters, as a fraction (default: by unit)")

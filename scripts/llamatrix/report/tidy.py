@@ -3,7 +3,7 @@
 `reports/README.md` says what each column means.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -54,6 +54,29 @@ def agent_csv(groups: Iterable[TrialGroup]) -> str:
 
 def agent_json(groups: Iterable[TrialGroup]) -> str:
     return _json(AGENT_HEADER, _trial_rows(groups))
+
+
+def benchmark_action_json(groups: Iterable[Group], *, cells: Collection[str]) -> str:
+    """Return steady speeds as input of github-action-benchmark, customBiggerIsBetter.
+
+    An array of name, unit, value, range and extra. Names are stable across commits: cell,
+    sweep and test. Tests without a number are left out.
+    """
+    entries = [
+        {
+            "name": f"{first.cell.id} {group.sweep} {test.name}",
+            "unit": "tokens/s",
+            "value": result.mean,
+            "range": "" if result.between is None else f"± {result.between:.4g}",
+            "extra": f"llama.cpp {first.build.commit}\nhost {group.host_slug}\n"
+            f"{result.count} steady repetitions\n{' '.join(result.marks)}".rstrip(),
+        }
+        for group in groups
+        for (_, test), result in group.results.items()
+        for first in result.used[:1]
+        if first.cell.id in cells and result.mean is not None
+    ]
+    return msgspec.json.format(msgspec.json.encode(entries)).decode() + "\n"
 
 
 def _json(header: Sequence[str], rows: Iterable[Row]) -> str:
