@@ -8,8 +8,9 @@ from tests.shipped import ROOT, shipped_cells, shipped_lock, shipped_matrix
 
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.expand import expand_plan
+from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import Lock, load_lock
-from llamatrix.config.matrix import Matrix
+from llamatrix.config.matrix import Matrix, SplitMode
 from llamatrix.errors import MatrixError
 
 
@@ -116,6 +117,22 @@ def test_speed_tests_are_in_the_order_of_llama_bench(cells: tuple[Cell, ...]) ->
     ]
 
 
+def test_every_size_is_tested_at_every_depth(cells: tuple[Cell, ...]) -> None:
+    deep = changed(cells[0], "sweep", n_prompt=(512,), n_depth=(0, 8192))
+    assert [test.name for test in deep.tests] == [
+        *("pp512", "tg32", "pp512 @ d8192", "tg32 @ d8192"),
+    ]
+
+
+def test_digests_of_earlier_versions_are_kept() -> None:
+    """Records of before a key was added stay those of the same cell."""
+    matrix, lock = load_matrix(ROOT / "matrix.toml"), load_lock(ROOT / "matrix.lock")
+    plan = expand_plan(matrix, lock, "published")
+    assert plan.speed[0].spec_digest.startswith("ca94ebe7d6cf707c")
+    digest = plan.agents[0].spec_digest(task_digest="t")
+    assert digest.startswith("edb578d55884734c")
+
+
 def changed(cell: Cell, field: str, **values: object) -> Cell:
     inner = msgspec.structs.replace(getattr(cell, field), **values)
     return msgspec.structs.replace(cell, **{field: inner})
@@ -139,6 +156,13 @@ def changed(cell: Cell, field: str, **values: object) -> Cell:
         ("sweep", {"ubatch_size": 256}),
         ("sweep", {"threads": 1}),
         ("sweep", {"n_gpu_layers": 10}),
+        ("sweep", {"n_depth": (0, 8192)}),
+        ("sweep", {"n_cpu_moe": 0}),
+        ("sweep", {"override_tensor": ("exps=CPU",)}),
+        ("sweep", {"no_kv_offload": True}),
+        ("sweep", {"split_mode": SplitMode.ROW}),
+        ("sweep", {"tensor_split": (3.0, 1.0)}),
+        ("sweep", {"main_gpu": 0}),
     ],
 )
 def test_input_that_changes_a_number_changes_the_digest(

@@ -136,6 +136,44 @@ def test_missing_key_is_refused_by_name(refused: Callable[[str, str], str]) -> N
             ),
         ),
         (
+            "n_gen = [128]",
+            'n_gen = [128]\nsplit_mode = "tensor"',
+            (
+                "sweeps.published.split_mode: 'tensor' is none of those that llama.cpp of "
+                "april takes: none, layer, row"
+            ),
+        ),
+        (
+            "n_gen = [128]",
+            'n_gen = [128]\nsplit_mode = "rows"',
+            "sweeps.published.split_mode: no known word, got 'rows'; did you mean 'row'?",
+        ),
+        (
+            "n_gen = [128]",
+            'n_gen = [128]\noverride_tensor = ["exps=cpu"]',
+            "sweeps.published.override_tensor: 'cpu' is no kind of buffer; known: CPU, CUDA0",
+        ),
+        (
+            "n_gen = [128]",
+            'n_gen = [128]\noverride_tensor = ["(exps=CPU"]',
+            "sweeps.published.override_tensor: '(exps': no regular expression: missing ), unterminated",
+        ),
+        (
+            "n_gen = [128]",
+            "n_gen = [128]\ntensor_split = [0, 0]",
+            "sweeps.published.tensor_split: every share is 0",
+        ),
+        (
+            "n_gen = [128]",
+            "n_gen = [128]\nn_depth = [0, 8192, 8192]",
+            "sweeps.published.n_depth: 8192 is listed twice",
+        ),
+        (
+            "parallel = 1",
+            "parallel = 1\nn_cpu_moe = -1",
+            "servers.published.n_cpu_moe: expected `int` >= 0, got -1",
+        ),
+        (
             'file = "Qwen3.5-27B-UD-Q4_K_XL.gguf"',
             'file = "Qwen3.5-27B-UD-Q4_K_XL-00001-of-00002.gguf"',
             (

@@ -9,7 +9,7 @@ import pytest
 from llamatrix.config import load
 from llamatrix.config.cell import Cell
 from llamatrix.errors import ProvisionError
-from llamatrix.provision.pin_source import lists_of, require_cache_types
+from llamatrix.provision.pin_source import lists_of, require_known_flags
 from llamatrix.provision.weights.tensor_types import TENSOR_TYPES
 
 COMMIT = "b" * 40
@@ -54,15 +54,15 @@ def test_both_lists_are_read_from_the_source(sources: Path) -> None:
 def test_type_that_the_source_lacks_is_refused_with_its_list(
     sources: Path, cells: tuple[Cell, ...]
 ) -> None:
-    require_cache_types(asking(cells[0], "tq9_0"), sources)
+    require_known_flags(asking(cells[0], "tq9_0"), sources)
     with pytest.raises(ProvisionError, match=r"'q8_0' is none of .* takes: f16, tq9_0"):
-        require_cache_types(asking(cells[0], "q8_0"), sources)
+        require_known_flags(asking(cells[0], "q8_0"), sources)
 
 
 def test_without_a_source_nothing_is_claimed(
     tmp_path: Path, cells: tuple[Cell, ...]
 ) -> None:
-    require_cache_types(asking(cells[0], "q9_9"), tmp_path)
+    require_known_flags(asking(cells[0], "q9_9"), tmp_path)
 
 
 @pytest.mark.slow

@@ -38,6 +38,7 @@ def made_row(test: SpeedTest, samples_ts: tuple[float, ...]) -> bytes:
         "n_threads": 8,
         "n_prompt": test.n_prompt,
         "n_gen": test.n_gen,
+        "n_depth": test.n_depth,
         "avg_ts": sum(samples_ts) / len(samples_ts),
         "stddev_ts": 0.0,
         "samples_ns": [round(tokens / ts * 1e9) for ts in samples_ts],

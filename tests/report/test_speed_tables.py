@@ -54,6 +54,21 @@ def test_the_page_has_the_published_layout(golden: Callable[[str, str], None]) -
     golden("speed.md", page(groups(records, models=_MODELS)))
 
 
+def test_a_test_at_a_depth_has_rows_of_its_own() -> None:
+    records = [
+        made_record(test=test, samples_ts=(speed, speed, speed))
+        for test, speed in (
+            (SpeedTest(n_prompt=512, n_gen=0), 900.0),
+            (SpeedTest(n_prompt=512, n_gen=0, n_depth=8192), 700.0),
+            (SpeedTest(n_prompt=0, n_gen=128, n_depth=8192), 30.0),
+        )
+    ]
+    text = page(groups(records))
+    assert "| 512 @ d8192" in text
+    assert "Generation Speed (tg128 @ d8192)" in text
+    assert "| pp512 @ d8192" in text
+
+
 def test_the_speed_csv_has_every_sample_unrounded(
     golden: Callable[[str, str], None],
 ) -> None:

@@ -74,7 +74,7 @@ def _ensure_card(item: CellStatus[Cell]) -> None:
             "`nvidia-smi` should list one"
         )
     sweep = item.cell.sweep
-    largest = max(*sweep.n_prompt, *sweep.n_gen)
+    largest = max(*sweep.n_prompt, *sweep.n_gen) + max(sweep.n_depth)
     # Synthetic weights have the size of the published ones.
     tiny = item.cell.weights is WeightsKind.TINY
     needed = memory_need(

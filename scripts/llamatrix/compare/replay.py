@@ -168,7 +168,7 @@ def replay_cases(
 def _without_sweep(cell: Cell) -> Cell:
     """llama-bench's sizes cannot change what a server does."""
     sweep = msgspec.structs.replace(
-        cell.sweep, n_prompt=(), n_gen=(), repetitions=1, threads=None
+        cell.sweep, n_prompt=(), n_gen=(), n_depth=(0,), repetitions=1, threads=None
     )
     return msgspec.structs.replace(cell, sweep=sweep)
 

@@ -161,11 +161,23 @@ def _cases(
                 lacking=_lacking(baseline, candidate, metric, sizes),
             )
             continue
+        depths = set(baseline.sweep.n_depth) & set(candidate.sweep.n_depth)
+        if not depths:
+            yield SpeedCase(
+                id="/".join([*parts, metric]),
+                metric=metric,
+                cells=facing,
+                test=None,
+                lacking=f"the sweeps {baseline.sweep_key!r} and "
+                f"{candidate.sweep_key!r} have no n_depth in common",
+            )
+            continue
         # a prompt that fills a micro batch where there is one
         full = [size for size in common if size >= baseline.sweep.ubatch_size]
         test = SpeedTest(
             n_prompt=(min(full) if full else max(common)) if prompt else 0,
             n_gen=0 if prompt else min(common),
+            n_depth=min(depths),
         )
         yield SpeedCase(
             id="/".join([*parts, test.name]),
@@ -193,6 +205,7 @@ def _narrowed(cell: Cell, test: SpeedTest) -> Cell:
         cell.sweep,
         n_prompt=(test.n_prompt,) if test.n_prompt else (),
         n_gen=(test.n_gen,) if test.n_gen else (),
+        n_depth=(test.n_depth,),
         repetitions=1,
         warmup_repetitions=0,
     )

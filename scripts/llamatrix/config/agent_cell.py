@@ -2,7 +2,7 @@
 
 import msgspec
 
-from llamatrix.config.cell import EngineCell, sha256_of
+from llamatrix.config.cell import EngineCell, digest_fields, sha256_of
 from llamatrix.config.lock import LockedNpm, LockedTemplate
 from llamatrix.config.matrix import AgentSetup, Key, Server
 
@@ -55,7 +55,7 @@ class AgentCell(EngineCell, frozen=True, kw_only=True):
             (
                 AGENT_VERSION,
                 *self.engine_identity,
-                (served, self.server, self.template),
+                (served, digest_fields(self.server), self.template),
                 (setup, self.agent.scripts.get(self.task)),
                 (self.opencode, self.context7),
                 (self.task, task_digest),

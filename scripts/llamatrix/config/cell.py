@@ -6,7 +6,15 @@ import msgspec
 from msgspec import Struct
 
 from llamatrix.config.lock import UNRESOLVED, LockedPin, LockedWeights
-from llamatrix.config.matrix import Build, Measurement, Model, Pin, Sweep, WeightsKind
+from llamatrix.config.matrix import (
+    Build,
+    Measurement,
+    Model,
+    Pin,
+    Server,
+    Sweep,
+    WeightsKind,
+)
 
 MEASUREMENT_VERSION = 1
 """Bumped by hand when the way of measuring changes: old records are then of another
@@ -87,10 +95,13 @@ class Cell(EngineCell, frozen=True, kw_only=True):
 
     @property
     def tests(self) -> tuple["SpeedTest", ...]:
-        """The sweep's tests in llama-bench's order: prompts first, then generation."""
-        return (
-            *(SpeedTest(n_prompt=tokens, n_gen=0) for tokens in self.sweep.n_prompt),
-            *(SpeedTest(n_prompt=0, n_gen=tokens) for tokens in self.sweep.n_gen),
+        """The sweep's tests in llama-bench's order: by depth, prompts before generation."""
+        sizes = [(tokens, 0) for tokens in self.sweep.n_prompt]
+        sizes += [(0, tokens) for tokens in self.sweep.n_gen]
+        return tuple(
+            SpeedTest(n_prompt=n_prompt, n_gen=n_gen, n_depth=n_depth)
+            for n_depth in self.sweep.n_depth
+            for n_prompt, n_gen in sizes
         )
 
     @property
@@ -101,7 +112,7 @@ class Cell(EngineCell, frozen=True, kw_only=True):
         repeats of the same measurement belong to the same cell.
         """
         sweep = msgspec.structs.replace(self.sweep, processes=1, timeout_s=1)
-        fields = msgspec.to_builtins(sweep)
+        fields = digest_fields(sweep)
         del fields["target_spread"], fields["max_processes"]
         if not sweep.warmup_repetitions:  # as digests were before there were any
             del fields["warmup_repetitions"]
@@ -114,16 +125,45 @@ class Cell(EngineCell, frozen=True, kw_only=True):
         return sha256_of((self.spec_digest, host_slug, compiler))
 
 
-class SpeedTest(Struct, frozen=True, kw_only=True):
+class SpeedTest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One row of llama-bench: a prompt of `n_prompt` or a generation of `n_gen`."""
 
     n_prompt: int
     n_gen: int
+    n_depth: int = 0
+    """Tokens in the context before it begins."""
+    concurrency: int = 1
+    """Streams that are served at the same time."""
 
     @property
     def name(self) -> str:
-        """As llama-bench writes it: `pp512`, `tg128`."""
-        return f"pp{self.n_prompt}" if self.n_prompt else f"tg{self.n_gen}"
+        """As llama-bench writes it: `pp512`, `tg128 @ d8192`; `x4` for four streams."""
+        name = f"pp{self.n_prompt}" if self.n_prompt else f"tg{self.n_gen}"
+        return name + self.suffix
+
+    @property
+    def suffix(self) -> str:
+        """What the name says beyond the size."""
+        depth = f" @ d{self.n_depth}" if self.n_depth else ""
+        return depth + (f" x{self.concurrency}" if self.concurrency > 1 else "")
+
+
+_LATER_SWEEP = (
+    *("n_depth", "n_cpu_moe", "override_tensor", "no_kv_offload", "split_mode"),
+    *("tensor_split", "main_gpu"),
+)
+_LATER = (*_LATER_SWEEP, "threads")
+"""Keys that came after the first records: at their defaults they change no digest."""
+
+
+def digest_fields(flags: Sweep | Server) -> dict[str, object]:
+    """The flags that a digest is made of."""
+    fields: dict[str, object] = msgspec.to_builtins(flags)
+    for field in msgspec.structs.fields(flags):
+        later = field.name in (_LATER_SWEEP if isinstance(flags, Sweep) else _LATER)
+        if later and getattr(flags, field.name) == field.default:
+            del fields[field.name]
+    return fields
 
 
 def sha256_of(inputs: object) -> str:

@@ -83,10 +83,13 @@ def _plain(message: str) -> str:
 
 
 def _choice(raw: object, kind: object) -> str:
-    words = getattr(kind, "__members__", None)
-    if words is None or not isinstance(raw, str):
-        return ""
-    return nearest(raw, [str(member) for member in words.values()])
+    kinds = get_args(kind) or (kind,)  # of `SplitMode | None`
+    words = [
+        str(member)
+        for one in kinds
+        for member in getattr(one, "__members__", {}).values()
+    ]
+    return nearest(raw, words) if words and isinstance(raw, str) else ""
 
 
 def _join(path: str, key: str) -> str:

@@ -50,6 +50,11 @@ _OF_A_PIN = {
 _ABBREVIATED = re.compile(r"[0-9a-f]{5,39}")
 _REV = re.compile(r"[^\s~^:?*\[\\-][^\s~^:?*\[\\]*")
 _CREDENTIALS = re.compile(r"\w+://[^/@]*:[^/@]*@")
+_WITHOUT_TENSOR_SPLIT = {"f49e9178767d557a522618b16ce8694f9ddac628"}
+_BUFFERS = ("CPU", "CUDA0")
+_BUFFER = re.compile(r"CPU|[A-Z][A-Za-z]+\d+(_Split)?")
+"""llama.cpp's names of buffer types: of the CPU, and of each device."""
+_MOST_DEVICES = 16
 _SHOWN = 5
 _SPLIT_FILE = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 _MOST_LEVELS = 32
@@ -135,8 +140,9 @@ def _contradictions(matrix: Matrix) -> Iterator[str]:
     for key, sweep in matrix.sweeps.items():
         yield from _in_sweep(sweep, f"sweeps.{key}")
     for key, server in matrix.servers.items():
+        yield from _in_offload(server, f"servers.{key}")
         yield from _in_env(server.env, f"servers.{key}.env")
-    yield from _in_caches(matrix)
+    yield from _in_engine_flags(matrix)
     yield from _same_names(matrix)
     yield from _split_files(matrix)
     for key, build in matrix.builds.items():
@@ -177,11 +183,36 @@ def _in_pin(pin: Pin, path: str) -> Iterator[str]:
 def _in_sweep(sweep: Sweep, path: str) -> Iterator[str]:
     if not sweep.n_prompt and not sweep.n_gen:
         yield f"{path}: measures nothing; fill n_prompt or n_gen"
-    for axis in ("n_prompt", "n_gen"):
+    if not sweep.n_depth:
+        yield f"{path}.n_depth: empty: leave it out, or list 0"
+    for axis in ("n_prompt", "n_gen", "n_depth"):
         sizes = getattr(sweep, axis)
         if twice := sorted({size for size in sizes if sizes.count(size) > 1}):
             yield f"{path}.{axis}: {twice[0]} is listed twice"
+    yield from _in_offload(sweep, path)
     yield from _in_env(sweep.env, f"{path}.env")
+
+
+def _in_offload(flags: Sweep | Server, path: str) -> Iterator[str]:
+    """Complain about a placement of tensors that llama.cpp would refuse or misread."""
+    for override in flags.override_tensor:
+        pattern, _, buffer = override.partition("=")
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            yield f"{path}.override_tensor: {pattern!r}: no regular expression: {error}"
+        if not _BUFFER.fullmatch(buffer):
+            yield (
+                f"{path}.override_tensor: {buffer!r} is no kind of buffer"
+                f"{nearest(buffer, _BUFFERS)}"
+            )
+    if flags.tensor_split and not any(flags.tensor_split):
+        yield f"{path}.tensor_split: every share is 0: no GPU would hold the model"
+    if len(flags.tensor_split) > _MOST_DEVICES:
+        yield (
+            f"{path}.tensor_split: {len(flags.tensor_split)} shares; llama.cpp knows "
+            f"{_MOST_DEVICES} devices at most"
+        )
 
 
 def _in_env(env: Mapping[str, str], path: str) -> Iterator[str]:
@@ -196,8 +227,8 @@ def _in_env(env: Mapping[str, str], path: str) -> Iterator[str]:
             yield f"{path}.{name}: {value!r} is a path of one machine; records hold none"
 
 
-def _in_caches(matrix: Matrix) -> Iterator[str]:
-    """Cache types that a pin's program refuses: it would fail before it measures."""
+def _in_engine_flags(matrix: Matrix) -> Iterator[str]:
+    """Values that a pin's program refuses: it would fail before it measures."""
     for kind, known in (
         ("sweep", BENCH_CACHE_TYPES),
         ("server", SERVER_CACHE_TYPES),
@@ -221,6 +252,10 @@ def _in_caches(matrix: Matrix) -> Iterator[str]:
             if read:
                 shown = ", ".join(read)
                 yield from unknown_types(one, path, known=known, pin=shown)
+            for pin in read:
+                if pins[pin] in _WITHOUT_TENSOR_SPLIT:
+                    modes = ("none", "layer", "row")
+                    yield from unknown_split(one, path, known=modes, pin=pin)
 
 
 def unknown_types(
@@ -235,6 +270,17 @@ def unknown_types(
                 f"{path}.{key}: {name!r} is none of the types that {program} of {pin} "
                 f"takes: {', '.join(known)}"
             )
+
+
+def unknown_split(
+    flags: Sweep | Server, path: str, *, known: Collection[str], pin: str
+) -> Iterator[str]:
+    """Complain, with the pin's own list, about a split mode that it does not know."""
+    if flags.split_mode and flags.split_mode not in known:
+        yield (
+            f"{path}.split_mode: {flags.split_mode.value!r} is none of those that "
+            f"llama.cpp of {pin} takes: {', '.join(known)}"
+        )
 
 
 def _split_files(matrix: Matrix) -> Iterator[str]:

@@ -23,6 +23,9 @@ Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Commit = Annotated[str, Meta(pattern=r"^[0-9a-f]{40}$")]
 Capability = Annotated[str, Meta(pattern=r"^\d+\.\d$")]
 Probability = Annotated[float, Meta(ge=0, le=1)]
+Share = Annotated[float, Meta(ge=0, le=1e6)]
+Override = Annotated[str, Meta(pattern=r"^[^=,;]+=[^=,;]+$")]
+"""`ffn_.*_exps=CPU`: tensors whose names match are kept in that kind of buffer."""
 NarHash = Annotated[str, Meta(pattern=r"^sha256-[A-Za-z0-9+/]{43}=$")]
 """An SRI hash of a tree's NAR serialisation, as Nix' fetchers take it."""
 NpmName = Annotated[str, Meta(pattern=r"^(@[a-z0-9-]+/)?[a-z0-9][a-z0-9._-]*$")]
@@ -137,6 +140,15 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Give OpenCode our plugin for models that send `todos` as a string."""
 
 
+class SplitMode(StrEnum):
+    """How several GPUs share a model."""
+
+    NONE = "none"
+    LAYER = "layer"
+    ROW = "row"
+    TENSOR = "tensor"
+
+
 class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """llama-server's flags that all models share."""
 
@@ -152,6 +164,15 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     n_gpu_layers: Natural | None = None
     fit: bool | None = None
     """llama-server's own shrinking to the card; False makes what does not fit fail."""
+    threads: Count | None = None
+    n_cpu_moe: Natural | None = None
+    """Keep the experts of the first layers, this many, in the CPU's memory."""
+    override_tensor: tuple[Override, ...] = ()
+    no_kv_offload: bool = False
+    """Keep the cache in the CPU's memory."""
+    split_mode: SplitMode | None = None
+    tensor_split: tuple[Share, ...] = ()
+    main_gpu: Natural | None = None
     env: dict[EnvName, str] = {}
     """Variables that llama-server is started with, beside those of the harness."""
 
@@ -161,6 +182,8 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     n_prompt: tuple[Positive, ...]
     n_gen: tuple[Positive, ...]
+    n_depth: tuple[Natural, ...] = (0,)
+    """Tokens in the context before a test begins: every test runs at every depth."""
     repetitions: Count
     """Samples of each test inside one process, beyond the warm-up repetitions."""
     warmup_repetitions: Natural = 1
@@ -172,6 +195,12 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ubatch_size: Positive
     n_gpu_layers: Natural | None = None
     threads: Count | None = None
+    n_cpu_moe: Natural | None = None
+    override_tensor: tuple[Override, ...] = ()
+    no_kv_offload: bool = False
+    split_mode: SplitMode | None = None
+    tensor_split: tuple[Share, ...] = ()
+    main_gpu: Natural | None = None
     processes: Count = 1
     """Fresh processes, each a full repeat of the sweep."""
     target_spread: Annotated[float, Meta(gt=0, lt=1)] | None = None

@@ -35,7 +35,7 @@ from llamatrix.provision.hardware import require_device, require_instructions
 from llamatrix.provision.integrity import ensure_free, find_damage, make_once
 from llamatrix.provision.local_pins import programs_of, provide_tree
 from llamatrix.provision.nix import driver_folders, stale, stored_build, with_driver
-from llamatrix.provision.pin_source import require_cache_types
+from llamatrix.provision.pin_source import require_known_flags
 from llamatrix.provision.source import NOTE, provide_source
 from llamatrix.units import duration_text
 
@@ -164,7 +164,7 @@ def provide_build(cell: EngineCell, cache: Path) -> Built:
             _install(work, manifest, staging)
             return
         source = provide_source(cell.locked, cache, git=cell.pin.git)
-        require_cache_types(cell, cache / "sources")
+        require_known_flags(cell, cache / "sources")
         note = source / NOTE
         text = note.read_text().strip() if note.exists() else ""
         noted = msgspec.structs.replace(manifest, source_note=text)
@@ -174,7 +174,7 @@ def provide_build(cell: EngineCell, cache: Path) -> Built:
         shutil.rmtree(work, ignore_errors=True)
 
     make_once(entry, make, purpose=f"building {name}", prove=lambda: _adopt(entry))
-    require_cache_types(cell, cache / "sources")
+    require_known_flags(cell, cache / "sources")
     made = msgspec.json.decode((entry / "build.json").read_bytes(), type=Manifest)
     return Built(folder=entry, manifest=made)
 

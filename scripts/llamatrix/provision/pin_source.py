@@ -1,4 +1,4 @@
-"""Read from a commit's unpacked source which types and architectures it accepts.
+"""Read from a commit's unpacked source which types, flags and architectures it accepts.
 
 Lists kept here would lag behind llama.cpp, so a pin's own source decides. What the
 locked pins have is listed for machines that have not unpacked them yet.
@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from llamatrix.config.cell import EngineCell
-from llamatrix.config.load import READ_COMMITS, unknown_types
+from llamatrix.config.load import READ_COMMITS, unknown_split, unknown_types
 from llamatrix.config.matrix import Server, Sweep
 from llamatrix.errors import ProvisionError
 
@@ -18,6 +18,7 @@ _TYPES = re.compile(r"GGML_TYPE_COUNT\s*=\s*(\d+)")
 _BENCH_LIST = re.compile(r"ggml_type_from_name\(.*?GGML_TYPE_COUNT", re.DOTALL)
 _COMPARED = re.compile(r's == "(\w+)"')
 _SERVER_LIST = re.compile(r"kv_cache_types = \{.*?\}", re.DOTALL)
+_SPLIT_MODES = re.compile(r"--split-mode <([a-z|]+)>")
 _TYPE_NAME = re.compile(r"GGML_TYPE_(\w+)")
 _ARCHITECTURE = re.compile(r'\{\s*LLM_ARCH_\w+,\s*"([^"(]+)"\s*\}')
 
@@ -31,6 +32,7 @@ class PinLists:
     architectures: frozenset[str] = field(default_factory=frozenset)
     bench_cache_types: tuple[str, ...] = ()
     server_cache_types: tuple[str, ...] = ()
+    split_modes: tuple[str, ...] = ()
 
 
 _KNOWN = {
@@ -48,7 +50,8 @@ def lists_of(commit: str, sources: Path) -> PinLists:
     tree = sources / commit
     types = _TYPES.search(_text(tree / "ggml/include/ggml.h"))
     names = _ARCHITECTURE.findall(_text(tree / "src/llama-arch.cpp"))
-    bench = _BENCH_LIST.search(_text(tree / "tools/llama-bench/llama-bench.cpp"))
+    program = _text(tree / "tools/llama-bench/llama-bench.cpp")
+    bench, modes = _BENCH_LIST.search(program), _SPLIT_MODES.search(program)
     server = _SERVER_LIST.search(_text(tree / "common/arg.cpp"))
     return PinLists(
         tensor_types=int(types[1]) if types else known.tensor_types,
@@ -57,11 +60,12 @@ def lists_of(commit: str, sources: Path) -> PinLists:
         server_cache_types=tuple(
             name.lower() for name in _TYPE_NAME.findall(server[0] if server else "")
         ),
+        split_modes=tuple(modes[1].split("|") if modes else ()),
     )
 
 
-def require_cache_types(cell: EngineCell, sources: Path) -> None:
-    """Refuse a cache type that the pin's program does not accept, by its own source.
+def require_known_flags(cell: EngineCell, sources: Path) -> None:
+    """Refuse a cache type or split mode that the pin does not accept, by its own source.
 
     This is for commits whose lists the plan does not know; without unpacked source
     nothing is refused.
@@ -76,7 +80,10 @@ def require_cache_types(cell: EngineCell, sources: Path) -> None:
         if isinstance(flags, Sweep | Server) and known:
             key = getattr(cell, f"{path[:-1]}_key", "*")
             where = f"matrix.toml: {path}.{key}"
-            for line in unknown_types(flags, where, known=known, pin=cell.pin_key):
+            for line in (
+                *unknown_types(flags, where, known=known, pin=cell.pin_key),
+                *unknown_split(flags, where, known=lists.split_modes, pin=cell.pin_key),
+            ):
                 raise ProvisionError(line)
 
 

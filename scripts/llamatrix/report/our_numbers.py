@@ -186,7 +186,7 @@ def _test_of(claim: Claim, tests: Sequence[SpeedTest]) -> SpeedTest | str:
         return SpeedTest(n_prompt=said.prompt_tokens, n_gen=0)
     if said.gen_tokens is not None:
         return SpeedTest(n_prompt=0, n_gen=said.gen_tokens)
-    lengths = [test for test in tests if test.n_gen]
+    lengths = [test for test in tests if test.n_gen and not test.n_depth]
     if len(lengths) == 1:
         return lengths[0]
     return "the published generation's length is not stated"

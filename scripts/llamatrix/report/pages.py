@@ -285,8 +285,9 @@ def _summary(
 
 
 def _summary_rows(group: Group) -> Iterator[Row]:
-    prompts = [test for test in group.tests if test.n_prompt]
-    generations = [test for test in group.tests if test.n_gen]
+    tests = [test for test in group.tests if test.n_depth == group.depths[0]]
+    prompts = [test for test in tests if test.n_prompt]
+    generations = [test for test in tests if test.n_gen]
     for model in group.models:
         cells: list[Cell] = []
         for tests in (prompts[:1], prompts[-1:], generations[:1]):

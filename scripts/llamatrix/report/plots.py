@@ -109,7 +109,23 @@ def prefill_plot(
     series: Mapping[str, Mapping[int, tuple[float, ...]]], words: Words
 ) -> Figure:
     """Tokens per second over prompt size: every process a mark, a line through means."""
+    return _size_plot(series, words, label="prompt size, tokens", scale="log")
 
+
+def depth_plot(
+    series: Mapping[str, Mapping[int, tuple[float, ...]]], words: Words
+) -> Figure:
+    """Tokens per second over the tokens before the test."""
+    return _size_plot(series, words, label="depth, tokens", scale="linear")
+
+
+def _size_plot(
+    series: Mapping[str, Mapping[int, tuple[float, ...]]],
+    words: Words,
+    *,
+    label: str,
+    scale: str,
+) -> Figure:
     def draw(axes: "Axes") -> None:
         sizes = sorted({size for points in series.values() for size in points})
         for number, (name, points) in enumerate(series.items()):
@@ -127,11 +143,12 @@ def prefill_plot(
             for size, values in points.items():
                 spots = [size] * len(values)
                 axes.plot(spots, values, "_", color=SERIES[style], markersize=9)
-        axes.set_xscale("log", base=2)
+        if scale == "log":
+            axes.set_xscale(scale, base=2)
         axes.set_xticks(sizes, [context_text(size) for size in sizes])
         axes.minorticks_off()
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("prompt size, tokens")
+        axes.set_xlabel(label)
         axes.set_ylabel("tokens/s")
         axes.grid(visible=True, axis="y")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
+from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import Done
 from llamatrix.records.store import Line, R
@@ -23,6 +24,7 @@ from llamatrix.report.plots import (
     Words,
     anatomy_plot,
     curve_plot,
+    depth_plot,
     generation_plot,
     limit_plot,
     prefill_plot,
@@ -104,24 +106,26 @@ def _tiny_warning(group: Group) -> str:
 def _speed_figures(group: Group, key: str) -> Iterator[Figure]:
     prefill: dict[str, dict[int, tuple[float, ...]]] = {}
     generation: dict[str, tuple[float, ...]] = {}
+    by_depth: dict[str, dict[str, dict[int, tuple[float, ...]]]] = {}
     for (model, test), result in group.results.items():
         if means := result.steady_means:
+            if len(group.depths) > 1:
+                size = SpeedTest(n_prompt=test.n_prompt, n_gen=test.n_gen).name
+                kind = "prefill" if test.n_prompt else "generation"
+                by_depth.setdefault(kind, {}).setdefault(f"{model} {size}", {})[
+                    test.n_depth
+                ] = means
+            if test.n_depth != group.depths[0]:
+                continue
             if test.n_prompt:
                 prefill.setdefault(model, {})[test.n_prompt] = means
             if test.n_gen:
                 generation[f"{model} {test.name}"] = means
     if prefill:
-        told = {
-            model: ", ".join(
-                f"{statistics.fmean(points[size]):,.0f} at {context_text(size)}"
-                for size in sorted(points)
-            )
-            for model, points in prefill.items()
-        }
         words = Words(
             id=f"{key}-prefill-plot",
             title=f"Prefill speed by prompt size, {group.title}",
-            description=f"In tokens per second. {_told(told)}.",
+            description=f"In tokens per second. {_points_told(prefill)}.",
             caption="Prefill by context. Lines join means; ticks are single processes.",
         )
         yield prefill_plot(prefill, words)
@@ -137,6 +141,27 @@ def _speed_figures(group: Group, key: str) -> Iterator[Figure]:
             caption="Generation by model. Bars are means, strokes single processes.",
         )
         yield generation_plot(generation, words)
+    for kind, series in by_depth.items():
+        words = Words(
+            id=f"{key}-{kind}-depth-plot",
+            title=f"{kind.capitalize()} speed over depth, {group.title}",
+            description=f"In tokens per second. {_points_told(series)}.",
+            caption=f"{kind.capitalize()} over the tokens that are already in the "
+            "context. Lines join means; ticks are single processes.",
+        )
+        yield depth_plot(series, words)
+
+
+def _points_told(series: Mapping[str, Mapping[int, tuple[float, ...]]]) -> str:
+    return _told(
+        {
+            name: ", ".join(
+                f"{statistics.fmean(points[size]):,.0f} at {context_text(size)}"
+                for size in sorted(points)
+            )
+            for name, points in series.items()
+        }
+    )
 
 
 def _told(series: Mapping[str, str]) -> str:

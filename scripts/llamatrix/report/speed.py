@@ -197,6 +197,10 @@ class Group:
         return result.records if result else ()
 
     @property
+    def depths(self) -> tuple[int, ...]:
+        return tuple(sorted({test.n_depth for test in self.tests}))
+
+    @property
     def tests(self) -> tuple[SpeedTest, ...]:
         """Prompts before generations, small before large."""
         return tuple(sorted({test for _, test in self.results}, key=_test_order))
@@ -227,7 +231,7 @@ def groups(
         by_group[host.slug, kind, cell.pin, cell.build, cell.sweep] += kept
     place = {key: number for number, key in enumerate(models)}
 
-    def order(record: SpeedRecord) -> tuple[int, str, tuple[int, int], int]:
+    def order(record: SpeedRecord) -> tuple[int, str, tuple[int, int, int, int], int]:
         key = record.cell.model_key
         number = place.get(key, len(place))
         return number, key, _test_order(record.test), record.repeat
@@ -276,5 +280,5 @@ def _newest(found: Sequence[SpeedRecord], current: frozenset[str]) -> list[Speed
     return list(latest.values())
 
 
-def _test_order(test: SpeedTest) -> tuple[int, int]:
-    return test.n_gen, test.n_prompt
+def _test_order(test: SpeedTest) -> tuple[int, int, int, int]:
+    return test.n_gen, test.n_prompt, test.n_depth, test.concurrency

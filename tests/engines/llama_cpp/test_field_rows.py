@@ -79,7 +79,7 @@ def test_samples_of_cold_start_are_kept(swept: Sweep) -> None:
         ("batch", "n_batch is 512 where 2048 was asked"),
         ("ubatch", "n_ubatch is 64 where 512 was asked"),
         ("attention", "flash_attn is 0 where True was asked"),
-        ("depth", "n_depth is 4096 where 0 was asked"),
+        ("depth", "no row of pp128 came before that of pp512"),
         ("card", "computed on NVIDIA H200 by a build for the CPU"),
         ("vulkan", "computed on Vulkan by a build for the CPU"),
         ("strange", "no row of pp128 came before that of pp512"),

@@ -72,15 +72,16 @@ class LlamaCpp:
         on_result: Callable[[SpeedResult], None],
         on_progress: Callable[[str], None],
     ) -> tuple[shell.Ended, list[SpeedTest]]:
+        first = llama_bench.one_process(tests)
         argv = llama_bench.argv(
-            str(bench.program), bench.weights.name, bench.sweep, tests
+            str(bench.program), bench.weights.name, bench.sweep, first
         )
         process = Process(
             id=uuid.uuid4().hex[:12],
             argv=(bench.program.name, *argv[1:]),
             started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
-        rest = list(tests)
+        rest = list(first)
 
         def settle(outcome: Outcome) -> None:
             on_result(SpeedResult(test=rest.pop(0), outcome=outcome, process=process))
@@ -89,15 +90,15 @@ class LlamaCpp:
         ended = shell.run(
             argv,
             cwd=bench.weights.parent,
-            timeout_s=bench.sweep.timeout_s * len(tests),
+            timeout_s=bench.sweep.timeout_s * len(first),
             silence_s=bench.sweep.timeout_s,
             env=measured_environment(bench.sweep.env),
             log=bench.log.with_name(f"{bench.log.name}-{process.id}.log"),
             on_line=output.take,
         )
-        if rest and (outcome := output.final_outcome(argv, ended, len(tests))):
+        if rest and (outcome := output.final_outcome(argv, ended, len(first))):
             settle(outcome)
-        return ended, rest
+        return ended, [*rest, *tests[len(first) :]]
 
     @contextmanager
     def keep_busy(self, bench: Bench) -> Iterator[Callable[[], bool | None]]:

@@ -61,6 +61,13 @@ class Launch:
             "--flash-attn": "on" if server.flash_attn else "off",
             "--n-gpu-layers": server.n_gpu_layers,
             "--chat-template-file": self.template,
+            "--threads": server.threads,
+            "--n-cpu-moe": server.n_cpu_moe,
+            "--override-tensor": ",".join(server.override_tensor) or None,
+            "--split-mode": server.split_mode,
+            "--tensor-split": ",".join(f"{share:g}" for share in server.tensor_split)
+            or None,
+            "--main-gpu": server.main_gpu,
         }
         words = [str(self.program)]
         for flag, value in flags.items():
@@ -70,6 +77,8 @@ class Launch:
         words.append(
             "--context-shift" if server.context_shift else "--no-context-shift"
         )
+        if server.no_kv_offload:
+            words.append("--no-kv-offload")
         if server.metrics:
             words.append("--metrics")
         if server.fit is not None and capabilities.fits:

@@ -3,6 +3,7 @@
 `tests/captured/llama-bench/` has rows and messages of each pin.
 """
 
+import itertools
 import math
 import re
 import statistics
@@ -66,8 +67,9 @@ def argv(
 
     It has `-fa 1`, never `on`: older builds silently read `on` as off.
     """
-    prompts = [str(test.n_prompt) for test in tests if test.n_prompt]
-    generations = [str(test.n_gen) for test in tests if test.n_gen]
+    prompts = dict.fromkeys(str(test.n_prompt) for test in tests if test.n_prompt)
+    generations = dict.fromkeys(str(test.n_gen) for test in tests if test.n_gen)
+    depths = dict.fromkeys(str(test.n_depth) for test in tests)
     flags = [
         *("-m", weights),
         *("-ctk", sweep.cache_type_k, "-ctv", sweep.cache_type_v),
@@ -77,11 +79,35 @@ def argv(
         *("-n", ",".join(generations) or "0"),
         *("-r", str(sweep.warmup_repetitions + sweep.repetitions)),
     ]
-    if sweep.n_gpu_layers is not None:
-        flags += ["-ngl", str(sweep.n_gpu_layers)]
-    if sweep.threads is not None:
-        flags += ["-t", str(sweep.threads)]
+    optional: dict[str, object] = {
+        "-d": ",".join(depths) if [*depths] != ["0"] else None,
+        "-ngl": sweep.n_gpu_layers,
+        "-t": sweep.threads,
+        "-ncmoe": sweep.n_cpu_moe,
+        "-ot": ";".join(sweep.override_tensor) or None,
+        "-nkvo": 1 if sweep.no_kv_offload else None,
+        "-sm": sweep.split_mode,
+        "-ts": "/".join(f"{share:g}" for share in sweep.tensor_split) or None,
+        "-mg": sweep.main_gpu,
+    }
+    for flag, value in optional.items():
+        if value is not None:
+            flags += [flag, str(value)]
     return [program, *flags, "-o", "jsonl", "--progress"]
+
+
+def one_process(tests: Sequence[SpeedTest]) -> list[SpeedTest]:
+    """Return the first tests, as many as one command line can ask for.
+
+    llama-bench runs every size at every depth: after a failure the sizes that are left
+    of one depth run alone.
+    """
+    sizes: dict[int, list[tuple[int, int]]] = {}
+    for test in tests:
+        sizes.setdefault(test.n_depth, []).append((test.n_prompt, test.n_gen))
+    first = next(iter(sizes.values()), [])
+    depths = itertools.takewhile(lambda depth: sizes[depth] == first, sizes)
+    return list(tests[: len(first) * len(list(depths))])
 
 
 def parse_row(line: bytes | str, *, warmup_repetitions: int = 0) -> SpeedSample:
@@ -92,7 +118,7 @@ def parse_row(line: bytes | str, *, warmup_repetitions: int = 0) -> SpeedSample:
     text = line.encode() if isinstance(line, str) else line
     row = msgspec.json.decode(text, type=_Row)
     return SpeedSample(
-        test=SpeedTest(n_prompt=row.n_prompt, n_gen=row.n_gen),
+        test=SpeedTest(n_prompt=row.n_prompt, n_gen=row.n_gen, n_depth=row.n_depth),
         depth_tokens=row.n_depth,
         warmup_repetitions=warmup_repetitions,
         tokens=(row.n_prompt + row.n_gen,) * len(row.samples_ts),
@@ -115,6 +141,7 @@ def parse_row(line: bytes | str, *, warmup_repetitions: int = 0) -> SpeedSample:
 class _Sizes(msgspec.Struct, frozen=True):
     n_prompt: int
     n_gen: int
+    n_depth: int = 0
 
 
 def test_of(line: str) -> SpeedTest | None:
@@ -123,7 +150,7 @@ def test_of(line: str) -> SpeedTest | None:
         sizes = msgspec.json.decode(line, type=_Sizes)
     except msgspec.MsgspecError:
         return None
-    return SpeedTest(n_prompt=sizes.n_prompt, n_gen=sizes.n_gen)
+    return SpeedTest(n_prompt=sizes.n_prompt, n_gen=sizes.n_gen, n_depth=sizes.n_depth)
 
 
 def is_row(line: str) -> bool:
@@ -154,7 +181,13 @@ def mistakes(
         "flash_attn": sweep.flash_attn,
         "n_gpu_layers": sweep.n_gpu_layers,
         "n_threads": sweep.threads,
-        "n_depth": 0,
+        "n_cpu_moe": sweep.n_cpu_moe,
+        "tensor_buft_overrides": ";".join(sweep.override_tensor) or None,
+        "no_kv_offload": sweep.no_kv_offload,
+        "split_mode": sweep.split_mode,
+        "tensor_split": "/".join(f"{share:.2f}" for share in sweep.tensor_split)
+        or None,
+        "main_gpu": sweep.main_gpu,
     }
     for key, wanted in asked.items():
         found = raw.get(key, wanted)
@@ -222,8 +255,10 @@ def is_unexplained(ended: Ended) -> bool:
 def explaining_argv(argv: Sequence[str], test: SpeedTest) -> list[str]:
     """Return the command for one test, once, without warm-up, with llama.cpp's log."""
     words = list(argv)
-    for flag, value in (("-p", test.n_prompt), ("-n", test.n_gen), ("-r", 1)):
-        words[words.index(flag) + 1] = str(value)
+    own = {"-p": test.n_prompt, "-n": test.n_gen, "-d": test.n_depth, "-r": 1}
+    for flag, value in own.items():
+        if flag in words:
+            words[words.index(flag) + 1] = str(value)
     return [*words, "--no-warmup", "-v"]
 
 

@@ -215,7 +215,7 @@ def predicted_need(record: SpeedRecord) -> MemoryNeed:
         window_in_f16=record.build.build_number == _WINDOW_IN_F16_BUILD,
     )
     shape = known_shape(record.cell.model_key, Scale.TINY if tiny else Scale.FULL)
-    tokens = record.test.n_prompt + record.test.n_gen
+    tokens = record.test.n_depth + record.test.n_prompt + record.test.n_gen
     return memory_need(shape, use, context_tokens=tokens)
 
 

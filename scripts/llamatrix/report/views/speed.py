@@ -133,7 +133,11 @@ def _prefill(group: Group) -> Table:
         columns=("Context", *numbers(*group.models)),
         rows=tuple(
             (
-                number(test.n_prompt, context_text(test.n_prompt), "tokens"),
+                number(
+                    test.n_prompt,
+                    context_text(test.n_prompt) + test.suffix,
+                    "tokens",
+                ),
                 *(
                     speed_cell(group.results.get((model, test)), whole)
                     for model in group.models
@@ -148,18 +152,24 @@ def _prefill(group: Group) -> Table:
 def _generation(group: Group) -> Table:
     """Fastest first, as published; one table for all generation lengths."""
     results = [(*key, result) for key, result in group.results.items() if key[1].n_gen]
-    results.sort(key=lambda one: (one[1].n_gen, -(one[2].mean or 0.0)))
-    lengths = sorted({test.name for _, test, _ in results})
+    results.sort(key=lambda one: (one[1].n_gen, one[1].n_depth, -(one[2].mean or 0.0)))
+    lengths = list(dict.fromkeys(test.name for _, test, _ in results))
+    several = len(lengths) > 1
     return Table(
         caption=f"Generation Speed ({', '.join(lengths)})",
-        columns=("Model", "Architecture", *numbers("Generation (tokens/s)")),
+        columns=(
+            *("Model", "Architecture"),
+            *(("Test",) if several else ()),
+            *numbers("Generation (tokens/s)"),
+        ),
         rows=tuple(
             (
                 model,
                 result.records[0].cell.architecture,
+                *((test.name,) if several else ()),
                 speed_cell(result, hundredths),
             )
-            for model, _, result in results
+            for model, test, result in results
         ),
     )
 
