@@ -117,7 +117,9 @@ def template_check(f: flags.TemplateFlags) -> None:
     """Prove chat templates by conversations on a real server; exit 1 if one fails."""
     from llamatrix.commands import template_check as checking
 
-    found = checking.check(model=f.model, pin=f.pin, template=f.template)
+    found = checking.check(
+        model=f.model, pin=f.pin, template=f.template, profile=f.profile
+    )
     print(checking.as_json(found) if f.json else checking.as_text(found))
     checking.require_essentials(found)
 

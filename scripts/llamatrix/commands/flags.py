@@ -204,6 +204,7 @@ class TemplateFlags:
     model: str = flag("", "check what this model is served with (default: all known)")
     pin: str = flag("", "a pin of matrix.toml (default: current; for all, april too)")
     template: str = flag("", "check this file instead")
+    profile: str = flag("smoke", "the profile whose models and weights to use")
     json: bool = flag(default=False, text=_JSON)
 
 

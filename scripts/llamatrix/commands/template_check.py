@@ -8,6 +8,8 @@ import msgspec
 
 from llamatrix.commands.launching import cell_to_serve, launch_of, template_source
 from llamatrix.config.context import Context, load_context
+from llamatrix.config.expand import select_profile
+from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.templates import (
     VENDOR_FOLDER,
     load_correction,
@@ -20,8 +22,6 @@ from llamatrix.progress import say
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.table import Table
 
-_PROFILE = "smoke"
-"""Any weights of a family do: the tiny ones need no card and load at once."""
 _PINS = ("april", "current")
 
 
@@ -29,20 +29,21 @@ class TemplateError(BenchError):
     """A template fails a case that agents cannot work without: exit code 1."""
 
 
-def check(*, model: str, pin: str, template: str) -> tuple[Conformance, ...]:
+def check(
+    *, model: str, pin: str, template: str, profile: str
+) -> tuple[Conformance, ...]:
     """What a model is served with, or a file, or every template at every tried pin.
 
     A file is served with the named model's weights, else with any of its family.
     """
-    bench = _Bench(context=load_context(_PROFILE))
+    bench = _Bench(context=load_context(profile))
     if template:
         path = Path(template)
         if not path.is_file():
             raise MeasureError(f"--template {template}: no such file")
         return (bench.check(model or bench.model_for(path), pin, path.name, path),)
     if model:
-        name, path = bench.served(model)
-        return (bench.check(model, pin, name, path),)
+        return (bench.check_served(model, pin),)
     return tuple(
         bench.check(key, one_pin, name, path)
         for key, name, path in bench.known()
@@ -52,7 +53,7 @@ def check(*, model: str, pin: str, template: str) -> tuple[Conformance, ...]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Bench:
-    """Where templates are tried: tiny weights of the matrix' models."""
+    """Where templates are tried: the weights of a profile's models."""
 
     context: Context
 
@@ -61,32 +62,34 @@ class _Bench:
         launch = launch_of(cell, self.context)
         if path != launch.template:
             launch = replace(launch, template=path, template_pin=None)
-        say(f"checking {name} at {cell.pin_key}")
-        return check_template(
-            launch,
-            name=name,
-            pin=cell.pin_key,
-            log=self.context.project.logs
-            / f"template-check-{path.stem}-{cell.pin_key}.log",
-        )
+        return self._check(launch, name, cell.pin_key)
+
+    def check_served(self, model: str, pin: str) -> Conformance:
+        cell = cell_to_serve(self.context, model=model, pin=pin)
+        launch = launch_of(cell, self.context)
+        name = f"in {launch.weights.name}"
+        if launch.template:
+            name = f"ours: {launch.model.chat_template_file}"
+        return self._check(launch, name, cell.pin_key)
+
+    def _check(self, launch: Launch, name: str, pin: str) -> Conformance:
+        say(f"checking {name} at {pin}")
+        stem = launch.template.stem if launch.template else launch.weights.stem
+        log = self.context.project.logs / f"template-check-{stem}-{pin}.log"
+        return check_template(launch, name=name, pin=pin, log=log)
 
     def model_for(self, path: Path) -> str:
-        """The first model whose family the file's text belongs to."""
-        family = family_of(path.read_text(), where=path.name).name
-        return next(key for key in self.context.matrix.models if key.startswith(family))
-
-    def served(self, model: str) -> tuple[str, Path]:
-        cell = cell_to_serve(self.context, model=model)
-        launch = launch_of(cell, self.context)
-        if launch.template:
-            return f"ours: {launch.model.chat_template_file}", launch.template
-        return self._vendor(cell.model.template)
+        """Return the first model of the family that the file's text belongs to."""
+        family = family_of(path.read_text()).name
+        models = select_profile(self.context.matrix, self.context.profile).models
+        return next((key for key in models if key.startswith(family)), models[0])
 
     def known(self) -> Iterator[tuple[str, str, Path]]:
         """Each vendor's text once, with the corrections of ours over it."""
         seen: set[str] = set()
         corrections = sorted((self.context.project.root / "templates").glob("*.toml"))
-        for key, model in self.context.matrix.models.items():
+        for key in select_profile(self.context.matrix, self.context.profile).models:
+            model = self.context.matrix.models[key]
             if model.template in seen:
                 continue
             seen.add(model.template)

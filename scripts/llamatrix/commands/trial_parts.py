@@ -6,24 +6,16 @@ from pathlib import Path
 import msgspec
 
 from llamatrix.agents.registry import install_agent
-from llamatrix.commands.launching import launch_with, template_source
+from llamatrix.commands.launching import launch_with
 from llamatrix.compare.arms import Template
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.context import Context
-from llamatrix.config.expand import synthesis_of
 from llamatrix.config.lock import CONTEXT7
-from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.server import running
-from llamatrix.engines.llama_cpp.templates import VENDOR_FOLDER
 from llamatrix.errors import MeasureError, ProvisionError
 from llamatrix.exclusive import exclusive
 from llamatrix.measure.templates.checks import Conformance
-from llamatrix.measure.templates.suite import (
-    UnknownFamilyError,
-    check_template,
-    of_no_family,
-)
+from llamatrix.measure.templates.suite import check_template
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import Built, provide_build
@@ -75,9 +67,7 @@ def provide_agent_parts(
         weights=weights,
         launch=launch,
         tools=provide_tools(cell, context.project),
-        template=_proven_template(
-            cell, context, launch, template, any_template=any_template
-        ),
+        template=_proven_template(cell, context, launch, any_template=any_template),
     )
 
 
@@ -92,77 +82,35 @@ def _launch(
     return replace(launch, template=template.path, template_pin=template.sha256)
 
 
-def _template_of_weights(served: Launch, project: Project) -> tuple[str, Path]:
-    """What a server of these weights reports as its template, as a file.
-
-    Published files differ in theirs, quant by quant, and some have none.
-    """
-    say(f"asking a server of {served.weights.name} for its chat template")
-    log = project.logs / f"template-of-{served.alias}.log"
-    with running(served, log=log) as serving:
-        sha256, text = serving.template_sha256, serving.chat_template
-    path = project.cache / "templates" / f"{sha256[:16]}.jinja"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.removesuffix("\n").encode())
-    if has_chat_template(served.weights):
-        return f"in {served.weights.name}", path
-    return f"llama-server's chatml ({served.weights.name} has none)", path
-
-
 def _proven_template(
-    cell: AgentCell,
-    context: Context,
-    served: Launch,
-    template: Template | None,
-    *,
-    any_template: bool,
+    cell: AgentCell, context: Context, launch: Launch, *, any_template: bool
 ) -> Conformance:
-    """What the conformance suite says of the template that is served, at its build.
+    """Return what the conformance suite finds for the template that is served.
 
-    Any weights of the family do: the tiny ones load at once and need no card.
+    It runs on a server of the very weights: their vocabulary and, where none is given,
+    the template inside them are what agents meet.
     """
-    tiny = msgspec.structs.replace(
-        cell,
-        weights=WeightsKind.TINY,
-        published=None,
-        synthesis=synthesis_of(
-            context.matrix, context.lock, cell.model_key, WeightsKind.TINY
-        ),
-    )
     project = context.project
-    weights = provide_weights(tiny, project.cache)
-    launch = _launch(tiny, weights, context, template)
     name = cell.model.chat_template_file or cell.model.template
+    if launch.template is None and not cell.synthesis:
+        name = f"in {launch.weights.name}"
+        if not has_chat_template(launch.weights):
+            name = f"llama-server's chatml ({launch.weights.name} has none)"
+    say(f"proving the chat template {name} at {cell.pin_key}")
+    log = project.logs / f"template-{cell.model_key}-{cell.pin_key}.log"
     with exclusive(project.cache / "measuring.lock", purpose="proving a template"):
-        if served.template is None and cell.published:
-            name, path = _template_of_weights(served, project)
-            launch = replace(launch, template=path)
-        elif launch.template is None:  # synthetic weights have the vendor's
-            vendors = template_source(context) / VENDOR_FOLDER
-            launch = replace(launch, template=vendors / cell.model.template)
-        say(f"proving the chat template {name} at {cell.pin_key}")
-        log = project.logs / f"template-{cell.model_key}-{cell.pin_key}.log"
-        try:
-            found = check_template(launch, name=name, pin=cell.pin_key, log=log)
-        except UnknownFamilyError as error:
-            sha256 = launch.template_sha256() or ""
-            found = of_no_family(error, name=name, sha256=sha256, pin=cell.pin_key)
-    own = served.template is None and cell.published
-    shown_by = (
-        "`invoke template-check --template FILE`, with the newest file of the cache's "
-        "folder templates,"
-        if own
-        else f"`invoke template-check --model {cell.model_key}`"
-    )
-    accepted = any_template or cell.agent.any_template or found.essentials_passed
+        conformance = check_template(launch, name=name, pin=cell.pin_key, log=log)
+    accepted = any_template or cell.agent.any_template or conformance.essentials_passed
     if not accepted:
-        failed = [case.id for case in found.failed if case.essential]
+        failed = [case.id for case in conformance.failed if case.essential]
         raise TemplateRefusedError(
             reason=f"the chat template {name} fails essential cases "
             f"({', '.join(failed)}) at {cell.pin_key}: agents would break on it",
-            remedy=f"{shown_by} shows how; --any-template, or any_template = true in matrix.toml, runs it all the same",
+            remedy=f"`invoke template-check --model {cell.model_key} --profile "
+            f"{context.profile}` shows how; --any-template, or any_template = true in "
+            "matrix.toml, runs it all the same",
         )
-    return found
+    return conformance
 
 
 def provide_tools(cell: AgentCell, project: Project) -> Tools:

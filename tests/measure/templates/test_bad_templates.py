@@ -2,9 +2,9 @@
 
 import pytest
 
-from llamatrix.errors import MeasureError
 from llamatrix.measure.templates.checks import CaseResult
 from llamatrix.measure.templates.conversation import Conversation, system, user
+from llamatrix.measure.templates.generic import Generic
 from llamatrix.measure.templates.qwen35 import Qwen35
 from llamatrix.measure.templates.render import JinjaRenderer, RenderError
 from llamatrix.measure.templates.suite import family_of, rendered
@@ -138,9 +138,56 @@ def test_a_template_that_loses_a_text_is_told() -> None:
     assert "not in the prompt" in results(lossy)["user-text-like-a-result"].reason
 
 
-def test_a_template_of_an_unknown_family_is_refused() -> None:
-    with pytest.raises(MeasureError, match=r"other.jinja: belongs to no known family"):
-        family_of("[INST] {{ messages }} [/INST]", where="other.jinja")
+CHATML = """\
+{%- if tools %}
+{{- '<|im_start|>system\\n' }}
+{%- for tool in tools %}{{- tool | tojson }}{%- endfor %}
+{{- '<|im_end|>\\n' }}
+{%- endif %}
+{%- for message in messages %}
+{{- '<|im_start|>' + message.role + '\\n' + message.content }}
+{%- for call in message.tool_calls or [] %}{{- call.function | tojson }}{%- endfor %}
+{{- '<|im_end|>\\n' }}
+{%- endfor %}
+{{- '<|im_start|>assistant\\n' }}
+"""
+
+
+def generic_failures(template: str) -> dict[str, str]:
+    """Return the essential cases that a template of no known family fails."""
+    family = family_of(template)
+    assert isinstance(family, Generic)
+    found = rendered(family, [JinjaRenderer(template)])
+    return {case.id: case.reason for case in found if case.essential and case.reason}
+
+
+def test_a_template_of_an_unknown_family_passes_the_generic_cases() -> None:
+    assert generic_failures(CHATML) == {}
+
+
+@pytest.mark.parametrize(
+    ("kept", "changed", "case", "reason"),
+    [
+        ("if tools", "if false", "prompt-in-a-loop", "read_file is not declared"),
+        (
+            "call.function |",
+            "call.function.name |",
+            "arguments-as-text",
+            "lacks 'path'",
+        ),
+        ("+ message.content", "", "prompt-thinking-on", "message 0: no 'You are"),
+        (
+            "call.function | tojson",
+            "call.function | tojson | tojson",
+            "arguments-nested-unicode",
+            "a call of write_todo lacks",
+        ),
+    ],
+)
+def test_a_template_of_an_unknown_family_may_lose_nothing(
+    kept: str, changed: str, case: str, reason: str
+) -> None:
+    assert reason in generic_failures(CHATML.replace(kept, changed))[case]
 
 
 def test_json_in_a_prompt_is_not_escaped_for_web_pages() -> None:

@@ -15,7 +15,8 @@ from llamatrix.measure.templates.conversation import Conversation, Json, ToolCal
 from llamatrix.web import NoAnswerError, Site, WrongAnswerError
 
 _TIMEOUT_S = 60.0
-_BOS = "<bos>"
+_BOS, _EOS = "<bos>", "<eos>"
+_VALUE_ERRORS = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
 
 
 class RenderError(Exception):
@@ -65,11 +66,12 @@ class JinjaRenderer:
                 tools=[tool.declared() for tool in conversation.tools] or None,
                 add_generation_prompt=True,
                 bos_token=_BOS,
+                eos_token=_EOS,
                 **kwargs,
             )
         except TemplateError as error:
             raise RenderError(f"{type(error).__name__}: {error.message}") from error
-        except (TypeError, ValueError, LookupError, AttributeError) as error:
+        except _VALUE_ERRORS as error:
             # the template met a value that it was not written for
             raise RenderError(f"{type(error).__name__}: {error}") from error
 

@@ -85,6 +85,8 @@ def server_cases(
     prefill = Conversation(messages=(user("Hello."), answer("Well,")))
     yield _result("answer-begun", _refusal(site, prefill), bug="T4")
     yield _result("image-refused", _image_problem(site))
+    if not family.end:
+        return  # the text of a reply is unknown
     untestable = False
     for name, check in PARSER_CHECKS:
         try:

@@ -9,76 +9,62 @@ import msgspec
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import Timeouts, running
 from llamatrix.engines.protocol import StartupError, StartupFailure
-from llamatrix.errors import MeasureError
 from llamatrix.measure.templates.cases import CASES
 from llamatrix.measure.templates.checks import CaseResult, Conformance
 from llamatrix.measure.templates.conversation import Family
 from llamatrix.measure.templates.gemma4 import Gemma4
+from llamatrix.measure.templates.generic import ESSENTIAL, Generic
 from llamatrix.measure.templates.qwen35 import Qwen35
 from llamatrix.measure.templates.render import JinjaRenderer, Renderer, ServerRenderer
 from llamatrix.measure.templates.server_cases import server_cases
 
-FAMILIES: tuple[Family, ...] = (Qwen35(), Gemma4())
-
-
-class UnknownFamilyError(MeasureError):
-    """The template belongs to no known family."""
+FAMILIES: tuple[Family, ...] = (Qwen35(), Gemma4(), Generic())
+"""The last one matches every template."""
 
 
 def check_template(
     launch: Launch, *, name: str, pin: str, log: Path, timeouts: Timeouts | None = None
 ) -> Conformance:
-    """Serve the weights with the template and check every case.
+    """Serve the weights and check every case with the template that the server uses.
 
-    Any weights of the family are suitable, since no case depends on the model's answers.
-    A template that llama-server refuses is a result; other startup failures raise.
+    That is the launch's file, else the weights' own. No case depends on what the model
+    answers. A template that llama-server refuses is a result; other startup failures raise.
     """
-    if launch.template is None:
-        raise MeasureError(f"{launch.alias}: there is no template file to check")
-    sha256 = launch.template_sha256() or ""
-    template = launch.template.read_text()
-    family = family_of(template, where=name)
-    jinja = JinjaRenderer(template)
-    kwargs = launch.model.chat_template_kwargs
     plain = msgspec.structs.replace(launch.model, chat_template_kwargs={})
     try:
         with running(
             replace(launch, model=plain), log=log, timeouts=timeouts
         ) as serving:
-            renderers: list[Renderer] = [jinja, ServerRenderer(serving.site)]
+            sha256 = serving.template_sha256
+            template = _template_file(launch) or serving.chat_template
+            family = family_of(template)
+            renderers: list[Renderer] = [ServerRenderer(serving.site)]
+            if not isinstance(family, Generic):
+                renderers.insert(0, JinjaRenderer(template))
             cases = [
                 *rendered(family, renderers),
-                *server_cases(family, serving.site, kwargs),
+                *server_cases(family, serving.site, launch.model.chat_template_kwargs),
             ]
     except StartupError as error:
         if error.failure is not StartupFailure.TEMPLATE:
             raise
-        cases = [_not_loaded(error), *rendered(family, [jinja])]
+        template = _template_file(launch)
+        sha256 = launch.template_sha256() or ""
+        cases = [_not_loaded(error)]
+        if template:
+            cases += rendered(family_of(template), [JinjaRenderer(template)])
     return Conformance(
         template=name, template_sha256=sha256, pin=pin, cases=tuple(cases)
     )
 
 
-def family_of(template: str, *, where: str) -> Family:
+def _template_file(launch: Launch) -> str:
+    return launch.template.read_text() if launch.template else ""
+
+
+def family_of(template: str) -> Family:
     """Return the family of a template by its marks."""
-    for family in FAMILIES:
-        if family.matches(template):
-            return family
-    known = ", ".join(family.name for family in FAMILIES)
-    raise UnknownFamilyError(
-        f"{where}: belongs to no known family ({known}); add one beside "
-        "measure/templates/qwen35.py"
-    )
-
-
-def of_no_family(
-    error: UnknownFamilyError, *, name: str, sha256: str, pin: str
-) -> Conformance:
-    """Return the result for a template of no known family."""
-    case = CaseResult(
-        id="known-format", essential=True, passed=False, reason=str(error), bug=""
-    )
-    return Conformance(template=name, template_sha256=sha256, pin=pin, cases=(case,))
+    return next((one for one in FAMILIES if one.matches(template)), FAMILIES[-1])
 
 
 def rendered(family: Family, renderers: Sequence[Renderer]) -> Iterator[CaseResult]:
@@ -91,7 +77,8 @@ def rendered(family: Family, renderers: Sequence[Renderer]) -> Iterator[CaseResu
         ]
         yield CaseResult(
             id=case.id,
-            essential=case.essential,
+            essential=case.essential
+            and (case.id in ESSENTIAL or not isinstance(family, Generic)),
             passed=not problems,
             reason="; ".join(problems),
             bug=case.bug,
