@@ -71,12 +71,16 @@ def context(flags: ContextFlags) -> str:
         _limits(flags),
         _parsed("--budget", flags.budget, parse_duration_s),
     )
-    loaded = load_context(flags.profile, weights_dir=flags.weights_dir)
-    cell = cell_to_serve(loaded, model=flags.model, pin=flags.pin)
+    loaded = load_context(
+        flags.profile, model=flags.model, weights_dir=flags.weights_dir
+    )
+    cell = cell_to_serve(loaded, pin=flags.pin)
     case = _Case(
         cell=cell, server=_server(cell, loaded), limits=limits, budget_s=budget_s
     )
-    if cell.model_key in MODELS:  # refused before anything is built or fetched
+    if (
+        cell.model_key in MODELS and not cell.model.local
+    ):  # refused before anything is built or fetched
         _ceiling(case, _known_shape(cell), _free_memory(case))
     known = _context_cell(case, loaded)
     project = loaded.project
@@ -199,7 +203,7 @@ def _search(
                     max_bytes=free.budget_bytes if free.limited else None,
                 ),
                 on_card=case.on_card,
-                recall_skipped="" if case.cell.weights is WeightsKind.HUB else _MADE_UP,
+                recall_skipped=_MADE_UP if case.cell.synthesis else "",
                 log=project.logs / f"{known.id.replace('/', '-')}.log",
             ),
             say=say,

@@ -103,10 +103,13 @@ class _Prediction:
                 f"--model {model!r}: neither a model nor a .gguf file{hint}"
             )
         names = (model,) if model else self.profile.models
-        known: list[tuple[str, Path | None]] = [
-            (name, None) for name in names if name in MODELS
-        ]
-        unknown = ", ".join(name for name in names if name not in MODELS)
+        known: list[tuple[str, Path | None]] = []
+        for name in names:
+            if matrix.models[name].local:
+                known.append((name, Path(matrix.models[name].file)))
+            elif name in MODELS:
+                known.append((name, None))
+        unknown = ", ".join(set(names) - {name for name, _ in known})
         remedy = f"{unknown}: shape unknown; give its file, --model FILE.gguf"
         if not known:
             raise MatrixError(remedy)
@@ -167,7 +170,7 @@ class _Prediction:
     def _contexts(self, name: str, trained_tokens: int) -> list[int]:
         contexts = {one for one in _CONTEXTS if one <= trained_tokens}
         if name in self.matrix.models:
-            contexts.add(self.matrix.models[name].ctx_size)
+            contexts.add(self.matrix.models[name].ctx_size or trained_tokens)
         return sorted({*contexts, trained_tokens})
 
     def _figures(

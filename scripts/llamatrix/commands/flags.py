@@ -132,7 +132,9 @@ _TRIAL_CELLS = "only cells whose id matches this glob, e.g. 'agent/qwen35-*'"
 _TRIAL_PROFILE = "only trials of this profile (default: all)"
 _AGAIN = "additional repeats per cell"
 _RETRY = "measure again what failed before"
-_MODEL = "a model of the profile, by its key (default: its first)"
+_MODEL = "a model's key, or a .gguf file (default: the profile's first)"
+_ONE_MODEL = "only this model: its key, or a .gguf file (default: the profile's)"
+_ONE_PIN = "only this pin: a name, bNUMBER or a path (default: the profile's)"
 _PIN = "a pin of matrix.toml (default: the profile's first)"
 WEIGHTS_DIR = "a folder of yours to search first for published GGUFs"
 DEFAULT_SET = "blog-2026-04-05"
@@ -168,6 +170,8 @@ class WeightsFlags(SelectFlags):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasureFlags(WeightsFlags):
+    model: str = flag("", _ONE_MODEL)
+    pin: str = flag("", _ONE_PIN)
     again: int = flag(0, _AGAIN, most=1000)
     retry: bool = flag(default=False, text=_RETRY)
     dry_run: bool = flag(default=False, text="show what would be done, and do nothing")

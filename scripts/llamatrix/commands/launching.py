@@ -13,7 +13,6 @@ from llamatrix.config.expand import select_profile
 from llamatrix.config.lock import (
     locked_pin,
     locked_template,
-    locked_weights,
     numbered_pin,
 )
 from llamatrix.config.matrix import Model, Server
@@ -62,8 +61,7 @@ def cell_to_serve(context: Context, *, model: str = "", pin: str = "") -> Cell:
         )
     if cell.published:
         context = with_known_weights(context, [cell], ask_hub=True)
-        published = locked_weights(matrix, context.lock, key)
-        cell = msgspec.structs.replace(cell, published=published)
+        cell = next(one for one in context.plan().speed if one.id == cell.id)
     if not pin:
         context, pin = with_named_pin(context, cell.pin_key, flag="--pin")
     return msgspec.structs.replace(

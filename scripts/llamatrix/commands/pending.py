@@ -20,6 +20,7 @@ from llamatrix.measured_environment import dropped_variables
 from llamatrix.progress import say
 from llamatrix.provision.build import compiled_by
 from llamatrix.provision.local_pins import with_local_pins
+from llamatrix.provision.resolve import with_named_pin
 from llamatrix.provision.resolve_weights import with_known_weights
 from llamatrix.records.context_record import ContextCell, ContextRecord
 from llamatrix.records.speed_record import SPEED, SpeedRecord
@@ -105,7 +106,12 @@ def load_pending(
     flags: MeasureFlags, *, kinds: Collection[Measurement] = tuple(Measurement)
 ) -> Pending:
     """What a measuring command works on; a dry run does not ask the hub."""
-    context = load_context(flags.profile, weights_dir=flags.weights_dir)
+    context = load_context(
+        flags.profile, model=flags.model, weights_dir=flags.weights_dir
+    )
+    if flags.pin:
+        context, key = with_named_pin(context, flags.pin, flag="--pin")
+        context = context.narrowed(pins=(key,))
     pending = find_pending(
         context,
         flags.cells,
@@ -141,11 +147,11 @@ def find_pending(
     known = with_known_weights(context, plan.cells, ask_hub=ask_hub)
     if hash_pins or ask_hub:
         known = with_local_pins(known, [cell.pin_key for cell in plan.cells])
-    if known.lock != context.lock:
+    if (known.matrix, known.lock) != (context.matrix, context.lock):
         context, plan = known, known.plan(cells)
-    check_agents(plan.agents)
     speeds = plan.speed if Measurement.SPEED in kinds else ()
     agents = plan.agents if Measurement.AGENT in kinds else ()
+    check_agents(agents)
     if not speeds and not agents:
         raise MatrixError(
             f"profile {context.profile!r}: none of these cells is of this command's "

@@ -13,8 +13,10 @@ from llamatrix.units import bytes_text
 
 def serve(flags: ServeFlags) -> None:
     """Print URL, memory and a ready OpenCode configuration; wait for Ctrl-C."""
-    context = load_context(flags.profile, weights_dir=flags.weights_dir)
-    cell = cell_to_serve(context, model=flags.model, pin=flags.pin)
+    context = load_context(
+        flags.profile, model=flags.model, weights_dir=flags.weights_dir
+    )
+    cell = cell_to_serve(context, pin=flags.pin)
     launch = launch_of(cell, context, port=flags.port)
     log = context.project.logs / f"serve-{cell.weights_key}-{cell.pin_key}.log"
     server.serve_in_foreground(launch, log=log, show=_show)

@@ -42,9 +42,9 @@ class EngineCell(Struct, frozen=True, kw_only=True):
     model: Model
     weights: WeightsKind
     synthesis: Synthesis | None
-    """None for weights from the hub …"""
+    """None for weights from the hub and the user's own …"""
     published: LockedWeights | None = None
-    """… and these None for made-up ones."""
+    """… and these None for synthetic ones. The file of a local model is its path."""
     pin_key: str
     pin: Pin
     locked: LockedPin
@@ -53,7 +53,7 @@ class EngineCell(Struct, frozen=True, kw_only=True):
 
     @property
     def weights_key(self) -> str:
-        """`qwen35-27b` for the published file, `qwen35-27b.tiny` for made-up weights."""
+        """`qwen35-27b` for the published file, else with the kind: `qwen35-27b.tiny`."""
         suffix = "" if self.weights is WeightsKind.HUB else f".{self.weights}"
         return self.model_key + suffix
 

@@ -1,12 +1,18 @@
 """One loaded project: what a command reads once and passes down."""
 
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
+from msgspec.structs import replace as replace_fields
+
+from llamatrix.config.complaint import nearest
 from llamatrix.config.expand import Plan, expand_plan, select_profile
-from llamatrix.config.load import load_matrix
+from llamatrix.config.load import load_matrix, split_problem
 from llamatrix.config.lock import Lock, load_lock
-from llamatrix.config.matrix import Matrix
+from llamatrix.config.matrix import Matrix, Model
 from llamatrix.errors import MatrixError, ProvisionError
 from llamatrix.nvml import driver_problem, gpus
 from llamatrix.progress import say
@@ -40,23 +46,86 @@ class Context:
     def with_lock(self, lock: Lock) -> "Context":
         return replace(self, lock=lock)
 
+    def narrowed(self, **axes: tuple[str, ...]) -> "Context":
+        """Return the context with other pins or models in its profile, and all their cells."""
+        profiles = self.matrix.profiles
+        profile = replace_fields(
+            profiles[self.profile], include=("*",), exclude=(), **axes
+        )
+        profiles = {**profiles, self.profile: profile}
+        return replace(self, matrix=replace_fields(self.matrix, profiles=profiles))
+
+    def with_models(self, models: Mapping[str, Model]) -> "Context":
+        """Return the context with these entries for models of the matrix."""
+        models = {**self.matrix.models, **models}
+        return replace(self, matrix=replace_fields(self.matrix, models=models))
+
 
 def load_context(
-    profile: str = "", *, weights_dir: str = "", project: Project | None = None
+    profile: str = "",
+    *,
+    model: str = "",
+    weights_dir: str = "",
+    project: Project | None = None,
 ) -> Context:
-    """Read matrix.toml and matrix.lock; say which profile is used, and why."""
+    """Read matrix.toml and matrix.lock; say which profile is used, and why.
+
+    A model, by key or by path, takes the place of the profile's own.
+    """
     project = project or find_project()
     matrix = load_matrix(project.matrix_file)
     choice = choose_profile(profile)
     about = select_profile(matrix, choice.profile).about
     say(f"profile {choice.profile} ({choice.reason}): {about}")
-    return Context(
+    context = Context(
         project=project,
         matrix=matrix,
         lock=load_lock(project.lock_file),
         profile=choice.profile,
         weights_dir=own_folder(weights_dir),
     )
+    if model:
+        matrix, key = with_model(matrix, model, flag="--model")
+        context = replace(context, matrix=matrix).narrowed(models=(key,))
+    return context
+
+
+def with_model(matrix: Matrix, name: str, *, flag: str) -> tuple[Matrix, str]:
+    """Return the key of a model that is named by key or by path.
+
+    A file that the matrix lacks is added to it as a local model, in memory.
+    """
+    if name in matrix.models:
+        return matrix, name
+    path = Path(name).expanduser()
+    if not path.is_file():
+        if path.suffix == ".gguf":
+            files = [str(one) for one in path.parent.glob("*.gguf")]
+            raise MatrixError(f"{flag} {name!r}: no such file{nearest(name, files)}")
+        hint = nearest(name, matrix.models)
+        raise MatrixError(f"{flag} {name!r}: neither a model nor a file{hint}")
+    for key, model in matrix.models.items():
+        if model.local and Path(model.file).resolve() == path.resolve():
+            return matrix, key
+    key = key_of(path.stem, matrix.models)
+    model = Model(file=str(path.absolute()), name=unused_name(path.stem, matrix))
+    if problem := split_problem(model.file):
+        raise MatrixError(f"{flag} {problem}")
+    return replace_fields(matrix, models={**matrix.models, key: model}), key
+
+
+def key_of(stem: str, taken: Collection[str]) -> str:
+    """Return the key of a file: its name in lower case; numbered where it is taken."""
+    key = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or "model"
+    numbered = (f"{key}-{number}" for number in count(2))
+    return key if key not in taken else next(k for k in numbered if k not in taken)
+
+
+def unused_name(stem: str, matrix: Matrix) -> str:
+    """Return the name of a file for tables, numbered where another model has it."""
+    names = {model.name for model in matrix.models.values()}
+    numbered = (f"{stem} ({number})" for number in count(2))
+    return stem if stem not in names else next(n for n in numbered if n not in names)
 
 
 def own_folder(weights_dir: str) -> Path | None:

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import product
+from pathlib import PurePath
 from typing import TypeVar
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.cell import GENERATOR_VERSIONS, Cell, EngineCell, Synthesis
@@ -102,17 +103,19 @@ def expand_plan(
 
 
 def _engines(matrix: Matrix, lock: Lock, profile: Profile) -> Iterator[EngineCell]:
-    for pin, build, model in product(profile.pins, profile.builds, profile.models):
+    for pin, build, key in product(profile.pins, profile.builds, profile.models):
+        model = matrix.models[key]
+        weights = WeightsKind.LOCAL if model.local else profile.weights
         yield EngineCell(
-            model_key=model,
-            model=matrix.models[model],
-            weights=profile.weights,
-            synthesis=None
-            if profile.weights is WeightsKind.HUB
-            else synthesis_of(matrix, lock, model, profile.weights),
-            published=locked_weights(matrix, lock, model)
-            if profile.weights is WeightsKind.HUB
+            model_key=key,
+            model=replace(model, file=PurePath(model.file).name)
+            if model.local  # its path is not part of a record
+            else model,
+            weights=weights,
+            synthesis=synthesis_of(matrix, lock, key, weights)
+            if weights.synthetic
             else None,
+            published=None if weights.synthetic else locked_weights(matrix, lock, key),
             pin_key=pin,
             pin=numbered_pin(matrix, lock, pin),
             locked=locked_pin(matrix, lock, pin),

@@ -11,6 +11,7 @@ import msgspec
 
 from llamatrix.config.complaint import complaints, nearest
 from llamatrix.config.matrix import (
+    OF_A_PUBLISHED_MODEL,
     AgentSetup,
     Backend,
     Matrix,
@@ -20,6 +21,7 @@ from llamatrix.config.matrix import (
     Profile,
     Server,
     Sweep,
+    WeightsKind,
 )
 from llamatrix.errors import MatrixError
 from llamatrix.measured_environment import OURS, PASSED_ON
@@ -65,9 +67,9 @@ _TOO_DEEP = f"tables and arrays are nested more than {_MOST_LEVELS} levels deep"
 def load_matrix(path: Path) -> Matrix:
     """The matrix, or MatrixError with one line for each thing that is wrong."""
     raw = read_toml(path)
-    found = list(complaints(raw, Matrix))
+    found = [*complaints(raw, Matrix), *_incomplete_models(raw)]
     if not found:
-        matrix = msgspec.convert(raw, type=Matrix)
+        matrix = with_paths(msgspec.convert(raw, type=Matrix), path.parent)
         found = list(_contradictions(matrix))
         if not found:
             return matrix
@@ -75,6 +77,31 @@ def load_matrix(path: Path) -> Matrix:
     if len(found) > _SHOWN:
         lines.append(f"{path.name}: and {len(found) - _SHOWN} more")
     raise MatrixError("\n".join(lines))
+
+
+def with_paths(matrix: Matrix, folder: Path) -> Matrix:
+    """Return the matrix with absolute paths of local models, named by their files."""
+    models = {
+        key: msgspec.structs.replace(
+            model,
+            file=str(folder / Path(model.file).expanduser()),
+            name=model.name or Path(model.file).stem,
+        )
+        if model.local
+        else model
+        for key, model in matrix.models.items()
+    }
+    return msgspec.structs.replace(matrix, models=models)
+
+
+def _incomplete_models(raw: Mapping[str, Any]) -> Iterator[str]:
+    """Complain about published models that lack what no file here can tell."""
+    models = raw.get("models")
+    for key, model in models.items() if isinstance(models, dict) else ():
+        if isinstance(model, dict) and "repository" in model:
+            for field in OF_A_PUBLISHED_MODEL:
+                if field not in model and field != "file":
+                    yield f"models.{key}.{field}: missing"
 
 
 def read_toml(path: Path) -> dict[str, object]:
@@ -286,11 +313,18 @@ def unknown_split(
 def _split_files(matrix: Matrix) -> Iterator[str]:
     """The lock pins one file of a model; llama.cpp would look for the other parts."""
     for key, model in matrix.models.items():
-        if _SPLIT_FILE.search(model.file):
-            yield (
-                f"models.{key}.file: {model.file!r} is one part of a split model; name "
-                "a repository that has it whole, or merge it with llama-gguf-split"
-            )
+        if problem := split_problem(model.file):
+            yield f"models.{key}.file: {problem}"
+
+
+def split_problem(file: str) -> str:
+    """Return what is wrong with a file that is one part of a model."""
+    if not _SPLIT_FILE.search(file):
+        return ""
+    return (
+        f"{file!r} is one part of a split model; name a repository that has it whole, "
+        "or merge it with llama-gguf-split"
+    )
 
 
 def _same_names(matrix: Matrix) -> Iterator[str]:
@@ -306,6 +340,7 @@ def _in_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
     yield from _in_axis(f"{path}.pins", profile.pins, matrix.pins)
     yield from _in_axis(f"{path}.builds", profile.builds, matrix.builds)
     yield from _in_axis(f"{path}.models", profile.models, matrix.models)
+    yield from _in_weights(matrix, profile, path)
     if not profile.measure:
         yield f"{path}.measure: empty: the profile measures nothing"
     if profile.sweep is None and Measurement.SPEED in profile.measure:
@@ -323,6 +358,21 @@ def _in_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
     for pattern in profile.include:
         if pattern in profile.exclude:
             yield f"{path}: {pattern!r} stands both in include and in exclude"
+
+
+def _in_weights(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
+    """Weights of a kind that a model of the profile does not have."""
+    for key in profile.models:
+        model = matrix.models.get(key)
+        if model is None or model.local:
+            continue
+        if profile.weights is WeightsKind.LOCAL:
+            yield f"{path}.weights: 'local', but models.{key} has a repository: 'hub'?"
+        if profile.weights.synthetic and not model.template:
+            yield (
+                f"models.{key}.template: missing: {path}.weights asks for synthetic "
+                "weights, which embed the vendor's template"
+            )
 
 
 def _in_agent(matrix: Matrix, agent: AgentSetup, path: str) -> Iterator[str]:

@@ -51,6 +51,12 @@ class WeightsKind(StrEnum):
     """Synthetic, at the published size: speed only."""
     TINY = "tiny"
     """Synthetic, a few MB: proves the pipeline on a CPU."""
+    LOCAL = "local"
+    """A GGUF file of the user's; its models have no other weights."""
+
+    @property
+    def synthetic(self) -> bool:
+        return self in {WeightsKind.FULL, WeightsKind.TINY}
 
 
 class Measurement(StrEnum):
@@ -116,20 +122,26 @@ class Build(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One row of the published Models table, and how it was served."""
+    """One row of the published Models table, and how it was served.
 
-    name: str
-    architecture: str
+    Without a repository it is local: the other fields then follow from the file.
+    """
+
+    name: str = ""
+    architecture: str = ""
     """`Dense` or `MoE`, as the published table says."""
-    quant: str
-    active_params: str
+    quant: str = ""
+    active_params: str = ""
     """As published: a number of parameters, or `~3 B`."""
-    repository: str
-    file: str
-    template: str
-    """The vendor's chat template: a file under `models/templates/` of a pin."""
-    ctx_size: Positive
-    temp: Annotated[float, Meta(ge=0, le=100)]
+    repository: str = ""
+    file: Annotated[str, Meta(min_length=1)]
+    """In the repository; of a local model a path, relative to the folder of matrix.toml."""
+    template: str = ""
+    """The vendor's chat template: a file under `models/templates/` of a pin, which
+    synthetic weights embed. Other weights have their own."""
+    ctx_size: Positive = 0
+    """Of a local model by default the context that it was trained with."""
+    temp: Annotated[float, Meta(ge=0, le=100)] = 0.8
     top_k: Natural | None = None
     top_p: Probability | None = None
     min_p: Probability | None = None
@@ -138,6 +150,16 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     chat_template_kwargs: dict[str, bool | Int64 | str] = {}
     todo_fix: bool = False
     """Give OpenCode our plugin for models that send `todos` as a string."""
+
+    @property
+    def local(self) -> bool:
+        return not self.repository
+
+
+OF_A_PUBLISHED_MODEL = (
+    *("name", "architecture", "quant", "active_params", "file", "ctx_size", "temp"),
+)
+"""What a model with a repository must have: no command downloads a file to plan."""
 
 
 class SplitMode(StrEnum):
@@ -320,4 +342,6 @@ def matrix_schema() -> str:
     schema["title"] = "llamatrix matrix.toml"
     kinds = ("package", "version", "commit"), ("git", "rev"), ("path",), ("binaries",)
     schema["$defs"]["Pin"]["oneOf"] = [{"required": list(keys)} for keys in kinds]
+    model = schema["$defs"]["Model"]
+    model["dependentRequired"] = {"repository": OF_A_PUBLISHED_MODEL}
     return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"

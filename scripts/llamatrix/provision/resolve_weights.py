@@ -16,7 +16,7 @@ from llamatrix.config.lock import (
     locked_weights,
     unresolved_weights,
 )
-from llamatrix.config.matrix import Matrix
+from llamatrix.config.matrix import Matrix, WeightsKind
 from llamatrix.errors import ProvisionError
 from llamatrix.exclusive import exclusive
 from llamatrix.progress import say
@@ -25,6 +25,7 @@ from llamatrix.provision.integrity import known_sha256
 from llamatrix.provision.resolve import Drift, write_lock
 from llamatrix.provision.weights import hub
 from llamatrix.provision.weights.gguf_model import read_model
+from llamatrix.provision.weights.local_model import complete
 from llamatrix.provision.weights.provide import own_file
 
 
@@ -32,7 +33,10 @@ def resolve_weights(matrix: Matrix, old: Lock | None) -> dict[str, LockedWeights
     """Every model's newest file on the hub; out of its reach, what `old` knew."""
     entries: dict[str, LockedWeights] = {}
     reached = True
-    for name in matrix.models:
+    for name, model in matrix.models.items():
+        if model.local:
+            say(f"models.{name}: a file of yours, {model.file}; the lock leaves it out")
+            continue
         before = _before(matrix, name, old)
         entries[name] = before
         if reached:
@@ -47,10 +51,11 @@ def resolve_weights(matrix: Matrix, old: Lock | None) -> dict[str, LockedWeights
 
 def compare_weights(matrix: Matrix, lock: Lock) -> Iterator[Drift]:
     """Where the lock differs from the hub at the locked revision, or was not checked."""
-    for name in sorted(lock.weights.keys() - matrix.models.keys()):
+    published = [name for name, model in matrix.models.items() if not model.local]
+    for name in sorted(lock.weights.keys() - set(published)):
         yield Drift(entry=f"weights.{name}", found="not in matrix.toml", checked=True)
     unreachable = ""
-    for name in matrix.models:
+    for name in published:
         entry, locked = f"weights.{name}", lock.weights.get(name)
         asked = unresolved_weights(matrix, name)
         if locked is None:
@@ -74,16 +79,23 @@ def compare_weights(matrix: Matrix, lock: Lock) -> Iterator[Drift]:
 def with_known_weights(
     context: Context, cells: Iterable[EngineCell], *, ask_hub: bool
 ) -> Context:
-    """Return the context with a lock that knows the cells' published weights.
+    """Return the context with a lock that knows the bytes of the cells' weights.
 
     An entry that is unresolved is taken from a file in the user's folder first, then,
-    with `ask_hub`, from the hub: its bytes are part of a digest.
+    with `ask_hub`, from the hub: its bytes are part of a digest. Local models are
+    hashed, and completed from their headers.
     """
+    cells = tuple(cells)
+    local = [cell.model_key for cell in cells if cell.weights is WeightsKind.LOCAL]
+    if local:
+        context = _with_local_models(context, sorted(set(local)))
     matrix, project, folder = context.matrix, context.project, context.weights_dir
     unknown = {
         cell.model_key: cell.published
         for cell in cells
-        if cell.published and not cell.published.hub_file
+        if cell.published
+        and not cell.published.hub_file
+        and cell.weights is WeightsKind.HUB
     }
     own = [name for name, locked in unknown.items() if own_file(locked, folder)]
     lock = context.lock
@@ -92,6 +104,28 @@ def with_known_weights(
     if own and folder:
         lock = with_own_files(matrix, lock, own, project, folder)
     return context.with_lock(lock)
+
+
+def _with_local_models(context: Context, names: Sequence[str]) -> Context:
+    """Return the context with complete entries and the sha256 of local models."""
+    models, weights = {}, dict(context.lock.weights)
+    for name in names:
+        model = context.matrix.models[name]
+        path = Path(model.file)
+        if not path.is_file():
+            raise ProvisionError(
+                f"models.{name}.file: {path}: no such file; a published model also needs "
+                "its repository"
+            )
+        models[name] = complete(model, path)
+        weights[name] = msgspec.structs.replace(
+            unresolved_weights(context.matrix, name),
+            sha256=known_sha256(path, context.project.cache),
+            size_bytes=path.stat().st_size,
+            pin=WeightsPin.OWN_FILE,
+        )
+    lock = msgspec.structs.replace(context.lock, weights=weights)
+    return context.with_models(models).with_lock(lock)
 
 
 def with_own_files(

@@ -83,10 +83,13 @@ def provide_weights(
     ProvisionError where one is no language model.
     """
     if cell.published is not None:
-        path = provide_published(cell.published, cache, weights_dir=weights_dir)
+        if cell.weights is WeightsKind.LOCAL:
+            path = _verified(Path(cell.published.file), cell.published, cache)
+        else:
+            path = provide_published(cell.published, cache, weights_dir=weights_dir)
         _check_header(path)
         facts = WeightsFacts(
-            kind=WeightsKind.HUB,
+            kind=cell.weights,
             file=path.name,
             sha256=cell.published.sha256,
             file_bytes=path.stat().st_size,
@@ -114,7 +117,7 @@ def _spec(cell: EngineCell, cache: Path) -> SyntheticSpec:
     template = tree / _TEMPLATES
     try:
         text = (template / synthesis.template).read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise ProvisionError(
             f"matrix.toml: models.{cell.model_key}.template: {synthesis.template!r} is "
             f"not among the templates of {synthesis.template_pin.commit[:9]}"

@@ -1,0 +1,83 @@
+"""Complete the entry of a model from the header of its GGUF file."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from llamatrix.config.matrix import Model
+from llamatrix.provision.weights.gguf_header import GgufHeader
+from llamatrix.provision.weights.gguf_model import read_model
+from llamatrix.provision.weights.tensor_types import TENSOR_TYPES
+
+_QUANT = re.compile(
+    r"(?:^|[-._])((?:UD-)?(?:I?Q\d|TQ\d|BF16|F16|F32|MXFP4|NVFP4)\w*)$", re.IGNORECASE
+)
+_SAMPLING = ("temp", "top_k", "top_p", "min_p")
+_UNKNOWN_CONTEXT = 4096
+_BILLION, _MILLION = 10**9, 10**6
+
+
+def complete(model: Model, path: Path) -> Model:
+    """Return the entry with all that it leaves open, as the file's header has it.
+
+    ProvisionError where the file is no language model.
+    """
+    return completed(model, read_model(path))
+
+
+def completed(model: Model, header: GgufHeader) -> Model:
+    experts = _number(header, "expert_count")
+    return replace(
+        model,
+        name=model.name or header.path.stem,
+        architecture=model.architecture or ("MoE" if experts else "Dense"),
+        quant=model.quant or quant_of(header),
+        active_params=model.active_params or _active_params(header, experts),
+        ctx_size=model.ctx_size
+        or _number(header, "context_length")
+        or _UNKNOWN_CONTEXT,
+    )
+
+
+def sampling_of(header: GgufHeader) -> dict[str, float]:
+    """Return the sampling settings that a file recommends, by their keys in matrix.toml."""
+    values = {key: header.metadata.get(f"general.sampling.{key}") for key in _SAMPLING}
+    return {
+        key: value for key, value in values.items() if isinstance(value, float | int)
+    }
+
+
+def quant_of(header: GgufHeader) -> str:
+    """Return the quant in the file's name, else the type of most of its bytes."""
+    named = _QUANT.search(header.path.stem)
+    if named:
+        return named[1].removeprefix("UD-")
+    sizes: Counter[int] = Counter()
+    for tensor in header.tensors:
+        sizes[tensor.type] += tensor.bytes
+    most = max(sizes, key=lambda kind: sizes[kind])
+    return TENSOR_TYPES[most][0].upper() if most in TENSOR_TYPES else f"type {most}"
+
+
+def _active_params(header: GgufHeader, experts: int) -> str:
+    """Return the parameters that one token uses: all, but of experts those it is sent to."""
+    used = _number(header, "expert_used_count")
+    total = active = 0
+    for tensor in header.tensors:
+        elements = 1
+        for length in tensor.shape:
+            elements *= length
+        total += elements
+        routed = experts and used and "_exps." in tensor.name
+        active += elements * used // experts if routed else elements
+    about = "~" if active != total else ""
+    if active >= _BILLION:
+        return f"{about}{active / _BILLION:.{1 if about else 2}f} B"
+    return f"{about}{active / _MILLION:.{1 if about else 2}f} M"
+
+
+def _number(header: GgufHeader, key: str) -> int:
+    value = header.metadata.get(f"{header.architecture}.{key}")
+    return value if isinstance(value, int) else 0
