@@ -106,5 +106,5 @@ def _cpuinfo(key: str) -> str | None:
         text = _CPUINFO.read_text()
     except OSError:
         return None
-    found = re.search(rf"^{re.escape(key)}\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else None
+    match = re.search(rf"^{re.escape(key)}\s*:\s*(.+)$", text, re.MULTILINE)
+    return match[1].strip() if match else None

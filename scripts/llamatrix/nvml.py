@@ -121,11 +121,12 @@ class Card:
 
     @property
     def processes(self) -> tuple[GpuProcess, ...] | None:
-        found = self._ask("nvmlDeviceGetComputeRunningProcesses")
-        if not isinstance(found, list | tuple):
+        running = self._ask("nvmlDeviceGetComputeRunningProcesses")
+        if not isinstance(running, list | tuple):
             return None
         return tuple(
-            GpuProcess(pid=int(one.pid), used_bytes=one.usedGpuMemory) for one in found
+            GpuProcess(pid=int(process.pid), used_bytes=process.usedGpuMemory)
+            for process in running
         )
 
     def describe(self) -> Gpu:
@@ -197,21 +198,21 @@ def failure_to_open(library: ModuleType) -> Exception | None:
     try:
         library.nvmlInit()
     except library.NVMLError as error:
-        found: Exception = error
-        return found
+        cause: Exception = error
+        return cause
     return None
 
 
 def read_gpus(library: ModuleType | None) -> tuple[Gpu, ...]:
     """Describe the cards; skip those that do not answer."""
-    found = []
+    known = []
     with open_cards(library) as cards:
         for card in cards:
             try:
-                found.append(card.describe())
+                known.append(card.describe())
             except card.library.NVMLError:
                 continue
-    return tuple(found)
+    return tuple(known)
 
 
 @cache
@@ -238,24 +239,24 @@ def _visible(cards: tuple[Card, ...]) -> tuple[Card, ...]:
     UUIDs, and counts up to the first that matches no card. Numbers count the fastest card
     first unless CUDA_DEVICE_ORDER is PCI_BUS_ID; NVIDIA's library counts by bus.
     """
-    asked = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if asked is None:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
         return cards
     order = os.environ.get("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
     by_bus = order == "PCI_BUS_ID" or len({card.name for card in cards}) == 1
-    found: list[Card] = []
-    for entry in asked.split(","):
+    chosen: list[Card] = []
+    for entry in visible.split(","):
         fitting = [card for card in cards if card.answers_to(entry.strip())]
         if len(fitting) != 1:
             break
         if entry.strip().isdigit() and not by_bus:
             raise MeasureError(
-                f"CUDA_VISIBLE_DEVICES={asked} counts the cards by their speed, and "
+                f"CUDA_VISIBLE_DEVICES={visible} counts the cards by their speed, and "
                 "they differ: set CUDA_DEVICE_ORDER=PCI_BUS_ID as well (then it is "
                 "nvidia-smi's number), or name the card's UUID (nvidia-smi -L)"
             )
-        found += fitting
-    return tuple(found)
+        chosen += fitting
+    return tuple(chosen)
 
 
 _NVIDIA, _DISPLAY = "0x10de", "0x03"

@@ -37,10 +37,10 @@ def marked_processes(mark: str, *, proc: Path = Path("/proc")) -> Iterator[int]:
 
 def end_marked(mark: str) -> None:
     for _ in range(_ROUNDS):
-        found = list(marked_processes(mark))
-        if not found:
+        processes = list(marked_processes(mark))
+        if not processes:
             return
-        for pid in found:
+        for pid in processes:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:

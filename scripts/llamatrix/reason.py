@@ -29,8 +29,8 @@ def first_error(lines: Sequence[str]) -> str:
         if not _ERROR.search(line) or _NO_ERROR.search(line) or _FRAME.match(line):
             continue
         after = plain[number + 1 : number + 1 + _MESSAGE_WITHIN]
-        found = (match[1] for text in after if (match := _MESSAGE.match(text)))
-        message = next(found, "")
+        messages = (match[1] for text in after if (match := _MESSAGE.match(text)))
+        message = next(messages, "")
         return f"{line} {message}" if message and message not in line else line
     words = (line for line in reversed(plain) if re.search(r"\w", line))
     return next((line for line in words if not _FRAME.match(line)), "")

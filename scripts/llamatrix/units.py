@@ -21,11 +21,11 @@ _YEAR_S = 8766 * 3600
 
 def parse_bytes(text: str) -> int:
     """Read `24GiB`, `512 MiB` or `24` (GiB); ValueError names the accepted forms."""
-    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*([A-Za-z]*)", text.strip())
-    unit = (found[2] or "GiB") if found else ""
-    if not found or unit not in _BYTES:
+    match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*([A-Za-z]*)", text.strip())
+    unit = (match[2] or "GiB") if match else ""
+    if not match or unit not in _BYTES:
         raise ValueError(f"{text!r} is no size; write for example 24GiB or 512MiB")
-    count = round(float(found[1]) * _BYTES[unit])
+    count = round(float(match[1]) * _BYTES[unit])
     if count > _MOST_BYTES:
         raise ValueError(
             f"{text!r} is more than any machine has; write for example 24GiB"
@@ -43,10 +43,10 @@ def parse_card_bytes(text: str) -> int:
 
 def parse_duration_s(text: str) -> float:
     """Read `90s`, `20m`, `1.5h` or `45` (seconds), up to a year."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
-    if not found:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if not match:
         raise ValueError(f"{text!r} is no duration; write for example 90s, 20m or 2h")
-    seconds = float(found[1]) * _SECONDS[found[2] or "s"]
+    seconds = float(match[1]) * _SECONDS[match[2] or "s"]
     if seconds > _YEAR_S:
         raise ValueError(f"{text!r}: write a duration of at most 8766h")
     return seconds

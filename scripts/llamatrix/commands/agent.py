@@ -102,9 +102,9 @@ def make_trials(
             made += _record_not_run(status, why, store)
         else:
             ready.append(status)
-    with ExitStack() as held:
+    with ExitStack() as stack:
         cells = [status.cell for status in ready]
-        shared = shared_services(cells, context.project, held)
+        shared = shared_services(cells, context.project, stack)
         for status in ready:
             made += _make_cell(
                 status, context, shared, store, any_template=any_template
@@ -113,25 +113,25 @@ def make_trials(
     elsewhere = sum(len(status.due) for status in due) - len(made)
     tally = TrialTally(
         reused=sum(status.reused for status in statuses) + elsewhere,
-        made=sum(not isinstance(one, NotRun) for one in outcomes),
-        broken=sum(isinstance(one, Broken) for one in outcomes),
-        not_run=sum(isinstance(one, NotRun) for one in outcomes),
+        made=sum(not isinstance(outcome, NotRun) for outcome in outcomes),
+        broken=sum(isinstance(outcome, Broken) for outcome in outcomes),
+        not_run=sum(isinstance(outcome, NotRun) for outcome in outcomes),
         unscored=sum(status.reused_without_number for status in statuses)
-        + sum(isinstance(one, Undecided) for one in outcomes),
+        + sum(isinstance(outcome, Undecided) for outcome in outcomes),
     )
     say(f"{tally.summary} ({duration_text(time.monotonic() - begin)})")
     return tally
 
 
 def shared_services(
-    cells: Sequence[AgentCell], project: Project, held: ExitStack
+    cells: Sequence[AgentCell], project: Project, stack: ExitStack
 ) -> Services | None:
     """What hermetic trials share, served until `held` ends; None where none is."""
     if all(cell.agent.network is Network.ONLINE for cell in cells):
         return None
     wheels = provide_wheels(LOCKED, project.cache)
     log = project.logs / "services.jsonl"
-    return held.enter_context(services(wheels=wheels, log=log))
+    return stack.enter_context(services(wheels=wheels, log=log))
 
 
 def _record_not_run(
@@ -210,7 +210,8 @@ def recorded_attempt(
     except BaseException:  # Ctrl-C too: no trajectory stays without its record
         records = store.read(host_slug=this_host().slug, record_id=status.cell.id)
         if not any(
-            one.served and one.served.trajectory == trajectory for one in records
+            record.served and record.served.trajectory == trajectory
+            for record in records
         ):
             shutil.rmtree(folder_of(trajectory, project), ignore_errors=True)
         raise

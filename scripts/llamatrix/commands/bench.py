@@ -110,7 +110,7 @@ def measure(
         while pending.due:
             made = _measure_cell(pending, parts[status.cell.id], project, store, watch)
             measured += len(made)
-            failed += sum(not isinstance(one.outcome, Done) for one in made)
+            failed += sum(not isinstance(result.outcome, Done) for result in made)
             if status.cell.sweep.target_spread is None:
                 break
             pending = speed_status(status.cell, store)
@@ -142,17 +142,23 @@ def _measure_cell(
             with meter(label, total=len(tests)) as progress:
                 mark = watch.mark()
 
-                def keep(one: MeasuredTest, due: Due = due, label: str = label) -> None:
+                def keep(
+                    measured: MeasuredTest, due: Due = due, label: str = label
+                ) -> None:
                     nonlocal mark
                     load = watch.since(mark)
-                    record = _record(status, parts, one, repeat=due.number, load=load)
+                    record = _record(
+                        status, parts, measured, repeat=due.number, load=load
+                    )
                     if record.disturbed:
-                        say(f"{label} {one.test.name}: disturbed: {record.disturbed}")
-                    if not isinstance(one.outcome, Done):
-                        what = f"{outcome_word(one.outcome)}: {reason_of(one.outcome)}"
-                        say(f"{label} {one.test.name}: {what}")
+                        say(
+                            f"{label} {measured.test.name}: disturbed: {record.disturbed}"
+                        )
+                    if not isinstance(measured.outcome, Done):
+                        what = f"{outcome_word(measured.outcome)}: {reason_of(measured.outcome)}"
+                        say(f"{label} {measured.test.name}: {what}")
                     store.append(record)
-                    kept.append(one)
+                    kept.append(measured)
                     progress.advance()
                     mark = watch.mark()
 
@@ -180,25 +186,27 @@ def bench_of(cell: Cell, parts: Installed, project: Project) -> Bench:
 def _record(
     status: CellStatus[Cell],
     parts: Installed,
-    one: MeasuredTest,
+    measured: MeasuredTest,
     *,
     repeat: int,
     load: Load,
 ) -> SpeedRecord:
     return SpeedRecord(
         cell=cell_facts(status.cell, digest=status.digest),
-        test=one.test,
+        test=measured.test,
         repeat=repeat,
-        outcome=one.outcome,
+        outcome=measured.outcome,
         measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        process=one.process,
+        process=measured.process,
         locked=status.cell.locked,
         build=parts.built.manifest,
         weights=parts.weights.facts,
         host=this_host(),
-        telemetry=one.telemetry,
+        telemetry=measured.telemetry,
         load=load,
-        disturbed=disturbance(load, one.telemetry, tolerated_percent=TOLERATED_PERCENT),
+        disturbed=disturbance(
+            load, measured.telemetry, tolerated_percent=TOLERATED_PERCENT
+        ),
         environment=status.cell.sweep.env,
         made_by=f"llamatrix {__version__}",
     )

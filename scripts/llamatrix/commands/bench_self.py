@@ -106,14 +106,16 @@ def _print_exactness(cell: Cell, here: Bench, records: Sequence[SpeedRecord]) ->
             raise MeasureError(f"{log}: avg_ts of {record.test.name} is another")
         if list(record.process.argv[1:]) != words:
             raise MeasureError(f"{record.process.argv} is not the command by hand")
-    done = [one.outcome.result for one in records if isinstance(one.outcome, Done)]
+    done = [
+        record.outcome.result for record in records if isinstance(record.outcome, Done)
+    ]
     cold = sum(abs(sample.first_deviation or 0.0) > FIRST_LIMIT for sample in done)
     disturbed = sum(bool(record.disturbed) for record in records)
     print(
-        f"exact: {sum(one.repetitions for one in done)} samples in {len(records)} records "
+        f"exact: {sum(result.repetitions for result in done)} samples in {len(records)} records "
         "equal llama-bench's own lines byte for byte, and so do the means shown as "
         f"published; the command by hand:\n  {hand}\n"
-        f"steady: {sum(len(one.steady) for one in done)} samples are in the headlines; the "
+        f"steady: {sum(len(result.steady) for result in done)} samples are in the headlines; the "
         f"first repetition is left out, and off by more than {100 * FIRST_LIMIT:.0f} % in "
         f"{cold} of {len(done)} records; {disturbed} records were disturbed"
     )
@@ -121,7 +123,7 @@ def _print_exactness(cell: Cell, here: Bench, records: Sequence[SpeedRecord]) ->
 
 def _print_pairs(bench_: Bench, like: SpeedRecord, aside: Path, pairs: int) -> None:
     """Pairs of a process by hand and one through the harness, in a drawn order."""
-    found: list[tuple[Run, Run]] = []
+    timed: list[tuple[Run, Run]] = []
     for number in range(1, pairs + 1):
         say(f"pair {number} of {pairs}")
         if drawn_order(_SEED, number)[0] is Arm.BASELINE:
@@ -130,16 +132,16 @@ def _print_pairs(bench_: Bench, like: SpeedRecord, aside: Path, pairs: int) -> N
         else:
             ours = _run_ours(bench_, like, aside)
             hand = _run_by_hand(bench_, aside)
-        found.append((hand, ours))
-    speed = estimate([math.log(ours.tps / hand.tps) for hand, ours in found])
+        timed.append((hand, ours))
+    speed = estimate([math.log(ours.tps / hand.tps) for hand, ours in timed])
     interval = speed.interval()
     between = f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else ""
-    own = statistics.median(ours.ours_s for _, ours in found)
+    own = statistics.median(ours.ours_s for _, ours in timed)
     print(
         f"bias: {_TEST.name} through the harness over by hand, {pairs} pairs: "
         f"{speed.ratio:.3f}{between}\n"
         f"harness time per process: median {1000 * own:.0f} ms, largest "
-        f"{1000 * max(ours.ours_s for _, ours in found):.0f} ms (at most 150 ms)"
+        f"{1000 * max(ours.ours_s for _, ours in timed):.0f} ms (at most 150 ms)"
     )
 
 
@@ -189,9 +191,9 @@ def _run_ours(bench_: Bench, like: SpeedRecord, aside: Path) -> Run:
     store = Store(reports=aside / "pairs", kind=SPEED)
     kept: list[MeasuredTest] = []
 
-    def keep(one: MeasuredTest) -> None:
-        kept.append(one)
-        store.append(msgspec.structs.replace(like, outcome=one.outcome))
+    def keep(measured: MeasuredTest) -> None:
+        kept.append(measured)
+        store.append(msgspec.structs.replace(like, outcome=measured.outcome))
 
     begin, cpu_begin = time.monotonic(), time.process_time()
     (ended,) = run_sweep(bench_, [_TEST], on_measured=keep)
@@ -236,10 +238,10 @@ def _tabulated_s(records: Sequence[SpeedRecord], count: int, folder: Path) -> fl
     file.parent.mkdir(parents=True)
     file.write_bytes(b"".join(map(SPEED.encode, _copies(records, count))))
     begin = time.monotonic()
-    found = groups(store.read_all())
-    text = page(found)
+    speed_groups = groups(store.read_all())
+    text = page(speed_groups)
     seconds = time.monotonic() - begin
-    if sum(len(group.records) for group in found) != count or not text:
+    if sum(len(group.records) for group in speed_groups) != count or not text:
         raise MeasureError("the table came of other records than were written")
     return seconds
 

@@ -64,7 +64,7 @@ def write(against: str, *, profile: str = "", host: str = "", records: str = "")
     if not verdict_count(certificate, ComparisonVerdict.REPRODUCED) + verdict_count(
         certificate, ComparisonVerdict.DIFFERS
     ):
-        reasons = dict.fromkeys(held.summary for held in certificate.groups)
+        reasons = dict.fromkeys(group.summary for group in certificate.groups)
         raise ReportError(
             f"{against}: nothing to certify, nothing is written: {' | '.join(reasons)}"
         )
@@ -105,9 +105,9 @@ def verify(file: str, *, against: str = "", records: str = "") -> str:
         speeds=read_speed_index(project.reports, only=named),
         trials=read_trial_index(project.reports, only=named),
     )
-    found = objections(content, certificate, published, index, load_gpus())
-    if found:
-        lines = [f"{path.name}: not proven", *(f"  {line}" for line in found)]
+    problems = objections(content, certificate, published, index, load_gpus())
+    if problems:
+        lines = [f"{path.name}: not proven", *(f"  {line}" for line in problems)]
         raise NotProvenError("\n".join(lines))
     return (
         f"{path.name}: proven by {len(certificate.records)} records: "

@@ -83,29 +83,31 @@ def compare(
     published = published_set(against, view.project, view.matrix)
     gpus = load_gpus()
     chosen = chosen_groups(view, profile, host)
-    found = [
+    compared = [
         (compare_group(published, group, view.index, gpus), _rooflines(group, view))
         for group in chosen.groups
     ]
-    found += [
+    compared += [
         (compare_trial_group(published, group, view.trial_index, gpus), ())
         for group in chosen.trials
     ]
-    comparisons = [one for group, _ in found for one in group.result.comparisons]
-    tested = sum(one.p_value is not None for one in comparisons)
+    comparisons = [
+        comparison for group, _ in compared for comparison in group.result.comparisons
+    ]
+    tested = sum(comparison.p_value is not None for comparison in comparisons)
     differing = significant_after_holm(comparisons)
     if as_json:
-        text = _json(published, found, differing)
+        text = _json(published, compared, differing)
     else:
-        text = _text(published, found) + _family_text(comparisons, tested, differing)
+        text = _text(published, compared) + _family_text(comparisons, tested, differing)
     return Compared(text=text, tested=tested, differing=differing)
 
 
-def require_agreement(against: str, found: Compared) -> None:
-    if found.differing:
-        count = len(found.differing)
+def require_agreement(against: str, compared: Compared) -> None:
+    if compared.differing:
+        count = len(compared.differing)
         raise DiffersError(
-            f"{against}: {count} of {found.tested} comparable numbers differ, after "
+            f"{against}: {count} of {compared.tested} comparable numbers differ, after "
             "the correction for their number"
         )
 
@@ -114,7 +116,9 @@ def _family_text(
     comparisons: Sequence[Comparison], tested: int, differing: Sequence[Comparison]
 ) -> str:
     """What the exit code is of, where that is not plain."""
-    called = sum(one.verdict is ComparisonVerdict.DIFFERS for one in comparisons)
+    called = sum(
+        comparison.verdict is ComparisonVerdict.DIFFERS for comparison in comparisons
+    )
     if not called:
         return ""
     return (
@@ -153,9 +157,11 @@ def measure_this_bandwidth() -> None:
     """Run the stream test here and keep it beside this host's records."""
     project = find_project()
     with exclusive(project.cache / "measuring.lock", purpose="measuring"):
-        found = measure_bandwidth(this_host())
-    path = write_bandwidth(project.reports, found)
-    say(f"{found.best / 1e9:.1f} GB/s by {found.threads} threads, kept in {path}")
+        bandwidth = measure_bandwidth(this_host())
+    path = write_bandwidth(project.reports, bandwidth)
+    say(
+        f"{bandwidth.best / 1e9:.1f} GB/s by {bandwidth.threads} threads, kept in {path}"
+    )
 
 
 def _rooflines(group: Group, view: View) -> tuple[Roofline | NoRoofline, ...]:
@@ -165,11 +171,11 @@ def _rooflines(group: Group, view: View) -> tuple[Roofline | NoRoofline, ...]:
 
 def _text(
     published: Published,
-    found: list[tuple[SetComparison, tuple[Roofline | NoRoofline, ...]]],
+    compared: list[tuple[SetComparison, tuple[Roofline | NoRoofline, ...]]],
 ) -> str:
     parts = [f"# Against {published.name}\n\n{published.heading}\n"]
-    for one, limits in found:
-        parts.append(set_comparison_text(one))
+    for comparison, limits in compared:
+        parts.append(set_comparison_text(comparison))
         if limits:
             parts.append(markdown(our_roofline_table(limits)))
     return "\n".join(parts)
@@ -177,14 +183,15 @@ def _text(
 
 def _json(
     published: Published,
-    found: list[tuple[SetComparison, tuple[Roofline | NoRoofline, ...]]],
+    compared: list[tuple[SetComparison, tuple[Roofline | NoRoofline, ...]]],
     differing: Sequence[Comparison],
 ) -> str:
     document = CompareDocument(
         set=published.name,
         groups=tuple(
-            GroupDocument(held=one.result, rooflines=limits) for one, limits in found
+            GroupDocument(held=comparison.result, rooflines=limits)
+            for comparison, limits in compared
         ),
-        differing=tuple(one.claim for one in differing),
+        differing=tuple(comparison.claim for comparison in differing),
     )
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"

@@ -122,16 +122,16 @@ def line_table(scores: Sequence[LineScore]) -> Table:
         ),
         rows=tuple(
             (
-                one.kind,
-                count(one.trials),
-                one.differs.text,
-                one.too_few.text,
+                score.kind,
+                count(score.trials),
+                score.differs.text,
+                score.too_few.text,
                 *(
-                    share.text if one.kind.startswith("log-sd") else ""
-                    for share in one.seen
+                    share.text if score.kind.startswith("log-sd") else ""
+                    for share in score.seen
                 ),
             )
-            for one in scores
+            for score in scores
         ),
     )
 
@@ -144,7 +144,8 @@ def family_table(scores: Sequence[FamilyScore], name: str) -> Table:
             *("Exit code 1", "Exit code 1, all speeds 25 % lower"),
         ),
         rows=tuple(
-            (count(one.trials), count(one.processes), *one.texts) for one in scores
+            (count(score.trials), count(score.processes), *score.texts)
+            for score in scores
         ),
     )
 
@@ -159,10 +160,10 @@ def broken_promises(
         unseen = Share(count=upper.runs - upper.count, runs=upper.runs)
         if line.kind.startswith("log-sd") and unseen.exceeds(1 - POWER):
             yield f"{line.kind}, {line.trials} trials: upper bound seen {upper.text}"
-    for one in families:
-        where = f"{one.trials} trials, {one.processes} processes"
-        if one.exits_1.exceeds(ALPHA):
-            yield f"{where}: exit code 1 in {one.exits_1.text}"
+    for family in families:
+        where = f"{family.trials} trials, {family.processes} processes"
+        if family.exits_1.exceeds(ALPHA):
+            yield f"{where}: exit code 1 in {family.exits_1.text}"
 
 
 def _line_score(claim: Claim, kind: str, trials: int) -> LineScore:
@@ -173,13 +174,17 @@ def _line_score(claim: Claim, kind: str, trials: int) -> LineScore:
     factor = _true_factor(kind, trials)
     for _ in range(_LINE_RUNS):
         *ours, theirs = _draws(kind, trials + 1, generator)
-        found = _compared(claim, ours, theirs)
-        differs += found.verdict is ComparisonVerdict.DIFFERS
-        too_few += found.verdict is ComparisonVerdict.TOO_FEW_TRIALS
-        stated = (factor, found.detectable_factor, found.detectable_factor_upper)
+        comparison = _compared(claim, ours, theirs)
+        differs += comparison.verdict is ComparisonVerdict.DIFFERS
+        too_few += comparison.verdict is ComparisonVerdict.TOO_FEW_TRIALS
+        stated = (
+            factor,
+            comparison.detectable_factor,
+            comparison.detectable_factor_upper,
+        )
         *ours, theirs = _draws(kind, trials + 1, generator)
-        for place, one in enumerate(stated):
-            again = _compared(claim, ours, theirs * one) if one else found
+        for place, number in enumerate(stated):
+            again = _compared(claim, ours, theirs * number) if number else comparison
             seen[place] += again.verdict is ComparisonVerdict.DIFFERS
     return LineScore(
         kind=kind,
@@ -223,14 +228,18 @@ def _family_score(claims: Sequence[Claim], trials: int, processes: int) -> Famil
     exits, slow_exits, lines = 0, 0, []
     for _ in range(_FAMILY_RUNS):
         theirs, ours = _Session(claims, generator).drawn(trials, processes)
-        found = compare(theirs, ours)
-        tested = [one for one in found if one.p_value is not None]
+        comparisons = compare(theirs, ours)
+        tested = [
+            comparison for comparison in comparisons if comparison.p_value is not None
+        ]
         lines.append(
-            statistics.fmean(one.verdict is ComparisonVerdict.DIFFERS for one in tested)
+            statistics.fmean(
+                comparison.verdict is ComparisonVerdict.DIFFERS for comparison in tested
+            )
         )
-        exits += bool(significant_after_holm(found))
+        exits += bool(significant_after_holm(comparisons))
         slow = ours | {
-            claim.id: _number(claim, [0.75 * one for one in ours[claim.id].values])
+            claim.id: _number(claim, [0.75 * value for value in ours[claim.id].values])
             for claim in theirs
             if claim.quantity in RATES
         }

@@ -280,17 +280,23 @@ def _card_memory() -> _FreeMemory:
     """The free memory of all cards together: the server spreads over them."""
     known = gpus()
     with open_cards(find_library()) as cards:
-        held = [card.used_bytes or 0 for card in cards]
-        processes = [one for card in cards for one in card.processes or ()]
-        named = [one.used_bytes for one in processes if one.used_bytes is not None]
+        used_bytes = [card.used_bytes or 0 for card in cards]
+        processes = [process for card in cards for process in card.processes or ()]
+        named = [
+            process.used_bytes
+            for process in processes
+            if process.used_bytes is not None
+        ]
     if not known:
         raise MeasureError(
             "NVIDIA's library shows no card, and this build needs one; `nvidia-smi` "
             "should list it. `--profile smoke` runs on the CPU"
         )
     return _FreeMemory(
-        name=", ".join(f"{one.name} ({bytes_text(one.memory_bytes)})" for one in known),
-        budget_bytes=sum(one.memory_bytes for one in known) - sum(held),
+        name=", ".join(
+            f"{card.name} ({bytes_text(card.memory_bytes)})" for card in known
+        ),
+        budget_bytes=sum(card.memory_bytes for card in known) - sum(used_bytes),
         others_bytes=sum(named),
     )
 

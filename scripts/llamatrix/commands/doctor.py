@@ -84,17 +84,17 @@ def examine(*, as_json: bool, verify: bool) -> None:
     `verify` reads the whole cache: DamagedCacheError where a file is damaged.
     """
     project = find_project()
-    found = list(findings(project))
+    report = list(findings(project))
     damaged: tuple[str, ...] = ()
     if verify:
         damaged, told = _verified(project)
-        found += told
+        report += told
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
     else:
-        for one in found:
-            remedy = f": {one.remedy}" if one.remedy else ""
-            print(f"{one.subject:<14} {one.state:<8} {one.found}{remedy}")
+        for line in report:
+            remedy = f": {line.remedy}" if line.remedy else ""
+            print(f"{line.subject:<14} {line.state:<8} {line.found}{remedy}")
         print(_choice())
     if cxx() is None and not _builds(project):
         raise ProvisionError(
@@ -188,8 +188,8 @@ def _tool(name: str, remedy: str) -> Finding:
     program = find_tool(name)
     if program is None:
         return finding(name, "not found", remedy, ok=False)
-    said = _said([str(program), "--version"])
-    found = said.splitlines()[0] if said else str(program)
+    version = _said([str(program), "--version"])
+    found = version.splitlines()[0] if version else str(program)
     return finding(name, found, remedy, ok=True)
 
 
@@ -227,9 +227,9 @@ def _gpu() -> Iterator[Finding]:
     cards = gpus()
     remedy = "CUDA profiles need an NVIDIA card and its driver; `smoke` needs none"
     if not cards:
-        found, _, named = driver_problem().partition("; ")
+        problem, _, named = driver_problem().partition("; ")
         for subject in ("GPU", "driver", "VRAM"):
-            text = found or "no CUDA device answers"
+            text = problem or "no CUDA device answers"
             yield finding(subject, text, named or remedy, ok=False)
         return
     largest = max(cards, key=lambda card: card.memory_bytes)

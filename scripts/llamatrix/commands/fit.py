@@ -168,7 +168,7 @@ class _Prediction:
         )
 
     def _contexts(self, name: str, trained_tokens: int) -> list[int]:
-        contexts = {one for one in _CONTEXTS if one <= trained_tokens}
+        contexts = {context for context in _CONTEXTS if context <= trained_tokens}
         if name in self.matrix.models:
             contexts.add(self.matrix.models[name].ctx_size or trained_tokens)
         return sorted({*contexts, trained_tokens})
@@ -239,7 +239,7 @@ def _cross_check(
     )
     program = (told.model, told.context, told.compute)
     graph = _GRAPH_SHARE * sum(program)
-    allowed = [max(_FIGURE_MIB, _FIGURE_SHARE * one) for one in program[:2]]
+    allowed = [max(_FIGURE_MIB, _FIGURE_SHARE * value) for value in program[:2]]
     return CrossCheck(
         context_tokens=tokens,
         ours=figures,
@@ -275,9 +275,9 @@ def _program(project: Project, pin: str) -> Path | None:
 def _card(vram: str) -> tuple[int, str]:
     """The size asked for, else the largest card here, else 24 GiB; and its name."""
     if vram:
-        asked = _bytes_of("--vram", vram, parse_card_bytes)
-        return asked, f"a card of {bytes_text(asked)}"
-    largest = max(gpus(), key=lambda one: one.memory_bytes, default=None)
+        given_bytes = _bytes_of("--vram", vram, parse_card_bytes)
+        return given_bytes, f"a card of {bytes_text(given_bytes)}"
+    largest = max(gpus(), key=lambda gpu: gpu.memory_bytes, default=None)
     if largest:
         return (
             largest.memory_bytes,

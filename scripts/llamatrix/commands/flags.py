@@ -45,29 +45,29 @@ def argument(text: str) -> Any:  # noqa: ANN401
 
 
 def help_of(kind: type) -> dict[str, str]:
-    return {one.name: one.metadata[_HELP] for one in fields(kind)}
+    return {item.name: item.metadata[_HELP] for item in fields(kind)}
 
 
 def parameters_of(kind: type) -> list[inspect.Parameter]:
     """The flags as parameters of a function, for whoever reads a signature."""
     return [
         inspect.Parameter(
-            one.name,
+            item.name,
             inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            default=_shown_default(one),
+            default=_shown_default(item),
         )
-        for one in fields(kind)
+        for item in fields(kind)
     ]
 
 
-def _shown_default(one: "Field[Any]") -> object:
-    if one.default is MISSING:
+def _shown_default(item: "Field[Any]") -> object:
+    if item.default is MISSING:
         return inspect.Parameter.empty
-    return str(one.default) if is_number(one) else one.default
+    return str(item.default) if is_number(item) else item.default
 
 
-def is_number(one: "Field[Any]") -> bool:
-    return type(one.default) in (int, float)
+def is_number(item: "Field[Any]") -> bool:
+    return type(item.default) in (int, float)
 
 
 def read_flags(kind: type[T], written: Mapping[str, object], *, dry: bool) -> T:
@@ -80,12 +80,12 @@ def read_flags(kind: type[T], written: Mapping[str, object], *, dry: bool) -> T:
         raise MatrixError("--dry: this command has no dry run; leave the flag out")
     if dry:
         values["dry_run"] = True
-    for one in fields(kind):  # type: ignore[arg-type]  # every kind is a dataclass
-        text = str(written[one.name])
+    for item in fields(kind):  # type: ignore[arg-type]  # every kind is a dataclass
+        text = str(written[item.name])
         if "\0" in text:
-            raise MatrixError(f"{_shown(one, text)}: contains a NUL character")
-        if is_number(one):
-            values[one.name] = _number(one, text)
+            raise MatrixError(f"{_shown(item, text)}: contains a NUL character")
+        if is_number(item):
+            values[item.name] = _number(item, text)
     return kind(**values)
 
 
@@ -106,9 +106,9 @@ def refuse_ignored(command_timeout: int | None) -> None:
         )
 
 
-def _number(one: "Field[Any]", text: str) -> float:
-    least, most = one.metadata["least"], one.metadata["most"]
-    whole = isinstance(one.default, int)
+def _number(item: "Field[Any]", text: str) -> float:
+    least, most = item.metadata["least"], item.metadata["most"]
+    whole = isinstance(item.default, int)
     try:
         number = int(text) if whole else float(text)
     except ValueError:
@@ -116,14 +116,14 @@ def _number(one: "Field[Any]", text: str) -> float:
     if number is None or not least <= number <= most:  # NaN is in no range
         word = "whole number" if whole else "number"
         raise MatrixError(
-            f"{_shown(one, text)}: expected a {word} from {least} to {most}"
+            f"{_shown(item, text)}: expected a {word} from {least} to {most}"
         )
     return number
 
 
-def _shown(one: "Field[Any]", text: str) -> str:
+def _shown(item: "Field[Any]", text: str) -> str:
     cut = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
-    return f"--{one.name.replace('_', '-')} {cut!r}"
+    return f"--{item.name.replace('_', '-')} {cut!r}"
 
 
 _PROFILE = "a profile of matrix.toml (default: what fits this machine)"

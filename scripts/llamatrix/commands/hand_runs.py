@@ -86,7 +86,7 @@ def _ensure_card(item: CellStatus[Cell]) -> None:
         ),
         context_tokens=largest,
     ).total
-    card = max(cards, key=lambda one: one.memory_bytes)
+    card = max(cards, key=lambda card: card.memory_bytes)
     if needed > card.memory_bytes:
         raise MeasureError(
             f"{item.cell.model.name} at {largest} tokens needs {bytes_text(needed)} by "
@@ -140,7 +140,11 @@ def _ours(
     item: CellStatus[Cell], _parts: Installed, context: Context, number: int
 ) -> bool:
     store = Store(reports=context.project.reports, kind=SPEED)
-    due = [one for one in speed_status(item.cell, store).due if one.number == number]
+    due = [
+        due_test
+        for due_test in speed_status(item.cell, store).due
+        if due_test.number == number
+    ]
     if due:
         measure([replace(item, due=tuple(due))], context)
     return bool(due)

@@ -55,7 +55,9 @@ def opinion(flags: JudgeFlags) -> str:
         for record in chosen:
             _one(record, flags, view.project.records, store, place, redaction)
     say("`invoke table` writes them into agent.md, apart from pass and fail")
-    given = [one for one in store.read_all() if one.request.model == flags.model]
+    given = [
+        record for record in store.read_all() if record.request.model == flags.model
+    ]
     tables = (
         markdown(table)
         for group in view.trials
@@ -89,7 +91,7 @@ def _one(
         tdd=record.result.tdd,
         redaction=redaction,
     )
-    asked = JudgeRequest(
+    request = JudgeRequest(
         model=made.request.model,
         rubric=rubric().version,
         rubric_sha256=rubric_sha256(),
@@ -97,9 +99,9 @@ def _one(
         characters=made.characters,
         cut=made.cut,
     )
-    cell = judge_cell(record, asked)
+    cell = judge_cell(record, request)
     known = store.read(host_slug=record.host.slug, record_id=cell.id)
-    if not flags.again and any(one.cell.digest == cell.digest for one in known):
+    if not flags.again and any(record.cell.digest == cell.digest for record in known):
         say(f"{label}: asked before; `--again` asks again")
         return
     say(f"{label}: asking {flags.model}, {made.characters} characters")
@@ -108,7 +110,7 @@ def _one(
         JudgeRecord(
             cell=cell,
             trial=trial_name(record),
-            request=asked,
+            request=request,
             opinion=reached.answer,
             answered_by=reached.answered_by,
             calls=reached.calls,
@@ -127,8 +129,8 @@ def _workspace(record: TrialRecord, records: Path) -> Path | None:
         return None
     folder = records / record.host.slug / record.served.trajectory
     turns = range(len(record.result.turns), 0, -1)
-    found = (folder / f"turn-{number}" / "workspace" for number in turns)
-    return next((path for path in found if path.is_dir()), None)
+    folders = (folder / f"turn-{number}" / "workspace" for number in turns)
+    return next((path for path in folders if path.is_dir()), None)
 
 
 def _endpoint(url: str, secret: str) -> AbstractContextManager[Site]:
@@ -164,7 +166,7 @@ def _key(name: str, environ: Mapping[str, str]) -> str:
 def _words(reached: JudgeReply) -> str:
     match reached.answer:
         case Given(grades=grades):
-            scores = ", ".join(f"{key} {one.score}" for key, one in grades.items())
+            scores = ", ".join(f"{key} {grade.score}" for key, grade in grades.items())
             return f"opinion given: {scores}"
         case other:
             return f"no opinion: {type(other).__name__.lower()}"

@@ -96,9 +96,9 @@ def _regraded(
                 if requests.is_file()
                 else execution.agents_requests,
             )
-            found = _judged_archive(record, workspace, transcript, with_log)
-        turns.append(msgspec.structs.replace(turn, judgement=found))
-        if found.verdict is not Verdict.FAILED:
+            judgement = _judged_archive(record, workspace, transcript, with_log)
+        turns.append(msgspec.structs.replace(turn, judgement=judgement))
+        if judgement.verdict is not Verdict.FAILED:
             break  # with these checks the trial would have ended here
     result = msgspec.structs.replace(
         record.result, turns=tuple(turns), outcome=outcome_of(turns)
@@ -130,7 +130,7 @@ def _judged_archive(
     execution: ExecutionEnvironment,
 ) -> Judgement:
     task = load_task(record.cell.task)
-    found = judge(task, workspace, transcript=transcript, execution=execution)
+    judgement = judge(task, workspace, transcript=transcript, execution=execution)
     lacking = dict(_lacking(workspace, execution))
     findings = tuple(
         Finding(
@@ -138,7 +138,7 @@ def _judged_archive(
         )
         if each.check in lacking and each.state is State.PASSED
         else each
-        for each in found.findings
+        for each in judgement.findings
     )
     return Judgement(task=task.id, verdict=verdict_of(findings), findings=findings)
 

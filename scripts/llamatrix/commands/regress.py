@@ -143,18 +143,18 @@ def regress(flags: RegressFlags) -> int:
 def subject_of(flags: RegressFlags) -> str:
     """Return what is compared; MatrixError for a flag that means nothing to it."""
     subject = "agent" if flags.agent else "replay" if flags.replay else "speed"
-    for one in fields(flags):
-        why = _REFUSED[subject].get(one.name)
-        if why and getattr(flags, one.name) != one.default:
+    for setting in fields(flags):
+        why = _REFUSED[subject].get(setting.name)
+        if why and getattr(flags, setting.name) != setting.default:
             where = "not with --agent: " if subject == "agent" else ""
-            raise MatrixError(f"--{one.name.replace('_', '-')}: {where}{why}")
+            raise MatrixError(f"--{setting.name.replace('_', '-')}: {where}{why}")
     return subject
 
 
 def _require_writable(name: str) -> None:
     """ReportError, before anything is measured, for a file that cannot be written."""
     path = Path(name).absolute()
-    nearest = next(one for one in (path, *path.parents) if one.exists())
+    nearest = next(folder for folder in (path, *path.parents) if folder.exists())
     folder_in_its_place = nearest == path and path.is_dir()
     file_as_parent = nearest != path and not nearest.is_dir()
     if folder_in_its_place or file_as_parent or not os.access(nearest, os.W_OK):
@@ -222,7 +222,7 @@ def compare_benches(
         ledger = open_ledger(store, case=case.id, digest=case.digest, again=flags.again)
         sessions.append(_session(subject, ledger, flags, watch, context.project))
     if flags.dry_run:
-        say_forecast([case for one in sessions for case in one.cases], settings)
+        say_forecast([case for session in sessions for case in session.cases], settings)
         return None
     return compare_speeds(
         {case.id: case for case in cases},
@@ -301,7 +301,7 @@ def compare_replays(
                 alpha=settings.sequential.alpha_per_look,
             )
     if flags.dry_run:
-        say_forecast([case for one in sessions for case in one.cases], settings)
+        say_forecast([case for session in sessions for case in session.cases], settings)
         return None
     return compare_speeds(
         compared,
@@ -375,8 +375,8 @@ def compare_trials(
     )
     for case in cases:
         say(f"{case.id}: to compare")
-    with ExitStack() as held:
-        own = attempts or RealAttempts(context=context, held=held)
+    with ExitStack() as stack:
+        own = attempts or RealAttempts(context=context, held=stack)
         trials = trial_cases(cases, context.project, own)
         say_trials_forecast(trials, trials=flags.trials, budget_s=settings.budget_s)
         if flags.dry_run:
@@ -423,9 +423,9 @@ def _arms(
     arms = {}
     for arm, text in texts.items():
         settings = parse_arm(text, context.matrix, flag=f"--{arm}")
-        for one in fields(settings):
-            why = _REFUSED[subject].get(one.name)
-            if why and getattr(settings, one.name):
+        for setting in fields(settings):
+            why = _REFUSED[subject].get(setting.name)
+            if why and getattr(settings, setting.name):
                 raise MatrixError(f"--{arm} {text!r}: {why}")
         arms[arm] = settings
     return with_pins(arms, context.matrix, context.profile)

@@ -132,7 +132,7 @@ def _real(
     project: Project, flags: RegressFlags, folder: Path, *, rounds: int
 ) -> Iterator[str]:
     plan = [(_AA, number) for number in range(1, rounds + 1)]
-    plan += [(one, 1) for one in (*_SLOW, _BROKEN)]
+    plan += [(kind, 1) for kind in (*_SLOW, _BROKEN)]
     claims = comparisons = 0
     wall_s = processes_s = 0.0
     for scenario, number in plan:
@@ -143,7 +143,9 @@ def _real(
         yield from broken_by(scenario, result)
         if not scenario.way:
             verdicts = [cell.verdict for cell in result.judgement.cells]
-            claims += sum(one in {Verdict.SLOWER, Verdict.FASTER} for one in verdicts)
+            claims += sum(
+                verdict in {Verdict.SLOWER, Verdict.FASTER} for verdict in verdicts
+            )
             comparisons += len(verdicts)
         wall_s += result.wall_s
         processes_s += result.processes_s
@@ -232,13 +234,13 @@ def samples_of(folder: Path) -> dict[str, list[tuple[float, ...]]]:
     for run in Store(reports=folder / "reports", kind=SPEED_PAIRS).read_all():
         if run.pair != WARM_UP and len(run.samples) > 1:
             by_case[run.case].append(run)
-    found = {}
+    samples = {}
     for case, runs in by_case.items():
         quiet = [run for run in runs if not run.disturbed]
         kept = quiet if len(quiet) >= _ENOUGH else runs
         if len(kept) >= _ENOUGH:
-            found[case] = [run.samples for run in kept]
-    return found
+            samples[case] = [run.samples for run in kept]
+    return samples
 
 
 def simulate_promises(*, runs: int) -> Iterator[str]:
@@ -269,17 +271,29 @@ def broken_promises(scores: Sequence[Score], *, stated: bool) -> Iterator[str]:
 
     Power is promised at the stated noise alone: no rule sees 3 % through 10 %.
     """
-    for one in scores:
-        if one.design not in _OURS:
+    for design_score in scores:
+        if design_score.design not in _OURS:
             continue
-        where = f"simulated, {one.design}, true loss {one.true_loss:.0%}"
-        slack = _CHANCE * math.sqrt(ALPHA * (1 - ALPHA) / one.runs)
-        if one.false_alarms is not None and one.false_alarms > ALPHA + slack:
-            yield f"{where}: false alarms {one.false_alarms:.1%}"
-        if one.coverage is not None and one.coverage < 1 - ALPHA - slack:
-            yield f"{where}: coverage {one.coverage:.1%}"
-        if stated and one.true_loss in _KNOWN_SLOW and one.slower < _SLOWER:
-            yield f"{where}: called SLOWER in {one.slower:.1%}"
+        where = (
+            f"simulated, {design_score.design}, true loss {design_score.true_loss:.0%}"
+        )
+        slack = _CHANCE * math.sqrt(ALPHA * (1 - ALPHA) / design_score.runs)
+        if (
+            design_score.false_alarms is not None
+            and design_score.false_alarms > ALPHA + slack
+        ):
+            yield f"{where}: false alarms {design_score.false_alarms:.1%}"
+        if (
+            design_score.coverage is not None
+            and design_score.coverage < 1 - ALPHA - slack
+        ):
+            yield f"{where}: coverage {design_score.coverage:.1%}"
+        if (
+            stated
+            and design_score.true_loss in _KNOWN_SLOW
+            and design_score.slower < _SLOWER
+        ):
+            yield f"{where}: called SLOWER in {design_score.slower:.1%}"
 
 
 def _print_cold(runs: int) -> None:
@@ -296,15 +310,15 @@ def _coverage(runs: int) -> Iterator[str]:
         for place, loss in enumerate(_LOSSES):
             row = [percent(noise), percent(loss)]
             for design in (Design.LOOKS, Design.PAIRED):
-                found = score(
+                design_score = score(
                     design,
                     noise=Noise(between_sd=noise),
                     true_loss=loss,
                     runs=runs,
                     seed=len(rows) * len(_LOSSES) + place,
                 )
-                rate = Rate(share=found.coverage or 0.0, runs=runs)
-                row += [rate_text(rate), rate_text(found.claimed_coverage)]
+                rate = Rate(share=design_score.coverage or 0.0, runs=runs)
+                row += [rate_text(rate), rate_text(design_score.claimed_coverage)]
                 if rate.misses(_COVERAGE):
                     yield (
                         f"coverage of the interval, {design}, noise {noise:.1%}, loss "
@@ -371,8 +385,10 @@ def _cycles(runs: int) -> Iterator[str]:
     for cycle in _CYCLES:
         row = [percent(cycle)]
         for design in (Design.ABBA, Design.PAIRED, Design.LOOKS):
-            found = score(design, noise=Noise(cycle=cycle), true_loss=0.0, runs=runs)
-            rate = Rate(share=found.false_alarms or 0.0, runs=runs)
+            design_score = score(
+                design, noise=Noise(cycle=cycle), true_loss=0.0, runs=runs
+            )
+            rate = Rate(share=design_score.false_alarms or 0.0, runs=runs)
             row.append(rate_text(rate))
             if design in _OURS and Rate(share=1 - rate.share, runs=runs).misses(
                 _COVERAGE
@@ -419,17 +435,26 @@ def scoreboard_table(scores: Sequence[Score], noise: Noise, where: str) -> Table
     """One row for each design and true loss: how often it is right."""
     runs = scores[0].runs if scores else 0
     rows = []
-    for one in scores:
-        shares = (one.slower, one.faster, one.same, one.inconclusive)
+    for design_score in scores:
+        shares = (
+            design_score.slower,
+            design_score.faster,
+            design_score.same,
+            design_score.inconclusive,
+        )
         rows.append(
             (
-                str(one.design),
-                f"{one.true_loss:.0%}",
+                str(design_score.design),
+                f"{design_score.true_loss:.0%}",
                 *(f"{share:.1%}" for share in shares),
-                "–" if one.false_alarms is None else f"{one.false_alarms:.1%}",
-                "–" if one.coverage is None else f"{one.coverage:.1%}",
-                rate_text(one.claimed_coverage),
-                f"{one.mean_per_arm:.1f}",
+                "–"
+                if design_score.false_alarms is None
+                else f"{design_score.false_alarms:.1%}",
+                "–"
+                if design_score.coverage is None
+                else f"{design_score.coverage:.1%}",
+                rate_text(design_score.claimed_coverage),
+                f"{design_score.mean_per_arm:.1f}",
             )
         )
     return Table(

@@ -84,7 +84,9 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
     index = read_speed_index(project.reports)
     models, current = tuple(matrix.models), current_digests(matrix, lock)
     by_hand = tuple(Store(reports=project.reports, kind=BY_HAND).read_all())
-    found = groups(index.records, models=models, current=current, by_hand=by_hand)
+    speed_groups = groups(
+        index.records, models=models, current=current, by_hand=by_hand
+    )
     trial_index = read_trial_index(project.reports)
     opinions = read_index(project.reports, JUDGE)
     contexts = read_index(project.reports, CONTEXT)
@@ -92,7 +94,7 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
         project=project,
         matrix=matrix,
         index=index,
-        groups=found,
+        groups=speed_groups,
         trial_index=trial_index,
         trials=trial_groups(trial_index.records, models=models, current=current),
         opinions=opinions.records,
@@ -133,14 +135,16 @@ def chosen_groups(view: View, profile: str, host: str) -> Chosen:
         raise ReportError(f"no records of host {slug}; --host takes one of: {hosts}")
     if other and not profile:
         return Chosen(
-            groups=tuple(one for one in view.groups if one.host_slug == slug),
-            trials=tuple(one for one in view.trials if one.setup.host_slug == slug),
+            groups=tuple(group for group in view.groups if group.host_slug == slug),
+            trials=tuple(
+                trial for trial in view.trials if trial.setup.host_slug == slug
+            ),
         )
     choice = choose_profile(profile or None)
     select_profile(view.matrix, choice.profile)
     say(f"profile {choice.profile} ({choice.reason}), host {slug}")
     name, matrix = choice.profile, view.matrix
-    found = Chosen(
+    chosen = Chosen(
         groups=tuple(
             group
             for group in view.groups
@@ -152,12 +156,12 @@ def chosen_groups(view: View, profile: str, host: str) -> Chosen:
             if group.setup.host_slug == slug and trials_belong(group, matrix, name)
         ),
     )
-    if not found.groups and not found.trials:
+    if not chosen.groups and not chosen.trials:
         remedy = (
             "leave --profile out" if other else f"run `invoke all --profile {name}`"
         )
         raise ReportError(f"no records of profile {name!r} on {slug} yet; {remedy}")
-    return found
+    return chosen
 
 
 def finished_trials(view: View, *, profile: str, cells: str) -> tuple[TrialRecord, ...]:
@@ -192,13 +196,13 @@ def published_set(name: str, project: Project, matrix: Matrix) -> Published:
 def published_sets(project: Project, matrix: Matrix) -> tuple[Published, ...]:
     """All sets of the project, for its page; a broken one is passed over and named."""
     gpus = load_gpus()
-    found = []
+    sets = []
     for path in sorted(project.published.glob("*.toml")):
         try:
-            found.append(load_published(path, models=matrix.models, gpus=gpus))
+            sets.append(load_published(path, models=matrix.models, gpus=gpus))
         except ReportError as error:
             say(f"passing over a reference set: {error}")
-    return tuple(found)
+    return tuple(sets)
 
 
 def belongs(group: Group, matrix: Matrix, name: str) -> bool:
@@ -240,10 +244,10 @@ def current_digests(matrix: Matrix, lock: Lock | None) -> frozenset[str]:
 
 def _of_trials(cells: Sequence[AgentCell]) -> set[str]:
     """Without those whose task is gone or broken: older records still make tables."""
-    found = set()
+    digests = set()
     for cell in cells:
         try:
-            found.add(cell.spec_digest(task_digest=task_digest(cell.task)))
+            digests.add(cell.spec_digest(task_digest=task_digest(cell.task)))
         except BenchError:
             continue
-    return found
+    return digests

@@ -50,17 +50,19 @@ def tabulate(profile: str | None, *, out: str | None = None, records: str = "") 
     if not view.groups and not view.trials:
         _say_written(written, view.project)
         if out:
-            _export_contexts({one.host.slug for one in contexts}, view, Path(out))
+            _export_contexts(
+                {context.host.slug for context in contexts}, view, Path(out)
+            )
         return context_page(newest(contexts)) + damaged_text(view.damaged)
     shown = [
-        one
-        for one in view.groups
-        if profile is None or belongs(one, view.matrix, profile)
+        group
+        for group in view.groups
+        if profile is None or belongs(group, view.matrix, profile)
     ]
     trials = [
-        one
-        for one in view.trials
-        if profile is None or trials_belong(one, view.matrix, profile)
+        trial
+        for trial in view.trials
+        if profile is None or trials_belong(trial, view.matrix, profile)
     ]
     if not shown and not trials:
         raise ReportError(f"no records of profile {profile!r} yet; run `invoke all`")
@@ -82,13 +84,13 @@ def tables_of(pending: Pending) -> str:
             group
             for group in view.groups
             if group.host_slug == slug
-            and any(one.cell.digest in digests for one in group.records)
+            and any(record.cell.digest in digests for record in group.records)
         ],
         [
             group
             for group in view.trials
             if group.setup.host_slug == slug
-            and any(one.cell.id in trials for one in group.records)
+            and any(record.cell.id in trials for record in group.records)
         ],
         view,
     )
@@ -146,9 +148,11 @@ def _export_contexts(hosts: set[str], view: View, folder: Path) -> None:
     """Those of these hosts."""
     project = view.project
     store = Store(reports=project.reports, kind=CONTEXT)
-    found = [one for one in view.contexts if one.host.slug in hosts]
-    write_context_page(found, folder)
-    for source in sorted({store.file_of(one.host.slug, one.cell.id) for one in found}):
+    contexts = [context for context in view.contexts if context.host.slug in hosts]
+    write_context_page(contexts, folder)
+    for source in sorted(
+        {store.file_of(record.host.slug, record.cell.id) for record in contexts}
+    ):
         _copy_new(source, folder / source.relative_to(project.reports))
 
 
@@ -170,14 +174,14 @@ def _copy_records(
     }
     hosts = {group.host_slug for group in shown}
     measured = {f"records/{slug}/bandwidth.json" for slug in hosts}
-    spoken_of = {trial_name(one) for group in trials for one in group.records}
+    spoken_of = {trial_name(record) for group in trials for record in group.records}
     opinions = Store(reports=view.project.reports, kind=JUDGE)
     measured |= {
-        opinions.file_of(one.host.slug, one.cell.id)
+        opinions.file_of(opinion.host.slug, opinion.cell.id)
         .relative_to(view.project.reports)
         .as_posix()
-        for one in view.opinions
-        if one.trial in spoken_of
+        for opinion in view.opinions
+        if opinion.trial in spoken_of
     }
     for name in sorted(files | measured):
         _copy_new(view.project.reports / name, folder / name)

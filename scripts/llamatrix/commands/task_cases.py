@@ -71,19 +71,19 @@ def read_cases(folder: Path, task_id: str = "") -> tuple[WorkCase, ...]:
     if not folder.is_dir():
         raise MeasureError(f"--cases {folder}: no such folder")
     wanted = [task_id] if task_id else task_ids()
-    found = [
+    cases = [
         WorkCase(task=load_task(name), folder=place, expected=_EXPECTED[place.name[0]])
         for name in wanted
         for place in sorted((folder / name).glob("*"))
         if place.is_dir() and place.name[0] in _EXPECTED
     ]
-    if not found:
+    if not cases:
         raise MeasureError(
             f"--cases {folder}: no case in it; a case is a folder TASK/NAME with a "
             f"TASK of {', '.join(wanted)} and a NAME that begins with "
             f"{', '.join(_EXPECTED)}"
         )
-    return tuple(found)
+    return tuple(cases)
 
 
 def judge_cases(
@@ -120,21 +120,22 @@ def _judge_case(case: WorkCase, executions: "ExecutionEnvironments") -> JudgedCa
     with executions.for_task(case.task) as execution:
         begun = time.monotonic()
         try:
-            found = judge(
+            judgement = judge(
                 case.task, case.folder, transcript=transcript, execution=execution
             )
         except MeasureError as error:
             verdict, why = "error", str(error).splitlines()[0]
         else:
-            verdict, why = str(found.verdict), _reasons(found)
+            verdict, why = str(judgement.verdict), _reasons(judgement)
         seconds = time.monotonic() - begun
     return JudgedCase(case=case, verdict=verdict, seconds=seconds, why=why)
 
 
-def _reasons(found: Judgement) -> str:
-    first = (each.reason.split("\n")[0] for each in found.failed)
+def _reasons(judgement: Judgement) -> str:
+    first = (each.reason.split("\n")[0] for each in judgement.failed)
     named = (
-        f"{each.check}: {why}" for each, why in zip(found.failed, first, strict=True)
+        f"{each.check}: {why}"
+        for each, why in zip(judgement.failed, first, strict=True)
     )
     return "; ".join(named)
 

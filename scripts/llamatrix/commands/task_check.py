@@ -156,8 +156,10 @@ def judge_control(
     task: Task, known: Control, execution: ExecutionEnvironment, folder: Path
 ) -> ControlResult:
     work = known.make(folder)
-    found = judge(task, work.workspace, transcript=work.transcript, execution=execution)
-    return ControlResult(task=task, control=known, judgement=found)
+    judgement = judge(
+        task, work.workspace, transcript=work.transcript, execution=execution
+    )
+    return ControlResult(task=task, control=known, judgement=judgement)
 
 
 def table(results: Sequence[ControlResult]) -> Table:
@@ -200,23 +202,23 @@ def judge_workspace(
         ExecutionEnvironments.opened(fetch=False) as executions,
         executions.for_task(task) as execution,
     ):
-        found = judge(
+        judgement = judge(
             task,
             Path(workspace),
             transcript=Path(trajectory) if trajectory else None,
             execution=execution,
         )
-    print(_as_json(task, found) if as_json else _as_text(found), end="")
-    if found.failed:
-        names = ", ".join(finding.check for finding in found.failed)
+    print(_as_json(task, judgement) if as_json else _as_text(judgement), end="")
+    if judgement.failed:
+        names = ", ".join(finding.check for finding in judgement.failed)
         raise WorkError(f"{task_id}: failed: {names}")
 
 
-def _as_json(task: Task, found: Judgement) -> str:
+def _as_json(task: Task, judgement: Judgement) -> str:
     return _document(
         {
-            "task": found.task,
-            "verdict": found.verdict,
+            "task": judgement.task,
+            "verdict": judgement.verdict,
             "findings": [
                 {
                     "check": finding.check,
@@ -225,7 +227,7 @@ def _as_json(task: Task, found: Judgement) -> str:
                     "state": finding.state,
                     "reason": finding.reason,
                 }
-                for finding in found.findings
+                for finding in judgement.findings
             ],
         }
     )
@@ -236,8 +238,10 @@ def _document(content: object) -> str:
     return f"{text.decode()}\n"
 
 
-def _as_text(found: Judgement) -> str:
-    rows = tuple((f.check, f.state, f.reason.split("\n")[0]) for f in found.findings)
+def _as_text(judgement: Judgement) -> str:
+    rows = tuple(
+        (f.check, f.state, f.reason.split("\n")[0]) for f in judgement.findings
+    )
     header = ("check", "state", "reason")
-    caption = f"{found.task}: {found.verdict}"
+    caption = f"{judgement.task}: {judgement.verdict}"
     return markdown(Table(caption=caption, columns=header, rows=rows))

@@ -69,24 +69,26 @@ def attempt(
     What is in `trajectory`, a folder's name below the host's records, is clean of keys.
     """
     cell, task = status.cell, load_task(status.cell.task)
-    with ExitStack() as held:
-        aside = held.enter_context(scratch_folder("trial"))
+    with ExitStack() as stack:
+        aside = stack.enter_context(scratch_folder("trial"))
         log = project.logs / f"{cell.id.replace('/', '-')}.log"
-        sampler = held.enter_context(sampling())  # sees the card without the server
-        begun = _begun(parts, log, held)
+        sampler = stack.enter_context(sampling())  # sees the card without the server
+        begun = _begun(parts, log, stack)
         if isinstance(begun, Broken):
             return _record(status, number, TrialResult(outcome=begun))
         server, loaded = begun
         sampler.since_last_take()  # loading is no part of it
         environment = (
-            held.enter_context(hermetic_environment(task, parts.tools, aside, services))
+            stack.enter_context(
+                hermetic_environment(task, parts.tools, aside, services)
+            )
             if services
             else online_environment(task, parts.tools, os.environ)
         )
         turns = aside / "turns"
         turns.mkdir()
         agent = agent_of(cell, context7_url=environment.context7_url)
-        speaker = held.enter_context(_speaking(cell, task, number, server, agent))
+        speaker = stack.enter_context(_speaking(cell, task, number, server, agent))
         result = run_trial(
             Trial(
                 task=task,
@@ -152,11 +154,11 @@ def not_run(status: CellStatus[AgentCell], number: int, why: NotRun) -> TrialRec
 
 
 def _begun(
-    parts: AgentParts, log: Path, held: ExitStack
+    parts: AgentParts, log: Path, stack: ExitStack
 ) -> tuple[Endpoint, Memory] | Broken:
     """The server and what it holds; its death, early or late, stops only the trial."""
     try:
-        server = held.enter_context(ENGINE.serve(parts.launch, log=log))
+        server = stack.enter_context(ENGINE.serve(parts.launch, log=log))
     except StartupError as error:
         line = error.log_line and f"; it said: {without_folders(error.log_line)}"
         return Broken(turn=1, cause=EndpointDown(error=_first_line(error) + line))

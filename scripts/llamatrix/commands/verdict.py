@@ -16,13 +16,13 @@ from llamatrix.stats.sequential import (
 
 def state(file: str, *, margin: str, looks: str, as_json: bool) -> int:
     """Print the verdict; return its exit code."""
-    found = verdict_of_file(
+    verdict = verdict_of_file(
         Path(file),
         margin=parse_margin(margin),
         sequential=parse_looks(looks) if looks else None,
     )
-    print(verdict_json(found) if as_json else verdict_text(found).rstrip())
-    return found.verdict.exit_code
+    print(verdict_json(verdict) if as_json else verdict_text(verdict).rstrip())
+    return verdict.verdict.exit_code
 
 
 def verdict_of_file(
@@ -34,13 +34,13 @@ def verdict_of_file(
     """
     samples = read_samples(path)
     if sequential is None:
-        found = judge(
+        judgement = judge(
             samples.pairs,
             unit=samples.unit,
             margin=margin,
             rounding_log=samples.rounding_log,
         )
-        return found.with_notes(*samples.notes)
+        return judgement.with_notes(*samples.notes)
     margins = {path.name: samples.unit.margin if margin is None else margin}
     (cell,) = judge_cases(
         {path.name: samples}, margins=margins, sequential=sequential

@@ -102,7 +102,7 @@ class AgentCase:
     @property
     def identical(self) -> bool:
         """Both arms are the same: an A/A comparison. Their task always is."""
-        specs = {one.spec_digest(task_digest="") for one in self.cells.values()}
+        specs = {cell.spec_digest(task_digest="") for cell in self.cells.values()}
         return len(specs) == 1
 
     def number(self, arm: Arm, place: int) -> int:
@@ -162,10 +162,10 @@ def agent_cases(
         facing = dict(zip(Arm, pair, strict=True))
         named: dict[Arm, Template] = {}
         for arm, cell in facing.items():
-            found = templates(arm, facing[Arm.BASELINE].model)
+            template = templates(arm, facing[Arm.BASELINE].model)
             own = cell.template and cell.template.result_sha256
-            if found and found.sha256 != own:
-                named[arm] = found
+            if template and template.sha256 != own:
+                named[arm] = template
         every.append(
             AgentCase(
                 cells={
@@ -304,19 +304,25 @@ class TrialCase:
             if not isinstance(outcome.cause, SandboxLost | JudgingFailed)
             and place not in due
         ]
-        scored = [one for one in last.values() if is_scored(one.result.outcome)]
-        served = [one.served for one in last.values() if one.served]
+        scored = [
+            record for record in last.values() if is_scored(record.result.outcome)
+        ]
+        served = [record.served for record in last.values() if record.served]
         return ArmTrials(
             turns=tuple(
                 outcome.turn if isinstance(outcome, Correct) else None
                 for outcome in outcomes.values()
                 if isinstance(outcome, Correct | Incorrect)
             ),
-            undecided=sum(isinstance(one, Undecided) for one in outcomes.values()),
+            undecided=sum(
+                isinstance(outcome, Undecided) for outcome in outcomes.values()
+            ),
             lost=len(failed) - len(broken),
             broken=tuple(self.attempts.describe(outcome) for outcome in broken),
             refused=sum(map(has_refusals, scored)),
-            template_fails=any(not one.template.essentials_passed for one in served),
+            template_fails=any(
+                not server.template.essentials_passed for server in served
+            ),
         )
 
     def ratios(self) -> dict[str, Estimate | None]:
@@ -326,7 +332,11 @@ class TrialCase:
         any of an amount has no ratio; None where none is left.
         """
         before, after = (
-            {place: one for place, one in self.last(arm).items() if is_finished(one)}
+            {
+                place: record
+                for place, record in self.last(arm).items()
+                if is_finished(record)
+            }
             for arm in Arm
         )
         places = sorted(before.keys() & after.keys())
@@ -345,7 +355,7 @@ class TrialCase:
 
     def mean_s(self, arm: Arm) -> float:
         """What a trial of the arm takes; 0 where none is known."""
-        took = [one.result.seconds for one in self.last(arm).values()]
+        took = [record.result.seconds for record in self.last(arm).values()]
         return sum(took) / len(took) if took else 0.0
 
     def prepare(self) -> None:

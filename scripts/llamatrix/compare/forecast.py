@@ -86,7 +86,11 @@ def forecast_lines(
     one look, divided by the number of cases.
     """
     first, last = (
-        sum(one.pair_s * max(0, count - one.complete) for one in forecasts if one.costs)
+        sum(
+            item.pair_s * max(0, count - item.complete)
+            for item in forecasts
+            if item.costs
+        )
         for count in (sequential.looks[0], sequential.looks[-1])
     )
     numbers = ", ".join(map(str, sequential.looks))
@@ -101,17 +105,19 @@ def forecast_lines(
             "plan: the budget ends before the first look; narrow --cells or raise "
             "--budget (pairs are kept, the same command goes on from there)"
         )
-    for one in forecasts:
-        line = f"plan: {one.case}: {one.work}, a pair takes {duration_text(one.pair_s)}"
-        if not one.sd_log:
+    for item in forecasts:
+        line = (
+            f"plan: {item.case}: {item.work}, a pair takes {duration_text(item.pair_s)}"
+        )
+        if not item.sd_log:
             lines.append(f"{line}; too little is known of its noise")
             continue
-        sd_log = upper_sd(one.sd_log, values=one.values)
+        sd_log = upper_sd(item.sd_log, values=item.values)
         detected = {
             count: smallest_effect(
                 sd_log=sd_log,
                 pairs=count,
-                margin=margins[one.case],
+                margin=margins[item.case],
                 alpha=sequential.alpha_per_look / len(forecasts),
             )
             for count in sequential.looks
@@ -122,7 +128,7 @@ def forecast_lines(
             if effect is not None
         )
         lines.append(
-            f"{line}, noise of a pair {100 * one.sd_log:.2g} % ({one.source}); would see "
+            f"{line}, noise of a pair {100 * item.sd_log:.2g} % ({item.source}); would see "
             f"a loss of {effects} pairs"
         )
     return lines

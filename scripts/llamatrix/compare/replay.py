@@ -158,7 +158,9 @@ def replay_cases(
                 servers=named_servers,
                 flags={arm: matrix.servers[named_servers[arm]] for arm in Arm},
                 pinned=locked_template(matrix, lock, model_key),
-                templates={arm: found for arm, found in named.items() if found},
+                templates={
+                    arm: template for arm, template in named.items() if template
+                },
                 recording=recording,
             )
         )

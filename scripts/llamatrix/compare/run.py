@@ -224,12 +224,12 @@ def compare_speeds(
     every = list(compared.values())
     return TimingComparison(
         baseline=_facts(
-            [one.cells[Arm.BASELINE] for one in every], Arm.BASELINE, servers
+            [case.cells[Arm.BASELINE] for case in every], Arm.BASELINE, servers
         ),
         candidate=_facts(
-            [one.cells[Arm.CANDIDATE] for one in every], Arm.CANDIDATE, servers
+            [case.cells[Arm.CANDIDATE] for case in every], Arm.CANDIDATE, servers
         ),
-        identical=all(one.identical for one in every),
+        identical=all(case.identical for case in every),
         profile=profile,
         host=this_host().summary,
         sequential=settings.sequential,
@@ -272,7 +272,7 @@ def headline_of(
     for own in sessions.values():
         settled = max(last[case.id] for case in own)
         prompt = any(case.metric is Metric.PROMPT for case in own)
-        found = session_estimate(
+        estimate = session_estimate(
             [
                 (
                     case.metric.unit,
@@ -282,8 +282,8 @@ def headline_of(
                 if not (prompt and case.metric is Metric.FIRST_TOKEN)
             ]
         )
-        if found:
-            estimates.append(found)
+        if estimate:
+            estimates.append(estimate)
     if not estimates:
         return None
     return headline(estimates, alpha=sequential.alpha_per_look)

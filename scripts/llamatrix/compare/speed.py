@@ -311,7 +311,7 @@ class SpeedSubject:
         )
         measured: list[MeasuredTest] = []
         ended = run_sweep(bench, [self.test], on_measured=measured.append)
-        (one,) = measured
+        (only,) = measured
         return SpeedRun(
             case=self.case.id,
             digest=self.case.digest,
@@ -322,12 +322,12 @@ class SpeedSubject:
             cell=cell.id,
             test=self.test,
             repetitions=repetitions,
-            outcome=one.outcome,
+            outcome=only.outcome,
             seconds=sum(process.seconds for process in ended),
             load=Load(),
             disturbed="",
-            process=one.process,
-            telemetry=one.telemetry,
+            process=only.process,
+            telemetry=only.telemetry,
             locked=cell.locked,
             build=parts.built.manifest,
             weights=parts.weights.facts,

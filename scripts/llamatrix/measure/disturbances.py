@@ -44,8 +44,8 @@ def _other_processes(readings: Sequence[GpuSample]) -> list[str]:
     if not most:
         return []
     size = max((reading.other_bytes or 0 for reading in readings), default=0)
-    held = f", holding {bytes_text(size)}" if size else ""
-    return [f"other processes on the card: {most}{held}"]
+    memory = f", holding {bytes_text(size)}" if size else ""
+    return [f"other processes on the card: {most}{memory}"]
 
 
 def _throttle_reasons(readings: Sequence[GpuSample]) -> list[str]:
@@ -166,10 +166,10 @@ def disturbance(load: Load, telemetry: Telemetry, *, tolerated_percent: float) -
     A card at its power limit is in its steady state and stays there: this alone does not
     disturb a pair.
     """
-    foreign = load.foreign_percent or 0.0
-    if foreign > tolerated_percent:
+    other_percent = load.foreign_percent or 0.0
+    if other_percent > tolerated_percent:
         return (
-            f"background CPU load {foreign:.0f} % of all cores "
+            f"background CPU load {other_percent:.0f} % of all cores "
             f"(limit: {tolerated_percent:.0f} %)"
         )
     stolen = load.stolen_percent or 0.0

@@ -33,25 +33,25 @@ def find_tool(name: str) -> Path | None:
     beside = Path(sysconfig.get_path("scripts")) / name
     if beside.exists():
         return beside
-    found = shutil.which(name)
-    return Path(found) if found else None
+    path = shutil.which(name)
+    return Path(path) if path else None
 
 
 @cache
 def cxx() -> Path | None:
     """Return the C++ compiler: `CXX`, else the first usual name on the PATH."""
     for name in (os.environ.get("CXX"), *_CXX_NAMES):
-        found = shutil.which(name) if name else None
-        if found:
-            return Path(found)
+        path = shutil.which(name) if name else None
+        if path:
+            return Path(path)
     return None
 
 
 @cache
 def nvcc() -> Path | None:
     """Return NVIDIA's compiler: on the PATH, or where its installer puts it."""
-    found = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
-    return Path(found) if found else None
+    path = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
+    return Path(path) if path else None
 
 
 @cache
@@ -89,10 +89,10 @@ def require_compiler(backend: Backend) -> None:
 def _version(program: Path) -> str:
     """Return name and version: `g++ 12.2.0`, `nvcc 13.0`."""
     text = _stdout(program, "--version")
-    found = re.search(r"\b(?:release |version )?(\d+\.\d+(?:\.\d+)?)", text)
+    match = re.search(r"\b(?:release |version )?(\d+\.\d+(?:\.\d+)?)", text)
     families = {"clang": "clang++", "Free Software": "g++", "NVIDIA": "nvcc"}
     name = next((families[word] for word in families if word in text), program.name)
-    return f"{name} {found[1]}" if found else name
+    return f"{name} {match[1]}" if match else name
 
 
 _SYSTEM = (
@@ -130,16 +130,16 @@ def cuda_cmake_definitions(
     own = [root / "lib64", root / "lib"] if root else []
     system = [*own, *map(Path, _SYSTEM)]
     path = [Path(part) for part in environment.get("LD_LIBRARY_PATH", "").split(":")]
-    found: dict[str, str] = {}
+    definitions: dict[str, str] = {}
     if not _first(system, "libcublas.so"):
-        found |= _cublas(package_folders())
+        definitions |= _cublas(package_folders())
     if not _first(
         [*(path / "stubs" for path in own), *map(Path, _STUBS)], "libcuda.so"
     ):
         folders = [*map(Path, _DRIVER), *path, *system]
         if library := _first(folders, "libcuda.so.1"):
-            found["CUDA_cuda_driver_LIBRARY"] = str(library)
-    return found
+            definitions["CUDA_cuda_driver_LIBRARY"] = str(library)
+    return definitions
 
 
 def require_toolkit(
@@ -172,10 +172,10 @@ def require_toolkit(
             "enter `nix develop`, or choose a profile with a CPU build"
         )
     known = set(re.findall(r"sm_(\d+)", _stdout(compiler, "--list-gpu-code")))
-    asked = set(re.findall(r"\d+", capabilities))
-    if known and asked - known:
+    architectures = set(re.findall(r"\d+", capabilities))
+    if known and architectures - known:
         raise ProvisionError(
-            f"{compiler}: cannot compile for {', '.join(sorted(asked - known))} (it "
+            f"{compiler}: cannot compile for {', '.join(sorted(architectures - known))} (it "
             f"knows {', '.join(sorted(known, key=int))}); install a newer CUDA toolkit, "
             "or correct cuda_capabilities in matrix.toml"
         )

@@ -61,12 +61,12 @@ def proven_context7(stored: Path, package: str, version: str) -> Path:
     """A Nix shell's folder, which must hold the version that is asked for."""
     manifest = stored / "node_modules" / package / "package.json"
     try:
-        found = msgspec.json.decode(manifest.read_bytes(), type=_Entry).version
+        version_here = msgspec.json.decode(manifest.read_bytes(), type=_Entry).version
     except (OSError, msgspec.DecodeError) as error:
         raise stale(stored, f"holds no {package}: {error}") from error
-    if found != version:
+    if version_here != version:
         raise stale(
-            stored, f"holds {package} {found}, but matrix.lock has {version} now"
+            stored, f"holds {package} {version_here}, but matrix.lock has {version} now"
         )
     return stored
 

@@ -40,8 +40,8 @@ def bwrap_here(cache: Path) -> Path | None:
 def _installed() -> Path | None:
     if stored := stored_program("bwrap"):
         return stored
-    found = shutil.which("bwrap")
-    return Path(found) if found else None
+    path = shutil.which("bwrap")
+    return Path(path) if path else None
 
 
 def _entry(cache: Path) -> Path:
@@ -71,12 +71,12 @@ _VERSION_TIMEOUT_S = 30
 
 def find_uv() -> Path:
     """Return uv: a Nix shell's, beside this Python, or on the PATH."""
-    found = stored_program("uv") or find_tool("uv")
-    if found is None:
+    path = stored_program("uv") or find_tool("uv")
+    if path is None:
         raise ProvisionError(
             "uv: not found; install it: pip install -r requirements.txt"
         )
-    return found.resolve()
+    return path.resolve()
 
 
 @cache
@@ -106,10 +106,10 @@ def require_as_installed(program: Path, package: str, cache: Path) -> Path:
     if entry is None or entry.hash is None or entry.hash.mode != "sha256":
         return program
     recorded = base64.urlsafe_b64decode(f"{entry.hash.value}=").hex()
-    found = known_sha256(program, cache)
-    if found != recorded:
+    known = known_sha256(program, cache)
+    if known != recorded:
         raise ProvisionError(
-            f"{program}: sha256 is {found}, but {recorded} was recorded when {package} "
+            f"{program}: sha256 is {known}, but {recorded} was recorded when {package} "
             "was installed; install it again: pip install --force-reinstall "
             "--no-deps -r requirements.txt"
         )

@@ -37,8 +37,8 @@ def fetch_sdist(
         say(f"downloading {package} {version} (source package)")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".pip-") as aside:
-            found = _download_sdist(package, version, sha256, Path(aside))
-            found.rename(kept)
+            download = _download_sdist(package, version, sha256, Path(aside))
+            download.rename(kept)
     if sha256 and (actual := file_sha256(kept)) != sha256:
         raise ProvisionError(
             f"{kept}: sha256 is {actual}, but matrix.lock has {sha256}; the file was "
@@ -56,14 +56,14 @@ def versions_of(package: str) -> tuple[str, ...]:
     """Return the versions in the package index, newest first."""
     pip = [sys.executable, "-m", "pip", "index", "versions", package, "--pre"]
     ended = shell.run([*pip, "--no-binary", package], timeout_s=_ASK_TIMEOUT_S)
-    found = re.search(r"^Available versions: (.+)$", ended.out, re.MULTILINE)
-    if not ended.ok or not found:
+    match = re.search(r"^Available versions: (.+)$", ended.out, re.MULTILINE)
+    if not ended.ok or not match:
         raise UnreachableError(
             f"{package}: the package index has no such package, or cannot be reached; "
             f"check the name in matrix.toml, then the network (`pip index versions "
             f"{package}` should work)\n{ended.complaint()}"
         )
-    return tuple(version.strip() for version in found[1].split(","))
+    return tuple(version.strip() for version in match[1].split(","))
 
 
 def _download_sdist(

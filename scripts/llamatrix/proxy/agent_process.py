@@ -63,8 +63,8 @@ def _inode(pid: int, client: tuple[str, int], server: tuple[str, int]) -> str | 
     for table in _TABLES:
         for line in (_PROC / str(pid) / table).read_text().splitlines()[1:]:
             words = line.split()
-            found = [word.removeprefix(_MAPPED) for word in words[1:3]]
-            if found == ends:
+            addresses = [word.removeprefix(_MAPPED) for word in words[1:3]]
+            if addresses == ends:
                 return words[9]
     return None
 
@@ -88,9 +88,9 @@ def _sockets(pid: int) -> Iterator[str]:
 
 def _descendants(ancestor: int) -> Iterator[_Process]:
     processes = [
-        found
+        child
         for name in os.listdir(_PROC)  # noqa: PTH208  names alone
-        if name.isdecimal() and (found := _process(int(name)))
+        if name.isdecimal() and (child := _process(int(name)))
     ]
     below = {ancestor}
     while more := [p for p in processes if p.parent in below and p.pid not in below]:

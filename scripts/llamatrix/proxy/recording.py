@@ -130,7 +130,7 @@ def _script_call(call: RecordedCall, serving: Serving) -> ScriptCall:
         applied = site.post(
             "/apply-template", Raw(call.request), timeout_s=_PREPARE_TIMEOUT_S
         ).read(_Prompt)
-        found = tokenize(
+        tokens = tokenize(
             site, applied.prompt, add_special=True, timeout_s=_PREPARE_TIMEOUT_S
         )
     except (NoAnswerError, WrongAnswerError) as error:
@@ -139,16 +139,16 @@ def _script_call(call: RecordedCall, serving: Serving) -> ScriptCall:
             f"log: {serving.log}"
         ) from error
     room = serving.context_tokens
-    if len(found) + call.generated_tokens > room:
+    if len(tokens) + call.generated_tokens > room:
         raise MeasureError(
-            f"call {call.index} of the recording has {len(found)} prompt tokens for "
+            f"call {call.index} of the recording has {len(tokens)} prompt tokens for "
             f"{serving.launch.alias} and {call.generated_tokens} generated, but its "
             f"context holds {room}; raise its ctx_size in matrix.toml"
         )
     return ScriptCall(
         index=call.index,
         kind=call.kind,
-        tokens=found,
+        tokens=tokens,
         n_predict=call.generated_tokens,
     )
 

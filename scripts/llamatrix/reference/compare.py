@@ -186,7 +186,7 @@ def model_ratios(
     for claim in claims:
         if claim.quantity in RATES:
             columns[claim.table, claim.column].append(claim)
-    found = []
+    ratios = []
     for (table, column), listed in columns.items():
         usable = [
             claim
@@ -195,8 +195,8 @@ def model_ratios(
         ]
         if len(usable) > 1:
             left_out = tuple(claim.id for claim in listed if claim not in usable)
-            found.append(_ratios(table, column, usable, ours, tolerance, left_out))
-    return tuple(found)
+            ratios.append(_ratios(table, column, usable, ours, tolerance, left_out))
+    return tuple(ratios)
 
 
 def _usable(claim: Claim, ours: OurNumber | None) -> bool:
@@ -209,17 +209,17 @@ def _usable(claim: Claim, ours: OurNumber | None) -> bool:
         return False
     if claim.rounding is Rounding.ABOUT:
         return False
-    found = conflicts(differences(ours.conditions, claim.conditions), claim.quantity)
+    reasons = conflicts(differences(ours.conditions, claim.conditions), claim.quantity)
     return all(
-        one.condition in _HARDWARE or (one.condition, one.ours) == _SYNTHETIC
-        for one in found
+        reason.condition in _HARDWARE or (reason.condition, reason.ours) == _SYNTHETIC
+        for reason in reasons
     )
 
 
-def kendall_tau(one: Sequence[float], other: Sequence[float]) -> float | None:
+def kendall_tau(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
     """Return Kendall's tau-b, which corrects for ties on each side."""
     score, untied_one, untied_other = 0, 0, 0
-    for (a, b), (c, d) in itertools.combinations(zip(one, other, strict=True), 2):
+    for (a, b), (c, d) in itertools.combinations(zip(ours, theirs, strict=True), 2):
         first, second = _sign(a - c), _sign(b - d)
         score += first * second
         untied_one += abs(first)
@@ -245,13 +245,16 @@ def _ratios(
     mine = {claim.model: ours[claim.id].mean for claim in usable}
     pairs = []
     for first, second in itertools.combinations(theirs, 2):
-        one, other = mine[first] / mine[second], theirs[first] / theirs[second]
+        our_ratio, published = (
+            mine[first] / mine[second],
+            theirs[first] / theirs[second],
+        )
         pairs.append(
             Pair(
                 models=(first, second),
-                ours=one,
-                theirs=other,
-                within=1 - tolerance <= one / other <= 1 + tolerance,
+                ours=our_ratio,
+                theirs=published,
+                within=1 - tolerance <= our_ratio / published <= 1 + tolerance,
             )
         )
     return ModelRatios(

@@ -312,15 +312,15 @@ def load_set(path: Path, *, models: Collection[str]) -> ReferenceSet:
         raw = read_toml(path)
     except MatrixError as error:
         raise ReportError(str(error)) from error
-    found = list(complaints(raw, ReferenceSet))
-    if not found:
+    problems = list(complaints(raw, ReferenceSet))
+    if not problems:
         reference_set = msgspec.convert(raw, type=ReferenceSet)
-        found = list(_contradictions(reference_set, models))
-        if not found:
+        problems = list(_contradictions(reference_set, models))
+        if not problems:
             return reference_set
-    lines = [f"{path.name}: {line}" for line in found[:_SHOWN]]
-    if len(found) > _SHOWN:
-        lines.append(f"{path.name}: and {len(found) - _SHOWN} more")
+    lines = [f"{path.name}: {line}" for line in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        lines.append(f"{path.name}: and {len(problems) - _SHOWN} more")
     raise ReportError("\n".join(lines))
 
 

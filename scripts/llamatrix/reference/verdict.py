@@ -103,9 +103,10 @@ class Comparison(Struct, frozen=True, kw_only=True):
 def differences(ours: Conditions, theirs: Conditions) -> tuple[Difference, ...]:
     """Return the conditions that the two sides state differently or not both."""
     return tuple(
-        Difference(condition=field, ours=one, theirs=other)
+        Difference(condition=field, ours=our_value, theirs=their_value)
         for field in FIELDS
-        if (one := getattr(ours, field)) != (other := getattr(theirs, field))
+        if (our_value := getattr(ours, field))
+        != (their_value := getattr(theirs, field))
     )
 
 
@@ -117,9 +118,11 @@ def conflicts(
     if quantity in BY_CORRECTNESS:
         binding.add("correctness")
     return tuple(
-        one
-        for one in differing
-        if one.condition in binding and one.ours is not None and one.theirs is not None
+        comparison
+        for comparison in differing
+        if comparison.condition in binding
+        and comparison.ours is not None
+        and comparison.theirs is not None
     )
 
 

@@ -108,8 +108,12 @@ def certify(
     """For groups of one host, all records of them."""
     speeds, trials = shown.groups, shown.trials
     proofs = [
-        *_proofs(index.speeds, (one for group in speeds for one in group.records)),
-        *_proofs(index.trials, (one for group in trials for one in group.records)),
+        *_proofs(
+            index.speeds, (record for group in speeds for record in group.records)
+        ),
+        *_proofs(
+            index.trials, (record for group in trials for record in group.records)
+        ),
     ]
     bare = Certificate(
         schema_version=SCHEMA_VERSION,
@@ -123,15 +127,15 @@ def certify(
         },
         groups=(
             *(
-                compare_group(published, one, index.speeds, gpus).result
-                for one in speeds
+                compare_group(published, speed, index.speeds, gpus).result
+                for speed in speeds
             ),
             *(
-                compare_trial_group(published, one, index.trials, gpus).result
-                for one in trials
+                compare_trial_group(published, trial, index.trials, gpus).result
+                for trial in trials
             ),
         ),
-        records=dict(sorted(proofs, key=lambda one: (one[1].file, one[1].line))),
+        records=dict(sorted(proofs, key=lambda proof: (proof[1].file, proof[1].line))),
     )
     return msgspec.structs.replace(bare, seal=_seal(bare))
 
@@ -143,20 +147,20 @@ def certificate_bytes(certificate: Certificate) -> bytes:
 
 def read_certificate(content: bytes, *, where: str) -> Certificate:
     try:
-        found = msgspec.json.decode(content, type=Certificate)
+        certificate = msgspec.json.decode(content, type=Certificate)
     except msgspec.DecodeError as error:
         raise ReportError(f"{where}: no certificate: {error}") from error
-    if found.schema_version > SCHEMA_VERSION:
+    if certificate.schema_version > SCHEMA_VERSION:
         raise ReportError(
-            f"{where}: written by a newer llamatrix (schema {found.schema_version}); "
+            f"{where}: written by a newer llamatrix (schema {certificate.schema_version}); "
             "update this checkout"
         )
-    if found.schema_version < SCHEMA_VERSION:
+    if certificate.schema_version < SCHEMA_VERSION:
         raise ReportError(
-            f"{where}: written by an older llamatrix (schema {found.schema_version}), "
+            f"{where}: written by an older llamatrix (schema {certificate.schema_version}), "
             "whose verdicts followed other rules; certify anew from the same records"
         )
-    return found
+    return certificate
 
 
 def objections(
@@ -167,14 +171,14 @@ def objections(
     gpus: Mapping[str, Gpu],
 ) -> tuple[str, ...]:
     """Everything that is not as certified; empty where every byte follows from records."""
-    found = [*_missing_records(certificate, index)]
+    problems = [*_missing_records(certificate, index)]
     if published.sha256 != certificate.set_sha256:
-        found.append(
+        problems.append(
             f"reference set {published.name}: sha256 {published.sha256[:12]} now, "
             f"{certificate.set_sha256[:12]} when certified"
         )
-    if found:
-        return tuple(found)
+    if problems:
+        return tuple(problems)
     return tuple(_recalculated(content, certificate, published, index, gpus))
 
 
@@ -183,10 +187,10 @@ def _missing_records(certificate: Certificate, index: Both) -> Iterator[str]:
     for digest, proof in certificate.records.items():
         if not index.has(digest):
             claims = [
-                one.claim
+                comparison.claim
                 for result in certificate.groups
-                for one in result.comparisons
-                if digest in one.records
+                for comparison in result.comparisons
+                if digest in comparison.records
             ]
             concerned = ", ".join(claims) or "no claim"
             yield (
@@ -223,20 +227,28 @@ def _recalculated(
 
 
 def _differing_claims(certificate: Certificate, again: Certificate) -> Iterator[str]:
-    then = {key: one for result in certificate.groups for key, one in _by_claim(result)}
-    now = {key: one for result in again.groups for key, one in _by_claim(result)}
+    then = {
+        key: comparison
+        for result in certificate.groups
+        for key, comparison in _by_claim(result)
+    }
+    now = {
+        key: comparison
+        for result in again.groups
+        for key, comparison in _by_claim(result)
+    }
     for key in {**then, **now}:
         if then.get(key) != now.get(key):
             yield f"{key}: certified otherwise than its records say"
-    for one, other in zip(certificate.groups, again.groups, strict=False):
-        if one.ratios != other.ratios:
-            yield f"{one.pin}/{one.build}: ratios between models are not the records'"
+    for group, other in zip(certificate.groups, again.groups, strict=False):
+        if group.ratios != other.ratios:
+            yield f"{group.pin}/{group.build}: ratios between models are not the records'"
 
 
 def _by_claim(result: ComparisonResult) -> Iterator[tuple[str, object]]:
-    for one in result.comparisons:
+    for comparison in result.comparisons:
         trials = f", {result.trials}" if result.trials else ""
-        yield f"{one.claim} ({result.pin}/{result.build}{trials})", one
+        yield f"{comparison.claim} ({result.pin}/{result.build}{trials})", comparison
 
 
 def _proofs(
@@ -321,22 +333,22 @@ def _claims_table(result: ComparisonResult, published: Published) -> Table:
         ),
         rows=tuple(
             (
-                one.claim,
-                number(one.theirs, claims[one.claim].text),
-                number(one.ratio, ratio_text),
-                interval_text(one.interval),
-                factor_text(one),
-                verdict_text(one),
-                reason_text(one),
-                _digests(one),
+                comparison.claim,
+                number(comparison.theirs, claims[comparison.claim].text),
+                number(comparison.ratio, ratio_text),
+                interval_text(comparison.interval),
+                factor_text(comparison),
+                verdict_text(comparison),
+                reason_text(comparison),
+                _digests(comparison),
             )
-            for one in result.comparisons
+            for comparison in result.comparisons
         ),
     )
 
 
-def _digests(one: Comparison) -> str:
-    return " ".join(digest[:12] for digest in one.records)
+def _digests(comparison: Comparison) -> str:
+    return " ".join(digest[:12] for digest in comparison.records)
 
 
 def _records_table(certificate: Certificate) -> Table:

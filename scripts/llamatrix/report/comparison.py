@@ -274,23 +274,23 @@ def _arm_document(result: Result, arm: ArmFacts) -> dict[str, object]:
 
 def _speed_document(cell: JudgedCell, cells: int) -> dict[str, object]:
     comparison = cell.comparison
-    found, cycle = comparison.estimate, comparison.per_cycle
+    estimate, cycle = comparison.estimate, comparison.per_cycle
     return {
         "id": cell.id,
         "unit": comparison.unit,
         "verdict": cell.verdict,
-        "ratio": found and found.ratio,
+        "ratio": estimate and estimate.ratio,
         "interval": _ends(comparison.interval),
         "smallest_detectable": comparison.smallest_detectable(cells=cells),
         "smallest_effect": comparison.smallest_effect(cells=cells),
         "margin": comparison.rule.margin,
         "alpha": comparison.rule.alpha,
-        "p_value": found and found.p_value,
+        "p_value": estimate and estimate.p_value,
         "adjusted_p": cell.adjusted_p,
-        "sd_log": found and found.sd_log,
+        "sd_log": estimate and estimate.sd_log,
         "pairs": len(comparison.used),
         "pairs_left_out": [
-            {"pair": one.pair, "reason": one.reason} for one in comparison.left_out
+            {"pair": pair.pair, "reason": pair.reason} for pair in comparison.left_out
         ],
         "per_cycle": cycle and _cycle_document(cycle, comparison.rule.alpha),
         "notes": comparison.notes,
@@ -318,11 +318,11 @@ def _agent_document(cell: AgentCellComparison) -> dict[str, object]:
         "amounts": [
             {
                 "name": name,
-                "ratio": found and found.ratio,
-                "interval_95": _ends(found.interval()) if found else None,
-                "pairs": found.pairs if found else 0,
+                "ratio": ratio and ratio.ratio,
+                "interval_95": _ends(ratio.interval()) if ratio else None,
+                "pairs": ratio.pairs if ratio else 0,
             }
-            for name, found in cell.ratios.items()
+            for name, ratio in cell.ratios.items()
         ],
         "notes": cell.notes,
     }
@@ -426,8 +426,8 @@ def _doubts(cell: JudgedCell) -> Iterator[str]:
             f"p {cell.adjusted_p:.3g})"
         )
     yield from cell.comparison.notes
-    for one in cell.comparison.left_out:
-        yield f"pair {one.pair} left out: {one.reason}"
+    for pair in cell.comparison.left_out:
+        yield f"pair {pair.pair} left out: {pair.reason}"
 
 
 def _agent_cell(cell: AgentCellComparison) -> _CellText:
@@ -450,11 +450,11 @@ def _agent_cell(cell: AgentCellComparison) -> _CellText:
             f"turns: {turns.difference:+.2f} on average (p {turns.p_value:.3g}); never "
             f"correct {never[0]} → {never[1]}"
         )
-    for name, found in cell.ratios.items():
-        if found:
-            pairs = f"{found.pairs} pair{'s' if found.pairs > 1 else ''}"
-            ends = _ends_text(found.interval(), 3)
-            details.append(f"{name}: ratio {found.ratio:.3f}{ends}, {pairs}")
+    for name, ratio in cell.ratios.items():
+        if ratio:
+            pairs = f"{ratio.pairs} pair{'s' if ratio.pairs > 1 else ''}"
+            ends = _ends_text(ratio.interval(), 3)
+            details.append(f"{name}: ratio {ratio.ratio:.3f}{ends}, {pairs}")
     return _CellText(
         id=cell.id,
         verdict=cell.verdict,
@@ -554,11 +554,15 @@ def _speed_row(cell: JudgedCell, cells: int) -> tuple[Cell | str, ...]:
         comparison.smallest_detectable(cells=cells),
         comparison.smallest_effect(cells=cells),
     )
-    found = comparison.estimate
+    estimate = comparison.estimate
     return (
         f"`{cell.id}`",
         str(cell.verdict),
-        Cell(value=found.ratio if found else None, format="{:.4f}".format, missing="–"),
+        Cell(
+            value=estimate.ratio if estimate else None,
+            format="{:.4f}".format,
+            missing="–",
+        ),
         _ends_text(comparison.interval, 4).strip() or "–",
         *(
             Cell(
@@ -607,14 +611,14 @@ def _ends_text(interval: Interval | None, digits: int) -> str:
 
 def verdict_json(comparison: PairedComparison) -> str:
     """One object, unrounded. Only the value of `verdict` is one of the five verdicts."""
-    found = comparison.estimate
+    estimate = comparison.estimate
     cycle = comparison.per_cycle
     document: dict[str, object] = {
         "verdict": comparison.verdict.value,
         "exit_code": comparison.verdict.exit_code,
         "unit": comparison.unit.value,
         "higher_is_better": comparison.unit.higher_is_better,
-        "ratio": found and found.ratio,
+        "ratio": estimate and estimate.ratio,
         "interval": _ends(comparison.interval),
         "level": comparison.level,
         "half_width": comparison.interval and comparison.interval.half_width,
@@ -622,12 +626,12 @@ def verdict_json(comparison: PairedComparison) -> str:
         "smallest_detectable": comparison.smallest_detectable(),
         "margin": comparison.rule.margin,
         "alpha": comparison.rule.alpha,
-        "p_value": found and found.p_value,
-        "sd_log": found and found.sd_log,
+        "p_value": estimate and estimate.p_value,
+        "sd_log": estimate and estimate.sd_log,
         "pairs": len(comparison.used),
         "pairs_used": list(comparison.used),
         "pairs_left_out": [
-            {"pair": one.pair, "reason": one.reason} for one in comparison.left_out
+            {"pair": pair.pair, "reason": pair.reason} for pair in comparison.left_out
         ],
         "per_cycle": cycle and _cycle_document(cycle, comparison.rule.alpha),
         "notes": list(comparison.notes),
@@ -643,7 +647,9 @@ def verdict_text(comparison: PairedComparison) -> str:
         lines.append(f"half width {half:.2g} %; {detectable}")
     if comparison.per_cycle:
         lines.append(f"per clock cycle: ratio {comparison.per_cycle.ratio:.4f}")
-    lines += [f"pair {one.pair} left out: {one.reason}" for one in comparison.left_out]
+    lines += [
+        f"pair {pair.pair} left out: {pair.reason}" for pair in comparison.left_out
+    ]
     lines += [f"note: {note}" for note in comparison.notes]
     return "\n  ".join(lines) + "\n"
 

@@ -72,10 +72,10 @@ def read_index(
     reports: Path, kind: RecordKind[R], *, only: Collection[str] | None = None
 ) -> RecordIndex[R]:
     """Read every record of a kind, with its place; unreadable lines are kept apart."""
-    found = tuple(Store(reports=reports, kind=kind).lines(only=only))
+    lines = tuple(Store(reports=reports, kind=kind).lines(only=only))
     return RecordIndex(
-        (line for line in found if isinstance(line, Line)),
-        (line for line in found if isinstance(line, DamagedLine)),
+        (line for line in lines if isinstance(line, Line)),
+        (line for line in lines if isinstance(line, DamagedLine)),
     )
 
 
@@ -135,23 +135,23 @@ def read_bandwidth(reports: Path, host_slug: str) -> Bandwidth | None:
     """None where none was measured; ReportError with the remedy where it is unreadable."""
     path = bandwidth_path(reports, host_slug)
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Bandwidth)
+        bandwidth = msgspec.json.decode(path.read_bytes(), type=Bandwidth)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
         raise ReportError(
             f"{path}: cannot be read: {error}; `invoke compare --bandwidth` measures anew"
         ) from error
-    if found.schema_version > SCHEMA_VERSION:
+    if bandwidth.schema_version > SCHEMA_VERSION:
         raise ReportError(f"{path}: written by a newer llamatrix; update this checkout")
-    return found
+    return bandwidth
 
 
-def write_bandwidth(reports: Path, found: Bandwidth) -> Path:
-    path = bandwidth_path(reports, found.host.slug)
+def write_bandwidth(reports: Path, bandwidth: Bandwidth) -> Path:
+    path = bandwidth_path(reports, bandwidth.host.slug)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(bandwidth)) + b"\n")
     except OSError as error:
         raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
     return path

@@ -51,14 +51,14 @@ class Metric:
         return self._aggregated(self._of(record.result))
 
     def of_turn(self, result: TrialResult, turn: TurnResult) -> float | None:
-        one = msgspec.structs.replace(result, turns=(turn,))
-        return self._aggregated(self._of(one))
+        single = msgspec.structs.replace(result, turns=(turn,))
+        return self._aggregated(self._of(single))
 
     def cell(self, trials: Trials | None) -> Cell:
         """The number, of several trials aggregated, or the reason for none."""
         if trials is None:
             return Cell(value=None, missing="not measured")
-        values = {id(one): self._of(one.result) for one in trials.finished}
+        values = {id(record): self._of(record.result) for record in trials.finished}
         return number(
             self._aggregated(
                 [value for several in values.values() for value in several]
@@ -248,14 +248,14 @@ def memory_bytes(record: TrialRecord) -> int | None:
     served = record.served
     if served is None or not on_a_card(record):
         return served.memory.peak_rss_bytes if served else None
-    before = sum(one.used_bytes or 0 for one in served.telemetry.gpu_before)
+    before = sum(sample.used_bytes or 0 for sample in served.telemetry.gpu_before)
     own: Counter[float] = Counter()
     used: Counter[float] = Counter()
-    for one in served.telemetry.gpu:
-        if one.own_bytes is not None:
-            own[one.at_s] += one.own_bytes
-        if one.used_bytes is not None:
-            used[one.at_s] += one.used_bytes
+    for sample in served.telemetry.gpu:
+        if sample.own_bytes is not None:
+            own[sample.at_s] += sample.own_bytes
+        if sample.used_bytes is not None:
+            used[sample.at_s] += sample.used_bytes
     if own:
         return max(own.values())
     return max(used.values()) - before if used else None
@@ -264,9 +264,13 @@ def memory_bytes(record: TrialRecord) -> int | None:
 def memory_cell(records: Iterable[TrialRecord]) -> Cell:
     """`21.30 GiB`; with `RSS` behind it where no card held the model."""
     several = list(records)
-    held = {id(one): memory_bytes(one) for one in several}
-    kept = tuple(one for one in several if held[id(one)] is not None)
-    most = max((size for size in held.values() if size is not None), default=None)
+    bytes_by_record = {id(record): memory_bytes(record) for record in several}
+    kept = tuple(
+        record for record in several if bytes_by_record[id(record)] is not None
+    )
+    most = max(
+        (size for size in bytes_by_record.values() if size is not None), default=None
+    )
     rss = "" if not several or on_a_card(several[0]) else " RSS"
     return number(most, lambda size: f"{size_text(size)}{rss}", "bytes", records=kept)
 

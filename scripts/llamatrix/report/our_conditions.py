@@ -20,7 +20,7 @@ _ALL_LAYERS = 99
 def conditions_of(record: SpeedRecord, gpus: Mapping[str, Gpu]) -> Conditions:
     """All that a record says of how it was measured; `gpus` are those of `gpus.toml`."""
     argv = record.process.argv
-    said = Conditions(
+    conditions = Conditions(
         program="llama-bench",
         prompt_tokens=record.test.n_prompt or None,
         gen_tokens=record.test.n_gen or None,
@@ -36,7 +36,7 @@ def conditions_of(record: SpeedRecord, gpus: Mapping[str, Gpu]) -> Conditions:
         flags=" ".join(_without_file(argv)),
         repetitions=_repetitions(record),
     )
-    return merge_conditions(common_conditions(record, gpus), said)
+    return merge_conditions(common_conditions(record, gpus), conditions)
 
 
 def common_conditions(
@@ -81,8 +81,8 @@ def _cards(record: SpeedRecord | TrialRecord) -> tuple[Card, ...]:
 
 
 def after(argv: tuple[str, ...], flag: str) -> str | None:
-    found = (value for key, value in itertools.pairwise(argv) if key == flag)
-    return next(found, None)
+    values = (value for key, value in itertools.pairwise(argv) if key == flag)
+    return next(values, None)
 
 
 def _without_file(argv: tuple[str, ...]) -> tuple[str, ...]:

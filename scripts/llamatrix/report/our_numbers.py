@@ -50,12 +50,12 @@ def our_numbers(
     """By claim id; a claim about another kind of number than llama-bench's is left out."""
     models = {model.key: model for model in our_models(group)}
     bench = _Bench(group=group, index=index, gpus=gpus)
-    found = {
+    numbers = {
         claim.id: bench.number(claim, models[claim.architecture_key])
         for claim in claims
         if claim.architecture_key in models and _is_llama_benchs(claim)
     }
-    return {key: number for key, number in found.items() if number}
+    return {key: number for key, number in numbers.items() if number}
 
 
 def our_models(group: Group) -> tuple[OurModel, ...]:
@@ -81,21 +81,21 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     None for one process, and where the interval spans more than a factor of 100: its
     ends would say nothing but that the values are too few or too far apart.
     """
-    found = estimate([math.log(value) for value in values]).interval()
-    if found is None or found.high > _WIDEST * found.low:
+    interval = estimate([math.log(value) for value in values]).interval()
+    if interval is None or interval.high > _WIDEST * interval.low:
         return None
-    return found.low, found.high
+    return interval.low, interval.high
 
 
 def _is_llama_benchs(claim: Claim) -> bool:
     """One plain stream, no task, an empty context; where nothing is said, as it seems."""
-    said = claim.conditions
+    stated = claim.conditions
     return (
-        said.program in {None, "llama-bench"}
-        and said.task is None
-        and said.streams in {None, 1}
-        and not said.speculative
-        and not said.depth_tokens
+        stated.program in {None, "llama-bench"}
+        and stated.task is None
+        and stated.streams in {None, 1}
+        and not stated.speculative
+        and not stated.depth_tokens
     )
 
 
@@ -179,13 +179,13 @@ def _is_dense(model: OurModel) -> bool:
 
 def _test_of(claim: Claim, tests: Sequence[SpeedTest]) -> SpeedTest | str:
     """The test of ours that measures what was published, or why there is none."""
-    said = claim.conditions
+    stated = claim.conditions
     if claim.quantity is Quantity.PREFILL_RATE:
-        if said.prompt_tokens is None:
+        if stated.prompt_tokens is None:
             return "the published prompt's size is not stated"
-        return SpeedTest(n_prompt=said.prompt_tokens, n_gen=0)
-    if said.gen_tokens is not None:
-        return SpeedTest(n_prompt=0, n_gen=said.gen_tokens)
+        return SpeedTest(n_prompt=stated.prompt_tokens, n_gen=0)
+    if stated.gen_tokens is not None:
+        return SpeedTest(n_prompt=0, n_gen=stated.gen_tokens)
     lengths = [test for test in tests if test.n_gen and not test.n_depth]
     if len(lengths) == 1:
         return lengths[0]
@@ -206,22 +206,22 @@ def our_trial_numbers(
     gpus: Mapping[str, Gpu],
 ) -> dict[str, OurNumber]:
     """By claim id; claims about anything but an agent's runs are left out."""
-    names = {one.cell.model_key: one.cell.model_name for one in group.records}
+    names = {record.cell.model_key: record.cell.model_name for record in group.records}
     agents = _Agents(group=group, index=index, gpus=gpus)
-    found = {
+    numbers = {
         claim.id: agents.number(claim, names[claim.architecture_key])
         for claim in claims
         if claim.architecture_key in names and _is_an_agents(claim)
     }
-    return {key: number for key, number in found.items() if number}
+    return {key: number for key, number in numbers.items() if number}
 
 
 def _is_an_agents(claim: Claim) -> bool:
-    said = claim.conditions
-    if said.client is None or not said.client.startswith(tuple(NAMES.values())):
+    stated = claim.conditions
+    if stated.client is None or not stated.client.startswith(tuple(NAMES.values())):
         return False
-    return said.task in TASKS or (
-        said.task is None and claim.quantity in _WITHOUT_A_TASK
+    return stated.task in TASKS or (
+        stated.task is None and claim.quantity in _WITHOUT_A_TASK
     )
 
 
@@ -245,8 +245,8 @@ class _Agents:
         if claim.quantity is Quantity.CORRECT_TURN:
             return self._turns(claim, trials)
         if claim.quantity is Quantity.REASONING_TOKENS:
-            found = [one.result.tokens for one in trials.finished]
-            reasoning = [float(tokens.reasoning) for tokens in found if tokens]
+            totals = [one.result.tokens for one in trials.finished]
+            reasoning = [float(tokens.reasoning) for tokens in totals if tokens]
             return self._made(claim, reasoning, trials.finished)
         metric = _METRICS.get(claim.quantity)
         if metric is None:
@@ -275,8 +275,8 @@ class _Agents:
         ]
         if not records or not on_a_card(records[0]):
             return None
-        held = [memory_bytes(record) for record in records]
-        most = max((float(one) for one in held if one is not None), default=None)
+        sizes = [memory_bytes(record) for record in records]
+        most = max((float(one) for one in sizes if one is not None), default=None)
         return self._made(claim, () if most is None else (most,), records)
 
     def _made(
@@ -310,7 +310,7 @@ def _missing(claim: Claim, why: str) -> OurNumber:
 def trial_conditions(record: TrialRecord, gpus: Mapping[str, Gpu]) -> Conditions:
     """All that a trial's record says of how it was measured, its task apart."""
     argv = served_argv(record)
-    said = Conditions(
+    conditions = Conditions(
         program="llama-server",
         streams=1,
         speculative=False,
@@ -334,7 +334,7 @@ def trial_conditions(record: TrialRecord, gpus: Mapping[str, Gpu]) -> Conditions
         top_p=_fraction_after(argv, "--top-p"),
         min_p=_fraction_after(argv, "--min-p"),
     )
-    return merge_conditions(common_conditions(record, gpus), said)
+    return merge_conditions(common_conditions(record, gpus), conditions)
 
 
 def _offload(record: TrialRecord) -> str | None:

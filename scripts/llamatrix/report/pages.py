@@ -185,21 +185,21 @@ def _html_page(
         )
         for group in groups
     }
-    held = [
-        one
+    compared_sets = [
+        compared
         for group in groups
-        for one in _worth_showing(
+        for compared in _worth_showing(
             [compare_group(each, group, index, gpus) for each in sets]
         )
     ]
     held_trials = [
-        one
+        compared
         for group in trials
-        for one in _worth_showing(
+        for compared in _worth_showing(
             [compare_trial_group(each, group, trial_index, gpus) for each in sets]
         )
     ]
-    shown = {one.published.name for one in held}
+    shown = {compared.published.name for compared in compared_sets}
     warning = "What these lines held is missing from every table."
     lines = _damaged(damaged, f"{_DAMAGED} ({len(damaged)})")
     return Page(
@@ -209,7 +209,7 @@ def _html_page(
             "file, line and digest. Tables sort by a click on their headings."
         ),
         sections=(
-            _summary(groups, trials, [*held, *held_trials]),
+            _summary(groups, trials, [*compared_sets, *held_trials]),
             *(
                 (
                     Section(
@@ -220,37 +220,44 @@ def _html_page(
                 else ()
             ),
             *(speed_section(group, index, gpus) for group in groups),
-            *(set_section(one, limits[group_id(one.group)]) for one in held),
+            *(
+                set_section(compared, limits[group_id(compared.group)])
+                for compared in compared_sets
+            ),
             *(trial_section(group, trial_index) for group in trials),
-            *(set_section(one, ()) for one in held_trials),
+            *(set_section(held_trial, ()) for held_trial in held_trials),
             *_limits_section(
-                groups, limits, [one for one in sets if one.name in shown]
+                groups,
+                limits,
+                [published for published in sets if published.name in shown],
             ),
         ),
         downloads=(_SPEED_FILES if groups else ()) + (_AGENT_FILES if trials else ()),
     )
 
 
-def _worth_showing(found: Sequence[SetComparison]) -> list[SetComparison]:
+def _worth_showing(comparisons: Sequence[SetComparison]) -> list[SetComparison]:
     """Sets that we reproduce or not; where there is none, the best with most numbers."""
-    measured = [one for one in found if one.result.measured]
+    measured = [compared for compared in comparisons if compared.result.measured]
     decided = [
-        one
-        for one in measured
-        if one.result.count(ComparisonVerdict.REPRODUCED)
-        + one.result.count(ComparisonVerdict.DIFFERS)
+        compared
+        for compared in measured
+        if compared.result.count(ComparisonVerdict.REPRODUCED)
+        + compared.result.count(ComparisonVerdict.DIFFERS)
     ]
     if decided:
         return decided
 
-    def order(one: SetComparison) -> tuple[str, int]:
-        return one.published.whole.source.grade, -len(one.result.measured)
+    def order(compared: SetComparison) -> tuple[str, int]:
+        return compared.published.whole.source.grade, -len(compared.result.measured)
 
     return sorted(measured, key=order)[:1]
 
 
 def _summary(
-    groups: Sequence[Group], trials: Sequence[TrialGroup], held: Sequence[SetComparison]
+    groups: Sequence[Group],
+    trials: Sequence[TrialGroup],
+    compared_sets: Sequence[SetComparison],
 ) -> Section:
     speeds = Table(
         caption="Speed (tokens/s)",
@@ -277,8 +284,11 @@ def _summary(
         id="summary",
         title="Summary",
         facts=tuple(
-            (f"{one.published.name} × {one.group.title}", one.result.summary)
-            for one in held
+            (
+                f"{compared.published.name} × {compared.group.title}",
+                compared.result.summary,
+            )
+            for compared in compared_sets
         ),
         tables=tuple(table for table in (speeds, agents) if table.rows),
     )
@@ -330,17 +340,18 @@ def _limits_section(
     for group in groups:
         records = {
             f"{cell.model_key}/{test.name}": group.records_of(cell.model_name, test)
-            for cell, test in ((one.cell, one.test) for one in group.records)
+            for cell, test in ((record.cell, record.test) for record in group.records)
         }
         speeds = [
-            (one, our_speed(one, records[one.claim])) for one in limits[group_id(group)]
+            (limit, our_speed(limit, records[limit.claim]))
+            for limit in limits[group_id(group)]
         ]
         tables.append(roofline_table(f"Ours: {group.title}", speeds))
     for published in sets:
         claims = published.by_id
         speeds = [
-            (one, number(claims[one.claim].value, speed_text, "tokens/s"))
-            for one in rooflines(published.whole, published.gpus)
+            (roofline, number(claims[roofline.claim].value, speed_text, "tokens/s"))
+            for roofline in rooflines(published.whole, published.gpus)
         ]
         tables.append(roofline_table(f"Published: {published.name}", speeds))
     shown = tuple(table for table in tables if table.rows)

@@ -317,7 +317,7 @@ def anatomy_plot(rows: Sequence[Anatomy], words: Words) -> Figure:
                 color=SERIES[number],
                 label=part,
             )
-            left = [start + one for start, one in zip(left, lengths, strict=True)]
+            left = [start + length for start, length in zip(left, lengths, strict=True)]
         axes.set_yticks(range(len(rows)), [row.row for row in rows], fontsize=8.5)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(left=0)

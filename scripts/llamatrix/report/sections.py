@@ -188,7 +188,7 @@ def _speed_records(group: Group, key: str, index: SpeedIndex) -> Table:
         samples = outcome_word(outcome)
         if isinstance(outcome, Done):
             samples = ", ".join(
-                f"{one:,.2f}" for one in outcome.result.tokens_per_second
+                f"{rate:,.2f}" for rate in outcome.result.tokens_per_second
             )
             samples += f" (disturbed: {record.disturbed})" if record.disturbed else ""
         rows.append(
@@ -244,7 +244,7 @@ def _anatomy(group: TrialGroup, key: str) -> Iterator[Figure]:
     for (model, task), trials in group.trials.items():
         several = [record.result.turns for record in trials.finished]
         for number in range(1, max(map(len, several), default=0) + 1):
-            turns = [one[number - 1] for one in several if len(one) >= number]
+            turns = [record[number - 1] for record in several if len(record) >= number]
             parts = (
                 statistics.fmean(turn.totals.prompt_s for turn in turns),
                 statistics.fmean(turn.totals.generation_s for turn in turns),
@@ -288,9 +288,9 @@ def _curves(group: TrialGroup, key: str) -> Iterator[Figure]:
             continue
         told = {
             model: ", ".join(
-                f"turn {one.turn} {one.share:.2f} "
-                f"({one.band.low:.2f} to {one.band.high:.2f})"
-                for one in curve.points
+                f"turn {point.turn} {point.share:.2f} "
+                f"({point.band.low:.2f} to {point.band.high:.2f})"
+                for point in curve.points
             )
             + f", {curve.censored} of {curve.trials} trials never"
             for model, curve in curves.items()
@@ -337,9 +337,11 @@ def _trial_records(group: TrialGroup, index: TrialIndex) -> Table:
     )
 
 
-def set_section(found: SetComparison, ours: Sequence[Roofline | NoRoofline]) -> Section:
+def set_section(
+    compared: SetComparison, ours: Sequence[Roofline | NoRoofline]
+) -> Section:
     """A reference set: our group against it, its audit, and all rooflines."""
-    group, result, published = found.group, found.result, found.published
+    group, result, published = compared.group, compared.result, compared.published
     key = f"{published.name}-{group_id(group)}"
     speeds = isinstance(group, Group)
     comparable = result.comparable
@@ -353,26 +355,26 @@ def set_section(found: SetComparison, ours: Sequence[Roofline | NoRoofline]) -> 
             *((("ours", MEANS_NOTE),) if speeds else ()),
         ),
         notes=(
-            *(f"Audit, {one.text}" for one in found.carried),
-            *(f"Not measured: {line[2:]}" for line in not_measured(found)),
+            *(f"Audit, {problem.text}" for problem in compared.carried),
+            *(f"Not measured: {line[2:]}" for line in not_measured(compared)),
         )
         if comparable
         else (),
         warning=_tiny_warning(group) if isinstance(group, Group) else "",
         figures=(
-            *_ratio_figure(found, key),
-            *(_limit_figure(found, ours, key) if speeds else ()),
+            *_ratio_figure(compared, key),
+            *(_limit_figure(compared, ours, key) if speeds else ()),
         ),
         tables=(
-            *((numbers_table(found),) if comparable else ()),
+            *((numbers_table(compared),) if comparable else ()),
             *(ratio_tables(result) if result.ratios else ()),
         ),
-        folded=(_differences(found),) if comparable else (),
+        folded=(_differences(compared),) if comparable else (),
     )
 
 
-def _differences(found: SetComparison) -> Table:
-    total = len(found.result.measured)
+def _differences(compared: SetComparison) -> Table:
+    total = len(compared.result.measured)
     return Table(
         caption="Conditions that differ",
         columns=("Condition", Column("Ours; theirs", wide=True), *numbers("Numbers")),
@@ -382,30 +384,30 @@ def _differences(found: SetComparison) -> Table:
                 difference_text(difference).partition(": ")[2],
                 Cell(value=count, format=f"{count} of {total}"),
             )
-            for difference, count in found.shared_differences().items()
+            for difference, count in compared.shared_differences().items()
         ),
     )
 
 
-def _ratio_figure(found: SetComparison, key: str) -> Iterator[Figure]:
-    claims = found.published.by_id
+def _ratio_figure(compared: SetComparison, key: str) -> Iterator[Figure]:
+    claims = compared.published.by_id
     marks = [
         RatioMark(
-            label=one.claim.partition("/")[2],
-            ratio=one.ratio,
-            interval=one.interval,
-            band=one.band or _UNDECIDED_BAND,
-            decided=one.verdict
+            label=comparison.claim.partition("/")[2],
+            ratio=comparison.ratio,
+            interval=comparison.interval,
+            band=comparison.band or _UNDECIDED_BAND,
+            decided=comparison.verdict
             in {ComparisonVerdict.REPRODUCED, ComparisonVerdict.DIFFERS},
         )
-        for one in found.result.measured
-        if one.ratio and claims[one.claim].quantity in RATES
+        for comparison in compared.result.measured
+        if comparison.ratio and claims[comparison.claim].quantity in RATES
     ]
     if marks:
         told = {mark.label: f"{mark.ratio:.3g}" for mark in marks}
         words = Words(
             id=f"{key}-ratio-plot",
-            title=f"Our speeds over those of {found.published.name}",
+            title=f"Our speeds over those of {compared.published.name}",
             description=f"Ratios of ours to published. {_told(told)}.",
             caption=(
                 "Ours against published: ratio, our 95 % interval, and the band that "
@@ -416,21 +418,21 @@ def _ratio_figure(found: SetComparison, key: str) -> Iterator[Figure]:
 
 
 def _limit_figure(
-    found: SetComparison, ours: Sequence[Roofline | NoRoofline], key: str
+    compared: SetComparison, ours: Sequence[Roofline | NoRoofline], key: str
 ) -> Iterator[Figure]:
-    claims = found.published.by_id
+    claims = compared.published.by_id
     marks = []
-    for one in rooflines(found.published.whole, found.published.gpus):
-        if isinstance(one, Roofline):
-            claim = claims[one.claim]
+    for roofline in rooflines(compared.published.whole, compared.published.gpus):
+        if isinstance(roofline, Roofline):
+            claim = claims[roofline.claim]
             kind = "prefill" if claim.quantity == RATES[0] else "generation"
             row = f"{claim.model} {kind}"
-            marks.append(LimitMark(row=row, fraction=one.fraction, ours=False))
-    for one in ours:
-        if isinstance(one, Roofline):
-            model, _, test = one.claim.partition("/")
+            marks.append(LimitMark(row=row, fraction=roofline.fraction, ours=False))
+    for our in ours:
+        if isinstance(our, Roofline):
+            model, _, test = our.claim.partition("/")
             row = f"{model} {'prefill' if test.startswith('pp') else 'generation'}"
-            marks.append(LimitMark(row=row, fraction=one.fraction, ours=True))
+            marks.append(LimitMark(row=row, fraction=our.fraction, ours=True))
     if marks:
         told = "; ".join(
             f"{mark.row}, {'ours' if mark.ours else 'published'}: "
@@ -439,7 +441,7 @@ def _limit_figure(
         )
         words = Words(
             id=f"{key}-limit-plot",
-            title=f"Share of the physical limit, {found.published.name} and ours",
+            title=f"Share of the physical limit, {compared.published.name} and ours",
             description=told,
             caption=(
                 "Roofline: the share of memory bandwidth (generation) or of the matrix "

@@ -48,10 +48,12 @@ class ComparisonResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def measured(self) -> tuple[Comparison, ...]:
         """Those for which we have a number."""
-        return tuple(one for one in self.comparisons if one.ours is not None)
+        return tuple(
+            comparison for comparison in self.comparisons if comparison.ours is not None
+        )
 
     def count(self, verdict: ComparisonVerdict) -> int:
-        return sum(one.verdict is verdict for one in self.comparisons)
+        return sum(comparison.verdict is verdict for comparison in self.comparisons)
 
     @property
     def comparable(self) -> bool:
@@ -75,7 +77,9 @@ class ComparisonResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def _reasons(self) -> Iterator[str]:
         """Of all numbers that have one of their own, the most frequent first."""
         told = Counter(
-            one.reason for one in self.comparisons if one.reason != NOT_MEASURED
+            comparison.reason
+            for comparison in self.comparisons
+            if comparison.reason != NOT_MEASURED
         ) or Counter([NOT_MEASURED] * len(self.comparisons))
         for reason, count in told.most_common(_SHOWN):
             yield f"{count} number{'s' * (count > 1)}, {reason}"
@@ -92,13 +96,19 @@ class SetComparison:
     @property
     def carried(self) -> tuple[Finding, ...]:
         """What the audit says of the figures that ours are held against."""
-        found = [finding for one in self.result.measured for finding in one.findings]
-        return tuple(dict.fromkeys(found))
+        problems = [
+            finding
+            for comparison in self.result.measured
+            for finding in comparison.findings
+        ]
+        return tuple(dict.fromkeys(problems))
 
     def shared_differences(self) -> Mapping[Difference, int]:
         """How many measured numbers each difference of conditions concerns."""
         return Counter(
-            difference for one in self.result.measured for difference in one.differences
+            difference
+            for comparison in self.result.measured
+            for difference in comparison.differences
         )
 
 
@@ -152,27 +162,30 @@ MEANS_NOTE = (
 )
 
 
-def set_comparison_text(found: SetComparison) -> str:
+def set_comparison_text(compared: SetComparison) -> str:
     """One group against one set, as Markdown."""
     parts = [
-        f"## {found.result.host}: {_group_text(found.result)}",
-        f"{found.result.summary}.",
+        f"## {compared.result.host}: {_group_text(compared.result)}",
+        f"{compared.result.summary}.",
     ]
-    if found.result.comparable:
-        parts.append(markdown(numbers_table(found)).rstrip())
-        if isinstance(found.group, Group):
+    if compared.result.comparable:
+        parts.append(markdown(numbers_table(compared)).rstrip())
+        if isinstance(compared.group, Group):
             parts.append(f"Ours: {MEANS_NOTE}.")
         parts += [
             "\n".join(lines)
             for lines in (
-                ["Not measured:", *not_measured(found)],
-                ["Conditions that differ (ours; theirs):", *_differences(found)],
-                ["What the audit says:", *(f"- {one.text}" for one in found.carried)],
+                ["Not measured:", *not_measured(compared)],
+                ["Conditions that differ (ours; theirs):", *_differences(compared)],
+                [
+                    "What the audit says:",
+                    *(f"- {problem.text}" for problem in compared.carried),
+                ],
             )
             if len(lines) > 1
         ]
-    if found.result.ratios:
-        parts += [markdown(table).rstrip() for table in ratio_tables(found.result)]
+    if compared.result.ratios:
+        parts += [markdown(table).rstrip() for table in ratio_tables(compared.result)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -181,10 +194,10 @@ def _group_text(result: ComparisonResult) -> str:
     return f"{what}, pin {result.pin}, build {result.build}, {result.weights} weights"
 
 
-def numbers_table(found: SetComparison) -> Table:
-    claims = found.published.by_id
+def numbers_table(compared: SetComparison) -> Table:
+    claims = compared.published.by_id
     return Table(
-        caption=f"Ours against {found.published.name}",
+        caption=f"Ours against {compared.published.name}",
         columns=(
             "Number",
             *numbers("Ours", "Theirs", "Ratio"),
@@ -193,21 +206,23 @@ def numbers_table(found: SetComparison) -> Table:
         ),
         rows=tuple(
             (
-                one.claim,
+                comparison.claim,
                 number(
-                    one.ours or 0.0,
-                    amount_text(claims[one.claim].quantity, one.ours or 0.0),
-                    records=one.records,
+                    comparison.ours or 0.0,
+                    amount_text(
+                        claims[comparison.claim].quantity, comparison.ours or 0.0
+                    ),
+                    records=comparison.records,
                 ),
-                number(one.theirs, claims[one.claim].text),
-                number(one.ratio, ratio_text),
-                _interval_cell(one.interval),
-                _interval_cell(one.band),
-                factor_text(one),
-                verdict_text(one),
-                reason_text(one),
+                number(comparison.theirs, claims[comparison.claim].text),
+                number(comparison.ratio, ratio_text),
+                _interval_cell(comparison.interval),
+                _interval_cell(comparison.band),
+                factor_text(comparison),
+                verdict_text(comparison),
+                reason_text(comparison),
             )
-            for one in found.result.measured
+            for comparison in compared.result.measured
         ),
     )
 
@@ -218,36 +233,40 @@ def _interval_cell(interval: tuple[float, float] | None) -> Cell:
     return number(low, interval_text(interval), missing="")
 
 
-def verdict_text(one: Comparison) -> str:
+def verdict_text(comparison: Comparison) -> str:
     """`reproduced`, and `(not firmly)` where our interval crosses the band's edge."""
-    return f"{one.verdict} (not firmly)" if one.firm is False else str(one.verdict)
+    return (
+        f"{comparison.verdict} (not firmly)"
+        if comparison.firm is False
+        else str(comparison.verdict)
+    )
 
 
-def factor_text(one: Comparison) -> str:
+def factor_text(comparison: Comparison) -> str:
     """`x3.44 to x6.86`: the smallest difference that would be seen with 80 % power.
 
     The first if the trials' spread is as seen, the second at its upper bound.
     """
-    ends = (one.detectable_factor, one.detectable_factor_upper)
+    ends = (comparison.detectable_factor, comparison.detectable_factor_upper)
     return " to ".join(f"x{factor:.3g}" for factor in ends if factor is not None)
 
 
-def reason_text(one: Comparison) -> str:
+def reason_text(comparison: Comparison) -> str:
     """The reason, and marks where our machine was noisy or the audit speaks."""
-    return "; ".join([one.reason, *all_marks(one)])
+    return "; ".join([comparison.reason, *all_marks(comparison)])
 
 
-def all_marks(one: Comparison) -> list[str]:
-    audit = sorted({f"audit: {finding.severity}" for finding in one.findings})
-    return [*(f"ours: {mark}" for mark in one.marks), *audit]
+def all_marks(comparison: Comparison) -> list[str]:
+    audit = sorted({f"audit: {finding.severity}" for finding in comparison.findings})
+    return [*(f"ours: {mark}" for mark in comparison.marks), *audit]
 
 
-def not_measured(found: SetComparison) -> list[str]:
+def not_measured(compared: SetComparison) -> list[str]:
     """A line for each published table and reason: how many of its numbers we lack."""
     missing = Counter(
-        (one.claim.split("/")[0], one.reason)
-        for one in found.result.comparisons
-        if one.ours is None
+        (comparison.claim.split("/")[0], comparison.reason)
+        for comparison in compared.result.comparisons
+        if comparison.ours is None
     )
     return [
         f"- {table}: {count} number{'s' * (count > 1)}, {reason}"
@@ -263,9 +282,9 @@ def difference_text(difference: Difference) -> str:
     return f"{difference.condition}: {ours}; {theirs}"
 
 
-def _differences(found: SetComparison) -> Iterator[str]:
-    total = len(found.result.measured)
-    for difference, count in found.shared_differences().items():
+def _differences(compared: SetComparison) -> Iterator[str]:
+    total = len(compared.result.measured)
+    for difference, count in compared.shared_differences().items():
         whole = "all" if count == total else f"{count} of {total}"
         yield f"- {difference_text(difference)} ({whole} numbers)"
 
@@ -281,16 +300,16 @@ def ratio_tables(result: ComparisonResult) -> tuple[Table, Table]:
         ),
         rows=tuple(
             (
-                f"{one.table}/{one.column}",
-                " > ".join(one.ours),
-                " > ".join(one.theirs),
-                number(one.tau, "{:.2f}".format),
+                f"{ratio.table}/{ratio.column}",
+                " > ".join(ratio.ours),
+                " > ".join(ratio.theirs),
+                number(ratio.tau, "{:.2f}".format),
                 number(
-                    alike := sum(pair.within for pair in one.pairs),
-                    f"{alike} of {len(one.pairs)}",
+                    alike := sum(pair.within for pair in ratio.pairs),
+                    f"{alike} of {len(ratio.pairs)}",
                 ),
             )
-            for one in result.ratios
+            for ratio in result.ratios
         ),
     )
     pairs = Table(
@@ -303,7 +322,7 @@ def ratio_tables(result: ComparisonResult) -> tuple[Table, Table]:
         ),
         rows=tuple(
             (
-                f"{one.table}/{one.column}",
+                f"{item.table}/{item.column}",
                 " / ".join(pair.models),
                 *(
                     number(ratio, ratio_text)
@@ -311,56 +330,65 @@ def ratio_tables(result: ComparisonResult) -> tuple[Table, Table]:
                 ),
                 "yes" if pair.within else "no",
             )
-            for one in result.ratios
-            for pair in one.pairs
+            for item in result.ratios
+            for pair in item.pairs
         ),
     )
     return orders, pairs
 
 
 def published_roofline_table(
-    found: Sequence[Roofline | NoRoofline], claims: Sequence[Claim]
+    rooflines: Sequence[Roofline | NoRoofline], claims: Sequence[Claim]
 ) -> Table:
     by_id = {claim.id: claim for claim in claims}
     return roofline_table(
         "Roofline: published",
-        [(one, number(by_id[one.claim].value, speed_text)) for one in found],
+        [
+            (problem, number(by_id[problem.claim].value, speed_text))
+            for problem in rooflines
+        ],
     )
 
 
-def our_roofline_table(found: Sequence[Roofline | NoRoofline]) -> Table:
+def our_roofline_table(rooflines: Sequence[Roofline | NoRoofline]) -> Table:
     return roofline_table(
-        "Roofline: ours, steady means", [(one, our_speed(one)) for one in found]
+        "Roofline: ours, steady means",
+        [(roofline, our_speed(roofline)) for roofline in rooflines],
     )
 
 
 def our_speed(
-    found: Roofline | NoRoofline, records: tuple[Reference, ...] = ()
+    roofline: Roofline | NoRoofline, records: tuple[Reference, ...] = ()
 ) -> Cell:
     """The speed that a limit was calculated for."""
-    speed = found.fraction * found.limit if isinstance(found, Roofline) else None
+    speed = (
+        roofline.fraction * roofline.limit if isinstance(roofline, Roofline) else None
+    )
     return number(speed, speed_text, "tokens/s", records=records)
 
 
 def roofline_table(
-    caption: str, found: Sequence[tuple[Roofline | NoRoofline, Cell]]
+    caption: str, limits: Sequence[tuple[Roofline | NoRoofline, Cell]]
 ) -> Table:
     """Each speed beside its limit; those without a limit are counted by reason."""
-    reasons = Counter(one.reason for one, _ in found if isinstance(one, NoRoofline))
+    reasons = Counter(
+        roofline.reason for roofline, _ in limits if isinstance(roofline, NoRoofline)
+    )
     rows: list[Row] = [
         (
-            one.claim,
+            comparison.claim,
             speed,
-            number(one.limit, speed_text, "tokens/s"),
+            number(comparison.limit, speed_text, "tokens/s"),
             number(
-                one.fraction,
-                f"{'at least ' if one.floor else ''}{share_text(one.fraction)}",
+                comparison.fraction,
+                f"{'at least ' if comparison.floor else ''}{share_text(comparison.fraction)}",
             ),
-            one.peak,
-            one.arithmetic + (f" ({one.unsure})" if one.unsure else ""),
+            comparison.peak,
+            comparison.arithmetic
+            + (f" ({comparison.unsure})" if comparison.unsure else ""),
         )
-        for one, speed in found
-        if isinstance(one, Roofline)
+        for comparison, speed in limits
+        if isinstance(comparison, Roofline)
     ]
     rows += [
         (f"{count} numbers", "", "", "no limit", "", reason)

@@ -53,10 +53,10 @@ class Result:
     def used(self) -> tuple[SpeedRecord, ...]:
         """The records of `rows`; all of them where there is no number."""
         disturbed = not self.quiet
-        done = (one for one in self.records if isinstance(one.outcome, Done))
-        return tuple(one for one in done if bool(one.disturbed) is disturbed) or (
-            self.records
-        )
+        done = (record for record in self.records if isinstance(record.outcome, Done))
+        return tuple(
+            result for result in done if bool(result.disturbed) is disturbed
+        ) or (self.records)
 
     @property
     def steady_means(self) -> tuple[float, ...]:
@@ -225,8 +225,8 @@ def groups(
         by_cell[record.host.slug, cell.id, cell.sweep].append(record)
     by_group: dict[tuple[str, WeightsKind, str, str, str], list[SpeedRecord]]
     by_group = defaultdict(list)
-    for found in by_cell.values():
-        kept = _newest(found, current)
+    for records_here in by_cell.values():
+        kept = _newest(records_here, current)
         cell, host, kind = kept[0].cell, kept[0].host, kept[0].weights.kind
         by_group[host.slug, kind, cell.pin, cell.build, cell.sweep] += kept
     place = {key: number for number, key in enumerate(models)}
@@ -237,8 +237,10 @@ def groups(
         return number, key, _test_order(record.test), record.repeat
 
     made = []
-    for (host_slug, weights, pin, build, sweep), found in sorted(by_group.items()):
-        ordered = tuple(sorted(found, key=order))
+    for (host_slug, weights, pin, build, sweep), records_here in sorted(
+        by_group.items()
+    ):
+        ordered = tuple(sorted(records_here, key=order))
         digests = {record.cell.digest for record in ordered}
         made.append(
             Group(
@@ -265,16 +267,18 @@ def _results(records: Sequence[SpeedRecord]) -> dict[tuple[str, SpeedTest], Resu
     by_test: dict[tuple[str, SpeedTest], list[SpeedRecord]] = defaultdict(list)
     for record in records:
         by_test[record.cell.model_name, record.test].append(record)
-    return {key: result_of(found) for key, found in by_test.items()}
+    return {key: result_of(test_records) for key, test_records in by_test.items()}
 
 
-def _newest(found: Sequence[SpeedRecord], current: frozenset[str]) -> list[SpeedRecord]:
+def _newest(
+    records: Sequence[SpeedRecord], current: frozenset[str]
+) -> list[SpeedRecord]:
     """One digest of a cell, and of each repeat and test its last record."""
-    wanted = [record for record in found if record.cell.spec_digest in current]
-    last = max(wanted or found, key=lambda record: record.measured_at)
+    wanted = [record for record in records if record.cell.spec_digest in current]
+    last = max(wanted or records, key=lambda record: record.measured_at)
     latest = {
         (record.repeat, record.test): record
-        for record in found
+        for record in records
         if record.cell.digest == last.cell.digest
     }
     return list(latest.values())

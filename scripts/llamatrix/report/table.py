@@ -83,7 +83,7 @@ class Table:
     @property
     def cells(self) -> tuple[tuple[Cell, ...], ...]:
         return tuple(
-            tuple(Cell(value=one) if isinstance(one, str) else one for one in row)
+            tuple(Cell(value=cell) if isinstance(cell, str) else cell for cell in row)
             for row in self.rows
         )
 

@@ -151,7 +151,7 @@ def _trial(record: TrialRecord) -> Row:
 
 def _turn(number: int, turn: TurnResult, result: TrialResult) -> Row:
     judgement = turn.judgement
-    failed = " ".join(one.check for one in judgement.failed) if judgement else ""
+    failed = " ".join(check.check for check in judgement.failed) if judgement else ""
     return (
         *(number, str(turn.outcome.__struct_config__.tag)),
         *(judgement.verdict.value if judgement else "", failed, turn.seconds),

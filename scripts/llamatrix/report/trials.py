@@ -43,20 +43,20 @@ class Trials:
     def finished(self) -> tuple[TrialRecord, ...]:
         """Those that ended by the model's own doing: amounts are taken of them."""
         return tuple(
-            one
-            for one in self.records
-            if is_scored(one.result.outcome)
-            or isinstance(one.result.outcome, Undecided)
+            record
+            for record in self.records
+            if is_scored(record.result.outcome)
+            or isinstance(record.result.outcome, Undecided)
         )
 
     @property
     def turns(self) -> tuple[int | None, ...]:
         """Of the scored ones: the turn that was correct; None: none was."""
-        outcomes = (one.result.outcome for one in self.records)
+        outcomes = (record.result.outcome for record in self.records)
         return tuple(
-            one.turn if isinstance(one, Correct) else None
-            for one in outcomes
-            if isinstance(one, Correct | Incorrect)
+            outcome.turn if isinstance(outcome, Correct) else None
+            for outcome in outcomes
+            if isinstance(outcome, Correct | Incorrect)
         )
 
     @property
@@ -65,7 +65,7 @@ class Trials:
         turns = self.turns
         if not turns:
             return None
-        return Passes(passed=sum(one is not None for one in turns), trials=len(turns))
+        return Passes(passed=sum(turn is not None for turn in turns), trials=len(turns))
 
     @property
     def max_turns(self) -> int:
@@ -73,12 +73,14 @@ class Trials:
 
     @property
     def undecided(self) -> int:
-        return sum(isinstance(one.result.outcome, Undecided) for one in self.records)
+        return sum(
+            isinstance(record.result.outcome, Undecided) for record in self.records
+        )
 
     @property
     def broken(self) -> int:
         """Lost by server, sandbox or agent: never scored, never hidden."""
-        return sum(isinstance(one.result.outcome, Broken) for one in self.records)
+        return sum(isinstance(record.result.outcome, Broken) for record in self.records)
 
     @property
     def not_run(self) -> int:
@@ -217,7 +219,9 @@ class TrialGroup:
             yield (self.shown_name(model), prompt_title(task)), trials
 
     def of_model(self, model: str) -> tuple[TrialRecord, ...]:
-        return tuple(one for one in self.records if one.cell.model_name == model)
+        return tuple(
+            record for record in self.records if record.cell.model_name == model
+        )
 
 
 def trial_groups(
@@ -237,8 +241,8 @@ def trial_groups(
     for record in records:
         by_cell[_setup(record), record.cell.id].append(record)
     by_setup: dict[Setup, list[TrialRecord]] = defaultdict(list)
-    for (setup, _), found in by_cell.items():
-        by_setup[setup] += _newest(found, current)
+    for (setup, _), same_setup in by_cell.items():
+        by_setup[setup] += _newest(same_setup, current)
     place = {key: number for number, key in enumerate(models)}
 
     def order(record: TrialRecord) -> tuple[int, str, int, str, int, str]:
@@ -262,7 +266,9 @@ def _group(setup: Setup, records: Sequence[TrialRecord]) -> TrialGroup:
     return TrialGroup(
         setup=setup,
         records=tuple(records),
-        trials={key: Trials(records=tuple(found)) for key, found in by_task.items()},
+        trials={
+            key: Trials(records=tuple(attempts)) for key, attempts in by_task.items()
+        },
     )
 
 
@@ -281,27 +287,38 @@ def _setup(record: TrialRecord) -> Setup:
     )
 
 
-def _newest(found: Sequence[TrialRecord], current: frozenset[str]) -> list[TrialRecord]:
-    wanted = [record for record in found if record.cell.spec_digest in current]
-    last = max(wanted or found, key=lambda one: (one.measured_at, one.cell.digest))
-    return _counted([one for one in found if one.cell.digest == last.cell.digest])
+def _newest(
+    records: Sequence[TrialRecord], current: frozenset[str]
+) -> list[TrialRecord]:
+    wanted = [record for record in records if record.cell.spec_digest in current]
+    last = max(
+        wanted or records, key=lambda record: (record.measured_at, record.cell.digest)
+    )
+    return _counted(
+        [record for record in records if record.cell.digest == last.cell.digest]
+    )
 
 
-def _counted(found: Sequence[TrialRecord]) -> list[TrialRecord]:
+def _counted(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """All but the records of a trial that could not be run until it could.
 
     Whoever mends a machine asks again: of a trial never begun the last word counts,
     and none where there is more to tell. A trial that broke stays.
     """
-    begun = {one.trial for one in found if not isinstance(one.result.outcome, NotRun)}
+    begun = {
+        record.trial
+        for record in records
+        if not isinstance(record.result.outcome, NotRun)
+    }
     waiting: dict[int, TrialRecord] = {}
-    for record in sorted(found, key=lambda one: one.measured_at):
+    for record in sorted(records, key=lambda record: record.measured_at):
         if isinstance(record.result.outcome, NotRun) and record.trial not in begun:
             waiting[record.trial] = record
     return [
-        one
-        for one in found
-        if not isinstance(one.result.outcome, NotRun) or one is waiting.get(one.trial)
+        record
+        for record in records
+        if not isinstance(record.result.outcome, NotRun)
+        or record is waiting.get(record.trial)
     ]
 
 

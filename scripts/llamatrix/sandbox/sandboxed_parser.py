@@ -90,8 +90,8 @@ def parse_sandboxed(
     output = _Output(max_bytes=limits.output_bytes)
     with seccomp_file() as seccomp:
         if bwrap is None:
-            found = dict.fromkeys((_PACKAGES, *(path.parent for path in libraries)))
-            here = (os.pathsep.join(map(str, found)), *numbers, str(parser.resolve()))
+            folders = dict.fromkeys((_PACKAGES, *(path.parent for path in libraries)))
+            here = (os.pathsep.join(map(str, folders)), *numbers, str(parser.resolve()))
             argv: tuple[str, ...] = (sys.executable, *launched, *here)
             argv += (str(data), *words)
         else:

@@ -147,16 +147,16 @@ def open_sandbox(
 
     `complaints` receives the standard error of everything inside.
     """
-    with ExitStack() as held:
+    with ExitStack() as stack:
         ours, supervisor_end = socket.socketpair()
-        held.enter_context(ours)
+        stack.enter_context(ours)
         user = sandbox.user()
         texts = _etc_files(user, hosts=sandbox.hosts)
         files = {
-            name: held.enter_context(memory_file(name, text.encode()))
+            name: stack.enter_context(memory_file(name, text.encode()))
             for name, text in texts.items()
         }
-        refused = held.enter_context(seccomp_file())
+        refused = stack.enter_context(seccomp_file())
         argv = bwrap_argv(
             sandbox,
             user,
@@ -164,15 +164,15 @@ def open_sandbox(
             seccomp=refused,
             command=supervisor_command(sandbox, user),
         )
-        errors = held.enter_context(_stored(complaints))
-        groups = held.enter_context(
+        errors = stack.enter_context(_stored(complaints))
+        groups = stack.enter_context(
             limited(
                 memory_bytes=job["max_memory_bytes"],
                 threads=THREADS_PER_PROCESS * job["max_processes"],
             )
         )
         with supervisor_end:
-            process = held.enter_context(
+            process = stack.enter_context(
                 shell.started(
                     joining(groups, argv),
                     env={},
@@ -186,14 +186,14 @@ def open_sandbox(
             raise AssertionError
         ours.settimeout(_ENTER_TIMEOUT_S)
         listeners = tuple(
-            held.enter_context(listener)
+            stack.enter_context(listener)
             for listener in _listeners(ours, len(sandbox.own_ports), complaints)
         )
         ours.settimeout(_LEAVE_TIMEOUT_S)
         if sandbox.own_ports:
             forwarded = listeners[len(sandbox.ports) :]
             ways = list(zip(forwarded, sandbox.forwards.values(), strict=True))
-            held.enter_context(forwarding(ways))
+            stack.enter_context(forwarding(ways))
             listeners = listeners[: len(sandbox.ports)]
         yield SandboxSession(
             listeners=listeners,

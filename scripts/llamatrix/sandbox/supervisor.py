@@ -324,8 +324,8 @@ def _size(pid: int) -> tuple[int, int]:
 
 
 def _number(status: bytes, key: bytes) -> int:
-    _, found, rest = status.partition(key)
-    return int(rest.split(None, 1)[0]) if found else 0
+    _, separator, rest = status.partition(key)
+    return int(rest.split(None, 1)[0]) if separator else 0
 
 
 def _reaped(child: int, *, wait: bool = False) -> int | None:
@@ -335,9 +335,9 @@ def _reaped(child: int, *, wait: bool = False) -> int | None:
         if wait:
             return os.waitpid(child, 0)[1]
         while True:
-            pid, found = os.waitpid(-1, os.WNOHANG)
+            pid, wait_status = os.waitpid(-1, os.WNOHANG)
             if pid == child:
-                status = found
+                status = wait_status
             if pid == 0:
                 break
     return status

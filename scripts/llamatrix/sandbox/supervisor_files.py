@@ -110,7 +110,7 @@ def choose(
                 with os.scandir(path) as entries:
                     some = itertools.islice(entries, max_files + 1)
                     within = [f"{name}/{entry.name}" for entry in some]
-                pending += [one for one in within if one not in installed]
+                pending += [path for path in within if path not in installed]
         except OSError:
             left_out.add(name)
             continue

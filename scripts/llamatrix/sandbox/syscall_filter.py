@@ -100,7 +100,7 @@ def syscall_filter(machine: str = "") -> bytes | None:
         ],
         "socket": [
             _argument(0),
-            *((_IF_EQUAL, 4 - n, 0, one) for n, one in enumerate(_FAMILIES)),
+            *((_IF_EQUAL, 4 - n, 0, family) for n, family in enumerate(_FAMILIES)),
             _refuse(errno.EAFNOSUPPORT),
         ],
     }

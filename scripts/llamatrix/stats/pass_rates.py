@@ -153,10 +153,10 @@ def most_called(trials: int, *, baseline: int | None = None) -> int | None:
     """
     before = trials if baseline is None else baseline
     for passed in range(before - 1, -1, -1):
-        found = compare_passes(
+        comparison = compare_passes(
             Passes(passed=before, trials=trials), Passes(passed=passed, trials=trials)
         )
-        if found.verdict in {Verdict.SLOWER, Verdict.BROKEN}:
+        if comparison.verdict in {Verdict.SLOWER, Verdict.BROKEN}:
             return passed
     return None
 
@@ -235,7 +235,7 @@ def turn_curve(turns: Sequence[int | None], *, max_turns: int) -> TurnCurve:
         raise ValueError("turns: no trials")
     points = []
     for turn in range(1, max_turns + 1):
-        correct = sum(one is not None and one <= turn for one in turns)
+        correct = sum(needed is not None and needed <= turn for needed in turns)
         passes = Passes(passed=correct, trials=len(turns))
         points.append(
             TurnPoint(
@@ -245,7 +245,7 @@ def turn_curve(turns: Sequence[int | None], *, max_turns: int) -> TurnCurve:
     return TurnCurve(
         points=tuple(points),
         trials=len(turns),
-        censored=sum(one is None for one in turns),
+        censored=sum(turn is None for turn in turns),
     )
 
 
@@ -271,7 +271,7 @@ def compare_turns(
     _check([*baseline, *candidate], max_turns)
     if not baseline or not candidate:
         raise ValueError("turns: an arm without trials")
-    scores = [_score(one, max_turns) for one in (*baseline, *candidate)]
+    scores = [_score(score, max_turns) for score in (*baseline, *candidate)]
     size, everything = len(candidate), sum(scores)
     seen = _distance(sum(scores[len(baseline) :]), everything, size, len(scores))
     ways = _subset_sums(scores, size)

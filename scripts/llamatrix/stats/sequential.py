@@ -79,15 +79,15 @@ class PairedComparison:
         return self._smallest(margin=0.0, cells=cells)
 
     def _smallest(self, *, margin: float, cells: int) -> float | None:
-        found = self.estimate
-        if found is None or not found.sd_log:
+        estimate = self.estimate
+        if estimate is None or not estimate.sd_log:
             return None
         return smallest_effect(
-            sd_log=upper_sd(found.sd_log, values=found.pairs),
-            pairs=found.pairs,
+            sd_log=upper_sd(estimate.sd_log, values=estimate.pairs),
+            pairs=estimate.pairs,
             margin=margin,
             alpha=self.rule.alpha / cells,
-            rounding_log=found.rounding_log,
+            rounding_log=estimate.rounding_log,
         )
 
     def with_notes(self, *notes: str) -> "PairedComparison":
@@ -112,12 +112,12 @@ def judge(
 ) -> PairedComparison:
     """Judge all the pairs, once. The margin defaults to the unit's own."""
     rule = Rule(margin=unit.margin if margin is None else margin, alpha=alpha)
-    found = sort_pairs(pairs)
-    ratios = log_ratios(found.complete, unit)
+    sorted_pairs = sort_pairs(pairs)
+    ratios = log_ratios(sorted_pairs.complete, unit)
     overall = estimate(ratios, rounding_log=rounding_log) if ratios else None
-    cycles = clock_log_ratios(found.complete, unit)
+    cycles = clock_log_ratios(sorted_pairs.complete, unit)
     per_cycle = estimate(cycles, rounding_log=rounding_log) if cycles else None
-    verdict, notes = _verdict(found, overall, rule)
+    verdict, notes = _verdict(sorted_pairs, overall, rule)
     if verdict in {Verdict.SLOWER, Verdict.FASTER} and per_cycle:
         notes = (*notes, _clock_note(verdict, rule.verdict(per_cycle)))
     return PairedComparison(
@@ -126,17 +126,17 @@ def judge(
         rule=rule,
         estimate=overall,
         per_cycle=per_cycle,
-        used=tuple(pair.number for pair in found.complete),
-        left_out=found.left_out,
+        used=tuple(pair.number for pair in sorted_pairs.complete),
+        left_out=sorted_pairs.left_out,
         notes=notes,
     )
 
 
 def _verdict(
-    found: SortedPairs, overall: Estimate | None, rule: Rule
+    sorted_pairs: SortedPairs, overall: Estimate | None, rule: Rule
 ) -> tuple[Verdict, tuple[str, ...]]:
-    if found.candidate_broken:
-        count = len(found.candidate_failed)
+    if sorted_pairs.candidate_broken:
+        count = len(sorted_pairs.candidate_failed)
         note = f"the baseline gave a value in {count} of {count} pairs, the candidate in none"
         return Verdict.BROKEN, (note,)
     if overall is None:
@@ -148,10 +148,10 @@ def _verdict(
         return Verdict.INCONCLUSIVE, (note,)
     verdict = rule.verdict(overall)
     notes: list[str] = []
-    if found.candidate_failed and verdict in {Verdict.SAME, Verdict.FASTER}:
+    if sorted_pairs.candidate_failed and verdict in {Verdict.SAME, Verdict.FASTER}:
         # What is missing may be what is bad: survivors cannot speak for it.
         verdict = Verdict.INCONCLUSIVE
-        numbers = ", ".join(map(str, found.candidate_failed))
+        numbers = ", ".join(map(str, sorted_pairs.candidate_failed))
         notes.append(
             f"the candidate gave no value in pair {numbers} where the baseline did; "
             "find out why before trusting the rest"
@@ -287,8 +287,8 @@ def judge_cases(
         )
 
     comparisons = {}
-    for case, found in samples.items():
-        comparisons[case] = judged(case, found.pairs)
+    for case, case_pairs in samples.items():
+        comparisons[case] = judged(case, case_pairs.pairs)
         if comparisons[case].verdict is not Verdict.BROKEN:
             comparisons[case] = replace(
                 comparisons[case], verdict=Verdict.INCONCLUSIVE
@@ -296,10 +296,12 @@ def judge_cases(
     settled: set[str] = set()
     judgement = judge_cells(comparisons, alpha=sequential.alpha)
     for count in sequential.looks:
-        for case, found in samples.items():
-            ends = [end for end, pair in enumerate(found.pairs, 1) if pair.complete]
+        for case, case_pairs in samples.items():
+            ends = [
+                end for end, pair in enumerate(case_pairs.pairs, 1) if pair.complete
+            ]
             if case not in settled and len(ends) >= count:
-                comparisons[case] = judged(case, found.pairs[: ends[count - 1]])
+                comparisons[case] = judged(case, case_pairs.pairs[: ends[count - 1]])
         judgement = judge_cells(comparisons, alpha=sequential.alpha)
         settled |= {cell.id for cell in judgement.cells if cell.verdict.decided}
     return replace(
@@ -311,10 +313,10 @@ def judge_cases(
             for cell in judgement.cells
         ),
         next_pairs={
-            case: _next_pairs(found.pairs, sequential)
+            case: _next_pairs(case_pairs.pairs, sequential)
             if case not in settled or comparisons[case].verdict is Verdict.BROKEN
             else None
-            for case, found in samples.items()
+            for case, case_pairs in samples.items()
         },
     )
 
@@ -351,7 +353,7 @@ def judge_cells(
     planned looks counts K times before. Cells that could not be tested (BROKEN, too
     few pairs) still count as cells.
     """
-    raw = [_p_over_looks(one, alpha) for one in comparisons.values()]
+    raw = [_p_over_looks(comparison, alpha) for comparison in comparisons.values()]
     adjusted = holm([1.0 if p is None else p for p in raw])
     cells = tuple(
         JudgedCell(
@@ -389,10 +391,12 @@ def session_estimate(metrics: Sequence[tuple[Unit, Sequence[Pair]]]) -> Estimate
         {pair.number: log_ratios([pair], unit)[0] for pair in pairs if pair.complete}
         for unit, pairs in metrics
     ]
-    numbers = [pair for pair in ratios[0] if all(pair in one for one in ratios)]
+    numbers = [pair for pair in ratios[0] if all(pair in ratio for ratio in ratios)]
     if not numbers:
         return None
-    means = [math.fsum(one[pair] for one in ratios) / len(ratios) for pair in numbers]
+    means = [
+        math.fsum(ratio[pair] for ratio in ratios) / len(ratios) for pair in numbers
+    ]
     return estimate(means)
 
 
@@ -404,18 +408,19 @@ def headline(sessions: Sequence[Estimate], *, alpha: float) -> Headline:
     1946).
     """
     count = len(sessions)
-    mean = math.fsum(one.mean_log for one in sessions) / count
+    mean = math.fsum(session.mean_log for session in sessions) / count
     interval = None
-    if all(one.standard_error for one in sessions):
+    if all(session.standard_error for session in sessions):
         interval = ratio_interval(mean, _half_width(sessions, alpha))
     return Headline(ratio=ratio_of(mean), interval=interval, sessions=count)
 
 
 def _half_width(sessions: Sequence[Estimate], alpha: float) -> float:
-    errors = [one.standard_error or 0.0 for one in sessions]
+    errors = [session.standard_error or 0.0 for session in sessions]
     variance = math.fsum(error**2 for error in errors)
     degrees = variance**2 / math.fsum(
-        error**4 / (one.pairs - 1) for error, one in zip(errors, sessions, strict=True)
+        error**4 / (session.pairs - 1)
+        for error, session in zip(errors, sessions, strict=True)
     )
     return t_quantile(1 - alpha / 2, degrees) * math.sqrt(variance) / len(errors)
 

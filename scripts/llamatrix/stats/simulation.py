@@ -189,13 +189,13 @@ def _paired_way(
         ratios = _process_means(candidate) - _process_means(baseline)
         seen = [_estimates(ratios[:, :count]) for count in sequential.looks]
         for at_looks in zip(*seen, strict=True):
-            decided = (one for one in at_looks if rule.verdict(one).decided)
-            found = next(decided, at_looks[-1])
-            half = found.log_half_width(rule.alpha)
+            decided = (at_look for at_look in at_looks if rule.verdict(at_look).decided)
+            look = next(decided, at_looks[-1])
+            half = look.log_half_width(rule.alpha)
             yield Claim(
-                verdict=rule.verdict(found),
-                covered=half is not None and abs(found.mean_log - truth) <= half,
-                per_arm=found.pairs,
+                verdict=rule.verdict(look),
+                covered=half is not None and abs(look.mean_log - truth) <= half,
+                per_arm=look.pairs,
             )
 
     return Way(
@@ -467,10 +467,10 @@ def headline_coverage(
             )
             for session, stop in zip(run, stops, strict=True)
         ]
-        found = headline(
-            [one for one in estimates if one], alpha=sequential.alpha_per_look
+        overall = headline(
+            [item for item in estimates if item], alpha=sequential.alpha_per_look
         ).interval
-        covered += found is not None and found.low <= 1 <= found.high
+        covered += overall is not None and overall.low <= 1 <= overall.high
     return Rate(share=covered / runs, runs=runs)
 
 
@@ -494,8 +494,8 @@ def _stops(
             )
             waiting[place] = not rule.verdict(seen).decided
         stops = np.where(waiting.any(axis=2), stops, np.minimum(stops, count))
-    found: list[list[int]] = stops.tolist()
-    return found
+    counts: list[list[int]] = stops.tolist()
+    return counts
 
 
 def _pairs(log_ratios: Sequence[float]) -> tuple[Pair, ...]:
@@ -529,6 +529,6 @@ def rounded_coverage(
             for mean in (level, truth * level)
         ]
         ratios = [math.log(b / a) for a, b in zip(*arms, strict=True)]
-        found = estimate(ratios, rounding_log=rounding_log(arms)).interval(ALPHA)
-        covered += found is None or found.low <= truth <= found.high
+        interval = estimate(ratios, rounding_log=rounding_log(arms)).interval(ALPHA)
+        covered += interval is None or interval.low <= truth <= interval.high
     return Rate(share=covered / runs, runs=runs)

@@ -75,19 +75,19 @@ def judge_trials(
     broken: str = "",
 ) -> TrialComparison:
     """Judge one cell. `broken` says why the candidate could not even be begun."""
-    found = (*([broken] if broken else []), *breaks(baseline, candidate))
+    reasons = (*([broken] if broken else []), *breaks(baseline, candidate))
     comparison = turns = None
     if baseline.passes and candidate.passes:
         comparison = compare_passes(baseline.passes, candidate.passes)
         turns = compare_turns(baseline.turns, candidate.turns, max_turns=max_turns)
     verdict = comparison.verdict if comparison else Verdict.INCONCLUSIVE
     return TrialComparison(
-        verdict=Verdict.BROKEN if found else verdict,
+        verdict=Verdict.BROKEN if reasons else verdict,
         baseline=baseline,
         candidate=candidate,
         comparison=comparison,
         turns=turns,
-        breaks=found,
+        breaks=reasons,
     )
 
 
@@ -98,24 +98,24 @@ def breaks(baseline: ArmTrials, candidate: ArmTrials) -> tuple[str, ...]:
     works and has none; where it has some too, the candidate must do nothing else.
     Refused calls follow the rule of passes: sampled text may upset any parser once.
     """
-    found = []
+    reasons = []
     if candidate.template_fails and not baseline.template_fails:
-        found.append("the candidate's chat template fails an essential case")
+        reasons.append("the candidate's chat template fails an essential case")
     works = bool(baseline.turns)
     if candidate.broken and works and (not baseline.broken or not candidate.turns):
         many = len(candidate.broken)
-        found.append(f"{many} trials broke, twice each: {candidate.broken[-1]}")
+        reasons.append(f"{many} trials broke, twice each: {candidate.broken[-1]}")
     if _all_to_none(baseline.passes, candidate.passes):
-        found.append(
+        reasons.append(
             f"no trial passes, where all of the baseline's at least "
             f"{HARD_BREAK_TRIALS} do"
         )
     if _all_to_none(baseline.clean, candidate.clean):
-        found.append(
+        reasons.append(
             "every trial has calls that the server refused or broke off, and none of "
             "the baseline's has"
         )
-    return tuple(found)
+    return tuple(reasons)
 
 
 def _all_to_none(baseline: Passes | None, candidate: Passes | None) -> bool:
@@ -156,18 +156,19 @@ def pooled(comparisons: Sequence[PassComparison]) -> Pooled:
     import numpy as np
 
     total = np.ones(1)
-    for one in comparisons:
+    for comparison in comparisons:
         baseline, candidate = (
             np.diff([beta_cdf(at / _STEPS, *arm.posterior) for at in range(_STEPS + 1)])
-            for arm in (one.baseline, one.candidate)
+            for arm in (comparison.baseline, comparison.candidate)
         )
         total = np.convolve(total, np.convolve(baseline, candidate[::-1]))
     middle, threshold = len(total) // 2, round(DROP * _STEPS * len(comparisons))
     return Pooled(
         cells=len(comparisons),
-        baseline=_together([one.baseline for one in comparisons]),
-        candidate=_together([one.candidate for one in comparisons]),
-        mean_drop=math.fsum(_mean_drop(one) for one in comparisons) / len(comparisons),
+        baseline=_together([comparison.baseline for comparison in comparisons]),
+        candidate=_together([comparison.candidate for comparison in comparisons]),
+        mean_drop=math.fsum(_mean_drop(comparison) for comparison in comparisons)
+        / len(comparisons),
         drop_probability=float(
             total[middle + threshold + 1 :].sum() + total[middle + threshold] / 2
         ),
@@ -184,7 +185,7 @@ def overall_verdict(
 
     Together they can take nothing back: a mean that stays may hide a cell that fell.
     """
-    verdicts = [one.verdict for one in comparisons]
+    verdicts = [comparison.verdict for comparison in comparisons]
     if together and together.verdict is Verdict.SLOWER:
         verdicts.append(Verdict.SLOWER)
     return most_severe(verdicts)
@@ -192,12 +193,13 @@ def overall_verdict(
 
 def _together(arms: Sequence[Passes]) -> Passes:
     return Passes(
-        passed=sum(one.passed for one in arms), trials=sum(one.trials for one in arms)
+        passed=sum(arm.passed for arm in arms), trials=sum(arm.trials for arm in arms)
     )
 
 
-def _mean_drop(one: PassComparison) -> float:
+def _mean_drop(comparison: PassComparison) -> float:
     before, after = (
-        a / (a + b) for a, b in (one.baseline.posterior, one.candidate.posterior)
+        a / (a + b)
+        for a, b in (comparison.baseline.posterior, comparison.candidate.posterior)
     )
     return before - after

@@ -42,8 +42,8 @@ def most_severe(verdicts: Iterable[Verdict]) -> Verdict:
     All cells SAME gives SAME without a correction for their number: every cell must
     pass its own test for it (Berger, Technometrics 1982: intersection-union).
     """
-    found = set(verdicts)
-    ordered = (verdict for verdict in _MOST_SEVERE_FIRST if verdict in found)
+    present = set(verdicts)
+    ordered = (verdict for verdict in _MOST_SEVERE_FIRST if verdict in present)
     return next(ordered, Verdict.INCONCLUSIVE)
 
 

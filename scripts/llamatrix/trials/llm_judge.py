@@ -165,11 +165,11 @@ def judge_question(
     redaction: Redaction,
 ) -> JudgeQuestion:
     """Return the question about one workspace; `task` is the prompt of the agent."""
-    asked, shown = rubric(), workspace_text(workspace, redaction)
+    rules, shown = rubric(), workspace_text(workspace, redaction)
     mark = hashlib.sha256(shown.text.encode()).hexdigest()[:12]
     aspects = (
         f"{key}: {aspect.asks}\n  1: {aspect.one}\n  3: {aspect.three}\n  5: {aspect.five}"
-        for key, aspect in asked.aspects.items()
+        for key, aspect in rules.aspects.items()
     )
     text = "\n\n".join(
         [
@@ -177,10 +177,10 @@ def judge_question(
             f"The agent's log proves: {_tdd_text(tdd)}",
             f"<<<{mark}\n{shown.text}\n{mark}>>>",
             "The aspects:\n\n" + "\n\n".join(aspects),
-            asked.answer.strip(),
+            rules.answer.strip(),
         ]
     )
-    messages = (Message("system", asked.role.strip()), Message("user", text))
+    messages = (Message("system", rules.role.strip()), Message("user", text))
     request = ChatRequest(model=model, messages=messages)
     return JudgeQuestion(request=request, cut=shown.cut)
 
@@ -295,15 +295,15 @@ class WorkspaceText:
 
 def workspace_text(workspace: Path, redaction: Redaction) -> WorkspaceText:
     """Return the names of all files, then their texts without keys, code first."""
-    found = files(workspace)
-    names = [_name(path, workspace) for path in found]
+    paths = files(workspace)
+    names = [_name(path, workspace) for path in paths]
     listed = "\n".join(names[:_MAX_NAMES])
     more = len(names) - _MAX_NAMES
     parts = [f"Files:\n{listed}" + (f"\nand {more} more" if more > 0 else "")]
     room = _MAX_CHARACTERS - len(parts[0])
     cut = []
     unshown = 0
-    for name, text in _texts(workspace, found):
+    for name, text in _texts(workspace, paths):
         if room <= 0:
             cut.append(name)
             unshown += 1
@@ -321,11 +321,11 @@ def workspace_text(workspace: Path, redaction: Redaction) -> WorkspaceText:
     return WorkspaceText(text=whole, cut=tuple(cut))
 
 
-def _texts(workspace: Path, found: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
+def _texts(workspace: Path, paths: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
     """Yield names and texts of files, but not of hidden ones: `.env` may hold a key."""
     shown = [
         path
-        for path in found
+        for path in paths
         if path.suffix in _SHOWN and not path.name.startswith(".")
     ]
     for path in sorted(shown, key=lambda path: _SHOWN[path.suffix]):

@@ -23,11 +23,11 @@ _NOT_FOUND = 404
 def unmet(cell: AgentCell, cache: Path, environ: Mapping[str, str]) -> NotRun | None:
     """Return why the cell's trials cannot run here, with the remedy; None if they can."""
     task = load_task(cell.task)
-    found = _sandbox(cache) or _programs(cell)
-    if found or cell.agent.network is Network.HERMETIC:
-        return found
-    if found := _key(task, environ):
-        return found
+    problem = _sandbox(cache) or _programs(cell)
+    if problem or cell.agent.network is Network.HERMETIC:
+        return problem
+    if problem := _key(task, environ):
+        return problem
     with site(f"https://{task.service.host}") as service:
         return service_lacks(task, environ, service)
 

@@ -214,11 +214,11 @@ class Player:
         """Have the real server do the call: all of the prompt, as many tokens out."""
         if self.upstream is None:
             return _Counts()
-        asked = json.loads(body)
-        asked |= {"stream": False, "max_tokens": answer.length_tokens}
-        asked.pop("stream_options", None)
+        request = json.loads(body)
+        request |= {"stream": False, "max_tokens": answer.length_tokens}
+        request.pop("stream_options", None)
         try:
-            got = await client.post(PATH, json=asked)
+            got = await client.post(PATH, json=request)
         except httpx.HTTPError as error:
             self.refusals.append(f"{type(error).__name__}: {error}")
             return _Counts()

@@ -79,8 +79,8 @@ def hermetic_environment(
         **indexed(_INDEX_PORT),
         **_key_of(task, stubs.key),
     }
-    with ExitStack() as held:
-        port = held.enter_context(serve_stubs(stubs))
+    with ExitStack() as stack:
+        port = stack.enter_context(serve_stubs(stubs))
         sandbox = SandboxSpec(
             bwrap=tools.bwrap,
             tools=tools.programs,
@@ -100,7 +100,7 @@ def hermetic_environment(
         def execution_in(aside: Path) -> ExecutionEnvironment:
             aside.mkdir(exist_ok=True)
             judges = stubs.for_judging(aside)
-            port, switch = held.enter_context(serve_stubs_for_checks(judges))
+            port, switch = stack.enter_context(serve_stubs_for_checks(judges))
             forwards = {**sandbox.forwards, _HTTPS_PORT: port, _SWITCH_PORT: switch}
             judged = replace(
                 sandbox,

@@ -62,14 +62,14 @@ def save_workspace(workspace: Path, folder: Path, redaction: Redaction) -> None:
     is installed, very large files, and files whose cleaned name is a folder's.
     """
     folder.mkdir(parents=True)
-    for found, folders, names in os.walk(workspace):
+    for root, folders, names in os.walk(workspace):
         folders[:] = sorted(
             name
             for name in set(folders) - NOT_COPIED
-            if not is_installed(Path(found, name))
+            if not is_installed(Path(root, name))
         )
         for name in sorted(names):
-            path = Path(found, name)
+            path = Path(root, name)
             if path.is_symlink() or not path.is_file():
                 continue
             if path.stat().st_size > _LARGEST_BYTES:

@@ -155,17 +155,17 @@ class ContextFiller:
                 return StopReason.TIME
             begin = time.monotonic()
             answers, failed = self._answers(tokens, self._floor_tps(done))
-            held = None if failed else self._footprint()
-            if held and (over := self._bounds.over_budget(held)):
+            footprint = None if failed else self._footprint()
+            if footprint and (over := self._bounds.over_budget(footprint)):
                 return FillFailure(at_tokens=tokens, failure=over)
             if answers:
                 step = ContextStep(
-                    tokens=tokens, answers=tuple(answers), footprint=held
+                    tokens=tokens, answers=tuple(answers), footprint=footprint
                 )
                 done.append(step)
                 cached = answers[0].cache_n > 0
                 on_step(step)
-            if held is None:
+            if footprint is None:
                 ended = FailedRequest(
                     stage=Stage.GENERATION, reason="the server ended after its answer"
                 )

@@ -207,8 +207,10 @@ class UsableContext:
 def usable_context(result: SearchResult, *, min_speed_ratio: float) -> UsableContext:
     """Conclude from a search; recall questions without an answer count for nothing."""
     fast = fast_steps(result, min_speed_ratio=min_speed_ratio)
-    answered = [one for one in result.recalled if one.prompt_tokens is not None]
-    forgotten = {one.context_tokens for one in answered if not one.all_exact}
+    answered = [
+        answer for answer in result.recalled if answer.prompt_tokens is not None
+    ]
+    forgotten = {answer.context_tokens for answer in answered if not answer.all_exact}
     if not forgotten:
         return UsableContext(
             step=fast[-1] if fast else None,
@@ -218,7 +220,7 @@ def usable_context(result: SearchResult, *, min_speed_ratio: float) -> UsableCon
     if len(answered) < len(result.recalled):  # recall below is unknown
         kept = [step for step in fast if step.tokens < min(forgotten)]
     else:
-        remembered = {one.context_tokens for one in answered if one.all_exact}
+        remembered = {answer.context_tokens for answer in answered if answer.all_exact}
         kept = [step for step in fast if step.tokens in remembered]
     return UsableContext(
         step=kept[-1] if kept else None,

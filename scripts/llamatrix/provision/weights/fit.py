@@ -140,17 +140,21 @@ def memory_need(
     ]
     quantised = {use.cache_type_k, use.cache_type_v} - {"f16"}
     largest = max(
-        ((one.key_width + one.value_width) * held for one, held in windows), default=0
+        (
+            (window.key_width + window.value_width) * tokens
+            for window, tokens in windows
+        ),
+        default=0,
     )
     return MemoryNeed(
         weights=card_weight_bytes(shape),
-        cache=sum(_cache_bytes(layers, held, use) for layers, held in windows),
+        cache=sum(_cache_bytes(layers, tokens, use) for layers, tokens in windows),
         state=shape.state_bytes,
         compute=use.ubatch_size
         * (
             _F32_BYTES * shape.vocabulary
             + _ACTIVATION_ROWS * _F32_BYTES * shape.embedding
-            + _F16_BYTES * sum({held for _, held in windows})
+            + _F16_BYTES * sum({tokens for _, tokens in windows})
         ),
         scratch=_F16_BYTES * largest if quantised else 0,
         cuda=use.cuda_bytes,
@@ -212,8 +216,10 @@ def known_shape(model: str, scale: Scale = Scale.FULL) -> MemoryShape:
     """Return the shape of a model with known hyper-parameters and our mix of types."""
     shape = shape_of(model, scale)
     plan = layout(SyntheticSpec(model=model, scale=scale, chat_template=""))
-    table = next(one for one in plan.tensors if one.name == "token_embd.weight")
-    tied = not any(one.name == "output.weight" for one in plan.tensors)
+    table = next(
+        tensor for tensor in plan.tensors if tensor.name == "token_embd.weight"
+    )
+    tied = not any(tensor.name == "output.weight" for tensor in plan.tensors)
     return MemoryShape(
         architecture=shape.architecture,
         proven=True,

@@ -69,7 +69,9 @@ class GgufHeader:
     @cached_property
     def newer_types(self) -> tuple[int, ...]:
         """Types that `TENSOR_TYPES` lacks; their sizes follow from offsets."""
-        return tuple(sorted({one.type for one in self.tensors} - TENSOR_TYPES.keys()))
+        return tuple(
+            sorted({tensor.type for tensor in self.tensors} - TENSOR_TYPES.keys())
+        )
 
 
 def refuse(path: Path, reason: str) -> NoReturn:
@@ -79,7 +81,10 @@ def refuse(path: Path, reason: str) -> NoReturn:
 
 def printable(text: str) -> str:
     """Make a file's text fit for a terminal: one line, limited in length."""
-    shown = "".join(one if one.isprintable() else "?" for one in text[:_LONGEST_SHOWN])
+    shown = "".join(
+        character if character.isprintable() else "?"
+        for character in text[:_LONGEST_SHOWN]
+    )
     return shown if len(text) <= _LONGEST_SHOWN else f"{shown}…"
 
 
@@ -213,14 +218,14 @@ class HeaderReader:
                 self._path,
                 f"corrupt: general.alignment is {alignment!r}, not a power of two",
             )
-        found = [self._tensor() for _ in range(count)]
-        if len({name for name, *_ in found}) != count:
+        entries = [self._tensor() for _ in range(count)]
+        if len({name for name, *_ in entries}) != count:
             refuse(self._path, "corrupt: two tensors have the same name")
         begin = -(-self._at // alignment) * alignment
         available = max(0, len(self._data) - begin)
         tensors = []
         expected = 0
-        for index, (name, shape, kind, offset) in enumerate(found):
+        for index, (name, shape, kind, offset) in enumerate(entries):
             if offset != expected:
                 refuse(
                     self._path,
@@ -229,7 +234,7 @@ class HeaderReader:
                 )
             size = self._size(name, shape, kind)
             if size is None:
-                after = found[index + 1][3] if index + 1 < count else available
+                after = entries[index + 1][3] if index + 1 < count else available
                 size = max(0, after - offset)
                 expected = after
             else:

@@ -68,7 +68,7 @@ def _require_magic(path: Path, data: mmap.mmap) -> None:
     magic = data[:_SHOWN_CHARACTERS]
     if magic == b"GGUF":
         return
-    shown = "".join(chr(one) if chr(one).isprintable() else "?" for one in magic)
+    shown = "".join(chr(byte) if chr(byte).isprintable() else "?" for byte in magic)
     what = _OTHER_FORMATS.get(magic, "")
     if data[8:10] == b'{"':
         what = "a safetensors file"
@@ -83,7 +83,7 @@ def _require_magic(path: Path, data: mmap.mmap) -> None:
 def _require_language_model(header: GgufHeader) -> None:
     """Refuse a projector, an adapter, a vocabulary and other kinds of GGUF."""
     kind = header.metadata.get("general.type")
-    names = {one.name for one in header.tensors}
+    names = {tensor.name for tensor in header.tensors}
     if header.architecture == "clip" or kind == "mmproj":
         refuse(
             header.path,
@@ -121,17 +121,19 @@ _TENSOR_ROOTS = frozenset(_ROOTS.split())
 
 def _refuse_foreign_tensors(header: GgufHeader) -> None:
     """Refuse tensors that no text model has: the loader counts them and stops."""
-    foreign = [
-        one for one in header.tensors if one.name.partition(".")[0] not in _TENSOR_ROOTS
+    unknown = [
+        tensor
+        for tensor in header.tensors
+        if tensor.name.partition(".")[0] not in _TENSOR_ROOTS
     ]
-    if not foreign:
+    if not unknown:
         return
-    roots = sorted({f"{one.name.partition('.')[0]}.*" for one in foreign})
-    size = bytes_text(sum(one.bytes for one in foreign))
-    own = len(header.tensors) - len(foreign)
+    roots = sorted({f"{tensor.name.partition('.')[0]}.*" for tensor in unknown})
+    size = bytes_text(sum(tensor.bytes for tensor in unknown))
+    own = len(header.tensors) - len(unknown)
     refuse(
         header.path,
-        f"has {len(foreign)} tensors ({', '.join(roots[:5])}; {size}) that are not part "
+        f"has {len(unknown)} tensors ({', '.join(roots[:5])}; {size}) that are not part "
         f"of a text model: llama.cpp refuses the file (wrong number of tensors; expected "
         f"{len(header.tensors)}, got at most {own}); take a text-only GGUF with its "
         "projector (mmproj) in a file of its own",
@@ -163,6 +165,6 @@ def _with_other_parts(first: GgufHeader, count: int) -> GgufHeader:
             first.path,
             f"{total} tensors announced, its {count} parts have {len(tensors)}",
         )
-    if len({one.name for one in tensors}) != len(tensors):
+    if len({tensor.name for tensor in tensors}) != len(tensors):
         refuse(first.path, "two of its parts have a tensor of the same name")
     return GgufHeader(path=first.path, metadata=first.metadata, tensors=tuple(tensors))

@@ -73,7 +73,7 @@ class Metadata:
                     f"{self.architecture}.{key} has {len(value)} entries for "
                     f"{self.layers} layers"
                 )
-            return [int(one) for one in value]
+            return [int(item) for item in value]
         if value is None and default:
             return default
         return [self.number(key)] * self.layers
@@ -119,17 +119,19 @@ class _Rules:
 
     def shape(self) -> MemoryShape:
         keys = self._keys
-        tensors = [one for one in self._header.tensors if not self._is_skipped(one)]
-        table = next(one for one in tensors if one.name == "token_embd.weight")
-        host = sum(one.bytes for one in tensors if self._stays_on_host(one))
-        tied = all(one.name != "output.weight" for one in tensors)
+        tensors = [
+            tensor for tensor in self._header.tensors if not self._is_skipped(tensor)
+        ]
+        table = next(tensor for tensor in tensors if tensor.name == "token_embd.weight")
+        host = sum(tensor.bytes for tensor in tensors if self._stays_on_host(tensor))
+        tied = all(tensor.name != "output.weight" for tensor in tensors)
         state = sum(self._state_elements(layer) for layer in range(self._trunk))
         return MemoryShape(
             architecture=self._arch,
             proven=self._arch in known.PROVEN and not self._header.newer_types,
             notes=tuple(self._notes()),
             refusal=self._refusal(),
-            tensor_bytes=sum(one.bytes for one in tensors),
+            tensor_bytes=sum(tensor.bytes for tensor in tensors),
             embedding_bytes=host,
             tied_bytes=table.bytes if tied else 0,
             attention=self._attention(),
@@ -175,7 +177,7 @@ class _Rules:
         if names and self._arch not in names:
             return f"it knows no architecture {self._arch!r}"
         count = self._lists.tensor_types
-        newest = max(one.type for one in self._header.tensors)
+        newest = max(tensor.type for tensor in self._header.tensors)
         if count and newest >= count:
             label = TENSOR_TYPES.get(newest, ("", 0, 0))[0]
             shown = f"{newest} ({label})" if label else str(newest)
@@ -211,7 +213,7 @@ class _Rules:
             )
             for (key, value, window), count in sorted(
                 kinds.items(),
-                key=lambda one: (one[0][2] is not None, one[0][2] or 0, one[0][:2]),
+                key=lambda item: (item[0][2] is not None, item[0][2] or 0, item[0][:2]),
             )
             if key or value
         )

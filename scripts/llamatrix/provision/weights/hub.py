@@ -50,11 +50,11 @@ def look_up(repository: str, file: str, *, revision: str | None = None) -> HubFi
 
     what = f"{repository}: {file}"
     with _translated_errors(what, revision):
-        found = get_hf_file_metadata(
+        metadata = get_hf_file_metadata(
             _url(repository, file, revision), timeout=_ANSWER_TIMEOUT_S
         )
-    etag = found.etag or ""
-    if not found.commit_hash or not found.size or not _SHA256.fullmatch(etag):
+    etag = metadata.etag or ""
+    if not metadata.commit_hash or not metadata.size or not _SHA256.fullmatch(etag):
         raise ProvisionError(
             f"{what}: the hub reports no revision, size and sha256 for it; is "
             "models.*.file in matrix.toml a weights file?"
@@ -62,9 +62,9 @@ def look_up(repository: str, file: str, *, revision: str | None = None) -> HubFi
     return HubFile(
         repository=repository,
         file=file,
-        revision=found.commit_hash,
+        revision=metadata.commit_hash,
         sha256=etag,
-        size_bytes=found.size,
+        size_bytes=metadata.size,
     )
 
 
@@ -115,12 +115,12 @@ def stream(wanted: HubFile, part: Path, *, on_bytes: Callable[[int], None]) -> N
     if begin:
         headers["Range"] = f"bytes={begin}-"
     url = _url(wanted.repository, wanted.file, wanted.revision)
-    asked = get_session().stream(
+    response = get_session().stream(
         "GET", url, headers=headers, follow_redirects=True, timeout=_STREAM_TIMEOUT_S
     )
     with (
         _translated_errors(f"{wanted.repository}: {wanted.file}", wanted.revision),
-        asked as reply,
+        response as reply,
     ):
         hf_raise_for_status(reply)
         continues = reply.headers.get("Content-Range", "").startswith(f"bytes {begin}-")

@@ -241,10 +241,10 @@ def _fetch(wanted: HubFile, cache: Path) -> None:
             purpose=f"downloading {wanted.file}",
             setting="HF_HOME",
         )
-        found = hub.look_up(wanted.repository, wanted.file, revision=wanted.revision)
-        if found.sha256 != wanted.sha256:
+        remote = hub.look_up(wanted.repository, wanted.file, revision=wanted.revision)
+        if remote.sha256 != wanted.sha256:
             raise ProvisionError(
-                f"{wanted.repository}: {wanted.file}: the hub has sha256 {found.sha256} "
+                f"{wanted.repository}: {wanted.file}: the hub has sha256 {remote.sha256} "
                 f"at revision {wanted.revision}, but matrix.lock has {wanted.sha256}; "
                 "nothing was fetched. Run `invoke lock` if the lock is meant to change"
             )

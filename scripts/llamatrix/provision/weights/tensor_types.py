@@ -77,7 +77,7 @@ def least_bits_per_weight(quant: str | None) -> float | None:
         for name, bits in types.items()
         if re.search(rf"(?<![A-Z0-9]){name}(?![A-Z0-9])", text)
     ]
-    named += [float(one or other) for one, other in _BITS_NAMED.findall(text)]
+    named += [float(bits or other) for bits, other in _BITS_NAMED.findall(text)]
     if not named and (family := _FAMILY.search(text)):
         named = [
             bits for name, bits in types.items() if name.startswith(f"{family[1]}_")

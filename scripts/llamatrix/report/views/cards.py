@@ -60,7 +60,7 @@ def card_notes(group: Group) -> Iterator[str]:
         seconds = [warm_up.seconds for warm_up in warm_ups]
         yield (
             f"warm-up before each process: {min(seconds):.0f} to {max(seconds):.0f} s, "
-            f"steady in {sum(one.steady for one in warm_ups)} of {len(warm_ups)}"
+            f"steady in {sum(warm_up.steady for warm_up in warm_ups)} of {len(warm_ups)}"
         )
     reasons = Counter(
         reason
@@ -74,7 +74,7 @@ def card_notes(group: Group) -> Iterator[str]:
 def _sampled(group: Group) -> Iterator[tuple[str, str, tuple[SpeedRecord, ...]]]:
     """Model, test and records of each result with GPU samples."""
     for (model, test), result in group.results.items():
-        records = tuple(one for one in result.records if one.telemetry.gpu)
+        records = tuple(record for record in result.records if record.telemetry.gpu)
         if records:
             yield model, test.name, records
 
@@ -110,16 +110,16 @@ def _energy(group: Group) -> Table:
 
 def energy_cells(records: tuple[SpeedRecord, ...]) -> tuple[Cell, Cell, Cell, str]:
     """Joules per token, mean power, of how many processes, and the source."""
-    found = [
+    energies = [
         (record, energy)
         for record in records
         if (sample := sample_of(record))
         and (energy := energy_of(record.telemetry, sample))
     ]
-    used = tuple(record for record, _ in found)
-    joules = [energy.joules_per_token for _, energy in found]
-    watts = [energy.mean_w for _, energy in found]
-    sources = sorted({energy.source for _, energy in found})
+    used = tuple(record for record, _ in energies)
+    joules = [energy.joules_per_token for _, energy in energies]
+    watts = [energy.mean_w for _, energy in energies]
+    sources = sorted({energy.source for _, energy in energies})
     return (
         number(
             statistics.fmean(joules) if joules else None,
@@ -130,7 +130,7 @@ def energy_cells(records: tuple[SpeedRecord, ...]) -> tuple[Cell, Cell, Cell, st
         number(
             statistics.fmean(watts) if watts else None, watts_text, "W", records=used
         ),
-        count(len(found)),
+        count(len(energies)),
         ", ".join(sources) or "too short, or not reported by the card",
     )
 
@@ -228,14 +228,17 @@ def peak_memory(records: Iterable[SpeedRecord]) -> tuple[int | None, int | None]
     own: list[int] = []
     device: list[int] = []
     for record in records:
-        before = {one.index: one.used_bytes or 0 for one in record.telemetry.gpu_before}
+        before = {
+            sample.index: sample.used_bytes or 0
+            for sample in record.telemetry.gpu_before
+        }
         sample = sample_of(record)
-        held = held_bytes(record.telemetry, sample)
-        own += [] if held is None else [held]
+        held_by_processes = held_bytes(record.telemetry, sample)
+        own += [] if held_by_processes is None else [held_by_processes]
         device += [
-            one.used_bytes - before[one.index]
-            for one in samples_of_test(record.telemetry, sample)
-            if one.used_bytes is not None and one.index in before
+            at_test.used_bytes - before[at_test.index]
+            for at_test in samples_of_test(record.telemetry, sample)
+            if at_test.used_bytes is not None and at_test.index in before
         ]
     return max(own, default=None), max(device, default=None)
 
@@ -248,7 +251,7 @@ def idle_power_w(records: Iterable[SpeedRecord]) -> float | None:
         else idle_w(record.telemetry.gpu_before)
         for record in records
     )
-    return min((one for one in watts if one is not None), default=None)
+    return min((watt for watt in watts if watt is not None), default=None)
 
 
 def _is_disturbed(record: SpeedRecord) -> bool:

@@ -60,9 +60,11 @@ def newest(records: Iterable[ContextRecord]) -> list[ContextRecord]:
     A settled one before all that were broken off, as the command takes it.
     """
     latest: dict[tuple[str, str, str], ContextRecord] = {}
-    for record in sorted(records, key=lambda one: (one.settled, one.measured_at)):
-        asked = repr(record.limits)
-        latest[record.host.slug, record.cell.id, asked] = record
+    for record in sorted(
+        records, key=lambda record: (record.settled, record.measured_at)
+    ):
+        limits = repr(record.limits)
+        latest[record.host.slug, record.cell.id, limits] = record
     return [latest[key] for key in sorted(latest)]
 
 
@@ -154,25 +156,25 @@ def _curve(record: ContextRecord) -> Table:
 
 
 def _notes(record: ContextRecord) -> list[str]:
-    found, answer = record.result, _answer(record)
+    result, answer = record.result, _answer(record)
     lines = [
         f"- limit: {_limit_text(answer)}",
         f"- measured: {record.measured_at[:10]}, llama.cpp {record.build.commit[:9]}",
         *_memory_notes(record),
-        *_attempt_notes(found),
+        *_attempt_notes(result),
         *_recall_notes(record),
     ]
     heard = dict.fromkeys(
         word
-        for held in _footprints(found)
-        for word in (held.disturbances if held else ())
+        for footprint in _footprints(result)
+        for word in (footprint.disturbances if footprint else ())
     )
-    return [*lines, *(f"- disturbed: {word}" for word in (*heard, *_odd(found.steps)))]
+    return [*lines, *(f"- disturbed: {word}" for word in (*heard, *_odd(result.steps)))]
 
 
 def _odd(steps: Sequence[ContextStep]) -> Iterator[str]:
     """A larger context is never faster, but for a machine that was busy before."""
-    fastest = max(steps, key=lambda one: one.generation_tps, default=None)
+    fastest = max(steps, key=lambda step: step.generation_tps, default=None)
     if fastest and fastest.generation_tps > _ODD * steps[0].generation_tps:
         yield (
             f"{fastest.tokens:,} tokens were faster than {steps[0].tokens:,}; the "
@@ -186,7 +188,7 @@ def _memory_notes(record: ContextRecord) -> Iterator[str]:
     others = ceiling.others_bytes
     taken = f" (others held {bytes_text(others)})" if others else ""
     yield f"- memory: {bytes_text(ceiling.budget_bytes)} of the {where} to use{taken}"
-    known = [held for held in _footprints(record.result) if held]
+    known = [footprint for footprint in _footprints(record.result) if footprint]
     if known:
         yield (
             f"- the process on the host: {bytes_text(known[0].rss_bytes)} after "
@@ -194,12 +196,12 @@ def _memory_notes(record: ContextRecord) -> Iterator[str]:
         )
 
 
-def _attempt_notes(found: SearchResult) -> Iterator[str]:
-    for place, attempt in enumerate(found.attempts, start=1):
+def _attempt_notes(result: SearchResult) -> Iterator[str]:
+    for place, attempt in enumerate(result.attempts, start=1):
         yield f"- start {place}: {_attempt_text(attempt)}"
-    if found.attempts[-1].failure and not found.steps:
-        many = "s" if len(found.attempts) > 1 else ""
-        yield f"- given up after {len(found.attempts)} start{many}"
+    if result.attempts[-1].failure and not result.steps:
+        many = "s" if len(result.attempts) > 1 else ""
+        yield f"- given up after {len(result.attempts)} start{many}"
 
 
 def _attempt_text(attempt: Attempt) -> str:
@@ -238,13 +240,15 @@ def _failure_text(failure: Failure) -> str:
 
 
 def _recall_notes(record: ContextRecord) -> Iterator[str]:
-    for one in record.result.recalled:
+    for answer in record.result.recalled:
         words = ", ".join(
             f"{fact.depth_percent} %: {'yes' if fact.exact else 'no'}"
-            for fact in one.facts
+            for fact in answer.facts
         )
-        size = "no answer" if one.prompt_tokens is None else f"{one.prompt_tokens:,}"
-        yield f"- recall at {one.context_tokens:,} ({size} prompt tokens): {words}"
+        size = (
+            "no answer" if answer.prompt_tokens is None else f"{answer.prompt_tokens:,}"
+        )
+        yield f"- recall at {answer.context_tokens:,} ({size} prompt tokens): {words}"
     if record.result.not_recalled:
         yield f"- recall: n/a, {record.result.not_recalled}"
 
@@ -254,7 +258,7 @@ def _recall_text(record: ContextRecord) -> str:
         return "n/a (made-up weights)"
     if not record.result.recalled:
         return "n/a"
-    exact = [one for one in record.result.recalled if one.all_exact]
+    exact = [answer for answer in record.result.recalled if answer.all_exact]
     last = (exact or record.result.recalled)[-1]
     hits = sum(fact.exact for fact in last.facts)
     return f"{hits} of {len(last.facts)}"
@@ -270,9 +274,9 @@ def _limit_text(answer: UsableContext) -> str:
 
 
 def _usage(record: ContextRecord, step: ContextStep | None) -> Cell:
-    held = step.footprint.held_bytes if step and step.footprint else None
+    held_bytes = step.footprint.held_bytes if step and step.footprint else None
     unit = "" if _on_card(record) else " RAM"
-    return number(held, lambda size: f"{bytes_text(round(size))}{unit}", "bytes")
+    return number(held_bytes, lambda size: f"{bytes_text(round(size))}{unit}", "bytes")
 
 
 def _on_card(record: ContextRecord) -> bool:
@@ -283,8 +287,8 @@ def _answer(record: ContextRecord) -> UsableContext:
     return usable_context(record.result, min_speed_ratio=record.limits.min_speed_ratio)
 
 
-def _footprints(found: SearchResult) -> Iterator[Footprint | None]:
-    for attempt in found.attempts:
+def _footprints(result: SearchResult) -> Iterator[Footprint | None]:
+    for attempt in result.attempts:
         yield attempt.loaded
-    for step in found.steps:
+    for step in result.steps:
         yield step.footprint

@@ -73,9 +73,9 @@ class ModelFit(msgspec.Struct, frozen=True, kw_only=True):
     """Why there is no cross-check; empty where there is one."""
 
 
-def forecast(found: MemoryNeed, *, context_tokens: int) -> Forecast:
+def forecast(need: MemoryNeed, *, context_tokens: int) -> Forecast:
     return Forecast(
-        context_tokens=context_tokens, total=found.total, **dataclasses.asdict(found)
+        context_tokens=context_tokens, total=need.total, **dataclasses.asdict(need)
     )
 
 
@@ -164,7 +164,7 @@ def _decided_text(fit: ModelFit) -> str:
 
 
 def _largest_cell(fit: ModelFit) -> Cell:
-    smallest = min(one.total for one in fit.forecasts)
+    smallest = min(item.total for item in fit.forecasts)
     if fit.refusal:
         reason = "refused by this pin"
     elif smallest <= fit.card_bytes:
@@ -202,18 +202,18 @@ def _parts(fits: Sequence[ModelFit]) -> Table:
         ),
         rows=tuple(
             (
-                *(fit.model, fit.pin, number(one.context_tokens, whole, "tokens")),
+                *(fit.model, fit.pin, number(item.context_tokens, whole, "tokens")),
                 *(
                     number(part, mib_text, "bytes")
                     for part in (
-                        *(one.weights, one.cache, one.state, one.compute),
-                        *(one.scratch, one.cuda, one.total),
+                        *(item.weights, item.cache, item.state, item.compute),
+                        *(item.scratch, item.cuda, item.total),
                     )
                 ),
-                _fits_text(one.total, fit),
+                _fits_text(item.total, fit),
             )
             for fit in fits
-            for one in fit.forecasts
+            for item in fit.forecasts
         ),
     )
 

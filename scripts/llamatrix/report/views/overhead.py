@@ -44,23 +44,25 @@ def trials_text(records: Iterable[TrialRecord], *, host: str, tap_s: float) -> s
     `tap_s` is the tap's median for one call: the agent waits for it, so it is in
     the agent's time and is added here.
     """
-    made = [one for one in records if one.host.slug == host and one.result.turns]
+    made = [
+        record for record in records if record.host.slug == host and record.result.turns
+    ]
     if not made:
         return (
             f"harness time per trial: no trial of {host} is recorded; `invoke agent "
             "--profile smoke` makes some, then run this again"
         )
-    spare = {id(one): _most_s(one) - _own_s(one, tap_s) for one in made}
-    tightest = min(made, key=lambda one: spare[id(one)])
-    own = [_own_s(one, tap_s) for one in made]
-    over = [one for one in made if spare[id(one)] < 0]
+    spare = {id(record): _most_s(record) - _own_s(record, tap_s) for record in made}
+    tightest = min(made, key=lambda record: spare[id(record)])
+    own = [_own_s(record, tap_s) for record in made]
+    over = [record for record in made if spare[id(record)] < 0]
     head = (
         f"harness time per trial, {len(made)} trials: median "
         f"{statistics.median(own):.2f} s, largest {max(own):.2f} s; "
         f"{len(made) - len(over)} of {len(made)} within "
         f"{MOST_S:.0f} s + {_MS * MOST_PER_CALL_S:.0f} ms for each call"
     )
-    lines = [f"  over: {_line(one, tap_s)}" for one in _worst_first(over, spare)]
+    lines = [f"  over: {_line(record, tap_s)}" for record in _worst_first(over, spare)]
     return "\n".join(
         [head, f"  tightest: {_line(tightest, tap_s)}", *lines, _WHAT_IT_IS]
     )
@@ -77,7 +79,7 @@ def _most_s(record: TrialRecord) -> float:
 def _worst_first(
     over: Sequence[TrialRecord], spare: dict[int, float]
 ) -> Sequence[TrialRecord]:
-    return sorted(over, key=lambda one: spare[id(one)])
+    return sorted(over, key=lambda record: spare[id(record)])
 
 
 def _line(record: TrialRecord, tap_s: float) -> str:

@@ -17,12 +17,21 @@ def quality_table(group: TrialGroup, task: str) -> Table:
     """Aspects as rows and models as columns, as published."""
     cells = [group.trials.get((model, task)) for model in group.models]
     rows: tuple[tuple[str, Callable[[Trials | None], str]], ...] = (
-        ("Structure", lambda one: _aspect(one, Aspect.STRUCTURE, _structure)),
-        ("Error handling", lambda one: _aspect(one, Aspect.ERROR_HANDLING, _guarded)),
+        ("Structure", lambda results: _aspect(results, Aspect.STRUCTURE, _structure)),
+        (
+            "Error handling",
+            lambda results: _aspect(results, Aspect.ERROR_HANDLING, _guarded),
+        ),
         ("TDD order", _tdd_text),
-        ("Cleanliness", lambda one: _aspect(one, Aspect.CLEANLINESS, _cleanliness)),
-        ("Critical issues", lambda one: _aspect(one, Aspect.CRITICAL, lambda _: "")),
-        ("Trials", lambda one: str(len(_qualities(one)))),
+        (
+            "Cleanliness",
+            lambda results: _aspect(results, Aspect.CLEANLINESS, _cleanliness),
+        ),
+        (
+            "Critical issues",
+            lambda results: _aspect(results, Aspect.CRITICAL, lambda _: ""),
+        ),
+        ("Trials", lambda results: str(len(_qualities(results)))),
     )
     return Table(
         caption=group.caption(f"Code Quality: {prompt_title(task)}"),
@@ -49,9 +58,9 @@ def quality_cell(trials: Trials | None) -> Cell:
     """`findings 3, critical 1`; of several trials medians."""
     if word := _why_none(trials):
         return Cell(value=None, missing=word)
-    found = _qualities(trials)
-    counts = [len(one.flaws) for one in found]
-    critical = [_count(one, Aspect.CRITICAL) for one in found]
+    qualities = _qualities(trials)
+    counts = [len(quality.flaws) for quality in qualities]
+    critical = [_count(quality, Aspect.CRITICAL) for quality in qualities]
     text = (
         f"findings {number_text(statistics.median(counts))}, "
         f"critical {number_text(statistics.median(critical))}"
@@ -63,20 +72,20 @@ def _tdd_text(trials: Trials | None) -> str:
     """How many trials went red, then green, and which of the three steps were made."""
     if trials is None or not trials.finished:
         return _why_none(trials)
-    found = [one.result.tdd for one in trials.finished if one.result.tdd]
-    if not found:
+    orders = [order.result.tdd for order in trials.finished if order.result.tdd]
+    if not orders:
         return "n/a"
     steps = (
-        (sum(one.test_first for one in found), "test first"),
-        (sum(one.failed_before for one in found), "failed before"),
-        (sum(one.passed_after for one in found), "passed after"),
+        (sum(order.test_first for order in orders), "test first"),
+        (sum(order.failed_before for order in orders), "failed before"),
+        (sum(order.passed_after for order in orders), "passed after"),
     )
-    followed = sum(one.followed for one in found)
-    if len(found) == 1:
+    followed = sum(order.followed for order in orders)
+    if len(orders) == 1:
         made = ", ".join(word for count, word in steps if count) or "none of its steps"
         return "followed" if followed else f"not followed: {made}"
     told = ", ".join(f"{word} {count}" for count, word in steps)
-    return f"followed in {followed} of {len(found)} ({told})"
+    return f"followed in {followed} of {len(orders)} ({told})"
 
 
 def _aspect(
@@ -84,55 +93,66 @@ def _aspect(
 ) -> str:
     if word := _why_none(trials):
         return word
-    found = _qualities(trials)
-    told = (counts(found), _rules(found, aspect))
+    qualities = _qualities(trials)
+    told = (counts(qualities), _rules(qualities, aspect))
     return "; ".join(text for text in told if text)
 
 
-def _rules(found: Sequence[Quality], aspect: Aspect) -> str:
+def _rules(qualities: Sequence[Quality], aspect: Aspect) -> str:
     """Each rule with how often; of several trials in how many of them."""
     per_trial = [
-        Counter(flaw.rule for flaw in one.flaws if flaw.aspect is aspect)
-        for one in found
+        Counter(flaw.rule for flaw in quality.flaws if flaw.aspect is aspect)
+        for quality in qualities
     ]
-    if len(found) == 1:
+    if len(qualities) == 1:
         told = [f"{rule} ×{n}" for rule, n in sorted(per_trial[0].items())]
     else:
         within = Counter(rule for rules in per_trial for rule in rules)
-        told = [f"{rule} in {n} of {len(found)}" for rule, n in sorted(within.items())]
+        told = [
+            f"{rule} in {n} of {len(qualities)}" for rule, n in sorted(within.items())
+        ]
     return ", ".join(told) or "no finding"
 
 
-def _structure(found: Sequence[Quality]) -> str:
+def _structure(qualities: Sequence[Quality]) -> str:
     parts = (
-        (_median([one.scripts for one in found]), "script", "scripts"),
-        (_median([one.test_files for one in found]), "test file", "test files"),
-        (_median([one.functions for one in found]), "function", "functions"),
-        (_median([one.classes for one in found]), "class", "classes"),
-        (_median([one.code_lines for one in found]), "line", "lines"),
+        (_median([quality.scripts for quality in qualities]), "script", "scripts"),
+        (
+            _median([quality.test_files for quality in qualities]),
+            "test file",
+            "test files",
+        ),
+        (
+            _median([quality.functions for quality in qualities]),
+            "function",
+            "functions",
+        ),
+        (_median([quality.classes for quality in qualities]), "class", "classes"),
+        (_median([quality.code_lines for quality in qualities]), "line", "lines"),
     )
     return ", ".join(
-        f"{count} {one if count == '1' else many}" for count, one, many in parts
+        f"{count} {singular if count == '1' else plural}"
+        for count, singular, plural in parts
     )
 
 
-def _guarded(found: Sequence[Quality]) -> str:
-    guarded = sum(one.guarded_api_calls for one in found)
-    return f"{guarded} of {sum(one.api_calls for one in found)} API calls guarded"
+def _guarded(qualities: Sequence[Quality]) -> str:
+    guarded = sum(quality.guarded_api_calls for quality in qualities)
+    return f"{guarded} of {sum(quality.api_calls for quality in qualities)} API calls guarded"
 
 
-def _cleanliness(found: Sequence[Quality]) -> str:
-    things = sum(one.functions + one.classes for one in found)
-    functions = sum(one.functions for one in found)
-    paths = sum(one.uses_pathlib for one in found)
+def _cleanliness(qualities: Sequence[Quality]) -> str:
+    things = sum(quality.functions + quality.classes for quality in qualities)
+    functions = sum(quality.functions for quality in qualities)
+    paths = sum(quality.uses_pathlib for quality in qualities)
     pathlib = (
         ("pathlib" if paths else "no pathlib")
-        if len(found) == 1
-        else (f"pathlib in {paths} of {len(found)}")
+        if len(qualities) == 1
+        else (f"pathlib in {paths} of {len(qualities)}")
     )
     return (
-        f"{sum(one.documented for one in found)} of {things} with a docstring, "
-        f"{sum(one.typed for one in found)} of {functions} functions typed, {pathlib}"
+        f"{sum(quality.documented for quality in qualities)} of {things} with a docstring, "
+        f"{sum(quality.typed for quality in qualities)} of {functions} functions typed, {pathlib}"
     )
 
 
@@ -146,7 +166,7 @@ def _count(quality: Quality, aspect: Aspect) -> int:
 
 def _qualities(trials: Trials | None) -> list[Quality]:
     finished = trials.finished if trials else ()
-    return [one.result.quality for one in finished if one.result.quality]
+    return [record.result.quality for record in finished if record.result.quality]
 
 
 def _why_none(trials: Trials | None) -> str:
@@ -165,14 +185,16 @@ def opinion_tables(
 ) -> tuple[Table, ...]:
     """One for each model that was asked and each rubric; of each trial its last word."""
     latest: dict[tuple[str, str], dict[_Key, JudgeRecord]] = {}
-    for one in sorted(opinions, key=lambda one: one.measured_at):
-        asked = latest.setdefault((one.request.model, one.request.rubric_sha256), {})
-        asked[one.host.slug, one.trial] = one
-    found = (
+    for opinion in sorted(opinions, key=lambda opinion: opinion.measured_at):
+        by_trial = latest.setdefault(
+            (opinion.request.model, opinion.request.rubric_sha256), {}
+        )
+        by_trial[opinion.host.slug, opinion.trial] = opinion
+    tables = (
         _table(group, model, sha256, latest[model, sha256])
         for model, sha256 in sorted(latest)
     )
-    return tuple(table for table in found if table is not None)
+    return tuple(table for table in tables if table is not None)
 
 
 def _table(
@@ -186,7 +208,7 @@ def _table(
         ]
         for key, trials in group.trials.items()
     }
-    columns = [key for key, found in cells.items() if found]
+    columns = [key for key, answers in cells.items() if answers]
     if not columns:
         return None
     first = cells[columns[0]][0]
@@ -219,23 +241,23 @@ def _rows(columns: Sequence[Sequence[JudgeRecord]]) -> Iterator[tuple[str, ...]]
 
 
 def _grades(column: Sequence[JudgeRecord]) -> list[Given]:
-    return [one.opinion for one in column if isinstance(one.opinion, Given)]
+    return [record.opinion for record in column if isinstance(record.opinion, Given)]
 
 
 def _score_text(column: Sequence[JudgeRecord], key: str) -> str:
     """`4 of 5: why`; of several trials the median and the range, without words."""
-    found = [one.grades[key] for one in _grades(column) if key in one.grades]
-    if not found:
+    grades = [grade.grades[key] for grade in _grades(column) if key in grade.grades]
+    if not grades:
         return "none"
-    if len(found) == 1:
-        return f"{found[0].score} of 5: {found[0].sentence}"
-    scores = [one.score for one in found]
+    if len(grades) == 1:
+        return f"{grades[0].score} of 5: {grades[0].sentence}"
+    scores = [record.score for record in grades]
     middle = number_text(statistics.median(scores))
     return f"{middle} of 5 ({min(scores)} to {max(scores)})"
 
 
 def _count_text(column: Sequence[JudgeRecord]) -> str:
-    words = [_lack(one) for one in column]
+    words = [_lack(record) for record in column]
     lacks = [f"{words.count(word)} {word}" for word in dict.fromkeys(words) if word]
     return ", ".join([str(len(_grades(column))), *lacks])
 

@@ -109,32 +109,32 @@ def _spread(group: TrialGroup) -> Table:
 
 
 _PARTS: tuple[tuple[str, Callable[[Breakdown], int]], ...] = (
-    ("System", lambda one: one.system),
-    ("Tools offered", lambda one: one.tools),
-    ("User", lambda one: one.user),
-    ("Assistant", lambda one: one.assistant),
-    ("Reasoning", lambda one: one.reasoning),
-    ("Tool results", lambda one: one.tool_results),
-    ("Together", lambda one: one.total),
+    ("System", lambda record: record.system),
+    ("Tools offered", lambda record: record.tools),
+    ("User", lambda record: record.user),
+    ("Assistant", lambda record: record.assistant),
+    ("Reasoning", lambda record: record.reasoning),
+    ("Tool results", lambda record: record.tool_results),
+    ("Together", lambda record: record.total),
 )
 
 
 def _tokens(group: TrialGroup) -> Table:
     rows: list[Row] = []
     for head, trials in group.by_cell():
-        records = tuple(one for one in trials.finished if one.result.tokens)
-        found = [one.result.tokens for one in records if one.result.tokens]
-        if found:
+        records = tuple(record for record in trials.finished if record.result.tokens)
+        tokens = [record.result.tokens for record in records if record.result.tokens]
+        if tokens:
             medians = (
                 number(
-                    statistics.median(part(one) for one in found),
+                    statistics.median(part(record) for record in tokens),
                     number_text,
                     "tokens",
                     records=records,
                 )
                 for _, part in _PARTS
             )
-            rows.append((*head, *medians, count(len(found))))
+            rows.append((*head, *medians, count(len(tokens))))
     return Table(
         caption=group.caption("Tokens of the conversation"),
         columns=(*_HEAD, *numbers(*(name for name, _ in _PARTS), "n")),
@@ -158,18 +158,18 @@ def _energy(group: TrialGroup) -> Table:
     """Of trials on a card: from the loaded model to the end of the analysis."""
     rows: list[Row] = []
     for head, trials in group.by_cell():
-        records = tuple(one for one in trials.finished if trial_energy(one))
-        found = [one for record in records if (one := trial_energy(record))]
-        if found:
-            joules = statistics.median(one.joules for one in found)
-            watts = statistics.median(one.mean_w for one in found)
+        records = tuple(record for record in trials.finished if trial_energy(record))
+        energies = [energy for record in records if (energy := trial_energy(record))]
+        if energies:
+            joules = statistics.median(record.joules for record in energies)
+            watts = statistics.median(record.mean_w for record in energies)
             rows.append(
                 (
                     *head,
                     number(joules, whole, "J", records=records),
                     number(watts, whole, "W", records=records),
-                    count(len(found)),
-                    ", ".join(sorted({one.source for one in found})),
+                    count(len(energies)),
+                    ", ".join(sorted({record.source for record in energies})),
                 )
             )
     return Table(

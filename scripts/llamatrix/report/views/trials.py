@@ -63,12 +63,12 @@ def trial_facts(group: TrialGroup) -> dict[str, str]:
     record, setup = group.records[0], group.setup
     speaks = "the model itself"
     if setup.scripted:
-        names = {one.cell.script for one in group.records if one.cell.script}
+        names = {record.cell.script for record in group.records if record.cell.script}
         speaks = f"{SCRIPTED}; transcripts: {', '.join(sorted(names))}"
-    uv = ", ".join(sorted({one.uv for one in group.records}))
+    uv = ", ".join(sorted({record.uv for record in group.records}))
     programs = f"{setup.program}, Context7 {setup.context7}, uv {uv}"
     where = f"`records/{setup.host_slug}/agent/`"
-    servers = (" ".join(served_argv(one)) for one in group.records)
+    servers = (" ".join(served_argv(record)) for record in group.records)
     # Others differ in their model's own flags.
     first = next((line for line in servers if line), "")
     return {
@@ -99,7 +99,9 @@ def published_tables(group: TrialGroup) -> tuple[Table, ...]:
         *(
             quality_table(group, task)
             for task in group.tasks
-            if any(key[1] == task and one.finished for key, one in group.trials.items())
+            if any(
+                key[1] == task and trial.finished for key, trial in group.trials.items()
+            )
         ),
         _quick_summary(group),
     )
@@ -194,7 +196,7 @@ def _by_model(
 
 def _hardware_fit(group: TrialGroup) -> Table:
     cards = group.records[0].host.gpus
-    names = [f"{one.name} {bytes_text(one.memory_bytes)}" for one in cards]
+    names = [f"{card.name} {bytes_text(card.memory_bytes)}" for card in cards]
     return Table(
         caption=group.caption("Hardware Fit", ", ".join(names) or "no GPU"),
         columns=("Model", *numbers("VRAM Usage" if cards else "Memory"), _CONTEXT),

@@ -65,29 +65,29 @@ _AGAIN = "run it again: it says nothing of the model"
 
 def cause_text(cause: TurnOutcome) -> str:
     match cause:
-        case EndpointDown(error=said) | EndpointDied(error=said):
+        case EndpointDown(error=text) | EndpointDied(error=text):
             pass
-        case JudgingFailed(error=said):
+        case JudgingFailed(error=text):
             pass
         case EndpointFailed(status=status, error=error):
-            said = f"status {status}: {error}" if status else error
+            text = f"status {status}: {error}" if status else error
         case EndpointStalled(silent_s=silent_s):
-            said = f"silent for {duration_text(silent_s)}"
+            text = f"silent for {duration_text(silent_s)}"
         case AgentHung() | AgentKilled() | AgentFailed() | AskedPermission():
-            said = _agent_text(cause)
+            text = _agent_text(cause)
         case CompactedForEver():
-            said = (
+            text = (
                 f"{cause.compactions} compactions, and each prompt after one needs "
                 f"{cause.needed_tokens} tokens; ctx_size less output_tokens leaves "
                 f"{cause.room_tokens}: the set-up's fault"
             )
         case ToolsMissing(tools=tools):
-            said = ", ".join(tools)
+            text = ", ".join(tools)
         case SandboxLost(reason=reason) | NotRun(reason=reason):
-            said = reason
+            text = reason
         case _:
-            said = ""
-    return _line(f"{_word(cause)}: {said}" if said else _word(cause))
+            text = ""
+    return _line(f"{_word(cause)}: {text}" if text else _word(cause))
 
 
 def _agent_text(
@@ -101,14 +101,14 @@ def _agent_text(
         case AgentFailed(exit_code=code):
             parts = (f"exit code {code}", _failure_text(cause))
         case _:
-            asked = (one for one in cause.tail if "permission" in one)
-            parts = ("", next(asked, ""))
+            requests = (line for line in cause.tail if "permission" in line)
+            parts = ("", next(requests, ""))
     return ": ".join(filter(None, parts))
 
 
 def _failure_text(cause: AgentFailed) -> str:
-    if said := " ".join(cause.errors) or first_error(cause.tail):
-        return said
+    if message := " ".join(cause.errors) or first_error(cause.tail):
+        return message
     finish = f" (finish `{cause.finish}`)" if cause.finish else ""
     return f"the agent ended without a last word{finish} and without an error"
 
@@ -122,8 +122,8 @@ def _checks(group: TrialGroup) -> Table:
     rows: list[Row] = []
     for head, trials in group.by_cell():
         for check, turns in _by_check(trials).items():
-            failed = [one for one in turns if one.state is State.FAILED]
-            unknown = [one for one in turns if one.state is State.NOT_APPLICABLE]
+            failed = [turn for turn in turns if turn.state is State.FAILED]
+            unknown = [turn for turn in turns if turn.state is State.NOT_APPLICABLE]
             if not failed and not unknown:
                 continue
             rows.append(
@@ -147,16 +147,18 @@ def _checks(group: TrialGroup) -> Table:
 
 def _by_check(trials: Trials) -> Mapping[str, list[Finding]]:
     """Every finding of every judged turn, in the task's order of checks."""
-    found: dict[str, list[Finding]] = {}
+    findings: dict[str, list[Finding]] = {}
     for record in trials.records:
         for turn in record.result.turns:
             for finding in turn.judgement.findings if turn.judgement else ():
-                found.setdefault(finding.check, []).append(finding)
-    return found
+                findings.setdefault(finding.check, []).append(finding)
+    return findings
 
 
 def _failed_at_the_end(trials: Trials, check: str) -> int:
-    ends = (one.result.turns[-1] for one in trials.finished if one.result.turns)
+    ends = (
+        record.result.turns[-1] for record in trials.finished if record.result.turns
+    )
     return sum(
         check in {finding.check for finding in turn.judgement.failed}
         for turn in ends
@@ -166,10 +168,10 @@ def _failed_at_the_end(trials: Trials, check: str) -> int:
 
 def _disagreements(group: TrialGroup) -> Table:
     rows: list[Row] = [
-        (*_head(group, record), count(place), _line(said))
+        (*_head(group, record), count(place), _line(text))
         for record in group.records
         for place, turn in enumerate(record.result.turns, start=1)
-        for said in turn.disagreements
+        for text in turn.disagreements
     ]
     return Table(
         caption=group.caption("Where tap and /metrics differ"),
@@ -180,9 +182,9 @@ def _disagreements(group: TrialGroup) -> Table:
 
 def _remarks(group: TrialGroup) -> Table:
     rows: list[Row] = [
-        (*_head(group, record), what, _line(said))
+        (*_head(group, record), what, _line(text))
         for record in group.records
-        for what, said in _of_trial(record)
+        for what, text in _of_trial(record)
     ]
     return Table(
         caption=group.caption("Remarks"),
@@ -192,17 +194,17 @@ def _remarks(group: TrialGroup) -> Table:
 
 
 def _of_trial(record: TrialRecord) -> Iterator[tuple[str, str]]:
-    for said in record.result.refusals:
-        yield "refused by the real server", said
-    for said in record.result.unread:
-        yield "could not be read", said
-    for said in record.served.spilled if record.served else ():
-        yield "outside the card", said
-    for said in record.served.telemetry.disturbances if record.served else ():
-        yield "disturbed", said
+    for text in record.result.refusals:
+        yield "refused by the real server", text
+    for text in record.result.unread:
+        yield "could not be read", text
+    for text in record.served.spilled if record.served else ():
+        yield "outside the card", text
+    for text in record.served.telemetry.disturbances if record.served else ():
+        yield "disturbed", text
     for place, turn in enumerate(record.result.turns, start=1):
-        for what, said in _of_turn(turn):
-            yield f"turn {place}: {what}", said
+        for what, text in _of_turn(turn):
+            yield f"turn {place}: {what}", text
 
 
 def _of_turn(turn: TurnResult) -> Iterator[tuple[str, str]]:
@@ -225,10 +227,10 @@ def _of_turn(turn: TurnResult) -> Iterator[tuple[str, str]]:
         yield "compacted", f"{totals.compaction_calls} calls"
     if turn.failed_tool_uses:
         yield "failed tools", f"{turn.failed_tool_uses} of {turn.tool_uses}"
-    for said in turn.left_running:
-        yield "left running", said
-    for said in turn.left_out:
-        yield "left out of the workspace's copy", said
+    for text in turn.left_running:
+        yield "left running", text
+    for text in turn.left_out:
+        yield "left out of the workspace's copy", text
 
 
 def _templates(group: TrialGroup) -> Table:

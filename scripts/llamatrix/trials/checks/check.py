@@ -132,14 +132,14 @@ def no_mocks(evidence: Evidence) -> Answer:
         return not_applicable("There is no code to look at.")
     every = evidence.every_source
     modules = {Path(each.name).stem for each in every}
-    found = [*mocks(every, {*modules, *evidence.task.packages})]
-    found += [
+    findings = [*mocks(every, {*modules, *evidence.task.packages})]
+    findings += [
         f"{each.name} is too large to be read" for each in every if each.too_large
     ]
     suite = evidence.suite(World.REAL) if evidence.test_files else None
     if suite is not None and suite.end is not None:
-        found += [each for each in suite.end.replaced if _is_replacement(each)]
-    return failed("; ".join(found) + ".") if found else passed("No mock found.")
+        findings += [each for each in suite.end.replaced if _is_replacement(each)]
+    return failed("; ".join(findings) + ".") if findings else passed("No mock found.")
 
 
 def _is_replacement(observation: str) -> bool:

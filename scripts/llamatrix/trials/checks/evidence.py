@@ -286,10 +286,10 @@ class Evidence:
         )
         for ran in runs:
             output = "\n".join((ran.out, *ran.tail))
-            found = commands_with_arguments(
+            words = commands_with_arguments(
                 ran.program.words, output, self.plan.arguments
             )
-            more |= dict.fromkeys(found)
+            more |= dict.fromkeys(words)
         fresh = [each for each in more if each not in self._script_commands]
         if not fresh:
             return ()
@@ -312,8 +312,8 @@ class Evidence:
         for world in worlds:
             programs.add(self._suites_by([options], world))
         runs = run_session(self.folder, self.case.execution, programs.all)
-        found = {world: self._suite_of(runs, world) for world in worlds}
-        return {world: suite for world, suite in found.items() if suite}
+        suites = {world: self._suite_of(runs, world) for world in worlds}
+        return {world: suite for world, suite in suites.items() if suite}
 
     def _suite_of(self, runs: Sequence[Ran], world: World) -> Suite | None:
         """Return the run in which the tests passed, else the last in which any ran."""

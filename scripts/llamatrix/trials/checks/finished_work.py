@@ -17,12 +17,12 @@ TEST_ORDER, QUALITY = "test-order", "quality"
 
 def main() -> None:
     data, what, *ruff = sys.argv[1:]
-    found: TddOrder | Quality
+    answer: TddOrder | Quality
     if what == TEST_ORDER:
-        found = tdd_order(read_trajectory(Path(data)))
+        answer = tdd_order(read_trajectory(Path(data)))
     else:
-        found = quality(Path(data), ruff=ruff)
-    sys.stdout.write(msgspec.json.encode(found).decode())
+        answer = quality(Path(data), ruff=ruff)
+    sys.stdout.write(msgspec.json.encode(answer).decode())
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def decode_images(
             for number, (file, content) in enumerate(contents.items()):
                 place = folder / f"{number:03}{Path(file).suffix[:8]}"
                 place.write_bytes(content)
-        found = parse_sandboxed(
+        answers = parse_sandboxed(
             _DECODER,
             aside,
             *folders,
@@ -63,7 +63,7 @@ def decode_images(
         name: tuple(
             each for each in images if min(each.width, each.height) >= SMALLEST_SIDE
         )
-        for name, images in found.items()
+        for name, images in answers.items()
     }
 
 

@@ -63,14 +63,14 @@ def judge(
             execution=execution,
             checks=names,
         )
-        found = {each.check: each for each in _answers(case, aside)}
+        by_check = {each.check: each for each in _answers(case, aside)}
     for name in task.checks.keys() - set(names):
         reason = "There is no trajectory."
-        found[name] = Finding(check=name, state=State.NOT_APPLICABLE, reason=reason)
+        by_check[name] = Finding(check=name, state=State.NOT_APPLICABLE, reason=reason)
     findings = tuple(
         msgspec.structs.replace(
-            found[name],
-            reason=redact(found[name].reason, execution.secrets).replace(
+            by_check[name],
+            reason=redact(by_check[name].reason, execution.secrets).replace(
                 str(copy), "."
             ),
         )
@@ -109,15 +109,17 @@ def _answers(case: Case, aside: Path) -> tuple[Finding, ...]:
             timeout_s=case.task.limits.check_s,
             pass_fds=[file],
         )
-    found = _read(answers)
+    findings = _read(answers)
     if ended.limit:
-        found += tuple(_too_slow(case, name) for name in case.checks[len(found) :])
-    if tuple(each.check for each in found) != case.checks:
+        findings += tuple(
+            _too_slow(case, name) for name in case.checks[len(findings) :]
+        )
+    if tuple(each.check for each in findings) != case.checks:
         complaint = redact(ended.complaint(), case.execution.secrets)
         raise MeasureError(
             f"{case.task.id}/check.py did not answer all checks: {complaint}"
         )
-    return found
+    return findings
 
 
 def _read(answers: Path) -> tuple[Finding, ...]:

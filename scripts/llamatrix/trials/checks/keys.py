@@ -58,14 +58,14 @@ def hard_coded_keys(
 ) -> tuple[str, ...]:
     """Return the places of keys, however they are hidden; never the keys themselves."""
     known = tuple(secret for secret in secrets if secret)
-    found = [*_in_files(workspace, known)]
+    keys = [*_in_files(workspace, known)]
     for source in sources:
-        found.extend(f"{source.name}, line {n}" for n in literal_key_lines(source))
+        keys.extend(f"{source.name}, line {n}" for n in literal_key_lines(source))
         if source.tree is not None:
             for line, text in constant_texts(source.tree):
                 if any(_holds_key(form, known) for form in _forms(text.encode())):
-                    found.append(f"{source.name}, line {line}")
-    return tuple(dict.fromkeys(found))
+                    keys.append(f"{source.name}, line {line}")
+    return tuple(dict.fromkeys(keys))
 
 
 def is_placeholder(text: str) -> bool:
@@ -247,13 +247,13 @@ def constant_texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def _assigned_once(tree: ast.Module) -> Mapping[str, ast.expr]:
-    found: dict[str, list[ast.expr]] = {}
+    assignments: dict[str, list[ast.expr]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
             for target in node.targets:
                 if isinstance(target, ast.Name):
-                    found.setdefault(target.id, []).append(node.value)
-    return {name: values[0] for name, values in found.items() if len(values) == 1}
+                    assignments.setdefault(target.id, []).append(node.value)
+    return {name: values[0] for name, values in assignments.items() if len(values) == 1}
 
 
 @dataclass(kw_only=True, slots=True)

@@ -58,8 +58,8 @@ def named_with(workspace: Path, commands: Iterable[str]) -> frozenset[str]:
     texts = [
         text_of(path) for path in files(workspace) if path.suffix in _TEXT_SUFFIXES
     ]
-    found = (_on_command_line(text) for text in (*texts, *commands))
-    return frozenset(normal(name) for names in found for name in names)
+    packages = (_on_command_line(text) for text in (*texts, *commands))
+    return frozenset(normal(name) for names in packages for name in names)
 
 
 def in_requirements(workspace: Path) -> frozenset[str]:
@@ -170,13 +170,13 @@ def documented_commands(workspace: Path, scripts: Sequence[Source]) -> Iterator[
         if path.suffix in _DOCUMENTS and path.name.lower() != "license"
     ]
     texts += [script.text for script in scripts]
-    found: dict[Words, None] = {}
+    commands: dict[Words, None] = {}
     for text in texts:
         for match in re.finditer(r"uv run ([^\n`|;&]+)", text):
             words = tuple(word.strip("'\"") for word in match[1].split())
             if len(words) > 1 and names & set(words):
-                found[words] = None
-    yield from list(found)[:_MOST_COMMANDS]
+                commands[words] = None
+    yield from list(commands)[:_MOST_COMMANDS]
 
 
 def commands_with_arguments(
@@ -186,10 +186,10 @@ def commands_with_arguments(
 
     `values` maps a pattern of the argument's name to a suitable value.
     """
-    found = _MISSING.search(output)
+    match = _MISSING.search(output)
     usage = _USAGE.search(output)
     shape = " ".join(usage[1].split()) if usage else ""
-    wanted = re.split(r",\s*", found[1].strip()) if found else []
+    wanted = re.split(r",\s*", match[1].strip()) if match else []
     if not wanted and shape:
         required = shape
         while (shorter := _OPTIONAL.sub(" ", required)) != required:

@@ -263,10 +263,10 @@ class _MockFinder:
         for node in source.nodes:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 if node.name.startswith("test") or source.is_test:
-                    asked = {
+                    names = {
                         arg.arg for arg in (*node.args.args, *node.args.kwonlyargs)
                     }
-                    for name in sorted(asked & (_FIXTURES - self.own_fixtures)):
+                    for name in sorted(names & (_FIXTURES - self.own_fixtures)):
                         yield f"{node.name} uses the fixture {name}"
             else:
                 yield from self._replaced(node)

@@ -49,9 +49,9 @@ class Page:
             for name in (head.title, head.id.rpartition("/")[2], *head.also)
         )
 
-    def fits(self, asked: str) -> int:
+    def fits(self, wanted: str) -> int:
         """Return how well a library's name matches this page; 0 is not at all."""
-        words = _words(asked)
+        words = _words(wanted)
         if words in self.names:
             return 3
         if any(_holds(words, name) for name in self.names):
@@ -76,8 +76,8 @@ class Page:
 def pages() -> tuple[Page, ...]:
     """Return all pages of `docs/`, by file name."""
     folder = files("llamatrix.trials.stubs") / "docs"
-    found = sorted(folder.iterdir(), key=lambda file: file.name)
-    return tuple(_page(file.read_text()) for file in found if file.name.endswith(".md"))
+    paths = sorted(folder.iterdir(), key=lambda file: file.name)
+    return tuple(_page(file.read_text()) for file in paths if file.name.endswith(".md"))
 
 
 def context7_api() -> Starlette:
@@ -106,23 +106,23 @@ def _holds(words: tuple[str, ...], name: tuple[str, ...]) -> bool:
 
 
 async def _search(request: Request) -> Response:
-    asked = request.query_params.get("libraryName", "")
-    if not asked.strip():
+    name = request.query_params.get("libraryName", "")
+    if not name.strip():
         return _error(HTTPStatus.BAD_REQUEST, "validation_error", "No library named.")
-    ranked = sorted(pages(), key=lambda page: page.fits(asked), reverse=True)
+    ranked = sorted(pages(), key=lambda page: page.fits(name), reverse=True)
     return JSONResponse(
-        {"results": [page.listing for page in ranked if page.fits(asked)]}
+        {"results": [page.listing for page in ranked if page.fits(name)]}
     )
 
 
 async def _context(request: Request) -> Response:
     """Answer with the whole page: it is shorter than a usual answer."""
-    asked = request.query_params.get("libraryId", "").strip()
+    library = request.query_params.get("libraryId", "").strip()
     for page in pages():
-        if f"{asked}/".lower().startswith(f"{page.head.id}/"):  # a version may follow
+        if f"{library}/".lower().startswith(f"{page.head.id}/"):  # a version may follow
             return PlainTextResponse(page.text)
     text = (
-        f"Library {asked!r} has no documentation here. Use resolve-library-id to find "
+        f"Library {library!r} has no documentation here. Use resolve-library-id to find "
         "the id of a library that has."
     )
     return _error(HTTPStatus.NOT_FOUND, "library_not_found", text)

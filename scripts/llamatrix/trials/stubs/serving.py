@@ -96,11 +96,11 @@ def services(*, wheels: Path, log: Path) -> Iterator[Services]:
     log.parent.mkdir(parents=True, exist_ok=True)
     log.touch()
     requests = RequestLog(log)
-    with ExitStack() as held:
+    with ExitStack() as stack:
         ports: list[int] = []
         for app in (context7_api(), wheel_index(wheels)):
-            listener = held.enter_context(loopback_listener())
-            held.enter_context(serving(Watched(app, requests), [listener]))
+            listener = stack.enter_context(loopback_listener())
+            stack.enter_context(serving(Watched(app, requests), [listener]))
             ports.append(listener.getsockname()[1])
         yield Services(
             context7=ports[0],
@@ -164,11 +164,11 @@ def serve_stubs(stubs: Stubs, listener: socket.socket | None = None) -> Iterator
 
     It is a free port of this machine's loopback, or the given listener's.
     """
-    with ExitStack() as held:
+    with ExitStack() as stack:
         if listener is None:
-            listener = held.enter_context(loopback_listener())
+            listener = stack.enter_context(loopback_listener())
         app, certificate = _app(stubs), stubs.tls_files.server
-        held.enter_context(serving(app, [listener], certificate=certificate))
+        stack.enter_context(serving(app, [listener], certificate=certificate))
         yield _port(listener)
 
 

@@ -105,10 +105,10 @@ class _Index:
 
 def wheel_index(folder: Path) -> Starlette:
     """Return an app that serves a folder's wheels at `/simple/`; read them now."""
-    found = sorted(folder.glob("*.whl"))
-    if not found:
+    wheels = sorted(folder.glob("*.whl"))
+    if not wheels:
         raise MeasureError(f"{folder}: holds no wheels for a package index")
-    index = _Index([_read(path) for path in found])
+    index = _Index([_read(path) for path in wheels])
     return Starlette(
         routes=[
             Route("/simple/", index.projects),

@@ -67,8 +67,8 @@ class _Learner:
                 self._words[joined] = self._words.get(joined, 0) + times
                 self._enter(joined, times)
                 changed |= {*pairwise(word), *pairwise(joined)}
-            for one in changed:
-                heapq.heappush(self._queue, (-self._counts[one], one))
+            for changed_pair in changed:
+                heapq.heappush(self._queue, (-self._counts[changed_pair], changed_pair))
         return tuple(merges)
 
     def _most_frequent(self) -> Merge | None:
@@ -94,14 +94,14 @@ class _Learner:
 
 def _joined(word: Word, pair: Merge) -> Iterable[str]:
     rest = iter(word)
-    held = next(rest)
+    last = next(rest)
     for part in rest:
-        if (held, part) == pair:
-            held += part
+        if (last, part) == pair:
+            last += part
         else:
-            yield held
-            held = part
-    yield held
+            yield last
+            last = part
+    yield last
 
 
 class TokenType(IntEnum):
