@@ -47,7 +47,7 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def power_cap_text(self) -> str:
         if self.power_cap_w is None:
-            return f"power cap not told ({self.power_cap_missing or 'older record'})"
+            return f"power cap not known ({self.power_cap_missing or 'older record'})"
         return f"power cap {self.power_cap_w:.0f} W"
 
 

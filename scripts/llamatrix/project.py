@@ -45,7 +45,7 @@ class Project:
 
 
 def find_project() -> Project:
-    """The checkout this package lies in, or `LLAMATRIX_ROOT`.
+    """The checkout that contains this package, or `LLAMATRIX_ROOT`.
 
     The cache is `LLAMATRIX_CACHE`, else the platform's own user cache folder.
     """

@@ -17,7 +17,7 @@ INTERRUPTED = (
 _CLOSED_OUTPUT = 128 + signal.SIGPIPE
 """The exit code of a program whose reader left, as shells report it."""
 _MORE_ROOM = "free some space, or set LLAMATRIX_CACHE to a folder on a larger disk"
-_NOT_WRITABLE = "mend the permissions, or set LLAMATRIX_CACHE to another folder"
+_NOT_WRITABLE = "correct the permissions, or set LLAMATRIX_CACHE to another folder"
 _REMEDIES = {
     errno.ENOSPC: _MORE_ROOM,
     errno.EDQUOT: _MORE_ROOM,
@@ -39,7 +39,7 @@ _REMEDIES = {
 
 
 def prepare() -> None:
-    """End as Ctrl-C does when told to, and escape what the output cannot encode."""
+    """End as after Ctrl-C on SIGTERM, and escape what the output cannot encode."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):

@@ -133,7 +133,7 @@ def text(*records: SpeedRecord) -> str:
 
 def test_the_heading_names_the_card_its_idle_power_and_the_warm_up() -> None:
     heading = text(on_card())
-    assert "power cap not told (Not Supported)" in heading
+    assert "power cap not known (Not Supported)" in heading
     assert "- idle power, before the load: 100 W" in heading
     assert "- warm-up before each process: 12 to 12 s, steady in 1 of 1" in heading
 

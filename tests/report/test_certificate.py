@@ -159,7 +159,7 @@ def test_an_older_certificate_is_refused_as_its_rules_were_others(
     content = certificate_bytes(made(reports)).replace(
         b'"schema_version": 2', b'"schema_version": 1', 1
     )
-    with pytest.raises(ReportError, match="certify anew from the same records"):
+    with pytest.raises(ReportError, match="certify the same records again"):
         read_certificate(content, where="it")
 
 

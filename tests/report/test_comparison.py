@@ -195,7 +195,7 @@ def test_the_text_leads_with_word_ratio_and_interval() -> None:
     assert verdict_text(slow) == (
         "SLOWER  speed ratio 0.9500 [0.9417, 0.9583] at 95 %, 5 pairs of tok/s "
         "(higher is better)\n"
-        "  half width 0.83 %; smallest loss it could have seen: 1.8 % told from none, "
+        "  half width 0.83 %; smallest loss it could have seen: 1.8 % distinguishable from zero, "
         "2.4 % called SLOWER, each in 4 of 5 such runs; margin 2 %\n"
     )
 

@@ -46,7 +46,7 @@ def test_made_up_weights_have_no_recall() -> None:
         made_found(), recalled=(), not_recalled="they remember nothing"
     )
     text = context_page([made_context(found, weights=WeightsKind.FULL)])
-    assert "n/a (made-up weights)" in text
+    assert "n/a (synthetic weights)" in text
     assert "- recall: n/a, they remember nothing" in text
 
 

@@ -94,5 +94,5 @@ def test_a_bandwidth_file_is_read_as_written(tmp_path: Path) -> None:
 def test_a_damaged_bandwidth_file_is_refused_with_the_remedy(tmp_path: Path) -> None:
     path = write_bandwidth(tmp_path, made_bandwidth(50e9))
     path.write_text("{")
-    with pytest.raises(ReportError, match="measures anew"):
+    with pytest.raises(ReportError, match="measures it again"):
         read_bandwidth(tmp_path, made_record().host.slug)

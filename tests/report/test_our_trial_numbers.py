@@ -144,7 +144,7 @@ def test_without_a_finished_trial_the_reason_is_told(
         ),
         (
             [made_trial(weights=WeightsKind.FULL)],
-            "made-up weights here (full): no model spoke",
+            "synthetic weights here (full): no model spoke",
         ),
     ],
 )

@@ -41,7 +41,7 @@ def test_a_change_that_holm_refuses_says_so() -> None:
     found = found_with(slow=compared(0.97), **many)
     text = comparison_text(found)
     assert "INCONCLUSIVE  slow" in text
-    assert "alone SLOWER, but not beside so many other cells" in text
+    assert "alone SLOWER, but not among all cells tested" in text
 
 
 def test_the_smallest_effect_counts_looks_and_cells() -> None:

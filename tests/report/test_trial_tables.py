@@ -207,7 +207,7 @@ def test_unscripted_trials_beside_them_are_not_called_so() -> None:
 def test_made_up_weights_claim_no_quality() -> None:
     text = page([made_trial(weights=WeightsKind.FULL)])
     assert (
-        "Results: Qwen3.5-27B (synthetic) (made-up weights: no quality claim)" in text
+        "Results: Qwen3.5-27B (synthetic) (synthetic weights: no quality claim)" in text
     )
 
 

@@ -1,6 +1,6 @@
 """The harness measured: exact samples, its own time, whether it biases the number.
 
-Everything is measured in one run on one machine; speed and bias are told as ratios.
+Everything is measured in one run on one machine; speed and bias are reported as ratios.
 """
 
 import math
@@ -146,7 +146,7 @@ def _print_pairs(bench_: Bench, like: SpeedRecord, aside: Path, pairs: int) -> N
 
 
 def _print_long(bench_: Bench, like: SpeedRecord, aside: Path, long_s: int) -> None:
-    """One process of about so many seconds: what share of it is ours."""
+    """Print which share of a process of about `long_s` seconds is the harness."""
     short = _run_ours(bench_, like, aside)
     seconds = (short.wall_s - short.ours_s) / (bench_.sweep.repetitions + 1)
     sweep = msgspec.structs.replace(

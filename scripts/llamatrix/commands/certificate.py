@@ -79,14 +79,14 @@ def _require_intact(project: Project) -> None:
         raise ProvisionError(
             f"{project.cache}: not what was put there; nothing is certified\n{lines}\n"
             "`invoke build` and `invoke weights` make it again; what the records were "
-            "measured with cannot be told now"
+            "measured with is not known"
         )
 
 
 def verify(file: str, *, against: str = "", records: str = "") -> str:
-    """Calculate a certificate anew from the records; NotProvenError where it differs.
+    """Recompute a certificate from the records; NotProvenError where it differs.
 
-    `against` is the path of a reference set that does not lie in the project.
+    `against` is the path of a reference set that is outside the project.
     """
     path = Path(file)
     try:
@@ -132,7 +132,7 @@ def _write(certificate: Certificate, published: Published, project: Project) -> 
 
 
 def _shown(path: Path, project: Project) -> str:
-    """Relative to the checkout where it lies there, else its name alone."""
+    """Return the path relative to the checkout if it is inside, else its name."""
     if path.is_relative_to(project.root):
         return path.relative_to(project.root).as_posix()
     return path.name

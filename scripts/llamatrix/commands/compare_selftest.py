@@ -44,7 +44,7 @@ _CLASS = 0.08
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Share:
-    """How often something happened in so many simulated runs."""
+    """How many of a number of simulated runs had a property."""
 
     count: int
     runs: int

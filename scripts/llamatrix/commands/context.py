@@ -58,7 +58,7 @@ from llamatrix.units import bytes_text, parse_card_bytes, parse_duration_s
 
 T = TypeVar("T")
 _LEAST_TOKENS = 1024
-_MADE_UP = "the weights are made up: they remember nothing"
+_SYNTHETIC = "the weights are synthetic: they remember nothing"
 _N_GPU_LAYERS = 99
 _HOST_SHARE = 0.9
 """Share of the free host memory that is used: the machine itself needs the rest."""
@@ -203,7 +203,7 @@ def _search(
                     max_bytes=free.budget_bytes if free.limited else None,
                 ),
                 on_card=case.on_card,
-                recall_skipped=_MADE_UP if case.cell.synthesis else "",
+                recall_skipped=_SYNTHETIC if case.cell.synthesis else "",
                 log=project.logs / f"{known.id.replace('/', '-')}.log",
             ),
             say=say,

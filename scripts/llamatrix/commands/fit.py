@@ -129,7 +129,7 @@ class _Prediction:
         use = use_of(self.matrix.sweeps[sweep] if sweep else None, commit)
         figures, reason = self._figures(shape, use, pin=pin, name=name, file=file)
         checks = tuple(
-            _cross_check(shape, use, tokens, told) for tokens, told in figures
+            _cross_check(shape, use, tokens, printed) for tokens, printed in figures
         )
         decided = bool(figures) and not all(check.agrees for check in checks)
 
@@ -229,7 +229,7 @@ def _refused_by_loader(reason: str) -> str:
 
 
 def _cross_check(
-    shape: MemoryShape, use: MemorySettings, tokens: int, told: FitFigures
+    shape: MemoryShape, use: MemorySettings, tokens: int, printed: FitFigures
 ) -> CrossCheck:
     ours = memory_need(shape, use, context_tokens=tokens)
     figures = (
@@ -237,7 +237,7 @@ def _cross_check(
         (ours.cache + ours.state) / _MIB,
         ours.compute / _MIB,
     )
-    program = (told.model, told.context, told.compute)
+    program = (printed.model, printed.context, printed.compute)
     graph = _GRAPH_SHARE * sum(program)
     allowed = [max(_FIGURE_MIB, _FIGURE_SHARE * value) for value in program[:2]]
     return CrossCheck(

@@ -1,4 +1,4 @@
-"""Records to pages: all of them written anew, those asked for shown."""
+"""Rewrite all pages from the records, and return the requested tables."""
 
 import shutil
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from llamatrix.report.views.trials import trial_page
 
 
 def tabulate(profile: str | None, *, out: str | None = None, records: str = "") -> str:
-    """Write every page anew; return the text of the tables to show.
+    """Rewrite every page; return the text of the tables to show.
 
     Needs no GPU, no network and no build: records and matrix are enough. With `out`
     pages and records of what is shown are copied there, to be shipped or compared. Of

@@ -38,7 +38,7 @@ class WorkError(BenchError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Control:
-    """KnownWork whose findings are known, check by check."""
+    """Work whose findings are known, check by check."""
 
     name: str
     make: Callable[[Path], KnownWork]

@@ -18,14 +18,14 @@ from llamatrix.config.matrix import (
 
 MEASUREMENT_VERSION = 1
 """Bumped by hand when the way of measuring changes: old records are then of another
-kind and are measured anew."""
+kind and are measured again."""
 
 GENERATOR_VERSIONS = {WeightsKind.TINY: 3, WeightsKind.FULL: 2}
 """Bumped by hand when `provision/weights/synthetic` writes other bytes for the same spec."""
 
 
 class Synthesis(Struct, frozen=True, kw_only=True):
-    """What decides the bytes of made-up weights, as far as a plan can know it."""
+    """What decides the bytes of synthetic weights, as far as a plan can know it."""
 
     generator_version: int
     seed: int

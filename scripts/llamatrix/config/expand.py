@@ -165,7 +165,7 @@ def _agent_cells(
 def synthesis_of(
     matrix: Matrix, lock: Lock, model: str, weights: WeightsKind
 ) -> Synthesis:
-    """What decides the bytes of a model's made-up weights."""
+    """What decides the bytes of a model's synthetic weights."""
     return Synthesis(
         generator_version=GENERATOR_VERSIONS[weights],
         seed=matrix.synthetic.seed,

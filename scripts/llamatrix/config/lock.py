@@ -29,7 +29,7 @@ LOCK_VERSION = 1
 CONTEXT7 = "@upstash/context7-mcp"
 """Context7's npm package."""
 UNRESOLVED: Literal["unresolved"] = "unresolved"
-"""Stands in the lock for what no machine that reached the hub has told yet."""
+"""The value of what no machine that reaches the hub has resolved yet."""
 
 OF_KIND = {
     PinKind.PACKAGE: ("package", "version", "commit"),
@@ -51,7 +51,7 @@ class WeightsPin(StrEnum):
     """Who says which bytes the weights are."""
 
     LOCKED = "locked"
-    """The lock, as `invoke lock` wrote it; made-up weights follow from it too."""
+    """The lock, as `invoke lock` wrote it; synthetic weights follow from it too."""
     RESOLVED_HERE = "resolved here"
     """The lock, as a measuring command filled it in: nobody has looked at it."""
     OWN_FILE = "own file"
@@ -192,7 +192,7 @@ def load_lock(path: Path) -> Lock:
     raw = read_toml(path)
     found = [f"{path.name}: {line}" for line in complaints(raw, Lock)]
     if found:
-        raise MatrixError("\n".join([*found, "`invoke lock` writes it anew"]))
+        raise MatrixError("\n".join([*found, "`invoke lock` rewrites it"]))
     lock = msgspec.convert(raw, type=Lock)
     for name, locked in lock.weights.items():
         values = (locked.revision, locked.sha256, locked.size_bytes)

@@ -283,7 +283,7 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Synthetic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the made-up weights of all profiles share."""
+    """What the synthetic weights of all profiles share."""
 
     template_pin: Key
     """The pin whose tree the embedded chat template is read from."""

@@ -1,6 +1,6 @@
 """Cache entries: made once, recorded, and checked for changes on every use.
 
-A cache entry is a folder that appears whole or not at all. Beside it lies a record with
+A cache entry is a folder that appears whole or not at all. Beside it is a record with
 the sha256 of every file and its stamp: size, times and inode. A use compares the stamps,
 which reads no content. Where a stamp differs, the file is read: equal content renews the
 stamp, other content means that the entry is made again. The kernel sets the change time

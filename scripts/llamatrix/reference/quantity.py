@@ -105,7 +105,7 @@ class Interval:
     high: float
 
     def meets(self, other: "Interval") -> bool:
-        """Return whether some value lies in both, with slack for binary fractions."""
+        """Return whether some value is in both, with slack for binary fractions."""
         slack = 1e-9 * max(abs(self.high), abs(other.high))
         return self.low <= other.high + slack and other.low <= self.high + slack
 

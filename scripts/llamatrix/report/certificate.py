@@ -1,7 +1,7 @@
 """A certificate: claim by claim the verdict, and the records that prove it.
 
 The file is one canonical JSON document. Verifying reads the records it names, calculates
-everything anew and compares byte for byte; what differs is told claim by claim.
+everything again and compares byte for byte; differences are listed by claim.
 """
 
 import hashlib
@@ -158,7 +158,7 @@ def read_certificate(content: bytes, *, where: str) -> Certificate:
     if certificate.schema_version < SCHEMA_VERSION:
         raise ReportError(
             f"{where}: written by an older llamatrix (schema {certificate.schema_version}), "
-            "whose verdicts followed other rules; certify anew from the same records"
+            "whose verdicts followed other rules; certify the same records again"
         )
     return certificate
 

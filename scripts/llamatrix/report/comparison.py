@@ -422,7 +422,7 @@ def _cells(result: Result) -> Iterator[_CellText]:
 def _doubts(cell: JudgedCell) -> Iterator[str]:
     if cell.verdict is not cell.comparison.verdict:
         yield (
-            f"alone {cell.comparison.verdict}, but not beside so many other cells (Holm: "
+            f"alone {cell.comparison.verdict}, but not among all cells tested (Holm: "
             f"p {cell.adjusted_p:.3g})"
         )
     yield from cell.comparison.notes
@@ -661,7 +661,7 @@ def detectable_text(comparison: PairedComparison, *, cells: int = 1) -> str:
     if detectable is None or effect is None:
         return ""
     return (
-        f"smallest loss it could have seen: {100 * detectable:.2g} % told from none, "
+        f"smallest loss it could have seen: {100 * detectable:.2g} % distinguishable from zero, "
         f"{100 * effect:.2g} % called {Verdict.SLOWER}, each in 4 of 5 such runs; margin "
         f"{100 * comparison.rule.margin:.3g} %"
     )

@@ -140,7 +140,7 @@ def read_bandwidth(reports: Path, host_slug: str) -> Bandwidth | None:
         return None
     except (OSError, msgspec.DecodeError) as error:
         raise ReportError(
-            f"{path}: cannot be read: {error}; `invoke compare --bandwidth` measures anew"
+            f"{path}: cannot be read: {error}; `invoke compare --bandwidth` measures it again"
         ) from error
     if bandwidth.schema_version > SCHEMA_VERSION:
         raise ReportError(f"{path}: written by a newer llamatrix; update this checkout")

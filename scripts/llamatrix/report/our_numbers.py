@@ -299,7 +299,7 @@ def _why_never(group: TrialGroup) -> str:
     if group.setup.scripted:
         return "scripted here: an authored transcript spoke"
     if group.setup.weights is not WeightsKind.HUB:
-        return f"made-up weights here ({group.setup.weights}): no model spoke"
+        return f"synthetic weights here ({group.setup.weights}): no model spoke"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Writes the derived pages beside the records; `invoke table` makes them all anew."""
+"""Write the derived pages beside the records, as `invoke table` does."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace

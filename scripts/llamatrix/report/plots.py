@@ -31,7 +31,7 @@ _VARIABLES = {
 
 
 def inline_svg(text: str, *, id_: str, title: str, description: str) -> str:
-    """One `<svg>` element: colours of the page, ids unique on it, told in words."""
+    """Return an `<svg>` element in the colours of the page, with unique ids and a description."""
     text = text[text.index("<svg") :].strip()
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text)

@@ -125,19 +125,19 @@ def _speed_figures(group: Group, key: str) -> Iterator[Figure]:
         words = Words(
             id=f"{key}-prefill-plot",
             title=f"Prefill speed by prompt size, {group.title}",
-            description=f"In tokens per second. {_points_told(prefill)}.",
+            description=f"In tokens per second. {_points_described(prefill)}.",
             caption="Prefill by context. Lines join means; ticks are single processes.",
         )
         yield prefill_plot(prefill, words)
     if generation:
-        told = {
+        labels = {
             name: f"{statistics.fmean(values):,.2f}"
             for name, values in generation.items()
         }
         words = Words(
             id=f"{key}-generation-plot",
             title=f"Generation speed by model, {group.title}",
-            description=f"In tokens per second. {_told(told)}.",
+            description=f"In tokens per second. {_described(labels)}.",
             caption="Generation by model. Bars are means, strokes single processes.",
         )
         yield generation_plot(generation, words)
@@ -145,15 +145,15 @@ def _speed_figures(group: Group, key: str) -> Iterator[Figure]:
         words = Words(
             id=f"{key}-{kind}-depth-plot",
             title=f"{kind.capitalize()} speed over depth, {group.title}",
-            description=f"In tokens per second. {_points_told(series)}.",
+            description=f"In tokens per second. {_points_described(series)}.",
             caption=f"{kind.capitalize()} over the tokens that are already in the "
             "context. Lines join means; ticks are single processes.",
         )
         yield depth_plot(series, words)
 
 
-def _points_told(series: Mapping[str, Mapping[int, tuple[float, ...]]]) -> str:
-    return _told(
+def _points_described(series: Mapping[str, Mapping[int, tuple[float, ...]]]) -> str:
+    return _described(
         {
             name: ", ".join(
                 f"{statistics.fmean(points[size]):,.0f} at {context_text(size)}"
@@ -164,7 +164,7 @@ def _points_told(series: Mapping[str, Mapping[int, tuple[float, ...]]]) -> str:
     )
 
 
-def _told(series: Mapping[str, str]) -> str:
+def _described(series: Mapping[str, str]) -> str:
     return "; ".join(f"{name}: {text}" for name, text in series.items())
 
 
@@ -255,7 +255,7 @@ def _anatomy(group: TrialGroup, key: str) -> Iterator[Figure]:
             rows.append(Anatomy(row=row, parts=parts))
     if not rows:
         return
-    told = {
+    labels = {
         row.row: ", ".join(
             f"{part} {seconds:.1f}"
             for part, seconds in zip(PARTS, row.parts, strict=True)
@@ -265,7 +265,7 @@ def _anatomy(group: TrialGroup, key: str) -> Iterator[Figure]:
     words = Words(
         id=f"{key}-anatomy-plot",
         title=f"Where the time of a turn went, {group.title}",
-        description=f"In seconds. {_told(told)}.",
+        description=f"In seconds. {_described(labels)}.",
         caption=(
             "Time of each turn by what it was spent on: means over the trials that had "
             f"this turn. {_sentence(group.caveat)}"
@@ -286,7 +286,7 @@ def _curves(group: TrialGroup, key: str) -> Iterator[Figure]:
         }
         if not curves:
             continue
-        told = {
+        labels = {
             model: ", ".join(
                 f"turn {point.turn} {point.share:.2f} "
                 f"({point.band.low:.2f} to {point.band.high:.2f})"
@@ -298,7 +298,7 @@ def _curves(group: TrialGroup, key: str) -> Iterator[Figure]:
         words = Words(
             id=f"{key}-curve-{task}-plot",
             title=f"Correct by turn, {prompt_title(task)}, {group.title}",
-            description=f"Share of scored trials, with its interval. {_told(told)}.",
+            description=f"Share of scored trials, with its interval. {_described(labels)}.",
             caption=(
                 f"{prompt_title(task)}: share of trials correct by each turn, with its "
                 f"95 % Wilson band. {_sentence(group.caveat)}"
@@ -404,11 +404,11 @@ def _ratio_figure(compared: SetComparison, key: str) -> Iterator[Figure]:
         if comparison.ratio and claims[comparison.claim].quantity in RATES
     ]
     if marks:
-        told = {mark.label: f"{mark.ratio:.3g}" for mark in marks}
+        labels = {mark.label: f"{mark.ratio:.3g}" for mark in marks}
         words = Words(
             id=f"{key}-ratio-plot",
             title=f"Our speeds over those of {compared.published.name}",
-            description=f"Ratios of ours to published. {_told(told)}.",
+            description=f"Ratios of ours to published. {_described(labels)}.",
             caption=(
                 "Ours against published: ratio, our 95 % interval, and the band that "
                 "counts as reproduced. Hollow: not comparable, see the reason below."
@@ -434,7 +434,7 @@ def _limit_figure(
             row = f"{model} {'prefill' if test.startswith('pp') else 'generation'}"
             marks.append(LimitMark(row=row, fraction=our.fraction, ours=True))
     if marks:
-        told = "; ".join(
+        labels = "; ".join(
             f"{mark.row}, {'ours' if mark.ours else 'published'}: "
             f"{share_text(mark.fraction)}"
             for mark in marks
@@ -442,7 +442,7 @@ def _limit_figure(
         words = Words(
             id=f"{key}-limit-plot",
             title=f"Share of the physical limit, {compared.published.name} and ours",
-            description=told,
+            description=labels,
             caption=(
                 "Roofline: the share of memory bandwidth (generation) or of the matrix "
                 "peak (prefill) that each speed reached."

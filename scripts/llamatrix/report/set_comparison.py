@@ -27,7 +27,7 @@ from llamatrix.report.table import Cell, Column, Reference, Row, Table, number, 
 from llamatrix.report.trials import TrialGroup
 
 _SHOWN = 3
-"""Reasons told where nothing is comparable."""
+"""How many reasons are shown where nothing is comparable."""
 
 
 class ComparisonResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -76,15 +76,15 @@ class ComparisonResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def _reasons(self) -> Iterator[str]:
         """Of all numbers that have one of their own, the most frequent first."""
-        told = Counter(
+        counts = Counter(
             comparison.reason
             for comparison in self.comparisons
             if comparison.reason != NOT_MEASURED
         ) or Counter([NOT_MEASURED] * len(self.comparisons))
-        for reason, count in told.most_common(_SHOWN):
+        for reason, count in counts.most_common(_SHOWN):
             yield f"{count} number{'s' * (count > 1)}, {reason}"
-        if len(told) > _SHOWN:
-            yield f"and {len(told) - _SHOWN} other reasons"
+        if len(counts) > _SHOWN:
+            yield f"and {len(counts) - _SHOWN} other reasons"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

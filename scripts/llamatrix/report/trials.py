@@ -187,7 +187,7 @@ class TrialGroup:
         if self.setup.scripted:
             return SCRIPTED
         real = self.setup.weights is WeightsKind.HUB
-        return "" if real else "made-up weights: no quality claim"
+        return "" if real else "synthetic weights: no quality claim"
 
     @property
     def title(self) -> str:
@@ -302,7 +302,7 @@ def _newest(
 def _counted(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """All but the records of a trial that could not be run until it could.
 
-    Whoever mends a machine asks again: of a trial never begun the last word counts,
+    A trial that could not begin is tried again on a corrected machine: its last record counts,
     and none where there is more to tell. A trial that broke stays.
     """
     begun = {

@@ -24,7 +24,7 @@ def test_the_answer_its_curve_and_its_record(served: Project, search: Run) -> No
     assert "| Model" in ended.stdout
     assert "VRAM Usage" in ended.stdout
     assert "generation speed, between 3,072 and 4,096" in ended.stdout
-    assert "n/a (made-up weights)" in ended.stdout
+    assert "n/a (synthetic weights)" in ended.stdout
     assert (served.reports / "context.md").read_text() == ended.stdout
     (line,) = record_lines(served)
     (file,) = served.records.glob("*/context/gemma4-31b.tiny/current/cpu.jsonl")

@@ -16,7 +16,7 @@ from llamatrix.project import Project
 
 _PROFILE = """
 [profiles.card]
-about = "tiny made-up weights on whatever card is here"
+about = "tiny synthetic weights on the card of this machine"
 pins = ["current"]
 builds = ["cuda-here"]
 models = ["gemma4-31b"]

@@ -1,4 +1,4 @@
-"""Weights that are not made up: facts are recalled, and the file is known by its bytes."""
+"""Weights that are not synthetic: facts are recalled, and the file is known by its bytes."""
 
 import json
 from pathlib import Path

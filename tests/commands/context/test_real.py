@@ -44,5 +44,5 @@ def test_the_curve_of_a_real_server_is_measured_and_kept(
         assert first["predicted_n"] == 128
         assert rung["footprint"]["rss_bytes"] > 2**20
     assert all(rung["answers"][0]["cache_n"] for rung in found["rungs"])
-    assert "made up" in found["not_recalled"]
+    assert "synthetic" in found["not_recalled"]
     assert len(record_lines(real_project)) == 1

@@ -1,4 +1,4 @@
-"""What a comparison found, made up: one cell of a set ratio and verdict."""
+"""A synthetic comparison: one cell with a given ratio and verdict."""
 
 from dataclasses import replace
 

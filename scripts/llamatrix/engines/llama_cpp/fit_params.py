@@ -136,10 +136,10 @@ def need_by_program(
         return max(0, round((low + slope * (tokens - first)) * _MIB))
 
     leaving = host_weight_bytes(shape) - card_weight_bytes(shape)
-    context = at([told.context for _, told in figures])
+    context = at([printed.context for _, printed in figures])
     return replace(
         ours,
         weights=max(0, figures[0][1].model * _MIB - leaving),
         cache=max(0, context - ours.state),
-        compute=at([told.compute for _, told in figures]),
+        compute=at([printed.compute for _, printed in figures]),
     )

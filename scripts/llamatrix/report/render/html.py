@@ -39,7 +39,7 @@ class Page:
     about: str
     sections: tuple[Section, ...]
     downloads: tuple[tuple[str, str], ...]
-    """Text and file of what lies beside the page."""
+    """Text and file name of a file beside the page."""
 
 
 def record_id(sha256: str) -> str:

@@ -255,7 +255,7 @@ def _recall_notes(record: ContextRecord) -> Iterator[str]:
 
 def _recall_text(record: ContextRecord) -> str:
     if record.weights.kind is not WeightsKind.HUB:
-        return "n/a (made-up weights)"
+        return "n/a (synthetic weights)"
     if not record.result.recalled:
         return "n/a"
     exact = [answer for answer in record.result.recalled if answer.all_exact]

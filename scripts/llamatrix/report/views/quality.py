@@ -84,8 +84,8 @@ def _tdd_text(trials: Trials | None) -> str:
     if len(orders) == 1:
         made = ", ".join(word for count, word in steps if count) or "none of its steps"
         return "followed" if followed else f"not followed: {made}"
-    told = ", ".join(f"{word} {count}" for count, word in steps)
-    return f"followed in {followed} of {len(orders)} ({told})"
+    parts = ", ".join(f"{word} {count}" for count, word in steps)
+    return f"followed in {followed} of {len(orders)} ({parts})"
 
 
 def _aspect(
@@ -94,8 +94,8 @@ def _aspect(
     if word := _why_none(trials):
         return word
     qualities = _qualities(trials)
-    told = (counts(qualities), _rules(qualities, aspect))
-    return "; ".join(text for text in told if text)
+    parts = (counts(qualities), _rules(qualities, aspect))
+    return "; ".join(text for text in parts if text)
 
 
 def _rules(qualities: Sequence[Quality], aspect: Aspect) -> str:
@@ -105,13 +105,13 @@ def _rules(qualities: Sequence[Quality], aspect: Aspect) -> str:
         for quality in qualities
     ]
     if len(qualities) == 1:
-        told = [f"{rule} ×{n}" for rule, n in sorted(per_trial[0].items())]
+        parts = [f"{rule} ×{n}" for rule, n in sorted(per_trial[0].items())]
     else:
         within = Counter(rule for rules in per_trial for rule in rules)
-        told = [
+        parts = [
             f"{rule} in {n} of {len(qualities)}" for rule, n in sorted(within.items())
         ]
-    return ", ".join(told) or "no finding"
+    return ", ".join(parts) or "no finding"
 
 
 def _structure(qualities: Sequence[Quality]) -> str:

@@ -47,12 +47,12 @@ def _not_scored(group: TrialGroup) -> Table:
     for record in group.records:
         match record.result.outcome:
             case Broken(turn=turn, cause=cause):
-                told = ("broken", f"turn {turn}: {cause_text(cause)}", _AGAIN)
+                cells = ("broken", f"turn {turn}: {cause_text(cause)}", _AGAIN)
             case NotRun(why=why, reason=reason, remedy=remedy):
-                told = ("not run", f"{why}: {_line(reason)}", _line(remedy))
+                cells = ("not run", f"{why}: {_line(reason)}", _line(remedy))
             case _:
                 continue
-        rows.append((*_head(group, record), *told))
+        rows.append((*_head(group, record), *cells))
     return Table(
         caption=group.caption("Trials that could not be scored"),
         columns=(*_HEAD, "What", _wide("Reason"), _wide("Remedy")),

@@ -70,7 +70,7 @@ class Edit(_Strict, frozen=True, kw_only=True):
 
 
 class Wrong(_Strict, frozen=True, kw_only=True):
-    """The solution mutated_solution in one way: it fails one check and passes every other."""
+    """The solution, mutated in one way: it fails one check and passes every other."""
 
     fails: str
     also_fails: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""`invoke regress --agent` on made-up trials: words, resume, bad days."""
+"""`invoke regress --agent` on synthetic trials: arguments, resuming, failures."""
 
 import time
 from dataclasses import dataclass

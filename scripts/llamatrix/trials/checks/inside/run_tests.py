@@ -264,8 +264,8 @@ class _Watch:
                 place: dict[str, object] = vars(value)  # type: ignore[assignment]
                 for inner, method in list(place.items()):
                     if isinstance(method, types.FunctionType):
-                        told = f"{name}.{key}.{inner}"
-                        self._targets.append((place, inner, method, told))
+                        target = f"{name}.{key}.{inner}"
+                        self._targets.append((place, inner, method, target))
 
     def _of_client(self, value: object) -> bool:
         if isinstance(value, types.ModuleType):
@@ -305,9 +305,9 @@ class _Watch:
             if calling in ("test", "script"):
                 self.found.add("unittest.mock is called")
             return
-        for names, key, value, told in self._targets:
+        for names, key, value, target in self._targets:
             if self._replaced(value, names.get(key)):
-                self.found.add(f"{told} is replaced")
+                self.found.add(f"{target} is replaced")
         if caller is None:
             return
         if frame.f_code.co_name in _TRANSPORTS and calling not in ("test", "script"):
