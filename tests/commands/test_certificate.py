@@ -8,8 +8,10 @@ from tests.commands.conftest import RunInvoke
 from tests.report.made_sweep import BLOG, HOST, stored, sweep
 from tests.shipped import ROOT
 
+from llamatrix.errors import ReportError
 from llamatrix.project import Project
 from llamatrix.provision.integrity import file_sha256, record_entry
+from llamatrix.report.bundle import pack, unpack
 
 NAME = f"blog-2026-04-05-{HOST}"
 
@@ -123,3 +125,62 @@ def test_a_missing_file_and_an_empty_store_are_exit_code_7(
     ended = run_invoke("certificate", "--against", str(BLOG))
     assert ended.returncode == 7
     assert "no records yet" in ended.stderr
+
+
+@pytest.fixture
+def bundle(certified: Path, run_invoke: RunInvoke, tmp_path: Path) -> Path:
+    """A bundle; what it was made of is gone."""
+    path = tmp_path / "bundle.tar"
+    ended = run_invoke(
+        *("certificate", "--profile", "published", "--host", HOST),
+        *("--bundle", str(path)),
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert f"sha256 {file_sha256(path)}" in ended.stderr
+    shutil.rmtree(certified.parents[1])
+    return path
+
+
+def test_a_bundle_is_recomputed_where_there_is_nothing_else(
+    bundle: Path, run_invoke: RunInvoke
+) -> None:
+    ended = run_invoke("certificate", "--verify", str(bundle))
+    assert ended.returncode == 0, ended.stderr
+    assert "proven by 32 records: 30 reproduced" in ended.stdout
+    files = unpack(bundle.read_bytes(), where="it")
+    assert pack(files) == bundle.read_bytes()
+    assert {"matrix.toml", "matrix.lock", f"reports/certificates/{NAME}.md"} <= set(
+        files
+    )
+
+
+def test_any_changed_byte_of_a_bundle_is_found_and_its_file_named(bundle: Path) -> None:
+    content = bundle.read_bytes()
+    for position in range(0, len(content), len(content) // 200):
+        changed = bytearray(content)
+        changed[position] ^= 1
+        with pytest.raises(ReportError, match=r"changed|not a readable archive"):
+            unpack(bytes(changed), where="it")
+    at = content.index(b'"samples_ts"')
+    with pytest.raises(ReportError, match=r"reports/records/\S+\.jsonl: sha256 is"):
+        unpack(content[:at] + b"X" + content[at + 1 :], where="it")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "reason"),
+    [
+        (f"reports/certificates/{NAME}.md", b"30 repro", b"31 repro", "not the page"),
+        ("matrix.lock", b"f49e9178767d", b"f49e9178767e", "pin april is f49e9178"),
+        ("reports/records/", b'"repeat":1', b'"repeat":2', "is changed or gone"),
+    ],
+)
+def test_a_bundle_with_new_sums_is_still_recomputed(
+    file: str, old: bytes, new: bytes, reason: str, bundle: Path, run_invoke: RunInvoke
+) -> None:
+    files = unpack(bundle.read_bytes(), where="it")
+    name = next(name for name in files if name.startswith(file))
+    assert old in files[name]
+    bundle.write_bytes(pack({**files, name: files[name].replace(old, new, 1)}))
+    ended = run_invoke("certificate", "--verify", str(bundle))
+    assert ended.returncode == 1
+    assert reason in ended.stderr

@@ -1,5 +1,8 @@
 """`invoke certificate`: what reproduces, written so that anybody can check it."""
 
+import hashlib
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from llamatrix.commands.flags import DEFAULT_SET, CertificateFlags
@@ -10,12 +13,15 @@ from llamatrix.commands.report_view import (
     published_set,
 )
 from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import load_lock
 from llamatrix.errors import BenchError, ProvisionError, ReportError
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.integrity import recheck_cache
 from llamatrix.reference.gpu import load_gpus
+from llamatrix.reference.reference_set import find_set
 from llamatrix.reference.verdict import ComparisonVerdict
+from llamatrix.report.bundle import pack, unpack
 from llamatrix.report.certificate import (
     Both,
     Certificate,
@@ -43,11 +49,21 @@ def certificate(flags: CertificateFlags) -> str:
         profile=flags.profile,
         host=flags.host,
         records=flags.records,
+        bundle=flags.bundle,
     )
 
 
-def write(against: str, *, profile: str = "", host: str = "", records: str = "") -> str:
+def write(
+    against: str,
+    *,
+    profile: str = "",
+    host: str = "",
+    records: str = "",
+    bundle: str = "",
+) -> str:
     """Write the JSON and its page beside the records; return what they say in a line.
+
+    With `bundle`, also pack them with all that they follow from into that archive.
 
     ReportError where nothing is comparable: there would be nothing to certify. Every
     provisioned file is read first: with records of this machine, a damaged cache
@@ -70,6 +86,9 @@ def write(against: str, *, profile: str = "", host: str = "", records: str = "")
         )
     path = _write(certificate, published, view.project)
     say(f"written: {_shown(path, view.project)} and the page beside it")
+    if bundle:
+        set_file = find_set(against, view.project.published)
+        _write_bundle(Path(bundle), certificate, published, view.project, set_file)
     return f"{path.stem}: {_summary(certificate)}\n"
 
 
@@ -93,7 +112,12 @@ def verify(file: str, *, against: str = "", records: str = "") -> str:
         content = path.read_bytes()
     except OSError as error:
         raise ReportError(f"{path}: cannot be read: {error.strerror}") from error
-    project = project_with(records)
+    if path.suffix == ".tar":
+        return _verify_bundle(content, path.name)
+    return _verify(content, path, project_with(records), against)
+
+
+def _verify(content: bytes, path: Path, project: Project, against: str = "") -> str:
     matrix = load_matrix(project.matrix_file)
     try:
         certificate = read_certificate(content, where=path.name)
@@ -113,6 +137,98 @@ def verify(file: str, *, against: str = "", records: str = "") -> str:
         f"{path.name}: proven by {len(certificate.records)} records: "
         f"{_summary(certificate)}\n"
     )
+
+
+_PAGE_FOR = "BUNDLE.tar"
+"""The name of the archive on the page inside it, whatever name it has outside."""
+
+
+def _write_bundle(
+    path: Path,
+    certificate: Certificate,
+    published: Published,
+    project: Project,
+    set_file: Path,
+) -> None:
+    if moved := list(_other_pins(certificate, project)):
+        raise ReportError(
+            "\n".join((f"{path}: not written", *(f"  {line}" for line in moved)))
+            + "\nbundle with the matrix.lock of the measurement, or measure again"
+        )
+    page = certificate_page(certificate, published, to_verify=_PAGE_FOR)
+    name = f"reports/certificates/{certificate.set}-{certificate.host}"
+    try:
+        content = pack(
+            {
+                "matrix.toml": project.matrix_file.read_bytes(),
+                "matrix.lock": project.lock_file.read_bytes(),
+                f"reports/published/{certificate.set}.toml": set_file.read_bytes(),
+                f"{name}.json": certificate_bytes(certificate),
+                f"{name}.md": page.encode(),
+                **{
+                    f"reports/{file}": (project.reports / file).read_bytes()
+                    for file in {proof.file for proof in certificate.records.values()}
+                },
+            }
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise ReportError(f"{path}: not written: {error}") from error
+    sha256 = hashlib.sha256(content).hexdigest()
+    say(f"written: {path}, {len(content)} bytes, sha256 {sha256}")
+
+
+def _verify_bundle(content: bytes, where: str) -> str:
+    """Recompute a bundle from what it holds; NotProvenError names what differs."""
+    try:
+        files = unpack(content, where=where)
+    except ReportError as error:
+        raise NotProvenError(str(error)) from error
+    with tempfile.TemporaryDirectory(prefix="llamatrix-bundle-") as folder:
+        root = Path(folder)
+        for name, held in files.items():
+            path = root / name
+            if not path.resolve().is_relative_to(root.resolve()):
+                raise NotProvenError(f"{where}: {name} lies outside the archive")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(held)
+        project = Project(root=root, cache=root / "cache")
+        certificates = sorted(root.glob("reports/certificates/*.json"))
+        if len(certificates) != 1:
+            raise NotProvenError(
+                f"{where}: {len(certificates)} certificates, expected 1"
+            )
+        (path,) = certificates
+        proven = _verify(path.read_bytes(), path, project)
+        if found := list(_unproven(path, project)):
+            lines = [f"{where}: not proven", *(f"  {line}" for line in found)]
+            raise NotProvenError("\n".join(lines))
+    return f"{where}: {proven}"
+
+
+def _unproven(path: Path, project: Project) -> Iterator[str]:
+    """Yield what of page and lock does not follow from a proven certificate."""
+    certificate = read_certificate(path.read_bytes(), where=path.name)
+    published = published_set(
+        certificate.set, project, load_matrix(project.matrix_file)
+    )
+    page = path.with_suffix(".md")
+    again = certificate_page(certificate, published, to_verify=_PAGE_FOR)
+    if not page.exists() or page.read_text() != again:
+        yield f"{page.name}: not the page of the certificate"
+    yield from _other_pins(certificate, project)
+
+
+def _other_pins(certificate: Certificate, project: Project) -> Iterator[str]:
+    pins = load_lock(project.lock_file).pins
+    for name, measured in certificate.pins.items():
+        locked = pins[name].commit if name in pins else "absent"
+        if locked != measured.commit:
+            yield (
+                f"matrix.lock: pin {name} is {locked[:9]}, measured was "
+                f"{measured.commit[:9]}"
+            )
 
 
 def _write(certificate: Certificate, published: Published, project: Project) -> Path:

@@ -345,7 +345,10 @@ class CertificateFlags:
     profile: str = flag("", _PROFILE)
     host: str = flag("", _HOST)
     records: str = flag("", _RECORDS)
-    verify: str = flag("", "recompute this certificate; exit 1 if it differs")
+    verify: str = flag(
+        "", "recompute this certificate or bundle (.tar); exit 1 if it differs"
+    )
+    bundle: str = flag("", "also pack it with all that it follows from into this .tar")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -356,6 +359,11 @@ class ExportFlags:
     host: str = flag("", "only speeds of this host class (default: all)")
     records: str = flag("", _RECORDS)
     out: str = flag("", "write into this file (default: print)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MergeFlags:
+    folders: str = argument("folders that hold records/, several with commas")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
