@@ -164,6 +164,14 @@ def export(f: flags.ExportFlags) -> None:
     print(convert(f), end="")
 
 
+@command(flags.MergeFlags)
+def merge(f: flags.MergeFlags) -> None:
+    """Add the records of other machines to this checkout's, without doubles."""
+    from llamatrix.commands.merge import merge as join
+
+    print(join(f.folders), end="")
+
+
 @command(flags.JudgeFlags)
 def opinion(f: flags.JudgeFlags) -> None:
     """Ask a model for its opinion of recorded trials' code; decides nothing."""
@@ -307,18 +315,7 @@ def test(f: flags.TestFlags) -> None:
 
 namespace = Collection(
     *(plan, schema, lock, build, weights, fit, serve, template_check, bench, agent),
-    *(
-        context,
-        table,
-        export,
-        opinion,
-        compare,
-        audit,
-        certificate,
-        regress,
-        verdict,
-        all_,
-    ),
-    *(gpu_proof, doctor, task_check, regrade, bench_self, regress_selftest),
-    *(lint, test),
+    *(context, table, export, merge, opinion, compare, audit, certificate, regress),
+    *(verdict, all_, gpu_proof, doctor, task_check, regrade, bench_self),
+    *(regress_selftest, lint, test),
 )

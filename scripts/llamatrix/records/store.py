@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -111,18 +111,11 @@ class RecordKind(Generic[R]):
         Raise RecordError for a damaged line and NewerRecordError for a newer schema.
         """
         try:
-            version = msgspec.json.decode(line, type=_Version).schema_version
+            version = check_line(line, where=where)
             if version is None and self.unversioned:
                 version = 1
             if version is None:
                 raise RecordError(f"{where}: not a record: it has no schema_version")
-            if version > SCHEMA_VERSION:
-                raise NewerRecordError(
-                    f"{where}: written by a newer llamatrix (schema {version}, this one "
-                    f"reads up to {SCHEMA_VERSION}); update this checkout"
-                )
-            if version >= _FIRST_WITH_CHECKSUM:
-                _check(line, where)
             if version == SCHEMA_VERSION:
                 return msgspec.json.decode(line, type=self.holds)
             return self._migrated(line, version, where, place)
@@ -151,6 +144,25 @@ def seal(record: bytes) -> bytes:
     return text[:-1] + _CHECKSUM + digest + b'"}\n'
 
 
+def check_line(line: bytes, *, where: str) -> int | None:
+    """Return the schema version of a whole line of any kind; None without one.
+
+    Raise RecordError for a damaged line and NewerRecordError for a newer schema.
+    """
+    try:
+        version = msgspec.json.decode(line, type=_Version).schema_version
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise RecordError(f"{where}: not a record: {error}") from error
+    if version is not None and version > SCHEMA_VERSION:
+        raise NewerRecordError(
+            f"{where}: written by a newer llamatrix (schema {version}, this one "
+            f"reads up to {SCHEMA_VERSION}); update this checkout"
+        )
+    if version is not None and version >= _FIRST_WITH_CHECKSUM:
+        _check(line, where)
+    return version
+
+
 def _check(line: bytes, where: str) -> None:
     text, _, rest = line.rpartition(_CHECKSUM)
     digest = hashlib.sha256(text + b"}").hexdigest()
@@ -164,6 +176,20 @@ def _check(line: bytes, where: str) -> None:
 def keep_fields(fields: Fields, _place: RecordLocation) -> Fields:
     """Migrate a record whose fields are the same in the next schema."""
     return fields
+
+
+def append_lines(path: Path, lines: Iterable[bytes]) -> int:
+    """Append whole lines that a file of a store does not hold yet; return their number.
+
+    All are on disk when this returns.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _move_torn_end(path)
+    known = set(path.read_bytes().splitlines()) if path.exists() else set()
+    new = [line for line in dict.fromkeys(lines) if line not in known]
+    if new:
+        _append_line(path, b"\n".join((*new, b"")))
+    return len(new)
 
 
 _PROBE_BYTES = 1 << 20
