@@ -265,7 +265,8 @@ def test_sizes_sort_by_their_bytes_whatever_unit_they_are_shown_in() -> None:
     table = Table(caption="Sizes", columns=("Model", *numbers("Size")), rows=rows)
     section = Section(id="s", title="S", tables=(table,))
     text = render(
-        Page(title="P", about="", sections=(section,), downloads=()), sha256_of=str
+        Page(title="P", about="", sections=(section,), downloads=(), bibtex=""),
+        sha256_of=str,
     )
     shown = re.findall(r'data-sort="(\d+)" class="number">(.*?)<', text)
     assert shown == [
@@ -331,3 +332,12 @@ def test_trials_whose_server_never_began_or_was_lost_are_told_as_broken(
     lost = replace(lost, served=replace(lost.served, memory=memory))
     texts = parsed(written([], tmp_path, [never, lost])).texts
     assert texts.count("turn 1: endpoint died: gone") == 2
+
+
+def test_the_page_cites_this_project_and_the_source_it_compares_with(
+    tmp_path: Path,
+) -> None:
+    text = written(sweep(), tmp_path)
+    cited = text.split('<details id="cite">')[1].split("</details>")[0]
+    assert "@software{llamatrix," in cited
+    assert "howpublished = {aayushgarg.dev/posts/2026-04-05-qwen35-vs-gemma4}" in cited

@@ -1,9 +1,10 @@
 """Write the derived pages beside the records, as `invoke table` does."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from llamatrix import __version__
 from llamatrix.errors import ReportError
 from llamatrix.records.judge_record import JudgeRecord
 from llamatrix.records.speed_record import SpeedRecord
@@ -233,7 +234,32 @@ def _html_page(
             ),
         ),
         downloads=(_SPEED_FILES if groups else ()) + (_AGENT_FILES if trials else ()),
+        bibtex=_bibtex(one for one in sets if one.name in shown),
     )
+
+
+def _bibtex(sets: Iterable[Published]) -> str:
+    ours = {
+        "title": "{llamatrix}",
+        "author": "{the llamatrix authors}",
+        "version": __version__,
+    }
+    entries = [_entry("@software{llamatrix", ours)]
+    for one in sets:
+        source = one.whole.source
+        cited = {
+            "title": source.title,
+            "author": source.author,
+            "year": (source.date or "")[:4],
+            "howpublished": source.where,
+        }
+        entries.append(_entry(f"@misc{{{one.name}", cited))
+    return "\n\n".join(entries)
+
+
+def _entry(head: str, fields: Mapping[str, str]) -> str:
+    lines = (f"  {name} = {{{text}}}," for name, text in fields.items() if text)
+    return "\n".join((f"{head},", *lines, "}"))
 
 
 def _worth_showing(comparisons: Sequence[SetComparison]) -> list[SetComparison]:

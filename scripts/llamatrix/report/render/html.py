@@ -40,6 +40,8 @@ class Page:
     sections: tuple[Section, ...]
     downloads: tuple[tuple[str, str], ...]
     """Text and file name of a file beside the page."""
+    bibtex: str
+    """Entries for this project and the sources that the page compares with."""
 
 
 def record_id(sha256: str) -> str:
