@@ -24,7 +24,7 @@ GENERATOR_VERSIONS = {WeightsKind.TINY: 3, WeightsKind.FULL: 2}
 """Bumped by hand when `provision/weights/synthetic` writes other bytes for the same spec."""
 
 
-class Synthesis(Struct, frozen=True, kw_only=True):
+class Synthesis(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What decides the bytes of synthetic weights, as far as a plan can know it."""
 
     generator_version: int
@@ -33,6 +33,8 @@ class Synthesis(Struct, frozen=True, kw_only=True):
     """The source tree the embedded chat template comes from …"""
     template: str
     """… and its file name under `models/templates/`."""
+    head: bool = False
+    """Whether the file has a head for multi-token prediction, which `draft-mtp` needs."""
 
 
 class EngineCell(Struct, frozen=True, kw_only=True):

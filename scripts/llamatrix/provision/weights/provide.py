@@ -128,6 +128,7 @@ def _spec(cell: EngineCell, cache: Path) -> SyntheticSpec:
         chat_template=text,
         seed=synthesis.seed,
         sample=sample_text(tree),
+        head=synthesis.head,
     )
 
 

@@ -34,6 +34,32 @@ def test_full_model_has_the_published_tensors_parameters_and_size(
     assert f"{plan.tensor_bytes / _GIB:.2f}" == published_gib
 
 
+@pytest.mark.parametrize(
+    ("model", "more", "parameters"),
+    [
+        ("qwen35-27b", 15, 27_320_697_856),
+        ("qwen35-35b-a3b", 20, 35_505_251_456),
+    ],
+)
+def test_prediction_head_adds_one_block_and_changes_no_other_tensor(
+    model: str, more: int, parameters: int
+) -> None:
+    plain = SyntheticSpec(model=model, scale=Scale.FULL, chat_template="")
+    with_head = SyntheticSpec(
+        model=model, scale=Scale.FULL, chat_template="", head=True
+    )
+    plan = layout(with_head)
+    assert plan.parameters == parameters
+    assert len(plan.tensors) == len(layout(plain).tensors) + more
+    assert set(layout(plain).tensors) < set(plan.tensors)
+    assert plain.digest() != with_head.digest()
+
+
+def test_prediction_head_is_refused_where_the_architecture_has_none() -> None:
+    with pytest.raises(ProvisionError, match="'gemma4-31b': this architecture has no"):
+        SyntheticSpec(model="gemma4-31b", scale=Scale.TINY, chat_template="", head=True)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_tiny_model_has_the_same_kinds_of_tensors_in_a_few_megabytes(
     model: str,

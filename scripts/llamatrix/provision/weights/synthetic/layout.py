@@ -35,7 +35,7 @@ def layout(spec: SyntheticSpec) -> Layout:
     mix, silent = MIXES[spec.model], silent_tokens(shape)
     match shape:
         case Qwen35():
-            tensors = qwen35.tensors(shape, mix, silent_tokens=silent)
+            tensors = qwen35.tensors(shape, mix, silent_tokens=silent, head=spec.head)
         case Gemma4():
             tensors = gemma4.tensors(shape, mix, silent_tokens=silent)
         case _:

@@ -36,6 +36,15 @@ class SyntheticSpec:
     seed: int = 0
     sample: str = ""
     """A text that the vocabulary learns words from; empty for bytes alone."""
+    head: bool = False
+    """With a head for multi-token prediction: one block more, for `draft-mtp`."""
+
+    def __post_init__(self) -> None:
+        if self.head and not isinstance(shape_of(self.model, self.scale), Qwen35):
+            raise ProvisionError(
+                f"synthetic weights for {self.model!r}: this architecture has no "
+                "prediction head inside its file"
+            )
 
     @property
     def generator_version(self) -> int:
@@ -50,6 +59,7 @@ class SyntheticSpec:
             self.chat_template,
             self.seed,
             self.sample,
+            *(["head"] if self.head else []),
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

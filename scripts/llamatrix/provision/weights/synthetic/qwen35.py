@@ -17,9 +17,13 @@ from llamatrix.provision.weights.synthetic.tensors import (
 
 
 def tensors(
-    shape: Qwen35, mix: Mix, *, silent_tokens: tuple[int, ...]
+    shape: Qwen35, mix: Mix, *, silent_tokens: tuple[int, ...], head: bool = False
 ) -> Iterator[Tensor]:
-    """All tensors in file order; the output has no weight for `silent_tokens`."""
+    """All tensors in file order; the output has no weight for `silent_tokens`.
+
+    The head for multi-token prediction is one more block of full attention, which
+    first joins the last hidden state with the embedding of the token that followed.
+    """
     wide = shape.embedding
     yield Tensor(
         name="token_embd.weight",
@@ -28,18 +32,14 @@ def tensors(
     )
     for index in range(shape.layers):
         layer = Layer(mix=mix, index=index, of=shape.layers)
-        yield layer.plain("attn_norm.weight", wide)
-        if shape.is_attention(index):
-            yield from _attention(layer, shape)
-        else:
-            yield from _delta_net(layer, shape)
-        yield layer.plain("post_attention_norm.weight", wide)
-        if shape.experts:
-            yield from _experts(layer, shape, shape.experts)
-        else:
-            yield layer.matrix("ffn_gate", wide, shape.feed_forward)
-            yield layer.matrix("ffn_up", wide, shape.feed_forward)
-            yield layer.matrix("ffn_down", shape.feed_forward, wide)
+        yield from _block(layer, shape, attention=shape.is_attention(index))
+    if head:
+        layer = Layer(mix=mix, index=shape.layers, of=shape.layers)
+        yield from _block(layer, shape, attention=True)
+        yield layer.matrix("nextn.eh_proj", 2 * wide, wide)
+        yield layer.plain("nextn.enorm.weight", wide)
+        yield layer.plain("nextn.hnorm.weight", wide)
+        yield layer.plain("nextn.shared_head_norm.weight", wide)
     yield Tensor(
         name="output_norm.weight", shape=(wide,), type=GgmlType.F32, fill=Fill.ONES
     )
@@ -50,6 +50,19 @@ def tensors(
         fill=Fill.LOUD,
         silent_rows=silent_tokens,
     )
+
+
+def _block(layer: Layer, shape: Qwen35, *, attention: bool) -> Iterator[Tensor]:
+    wide = shape.embedding
+    yield layer.plain("attn_norm.weight", wide)
+    yield from _attention(layer, shape) if attention else _delta_net(layer, shape)
+    yield layer.plain("post_attention_norm.weight", wide)
+    if shape.experts:
+        yield from _experts(layer, shape, shape.experts)
+    else:
+        yield layer.matrix("ffn_gate", wide, shape.feed_forward)
+        yield layer.matrix("ffn_up", wide, shape.feed_forward)
+        yield layer.matrix("ffn_down", shape.feed_forward, wide)
 
 
 def _attention(layer: Layer, shape: Qwen35) -> Iterator[Tensor]:

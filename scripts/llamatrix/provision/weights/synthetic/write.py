@@ -38,7 +38,9 @@ _QUANTIZATION_VERSION = 2
 def add_metadata(writer: "GGUFWriter", spec: SyntheticSpec) -> None:
     shape = shape_of(spec.model, spec.scale)
     _add_marks(writer, spec, shape)
-    _add_common(writer, shape)
+    _add_common(writer, shape, blocks=shape.layers + spec.head)
+    if spec.head:
+        writer.add_nextn_predict_layers(1)
     match shape:
         case Qwen35():
             _add_qwen35(writer, shape)
@@ -63,10 +65,10 @@ def _add_marks(writer: "GGUFWriter", spec: SyntheticSpec, shape: Shape) -> None:
     writer.add_uint32("llamatrix.synthetic.generator_version", spec.generator_version)
 
 
-def _add_common(writer: "GGUFWriter", shape: Shape) -> None:
+def _add_common(writer: "GGUFWriter", shape: Shape, *, blocks: int) -> None:
     writer.add_vocab_size(shape.vocabulary)
     writer.add_context_length(CONTEXT_TOKENS)
-    writer.add_block_count(shape.layers)
+    writer.add_block_count(blocks)
     writer.add_embedding_length(shape.embedding)
     writer.add_head_count(shape.heads)
     writer.add_layer_norm_rms_eps(RMS_EPSILON)
