@@ -124,6 +124,19 @@ def test_every_size_is_tested_at_every_depth(cells: tuple[Cell, ...]) -> None:
     ]
 
 
+def test_drafts_of_a_sweep_are_cells_on_the_same_weights() -> None:
+    cells = shipped_cells("drafts-smoke")[:3]
+    assert [cell.id for cell in cells] == [
+        f"serve-speed/qwen35-27b.tiny-mtp/current/cpu/{draft}"
+        for draft in ("none", "mtp-1", "mtp-2-synth")
+    ]
+    assert [test.name for test in cells[0].tests] == ["pp256", "tg64 @ d256"]
+    assert len({cell.weights_identity for cell in cells}) == 1
+    assert len({cell.spec_digest for cell in cells}) == 3
+    sooner = changed(cells[1], "sweep", drafts=("mtp-1",))
+    assert sooner.spec_digest == cells[1].spec_digest
+
+
 def test_digests_of_earlier_versions_are_kept() -> None:
     """Records of before a key was added stay those of the same cell."""
     matrix, lock = load_matrix(ROOT / "matrix.toml"), load_lock(ROOT / "matrix.lock")
@@ -131,6 +144,8 @@ def test_digests_of_earlier_versions_are_kept() -> None:
     assert plan.speed[0].spec_digest.startswith("ca94ebe7d6cf707c")
     digest = plan.agents[0].spec_digest(task_digest="t")
     assert digest.startswith("edb578d55884734c")
+    synthetic = expand_plan(matrix, lock, "smoke").speed[0]
+    assert synthetic.spec_digest.startswith("b8c18f052198a9ef")
 
 
 def changed(cell: Cell, field: str, **values: object) -> Cell:

@@ -169,6 +169,70 @@ def test_missing_key_is_refused_by_name(refused: Callable[[str, str], str]) -> N
             "sweeps.published.n_depth: 8192 is listed twice",
         ),
         (
+            'drafts = ["none", "mtp-1", "mtp-2-synth"]',
+            'drafts = ["none", "mtp-9"]',
+            "sweeps.drafts-smoke.drafts[1]: unknown name 'mtp-9'; did you mean 'mtp-4'?",
+        ),
+        (
+            'drafts = ["none", "mtp-1", "mtp-2-synth"]',
+            'drafts = ["none", "none"]',
+            "sweeps.drafts-smoke.drafts[1]: 'none' is listed twice",
+        ),
+        (
+            "n_max = 1",
+            "n_max = 0",
+            "drafts.mtp-1.n_max: expected `int` >= 1, got 0",
+        ),
+        (
+            "n_max = 1",
+            "n_max = 1\nn_min = 2",
+            "drafts.mtp-1.n_min: 2 is above n_max = 1: nothing is drafted",
+        ),
+        (
+            "synth_len = 1.7",
+            "synth_len = 2.5",
+            "drafts.mtp-1-synth.synth_len: 2.5 is above 2, the most that n_max = 1 can",
+        ),
+        (
+            'type = "draft-mtp"',
+            'type = "draft-mpt"',
+            "drafts.mtp-1.type: no known word, got 'draft-mpt'; did you mean 'draft-mtp'?",
+        ),
+        (
+            'type = "draft-mtp"',
+            'type = "draft-eagle3"',
+            "drafts.mtp-1.model: missing: 'draft-eagle3' drafts with a model of its own",
+        ),
+        (
+            'type = "draft-mtp"',
+            'type = "ngram-mod"',
+            "drafts.mtp-1.n_max: means nothing for type = 'ngram-mod'",
+        ),
+        (
+            (
+                'models = ["qwen35-27b", "qwen35-35b-a3b"]\nweights = "tiny"\n'
+                'measure = ["serve-speed"]'
+            ),
+            'models = ["gemma4-31b"]\nweights = "tiny"\nmeasure = ["serve-speed"]',
+            (
+                "profiles.drafts-smoke.models: gemma4-31b: draft 'mtp-1' needs a "
+                "prediction head"
+            ),
+        ),
+        (
+            (
+                'pins = ["current"]\nbuilds = ["cpu"]\n'
+                'models = ["qwen35-27b", "qwen35-35b-a3b"]\nweights = "tiny"\n'
+                'measure = ["serve-speed"]'
+            ),
+            (
+                'pins = ["june"]\nbuilds = ["cpu"]\n'
+                'models = ["qwen35-27b", "qwen35-35b-a3b"]\nweights = "tiny"\n'
+                'measure = ["serve-speed"]'
+            ),
+            "profiles.drafts-smoke.pins: llama-server of june does not count drafts",
+        ),
+        (
             "parallel = 1",
             "parallel = 1\nn_cpu_moe = -1",
             "servers.published.n_cpu_moe: expected `int` >= 0, got -1",

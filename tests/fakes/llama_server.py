@@ -93,7 +93,8 @@ class Model:
         prompt, n_predict = asked["prompt"], asked["n_predict"]
         assert isinstance(prompt, list)
         assert isinstance(n_predict, int)
-        known = 0 if WISHES.get("forgets") else common(self.cached, prompt)
+        cached = asked.get("cache_prompt", True) and not WISHES.get("forgets")
+        known = common(self.cached, prompt) if cached else 0
         self.cached = prompt
         prompt_n, speed = max(1, len(prompt) - known), WISHES.get("speed", 1.0)
         predicted_n = n_predict - (way == "short")
@@ -106,6 +107,14 @@ class Model:
         }
         return 200, {"content": "x" * predicted_n, "timings": timings}
 
+    def facts(self, path: str) -> object:
+        if path == "/slots":
+            return [{"id": 0, "speculative": self.drafts()}]
+        return {"data": [{"meta": {"n_params": 4000, "size": 2000}}]}
+
+    def drafts(self) -> bool:
+        return "--spec-type" in self.argv and MODE != "silent-draft"
+
     def metrics(self) -> str:
         done = self.requests
         counters = {
@@ -114,12 +123,22 @@ class Model:
             "tokens_predicted_total": 20 * done,
             "tokens_predicted_seconds_total": 2 * done,
         }
+        if self.drafts():
+            counters |= {
+                "n_decode_total": 8 * done,
+                "spec_decode_num_drafts_total": 5 * done,
+                "spec_decode_num_draft_tokens_total": 10 * done,
+                "spec_decode_num_accepted_tokens_total": 7 * done,
+                'spec_decode_num_accepted_tokens_per_pos_total{position="0"}': 4 * done,
+                'spec_decode_num_accepted_tokens_per_pos_total{position="1"}': 3 * done,
+            }
         gauges = {"prompt_tokens_seconds": 1e9, "predicted_tokens_seconds": 1e9}
         lines = []
         for kind, values in (("counter", counters), ("gauge", gauges)):
             for name, value in values.items():
-                lines.append(f"# HELP llamacpp:{name} one of the {kind}s")
-                lines.append(f"# TYPE llamacpp:{name} {kind}")
+                family = name.partition("{")[0]
+                lines.append(f"# HELP llamacpp:{family} one of the {kind}s")
+                lines.append(f"# TYPE llamacpp:{family} {kind}")
                 lines.append(f"llamacpp:{name} {value}")
         return "\n".join(lines) + "\n"
 
@@ -176,6 +195,8 @@ def got(model: Model, path: str) -> tuple[int, object]:
             return 200, {"status": "ok"}
         case "/props":
             return 200, "not JSON" if MODE == "odd-props" else model.props()
+        case "/slots" | "/v1/models":
+            return 200, model.facts(path)
         case "/metrics" if "--metrics" in model.argv:
             return 200, model.metrics()
         case _:

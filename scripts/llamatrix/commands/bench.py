@@ -20,7 +20,7 @@ from llamatrix.config.context import Context
 from llamatrix.config.matrix import Backend, Measurement
 from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
 from llamatrix.engines.outcome import Done, reason_of
-from llamatrix.engines.protocol import Bench
+from llamatrix.engines.protocol import Bench, Served
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import (
@@ -33,7 +33,8 @@ from llamatrix.measure.disturbances import (
 from llamatrix.measure.speed import MeasuredTest, run_sweep
 from llamatrix.progress import meter, say
 from llamatrix.project import Project
-from llamatrix.records.speed_record import SPEED, SpeedRecord, cell_facts
+from llamatrix.provision.weights.provide import provide_weights
+from llamatrix.records.speed_record import SpeedRecord, cell_facts, kind_of
 from llamatrix.records.store import Store
 from llamatrix.report.speed import outcome_word
 from llamatrix.units import duration_text
@@ -71,7 +72,7 @@ class Tally:
 
 def bench(flags: MeasureFlags) -> int:
     """Measure the speed cells; return the exit code."""
-    pending = load_pending(flags, kinds=[Measurement.SPEED])
+    pending = load_pending(flags, kinds=[Measurement.SPEED, Measurement.SERVE_SPEED])
     if flags.dry_run:
         print(plan_text(pending))
         return 0
@@ -93,20 +94,19 @@ def measure(
     begin = time.monotonic()
     watch = watch or KernelWatch()
     project = context.project
-    store = Store(reports=project.reports, kind=SPEED)
-    if any(status.due for status in statuses):
-        store.require_room(this_host().slug)
-    parts = {
-        status.cell.id: ENGINE.install(
-            status.cell, project.cache, weights_dir=context.weights_dir
-        )
-        for status in statuses
-        if status.due
-    }
+    parts = {}
+    for status in statuses:
+        if status.due:
+            store = Store(reports=project.reports, kind=kind_of(status.cell))
+            store.require_room(this_host().slug)
+            parts[status.cell.id] = ENGINE.install(
+                status.cell, project.cache, weights_dir=context.weights_dir
+            )
     measured = failed = 0
     for status in statuses:
         failed += status.reused_without_number
         pending = status
+        store = Store(reports=project.reports, kind=kind_of(status.cell))
         while pending.due:
             made = _measure_cell(pending, parts[status.cell.id], project, store, watch)
             measured += len(made)
@@ -172,8 +172,22 @@ def _measure_cell(
 
 
 def bench_of(cell: Cell, parts: Installed, project: Project) -> Bench:
+    served = None
+    if cell.draft_key:
+        draft_weights = (
+            provide_weights(cell.draft_engine, project.cache).path
+            if cell.draft_engine
+            else None
+        )
+        served = Served(
+            alias=cell.model_key,
+            model=cell.model,
+            draft=cell.draft,
+            draft_weights=draft_weights,
+        )
     return Bench(
-        program=parts.built.program("llama-bench"),
+        program=parts.built.program("llama-server" if served else "llama-bench"),
+        served=served,
         weights=parts.weights.path,
         commit=cell.locked.commit,
         sweep=cell.sweep,

@@ -23,7 +23,7 @@ from llamatrix.provision.local_pins import with_local_pins
 from llamatrix.provision.resolve import with_named_pin
 from llamatrix.provision.resolve_weights import with_known_weights
 from llamatrix.records.context_record import ContextCell, ContextRecord
-from llamatrix.records.speed_record import SPEED, SpeedRecord
+from llamatrix.records.speed_record import SpeedRecord, kind_of
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.report.speed import result_of
@@ -149,7 +149,7 @@ def find_pending(
         known = with_local_pins(known, [cell.pin_key for cell in plan.cells])
     if (known.matrix, known.lock) != (context.matrix, context.lock):
         context, plan = known, known.plan(cells)
-    speeds = plan.speed if Measurement.SPEED in kinds else ()
+    speeds = tuple(cell for cell in plan.speed if cell.measurement in kinds)
     agents = plan.agents if Measurement.AGENT in kinds else ()
     check_agents(agents)
     if not speeds and not agents:
@@ -157,12 +157,17 @@ def find_pending(
             f"profile {context.profile!r}: none of these cells is of this command's "
             "kind; `invoke plan` shows them all"
         )
-    speed_store = Store(reports=context.project.reports, kind=SPEED)
     agent_store = Store(reports=context.project.reports, kind=AGENT)
     return Pending(
         context=context,
         speed=tuple(
-            speed_status(cell, speed_store, again=again, retry=retry) for cell in speeds
+            speed_status(
+                cell,
+                Store(reports=context.project.reports, kind=kind_of(cell)),
+                again=again,
+                retry=retry,
+            )
+            for cell in speeds
         ),
         trials=tuple(
             trial_status(cell, agent_store, again=again, retry=retry) for cell in agents

@@ -18,6 +18,7 @@ from llamatrix.project import Project, find_project
 from llamatrix.records.context_record import CONTEXT, ContextRecord
 from llamatrix.records.hand_run import BY_HAND
 from llamatrix.records.judge_record import JUDGE, JudgeRecord
+from llamatrix.records.speed_record import SERVE_SPEED, SpeedRecord
 from llamatrix.records.store import DamagedLine, Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.gpu import load_gpus
@@ -49,6 +50,10 @@ class View:
     opinions: tuple[JudgeRecord, ...]
     """Of models, on trials' work: never part of pass or fail."""
     contexts: tuple[ContextRecord, ...]
+    drafts: tuple[SpeedRecord, ...]
+    """Of servers, with drafts and without."""
+    current: frozenset[str]
+    """Spec digests of all cells the matrix has now."""
     damaged: tuple[DamagedLine, ...]
     """Lines of all these kinds that cannot be read."""
 
@@ -90,6 +95,7 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
     trial_index = read_trial_index(project.reports)
     opinions = read_index(project.reports, JUDGE)
     contexts = read_index(project.reports, CONTEXT)
+    drafts = read_index(project.reports, SERVE_SPEED)
     return View(
         project=project,
         matrix=matrix,
@@ -99,7 +105,10 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
         trials=trial_groups(trial_index.records, models=models, current=current),
         opinions=opinions.records,
         contexts=contexts.records,
+        drafts=drafts.records,
+        current=current,
         damaged=(
+            *drafts.damaged,
             *(*index.damaged, *trial_index.damaged),
             *(*contexts.damaged, *opinions.damaged),
         ),
@@ -212,6 +221,16 @@ def belongs(group: Group, matrix: Matrix, name: str) -> bool:
         and group.pin in profile.pins
         and group.build in profile.builds
         and group.sweep == profile.sweep
+    )
+
+
+def draft_belongs(record: SpeedRecord, matrix: Matrix, name: str) -> bool:
+    profile, cell = matrix.profiles[name], record.cell
+    return (
+        record.weights.kind == profile.weights
+        and cell.pin in profile.pins
+        and cell.build in profile.builds
+        and cell.sweep == profile.sweep
     )
 
 

@@ -8,6 +8,7 @@ from llamatrix.commands.pending import Pending
 from llamatrix.commands.report_view import (
     View,
     belongs,
+    draft_belongs,
     load_view,
     published_sets,
     trials_belong,
@@ -20,11 +21,13 @@ from llamatrix.project import Project
 from llamatrix.records.context_record import CONTEXT
 from llamatrix.records.hand_run import BY_HAND
 from llamatrix.records.judge_record import JUDGE, trial_name
+from llamatrix.records.speed_record import SERVE_SPEED, SpeedRecord
 from llamatrix.records.store import Store
 from llamatrix.report.pages import damaged_text, write_pages
 from llamatrix.report.speed import Group
 from llamatrix.report.trials import TrialGroup
 from llamatrix.report.views.context import context_page, newest, write_context_page
+from llamatrix.report.views.drafts import draft_page, write_draft_page
 from llamatrix.report.views.speed import page
 from llamatrix.report.views.trials import trial_page
 
@@ -40,14 +43,14 @@ def tabulate(profile: str | None, *, out: str | None = None, records: str = "") 
     if profile:
         select_profile(view.matrix, profile)
     contexts = view.contexts
-    if not view.groups and not view.trials and not contexts:
+    if not view.groups and not view.trials and not contexts and not view.drafts:
         unreadable = "".join(f"\n  {line.reason}" for line in view.damaged)
         raise ReportError(
             f"{view.project.records}: no {'readable ' if unreadable else ''}records yet; "
             f"`invoke all` measures and writes them{unreadable}"
         )
     written = [] if records else _write_all(view)
-    if not view.groups and not view.trials:
+    if not view.groups and not view.trials and not view.drafts:
         _say_written(written, view.project)
         if out:
             _export_contexts(
@@ -64,12 +67,18 @@ def tabulate(profile: str | None, *, out: str | None = None, records: str = "") 
         for trial in view.trials
         if profile is None or trials_belong(trial, view.matrix, profile)
     ]
-    if not shown and not trials:
+    drafts = [
+        one
+        for one in view.drafts
+        if profile is None or draft_belongs(one, view.matrix, profile)
+    ]
+    if not shown and not trials and not drafts:
         raise ReportError(f"no records of profile {profile!r} yet; run `invoke all`")
     _say_written(written, view.project)
     if out:
         _export(shown, trials, view, Path(out))
-    return _text(shown, trials, view)
+        _export_drafts(drafts, view, Path(out))
+    return _text(shown, trials, drafts, view)
 
 
 def tables_of(pending: Pending) -> str:
@@ -92,6 +101,11 @@ def tables_of(pending: Pending) -> str:
             if group.setup.host_slug == slug
             and any(record.cell.id in trials for record in group.records)
         ],
+        [
+            record
+            for record in view.drafts
+            if record.host.slug == slug and record.cell.digest in digests
+        ],
         view,
     )
 
@@ -99,10 +113,15 @@ def tables_of(pending: Pending) -> str:
 def _text(
     shown: Sequence[Group],
     trials: Sequence[TrialGroup],
+    drafts: Sequence[SpeedRecord],
     view: View,
 ) -> str:
-    """Speed, then the agent; nothing of what there is none of."""
-    parts = [page(shown) if shown else "", trial_page(trials, view.opinions)]
+    """Speed, drafts, then the agent; nothing of what there is none of."""
+    parts = [
+        page(shown) if shown else "",
+        draft_page(drafts, current=view.current),
+        trial_page(trials, view.opinions),
+    ]
     return "\n".join(part for part in parts if part) + damaged_text(view.damaged)
 
 
@@ -120,8 +139,12 @@ def _write_all(view: View) -> list[Path]:
             opinions=view.opinions,
             damaged=view.damaged,
         )
-    if path := write_context_page(view.contexts, view.project.reports):
-        written.append(path)
+    reports = view.project.reports
+    for path in (
+        write_draft_page(view.drafts, reports, current=view.current),
+        write_context_page(view.contexts, reports),
+    ):
+        written += [path] if path else []
     return written
 
 
@@ -154,6 +177,16 @@ def _export_contexts(hosts: set[str], view: View, folder: Path) -> None:
         {store.file_of(record.host.slug, record.cell.id) for record in contexts}
     ):
         _copy_new(source, folder / source.relative_to(project.reports))
+
+
+def _export_drafts(records: Sequence[SpeedRecord], view: View, folder: Path) -> None:
+    write_draft_page(records, folder, current=view.current)
+    reports = view.project.reports
+    store = Store(reports=reports, kind=SERVE_SPEED)
+    for source in sorted(
+        {store.file_of(one.host.slug, one.cell.id) for one in records}
+    ):
+        _copy_new(source, folder / source.relative_to(reports))
 
 
 def _copy_records(

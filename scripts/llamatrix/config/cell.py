@@ -8,6 +8,7 @@ from msgspec import Struct
 from llamatrix.config.lock import UNRESOLVED, LockedPin, LockedWeights
 from llamatrix.config.matrix import (
     Build,
+    Draft,
     Measurement,
     Model,
     Pin,
@@ -55,9 +56,13 @@ class EngineCell(Struct, frozen=True, kw_only=True):
 
     @property
     def weights_key(self) -> str:
-        """`qwen35-27b` for the published file, else with the kind: `qwen35-27b.tiny`."""
+        """`qwen35-27b` for the published file, else with the kind: `qwen35-27b.tiny`.
+
+        Synthetic ones with a prediction head are `qwen35-27b.tiny-mtp`.
+        """
         suffix = "" if self.weights is WeightsKind.HUB else f".{self.weights}"
-        return self.model_key + suffix
+        head = "-mtp" if self.synthesis and self.synthesis.head else ""
+        return self.model_key + suffix + head
 
     @property
     def weights_identity(self) -> object:
@@ -83,21 +88,44 @@ class EngineCell(Struct, frozen=True, kw_only=True):
 
 
 class Cell(EngineCell, frozen=True, kw_only=True):
-    """A sweep of llama-bench over one engine."""
+    """A sweep over one engine: of llama-bench, or of requests to llama-server."""
 
     measurement: Measurement
     sweep_key: str
     sweep: Sweep
+    draft_key: str = ""
+    """`none` or a name of `[drafts]`; empty for llama-bench."""
+    draft: Draft | None = None
+    draft_engine: EngineCell | None = None
+    """The draft's own weights; None where it has none."""
 
     @property
     def id(self) -> str:
-        """Readable and a relative path: `speed/qwen35-27b/april/cuda`."""
+        """Readable and a relative path: `speed/qwen35-27b/april/cuda`.
+
+        A server's has the draft behind: `serve-speed/qwen35-27b/april/cuda/none`.
+        """
         parts = (self.measurement, self.weights_key, self.pin_key, self.build_key)
-        return "/".join(parts)
+        return "/".join((*parts, self.draft_key) if self.draft_key else parts)
 
     @property
     def tests(self) -> tuple["SpeedTest", ...]:
-        """The sweep's tests in llama-bench's order: by depth, prompts before generation."""
+        """The sweep's tests in llama-bench's order: by depth, prompts before generation.
+
+        A server generates behind the prompt it has just read: at its depth.
+        """
+        if self.measurement is Measurement.SERVE_SPEED:
+            return tuple(
+                test
+                for n_prompt in self.sweep.n_prompt
+                for test in (
+                    SpeedTest(n_prompt=n_prompt, n_gen=0),
+                    *(
+                        SpeedTest(n_prompt=0, n_gen=n_gen, n_depth=n_prompt)
+                        for n_gen in self.sweep.n_gen
+                    ),
+                )
+            )
         sizes = [(tokens, 0) for tokens in self.sweep.n_prompt]
         sizes += [(0, tokens) for tokens in self.sweep.n_gen]
         return tuple(
@@ -114,13 +142,15 @@ class Cell(EngineCell, frozen=True, kw_only=True):
         repeats of the same measurement belong to the same cell.
         """
         sweep = msgspec.structs.replace(self.sweep, processes=1, timeout_s=1)
-        fields = digest_fields(sweep)
+        fields = digest_fields(msgspec.structs.replace(sweep, drafts=()))
         del fields["target_spread"], fields["max_processes"]
         if not sweep.warmup_repetitions:  # as digests were before there were any
             del fields["warmup_repetitions"]
-        return sha256_of(
-            (MEASUREMENT_VERSION, self.measurement, *self.engine_identity, fields)
-        )
+        identity = (MEASUREMENT_VERSION, self.measurement, *self.engine_identity)
+        if self.measurement is not Measurement.SERVE_SPEED:
+            return sha256_of((*identity, fields))
+        own = self.draft_engine.weights_identity if self.draft_engine else None
+        return sha256_of((*identity, fields, self.draft, own))
 
     def digest(self, *, host_slug: str, compiler: str) -> str:
         """The spec on one class of host with one compiler: the key of a record."""
@@ -152,7 +182,7 @@ class SpeedTest(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 _LATER_SWEEP = (
     *("n_depth", "n_cpu_moe", "override_tensor", "no_kv_offload", "split_mode"),
-    *("tensor_split", "main_gpu"),
+    *("tensor_split", "main_gpu", "drafts"),
 )
 _LATER = (*_LATER_SWEEP, "threads")
 """Keys that came after the first records: at their defaults they change no digest."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import PurePath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import asdict, replace
 
@@ -20,7 +20,13 @@ from llamatrix.config.lock import (
     locked_weights,
     numbered_pin,
 )
-from llamatrix.config.matrix import Matrix, Measurement, Profile, WeightsKind
+from llamatrix.config.matrix import (
+    DraftType,
+    Matrix,
+    Measurement,
+    Profile,
+    WeightsKind,
+)
 from llamatrix.errors import MatrixError
 
 T = TypeVar("T")
@@ -76,6 +82,7 @@ def expand_plan(
     engines = list(_engines(matrix, lock, profile))
     every: list[Cell | AgentCell] = [
         *_speed_cells(matrix, profile, engines),
+        *_serve_cells(matrix, lock, profile, engines),
         *_agent_cells(matrix, lock, profile, engines),
     ]
     ids = [cell.id for cell in every]
@@ -104,24 +111,30 @@ def expand_plan(
 
 def _engines(matrix: Matrix, lock: Lock, profile: Profile) -> Iterator[EngineCell]:
     for pin, build, key in product(profile.pins, profile.builds, profile.models):
-        model = matrix.models[key]
-        weights = WeightsKind.LOCAL if model.local else profile.weights
         yield EngineCell(
-            model_key=key,
-            model=replace(model, file=PurePath(model.file).name)
-            if model.local  # its path is not part of a record
-            else model,
-            weights=weights,
-            synthesis=synthesis_of(matrix, lock, key, weights)
-            if weights.synthetic
-            else None,
-            published=None if weights.synthetic else locked_weights(matrix, lock, key),
+            **_weights(matrix, lock, key, profile.weights),
             pin_key=pin,
             pin=numbered_pin(matrix, lock, pin),
             locked=locked_pin(matrix, lock, pin),
             build_key=build,
             build=matrix.builds[build],
         )
+
+
+def _weights(matrix: Matrix, lock: Lock, key: str, kind: WeightsKind) -> dict[str, Any]:
+    """The fields of an engine that say which weights it has."""
+    model = matrix.models[key]
+    if model.local:  # its path is not part of a record
+        model = replace(model, file=PurePath(model.file).name)
+        kind = WeightsKind.LOCAL
+    synthetic = kind.synthetic
+    return {
+        "model_key": key,
+        "model": model,
+        "weights": kind,
+        "synthesis": synthesis_of(matrix, lock, key, kind) if synthetic else None,
+        "published": None if synthetic else locked_weights(matrix, lock, key),
+    }
 
 
 def _speed_cells(
@@ -136,6 +149,40 @@ def _speed_cells(
             sweep=matrix.sweeps[profile.sweep],
             **asdict(engine),
         )
+
+
+def _serve_cells(
+    matrix: Matrix, lock: Lock, profile: Profile, engines: Iterable[EngineCell]
+) -> Iterator[Cell]:
+    """One cell for each draft; all of a sweep's drafts are measured on the same file."""
+    if profile.sweep is None or Measurement.SERVE_SPEED not in profile.measure:
+        return
+    sweep = matrix.sweeps[profile.sweep]
+    head = any(
+        draft.type is DraftType.MTP and draft.model is None
+        for name, draft in matrix.drafts.items()
+        if name in sweep.drafts
+    )
+    for engine in engines:
+        with_head = engine
+        if head and engine.synthesis:
+            synthesis = replace(engine.synthesis, head=True)
+            with_head = replace(engine, synthesis=synthesis)
+        for name in sweep.drafts:
+            draft = matrix.drafts.get(name)
+            own = None
+            if draft and draft.model:
+                weights = _weights(matrix, lock, draft.model, profile.weights)
+                own = replace(engine, **weights)
+            yield Cell(
+                measurement=Measurement.SERVE_SPEED,
+                sweep_key=profile.sweep,
+                sweep=sweep,
+                draft_key=name,
+                draft=draft,
+                draft_engine=own,
+                **asdict(with_head),
+            )
 
 
 def _agent_cells(

@@ -11,9 +11,13 @@ import msgspec
 
 from llamatrix.config.complaint import complaints, nearest
 from llamatrix.config.matrix import (
+    NO_DRAFT,
     OF_A_PUBLISHED_MODEL,
+    WITH_SYNTHETIC_HEAD,
     AgentSetup,
     Backend,
+    Draft,
+    DraftType,
     Matrix,
     Measurement,
     Pin,
@@ -52,6 +56,7 @@ _OF_A_PIN = {
 _ABBREVIATED = re.compile(r"[0-9a-f]{5,39}")
 _REV = re.compile(r"[^\s~^:?*\[\\-][^\s~^:?*\[\\]*")
 _CREDENTIALS = re.compile(r"\w+://[^/@]*:[^/@]*@")
+_COUNTS_DRAFTS = {"0c1e57098bba43ac29e6e3b677cdceebdd22334f"}
 _WITHOUT_TENSOR_SPLIT = {"f49e9178767d557a522618b16ce8694f9ddac628"}
 _BUFFERS = ("CPU", "CUDA0")
 _BUFFER = re.compile(r"CPU|[A-Z][A-Za-z]+\d+(_Split)?")
@@ -166,6 +171,8 @@ def _contradictions(matrix: Matrix) -> Iterator[str]:
         )
     for key, sweep in matrix.sweeps.items():
         yield from _in_sweep(sweep, f"sweeps.{key}")
+        yield from _in_served_sweep(matrix, sweep, f"sweeps.{key}")
+    yield from _in_drafts(matrix)
     for key, server in matrix.servers.items():
         yield from _in_offload(server, f"servers.{key}")
         yield from _in_env(server.env, f"servers.{key}.env")
@@ -179,6 +186,7 @@ def _contradictions(matrix: Matrix) -> Iterator[str]:
         yield from _in_agent(matrix, agent, f"agents.{key}")
     for key, profile in matrix.profiles.items():
         yield from _in_profile(matrix, profile, f"profiles.{key}")
+        yield from _in_served_profile(matrix, profile, f"profiles.{key}")
 
 
 def _in_pin(pin: Pin, path: str) -> Iterator[str]:
@@ -218,6 +226,61 @@ def _in_sweep(sweep: Sweep, path: str) -> Iterator[str]:
             yield f"{path}.{axis}: {twice[0]} is listed twice"
     yield from _in_offload(sweep, path)
     yield from _in_env(sweep.env, f"{path}.env")
+
+
+def _in_served_sweep(matrix: Matrix, sweep: Sweep, path: str) -> Iterator[str]:
+    """Of a sweep with drafts: llama-server can do less than llama-bench."""
+    for index, name in enumerate(sweep.drafts):
+        if name not in (NO_DRAFT, *matrix.drafts):
+            known = (NO_DRAFT, *matrix.drafts)
+            yield _unknown(f"{path}.drafts[{index}]", name, known)
+        elif name in sweep.drafts[:index]:
+            yield f"{path}.drafts[{index}]: {name!r} is listed twice"
+    if not sweep.drafts:
+        return
+    if not sweep.n_prompt or not sweep.n_gen:
+        yield f"{path}: drafts need both: a prompt (n_prompt) and an answer (n_gen)"
+    if sweep.n_depth != (0,):
+        yield (
+            f"{path}.n_depth: means nothing with drafts: a server generates behind the "
+            "prompt of n_prompt tokens"
+        )
+    if 1 in sweep.n_gen:
+        yield f"{path}.n_gen: 1 takes no time: a prompt yields the first token"
+    if not sweep.warmup_repetitions:
+        yield f"{path}.warmup_repetitions: must be 1 or more with drafts"
+
+
+def _in_drafts(matrix: Matrix) -> Iterator[str]:
+    for key, draft in matrix.drafts.items():
+        yield from _in_draft(matrix, draft, f"drafts.{key}")
+    if NO_DRAFT in matrix.drafts:
+        yield f"drafts.{NO_DRAFT}: the name of decoding without drafts; choose another"
+
+
+def _in_draft(matrix: Matrix, draft: Draft, path: str) -> Iterator[str]:
+    """Complain about what llama-server would abort at, or silently not do."""
+    n_max = 3 if draft.n_max is None else draft.n_max
+    if draft.model is not None and draft.model not in matrix.models:
+        yield _unknown(f"{path}.model", draft.model, matrix.models)
+    if not draft.type.has_weights:
+        for key in ("n_max", "n_min", "p_min", "model", "synth_len"):
+            if getattr(draft, key):
+                yield f"{path}.{key}: means nothing for type = {draft.type.value!r}"
+        return
+    if draft.model is None and draft.type is not DraftType.MTP:
+        yield (
+            f"{path}.model: missing: {draft.type.value!r} drafts with a model of its own"
+        )
+    if draft.n_min > n_max:
+        yield f"{path}.n_min: {draft.n_min} is above n_max = {n_max}: nothing is drafted"
+    if draft.synth_len is not None and draft.synth_len > n_max + 1:
+        yield (
+            f"{path}.synth_len: {draft.synth_len:g} is above {n_max + 1}, the most that "
+            f"n_max = {n_max} can yield"
+        )
+    if draft.synth_len is not None and draft.p_min:
+        yield f"{path}.p_min: shortens drafts, so synth_len would not be reached"
 
 
 def _in_offload(flags: Sweep | Server, path: str) -> Iterator[str]:
@@ -343,8 +406,9 @@ def _in_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
     yield from _in_weights(matrix, profile, path)
     if not profile.measure:
         yield f"{path}.measure: empty: the profile measures nothing"
-    if profile.sweep is None and Measurement.SPEED in profile.measure:
-        yield f"{path}.sweep: missing: measure lists 'speed'"
+    for measurement in (Measurement.SPEED, Measurement.SERVE_SPEED):
+        if profile.sweep is None and measurement in profile.measure:
+            yield f"{path}.sweep: missing: measure lists {measurement.value!r}"
     for axis in ("agent", "server"):
         if getattr(profile, axis) is None and Measurement.AGENT in profile.measure:
             yield f"{path}.{axis}: missing: measure lists 'agent'"
@@ -373,6 +437,36 @@ def _in_weights(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
                 f"models.{key}.template: missing: {path}.weights asks for synthetic "
                 "weights, which embed the vendor's template"
             )
+
+
+def _in_served_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
+    """Drafts that the models or pins of a profile cannot do."""
+    sweep = matrix.sweeps.get(profile.sweep or "")
+    if sweep is None or Measurement.SERVE_SPEED not in profile.measure:
+        return
+    if not sweep.drafts:
+        yield f"{path}.measure: 'serve-speed': sweeps.{profile.sweep} lists no drafts"
+    drafts = {
+        name: matrix.drafts[name] for name in sweep.drafts if name in matrix.drafts
+    }
+    for pin in profile.pins:
+        commit = matrix.pins[pin].commit if pin in matrix.pins else ""
+        if drafts and commit in READ_COMMITS - _COUNTS_DRAFTS:
+            yield (
+                f"{path}.pins: llama-server of {pin} does not count drafts: whether it "
+                "drafts cannot be verified"
+            )
+    for name, draft in drafts.items():
+        if draft.type is not DraftType.MTP or draft.model is not None:
+            continue
+        for model in profile.models:
+            if model not in matrix.models or matrix.models[model].local:
+                continue
+            if profile.weights.synthetic and model not in WITH_SYNTHETIC_HEAD:
+                yield (
+                    f"{path}.models: {model}: draft {name!r} needs a prediction head, "
+                    "and its synthetic weights have none"
+                )
 
 
 def _in_agent(matrix: Matrix, agent: AgentSetup, path: str) -> Iterator[str]:

@@ -34,6 +34,10 @@ SystemName = Annotated[str, Meta(pattern=r"^[a-z0-9_]+-linux$")]
 """Nix' name of a platform: `x86_64-linux`."""
 
 
+NO_DRAFT = "none"
+"""The name of decoding without drafts, in sweeps and ids."""
+WITH_SYNTHETIC_HEAD = ("qwen35-27b", "qwen35-35b-a3b")
+"""Models whose synthetic weights can have a head for multi-token prediction."""
 EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
@@ -61,6 +65,9 @@ class WeightsKind(StrEnum):
 
 class Measurement(StrEnum):
     SPEED = "speed"
+    """llama-bench."""
+    SERVE_SPEED = "serve-speed"
+    """Requests to llama-server, one at a time, with and without drafts."""
     AGENT = "agent"
 
 
@@ -199,6 +206,45 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Variables that llama-server is started with, beside those of the harness."""
 
 
+class DraftType(StrEnum):
+    """llama-server's `--spec-type`: who proposes the tokens that the model verifies."""
+
+    SIMPLE = "draft-simple"
+    """A smaller model of the same vocabulary."""
+    EAGLE3 = "draft-eagle3"
+    MTP = "draft-mtp"
+    """The model's own head for multi-token prediction, or its assistant's file."""
+    DFLASH = "draft-dflash"
+    DSPARK = "draft-dspark"
+    NGRAM_SIMPLE = "ngram-simple"
+    NGRAM_MAP_K = "ngram-map-k"
+    NGRAM_MAP_K4V = "ngram-map-k4v"
+    NGRAM_MOD = "ngram-mod"
+    NGRAM_CACHE = "ngram-cache"
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether tensors propose, not earlier text."""
+        return self.value.startswith("draft-")
+
+
+class Draft(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One way of speculative decoding."""
+
+    type: DraftType
+    n_max: Count | None = None
+    """Tokens that are drafted for one verification; None is llama-server's default."""
+    n_min: Natural = 0
+    """Shorter drafts are not verified."""
+    p_min: Probability = 0.0
+    """Drafting stops below this probability."""
+    model: Key | None = None
+    """The model that drafts; None where none is needed, or its head is in the file."""
+    synth_len: Annotated[float, Meta(ge=1)] | None = None
+    """Accept at random so that a step yields this many tokens in the mean, the verified
+    one included: the text is nonsense, the cost is real. None decides by the model."""
+
+
 class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one speed cell runs: llama-bench's flags, and how often."""
 
@@ -232,6 +278,8 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The most processes that `target_spread` may start, disturbed ones included."""
     timeout_s: Seconds = 3600
     """The longest that one test may take."""
+    drafts: tuple[Key, ...] = ()
+    """Of serve-speed cells, one for each: `none`, or a name of `[drafts]`."""
     env: dict[EnvName, str] = {}
     """Variables that llama-bench is started with, beside those of the harness."""
 
@@ -330,6 +378,7 @@ class Matrix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     models: dict[Key, Model]
     sweeps: dict[Key, Sweep]
     servers: dict[Key, Server]
+    drafts: dict[Key, Draft] = {}
     agents: dict[Key, AgentSetup] = {}
     synthetic: Synthetic
     profiles: dict[Key, Profile]

@@ -7,11 +7,35 @@ from typing import Annotated
 from msgspec import Meta, Raw, Struct
 
 from llamatrix.config.cell import SpeedTest
+from llamatrix.config.matrix import Draft
 from llamatrix.reason import first_error
 
 Tokens = Annotated[int, Meta(ge=1)]
 Nanoseconds = Annotated[int, Meta(ge=1)]
 TokensPerSecond = Annotated[float, Meta(gt=0)]
+
+
+class Drafting(Struct, frozen=True, kw_only=True):
+    """What a server counted over the measured requests of a generation."""
+
+    draft: Draft | None
+    """None without drafts."""
+    tokens: int
+    """Generated, the first of each request included."""
+    decode_calls: int
+    """Of the model itself, prompts included."""
+    drafts: int
+    """Verified drafts: one for each step."""
+    drafted: int
+    accepted: int
+    accepted_by_position: tuple[int, ...]
+    own_bytes: int
+    """Of the server: not backed by a file."""
+
+    @property
+    def mean_length(self) -> float:
+        """Tokens that one step yields, the verified one included."""
+        return 1 + self.accepted / self.drafts if self.drafts else 1.0
 
 
 class SpeedSample(Struct, frozen=True, kw_only=True, tag="speed"):
@@ -49,6 +73,10 @@ class SpeedSample(Struct, frozen=True, kw_only=True, tag="speed"):
     """Size of all tensors."""
     model_params: int
     threads: int
+    client_ns: tuple[Nanoseconds, ...] = ()
+    """Of a server: each whole request by the client's clock."""
+    drafting: Drafting | None = None
+    """Of a server's generation."""
     memory_bytes: int | None = None
     """The peak of the process's GPU memory during its repetitions; None if unknown."""
     raw: Raw
@@ -143,7 +171,17 @@ class Invalid(Struct, frozen=True, kw_only=True, tag="invalid"):
     """The row, truncated, or what was printed in its place."""
 
 
-Outcome = Done | TimedOut | Crashed | OutOfMemory | ContextTooLarge | Invalid
+class NotDrafting(Struct, frozen=True, kw_only=True, tag="not-drafting"):
+    """The server answered without the drafts it was asked to make: no number."""
+
+    reason: str
+    tail: tuple[str, ...]
+    """What its log says of drafts."""
+
+
+Outcome = (
+    Done | TimedOut | Crashed | OutOfMemory | ContextTooLarge | Invalid | NotDrafting
+)
 
 
 class Process(Struct, frozen=True, kw_only=True):
@@ -169,7 +207,7 @@ def reason_of(outcome: Outcome) -> str:
     match outcome:
         case Done():
             return ""
-        case Invalid(reason=reason):
+        case Invalid(reason=reason) | NotDrafting(reason=reason):
             return reason
         case TimedOut(after_s=after_s):
             return f"after {after_s:.0f} s"

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 from llamatrix import shell
 from llamatrix.config.cell import EngineCell, SpeedTest
-from llamatrix.config.matrix import Backend, Sweep
+from llamatrix.config.matrix import Backend, Draft, Model, Sweep
 from llamatrix.engines.outcome import SpeedResult
 from llamatrix.errors import ServeError
 
@@ -35,6 +35,19 @@ class Bench:
     """The backend that must have computed the results; None accepts any."""
     warm_up_limit_s: float = 0.0
     """How long GPUs may take to reach their steady state; 0 skips the warm-up."""
+    served: "Served | None" = None
+    """Measure a server by requests to it; None runs the engine's own benchmark."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Served:
+    """What a server is started with, beyond the sweep's flags."""
+
+    alias: str
+    model: Model
+    draft: Draft | None
+    draft_weights: Path | None
+    """None where the draft has no file of its own."""
 
 
 class Engine(Protocol[Installed_co, Launch_contra]):

@@ -11,6 +11,7 @@ from llamatrix.engines.outcome import (
     Crashed,
     Done,
     Invalid,
+    NotDrafting,
     Outcome,
     OutOfMemory,
     Process,
@@ -77,7 +78,7 @@ class SpeedRun(PairedRun, frozen=True, kw_only=True):
     @property
     def crashed(self) -> bool:
         """Whether it ended by a fault of its own, which no load excuses."""
-        return isinstance(self.outcome, Crashed | Invalid)
+        return isinstance(self.outcome, Crashed | Invalid | NotDrafting)
 
     @property
     def failure(self) -> str:
@@ -93,6 +94,8 @@ class SpeedRun(PairedRun, frozen=True, kw_only=True):
                 how = f"context too large, exit code {code}"
             case Invalid(reason=reason, tail=tail):
                 how = f"invalid row: {reason}"
+            case NotDrafting(reason=reason, tail=tail):
+                how = f"not drafting: {reason}"
             case Done():
                 how, tail = "gave no samples", ()
             case _:

@@ -29,6 +29,8 @@ class CellFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pin: str
     build: str
     sweep: str
+    draft: str = ""
+    """Of a server: `none`, or a name of `[drafts]`."""
     target_spread: float | None = None
     """Of the sweep when it was measured; None without a stopping rule."""
 
@@ -68,6 +70,7 @@ def cell_facts(cell: Cell, *, digest: str) -> CellFacts:
         pin=cell.pin_key,
         build=cell.build_key,
         sweep=cell.sweep_key,
+        draft=cell.draft_key,
         target_spread=cell.sweep.target_spread,
     )
 
@@ -95,3 +98,9 @@ class _Tagged(msgspec.Struct):
 
 
 SPEED = RecordKind(folder="speed", holds=SpeedRecord, migrations={1: outcome_from_1})
+SERVE_SPEED = RecordKind(folder="serve-speed", holds=SpeedRecord, migrations={})
+
+
+def kind_of(cell: Cell) -> RecordKind[SpeedRecord]:
+    """Return the kind of a cell's records."""
+    return SERVE_SPEED if cell.draft_key else SPEED

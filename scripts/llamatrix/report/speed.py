@@ -4,7 +4,6 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import assert_never
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
@@ -13,6 +12,7 @@ from llamatrix.engines.outcome import (
     Crashed,
     Done,
     Invalid,
+    NotDrafting,
     Outcome,
     OutOfMemory,
     SpeedSample,
@@ -124,22 +124,19 @@ class Result:
         return tuple(mark for mark, holds in marks.items() if holds)
 
 
+_WORDS: dict[type[Outcome], str] = {
+    Done: "done",
+    TimedOut: "timed out",
+    Crashed: "crashed",
+    OutOfMemory: "out of memory",
+    ContextTooLarge: "context too large",
+    Invalid: "invalid row",
+    NotDrafting: "not drafting",
+}
+
+
 def outcome_word(outcome: Outcome) -> str:
-    match outcome:
-        case Done():
-            return "done"
-        case TimedOut():
-            return "timed out"
-        case Crashed():
-            return "crashed"
-        case OutOfMemory():
-            return "out of memory"
-        case ContextTooLarge():
-            return "context too large"
-        case Invalid():
-            return "invalid row"
-        case _:
-            assert_never(outcome)
+    return _WORDS[type(outcome)]
 
 
 def result_of(records: Sequence[SpeedRecord]) -> Result:

@@ -21,6 +21,7 @@ from llamatrix import shell
 from llamatrix.config.cell import EngineCell, SpeedTest
 from llamatrix.engines.llama_cpp import llama_bench
 from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.llama_cpp.served_speed import measure_served
 from llamatrix.engines.llama_cpp.server import Serving, running
 from llamatrix.engines.outcome import (
     Done,
@@ -72,6 +73,14 @@ class LlamaCpp:
         on_result: Callable[[SpeedResult], None],
         on_progress: Callable[[str], None],
     ) -> tuple[shell.Ended, list[SpeedTest]]:
+        if bench.served:
+            return measure_served(
+                bench,
+                bench.served,
+                tests,
+                on_result=on_result,
+                on_progress=on_progress,
+            ), []
         first = llama_bench.one_process(tests)
         argv = llama_bench.argv(
             str(bench.program), bench.weights.name, bench.sweep, first
@@ -108,7 +117,10 @@ class LlamaCpp:
             TemporaryFile() as stderr,
             shell.started(
                 llama_bench.argv(
-                    str(bench.program), bench.weights.name, endless, [_WARM_UP_TEST]
+                    str(bench.program.with_name("llama-bench")),
+                    bench.weights.name,
+                    endless,
+                    [_WARM_UP_TEST],
                 ),
                 env=measured_environment(bench.sweep.env),
                 cwd=bench.weights.parent,

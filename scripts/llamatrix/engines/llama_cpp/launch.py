@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from llamatrix import shell
-from llamatrix.config.matrix import Model, Server
+from llamatrix.config.matrix import Draft, Model, Server
 from llamatrix.engines.llama_cpp.output import ServerCapabilities, parse_help
 from llamatrix.errors import ServeError
 from llamatrix.measured_environment import measured_environment
@@ -34,6 +34,8 @@ class Launch:
     """The commit the program should be built from; None where unknown."""
     port: int | None = None
     """None takes any free one."""
+    draft: Draft | None = None
+    draft_weights: Path | None = None
     extra: tuple[str, ...] = ()
     """Flags of this machine, not of the measurement: put last, unchanged."""
 
@@ -73,6 +75,7 @@ class Launch:
         for flag, value in flags.items():
             if value is not None:
                 words += [flag, str(value)]
+        words += self._draft_words()
         words.append("--jinja" if server.jinja else "--no-jinja")
         words.append(
             "--context-shift" if server.context_shift else "--no-context-shift"
@@ -86,6 +89,25 @@ class Launch:
         if capabilities.no_page:
             words.append(capabilities.no_page)
         return (*words, *self.extra)
+
+    def _draft_words(self) -> list[str]:
+        """Always with `--spec-type`: without it, a draft's file alone may do nothing."""
+        if self.draft is None:
+            return []
+        flags: dict[str, object] = {
+            "--spec-type": self.draft.type,
+            "--spec-draft-model": self.draft_weights,
+            "--spec-draft-n-max": self.draft.n_max,
+            "--spec-draft-n-min": self.draft.n_min or None,
+            "--spec-draft-p-min": self.draft.p_min or None,
+            "--spec-synth-len": self.draft.synth_len,
+        }
+        return [
+            word
+            for flag, value in flags.items()
+            if value is not None
+            for word in (flag, str(value))
+        ]
 
     def template_sha256(self) -> str | None:
         """Return the hash of the template to serve with; None for the weights' own.

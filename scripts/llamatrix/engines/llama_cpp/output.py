@@ -131,6 +131,55 @@ class Tokens(Struct, frozen=True):
     tokens: tuple[int, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DraftCounters:
+    """What a server has decoded and drafted since its start, or between two readings."""
+
+    decode_calls: int
+    """Of the model itself, prompts included; the draft's own are not counted."""
+    drafts: int
+    """Verified: one for each step."""
+    drafted: int
+    """Tokens."""
+    accepted: int
+    accepted_by_position: tuple[int, ...]
+
+    def since(self, earlier: "DraftCounters") -> "DraftCounters":
+        before = earlier.accepted_by_position
+        return DraftCounters(
+            decode_calls=self.decode_calls - earlier.decode_calls,
+            drafts=self.drafts - earlier.drafts,
+            drafted=self.drafted - earlier.drafted,
+            accepted=self.accepted - earlier.accepted,
+            accepted_by_position=tuple(
+                count - (before[place] if place < len(before) else 0)
+                for place, count in enumerate(self.accepted_by_position)
+            ),
+        )
+
+
+def parse_draft_counters(text: str) -> DraftCounters:
+    """Parse `/metrics`; counters of drafts are absent before the first, and in old pins."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    values: dict[str, int] = {}
+    positions: dict[int, int] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            name = sample.name.removeprefix("llamacpp:")
+            if name == "spec_decode_num_accepted_tokens_per_pos_total":
+                positions[int(sample.labels["position"])] = int(sample.value)
+            else:
+                values[name] = int(sample.value)
+    return DraftCounters(
+        decode_calls=values.get("n_decode_total", 0),
+        drafts=values.get("spec_decode_num_drafts_total", 0),
+        drafted=values.get("spec_decode_num_draft_tokens_total", 0),
+        accepted=values.get("spec_decode_num_accepted_tokens_total", 0),
+        accepted_by_position=tuple(positions[place] for place in sorted(positions)),
+    )
+
+
 def parse_metrics(text: str) -> Counters:
     """Parse `/metrics` in Prometheus' text format.
 

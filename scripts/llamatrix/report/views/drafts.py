@@ -1,0 +1,199 @@
+"""`drafts.md`: what drafts cost and bring on llama-server, against decoding without."""
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from llamatrix.config.cell import SpeedTest
+from llamatrix.config.matrix import NO_DRAFT
+from llamatrix.engines.outcome import Done, Drafting
+from llamatrix.errors import ReportError
+from llamatrix.records.speed_record import SpeedRecord
+from llamatrix.report.formats import hundredths, mib_text
+from llamatrix.report.render.markdown import markdown
+from llamatrix.report.speed import KIND_NOTES, Group, Result, groups
+from llamatrix.report.table import Cell, Row, Table, number, numbers
+from llamatrix.report.views.speed import speed_cell
+from llamatrix.stats.intervals import Estimate, estimate
+
+_NOTES = """\
+- tokens/s are steady means after the first request of each server. A server counts from
+  the end of the prompt, so the first token is left out
+- mean length: tokens that one step yields, the verified one included
+- step cost: time of a step with drafts ÷ without. Drafting pays where the mean length is
+  above it
+- intervals (95 %, Student's t over processes) are of the ratio to no drafts
+"""
+
+
+def write_draft_page(
+    records: Iterable[SpeedRecord], reports: Path, *, current: frozenset[str]
+) -> Path | None:
+    """`drafts.md`; None without records."""
+    text = draft_page(records, current=current)
+    if not text:
+        return None
+    path = reports / "drafts.md"
+    try:
+        reports.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
+    return path
+
+
+def draft_page(
+    records: Iterable[SpeedRecord], *, current: frozenset[str] = frozenset()
+) -> str:
+    """One table for each host, sweep, pin, build and kind of weights; empty for none."""
+    by_draft: dict[str, list[SpeedRecord]] = {}
+    for record in records:
+        by_draft.setdefault(record.cell.draft, []).append(record)
+    facing: dict[tuple[str, ...], dict[str, Group]] = {}
+    for draft, own in by_draft.items():
+        for group in groups(own, current=current):
+            facing.setdefault((group.host_slug, group.title), {})[draft] = group
+    parts = ["# Drafts", "", _NOTES] if facing else []
+    for (_, title), drafts in sorted(facing.items()):
+        first = next(iter(drafts.values())).records[0]
+        parts += [
+            f"## {title[0].upper()}{title[1:]}",
+            "",
+            f"- weights: {KIND_NOTES[first.weights.kind]}",
+            f"- host: {first.host.summary}",
+            f"- engine: llama.cpp {first.build.commit[:9]}",
+            "",
+            markdown(step_cost_table(drafts)),
+        ]
+    return "\n".join(parts)
+
+
+def step_cost_table(drafts: dict[str, Group]) -> Table:
+    """By model and generation, each draft against none."""
+    keys = {
+        key: None for group in drafts.values() for key in group.results if key[1].n_gen
+    }
+    ordered = sorted(keys, key=lambda key: (key[0], key[1].n_depth, key[1].n_gen))
+    names = sorted(drafts, key=lambda name: (name != NO_DRAFT, *_order(drafts[name])))
+    return Table(
+        caption="Step cost and break-even",
+        columns=(
+            *("Model", "Test", "Draft"),
+            *numbers("Mean length", "Accepted by position", "tokens/s", "÷ none"),
+            *numbers("Step cost"),
+            "Drafting",
+            *numbers(
+                "Prompt ÷ none", "Decodes per token", "Request, s", "Memory (MiB)"
+            ),
+            *numbers("n (processes×repetitions)"),
+        ),
+        rows=tuple(
+            _row(model, test, name, drafts)
+            for model, test in ordered
+            for name in names
+            if (model, test) in drafts[name].results
+        ),
+    )
+
+
+def _order(group: Group) -> tuple[float, float]:
+    counts = _counts(group.records)
+    draft = counts[0].draft if counts else None
+    return (draft.n_max or 3, draft.synth_len or 0.0) if draft else (0.0, 0.0)
+
+
+def _counts(records: Sequence[SpeedRecord]) -> list[Drafting]:
+    done = (one.outcome.result for one in records if isinstance(one.outcome, Done))
+    return [sample.drafting for sample in done if sample.drafting]
+
+
+def _row(model: str, test: SpeedTest, name: str, drafts: dict[str, Group]) -> Row:
+    result = drafts[name].results[model, test]
+    prompt = SpeedTest(n_prompt=test.n_depth, n_gen=0)
+    bare = drafts.get(NO_DRAFT)
+    base = bare.results if bare else {}
+    ratio = _ratio(result, base.get((model, test)))
+    prompt_ratio = _ratio(
+        drafts[name].results.get((model, prompt)), base.get((model, prompt))
+    )
+    counts = _counts(result.used)
+    length = fmean(one.mean_length for one in counts) if counts else None
+    drafted = name != NO_DRAFT and bool(counts)
+    used = result.used if counts else ()
+    clocks = [
+        client_ns / 1e9
+        for row in result.rows
+        for client_ns in row.client_ns[row.warmup_repetitions :]
+    ]
+    return (
+        *(model, test.name, name),
+        number(length if drafted else None, hundredths, records=used),
+        Cell(value=_positions(counts), missing="n/a", records=used),
+        speed_cell(result, hundredths),
+        _ratio_cell(ratio if drafted else None, result),
+        number(
+            length / ratio.ratio if drafted and length and ratio else None,
+            hundredths,
+            records=used,
+        ),
+        _verdict(ratio) if drafted else "–",
+        _ratio_cell(prompt_ratio if drafted else None, result),
+        number(
+            fmean(one.decode_calls / one.tokens for one in counts) if counts else None,
+            hundredths,
+            records=used,
+        ),
+        number(fmean(clocks) if clocks else None, hundredths, "s", records=used),
+        number(
+            max(one.memory_bytes or 0 for one in result.rows)
+            or max(one.own_bytes for one in counts)
+            if counts
+            else None,
+            mib_text,
+            "bytes",
+            records=used,
+        ),
+        number(len(result.rows), result.count if result.rows else "0"),
+    )
+
+
+def _positions(counts: Sequence[Drafting]) -> str | None:
+    """Of all drafts, the share in which each position was accepted."""
+    drafts = sum(one.drafts for one in counts)
+    if not drafts:
+        return None
+    places = max(len(one.accepted_by_position) for one in counts)
+    sums = [
+        sum(
+            one.accepted_by_position[place]
+            for one in counts
+            if place < len(one.accepted_by_position)
+        )
+        for place in range(places)
+    ]
+    return " ".join(f"{100 * accepted / drafts:.0f} %" for accepted in sums)
+
+
+def _ratio(result: Result | None, bare: Result | None) -> Estimate | None:
+    """Of the speeds, over as many processes as both have."""
+    if result is None or bare is None:
+        return None
+    pairs = zip(result.steady_means, bare.steady_means, strict=False)
+    ratios = [math.log(own / base) for own, base in pairs]
+    return estimate(ratios) if ratios else None
+
+
+def _ratio_cell(ratio: Estimate | None, result: Result) -> Cell:
+    interval = ratio.interval() if ratio else None
+    note = f"{interval.low:.2f}–{interval.high:.2f}" if interval else ""
+    return number(
+        ratio.ratio if ratio else None, hundredths, records=result.used, note=note
+    )
+
+
+def _verdict(ratio: Estimate | None) -> str:
+    interval = ratio.interval() if ratio else None
+    if interval is None or interval.low <= 1 <= interval.high:
+        return "undecided"
+    return "pays" if interval.low > 1 else "costs"

@@ -1,0 +1,76 @@
+"""`drafts.md`: ratios and step costs follow from speeds and counters."""
+
+import msgspec
+from tests.records.made import made_record
+
+from llamatrix.config.cell import SpeedTest
+from llamatrix.config.matrix import Draft, DraftType
+from llamatrix.engines.outcome import Done, Drafting, NotDrafting, Outcome
+from llamatrix.records.speed_record import SpeedRecord
+from llamatrix.report.views.drafts import draft_page
+
+_ANSWER = SpeedTest(n_prompt=0, n_gen=64, n_depth=256)
+
+
+def _record(
+    name: str, tps: float, *, repeat: int, outcome: Outcome | None = None
+) -> SpeedRecord:
+    record = made_record(test=_ANSWER, repeat=repeat, samples_ts=(tps, tps, tps))
+    draft = None if name == "none" else Draft(type=DraftType.MTP, n_max=2)
+    assert isinstance(record.outcome, Done)
+    sample = msgspec.structs.replace(
+        record.outcome.result,
+        drafting=Drafting(
+            draft=draft,
+            tokens=128,
+            decode_calls=64,
+            drafts=50 if draft else 0,
+            drafted=100 if draft else 0,
+            accepted=50 if draft else 0,
+            accepted_by_position=(40, 10) if draft else (),
+            own_bytes=2**20,
+        ),
+    )
+    return msgspec.structs.replace(
+        record,
+        cell=msgspec.structs.replace(record.cell, draft=name, id=f"x/{name}"),
+        outcome=outcome or Done(result=sample),
+    )
+
+
+def _row(page: str, draft: str) -> list[str]:
+    line = next(line for line in page.splitlines() if f"| {draft} " in line)
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_step_cost_is_mean_length_over_the_ratio_of_speeds() -> None:
+    records = [
+        _record(name, tps + repeat / 100, repeat=repeat)
+        for name, tps in (("none", 50.0), ("mtp-2", 62.5))
+        for repeat in (1, 2, 3)
+    ]
+    row = _row(draft_page(records), "mtp-2")
+    assert row[3:5] == ["2.00", "80 % 20 %"]
+    assert row[6].startswith("1.25 (1.2")
+    assert row[7] == "1.60"
+    assert row[8] == "pays"
+
+
+def test_one_process_each_decides_nothing() -> None:
+    records = [_record("none", 50.0, repeat=1), _record("mtp-2", 62.5, repeat=1)]
+    assert _row(draft_page(records), "mtp-2")[8] == "undecided"
+
+
+def test_server_that_does_not_draft_shows_its_outcome() -> None:
+    silent = NotDrafting(reason="the server runs without", tail=())
+    records = [
+        _record("none", 50.0, repeat=1),
+        _record("mtp-2", 62.5, repeat=1, outcome=silent),
+    ]
+    row = _row(draft_page(records), "mtp-2")
+    assert "not drafting" in row[5]
+    assert row[7] == "n/a"
+
+
+def test_no_records_make_no_page() -> None:
+    assert draft_page([]) == ""
