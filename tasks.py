@@ -13,7 +13,7 @@ from invoke import Collection, Context, Exit, task
 
 from llamatrix import scratch, terminal
 from llamatrix.commands import flags
-from llamatrix.errors import BenchError, MatrixError
+from llamatrix.errors import BenchError
 
 F = TypeVar("F")
 terminal.end_with_the_reader_of_help(sys.argv)
@@ -173,9 +173,9 @@ def merge(f: flags.MergeFlags) -> None:
 
 
 @command(flags.JudgeFlags)
-def opinion(f: flags.JudgeFlags) -> None:
-    """Ask a model for its opinion of recorded trials' code; decides nothing."""
-    from llamatrix.commands.opinion import opinion as ask
+def llm_judge(f: flags.JudgeFlags) -> None:
+    """Ask a model to rate the work of recorded trials; affects no verdict."""
+    from llamatrix.commands.llm_judge import llm_judge as ask
 
     print(ask(f), end="")
 
@@ -248,15 +248,6 @@ def all_(f: flags.AgentFlags) -> int:
     return run(f)
 
 
-@command(flags.GpuProofFlags)
-def gpu_proof(f: flags.GpuProofFlags) -> None:
-    """Removed: see `bench-self --profile gpu-proof`."""
-    raise MatrixError(
-        f"gpu-proof: now `invoke bench-self --profile {f.profile} --model {f.model}`; "
-        "energy and memory of the cards are in speed.md (`invoke table`)"
-    )
-
-
 @command(flags.DoctorFlags)
 def doctor(f: flags.DoctorFlags) -> None:
     """Show what this machine can run, and how to get what it lacks."""
@@ -315,7 +306,7 @@ def test(f: flags.TestFlags) -> None:
 
 namespace = Collection(
     *(plan, schema, lock, build, weights, fit, serve, template_check, bench, agent),
-    *(context, table, export, merge, opinion, compare, audit, certificate, regress),
-    *(verdict, all_, gpu_proof, doctor, task_check, regrade, bench_self),
+    *(context, table, export, merge, llm_judge, compare, audit, certificate),
+    *(regress, verdict, all_, doctor, task_check, regrade, bench_self),
     *(regress_selftest, lint, test),
 )

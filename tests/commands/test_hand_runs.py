@@ -165,9 +165,3 @@ def test_a_card_too_small_is_said_before_anything_is_built(
     assert "needs 17.2 GiB by prediction" in ended.stderr
     assert "RTX 5080 has 16 GiB" in ended.stderr
     assert not (project.cache / "builds").exists()
-
-
-def test_gpu_proof_names_what_replaced_it(run_invoke: RunInvoke) -> None:
-    ended = run_invoke("gpu-proof", "--model", "gemma4-31b", "--step", "measure")
-    assert ended.returncode == 2
-    assert "`invoke bench-self --profile gpu-proof --model gemma4-31b`" in ended.stderr

@@ -1,4 +1,4 @@
-"""Synthetic opinions of synthetic trials."""
+"""Synthetic ratings of synthetic trials."""
 
 from llamatrix.records.judge_record import (
     JudgeRecord,
@@ -28,9 +28,9 @@ def made_asked(model: str = "judge-1", *, rubric_sha: str = "") -> JudgeRequest:
     )
 
 
-def made_opinion(
+def made_rating(
     trial: TrialRecord,
-    opinion: JudgeAnswer | None = None,
+    answer: JudgeAnswer | None = None,
     *,
     model: str = "judge-1",
     rubric_sha: str = "",
@@ -41,7 +41,7 @@ def made_opinion(
         cell=judge_cell(trial, asked),
         trial=trial_name(trial),
         request=asked,
-        opinion=opinion or made_grades(),
+        answer=answer or made_grades(),
         answered_by=model,
         calls=1,
         seconds=2.5,

@@ -1,9 +1,9 @@
-"""An opinion as a line of the store, and what makes it another question."""
+"""A rating as a line of the store, and what makes it another question."""
 
 from pathlib import Path
 
 import msgspec
-from tests.records.made_judge import made_asked, made_opinion
+from tests.records.made_judge import made_asked, made_rating
 from tests.report.made_trials import made_trial
 
 from llamatrix.records.judge_record import JUDGE, judge_cell
@@ -13,16 +13,16 @@ from llamatrix.records.trial_record import AGENT
 
 def test_it_lies_beside_the_trials_and_apart_from_them(tmp_path: Path) -> None:
     trial = made_trial()
-    trials, opinions = (
+    trials, ratings = (
         Store(reports=tmp_path, kind=AGENT),
         Store(reports=tmp_path, kind=JUDGE),
     )
     trials.append(trial)
-    opinions.append(made_opinion(trial))
+    ratings.append(made_rating(trial))
     assert list(trials.read_all()) == [trial]
-    assert list(opinions.read_all()) == [made_opinion(trial)]
+    assert list(ratings.read_all()) == [made_rating(trial)]
     rest = "qwen35-27b/april/cuda/april/httpx-post.jsonl"
-    assert (opinions.folder / trial.host.slug / "opinion" / rest).is_file()
+    assert (ratings.folder / trial.host.slug / "opinion" / rest).is_file()
 
 
 def test_another_trial_model_rubric_or_prompt_is_another_question() -> None:
@@ -42,5 +42,5 @@ def test_another_trial_model_rubric_or_prompt_is_another_question() -> None:
     assert len(digests) == 6
 
 
-def test_a_trials_record_says_nothing_of_opinions() -> None:
+def test_a_trials_record_says_nothing_of_ratings() -> None:
     assert b"opinion" not in msgspec.json.encode(made_trial())

@@ -29,6 +29,12 @@ _RENAMED = {
     "--long": "--long-run-s",
 }
 """Old names of flags, for the hint of one release."""
+_RENAMED_COMMANDS = {
+    "opinion": "`invoke llm-judge`",
+    "gpu-proof": "`invoke bench-self --profile gpu-proof`; energy and memory of the cards "
+    "are in speed.md (`invoke table`)",
+}
+"""… and of commands."""
 T = TypeVar("T")
 
 
@@ -90,7 +96,10 @@ def read_flags(kind: type[T], written: Mapping[str, object], *, dry: bool) -> T:
 
 
 def refuse_renamed(argv: Sequence[str]) -> None:
-    """MatrixError with the new name for a flag that was renamed."""
+    """MatrixError with the new name for a command or a flag that was renamed."""
+    command = next((word for word in argv[1:] if not word.startswith("-")), "")
+    if command in _RENAMED_COMMANDS:
+        raise MatrixError(f"{command}: renamed; write {_RENAMED_COMMANDS[command]}")
     for word in argv:
         old = word.partition("=")[0]
         if old in _RENAMED:
@@ -260,7 +269,7 @@ class JudgeFlags:
     profile: str = flag("", _TRIAL_PROFILE)
     cells: str = flag("", _TRIAL_CELLS)
     again: bool = flag(
-        default=False, text="ask again about trials that already have an opinion"
+        default=False, text="ask again about trials that are rated already"
     )
 
 
@@ -372,18 +381,6 @@ class VerdictFlags:
     margin: str = flag("", "the loss that matters, as a fraction (default: by unit)")
     looks: str = flag("", "planned interim looks of a file that grows, e.g. 5,8,12")
     json: bool = flag(default=False, text=_JSON)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GpuProofFlags:
-    """The flags that `gpu-proof` had: accepted, so that its hint is printed."""
-
-    model: str = flag("qwen35-27b", "as of `bench-self`")
-    profile: str = flag("gpu-proof", "as of `bench-self`")
-    budget: str = flag("25m", "as of `bench-self`")
-    step: str = flag("all", "now `invoke build` and `invoke weights`")
-    weights_dir: str = flag("", WEIGHTS_DIR)
-    keep: bool = flag(default=False, text="weights are always kept")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -47,7 +47,7 @@ class View:
     trial_index: TrialIndex
     trials: tuple[TrialGroup, ...]
     """The agent's, likewise."""
-    opinions: tuple[JudgeRecord, ...]
+    judge_records: tuple[JudgeRecord, ...]
     """Of models, on trials' work: never part of pass or fail."""
     contexts: tuple[ContextRecord, ...]
     drafts: tuple[SpeedRecord, ...]
@@ -93,7 +93,7 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
         index.records, models=models, current=current, by_hand=by_hand
     )
     trial_index = read_trial_index(project.reports)
-    opinions = read_index(project.reports, JUDGE)
+    judge_records = read_index(project.reports, JUDGE)
     contexts = read_index(project.reports, CONTEXT)
     drafts = read_index(project.reports, SERVE_SPEED)
     return View(
@@ -103,14 +103,14 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
         groups=speed_groups,
         trial_index=trial_index,
         trials=trial_groups(trial_index.records, models=models, current=current),
-        opinions=opinions.records,
+        judge_records=judge_records.records,
         contexts=contexts.records,
         drafts=drafts.records,
         current=current,
         damaged=(
             *drafts.damaged,
             *(*index.damaged, *trial_index.damaged),
-            *(*contexts.damaged, *opinions.damaged),
+            *(*contexts.damaged, *judge_records.damaged),
         ),
     )
 

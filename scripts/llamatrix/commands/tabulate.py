@@ -120,7 +120,7 @@ def _text(
     parts = [
         page(shown) if shown else "",
         draft_page(drafts, current=view.current),
-        trial_page(trials, view.opinions),
+        trial_page(trials, view.judge_records),
     ]
     return "\n".join(part for part in parts if part) + damaged_text(view.damaged)
 
@@ -136,7 +136,7 @@ def _write_all(view: View) -> list[Path]:
             sets=published_sets(view.project, view.matrix),
             trials=view.trials,
             trial_index=view.trial_index,
-            opinions=view.opinions,
+            judge_records=view.judge_records,
             damaged=view.damaged,
         )
     reports = view.project.reports
@@ -159,7 +159,7 @@ def _export(
         sets=published_sets(view.project, view.matrix),
         trials=trials,
         trial_index=view.trial_index,
-        opinions=view.opinions,
+        judge_records=view.judge_records,
     )
     slugs = {group.host_slug for group in shown}
     slugs |= {group.setup.host_slug for group in trials}
@@ -208,13 +208,13 @@ def _copy_records(
     hosts = {group.host_slug for group in shown}
     measured = {f"records/{slug}/bandwidth.json" for slug in hosts}
     spoken_of = {trial_name(record) for group in trials for record in group.records}
-    opinions = Store(reports=view.project.reports, kind=JUDGE)
+    ratings = Store(reports=view.project.reports, kind=JUDGE)
     measured |= {
-        opinions.file_of(opinion.host.slug, opinion.cell.id)
+        ratings.file_of(rating.host.slug, rating.cell.id)
         .relative_to(view.project.reports)
         .as_posix()
-        for opinion in view.opinions
-        if opinion.trial in spoken_of
+        for rating in view.judge_records
+        if rating.trial in spoken_of
     }
     for name in sorted(files | measured):
         _copy_new(view.project.reports / name, folder / name)

@@ -46,7 +46,7 @@ class JudgeRecord(Envelope, frozen=True, kw_only=True):
     cell: JudgeCell
     trial: TrialName = msgspec.field(name="of")
     request: JudgeRequest = msgspec.field(name="asked")
-    opinion: JudgeAnswer
+    answer: JudgeAnswer = msgspec.field(name="opinion")
     """Has no influence on whether the trial passed."""
     answered_by: str
     """Name of the model in the answer; may be empty."""

@@ -125,8 +125,9 @@ def comparison_markdown(result: Result) -> str:
         notes.append(f"- {_made_text(result)}")
     else:
         legend = (
-            "Ratio: the candidate's speed over the baseline's. *Would tell*, *would "
-            "call*: the smallest loss that 4 of 5 such runs would tell from none, and "
+            "Ratio: the candidate's speed over the baseline's. *Detectable*, *would "
+            "call*: the smallest loss that 4 of 5 such runs would distinguish from zero, "
+            "and "
             "call SLOWER."
         )
         folded = "Notes"
@@ -538,7 +539,7 @@ def _table(result: Result) -> Table:
     level = f"{100 * (1 - result.sequential.alpha_per_look):.3g} % interval"
     columns: Sequence[Column | str] = (
         *("Cell", "Verdict"),
-        *numbers("Ratio", level, "Would tell", "Would call", "Pairs"),
+        *numbers("Ratio", level, "Detectable", "Would call", "Pairs"),
     )
     cells = result.judgement.cells
     return Table(

@@ -84,13 +84,13 @@ def write_pages(
     sets: Sequence[Published] = (),
     trials: Sequence[TrialGroup] = (),
     trial_index: TrialIndex = NO_TRIALS,
-    opinions: Sequence[JudgeRecord] = (),
+    judge_records: Sequence[JudgeRecord] = (),
     damaged: Sequence[DamagedLine] = (),
 ) -> list[Path]:
     """`index.html`, and of what there is, speeds or trials, `.md`, `.csv` and `.json`.
 
     Each table is a CSV file besides. The two indexes say where each record stands
-    below `reports`; the page holds speeds against `sets`. Opinions stand in `agent.md`
+    below `reports`; the page holds speeds against `sets`. Ratings by an LLM judge are in `agent.md`
     alone, `damaged` lines on every page.
     """
     whole_page = _html_page(
@@ -116,7 +116,7 @@ def write_pages(
             texts[name] = table_csv(table)
     if trials:
         texts |= {
-            "agent.md": trial_page(trials, opinions) + damaged_text(damaged),
+            "agent.md": trial_page(trials, judge_records) + damaged_text(damaged),
             "agent.csv": agent_csv(trials),
             "agent.json": agent_json(trials),
         }

@@ -395,7 +395,7 @@ def _unordered_notes(lines: Sequence[_Line]) -> list[str]:
         return []
     note = (
         "the file lists one arm after the other: if they also ran so, a machine that "
-        'drifts looks like a change; "order" in each line would tell'
+        'drifts looks like a change; "order" in each line would show it'
     )
     return [note]
 

@@ -72,7 +72,7 @@ class PairedComparison:
         return self._smallest(margin=self.rule.margin, cells=cells)
 
     def smallest_detectable(self, *, cells: int = 1) -> float | None:
-        """Return the smallest loss that 80 % of such runs would tell from none.
+        """Return the smallest loss that 80 % of such runs would distinguish from zero.
 
         Their interval lies below 1; whether the loss matters is the margin's business.
         """

@@ -41,7 +41,7 @@ def _counting() -> None:
         ("agent", "--profile", "smoke"),
         SMOKE,
         ("table",),
-        ("opinion", "--url", "http://127.0.0.1:9", "--model", "judge"),
+        ("llm-judge", "--url", "http://127.0.0.1:9", "--model", "judge"),
         ("compare", "--profile", "smoke"),
         ("audit", "blog-2026-04-05"),
         ("certificate", "--profile", "smoke"),

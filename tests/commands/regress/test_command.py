@@ -16,8 +16,6 @@ from tests.commands.regress.conftest import (
 from tests.shipped import ROOT
 from tests.waiting import wait_until
 
-from llamatrix.commands.flags import refuse_renamed
-from llamatrix.errors import MatrixError
 from llamatrix.project import Project
 from llamatrix.stats.pairs import drawn_order
 
@@ -288,13 +286,6 @@ def test_no_line_of_a_ledger_holds_a_path(pins: Project, regress: Regress) -> No
     text = json.dumps(ledger_lines(pins))
     assert str(pins.cache) not in text
     assert str(ROOT) not in text
-
-
-def test_flag_of_the_last_release_names_its_replacement() -> None:
-    with pytest.raises(MatrixError, match="write --candidate build:NAME"):
-        refuse_renamed(["invoke", "regress", "--candidate-build", "cpu"])
-    with pytest.raises(MatrixError, match="write --baseline agent:NAME"):
-        refuse_renamed(["invoke", "regress", "--baseline-opencode=april"])
 
 
 def test_help_groups_the_flags(regress: Regress) -> None:

@@ -180,16 +180,16 @@ def _why_none(trials: Trials | None) -> str:
 _Key = tuple[str, TrialName]
 
 
-def opinion_tables(
-    group: TrialGroup, opinions: Iterable[JudgeRecord]
+def judge_tables(
+    group: TrialGroup, judge_records: Iterable[JudgeRecord]
 ) -> tuple[Table, ...]:
     """One for each model that was asked and each rubric; of each trial its last word."""
     latest: dict[tuple[str, str], dict[_Key, JudgeRecord]] = {}
-    for opinion in sorted(opinions, key=lambda opinion: opinion.measured_at):
+    for rating in sorted(judge_records, key=lambda rating: rating.measured_at):
         by_trial = latest.setdefault(
-            (opinion.request.model, opinion.request.rubric_sha256), {}
+            (rating.request.model, rating.request.rubric_sha256), {}
         )
-        by_trial[opinion.host.slug, opinion.trial] = opinion
+        by_trial[rating.host.slug, rating.trial] = rating
     tables = (
         _table(group, model, sha256, latest[model, sha256])
         for model, sha256 in sorted(latest)
@@ -214,7 +214,7 @@ def _table(
     first = cells[columns[0]][0]
     return Table(
         caption=group.caption(
-            f"Opinion of {model} (not part of pass or fail)",
+            f"LLM judge {model} (not part of pass or fail)",
             f"rubric {first.request.rubric}, {sha256[:12]}",
         ),
         columns=(
@@ -241,7 +241,7 @@ def _rows(columns: Sequence[Sequence[JudgeRecord]]) -> Iterator[tuple[str, ...]]
 
 
 def _grades(column: Sequence[JudgeRecord]) -> list[Given]:
-    return [record.opinion for record in column if isinstance(record.opinion, Given)]
+    return [record.answer for record in column if isinstance(record.answer, Given)]
 
 
 def _score_text(column: Sequence[JudgeRecord], key: str) -> str:
@@ -263,7 +263,7 @@ def _count_text(column: Sequence[JudgeRecord]) -> str:
 
 
 def _lack(record: JudgeRecord) -> str:
-    match record.opinion:
+    match record.answer:
         case Given():
             return ""
         case Refused():
@@ -273,4 +273,4 @@ def _lack(record: JudgeRecord) -> str:
         case Declined():
             return "declined by the endpoint"
         case _:
-            assert_never(record.opinion)
+            assert_never(record.answer)

@@ -25,7 +25,7 @@ from llamatrix.report.trials import (
     prompt_title,
 )
 from llamatrix.report.views.quality import (
-    opinion_tables,
+    judge_tables,
     quality_cell,
     quality_table,
     tdd_cell,
@@ -39,7 +39,7 @@ _FIRST, _SECOND = "httpx-post", "gemini-images"
 
 
 def trial_page(
-    groups: Iterable[TrialGroup], opinions: Sequence[JudgeRecord] = ()
+    groups: Iterable[TrialGroup], judge_records: Sequence[JudgeRecord] = ()
 ) -> str:
     """All groups as one Markdown page, empty without any; same groups, same bytes.
 
@@ -48,7 +48,7 @@ def trial_page(
     parts = ["# Agent\n"]
     for group in groups:
         parts.append(_heading(group))
-        tables = (*trial_tables(group), *opinion_tables(group, opinions))
+        tables = (*trial_tables(group), *judge_tables(group, judge_records))
         parts += map(markdown, tables)
     return "\n".join(parts) if len(parts) > 1 else ""
 

@@ -1,4 +1,4 @@
-"""`invoke opinion`: what a model says of recorded trials' work, asked after the fact."""
+"""`invoke llm-judge`: ask a model to rate the work of recorded trials."""
 
 import os
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.redaction import Redaction
 from llamatrix.report.render.markdown import markdown
-from llamatrix.report.views.quality import opinion_tables
+from llamatrix.report.views.quality import judge_tables
 from llamatrix.trials.checks.task import load_task, read_prompt
 from llamatrix.trials.llm_judge import (
     Given,
@@ -39,7 +39,7 @@ _SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 """Ends of the names of variables whose values are never sent."""
 
 
-def opinion(flags: JudgeFlags) -> str:
+def llm_judge(flags: JudgeFlags) -> str:
     """Ask for each finished trial once, keep each answer, return the tables."""
     view = load_view()
     chosen = finished_trials(view, profile=flags.profile, cells=flags.cells)
@@ -59,9 +59,7 @@ def opinion(flags: JudgeFlags) -> str:
         record for record in store.read_all() if record.request.model == flags.model
     ]
     tables = (
-        markdown(table)
-        for group in view.trials
-        for table in opinion_tables(group, given)
+        markdown(table) for group in view.trials for table in judge_tables(group, given)
     )
     return "\n".join(tables)
 
@@ -111,7 +109,7 @@ def _one(
             cell=cell,
             trial=trial_name(record),
             request=request,
-            opinion=reached.answer,
+            answer=reached.answer,
             answered_by=reached.answered_by,
             calls=reached.calls,
             seconds=reached.seconds,
@@ -167,6 +165,6 @@ def _words(reached: JudgeReply) -> str:
     match reached.answer:
         case Given(grades=grades):
             scores = ", ".join(f"{key} {grade.score}" for key, grade in grades.items())
-            return f"opinion given: {scores}"
+            return f"rated: {scores}"
         case other:
-            return f"no opinion: {type(other).__name__.lower()}"
+            return f"no rating: {type(other).__name__.lower()}"

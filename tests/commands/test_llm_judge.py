@@ -1,4 +1,4 @@
-"""`invoke opinion` on recorded trials, against an endpoint on this machine's loopback."""
+"""`invoke llm-judge` on recorded trials, against an endpoint on this machine's loopback."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -69,7 +69,7 @@ def folder_of(project: Project, trial: TrialRecord) -> Path:
     return project.records / trial.host.slug / trial.served.trajectory
 
 
-def opinions(project: Project) -> list[JudgeRecord]:
+def ratings(project: Project) -> list[JudgeRecord]:
     return list(Store(reports=project.reports, kind=JUDGE).read_all())
 
 
@@ -93,9 +93,9 @@ def test_each_trial_is_asked_once_and_shown_apart(
     }
     with judging(judge) as url:
         words = ("--url", url, "--model", "judge", "--key-env", "JUDGE_KEY")
-        ended = run_invoke("opinion", *words)
+        ended = run_invoke("llm-judge", *words)
         assert ended.returncode == 0, ended.stderr
-        again = run_invoke("opinion", *words)
+        again = run_invoke("llm-judge", *words)
     assert again.stderr.count("asked before") == 2
     assert len(judge.asked) == 2
     for header, body in judge.asked:
@@ -103,17 +103,17 @@ def test_each_trial_is_asked_once_and_shown_apart(
         assert KEY not in body
         assert OTHER not in body
         assert "turn = 1" in body
-    kept = opinions(project)
-    assert [type(one.opinion) for one in kept] == [Given, Given]
+    kept = ratings(project)
+    assert [type(one.answer) for one in kept] == [Given, Given]
     assert kept[0].request.prompt_sha256 != kept[1].request.prompt_sha256
     assert url not in msgspec.json.encode(kept).decode()
-    assert "### Opinion of judge (not part of pass or fail)" in ended.stdout
+    assert "### LLM judge judge (not part of pass or fail)" in ended.stdout
     shown = run_invoke("table")
     after = (project.reports / "agent.md").read_text()
     assert after.startswith(before)
     assert shown.stdout == after
     assert {path: path.read_bytes() for path in trials} == trials
-    assert "Opinion of" not in (project.reports / "index.html").read_text()
+    assert "LLM judge" not in (project.reports / "index.html").read_text()
 
 
 def test_the_last_workspace_counts_and_what_is_gone_is_passed_over(
@@ -129,7 +129,7 @@ def test_the_last_workspace_counts_and_what_is_gone_is_passed_over(
         [msgspec.structs.replace(several, trial=3, served=moved)],
     )
     with judging(judge) as url:
-        ended = run_invoke("opinion", "--url", f"{url}/v1/", "--model", "judge")
+        ended = run_invoke("llm-judge", "--url", f"{url}/v1/", "--model", "judge")
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.count("its workspace is no longer there") == 2
     ((_, body),) = judge.asked
@@ -143,26 +143,26 @@ def test_nonsense_is_kept_and_only_asked_anew_on_demand(
     judge.says = lambda: "Lovely."
     with judging(judge) as url:
         words = ("--url", url, "--model", "judge")
-        ended = run_invoke("opinion", *words)
+        ended = run_invoke("llm-judge", *words)
         assert ended.returncode == 0, ended.stderr
         judge.says = lambda: GRADES
-        run_invoke("opinion", *words)
+        run_invoke("llm-judge", *words)
         assert len(judge.asked) == 2
-        run_invoke("opinion", *words, "--again")
-    assert [type(one.opinion) for one in opinions(project)] == [Unparseable, Given]
-    assert "no opinion: unparseable" in ended.stderr
+        run_invoke("llm-judge", *words, "--again")
+    assert [type(one.answer) for one in ratings(project)] == [Unparseable, Given]
+    assert "no rating: unparseable" in ended.stderr
 
 
-def test_an_endpoint_that_fails_leaves_no_opinion(
+def test_an_endpoint_that_fails_leaves_no_rating(
     project: Project, run_invoke: RunInvoke, judge: Judge
 ) -> None:
     with_work(project, made_trial())
     judge.status = 500
     with judging(judge) as url:
-        ended = run_invoke("opinion", "--url", url, "--model", "judge")
+        ended = run_invoke("llm-judge", "--url", url, "--model", "judge")
     assert ended.returncode == 5
     assert "HTTP 500" in ended.stderr
-    assert opinions(project) == []
+    assert ratings(project) == []
 
 
 @pytest.mark.parametrize(
@@ -187,22 +187,22 @@ def test_what_cannot_be_asked_is_said(
     run_invoke: RunInvoke,
 ) -> None:
     with_work(project, made_trial())
-    ended = run_invoke("opinion", "--model", "judge", *words)
+    ended = run_invoke("llm-judge", "--model", "judge", *words)
     assert ended.returncode == code
     assert said in ended.stderr
     assert "me:secret" not in ended.stderr
-    assert opinions(project) == []
+    assert ratings(project) == []
 
 
-def test_opinions_are_taken_elsewhere_with_their_tables(
+def test_ratings_are_taken_elsewhere_with_their_tables(
     project: Project, run_invoke: RunInvoke, judge: Judge
 ) -> None:
     with_work(project, made_trial())
     with judging(judge) as url:
-        run_invoke("opinion", "--url", url, "--model", "judge")
+        run_invoke("llm-judge", "--url", url, "--model", "judge")
     copy = project.root / "copy"
     assert run_invoke("table", "--out", str(copy)).returncode == 0
     page = (copy / "agent.md").read_text()
-    assert "Opinion of judge" in page
+    assert "LLM judge judge" in page
     assert page == (project.reports / "agent.md").read_text()
     assert len(list(copy.rglob("opinion/**/*.jsonl"))) == 1
