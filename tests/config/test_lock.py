@@ -29,7 +29,9 @@ def test_unlocked_template_is_refused_with_the_remedy() -> None:
 
 
 def test_lock_has_exactly_the_templates_that_models_name() -> None:
-    assert LOCK.templates.keys() == template_names(MATRIX).keys() == {"qwen35"}
+    assert (
+        LOCK.templates.keys() == template_names(MATRIX).keys() == {"qwen25", "qwen35"}
+    )
 
 
 @pytest.mark.parametrize("profile", MATRIX.profiles)

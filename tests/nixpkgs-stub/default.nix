@@ -71,6 +71,22 @@ let
       installPhase = "echo 'the stub fetches nothing: ${owner}/${repo} ${rev}' >&2; exit 1";
     };
 
+  fetchPypi =
+    {
+      pname,
+      version,
+      format,
+      dist,
+      python,
+      sha256,
+    }:
+    make {
+      name = "${pname}-${version}-${python}-none-any.whl";
+      outputHash = "sha256:${sha256}";
+      outputHashMode = "flat";
+      installPhase = "echo 'the stub fetches nothing: ${format} ${dist} ${pname}' >&2; exit 1";
+    };
+
   script =
     { name, text }:
     make {
@@ -97,7 +113,12 @@ let
     function (builtins.intersectAttrs wanted all // given);
 
   all = {
-    inherit callPackage lib stdenv;
+    inherit
+      callPackage
+      fetchPypi
+      lib
+      stdenv
+      ;
     stdenvNoCC = removeAttrs stdenv [ "cc" ];
     fetchFromGitHub = fetched;
     mkShell = attributes: named ({ name = "shell"; } // attributes);
@@ -153,6 +174,7 @@ let
     "nodejs"
     "patchelf"
     "ripgrep"
+    "unzip"
     "uv"
   ];
 in

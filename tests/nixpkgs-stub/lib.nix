@@ -30,6 +30,7 @@ rec {
   inherit (builtins) listToAttrs;
 
   all = builtins.all;
+  any = builtins.any;
   assertMsg = held: message: if held then true else throw message;
   concatMapAttrs = f: set: foldl' (made: name: made // f name set.${name}) { } (attrNames set);
   concatMapStrings = f: list: concatStrings (map f list);

@@ -30,6 +30,7 @@ from llamatrix.provision.npm import package_lock_file, write_package_lock
 from llamatrix.provision.resolve import compare, resolve, write_lock
 from llamatrix.provision.resolve_weights import compare_weights, resolve_weights
 from llamatrix.provision.source import provide_source
+from llamatrix.provision.weights.package import compare_packages, resolve_packages
 from llamatrix.trials.stubs.wheel_index import LOCKED, WISHED
 
 _TIMEOUT_S = 600
@@ -71,7 +72,12 @@ def _write() -> None:
         source = locked_pin(matrix, lock, matrix.synthetic.template_pin)
         tree = provide_source(source, project.cache)
         templates = resolve_templates(matrix, corrections, tree)
-    lock = msgspec.structs.replace(lock, weights=weights, templates=templates)
+    lock = msgspec.structs.replace(
+        lock,
+        weights=weights,
+        packages=resolve_packages(matrix, old, project.cache),
+        templates=templates,
+    )
     write_lock(lock, project.lock_file)
     resolved = sum(locked.hub_file is not None for locked in weights.values())
     say(
@@ -93,6 +99,7 @@ def _check() -> None:
     drifts = [
         *compare(matrix, lock, project.cache),
         *compare_weights(matrix, lock),
+        *compare_packages(matrix, lock, project.cache),
         *compare_templates(
             matrix, lock, project.root / "templates", _tree(matrix, lock, project)
         ),
@@ -109,7 +116,7 @@ def _check() -> None:
     unchecked = len(drifts)
     entries = (
         *(*lock.pins, *lock.opencode, *lock.context7),
-        *(*lock.weights, *lock.templates),
+        *(*lock.weights, *lock.packages, *lock.templates),
     )
     same = len(entries) - unchecked
     print(f"matrix.lock: {same} entries are the same, {unchecked} not checked")

@@ -90,7 +90,7 @@ class _Bench:
         corrections = sorted((self.context.project.root / "templates").glob("*.toml"))
         for key in select_profile(self.context.matrix, self.context.profile).models:
             model = self.context.matrix.models[key]
-            if model.template in seen:
+            if not model.template or model.template in seen:
                 continue
             seen.add(model.template)
             yield (key, *self._vendor(model.template))

@@ -5,7 +5,7 @@ import hashlib
 import msgspec
 from msgspec import Struct
 
-from llamatrix.config.lock import UNRESOLVED, LockedPin, LockedWeights
+from llamatrix.config.lock import UNRESOLVED, LockedPackage, LockedPin, LockedWeights
 from llamatrix.config.matrix import (
     Build,
     Draft,
@@ -48,6 +48,8 @@ class EngineCell(Struct, frozen=True, kw_only=True):
     """None for weights from the hub and the user's own …"""
     published: LockedWeights | None = None
     """… and these None for synthetic ones. The file of a local model is its path."""
+    packaged: LockedPackage | None = None
+    """Only for weights of that kind."""
     pin_key: str
     pin: Pin
     locked: LockedPin
@@ -71,6 +73,8 @@ class EngineCell(Struct, frozen=True, kw_only=True):
         Nothing is measured under the second: a run resolves before it looks up what
         is recorded.
         """
+        if self.packaged:
+            return self.packaged.sha256
         if self.published and self.published.sha256 != UNRESOLVED:
             return self.published.sha256
         return self.synthesis or (self.model.repository, self.model.file)

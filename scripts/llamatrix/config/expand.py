@@ -15,6 +15,7 @@ from llamatrix.config.complaint import nearest
 from llamatrix.config.lock import (
     Lock,
     locked_npm,
+    locked_package,
     locked_pin,
     locked_template,
     locked_weights,
@@ -124,16 +125,18 @@ def _engines(matrix: Matrix, lock: Lock, profile: Profile) -> Iterator[EngineCel
 def _weights(matrix: Matrix, lock: Lock, key: str, kind: WeightsKind) -> dict[str, Any]:
     """The fields of an engine that say which weights it has."""
     model = matrix.models[key]
+    if not model.repository:  # such a model has no other weights than its own
+        kind = WeightsKind.PACKAGE if model.package else WeightsKind.LOCAL
     if model.local:  # its path is not part of a record
         model = replace(model, file=PurePath(model.file).name)
-        kind = WeightsKind.LOCAL
-    synthetic = kind.synthetic
+    known = kind in {WeightsKind.HUB, WeightsKind.LOCAL}
     return {
         "model_key": key,
         "model": model,
         "weights": kind,
-        "synthesis": synthesis_of(matrix, lock, key, kind) if synthetic else None,
-        "published": None if synthetic else locked_weights(matrix, lock, key),
+        "synthesis": synthesis_of(matrix, lock, key, kind) if kind.synthetic else None,
+        "published": locked_weights(matrix, lock, key) if known else None,
+        "packaged": locked_package(matrix, lock, key) if model.package else None,
     }
 
 

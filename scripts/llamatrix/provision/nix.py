@@ -28,6 +28,8 @@ class StorePaths(msgspec.Struct, frozen=True, kw_only=True):
     """By pin and build: `april/cuda`."""
     sources: dict[str, str] = {}
     """Trees of llama.cpp by commit; Nix verifies the lock's NAR hash."""
+    weights: dict[str, str] = {}
+    """Folders with the GGUF that a package carries, by the file's sha256."""
     templates: str | None = None
     """A folder with our corrected chat templates."""
     opencode: dict[str, str] = {}
@@ -55,6 +57,10 @@ def stored_build(pin: str, build: str) -> Path | None:
 
 def stored_source(commit: str) -> Path | None:
     return _existing(store_paths().sources.get(commit))
+
+
+def stored_weights(sha256: str) -> Path | None:
+    return _existing(store_paths().weights.get(sha256))
 
 
 def stored_opencode(pin: str) -> Path | None:

@@ -37,7 +37,7 @@ def fetch_sdist(
         say(f"downloading {package} {version} (source package)")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".pip-") as aside:
-            download = _download_sdist(package, version, sha256, Path(aside))
+            download = _download(f"{package}=={version}", sha256, Path(aside))
             download.rename(kept)
     if sha256 and (actual := file_sha256(kept)) != sha256:
         raise ProvisionError(
@@ -66,20 +66,30 @@ def versions_of(package: str) -> tuple[str, ...]:
     return tuple(version.strip() for version in match[1].split(","))
 
 
-def _download_sdist(
-    package: str, version: str, sha256: str | None, aside: Path
+def fetch_wheel(
+    package: str, version: str, *, sha256: str | None, folder: Path
+) -> Path:
+    """Download a wheel into `folder`; without a hash any content is accepted."""
+    wanted = f"{package}=={version}"
+    say(f"downloading {package} {version} (wheel)")
+    return _download(wanted, sha256, folder, wheel=True)
+
+
+def _download(
+    wanted: str, sha256: str | None, aside: Path, *, wheel: bool = False
 ) -> Path:
     """Run `pip download`; with a hash, pip verifies before it unpacks anything."""
-    wanted = f"{package}=={version}"
     requirements = aside / "requirements.txt"
     hashed = f"{wanted} --hash=sha256:{sha256}" if sha256 else wanted
     requirements.write_text(hashed + "\n")
-    flags = ["--no-deps", "--no-binary", package, "--disable-pip-version-check"]
+    package = wanted.partition("==")[0]
+    form = ["--only-binary", ":all:"] if wheel else ["--no-binary", package]
+    flags = ["--no-deps", *form, "--disable-pip-version-check"]
     target = ["--dest", str(aside / "got"), "--requirement", str(requirements)]
     pip = [sys.executable, "-m", "pip", "download", *flags, *target]
     ended = shell.run(pip, timeout_s=_TIMEOUT_S)
     if not ended.ok:
-        raise _sdist_failure(wanted, ended)
+        raise _failure(wanted, ended)
     files = list((aside / "got").iterdir())
     if len(files) != 1:
         names = ", ".join(sorted(file.name for file in files))
@@ -89,7 +99,7 @@ def _download_sdist(
     return files[0]
 
 
-def _sdist_failure(wanted: str, ended: shell.Ended) -> ProvisionError:
+def _failure(wanted: str, ended: shell.Ended) -> ProvisionError:
     text = ended.out + "\n".join(ended.tail)
     if "DO NOT MATCH THE HASHES" in text:
         return ProvisionError(

@@ -34,6 +34,8 @@ def resolve_weights(matrix: Matrix, old: Lock | None) -> dict[str, LockedWeights
     entries: dict[str, LockedWeights] = {}
     reached = True
     for name, model in matrix.models.items():
+        if model.package:
+            continue
         if model.local:
             say(f"models.{name}: a file of yours, {model.file}; the lock leaves it out")
             continue
@@ -51,7 +53,7 @@ def resolve_weights(matrix: Matrix, old: Lock | None) -> dict[str, LockedWeights
 
 def compare_weights(matrix: Matrix, lock: Lock) -> Iterator[Drift]:
     """Where the lock differs from the hub at the locked revision, or was not checked."""
-    published = [name for name, model in matrix.models.items() if not model.local]
+    published = [name for name, model in matrix.models.items() if model.repository]
     for name in sorted(lock.weights.keys() - set(published)):
         yield Drift(entry=f"weights.{name}", found="not in matrix.toml", checked=True)
     unreachable = ""

@@ -26,6 +26,7 @@ from llamatrix.provision.integrity import (
 from llamatrix.provision.source import provide_source
 from llamatrix.provision.weights import hub
 from llamatrix.provision.weights.gguf_model import TEMPLATE_KEY, read_header, read_model
+from llamatrix.provision.weights.package import provide_packaged
 from llamatrix.provision.weights.synthetic.models import Scale, SyntheticSpec
 from llamatrix.units import bytes_text
 
@@ -45,9 +46,9 @@ class WeightsFacts(msgspec.Struct, frozen=True, kw_only=True):
     weights_pin: WeightsPin = WeightsPin.LOCKED
     """What vouches for the bytes."""
     repository: str = ""
-    """On the hub; empty for synthetic weights."""
+    """On the hub, or the package; empty for synthetic weights."""
     revision: str = ""
-    """Of the repository; `unresolved` for the user's own file."""
+    """Of the repository, or the package's version; `unresolved` for the user's own file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +83,17 @@ def provide_weights(
     Published files are first looked for in the user's `weights_dir`. Raises
     ProvisionError where one is no language model.
     """
+    if locked := cell.packaged:
+        path = provide_packaged(locked, cache)
+        facts = WeightsFacts(
+            kind=cell.weights,
+            file=path.name,
+            sha256=locked.sha256,
+            file_bytes=path.stat().st_size,
+            repository=locked.package,
+            revision=locked.version,
+        )
+        return Weights(path=path, facts=facts)
     if cell.published is not None:
         if cell.weights is WeightsKind.LOCAL:
             path = _verified(Path(cell.published.file), cell.published, cache)
