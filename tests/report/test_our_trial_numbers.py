@@ -144,7 +144,7 @@ def test_without_a_finished_trial_the_reason_is_told(
         ),
         (
             [made_trial(weights=WeightsKind.FULL)],
-            "synthetic weights here (full): no model spoke",
+            "synthetic (full size) weights here, not the published file",
         ),
     ],
 )

@@ -41,10 +41,17 @@ def plan_text(pending: Pending) -> str:
     trials = sum(len(status.missing) for status in pending.trials)
     table = Table(
         caption=f"Plan: {len(views)} cells, {tests} tests and {trials} trials to make",
-        columns=("Cell", *numbers("Recorded", "Failed"), "To measure", "Digest"),
+        columns=(
+            "Cell",
+            "Weights",
+            *numbers("Recorded", "Failed"),
+            "To measure",
+            "Digest",
+        ),
         rows=tuple(
             (
                 view.id,
+                status.cell.weights.label,
                 count(view.recorded),
                 count(view.failed),
                 f"{len(view.missing)}: {', '.join(view.why)}"
@@ -52,7 +59,7 @@ def plan_text(pending: Pending) -> str:
                 else "nothing: all reused",
                 view.digest[:12],
             )
-            for view in views
+            for view, status in zip(views, pending.statuses, strict=True)
         ),
     )
     return markdown(table)

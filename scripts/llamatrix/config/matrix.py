@@ -64,6 +64,20 @@ class WeightsKind(StrEnum):
     def synthetic(self) -> bool:
         return self in {WeightsKind.FULL, WeightsKind.TINY}
 
+    @property
+    def label(self) -> str:
+        """What tables and plans call it."""
+        return {
+            WeightsKind.HUB: "published",
+            WeightsKind.FULL: "synthetic (full size)",
+            WeightsKind.TINY: "synthetic (tiny)",
+            WeightsKind.LOCAL: "local",
+        }[self]
+
+    def shown_name(self, model: str) -> str:
+        """The name of a model in every table: what is synthetic says so."""
+        return f"{model} (synthetic)" if self.synthetic else model
+
 
 class Measurement(StrEnum):
     SPEED = "speed"

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping
 
-from llamatrix.config.matrix import Backend, WeightsKind
+from llamatrix.config.matrix import Backend
 from llamatrix.engines.outcome import Done
 from llamatrix.nvml import Gpu as Card
 from llamatrix.provision.weights.provide import WeightsFacts
@@ -46,12 +46,12 @@ def common_conditions(
     cards = _cards(record)
     card = cards[0] if cards else None
     weights = _weights(record)
-    published = weights is None or weights.kind is WeightsKind.HUB
+    real = weights is None or not weights.kind.synthetic
     return Conditions(
         gpu=gpu_key(card.name, gpus) if card else NO_GPU,
         gpu_count=len(cards) or None,
         engine="llama.cpp",
-        quant=record.cell.quant if published else None,
+        quant=record.cell.quant if real else None,
         weights=weights.kind.value if weights else None,
         engine_version=_engine_version(record),
         build_flags=" ".join(

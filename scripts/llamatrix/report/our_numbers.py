@@ -299,7 +299,7 @@ def _why_never(group: TrialGroup) -> str:
     if group.setup.scripted:
         return "scripted here: an authored transcript spoke"
     if group.setup.weights is not WeightsKind.HUB:
-        return f"synthetic weights here ({group.setup.weights}): no model spoke"
+        return f"{group.setup.weights.label} weights here, not the published file"
     return ""
 
 

@@ -4,7 +4,6 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 from llamatrix.config.cell import SpeedTest
-from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import Done
 from llamatrix.records.store import Line, R
 from llamatrix.reference.conditions import stated_fields
@@ -39,7 +38,7 @@ from llamatrix.report.set_comparison import (
     numbers_table,
     ratio_tables,
 )
-from llamatrix.report.speed import KIND_NOTES, Group, outcome_word
+from llamatrix.report.speed import Group, outcome_word, synthetic_warning
 from llamatrix.report.table import Cell, Column, Row, Table, numbers
 from llamatrix.report.trials import (
     TrialGroup,
@@ -77,7 +76,7 @@ def speed_section(group: Group, index: SpeedIndex, gpus: Mapping[str, Gpu]) -> S
     return Section(
         id=key,
         title=f"Measured: {group.title}",
-        warning=_tiny_warning(group),
+        warning=synthetic_warning(group.weights),
         facts=(
             *((term, text.replace("`", "")) for term, text in facts(group).items()),
             ("tokens/s", ". ".join(notes(group)).replace("*", "")),
@@ -98,29 +97,25 @@ def speed_section(group: Group, index: SpeedIndex, gpus: Mapping[str, Gpu]) -> S
     )
 
 
-def _tiny_warning(group: Group) -> str:
-    tiny = group.weights is WeightsKind.TINY
-    return f"Measured with {KIND_NOTES[group.weights]}." if tiny else ""
-
-
 def _speed_figures(group: Group, key: str) -> Iterator[Figure]:
     prefill: dict[str, dict[int, tuple[float, ...]]] = {}
     generation: dict[str, tuple[float, ...]] = {}
     by_depth: dict[str, dict[str, dict[int, tuple[float, ...]]]] = {}
     for (model, test), result in group.results.items():
+        name = group.shown_name(model)
         if means := result.steady_means:
             if len(group.depths) > 1:
                 size = SpeedTest(n_prompt=test.n_prompt, n_gen=test.n_gen).name
                 kind = "prefill" if test.n_prompt else "generation"
-                by_depth.setdefault(kind, {}).setdefault(f"{model} {size}", {})[
+                by_depth.setdefault(kind, {}).setdefault(f"{name} {size}", {})[
                     test.n_depth
                 ] = means
             if test.n_depth != group.depths[0]:
                 continue
             if test.n_prompt:
-                prefill.setdefault(model, {})[test.n_prompt] = means
+                prefill.setdefault(name, {})[test.n_prompt] = means
             if test.n_gen:
-                generation[f"{model} {test.name}"] = means
+                generation[f"{name} {test.name}"] = means
     if prefill:
         words = Words(
             id=f"{key}-prefill-plot",
@@ -193,7 +188,10 @@ def _speed_records(group: Group, key: str, index: SpeedIndex) -> Table:
             samples += f" (disturbed: {record.disturbed})" if record.disturbed else ""
         rows.append(
             (
-                Cell(value=record.cell.model_name, id=record_id(line.sha256)),
+                Cell(
+                    value=group.shown_name(record.cell.model_name),
+                    id=record_id(line.sha256),
+                ),
                 record.test.name,
                 Cell(value=record.repeat),
                 samples,
@@ -218,12 +216,11 @@ def trial_section(group: TrialGroup, index: TrialIndex) -> Section:
     key, details = group_id(group), detail_tables(group)
     terms = {term: text.strip("`") for term, text in trial_facts(group).items()}
     terms["host"] = f"{group.setup.host_slug}: {terms['host']}"
-    tiny = group.setup.weights is WeightsKind.TINY
-    warning = (group.caveat, f"measured with {KIND_NOTES[WeightsKind.TINY]}" * tiny)
+    caveat = f"{_sentence(group.caveat)} " if group.caveat else ""
     return Section(
         id=key,
         title=f"Agent: {group.title}",
-        warning=_sentence("; ".join(filter(None, warning))),
+        warning=f"{caveat}{synthetic_warning(group.setup.weights)}".strip(),
         facts=tuple(terms.items()),
         figures=(*_anatomy(group, key), *_curves(group, key)),
         tables=(*published_tables(group), *details[:_OPEN]),
@@ -315,7 +312,10 @@ def _trial_records(group: TrialGroup, index: TrialIndex) -> Table:
         weights = record.served and record.served.weights
         rows.append(
             (
-                Cell(value=record.cell.model_name, id=record_id(line.sha256)),
+                Cell(
+                    value=group.shown_name(record.cell.model_name),
+                    id=record_id(line.sha256),
+                ),
                 prompt_title(record.cell.task),
                 Cell(value=record.trial),
                 outcome_text(record.result.outcome),
@@ -360,7 +360,7 @@ def set_section(
         )
         if comparable
         else (),
-        warning=_tiny_warning(group) if isinstance(group, Group) else "",
+        warning=synthetic_warning(group.weights) if isinstance(group, Group) else "",
         figures=(
             *_ratio_figure(compared, key),
             *(_limit_figure(compared, ours, key) if speeds else ()),

@@ -23,12 +23,21 @@ from llamatrix.records.speed_record import SpeedRecord
 
 KIND_NOTES = {
     WeightsKind.HUB: "the published GGUF files",
-    WeightsKind.FULL: "synthetic weights at full size: engine speed, no quality",
+    WeightsKind.LOCAL: "GGUF files of the user's own",
+    WeightsKind.FULL: (
+        "synthetic weights at full size: these figures are the engine's speed and say "
+        "nothing about the quality of the models they are named after"
+    ),
     WeightsKind.TINY: (
         "tiny synthetic weights: these figures prove the pipeline and say nothing "
         "about the models they are named after"
     ),
 }
+
+
+def synthetic_warning(kind: WeightsKind) -> str:
+    """Return the sentence that every page with synthetic weights shows in a box."""
+    return f"Measured with {KIND_NOTES[kind]}." if kind.synthetic else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,7 +186,7 @@ class Group:
     def title(self) -> str:
         """What tells it from every other of the same host."""
         engine = f"pin {self.pin}, {self.build} build"
-        return f"{self.sweep} sweep, {engine}, {self.weights} weights"
+        return f"{self.sweep} sweep, {engine}, {self.weights.label} weights"
 
     @property
     def days(self) -> str:
@@ -187,6 +196,9 @@ class Group:
     @property
     def models(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(model for model, _ in self.results))
+
+    def shown_name(self, model: str) -> str:
+        return self.weights.shown_name(model)
 
     def records_of(self, model: str, test: SpeedTest) -> tuple[SpeedRecord, ...]:
         """What one result was made of."""

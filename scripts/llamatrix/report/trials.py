@@ -186,15 +186,19 @@ class TrialGroup:
         """What every heading says of trials in which no real model spoke."""
         if self.setup.scripted:
             return SCRIPTED
-        real = self.setup.weights is WeightsKind.HUB
-        return "" if real else "synthetic weights: no quality claim"
+        synthetic = self.setup.weights.synthetic
+        return "synthetic weights: no quality claim" if synthetic else ""
 
     @property
     def title(self) -> str:
         setup = self.setup
         parts = (
             *(f"{setup.agent} setup", setup.program, f"{setup.network}"),
-            *(f"pin {setup.pin}", f"{setup.build} build", f"{setup.weights} weights"),
+            *(
+                f"pin {setup.pin}",
+                f"{setup.build} build",
+                f"{setup.weights.label} weights",
+            ),
         )
         return ", ".join((*parts, *filter(None, [self.caveat])))
 
@@ -210,8 +214,7 @@ class TrialGroup:
 
     def shown_name(self, model: str) -> str:
         """As the speed tables name it."""
-        real = self.setup.weights is WeightsKind.HUB
-        return model if real else f"{model} (synthetic)"
+        return self.setup.weights.shown_name(model)
 
     def by_cell(self) -> Iterator[tuple[tuple[str, str], Trials]]:
         """Model and prompt as rows name them, and their trials."""

@@ -23,3 +23,8 @@ def markdown(table: Table) -> str:
 def _one_line(text: str) -> str:
     """Words out of a record can neither end a cell nor a row."""
     return " ".join(text.replace("|", "\\|").splitlines())
+
+
+def warning_box(text: str) -> tuple[str, ...]:
+    """Return the lines of an alert as GitHub renders it; none for an empty text."""
+    return ("> [!WARNING]", f"> {text}", "") if text else ()

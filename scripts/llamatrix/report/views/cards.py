@@ -89,7 +89,8 @@ def _energy(group: Group) -> Table:
         limit = by_claim.get(f"{records[0].cell.model_key}/{test}")
         rows.append(
             (
-                *(model, test, *energy_cells(records), _clock_cell(records)),
+                group.shown_name(model),
+                *(test, *energy_cells(records), _clock_cell(records)),
                 *_limit_cells(limit),
                 f"{sum(map(_is_disturbed, records))} of {len(records)}",
             )
@@ -160,7 +161,9 @@ def _limit_cells(limit: Roofline | NoRoofline | None) -> tuple[Cell, str]:
 def _memory(group: Group) -> Table:
     rows: list[Row] = []
     for model, test, records in _sampled(group):
-        known = records[0].cell.model_key in MODELS
+        record = records[0]
+        local = record.weights.kind is WeightsKind.LOCAL
+        known = record.cell.model_key in MODELS and not local
         need = predicted_need(records[0]) if known else None
         own, device = peak_memory(records)
         spilled = need is not None and own is not None and own < need.weights
@@ -174,7 +177,7 @@ def _memory(group: Group) -> Table:
         off = device - need.total if need and device is not None else None
         rows.append(
             (
-                *(model, test),
+                *(group.shown_name(model), test),
                 *_need_cells(need),
                 measured,
                 number(device, mib_text, "bytes", records=records),
@@ -274,7 +277,8 @@ def _by_hand(group: Group) -> Table:
             if sample.test == test
         }
         if hand:
-            rows.append((model, test.name, *_pair_cells(result, hand)))
+            shown = group.shown_name(model)
+            rows.append((shown, test.name, *_pair_cells(result, hand)))
     return Table(
         caption="Through llamatrix and by hand (tokens/s)",
         columns=(

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import assert_never
 
-from llamatrix.config.matrix import Backend, WeightsKind
+from llamatrix.config.matrix import Backend
 from llamatrix.engines.outcome import Crashed, OutOfMemory, TimedOut
 from llamatrix.errors import ReportError
 from llamatrix.measure.context.result import (
@@ -22,7 +22,8 @@ from llamatrix.measure.context.result import (
 )
 from llamatrix.records.context_record import ContextRecord
 from llamatrix.report.formats import speed_text, whole
-from llamatrix.report.render.markdown import markdown
+from llamatrix.report.render.markdown import markdown, warning_box
+from llamatrix.report.speed import synthetic_warning
 from llamatrix.report.table import Cell, Row, Table, count, number, numbers
 from llamatrix.units import bytes_text, duration_text
 
@@ -73,8 +74,8 @@ def context_page(records: Sequence[ContextRecord]) -> str:
     for slug in dict.fromkeys(record.host.slug for record in records):
         of_host = [record for record in records if record.host.slug == slug]
         parts += [
-            f"## {of_host[0].host.summary}",
-            "",
+            *(f"## {of_host[0].host.summary}", ""),
+            *warning_box(context_warning(of_host)),
             markdown(_hardware_fit(of_host)),
         ]
         for record in of_host:
@@ -84,13 +85,23 @@ def context_page(records: Sequence[ContextRecord]) -> str:
     return "\n".join(parts)
 
 
+def _shown_name(record: ContextRecord) -> str:
+    return record.weights.kind.shown_name(record.cell.model_name)
+
+
+def context_warning(records: Iterable[ContextRecord]) -> str:
+    """Return the warnings of all synthetic weights among the records."""
+    kinds = {record.weights.kind for record in records}
+    return " ".join(filter(None, map(synthetic_warning, sorted(kinds))))
+
+
 def _hardware_fit(records: Sequence[ContextRecord]) -> Table:
     rows: list[Row] = []
     for record in records:
         answer = _answer(record)
         rows.append(
             (
-                *(record.cell.model_name, _usage(record, answer.step)),
+                *(_shown_name(record), _usage(record, answer.step)),
                 _allowed(record),
                 number(
                     answer.step.tokens if answer.step else None,
@@ -101,7 +112,7 @@ def _hardware_fit(records: Sequence[ContextRecord]) -> Table:
                 ),
                 *(_limit_text(answer), _recall_text(record)),
                 number(record.limits.min_speed_ratio, _percent),
-                str(record.weights.kind),
+                record.weights.kind.label,
                 f"{record.cell.pin}/{record.cell.build}",
             )
         )
@@ -135,7 +146,7 @@ def _percent(fraction: float) -> str:
 def _curve(record: ContextRecord) -> Table:
     steps = record.result.steps
     return Table(
-        caption=f"{record.cell.model_name} at {record.cell.pin}/{record.cell.build}",
+        caption=f"{_shown_name(record)} at {record.cell.pin}/{record.cell.build}",
         columns=numbers(
             *("Tokens", "Generation (tokens/s)", "of the first"),
             *("Prefill of the added (tokens/s)", "added", "Memory", "answers"),
@@ -254,7 +265,7 @@ def _recall_notes(record: ContextRecord) -> Iterator[str]:
 
 
 def _recall_text(record: ContextRecord) -> str:
-    if record.weights.kind is not WeightsKind.HUB:
+    if record.weights.kind.synthetic:
         return "n/a (synthetic weights)"
     if not record.result.recalled:
         return "n/a"

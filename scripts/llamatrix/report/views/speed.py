@@ -10,8 +10,14 @@ from llamatrix.report.formats import (
     size_text,
     whole,
 )
-from llamatrix.report.render.markdown import markdown
-from llamatrix.report.speed import KIND_NOTES, Group, Result, outcome_word
+from llamatrix.report.render.markdown import markdown, warning_box
+from llamatrix.report.speed import (
+    KIND_NOTES,
+    Group,
+    Result,
+    outcome_word,
+    synthetic_warning,
+)
 from llamatrix.report.table import Cell, Format, Table, number, numbers
 from llamatrix.report.views.cards import card_notes, card_tables
 from llamatrix.units import context_text
@@ -77,12 +83,16 @@ def _heading(group: Group) -> str:
     lines = [f"{term}: {text}" for term, text in facts(group).items()]
     lines += [*notes(group), *card_notes(group)]
     return "\n".join(
-        [f"## Speed: {group.title}", "", *(f"- {line}" for line in lines), ""]
+        [
+            *(f"## Speed: {group.title}", ""),
+            *warning_box(synthetic_warning(group.weights)),
+            *(f"- {line}" for line in lines),
+            "",
+        ]
     )
 
 
 def _models(group: Group) -> Table:
-    synthetic = group.weights is not WeightsKind.HUB
     rows = []
     for model in group.models:
         records = [one for one in group.records if one.cell.model_name == model]
@@ -96,14 +106,14 @@ def _models(group: Group) -> Table:
             (None, None),
         )
         quant = cell.quant
-        if synthetic and row:
+        if group.weights.synthetic and row:
             # llama-bench's own words for the mix of synthetic weights: `Q4_K - Medium`.
             quant = f"{row.model_type.split('B ', 1)[-1]}, stand-in"
         source = group.records_of(model, test)[:1] if test else ()
         tiny = group.weights is WeightsKind.TINY
         rows.append(
             (
-                model + (" (synthetic)" if synthetic else ""),
+                group.shown_name(model),
                 *(cell.architecture, quant),
                 number(
                     row.model_bytes if row else None, size_text, "bytes", records=source
@@ -130,7 +140,7 @@ def _models(group: Group) -> Table:
 def _prefill(group: Group) -> Table:
     return Table(
         caption="Prefill Speed (tokens/s)",
-        columns=("Context", *numbers(*group.models)),
+        columns=("Context", *numbers(*map(group.shown_name, group.models))),
         rows=tuple(
             (
                 number(
@@ -164,7 +174,7 @@ def _generation(group: Group) -> Table:
         ),
         rows=tuple(
             (
-                model,
+                group.shown_name(model),
                 result.records[0].cell.architecture,
                 *((test.name,) if several else ()),
                 speed_cell(result, hundredths),
@@ -185,7 +195,8 @@ def _spread(group: Group) -> Table:
         ),
         rows=tuple(
             (
-                *(model, test.name, speed_cell(result, hundredths)),
+                group.shown_name(model),
+                *(test.name, speed_cell(result, hundredths)),
                 number(
                     result.published_mean,
                     hundredths,

@@ -14,8 +14,8 @@ from llamatrix.report.metrics import (
     memory_cell,
     served_argv,
 )
-from llamatrix.report.render.markdown import markdown
-from llamatrix.report.speed import KIND_NOTES
+from llamatrix.report.render.markdown import markdown, warning_box
+from llamatrix.report.speed import KIND_NOTES, synthetic_warning
 from llamatrix.report.table import Cell, Column, Row, Table, number, numbers
 from llamatrix.report.trials import (
     SCRIPTED,
@@ -87,7 +87,8 @@ def trial_facts(group: TrialGroup) -> dict[str, str]:
 
 def _heading(group: TrialGroup) -> str:
     facts = (f"- {term}: {text}" for term, text in trial_facts(group).items())
-    return "\n".join([f"## Agent: {group.title}", "", *facts, ""])
+    warning = warning_box(synthetic_warning(group.setup.weights))
+    return "\n".join([f"## Agent: {group.title}", "", *warning, *facts, ""])
 
 
 def published_tables(group: TrialGroup) -> tuple[Table, ...]:
