@@ -1,6 +1,8 @@
-"""Quantities as people write and read them: bytes, durations, token counts."""
+"""Quantities and documents as people write and read them: bytes, durations, JSON."""
 
 import re
+
+import msgspec
 
 _BYTES = {
     "B": 1,
@@ -83,3 +85,8 @@ def context_text(tokens: int) -> str:
         return str(tokens)
     power_of_two = tokens & (tokens - 1) == 0
     return f"{tokens // _BYTES['KiB' if power_of_two else 'kB']}K"
+
+
+def json_text(value: object) -> str:
+    """Return the indented JSON of a value, without a newline at its end."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

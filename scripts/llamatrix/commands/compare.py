@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
 from msgspec import Struct
 
 from llamatrix.commands.compare_selftest import (
@@ -41,6 +40,7 @@ from llamatrix.report.set_comparison import (
     set_comparison_text,
 )
 from llamatrix.report.speed import Group
+from llamatrix.units import json_text
 
 
 class DiffersError(BenchError):
@@ -194,4 +194,4 @@ def _json(
         ),
         differing=tuple(comparison.claim for comparison in differing),
     )
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    return json_text(document) + "\n"

@@ -54,7 +54,7 @@ from llamatrix.records.context_record import (
 )
 from llamatrix.records.store import Store
 from llamatrix.report.views.context import context_page, write_context_page
-from llamatrix.units import bytes_text, parse_card_bytes, parse_duration_s
+from llamatrix.units import bytes_text, json_text, parse_card_bytes, parse_duration_s
 
 T = TypeVar("T")
 _LEAST_TOKENS = 1024
@@ -361,4 +361,4 @@ def _as_json(record: ContextRecord) -> str:
         "beyond_tokens": usable.beyond_tokens,
         "record": record,
     }
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    return json_text(document) + "\n"

@@ -40,7 +40,7 @@ from llamatrix.provision.weights import hub
 from llamatrix.sandbox.spec import probe
 from llamatrix.trials.checks.task import load_task
 from llamatrix.trials.stubs.wheel_index import LOCKED
-from llamatrix.units import bytes_text
+from llamatrix.units import bytes_text, json_text
 
 _TIMEOUT_S = 5
 _DISK_BYTES = 2 * 2**30
@@ -90,7 +90,7 @@ def examine(*, as_json: bool, verify: bool) -> None:
         damaged, lines = _verified(project)
         report += lines
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        print(json_text(report))
     else:
         for line in report:
             remedy = f": {line.remedy}" if line.remedy else ""

@@ -41,7 +41,7 @@ from llamatrix.provision.weights.gguf_shape import shape_of_file
 from llamatrix.provision.weights.synthetic.models import MODELS, Scale, SyntheticSpec
 from llamatrix.provision.weights.synthetic.write import write
 from llamatrix.report.views.fit import CrossCheck, ModelFit, fit_page, forecast
-from llamatrix.units import bytes_text, parse_bytes, parse_card_bytes
+from llamatrix.units import bytes_text, json_text, parse_bytes, parse_card_bytes
 
 _MIB = 2**20
 _CONTEXTS = (8192, 32768, 65536, 131072)
@@ -71,7 +71,7 @@ def fit(flags: FitFlags) -> str:
         )
         fits = list(predict.all_of(flags.model))
     if flags.json:
-        return msgspec.json.format(msgspec.json.encode(fits), indent=2).decode() + "\n"
+        return json_text(fits) + "\n"
     return fit_page(fits, card=card)
 
 

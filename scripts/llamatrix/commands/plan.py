@@ -7,6 +7,7 @@ from llamatrix.commands.pending import Pending, find_pending
 from llamatrix.config.context import load_context
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.table import Table, count, numbers
+from llamatrix.units import json_text
 
 
 class CellView(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +33,7 @@ def plan(flags: PlanFlags) -> str:
 
 def plan_json(pending: Pending) -> str:
     views = _views(pending)
-    return msgspec.json.format(msgspec.json.encode(views), indent=2).decode()
+    return json_text(views)
 
 
 def plan_text(pending: Pending) -> str:

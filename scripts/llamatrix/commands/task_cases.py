@@ -31,6 +31,7 @@ from llamatrix.trials.checks.task import TRAJECTORY, Task, load_task, task_ids
 from llamatrix.trials.stubs.serving import Services, services
 from llamatrix.trials.stubs.wheel_index import LOCKED
 from llamatrix.trials.trial_environment import Tools, hermetic_environment
+from llamatrix.units import json_text
 
 _EXPECTED = {
     "L": Verdict.PASSED,
@@ -179,7 +180,7 @@ def _as_json(judged: Sequence[JudgedCase]) -> str:
         }
         for each in judged
     ]
-    return f"{msgspec.json.format(msgspec.json.encode(content), indent=2).decode()}\n"
+    return f"{json_text(content)}\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from llamatrix.commands.flags import TaskCheckFlags
 from llamatrix.commands.task_cases import ExecutionEnvironments, judge_cases
 from llamatrix.errors import BenchError, MeasureError
@@ -26,6 +24,7 @@ from llamatrix.trials.checks.task import (
     seed_only,
     task_ids,
 )
+from llamatrix.units import json_text
 
 
 class ControlError(BenchError):
@@ -179,18 +178,17 @@ def table(results: Sequence[ControlResult]) -> Table:
 
 
 def _controls_json(results: Sequence[ControlResult]) -> str:
-    return _document(
-        [
-            {
-                "task": each.task.id,
-                "control": each.control.name,
-                "verdict": each.judgement.verdict,
-                "failed": [finding.check for finding in each.judgement.failed],
-                "mismatches": each.mismatches,
-            }
-            for each in results
-        ]
-    )
+    document = [
+        {
+            "task": each.task.id,
+            "control": each.control.name,
+            "verdict": each.judgement.verdict,
+            "failed": [finding.check for finding in each.judgement.failed],
+            "mismatches": each.mismatches,
+        }
+        for each in results
+    ]
+    return f"{json_text(document)}\n"
 
 
 def judge_workspace(
@@ -215,27 +213,21 @@ def judge_workspace(
 
 
 def _as_json(task: Task, judgement: Judgement) -> str:
-    return _document(
-        {
-            "task": judgement.task,
-            "verdict": judgement.verdict,
-            "findings": [
-                {
-                    "check": finding.check,
-                    "kind": task.checks[finding.check].kind,
-                    "needs": task.checks[finding.check].needs,
-                    "state": finding.state,
-                    "reason": finding.reason,
-                }
-                for finding in judgement.findings
-            ],
-        }
-    )
-
-
-def _document(content: object) -> str:
-    text = msgspec.json.format(msgspec.json.encode(content), indent=2)
-    return f"{text.decode()}\n"
+    document = {
+        "task": judgement.task,
+        "verdict": judgement.verdict,
+        "findings": [
+            {
+                "check": finding.check,
+                "kind": task.checks[finding.check].kind,
+                "needs": task.checks[finding.check].needs,
+                "state": finding.state,
+                "reason": finding.reason,
+            }
+            for finding in judgement.findings
+        ],
+    }
+    return f"{json_text(document)}\n"
 
 
 def _as_text(judgement: Judgement) -> str:

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
-
 from llamatrix.commands.launching import cell_to_serve, launch_of, template_source
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.expand import select_profile
@@ -21,6 +19,7 @@ from llamatrix.measure.templates.suite import check_template, family_of
 from llamatrix.progress import say
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.table import Table
+from llamatrix.units import json_text
 
 _PINS = ("april", "current")
 
@@ -117,7 +116,7 @@ def as_text(found: tuple[Conformance, ...]) -> str:
 def as_json(found: tuple[Conformance, ...]) -> str:
     """One object where one template was checked, else a list of them."""
     document: object = found[0] if len(found) == 1 else found
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+    return json_text(document)
 
 
 def require_essentials(found: tuple[Conformance, ...]) -> None:

@@ -6,7 +6,6 @@ The rules know quantities, units and conditions, but no particular set.
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-import msgspec
 from msgspec import Struct
 
 from llamatrix.config.complaint import nearest
@@ -16,6 +15,7 @@ from llamatrix.reference.reference_set import ReferenceSet
 from llamatrix.reference.roofline import NoRoofline, rooflines
 from llamatrix.reference.rules import agreement, digits, limits, memory
 from llamatrix.reference.rules.rule import ClaimIndex, Finding, Rule, Severity
+from llamatrix.units import json_text
 
 RULES: tuple[Rule, ...] = (
     digits.totals,
@@ -68,7 +68,7 @@ class AuditReport(Struct, frozen=True, kw_only=True):
     @property
     def json(self) -> str:
         """Indented, with a final newline."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode() + "\n"
+        return json_text(self) + "\n"
 
 
 def audit(reference_set: ReferenceSet, gpus: Mapping[str, Gpu]) -> tuple[Finding, ...]:

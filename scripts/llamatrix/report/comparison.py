@@ -9,8 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
-import msgspec
-
 from llamatrix.compare.agent import AgentCellComparison, AgentComparison
 from llamatrix.compare.run import ArmFacts, TimingComparison
 from llamatrix.report.render.markdown import markdown
@@ -21,7 +19,7 @@ from llamatrix.stats.pass_rates import DROP, SURE, Passes, wilson
 from llamatrix.stats.sequential import JudgedCell, PairedComparison
 from llamatrix.stats.trials import ArmTrials, Pooled
 from llamatrix.stats.verdict import Verdict
-from llamatrix.units import duration_text
+from llamatrix.units import duration_text, json_text
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LOSSES = {Verdict.SLOWER, Verdict.BROKEN}
@@ -251,7 +249,7 @@ def comparison_json(result: Result) -> str:
             "processes_s": result.processes_s,
             "wall_s": result.wall_s,
         }
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+    return json_text(document)
 
 
 def _arm_document(result: Result, arm: ArmFacts) -> dict[str, object]:
