@@ -180,3 +180,17 @@ def test_two_models_are_compared_when_both_arms_name_one() -> None:
     assert not found[0].identical
     with pytest.raises(MatrixError, match="the other must name one too"):
         cases(qwen, ArmSettings(pin="current"))
+
+
+def test_drafts_face_each_other_on_the_same_weights() -> None:
+    arms = {
+        arm: parse_arm(f"draft:{name},pin:current", _MATRIX, flag=f"--{arm}")
+        for arm, name in ((Arm.BASELINE, "none"), (Arm.CANDIDATE, "mtp-2"))
+    }
+    found = speed_cases(_MATRIX, _LOCK, "drafts-smoke", arms)
+    engine = "speed/qwen35-27b.tiny-mtp/current/cpu/none..mtp-2"
+    assert [case.id for case in found[:2]] == [f"{engine}/pp256", f"{engine}/tg64@d256"]
+    baseline, candidate = (found[1].cells[arm] for arm in Arm)
+    assert baseline.weights_identity == candidate.weights_identity
+    assert (baseline.draft, candidate.draft) == (None, _MATRIX.drafts["mtp-2"])
+    assert not found[1].identical

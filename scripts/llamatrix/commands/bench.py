@@ -20,7 +20,7 @@ from llamatrix.config.context import Context
 from llamatrix.config.matrix import Backend, Measurement
 from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
 from llamatrix.engines.outcome import Done, reason_of
-from llamatrix.engines.protocol import Bench, Served
+from llamatrix.engines.protocol import Bench
 from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import (
@@ -30,10 +30,9 @@ from llamatrix.measure.disturbances import (
     Watch,
     disturbance,
 )
-from llamatrix.measure.speed import MeasuredTest, run_sweep
+from llamatrix.measure.speed import MeasuredTest, program_of, run_sweep, served_of
 from llamatrix.progress import meter, say
 from llamatrix.project import Project
-from llamatrix.provision.weights.provide import provide_weights
 from llamatrix.records.speed_record import SpeedRecord, cell_facts, kind_of
 from llamatrix.records.store import Store
 from llamatrix.report.speed import outcome_word
@@ -172,22 +171,9 @@ def _measure_cell(
 
 
 def bench_of(cell: Cell, parts: Installed, project: Project) -> Bench:
-    served = None
-    if cell.draft_key:
-        draft_weights = (
-            provide_weights(cell.draft_engine, project.cache).path
-            if cell.draft_engine
-            else None
-        )
-        served = Served(
-            alias=cell.model_key,
-            model=cell.model,
-            draft=cell.draft,
-            draft_weights=draft_weights,
-        )
     return Bench(
-        program=parts.built.program("llama-server" if served else "llama-bench"),
-        served=served,
+        program=program_of(cell, parts),
+        served=served_of(cell, project.cache),
         weights=parts.weights.path,
         commit=cell.locked.commit,
         sweep=cell.sweep,

@@ -97,6 +97,7 @@ _REFUSED = {
     },
     "replay": {
         "sweep": "a replay has no sweep; server:NAME names a server's flags",
+        "draft": "drafts are compared by speed alone",
         "model": "the prompts of a replay are those of one model",
         "agent": "only with --agent",
         "context7": "only with --agent",
@@ -105,6 +106,7 @@ _REFUSED = {
     },
     "agent": {
         "sweep": "agents have no sweep; server:NAME names a server's flags",
+        "draft": "drafts are compared by speed alone",
         "model": "agents are compared on one model",
         "replay": "a recorded session has no agent; leave out one of the two",
         "metric": "agents are compared by their pass rates",

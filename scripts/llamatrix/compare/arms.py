@@ -10,11 +10,11 @@ import msgspec
 from llamatrix.config.complaint import nearest
 from llamatrix.config.expand import Plan, expand_plan, select_profile
 from llamatrix.config.lock import Lock
-from llamatrix.config.matrix import Matrix, Measurement, Model
+from llamatrix.config.matrix import NO_DRAFT, Matrix, Measurement, Model
 from llamatrix.errors import MatrixError
 from llamatrix.stats.pairs import Arm
 
-_NOT_YET = ("draft", "endpoint")
+_NOT_YET = ("endpoint",)
 _BUILD_NUMBER = re.compile(r"b(\d+)")
 
 
@@ -25,6 +25,8 @@ class ArmSettings:
     pin: str = ""
     build: str = ""
     sweep: str = ""
+    draft: str = ""
+    """`none`, or a name of `[drafts]`: measured on llama-server."""
     server: str = ""
     template: str = ""
     """`vendor`, one of templates/, or a file."""
@@ -86,6 +88,7 @@ def _known(matrix: Matrix) -> Mapping[str, Collection[str]]:
         "pin": matrix.pins,
         "build": matrix.builds,
         "sweep": matrix.sweeps,
+        "draft": (NO_DRAFT, *matrix.drafts),
         "server": matrix.servers,
         "model": matrix.models,
         "agent": matrix.opencode,
@@ -144,8 +147,11 @@ def expand_arm(
     measurement: Measurement,
     *,
     tasks: Sequence[str] = (),
+    drafts: Sequence[str] = (),
 ) -> Plan:
     """Return the cells of one arm; what the profile excludes is still among them.
+
+    `drafts` are those of both arms: their cells have the same weights.
 
     Agents have one build in each arm: the profile's first where none is named.
     """
@@ -160,10 +166,16 @@ def expand_arm(
         models=models,
         sweep=settings.sweep or chosen.sweep,
         server=settings.server or chosen.server,
-        measure=(measurement,),
+        measure=(Measurement.SERVE_SPEED,) if drafts else (measurement,),
         include=("*",),
         exclude=(),
     )
+    sweeps = matrix.sweeps
+    if drafts and narrowed.sweep:
+        sweep = msgspec.structs.replace(
+            sweeps[narrowed.sweep], drafts=tuple(dict.fromkeys(drafts))
+        )
+        sweeps = {**sweeps, narrowed.sweep: sweep}
     agents = matrix.agents
     if of_agents and chosen.agent:
         setup = matrix.agents[chosen.agent]
@@ -176,7 +188,10 @@ def expand_arm(
         agents = {**matrix.agents, chosen.agent: setup}
     return expand_plan(
         msgspec.structs.replace(
-            matrix, profiles={**matrix.profiles, profile: narrowed}, agents=agents
+            matrix,
+            profiles={**matrix.profiles, profile: narrowed},
+            agents=agents,
+            sweeps=sweeps,
         ),
         lock,
         profile,

@@ -118,6 +118,7 @@ class ArmFacts:
     commit: str
     builds: tuple[str, ...]
     sweep: str = ""
+    draft: str = ""
     server: str = ""
     templates: tuple[str, ...] = ()
     """Of the models, each once; only of agents, like the two fields below."""
@@ -251,6 +252,7 @@ def _facts(
         commit=cells[0].locked.commit,
         builds=tuple(dict.fromkeys(cell.build_key for cell in cells)),
         sweep="" if servers else cells[0].sweep_key,
+        draft=cells[0].draft_key,
         server=servers[arm] if servers else "",
     )
 

@@ -26,7 +26,7 @@ from llamatrix.engines.protocol import Bench
 from llamatrix.errors import MatrixError
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import Load
-from llamatrix.measure.speed import MeasuredTest, run_sweep
+from llamatrix.measure.speed import MeasuredTest, program_of, run_sweep, served_of
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import CompileError
@@ -115,12 +115,20 @@ def facing_cells(
     matrix: Matrix, lock: Lock, profile: str, arms: Mapping[Arm, ArmSettings]
 ) -> list[dict[Arm, Cell]]:
     """The cells of both arms for each of the profile's models."""
-    if bool(arms[Arm.BASELINE].model) != bool(arms[Arm.CANDIDATE].model):
-        raise MatrixError(
-            "model: one arm names a model, so the other must name one too"
-        )
+    for kind in ("model", "draft"):
+        if len({bool(getattr(settings, kind)) for settings in arms.values()}) > 1:
+            raise MatrixError(
+                f"{kind}: one arm names a {kind}, so the other must name one too"
+            )
+    drafts = [settings.draft for settings in arms.values() if settings.draft]
     expanded = [
-        expand_arm(matrix, lock, profile, arms[arm], Measurement.SPEED).speed
+        [
+            cell
+            for cell in expand_arm(
+                matrix, lock, profile, arms[arm], Measurement.SPEED, drafts=drafts
+            ).speed
+            if cell.draft_key == arms[arm].draft
+        ]
         for arm in Arm
     ]
     excluded = select_profile(matrix, profile).exclude
@@ -136,11 +144,13 @@ def _cases(
 ) -> Iterator[SpeedCase]:
     baseline, candidate = (facing[arm] for arm in Arm)
     parts = [
-        baseline.measurement,
+        Measurement.SPEED.value,  # of pairs there is one store
         both(baseline.weights_key, candidate.weights_key),
         both(baseline.pin_key, candidate.pin_key),
         both(baseline.build_key, candidate.build_key),
     ]
+    if baseline.draft_key:
+        parts.append(both(baseline.draft_key, candidate.draft_key))
     if baseline.sweep_key != candidate.sweep_key:
         parts.append(both(baseline.sweep_key, candidate.sweep_key))
     for metric in metrics:
@@ -174,13 +184,16 @@ def _cases(
             continue
         # a prompt that fills a micro batch where there is one
         full = [size for size in common if size >= baseline.sweep.ubatch_size]
+        depth = min(depths)
+        if baseline.draft_key and not prompt:  # a server generates behind a prompt
+            depth = min(baseline.sweep.n_prompt)
         test = SpeedTest(
             n_prompt=(min(full) if full else max(common)) if prompt else 0,
             n_gen=0 if prompt else min(common),
-            n_depth=min(depths),
+            n_depth=depth,
         )
         yield SpeedCase(
-            id="/".join([*parts, test.name]),
+            id="/".join([*parts, test.name.replace(" ", "")]),
             metric=metric,
             cells={arm: _narrowed(cell, test) for arm, cell in facing.items()},
             test=test,
@@ -297,7 +310,8 @@ class SpeedSubject:
         # reads its weights the card cools down again (H200: from 51 to 40 degrees in
         # 3 s). Processes like those that are judged warm it, until their speed is steady.
         bench = Bench(
-            program=parts.built.program("llama-bench"),
+            program=program_of(cell, parts),
+            served=served_of(cell, self.project.cache),
             weights=parts.weights.path,
             commit=cell.locked.commit,
             sweep=msgspec.structs.replace(

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import msgspec
 
 from llamatrix import shell
-from llamatrix.config.cell import SpeedTest
-from llamatrix.engines.llama_cpp.engine import ENGINE
+from llamatrix.config.cell import Cell, SpeedTest
+from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
 from llamatrix.engines.outcome import Done, Outcome, Process, SpeedResult
-from llamatrix.engines.protocol import Bench
+from llamatrix.engines.protocol import Bench, Served
 from llamatrix.measure.disturbances import disturbances
 from llamatrix.measure.telemetry import Sampler, Telemetry, WarmUp, held_bytes, sampling
 from llamatrix.measure.warm_up import warm_up
+from llamatrix.provision.weights.provide import provide_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +70,23 @@ def run_sweep(
             )
         processes.append(ended)
     return processes
+
+
+def program_of(cell: Cell, parts: Installed) -> Path:
+    return parts.built.program("llama-server" if cell.draft_key else "llama-bench")
+
+
+def served_of(cell: Cell, cache: Path) -> Served | None:
+    """What the server of a cell is started with; None for llama-bench."""
+    if not cell.draft_key:
+        return None
+    own = cell.draft_engine
+    return Served(
+        alias=cell.model_key,
+        model=cell.model,
+        draft=cell.draft,
+        draft_weights=provide_weights(own, cache).path if own else None,
+    )
 
 
 def warmed_up(bench: Bench) -> WarmUp | None:

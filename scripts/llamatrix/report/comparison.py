@@ -259,6 +259,7 @@ def _arm_document(result: Result, arm: ArmFacts) -> dict[str, object]:
             "commit": arm.commit,
             "builds": arm.builds,
             "sweep": arm.sweep,
+            **({"draft": arm.draft} if arm.draft else {}),
         }
     return {
         "pin": arm.pin,
@@ -355,6 +356,7 @@ def _method(result: Result) -> str:
 
 def arm_text(arm: ArmFacts) -> str:
     how = f"server {arm.server}" if arm.server else f"sweep {arm.sweep}"
+    how += f", draft {arm.draft}" if arm.draft else ""
     text = f"{arm.pin} ({arm.commit[:9]}, build {', '.join(arm.builds)}, {how}"
     if not arm.agent:
         return f"{text})"

@@ -255,8 +255,16 @@ def test_a_spent_budget_is_inconclusive_and_says_what_is_missing(
         (("--candidate", "curent"), "did you mean 'current'?"),
         (("--candidate", "opencode:1.2"), "unknown kind 'opencode'"),
         (
-            ("--candidate", "draft:x"),
-            "drafts cannot be compared yet; the kinds are pin",
+            ("--candidate", "endpoint:x"),
+            "endpoints cannot be compared yet; the kinds are pin",
+        ),
+        (
+            ("--candidate", "draft:mpt-1"),
+            "--candidate 'draft:mpt-1': not in matrix.toml; did you mean 'mtp-1'?",
+        ),
+        (
+            ("--candidate", "draft:mtp-1"),
+            "draft: one arm names a draft, so the other must name one too",
         ),
         (("--candidate", "../llama.cpp"), "a path cannot be compared yet"),
         (("--candidate", "b1234"), "no pin has this build number; known: b"),
