@@ -120,6 +120,7 @@ lib.pipe
       entry // { nar_hash = sri "pins.${name}.nar_hash" "sha256-.{43}=" entry.nar_hash; }
     ) matrix.pins;
     opencode = lib.mapAttrs (npm "opencode") matrix.opencode;
+    pi = lib.mapAttrs (npm "pi") matrix.pi or { };
     context7 = lib.mapAttrs (npm "context7") matrix.context7;
 
     # weights that packages carry, by model

@@ -41,13 +41,27 @@ let
     }
   ) pins.opencode;
 
-  context7 = lib.mapAttrs (
-    name: locked:
-    pkgs.callPackage ./context7.nix {
-      inherit locked npmPack;
-      packageLock = ./context7 + "/${name}.package-lock.json";
-    }
-  ) pins.context7;
+  # programs of npm with their dependencies
+  npmTrees =
+    program: bin:
+    lib.mapAttrs (
+      name: locked:
+      pkgs.callPackage ./npm-tree.nix {
+        inherit
+          bin
+          locked
+          npmPack
+          program
+          ;
+        packageLock = ./. + "/${program}/${name}.package-lock.json";
+      }
+    ) pins.${program};
+  pi =
+    if lib.versionAtLeast pkgs.nodejs.version "22.19" then
+      npmTrees "pi" "pi"
+    else
+      throw "nixpkgs: nodejs ${pkgs.nodejs.version}: Pi needs 22.19 or newer";
+  context7 = npmTrees "context7" "context7-mcp";
 
   templates = pkgs.callPackage ./templates.nix {
     inherit (pins) templates;
@@ -98,6 +112,7 @@ let
         }) (lib.filterAttrs (model: _: lib.any (usedBy model) profiles) weights);
         templates = toString templates;
         opencode = paths opencode;
+        pi = paths pi;
         context7 = paths context7;
         # the other programs that agents and their sandbox need
         programs = {
@@ -135,6 +150,7 @@ rec {
   packages =
     lib.concatMapAttrs (pin: named "llama-cpp-${pin}") llamaCpp
     // named "opencode" opencode
+    // named "pi" pi
     // named "context7" context7
     // named "weights" weights
     // {
@@ -159,6 +175,7 @@ rec {
   checks =
     fromSmoke
     // named "opencode" opencode
+    // named "pi" pi
     // named "context7" context7
     // {
       inherit templates;

@@ -108,7 +108,7 @@ def own_cache(
 @pytest.fixture
 def real_project(project: Project, own_cache: Path) -> Project:
     """Records of its own, the shipped templates and locks, what is built once."""
-    for name in ("templates", "nix/context7"):
+    for name in ("templates", "nix/context7", "nix/pi"):
         shutil.copytree(ROOT / name, project.root / name)
     return Project(root=project.root, cache=own_cache)
 

@@ -63,7 +63,7 @@ def test_trials_use_the_transcripts_in_rotation(cell: AgentCell) -> None:
         ("server", {"cache_type_k": "q8_0"}),
         ("model", {"temp": 0.1}),
         ("model", {"todo_fix": True}),
-        ("opencode", {"version": "9.9.9"}),
+        ("program", {"version": "9.9.9"}),
         ("context7", {"version": "9.9.9"}),
         ("build", {"cmake": {"GGML_NATIVE": "ON"}}),
     ],

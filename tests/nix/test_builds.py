@@ -47,6 +47,13 @@ def test_wrong_opencode_version_fails_the_build(builder: Flake) -> None:
     assert "hash mismatch" in ended.stderr or "pins 1.3.0" in ended.stderr
 
 
+@pytest.mark.parametrize("pin", MATRIX.pi)
+def test_pi_starts_with_its_own_dependencies(builder: Flake, pin: str) -> None:
+    (path,) = builder.build(f"pi-{pin}")
+    ended = shell.run([str(path / "bin" / "pi"), "--version"], timeout_s=60)
+    assert MATRIX.pi[pin].version in ended.out, ended.complaint()
+
+
 @pytest.mark.parametrize("pin", MATRIX.context7)
 def test_context7_starts_with_its_own_dependencies(builder: Flake, pin: str) -> None:
     (path,) = builder.build(f"context7-{pin}")
@@ -104,7 +111,7 @@ def test_agents_run_with_the_programs_of_the_nix_shell(
     assert not project.cache.exists(), "nothing is fetched or built"
     paths = json.loads(listed.read_text())
     assert tools.programs["opencode"].is_relative_to(
-        paths["opencode"][cell.agent.opencode]
+        paths["opencode"][cell.agent.version_key]
     )
     assert tools.context7.is_relative_to(paths["context7"][cell.agent.context7])
     programs = {**tools.programs, "bwrap": tools.bwrap}

@@ -71,6 +71,7 @@ def test_flake_has_every_pin_and_portable_build(shipped: Flake) -> None:
         every_build()
     )
     assert {f"opencode-{pin}" for pin in MATRIX.opencode} <= set(names)
+    assert {f"pi-{pin}" for pin in MATRIX.pi} <= set(names)
     assert {f"context7-{pin}" for pin in MATRIX.context7} <= set(names)
 
 
@@ -265,6 +266,7 @@ def test_nix_shell_lists_the_builds_of_its_profile(shipped: Flake) -> None:
     built = shipped.eval(f"packages.{SYSTEM}.llama-cpp-current-cpu.outPath")
     assert paths["builds"]["current/cpu"] == built
     assert paths["opencode"].keys() == MATRIX.opencode.keys()
+    assert paths["pi"].keys() == MATRIX.pi.keys()
     assert paths["context7"].keys() == MATRIX.context7.keys()
     store_name = {
         name: tuple(path.partition("-")[2].split("/"))

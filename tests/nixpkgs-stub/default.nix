@@ -152,6 +152,9 @@ let
         buildPythonApplication = named;
       };
     };
+    nodejs = package "nodejs" // {
+      version = "22.20.0";
+    };
     cudaPackages_12_9 = {
       backendStdenv = stdenv;
     }
@@ -171,7 +174,6 @@ let
     "git"
     "ninja"
     "nixfmt-tree"
-    "nodejs"
     "patchelf"
     "ripgrep"
     "unzip"

@@ -29,6 +29,8 @@ rec {
     ;
   inherit (builtins) listToAttrs;
 
+  versionAtLeast = version: least: builtins.compareVersions version least >= 0;
+
   all = builtins.all;
   any = builtins.any;
   assertMsg = held: message: if held then true else throw message;

@@ -17,8 +17,8 @@ from llamatrix.errors import ProvisionError
 from llamatrix.provision.build import compiled_by, manifest_of, provide_build
 from llamatrix.provision.nix import (
     VARIABLE,
-    stored_context7,
     stored_opencode,
+    stored_tree,
     with_driver,
     world,
 )
@@ -155,9 +155,9 @@ def test_shells_agent_and_its_server_are_used_by_pin(
         context7={"april": str(tmp_path / "context7")},
     )
     assert stored_opencode("april") == tmp_path / "opencode/bin/opencode"
-    assert stored_context7("april") == tmp_path / "context7/lib/context7"
+    assert stored_tree("context7", "april") == tmp_path / "context7/lib/context7"
     assert stored_opencode("current") is None
-    assert stored_context7("current") is None
+    assert stored_tree("context7", "current") is None
     (tmp_path / "opencode").rmdir()
     with pytest.raises(ProvisionError, match="no longer in the store"):
         stored_opencode("april")
@@ -168,7 +168,7 @@ def test_no_agent_is_provided_outside_of_a_shell(
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     assert stored_opencode("april") is None
-    assert stored_context7("april") is None
+    assert stored_tree("context7", "april") is None
 
 
 WRAPPER = ROOT / "nix" / "with-cuda-driver.sh"

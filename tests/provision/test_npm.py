@@ -11,7 +11,7 @@ from tests.shipped import FAKES, ROOT
 
 from llamatrix import shell
 from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import Lock, LockedNpm, load_lock, locked_npm
+from llamatrix.config.lock import Lock, LockedNpm, NpmProgram, load_lock, locked_npm
 from llamatrix.config.matrix import Matrix, NpmPin
 from llamatrix.errors import MatrixError, ProvisionError
 from llamatrix.provision.npm import (
@@ -36,7 +36,7 @@ def matrix() -> Matrix:
     """The shipped matrix with one version of OpenCode and nothing else to resolve."""
     shipped = load_matrix(ROOT / "matrix.toml")
     pins = {"only": NpmPin(version="1.2.3")}
-    return msgspec.structs.replace(shipped, pins={}, opencode=pins, context7={})
+    return msgspec.structs.replace(shipped, pins={}, opencode=pins, pi={}, context7={})
 
 
 def lock_of(**pins: LockedNpm) -> Lock:
@@ -75,8 +75,8 @@ def test_lock_resolves_with_the_wheels_npm_where_the_path_has_none(
     monkeypatch.setenv("FAKE_NPM", json.dumps({OPENCODE: HASH}))
     lock = resolve(matrix, tmp_path, None)
     assert lock.opencode == {"only": locked()}
-    path = package_lock_file(tmp_path, "april")
-    assert write_package_lock("@upstash/context7-mcp", "2.1.6", path)
+    path = package_lock_file(tmp_path, "context7", "april")
+    assert write_package_lock("context7", "2.1.6", path)
 
 
 def test_installed_wheels_npm_runs_without_anything_on_the_path(
@@ -153,20 +153,20 @@ def test_dependencies_are_written_without_an_address_and_once(
     npm: Knows, tmp_path: Path
 ) -> None:
     npm()
-    path = package_lock_file(tmp_path, "april")
-    assert write_package_lock("@upstash/context7-mcp", "2.1.6", path)
+    path = package_lock_file(tmp_path, "context7", "april")
+    assert write_package_lock("context7", "2.1.6", path)
     text = path.read_text()
     assert "://" not in text
-    assert not write_package_lock("@upstash/context7-mcp", "2.1.6", path)
-    assert write_package_lock("@upstash/context7-mcp", "2.1.7", path)
+    assert not write_package_lock("context7", "2.1.6", path)
+    assert write_package_lock("context7", "2.1.7", path)
     assert path.read_text() != text
 
 
 def test_address_in_the_dependencies_is_refused(npm: Knows, tmp_path: Path) -> None:
     npm(entry={"resolved": "a://b"})
-    path = package_lock_file(tmp_path, "april")
+    path = package_lock_file(tmp_path, "context7", "april")
     with pytest.raises(ProvisionError, match="an address"):
-        write_package_lock("@upstash/context7-mcp", "2.1.6", path)
+        write_package_lock("context7", "2.1.6", path)
     assert not path.exists()
 
 
@@ -175,10 +175,15 @@ def test_shipped_lock_has_every_program_and_its_dependencies() -> None:
     lock = load_lock(ROOT / "matrix.lock")
     for name in shipped.opencode:
         locked_npm(shipped, lock, "opencode", name)
-    for name in shipped.context7:
-        pin = locked_npm(shipped, lock, "context7", name)
+    trees: list[tuple[NpmProgram, str]] = [
+        *(("context7", name) for name in shipped.context7),
+        *(("pi", name) for name in shipped.pi),
+    ]
+    for program, name in trees:
+        pin = locked_npm(shipped, lock, program, name)
         (package,) = pin.integrity
-        packages = json.loads(package_lock_file(ROOT, name).read_text())["packages"]
+        file = package_lock_file(ROOT, program, name)
+        packages = json.loads(file.read_text())["packages"]
         own = packages[f"node_modules/{package}"]
         assert (own["version"], own["integrity"]) == (
             pin.version,

@@ -15,8 +15,8 @@ from llamatrix.agents.turn import Timeouts
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock, locked_npm
 from llamatrix.engines.protocol import Counters
-from llamatrix.provision.context7 import provide_context7
-from llamatrix.provision.npm import node_program, package_lock_file
+from llamatrix.provision.npm import node_program
+from llamatrix.provision.npm_tree import provide_pinned_tree
 from llamatrix.provision.programs import find_bwrap, find_uv
 from llamatrix.provision.python import provide_wheels
 from llamatrix.trials.checks.finding import Judgement
@@ -47,7 +47,6 @@ def tools_of(version: str, cache: Path) -> Tools:
         "context7",
         pin,
     )
-    ((package, integrity),) = locked.integrity.items()
     node = node_program()
     assert node
     return Tools(
@@ -60,13 +59,7 @@ def tools_of(version: str, cache: Path) -> Tools:
             "node": node,
             "uv": find_uv(),
         },
-        context7=provide_context7(
-            package,
-            locked.version,
-            integrity=integrity,
-            package_lock=package_lock_file(ROOT, pin),
-            cache=cache,
-        ),
+        context7=provide_pinned_tree("context7", pin, locked, root=ROOT, cache=cache),
     )
 
 

@@ -6,6 +6,7 @@ events, prompts, tool names or configuration. Installing an agent is `install.py
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
@@ -24,10 +25,18 @@ class Write(Struct, frozen=True, kw_only=True, tag="write", tag_field="do"):
     content: str
 
 
-class Edit(Struct, frozen=True, kw_only=True, tag="edit", tag_field="do"):
+class Edit(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, tag="edit", tag_field="do"
+):
     path: str
     old: str
     new: str
+    more: tuple[tuple[str, str], ...] = ()
+    """Old and new texts of further replacements in the same call."""
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        return ((self.old, self.new), *self.more)
 
 
 class Run(Struct, frozen=True, kw_only=True, tag="run", tag_field="do"):
@@ -94,6 +103,16 @@ class AgentEvents:
     """The reason of the last step, for an explanation."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstalledAgent:
+    """An agent on this machine."""
+
+    programs: Mapping[str, Path]
+    """By the names that they have in a sandbox."""
+    shown: Mapping[Path, Path] = field(default_factory=dict)
+    """Further folders to read: path inside → path on this machine."""
+
+
 class Agent(Protocol):
     """An agent of one version, configured for a trial."""
 
@@ -106,6 +125,10 @@ class Agent(Protocol):
 
     @property
     def wire_api(self) -> WireApi: ...
+
+    @property
+    def process_name(self) -> str:
+        """One of the first two words of its command line, once it calls a model."""
 
     @property
     def context_tokens(self) -> int:
@@ -148,6 +171,9 @@ class Agent(Protocol):
 
         `session` is the one to resume; None begins one.
         """
+
+    def keeps_event(self, line: str) -> bool:
+        """Return whether a line of standard output is recorded."""
 
     def parse_events(self, lines: Iterable[str]) -> AgentEvents: ...
 

@@ -13,10 +13,15 @@ from llamatrix.agents.opencode.install import (
     provide_opencode,
     provide_ripgrep,
 )
-from llamatrix.agents.protocol import Agent
+from llamatrix.agents.pi.agent import Pi
+from llamatrix.agents.pi.install import install_pi, unfit_node
+from llamatrix.agents.protocol import Agent, InstalledAgent
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.lock import LockedNpm
+from llamatrix.config.matrix import AgentKind
+from llamatrix.project import Project
 from llamatrix.provision.nix import stored_opencode, stored_program
+from llamatrix.provision.npm import node_program
 
 
 def agent_of(cell: AgentCell, *, context7_url: str | None) -> Agent:
@@ -25,41 +30,58 @@ def agent_of(cell: AgentCell, *, context7_url: str | None) -> Agent:
     `context7_url` is a stub of Context7's back end; None is the real service.
     """
     setup = cell.agent
+    mcp, skills = (context7_server(api_url=context7_url),), {SKILL_NAME: SKILL}
+    if setup.kind is AgentKind.PI:
+        return Pi(
+            version=cell.program.version,
+            model=cell.model_key,
+            context_tokens=cell.model.ctx_size,
+            output_tokens=setup.output_tokens,
+            mcp=mcp,
+            rules=RULE,
+            skills=skills,
+        )
     return OpenCode(
-        version=cell.opencode.version,
+        version=cell.program.version,
         model=cell.model_key,
         context_tokens=cell.model.ctx_size,
         output_tokens=setup.output_tokens,
         title=None if setup.ask_title else "trial",
         lsp=setup.lsp,
         todo_fix=cell.model.todo_fix,
-        mcp=(context7_server(api_url=context7_url),),
+        mcp=mcp,
         rules=RULE,
-        skills={SKILL_NAME: SKILL},
+        skills=skills,
     )
 
 
-def missing_package(cell: AgentCell) -> str | None:
-    """Return why the cell's agent cannot be installed on this machine, or None."""
-    pin, package = cell.agent.opencode, opencode_package()
-    if stored_opencode(pin) or package in cell.opencode.integrity:
+def missing_program(cell: AgentCell) -> str | None:
+    """Return why the cell's agent cannot run on this machine, or None."""
+    if cell.agent.kind is AgentKind.PI:
+        return unfit_node(node_program())
+    pin, package = cell.agent.version_key, opencode_package()
+    if stored_opencode(pin) or package in cell.program.integrity:
         return None
-    known = ", ".join(sorted(cell.opencode.integrity))
+    known = ", ".join(sorted(cell.program.integrity))
     return f"matrix.lock: opencode.{pin}: no {package}, only {known}"
 
 
-def install_agent(cell: AgentCell, cache: Path) -> dict[str, Path]:
-    """Return the agent's programs by the names that they have in a sandbox."""
-    locked = cell.opencode
+def install_agent(cell: AgentCell, project: Project) -> InstalledAgent:
+    """Return the agent on this machine, fetched where it is missing."""
+    pin, locked, cache = cell.agent.version_key, cell.program, project.cache
+    if cell.agent.kind is AgentKind.PI:
+        return install_pi(pin, locked, root=project.root, cache=cache)
     wanted = opencode_of(locked.version, locked.integrity[opencode_package()])
-    return {
-        "opencode": provide_opencode(cell.agent.opencode, wanted, cache),
-        "rg": provide_ripgrep(cache),
-    }
+    return InstalledAgent(
+        programs={
+            "opencode": provide_opencode(pin, wanted, cache),
+            "rg": provide_ripgrep(cache),
+        }
+    )
 
 
 def is_installed(pin: str, locked: LockedNpm, cache: Path) -> bool | None:
-    """Return whether the agent's program is here; None if not locked for this machine."""
+    """Return whether OpenCode's program is here; None if not locked for this machine."""
     package = opencode_package()
     if package not in locked.integrity:
         return None

@@ -1,6 +1,7 @@
 """One turn of a trial: an agent with one prompt, in its sandbox, through the tap."""
 
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -177,13 +178,13 @@ def _run_in_sandbox(turn: Turn, tap: Tap, watch: "_Watch", complaints: Path) -> 
         else:
             (model,) = session.listeners
             endpoint = f"http://127.0.0.1:{MODEL_PORT}"
-        tap.agent = AgentProcess(sandbox=session.process_id, program=job["argv"][0])
+        tap.agent = AgentProcess(sandbox=session.process_id, program=agent.process_name)
         held.enter_context(serving(tap.app(), [model]))
         add_home(turn.files, agent.files(endpoint))
         session.begin(turn.files)
         watch.see_through(session)
         report = session.finish(turn.files_out)
-        watch.lines += session.last_words()
+        watch.keep(session.last_words())
         return report
 
 
@@ -206,7 +207,7 @@ class _Watch:
             lines = session.hear(wait_s=_POLL_S)
             now = time.monotonic()
             if lines:
-                self.lines += lines
+                self.keep(lines)
                 heard = now
             self.seconds = now - begun
             self.silent_s = now - max(heard, self.tap.heard, begun)
@@ -216,6 +217,9 @@ class _Watch:
                 session.stop()
                 break
         self.seconds = time.monotonic() - begun
+
+    def keep(self, lines: Iterable[str]) -> None:
+        self.lines += filter(self.turn.agent.keeps_event, lines)
 
     def tools_missing(self) -> tuple[str, ...]:
         """Return the tools that the first request should have offered and did not."""

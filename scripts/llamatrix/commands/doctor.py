@@ -5,35 +5,32 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
 from llamatrix import shell
+from llamatrix.agents.pi.install import unfit_node
 from llamatrix.agents.registry import find_ripgrep, is_installed
 from llamatrix.config.context import choose_profile
 from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import CONTEXT7, Lock, load_lock
+from llamatrix.config.lock import Lock, LockedNpm, NpmProgram, load_lock
 from llamatrix.config.matrix import Backend, Matrix, Network
 from llamatrix.errors import BenchError, ProvisionError
 from llamatrix.host import this_host
 from llamatrix.nvml import driver_problem, gpus
 from llamatrix.project import Project, find_project
 from llamatrix.provision.compiler import compiler_id, cxx, find_tool, nvcc
-from llamatrix.provision.context7 import (
-    context7_folder,
-    proven_context7,
-    read_package_lock,
-)
 from llamatrix.provision.hardware import missing_instructions
 from llamatrix.provision.integrity import recheck_cache
 from llamatrix.provision.nix import (
-    stored_context7,
+    stored_tree,
     world,
 )
 from llamatrix.provision.npm import node_program, npm_argv, package_lock_file
+from llamatrix.provision.npm_tree import proven_tree, read_package_lock, tree_folder
 from llamatrix.provision.programs import bwrap_here, uv_version
 from llamatrix.provision.python import wheels_folder
 from llamatrix.provision.weights import hub
@@ -281,6 +278,8 @@ def agent_findings(project: Project, matrix: Matrix | BenchError) -> Iterator[Fi
         yield finding("agents", str(error), _CORRECT, ok=False)
         return
     yield _finding_or_error("OpenCode", lambda: _opencode(matrix, lock, cache))
+    if any(setup.pi for setup in matrix.agents.values()):
+        yield _finding_or_error("Pi", lambda: _pi(matrix, lock, project))
     yield _finding_or_error(
         "ripgrep", lambda: _from_npm("ripgrep", dict([find_ripgrep(cache)]))
     )
@@ -313,7 +312,7 @@ def _sandbox(cache: Path) -> Finding:
 
 def _opencode(matrix: Matrix, lock: Lock, cache: Path) -> Finding:
     here: dict[str, bool] = {}
-    for pin in _asked(setup.opencode for setup in matrix.agents.values()):
+    for pin in _asked(s.opencode for s in matrix.agents.values() if s.opencode):
         locked = lock.opencode.get(pin)
         installed = is_installed(pin, locked, cache) if locked else None
         if locked is None or installed is None:
@@ -325,18 +324,35 @@ def _opencode(matrix: Matrix, lock: Lock, cache: Path) -> Finding:
 def _context7(matrix: Matrix, lock: Lock, project: Project) -> Finding:
     if node_program() is None:
         return finding("Context7", "no node to run it with", _NPM, ok=False)
+    pins = _asked(setup.context7 for setup in matrix.agents.values())
+    return _tree("Context7", "context7", pins, lock, project)
+
+
+def _pi(matrix: Matrix, lock: Lock, project: Project) -> Finding:
+    if reason := unfit_node(node_program()):
+        return finding("Pi", reason, _NPM, ok=False)
+    pins = _asked(setup.pi for setup in matrix.agents.values() if setup.pi)
+    return _tree("Pi", "pi", pins, lock, project)
+
+
+def _tree(
+    name: str, program: NpmProgram, pins: Iterable[str], lock: Lock, project: Project
+) -> Finding:
+    """Of a program with dependencies: whether its pins are installed, or locked."""
     here: dict[str, bool] = {}
-    for pin in _asked(setup.context7 for setup in matrix.agents.values()):
-        locked = lock.context7.get(pin)
+    entries: dict[str, LockedNpm] = getattr(lock, program)
+    for pin in pins:
+        locked = entries.get(pin)
         if locked is None:
-            return _unlocked("Context7", f"context7.{pin}")
-        name = f"{locked.version} ({pin})"
-        if stored := stored_context7(pin):
-            here[name] = bool(proven_context7(stored, CONTEXT7, locked.version))
+            return _unlocked(name, f"{program}.{pin}")
+        version = f"{locked.version} ({pin})"
+        if stored := stored_tree(program, pin):
+            here[version] = bool(proven_tree(stored, program, locked.version))
             continue
-        text = read_package_lock(package_lock_file(project.root, pin))
-        here[name] = context7_folder(locked.version, text, project.cache).exists()
-    return _from_npm("Context7", here)
+        text = read_package_lock(package_lock_file(project.root, program, pin))
+        folder = tree_folder(program, locked.version, text, project.cache)
+        here[version] = folder.exists()
+    return _from_npm(name, here)
 
 
 def _wheels(cache: Path) -> Finding:

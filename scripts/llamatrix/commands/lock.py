@@ -9,14 +9,14 @@ import msgspec
 from llamatrix import shell
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import (
+    NPM_TREES,
     Lock,
     LockedTemplate,
     load_lock,
     locked_pin,
-    npm_packages,
     template_names,
 )
-from llamatrix.config.matrix import Matrix
+from llamatrix.config.matrix import Matrix, NpmPin
 from llamatrix.engines.llama_cpp.templates import (
     compare_templates,
     find_correction,
@@ -84,11 +84,12 @@ def _write() -> None:
         f"{project.lock_file.name}: {len(lock.pins)} pins written, {resolved} of "
         f"{len(weights)} weights resolved, {len(lock.templates)} templates"
     )
-    (package,) = npm_packages(matrix, "context7")
-    for name, pin in matrix.context7.items():
-        path = package_lock_file(project.root, name)
-        if write_package_lock(package, pin.version, path):
-            say(f"{path.relative_to(project.root)}: written")
+    for program in NPM_TREES:
+        pins: dict[str, NpmPin] = getattr(matrix, program)
+        for name, pin in pins.items():
+            path = package_lock_file(project.root, program, name)
+            if write_package_lock(program, pin.version, path):
+                say(f"{path.relative_to(project.root)}: written")
 
 
 def _check() -> None:
@@ -115,7 +116,7 @@ def _check() -> None:
         )
     unchecked = len(drifts)
     entries = (
-        *(*lock.pins, *lock.opencode, *lock.context7),
+        *(*lock.pins, *lock.opencode, *lock.pi, *lock.context7),
         *(*lock.weights, *lock.packages, *lock.templates),
     )
     same = len(entries) - unchecked

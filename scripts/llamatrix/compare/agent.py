@@ -89,7 +89,7 @@ class AgentCase:
             baseline.weights_key,
             both(baseline.pin_key, candidate.pin_key),
             both(baseline.build_key, candidate.build_key),
-            both(baseline.agent.opencode, candidate.agent.opencode),
+            both(baseline.agent_name, candidate.agent_name),
         ]
         for a, b in (
             (baseline.agent.context7, candidate.agent.context7),
@@ -577,6 +577,6 @@ def _facts(cells: Sequence[AgentCell]) -> ArmFacts:
         builds=(first.build_key,),
         server=first.server_key,
         templates=tuple(dict.fromkeys(template_of(cell) for cell in cells)),
-        agent=f"{NAMES['opencode']} {first.opencode.version}",
+        agent=f"{NAMES[first.agent.kind]} {first.program.version}",
         context7=first.context7.version,
     )

@@ -32,7 +32,7 @@ class ArmSettings:
     """`vendor`, one of templates/, or a file."""
     model: str = ""
     agent: str = ""
-    """A version of OpenCode, by its name in matrix.toml."""
+    """A version of the profile's agent, by its name in matrix.toml."""
     context7: str = ""
 
 
@@ -91,7 +91,7 @@ def _known(matrix: Matrix) -> Mapping[str, Collection[str]]:
         "draft": (NO_DRAFT, *matrix.drafts),
         "server": matrix.servers,
         "model": matrix.models,
-        "agent": matrix.opencode,
+        "agent": {**matrix.opencode, **matrix.pi},
         "context7": matrix.context7,
     }
 
@@ -179,9 +179,15 @@ def expand_arm(
     agents = matrix.agents
     if of_agents and chosen.agent:
         setup = matrix.agents[chosen.agent]
+        if settings.agent and settings.agent not in getattr(matrix, setup.kind):
+            raise MatrixError(
+                f"matrix.toml: {setup.kind}: no version {settings.agent!r}"
+                f"{nearest(settings.agent, getattr(matrix, setup.kind))}; profile "
+                f"{profile} runs this agent"
+            )
         setup = msgspec.structs.replace(
             setup,
-            opencode=settings.agent or setup.opencode,
+            **{setup.kind: settings.agent or setup.version_key},
             context7=settings.context7 or setup.context7,
             tasks=tuple(tasks) or setup.tasks,
         )

@@ -1,10 +1,10 @@
-"""An agent's cell: one task, done by one model, driven by one version of OpenCode."""
+"""An agent's cell: one task, done by one model, driven by one version of an agent."""
 
 import msgspec
 
 from llamatrix.config.cell import EngineCell, digest_fields, sha256_of
 from llamatrix.config.lock import LockedNpm, LockedTemplate
-from llamatrix.config.matrix import AgentSetup, Key, Server
+from llamatrix.config.matrix import AgentKind, AgentSetup, Key, Server
 
 AGENT_VERSION = 2
 """Bumped by hand when the way of running or judging trials changes."""
@@ -21,7 +21,8 @@ class AgentCell(EngineCell, frozen=True, kw_only=True):
     server: Server
     agent_key: str
     agent: AgentSetup
-    opencode: LockedNpm
+    program: LockedNpm
+    """The agent's."""
     context7: LockedNpm
     task: Key
     template: LockedTemplate | None
@@ -29,9 +30,17 @@ class AgentCell(EngineCell, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        """`agent/qwen35-27b/april/cuda/april/httpx-post`: the second pin is OpenCode's."""
+        """`agent/qwen35-27b/april/cuda/april/httpx-post`: the second pin is OpenCode's.
+
+        Of another agent it has the agent's name: `pi-current`.
+        """
         engine = (self.weights_key, self.pin_key, self.build_key)
-        return "/".join(("agent", *engine, self.agent.opencode, self.task))
+        return "/".join(("agent", *engine, self.agent_name, self.task))
+
+    @property
+    def agent_name(self) -> str:
+        kind, version = self.agent.kind, self.agent.version_key
+        return version if kind is AgentKind.OPENCODE else f"{kind}-{version}"
 
     @property
     def scripted(self) -> bool:
@@ -49,7 +58,12 @@ class AgentCell(EngineCell, frozen=True, kw_only=True):
         How many trials there are, and which other tasks, is left out: more trials of
         the same kind belong to the same cell.
         """
-        setup = msgspec.structs.replace(self.agent, trials=1, tasks=(), scripts={})
+        setup = msgspec.to_builtins(
+            msgspec.structs.replace(self.agent, trials=1, tasks=(), scripts={})
+        )
+        for kind in AgentKind:  # as digests were when there was one agent
+            if setup[kind] is None:
+                del setup[kind]
         served = {key: getattr(self.model, key) for key in _OF_THE_SERVER}
         return sha256_of(
             (
@@ -57,7 +71,7 @@ class AgentCell(EngineCell, frozen=True, kw_only=True):
                 *self.engine_identity,
                 (served, digest_fields(self.server), self.template),
                 (setup, self.agent.scripts.get(self.task)),
-                (self.opencode, self.context7),
+                (self.program, self.context7),
                 (self.task, task_digest),
             )
         )

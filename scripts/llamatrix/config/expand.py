@@ -204,7 +204,7 @@ def _agent_cells(
             server=matrix.servers[profile.server],
             agent_key=profile.agent,
             agent=agent,
-            opencode=locked_npm(matrix, lock, "opencode", agent.opencode),
+            program=locked_npm(matrix, lock, agent.kind.value, agent.version_key),
             context7=locked_npm(matrix, lock, "context7", agent.context7),
             task=task,
             template=locked_template(matrix, lock, engine.model_key),

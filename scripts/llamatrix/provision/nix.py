@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from llamatrix.config.lock import NpmProgram
 from llamatrix.errors import ProvisionError
 
 VARIABLE = "LLAMATRIX_NIX"
@@ -33,6 +34,7 @@ class StorePaths(msgspec.Struct, frozen=True, kw_only=True):
     templates: str | None = None
     """A folder with our corrected chat templates."""
     opencode: dict[str, str] = {}
+    pi: dict[str, str] = {}
     context7: dict[str, str] = {}
     programs: dict[str, str] = {}
     """Programs that agents need, by name: `bwrap`, `uv`."""
@@ -69,10 +71,10 @@ def stored_opencode(pin: str) -> Path | None:
     return folder / "bin" / "opencode" if folder else None
 
 
-def stored_context7(pin: str) -> Path | None:
+def stored_tree(program: NpmProgram, pin: str) -> Path | None:
     """Return the folder of `node_modules`; None outside of a shell."""
-    folder = _existing(store_paths().context7.get(pin))
-    return folder / "lib" / "context7" if folder else None
+    folder = _existing(getattr(store_paths(), program).get(pin))
+    return folder / "lib" / program if folder else None
 
 
 def stored_program(name: str) -> Path | None:

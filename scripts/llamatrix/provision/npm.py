@@ -14,7 +14,13 @@ from pathlib import Path
 import msgspec
 
 from llamatrix import shell
-from llamatrix.config.lock import Integrity, LockedNpm, NpmProgram, npm_packages
+from llamatrix.config.lock import (
+    NPM_TREES,
+    Integrity,
+    LockedNpm,
+    NpmProgram,
+    npm_packages,
+)
 from llamatrix.config.matrix import Matrix, NpmPin
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
@@ -70,7 +76,7 @@ def _wheel() -> Path | None:
 def resolve_npm(
     matrix: Matrix, program: NpmProgram, old: Mapping[str, LockedNpm]
 ) -> dict[str, LockedNpm]:
-    """Resolve every pin of `opencode` or `context7`; entries of `old` that fit are kept."""
+    """Resolve every pin of a program; entries of `old` that fit are kept."""
     pins: dict[str, NpmPin] = getattr(matrix, program)
     packages = set(npm_packages(matrix, program))
     return {
@@ -156,21 +162,22 @@ def unpack_program(tarball: Path, member: str, program: Path) -> None:
     program.chmod(0o755)
 
 
-def package_lock_file(root: Path, name: str) -> Path:
-    """Return the file with the dependencies of one Context7 pin."""
-    return root / "nix" / "context7" / f"{name}.package-lock.json"
+def package_lock_file(root: Path, program: NpmProgram, name: str) -> Path:
+    """Return the file with the dependencies of one pin of a program."""
+    return root / "nix" / program / f"{name}.package-lock.json"
 
 
-def write_package_lock(package: str, version: str, path: Path) -> bool:
-    """Resolve a package's dependencies into `path`; False where it has them already.
+def write_package_lock(program: NpmProgram, version: str, path: Path) -> bool:
+    """Resolve a program's dependencies into `path`; False where it has them already.
 
     npm is asked to leave addresses out: an entry is its name, version and integrity.
     """
+    package = NPM_TREES[program]
     if _locked_version(package, path) == version:
         return False
     wanted = f"{package}@{version}"
     with tempfile.TemporaryDirectory(prefix="llamatrix-npm-") as aside:
-        manifest = {"name": "context7", "dependencies": {package: version}}
+        manifest = {"name": program, "dependencies": {package: version}}
         (Path(aside) / "package.json").write_text(json.dumps(manifest))
         flags = ("--package-lock-only", "--omit-lockfile-registry-resolved=true")
         ended = _run("install", *flags, wanted=wanted, cwd=Path(aside))

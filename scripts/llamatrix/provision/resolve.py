@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import tomli_w
@@ -62,6 +63,7 @@ def resolve(matrix: Matrix, cache: Path, old: Lock | None) -> Lock:
     """
     matrix_pins = _lockable(matrix)
     opencode = resolve_npm(matrix, "opencode", old.opencode if old else {})
+    pi = resolve_npm(matrix, "pi", old.pi if old else {})
     context7 = resolve_npm(matrix, "context7", old.context7 if old else {})
     pins: dict[str, LockedPin] = {}
     for name, pin in matrix_pins.items():
@@ -103,6 +105,7 @@ def resolve(matrix: Matrix, cache: Path, old: Lock | None) -> Lock:
             if (number := _number(pin, pins[name], numbers.get(name)))
         },
         opencode=opencode,
+        pi=pi,
         context7=context7,
     )
 
@@ -197,8 +200,9 @@ def compare(matrix: Matrix, lock: Lock, cache: Path) -> list[Drift]:
             for key, value in msgspec.structs.asdict(locked).items()
             if getattr(fresh, key) != value
         ]
-    found += _npm_drifts(matrix, lock, "opencode")
-    return found + _npm_drifts(matrix, lock, "context7")
+    for program in get_args(NpmProgram):
+        found += _npm_drifts(matrix, lock, program)
+    return found
 
 
 def _npm_drifts(matrix: Matrix, lock: Lock, program: NpmProgram) -> list[Drift]:

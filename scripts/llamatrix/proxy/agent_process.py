@@ -33,7 +33,7 @@ class AgentProcess:
     sandbox: int
     """The process on this machine that everything in the sandbox descends from."""
     program: str
-    """The agent's path in the sandbox, with which its command line begins."""
+    """One of the first two words of the agent's command line when it calls."""
     _known: _Process | None = field(default=None, init=False)
 
     def calls_from(self, client: tuple[str, int], server: tuple[str, int]) -> bool:

@@ -205,20 +205,20 @@ def our_trial_numbers(
     index: TrialIndex,
     gpus: Mapping[str, Gpu],
 ) -> dict[str, OurNumber]:
-    """By claim id; claims about anything but an agent's runs are left out."""
+    """By claim id; claims about anything but runs of the group's agent are left out."""
     names = {record.cell.model_key: record.cell.model_name for record in group.records}
     agents = _Agents(group=group, index=index, gpus=gpus)
     numbers = {
         claim.id: agents.number(claim, names[claim.architecture_key])
         for claim in claims
-        if claim.architecture_key in names and _is_an_agents(claim)
+        if claim.architecture_key in names and _is_of(group.setup.agent_kind, claim)
     }
     return {key: number for key, number in numbers.items() if number}
 
 
-def _is_an_agents(claim: Claim) -> bool:
+def _is_of(agent_kind: str, claim: Claim) -> bool:
     stated = claim.conditions
-    if stated.client is None or not stated.client.startswith(tuple(NAMES.values())):
+    if stated.client is None or not stated.client.startswith(NAMES[agent_kind]):
         return False
     return stated.task in TASKS or (
         stated.task is None and claim.quantity in _WITHOUT_A_TASK

@@ -28,8 +28,9 @@ _OF_TURN = (
     *("tool_uses", "failed_tool_uses", "disagreements"),
 )
 AGENT_HEADER = (
-    *("host", "weights", "model", "pin", "commit", "build", "agent", "opencode"),
-    *("context7", "network", "task", "script", "context_tokens", "trial", "outcome"),
+    *("host", "weights", "model", "pin", "commit", "build", "agent"),
+    *("agent_kind", "agent_version", "context7", "network", "task", "script"),
+    *("context_tokens", "trial", "outcome"),
     *("correct_turn", "trial_s", "analysed_s", "harness_s", "memory_bytes", "memory"),
     *("joules", "joules_from"),
     *(*_OF_TURN, "measured_at", "digest"),
@@ -138,8 +139,9 @@ def _trial(record: TrialRecord) -> Row:
     energy = trial_energy(record)
     return (
         *(record.host.slug, weights_kind(record).value, cell.model_key, cell.pin),
-        *(record.build.commit, cell.build, cell.agent, record.agent_version),
-        *(record.context7, cell.network.value, cell.task, cell.script or ""),
+        *(record.build.commit, cell.build, cell.agent),
+        *(record.agent_kind, record.agent_version, record.context7),
+        *(cell.network.value, cell.task, cell.script or ""),
         *(cell.context_tokens, record.trial, _tag(outcome)),
         outcome.turn if isinstance(outcome, Correct) else "",
         *(result.seconds, result.analysed_s, result.harness_s),

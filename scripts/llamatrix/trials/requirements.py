@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from llamatrix.agents.registry import missing_package
+from llamatrix.agents.registry import missing_program
 from llamatrix.agents.turn_outcome import NotRun, WhyNotRun
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.matrix import Network
@@ -49,11 +49,11 @@ def _sandbox(cache: Path) -> NotRun | None:
 
 
 def _programs(cell: AgentCell) -> NotRun | None:
-    if reason := missing_package(cell):
+    if reason := missing_program(cell):
         return NotRun(
             why=WhyNotRun.NO_PROGRAM,
             reason=reason,
-            remedy="run it on a machine that has one",
+            remedy="run it on a machine that has one, or choose another agent",
         )
     if shutil.which("git") is None:
         return NotRun(

@@ -47,6 +47,8 @@ class Tools:
     bwrap: Path
     programs: Mapping[str, Path]
     """The agent's own, `node` and `uv`, by the names they have inside."""
+    shown: Mapping[Path, Path] = field(default_factory=dict)
+    """The agent's further folders: path inside → path on this machine."""
     context7: Path
     """The folder with its `node_modules`."""
 
@@ -85,6 +87,7 @@ def hermetic_environment(
             bwrap=tools.bwrap,
             tools=tools.programs,
             shown={
+                **tools.shown,
                 CONTEXT7_FOLDER: tools.context7,
                 _AUTHORITY: stubs.tls_files.authority,
             },
@@ -109,7 +112,7 @@ def hermetic_environment(
                 forwards=forwards,
             )
             return sandbox_execution(
-                _for_checks(judged),
+                _for_checks(judged, tools),
                 requests=judges.log,
                 secrets=(*judges.foreign_keys, judges.key),
                 title=judges.title,
@@ -143,14 +146,14 @@ def online_environment(
         bwrap=tools.bwrap,
         network=Network.ONLINE,
         tools=tools.programs,
-        shown={CONTEXT7_FOLDER: tools.context7},
+        shown={**tools.shown, CONTEXT7_FOLDER: tools.context7},
         environment=keys,
     )
     return TrialEnvironment(
         sandbox=sandbox,
         secrets=secrets,
         execution=sandbox_execution(
-            _for_checks(sandbox), requests=None, secrets=secrets
+            _for_checks(sandbox, tools), requests=None, secrets=secrets
         ),
         context7_url=None,
         pages_served=None,
@@ -173,14 +176,15 @@ def _python() -> dict[str, str]:
     return {"UV_PYTHON": str(python), **(library if shown else {})}
 
 
-def _for_checks(sandbox: SandboxSpec) -> SandboxSpec:
+def _for_checks(sandbox: SandboxSpec, agents: Tools) -> SandboxSpec:
     """Return the sandbox for judged programs, without what only the agent needs."""
     tools, shown, forwards = sandbox.tools, sandbox.shown, sandbox.forwards
+    hidden = {CONTEXT7_FOLDER, *agents.shown}
     return replace(
         sandbox,
         tools={name: tools[name] for name in _CHECKED_TOOLS & tools.keys()},
         shown={
-            **{inside: shown[inside] for inside in shown.keys() - {CONTEXT7_FOLDER}},
+            **{inside: shown[inside] for inside in shown.keys() - hidden},
             INSIDE_SANDBOX: INSIDE,
         },
         environment={**base_environment(), **sandbox.environment, **_python()},

@@ -16,22 +16,24 @@ from llamatrix.agents.opencode.install import (
 )
 from llamatrix.commands.doctor import Finding, State, agent_findings, matrix_or_error
 from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import load_lock
+from llamatrix.config.lock import NPM_TREES, load_lock
 from llamatrix.project import Project
-from llamatrix.provision.context7 import context7_folder
 from llamatrix.provision.nix import VARIABLE
+from llamatrix.provision.npm import package_lock_file
+from llamatrix.provision.npm_tree import tree_folder
 from llamatrix.provision.python import wheels_folder
 from llamatrix.sandbox.spec import probe
 from llamatrix.trials.stubs.wheel_index import LOCKED
 
-FETCHED = ("OpenCode", "ripgrep", "Context7", "wheels")
+FETCHED = ("OpenCode", "Pi", "ripgrep", "Context7", "wheels")
 
 
 @pytest.fixture(autouse=True)
 def _outside_of_a_shell(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.delenv("GEMINI_API_KEY", raising=False)
-    shutil.copytree(ROOT / "nix" / "context7", project.root / "nix" / "context7")
+    for program in NPM_TREES:
+        shutil.copytree(ROOT / "nix" / program, project.root / "nix" / program)
 
 
 def found(project: Project) -> dict[str, Finding]:
@@ -51,12 +53,17 @@ def provide_all(project: Project) -> None:
     lock = load_lock(project.lock_file)
     package = opencode_package()
     for setup in load_matrix(project.matrix_file).agents.values():
-        locked = lock.opencode[setup.opencode]
-        wanted = opencode_of(locked.version, locked.integrity[package])
-        program_path(wanted, project.cache).mkdir(parents=True)
-        file = project.root / "nix/context7" / f"{setup.context7}.package-lock.json"
-        version = lock.context7[setup.context7].version
-        context7_folder(version, file.read_bytes(), project.cache).mkdir()
+        if setup.opencode:
+            locked = lock.opencode[setup.opencode]
+            wanted = opencode_of(locked.version, locked.integrity[package])
+            program_path(wanted, project.cache).mkdir(parents=True, exist_ok=True)
+        for program in NPM_TREES:
+            if pin := getattr(setup, program):
+                file = package_lock_file(project.root, program, pin)
+                version = getattr(lock, program)[pin].version
+                text = file.read_bytes()
+                folder = tree_folder(program, version, text, project.cache)
+                folder.mkdir(parents=True, exist_ok=True)
     program_path(RIPGREP, project.cache).mkdir(parents=True)
     wheels_folder(LOCKED, project.cache).mkdir(parents=True)
 

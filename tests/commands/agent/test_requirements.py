@@ -76,9 +76,9 @@ def test_a_machine_that_opencode_is_not_locked_for_is_told(
     cell: AgentCell, tmp_path: Path
 ) -> None:
     locked = msgspec.structs.replace(
-        cell.opencode, integrity={"opencode-linux-riscv64": "sha512-x"}
+        cell.program, integrity={"opencode-linux-riscv64": "sha512-x"}
     )
-    found = unmet(msgspec.structs.replace(cell, opencode=locked), tmp_path, {})
+    found = unmet(msgspec.structs.replace(cell, program=locked), tmp_path, {})
     assert found
     assert found.why is WhyNotRun.NO_PROGRAM
     assert "only opencode-linux-riscv64" in found.reason

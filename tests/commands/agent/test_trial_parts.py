@@ -12,7 +12,7 @@ from llamatrix.commands.trial_parts import provide_tools
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.expand import expand_plan
 from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import CONTEXT7, load_lock
+from llamatrix.config.lock import NPM_TREES, load_lock
 from llamatrix.errors import ProvisionError
 from llamatrix.project import Project
 from llamatrix.provision.nix import VARIABLE
@@ -28,13 +28,13 @@ def cell() -> AgentCell:
 
 
 class Store:
-    """Store paths laid out as nix/opencode.nix and nix/context7.nix leave them."""
+    """Store paths laid out as nix/opencode.nix and nix/npm-tree.nix leave them."""
 
     def __init__(self, folder: Path, cell: AgentCell) -> None:
         self.folder = folder
-        self.pin = cell.agent.opencode
+        self.pin = cell.agent.version_key
         self.context7_pin = cell.agent.context7
-        self.opencode(says=cell.opencode.version)
+        self.opencode(says=cell.program.version)
         self.context7(version=cell.context7.version)
         for name in PROGRAMS:
             self._program(folder / f"0-{name}" / "bin" / name, "true")
@@ -43,7 +43,8 @@ class Store:
         self._program(self.folder / "0-opencode/bin/opencode", f"echo {says}")
 
     def context7(self, *, version: str) -> None:
-        package = self.folder / "0-context7/lib/context7/node_modules" / CONTEXT7
+        modules = self.folder / "0-context7/lib/context7/node_modules"
+        package = modules / NPM_TREES["context7"]
         package.mkdir(parents=True, exist_ok=True)
         (package / "package.json").write_text(json.dumps({"version": version}))
 

@@ -16,8 +16,8 @@ from tests.shipped import ROOT
 from llamatrix import shell
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock, locked_npm
-from llamatrix.provision.context7 import provide_context7
-from llamatrix.provision.npm import node_program, package_lock_file
+from llamatrix.provision.npm import node_program
+from llamatrix.provision.npm_tree import provide_pinned_tree
 from llamatrix.proxy.serving import address, loopback_listener, serving
 from llamatrix.trials.checks.task import load_task
 from llamatrix.trials.stubs.context7_api import Page, context7_api, pages
@@ -189,13 +189,7 @@ def test_context7_server_of_each_pin_returns_the_stubs_pages(
 ) -> None:
     lock = load_lock(ROOT / "matrix.lock")
     locked = locked_npm(load_matrix(ROOT / "matrix.toml"), lock, "context7", pin)
-    folder = provide_context7(
-        PACKAGE,
-        locked.version,
-        integrity=locked.integrity[PACKAGE],
-        package_lock=package_lock_file(ROOT, pin),
-        cache=user_cache,
-    )
+    folder = provide_pinned_tree("context7", pin, locked, root=ROOT, cache=user_cache)
     node = node_program()
     assert node
     script = folder / "node_modules" / PACKAGE / "dist" / "index.js"

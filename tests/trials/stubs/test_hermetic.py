@@ -12,8 +12,8 @@ from llamatrix.agents.context7 import FOLDER, context7_server
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock, locked_npm
 from llamatrix.provision.compiler import find_tool
-from llamatrix.provision.context7 import provide_context7
-from llamatrix.provision.npm import node_program, package_lock_file
+from llamatrix.provision.npm import node_program
+from llamatrix.provision.npm_tree import provide_pinned_tree
 from llamatrix.provision.programs import find_bwrap
 from llamatrix.provision.python import provide_wheels
 from llamatrix.sandbox.forwarding import forwarding
@@ -56,14 +56,7 @@ def sandbox(cache: Path, pin: str) -> SandboxSpec:
         "context7",
         pin,
     )
-    ((package, integrity),) = locked.integrity.items()
-    folder = provide_context7(
-        package,
-        locked.version,
-        integrity=integrity,
-        package_lock=package_lock_file(ROOT, pin),
-        cache=cache,
-    )
+    folder = provide_pinned_tree("context7", pin, locked, root=ROOT, cache=cache)
     uv, node = find_tool("uv"), node_program()
     assert uv
     assert node

@@ -138,6 +138,10 @@ class OpenCode:
         return chat_completions
 
     @property
+    def process_name(self) -> str:
+        return str(TOOLS / "opencode")
+
+    @property
     def first_prompt_tokens(self) -> int:
         return quirks_of(self.version).first_prompt_tokens
 
@@ -256,6 +260,9 @@ class OpenCode:
         elif self.title is not None:
             words += ["--title", self.title]
         return tuple(words)
+
+    def keeps_event(self, line: str) -> bool:  # noqa: ARG002  all are short
+        return True
 
     def parse_events(self, lines: Iterable[str]) -> AgentEvents:
         return events.parse(lines)

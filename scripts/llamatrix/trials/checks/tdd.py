@@ -192,10 +192,12 @@ def _written(call: ToolCall, texts: dict[str, str]) -> Iterator[tuple[str, str]]
     match call.action:
         case Write(path=path, content=content) if call.completed:
             written = [(PurePosixPath(path).name, content)]
-        case Edit(path=path, old=old, new=new) if call.completed:
+        case Edit(path=path) as edit if call.completed:
             name = PurePosixPath(path).name
             text = texts.get(name, "")
-            written = [(name, text.replace(old, new, 1) if old else new)]
+            for old, new in edit.pairs:
+                text = text.replace(old, new, 1) if old else new
+            written = [(name, text)]
         case Run(command=command):
             written = list(_here_documents(command))
         case _:

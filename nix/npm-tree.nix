@@ -1,11 +1,13 @@
-# Context7's MCP server with its dependencies: each entry of the package-lock is one
-# tarball, verified against the entry's integrity and unpacked at the entry's path. nixpkgs
-# packages it too, but at a version that moves with nixpkgs.
+# A program of npm with its dependencies: each entry of the package-lock is one
+# tarball, verified against the entry's integrity and unpacked at the entry's path. What
+# nixpkgs packages too has a version there that moves with nixpkgs.
 {
   lib,
   stdenvNoCC,
   nodejs,
   npmPack,
+  program,
+  bin,
   locked,
   packageLock,
 }:
@@ -31,7 +33,7 @@ assert lib.assertMsg
   (own.version == locked.version && own.integrity == locked.integrity.${package})
   "${baseNameOf packageLock}: has ${package} ${own.version}, not what matrix.lock pins (${locked.version}); run `invoke lock`";
 stdenvNoCC.mkDerivation {
-  pname = "context7-mcp";
+  pname = program;
   inherit (locked) version;
 
   dontUnpack = true;
@@ -39,7 +41,7 @@ stdenvNoCC.mkDerivation {
   dontBuild = true;
   installPhase = ''
     runHook preInstall
-    root=$out/lib/context7
+    root=$out/lib/${program}
     unpack() {
       mkdir -p "$root/$2"
       tar --extract --gzip --file "$1" --directory "$root/$2" \
@@ -49,20 +51,20 @@ stdenvNoCC.mkDerivation {
     mkdir -p "$out/bin"
     printf '#!%s\nexec %s %s "$@"\n' \
       ${stdenvNoCC.shell} ${nodejs}/bin/node \
-      "$root/node_modules/${package}/${own.bin.context7-mcp}" >"$out/bin/context7-mcp"
-    chmod 755 "$out/bin/context7-mcp"
+      "$root/node_modules/${package}/${own.bin.${bin}}" >"$out/bin/${bin}"
+    chmod 755 "$out/bin/${bin}"
     runHook postInstall
   '';
 
   doInstallCheck = true;
   installCheckPhase = ''
     runHook preInstallCheck
-    "$out/bin/context7-mcp" --help >/dev/null
+    HOME=$TMPDIR "$out/bin/${bin}" --help >/dev/null
     runHook postInstallCheck
   '';
 
   meta = {
-    description = "Library documentation for agents, at a pinned version";
-    mainProgram = "context7-mcp";
+    description = "${package}, at a pinned version";
+    mainProgram = bin;
   };
 }

@@ -9,11 +9,11 @@ from tests.shipped import ROOT
 
 from llamatrix import shell
 from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import load_lock, locked_npm
+from llamatrix.config.lock import LockedNpm, NpmProgram, load_lock, locked_npm
 from llamatrix.errors import ProvisionError
-from llamatrix.provision.context7 import provide_context7
 from llamatrix.provision.integrity import file_sha256
-from llamatrix.provision.npm import node_program, package_lock_file
+from llamatrix.provision.npm import node_program
+from llamatrix.provision.npm_tree import provide_pinned_tree, provide_tree
 from llamatrix.provision.python import UnreachableError
 
 PACKAGE = "@upstash/context7-mcp"
@@ -39,9 +39,8 @@ def package_lock(
 
 
 def provided(cache: Path, path: Path) -> Path:
-    return provide_context7(
-        PACKAGE, "1.2.3", integrity=HASH, package_lock=path, cache=cache
-    )
+    locked = LockedNpm(version="1.2.3", integrity={PACKAGE: HASH})
+    return provide_tree("context7", locked, package_lock=path, cache=cache)
 
 
 def test_it_is_installed_once_with_its_dependencies(npm: Knows, tmp_path: Path) -> None:
@@ -151,23 +150,23 @@ def test_no_npm_at_all_says_what_brings_one(
 
 @pytest.mark.network
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["april", "current"])
-def test_npm_installs_each_shipped_pin_and_it_starts(name: str, tmp_path: Path) -> None:
-    pin = locked_npm(
-        load_matrix(ROOT / "matrix.toml"),
-        load_lock(ROOT / "matrix.lock"),
-        "context7",
-        name,
-    )
-    folder = provide_context7(
-        PACKAGE,
-        pin.version,
-        integrity=pin.integrity[PACKAGE],
-        package_lock=package_lock_file(ROOT, name),
-        cache=tmp_path,
-    )
+@pytest.mark.parametrize(
+    ("program", "name", "script", "says"),
+    [
+        ("context7", "april", "dist/index.js", "--transport"),
+        ("context7", "current", "dist/index.js", "--transport"),
+        ("pi", "current", "dist/bundle/cli.js", "--session-dir"),
+    ],
+)
+def test_npm_installs_each_shipped_pin_and_it_starts(
+    program: NpmProgram, name: str, script: str, says: str, tmp_path: Path
+) -> None:
+    matrix, lock = load_matrix(ROOT / "matrix.toml"), load_lock(ROOT / "matrix.lock")
+    locked = locked_npm(matrix, lock, program, name)
+    folder = provide_pinned_tree(program, name, locked, root=ROOT, cache=tmp_path)
     node = node_program()
     assert node
-    script = folder / "node_modules" / PACKAGE / "dist" / "index.js"
-    ended = shell.run([str(node), str(script), "--help"], timeout_s=120)
-    assert "--transport" in ended.out, ended.complaint()
+    (package,) = locked.integrity
+    path = folder / "node_modules" / package / script
+    ended = shell.run([str(node), str(path), "--help"], timeout_s=120)
+    assert says in ended.out, ended.complaint()

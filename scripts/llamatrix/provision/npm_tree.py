@@ -1,15 +1,16 @@
-"""Context7's MCP server with its dependencies: installed from its package-lock."""
+"""A program of npm with its dependencies: installed from its package-lock."""
 
 import hashlib
 from pathlib import Path
 
 import msgspec
 
+from llamatrix.config.lock import NPM_TREES, LockedNpm, NpmProgram
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
 from llamatrix.provision.integrity import make_once
-from llamatrix.provision.nix import stale
-from llamatrix.provision.npm import install_package_lock
+from llamatrix.provision.nix import stale, stored_tree
+from llamatrix.provision.npm import install_package_lock, package_lock_file
 
 _KEY_CHARACTERS = 12
 
@@ -25,14 +26,27 @@ class _PackageLock(msgspec.Struct, frozen=True):
     """By path; the one at `""` is the package.json that was resolved."""
 
 
-def provide_context7(
-    package: str, version: str, *, integrity: str, package_lock: Path, cache: Path
+def provide_pinned_tree(
+    program: NpmProgram, pin: str, locked: LockedNpm, *, root: Path, cache: Path
+) -> Path:
+    """Return the folder that holds `node_modules`: a Nix shell's, else npm's."""
+    if stored := stored_tree(program, pin):
+        return proven_tree(stored, program, locked.version)
+    return provide_tree(
+        program, locked, package_lock=package_lock_file(root, program, pin), cache=cache
+    )
+
+
+def provide_tree(
+    program: NpmProgram, locked: LockedNpm, *, package_lock: Path, cache: Path
 ) -> Path:
     """The folder that holds `node_modules`: checked against the lock, installed once.
 
-    `integrity` is the one of matrix.lock; those of the dependencies stand in the
+    `locked` has the program's own integrity; those of the dependencies stand in the
     package-lock, and npm holds every tarball to its own.
     """
+    package, version = NPM_TREES[program], locked.version
+    integrity = locked.integrity[package]
     text = read_package_lock(package_lock)
     wish = _agreeing(text, package, version, integrity, package_lock.name)
 
@@ -47,18 +61,21 @@ def provide_context7(
                 "package is not there; run `invoke lock`"
             )
 
-    entry = context7_folder(version, text, cache)
+    entry = tree_folder(program, version, text, cache)
     return make_once(entry, make, purpose=f"installing {package} {version}")
 
 
-def context7_folder(version: str, package_lock: bytes, cache: Path) -> Path:
+def tree_folder(
+    program: NpmProgram, version: str, package_lock: bytes, cache: Path
+) -> Path:
     """Where it is once it was provided."""
     key = hashlib.sha256(package_lock).hexdigest()[:_KEY_CHARACTERS]
-    return cache / "programs" / f"context7-{version}-{key}"
+    return cache / "programs" / f"{program}-{version}-{key}"
 
 
-def proven_context7(stored: Path, package: str, version: str) -> Path:
+def proven_tree(stored: Path, program: NpmProgram, version: str) -> Path:
     """A Nix shell's folder, which must hold the version that is asked for."""
+    package = NPM_TREES[program]
     manifest = stored / "node_modules" / package / "package.json"
     try:
         version_here = msgspec.json.decode(manifest.read_bytes(), type=_Entry).version

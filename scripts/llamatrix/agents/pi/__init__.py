@@ -1,0 +1,1 @@
+"""Pi, driven headless: one turn of a trial."""
