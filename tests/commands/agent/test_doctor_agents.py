@@ -126,7 +126,7 @@ def test_the_key_of_a_real_service_is_missed_by_the_prompt_that_needs_it(
 ) -> None:
     told = found(project)["GEMINI_API_KEY"]
     assert told.state == State.MISSING
-    assert "agents.published: prompt 2 online will be not run" in told.found
+    assert "agents.published: prompt 2 online cannot be run" in told.found
     monkeypatch.setenv("GEMINI_API_KEY", "secret")
     told = found(project)["GEMINI_API_KEY"]
     assert told.state == State.OK
