@@ -24,12 +24,20 @@ class LateAnswerError(NoAnswerError):
 class WrongAnswerError(BenchError):
     """The answer is not what the caller expects."""
 
+    def __init__(self, text: str, *, status: int | None = None, body: str = "") -> None:
+        super().__init__(text)
+        self.status = status
+        """The HTTP status; None where that was not what is wrong."""
+        self.body = body
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
     url: str
     status: int
     body: bytes
+    server: str = ""
+    """The header of this name."""
 
     @property
     def ok(self) -> bool:
@@ -79,7 +87,9 @@ class Site:
                 if answer.status_code != httpx.codes.OK:
                     text = answer.read().decode(errors="replace")
                     raise WrongAnswerError(
-                        f"{where}: HTTP {answer.status_code}: {text[:300]}"
+                        f"{where}: HTTP {answer.status_code}: {text[:300]}",
+                        status=answer.status_code,
+                        body=text,
                     )
                 yield from answer.iter_lines()
         except httpx.HTTPError as error:
@@ -97,7 +107,10 @@ class Site:
             where = self.client.base_url.join(path)
             raise _no_answer(f"{method} {where}", error) from error
         return Reply(
-            url=str(answer.url), status=answer.status_code, body=answer.content
+            url=str(answer.url),
+            status=answer.status_code,
+            body=answer.content,
+            server=answer.headers.get("server", ""),
         )
 
 

@@ -1,7 +1,7 @@
 """`invoke all`: speed, trials and tables in one command."""
 
 from llamatrix.commands.agent import TrialTally, make_trials
-from llamatrix.commands.bench import NOT_ALL_NUMBERS, Tally, measure
+from llamatrix.commands.bench import NOT_ALL_NUMBERS, Tally, measure_speeds
 from llamatrix.commands.flags import AgentFlags
 from llamatrix.commands.pending import load_pending
 from llamatrix.commands.plan import plan_text
@@ -15,9 +15,7 @@ def all_(flags: AgentFlags) -> int:
         print(plan_text(pending))
         return 0
     context = pending.context
-    tallies: list[Tally | TrialTally] = []
-    if pending.speed:
-        tallies.append(measure(pending.speed, context))
+    tallies: list[Tally | TrialTally] = [*measure_speeds(pending, flags)]
     if pending.trials:
         tallies.append(
             make_trials(pending.trials, context, any_template=flags.any_template)

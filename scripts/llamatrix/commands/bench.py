@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from llamatrix import __version__
+from llamatrix.commands.bench_endpoint import measure_endpoints
 from llamatrix.commands.flags import MeasureFlags
 from llamatrix.commands.pending import (
     CellStatus,
     Due,
+    Pending,
     load_pending,
     speed_status,
     still_due,
@@ -75,8 +77,23 @@ def bench(flags: MeasureFlags) -> int:
     if flags.dry_run:
         print(plan_text(pending))
         return 0
-    tally = measure(pending.speed, pending.context)
-    return NOT_ALL_NUMBERS if tally.without_number else 0
+    tallies = measure_speeds(pending, flags)
+    return NOT_ALL_NUMBERS if any(tally.without_number for tally in tallies) else 0
+
+
+def measure_speeds(pending: Pending, flags: MeasureFlags) -> list[Tally]:
+    """Measure what speed cells and endpoints lack, and say what was done."""
+    tallies = []
+    if pending.speed:
+        tallies.append(measure(pending.speed, pending.context))
+    if pending.endpoints:
+        reused, measured, without_number = measure_endpoints(
+            pending.endpoints, pending.context, again=flags.again, retry=flags.retry
+        )
+        tally = Tally(reused=reused, measured=measured, without_number=without_number)
+        say(f"endpoints: {tally.summary}")
+        tallies.append(tally)
+    return tallies
 
 
 def measure(

@@ -13,6 +13,7 @@ from llamatrix.commands.compare_selftest import (
     line_table,
 )
 from llamatrix.commands.report_view import View, chosen_groups, load_view, published_set
+from llamatrix.config.expand import select_profile
 from llamatrix.config.load import load_matrix
 from llamatrix.errors import BenchError, ReportError
 from llamatrix.exclusive import exclusive
@@ -40,6 +41,7 @@ from llamatrix.report.set_comparison import (
     set_comparison_text,
 )
 from llamatrix.report.speed import Group
+from llamatrix.report.views.endpoints import NOT_COMPARABLE
 from llamatrix.units import json_text
 
 
@@ -80,6 +82,10 @@ def compare(
     as_json: bool = False,
 ) -> Compared:
     view = load_view(records)
+    endpoints = _endpoints_text(view, profile)
+    has_others = not profile or bool(view.matrix.profiles[profile].models)
+    if endpoints and not has_others and not as_json:
+        return Compared(text=endpoints, tested=0, differing=())
     published = published_set(against, view.project, view.matrix)
     gpus = load_gpus()
     chosen = chosen_groups(view, profile, host)
@@ -100,7 +106,16 @@ def compare(
         text = _json(published, compared, differing)
     else:
         text = _text(published, compared) + _family_text(comparisons, tested, differing)
+        text += endpoints
     return Compared(text=text, tested=tested, differing=differing)
+
+
+def _endpoints_text(view: View, profile: str) -> str:
+    """Why no number of the profile's endpoints is compared; empty without any."""
+    measured = {record.cell.endpoint for record in view.endpoints}
+    if profile:
+        measured &= set(select_profile(view.matrix, profile).endpoints)
+    return "".join(f"\nendpoint {key}: {NOT_COMPARABLE}\n" for key in sorted(measured))
 
 
 def require_agreement(against: str, compared: Compared) -> None:

@@ -17,7 +17,9 @@ from llamatrix.agents.registry import find_ripgrep, is_installed
 from llamatrix.config.context import choose_profile
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import Lock, LockedNpm, NpmProgram, load_lock
-from llamatrix.config.matrix import Backend, Matrix, Network
+from llamatrix.config.matrix import Backend, HttpEndpoint, Matrix, Network
+from llamatrix.engines.endpoint.client import Reported, open_client
+from llamatrix.engines.outcome import reason_of
 from llamatrix.errors import BenchError, ProvisionError
 from llamatrix.host import this_host
 from llamatrix.nvml import driver_problem, gpus
@@ -155,6 +157,8 @@ def findings(project: Project) -> Iterator[Finding]:
     )
     yield _tool("nix", "only `nix develop` and `nix flake check` need it")
     yield from agent_findings(project, matrix)
+    if not isinstance(matrix, BenchError):
+        yield from (_endpoint(*one) for one in matrix.endpoints.items())
     yield _hub()
 
 
@@ -239,6 +243,22 @@ def _gpu() -> Iterator[Finding]:
         bytes_text(largest.memory_bytes),
         "too little for `published`; `smoke` runs, or a smaller model in matrix.toml",
         ok=enough,
+    )
+
+
+def _endpoint(key: str, endpoint: HttpEndpoint) -> Finding:
+    try:
+        with open_client(endpoint) as client:
+            reported = client.identify()
+    except BenchError as error:
+        return finding("endpoint", f"{key}: {error}", "correct what it names", ok=False)
+    ok = isinstance(reported, Reported)
+    told = reported.words if isinstance(reported, Reported) else reason_of(reported)
+    return finding(
+        "endpoint",
+        f"{key}: {'answers, says of itself: ' if ok else ''}{told}",
+        f"start its server, or correct endpoints.{key} of matrix.toml",
+        ok=ok,
     )
 
 

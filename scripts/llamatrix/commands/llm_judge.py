@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from llamatrix import __version__
 from llamatrix.commands.flags import JudgeFlags
 from llamatrix.commands.report_view import finished_trials, load_view
+from llamatrix.config.load import is_address
 from llamatrix.errors import BenchError, MatrixError
 from llamatrix.progress import say
 from llamatrix.records.judge_record import (
@@ -133,24 +134,13 @@ def _workspace(record: TrialRecord, records: Path) -> Path | None:
 
 def _endpoint(url: str, secret: str) -> AbstractContextManager[Site]:
     """`http://host:port` is taken for `http://host:port/v1`."""
-    if not _is_address(url):
+    if not is_address(url):
         raise MatrixError(
             f"--url {url.rpartition('@')[2]}: not an address like http://127.0.0.1:8080 or "
             "https://host/v1; a key is named in `--key-env`"
         )
     base = url.rstrip("/")
     return site(base if urlsplit(url).path.strip("/") else f"{base}/v1", bearer=secret)
-
-
-def _is_address(url: str) -> bool:
-    """Of a web server, with neither a user in it nor a query."""
-    try:
-        parts = urlsplit(url)
-        whole = (parts.hostname, parts.port or True)
-    except ValueError:
-        return False
-    odd = parts.username or parts.query or parts.fragment
-    return parts.scheme in {"http", "https"} and all(whole) and not odd
 
 
 def _key(name: str, environ: Mapping[str, str]) -> str:

@@ -12,8 +12,10 @@ from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.cell import Cell, EngineCell, SpeedTest
 from llamatrix.config.complaint import nearest
 from llamatrix.config.context import Context, load_context
+from llamatrix.config.endpoint_cell import EndpointCell
 from llamatrix.config.matrix import Measurement
-from llamatrix.engines.outcome import Done
+from llamatrix.engines.endpoint.client import Reported
+from llamatrix.engines.outcome import Done, EndpointFailed
 from llamatrix.errors import MatrixError, MeasureError
 from llamatrix.host import this_host
 from llamatrix.measured_environment import dropped_variables
@@ -23,6 +25,7 @@ from llamatrix.provision.local_pins import with_local_pins
 from llamatrix.provision.resolve import with_named_pin
 from llamatrix.provision.resolve_weights import with_known_weights
 from llamatrix.records.context_record import ContextCell, ContextRecord
+from llamatrix.records.endpoint_record import ENDPOINT, EndpointRecord
 from llamatrix.records.speed_record import SpeedRecord, kind_of
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT, TrialRecord
@@ -31,7 +34,7 @@ from llamatrix.trials.checks.task import load_task, task_digest, task_ids
 from llamatrix.trials.scripted import script_of
 from llamatrix.trials.trial_result import Broken, is_scored
 
-CellT = TypeVar("CellT", Cell, AgentCell, ContextCell)
+CellT = TypeVar("CellT", Cell, AgentCell, ContextCell, EndpointCell)
 Key = tuple[int, SpeedTest]
 
 
@@ -91,15 +94,24 @@ class Pending:
     context: Context
     speed: tuple[CellStatus[Cell], ...]
     trials: tuple[CellStatus[AgentCell], ...]
+    endpoints: tuple[CellStatus[EndpointCell], ...] = ()
 
     @property
-    def statuses(self) -> tuple[CellStatus[Cell] | CellStatus[AgentCell], ...]:
+    def statuses(
+        self,
+    ) -> tuple[
+        CellStatus[Cell] | CellStatus[AgentCell] | CellStatus[EndpointCell], ...
+    ]:
         """Of all cells, speed first."""
-        return (*self.speed, *self.trials)
+        return (*self.speed, *self.trials, *self.endpoints)
 
     @property
     def engines(self) -> tuple[EngineCell, ...]:
-        return tuple(status.cell for status in self.statuses)
+        """The cells with weights and a build."""
+        return (
+            *(status.cell for status in self.speed),
+            *(status.cell for status in self.trials),
+        )
 
 
 def load_pending(
@@ -152,12 +164,14 @@ def find_pending(
     speeds = tuple(cell for cell in plan.speed if cell.measurement in kinds)
     agents = plan.agents if Measurement.AGENT in kinds else ()
     check_agents(agents)
-    if not speeds and not agents:
+    endpoints = plan.endpoints if Measurement.SPEED in kinds else ()
+    if not speeds and not agents and not endpoints:
         raise MatrixError(
             f"profile {context.profile!r}: none of these cells is of this command's "
             "kind; `invoke plan` shows them all"
         )
     agent_store = Store(reports=context.project.reports, kind=AGENT)
+    endpoint_store = Store(reports=context.project.reports, kind=ENDPOINT)
     return Pending(
         context=context,
         speed=tuple(
@@ -171,6 +185,10 @@ def find_pending(
         ),
         trials=tuple(
             trial_status(cell, agent_store, again=again, retry=retry) for cell in agents
+        ),
+        endpoints=tuple(
+            endpoint_status(cell, endpoint_store, again=again, retry=retry)
+            for cell in endpoints
         ),
     )
 
@@ -216,11 +234,65 @@ def _latest_tests(
     }
 
 
+def endpoint_status(
+    cell: EndpointCell,
+    store: Store[EndpointRecord],
+    *,
+    reported: Reported | None = None,
+    again: int = 0,
+    retry: bool = False,
+) -> CellStatus[EndpointCell]:
+    """The tests that an endpoint's cell lacks.
+
+    `reported` is what the server says of itself now; None, before it is asked, takes
+    the newest records. Where it was down or refused, tests are due until it answers.
+    """
+    host_slug = this_host().slug
+    records = [
+        record
+        for record in store.read(host_slug=host_slug, record_id=cell.id)
+        if record.cell.spec_digest == cell.spec_digest
+    ]
+    known = reported or newest_reported(cell, store)
+    digest = cell.digest(host_slug=host_slug, reported=known)
+    latest = {
+        (record.repeat, record.test): record
+        for record in records
+        if record.cell.digest == digest
+    }
+    outcomes = {key: record.outcome for key, record in latest.items()}
+    failed = {key for key, one in outcomes.items() if not isinstance(one, Done)}
+    passing = {
+        key
+        for key, one in outcomes.items()
+        if isinstance(one, EndpointFailed) and one.failure.passing
+    }
+    settled = latest.keys() - (failed if retry else passing)
+    repeats = max([1, *(repeat for repeat, _ in latest)])
+    wanted = set(cell.tests)
+    return CellStatus(
+        cell=cell,
+        digest=digest,
+        recorded=len(latest),
+        failed=len(failed),
+        reused=sum(test in wanted for _, test in settled),
+        reused_without_number=len(failed & settled),
+        due=tuple(_due_tests(cell, repeats, again, latest, settled)),
+    )
+
+
+def newest_reported(cell: EndpointCell, store: Store[EndpointRecord]) -> Reported:
+    """What the server last reported of itself."""
+    records = store.read(host_slug=this_host().slug, record_id=cell.id)
+    own = [one for one in records if one.cell.spec_digest == cell.spec_digest]
+    return own[-1].reported if own else Reported()
+
+
 def _due_tests(
-    cell: Cell,
+    cell: Cell | EndpointCell,
     repeats: int,
     again: int,
-    latest: Mapping[Key, SpeedRecord],
+    latest: Mapping[Key, SpeedRecord] | Mapping[Key, EndpointRecord],
     settled: Collection[Key],
 ) -> Iterator[Due]:
     for number in range(1, repeats + again + 1):

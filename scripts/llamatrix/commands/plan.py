@@ -5,6 +5,7 @@ import msgspec
 from llamatrix.commands.flags import PlanFlags
 from llamatrix.commands.pending import Pending, find_pending
 from llamatrix.config.context import load_context
+from llamatrix.config.endpoint_cell import EndpointCell
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.table import Table, count, numbers
 from llamatrix.units import json_text
@@ -39,6 +40,7 @@ def plan_json(pending: Pending) -> str:
 def plan_text(pending: Pending) -> str:
     views = _views(pending)
     tests = sum(len(status.missing) for status in pending.speed)
+    tests += sum(len(status.missing) for status in pending.endpoints)
     trials = sum(len(status.missing) for status in pending.trials)
     table = Table(
         caption=f"Plan: {len(views)} cells, {tests} tests and {trials} trials to make",
@@ -52,7 +54,9 @@ def plan_text(pending: Pending) -> str:
         rows=tuple(
             (
                 view.id,
-                status.cell.weights.label,
+                "unverified"
+                if isinstance(status.cell, EndpointCell)
+                else status.cell.weights.label,
                 count(view.recorded),
                 count(view.failed),
                 f"{len(view.missing)}: {', '.join(view.why)}"

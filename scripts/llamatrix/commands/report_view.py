@@ -16,6 +16,7 @@ from llamatrix.host import this_host
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.records.context_record import CONTEXT, ContextRecord
+from llamatrix.records.endpoint_record import ENDPOINT, EndpointRecord
 from llamatrix.records.hand_run import BY_HAND
 from llamatrix.records.judge_record import JUDGE, JudgeRecord
 from llamatrix.records.speed_record import SERVE_SPEED, SpeedRecord
@@ -54,6 +55,7 @@ class View:
     """Of servers, with drafts and without."""
     current: frozenset[str]
     """Spec digests of all cells the matrix has now."""
+    endpoints: tuple[EndpointRecord, ...]
     damaged: tuple[DamagedLine, ...]
     """Lines of all these kinds that cannot be read."""
 
@@ -96,6 +98,7 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
     judge_records = read_index(project.reports, JUDGE)
     contexts = read_index(project.reports, CONTEXT)
     drafts = read_index(project.reports, SERVE_SPEED)
+    endpoints = read_index(project.reports, ENDPOINT)
     return View(
         project=project,
         matrix=matrix,
@@ -107,10 +110,12 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
         contexts=contexts.records,
         drafts=drafts.records,
         current=current,
+        endpoints=endpoints.records,
         damaged=(
             *drafts.damaged,
             *(*index.damaged, *trial_index.damaged),
             *(*contexts.damaged, *judge_records.damaged),
+            *endpoints.damaged,
         ),
     )
 

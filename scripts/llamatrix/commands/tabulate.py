@@ -19,6 +19,7 @@ from llamatrix.host import this_host
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.records.context_record import CONTEXT
+from llamatrix.records.endpoint_record import ENDPOINT, EndpointRecord
 from llamatrix.records.hand_run import BY_HAND
 from llamatrix.records.judge_record import JUDGE, trial_name
 from llamatrix.records.speed_record import SERVE_SPEED, SpeedRecord
@@ -28,6 +29,11 @@ from llamatrix.report.speed import Group
 from llamatrix.report.trials import TrialGroup
 from llamatrix.report.views.context import context_page, newest, write_context_page
 from llamatrix.report.views.drafts import draft_page, write_draft_page
+from llamatrix.report.views.endpoints import (
+    endpoints_page,
+    newest_endpoints,
+    write_endpoints_page,
+)
 from llamatrix.report.views.speed import page
 from llamatrix.report.views.trials import trial_page
 
@@ -43,14 +49,14 @@ def tabulate(profile: str | None, *, out: str | None = None, records: str = "") 
     if profile:
         select_profile(view.matrix, profile)
     contexts = view.contexts
-    if not view.groups and not view.trials and not contexts and not view.drafts:
+    if not (view.groups or view.trials or contexts or view.drafts or view.endpoints):
         unreadable = "".join(f"\n  {line.reason}" for line in view.damaged)
         raise ReportError(
             f"{view.project.records}: no {'readable ' if unreadable else ''}records yet; "
             f"`invoke all` measures and writes them{unreadable}"
         )
     written = [] if records else _write_all(view)
-    if not view.groups and not view.trials and not view.drafts:
+    if not (view.groups or view.trials or view.drafts or view.endpoints):
         _say_written(written, view.project)
         if out:
             _export_contexts(
@@ -72,13 +78,19 @@ def tabulate(profile: str | None, *, out: str | None = None, records: str = "") 
         for one in view.drafts
         if profile is None or draft_belongs(one, view.matrix, profile)
     ]
-    if not shown and not trials and not drafts:
+    endpoints = [
+        one
+        for one in view.endpoints
+        if profile is None
+        or one.cell.endpoint in view.matrix.profiles[profile].endpoints
+    ]
+    if not (shown or trials or drafts or endpoints):
         raise ReportError(f"no records of profile {profile!r} yet; run `invoke all`")
     _say_written(written, view.project)
     if out:
-        _export(shown, trials, view, Path(out))
+        _export(shown, trials, endpoints, view, Path(out))
         _export_drafts(drafts, view, Path(out))
-    return _text(shown, trials, drafts, view)
+    return _text(shown, trials, drafts, endpoints, view)
 
 
 def tables_of(pending: Pending) -> str:
@@ -87,6 +99,7 @@ def tables_of(pending: Pending) -> str:
     _say_written(_write_all(view), view.project)
     digests = {status.digest for status in pending.speed}
     trials = {status.cell.id for status in pending.trials}
+    endpoints = {status.cell.id for status in pending.endpoints}
     slug = this_host().slug
     return _text(
         [
@@ -106,6 +119,11 @@ def tables_of(pending: Pending) -> str:
             for record in view.drafts
             if record.host.slug == slug and record.cell.digest in digests
         ],
+        [
+            one
+            for one in view.endpoints
+            if one.host.slug == slug and one.cell.id in endpoints
+        ],
         view,
     )
 
@@ -114,14 +132,17 @@ def _text(
     shown: Sequence[Group],
     trials: Sequence[TrialGroup],
     drafts: Sequence[SpeedRecord],
+    endpoints: Sequence[EndpointRecord],
     view: View,
 ) -> str:
-    """Speed, drafts, then the agent; nothing of what there is none of."""
+    """Speed, drafts, the agent, endpoints; nothing of what there is none of."""
     parts = [
         page(shown) if shown else "",
         draft_page(drafts, current=view.current),
         trial_page(trials, view.judge_records),
     ]
+    if endpoints:
+        parts.append(endpoints_page(newest_endpoints(endpoints)))
     return "\n".join(part for part in parts if part) + damaged_text(view.damaged)
 
 
@@ -143,15 +164,26 @@ def _write_all(view: View) -> list[Path]:
     for path in (
         write_draft_page(view.drafts, reports, current=view.current),
         write_context_page(view.contexts, reports),
+        write_endpoints_page(view.endpoints, reports),
     ):
         written += [path] if path else []
     return written
 
 
 def _export(
-    shown: Sequence[Group], trials: Sequence[TrialGroup], view: View, folder: Path
+    shown: Sequence[Group],
+    trials: Sequence[TrialGroup],
+    endpoints: Sequence[EndpointRecord],
+    view: View,
+    folder: Path,
 ) -> None:
     _copy_records(shown, trials, view, folder)
+    write_endpoints_page(endpoints, folder)
+    store = Store(reports=view.project.reports, kind=ENDPOINT)
+    for file in sorted(
+        {store.file_of(one.host.slug, one.cell.id) for one in endpoints}
+    ):
+        _copy_new(file, folder / file.relative_to(view.project.reports))
     write_pages(
         shown,
         folder,

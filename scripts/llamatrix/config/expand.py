@@ -12,6 +12,7 @@ from msgspec.structs import asdict, replace
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.cell import GENERATOR_VERSIONS, Cell, EngineCell, Synthesis
 from llamatrix.config.complaint import nearest
+from llamatrix.config.endpoint_cell import EndpointCell
 from llamatrix.config.lock import (
     Lock,
     locked_npm,
@@ -35,10 +36,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """A profile's cells of every kind, in the order in which they are measured."""
+    """A profile's cells of every kind, in the order in which they are measured.
+
+    `cells` are those with weights and a build.
+    """
 
     speed: tuple[Cell, ...]
     agents: tuple[AgentCell, ...]
+    endpoints: tuple[EndpointCell, ...] = ()
 
     @property
     def cells(self) -> tuple[Cell | AgentCell, ...]:
@@ -81,10 +86,11 @@ def expand_plan(
     """The cells of a profile that its globs and the caller's keep, in plan order."""
     profile = select_profile(matrix, profile_name)
     engines = list(_engines(matrix, lock, profile))
-    every: list[Cell | AgentCell] = [
+    every: list[Cell | AgentCell | EndpointCell] = [
         *_speed_cells(matrix, profile, engines),
         *_serve_cells(matrix, lock, profile, engines),
         *_agent_cells(matrix, lock, profile, engines),
+        *_endpoint_cells(matrix, profile),
     ]
     ids = [cell.id for cell in every]
     where = f"matrix.toml: profiles.{profile_name}"
@@ -107,6 +113,7 @@ def expand_plan(
     return Plan(
         speed=tuple(cell for cell in chosen if isinstance(cell, Cell)),
         agents=tuple(cell for cell in chosen if isinstance(cell, AgentCell)),
+        endpoints=tuple(cell for cell in chosen if isinstance(cell, EndpointCell)),
     )
 
 
@@ -209,6 +216,18 @@ def _agent_cells(
             task=task,
             template=locked_template(matrix, lock, engine.model_key),
             **asdict(engine),
+        )
+
+
+def _endpoint_cells(matrix: Matrix, profile: Profile) -> Iterator[EndpointCell]:
+    if profile.endpoint_sweep is None or Measurement.SPEED not in profile.measure:
+        return
+    for key in profile.endpoints:
+        yield EndpointCell(
+            endpoint_key=key,
+            endpoint=matrix.endpoints[key],
+            sweep_key=profile.endpoint_sweep,
+            sweep=matrix.endpoint_sweeps[profile.endpoint_sweep],
         )
 
 

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -63,6 +64,7 @@ _BUFFERS = ("CPU", "CUDA0")
 _BUFFER = re.compile(r"CPU|[A-Z][A-Za-z]+\d+(_Split)?")
 """llama.cpp's names of buffer types: of the CPU, and of each device."""
 _MOST_DEVICES = 16
+_OUR_FIELDS = {"model", "messages", "max_tokens", "stream", "stream_options"}
 _SHOWN = 5
 _SPLIT_FILE = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 _MOST_LEVELS = 32
@@ -189,6 +191,7 @@ def _contradictions(matrix: Matrix) -> Iterator[str]:
             yield f"builds.{key}.cuda_capabilities: means nothing for backend = 'cpu'"
     for key, agent in matrix.agents.items():
         yield from _in_agent(matrix, agent, f"agents.{key}")
+    yield from _in_endpoints(matrix)
     for key, profile in matrix.profiles.items():
         yield from _in_profile(matrix, profile, f"profiles.{key}")
         yield from _in_served_profile(matrix, profile, f"profiles.{key}")
@@ -226,9 +229,7 @@ def _in_sweep(sweep: Sweep, path: str) -> Iterator[str]:
     if not sweep.n_depth:
         yield f"{path}.n_depth: empty: leave it out, or list 0"
     for axis in ("n_prompt", "n_gen", "n_depth"):
-        sizes = getattr(sweep, axis)
-        if twice := sorted({size for size in sizes if sizes.count(size) > 1}):
-            yield f"{path}.{axis}: {twice[0]} is listed twice"
+        yield from _twice(getattr(sweep, axis), f"{path}.{axis}")
     yield from _in_offload(sweep, path)
     yield from _in_env(sweep.env, f"{path}.env")
 
@@ -308,6 +309,39 @@ def _in_offload(flags: Sweep | Server, path: str) -> Iterator[str]:
             f"{path}.tensor_split: {len(flags.tensor_split)} shares; llama.cpp knows "
             f"{_MOST_DEVICES} devices at most"
         )
+
+
+def _in_endpoints(matrix: Matrix) -> Iterator[str]:
+    for key, endpoint in matrix.endpoints.items():
+        if not is_address(endpoint.url):
+            yield (
+                f"endpoints.{key}.url: {endpoint.url.rpartition('@')[2]!r}: not an "
+                "address like http://127.0.0.1:11434/v1, without user, query and "
+                "fragment; api_key_env names the variable with a key"
+            )
+        for name in sorted(_OUR_FIELDS & endpoint.request.keys()):
+            yield f"endpoints.{key}.request.{name}: set by the harness"
+    for key, sweep in matrix.endpoint_sweeps.items():
+        if not sweep.n_prompt and not sweep.n_gen:
+            yield f"endpoint_sweeps.{key}: measures nothing; fill n_prompt or n_gen"
+        for axis in ("n_prompt", "n_gen", "n_depth", "concurrency"):
+            yield from _twice(getattr(sweep, axis), f"endpoint_sweeps.{key}.{axis}")
+
+
+def is_address(url: str) -> bool:
+    """Whether it is a web server's, with neither a user in it nor a query."""
+    try:
+        parts = urlsplit(url)
+        whole = (parts.hostname, parts.port or True)
+    except ValueError:
+        return False
+    odd = parts.username or parts.query or parts.fragment
+    return parts.scheme in {"http", "https"} and all(whole) and not odd
+
+
+def _twice(sizes: tuple[int, ...], path: str) -> Iterator[str]:
+    if twice := sorted({size for size in sizes if sizes.count(size) > 1}):
+        yield f"{path}: {twice[0]} is listed twice"
 
 
 def _in_env(env: Mapping[str, str], path: str) -> Iterator[str]:
@@ -405,20 +439,28 @@ def _same_names(matrix: Matrix) -> Iterator[str]:
 
 
 def _in_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
-    yield from _in_axis(f"{path}.pins", profile.pins, matrix.pins)
-    yield from _in_axis(f"{path}.builds", profile.builds, matrix.builds)
-    yield from _in_axis(f"{path}.models", profile.models, matrix.models)
-    yield from _in_weights(matrix, profile, path)
+    engines = profile.pins or profile.builds or profile.models
+    if engines or not profile.endpoints:
+        yield from _in_axis(f"{path}.pins", profile.pins, matrix.pins)
+        yield from _in_axis(f"{path}.builds", profile.builds, matrix.builds)
+        yield from _in_axis(f"{path}.models", profile.models, matrix.models)
+        yield from _in_weights(matrix, profile, path)
+    if profile.endpoints:
+        yield from _in_axis(f"{path}.endpoints", profile.endpoints, matrix.endpoints)
     if not profile.measure:
         yield f"{path}.measure: empty: the profile measures nothing"
-    for measurement in (Measurement.SPEED, Measurement.SERVE_SPEED):
-        if profile.sweep is None and measurement in profile.measure:
-            yield f"{path}.sweep: missing: measure lists {measurement.value!r}"
-    for axis in ("agent", "server"):
-        if getattr(profile, axis) is None and Measurement.AGENT in profile.measure:
-            yield f"{path}.{axis}: missing: measure lists 'agent'"
+    for axis, measurement, needed in (
+        ("sweep", Measurement.SPEED, engines),
+        ("sweep", Measurement.SERVE_SPEED, True),
+        ("endpoint_sweep", Measurement.SPEED, profile.endpoints),
+        ("agent", Measurement.AGENT, True),
+        ("server", Measurement.AGENT, engines),
+    ):
+        if needed and getattr(profile, axis) is None and measurement in profile.measure:
+            yield f"{path}.{axis}: missing: measure lists '{measurement}'"
     for key, name, known in (
         ("sweep", profile.sweep, matrix.sweeps),
+        ("endpoint_sweep", profile.endpoint_sweep, matrix.endpoint_sweeps),
         ("server", profile.server, matrix.servers),
         ("agent", profile.agent, matrix.agents),
     ):

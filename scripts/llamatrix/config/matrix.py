@@ -6,6 +6,7 @@ Keys of llama.cpp's programs carry their flag's own name with underscores, so th
 
 from enum import StrEnum
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -318,6 +319,47 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Variables that llama-bench is started with, beside those of the harness."""
 
 
+class HttpEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A server of the OpenAI API that someone else runs: Ollama, LM Studio, vLLM."""
+
+    url: str
+    """As its clients take it: `http://127.0.0.1:11434/v1`."""
+    model: str
+    """The name that the server knows the model by."""
+    api_key_env: EnvName | None = None
+    """The environment variable with the key; the key itself is never written down."""
+    ctx_size: Positive | None = None
+    """The context that the server was started with; agents need it."""
+    request: dict[str, bool | Int64 | float | str] = {}
+    """Further fields of each measured request, such as `ignore_eos = true`."""
+    about: str = ""
+
+    @property
+    def base_url(self) -> str:
+        """With `/v1` where the address has no path."""
+        base = self.url.rstrip("/")
+        return base if urlsplit(base).path else f"{base}/v1"
+
+    @property
+    def loopback(self) -> bool:
+        return urlsplit(self.url).hostname in {"127.0.0.1", "localhost", "::1"}
+
+
+class EndpointSweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is measured of an endpoint, over HTTP."""
+
+    n_prompt: tuple[Positive, ...] = ()
+    n_gen: tuple[Annotated[int, Meta(ge=2, le=2**31 - 1)], ...] = ()
+    n_depth: tuple[Natural, ...] = (0,)
+    """Tokens of a prompt in front of the generated ones."""
+    concurrency: tuple[Annotated[int, Meta(ge=1, le=256)], ...] = (1,)
+    """Clients that ask at the same time."""
+    repetitions: Count
+    """Requests of each test and client, after one warm-up request."""
+    timeout_s: Seconds = 600
+    """The longest that one answer may take."""
+
+
 class AgentSetup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the agentic tasks are run: which agent, on which tasks, how often.
 
@@ -365,12 +407,15 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A named selection: the product of its lists, thinned by two lists of globs."""
 
     about: str
-    pins: tuple[Key, ...]
-    builds: tuple[Key, ...]
-    models: tuple[Key, ...]
-    weights: WeightsKind
+    pins: tuple[Key, ...] = ()
+    builds: tuple[Key, ...] = ()
+    models: tuple[Key, ...] = ()
+    weights: WeightsKind = WeightsKind.HUB
+    endpoints: tuple[Key, ...] = ()
+    """Measured beside the product of pins, builds and models, or without one."""
     measure: tuple[Measurement, ...]
     sweep: Key | None = None
+    endpoint_sweep: Key | None = None
     server: Key | None = None
     agent: Key | None = None
     include: tuple[Glob, ...] = ("*",)
@@ -429,6 +474,8 @@ class Matrix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sweeps: dict[Key, Sweep]
     servers: dict[Key, Server]
     drafts: dict[Key, Draft] = {}
+    endpoints: dict[Key, HttpEndpoint] = {}
+    endpoint_sweeps: dict[Key, EndpointSweep] = {}
     agents: dict[Key, AgentSetup] = {}
     synthetic: Synthetic
     profiles: dict[Key, Profile]

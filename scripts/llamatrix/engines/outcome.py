@@ -50,6 +50,9 @@ class SpeedSample(Struct, frozen=True, kw_only=True, tag="speed"):
     """Tokens in the context before the test begins."""
     concurrency: Tokens = 1
     """Streams served at the same time."""
+    first_token_ns: tuple[Nanoseconds, ...] = ()
+    """From the request to the first token in each repetition, of the slowest client;
+    only of endpoints, whose generation is timed from the first token on."""
     warmup_repetitions: int = 0
     """How many of the first repetitions are warm-up."""
     tokens: tuple[Tokens, ...]
@@ -59,20 +62,22 @@ class SpeedSample(Struct, frozen=True, kw_only=True, tag="speed"):
     tokens_per_second: tuple[TokensPerSecond, ...]
     """Speed of each repetition, rounded as the program printed it."""
     published_tps: TokensPerSecond
-    """The program's own mean over all repetitions: llama-bench's `avg_ts`."""
+    """The program's own mean over all repetitions: llama-bench's `avg_ts`; ours where
+    it tells none."""
     published_sd_tps: float
     """The program's own standard deviation: llama-bench's `stddev_ts`."""
-    backend: str
-    """What computed, in the program's words: `CPU`, `CUDA`."""
-    device: str
+    backend: str = ""
+    """What computed, in the program's words: `CPU`, `CUDA`; an endpoint tells neither
+    this nor any of the next seven."""
+    device: str = ""
     """The device the program names, a processor or a GPU; may be empty."""
-    build_commit: str
-    build_number: int
-    model_type: str
-    model_bytes: int
+    build_commit: str = ""
+    build_number: int | None = None
+    model_type: str = ""
+    model_bytes: int | None = None
     """Size of all tensors."""
-    model_params: int
-    threads: int
+    model_params: int | None = None
+    threads: int | None = None
     client_ns: tuple[Nanoseconds, ...] = ()
     """Of a server: each whole request by the client's clock."""
     drafting: Drafting | None = None
@@ -179,8 +184,49 @@ class NotDrafting(Struct, frozen=True, kw_only=True, tag="not-drafting"):
     """What its log says of drafts."""
 
 
+class EndpointFailure(StrEnum):
+    """Why an endpoint gave no number."""
+
+    DOWN = "down"
+    UNAUTHORISED = "unauthorised"
+    NO_MODEL = "no such model"
+    RATE_LIMITED = "rate limited"
+    SERVER_ERROR = "server error"
+    REFUSED = "request refused"
+    STREAM_CUT = "stream cut"
+    NOT_OPENAI = "not an OpenAI answer"
+    NOT_STREAMED = "not streamed"
+    NO_COUNTS = "no token counts"
+    SHORT = "short answer"
+    CACHED = "prompt cached"
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may succeed once the server is mended."""
+        return self in {
+            *(EndpointFailure.DOWN, EndpointFailure.UNAUTHORISED),
+            *(EndpointFailure.NO_MODEL, EndpointFailure.RATE_LIMITED),
+            *(EndpointFailure.SERVER_ERROR, EndpointFailure.STREAM_CUT),
+        }
+
+
+class EndpointFailed(Struct, frozen=True, kw_only=True, tag="endpoint-failed"):
+    """An endpoint did not answer as the measurement needs it."""
+
+    failure: EndpointFailure
+    reason: str
+    """Without address and key."""
+
+
 Outcome = (
-    Done | TimedOut | Crashed | OutOfMemory | ContextTooLarge | Invalid | NotDrafting
+    Done
+    | TimedOut
+    | Crashed
+    | OutOfMemory
+    | ContextTooLarge
+    | Invalid
+    | NotDrafting
+    | EndpointFailed
 )
 
 
@@ -207,7 +253,11 @@ def reason_of(outcome: Outcome) -> str:
     match outcome:
         case Done():
             return ""
-        case Invalid(reason=reason) | NotDrafting(reason=reason):
+        case (
+            Invalid(reason=reason)
+            | NotDrafting(reason=reason)
+            | EndpointFailed(reason=reason)
+        ):
             return reason
         case TimedOut(after_s=after_s):
             return f"after {after_s:.0f} s"

@@ -10,6 +10,7 @@ from llamatrix.engines.outcome import (
     ContextTooLarge,
     Crashed,
     Done,
+    EndpointFailed,
     Invalid,
     NotDrafting,
     Outcome,
@@ -96,6 +97,8 @@ class SpeedRun(PairedRun, frozen=True, kw_only=True):
                 how = f"invalid row: {reason}"
             case NotDrafting(reason=reason, tail=tail):
                 how = f"not drafting: {reason}"
+            case EndpointFailed(failure=failure, reason=reason):
+                how, tail = f"{failure}: {reason}", ()
             case Done():
                 how, tail = "gave no samples", ()
             case _:

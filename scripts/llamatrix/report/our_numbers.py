@@ -144,6 +144,8 @@ class _Bench:
                 value = row.model_params
             else:
                 return None
+            if value is None:
+                return None
             whole = self._conditions(model, test)
             return OurNumber(
                 claim=claim.id,

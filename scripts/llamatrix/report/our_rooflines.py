@@ -69,7 +69,7 @@ def _claims(
     """Ours in the form of published ones: the speed, and the size of its file."""
     prefill = conditions.prompt_tokens is not None
     quantity = Quantity.PREFILL_RATE if prefill else Quantity.GENERATION_RATE
-    size_gib = result.rows[0].model_bytes / 2**30
+    size_gib = (result.rows[0].model_bytes or 0) / 2**30
     for id_, what, unit, value in (
         (name, quantity, Unit.TOKENS_PER_SECOND, result.mean or 0.0),
         (f"{model}/size", Quantity.MODEL_SIZE, Unit.GIB, size_gib),
@@ -109,7 +109,7 @@ def _on_cpu(
     limit = generation_limit(
         work,
         bandwidth=bandwidth.best,
-        file_bytes=result.rows[0].model_bytes,
+        file_bytes=result.rows[0].model_bytes or 0,
         depth_tokens=depth_of(conditions),
         cache_element_bytes=cache_element_bytes(conditions),
     )

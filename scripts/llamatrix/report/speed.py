@@ -11,6 +11,7 @@ from llamatrix.engines.outcome import (
     ContextTooLarge,
     Crashed,
     Done,
+    EndpointFailed,
     Invalid,
     NotDrafting,
     Outcome,
@@ -145,6 +146,8 @@ _WORDS: dict[type[Outcome], str] = {
 
 
 def outcome_word(outcome: Outcome) -> str:
+    if isinstance(outcome, EndpointFailed):
+        return str(outcome.failure)
     return _WORDS[type(outcome)]
 
 
