@@ -72,6 +72,14 @@ def schema(_f: flags.NoFlags) -> None:
     print(matrix_schema(), end="")
 
 
+@command(flags.AddFlags)
+def add(f: flags.AddFlags) -> None:
+    """Add a GGUF, here or on the hub, to matrix.toml as a complete entry."""
+    from llamatrix.commands.add import add as append
+
+    print(append(f), end="")
+
+
 @command(flags.LockFlags)
 def lock(f: flags.LockFlags) -> None:
     """Resolve the pins of matrix.toml into matrix.lock."""
@@ -305,7 +313,19 @@ def test(f: flags.TestFlags) -> None:
 
 
 namespace = Collection(
-    *(plan, schema, lock, build, weights, fit, serve, template_check, bench, agent),
+    *(
+        plan,
+        schema,
+        add,
+        lock,
+        build,
+        weights,
+        fit,
+        serve,
+        template_check,
+        bench,
+        agent,
+    ),
     *(context, table, export, merge, llm_judge, compare, audit, certificate),
     *(regress, verdict, all_, doctor, task_check, regrade, bench_self),
     *(regress_selftest, lint, test),

@@ -61,7 +61,7 @@ HOMES = {
     "pytest": {"trials.checks.inside.run_tests"},
     "subprocess": {"shell", "trials.checks.inside.steps"},
     "tabulate": {"report.render.markdown"},
-    "tomli_w": {"provision.resolve"},
+    "tomli_w": {"commands.add", "provision.resolve"},
     "trustme": {"trials.stubs.serving"},
     "uvicorn": {"proxy.serving"},
 }

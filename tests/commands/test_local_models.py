@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 from tests.commands.conftest import MODEL, RunInvoke, record_lines
-from tests.mini_gguf import Q8_0, Metadata, write_gguf
+from tests.mini_gguf import F16, Q8_0, Metadata, gguf_bytes, write_gguf
+from tests.provision.weights.hub_stub import HubStub
 
+from llamatrix.commands.add import add
+from llamatrix.commands.flags import AddFlags
 from llamatrix.config.context import load_context, with_model
+from llamatrix.config.load import load_matrix
 from llamatrix.errors import MatrixError
 from llamatrix.project import Project
 
@@ -83,3 +87,43 @@ def test_unknown_path_names_the_nearest_file(stocked: Project, file: Path) -> No
         load_context("smoke", model=str(file.parent / "My-Mode.gguf"), project=stocked)
     with pytest.raises(MatrixError, match="neither a model nor a file; did you mean"):
         load_context("smoke", model="qwen35-28b", project=stocked)
+
+
+def test_added_entry_is_complete_and_all_else_is_kept(
+    project: Project, file: Path
+) -> None:
+    before = project.matrix_file.read_bytes()
+    assert "[models.my-model]" in add(AddFlags(file=str(file), dry_run=True))
+    assert project.matrix_file.read_bytes() == before
+    text = add(AddFlags(file=str(file)))
+    assert "`invoke bench --model my-model`" in text
+    assert project.matrix_file.read_bytes().startswith(before)
+    model = load_matrix(project.matrix_file).models["my-model"]
+    assert (model.quant, model.ctx_size, model.architecture) == ("Q8_0", 8192, "Dense")
+    with pytest.raises(
+        MatrixError, match=r"is models\.my-model of matrix\.toml already"
+    ):
+        add(AddFlags(file=str(file)))
+
+
+def test_sampling_settings_come_from_the_file(project: Project, file: Path) -> None:
+    sampling = {"general.sampling.temp": 0.6, "general.sampling.top_k": 20}
+    write_gguf(file, {**_METADATA, **sampling}, _TENSORS)
+    add(AddFlags(file=str(file), name="mine"))
+    model = load_matrix(project.matrix_file).models["mine"]
+    assert (model.temp, model.top_k) == (0.6, 20)
+
+
+def test_hub_file_is_added_by_its_header_alone(hub: HubStub, asking: Project) -> None:
+    content = gguf_bytes(_METADATA, [("token_embd.weight", (256, 64), F16)])
+    hub.publish(content, repository="a/b-GGUF", file="b-f16.gguf")
+    text = add(AddFlags(file="a/b-GGUF/b-f16.gguf"))
+    assert "`invoke lock` pins the file" in text
+    model = load_matrix(asking.matrix_file).models["b-f16"]
+    assert (model.repository, model.quant) == ("a/b-GGUF", "f16")
+
+
+def test_name_that_is_neither_file_nor_hub_name_is_refused(project: Project) -> None:
+    with pytest.raises(MatrixError, match="no such file; a file on the hub is written"):
+        add(AddFlags(file="nothing.gguf"))
+    assert project.matrix_file.exists()

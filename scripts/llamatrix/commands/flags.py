@@ -202,6 +202,13 @@ class LockFlags:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AddFlags:
+    file: str = argument("a .gguf file, or OWNER/REPOSITORY/FILE.gguf on the hub")
+    name: str = flag("", "the entry's key (default: from the file's name)")
+    dry_run: bool = flag(default=False, text="print the entry, and write nothing")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ServeFlags:
     model: str = flag("", _MODEL)
     pin: str = flag("", _PIN)

@@ -123,7 +123,7 @@ class _Answer(BaseHTTPRequestHandler):
     def _bytes(self, name: str, wanted: str | None) -> None:
         by_hash = {sha256(content): content for content in self.hub.files.values()}
         content = self.hub.sends.get(name, by_hash[name])
-        begin = int(wanted.split("=")[1].rstrip("-")) if wanted else 0
+        begin = int(wanted.split("=")[1].partition("-")[0]) if wanted else 0
         if wanted and self.hub.ranges:
             span = f"bytes {begin}-{len(content) - 1}/{len(content)}"
             self._head(206, {"Content-Range": span}, len(content) - begin)

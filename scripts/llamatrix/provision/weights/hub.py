@@ -130,6 +130,31 @@ def stream(wanted: HubFile, part: Path, *, on_bytes: Callable[[int], None]) -> N
                 on_bytes(sink.tell())
 
 
+def read_begin(wanted: HubFile, *, size_bytes: int) -> bytes:
+    """Return the first bytes of a file; at most so many, by a range request."""
+    from huggingface_hub import get_session
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    headers = {
+        **build_hf_headers(),
+        "Accept-Encoding": "identity",
+        "Range": f"bytes=0-{size_bytes - 1}",
+    }
+    url = _url(wanted.repository, wanted.file, wanted.revision)
+    request = get_session().stream(
+        "GET", url, headers=headers, follow_redirects=True, timeout=_STREAM_TIMEOUT_S
+    )
+    begin = bytearray()
+    what = f"{wanted.repository}: {wanted.file}"
+    with _translated_errors(what, wanted.revision), request as reply:
+        hf_raise_for_status(reply)
+        for chunk in reply.iter_bytes(_CHUNK_BYTES):
+            begin += chunk
+            if len(begin) >= size_bytes:  # the hub has no ranges
+                break
+    return bytes(begin[:size_bytes])
+
+
 def answers(*, timeout_s: float = _ANSWER_TIMEOUT_S) -> bool:
     """Whether the hub replies within the time, the look-up of its name included."""
     from huggingface_hub import get_session

@@ -45,7 +45,9 @@ def sampling_of(header: GgufHeader) -> dict[str, float]:
     """Return the sampling settings that a file recommends, by their keys in matrix.toml."""
     values = {key: header.metadata.get(f"general.sampling.{key}") for key in _SAMPLING}
     return {
-        key: value for key, value in values.items() if isinstance(value, float | int)
+        key: round(value, 6)  # a 32-bit number in the file
+        for key, value in values.items()
+        if isinstance(value, float | int)
     }
 
 
