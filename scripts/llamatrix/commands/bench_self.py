@@ -156,6 +156,7 @@ def _print_long(bench_: Bench, like: SpeedRecord, aside: Path, long_s: int) -> N
         program=bench_.program,
         weights=bench_.weights,
         commit=bench_.commit,
+        fork=bench_.fork,
         sweep=sweep,
         log=bench_.log,
     )

@@ -143,8 +143,10 @@ _AGAIN = "additional repeats per cell"
 _RETRY = "measure again what failed before"
 _MODEL = "a model's key, or a .gguf file (default: the profile's first)"
 _ONE_MODEL = "only this model: its key, or a .gguf file (default: the profile's)"
-_ONE_PIN = "only this pin: a name, bNUMBER or a path (default: the profile's)"
-_PIN = "a pin of matrix.toml (default: the profile's first)"
+_PIN = (
+    "a pin of matrix.toml, a build such as b9553, a commit, or the path of a source "
+    "tree or of a folder of programs (default: the profile's first)"
+)
 WEIGHTS_DIR = "a folder of yours to search first for published GGUFs"
 DEFAULT_SET = "blog-2026-04-05"
 """The benchmark that this project reproduces."""
@@ -180,7 +182,7 @@ class WeightsFlags(SelectFlags):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasureFlags(WeightsFlags):
     model: str = flag("", _ONE_MODEL)
-    pin: str = flag("", _ONE_PIN)
+    pin: str = flag("", "only this one: " + _PIN)
     again: int = flag(0, _AGAIN, most=1000)
     retry: bool = flag(default=False, text=_RETRY)
     dry_run: bool = flag(default=False, text="show what would be done, and do nothing")

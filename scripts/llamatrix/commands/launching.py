@@ -93,7 +93,7 @@ def launch_with(
         alias=engine.model_key,
         model=engine.model,
         server=server,
-        commit=engine.locked.commit,
+        commit=engine.locked.reported_commit,
     )
     return with_corrected_template(launch, context)
 

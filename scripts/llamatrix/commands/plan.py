@@ -6,6 +6,7 @@ from llamatrix.commands.flags import PlanFlags
 from llamatrix.commands.pending import Pending, find_pending
 from llamatrix.config.context import load_context
 from llamatrix.config.endpoint_cell import EndpointCell
+from llamatrix.config.lock import UNHASHED
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.table import Table, count, numbers
 from llamatrix.units import json_text
@@ -23,6 +24,8 @@ class CellView(msgspec.Struct, frozen=True, kw_only=True):
     """Repeat and test, for example `2:pp512`; of an agent cell `1:trial`."""
     why: tuple[str, ...]
     """Why they are due, each reason once."""
+    source: str
+    """`unproven source` or `source unproven`; empty for a proven pin."""
 
 
 def plan(flags: PlanFlags) -> str:
@@ -62,7 +65,7 @@ def plan_text(pending: Pending) -> str:
                 f"{len(view.missing)}: {', '.join(view.why)}"
                 if view.missing
                 else "nothing: all reused",
-                view.digest[:12],
+                view.digest[:12] if view.digest else f"not hashed: {view.source}",
             )
             for view, status in zip(views, pending.statuses, strict=True)
         ),
@@ -74,11 +77,12 @@ def _views(pending: Pending) -> list[CellView]:
     return [
         CellView(
             id=status.cell.id,
-            digest=status.digest,
+            digest="" if status.cell.locked.commit == UNHASHED else status.digest,
             recorded=status.recorded,
             failed=status.failed,
             missing=status.missing,
             why=tuple(dict.fromkeys(due.why for due in status.due)),
+            source=status.cell.locked.label,
         )
         for status in pending.statuses
     ]

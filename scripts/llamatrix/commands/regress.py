@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,6 +66,8 @@ from llamatrix.measure.disturbances import KernelWatch, Watch
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import CompileError
+from llamatrix.provision.local_pins import with_local_pins
+from llamatrix.provision.resolve import with_named_pin
 from llamatrix.provision.resolve_weights import with_known_weights
 from llamatrix.proxy.recording import read_recording
 from llamatrix.records.pair_records import REPLAY_PAIRS, SPEED_PAIRS
@@ -183,7 +185,7 @@ def compare_benches(
     settings = _settings(flags)
     metrics = parse_metrics(flags.metric or _METRICS, SPEED_METRICS)
     context = _speed_context(flags, project)
-    arms = _arms(flags, context, "speed")
+    context, arms = _arms(flags, context, "speed")
     context, cases = _planned(
         flags,
         context,
@@ -249,7 +251,7 @@ def compare_replays(
     if recording.left_out:
         say(f"{recording.left_out} calls of the recording are left out")
     context = _speed_context(flags, project)
-    arms = _arms(flags, context, "replay")
+    context, arms = _arms(flags, context, "replay")
     templates = _named_templates(arms, context)
 
     def planned(known: Context) -> tuple[ReplayCase, ...]:
@@ -358,7 +360,7 @@ def compare_trials(
     context = load_context(
         flags.profile, weights_dir=flags.weights_dir, project=project
     )
-    arms = _arms(flags, context, "agent")
+    context, arms = _arms(flags, context, "agent")
     words = [word.strip() for word in flags.tasks.split(",") if word.strip()]
     templates = _named_templates(arms, context)
     context, cases = _planned(
@@ -413,8 +415,11 @@ def _speed_context(flags: RegressFlags, project: Project | None) -> Context:
 
 def _arms(
     flags: RegressFlags, context: Context, subject: str
-) -> dict[Arm, ArmSettings]:
-    """Read both arms; MatrixError for a kind that means nothing to the subject."""
+) -> tuple[Context, dict[Arm, ArmSettings]]:
+    """Read both arms; MatrixError for a kind that means nothing to the subject.
+
+    The context has the pins that only the command line names, and hashes of local ones.
+    """
     texts = {Arm.BASELINE: flags.baseline, Arm.CANDIDATE: flags.candidate}
     if subject != "agent" and not all(texts.values()):
         missing = next(arm for arm, text in texts.items() if not text)
@@ -425,12 +430,16 @@ def _arms(
     arms = {}
     for arm, text in texts.items():
         settings = parse_arm(text, context.matrix, flag=f"--{arm}")
+        if settings.pin:
+            context, key = with_named_pin(context, settings.pin, flag=f"--{arm}")
+            settings = replace(settings, pin=key)
         for setting in fields(settings):
             why = _REFUSED[subject].get(setting.name)
             if why and getattr(settings, setting.name):
                 raise MatrixError(f"--{arm} {text!r}: {why}")
         arms[arm] = settings
-    return with_pins(arms, context.matrix, context.profile)
+    arms = with_pins(arms, context.matrix, context.profile)
+    return with_local_pins(context, [one.pin for one in arms.values()]), arms
 
 
 def _planned(

@@ -573,7 +573,7 @@ def _facts(cells: Sequence[AgentCell]) -> ArmFacts:
     first = cells[0]
     return ArmFacts(
         pin=first.pin_key,
-        commit=first.locked.commit,
+        commit=first.locked.reported_commit,
         builds=(first.build_key,),
         server=first.server_key,
         templates=tuple(dict.fromkeys(template_of(cell) for cell in cells)),

@@ -1,6 +1,5 @@
 """The two arms as a user names them, and the cells of the matrix that face each other."""
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from llamatrix.errors import MatrixError
 from llamatrix.stats.pairs import Arm
 
 _NOT_YET = ("endpoint",)
-_BUILD_NUMBER = re.compile(r"b(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,13 +53,13 @@ NamedTemplate = Callable[[Arm, Model], Template | None]
 def parse_arm(text: str, matrix: Matrix, *, flag: str) -> ArmSettings:
     """Read `[KIND:]NAME`, several with commas: `current`, `pin:april,server:smoke`.
 
-    Without a kind it is a pin, by its name or by llama.cpp's build number (`b9553`).
+    Without a kind it is a pin, in any of the ways in which a pin is named.
     """
     settings: dict[str, str] = {}
     for word in filter(None, (word.strip() for word in text.split(","))):
         kind, colon, name = word.partition(":")
         if not colon:
-            kind, name = "pin", _pin(word, matrix, flag)
+            kind, name = "pin", word
         if kind in _NOT_YET:
             raise MatrixError(
                 f"{flag} {word!r}: {kind}s cannot be compared yet; the kinds are "
@@ -85,7 +83,6 @@ def parse_arm(text: str, matrix: Matrix, *, flag: str) -> ArmSettings:
 def _known(matrix: Matrix) -> Mapping[str, Collection[str]]:
     """The names of each kind; templates may also be files."""
     return {
-        "pin": matrix.pins,
         "build": matrix.builds,
         "sweep": matrix.sweeps,
         "draft": (NO_DRAFT, *matrix.drafts),
@@ -94,29 +91,6 @@ def _known(matrix: Matrix) -> Mapping[str, Collection[str]]:
         "agent": {**matrix.opencode, **matrix.pi},
         "context7": matrix.context7,
     }
-
-
-def _pin(word: str, matrix: Matrix, flag: str) -> str:
-    if word in matrix.pins:
-        return word
-    if number := _BUILD_NUMBER.fullmatch(word):
-        for name, pin in matrix.pins.items():
-            if pin.build_number == int(number[1]):
-                return name
-        known = [f"b{pin.build_number}" for pin in matrix.pins.values()]
-        known = [name for name in known if name != "b0"]
-        raise MatrixError(
-            f"{flag} {word!r}: no pin has this build number; known: {', '.join(known)}"
-        )
-    if "/" in word or word.startswith((".", "~")):
-        raise MatrixError(
-            f"{flag} {word!r}: a path cannot be compared yet; add its commit as a pin "
-            "to matrix.toml and run `invoke lock`"
-        )
-    raise MatrixError(
-        f"{flag} {word!r}: not in matrix.toml{nearest(word, matrix.pins)}; other kinds "
-        f"are written KIND:NAME, with {', '.join(KINDS)}"
-    )
 
 
 def with_pins(

@@ -249,7 +249,7 @@ def _facts(
 ) -> ArmFacts:
     return ArmFacts(
         pin=cells[0].pin_key,
-        commit=cells[0].locked.commit,
+        commit=cells[0].locked.reported_commit,
         builds=tuple(dict.fromkeys(cell.build_key for cell in cells)),
         sweep="" if servers else cells[0].sweep_key,
         draft=cells[0].draft_key,

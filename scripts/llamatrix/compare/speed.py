@@ -313,7 +313,8 @@ class SpeedSubject:
             program=program_of(cell, parts),
             served=served_of(cell, self.project.cache),
             weights=parts.weights.path,
-            commit=cell.locked.commit,
+            commit=cell.locked.reported_commit,
+            fork=cell.locked.fork,
             sweep=msgspec.structs.replace(
                 cell.sweep,
                 repetitions=repetitions,

@@ -64,6 +64,9 @@ class WeightsPin(StrEnum):
     """The file itself, given by the user while the lock was unresolved."""
 
 
+Fork = Literal["", "ik_llama.cpp"]
+
+
 class Unproven(StrEnum):
     """Kinds of pins whose source nothing proves; never written to matrix.lock."""
 
@@ -90,7 +93,7 @@ class LockedPin(
     """Of an unproven source the first 40 digits of the sha256 of its content."""
     nar_hash: NarHash
     """Of the tree; of binaries over the sha256 of each program."""
-    fork: Literal["", "ik_llama.cpp"] = ""
+    fork: Fork = ""
     """Whose build recipe it needs; empty for llama.cpp's own."""
     unproven: Unproven | None = None
 

@@ -28,7 +28,9 @@ class Bench:
     program: Path
     weights: Path
     commit: str
-    """The commit that the program must report with its results."""
+    """The commit that the program must report with its results; empty accepts any."""
+    fork: str = ""
+    """Whose command line and rows the program has; empty for the engine's own."""
     sweep: Sweep
     log: Path
     backend: Backend | None = None

@@ -18,7 +18,7 @@ import msgspec
 
 from llamatrix import shell
 from llamatrix.config.context import Context
-from llamatrix.config.lock import LockedPin, Unproven
+from llamatrix.config.lock import Fork, LockedPin, Unproven
 from llamatrix.config.matrix import Pin, PinKind
 from llamatrix.errors import ProvisionError
 from llamatrix.exclusive import exclusive
@@ -78,11 +78,20 @@ def _hashed(name: str, pin: Pin, cache: Path) -> LockedPin:
             say(f"pins.{name}: {key} has sha256 {sha256}; its source is unproven")
         digest = hashlib.sha256(msgspec.json.encode(sorted(sums.items()))).digest()
         content = "sha256-" + base64.b64encode(digest).decode()
-        return _locked(content, Unproven.BINARIES)
+        fork = fork_of_program(programs["llama-bench"])
+        return msgspec.structs.replace(_locked(content, Unproven.BINARIES), fork=fork)
     tree = _copied(_folder(pin.path), cache)
     content = nar_hash(tree)
     say(f"pins.{name}: the tree has {content}; its source is unproven")
     return msgspec.structs.replace(_locked(content, Unproven.PATH), fork=fork_of(tree))
+
+
+def fork_of_program(llama_bench: Path) -> Fork:
+    """Return whose command line a program has, by its own help."""
+    ended = shell.run([str(llama_bench), "--help"], timeout_s=_TIMEOUT_S)
+    if not ended.ok:
+        raise ProvisionError(f"llama-bench does not start\n{ended.complaint()}")
+    return "ik_llama.cpp" if "--fused-moe" in ended.out else ""
 
 
 def _locked(content: str, unproven: Unproven) -> LockedPin:

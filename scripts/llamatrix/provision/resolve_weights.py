@@ -102,7 +102,9 @@ def with_known_weights(
     own = [name for name, locked in unknown.items() if own_file(locked, folder)]
     lock = context.lock
     if ask_hub and (rest := [name for name in unknown if name not in own]):
-        lock = resolved_here(matrix, rest, project)
+        pins = context.lock.pins  # with those that only this run knows
+        filled = resolved_here(matrix, rest, project)
+        lock = msgspec.structs.replace(filled, pins=pins)
     if own and folder:
         lock = with_own_files(matrix, lock, own, project, folder)
     return context.with_lock(lock)

@@ -14,10 +14,9 @@ import stat
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from llamatrix import shell
-from llamatrix.config.lock import LockedPin
+from llamatrix.config.lock import Fork, LockedPin
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
 from llamatrix.provision.git_source import fetch_commit, submodules
@@ -120,7 +119,7 @@ def unpack_commit(git: str, commit: str, rev: str, tree: Path) -> str:
         shutil.rmtree(git_dir, ignore_errors=True)
 
 
-def fork_of(tree: Path) -> Literal["", "ik_llama.cpp"]:
+def fork_of(tree: Path) -> Fork:
     """Return whose build recipe a tree needs, by a folder that only the fork has."""
     return "ik_llama.cpp" if (tree / "ggml/src/iqk").is_dir() else ""
 

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -82,9 +82,7 @@ class LlamaCpp:
                 on_progress=on_progress,
             ), []
         first = llama_bench.one_process(tests)
-        argv = llama_bench.argv(
-            str(bench.program), bench.weights.name, bench.sweep, first
-        )
+        argv = _argv(bench, first)
         process = Process(
             id=uuid.uuid4().hex[:12],
             argv=(bench.program.name, *argv[1:]),
@@ -112,16 +110,13 @@ class LlamaCpp:
     @contextmanager
     def keep_busy(self, bench: Bench) -> Iterator[Callable[[], bool | None]]:
         endless = msgspec.structs.replace(bench.sweep, repetitions=_ENDLESS)
+        program = bench.program.with_name("llama-bench")
+        warming = replace(bench, program=program, sweep=endless)
         with (
             Path(os.devnull).open("wb") as discarded,
             TemporaryFile() as stderr,
             shell.started(
-                llama_bench.argv(
-                    str(bench.program.with_name("llama-bench")),
-                    bench.weights.name,
-                    endless,
-                    [_WARM_UP_TEST],
-                ),
+                _argv(warming, [_WARM_UP_TEST]),
                 env=measured_environment(bench.sweep.env),
                 cwd=bench.weights.parent,
                 out=discarded,
@@ -132,7 +127,8 @@ class LlamaCpp:
             def is_busy() -> bool | None:
                 if process.poll() is not None:
                     return None
-                return b": prompt run" in os.pread(stderr.fileno(), _STDERR_BYTES, 0)
+                started = os.pread(stderr.fileno(), _STDERR_BYTES, 0)
+                return bool(bench.fork) or b": prompt run" in started
 
             yield is_busy
 
@@ -143,9 +139,15 @@ class LlamaCpp:
 ENGINE: Engine[Installed, Launch] = LlamaCpp()
 
 
+def _argv(bench: Bench, tests: Sequence[SpeedTest]) -> list[str]:
+    return llama_bench.argv(
+        str(bench.program), bench.weights.name, bench.sweep, tests, fork=bench.fork
+    )
+
+
 def manual_command(bench: Bench, tests: Sequence[SpeedTest]) -> str:
     """Return the shell command that does what one process of `bench` does."""
-    argv = llama_bench.argv(str(bench.program), bench.weights.name, bench.sweep, tests)
+    argv = _argv(bench, tests)
     return f"cd {shlex.quote(str(bench.weights.parent))} && {shlex.join(argv)}"
 
 
@@ -164,7 +166,7 @@ def run_bare(
     bench: Bench, tests: Sequence[SpeedTest], *, out: Path, timeout_s: float
 ) -> BareRun:
     """Start the command of `bench` bare: output into files, nothing sampled meanwhile."""
-    argv = llama_bench.argv(str(bench.program), bench.weights.name, bench.sweep, tests)
+    argv = _argv(bench, tests)
     out.parent.mkdir(parents=True, exist_ok=True)
     env = measured_environment(bench.sweep.env)
     begin = time.monotonic()
@@ -178,8 +180,13 @@ def run_bare(
         exit_code = process.wait(timeout=timeout_s)
     wall_s = time.monotonic() - begin
     samples = []
-    for line in out.read_bytes().splitlines():
-        if line[:1] == b"{":
+    lines = out.read_text(errors="replace").splitlines()
+    if bench.fork:
+        rows = llama_bench.JsonRows()
+        errors_text = out.with_suffix(".log").read_text(errors="replace")
+        lines = [rows.feed(line) for line in errors_text.splitlines()]
+    for line in lines:
+        if llama_bench.is_row(line):
             with suppress(ValueError):
                 samples.append(llama_bench.parse_row(line))
     return BareRun(
@@ -205,11 +212,21 @@ class _Output:
     """Lines about memory: a backtrace may push them out of the last lines."""
     unexpected: list[str] = field(default_factory=list)
     """Rows of tests that were not requested."""
+    json_rows: llama_bench.JsonRows = field(default_factory=llama_bench.JsonRows)
+    """Those of a fork, which writes them over several lines of standard error."""
     last: Outcome | None = None
     """Outcome of the last test's row; it counts if the process then ends well."""
 
     def take(self, channel: shell.Channel, line: str) -> None:
-        if channel is shell.Channel.OUT:
+        if self.bench.fork:
+            if channel is shell.Channel.ERR and (row := self.json_rows.feed(line)):
+                line = row
+            elif llama_bench.is_about_memory(line):
+                self.memory_lines.append(line)
+                return
+            else:
+                return
+        if channel is shell.Channel.OUT or self.bench.fork:
             if llama_bench.is_row(line) and self.rest:
                 self._take_row(line)
         elif step := llama_bench.parse_progress(line):
@@ -292,7 +309,7 @@ def _row_outcome(
     except ValueError as error:
         test = llama_bench.test_of(line) or rest[0]
         return test, Invalid(reason=f"unreadable row: {error}", tail=(shown,))
-    if not bench.commit.startswith(sample.build_commit):
+    if bench.commit and not bench.commit.startswith(sample.build_commit):
         raise MeasureError(
             f"{bench.program}: reports build {sample.build_commit}, not "
             f"{bench.commit[:9]}; remove its folder from the cache and build again"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -46,7 +47,7 @@ class Launch:
             "--alias": self.alias,
             "--host": HOST,
             "--port": port,
-            "--log-verbosity": capabilities.verbosity,
+            "--log-verbosity": None if capabilities.is_ik else capabilities.verbosity,
             "--ctx-size": model.ctx_size,
             "--temp": model.temp,
             "--top-k": model.top_k,
@@ -75,6 +76,8 @@ class Launch:
         for flag, value in flags.items():
             if value is not None:
                 words += [flag, str(value)]
+        if capabilities.is_ik:
+            return (*words, *self._of_ik(), *self.extra)
         words += self._draft_words()
         words.append("--jinja" if server.jinja else "--no-jinja")
         words.append(
@@ -109,6 +112,22 @@ class Launch:
             for word in (flag, str(value))
         ]
 
+    def _of_ik(self) -> Iterator[str]:
+        """Yield the switches that ik_llama.cpp has in another form."""
+        server = self.server
+        if self.draft:
+            raise ServeError("ik_llama.cpp marks drafts otherwise: serve without one")
+        yield from ("--context-shift", "on" if server.context_shift else "off")
+        yield from ("--webui", "none")
+        for flag, wanted in (
+            ("--jinja", server.jinja),
+            ("--no-kv-offload", server.no_kv_offload),
+            ("--metrics", server.metrics),
+            ("--fit", server.fit),
+        ):
+            if wanted:
+                yield flag
+
     def template_sha256(self) -> str | None:
         """Return the hash of the template to serve with; None for the weights' own.
 
@@ -129,6 +148,6 @@ class Launch:
 def read_capabilities(program: Path) -> ServerCapabilities:
     env = measured_environment({})
     ended = shell.run([str(program), "--help"], timeout_s=_HELP_TIMEOUT_S, env=env)
-    if not ended.ok:
+    if not ended.ok and "--model" not in ended.out:  # ik_llama.cpp ends with 1
         raise ServeError(f"llama-server does not start\n{ended.complaint()}")
     return parse_help(ended.out)

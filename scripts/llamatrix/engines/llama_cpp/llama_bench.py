@@ -24,6 +24,7 @@ from llamatrix.engines.outcome import (
     TimedOut,
     TokensPerSecond,
 )
+from llamatrix.errors import MeasureError
 from llamatrix.shell import Ended
 
 _MEMORY = re.compile(
@@ -45,7 +46,9 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
     build_number: int
     cpu_info: str = ""
     gpu_info: str = ""
-    backends: str
+    backends: str = ""
+    cuda: bool = False
+    """Of ik_llama.cpp, which names no backends."""
     model_type: str
     model_size: int
     """Bytes of all tensors."""
@@ -61,11 +64,18 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def argv(
-    program: str, weights: str, sweep: Sweep, tests: Sequence[SpeedTest]
+    program: str,
+    weights: str,
+    sweep: Sweep,
+    tests: Sequence[SpeedTest],
+    *,
+    fork: str = "",
 ) -> list[str]:
     """Return the command line for tests of a sweep, in the published order of flags.
 
-    It has `-fa 1`, never `on`: older builds silently read `on` as off.
+    It has `-fa 1`, never `on`: older builds silently read `on` as off. ik_llama.cpp
+    prints debug lines among the JSON on standard output, so its rows go to standard
+    error.
     """
     prompts = dict.fromkeys(str(test.n_prompt) for test in tests if test.n_prompt)
     generations = dict.fromkeys(str(test.n_gen) for test in tests if test.n_gen)
@@ -93,7 +103,30 @@ def argv(
     for flag, value in optional.items():
         if value is not None:
             flags += [flag, str(value)]
+    if fork:
+        if "-d" in flags:
+            raise MeasureError(f"{program}: llama-bench of {fork} has no depth (-d)")
+        flags = ["--n-cpu-moe" if flag == "-ncmoe" else flag for flag in flags]
+        return [program, *flags, "-o", "md", "-oe", "json"]
     return [program, *flags, "-o", "jsonl", "--progress"]
+
+
+class JsonRows:
+    """Joins the lines of `-oe json`, an array of objects, to one line for each row."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def feed(self, line: str) -> str:
+        """Take the next line; return a row where it ends one, else nothing."""
+        if line == "  {":
+            self._lines = ["{"]
+        elif self._lines and line in {"  }", "  },"}:
+            row, self._lines = "".join([*self._lines, "}"]), []
+            return row
+        elif self._lines:
+            self._lines.append(line.strip())
+        return ""
 
 
 def one_process(tests: Sequence[SpeedTest]) -> list[SpeedTest]:
@@ -126,7 +159,7 @@ def parse_row(line: bytes | str, *, warmup_repetitions: int = 0) -> SpeedSample:
         tokens_per_second=row.samples_ts,
         published_tps=row.avg_ts,
         published_sd_tps=row.stddev_ts,
-        backend=row.backends,
+        backend=row.backends or ("CUDA" if row.cuda else "CPU"),
         device=row.gpu_info or row.cpu_info,
         build_commit=row.build_commit,
         build_number=row.build_number,
@@ -259,7 +292,8 @@ def explaining_argv(argv: Sequence[str], test: SpeedTest) -> list[str]:
     for flag, value in own.items():
         if flag in words:
             words[words.index(flag) + 1] = str(value)
-    return [*words, "--no-warmup", "-v"]
+    skip = ["--no-warmup"] if "jsonl" in words else ["-w", "0"]
+    return [*words, *skip, "-v"]
 
 
 def is_about_memory(line: str) -> bool:

@@ -26,6 +26,8 @@ class ServerCapabilities:
     """Whether it knows `--fit`, which shrinks unset flags to the device's memory."""
     verbosity: int
     """The lowest level at which the log has buffer sizes and cache types."""
+    is_ik: bool = False
+    """Whether it is ik_llama.cpp's, which spells some flags otherwise."""
 
 
 def parse_help(text: str) -> ServerCapabilities:
@@ -38,6 +40,7 @@ def parse_help(text: str) -> ServerCapabilities:
         ),
         fits="--fit" in flags,
         verbosity=int(trace[1]) if trace else _DEFAULT_VERBOSITY,
+        is_ik="--no-fused-moe" in flags,
     )
 
 
@@ -52,7 +55,7 @@ class CacheType:
 def cache_types(log_text: str) -> tuple[CacheType, ...]:
     """Return the caches in the order of the log: the full one first."""
     found = re.findall(
-        r"llama_kv_cache: size =.* K \((\w+)\):.* V \((\w+)\):", log_text
+        r"(?:llama_kv_cache: |KV self )size =.* K \((\w+)\):.* V \((\w+)\):", log_text
     )
     return tuple(CacheType(k=k, v=v) for k, v in found)
 
@@ -104,8 +107,8 @@ class Props(Struct, frozen=True):
     total_slots: int
     model_alias: str
     chat_template: str
-    build_info: str
-    """`b8643-f49e91787`: build number and commit as they were compiled in."""
+    build_info: str = ""
+    """`b8643-f49e91787`: build number and commit as they were compiled in; ik has none."""
 
     @property
     def context_tokens(self) -> int:
