@@ -16,11 +16,12 @@ let
   cuda = recipe.backend == "cuda";
   # nvcc limits the version of its host compiler
   compiling = if cuda then cudaPackages.backendStdenv else stdenv;
+  fork = locked ? fork;
   targets = [
     "llama-bench"
     "llama-server"
-    "llama-fit-params"
-  ];
+  ]
+  ++ lib.optional (!fork) "llama-fit-params";
   architectures = map (lib.replaceStrings [ "." ] [ "" ]) (recipe.cuda_capabilities or [ ]);
   shortCommit = lib.substring 0 9 locked.commit;
 
@@ -36,9 +37,19 @@ let
     LLAMA_USE_PREBUILT_UI = "OFF";
     LLAMA_BUILD_APP = "OFF";
     GGML_CUDA = if cuda then "ON" else "OFF";
-    LLAMA_BUILD_NUMBER = toString buildNumber;
-    LLAMA_BUILD_COMMIT = shortCommit;
   }
+  // (
+    if fork then
+      {
+        LLAMA_BUILD_EXAMPLES = "ON";
+        LLAMA_BUILD_SERVER = "ON";
+      }
+    else
+      {
+        LLAMA_BUILD_NUMBER = toString buildNumber;
+        LLAMA_BUILD_COMMIT = shortCommit;
+      }
+  )
   // lib.optionalAttrs cuda {
     CMAKE_CUDA_ARCHITECTURES = lib.concatStringsSep ";" architectures;
   }
@@ -94,7 +105,7 @@ compiling.mkDerivation {
 
   # a CUDA build links the driver's library, which no build machine has: it cannot start
   # there, and on a host without a driver it must not fall back to the CPU either
-  doInstallCheck = !cuda;
+  doInstallCheck = !cuda && !fork;
   installCheckPhase = ''
     runHook preInstallCheck
     said=$("$out/bin/llama-server" --version 2>&1)

@@ -96,6 +96,14 @@ let
       )
     );
 
+  # as config/lock.py: the matrix', else that of a tag
+  buildNumber =
+    name: pin:
+    let
+      known = lock.build_numbers.${name} or { };
+    in
+    pin.build_number or (if known.source or "" == "tag" then known.number else 0);
+
   asFlakeLock =
     key: asked: got:
     same {
@@ -110,14 +118,31 @@ lib.pipe
 
     llamaCpp = lib.mapAttrs (
       name: pin:
-      let
-        entry = locked "pins" [
-          "package"
-          "version"
-          "commit"
-        ] name pin;
-      in
-      entry // { nar_hash = sri "pins.${name}.nar_hash" "sha256-.{43}=" entry.nar_hash; }
+      if pin ? path || pin ? binaries then
+        throw "matrix.toml: pins.${name}: by ${
+          if pin ? path then "path" else "binaries"
+        }: nothing locks it, so Nix does not build it; use it outside of Nix, or pin a commit by git"
+      else
+        let
+          entry = locked "pins" (
+            if pin ? git then
+              [
+                "git"
+                "rev"
+              ]
+            else
+              [
+                "package"
+                "version"
+                "commit"
+              ]
+          ) name pin;
+        in
+        entry
+        // {
+          nar_hash = sri "pins.${name}.nar_hash" "sha256-.{43}=" entry.nar_hash;
+          build_number = buildNumber name pin;
+        }
     ) matrix.pins;
     opencode = lib.mapAttrs (npm "opencode") matrix.opencode;
     pi = lib.mapAttrs (npm "pi") matrix.pi or { };

@@ -24,7 +24,7 @@ let
         inherit cudaPackages locked recipe;
         name = "${pin}-${build}";
         source = sources.${pin};
-        buildNumber = matrix.pins.${pin}.build_number or 0;
+        buildNumber = locked.build_number;
       }
     ) pins.builds
   ) pins.llamaCpp;

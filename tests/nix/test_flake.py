@@ -259,6 +259,39 @@ def test_nix_fetches_the_source_that_python_verifies(
     assert flake.eval(where) != fetched, "an edited hash names other bytes"
 
 
+def test_pin_by_git_is_fetched_with_the_locked_hash(flake: Flake) -> None:
+    url, commit, nar_hash = "https://host/ik", "7" * 40, f"sha256-{'B' * 43}="
+    with (flake.folder / "matrix.toml").open("a") as matrix:
+        matrix.write(f'\n[pins.mine]\ngit = "{url}"\nrev = "main"\n')
+    with (flake.folder / "matrix.lock").open("a") as lock:
+        lock.write(
+            f'\n[pins.mine]\ngit = "{url}"\nrev = "main"\ncommit = "{commit}"\n'
+            f'nar_hash = "{nar_hash}"\nfork = "ik_llama.cpp"\n'
+            '\n[build_numbers.mine]\nnumber = 17\nsource = "tag"\n'
+        )
+    where = f"packages.{SYSTEM}.llama-cpp-mine-cpu"
+    assert flake.eval(f"{where}.src.outputHash") == nar_hash
+    assert flake.eval(f"{where}.src.tree") == f"{url}/{commit}"
+    assert flake.eval(f"{where}.version") == "17"
+    manifest = flake.eval(f"{where}.manifest")
+    assert "LLAMA_BUILD_EXAMPLES" in str(manifest)
+    flake.replace("matrix.toml", 'rev = "main"', 'rev = "other"')
+    ended = flake.with_stub("eval", f".#{where}.name")
+    assert "matrix.lock: pins.mine.rev: main, but matrix.toml asks other" in (
+        ended.stderr
+    )
+
+
+@pytest.mark.parametrize("kind", ["path", "binaries"])
+def test_local_pin_is_refused_by_name(flake: Flake, kind: str) -> None:
+    with (flake.folder / "matrix.toml").open("a") as matrix:
+        matrix.write(f'\n[pins.mine]\n{kind} = "../llama.cpp"\n')
+    ended = flake.with_stub("eval", f".#packages.{SYSTEM}.llama-cpp-mine-cpu.name")
+    assert ended.returncode != 0
+    assert f"matrix.toml: pins.mine: by {kind}: nothing locks it" in ended.stderr
+    flake.eval(f"packages.{SYSTEM}.llama-cpp-current-cpu.name")
+
+
 def test_nix_shell_lists_the_builds_of_its_profile(shipped: Flake) -> None:
     text = str(shipped.eval(f"devShells.{SYSTEM}.cpu.LLAMATRIX_NIX.text"))
     paths = json.loads(text)

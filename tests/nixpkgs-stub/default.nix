@@ -87,6 +87,22 @@ let
       installPhase = "echo 'the stub fetches nothing: ${format} ${dist} ${pname}' >&2; exit 1";
     };
 
+  fetchedByGit =
+    {
+      url,
+      rev,
+      hash,
+      fetchSubmodules,
+    }:
+    assert !fetchSubmodules;
+    make {
+      name = "source";
+      outputHash = hash;
+      outputHashMode = "recursive";
+      tree = "${url}/${rev}";
+      installPhase = "echo 'the stub fetches nothing: ${url} ${rev}' >&2; exit 1";
+    };
+
   script =
     { name, text }:
     make {
@@ -121,6 +137,7 @@ let
       ;
     stdenvNoCC = removeAttrs stdenv [ "cc" ];
     fetchFromGitHub = fetched;
+    fetchgit = fetchedByGit;
     mkShell = attributes: named ({ name = "shell"; } // attributes);
     writeShellApplication =
       {

@@ -572,8 +572,8 @@ def compare_agents(
 def _facts(cells: Sequence[AgentCell]) -> ArmFacts:
     first = cells[0]
     return ArmFacts(
-        pin=first.pin_key,
-        commit=first.locked.reported_commit,
+        pin=first.locked.marked(first.pin_key),
+        commit=first.locked.commit,
         builds=(first.build_key,),
         server=first.server_key,
         templates=tuple(dict.fromkeys(template_of(cell) for cell in cells)),

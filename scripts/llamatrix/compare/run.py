@@ -248,8 +248,8 @@ def _facts(
     cells: Sequence[Cell], arm: Arm, servers: Mapping[Arm, str] | None
 ) -> ArmFacts:
     return ArmFacts(
-        pin=cells[0].pin_key,
-        commit=cells[0].locked.reported_commit,
+        pin=cells[0].locked.marked(cells[0].pin_key),
+        commit=cells[0].locked.commit,
         builds=tuple(dict.fromkeys(cell.build_key for cell in cells)),
         sweep="" if servers else cells[0].sweep_key,
         draft=cells[0].draft_key,

@@ -102,6 +102,10 @@ class LockedPin(
         """`unproven source` or `source unproven`; empty for a proven pin."""
         return self.unproven.label if self.unproven else ""
 
+    def marked(self, pin: str) -> str:
+        """Return a pin's name as tables show it: an unproven source is marked."""
+        return f"{pin} ({self.label})" if self.label else pin
+
     @property
     def reported_commit(self) -> str:
         """The commit that programs must report; empty where they may report any."""

@@ -334,7 +334,7 @@ def _summary_rows(group: Group) -> Iterator[Row]:
                 cell = speed_cell(result, whole if test.n_prompt else hundredths)
                 cell = replace(cell, note=", ".join(filter(None, (where, cell.note))))
             cells.append(cell)
-        where = f"{group.pin} / {group.build}"
+        where = f"{group.pin_text} / {group.build}"
         yield (
             *(model, str(group.weights)),
             Cell(value=where, href=f"#{group_id(group)}"),
@@ -345,7 +345,7 @@ def _summary_rows(group: Group) -> Iterator[Row]:
 
 def _trial_summary_rows(group: TrialGroup) -> Iterator[Row]:
     setup = group.setup
-    where = f"{setup.agent}, {setup.pin} / {setup.build}"
+    where = f"{setup.agent}, {group.pin_text} / {setup.build}"
     for head, trials in group.by_cell():
         passed, _, interval = pass_cells(trials)
         yield (

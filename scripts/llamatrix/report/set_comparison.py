@@ -122,7 +122,7 @@ def compare_group(
         result=ComparisonResult(
             host=group.host_slug,
             weights=group.weights.value,
-            pin=group.pin,
+            pin=group.pin_text,
             build=group.build,
             sweep=group.sweep,
             comparisons=compare(published.claims, ours, findings=published.findings),
@@ -146,7 +146,7 @@ def compare_trial_group(
         result=ComparisonResult(
             host=setup.host_slug,
             weights=setup.weights.value,
-            pin=setup.pin,
+            pin=group.pin_text,
             build=setup.build,
             sweep="",
             trials=setup.words,

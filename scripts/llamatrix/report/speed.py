@@ -186,9 +186,14 @@ class Group:
     """The complete runs of llama-bench by hand of the same cells."""
 
     @property
+    def pin_text(self) -> str:
+        """The pin's name, marked where its source is unproven."""
+        return self.records[0].locked.marked(self.pin)
+
+    @property
     def title(self) -> str:
         """What tells it from every other of the same host."""
-        engine = f"pin {self.pin}, {self.build} build"
+        engine = f"pin {self.pin_text}, {self.build} build"
         return f"{self.sweep} sweep, {engine}, {self.weights.label} weights"
 
     @property

@@ -101,9 +101,9 @@ def _speed_rows(groups: Iterable[Group]) -> Iterator[Row]:
 
 
 def _samples(record: SpeedRecord, *, unstable: str) -> Iterator[Row]:
-    cell = record.cell
+    cell, pin = record.cell, record.locked.marked(record.cell.pin)
     head = (
-        *(record.host.slug, record.weights.kind.value, cell.model_key, cell.pin),
+        *(record.host.slug, record.weights.kind.value, cell.model_key, pin),
         *(record.build.commit, cell.build, cell.sweep, record.test.name),
         *(record.repeat, outcome_word(record.outcome)),
     )
@@ -136,9 +136,9 @@ def _trial_rows(groups: Iterable[TrialGroup]) -> Iterator[Row]:
 
 def _trial(record: TrialRecord) -> Row:
     cell, result, outcome = record.cell, record.result, record.result.outcome
-    energy = trial_energy(record)
+    energy, pin = trial_energy(record), record.locked.marked(cell.pin)
     return (
-        *(record.host.slug, weights_kind(record).value, cell.model_key, cell.pin),
+        *(record.host.slug, weights_kind(record).value, cell.model_key, pin),
         *(record.build.commit, cell.build, cell.agent),
         *(record.agent_kind, record.agent_version, record.context7),
         *(cell.network.value, cell.task, cell.script or ""),

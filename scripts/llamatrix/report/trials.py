@@ -190,12 +190,17 @@ class TrialGroup:
         return "synthetic weights: no quality claim" if synthetic else ""
 
     @property
+    def pin_text(self) -> str:
+        """The pin's name, marked where its source is unproven."""
+        return self.records[0].locked.marked(self.setup.pin)
+
+    @property
     def title(self) -> str:
         setup = self.setup
         parts = (
             *(f"{setup.agent} setup", setup.program, f"{setup.network}"),
             *(
-                f"pin {setup.pin}",
+                f"pin {self.pin_text}",
                 f"{setup.build} build",
                 f"{setup.weights.label} weights",
             ),

@@ -115,7 +115,7 @@ def test_server_is_started_with_its_own_flags(launch: Launch) -> None:
     capabilities = parse_help(_HELP)
     argv = launch.argv(port=1, capabilities=capabilities)
     text = " ".join(argv)
-    assert "--context-shift on --webui none --jinja --metrics" in text
+    assert "--context-shift on --webui none --log-disable --jinja --metrics" in text
     for absent in ("--log-verbosity", "--no-context-shift", "--fit off"):
         assert absent not in text
     fitting = replace(launch, server=msgspec.structs.replace(launch.server, fit=True))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -118,7 +119,7 @@ class Launch:
         if self.draft:
             raise ServeError("ik_llama.cpp marks drafts otherwise: serve without one")
         yield from ("--context-shift", "on" if server.context_shift else "off")
-        yield from ("--webui", "none")
+        yield from ("--webui", "none", "--log-disable")  # of the trace file alone
         for flag, wanted in (
             ("--jinja", server.jinja),
             ("--no-kv-offload", server.no_kv_offload),
@@ -147,7 +148,13 @@ class Launch:
 @cache
 def read_capabilities(program: Path) -> ServerCapabilities:
     env = measured_environment({})
-    ended = shell.run([str(program), "--help"], timeout_s=_HELP_TIMEOUT_S, env=env)
+    with tempfile.TemporaryDirectory() as folder:  # ik_llama.cpp leaves a file there
+        ended = shell.run(
+            [str(program), "--help"],
+            timeout_s=_HELP_TIMEOUT_S,
+            env=env,
+            cwd=Path(folder),
+        )
     if not ended.ok and "--model" not in ended.out:  # ik_llama.cpp ends with 1
         raise ServeError(f"llama-server does not start\n{ended.complaint()}")
     return parse_help(ended.out)

@@ -113,7 +113,7 @@ def _hardware_fit(records: Sequence[ContextRecord]) -> Table:
                 *(_limit_text(answer), _recall_text(record)),
                 number(record.limits.min_speed_ratio, _percent),
                 record.weights.kind.label,
-                f"{record.cell.pin}/{record.cell.build}",
+                _engine(record),
             )
         )
     return Table(
@@ -127,6 +127,10 @@ def _hardware_fit(records: Sequence[ContextRecord]) -> Table:
         ),
         rows=tuple(rows),
     )
+
+
+def _engine(record: ContextRecord) -> str:
+    return f"{record.locked.marked(record.cell.pin)}/{record.cell.build}"
 
 
 def _allowed(record: ContextRecord) -> Cell:
@@ -146,7 +150,7 @@ def _percent(fraction: float) -> str:
 def _curve(record: ContextRecord) -> Table:
     steps = record.result.steps
     return Table(
-        caption=f"{_shown_name(record)} at {record.cell.pin}/{record.cell.build}",
+        caption=f"{_shown_name(record)} at {_engine(record)}",
         columns=numbers(
             *("Tokens", "Generation (tokens/s)", "of the first"),
             *("Prefill of the added (tokens/s)", "added", "Memory", "answers"),
