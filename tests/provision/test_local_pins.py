@@ -128,6 +128,7 @@ def test_binaries_are_hashed_and_never_built(
     (folder / "bin").mkdir(parents=True)
     for name in TARGETS[:2]:
         (folder / "bin" / name).write_text(f"#!/bin/sh\n# {name}\n")
+        (folder / "bin" / name).chmod(0o755)
     pin = Pin(binaries=str(folder))
     locked = hashed(context, pin)
     assert locked.unproven is Unproven.BINARIES
@@ -140,6 +141,8 @@ def test_binaries_are_hashed_and_never_built(
     with pytest.raises(ProvisionError, match="has no llama-fit-params"):
         built.program("llama-fit-params")
     (folder / "bin" / "llama-server").write_text("#!/bin/sh\n# other\n")
+    (folder / "bin" / "llama-bench").write_text("#!/bin/sh\necho --fused-moe\n")
+    assert hashed(context, pin).fork == "ik_llama.cpp"
     assert hashed(context, pin).nar_hash != locked.nar_hash
     (folder / "bin" / "llama-bench").unlink()
     with pytest.raises(ProvisionError, match="has no llama-bench"):

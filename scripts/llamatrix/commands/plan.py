@@ -74,15 +74,20 @@ def plan_text(pending: Pending) -> str:
 
 
 def _views(pending: Pending) -> list[CellView]:
-    return [
-        CellView(
-            id=status.cell.id,
-            digest="" if status.cell.locked.commit == UNHASHED else status.digest,
-            recorded=status.recorded,
-            failed=status.failed,
-            missing=status.missing,
-            why=tuple(dict.fromkeys(due.why for due in status.due)),
-            source=status.cell.locked.label,
+    views = []
+    for status in pending.statuses:
+        cell = status.cell
+        locked = None if isinstance(cell, EndpointCell) else cell.locked
+        unhashed = locked is not None and locked.commit == UNHASHED
+        views.append(
+            CellView(
+                id=cell.id,
+                digest="" if unhashed else status.digest,
+                recorded=status.recorded,
+                failed=status.failed,
+                missing=status.missing,
+                why=tuple(dict.fromkeys(due.why for due in status.due)),
+                source=locked.label if locked else "",
+            )
         )
-        for status in pending.statuses
-    ]
+    return views

@@ -55,7 +55,7 @@ class CacheType:
 def cache_types(log_text: str) -> tuple[CacheType, ...]:
     """Return the caches in the order of the log: the full one first."""
     found = re.findall(
-        r"(?:llama_kv_cache: |KV self )size =.* K \((\w+)\):.* V \((\w+)\):", log_text
+        r"(?:llama_kv_cache: |KV self )size +=.* K \((\w+)\):.* V \((\w+)\):", log_text
     )
     return tuple(CacheType(k=k, v=v) for k, v in found)
 
