@@ -73,14 +73,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """Return a project with the shipped matrix and lock, and an empty cache.
 
     It has no target spread: while other tests run, the number of processes of a cell
-    would depend on the load.
+    would depend on the load. Its profile `smoke` has no real model.
     """
     root = tmp_path / "project"
     root.mkdir()
     for name in ("matrix.toml", "matrix.lock"):
         shutil.copy(ROOT / name, root / name)
     matrix = root / "matrix.toml"
-    matrix.write_text(re.sub(r"(?m)^target_spread.*\n", "", matrix.read_text()))
+    matrix.write_text(re.sub(r"(?m)^(target_spread|also) .*\n", "", matrix.read_text()))
     cache = tmp_path / "cache"
     monkeypatch.setenv("LLAMATRIX_ROOT", str(root))
     monkeypatch.setenv("LLAMATRIX_CACHE", str(cache))

@@ -29,5 +29,6 @@ def shipped_lock() -> Lock:
 
 @cache
 def shipped_cells(profile: str) -> tuple[Cell, ...]:
-    """Return the speed cells of a profile of the shipped matrix."""
-    return expand_plan(shipped_matrix(), shipped_lock(), profile).speed
+    """Return the speed cells of a profile of the shipped matrix, none of a real model."""
+    cells = expand_plan(shipped_matrix(), shipped_lock(), profile).speed
+    return tuple(cell for cell in cells if not cell.packaged)

@@ -286,7 +286,7 @@ def test_a_declared_variable_is_in_record_and_digest(
     )
     text = stocked.matrix_file.read_text()
     env = 'timeout_s = 120\nenv = { GGML_CUDA_DISABLE_GRAPHS = "1" }'
-    stocked.matrix_file.write_text(text.replace("timeout_s = 120", env))
+    stocked.matrix_file.write_text(text.replace("timeout_s = 120", env, 1))
     declared = run_invoke("bench", *cells)
     assert "8 tests measured, 0 reused" in declared.stderr
     records = [json.loads(line) for line in record_lines(stocked)]

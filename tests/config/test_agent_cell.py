@@ -24,10 +24,13 @@ def cell(matrix: Matrix) -> AgentCell:
     return planned(matrix, "smoke").agents[0]
 
 
-def test_smoke_profile_plans_one_model_and_both_prompts(matrix: Matrix) -> None:
+def test_smoke_profile_plans_one_model_with_both_prompts_and_a_real_one(
+    matrix: Matrix,
+) -> None:
     assert [cell.id for cell in planned(matrix, "smoke").agents] == [
         "agent/qwen35-27b.tiny/current/cpu/current/httpx-post",
         "agent/qwen35-27b.tiny/current/cpu/current/gemini-images",
+        "agent/smollm2-135m.package/current/cpu/pi-current/httpx-post",
     ]
 
 
@@ -40,7 +43,7 @@ def test_published_profile_plans_every_model_and_both_prompts(matrix: Matrix) ->
 def test_glob_selects_speed_and_agent_cells(matrix: Matrix) -> None:
     plan = planned(matrix, "smoke", "agent/*/httpx-post")
     assert plan.speed == ()
-    assert [cell.task for cell in plan.agents] == ["httpx-post"]
+    assert [cell.task for cell in plan.agents] == ["httpx-post"] * 2
     with pytest.raises(MatrixError, match="matches no cell"):
         planned(matrix, "smoke", "agnet/*")
 

@@ -25,7 +25,7 @@ def lock() -> Lock:
 
 
 def with_profile(matrix: Matrix, **changes: object) -> Matrix:
-    smoke = msgspec.structs.replace(matrix.profiles["smoke"], **changes)
+    smoke = msgspec.structs.replace(matrix.profiles["smoke"], also=(), **changes)
     return msgspec.structs.replace(matrix, profiles={"smoke": smoke})
 
 

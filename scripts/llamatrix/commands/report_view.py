@@ -1,7 +1,7 @@
 """What the reporting commands work on: the project's records, grouped, and its sets."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from llamatrix.config.context import Context, choose_profile
 from llamatrix.config.expand import expand_plan, select_cells, select_profile
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import Lock, load_lock
-from llamatrix.config.matrix import Matrix
+from llamatrix.config.matrix import Matrix, Profile, WeightsKind
 from llamatrix.errors import BenchError, MeasureError, ReportError
 from llamatrix.host import this_host
 from llamatrix.progress import say
@@ -219,34 +219,46 @@ def published_sets(project: Project, matrix: Matrix) -> tuple[Published, ...]:
     return tuple(sets)
 
 
+def _parts(matrix: Matrix, name: str) -> Iterator[tuple[Profile, set[WeightsKind]]]:
+    """Yield a profile and those that it includes, with the kinds of their weights."""
+    for part in (name, *matrix.profiles[name].also):
+        profile = matrix.profiles[part]
+        yield (
+            profile,
+            {matrix.models[key].weights_of(profile) for key in profile.models},
+        )
+
+
 def belongs(group: Group, matrix: Matrix, name: str) -> bool:
-    profile = matrix.profiles[name]
-    return (
-        group.weights == profile.weights
+    return any(
+        group.weights in kinds
         and group.pin in profile.pins
         and group.build in profile.builds
         and group.sweep == profile.sweep
+        for profile, kinds in _parts(matrix, name)
     )
 
 
 def draft_belongs(record: SpeedRecord, matrix: Matrix, name: str) -> bool:
-    profile, cell = matrix.profiles[name], record.cell
-    return (
-        record.weights.kind == profile.weights
+    cell = record.cell
+    return any(
+        record.weights.kind in kinds
         and cell.pin in profile.pins
         and cell.build in profile.builds
         and cell.sweep == profile.sweep
+        for profile, kinds in _parts(matrix, name)
     )
 
 
 def trials_belong(group: TrialGroup, matrix: Matrix, name: str) -> bool:
     """Whether they are of the profile's engines and of its agent."""
-    profile, setup = matrix.profiles[name], group.setup
-    return (
-        setup.weights == profile.weights
+    setup = group.setup
+    return any(
+        setup.weights in kinds
         and setup.pin in profile.pins
         and setup.build in profile.builds
         and setup.agent == profile.agent
+        for profile, kinds in _parts(matrix, name)
     )
 
 

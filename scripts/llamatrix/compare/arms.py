@@ -143,6 +143,7 @@ def expand_arm(
         measure=(Measurement.SERVE_SPEED,) if drafts else (measurement,),
         include=("*",),
         exclude=(),
+        also=(),
     )
     sweeps = matrix.sweeps
     if drafts and narrowed.sweep:

@@ -50,7 +50,7 @@ class Context:
         """Return the context with other pins or models in its profile, and all their cells."""
         profiles = self.matrix.profiles
         profile = replace_fields(
-            profiles[self.profile], include=("*",), exclude=(), **axes
+            profiles[self.profile], include=("*",), exclude=(), also=(), **axes
         )
         profiles = {**profiles, self.profile: profile}
         return replace(self, matrix=replace_fields(self.matrix, profiles=profiles))

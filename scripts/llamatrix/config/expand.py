@@ -85,6 +85,23 @@ def expand_plan(
 ) -> Plan:
     """The cells of a profile that its globs and the caller's keep, in plan order."""
     profile = select_profile(matrix, profile_name)
+    kept = [
+        cell
+        for name in (profile_name, *profile.also)
+        for cell in _kept_cells(matrix, lock, name)
+    ]
+    chosen = select_cells(kept, cells, ids=lambda cell: (cell.id,))
+    return Plan(
+        speed=tuple(cell for cell in chosen if isinstance(cell, Cell)),
+        agents=tuple(cell for cell in chosen if isinstance(cell, AgentCell)),
+        endpoints=tuple(cell for cell in chosen if isinstance(cell, EndpointCell)),
+    )
+
+
+def _kept_cells(
+    matrix: Matrix, lock: Lock, profile_name: str
+) -> list[Cell | AgentCell | EndpointCell]:
+    profile = select_profile(matrix, profile_name)
     engines = list(_engines(matrix, lock, profile))
     every: list[Cell | AgentCell | EndpointCell] = [
         *_speed_cells(matrix, profile, engines),
@@ -109,18 +126,13 @@ def expand_plan(
     ]
     if not kept:
         raise MatrixError(f"{where}: include and exclude leave no cell")
-    chosen = select_cells(kept, cells, ids=lambda cell: (cell.id,))
-    return Plan(
-        speed=tuple(cell for cell in chosen if isinstance(cell, Cell)),
-        agents=tuple(cell for cell in chosen if isinstance(cell, AgentCell)),
-        endpoints=tuple(cell for cell in chosen if isinstance(cell, EndpointCell)),
-    )
+    return kept
 
 
 def _engines(matrix: Matrix, lock: Lock, profile: Profile) -> Iterator[EngineCell]:
     for pin, build, key in product(profile.pins, profile.builds, profile.models):
         yield EngineCell(
-            **_weights(matrix, lock, key, profile.weights),
+            **_weights(matrix, lock, key, profile),
             pin_key=pin,
             pin=numbered_pin(matrix, lock, pin),
             locked=locked_pin(matrix, lock, pin),
@@ -129,11 +141,10 @@ def _engines(matrix: Matrix, lock: Lock, profile: Profile) -> Iterator[EngineCel
         )
 
 
-def _weights(matrix: Matrix, lock: Lock, key: str, kind: WeightsKind) -> dict[str, Any]:
+def _weights(matrix: Matrix, lock: Lock, key: str, profile: Profile) -> dict[str, Any]:
     """The fields of an engine that say which weights it has."""
     model = matrix.models[key]
-    if not model.repository:  # such a model has no other weights than its own
-        kind = WeightsKind.PACKAGE if model.package else WeightsKind.LOCAL
+    kind = model.weights_of(profile)
     if model.local:  # its path is not part of a record
         model = replace(model, file=PurePath(model.file).name)
     known = kind in {WeightsKind.HUB, WeightsKind.LOCAL}
@@ -182,7 +193,7 @@ def _serve_cells(
             draft = matrix.drafts.get(name)
             own = None
             if draft and draft.model:
-                weights = _weights(matrix, lock, draft.model, profile.weights)
+                weights = _weights(matrix, lock, draft.model, profile)
                 own = replace(engine, **weights)
             yield Cell(
                 measurement=Measurement.SERVE_SPEED,

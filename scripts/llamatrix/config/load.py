@@ -466,9 +466,18 @@ def _in_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
     ):
         if name is not None and name not in known:
             yield _unknown(f"{path}.{key}", name, known)
+    yield from _in_also(matrix, profile, path)
     for pattern in profile.include:
         if pattern in profile.exclude:
             yield f"{path}: {pattern!r} stands both in include and in exclude"
+
+
+def _in_also(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
+    for index, name in enumerate(profile.also):
+        if name not in matrix.profiles:
+            yield _unknown(f"{path}.also[{index}]", name, matrix.profiles)
+        elif matrix.profiles[name].also:
+            yield f"{path}.also[{index}]: {name!r} has profiles of its own; name them here"
 
 
 def _in_weights(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:

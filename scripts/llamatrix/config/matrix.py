@@ -73,6 +73,7 @@ class WeightsKind(StrEnum):
             WeightsKind.FULL: "synthetic (full size)",
             WeightsKind.TINY: "synthetic (tiny)",
             WeightsKind.LOCAL: "local",
+            WeightsKind.PACKAGE: "published (package)",
         }[self]
 
     def shown_name(self, model: str) -> str:
@@ -192,6 +193,12 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def local(self) -> bool:
         return not self.repository and not self.package
+
+    def weights_of(self, profile: "Profile") -> WeightsKind:
+        """The profile's kind, but of a model with one file only its own."""
+        if self.repository:
+            return profile.weights
+        return WeightsKind.PACKAGE if self.package else WeightsKind.LOCAL
 
 
 _OF_A_PUBLISHED_MODEL = (
@@ -422,6 +429,10 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A cell stays only where one of these matches its id …"""
     exclude: tuple[Glob, ...] = ()
     """… and none of these does."""
+    max_context: Annotated[int, Meta(ge=1024, le=2**31 - 1)] | None = None
+    """`invoke all` also searches the largest context of its models, up to this one."""
+    also: tuple[Key, ...] = ()
+    """Profiles whose cells follow its own: of other weights, sweeps or agents."""
 
 
 class Synthetic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

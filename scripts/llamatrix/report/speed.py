@@ -25,6 +25,7 @@ from llamatrix.records.speed_record import SpeedRecord
 KIND_NOTES = {
     WeightsKind.HUB: "the published GGUF files",
     WeightsKind.LOCAL: "GGUF files of the user's own",
+    WeightsKind.PACKAGE: "published GGUF files out of Python packages",
     WeightsKind.FULL: (
         "synthetic weights at full size: these figures are the engine's speed and say "
         "nothing about the quality of the models they are named after"
