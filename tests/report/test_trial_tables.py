@@ -61,7 +61,7 @@ def test_the_page_has_the_published_layout(golden: Callable[[str, str], None]) -
 
 def test_the_published_amounts_come_out_as_published() -> None:
     table = tables(published_trials())["Results: Gemma4-31B"]
-    assert [line[:3] for line in texts(table)] == [
+    published = [
         ("Prefill tok/s", "1,465", "1,357"),  # 1,466 by counters that round their times
         ("Generation tok/s", "37.7", "35.2"),
         ("Total prompt tokens processed", "16,618", "25,070"),
@@ -76,6 +76,9 @@ def test_the_published_amounts_come_out_as_published() -> None:
         ("Correct on turn", "1st", "1st"),
         ("Trials; amounts are medians", "1", "1"),
     ]
+    names = {name for name, *_ in published}
+    rows = [line[:3] for line in texts(table)]
+    assert [row for row in rows if row[0] in names] == published
 
 
 def test_the_tables_stand_in_the_published_order_then_ours() -> None:

@@ -126,7 +126,7 @@ def make_trials(
 def shared_services(
     cells: Sequence[AgentCell], project: Project, stack: ExitStack
 ) -> Services | None:
-    """What hermetic trials share, served until `held` ends; None where none is."""
+    """What hermetic trials share, served until `stack` ends; None where none is."""
     if all(cell.agent.network is Network.ONLINE for cell in cells):
         return None
     wheels = provide_wheels(LOCKED, project.cache)

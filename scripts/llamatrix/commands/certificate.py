@@ -187,12 +187,12 @@ def _verify_bundle(content: bytes, where: str) -> str:
         raise NotProvenError(str(error)) from error
     with tempfile.TemporaryDirectory(prefix="llamatrix-bundle-") as folder:
         root = Path(folder)
-        for name, held in files.items():
+        for name, member in files.items():
             path = root / name
             if not path.resolve().is_relative_to(root.resolve()):
                 raise NotProvenError(f"{where}: {name} lies outside the archive")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(held)
+            path.write_bytes(member)
         project = Project(root=root, cache=root / "cache")
         certificates = sorted(root.glob("reports/certificates/*.json"))
         if len(certificates) != 1:
@@ -201,8 +201,8 @@ def _verify_bundle(content: bytes, where: str) -> str:
             )
         (path,) = certificates
         proven = _verify(path.read_bytes(), path, project)
-        if found := list(_unproven(path, project)):
-            lines = [f"{where}: not proven", *(f"  {line}" for line in found)]
+        if problems := list(_unproven(path, project)):
+            lines = [f"{where}: not proven", *(f"  {line}" for line in problems)]
             raise NotProvenError("\n".join(lines))
     return f"{where}: {proven}"
 

@@ -22,7 +22,7 @@ def weights(flags: WeightsFlags) -> None:
     context = load_context(flags.profile, weights_dir=flags.weights_dir)
     pending = find_pending(context, flags.cells, ask_hub=True)
     for name, cell in {cell.weights_key: cell for cell in pending.engines}.items():
-        found = provide_weights(
+        provided = provide_weights(
             cell, context.project.cache, weights_dir=context.weights_dir
         )
-        say(f"weights {name}: {found.path}")
+        say(f"weights {name}: {provided.path}")

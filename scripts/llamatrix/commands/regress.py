@@ -380,7 +380,7 @@ def compare_trials(
     for case in cases:
         say(f"{case.id}: to compare")
     with ExitStack() as stack:
-        own = attempts or RealAttempts(context=context, held=stack)
+        own = attempts or RealAttempts(context=context, stack=stack)
         trials = trial_cases(cases, context.project, own)
         say_trials_forecast(trials, trials=flags.trials, budget_s=settings.budget_s)
         if flags.dry_run:
@@ -502,7 +502,7 @@ class RealAttempts:
     """Trials of a real agent, with what both arms need provided once."""
 
     context: Context
-    held: ExitStack
+    stack: ExitStack
     """Ends what the trials share."""
     _parts: dict[tuple[str, ...], AgentParts] = field(default_factory=dict)
     _services: dict[str, Services | None] = field(default_factory=dict)
@@ -533,7 +533,7 @@ class RealAttempts:
         cells, project = list(case.cells.values()), self.context.project
         network = str(cells[0].agent.network)
         if network not in self._services:
-            self._services[network] = shared_services(cells, project, self.held)
+            self._services[network] = shared_services(cells, project, self.stack)
         return recorded_attempt(
             trial_status(case.cells[arm], store),
             number,

@@ -109,33 +109,39 @@ class _Bench:
         ) / VENDOR_FOLDER / template
 
 
-def as_text(found: tuple[Conformance, ...]) -> str:
-    return "\n".join(markdown(_table(one)) + "\n" + _verdict(one) for one in found)
+def as_text(results: tuple[Conformance, ...]) -> str:
+    return "\n".join(
+        markdown(_table(result)) + "\n" + _verdict(result) for result in results
+    )
 
 
-def as_json(found: tuple[Conformance, ...]) -> str:
+def as_json(results: tuple[Conformance, ...]) -> str:
     """One object where one template was checked, else a list of them."""
-    document: object = found[0] if len(found) == 1 else found
+    document: object = results[0] if len(results) == 1 else results
     return json_text(document)
 
 
-def require_essentials(found: tuple[Conformance, ...]) -> None:
+def require_essentials(results: tuple[Conformance, ...]) -> None:
     """TemplateError where what was asked for fails an essential case.
 
     Of many templates only ours are judged: the vendors' stand there for comparison.
     """
-    alone = len(found) == 1
-    judged = [one for one in found if alone or one.template.startswith("ours")]
+    alone = len(results) == 1
+    judged = [
+        result for result in results if alone or result.template.startswith("ours")
+    ]
     failed = [
-        f"{one.template} at {one.pin}" for one in judged if not one.essentials_passed
+        f"{result.template} at {result.pin}"
+        for result in judged
+        if not result.essentials_passed
     ]
     if failed:
         raise TemplateError(f"essential cases fail: {', '.join(failed)}")
 
 
-def _table(one: Conformance) -> Table:
+def _table(result: Conformance) -> Table:
     return Table(
-        caption=f"{one.template} at {one.pin} ({one.template_sha256[:12]})",
+        caption=f"{result.template} at {result.pin} ({result.template_sha256[:12]})",
         columns=("Case", "Essential", "Passed", "Bug", "Reason"),
         rows=tuple(
             (
@@ -145,13 +151,13 @@ def _table(one: Conformance) -> Table:
                 case.bug,
                 case.reason[:120],
             )
-            for case in one.cases
+            for case in result.cases
         ),
     )
 
 
-def _verdict(one: Conformance) -> str:
-    essential = [case for case in one.cases if case.essential]
+def _verdict(result: Conformance) -> str:
+    essential = [case for case in result.cases if case.essential]
     failed = [case.id for case in essential if not case.passed]
     words = f"fails {', '.join(failed)}" if failed else "all pass"
-    return f"{len(essential)} essential cases of {len(one.cases)}: {words}\n"
+    return f"{len(essential)} essential cases of {len(result.cases)}: {words}\n"

@@ -20,7 +20,7 @@ def complaints(raw: object, kind: object, path: str = "") -> Iterator[str]:
     if get_origin(kind) is Annotated and isinstance(raw, dict | list):
         kind = get_args(kind)[0]
     if get_origin(kind) is UnionType and isinstance(raw, dict):
-        structs = [one for one in get_args(kind) if _is_struct(one)]
+        structs = [get_arg for get_arg in get_args(kind) if _is_struct(get_arg)]
         kind = structs[0] if len(structs) == 1 else kind
     if _is_struct(kind):
         if isinstance(raw, dict):
@@ -86,8 +86,8 @@ def _choice(raw: object, kind: object) -> str:
     kinds = get_args(kind) or (kind,)  # of `SplitMode | None`
     words = [
         str(member)
-        for one in kinds
-        for member in getattr(one, "__members__", {}).values()
+        for kind in kinds
+        for member in getattr(kind, "__members__", {}).values()
     ]
     return nearest(raw, words) if words and isinstance(raw, str) else ""
 

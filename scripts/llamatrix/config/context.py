@@ -100,7 +100,7 @@ def with_model(matrix: Matrix, name: str, *, flag: str) -> tuple[Matrix, str]:
     path = Path(name).expanduser()
     if not path.is_file():
         if path.suffix == ".gguf":
-            files = [str(one) for one in path.parent.glob("*.gguf")]
+            files = [str(path_here) for path_here in path.parent.glob("*.gguf")]
             raise MatrixError(f"{flag} {name!r}: no such file{nearest(name, files)}")
         hint = nearest(name, matrix.models)
         raise MatrixError(f"{flag} {name!r}: neither a model nor a file{hint}")

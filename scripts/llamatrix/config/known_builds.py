@@ -68,7 +68,9 @@ def find_pin(
         if build.build_number == wanted or (is_commit and build.commit.startswith(word))
     ]
     if len(builds) != 1:
-        numbers = [f"b{one.build_number}" for one in known_builds() if one.build_number]
+        numbers = [
+            f"b{known.build_number}" for known in known_builds() if known.build_number
+        ]
         raise MatrixError(
             f"{flag} {word!r}: no pin of matrix.toml{nearest(word, matrix.pins)}, no "
             f"commit that is known here, no folder; known builds: {', '.join(numbers)}"

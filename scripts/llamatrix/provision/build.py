@@ -208,13 +208,13 @@ def _from_store(cell: EngineCell, path: Path, cache: Path) -> Built:
         made = msgspec.json.decode((path / "build.json").read_bytes(), type=Manifest)
     except (OSError, msgspec.DecodeError) as error:
         raise stale(path, f"has no readable build.json: {error}") from error
-    asked = manifest_of(cell)
+    manifest = manifest_of(cell)
     for key in ("commit", "build_number", "backend", "cmake"):
-        if getattr(made, key) != getattr(asked, key):
+        if getattr(made, key) != getattr(manifest, key):
             raise stale(
                 path,
                 f"was built with {key} {getattr(made, key)!r}, but matrix and lock "
-                f"ask {getattr(asked, key)!r}",
+                f"ask {getattr(manifest, key)!r}",
             )
     folder = path
     if cell.build.backend is Backend.CUDA:
@@ -257,9 +257,9 @@ def _compile(
     with meter(f"build {label}", total=1) as progress:
 
         def show(_: shell.Channel, line: str) -> None:
-            if found := re.match(r"\[(\d+)/(\d+)\]", line):
-                progress.total = int(found[2])
-                progress.reach(int(found[1]))
+            if match := re.match(r"\[(\d+)/(\d+)\]", line):
+                progress.total = int(match[2])
+                progress.reach(int(match[1]))
 
         ended = shell.run(
             ninja,
@@ -319,10 +319,10 @@ def _install(work: Path, manifest: Manifest, staging: Path) -> None:
 
 
 def _tool(name: str) -> Path:
-    found = find_tool(name)
-    if found is None:
+    path = find_tool(name)
+    if path is None:
         raise ProvisionError(
             f"{name} not found beside this Python or on the PATH; "
             f"`pip install {name}` brings it (the README's set-up does)"
         )
-    return found
+    return path

@@ -136,8 +136,10 @@ def _list_refs(git: str, rev: str) -> Mapping[str, str]:
         raise _failure(git, ended)
     refs: dict[str, str] = {}
     for line in ended.out.splitlines():
-        found, _, name = line.partition("\t")
-        refs[name.removesuffix("^{}")] = found  # an annotated tag's commit comes second
+        commit, _, name = line.partition("\t")
+        refs[name.removesuffix("^{}")] = (
+            commit  # an annotated tag's commit comes second
+        )
     return refs
 
 

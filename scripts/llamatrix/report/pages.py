@@ -234,7 +234,7 @@ def _html_page(
             ),
         ),
         downloads=(_SPEED_FILES if groups else ()) + (_AGENT_FILES if trials else ()),
-        bibtex=_bibtex(one for one in sets if one.name in shown),
+        bibtex=_bibtex(each for each in sets if each.name in shown),
     )
 
 
@@ -245,15 +245,15 @@ def _bibtex(sets: Iterable[Published]) -> str:
         "version": __version__,
     }
     entries = [_entry("@software{llamatrix", ours)]
-    for one in sets:
-        source = one.whole.source
+    for published in sets:
+        source = published.whole.source
         cited = {
             "title": source.title,
             "author": source.author,
             "year": (source.date or "")[:4],
             "howpublished": source.where,
         }
-        entries.append(_entry(f"@misc{{{one.name}", cited))
+        entries.append(_entry(f"@misc{{{published.name}", cited))
     return "\n\n".join(entries)
 
 

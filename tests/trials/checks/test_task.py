@@ -57,11 +57,13 @@ def read(tmp_path: Path) -> Callable[[str], None]:
 
 
 def test_every_shipped_task_is_read_with_its_prompt() -> None:
-    assert task_ids() == ("gemini-images", "httpx-post")
+    published = {"gemini-images", "httpx-post"}
+    assert published <= set(task_ids())
     for name in task_ids():
         task = load_task(name)
         assert task.folder == TASKS / name
-        assert read_prompt(task).startswith("use context7 to ")
+        assert read_prompt(task)
+        assert name not in published or "use context7 to " in read_prompt(task)
 
 
 def test_an_unknown_task_is_refused_with_the_nearest_name() -> None:

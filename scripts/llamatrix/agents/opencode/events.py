@@ -87,11 +87,11 @@ class _Bash(Struct):
 
 def parse(lines: Iterable[str]) -> AgentEvents:
     """Read what standard output says of one turn."""
-    found = [event for line in lines if (event := _decode(line, _Event))]
-    errors = (event.error for event in found if event.type == "error")
-    reasons = [event.part.reason for event in found if event.type == "step_finish"]
+    events = [event for line in lines if (event := _decode(line, _Event))]
+    errors = (event.error for event in events if event.type == "error")
+    reasons = [event.part.reason for event in events if event.type == "step_finish"]
     return AgentEvents(
-        session_id=next((e.sessionID for e in found if e.sessionID), None),
+        session_id=next((e.sessionID for e in events if e.sessionID), None),
         errors=tuple(_complaint(error) for error in errors),
         finish=reasons[-1] if reasons else "",
     )

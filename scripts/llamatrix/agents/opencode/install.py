@@ -121,9 +121,9 @@ def _check_version(wanted: NpmProgram, program: Path) -> None:
             )
         except shell.ProgramMissingError as error:
             raise ProvisionError(f"{wanted.name} {wanted.version}: {error}") from error
-    said = ended.out.partition("\n")[0]
-    if not ended.ok or wanted.says not in said.split("(")[0].strip():
+    version_line = ended.out.partition("\n")[0]
+    if not ended.ok or wanted.says not in version_line.split("(")[0].strip():
         raise ProvisionError(
-            f"{wanted.package} {wanted.version}: its --version says {said!r}, not "
+            f"{wanted.package} {wanted.version}: its --version says {version_line!r}, not "
             f"{wanted.says!r}\n{ended.complaint()}"
         )

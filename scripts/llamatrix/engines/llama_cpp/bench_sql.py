@@ -31,7 +31,7 @@ def sql_row(raw: bytes, *, argv: Sequence[str], model_type: str) -> dict[str, ob
         elif column == "load_mode" and column not in row:  # older builds
             row[column] = "mmap" if row.get("use_mmap") else "none"
     row["model_type"] = model_type
-    return {key: one for key, one in row.items() if not isinstance(one, list)}
+    return {key: value for key, value in row.items() if not isinstance(value, list)}
 
 
 def sql_script(rows: Iterable[dict[str, object]]) -> str:

@@ -40,7 +40,7 @@ class FitFigures:
 
 def checked_contexts(trained_tokens: int) -> list[int]:
     """Return two contexts, to separate what grows with them from what does not."""
-    within = [one for one in _CHECKED if one <= trained_tokens]
+    within = [tokens for tokens in _CHECKED if tokens <= trained_tokens]
     if len(within) == len(_CHECKED):
         return within
     return sorted({padded(max(1, trained_tokens // 2)), padded(trained_tokens)})
@@ -79,8 +79,8 @@ def _reason(ended: shell.Ended, base: list[str]) -> str:
 
 def _error_line(ended: shell.Ended) -> str:
     lines = (*ended.out.splitlines(), *ended.tail)
-    found = (re.search(r"\berror\b.*|\bfailed\b.*", line) for line in lines)
-    return next((one[0].strip() for one in found if one), "")
+    matches = (re.search(r"\berror\b.*|\bfailed\b.*", line) for line in lines)
+    return next((match[0].strip() for match in matches if match), "")
 
 
 def argv(
@@ -130,7 +130,7 @@ def need_by_program(
 
     def at(values: Sequence[int]) -> int:
         (first, low), *_, (last, high) = zip(
-            (one for one, _ in figures), values, strict=True
+            (figure for figure, _ in figures), values, strict=True
         )
         slope = (high - low) / (last - first) if last > first else 0.0
         return max(0, round((low + slope * (tokens - first)) * _MIB))

@@ -56,9 +56,9 @@ def find_correction(name: str, folder: Path) -> Correction:
 
 def load_correction(path: Path) -> Correction:
     raw = read_toml(path)
-    found = [f"{path.name}: {line}" for line in complaints(raw, Correction)]
-    if found:
-        raise ServeError("\n".join(found))
+    problems = [f"{path.name}: {line}" for line in complaints(raw, Correction)]
+    if problems:
+        raise ServeError("\n".join(problems))
     return msgspec.convert(raw, type=Correction)
 
 
@@ -117,10 +117,10 @@ def vendor_text(correction: Correction, tree: Path) -> str:
 
 
 def _same(what: str, text: str, wanted: str) -> None:
-    found = hashlib.sha256(text.encode()).hexdigest()
-    if found != wanted:
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    if sha256 != wanted:
         raise ServeError(
-            f"{what} has sha256 {found}, but {wanted} is expected; it is not used. "
+            f"{what} has sha256 {sha256}, but {wanted} is expected; it is not used. "
             "A newer text of the vendor's needs new edits under templates/"
         )
 
@@ -145,21 +145,21 @@ def compare_templates(
 
     `tree` is a folder, or the reason why there is none.
     """
-    asked = template_names(matrix)
-    for name in sorted(lock.templates.keys() - asked.keys()):
-        found = "named by no model of matrix.toml"
-        yield Drift(entry=f"templates.{name}", found=found, checked=True)
-    for name, file in asked.items():
+    names = template_names(matrix)
+    for name in sorted(lock.templates.keys() - names.keys()):
+        state = "named by no model of matrix.toml"
+        yield Drift(entry=f"templates.{name}", found=state, checked=True)
+    for name, file in names.items():
         yield from _differences(name, file, lock, folder, tree)
 
 
 def require_pinned(name: str, correction: Correction, pinned: LockedTemplate) -> None:
     """Raise ServeError with both hashes if a correction is not the locked one."""
     for key, locked in msgspec.structs.asdict(pinned).items():
-        found = getattr(correction, key)
-        if found != locked:
+        value = getattr(correction, key)
+        if value != locked:
             raise ServeError(
-                f"templates/{name}.toml: {key} is {found}, but matrix.lock has {locked}; "
+                f"templates/{name}.toml: {key} is {value}, but matrix.lock has {locked}; "
                 "the template is not used. If it is meant to change, run `invoke lock`"
             )
 

@@ -57,10 +57,10 @@ class Generic:
             # a template may merge system messages at the beginning
             merges = message.role in ("system", "developer")
             begin = 0 if merges else at
-            found = prompt.find(message.text, begin)
-            if found < 0:
+            place = prompt.find(message.text, begin)
+            if place < 0:
                 raise FormatError(f"message {index}: no {message.text[:80]!r}")
-            at = at if merges else found + len(message.text)
+            at = at if merges else place + len(message.text)
             for call in message.tool_calls:
                 for text in (call.function.name, *_strings(call.arguments)):
                     escaped = json.dumps(text, ensure_ascii=False)[1:-1]

