@@ -11,6 +11,7 @@ from llamatrix.config.endpoint_cell import EndpointCell
 from llamatrix.engines.endpoint.client import Reported
 from llamatrix.engines.outcome import Outcome, Process
 from llamatrix.records.store import Envelope, RecordKind
+from llamatrix.redaction import without_folders
 
 ENGINE = "endpoint"
 
@@ -24,7 +25,7 @@ class EndpointFacts(msgspec.Struct, frozen=True, kw_only=True):
     spec_digest: str
     endpoint: str
     model: str
-    """The server's name for it."""
+    """The server's name for it; of a path the last part."""
     sweep: str
     loopback: bool
     """Whether the server ran on this host; the host of others is not known."""
@@ -50,7 +51,9 @@ def endpoint_facts(cell: EndpointCell, *, digest: str) -> EndpointFacts:
         digest=digest,
         spec_digest=cell.spec_digest,
         endpoint=cell.endpoint_key,
-        model=cell.endpoint.model,
+        model=without_folders(cell.endpoint.model)
+        if cell.endpoint.model.startswith("/")
+        else cell.endpoint.model,
         sweep=cell.sweep_key,
         loopback=cell.endpoint.loopback,
     )

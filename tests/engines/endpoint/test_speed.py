@@ -1,11 +1,17 @@
 """An endpoint's speed over HTTP, against a server of known speed and with known faults."""
 
+import textwrap
+from pathlib import Path
+
+import httpx
 import pytest
 from tests.fakes.openai_server import OpenAiServer
+from tests.shipped import ROOT
 
 from llamatrix.config.cell import SpeedTest
+from llamatrix.config.load import load_matrix
 from llamatrix.config.matrix import HttpEndpoint
-from llamatrix.engines.endpoint.client import Reported, open_client
+from llamatrix.engines.endpoint.client import Answer, Client, Reported, open_client
 from llamatrix.engines.endpoint.speed import EndpointBench
 from llamatrix.engines.outcome import (
     EndpointFailed,
@@ -15,6 +21,7 @@ from llamatrix.engines.outcome import (
     TimedOut,
 )
 from llamatrix.errors import MatrixError
+from llamatrix.web import site
 
 PROMPT = SpeedTest(n_prompt=200, n_gen=0)
 GENERATION = SpeedTest(n_prompt=0, n_gen=16)
@@ -150,3 +157,33 @@ def test_key_is_sent_and_reaches_no_reason() -> None:
     assert "[redacted]" in outcome.reason
     assert isinstance(refused, EndpointFailed)
     assert refused.failure is EndpointFailure.UNAUTHORISED
+
+
+def test_connection_that_the_server_closed_is_no_failure() -> None:
+    """One that refuses twice in a row is down; one that hung up is asked again."""
+    refusals = [httpx.ReadError("gone")]
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        if refusals:
+            raise refusals.pop()
+        text = (
+            'data: {"choices": [{"delta": {"content": "1"}, "finish_reason": "stop"}]}\n\n'
+            'data: {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}'
+        )
+        return httpx.Response(200, text=text, request=request)
+
+    endpoint = HttpEndpoint(url="http://model.invalid", model="m")
+    with site(endpoint.base_url, transport=httpx.MockTransport(respond)) as own_site:
+        answer = Client(endpoint=endpoint, site=own_site).ask(
+            "a", max_tokens=1, timeout_s=5
+        )
+    assert isinstance(answer, Answer)
+    assert (answer.prompt_tokens, answer.generated_tokens) == (3, 1)
+
+
+def test_how_to_is_a_valid_matrix(tmp_path: Path) -> None:
+    page = (ROOT / "docs/howto/my-endpoint.md").read_text()
+    block = page.split("```toml")[1].split("```")[0]
+    path = tmp_path / "matrix.toml"
+    path.write_text((ROOT / "matrix.toml").read_text() + textwrap.dedent(block))
+    assert load_matrix(path).profiles["mine"].endpoints == ("mine",)

@@ -112,7 +112,18 @@ class Client:
         )
 
     def ask(self, text: str, *, max_tokens: int, timeout_s: float) -> Answer | Failed:
-        """Send one user message; the limit covers the complete answer."""
+        """Send one user message; the limit covers the complete answer.
+
+        A server may close a kept connection at any time: where nothing came back, the
+        message is sent once more.
+        """
+        answer = self._ask(text, max_tokens, timeout_s)
+        down = EndpointFailure.DOWN
+        if isinstance(answer, EndpointFailed) and answer.failure is down:
+            return self._ask(text, max_tokens, timeout_s)
+        return answer
+
+    def _ask(self, text: str, max_tokens: int, timeout_s: float) -> Answer | Failed:
         request = {
             "model": self.endpoint.model,
             "messages": [{"role": "user", "content": text}],
