@@ -66,6 +66,7 @@ def matrix_of(git_url: str, rev: str) -> Matrix:
         load_matrix(ROOT / "matrix.toml"),
         pins={"mine": Pin(git=git_url, rev=rev)},
         opencode={},
+        pi={},
         context7={},
     )
 
