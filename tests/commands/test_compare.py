@@ -66,7 +66,7 @@ def test_records_of_another_host_are_never_mixed_in(
     assert "slow-rtx-4090" not in ended.stdout
 
 
-def test_a_host_without_records_is_told_which_have_some(
+def test_a_host_without_records_is_reported_which_have_some(
     shipped_sets: Project, run_invoke: RunInvoke
 ) -> None:
     stored(shipped_sets.reports, sweep())

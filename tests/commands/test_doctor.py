@@ -95,7 +95,7 @@ def test_a_build_in_the_cache_is_enough_to_run(stocked: Project) -> None:
         assert found[subject].remedy
 
 
-def test_a_processor_without_the_builds_instructions_is_told(
+def test_a_processor_without_the_builds_instructions_is_reported(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx\n")
@@ -107,7 +107,7 @@ def test_a_processor_without_the_builds_instructions_is_told(
     assert "builds.cpu.cmake" in told[0].remedy
 
 
-def test_a_full_disk_is_told_with_what_is_free(
+def test_a_full_disk_is_reported_with_what_is_free(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import shutil

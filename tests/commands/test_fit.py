@@ -70,7 +70,7 @@ def test_a_card_that_is_too_small_is_a_clear_answer(run_invoke: RunInvoke) -> No
 
 
 @pytest.mark.usefixtures("project")
-def test_all_models_of_the_profile_are_told(run_invoke: RunInvoke) -> None:
+def test_all_models_of_the_profile_are_reported(run_invoke: RunInvoke) -> None:
     ended = run_invoke("fit", "--profile", "published", "--json")
     found = json.loads(ended.stdout)
     assert [one["model"] for one in found] == [
@@ -137,7 +137,7 @@ def test_a_reserve_that_leaves_no_room_is_not_called_too_small_a_card(
 
 
 @pytest.mark.usefixtures("project")
-def test_what_fits_is_said_by_the_same_reserve_in_headline_and_table(
+def test_what_fits_is_reported_by_the_same_reserve_in_headline_and_table(
     run_invoke: RunInvoke,
 ) -> None:
     ended = run_invoke("fit", "--model", "qwen35-35b-a3b", "--vram", "24GiB")

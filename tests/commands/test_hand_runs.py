@@ -141,7 +141,7 @@ def nvcc(tmp_path: Path) -> Path:
     return path.parent
 
 
-def test_nvcc_without_a_card_is_said_before_anything_is_built(
+def test_nvcc_without_a_card_is_reported_before_anything_is_built(
     invoke_environment: dict[str, str], project: Project, nvcc: Path
 ) -> None:
     ended = prove_on(invoke_environment, [], nvcc)
@@ -150,7 +150,7 @@ def test_nvcc_without_a_card_is_said_before_anything_is_built(
     assert not (project.cache / "builds").exists()
 
 
-def test_a_card_too_small_is_said_before_anything_is_built(
+def test_a_card_too_small_is_reported_before_anything_is_built(
     invoke_environment: dict[str, str], project: Project, nvcc: Path
 ) -> None:
     card: dict[str, object] = {

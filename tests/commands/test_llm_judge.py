@@ -136,7 +136,7 @@ def test_the_last_workspace_counts_and_what_is_gone_is_passed_over(
     assert "turn = 3" in body
 
 
-def test_nonsense_is_kept_and_only_asked_anew_on_demand(
+def test_unparseable_answer_is_kept_and_only_asked_again_on_demand(
     project: Project, run_invoke: RunInvoke, judge: Judge
 ) -> None:
     with_work(project, made_trial())
@@ -179,7 +179,7 @@ def test_an_endpoint_that_fails_leaves_no_rating(
         (NOBODY, 5, "answers so far are kept"),
     ],
 )
-def test_what_cannot_be_asked_is_said(
+def test_what_cannot_be_asked_is_reported(
     words: tuple[str, ...],
     code: int,
     said: str,

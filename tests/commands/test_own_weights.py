@@ -81,7 +81,7 @@ def serve(asking: Project, invoke_environment: dict[str, str]) -> Serve:
     return run
 
 
-def test_a_file_of_ones_own_is_served_where_it_lies(
+def test_a_file_of_ones_own_is_served_in_place(
     asking: Project, serve: Serve, own: Path
 ) -> None:
     before = asking.lock_file.read_bytes()

@@ -140,7 +140,7 @@ def little_memory() -> Iterator[Callable[[], None]]:
 
 
 @pytest.mark.parametrize("cell", ENGINES[::4], ids=lambda cell: cell.pin_key)
-def test_a_context_that_memory_cannot_hold_is_told_and_the_rest_goes_on(
+def test_a_context_that_memory_cannot_hold_is_reported_and_the_rest_goes_on(
     cell: Cell,
     user_cache: Path,
     tmp_path: Path,

@@ -87,7 +87,7 @@ def test_trials_alone_are_enough(project: Project, run_invoke: RunInvoke) -> Non
     assert (project.reports / "index.html").exists()
 
 
-def test_without_trials_nothing_is_said_of_them(
+def test_without_trials_nothing_is_reported_of_them(
     project: Project, run_invoke: RunInvoke
 ) -> None:
     stored(project.reports, sweep())

@@ -31,7 +31,7 @@ def test_a_file_of_the_users_is_taken_as_it_is(
     assert found.sha256 == file_sha256(path)
 
 
-def test_an_unknown_name_is_told_with_the_nearest(project: Project) -> None:
+def test_an_unknown_name_is_reported_with_the_nearest(project: Project) -> None:
     shutil.copytree(ROOT / "templates", project.root / "templates")
     with pytest.raises(MatrixError, match=r"--x 'qwen.jinja'.*mean 'qwen35.jinja'"):
         template_named("qwen.jinja", MODEL, context_of(project), flag="--x")

@@ -61,7 +61,7 @@ def test_what_invoke_lock_has_looked_at_is_locked(
     assert hub.asked
 
 
-def test_new_bytes_in_the_lock_are_measured_anew(
+def test_new_bytes_in_the_lock_are_measured_again(
     hub: HubStub, asking: Project, run_invoke: RunInvoke
 ) -> None:
     run_invoke("bench", "--profile", "hub")
@@ -120,7 +120,7 @@ def test_plan_and_dry_run_ask_nobody(
     assert asking.lock_file.read_bytes() == before
 
 
-def test_a_flipped_bit_in_made_up_weights_is_named_and_they_are_written_again(
+def test_a_flipped_bit_in_synthetic_weights_is_named_and_they_are_written_again(
     asking: Project, run_invoke: RunInvoke
 ) -> None:
     flags = ("weights", "--profile", "smoke", "--cells", "*qwen35-27b*")
@@ -137,7 +137,7 @@ def test_a_flipped_bit_in_made_up_weights_is_named_and_they_are_written_again(
     assert sha256(path.read_bytes()) == before
 
 
-def test_made_up_weights_need_no_hub(asking: Project, run_invoke: RunInvoke) -> None:
+def test_synthetic_weights_need_no_hub(asking: Project, run_invoke: RunInvoke) -> None:
     assert asking.lock_file.exists()
     ended = run_invoke("weights", "--profile", "smoke", "--cells", "*qwen35-27b*")
     assert ended.returncode == 0, ended.stderr
@@ -176,7 +176,7 @@ def test_a_file_of_ones_own_that_is_no_model_is_refused_in_one_line(
     assert "taken as" not in ended.stderr
 
 
-def test_a_file_without_a_chat_template_is_said_to_have_none(
+def test_a_file_without_a_chat_template_is_reported_to_have_none(
     asking: Project, run_invoke: RunInvoke, tmp_path: Path
 ) -> None:
     file = load_matrix(asking.matrix_file).models[MODEL].file
@@ -203,7 +203,7 @@ def test_a_file_of_the_hub_that_is_no_model_is_refused(
     assert "a projector (mmproj)" in ended.stderr
 
 
-def test_a_header_that_tells_nothing_is_said_and_stops_nothing(
+def test_header_without_facts_is_reported_and_stops_nothing(
     hub: HubStub, asking: Project, run_invoke: RunInvoke
 ) -> None:
     """The bytes are the locked ones; llama.cpp has the last word about them."""

@@ -38,7 +38,7 @@ def test_the_time_is_that_of_the_pairs_still_missing() -> None:
     assert "at the last in 3 min 40 s" in first
 
 
-def test_a_budget_too_small_for_the_first_look_is_said() -> None:
+def test_a_budget_too_small_for_the_first_look_is_reported() -> None:
     assert not any("budget ends before" in line for line in lines(_QUIET))
     assert any("budget ends before" in line for line in lines(_QUIET, budget_s=20.0))
 

@@ -92,7 +92,7 @@ def test_all_cards_are_summed() -> None:
     ],
     ids=["no gpu", "nothing told", "samples begin too late", "counter stands still"],
 )
-def test_what_cannot_be_told_is_not_told(samples: list[GpuSample]) -> None:
+def test_unknown_disturbances_are_not_reported(samples: list[GpuSample]) -> None:
     assert energy_of(Telemetry(gpu=tuple(samples)), row(4)) is None
 
 

@@ -137,7 +137,7 @@ def test_a_record_without_a_stage_is_readable() -> None:
     assert msgspec.json.decode(old, type=OutOfMemory).stage is None
 
 
-def test_telemetry_of_a_gpu_lies_beside_every_test(
+def test_telemetry_of_a_gpu_is_kept_beside_every_test(
     run_fake: RunFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = fake_nvml(processes=[(1, 2**30)], energy=0)
@@ -190,7 +190,7 @@ def test_a_binary_of_another_commit_stops_the_harness(run_fake: RunFake) -> None
         run_fake(commit="deadbeef0")
 
 
-def test_telemetry_lies_beside_every_test(run_fake: RunFake) -> None:
+def test_telemetry_is_kept_beside_every_test(run_fake: RunFake) -> None:
     found = run_fake()
     assert len(found) == 4
     for one in found:

@@ -33,7 +33,7 @@ def test_a_sample_holds_what_the_card_tells() -> None:
     assert (sample.others, sample.other_bytes) == (0, None)
 
 
-def test_what_a_card_does_not_tell_is_none() -> None:
+def test_value_that_a_card_does_not_report_is_none() -> None:
     silent = "power_mw energy celsius reasons used processes sm_mhz memory_mhz"
     (sample,) = GpuProbe(fake_nvml(without=silent)).read(2.0, processes=True)
     assert sample == GpuSample(at_s=2.0)

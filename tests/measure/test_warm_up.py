@@ -50,7 +50,7 @@ def test_a_card_that_stands_still_is_steady_after_one_window(warm: Warm) -> None
     assert WINDOW_S <= found.seconds < 60
 
 
-def test_the_time_is_bounded_and_a_restless_card_is_told(warm: Warm) -> None:
+def test_the_time_is_bounded_and_a_restless_card_is_reported(warm: Warm) -> None:
     found = warm(0.5, fake_nvml())
     assert found
     assert not found.steady
@@ -68,7 +68,9 @@ def test_a_program_that_never_works_warms_nothing(
     assert not found.steady
 
 
-def test_idle_power_is_told_where_the_driver_calls_the_card_idle(warm: Warm) -> None:
+def test_idle_power_is_reported_where_the_driver_calls_the_card_idle(
+    warm: Warm,
+) -> None:
     found = warm(0.3, fake_nvml(reasons=1, power_mw=75_000))
     assert found
     assert found.idle_w == 75.0

@@ -123,7 +123,7 @@ def test_out_of_reach_an_entry_of_another_file_is_not_kept(
     assert resolved(changed, known).weights[MODEL].sha256 == UNRESOLVED
 
 
-def test_changed_hash_is_told(
+def test_changed_hash_is_reported(
     hub: HubStub, matrix: Matrix, lock: Lock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(hub, matrix, CONTENT, MAIN)

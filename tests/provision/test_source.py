@@ -141,7 +141,7 @@ def test_configuration_and_hooks_of_the_package_are_never_read(
     assert not trap.exists()
 
 
-def test_index_out_of_reach_is_told_apart_from_a_wrong_package(
+def test_index_out_of_reach_is_reported_apart_from_a_wrong_package(
     index: Index, tmp_path: Path, unreachable: Callable[[], None]
 ) -> None:
     locked = index.publish()

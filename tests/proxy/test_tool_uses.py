@@ -104,7 +104,7 @@ def test_the_first_result_of_a_call_counts(taped: Taped) -> None:
     assert taped.uses() == [("bash", "first"), ("read", "changed")]
 
 
-def test_conversations_with_the_same_ids_are_told_apart(taped: Taped) -> None:
+def test_conversations_with_the_same_ids_are_reported_apart(taped: Taped) -> None:
     other: Messages = [{"role": "user", "content": "Look."}]
     taped.add(GO, called("a", "task"))
     taped.add(other, called("a", "bash"), kind=CallKind.SUBAGENT)

@@ -20,7 +20,9 @@ HERE = {"template_sha256": "", "host_slug": "here", "compiler": "nvcc"}
 DIGEST = context_cell(CELL, SearchLimits(min_speed_ratio=0.8), SERVER, **HERE).digest
 
 
-def test_it_lies_beside_the_speed_records_and_apart_from_them(tmp_path: Path) -> None:
+def test_it_is_kept_beside_the_speed_records_and_apart_from_them(
+    tmp_path: Path,
+) -> None:
     speed = Store(reports=tmp_path, kind=SPEED)
     context = Store(reports=tmp_path, kind=CONTEXT)
     speed.append(made_record())

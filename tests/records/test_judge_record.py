@@ -11,7 +11,7 @@ from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT
 
 
-def test_it_lies_beside_the_trials_and_apart_from_them(tmp_path: Path) -> None:
+def test_it_is_kept_beside_the_trials_and_apart_from_them(tmp_path: Path) -> None:
     trial = made_trial()
     trials, ratings = (
         Store(reports=tmp_path, kind=AGENT),

@@ -228,7 +228,9 @@ def test_measuring_stops_at_a_file_that_a_newer_llamatrix_wrote(
     assert damaged.newer
 
 
-def test_an_unwritable_store_is_told_with_the_remedy(store: Store[SpeedRecord]) -> None:
+def test_an_unwritable_store_is_reported_with_the_remedy(
+    store: Store[SpeedRecord],
+) -> None:
     store.folder.mkdir(parents=True)
     (store.folder / made_record().host.slug).write_text("a file in the way")
     with pytest.raises(RecordError, match=r"could not be written.*all earlier records"):

@@ -66,7 +66,7 @@ def blocked(project: Project) -> Store[SpeedRecord]:
     return store
 
 
-def test_a_store_that_cannot_be_written_is_told_before_measuring(
+def test_a_store_that_cannot_be_written_is_reported_before_measuring(
     blocked: Store[SpeedRecord],
 ) -> None:
     with pytest.raises(RecordError, match=r"no record can be written.*nothing was"):

@@ -357,7 +357,7 @@ def test_the_memory_of_any_model_is_checked_by_the_shape_its_set_gives(
     assert found.severity is Severity.IMPOSSIBLE
 
 
-def test_a_model_without_a_shape_is_audited_and_the_gap_is_told(
+def test_a_model_without_a_shape_is_audited_and_the_gap_is_reported(
     tmp_path: Path,
 ) -> None:
     report = audit_report("synthetic", loaded(CLEAN, tmp_path), load_gpus())

@@ -155,7 +155,7 @@ def test_the_blogs_dense_models_reach_most_of_the_bandwidth() -> None:
         assert (line.peak, line.floor) == ("memory bandwidth", False)
 
 
-def test_prefill_is_told_against_every_peak_and_limited_by_the_highest() -> None:
+def test_prefill_is_reported_against_every_peak_and_limited_by_the_highest() -> None:
     line = lines("blog-2026-04-05")["prefill/gemma4-31b/512"]
     assert isinstance(line, Roofline)
     assert line.peak == "matrix peak, int8"

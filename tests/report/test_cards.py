@@ -96,7 +96,7 @@ def test_memory_of_a_card_is_what_it_held_more_than_before() -> None:
     assert peak_memory([made_record()]) == (None, None)
 
 
-def test_memory_of_another_card_than_the_first_is_told_too() -> None:
+def test_memory_of_another_card_than_the_first_is_reported_too() -> None:
     record = on_card()
     third = msgspec.structs.replace(
         record.telemetry,

@@ -30,7 +30,7 @@ def test_the_page_is_the_golden_one(golden: Callable[[str, str], None]) -> None:
     golden("context.md", context_page([made_context()]))
 
 
-def test_a_curve_that_rises_is_told_to_be_of_a_busy_machine() -> None:
+def test_a_curve_that_rises_is_reported_to_be_of_a_busy_machine() -> None:
     found = made_found()
     slow = made_rung(512, 30.0, added=384, held_gib=21.0)
     steps = (slow, *found.steps[1:])
@@ -41,7 +41,7 @@ def test_a_curve_that_rises_is_told_to_be_of_a_busy_machine() -> None:
     assert words not in context_page([made_context(found)])
 
 
-def test_made_up_weights_have_no_recall() -> None:
+def test_synthetic_weights_have_no_recall() -> None:
     found = msgspec.structs.replace(
         made_found(), recalled=(), not_recalled="they remember nothing"
     )
@@ -76,7 +76,7 @@ def test_what_was_forgotten_bounds_the_answer() -> None:
     ],
     ids=lambda one: type(one).__name__,
 )
-def test_every_failure_is_told_in_words(failure: Failure, words: str) -> None:
+def test_every_failure_is_reported_in_words(failure: Failure, words: str) -> None:
     failed = Attempt(
         context_tokens=262144,
         predicted_bytes=2**34,

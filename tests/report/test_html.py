@@ -187,7 +187,7 @@ def test_every_number_leads_to_its_record(page: Seen, reports: Path) -> None:
     assert files == {file for _, file in places}
 
 
-def test_the_language_the_title_and_the_screen_are_told(page: Seen) -> None:
+def test_the_language_the_title_and_the_screen_are_reported(page: Seen) -> None:
     (document,) = page.of("html")
     assert document["lang"] == "en"
     assert len(page.of("title")) == 1 + len(page.of("svg"))
@@ -276,7 +276,7 @@ def test_sizes_sort_by_their_bytes_whatever_unit_they_are_shown_in() -> None:
     ]
 
 
-def test_what_is_said_of_a_trial_leads_to_that_trial(tmp_path: Path) -> None:
+def test_what_is_reported_of_a_trial_leads_to_that_trial(tmp_path: Path) -> None:
     trials = [made_trial(), made_trial(trial=77, outcome=NO_SANDBOX)]
     seen = parsed(written([], tmp_path, trials))
     line = read_trial_index(tmp_path).of(trials[1])
@@ -320,7 +320,7 @@ def test_a_plot_takes_its_colours_from_the_page() -> None:
     )
 
 
-def test_trials_whose_server_never_began_or_was_lost_are_told_as_broken(
+def test_trials_whose_server_never_began_or_was_lost_are_reported_as_broken(
     tmp_path: Path,
 ) -> None:
     died = Broken(turn=1, cause=EndpointDied(error="gone"))

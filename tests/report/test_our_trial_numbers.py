@@ -127,7 +127,7 @@ def test_what_the_harness_lost_is_in_no_number(tmp_path: Path) -> None:
         (Broken(turn=1, cause=EndpointDied(error="gone")), "broken here"),
     ],
 )
-def test_without_a_finished_trial_the_reason_is_told(
+def test_without_a_finished_trial_the_reason_is_reported(
     outcome: Broken, why: str, tmp_path: Path
 ) -> None:
     found = claims(held([made_trial(outcome=outcome)], tmp_path))

@@ -37,7 +37,7 @@ def test_what_the_tap_adds_is_a_median_of_pairs_with_an_interval() -> None:
     )
 
 
-def test_few_pairs_have_no_interval_and_lost_bytes_are_told() -> None:
+def test_few_pairs_have_no_interval_and_lost_bytes_are_reported() -> None:
     text = tap_text(Cost(direct_s=(0.01,), tapped_s=(0.02,), identical=False))
     assert "10.00 ms longer too few pairs for an interval" in text
     assert text.endswith("bytes identical: no")

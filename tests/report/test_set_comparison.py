@@ -100,7 +100,7 @@ def test_a_cpu_is_never_taken_for_the_card_that_a_set_names(tmp_path: Path) -> N
     assert found.reason == "gpu: ours none, theirs rtx-4090"
 
 
-def test_made_up_weights_reproduce_nothing(tmp_path: Path) -> None:
+def test_synthetic_weights_reproduce_nothing(tmp_path: Path) -> None:
     found = held(sweep(weights=WeightsKind.FULL), tmp_path)
     assert found.result.count(ComparisonVerdict.REPRODUCED) == 0
     assert (
@@ -109,7 +109,7 @@ def test_made_up_weights_reproduce_nothing(tmp_path: Path) -> None:
     )
 
 
-def test_full_size_made_up_weights_show_ratios_between_models_and_tiny_do_not(
+def test_full_size_synthetic_weights_show_ratios_between_models_and_tiny_do_not(
     tmp_path: Path,
 ) -> None:
     full = held(sweep(weights=WeightsKind.FULL), tmp_path / "full")
@@ -165,7 +165,7 @@ def test_a_number_of_a_disturbed_machine_is_marked(tmp_path: Path) -> None:
     assert "; ours: disturbed" in set_comparison_text(found)
 
 
-def test_conditions_and_the_audit_are_told(tmp_path: Path) -> None:
+def test_conditions_and_the_audit_are_reported(tmp_path: Path) -> None:
     text = set_comparison_text(held(sweep(), tmp_path))
     assert "- power_cap_w: 450.0; not stated" in text
     assert "- driver: 580.95; not stated" in text

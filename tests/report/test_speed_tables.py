@@ -162,7 +162,7 @@ def test_processes_count_alike_whatever_their_repetitions() -> None:
     assert round(result.between, 3) == 7.071
 
 
-def test_a_failure_is_told_in_its_cell() -> None:
+def test_a_failure_is_reported_in_its_cell() -> None:
     failed = OutOfMemory(exit_code=1, tail=())
     (group,) = groups([made_record(outcome=failed)])
     prefill = next(table for table in tables(group) if table.caption.startswith("Pre"))

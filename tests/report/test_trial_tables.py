@@ -207,7 +207,7 @@ def test_unscripted_trials_beside_them_are_not_called_so() -> None:
     assert all(SCRIPTED not in table.caption for table in tables)
 
 
-def test_made_up_weights_claim_no_quality() -> None:
+def test_synthetic_weights_claim_no_quality() -> None:
     text = page([made_trial(weights=WeightsKind.FULL)])
     assert (
         "Results: Qwen3.5-27B (synthetic) (synthetic weights: no quality claim)" in text
@@ -256,7 +256,7 @@ def test_a_check_tells_how_often_it_failed_and_what_could_not_be_judged() -> Non
     assert (unknown["Failed"], unknown["Could not judge"]) == ("0", "1")
 
 
-def test_calls_without_timings_and_other_oddities_are_told() -> None:
+def test_calls_without_timings_and_other_oddities_are_reported() -> None:
     odd = turn((100, 10, 1.0, 1.0, 4, 2), judgement=judged())
     totals = msgspec.structs.replace(odd.totals, untimed_calls=1, failed_calls=1)
     odd = msgspec.structs.replace(odd, totals=totals, left_running=("uvicorn",))

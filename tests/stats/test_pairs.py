@@ -73,7 +73,7 @@ def test_a_loss_at_equal_clocks_is_code() -> None:
     )
 
 
-def test_a_clock_that_hides_a_gain_per_cycle_is_told() -> None:
+def test_a_clock_that_hides_a_gain_per_cycle_is_reported() -> None:
     assert "points the other way" in _judged(0.90).notes[0]
 
 

@@ -184,7 +184,7 @@ def test_alpha_is_split_evenly_over_the_planned_looks() -> None:
     assert wide.half_width > 1.3 * plain.half_width
 
 
-def test_a_change_claimed_before_the_last_look_is_said_to_be_overstated() -> None:
+def test_a_change_claimed_before_the_last_look_is_reported_to_be_overstated() -> None:
     ratios = [0.95 * math.exp(log) for log in QUIET]
     found, _ = judged_alone(pairs_of(ratios), LOOKS)
     assert "tends to overstate the change" in found.notes[-1]
@@ -222,7 +222,7 @@ def test_between_looks_nothing_new_is_claimed() -> None:
     assert found.notes[-1] == "the first planned look is still to come"
 
 
-def test_a_broken_candidate_is_told_before_the_first_look() -> None:
+def test_a_broken_candidate_is_reported_before_the_first_look() -> None:
     pair = Pair(number=1, baseline=40.0, candidate=None)
     found, next_pairs = judged_alone([pair], LOOKS)
     assert found.verdict is Verdict.BROKEN
@@ -403,7 +403,7 @@ def test_a_change_that_only_holm_refuses_gets_more_pairs() -> None:
     assert words["a"] is Verdict.SLOWER
 
 
-def test_only_a_change_that_stands_is_said_to_be_claimed_early() -> None:
+def test_only_a_change_that_stands_is_reported_to_be_claimed_early() -> None:
     pairs = {"a": pairs_of([0.9 * one for one in STEADY]), "b": pairs_of(NOISY)}
     pairs |= {f"other{number}": pairs_of(STEADY) for number in range(20)}
     cells = judge_cases(samples_of(pairs), sequential=EARLY).cells

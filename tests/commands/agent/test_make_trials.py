@@ -40,7 +40,7 @@ def test_what_is_all_there_is_not_made_again(
     assert list(store.read_all()) == made
 
 
-def test_what_cannot_be_run_is_said_once_in_the_records(
+def test_what_cannot_be_run_is_recorded_once(
     look: Look,
     put: Put,
     pending_of: PendingOf,

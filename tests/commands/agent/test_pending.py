@@ -53,7 +53,7 @@ def test_again_adds_trials_after_the_last(look: Look, put: Put) -> None:
     assert numbers(look(again=2)) == (5, 6)
 
 
-def test_what_broke_counts_until_it_is_asked_for_anew(look: Look, put: Put) -> None:
+def test_what_broke_counts_until_it_is_asked_for_again(look: Look, put: Put) -> None:
     put(1, Correct(turn=1))
     put(2, BROKEN)
     kept = look()

@@ -60,7 +60,7 @@ def test_one_json_document_tells_the_answer(search: Run) -> None:
     assert attempt["failure"]["type"] == "crashed"
 
 
-def test_the_page_is_made_anew_from_the_records(served: Project, search: Run) -> None:
+def test_the_page_is_made_again_from_the_records(served: Project, search: Run) -> None:
     search(*SMOKE)
     page = served.reports / "context.md"
     before = page.read_text()
@@ -145,7 +145,7 @@ def test_a_machine_without_nvidias_library_searches_on_its_cpu(
 
 
 @pytest.mark.usefixtures("served")
-def test_too_little_memory_is_said_before_anything_starts(search: Run) -> None:
+def test_too_little_memory_is_reported_before_anything_starts(search: Run) -> None:
     ended = search(*SMOKE, "--vram", "2MiB")
     assert ended.returncode == 5
     assert "by prediction at 1024 tokens" in ended.stderr
@@ -176,7 +176,7 @@ CARD: dict[str, object] = {
     ],
     ids=["no card", "too small", "another process"],
 )
-def test_a_card_that_cannot_hold_it_is_said_before_anything_is_built(
+def test_a_card_that_cannot_hold_it_is_reported_before_anything_is_built(
     project: Project,
     search: Run,
     cards: list[dict[str, object]],

@@ -75,7 +75,7 @@ def card(served: Project, tmp_path: Path) -> dict[str, str]:
     return variables
 
 
-def test_all_of_it_is_asked_onto_the_card_and_neighbours_are_told(
+def test_all_of_it_is_asked_onto_the_card_and_neighbours_are_reported(
     served: Project, card: dict[str, str], search: Run
 ) -> None:
     ended = search(*SEARCH, variables=card)
@@ -103,7 +103,7 @@ def test_all_of_it_is_asked_onto_the_card_and_neighbours_are_told(
         ({"splits": 34}, "doubtful: the graph is split 34 times"),
     ],
 )
-def test_what_left_the_card_is_told(
+def test_what_left_the_card_is_reported(
     card: dict[str, str], search: Run, wishes: dict[str, object], words: str
 ) -> None:
     ended = search(*SEARCH, variables=card, **wishes)

@@ -77,7 +77,7 @@ def test_forgotten_facts_bound_the_answer(search: Run, mine: Path) -> None:
 
 
 @pytest.mark.usefixtures("mine")
-def test_a_file_that_nobody_has_is_told_with_the_remedy(search: Run) -> None:
+def test_a_file_that_nobody_has_is_reported_with_the_remedy(search: Run) -> None:
     ended = search("context", "--profile", "mine")
     assert ended.returncode == 3
     assert "--weights-dir" in ended.stderr

@@ -147,7 +147,7 @@ def test_a_baseline_that_does_not_start_stops_with_exit_4(replay: Replay) -> Non
 
 
 @pytest.mark.slow
-def test_a_rerun_measures_nothing_and_again_begins_anew(
+def test_a_rerun_measures_nothing_and_again_begins_again(
     pins: Project, replay: Replay
 ) -> None:
     first = replay("--json")

@@ -50,7 +50,7 @@ def test_the_prompt_grows_and_only_what_is_added_is_processed(ask: Ask) -> None:
     assert found.steps[0].generation_tps == 100
 
 
-def test_it_ends_at_the_second_rung_that_is_too_slow(ask: Ask) -> None:
+def test_it_ends_at_the_second_step_that_is_too_slow(ask: Ask) -> None:
     """Floor: 10.384 ms / 0.8; a token takes 12.944 ms at 3072 and 13.968 at 4096."""
     search = ask(wishes={"slow_ms": 1})
     found = search.result(search.run())
@@ -64,7 +64,7 @@ def test_it_ends_at_the_second_rung_that_is_too_slow(ask: Ask) -> None:
     assert [one.context_tokens for one in found.recalled] == [3072]
 
 
-def test_one_rung_slowed_by_the_machine_ends_nothing(ask: Ask) -> None:
+def test_one_step_slowed_by_the_machine_ends_nothing(ask: Ask) -> None:
     search = ask(wishes={"stutters_at": 1024})
     found = search.result(search.run())
     assert found.stop is StopReason.TOP
@@ -170,7 +170,7 @@ def test_an_answer_that_does_not_come_is_given_up(ask: Ask) -> None:
     assert [step.tokens for step in found.steps] == [512, 768]
 
 
-def test_no_rung_is_begun_that_would_end_too_late(ask: Ask) -> None:
+def test_no_step_is_begun_that_would_end_too_late(ask: Ask) -> None:
     bounds = FillBounds(min_speed_ratio=0.8, deadline=time.monotonic())
     search = ask(bounds=bounds)
     found = search.result(search.run())
@@ -197,7 +197,7 @@ def test_what_holds_more_than_it_may_does_not_fit(
     assert all(isinstance(one.failure, OverBudget) for one in found.attempts)
 
 
-def test_a_rung_that_takes_more_than_allowed_is_none(
+def test_a_step_that_takes_more_than_allowed_is_none(
     ask: Ask, settings: SearchSettings
 ) -> None:
     """The fake takes 256 MiB more from 3000 tokens on."""
@@ -248,7 +248,7 @@ def test_a_question_without_an_answer_is_no_evidence(
     assert (answer.step.tokens, answer.limit) == (tokens, limit)
 
 
-def test_made_up_weights_are_not_asked_and_the_reason_is_told(ask: Ask) -> None:
+def test_synthetic_weights_are_not_asked_and_the_reason_is_reported(ask: Ask) -> None:
     search = ask(recall_skipped="they remember nothing")
     found = search.result(search.run())
     assert (found.recalled, found.not_recalled) == ((), "they remember nothing")

@@ -91,7 +91,7 @@ def test_a_template_that_raises_on_a_role_fails_only_where_the_role_is() -> None
     assert "late" in found["system-late"].reason
 
 
-def test_a_generation_prompt_that_never_ends_its_thought_is_told() -> None:
+def test_a_generation_prompt_that_never_ends_its_thought_is_reported() -> None:
     endless = PLAIN.replace("\\n</think>\\n\\n", "")
     found = results(endless)
     assert found["prompt-thinking-on"].passed
@@ -99,7 +99,7 @@ def test_a_generation_prompt_that_never_ends_its_thought_is_told() -> None:
     assert "ends with" in found["prompt-thinking-off"].reason
 
 
-def test_a_template_that_forgets_the_generation_prompt_is_told() -> None:
+def test_a_template_that_forgets_the_generation_prompt_is_reported() -> None:
     found = results(PLAIN.replace("add_generation_prompt", "false"))
     assert not found["prompt-thinking-on"].passed
 
@@ -108,7 +108,7 @@ def test_a_template_that_drops_thoughts_inside_a_loop_is_not_prefix_stable() -> 
     assert "diverges after" in results(PLAIN)["loop-thinking"].reason
 
 
-def test_history_that_changes_behind_a_user_message_is_told() -> None:
+def test_history_that_changes_behind_a_user_message_is_reported() -> None:
     found = results(PLAIN)
     assert found["tool-turn-without-thought"].passed
     assert "diverges after" in found["answer-not-thinking"].reason
@@ -127,12 +127,12 @@ def test_a_template_that_keeps_the_current_loop_is_prefix_stable() -> None:
     assert found["answer-not-thinking"].passed
 
 
-def test_an_answer_that_reads_otherwise_later_is_told() -> None:
+def test_an_answer_that_reads_otherwise_later_is_reported() -> None:
     loud = LOOPS.replace("said.content }}", "said.content | upper }}")
     assert "diverges after" in results(loud)["answer-not-thinking"].reason
 
 
-def test_a_template_that_loses_a_text_is_told() -> None:
+def test_a_template_that_loses_a_text_is_reported() -> None:
     lossy = PLAIN.replace("message.content", "message.content | replace('1', '')")
     assert results(PLAIN)["user-text-like-a-result"].passed
     assert "not in the prompt" in results(lossy)["user-text-like-a-result"].reason

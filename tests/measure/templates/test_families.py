@@ -115,7 +115,7 @@ def test_a_tool_that_is_not_offered_is_missed() -> None:
     assert _complaint(Gemma4(), prompt, offered)
 
 
-def test_a_tool_declared_otherwise_is_told() -> None:
+def test_a_tool_declared_otherwise_is_reported() -> None:
     offered = Conversation(messages=(user("U"),), tools=(READ,))
     declared = msgspec.json.encode(READ.declared()).decode()
     qwen = (
@@ -133,7 +133,7 @@ def test_a_tool_declared_otherwise_is_told() -> None:
     assert _complaint(Gemma4(), gemma.replace("Read it.", "It."), offered)
 
 
-def test_a_message_or_a_tool_too_few_is_told() -> None:
+def test_a_message_or_a_tool_too_few_is_reported() -> None:
     whole = ParsedPrompt(
         messages=(ParsedMessage(role="user"),), tools=frozenset({"read"})
     )
@@ -182,6 +182,6 @@ def test_what_is_written_reads_back_equal_and_in_order() -> None:
     "text",
     ["", "{", "{a}", "{a:}", "{a:None}", '{a:<|"|>x}', "{a:1 b:2}", "{a:[1}", "{}x"],
 )
-def test_what_is_no_whole_object_is_told(text: str) -> None:
+def test_what_is_no_whole_object_is_reported(text: str) -> None:
     with pytest.raises(FormatError):
         read_dict(text)

@@ -63,7 +63,7 @@ def test_an_old_servers_parser_is_tried_by_the_means_it_has() -> None:
     assert "parser-text-and-calls" not in found
 
 
-def test_a_call_that_comes_back_as_text_is_told() -> None:
+def test_a_call_that_comes_back_as_text_is_reported() -> None:
     def deaf(request: httpx.Request) -> httpx.Response:
         said = httpx.Response(
             200, json={"choices": [{"message": {"content": "<tool_call>"}}]}
@@ -102,7 +102,7 @@ def test_a_forced_argument_comes_back_as_the_number_or_as_what_was_left_to_chanc
     assert cases(answers)["parser-forced-call"].passed is passed
 
 
-def test_a_thought_that_leaks_into_the_text_is_told() -> None:
+def test_a_thought_that_leaks_into_the_text_is_reported() -> None:
     def leaky(request: httpx.Request) -> httpx.Response:
         if b"grammar" not in request.content:
             return april(request)
@@ -122,7 +122,7 @@ def test_a_silently_accepted_image_is_a_problem() -> None:
 
 
 @pytest.mark.parametrize("value", ["false", 0, None])
-def test_a_switch_of_the_wrong_type_is_told(value: Json) -> None:
+def test_a_switch_of_the_wrong_type_is_reported(value: Json) -> None:
     with site("http://host", transport=httpx.MockTransport(april)) as served:
         told = switches_problem(served, {"enable_thinking": value})
     assert told == f"enable_thinking is {value!r}, not true or false"

@@ -208,7 +208,7 @@ def test_a_machine_that_cannot_try_says_why_and_is_inconclusive(
     assert "not run (no key): set it" in comparison_text(found)
 
 
-def test_refused_calls_in_all_trials_break_and_in_one_are_told(
+def test_refused_calls_in_all_trials_break_and_in_one_are_reported(
     project: Project,
 ) -> None:
     attempts = MadeAttempts(refusals={_B: ("HTTP 500: parse error",)})

@@ -43,7 +43,7 @@ def test_amounts_are_shown_with_intervals_and_decide_nothing(project: Project) -
     )
 
 
-def test_a_scripted_model_is_told_in_every_written_form(project: Project) -> None:
+def test_a_scripted_model_is_reported_in_every_written_form(project: Project) -> None:
     found = found_by(project, MadeAttempts())
     assert found.scripted
     for text in (
