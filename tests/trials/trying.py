@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.agents.opencode.playing import INTEGRITY, SOON, playing
 from tests.shipped import ROOT
 
-from llamatrix.agents.context7 import RULE, context7_server
+from llamatrix.agents.context7 import RULE, SKILL, SKILL_NAME, context7_server
 from llamatrix.agents.opencode.agent import OpenCode
 from llamatrix.agents.opencode.install import RIPGREP, opencode_of, provide_program
+from llamatrix.agents.pi.agent import Pi
+from llamatrix.agents.pi.install import install_pi
+from llamatrix.agents.protocol import Agent
 from llamatrix.agents.turn import Timeouts
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock, locked_npm
@@ -37,6 +40,12 @@ CURRENT = "1.18.33"
 NOTHING_DONE = Counters(
     prompt_tokens=0, prompt_s=0, generated_tokens=0, generation_s=0, cached_tokens=None
 )
+
+
+def pi_tools(cache: Path) -> Tools:
+    lock = load_lock(ROOT / "matrix.lock")
+    installed = install_pi("current", lock.pi["current"], root=ROOT, cache=cache)
+    return replace(tools_of(CURRENT, cache), shown=installed.shown)
 
 
 def tools_of(version: str, cache: Path) -> Tools:
@@ -71,6 +80,9 @@ class Arena:
     folder: Path
     task_id: str
     version: str = CURRENT
+    """Of OpenCode."""
+    pi: bool = False
+    """Whether Pi works in its place."""
     max_turns: int = 3
     timeouts: Timeouts = SOON
     counters: Callable[[], Counters] = field(default=lambda: NOTHING_DONE)
@@ -112,7 +124,17 @@ class Arena:
                 )
             )
 
-    def agent(self, *, context7_url: str | None) -> OpenCode:
+    def agent(self, *, context7_url: str | None) -> Agent:
+        if self.pi:
+            return Pi(
+                version="1.6.0",
+                model="scripted",
+                context_tokens=65_536,
+                output_tokens=8_192,
+                mcp=(context7_server(api_url=context7_url),),
+                rules=RULE,
+                skills={SKILL_NAME: SKILL},
+            )
         return OpenCode(
             version=self.version,
             model="scripted",
@@ -124,7 +146,8 @@ class Arena:
 
     @contextmanager
     def _environment(self) -> Iterator[TrialEnvironment]:
-        tools = tools_of(self.version, self.cache)
+        cache = self.cache
+        tools = pi_tools(cache) if self.pi else tools_of(self.version, cache)
         wheels = provide_wheels(LOCKED, self.cache)
         own = self.folder / "environment"
         own.mkdir(parents=True)

@@ -26,7 +26,7 @@ def unmet(cell: AgentCell, cache: Path, environ: Mapping[str, str]) -> NotRun | 
     problem = _sandbox(cache) or _programs(cell)
     if problem or cell.agent.network is Network.HERMETIC:
         return problem
-    if problem := _key(task, environ):
+    if (problem := _key(task, environ)) or not task.service.host:
         return problem
     with site(f"https://{task.service.host}") as service:
         return service_lacks(task, environ, service)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llamatrix.agents.opencode.agent import OpenCode
 from llamatrix.agents.opencode.install import RIPGREP, opencode_of, provide_program
-from llamatrix.agents.protocol import Run, Write
+from llamatrix.agents.protocol import Agent, Run, Write
 from llamatrix.agents.turn import (
     Timeouts,
     Turn,
@@ -58,7 +58,7 @@ class Stage:
     """Where turns are played; each goes on with what the last one left."""
 
     folder: Path
-    agent: OpenCode
+    agent: Agent
     sandbox: SandboxSpec
     secrets: tuple[str, ...] = ()
     files: Path

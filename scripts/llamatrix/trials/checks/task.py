@@ -40,11 +40,11 @@ class Limits(_Strict, frozen=True, kw_only=True):
 
 
 class Service(_Strict, frozen=True, kw_only=True):
-    """The API that the work must really have asked."""
+    """The API that the work must really have asked; without a host there is none."""
 
-    host: str
-    method: str
-    path: str
+    host: str = ""
+    method: str = ""
+    path: str = ""
     """A regular expression for the whole path."""
     key: str = ""
     """The environment variable that the service's key is read from; empty for none."""
@@ -98,8 +98,8 @@ class Task(_Strict, frozen=True, kw_only=True):
     title: str
     prompt: Prompt
     limits: Limits
-    service: Service
-    packages: dict[str, str]
+    service: Service = Service()
+    packages: dict[str, str] = {}
     """Module to the package it comes from, where the two may differ."""
     expect: dict[str, str] = {}
     """Texts check.py compares with."""
