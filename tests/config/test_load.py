@@ -179,6 +179,16 @@ def test_missing_key_is_refused_by_name(refused: Callable[[str, str], str]) -> N
             "sweeps.drafts-smoke.drafts[1]: 'none' is listed twice",
         ),
         (
+            "n_gen = [128]",
+            "n_gen = [128]\nconcurrency = [1, 4]",
+            "profiles.published.measure: 'speed': llama-bench has one stream",
+        ),
+        (
+            "concurrency = [1, 2, 4]\nrepetitions = 2",
+            "concurrency = [1, 0]\nrepetitions = 2",
+            "sweeps.clients-smoke.concurrency[1]: expected `int` >= 1, got 0",
+        ),
+        (
             "n_max = 1",
             "n_max = 0",
             "drafts.mtp-1.n_max: expected `int` >= 1, got 0",

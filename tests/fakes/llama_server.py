@@ -67,12 +67,13 @@ class Model:
         return "another" if MODE == "other-template" else text.removesuffix("\n")
 
     def props(self) -> dict[str, object]:
-        context = int(self.flag("--ctx-size", "4096"))
+        slots = int(self.flag("--parallel"))
+        context = int(self.flag("--ctx-size", "4096")) // slots
         if MODE == "smaller-context":
             context //= 2
         return {
             "default_generation_settings": {"n_ctx": -(-context // 256) * 256},
-            "total_slots": int(self.flag("--parallel")) + (MODE == "more-slots"),
+            "total_slots": slots + (MODE == "more-slots"),
             "model_alias": "x" if MODE == "other-alias" else self.flag("--alias"),
             "chat_template": self.template(),
             "build_info": f"b8643-{COMMIT}",
@@ -219,7 +220,9 @@ def posted(model: Model, path: str, request: dict[str, Any]) -> tuple[int, objec
     if path == "/tokenize":
         return 200, {"tokens": list(request["content"].encode())}
     if path == "/completion" and "prompt" in request:
-        return model.complete(request)
+        status, body = model.complete(request)
+        streamed = request.get("stream") and status == 200
+        return status, f"data: {json.dumps(body)}\n\n" if streamed else body
     message = {"role": "assistant", "content": "x"}
     return 200, {"choices": [{"message": message, "finish_reason": "stop"}]}
 
@@ -282,6 +285,9 @@ def main() -> None:
         "llama_kv_cache: size =    1.06 MiB (  4096 cells,   1 layers,  1/1 seqs), "
         f"K ({model.cache_type()}):    0.53 MiB, V ({model.cache_type()}):    0.53 MiB"
     )
+    if MODE == "silent-draft":
+        log("loading draft model '/home/someone/models/draft.gguf'")
+        log("the target and draft vocabs are not compatible")
     for token, text in ((2, "</s>"), (7, "<eot>"), (2, "</s>")):
         log(f"print_info: EOG token             = {token} '{text}'")
     if MODE == "deaf":

@@ -1,11 +1,11 @@
-"""`drafts.md`: ratios and step costs follow from speeds and counters."""
+"""`serve-speed.md`: ratios and step costs follow from speeds and counters."""
 
 import msgspec
 from tests.records.made import made_record
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import Draft, DraftType
-from llamatrix.engines.outcome import Done, Drafting, NotDrafting, Outcome
+from llamatrix.engines.outcome import Done, Drafting, NotDrafting, Outcome, Streams
 from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.report.views.drafts import draft_page
 
@@ -74,3 +74,25 @@ def test_server_that_does_not_draft_shows_its_outcome() -> None:
 
 def test_no_records_make_no_page() -> None:
     assert draft_page([]) == ""
+
+
+def test_clients_are_shown_together_each_and_by_their_waits() -> None:
+    records = []
+    for clients, tps in ((1, 50.0), (4, 120.0)):
+        record = _record("none", tps, repeat=1)
+        assert isinstance(record.outcome, Done)
+        sample = msgspec.structs.replace(
+            record.outcome.result,
+            streams=Streams(
+                first_token_ns=(10**9, 2 * 10**9, 3 * 10**9, 9 * 10**9),
+                tokens_per_second=(30.0, 31.0, 32.0, 33.0),
+            ),
+        )
+        test = msgspec.structs.replace(_ANSWER, concurrency=clients)
+        done = Done(result=sample)
+        records.append(msgspec.structs.replace(record, test=test, outcome=done))
+    page = draft_page(records)
+    table = page.partition("Clients at the same time")[2]
+    line = next(line for line in table.splitlines() if " x4 " in line)
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[3:9] == ["4", "120.00", "2.40", "31.50", "2.00", "9.00"]

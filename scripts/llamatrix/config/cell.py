@@ -120,15 +120,15 @@ class Cell(EngineCell, frozen=True, kw_only=True):
         """
         if self.measurement is Measurement.SERVE_SPEED:
             return tuple(
-                test
-                for n_prompt in self.sweep.n_prompt
-                for test in (
-                    SpeedTest(n_prompt=n_prompt, n_gen=0),
-                    *(
-                        SpeedTest(n_prompt=0, n_gen=n_gen, n_depth=n_prompt)
-                        for n_gen in self.sweep.n_gen
-                    ),
+                SpeedTest(
+                    n_prompt=0 if n_gen else n_prompt,
+                    n_gen=n_gen,
+                    n_depth=n_prompt if n_gen else 0,
+                    concurrency=clients,
                 )
+                for clients in self.sweep.concurrency
+                for n_prompt in self.sweep.n_prompt
+                for n_gen in (0, *self.sweep.n_gen)
             )
         sizes = [(tokens, 0) for tokens in self.sweep.n_prompt]
         sizes += [(0, tokens) for tokens in self.sweep.n_gen]
@@ -186,7 +186,7 @@ class SpeedTest(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 _LATER_SWEEP = (
     *("n_depth", "n_cpu_moe", "override_tensor", "no_kv_offload", "split_mode"),
-    *("tensor_split", "main_gpu", "drafts"),
+    *("tensor_split", "main_gpu", "drafts", "concurrency"),
 )
 _LATER = (*_LATER_SWEEP, "threads")
 """Keys that came after the first records: at their defaults they change no digest."""

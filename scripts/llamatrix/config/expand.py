@@ -23,6 +23,7 @@ from llamatrix.config.lock import (
     numbered_pin,
 )
 from llamatrix.config.matrix import (
+    NO_DRAFT,
     DraftType,
     Matrix,
     Measurement,
@@ -189,7 +190,7 @@ def _serve_cells(
         if head and engine.synthesis:
             synthesis = replace(engine.synthesis, head=True)
             with_head = replace(engine, synthesis=synthesis)
-        for name in sweep.drafts:
+        for name in sweep.drafts or (NO_DRAFT,):
             draft = matrix.drafts.get(name)
             own = None
             if draft and draft.model:

@@ -228,7 +228,9 @@ def _in_sweep(sweep: Sweep, path: str) -> Iterator[str]:
         yield f"{path}: measures nothing; fill n_prompt or n_gen"
     if not sweep.n_depth:
         yield f"{path}.n_depth: empty: leave it out, or list 0"
-    for axis in ("n_prompt", "n_gen", "n_depth"):
+    if not sweep.concurrency:
+        yield f"{path}.concurrency: empty: leave it out, or list 1"
+    for axis in ("n_prompt", "n_gen", "n_depth", "concurrency"):
         yield from _twice(getattr(sweep, axis), f"{path}.{axis}")
     yield from _in_offload(sweep, path)
     yield from _in_env(sweep.env, f"{path}.env")
@@ -242,19 +244,24 @@ def _in_served_sweep(matrix: Matrix, sweep: Sweep, path: str) -> Iterator[str]:
             yield _unknown(f"{path}.drafts[{index}]", name, known)
         elif name in sweep.drafts[:index]:
             yield f"{path}.drafts[{index}]: {name!r} is listed twice"
-    if not sweep.drafts:
+    served = any(
+        Measurement.SERVE_SPEED in profile.measure
+        and matrix.sweeps.get(profile.sweep or "") is sweep
+        for profile in matrix.profiles.values()
+    )
+    if not sweep.drafts and not served:
         return
     if not sweep.n_prompt or not sweep.n_gen:
-        yield f"{path}: drafts need both: a prompt (n_prompt) and an answer (n_gen)"
+        yield f"{path}: a server needs both: a prompt (n_prompt) and an answer (n_gen)"
     if sweep.n_depth != (0,):
         yield (
-            f"{path}.n_depth: means nothing with drafts: a server generates behind the "
-            "prompt of n_prompt tokens"
+            f"{path}.n_depth: means nothing for a server: it generates behind the prompt "
+            "of n_prompt tokens"
         )
     if 1 in sweep.n_gen:
         yield f"{path}.n_gen: 1 takes no time: a prompt yields the first token"
     if not sweep.warmup_repetitions:
-        yield f"{path}.warmup_repetitions: must be 1 or more with drafts"
+        yield f"{path}.warmup_repetitions: must be 1 or more for a server"
 
 
 def _in_drafts(matrix: Matrix) -> Iterator[str]:
@@ -501,10 +508,15 @@ def _in_weights(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
 def _in_served_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
     """Drafts that the models or pins of a profile cannot do."""
     sweep = matrix.sweeps.get(profile.sweep or "")
-    if sweep is None or Measurement.SERVE_SPEED not in profile.measure:
+    if sweep is None:
         return
-    if not sweep.drafts:
-        yield f"{path}.measure: 'serve-speed': sweeps.{profile.sweep} lists no drafts"
+    if Measurement.SPEED in profile.measure and sweep.concurrency != (1,):
+        yield (
+            f"{path}.measure: 'speed': llama-bench has one stream, and sweeps."
+            f"{profile.sweep}.concurrency lists more; measure 'serve-speed'"
+        )
+    if Measurement.SERVE_SPEED not in profile.measure:
+        return
     drafts = {
         name: matrix.drafts[name] for name in sweep.drafts if name in matrix.drafts
     }
@@ -516,16 +528,21 @@ def _in_served_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[
                 "drafts cannot be verified"
             )
     for name, draft in drafts.items():
-        if draft.type is not DraftType.MTP or draft.model is not None:
-            continue
-        for model in profile.models:
-            if model not in matrix.models or matrix.models[model].local:
-                continue
-            if profile.weights.synthetic and model not in WITH_SYNTHETIC_HEAD:
-                yield (
-                    f"{path}.models: {model}: draft {name!r} needs a prediction head, "
-                    "and its synthetic weights have none"
-                )
+        if draft.type is DraftType.MTP and draft.model is None:
+            yield from _without_head(matrix, profile, f"{path}.models", name)
+
+
+def _without_head(
+    matrix: Matrix, profile: Profile, path: str, draft: str
+) -> Iterator[str]:
+    """Models whose synthetic weights have no head to draft with."""
+    for model in profile.models:
+        local = model in matrix.models and matrix.models[model].local
+        if profile.weights.synthetic and not local and model not in WITH_SYNTHETIC_HEAD:
+            yield (
+                f"{path}: {model}: draft {draft!r} needs a prediction head, and its "
+                "synthetic weights have none"
+            )
 
 
 def _in_agent(matrix: Matrix, agent: AgentSetup, path: str) -> Iterator[str]:

@@ -322,6 +322,8 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The longest that one test may take."""
     drafts: tuple[Key, ...] = ()
     """Of serve-speed cells, one for each: `none`, or a name of `[drafts]`."""
+    concurrency: tuple[Annotated[int, Meta(ge=1, le=64)], ...] = (1,)
+    """Of serve-speed cells: clients that ask at the same time, each with a slot."""
     env: dict[EnvName, str] = {}
     """Variables that llama-bench is started with, beside those of the harness."""
 

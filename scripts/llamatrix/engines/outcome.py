@@ -38,6 +38,15 @@ class Drafting(Struct, frozen=True, kw_only=True):
         return 1 + self.accepted / self.drafts if self.drafts else 1.0
 
 
+class Streams(Struct, frozen=True, kw_only=True):
+    """What each client saw of its measured requests, one value for each."""
+
+    first_token_ns: tuple[Nanoseconds, ...]
+    """From sending the request to the first token."""
+    tokens_per_second: tuple[TokensPerSecond, ...]
+    """After the first token, by the server's clock."""
+
+
 class SpeedSample(Struct, frozen=True, kw_only=True, tag="speed"):
     """One test of one process, normalised from what the engine printed.
 
@@ -82,6 +91,8 @@ class SpeedSample(Struct, frozen=True, kw_only=True, tag="speed"):
     """Of a server: each whole request by the client's clock."""
     drafting: Drafting | None = None
     """Of a server's generation."""
+    streams: Streams | None = None
+    """Of a server's generation for several clients."""
     memory_bytes: int | None = None
     """The peak of the process's GPU memory during its repetitions; None if unknown."""
     raw: Raw

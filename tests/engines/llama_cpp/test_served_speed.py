@@ -25,7 +25,7 @@ from llamatrix.engines.protocol import Bench, Served
 PROMPT = SpeedTest(n_prompt=256, n_gen=0)
 ANSWER = SpeedTest(n_prompt=0, n_gen=64, n_depth=256)
 DRAFT = Draft(type=DraftType.MTP, n_max=2)
-Measured = Callable[[Draft | None], dict[SpeedTest, Outcome]]
+Measured = Callable[..., dict[SpeedTest, Outcome]]
 
 
 @pytest.fixture
@@ -39,7 +39,11 @@ def measured(tmp_path: Path, fake_program: Callable[[str, str], Path]) -> Measur
         log=tmp_path / "logs" / "cell",
     )
 
-    def measure(draft: Draft | None) -> dict[SpeedTest, Outcome]:
+    def measure(draft: Draft | None, *, clients: int = 1) -> dict[SpeedTest, Outcome]:
+        tests = [
+            msgspec.structs.replace(test, concurrency=clients)
+            for test in (PROMPT, ANSWER)
+        ]
         results: list[SpeedResult] = []
         measure_served(
             bench,
@@ -49,11 +53,11 @@ def measured(tmp_path: Path, fake_program: Callable[[str, str], Path]) -> Measur
                 draft=draft,
                 draft_weights=None,
             ),
-            [PROMPT, ANSWER],
+            tests,
             on_result=results.append,
             on_progress=lambda _: None,
         )
-        assert [result.test for result in results] == [PROMPT, ANSWER]
+        assert [result.test for result in results] == tests
         return {result.test: result.outcome for result in results}
 
     return measure
@@ -68,6 +72,19 @@ def test_speed_leaves_out_the_token_that_the_prompt_yields(measured: Measured) -
     assert answer.result.steady == pytest.approx((50 * 63 / 64,) * 2)
     assert answer.result.tokens == (63, 63, 63)
     assert len(answer.result.client_ns) == 3
+
+
+def test_clients_ask_together_and_share_the_time(measured: Measured) -> None:
+    prompt, answer = measured(None, clients=3).values()
+    assert isinstance(prompt, Done)
+    assert isinstance(answer, Done)
+    sample, streams = answer.result, answer.result.streams
+    assert (prompt.result.tokens, sample.tokens) == ((768,) * 3, (189,) * 3)
+    assert sample.concurrency == 3
+    assert streams
+    assert streams.tokens_per_second == pytest.approx((50 * 63 / 64,) * 6)
+    assert len(streams.first_token_ns) == 6
+    assert max(streams.first_token_ns) <= max(sample.client_ns)
 
 
 def test_drafts_are_counted_over_the_measured_requests_alone(
@@ -89,6 +106,10 @@ def test_server_that_does_not_draft_gives_no_number(
     for outcome in measured(DRAFT).values():
         assert isinstance(outcome, NotDrafting)
         assert outcome.reason == "the server runs without speculative decoding"
+        assert outcome.tail == (
+            "loading draft model 'draft.gguf'",
+            "the target and draft vocabs are not compatible",
+        )
 
 
 def test_short_answer_is_no_number(

@@ -74,13 +74,17 @@ class LlamaCpp:
         on_progress: Callable[[str], None],
     ) -> tuple[shell.Ended, list[SpeedTest]]:
         if bench.served:
-            return measure_served(
+            one_server = [
+                test for test in tests if test.concurrency == tests[0].concurrency
+            ]
+            ended = measure_served(
                 bench,
                 bench.served,
-                tests,
+                one_server,
                 on_result=on_result,
                 on_progress=on_progress,
-            ), []
+            )
+            return ended, [test for test in tests if test not in one_server]
         first = llama_bench.one_process(tests)
         argv = _argv(bench, first)
         process = Process(

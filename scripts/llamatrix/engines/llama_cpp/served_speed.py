@@ -1,16 +1,19 @@
-"""Measure a sweep on llama-server, one request at a time, with drafts or without.
+"""Measure a sweep on llama-server: one client or several, with drafts or without.
 
 llama-bench cannot draft. Speeds are computed here from tokens and milliseconds: the
 server's own `predicted_per_second` counts the first token at one pin and not at another.
 """
 
+import re
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Barrier
 
 import msgspec
 
@@ -19,6 +22,7 @@ from llamatrix.config.matrix import Server
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.output import DraftCounters, parse_draft_counters
 from llamatrix.engines.llama_cpp.server import (
+    CONTEXT_STEP,
     Serving,
     Timeouts,
     read_log,
@@ -37,9 +41,11 @@ from llamatrix.engines.outcome import (
     SpeedResult,
     SpeedSample,
     Stage,
+    Streams,
     TimedOut,
 )
 from llamatrix.engines.protocol import Bench, Served, StartupError, StartupFailure
+from llamatrix.redaction import without_folders
 from llamatrix.shell import TAIL_LINES, Ended
 from llamatrix.web import LateAnswerError, NoAnswerError, WrongAnswerError
 
@@ -64,8 +70,9 @@ class _Timings(msgspec.Struct):
     predicted_ms: float
 
 
-class _Completion(msgspec.Struct):
-    timings: _Timings
+class _Chunk(msgspec.Struct):
+    timings: _Timings | None = None
+    """In the last one."""
 
 
 class _Slot(msgspec.Struct):
@@ -87,8 +94,16 @@ class _Models(msgspec.Struct):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Answer:
+    """One request: times by the client's clock, which all clients share."""
+
     timings: _Timings
-    client_ns: int
+    begin_ns: int
+    first_ns: int
+    end_ns: int
+
+
+_Round = tuple[_Answer, ...]
+"""The answers to all clients, which ask at the same time."""
 
 
 def measure_served(
@@ -99,7 +114,10 @@ def measure_served(
     on_result: Callable[[SpeedResult], None],
     on_progress: Callable[[str], None],
 ) -> Ended:
-    """Start one server and measure every test on it; each gets an outcome."""
+    """Start one server and measure every test on it; each gets an outcome.
+
+    All have the same concurrency: the server has a slot for each client.
+    """
     begin = time.monotonic()
     launch = _launch(bench, served, tests)
     process_id = uuid.uuid4().hex[:12]
@@ -126,11 +144,11 @@ def measure_served(
                 for outcome in _outcomes(serving, bench, served, _same_prompt(rest)):
                     settle(outcome)
     except StartupError as error:
-        tail = tuple(read_log(log).splitlines()[-TAIL_LINES:])
+        tail = _tail(log)
         while rest:
             settle(_start_outcome(error, tail))
     except (NoAnswerError, WrongAnswerError) as error:
-        tail = (str(error), *read_log(log).splitlines()[-TAIL_LINES:])
+        tail = (str(error), *_tail(log))
         late = isinstance(error, LateAnswerError)
         while rest:
             settle(
@@ -154,6 +172,8 @@ def _launch(bench: Bench, served: Served, tests: Sequence[SpeedTest]) -> Launch:
     sweep = bench.sweep
     needed = max(test.n_depth + test.n_prompt + test.n_gen for test in tests)
     needed += _ROOM_TOKENS + (served.draft.n_max or 0 if served.draft else 0)
+    clients = tests[0].concurrency
+    needed = clients * -(-needed // CONTEXT_STEP) * CONTEXT_STEP
     return Launch(
         program=bench.program,
         weights=bench.weights,
@@ -162,7 +182,7 @@ def _launch(bench: Bench, served: Served, tests: Sequence[SpeedTest]) -> Launch:
             served.model, ctx_size=needed, chat_template_file=None
         ),
         server=Server(
-            parallel=1,
+            parallel=clients,
             batch_size=sweep.batch_size,
             ubatch_size=sweep.ubatch_size,
             cache_type_k=sweep.cache_type_k,
@@ -207,12 +227,20 @@ def _same_prompt(tests: Sequence[SpeedTest]) -> list[SpeedTest]:
     return first
 
 
+def _tail(log: Path, about: str = "") -> tuple[str, ...]:
+    """Return the log's last lines, those that match, without folders of this machine."""
+    lines = [line for line in read_log(log).splitlines() if re.search(about, line)]
+    return tuple(map(without_folders, lines[-TAIL_LINES:]))
+
+
 def _start_outcome(error: StartupError, tail: tuple[str, ...]) -> Outcome:
     if error.failure is StartupFailure.MEMORY:
         return OutOfMemory(exit_code=1, tail=tail, stage=Stage.LOADING)
     if error.failure is StartupFailure.SLOW:
         return TimedOut(after_s=0, tail=tail)
-    return Crashed(exit_code=1, tail=(*filter(None, [error.log_line]), *tail))
+    return Crashed(
+        exit_code=1, tail=(*filter(None, [without_folders(error.log_line)]), *tail)
+    )
 
 
 def _outcomes(
@@ -222,67 +250,92 @@ def _outcomes(
     n_prompt = tests[0].n_prompt or tests[0].n_depth
     prompt = _prompt(serving, n_prompt)
     lengths = [test.n_gen for test in tests if test.n_gen] or [2]
-    runs = {n_gen: _run(serving, bench, prompt, n_gen) for n_gen in lengths}
-    answers, _ = runs[lengths[0]]
+    clients = tests[0].concurrency
+    runs = {
+        n_gen: _run(serving, bench, prompt, n_gen, clients=clients) for n_gen in lengths
+    }
     for test in tests:
-        if test.n_gen:
-            answers, counters = runs[test.n_gen]
-            yield _generation_outcome(serving, bench, served, test, answers, counters)
-        elif wrong := next(
+        rounds, counters = runs[test.n_gen or lengths[0]]
+        answers = [answer for one in rounds for answer in one]
+        asked = test.n_gen or n_prompt
+        done = next(
             (
-                one.timings.prompt_n
-                for one in answers
-                if one.timings.prompt_n != n_prompt
+                tokens
+                for answer in answers
+                if (tokens := _tokens(test, answer.timings)) != asked
             ),
             None,
-        ):
-            yield Invalid(
-                reason=f"{wrong} prompt tokens processed where {n_prompt} were sent",
-                tail=(),
-            )
-        elif why := _not_drafting(serving, served, runs[lengths[0]][1]):
-            yield why
+        )
+        if done is not None:
+            what = "tokens generated" if test.n_gen else "prompt tokens processed"
+            reason = f"{done} {what} where {asked} were asked"
+            yield Invalid(reason=reason, tail=())
         else:
-            yield Done(
-                result=_sample(
-                    serving,
-                    bench,
-                    test,
-                    [(n_prompt, one.timings.prompt_ms) for one in answers],
-                    answers,
-                    None,
-                )
+            yield _not_drafting(serving, served, counters) or Done(
+                result=_sample(serving, bench, served, test, rounds, counters)
             )
+
+
+def _tokens(test: SpeedTest, timings: _Timings) -> int:
+    return timings.predicted_n if test.n_gen else timings.prompt_n
 
 
 def _run(
-    serving: Serving, bench: Bench, prompt: tuple[int, ...], n_gen: int
-) -> tuple[list[_Answer], DraftCounters]:
+    serving: Serving, bench: Bench, prompt: tuple[int, ...], n_gen: int, *, clients: int
+) -> tuple[list[_Round], DraftCounters]:
     """Send the warm-up and the measured requests; count only over the measured."""
     warmup = bench.sweep.warmup_repetitions
-    answers = []
+    rounds = []
     before = _counters(serving)
     for number in range(warmup + bench.sweep.repetitions):
         if number == warmup:
             before = _counters(serving)
-        request = {
-            "prompt": prompt,
-            "n_predict": n_gen,
-            "cache_prompt": False,
-            "temperature": 0,
-            "seed": number,
-            "ignore_eos": True,
-            "logit_bias": [(token, False) for token in serving.end_tokens()],
-        }
-        begin = time.perf_counter_ns()
-        reply = serving.site.post(
-            "/completion", request, timeout_s=bench.sweep.timeout_s
-        )
-        client_ns = time.perf_counter_ns() - begin
-        answers.append(
-            _Answer(timings=reply.read(_Completion).timings, client_ns=client_ns)
-        )
-    return answers, _counters(serving).since(before)
+        requests = [
+            {
+                "prompt": prompt[client:] + prompt[:client],
+                "n_predict": n_gen,
+                "cache_prompt": False,
+                "temperature": 0,
+                "seed": number * clients + client,
+                "ignore_eos": True,
+                "logit_bias": [(token, False) for token in serving.end_tokens()],
+                "stream": True,
+            }
+            for client in range(clients)
+        ]
+        ready = Barrier(clients)
+
+        def ask(request: dict[str, object], ready: Barrier = ready) -> _Answer:
+            ready.wait()
+            return _ask(serving, request, timeout_s=bench.sweep.timeout_s)
+
+        with ThreadPoolExecutor(clients) as pool:
+            rounds.append(tuple(pool.map(ask, requests)))
+    return rounds, _counters(serving).since(before)
+
+
+def _ask(
+    serving: Serving, request: Mapping[str, object], *, timeout_s: float
+) -> _Answer:
+    """Send one request and time its chunks: several may arrive for one step."""
+    timings = first_ns = None
+    begin_ns = time.perf_counter_ns()
+    for line in serving.site.stream("/completion", request, timeout_s=timeout_s):
+        if line.startswith("data: {"):
+            first_ns = first_ns or time.perf_counter_ns()
+            try:
+                chunk = msgspec.json.decode(line.removeprefix("data: "), type=_Chunk)
+            except msgspec.MsgspecError as error:
+                raise WrongAnswerError(f"/completion: {error}: {line[:300]}") from error
+            timings = chunk.timings or timings
+    if timings is None or first_ns is None:
+        raise WrongAnswerError("/completion: the stream ended without timings")
+    return _Answer(
+        timings=timings,
+        begin_ns=begin_ns,
+        first_ns=first_ns,
+        end_ns=time.perf_counter_ns(),
+    )
 
 
 def _counters(serving: Serving) -> DraftCounters:
@@ -316,61 +369,48 @@ def _not_drafting(
         reason = "no draft was verified in any measured request"
     else:
         return None
-    lines = read_log(serving.log).splitlines()
-    told = [line for line in lines if "specul" in line or "draft" in line]
-    return NotDrafting(reason=reason, tail=tuple(told[-TAIL_LINES:]))
+    return NotDrafting(reason=reason, tail=_tail(serving.log, r"specul|draft|vocabs"))
 
 
-def _generation_outcome(
-    serving: Serving,
-    bench: Bench,
-    served: Served,
-    test: SpeedTest,
-    answers: Sequence[_Answer],
-    counters: DraftCounters,
-) -> Outcome:
-    for answer in answers:
-        if answer.timings.predicted_n != test.n_gen:
-            return Invalid(
-                reason=f"{answer.timings.predicted_n} tokens generated where "
-                f"{test.n_gen} were asked",
-                tail=(),
-            )
-    if why := _not_drafting(serving, served, counters):
-        return why
-    drafting = Drafting(
-        draft=served.draft,
-        tokens=bench.sweep.repetitions * test.n_gen,
-        decode_calls=counters.decode_calls,
-        drafts=counters.drafts,
-        drafted=counters.drafted,
-        accepted=counters.accepted,
-        accepted_by_position=counters.accepted_by_position,
-        own_bytes=serving.memory().own_bytes,
-    )
-    times = [(test.n_gen - 1, one.timings.predicted_ms) for one in answers]
-    return Done(result=_sample(serving, bench, test, times, answers, drafting))
+def _duration(test: SpeedTest, answers: _Round) -> tuple[int, float]:
+    """Return the tokens of a round, and its nanoseconds.
+
+    Of one client by the server's clock. Of several it is the time that they share: until
+    each has its first token, then from the first of these to the end of all answers.
+    """
+    timings = [answer.timings for answer in answers]
+    tokens = sum(_tokens(test, one) - bool(test.n_gen) for one in timings)
+    if len(answers) == 1:
+        own = timings[0].predicted_ms if test.n_gen else timings[0].prompt_ms
+        return tokens, 1e6 * own
+    firsts = [answer.first_ns for answer in answers]
+    if test.n_gen:
+        return tokens, max(answer.end_ns for answer in answers) - min(firsts)
+    return tokens, max(firsts) - min(answer.begin_ns for answer in answers)
 
 
 def _sample(
     serving: Serving,
     bench: Bench,
+    served: Served,
     test: SpeedTest,
-    times: Sequence[tuple[int, float]],
-    answers: Sequence[_Answer],
-    drafting: Drafting | None,
+    rounds: Sequence[_Round],
+    counters: DraftCounters,
 ) -> SpeedSample:
-    """Build the sample from tokens and milliseconds of each request."""
-    speeds = [1000 * tokens / ms for tokens, ms in times]
+    durations = [_duration(test, one) for one in rounds]
+    speeds = [1e9 * tokens / ns for tokens, ns in durations]
     models = serving.site.get("/v1/models", timeout_s=_TOKENIZE_TIMEOUT_S).read(_Models)
     meta = next((one.meta for one in models.data if one.meta), _ModelMeta())
     number, _, commit = serving.props.build_info.partition("-")
+    warmup = bench.sweep.warmup_repetitions
+    measured = [answer for one in rounds[warmup:] for answer in one]
     return SpeedSample(
         test=test,
         depth_tokens=test.n_depth,
-        warmup_repetitions=bench.sweep.warmup_repetitions,
-        tokens=tuple(tokens for tokens, _ in times),
-        nanoseconds=tuple(max(1, round(1e6 * ms)) for _, ms in times),
+        concurrency=test.concurrency,
+        warmup_repetitions=warmup,
+        tokens=tuple(tokens for tokens, _ in durations),
+        nanoseconds=tuple(max(1, round(ns)) for _, ns in durations),
         tokens_per_second=tuple(speeds),
         published_tps=statistics.fmean(speeds),
         published_sd_tps=statistics.stdev(speeds) if len(speeds) > 1 else 0.0,
@@ -382,7 +422,33 @@ def _sample(
         model_bytes=meta.size,
         model_params=meta.n_params,
         threads=bench.sweep.threads or 0,
-        client_ns=tuple(answer.client_ns for answer in answers),
-        drafting=drafting,
-        raw=msgspec.Raw(msgspec.json.encode([one.timings for one in answers])),
+        client_ns=tuple(
+            max(answer.end_ns for answer in one)
+            - min(answer.begin_ns for answer in one)
+            for one in rounds
+        ),
+        drafting=Drafting(
+            draft=served.draft,
+            tokens=len(measured) * test.n_gen,
+            decode_calls=counters.decode_calls,
+            drafts=counters.drafts,
+            drafted=counters.drafted,
+            accepted=counters.accepted,
+            accepted_by_position=counters.accepted_by_position,
+            own_bytes=serving.memory().own_bytes,
+        )
+        if test.n_gen
+        else None,
+        streams=Streams(
+            first_token_ns=tuple(one.first_ns - one.begin_ns for one in measured),
+            tokens_per_second=tuple(
+                1000 * (one.timings.predicted_n - 1) / one.timings.predicted_ms
+                for one in measured
+            ),
+        )
+        if test.n_gen
+        else None,
+        raw=msgspec.Raw(
+            msgspec.json.encode([[answer.timings for answer in one] for one in rounds])
+        ),
     )

@@ -38,7 +38,7 @@ _PORT_TRIES = 3
 _REPORT_EVERY_S = 15.0
 _GROUP_GRACE_S = 0.2
 _MEMORY_SHARE = 0.9
-_CONTEXT_STEP = 256
+CONTEXT_STEP = 256
 """llama.cpp rounds a context up to a multiple of this."""
 
 
@@ -338,7 +338,7 @@ def _differences(
 ) -> Iterator[tuple[str, object, object]]:
     server = launch.server
     slot_tokens = launch.model.ctx_size // server.parallel
-    if not slot_tokens <= props.context_tokens < slot_tokens + _CONTEXT_STEP:
+    if not slot_tokens <= props.context_tokens < slot_tokens + CONTEXT_STEP:
         yield "ctx_size of one slot", slot_tokens, props.context_tokens
     if props.total_slots != server.parallel:
         yield "parallel", server.parallel, props.total_slots

@@ -1,9 +1,11 @@
-"""`drafts.md`: what drafts cost and bring on llama-server, against decoding without."""
+"""`serve-speed.md`: what drafts cost and bring on llama-server, and several clients."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
+
+import msgspec
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import NO_DRAFT
@@ -23,6 +25,8 @@ _NOTES = """\
 - mean length: tokens that one step yields, the verified one included
 - step cost: time of a step with drafts ÷ without. Drafting pays where the mean length is
   above it
+- of several clients tokens/s are the sum over the time that they share: until each has
+  its first token, or from the first of these to the end of all answers
 - intervals (95 %, Student's t over processes) are of the ratio to no drafts
 """
 
@@ -30,11 +34,11 @@ _NOTES = """\
 def write_draft_page(
     records: Iterable[SpeedRecord], reports: Path, *, current: frozenset[str]
 ) -> Path | None:
-    """`drafts.md`; None without records."""
+    """`serve-speed.md`; None without records."""
     text = draft_page(records, current=current)
     if not text:
         return None
-    path = reports / "drafts.md"
+    path = reports / "serve-speed.md"
     try:
         reports.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -54,7 +58,7 @@ def draft_page(
     for draft, own in by_draft.items():
         for group in groups(own, current=current):
             facing.setdefault((group.host_slug, group.title), {})[draft] = group
-    parts = ["# Drafts", "", _NOTES] if facing else []
+    parts = ["# Speed of llama-server", "", _NOTES] if facing else []
     for (_, title), drafts in sorted(facing.items()):
         first = next(iter(drafts.values())).records[0]
         parts += [
@@ -64,18 +68,17 @@ def draft_page(
             f"- host: {first.host.summary}",
             f"- engine: llama.cpp {first.build.commit[:9]}",
             "",
-            markdown(step_cost_table(drafts)),
+            *(
+                markdown(table)
+                for table in (step_cost_table(drafts), streams_table(drafts))
+                if table.rows
+            ),
         ]
     return "\n".join(parts)
 
 
 def step_cost_table(drafts: dict[str, Group]) -> Table:
     """By model and generation, each draft against none."""
-    keys = {
-        key: None for group in drafts.values() for key in group.results if key[1].n_gen
-    }
-    ordered = sorted(keys, key=lambda key: (key[0], key[1].n_depth, key[1].n_gen))
-    names = sorted(drafts, key=lambda name: (name != NO_DRAFT, *_order(drafts[name])))
     return Table(
         caption="Step cost and break-even",
         columns=(
@@ -89,12 +92,70 @@ def step_cost_table(drafts: dict[str, Group]) -> Table:
             *numbers("n (processes×repetitions)"),
         ),
         rows=tuple(
-            _row(model, test, name, drafts)
-            for model, test in ordered
-            for name in names
-            if (model, test) in drafts[name].results
+            _row(model, test, name, drafts) for model, test, name in _places(drafts)
         ),
     )
+
+
+def streams_table(drafts: dict[str, Group]) -> Table:
+    """What several clients get together and each; no rows where there was only one."""
+    places = list(_places(drafts))
+    several = any(test.concurrency > 1 for _, test, _ in places)
+    return Table(
+        caption="Clients at the same time",
+        columns=(
+            *("Model", "Test", "Draft"),
+            *numbers("Clients", "All, tokens/s", "÷ one client", "Each, tokens/s"),
+            *numbers("First token p50, s", "p95, s", "Prompts, tokens/s"),
+            *numbers("n (processes×repetitions)"),
+        ),
+        rows=tuple(
+            _streams_row(model, test, drafts[name], name)
+            for model, test, name in places
+            if several
+        ),
+    )
+
+
+def _streams_row(model: str, test: SpeedTest, group: Group, name: str) -> Row:
+    result = group.results[model, test]
+    alone = group.results.get((model, msgspec.structs.replace(test, concurrency=1)))
+    prompt = SpeedTest(n_prompt=test.n_depth, n_gen=0, concurrency=test.concurrency)
+    streams = [row.streams for row in result.rows if row.streams]
+    waits = sorted(ns / 1e9 for one in streams for ns in one.first_token_ns)
+    each = [tps for one in streams for tps in one.tokens_per_second]
+    used = result.used if streams else ()
+    ratio = result.mean / alone.mean if alone and alone.mean and result.mean else None
+    return (
+        *(model, test.name, name),
+        number(test.concurrency, "{}".format),
+        speed_cell(result, hundredths),
+        number(ratio, hundredths, records=used),
+        number(median(each) if each else None, hundredths, "tokens/s", records=used),
+        number(_at(waits, 0.5), hundredths, "s", records=used),
+        number(_at(waits, 0.95), hundredths, "s", records=used),
+        speed_cell(group.results.get((model, prompt)), hundredths),
+        number(len(result.rows), result.count if result.rows else "0"),
+    )
+
+
+def _at(ordered: Sequence[float], share: float) -> float | None:
+    """The smallest value that this share of all values does not exceed."""
+    place = math.ceil(share * len(ordered)) - 1
+    return ordered[max(0, place)] if ordered else None
+
+
+def _places(drafts: dict[str, Group]) -> Iterator[tuple[str, SpeedTest, str]]:
+    """Each model and generation with each draft, in the tables' order."""
+    keys = {key for group in drafts.values() for key in group.results if key[1].n_gen}
+    names = sorted(drafts, key=lambda name: (name != NO_DRAFT, *_order(drafts[name])))
+    for model, test in sorted(
+        keys,
+        key=lambda key: (key[0], key[1].n_depth, key[1].n_gen, key[1].concurrency),
+    ):
+        for name in names:
+            if (model, test) in drafts[name].results:
+                yield model, test, name
 
 
 def _order(group: Group) -> tuple[float, float]:
@@ -110,7 +171,7 @@ def _counts(records: Sequence[SpeedRecord]) -> list[Drafting]:
 
 def _row(model: str, test: SpeedTest, name: str, drafts: dict[str, Group]) -> Row:
     result = drafts[name].results[model, test]
-    prompt = SpeedTest(n_prompt=test.n_depth, n_gen=0)
+    prompt = SpeedTest(n_prompt=test.n_depth, n_gen=0, concurrency=test.concurrency)
     bare = drafts.get(NO_DRAFT)
     base = bare.results if bare else {}
     ratio = _ratio(result, base.get((model, test)))
