@@ -41,6 +41,9 @@ _SESSIONS = HOME / "sessions"
 _CALL_TIMEOUT_MS = 24 * 3_600_000
 """Never the first to end a call: a slow prefill takes what it takes."""
 
+_SAFETY_TOKENS = 4096
+"""Pi asks for answers so short that this many tokens of its window stay free. In a small
+context they then have one token; llama-server itself refuses what is too long."""
 _COMPACTION_SIGN = "context summarization assistant"
 _TOOLS = ("read", "bash", "edit", "write")
 _MCP = "mcp__{server}__{tool}"
@@ -113,7 +116,7 @@ class Pi:
         model = {
             "id": self.model,
             "reasoning": False,  # true sends a role and a field of OpenAI's own
-            "contextWindow": self.context_tokens,
+            "contextWindow": self.context_tokens + _SAFETY_TOKENS,
             "maxTokens": self.output_tokens,
         }
         provider = {
