@@ -16,6 +16,8 @@ from llamatrix.commands import flags
 from llamatrix.errors import BenchError
 
 F = TypeVar("F")
+COMMANDS: dict[str, tuple[str, type]] = {}
+"""By name, the docstring and the flags of each command."""
 terminal.end_with_the_reader_of_help(sys.argv)
 try:
     flags.refuse_renamed(sys.argv)
@@ -29,6 +31,9 @@ def command(
     """An Invoke task of a function of its flags, which returns the exit code or None."""
 
     def wrap(body: Callable[[F], int | None]) -> Any:  # noqa: ANN401
+        called = name or body.__name__.replace("_", "-")
+        COMMANDS[called] = (inspect.getdoc(body) or "", takes)
+
         @functools.wraps(body)
         def guarded(c: Context, **written: Any) -> None:  # noqa: ANN401
             terminal.prepare()
@@ -304,6 +309,16 @@ def lint(_f: flags.NoFlags) -> None:
     dev.lint()
 
 
+@command(flags.DocsFlags)
+def docs(f: flags.DocsFlags) -> None:
+    """Write the references of docs/ from the types and build the site."""
+    from llamatrix.commands import docs as documentation
+
+    documentation.write_references(COMMANDS)
+    if not f.references:
+        documentation.build_site()
+
+
 @command(flags.TestFlags)
 def test(f: flags.TestFlags) -> None:
     """Run the tests."""
@@ -328,5 +343,5 @@ namespace = Collection(
     ),
     *(context, table, export, merge, llm_judge, compare, audit, certificate),
     *(regress, verdict, all_, doctor, task_check, regrade, bench_self),
-    *(regress_selftest, lint, test),
+    *(regress_selftest, lint, docs, test),
 )

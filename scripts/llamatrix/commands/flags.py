@@ -445,6 +445,13 @@ class RegressSelftestFlags:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DocsFlags:
+    references: bool = flag(
+        default=False, text="only rewrite docs/reference/ from the types"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TestFlags:
     all: bool = flag(default=False, text="also the slow tests: compiler, real programs")
     update_golden: bool = flag(default=False, text="rewrite the golden files")

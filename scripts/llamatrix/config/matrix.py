@@ -4,7 +4,11 @@ Keys of llama.cpp's programs carry their flag's own name with underscores, so th
 `--ctx-size` is `ctx_size`; sizes count tokens.
 """
 
+import ast
+import itertools
+from collections.abc import Iterator
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -122,7 +126,9 @@ class Pin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One llama.cpp, from one of four places: package, git, path or binaries."""
 
     package: str = ""
+    """Name of a source package that carries llama.cpp's git objects."""
     version: str = ""
+    """Of the package: an exact one."""
     commit: Annotated[str, Meta(pattern=r"^([0-9a-f]{40})?$")] = ""
     """Of a package: any commit that is complete in it."""
     git: str = ""
@@ -147,6 +153,7 @@ class Build(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One way of compiling a pin."""
 
     backend: Backend
+    """What computes: the processor, or NVIDIA cards."""
     cuda_capabilities: tuple[Capability, ...] = ()
     """Compute capabilities to compile for; empty means the card of this machine."""
     cmake: dict[str, str] = {}
@@ -495,8 +502,16 @@ class Matrix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def matrix_schema() -> str:
-    """Indented JSON text with a final newline: the content of `matrix.schema.json`."""
+    """Indented JSON text with a final newline: the content of `matrix.schema.json`.
+
+    The docstrings of fields are the descriptions of its keys: editors show them.
+    """
     schema = msgspec.json.schema(Matrix)
+    for name, docstrings in _docstrings_of_fields():
+        definition = schema["$defs"].get(name, {})
+        for field, text in docstrings.items():
+            if field in definition.get("properties", {}):
+                definition["properties"][field]["description"] = text
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "llamatrix matrix.toml"
     kinds = ("package", "version", "commit"), ("git", "rev"), ("path",), ("binaries",)
@@ -505,3 +520,20 @@ def matrix_schema() -> str:
     model["dependentRequired"] = OF_A_SOURCE
     model["oneOf"] = [{"required": ["file"]}, {"required": ["package"]}]
     return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"
+
+
+def _docstrings_of_fields() -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield each class of this module with the docstrings below its fields."""
+    for node in ast.parse(Path(__file__).read_text()).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        found = {}
+        for field, below in itertools.pairwise(node.body):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(below, ast.Expr)
+                and isinstance(below.value, ast.Constant)
+            ):
+                found[field.target.id] = " ".join(str(below.value.value).split())
+        yield node.name, found
