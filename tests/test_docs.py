@@ -76,7 +76,8 @@ def test_toml_snippets_are_accepted_in_matrix_toml(tmp_path: Path) -> None:
     raw = tomllib.loads((ROOT / "matrix.toml").read_text())
     for block in blocks:
         for table, entries in tomllib.loads(block).items():
-            raw[table] = {**raw[table], **entries}
+            for key, entry in entries.items():
+                raw[table][key] = {**raw[table].get(key, {}), **entry}
     path = tmp_path / "matrix.toml"
     path.write_text(tomli_w.dumps(raw))
     assert len(blocks) >= 4
