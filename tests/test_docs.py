@@ -77,7 +77,8 @@ def test_toml_snippets_are_accepted_in_matrix_toml(tmp_path: Path) -> None:
     for block in blocks:
         for table, entries in tomllib.loads(block).items():
             for key, entry in entries.items():
-                raw[table][key] = {**raw[table].get(key, {}), **entry}
+                known = raw.setdefault(table, {})
+                known[key] = {**known.get(key, {}), **entry}
     path = tmp_path / "matrix.toml"
     path.write_text(tomli_w.dumps(raw))
     assert len(blocks) >= 4
