@@ -86,7 +86,7 @@ class AgentCase:
         baseline, candidate = (self.cells[arm] for arm in Arm)
         parts = [
             "agent",
-            baseline.weights_key,
+            both(baseline.weights_key, candidate.weights_key),
             both(baseline.pin_key, candidate.pin_key),
             both(baseline.build_key, candidate.build_key),
             both(baseline.agent_name, candidate.agent_name),
@@ -162,7 +162,7 @@ def agent_cases(
         facing = dict(zip(Arm, pair, strict=True))
         named: dict[Arm, Template] = {}
         for arm, cell in facing.items():
-            template = templates(arm, facing[Arm.BASELINE].model)
+            template = templates(arm, cell.model)
             own = cell.template and cell.template.result_sha256
             if template and template.sha256 != own:
                 named[arm] = template
