@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -503,3 +504,39 @@ def test_templates_of_synthetic_weights_come_from_a_package(tmp_path: Path) -> N
     (tmp_path / "matrix.toml").write_text(f'{text}\n[pins.mine]\npath = "x"\n')
     with pytest.raises(MatrixError, match="template_pin: 'mine' is no package"):
         load_matrix(tmp_path / "matrix.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        (
+            "http://127",
+            "127",
+            "endpoints.mine.url: '127.0.0.1:8080/v1': not an address",
+        ),
+        ("http://", "http://me:secret@", "endpoints.mine.url: '127.0.0.1:8080/v1'"),
+        ('["mine"]', '["mein"]', "profiles.mine.endpoints[0]: unknown name 'mein'"),
+        (
+            '["speed"]',
+            '["agent"]',
+            "profiles.mine.measure: lists 'agent', but endpoints",
+        ),
+        (
+            "[profiles.mine]\n",
+            "[endpoints.mine.request]\nstream = false\n[profiles.mine]\n",
+            "endpoints.mine.request.stream: set by the harness",
+        ),
+    ],
+)
+def test_endpoint_is_refused_with_its_key(
+    tmp_path: Path, old: str, new: str, complaint: str
+) -> None:
+    page = (ROOT / "docs/howto/my-endpoint.md").read_text()
+    block = textwrap.dedent(page.split("```toml")[1].split("```")[0])
+    assert old in block
+    path = tmp_path / "matrix.toml"
+    path.write_text((ROOT / "matrix.toml").read_text() + block.replace(old, new, 1))
+    with pytest.raises(MatrixError) as caught:
+        load_matrix(path)
+    assert complaint in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -333,6 +333,14 @@ def _in_endpoints(matrix: Matrix) -> Iterator[str]:
             yield f"endpoint_sweeps.{key}: measures nothing; fill n_prompt or n_gen"
         for axis in ("n_prompt", "n_gen", "n_depth", "concurrency"):
             yield from _twice(getattr(sweep, axis), f"endpoint_sweeps.{key}.{axis}")
+    for key, profile in matrix.profiles.items():
+        path = f"profiles.{key}"
+        if profile.endpoints:
+            yield from _in_axis(
+                f"{path}.endpoints", profile.endpoints, matrix.endpoints
+            )
+            if Measurement.AGENT in profile.measure and not profile.models:
+                yield f"{path}.measure: lists 'agent', but endpoints have no trials"
 
 
 def is_address(url: str) -> bool:
@@ -452,15 +460,13 @@ def _in_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
         yield from _in_axis(f"{path}.builds", profile.builds, matrix.builds)
         yield from _in_axis(f"{path}.models", profile.models, matrix.models)
         yield from _in_weights(matrix, profile, path)
-    if profile.endpoints:
-        yield from _in_axis(f"{path}.endpoints", profile.endpoints, matrix.endpoints)
     if not profile.measure:
         yield f"{path}.measure: empty: the profile measures nothing"
     for axis, measurement, needed in (
         ("sweep", Measurement.SPEED, engines),
         ("sweep", Measurement.SERVE_SPEED, True),
         ("endpoint_sweep", Measurement.SPEED, profile.endpoints),
-        ("agent", Measurement.AGENT, True),
+        ("agent", Measurement.AGENT, engines),
         ("server", Measurement.AGENT, engines),
     ):
         if needed and getattr(profile, axis) is None and measurement in profile.measure:

@@ -344,8 +344,6 @@ class HttpEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The name that the server knows the model by."""
     api_key_env: EnvName | None = None
     """The environment variable with the key; the key itself is never written down."""
-    ctx_size: Positive | None = None
-    """The context that the server was started with; agents need it."""
     request: dict[str, bool | Int64 | float | str] = {}
     """Further fields of each measured request, such as `ignore_eos = true`."""
     about: str = ""
