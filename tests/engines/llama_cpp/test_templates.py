@@ -125,7 +125,7 @@ _OTHER = "0" * 64
 
 
 def lock_with(**templates: LockedTemplate) -> Lock:
-    return msgspec.structs.replace(LOCK, templates=templates)
+    return msgspec.structs.replace(LOCK, templates={**LOCK.templates, **templates})
 
 
 def drifts(lock: Lock, tree: Path | str, folder: Path = FOLDER) -> list[Drift]:
@@ -146,33 +146,41 @@ def test_correction_other_than_locked_names_both_hashes(key: str) -> None:
 
 
 def test_without_source_only_hashes_are_checked() -> None:
-    (drift,) = drifts(LOCK, "no index")
-    assert (drift.entry, drift.checked) == ("templates.qwen35", False)
+    found = drifts(LOCK, "no index")
+    assert {drift.entry for drift in found} == {
+        f"templates.{name}" for name in LOCK.templates
+    }
+    assert not any(drift.checked for drift in found)
     other = msgspec.structs.replace(LOCK.templates["qwen35"], result_sha256=_OTHER)
-    (drift,) = drifts(lock_with(qwen35=other), "no index")
-    assert drift.checked
+    (drift,) = (
+        drift for drift in drifts(lock_with(qwen35=other), "no index") if drift.checked
+    )
     assert _OTHER in drift.found
     assert LOCK.templates["qwen35"].result_sha256 in drift.found
 
 
 def test_missing_and_superfluous_entries_are_differences(tmp_path: Path) -> None:
-    found = drifts(lock_with(gemma4=LOCK.templates["qwen35"]), tmp_path)
+    locked = {"gemma4": LOCK.templates["qwen35"]}
+    found = drifts(msgspec.structs.replace(LOCK, templates=locked), tmp_path)
     assert {drift.entry: drift.found for drift in found} == {
         "templates.gemma4": "named by no model of matrix.toml",
-        "templates.qwen35": "not locked",
+        **{f"templates.{name}": "not locked" for name in LOCK.templates},
     }
 
 
 def test_unknown_template_is_a_difference(tmp_path: Path) -> None:
-    (drift,) = drifts(LOCK, "no index", folder=tmp_path)
-    assert drift.checked
-    assert "no template 'qwen35.jinja'" in drift.found
+    found = {drift.entry: drift for drift in drifts(LOCK, "no index", folder=tmp_path)}
+    assert found["templates.qwen35"].checked
+    assert "no template 'qwen35.jinja'" in found["templates.qwen35"].found
 
 
 def test_tree_without_the_vendors_text_is_a_difference(tmp_path: Path) -> None:
-    (drift,) = drifts(LOCK, tmp_path)
-    assert drift.checked
-    assert "cannot be read" in drift.found
+    found = drifts(LOCK, tmp_path)
+    assert {drift.entry for drift in found} == {
+        f"templates.{name}" for name in LOCK.templates
+    }
+    assert all(drift.checked for drift in found)
+    assert all("cannot be read" in drift.found for drift in found)
 
 
 @pytest.mark.slow
