@@ -127,3 +127,15 @@ def test_name_that_is_neither_file_nor_hub_name_is_refused(project: Project) -> 
     with pytest.raises(MatrixError, match="no such file; a file on the hub is written"):
         add(AddFlags(file="nothing.gguf"))
     assert project.matrix_file.exists()
+
+
+def test_two_files_are_the_arms_of_a_comparison(
+    stocked: Project, run_invoke: RunInvoke, file: Path
+) -> None:
+    other = write_gguf(file.with_name("Other-F16.gguf"), _METADATA, _TENSORS)
+    arms = ("--baseline", f"model:{file}", "--candidate", f"model:{other}")
+    ended = run_invoke("regress", *arms, "--dry-run")
+    assert ended.returncode == 0, ended.stderr
+    case = "speed/my-model.local..other-f16.local/current/cpu/pp512: to compare"
+    assert case in ended.stderr
+    assert stocked.records.exists() is False

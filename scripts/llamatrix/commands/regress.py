@@ -1,6 +1,7 @@
 """`invoke regress`: two arms compared by llama-bench, a replayed session, or an agent."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
@@ -56,7 +57,12 @@ from llamatrix.compare.speed import (
     speed_cases,
 )
 from llamatrix.config.cell import Cell
-from llamatrix.config.context import Context, choose_profile, load_context
+from llamatrix.config.context import (
+    Context,
+    choose_profile,
+    load_context,
+    with_model,
+)
 from llamatrix.config.expand import matches_any, select_cells
 from llamatrix.config.matrix import Model
 from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
@@ -109,7 +115,6 @@ _REFUSED = {
     "agent": {
         "sweep": "agents have no sweep; server:NAME names a server's flags",
         "draft": "drafts are compared by speed alone",
-        "model": "agents are compared on one model",
         "replay": "a recorded session has no agent; leave out one of the two",
         "metric": "agents are compared by their pass rates",
         "margin": "of pass rates 10 points matter",
@@ -404,10 +409,11 @@ def _settings(flags: RegressFlags) -> RunSettings:
 def _speed_context(flags: RegressFlags, project: Project | None) -> Context:
     """Load the profile of a comparison by timing.
 
-    `engines` on a CPU, and full-sized synthetic weights where a card holds them.
+    `engines` on a CPU, and full-sized synthetic weights where a card holds them; where
+    the arms name models, the profile that fits this machine.
     """
     profile = flags.profile
-    if not profile:
+    if not profile and "model:" not in flags.baseline:
         on_cpu = choose_profile().profile == "smoke"
         profile = "engines" if on_cpu else "synthetic"
     return load_context(profile, weights_dir=flags.weights_dir, project=project)
@@ -418,7 +424,8 @@ def _arms(
 ) -> tuple[Context, dict[Arm, ArmSettings]]:
     """Read both arms; MatrixError for a kind that means nothing to the subject.
 
-    The context has the pins that only the command line names, and hashes of local ones.
+    The context has the pins and models that only the command line names, and hashes of
+    local pins.
     """
     texts = {Arm.BASELINE: flags.baseline, Arm.CANDIDATE: flags.candidate}
     if subject != "agent" and not all(texts.values()):
@@ -429,7 +436,12 @@ def _arms(
         )
     arms = {}
     for arm, text in texts.items():
-        settings = parse_arm(text, context.matrix, flag=f"--{arm}")
+        named = text
+        for model in re.findall(r"model:([^,]+)", text):
+            matrix, key = with_model(context.matrix, model, flag=f"--{arm} model")
+            context = replace(context, matrix=matrix)
+            named = named.replace(f"model:{model}", f"model:{key}")
+        settings = parse_arm(named, context.matrix, flag=f"--{arm}")
         if settings.pin:
             context, key = with_named_pin(context, settings.pin, flag=f"--{arm}")
             settings = replace(settings, pin=key)
@@ -438,6 +450,10 @@ def _arms(
             if why and getattr(settings, setting.name):
                 raise MatrixError(f"--{arm} {text!r}: {why}")
         arms[arm] = settings
+    if subject == "agent" and len({bool(one.model) for one in arms.values()}) > 1:
+        raise MatrixError(
+            "model: one arm names a model, so the other must name one too"
+        )
     arms = with_pins(arms, context.matrix, context.profile)
     return with_local_pins(context, [one.pin for one in arms.values()]), arms
 
