@@ -254,7 +254,7 @@ def test_missing_key_is_refused_by_name(refused: Callable[[str, str], str]) -> N
             "profiles.smoke.also[0]: unknown name 'smoke-rel'; did you mean 'smoke-real'?",
         ),
         (
-            "max_context = 8192",
+            "max_context = 1024",
             'also = ["smoke"]',
             "profiles.smoke.also[0]: 'smoke-real' has profiles of its own; name them here",
         ),
