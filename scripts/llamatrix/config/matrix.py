@@ -142,6 +142,7 @@ class Pin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     build_number: Natural = 0
     """llama.cpp's own count of commits; 0 where no public source has it."""
     about: str = ""
+    """A note for readers; `plan` and tables show it."""
 
     @property
     def kind(self) -> PinKind:
@@ -168,12 +169,15 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     name: str = ""
+    """The name in tables."""
     architecture: str = ""
     """`Dense` or `MoE`, as the published table says."""
     quant: str = ""
+    """The quantisation in tables, such as `Q4_K_XL`."""
     active_params: str = ""
     """As published: a number of parameters, or `~3 B`."""
     repository: str = ""
+    """The hub's repository, as `owner/name`."""
     file: str = ""
     """In the repository; of a local model a path, relative to the folder of matrix.toml."""
     package: str = ""
@@ -188,12 +192,17 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ctx_size: Positive = 0
     """Of a local model by default the context that it was trained with."""
     temp: Annotated[float, Meta(ge=0, le=100)] = 0.8
+    """`--temp`."""
     top_k: Natural | None = None
+    """`--top-k`; None leaves llama-server's default."""
     top_p: Probability | None = None
+    """`--top-p`; None leaves llama-server's default."""
     min_p: Probability | None = None
+    """`--min-p`; None leaves llama-server's default."""
     chat_template_file: str | None = None
     """A corrected template of ours under `templates/`; None serves the vendor's."""
     chat_template_kwargs: dict[str, bool | Int64 | str] = {}
+    """`--chat-template-kwargs`, such as `enable_thinking`."""
     todo_fix: bool = False
     """Give OpenCode our plugin for models that send `todos` as a string."""
 
@@ -231,26 +240,41 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """llama-server's flags that all models share."""
 
     parallel: Count
+    """`--parallel`: slots, one for each client at a time."""
     batch_size: Positive
+    """`--batch-size`, in tokens."""
     ubatch_size: Positive
+    """`--ubatch-size`, in tokens."""
     cache_type_k: str
+    """`--cache-type-k`."""
     cache_type_v: str
+    """`--cache-type-v`."""
     flash_attn: bool
+    """`--flash-attn`."""
     jinja: bool = True
+    """`--jinja`: use the chat template."""
     context_shift: bool = False
+    """`--context-shift`: drop old tokens where the context is full."""
     metrics: bool = True
+    """`--metrics`: serve counters, which trials are checked against."""
     n_gpu_layers: Natural | None = None
+    """`--n-gpu-layers`; None leaves the program's default."""
     fit: bool | None = None
     """llama-server's own shrinking to the card; False makes what does not fit fail."""
     threads: Count | None = None
+    """`--threads`; None leaves the program's default."""
     n_cpu_moe: Natural | None = None
     """Keep the experts of the first layers, this many, in the CPU's memory."""
     override_tensor: tuple[Override, ...] = ()
+    """`--override-tensor`: where tensors are kept, by pattern."""
     no_kv_offload: bool = False
     """Keep the cache in the CPU's memory."""
     split_mode: SplitMode | None = None
+    """`--split-mode`: how a model is split over cards."""
     tensor_split: tuple[Share, ...] = ()
+    """`--tensor-split`: the share of each card."""
     main_gpu: Natural | None = None
+    """`--main-gpu`: the card that is used where a model is not split."""
     env: dict[EnvName, str] = {}
     """Variables that llama-server is started with, beside those of the harness."""
 
@@ -281,6 +305,7 @@ class Draft(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One way of speculative decoding."""
 
     type: DraftType
+    """`--spec-type`."""
     n_max: Count | None = None
     """Tokens that are drafted for one verification; None is llama-server's default."""
     n_min: Natural = 0
@@ -298,7 +323,9 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one speed cell runs: llama-bench's flags, and how often."""
 
     n_prompt: tuple[Positive, ...]
+    """`-p`: prompt lengths in tokens, one `pp` row each."""
     n_gen: tuple[Positive, ...]
+    """`-n`: generated tokens, one `tg` row each."""
     n_depth: tuple[Natural, ...] = (0,)
     """Tokens in the context before a test begins: every test runs at every depth."""
     repetitions: Count
@@ -306,18 +333,31 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     warmup_repetitions: Natural = 1
     """Repetitions before those; `-r` is the sum. The first is never part of a steady mean."""
     cache_type_k: str
+    """`-ctk`: the type of the K cache, such as `q8_0`."""
     cache_type_v: str
+    """`-ctv`: the type of the V cache."""
     flash_attn: bool
+    """`-fa`."""
     batch_size: Positive
+    """`-b`, in tokens."""
     ubatch_size: Positive
+    """`-ub`, in tokens."""
     n_gpu_layers: Natural | None = None
+    """`-ngl`; None leaves the program's default."""
     threads: Count | None = None
+    """`-t`; None leaves the program's default."""
     n_cpu_moe: Natural | None = None
+    """`-ncmoe`: layers whose experts stay on the CPU."""
     override_tensor: tuple[Override, ...] = ()
+    """`-ot`: where tensors are kept, by pattern."""
     no_kv_offload: bool = False
+    """`-nkvo`: keep the KV cache in host memory."""
     split_mode: SplitMode | None = None
+    """`-sm`: how a model is split over cards."""
     tensor_split: tuple[Share, ...] = ()
+    """`-ts`: the share of each card."""
     main_gpu: Natural | None = None
+    """`-mg`: the card that is used where a model is not split."""
     processes: Count = 1
     """Fresh processes, each a full repeat of the sweep."""
     target_spread: Annotated[float, Meta(gt=0, lt=1)] | None = None
@@ -347,6 +387,7 @@ class HttpEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     request: dict[str, bool | Int64 | float | str] = {}
     """Further fields of each measured request, such as `ignore_eos = true`."""
     about: str = ""
+    """A note for readers."""
 
     @property
     def base_url(self) -> str:
@@ -363,7 +404,9 @@ class EndpointSweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What is measured of an endpoint, over HTTP."""
 
     n_prompt: tuple[Positive, ...] = ()
+    """Prompt lengths in tokens, one row each."""
     n_gen: tuple[Annotated[int, Meta(ge=2, le=2**31 - 1)], ...] = ()
+    """Generated tokens, one row each."""
     n_depth: tuple[Natural, ...] = (0,)
     """Tokens of a prompt in front of the generated ones."""
     concurrency: tuple[Annotated[int, Meta(ge=1, le=256)], ...] = (1,)
@@ -381,9 +424,13 @@ class AgentSetup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     opencode: Key | None = None
+    """A key of `[opencode]`: the agent is OpenCode of that version."""
     pi: Key | None = None
+    """A key of `[pi]`: the agent is Pi of that version."""
     context7: Key
+    """A key of `[context7]`."""
     network: Network
+    """What the sandbox can reach."""
     tasks: tuple[Key, ...]
     """Folders of `scripts/llamatrix/tasks/`."""
     trials: Count = 1
@@ -399,6 +446,7 @@ class AgentSetup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     any_template: bool = False
     """Run even where the chat template fails a case that agents cannot do without."""
     turn_timeout_s: Seconds = 3600
+    """The longest turn, in seconds."""
     silence_timeout_s: Seconds = 900
     """The longest without a word from agent or model; a prefill is silent."""
     scripts: dict[Key, tuple[Key, ...]] = {}
@@ -421,17 +469,27 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A named selection: the product of its lists, thinned by two lists of globs."""
 
     about: str
+    """A note for readers; `plan` prints it."""
     pins: tuple[Key, ...] = ()
+    """Keys of `[pins]`."""
     builds: tuple[Key, ...] = ()
+    """Keys of `[builds]`."""
     models: tuple[Key, ...] = ()
+    """Keys of `[models]`."""
     weights: WeightsKind = WeightsKind.HUB
+    """Where the weights of its models come from."""
     endpoints: tuple[Key, ...] = ()
     """Measured beside the product of pins, builds and models, or without one."""
     measure: tuple[Measurement, ...]
+    """What is measured."""
     sweep: Key | None = None
+    """A key of `[sweeps]`."""
     endpoint_sweep: Key | None = None
+    """A key of `[endpoint_sweeps]`."""
     server: Key | None = None
+    """A key of `[servers]`."""
     agent: Key | None = None
+    """A key of `[agents]`."""
     include: tuple[Glob, ...] = ("*",)
     """A cell stays only where one of these matches its id …"""
     exclude: tuple[Glob, ...] = ()
@@ -448,13 +506,16 @@ class Synthetic(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     template_pin: Key
     """The pin whose tree the embedded chat template is read from."""
     seed: Natural = 0
+    """Of the random values."""
 
 
 class Nixpkgs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The flake's one input; a flake cannot read it, so `flake.lock` must say the same."""
 
     rev: Commit
+    """The commit."""
     nar_hash: NarHash
+    """Of the unpacked source, as `flake.lock` has it."""
 
 
 class Cuda(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -473,30 +534,50 @@ class NpmPin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One version of a program that npm carries under a name we know."""
 
     version: ExactVersion
+    """An exact version."""
     about: str = ""
+    """A note for readers."""
 
 
 class Matrix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`matrix.toml`, whole."""
 
     schema_version: Annotated[int, Meta(ge=1, le=1)]
+    """Version of this file's format."""
     nixpkgs: Nixpkgs
+    """The nixpkgs that the flake evaluates."""
     cuda: Cuda
+    """The CUDA toolkit that Nix compiles with."""
     systems: dict[SystemName, System]
+    """Platforms of the flake, by Nix' name."""
     opencode: dict[Key, NpmPin]
+    """Versions of OpenCode, by key."""
     pi: dict[Key, NpmPin] = {}
+    """Versions of Pi, by key."""
     context7: dict[Key, NpmPin]
+    """Versions of the Context7 MCP server, by key."""
     pins: dict[Key, Pin]
+    """llama.cpp commits, trees and programs, by key."""
     builds: dict[Key, Build]
+    """Ways to compile a pin, by key."""
     models: dict[Key, Model]
+    """Models and how they are served, by key."""
     sweeps: dict[Key, Sweep]
+    """What llama-bench runs, by key."""
     servers: dict[Key, Server]
+    """llama-server's settings, by key."""
     drafts: dict[Key, Draft] = {}
+    """Settings of speculative decoding, by key."""
     endpoints: dict[Key, HttpEndpoint] = {}
+    """Servers of others that speak the OpenAI API, by key."""
     endpoint_sweeps: dict[Key, EndpointSweep] = {}
+    """What is measured over HTTP, by key."""
     agents: dict[Key, AgentSetup] = {}
+    """How agentic tasks are run, by key."""
     synthetic: Synthetic
+    """Settings of all synthetic weights."""
     profiles: dict[Key, Profile]
+    """Named selections of cells, by key."""
 
 
 def matrix_schema() -> str:
