@@ -21,7 +21,7 @@ let
     "llama-bench"
     "llama-server"
   ]
-  ++ lib.optional (!fork) "llama-fit-params";
+  ++ lib.optionals (!fork) [ "llama-fit-params" ];
   architectures = map (lib.replaceStrings [ "." ] [ "" ]) (recipe.cuda_capabilities or [ ]);
   shortCommit = lib.substring 0 9 locked.commit;
 

@@ -50,7 +50,7 @@ def test_the_smoke_profile_ends_with_its_tables_and_is_reused(
     shutil.copy(ROOT / "matrix.toml", real_project.matrix_file)  # with the real model
     first = run_real("all", "--profile", "smoke", **KEYS)
     assert first.returncode == 0, first.stderr
-    assert "36 tests measured, 0 reused" in first.stderr
+    assert "34 tests measured, 0 reused" in first.stderr
     assert "3 trials made, 0 reused" in first.stderr
     assert "httpx-post #1: correct on turn 1" in first.stderr
     assert "gemini-images #1: correct on turn 2" in first.stderr
@@ -61,7 +61,7 @@ def test_the_smoke_profile_ends_with_its_tables_and_is_reused(
     for title in ("Models", "Prefill Speed", "Generation Speed", "Quick Summary"):
         assert f"### {title}" in first.stdout
     made = record_lines(real_project)
-    assert len(made) == 36 + 3 + 1
+    assert len(made) == 34 + 3 + 1
     for absolute in (real_project.cache, real_project.root, Path.home(), ROOT):
         assert not any(str(absolute) in line for line in made)
     (trajectories,) = real_project.records.glob("*/trajectories")
@@ -71,7 +71,7 @@ def test_the_smoke_profile_ends_with_its_tables_and_is_reused(
     _the_second_try_was_asked_for_with_what_was_found(real_project)
     second = run_real("all", "--profile", "smoke")
     assert second.returncode == 0
-    assert "nothing measured: all 36 tests reused" in second.stderr
+    assert "nothing measured: all 34 tests reused" in second.stderr
     assert "no trial made: all 3 reused" in second.stderr
     assert second.stdout == first.stdout
     assert record_lines(real_project) == made

@@ -20,8 +20,9 @@ def matrix(index: Index) -> Matrix:
     """The shipped matrix with one pin, which the index on disk has."""
     pin = Pin(package=PACKAGE, version=VERSION, commit=index.commit)
     shipped = load_matrix(ROOT / "matrix.toml")
+    models = {key: model for key, model in shipped.models.items() if not model.package}
     return msgspec.structs.replace(
-        shipped, pins={"only": pin}, opencode={}, context7={}
+        shipped, pins={"only": pin}, opencode={}, pi={}, context7={}, models=models
     )
 
 
