@@ -33,7 +33,7 @@ def test_missing_power_cap_quotes_the_driver() -> None:
     (gpu,) = read_gpus(fake_nvml(without="cap_mw"))
     assert gpu.power_cap_w is None
     assert gpu.power_cap_missing == "Not Supported"
-    assert gpu.power_cap_text == "power cap not told (Not Supported)"
+    assert gpu.power_cap_text == "power cap not known (Not Supported)"
 
 
 def test_host_line_of_a_table_contains_the_power_cap() -> None:

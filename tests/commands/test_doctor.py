@@ -22,7 +22,7 @@ SUBJECTS = {
     *("world", "compiler", "cmake", "ninja", "git"),
     *("disk", "memory", "instructions"),
     *("GPU", "driver", "VRAM", "nvcc", "nix", "sandbox", "hub"),
-    *("uv", "wheels", "OpenCode", "ripgrep", "Context7", "GEMINI_API_KEY"),
+    *("uv", "wheels", "OpenCode", "ripgrep", "Pi", "Context7", "GEMINI_API_KEY"),
 }
 
 

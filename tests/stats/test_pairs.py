@@ -190,7 +190,7 @@ def test_a_file_in_blocks_without_order_is_asked_for_it(tmp_path: Path) -> None:
     lines = [sample(1 + at % 4, arm, 40.25 + at) for at, arm in enumerate(arms)]
     found = read_samples(written(tmp_path / "s.jsonl", *lines))
     assert all(pair.complete for pair in found.pairs)
-    assert '"order" in each line would tell' in found.notes[0]
+    assert '"order" in each line would show' in found.notes[0]
 
 
 def test_repetitions_of_one_process_count_as_one_pair(tmp_path: Path) -> None:

@@ -90,7 +90,12 @@ def test_a_model_of_a_package_has_its_own_weights_in_every_profile() -> None:
     matrix, lock = shipped_matrix(), shipped_lock()
     smoke = matrix.profiles["smoke"]
     both = msgspec.structs.replace(
-        smoke, models=("qwen35-27b", MODEL), exclude=(), agent=None, measure=("speed",)
+        smoke,
+        models=("qwen35-27b", MODEL),
+        exclude=(),
+        agent=None,
+        measure=("speed",),
+        also=(),
     )
     mixed = msgspec.structs.replace(matrix, profiles={"mixed": both})
     tiny, own = expand_plan(mixed, lock, "mixed").speed
