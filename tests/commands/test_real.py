@@ -5,7 +5,6 @@ What is compiled lies in the user's cache, so a second run takes seconds.
 
 import json
 import resource
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,21 +46,18 @@ def run_real(real_environment: dict[str, str]) -> RunInvoke:
 def test_the_smoke_profile_ends_with_its_tables_and_is_reused(
     real_project: Project, run_real: RunInvoke
 ) -> None:
-    shutil.copy(ROOT / "matrix.toml", real_project.matrix_file)  # with the real model
     first = run_real("all", "--profile", "smoke", **KEYS)
     assert first.returncode == 0, first.stderr
-    assert "34 tests measured, 0 reused" in first.stderr
-    assert "3 trials made, 0 reused" in first.stderr
+    assert "32 tests measured, 0 reused" in first.stderr
+    assert "2 trials made, 0 reused" in first.stderr
     assert "httpx-post #1: correct on turn 1" in first.stderr
     assert "gemini-images #1: correct on turn 2" in first.stderr
     assert "crashed" not in first.stdout
-    assert "httpx-post #1: not correct after" in first.stderr, "the real model's own"
     assert "failed" not in first.stderr
-    assert "SmolLM2-135M" in (real_project.reports / "context.md").read_text()
     for title in ("Models", "Prefill Speed", "Generation Speed", "Quick Summary"):
         assert f"### {title}" in first.stdout
     made = record_lines(real_project)
-    assert len(made) == 34 + 3 + 1
+    assert len(made) == 32 + 2
     for absolute in (real_project.cache, real_project.root, Path.home(), ROOT):
         assert not any(str(absolute) in line for line in made)
     (trajectories,) = real_project.records.glob("*/trajectories")
@@ -71,8 +67,8 @@ def test_the_smoke_profile_ends_with_its_tables_and_is_reused(
     _the_second_try_was_asked_for_with_what_was_found(real_project)
     second = run_real("all", "--profile", "smoke")
     assert second.returncode == 0
-    assert "nothing measured: all 34 tests reused" in second.stderr
-    assert "no trial made: all 3 reused" in second.stderr
+    assert "nothing measured: all 32 tests reused" in second.stderr
+    assert "no trial made: all 2 reused" in second.stderr
     assert second.stdout == first.stdout
     assert record_lines(real_project) == made
 
