@@ -33,16 +33,18 @@ def check(
 ) -> tuple[Conformance, ...]:
     """What a model is served with, or a file, or every template at every tried pin.
 
-    A file is served with the named model's weights, else with any of its family.
+    A template file is served with the weights of the model, which is named by key or by
+    path, else with any of its family.
     """
-    bench = _Bench(context=load_context(profile))
+    bench = _Bench(context=load_context(profile, model=model))
     if template:
         path = Path(template)
         if not path.is_file():
             raise MeasureError(f"--template {template}: no such file")
-        return (bench.check(model or bench.model_for(path), pin, path.name, path),)
+        key = "" if model else bench.model_for(path)
+        return (bench.check(key, pin, path.name, path),)
     if model:
-        return (bench.check_served(model, pin),)
+        return (bench.check_served(pin),)
     return tuple(
         bench.check(key, one_pin, name, path)
         for key, name, path in bench.known()
@@ -63,8 +65,8 @@ class _Bench:
             launch = replace(launch, template=path, template_pin=None)
         return self._check(launch, name, cell.pin_key)
 
-    def check_served(self, model: str, pin: str) -> Conformance:
-        cell = cell_to_serve(self.context, model=model, pin=pin)
+    def check_served(self, pin: str) -> Conformance:
+        cell = cell_to_serve(self.context, pin=pin)
         launch = launch_of(cell, self.context)
         name = f"in {launch.weights.name}"
         if launch.template:
