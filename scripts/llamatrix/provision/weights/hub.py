@@ -131,7 +131,7 @@ def stream(wanted: HubFile, part: Path, *, on_bytes: Callable[[int], None]) -> N
 
 
 def read_begin(wanted: HubFile, *, size_bytes: int) -> bytes:
-    """Return at most that many first bytes of a file, by a range request."""
+    """Return the first `size_bytes` of a file, by a range request."""
     from huggingface_hub import get_session
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
