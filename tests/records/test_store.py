@@ -279,7 +279,7 @@ def test_two_processes_on_one_store_lose_nothing(store: Store[SpeedRecord]) -> N
 _APPENDING = """
 import sys
 from pathlib import Path
-from tests.record.captured import KINDS, captured_record
+from tests.records.captured import KINDS, captured_record
 from llamatrix.records.store import Store
 
 name, reports = sys.argv[1:]

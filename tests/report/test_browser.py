@@ -118,7 +118,7 @@ def test_it_opens_without_an_error_and_without_a_request(opened: Browser) -> Non
 
 def test_tables_sort_by_number_both_ways(opened: Browser) -> None:
     column = """
-        const table = document.getElementById("summary-table");
+        const table = document.getElementById("summary-speed");
         return [...table.tBodies[0].rows].map((row) => Number(row.cells[5].dataset.sort));
     """
     click = """
