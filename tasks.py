@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
-from invoke import Collection, Context, Exit, task
+from invoke import Collection, Context, Exit, Task, task
 
 from llamatrix import scratch, terminal
 from llamatrix.commands import flags
@@ -23,6 +23,17 @@ try:
     flags.refuse_renamed(sys.argv)
 except BenchError as error:
     raise Exit(f"llamatrix: {error}", error.exit_code) from error
+
+
+class Command(Task):  # type: ignore[type-arg]
+    """A task whose short flags are chosen by hand."""
+
+    def arg_opts(
+        self, name: str, default: str, taken_names: set[str]
+    ) -> dict[str, Any]:
+        options: dict[str, Any] = super().arg_opts(name, default, taken_names)
+        options["names"] += flags.SHORT.get(name, "")
+        return options
 
 
 def command(
@@ -56,7 +67,12 @@ def command(
         guarded.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [context, *flags.parameters_of(takes)]
         )
-        return task(name=name, help=flags.help_of(takes))(guarded)
+        return task(
+            name=name,
+            help=flags.help_of(takes),
+            auto_shortflags=False,
+            klass=Command,
+        )(guarded)
 
     return wrap
 
@@ -345,3 +361,7 @@ namespace = Collection(
     *(regress, verdict, all_, doctor, task_check, regrade, bench_self),
     *(regress_selftest, lint, docs, test),
 )
+try:
+    flags.refuse_automatic_short(sys.argv, COMMANDS)
+except BenchError as error:
+    raise Exit(f"llamatrix: {error}", error.exit_code) from error

@@ -1,11 +1,17 @@
-"""Flags of the commands: one word each, renamed ones named."""
+"""Flags of the commands: one word and letter each, renamed ones named."""
 
 import os
 
 import pytest
+import tasks
 from tests.invoking import invoked_apart
 
-from llamatrix.commands.flags import refuse_renamed
+from llamatrix.commands.flags import (
+    SHORT,
+    parameters_of,
+    refuse_automatic_short,
+    refuse_renamed,
+)
 from llamatrix.errors import MatrixError
 
 
@@ -58,3 +64,51 @@ def test_a_renamed_flag_is_one_line_and_exit_code_2() -> None:
     ended = invoked_apart("context", "--most", "4096", env=dict(os.environ))
     assert ended.returncode == 2
     assert ended.stderr == "llamatrix: --most: renamed; write --max-context\n"
+
+
+def test_every_command_has_the_chosen_short_flags_and_no_others() -> None:
+    assert len(set(SHORT.values())) == len(SHORT)
+    assert "h" not in SHORT.values(), "-h is help"
+    for name, (_, kind) in tasks.COMMANDS.items():
+        context = tasks.namespace[name].get_arguments()
+        letters = {
+            one: arg.name for arg in context for one in arg.names if len(one) == 1
+        }
+        flags = {item.name for item in parameters_of(kind)}
+        chosen = {SHORT[flag]: flag for flag in flags & SHORT.keys()}
+        assert letters == chosen
+
+
+@pytest.mark.parametrize(
+    ("written", "now"),
+    [
+        ("plan -r", "--retry"),
+        ("plan -p smoke -a=1", "--again"),
+        ("build -p smoke plan -r", "--retry"),
+        ("compare -h x", "--host"),
+        ("regress -e x", "-c or --cells"),
+    ],
+)
+def test_an_automatic_short_flag_is_refused_with_the_word(
+    written: str, now: str
+) -> None:
+    with pytest.raises(MatrixError, match=f"chosen by hand now; write {now}$"):
+        refuse_automatic_short(["invoke", *written.split()], tasks.COMMANDS)
+
+
+def test_a_chosen_short_flag_and_a_value_like_a_command_are_accepted() -> None:
+    for written in (
+        "plan -p smoke -c *x*",
+        "bench --profile plan -m x",
+        "-l",
+        "all -n",
+    ):
+        refuse_automatic_short(["invoke", *written.split()], tasks.COMMANDS)
+
+
+def test_an_automatic_short_flag_is_one_line_and_exit_code_2() -> None:
+    ended = invoked_apart("plan", "-r", env=dict(os.environ))
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "llamatrix: -r: short flags are chosen by hand now; write --retry\n"
+    )

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from llamatrix import shell
+from llamatrix.commands.flags import SHORT
 from llamatrix.config.matrix import matrix_schema
 from llamatrix.errors import ReportError
 from llamatrix.progress import say
@@ -160,6 +161,8 @@ def _command_lines(commands: Mapping[str, tuple[str, type]]) -> Iterator[str]:
                 shown, default = f"`{flag.name.upper()}`", "must be given"
             else:
                 shown = f"`--{flag.name.replace('_', '-')}`"
+                if flag.name in SHORT:
+                    shown = f"`-{SHORT[flag.name]}`, {shown}"
                 default = f"`{flag.default}`" if flag.default else ""
             yield f"| {shown} | {default} | {text} |"
     yield ""

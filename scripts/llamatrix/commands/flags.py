@@ -8,6 +8,7 @@ in their place with a traceback.
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from llamatrix.errors import MatrixError
@@ -35,6 +36,18 @@ _RENAMED_COMMANDS = {
     "are in speed.md (`invoke table`)",
 }
 """… and of commands."""
+SHORT = {
+    "profile": "p",
+    "cells": "c",
+    "model": "m",
+    "records": "r",
+    "out": "o",
+    "json": "j",
+    "dry_run": "n",
+    "weights_dir": "w",
+    "budget": "b",
+}
+"""The short flags: one letter for one thing, in every command that has it."""
 T = TypeVar("T")
 
 
@@ -104,6 +117,36 @@ def refuse_renamed(argv: Sequence[str]) -> None:
         old = word.partition("=")[0]
         if old in _RENAMED:
             raise MatrixError(f"{old}: renamed; write {_RENAMED[old]}")
+
+
+def refuse_automatic_short(
+    argv: Sequence[str], commands: Mapping[str, tuple[str, type]]
+) -> None:
+    """MatrixError for a short flag that Invoke had made up, for one release."""
+    old: dict[str, str] = {}
+    for before, word in pairwise(argv):
+        if word in commands and not (before.startswith("-") and "=" not in before):
+            old = _automatic_short(commands[word][1])
+        elif name := old.get(word.partition("=")[0]):
+            short = SHORT.get(name)
+            now = f"-{short} or " if short else ""
+            raise MatrixError(
+                f"{word.partition('=')[0]}: short flags are chosen by hand now; "
+                f"write {now}--{name.replace('_', '-')}"
+            )
+
+
+def _automatic_short(kind: type) -> dict[str, str]:
+    """Invoke's own choice for each flag, where it is not what SHORT says."""
+    names = [item.name for item in fields(kind)]
+    known = {SHORT[name] for name in names if name in SHORT}
+    taken: dict[str, str] = {}
+    for name in names:
+        for letter in name.replace("_", "-"):
+            if letter not in taken and letter != name:
+                taken[letter] = name
+                break
+    return {f"-{one}": name for one, name in taken.items() if one not in known}
 
 
 def refuse_ignored(command_timeout: int | None) -> None:
