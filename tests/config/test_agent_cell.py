@@ -62,6 +62,8 @@ def test_trials_use_the_transcripts_in_rotation(cell: AgentCell) -> None:
         ("agent", {"max_turns": 2}),
         ("agent", {"output_tokens": 100}),
         ("agent", {"ask_title": True}),
+        ("agent", {"seed": 0}),
+        ("agent", {"temperatures": (0.5,)}),
         ("agent", {"scripts": {"httpx-post": ("other",)}}),
         ("server", {"cache_type_k": "q8_0"}),
         ("model", {"temp": 0.1}),
@@ -97,3 +99,15 @@ def test_more_trials_keep_the_digest(
     replaced = msgspec.structs.replace(getattr(cell, part), **changes)
     other = msgspec.structs.replace(cell, **{part: replaced})
     assert other.spec_digest(task_digest="t") == cell.spec_digest(task_digest="t")
+
+
+def test_trials_have_seeds_in_a_row_and_take_turns_with_temperatures(
+    cell: AgentCell,
+) -> None:
+    agent = msgspec.structs.replace(cell.agent, seed=7, temperatures=(0.0, 1.5))
+    seeded = msgspec.structs.replace(cell, agent=agent)
+    trials = (1, 2, 3)
+    assert [seeded.seed_of(trial) for trial in trials] == [7, 8, 9]
+    assert [seeded.temperature_of(trial) for trial in trials] == [0.0, 1.5, 0.0]
+    assert cell.seed_of(1) is None
+    assert cell.temperature_of(2) == cell.model.temp

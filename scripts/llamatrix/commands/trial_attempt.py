@@ -4,7 +4,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from llamatrix.commands.trial_parts import AgentParts
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.matrix import Backend
 from llamatrix.engines.llama_cpp.engine import ENGINE
+from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.spill import spilled
 from llamatrix.engines.protocol import Endpoint, Memory, StartupError
 from llamatrix.errors import ServeError
@@ -73,7 +74,7 @@ def attempt(
         aside = stack.enter_context(scratch_folder("trial"))
         log = project.logs / f"{cell.id.replace('/', '-')}.log"
         sampler = stack.enter_context(sampling())  # sees the card without the server
-        begun = _begun(parts, log, stack)
+        begun = _begun(launch_of(cell, number, parts), log, stack)
         if isinstance(begun, Broken):
             return _record(status, number, TrialResult(outcome=begun))
         server, loaded = begun
@@ -153,12 +154,19 @@ def not_run(status: CellStatus[AgentCell], number: int, why: NotRun) -> TrialRec
     return _record(status, number, TrialResult(outcome=why))
 
 
+def launch_of(cell: AgentCell, number: int, parts: AgentParts) -> Launch:
+    """The cell's server with the seed and the temperature of this trial."""
+    served = parts.launch.model
+    model = msgspec.structs.replace(served, temp=cell.temperature_of(number))
+    return replace(parts.launch, model=model, seed=cell.seed_of(number))
+
+
 def _begun(
-    parts: AgentParts, log: Path, stack: ExitStack
+    launch: Launch, log: Path, stack: ExitStack
 ) -> tuple[Endpoint, Memory] | Broken:
     """The server and what it holds; its death, early or late, stops only the trial."""
     try:
-        server = stack.enter_context(ENGINE.serve(parts.launch, log=log))
+        server = stack.enter_context(ENGINE.serve(launch, log=log))
     except StartupError as error:
         line = error.log_line and f"; it said: {without_folders(error.log_line)}"
         return Broken(turn=1, cause=EndpointDown(error=_first_line(error) + line))
@@ -241,6 +249,8 @@ def _record(
             cell, digest=status.digest, spec_digest=spec_digest, trial=number
         ),
         trial=number,
+        seed=cell.seed_of(number),
+        temperature=cell.temperature_of(number),
         result=result,
         check_version=check_version(cell.task),
         agent_kind=cell.agent.kind,

@@ -52,6 +52,16 @@ class AgentCell(EngineCell, frozen=True, kw_only=True):
         names = self.agent.scripts.get(self.task)
         return names[(trial - 1) % len(names)] if names else None
 
+    def seed_of(self, trial: int) -> int | None:
+        """The server's seed in this trial, from 1; None leaves it to chance."""
+        first = self.agent.seed
+        return None if first is None else first + trial - 1
+
+    def temperature_of(self, trial: int) -> float:
+        """The server's temperature in this trial, from 1."""
+        temperatures = self.agent.temperatures or (self.model.temp,)
+        return temperatures[(trial - 1) % len(temperatures)]
+
     def spec_digest(self, *, task_digest: str) -> str:
         """Over everything in matrix, lock and task that can change what comes out.
 
@@ -64,6 +74,10 @@ class AgentCell(EngineCell, frozen=True, kw_only=True):
         for kind in AgentKind:  # as digests were when there was one agent
             if setup[kind] is None:
                 del setup[kind]
+        if self.agent.seed is None:  # as digests were before there were seeds
+            del setup["seed"]
+        if not self.agent.temperatures:
+            del setup["temperatures"]
         served = {key: getattr(self.model, key) for key in _OF_THE_SERVER}
         return sha256_of(
             (

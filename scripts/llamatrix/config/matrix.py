@@ -28,6 +28,7 @@ Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Commit = Annotated[str, Meta(pattern=r"^[0-9a-f]{40}$")]
 Capability = Annotated[str, Meta(pattern=r"^\d+\.\d$")]
 Probability = Annotated[float, Meta(ge=0, le=1)]
+Temperature = Annotated[float, Meta(ge=0, le=100)]
 Share = Annotated[float, Meta(ge=0, le=1e6)]
 Override = Annotated[str, Meta(pattern=r"^[^=,;]+=[^=,;]+$")]
 """`ffn_.*_exps=CPU`: tensors whose names match are kept in that kind of buffer."""
@@ -191,7 +192,7 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     synthetic weights embed. Other weights have their own."""
     ctx_size: Positive = 0
     """Of a local model by default the context that it was trained with."""
-    temp: Annotated[float, Meta(ge=0, le=100)] = 0.8
+    temp: Temperature = 0.8
     """`--temp`."""
     top_k: Natural | None = None
     """`--top-k`; None leaves llama-server's default."""
@@ -439,6 +440,11 @@ class AgentSetup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Prompts in one trial: the task's own, then what the checks found wrong."""
     output_tokens: Positive = 32000
     """The longest single answer, reasoning included."""
+    seed: Natural | None = None
+    """`--seed` of llama-server in the first trial; each later trial has the next number.
+    None leaves it to chance."""
+    temperatures: tuple[Temperature, ...] = ()
+    """`--temp` of llama-server; the trials take turns. Empty leaves the model's own."""
     ask_title: bool = True
     """Whether OpenCode asks the model for a title, as it does by itself."""
     lsp: bool | None = None

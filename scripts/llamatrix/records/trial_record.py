@@ -78,6 +78,10 @@ class TrialRecord(Envelope, frozen=True, kw_only=True):
     cell: TrialFacts
     trial: int
     """Number of the attempt, from 1."""
+    seed: int | None = None
+    """Of llama-server; None left it to chance."""
+    temperature: float | None = None
+    """Of llama-server; None in older records, whose `argv` has it."""
     result: TrialResult
     check_version: str = "1"
     """Version of the checks; `1` for those of schema 1."""

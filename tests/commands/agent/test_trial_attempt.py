@@ -4,11 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
-from tests.commands.agent.conftest import Look
+from tests.commands.agent.conftest import NO_SANDBOX, Look
 
 from llamatrix.agents.turn_outcome import EndpointDown
-from llamatrix.commands.trial_attempt import attempt, new_trajectory
+from llamatrix.commands.trial_attempt import (
+    attempt,
+    launch_of,
+    new_trajectory,
+    not_run,
+)
 from llamatrix.commands.trial_parts import AgentParts
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.engines.llama_cpp.launch import Launch
@@ -68,6 +74,17 @@ def test_a_server_that_does_not_start_breaks_the_trial_and_no_more(
     assert "\n" not in outcome.cause.error
     assert (record.trial, record.served, record.cell.id) == (2, None, item.cell.id)
     assert not project.records.exists()
+
+
+def test_seed_and_temperature_of_a_trial_reach_its_server_and_its_record(
+    look: Look, cell: AgentCell, parts: AgentParts
+) -> None:
+    agent = msgspec.structs.replace(cell.agent, seed=40, temperatures=(0.0, 1.5))
+    status = look(msgspec.structs.replace(cell, agent=agent))
+    launch = launch_of(status.cell, 2, parts)
+    assert (launch.seed, launch.model.temp) == (41, 1.5)
+    record = not_run(status, 2, NO_SANDBOX)
+    assert (record.seed, record.temperature) == (41, 1.5)
 
 
 def test_every_attempt_has_a_folder_of_its_own(look: Look) -> None:

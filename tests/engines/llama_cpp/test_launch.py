@@ -43,6 +43,12 @@ def test_unset_setting_adds_no_flag(launch: Launch) -> None:
     assert "--min-p" not in argv
 
 
+def test_a_seed_is_given_where_there_is_one(launch: Launch) -> None:
+    seeded = replace(launch, seed=0).argv(port=1, capabilities=DIALECT)
+    assert dict(pairwise(seeded))["--seed"] == "0"
+    assert "--seed" not in launch.argv(port=1, capabilities=DIALECT)
+
+
 def test_unknown_flag_is_not_used(launch: Launch) -> None:
     old = ServerCapabilities(no_page=None, fits=False, verbosity=3)
     argv = launch.argv(port=1, capabilities=old)

@@ -38,6 +38,8 @@ class Launch:
     """None takes any free one."""
     draft: Draft | None = None
     draft_weights: Path | None = None
+    seed: int | None = None
+    """Of every answer; None takes a new one for each."""
     extra: tuple[str, ...] = ()
     """Flags of this machine, not of the measurement: put last, unchanged."""
 
@@ -50,6 +52,7 @@ class Launch:
             "--port": port,
             "--log-verbosity": None if capabilities.is_ik else capabilities.verbosity,
             "--ctx-size": model.ctx_size,
+            "--seed": self.seed,
             "--temp": model.temp,
             "--top-k": model.top_k,
             "--top-p": model.top_p,
