@@ -32,6 +32,7 @@ from llamatrix.report.views.cards import (
     sample_of,
 )
 from llamatrix.report.views.context import newest
+from llamatrix.report.views.drafts import draft_page
 from llamatrix.stats.pairs import Samples
 from llamatrix.stats.sequential import SequentialTest, judge_cases
 from llamatrix.stats.verdict import Metric
@@ -72,7 +73,12 @@ def view_of(folder: Path) -> View:
 def engines(folder: Path) -> tuple[Engine, ...]:
     """Return every record of an example that names an engine."""
     view = view_of(folder)
-    return (*view.index.records, *view.contexts, *view.trial_index.records)
+    return (
+        *view.index.records,
+        *view.drafts,
+        *view.contexts,
+        *view.trial_index.records,
+    )
 
 
 def provenance(folder: Path, _options: Options) -> str:
@@ -257,6 +263,12 @@ def _joules(group: Group, model: str, test: SpeedTest | None) -> str:
     return f"{joules:.2f}" if isinstance(joules, float) else "n/a"
 
 
+def drafts(folder: Path, _options: Options) -> str:
+    """Return what drafts cost and bring, by model and draft."""
+    page = draft_page(view_of(folder).drafts)
+    return "\n".join(line for line in page.splitlines() if line.startswith("|"))
+
+
 def memory(folder: Path, options: Options) -> str:
     """Return predicted and measured memory of a test, one row for each engine."""
     rows = []
@@ -371,6 +383,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 BLOCKS = {
     "provenance": provenance,
     "speeds": speeds,
+    "drafts": drafts,
     "memory": memory,
     "contexts": contexts,
     "regress": regress,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from llamatrix import __version__
@@ -111,6 +111,7 @@ def measure(
     watch = watch or KernelWatch()
     project = context.project
     parts = {}
+    warm = False
     for status in statuses:
         if status.due:
             store = Store(reports=project.reports, kind=kind_of(status.cell))
@@ -124,7 +125,10 @@ def measure(
         pending = status
         store = Store(reports=project.reports, kind=kind_of(status.cell))
         while pending.due:
-            made = _measure_cell(pending, parts[status.cell.id], project, store, watch)
+            made = _measure_cell(
+                pending, parts[status.cell.id], project, store, watch, warm=warm
+            )
+            warm = bool(status.cell.draft_key and made)
             measured += len(made)
             failed += sum(not isinstance(result.outcome, Done) for result in made)
             if status.cell.sweep.target_spread is None:
@@ -145,9 +149,16 @@ def _measure_cell(
     project: Project,
     store: Store[SpeedRecord],
     watch: Watch,
+    *,
+    warm: bool,
 ) -> list[MeasuredTest]:
-    """Run the repeats that are due; one harness measures at a time."""
+    """Run the repeats that are due; one harness measures at a time.
+
+    A server that follows another server needs no warm-up of the card: its own first
+    requests, which are no samples, are enough.
+    """
     kept: list[MeasuredTest] = []
+    bench = bench_of(status.cell, parts, project)
     for due in status.due:
         with exclusive(project.cache / "measuring.lock", purpose="measuring"):
             tests = still_due(status, due, store)
@@ -156,13 +167,14 @@ def _measure_cell(
             label = f"{status.cell.id} #{due.number}"
             say(f"measuring {label}: {', '.join(test.name for test in tests)}")
             with meter(label, total=len(tests)) as progress:
-                mark = watch.mark()
+                mark, load = watch.mark(), None
 
                 def keep(
                     measured: MeasuredTest, due: Due = due, label: str = label
                 ) -> None:
-                    nonlocal mark
-                    load = watch.since(mark)
+                    nonlocal mark, load
+                    if not load or not (status.cell.draft_key and measured.test.n_gen):
+                        load = watch.since(mark)  # one request has prompt and answer
                     record = _record(
                         status, parts, measured, repeat=due.number, load=load
                     )
@@ -179,11 +191,12 @@ def _measure_cell(
                     mark = watch.mark()
 
                 run_sweep(
-                    bench_of(status.cell, parts, project),
+                    replace(bench, warm_up_limit_s=0.0) if warm else bench,
                     tests,
                     on_measured=keep,
                     on_progress=lambda step: progress.reach(progress.done, note=step),
                 )
+                warm = bool(status.cell.draft_key)
     return kept
 
 

@@ -184,15 +184,16 @@ def _export(
         {store.file_of(one.host.slug, one.cell.id) for one in endpoints}
     ):
         _copy_new(file, folder / file.relative_to(view.project.reports))
-    write_pages(
-        shown,
-        folder,
-        index=view.index,
-        sets=published_sets(view.project, view.matrix),
-        trials=trials,
-        trial_index=view.trial_index,
-        judge_records=view.judge_records,
-    )
+    if shown or trials:
+        write_pages(
+            shown,
+            folder,
+            index=view.index,
+            sets=published_sets(view.project, view.matrix),
+            trials=trials,
+            trial_index=view.trial_index,
+            judge_records=view.judge_records,
+        )
     slugs = {group.host_slug for group in shown}
     slugs |= {group.setup.host_slug for group in trials}
     _export_contexts(slugs, view, folder)

@@ -58,8 +58,12 @@ def card_notes(group: Group) -> Iterator[str]:
     }.values()
     if warm_ups:
         seconds = [warm_up.seconds for warm_up in warm_ups]
+        processes = {record.process.id for record in records}
+        each = (
+            "each process" if len(warm_ups) == len(processes) else "the first process"
+        )
         yield (
-            f"warm-up before each process: {min(seconds):.0f} to {max(seconds):.0f} s, "
+            f"warm-up before {each}: {min(seconds):.0f} to {max(seconds):.0f} s, "
             f"steady in {sum(warm_up.steady for warm_up in warm_ups)} of {len(warm_ups)}"
         )
     reasons = Counter(

@@ -13,9 +13,10 @@ from llamatrix.engines.outcome import Done, Drafting
 from llamatrix.errors import ReportError
 from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.report.formats import hundredths, mib_text
-from llamatrix.report.render.markdown import markdown
-from llamatrix.report.speed import KIND_NOTES, Group, Result, groups
+from llamatrix.report.render.markdown import markdown, warning_box
+from llamatrix.report.speed import KIND_NOTES, Group, Result, groups, synthetic_warning
 from llamatrix.report.table import Cell, Row, Table, number, numbers
+from llamatrix.report.views.cards import card_notes
 from llamatrix.report.views.speed import speed_cell
 from llamatrix.stats.intervals import Estimate, estimate
 
@@ -23,11 +24,11 @@ _NOTES = """\
 - tokens/s are steady means after the first request of each server. A server counts from
   the end of the prompt, so the first token is left out
 - mean length: tokens that one step yields, the verified one included
-- step cost: time of a step with drafts ÷ without. Drafting pays where the mean length is
-  above it
+- step cost: time of a step with drafts ÷ without, the break-even: drafting pays where the
+  mean length is above it
 - of several clients tokens/s are the sum over the time that they share: until each has
   its first token, or from the first of these to the end of all answers
-- intervals (95 %, Student's t over processes) are of the ratio to no drafts
+- intervals: 95 %, Student's t over processes
 """
 
 
@@ -60,13 +61,16 @@ def draft_page(
             facing.setdefault((group.host_slug, group.title), {})[draft] = group
     parts = ["# Speed of llama-server", "", _NOTES] if facing else []
     for (_, title), drafts in sorted(facing.items()):
-        first = next(iter(drafts.values())).records[0]
+        group = drafts.get(NO_DRAFT) or next(iter(drafts.values()))
+        first = group.records[0]
         parts += [
             f"## {title[0].upper()}{title[1:]}",
             "",
+            *warning_box(synthetic_warning(first.weights.kind)),
             f"- weights: {KIND_NOTES[first.weights.kind]}",
             f"- host: {first.host.summary}",
             f"- engine: llama.cpp {first.build.commit[:9]}",
+            *(f"- {line}" for line in card_notes(group)),
             "",
             *(
                 markdown(table)
@@ -127,7 +131,7 @@ def _streams_row(model: str, test: SpeedTest, group: Group, name: str) -> Row:
     used = result.used if streams else ()
     ratio = result.mean / alone.mean if alone and alone.mean and result.mean else None
     return (
-        *(model, test.name, name),
+        *(group.shown_name(model), test.name, name),
         number(test.concurrency, "{}".format),
         speed_cell(result, hundredths),
         number(ratio, hundredths, records=used),
@@ -188,15 +192,13 @@ def _row(model: str, test: SpeedTest, name: str, drafts: dict[str, Group]) -> Ro
         for client_ns in row.client_ns[row.warmup_repetitions :]
     ]
     return (
-        *(model, test.name, name),
+        *(drafts[name].shown_name(model), test.name, name),
         number(length if drafted else None, hundredths, records=used),
         Cell(value=_positions(counts), missing="n/a", records=used),
         speed_cell(result, hundredths),
         _ratio_cell(ratio if drafted else None, result),
-        number(
-            length / ratio.ratio if drafted and length and ratio else None,
-            hundredths,
-            records=used,
+        _ratio_cell(
+            _step_cost(result, base.get((model, test))) if drafted else None, result
         ),
         _verdict(ratio) if drafted else "–",
         _ratio_cell(prompt_ratio if drafted else None, result),
@@ -243,6 +245,18 @@ def _ratio(result: Result | None, bare: Result | None) -> Estimate | None:
     pairs = zip(result.steady_means, bare.steady_means, strict=False)
     ratios = [math.log(own / base) for own, base in pairs]
     return estimate(ratios) if ratios else None
+
+
+def _step_cost(result: Result, bare: Result | None) -> Estimate | None:
+    """Mean length over the ratio of the speeds, process by process."""
+    if bare is None:
+        return None
+    costs = [
+        math.log(sample.drafting.mean_length * base / own)
+        for sample, base in zip(result.rows, bare.steady_means, strict=False)
+        if sample.drafting and (own := sample.steady_tps)
+    ]
+    return estimate(costs) if costs else None
 
 
 def _ratio_cell(ratio: Estimate | None, result: Result) -> Cell:
