@@ -343,24 +343,16 @@ def test(f: flags.TestFlags) -> None:
     dev.test(everything=f.all, update_golden=f.update_golden)
 
 
-namespace = Collection(
-    *(
-        plan,
-        schema,
-        add,
-        lock,
-        build,
-        weights,
-        fit,
-        serve,
-        template_check,
-        bench,
-        agent,
-    ),
-    *(context, table, export, merge, llm_judge, compare, audit, certificate),
-    *(regress, verdict, all_, doctor, task_check, regrade, bench_self),
-    *(regress_selftest, lint, docs, test),
-)
+GROUPS = {
+    "Measure": (all_, plan, bench, agent, context, llm_judge),
+    "Read and compare": (table, export, merge, compare, audit, certificate),
+    "Better or worse": (regress, verdict, template_check, task_check, regrade),
+    "Run a model": (fit, serve, add),
+    "Prepare": (doctor, lock, build, weights, schema),
+    "Develop": (lint, test, docs, bench_self, regress_selftest),
+}
+"""The commands under the headings of `llamatrix --list`."""
+namespace = Collection(*(one for group in GROUPS.values() for one in group))
 try:
     flags.refuse_automatic_short(sys.argv, COMMANDS)
 except BenchError as error:

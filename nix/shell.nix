@@ -12,6 +12,7 @@
   uv,
   driver,
   environment,
+  project,
   storePaths,
 }:
 let
@@ -19,10 +20,17 @@ let
   invoke = writeShellScriptBin "invoke" ''
     exec ${driver}/bin/with-cuda-driver --if-present ${environment}/bin/invoke "$@"
   '';
+  # the checkout around the current folder, else the flake's own source
+  llamatrix = writeShellScriptBin "llamatrix" ''
+    export PYTHONPATH=${project}/scripts
+    exec ${driver}/bin/with-cuda-driver --if-present \
+      ${environment}/bin/python3 -m llamatrix.commands.program "$@"
+  '';
 in
 mkShell {
   packages = [
     invoke # before the environment, which has a plain one
+    llamatrix
     environment
     driver
     bubblewrap # agents' commands run in it

@@ -127,7 +127,7 @@ let
   shellFor =
     profiles:
     pkgs.callPackage ./shell.nix {
-      inherit driver;
+      inherit driver project;
       inherit (python) environment;
       storePaths = storePathsFor profiles;
     };

@@ -49,7 +49,7 @@ def prepare() -> None:
 
 def end_with_the_reader_of_help(argv: Sequence[str]) -> None:
     """Where Invoke itself prints help or a list, end as other programs do in a pipe."""
-    if not {"-l", "--list", "-h", "--help"}.isdisjoint(argv):
+    if not {"-l", "--list", "-h", "--help", "--complete"}.isdisjoint(argv):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
