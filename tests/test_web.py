@@ -68,3 +68,12 @@ def test_missing_answer_is_reported_with_the_url() -> None:
         pytest.raises(NoAnswerError, match="GET http://host/health: refused"),
     ):
         place.get("/health", timeout_s=1)
+
+
+def test_closing_stream_asks_for_the_end_of_its_connection() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text=request.headers["Connection"])
+
+    with site("http://host", transport=httpx.MockTransport(answer)) as place:
+        assert list(place.stream("/x", {}, timeout_s=1)) == ["keep-alive"]
+        assert list(place.stream("/x", {}, timeout_s=1, closing=True)) == ["close"]

@@ -70,18 +70,25 @@ class Site:
         """Send `content`, anything msgspec encodes, as JSON."""
         return self._ask("POST", path, msgspec.json.encode(content), timeout_s)
 
-    def stream(self, path: str, content: object, *, timeout_s: float) -> Iterator[str]:
+    def stream(
+        self, path: str, content: object, *, timeout_s: float, closing: bool = False
+    ) -> Iterator[str]:
         """Yield the answer's lines as they arrive; NoAnswerError if it breaks off.
 
-        The time limit applies between two pieces of the answer.
+        The time limit applies between two pieces of the answer. `closing` ends the
+        connection behind it: llama-server does so unannounced, and the next request
+        could still find it open.
         """
         where = self.client.base_url.join(path)
+        headers = {"Content-Type": "application/json"}
+        if closing:
+            headers["Connection"] = "close"
         try:
             with self.client.stream(
                 "POST",
                 path,
                 content=msgspec.json.encode(content),
-                headers={"Content-Type": "application/json"},
+                headers=headers,
                 timeout=timeout_s,
             ) as answer:
                 if answer.status_code != httpx.codes.OK:

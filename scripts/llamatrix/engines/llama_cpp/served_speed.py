@@ -320,7 +320,9 @@ def _ask(
     """Send one request and time its chunks: several may arrive for one step."""
     timings = first_ns = None
     begin_ns = time.perf_counter_ns()
-    for line in serving.site.stream("/completion", request, timeout_s=timeout_s):
+    for line in serving.site.stream(
+        "/completion", request, timeout_s=timeout_s, closing=True
+    ):
         if line.startswith("data: {"):
             first_ns = first_ns or time.perf_counter_ns()
             try:

@@ -93,7 +93,9 @@ def generate(
     stage = Stage.PREFILL
     deadline = time.monotonic() + timeout_s
     try:
-        for line in site.stream("/completion", request, timeout_s=timeout_s):
+        for line in site.stream(
+            "/completion", request, timeout_s=timeout_s, closing=True
+        ):
             if time.monotonic() > deadline:
                 reason = f"no complete answer within {timeout_s:.0f} s"
                 return FailedRequest(stage=stage, reason=reason, timed_out=True)
