@@ -29,9 +29,6 @@ def _counting() -> None:
     "words",
     [
         ("plan", "--profile", "smoke"),
-        pytest.param(
-            ("lock", "--check"), marks=[pytest.mark.network, pytest.mark.slow]
-        ),
         ("build", "--profile", "smoke"),
         ("weights", *_CELLS),
         ("fit", "--model", "qwen35-27b", "--vram", "24GiB"),
