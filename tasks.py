@@ -133,6 +133,14 @@ def fit(f: flags.FitFlags) -> None:
     print(predict(f), end="")
 
 
+@command(flags.ChooseFlags)
+def choose(f: flags.ChooseFlags) -> None:
+    """Rank the models for a card: what fits, how fast, how often correct, and who says so."""
+    from llamatrix.commands.choose import choose as rank
+
+    print(rank(f), end="")
+
+
 @command(flags.ServeFlags)
 def serve(f: flags.ServeFlags) -> None:
     """Serve a model until Ctrl-C; print its URL and a ready OpenCode configuration."""
@@ -347,7 +355,7 @@ GROUPS = {
     "Measure": (all_, plan, bench, agent, context, llm_judge),
     "Read and compare": (table, export, merge, compare, audit, certificate),
     "Better or worse": (regress, verdict, template_check, task_check, regrade),
-    "Run a model": (fit, serve, add),
+    "Run a model": (choose, fit, serve, add),
     "Prepare": (doctor, lock, build, weights, schema),
     "Develop": (lint, test, docs, bench_self, regress_selftest),
 }

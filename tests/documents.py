@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.shipped import ROOT, shipped_matrix
 
-from llamatrix.commands.report_view import View, load_view
+from llamatrix.commands.report_view import View, load_view, published_sets
 from llamatrix.compare.ledger import pairs_of
 from llamatrix.config.cell import SpeedTest
 from llamatrix.measure.context.result import usable_context
@@ -31,12 +31,13 @@ from llamatrix.report.views.cards import (
     predicted_need,
     sample_of,
 )
+from llamatrix.report.views.choose import Question, choice_tables, choices
 from llamatrix.report.views.context import newest
 from llamatrix.report.views.drafts import draft_page
 from llamatrix.stats.pairs import Samples
 from llamatrix.stats.sequential import SequentialTest, judge_cases
 from llamatrix.stats.verdict import Metric
-from llamatrix.units import bytes_text
+from llamatrix.units import bytes_text, parse_card_bytes
 
 EXAMPLES = ROOT / "reports" / "examples"
 BLOCK = re.compile(
@@ -367,6 +368,34 @@ def regress(folder: Path, _options: Options) -> str:
     )
 
 
+def choose(_folder: Path, options: Options) -> str:
+    """Rank the models for a card, from all shipped records and published sets."""
+    views = [view_of(folder.parent) for folder in sorted(EXAMPLES.glob("*/records"))]
+    matrix, card_bytes = shipped_matrix(), parse_card_bytes(options["vram"])
+    found = choices(
+        Question(
+            card_bytes=card_bytes,
+            card=f"a card of {bytes_text(card_bytes)}",
+            context_tokens=int(options["context"]),
+            here="",
+        ),
+        models={key: model.name for key, model in matrix.models.items()},
+        groups=[group for view in views for group in view.groups],
+        trials=[group for view in views for group in view.trials],
+        contexts=[record for view in views for record in view.contexts],
+        sets=published_sets(views[0].project, matrix),
+    )
+    ranking, sources = choice_tables(found)
+    marks = "".join(
+        f"- {mark}, {grade}: {source}\n"
+        for mark, grade, source in (
+            [cell.text for cell in row] for row in sources.cells
+        )
+    )
+    table = markdown(ranking).split("\n\n", 1)[1]
+    return f"{ranking.caption}:\n\n{table}\n{marks}"
+
+
 def _metric(test: SpeedTest) -> Metric:
     return Metric.GENERATION if test.n_gen else Metric.PROMPT
 
@@ -387,4 +416,5 @@ BLOCKS = {
     "memory": memory,
     "contexts": contexts,
     "regress": regress,
+    "choose": choose,
 }

@@ -57,7 +57,7 @@ def fit(flags: FitFlags) -> str:
     """Predict for a model of the matrix, a GGUF file, or all models of a profile."""
     project = find_project()
     matrix = load_matrix(project.matrix_file)
-    card_bytes, card = _card(flags.vram)
+    card_bytes, card = card_of(flags.vram)
     reserve_bytes = _bytes_of("--reserve", flags.reserve)
     say(f"card: {card}")
     with tempfile.TemporaryDirectory(prefix="llamatrix-fit-") as aside:
@@ -272,8 +272,8 @@ def _program(project: Project, pin: str) -> Path | None:
     return None
 
 
-def _card(vram: str) -> tuple[int, str]:
-    """The size asked for, else the largest card here, else 24 GiB; and its name."""
+def card_of(vram: str) -> tuple[int, str]:
+    """Return the size asked for, else the largest card here, else 24 GiB; and its name."""
     if vram:
         given_bytes = _bytes_of("--vram", vram, parse_card_bytes)
         return given_bytes, f"a card of {bytes_text(given_bytes)}"

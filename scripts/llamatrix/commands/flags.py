@@ -285,6 +285,14 @@ class FitFlags:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ChooseFlags:
+    vram: str = flag("", "the card's memory, e.g. 24GiB (default: the card here)")
+    context: int = flag(32768, "the context that must fit, in tokens", least=1)
+    records: str = flag("", _RECORDS)
+    json: bool = flag(default=False, text=_JSON)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ContextFlags:
     model: str = flag("", _MODEL)
     profile: str = flag("", _PROFILE)

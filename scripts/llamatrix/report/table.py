@@ -6,7 +6,7 @@ a number out of text.
 
 import re
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 
 from llamatrix.records.store import Stored
 
@@ -85,6 +85,19 @@ class Table:
         return tuple(
             tuple(Cell(value=cell) if isinstance(cell, str) else cell for cell in row)
             for row in self.rows
+        )
+
+    def without_empty_columns(self) -> "Table":
+        """Return the table without columns in which no cell has a text."""
+        kept = [
+            place
+            for place in range(len(self.columns))
+            if not self.rows or any(row[place].text for row in self.cells)
+        ]
+        return replace(
+            self,
+            columns=tuple(self.columns[place] for place in kept),
+            rows=tuple(tuple(row[place] for place in kept) for row in self.rows),
         )
 
     @property
