@@ -29,6 +29,7 @@ from llamatrix.records.store import Store
 from llamatrix.report.comparison import comparison_text
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.table import Table, numbers
+from llamatrix.stats.bisection import simulate_search
 from llamatrix.stats.intervals import ALPHA
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.power import POWER
@@ -66,6 +67,9 @@ _PAIRS = (3, 5, 8, 12)
 _CYCLES = (0.02, 0.04)
 _STEPS = (0.02, 0.1, 0.3, 0.5, 1.0, 2.0)
 """Noise in steps of rounding."""
+_COMMITS, _PLANTED, _PROCESS_NOISE = 32, 0.10, 0.02
+_MOST_BUILDS = 6
+"""That a search of the commits compares with the good end, the bad end among them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -255,6 +259,7 @@ def simulate_promises(*, runs: int) -> Iterator[str]:
     yield from _headlines(runs // 4)
     yield from _cycles(runs)
     yield from _rounding(runs)
+    yield from _searches(runs // 20)
 
 
 def simulate_designs(
@@ -422,6 +427,39 @@ def _rounding(runs: int) -> Iterator[str]:
     _print(
         f"Coverage where values are rounded to whole numbers (promised: {_COVERAGE:.0%})",
         ("Noise in steps", f"{_PAIRS[0]} pairs", f"{_PAIRS[1]} pairs"),
+        rows,
+    )
+
+
+def _searches(runs: int) -> Iterator[str]:
+    rows: list[tuple[str, ...]] = []
+    for loss in (_PLANTED, 0.0):
+        searches = [
+            simulate_search(
+                commits=_COMMITS,
+                slow=seed % (_COMMITS - 1) + 1 if loss else None,
+                loss=loss,
+                noise=_PROCESS_NOISE,
+                seed=seed,
+            )
+            for seed in range(runs)
+        ]
+        builds = max(len(search.marks) for _, search in searches)
+        answered = sum(
+            [*search.culprits] == [seed % (_COMMITS - 1) + 1]
+            if loss
+            else end is Verdict.SAME
+            for seed, (end, search) in enumerate(searches)
+        )
+        rate = Rate(share=answered / runs, runs=runs)
+        answer = "the commit" if loss else "no change"
+        rows.append((percent(loss), answer, rate_text(rate), str(builds)))
+        if rate.misses(_COVERAGE) or builds > _MOST_BUILDS:
+            yield f"bisect, {loss:.0%} planted: {answer} in {rate.share:.1%}, {builds} builds"
+    _print(
+        f"Bisect of {_COMMITS} commits, noise of {_PROCESS_NOISE:.0%} between processes "
+        f"(promised: {_COVERAGE:.0%}, at most {_MOST_BUILDS} builds beside the good end)",
+        ("Planted loss", "Answer", "Answered so", "Builds at most"),
         rows,
     )
 
