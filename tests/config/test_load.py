@@ -249,8 +249,8 @@ def test_missing_key_is_refused_by_name(refused: Callable[[str, str], str]) -> N
             "servers.published.n_cpu_moe: expected `int` >= 0, got -1",
         ),
         (
-            'also = ["smoke-real"]',
-            'also = ["smoke-rel"]',
+            'also = ["smoke-real", ',
+            'also = ["smoke-rel", ',
             "profiles.smoke.also[0]: unknown name 'smoke-rel'; did you mean 'smoke-real'?",
         ),
         (
