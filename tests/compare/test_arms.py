@@ -139,7 +139,7 @@ def test_arm_is_read_by_kind_and_name(text: str, settings: ArmSettings) -> None:
     ("text", "said"),
     [
         ("sever:smoke", "unknown kind 'sever'; did you mean 'server'?; the kinds are"),
-        ("endpoint:http://host", "endpoints cannot be compared yet"),
+        ("endpoint:mine", "not in matrix.toml"),
         ("server:smok", "not in matrix.toml; did you mean 'smoke'?"),
         ("build:", "not in matrix.toml"),
     ],

@@ -33,6 +33,7 @@ class OpenAiServer:
     most_tokens: int = 10_000
     cached: bool = False
     key: str = ""
+    template_tokens: int = TEMPLATE_TOKENS
     version: str = "one"
     prompts: list[str] = field(default_factory=list)
     open_calls: int = 0
@@ -81,7 +82,7 @@ class OpenAiServer:
                 return
         yield self._chunk({}, "length")
         if self.usage:
-            count = TEMPLATE_TOKENS + sum(1 + (len(w) > 3) for w in text.split())
+            count = self.template_tokens + sum(1 + (len(w) > 3) for w in text.split())
             usage: dict[str, Any] = {
                 "prompt_tokens": count,
                 "completion_tokens": tokens,

@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
-import msgspec
-
 from llamatrix import __version__
 from llamatrix.commands.pending import CellStatus, Due, endpoint_status, newest_reported
 from llamatrix.config.context import Context
 from llamatrix.config.endpoint_cell import EndpointCell
-from llamatrix.engines.endpoint.client import Answer, Client, Reported, open_client
+from llamatrix.engines.endpoint.client import Client, Reported, open_client
 from llamatrix.engines.endpoint.speed import EndpointBench
 from llamatrix.engines.outcome import Done, SpeedResult, reason_of
 from llamatrix.exclusive import exclusive
@@ -68,14 +66,8 @@ def _identify(client: Client, cell: EndpointCell) -> Reported | None:
     """What the server reports; None where it does not answer, as each test then says."""
     if not cell.endpoint.loopback:
         say(f"{cell.id}: not on this machine; prompts of common words are sent there")
-    reported = client.identify()
-    if not isinstance(reported, Reported):
-        return None
-    # llama-server's build is only in its answers
-    answer = client.ask("Say yes.", max_tokens=1, timeout_s=cell.sweep.timeout_s)
-    if not isinstance(answer, Answer):
-        return reported
-    return msgspec.structs.replace(reported, fingerprint=answer.fingerprint)
+    reported = client.introduce(timeout_s=cell.sweep.timeout_s)
+    return reported if isinstance(reported, Reported) else None
 
 
 def _measure(

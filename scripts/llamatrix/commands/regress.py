@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -30,6 +30,12 @@ from llamatrix.compare.arms import (
     parse_arm,
     with_pins,
 )
+from llamatrix.compare.endpoint import (
+    EndpointCase,
+    EndpointSubject,
+    endpoint_cases,
+    identified,
+)
 from llamatrix.compare.ledger import Ledger, RunT, open_ledger
 from llamatrix.compare.replay import (
     REPLAY_METRICS,
@@ -56,13 +62,14 @@ from llamatrix.compare.speed import (
     provide_arms,
     speed_cases,
 )
-from llamatrix.config.cell import Cell
+from llamatrix.config.cell import Cell, EngineCell
 from llamatrix.config.context import (
     Context,
     choose_profile,
     load_context,
     with_model,
 )
+from llamatrix.config.endpoint_cell import EndpointCell
 from llamatrix.config.expand import matches_any, select_cells
 from llamatrix.config.matrix import Model
 from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
@@ -76,7 +83,7 @@ from llamatrix.provision.local_pins import with_local_pins
 from llamatrix.provision.resolve import with_named_pin
 from llamatrix.provision.resolve_weights import with_known_weights
 from llamatrix.proxy.recording import read_recording
-from llamatrix.records.pair_records import REPLAY_PAIRS, SPEED_PAIRS
+from llamatrix.records.pair_records import ENDPOINT_PAIRS, REPLAY_PAIRS, SPEED_PAIRS
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.comparison import (
@@ -103,7 +110,17 @@ _REFUSED = {
         "trials": "only with --agent",
         "tasks": "only with --agent",
     },
+    "endpoint": {
+        "server": "the sweep has the flags of a pin's server; leave this out",
+        "template": "prompts have the template inside the weights",
+        "draft": "drafts are compared between pins",
+        "agent": "only with --agent",
+        "context7": "only with --agent",
+        "trials": "only with --agent",
+        "tasks": "only with --agent",
+    },
     "replay": {
+        "endpoint": "an endpoint does not replay; leave out --replay",
         "sweep": "a replay has no sweep; server:NAME names a server's flags",
         "draft": "drafts are compared by speed alone",
         "model": "the prompts of a replay are those of one model",
@@ -113,6 +130,7 @@ _REFUSED = {
         "tasks": "only with --agent",
     },
     "agent": {
+        "endpoint": "trials on endpoints are not compared; leave out --agent",
         "sweep": "agents have no sweep; server:NAME names a server's flags",
         "draft": "drafts are compared by speed alone",
         "replay": "a recorded session has no agent; leave out one of the two",
@@ -123,7 +141,7 @@ _REFUSED = {
     },
 }
 """By subject: kinds of arms and flags that mean nothing to it, with the remedy."""
-CaseT = TypeVar("CaseT", ReplayCase, SpeedCase, AgentCase)
+CaseT = TypeVar("CaseT", ReplayCase, SpeedCase, EndpointCase, AgentCase)
 
 
 def regress(flags: RegressFlags) -> int:
@@ -136,6 +154,8 @@ def regress(flags: RegressFlags) -> int:
             result = compare_trials(flags)
         case "replay":
             result = compare_replays(flags)
+        case "endpoint":
+            result = compare_endpoints(flags)
         case _:
             result = compare_benches(flags)
     if result is None:
@@ -152,6 +172,8 @@ def regress(flags: RegressFlags) -> int:
 def subject_of(flags: RegressFlags) -> str:
     """Return what is compared; MatrixError for a flag that means nothing to it."""
     subject = "agent" if flags.agent else "replay" if flags.replay else "speed"
+    if subject == "speed" and "endpoint:" in f"{flags.baseline}{flags.candidate}":
+        subject = "endpoint"
     for setting in fields(flags):
         why = _REFUSED[subject].get(setting.name)
         if why and getattr(flags, setting.name) != setting.default:
@@ -239,6 +261,65 @@ def compare_benches(
         unready,
         settings,
         profile=context.profile,
+    )
+
+
+def compare_endpoints(
+    flags: RegressFlags,
+    *,
+    project: Project | None = None,
+    provide: Provide | None = None,
+    watch: Watch | None = None,
+) -> TimingComparison | None:
+    """Compare an endpoint with a pin or another endpoint; None after a dry run."""
+    settings = _settings(flags)
+    metrics = parse_metrics(flags.metric or _METRICS, SPEED_METRICS)
+    context = _speed_context(flags, project)
+    context, arms = _arms(flags, context, "endpoint")
+    context, cases = _planned(
+        flags,
+        context,
+        lambda known: endpoint_cases(
+            known.matrix,
+            known.lock,
+            known.profile,
+            arms,
+            metrics=metrics,
+            cells=flags.cells,
+        ),
+    )
+    for case in cases:
+        say(f"{case.id}: to compare")
+    if flags.dry_run:
+        return None
+    store = Store(reports=context.project.reports, kind=ENDPOINT_PAIRS)
+    store.require_room(this_host().slug)
+    reported = identified(cases[0])
+    own = _provider(flags, provide)
+    sessions: list[Session[Any]] = []
+    for case in cases:
+        parts = {
+            arm: own(arm, cell, context.project)
+            for arm, cell in case.cells.items()
+            if isinstance(cell, Cell)
+        }
+        digest = case.digest(reported)
+        ledger = open_ledger(store, case=case.id, digest=digest, again=flags.again)
+        subject = EndpointSubject(
+            case=case,
+            parts=parts,
+            reported=reported,
+            seed=ledger.seed,
+            project=context.project,
+        )
+        sessions.append(_session(subject, ledger, flags, watch, context.project))
+    return compare_speeds(
+        {case.id: case for case in cases},
+        sessions,
+        {},
+        settings,
+        profile=context.profile,
+        reported=reported,
     )
 
 
@@ -413,7 +494,7 @@ def _speed_context(flags: RegressFlags, project: Project | None) -> Context:
     the arms name models, the profile that fits this machine.
     """
     profile = flags.profile
-    if not profile and "model:" not in flags.baseline:
+    if not profile and "model:" not in f"{flags.baseline}{flags.candidate}":
         on_cpu = choose_profile().profile == "smoke"
         profile = "engines" if on_cpu else "synthetic"
     return load_context(profile, weights_dir=flags.weights_dir, project=project)
@@ -463,9 +544,13 @@ def _planned(
 ) -> tuple[Context, tuple[CaseT, ...]]:
     """The cases, once more where their published weights become known by asking."""
     planned = cases(context)
-    cells = [cell for case in planned for cell in case.cells.values()]
+    cells = _engine_cells(cell for case in planned for cell in case.cells.values())
     known = with_known_weights(context, cells, ask_hub=not flags.dry_run)
     return known, planned if known.lock == context.lock else cases(known)
+
+
+def _engine_cells(cells: Iterable[EngineCell | EndpointCell]) -> list[EngineCell]:
+    return [cell for cell in cells if isinstance(cell, EngineCell)]
 
 
 def _named_templates(
@@ -489,12 +574,16 @@ def _provided(
     """Both arms' parts, or why the candidate is broken; nothing for a dry run."""
     if flags.dry_run:
         return {}
+    return provide_arms(cells, project, _provider(flags, provide))
+
+
+def _provider(flags: RegressFlags, provide: Provide | None) -> Provide:
     folder = Path(flags.weights_dir).expanduser() if flags.weights_dir else None
 
     def provide_here(_arm: Arm, cell: Cell, project: Project) -> Installed:
         return ENGINE.install(cell, project.cache, weights_dir=folder)
 
-    return provide_arms(cells, project, provide or provide_here)
+    return provide or provide_here
 
 
 def _session(

@@ -13,8 +13,6 @@ from llamatrix.config.matrix import NO_DRAFT, Matrix, Measurement, Model
 from llamatrix.errors import MatrixError
 from llamatrix.stats.pairs import Arm
 
-_NOT_YET = ("endpoint",)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmSettings:
@@ -32,6 +30,8 @@ class ArmSettings:
     agent: str = ""
     """A version of the profile's agent, by its name in matrix.toml."""
     context7: str = ""
+    endpoint: str = ""
+    """A key of `[endpoints]`: a server as it runs, so an arm of its own."""
 
 
 KINDS = tuple(field.name for field in fields(ArmSettings))
@@ -60,11 +60,6 @@ def parse_arm(text: str, matrix: Matrix, *, flag: str) -> ArmSettings:
         kind, colon, name = word.partition(":")
         if not colon:
             kind, name = "pin", word
-        if kind in _NOT_YET:
-            raise MatrixError(
-                f"{flag} {word!r}: {kind}s cannot be compared yet; the kinds are "
-                f"{', '.join(KINDS)}"
-            )
         if kind not in KINDS:
             raise MatrixError(
                 f"{flag} {word!r}: unknown kind {kind!r}{nearest(kind, KINDS)}; the "
@@ -77,6 +72,10 @@ def parse_arm(text: str, matrix: Matrix, *, flag: str) -> ArmSettings:
             hint = nearest(name, known or ())
             raise MatrixError(f"{flag} {word!r}: not in matrix.toml{hint}")
         settings[kind] = name
+    if "endpoint" in settings and len(settings) > 1:
+        raise MatrixError(
+            f"{flag} {text!r}: an endpoint runs as it is; leave out the other kinds"
+        )
     return ArmSettings(**settings)
 
 
@@ -90,6 +89,7 @@ def _known(matrix: Matrix) -> Mapping[str, Collection[str]]:
         "model": matrix.models,
         "agent": {**matrix.opencode, **matrix.pi},
         "context7": matrix.context7,
+        "endpoint": matrix.endpoints,
     }
 
 

@@ -13,7 +13,12 @@ from typing import Generic, TypeVar
 
 from llamatrix.host import this_host
 from llamatrix.measure.telemetry import Telemetry
-from llamatrix.records.pair_records import PairedRun, ReplayRun, SpeedRun
+from llamatrix.records.pair_records import (
+    EndpointRun,
+    PairedRun,
+    ReplayRun,
+    SpeedRun,
+)
 from llamatrix.records.store import Store
 from llamatrix.stats.pairs import Arm, Pair
 
@@ -21,7 +26,7 @@ WARM_UP = 0
 """The pair number of processes that warm the machine."""
 
 
-RunT = TypeVar("RunT", SpeedRun, ReplayRun)
+RunT = TypeVar("RunT", SpeedRun, EndpointRun, ReplayRun)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -232,7 +232,7 @@ class ReplaySubject:
                 "new series"
             )
 
-    def run(self, arm: Arm, own: Sequence[ReplayRun]) -> ReplayRun:
+    def run(self, arm: Arm, own: Sequence[ReplayRun], *, pair: int) -> ReplayRun:  # noqa: ARG002
         script, launch, log = self.scripts[arm], self.launches[arm], self._log(arm)
         cell, parts = self.case.cells[arm], self.parts[arm]
         known = [

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from llamatrix.compare.forecast import forecast, forecast_lines
 from llamatrix.compare.session import ArmCells, MetricCase, Session
 from llamatrix.config.cell import Cell
+from llamatrix.config.endpoint_cell import EndpointCell
+from llamatrix.engines.endpoint.client import Reported
 from llamatrix.host import this_host
 from llamatrix.progress import meter, say
 from llamatrix.stats.pairs import Arm
@@ -125,6 +127,9 @@ class ArmFacts:
     agent: str = ""
     """Name and version: `OpenCode 1.3.2`."""
     context7: str = ""
+    reported: str | None = None
+    """What an endpoint says of itself; the pin is then its key in the matrix, and
+    commit and build are not told."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,12 +180,13 @@ def compare_speeds(
     *,
     profile: str,
     servers: Mapping[Arm, str] | None = None,
+    reported: Mapping[Arm, Reported] | None = None,
 ) -> TimingComparison:
     """Run the sessions until every case has a verdict or the budget ends.
 
     `compared` holds every case in its order, `unready` what is known of those that
     cannot run: they take no share of Holm's correction. `servers` names the server flags
-    of replays.
+    of replays, `reported` is what endpoints say of themselves.
     """
     begin = time.monotonic()
     ready = [case for session in sessions for case in session.cases]
@@ -223,13 +229,13 @@ def compare_speeds(
     if not spent_s and any(session.ledger.known for session in sessions):
         say("nothing measured: every pair is known; --again begins a new series")
     every = list(compared.values())
+    facts = {
+        arm: _facts([case.cells[arm] for case in every], arm, servers, reported or {})
+        for arm in Arm
+    }
     return TimingComparison(
-        baseline=_facts(
-            [case.cells[Arm.BASELINE] for case in every], Arm.BASELINE, servers
-        ),
-        candidate=_facts(
-            [case.cells[Arm.CANDIDATE] for case in every], Arm.CANDIDATE, servers
-        ),
+        baseline=facts[Arm.BASELINE],
+        candidate=facts[Arm.CANDIDATE],
         identical=all(case.identical for case in every),
         profile=profile,
         host=this_host().summary,
@@ -245,14 +251,28 @@ def compare_speeds(
 
 
 def _facts(
-    cells: Sequence[Cell], arm: Arm, servers: Mapping[Arm, str] | None
+    cells: Sequence[Cell | EndpointCell],
+    arm: Arm,
+    servers: Mapping[Arm, str] | None,
+    reported: Mapping[Arm, Reported],
 ) -> ArmFacts:
+    first = cells[0]
+    if isinstance(first, EndpointCell):
+        return ArmFacts(
+            pin=first.endpoint_key,
+            commit="",
+            builds=(),
+            sweep=first.sweep_key,
+            reported=reported[arm].words,
+        )
     return ArmFacts(
-        pin=cells[0].locked.marked(cells[0].pin_key),
-        commit=cells[0].locked.commit,
-        builds=tuple(dict.fromkeys(cell.build_key for cell in cells)),
-        sweep="" if servers else cells[0].sweep_key,
-        draft=cells[0].draft_key,
+        pin=first.locked.marked(first.pin_key),
+        commit=first.locked.commit,
+        builds=tuple(
+            dict.fromkeys(cell.build_key for cell in cells if isinstance(cell, Cell))
+        ),
+        sweep="" if servers else first.sweep_key,
+        draft=first.draft_key,
         server=servers[arm] if servers else "",
     )
 

@@ -11,6 +11,7 @@ import msgspec
 
 from llamatrix.compare.ledger import WARM_UP, Ledger, RunT, pairs_of
 from llamatrix.config.cell import Cell
+from llamatrix.config.endpoint_cell import EndpointCell
 from llamatrix.exclusive import exclusive
 from llamatrix.measure.disturbances import Watch, disturbance
 from llamatrix.progress import say
@@ -31,7 +32,7 @@ class ArmCells(Protocol):
     """A case before it is known whether it can run."""
 
     @property
-    def cells(self) -> Mapping[Arm, Cell]: ...
+    def cells(self) -> Mapping[Arm, Cell | EndpointCell]: ...
     @property
     def identical(self) -> bool:
         """Both arms are the same: an A/A comparison."""
@@ -61,7 +62,7 @@ class Subject(ArmCells, Protocol[RunT]):
         """Make ready, once, what is no part of a measurement."""
         ...
 
-    def run(self, arm: Arm, own: Sequence[RunT]) -> RunT:
+    def run(self, arm: Arm, own: Sequence[RunT], *, pair: int) -> RunT:
         """Run one process of an arm; the caller fills in place, load and order."""
         ...
 
@@ -106,7 +107,7 @@ class Session(Generic[RunT]):
         own = self.ledger.own
         self.subject.prepare(arm, own)
         mark = self.watch.mark()
-        run = self.subject.run(arm, own)
+        run = self.subject.run(arm, own, pair=pair)
         load = self.watch.since(mark)
         run = msgspec.structs.replace(
             run,
@@ -114,7 +115,9 @@ class Session(Generic[RunT]):
             pair=pair,
             place=place,
             load=load,
-            disturbed=disturbance(
+            disturbed=""
+            if run.foreign
+            else disturbance(
                 load, run.telemetry, tolerated_percent=self.tolerated_percent
             ),
             seed=self.ledger.seed,

@@ -31,7 +31,7 @@ from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import CompileError
 from llamatrix.provision.compiler import compiler_id
-from llamatrix.records.pair_records import SpeedRun
+from llamatrix.records.pair_records import SpeedRun, TimedRun
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.verdict import Metric
 
@@ -41,7 +41,7 @@ SPEED_METRICS = (Metric.PROMPT, Metric.GENERATION)
 _MEASURED_S = (1.0, 3.0)
 """Bounds of how long a process measures: longer runs buy more than more pairs, but one
 that measures longer than it loads costs more than it tells."""
-_COLD = 1
+COLD = 1
 """Repetitions that come before it and have no part in the mean."""
 _FEWEST, _MOST = 2, 500
 """Repetitions in the mean: with two, a slow one is not all there is."""
@@ -295,7 +295,7 @@ class SpeedSubject:
     def prepare(self, arm: Arm, own: Sequence[SpeedRun]) -> None:
         """Nothing to make ready."""
 
-    def run(self, arm: Arm, own: Sequence[SpeedRun]) -> SpeedRun:
+    def run(self, arm: Arm, own: Sequence[SpeedRun], *, pair: int) -> SpeedRun:  # noqa: ARG002
         cell, parts = self.case.cells[arm], self.parts[arm]
         known = [
             run.seconds
@@ -352,7 +352,7 @@ class SpeedSubject:
         )
 
 
-def repetitions_for(test: SpeedTest, runs: Sequence[SpeedRun]) -> int:
+def repetitions_for(test: SpeedTest, runs: Sequence[TimedRun]) -> int:
     """Return as many repetitions that the faster arm measures as long as it loads.
 
     That is within bounds, and after the cold repetition.
@@ -364,9 +364,9 @@ def repetitions_for(test: SpeedTest, runs: Sequence[SpeedRun]) -> int:
         if (speed := run.value(metric)) is not None and isinstance(run.outcome, Done)
     ]
     if not done:
-        return _COLD + _FEWEST
+        return COLD + _FEWEST
     least_s, most_s = _MEASURED_S
     measured_s = min(most_s, max(least_s, min(beyond_s for _, beyond_s in done)))
     tokens = test.n_prompt or test.n_gen
     steady = math.ceil(measured_s * max(speed for speed, _ in done) / tokens)
-    return _COLD + min(_MOST, max(_FEWEST, steady))
+    return COLD + min(_MOST, max(_FEWEST, steady))

@@ -1,4 +1,7 @@
-"""Records of pairs: one process of one arm of a comparison, llama-bench or a replay."""
+"""Records of pairs: one process of one arm of a comparison.
+
+The process is llama-bench, a replaying server, or a server that is asked over HTTP.
+"""
 
 import shlex
 from statistics import fmean
@@ -6,6 +9,7 @@ from typing import assert_never
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.lock import LockedPin
+from llamatrix.engines.endpoint.client import Reported
 from llamatrix.engines.outcome import (
     ContextTooLarge,
     Crashed,
@@ -49,9 +53,14 @@ class PairedRun(Envelope, frozen=True, kw_only=True):
     def record_id(self) -> str:
         return f"{self.case}-{self.digest[:12]}"
 
+    @property
+    def foreign(self) -> bool:
+        """Whether a server computed that we did not start: no load is told from its work."""
+        return False
 
-class SpeedRun(PairedRun, frozen=True, kw_only=True):
-    """One process of llama-bench."""
+
+class TimedRun(PairedRun, frozen=True, kw_only=True):
+    """One test, measured once."""
 
     test: SpeedTest
     repetitions: int
@@ -63,9 +72,6 @@ class SpeedRun(PairedRun, frozen=True, kw_only=True):
     """Why the pair does not count, or empty."""
     process: Process
     telemetry: Telemetry
-    locked: LockedPin
-    build: Manifest
-    weights: WeightsFacts
 
     @property
     def samples(self) -> tuple[float, ...]:
@@ -105,6 +111,32 @@ class SpeedRun(PairedRun, frozen=True, kw_only=True):
                 assert_never(self.outcome)
         first = f"{self.arm}: {shlex.join(self.process.argv)}: {how}"
         return "\n".join([first, *tail[-_TAIL_LINES:]])
+
+
+class SpeedRun(TimedRun, frozen=True, kw_only=True):
+    """One process of llama-bench."""
+
+    locked: LockedPin
+    build: Manifest
+    weights: WeightsFacts
+
+
+class EndpointRun(TimedRun, frozen=True, kw_only=True):
+    """One test over HTTP: of an endpoint as it runs, or of a llama-server of our own."""
+
+    words: int
+    """Of each prompt, the same in both arms …"""
+    prompt_tokens: int
+    """… and its tokens, as this server counts them; 0 where it did not answer."""
+    reported: Reported | None = None
+    """What an endpoint says of itself; None of a server of our own, which has …"""
+    locked: LockedPin | None = None
+    build: Manifest | None = None
+    weights: WeightsFacts | None = None
+
+    @property
+    def foreign(self) -> bool:
+        return self.reported is not None
 
 
 class ReplayRun(PairedRun, frozen=True, kw_only=True):
@@ -160,6 +192,9 @@ class ReplayRun(PairedRun, frozen=True, kw_only=True):
 
 SPEED_PAIRS = RecordKind(
     folder="speed", holds=SpeedRun, migrations={1: outcome_from_1}, root="regress"
+)
+ENDPOINT_PAIRS = RecordKind(
+    folder="endpoint", holds=EndpointRun, migrations={}, root="regress"
 )
 REPLAY_PAIRS = RecordKind(
     folder="replay", holds=ReplayRun, migrations={1: keep_fields}, root="regress"

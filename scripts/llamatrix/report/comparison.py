@@ -30,6 +30,11 @@ _PAIRED_METHOD = (
     "together (Bonferroni; Jennison & Turnbull 1989); Holm across cells"
 )
 _STEADY = "; the speed of a process is its steady mean, without the first repetition"
+_OVER_HTTP = (
+    "both arms answered the same prompts over HTTP, timed by our clock, with tokens as "
+    "each server counts them; an endpoint computes as it runs, so its background load "
+    "is not told, and nothing of it reproduces a number of llama-bench"
+)
 _TRIALS_METHOD = (
     f"Beta posterior of each pass rate over a flat prior, a change claimed where it is "
     f"larger than {_POINTS} with probability above {SURE}; hard breaks by rule; Wilson "
@@ -253,6 +258,13 @@ def comparison_json(result: Result) -> str:
 
 
 def _arm_document(result: Result, arm: ArmFacts) -> dict[str, object]:
+    if arm.reported is not None:
+        return {
+            "endpoint": arm.pin,
+            "reported": arm.reported,
+            "verified": False,
+            "sweep": arm.sweep,
+        }
     if isinstance(result, TimingComparison):
         return {
             "pin": arm.pin,
@@ -328,6 +340,11 @@ def _agent_document(cell: AgentCellComparison) -> dict[str, object]:
     }
 
 
+def _over_http(result: TimingComparison) -> bool:
+    arms = (result.baseline, result.candidate)
+    return any(arm.reported is not None for arm in arms)
+
+
 def _trials_document(arm: ArmTrials) -> dict[str, object]:
     passes = arm.passes
     return {
@@ -355,6 +372,11 @@ def _method(result: Result) -> str:
 
 
 def arm_text(arm: ArmFacts) -> str:
+    if arm.reported is not None:
+        return (
+            f"endpoint {arm.pin} (unverified, reports {arm.reported}; build, weights, KV "
+            "cache types and template not told)"
+        )
     how = f"server {arm.server}" if arm.server else f"sweep {arm.sweep}"
     how += f", draft {arm.draft}" if arm.draft else ""
     text = f"{arm.pin} ({arm.commit[:9]}, build {', '.join(arm.builds)}, {how}"
@@ -382,6 +404,8 @@ def notes_of(result: Result) -> tuple[str, ...]:
                 "not made in turns, so trust the amounts in time less"
             )
         return tuple(notes)
+    if _over_http(result):
+        notes.append(_OVER_HTTP)
     sequential = result.sequential
     if len(sequential.looks) > 1:
         notes.append(

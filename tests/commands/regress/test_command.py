@@ -254,10 +254,7 @@ def test_a_spent_budget_is_inconclusive_and_says_what_is_missing(
     [
         (("--candidate", "curent"), "did you mean 'current'?"),
         (("--candidate", "opencode:1.2"), "unknown kind 'opencode'"),
-        (
-            ("--candidate", "endpoint:x"),
-            "endpoints cannot be compared yet; the kinds are pin",
-        ),
+        (("--candidate", "endpoint:x"), "--candidate 'endpoint:x': not in matrix.toml"),
         (
             ("--candidate", "draft:mpt-1"),
             "--candidate 'draft:mpt-1': not in matrix.toml; did you mean 'mtp-1'?",

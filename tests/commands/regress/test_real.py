@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.commands.regress.conftest import ledger_lines, regress_argv, regress_words
+from tests.engines.llama_cpp.real import real_launch
 from tests.invoking import invoked_apart
 from tests.shipped import ROOT
 from tests.trials.replayed import SESSION
@@ -24,6 +25,7 @@ from llamatrix.commands.regress_selftest import (
     broken_by,
     run_scenario,
 )
+from llamatrix.engines.llama_cpp.server import running
 from llamatrix.project import Project
 from llamatrix.stats.verdict import Verdict
 
@@ -57,6 +59,33 @@ def test_a_build_against_itself_is_never_called_changed(
     assert found["identical"] is True
     assert found["verdict"] in {"SAME", "INCONCLUSIVE"}
     assert found["processes"] >= 2
+
+
+def test_a_server_that_runs_is_compared_with_a_pin_over_http(
+    real_environment: dict[str, str], real_project: Project, tmp_path: Path
+) -> None:
+    """The endpoint is the pin's own server, so that only noise could differ."""
+    launch = real_launch(
+        "current", "qwen35-27b", cache=real_project.cache, folder=tmp_path
+    )
+    with running(launch, log=tmp_path / "server.log") as serving:
+        with real_project.matrix_file.open("a") as matrix:
+            matrix.write(
+                f'\n[endpoints.mine]\nurl = "{serving.url}"\nmodel = "qwen35-27b"\n'
+            )
+        flags = (
+            *("--baseline", "current", "--candidate", "endpoint:mine"),
+            *("--metric", "pp", "--margin", "0.9", "--budget", "10s", "--json"),
+        )
+        ended = invoked_apart(*regress_words(*flags), env=real_environment)
+    assert ended.returncode in {0, 12}, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["candidate"]["verified"] is False
+    assert "llama.cpp" in found["candidate"]["reported"]
+    lines = ledger_lines(real_project)
+    assert {line["outcome"]["type"] for line in lines} == {"done"}  # type: ignore[index]
+    assert len({line["prompt_tokens"] for line in lines}) == 1
+    assert all(("build" in line) == (line["arm"] == "baseline") for line in lines)
 
 
 def test_a_session_replayed_by_one_build_twice_is_never_called_changed(

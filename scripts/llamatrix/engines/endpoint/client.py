@@ -111,6 +111,16 @@ class Client:
             server=self._clean(reply.server), owned_by=self._clean(next(own, ""))
         )
 
+    def introduce(self, *, timeout_s: float) -> Reported | Failed:
+        """As `identify`, with the build that llama-server tells only in its answers."""
+        reported = self.identify()
+        if not isinstance(reported, Reported):
+            return reported
+        answer = self.ask("Say yes.", max_tokens=1, timeout_s=timeout_s)
+        if not isinstance(answer, Answer):
+            return reported
+        return msgspec.structs.replace(reported, fingerprint=answer.fingerprint)
+
     def ask(self, text: str, *, max_tokens: int, timeout_s: float) -> Answer | Failed:
         """Send one user message; the limit covers the complete answer.
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from random import Random
 
 import msgspec
 
@@ -84,6 +85,10 @@ class EndpointBench:
     repetitions: int
     timeout_s: float
     on_progress: Callable[[str], None] = field(default=lambda _: None)
+    seed: str = field(default_factory=secrets.token_hex)
+    """What the measured prompts are drawn from: equal for servers that are compared."""
+    prompt_tokens: int = 0
+    """Of the last measured prompt, as the server counts them."""
     _tokens_per_word: float = 0.0
     _overhead_tokens: float = 0.0
     """Of the template and the task."""
@@ -104,22 +109,29 @@ class EndpointBench:
             )
             on_result(SpeedResult(test=test, outcome=outcome, process=process))
 
-    def measure(self, test: SpeedTest) -> SpeedSample | Failed | Invalid:
-        """One warm-up round, then the repetitions; the first failure ends the test."""
-        words = self._words_for(test.n_prompt or test.n_depth)
-        if not isinstance(words, int):
-            return words
+    def measure(
+        self, test: SpeedTest, *, words: int = 0
+    ) -> SpeedSample | Failed | Invalid:
+        """One warm-up round, then the repetitions; the first failure ends the test.
+
+        The prompt has this many words, or as many as the test's tokens need.
+        """
+        fitting = words or self.words_for(test)
+        if not isinstance(fitting, int):
+            return fitting
         rounds: list[list[Answer]] = []
         for number in range(1 + self.repetitions):
             self.on_progress(f"request {number + 1} of {1 + self.repetitions}")
-            answers = self._round(test, words)
+            answers = self._round(test, fitting, number)
             if not isinstance(answers, list):
                 return answers
             rounds.append(answers)
+            self.prompt_tokens = answers[0].prompt_tokens
         return _sample(test, rounds)
 
-    def _words_for(self, tokens: int) -> int | Failed | Invalid:
-        """Return how many words make a prompt of this length; 0 is the shortest."""
+    def words_for(self, test: SpeedTest) -> int | Failed | Invalid:
+        """Return how many words make the prompt of a test; the fewest without one."""
+        tokens = test.n_prompt or test.n_depth
         if not tokens:
             return _FEWEST_WORDS
         if not self._tokens_per_word and (failed := self._count_words()):
@@ -160,14 +172,20 @@ class EndpointBench:
         return EndpointFailed(failure=EndpointFailure.NO_COUNTS, reason=reason)
 
     def _ask_once(self, words: int) -> Answer | Failed:
-        return self.client.ask(_prompt(words), max_tokens=1, timeout_s=self.timeout_s)
+        text = _prompt(words, secrets.token_hex())
+        return self.client.ask(text, max_tokens=1, timeout_s=self.timeout_s)
 
-    def _round(self, test: SpeedTest, words: int) -> list[Answer] | Failed | Invalid:
+    def _round(
+        self, test: SpeedTest, words: int, number: int
+    ) -> list[Answer] | Failed | Invalid:
         """Let all clients ask at once; short answers are asked for again, all of them."""
         failed: Failed | None = None
-        for _ in range(_SHORT_ATTEMPTS):
+        for attempt in range(_SHORT_ATTEMPTS):
             with ThreadPoolExecutor(max_workers=test.concurrency) as pool:
-                texts = [_prompt(words) for _ in range(test.concurrency)]
+                texts = [
+                    _prompt(words, f"{self.seed}/{number}/{attempt}/{client}")
+                    for client in range(test.concurrency)
+                ]
                 answers = list(
                     pool.map(
                         lambda text: self.client.ask(
@@ -189,10 +207,10 @@ class EndpointBench:
         return failed
 
 
-def _prompt(words: int) -> str:
+def _prompt(words: int, seed: str) -> str:
     """The same words whatever the order: a fresh prompt of the same length."""
     chosen = [_WORDS[number % len(_WORDS)] for number in range(words)]
-    secrets.SystemRandom().shuffle(chosen)
+    Random(seed).shuffle(chosen)  # noqa: S311  # no secret
     return " ".join(chosen) + _TASK
 
 

@@ -119,7 +119,7 @@ def measure_served(
     All have the same concurrency: the server has a slot for each client.
     """
     begin = time.monotonic()
-    launch = _launch(bench, served, tests)
+    launch = launch_for(bench, served, tests)
     process_id = uuid.uuid4().hex[:12]
     log = bench.log.with_name(f"{bench.log.name}-{process_id}.log")
     process = Process(
@@ -137,18 +137,18 @@ def measure_served(
             launch, log=log, timeouts=Timeouts(ready_s=bench.sweep.timeout_s)
         ) as serving:
             process = msgspec.structs.replace(
-                process, argv=_without_paths(serving.argv, bench)
+                process, argv=argv_without_paths(serving.argv, bench)
             )
             while rest:
                 on_progress(rest[0].name)
                 for outcome in _outcomes(serving, bench, served, _same_prompt(rest)):
                     settle(outcome)
     except StartupError as error:
-        tail = _tail(log)
+        tail = log_tail(log)
         while rest:
-            settle(_start_outcome(error, tail))
+            settle(start_outcome(error, tail))
     except (NoAnswerError, WrongAnswerError) as error:
-        tail = (str(error), *_tail(log))
+        tail = (str(error), *log_tail(log))
         late = isinstance(error, LateAnswerError)
         while rest:
             settle(
@@ -168,7 +168,8 @@ def measure_served(
     )
 
 
-def _launch(bench: Bench, served: Served, tests: Sequence[SpeedTest]) -> Launch:
+def launch_for(bench: Bench, served: Served, tests: Sequence[SpeedTest]) -> Launch:
+    """Return the launch of a server with the sweep's flags and room for the tests."""
     sweep = bench.sweep
     needed = max(test.n_depth + test.n_prompt + test.n_gen for test in tests)
     needed += _ROOM_TOKENS + (served.draft.n_max or 0 if served.draft else 0)
@@ -205,7 +206,7 @@ def _launch(bench: Bench, served: Served, tests: Sequence[SpeedTest]) -> Launch:
     )
 
 
-def _without_paths(argv: Sequence[str], bench: Bench) -> tuple[str, ...]:
+def argv_without_paths(argv: Sequence[str], bench: Bench) -> tuple[str, ...]:
     """Return the command line with file names in place of paths."""
     return (
         bench.program.name,
@@ -227,13 +228,13 @@ def _same_prompt(tests: Sequence[SpeedTest]) -> list[SpeedTest]:
     return first
 
 
-def _tail(log: Path, about: str = "") -> tuple[str, ...]:
+def log_tail(log: Path, about: str = "") -> tuple[str, ...]:
     """Return the log's last lines, those that match, without folders of this machine."""
     lines = [line for line in read_log(log).splitlines() if re.search(about, line)]
     return tuple(map(without_folders, lines[-TAIL_LINES:]))
 
 
-def _start_outcome(error: StartupError, tail: tuple[str, ...]) -> Outcome:
+def start_outcome(error: StartupError, tail: tuple[str, ...]) -> Outcome:
     if error.failure is StartupFailure.MEMORY:
         return OutOfMemory(exit_code=1, tail=tail, stage=Stage.LOADING)
     if error.failure is StartupFailure.SLOW:
@@ -371,7 +372,9 @@ def _not_drafting(
         reason = "no draft was verified in any measured request"
     else:
         return None
-    return NotDrafting(reason=reason, tail=_tail(serving.log, r"specul|draft|vocabs"))
+    return NotDrafting(
+        reason=reason, tail=log_tail(serving.log, r"specul|draft|vocabs")
+    )
 
 
 def _duration(test: SpeedTest, answers: _Round) -> tuple[int, float]:

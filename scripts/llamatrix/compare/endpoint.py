@@ -1,0 +1,368 @@
+"""The subject `endpoint`: one test over HTTP, the same prompts for both arms.
+
+An endpoint is asked as it runs. In each pair the other arm is another endpoint, or a
+fresh llama-server of a pin, which is asked in the same way.
+"""
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from llamatrix import __version__
+from llamatrix.compare.arms import ArmSettings, both
+from llamatrix.compare.ledger import WARM_UP
+from llamatrix.compare.speed import (
+    COLD,
+    SPEED_METRICS,
+    SpeedCase,
+    repetitions_for,
+    speed_cases,
+)
+from llamatrix.config.cell import Cell, SpeedTest, sha256_of
+from llamatrix.config.complaint import nearest
+from llamatrix.config.endpoint_cell import EndpointCell
+from llamatrix.config.expand import select_cells, select_profile
+from llamatrix.config.lock import Lock
+from llamatrix.config.matrix import EndpointSweep, HttpEndpoint, Matrix
+from llamatrix.engines.endpoint.client import Reported, open_client
+from llamatrix.engines.endpoint.speed import EndpointBench
+from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
+from llamatrix.engines.llama_cpp.served_speed import (
+    argv_without_paths,
+    launch_for,
+    log_tail,
+    start_outcome,
+)
+from llamatrix.engines.outcome import (
+    Done,
+    Outcome,
+    Process,
+    SpeedSample,
+    reason_of,
+)
+from llamatrix.engines.protocol import Bench, Served, StartupError
+from llamatrix.errors import MatrixError, MeasureError
+from llamatrix.host import this_host
+from llamatrix.measure.disturbances import Load
+from llamatrix.measure.telemetry import sampling
+from llamatrix.project import Project
+from llamatrix.provision.compiler import compiler_id
+from llamatrix.records.pair_records import EndpointRun
+from llamatrix.stats.pairs import Arm
+from llamatrix.stats.verdict import Metric
+
+_VERSION = 1
+"""Bumped by hand when pairs are run in another way: old pairs then do not count."""
+_ROOM_TOKENS = 512
+"""Beyond the test: the prompts that tell how long a word is, and the template."""
+_SAME = 0.01
+"""Prompts whose lengths differ by more are not the same tokens."""
+_OUR_REQUEST: dict[str, bool | int | float | str] = {"ignore_eos": True}
+"""A field of llama-server: each answer has all its tokens."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndpointCase:
+    """One test of both arms; at least one of them is an endpoint."""
+
+    id: str
+    """`endpoint/MODEL/april..mine/cpu/pp512`."""
+    metric: Metric
+    cells: Mapping[Arm, Cell | EndpointCell]
+    test: SpeedTest
+
+    @property
+    def identical(self) -> bool:
+        baseline, candidate = (self.cells[arm].spec_digest for arm in Arm)
+        return baseline == candidate
+
+    def digest(self, reported: Mapping[Arm, Reported]) -> str:
+        """Over all that identifies both arms here, an endpoint by its own words."""
+        parts: list[object] = [_VERSION, self.test.name]
+        slug = this_host().slug
+        for arm, cell in self.cells.items():
+            if isinstance(cell, EndpointCell):
+                own = reported.get(arm, Reported())
+                parts.append(cell.digest(host_slug=slug, reported=own))
+            else:
+                compiler = compiler_id(cell.build.backend)
+                parts.append(cell.digest(host_slug=slug, compiler=compiler))
+        return sha256_of(parts)
+
+
+def endpoint_cases(
+    matrix: Matrix,
+    lock: Lock,
+    profile: str,
+    arms: Mapping[Arm, ArmSettings],
+    *,
+    metrics: Sequence[Metric] = SPEED_METRICS,
+    cells: str = "",
+) -> tuple[EndpointCase, ...]:
+    """Every case: the tests of the profile's sweep, with the model that is served."""
+    engines = [settings for settings in arms.values() if not settings.endpoint]
+    engine = engines[0] if engines else ArmSettings(pin=arms[Arm.BASELINE].pin)
+    if not engine.model:
+        (endpoint, *_) = (one.endpoint for one in arms.values() if one.endpoint)
+        model = _model_of(matrix, profile, endpoint, any_of=not engines)
+        engine = replace(engine, model=model)
+    facing = speed_cases(
+        matrix, lock, profile, dict.fromkeys(Arm, engine), metrics=metrics
+    )
+    if missing := [case for case in facing if case.test is None]:
+        raise MatrixError(f"{missing[0].id}: {missing[0].lacking}")
+    return select_cells(
+        [_case(one, one.test, matrix, arms) for one in facing if one.test],
+        cells,
+        ids=lambda case: (case.id, *(cell.id for cell in case.cells.values())),
+    )
+
+
+def _model_of(matrix: Matrix, profile: str, endpoint: str, *, any_of: bool) -> str:
+    """Return the model of ours that the endpoint serves, by its name there.
+
+    Any of the profile's where no arm has weights: only the sizes of its tests matter.
+    """
+    own, models = (
+        matrix.endpoints[endpoint].model,
+        select_profile(matrix, profile).models,
+    )
+    if own in matrix.models:
+        return own
+    if models and (any_of or len(models) == 1):
+        return models[0]
+    raise MatrixError(
+        f"endpoints.{endpoint}: serves {own!r}, which is no key of [models]"
+        f"{nearest(own, matrix.models)}; name the same model in the other arm, for "
+        "example --baseline april,model:NAME-OR-PATH"
+    )
+
+
+def _case(
+    facing: SpeedCase,
+    test: SpeedTest,
+    matrix: Matrix,
+    arms: Mapping[Arm, ArmSettings],
+) -> EndpointCase:
+    cells: dict[Arm, Cell | EndpointCell] = {}
+    for arm, settings in arms.items():
+        cell = facing.cells[arm]
+        if settings.endpoint:
+            cells[arm] = EndpointCell(
+                endpoint_key=settings.endpoint,
+                endpoint=matrix.endpoints[settings.endpoint],
+                sweep_key=cell.sweep_key,
+                sweep=EndpointSweep(
+                    n_prompt=cell.sweep.n_prompt,
+                    n_gen=cell.sweep.n_gen,
+                    n_depth=cell.sweep.n_depth,
+                    repetitions=1,
+                    timeout_s=cell.sweep.timeout_s,
+                ),
+            )
+        else:
+            cells[arm] = cell
+    engines = [cell for cell in cells.values() if isinstance(cell, Cell)]
+    names = [
+        cell.pin_key if isinstance(cell, Cell) else cell.endpoint_key
+        for cell in cells.values()
+    ]
+    parts = [
+        "endpoint",
+        *(cell.weights_key for cell in engines),
+        both(*names),
+        *(cell.build_key for cell in engines),
+        test.name.replace(" ", ""),
+    ]
+    return EndpointCase(
+        id="/".join(parts), metric=facing.metric, cells=cells, test=test
+    )
+
+
+def identified(case: EndpointCase) -> dict[Arm, Reported]:
+    """Ask the endpoints what they are; MeasureError for one that does not answer."""
+    reported = {}
+    for arm, cell in case.cells.items():
+        if not isinstance(cell, EndpointCell):
+            continue
+        with open_client(cell.endpoint) as client:
+            answer = client.introduce(timeout_s=cell.sweep.timeout_s)
+        if not isinstance(answer, Reported):
+            raise MeasureError(
+                f"endpoint {cell.endpoint_key}: {reason_of(answer)}; `invoke doctor` "
+                "asks it alone"
+            )
+        reported[arm] = answer
+    return reported
+
+
+@dataclass(kw_only=True, slots=True)
+class EndpointSubject:
+    """A case with what its arms need to run."""
+
+    case: EndpointCase
+    parts: Mapping[Arm, Installed]
+    """Of the arms that are no endpoints."""
+    reported: Mapping[Arm, Reported]
+    seed: int
+    """Of the series: with the pair's number it decides the prompts."""
+    project: Project
+    _words: int = 0
+    """Of each prompt, as the first server that answered needs them …"""
+    _prompt_tokens: int = 0
+    """… and its count of their tokens."""
+
+    @property
+    def id(self) -> str:
+        return self.case.id
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return (self.case.metric,)
+
+    @property
+    def cells(self) -> Mapping[Arm, Cell | EndpointCell]:
+        return self.case.cells
+
+    @property
+    def identical(self) -> bool:
+        return self.case.identical
+
+    @property
+    def digest(self) -> str:
+        return self.case.digest(self.reported)
+
+    def case_id(self, metric: Metric) -> str:  # noqa: ARG002
+        return self.case.id
+
+    def work(self, own: Sequence[EndpointRun]) -> str:
+        return f"{self._repetitions(own)} requests"
+
+    def same_work(self, own: Sequence[EndpointRun]) -> Sequence[EndpointRun]:
+        repetitions = self._repetitions(own)
+        return [run for run in own if run.repetitions == repetitions]
+
+    def _repetitions(self, own: Sequence[EndpointRun]) -> int:
+        """As the pairs of the series began, else what the warm-up asks for."""
+        begun = [run.repetitions for run in own if run.pair != WARM_UP]
+        return begun[0] if begun else repetitions_for(self.case.test, own)
+
+    def prepare(self, arm: Arm, own: Sequence[EndpointRun]) -> None:
+        """Nothing to make ready."""
+
+    def run(self, arm: Arm, own: Sequence[EndpointRun], *, pair: int) -> EndpointRun:
+        cell = self.case.cells[arm]
+        parts = self.parts.get(arm)
+        process = Process(
+            id=uuid.uuid4().hex[:12],
+            argv=(),
+            started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        )
+        repetitions = self._repetitions(own)
+        # a warm-up may ask one endpoint several times: a known prompt would be cached
+        seed = f"{self.seed}/{self.id}/{pair}" if pair != WARM_UP else process.id
+        begin = time.monotonic()
+        prompt_tokens = 0
+        with sampling() as sampler:
+            try:
+                with self._served(arm, process.id) as (endpoint, argv):
+                    process = msgspec.structs.replace(process, argv=argv)
+                    sampler.since_last_take()  # loading is no part of it
+                    outcome, prompt_tokens = self._asked(
+                        endpoint, seed, repetitions - COLD, cell.sweep.timeout_s
+                    )
+            except StartupError as error:
+                outcome = start_outcome(error, log_tail(self._log(arm, process.id)))
+            telemetry = sampler.since_last_take()
+        if prompt_tokens:
+            self._require_same_tokens(arm, prompt_tokens)
+        return EndpointRun(
+            case=self.id,
+            digest=self.digest,
+            series=0,
+            pair=0,
+            place=0,
+            arm=arm,
+            cell=cell.id,
+            test=self.case.test,
+            repetitions=repetitions,
+            outcome=outcome,
+            seconds=time.monotonic() - begin,
+            load=Load(),
+            disturbed="",
+            process=process,
+            telemetry=telemetry,
+            words=self._words,
+            prompt_tokens=prompt_tokens,
+            reported=self.reported.get(arm),
+            locked=cell.locked if isinstance(cell, Cell) else None,
+            build=parts.built.manifest if parts else None,
+            weights=parts.weights.facts if parts else None,
+            host=this_host(),
+            measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            made_by=f"llamatrix {__version__}",
+        )
+
+    def _asked(
+        self, endpoint: HttpEndpoint, seed: str, repetitions: int, timeout_s: float
+    ) -> tuple[Outcome, int]:
+        """Measure the test there; return its outcome and the tokens of a prompt."""
+        with open_client(endpoint) as client:
+            bench = EndpointBench(
+                client=client, repetitions=repetitions, timeout_s=timeout_s, seed=seed
+            )
+            words = self._words or bench.words_for(self.case.test)
+            if not isinstance(words, int):
+                return words, 0
+            self._words = words
+            measured = bench.measure(self.case.test, words=words)
+        if isinstance(measured, SpeedSample):
+            return Done(result=measured), bench.prompt_tokens
+        return measured, bench.prompt_tokens
+
+    @contextmanager
+    def _served(
+        self, arm: Arm, process: str
+    ) -> Iterator[tuple[HttpEndpoint, tuple[str, ...]]]:
+        """Yield the arm's endpoint, and the command line of a server of our own."""
+        cell = self.case.cells[arm]
+        if isinstance(cell, EndpointCell):
+            yield cell.endpoint, ()
+            return
+        parts, test = self.parts[arm], self.case.test
+        bench = Bench(
+            program=parts.built.program("llama-server"),
+            weights=parts.weights.path,
+            commit=cell.locked.reported_commit,
+            fork=cell.locked.fork,
+            sweep=cell.sweep,
+            log=self._log(arm, process),
+        )
+        served = Served(
+            alias=cell.model_key, model=cell.model, draft=None, draft_weights=None
+        )
+        deep = msgspec.structs.replace(test, n_depth=test.n_depth + _ROOM_TOKENS)
+        launch = launch_for(bench, served, [deep])
+        with ENGINE.serve(launch, log=bench.log) as serving:
+            endpoint = HttpEndpoint(
+                url=serving.url, model=cell.model_key, request=_OUR_REQUEST
+            )
+            yield endpoint, argv_without_paths(serving.argv, bench)
+
+    def _log(self, arm: Arm, process: str) -> Path:
+        return self.project.logs / f"{self.id.replace('/', '-')}-{arm}-{process}.log"
+
+    def _require_same_tokens(self, arm: Arm, tokens: int) -> None:
+        first = self._prompt_tokens = self._prompt_tokens or tokens
+        if abs(tokens - first) > max(1, _SAME * first):
+            raise MeasureError(
+                f"{self.id}: the {arm} counts {tokens} tokens in a prompt that has "
+                f"{first} in the other arm: another vocabulary or chat template; "
+                "compare servers of one model"
+            )
