@@ -150,7 +150,12 @@ def differences(quoted: object, shipped: object, where: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("section", "file"), [("Tidy samples", "speed.csv"), ("Tidy turns", "agent.csv")]
+    ("section", "file"),
+    [
+        ("Tidy samples", "speed.csv"),
+        ("Tidy trials", "trials.csv"),
+        ("Tidy turns", "turns.csv"),
+    ],
 )
 def test_documented_columns_equal_those_of_the_file(section: str, file: str) -> None:
     text = (ROOT / "reports" / "README.md").read_text()
@@ -180,7 +185,7 @@ TOP_FOLDERS = "|".join(
     )
 )
 MADE_BY_COMMANDS = re.compile(
-    r"reports/(records|certificates|regress|by-hand)/|reports/\w+\.(csv|json|md)$"
+    r"reports/(records|certificates|regress|by-hand)/|reports/\w+\.(csv|json|md|sqlite)$|reports/tables/"
 )
 PLACEHOLDER = re.compile(r"^([A-Z]+|.*[<*].*)(\.\w+)?$")
 

@@ -14,12 +14,14 @@ from llamatrix.records.pair_records import SPEED_PAIRS
 from llamatrix.records.speed_record import SPEED
 from llamatrix.records.store import DamagedLine, R, RecordKind, Store
 from llamatrix.records.trial_record import AGENT
+from llamatrix.report.files import DATABASE
 
 EXAMPLES = ROOT / "reports" / "examples"
 FOLDERS = sorted(path.parent for path in EXAMPLES.glob("*/records"))
 """Every folder that `invoke table --out` wrote."""
-NO_PAGES = ("README.md", "regress/*.jsonl", "regress/*.txt")
-"""Prose, the pairs of `invoke regress`, and what a command printed when it ran."""
+NO_PAGES = ("README.md", "regress/*.jsonl", "regress/*.txt", DATABASE)
+"""Prose, the pairs of `invoke regress`, what a command printed when it ran, and the
+database, which each version of SQLite writes in its own way."""
 
 example = pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 

@@ -74,8 +74,8 @@ def test_trials_are_shown_after_the_speeds_and_written_beside_them(
         0 < shown.index("### Prefill Speed") < shown.index("### Results: Qwen3.5-27B")
     )
     assert shown.endswith((project.reports / "agent.md").read_text())
-    assert len(json.loads((project.reports / "agent.json").read_text())) == 11
-    assert len(list(project.reports.glob("agent-results-*.csv"))) == 4
+    assert len(json.loads((project.reports / "turns.json").read_text())) == 11
+    assert len(list(project.reports.glob("tables/agent-results-*.csv"))) == 4
 
 
 def test_trials_alone_are_enough(project: Project, run_invoke: RunInvoke) -> None:
@@ -121,5 +121,5 @@ def test_trials_are_taken_elsewhere_without_their_trajectories(
     ended = run_invoke("table", "--out", str(copy))
     assert ended.returncode == 0, ended.stderr
     assert [path.name for path in copy.rglob("*.jsonl")] == ["httpx-post.jsonl"]
-    for name in ("agent.md", "agent.csv", "agent.json", "index.html"):
+    for name in ("agent.md", "trials.csv", "turns.json", "index.html"):
         assert (copy / name).read_bytes() == (project.reports / name).read_bytes()

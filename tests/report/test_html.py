@@ -285,14 +285,14 @@ def test_what_is_reported_of_a_trial_leads_to_that_trial(tmp_path: Path) -> None
 
 def test_without_trials_the_page_says_nothing_of_them(tmp_path: Path) -> None:
     text = written(sweep(), tmp_path)
-    assert "agent.csv" not in text
+    assert "trials.csv" not in text
     assert "summary-agent" not in text
 
 
 def test_without_speeds_the_page_is_of_trials_alone(tmp_path: Path) -> None:
     text = written([], tmp_path, [made_trial()])
     assert "speed.csv" not in text
-    assert 'href="agent.csv"' in text
+    assert 'href="turns.csv"' in text
     assert parsed(text).open == []
 
 

@@ -10,9 +10,9 @@ from tests.records.made import made_record
 from llamatrix.config.cell import SpeedTest
 from llamatrix.engines.outcome import Done, OutOfMemory
 from llamatrix.records.speed_record import SpeedRecord
+from llamatrix.report.files import rows_by_name, texts_of
 from llamatrix.report.formats import hundredths, whole
 from llamatrix.report.speed import Result, groups
-from llamatrix.report.tidy import speed_csv, speed_json
 from llamatrix.report.views.speed import first_cell, page, speed_cell, tables
 
 _MODELS = ("qwen35-27b", "qwen35-35b-a3b", "gemma4-26b-a4b", "gemma4-31b")
@@ -72,7 +72,8 @@ def test_a_test_at_a_depth_has_rows_of_its_own() -> None:
 def test_the_speed_csv_has_every_sample_unrounded(
     golden: Callable[[str, str], None],
 ) -> None:
-    golden("speed.csv", speed_csv(groups(made_sweep(), models=_MODELS)))
+    rows = rows_by_name(groups(made_sweep(), models=_MODELS), [])
+    golden("speed.csv", texts_of(rows)["speed.csv"])
 
 
 def test_the_order_of_the_records_does_not_matter() -> None:
@@ -145,7 +146,7 @@ def test_a_row_that_missed_its_target_spread_is_unstable(
     result = result_of(*records)
     assert result.unstable is unstable
     assert ("unstable" in speed_cell(result, whole).text) is unstable
-    rows = json.loads(speed_json(groups(records)))
+    rows = json.loads(texts_of(rows_by_name(groups(records), []))["speed.json"])
     assert {row["unstable"] for row in rows} == {"yes" if unstable else "no"}
 
 

@@ -1,6 +1,5 @@
 """A cell keeps its value; text comes of it, never the other way round."""
 
-from llamatrix.report.render.csv import table_csv
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.table import Cell, Table, count, number, numbers
 
@@ -29,12 +28,6 @@ def test_a_table_as_markdown_escapes_words_and_aligns_numbers() -> None:
         "| a \\| b c | 1,234.6 (disturbed) |   3 |\n"
         "| d        |           timed out |   0 |\n"
     )
-
-
-def test_a_table_as_csv_has_the_same_texts() -> None:
-    assert table_csv(made()) == (
-        'Model,tokens/s,n\n"a | b\nc",1,234.6 (disturbed),3\nd,timed out,0\n'
-    ).replace("1,234.6 (disturbed)", '"1,234.6 (disturbed)"')
 
 
 def test_a_cell_whose_text_says_more_keeps_its_value() -> None:

@@ -13,6 +13,7 @@ from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.roofline import NoRoofline, Roofline, rooflines
 from llamatrix.reference.verdict import ComparisonVerdict
+from llamatrix.report.files import DATABASE, rows_by_name, texts_of
 from llamatrix.report.formats import hundredths, speed_text, whole
 from llamatrix.report.inputs import (
     NO_TRIALS,
@@ -23,9 +24,9 @@ from llamatrix.report.inputs import (
 )
 from llamatrix.report.metrics import GENERATION
 from llamatrix.report.our_rooflines import our_rooflines
-from llamatrix.report.render.csv import table_csv
 from llamatrix.report.render.html import Page, Section, render
 from llamatrix.report.render.markdown import markdown
+from llamatrix.report.render.sqlite import write_sqlite
 from llamatrix.report.sections import (
     group_id,
     set_section,
@@ -50,14 +51,12 @@ from llamatrix.report.table import (
     number,
     numbers,
 )
-from llamatrix.report.tidy import agent_csv, agent_json, speed_csv, speed_json
 from llamatrix.report.trials import TrialGroup
-from llamatrix.report.views.speed import page, speed_cell, tables
+from llamatrix.report.views.speed import page, speed_cell
 from llamatrix.report.views.trial_details import pass_cells
 from llamatrix.report.views.trials import (
     count_cell,
     trial_page,
-    trial_tables,
     turn_cell,
 )
 from llamatrix.units import context_text
@@ -69,8 +68,8 @@ _SPEED_FILES = (
     ("tables as Markdown", "speed.md"),
 )
 _AGENT_FILES = (
-    ("All turns as CSV", "agent.csv"),
-    ("as JSON", "agent.json"),
+    ("All trials as CSV", "trials.csv"),
+    ("all turns", "turns.csv"),
     ("tables as Markdown", "agent.md"),
 )
 _DAMAGED = "Lines that could not be read"
@@ -89,7 +88,7 @@ def write_pages(
 ) -> list[Path]:
     """`index.html`, and of what there is, speeds or trials, `.md`, `.csv` and `.json`.
 
-    Each table is a CSV file besides. The two indexes say where each record stands
+    Each table is a CSV file besides, and all rows are in one SQLite file. The two indexes say where each record stands
     below `reports`; the page holds speeds against `sets`. Ratings by an LLM judge are in `agent.md`
     alone, `damaged` lines on every page.
     """
@@ -104,27 +103,13 @@ def write_pages(
     )
     texts = {"index.html": render(whole_page, sha256_of=_digests(index, trial_index))}
     if groups:
-        texts |= {
-            "speed.md": page(groups) + damaged_text(damaged),
-            "speed.csv": speed_csv(groups),
-            "speed.json": speed_json(groups),
-        }
-    for group in groups:
-        label = f"{group.host_slug}-{group.sweep}-{group.weights}"
-        for table in tables(group):
-            name = f"{table.name}-{label}-{group.pin}-{group.build}.csv"
-            texts[name] = table_csv(table)
+        texts["speed.md"] = page(groups) + damaged_text(damaged)
     if trials:
-        texts |= {
-            "agent.md": trial_page(trials, judge_records) + damaged_text(damaged),
-            "agent.csv": agent_csv(trials),
-            "agent.json": agent_json(trials),
-        }
-    for trial_group in trials:
-        for table in trial_tables(trial_group):
-            name = f"agent-{table.name}-{trial_group.setup.name}.csv"
-            texts[name] = table_csv(table)
-    return [write_page(reports / name, text) for name, text in texts.items()]
+        texts["agent.md"] = trial_page(trials, judge_records) + damaged_text(damaged)
+    rows = rows_by_name(groups, trials)
+    texts |= texts_of(rows)
+    written = [write_page(reports / name, text) for name, text in texts.items()]
+    return [*written, write_sqlite(reports / DATABASE, rows)]
 
 
 def write_page(path: Path, text: str) -> Path:
@@ -233,7 +218,11 @@ def _html_page(
                 [published for published in sets if published.name in shown],
             ),
         ),
-        downloads=(_SPEED_FILES if groups else ()) + (_AGENT_FILES if trials else ()),
+        downloads=(
+            *(_SPEED_FILES if groups else ()),
+            *(_AGENT_FILES if trials else ()),
+            *((("everything as SQLite", DATABASE),) if groups or trials else ()),
+        ),
         bibtex=_bibtex(each for each in sets if each.name in shown),
     )
 

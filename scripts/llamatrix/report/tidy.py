@@ -1,60 +1,73 @@
-"""Samples and turns as tidy CSV and JSON: one row for each, raw and unrounded.
+"""Samples, trials and turns as tidy rows: one for each, raw and unrounded.
 
 `reports/README.md` says what each column means.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
-from llamatrix.engines.outcome import Done
+from llamatrix.config.matrix import Backend
+from llamatrix.measure.energy import energy_of
 from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.metrics import METRICS, memory_bytes, on_a_card, trial_energy
-from llamatrix.report.render.csv import rows_csv
+from llamatrix.report.our_conditions import after
 from llamatrix.report.speed import Group, outcome_word
 from llamatrix.report.trials import TrialGroup, weights_kind
-from llamatrix.trials.trial_result import Correct, TrialOutcome, TrialResult, TurnResult
+from llamatrix.report.views.cards import peak_memory, sample_of
+from llamatrix.trials.trial_result import Correct, TrialOutcome, TurnResult
 
 SPEED_HEADER = (
-    *("host", "weights", "model", "pin", "commit", "build", "sweep", "test"),
-    *("repeat", "outcome", "sample", "tokens_per_second", "nanoseconds"),
-    *("measured_at", "digest", "steady", "disturbed", "unstable"),
+    *("host", "weights", "model", "quant", "pin", "commit", "build", "sweep"),
+    *("cache_type_k", "cache_type_v", "gpu"),
+    *("test", "n_prompt", "n_gen", "n_depth", "concurrency", "repeat", "outcome"),
+    *("joules_per_token", "memory_bytes", "load_percent"),
+    *("sample", "phase", "tokens_per_second", "nanoseconds"),
+    *("measured_at", "digest", "disturbed", "unstable"),
 )
 _COLUMNS = tuple(metric for metric in METRICS if metric.column)
-_OF_TURN = (
+_SETUP = (
+    *("host", "weights", "model", "quant", "pin", "commit", "build", "agent"),
+    *("agent_kind", "agent_version", "context7", "network", "task", "script"),
+    *("context_tokens", "trial"),
+)
+TRIAL_HEADER = (
+    *(*_SETUP, "outcome", "turns"),
+    *("correct_turn", "trial_s", "analysed_s", "harness_s", "memory_bytes", "memory"),
+    *("joules", "joules_from", "measured_at", "digest"),
+)
+TURN_HEADER = (
+    *_SETUP,
     *("turn", "turn_outcome", "verdict", "failed_checks", "turn_s", "first_call_s"),
     *("judged_s", *(metric.column for metric in _COLUMNS)),
-    *("tool_uses", "failed_tool_uses", "disagreements"),
-)
-AGENT_HEADER = (
-    *("host", "weights", "model", "pin", "commit", "build", "agent"),
-    *("agent_kind", "agent_version", "context7", "network", "task", "script"),
-    *("context_tokens", "trial", "outcome"),
-    *("correct_turn", "trial_s", "analysed_s", "harness_s", "memory_bytes", "memory"),
-    *("joules", "joules_from"),
-    *(*_OF_TURN, "measured_at", "digest"),
+    *("tool_uses", "failed_tool_uses", "disagreements", "measured_at", "digest"),
 )
 Row = tuple[object, ...]
+Rows = tuple[tuple[str, ...], list[Row]]
+"""A header, and rows below it; an empty text is no value."""
 
 
-def speed_csv(groups: Iterable[Group]) -> str:
+def speed_rows(groups: Iterable[Group]) -> Rows:
     """All samples of all groups; a test without a number has one row with its outcome."""
-    return rows_csv(SPEED_HEADER, _speed_rows(groups))
+    return SPEED_HEADER, list(_speed_rows(groups))
 
 
-def speed_json(groups: Iterable[Group]) -> str:
-    """The same rows as an array of objects, one a line; null where CSV is empty."""
-    return _json(SPEED_HEADER, _speed_rows(groups))
+def trial_rows(groups: Iterable[TrialGroup]) -> Rows:
+    """All trials, whatever their outcome."""
+    records = (record for group in groups for record in group.records)
+    return TRIAL_HEADER, [_trial(record) for record in records]
 
 
-def agent_csv(groups: Iterable[TrialGroup]) -> str:
-    """All turns of all trials; a trial without turns has one row with its outcome."""
-    return rows_csv(AGENT_HEADER, _trial_rows(groups))
-
-
-def agent_json(groups: Iterable[TrialGroup]) -> str:
-    return _json(AGENT_HEADER, _trial_rows(groups))
+def turn_rows(groups: Iterable[TrialGroup]) -> Rows:
+    """All turns of all trials; a trial that was not run has none."""
+    return TURN_HEADER, [
+        _turn(record, number, turn)
+        for group in groups
+        for record in group.records
+        for number, turn in enumerate(record.result.turns, start=1)
+    ]
 
 
 def benchmark_action_json(groups: Iterable[Group], *, cells: Collection[str]) -> str:
@@ -80,19 +93,6 @@ def benchmark_action_json(groups: Iterable[Group], *, cells: Collection[str]) ->
     return msgspec.json.format(msgspec.json.encode(entries)).decode() + "\n"
 
 
-def _json(header: Sequence[str], rows: Iterable[Row]) -> str:
-    lines = (
-        msgspec.json.encode(
-            {
-                key: None if value == "" else value
-                for key, value in zip(header, row, strict=True)
-            }
-        ).decode()
-        for row in rows
-    )
-    return "[\n" + ",\n".join(lines) + "\n]\n"
-
-
 def _speed_rows(groups: Iterable[Group]) -> Iterator[Row]:
     for group in groups:
         for record in group.records:
@@ -101,65 +101,82 @@ def _speed_rows(groups: Iterable[Group]) -> Iterator[Row]:
 
 
 def _samples(record: SpeedRecord, *, unstable: str) -> Iterator[Row]:
-    cell, pin = record.cell, record.locked.marked(record.cell.pin)
-    head = (
-        *(record.host.slug, record.weights.kind.value, cell.model_key, pin),
-        *(record.build.commit, cell.build, cell.sweep, record.test.name),
-        *(record.repeat, outcome_word(record.outcome)),
+    cell, test, argv = record.cell, record.test, record.process.argv
+    sample = sample_of(record)
+    energy = energy_of(record.telemetry, sample) if sample else None
+    own, device = peak_memory([record])
+    cache_types = (
+        after(argv, f"-ct{part}") or after(argv, f"--cache-type-{part}") or ""
+        for part in "kv"
     )
-    where = (record.measured_at, cell.digest)
-    marks = (record.disturbed, unstable)
-    if not isinstance(record.outcome, Done):
-        yield (*head, "", "", "", *where, "", *marks)
+    head = (
+        *(record.host.slug, record.weights.kind.value, cell.model_key, cell.quant),
+        *(record.locked.marked(cell.pin), record.build.commit, cell.build, cell.sweep),
+        *(*cache_types, gpu_text(record)),
+        *(test.name, test.n_prompt, test.n_gen, test.n_depth, test.concurrency),
+        *(record.repeat, outcome_word(record.outcome)),
+        _blank(energy.joules_per_token if energy else None),
+        _blank(own if own is not None else device),
+        _blank(record.load.foreign_percent),
+    )
+    tail = (record.measured_at, cell.digest, record.disturbed, unstable)
+    if sample is None:
+        yield (*head, "", "", "", "", *tail)
         return
-    sample = record.outcome.result
-    samples = zip(sample.tokens_per_second, sample.nanoseconds, strict=True)
-    for number, (tokens_per_second, nanoseconds) in enumerate(samples, start=1):
+    values = zip(sample.tokens_per_second, sample.nanoseconds, strict=True)
+    for number, (tokens_per_second, nanoseconds) in enumerate(values, start=1):
         steady = number > sample.repetitions - len(sample.steady)
-        values = (number, tokens_per_second, nanoseconds)
-        yield (*head, *values, *where, _yes(steady), *marks)
+        phase = "steady" if steady else "first" if number == 1 else "warm-up"
+        yield (*head, number, phase, tokens_per_second, nanoseconds, *tail)
+
+
+def gpu_text(record: SpeedRecord) -> str:
+    """The cards that a build for them used; empty for a build for the CPU."""
+    if record.build.backend != Backend.CUDA:
+        return ""
+    cards = Counter(card.name for card in record.host.gpus)
+    return ", ".join(f"{n} × {one}" if n > 1 else one for one, n in cards.items())
 
 
 def _yes(condition: bool) -> str:  # noqa: FBT001
     return "yes" if condition else "no"
 
 
-def _trial_rows(groups: Iterable[TrialGroup]) -> Iterator[Row]:
-    for group in groups:
-        for record in group.records:
-            head, tail = _trial(record), (record.measured_at, record.cell.digest)
-            for number, turn in enumerate(record.result.turns, start=1):
-                yield (*head, *_turn(number, turn, record.result), *tail)
-            if not record.result.turns:
-                yield (*head, *[""] * len(_OF_TURN), *tail)
+def _setup(record: TrialRecord) -> Row:
+    cell = record.cell
+    return (
+        *(record.host.slug, weights_kind(record).value, cell.model_key, cell.quant),
+        *(record.locked.marked(cell.pin), record.build.commit, cell.build, cell.agent),
+        *(record.agent_kind, record.agent_version, record.context7),
+        *(cell.network.value, cell.task, cell.script or ""),
+        *(cell.context_tokens, record.trial),
+    )
 
 
 def _trial(record: TrialRecord) -> Row:
-    cell, result, outcome = record.cell, record.result, record.result.outcome
-    energy, pin = trial_energy(record), record.locked.marked(cell.pin)
+    result, outcome = record.result, record.result.outcome
+    energy = trial_energy(record)
     return (
-        *(record.host.slug, weights_kind(record).value, cell.model_key, pin),
-        *(record.build.commit, cell.build, cell.agent),
-        *(record.agent_kind, record.agent_version, record.context7),
-        *(cell.network.value, cell.task, cell.script or ""),
-        *(cell.context_tokens, record.trial, _tag(outcome)),
+        *(*_setup(record), _tag(outcome), len(result.turns)),
         outcome.turn if isinstance(outcome, Correct) else "",
         *(result.seconds, result.analysed_s, result.harness_s),
         _blank(memory_bytes(record)),
         "vram" if on_a_card(record) else "rss",
         *((energy.joules, energy.source.value) if energy else ("", "")),
+        *(record.measured_at, record.cell.digest),
     )
 
 
-def _turn(number: int, turn: TurnResult, result: TrialResult) -> Row:
+def _turn(record: TrialRecord, number: int, turn: TurnResult) -> Row:
     judgement = turn.judgement
     failed = " ".join(check.check for check in judgement.failed) if judgement else ""
     return (
-        *(number, str(turn.outcome.__struct_config__.tag)),
+        *(*_setup(record), number, str(turn.outcome.__struct_config__.tag)),
         *(judgement.verdict.value if judgement else "", failed, turn.seconds),
         *(_blank(turn.first_call_s), turn.judged_s),
-        *(_blank(metric.of_turn(result, turn)) for metric in _COLUMNS),
+        *(_blank(metric.of_turn(record.result, turn)) for metric in _COLUMNS),
         *(turn.tool_uses, turn.failed_tool_uses, len(turn.disagreements)),
+        *(record.measured_at, record.cell.digest),
     )
 
 

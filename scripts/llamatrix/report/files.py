@@ -1,0 +1,103 @@
+"""Files for programs: tidy rows and every table, as CSV, as JSON, and in one SQLite file."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from llamatrix.report.render.csv import rows_csv
+from llamatrix.report.render.json import rows_json
+from llamatrix.report.speed import Group
+from llamatrix.report.table import Cell, Table
+from llamatrix.report.tidy import Rows, speed_rows, trial_rows, turn_rows
+from llamatrix.report.trials import TrialGroup
+from llamatrix.report.views.speed import tables
+from llamatrix.report.views.trials import trial_tables
+
+DATABASE = "llamatrix.sqlite"
+_TABLES = "tables"
+"""The folder of the tables that people read."""
+_SPEED_HEAD = ("host", "weights", "pin", "build", "sweep")
+_TRIAL_HEAD = (
+    *("host", "weights", "pin", "build", "agent", "agent_kind", "agent_version"),
+    *("context7", "network", "scripted"),
+)
+
+
+def rows_by_name(
+    groups: Sequence[Group], trials: Sequence[TrialGroup]
+) -> dict[str, Rows]:
+    """The tidy rows, `speed`, `trials` and `turns`, then each table of any group.
+
+    Tables of one name are one, with columns for what tells the groups apart.
+    """
+    named: dict[str, Rows] = {}
+    if groups:
+        named["speed"] = speed_rows(groups)
+    if trials:
+        named |= {"trials": trial_rows(trials), "turns": turn_rows(trials)}
+    shown: dict[str, list[tuple[dict[str, str], Table]]] = {}
+    for group in groups:
+        values = (group.host_slug, group.weights, group.pin, group.build, group.sweep)
+        head = dict(zip(_SPEED_HEAD, map(str, values), strict=True))
+        for table in tables(group):
+            shown.setdefault(table.name, []).append((head, table))
+    for trial_group in trials:
+        setup = trial_group.setup
+        about = {
+            **{name: str(getattr(setup, name)) for name in _TRIAL_HEAD[1:-1]},
+            "scripted": "yes" if setup.scripted else "no",
+        }
+        for table in trial_tables(trial_group):
+            shown.setdefault(f"agent-{table.name}", []).append(
+                ({"host": setup.host_slug, **about}, table)
+            )
+    return {
+        **named,
+        **{f"{_TABLES}/{name}": _joined(each) for name, each in shown.items()},
+    }
+
+
+def texts_of(rows: Mapping[str, Rows]) -> dict[str, str]:
+    """The files by name: CSV of all, and JSON of the tidy rows."""
+    return {
+        **{f"{name}.csv": rows_csv(*each) for name, each in rows.items()},
+        **{
+            f"{name}.json": rows_json(*each)
+            for name, each in rows.items()
+            if "/" not in name
+        },
+    }
+
+
+def _joined(tables: Iterable[tuple[Mapping[str, str], Table]]) -> Rows:
+    """The rows of all tables below the columns of all: unrounded, empty for no value."""
+    rows = [
+        {**head, **dict(zip(_headings(table, head), map(_value, row), strict=True))}
+        for head, table in tables
+        for row in table.cells
+    ]
+    header = tuple(dict.fromkeys(column for row in rows for column in row))
+    return header, [tuple(row.get(column, "") for column in header) for row in rows]
+
+
+def _headings(table: Table, head: Iterable[str]) -> list[str]:
+    """With the unit of the values, and numbered where a heading repeats, in any case."""
+    taken = Counter(head)
+    names: list[str] = []
+    for place, column in enumerate(table.headings):
+        units = {row[place].unit for row in table.cells} - {""}
+        unit = units.pop() if len(units) == 1 else ""
+        name = (
+            f"{column.text} ({unit})"
+            if unit and unit not in column.text
+            else column.text
+        )
+        taken[name.casefold()] += 1
+        same = taken[name.casefold()]
+        names.append(f"{name} #{same}" if same > 1 else name)
+    return names
+
+
+def _value(cell: Cell) -> object:
+    if cell.value is None:
+        return ""
+    return cell.text if isinstance(cell.value, str) else cell.value
