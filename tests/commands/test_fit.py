@@ -34,7 +34,7 @@ def fit_params(project: Project, cells: tuple[Cell, ...]) -> Project:
 
 @pytest.mark.usefixtures("fit_params")
 def test_both_figures_and_their_difference_are_shown(run_invoke: RunInvoke) -> None:
-    ended = run_invoke("fit", "--model", "qwen35-27b", "--vram", "24GiB")
+    ended = run_invoke("fit", "--details", "--model", "qwen35-27b", "--vram", "24")
     assert ended.returncode == 0, ended.stderr
     assert "165,376" in ended.stdout
     assert "192,256" in ended.stdout
@@ -44,6 +44,19 @@ def test_both_figures_and_their_difference_are_shown(run_invoke: RunInvoke) -> N
     assert "130,672" in ended.stdout
     assert "april is not cross-checked: not built for the CPU" in ended.stdout
     assert "contradicts" in ended.stdout
+
+
+@pytest.mark.usefixtures("project")
+def test_each_model_is_one_row_and_pins_that_differ_are_named(
+    run_invoke: RunInvoke,
+) -> None:
+    ended = run_invoke("fit", "--vram", "24GiB")
+    assert ended.returncode == 0, ended.stderr
+    rows = [line for line in ended.stdout.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == 4
+    assert "79,616 (april 68,608)" in rows[-1]
+    assert max(map(len, rows)) <= 100
+    assert len(ended.stdout.splitlines()) <= 15
 
 
 @pytest.mark.usefixtures("project")
@@ -140,7 +153,9 @@ def test_a_reserve_that_leaves_no_room_is_not_called_too_small_a_card(
 def test_what_fits_is_reported_by_the_same_reserve_in_headline_and_table(
     run_invoke: RunInvoke,
 ) -> None:
-    ended = run_invoke("fit", "--model", "qwen35-35b-a3b", "--vram", "24GiB")
+    ended = run_invoke(
+        *("fit", "--details", "--model", "qwen35-35b-a3b", "--vram", "24GiB")
+    )
     headline, *rows = (
         line for line in ended.stdout.splitlines() if "| current |" in line
     )
@@ -194,7 +209,7 @@ def test_a_file_that_the_pins_own_loader_refuses_is_called_so(
     path = reported_files.qwen35_27b(tmp_path)
     page = run_invoke("fit", "--model", str(path), "--vram", "24").stdout
     (row,) = (line for line in page.splitlines() if "refused by this pin" in line)
-    assert "| current |" in row
+    assert "refused by this pin; april 262,144" in row
     assert "current refuses this file: llama-fit-params: exit code 1:" in page
 
 
@@ -228,7 +243,8 @@ def test_reported_files_are_predicted_or_refused_in_one_line(
     run_invoke: RunInvoke, tmp_path: Path
 ) -> None:
     path = reported_files.gpt_oss(tmp_path)
-    page = run_invoke("fit", "--model", str(path), "--vram", "16GiB").stdout
+    flags = ("fit", "--details", "--model", str(path), "--vram", "16GiB")
+    page = run_invoke(*flags).stdout
     assert "unproven for" not in page
     assert "1,642" in page
     refused = run_invoke("fit", "--model", str(reported_files.projector(tmp_path)))

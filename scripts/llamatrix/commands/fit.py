@@ -40,7 +40,13 @@ from llamatrix.provision.weights.fit import (
 from llamatrix.provision.weights.gguf_shape import shape_of_file
 from llamatrix.provision.weights.synthetic.models import MODELS, Scale, SyntheticSpec
 from llamatrix.provision.weights.synthetic.write import write
-from llamatrix.report.views.fit import CrossCheck, ModelFit, fit_page, forecast
+from llamatrix.report.views.fit import (
+    CrossCheck,
+    ModelFit,
+    fit_page,
+    fit_summary,
+    forecast,
+)
 from llamatrix.units import bytes_text, json_text, parse_bytes, parse_card_bytes
 
 _MIB = 2**20
@@ -72,7 +78,8 @@ def fit(flags: FitFlags) -> str:
         fits = list(predict.all_of(flags.model))
     if flags.json:
         return json_text(fits) + "\n"
-    return fit_page(fits, card=card)
+    show = fit_page if flags.details else fit_summary
+    return show(fits, card=card)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -281,6 +281,9 @@ class FitFlags:
     profile: str = flag(
         "synthetic", "the profile whose pins, models and cache types to use"
     )
+    details: bool = flag(
+        default=False, text="also memory by context, and beside llama-fit-params"
+    )
     json: bool = flag(default=False, text=_JSON)
 
 

@@ -11,8 +11,9 @@ from llamatrix.report.render.markdown import markdown
 from llamatrix.report.table import Cell, Row, Table, number, numbers
 from llamatrix.units import bytes_text
 
+_CUDA = "450 MiB"
 _ASSUMED = (
-    "- CUDA's own memory is assumed (450 MiB), everything else follows from the model's "
+    f"- CUDA's own memory is assumed ({_CUDA}), everything else follows from the model's "
     "shape; a file of the published mix can differ by a few MiB. Servers on H100 cards "
     "held 0 to 2 % less than this sum\n"
     "- one sequence (`--parallel 1`), no projector, no draft model, all layers on the card"
@@ -79,9 +80,77 @@ def forecast(need: MemoryNeed, *, context_tokens: int) -> Forecast:
     )
 
 
+def fit_summary(fits: Sequence[ModelFit], *, card: str) -> str:
+    """One row for each model; of pins that differ, the last one's with a note."""
+    kept = fits[0].reserve_bytes if fits else 0
+    margin = f"{bytes_text(kept)} of the card kept free (`--reserve`), " if kept else ""
+    return "\n".join(
+        [
+            markdown(_by_model(fits, card)),
+            *(f"- {remark}" for remark in _remarks(fits)),
+            f"- {margin}{_CUDA} assumed for CUDA itself, one sequence",
+            "- `--details`: by pin and context, and beside what llama-fit-params says",
+            "",
+        ]
+    )
+
+
 def fit_page(fits: Sequence[ModelFit], *, card: str) -> str:
+    """Every pin and context, and both figures of each cross-check."""
     tables = [_largest(fits, card), _parts(fits), _checks(fits)]
-    remarks = dict.fromkeys(
+    return "\n".join(
+        [
+            *(markdown(table) for table in tables if table.rows),
+            *(f"- {remark}" for remark in _remarks(fits)),
+            *_reserve_remark(fits),
+            _ASSUMED,
+            "",
+        ]
+    )
+
+
+def _by_model(fits: Sequence[ModelFit], card: str) -> Table:
+    rows: list[Row] = []
+    for model in dict.fromkeys(fit.model for fit in fits):
+        pins = [fit for fit in fits if fit.model == model]
+        decided = dict.fromkeys(map(_decided_text, pins))
+        size = pins[-1].forecasts[0].weights
+        rows.append(
+            (
+                model,
+                number(size, bytes_text(size), "bytes"),
+                _largest_of_pins(pins),
+                _without_reserve_cell(pins[-1]),
+                ", ".join(decided),
+            )
+        )
+    return Table(
+        caption=f"Largest context on {card}",
+        columns=(
+            "Model",
+            *numbers("Weights", "Largest context", "with all memory"),
+            "decided by",
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _largest_of_pins(pins: Sequence[ModelFit]) -> Cell:
+    cell = _largest_cell(pins[-1])
+    others = [
+        f"{fit.pin} {other.text}"
+        for fit in pins[:-1]
+        if (other := _largest_cell(fit)).text != cell.text
+        and (cell.value, other.value) != (None, None)
+    ]
+    note = ", ".join(filter(None, [cell.note, *others]))
+    missing = "; ".join([cell.missing, *others])
+    return dataclasses.replace(cell, note=note, missing=missing)
+
+
+def _remarks(fits: Sequence[ModelFit]) -> dict[str, None]:
+    """What a reader must know of single models and pins, each once."""
+    return dict.fromkeys(
         [
             *(
                 f"{fit.model}, {fit.pin} refuses this file: {fit.refusal}"
@@ -100,15 +169,6 @@ def fit_page(fits: Sequence[ModelFit], *, card: str) -> str:
                 for fit in fits
                 if fit.not_checked not in ("", fit.refusal)
             ),
-        ]
-    )
-    return "\n".join(
-        [
-            *(markdown(table) for table in tables if table.rows),
-            *(f"- {remark}" for remark in remarks),
-            *_reserve_remark(fits),
-            _ASSUMED,
-            "",
         ]
     )
 
@@ -138,12 +198,7 @@ def _largest(fits: Sequence[ModelFit], card: str) -> Table:
         rows=tuple(
             (
                 *(fit.model, fit.pin, _largest_cell(fit)),
-                number(
-                    None if fit.refusal else fit.largest_without_reserve_tokens,
-                    whole,
-                    "tokens",
-                    missing="none",
-                ),
+                _without_reserve_cell(fit),
                 number(size := fit.forecasts[0].weights, bytes_text(size), "bytes"),
                 number(fit.host_bytes, bytes_text(fit.host_bytes), "bytes"),
                 _decided_text(fit),
@@ -151,6 +206,11 @@ def _largest(fits: Sequence[ModelFit], card: str) -> Table:
             for fit in fits
         ),
     )
+
+
+def _without_reserve_cell(fit: ModelFit) -> Cell:
+    tokens = None if fit.refusal else fit.largest_without_reserve_tokens
+    return number(tokens, whole, "tokens", missing="none")
 
 
 def _decided_text(fit: ModelFit) -> str:
