@@ -185,6 +185,14 @@ def context(f: flags.ContextFlags) -> None:
     print(search(f), end="")
 
 
+@command(flags.BreakdownFlags)
+def breakdown(f: flags.BreakdownFlags) -> None:
+    """Replay a session beside llama-bench: where the server's time goes."""
+    from llamatrix.commands.breakdown import breakdown as break_down
+
+    print(break_down(f), end="")
+
+
 @command(flags.TableFlags)
 def table(f: flags.TableFlags) -> None:
     """Write all tables from the records and print them; works offline."""
@@ -352,7 +360,7 @@ def test(f: flags.TestFlags) -> None:
 
 
 GROUPS = {
-    "Measure": (all_, plan, bench, agent, context, llm_judge),
+    "Measure": (all_, plan, bench, agent, context, breakdown, llm_judge),
     "Read and compare": (table, export, merge, compare, audit, certificate),
     "Better or worse": (regress, verdict, template_check, task_check, regrade),
     "Run a model": (choose, fit, serve, add),

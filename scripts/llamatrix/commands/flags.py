@@ -318,6 +318,18 @@ class ContextFlags:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BreakdownFlags:
+    replay: str = argument("a recorded session: the folder of a turn, with calls.jsonl")
+    model: str = flag("", _MODEL)
+    profile: str = flag("", _PROFILE)
+    pin: str = flag("", _PIN)
+    weights_dir: str = flag("", WEIGHTS_DIR)
+    calls: int = flag(8, "replay at most this many calls, the first", least=1)
+    rounds: int = flag(3, "replay them this often in every way", least=1, most=1000)
+    json: bool = flag(default=False, text=_JSON)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TableFlags:
     profile: str = flag("", "show only this profile's tables (default: all)")
     records: str = flag("", _RECORDS)
