@@ -174,3 +174,29 @@ def test_compiler_flags_of_the_shell_are_dropped() -> None:
         "CMAKE_TOOLCHAIN_FILE": "other.cmake",
     }
     assert compile_environment(shell).keys() == {"PATH", "CPATH", "NIX_CFLAGS_COMPILE"}
+
+
+def test_bench_alone_is_built_first_and_the_rest_goes_on_from_there(
+    source: Source, tmp_path: Path
+) -> None:
+    cell, cache = source(_MAIN), tmp_path / "cache"
+    first = provide_build(cell, cache, bench_only=True)
+    assert [path.name for path in (first.folder / "bin").iterdir()] == ["llama-bench"]
+    bench = file_sha256(first.program("llama-bench"))
+    (objects,) = (cache / "work").iterdir()
+    assert objects.name == first.manifest.key
+    made = {path: path.stat().st_mtime_ns for path in objects.rglob("*.o")}
+    assert provide_build(cell, cache, bench_only=True) == first
+
+    log = cache / "logs" / f"build-{first.manifest.key}.log"
+    whole = provide_build(cell, cache)
+    assert whole.manifest == first.manifest
+    assert {path.name for path in (whole.folder / "bin").iterdir()} == set(TARGETS)
+    assert file_sha256(whole.program("llama-bench")) == bench
+    compiled = [line for line in log.read_text().splitlines() if "Building" in line]
+    assert len(made) == 1
+    assert len(compiled) == len(TARGETS) - 1
+    assert not objects.exists()
+
+    assert provide_build(cell, cache, bench_only=True) == whole
+    assert not first.folder.exists()

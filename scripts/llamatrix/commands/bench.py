@@ -105,22 +105,27 @@ def measure(
     """Measure what the cells lack, and say what was done.
 
     A cell whose sweep has a target spread is repeated until it is reached, or
-    `max_processes` have run.
+    `max_processes` have run. Cells of llama-bench come first, each as soon as its own
+    program and weights are there: the server is compiled after their numbers. Cells of
+    a server run without a pause between them, so that a card stays warm.
     """
     begin = time.monotonic()
     watch = watch or KernelWatch()
     project = context.project
-    parts = {}
-    warm = False
     for status in statuses:
         if status.due:
             store = Store(reports=project.reports, kind=kind_of(status.cell))
             store.require_room(this_host().slug)
-            parts[status.cell.id] = ENGINE.install(
-                status.cell, project.cache, weights_dir=context.weights_dir
-            )
     measured = failed = 0
-    for status in statuses:
+    warm = False
+    parts: dict[str, Installed] = {}
+    served = [status for status in statuses if status.cell.draft_key]
+    for status in [*(one for one in statuses if one not in served), *served]:
+        if status.due and status.cell.id not in parts:
+            together = served if status in served else [status]
+            parts |= {
+                one.cell.id: _install(one, context) for one in together if one.due
+            }
         failed += status.reused_without_number
         pending = status
         store = Store(reports=project.reports, kind=kind_of(status.cell))
@@ -141,6 +146,15 @@ def measure(
     )
     say(f"{tally.summary} ({duration_text(time.monotonic() - begin)})")
     return tally
+
+
+def _install(status: CellStatus[Cell], context: Context) -> Installed:
+    return ENGINE.install(
+        status.cell,
+        context.project.cache,
+        weights_dir=context.weights_dir,
+        bench_only=not status.cell.draft_key,
+    )
 
 
 def _measure_cell(

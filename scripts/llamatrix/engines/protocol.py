@@ -54,11 +54,17 @@ class Served:
 
 class Engine(Protocol[Installed_co, Launch_contra]):
     def install(
-        self, cell: EngineCell, cache: Path, *, weights_dir: Path | None = None
+        self,
+        cell: EngineCell,
+        cache: Path,
+        *,
+        weights_dir: Path | None = None,
+        bench_only: bool = False,
     ) -> Installed_co:
         """Provide programs and weights, verified; ProvisionError where that fails.
 
-        `weights_dir` is a folder of the user's that is searched first.
+        `weights_dir` is a folder of the user's that is searched first. `bench_only` is
+        enough for `bench` without a server, and may be there sooner.
         """
 
     def bench(

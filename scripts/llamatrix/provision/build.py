@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -140,8 +141,12 @@ def compiled_by(cell: EngineCell) -> str:
     return f"nix {stored.name}" if stored else compiler_id(cell.build.backend)
 
 
-def provide_build(cell: EngineCell, cache: Path) -> Built:
-    """Return the binaries of a cell's pin and build; compile them if missing."""
+def provide_build(cell: EngineCell, cache: Path, *, bench_only: bool = False) -> Built:
+    """Return the binaries of a cell's pin and build; compile them if missing.
+
+    `bench_only` asks for llama-bench, two thirds of the work. Its object files stay,
+    and a later call for all programs compiles only the rest.
+    """
     if cell.pin.binaries:
         return _prebuilt(cell)
     if stored := stored_build(cell.pin_key, cell.build_key):
@@ -149,6 +154,12 @@ def provide_build(cell: EngineCell, cache: Path) -> Built:
     manifest = manifest_of(cell)
     name = f"{cell.pin_key}-{cell.build_key}-{manifest.key}"
     entry = cache / "builds" / name
+    bench_entry = entry.with_name(f"{name}-bench")
+    targets = _targets(manifest)
+    if entry.exists():
+        shutil.rmtree(bench_entry, ignore_errors=True)
+    elif bench_only:
+        entry, targets = bench_entry, targets[:1]
 
     def make(staging: Path) -> None:
         _require_cuda(cell, manifest)
@@ -160,8 +171,8 @@ def provide_build(cell: EngineCell, cache: Path) -> Built:
         if cell.pin.path:
             source = provide_tree(cell.locked, cell.pin, cache)
             work = cache / "work" / f"{source.name}-{cell.build_key}"
-            _compile(label, manifest, source, work, cache)
-            _install(work, manifest, staging)
+            _compile(label, manifest, targets, source, work, cache)
+            _install(work, manifest, targets, staging)
             return
         source = provide_source(cell.locked, cache, git=cell.pin.git)
         require_known_flags(cell, cache / "sources")
@@ -169,9 +180,10 @@ def provide_build(cell: EngineCell, cache: Path) -> Built:
         text = note.read_text().strip() if note.exists() else ""
         noted = msgspec.structs.replace(manifest, source_note=text)
         work = cache / "work" / manifest.key
-        _compile(label, manifest, source, work, cache)
-        _install(work, noted, staging)
-        shutil.rmtree(work, ignore_errors=True)
+        _compile(label, manifest, targets, source, work, cache)
+        _install(work, noted, targets, staging)
+        if entry != bench_entry:
+            shutil.rmtree(work, ignore_errors=True)
 
     make_once(entry, make, purpose=f"building {name}", prove=lambda: _adopt(entry))
     require_known_flags(cell, cache / "sources")
@@ -238,13 +250,19 @@ def _backend_definitions(cell: EngineCell) -> dict[str, str]:
 
 
 def _compile(
-    label: str, manifest: Manifest, source: Path, work: Path, cache: Path
+    label: str,
+    manifest: Manifest,
+    targets: Sequence[str],
+    source: Path,
+    work: Path,
+    cache: Path,
 ) -> None:
     """Configure and compile; Ninja resumes an interrupted run."""
     log = cache / "logs" / f"build-{manifest.key}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
-    say(f"building llama.cpp {label} with {manifest.compiler} (log: {log})")
+    programs = ", ".join(targets)
+    say(f"building {programs} of {label} with {manifest.compiler} (log: {log})")
     ended = shell.run(
         _cmake_argv(manifest, source, work),
         timeout_s=_CONFIGURE_TIMEOUT_S,
@@ -253,7 +271,7 @@ def _compile(
     )
     if not ended.ok:
         raise CompileError(f"configuring {label} failed\n{ended.complaint()}")
-    ninja = [str(_tool("ninja")), "-C", str(work), *_targets(manifest)]
+    ninja = [str(_tool("ninja")), "-C", str(work), *targets]
     with meter(f"build {label}", total=1) as progress:
 
         def show(_: shell.Channel, line: str) -> None:
@@ -307,10 +325,12 @@ def _cmake_argv(manifest: Manifest, source: Path, work: Path) -> list[str]:
     return [str(_tool("cmake")), "-S", str(source), "-B", str(work), "-GNinja", *flags]
 
 
-def _install(work: Path, manifest: Manifest, staging: Path) -> None:
+def _install(
+    work: Path, manifest: Manifest, targets: Sequence[str], staging: Path
+) -> None:
     """Copy the programs; the build tree of a working tree stays for the next edit."""
     (staging / "bin").mkdir()
-    for target in _targets(manifest):
+    for target in targets:
         shutil.copy2(work / "bin" / target, staging / "bin" / target)
     (staging / "build.json").write_bytes(msgspec.json.encode(manifest))
     for file in [*(staging / "bin").iterdir(), staging / "build.json"]:

@@ -57,11 +57,16 @@ class Installed:
 
 class LlamaCpp:
     def install(
-        self, cell: EngineCell, cache: Path, *, weights_dir: Path | None = None
+        self,
+        cell: EngineCell,
+        cache: Path,
+        *,
+        weights_dir: Path | None = None,
+        bench_only: bool = False,
     ) -> Installed:
         require_device(cell.build_key, cell.build)
         return Installed(
-            built=provide_build(cell, cache),
+            built=provide_build(cell, cache, bench_only=bench_only),
             weights=provide_weights(cell, cache, weights_dir=weights_dir),
         )
 
