@@ -6,6 +6,7 @@ import shutil
 import signal
 import stat
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.shipped import FAKES, GOLDEN, NOWHERE, ROOT, shipped_cells
 
 from llamatrix.config.cell import Cell
 from llamatrix.measured_environment import SHARED
+from llamatrix.measuring import LOCKS
 from llamatrix.project import Project, find_project
 
 collect_ignore = ["cases"]
@@ -34,13 +36,15 @@ def pytest_configure() -> None:
     """Point the hub's client at a closed port, so that no test reaches the real hub.
 
     Shells start background jobs with Ctrl-C ignored, which programs inherit; setting a
-    handler restores the default for them.
+    handler restores the default for them. Workers share a machine: each has measuring
+    locks of its own.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ[SHARED] = (
             "1"  # a waiting thread leaves its core to the other workers
         )
+    os.environ[LOCKS] = tempfile.mkdtemp(prefix="llamatrix-test-locks-")
     os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
     os.environ["HF_HOME"] = NOWHERE
     os.environ.pop("HF_TOKEN", None)

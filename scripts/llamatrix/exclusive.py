@@ -21,12 +21,13 @@ def exclusive(path: Path, *, purpose: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"waiting for process {_holder(path)}, which is {purpose}")
+        say(f"waiting for process {holder_of(path)}, which is {purpose}")
         lock.acquire()
     try:
         _sign(path)
         yield
     finally:
+        _holder_file(path).unlink(missing_ok=True)
         lock.release()
 
 
@@ -35,7 +36,8 @@ def _sign(path: Path) -> None:
     _holder_file(path).write_text(str(os.getpid()))
 
 
-def _holder(path: Path) -> str:
+def holder_of(path: Path) -> str:
+    """Return the process that holds the lock, or died with it."""
     try:
         return _holder_file(path).read_text()
     except OSError:

@@ -6,6 +6,9 @@ user sets on purpose belong in matrix.toml, and thereby in every record and dige
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
 
 _LOCALE = {"LANG": "C.UTF-8"}
 PASSED_ON = (
@@ -50,4 +53,37 @@ def dropped_variables(outer: Mapping[str, str] = os.environ) -> tuple[str, ...]:
             and name not in PASSED_ON
             and not name.startswith(OURS)
         )
+    )
+
+
+class ProcessConditions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a measured program inherits from us besides its variables.
+
+    Schedulers change it: a worker of Ray has niceness 15 and is the first to be killed.
+    """
+
+    niceness: int = 0
+    oom_score_adj: int = 0
+    """How readily the kernel kills it when memory is short, from -1000 to 1000."""
+    cpus: int
+    """Logical cores that it may use."""
+    variables: dict[str, str] = {}
+    """Those that would change numbers and that it gets: which card it sees."""
+
+
+def process_conditions() -> ProcessConditions:
+    """Return the conditions of this process and of the programs that it starts."""
+    adjustment = Path("/proc/self/oom_score_adj")
+    variables = measured_environment({})
+    return ProcessConditions(
+        niceness=os.getpriority(os.PRIO_PROCESS, 0),
+        oom_score_adj=int(adjustment.read_text()) if adjustment.exists() else 0,
+        cpus=len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
+        variables={
+            name: value
+            for name, value in sorted(variables.items())
+            if name.startswith(_CHANGE_NUMBERS)
+        },
     )

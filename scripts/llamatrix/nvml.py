@@ -221,6 +221,16 @@ def gpus() -> tuple[Gpu, ...]:
     return read_gpus(find_library())
 
 
+def card_indices(library: ModuleType | None) -> tuple[tuple[int, ...], int]:
+    """Return the indices of the cards that programs see, and how many the host has."""
+    with open_cards(library) as cards:
+        visible = tuple(card.index for card in cards)
+        try:
+            return visible, library.nvmlDeviceGetCount() if library else 0
+        except library.NVMLError:  # type: ignore[union-attr]  # there is a library
+            return (), 0
+
+
 def _cards(library: ModuleType) -> tuple[Card, ...]:
     try:
         count = library.nvmlDeviceGetCount()

@@ -92,10 +92,7 @@ _STORES = (
 def own_cache(
     user_cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Path]:
-    """The user's cache with a measuring lock of its own: nobody waits for another's.
-
-    What is measured here is not asked for its speed, so others may be at work.
-    """
+    """The user's cache by links: whatever else a command writes is a test's own."""
     folder = tmp_path_factory.mktemp("cache")
     for name in _STORES:
         (user_cache / name).mkdir(parents=True, exist_ok=True)

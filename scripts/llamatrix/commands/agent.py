@@ -23,8 +23,8 @@ from llamatrix.commands.trial_parts import (
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.context import Context
 from llamatrix.config.matrix import Measurement, Network
-from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
+from llamatrix.measuring import measuring
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.python import provide_wheels
@@ -165,7 +165,7 @@ def _make_cell(
         return _record_not_run(status, refused, store)
     made = []
     for due in status.due:
-        with exclusive(project.cache / "measuring.lock", purpose="making trials"):
+        with measuring(purpose="making trials"):
             known = latest_trials(status.cell, status.digest, store).get(due.number)
             if (
                 known

@@ -23,7 +23,6 @@ from llamatrix.config.matrix import Backend, Measurement
 from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
 from llamatrix.engines.outcome import Done, reason_of
 from llamatrix.engines.protocol import Bench
-from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import (
     TOLERATED_PERCENT,
@@ -33,6 +32,8 @@ from llamatrix.measure.disturbances import (
     disturbance,
 )
 from llamatrix.measure.speed import MeasuredTest, program_of, run_sweep, served_of
+from llamatrix.measured_environment import process_conditions
+from llamatrix.measuring import measuring
 from llamatrix.progress import meter, say
 from llamatrix.project import Project
 from llamatrix.records.speed_record import SpeedRecord, cell_facts, kind_of
@@ -174,7 +175,7 @@ def _measure_cell(
     kept: list[MeasuredTest] = []
     bench = bench_of(status.cell, parts, project)
     for due in status.due:
-        with exclusive(project.cache / "measuring.lock", purpose="measuring"):
+        with measuring():
             tests = still_due(status, due, store)
             if not tests:
                 continue
@@ -247,6 +248,7 @@ def _record(
         build=parts.built.manifest,
         weights=parts.weights.facts,
         host=this_host(),
+        same_environment=process_conditions(),
         telemetry=measured.telemetry,
         load=load,
         disturbed=disturbance(

@@ -12,8 +12,8 @@ from llamatrix.config.endpoint_cell import EndpointCell
 from llamatrix.engines.endpoint.client import Client, Reported, open_client
 from llamatrix.engines.endpoint.speed import EndpointBench
 from llamatrix.engines.outcome import Done, SpeedResult, reason_of
-from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
+from llamatrix.measuring import measuring
 from llamatrix.progress import meter, say
 from llamatrix.records.endpoint_record import (
     ENDPOINT,
@@ -43,9 +43,7 @@ def measure_endpoints(
     for planned in statuses:
         cell = planned.cell
         with ExitStack() as held:
-            held.enter_context(
-                exclusive(context.project.cache / "measuring.lock", purpose="measuring")
-            )
+            held.enter_context(measuring())
             client = held.enter_context(open_client(cell.endpoint, os.environ))
             reported = _identify(client, cell) or newest_reported(cell, store)
             status = endpoint_status(

@@ -16,9 +16,9 @@ from llamatrix.commands.report_view import View, chosen_groups, load_view, publi
 from llamatrix.config.expand import select_profile
 from llamatrix.config.load import load_matrix
 from llamatrix.errors import BenchError, ReportError
-from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
 from llamatrix.measure.stream import measure_bandwidth
+from llamatrix.measuring import measuring
 from llamatrix.progress import say
 from llamatrix.project import find_project
 from llamatrix.reference.gpu import load_gpus
@@ -171,7 +171,7 @@ def selftest(against: str) -> None:
 def measure_this_bandwidth() -> None:
     """Run the stream test here and keep it beside this host's records."""
     project = find_project()
-    with exclusive(project.cache / "measuring.lock", purpose="measuring"):
+    with measuring():
         bandwidth = measure_bandwidth(this_host())
     path = write_bandwidth(project.reports, bandwidth)
     say(

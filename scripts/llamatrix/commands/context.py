@@ -20,7 +20,6 @@ from llamatrix.config.matrix import Backend, Server, WeightsKind
 from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
 from llamatrix.engines.llama_cpp.templates import find_correction
 from llamatrix.errors import BenchError, MatrixError, MeasureError
-from llamatrix.exclusive import exclusive
 from llamatrix.host import available_bytes, this_host
 from llamatrix.measure.context.fill import FillBounds
 from llamatrix.measure.context.generation import SMALLEST_TOKENS
@@ -32,6 +31,8 @@ from llamatrix.measure.context.result import (
     usable_context,
 )
 from llamatrix.measure.context.search import Search, SearchSettings
+from llamatrix.measured_environment import process_conditions
+from llamatrix.measuring import measuring
 from llamatrix.nvml import find_library, gpus, open_cards
 from llamatrix.progress import say
 from llamatrix.provision.build import compiled_by
@@ -185,7 +186,7 @@ def _search(
     parts = ENGINE.install(case.cell, project.cache, weights_dir=context.weights_dir)
     launch = launch_with(case.cell, case.server, parts.weights.path, context)
     shape = _shape(case.cell, parts.weights.path, context)
-    with exclusive(project.cache / "measuring.lock", purpose="measuring"):
+    with measuring():
         free = _free_memory(case)
         say(f"{free.name}: {bytes_text(free.budget_bytes)} to use")
         if free.others_bytes:
@@ -347,6 +348,7 @@ def _record(
         build=parts.built.manifest,
         weights=parts.weights.facts,
         host=this_host(),
+        same_environment=process_conditions(),
         made_by=f"llamatrix {__version__}",
     )
 

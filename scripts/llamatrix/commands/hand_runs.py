@@ -19,9 +19,9 @@ from llamatrix.config.matrix import Backend, WeightsKind
 from llamatrix.engines.llama_cpp.engine import ENGINE, Installed, run_bare
 from llamatrix.engines.protocol import Bench
 from llamatrix.errors import MatrixError, MeasureError
-from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
 from llamatrix.measure.speed import warmed_up
+from llamatrix.measuring import measuring
 from llamatrix.nvml import gpus
 from llamatrix.progress import say
 from llamatrix.project import Project
@@ -123,7 +123,7 @@ def _hand(
     if any(run.repeat == number for run in _hand_runs(item, project)):
         return False
     here = bench_of(item.cell, parts, project)
-    with exclusive(project.cache / "measuring.lock", purpose="measuring"):
+    with measuring():
         say(f"by hand #{number}: llama-bench, {len(item.cell.tests)} tests")
         warmed_up(here)
         run = _run_by_hand(item, here, item.cell.tests, repeat=number)

@@ -27,6 +27,7 @@ from llamatrix.errors import ServeError
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import disturbances_throughout
 from llamatrix.measure.telemetry import sampling
+from llamatrix.measured_environment import process_conditions
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import manifest_of
@@ -264,5 +265,6 @@ def _record(
         environment=cell.server.env,
         served_template_sha256=template_sha256,
         host=this_host(),
+        same_environment=process_conditions(),
         made_by=f"llamatrix {__version__}",
     )

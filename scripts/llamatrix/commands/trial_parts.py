@@ -11,9 +11,9 @@ from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.context import Context
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.errors import MeasureError, ProvisionError
-from llamatrix.exclusive import exclusive
 from llamatrix.measure.templates.checks import Conformance
 from llamatrix.measure.templates.suite import check_template
+from llamatrix.measuring import measuring
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import Built, provide_build
@@ -95,7 +95,7 @@ def _proven_template(
             name = f"llama-server's chatml ({launch.weights.name} has none)"
     say(f"proving the chat template {name} at {cell.pin_key}")
     log = project.logs / f"template-{cell.model_key}-{cell.pin_key}.log"
-    with exclusive(project.cache / "measuring.lock", purpose="proving a template"):
+    with measuring(purpose="proving a template"):
         conformance = check_template(launch, name=name, pin=cell.pin_key, log=log)
     accepted = any_template or cell.agent.any_template or conformance.essentials_passed
     if not accepted:

@@ -25,8 +25,8 @@ from llamatrix.config.expand import matches_any, select_cells, select_profile
 from llamatrix.config.lock import Lock, LockedTemplate
 from llamatrix.config.matrix import Matrix, Measurement
 from llamatrix.errors import MatrixError, ServeError
-from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
+from llamatrix.measuring import measuring
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import compiled_by
@@ -421,8 +421,7 @@ class TrialCase:
     def _trial(self, arm: Arm, place: int) -> None:
         """One trial, with another attempt where something else than the model failed."""
         label = f"{self.id} {arm} #{place}"
-        lock = self.project.cache / "measuring.lock"
-        with exclusive(lock, purpose="making trials"):
+        with measuring(purpose="making trials"):
             while place in self.due_of(arm):
                 say(f"trial {label}")
                 begin = self.clock()

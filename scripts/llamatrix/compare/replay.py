@@ -20,7 +20,6 @@ from llamatrix.engines.llama_cpp.engine import Installed
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import Timeouts, read_log, running
 from llamatrix.errors import MatrixError, MeasureError, ServeError
-from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import Load, disturbances_throughout
 from llamatrix.measure.replay import (
@@ -32,6 +31,7 @@ from llamatrix.measure.replay import (
 from llamatrix.measure.telemetry import sampling
 from llamatrix.measure.templates.checks import Conformance
 from llamatrix.measure.templates.suite import check_template
+from llamatrix.measuring import measuring
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.compiler import compiler_id
@@ -339,8 +339,7 @@ def broken_template(subject: ReplaySubject, own: Sequence[ReplayRun]) -> str:
     case = subject.case
     if case.identical or subject.launches[Arm.CANDIDATE].template is None:
         return ""
-    lock = subject.project.cache / "measuring.lock"
-    with exclusive(lock, purpose="proving a template"):
+    with measuring(purpose="proving a template"):
         say(f"{case.id}: proving the chat template in both arms")
         baseline = subject.conformance(Arm.BASELINE)
         subject.prepare(Arm.BASELINE, own)

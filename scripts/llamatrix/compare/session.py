@@ -12,8 +12,8 @@ import msgspec
 from llamatrix.compare.ledger import WARM_UP, Ledger, RunT, pairs_of
 from llamatrix.config.cell import Cell
 from llamatrix.config.endpoint_cell import EndpointCell
-from llamatrix.exclusive import exclusive
 from llamatrix.measure.disturbances import Watch, disturbance
+from llamatrix.measuring import measuring
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.stats.pairs import Arm, Pair, Samples, drawn_order, sort_pairs
@@ -98,7 +98,7 @@ class Session(Generic[RunT]):
     def run_pair(self) -> None:
         """Run both arms, in an order drawn from the seed of the series."""
         number = self.ledger.next_number
-        with exclusive(self.project.cache / "measuring.lock", purpose="measuring"):
+        with measuring():
             for place, arm in enumerate(drawn_order(self.ledger.seed, number), 1):
                 self.run(arm, pair=number, place=place)
 
@@ -135,7 +135,7 @@ class Session(Generic[RunT]):
         this is judged; it goes into the ledger as pair 0.
         """
         metric = self.subject.metrics[0]
-        with exclusive(self.project.cache / "measuring.lock", purpose="warming up"):
+        with measuring(purpose="warming up"):
             for arm in Arm:
                 self.run(arm, pair=WARM_UP, place=1)
             values: list[float | None] = []

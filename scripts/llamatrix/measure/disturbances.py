@@ -1,6 +1,7 @@
 """What makes a measurement doubtful: load of others, stolen time, heat, falling clocks."""
 
 import contextlib
+import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import msgspec
 
 from llamatrix.engines.outcome import SpeedSample
 from llamatrix.measure.telemetry import GpuSample, Telemetry, samples_of_test
+from llamatrix.measuring import measuring_processes
 from llamatrix.units import bytes_text
 
 _CLOCK_DROP = 0.05
@@ -91,6 +93,8 @@ class Mark:
     stolen_s: float
     own_s: float
     throttled: int
+    processes: tuple[int, ...] = ()
+    """Whose CPU time `own_s` is, their descendants' included."""
 
 
 class Watch(Protocol):
@@ -108,6 +112,9 @@ class KernelWatch:
     cores: Path = Path("/sys/devices/system/cpu")
 
     def mark(self) -> Mark:
+        return self._mark((os.getpid(), *measuring_processes()))
+
+    def _mark(self, processes: tuple[int, ...]) -> Mark:
         import psutil
 
         times = psutil.cpu_times()
@@ -120,12 +127,13 @@ class KernelWatch:
             total_s=total_s,
             busy_s=total_s - away_s,
             stolen_s=stolen_s,
-            own_s=_own_cpu_s(),
+            own_s=_cpu_s(processes),
             throttled=self._throttled(),
+            processes=processes,
         )
 
     def since(self, begin: Mark) -> Load:
-        return load_between(begin, self.mark())
+        return load_between(begin, self._mark(begin.processes))
 
     def _throttled(self) -> int:
         # psutil reports temperatures, but not how often they slowed a core down
@@ -133,17 +141,23 @@ class KernelWatch:
         return sum(int(file.read_text()) for file in files)
 
 
-def _own_cpu_s() -> float:
-    """Return the CPU time of this process and its descendants, ended or running."""
+def _cpu_s(processes: Sequence[int]) -> float:
+    """Return the CPU time of processes and their descendants, ended or running.
+
+    Besides ours they are those that measure on other cards of this host: whether they
+    disturb is found by `invoke cross-talk`, and they are no unknown load.
+    """
     import psutil
 
     total_s = 0.0
-    this = psutil.Process()
-    for process in (this, *this.children(recursive=True)):
+    for root in set(processes):
         with contextlib.suppress(psutil.Error):
-            times = process.cpu_times()
-            total_s += times.user + times.system
-            total_s += times.children_user + times.children_system
+            this = psutil.Process(root)
+            for process in (this, *this.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    times = process.cpu_times()
+                    total_s += times.user + times.system
+                    total_s += times.children_user + times.children_system
     return total_s
 
 

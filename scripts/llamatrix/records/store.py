@@ -15,6 +15,7 @@ import msgspec
 from llamatrix.errors import RecordError
 from llamatrix.exclusive import exclusive
 from llamatrix.host import Host
+from llamatrix.measured_environment import ProcessConditions
 from llamatrix.progress import say
 from llamatrix.project import find_project
 
@@ -40,6 +41,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of the chat template that the server reported; empty for none."""
     environment: dict[str, str] = {}
     """Variables set for the measured program at the user's request."""
+    same_environment: ProcessConditions | None = None
+    """What the measured program inherited: the same with a cluster and without one."""
     seed: int | None = None
     """Seed of the random order of the runs; None for a fixed order."""
     order: int | None = None
