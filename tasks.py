@@ -80,6 +80,11 @@ def command(
 @command(flags.PlanFlags)
 def plan(f: flags.PlanFlags) -> None:
     """Show the cells: what is recorded, what is due and why."""
+    if f.cluster:
+        from llamatrix.cluster import commands as cluster
+
+        print(cluster.plan(f))
+        return
     from llamatrix.commands.plan import plan as show
 
     print(show(f))
@@ -164,6 +169,10 @@ def template_check(f: flags.TemplateFlags) -> None:
 @command(flags.MeasureFlags)
 def bench(f: flags.MeasureFlags) -> int:
     """Measure with llama-bench what the profile's cells still lack."""
+    if f.cluster:
+        from llamatrix.cluster import commands as cluster
+
+        return cluster.bench(f)
     from llamatrix.commands.bench import bench as measure
 
     return measure(f)
@@ -172,6 +181,10 @@ def bench(f: flags.MeasureFlags) -> int:
 @command(flags.AgentFlags)
 def agent(f: flags.AgentFlags) -> int:
     """Make trials: OpenCode does the tasks with the profile's models, checks judge."""
+    if f.cluster:
+        from llamatrix.cluster import commands as cluster
+
+        return cluster.agent(f)
     from llamatrix.commands.agent import agent as make_trials
 
     return make_trials(f)
@@ -180,6 +193,11 @@ def agent(f: flags.AgentFlags) -> int:
 @command(flags.ContextFlags)
 def context(f: flags.ContextFlags) -> None:
     """Find the largest context that fits, stays fast and is remembered."""
+    if f.cluster:
+        from llamatrix.cluster import commands as cluster
+
+        cluster.context(f)
+        return
     from llamatrix.commands.context import context as search
 
     print(search(f), end="")
@@ -288,6 +306,10 @@ def verdict(f: flags.VerdictFlags) -> int:
 @command(flags.AgentFlags, name="all")
 def all_(f: flags.AgentFlags) -> int:
     """Build, measure, make trials and print tables: the whole benchmark."""
+    if f.cluster:
+        from llamatrix.cluster import commands as cluster
+
+        return cluster.all_(f)
     from llamatrix.commands.all import all_ as run
 
     return run(f)
@@ -296,6 +318,11 @@ def all_(f: flags.AgentFlags) -> int:
 @command(flags.DoctorFlags)
 def doctor(f: flags.DoctorFlags) -> None:
     """Show what this machine can run, and how to get what it lacks."""
+    if f.cluster:
+        from llamatrix.cluster import commands as cluster
+
+        cluster.doctor(f)
+        return
     from llamatrix.commands.doctor import examine
 
     examine(as_json=f.json, verify=f.verify)
@@ -323,6 +350,14 @@ def bench_self(f: flags.BenchSelfFlags) -> None:
     from llamatrix.commands.bench_self import report
 
     report(f)
+
+
+@command(flags.CrossTalkFlags)
+def cross_talk(f: flags.CrossTalkFlags) -> None:
+    """Measure whether a busy card changes what another card of this host does."""
+    from llamatrix.commands.cross_talk import cross_talk as measure
+
+    print(measure(f), end="")
 
 
 @command(flags.RegressSelftestFlags)
@@ -365,7 +400,7 @@ GROUPS = {
     "Better or worse": (regress, verdict, template_check, task_check, regrade),
     "Run a model": (choose, fit, serve, add),
     "Prepare": (doctor, lock, build, weights, schema),
-    "Develop": (lint, test, docs, bench_self, regress_selftest),
+    "Develop": (lint, test, docs, bench_self, cross_talk, regress_selftest),
 }
 """The commands under the headings of `llamatrix --list`."""
 namespace = Collection(*(one for group in GROUPS.values() for one in group))

@@ -17,7 +17,7 @@ SOURCE = ROOT / "scripts" / "llamatrix"
 PACKAGES = (
     *("foundation", "config", "provision", "engines", "sandbox", "proxy", "agents"),
     *("trials", "measure", "stats", "records", "compare", "reference", "report"),
-    "commands",
+    *("commands", "cluster"),
 )
 HOMES = {
     "PIL": {"trials.checks.inside.decode"},
@@ -50,6 +50,7 @@ HOMES = {
         "measure.telemetry",
     },
     "pynvml": {"nvml"},
+    "ray": {"cluster.ray"},
     "rich": {"progress"},
     "scipy": {"stats.intervals"},
     "starlette": {

@@ -50,13 +50,11 @@ def this_host() -> Host:
     import psutil
 
     cards = gpus()
-    cpu_model = _cpuinfo("model name") or platform.machine()
-    physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    cpu_model, physical = _processor()
     logical = os.cpu_count() or 1
     memory_bytes = int(psutil.virtual_memory().total)
     return Host(
-        slug=slug(cpu_model, physical, cards)
-        + ("-shared" if os.environ.get(SHARED) else ""),
+        slug=class_of(cards),
         cpu_model=cpu_model,
         physical_cores=physical,
         logical_cores=logical,
@@ -65,6 +63,20 @@ def this_host() -> Host:
         governor=_GOVERNOR.read_text().strip() if _GOVERNOR.exists() else None,
         gpus=cards,
     )
+
+
+def class_of(cards: tuple[Gpu, ...]) -> str:
+    """Return the hardware class of this machine for a program that sees these cards."""
+    shared = "-shared" if os.environ.get(SHARED) else ""
+    return slug(*_processor(), cards) + shared
+
+
+def _processor() -> tuple[str, int]:
+    """Return the model and the number of physical cores."""
+    import psutil
+
+    physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    return _cpuinfo("model name") or platform.machine(), physical
 
 
 def available_bytes() -> int:

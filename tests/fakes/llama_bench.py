@@ -33,7 +33,9 @@ def row(n_prompt: int, n_gen: int, commit: str, speed: float = 1.0) -> str:
         {
             "build_commit": commit,
             "build_number": 1,
-            "backends": "CPU",
+            "backends": json.loads(os.environ.get("LLAMATRIX_FAKE_BENCH", "{}")).get(
+                "backends", "CPU"
+            ),
             "model_filename": sys.argv[sys.argv.index("-m") + 1],
             "model_type": "qwen35 27B Q4_K - Medium",
             "model_size": 17612029952,
@@ -98,6 +100,8 @@ def main() -> None:
         kind = "prompt" if n_prompt else "generation"
         say(f"benchmark {number}/{len(tests)}: {kind} run 1/3")
         time.sleep(wishes.get("delay_s", 0))
+        if wishes.get("busy") and "100000" in sys.argv:
+            time.sleep(600)
         if way:
             fail(way)
         else:

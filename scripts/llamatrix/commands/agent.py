@@ -87,12 +87,19 @@ def agent(flags: AgentFlags) -> int:
 
 
 def make_trials(
-    statuses: Sequence[Status], context: Context, *, any_template: bool = False
+    statuses: Sequence[Status],
+    context: Context,
+    *,
+    any_template: bool = False,
+    store: Store[TrialRecord] | None = None,
 ) -> TrialTally:
-    """Make the trials that the cells lack, and say what was done."""
+    """Make the trials that the cells lack, and say what was done.
+
+    They go to the store of the context's project where none is given.
+    """
     begin = time.monotonic()
     due = [status for status in statuses if status.due]
-    store = Store(reports=context.project.reports, kind=AGENT)
+    store = store or Store(reports=context.project.reports, kind=AGENT)
     if due:
         store.require_room(this_host().slug)
     made: list[TrialRecord] = []

@@ -124,14 +124,12 @@ def measure(
     for status in [*(one for one in statuses if one not in served), *served]:
         if status.due and status.cell.id not in parts:
             together = served if status in served else [status]
-            parts |= {
-                one.cell.id: _install(one, context) for one in together if one.due
-            }
+            parts |= {one.cell.id: install(one, context) for one in together if one.due}
         failed += status.reused_without_number
         pending = status
         store = Store(reports=project.reports, kind=kind_of(status.cell))
         while pending.due:
-            made = _measure_cell(
+            made = measure_cell(
                 pending, parts[status.cell.id], project, store, watch, warm=warm
             )
             warm = bool(status.cell.draft_key and made)
@@ -149,7 +147,7 @@ def measure(
     return tally
 
 
-def _install(status: CellStatus[Cell], context: Context) -> Installed:
+def install(status: CellStatus[Cell], context: Context) -> Installed:
     return ENGINE.install(
         status.cell,
         context.project.cache,
@@ -158,7 +156,7 @@ def _install(status: CellStatus[Cell], context: Context) -> Installed:
     )
 
 
-def _measure_cell(
+def measure_cell(
     status: CellStatus[Cell],
     parts: Installed,
     project: Project,

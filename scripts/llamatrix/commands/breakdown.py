@@ -16,10 +16,10 @@ from llamatrix.engines.llama_cpp.server import Serving, running
 from llamatrix.engines.outcome import Done, SpeedResult, reason_of
 from llamatrix.engines.protocol import Bench
 from llamatrix.errors import MeasureError
-from llamatrix.exclusive import exclusive
 from llamatrix.host import this_host
 from llamatrix.measure.breakdown import SentCall, Way, replay_as
 from llamatrix.measure.disturbances import KernelWatch
+from llamatrix.measuring import measuring
 from llamatrix.progress import say
 from llamatrix.proxy.call import read_calls
 from llamatrix.proxy.recording import Script, read_recording, script_of
@@ -69,7 +69,7 @@ def breakdown(flags: BreakdownFlags) -> str:
     mark = watch.mark()
     script = Script(calls=(), end_tokens=())
     prompts: tuple[int, ...] = ()
-    with exclusive(context.project.cache / "measuring.lock", purpose="measuring"):
+    with measuring():
         for number in range(flags.rounds):
             say(f"{cell.id}: round {number + 1} of {flags.rounds}")
             with running(replace(launch, extra=_KEEPS_SESSION), log=log) as serving:

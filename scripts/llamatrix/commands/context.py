@@ -13,7 +13,7 @@ from llamatrix import __version__
 from llamatrix.commands.fit import use_of
 from llamatrix.commands.flags import ContextFlags
 from llamatrix.commands.launching import cell_to_serve, launch_with
-from llamatrix.commands.pending import context_status
+from llamatrix.commands.pending import Site, context_status, this_site
 from llamatrix.config.cell import Cell
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.matrix import Backend, Server, WeightsKind
@@ -35,7 +35,7 @@ from llamatrix.measured_environment import process_conditions
 from llamatrix.measuring import measuring
 from llamatrix.nvml import find_library, gpus, open_cards
 from llamatrix.progress import say
-from llamatrix.provision.build import compiled_by
+from llamatrix.project import Project
 from llamatrix.provision.pin_source import lists_of
 from llamatrix.provision.weights.fit import (
     MemorySettings,
@@ -68,38 +68,59 @@ _PAD = 256
 
 def context(flags: ContextFlags) -> str:
     """Search, or reuse an earlier search; write the page, return this model's part."""
-    limits, budget_s = (
-        _limits(flags),
-        _parsed("--budget", flags.budget, parse_duration_s),
-    )
-    loaded = load_context(
-        flags.profile, model=flags.model, weights_dir=flags.weights_dir
-    )
-    cell = cell_to_serve(loaded, pin=flags.pin)
-    case = _Case(
-        cell=cell, server=_server(cell, loaded), limits=limits, budget_s=budget_s
-    )
-    if (
-        cell.model_key in MODELS and not cell.model.local
-    ):  # refused before anything is built or fetched
-        _ceiling(case, _known_shape(cell), _free_memory(case))
-    known = _context_cell(case, loaded)
-    project = loaded.project
+    search = plan_search(flags)
+    known, project = search.known, search.context.project
     store = Store(reports=project.reports, kind=CONTEXT)
     status, record = context_status(known, store, again=flags.again)
     if status.due or record is None:
-        store.require_room(this_host().slug)
-        record = _search(case, known, loaded, store)
+        record = run_search(search, store)
     else:
         say(f"{known.id}: reused from records; `--again` searches again")
+    return search_text(record, flags, project)
+
+
+def search_text(record: ContextRecord, flags: ContextFlags, project: Project) -> str:
+    """Write the page of all searches and return one model's part."""
+    store = Store(reports=project.reports, kind=CONTEXT)
     path = write_context_page(store.read_all(), project.reports)
     if path:
         say(f"written: {path.relative_to(project.root)}")
     if not record.result.steps:
         raise MeasureError(
-            f"{known.id}: no context was filled:\n{context_page([record])}"
+            f"{record.cell.id}: no context was filled:\n{context_page([record])}"
         )
     return _as_json(record) if flags.json else context_page([record])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContextSearch:
+    """A search that is due or recorded, and what it needs."""
+
+    case: "_Case"
+    known: ContextCell
+    context: Context
+
+
+def plan_search(flags: ContextFlags, *, site: Site | None = None) -> ContextSearch:
+    """Read flags and matrix; refuse what does not fit this machine, if it is the site."""
+    limits = _limits(flags)
+    budget_s = _parsed("--budget", flags.budget, parse_duration_s)
+    loaded = load_context(
+        flags.profile, model=flags.model, weights_dir=flags.weights_dir
+    )
+    cell = cell_to_serve(loaded, pin=flags.pin)
+    server = _server(cell, loaded)
+    case = _Case(cell=cell, server=server, limits=limits, budget_s=budget_s)
+    if not site and cell.model_key in MODELS and not cell.model.local:
+        _ceiling(case, _known_shape(cell), _free_memory(case))
+    known = _context_cell(case, loaded, site or this_site())
+    return ContextSearch(case=case, known=known, context=loaded)
+
+
+def run_search(search: ContextSearch, store: Store[ContextRecord]) -> ContextRecord:
+    """Search on this machine; the record is on disk when this returns."""
+    store.require_room(this_host().slug)
+    return _search(search.case, search.known, search.context, store)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,7 +154,7 @@ def _server(cell: Cell, context: Context) -> Server:
     return msgspec.structs.replace(server, n_gpu_layers=_N_GPU_LAYERS, fit=False)
 
 
-def _context_cell(case: _Case, context: Context) -> ContextCell:
+def _context_cell(case: _Case, context: Context, site: Site) -> ContextCell:
     template = case.cell.model.chat_template_file
     corrections = context.project.root / "templates"
     return context_cell(
@@ -143,8 +164,8 @@ def _context_cell(case: _Case, context: Context) -> ContextCell:
         template_sha256=find_correction(template, corrections).result_sha256
         if template
         else "",
-        host_slug=this_host().slug,
-        compiler=compiled_by(case.cell),
+        host_slug=site.slug,
+        compiler=site.compiler_of(case.cell),
     )
 
 

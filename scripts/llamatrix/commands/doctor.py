@@ -91,9 +91,7 @@ def examine(*, as_json: bool, verify: bool) -> None:
     if as_json:
         print(json_text(report))
     else:
-        for line in report:
-            remedy = f": {line.remedy}" if line.remedy else ""
-            print(f"{line.subject:<14} {line.state:<8} {line.found}{remedy}")
+        print(findings_text(report))
         print(_choice())
     if cxx() is None and not _builds(project):
         raise ProvisionError(
@@ -105,6 +103,15 @@ def examine(*, as_json: bool, verify: bool) -> None:
             f"{len(damaged)} damaged in {project.cache}; the next command that needs "
             "one makes it again, or refuses it where it is not ours"
         )
+
+
+def findings_text(report: Iterable[Finding]) -> str:
+    """Return one line for each finding."""
+    return "\n".join(
+        f"{line.subject:<14} {line.state:<8} {line.found}"
+        + (f": {line.remedy}" if line.remedy else "")
+        for line in report
+    )
 
 
 def _verified(project: Project) -> tuple[tuple[str, ...], list[Finding]]:

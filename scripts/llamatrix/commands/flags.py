@@ -199,6 +199,12 @@ _RECORDS = "a folder that holds other records/, e.g. reports/examples/h200"
 _JSON = "print one JSON document"
 
 
+CLUSTER = (
+    "measure on other hosts: ssh:box1,box2, the HOST:PORT of Ray's head, auto for the Ray "
+    "that runs here, or local for a child on each card of this host"
+)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoFlags:
     """A command without flags."""
@@ -212,6 +218,7 @@ class SelectFlags:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanFlags(SelectFlags):
+    cluster: str = flag("", CLUSTER)
     again: int = flag(0, _AGAIN, most=1000)
     retry: bool = flag(default=False, text=_RETRY)
     json: bool = flag(default=False, text=_JSON)
@@ -229,6 +236,7 @@ class MeasureFlags(WeightsFlags):
     again: int = flag(0, _AGAIN, most=1000)
     retry: bool = flag(default=False, text=_RETRY)
     dry_run: bool = flag(default=False, text="show what would be done, and do nothing")
+    cluster: str = flag("", CLUSTER)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -314,6 +322,7 @@ class ContextFlags:
     again: bool = flag(
         default=False, text="search again even where an answer is recorded"
     )
+    cluster: str = flag("", CLUSTER)
     json: bool = flag(default=False, text=_JSON)
 
 
@@ -479,6 +488,7 @@ class DoctorFlags:
     verify: bool = flag(
         default=False, text="read every file of the cache; exit 1 if one is damaged"
     )
+    cluster: str = flag("", "examine these hosts instead, as for `bench --cluster`")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -500,6 +510,13 @@ class BenchSelfFlags:
         "25m", "with --profile: start no process that would end after this time"
     )
     weights_dir: str = flag("", WEIGHTS_DIR)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CrossTalkFlags(WeightsFlags):
+    pairs: int = flag(
+        5, "pairs of processes, alone and beside the others", least=2, most=100
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -114,6 +114,24 @@ class Pending:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """A class of hosts, which is part of every digest: its hardware, its compilers."""
+
+    slug: str
+    compilers: Mapping[str, str] | None = None
+    """By `PIN/BUILD`; None asks this machine."""
+
+    def compiler_of(self, cell: EngineCell) -> str:
+        if self.compilers is None:
+            return compiled_by(cell)
+        return self.compilers[f"{cell.pin_key}/{cell.build_key}"]
+
+
+def this_site() -> Site:
+    return Site(slug=this_host().slug)
+
+
 def load_pending(
     flags: MeasureFlags, *, kinds: Collection[Measurement] = tuple(Measurement)
 ) -> Pending:
@@ -149,8 +167,11 @@ def find_pending(
     retry: bool = False,
     ask_hub: bool = False,
     hash_pins: bool = False,
+    site: Site | None = None,
 ) -> Pending:
-    """Compare the chosen cells with the records; MatrixError where none is of the kinds.
+    """Compare the chosen cells with a site's records, this machine's by default.
+
+    MatrixError where no cell is of the kinds.
 
     With `ask_hub`, for commands that use weights, entries that are unresolved in the
     lock are resolved before records are looked up: their bytes are part of a digest.
@@ -180,11 +201,13 @@ def find_pending(
                 Store(reports=context.project.reports, kind=kind_of(cell)),
                 again=again,
                 retry=retry,
+                site=site,
             )
             for cell in speeds
         ),
         trials=tuple(
-            trial_status(cell, agent_store, again=again, retry=retry) for cell in agents
+            trial_status(cell, agent_store, again=again, retry=retry, site=site)
+            for cell in agents
         ),
         endpoints=tuple(
             endpoint_status(cell, endpoint_store, again=again, retry=retry)
@@ -194,15 +217,21 @@ def find_pending(
 
 
 def speed_status(
-    cell: Cell, store: Store[SpeedRecord], *, again: int = 0, retry: bool = False
+    cell: Cell,
+    store: Store[SpeedRecord],
+    *,
+    again: int = 0,
+    retry: bool = False,
+    site: Site | None = None,
 ) -> CellStatus[Cell]:
     """The tests that a speed cell lacks.
 
     `again` asks for that many repeats beyond those that exist; `retry` repeats what
     failed. Once a cell has its repeats, the sweep's `target_spread` may ask for another.
     """
-    digest = cell.digest(host_slug=this_host().slug, compiler=compiled_by(cell))
-    latest = _latest_tests(cell, digest, store)
+    site = site or this_site()
+    digest = cell.digest(host_slug=site.slug, compiler=site.compiler_of(cell))
+    latest = _latest_tests(cell, digest, store, site.slug)
     failed = {
         key for key, record in latest.items() if not isinstance(record.outcome, Done)
     }
@@ -224,9 +253,9 @@ def speed_status(
 
 
 def _latest_tests(
-    cell: Cell, digest: str, store: Store[SpeedRecord]
+    cell: Cell, digest: str, store: Store[SpeedRecord], host_slug: str
 ) -> dict[Key, SpeedRecord]:
-    records = store.read(host_slug=this_host().slug, record_id=cell.id)
+    records = store.read(host_slug=host_slug, record_id=cell.id)
     return {
         (record.repeat, record.test): record
         for record in records
@@ -323,7 +352,7 @@ def still_due(
     status: CellStatus[Cell], due: Due, store: Store[SpeedRecord]
 ) -> tuple[SpeedTest, ...]:
     """The tests of a repeat, without those that another process has measured since."""
-    latest = _latest_tests(status.cell, status.digest, store)
+    latest = _latest_tests(status.cell, status.digest, store, this_host().slug)
     since = {
         key
         for key, record in latest.items()
@@ -333,7 +362,12 @@ def still_due(
 
 
 def trial_status(
-    cell: AgentCell, store: Store[TrialRecord], *, again: int = 0, retry: bool = False
+    cell: AgentCell,
+    store: Store[TrialRecord],
+    *,
+    again: int = 0,
+    retry: bool = False,
+    site: Site | None = None,
 ) -> CellStatus[AgentCell]:
     """The trials that an agent cell lacks.
 
@@ -341,12 +375,13 @@ def trial_status(
     `retry` repeats it. Numbers beyond what the matrix asks for may have gaps: a
     comparison of pins was interrupted there.
     """
+    site = site or this_site()
     digest = cell.digest(
         task_digest=task_digest(cell.task),
-        host_slug=this_host().slug,
-        compiler=compiled_by(cell),
+        host_slug=site.slug,
+        compiler=site.compiler_of(cell),
     )
-    latest = latest_trials(cell, digest, store)
+    latest = latest_trials(cell, digest, store, host_slug=site.slug)
     outcomes = {number: record.result.outcome for number, record in latest.items()}
     ran = {number for number, one in outcomes.items() if not isinstance(one, NotRun)}
     broken = {number for number in ran if isinstance(outcomes[number], Broken)}
@@ -377,20 +412,26 @@ def trial_status(
 
 
 def latest_trials(
-    cell: AgentCell, digest: str, store: Store[TrialRecord]
+    cell: AgentCell, digest: str, store: Store[TrialRecord], *, host_slug: str = ""
 ) -> dict[int, TrialRecord]:
-    """The newest record of each trial under a digest."""
-    records = store.read(host_slug=this_host().slug, record_id=cell.id)
+    """The newest record of each trial under a digest, on this class of host by default."""
+    host_slug = host_slug or this_host().slug
+    records = store.read(host_slug=host_slug, record_id=cell.id)
     return {record.trial: record for record in records if record.cell.digest == digest}
 
 
 def context_status(
-    cell: ContextCell, store: Store[ContextRecord], *, again: bool = False
+    cell: ContextCell,
+    store: Store[ContextRecord],
+    *,
+    again: bool = False,
+    site: Site | None = None,
 ) -> tuple[CellStatus[ContextCell], ContextRecord | None]:
     """Whether a search is due, and the last settled answer to the same question."""
+    slug = (site or this_site()).slug
     records = [
         record
-        for record in store.read(host_slug=this_host().slug, record_id=cell.id)
+        for record in store.read(host_slug=slug, record_id=cell.id)
         if record.settled and record.cell.digest == cell.digest
     ]
     why = Why.AGAIN if records else Why.NOT_RECORDED

@@ -1,7 +1,7 @@
 """Rewrite all pages from the records, and return the requested tables."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from llamatrix.commands.pending import Pending
@@ -93,36 +93,36 @@ def tabulate(profile: str | None, *, out: str | None = None, records: str = "") 
     return _text(shown, trials, drafts, endpoints, view)
 
 
-def tables_of(pending: Pending) -> str:
-    """The tables of what a command has just measured or reused, on this host."""
+def tables_of(pending: Pending, *, host_slugs: Collection[str] = ()) -> str:
+    """The tables of what was just measured or reused, on this class of host by default."""
     view = load_view(context=pending.context)
     _say_written(_write_all(view), view.project)
     digests = {status.digest for status in pending.speed}
     trials = {status.cell.id for status in pending.trials}
     endpoints = {status.cell.id for status in pending.endpoints}
-    slug = this_host().slug
+    slugs = host_slugs or {this_host().slug}
     return _text(
         [
             group
             for group in view.groups
-            if group.host_slug == slug
+            if group.host_slug in slugs
             and any(record.cell.digest in digests for record in group.records)
         ],
         [
             group
             for group in view.trials
-            if group.setup.host_slug == slug
+            if group.setup.host_slug in slugs
             and any(record.cell.id in trials for record in group.records)
         ],
         [
             record
             for record in view.drafts
-            if record.host.slug == slug and record.cell.digest in digests
+            if record.host.slug in slugs and record.cell.digest in digests
         ],
         [
             one
             for one in view.endpoints
-            if one.host.slug == slug and one.cell.id in endpoints
+            if one.host.slug in slugs and one.cell.id in endpoints
         ],
         view,
     )

@@ -44,8 +44,10 @@ def store(project: Project) -> Store[TrialRecord]:
 def look(cell: AgentCell, store: Store[TrialRecord]) -> Look:
     """Look the cell up, as it is or changed."""
 
-    def look_up(changed: AgentCell = cell, **wishes: bool) -> TrialStatus:
-        return trial_status(changed, store, **wishes)
+    def look_up(
+        changed: AgentCell = cell, *, again: int = 0, retry: bool = False
+    ) -> TrialStatus:
+        return trial_status(changed, store, again=again, retry=retry)
 
     return look_up
 

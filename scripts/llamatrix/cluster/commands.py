@@ -1,0 +1,222 @@
+"""The measuring commands with `--cluster`."""
+
+import hashlib
+import platform
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from llamatrix.cluster.driver import Driver, Outcome, describe
+from llamatrix.cluster.lanes import open_transport
+from llamatrix.cluster.planning import ClassPlan, Planner, SiteClass
+from llamatrix.commands.bench import NOT_ALL_NUMBERS, Tally
+from llamatrix.commands.context import plan_search, search_text
+from llamatrix.commands.cross_talk import shares_cards
+from llamatrix.commands.doctor import finding, findings_text
+from llamatrix.commands.flags import (
+    AgentFlags,
+    ContextFlags,
+    DoctorFlags,
+    MeasureFlags,
+    PlanFlags,
+)
+from llamatrix.commands.pending import Pending, this_site
+from llamatrix.commands.plan import plan_json, plan_text
+from llamatrix.commands.tabulate import tables_of
+from llamatrix.config.context import load_context
+from llamatrix.config.matrix import Measurement
+from llamatrix.errors import MeasureError
+from llamatrix.exclusive import exclusive
+from llamatrix.progress import say
+from llamatrix.project import Project
+from llamatrix.provision.local_pins import with_local_pins
+from llamatrix.provision.resolve import with_named_pin
+from llamatrix.records.context_record import CONTEXT
+from llamatrix.records.store import Store
+from llamatrix.units import json_text
+
+_ALL = (Measurement.SPEED, Measurement.SERVE_SPEED, Measurement.AGENT)
+
+
+def bench(flags: MeasureFlags) -> int:
+    planner = _planner(flags, [Measurement.SPEED, Measurement.SERVE_SPEED])
+    return _measured(planner, tables=False)
+
+
+def agent(flags: AgentFlags) -> int:
+    return _measured(_planner(flags, [Measurement.AGENT]), tables=True)
+
+
+def all_(flags: AgentFlags) -> int:
+    planner = _planner(flags, _ALL)
+    context = planner.context
+    names = (context.profile, *context.matrix.profiles[context.profile].also)
+    searches = [
+        ContextFlags(
+            profile=name, model=key, max_context=profile.max_context, budget="5m"
+        )
+        for name in names
+        if not flags.cells
+        if (profile := context.matrix.profiles[name]).max_context
+        for key in profile.models
+    ]
+    return _measured(replace(planner, searches=searches), tables=True)
+
+
+def context(flags: ContextFlags) -> None:
+    """Search the largest context on one lane of each class of the cluster."""
+    taken = MeasureFlags(
+        cluster=flags.cluster, profile=flags.profile, weights_dir=flags.weights_dir
+    )
+    planner = replace(_planner(taken, ()), searches=[replace(flags, cluster="")])
+    _measured(planner, tables=False)
+    known = plan_search(flags, site=this_site()).known
+    store = Store(reports=planner.context.project.reports, kind=CONTEXT)
+    for record in store.read_all():
+        if record.cell.id == known.id:
+            print(search_text(record, flags, planner.context.project), end="")
+
+
+def plan(flags: PlanFlags) -> str:
+    """What is due on each class of the cluster's hosts, and what no host can run."""
+    asked = AgentFlags(
+        cluster=flags.cluster,
+        profile=flags.profile,
+        cells=flags.cells,
+        again=flags.again,
+        retry=flags.retry,
+    )
+    return _plan(_planner(asked, _ALL), as_json=flags.json)
+
+
+def doctor(flags: DoctorFlags) -> None:
+    """Print what each host is, and what keeps it from measuring with this checkout."""
+    planner = _planner(MeasureFlags(cluster=flags.cluster), ())
+    project = planner.context.project
+    with _driver(planner, ask_hub=False) as driver:
+        hosts, unfit = driver.survey()
+    report = [
+        finding(
+            host.name,
+            describe(host, shared=shares_cards(project, host.surveyed.host.slug)),
+            "",
+            ok=True,
+        )
+        for host in hosts
+    ]
+    remedy = "correct it there"
+    report += [finding(name, why, remedy, ok=False) for name, why in unfit.items()]
+    print(json_text(report) if flags.json else findings_text(report))
+
+
+def _plan(planner: Planner, *, as_json: bool = False) -> str:
+    with _driver(planner, ask_hub=False) as driver:
+        hosts, unfit = driver.survey()
+    for name, why in unfit.items():
+        say(f"{name}: left out: {why}")
+    project = planner.context.project
+    places: dict[SiteClass, list[str]] = {}
+    for host in hosts:
+        say(describe(host, shared=shares_cards(project, host.surveyed.host.slug)))
+        places.setdefault(host.whole, []).append(host.name)
+        for card, site in host.cards.items():
+            places.setdefault(site, []).append(f"{host.name} card {card}")
+    plans = [planner.plan(site, ask_hub=False) for site in places]
+    if as_json:
+        return plan_json(_together(plans, planner))
+    parts = [
+        f"## {one.site.slug} ({', '.join(places[one.site])})\n\n{plan_text(one.pending)}"
+        for one in plans
+        if one.pending.statuses
+    ]
+    if nowhere := _nowhere(planner, places):
+        parts.append("No host can run: " + ", ".join(nowhere))
+    return "\n\n".join(parts)
+
+
+def _nowhere(planner: Planner, sites: Collection[SiteClass]) -> list[str]:
+    plan = planner.context.plan(planner.flags.cells)
+    return [
+        cell.id
+        for cells in (plan.speed, plan.agents)
+        for cell in cells
+        if not any(site.runs(cell) for site in sites)
+    ]
+
+
+def _planner(flags: MeasureFlags, kinds: Collection[Measurement]) -> Planner:
+    loaded = load_context(
+        flags.profile, model=flags.model, weights_dir=flags.weights_dir
+    )
+    if flags.pin:
+        loaded, key = with_named_pin(loaded, flags.pin, flag="--pin")
+        loaded = loaded.narrowed(pins=(key,))
+    cells = loaded.plan(flags.cells).cells
+    hashed = with_local_pins(loaded, [cell.pin_key for cell in cells])
+    return Planner(context=hashed, flags=flags, kinds=kinds)
+
+
+@contextmanager
+def _driver(planner: Planner, *, ask_hub: bool = True) -> Iterator[Driver]:
+    project = planner.context.project
+    transport = open_transport(planner.flags.cluster, project, driver_id(project))
+    try:
+        yield Driver(
+            transport,
+            planner,
+            shares_cards=lambda slug: shares_cards(project, slug),
+            ask_hub=ask_hub,
+        )
+    finally:
+        transport.close()
+
+
+def driver_id(project: Project) -> str:
+    """Name this checkout's records: hosts keep what they measured for them apart."""
+    words = f"{platform.node()}\0{project.reports.resolve()}"
+    return hashlib.sha256(words.encode()).hexdigest()[:12]
+
+
+def _measured(planner: Planner, *, tables: bool) -> int:
+    """Measure on the cluster, say what was done, print tables; return the exit code."""
+    flags, project = planner.flags, planner.context.project
+    if flags.dry_run:
+        print(_plan(planner))
+        return 0
+    with (
+        exclusive(project.reports / ".cluster.lock", purpose="driving a cluster"),
+        _driver(planner) as driver,
+    ):
+        outcome, plans = driver.run()
+    if not plans:
+        raise MeasureError(
+            f"--cluster {flags.cluster}: no host can measure; what each lacks is above"
+        )
+    tally = Tally(
+        reused=outcome.reused,
+        measured=outcome.measured,
+        without_number=outcome.without_number,
+    )
+    say(tally.summary)
+    if tables:
+        pending = _together(plans, planner)
+        print(tables_of(pending, host_slugs={one.site.slug for one in plans}), end="")
+    _require_all(outcome)
+    return NOT_ALL_NUMBERS if outcome.without_number else 0
+
+
+def _require_all(outcome: Outcome) -> None:
+    if outcome.unmeasured:
+        listed = "".join(f"\n  {line}" for line in outcome.unmeasured)
+        raise MeasureError(
+            f"{len(outcome.unmeasured)} cells could not be measured; all other records "
+            f"are kept, and the same command goes on from there:{listed}"
+        )
+
+
+def _together(plans: Sequence[ClassPlan], planner: Planner) -> Pending:
+    return Pending(
+        context=plans[0].pending.context if plans else planner.context,
+        speed=tuple(status for one in plans for status in one.pending.speed),
+        trials=tuple(status for one in plans for status in one.pending.trials),
+    )
