@@ -4,6 +4,7 @@ import msgspec
 
 from llamatrix.commands.flags import PlanFlags
 from llamatrix.commands.pending import Pending, find_pending
+from llamatrix.commands.plan_needs import needs_text
 from llamatrix.config.context import load_context
 from llamatrix.config.endpoint_cell import EndpointCell
 from llamatrix.config.lock import UNHASHED
@@ -70,7 +71,8 @@ def plan_text(pending: Pending) -> str:
             for view, status in zip(views, pending.statuses, strict=True)
         ),
     )
-    return markdown(table)
+    needs = needs_text(pending)
+    return f"{markdown(table)}\n{needs}" if needs else markdown(table)
 
 
 def _views(pending: Pending) -> list[CellView]:

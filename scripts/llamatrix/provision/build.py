@@ -191,6 +191,15 @@ def provide_build(cell: EngineCell, cache: Path, *, bench_only: bool = False) ->
     return Built(folder=entry, manifest=made)
 
 
+def bytes_to_build(cell: EngineCell, cache: Path) -> int:
+    """Return the disk that compiling a cell's build takes; 0 where it is there."""
+    if cell.pin.binaries or stored_build(cell.pin_key, cell.build_key):
+        return 0
+    name = f"{cell.pin_key}-{cell.build_key}-{manifest_of(cell).key}"
+    made = (cache / "builds" / name).exists()
+    return 0 if made else _NEED_BYTES[cell.build.backend]
+
+
 def build_damage(entry: Path) -> str | None:
     """Return what is wrong with a finished build in the cache; None if intact."""
     return find_damage(entry, prove=lambda: _adopt(entry))

@@ -23,11 +23,13 @@ from llamatrix.provision.integrity import (
     make_once,
     shown_sha256,
 )
+from llamatrix.provision.nix import stored_weights
 from llamatrix.provision.source import provide_source
 from llamatrix.provision.weights import hub
+from llamatrix.provision.weights.fit import known_shape
 from llamatrix.provision.weights.gguf_model import TEMPLATE_KEY, read_header, read_model
 from llamatrix.provision.weights.package import provide_packaged
-from llamatrix.provision.weights.synthetic.models import Scale, SyntheticSpec
+from llamatrix.provision.weights.synthetic.models import MODELS, Scale, SyntheticSpec
 from llamatrix.units import bytes_text
 
 _TEMPLATES = Path("models/templates")
@@ -119,6 +121,28 @@ def provide_weights(
     )
     facts = msgspec.json.decode((entry / _FACTS).read_bytes(), type=WeightsFacts)
     return Weights(path=entry / facts.file, facts=facts)
+
+
+def bytes_to_provide(
+    cell: EngineCell, cache: Path, *, weights_dir: Path | None = None
+) -> int | None:
+    """Return about what is to fetch or write; 0 for what is here, None if unknown."""
+    if locked := cell.packaged:
+        here = cache / "weights" / f"{locked.package}-{locked.sha256[:12]}"
+        nix = stored_weights(locked.sha256)
+        return 0 if nix or here.exists() else locked.size_bytes
+    if cell.published is not None:
+        own = cell.weights is WeightsKind.LOCAL or own_file(cell.published, weights_dir)
+        wanted = cell.published.hub_file
+        if own or (wanted and hub.cached(wanted)):
+            return 0
+        if wanted:
+            return wanted.size_bytes
+        known = cell.model_key in MODELS
+        return known_shape(cell.model_key).tensor_bytes if known else None
+    if any((cache / "weights").glob(f"{cell.weights_key}-*")):
+        return 0
+    return known_shape(cell.model_key, Scale(cell.weights.value)).tensor_bytes
 
 
 def _spec(cell: EngineCell, cache: Path) -> SyntheticSpec:
