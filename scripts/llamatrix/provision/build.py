@@ -156,9 +156,7 @@ def provide_build(cell: EngineCell, cache: Path, *, bench_only: bool = False) ->
     entry = cache / "builds" / name
     bench_entry = entry.with_name(f"{name}-bench")
     targets = _targets(manifest)
-    if entry.exists():
-        shutil.rmtree(bench_entry, ignore_errors=True)
-    elif bench_only:
+    if bench_only and not entry.exists():
         entry, targets = bench_entry, targets[:1]
 
     def make(staging: Path) -> None:
