@@ -6,13 +6,19 @@ Everything here goes to standard error, so that standard output stays a result.
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from llamatrix.units import bytes_text
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 _LINE_EVERY_S = 15.0
+_LABEL = 40
+"""Characters of a label beside a bar: of an id its end tells more."""
 
 
 def say(text: str) -> None:
@@ -50,47 +56,78 @@ def meter(label: str, *, total: float, in_bytes: bool = False) -> Iterator[Meter
         yield _lines(label, total=total, in_bytes=in_bytes)
 
 
+@contextmanager
+def bar(label: str, *, total: float) -> Iterator[Meter]:
+    """Show a bar on a terminal alone: for work that says each of its steps anyway."""
+    if sys.stderr.isatty():
+        with _bar(label, total=total, in_bytes=False) as drawn:
+            yield drawn
+    else:
+        yield Meter(total=total, show=lambda _: None)
+
+
+def _amount(state: Meter, *, in_bytes: bool, of: str) -> str:
+    return of.join(
+        bytes_text(int(count)) if in_bytes else f"{count:.0f}"
+        for count in (state.done, state.total)
+    )
+
+
 def _lines(label: str, *, total: float, in_bytes: bool) -> Meter:
     last = time.monotonic()
-
-    def amount(count: float) -> str:
-        return bytes_text(int(count)) if in_bytes else f"{count:.0f}"
 
     def show(state: Meter) -> None:
         nonlocal last
         if time.monotonic() - last >= _LINE_EVERY_S:
             last = time.monotonic()
             note = f"  {state.note}" if state.note else ""
-            say(f"{label}: {amount(state.done)} of {amount(state.total)}{note}")
+            say(f"{label}: {_amount(state, in_bytes=in_bytes, of=' of ')}{note}")
 
     return Meter(total=total, show=show)
 
 
+_drawn: list["Progress"] = []
+"""The bars on the terminal: work inside of other work adds a line to them."""
+
+
 @contextmanager
 def _bar(label: str, *, total: float, in_bytes: bool) -> Iterator[Meter]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    with ExitStack() as stack:
+        if not _drawn:
+            _drawn.append(stack.enter_context(_bars()))
+            stack.callback(_drawn.pop)
+        (bars,) = _drawn
+        shown = label if len(label) <= _LABEL else f"...{label[3 - _LABEL :]}"
+        row = bars.add_task(shown, total=total, note="", amount="")
+        stack.callback(bars.remove_task, row)
 
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True) if in_bytes else MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        def show(state: Meter) -> None:
+            bars.update(
+                row,
+                completed=state.done,
+                total=state.total,
+                note=state.note,
+                amount=_amount(state, in_bytes=in_bytes, of="/"),
+            )
+
+        yield Meter(total=total, show=show)
+
+
+def _bars() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Column
+
+    def text(field: str, *, min_width: int | None = None) -> TextColumn:
+        column = Column(no_wrap=True, overflow="crop", min_width=min_width)
+        return TextColumn(field, markup=False, table_column=column)
+
+    return Progress(
+        text("{task.description}"),
+        BarColumn(bar_width=12),
+        text("{task.fields[amount]}", min_width=5),
+        TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+        text("{task.fields[note]}"),
         console=Console(stderr=True),
         transient=True,
     )
-    with bars:
-        row = bars.add_task(label, total=total, note="")
-
-        def show(state: Meter) -> None:
-            bars.update(row, completed=state.done, total=state.total, note=state.note)
-
-        yield Meter(total=total, show=show)

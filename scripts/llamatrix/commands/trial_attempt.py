@@ -28,7 +28,7 @@ from llamatrix.host import this_host
 from llamatrix.measure.disturbances import disturbances_throughout
 from llamatrix.measure.telemetry import sampling
 from llamatrix.measured_environment import process_conditions
-from llamatrix.progress import say
+from llamatrix.progress import bar, say
 from llamatrix.project import Project
 from llamatrix.provision.build import manifest_of
 from llamatrix.provision.programs import uv_version
@@ -91,6 +91,15 @@ def attempt(
         turns.mkdir()
         agent = agent_of(cell, context7_url=environment.context7_url)
         speaker = stack.enter_context(_speaking(cell, task, number, server, agent))
+        label = f"{cell.id} #{number}"
+        progress = stack.enter_context(bar(label, total=cell.agent.max_turns))
+
+        def on_turn(what: str) -> None:
+            """Say it; a turn has two halves, the agent's and the checks'."""
+            say(f"  {what}")
+            done = progress.done + 0.5 if progress.note else 0.0
+            progress.reach(done, note=what)
+
         result = run_trial(
             Trial(
                 task=task,
@@ -109,7 +118,7 @@ def attempt(
                     silence_s=cell.agent.silence_timeout_s,
                 ),
                 max_turns=cell.agent.max_turns,
-                on_turn=lambda what: say(f"  {what}"),
+                on_turn=on_turn,
             )
         )
         result = msgspec.structs.replace(result, refusals=tuple(speaker.refusals))
