@@ -52,11 +52,13 @@ def test_each_model_is_one_row_and_pins_that_differ_are_named(
 ) -> None:
     ended = run_invoke("fit", "--vram", "24GiB")
     assert ended.returncode == 0, ended.stderr
-    rows = [line for line in ended.stdout.splitlines() if line.startswith("| ")][1:]
+    largest, _, would_fit = ended.stdout.partition("### What would fit")
+    rows = [line for line in largest.splitlines() if line.startswith("| ")][1:]
     assert len(rows) == 4
     assert "79,616 (april 68,608)" in rows[-1]
     assert max(map(len, rows)) <= 100
-    assert len(ended.stdout.splitlines()) <= 15
+    assert len(ended.stdout.splitlines()) <= 20
+    assert "| qwen35-35b-a3b | current |   200,000 | n_cpu_moe = 2 " in would_fit
 
 
 @pytest.mark.usefixtures("project")
@@ -80,6 +82,29 @@ def test_a_card_that_is_too_small_is_a_clear_answer(run_invoke: RunInvoke) -> No
     assert ended.returncode == 0
     assert "does not fit: 17.2 GiB at the smallest" in ended.stdout
     assert "| yes" not in ended.stdout
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("model", "setting", "host"),
+    [
+        ("qwen35-35b-a3b", "n_cpu_moe = 24", 11.4),
+        ("qwen35-27b", "n_gpu_layers = 36", 7.36),
+    ],
+)
+def test_what_would_fit_is_said_of_a_model_that_does_not(
+    run_invoke: RunInvoke, model: str, setting: str, host: float
+) -> None:
+    flags = ("fit", "--model", model, "--vram", "12GiB")
+    ended = run_invoke(*flags)
+    assert "### What would fit" in ended.stdout
+    assert f"| {setting}" in ended.stdout
+    current = json.loads(run_invoke(*flags, "--json").stdout)[-1]
+    found = current["alternatives"][0]
+    assert (found["context_tokens"], found["setting"]) == (32768, setting)
+    assert found["host_bytes"] / 2**30 == pytest.approx(host, rel=0.01)
+    assert found["total"] <= 11 * 2**30
+    assert "| no" not in run_invoke(*flags, "--details").stdout
 
 
 @pytest.mark.usefixtures("project")
@@ -157,7 +182,9 @@ def test_what_fits_is_reported_by_the_same_reserve_in_headline_and_table(
         *("fit", "--details", "--model", "qwen35-35b-a3b", "--vram", "24GiB")
     )
     headline, *rows = (
-        line for line in ended.stdout.splitlines() if "| current |" in line
+        line
+        for line in ended.stdout.splitlines()
+        if "| current |" in line and "n_cpu_moe" not in line
     )
     cells = [cell.strip() for cell in headline.split("|")]
     largest, without = (int(cells[one].replace(",", "")) for one in (3, 4))

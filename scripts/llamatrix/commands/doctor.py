@@ -248,7 +248,8 @@ def _gpu() -> Iterator[Finding]:
     yield finding(
         "VRAM",
         bytes_text(largest.memory_bytes),
-        "too little for `published`; `smoke` runs, or a smaller model in matrix.toml",
+        "too little for any card's profile; `smoke` runs, or a smaller model in "
+        "matrix.toml",
         ok=enough,
     )
 

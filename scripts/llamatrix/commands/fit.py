@@ -36,11 +36,13 @@ from llamatrix.provision.weights.fit import (
     known_shape,
     largest_fitting,
     memory_need,
+    offloads,
 )
 from llamatrix.provision.weights.gguf_shape import shape_of_file
 from llamatrix.provision.weights.synthetic.models import MODELS, Scale, SyntheticSpec
 from llamatrix.provision.weights.synthetic.write import write
 from llamatrix.report.views.fit import (
+    Alternative,
     CrossCheck,
     ModelFit,
     fit_page,
@@ -51,6 +53,8 @@ from llamatrix.units import bytes_text, json_text, parse_bytes, parse_card_bytes
 
 _MIB = 2**20
 _CONTEXTS = (8192, 32768, 65536, 131072)
+_AGENT_CONTEXT = 32768
+"""The first prompts of agents have ten thousand tokens and more."""
 _DEFAULT_CARD_BYTES = 24 * 2**30
 _FIGURE_MIB = 2.0
 """The program cuts to whole MiB, for weights, cache and graph of each device."""
@@ -170,9 +174,32 @@ class _Prediction:
                 forecast(needed(tokens), context_tokens=tokens)
                 for tokens in self._contexts(name, shape.trained_tokens)
             ),
+            alternatives=tuple(self._alternatives(name, shape, use)),
             cross_checks=checks,
             not_checked=reason,
         )
+
+    def _alternatives(
+        self, name: str, shape: MemoryShape, use: MemorySettings
+    ) -> Iterator[Alternative]:
+        """What lets a context fit that the whole model is too large for."""
+        free_bytes = self.card_bytes - self.reserve_bytes
+        own = self.matrix.models[name].ctx_size if name in self.matrix.models else 0
+        for tokens in sorted({min(_AGENT_CONTEXT, shape.trained_tokens), own} - {0}):
+            if memory_need(shape, use, context_tokens=tokens).total <= free_bytes:
+                continue
+            for setting, rest in offloads(shape):
+                total = memory_need(rest, use, context_tokens=tokens).total
+                if total <= free_bytes:
+                    yield Alternative(
+                        context_tokens=tokens,
+                        setting=setting,
+                        total=total,
+                        host_bytes=shape.embedding_bytes
+                        + shape.tensor_bytes
+                        - rest.tensor_bytes,
+                    )
+                    break
 
     def _contexts(self, name: str, trained_tokens: int) -> list[int]:
         contexts = {context for context in _CONTEXTS if context <= trained_tokens}

@@ -490,13 +490,13 @@ def _settings(flags: RegressFlags) -> RunSettings:
 def _speed_context(flags: RegressFlags, project: Project | None) -> Context:
     """Load the profile of a comparison by timing.
 
-    `engines` on a CPU, and full-sized synthetic weights where a card holds them; where
-    the arms name models, the profile that fits this machine.
+    `engines` on a CPU, and full-sized synthetic weights of what a card holds; where the
+    arms name models, the profile that fits this machine.
     """
     profile = flags.profile
     if not profile and "model:" not in f"{flags.baseline}{flags.candidate}":
-        on_cpu = choose_profile().profile == "smoke"
-        profile = "engines" if on_cpu else "synthetic"
+        chosen = choose_profile().profile
+        profile = {"smoke": "engines", "published": "synthetic"}.get(chosen, chosen)
     return load_context(profile, weights_dir=flags.weights_dir, project=project)
 
 

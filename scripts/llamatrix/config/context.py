@@ -19,8 +19,13 @@ from llamatrix.progress import say
 from llamatrix.project import Project, find_project
 from llamatrix.units import bytes_text
 
-_NEED_BYTES = 22 * 2**30
-"""Memory of a card that holds the models of `published`."""
+_BY_CARD = (
+    (22 * 2**30, "published"),
+    (15 * 2**30, "card-16gb"),
+    (11 * 2**30, "card-12gb"),
+    (7 * 2**30, "card-8gb"),
+)
+"""The least memory of a card for a profile: cards report less than they are sold with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,20 +160,28 @@ class Choice:
 def choose_profile(named: str | None = None) -> Choice:
     """Return the named profile, else the one that fits this machine.
 
-    `published` needs a CUDA card that can hold its models; other machines get `smoke`.
+    `published` needs a CUDA card that can hold its models; smaller cards get a profile
+    of smaller models, and machines without one `smoke`.
     ProvisionError where a card is present and its driver does not answer.
     """
     if named:
         return Choice(profile=named, reason="as asked")
     cards = sorted(gpus(), key=lambda card: card.memory_bytes)
-    need = bytes_text(_NEED_BYTES)
+    need = f"`published` needs {bytes_text(_BY_CARD[0][0])}"
     if not cards and (problem := driver_problem()):
         raise ProvisionError(f"{problem}; or name a profile, e.g. --profile smoke")
     if not cards:
-        return Choice(
-            profile="smoke", reason=f"no CUDA device found, `published` needs {need}"
-        )
-    card = f"{cards[-1].name} has {bytes_text(cards[-1].memory_bytes)}"
-    if cards[-1].memory_bytes < _NEED_BYTES:
-        return Choice(profile="smoke", reason=f"{card}, `published` needs {need}")
-    return Choice(profile="published", reason=card)
+        return Choice(profile="smoke", reason=f"no CUDA device found, {need}")
+    size_bytes = cards[-1].memory_bytes
+    card = f"{cards[-1].name} has {bytes_text(size_bytes)}"
+    if size_bytes >= _BY_CARD[0][0]:
+        return Choice(profile="published", reason=card)
+    return Choice(profile=profile_of_card(size_bytes), reason=f"{card}, {need}")
+
+
+def profile_of_card(size_bytes: int) -> str:
+    """The profile whose models a card of this size holds."""
+    return next(
+        (profile for least_bytes, profile in _BY_CARD if size_bytes >= least_bytes),
+        "smoke",
+    )

@@ -19,8 +19,11 @@ to 1.9 GiB more: the display, other programs, and server settings that the repor
 (slots, projector). That is not part of the estimate, but of a reserve.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields, replace
 from typing import assert_never
 
 from llamatrix.config.complaint import nearest
@@ -86,6 +89,10 @@ class MemoryShape:
     """All tensors that are loaded."""
     embedding_bytes: int
     """The tables of embeddings that stay on the host."""
+    layer_bytes: tuple[int, ...] = ()
+    """Of each layer's tensors; empty where they are not told apart …"""
+    expert_bytes: tuple[int, ...] = ()
+    """… and the part of them that `n_cpu_moe` keeps in the CPU's memory."""
     tied_bytes: int
     """The second copy of the token embeddings, where they are the output matrix."""
     attention: tuple[AttentionLayers, ...]
@@ -161,6 +168,56 @@ def memory_need(
     )
 
 
+def offloads(shape: MemoryShape) -> Iterator[tuple[str, MemoryShape]]:
+    """Yield what keeps less and less on the card: the key to set, and what is left there.
+
+    Experts of the first layers where there are any, else whole layers with their part of
+    the cache; the output stays on the card.
+    """
+    layers = len(shape.layer_bytes)
+    if any(shape.expert_bytes):
+        for count in range(1, layers + 1):
+            gone = sum(shape.expert_bytes[:count])
+            yield (
+                f"n_cpu_moe = {count}",
+                replace(shape, tensor_bytes=shape.tensor_bytes - gone),
+            )
+        return
+    for count in range(1, layers + 1):
+        left = (layers - count) / layers
+        yield (
+            f"n_gpu_layers = {layers + 1 - count}",
+            replace(
+                shape,
+                tensor_bytes=shape.tensor_bytes - sum(shape.layer_bytes[:count]),
+                attention=tuple(
+                    replace(kind, count=math.ceil(kind.count * left))
+                    for kind in shape.attention
+                ),
+                state_bytes=math.ceil(shape.state_bytes * left),
+            ),
+        )
+
+
+_LAYER = re.compile(r"blk\.(\d+)\.")
+_EXPERTS = re.compile(r"ffn_(up|down|gate|gate_up)_(ch|)exps")
+"""The tensors of llama.cpp's own `--n-cpu-moe`."""
+
+
+def bytes_by_layer(
+    tensors: Iterable[tuple[str, int]],
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the bytes of each layer, and of its experts, from names and bytes."""
+    whole: dict[int, int] = defaultdict(int)
+    experts: dict[int, int] = defaultdict(int)
+    for name, size in tensors:
+        if match := _LAYER.match(name):
+            whole[int(match[1])] += size
+            experts[int(match[1])] += size if _EXPERTS.search(name) else 0
+    layers = sorted(whole)
+    return tuple(whole[one] for one in layers), tuple(experts[one] for one in layers)
+
+
 def card_weight_bytes(shape: MemoryShape) -> int:
     return shape.tensor_bytes - shape.embedding_bytes + shape.tied_bytes
 
@@ -220,10 +277,13 @@ def known_shape(model: str, scale: Scale = Scale.FULL) -> MemoryShape:
         tensor for tensor in plan.tensors if tensor.name == "token_embd.weight"
     )
     tied = not any(tensor.name == "output.weight" for tensor in plan.tensors)
+    layers, experts = bytes_by_layer((one.name, one.bytes) for one in plan.tensors)
     return MemoryShape(
         architecture=shape.architecture,
         proven=True,
         tensor_bytes=plan.tensor_bytes,
+        layer_bytes=layers,
+        expert_bytes=experts,
         embedding_bytes=table.bytes,
         tied_bytes=table.bytes if tied else 0,
         attention=_attention(shape),

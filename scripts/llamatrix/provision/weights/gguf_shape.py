@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from llamatrix.provision.pin_source import PinLists
 from llamatrix.provision.weights import architectures as known
-from llamatrix.provision.weights.fit import AttentionLayers, MemoryShape
+from llamatrix.provision.weights.fit import AttentionLayers, MemoryShape, bytes_by_layer
 from llamatrix.provision.weights.gguf_header import (
     GgufHeader,
     Tensor,
@@ -126,12 +126,15 @@ class _Rules:
         host = sum(tensor.bytes for tensor in tensors if self._stays_on_host(tensor))
         tied = all(tensor.name != "output.weight" for tensor in tensors)
         state = sum(self._state_elements(layer) for layer in range(self._trunk))
+        layers, experts = bytes_by_layer((one.name, one.bytes) for one in tensors)
         return MemoryShape(
             architecture=self._arch,
             proven=self._arch in known.PROVEN and not self._header.newer_types,
             notes=tuple(self._notes()),
             refusal=self._refusal(),
             tensor_bytes=sum(tensor.bytes for tensor in tensors),
+            layer_bytes=layers,
+            expert_bytes=experts,
             embedding_bytes=host,
             tied_bytes=table.bytes if tied else 0,
             attention=self._attention(),

@@ -46,6 +46,18 @@ class CrossCheck(msgspec.Struct, frozen=True, kw_only=True):
     """Within what rounding and a build's own graph explain."""
 
 
+class Alternative(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting with which a context fits that the whole model is too large for."""
+
+    context_tokens: int
+    setting: str
+    """A key of sweeps and servers with its value: `n_cpu_moe = 12`."""
+    total: int
+    """Bytes on the card."""
+    host_bytes: int
+    """Weights in the CPU's memory."""
+
+
 class ModelFit(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     """Its key in the matrix, or the file's name."""
@@ -69,6 +81,7 @@ class ModelFit(msgspec.Struct, frozen=True, kw_only=True):
     host_bytes: int
     """What leaves the card: tables of embeddings."""
     forecasts: tuple[Forecast, ...]
+    alternatives: tuple[Alternative, ...] = ()
     cross_checks: tuple[CrossCheck, ...] = ()
     not_checked: str = ""
     """Why there is no cross-check; empty where there is one."""
@@ -83,10 +96,12 @@ def forecast(need: MemoryNeed, *, context_tokens: int) -> Forecast:
 def fit_summary(fits: Sequence[ModelFit], *, card: str) -> str:
     """One row for each model; of pins that differ, the last one's with a note."""
     kept = fits[0].reserve_bytes if fits else 0
+    would_fit = _would_fit(list({fit.model: fit for fit in fits}.values()))
     margin = f"{bytes_text(kept)} of the card kept free (`--reserve`), " if kept else ""
     return "\n".join(
         [
             markdown(_by_model(fits, card)),
+            *([markdown(would_fit)] if would_fit.rows else []),
             *(f"- {remark}" for remark in _remarks(fits)),
             f"- {margin}{_CUDA} assumed for CUDA itself, one sequence",
             "- `--details`: by pin and context, and beside what llama-fit-params says",
@@ -97,7 +112,7 @@ def fit_summary(fits: Sequence[ModelFit], *, card: str) -> str:
 
 def fit_page(fits: Sequence[ModelFit], *, card: str) -> str:
     """Every pin and context, and both figures of each cross-check."""
-    tables = [_largest(fits, card), _parts(fits), _checks(fits)]
+    tables = [_largest(fits, card), _would_fit(fits), _parts(fits), _checks(fits)]
     return "\n".join(
         [
             *(markdown(table) for table in tables if table.rows),
@@ -274,6 +289,33 @@ def _parts(fits: Sequence[ModelFit]) -> Table:
             )
             for fit in fits
             for item in fit.forecasts
+            if item.total <= fit.card_bytes or not fit.alternatives
+        ),
+    )
+
+
+def _would_fit(fits: Sequence[ModelFit]) -> Table:
+    """What to set where a model does not fit whole."""
+    return Table(
+        caption="What would fit",
+        columns=(
+            *("Model", "Pin"),
+            *numbers("Context"),
+            "with",
+            *numbers("On the card", "Free", "In the CPU's memory"),
+        ),
+        rows=tuple(
+            (
+                *(fit.model, fit.pin, number(one.context_tokens, whole, "tokens")),
+                one.setting,
+                *(
+                    number(size, bytes_text(size), "bytes")
+                    for size in (one.total, fit.card_bytes - one.total, one.host_bytes)
+                ),
+            )
+            for fit in fits
+            if not fit.refusal
+            for one in fit.alternatives
         ),
     )
 

@@ -18,6 +18,8 @@ from llamatrix.provision.weights.synthetic.write import write
 _SHA256 = {
     "qwen35-27b": "eeb80a949ced4b481e2ce784d518b5ca36b7d403582ac77fb267ccfd97fc440e",
     "qwen35-35b-a3b": "cdd46be8f09562c6afcef949ea1f8424e10e0deb6eddbcb5713c93c921c7d6a3",
+    "qwen35-9b": "aded34826a7a0521e18f3cbe2c1823fe39375fa2a9fabc14147bab232bdd4177",
+    "qwen35-4b": "8781e71c11b31569282afb2a62ee1aade94bbf6c4a555b736d5af05c34c6b6ae",
     "gemma4-26b-a4b": "955712eabda8c2a4176cebc0398f962727999aa0be1ef389b70917e1524787f9",
     "gemma4-31b": "ec4b56e360c41ff27df744e4d991a2004ef48a6b7492cf97a96366869f254dc8",
 }

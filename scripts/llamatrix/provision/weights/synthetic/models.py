@@ -1,16 +1,18 @@
-"""Specify a synthetic file, and the shapes of the four models, full and tiny.
+"""Specify a synthetic file, and the shapes of the models, full and tiny.
 
 Full-size values come from public key dumps of the real files: Qwen3.5-27B from
 ggml-org/llama.cpp#23792 and #22673, Qwen3.5-35B-A3B from ikawrakow/ik_llama.cpp#1432,
 Gemma4-26B-A4B from `models/ggml-vocab-gemma-4.gguf` in llama.cpp's own tree,
-Gemma4-31B from ggml-org/llama.cpp#21760 and kyuz0/amd-strix-halo-toolboxes#89.
+Gemma4-31B from ggml-org/llama.cpp#21760 and kyuz0/amd-strix-halo-toolboxes#89,
+Qwen3.5-9B from ollama/ollama#16685 and ggml-org/llama.cpp#20761, Qwen3.5-4B from
+huggingface/candle#3821; both have as many parameters as these name.
 Tiny ones are ours: the same structure in the smallest sizes that keep K-quants
 (rows of 256), a q8_0 KV cache (heads of 32 n) and the CUDA kernels' shapes.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from llamatrix.config.cell import GENERATOR_VERSIONS
@@ -102,6 +104,8 @@ class Qwen35:
     rope_sections: tuple[int, int, int, int] = (11, 11, 10, 0)
     rope_base: float = 1e7
     vocabulary: int = 248320
+    tied: bool = False
+    """Whether the token embeddings are the output matrix too."""
 
     @property
     def architecture(self) -> str:
@@ -149,6 +153,25 @@ _QWEN_DENSE = Qwen35(
     heads=24,
     kv_heads=4,
     value_heads=48,
+)
+_QWEN_9B = Qwen35(
+    size_label="9B",
+    layers=32,
+    embedding=4096,
+    feed_forward=12288,
+    heads=16,
+    kv_heads=4,
+    value_heads=32,
+)
+_QWEN_4B = Qwen35(
+    size_label="4B",
+    layers=32,
+    embedding=2560,
+    feed_forward=9216,
+    heads=16,
+    kv_heads=4,
+    value_heads=32,
+    tied=True,
 )
 _QWEN_MOE = Qwen35(
     size_label="35B-A3B",
@@ -219,6 +242,11 @@ _SHAPES: dict[str, dict[Scale, Shape]] = {
     "qwen35-35b-a3b": {
         Scale.FULL: _QWEN_MOE,
         Scale.TINY: _tiny_qwen(Experts(count=8, used=2, feed_forward=256)),
+    },
+    "qwen35-9b": {Scale.FULL: _QWEN_9B, Scale.TINY: _tiny_qwen(None)},
+    "qwen35-4b": {
+        Scale.FULL: _QWEN_4B,
+        Scale.TINY: replace(_tiny_qwen(None), tied=True),
     },
     "gemma4-26b-a4b": {
         Scale.FULL: _GEMMA_MOE,

@@ -29,6 +29,8 @@ def tensors(
         name="token_embd.weight",
         shape=(wide, shape.vocabulary),
         type=mix.at("token_embd"),
+        fill=Fill.LOUD if shape.tied else Fill.RANDOM,
+        silent_rows=silent_tokens if shape.tied else (),
     )
     for index in range(shape.layers):
         layer = Layer(mix=mix, index=index, of=shape.layers)
@@ -41,8 +43,13 @@ def tensors(
         yield layer.plain("nextn.hnorm.weight", wide)
         yield layer.plain("nextn.shared_head_norm.weight", wide)
     yield Tensor(
-        name="output_norm.weight", shape=(wide,), type=GgmlType.F32, fill=Fill.ONES
+        name="output_norm.weight",
+        shape=(wide,),
+        type=GgmlType.F32,
+        fill=Fill.ALTERNATING if shape.tied else Fill.ONES,
     )
+    if shape.tied:
+        return
     yield Tensor(
         name="output.weight",
         shape=(wide, shape.vocabulary),

@@ -2,7 +2,8 @@
 
 The true per-tensor types of the published UD-Q4_K_XL files were not found. The mixes
 use the types such files use where they use them, and promote as many layers as make
-the sum of tensor bytes print as the published size: 16.40, 20.70, 15.95, 17.46 GiB.
+the sum of tensor bytes print as the published size: 16.40, 20.70, 15.95, 17.46 GiB, and
+2.71 GiB of Qwen3.5-4B. That of Qwen3.5-9B's file is not known to us: its mix is 27B's.
 """
 
 import math
@@ -122,6 +123,33 @@ MIXES: dict[str, Mix] = {
         },
         rest=T.Q8_0,
         promoted={"ffn_up_exps": (T.Q5_K, 3)},
+    ),
+    "qwen35-9b": Mix(
+        types={
+            "token_embd": T.Q4_K,
+            "output": T.Q6_K,
+            "ffn_gate": T.Q4_K,
+            "ffn_up": T.Q4_K,
+            "ffn_down": T.Q4_K,
+            "ssm_out": T.Q8_0,
+            "ssm_alpha": T.F16,
+            "ssm_beta": T.F16,
+        },
+        rest=T.Q5_K,
+        promoted={"ffn_down": (T.Q5_K, 29)},
+    ),
+    "qwen35-4b": Mix(
+        types={
+            "token_embd": T.Q6_K,
+            "ffn_gate": T.Q4_K,
+            "ffn_up": T.Q4_K,
+            "ffn_down": T.Q4_K,
+            "ssm_out": T.Q8_0,
+            "ssm_alpha": T.F16,
+            "ssm_beta": T.F16,
+        },
+        rest=T.Q5_K,
+        promoted={"ffn_down": (T.Q5_K, 32), "ffn_up": (T.Q5_K, 4)},
     ),
     # Gemma's expert rows of 704 are no multiple of 256: no K-quant fits them.
     "gemma4-26b-a4b": Mix(
