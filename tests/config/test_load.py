@@ -306,6 +306,21 @@ def test_missing_key_is_refused_by_name(refused: Callable[[str, str], str]) -> N
             '{ httpx-pots = ["solution"] }',
             "agents.smoke.scripts: unknown name 'httpx-pots'; did you mean 'httpx-post'",
         ),
+        (
+            "lsp = false",
+            'lsp = false\nsystem_prompt = "Be brief."',
+            "agents.smoke.system_prompt: only Pi has this setting",
+        ),
+        (
+            'tools = ["bash", "write"]',
+            'tools = ["bash", "wirte"]',
+            "agents.small-model.tools: unknown name 'wirte'; did you mean 'write'?",
+        ),
+        (
+            "Question: {task}",
+            "Question: the task",
+            "agents.small-model.first_prompt: has no {task}",
+        ),
     ],
 )
 def test_contradictory_settings_are_refused(

@@ -18,7 +18,7 @@ from llamatrix.agents.pi.install import install_pi, unfit_node
 from llamatrix.agents.protocol import Agent, InstalledAgent
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.lock import LockedNpm
-from llamatrix.config.matrix import AgentKind
+from llamatrix.config.matrix import TOOLS_OF_PI, AgentKind
 from llamatrix.project import Project
 from llamatrix.provision.nix import stored_opencode, stored_program
 from llamatrix.provision.npm import node_program
@@ -37,9 +37,11 @@ def agent_of(cell: AgentCell, *, context7_url: str | None) -> Agent:
             model=cell.model_key,
             context_tokens=cell.model.ctx_size,
             output_tokens=setup.output_tokens,
-            mcp=mcp,
-            rules=RULE,
-            skills=skills,
+            tools=setup.tools or TOOLS_OF_PI,
+            system_prompt=setup.system_prompt,
+            mcp=() if setup.tools else mcp,
+            rules="" if setup.tools else RULE,
+            skills={} if setup.tools else skills,
         )
     return OpenCode(
         version=cell.program.version,

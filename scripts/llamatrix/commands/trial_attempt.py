@@ -43,7 +43,13 @@ from llamatrix.records.trial_record import (
 )
 from llamatrix.redaction import Redaction, without_folders
 from llamatrix.scratch import scratch_folder
-from llamatrix.trials.checks.task import Task, check_version, load_task, task_digest
+from llamatrix.trials.checks.task import (
+    Task,
+    check_version,
+    load_task,
+    read_prompt,
+    task_digest,
+)
 from llamatrix.trials.scripted import Player, script_of
 from llamatrix.trials.stubs.serving import Services
 from llamatrix.trials.trial import Trial, run_trial
@@ -103,6 +109,9 @@ def attempt(
         result = run_trial(
             Trial(
                 task=task,
+                first_prompt=cell.agent.first_prompt.replace(
+                    "{task}", read_prompt(task).strip()
+                ),
                 agent=agent,
                 sandbox=environment.sandbox,
                 secrets=environment.secrets,

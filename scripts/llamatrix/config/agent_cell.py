@@ -14,6 +14,8 @@ _OF_THE_SERVER = (
     *("chat_template_file", "chat_template_kwargs", "template", "todo_fix"),
 )
 """What a model brings to its server and its agent; its name and table row do not."""
+_LATER = ("seed", "temperatures", "tools", "system_prompt", "first_prompt")
+"""Keys that came after the first records: at their defaults they change no digest."""
 
 
 class AgentCell(EngineCell, frozen=True, kw_only=True):
@@ -74,10 +76,12 @@ class AgentCell(EngineCell, frozen=True, kw_only=True):
         for kind in AgentKind:  # as digests were when there was one agent
             if setup[kind] is None:
                 del setup[kind]
-        if self.agent.seed is None:  # as digests were before there were seeds
-            del setup["seed"]
-        if not self.agent.temperatures:
-            del setup["temperatures"]
+        for field in msgspec.structs.fields(AgentSetup):
+            if (
+                field.name in _LATER
+                and getattr(self.agent, field.name) == field.default
+            ):
+                del setup[field.name]
         served = {key: getattr(self.model, key) for key in _OF_THE_SERVER}
         return sha256_of(
             (

@@ -14,6 +14,7 @@ from llamatrix.config.complaint import complaints, nearest
 from llamatrix.config.matrix import (
     NO_DRAFT,
     OF_A_SOURCE,
+    TOOLS_OF_PI,
     WITH_SYNTHETIC_HEAD,
     AgentKind,
     AgentSetup,
@@ -551,6 +552,17 @@ def _without_head(
             )
 
 
+def _in_prompts(agent: AgentSetup, path: str) -> Iterator[str]:
+    if agent.pi is None and (agent.tools or agent.system_prompt):
+        key = "tools" if agent.tools else "system_prompt"
+        yield f"{path}.{key}: only Pi has this setting"
+    for tool in agent.tools:
+        if tool not in TOOLS_OF_PI:
+            yield _unknown(f"{path}.tools", tool, TOOLS_OF_PI)
+    if agent.first_prompt and "{task}" not in agent.first_prompt:
+        yield f"{path}.first_prompt: has no {{task}}: the task's prompt would be left out"
+
+
 def _in_agent(matrix: Matrix, agent: AgentSetup, path: str) -> Iterator[str]:
     named = [kind for kind in AgentKind if getattr(agent, kind) is not None]
     if len(named) != 1:
@@ -562,6 +574,7 @@ def _in_agent(matrix: Matrix, agent: AgentSetup, path: str) -> Iterator[str]:
             yield _unknown(f"{path}.{key}", name, known)
     if not agent.tasks:
         yield f"{path}.tasks: empty: the agent has nothing to do"
+    yield from _in_prompts(agent, path)
     for task, scripts in agent.scripts.items():
         if task not in agent.tasks:
             yield _unknown(f"{path}.scripts", task, agent.tasks)

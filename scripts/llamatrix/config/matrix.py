@@ -101,6 +101,10 @@ class AgentKind(StrEnum):
     PI = "pi"
 
 
+TOOLS_OF_PI = ("read", "bash", "edit", "write")
+"""Pi's own, beside those of Context7."""
+
+
 class Network(StrEnum):
     """What an agent's sandbox can reach."""
 
@@ -445,6 +449,14 @@ class AgentSetup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     None leaves it to chance."""
     temperatures: tuple[Temperature, ...] = ()
     """`--temp` of llama-server; the trials take turns. Empty leaves the model's own."""
+    tools: tuple[Key, ...] = ()
+    """Only these of Pi's own tools are offered, without Context7, its rule and its skill:
+    a prompt for small models. Empty offers all, and Context7."""
+    system_prompt: str = ""
+    """Replaces Pi's own system prompt; empty keeps it."""
+    first_prompt: str = ""
+    """What the model is told first, where `{task}` stands for the task's prompt; empty is
+    that prompt alone."""
     ask_title: bool = True
     """Whether OpenCode asks the model for a title, as it does by itself."""
     lsp: bool | None = None

@@ -55,6 +55,8 @@ REQUESTS = "requests.jsonl"
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
     task: Task
+    first_prompt: str = ""
+    """In place of the task's own."""
     agent: Agent
     sandbox: SandboxSpec
     """Of the agent."""
@@ -133,7 +135,7 @@ class _Runner:
 
     def run(self) -> TrialOutcome:
         trial = self.trial
-        prompt = read_prompt(trial.task)
+        prompt = trial.first_prompt or read_prompt(trial.task)
         self._files = begin_files(trial.task.seed, trial.aside / "start.tar")
         self.trajectory.touch()
         for number in range(1, trial.max_turns + 1):

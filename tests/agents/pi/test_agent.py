@@ -1,6 +1,7 @@
 """Pi's configuration, events, requests and tools, on lines that Pi 1.6.0 printed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,16 @@ def test_configuration_retries_and_compacts_nothing() -> None:
 def test_session_is_resumed_by_its_id() -> None:
     assert "--session" not in AGENT.argv(None)
     assert AGENT.argv("01a2")[-2:] == ("--session", "01a2")
+
+
+def test_a_small_model_is_offered_less() -> None:
+    small = replace(AGENT, tools=("bash", "write"), system_prompt="Be brief.", mcp=())
+    argv = small.argv(None)
+    assert argv[argv.index("--tools") + 1] == "bash,write"
+    assert argv[argv.index("--system-prompt") + 1] == "Be brief."
+    assert "--system-prompt" not in AGENT.argv(None)
+    assert small.tools_expected == {"bash", "write"}
+    assert small.first_prompt_tokens < AGENT.first_prompt_tokens
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from llamatrix.agents.protocol import (
     Write,
 )
 from llamatrix.config.lock import NPM_TREES
+from llamatrix.config.matrix import TOOLS_OF_PI
 from llamatrix.proxy import chat_completions
 from llamatrix.proxy.call import CallKind
 from llamatrix.proxy.tool_uses import ObservedUse
@@ -44,8 +45,9 @@ _CALL_TIMEOUT_MS = 24 * 3_600_000
 _SAFETY_TOKENS = 4096
 """Pi asks for answers so short that this many tokens of its window stay free. In a small
 context they then have one token; llama-server itself refuses what is too long."""
+_SMALLEST_PROMPT_TOKENS = 200
+"""With one tool and a system prompt of a line."""
 _COMPACTION_SIGN = "context summarization assistant"
-_TOOLS = ("read", "bash", "edit", "write")
 _MCP = "mcp__{server}__{tool}"
 _KEPT_EVENTS = ('{"type":"session"', '{"type":"message_end"', '{"type":"tool_exec')
 _DROPPED_EVENT = '{"type":"tool_execution_update"'
@@ -67,6 +69,10 @@ class Pi:
     model: str
     context_tokens: int
     output_tokens: int
+    tools: tuple[str, ...] = TOOLS_OF_PI
+    """Which of its own are offered."""
+    system_prompt: str = ""
+    """In place of its own; empty keeps it."""
     mcp: tuple[McpServer, ...] = ()
     rules: str = ""
     """AGENTS.md of its own folder."""
@@ -87,7 +93,7 @@ class Pi:
 
     @property
     def first_prompt_tokens(self) -> int:
-        return 2_800
+        return 2_800 if self.mcp else _SMALLEST_PROMPT_TOKENS
 
     def room_tokens(self, context_tokens: int) -> int:
         """Compaction is off: a prompt that leaves no room for an answer is too long."""
@@ -98,7 +104,7 @@ class Pi:
         offered = (
             _mcp_name(server.name, tool) for server in self.mcp for tool in server.tools
         )
-        return frozenset(_TOOLS).union(offered)
+        return frozenset(self.tools).union(offered)
 
     @property
     def acting_tools(self) -> frozenset[str]:
@@ -160,6 +166,9 @@ class Pi:
         words = [str(TOOLS / "node"), str(_PROGRAM), "-p", "--mode", "json"]
         words += ["--provider", _PROVIDER, "--model", self.model]
         words += ["--session-dir", str(_SESSIONS), "--no-approve"]
+        words += ["--tools", ",".join(self.tools)]
+        if self.system_prompt:
+            words += ["--system-prompt", self.system_prompt]
         if session is not None:
             words += ["--session", session]
         return tuple(words)
