@@ -56,6 +56,8 @@ class TrialTally:
     not_run: int = 0
     unscored: int = 0
     """Undecided ones, and reused ones that are neither passed nor failed."""
+    unscripted: int = 0
+    """Broken and unscored ones in which a model spoke for itself."""
 
     @property
     def without_number(self) -> int:
@@ -125,6 +127,16 @@ def make_trials(
         not_run=sum(isinstance(outcome, NotRun) for outcome in outcomes),
         unscored=sum(status.reused_without_number for status in statuses)
         + sum(isinstance(outcome, Undecided) for outcome in outcomes),
+        unscripted=sum(
+            status.reused_without_number
+            for status in statuses
+            if not status.cell.scripted
+        )
+        + sum(
+            isinstance(record.result.outcome, Broken | Undecided)
+            and record.cell.script is None
+            for record in made
+        ),
     )
     say(f"{tally.summary} ({duration_text(time.monotonic() - begin)})")
     return tally

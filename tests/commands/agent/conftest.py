@@ -57,9 +57,9 @@ def put(look: Look, store: Store[TrialRecord]) -> Put:
     """Record that a trial came to this."""
     count = iter(range(10, 60))
 
-    def record(number: int, outcome: TrialOutcome) -> TrialRecord:
+    def record(number: int, outcome: TrialOutcome, *changed: AgentCell) -> TrialRecord:
         made = msgspec.structs.replace(
-            not_run(look(), number, NO_SANDBOX),
+            not_run(look(*changed), number, NO_SANDBOX),
             result=TrialResult(outcome=outcome),
             measured_at=f"2026-11-26T12:00:{next(count)}.000+00:00",
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from tests.commands.agent.conftest import NO_SANDBOX, Look, Put
 
@@ -10,6 +11,7 @@ from llamatrix.commands import agent
 from llamatrix.commands.agent import TrialTally, describe, make_trials
 from llamatrix.commands.pending import Pending
 from llamatrix.commands.trial_parts import TemplateRefusedError
+from llamatrix.config.agent_cell import AgentCell
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.trials.trial_result import (
@@ -38,6 +40,19 @@ def test_what_is_all_there_is_not_made_again(
     assert tally == TrialTally(reused=3)
     assert tally.summary == "no trial made: all 3 reused from records"
     assert list(store.read_all()) == made
+
+
+def test_broken_and_undecided_trials_of_a_model_are_counted_apart(
+    cell: AgentCell, look: Look, put: Put, pending_of: PendingOf
+) -> None:
+    agent = msgspec.structs.replace(cell.agent, scripts={})
+    unscripted = msgspec.structs.replace(cell, agent=agent)
+    died = Broken(turn=1, cause=EndpointDied(error="gone"))
+    for number, outcome in enumerate((died, Undecided(turn=1), Correct(turn=1)), 1):
+        put(number, outcome)
+        put(number, outcome, unscripted)
+    tally = make(pending_of(look(), look(unscripted)))
+    assert (tally.without_number, tally.unscripted) == (4, 2)
 
 
 def test_what_cannot_be_run_is_recorded_once(
