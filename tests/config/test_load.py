@@ -317,6 +317,11 @@ def test_missing_key_is_refused_by_name(refused: Callable[[str, str], str]) -> N
             "agents.small-model.tools: unknown name 'wirte'; did you mean 'write'?",
         ),
         (
+            'tools = ["bash", "write"]',
+            'tools = ["context7"]',
+            "agents.small-model.tools: names none of Pi's own: read, bash",
+        ),
+        (
             "Question: {task}",
             "Question: the task",
             "agents.small-model.first_prompt: has no {task}",

@@ -18,7 +18,7 @@ from llamatrix.agents.pi.install import install_pi, unfit_node
 from llamatrix.agents.protocol import Agent, InstalledAgent
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.lock import LockedNpm
-from llamatrix.config.matrix import TOOLS_OF_PI, AgentKind
+from llamatrix.config.matrix import CONTEXT7, AgentKind
 from llamatrix.project import Project
 from llamatrix.provision.nix import stored_opencode, stored_program
 from llamatrix.provision.npm import node_program
@@ -30,18 +30,20 @@ def agent_of(cell: AgentCell, *, context7_url: str | None) -> Agent:
     `context7_url` is a stub of Context7's back end; None is the real service.
     """
     setup = cell.agent
-    mcp, skills = (context7_server(api_url=context7_url),), {SKILL_NAME: SKILL}
+    offered = setup.has_context7
+    mcp = (context7_server(api_url=context7_url),) if offered else ()
+    rules, skills = (RULE, {SKILL_NAME: SKILL}) if offered else ("", {})
     if setup.kind is AgentKind.PI:
         return Pi(
             version=cell.program.version,
             model=cell.model_key,
             context_tokens=cell.model.ctx_size,
             output_tokens=setup.output_tokens,
-            tools=setup.tools or TOOLS_OF_PI,
+            tools=tuple(tool for tool in setup.tools if tool != CONTEXT7),
             system_prompt=setup.system_prompt,
-            mcp=() if setup.tools else mcp,
-            rules="" if setup.tools else RULE,
-            skills={} if setup.tools else skills,
+            mcp=mcp,
+            rules=rules,
+            skills=skills,
         )
     return OpenCode(
         version=cell.program.version,
@@ -52,7 +54,7 @@ def agent_of(cell: AgentCell, *, context7_url: str | None) -> Agent:
         lsp=setup.lsp,
         todo_fix=cell.model.todo_fix,
         mcp=mcp,
-        rules=RULE,
+        rules=rules,
         skills=skills,
     )
 

@@ -34,6 +34,8 @@ from llamatrix.trials.checks.task import load_task, task_digest, task_ids
 from llamatrix.trials.scripted import script_of
 from llamatrix.trials.trial_result import Broken, is_scored
 
+NEEDS_CONTEXT7 = "context7-called"
+"""The check of a task that cannot be passed without the documentation server."""
 CellT = TypeVar("CellT", Cell, AgentCell, ContextCell, EndpointCell)
 Key = tuple[int, SpeedTest]
 
@@ -454,6 +456,13 @@ def check_agents(cells: Sequence[AgentCell]) -> None:
                 script_of(load_task(cell.task), name)
             except MeasureError as error:
                 raise MatrixError(f"{where}.scripts.{cell.task}: {error}") from error
+        if (
+            not cell.agent.has_context7
+            and NEEDS_CONTEXT7 in load_task(cell.task).checks
+        ):
+            raise MatrixError(
+                f"{where}.tools: {cell.task} cannot be passed without 'context7'"
+            )
         _check_prompt_fits(cell)
         if not cell.server.metrics:
             raise MatrixError(

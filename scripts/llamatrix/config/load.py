@@ -12,6 +12,7 @@ import msgspec
 
 from llamatrix.config.complaint import complaints, nearest
 from llamatrix.config.matrix import (
+    CONTEXT7,
     NO_DRAFT,
     OF_A_SOURCE,
     TOOLS_OF_PI,
@@ -557,8 +558,10 @@ def _in_prompts(agent: AgentSetup, path: str) -> Iterator[str]:
         key = "tools" if agent.tools else "system_prompt"
         yield f"{path}.{key}: only Pi has this setting"
     for tool in agent.tools:
-        if tool not in TOOLS_OF_PI:
-            yield _unknown(f"{path}.tools", tool, TOOLS_OF_PI)
+        if tool not in (known := (*TOOLS_OF_PI, CONTEXT7)):
+            yield _unknown(f"{path}.tools", tool, known)
+    if agent.tools == (CONTEXT7,):
+        yield f"{path}.tools: names none of Pi's own: {', '.join(TOOLS_OF_PI)}"
     if agent.first_prompt and "{task}" not in agent.first_prompt:
         yield f"{path}.first_prompt: has no {{task}}: the task's prompt would be left out"
 

@@ -103,6 +103,8 @@ class AgentKind(StrEnum):
 
 TOOLS_OF_PI = ("read", "bash", "edit", "write")
 """Pi's own, beside those of Context7."""
+CONTEXT7 = "context7"
+"""In an agent's `tools`, the documentation server's."""
 
 
 class Network(StrEnum):
@@ -450,8 +452,8 @@ class AgentSetup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     temperatures: tuple[Temperature, ...] = ()
     """`--temp` of llama-server; the trials take turns. Empty leaves the model's own."""
     tools: tuple[Key, ...] = ()
-    """Only these of Pi's own tools are offered, without Context7, its rule and its skill:
-    a prompt for small models. Empty offers all, and Context7."""
+    """Only these of Pi's tools are offered, `context7` for those of its server, with its
+    rule and its skill: a prompt for small models. Empty offers all."""
     system_prompt: str = ""
     """Replaces Pi's own system prompt; empty keeps it."""
     first_prompt: str = ""
@@ -470,6 +472,11 @@ class AgentSetup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scripts: dict[Key, tuple[Key, ...]] = {}
     """By task, the authored transcript that each trial plays in the model's place;
     empty lets the model speak for itself."""
+
+    @property
+    def has_context7(self) -> bool:
+        """Whether the model is offered its tools."""
+        return not self.tools or CONTEXT7 in self.tools
 
     @property
     def kind(self) -> AgentKind:

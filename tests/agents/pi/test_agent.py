@@ -65,6 +65,7 @@ def test_a_small_model_is_offered_less() -> None:
     assert argv[argv.index("--tools") + 1] == "bash,write"
     assert argv[argv.index("--system-prompt") + 1] == "Be brief."
     assert "--system-prompt" not in AGENT.argv(None)
+    assert "--tools" not in AGENT.argv(None), "a later tool of Pi's own is offered too"
     assert small.tools_expected == {"bash", "write"}
     assert small.first_prompt_tokens < AGENT.first_prompt_tokens
 

@@ -101,6 +101,9 @@ def test_what_the_matrix_says_of_agents_is_held_against_the_tasks(
     agent = msgspec.structs.replace(cell.agent, scripts={cell.task: ("solutoin",)})
     with pytest.raises(MatrixError, match=r"agents\.smoke\.scripts\.httpx-post: "):
         check_agents([msgspec.structs.replace(cell, agent=agent)])
+    agent = msgspec.structs.replace(cell.agent, tools=("bash",))
+    with pytest.raises(MatrixError, match=r"tools: httpx-post cannot be passed"):
+        check_agents([msgspec.structs.replace(cell, agent=agent)])
     server = msgspec.structs.replace(cell.server, metrics=False)
     with pytest.raises(MatrixError, match=r"servers\..*\.metrics: "):
         check_agents([msgspec.structs.replace(cell, server=server)])

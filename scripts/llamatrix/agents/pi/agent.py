@@ -45,8 +45,10 @@ _CALL_TIMEOUT_MS = 24 * 3_600_000
 _SAFETY_TOKENS = 4096
 """Pi asks for answers so short that this many tokens of its window stay free. In a small
 context they then have one token; llama-server itself refuses what is too long."""
-_SMALLEST_PROMPT_TOKENS = 200
-"""With one tool and a system prompt of a line."""
+_RESOURCE_TOOLS = (
+    *("list_mcp_resources", "list_mcp_resource_templates", "read_mcp_resource"),
+)
+"""What Pi offers beside the tools of any MCP server."""
 _COMPACTION_SIGN = "context summarization assistant"
 _MCP = "mcp__{server}__{tool}"
 _KEPT_EVENTS = ('{"type":"session"', '{"type":"message_end"', '{"type":"tool_exec')
@@ -69,8 +71,8 @@ class Pi:
     model: str
     context_tokens: int
     output_tokens: int
-    tools: tuple[str, ...] = TOOLS_OF_PI
-    """Which of its own are offered."""
+    tools: tuple[str, ...] = ()
+    """Which of its own are offered; empty offers all, and those for MCP resources."""
     system_prompt: str = ""
     """In place of its own; empty keeps it."""
     mcp: tuple[McpServer, ...] = ()
@@ -93,7 +95,9 @@ class Pi:
 
     @property
     def first_prompt_tokens(self) -> int:
-        return 2_800 if self.mcp else _SMALLEST_PROMPT_TOKENS
+        if not self.tools:
+            return 2_800
+        return 1_200 if self.mcp else 200
 
     def room_tokens(self, context_tokens: int) -> int:
         """Compaction is off: a prompt that leaves no room for an answer is too long."""
@@ -104,7 +108,7 @@ class Pi:
         offered = (
             _mcp_name(server.name, tool) for server in self.mcp for tool in server.tools
         )
-        return frozenset(self.tools).union(offered)
+        return frozenset(self.tools or TOOLS_OF_PI).union(offered)
 
     @property
     def acting_tools(self) -> frozenset[str]:
@@ -166,7 +170,9 @@ class Pi:
         words = [str(TOOLS / "node"), str(_PROGRAM), "-p", "--mode", "json"]
         words += ["--provider", _PROVIDER, "--model", self.model]
         words += ["--session-dir", str(_SESSIONS), "--no-approve"]
-        words += ["--tools", ",".join(self.tools)]
+        if self.tools:
+            words += ["--tools", ",".join(self.tools)]
+            words += ["--exclude-tools", ",".join(_RESOURCE_TOOLS)]
         if self.system_prompt:
             words += ["--system-prompt", self.system_prompt]
         if session is not None:
