@@ -539,7 +539,7 @@ def test_templates_of_synthetic_weights_come_from_a_package(tmp_path: Path) -> N
         (
             '["speed"]',
             '["agent"]',
-            "profiles.mine.measure: lists 'agent', but endpoints",
+            "endpoints.mine.ctx_size: missing: profiles.mine makes trials",
         ),
         (
             "[profiles.mine]\n",

@@ -204,3 +204,42 @@ def test_a_key_that_is_streamed_piece_by_piece_reaches_no_disk(tmp_path: Path) -
         assert b"spelled a key out" in (folder / "0001.answer.txt").read_bytes()
         (call,) = read_calls(folder)
         assert call.answer_sha256 == hashlib.sha256(body).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("upstream", "path"),
+    [
+        ("http://model", "/v1/chat/completions"),
+        ("http://model/v1", "/v1/chat/completions"),
+        ("http://model/api/v3", "/api/v3/chat/completions"),
+    ],
+)
+def test_an_upstream_has_its_own_base_path_and_gets_its_own_key(
+    tmp_path: Path, upstream: str, path: str
+) -> None:
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return streaming(EVENTS)(request)
+
+    tap = Tap(
+        upstream=upstream,
+        bearer="its-key",
+        folder=tmp_path,
+        transport=httpx.MockTransport(answer),
+    )
+    with (
+        loopback_listener() as listener,
+        serving(tap.app(), [listener]),
+        httpx.Client(base_url=address(listener), trust_env=False) as client,
+    ):
+        client.post(
+            "/v1/chat/completions",
+            json={"messages": []},
+            headers={"Authorization": "Bearer the-agents"},
+        )
+    (request,) = seen
+    assert request.url.path == path
+    assert request.headers.get_list("authorization") == ["Bearer its-key"]
+    assert not any(b"its-key" in file.read_bytes() for file in tmp_path.iterdir())

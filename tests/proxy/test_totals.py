@@ -52,6 +52,20 @@ def test_a_rate_of_nothing_is_none() -> None:
     assert (got.failed_calls, got.untimed_calls) == (1, 1)
 
 
+def test_call_without_timings_counts_by_usage_where_asked() -> None:
+    """Its cached tokens were not processed; its prompt lasts until the first token."""
+    usage = call(
+        timings=None,
+        prompt_tokens=45,
+        generated_tokens=10,
+        first_token_s=0.2,
+    )
+    got = totals([usage, call()], by_usage=True)
+    assert (got.untimed_calls, got.prompt_tokens, got.generated_tokens) == (0, 80, 20)
+    assert (got.prompt_s, got.generation_s) == pytest.approx((0.4, 1.3))
+    assert totals([usage]).untimed_calls == 1
+
+
 def test_call_that_the_agent_left_is_not_a_failure() -> None:
     got = totals([call(), call(timings=None, trouble=Trouble.LEFT)])
     assert (got.failed_calls, got.left_calls, got.untimed_calls) == (0, 1, 1)

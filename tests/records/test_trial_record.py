@@ -20,6 +20,7 @@ DIED = Broken(turn=2, cause=EndpointDied(error="cut"))
 
 def gone_before_the_end(record: TrialRecord) -> TrialRecord:
     assert record.served
+    assert record.served.memory
     memory = msgspec.structs.replace(record.served.memory, peak_rss_bytes=None)
     served = msgspec.structs.replace(record.served, memory=memory)
     return msgspec.structs.replace(record, served=served)

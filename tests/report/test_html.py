@@ -328,6 +328,7 @@ def test_trials_whose_server_never_began_or_was_lost_are_reported_as_broken(
     never = replace(made_trial(outcome=died, turns=(), gpus=()), served=None)
     lost = made_trial(outcome=died, trial=2, gpus=())
     assert lost.served
+    assert lost.served.memory
     memory = replace(lost.served.memory, peak_rss_bytes=None)
     lost = replace(lost, served=replace(lost.served, memory=memory))
     texts = parsed(written([], tmp_path, [never, lost])).texts

@@ -36,7 +36,7 @@ def agent_of(cell: AgentCell, *, context7_url: str | None) -> Agent:
     if setup.kind is AgentKind.PI:
         return Pi(
             version=cell.program.version,
-            model=cell.model_key,
+            model=cell.served_name,
             context_tokens=cell.model.ctx_size,
             output_tokens=setup.output_tokens,
             tools=tuple(tool for tool in setup.tools if tool != CONTEXT7),
@@ -47,7 +47,7 @@ def agent_of(cell: AgentCell, *, context7_url: str | None) -> Agent:
         )
     return OpenCode(
         version=cell.program.version,
-        model=cell.model_key,
+        model=cell.served_name,
         context_tokens=cell.model.ctx_size,
         output_tokens=setup.output_tokens,
         title=None if setup.ask_title else "trial",

@@ -62,7 +62,11 @@ class Turn:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Texts that are removed from everything that is recorded."""
     upstream: str
-    """The model server's address without a path."""
+    """The model server's address: with the path of its API where that is not `/v1`."""
+    bearer: str = field(default="", repr=False)
+    """A key that the server wants."""
+    by_usage: bool = False
+    """Whether tokens are taken from answers' usage where they have no timings."""
     prompt: str
     session: str | None
     """The session to resume; None begins one."""
@@ -104,6 +108,7 @@ def run_trial_turn(turn: Turn) -> TurnRun:
     agent, redaction = turn.agent, Redaction(secrets=turn.secrets)
     tap = Tap(
         upstream=turn.upstream,
+        bearer=turn.bearer,
         folder=turn.folder / "calls",
         wire_api=agent.wire_api,
         classify=agent.classify_request,
@@ -153,7 +158,7 @@ def run_trial_turn(turn: Turn) -> TurnRun:
         events=events,
         calls=calls,
         tool_calls=tuple(agent.read_tool_use(use) for use in uses),
-        totals=totals(calls),
+        totals=totals(calls, by_usage=turn.by_usage),
         seconds=watch.seconds,
         files=turn.files_out,
         left_running=tuple(report["left_running"]),

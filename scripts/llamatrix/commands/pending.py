@@ -1,9 +1,13 @@
 """What of a plan is recorded, what is due and why: for speed, agent and context cells."""
 
+import base64
+import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Generic, TypeVar
+
+import msgspec
 
 from llamatrix.agents.registry import agent_of
 from llamatrix.agents.turn_outcome import NotRun
@@ -13,9 +17,11 @@ from llamatrix.config.cell import Cell, EngineCell, SpeedTest
 from llamatrix.config.complaint import nearest
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.endpoint_cell import EndpointCell
+from llamatrix.config.expand import endpoint_pin
+from llamatrix.config.lock import LockedPin, Unproven
 from llamatrix.config.matrix import Measurement
-from llamatrix.engines.endpoint.client import Reported
-from llamatrix.engines.outcome import Done, EndpointFailed
+from llamatrix.engines.endpoint.client import Reported, open_client
+from llamatrix.engines.outcome import Done, EndpointFailed, reason_of
 from llamatrix.errors import MatrixError, MeasureError
 from llamatrix.host import this_host
 from llamatrix.measured_environment import dropped_variables
@@ -38,6 +44,7 @@ NEEDS_CONTEXT7 = "context7-called"
 """The check of a task that cannot be passed without the documentation server."""
 CellT = TypeVar("CellT", Cell, AgentCell, ContextCell, EndpointCell)
 Key = tuple[int, SpeedTest]
+_ENDPOINT_TIMEOUT_S = 60.0
 
 
 class Why(StrEnum):
@@ -112,7 +119,7 @@ class Pending:
         """The cells with weights and a build."""
         return (
             *(status.cell for status in self.speed),
-            *(status.cell for status in self.trials),
+            *(status.cell for status in self.trials if not status.cell.endpoint),
         )
 
 
@@ -179,9 +186,16 @@ def find_pending(
     lock are resolved before records are looked up: their bytes are part of a digest.
     """
     plan = context.plan(cells)
-    known = with_known_weights(context, plan.cells, ask_hub=ask_hub)
+    engines = [
+        cell
+        for cell in plan.cells
+        if not (isinstance(cell, AgentCell) and cell.endpoint)
+    ]
+    known = with_known_weights(context, engines, ask_hub=ask_hub)
     if hash_pins or ask_hub:
-        known = with_local_pins(known, [cell.pin_key for cell in plan.cells])
+        known = with_local_pins(known, [cell.pin_key for cell in engines])
+    if ask_hub and Measurement.AGENT in kinds:
+        known = _with_endpoints(known, plan.agents)
     if (known.matrix, known.lock) != (context.matrix, context.lock):
         context, plan = known, known.plan(cells)
     speeds = tuple(cell for cell in plan.speed if cell.measurement in kinds)
@@ -216,6 +230,26 @@ def find_pending(
             for cell in endpoints
         ),
     )
+
+
+def _with_endpoints(context: Context, cells: Sequence[AgentCell]) -> Context:
+    """Ask the endpoints of trials what they are: it is part of each trial's digest."""
+    pins = dict(context.lock.pins)
+    for key, endpoint in {
+        cell.model_key: cell.endpoint for cell in cells if cell.endpoint
+    }.items():
+        with open_client(endpoint) as client:
+            reported = client.introduce(timeout_s=_ENDPOINT_TIMEOUT_S)
+        if not isinstance(reported, Reported):
+            raise MeasureError(f"endpoint {key}: {reason_of(reported)}")
+        digest = hashlib.sha256(msgspec.json.encode((endpoint.model, reported)))
+        pins[endpoint_pin(key)] = LockedPin(
+            commit=digest.hexdigest()[:40],
+            nar_hash="sha256-" + base64.b64encode(digest.digest()).decode(),
+            unproven=Unproven.ENDPOINT,
+            rev=reported.words,
+        )
+    return context.with_lock(msgspec.structs.replace(context.lock, pins=pins))
 
 
 def speed_status(
@@ -381,7 +415,7 @@ def trial_status(
     digest = cell.digest(
         task_digest=task_digest(cell.task),
         host_slug=site.slug,
-        compiler=site.compiler_of(cell),
+        compiler="" if cell.endpoint else site.compiler_of(cell),
     )
     latest = latest_trials(cell, digest, store, host_slug=site.slug)
     outcomes = {number: record.result.outcome for number, record in latest.items()}
@@ -478,8 +512,9 @@ def _check_prompt_fits(cell: AgentCell) -> None:
     first = agent.first_prompt_tokens
     if room < first:
         shared = f" in each of {cell.server.parallel} slots"
+        table = "endpoints" if cell.endpoint else "models"
         raise MatrixError(
-            f"matrix.toml: models.{cell.model_key}.ctx_size less agents."
+            f"matrix.toml: {table}.{cell.model_key}.ctx_size less agents."
             f"{cell.agent_key}.output_tokens leaves {max(room, 0)} tokens"
             f"{shared if cell.server.parallel > 1 else ''}, and the first prompt of "
             f"{agent.name} {agent.version} has about {first}: it would compact forever; "

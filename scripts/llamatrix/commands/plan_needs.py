@@ -23,9 +23,9 @@ def needs_text(pending: Pending) -> str:
     """Three lines: to provide, how long, needed; empty where nothing is due."""
     due: _Due = [
         *(status for status in pending.speed if status.due),
-        *(status for status in pending.trials if status.due),
+        *(s for s in pending.trials if s.due and not s.cell.endpoint),
     ]
-    if not due and not any(status.due for status in pending.endpoints):
+    if not any(status.due for status in pending.statuses):
         return ""
     context = pending.context
     weights = {status.cell.weights_key: status.cell for status in due}
@@ -123,7 +123,7 @@ def _needed(
         words.append("the hub")
     if any(status.due for status in pending.trials):
         words.append("bubblewrap")
-    words += [
-        f"endpoint {status.cell.endpoint}" for status in pending.endpoints if status.due
-    ]
+    endpoints = [s.cell.endpoint_key for s in pending.endpoints if s.due]
+    endpoints += [s.cell.model_key for s in pending.trials if s.due and s.cell.endpoint]
+    words += [f"endpoint {key}" for key in dict.fromkeys(endpoints)]
     return f"needs: {', '.join(words)} (`invoke doctor` checks)" if words else ""

@@ -630,7 +630,9 @@ class RealAttempts:
             return f"the candidate does not build: {error}"
         except (MeasureError, ServeError) as error:
             return f"the candidate's template cannot be proven: {error}"
-        return newly_failing(baseline.template, candidate.template)
+        if baseline.served is None or candidate.served is None:
+            return ""  # an endpoint's template is not known
+        return newly_failing(baseline.served.template, candidate.served.template)
 
     def attempt(
         self, case: AgentCase, arm: Arm, number: int, store: Store[TrialRecord]

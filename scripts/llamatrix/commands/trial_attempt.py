@@ -4,7 +4,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,23 +16,26 @@ from llamatrix.agents.registry import agent_of
 from llamatrix.agents.turn import Timeouts
 from llamatrix.agents.turn_outcome import EndpointDied, EndpointDown, NotRun
 from llamatrix.commands.pending import CellStatus
-from llamatrix.commands.trial_parts import AgentParts
+from llamatrix.commands.trial_parts import AgentParts, ServedParts
 from llamatrix.config.agent_cell import AgentCell
+from llamatrix.config.lock import WeightsPin
 from llamatrix.config.matrix import Backend
+from llamatrix.engines.endpoint.client import api_key
 from llamatrix.engines.llama_cpp.engine import ENGINE
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.spill import spilled
-from llamatrix.engines.protocol import Endpoint, Memory, StartupError
+from llamatrix.engines.protocol import Endpoint, StartupError
 from llamatrix.errors import ServeError
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import disturbances_throughout
-from llamatrix.measure.telemetry import sampling
+from llamatrix.measure.telemetry import Telemetry, sampling
 from llamatrix.measured_environment import process_conditions
 from llamatrix.progress import bar, say
 from llamatrix.project import Project
-from llamatrix.provision.build import manifest_of
+from llamatrix.provision.build import Manifest, manifest_of
 from llamatrix.provision.programs import uv_version
 from llamatrix.provision.weights.gguf_shape import shape_of_file
+from llamatrix.provision.weights.provide import WeightsFacts
 from llamatrix.proxy.serving import address, loopback_listener, serving
 from llamatrix.records.trial_record import (
     Served,
@@ -81,10 +84,13 @@ def attempt(
         aside = stack.enter_context(scratch_folder("trial"))
         log = project.logs / f"{cell.id.replace('/', '-')}.log"
         sampler = stack.enter_context(sampling())  # sees the card without the server
-        begun = _begun(launch_of(cell, number, parts), log, stack)
-        if isinstance(begun, Broken):
-            return _record(status, number, TrialResult(outcome=begun))
-        server, loaded = begun
+        speaker: _Speaker | Broken
+        if parts.served is None:
+            speaker = _endpoint_of(cell)
+        else:
+            speaker = _served(launch_of(cell, number, parts.served), log, stack)
+        if isinstance(speaker, Broken):
+            return _record(status, number, TrialResult(outcome=speaker))
         sampler.since_last_take()  # loading is no part of it
         environment = (
             stack.enter_context(
@@ -96,7 +102,8 @@ def attempt(
         turns = aside / "turns"
         turns.mkdir()
         agent = agent_of(cell, context7_url=environment.context7_url)
-        speaker = stack.enter_context(_speaking(cell, task, number, server, agent))
+        player = stack.enter_context(_playing(cell, task, number, speaker, agent))
+        secrets = (*environment.secrets, *speaker.secrets)
         label = f"{cell.id} #{number}"
         progress = stack.enter_context(bar(label, total=cell.agent.max_turns))
 
@@ -114,11 +121,12 @@ def attempt(
                 ),
                 agent=agent,
                 sandbox=environment.sandbox,
-                secrets=environment.secrets,
+                secrets=secrets,
                 execution=environment.execution,
-                upstream=speaker.url,
-                counters=server.counters,
-                count_tokens=_counting(server),
+                upstream=player.url if player else speaker.url,
+                bearer="" if player else speaker.key,
+                counters=speaker.server.counters if speaker.server else None,
+                count_tokens=_counting(speaker.server) if speaker.server else None,
                 folder=folder_of(trajectory, project),
                 aside=turns,
                 pages_served=environment.pages_served,
@@ -130,31 +138,35 @@ def attempt(
                 on_turn=on_turn,
             )
         )
-        result = msgspec.structs.replace(result, refusals=tuple(speaker.refusals))
-        clean = Redaction(secrets=environment.secrets).clean
+        if player:
+            result = msgspec.structs.replace(result, refusals=tuple(player.refusals))
+        clean = Redaction(secrets=secrets).clean
         result = msgspec.json.decode(
             clean(msgspec.json.encode(result)), type=TrialResult
         )
         telemetry = sampler.since_last_take()
+        if parts.served is None or speaker.server is None:
+            served = _unverified(cell, trajectory)
+            return _record(status, number, result, served)
         return _record(
             status,
             number,
             result,
             Served(
-                weights=parts.weights.facts,
-                template=template_facts(parts.template),
-                argv=_without_folders(server.argv),
+                weights=parts.served.weights.facts,
+                template=template_facts(parts.served.template),
+                argv=_without_folders(speaker.server.argv),
                 memory=ServerMemory(
-                    loaded_rss_bytes=loaded.rss_bytes,
-                    peak_rss_bytes=_peak_bytes(server),
+                    loaded_rss_bytes=speaker.loaded_rss_bytes,
+                    peak_rss_bytes=_peak_bytes(speaker.server),
                 ),
-                spilled=_spilled(cell, parts, log),
+                spilled=_spilled(cell, parts.served, log),
                 telemetry=msgspec.structs.replace(
                     telemetry, disturbances=disturbances_throughout(telemetry)
                 ),
                 trajectory=trajectory,
             ),
-            template_sha256=server.template_sha256,
+            template_sha256=speaker.server.template_sha256,
         )
 
 
@@ -173,16 +185,54 @@ def not_run(status: CellStatus[AgentCell], number: int, why: NotRun) -> TrialRec
     return _record(status, number, TrialResult(outcome=why))
 
 
-def launch_of(cell: AgentCell, number: int, parts: AgentParts) -> Launch:
+def launch_of(cell: AgentCell, number: int, parts: ServedParts) -> Launch:
     """The cell's server with the seed and the temperature of this trial."""
     served = parts.launch.model
     model = msgspec.structs.replace(served, temp=cell.temperature_of(number))
     return replace(parts.launch, model=model, seed=cell.seed_of(number))
 
 
-def _begun(
-    launch: Launch, log: Path, stack: ExitStack
-) -> tuple[Endpoint, Memory] | Broken:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Speaker:
+    """The model's server."""
+
+    url: str
+    key: str = field(default="", repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    server: Endpoint | None = None
+    """None for an endpoint, which tells neither memory nor counters …"""
+    loaded_rss_bytes: int = 0
+
+
+def _endpoint_of(cell: AgentCell) -> _Speaker:
+    if cell.endpoint is None:
+        raise AssertionError
+    key, name = api_key(cell.endpoint, os.environ), cell.endpoint.model
+    secrets = [key, name] if name.startswith("/") else [key]
+    return _Speaker(
+        url=cell.endpoint.base_url, key=key, secrets=tuple(filter(None, secrets))
+    )
+
+
+def _unverified(cell: AgentCell, trajectory: str) -> Served:
+    """What the record says of an endpoint's server; cards here may be no part of it."""
+    return Served(
+        weights=WeightsFacts(
+            kind=cell.weights,
+            file=cell.model.name,
+            sha256="",
+            file_bytes=0,
+            weights_pin=WeightsPin.UNVERIFIED,
+        ),
+        template=None,
+        argv=(),
+        memory=None,
+        telemetry=Telemetry(),
+        trajectory=trajectory,
+    )
+
+
+def _served(launch: Launch, log: Path, stack: ExitStack) -> _Speaker | Broken:
     """The server and what it holds; its death, early or late, stops only the trial."""
     try:
         server = stack.enter_context(ENGINE.serve(launch, log=log))
@@ -190,7 +240,8 @@ def _begun(
         line = error.log_line and f"; it said: {without_folders(error.log_line)}"
         return Broken(turn=1, cause=EndpointDown(error=_first_line(error) + line))
     try:
-        return server, server.memory()
+        loaded = server.memory().rss_bytes
+        return _Speaker(url=server.url, server=server, loaded_rss_bytes=loaded)
     except ServeError as error:
         return Broken(turn=1, cause=EndpointDied(error=_first_line(error)))
 
@@ -207,26 +258,30 @@ def _peak_bytes(server: Endpoint) -> int | None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Speaker:
-    """What the agent takes for the model."""
+class _Playing:
+    """A transcript in front of the server: the agent takes it for the model."""
 
     url: str
-    refusals: Sequence[str] = ()
+    refusals: Sequence[str]
 
 
 @contextmanager
-def _speaking(
-    cell: AgentCell, task: Task, number: int, server: Endpoint, agent: Agent
-) -> Iterator[_Speaker]:
-    """The server itself, or a transcript in front of it."""
+def _playing(
+    cell: AgentCell, task: Task, number: int, speaker: _Speaker, agent: Agent
+) -> Iterator[_Playing | None]:
+    """Serve the trial's transcript; None where the model speaks for itself."""
     script = cell.script_of(number)
     if script is None:
-        yield _Speaker(url=server.url)
+        yield None
         return
-    transcript = script_of(task, script)
-    player = Player(transcript=transcript, agent=agent, upstream=server.url)
+    player = Player(
+        transcript=script_of(task, script),
+        agent=agent,
+        upstream=speaker.url.removesuffix("/v1"),
+        bearer=speaker.key,
+    )
     with loopback_listener() as listener, serving(player.app(), [listener]):
-        yield _Speaker(url=address(listener), refusals=player.refusals)
+        yield _Playing(url=address(listener), refusals=player.refusals)
 
 
 def _counting(server: Endpoint) -> Callable[[str], int]:
@@ -238,7 +293,7 @@ def _counting(server: Endpoint) -> Callable[[str], int]:
     return count
 
 
-def _spilled(cell: AgentCell, parts: AgentParts, log: Path) -> tuple[str, ...]:
+def _spilled(cell: AgentCell, parts: ServedParts, log: Path) -> tuple[str, ...]:
     """What should be on the card and is not, by the server's log; nothing on a CPU."""
     if cell.build.backend is not Backend.CUDA:
         return ()
@@ -250,6 +305,19 @@ def _spilled(cell: AgentCell, parts: AgentParts, log: Path) -> tuple[str, ...]:
 def _without_folders(argv: Sequence[str]) -> tuple[str, ...]:
     return tuple(
         word.rpartition("/")[2] if word.startswith("/") else word for word in argv
+    )
+
+
+def _no_build(cell: AgentCell) -> Manifest:
+    """What is known of an endpoint's build: nothing but its own words."""
+    return Manifest(
+        key="",
+        commit="",
+        build_number=0,
+        backend="",
+        compiler="",
+        cmake={},
+        source_note=f"an endpoint, unverified: it reports {cell.locked.rev or 'nothing'}",
     )
 
 
@@ -279,7 +347,7 @@ def _record(
         served=served,
         measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         locked=cell.locked,
-        build=manifest_of(cell),
+        build=_no_build(cell) if cell.endpoint else manifest_of(cell),
         environment=cell.server.env,
         served_template_sha256=template_sha256,
         host=this_host(),

@@ -16,7 +16,6 @@ from llamatrix.measure.templates.suite import check_template
 from llamatrix.measuring import measuring
 from llamatrix.progress import say
 from llamatrix.project import Project
-from llamatrix.provision.build import Built, provide_build
 from llamatrix.provision.hardware import require_device
 from llamatrix.provision.npm import node_program
 from llamatrix.provision.npm_tree import provide_pinned_tree
@@ -36,12 +35,19 @@ class TemplateRefusedError(MeasureError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AgentParts:
-    built: Built
+class ServedParts:
+    """What the harness starts a llama-server with."""
+
     weights: Weights
     launch: Launch
-    tools: Tools
     template: Conformance
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentParts:
+    tools: Tools
+    served: ServedParts | None
+    """None for an endpoint, which runs as it is."""
 
 
 def provide_agent_parts(
@@ -55,16 +61,25 @@ def provide_agent_parts(
 
     TemplateRefusedError where the template fails an essential case, unless any will do.
     """
+    if cell.endpoint:
+        if not (any_template or cell.agent.any_template):
+            raise TemplateRefusedError(
+                reason=f"the chat template of endpoint {cell.model_key} cannot be proven",
+                remedy="--any-template, or any_template = true in matrix.toml, runs "
+                "trials all the same",
+            )
+        return AgentParts(tools=provide_tools(cell, context.project), served=None)
     require_device(cell.build_key, cell.build)
     cache = context.project.cache
     weights = provide_weights(cell, cache, weights_dir=context.weights_dir)
     launch = _launch(cell, weights, context, template)
     return AgentParts(
-        built=provide_build(cell, cache),
-        weights=weights,
-        launch=launch,
         tools=provide_tools(cell, context.project),
-        template=_proven_template(cell, context, launch, any_template=any_template),
+        served=ServedParts(
+            weights=weights,
+            launch=launch,
+            template=_proven_template(cell, context, launch, any_template=any_template),
+        ),
     )
 
 

@@ -321,7 +321,8 @@ class TrialCase:
             broken=tuple(self.attempts.describe(outcome) for outcome in broken),
             refused=sum(map(has_refusals, scored)),
             template_fails=any(
-                not server.template.essentials_passed for server in served
+                server.template is not None and not server.template.essentials_passed
+                for server in served
             ),
         )
 

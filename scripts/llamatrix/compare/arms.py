@@ -144,6 +144,7 @@ def expand_arm(
         include=("*",),
         exclude=(),
         also=(),
+        endpoints=(),
     )
     sweeps = matrix.sweeps
     if drafts and narrowed.sweep:

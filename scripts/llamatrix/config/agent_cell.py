@@ -4,7 +4,7 @@ import msgspec
 
 from llamatrix.config.cell import EngineCell, digest_fields, sha256_of
 from llamatrix.config.lock import LockedNpm, LockedTemplate
-from llamatrix.config.matrix import AgentKind, AgentSetup, Key, Server
+from llamatrix.config.matrix import AgentKind, AgentSetup, HttpEndpoint, Key, Server
 
 AGENT_VERSION = 2
 """Bumped by hand when the way of running or judging trials changes."""
@@ -29,6 +29,11 @@ class AgentCell(EngineCell, frozen=True, kw_only=True):
     task: Key
     template: LockedTemplate | None
     """Of the corrected template it is served with; None for the one in the weights."""
+    endpoint: HttpEndpoint | None = None
+    """The server that answers as it runs; None starts a llama-server of the engine.
+
+    What it reports takes the place of the engine's source, its key that of a pin.
+    """
 
     @property
     def id(self) -> str:
@@ -38,6 +43,11 @@ class AgentCell(EngineCell, frozen=True, kw_only=True):
         """
         engine = (self.weights_key, self.pin_key, self.build_key)
         return "/".join(("agent", *engine, self.agent_name, self.task))
+
+    @property
+    def served_name(self) -> str:
+        """The model's name in the agent's requests."""
+        return self.endpoint.model if self.endpoint else self.model_key
 
     @property
     def agent_name(self) -> str:

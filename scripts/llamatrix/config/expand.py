@@ -14,7 +14,10 @@ from llamatrix.config.cell import GENERATOR_VERSIONS, Cell, EngineCell, Synthesi
 from llamatrix.config.complaint import nearest
 from llamatrix.config.endpoint_cell import EndpointCell
 from llamatrix.config.lock import (
+    UNHASHED,
     Lock,
+    LockedPin,
+    Unproven,
     locked_npm,
     locked_package,
     locked_pin,
@@ -24,15 +27,33 @@ from llamatrix.config.lock import (
 )
 from llamatrix.config.matrix import (
     NO_DRAFT,
+    Backend,
+    Build,
     DraftType,
     Matrix,
     Measurement,
+    Model,
+    Pin,
     Profile,
+    Server,
     WeightsKind,
 )
 from llamatrix.errors import MatrixError
 
 T = TypeVar("T")
+
+
+_UNASKED = LockedPin(
+    commit=UNHASHED, nar_hash=f"sha256-{'A' * 43}=", unproven=Unproven.ENDPOINT
+)
+_UNKNOWN_SERVER = Server(
+    parallel=1,
+    batch_size=1,
+    ubatch_size=1,
+    cache_type_k="",
+    cache_type_v="",
+    flash_attn=False,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +130,7 @@ def _kept_cells(
         *_serve_cells(matrix, lock, profile, engines),
         *_agent_cells(matrix, lock, profile, engines),
         *_endpoint_cells(matrix, profile),
+        *_endpoint_trials(matrix, lock, profile),
     ]
     ids = [cell.id for cell in every]
     where = f"matrix.toml: profiles.{profile_name}"
@@ -241,6 +263,45 @@ def _endpoint_cells(matrix: Matrix, profile: Profile) -> Iterator[EndpointCell]:
             sweep_key=profile.endpoint_sweep,
             sweep=matrix.endpoint_sweeps[profile.endpoint_sweep],
         )
+
+
+def _endpoint_trials(
+    matrix: Matrix, lock: Lock, profile: Profile
+) -> Iterator[AgentCell]:
+    if profile.agent is None or Measurement.AGENT not in profile.measure:
+        return
+    agent = matrix.agents[profile.agent]
+    for key, task in product(profile.endpoints, agent.tasks):
+        endpoint = matrix.endpoints[key]
+        name = endpoint.model
+        yield AgentCell(
+            model_key=key,
+            model=Model(
+                name=PurePath(name).name if name.startswith("/") else name,
+                ctx_size=endpoint.ctx_size,
+            ),
+            weights=WeightsKind.ENDPOINT,
+            synthesis=None,
+            pin_key=key,
+            pin=Pin(),
+            locked=lock.pins.get(endpoint_pin(key), _UNASKED),
+            build_key="http",
+            build=Build(backend=Backend.CPU),
+            server_key="",
+            server=_UNKNOWN_SERVER,
+            agent_key=profile.agent,
+            agent=agent,
+            program=locked_npm(matrix, lock, agent.kind.value, agent.version_key),
+            context7=locked_npm(matrix, lock, "context7", agent.context7),
+            task=task,
+            template=None,
+            endpoint=endpoint,
+        )
+
+
+def endpoint_pin(key: str) -> str:
+    """The name in the lock, in memory alone, of what an endpoint reports."""
+    return f"endpoint:{key}"
 
 
 def synthesis_of(

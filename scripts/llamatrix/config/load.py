@@ -336,13 +336,18 @@ def _in_endpoints(matrix: Matrix) -> Iterator[str]:
         for axis in ("n_prompt", "n_gen", "n_depth", "concurrency"):
             yield from _twice(getattr(sweep, axis), f"endpoint_sweeps.{key}.{axis}")
     for key, profile in matrix.profiles.items():
-        path = f"profiles.{key}"
-        if profile.endpoints:
-            yield from _in_axis(
-                f"{path}.endpoints", profile.endpoints, matrix.endpoints
+        yield from _in_endpoints_of(matrix, profile, f"profiles.{key}")
+
+
+def _in_endpoints_of(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
+    if profile.endpoints:
+        yield from _in_axis(f"{path}.endpoints", profile.endpoints, matrix.endpoints)
+    for name in profile.endpoints if Measurement.AGENT in profile.measure else ():
+        if name in matrix.endpoints and not matrix.endpoints[name].ctx_size:
+            yield (
+                f"endpoints.{name}.ctx_size: missing: {path} makes trials, and an agent "
+                "must know its context"
             )
-            if Measurement.AGENT in profile.measure and not profile.models:
-                yield f"{path}.measure: lists 'agent', but endpoints have no trials"
 
 
 def is_address(url: str) -> bool:
@@ -468,7 +473,7 @@ def _in_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
         ("sweep", Measurement.SPEED, engines),
         ("sweep", Measurement.SERVE_SPEED, True),
         ("endpoint_sweep", Measurement.SPEED, profile.endpoints),
-        ("agent", Measurement.AGENT, engines),
+        ("agent", Measurement.AGENT, True),
         ("server", Measurement.AGENT, engines),
     ):
         if needed and getattr(profile, axis) is None and measurement in profile.measure:
@@ -495,13 +500,16 @@ def _in_also(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
             yield f"{path}.also[{index}]: {name!r} has profiles of its own; name them here"
 
 
+_OF_ONE_FILE = {WeightsKind.LOCAL, WeightsKind.PACKAGE, WeightsKind.ENDPOINT}
+
+
 def _in_weights(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
     """Weights of a kind that a model of the profile does not have."""
     for key in profile.models:
         model = matrix.models.get(key)
         if model is None or not model.repository:
             continue
-        if profile.weights in {WeightsKind.LOCAL, WeightsKind.PACKAGE}:
+        if profile.weights in _OF_ONE_FILE:
             yield (
                 f"{path}.weights: {profile.weights.value!r}, but models.{key} has a "
                 "repository: 'hub'?"

@@ -62,6 +62,8 @@ class WeightsPin(StrEnum):
     """The lock, as a measuring command filled it in: nobody has looked at it."""
     OWN_FILE = "own file"
     """The file itself, given by the user while the lock was unresolved."""
+    UNVERIFIED = "unverified"
+    """Nobody: an endpoint serves what it serves."""
 
 
 Fork = Literal["", "ik_llama.cpp"]
@@ -72,11 +74,17 @@ class Unproven(StrEnum):
 
     PATH = "path"
     BINARIES = "binaries"
+    ENDPOINT = "endpoint"
+    """Of a server that runs: its own words are hashed in place of a source."""
 
     @property
     def label(self) -> str:
         """What records and tables say of it."""
-        return "unproven source" if self is Unproven.PATH else "source unproven"
+        return {
+            Unproven.PATH: "unproven source",
+            Unproven.BINARIES: "source unproven",
+            Unproven.ENDPOINT: "unverified",
+        }[self]
 
 
 class LockedPin(
@@ -89,6 +97,7 @@ class LockedPin(
     sdist_sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
     git: str = ""
     rev: str = ""
+    """Of a repository; of an endpoint what it says of itself."""
     commit: Commit
     """Of an unproven source the first 40 digits of the sha256 of its content."""
     nar_hash: NarHash

@@ -65,6 +65,8 @@ class WeightsKind(StrEnum):
     """A GGUF file of the user's; its models have no other weights."""
     PACKAGE = "package"
     """The GGUF inside a Python package; its models have no other weights either."""
+    ENDPOINT = "endpoint"
+    """Whatever an endpoint serves; never a profile's own."""
 
     @property
     def synthetic(self) -> bool:
@@ -79,10 +81,13 @@ class WeightsKind(StrEnum):
             WeightsKind.TINY: "synthetic (tiny)",
             WeightsKind.LOCAL: "local",
             WeightsKind.PACKAGE: "published (package)",
+            WeightsKind.ENDPOINT: "unverified",
         }[self]
 
     def shown_name(self, model: str) -> str:
-        """The name of a model in every table: what is synthetic says so."""
+        """The name of a model in every table: what is synthetic or unverified says so."""
+        if self is WeightsKind.ENDPOINT:
+            return f"{model} ({self.label})"
         return f"{model} (synthetic)" if self.synthetic else model
 
 
@@ -392,7 +397,9 @@ class HttpEndpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     api_key_env: EnvName | None = None
     """The environment variable with the key; the key itself is never written down."""
     request: dict[str, bool | Int64 | float | str] = {}
-    """Further fields of each measured request, such as `ignore_eos = true`."""
+    """Further fields of each request that measures speed, such as `ignore_eos = true`."""
+    ctx_size: Natural = 0
+    """The context that an agent may count on, in tokens; trials need it."""
     about: str = ""
     """A note for readers."""
 

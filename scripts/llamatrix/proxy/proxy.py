@@ -25,6 +25,8 @@ from llamatrix.proxy.wire_api import ModelAnswer, ModelRequest, WireApi
 from llamatrix.redaction import Redaction
 
 _CONNECT_TIMEOUT_S = 10.0
+_OUR_BASE = "/v1"
+"""Where clients find the API here."""
 _SITE = re.compile("^https?://[^/]*")
 """The start of a request target in absolute form, as sent to a proxy."""
 _NOT_FORWARDED = {
@@ -149,7 +151,9 @@ class Tap:
     """
 
     upstream: str
-    """The server's address without a path."""
+    """The server's address: with the path of its API where that is not `/v1`."""
+    bearer: str = field(default="", repr=False)
+    """A key that the server wants in place of the client's."""
     folder: Path
     """Gets `calls.jsonl`, and each request and answer as a file."""
     wire_api: WireApi = chat_completions
@@ -268,13 +272,20 @@ class Tap:
         dropped = _NOT_FORWARDED.union(
             word.strip().lower() for word in named.split(b",")
         )
+        own = []
+        if self.bearer:
+            dropped |= {b"authorization"}
+            own = [(b"authorization", f"Bearer {self.bearer}".encode())]
         headers = [(k, v) for k, v in request.headers.raw if k not in dropped]
         query: bytes = request.scope["query_string"]
-        target = open_call.path.encode() + (b"?" + query if query else b"")
+        path = open_call.path
+        if base := httpx.URL(self.upstream).path.rstrip("/"):
+            path = base + path.removeprefix(_OUR_BASE)
+        target = path.encode() + (b"?" + query if query else b"")
         return httpx.Request(
             request.method,
             httpx.URL(self.upstream).copy_with(raw_path=target),
-            headers=[*headers, (b"accept-encoding", b"identity")],
+            headers=[*headers, *own, (b"accept-encoding", b"identity")],
             content=open_call.request or None,
             extensions={"timeout": {"connect": _CONNECT_TIMEOUT_S}},
         )

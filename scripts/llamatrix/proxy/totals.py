@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from llamatrix.engines.protocol import Counters
 from llamatrix.errors import ServeError
-from llamatrix.proxy.call import Call, CallKind, Trouble
+from llamatrix.proxy.call import Call, CallKind, Timings, Trouble
 from llamatrix.web import LateAnswerError, NoAnswerError
 
 _TOLERANCE_TOKENS = 1.0
@@ -58,9 +58,11 @@ class Totals(Struct, frozen=True, kw_only=True):
         return self.generated_tokens / spent_s if spent_s > 0 else None
 
 
-def totals(calls: Sequence[Call]) -> Totals:
+def totals(calls: Sequence[Call], *, by_usage: bool = False) -> Totals:
+    """Sum the calls; with `by_usage` those without timings by usage and our clock."""
     own = [call for call in calls if call.kind is not CallKind.OTHER]
-    timed = [call.timings for call in own if call.timings]
+    every = [call.timings or (_by_usage(call) if by_usage else None) for call in own]
+    timed = [timings for timings in every if timings]
     kinds = [call.kind for call in own]
     return Totals(
         api_calls=len(own),
@@ -77,6 +79,19 @@ def totals(calls: Sequence[Call]) -> Totals:
         generated_tokens=sum(timing.predicted_n for timing in timed),
         prompt_s=sum(timing.prompt_ms for timing in timed) / 1000,
         generation_s=sum(timing.predicted_ms for timing in timed) / 1000,
+    )
+
+
+def _by_usage(call: Call) -> Timings | None:
+    """A call's prompt lasts until its first token, HTTP and the queue included."""
+    counted = call.prompt_tokens and call.generated_tokens
+    if not counted or call.first_token_s is None:
+        return None
+    return Timings(
+        prompt_n=(call.prompt_tokens or 0) - (call.cached_tokens or 0),
+        prompt_ms=1000 * (call.first_token_s - call.begun_s),
+        predicted_n=call.generated_tokens or 0,
+        predicted_ms=1000 * (call.ended_s - call.first_token_s),
     )
 
 

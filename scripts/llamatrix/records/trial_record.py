@@ -63,10 +63,12 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     """The server of a trial, and what the trial left behind."""
 
     weights: WeightsFacts
-    template: TemplateFacts
+    template: TemplateFacts | None
+    """None of an endpoint: nothing proves its template."""
     argv: tuple[str, ...]
-    """Of llama-server, without folders."""
-    memory: ServerMemory
+    """Of llama-server, without folders; empty for an endpoint."""
+    memory: ServerMemory | None
+    """None of an endpoint."""
     spilled: tuple[str, ...] = ()
     """Signs in the server's log of layers and buffers outside the card."""
     telemetry: Telemetry

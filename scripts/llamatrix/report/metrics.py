@@ -247,7 +247,7 @@ def memory_bytes(record: TrialRecord) -> int | None:
     """
     served = record.served
     if served is None or not on_a_card(record):
-        return served.memory.peak_rss_bytes if served else None
+        return served.memory.peak_rss_bytes if served and served.memory else None
     before = sum(sample.used_bytes or 0 for sample in served.telemetry.gpu_before)
     own: Counter[float] = Counter()
     used: Counter[float] = Counter()

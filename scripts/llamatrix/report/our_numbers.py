@@ -327,7 +327,9 @@ def trial_conditions(record: TrialRecord, gpus: Mapping[str, Gpu]) -> Conditions
         slots=number_after(argv, "--parallel"),
         client=f"{NAMES[record.agent_kind]} {record.agent_version} with Context7 "
         f"{record.context7}",
-        chat_template=(record.served.template.template if record.served else None),
+        chat_template=record.served.template.template
+        if record.served and record.served.template
+        else None,
         correctness=CORRECTNESS,
         context_shift=_switch(argv, "--context-shift", "--no-context-shift"),
         thinking=_thinking(argv),

@@ -26,6 +26,7 @@ KIND_NOTES = {
     WeightsKind.HUB: "the published GGUF files",
     WeightsKind.LOCAL: "GGUF files of the user's own",
     WeightsKind.PACKAGE: "published GGUF files out of Python packages",
+    WeightsKind.ENDPOINT: "unverified, whatever the server calls them",
     WeightsKind.FULL: (
         "synthetic weights at full size: these figures are the engine's speed and say "
         "nothing about the quality of the models they are named after"

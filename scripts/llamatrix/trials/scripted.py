@@ -142,6 +142,8 @@ class Player:
     agent: Agent
     upstream: str | None = None
     """A real llama-server's address; None plays without one, and without timings."""
+    bearer: str = field(default="", repr=False)
+    """A key that the real server wants."""
     transport: httpx.AsyncBaseTransport | None = None
     refusals: list[str] = field(default_factory=list)
     """What the real server answered instead of a completion: with random weights
@@ -152,6 +154,7 @@ class Player:
         client = httpx.AsyncClient(
             base_url=self.upstream or "http://none.invalid",
             transport=self.transport,
+            headers={"Authorization": f"Bearer {self.bearer}"} if self.bearer else {},
             trust_env=False,
             timeout=None,  # noqa: S113  a slow prefill takes what it takes
         )

@@ -65,10 +65,15 @@ class Trial:
     execution: ExecutionEnvironment
     """Where the agent's programs run while they are judged."""
     upstream: str
-    """The model's address without a path."""
-    counters: Callable[[], Counters]
-    """Reads the real server's counters; ServeError or NoAnswerError where it is gone."""
-    count_tokens: Callable[[str], int]
+    """The model's address: with the path of its API where that is not `/v1`."""
+    bearer: str = field(default="", repr=False)
+    """A key that the model's server wants."""
+    counters: Callable[[], Counters] | None
+    """Reads the real server's counters; ServeError or NoAnswerError where it is gone.
+
+    None where the server has none: tokens are then those of its answers' usage.
+    """
+    count_tokens: Callable[[str], int] | None
     folder: Path
     """Receives a folder for each turn and the trajectory, without keys."""
     aside: Path
@@ -149,14 +154,14 @@ class _Runner:
         """Give one prompt; return the next one, or the outcome of the trial."""
         trial = self.trial
         trial.on_turn(f"turn {number} of at most {trial.max_turns}")
-        before = read_counters(trial.counters)
+        before = read_counters(trial.counters) if trial.counters else None
         if isinstance(before, str):
             return Broken(turn=number, cause=EndpointDown(error=before))
         run = self._run(number, prompt)
         if isinstance(run.outcome, NotRun):
             return run.outcome
         differences: tuple[str, ...] = ()
-        if is_the_models(run.outcome):  # otherwise the server may be gone
+        if trial.counters and is_the_models(run.outcome):  # else it may be gone
             after = read_counters(trial.counters)
             if isinstance(after, str):
                 run = replace(run, outcome=EndpointDied(error=after))
@@ -185,6 +190,8 @@ class _Runner:
                 sandbox=trial.sandbox,
                 secrets=trial.secrets,
                 upstream=trial.upstream,
+                bearer=trial.bearer,
+                by_usage=trial.counters is None,
                 prompt=prompt,
                 session=self._session,
                 files=self._files,

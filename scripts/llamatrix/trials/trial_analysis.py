@@ -46,7 +46,7 @@ def analyse(
     workspace: Path | None,
     calls: Path | None,
     wire_api: WireApi,
-    count_tokens: Callable[[str], int],
+    count_tokens: Callable[[str], int] | None,
     bwrap: Path | None,
 ) -> Analysis:
     """Analyse what there is; a part that fails does not change the trial's outcome.
@@ -71,7 +71,12 @@ def analyse(
             "code quality", lambda: _quality(workspace, bwrap) if workspace else None
         ),
         tokens=part(
-            "tokens", lambda: _tokens(calls, wire_api, count_tokens) if calls else None
+            "tokens",
+            lambda: (
+                _tokens(calls, wire_api, count_tokens)
+                if calls and count_tokens
+                else None
+            ),
         ),
         unread=tuple(unread),
     )

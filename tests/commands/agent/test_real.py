@@ -15,9 +15,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.engines.llama_cpp.real import real_launch
+from tests.invoking import invoked_apart
 from tests.shipped import ROOT
 from tests.waiting import gone_within
 
+from llamatrix.engines.llama_cpp.server import running
 from llamatrix.project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
@@ -118,3 +121,37 @@ def test_a_template_that_breaks_agents_gets_no_trial_and_the_tables_say_why(
     (record,) = trials(real_project)
     assert record["result"]["outcome"]["why"] == "template"
     assert "fails essential cases" in out
+
+
+def test_an_agent_works_on_a_server_that_runs(
+    real_project: Project, real_environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    launch = real_launch(
+        "current",
+        "qwen35-27b",
+        cache=real_project.cache,
+        folder=tmp_path,
+        ctx_size=32768,
+    )
+    with running(launch, log=tmp_path / "server.log") as serving:
+        with real_project.matrix_file.open("a") as matrix:
+            matrix.write(
+                f'\n[endpoints.mine]\nurl = "{serving.url}/v1"\nmodel = "qwen35-27b"\n'
+                'ctx_size = 32768\n[profiles.mine]\nabout = "mine"\n'
+                'endpoints = ["mine"]\nagent = "pi"\nmeasure = ["agent"]\n'
+            )
+        words = (
+            "agent",
+            "--profile",
+            "mine",
+            "--cells",
+            "*hello-file",
+            "--any-template",
+        )
+        ended = invoked_apart(*words, env=real_environment)
+    assert ended.returncode == 0, ended.stderr
+    (record,) = trials(real_project)
+    assert record["result"]["outcome"] == {"type": "correct", "turn": 1}
+    assert record["served"]["weights"]["weights_pin"] == "unverified"
+    assert "template" not in record["served"] or record["served"]["template"] is None
+    assert "(unverified)" in ended.stdout

@@ -15,7 +15,7 @@ from llamatrix.commands.trial_attempt import (
     new_trajectory,
     not_run,
 )
-from llamatrix.commands.trial_parts import AgentParts
+from llamatrix.commands.trial_parts import AgentParts, ServedParts
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.project import Project
@@ -39,11 +39,8 @@ def parts(
         template=template,
     )
     return AgentParts(
-        built=NOT_REACHED,
-        weights=NOT_REACHED,
-        launch=launch,
         tools=NOT_REACHED,
-        template=NOT_REACHED,
+        served=ServedParts(weights=NOT_REACHED, launch=launch, template=NOT_REACHED),
     )
 
 
@@ -81,7 +78,8 @@ def test_seed_and_temperature_of_a_trial_reach_its_server_and_its_record(
 ) -> None:
     agent = msgspec.structs.replace(cell.agent, seed=40, temperatures=(0.0, 1.5))
     status = look(msgspec.structs.replace(cell, agent=agent))
-    launch = launch_of(status.cell, 2, parts)
+    assert parts.served
+    launch = launch_of(status.cell, 2, parts.served)
     assert (launch.seed, launch.model.temp) == (41, 1.5)
     record = not_run(status, 2, NO_SANDBOX)
     assert (record.seed, record.temperature) == (41, 1.5)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from llamatrix.config.matrix import WeightsKind
 from llamatrix.records.judge_record import JudgeRecord
 from llamatrix.report.metrics import (
     API_CALLS,
@@ -73,7 +74,9 @@ def trial_facts(group: TrialGroup) -> dict[str, str]:
     first = next((line for line in servers if line), "")
     return {
         "speaks": speaks,
-        "engine": (
+        "engine": record.build.source_note
+        if setup.weights is WeightsKind.ENDPOINT
+        else (
             f"llama.cpp {record.build.commit[:9]} "
             f"({setup.build} build by {record.build.compiler})"
         ),

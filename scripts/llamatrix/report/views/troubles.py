@@ -236,7 +236,7 @@ def _of_turn(turn: TurnResult) -> Iterator[tuple[str, str]]:
 def _templates(group: TrialGroup) -> Table:
     rows: dict[tuple[str, TemplateFacts], list[TrialRecord]] = {}
     for record in group.records:
-        if record.served:
+        if record.served and record.served.template:
             key = (record.cell.model_name, record.served.template)
             rows.setdefault(key, []).append(record)
     return Table(
