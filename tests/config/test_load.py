@@ -220,6 +220,29 @@ def test_missing_key_is_refused_by_name(refused: Callable[[str, str], str]) -> N
             "drafts.mtp-1.n_max: means nothing for type = 'ngram-mod'",
         ),
         (
+            'prompts = ["code", "prose", "tool-calls"]',
+            'prompts = ["code", "poems"]',
+            "sweeps.ngram-drafts.prompts[1]: no known word, got 'poems'",
+        ),
+        (
+            'prompts = ["code", "prose", "tool-calls"]',
+            "prompts = []",
+            "sweeps.ngram-drafts.prompts: empty: leave it out, or list 'mixed'",
+        ),
+        (
+            'type = "draft-mtp"\nn_max = 1\n\n[drafts.mtp-2]',
+            'type = "draft-simple"\nmodel = "gemma4-31b"\n\n[drafts.mtp-2]',
+            (
+                "profiles.drafts-smoke.models: qwen35-27b: draft 'mtp-1' has the "
+                "vocabulary of 'gemma4-31b', another one: nothing would be drafted"
+            ),
+        ),
+        (
+            'type = "draft-mtp"\nn_max = 1\n\n[drafts.mtp-2]',
+            'type = "draft-mtp"\nmodel = "qwen35-9b"\n\n[drafts.mtp-2]',
+            "profiles.drafts-smoke.models: draft 'mtp-1': 'qwen35-9b' is no assistant",
+        ),
+        (
             (
                 'models = ["qwen35-27b", "qwen35-35b-a3b"]\nweights = "tiny"\n'
                 'measure = ["serve-speed"]'

@@ -12,6 +12,7 @@ from llamatrix.config.matrix import (
     Measurement,
     Model,
     Pin,
+    PromptKind,
     Server,
     Sweep,
     WeightsKind,
@@ -125,8 +126,10 @@ class Cell(EngineCell, frozen=True, kw_only=True):
                     n_gen=n_gen,
                     n_depth=n_prompt if n_gen else 0,
                     concurrency=clients,
+                    prompt=prompt,
                 )
                 for clients in self.sweep.concurrency
+                for prompt in self.sweep.prompts
                 for n_prompt in self.sweep.n_prompt
                 for n_gen in (0, *self.sweep.n_gen)
             )
@@ -170,6 +173,8 @@ class SpeedTest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Tokens in the context before it begins."""
     concurrency: int = 1
     """Streams that are served at the same time."""
+    prompt: PromptKind = PromptKind.MIXED
+    """What a server's prompt is made of; llama-bench's are random."""
 
     @property
     def name(self) -> str:
@@ -181,12 +186,14 @@ class SpeedTest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def suffix(self) -> str:
         """What the name says beyond the size."""
         depth = f" @ d{self.n_depth}" if self.n_depth else ""
-        return depth + (f" x{self.concurrency}" if self.concurrency > 1 else "")
+        clients = f" x{self.concurrency}" if self.concurrency > 1 else ""
+        kind = "" if self.prompt is PromptKind.MIXED else f" {self.prompt}"
+        return depth + clients + kind
 
 
 _LATER_SWEEP = (
     *("n_depth", "n_cpu_moe", "override_tensor", "no_kv_offload", "split_mode"),
-    *("tensor_split", "main_gpu", "drafts", "concurrency"),
+    *("tensor_split", "main_gpu", "drafts", "concurrency", "prompts"),
 )
 _LATER = (*_LATER_SWEEP, "threads")
 """Keys that came after the first records: at their defaults they change no digest."""

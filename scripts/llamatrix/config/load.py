@@ -27,6 +27,7 @@ from llamatrix.config.matrix import (
     Pin,
     PinKind,
     Profile,
+    PromptKind,
     Server,
     Sweep,
     WeightsKind,
@@ -230,9 +231,11 @@ def _in_sweep(sweep: Sweep, path: str) -> Iterator[str]:
         yield f"{path}: measures nothing; fill n_prompt or n_gen"
     if not sweep.n_depth:
         yield f"{path}.n_depth: empty: leave it out, or list 0"
+    if not sweep.prompts:
+        yield f"{path}.prompts: empty: leave it out, or list 'mixed'"
     if not sweep.concurrency:
         yield f"{path}.concurrency: empty: leave it out, or list 1"
-    for axis in ("n_prompt", "n_gen", "n_depth", "concurrency"):
+    for axis in ("n_prompt", "n_gen", "n_depth", "concurrency", "prompts"):
         yield from _twice(getattr(sweep, axis), f"{path}.{axis}")
     yield from _in_offload(sweep, path)
     yield from _in_env(sweep.env, f"{path}.env")
@@ -531,6 +534,11 @@ def _in_served_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[
             f"{path}.measure: 'speed': llama-bench has one stream, and sweeps."
             f"{profile.sweep}.concurrency lists more; measure 'serve-speed'"
         )
+    if Measurement.SPEED in profile.measure and sweep.prompts != (PromptKind.MIXED,):
+        yield (
+            f"{path}.measure: 'speed': llama-bench has no prompts of a kind, and sweeps."
+            f"{profile.sweep}.prompts lists some; measure 'serve-speed'"
+        )
     if Measurement.SERVE_SPEED not in profile.measure:
         return
     drafts = {
@@ -546,6 +554,8 @@ def _in_served_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[
     for name, draft in drafts.items():
         if draft.type is DraftType.MTP and draft.model is None:
             yield from _without_head(matrix, profile, f"{path}.models", name)
+        if draft.model in matrix.models and profile.weights.synthetic:
+            yield from _not_of_one_family(matrix, profile, f"{path}.models", name)
 
 
 def _without_head(
@@ -572,6 +582,24 @@ def _in_prompts(agent: AgentSetup, path: str) -> Iterator[str]:
         yield f"{path}.tools: names none of Pi's own: {', '.join(TOOLS_OF_PI)}"
     if agent.first_prompt and "{task}" not in agent.first_prompt:
         yield f"{path}.first_prompt: has no {{task}}: the task's prompt would be left out"
+
+
+def _not_of_one_family(
+    matrix: Matrix, profile: Profile, path: str, name: str
+) -> Iterator[str]:
+    """Models whose synthetic weights another's cannot draft for."""
+    draft = matrix.drafts[name]
+    if draft.type is DraftType.MTP:
+        yield f"{path}: draft {name!r}: {draft.model!r} is no assistant; leave model out"
+        return
+    template = matrix.models[draft.model or ""].template
+    for model in profile.models:
+        own = matrix.models.get(model)
+        if own and own.template and own.template != template:
+            yield (
+                f"{path}: {model}: draft {name!r} has the vocabulary of {draft.model!r}, "
+                "another one: nothing would be drafted"
+            )
 
 
 def _in_agent(matrix: Matrix, agent: AgentSetup, path: str) -> Iterator[str]:

@@ -42,7 +42,7 @@ SystemName = Annotated[str, Meta(pattern=r"^[a-z0-9_]+-linux$")]
 
 NO_DRAFT = "none"
 """The name of decoding without drafts, in sweeps and ids."""
-WITH_SYNTHETIC_HEAD = ("qwen35-27b", "qwen35-35b-a3b")
+WITH_SYNTHETIC_HEAD = ("qwen35-27b", "qwen35-35b-a3b", "qwen35-9b", "qwen35-4b")
 """Models whose synthetic weights can have a head for multi-token prediction."""
 EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -331,6 +331,18 @@ class Draft(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     one included: the text is nonsense, the cost is real. None decides by the model."""
 
 
+class PromptKind(StrEnum):
+    """What a server's prompts are made of; texts of ours."""
+
+    MIXED = "mixed"
+    """Prose, code and tool calls, numbered."""
+    CODE = "code"
+    """A Python module, about to be repeated with changes."""
+    PROSE = "prose"
+    TOOL_CALLS = "tool-calls"
+    """Calls of an agent as JSON, and their results."""
+
+
 class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one speed cell runs: llama-bench's flags, and how often."""
 
@@ -383,6 +395,9 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of serve-speed cells, one for each: `none`, or a name of `[drafts]`."""
     concurrency: tuple[Annotated[int, Meta(ge=1, le=64)], ...] = (1,)
     """Of serve-speed cells: clients that ask at the same time, each with a slot."""
+    prompts: tuple[PromptKind, ...] = (PromptKind.MIXED,)
+    """Of serve-speed cells: what the prompts are made of, each measured by itself. What
+    drafts from earlier text bring depends on it."""
     env: dict[EnvName, str] = {}
     """Variables that llama-bench is started with, beside those of the harness."""
 

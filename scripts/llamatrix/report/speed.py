@@ -250,7 +250,9 @@ def groups(
         by_group[host.slug, kind, cell.pin, cell.build, cell.sweep] += kept
     place = {key: number for number, key in enumerate(models)}
 
-    def order(record: SpeedRecord) -> tuple[int, str, tuple[int, int, int, int], int]:
+    def order(
+        record: SpeedRecord,
+    ) -> tuple[int, str, tuple[int, int, int, int, str], int]:
         key = record.cell.model_key
         number = place.get(key, len(place))
         return number, key, _test_order(record.test), record.repeat
@@ -303,5 +305,6 @@ def _newest(
     return list(latest.values())
 
 
-def _test_order(test: SpeedTest) -> tuple[int, int, int, int]:
-    return test.n_gen, test.n_prompt, test.n_depth, test.concurrency
+def _test_order(test: SpeedTest) -> tuple[int, int, int, int, str]:
+    sizes = (test.n_gen, test.n_prompt, test.n_depth, test.concurrency)
+    return (*sizes, test.prompt)

@@ -9,7 +9,7 @@ from tests.shipped import ROOT
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.load import load_matrix
-from llamatrix.config.matrix import Draft, DraftType
+from llamatrix.config.matrix import Draft, DraftType, PromptKind
 from llamatrix.engines.llama_cpp.output import parse_draft_counters
 from llamatrix.engines.llama_cpp.served_speed import measure_served
 from llamatrix.engines.outcome import (
@@ -39,9 +39,11 @@ def measured(tmp_path: Path, fake_program: Callable[[str, str], Path]) -> Measur
         log=tmp_path / "logs" / "cell",
     )
 
-    def measure(draft: Draft | None, *, clients: int = 1) -> dict[SpeedTest, Outcome]:
+    def measure(
+        draft: Draft | None, *, clients: int = 1, prompt: PromptKind = PromptKind.MIXED
+    ) -> dict[SpeedTest, Outcome]:
         tests = [
-            msgspec.structs.replace(test, concurrency=clients)
+            msgspec.structs.replace(test, concurrency=clients, prompt=prompt)
             for test in (PROMPT, ANSWER)
         ]
         results: list[SpeedResult] = []
@@ -85,6 +87,17 @@ def test_clients_ask_together_and_share_the_time(measured: Measured) -> None:
     assert streams.tokens_per_second == pytest.approx((50 * 63 / 64,) * 6)
     assert len(streams.first_token_ns) == 6
     assert max(streams.first_token_ns) <= max(sample.client_ns)
+
+
+@pytest.mark.parametrize("kind", list(PromptKind))
+def test_prompts_of_every_kind_have_as_many_tokens_as_asked(
+    measured: Measured, kind: PromptKind
+) -> None:
+    outcomes = measured(None, prompt=kind)
+    prompt, answer = outcomes
+    assert prompt.name == ("pp256" if kind is PromptKind.MIXED else f"pp256 {kind}")
+    assert isinstance(outcomes[prompt], Done)
+    assert isinstance(outcomes[answer], Done)
 
 
 def test_drafts_are_counted_over_the_measured_requests_alone(

@@ -18,7 +18,7 @@ from threading import Barrier
 import msgspec
 
 from llamatrix.config.cell import SpeedTest
-from llamatrix.config.matrix import Server
+from llamatrix.config.matrix import PromptKind, Server
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.output import DraftCounters, parse_draft_counters
 from llamatrix.engines.llama_cpp.server import (
@@ -52,6 +52,8 @@ from llamatrix.web import LateAnswerError, NoAnswerError, WrongAnswerError
 _ROOM_TOKENS = 64
 """Beyond prompt and answer: what the last draft reserves."""
 _TOKENIZE_TIMEOUT_S = 60.0
+_NO_HEAD = "model doesn't contain MTP layers"
+_PROMPTS = Path(__file__).parent / "prompts"
 _PASSAGE = """\
 {number}. The reader opens the file and checks the header before it trusts the length.
 def read_block(path: Path, *, offset: int, count: int = {number}) -> bytes:
@@ -219,13 +221,17 @@ def _same_prompt(tests: Sequence[SpeedTest]) -> list[SpeedTest]:
 
     A request reads a prompt and generates behind it.
     """
-    prompt = tests[0].n_prompt or tests[0].n_depth
+    prompt = _prompt_of(tests[0])
     first: list[SpeedTest] = []
     for test in tests:
-        if (test.n_prompt or test.n_depth) != prompt:
+        if _prompt_of(test) != prompt:
             break
         first.append(test)
     return first
+
+
+def _prompt_of(test: SpeedTest) -> tuple[int, PromptKind]:
+    return test.n_prompt or test.n_depth, test.prompt
 
 
 def log_tail(log: Path, about: str = "") -> tuple[str, ...]:
@@ -239,6 +245,8 @@ def start_outcome(error: StartupError, tail: tuple[str, ...]) -> Outcome:
         return OutOfMemory(exit_code=1, tail=tail, stage=Stage.LOADING)
     if error.failure is StartupFailure.SLOW:
         return TimedOut(after_s=0, tail=tail)
+    if any(_NO_HEAD in line for line in (error.log_line, *tail)):
+        return NotDrafting(reason="the weights have no prediction head", tail=tail)
     return Crashed(
         exit_code=1, tail=(*filter(None, [without_folders(error.log_line)]), *tail)
     )
@@ -248,8 +256,8 @@ def _outcomes(
     serving: Serving, bench: Bench, served: Served, tests: Sequence[SpeedTest]
 ) -> Iterator[Outcome]:
     """Yield an outcome for each of the tests, which share a prompt."""
-    n_prompt = tests[0].n_prompt or tests[0].n_depth
-    prompt = _prompt(serving, n_prompt)
+    n_prompt, kind = _prompt_of(tests[0])
+    prompt = _prompt(serving, n_prompt, kind)
     lengths = [test.n_gen for test in tests if test.n_gen] or [2]
     clients = tests[0].concurrency
     runs = {
@@ -346,8 +354,16 @@ def _counters(serving: Serving) -> DraftCounters:
     return parse_draft_counters(reply.text)
 
 
-def _prompt(serving: Serving, count: int) -> tuple[int, ...]:
-    """Return as many tokens of our text, by the served vocabulary."""
+def _prompt(serving: Serving, count: int, kind: PromptKind) -> tuple[int, ...]:
+    """Return as many tokens of our text, by the served vocabulary.
+
+    Of a kind they are the last ones of its text, which asks to be continued; where that
+    is too short it comes several times.
+    """
+    if kind is not PromptKind.MIXED:
+        own = (_PROMPTS / f"{kind}.txt").read_text().rstrip("\n")
+        once = tokenize(serving.site, own, timeout_s=_TOKENIZE_TIMEOUT_S)
+        return (once * -(-count // len(once)))[-count:]
     text = ""
     tokens: tuple[int, ...] = ()
     number = 0

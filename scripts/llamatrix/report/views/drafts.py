@@ -124,7 +124,7 @@ def streams_table(drafts: dict[str, Group]) -> Table:
 def _streams_row(model: str, test: SpeedTest, group: Group, name: str) -> Row:
     result = group.results[model, test]
     alone = group.results.get((model, msgspec.structs.replace(test, concurrency=1)))
-    prompt = SpeedTest(n_prompt=test.n_depth, n_gen=0, concurrency=test.concurrency)
+    prompt = msgspec.structs.replace(test, n_prompt=test.n_depth, n_gen=0, n_depth=0)
     streams = [row.streams for row in result.rows if row.streams]
     waits = sorted(ns / 1e9 for one in streams for ns in one.first_token_ns)
     each = [tps for one in streams for tps in one.tokens_per_second]
@@ -155,7 +155,10 @@ def _places(drafts: dict[str, Group]) -> Iterator[tuple[str, SpeedTest, str]]:
     names = sorted(drafts, key=lambda name: (name != NO_DRAFT, *_order(drafts[name])))
     for model, test in sorted(
         keys,
-        key=lambda key: (key[0], key[1].n_depth, key[1].n_gen, key[1].concurrency),
+        key=lambda key: (
+            *(key[0], key[1].prompt, key[1].n_depth),
+            *(key[1].n_gen, key[1].concurrency),
+        ),
     ):
         for name in names:
             if (model, test) in drafts[name].results:
@@ -175,7 +178,7 @@ def _counts(records: Sequence[SpeedRecord]) -> list[Drafting]:
 
 def _row(model: str, test: SpeedTest, name: str, drafts: dict[str, Group]) -> Row:
     result = drafts[name].results[model, test]
-    prompt = SpeedTest(n_prompt=test.n_depth, n_gen=0, concurrency=test.concurrency)
+    prompt = msgspec.structs.replace(test, n_prompt=test.n_depth, n_gen=0, n_depth=0)
     bare = drafts.get(NO_DRAFT)
     base = bare.results if bare else {}
     ratio = _ratio(result, base.get((model, test)))
