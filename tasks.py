@@ -288,11 +288,26 @@ def regress(f: flags.RegressFlags) -> int:
     Subject  --replay --agent             else llama-bench; --agent: --tasks --trials
     Models   --profile --cells --weights-dir
     Measure  --metric --margin --budget --max-background-load --again --dry-run
-    Output   --json --junit --markdown
+    Output   --json --junit --markdown --git-bisect
     """
     from llamatrix.commands.regress import regress as regressed
 
     return regressed(f)
+
+
+@command(flags.BisectFlags)
+def bisect(f: flags.BisectFlags) -> int:
+    """Find the commit that made it slow or broke it.
+
+    Range    --good --bad --repo --first-parent
+    Failure  --check                      else llama-bench: a loss, or a crash
+    Models   --profile --cells --weights-dir
+    Measure  --metric --margin --budget --max-background-load --again --dry-run
+    Output   --json --markdown
+    """
+    from llamatrix.commands.bisect import bisect as searched
+
+    return searched(f)
 
 
 @command(flags.VerdictFlags)
@@ -397,7 +412,7 @@ def test(f: flags.TestFlags) -> None:
 GROUPS = {
     "Measure": (all_, plan, bench, agent, context, breakdown, llm_judge),
     "Read and compare": (table, export, merge, compare, audit, certificate),
-    "Better or worse": (regress, verdict, template_check, task_check, regrade),
+    "Better or worse": (regress, bisect, verdict, template_check, task_check, regrade),
     "Run a model": (choose, fit, serve, add),
     "Prepare": (doctor, lock, build, weights, schema),
     "Develop": (lint, test, docs, bench_self, cross_talk, regress_selftest),

@@ -4,7 +4,7 @@
 `FAKE_COMMIT` is the build it claims. `LLAMATRIX_FAKE_REPLAY` is a JSON object for
 completions: `speed` is a factor on its speeds, `forgets` disables the prompt cache, `fail`
 maps the number of a completion to a failure (`die`, `refuse`, `hang`, `short`), `starts`
-is whether it starts at all, and `day` ends every prompt. `pins` has the same keys for the
+is whether it starts at all, `writes` is what each token is, and `day` ends every prompt. `pins` has the same keys for the
 program with that name in `FAKE_PIN`; its speeds vary by 0.05 % between processes.
 """
 
@@ -92,6 +92,8 @@ class Model:
         if way == "hang":
             time.sleep(3600)
         prompt, n_predict = asked["prompt"], asked["n_predict"]
+        if isinstance(prompt, str):
+            prompt = list(prompt.encode())
         assert isinstance(prompt, list)
         assert isinstance(n_predict, int)
         cached = asked.get("cache_prompt", True) and not WISHES.get("forgets")
@@ -106,7 +108,8 @@ class Model:
             "predicted_n": predicted_n,
             "predicted_ms": 1000 * predicted_n / DECODE_TPS / speed,
         }
-        return 200, {"content": "x" * predicted_n, "timings": timings}
+        content = WISHES.get("writes", "x") * predicted_n
+        return 200, {"content": content, "timings": timings}
 
     def facts(self, path: str) -> object:
         if path == "/slots":

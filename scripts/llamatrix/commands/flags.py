@@ -408,6 +408,48 @@ class RegressFlags:
     json: bool = flag(default=False, text="output: print one JSON document")
     junit: str = flag("", "output: also write JUnit XML into this file")
     markdown: str = flag("", "output: also write a pull-request comment into this file")
+    git_bisect: bool = flag(
+        default=False,
+        text="output: exit as `git bisect run` reads it: 0, 1, 125 or 128",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BisectFlags:
+    """The range, what is measured and how long, output: in this order."""
+
+    good: str = argument(
+        "range: a pin, a build number or a commit that is as it should"
+    )
+    bad: str = argument("range: a newer one that is slow or broken")
+    repo: str = flag(
+        "", "range: the commits of this git repository (default: the provable ones)"
+    )
+    first_parent: bool = flag(
+        default=False, text="range --repo: of merges only, not of their side branches"
+    )
+    check: str = flag(
+        "", "a failure in place of a speed: output (at a fixed seed) or template"
+    )
+    profile: str = flag(
+        "", "models: a profile (default: engines, or synthetic on a card)"
+    )
+    cells: str = flag(
+        "", "models: only cells whose id matches this glob, e.g. '*qwen35-27b*'"
+    )
+    weights_dir: str = flag("", f"models: {WEIGHTS_DIR}")
+    metric: str = flag("", "measure: of tg,pp (default: both)")
+    margin: str = flag("", "measure: the loss that matters, a fraction (default 0.02)")
+    budget: str = flag("2h", "measure: how long, builds included, e.g. 90m or 8h")
+    max_background_load: float = flag(
+        10.0,
+        "measure: load of other programs a pair may have, % of all cores",
+        most=100,
+    )
+    again: bool = flag(default=False, text="measure: begin a new search and new pairs")
+    dry_run: bool = flag(default=False, text="measure: only show the plan")
+    json: bool = flag(default=False, text="output: print one JSON document")
+    markdown: str = flag("", "output: also write the result as Markdown into this file")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

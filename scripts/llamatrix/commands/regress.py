@@ -55,6 +55,7 @@ from llamatrix.compare.run import (
 from llamatrix.compare.session import Session, Subject
 from llamatrix.compare.speed import (
     SPEED_METRICS,
+    UNBUILT,
     Provide,
     SpeedCase,
     SpeedSubject,
@@ -73,7 +74,13 @@ from llamatrix.config.endpoint_cell import EndpointCell
 from llamatrix.config.expand import matches_any, select_cells
 from llamatrix.config.matrix import Model
 from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
-from llamatrix.errors import MatrixError, MeasureError, ReportError, ServeError
+from llamatrix.errors import (
+    BenchError,
+    MatrixError,
+    MeasureError,
+    ReportError,
+    ServeError,
+)
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import KernelWatch, Watch
 from llamatrix.progress import say
@@ -93,8 +100,14 @@ from llamatrix.report.comparison import (
     comparison_text,
 )
 from llamatrix.stats.pairs import Arm
-from llamatrix.stats.sequential import PairedComparison, broken_comparison, judge
-from llamatrix.stats.verdict import Metric
+from llamatrix.stats.sequential import (
+    PLANNED,
+    PairedComparison,
+    SequentialTest,
+    broken_comparison,
+    judge,
+)
+from llamatrix.stats.verdict import Metric, Verdict
 from llamatrix.trials.requirements import unmet
 from llamatrix.trials.stubs.serving import Services
 from llamatrix.trials.trial_result import TrialOutcome
@@ -144,10 +157,24 @@ _REFUSED = {
 CaseT = TypeVar("CaseT", ReplayCase, SpeedCase, EndpointCase, AgentCase)
 
 
+_STOP_GIT_BISECT = 128
+
+
 def regress(flags: RegressFlags) -> int:
     """Compare, print, write the files; return the verdict's exit code."""
+    if not flags.git_bisect:
+        return _regress(flags)[0]
+    try:
+        return _regress(flags)[1]
+    except BenchError as error:
+        say(str(error))
+        return _STOP_GIT_BISECT
+
+
+def _regress(flags: RegressFlags) -> tuple[int, int]:
+    """Return the exit code of the verdict, and what `git bisect run` takes it for."""
     for name in filter(None, (flags.junit, flags.markdown)):
-        _require_writable(name)
+        require_writable(name)
     result: TimingComparison | AgentComparison | None
     match subject_of(flags):
         case "agent":
@@ -159,14 +186,26 @@ def regress(flags: RegressFlags) -> int:
         case _:
             result = compare_benches(flags)
     if result is None:
-        return 0
+        return 0, 0
     if flags.junit:
-        _write(Path(flags.junit), comparison_junit(result))
+        write_text(Path(flags.junit), comparison_junit(result))
     if flags.markdown:
-        _write(Path(flags.markdown), comparison_markdown(result))
+        write_text(Path(flags.markdown), comparison_markdown(result))
     text = comparison_json(result) if flags.json else comparison_text(result).rstrip()
     print(text)
-    return result.verdict.exit_code
+    return result.verdict.exit_code, git_bisect_code(result)
+
+
+def git_bisect_code(result: TimingComparison | AgentComparison) -> int:
+    """0 for good, 1 for bad, 125 for a commit that cannot be tested."""
+    unbuilt = isinstance(result, TimingComparison) and any(
+        UNBUILT in note
+        for cell in result.judgement.cells
+        for note in cell.comparison.notes
+    )
+    if unbuilt or result.verdict is Verdict.INCONCLUSIVE:
+        return 125
+    return int(result.verdict in {Verdict.SLOWER, Verdict.BROKEN})
 
 
 def subject_of(flags: RegressFlags) -> str:
@@ -182,7 +221,7 @@ def subject_of(flags: RegressFlags) -> str:
     return subject
 
 
-def _require_writable(name: str) -> None:
+def require_writable(name: str) -> None:
     """ReportError, before anything is measured, for a file that cannot be written."""
     path = Path(name).absolute()
     nearest = next(folder for folder in (path, *path.parents) if folder.exists())
@@ -192,7 +231,7 @@ def _require_writable(name: str) -> None:
         raise ReportError(f"{name}: cannot be written; nothing was measured")
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -205,13 +244,18 @@ def compare_benches(
     flags: RegressFlags,
     *,
     project: Project | None = None,
+    context: Context | None = None,
     provide: Provide | None = None,
     watch: Watch | None = None,
+    sequential: SequentialTest = PLANNED,
 ) -> TimingComparison | None:
-    """Compare the arms by llama-bench; None after a dry run, which only says the plan."""
-    settings = _settings(flags)
+    """Compare the arms by llama-bench; None after a dry run, which only says the plan.
+
+    A context that is given has the pins that the arms name.
+    """
+    settings = replace(_settings(flags), sequential=sequential)
     metrics = parse_metrics(flags.metric or _METRICS, SPEED_METRICS)
-    context = _speed_context(flags, project)
+    context = context or speed_context(flags, project)
     context, arms = _arms(flags, context, "speed")
     context, cases = _planned(
         flags,
@@ -274,7 +318,7 @@ def compare_endpoints(
     """Compare an endpoint with a pin or another endpoint; None after a dry run."""
     settings = _settings(flags)
     metrics = parse_metrics(flags.metric or _METRICS, SPEED_METRICS)
-    context = _speed_context(flags, project)
+    context = speed_context(flags, project)
     context, arms = _arms(flags, context, "endpoint")
     context, cases = _planned(
         flags,
@@ -336,7 +380,7 @@ def compare_replays(
     recording = read_recording(Path(flags.replay).expanduser())
     if recording.left_out:
         say(f"{recording.left_out} calls of the recording are left out")
-    context = _speed_context(flags, project)
+    context = speed_context(flags, project)
     context, arms = _arms(flags, context, "replay")
     templates = _named_templates(arms, context)
 
@@ -487,7 +531,7 @@ def _settings(flags: RegressFlags) -> RunSettings:
     return RunSettings(budget_s=budget_s, margin=parse_margin(flags.margin))
 
 
-def _speed_context(flags: RegressFlags, project: Project | None) -> Context:
+def speed_context(flags: RegressFlags, project: Project | None) -> Context:
     """Load the profile of a comparison by timing.
 
     `engines` on a CPU, and full-sized synthetic weights of what a card holds; where the
@@ -627,7 +671,7 @@ class RealAttempts:
         try:
             candidate = self._provided(case, Arm.CANDIDATE)
         except CompileError as error:
-            return f"the candidate does not build: {error}"
+            return f"{UNBUILT}: {error}"
         except (MeasureError, ServeError) as error:
             return f"the candidate's template cannot be proven: {error}"
         if baseline.served is None or candidate.served is None:

@@ -15,6 +15,7 @@ from llamatrix.errors import BenchError, MeasureError, ReportError
 from llamatrix.host import this_host
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
+from llamatrix.records.bisect_record import BISECT
 from llamatrix.records.context_record import CONTEXT, ContextRecord
 from llamatrix.records.endpoint_record import ENDPOINT, EndpointRecord
 from llamatrix.records.hand_run import BY_HAND
@@ -35,6 +36,7 @@ from llamatrix.report.inputs import (
 )
 from llamatrix.report.speed import Group, groups
 from llamatrix.report.trials import TrialGroup, trial_groups
+from llamatrix.report.views.bisect import Bisection, bisections
 from llamatrix.trials.checks.task import task_digest
 
 
@@ -56,6 +58,7 @@ class View:
     current: frozenset[str]
     """Spec digests of all cells the matrix has now."""
     endpoints: tuple[EndpointRecord, ...]
+    searches: tuple[Bisection, ...]
     damaged: tuple[DamagedLine, ...]
     """Lines of all these kinds that cannot be read."""
 
@@ -99,6 +102,7 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
     contexts = read_index(project.reports, CONTEXT)
     drafts = read_index(project.reports, SERVE_SPEED)
     endpoints = read_index(project.reports, ENDPOINT)
+    bisects = read_index(project.reports, BISECT)
     return View(
         project=project,
         matrix=matrix,
@@ -111,11 +115,12 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
         drafts=drafts.records,
         current=current,
         endpoints=endpoints.records,
+        searches=bisections(bisects.records),
         damaged=(
             *drafts.damaged,
             *(*index.damaged, *trial_index.damaged),
             *(*contexts.damaged, *judge_records.damaged),
-            *endpoints.damaged,
+            *(*endpoints.damaged, *bisects.damaged),
         ),
     )
 

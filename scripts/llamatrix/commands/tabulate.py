@@ -27,6 +27,7 @@ from llamatrix.records.store import Store
 from llamatrix.report.pages import damaged_text, write_pages
 from llamatrix.report.speed import Group
 from llamatrix.report.trials import TrialGroup
+from llamatrix.report.views.bisect import bisect_page
 from llamatrix.report.views.context import context_page, newest, write_context_page
 from llamatrix.report.views.drafts import draft_page, write_draft_page
 from llamatrix.report.views.endpoints import (
@@ -49,20 +50,22 @@ def tabulate(profile: str | None, *, out: str | None = None, records: str = "") 
     if profile:
         select_profile(view.matrix, profile)
     contexts = view.contexts
-    if not (view.groups or view.trials or contexts or view.drafts or view.endpoints):
+    others = view.groups or view.trials or view.drafts or view.endpoints
+    if not (others or contexts or view.searches):
         unreadable = "".join(f"\n  {line.reason}" for line in view.damaged)
         raise ReportError(
             f"{view.project.records}: no {'readable ' if unreadable else ''}records yet; "
             f"`invoke all` measures and writes them{unreadable}"
         )
     written = [] if records else _write_all(view)
-    if not (view.groups or view.trials or view.drafts or view.endpoints):
+    if not others:
         _say_written(written, view.project)
         if out:
             _export_contexts(
                 {context.host.slug for context in contexts}, view, Path(out)
             )
-        return context_page(newest(contexts)) + damaged_text(view.damaged)
+        known = context_page(newest(contexts)) if contexts else ""
+        return known + bisect_page(view.searches) + damaged_text(view.damaged)
     shown = [
         group
         for group in view.groups
@@ -90,7 +93,8 @@ def tabulate(profile: str | None, *, out: str | None = None, records: str = "") 
     if out:
         _export(shown, trials, endpoints, view, Path(out))
         _export_drafts(drafts, view, Path(out))
-    return _text(shown, trials, drafts, endpoints, view)
+    searches = "" if profile else bisect_page(view.searches)
+    return _text(shown, trials, drafts, endpoints, view) + searches
 
 
 def tables_of(pending: Pending, *, host_slugs: Collection[str] = ()) -> str:
@@ -149,7 +153,7 @@ def _text(
 def _write_all(view: View) -> list[Path]:
     """What there are records for: speeds and trials, and the page of contexts."""
     written = []
-    if view.groups or view.trials:
+    if view.groups or view.trials or view.searches:
         written += write_pages(
             view.groups,
             view.project.reports,
@@ -158,6 +162,7 @@ def _write_all(view: View) -> list[Path]:
             trials=view.trials,
             trial_index=view.trial_index,
             judge_records=view.judge_records,
+            searches=view.searches,
             damaged=view.damaged,
         )
     reports = view.project.reports

@@ -51,6 +51,7 @@ PATIENCE_S = 30.0
 """… but none is ended before this, unless the sweep's own limit is shorter."""
 
 
+UNBUILT = "the candidate does not build"
 Provide = Callable[[Arm, Cell, Project], Installed]
 
 
@@ -246,7 +247,7 @@ def provide_arms(
     try:
         parts[Arm.CANDIDATE] = provide(Arm.CANDIDATE, cells[Arm.CANDIDATE], project)
     except CompileError as error:
-        why = f"the candidate does not build: {error}"
+        why = f"{UNBUILT}: {error}"
         say(why)
         return why
     return parts

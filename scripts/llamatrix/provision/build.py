@@ -34,7 +34,7 @@ from llamatrix.provision.compiler import (
 )
 from llamatrix.provision.hardware import require_device, require_instructions
 from llamatrix.provision.integrity import ensure_free, find_damage, make_once
-from llamatrix.provision.local_pins import programs_of, provide_tree
+from llamatrix.provision.local_pins import programs_of, provide_tree, shared_tree
 from llamatrix.provision.nix import driver_folders, stale, stored_build, with_driver
 from llamatrix.provision.pin_source import require_known_flags
 from llamatrix.provision.source import NOTE, provide_source
@@ -177,6 +177,12 @@ def provide_build(cell: EngineCell, cache: Path, *, bench_only: bool = False) ->
         note = source / NOTE
         text = note.read_text().strip() if note.exists() else ""
         noted = msgspec.structs.replace(manifest, source_note=text)
+        if cell.pin.git:
+            with shared_tree(source, cell.pin.git, cache) as tree:
+                work = cache / "work" / f"{tree.name}-{cell.build_key}"
+                _compile(label, manifest, targets, tree, work, cache)
+                _install(work, noted, targets, staging)
+            return
         work = cache / "work" / manifest.key
         _compile(label, manifest, targets, source, work, cache)
         _install(work, noted, targets, staging)
@@ -268,6 +274,8 @@ def _compile(
     log = cache / "logs" / f"build-{manifest.key}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
+    # of an earlier commit or edit: its defaults must not hold for this one
+    (work / "CMakeCache.txt").unlink(missing_ok=True)
     programs = ", ".join(targets)
     say(f"building {programs} of {label} with {manifest.compiler} (log: {log})")
     ended = shell.run(

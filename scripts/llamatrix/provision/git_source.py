@@ -112,7 +112,7 @@ def fetch_commit(git: str, commit: str, rev: str, git_dir: Path) -> None:
                     "matrix.lock and run `invoke lock` to follow it"
                 )
     if not ended.ok:
-        raise _failure(git, ended)
+        raise failure(git, ended)
     kind = _run(git_dir, "cat-file", "-t", commit).strip()
     if kind != "commit":
         raise ProvisionError(
@@ -131,9 +131,9 @@ def _list_refs(git: str, rev: str) -> Mapping[str, str]:
     wanted = [rev, f"{rev}^{{}}"] if rev not in {"", "*"} else []
     patterns = [] if rev == "*" else [*wanted, "refs/tags/b*"]
     argv = ["git", "ls-remote", "--quiet", "--", address(git), *patterns]
-    ended = shell.run(argv, timeout_s=_ASK_TIMEOUT_S, env=_environment())
+    ended = shell.run(argv, timeout_s=_ASK_TIMEOUT_S, env=git_environment())
     if not ended.ok:
-        raise _failure(git, ended)
+        raise failure(git, ended)
     refs: dict[str, str] = {}
     for line in ended.out.splitlines():
         commit, _, name = line.partition("\t")
@@ -150,10 +150,10 @@ def _fetch(git_dir: Path, git: str, what: str) -> shell.Ended:
         *("--no-auto-maintenance", "--no-write-fetch-head", "--", address(git), what),
     ]
     say(f"fetching {what[:12]} from {git}, without its history")
-    return shell.run(argv, timeout_s=_FETCH_TIMEOUT_S, env=_environment())
+    return shell.run(argv, timeout_s=_FETCH_TIMEOUT_S, env=git_environment())
 
 
-def _failure(git: str, ended: shell.Ended) -> ProvisionError:
+def failure(git: str, ended: shell.Ended) -> ProvisionError:
     """Say in one line why git did not get an answer or the objects."""
     lines = [line for line in ended.tail if line.startswith(("fatal:", "error:"))]
     why = lines[0].partition(": ")[2] if lines else f"exit code {ended.returncode}"
@@ -172,13 +172,13 @@ def _run(git_dir: Path, *arguments: str) -> str:
     ended = shell.run(
         ["git", f"--git-dir={git_dir}", *arguments],
         timeout_s=_ASK_TIMEOUT_S,
-        env=_environment(),
+        env=git_environment(),
     )
     if not ended.ok:
         raise ProvisionError(f"{git_dir}: {ended.complaint()}")
     return ended.out
 
 
-def _environment() -> dict[str, str]:
+def git_environment() -> dict[str, str]:
     """Return the user's environment, for proxies and keys, in which git asks nothing."""
     return {**_SSH, **os.environ, **_ENV}

@@ -11,7 +11,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -24,6 +25,7 @@ from llamatrix.errors import ProvisionError
 from llamatrix.exclusive import exclusive
 from llamatrix.progress import say
 from llamatrix.project import find_project
+from llamatrix.provision.git_source import address
 from llamatrix.provision.integrity import known_sha256
 from llamatrix.provision.source import fork_of, nar_hash
 
@@ -111,19 +113,42 @@ def _copied(folder: Path, cache: Path) -> Path:
     names = _source_files(folder)
     if "CMakeLists.txt" not in names:
         raise ProvisionError(f"{folder}: has no CMakeLists.txt: no tree of llama.cpp")
-    tree = cache / "trees" / hashlib.sha256(bytes(folder)).hexdigest()[:12]
+    tree = _tree(bytes(folder), cache)
     with exclusive(tree.with_suffix(".lock"), purpose=f"copying {folder}"):
-        tree.mkdir(parents=True, exist_ok=True)
-        for root, _, files in os.walk(tree, topdown=False):
-            for file in files:
-                path = Path(root, file)
-                if str(path.relative_to(tree)) not in names:
-                    path.unlink()
-            if not any(Path(root).iterdir()):
-                Path(root).rmdir()
-        for name in names:
-            _copy(folder / name, tree / name)
+        _bring_up_to_date(tree, folder, names)
     return tree
+
+
+@contextmanager
+def shared_tree(source: Path, git: str, cache: Path) -> Iterator[Path]:
+    """Yield the one tree in which all commits of a repository are compiled in turn.
+
+    From one commit to the next only the files that differ get a new time, so Ninja
+    compiles what they concern, and the compiler cache knows the paths.
+    """
+    tree = _tree(os.fsencode(address(git)), cache)
+    paths = (path for path in source.rglob("*") if path.is_symlink() or path.is_file())
+    names = {str(path.relative_to(source)) for path in paths}
+    with exclusive(tree.with_suffix(".lock"), purpose=f"compiling {git}"):
+        _bring_up_to_date(tree, source, names)
+        yield tree
+
+
+def _tree(identity: bytes, cache: Path) -> Path:
+    return cache / "trees" / hashlib.sha256(identity).hexdigest()[:12]
+
+
+def _bring_up_to_date(tree: Path, folder: Path, names: set[str]) -> None:
+    tree.mkdir(parents=True, exist_ok=True)
+    for root, _, files in os.walk(tree, topdown=False):
+        for file in files:
+            path = Path(root, file)
+            if str(path.relative_to(tree)) not in names:
+                path.unlink()
+        if not any(Path(root).iterdir()):
+            Path(root).rmdir()
+    for name in names:
+        _copy(folder / name, tree / name)
 
 
 def _copy(source: Path, target: Path) -> None:

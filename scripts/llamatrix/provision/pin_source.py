@@ -9,11 +9,22 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+import msgspec
+
 from llamatrix.config.cell import EngineCell
 from llamatrix.config.load import READ_COMMITS, unknown_split, unknown_types
 from llamatrix.config.matrix import Server, Sweep
 from llamatrix.errors import ProvisionError
 
+_BENCH_FLAGS = {
+    "n_cpu_moe": "-ncmoe",
+    "override_tensor": "-ot",
+    "no_kv_offload": "-nkvo",
+    "split_mode": "-sm",
+    "tensor_split": "-ts",
+    "main_gpu": "-mg",
+}
+"""By key of a sweep, what llama-bench calls it where the key is set."""
 _TYPES = re.compile(r"GGML_TYPE_COUNT\s*=\s*(\d+)")
 _BENCH_LIST = re.compile(r"ggml_type_from_name\(.*?GGML_TYPE_COUNT", re.DOTALL)
 _COMPARED = re.compile(r's == "(\w+)"')
@@ -21,6 +32,10 @@ _SERVER_LIST = re.compile(r"kv_cache_types = \{.*?\}", re.DOTALL)
 _SPLIT_MODES = re.compile(r"--split-mode <([a-z|]+)>")
 _TYPE_NAME = re.compile(r"GGML_TYPE_(\w+)")
 _ARCHITECTURE = re.compile(r'\{\s*LLM_ARCH_\w+,\s*"([^"(]+)"\s*\}')
+
+
+class UnknownFlagError(ProvisionError):
+    """A pin does not accept a value of the matrix."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +99,22 @@ def require_known_flags(cell: EngineCell, sources: Path) -> None:
                 *unknown_types(flags, where, known=known, pin=cell.pin_key),
                 *unknown_split(flags, where, known=lists.split_modes, pin=cell.pin_key),
             ):
-                raise ProvisionError(line)
+                raise UnknownFlagError(line)
+
+
+def without_unknown_flags(sweep: Sweep, tree: Path) -> tuple[Sweep, tuple[str, ...]]:
+    """Return the sweep without the flags that a tree's llama-bench lacks, and these."""
+    program = _text(tree / "tools/llama-bench/llama-bench.cpp")
+    defaults = {at.name: at.default for at in msgspec.structs.fields(Sweep)}
+    unknown = {
+        key: flag
+        for key, flag in _BENCH_FLAGS.items()
+        if program
+        and getattr(sweep, key) != defaults[key]
+        and f'"{flag}"' not in program
+    }
+    without = {key: defaults[key] for key in unknown}
+    return msgspec.structs.replace(sweep, **without), tuple(unknown.values())
 
 
 def _text(path: Path) -> str:

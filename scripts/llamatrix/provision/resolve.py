@@ -312,18 +312,30 @@ def with_named_pin(context: Context, word: str, *, flag: str) -> tuple[Context, 
         pins = {**context.matrix.pins, key: pin}
         matrix = msgspec.structs.replace(context.matrix, pins=pins)
         context = replace(context, matrix=matrix)
-    if pin.package and key not in context.lock.pins:
-        locked = _known_commit(key, pin, context.project.cache)
-        entries = {**context.lock.pins, key: locked}
-        context = context.with_lock(msgspec.structs.replace(context.lock, pins=entries))
+    if pin.package:
+        context = with_commit(context, key, pin)
     return with_local_pins(context, [key]), key
 
 
+def with_commit(context: Context, key: str, pin: Pin) -> Context:
+    """Return a context with a pin of one commit, resolved for this run if not locked."""
+    if key in context.lock.pins:
+        return context
+    locked = _known_commit(key, pin, context.project.cache)
+    pins = {**context.matrix.pins, key: pin}
+    matrix = msgspec.structs.replace(context.matrix, pins=pins)
+    entries = {**context.lock.pins, key: locked}
+    lock = msgspec.structs.replace(context.lock, pins=entries)
+    return replace(context, matrix=matrix, lock=lock)
+
+
 def _known_commit(name: str, pin: Pin, cache: Path) -> LockedPin:
-    """Resolve a known build once; its commit alone decides the content."""
-    note = cache / "pins" / f"{pin.commit}.json"
+    """Resolve a commit once; it alone decides the content."""
+    note = cache / "pins" / f"{pin.commit or pin.rev}.json"
     with suppress(OSError, msgspec.MsgspecError):
-        return msgspec.json.decode(note.read_bytes(), type=LockedPin)
+        known = msgspec.json.decode(note.read_bytes(), type=LockedPin)
+        if all(getattr(known, at) == getattr(pin, at) for at in OF_KIND[pin.kind]):
+            return known
     locked, _ = resolve_pin(name, pin, cache)
     note.parent.mkdir(parents=True, exist_ok=True)
     note.write_bytes(msgspec.json.encode(locked))

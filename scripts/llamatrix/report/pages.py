@@ -52,6 +52,7 @@ from llamatrix.report.table import (
     numbers,
 )
 from llamatrix.report.trials import TrialGroup
+from llamatrix.report.views.bisect import Bisection, bisect_page, search_section
 from llamatrix.report.views.speed import page, speed_cell
 from llamatrix.report.views.trial_details import pass_cells
 from llamatrix.report.views.trials import (
@@ -75,7 +76,7 @@ _AGENT_FILES = (
 _DAMAGED = "Lines that could not be read"
 
 
-def write_pages(
+def write_pages(  # noqa: PLR0913
     groups: Sequence[Group],
     reports: Path,
     *,
@@ -84,6 +85,7 @@ def write_pages(
     trials: Sequence[TrialGroup] = (),
     trial_index: TrialIndex = NO_TRIALS,
     judge_records: Sequence[JudgeRecord] = (),
+    searches: Sequence[Bisection] = (),
     damaged: Sequence[DamagedLine] = (),
 ) -> list[Path]:
     """`index.html`, and of what there is, speeds or trials, `.md`, `.csv` and `.json`.
@@ -99,6 +101,7 @@ def write_pages(
         reports,
         trials=trials,
         trial_index=trial_index,
+        searches=searches,
         damaged=damaged,
     )
     texts = {"index.html": render(whole_page, sha256_of=_digests(index, trial_index))}
@@ -106,6 +109,8 @@ def write_pages(
         texts["speed.md"] = page(groups) + damaged_text(damaged)
     if trials:
         texts["agent.md"] = trial_page(trials, judge_records) + damaged_text(damaged)
+    if searches:
+        texts["bisect.md"] = bisect_page(searches)
     rows = rows_by_name(groups, trials)
     texts |= texts_of(rows)
     written = [write_page(reports / name, text) for name, text in texts.items()]
@@ -161,6 +166,7 @@ def _html_page(
     *,
     trials: Sequence[TrialGroup],
     trial_index: TrialIndex,
+    searches: Sequence[Bisection],
     damaged: Sequence[DamagedLine],
 ) -> Page:
     """The same records and sets give the same page."""
@@ -212,6 +218,7 @@ def _html_page(
             ),
             *(trial_section(group, trial_index) for group in trials),
             *(set_section(held_trial, ()) for held_trial in held_trials),
+            *(search_section(each) for each in searches),
             *_limits_section(
                 groups,
                 limits,

@@ -40,15 +40,14 @@ def mark_of(verdict: Verdict, *, searched: Verdict) -> Mark:
     return Mark.SKIPPED
 
 
-def step_margin(end: JudgedCell, margin: float) -> float:
+def step_margin(ratio: float, margin: float) -> float:
     """Return the loss that tells the good side from the bad one: half of the whole loss.
 
-    Each commit has all of the loss or nothing of it, so the margin may be wider than the
-    one by which the bad end was judged, and a step needs fewer pairs.
+    `ratio` is the bad end's. Each commit has all of the loss or nothing of it, so the
+    margin may be wider than the one by which the bad end was judged, and a step needs
+    fewer pairs.
     """
-    estimate = end.comparison.estimate
-    whole = estimate.ratio if estimate else 1.0
-    return max(margin, 1 - math.sqrt(min(1.0, whole)))
+    return max(margin, 1 - math.sqrt(min(1.0, ratio)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,7 +140,8 @@ def simulate_search(
     search = Search(last=commits - 1)
     end = judged(search.last, margin)
     search = search.marked(search.last, mark_of(end.verdict, searched=Verdict.SLOWER))
-    margin = step_margin(end, margin)
+    if end.comparison.estimate:
+        margin = step_margin(end.comparison.estimate.ratio, margin)
     while (position := search.next_position()) is not None:
         verdict = judged(position, margin).verdict
         search = search.marked(position, mark_of(verdict, searched=Verdict.SLOWER))
