@@ -213,10 +213,10 @@ def breakdown(f: flags.BreakdownFlags) -> None:
 
 @command(flags.TableFlags)
 def table(f: flags.TableFlags) -> None:
-    """Write all tables from the records and print them; works offline."""
+    """Write all tables from the records and print a summary; works offline."""
     from llamatrix.commands.tabulate import tabulate
 
-    print(tabulate(f.profile or None, out=f.out or None, records=f.records), end="")
+    print(tabulate(f), end="")
 
 
 @command(flags.ExportFlags)
@@ -318,9 +318,9 @@ def verdict(f: flags.VerdictFlags) -> int:
     return state(f.file, margin=f.margin, looks=f.looks, as_json=f.json)
 
 
-@command(flags.AgentFlags, name="all")
-def all_(f: flags.AgentFlags) -> int:
-    """Build, measure, make trials and print tables: the whole benchmark."""
+@command(flags.AllFlags, name="all")
+def all_(f: flags.AllFlags) -> int:
+    """Build, measure, make trials and print a summary: the whole benchmark."""
     if f.cluster:
         from llamatrix.cluster import commands as cluster
 

@@ -1,9 +1,11 @@
 """Standard output and the machine around a command, when they fail it."""
 
+import codecs
 import errno
 import io
 import os
 import select
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,8 +16,11 @@ INTERRUPTED = (
     "\nllamatrix: interrupted; finished records are kept, the same command goes on "
     "from there"
 )
+_COLOURS = {"good": 32, "bad": 31, "open": 33}
 _CLOSED_OUTPUT = 128 + signal.SIGPIPE
 """The exit code of a program whose reader left, as shells report it."""
+_PLAIN = "llamatrix.plain"
+_SIGNS = {"→": "->", "×": "x", "±": "+-", "–": "-", "…": "...", "·": "|"}
 _MORE_ROOM = "free some space, or set LLAMATRIX_CACHE to a folder on a larger disk"
 _NOT_WRITABLE = "correct the permissions, or set LLAMATRIX_CACHE to another folder"
 _REMEDIES = {
@@ -38,13 +43,38 @@ _REMEDIES = {
 """What the machine may refuse to any part of a command; others are bugs of ours."""
 
 
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Write the signs of our tables in ASCII, and escape all others."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    sign = error.object[error.start]
+    if sign in _SIGNS:
+        return _SIGNS[sign], error.start + 1
+    return codecs.backslashreplace_errors(error)
+
+
+codecs.register_error(_PLAIN, _plain)
+
+
 def prepare() -> None:
     """End as after Ctrl-C on SIGTERM, and escape what the output cannot encode."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=_PLAIN)
+
+
+def size() -> int:
+    """Columns of the terminal; 100 where the output is none."""
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+def paint(text: str, mood: str) -> str:
+    """Colour a text on a terminal, unless NO_COLOR is set; elsewhere leave it."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    return f"\x1b[{_COLOURS[mood]}m{text}\x1b[0m"
 
 
 def end_with_the_reader_of_help(argv: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ _TESTS = 4 * 4 * 2  # models × tests × processes of the smoke profile
 def test_the_first_line_says_which_profile_and_why(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:
-    ended = run_invoke("all", "--profile", "smoke")
+    ended = run_invoke("all", "--full", "--profile", "smoke")
     assert ended.returncode == 0, ended.stderr
     assert "profile smoke (as asked)" in ended.stderr.splitlines()[0]
     assert "### Prefill Speed" in ended.stdout
@@ -34,15 +34,21 @@ def test_a_command_shows_the_sweep_it_ran_and_no_other_of_its_cells(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:
     matrix = stocked.matrix_file
-    one = run_invoke("all", "--profile", "smoke", "--cells", "speed/gemma4-31b*")
+    one = run_invoke(
+        "all", "--full", "--profile", "smoke", "--cells", "speed/gemma4-31b*"
+    )
     assert "## Speed: smoke sweep" in one.stdout, one.stderr
     text = matrix.read_text().replace('sweep = "smoke"', 'sweep = "other"')
     text = text.replace("[sweeps.smoke]", "[sweeps.other]")
     matrix.write_text(text)
-    same = run_invoke("all", "--profile", "smoke", "--cells", "speed/gemma4-31b*")
+    same = run_invoke(
+        "all", "--full", "--profile", "smoke", "--cells", "speed/gemma4-31b*"
+    )
     assert same.stdout == one.stdout, "the same flags by another name are reused"
     matrix.write_text(text.replace("n_gen = [32]", "n_gen = [16]"))
-    two = run_invoke("all", "--profile", "smoke", "--cells", "speed/gemma4-31b*")
+    two = run_invoke(
+        "all", "--full", "--profile", "smoke", "--cells", "speed/gemma4-31b*"
+    )
     assert "## Speed: other sweep" in two.stdout, two.stderr
     assert "smoke sweep" not in two.stdout
 
@@ -50,9 +56,9 @@ def test_a_command_shows_the_sweep_it_ran_and_no_other_of_its_cells(
 def test_a_second_run_measures_nothing_and_says_so(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:
-    first = run_invoke("all", "--profile", "smoke")
+    first = run_invoke("all", "--full", "--profile", "smoke")
     before = record_lines(stocked)
-    second = run_invoke("all", "--profile", "smoke")
+    second = run_invoke("all", "--full", "--profile", "smoke")
     assert second.returncode == 0
     assert f"nothing measured: all {_TESTS} tests reused" in second.stderr
     assert record_lines(stocked) == before
@@ -73,14 +79,14 @@ def test_again_adds_repeats_and_loses_none(
 def test_failures_are_recorded_shown_and_measured_again_on_demand(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:
-    failed = run_invoke("all", "--profile", "smoke", fail={"512": "memory"})
+    failed = run_invoke("all", "--full", "--profile", "smoke", fail={"512": "memory"})
     assert failed.returncode == 8
     assert "out of memory" in failed.stdout
     assert "8 failed" in failed.stderr
-    kept = run_invoke("all", "--profile", "smoke")
+    kept = run_invoke("all", "--full", "--profile", "smoke")
     assert kept.returncode == 8, "it still has no number"
     assert "nothing measured" in kept.stderr
-    retried = run_invoke("all", "--profile", "smoke", "--retry")
+    retried = run_invoke("all", "--full", "--profile", "smoke", "--retry")
     assert retried.returncode == 0
     assert "8 tests measured" in retried.stderr
     assert "out of memory" not in retried.stdout
@@ -95,13 +101,13 @@ def test_a_changed_input_is_measured_anew_and_only_it(
     matrix.write_text(
         matrix.read_text().replace("n_prompt = [128, 512", "n_prompt = [64, 512")
     )
-    ended = run_invoke("all", "--profile", "smoke", "--cells", "*qwen35-27b*")
+    ended = run_invoke("all", "--full", "--profile", "smoke", "--cells", "*qwen35-27b*")
     assert "8 tests measured" in ended.stderr
     assert "| 64 " in ended.stdout
 
 
 def test_a_dry_run_writes_nothing(stocked: Project, run_invoke: RunInvoke) -> None:
-    ended = run_invoke("all", "--profile", "smoke", "--dry-run")
+    ended = run_invoke("all", "--full", "--profile", "smoke", "--dry-run")
     assert ended.returncode == 0
     assert "32 tests and 0 trials to make" in ended.stdout
     assert not stocked.reports.exists()
@@ -119,7 +125,7 @@ def test_the_plan_as_json_is_json(run_invoke: RunInvoke) -> None:
 def test_an_unknown_profile_is_one_line_and_exit_code_2(
     run_invoke: RunInvoke,
 ) -> None:
-    ended = run_invoke("all", "--profile", "smok")
+    ended = run_invoke("all", "--full", "--profile", "smok")
     assert ended.returncode == 2
     assert ended.stderr.splitlines() == [
         "llamatrix: matrix.toml: no profile 'smok'; did you mean 'smoke'?"
@@ -141,7 +147,7 @@ def test_no_compiler_is_exit_code_3_with_the_remedy(
 def test_a_table_without_records_is_exit_code_7(
     run_invoke: RunInvoke,
 ) -> None:
-    ended = run_invoke("table")
+    ended = run_invoke("table", "--full")
     assert ended.returncode == 7
     assert "no records yet" in ended.stderr
 
@@ -149,12 +155,12 @@ def test_a_table_without_records_is_exit_code_7(
 def test_a_table_needs_no_build_and_no_network(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:
-    first = run_invoke("all", "--profile", "smoke")
+    first = run_invoke("all", "--full", "--profile", "smoke")
     pages = {path.name: path.read_bytes() for path in stocked.reports.glob("*.*")}
     for path in stocked.reports.glob("*.*"):
         path.unlink()
     (stocked.cache / "builds").rename(stocked.cache / "gone")
-    again = run_invoke("table", "--profile", "smoke")
+    again = run_invoke("table", "--full", "--profile", "smoke")
     assert again.returncode == 0
     assert again.stdout == first.stdout
     assert pages == {
@@ -166,7 +172,7 @@ def test_tables_and_their_records_can_be_taken_elsewhere(
     stocked: Project, run_invoke: RunInvoke, tmp_path: Path
 ) -> None:
     run_invoke("all", "--profile", "smoke")
-    run_invoke("table", "--profile", "smoke", "--out", str(tmp_path / "copy"))
+    run_invoke("table", "--full", "--profile", "smoke", "--out", str(tmp_path / "copy"))
     copied = sorted((tmp_path / "copy").rglob("*.jsonl"))
     lines = [line for path in copied for line in path.read_text().splitlines()]
     assert lines == record_lines(stocked)
@@ -236,7 +242,7 @@ def test_a_killed_harness_leaves_no_child_and_a_rerun_goes_on(
     assert all(gone_within(pid, 10) for pid in children)
     kept = record_lines(stocked)
     assert 3 <= len(kept) < _TESTS
-    rerun = run_invoke("all", "--profile", "smoke")
+    rerun = run_invoke("all", "--full", "--profile", "smoke")
     assert rerun.returncode == 0
     assert f"{_TESTS - len(kept)} tests measured, {len(kept)} reused" in rerun.stderr
     lines = record_lines(stocked)

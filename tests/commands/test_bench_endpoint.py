@@ -67,7 +67,7 @@ def test_endpoint_is_planned_measured_once_and_shown_unverified(
     assert (done.returncode, "3 tests measured" in done.stderr) == (0, True)
     again = invoke("bench", *ARGUMENTS, key=SERVER_KEY)
     assert "all 3 tests reused" in again.stderr
-    table = invoke("table", *ARGUMENTS).stdout
+    table = invoke("table", "--full", *ARGUMENTS).stdout
     assert table.count("*unverified*") >= 6
     assert "not told" in table
     assert (project.reports / "endpoints.md").read_text() == table

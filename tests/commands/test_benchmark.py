@@ -81,7 +81,9 @@ def test_agent_measures_no_speed_and_says_why_it_could_not_try(
 
 @pytest.mark.usefixtures("without_bwrap")
 def test_all_does_both(with_agents: Project, run_invoke: RunInvoke) -> None:
-    ended = run_invoke("all", "--profile", "smoke", "--cells", "*/qwen35-27b*")
+    ended = run_invoke(
+        "all", "--full", "--profile", "smoke", "--cells", "*/qwen35-27b*"
+    )
     assert ended.returncode == 8, "the trials could not be run"
     assert kinds(with_agents) == {"speed", "agent"}
     assert "### Prefill Speed" in ended.stdout

@@ -178,7 +178,7 @@ def test_tables_of_another_folder_are_shown_and_not_written(
     project: Project, run_invoke: RunInvoke
 ) -> None:
     folder = ROOT / "reports" / "examples" / "h200"
-    ended = run_invoke("table", "--records", str(folder))
+    ended = run_invoke("table", "--full", "--records", str(folder))
     assert ended.returncode == 0, ended.stderr
     assert "short sweep" in ended.stdout
     assert not list(project.reports.rglob("*.md"))

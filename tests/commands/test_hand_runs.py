@@ -46,7 +46,7 @@ def test_an_export_copies_the_runs_by_hand(
 ) -> None:
     run_invoke(*SMOKE)
     copy = stocked.root / "copy"
-    ended = run_invoke("table", "--out", str(copy))
+    ended = run_invoke("table", "--full", "--out", str(copy))
     assert ended.returncode == 0, ended.stderr
     assert (copy / "speed.md").read_text() == (stocked.reports / "speed.md").read_text()
     (copied,) = (copy / "by-hand").rglob("*.jsonl")

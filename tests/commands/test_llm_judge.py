@@ -86,7 +86,7 @@ def test_each_trial_is_asked_once_and_shown_apart(
 ) -> None:
     invoke_environment |= {"JUDGE_KEY": KEY, "SOME_TOKEN": OTHER}
     with_work(project, made_trial(), made_trial(task=IMAGES, trial=1))
-    run_invoke("table")
+    run_invoke("table", "--full")
     before = (project.reports / "agent.md").read_text()
     trials = {
         path: path.read_bytes() for path in project.records.rglob("agent/**/*.jsonl")
@@ -108,7 +108,7 @@ def test_each_trial_is_asked_once_and_shown_apart(
     assert kept[0].request.prompt_sha256 != kept[1].request.prompt_sha256
     assert url not in msgspec.json.encode(kept).decode()
     assert "### LLM judge judge (not part of pass or fail)" in ended.stdout
-    shown = run_invoke("table")
+    shown = run_invoke("table", "--full")
     after = (project.reports / "agent.md").read_text()
     assert after.startswith(before)
     assert shown.stdout == after
@@ -201,7 +201,7 @@ def test_ratings_are_taken_elsewhere_with_their_tables(
     with judging(judge) as url:
         run_invoke("llm-judge", "--url", url, "--model", "judge")
     copy = project.root / "copy"
-    assert run_invoke("table", "--out", str(copy)).returncode == 0
+    assert run_invoke("table", "--full", "--out", str(copy)).returncode == 0
     page = (copy / "agent.md").read_text()
     assert "LLM judge judge" in page
     assert page == (project.reports / "agent.md").read_text()

@@ -46,7 +46,7 @@ def run_real(real_environment: dict[str, str]) -> RunInvoke:
 def test_the_smoke_profile_ends_with_its_tables_and_is_reused(
     real_project: Project, run_real: RunInvoke
 ) -> None:
-    first = run_real("all", "--profile", "smoke", **KEYS)
+    first = run_real("all", "--full", "--profile", "smoke", **KEYS)
     assert first.returncode == 0, first.stderr
     assert "32 tests measured, 0 reused" in first.stderr
     assert "2 trials made, 0 reused" in first.stderr
@@ -65,7 +65,7 @@ def test_the_smoke_profile_ends_with_its_tables_and_is_reused(
     for key in KEYS.values():
         assert files_with(key, real_project.reports) == []
     _the_second_try_was_asked_for_with_what_was_found(real_project)
-    second = run_real("all", "--profile", "smoke")
+    second = run_real("all", "--full", "--profile", "smoke")
     assert second.returncode == 0
     assert "nothing measured: all 32 tests reused" in second.stderr
     assert "no trial made: all 2 reused" in second.stderr

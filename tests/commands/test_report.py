@@ -15,7 +15,7 @@ def test_the_page_and_the_exports_are_written_with_the_tables(
 ) -> None:
     shutil.copytree(BLOG.parent, project.reports / "published")
     stored(project.reports, sweep())
-    ended = run_invoke("table")
+    ended = run_invoke("table", "--full")
     assert ended.returncode == 0, ended.stderr
     assert "Against blog-2026-04-05" in (project.reports / "index.html").read_text()
     assert len(json.loads((project.reports / "speed.json").read_text())) == 96
@@ -27,7 +27,7 @@ def test_a_broken_reference_set_is_named_and_stops_no_table(
     (project.reports / "published").mkdir(parents=True)
     (project.reports / "published" / "broken.toml").write_text("schema_version = ")
     stored(project.reports, sweep())
-    ended = run_invoke("table")
+    ended = run_invoke("table", "--full")
     assert ended.returncode == 0
     assert "passing over a reference set: broken.toml" in ended.stderr
     assert "### Prefill Speed" in ended.stdout
@@ -38,7 +38,7 @@ def test_hosts_stand_in_sections_of_their_own(
 ) -> None:
     stored(project.reports, sweep())
     stored(project.reports, sweep(0.5, host="another-card-000000"))
-    run_invoke("table")
+    run_invoke("table", "--full")
     page = (project.reports / "index.html").read_text()
     for host in ("rtx-4090-abc123", "another-card-000000"):
         assert f'<section id="g-{host}-published-hub-april-cuda"' in page
@@ -49,7 +49,7 @@ def test_the_page_is_taken_elsewhere_with_all_it_links_to(
 ) -> None:
     stored(project.reports, sweep())
     copy = project.root / "copy"
-    ended = run_invoke("table", "--out", str(copy))
+    ended = run_invoke("table", "--full", "--out", str(copy))
     assert ended.returncode == 0, ended.stderr
     assert (copy / "index.html").read_bytes() == (
         project.reports / "index.html"
@@ -67,7 +67,7 @@ def test_trials_are_shown_after_the_speeds_and_written_beside_them(
 ) -> None:
     stored(project.reports, sweep())
     stored_trials(project.reports, published_trials())
-    ended = run_invoke("table")
+    ended = run_invoke("table", "--full")
     assert ended.returncode == 0, ended.stderr
     shown = ended.stdout
     assert (
@@ -80,7 +80,7 @@ def test_trials_are_shown_after_the_speeds_and_written_beside_them(
 
 def test_trials_alone_are_enough(project: Project, run_invoke: RunInvoke) -> None:
     stored_trials(project.reports, [made_trial()])
-    ended = run_invoke("table")
+    ended = run_invoke("table", "--full")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("# Agent\n")
     assert not (project.reports / "speed.md").exists()
@@ -91,7 +91,7 @@ def test_without_trials_nothing_is_reported_of_them(
     project: Project, run_invoke: RunInvoke
 ) -> None:
     stored(project.reports, sweep())
-    ended = run_invoke("table")
+    ended = run_invoke("table", "--full")
     assert "Agent" not in ended.stdout
     assert list(project.reports.glob("agent*")) == []
 
@@ -101,9 +101,10 @@ def test_a_profile_shows_the_trials_of_its_own_agent(
 ) -> None:
     stored_trials(project.reports, [made_trial()])
     assert (
-        "Results: Qwen3.5-27B" in run_invoke("table", "--profile", "published").stdout
+        "Results: Qwen3.5-27B"
+        in run_invoke("table", "--full", "--profile", "published").stdout
     )
-    ended = run_invoke("table", "--profile", "smoke")
+    ended = run_invoke("table", "--full", "--profile", "smoke")
     assert ended.returncode == 7
     assert "no records of profile 'smoke'" in ended.stderr
 
@@ -118,7 +119,7 @@ def test_trials_are_taken_elsewhere_without_their_trajectories(
     trajectory.mkdir(parents=True)
     (trajectory / "calls.jsonl").write_text("{}\n")
     copy = project.root / "copy"
-    ended = run_invoke("table", "--out", str(copy))
+    ended = run_invoke("table", "--full", "--out", str(copy))
     assert ended.returncode == 0, ended.stderr
     assert [path.name for path in copy.rglob("*.jsonl")] == ["httpx-post.jsonl"]
     for name in ("agent.md", "trials.csv", "turns.json", "index.html"):

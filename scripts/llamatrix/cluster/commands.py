@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,6 +15,7 @@ from llamatrix.commands.cross_talk import shares_cards
 from llamatrix.commands.doctor import finding, findings_text
 from llamatrix.commands.flags import (
     AgentFlags,
+    AllFlags,
     ContextFlags,
     DoctorFlags,
     MeasureFlags,
@@ -22,7 +23,7 @@ from llamatrix.commands.flags import (
 )
 from llamatrix.commands.pending import Pending, this_site
 from llamatrix.commands.plan import plan_json, plan_text
-from llamatrix.commands.tabulate import tables_of
+from llamatrix.commands.tabulate import summary_of, tables_of
 from llamatrix.config.context import load_context
 from llamatrix.config.matrix import Measurement
 from llamatrix.errors import MeasureError
@@ -40,14 +41,14 @@ _ALL = (Measurement.SPEED, Measurement.SERVE_SPEED, Measurement.AGENT)
 
 def bench(flags: MeasureFlags) -> int:
     planner = _planner(flags, [Measurement.SPEED, Measurement.SERVE_SPEED])
-    return _measured(planner, tables=False)
+    return _measured(planner)
 
 
 def agent(flags: AgentFlags) -> int:
-    return _measured(_planner(flags, [Measurement.AGENT]), tables=True)
+    return _measured(_planner(flags, [Measurement.AGENT]), tables_of)
 
 
-def all_(flags: AgentFlags) -> int:
+def all_(flags: AllFlags) -> int:
     planner = _planner(flags, _ALL)
     context = planner.context
     names = (context.profile, *context.matrix.profiles[context.profile].also)
@@ -60,7 +61,8 @@ def all_(flags: AgentFlags) -> int:
         if (profile := context.matrix.profiles[name]).max_context
         for key in profile.models
     ]
-    return _measured(replace(planner, searches=searches), tables=True)
+    show = tables_of if flags.full else summary_of
+    return _measured(replace(planner, searches=searches), show)
 
 
 def context(flags: ContextFlags) -> None:
@@ -69,7 +71,7 @@ def context(flags: ContextFlags) -> None:
         cluster=flags.cluster, profile=flags.profile, weights_dir=flags.weights_dir
     )
     planner = replace(_planner(taken, ()), searches=[replace(flags, cluster="")])
-    _measured(planner, tables=False)
+    _measured(planner)
     known = plan_search(flags, site=this_site()).known
     store = Store(reports=planner.context.project.reports, kind=CONTEXT)
     for record in store.read_all():
@@ -177,7 +179,7 @@ def driver_id(project: Project) -> str:
     return hashlib.sha256(words.encode()).hexdigest()[:12]
 
 
-def _measured(planner: Planner, *, tables: bool) -> int:
+def _measured(planner: Planner, show: Callable[..., str] | None = None) -> int:
     """Measure on the cluster, say what was done, print tables; return the exit code."""
     flags, project = planner.flags, planner.context.project
     if flags.dry_run:
@@ -198,9 +200,9 @@ def _measured(planner: Planner, *, tables: bool) -> int:
         without_number=outcome.without_number,
     )
     say(tally.summary)
-    if tables:
+    if show:
         pending = _together(plans, planner)
-        print(tables_of(pending, host_slugs={one.site.slug for one in plans}), end="")
+        print(show(pending, host_slugs={one.site.slug for one in plans}), end="")
     _require_all(outcome)
     return NOT_ALL_NUMBERS if outcome.without_number else 0
 

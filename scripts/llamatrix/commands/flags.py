@@ -246,6 +246,14 @@ class AgentFlags(MeasureFlags):
     )
 
 
+_FULL = "print all tables, not a summary"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AllFlags(AgentFlags):
+    full: bool = flag(default=False, text=_FULL)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockFlags:
     check: bool = flag(default=False, text="write nothing; exit 1 if the lock differs")
@@ -343,6 +351,7 @@ class TableFlags:
     profile: str = flag("", "show only this profile's tables (default: all)")
     records: str = flag("", _RECORDS)
     out: str = flag("", "also copy these tables and their records into this folder")
+    full: bool = flag(default=False, text=_FULL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,9 +1,12 @@
 """Rewrite all pages from the records, and return the requested tables."""
 
+import os
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from llamatrix import terminal
+from llamatrix.commands.flags import TableFlags
 from llamatrix.commands.pending import Pending
 from llamatrix.commands.report_view import (
     View,
@@ -36,16 +39,20 @@ from llamatrix.report.views.endpoints import (
     write_endpoints_page,
 )
 from llamatrix.report.views.speed import page
+from llamatrix.report.views.summary import WIDTH, Measured, summary_text
 from llamatrix.report.views.trials import trial_page
 
+_PAGES = ("index.html", "serve-speed.md", "endpoints.md", "context.md", "bisect.md")
 
-def tabulate(profile: str | None, *, out: str | None = None, records: str = "") -> str:
-    """Rewrite every page; return the text of the tables to show.
+
+def tabulate(flags: TableFlags) -> str:
+    """Rewrite every page; return a summary, or the text of all tables.
 
     Needs no GPU, no network and no build: records and matrix are enough. With `out`
     pages and records of what is shown are copied there, to be shipped or compared. Of
     the records of another folder no page is written but in `out`.
     """
+    profile, out, records = flags.profile or None, flags.out, flags.records
     view = load_view(records)
     if profile:
         select_profile(view.matrix, profile)
@@ -64,6 +71,8 @@ def tabulate(profile: str | None, *, out: str | None = None, records: str = "") 
             _export_contexts(
                 {context.host.slug for context in contexts}, view, Path(out)
             )
+        if not flags.full:
+            return _summary((), (), (), (), view)
         known = context_page(newest(contexts)) if contexts else ""
         return known + bisect_page(view.searches) + damaged_text(view.damaged)
     shown = [
@@ -93,19 +102,30 @@ def tabulate(profile: str | None, *, out: str | None = None, records: str = "") 
     if out:
         _export(shown, trials, endpoints, view, Path(out))
         _export_drafts(drafts, view, Path(out))
+    if not flags.full:
+        return _summary(shown, trials, drafts, endpoints, view)
     searches = "" if profile else bisect_page(view.searches)
     return _text(shown, trials, drafts, endpoints, view) + searches
 
 
 def tables_of(pending: Pending, *, host_slugs: Collection[str] = ()) -> str:
     """The tables of what was just measured or reused, on this class of host by default."""
+    return _of(pending, host_slugs, _text)
+
+
+def summary_of(pending: Pending, *, host_slugs: Collection[str] = ()) -> str:
+    """About fifteen lines on the same."""
+    return _of(pending, host_slugs, _summary)
+
+
+def _of(pending: Pending, host_slugs: Collection[str], show: Callable[..., str]) -> str:
     view = load_view(context=pending.context)
     _say_written(_write_all(view), view.project)
     digests = {status.digest for status in pending.speed}
     trials = {status.cell.id for status in pending.trials}
     endpoints = {status.cell.id for status in pending.endpoints}
     slugs = host_slugs or {this_host().slug}
-    return _text(
+    return show(
         [
             group
             for group in view.groups
@@ -148,6 +168,33 @@ def _text(
     if endpoints:
         parts.append(endpoints_page(newest_endpoints(endpoints)))
     return "\n".join(part for part in parts if part) + damaged_text(view.damaged)
+
+
+def _summary(
+    shown: Sequence[Group],
+    trials: Sequence[TrialGroup],
+    drafts: Sequence[SpeedRecord],
+    endpoints: Sequence[EndpointRecord],
+    view: View,
+) -> str:
+    slugs = {group.host_slug for group in shown}
+    slugs |= {group.setup.host_slug for group in trials}
+    measured = Measured(
+        groups=shown,
+        trials=trials,
+        contexts=[one for one in view.contexts if not slugs or one.host.slug in slugs],
+        others=len(drafts) + len(endpoints),
+    )
+    reports = view.project.reports
+    page = next((path for path in _PAGES if (reports / path).exists()), _PAGES[0])
+    text = summary_text(
+        measured,
+        (),
+        page=os.path.relpath(reports / page),
+        paint=terminal.paint,
+        width=min(terminal.size(), WIDTH),
+    )
+    return text + damaged_text(view.damaged)
 
 
 def _write_all(view: View) -> list[Path]:

@@ -65,7 +65,7 @@ def test_the_page_is_made_again_from_the_records(served: Project, search: Run) -
     page = served.reports / "context.md"
     before = page.read_text()
     page.unlink()
-    ended = search("table")
+    ended = search("table", "--full")
     assert ended.returncode == 0, ended.stderr
     assert page.read_text() == before == ended.stdout
 
