@@ -138,6 +138,16 @@ def test_drafts_of_a_sweep_are_cells_on_the_same_weights() -> None:
     assert sooner.spec_digest == cells[1].spec_digest
 
 
+def test_assistant_of_gemma4_drafts_from_a_file_of_its_own() -> None:
+    none, *drafting = shipped_cells("drafts-smoke")[6:]
+    assert none.id == "serve-speed/gemma4-26b-a4b.tiny/current/cpu/none"
+    assert none.draft_engine is None
+    for cell in drafting:
+        assert cell.weights_identity == none.weights_identity
+        assert cell.draft_engine
+        assert cell.draft_engine.weights_key == "gemma4-26b-a4b.tiny-mtp"
+
+
 def test_digests_of_earlier_versions_are_kept() -> None:
     """Records of before a key was added stay those of the same cell."""
     matrix, lock = load_matrix(ROOT / "matrix.toml"), load_lock(ROOT / "matrix.lock")

@@ -216,13 +216,18 @@ def test_missing_key_is_refused_by_name(refused: Callable[[str, str], str]) -> N
         ),
         (
             'type = "draft-mtp"',
-            'type = "ngram-mod"',
-            "drafts.mtp-1.n_max: means nothing for type = 'ngram-mod'",
+            'type = "ngram-cache"',
+            "drafts.mtp-1.n_max: means nothing for type = 'ngram-cache'",
         ),
         (
             'prompts = ["code", "prose", "tool-calls"]',
             'prompts = ["code", "poems"]',
             "sweeps.ngram-drafts.prompts[1]: no known word, got 'poems'",
+        ),
+        (
+            '"ngram-map-k"]',
+            '"ngram-mod"]',
+            "sweeps.ngram-drafts.drafts[2]: 'ngram-mod' remembers earlier requests",
         ),
         (
             'prompts = ["code", "prose", "tool-calls"]',
@@ -244,8 +249,8 @@ def test_missing_key_is_refused_by_name(refused: Callable[[str, str], str]) -> N
         ),
         (
             (
-                'models = ["qwen35-27b", "qwen35-35b-a3b"]\nweights = "tiny"\n'
-                'measure = ["serve-speed"]'
+                'models = ["qwen35-27b", "qwen35-35b-a3b", "gemma4-26b-a4b"]\n'
+                'weights = "tiny"\nmeasure = ["serve-speed"]'
             ),
             'models = ["gemma4-31b"]\nweights = "tiny"\nmeasure = ["serve-speed"]',
             (
@@ -256,13 +261,13 @@ def test_missing_key_is_refused_by_name(refused: Callable[[str, str], str]) -> N
         (
             (
                 'pins = ["current"]\nbuilds = ["cpu"]\n'
-                'models = ["qwen35-27b", "qwen35-35b-a3b"]\nweights = "tiny"\n'
-                'measure = ["serve-speed"]'
+                'models = ["qwen35-27b", "qwen35-35b-a3b", "gemma4-26b-a4b"]\n'
+                'weights = "tiny"\nmeasure = ["serve-speed"]'
             ),
             (
                 'pins = ["june"]\nbuilds = ["cpu"]\n'
-                'models = ["qwen35-27b", "qwen35-35b-a3b"]\nweights = "tiny"\n'
-                'measure = ["serve-speed"]'
+                'models = ["qwen35-27b", "qwen35-35b-a3b", "gemma4-26b-a4b"]\n'
+                'weights = "tiny"\nmeasure = ["serve-speed"]'
             ),
             "profiles.drafts-smoke.pins: llama-server of june does not count drafts",
         ),

@@ -116,9 +116,11 @@ class Pending:
 
     @property
     def engines(self) -> tuple[EngineCell, ...]:
-        """The cells with weights and a build."""
+        """The cells with weights and a build, and those with the drafts' weights."""
+        drafting = (status.cell.draft_engine for status in self.speed)
         return (
             *(status.cell for status in self.speed),
+            *(engine for engine in drafting if engine),
             *(status.cell for status in self.trials if not status.cell.endpoint),
         )
 

@@ -27,6 +27,7 @@ from llamatrix.config.lock import (
 )
 from llamatrix.config.matrix import (
     NO_DRAFT,
+    WITH_SYNTHETIC_ASSISTANT,
     Backend,
     Build,
     DraftType,
@@ -208,13 +209,15 @@ def _serve_cells(
         if name in sweep.drafts
     )
     for engine in engines:
-        with_head = engine
+        with_head, assistant = engine, None
         if head and engine.synthesis:
             synthesis = replace(engine.synthesis, head=True)
             with_head = replace(engine, synthesis=synthesis)
+        if with_head is not engine and engine.model_key in WITH_SYNTHETIC_ASSISTANT:
+            with_head, assistant = engine, with_head
         for name in sweep.drafts or (NO_DRAFT,):
             draft = matrix.drafts.get(name)
-            own = None
+            own = assistant if draft and draft.type is DraftType.MTP else None
             if draft and draft.model:
                 weights = _weights(matrix, lock, draft.model, profile)
                 own = replace(engine, **weights)

@@ -16,6 +16,7 @@ from llamatrix.config.matrix import (
     NO_DRAFT,
     OF_A_SOURCE,
     TOOLS_OF_PI,
+    WITH_SYNTHETIC_ASSISTANT,
     WITH_SYNTHETIC_HEAD,
     AgentKind,
     AgentSetup,
@@ -249,6 +250,11 @@ def _in_served_sweep(matrix: Matrix, sweep: Sweep, path: str) -> Iterator[str]:
             yield _unknown(f"{path}.drafts[{index}]", name, known)
         elif name in sweep.drafts[:index]:
             yield f"{path}.drafts[{index}]: {name!r} is listed twice"
+        elif name in matrix.drafts and matrix.drafts[name].type is DraftType.NGRAM_MOD:
+            yield (
+                f"{path}.drafts[{index}]: {name!r} remembers earlier requests, and those "
+                "of a sweep are alike: it would draft from its own earlier answers"
+            )
     served = any(
         Measurement.SERVE_SPEED in profile.measure
         and matrix.sweeps.get(profile.sweep or "") is sweep
@@ -564,7 +570,8 @@ def _without_head(
     """Models whose synthetic weights have no head to draft with."""
     for model in profile.models:
         local = model in matrix.models and matrix.models[model].local
-        if profile.weights.synthetic and not local and model not in WITH_SYNTHETIC_HEAD:
+        known = (*WITH_SYNTHETIC_HEAD, *WITH_SYNTHETIC_ASSISTANT)
+        if profile.weights.synthetic and not local and model not in known:
             yield (
                 f"{path}: {model}: draft {draft!r} needs a prediction head, and its "
                 "synthetic weights have none"

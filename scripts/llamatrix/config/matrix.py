@@ -44,6 +44,8 @@ NO_DRAFT = "none"
 """The name of decoding without drafts, in sweeps and ids."""
 WITH_SYNTHETIC_HEAD = ("qwen35-27b", "qwen35-35b-a3b", "qwen35-9b", "qwen35-4b")
 """Models whose synthetic weights can have a head for multi-token prediction."""
+WITH_SYNTHETIC_ASSISTANT = ("gemma4-26b-a4b",)
+"""Models whose synthetic weights can have an assistant, a file that drafts for them."""
 EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 

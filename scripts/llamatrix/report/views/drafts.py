@@ -20,12 +20,14 @@ from llamatrix.report.views.cards import card_notes
 from llamatrix.report.views.speed import speed_cell
 from llamatrix.stats.intervals import Estimate, estimate
 
+_POSITIONS = 6
+"""Shown of a draft; those from earlier text have dozens."""
 _NOTES = """\
 - tokens/s are steady means after the first request of each server. A server counts from
   the end of the prompt, so the first token is left out
-- mean length: tokens that one step yields, the verified one included
+- mean length: tokens that one step with a draft yields, the verified one included
 - step cost: time of a step with drafts ÷ without, the break-even: drafting pays where the
-  mean length is above it
+  mean length is above it. None for drafts from earlier text: most steps have none
 - of several clients tokens/s are the sum over the time that they share: until each has
   its first token, or from the first of these to the end of all answers
 - intervals: 95 %, Student's t over processes
@@ -238,7 +240,8 @@ def _positions(counts: Sequence[Drafting]) -> str | None:
         )
         for place in range(places)
     ]
-    return " ".join(f"{100 * accepted / drafts:.0f} %" for accepted in sums)
+    shares = [f"{100 * accepted / drafts:.0f} %" for accepted in sums]
+    return " ".join((*shares[:_POSITIONS], *(["…"] if shares[_POSITIONS:] else [])))
 
 
 def _ratio(result: Result | None, bare: Result | None) -> Estimate | None:
@@ -257,7 +260,10 @@ def _step_cost(result: Result, bare: Result | None) -> Estimate | None:
     costs = [
         math.log(sample.drafting.mean_length * base / own)
         for sample, base in zip(result.rows, bare.steady_means, strict=False)
-        if sample.drafting and (own := sample.steady_tps)
+        if sample.drafting
+        and sample.drafting.draft
+        and sample.drafting.draft.type.has_weights
+        and (own := sample.steady_tps)
     ]
     return estimate(costs) if costs else None
 

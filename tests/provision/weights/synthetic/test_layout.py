@@ -55,8 +55,10 @@ def test_prediction_head_adds_one_block_and_changes_no_other_tensor(
     assert plain.digest() != with_head.digest()
 
 
-def test_prediction_head_is_refused_where_the_architecture_has_none() -> None:
-    with pytest.raises(ProvisionError, match="'gemma4-31b': this architecture has no"):
+def test_assistant_of_unknown_shape_is_refused() -> None:
+    with pytest.raises(
+        ProvisionError, match="'gemma4-31b': the shape of its assistant"
+    ):
         SyntheticSpec(model="gemma4-31b", scale=Scale.TINY, chat_template="", head=True)
 
 

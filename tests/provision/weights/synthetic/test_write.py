@@ -2,6 +2,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from llamatrix.config.matrix import WeightsKind
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.weights.synthetic.layout import layout
 from llamatrix.provision.weights.synthetic.models import MODELS, Scale, SyntheticSpec
+from llamatrix.provision.weights.synthetic.tensors import GgmlType
 from llamatrix.provision.weights.synthetic.write import write
 
 _SHA256 = {
@@ -52,15 +54,27 @@ def test_bytes_are_those_of_this_generator_version(model: str, tmp_path: Path) -
     assert hashlib.sha256(made).hexdigest() == _SHA256[model]
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_reader_finds_the_planned_tensors(model: str, tmp_path: Path) -> None:
+_SPECS = (
+    *map(_spec, MODELS),
+    *(replace(_spec(model), head=True) for model in ("qwen35-4b", "gemma4-26b-a4b")),
+)
+
+
+def test_assistant_has_as_many_tensors_as_the_public_one() -> None:
+    spec = replace(_spec("gemma4-26b-a4b"), scale=Scale.FULL, head=True)
+    types = [tensor.type for tensor in layout(spec).tensors]
+    assert (len(types), types.count(GgmlType.F32)) == (49, 26)
+
+
+@pytest.mark.parametrize("spec", _SPECS, ids=lambda spec: f"{spec.model}-{spec.head}")
+def test_reader_finds_the_planned_tensors(spec: SyntheticSpec, tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
-    write(_spec(model), path, on_bytes=lambda _: None)
+    write(spec, path, on_bytes=lambda _: None)
     found = [
         (t.name, tuple(int(n) for n in t.shape), t.tensor_type.name, int(t.n_bytes))
         for t in GGUFReader(path).tensors
     ]
-    planned = layout(_spec(model)).tensors
+    planned = layout(spec).tensors
     assert found == [(t.name, t.shape, str(t.type), t.bytes) for t in planned]
 
 
@@ -127,9 +141,11 @@ def test_file_larger_than_free_space_is_not_started(
 def test_write_that_fails_half_way_leaves_no_file(tmp_path: Path) -> None:
     program = """
 import resource, sys
+from dataclasses import replace
 from pathlib import Path
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.weights.synthetic.models import Scale, SyntheticSpec
+from llamatrix.provision.weights.synthetic.tensors import GgmlType
 from llamatrix.provision.weights.synthetic.write import write
 resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
 spec = SyntheticSpec(model="qwen35-27b", scale=Scale.TINY, chat_template="")
@@ -155,8 +171,10 @@ def test_full_size_file_is_written_in_a_few_hundred_megabytes(model: str) -> Non
     """Write all tensors into a file that takes no space."""
     program = """
 import re, shutil, sys
+from dataclasses import replace
 from pathlib import Path
 from llamatrix.provision.weights.synthetic.models import Scale, SyntheticSpec
+from llamatrix.provision.weights.synthetic.tensors import GgmlType
 from llamatrix.provision.weights.synthetic.write import write
 endless = shutil.disk_usage("/")._replace(free=2**50)
 shutil.disk_usage = lambda _: endless

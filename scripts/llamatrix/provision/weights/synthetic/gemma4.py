@@ -6,7 +6,11 @@ b8643 takes gate and up of the experts only fused, so they are fused here.
 
 from collections.abc import Iterator
 
-from llamatrix.provision.weights.synthetic.models import Experts, Gemma4
+from llamatrix.provision.weights.synthetic.models import (
+    Experts,
+    Gemma4,
+    Gemma4Assistant,
+)
 from llamatrix.provision.weights.synthetic.tensors import (
     Fill,
     GgmlType,
@@ -43,6 +47,56 @@ def tensors(
         yield layer.matrix("ffn_down", shape.feed_forward, wide)
         if shape.experts:
             yield from _experts(layer, wide, shape.experts)
+        yield layer.plain("post_ffw_norm.weight", wide)
+        yield layer.plain("layer_output_scale.weight", 1)
+    yield Tensor(
+        name="output_norm.weight",
+        shape=(wide,),
+        type=GgmlType.F32,
+        fill=Fill.ALTERNATING,
+    )
+
+
+def assistant_tensors(
+    shape: Gemma4Assistant, *, silent_tokens: tuple[int, ...]
+) -> Iterator[Tensor]:
+    """The file that drafts for a Gemma 4: no keys and values, two projections.
+
+    Names and shapes are what `src/models/gemma4-assistant.cpp` (0c1e570) asks for.
+    """
+    wide, mix = shape.embedding, Mix(types={}, rest=GgmlType.Q8_0)
+    yield Tensor(
+        name="token_embd.weight",
+        shape=(wide, shape.vocabulary),
+        type=mix.rest,
+        fill=Fill.LOUD,
+        silent_rows=silent_tokens,
+    )
+    yield Tensor(
+        name="rope_freqs.weight",
+        shape=(shape.head_dim_full // 2,),
+        type=GgmlType.F32,
+        fill=Fill.PROPORTIONAL_ROPE,
+    )
+    target = shape.target_embedding
+    for name, own in (
+        ("pre", (2 * target, wide)),
+        ("post", (wide, target)),
+    ):
+        yield Tensor(name=f"nextn.{name}_projection.weight", shape=own, type=mix.rest)
+    for index in range(shape.layers):
+        layer = Layer(mix=mix, index=index, of=shape.layers)
+        full = shape.is_attention(index)
+        head = shape.head_dim_full if full else shape.head_dim
+        yield layer.plain("attn_norm.weight", wide)
+        yield layer.matrix("attn_q", wide, head * shape.heads)
+        yield layer.matrix("attn_output", head * shape.heads, wide)
+        yield layer.plain("attn_q_norm.weight", head)
+        yield layer.plain("post_attention_norm.weight", wide)
+        yield layer.plain("ffn_norm.weight", wide)
+        yield layer.matrix("ffn_gate", wide, shape.feed_forward)
+        yield layer.matrix("ffn_up", wide, shape.feed_forward)
+        yield layer.matrix("ffn_down", shape.feed_forward, wide)
         yield layer.plain("post_ffw_norm.weight", wide)
         yield layer.plain("layer_output_scale.weight", 1)
     yield Tensor(

@@ -6,9 +6,9 @@ from typing import assert_never
 from llamatrix.provision.weights.synthetic import gemma4, qwen35
 from llamatrix.provision.weights.synthetic.models import (
     Gemma4,
+    Gemma4Assistant,
     Qwen35,
     SyntheticSpec,
-    shape_of,
 )
 from llamatrix.provision.weights.synthetic.tensors import MIXES, Tensor
 from llamatrix.provision.weights.synthetic.vocabulary import silent_tokens
@@ -31,9 +31,11 @@ class Layout:
 
 def layout(spec: SyntheticSpec) -> Layout:
     """Return the tensors of the file that `write` makes; ProvisionError if unknown."""
-    shape = shape_of(spec.model, spec.scale)
+    shape = spec.shape
     mix, silent = MIXES[spec.model], silent_tokens(shape)
     match shape:
+        case Gemma4Assistant():
+            tensors = gemma4.assistant_tensors(shape, silent_tokens=silent)
         case Qwen35():
             tensors = qwen35.tensors(shape, mix, silent_tokens=silent, head=spec.head)
         case Gemma4():

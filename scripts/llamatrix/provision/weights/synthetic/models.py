@@ -4,6 +4,7 @@ Full-size values come from public key dumps of the real files: Qwen3.5-27B from
 ggml-org/llama.cpp#23792 and #22673, Qwen3.5-35B-A3B from ikawrakow/ik_llama.cpp#1432,
 Gemma4-26B-A4B from `models/ggml-vocab-gemma-4.gguf` in llama.cpp's own tree,
 Gemma4-31B from ggml-org/llama.cpp#21760 and kyuz0/amd-strix-halo-toolboxes#89,
+the assistant of Gemma4-26B-A4B from a public dump of its 49 tensors and keys,
 Qwen3.5-9B from ollama/ollama#16685 and ggml-org/llama.cpp#20761, Qwen3.5-4B from
 huggingface/candle#3821; both have as many parameters as these name.
 Tiny ones are ours: the same structure in the smallest sizes that keep K-quants
@@ -39,14 +40,23 @@ class SyntheticSpec:
     sample: str = ""
     """A text that the vocabulary learns words from; empty for bytes alone."""
     head: bool = False
-    """With a head for multi-token prediction: one block more, for `draft-mtp`."""
+    """For `draft-mtp`: Qwen3.5's file with a head for multi-token prediction, one block
+    more; of Gemma 4 the assistant's file, which drafts for the model's."""
 
     def __post_init__(self) -> None:
-        if self.head and not isinstance(shape_of(self.model, self.scale), Qwen35):
+        shape = shape_of(self.model, self.scale)
+        if self.head and isinstance(shape, Gemma4) and self.model not in _ASSISTANTS:
             raise ProvisionError(
-                f"synthetic weights for {self.model!r}: this architecture has no "
-                "prediction head inside its file"
+                f"synthetic weights for {self.model!r}: the shape of its assistant is "
+                "not known"
             )
+
+    @property
+    def shape(self) -> "Shape":
+        """Of the file: the model's own, or its assistant's."""
+        if self.head and self.model in _ASSISTANTS:
+            return _ASSISTANTS[self.model][self.scale]
+        return shape_of(self.model, self.scale)
 
     @property
     def generator_version(self) -> int:
@@ -143,6 +153,14 @@ class Gemma4:
         return (layer + 1) % self.attention_interval == 0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gemma4Assistant(Gemma4):
+    """Drafts with the keys and values of its target: it has none of its own."""
+
+    target_embedding: int
+    architecture: str = "gemma4-assistant"
+
+
 Shape = Qwen35 | Gemma4
 
 _QWEN_DENSE = Qwen35(
@@ -236,6 +254,36 @@ def _tiny_gemma(experts: Experts | None) -> Gemma4:
         vocabulary=512,
     )
 
+
+_ASSISTANTS: dict[str, dict[Scale, Gemma4Assistant]] = {
+    "gemma4-26b-a4b": {
+        Scale.FULL: Gemma4Assistant(
+            size_label="26B-A4B-assistant",
+            layers=4,
+            embedding=1024,
+            feed_forward=8192,
+            heads=16,
+            kv_heads=8,
+            kv_heads_full=2,
+            attention_interval=4,
+            target_embedding=2816,
+        ),
+        Scale.TINY: Gemma4Assistant(
+            size_label="tiny-assistant",
+            layers=4,
+            embedding=128,
+            feed_forward=256,
+            heads=4,
+            kv_heads=2,
+            kv_heads_full=1,
+            head_dim=64,
+            head_dim_full=128,
+            attention_interval=4,
+            vocabulary=512,
+            target_embedding=256,
+        ),
+    },
+}
 
 _SHAPES: dict[str, dict[Scale, Shape]] = {
     "qwen35-27b": {Scale.FULL: _QWEN_DENSE, Scale.TINY: _tiny_qwen(None)},

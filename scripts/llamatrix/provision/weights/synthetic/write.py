@@ -19,10 +19,10 @@ from llamatrix.provision.weights.synthetic.models import (
     CONTEXT_TOKENS,
     RMS_EPSILON,
     Gemma4,
+    Gemma4Assistant,
     Qwen35,
     Shape,
     SyntheticSpec,
-    shape_of,
 )
 from llamatrix.provision.weights.synthetic.vocabulary import merges_of, vocabulary
 from llamatrix.units import bytes_text
@@ -36,12 +36,17 @@ _QUANTIZATION_VERSION = 2
 
 
 def add_metadata(writer: "GGUFWriter", spec: SyntheticSpec) -> None:
-    shape = shape_of(spec.model, spec.scale)
+    shape = spec.shape
     _add_marks(writer, spec, shape)
-    _add_common(writer, shape, blocks=shape.layers + spec.head)
-    if spec.head:
+    head = spec.head and isinstance(shape, Qwen35)
+    _add_common(writer, shape, blocks=shape.layers + head)
+    if head:
         writer.add_nextn_predict_layers(1)
     match shape:
+        case Gemma4Assistant():
+            writer.add_nextn_predict_layers(shape.layers)
+            writer.add_embedding_length_out(shape.target_embedding)
+            _add_gemma4(writer, shape, shared_kv_layers=shape.layers)
         case Qwen35():
             _add_qwen35(writer, shape)
         case Gemma4():
@@ -97,7 +102,9 @@ def _add_qwen35(writer: "GGUFWriter", shape: Qwen35) -> None:
     writer.add_ssm_inner_size(shape.state * shape.value_heads)
 
 
-def _add_gemma4(writer: "GGUFWriter", shape: Gemma4) -> None:
+def _add_gemma4(
+    writer: "GGUFWriter", shape: Gemma4, *, shared_kv_layers: int = 0
+) -> None:
     full = [shape.is_attention(layer) for layer in range(shape.layers)]
     writer.add_feed_forward_length(shape.feed_forward)
     writer.add_head_count_kv(
@@ -109,7 +116,7 @@ def _add_gemma4(writer: "GGUFWriter", shape: Gemma4) -> None:
     writer.add_value_length_swa(shape.head_dim)
     writer.add_sliding_window(shape.window_tokens)
     writer.add_sliding_window_pattern([not every for every in full])
-    writer.add_shared_kv_layers(0)
+    writer.add_shared_kv_layers(shared_kv_layers)
     writer.add_embedding_length_per_layer_input(0)
     writer.add_final_logit_softcapping(shape.logit_softcap)
     writer.add_rope_dimension_count(shape.head_dim_full)
@@ -152,7 +159,7 @@ def write_header(file: BufferedWriter, spec: SyntheticSpec, plan: Layout) -> Non
     from gguf import GGMLQuantizationType, GGUFWriter
     from gguf.gguf_writer import WriterState
 
-    writer = GGUFWriter(None, shape_of(spec.model, spec.scale).architecture)
+    writer = GGUFWriter(None, spec.shape.architecture)
     add_metadata(writer, spec)
     for tensor in plan.tensors:
         writer.add_tensor_info(
