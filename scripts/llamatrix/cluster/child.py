@@ -1,4 +1,4 @@
-"""The program that measures on a host: `python -m llamatrix.cluster.child DRIVER`.
+"""The program that measures on a host: `python -m llamatrix.cluster.child DRIVER LANE`.
 
 It reads orders as JSON lines from standard input and writes what `protocol.py` describes
 to standard output. Records also lie in the host's spool until the driver has them. It
@@ -9,13 +9,15 @@ import io
 import os
 import queue
 import shutil
+import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from functools import cache
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from llamatrix.cluster.protocol import (
@@ -105,7 +107,9 @@ class Child:
     def answer(self, message: Survey | Provide | Order | Taken) -> None:
         match message:
             case Survey():
-                self._send_spooled()
+                if message.collect:
+                    _end_predecessors()
+                    self._send_spooled()
                 self._wire.send(_surveyed(message, self._project))
             case Provide():
                 self._wire.send(Finished(problem=_problem_of(self._provide, message)))
@@ -183,6 +187,19 @@ class Child:
             self._wire.send(piece)
         self._wire.send(line)
         self._sent.add(line_sha256(line.line))
+
+
+def _end_predecessors() -> None:
+    """End children of the same driver and lane that it has lost and we would wait for.
+
+    What they measured is in the spool.
+    """
+    own = Path("/proc/self/cmdline").read_bytes()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            other = entry.name != str(os.getpid())
+            if other and (entry / "cmdline").read_bytes() == own:
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 def _surveyed(survey: Survey, project: Project) -> Surveyed:

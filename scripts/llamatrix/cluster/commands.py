@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from llamatrix.cluster.driver import Driver, Outcome, describe
+from llamatrix.cluster.driver import SILENCE_S, Driver, Outcome, describe
 from llamatrix.cluster.lanes import open_transport
 from llamatrix.cluster.planning import ClassPlan, Planner, SiteClass
 from llamatrix.commands.bench import NOT_ALL_NUMBERS, Tally
@@ -40,16 +40,16 @@ _ALL = (Measurement.SPEED, Measurement.SERVE_SPEED, Measurement.AGENT)
 
 
 def bench(flags: MeasureFlags) -> int:
-    planner = _planner(flags, [Measurement.SPEED, Measurement.SERVE_SPEED])
+    planner = planner_of(flags, [Measurement.SPEED, Measurement.SERVE_SPEED])
     return _measured(planner)
 
 
 def agent(flags: AgentFlags) -> int:
-    return _measured(_planner(flags, [Measurement.AGENT]), tables_of)
+    return _measured(planner_of(flags, [Measurement.AGENT]), tables_of)
 
 
 def all_(flags: AllFlags) -> int:
-    planner = _planner(flags, _ALL)
+    planner = planner_of(flags, _ALL)
     context = planner.context
     names = (context.profile, *context.matrix.profiles[context.profile].also)
     searches = [
@@ -70,7 +70,7 @@ def context(flags: ContextFlags) -> None:
     taken = MeasureFlags(
         cluster=flags.cluster, profile=flags.profile, weights_dir=flags.weights_dir
     )
-    planner = replace(_planner(taken, ()), searches=[replace(flags, cluster="")])
+    planner = replace(planner_of(taken, ()), searches=[replace(flags, cluster="")])
     _measured(planner)
     known = plan_search(flags, site=this_site()).known
     store = Store(reports=planner.context.project.reports, kind=CONTEXT)
@@ -88,14 +88,14 @@ def plan(flags: PlanFlags) -> str:
         again=flags.again,
         retry=flags.retry,
     )
-    return _plan(_planner(asked, _ALL), as_json=flags.json)
+    return _plan(planner_of(asked, _ALL), as_json=flags.json)
 
 
 def doctor(flags: DoctorFlags) -> None:
     """Print what each host is, and what keeps it from measuring with this checkout."""
-    planner = _planner(MeasureFlags(cluster=flags.cluster), ())
+    planner = planner_of(MeasureFlags(cluster=flags.cluster), ())
     project = planner.context.project
-    with _driver(planner, ask_hub=False) as driver:
+    with driver_of(planner, ask_hub=False) as driver:
         hosts, unfit = driver.survey()
     report = [
         finding(
@@ -112,7 +112,7 @@ def doctor(flags: DoctorFlags) -> None:
 
 
 def _plan(planner: Planner, *, as_json: bool = False) -> str:
-    with _driver(planner, ask_hub=False) as driver:
+    with driver_of(planner, ask_hub=False) as driver:
         hosts, unfit = driver.survey()
     for name, why in unfit.items():
         say(f"{name}: left out: {why}")
@@ -146,7 +146,7 @@ def _nowhere(planner: Planner, sites: Collection[SiteClass]) -> list[str]:
     ]
 
 
-def _planner(flags: MeasureFlags, kinds: Collection[Measurement]) -> Planner:
+def planner_of(flags: MeasureFlags, kinds: Collection[Measurement]) -> Planner:
     loaded = load_context(
         flags.profile, model=flags.model, weights_dir=flags.weights_dir
     )
@@ -159,7 +159,9 @@ def _planner(flags: MeasureFlags, kinds: Collection[Measurement]) -> Planner:
 
 
 @contextmanager
-def _driver(planner: Planner, *, ask_hub: bool = True) -> Iterator[Driver]:
+def driver_of(
+    planner: Planner, *, ask_hub: bool = True, silence_s: float = SILENCE_S
+) -> Iterator[Driver]:
     project = planner.context.project
     transport = open_transport(planner.flags.cluster, project, driver_id(project))
     try:
@@ -168,6 +170,7 @@ def _driver(planner: Planner, *, ask_hub: bool = True) -> Iterator[Driver]:
             planner,
             shares_cards=lambda slug: shares_cards(project, slug),
             ask_hub=ask_hub,
+            silence_s=silence_s,
         )
     finally:
         transport.close()
@@ -187,7 +190,7 @@ def _measured(planner: Planner, show: Callable[..., str] | None = None) -> int:
         return 0
     with (
         exclusive(project.reports / ".cluster.lock", purpose="driving a cluster"),
-        _driver(planner) as driver,
+        driver_of(planner) as driver,
     ):
         outcome, plans = driver.run()
     if not plans:

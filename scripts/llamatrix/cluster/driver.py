@@ -141,7 +141,7 @@ class Driver:
             try:
                 lane = self._transport.open(name, None)
                 try:
-                    fit.append(self._surveyed(lane, name))
+                    fit.append(self._surveyed(lane, name, collect=False))
                 finally:
                     stop(lane)
             except BenchError as error:
@@ -377,10 +377,10 @@ class Driver:
 
     # Conversations with a child
 
-    def _surveyed(self, lane: Lane, name: str) -> Host:
+    def _surveyed(self, lane: Lane, name: str, *, collect: bool = True) -> Host:
         """Survey a host and take in what it kept; UnfitHostError where it does not fit."""
         engines, agents = self._planner.engines
-        lane.send(encode(Survey(engines=engines, agents=agents)))
+        lane.send(encode(Survey(collect=collect, engines=engines, agents=agents)))
         batch = Batch()
         for message in self._answers(lane, name, batch):
             if isinstance(message, Surveyed):
@@ -389,7 +389,8 @@ class Driver:
             raise LaneLostError("no answer to the survey")
         if batch.taken:
             lane.send(encode(Taken(lines=tuple(batch.taken))))
-            say(f"{name}: handed in {batch.kept} records of an earlier run")
+            if batch.kept:
+                say(f"{name}: handed in {batch.kept} records of an earlier run")
         if problem := unfit(message, self._project):
             raise UnfitHostError(problem)
         whole, cards = self._planner.classes_of(message)

@@ -127,8 +127,9 @@ class PipeLane:
         return LaneLostError(last or f"the child ended with exit code {code}")
 
 
-def child_argv(driver: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "llamatrix.cluster.child", driver)
+def child_argv(driver: str, card: int | None) -> tuple[str, ...]:
+    lane = "host" if card is None else f"card-{card}"
+    return (sys.executable, "-m", "llamatrix.cluster.child", driver, lane)
 
 
 def child_environment(card: int | None, outer: Mapping[str, str]) -> dict[str, str]:
@@ -153,7 +154,7 @@ class LocalTransport:
 
     def open(self, _host: str, card: int | None) -> Lane:
         env = child_environment(card, os.environ)
-        return PipeLane(child_argv(self._driver), env, self._project.root)
+        return PipeLane(child_argv(self._driver, card), env, self._project.root)
 
     def close(self) -> None:
         return
@@ -173,7 +174,7 @@ class SshTransport:
     def open(self, host: str, card: int | None) -> Lane:
         ours = {k: v for k, v in os.environ.items() if k.startswith(_OURS)}
         words = [f"{k}={v}" for k, v in child_environment(card, ours).items()]
-        program = shlex.join(["env", *words, *child_argv(self._driver)])
+        program = shlex.join(["env", *words, *child_argv(self._driver, card)])
         command = f"cd {shlex.quote(str(self._project.root))} && exec {program}"
         argv = (*_SSH, host, command)
         return PipeLane(argv, os.environ, self._project.root)

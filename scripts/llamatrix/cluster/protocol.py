@@ -26,8 +26,10 @@ PIECE_BYTES = 48 << 10
 
 
 class Survey(msgspec.Struct, tag="survey", frozen=True, kw_only=True):
-    """Asks what the host is and for records that a lost driver did not get."""
+    """Asks what the host is."""
 
+    collect: bool
+    """Whether to hand in first what a lost driver did not get."""
     engines: tuple[Cell, ...] = ()
     """One cell of each pin and build of the plan."""
     agents: tuple[AgentCell, ...] = ()

@@ -65,6 +65,7 @@ class Keeper:
         self._root = Path(root)
         self._driver = driver
         self._lanes: dict[int, PipeLane] = {}
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 
     def warning(self) -> str:
         """Say what Ray may do to a measurement on this host; empty for nothing."""
@@ -78,7 +79,7 @@ class Keeper:
     def open(self, card: int | None) -> int:
         env = child_environment(card, self._environment)
         number = max(self._lanes, default=0) + 1
-        self._lanes[number] = PipeLane(child_argv(self._driver), env, self._root)
+        self._lanes[number] = PipeLane(child_argv(self._driver, card), env, self._root)
         return number
 
     def send(self, number: int, line: bytes) -> None:
@@ -89,6 +90,13 @@ class Keeper:
 
     def close(self, number: int) -> None:
         self._lanes[number].close()
+
+
+def _end_with(raylet: int) -> None:
+    """End this worker, and with it the children, when its raylet is gone."""
+    while os.getppid() == raylet:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 class RayLane:
@@ -218,6 +226,7 @@ def _connect(spec: str) -> None:
             address=spec,
             log_to_driver=False,
             logging_level="error",
+            _node_ip_address=_own_address(spec),
             runtime_env={"env_vars": {"PYTHONPATH": sources}},
         )
     except (
@@ -232,6 +241,20 @@ def _connect(spec: str) -> None:
         ) from error
     finally:
         patience.cancel()
+
+
+def _own_address(spec: str) -> str | None:
+    """Return this machine's address on the way to the head; Ray would ask the internet."""
+    host, _, port = spec.rpartition(":")
+    if not host:
+        return None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+        try:
+            way.connect((host, int(port)))
+        except OSError:
+            return None
+        address: str = way.getsockname()[0]
+        return address
 
 
 def _answers(address: tuple[str, int]) -> bool:
