@@ -1,5 +1,6 @@
 """Pins by path and by binaries: hashed as they are, and marked unproven."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,11 @@ from llamatrix.config.matrix import Pin
 from llamatrix.errors import MatrixError, ProvisionError
 from llamatrix.project import Project
 from llamatrix.provision.build import TARGETS, compiled_by, provide_build
-from llamatrix.provision.local_pins import provide_tree, with_local_pins
+from llamatrix.provision.local_pins import (
+    provide_tree,
+    shared_tree,
+    with_local_pins,
+)
 from llamatrix.provision.resolve import with_named_pin
 
 
@@ -80,6 +85,23 @@ def test_unchanged_files_of_the_copy_keep_their_times(
     provide_tree(hashed(context, pin), pin, context.project.cache)
     after = {path.name: path.stat().st_mtime_ns for path in copy.iterdir()}
     assert {name for name in before if before[name] != after[name]} == {"main.cpp"}
+
+
+def test_commits_of_a_repository_are_compiled_in_one_tree(
+    context: Context, tree: Path, tmp_path: Path
+) -> None:
+    """What two commits have in common keeps its time: Ninja does not compile it again."""
+    newer = tmp_path / "newer"
+    shutil.copytree(tree, newer)
+    (newer / "CMakeLists.txt").write_text("project(other)\n")
+    (newer / "more.cpp").touch()
+    times = []
+    for source in (tree, newer, tree):
+        with shared_tree(source, "https://host/repo", context.project.cache) as shared:
+            files = {path.name for path in shared.rglob("*") if path.is_file()}
+            assert files == {path.name for path in source.rglob("*") if path.is_file()}
+            times.append((shared / ".gitignore").stat().st_mtime_ns)
+    assert len(set(times)) == 1
 
 
 def test_tree_edited_after_it_was_hashed_is_refused(

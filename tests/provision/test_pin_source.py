@@ -9,7 +9,11 @@ import pytest
 from llamatrix.config import load
 from llamatrix.config.cell import Cell
 from llamatrix.errors import ProvisionError
-from llamatrix.provision.pin_source import lists_of, require_known_flags
+from llamatrix.provision.pin_source import (
+    lists_of,
+    require_known_flags,
+    without_unknown_flags,
+)
 from llamatrix.provision.weights.tensor_types import TENSOR_TYPES
 
 COMMIT = "b" * 40
@@ -95,3 +99,16 @@ def test_no_tensor_type_of_the_newest_source_is_missing(user_cache: Path) -> Non
         types = {number: name for number, name in types.items() if name != "count"}
         known = {number: TENSOR_TYPES[number][0].lower() for number in types}
         assert known == types
+
+
+def test_flags_that_a_tree_lacks_are_left_out_where_the_sweep_sets_them(
+    sources: Path, cells: tuple[Cell, ...]
+) -> None:
+    tree = sources / COMMIT
+    program = tree / "tools/llama-bench/llama-bench.cpp"
+    program.write_text('if (arg == "-sm") {}\n')
+    sweep = msgspec.structs.replace(cells[0].sweep, split_mode="layer", n_cpu_moe=3)
+    kept, unknown = without_unknown_flags(sweep, tree)
+    assert unknown == ("-ncmoe",)
+    assert (kept.split_mode, kept.n_cpu_moe) == ("layer", None)
+    assert without_unknown_flags(sweep, tree / "elsewhere") == (sweep, ())

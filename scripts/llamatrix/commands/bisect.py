@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from llamatrix import __version__
 from llamatrix.commands.bisect_step import (
     Builds,
     CheckJudge,
-    Finding,
     Judge,
     SpeedJudge,
 )
@@ -211,20 +212,28 @@ class _Running:
             say(f"step {len(self.steps) + 1}: {commit.key} ({commit.about})")
             builds.count, builds.seconds = 0, 0.0
             end = self.steps.get(self.state.last)
-            finding = judge.judge(commit, end, left_s=deadline - started)
-            if finding.unfinished:
-                say(f"{commit.key}: not decided yet: {finding.unfinished}")
+            step = judge.judge(
+                self._blank(position), commit, end, left_s=deadline - started
+            )
+            if isinstance(step, str):
+                say(f"{commit.key}: not decided yet: {step}")
                 return
             seconds = time.monotonic() - started
-            step = self._step(position, finding, builds, seconds)
+            step = msgspec.structs.replace(
+                step,
+                reason=without_folders(step.reason),
+                builds=builds.count,
+                build_s=builds.seconds,
+                seconds=seconds,
+                measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            )
             self.store.append(step)
             self.steps[position] = step
             longest_s = max(longest_s, seconds)
             say(step_text(step))
 
-    def _step(
-        self, position: int, finding: Finding, builds: Builds, seconds: float
-    ) -> BisectStep:
+    def _blank(self, position: int) -> BisectStep:
+        """Return the step of a commit of which nothing is known."""
         commits = self.range.commits
         return BisectStep(
             search=self.search,
@@ -239,19 +248,8 @@ class _Running:
             commit=commits[position].sha,
             about=commits[position].about,
             what=self.flags.check or SPEED,
-            case=finding.case,
-            verdict=finding.verdict,
-            mark=finding.mark,
-            reason=without_folders(finding.reason),
-            margin=finding.margin,
-            ratio=finding.ratio,
-            interval=finding.interval,
-            pairs=finding.pairs,
-            builds=builds.count,
-            build_s=builds.seconds,
-            seconds=seconds,
             host=this_host(),
-            measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            measured_at="",
             made_by=f"llamatrix {__version__}",
         )
 

@@ -20,10 +20,10 @@ from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import running
 from llamatrix.errors import MeasureError, ProvisionError, ServeError
-from llamatrix.exclusive import exclusive
 from llamatrix.measure.disturbances import Watch
 from llamatrix.measure.templates.checks import Conformance
 from llamatrix.measure.templates.suite import check_template
+from llamatrix.measuring import measuring
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import CompileError
@@ -46,34 +46,20 @@ _OUTPUT_TIMEOUT_S = 600
 _UNTESTABLE = (CompileError, UnknownFlagError)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """What one step found; the fields mean what they mean in its record."""
-
-    verdict: Verdict
-    mark: Mark
-    case: str
-    reason: str = ""
-    margin: float = 0.0
-    ratio: float | None = None
-    interval: tuple[float, float] | None = None
-    pairs: int = 0
-    unfinished: str = ""
-    """Why the same command must be run again before this is known; empty if it is."""
-
-
-def skipped(reason: str, *, case: str) -> Finding:
-    """Return the finding on a commit that cannot be tested."""
-    return Finding(
-        verdict=Verdict.INCONCLUSIVE, mark=Mark.SKIPPED, case=case, reason=reason
-    )
-
-
 class Judge(Protocol):
     def judge(
-        self, commit: Commit, end: BisectStep | None, *, left_s: float
-    ) -> Finding:
-        """Judge a commit; `end` is what the bad end showed, None for the bad end."""
+        self,
+        blank: BisectStep,
+        commit: Commit,
+        end: BisectStep | None,
+        *,
+        left_s: float,
+    ) -> BisectStep | str:
+        """Fill in what is found of a commit; `end` is the bad end, None to judge that.
+
+        A text says why the same command must be run again before it is known. A blank
+        step is one that is skipped.
+        """
         ...
 
 
@@ -107,8 +93,13 @@ class SpeedJudge:
     _unbuilt: str = ""
 
     def judge(
-        self, commit: Commit, end: BisectStep | None, *, left_s: float
-    ) -> Finding:
+        self,
+        blank: BisectStep,
+        commit: Commit,
+        end: BisectStep | None,
+        *,
+        left_s: float,
+    ) -> BisectStep | str:
         """The bad end is compared in every cell, and the search follows the worst."""
         breaks = end is not None and end.verdict is Verdict.BROKEN
         sequential = _RUNS if breaks else STEP
@@ -132,7 +123,7 @@ class SpeedJudge:
             sequential=sequential,
         )
         if result is None or self._unbuilt:
-            return skipped(self._unbuilt, case=case)
+            return msgspec.structs.replace(blank, case=case, reason=self._unbuilt)
         cell = _worst(result.judgement.cells)
         found = cell.comparison
         broken = cell.verdict is Verdict.BROKEN
@@ -141,8 +132,10 @@ class SpeedJudge:
         notes = found.notes if broken or not cell.verdict.decided else ()
         flaky = any("gave no value" in pair.reason for pair in found.left_out)
         ran = bool(found.used) if breaks else cell.verdict.decided
-        short = not (ran or broken or flaky) and len(found.used) < sequential.looks[-1]
-        return Finding(
+        if not (ran or broken or flaky) and len(found.used) < sequential.looks[-1]:
+            return "; ".join(found.notes)
+        return msgspec.structs.replace(
+            blank,
             verdict=cell.verdict,
             mark=mark,
             case=case or _followed(cell.id),
@@ -153,7 +146,6 @@ class SpeedJudge:
             if found.interval
             else None,
             pairs=len(found.used),
-            unfinished="; ".join(found.notes) if short else "",
         )
 
     def _arms(self, commit: Commit) -> tuple[Context, str, list[str]]:
@@ -217,11 +209,12 @@ class CheckJudge:
 
     def judge(
         self,
+        blank: BisectStep,
         commit: Commit,
         end: BisectStep | None,  # noqa: ARG002
         *,
         left_s: float,  # noqa: ARG002
-    ) -> Finding:
+    ) -> BisectStep | str:
         if not self._known:
             try:
                 self._known.append(self._outcome(self.good))
@@ -230,10 +223,12 @@ class CheckJudge:
         try:
             why = _difference(self._known[0], self._outcome(commit))
         except _UNTESTABLE as error:
-            return skipped(f"does not build: {error}", case=self.model)
+            why = f"does not build: {error}"
+            return msgspec.structs.replace(blank, case=self.model, reason=why)
         except (MeasureError, NoAnswerError, ServeError, WrongAnswerError) as error:
             why = f"does not serve: {error}"
-        return Finding(
+        return msgspec.structs.replace(
+            blank,
             verdict=Verdict.BROKEN if why else Verdict.SAME,
             mark=Mark.BAD if why else Mark.GOOD,
             case=self.model,
@@ -245,11 +240,10 @@ class CheckJudge:
         cell = cell_to_serve(context, model=self.model, pin=commit.key)
         with self.builds.timed(commit.key):
             launch = launch_of(cell, context)
-        lock = context.project.cache / "measuring.lock"
         log = context.project.logs / f"bisect-{self.what}-{commit.key}.log"
-        with exclusive(lock, purpose=f"checking {self.what}"):
+        with measuring(purpose=f"checking {self.what}"):
             if self.what == "output":
-                return _output(launch, context, commit)
+                return _output(launch, log)
             return check_template(launch, name=self.model, pin=commit.key, log=log)
 
 
@@ -257,9 +251,8 @@ class _Completion(msgspec.Struct):
     content: str
 
 
-def _output(launch: Launch, context: Context, commit: Commit) -> str:
+def _output(launch: Launch, log: Path) -> str:
     """Return what the model writes at temperature 0, with a fixed seed."""
-    log = context.project.logs / f"bisect-output-{commit.key}.log"
     request = {
         "prompt": _PROMPT,
         "n_predict": _OUTPUT_TOKENS,

@@ -25,10 +25,10 @@ class BisectStep(Envelope, frozen=True, kw_only=True):
     """Date and subject of the commit."""
     what: str
     """`speed`, or the check: `output` or `template`."""
-    case: str
+    case: str = ""
     """The glob of the cell that the search follows, or the model of a check."""
-    verdict: Verdict
-    mark: Mark
+    verdict: Verdict = Verdict.INCONCLUSIVE
+    mark: Mark = Mark.SKIPPED
     reason: str = ""
     """Why it is skipped or broken, and what was left out to test it."""
     margin: float = 0.0
@@ -41,7 +41,7 @@ class BisectStep(Envelope, frozen=True, kw_only=True):
     builds: int = 0
     """Compiled for this step, and not in the cache: the commit, or the good end too."""
     build_s: float = 0.0
-    seconds: float
+    seconds: float = 0.0
     """Of the whole step."""
 
     @property

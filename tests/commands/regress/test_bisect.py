@@ -35,6 +35,10 @@ class Repository:
         self.shas = git(folder, "rev-list", "--reverse", "HEAD").split()
 
     def commit(self, subject: str) -> None:
+        program = self.folder / "tools/llama-bench/llama-bench.cpp"
+        program.parent.mkdir(parents=True, exist_ok=True)
+        flag = "-mg" if subject.startswith("change") else "-dev"
+        program.write_text(f'if (arg == "{flag}") {{}}\n')
         (self.folder / "CMakeLists.txt").write_text(f"# {subject}\n")
         git(self.folder, "add", ".")
         git(self.folder, "commit", "--quiet", "-m", subject)
@@ -168,6 +172,25 @@ def test_a_search_that_the_budget_cut_short_goes_on(
     assert first.returncode in {2, 12}, first.stderr
     ended = bisect(*_TG, "--json", **wishes)
     assert json.loads(ended.stdout)["culprits"] == [repository.shas[3]]
+
+
+def test_a_flag_that_a_commit_does_not_know_is_left_out(
+    repository: Repository, bisect: Bisect
+) -> None:
+    matrix = repository.project.matrix_file
+    text = matrix.read_text()
+    matrix.write_text(
+        text.replace("[sweeps.smoke]\n", "[sweeps.smoke]\nmain_gpu = 0\n")
+    )
+    repository.commit("without the flag")
+    repository.shas = git(repository.folder, "rev-list", "--reverse", "HEAD").split()
+    repository.stock()
+    ended = bisect("--good", "master~1", *_TG, "--json")
+    assert ended.returncode == 0, ended.stderr
+    (step,) = json.loads(ended.stdout)["steps"]
+    sha = repository.shas[-1][:12]
+    assert step["reason"] == f"{sha} does not know -mg: left out there alone"
+    assert step["verdict"] == "SAME"
 
 
 def test_a_moved_branch_begins_a_search_of_its_own(
