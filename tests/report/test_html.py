@@ -26,12 +26,12 @@ from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.formats import size_text
 from llamatrix.report.inputs import read_speed_index, read_trial_index
-from llamatrix.report.pages import write_pages
+from llamatrix.report.pages import PageInputs, write_pages
 from llamatrix.report.plots import GRID, TEXT, inline_svg
 from llamatrix.report.render.html import Page, Section, render
 from llamatrix.report.speed import groups
 from llamatrix.report.table import Table, number, numbers
-from llamatrix.report.trials import SCRIPTED, trial_groups
+from llamatrix.report.trials import trial_groups
 from llamatrix.trials.trial_result import Broken
 
 _VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -76,12 +76,14 @@ def written(
     index = read_speed_index(stored(reports, records))
     trial_index = read_trial_index(stored_trials(reports, trials or []))
     write_pages(
-        groups(index.records, models=MODELS),
+        PageInputs(
+            groups=groups(index.records, models=MODELS),
+            index=index,
+            sets=[blog()],
+            trials=trial_groups(trial_index.records, models=MODELS),
+            trial_index=trial_index,
+        ),
         reports,
-        index=index,
-        sets=[blog()],
-        trials=trial_groups(trial_index.records, models=MODELS),
-        trial_index=trial_index,
     )
     return (reports / "index.html").read_text()
 
@@ -222,10 +224,10 @@ def test_trials_stand_in_the_summary_and_in_sections_of_their_own(page: Seen) ->
 
 def test_everything_about_scripted_trials_says_so(tmp_path: Path) -> None:
     seen = parsed(written([], tmp_path, published_trials(script="solution")))
-    text = "".join(seen.texts)
-    tables = len(seen.of("table")) - 2  # the summary's has a column, records a row
-    figures = len(seen.of("figure"))
-    assert text.lower().count(SCRIPTED) >= tables + figures
+    sections = {one["id"] for one in seen.of("section") if one["id"].startswith("a-")}
+    badges = [one for one in seen.of("span") if one.get("class") == "badge"]
+    assert len(badges) == len(sections) + 1  # the legend tells what it means
+    assert "".join(seen.texts).count("no quality claim") == 2  # … and the fact `speaks`
 
 
 def test_a_curve_tells_its_band_and_who_was_never_correct(page: Seen) -> None:

@@ -90,4 +90,4 @@ def test_words_of_a_model_cannot_break_the_page() -> None:
 def test_a_scripted_groups_ratings_carry_its_caveat() -> None:
     trial = made_trial(script="solution")
     (table,) = judge_tables(trial_groups([trial])[0], [made_rating(trial)])
-    assert "no quality claim" in table.caption
+    assert "scripted" in table.caption

@@ -64,7 +64,7 @@ def test_a_test_at_a_depth_has_rows_of_its_own() -> None:
         )
     ]
     text = page(groups(records))
-    assert "| 512 @ d8192" in text
+    assert "512 @ d8192 |" in text
     assert "Generation Speed (tg128 @ d8192)" in text
     assert "| pp512 @ d8192" in text
 
@@ -168,7 +168,7 @@ def test_a_failure_is_reported_in_its_cell() -> None:
     (group,) = groups([made_record(outcome=failed)])
     prefill = next(table for table in tables(group) if table.caption.startswith("Pre"))
     assert [[cell.text for cell in row] for row in prefill.cells] == [
-        ["512", "out of memory"]
+        ["Qwen3.5-27B", "out of memory"]
     ]
 
 

@@ -20,6 +20,12 @@ from llamatrix.records.context_record import CONTEXT, ContextRecord
 from llamatrix.records.endpoint_record import ENDPOINT, EndpointRecord
 from llamatrix.records.hand_run import BY_HAND
 from llamatrix.records.judge_record import JUDGE, JudgeRecord
+from llamatrix.records.pair_records import (
+    REPLAY_PAIRS,
+    SPEED_PAIRS,
+    ReplayRun,
+    SpeedRun,
+)
 from llamatrix.records.speed_record import SERVE_SPEED, SpeedRecord
 from llamatrix.records.store import DamagedLine, Store
 from llamatrix.records.trial_record import TrialRecord
@@ -27,6 +33,7 @@ from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.reference_set import find_set
 from llamatrix.report.inputs import (
     Published,
+    RecordIndex,
     SpeedIndex,
     TrialIndex,
     load_published,
@@ -52,15 +59,25 @@ class View:
     """The agent's, likewise."""
     judge_records: tuple[JudgeRecord, ...]
     """Of models, on trials' work: never part of pass or fail."""
-    contexts: tuple[ContextRecord, ...]
-    drafts: tuple[SpeedRecord, ...]
+    context_index: RecordIndex[ContextRecord]
+    served: SpeedIndex
     """Of servers, with drafts and without."""
+    runs: tuple[SpeedRun | ReplayRun, ...]
+    """The pairs of `invoke regress`."""
     current: frozenset[str]
     """Spec digests of all cells the matrix has now."""
     endpoints: tuple[EndpointRecord, ...]
     searches: tuple[Bisection, ...]
     damaged: tuple[DamagedLine, ...]
     """Lines of all these kinds that cannot be read."""
+
+    @property
+    def contexts(self) -> tuple[ContextRecord, ...]:
+        return self.context_index.records
+
+    @property
+    def drafts(self) -> tuple[SpeedRecord, ...]:
+        return self.served.records
 
 
 def project_with(records: str) -> Project:
@@ -103,6 +120,8 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
     drafts = read_index(project.reports, SERVE_SPEED)
     endpoints = read_index(project.reports, ENDPOINT)
     bisects = read_index(project.reports, BISECT)
+    pairs = read_index(project.reports, SPEED_PAIRS)
+    replays = read_index(project.reports, REPLAY_PAIRS)
     return View(
         project=project,
         matrix=matrix,
@@ -111,13 +130,14 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
         trial_index=trial_index,
         trials=trial_groups(trial_index.records, models=models, current=current),
         judge_records=judge_records.records,
-        contexts=contexts.records,
-        drafts=drafts.records,
+        context_index=contexts,
+        served=drafts,
+        runs=(*pairs.records, *replays.records),
         current=current,
         endpoints=endpoints.records,
         searches=bisections(bisects.records),
         damaged=(
-            *drafts.damaged,
+            *(*drafts.damaged, *pairs.damaged, *replays.damaged),
             *(*index.damaged, *trial_index.damaged),
             *(*contexts.damaged, *judge_records.damaged),
             *(*endpoints.damaged, *bisects.damaged),

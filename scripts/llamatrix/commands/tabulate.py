@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from llamatrix import terminal
@@ -27,7 +28,8 @@ from llamatrix.records.hand_run import BY_HAND
 from llamatrix.records.judge_record import JUDGE, trial_name
 from llamatrix.records.speed_record import SERVE_SPEED, SpeedRecord
 from llamatrix.records.store import Store
-from llamatrix.report.pages import damaged_text, write_pages
+from llamatrix.report.inputs import RecordIndex
+from llamatrix.report.pages import PageInputs, damaged_text, write_pages
 from llamatrix.report.speed import Group
 from llamatrix.report.trials import TrialGroup
 from llamatrix.report.views.bisect import bisect_page
@@ -38,6 +40,7 @@ from llamatrix.report.views.endpoints import (
     newest_endpoints,
     write_endpoints_page,
 )
+from llamatrix.report.views.regressions import file_of_pairs
 from llamatrix.report.views.speed import page
 from llamatrix.report.views.summary import WIDTH, Measured, summary_text
 from llamatrix.report.views.trials import trial_page
@@ -100,7 +103,7 @@ def tabulate(flags: TableFlags) -> str:
         raise ReportError(f"no records of profile {profile!r} yet; run `invoke all`")
     _say_written(written, view.project)
     if out:
-        _export(shown, trials, endpoints, view, Path(out))
+        _export(shown, trials, endpoints, drafts, view, Path(out))
         _export_drafts(drafts, view, Path(out))
     if not flags.full:
         return _summary(shown, trials, drafts, endpoints, view)
@@ -200,18 +203,15 @@ def _summary(
 def _write_all(view: View) -> list[Path]:
     """What there are records for: speeds and trials, and the page of contexts."""
     written = []
-    if view.groups or view.trials or view.searches:
-        written += write_pages(
-            view.groups,
-            view.project.reports,
-            index=view.index,
-            sets=published_sets(view.project, view.matrix),
+    if view.groups or view.trials or view.drafts or view.contexts or view.searches:
+        inputs = replace(
+            _inputs(view),
+            groups=view.groups,
             trials=view.trials,
-            trial_index=view.trial_index,
-            judge_records=view.judge_records,
             searches=view.searches,
             damaged=view.damaged,
         )
+        written += write_pages(inputs, view.project.reports)
     reports = view.project.reports
     for path in (
         write_draft_page(view.drafts, reports, current=view.current),
@@ -222,10 +222,27 @@ def _write_all(view: View) -> list[Path]:
     return written
 
 
+def _inputs(view: View) -> PageInputs:
+    """Return all but the groups, which a command may choose."""
+    return PageInputs(
+        groups=(),
+        index=view.index,
+        models={key: model.name for key, model in view.matrix.models.items()},
+        sets=published_sets(view.project, view.matrix),
+        trial_index=view.trial_index,
+        judge_records=view.judge_records,
+        contexts=view.context_index,
+        served=view.served,
+        runs=view.runs,
+        current=view.current,
+    )
+
+
 def _export(
     shown: Sequence[Group],
     trials: Sequence[TrialGroup],
     endpoints: Sequence[EndpointRecord],
+    drafts: Sequence[SpeedRecord],
     view: View,
     folder: Path,
 ) -> None:
@@ -236,18 +253,26 @@ def _export(
         {store.file_of(one.host.slug, one.cell.id) for one in endpoints}
     ):
         _copy_new(file, folder / file.relative_to(view.project.reports))
-    if shown or trials:
-        write_pages(
-            shown,
-            folder,
-            index=view.index,
-            sets=published_sets(view.project, view.matrix),
-            trials=trials,
-            trial_index=view.trial_index,
-            judge_records=view.judge_records,
-        )
     slugs = {group.host_slug for group in shown}
     slugs |= {group.setup.host_slug for group in trials}
+    slugs |= {record.host.slug for record in drafts}
+    runs = tuple(run for run in view.runs if run.host.slug in slugs)
+    if shown or trials or drafts:
+        contexts = view.context_index.lines
+        inputs = replace(
+            _inputs(view),
+            groups=shown,
+            trials=trials,
+            contexts=RecordIndex(
+                line for line in contexts if line.record.host.slug in slugs
+            ),
+            served=view.served.only({view.served.of(one).sha256 for one in drafts}),
+            runs=runs,
+        )
+        write_pages(inputs, folder)
+    reports = view.project.reports
+    for name in sorted({file_of_pairs(run) for run in runs}):
+        _copy_new(reports / name, folder / name)
     _export_contexts(slugs, view, folder)
     say(f"copied to {folder}: the pages and their records")
 

@@ -38,6 +38,12 @@ def known_builds() -> tuple[KnownBuild, ...]:
     return msgspec.convert(raw["builds"], type=tuple[KnownBuild, ...])
 
 
+def place_in_time(commit: str) -> int:
+    """Return a number that rises with time; unknown commits come last."""
+    commits = [build.commit for build in known_builds()]
+    return commits.index(commit) if commit in commits else len(commits)
+
+
 def known_build(commit: str) -> KnownBuild | None:
     return next((build for build in known_builds() if build.commit == commit), None)
 

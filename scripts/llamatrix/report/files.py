@@ -9,6 +9,7 @@ from llamatrix.report.speed import Group
 from llamatrix.report.table import Cell, Table
 from llamatrix.report.tidy import Rows, speed_rows, trial_rows, turn_rows
 from llamatrix.report.trials import TrialGroup
+from llamatrix.report.views.drafts import draft_tables
 from llamatrix.report.views.speed import tables
 from llamatrix.report.views.trials import trial_tables
 
@@ -23,7 +24,9 @@ _TRIAL_HEAD = (
 
 
 def rows_by_name(
-    groups: Sequence[Group], trials: Sequence[TrialGroup]
+    groups: Sequence[Group],
+    trials: Sequence[TrialGroup],
+    served: Iterable[tuple[object, dict[str, Group]]] = (),
 ) -> dict[str, Rows]:
     """The tidy rows, `speed`, `trials` and `turns`, then each table of any group.
 
@@ -36,10 +39,8 @@ def rows_by_name(
         named |= {"trials": trial_rows(trials), "turns": turn_rows(trials)}
     shown: dict[str, list[tuple[dict[str, str], Table]]] = {}
     for group in groups:
-        values = (group.host_slug, group.weights, group.pin, group.build, group.sweep)
-        head = dict(zip(_SPEED_HEAD, map(str, values), strict=True))
         for table in tables(group):
-            shown.setdefault(table.name, []).append((head, table))
+            shown.setdefault(table.name, []).append((_head_of(group), table))
     for trial_group in trials:
         setup = trial_group.setup
         about = {
@@ -50,10 +51,21 @@ def rows_by_name(
             shown.setdefault(f"agent-{table.name}", []).append(
                 ({"host": setup.host_slug, **about}, table)
             )
+    for _, drafts in served:
+        first = next(iter(drafts.values()))
+        for table in draft_tables(drafts):
+            shown.setdefault(f"serve-speed-{table.name}", []).append(
+                (_head_of(first), table)
+            )
     return {
         **named,
         **{f"{_TABLES}/{name}": _joined(each) for name, each in shown.items()},
     }
+
+
+def _head_of(group: Group) -> dict[str, str]:
+    values = (group.host_slug, group.weights, group.pin, group.build, group.sweep)
+    return dict(zip(_SPEED_HEAD, map(str, values), strict=True))
 
 
 def texts_of(rows: Mapping[str, Rows]) -> dict[str, str]:

@@ -1,11 +1,12 @@
 """Write the derived pages beside the records, as `invoke table` does."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llamatrix import __version__
 from llamatrix.errors import ReportError
+from llamatrix.records.context_record import ContextRecord
 from llamatrix.records.judge_record import JudgeRecord
 from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.store import DamagedLine
@@ -18,6 +19,7 @@ from llamatrix.report.formats import hundredths, speed_text, whole
 from llamatrix.report.inputs import (
     NO_TRIALS,
     Published,
+    RecordIndex,
     SpeedIndex,
     TrialIndex,
     read_bandwidth,
@@ -28,8 +30,13 @@ from llamatrix.report.render.html import Page, Section, render
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.render.sqlite import write_sqlite
 from llamatrix.report.sections import (
+    BADGES,
+    context_section,
     group_id,
+    served_sections,
+    set_id,
     set_section,
+    slower_section,
     speed_section,
     trial_section,
 )
@@ -52,7 +59,17 @@ from llamatrix.report.table import (
     numbers,
 )
 from llamatrix.report.trials import TrialGroup
+from llamatrix.report.views.answers import answers
 from llamatrix.report.views.bisect import Bisection, bisect_page, search_section
+from llamatrix.report.views.choose import (
+    RULE,
+    Choices,
+    choice_tables,
+    choices,
+    question_of_records,
+)
+from llamatrix.report.views.drafts import draft_groups
+from llamatrix.report.views.regressions import Run, histories, regressions
 from llamatrix.report.views.speed import page, speed_cell
 from llamatrix.report.views.trial_details import pass_cells
 from llamatrix.report.views.trials import (
@@ -76,42 +93,67 @@ _AGENT_FILES = (
 _DAMAGED = "Lines that could not be read"
 
 
-def write_pages(  # noqa: PLR0913
-    groups: Sequence[Group],
-    reports: Path,
-    *,
-    index: SpeedIndex,
-    sets: Sequence[Published] = (),
-    trials: Sequence[TrialGroup] = (),
-    trial_index: TrialIndex = NO_TRIALS,
-    judge_records: Sequence[JudgeRecord] = (),
-    searches: Sequence[Bisection] = (),
-    damaged: Sequence[DamagedLine] = (),
-) -> list[Path]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PageInputs:
+    """What the pages are made of; the indexes say where each record stands."""
+
+    groups: Sequence[Group]
+    index: SpeedIndex
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Names by key, in the matrix' order: also the order of the plots' colours."""
+    sets: Sequence[Published] = ()
+    trials: Sequence[TrialGroup] = ()
+    trial_index: TrialIndex = NO_TRIALS
+    judge_records: Sequence[JudgeRecord] = ()
+    """Shown in `agent.md` alone."""
+    contexts: RecordIndex[ContextRecord] = field(
+        default_factory=lambda: RecordIndex[ContextRecord](())
+    )
+    served: SpeedIndex = field(default_factory=lambda: SpeedIndex(()))
+    """Of llama-server: drafts, clients at the same time."""
+    runs: Sequence[Run] = ()
+    """The pairs of `invoke regress`."""
+    searches: Sequence[Bisection] = ()
+    current: frozenset[str] = frozenset()
+    """Spec digests of all cells the matrix has now."""
+    damaged: Sequence[DamagedLine] = ()
+    """Shown on every page."""
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Return `models`, and what the records have besides."""
+        speeds = {
+            record.cell.model_key: record.cell.model_name
+            for group in self.groups
+            for record in group.records
+        }
+        agents = {
+            record.cell.model_key: record.cell.model_name
+            for group in self.trials
+            for record in group.records
+        }
+        return {**self.models, **speeds, **agents}
+
+
+def write_pages(inputs: PageInputs, reports: Path) -> list[Path]:
     """`index.html`, and of what there is, speeds or trials, `.md`, `.csv` and `.json`.
 
-    Each table is a CSV file besides, and all rows are in one SQLite file. The two indexes say where each record stands
-    below `reports`; the page holds speeds against `sets`. Ratings by an LLM judge are in `agent.md`
-    alone, `damaged` lines on every page.
+    Each table is a CSV file besides, and all rows are in one SQLite file. The records
+    stand below `reports`; the page holds speeds against the sets.
     """
-    whole_page = _html_page(
-        groups,
-        index,
-        sets,
-        reports,
-        trials=trials,
-        trial_index=trial_index,
-        searches=searches,
-        damaged=damaged,
-    )
-    texts = {"index.html": render(whole_page, sha256_of=_digests(index, trial_index))}
+    groups, trials, damaged = inputs.groups, inputs.trials, inputs.damaged
+    page_text = render(_html_page(inputs, reports), sha256_of=_digests(inputs))
+    texts = {"index.html": page_text}
     if groups:
         texts["speed.md"] = page(groups) + damaged_text(damaged)
     if trials:
-        texts["agent.md"] = trial_page(trials, judge_records) + damaged_text(damaged)
-    if searches:
-        texts["bisect.md"] = bisect_page(searches)
-    rows = rows_by_name(groups, trials)
+        text = trial_page(trials, inputs.judge_records)
+        texts["agent.md"] = text + damaged_text(damaged)
+    if inputs.searches:
+        texts["bisect.md"] = bisect_page(inputs.searches)
+    rows = rows_by_name(
+        groups, trials, draft_groups(inputs.served.records, current=inputs.current)
+    )
     texts |= texts_of(rows)
     written = [write_page(reports / name, text) for name, text in texts.items()]
     return [*written, write_sqlite(reports / DATABASE, rows)]
@@ -120,7 +162,7 @@ def write_pages(  # noqa: PLR0913
 def write_page(path: Path, text: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
     return path
@@ -143,13 +185,18 @@ def _damaged(lines: Sequence[DamagedLine], caption: str) -> Table:
     )
 
 
-def _digests(index: SpeedIndex, trial_index: TrialIndex) -> Callable[[Reference], str]:
+def _digests(inputs: PageInputs) -> Callable[[Reference], str]:
+    served = set(map(id, inputs.served.records))
+
     def sha256_of(reference: Reference) -> str:
         match reference:
             case SpeedRecord():
+                index = inputs.served if id(reference) in served else inputs.index
                 return index.of(reference).sha256
             case TrialRecord():
-                return trial_index.of(reference).sha256
+                return inputs.trial_index.of(reference).sha256
+            case ContextRecord():
+                return inputs.contexts.of(reference).sha256
             case str():
                 return reference
             case _:
@@ -158,18 +205,12 @@ def _digests(index: SpeedIndex, trial_index: TrialIndex) -> Callable[[Reference]
     return sha256_of
 
 
-def _html_page(
-    groups: Sequence[Group],
-    index: SpeedIndex,
-    sets: Sequence[Published],
-    reports: Path,
-    *,
-    trials: Sequence[TrialGroup],
-    trial_index: TrialIndex,
-    searches: Sequence[Bisection],
-    damaged: Sequence[DamagedLine],
-) -> Page:
-    """The same records and sets give the same page."""
+def _html_page(inputs: PageInputs, reports: Path) -> Page:
+    """The same records and sets give the same page.
+
+    It answers three questions, ranks the models, and folds all evidence below.
+    """
+    groups, trials, sets = inputs.groups, inputs.trials, inputs.sets
     gpus = dict(load_gpus())
     limits = {
         group_id(group): our_rooflines(
@@ -178,59 +219,122 @@ def _html_page(
         for group in groups
     }
     compared_sets = [
-        compared
-        for group in groups
-        for compared in _worth_showing(
-            [compare_group(each, group, index, gpus) for each in sets]
-        )
-    ]
-    held_trials = [
-        compared
-        for group in trials
-        for compared in _worth_showing(
-            [compare_trial_group(each, group, trial_index, gpus) for each in sets]
-        )
+        *(
+            compared
+            for group in groups
+            for compared in _worth_showing(
+                [compare_group(each, group, inputs.index, gpus) for each in sets]
+            )
+        ),
+        *(
+            compared
+            for group in trials
+            for compared in _worth_showing(
+                [
+                    compare_trial_group(each, group, inputs.trial_index, gpus)
+                    for each in sets
+                ]
+            )
+        ),
     ]
     shown = {compared.published.name for compared in compared_sets}
-    warning = "What these lines held is missing from every table."
-    lines = _damaged(damaged, f"{_DAMAGED} ({len(damaged)})")
+    contexts, names = inputs.contexts.records, inputs.names
+    found = choices(
+        question_of_records(groups, trials, contexts),
+        models=names,
+        groups=groups,
+        trials=trials,
+        contexts=contexts,
+        sets=sets,
+    )
+    compared = regressions(inputs.runs, names)
+    pins = histories(groups, inputs.runs, names)
+    slugs = {
+        *(group.host_slug for group in groups),
+        *(group.setup.host_slug for group in trials),
+    }
+
+    def host(slug: str) -> str:
+        return f", {slug}" if len(slugs) > 1 else ""
+
+    sections = (
+        *_damaged_sections(inputs.damaged),
+        _ranking(found),
+        *_summary(groups, trials, compared_sets),
+        *((slower_section(compared, pins),) if compared or pins else ()),
+        *map(search_section, inputs.searches),
+        *(
+            set_section(
+                each,
+                ()
+                if isinstance(each.group, TrialGroup)
+                else limits[group_id(each.group)],
+                host=host(each.result.host),
+            )
+            for each in compared_sets
+        ),
+        *((context_section(inputs.contexts),) if contexts else ()),
+        *(
+            speed_section(group, inputs.index, gpus, host=host(group.host_slug))
+            for group in groups
+        ),
+        *served_sections(inputs.served, current=inputs.current, host=host),
+        *(
+            trial_section(group, inputs.trial_index, host=host(group.setup.host_slug))
+            for group in trials
+        ),
+        *_limits_section(
+            groups,
+            limits,
+            [published for published in sets if published.name in shown],
+        ),
+    )
+    used = {badge for section in sections for badge in section.badges}
     return Page(
         title="llamatrix: measured here, beside what was published",
         about=(
             "Every number leads to the records it was made of, and every record to its "
             "file, line and digest. Tables sort by a click on their headings."
         ),
-        sections=(
-            _summary(groups, trials, [*compared_sets, *held_trials]),
-            *(
-                (
-                    Section(
-                        id="damaged", title=_DAMAGED, warning=warning, tables=(lines,)
-                    ),
-                )
-                if damaged
-                else ()
-            ),
-            *(speed_section(group, index, gpus) for group in groups),
-            *(
-                set_section(compared, limits[group_id(compared.group)])
-                for compared in compared_sets
-            ),
-            *(trial_section(group, trial_index) for group in trials),
-            *(set_section(held_trial, ()) for held_trial in held_trials),
-            *(search_section(each) for each in searches),
-            *_limits_section(
-                groups,
-                limits,
-                [published for published in sets if published.name in shown],
-            ),
+        cards=answers(
+            found,
+            compared,
+            pins,
+            compared_sets,
+            sets_href=f"#{set_id(compared_sets[0])}" if compared_sets else "",
         ),
+        badges={badge: text for badge, text in BADGES.items() if badge in used},
+        sections=sections,
         downloads=(
             *(_SPEED_FILES if groups else ()),
             *(_AGENT_FILES if trials else ()),
             *((("everything as SQLite", DATABASE),) if groups or trials else ()),
         ),
         bibtex=_bibtex(each for each in sets if each.name in shown),
+    )
+
+
+def _damaged_sections(damaged: Sequence[DamagedLine]) -> tuple[Section, ...]:
+    if not damaged:
+        return ()
+    section = Section(
+        id="damaged",
+        title=_DAMAGED,
+        open=True,
+        warning="What these lines held is missing from every table.",
+        folded=(_damaged(damaged, f"{_DAMAGED} ({len(damaged)})"),),
+    )
+    return (section,)
+
+
+def _ranking(found: Choices) -> Section:
+    ranking, sources = choice_tables(found)
+    return Section(
+        id="ranking",
+        title="Which model?",
+        open=True,
+        tables=tuple(table for table in (ranking, sources) if table.rows),
+        notes=(f"{RULE} `invoke choose` asks for another card or context.",),
     )
 
 
@@ -280,31 +384,30 @@ def _summary(
     groups: Sequence[Group],
     trials: Sequence[TrialGroup],
     compared_sets: Sequence[SetComparison],
-) -> Section:
+) -> tuple[Section, ...]:
     speeds = Table(
         caption="Speed (tokens/s)",
         columns=(
-            *("Model", "Weights", "Pin / build"),
-            *numbers("Prefill, shortest", "Prefill, longest", "Generation"),
-            "Host class",
+            "Model",
+            *numbers("Generation", "Prefill, shortest", "Prefill, longest"),
+            *("Sweep", "Pin / build", "Weights", "Host class"),
         ),
         rows=tuple(row for group in groups for row in _summary_rows(group)),
     )
     agents = Table(
         caption="Agent",
         columns=(
-            *("Model", "Prompt", "Setup", "Passed", "95 % interval (Wilson)"),
+            "Model",
+            *numbers("Passed", "95 % interval (Wilson)"),
             "Correct on turn",
-            *numbers("Generation, tokens/s"),
-            "Trials",
-            Column("To be known", wide=True),
-            "Host class",
+            *numbers("Generation, tokens/s", "Trials"),
+            *("Prompt", Column("Setup", wide=True), "Speaks", "Host class"),
         ),
         rows=tuple(row for group in trials for row in _trial_summary_rows(group)),
     )
-    return Section(
+    section = Section(
         id="summary",
-        title="Summary",
+        title="Everything measured here",
         facts=tuple(
             (
                 f"{compared.published.name} × {compared.group.title}",
@@ -314,6 +417,7 @@ def _summary(
         ),
         tables=tuple(table for table in (speeds, agents) if table.rows),
     )
+    return (section,) if section.tables else ()
 
 
 def _summary_rows(group: Group) -> Iterator[Row]:
@@ -332,24 +436,25 @@ def _summary_rows(group: Group) -> Iterator[Row]:
             cells.append(cell)
         where = f"{group.pin_text} / {group.build}"
         yield (
-            *(model, str(group.weights)),
+            model,
+            *(cells[-1], *cells[:-1]),
+            group.sweep,
             Cell(value=where, href=f"#{group_id(group)}"),
-            *cells,
-            group.host_slug,
+            *(str(group.weights), group.host_slug),
         )
 
 
 def _trial_summary_rows(group: TrialGroup) -> Iterator[Row]:
     setup = group.setup
-    where = f"{setup.agent}, {group.pin_text} / {setup.build}"
-    for head, trials in group.by_cell():
+    where = f"{setup.agent}, {setup.program}, {group.pin_text} / {setup.build}"
+    for (model, prompt), trials in group.by_cell():
         passed, _, interval = pass_cells(trials)
         yield (
-            *head,
-            Cell(value=where, href=f"#{group_id(group)}"),
-            *(passed, interval, turn_cell(trials)),
+            *(model, passed, interval, turn_cell(trials)),
             *(GENERATION.cell(trials), count_cell(trials)),
-            *(group.caveat, setup.host_slug),
+            prompt,
+            Cell(value=where, href=f"#{group_id(group)}"),
+            *(group.mark or "the model", setup.host_slug),
         )
 
 

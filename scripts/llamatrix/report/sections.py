@@ -1,10 +1,14 @@
 """Groups of records and reference sets as sections of the HTML page."""
 
+import re
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from llamatrix.config.cell import SpeedTest
+from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import Done
+from llamatrix.records.context_record import ContextRecord
 from llamatrix.records.store import Line, R
 from llamatrix.reference.conditions import stated_fields
 from llamatrix.reference.gpu import Gpu
@@ -12,7 +16,7 @@ from llamatrix.reference.quantity import RATES
 from llamatrix.reference.roofline import NoRoofline, Roofline, rooflines
 from llamatrix.reference.verdict import ComparisonVerdict
 from llamatrix.report.formats import share_text
-from llamatrix.report.inputs import SpeedIndex, TrialIndex
+from llamatrix.report.inputs import RecordIndex, SpeedIndex, TrialIndex
 from llamatrix.report.metrics import tools_and_agent_s
 from llamatrix.report.our_conditions import conditions_of
 from llamatrix.report.plots import (
@@ -47,6 +51,20 @@ from llamatrix.report.trials import (
     prompt_title,
 )
 from llamatrix.report.views.cards import card_notes
+from llamatrix.report.views.context import (
+    context_name,
+    context_notes,
+    curve_table,
+    fit_table,
+    newest,
+)
+from llamatrix.report.views.drafts import DRAFT_NOTES, draft_groups, draft_tables
+from llamatrix.report.views.regressions import (
+    History,
+    Regression,
+    pin_table,
+    regression_table,
+)
 from llamatrix.report.views.speed import facts, notes, tables
 from llamatrix.report.views.trial_details import detail_tables
 from llamatrix.report.views.trials import published_tables, trial_facts
@@ -70,13 +88,67 @@ def group_id(group: Group | TrialGroup) -> str:
     return "-".join(("g", *parts))
 
 
-def speed_section(group: Group, index: SpeedIndex, gpus: Mapping[str, Gpu]) -> Section:
-    """Conditions, plots, tables, and every record of one group of speeds."""
+def set_id(compared: SetComparison) -> str:
+    return f"{compared.published.name}-{group_id(compared.group)}"
+
+
+BADGES = {
+    "synthetic": synthetic_warning(WeightsKind.FULL),
+    "tiny synthetic": synthetic_warning(WeightsKind.TINY),
+    "scripted": "An authored transcript spoke in the model's place: no quality claim.",
+    "unstable": (
+        "The processes of at least one test differ by more than the sweep's target spread."
+    ),
+    "unproven source": (
+        "Nobody has proven that the pin's source is what its name and commit say."
+    ),
+}
+"""Words beside headings, and what they mean."""
+
+
+def badges_of(group: Group | TrialGroup) -> tuple[str, ...]:
+    """Return what holds for all of a group, in words of `BADGES`."""
+    if isinstance(group, TrialGroup):
+        kind, scripted, unstable = group.setup.weights, group.setup.scripted, False
+    else:
+        kind, scripted = group.weights, False
+        unstable = any(result.unstable for result in group.results.values())
+    holds = {
+        "synthetic": kind is WeightsKind.FULL,
+        "tiny synthetic": kind is WeightsKind.TINY,
+        "scripted": scripted,
+        "unstable": unstable,
+        "unproven source": bool(group.records[0].locked.label),
+    }
+    return tuple(badge for badge, held in holds.items() if held)
+
+
+def group_title(group: Group | TrialGroup) -> str:
+    """Return what tells it from every other of the same host; badges say the rest."""
+    if isinstance(group, TrialGroup):
+        setup = group.setup
+        return (
+            f"{setup.agent} setup, {setup.program}, {setup.network}, pin {setup.pin}, "
+            f"{setup.build} build, {setup.weights} weights"
+        )
+    return (
+        f"{group.sweep} sweep, pin {group.pin}, {group.build} build, {group.weights} "
+        "weights"
+    )
+
+
+def speed_section(
+    group: Group, index: SpeedIndex, gpus: Mapping[str, Gpu], *, host: str
+) -> Section:
+    """Conditions, plots, tables, and every record of one group of speeds.
+
+    `host` ends the title; empty where all sections are of the same one.
+    """
     record, key = group.records[0], group_id(group)
     return Section(
         id=key,
-        title=f"Measured: {group.title}",
-        warning=synthetic_warning(group.weights),
+        title=f"Speed: {group_title(group)}{host}",
+        badges=badges_of(group),
         facts=(
             *((term, text.replace("`", "")) for term, text in facts(group).items()),
             ("tokens/s", ". ".join(notes(group)).replace("*", "")),
@@ -93,7 +165,7 @@ def speed_section(group: Group, index: SpeedIndex, gpus: Mapping[str, Gpu]) -> S
         ),
         figures=tuple(_speed_figures(group, key)),
         tables=tables(group),
-        folded=(_speed_records(group, key, index),),
+        records=(speed_records(group, key, index),),
     )
 
 
@@ -163,7 +235,7 @@ def _described(series: Mapping[str, str]) -> str:
     return "; ".join(f"{name}: {text}" for name, text in series.items())
 
 
-_OF_RECORD = ("Measured (UTC)", "File", "sha256 of the line")
+_OF_RECORD = ("Measured (UTC)", Column("File", wide=True), "sha256 of the line")
 
 
 def _record_cells(line: Line[R]) -> Row:
@@ -175,9 +247,13 @@ def _record_cells(line: Line[R]) -> Row:
     )
 
 
-def _speed_records(group: Group, key: str, index: SpeedIndex) -> Table:
-    """The end of every link: each record with its file, line and digest."""
+def speed_records(group: Group, key: str, index: SpeedIndex) -> Table:
+    """The end of every link: each record with its file, line and digest.
+
+    `key` is the section that tells the conditions; empty for none.
+    """
     rows = []
+    how = (Cell(value="conditions", href=f"#{key}-conditions"),) if key else ()
     for record in group.records:
         line, outcome = index.of(record), record.outcome
         samples = outcome_word(outcome)
@@ -197,7 +273,7 @@ def _speed_records(group: Group, key: str, index: SpeedIndex) -> Table:
                 samples,
                 *_record_cells(line),
                 Cell(value=record.weights.sha256[:16], hint=record.weights.file),
-                Cell(value="conditions", href=f"#{key}-conditions"),
+                *how,
             )
         )
     return Table(
@@ -205,35 +281,29 @@ def _speed_records(group: Group, key: str, index: SpeedIndex) -> Table:
         columns=(
             *("Model", "Test"),
             *numbers("Process"),
-            *("Samples, tokens/s", *_OF_RECORD, "sha256 of the weights", "How"),
+            Column("Samples, tokens/s", wide=True),
+            *(*_OF_RECORD, "sha256 of the weights"),
+            *(("How",) if key else ()),
         ),
         rows=tuple(rows),
     )
 
 
-def trial_section(group: TrialGroup, index: TrialIndex) -> Section:
+def trial_section(group: TrialGroup, index: TrialIndex, *, host: str) -> Section:
     """Plots, tables, and every record of one group of trials."""
     key, details = group_id(group), detail_tables(group)
     terms = {term: text.strip("`") for term, text in trial_facts(group).items()}
     terms["host"] = f"{group.setup.host_slug}: {terms['host']}"
-    caveat = f"{_sentence(group.caveat)} " if group.caveat else ""
     return Section(
         id=key,
-        title=f"Agent: {group.title}",
-        warning=f"{caveat}{synthetic_warning(group.setup.weights)}".strip(),
+        title=f"Agent: {group_title(group)}{host}",
+        badges=badges_of(group),
         facts=tuple(terms.items()),
         figures=(*_anatomy(group, key), *_curves(group, key)),
         tables=(*published_tables(group), *details[:_OPEN]),
-        folded=(
-            *details[_OPEN:],
-            *trouble_tables(group),
-            _trial_records(group, index),
-        ),
+        folded=(*details[_OPEN:], *trouble_tables(group)),
+        records=(_trial_records(group, index),),
     )
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def _anatomy(group: TrialGroup, key: str) -> Iterator[Figure]:
@@ -265,7 +335,7 @@ def _anatomy(group: TrialGroup, key: str) -> Iterator[Figure]:
         description=f"In seconds. {_described(labels)}.",
         caption=(
             "Time of each turn by what it was spent on: means over the trials that had "
-            f"this turn. {_sentence(group.caveat)}"
+            "this turn."
         ),
     )
     yield anatomy_plot(rows, words)
@@ -298,7 +368,7 @@ def _curves(group: TrialGroup, key: str) -> Iterator[Figure]:
             description=f"Share of scored trials, with its interval. {_described(labels)}.",
             caption=(
                 f"{prompt_title(task)}: share of trials correct by each turn, with its "
-                f"95 % Wilson band. {_sentence(group.caveat)}"
+                "95 % Wilson band."
             ),
         )
         yield curve_plot(curves, words)
@@ -337,17 +407,104 @@ def _trial_records(group: TrialGroup, index: TrialIndex) -> Table:
     )
 
 
+def context_section(index: RecordIndex[ContextRecord]) -> Section:
+    """The largest contexts of every host class, their curves, and every record."""
+    records = newest(index.records)
+    by_host: dict[str, list[ContextRecord]] = {}
+    for record in records:
+        by_host.setdefault(record.host.slug, []).append(record)
+    kinds = {record.weights.kind for record in records}
+    badges = {"synthetic": WeightsKind.FULL, "tiny synthetic": WeightsKind.TINY}
+    lines = [(record, index.of(record)) for record in records]
+    return Section(
+        id="contexts",
+        title="Largest context, validated",
+        badges=tuple(badge for badge, kind in badges.items() if kind in kinds),
+        tables=tuple(
+            replace(
+                fit_table(of_host), caption=f"Hardware fit: {of_host[0].host.summary}"
+            )
+            for of_host in by_host.values()
+        ),
+        folded=tuple(
+            curve for record in records if (curve := curve_table(record)).rows
+        ),
+        records=(
+            Table(
+                caption=f"Records of contexts ({len(lines)})",
+                columns=("Model", *_OF_RECORD, Column("Notes", wide=True)),
+                rows=tuple(
+                    (
+                        Cell(value=context_name(record), id=record_id(line.sha256)),
+                        *_record_cells(line),
+                        "; ".join(note[2:] for note in context_notes(record)),
+                    )
+                    for record, line in lines
+                ),
+            ),
+        ),
+    )
+
+
+def served_sections(
+    index: SpeedIndex, *, current: frozenset[str], host: Callable[[str], str]
+) -> Iterator[Section]:
+    """Yield llama-server's speeds: drafts, clients at the same time, experts."""
+    for (slug, title), drafts in draft_groups(index.records, current=current):
+        first = next(iter(drafts.values()))
+        record = first.records[0]
+        yield Section(
+            id="-".join(("s", slug, *re.findall(r"[a-z0-9.]+", title.lower()))),
+            title=f"llama-server: {group_title(first)}{host(slug)}",
+            badges=badges_of(first),
+            facts=(
+                ("host", record.host.summary),
+                ("engine", f"llama.cpp {record.build.commit[:9]}"),
+            ),
+            tables=draft_tables(drafts),
+            notes=DRAFT_NOTES,
+            records=tuple(
+                replace(
+                    speed_records(group, "", index),
+                    caption=f"Records, draft {draft} ({len(group.records)})",
+                )
+                for draft, group in drafts.items()
+            ),
+        )
+
+
+def slower_section(compared: Sequence[Regression], pins: Sequence[History]) -> Section:
+    """Pairs with their verdicts, then pins that were measured one after the other."""
+    both = (regression_table(compared), pin_table(pins))
+    return Section(
+        id="slower-section",
+        title="Did it get slower?",
+        tables=tuple(table for table in both if table.rows),
+        notes=(
+            (
+                "pairs: processes of both versions in turn, in an order drawn at random; "
+                "`invoke regress` makes and judges them"
+            ),
+            (
+                "one after the other: the machine may have changed in between, so a ratio is a "
+                "hint and no verdict"
+            ),
+        ),
+    )
+
+
 def set_section(
-    compared: SetComparison, ours: Sequence[Roofline | NoRoofline]
+    compared: SetComparison, ours: Sequence[Roofline | NoRoofline], *, host: str
 ) -> Section:
     """A reference set: our group against it, its audit, and all rooflines."""
     group, result, published = compared.group, compared.result, compared.published
-    key = f"{published.name}-{group_id(group)}"
+    key = set_id(compared)
     speeds = isinstance(group, Group)
     comparable = result.comparable
     return Section(
         id=key,
-        title=f"Against {published.name}: {group.title}",
+        title=f"Against {published.name}: {group_title(group)}{host}",
+        badges=badges_of(group),
         facts=(
             ("published as", published.heading),
             ("grade", str(published.whole.source.grade)),
@@ -360,7 +517,6 @@ def set_section(
         )
         if comparable
         else (),
-        warning=synthetic_warning(group.weights) if isinstance(group, Group) else "",
         figures=(
             *_ratio_figure(compared, key),
             *(_limit_figure(compared, ours, key) if speeds else ()),

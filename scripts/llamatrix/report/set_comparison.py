@@ -67,12 +67,14 @@ class ComparisonResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
             return f"Nothing is comparable: {'; '.join(self._reasons())}"
         missing = len(self.comparisons) - len(self.measured)
         apart = self.count(ComparisonVerdict.NOT_COMPARABLE) - missing
-        return (
-            f"{self.count(ComparisonVerdict.REPRODUCED)} reproduced, "
-            f"{self.count(ComparisonVerdict.DIFFERS)} differ, "
-            f"{self.count(ComparisonVerdict.TOO_FEW_TRIALS)} with too few trials, {apart} "
-            f"measured but not comparable, {missing} not measured"
+        counts = (
+            (self.count(ComparisonVerdict.REPRODUCED), "reproduced"),
+            (self.count(ComparisonVerdict.DIFFERS), "differ"),
+            (self.count(ComparisonVerdict.TOO_FEW_TRIALS), "with too few trials"),
+            (apart, "measured but not comparable"),
+            (missing, "not measured"),
         )
+        return ", ".join(f"{count} {words}" for count, words in counts if count)
 
     def _reasons(self) -> Iterator[str]:
         """Of all numbers that have one of their own, the most frequent first."""

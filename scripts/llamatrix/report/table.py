@@ -52,6 +52,8 @@ class Cell:
 
 
 Row = tuple[Cell | str, ...]
+_LONGEST_CONSTANT = 60
+"""A text that fits a caption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,37 @@ class Table:
             self,
             columns=tuple(self.columns[place] for place in kept),
             rows=tuple(tuple(row[place] for place in kept) for row in self.rows),
+        )
+
+    def with_constants_apart(self) -> "tuple[Table, tuple[tuple[str, str], ...]]":
+        """Return the table without columns of one text, and these columns' texts.
+
+        Headings of rows, sentences and cells that lead somewhere stay; so does everything
+        in a table of one row.
+        """
+        columns = list(zip(*self.cells, strict=True))
+        constant = {
+            place
+            for place, cells in enumerate(columns)
+            if place
+            and not self.headings[place].wide
+            and len(cells) > 1
+            and len({cell.text for cell in cells}) == 1
+            and len(cells[0].text) <= _LONGEST_CONSTANT
+            and not any(cell.records or cell.href or cell.id for cell in cells)
+        }
+        kept = [place for place in range(len(self.columns)) if place not in constant]
+        return (
+            replace(
+                self,
+                columns=tuple(self.columns[place] for place in kept),
+                rows=tuple(tuple(row[place] for place in kept) for row in self.rows),
+            ),
+            tuple(
+                (self.headings[place].text, columns[place][0].text)
+                for place in sorted(constant)
+                if columns[place][0].text
+            ),
         )
 
     @property

@@ -183,11 +183,18 @@ class TrialGroup:
 
     @property
     def caveat(self) -> str:
-        """What every heading says of trials in which no real model spoke."""
+        """What every page says once of trials in which no real model spoke."""
         if self.setup.scripted:
             return SCRIPTED
         synthetic = self.setup.weights.synthetic
         return "synthetic weights: no quality claim" if synthetic else ""
+
+    @property
+    def mark(self) -> str:
+        """Return the caveat in a word."""
+        if self.setup.scripted:
+            return "scripted"
+        return "synthetic" if self.setup.weights.synthetic else ""
 
     @property
     def pin_text(self) -> str:
@@ -205,7 +212,7 @@ class TrialGroup:
                 f"{setup.weights.label} weights",
             ),
         )
-        return ", ".join((*parts, *filter(None, [self.caveat])))
+        return ", ".join((*parts, *filter(None, [self.mark])))
 
     @property
     def days(self) -> str:
@@ -213,8 +220,8 @@ class TrialGroup:
         return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
     def caption(self, name: str, *more: str) -> str:
-        """Of a table: its name, what else is to be known, and the caveat."""
-        notes = "; ".join(text for text in (*more, self.caveat) if text)
+        """Of a table: its name, what else is to be known, and the caveat in a word."""
+        notes = "; ".join(text for text in (*more, self.mark) if text)
         return f"{name} ({notes})" if notes else name
 
     def shown_name(self, model: str) -> str:

@@ -1,7 +1,10 @@
 """The page as one HTML file that needs nothing but itself."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import html
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from llamatrix.report.table import Cell, Reference, Table
@@ -17,26 +20,57 @@ class Figure:
     """A whole `<svg>` element that carries its own text alternative."""
 
 
+class Mood(StrEnum):
+    """The colour of an answer; its words say the same."""
+
+    GOOD = "good"
+    BAD = "bad"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Card:
+    """A question with its answer; words between backticks are code."""
+
+    id: str
+    question: str
+    answer: str
+    mood: Mood
+    lines: tuple[str, ...]
+    href: str
+    """Where the evidence stands; empty for none."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
     id: str
     title: str
+    open: bool = False
+    """Whether it is shown without a click."""
+    badges: tuple[str, ...] = ()
+    """Words of `Page.badges` that hold for all of it."""
     facts: tuple[tuple[str, str], ...] = ()
     """Term and description."""
     conditions: tuple[tuple[str, str], ...] = ()
     """More of them, shown on demand under the id of the section and `-conditions`."""
     warning: str = ""
+    """Of this section alone; what a badge says needs none."""
     notes: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
     folded: tuple[Table, ...] = ()
     """Shown on demand."""
+    records: tuple[Table, ...] = ()
+    """The same, of single records: never printed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
     title: str
     about: str
+    cards: tuple[Card, ...] = ()
+    badges: Mapping[str, str] = field(default_factory=dict)
+    """Each badge of the page, and what it means."""
     sections: tuple[Section, ...]
     downloads: tuple[tuple[str, str], ...]
     """Text and file name of a file beside the page."""
@@ -65,6 +99,9 @@ def render(page: Page, *, sha256_of: Callable[[Reference], str]) -> str:
         keep_trailing_newline=True,
     )
     environment.globals |= {"anchors": anchors, "hint_of": _hint}
+    environment.filters["code"] = lambda text: re.sub(
+        "`([^`]*)`", r"<code>\1</code>", html.escape(text)
+    )
     return environment.get_template("index.html.j2").render(
         page=page,
         style=(_HERE / "style.css").read_text(),

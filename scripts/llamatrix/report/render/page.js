@@ -23,7 +23,8 @@ function sortBy(table, column) {
 }
 
 for (const table of document.querySelectorAll("table")) {
-  [...table.tHead.rows[0].cells].forEach((head, column) => {
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);
@@ -31,6 +32,24 @@ for (const table of document.querySelectorAll("table")) {
     head.append(button);
   });
 }
+
+// On a narrow screen each row is a card, whose cells carry the headings of their columns.
+const narrow = matchMedia("(max-width: 40rem)");
+
+function labelCells() {
+  if (!narrow.matches) return;
+  narrow.removeEventListener("change", labelCells);
+  for (const table of document.querySelectorAll("table")) {
+    const texts = [...table.tHead.rows[0].cells].map((head) => head.textContent.trim());
+    for (const row of table.tBodies[0].rows) {
+      [...row.cells].forEach((cell, column) => (cell.dataset.label = texts[column]));
+    }
+    table.classList.add("stacked");
+  }
+}
+
+narrow.addEventListener("change", labelCells);
+labelCells();
 
 function markRecords(event) {
   const link = event.target.closest("a[href^='#rec-']");
@@ -45,13 +64,32 @@ function markRecords(event) {
 document.addEventListener("click", markRecords);
 
 function unfoldTarget() {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  const fold = target && target.closest("details");
-  if (fold && !fold.open) {
+  const id = decodeURIComponent(location.hash.slice(1));
+  const target = id && document.getElementById(id);
+  if (!target) return;
+  const inner = target.tagName === "SECTION" && target.querySelector("details.fold");
+  let unfolded = false;
+  for (let fold = inner || target.closest("details"); fold; ) {
+    unfolded ||= !fold.open;
     fold.open = true;
-    target.scrollIntoView();
+    fold = fold.parentElement.closest("details");
   }
+  if (unfolded) target.scrollIntoView();
 }
 
 addEventListener("hashchange", unfoldTarget);
 unfoldTarget();
+
+// Paper has no folds: conditions are printed, single records are not.
+addEventListener("beforeprint", () => {
+  for (const fold of document.querySelectorAll("details:not(.records):not([open])")) {
+    fold.open = true;
+    fold.dataset.printed = "";
+  }
+});
+addEventListener("afterprint", () => {
+  for (const fold of document.querySelectorAll("details[data-printed]")) {
+    fold.open = false;
+    delete fold.dataset.printed;
+  }
+});

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from llamatrix.config.known_builds import place_in_time
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.measure.context.result import Limit, usable_context
 from llamatrix.provision.weights.fit import (
@@ -311,11 +312,10 @@ def _card_bytes(group: Group) -> int | None:
 def _merit(group: Group, result: Result) -> _Place:
     """Prefer long generations, then new ones, new builds, and fast settings."""
     newest = max(record.measured_at[:10] for record in group.records)
-    build = result.rows[0].build_number if result.rows else 0
     return (
         -float(result.records[0].test.n_gen),
         -float(newest.replace("-", "")),
-        -float(build or 0),
+        -float(place_in_time(group.records[0].build.commit)),
         -(result.mean or 0.0),
     )
 
@@ -570,7 +570,7 @@ def choice_tables(found: Choices) -> tuple[Table, Table]:
     question = found.question
     wanted = f"{question.context_tokens:,} tokens"
     ranking = Table(
-        caption=f"Models for {question.card} and a context of {wanted}",
+        caption=f"Models ({question.card}, context {wanted})",
         columns=(
             *("Model", "Fits"),
             *numbers("Generation, tokens/s", "95 % interval"),

@@ -76,16 +76,16 @@ def context_page(records: Sequence[ContextRecord]) -> str:
         parts += [
             *(f"## {of_host[0].host.summary}", ""),
             *warning_box(context_warning(of_host)),
-            markdown(_hardware_fit(of_host)),
+            markdown(fit_table(of_host)),
         ]
         for record in of_host:
-            curve = _curve(record)
+            curve = curve_table(record)
             heading = markdown(curve) if curve.rows else f"### {curve.caption}\n"
-            parts += [heading, *_notes(record), ""]
+            parts += [heading, *context_notes(record), ""]
     return "\n".join(parts)
 
 
-def _shown_name(record: ContextRecord) -> str:
+def context_name(record: ContextRecord) -> str:
     return record.weights.kind.shown_name(record.cell.model_name)
 
 
@@ -95,13 +95,13 @@ def context_warning(records: Iterable[ContextRecord]) -> str:
     return " ".join(filter(None, map(synthetic_warning, sorted(kinds))))
 
 
-def _hardware_fit(records: Sequence[ContextRecord]) -> Table:
+def fit_table(records: Sequence[ContextRecord]) -> Table:
     rows: list[Row] = []
     for record in records:
         answer = _answer(record)
         rows.append(
             (
-                *(_shown_name(record), _usage(record, answer.step)),
+                *(context_name(record), _usage(record, answer.step)),
                 _allowed(record),
                 number(
                     answer.step.tokens if answer.step else None,
@@ -147,10 +147,10 @@ def _percent(fraction: float) -> str:
     return f"{100 * fraction:.0f} %"
 
 
-def _curve(record: ContextRecord) -> Table:
+def curve_table(record: ContextRecord) -> Table:
     steps = record.result.steps
     return Table(
-        caption=f"{_shown_name(record)} at {_engine(record)}",
+        caption=f"{context_name(record)} at {_engine(record)}",
         columns=numbers(
             *("Tokens", "Generation (tokens/s)", "of the first"),
             *("Prefill of the added (tokens/s)", "added", "Memory", "answers"),
@@ -170,7 +170,7 @@ def _curve(record: ContextRecord) -> Table:
     )
 
 
-def _notes(record: ContextRecord) -> list[str]:
+def context_notes(record: ContextRecord) -> list[str]:
     result, answer = record.result, _answer(record)
     lines = [
         f"- limit: {_limit_text(answer)}",

@@ -22,16 +22,24 @@ from llamatrix.stats.intervals import Estimate, estimate
 
 _POSITIONS = 6
 """Shown of a draft; those from earlier text have dozens."""
-_NOTES = """\
-- tokens/s are steady means after the first request of each server. A server counts from
-  the end of the prompt, so the first token is left out
-- mean length: tokens that one step with a draft yields, the verified one included
-- step cost: time of a step with drafts ÷ without, the break-even: drafting pays where the
-  mean length is above it. None for drafts from earlier text: most steps have none
-- of several clients tokens/s are the sum over the time that they share: until each has
-  its first token, or from the first of these to the end of all answers
-- intervals: 95 %, Student's t over processes
-"""
+DRAFT_NOTES = (
+    (
+        "tokens/s are steady means after the first request of each server. A server "
+        "counts from the end of the prompt, so the first token is left out"
+    ),
+    "mean length: tokens that one step with a draft yields, the verified one included",
+    (
+        "step cost: time of a step with drafts ÷ without, the break-even: drafting "
+        "pays where the mean length is above it. None for drafts from earlier text: most "
+        "steps have none"
+    ),
+    (
+        "of several clients tokens/s are the sum over the time that they share: until "
+        "each has its first token, or from the first of these to the end of all "
+        "answers"
+    ),
+    "intervals: 95 %, Student's t over processes",
+)
 
 
 def write_draft_page(
@@ -54,15 +62,10 @@ def draft_page(
     records: Iterable[SpeedRecord], *, current: frozenset[str] = frozenset()
 ) -> str:
     """One table for each host, sweep, pin, build and kind of weights; empty for none."""
-    by_draft: dict[str, list[SpeedRecord]] = {}
-    for record in records:
-        by_draft.setdefault(record.cell.draft, []).append(record)
-    facing: dict[tuple[str, ...], dict[str, Group]] = {}
-    for draft, own in by_draft.items():
-        for group in groups(own, current=current):
-            facing.setdefault((group.host_slug, group.title), {})[draft] = group
-    parts = ["# Speed of llama-server", "", _NOTES] if facing else []
-    for (_, title), drafts in sorted(facing.items()):
+    facing = draft_groups(records, current=current)
+    notes = "".join(f"- {note}\n" for note in DRAFT_NOTES)
+    parts = ["# Speed of llama-server", "", notes] if facing else []
+    for (_, title), drafts in facing:
         group = drafts.get(NO_DRAFT) or next(iter(drafts.values()))
         first = group.records[0]
         parts += [
@@ -74,13 +77,28 @@ def draft_page(
             f"- engine: llama.cpp {first.build.commit[:9]}",
             *(f"- {line}" for line in card_notes(group)),
             "",
-            *(
-                markdown(table)
-                for table in (step_cost_table(drafts), streams_table(drafts))
-                if table.rows
-            ),
+            *map(markdown, draft_tables(drafts)),
         ]
     return "\n".join(parts)
+
+
+def draft_groups(
+    records: Iterable[SpeedRecord], *, current: frozenset[str]
+) -> list[tuple[tuple[str, str], dict[str, Group]]]:
+    """Return, by host class and title, the group of each draft."""
+    by_draft: dict[str, list[SpeedRecord]] = {}
+    for record in records:
+        by_draft.setdefault(record.cell.draft, []).append(record)
+    facing: dict[tuple[str, str], dict[str, Group]] = {}
+    for draft, own in by_draft.items():
+        for group in groups(own, current=current):
+            facing.setdefault((group.host_slug, group.title), {})[draft] = group
+    return sorted(facing.items())
+
+
+def draft_tables(drafts: dict[str, Group]) -> tuple[Table, ...]:
+    every = (step_cost_table(drafts), streams_table(drafts))
+    return tuple(table for table in every if table.rows)
 
 
 def step_cost_table(drafts: dict[str, Group]) -> Table:

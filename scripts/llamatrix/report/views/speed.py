@@ -140,23 +140,23 @@ def _models(group: Group) -> Table:
 
 
 def _prefill(group: Group) -> Table:
+    tests = [test for test in group.tests if test.n_prompt]
     return Table(
         caption="Prefill Speed (tokens/s)",
-        columns=("Context", *numbers(*map(group.shown_name, group.models))),
+        columns=(
+            "Model",
+            *numbers(*(context_text(test.n_prompt) + test.suffix for test in tests)),
+        ),
         rows=tuple(
             (
-                number(
-                    test.n_prompt,
-                    context_text(test.n_prompt) + test.suffix,
-                    "tokens",
-                ),
+                group.shown_name(model),
                 *(
                     speed_cell(group.results.get((model, test)), whole)
-                    for model in group.models
+                    for test in tests
                 ),
             )
-            for test in group.tests
-            if test.n_prompt
+            for model in group.models
+            if tests
         ),
     )
 

@@ -90,7 +90,8 @@ def trial_facts(group: TrialGroup) -> dict[str, str]:
 
 def _heading(group: TrialGroup) -> str:
     facts = (f"- {term}: {text}" for term, text in trial_facts(group).items())
-    warning = warning_box(synthetic_warning(group.setup.weights))
+    caveat = f"{group.caveat[0].upper()}{group.caveat[1:]}. " if group.caveat else ""
+    warning = warning_box(f"{caveat}{synthetic_warning(group.setup.weights)}".strip())
     return "\n".join([f"## Agent: {group.title}", "", *warning, *facts, ""])
 
 

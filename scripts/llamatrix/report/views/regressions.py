@@ -1,0 +1,360 @@
+"""Did it get slower? The pairs of `invoke regress` judged again, and pins side by side."""
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from llamatrix.compare.ledger import pairs_of
+from llamatrix.config.cell import SpeedTest
+from llamatrix.config.known_builds import place_in_time
+from llamatrix.records.pair_records import ReplayRun, SpeedRun
+from llamatrix.report.formats import speed_text
+from llamatrix.report.speed import Group, Result
+from llamatrix.report.table import Cell, Column, Table, count, number, numbers
+from llamatrix.report.views.speed import speed_cell
+from llamatrix.stats.intervals import Interval, ratio_interval, t_quantile
+from llamatrix.stats.pairs import Samples
+from llamatrix.stats.sequential import PLANNED, JudgedCell, judge_cases
+from llamatrix.stats.verdict import Metric
+
+Run = SpeedRun | ReplayRun
+_REPLAY_METRICS = (Metric.PROMPT, Metric.GENERATION, Metric.FIRST_TOKEN)
+NOT_PROVABLE = "not provable, n = 1"
+UNPAIRED = "not paired: `invoke regress` decides"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparedCell:
+    """One metric of one case, with the means of both arms."""
+
+    model: str
+    """As tables show it."""
+    test: str
+    where: str
+    """The rest of the case: build, and what else the arms share or differ in."""
+    judged: JudgedCell
+    means: tuple[float | None, float | None]
+    """Of the baseline and of the candidate, over the pairs that count."""
+    day: str
+    file: str
+    """Of its pairs, below the reports."""
+
+    @property
+    def ratio_text(self) -> str:
+        """Write `0.9417 [0.9200, 0.9600]`, or nothing."""
+        comparison = self.judged.comparison
+        if comparison.estimate is None:
+            return ""
+        ends = _ends_text(comparison.interval)
+        return f"{comparison.estimate.ratio:.4f} {ends}".strip()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Regression:
+    """What was compared on one host class, with every cell judged together."""
+
+    host_slug: str
+    arms: str
+    """`april..current`; without dots both arms are the same (A/A)."""
+    cells: tuple[ComparedCell, ...]
+
+    @property
+    def identical(self) -> bool:
+        return ".." not in self.arms
+
+    @property
+    def arms_text(self) -> str:
+        """Write `april → current`."""
+        if self.identical:
+            return f"{self.arms} → itself (A/A)"
+        return self.arms.replace("..", " → ")
+
+
+def regressions(
+    runs: Iterable[Run], models: Mapping[str, str]
+) -> tuple[Regression, ...]:
+    """Judge the last series of every case, by today's rule and planned looks.
+
+    Cases of one host class and of the same two arms are judged together. `models` are
+    names by key.
+    """
+    by_arms: dict[tuple[str, str], dict[str, list[Run]]]
+    by_arms = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        arms = run.case.split("/")[2]
+        by_arms[run.host.slug, arms][run.record_id].append(run)
+    return tuple(
+        Regression(host_slug=slug, arms=arms, cells=tuple(_judged(cases, models)))
+        for (slug, arms), cases in sorted(by_arms.items())
+    )
+
+
+def _judged(
+    cases: Mapping[str, list[Run]], models: Mapping[str, str]
+) -> Iterator[ComparedCell]:
+    measured = {
+        f"{case}/{metric}": (runs[-1], metric, _samples(runs, metric))
+        for case, runs in sorted(cases.items())
+        for metric in _metrics(runs[-1])
+    }
+    judgement = judge_cases(
+        {key: samples for key, (_, _, samples) in measured.items()},
+        margins={key: metric.margin for key, (_, metric, _) in measured.items()},
+    )
+    for cell in judgement.cells:
+        last, metric, samples = measured[cell.id]
+        used = [pair for pair in samples.pairs if pair.number in cell.comparison.used]
+        parts = last.case.split("/")
+        key = last.cell.split("/")[1].split(".")[0]
+        yield ComparedCell(
+            model=last.weights.kind.shown_name(models.get(key, key)),
+            test=last.test.name if isinstance(last, SpeedRun) else f"replay, {metric}",
+            where=", ".join(parts[3:-1] if isinstance(last, SpeedRun) else parts[3:]),
+            judged=cell,
+            means=(
+                _mean(pair.baseline for pair in used),
+                _mean(pair.candidate for pair in used),
+            ),
+            day=last.measured_at[:10],
+            file=file_of_pairs(last),
+        )
+
+
+def file_of_pairs(run: Run) -> str:
+    """Return where all pairs of its case stand, below the reports."""
+    return f"regress/{run.host.slug}/{run.record_id}.jsonl"
+
+
+def _metrics(run: Run) -> tuple[Metric, ...]:
+    if isinstance(run, ReplayRun):
+        return _REPLAY_METRICS
+    return (Metric.GENERATION if run.test.n_gen else Metric.PROMPT,)
+
+
+def _samples(runs: Sequence[Run], metric: Metric) -> Samples:
+    pairs = pairs_of(
+        runs,  # type: ignore[type-var]  # of one file, so all of one type
+        series=runs[-1].series,
+        value=lambda run: run.value(metric),
+    )
+    return Samples(unit=metric.unit, pairs=pairs)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def regression_table(compared: Sequence[Regression]) -> Table:
+    level = f"{100 * (1 - PLANNED.alpha_per_look):.3g} % interval"
+    return Table(
+        caption="Baseline → candidate, in pairs",
+        columns=(
+            "Model",
+            "Test",
+            *numbers("Ratio", level),
+            *("Verdict", "Compared"),
+            *numbers("Baseline", "Candidate", "Pairs"),
+            *("Measured", "Host class", Column("Where", wide=True)),
+        ),
+        rows=tuple(
+            (
+                Cell(value=cell.model, href=cell.file),
+                cell.test,
+                *_ratio_cells(cell.judged),
+                Cell(value=str(cell.judged.verdict), hint="; ".join(_notes(cell))),
+                regression.arms_text,
+                *(
+                    number(mean, speed_text, str(cell.judged.comparison.unit))
+                    for mean in cell.means
+                ),
+                count(len(cell.judged.comparison.used)),
+                *(cell.day, regression.host_slug, cell.where),
+            )
+            for regression in compared
+            for cell in regression.cells
+        ),
+    )
+
+
+def _notes(cell: ComparedCell) -> Iterator[str]:
+    if len(cell.judged.comparison.used) == 1:
+        yield NOT_PROVABLE
+    yield from cell.judged.comparison.notes
+
+
+def _ratio_cells(judged: JudgedCell) -> tuple[Cell, Cell]:
+    estimate, interval = judged.comparison.estimate, judged.comparison.interval
+    return (
+        number(estimate.ratio if estimate else None, "{:.4f}".format),
+        number(interval.low if interval else None, _ends_text(interval), missing="–"),
+    )
+
+
+def _ends_text(interval: Interval | None) -> str:
+    return f"[{interval.low:.4f}, {interval.high:.4f}]" if interval else ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PinPoint:
+    """What one pin reached."""
+
+    pin: str
+    """Its name, marked where its source is unproven."""
+    commit: str
+    means: tuple[float, ...]
+    """Steady, one for each process."""
+    result: Result | None = None
+    """None where it was measured in pairs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class History:
+    """One test of one model, with the same host class, build and flags at each pin."""
+
+    host_slug: str
+    model: str
+    """As tables show it."""
+    test: SpeedTest
+    where: str
+    """Build, and sweep or `pairs`."""
+    points: tuple[PinPoint, ...]
+    """Oldest build first."""
+
+
+def histories(
+    groups: Iterable[Group], runs: Iterable[Run], models: Mapping[str, str]
+) -> tuple[History, ...]:
+    """Return what was measured of several pins, from records and from pairs."""
+    found: dict[tuple[str, str, SpeedTest, str], dict[str, PinPoint]]
+    found = defaultdict(dict)
+    for group in groups:
+        for (model, test), result in group.results.items():
+            if means := result.steady_means:
+                key = (
+                    *(group.host_slug, group.shown_name(model), test),
+                    f"{group.sweep} sweep, {group.build} build",
+                )
+                found[key][group.pin_text] = PinPoint(
+                    pin=group.pin_text,
+                    commit=group.records[0].build.commit,
+                    means=means,
+                    result=result,
+                )
+    for key, points in _paired_points(runs, models).items():
+        found[key] = points
+    return tuple(
+        History(
+            host_slug=slug,
+            model=model,
+            test=test,
+            where=where,
+            points=tuple(
+                sorted(
+                    points.values(),
+                    key=lambda point: (place_in_time(point.commit), point.pin),
+                )
+            ),
+        )
+        for (slug, model, test, where), points in found.items()
+        if len(points) > 1
+    )
+
+
+def _paired_points(
+    runs: Iterable[Run], models: Mapping[str, str]
+) -> dict[tuple[str, str, SpeedTest, str], dict[str, PinPoint]]:
+    """Collect the processes of pairs by pin; warm-ups and disturbed ones are left out."""
+    values: dict[tuple[str, str, SpeedTest, str], dict[tuple[str, str], list[float]]]
+    values = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        if (
+            not isinstance(run, SpeedRun)
+            or not run.pair
+            or run.disturbed
+            or not run.samples
+        ):
+            continue
+        _, model, pin, build = run.cell.split("/")[:4]
+        key = model.split(".")[0]
+        shown = run.weights.kind.shown_name(models.get(key, key))
+        place = run.host.slug, shown, run.test, f"pairs, {build} build"
+        engine = run.locked.marked(pin), run.build.commit
+        values[place][engine].append(statistics.fmean(run.samples))
+    return {
+        place: {
+            pin: PinPoint(pin=pin, commit=commit, means=tuple(means))
+            for (pin, commit), means in engines.items()
+        }
+        for place, engines in values.items()
+    }
+
+
+def pin_table(found: Sequence[History]) -> Table:
+    """Each pin beside the one before it, unpaired: a hint, and never a verdict."""
+    return Table(
+        caption="Pins one after the other, not paired",
+        columns=(
+            *("Model", "Test"),
+            *numbers("Before", "After", "Ratio", "95 % (Welch)"),
+            Column("Verdict", wide=True),
+            *("Pins", "Host class"),
+            *numbers("n"),
+            "Where",
+        ),
+        rows=tuple(
+            (
+                *(history.model, history.test.name),
+                *(speed_cell(point.result, speed_text) for point in (before, after)),
+                *_unpaired_cells(before.means, after.means),
+                NOT_PROVABLE
+                if 1 in (len(before.means), len(after.means))
+                else UNPAIRED,
+                f"{before.pin} → {after.pin}",
+                history.host_slug,
+                number(
+                    min(len(before.means), len(after.means)),
+                    f"{len(before.means)}, {len(after.means)}",
+                ),
+                history.where,
+            )
+            for history in found
+            for before, after in pairwise(history.points)
+            if before.result and after.result
+        ),
+    )
+
+
+def _unpaired_cells(
+    before: Sequence[float], after: Sequence[float]
+) -> tuple[Cell, Cell]:
+    logs = [math.log(value) for value in before], [math.log(value) for value in after]
+    ratio = statistics.fmean(logs[1]) - statistics.fmean(logs[0])
+    interval = welch_interval(*logs)
+    return (
+        number(math.exp(ratio), "{:.4f}".format),
+        number(interval.low if interval else None, _ends_text(interval), missing="–"),
+    )
+
+
+def welch_interval(
+    before: Sequence[float], after: Sequence[float], *, alpha: float = 0.05
+) -> Interval | None:
+    """Return the interval of the ratio of two samples of logs (Welch, Biometrika 1947).
+
+    None where one has a single value, or where neither shows any spread.
+    """
+    samples = (before, after)
+    if min(map(len, samples)) < 2:  # noqa: PLR2004
+        return None
+    errors = [statistics.variance(logs) / len(logs) for logs in samples]
+    if not sum(errors):
+        return None
+    degrees = sum(errors) ** 2 / sum(
+        error**2 / (len(logs) - 1) for error, logs in zip(errors, samples, strict=True)
+    )
+    half = t_quantile(1 - alpha / 2, degrees) * math.sqrt(sum(errors))
+    return ratio_interval(statistics.fmean(after) - statistics.fmean(before), half)
