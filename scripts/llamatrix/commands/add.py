@@ -17,7 +17,11 @@ from llamatrix.project import find_project
 from llamatrix.provision.weights import hub
 from llamatrix.provision.weights.gguf_header import GgufHeader
 from llamatrix.provision.weights.gguf_model import read_model
-from llamatrix.provision.weights.local_model import completed, sampling_of
+from llamatrix.provision.weights.local_model import (
+    completed,
+    fitting_context,
+    sampling_of,
+)
 
 _HUB_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)/(?P<file>[^~\\]+\.gguf)")
 _KEY = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -62,17 +66,16 @@ def _described(name: str) -> tuple[Model, GgufHeader]:
         path = path.absolute()
         home = Path.home()
         shown = f"~/{path.relative_to(home)}" if path.is_relative_to(home) else path
-        return Model(file=str(shown)), read_model(path)
+        return Model(file=str(shown), ctx_size=fitting_context(path)), read_model(path)
     on_hub = _HUB_NAME.fullmatch(name)
     if not on_hub or name.startswith("."):
         raise MatrixError(
             f"{name!r}: no such file; a file on the hub is written OWNER/REPOSITORY/FILE.gguf"
         )
-    model = Model(repository=on_hub["repository"], file=on_hub["file"])
-    return model, _hub_header(model)
+    return _on_hub(Model(repository=on_hub["repository"], file=on_hub["file"]))
 
 
-def _hub_header(model: Model) -> GgufHeader:
+def _on_hub(model: Model) -> tuple[Model, GgufHeader]:
     """Read the header of a file on the hub, without the rest of it."""
     wanted = hub.look_up(model.repository, model.file)
     where = f"{model.repository}/{model.file}"
@@ -84,9 +87,12 @@ def _hub_header(model: Model) -> GgufHeader:
                 file.write(hub.read_begin(wanted, size_bytes=size))
                 file.truncate(wanted.size_bytes)  # the rest is a hole
             try:
-                return read_model(path)
+                header = read_model(path)
             except ProvisionError as error:
                 problem = str(error).removeprefix(f"{path}: ")
+            else:
+                context_tokens = fitting_context(path)
+                return msgspec.structs.replace(model, ctx_size=context_tokens), header
             if size >= wanted.size_bytes:
                 break
     raise ProvisionError(f"{where}: {problem}")

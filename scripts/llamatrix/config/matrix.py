@@ -204,7 +204,7 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The vendor's chat template: a file under `models/templates/` of a pin, which
     synthetic weights embed. Other weights have their own."""
     ctx_size: Positive = 0
-    """Of a local model by default the context that it was trained with."""
+    """Of a local model by default what fits here of the context it was trained with."""
     temp: Temperature = 0.8
     """`--temp`."""
     top_k: Natural | None = None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.mini_gguf import F16, F32, Q4_K, Q8_0, Metadata, write_gguf
+from tests.provision.weights.reported_files import TABLES, keys_of
 
 from llamatrix.config.matrix import Model
 from llamatrix.errors import ProvisionError
@@ -83,3 +84,37 @@ def test_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     path.write_text("<!DOCTYPE html>")
     with pytest.raises(ProvisionError, match="a web page, saved as a file"):
         complete(Model(file=str(path)), path)
+
+
+def trained_on(folder: Path, *, tokens: int) -> Path:
+    keys = keys_of(
+        "llama",
+        block_count=8,
+        context_length=tokens,
+        embedding_length=256,
+        attention__head_count=8,
+        attention__head_count_kv=2,
+        attention__key_length=64,
+        attention__value_length=64,
+    )
+    return write_gguf(folder / "long.gguf", keys, TABLES)
+
+
+def test_context_is_capped_by_this_machines_memory_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A cache of kilobytes for each of 2^31 tokens fits nowhere."""
+    path = trained_on(tmp_path, tokens=2**31)
+    context_tokens = complete(Model(file=str(path)), path).ctx_size
+    assert 0 < context_tokens < 2**31
+    assert context_tokens % 256 == 0
+    assert f"{context_tokens:,} of the 2,147,483,648 tokens" in capsys.readouterr().err
+    assert complete(Model(file=str(path), ctx_size=512), path).ctx_size == 512
+
+
+def test_context_that_fits_is_the_trained_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = trained_on(tmp_path, tokens=1000)
+    assert complete(Model(file=str(path)), path).ctx_size == 1000
+    assert capsys.readouterr().err == ""

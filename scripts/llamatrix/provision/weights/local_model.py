@@ -2,20 +2,35 @@
 
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from llamatrix.config.matrix import Model
+from llamatrix.errors import ProvisionError
+from llamatrix.host import this_host
+from llamatrix.progress import say
+from llamatrix.provision.weights.fit import (
+    CUDA_CONTEXT_BYTES,
+    MemorySettings,
+    largest_fitting,
+    memory_need,
+)
 from llamatrix.provision.weights.gguf_header import GgufHeader
 from llamatrix.provision.weights.gguf_model import read_model
+from llamatrix.provision.weights.gguf_shape import shape_of_file
 from llamatrix.provision.weights.tensor_types import TENSOR_TYPES
+from llamatrix.units import bytes_text
 
 _QUANT = re.compile(
     r"(?:^|[-._])((?:UD-)?(?:I?Q\d|TQ\d|BF16|F16|F32|MXFP4|NVFP4)\w*)$", re.IGNORECASE
 )
 _SAMPLING = ("temp", "top_k", "top_p", "min_p")
 _UNKNOWN_CONTEXT = 4096
+_RESERVE_BYTES = 2**30
+CONTEXT_STEP = 256
+"""llama.cpp rounds a context up to a multiple of this."""
 _BILLION, _MILLION = 10**9, 10**6
 
 
@@ -24,7 +39,43 @@ def complete(model: Model, path: Path) -> Model:
 
     ProvisionError where the file is no language model.
     """
-    return completed(model, read_model(path))
+    context_tokens = model.ctx_size or fitting_context(path)
+    return completed(replace(model, ctx_size=context_tokens), read_model(path))
+
+
+@cache
+def fitting_context(path: Path) -> int:
+    """Return the trained context, or as much of it as fits this machine, and say so.
+
+    That is all of its cards, less a reserve, or half of its memory, with keys and values
+    in f16; 0 where the model's memory is not known.
+    """
+    try:
+        shape = shape_of_file(path)
+    except ProvisionError:
+        return 0
+    host = this_host()
+    card_bytes = sum(card.memory_bytes for card in host.gpus) - _RESERVE_BYTES
+    room_bytes = card_bytes if host.gpus else host.memory_bytes // 2
+    use = MemorySettings(
+        cache_type_k="f16",
+        cache_type_v="f16",
+        cuda_bytes=CUDA_CONTEXT_BYTES if host.gpus else 0,
+    )
+    fits = largest_fitting(
+        lambda tokens: memory_need(shape, use, context_tokens=tokens).total,
+        trained_tokens=shape.trained_tokens,
+        card_bytes=room_bytes,
+    )
+    context_tokens = min(shape.trained_tokens, fits or _UNKNOWN_CONTEXT)
+    if context_tokens < shape.trained_tokens - shape.trained_tokens % CONTEXT_STEP:
+        say(
+            f"{path.name}: {context_tokens:,} of the {shape.trained_tokens:,} tokens that "
+            f"it was trained with fit {bytes_text(room_bytes)}; ctx_size in matrix.toml "
+            "sets another context"
+        )
+        return context_tokens
+    return shape.trained_tokens
 
 
 def completed(model: Model, header: GgufHeader) -> Model:
