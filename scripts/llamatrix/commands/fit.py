@@ -14,6 +14,7 @@ from llamatrix.commands.flags import FitFlags
 from llamatrix.config.complaint import nearest
 from llamatrix.config.expand import select_profile
 from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import Lock, load_lock
 from llamatrix.config.matrix import Backend, Matrix, Profile, Server, Sweep
 from llamatrix.engines.llama_cpp.fit_params import (
     FitFigures,
@@ -74,6 +75,7 @@ def fit(flags: FitFlags) -> str:
         predict = _Prediction(
             project=project,
             matrix=matrix,
+            lock=load_lock(project.lock_file),
             profile=select_profile(matrix, flags.profile),
             card_bytes=card_bytes,
             reserve_bytes=reserve_bytes,
@@ -92,6 +94,7 @@ class _Prediction:
 
     project: Project
     matrix: Matrix
+    lock: Lock
     profile: Profile
     card_bytes: int
     reserve_bytes: int
@@ -129,7 +132,8 @@ class _Prediction:
         return known
 
     def _one(self, name: str, file: Path | None, pin: str) -> ModelFit:
-        commit = self.matrix.pins[pin].commit
+        locked = self.lock.pins.get(pin)  # of a git pin it alone knows the commit
+        commit = self.matrix.pins[pin].commit or (locked.commit if locked else "")
         lists = lists_of(commit, self.project.cache / "sources")
         shape = (
             shape_of_file(file, commit=commit, lists=lists)
