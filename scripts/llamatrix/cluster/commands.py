@@ -21,7 +21,7 @@ from llamatrix.commands.flags import (
     MeasureFlags,
     PlanFlags,
 )
-from llamatrix.commands.pending import Pending, this_site
+from llamatrix.commands.pending import Pending, this_site, with_only_pin
 from llamatrix.commands.plan import plan_json, plan_text
 from llamatrix.commands.tabulate import summary_of, tables_of
 from llamatrix.config.context import load_context
@@ -31,7 +31,6 @@ from llamatrix.exclusive import exclusive
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.local_pins import with_local_pins
-from llamatrix.provision.resolve import with_named_pin
 from llamatrix.records.context_record import CONTEXT
 from llamatrix.records.store import Store
 from llamatrix.units import json_text
@@ -85,6 +84,7 @@ def plan(flags: PlanFlags) -> str:
         cluster=flags.cluster,
         profile=flags.profile,
         cells=flags.cells,
+        pin=flags.pin,
         again=flags.again,
         retry=flags.retry,
     )
@@ -150,9 +150,7 @@ def planner_of(flags: MeasureFlags, kinds: Collection[Measurement]) -> Planner:
     loaded = load_context(
         flags.profile, model=flags.model, weights_dir=flags.weights_dir
     )
-    if flags.pin:
-        loaded, key = with_named_pin(loaded, flags.pin, flag="--pin")
-        loaded = loaded.narrowed(pins=(key,))
+    loaded = with_only_pin(loaded, flags.pin)
     cells = loaded.plan(flags.cells).cells
     hashed = with_local_pins(loaded, [cell.pin_key for cell in cells])
     return Planner(context=hashed, flags=flags, kinds=kinds)

@@ -214,6 +214,7 @@ class NoFlags:
 class SelectFlags:
     profile: str = flag("", _PROFILE)
     cells: str = flag("", _CELLS)
+    pin: str = flag("", "only this one: " + _PIN)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -232,7 +233,6 @@ class WeightsFlags(SelectFlags):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasureFlags(WeightsFlags):
     model: str = flag("", _ONE_MODEL)
-    pin: str = flag("", "only this one: " + _PIN)
     again: int = flag(0, _AGAIN, most=1000)
     retry: bool = flag(default=False, text=_RETRY)
     dry_run: bool = flag(default=False, text="show what would be done, and do nothing")

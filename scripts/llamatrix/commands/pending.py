@@ -150,11 +150,8 @@ def load_pending(
     context = load_context(
         flags.profile, model=flags.model, weights_dir=flags.weights_dir
     )
-    if flags.pin:
-        context, key = with_named_pin(context, flags.pin, flag="--pin")
-        context = context.narrowed(pins=(key,))
     pending = find_pending(
-        context,
+        with_only_pin(context, flags.pin),
         flags.cells,
         kinds=kinds,
         again=flags.again,
@@ -167,6 +164,14 @@ def load_pending(
             "them belongs into `env` of the sweep or server in matrix.toml"
         )
     return pending
+
+
+def with_only_pin(context: Context, pin: str) -> Context:
+    """Return the context with this pin in place of the profile's; as it is for none."""
+    if not pin:
+        return context
+    context, key = with_named_pin(context, pin, flag="--pin")
+    return context.narrowed(pins=(key,))
 
 
 def find_pending(
@@ -188,14 +193,9 @@ def find_pending(
     lock are resolved before records are looked up: their bytes are part of a digest.
     """
     plan = context.plan(cells)
-    engines = [
-        cell
-        for cell in plan.cells
-        if not (isinstance(cell, AgentCell) and cell.endpoint)
-    ]
-    known = with_known_weights(context, engines, ask_hub=ask_hub)
+    known = with_known_weights(context, plan.cells, ask_hub=ask_hub)
     if hash_pins or ask_hub:
-        known = with_local_pins(known, [cell.pin_key for cell in engines])
+        known = with_local_pins(known, [cell.pin_key for cell in plan.cells])
     if ask_hub and Measurement.AGENT in kinds:
         known = _with_endpoints(known, plan.agents)
     if (known.matrix, known.lock) != (context.matrix, context.lock):

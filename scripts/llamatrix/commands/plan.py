@@ -3,7 +3,7 @@
 import msgspec
 
 from llamatrix.commands.flags import PlanFlags
-from llamatrix.commands.pending import Pending, find_pending
+from llamatrix.commands.pending import Pending, find_pending, with_only_pin
 from llamatrix.commands.plan_needs import needs_text
 from llamatrix.config.context import load_context
 from llamatrix.config.endpoint_cell import EndpointCell
@@ -31,7 +31,10 @@ class CellView(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan(flags: PlanFlags) -> str:
     pending = find_pending(
-        load_context(flags.profile), flags.cells, again=flags.again, retry=flags.retry
+        with_only_pin(load_context(flags.profile), flags.pin),
+        flags.cells,
+        again=flags.again,
+        retry=flags.retry,
     )
     return plan_json(pending) if flags.json else plan_text(pending)
 

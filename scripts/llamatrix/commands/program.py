@@ -153,7 +153,11 @@ def _values_of(flag: str, words: Sequence[str], root: Path) -> tuple[str, ...]:
         profile = next((b for a, b in pairwise(words) if a in named), "")
         profile = choose_profile(profile).profile
         plan = expand_plan(matrix, load_lock(root / "matrix.lock"), profile)
-        return tuple(cell.id for cell in (*plan.cells, *plan.endpoints))
+        return (
+            *(cell.id for cell in plan.speed),
+            *(cell.id for cell in plan.agents),
+            *(cell.id for cell in plan.endpoints),
+        )
     sets = (path.stem for path in (root / "reports" / "published").glob("*.toml"))
     return {
         "profile": tuple(matrix.profiles),

@@ -1,7 +1,7 @@
 """`invoke build` and `invoke weights`: what cells are measured with, made in advance."""
 
 from llamatrix.commands.flags import SelectFlags, WeightsFlags
-from llamatrix.commands.pending import find_pending
+from llamatrix.commands.pending import find_pending, with_only_pin
 from llamatrix.config.context import load_context
 from llamatrix.progress import say
 from llamatrix.provision.build import provide_build
@@ -10,7 +10,8 @@ from llamatrix.provision.weights.provide import provide_weights
 
 def build(flags: SelectFlags) -> None:
     """Compile the builds of all chosen cells."""
-    pending = find_pending(load_context(flags.profile), flags.cells, hash_pins=True)
+    context = with_only_pin(load_context(flags.profile), flags.pin)
+    pending = find_pending(context, flags.cells, hash_pins=True)
     cells = {f"{cell.pin_key}/{cell.build_key}": cell for cell in pending.engines}
     for name, cell in cells.items():
         built = provide_build(cell, pending.context.project.cache)
@@ -20,6 +21,7 @@ def build(flags: SelectFlags) -> None:
 def weights(flags: WeightsFlags) -> None:
     """Write or fetch the weights of all chosen cells."""
     context = load_context(flags.profile, weights_dir=flags.weights_dir)
+    context = with_only_pin(context, flags.pin)
     pending = find_pending(context, flags.cells, ask_hub=True)
     for name, cell in {cell.weights_key: cell for cell in pending.engines}.items():
         provided = provide_weights(

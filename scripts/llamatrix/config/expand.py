@@ -70,7 +70,7 @@ class Plan:
 
     @property
     def cells(self) -> tuple[Cell | AgentCell, ...]:
-        return (*self.speed, *self.agents)
+        return (*self.speed, *(cell for cell in self.agents if not cell.endpoint))
 
 
 def select_profile(matrix: Matrix, name: str) -> Profile:

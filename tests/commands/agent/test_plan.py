@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable
 
 import msgspec
+import pytest
 from tests.commands.agent.conftest import Look, Put
 
 from llamatrix.agents.turn_outcome import EndpointDied
+from llamatrix.commands.flags import PlanFlags
 from llamatrix.commands.pending import Pending
-from llamatrix.commands.plan import plan_json, plan_text
+from llamatrix.commands.plan import plan, plan_json, plan_text
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.trials.trial_result import Broken, Correct
 
@@ -37,3 +39,9 @@ def test_trials_are_counted_in_the_first_line(
     text = plan_text(pending_of(look(), other))
     assert "Plan: 2 cells, 0 tests and 3 trials to make" in text
     assert text.count("nothing: all reused") == 1
+
+
+@pytest.mark.usefixtures("project")
+def test_plan_of_another_pin_has_that_pin_alone() -> None:
+    shown = json.loads(plan(PlanFlags(profile="smoke", pin="b8643", json=True)))
+    assert {cell["id"].split("/")[2] for cell in shown} == {"april"}
