@@ -7,12 +7,15 @@ import msgspec
 import pytest
 from tests.shipped import ROOT
 
+from llamatrix.compare.arms import ArmSettings
 from llamatrix.compare.ledger import pairs_of
-from llamatrix.compare.speed import repetitions_for
+from llamatrix.compare.speed import model_amounts, repetitions_for, speed_cases
 from llamatrix.config.cell import SpeedTest
+from llamatrix.config.load import load_matrix
+from llamatrix.config.lock import load_lock
 from llamatrix.records.pair_records import SPEED_PAIRS, SpeedRun
 from llamatrix.records.store import RecordLocation
-from llamatrix.stats.pairs import Samples
+from llamatrix.stats.pairs import Arm, Samples
 from llamatrix.stats.sequential import PairedComparison, judge_cases
 from llamatrix.stats.verdict import Metric, Unit, Verdict
 
@@ -69,3 +72,24 @@ def test_a_steady_mean_leaves_out_the_cold_repetition_and_rests_on_two() -> None
     quick = [msgspec.structs.replace(one, seconds=0.1) for one in entries]
     assert repetitions_for(prompts, quick) == 1 + 6
     assert repetitions_for(SpeedTest(n_prompt=8192, n_gen=0), entries) == 3
+
+
+def test_two_models_have_their_size_and_memory_beside_their_speed() -> None:
+    arms = {
+        arm: ArmSettings(pin="current", model=model)
+        for arm, model in zip(Arm, ("qwen35-27b", "gemma4-31b"), strict=True)
+    }
+    matrix, lock = load_matrix(ROOT / "matrix.toml"), load_lock(ROOT / "matrix.lock")
+    (case, *_) = speed_cases(matrix, lock, "synthetic", arms)
+    runs = [
+        msgspec.structs.replace(run, peak_rss_bytes=7)
+        for run in _entries(_CAPTURED / "h200-april-current-pp512.jsonl")
+    ]
+    baseline, candidate = model_amounts(case, runs)
+    assert (baseline.arm, candidate.arm) == tuple(Arm)
+    assert baseline.model == "qwen35-27b.full"
+    assert baseline.file_bytes == runs[0].weights.file_bytes
+    assert (baseline.memory_bytes, baseline.joules_per_token) == (7, None)
+    same = dict.fromkeys(Arm, arms[Arm.BASELINE])
+    (alone, *_) = speed_cases(matrix, lock, "synthetic", same)
+    assert list(model_amounts(alone, runs)) == []

@@ -59,6 +59,7 @@ from llamatrix.compare.speed import (
     Provide,
     SpeedCase,
     SpeedSubject,
+    model_amounts,
     parse_metrics,
     provide_arms,
     speed_cases,
@@ -299,13 +300,18 @@ def compare_benches(
     if flags.dry_run:
         say_forecast([case for session in sessions for case in session.cases], settings)
         return None
-    return compare_speeds(
+    result = compare_speeds(
         {case.id: case for case in cases},
         sessions,
         unready,
         settings,
         profile=context.profile,
     )
+    runs = {session.subject.id: session.ledger.own for session in sessions}
+    models = (
+        one for case in cases for one in model_amounts(case, runs.get(case.id, ()))
+    )
+    return replace(result, models=tuple(models))
 
 
 def compare_endpoints(

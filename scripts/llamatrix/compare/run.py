@@ -133,6 +133,20 @@ class ArmFacts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ModelAmounts:
+    """What the model of an arm takes in one case, where the arms have two models."""
+
+    case: str
+    arm: Arm
+    model: str
+    file_bytes: int
+    memory_bytes: int | None
+    """Of the card where one computes, else of the process: the most of any run."""
+    joules_per_token: float | None
+    """The median of the runs; None without a card that tells."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TimingComparison:
     """All that a comparison by timing found."""
 
@@ -150,6 +164,7 @@ class TimingComparison:
     processes_s: float
     """Wall time of the processes of this run alone, warm-up included."""
     processes: int
+    models: tuple[ModelAmounts, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

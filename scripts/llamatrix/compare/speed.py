@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from statistics import median
 
 import msgspec
 
@@ -15,6 +16,7 @@ from llamatrix.compare.arms import (
     expand_arm,
 )
 from llamatrix.compare.ledger import WARM_UP
+from llamatrix.compare.run import ModelAmounts
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.complaint import nearest
 from llamatrix.config.expand import matches_any, select_cells, select_profile
@@ -26,6 +28,7 @@ from llamatrix.engines.protocol import Bench
 from llamatrix.errors import MatrixError
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import Load
+from llamatrix.measure.energy import energy_of
 from llamatrix.measure.speed import MeasuredTest, program_of, run_sweep, served_of
 from llamatrix.progress import say
 from llamatrix.project import Project
@@ -344,12 +347,38 @@ class SpeedSubject:
             disturbed="",
             process=only.process,
             telemetry=only.telemetry,
+            peak_rss_bytes=max(process.peak_rss_bytes for process in ended) or None,
             locked=cell.locked,
             build=parts.built.manifest,
             weights=parts.weights.facts,
             host=this_host(),
             measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             made_by=f"llamatrix {__version__}",
+        )
+
+
+def model_amounts(case: SpeedCase, runs: Sequence[SpeedRun]) -> Iterator[ModelAmounts]:
+    """Yield size, memory and energy of both arms' models; nothing of one model twice."""
+    if len({cell.weights_key for cell in case.cells.values()}) == 1:
+        return
+    for arm, cell in case.cells.items():
+        done = [
+            (run, run.outcome.result)
+            for run in runs
+            if run.arm is arm and isinstance(run.outcome, Done)
+        ]
+        if not done:
+            continue
+        memory = [sample.memory_bytes or run.peak_rss_bytes for run, sample in done]
+        energies = [energy_of(run.telemetry, sample) for run, sample in done]
+        joules = [energy.joules_per_token for energy in energies if energy]
+        yield ModelAmounts(
+            case=case.id,
+            arm=arm,
+            model=cell.weights_key,
+            file_bytes=done[-1][0].weights.file_bytes,
+            memory_bytes=max(filter(None, memory), default=None),
+            joules_per_token=median(joules) if joules else None,
         )
 
 

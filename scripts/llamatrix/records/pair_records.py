@@ -116,6 +116,8 @@ class TimedRun(PairedRun, frozen=True, kw_only=True):
 class SpeedRun(TimedRun, frozen=True, kw_only=True):
     """One process of llama-bench."""
 
+    peak_rss_bytes: int | None = None
+    """Of the process, with weights that are mapped from their file; None in older lines."""
     locked: LockedPin
     build: Manifest
     weights: WeightsFacts

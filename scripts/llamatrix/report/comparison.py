@@ -6,11 +6,11 @@ One result of `invoke verdict` or `invoke regress`, by timing or of agents' tria
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from xml.etree import ElementTree as ET
 
 from llamatrix.compare.agent import AgentCellComparison, AgentComparison
-from llamatrix.compare.run import ArmFacts, TimingComparison
+from llamatrix.compare.run import ArmFacts, ModelAmounts, TimingComparison
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.table import Cell, Column, Table, numbers
 from llamatrix.stats.intervals import Estimate, Interval
@@ -19,7 +19,7 @@ from llamatrix.stats.pass_rates import DROP, SURE, Passes, wilson
 from llamatrix.stats.sequential import JudgedCell, PairedComparison
 from llamatrix.stats.trials import ArmTrials, Pooled
 from llamatrix.stats.verdict import Verdict
-from llamatrix.units import duration_text, json_text
+from llamatrix.units import bytes_text, duration_text, json_text
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LOSSES = {Verdict.SLOWER, Verdict.BROKEN}
@@ -139,6 +139,7 @@ def comparison_markdown(result: Result) -> str:
             for cell in result.judgement.cells
             for note in _doubts(cell)
         ]
+        notes += [_bullet(f"`{one.case}`: {_model_text(one)}") for one in result.models]
     lines.append(f"{legend} Host: {result.host}. Method: {_method(result)}.")
     if notes:
         lines += ["", f"<details><summary>{folded}</summary>", "", *notes]
@@ -250,6 +251,11 @@ def comparison_json(result: Result) -> str:
             and {"ratio": headline.ratio, "interval": _ends(headline.interval)},
             "cells": [_speed_document(cell, len(cells)) for cell in cells],
             "notes": notes_of(result),
+            **(
+                {"models": [asdict(one) for one in result.models]}
+                if result.models
+                else {}
+            ),
             "processes": result.processes,
             "processes_s": result.processes_s,
             "wall_s": result.wall_s,
@@ -434,6 +440,7 @@ def _cells(result: Result) -> Iterator[_CellText]:
             )
         if comparison.per_cycle:
             details.append(f"per clock cycle: ratio {comparison.per_cycle.ratio:.4f}")
+        details += [_model_text(one) for one in result.models if one.case == cell.id]
         details += _doubts(cell)
         yield _CellText(
             id=cell.id,
@@ -442,6 +449,16 @@ def _cells(result: Result) -> Iterator[_CellText]:
             details=tuple(filter(None, details)),
             notes=comparison.notes,
         )
+
+
+def _model_text(model: ModelAmounts) -> str:
+    """Say what one arm's model takes; what nobody told is left out."""
+    parts = [f"file {bytes_text(model.file_bytes)}"]
+    if model.memory_bytes:
+        parts.append(f"memory {bytes_text(model.memory_bytes)}")
+    if model.joules_per_token:
+        parts.append(f"{model.joules_per_token:.3g} J/token")
+    return f"{model.arm} {model.model}: {', '.join(parts)}"
 
 
 def _doubts(cell: JudgedCell) -> Iterator[str]:
