@@ -362,6 +362,11 @@ def regrade(f: flags.RegradeFlags) -> None:
 @command(flags.BenchSelfFlags)
 def bench_self(f: flags.BenchSelfFlags) -> None:
     """Measure the harness itself: exactness of samples, overhead, bias."""
+    if f.cluster:
+        from llamatrix.cluster.bench_self import bench_self as compare_with_here
+
+        compare_with_here(f)
+        return
     from llamatrix.commands.bench_self import report
 
     report(f)

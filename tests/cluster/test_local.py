@@ -106,3 +106,17 @@ def test_cross_talk_needs_two_cards(box: Box) -> None:
         ended = invoked_apart("cross-talk", "--profile", "cards", env=env)
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.startswith(words)
+
+
+@pytest.mark.slow
+def test_bench_self_compares_a_cell_through_the_cluster_with_the_same_here(
+    box: Box,
+) -> None:
+    ended = invoked_apart(
+        *("bench-self", "--cluster", "local", "--pairs", "2"),
+        env=box.wishing(noise=True).environment,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "inherited by measured programs, here and there" in ended.stdout
+    assert "tg32 by --cluster local over here, 2 pairs: 1.000 [" in ended.stdout
+    assert box.records() == []

@@ -561,6 +561,9 @@ class BenchSelfFlags:
         "25m", "with --profile: start no process that would end after this time"
     )
     weights_dir: str = flag("", WEIGHTS_DIR)
+    cluster: str = flag(
+        "", "compare a cell through these hosts with the same here, as for `bench`"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
