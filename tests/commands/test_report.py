@@ -6,6 +6,7 @@ import shutil
 from tests.commands.conftest import RunInvoke
 from tests.report.made_sweep import BLOG, stored, sweep
 from tests.report.made_trials import made_trial, published_trials, stored_trials
+from tests.shipped import ROOT
 
 from llamatrix.project import Project
 
@@ -124,3 +125,20 @@ def test_trials_are_taken_elsewhere_without_their_trajectories(
     assert [path.name for path in copy.rglob("*.jsonl")] == ["httpx-post.jsonl"]
     for name in ("agent.md", "trials.csv", "turns.json", "index.html"):
         assert (copy / name).read_bytes() == (project.reports / name).read_bytes()
+
+
+def test_summary_is_short_answers_the_questions_of_the_page_and_ends_with_it(
+    run_invoke: RunInvoke,
+) -> None:
+    for name, slower in (("h200", "Yes: SLOWER; "), ("h100-x4", "Not provable; ")):
+        folder = ROOT / "reports" / "examples" / name
+        ended = run_invoke("table", "--records", str(folder))
+        assert ended.returncode == 0, ended.stderr
+        lines = ended.stdout.splitlines()
+        assert len(lines) <= 16
+        assert max(map(len, lines)) <= 100
+        assert any(line.startswith("Which model?        Qwen3.5-") for line in lines)
+        assert any(line.startswith(f"Did it get slower?  {slower}") for line in lines)
+        assert any(line.startswith("Does it reproduce?  ") for line in lines)
+        assert lines[-1].startswith("Page ")
+        assert lines[-1].endswith(f"examples/{name}/index.html")

@@ -29,7 +29,7 @@ from llamatrix.records.judge_record import JUDGE, trial_name
 from llamatrix.records.speed_record import SERVE_SPEED, SpeedRecord
 from llamatrix.records.store import Store
 from llamatrix.report.inputs import RecordIndex
-from llamatrix.report.pages import PageInputs, damaged_text, write_pages
+from llamatrix.report.pages import PageInputs, cards_of, damaged_text, write_pages
 from llamatrix.report.speed import Group
 from llamatrix.report.trials import TrialGroup
 from llamatrix.report.views.bisect import bisect_page
@@ -190,9 +190,10 @@ def _summary(
     )
     reports = view.project.reports
     page = next((path for path in _PAGES if (reports / path).exists()), _PAGES[0])
+    inputs = replace(_inputs(view), groups=shown, trials=trials)
     text = summary_text(
         measured,
-        (),
+        cards_of(inputs),
         page=os.path.relpath(reports / page),
         paint=terminal.paint,
         width=min(terminal.size(), WIDTH),

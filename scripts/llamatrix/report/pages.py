@@ -26,7 +26,7 @@ from llamatrix.report.inputs import (
 )
 from llamatrix.report.metrics import GENERATION
 from llamatrix.report.our_rooflines import our_rooflines
-from llamatrix.report.render.html import Page, Section, render
+from llamatrix.report.render.html import Card, Page, Section, render
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.render.sqlite import write_sqlite
 from llamatrix.report.sections import (
@@ -69,7 +69,13 @@ from llamatrix.report.views.choose import (
     question_of_records,
 )
 from llamatrix.report.views.drafts import draft_groups
-from llamatrix.report.views.regressions import Run, histories, regressions
+from llamatrix.report.views.regressions import (
+    History,
+    Regression,
+    Run,
+    histories,
+    regressions,
+)
 from llamatrix.report.views.speed import page, speed_cell
 from llamatrix.report.views.trial_details import pass_cells
 from llamatrix.report.views.trials import (
@@ -205,19 +211,34 @@ def _digests(inputs: PageInputs) -> Callable[[Reference], str]:
     return sha256_of
 
 
-def _html_page(inputs: PageInputs, reports: Path) -> Page:
-    """The same records and sets give the same page.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Evidence:
+    """What the answers follow from."""
 
-    It answers three questions, ranks the models, and folds all evidence below.
-    """
+    found: Choices
+    compared: Sequence[Regression]
+    pins: Sequence[History]
+    sets: Sequence[SetComparison]
+
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        return answers(
+            self.found,
+            self.compared,
+            self.pins,
+            self.sets,
+            sets_href=f"#{set_id(self.sets[0])}" if self.sets else "",
+        )
+
+
+def cards_of(inputs: PageInputs) -> tuple[Card, ...]:
+    """Return the three answers that the page opens with, for a terminal."""
+    return _evidence(inputs).cards
+
+
+def _evidence(inputs: PageInputs) -> _Evidence:
     groups, trials, sets = inputs.groups, inputs.trials, inputs.sets
     gpus = dict(load_gpus())
-    limits = {
-        group_id(group): our_rooflines(
-            group, gpus, read_bandwidth(reports, group.host_slug)
-        )
-        for group in groups
-    }
     compared_sets = [
         *(
             compared
@@ -237,7 +258,6 @@ def _html_page(inputs: PageInputs, reports: Path) -> Page:
             )
         ),
     ]
-    shown = {compared.published.name for compared in compared_sets}
     contexts, names = inputs.contexts.records, inputs.names
     found = choices(
         question_of_records(groups, trials, contexts),
@@ -247,8 +267,31 @@ def _html_page(inputs: PageInputs, reports: Path) -> Page:
         contexts=contexts,
         sets=sets,
     )
-    compared = regressions(inputs.runs, names)
-    pins = histories(groups, inputs.runs, names)
+    return _Evidence(
+        found=found,
+        compared=regressions(inputs.runs, names),
+        pins=histories(groups, inputs.runs, names),
+        sets=compared_sets,
+    )
+
+
+def _html_page(inputs: PageInputs, reports: Path) -> Page:
+    """The same records and sets give the same page.
+
+    It answers three questions, ranks the models, and folds all evidence below.
+    """
+    groups, trials, sets = inputs.groups, inputs.trials, inputs.sets
+    gpus = dict(load_gpus())
+    limits = {
+        group_id(group): our_rooflines(
+            group, gpus, read_bandwidth(reports, group.host_slug)
+        )
+        for group in groups
+    }
+    evidence = _evidence(inputs)
+    compared_sets, compared, pins = evidence.sets, evidence.compared, evidence.pins
+    shown = {each.published.name for each in compared_sets}
+    contexts = inputs.contexts.records
     slugs = {
         *(group.host_slug for group in groups),
         *(group.setup.host_slug for group in trials),
@@ -259,7 +302,7 @@ def _html_page(inputs: PageInputs, reports: Path) -> Page:
 
     sections = (
         *_damaged_sections(inputs.damaged),
-        _ranking(found),
+        _ranking(evidence.found),
         *_summary(groups, trials, compared_sets),
         *((slower_section(compared, pins),) if compared or pins else ()),
         *map(search_section, inputs.searches),
@@ -296,13 +339,7 @@ def _html_page(inputs: PageInputs, reports: Path) -> Page:
             "Every number leads to the records it was made of, and every record to its "
             "file, line and digest. Tables sort by a click on their headings."
         ),
-        cards=answers(
-            found,
-            compared,
-            pins,
-            compared_sets,
-            sets_href=f"#{set_id(compared_sets[0])}" if compared_sets else "",
-        ),
+        cards=evidence.cards,
         badges={badge: text for badge, text in BADGES.items() if badge in used},
         sections=sections,
         downloads=(
