@@ -27,6 +27,7 @@ STATE = Path(os.environ.get("LLAMATRIX_FAKE_LLAMA_STATE", "/nonexistent"))
 WISHES = json.loads(os.environ.get("LLAMATRIX_FAKE_REPLAY", "{}"))
 WISHES |= WISHES.get("pins", {}).get(os.environ.get("FAKE_PIN"), {})
 PREFILL_TPS, DECODE_TPS = 1000.0, 50.0
+MOST_UNDRAFTED = 2
 if "FAKE_PIN" in os.environ:
     PREFILL_TPS *= random.uniform(0.9995, 1.0005)
     DECODE_TPS *= random.uniform(0.9995, 1.0005)
@@ -50,6 +51,7 @@ class Model:
         self.argv = argv
         self.asked_health = 0
         self.requests = 0
+        self.too_short = False
         self.completions = 0
         self.cached: list[int] = []
 
@@ -100,6 +102,7 @@ class Model:
         known = common(self.cached, prompt) if cached else 0
         self.cached = prompt
         prompt_n, speed = max(1, len(prompt) - known), WISHES.get("speed", 1.0)
+        self.too_short = n_predict <= MOST_UNDRAFTED  # the budget leaves no draft
         predicted_n = n_predict - (way == "short")
         timings = {
             "cache_n": len(prompt) - prompt_n,
@@ -127,7 +130,7 @@ class Model:
             "tokens_predicted_total": 20 * done,
             "tokens_predicted_seconds_total": 2 * done,
         }
-        if self.drafts():
+        if self.drafts() and not self.too_short:
             counters |= {
                 "n_decode_total": 8 * done,
                 "spec_decode_num_drafts_total": 5 * done,

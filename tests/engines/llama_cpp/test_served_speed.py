@@ -40,11 +40,15 @@ def measured(tmp_path: Path, fake_program: Callable[[str, str], Path]) -> Measur
     )
 
     def measure(
-        draft: Draft | None, *, clients: int = 1, prompt: PromptKind = PromptKind.MIXED
+        draft: Draft | None,
+        *,
+        clients: int = 1,
+        prompt: PromptKind = PromptKind.MIXED,
+        of: tuple[SpeedTest, ...] = (PROMPT, ANSWER),
     ) -> dict[SpeedTest, Outcome]:
         tests = [
             msgspec.structs.replace(test, concurrency=clients, prompt=prompt)
-            for test in (PROMPT, ANSWER)
+            for test in of
         ]
         results: list[SpeedResult] = []
         measure_served(
@@ -87,6 +91,11 @@ def test_clients_ask_together_and_share_the_time(measured: Measured) -> None:
     assert streams.tokens_per_second == pytest.approx((50 * 63 / 64,) * 6)
     assert len(streams.first_token_ns) == 6
     assert max(streams.first_token_ns) <= max(sample.client_ns)
+
+
+def test_prompt_alone_has_an_answer_long_enough_for_a_draft(measured: Measured) -> None:
+    outcomes = measured(DRAFT, of=(PROMPT,))
+    assert isinstance(outcomes[PROMPT], Done)
 
 
 @pytest.mark.parametrize("kind", list(PromptKind))

@@ -52,6 +52,8 @@ from llamatrix.web import LateAnswerError, NoAnswerError, WrongAnswerError
 _ROOM_TOKENS = 64
 """Beyond prompt and answer: what the last draft reserves."""
 _TOKENIZE_TIMEOUT_S = 60.0
+_DRAFTED_TOKENS = 32
+"""Of an answer that is not measured: long enough for a draft, which proves that it drafts."""
 _NO_HEAD = "model doesn't contain MTP layers"
 _PROMPTS = Path(__file__).parent / "prompts"
 _PASSAGE = """\
@@ -258,7 +260,8 @@ def _outcomes(
     """Yield an outcome for each of the tests, which share a prompt."""
     n_prompt, kind = _prompt_of(tests[0])
     prompt = _prompt(serving, n_prompt, kind)
-    lengths = [test.n_gen for test in tests if test.n_gen] or [2]
+    lengths = [test.n_gen for test in tests if test.n_gen]
+    lengths = lengths or [_DRAFTED_TOKENS if served.draft else 2]
     clients = tests[0].concurrency
     runs = {
         n_gen: _run(serving, bench, prompt, n_gen, clients=clients) for n_gen in lengths
