@@ -71,7 +71,7 @@ def test_one_commit_is_named_with_its_interval_and_what_it_took() -> None:
         "the first slow commit is 666666666666 (2026-11-06 change 6), 0.900 [0.880, "
         "0.920] of the speed of b1"
     )
-    assert "4 commits of 8 compared with the good end, 4 builds in 4 min" in result.cost
+    assert "good end: 4 of 8; builds: 4 in 4 min" in result.cost
 
 
 def test_a_search_that_goes_on_is_inconclusive() -> None:

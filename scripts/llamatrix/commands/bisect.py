@@ -24,9 +24,7 @@ from llamatrix.config.complaint import nearest
 from llamatrix.config.context import Context
 from llamatrix.errors import MatrixError
 from llamatrix.host import this_host
-from llamatrix.measure.disturbances import Watch
 from llamatrix.progress import say
-from llamatrix.project import Project
 from llamatrix.provision.commit_range import (
     CommitRange,
     git_range,
@@ -65,9 +63,7 @@ def bisect(flags: BisectFlags) -> int:
     return result.verdict.exit_code
 
 
-def search(
-    flags: BisectFlags, *, project: Project | None = None, watch: Watch | None = None
-) -> Bisection | None:
+def search(flags: BisectFlags) -> Bisection | None:
     """Try commits until the first bad one is known or the budget ends.
 
     Each step is on disk when it ends. None after a dry run.
@@ -83,7 +79,7 @@ def search(
     margin = parse_margin(flags.margin) or Metric.GENERATION.margin
     regress = _regress_flags(flags)
     parse_metrics(regress.metric, SPEED_METRICS)
-    context = speed_context(regress, project)
+    context = speed_context(regress, None)
     commits = _range(flags, context)
     model = context.plan(flags.cells).speed[0].model_key if flags.check else ""
     running = _Running(flags=flags, context=context, range=commits, margin=margin)
@@ -93,12 +89,7 @@ def search(
     running.store.require_room(this_host().slug)
     good, builds = commits.commits[0], Builds(builds=context.project.cache / "builds")
     judge: Judge = SpeedJudge(
-        context=context,
-        good=good,
-        flags=regress,
-        margin=margin,
-        builds=builds,
-        watch=watch,
+        context=context, good=good, flags=regress, margin=margin, builds=builds
     )
     if flags.check:
         judge = CheckJudge(

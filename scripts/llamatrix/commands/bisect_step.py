@@ -20,7 +20,6 @@ from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import running
 from llamatrix.errors import MeasureError, ProvisionError, ServeError
-from llamatrix.measure.disturbances import Watch
 from llamatrix.measure.templates.checks import Conformance
 from llamatrix.measure.templates.suite import check_template
 from llamatrix.measuring import measuring
@@ -89,7 +88,6 @@ class SpeedJudge:
     flags: RegressFlags
     margin: float
     builds: Builds
-    watch: Watch | None = None
     _unbuilt: str = ""
 
     def judge(
@@ -119,7 +117,6 @@ class SpeedJudge:
             ),
             context=context,
             provide=self._provide,
-            watch=self.watch,
             sequential=sequential,
         )
         if result is None or self._unbuilt:
@@ -154,10 +151,12 @@ class SpeedJudge:
         A flag that the good end does not know is dropped for both.
         """
         context = self.context
-        key = select_profile(context.matrix, context.profile).sweep or ""
+        key = select_profile(context.matrix, context.profile).sweep
         arm, dropped = commit.key, []
         for end in (self.good, commit):
             context = with_commit(context, end.key, end.pin)
+            if not key:
+                continue
             locked, cache = context.lock.pins[end.key], context.project.cache
             tree = provide_source(locked, cache, git=end.pin.git)
             sweep, flags = without_unknown_flags(context.matrix.sweeps[key], tree)

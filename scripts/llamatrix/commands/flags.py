@@ -427,10 +427,8 @@ class RegressFlags:
 class BisectFlags:
     """The range, what is measured and how long, output: in this order."""
 
-    good: str = argument(
-        "range: a pin, a build number or a commit that is as it should"
-    )
-    bad: str = argument("range: a newer one that is slow or broken")
+    good: str = flag("", "range: a pin, a build number or a commit, e.g. april")
+    bad: str = flag("", "range: a newer one that is slow or broken, e.g. current")
     repo: str = flag(
         "", "range: the commits of this git repository (default: the provable ones)"
     )

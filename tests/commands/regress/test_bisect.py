@@ -109,7 +109,7 @@ def test_a_bad_end_that_is_not_slower_is_said_after_one_comparison(
     ended = bisect(*_TG)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("SAME: no change: master does as well as master~4")
-    assert "1 commits of 4 compared" in ended.stdout
+    assert "compared with the good end: 1 of 4" in ended.stdout
     faster = bisect(*_TG, "--again", pins=repository.slow_from(4, speed=1.2))
     assert "no loss: master is faster" in faster.stdout
 
@@ -232,6 +232,7 @@ def test_regress_exits_as_git_bisect_run_reads_it(
         ),
         (("--good", "master"), "are the same commit"),
         (("--good", "side"), "is no ancestor of --bad master"),
+        (("--good", ""), "--good: missing; name both ends"),
         (("--good", "gone"), "'gone': .* has no such commit, branch or tag"),
         (("--repo", "nowhere"), "--repo .*nowhere: no repository of git"),
         (("--check", "outptu"), "not known; did you mean 'output'"),

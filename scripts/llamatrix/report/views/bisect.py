@@ -99,8 +99,8 @@ class Bisection:
         """What the search took, in words."""
         builds = sum(step.builds for step in self.steps)
         return (
-            f"{len(self.steps)} commits of {self.search.last} compared with the good end, "
-            f"{builds} builds in {duration_text(sum(s.build_s for s in self.steps))}, "
+            f"commits compared with the good end: {len(self.steps)} of {self.search.last}; "
+            f"builds: {builds} in {duration_text(sum(s.build_s for s in self.steps))}; "
             f"{duration_text(sum(s.seconds for s in self.steps))} in all"
         )
 
