@@ -178,3 +178,18 @@ def _sweep(
     found: list[MeasuredTest] = []
     run_sweep(bench_of(cell, parts, project), tests, on_measured=found.append)
     return found
+
+
+def test_prebuilt_programs_are_measured_by_their_folder(
+    real_project: Project, run_real: RunInvoke, user_cache: Path
+) -> None:
+    """The shared build's own programs, as a distribution would ship them."""
+    (folder, *_) = sorted((user_cache / "builds").glob("current-cpu-*/bin"))
+    words = ("bench", "--profile", "smoke", "--pin", str(folder))
+    ended = run_real(*words, "--cells", "speed/qwen35-27b*")
+    assert ended.returncode == 0, ended.stderr
+    assert "its source is unproven" in ended.stderr
+    lines = [json.loads(line) for line in record_lines(real_project)]
+    assert {line["outcome"]["type"] for line in lines} == {"done"}
+    assert {line["locked"]["unproven"] for line in lines} == {"binaries"}
+    assert str(folder) not in json.dumps(lines)
