@@ -31,6 +31,7 @@ from llamatrix.exclusive import exclusive
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.local_pins import with_local_pins
+from llamatrix.provision.resolve_weights import with_known_weights
 from llamatrix.records.context_record import CONTEXT
 from llamatrix.records.store import Store
 from llamatrix.units import json_text
@@ -88,14 +89,14 @@ def plan(flags: PlanFlags) -> str:
         again=flags.again,
         retry=flags.retry,
     )
-    return _plan(planner_of(asked, _ALL), as_json=flags.json)
+    return _plan(planner_of(asked, _ALL, ask_hub=False), as_json=flags.json)
 
 
 def doctor(flags: DoctorFlags) -> None:
     """Print what each host is, and what keeps it from measuring with this checkout."""
-    planner = planner_of(MeasureFlags(cluster=flags.cluster), ())
+    planner = planner_of(MeasureFlags(cluster=flags.cluster), (), ask_hub=False)
     project = planner.context.project
-    with driver_of(planner, ask_hub=False) as driver:
+    with driver_of(planner) as driver:
         hosts, unfit = driver.survey()
     report = [
         finding(
@@ -112,7 +113,7 @@ def doctor(flags: DoctorFlags) -> None:
 
 
 def _plan(planner: Planner, *, as_json: bool = False) -> str:
-    with driver_of(planner, ask_hub=False) as driver:
+    with driver_of(planner) as driver:
         hosts, unfit = driver.survey()
     for name, why in unfit.items():
         say(f"{name}: left out: {why}")
@@ -123,7 +124,7 @@ def _plan(planner: Planner, *, as_json: bool = False) -> str:
         places.setdefault(host.whole, []).append(host.name)
         for card, site in host.cards.items():
             places.setdefault(site, []).append(f"{host.name} card {card}")
-    plans = [planner.plan(site, ask_hub=False) for site in places]
+    plans = [planner.plan(site) for site in places]
     if as_json:
         return plan_json(_together(plans, planner))
     parts = [
@@ -146,20 +147,22 @@ def _nowhere(planner: Planner, sites: Collection[SiteClass]) -> list[str]:
     ]
 
 
-def planner_of(flags: MeasureFlags, kinds: Collection[Measurement]) -> Planner:
+def planner_of(
+    flags: MeasureFlags, kinds: Collection[Measurement], *, ask_hub: bool = True
+) -> Planner:
+    """Read the matrix; resolve weights and hash local pins once, for all hosts."""
     loaded = load_context(
         flags.profile, model=flags.model, weights_dir=flags.weights_dir
     )
     loaded = with_only_pin(loaded, flags.pin)
     cells = loaded.plan(flags.cells).cells
-    hashed = with_local_pins(loaded, [cell.pin_key for cell in cells])
-    return Planner(context=hashed, flags=flags, kinds=kinds)
+    known = with_known_weights(loaded, cells, ask_hub=ask_hub and not flags.dry_run)
+    known = with_local_pins(known, [cell.pin_key for cell in cells])
+    return Planner(context=known, flags=flags, kinds=kinds)
 
 
 @contextmanager
-def driver_of(
-    planner: Planner, *, ask_hub: bool = True, silence_s: float = SILENCE_S
-) -> Iterator[Driver]:
+def driver_of(planner: Planner, *, silence_s: float = SILENCE_S) -> Iterator[Driver]:
     project = planner.context.project
     transport = open_transport(planner.flags.cluster, project, driver_id(project))
     try:
@@ -167,7 +170,6 @@ def driver_of(
             transport,
             planner,
             shares_cards=lambda slug: shares_cards(project, slug),
-            ask_hub=ask_hub,
             silence_s=silence_s,
         )
     finally:

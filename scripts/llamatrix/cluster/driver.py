@@ -92,14 +92,12 @@ class Driver:
         *,
         shares_cards: Callable[[str], bool] = lambda _: False,
         silence_s: float = SILENCE_S,
-        ask_hub: bool = True,
     ) -> None:
         self._transport = transport
         self._planner = planner
         self._project: Project = planner.context.project
         self._shares_cards = shares_cards
         self._silence_s = silence_s
-        self._ask_hub = ask_hub
         self._intake = Intake(self._project)
         self._placing: Placing[Work] = Placing()
         self._plans: dict[SiteClass, ClassPlan] = {}
@@ -282,7 +280,7 @@ class Driver:
         with self._news:
             for site in sites:
                 if site not in self._plans:
-                    plan = self._planner.plan(site, ask_hub=self._ask_hub)
+                    plan = self._planner.plan(site)
                     self._plans[site] = plan
                     for unit in plan.units:
                         self._placing.add(unit)

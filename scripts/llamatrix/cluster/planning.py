@@ -108,15 +108,13 @@ class Planner:
         }
         return whole, cards
 
-    def plan(self, site: SiteClass, *, ask_hub: bool) -> ClassPlan:
+    def plan(self, site: SiteClass) -> ClassPlan:
         pending = find_pending(
             self.context,
             self.flags.cells,
             kinds=self.kinds,
             again=self.flags.again,
             retry=self.flags.retry,
-            ask_hub=ask_hub,
-            hash_pins=True,
             site=site.site,
         )
         pending = replace(
