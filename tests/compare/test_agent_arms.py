@@ -48,6 +48,10 @@ def _cases(
         (ArmSettings(pin="april"), "current..april/cpu/current"),
         (ArmSettings(build="cpu-native"), "current/cpu..cpu-native/current"),
         (ArmSettings(agent="april"), "current/cpu/current..april"),
+        (ArmSettings(agent="opencode"), "current/cpu/current"),
+        (ArmSettings(agent="opencode-april"), "current/cpu/current..april"),
+        (ArmSettings(agent="pi"), "current/cpu/current..pi-current"),
+        (ArmSettings(agent="pi-current"), "current/cpu/current..pi-current"),
         (ArmSettings(context7="april"), "current/cpu/current/current..april"),
         (ArmSettings(server="published"), "current/cpu/current/smoke..published"),
     ],
@@ -57,7 +61,21 @@ def test_whatever_differs_is_in_the_id_and_in_the_digest(
 ) -> None:
     (case,) = _cases(_OWN, candidate)
     assert case.id == f"agent/qwen35-27b.tiny/{case_id}/httpx-post"
-    assert case.identical == (candidate == _OWN)
+    assert case.identical == (case_id == "current/cpu/current")
+
+
+def test_what_only_pi_has_does_not_go_over_to_opencode() -> None:
+    cases = _cases(
+        ArmSettings(agent="opencode"), profile="small-model", tasks=("hello-file",)
+    )
+    opencode, pi = (cases[0].cells[arm].agent for arm in Arm)
+    assert (opencode.kind, opencode.tools, opencode.system_prompt) == (
+        "opencode",
+        (),
+        "",
+    )
+    assert pi.tools
+    assert opencode.first_prompt == pi.first_prompt
 
 
 def test_an_arm_left_alone_is_the_ordinary_cell() -> None:

@@ -9,7 +9,14 @@ import msgspec
 from llamatrix.config.complaint import nearest
 from llamatrix.config.expand import Plan, expand_plan, select_profile
 from llamatrix.config.lock import Lock
-from llamatrix.config.matrix import NO_DRAFT, Matrix, Measurement, Model
+from llamatrix.config.matrix import (
+    NO_DRAFT,
+    AgentKind,
+    AgentSetup,
+    Matrix,
+    Measurement,
+    Model,
+)
 from llamatrix.errors import MatrixError
 from llamatrix.stats.pairs import Arm
 
@@ -28,7 +35,8 @@ class ArmSettings:
     """`vendor`, one of templates/, or a file."""
     model: str = ""
     agent: str = ""
-    """A version of the profile's agent, by its name in matrix.toml."""
+    """A version of the profile's agent, by its name in matrix.toml; or another agent, as
+    `pi` or, with its version, `pi-current`."""
     context7: str = ""
     endpoint: str = ""
     """A key of `[endpoints]`: a server as it runs, so an arm of its own."""
@@ -87,10 +95,40 @@ def _known(matrix: Matrix) -> Mapping[str, Collection[str]]:
         "draft": (NO_DRAFT, *matrix.drafts),
         "server": matrix.servers,
         "model": matrix.models,
-        "agent": {**matrix.opencode, **matrix.pi},
+        "agent": (*matrix.opencode, *matrix.pi, *_agents(matrix)),
         "context7": matrix.context7,
         "endpoint": matrix.endpoints,
     }
+
+
+def _agents(matrix: Matrix) -> dict[str, tuple[AgentKind, str]]:
+    """By `pi-current` an agent and its version; by `pi` the newest, which is last."""
+    return {
+        name: (kind, version)
+        for kind in AgentKind
+        for version in getattr(matrix, kind)
+        for name in (f"{kind}-{version}", str(kind))
+    }
+
+
+def _with_agent(
+    setup: AgentSetup, name: str, matrix: Matrix, profile: str
+) -> AgentSetup:
+    """Return the setup with the agent that an arm names; what only Pi has goes with it."""
+    versions = getattr(matrix, setup.kind)
+    if name in versions:
+        return msgspec.structs.replace(setup, **{setup.kind: name})
+    if name not in _agents(matrix):
+        raise MatrixError(
+            f"matrix.toml: {setup.kind}: no version {name!r}{nearest(name, versions)}; "
+            f"profile {profile} runs this agent"
+        )
+    kind, version = _agents(matrix)[name]
+    if kind is setup.kind and name == kind:
+        return setup
+    small = {} if kind is AgentKind.PI else {"tools": (), "system_prompt": ""}
+    named = {**dict.fromkeys(AgentKind), kind: version}
+    return msgspec.structs.replace(setup, **named, **small)
 
 
 def with_pins(
@@ -155,15 +193,10 @@ def expand_arm(
     agents = matrix.agents
     if of_agents and chosen.agent:
         setup = matrix.agents[chosen.agent]
-        if settings.agent and settings.agent not in getattr(matrix, setup.kind):
-            raise MatrixError(
-                f"matrix.toml: {setup.kind}: no version {settings.agent!r}"
-                f"{nearest(settings.agent, getattr(matrix, setup.kind))}; profile "
-                f"{profile} runs this agent"
-            )
+        if settings.agent:
+            setup = _with_agent(setup, settings.agent, matrix, profile)
         setup = msgspec.structs.replace(
             setup,
-            **{setup.kind: settings.agent or setup.version_key},
             context7=settings.context7 or setup.context7,
             tasks=tuple(tasks) or setup.tasks,
         )

@@ -132,10 +132,9 @@ def test_killed_agent_is_named_and_leaves_nothing(stage: Stage) -> None:
     assert run.outcome.after_tools
 
 
-def test_hello_file_is_correct_in_a_whole_trial(tmp_path: Path) -> None:
-    arena = Arena(
-        cache=find_project().cache, folder=tmp_path, task_id="hello-file", pi=True
-    )
-    result = arena.play(script_of(load_task("hello-file"), "solution"))
+@pytest.mark.parametrize("task_id", ["hello-file", "httpx-post"])
+def test_a_scripted_trial_of_pi_is_correct(task_id: str, tmp_path: Path) -> None:
+    arena = Arena(cache=find_project().cache, folder=tmp_path, task_id=task_id, pi=True)
+    result = arena.play(script_of(load_task(task_id), "solution"))
     assert result.outcome == Correct(turn=1)
     assert set(states(result.turns[0].judgement).values()) == {"passed"}

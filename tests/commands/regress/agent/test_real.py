@@ -62,6 +62,16 @@ def test_one_trial_of_each_opencode_passes_says_too_little_and_is_reused(
     assert json.loads(again.stdout)["made"] == 0
 
 
+def test_opencode_and_pi_face_each_other_at_the_same_task(compare: Run) -> None:
+    ended = compare("--baseline", "agent:opencode", "--candidate", "agent:pi")
+    assert ended.returncode == 12, ended.stderr
+    (cell,) = json.loads(ended.stdout)["cells"]
+    assert "/current..pi-current/" in cell["cell"]
+    for arm in ("baseline", "candidate"):
+        assert (cell[arm]["passed"], cell[arm]["trials"]) == (1, 1)
+        assert cell[arm]["broken"] == []
+
+
 def _is_solved(result: TrialResult) -> None:
     assert result.outcome == Correct(turn=1)
     (turn,) = result.turns
