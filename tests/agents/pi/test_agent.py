@@ -63,6 +63,8 @@ def test_a_small_model_is_offered_less() -> None:
     small = replace(AGENT, tools=("bash", "write"), system_prompt="Be brief.", mcp=())
     argv = small.argv(None)
     assert argv[argv.index("--tools") + 1] == "bash,write"
+    argv = replace(small, mcp=(SERVER,)).argv(None)
+    assert argv[argv.index("--tools") + 1] == "bash,mcp__context7__query_docs,write"
     assert argv[argv.index("--system-prompt") + 1] == "Be brief."
     assert "--system-prompt" not in AGENT.argv(None)
     assert "--tools" not in AGENT.argv(None), "a later tool of Pi's own is offered too"

@@ -45,10 +45,6 @@ _CALL_TIMEOUT_MS = 24 * 3_600_000
 _SAFETY_TOKENS = 4096
 """Pi asks for answers so short that this many tokens of its window stay free. In a small
 context they then have one token; llama-server itself refuses what is too long."""
-_RESOURCE_TOOLS = (
-    *("list_mcp_resources", "list_mcp_resource_templates", "read_mcp_resource"),
-)
-"""What Pi offers beside the tools of any MCP server."""
 _COMPACTION_SIGN = "context summarization assistant"
 _MCP = "mcp__{server}__{tool}"
 _KEPT_EVENTS = ('{"type":"session"', '{"type":"message_end"', '{"type":"tool_exec')
@@ -72,7 +68,7 @@ class Pi:
     context_tokens: int
     output_tokens: int
     tools: tuple[str, ...] = ()
-    """Which of its own are offered; empty offers all, and those for MCP resources."""
+    """Which of its own are offered, without those for MCP resources; empty offers all."""
     system_prompt: str = ""
     """In place of its own; empty keeps it."""
     mcp: tuple[McpServer, ...] = ()
@@ -170,9 +166,8 @@ class Pi:
         words = [str(TOOLS / "node"), str(_PROGRAM), "-p", "--mode", "json"]
         words += ["--provider", _PROVIDER, "--model", self.model]
         words += ["--session-dir", str(_SESSIONS), "--no-approve"]
-        if self.tools:
-            words += ["--tools", ",".join(self.tools)]
-            words += ["--exclude-tools", ",".join(_RESOURCE_TOOLS)]
+        if self.tools:  # an MCP tool that is not named would not be offered either
+            words += ["--tools", ",".join(sorted(self.tools_expected))]
         if self.system_prompt:
             words += ["--system-prompt", self.system_prompt]
         if session is not None:

@@ -66,7 +66,7 @@ def test_opencode_and_pi_face_each_other_at_the_same_task(compare: Run) -> None:
     ended = compare("--baseline", "agent:opencode", "--candidate", "agent:pi")
     assert ended.returncode == 12, ended.stderr
     (cell,) = json.loads(ended.stdout)["cells"]
-    assert "/current..pi-current/" in cell["cell"]
+    assert "/current..pi-current/" in cell["id"]
     for arm in ("baseline", "candidate"):
         assert (cell[arm]["passed"], cell[arm]["trials"]) == (1, 1)
         assert cell[arm]["broken"] == []
