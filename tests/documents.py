@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.shipped import ROOT, shipped_matrix
 
+from llamatrix.agents import NAMES as AGENT_NAMES
 from llamatrix.commands.report_view import View, load_view, published_sets
 from llamatrix.compare.ledger import pairs_of
 from llamatrix.config.cell import SpeedTest
@@ -37,6 +38,7 @@ from llamatrix.report.views.drafts import draft_page
 from llamatrix.stats.pairs import Samples
 from llamatrix.stats.sequential import SequentialTest, judge_cases
 from llamatrix.stats.verdict import Metric
+from llamatrix.trials.trial_result import Correct, is_scored
 from llamatrix.units import bytes_text, parse_card_bytes
 
 EXAMPLES = ROOT / "reports" / "examples"
@@ -264,6 +266,25 @@ def _joules(group: Group, model: str, test: SpeedTest | None) -> str:
     return f"{joules:.2f}" if isinstance(joules, float) else "n/a"
 
 
+def trials(folder: Path, _options: Options) -> str:
+    """Trials of a model beside scripted ones: who spoke, and what came of it."""
+    groups: dict[tuple[str, ...], list[TrialRecord]] = defaultdict(list)
+    for record in engines(folder):
+        if isinstance(record, TrialRecord):
+            cell, agent = record.cell, AGENT_NAMES[record.agent_kind]
+            speaks = f"scripted: {cell.script}" if cell.script else "the model"
+            groups[cell.model_name, agent, cell.task, speaks].append(record)
+    rows = []
+    for key, records in sorted(groups.items(), key=lambda item: item[0][::-1]):
+        outcomes = {one.trial: one.result.outcome for one in records}.values()
+        scored = [one for one in outcomes if is_scored(one)]
+        turns = sorted(one.turn for one in scored if isinstance(one, Correct))
+        passed = f"{len(turns)} of {len(scored)}"
+        rows.append((*key, passed, ", ".join(map(str, sorted(set(turns)))) or "none"))
+    header = ("Model", "Agent", "Task", "Who speaks", "Correct", "On turn")
+    return _table(header, rows)
+
+
 def drafts(folder: Path, _options: Options) -> str:
     """Return what drafts cost and bring, by model and draft."""
     page = draft_page(view_of(folder).drafts)
@@ -412,6 +433,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 BLOCKS = {
     "provenance": provenance,
     "speeds": speeds,
+    "trials": trials,
     "drafts": drafts,
     "memory": memory,
     "contexts": contexts,
