@@ -52,7 +52,9 @@ def cross_talk(flags: CrossTalkFlags) -> str:
     project = context.project
     store = Store(reports=project.reports, kind=CROSS_TALK)
     store.require_room(this_host().slug)
-    parts = ENGINE.install(cell, project.cache, weights_dir=context.weights_dir)
+    parts = ENGINE.install(
+        cell, project.cache, weights_dir=context.weights_dir, bench_only=True
+    )
     base = bench_of(cell, parts, project)
     alone: list[tuple[float, ...]] = []
     beside: list[tuple[float, ...]] = []
