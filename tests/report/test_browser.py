@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from platformdirs import user_cache_dir
 from tests.report.made_sweep import sweep
 from tests.report.test_html import written
 
 _BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 _DRIVER = shutil.which("chromedriver")
+_AXE = "4.10.3"
 _FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update"),
@@ -54,6 +57,30 @@ class Browser:
         body = {"script": script, "args": []}
         return self._post(f"{self._session}/execute/sync", body)
 
+    def look(self, *, width: int, mode: str) -> None:
+        """Emulate a screen of this width, light or dark, or paper."""
+        self._devtools(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        self._devtools(
+            "Emulation.setEmulatedMedia",
+            media="print" if mode == "print" else "screen",
+            features=[
+                {
+                    "name": "prefers-color-scheme",
+                    "value": "dark" if mode == "dark" else "light",
+                }
+            ],
+        )
+
+    def _devtools(self, command: str, **params: object) -> None:
+        body = {"cmd": command, "params": params}
+        self._post(f"{self._session}/goog/cdp/execute", body)
+
     def log(self, kind: str) -> list[str]:
         entries = self._post(f"{self._session}/se/log", {"type": kind})
         return [entry["message"] for entry in entries]
@@ -91,6 +118,31 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     reports = tmp_path_factory.mktemp("reports")
     written(sweep(0.97), reports)
     return reports / "index.html"
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script of axe-core, fetched by npm into the cache of the tests."""
+    folder = Path(user_cache_dir("llamatrix-tests")) / f"axe-core-{_AXE}"
+    script = folder / "node_modules" / "axe-core" / "axe.min.js"
+    npm = shutil.which("npm")
+    if not script.exists():
+        if npm is None:
+            pytest.skip("axe-core: npm is not installed")
+        folder.mkdir(parents=True, exist_ok=True)
+        fetched = subprocess.run(
+            [
+                *(npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"),
+                *("--prefix", str(folder), f"axe-core@{_AXE}"),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if not script.exists():
+            pytest.skip(f"axe-core cannot be fetched: {fetched.stderr[-200:]}")
+    return script.read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -153,6 +205,99 @@ def test_nothing_is_wider_than_a_phone_but_what_scrolls(opened: Browser) -> None
     width = "return [document.documentElement.scrollWidth, innerWidth];"
     content, window = opened.run(width)
     assert content <= window
+
+
+LOOKS = [
+    (width, mode) for width in (420, 1024, 1400) for mode in ("light", "dark", "print")
+]
+look = pytest.mark.parametrize(("width", "mode"), LOOKS)
+
+
+@look
+def test_the_page_is_not_wider_than_the_window(
+    opened: Browser, width: int, mode: str
+) -> None:
+    opened.look(width=width, mode=mode)
+    opened.open(opened.run("return location.href"))
+    content, window = opened.run(
+        """
+        document.querySelectorAll("details").forEach((fold) => (fold.open = true));
+        return [document.documentElement.scrollWidth, innerWidth];
+        """
+    )
+    assert content <= window
+
+
+def test_no_table_scrolls_on_a_laptop_even_with_every_fold_open(
+    opened: Browser,
+) -> None:
+    opened.look(width=1400, mode="light")
+    wide = opened.run(
+        """
+        document.querySelectorAll("details").forEach((fold) => (fold.open = true));
+        return [...document.querySelectorAll(".scroll")]
+          .filter((region) => region.scrollWidth > region.clientWidth + 1)
+          .map((region) => region.querySelector("table").id);
+        """
+    )
+    assert wide == []
+
+
+def test_rows_are_cards_with_headings_on_a_phone(opened: Browser) -> None:
+    opened.look(width=420, mode="light")
+    opened.open(opened.run("return location.href"))
+    row, heading = opened.run(
+        """
+        const row = document.querySelector("#ranking tbody tr");
+        return [getComputedStyle(row).display, row.cells[1].dataset.label];
+        """
+    )
+    assert row == "block"
+    assert heading.startswith("Generation, tokens/s")
+
+
+def test_three_answers_stand_above_the_fold(opened: Browser) -> None:
+    opened.look(width=1400, mode="light")
+    bottoms = opened.run(
+        """
+        return [...document.querySelectorAll(".card")]
+          .map((card) => card.getBoundingClientRect().bottom);
+        """
+    )
+    assert len(bottoms) == 3
+    assert max(bottoms) < 900
+
+
+def test_paper_shows_conditions_and_no_single_records(opened: Browser) -> None:
+    visible = """
+        return ["details:not(.records) dl", "details.records table"]
+          .map((place) => document.querySelector(place).checkVisibility());
+        """
+    opened.look(width=1024, mode="light")
+    opened.open(opened.run("return location.href"))
+    assert opened.run(visible) == [False, False]
+    opened.look(width=1024, mode="print")
+    assert opened.run(visible) == [True, False]
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_axe_finds_nothing(opened: Browser, axe: str, mode: str) -> None:
+    opened.look(width=1400, mode=mode)
+    opened.run(axe)
+    opened.run(
+        """
+        document.querySelectorAll("details").forEach((fold) => (fold.open = true));
+        axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21aa"] })
+          .then((found) => (window.found = found));
+        """
+    )
+    deadline = time.monotonic() + 60
+    while (found := opened.run("return window.found?.violations")) is None:
+        assert time.monotonic() < deadline, "axe-core does not end"
+        time.sleep(0.2)
+    assert [
+        (violation["id"], violation["nodes"][0]["html"][:200]) for violation in found
+    ] == []
 
 
 def test_dark_and_light_are_different_and_readable(opened: Browser) -> None:

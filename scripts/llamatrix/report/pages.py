@@ -26,6 +26,7 @@ from llamatrix.report.inputs import (
 )
 from llamatrix.report.metrics import GENERATION
 from llamatrix.report.our_rooflines import our_rooflines
+from llamatrix.report.plots import Palette
 from llamatrix.report.render.html import Card, Page, Section, render
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.render.sqlite import write_sqlite
@@ -33,6 +34,7 @@ from llamatrix.report.sections import (
     BADGES,
     context_section,
     group_id,
+    scatter_figure,
     served_sections,
     set_id,
     set_section,
@@ -292,6 +294,7 @@ def _html_page(inputs: PageInputs, reports: Path) -> Page:
     compared_sets, compared, pins = evidence.sets, evidence.compared, evidence.pins
     shown = {each.published.name for each in compared_sets}
     contexts = inputs.contexts.records
+    palette = Palette(models=inputs.names)
     slugs = {
         *(group.host_slug for group in groups),
         *(group.setup.host_slug for group in trials),
@@ -302,9 +305,13 @@ def _html_page(inputs: PageInputs, reports: Path) -> Page:
 
     sections = (
         *_damaged_sections(inputs.damaged),
-        _ranking(evidence.found),
+        _ranking(evidence.found, palette),
         *_summary(groups, trials, compared_sets),
-        *((slower_section(compared, pins),) if compared or pins else ()),
+        *(
+            (slower_section(compared, pins, palette=palette),)
+            if compared or pins
+            else ()
+        ),
         *map(search_section, inputs.searches),
         *(
             set_section(
@@ -313,17 +320,25 @@ def _html_page(inputs: PageInputs, reports: Path) -> Page:
                 if isinstance(each.group, TrialGroup)
                 else limits[group_id(each.group)],
                 host=host(each.result.host),
+                palette=palette,
             )
             for each in compared_sets
         ),
-        *((context_section(inputs.contexts),) if contexts else ()),
+        *((context_section(inputs.contexts, palette=palette),) if contexts else ()),
         *(
-            speed_section(group, inputs.index, gpus, host=host(group.host_slug))
+            speed_section(
+                group, inputs.index, gpus, host=host(group.host_slug), palette=palette
+            )
             for group in groups
         ),
         *served_sections(inputs.served, current=inputs.current, host=host),
         *(
-            trial_section(group, inputs.trial_index, host=host(group.setup.host_slug))
+            trial_section(
+                group,
+                inputs.trial_index,
+                host=host(group.setup.host_slug),
+                palette=palette,
+            )
             for group in trials
         ),
         *_limits_section(
@@ -364,12 +379,14 @@ def _damaged_sections(damaged: Sequence[DamagedLine]) -> tuple[Section, ...]:
     return (section,)
 
 
-def _ranking(found: Choices) -> Section:
+def _ranking(found: Choices, palette: Palette) -> Section:
     ranking, sources = choice_tables(found)
     return Section(
         id="ranking",
         title="Which model?",
         open=True,
+        figures=scatter_figure(found, palette),
+        figures_last=True,
         tables=tuple(table for table in (ranking, sources) if table.rows),
         notes=(f"{RULE} `invoke choose` asks for another card or context.",),
     )

@@ -4,9 +4,10 @@ import html
 import io
 import math
 import re
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from llamatrix.report.render.html import Figure
 from llamatrix.stats.pass_rates import TurnCurve
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 TEXT = "#a0000a"
 GRID = "#a0000b"
 BAND = "#a0000c"
-SERIES = tuple(f"#a0000{number}" for number in range(6))
+SERIES = tuple(f"#a0000{number}" for number in range(8))
+SHADES = tuple(f"#b0000{number}" for number in range(4))
 """Stand-ins that plots are drawn with; the page's style sheet decides what they are."""
 
 _VARIABLES = {
@@ -27,14 +29,49 @@ _VARIABLES = {
     GRID: "var(--grid)",
     BAND: "var(--band)",
     **{colour: f"var(--s{number})" for number, colour in enumerate(SERIES)},
+    **{colour: f"var(--p{number})" for number, colour in enumerate(SHADES)},
 }
 
 
-def inline_svg(text: str, *, id_: str, title: str, description: str) -> str:
-    """Return an `<svg>` element in the colours of the page, with unique ids and a description."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Palette:
+    """One colour, marker and dash for each model, the same in every plot of a page."""
+
+    models: Mapping[str, str]
+    """Names by key: a label begins with either, or has the key as a part of a claim."""
+
+    def style(self, label: str) -> int:
+        """Return a place in `SERIES`; a label without a model gets the first."""
+        named = [
+            (len(text), place)
+            for place, model in enumerate(self.models.items())
+            for text in model
+            if label.startswith(text)
+        ]
+        return max(named)[1] % len(SERIES) if named else 0
+
+
+def inline_svg(
+    text: str,
+    *,
+    id_: str,
+    title: str,
+    description: str,
+    values: Mapping[str, str] | None = None,
+) -> str:
+    """Return an `<svg>` element in the colours of the page, with unique ids and a description.
+
+    `values` are shown while the pointer is on an element, by the element's id.
+    """
     text = text[text.index("<svg") :].strip()
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text)
+    for element, value in (values or {}).items():
+        text = text.replace(
+            f'<g id="{element}">',
+            f'<g id="{element}"><title>{html.escape(value)}</title>',
+            1,
+        )
     text = re.sub(r'\bid="([^"]+)"', rf'id="{id_}-\1"', text)
     text = re.sub(r"url\(#([^)]+)\)", rf"url(#{id_}-\1)", text)
     text = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{id_}-\1"', text)
@@ -70,12 +107,36 @@ _SETTINGS: "dict[RcKeyType, object]" = {
     "legend.fontsize": 9,
 }
 _WIDTH_IN = 4.8
-_MARKERS = "osD^vP"
+_MARKERS = "osD^vPX*"
 _BEYOND = 3
 """How far an interval is followed past the last ratio; two processes span decades."""
 _FEW_DECADES = 2
 _NARROW_DECADES = 0.5
-_DASHES = ("-", "--", "-.", ":", "-", "--")
+_DASHES = ("-", "--", "-.", ":") * 2
+_HEADROOM = 1.08
+"""Above the largest value, so that no mark is cut."""
+_ROOM = 1.4
+"""The same on a logarithmic axis."""
+_LOG_FROM = 20
+"""A range of values beyond which small ones would vanish."""
+_TICKS_APART = 0.09
+_LABEL_APART = 0.075
+"""Both as shares of the axis."""
+_NAME_POINTS = 13
+_FEW = 10
+"""Up to here the ticks of an axis can need decimals."""
+
+
+class _Hover:
+    """What the pointer shows on the elements of a plot, by the ids that it gives them."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    def __call__(self, value: str) -> str:
+        element = f"v{len(self.values)}"
+        self.values[element] = value
+        return element
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,68 +166,149 @@ class LimitMark:
     ours: bool
 
 
+Points = Mapping[int, tuple[float, ...]]
+"""By size: one value for each process."""
+
+
 def prefill_plot(
-    series: Mapping[str, Mapping[int, tuple[float, ...]]], words: Words
+    series: Mapping[str, Points], words: Words, palette: Palette
 ) -> Figure:
     """Tokens per second over prompt size: every process a mark, a line through means."""
-    return _size_plot(series, words, label="prompt size, tokens", scale="log")
+    return _size_plot(series, words, palette, label="prompt size, tokens", log=True)
 
 
-def depth_plot(
-    series: Mapping[str, Mapping[int, tuple[float, ...]]], words: Words
-) -> Figure:
+def depth_plot(series: Mapping[str, Points], words: Words, palette: Palette) -> Figure:
     """Tokens per second over the tokens before the test."""
-    return _size_plot(series, words, label="depth, tokens", scale="linear")
+    return _size_plot(series, words, palette, label="depth, tokens", log=False)
+
+
+def context_plot(
+    series: Mapping[str, Points], words: Words, palette: Palette
+) -> Figure:
+    """Generation over the tokens in the context, up to the largest that fits."""
+    return _size_plot(series, words, palette, label="tokens in the context", log=True)
 
 
 def _size_plot(
-    series: Mapping[str, Mapping[int, tuple[float, ...]]],
+    series: Mapping[str, Points],
     words: Words,
+    palette: Palette,
     *,
     label: str,
-    scale: str,
+    log: bool,
 ) -> Figure:
-    def draw(axes: "Axes") -> None:
+    def draw(axes: "Axes", hover: _Hover) -> None:
         sizes = sorted({size for points in series.values() for size in points})
-        for number, (name, points) in enumerate(series.items()):
-            style = number % len(SERIES)
-            means = [sum(points[size]) / len(points[size]) for size in sorted(points)]
-            axes.plot(
-                sorted(points),
-                means,
-                _DASHES[style],
-                color=SERIES[style],
-                marker=_MARKERS[style],
-                markersize=5,
-                label=name,
-            )
-            for size, values in points.items():
-                spots = [size] * len(values)
-                axes.plot(spots, values, "_", color=SERIES[style], markersize=9)
-        if scale == "log":
-            axes.set_xscale(scale, base=2)
-        axes.set_xticks(sizes, [context_text(size) for size in sizes])
+        ends: list[tuple[float, float, str, int]] = []
+        for name, points in series.items():
+            style = palette.style(name)
+            means = {
+                size: sum(points[size]) / len(points[size]) for size in sorted(points)
+            }
+            axes.plot([*means], [*means.values()], _DASHES[style], color=SERIES[style])
+            for size, mean in means.items():
+                axes.plot(
+                    [size],
+                    [mean],
+                    color=SERIES[style],
+                    marker=_MARKERS[style],
+                    markersize=5,
+                    clip_on=False,
+                    gid=hover(f"{name}, {context_text(size)}: {_text(mean)} tokens/s"),
+                )
+                spots = [size] * len(points[size])
+                axes.plot(spots, points[size], "_", color=SERIES[style], markersize=9)
+            last = max(means)
+            ends.append((last, means[last], name, style))
+        if log:
+            axes.set_xscale("log", base=2)
+        shown = _spread_out(sizes, log=log)
+        axes.set_xticks(shown, [context_text(size) for size in shown])
         axes.minorticks_off()
-        axes.set_ylim(bottom=0)
+        _value_axis(axes, [mean for _, mean, _, _ in ends], series)
         axes.set_xlabel(label)
         axes.set_ylabel("tokens/s")
         axes.grid(visible=True, axis="y")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        _label_ends(axes, ends)
 
-    return _drawn(draw, words, height_in=3.9)
+    return _drawn(draw, words, height_in=3.3)
 
 
-def generation_plot(series: Mapping[str, tuple[float, ...]], words: Words) -> Figure:
+def _spread_out(sizes: Sequence[int], *, log: bool) -> list[int]:
+    """Return the sizes whose labels do not touch."""
+    place = math.log2 if log else float
+    whole = (place(max(sizes)) - place(min(sizes))) if len(sizes) > 1 else 1.0
+    shown: list[int] = []
+    for size in sorted(sizes, reverse=True):
+        if not shown or place(shown[-1]) - place(size) >= whole * _TICKS_APART:
+            shown.append(size)
+    return shown[::-1]
+
+
+def _value_axis(
+    axes: "Axes", means: Sequence[float], series: Mapping[str, Points]
+) -> None:
+    """Begin at 0 with room above, or take logarithms where values span decades."""
+    values = [
+        value
+        for points in series.values()
+        for several in points.values()
+        for value in several
+    ]
+    if min(values) > 0 and max(values) / min(values) > _LOG_FROM:
+        axes.set_yscale("log")
+        axes.set_ylim(min(values) / _ROOM, max(values) * _ROOM)
+        _decimal_ticks(axes, along="y")
+    else:
+        axes.set_ylim(0, max([*values, *means]) * _HEADROOM)
+        _thousands(axes, "y")
+
+
+def _label_ends(axes: "Axes", ends: Sequence[tuple[float, float, str, int]]) -> None:
+    """Write each name at the end of its line, pushed apart where two would touch."""
+    low, high = axes.get_ylim()
+    logarithmic = axes.get_yscale() == "log"
+
+    def height(value: float) -> float:
+        if logarithmic:
+            return math.log(value / low) / math.log(high / low)
+        return (value - low) / (high - low)
+
+    place = -math.inf
+    for x, y, name, style in sorted(ends, key=lambda end: end[1]):
+        place = max(height(y), place + _LABEL_APART)
+        axes.annotate(
+            name,
+            (x, y),
+            xycoords="data",
+            xytext=(1.02, place),
+            textcoords="axes fraction",
+            color=SERIES[style],
+            va="center",
+            fontsize=9,
+            annotation_clip=False,
+        )
+
+
+def generation_plot(
+    series: Mapping[str, tuple[float, ...]], words: Words, palette: Palette
+) -> Figure:
     """A bar for each model's mean, and every process on it."""
 
-    def draw(axes: "Axes") -> None:
+    def draw(axes: "Axes", hover: _Hover) -> None:
         for row, (name, values) in enumerate(series.items()):
             mean = sum(values) / len(values)
-            colour = SERIES[row % len(SERIES)]
-            axes.barh(row, mean, height=0.55, color=colour, alpha=0.45)
+            axes.barh(
+                row,
+                mean,
+                height=0.55,
+                color=SERIES[palette.style(name)],
+                alpha=0.45,
+                gid=hover(f"{name}: {_text(mean)} tokens/s"),
+            )
             axes.plot(values, [row] * len(values), "|", color=TEXT, markersize=12)
             axes.annotate(
-                f"{name}: {mean:,.4g}",
+                f"{name}: {_text(mean)}",
                 (0, row),
                 xytext=(2, 14),
                 textcoords="offset points",
@@ -175,7 +317,9 @@ def generation_plot(series: Mapping[str, tuple[float, ...]], words: Words) -> Fi
         axes.set_yticks([])
         axes.invert_yaxis()
         axes.set_ylim(top=-0.85)
-        axes.set_xlim(left=0)
+        most = max(value for values in series.values() for value in values)
+        axes.set_xlim(0, most * _HEADROOM)
+        _thousands(axes, "x")
         axes.set_xlabel("tokens/s")
         axes.grid(visible=True, axis="x")
         axes.set_axisbelow(True)
@@ -184,14 +328,130 @@ def generation_plot(series: Mapping[str, tuple[float, ...]], words: Words) -> Fi
     return _drawn(draw, words, height_in=0.9 + 0.62 * len(series))
 
 
-def ratio_plot(marks: Sequence[RatioMark], words: Words) -> Figure:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PinSeries:
+    """What each pin of one model reached, oldest first."""
+
+    label: str
+    means: Mapping[str, tuple[float, ...]]
+    """By pin, one value for each process."""
+
+
+def history_plot(series: Sequence[PinSeries], words: Words, palette: Palette) -> Figure:
+    """Speed at every pin relative to the first, one line for each model and test."""
+    pins = list(dict.fromkeys(pin for each in series for pin in each.means))
+
+    def draw(axes: "Axes", hover: _Hover) -> None:
+        ends: list[tuple[float, float, str, int]] = []
+        reached = [1.0]
+        for each in series:
+            style = palette.style(each.label)
+            first = statistics.fmean(next(iter(each.means.values())))
+            points = {
+                pins.index(pin): statistics.fmean(values) / first
+                for pin, values in each.means.items()
+            }
+            axes.plot(
+                [*points], [*points.values()], "-", color=SERIES[style], alpha=0.7
+            )
+            for pin, values in each.means.items():
+                ratio = points[pins.index(pin)]
+                axes.plot(
+                    [pins.index(pin)],
+                    [ratio],
+                    _MARKERS[style],
+                    color=SERIES[style],
+                    markersize=5,
+                    clip_on=False,
+                    gid=hover(
+                        f"{each.label}, {pin}: {_text(statistics.fmean(values))} tokens/s, "
+                        f"{ratio:.3f} of the first, n = {len(values)}"
+                    ),
+                )
+            reached += points.values()
+            ends.append((*list(points.items())[-1], each.label, style))
+        room = 0.15 * max(max(reached) - min(reached), 0.02)
+        axes.set_ylim(min(reached) - room, max(reached) + room)
+        axes.axhline(1.0, color=TEXT, linewidth=0.8)
+        axes.set_xticks(range(len(pins)), pins)
+        axes.set_xlim(-0.15, len(pins) - 0.85)
+        axes.set_ylabel("÷ the first pin")
+        axes.grid(visible=True, axis="y")
+        _label_ends(axes, ends)
+
+    return _drawn(draw, words, height_in=1.6 + 0.22 * max(6, len(series)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScatterMark:
+    """A model by its speed and the share of its work that was correct."""
+
+    model: str
+    tokens_per_second: float
+    speed_interval: tuple[float, float] | None
+    rate: float
+    rate_interval: tuple[float, float]
+    here: bool
+    """Whether both were measured here; else the mark is hollow."""
+    hover: str
+
+
+def scatter_plot(
+    marks: Sequence[ScatterMark], words: Words, palette: Palette
+) -> Figure:
+    """Correct over speed: the upper right corner is best."""
+
+    def draw(axes: "Axes", hover: _Hover) -> None:
+        for mark in marks:
+            style = palette.style(mark.model)
+            colour = SERIES[style]
+            x, y = mark.tokens_per_second, mark.rate
+            axes.vlines(x, *mark.rate_interval, color=colour, linewidth=1, alpha=0.6)
+            if mark.speed_interval:
+                axes.hlines(y, *mark.speed_interval, color=colour, linewidth=1)
+            axes.plot(
+                [x],
+                [y],
+                _MARKERS[style],
+                markersize=8,
+                markeredgecolor=colour,
+                markerfacecolor=colour if mark.here else "none",
+                clip_on=False,
+                gid=hover(mark.hover),
+            )
+        speeds = [mark.tokens_per_second for mark in marks]
+        axes.set_xscale("log")
+        axes.set_xlim(min(speeds) / _ROOM**3, max(speeds) * _ROOM)  # names on the left
+        _decimal_ticks(axes)
+        place = 0.0
+        for mark in sorted(marks, key=lambda mark: -mark.tokens_per_second):
+            axes.annotate(
+                mark.model,
+                (mark.tokens_per_second, mark.rate_interval[0]),
+                xytext=(-4, 4 + place),
+                textcoords="offset points",
+                ha="right",
+                fontsize=9,
+                color=SERIES[palette.style(mark.model)],
+            )
+            place = (place + _NAME_POINTS) % (3 * _NAME_POINTS)
+        axes.set_ylim(-0.03, 1.06)
+        axes.set_xlabel("generation, tokens/s (logarithmic)")
+        axes.set_ylabel("correct")
+        axes.grid(visible=True)
+        axes.set_axisbelow(True)
+
+    return _drawn(draw, words, height_in=3.4)
+
+
+def ratio_plot(marks: Sequence[RatioMark], words: Words, palette: Palette) -> Figure:
     """Ours ÷ theirs with our interval, on the band that counts as reproduced."""
 
-    def draw(axes: "Axes") -> None:
+    def draw(axes: "Axes", hover: _Hover) -> None:
         for row, mark in enumerate(marks):
             low, high = mark.band
             axes.barh(row, high - low, left=low, height=0.8, color=BAND)
-            colour = SERIES[0]
+            colour = SERIES[palette.style(mark.label)]
             if mark.interval:
                 axes.plot(mark.interval, [row, row], "-", color=colour, linewidth=1.5)
             axes.plot(
@@ -201,6 +461,7 @@ def ratio_plot(marks: Sequence[RatioMark], words: Words) -> Figure:
                 markersize=5.5,
                 markeredgecolor=colour,
                 markerfacecolor=colour if mark.decided else "none",
+                gid=hover(f"{mark.label}: {mark.ratio:.3g}"),
             )
         axes.axvline(1.0, color=TEXT, linewidth=0.8)
         edges = [edge for mark in marks for edge in (mark.ratio, *mark.band)]
@@ -220,40 +481,38 @@ def ratio_plot(marks: Sequence[RatioMark], words: Words) -> Figure:
     return _drawn(draw, words, height_in=1.0 + 0.26 * len(marks))
 
 
-def limit_plot(marks: Sequence[LimitMark], words: Words) -> Figure:
+def limit_plot(marks: Sequence[LimitMark], words: Words, palette: Palette) -> Figure:
     """Shares of the physical limit: published hollow, ours filled."""
     rows = list(dict.fromkeys(mark.row for mark in marks))
 
-    def draw(axes: "Axes") -> None:
-        for ours, label, shift in ((False, "published", -0.12), (True, "ours", 0.12)):
-            chosen = [mark for mark in marks if mark.ours is ours]
-            if not chosen:
-                continue
-            colour = SERIES[0 if ours else 1]
+    def draw(axes: "Axes", hover: _Hover) -> None:
+        for mark in marks:
+            colour = SERIES[palette.style(mark.row)]
+            whose = "ours" if mark.ours else "published"
             axes.plot(
-                [100 * mark.fraction for mark in chosen],
-                [rows.index(mark.row) + shift for mark in chosen],
-                "o" if ours else "D",
-                label=label,
+                [100 * mark.fraction],
+                [rows.index(mark.row) + (0.12 if mark.ours else -0.12)],
+                "o" if mark.ours else "D",
                 markersize=5.5,
                 markeredgecolor=colour,
-                markerfacecolor=colour if ours else "none",
+                markerfacecolor=colour if mark.ours else "none",
+                gid=hover(f"{mark.row}, {whose}: {100 * mark.fraction:.1f} %"),
             )
         axes.axvline(100, color=TEXT, linewidth=1.2)
         axes.set_yticks(range(len(rows)), rows, fontsize=9)
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_xlim(left=0)
+        most = max(1.0, *(mark.fraction for mark in marks))
+        axes.set_xlim(0, 100 * most * _HEADROOM)
         axes.set_xlabel("% of the physical limit")
         axes.grid(visible=True)
         axes.set_axisbelow(True)
-        axes.legend(loc="upper right", bbox_to_anchor=(1.0, -0.16), ncols=2)
 
     return _drawn(draw, words, height_in=1.5 + 0.34 * len(rows))
 
 
-def _decimal_ticks(axes: "Axes") -> None:
+def _decimal_ticks(axes: "Axes", *, along: str = "x") -> None:
     """1, 0.5, 0.02 on a logarithmic axis, instead of powers of ten."""
-    low, high = axes.get_xlim()
+    low, high = axes.get_xlim() if along == "x" else axes.get_ylim()
     decades = math.log10(high / low)
     steps: tuple[float, ...] = (1,)
     if decades < _FEW_DECADES:
@@ -263,29 +522,50 @@ def _decimal_ticks(axes: "Axes") -> None:
     all_ = (step * 10.0**power for power in range(-6, 7) for step in steps)
     ticks = [tick for tick in all_ if low <= tick <= high]
     axes.minorticks_off()
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_xlim(low, high)
+    texts = [f"{tick:,.0f}" if tick >= 1000 else f"{tick:g}" for tick in ticks]  # noqa: PLR2004
+    if along == "x":
+        axes.set_xticks(ticks, texts)
+        axes.set_xlim(low, high)
+    else:
+        axes.set_yticks(ticks, texts)
+        axes.set_ylim(low, high)
 
 
-def _drawn(draw: Callable[["Axes"], None], words: Words, *, height_in: float) -> Figure:
+def _thousands(axes: "Axes", along: Literal["x", "y"]) -> None:
+    """Separate thousands on an axis, as tables do."""
+    axis = axes.xaxis if along == "x" else axes.yaxis
+    axis.set_major_formatter(
+        "{x:,.0f}" if max(axis.get_view_interval()) > _FEW else "{x:g}"
+    )
+
+
+def _text(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"  # noqa: PLR2004
+
+
+def _drawn(
+    draw: Callable[["Axes", "_Hover"], None], words: Words, *, height_in: float
+) -> Figure:
     import matplotlib as mpl
     from matplotlib.figure import Figure as Drawing
 
+    hover = _Hover()
     with mpl.rc_context(_SETTINGS):
         figure = Drawing(figsize=(_WIDTH_IN, height_in), layout="constrained")
         axes = figure.add_subplot()
-        draw(axes)
+        draw(axes, hover)
         out = io.StringIO()
         none = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(out, format="svg", transparent=True, metadata=none)
     svg = inline_svg(
-        out.getvalue(), id_=words.id, title=words.title, description=words.description
+        out.getvalue(),
+        id_=words.id,
+        title=words.title,
+        description=words.description,
+        values=hover.values,
     )
     return Figure(id=f"{words.id}-figure", caption=words.caption, svg=svg)
 
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 PARTS = ("prefill", "generation", "tools and agent", "judging")
 _BAND_ALPHA = 0.12
@@ -305,18 +585,20 @@ class Anatomy:
 def anatomy_plot(rows: Sequence[Anatomy], words: Words) -> Figure:
     """A bar for each turn, in its parts."""
 
-    def draw(axes: "Axes") -> None:
+    def draw(axes: "Axes", hover: _Hover) -> None:
         left = [0.0] * len(rows)
         for number, part in enumerate(PARTS):
             lengths = [row.parts[number] for row in rows]
-            axes.barh(
+            bars = axes.barh(
                 range(len(rows)),
                 lengths,
                 left=left,
                 height=0.7,
-                color=SERIES[number],
+                color=SHADES[number],
                 label=part,
             )
+            for bar, row, length in zip(bars, rows, lengths, strict=True):
+                bar.set_gid(hover(f"{row.row}, {part}: {length:,.1f} s"))
             left = [start + length for start, length in zip(left, lengths, strict=True)]
         axes.set_yticks(range(len(rows)), [row.row for row in rows], fontsize=8.5)
         axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -329,13 +611,15 @@ def anatomy_plot(rows: Sequence[Anatomy], words: Words) -> Figure:
     return _drawn(draw, words, height_in=1.5 + 0.26 * len(rows))
 
 
-def curve_plot(curves: Mapping[str, TurnCurve], words: Words) -> Figure:
+def curve_plot(
+    curves: Mapping[str, TurnCurve], words: Words, palette: Palette
+) -> Figure:
     """Share of trials that were correct by each turn, and its Wilson band."""
 
-    def draw(axes: "Axes") -> None:
+    def draw(axes: "Axes", hover: _Hover) -> None:
         longest = max(len(curve.points) for curve in curves.values())
         for number, (name, curve) in enumerate(curves.items()):
-            style = number % len(SERIES)
+            style = palette.style(name)
             shift = (number - (len(curves) - 1) / 2) * _APART
             turns = [point.turn + shift for point in curve.points]
             lows = [point.band.low for point in curve.points]
@@ -353,6 +637,14 @@ def curve_plot(curves: Mapping[str, TurnCurve], words: Words) -> Figure:
                 marker=_MARKERS[style],
                 markersize=5,
                 label=name,
+                clip_on=False,
+                gid=hover(
+                    f"{name}: "
+                    + ", ".join(
+                        f"{point.share:.2f} by turn {point.turn}"
+                        for point in curve.points
+                    )
+                ),
             )
         axes.set_xticks(range(1, longest + 1))
         axes.set_xlim(0.7, longest + 0.3)

@@ -23,15 +23,21 @@ from llamatrix.report.plots import (
     PARTS,
     Anatomy,
     LimitMark,
+    Palette,
+    PinSeries,
     RatioMark,
+    ScatterMark,
     Words,
     anatomy_plot,
+    context_plot,
     curve_plot,
     depth_plot,
     generation_plot,
+    history_plot,
     limit_plot,
     prefill_plot,
     ratio_plot,
+    scatter_plot,
 )
 from llamatrix.report.render.html import Figure, Section, record_id
 from llamatrix.report.set_comparison import (
@@ -51,6 +57,7 @@ from llamatrix.report.trials import (
     prompt_title,
 )
 from llamatrix.report.views.cards import card_notes
+from llamatrix.report.views.choose import Choices
 from llamatrix.report.views.context import (
     context_name,
     context_notes,
@@ -77,6 +84,8 @@ _VARYING = {
     *("prompt_tokens", "gen_tokens", "measured_on", "file", "file_sha256", "quant"),
 }
 """Conditions that differ inside a group; the records' rows tell them."""
+_MOST_LINES = 8
+"""In one plot of pins: more cannot be told apart."""
 _OPEN = 2
 """Of our own trial tables those are shown at once: the pass rate and the curve."""
 
@@ -138,7 +147,12 @@ def group_title(group: Group | TrialGroup) -> str:
 
 
 def speed_section(
-    group: Group, index: SpeedIndex, gpus: Mapping[str, Gpu], *, host: str
+    group: Group,
+    index: SpeedIndex,
+    gpus: Mapping[str, Gpu],
+    *,
+    host: str,
+    palette: Palette,
 ) -> Section:
     """Conditions, plots, tables, and every record of one group of speeds.
 
@@ -163,13 +177,13 @@ def speed_section(
             for condition, value in stated_fields(conditions_of(record, gpus))
             if condition not in _VARYING
         ),
-        figures=tuple(_speed_figures(group, key)),
+        figures=tuple(_speed_figures(group, key, palette)),
         tables=tables(group),
         records=(speed_records(group, key, index),),
     )
 
 
-def _speed_figures(group: Group, key: str) -> Iterator[Figure]:
+def _speed_figures(group: Group, key: str, palette: Palette) -> Iterator[Figure]:
     prefill: dict[str, dict[int, tuple[float, ...]]] = {}
     generation: dict[str, tuple[float, ...]] = {}
     by_depth: dict[str, dict[str, dict[int, tuple[float, ...]]]] = {}
@@ -195,7 +209,7 @@ def _speed_figures(group: Group, key: str) -> Iterator[Figure]:
             description=f"In tokens per second. {_points_described(prefill)}.",
             caption="Prefill by context. Lines join means; ticks are single processes.",
         )
-        yield prefill_plot(prefill, words)
+        yield prefill_plot(prefill, words, palette)
     if generation:
         labels = {
             name: f"{statistics.fmean(values):,.2f}"
@@ -207,7 +221,7 @@ def _speed_figures(group: Group, key: str) -> Iterator[Figure]:
             description=f"In tokens per second. {_described(labels)}.",
             caption="Generation by model. Bars are means, strokes single processes.",
         )
-        yield generation_plot(generation, words)
+        yield generation_plot(generation, words, palette)
     for kind, series in by_depth.items():
         words = Words(
             id=f"{key}-{kind}-depth-plot",
@@ -216,7 +230,7 @@ def _speed_figures(group: Group, key: str) -> Iterator[Figure]:
             caption=f"{kind.capitalize()} over the tokens that are already in the "
             "context. Lines join means; ticks are single processes.",
         )
-        yield depth_plot(series, words)
+        yield depth_plot(series, words, palette)
 
 
 def _points_described(series: Mapping[str, Mapping[int, tuple[float, ...]]]) -> str:
@@ -289,7 +303,9 @@ def speed_records(group: Group, key: str, index: SpeedIndex) -> Table:
     )
 
 
-def trial_section(group: TrialGroup, index: TrialIndex, *, host: str) -> Section:
+def trial_section(
+    group: TrialGroup, index: TrialIndex, *, host: str, palette: Palette
+) -> Section:
     """Plots, tables, and every record of one group of trials."""
     key, details = group_id(group), detail_tables(group)
     terms = {term: text.strip("`") for term, text in trial_facts(group).items()}
@@ -299,7 +315,7 @@ def trial_section(group: TrialGroup, index: TrialIndex, *, host: str) -> Section
         title=f"Agent: {group_title(group)}{host}",
         badges=badges_of(group),
         facts=tuple(terms.items()),
-        figures=(*_anatomy(group, key), *_curves(group, key)),
+        figures=(*_anatomy(group, key), *_curves(group, key, palette)),
         tables=(*published_tables(group), *details[:_OPEN]),
         folded=(*details[_OPEN:], *trouble_tables(group)),
         records=(_trial_records(group, index),),
@@ -341,7 +357,7 @@ def _anatomy(group: TrialGroup, key: str) -> Iterator[Figure]:
     yield anatomy_plot(rows, words)
 
 
-def _curves(group: TrialGroup, key: str) -> Iterator[Figure]:
+def _curves(group: TrialGroup, key: str, palette: Palette) -> Iterator[Figure]:
     """One for each prompt, the models side by side."""
     for task in group.tasks:
         curves = {
@@ -371,7 +387,7 @@ def _curves(group: TrialGroup, key: str) -> Iterator[Figure]:
                 "95 % Wilson band."
             ),
         )
-        yield curve_plot(curves, words)
+        yield curve_plot(curves, words, palette)
 
 
 def _trial_records(group: TrialGroup, index: TrialIndex) -> Table:
@@ -407,7 +423,7 @@ def _trial_records(group: TrialGroup, index: TrialIndex) -> Table:
     )
 
 
-def context_section(index: RecordIndex[ContextRecord]) -> Section:
+def context_section(index: RecordIndex[ContextRecord], *, palette: Palette) -> Section:
     """The largest contexts of every host class, their curves, and every record."""
     records = newest(index.records)
     by_host: dict[str, list[ContextRecord]] = {}
@@ -420,6 +436,7 @@ def context_section(index: RecordIndex[ContextRecord]) -> Section:
         id="contexts",
         title="Largest context, validated",
         badges=tuple(badge for badge, kind in badges.items() if kind in kinds),
+        figures=tuple(_context_figure(records, palette)),
         tables=tuple(
             replace(
                 fit_table(of_host), caption=f"Hardware fit: {of_host[0].host.summary}"
@@ -444,6 +461,27 @@ def context_section(index: RecordIndex[ContextRecord]) -> Section:
             ),
         ),
     )
+
+
+def _context_figure(
+    records: Sequence[ContextRecord], palette: Palette
+) -> Iterator[Figure]:
+    series: dict[str, dict[int, tuple[float, ...]]] = {}
+    for record in records:
+        points: dict[int, tuple[float, ...]] = {
+            step.tokens: (step.generation_tps,) for step in record.result.steps
+        }
+        label = f"{context_name(record)}, {record.cell.pin}"
+        if len(points) > len(series.get(label, {})):
+            series[label] = points
+    if series:
+        words = Words(
+            id="contexts-plot",
+            title="Generation speed over the context",
+            description=f"In tokens per second. {_points_described(series)}.",
+            caption="Generation while the context fills, up to the largest that was tried.",
+        )
+        yield context_plot(series, words, palette)
 
 
 def served_sections(
@@ -473,12 +511,15 @@ def served_sections(
         )
 
 
-def slower_section(compared: Sequence[Regression], pins: Sequence[History]) -> Section:
+def slower_section(
+    compared: Sequence[Regression], pins: Sequence[History], *, palette: Palette
+) -> Section:
     """Pairs with their verdicts, then pins that were measured one after the other."""
     both = (regression_table(compared), pin_table(pins))
     return Section(
         id="slower-section",
         title="Did it get slower?",
+        figures=tuple(_history_figures(pins, palette)),
         tables=tuple(table for table in both if table.rows),
         notes=(
             (
@@ -493,8 +534,81 @@ def slower_section(compared: Sequence[Regression], pins: Sequence[History]) -> S
     )
 
 
+def _history_figures(pins: Sequence[History], palette: Palette) -> Iterator[Figure]:
+    """Yield one for each host class and way of measuring."""
+    by_place: dict[tuple[str, str, bool], list[History]] = {}
+    for history in pins:
+        place = history.host_slug, history.where, bool(history.test.n_gen)
+        by_place.setdefault(place, []).append(history)
+    for number, ((slug, where, generation), found) in enumerate(by_place.items()):
+        kind = "generation" if generation else "prefill"
+        series = [
+            PinSeries(
+                label=f"{history.model} {history.test.name}",
+                means={point.pin: point.means for point in history.points},
+            )
+            for history in found[:_MOST_LINES]
+        ]
+        labels = {
+            each.label: ", ".join(
+                f"{statistics.fmean(means):,.2f} at {pin}"
+                for pin, means in each.means.items()
+            )
+            for each in series
+        }
+        words = Words(
+            id=f"history-{number}-plot",
+            title=f"{kind.capitalize()} at every pin, {slug}, {where}",
+            description=f"In tokens per second. {_described(labels)}.",
+            caption=(
+                f"{kind.capitalize()} at every pin measured on {slug} ({where}), oldest "
+                "first, relative to the first."
+            ),
+        )
+        yield history_plot(series, words, palette)
+
+
+def scatter_figure(found: Choices, palette: Palette) -> tuple[Figure, ...]:
+    """Return speed and correctness of every model that has both."""
+    marks = []
+    for choice in found.ranked:
+        if choice.speed and choice.correct:
+            sources = choice.speed.source, choice.correct.amount.source
+            interval = choice.correct.interval
+            marks.append(
+                ScatterMark(
+                    model=choice.name,
+                    tokens_per_second=choice.speed.value,
+                    speed_interval=choice.speed.interval,
+                    rate=choice.correct.passes.rate,
+                    rate_interval=(interval.low, interval.high),
+                    here=all(source.grade.value == 0 for source in sources),
+                    hover=(
+                        f"{choice.name}: {choice.speed.text} tokens/s, correct "
+                        f"{choice.correct.amount.text}"
+                    ),
+                )
+            )
+    if not marks:
+        return ()
+    words = Words(
+        id="scatter-plot",
+        title="Correctness and speed of the models",
+        description="; ".join(mark.hover for mark in marks),
+        caption=(
+            "Correct over speed, with 95 % intervals; the upper right is best. Filled: both "
+            "measured here. Hollow: at least one measured elsewhere, see the sources."
+        ),
+    )
+    return (scatter_plot(marks, words, palette),)
+
+
 def set_section(
-    compared: SetComparison, ours: Sequence[Roofline | NoRoofline], *, host: str
+    compared: SetComparison,
+    ours: Sequence[Roofline | NoRoofline],
+    *,
+    host: str,
+    palette: Palette,
 ) -> Section:
     """A reference set: our group against it, its audit, and all rooflines."""
     group, result, published = compared.group, compared.result, compared.published
@@ -518,8 +632,8 @@ def set_section(
         if comparable
         else (),
         figures=(
-            *_ratio_figure(compared, key),
-            *(_limit_figure(compared, ours, key) if speeds else ()),
+            *_ratio_figure(compared, key, palette),
+            *(_limit_figure(compared, ours, key, palette) if speeds else ()),
         ),
         tables=(
             *((numbers_table(compared),) if comparable else ()),
@@ -545,7 +659,9 @@ def _differences(compared: SetComparison) -> Table:
     )
 
 
-def _ratio_figure(compared: SetComparison, key: str) -> Iterator[Figure]:
+def _ratio_figure(
+    compared: SetComparison, key: str, palette: Palette
+) -> Iterator[Figure]:
     claims = compared.published.by_id
     marks = [
         RatioMark(
@@ -570,11 +686,14 @@ def _ratio_figure(compared: SetComparison, key: str) -> Iterator[Figure]:
                 "counts as reproduced. Hollow: not comparable, see the reason below."
             ),
         )
-        yield ratio_plot(marks, words)
+        yield ratio_plot(marks, words, palette)
 
 
 def _limit_figure(
-    compared: SetComparison, ours: Sequence[Roofline | NoRoofline], key: str
+    compared: SetComparison,
+    ours: Sequence[Roofline | NoRoofline],
+    key: str,
+    palette: Palette,
 ) -> Iterator[Figure]:
     claims = compared.published.by_id
     marks = []
@@ -601,7 +720,7 @@ def _limit_figure(
             description=labels,
             caption=(
                 "Roofline: the share of memory bandwidth (generation) or of the matrix "
-                "peak (prefill) that each speed reached."
+                "peak (prefill) that each speed reached. Filled: ours, hollow: published."
             ),
         )
-        yield limit_plot(marks, words)
+        yield limit_plot(marks, words, palette)

@@ -57,6 +57,8 @@ class Section:
     """Of this section alone; what a badge says needs none."""
     notes: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
+    figures_last: bool = False
+    """Whether tables come before the figures."""
     tables: tuple[Table, ...] = ()
     folded: tuple[Table, ...] = ()
     """Shown on demand."""
