@@ -36,6 +36,7 @@ from llamatrix.report.set_comparison import (
     factor_text,
     reason_text,
     verdict_text,
+    warning_of,
 )
 from llamatrix.report.speed import Group, groups
 from llamatrix.report.table import Table, count, number, numbers
@@ -297,6 +298,7 @@ def certificate_page(
     for result in certificate.groups:
         parts += [
             f"## {_result_text(result)}",
+            *warning_of(result),
             f"{result.summary}.",
             markdown(_claims_table(result, published)).rstrip(),
         ]

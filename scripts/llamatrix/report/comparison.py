@@ -11,7 +11,9 @@ from xml.etree import ElementTree as ET
 
 from llamatrix.compare.agent import AgentCellComparison, AgentComparison
 from llamatrix.compare.run import ArmFacts, ModelAmounts, TimingComparison
-from llamatrix.report.render.markdown import markdown
+from llamatrix.config.matrix import WeightsKind
+from llamatrix.report.render.markdown import markdown, warning_box
+from llamatrix.report.speed import synthetic_warning
 from llamatrix.report.table import Cell, Column, Table, numbers
 from llamatrix.stats.intervals import Estimate, Interval
 from llamatrix.stats.pairs import Arm
@@ -110,7 +112,8 @@ def comparison_text(result: Result) -> str:
 def comparison_markdown(result: Result) -> str:
     """Return a summary fit for a pull-request comment: verdict, table, what to doubt."""
     arms = f"`{arm_text(result.baseline)}` → `{arm_text(result.candidate)}`"
-    lines = [markdown(_table(result)), f"{arms}: {_meaning(result)}.", ""]
+    box = warning_box(_weights_warning(result))
+    lines = [*box, markdown(_table(result)), f"{arms}: {_meaning(result)}.", ""]
     if together := _together(result):
         lines += [f"{together}.", ""]
     notes = [_bullet(note) for note in notes_of(result)]
@@ -145,6 +148,14 @@ def comparison_markdown(result: Result) -> str:
         lines += ["", f"<details><summary>{folded}</summary>", "", *notes]
         lines += ["", "</details>"]
     return "\n".join(lines) + "\n"
+
+
+def _weights_warning(result: Result) -> str:
+    """Return the warnings of the synthetic weights that the cells' ids name."""
+    parts = {part for cell in _cells(result) for part in cell.id.split("/")}
+    names = {part.rpartition(".")[2] for part in parts}
+    kinds = [kind for kind in WeightsKind if kind.synthetic and kind in names]
+    return " ".join(map(synthetic_warning, kinds))
 
 
 def comparison_junit(result: Result) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
+from llamatrix.config.matrix import WeightsKind
 from llamatrix.reference.compare import NOT_MEASURED, ModelRatios, compare, model_ratios
 from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.reference_set import Claim
@@ -21,8 +22,8 @@ from llamatrix.report.formats import (
 )
 from llamatrix.report.inputs import Published, SpeedIndex, TrialIndex
 from llamatrix.report.our_numbers import our_numbers, our_trial_numbers
-from llamatrix.report.render.markdown import markdown
-from llamatrix.report.speed import Group
+from llamatrix.report.render.markdown import markdown, warning_box
+from llamatrix.report.speed import Group, synthetic_warning
 from llamatrix.report.table import Cell, Column, Reference, Row, Table, number, numbers
 from llamatrix.report.trials import TrialGroup
 
@@ -168,6 +169,7 @@ def set_comparison_text(compared: SetComparison) -> str:
     """One group against one set, as Markdown."""
     parts = [
         f"## {compared.result.host}: {_group_text(compared.result)}",
+        *warning_of(compared.result),
         f"{compared.result.summary}.",
     ]
     if compared.result.comparable:
@@ -189,6 +191,12 @@ def set_comparison_text(compared: SetComparison) -> str:
     if compared.result.ratios:
         parts += [markdown(table).rstrip() for table in ratio_tables(compared.result)]
     return "\n\n".join(parts) + "\n"
+
+
+def warning_of(result: ComparisonResult) -> tuple[str, ...]:
+    """Return the box of a page about synthetic weights; none for others."""
+    lines = warning_box(synthetic_warning(WeightsKind(result.weights)))
+    return ("\n".join(lines).rstrip(),) if lines else ()
 
 
 def _group_text(result: ComparisonResult) -> str:
