@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from pathlib import Path
 
 from tests.commands.conftest import RunInvoke
+from tests.invoking import invoked
 from tests.report.made_sweep import BLOG, stored, sweep
 from tests.report.made_trials import made_trial, published_trials, stored_trials
 from tests.shipped import ROOT
@@ -142,3 +144,17 @@ def test_summary_is_short_answers_the_questions_of_the_page_and_ends_with_it(
         assert any(line.startswith("Does it reproduce?  ") for line in lines)
         assert lines[-1].startswith("Page ")
         assert lines[-1].endswith(f"examples/{name}/index.html")
+
+
+def test_pages_are_the_same_where_the_locale_is_not_utf8(
+    project: Project, invoke_environment: dict[str, str], tmp_path: Path
+) -> None:
+    example = ROOT / "reports" / "examples" / "h200"
+    out = tmp_path / "out"
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ended = invoked(
+        *("table", "--records", str(example), "--out", str(out)),
+        env={**invoke_environment, **plain, "LLAMATRIX_ROOT": str(project.root)},
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "→" in (out / "index.html").read_text(encoding="utf-8")

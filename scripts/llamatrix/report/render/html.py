@@ -106,8 +106,8 @@ def render(page: Page, *, sha256_of: Callable[[Reference], str]) -> str:
     )
     return environment.get_template("index.html.j2").render(
         page=page,
-        style=(_HERE / "style.css").read_text(),
-        script=(_HERE / "page.js").read_text(),
+        style=(_HERE / "style.css").read_text(encoding="utf-8"),
+        script=(_HERE / "page.js").read_text(encoding="utf-8"),
     )
 
 

@@ -49,7 +49,7 @@ def write_context_page(records: Iterable[ContextRecord], reports: Path) -> Path 
     path = reports / "context.md"
     try:
         reports.mkdir(parents=True, exist_ok=True)
-        path.write_text(context_page(kept))
+        path.write_text(context_page(kept), encoding="utf-8")
     except OSError as error:
         raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
     return path

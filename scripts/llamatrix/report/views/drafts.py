@@ -52,7 +52,7 @@ def write_draft_page(
     path = reports / "serve-speed.md"
     try:
         reports.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
     return path

@@ -71,7 +71,7 @@ def write_endpoints_page(
     path = reports / "endpoints.md"
     try:
         reports.mkdir(parents=True, exist_ok=True)
-        path.write_text(endpoints_page(cells))
+        path.write_text(endpoints_page(cells), encoding="utf-8")
     except OSError as error:
         raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
     return path
