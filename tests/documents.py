@@ -5,8 +5,10 @@ A document holds a block `<!-- computed: NAME EXAMPLE key=value … -->`, closed
 """
 
 import re
+import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from llamatrix.config.cell import SpeedTest
 from llamatrix.measure.context.result import usable_context
 from llamatrix.nvml import Gpu
 from llamatrix.records.context_record import ContextRecord
+from llamatrix.records.cross_talk_record import CROSS_TALK
 from llamatrix.records.pair_records import SPEED_PAIRS, SpeedRun
 from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.store import Store
@@ -186,10 +189,11 @@ def speeds(folder: Path, options: Options) -> str:
 
     Pin, build and sweep stand above the table where they are the same in all rows.
     """
+    sweeps = options.get("sweep", "").split(",")
     chosen = [
         group
         for group in view_of(folder).groups
-        if options.get("sweep") in {None, group.sweep}
+        if sweeps == [""] or group.sweep in sweeps
     ]
     names = options["tests"].split(",")
     rows = [row for group in chosen for row in _speed_rows(group, names)]
@@ -389,6 +393,48 @@ def regress(folder: Path, _options: Options) -> str:
     )
 
 
+def cross_talk(folder: Path, _options: Options) -> str:
+    """Return what a card loses while the others compute, by test."""
+    store = Store(reports=folder, kind=CROSS_TALK)
+    rows = [
+        (
+            *(f"`{record.cell_id}`", one.test.name),
+            *(
+                f"{statistics.fmean(tps):,.2f}"
+                for tps in (one.alone_tps, one.beside_tps)
+            ),
+            f"{one.ratio:.4f}",
+            f"{one.low:.4f} to {one.high:.4f}",
+            str(len(one.alone_tps)),
+        )
+        for record in store.read_all()
+        for one in record.tests
+    ]
+    header = ("Cell", "Test", "Alone, tokens/s", "Beside, tokens/s", "Ratio")
+    return _table((*header, "95 % interval", "Pairs"), rows)
+
+
+def side_by_side(folder: Path, _options: Options) -> str:
+    """Return the time that measuring took on one card and on two."""
+    alone, both = (
+        _measuring_s(folder / name) for name in ("one-card.txt", "two-cards.txt")
+    )
+    rows = [
+        ("1", f"{alone:.0f}", "n/a"),
+        ("2", f"{both:.0f}", f"{alone / both:.2f}"),
+    ]
+    return _table(("Cards", "Measuring, s", "Times as fast as one"), rows)
+
+
+def _measuring_s(log: Path) -> float:
+    """Return the seconds from the first process to the last result of a command."""
+    lines = log.read_text().splitlines()
+    began = next(line for line in lines if ": measuring " in line)
+    ended = next(line for line in lines if " tests measured, " in line)
+    first, last = (datetime.fromisoformat(line[:20]) for line in (began, ended))
+    return (last - first).total_seconds()
+
+
 def choose(_folder: Path, options: Options) -> str:
     """Rank the models for a card, from all shipped records and published sets."""
     views = [view_of(folder.parent) for folder in sorted(EXAMPLES.glob("*/records"))]
@@ -438,5 +484,7 @@ BLOCKS = {
     "memory": memory,
     "contexts": contexts,
     "regress": regress,
+    "cross-talk": cross_talk,
+    "side-by-side": side_by_side,
     "choose": choose,
 }

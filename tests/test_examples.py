@@ -19,9 +19,12 @@ from llamatrix.report.files import DATABASE
 EXAMPLES = ROOT / "reports" / "examples"
 FOLDERS = sorted(path.parent for path in EXAMPLES.glob("*/records"))
 """Every folder that `invoke table --out` wrote."""
-NO_PAGES = ("README.md", "regress/*.jsonl", "regress/*.txt", DATABASE)
-"""Prose, the pairs of `invoke regress`, what a command printed when it ran, and the
-database, which each version of SQLite writes in its own way."""
+NO_PAGES = (
+    *("README.md", "*.txt", DATABASE),
+    *("regress/*.jsonl", "records/*/cross-talk/*.jsonl"),
+)
+"""Prose, what a command printed when it ran, the database, which each version of SQLite
+writes in its own way, and the records of `invoke regress` and `invoke cross-talk`."""
 
 example = pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 
