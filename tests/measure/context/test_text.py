@@ -1,5 +1,6 @@
 """What a context is filled with: the steps, the filler, the facts, the scoring."""
 
+import json
 import time
 from collections.abc import Iterator
 
@@ -79,6 +80,24 @@ def test_facts_stand_at_their_depths_and_the_question_does_not_answer_itself() -
 )
 def test_only_the_exact_word_counts(answer: str, *, exact: bool) -> None:
     assert is_exact(FACTS[0], answer) is exact
+
+
+@pytest.mark.parametrize("context_tokens", [512, 1024, 8192])
+def test_a_question_fills_most_of_its_context(context_tokens: int) -> None:
+    asked: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if "tok" in request.url.path:
+            return words(request)
+        body = json.loads(request.content)
+        prompt = len(body["messages"][0]["content"].split())
+        asked.append(prompt + body["max_tokens"])
+        reply = {"choices": [{"message": {"content": ""}}]}
+        return httpx.Response(200, json=reply | {"usage": {"prompt_tokens": prompt}})
+
+    with site("http://here", transport=httpx.MockTransport(answer)) as server:
+        recall(server, FillerText(server), context_tokens=context_tokens, timeout_s=5)
+    assert 0.6 * context_tokens < asked[0] < context_tokens
 
 
 def test_a_refused_question_is_kept_with_its_reason() -> None:

@@ -10,14 +10,15 @@ from llamatrix.engines.llama_cpp.server import tokenize
 from llamatrix.web import NoAnswerError, Site, WrongAnswerError
 
 _TOKENIZE_TIMEOUT_S = 60.0
-_LINES = 16
+_LINES = 4
 """Tokenized at a time."""
 _TOWNS = ("Arvenholm", "Ostrava Quay", "Lindisfell", "Port Maren", "Tessaly", "Vik")
 _GOODS = ("barley", "slate", "candles", "rope", "cider", "wool", "lamp oil")
 _VERBS = ("received", "sent out", "counted", "weighed", "stored")
 _ANSWER_TOKENS = 512
-_OVERHEAD_TOKENS = 512
-"""For the facts, the question and the chat template."""
+"""At most; of a small context a quarter."""
+_TEMPLATE_TOKENS = 128
+"""For what the chat template adds."""
 _SHOWN_CHARACTERS = 500
 
 
@@ -119,11 +120,13 @@ def recall(
     site: Site, filler: FillerText, *, context_tokens: int, timeout_s: float
 ) -> RecallResult:
     """Fill the context once and ask for all facts together."""
-    room = context_tokens - _ANSWER_TOKENS - _OVERHEAD_TOKENS
+    answer_tokens = min(_ANSWER_TOKENS, context_tokens // 4)
+    asked = tokenize(site, recall_prompt([]), timeout_s=_TOKENIZE_TIMEOUT_S)
+    room = context_tokens - answer_tokens - _TEMPLATE_TOKENS - len(asked)
     prompt = recall_prompt(filler.lines(max(room, 0)))
     request = {
         "messages": [{"role": "user", "content": prompt}],
-        "max_tokens": _ANSWER_TOKENS,
+        "max_tokens": answer_tokens,
         "temperature": 0,
         "chat_template_kwargs": {"enable_thinking": False},
     }
