@@ -453,14 +453,14 @@ def choose(_folder: Path, options: Options) -> str:
         sets=published_sets(views[0].project, matrix),
     )
     ranking, sources = choice_tables(found)
-    marks = "".join(
-        f"- {mark}, {grade}: {source}\n"
+    marks = "; ".join(
+        f"{mark}, {grade}: {source}"
         for mark, grade, source in (
             [cell.text for cell in row] for row in sources.cells
         )
     )
     table = markdown(ranking).split("\n\n", 1)[1]
-    return f"{ranking.caption}:\n\n{table}\n{marks}"
+    return f"{ranking.caption}:\n\n{table}\n{marks}.\n"
 
 
 def _metric(test: SpeedTest) -> Metric:
