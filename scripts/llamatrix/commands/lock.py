@@ -161,7 +161,11 @@ def _check_requirements() -> None:
 def _requirements() -> tuple[tuple[Path, Path, tuple[str, ...]], ...]:
     """Each list of packages: its source, the file, and more flags of uv."""
     root = find_project().root
-    ours = (root / "pyproject.toml", root / "requirements.txt", ("--all-extras",))
+    ours = (
+        root / "pyproject.toml",
+        root / "requirements.txt",
+        ("--extra", "dev", "--extra", "docs"),
+    )
     return ours, (WISHED, LOCKED, ())
 
 
