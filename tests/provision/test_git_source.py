@@ -89,8 +89,11 @@ def test_branch_tag_and_pull_request_become_their_commit(
     assert found.build_number == (17 if name == "first" else 0)
 
 
-def test_commit_is_locked_proven_and_unpacked(
-    repository: Repository, url: str, tmp_path: Path
+def test_commit_is_locked_proven_and_unpacked_and_fetched_once(
+    repository: Repository,
+    url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """By its number, though no branch or tag names the middle commit."""
     matrix = matrix_of(url, repository.first)
@@ -104,6 +107,7 @@ def test_commit_is_locked_proven_and_unpacked(
     tree = provide_source(locked, tmp_path / "cache", git=url)
     assert [path.name for path in tree.iterdir()] == ["CMakeLists.txt"]
     assert nar_hash(tree) == locked.nar_hash
+    assert capsys.readouterr().err.count("without its history") == 1
     assert compare(matrix, lock, tmp_path / "cache") == []
 
 

@@ -282,12 +282,18 @@ def _resolve_git(
         found = Found(commit=locked.commit)
     else:
         found = find_commit(pin.git, pin.rev)
-        say(f"pins.{name}: {pin.rev} is {found.commit}; it compiles what stands there")
+        if pin.rev != found.commit:
+            say(f"pins.{name}: {pin.rev} is {found.commit}; its code will be compiled")
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".lock-") as aside:
         tree = Path(aside) / "tree"
         nar_hash = unpack_commit(pin.git, found.commit, found.ref or pin.rev, tree)
         fork = fork_of(tree)
+        source = cache / "sources" / found.commit
+        source.parent.mkdir(exist_ok=True)
+        # `provide_source` proves it, and need not fetch it again
+        with suppress(OSError):
+            tree.rename(source)
     pinned = LockedPin(
         git=pin.git,
         rev=pin.rev,
