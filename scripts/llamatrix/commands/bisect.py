@@ -83,7 +83,7 @@ def search(flags: BisectFlags) -> Bisection | None:
     commits = _range(flags, context)
     model = context.plan(flags.cells).speed[0].model_key if flags.check else ""
     running = _Running(flags=flags, context=context, range=commits, margin=margin)
-    _say_plan(running.state, commits, running.store)
+    running.say_plan(model)
     if flags.dry_run:
         return None
     running.store.require_room(this_host().slug)
@@ -191,6 +191,41 @@ class _Running:
             marks={place: step.mark for place, step in self.steps.items()},
         )
 
+    def say_plan(self, model: str) -> None:
+        """Say how many steps and builds are left at most, and how long earlier ones took."""
+        commits, state = self.range.commits, self.state
+        first, last = commits[0], commits[-1]
+        say(
+            f"{self.range.repository}: {state.last} commits after {first.key} "
+            f"({first.about}) up to {last.key} ({last.about})"
+        )
+        if state.marks:
+            say(f"{len(state.marks)} of them are known from an earlier run")
+        what = self.flags.check or SPEED
+        checked = f"{what} of {model}, " if model else ""
+        pairs = "" if model else f" and {STEP.looks[0]} to {STEP.looks[-1]} pairs"
+        say(
+            f"plan: {checked}at most {state.most_left} steps, each with one build unless "
+            f"the cache has it{pairs}; the good end is one more build"
+        )
+        slug = this_host().slug
+        took = [
+            step.seconds
+            for step in self.store.read_all()
+            if (step.host.slug, step.what) == (slug, what)
+            and step.mark is not Mark.SKIPPED
+        ]
+        if not took:
+            say(
+                "plan: no such step was timed on this host yet, so its time is not known"
+            )
+            return
+        each_s = statistics.median(took)
+        say(
+            f"plan: {duration_text(state.most_left * each_s)} at most, at "
+            f"{duration_text(each_s)} a step, the median of {len(took)} on this host"
+        )
+
     def run(self, judge: Judge, builds: Builds, *, deadline: float) -> None:
         """Take steps until the search ends, the budget does, or a step stays undecided."""
         longest_s = 0.0
@@ -243,30 +278,3 @@ class _Running:
             measured_at="",
             made_by=f"llamatrix {__version__}",
         )
-
-
-def _say_plan(state: Search, commits: CommitRange, store: Store[BisectStep]) -> None:
-    """Say how many steps and builds are left at most, and how long earlier ones took."""
-    first, last = commits.commits[0], commits.commits[-1]
-    say(
-        f"{commits.repository}: {state.last} commits after {first.key} ({first.about}) up "
-        f"to {last.key} ({last.about})"
-    )
-    if state.marks:
-        say(f"{len(state.marks)} of them are known from an earlier run")
-    left = state.most_left
-    say(
-        f"plan: at most {left} steps, each with one build unless the cache has it, and "
-        f"{STEP.looks[0]} to {STEP.looks[-1]} pairs; the good end is one more build"
-    )
-    slug = this_host().slug
-    timed = [step for step in store.read_all() if step.host.slug == slug]
-    took = [step.seconds for step in timed if step.mark is not Mark.SKIPPED]
-    if not took:
-        say("plan: no step was timed on this host yet, so its time is not known")
-        return
-    each_s = statistics.median(took)
-    say(
-        f"plan: {duration_text(left * each_s)} at {duration_text(each_s)} a step, the "
-        f"median of {len(took)} on this host"
-    )

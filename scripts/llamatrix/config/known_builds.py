@@ -78,8 +78,8 @@ def find_pin(
             f"b{known.build_number}" for known in known_builds() if known.build_number
         ]
         raise MatrixError(
-            f"{flag} {word!r}: no pin of matrix.toml{nearest(word, matrix.pins)}, no "
-            f"commit that is known here, no folder; known builds: {', '.join(numbers)}"
+            f"{flag} {word!r}: not a pin, a known build or commit, or a folder"
+            f"{nearest(word, matrix.pins)}; known builds: {', '.join(numbers)}"
         )
     (build,) = builds
     for name, pin in matrix.pins.items():

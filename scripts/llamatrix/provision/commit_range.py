@@ -45,7 +45,14 @@ def known_range(context: Context, good: str, bad: str) -> CommitRange:
     shas = [build.commit for build in builds]
     ends = []
     for flag, word in (("--good", good), ("--bad", bad)):
-        key, pin = find_pin(word, context.matrix, context.lock.pins.items(), flag=flag)
+        try:
+            key, pin = find_pin(
+                word, context.matrix, context.lock.pins.items(), flag=flag
+            )
+        except MatrixError as error:
+            raise MatrixError(
+                f"{error}; a commit of a git repository needs --repo PATH-or-URL"
+            ) from error
         locked = context.lock.pins.get(key)
         sha = pin.commit or (locked.commit if locked else "")
         if sha not in shas:
@@ -139,7 +146,7 @@ def _history(repo: str, cache: Path) -> Path:
     if not _is_remote(repo):
         folder = Path(repo)
         if not (folder.is_dir() and _git(folder, "rev-parse", "--git-dir").ok):
-            raise ProvisionError(f"--repo {repo}: no repository of git")
+            raise ProvisionError(f"--repo {repo}: not a git repository")
         return folder
     mirror = cache / "histories" / hashlib.sha256(os.fsencode(repo)).hexdigest()[:12]
     with exclusive(mirror.with_suffix(".lock"), purpose=f"fetching {repo}"):

@@ -152,6 +152,8 @@ def test_another_output_at_the_same_seed_is_searched_for(
     assert found["culprits"] == [repository.shas[3]]
     assert "the output differs from character 1 on: 'yyyy" in found["answer"]
     assert found["case"] == "gemma4-31b"
+    assert "plan: output of gemma4-31b, at most 3 steps" in ended.stderr
+    assert "unless the cache has it; the good end" in ended.stderr
 
 
 def test_a_server_that_no_longer_starts_is_broken_too(
@@ -204,6 +206,7 @@ def test_a_moved_branch_begins_a_search_of_its_own(
     assert f"master has moved from {repository.shas[4][:12]} to" in ended.stderr
     assert "5 commits after" in ended.stderr
     assert "plan: at most 4 steps" in ended.stderr
+    assert "unless the cache has it and 5 to 60 pairs" in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -234,7 +237,7 @@ def test_regress_exits_as_git_bisect_run_reads_it(
         (("--good", "side"), "is no ancestor of --bad master"),
         (("--good", ""), "--good: missing; name both ends"),
         (("--good", "gone"), "'gone': .* has no such commit, branch or tag"),
-        (("--repo", "nowhere"), "--repo .*nowhere: no repository of git"),
+        (("--repo", "nowhere"), "--repo .*nowhere: not a git repository"),
         (("--check", "outptu"), "not known; did you mean 'output'"),
         (("--budget", "long"), "--budget "),
         (("--margin", "2"), "margin: '2'"),
@@ -295,3 +298,4 @@ def test_provable_commits_are_searched_in_order(bisect: Bisect) -> None:
         "--good", "current", "--bad", "april"
     )
     assert "are the same commit" in searched("--good", "april", "--bad", "april")
+    assert "--repo PATH-or-URL" in searched("--good", "april", "--bad", "main")
