@@ -24,6 +24,8 @@ NETWORK = f"10.77.{os.getpid() % 250}"
 _LINKS = itertools.count()
 _SSHD = Path("/usr/sbin/sshd")
 _LOCKS = f"/tmp/llamatrix-{os.getuid()}"  # noqa: S108  as in `measuring.py`
+_ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command: it is killed when the process that runs the test is."""
 
 
 @dataclass(kw_only=True)
@@ -88,7 +90,7 @@ class Boxes:
         server = f"exec {_SSHD} -D -e -f {self.folder}/sshd_config"
         script = (
             f"hostname {name}; mkdir -p {_LOCKS} && mount -t tmpfs none {_LOCKS};"
-            f"while ! ip link show {inner} >/dev/null 2>&1; do sleep 0.05; done;"
+            "read _ || exit; exec </dev/null;"
             f"ip link set lo up; ip addr add {address}/24 dev {inner};"
             f"ip link set {inner} up; mkdir -p /run/sshd; {setup};"
             + (server if ssh else "exec sleep 600")
@@ -96,8 +98,11 @@ class Boxes:
         unshare = ("unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork")
         with (self.folder / f"{name}.log").open("wb") as log:
             init = subprocess.Popen(
-                [*unshare, "--kill-child", "--mount-proc", "sh", "-c", script],
-                stdin=subprocess.DEVNULL,
+                [
+                    *(*_ENDS_WITH_US, *unshare, "--kill-child", "--mount-proc"),
+                    *("sh", "-c", script),
+                ],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -109,6 +114,9 @@ class Boxes:
         _run("ip", "link", "add", link, "type", "veth", "peer", "name", inner)
         _run("ip", "link", "set", inner, "netns", str(host.pid))
         _run("ip", "link", "set", link, "master", self.bridge, "up")
+        assert init.stdin
+        with init.stdin as ready:
+            ready.write(b"\n")
         self.hosts[name] = host
         with (self.folder / "config").open("a") as config:
             config.write(f"Host {name}\n  HostName {address}\n")
@@ -134,7 +142,7 @@ class Boxes:
 @contextmanager
 def open_boxes(folder: Path) -> Iterator[Boxes]:
     """Make a bridge for hosts; skip the test where namespaces cannot be had."""
-    for program in ("ip", "unshare", "nsenter"):
+    for program in ("ip", "unshare", "nsenter", "setpriv"):
         if shutil.which(program) is None:
             pytest.skip(f"no `{program}` here, so no hosts in namespaces")
     if os.getuid() != 0:
@@ -149,7 +157,13 @@ def open_boxes(folder: Path) -> Iterator[Boxes]:
             if not made:
                 _run("ip", "link", "del", bridge)
             pytest.skip("network namespaces cannot be made here")
-        stack.callback(_run, "ip", "link", "del", bridge)
+        # also when we are killed: then its input ends
+        remover = subprocess.Popen(
+            ["sh", "-c", f"read _; ip link del {bridge}"],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        stack.callback(remover.communicate)
         _run("ip", "addr", "add", f"{NETWORK}.1/24", "dev", bridge)
         _run("ip", "link", "set", bridge, "up")
         folder.mkdir(exist_ok=True)
@@ -157,7 +171,7 @@ def open_boxes(folder: Path) -> Iterator[Boxes]:
         yield Boxes(folder=folder, bridge=bridge, stack=stack)
 
 
-def with_ssh(boxes: Boxes, *, set_env: str = "") -> Boxes:
+def with_ssh(boxes: Boxes) -> Boxes:
     """Write keys and configurations of sshd and ssh; skip where there is no sshd."""
     if not _SSHD.exists() or shutil.which("ssh") is None:
         pytest.skip("no sshd here")
@@ -168,7 +182,6 @@ def with_ssh(boxes: Boxes, *, set_env: str = "") -> Boxes:
     (folder / "sshd_config").write_text(
         f"HostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\n"
         "StrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\n"
-        + (f"SetEnv {set_env}\n" if set_env else "")
     )
     (folder / "config").write_text(
         f"IdentityFile {folder}/user\nStrictHostKeyChecking no\nLogLevel ERROR\n"
@@ -185,7 +198,7 @@ def with_ssh(boxes: Boxes, *, set_env: str = "") -> Boxes:
 def start(*arguments: str, env: dict[str, str], cwd: Path) -> subprocess.Popen[str]:
     """Start a command of ours; what it says is in its pipes."""
     return subprocess.Popen(
-        [sys.executable, "-m", "invoke", *arguments],
+        [*_ENDS_WITH_US, sys.executable, "-m", "invoke", *arguments],
         cwd=cwd,
         env=env,
         stdin=subprocess.DEVNULL,

@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from tests.cluster.conftest import CELLS, PROCESSES, TESTS, Box
 from tests.cluster.test_local import keys
 from tests.invoking import invoked_apart
 from tests.shipped import ROOT
-from tests.waiting import wait_until
+from tests.waiting import gone_within, wait_until
 
 from llamatrix.cluster.commands import driver_of, planner_of
 from llamatrix.commands.flags import MeasureFlags
@@ -22,7 +24,9 @@ from llamatrix.config.matrix import Measurement
 
 pytestmark = pytest.mark.slow
 _ALL = CELLS * TESTS * PROCESSES
-_SOME = ("--cells", "*qwen*")
+_ONE = ("--cells", "*qwen35-27b*")
+_CUT_S = 8.0
+"""Longer than a child is silent by itself, shorter than the driver's patience."""
 _CHILD = "llamatrix.cluster.child"
 _BENCH = "llama_bench.py"
 
@@ -31,10 +35,12 @@ def bench(*hosts: str) -> tuple[str, ...]:
     return ("bench", "--profile", "smoke", "--cluster", f"ssh:{','.join(hosts)}")
 
 
-@pytest.fixture
-def boxes(tmp_path: Path) -> Iterator[Boxes]:
-    with open_boxes(tmp_path / "boxes") as made:
-        yield with_ssh(made)
+@pytest.fixture(scope="module")
+def boxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boxes]:
+    with open_boxes(tmp_path_factory.mktemp("ssh") / "boxes") as made:
+        with_ssh(made).add("boxa")
+        made.add("boxb")
+        yield made
 
 
 def is_idle(boxes: Boxes) -> bool:
@@ -46,7 +52,7 @@ def is_idle(boxes: Boxes) -> bool:
     )
 
 
-def assert_complete(box: Box, boxes: Boxes, tests: int = _ALL // 2) -> None:
+def assert_complete(box: Box, boxes: Boxes, tests: int = _ALL // CELLS) -> None:
     assert len(keys(box)) == tests
     assert set(keys(box).values()) == {1}, "nothing is doubled"
     wait_until(lambda: is_idle(boxes), within_s=10)
@@ -58,8 +64,6 @@ def test_hosts_share_the_cells_and_are_left_clean(box: Box, boxes: Boxes) -> Non
     other = box.project.root / "other.lock"
     other.write_text(box.project.lock_file.read_text() + "\n")
     spool.mkdir(parents=True)
-    boxes.add("boxa")
-    boxes.add("boxb")
     boxes.add("full", setup=f"mount -t tmpfs -o size=64k none {spool}")
     boxes.add("old", setup=f"mount --bind {other} {box.project.lock_file}")
     env = boxes.environment(box.wishing(delay_s=0.3).environment)
@@ -77,35 +81,34 @@ def test_hosts_share_the_cells_and_are_left_clean(box: Box, boxes: Boxes) -> Non
 
 
 def test_a_short_cut_of_the_cable_costs_nothing(box: Box, boxes: Boxes) -> None:
-    boxa = boxes.add("boxa")
+    boxa = boxes.hosts["boxa"]
     env = boxes.environment(box.wishing(delay_s=0.5).environment)
-    command = start(*bench("boxa"), *_SOME, env=env, cwd=ROOT)
+    command = start(*bench("boxa"), *_ONE, env=env, cwd=ROOT)
     wait_for_lines(box.project.records, 2)
     boxa.plug(out=True)
-    time.sleep(20)
+    time.sleep(_CUT_S)
     spooled = list((box.project.cache / "spool").rglob("*.jsonl"))
-    assert spooled, "it was measured meanwhile"
     boxa.plug(out=False)
+    assert spooled, "it was measured meanwhile"
     _, said = command.communicate(timeout=120)
     assert command.returncode == 0, said
     assert "lost" not in said
     assert_complete(box, boxes)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_driver_that_ends_leaves_nothing_behind_and_the_next_run_resumes(
-    number: signal.Signals, box: Box, boxes: Boxes
+    box: Box, boxes: Boxes
 ) -> None:
-    boxes.add("boxa")
-    env = boxes.environment(box.wishing(delay_s=0.2).environment)
-    command = start(*bench("boxa"), *_SOME, env=env, cwd=ROOT)
-    wait_for_lines(box.project.records, 3)
-    os.kill(command.pid, number)
-    _, said = command.communicate(timeout=60)
-    assert command.returncode == (-9 if number is signal.SIGKILL else 130), said
-    wait_until(lambda: is_idle(boxes), within_s=10)
+    env = boxes.environment(box.wishing(delay_s=0.3).environment)
+    for number, code, records in ((signal.SIGKILL, -9, 2), (signal.SIGINT, 130, 4)):
+        command = start(*bench("boxa"), *_ONE, env=env, cwd=ROOT)
+        wait_for_lines(box.project.records, records)
+        os.kill(command.pid, number)
+        _, said = command.communicate(timeout=60)
+        assert command.returncode == code, said
+        wait_until(lambda: is_idle(boxes), within_s=10)
     env = boxes.environment(box.environment)
-    again = invoked_apart(*bench("boxa"), *_SOME, env=env)
+    again = invoked_apart(*bench("boxa"), *_ONE, env=env)
     assert again.returncode == 0, again.stderr
     assert_complete(box, boxes)
 
@@ -113,23 +116,23 @@ def test_a_driver_that_ends_leaves_nothing_behind_and_the_next_run_resumes(
 def test_a_hung_child_is_left_for_another_host(box: Box, boxes: Boxes) -> None:
     """Told by its silence, in the driver itself: the command waits a minute for it."""
     env = boxes.environment(box.wishing(delay_s=0.3).environment)
-    boxa = boxes.add("boxa")
-    boxes.add("boxb")
     with pytest.MonkeyPatch.context() as patched:
         patched.delenv("LLAMATRIX_LOCKS")
         for name, value in env.items():
             patched.setenv(name, value)
         flags = MeasureFlags(profile="smoke", cluster="ssh:boxa,boxb", cells="*qwen*")
-        with driver_of(planner_of(flags, [Measurement.SPEED]), silence_s=8.0) as driver:
+        with driver_of(planner_of(flags, [Measurement.SPEED]), silence_s=6.0) as driver:
 
             def stop() -> None:
                 wait_for_lines(box.project.records, 2)
-                boxa.kill(_CHILD, signal.SIGSTOP)
+                boxes.hosts["boxa"].kill(_CHILD, signal.SIGSTOP)
 
             thread = threading.Thread(target=stop)
             thread.start()
             outcome, _ = driver.run()
             thread.join()
+    boxes.hosts["boxa"].kill(_CHILD)
+    wait_until(lambda: is_idle(boxes), within_s=10)
     assert not outcome.unmeasured
     assert len(keys(box)) == _ALL // 2
     assert set(keys(box).values()) == {1}
@@ -139,13 +142,10 @@ def test_two_drivers_at_once_measure_one_after_the_other(
     box: Box, boxes: Boxes, tmp_path: Path
 ) -> None:
     """Two checkouts: each gets all its records; the host measures for one at a time."""
-    boxes.add("boxa")
-    env = boxes.environment(box.wishing(delay_s=0.1).environment)
+    env = boxes.environment(box.wishing(delay_s=0.5).environment)
     shutil.copytree(box.project.root, tmp_path / "other")
     commands = [
-        start(
-            *bench("boxa"), *_SOME, env={**env, "LLAMATRIX_ROOT": str(root)}, cwd=ROOT
-        )
+        start(*bench("boxa"), *_ONE, env={**env, "LLAMATRIX_ROOT": str(root)}, cwd=ROOT)
         for root in (box.project.root, tmp_path / "other")
     ]
     said = [command.communicate(timeout=120)[1] for command in commands]
@@ -153,4 +153,30 @@ def test_two_drivers_at_once_measure_one_after_the_other(
     assert any("waiting for process" in text for text in said)
     for root in (box.project.root, tmp_path / "other"):
         files = (root / "reports" / "records").rglob("*.jsonl")
-        assert sum(path.read_bytes().count(b"\n") for path in files) == _ALL // 2
+        assert sum(path.read_bytes().count(b"\n") for path in files) == _ALL // CELLS
+
+
+def test_hosts_end_with_the_process_that_runs_the_tests(tmp_path: Path) -> None:
+    program = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from tests.cluster.boxes import open_boxes\n"
+        f"with open_boxes(Path({str(tmp_path / 'boxes')!r})) as boxes:\n"
+        "    host = boxes.add('lone', ssh=False)\n"
+        "    print(host.pid, boxes.bridge, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if not ended.stdout:
+        assert "Skipped" in ended.stderr, ended.stderr
+        pytest.skip("no hosts in namespaces here")
+    pid, bridge = ended.stdout.split()
+    assert gone_within(int(pid), 5)
+    wait_until(lambda: not Path(f"/sys/class/net/{bridge}").exists(), within_s=5)
