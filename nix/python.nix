@@ -44,7 +44,17 @@ let
 in
 {
   # the harness runs from the checkout, so this leaves the package itself out
-  environment = python3.withPackages (packages: from packages (runtime ++ testing ++ [ "pip" ]));
+  environmentWith =
+    extras:
+    python3.withPackages (
+      packages:
+      from packages (
+        runtime
+        ++ testing
+        ++ [ "pip" ]
+        ++ lib.concatMap (extra: names metadata.optional-dependencies.${extra}) extras
+      )
+    );
 
   llamatrix = python3.pkgs.buildPythonApplication {
     pname = metadata.name;

@@ -124,13 +124,15 @@ let
       }
     );
 
-  shellFor =
-    profiles:
+  shellWith =
+    extras: profiles:
     pkgs.callPackage ./shell.nix {
       inherit driver project;
-      inherit (python) environment;
+      environment = python.environmentWith extras;
       storePaths = storePathsFor profiles;
     };
+
+  shellFor = shellWith [ ];
 
   byDefault = [
     "published"
@@ -159,16 +161,17 @@ rec {
       llamatrix = python.llamatrix;
       invoke-all = pkgs.callPackage ./invoke-all.nix {
         inherit project driver;
-        inherit (python) environment;
+        environment = python.environmentWith [ ];
         storePaths = storePathsFor byDefault;
       };
       default = python.llamatrix;
     };
 
-  # one shell for each profile, and two general ones
+  # one shell for each profile, two general ones, and one with Ray
   shells = lib.mapAttrs (name: _: shellFor [ name ]) matrix.profiles // {
     default = shellFor byDefault;
     cpu = shellFor [ "smoke" ];
+    cluster = shellWith [ "cluster" ] byDefault;
   };
 
   # everything but CUDA: what a machine without a card builds in reasonable time
