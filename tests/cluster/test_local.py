@@ -26,7 +26,7 @@ def test_cells_are_measured_once_and_under_the_digests_of_a_run_without_cluster(
 ) -> None:
     ended = invoked_apart(*SMOKE, env=box.environment)
     assert ended.returncode == 0, ended.stderr
-    assert f"{_ALL} tests measured, 0 reused" in ended.stderr
+    assert f"records: {_ALL} made, 0 reused" in ended.stderr
     assert len(keys(box)) == _ALL
     assert set(keys(box).values()) == {1}
     again = invoked_apart("bench", "--profile", "smoke", env=box.environment)
@@ -40,7 +40,7 @@ def test_failures_are_recorded_as_without_a_cluster(box: Box) -> None:
     assert ended.returncode == 8, ended.stderr
     retried = invoked_apart(*SMOKE, "--retry", env=box.environment)
     assert retried.returncode == 0, retried.stderr
-    assert f"{CELLS * PROCESSES} tests measured" in retried.stderr
+    assert f"records: {CELLS * PROCESSES} made" in retried.stderr
 
 
 def variables(box: Box, name: str) -> list[object]:

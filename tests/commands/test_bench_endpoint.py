@@ -57,6 +57,13 @@ def stored(project: Project) -> list[EndpointRecord]:
     return list(Store(reports=project.reports, kind=ENDPOINT).read_all())
 
 
+@pytest.mark.usefixtures("server")
+def test_a_cluster_leaves_endpoints_out_and_says_so(invoke: RunInvoke) -> None:
+    plan = invoke("plan", *ARGUMENTS, "--cluster", "local")
+    assert plan.returncode == 0, plan.stderr
+    assert "not measured with --cluster, but without it: endpoint/mine" in plan.stderr
+
+
 def test_endpoint_is_planned_measured_once_and_shown_unverified(
     server: OpenAiServer, project: Project, invoke: RunInvoke
 ) -> None:

@@ -150,7 +150,8 @@ class Child:
                 store=self._store(AGENT),
             )
         elif order.context:
-            search = plan_search(order.context)
+            with redirect_stderr(io.StringIO()):  # as in `_context`
+                search = plan_search(order.context)
             if search.known.digest != order.digest:
                 raise _other_digest(search.known.id)
             run_search(search, self._store(CONTEXT))

@@ -9,8 +9,8 @@ from dataclasses import replace
 from llamatrix.cluster.driver import SILENCE_S, Driver, Outcome, describe
 from llamatrix.cluster.lanes import open_transport
 from llamatrix.cluster.planning import ClassPlan, Planner, SiteClass
-from llamatrix.commands.bench import NOT_ALL_NUMBERS, Tally
-from llamatrix.commands.context import plan_search, search_text
+from llamatrix.commands.bench import NOT_ALL_NUMBERS
+from llamatrix.commands.context import search_text
 from llamatrix.commands.cross_talk import shares_cards
 from llamatrix.commands.doctor import finding, findings_text
 from llamatrix.commands.flags import (
@@ -21,7 +21,7 @@ from llamatrix.commands.flags import (
     MeasureFlags,
     PlanFlags,
 )
-from llamatrix.commands.pending import Pending, this_site, with_only_pin
+from llamatrix.commands.pending import Pending, with_only_pin
 from llamatrix.commands.plan import plan_json, plan_text
 from llamatrix.commands.tabulate import summary_of, tables_of
 from llamatrix.config.context import load_context
@@ -41,11 +41,13 @@ _ALL = (Measurement.SPEED, Measurement.SERVE_SPEED, Measurement.AGENT)
 
 def bench(flags: MeasureFlags) -> int:
     planner = planner_of(flags, [Measurement.SPEED, Measurement.SERVE_SPEED])
-    return _measured(planner)
+    return _exit_code(_measured(planner).without_number)
 
 
 def agent(flags: AgentFlags) -> int:
-    return _measured(planner_of(flags, [Measurement.AGENT]), tables_of)
+    planner = planner_of(flags, [Measurement.AGENT])
+    outcome = _measured(planner, lambda plans: _tables(tables_of, plans, planner))
+    return _exit_code(outcome.without_number)
 
 
 def all_(flags: AllFlags) -> int:
@@ -53,30 +55,42 @@ def all_(flags: AllFlags) -> int:
     context = planner.context
     names = (context.profile, *context.matrix.profiles[context.profile].also)
     searches = [
-        ContextFlags(
-            profile=name, model=key, max_context=profile.max_context, budget="5m"
+        (
+            ContextFlags(
+                profile=name, model=key, max_context=profile.max_context, budget="5m"
+            ),
+            load_context(name, model=key),
         )
         for name in names
         if not flags.cells
         if (profile := context.matrix.profiles[name]).max_context
         for key in profile.models
     ]
-    show = tables_of if flags.full else summary_of
-    return _measured(replace(planner, searches=searches), show)
+    planner = replace(planner, searches=searches)
+
+    def text(plans: Sequence[ClassPlan]) -> str:
+        if not flags.full:
+            return _tables(summary_of, plans, planner)
+        contexts = _contexts(ContextFlags(), plans, context.project)
+        return _tables(tables_of, plans, planner) + contexts
+
+    outcome = _measured(planner, text)
+    return _exit_code(outcome.without_number - outcome.unscripted)
 
 
 def context(flags: ContextFlags) -> None:
     """Search the largest context on one lane of each class of the cluster."""
     taken = MeasureFlags(
-        cluster=flags.cluster, profile=flags.profile, weights_dir=flags.weights_dir
+        cluster=flags.cluster,
+        profile=flags.profile,
+        model=flags.model,
+        weights_dir=flags.weights_dir,
     )
-    planner = replace(planner_of(taken, ()), searches=[replace(flags, cluster="")])
-    _measured(planner)
-    known = plan_search(flags, site=this_site()).known
-    store = Store(reports=planner.context.project.reports, kind=CONTEXT)
-    for record in store.read_all():
-        if record.cell.id == known.id:
-            print(search_text(record, flags, planner.context.project), end="")
+    planner = planner_of(taken, ())
+    asked = replace(flags, cluster="", profile=planner.context.profile)
+    planner = replace(planner, searches=[(asked, planner.context)])
+    project = planner.context.project
+    _measured(planner, lambda plans: _contexts(flags, plans, project))
 
 
 def plan(flags: PlanFlags) -> str:
@@ -138,11 +152,9 @@ def _plan(planner: Planner, *, as_json: bool = False) -> str:
 
 
 def _nowhere(planner: Planner, sites: Collection[SiteClass]) -> list[str]:
-    plan = planner.context.plan(planner.flags.cells)
     return [
         cell.id
-        for cells in (plan.speed, plan.agents)
-        for cell in cells
+        for cell in planner.context.plan(planner.flags.cells).cells
         if not any(site.runs(cell) for site in sites)
     ]
 
@@ -158,6 +170,15 @@ def planner_of(
     cells = loaded.plan(flags.cells).cells
     known = with_known_weights(loaded, cells, ask_hub=ask_hub and not flags.dry_run)
     known = with_local_pins(known, [cell.pin_key for cell in cells])
+    chosen = known.plan(flags.cells)
+    elsewhere = [cell.id for cell in chosen.endpoints if Measurement.SPEED in kinds]
+    if Measurement.AGENT in kinds:
+        elsewhere += [cell.id for cell in chosen.agents if cell.endpoint]
+    if elsewhere:
+        say(
+            f"not measured with --cluster, but without it: {', '.join(elsewhere)}: an "
+            "endpoint runs by itself, on none of the hosts"
+        )
     return Planner(context=known, flags=flags, kinds=kinds)
 
 
@@ -182,12 +203,14 @@ def driver_id(project: Project) -> str:
     return hashlib.sha256(words.encode()).hexdigest()[:12]
 
 
-def _measured(planner: Planner, show: Callable[..., str] | None = None) -> int:
-    """Measure on the cluster, say what was done, print tables; return the exit code."""
+def _measured(
+    planner: Planner, show: Callable[[Sequence[ClassPlan]], str] | None = None
+) -> Outcome:
+    """Measure on the cluster, say what was done, print what is to be shown of it."""
     flags, project = planner.flags, planner.context.project
     if flags.dry_run:
         print(_plan(planner))
-        return 0
+        return Outcome()
     with (
         exclusive(project.reports / ".cluster.lock", purpose="driving a cluster"),
         driver_of(planner) as driver,
@@ -197,17 +220,41 @@ def _measured(planner: Planner, show: Callable[..., str] | None = None) -> int:
         raise MeasureError(
             f"--cluster {flags.cluster}: no host can measure; what each lacks is above"
         )
-    tally = Tally(
-        reused=outcome.reused,
-        measured=outcome.measured,
-        without_number=outcome.without_number,
-    )
-    say(tally.summary)
+    words = f"records: {outcome.measured} made, {outcome.reused} reused"
+    if outcome.without_number:
+        words += f"; {outcome.without_number} without a number (kept; `--retry` repeats them)"
+    say(words)
     if show:
-        pending = _together(plans, planner)
-        print(show(pending, host_slugs={one.site.slug for one in plans}), end="")
+        print(show(plans), end="")
     _require_all(outcome)
-    return NOT_ALL_NUMBERS if outcome.without_number else 0
+    return outcome
+
+
+def _exit_code(without_number: int) -> int:
+    return NOT_ALL_NUMBERS if without_number else 0
+
+
+def _tables(
+    write: Callable[..., str], plans: Sequence[ClassPlan], planner: Planner
+) -> str:
+    slugs = {one.site.slug for one in plans}
+    return write(_together(plans, planner), host_slugs=slugs)
+
+
+def _contexts(flags: ContextFlags, plans: Sequence[ClassPlan], project: Project) -> str:
+    """Write the page of all searches; return the last answer of each that was planned."""
+    planned = {
+        (one.site.slug, status.digest) for one in plans for status in one.searches
+    }
+    answers = {
+        (record.host.slug, record.cell.digest): record
+        for record in Store(reports=project.reports, kind=CONTEXT).read_all()
+    }
+    return "".join(
+        search_text(record, flags, project)
+        for key, record in answers.items()
+        if key in planned
+    )
 
 
 def _require_all(outcome: Outcome) -> None:

@@ -66,6 +66,8 @@ class Outcome:
     reused: int = 0
     measured: int = 0
     without_number: int = 0
+    unscripted: int = 0
+    """Those among them in which a model spoke for itself."""
     unmeasured: list[str] = field(default_factory=list)
     """Cells that no host could measure, each with the last reason."""
 
@@ -128,6 +130,7 @@ class Driver:
         for plan in self._plans.values():
             self._outcome.reused += plan.reused
             self._outcome.without_number += plan.without_number
+            self._outcome.unscripted += plan.unscripted
         return self._outcome, list(self._plans.values())
 
     def survey(self) -> tuple[list[Host], dict[str, str]]:
@@ -462,6 +465,7 @@ class Driver:
         with self._news:
             self._outcome.measured += batch.kept
             self._outcome.without_number += batch.without_number
+            self._outcome.unscripted += batch.unscripted
 
 
 def _with_due(work: Work, due: tuple[Due, ...]) -> Work:

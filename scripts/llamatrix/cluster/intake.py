@@ -41,6 +41,8 @@ class Batch:
     """Lines, by their sha256, that the child may forget."""
     kept: int = 0
     without_number: int = 0
+    unscripted: int = 0
+    """Those among them in which a model spoke for itself."""
 
 
 class Intake:
@@ -90,7 +92,11 @@ class Intake:
                 store.append(record)
                 batch.known.add(record.measured_at)
                 batch.kept += 1
-                batch.without_number += not _is_number(record)
+                if not _is_number(record):
+                    batch.without_number += 1
+                    batch.unscripted += (
+                        isinstance(record, TrialRecord) and record.cell.script is None
+                    )
             elif incoming:
                 shutil.rmtree(incoming, ignore_errors=True)
         return new

@@ -7,6 +7,7 @@ from llamatrix.cluster.placing import Unit
 from llamatrix.cluster.protocol import Order, Surveyed, key_of
 from llamatrix.commands.context import plan_search
 from llamatrix.commands.flags import AgentFlags, ContextFlags, MeasureFlags
+from llamatrix.commands.launching import cell_to_serve
 from llamatrix.commands.pending import (
     CellStatus,
     Due,
@@ -14,7 +15,9 @@ from llamatrix.commands.pending import (
     Site,
     context_status,
     find_pending,
+    latest_trials,
     speed_status,
+    still_due,
 )
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.cell import Cell
@@ -44,7 +47,11 @@ class SiteClass:
         return Site(slug=self.slug, compilers=dict(self.compilers))
 
     def runs(self, cell: Cell | AgentCell) -> bool:
-        return uses_whole_host(cell) is self.whole and key_of(cell) not in self.refused
+        return (
+            not of_endpoint(cell)
+            and uses_whole_host(cell) is self.whole
+            and key_of(cell) not in self.refused
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,11 +74,21 @@ class ClassPlan:
 
     @property
     def reused(self) -> int:
-        return sum(status.reused for status in self.pending.statuses)
+        statuses = (*self.pending.statuses, *self.searches)
+        return sum(status.reused for status in statuses)
 
     @property
     def without_number(self) -> int:
         return sum(status.reused_without_number for status in self.pending.statuses)
+
+    @property
+    def unscripted(self) -> int:
+        """Those among them in which a model spoke for itself."""
+        return sum(
+            status.reused_without_number
+            for status in self.pending.trials
+            if not status.cell.scripted
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,17 +98,21 @@ class Planner:
     context: Context
     flags: MeasureFlags
     kinds: Collection[Measurement]
-    searches: Sequence[ContextFlags] = ()
-    """The largest contexts to find, on one lane of each class."""
+    searches: Sequence[tuple[ContextFlags, Context]] = ()
+    """The largest contexts to find, on one lane of each class, and their profiles."""
 
     @property
     def engines(self) -> tuple[tuple[Cell, ...], tuple[AgentCell, ...]]:
         """One cell of each pin and build."""
-        plan = self.context.plan(self.flags.cells)
-        speeds = {key_of(cell): cell for cell in plan.speed}
-        agents = {key_of(cell): cell for cell in plan.agents}
-        return tuple(speeds.values()), tuple(
-            cell for key, cell in agents.items() if key not in speeds
+        searched = (
+            cell_to_serve(context, model=flags.model, pin=flags.pin)
+            for flags, context in self.searches
+        )
+        cells = (*self.context.plan(self.flags.cells).cells, *searched)
+        each = {key_of(cell): cell for cell in cells}.values()
+        return (
+            tuple(cell for cell in each if isinstance(cell, Cell)),
+            tuple(cell for cell in each if isinstance(cell, AgentCell)),
         )
 
     def classes_of(self, surveyed: Surveyed) -> tuple[SiteClass, dict[int, SiteClass]]:
@@ -109,14 +130,16 @@ class Planner:
         return whole, cards
 
     def plan(self, site: SiteClass) -> ClassPlan:
-        pending = find_pending(
-            self.context,
-            self.flags.cells,
-            kinds=self.kinds,
-            again=self.flags.again,
-            retry=self.flags.retry,
-            site=site.site,
-        )
+        pending = Pending(context=self.context, speed=(), trials=())
+        if self.kinds:
+            pending = find_pending(
+                self.context,
+                self.flags.cells,
+                kinds=self.kinds,
+                again=self.flags.again,
+                retry=self.flags.retry,
+                site=site.site,
+            )
         pending = replace(
             pending,
             speed=tuple(one for one in pending.speed if site.runs(one.cell)),
@@ -157,8 +180,8 @@ class Planner:
         self, site: SiteClass
     ) -> Iterator[tuple[CellStatus[ContextCell], ContextFlags]]:
         store = Store(reports=self.context.project.reports, kind=CONTEXT)
-        for flags in self.searches:
-            search = plan_search(flags, site=site.site)
+        for flags, context in self.searches:
+            search = plan_search(flags, site=site.site, context=context)
             if site.runs(search.case.cell):
                 status, _ = context_status(
                     search.known, store, again=flags.again, site=site.site
@@ -171,12 +194,18 @@ class Planner:
         order = Order(
             digest=status.digest,
             due=status.due,
+            written_at=status.written_at,
             profile=self.context.profile,
             context=flags,
         )
         return Unit(
             site=site, work=Work(site=site, cell_id=status.cell.id, order=order)
         )
+
+
+def of_endpoint(cell: Cell | AgentCell) -> bool:
+    """Whether a server answers that runs by itself, on none of our hosts."""
+    return isinstance(cell, AgentCell) and cell.endpoint is not None
 
 
 def uses_whole_host(cell: Cell | AgentCell) -> bool:
@@ -201,29 +230,19 @@ def remaining(work: Work, project: Project) -> tuple[Due, ...]:
     order, slug = work.order, work.site.slug
     if cell := order.speed:
         speeds: Store[SpeedRecord] = Store(reports=project.reports, kind=kind_of(cell))
-        have = {
-            (record.repeat, record.test)
-            for record in speeds.read(host_slug=slug, record_id=cell.id)
-            if record.cell.digest == order.digest
-            and record.measured_at not in order.written_at
-        }
+        status = CellStatus(cell=cell, digest=order.digest, written_at=order.written_at)
         left = (
-            replace(
-                due,
-                tests=tuple(
-                    test for test in due.tests if (due.number, test) not in have
-                ),
-            )
+            replace(due, tests=still_due(status, due, speeds, host_slug=slug))
             for due in order.due
         )
         return tuple(due for due in left if due.tests)
     if order.agent:
         trials = Store(reports=project.reports, kind=AGENT)
+        latest = latest_trials(order.agent, order.digest, trials, host_slug=slug)
         made = {
-            record.trial
-            for record in trials.read(host_slug=slug, record_id=order.agent.id)
-            if record.cell.digest == order.digest
-            and record.measured_at not in order.written_at
+            number
+            for number, record in latest.items()
+            if record.measured_at not in order.written_at
         }
         return tuple(due for due in order.due if due.number not in made)
     searches = Store(reports=project.reports, kind=CONTEXT)

@@ -101,11 +101,16 @@ class ContextSearch:
     context: Context
 
 
-def plan_search(flags: ContextFlags, *, site: Site | None = None) -> ContextSearch:
-    """Read flags and matrix; refuse what does not fit this machine, if it is the site."""
+def plan_search(
+    flags: ContextFlags, *, site: Site | None = None, context: Context | None = None
+) -> ContextSearch:
+    """Read flags and matrix; refuse what does not fit this machine, if it is the site.
+
+    A given context is used in place of the flags' profile.
+    """
     limits = _limits(flags)
     budget_s = _parsed("--budget", flags.budget, parse_duration_s)
-    loaded = load_context(
+    loaded = context or load_context(
         flags.profile, model=flags.model, weights_dir=flags.weights_dir
     )
     cell = cell_to_serve(loaded, pin=flags.pin)

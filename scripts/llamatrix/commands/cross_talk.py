@@ -92,14 +92,7 @@ def cross_talk(flags: CrossTalkFlags) -> str:
 def shares_cards(project: Project, slug: str) -> bool:
     """Whether cells may run side by side on the cards of a class of host."""
     store = Store(reports=project.reports, kind=CROSS_TALK)
-    folder = store.folder / slug / CROSS_TALK.folder
-    ids = [
-        path.relative_to(store.folder / slug).with_suffix("").as_posix()
-        for path in sorted(folder.rglob("*.jsonl"))
-    ]
-    records = [
-        one for name in ids for one in store.read(host_slug=slug, record_id=name)
-    ]
+    records = (record for record in store.read_all() if record.host.slug == slug)
     newest = max(records, key=lambda record: record.measured_at, default=None)
     return newest is not None and _harmless(newest)
 

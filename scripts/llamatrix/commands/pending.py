@@ -387,10 +387,15 @@ def _is_unstable(cell: Cell, latest: Mapping[Key, SpeedRecord]) -> bool:
 
 
 def still_due(
-    status: CellStatus[Cell], due: Due, store: Store[SpeedRecord]
+    status: CellStatus[Cell],
+    due: Due,
+    store: Store[SpeedRecord],
+    *,
+    host_slug: str = "",
 ) -> tuple[SpeedTest, ...]:
     """The tests of a repeat, without those that another process has measured since."""
-    latest = _latest_tests(status.cell, status.digest, store, this_host().slug)
+    host_slug = host_slug or this_host().slug
+    latest = _latest_tests(status.cell, status.digest, store, host_slug)
     since = {
         key
         for key, record in latest.items()
@@ -467,15 +472,21 @@ def context_status(
 ) -> tuple[CellStatus[ContextCell], ContextRecord | None]:
     """Whether a search is due, and the last settled answer to the same question."""
     slug = (site or this_site()).slug
-    records = [
+    same = [
         record
         for record in store.read(host_slug=slug, record_id=cell.id)
-        if record.settled and record.cell.digest == cell.digest
+        if record.cell.digest == cell.digest
     ]
+    records = [record for record in same if record.settled]
     why = Why.AGAIN if records else Why.NOT_RECORDED
     due = (Due(number=len(records) + 1, why=why),) if again or not records else ()
     status = CellStatus(
-        cell=cell, digest=cell.digest, recorded=len(records), reused=not due, due=due
+        cell=cell,
+        digest=cell.digest,
+        recorded=len(records),
+        reused=not due,
+        due=due,
+        written_at=frozenset(record.measured_at for record in same),
     )
     return status, records[-1] if records else None
 

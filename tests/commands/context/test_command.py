@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.commands.conftest import record_lines
 from tests.commands.context.conftest import SMOKE, Run
+from tests.invoking import invoked_apart
 from tests.shipped import FAKES, ROOT
 from tests.waiting import gone_within, wait_until
 
@@ -46,6 +47,25 @@ def test_the_same_question_is_not_asked_again(served: Project, search: Run) -> N
     assert "reused" not in other.stderr
     search(*SMOKE, "--again")
     assert len(record_lines(served)) == 3
+
+
+def test_a_cluster_searches_each_class_once_and_again_when_asked(
+    served: Project,
+    environment: dict[str, str],
+    wishes_of: Callable[..., dict[str, str]],
+) -> None:
+    env = {**environment, **wishes_of()}
+    for flags, tally in (
+        ((), "records: 1 made, 0 reused"),
+        ((), "records: 0 made, 1 reused"),
+        (("--again",), "records: 1 made, 0 reused"),
+    ):
+        ended = invoked_apart(*SMOKE, "--cluster", "local", *flags, env=env)
+        assert ended.returncode == 0, ended.stderr
+        assert tally in ended.stderr
+        assert ended.stderr.count("profile smoke") == 1
+        assert ended.stdout.count("### ") == 2
+    assert len(record_lines(served)) == 2
 
 
 @pytest.mark.usefixtures("served")
