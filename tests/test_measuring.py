@@ -47,6 +47,7 @@ def test_indices_are_the_hosts_own(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_conditions_are_those_of_measured_programs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv("LLAMATRIX_SHARED_MACHINE", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     conditions = process_conditions()

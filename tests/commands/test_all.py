@@ -103,7 +103,7 @@ def test_a_changed_input_is_measured_anew_and_only_it(
     )
     ended = run_invoke("all", "--full", "--profile", "smoke", "--cells", "*qwen35-27b*")
     assert "8 tests measured" in ended.stderr
-    assert "| 64 " in ended.stdout
+    assert "pp64" in ended.stdout
 
 
 def test_a_dry_run_writes_nothing(stocked: Project, run_invoke: RunInvoke) -> None:

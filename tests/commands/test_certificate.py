@@ -87,15 +87,24 @@ def test_a_tampered_certificate_is_exit_code_1(
     assert "not proven" in ended.stderr
 
 
-@pytest.mark.parametrize("example", ["h200", "cpu"])
+@pytest.mark.parametrize(
+    ("example", "host"),
+    [("h200", ()), ("cpu", ("--host", "amd-epyc-2-cores-f243b2"))],
+)
 def test_nothing_is_certified_where_nothing_is_comparable(
-    example: str, project: Project, run_invoke: RunInvoke, tmp_path: Path
+    example: str,
+    host: tuple[str, ...],
+    project: Project,
+    run_invoke: RunInvoke,
+    tmp_path: Path,
 ) -> None:
     shutil.copytree(BLOG.parent, project.reports / "published")
     folder = tmp_path / example
     shutil.copytree(ROOT / "reports" / "examples" / example, folder)
     ended = run_invoke(
-        *("certificate", "--against", "blog-2026-04-05"), *("--records", str(folder))
+        *("certificate", "--against", "blog-2026-04-05"),
+        *("--records", str(folder)),
+        *host,
     )
     assert ended.returncode == 7
     assert "nothing to certify, nothing is written" in ended.stderr

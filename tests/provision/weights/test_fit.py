@@ -148,8 +148,9 @@ def held_by_servers() -> Iterator[tuple[str, str, int, int]]:
     for path in sorted((ROOT / "reports/examples").rglob("records/*/context/*/*/*")):
         model, pin = path.parts[-3].removesuffix(".full"), path.parts[-2]
         for line in path.read_text().splitlines():
-            found = json.loads(line)["found"]
-            if len(found["attempts"]) == 1:
+            record = json.loads(line)
+            found = record["found"]
+            if len(found["attempts"]) == 1 and record["host"].get("gpus"):
                 held = [
                     one["footprint"]["card_own_peak_bytes"] for one in found["rungs"]
                 ]

@@ -15,7 +15,9 @@ from llamatrix.report.views.context import newest
 
 WIDTH = 100
 _ROWS = 6
-"""Of speeds; the tables have all of them."""
+"""Of contexts; the tables have all of them."""
+_SPEED_LINES = 7
+"""Of speeds, likewise."""
 _LABEL = 20
 _USUAL_PROMPT = 512
 
@@ -66,7 +68,7 @@ def summary_text(
 ) -> str:
     """About fifteen lines that fit the width; the page's path comes last."""
     entries = [
-        *_labelled("Tokens/s", _speeds(measured.groups)),
+        *_labelled("Tokens/s", _speeds(measured.groups, width)),
         *_labelled("Trials", _trials(measured.trials)),
         *_labelled("Largest context", _contexts(measured.contexts)),
     ]
@@ -91,12 +93,9 @@ def _labelled(label: str, entries: Iterable[_Entry]) -> Iterator[_Entry]:
 
 def _lines(entry: _Entry, width: int, paint: Paint) -> str:
     """One entry, wrapped behind its label; colours change no width."""
-    indent = min(_LABEL, width // 3)
-    wrapped = textwrap.wrap(
-        entry.text, width=width - indent, break_on_hyphens=False, break_long_words=False
-    )
+    indent = _indent(width)
     lines: list[str] = []
-    for line in wrapped:
+    for line in _wrapped(entry.text, width):
         shown = line
         for word, mood in dict.fromkeys(entry.words):
             shown = shown.replace(word, paint(word, mood))
@@ -105,9 +104,23 @@ def _lines(entry: _Entry, width: int, paint: Paint) -> str:
     return "".join(lines)
 
 
-def _speeds(groups: Sequence[Group]) -> Iterator[_Entry]:
+def _indent(width: int) -> int:
+    return min(_LABEL, width // 3)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(
+        text,
+        width=width - _indent(width),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
+def _speeds(groups: Sequence[Group], width: int) -> Iterator[_Entry]:
     rows = [(group, model) for group in groups for model in group.models]
-    for group, model in rows[:_ROWS]:
+    lines = 0
+    for place, (group, model) in enumerate(rows):
         tests = [test for name, test in group.results if name == model]
         results = [(test.name, group.results[model, test]) for test in _headline(tests)]
         speeds = ", ".join(
@@ -117,10 +130,13 @@ def _speeds(groups: Sequence[Group]) -> Iterator[_Entry]:
         marks = dict.fromkeys(mark for _, result in results for mark in result.marks)
         where = f"{group.sweep}, {group.pin_text}/{group.build}"
         tail = "; ".join([where, *marks])
-        yield _Entry(label="", text=f"{group.shown_name(model)}: {speeds}; {tail}")
-    if len(rows) > _ROWS:
-        more = f"and {len(rows) - _ROWS} more models, pins and sweeps"
-        yield _Entry(label="", text=more)
+        text = f"{group.shown_name(model)}: {speeds}; {tail}"
+        lines += len(_wrapped(text, width))
+        if lines > _SPEED_LINES:
+            more = f"and {len(rows) - place} more models, pins and sweeps"
+            yield _Entry(label="", text=more)
+            return
+        yield _Entry(label="", text=text)
 
 
 def _headline(tests: Sequence[SpeedTest]) -> Iterator[SpeedTest]:

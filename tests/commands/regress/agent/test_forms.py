@@ -99,6 +99,7 @@ def test_junit_fails_where_only_all_cells_together_do(project: Project) -> None:
 
 def test_the_comment_is_a_table_with_the_amounts_folded_away(project: Project) -> None:
     text = comparison_markdown(found_by(project, MadeAttempts()))
-    assert text.startswith("### Agent: INCONCLUSIVE\n")
+    assert text.startswith("> [!WARNING]\n> Measured with tiny synthetic weights")
+    assert "\n### Agent: INCONCLUSIVE\n" in text
     assert "5/5 [0.57, 1.00]" in text
     assert text.index("<details>") < text.index("API calls: ratio 1.000")
