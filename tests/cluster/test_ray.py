@@ -1,7 +1,6 @@
 """`--cluster HOST:PORT` with real Ray on hosts in namespaces, and what may happen to them."""
 
 import importlib.util
-import os
 import signal
 import subprocess
 import sys
@@ -59,8 +58,8 @@ class Cluster:
             if key != "LLAMATRIX_LOCKS"
         }
 
-    def add(self, name: str) -> Host:
-        host = self.boxes.add(name, setup=_SETUP, ssh=False)
+    def add(self, name: str, *, setup: str = "true") -> Host:
+        host = self.boxes.add(name, setup=f"{_SETUP}; {setup}", ssh=False)
         self.start_ray(host)
         return host
 
@@ -138,8 +137,15 @@ def cluster(box: Box, tmp_path: Path, token: Path) -> Iterator[Cluster]:
 def test_killed_worker_killed_raylet_and_a_host_that_joins_late(
     cluster: Cluster,
 ) -> None:
-    """Each costs the cell in flight there; the rest goes on, and nothing is doubled."""
+    """Each costs the cell in flight there; the rest goes on, and nothing is doubled.
+
+    A host of another version is left out.
+    """
+    project = cluster.box.project
+    other = project.root / "other.lock"
+    other.write_text(project.lock_file.read_text() + "\n")
     cluster.add("boxb")
+    cluster.add("old", setup=f"mount --bind {other} {project.lock_file}")
     command = cluster.start(delay_s=0.6)
     wait_for_lines(cluster.box.project.records, 2)
     cluster.boxes.hosts["heada"].kill("ray::Keeper")
@@ -151,6 +157,7 @@ def test_killed_worker_killed_raylet_and_a_host_that_joins_late(
     assert "heada: lost: " in said
     assert "boxb: lost: " in said
     assert "late: " in said
+    assert "old: left out: versions differ: matrix.lock" in said
     environments = {
         str(record["same_environment"].get("niceness", 0))
         for record in cluster.box.records()
@@ -159,19 +166,17 @@ def test_killed_worker_killed_raylet_and_a_host_that_joins_late(
     cluster.assert_complete()
 
 
-@pytest.mark.parametrize("end", ["driver", "head"])
+@pytest.mark.parametrize("end", ["driver", "interrupt", "head"])
 def test_a_dead_driver_or_head_leaves_nothing_and_the_next_run_resumes(
     end: str, cluster: Cluster
 ) -> None:
     command = cluster.start(delay_s=0.3)
     wait_for_lines(cluster.box.project.records, 3)
-    if end == "driver":
-        inner = cluster.boxes.hosts["heada"].processes("invoke")
-        for pid in inner:
-            os.kill(pid, signal.SIGKILL)
-    else:
-        cluster.boxes.hosts["heada"].kill("gcs_server")
+    number = signal.SIGINT if end == "interrupt" else signal.SIGKILL
+    word = "gcs_server" if end == "head" else "invoke"
+    cluster.boxes.hosts["heada"].kill(word, number)
     said = cluster.said(command)
+    assert (command.returncode == 130) is (end == "interrupt"), said
     assert command.returncode != 0
     if end == "head":
         assert f"Ray's head {_HEAD} does not answer" in said
