@@ -268,7 +268,7 @@ def _require_all(outcome: Outcome) -> None:
 
 def _together(plans: Sequence[ClassPlan], planner: Planner) -> Pending:
     return Pending(
-        context=plans[0].pending.context if plans else planner.context,
+        context=planner.context,
         speed=tuple(status for one in plans for status in one.pending.speed),
         trials=tuple(status for one in plans for status in one.pending.trials),
     )

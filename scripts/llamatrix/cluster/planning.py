@@ -149,7 +149,7 @@ class Planner:
         searches = tuple(self._searches(site))
         units = [self.unit(site, speed) for speed in pending.speed if speed.due]
         units += [self.unit(site, trial) for trial in pending.trials if trial.due]
-        units += [self._search_unit(site, *one) for one in searches if one[0].due]
+        units += [self.unit(site, *one) for one in searches if one[0].due]
         return ClassPlan(
             site=site,
             pending=pending,
@@ -160,19 +160,20 @@ class Planner:
     def unit(
         self,
         site: SiteClass,
-        status: CellStatus[Cell] | CellStatus[AgentCell],
-        due: Sequence[Due] | None = None,
+        status: CellStatus[Cell] | CellStatus[AgentCell] | CellStatus[ContextCell],
+        search: ContextFlags | None = None,
     ) -> Unit[Work]:
         cell = status.cell
         order = Order(
             digest=status.digest,
-            due=tuple(status.due if due is None else due),
+            due=status.due,
             written_at=status.written_at,
             profile=self.context.profile,
             weights_dir=self.flags.weights_dir,
             any_template=isinstance(self.flags, AgentFlags) and self.flags.any_template,
             speed=cell if isinstance(cell, Cell) else None,
             agent=cell if isinstance(cell, AgentCell) else None,
+            context=search,
         )
         return Unit(site=site, work=Work(site=site, cell_id=cell.id, order=order))
 
@@ -187,20 +188,6 @@ class Planner:
                     search.known, store, again=flags.again, site=site.site
                 )
                 yield status, flags
-
-    def _search_unit(
-        self, site: SiteClass, status: CellStatus[ContextCell], flags: ContextFlags
-    ) -> Unit[Work]:
-        order = Order(
-            digest=status.digest,
-            due=status.due,
-            written_at=status.written_at,
-            profile=self.context.profile,
-            context=flags,
-        )
-        return Unit(
-            site=site, work=Work(site=site, cell_id=status.cell.id, order=order)
-        )
 
 
 def of_endpoint(cell: Cell | AgentCell) -> bool:
