@@ -21,7 +21,10 @@ let
     "llama-bench"
     "llama-server"
   ]
-  ++ lib.optionals (!fork) [ "llama-fit-params" ];
+  ++ lib.optionals (!fork) [
+    "llama-fit-params"
+    "llama-batched-bench"
+  ];
   architectures = map (lib.replaceStrings [ "." ] [ "" ]) (recipe.cuda_capabilities or [ ]);
   shortCommit = lib.substring 0 9 locked.commit;
 

@@ -138,6 +138,16 @@ def test_drafts_of_a_sweep_are_cells_on_the_same_weights() -> None:
     assert sooner.spec_digest == cells[1].spec_digest
 
 
+def test_batched_adds_a_cell_and_changes_no_other() -> None:
+    batched, served = shipped_cells("clients-smoke")
+    assert batched.id == "serve-speed/qwen35-27b.tiny/current/cpu/batched"
+    assert (batched.program, served.program) == ("llama-batched-bench", "llama-server")
+    assert batched.tests == served.tests
+    assert batched.spec_digest != served.spec_digest
+    without = changed(served, "sweep", batched=False)
+    assert without.spec_digest == served.spec_digest
+
+
 def test_assistant_of_gemma4_drafts_from_a_file_of_its_own() -> None:
     none, *drafting = shipped_cells("drafts-smoke")[6:]
     assert none.id == "serve-speed/gemma4-26b-a4b.tiny/current/cpu/none"

@@ -185,8 +185,8 @@ def test_missing_key_is_refused_by_name(refused: Callable[[str, str], str]) -> N
             "profiles.published.measure: 'speed': llama-bench has one stream",
         ),
         (
-            "concurrency = [1, 2, 4]\nrepetitions = 2",
-            "concurrency = [1, 0]\nrepetitions = 2",
+            "concurrency = [1, 2, 4]\nbatched = true",
+            "concurrency = [1, 0]\nbatched = true",
             "sweeps.clients-smoke.concurrency[1]: expected `int` >= 1, got 0",
         ),
         (
@@ -228,6 +228,16 @@ def test_missing_key_is_refused_by_name(refused: Callable[[str, str], str]) -> N
             '"ngram-map-k"]',
             '"ngram-mod"]',
             "sweeps.ngram-drafts.drafts[2]: 'ngram-mod' remembers earlier requests",
+        ),
+        (
+            'prompts = ["code", "prose", "tool-calls"]',
+            'prompts = ["code"]\nbatched = true',
+            "sweeps.ngram-drafts.batched: llama-batched-bench has no prompts of a kind",
+        ),
+        (
+            "[drafts.mtp-1]",
+            '[drafts.batched]\ntype = "ngram-simple"\n\n[drafts.mtp-1]',
+            "drafts.batched: the name of llama-batched-bench's cells; choose another",
         ),
         (
             'prompts = ["code", "prose", "tool-calls"]',

@@ -13,7 +13,7 @@ from tests.shipped import ROOT, shipped_lock, shipped_matrix
 from llamatrix.config.cell import Cell
 from llamatrix.config.expand import expand_plan
 from llamatrix.config.matrix import Measurement, Profile, WeightsKind
-from llamatrix.provision.build import manifest_of
+from llamatrix.provision.build import BATCHED_BENCH, TARGETS, manifest_of
 from llamatrix.provision.source import provide_source
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
@@ -77,7 +77,7 @@ def test_flake_has_every_pin_and_portable_build(shipped: Flake) -> None:
 
 def test_nix_and_python_compile_with_the_same_definitions(shipped: Flake) -> None:
     pick = """packages: builtins.mapAttrs (_: one: {
-      inherit (one) cmakeFlags manifest;
+      inherit (one) buildPhase cmakeFlags manifest;
       inherit (one.src) outputHash tree;
     }) (builtins.removeAttrs packages (builtins.filter
       (name: builtins.match "llama-cpp-.*" name == null) (builtins.attrNames packages)))"""
@@ -92,6 +92,8 @@ def test_nix_and_python_compile_with_the_same_definitions(shipped: Flake) -> Non
         assert sorted(made["cmakeFlags"]) == sorted(flags), name
         assert made["outputHash"] == cell.locked.nar_hash
         assert made["tree"] == f"ggml-org/llama.cpp/{cell.locked.commit}"
+        programs = " ".join((*TARGETS, BATCHED_BENCH))
+        assert f"--target {programs}\n" in made["buildPhase"]
         manifest = made["manifest"]
         assert manifest["cmake"] == recipe.cmake
         assert manifest["commit"] == recipe.commit

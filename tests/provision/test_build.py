@@ -10,7 +10,12 @@ from tests.provision.conftest import Index
 
 from llamatrix.config.cell import Cell
 from llamatrix.errors import ProvisionError
-from llamatrix.provision.build import TARGETS, manifest_of, provide_build
+from llamatrix.provision.build import (
+    BATCHED_BENCH,
+    TARGETS,
+    manifest_of,
+    provide_build,
+)
 from llamatrix.provision.compiler import compile_environment
 from llamatrix.provision.integrity import file_sha256
 from llamatrix.provision.source import provide_source
@@ -34,7 +39,9 @@ def source(index: Index, cells: tuple[Cell, ...]) -> Source:
     """A cell of the smoke profile whose pin is a small program on the index."""
 
     def make(main: str) -> Cell:
-        (index.tree / "CMakeLists.txt").write_text(_CMAKE % " ".join(TARGETS))
+        (index.tree / "CMakeLists.txt").write_text(
+            _CMAKE % " ".join((*TARGETS, BATCHED_BENCH))
+        )
         (index.tree / "main.cpp").write_text(main)
         index.renew()
         return msgspec.structs.replace(cells[0], locked=index.publish())
@@ -180,13 +187,13 @@ def test_bench_alone_is_built_first_and_the_rest_goes_on_from_there(
     source: Source, tmp_path: Path
 ) -> None:
     cell, cache = source(_MAIN), tmp_path / "cache"
-    first = provide_build(cell, cache, bench_only=True)
+    first = provide_build(cell, cache, program="llama-bench")
     assert [path.name for path in (first.folder / "bin").iterdir()] == ["llama-bench"]
     bench = file_sha256(first.program("llama-bench"))
     (objects,) = (cache / "work").iterdir()
     assert objects.name == first.manifest.key
     made = {path: path.stat().st_mtime_ns for path in objects.rglob("*.o")}
-    assert provide_build(cell, cache, bench_only=True) == first
+    assert provide_build(cell, cache, program="llama-bench") == first
 
     log = cache / "logs" / f"build-{first.manifest.key}.log"
     whole = provide_build(cell, cache)
@@ -198,5 +205,27 @@ def test_bench_alone_is_built_first_and_the_rest_goes_on_from_there(
     assert len(compiled) == len(TARGETS) - 1
     assert not objects.exists()
 
-    assert provide_build(cell, cache, bench_only=True) == whole
+    assert provide_build(cell, cache, program="llama-bench") == whole
     assert first.program("llama-bench").exists(), "another process may use it"
+
+
+def test_batched_bench_is_built_for_who_asks_and_changes_no_build(
+    source: Source, tmp_path: Path
+) -> None:
+    cell, cache = source(_MAIN), tmp_path / "cache"
+    first = provide_build(cell, cache, program="llama-bench")
+    batched = provide_build(cell, cache, program=BATCHED_BENCH)
+    assert batched.manifest == first.manifest
+    assert {path.name for path in (batched.folder / "bin").iterdir()} == {
+        "llama-bench",
+        BATCHED_BENCH,
+    }
+    log = cache / "logs" / f"build-{first.manifest.key}.log"
+    compiled = [line for line in log.read_text().splitlines() if "Building" in line]
+    assert len(compiled) == 1, "llama-bench was there"
+    whole = provide_build(cell, cache)
+    assert whole.manifest == first.manifest
+    with pytest.raises(ProvisionError, match=f"has no {BATCHED_BENCH}"):
+        whole.program(BATCHED_BENCH)
+    assert provide_build(cell, cache, program=BATCHED_BENCH) == batched
+    assert not [*(cache / "work").iterdir()]

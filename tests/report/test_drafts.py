@@ -96,3 +96,23 @@ def test_clients_are_shown_together_each_and_by_their_waits() -> None:
     line = next(line for line in table.splitlines() if " x4 " in line)
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[3:9] == ["4", "120.00", "2.40", "31.50", "2.00", "9.00"]
+
+
+def test_sequences_in_one_batch_stand_beside_the_clients() -> None:
+    records = []
+    for name, by_number in (
+        ("none", {1: 40.0, 4: 90.0}),
+        ("batched", {1: 50.0, 4: 120.0}),
+    ):
+        for number, tps in by_number.items():
+            record = _record(name, tps, repeat=1)
+            test = msgspec.structs.replace(_ANSWER, concurrency=number)
+            records.append(msgspec.structs.replace(record, test=test))
+    page = draft_page(records)
+    assert "llama-batched-bench, the engine without a server" in page
+    clients, _, table = page.partition("Sequences in one batch")
+    assert "| batched " not in clients
+    line = next(line for line in table.splitlines() if " x4 " in line)
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[2:6] == ["4", "120.00", "2.40", "30.00"]
+    assert cells[8] == "0.75"

@@ -127,7 +127,7 @@ class Child:
         cache = self._project.cache
         with measuring(purpose="building"):
             for speed in message.engines:
-                provide_build(speed, cache, bench_only=not speed.draft_key)
+                provide_build(speed, cache, program=speed.program)
             for agent in message.agents:
                 provide_build(agent, cache)
 

@@ -152,7 +152,7 @@ def install(status: CellStatus[Cell], context: Context) -> Installed:
         status.cell,
         context.project.cache,
         weights_dir=context.weights_dir,
-        bench_only=not status.cell.draft_key,
+        program=status.cell.program,
     )
 
 
@@ -217,6 +217,7 @@ def bench_of(cell: Cell, parts: Installed, project: Project) -> Bench:
     return Bench(
         program=program_of(cell, parts),
         served=served_of(cell, project.cache),
+        batched=cell.batched,
         weights=parts.weights.path,
         commit=cell.locked.reported_commit,
         fork=cell.locked.fork,

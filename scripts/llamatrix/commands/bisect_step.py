@@ -185,7 +185,7 @@ class SpeedJudge:
                     cell,
                     project.cache,
                     weights_dir=self.context.weights_dir,
-                    bench_only=not cell.draft_key,
+                    program=cell.program,
                 )
         except _UNTESTABLE as error:
             if arm is Arm.BASELINE:

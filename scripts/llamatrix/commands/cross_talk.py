@@ -53,7 +53,7 @@ def cross_talk(flags: CrossTalkFlags) -> str:
     store = Store(reports=project.reports, kind=CROSS_TALK)
     store.require_room(this_host().slug)
     parts = ENGINE.install(
-        cell, project.cache, weights_dir=context.weights_dir, bench_only=True
+        cell, project.cache, weights_dir=context.weights_dir, program="llama-bench"
     )
     base = bench_of(cell, parts, project)
     alone: list[tuple[float, ...]] = []

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from llamatrix.config.lock import UNRESOLVED, LockedPackage, LockedPin, LockedWeights
 from llamatrix.config.matrix import (
+    BATCHED,
     Build,
     Draft,
     Measurement,
@@ -99,7 +100,7 @@ class Cell(EngineCell, frozen=True, kw_only=True):
     sweep_key: str
     sweep: Sweep
     draft_key: str = ""
-    """`none` or a name of `[drafts]`; empty for llama-bench."""
+    """`none`, a name of `[drafts]`, or `batched`; empty for llama-bench."""
     draft: Draft | None = None
     draft_engine: EngineCell | None = None
     """The draft's own weights; None where it has none."""
@@ -112,6 +113,18 @@ class Cell(EngineCell, frozen=True, kw_only=True):
         """
         parts = (self.measurement, self.weights_key, self.pin_key, self.build_key)
         return "/".join((*parts, self.draft_key) if self.draft_key else parts)
+
+    @property
+    def batched(self) -> bool:
+        """Whether llama-batched-bench measures it, beside the clients of a server."""
+        return self.draft_key == BATCHED
+
+    @property
+    def program(self) -> str:
+        """The program that measures it."""
+        if self.batched:
+            return "llama-batched-bench"
+        return "llama-server" if self.draft_key else "llama-bench"
 
     @property
     def tests(self) -> tuple["SpeedTest", ...]:
@@ -151,11 +164,14 @@ class Cell(EngineCell, frozen=True, kw_only=True):
         sweep = msgspec.structs.replace(self.sweep, processes=1, timeout_s=1)
         fields = digest_fields(msgspec.structs.replace(sweep, drafts=()))
         del fields["target_spread"], fields["max_processes"]
+        fields.pop("batched", None)  # adds a cell and changes none
         if not sweep.warmup_repetitions:  # as digests were before there were any
             del fields["warmup_repetitions"]
         identity = (MEASUREMENT_VERSION, self.measurement, *self.engine_identity)
         if self.measurement is not Measurement.SERVE_SPEED:
             return sha256_of((*identity, fields))
+        if self.batched:
+            return sha256_of((*identity, fields, BATCHED))
         own = self.draft_engine.weights_identity if self.draft_engine else None
         return sha256_of((*identity, fields, self.draft, own))
 
@@ -193,7 +209,7 @@ class SpeedTest(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 _LATER_SWEEP = (
     *("n_depth", "n_cpu_moe", "override_tensor", "no_kv_offload", "split_mode"),
-    *("tensor_split", "main_gpu", "drafts", "concurrency", "prompts"),
+    *("tensor_split", "main_gpu", "drafts", "concurrency", "prompts", "batched"),
 )
 _LATER = (*_LATER_SWEEP, "threads")
 """Keys that came after the first records: at their defaults they change no digest."""

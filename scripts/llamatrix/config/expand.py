@@ -26,6 +26,7 @@ from llamatrix.config.lock import (
     numbered_pin,
 )
 from llamatrix.config.matrix import (
+    BATCHED,
     NO_DRAFT,
     WITH_SYNTHETIC_ASSISTANT,
     Backend,
@@ -215,7 +216,9 @@ def _serve_cells(
             with_head = replace(engine, synthesis=synthesis)
         if with_head is not engine and engine.model_key in WITH_SYNTHETIC_ASSISTANT:
             with_head, assistant = engine, with_head
-        for name in sweep.drafts or (NO_DRAFT,):
+        # in front: of one build, the server is compiled last
+        names = (*((BATCHED,) if sweep.batched else ()), *(sweep.drafts or (NO_DRAFT,)))
+        for name in names:
             draft = matrix.drafts.get(name)
             own = assistant if draft and draft.type is DraftType.MTP else None
             if draft and draft.model:

@@ -12,6 +12,7 @@ import msgspec
 
 from llamatrix.config.complaint import complaints, nearest
 from llamatrix.config.matrix import (
+    BATCHED,
     CONTEXT7,
     NO_DRAFT,
     OF_A_SOURCE,
@@ -199,6 +200,7 @@ def _contradictions(matrix: Matrix) -> Iterator[str]:
     for key, profile in matrix.profiles.items():
         yield from _in_profile(matrix, profile, f"profiles.{key}")
         yield from _in_served_profile(matrix, profile, f"profiles.{key}")
+        yield from _in_batched_profile(matrix, profile, f"profiles.{key}")
 
 
 def _in_pin(pin: Pin, path: str) -> Iterator[str]:
@@ -280,6 +282,8 @@ def _in_drafts(matrix: Matrix) -> Iterator[str]:
         yield from _in_draft(matrix, draft, f"drafts.{key}")
     if NO_DRAFT in matrix.drafts:
         yield f"drafts.{NO_DRAFT}: the name of decoding without drafts; choose another"
+    if BATCHED in matrix.drafts:
+        yield f"drafts.{BATCHED}: the name of llama-batched-bench's cells; choose another"
 
 
 def _in_draft(matrix: Matrix, draft: Draft, path: str) -> Iterator[str]:
@@ -562,6 +566,24 @@ def _in_served_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[
             yield from _without_head(matrix, profile, f"{path}.models", name)
         if draft.model in matrix.models and profile.weights.synthetic:
             yield from _not_of_one_family(matrix, profile, f"{path}.models", name)
+
+
+def _in_batched_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
+    """What llama-batched-bench cannot do for a profile."""
+    sweep = matrix.sweeps.get(profile.sweep or "")
+    if sweep is None or not sweep.batched:
+        return
+    where = f"sweeps.{profile.sweep}.batched"
+    if Measurement.SERVE_SPEED not in profile.measure:
+        yield f"{path}.measure: {where} is of serve-speed cells; measure 'serve-speed'"
+    if sweep.prompts != (PromptKind.MIXED,):
+        yield f"{where}: llama-batched-bench has no prompts of a kind: leave out prompts"
+    for pin in profile.pins:
+        if pin in matrix.pins and matrix.pins[pin].binaries:
+            yield (
+                f"{path}.pins: {pin} has binaries, and llama-batched-bench is compiled "
+                f"from source: leave out {where}"
+            )
 
 
 def _without_head(

@@ -42,6 +42,8 @@ SystemName = Annotated[str, Meta(pattern=r"^[a-z0-9_]+-linux$")]
 
 NO_DRAFT = "none"
 """The name of decoding without drafts, in sweeps and ids."""
+BATCHED = "batched"
+"""Stands in its place in the ids of cells of llama-batched-bench."""
 WITH_SYNTHETIC_HEAD = ("qwen35-27b", "qwen35-35b-a3b", "qwen35-9b", "qwen35-4b")
 """Models whose synthetic weights can have a head for multi-token prediction."""
 WITH_SYNTHETIC_ASSISTANT = ("gemma4-26b-a4b",)
@@ -397,6 +399,9 @@ class Sweep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of serve-speed cells, one for each: `none`, or a name of `[drafts]`."""
     concurrency: tuple[Annotated[int, Meta(ge=1, le=64)], ...] = (1,)
     """Of serve-speed cells: clients that ask at the same time, each with a slot."""
+    batched: bool = False
+    """Of serve-speed cells, one more: as many sequences by llama-batched-bench, which is
+    the engine without a server."""
     prompts: tuple[PromptKind, ...] = (PromptKind.MIXED,)
     """Of serve-speed cells: what the prompts are made of, each measured by itself. What
     drafts from earlier text bring depends on it."""

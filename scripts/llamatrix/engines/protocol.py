@@ -39,6 +39,8 @@ class Bench:
     """How long GPUs may take to reach their steady state; 0 skips the warm-up."""
     served: "Served | None" = None
     """Measure a server by requests to it; None runs the engine's own benchmark."""
+    batched: bool = False
+    """Whether that is the one with several sequences in a batch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,12 +61,12 @@ class Engine(Protocol[Installed_co, Launch_contra]):
         cache: Path,
         *,
         weights_dir: Path | None = None,
-        bench_only: bool = False,
+        program: str = "",
     ) -> Installed_co:
         """Provide programs and weights, verified; ProvisionError where that fails.
 
-        `weights_dir` is a folder of the user's that is searched first. `bench_only` is
-        enough for `bench` without a server, and may be there sooner.
+        `weights_dir` is a folder of the user's that is searched first. A single
+        `program` may be there sooner than all of them.
         """
 
     def bench(

@@ -73,12 +73,12 @@ def run_sweep(
 
 
 def program_of(cell: Cell, parts: Installed) -> Path:
-    return parts.built.program("llama-server" if cell.draft_key else "llama-bench")
+    return parts.built.program(cell.program)
 
 
 def served_of(cell: Cell, cache: Path) -> Served | None:
-    """What the server of a cell is started with; None for llama-bench."""
-    if not cell.draft_key:
+    """What the server of a cell is started with; None for a benchmark of the engine."""
+    if not cell.draft_key or cell.batched:
         return None
     own = cell.draft_engine
     return Served(

@@ -44,6 +44,8 @@ RECIPE_VERSION = 1
 PREBUILT = "prebuilt"
 """Stands for the compiler of programs that were not built here."""
 TARGETS = ("llama-bench", "llama-server", "llama-fit-params")
+BATCHED_BENCH = "llama-batched-bench"
+"""Compiled for whoever measures with it: no part of a build's key."""
 _DEFINITIONS = {
     "CMAKE_BUILD_TYPE": "Release",
     "BUILD_SHARED_LIBS": "OFF",
@@ -102,7 +104,8 @@ class Built:
         return self.folder / "bin" / name
 
     def _has(self, name: str) -> bool:
-        return name != "llama-fit-params" or (self.folder / "bin" / name).exists()
+        optional = {"llama-fit-params", BATCHED_BENCH}
+        return name not in optional or (self.folder / "bin" / name).exists()
 
 
 def manifest_of(cell: EngineCell) -> Manifest:
@@ -141,11 +144,12 @@ def compiled_by(cell: EngineCell) -> str:
     return f"nix {stored.name}" if stored else compiler_id(cell.build.backend)
 
 
-def provide_build(cell: EngineCell, cache: Path, *, bench_only: bool = False) -> Built:
+def provide_build(cell: EngineCell, cache: Path, *, program: str = "") -> Built:
     """Return the binaries of a cell's pin and build; compile them if missing.
 
-    `bench_only` asks for llama-bench, two thirds of the work. Its object files stay,
-    and a later call for all programs compiles only the rest.
+    `program` is what the caller needs of it. For llama-bench that is two thirds of the
+    work; its object files stay, and a later call for all programs compiles only the
+    rest. llama-batched-bench is compiled only here, in a folder with llama-bench.
     """
     if cell.pin.binaries:
         return _prebuilt(cell)
@@ -154,10 +158,18 @@ def provide_build(cell: EngineCell, cache: Path, *, bench_only: bool = False) ->
     manifest = manifest_of(cell)
     name = f"{cell.pin_key}-{cell.build_key}-{manifest.key}"
     entry = cache / "builds" / name
-    bench_entry = entry.with_name(f"{name}-bench")
+    whole = entry
     targets = _targets(manifest)
-    if bench_only and not entry.exists():
-        entry, targets = bench_entry, targets[:1]
+    if program == BATCHED_BENCH:
+        if cell.locked.fork:
+            raise ProvisionError(
+                f"{cell.pin_key}: {BATCHED_BENCH} of {cell.locked.fork} has other flags; "
+                "leave `batched` out of the sweep"
+            )
+        entry = entry.with_name(f"{name}-batched")
+        targets = (targets[0], BATCHED_BENCH)
+    elif program == targets[0] and not entry.exists():
+        entry, targets = entry.with_name(f"{name}-bench"), targets[:1]
 
     def make(staging: Path) -> None:
         _require_cuda(cell, manifest)
@@ -186,7 +198,7 @@ def provide_build(cell: EngineCell, cache: Path, *, bench_only: bool = False) ->
         work = cache / "work" / manifest.key
         _compile(label, manifest, targets, source, work, cache)
         _install(work, noted, targets, staging)
-        if entry != bench_entry:
+        if whole.exists() or entry == whole:
             shutil.rmtree(work, ignore_errors=True)
 
     make_once(entry, make, purpose=f"building {name}", prove=lambda: _adopt(entry))

@@ -65,7 +65,12 @@ from llamatrix.report.views.context import (
     fit_table,
     newest,
 )
-from llamatrix.report.views.drafts import DRAFT_NOTES, draft_groups, draft_tables
+from llamatrix.report.views.drafts import (
+    draft_groups,
+    draft_notes,
+    draft_tables,
+    of_draft,
+)
 from llamatrix.report.views.regressions import (
     History,
     Regression,
@@ -500,11 +505,11 @@ def served_sections(
                 ("engine", f"llama.cpp {record.build.commit[:9]}"),
             ),
             tables=draft_tables(drafts),
-            notes=DRAFT_NOTES,
+            notes=draft_notes(drafts),
             records=tuple(
                 replace(
                     speed_records(group, "", index),
-                    caption=f"Records, draft {draft} ({len(group.records)})",
+                    caption=f"Records, {of_draft(draft)} ({len(group.records)})",
                 )
                 for draft, group in drafts.items()
             ),

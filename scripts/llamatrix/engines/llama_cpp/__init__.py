@@ -1,1 +1,1 @@
-"""llama.cpp: llama-bench, llama-server and llama-fit-params."""
+"""llama.cpp: llama-bench, llama-batched-bench, llama-server and llama-fit-params."""

@@ -20,6 +20,7 @@ import msgspec
 from llamatrix import shell
 from llamatrix.config.cell import EngineCell, SpeedTest
 from llamatrix.engines.llama_cpp import llama_bench
+from llamatrix.engines.llama_cpp.batched_bench import measure_batched
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.served_speed import measure_served
 from llamatrix.engines.llama_cpp.server import Serving, running
@@ -62,11 +63,11 @@ class LlamaCpp:
         cache: Path,
         *,
         weights_dir: Path | None = None,
-        bench_only: bool = False,
+        program: str = "",
     ) -> Installed:
         require_device(cell.build_key, cell.build)
         return Installed(
-            built=provide_build(cell, cache, bench_only=bench_only),
+            built=provide_build(cell, cache, program=program),
             weights=provide_weights(cell, cache, weights_dir=weights_dir),
         )
 
@@ -78,18 +79,24 @@ class LlamaCpp:
         on_result: Callable[[SpeedResult], None],
         on_progress: Callable[[str], None],
     ) -> tuple[shell.Ended, list[SpeedTest]]:
-        if bench.served:
-            one_server = [
+        if bench.served or bench.batched:
+            together = [
                 test for test in tests if test.concurrency == tests[0].concurrency
             ]
-            ended = measure_served(
-                bench,
-                bench.served,
-                one_server,
-                on_result=on_result,
-                on_progress=on_progress,
+            ended = (
+                measure_served(
+                    bench,
+                    bench.served,
+                    together,
+                    on_result=on_result,
+                    on_progress=on_progress,
+                )
+                if bench.served
+                else measure_batched(
+                    bench, together, on_result=on_result, on_progress=on_progress
+                )
             )
-            return ended, [test for test in tests if test not in one_server]
+            return ended, [test for test in tests if test not in together]
         first = llama_bench.one_process(tests)
         argv = _argv(bench, first)
         process = Process(

@@ -1,14 +1,14 @@
 """`serve-speed.md`: what drafts cost and bring on llama-server, and several clients."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean, median
 
 import msgspec
 
 from llamatrix.config.cell import SpeedTest
-from llamatrix.config.matrix import NO_DRAFT
+from llamatrix.config.matrix import BATCHED, NO_DRAFT
 from llamatrix.engines.outcome import Done, Drafting
 from llamatrix.errors import ReportError
 from llamatrix.records.speed_record import SpeedRecord
@@ -22,7 +22,7 @@ from llamatrix.stats.intervals import Estimate, estimate
 
 _POSITIONS = 6
 """Shown of a draft; those from earlier text have dozens."""
-DRAFT_NOTES = (
+_NOTES = (
     (
         "tokens/s are steady means after the first request of each server. A server "
         "counts from the end of the prompt, so the first token is left out"
@@ -39,6 +39,10 @@ DRAFT_NOTES = (
         "answers"
     ),
     "intervals: 95 %, Student's t over processes",
+)
+_BATCHED_NOTE = (
+    "sequences in one batch: llama-batched-bench, the engine without a server, reads and "
+    "generates random tokens; each is the sum divided by the number of sequences"
 )
 
 
@@ -63,7 +67,8 @@ def draft_page(
 ) -> str:
     """One table for each host, sweep, pin, build and kind of weights; empty for none."""
     facing = draft_groups(records, current=current)
-    notes = "".join(f"- {note}\n" for note in DRAFT_NOTES)
+    names = {name for _, drafts in facing for name in drafts}
+    notes = "".join(f"- {note}\n" for note in draft_notes(names))
     parts = ["# Speed of llama-server", "", notes] if facing else []
     for (_, title), drafts in facing:
         group = drafts.get(NO_DRAFT) or next(iter(drafts.values()))
@@ -82,6 +87,16 @@ def draft_page(
     return "\n".join(parts)
 
 
+def of_draft(name: str) -> str:
+    """Name the records of one draft."""
+    return "llama-batched-bench" if name == BATCHED else f"draft {name}"
+
+
+def draft_notes(names: Container[str]) -> tuple[str, ...]:
+    """How to read the tables of these drafts."""
+    return (*_NOTES, *((_BATCHED_NOTE,) if BATCHED in names else ()))
+
+
 def draft_groups(
     records: Iterable[SpeedRecord], *, current: frozenset[str]
 ) -> list[tuple[tuple[str, str], dict[str, Group]]]:
@@ -97,7 +112,8 @@ def draft_groups(
 
 
 def draft_tables(drafts: dict[str, Group]) -> tuple[Table, ...]:
-    every = (step_cost_table(drafts), streams_table(drafts))
+    served = {name: group for name, group in drafts.items() if name != BATCHED}
+    every = (step_cost_table(served), streams_table(served), batched_table(drafts))
     return tuple(table for table in every if table.rows)
 
 
@@ -144,7 +160,7 @@ def streams_table(drafts: dict[str, Group]) -> Table:
 def _streams_row(model: str, test: SpeedTest, group: Group, name: str) -> Row:
     result = group.results[model, test]
     alone = group.results.get((model, msgspec.structs.replace(test, concurrency=1)))
-    prompt = msgspec.structs.replace(test, n_prompt=test.n_depth, n_gen=0, n_depth=0)
+    prompt = _prompt_of(test)
     streams = [row.streams for row in result.rows if row.streams]
     waits = sorted(ns / 1e9 for one in streams for ns in one.first_token_ns)
     each = [tps for one in streams for tps in one.tokens_per_second]
@@ -161,6 +177,63 @@ def _streams_row(model: str, test: SpeedTest, group: Group, name: str) -> Row:
         speed_cell(group.results.get((model, prompt)), hundredths),
         number(len(result.rows), result.count if result.rows else "0"),
     )
+
+
+def batched_table(drafts: dict[str, Group]) -> Table:
+    """What llama-batched-bench gets, and the clients of a server beside it."""
+    group, bare = drafts.get(BATCHED), drafts.get(NO_DRAFT)
+    return Table(
+        caption="Sequences in one batch",
+        columns=(
+            *("Model", "Test"),
+            *numbers("Sequences", "All, tokens/s", "÷ one sequence", "Each, tokens/s"),
+            *numbers("Prompts, tokens/s", "Each prompt, tokens/s", "Clients ÷ these"),
+            *numbers("n (processes×repetitions)"),
+        ),
+        rows=tuple(
+            _batched_row(model, test, group, bare)
+            for model, test, _ in _places({BATCHED: group} if group else {})
+            if group
+        ),
+    )
+
+
+def _batched_row(model: str, test: SpeedTest, group: Group, bare: Group | None) -> Row:
+    result = group.results[model, test]
+    prompt = group.results.get((model, _prompt_of(test)))
+    alone = group.results.get((model, msgspec.structs.replace(test, concurrency=1)))
+    clients = bare.results.get((model, test)) if bare else None
+    ratio = result.mean / alone.mean if alone and alone.mean and result.mean else None
+    share = (
+        clients.mean / result.mean if clients and clients.mean and result.mean else None
+    )
+    both = (*result.used, *(clients.used if clients else ()))
+    return (
+        *(group.shown_name(model), test.name),
+        number(test.concurrency, "{}".format),
+        speed_cell(result, hundredths),
+        number(ratio, hundredths, records=result.used),
+        _each(result, test.concurrency),
+        speed_cell(prompt, hundredths),
+        _each(prompt, test.concurrency),
+        number(share, hundredths, records=both),
+        number(len(result.rows), result.count if result.rows else "0"),
+    )
+
+
+def _each(result: Result | None, sequences: int) -> Cell:
+    mean = result.mean if result else None
+    return number(
+        mean / sequences if mean else None,
+        hundredths,
+        "tokens/s",
+        records=result.used if result else (),
+    )
+
+
+def _prompt_of(test: SpeedTest) -> SpeedTest:
+    """Return the test of the prompt that a generation is behind."""
+    return msgspec.structs.replace(test, n_prompt=test.n_depth, n_gen=0, n_depth=0)
 
 
 def _at(ordered: Sequence[float], share: float) -> float | None:
@@ -198,7 +271,7 @@ def _counts(records: Sequence[SpeedRecord]) -> list[Drafting]:
 
 def _row(model: str, test: SpeedTest, name: str, drafts: dict[str, Group]) -> Row:
     result = drafts[name].results[model, test]
-    prompt = msgspec.structs.replace(test, n_prompt=test.n_depth, n_gen=0, n_depth=0)
+    prompt = _prompt_of(test)
     bare = drafts.get(NO_DRAFT)
     base = bare.results if bare else {}
     ratio = _ratio(result, base.get((model, test)))
