@@ -30,6 +30,9 @@ os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # a late call starts no cluster of 
 # a host that is cut off is given up after two minutes, not after seven
 os.environ.setdefault("RAY_grpc_client_keepalive_time_ms", "60000")
 os.environ.setdefault("RAY_grpc_client_keepalive_timeout_ms", "60000")
+_TOKEN = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
+if Path(_TOKEN).is_file():  # for an address, Ray itself does not look for it
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
 try:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -241,6 +244,11 @@ def _connect(spec: str) -> None:
         ) from error
     finally:
         patience.cancel()
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        say(
+            "Ray asks for no token: whoever reaches its ports can run code there; "
+            "docs/howto/several-machines.md shows how to set one"
+        )
 
 
 def _own_address(spec: str) -> str | None:
