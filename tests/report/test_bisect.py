@@ -103,6 +103,15 @@ def test_a_faster_end_asks_whether_the_ends_were_swapped() -> None:
     assert result.answer.endswith("were the ends swapped?")
 
 
+def test_a_commit_that_runs_is_good_where_a_failure_is_searched_for() -> None:
+    crash = {"verdict": Verdict.BROKEN, "ratio": None, "interval": None, "pairs": 0}
+    runs = step(7, Mark.GOOD, verdict=Verdict.INCONCLUSIVE)
+    result = found(step(8, Mark.BAD, reason="crashed", **crash), runs)
+    assert result.verdict is Verdict.BROKEN
+    assert "good    runs         777777777777" in bisection_text(result)
+    assert "the first broken commit is 888888888888" in result.answer
+
+
 def test_searches_are_a_section_of_the_page_with_one_table(tmp_path: Path) -> None:
     store = Store(reports=tmp_path, kind=BISECT)
     for one in FOUND:

@@ -10,12 +10,7 @@ from pathlib import Path
 import msgspec
 
 from llamatrix import __version__
-from llamatrix.commands.bisect_step import (
-    Builds,
-    CheckJudge,
-    Judge,
-    SpeedJudge,
-)
+from llamatrix.commands.bisect_step import Builds, CheckJudge, Judge, SpeedJudge
 from llamatrix.commands.flags import BisectFlags, RegressFlags
 from llamatrix.commands.regress import require_writable, speed_context, write_text
 from llamatrix.commands.verdict import parse_margin
@@ -25,11 +20,7 @@ from llamatrix.config.context import Context
 from llamatrix.errors import MatrixError
 from llamatrix.host import this_host
 from llamatrix.progress import say
-from llamatrix.provision.commit_range import (
-    CommitRange,
-    git_range,
-    known_range,
-)
+from llamatrix.provision.commit_range import CommitRange, git_range, known_range
 from llamatrix.records.bisect_record import BISECT, BisectStep
 from llamatrix.records.store import Store
 from llamatrix.redaction import without_folders
@@ -58,8 +49,7 @@ def bisect(flags: BisectFlags) -> int:
         return 0
     if flags.markdown:
         write_text(Path(flags.markdown), bisection_markdown(result))
-    text = bisection_json(result) if flags.json else bisection_text(result).rstrip()
-    print(text)
+    print(bisection_json(result) if flags.json else bisection_text(result).rstrip())
     return result.verdict.exit_code
 
 
@@ -166,18 +156,14 @@ class _Running:
     def _say_moved(self, host: str) -> None:
         """Say which end was another commit in the newest search of the same words."""
         words, ends = (self.flags.good, self.flags.bad), self.range.commits
+        asked = (*words, host, self.range.repository)
         same = [
-            step
+            (step.measured_at, step.good_commit, step.bad_commit)
             for step in self.store.read_all()
-            if (step.good, step.bad) == words
-            and step.host.slug == host
-            and step.repository == self.range.repository
+            if (step.good, step.bad, step.host.slug, step.repository) == asked
         ]
-        if not same:
-            return
-        newest = max(same, key=lambda step: step.measured_at)
-        before = (newest.good_commit, newest.bad_commit)
-        for word, old, now in zip(words, before, (ends[0], ends[-1]), strict=True):
+        before = max(same)[1:] if same else ()
+        for word, old, now in zip(words, before, (ends[0], ends[-1]), strict=False):
             if old != now.sha:
                 say(
                     f"{word} has moved from {old[:12]} to {now.sha[:12]}: this is another "

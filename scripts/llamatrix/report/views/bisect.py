@@ -132,8 +132,8 @@ def bisection_markdown(result: Bisection) -> str:
 
 def bisect_page(results: Sequence[Bisection]) -> str:
     """`bisect.md`; empty without searches."""
-    parts = [bisection_markdown(result) for result in results]
-    return "\n".join(["# Bisects", "", *parts]) if parts else ""
+    parts = map(bisection_markdown, results)
+    return "\n".join(["# Bisects", "", *parts]) if results else ""
 
 
 def search_section(result: Bisection) -> Section:
@@ -192,7 +192,7 @@ def step_text(step: BisectStep) -> str:
     """One line: what a step found."""
     detail = f"  {_ratio(step)}, {step.pairs} pairs" if step.ratio else ""
     reason = f"  {_line(step.reason)}" if step.reason else ""
-    return f"{step.mark:8}{step.verdict:13}{name_of(step)}{detail}{reason}"
+    return f"{step.mark:8}{_verdict(step):13}{name_of(step)}{detail}{reason}"
 
 
 def name_of(step: BisectStep) -> str:
@@ -203,13 +203,19 @@ def _row(step: BisectStep) -> Row:
     low, high = step.interval or (0.0, 0.0)
     return (
         Cell(value=step.commit[:12]),
-        *(step.about, str(step.mark), str(step.verdict)),
+        *(step.about, str(step.mark), _verdict(step)),
         number(step.ratio, "{:.3f}".format, missing="–"),
         f"{low:.3f}–{high:.3f}" if step.interval else "–",
         Cell(value=step.pairs),
         number(step.build_s or None, "{:.0f}".format, "s", missing="cached"),
         _line(step.reason),
     )
+
+
+def _verdict(step: BisectStep) -> str:
+    """Where a failure is searched for, a commit that runs is good at any speed."""
+    runs = step.mark is Mark.GOOD and not step.verdict.decided
+    return "runs" if runs else str(step.verdict)
 
 
 def _ratio(step: BisectStep) -> str:
