@@ -187,6 +187,9 @@ class _Running:
         )
         if state.marks:
             say(f"{len(state.marks)} of them are known from an earlier run")
+        if state.next_position() is None:
+            say("plan: nothing is left to try; --again begins another search")
+            return
         what = self.flags.check or SPEED
         checked = f"{what} of {model}, " if model else ""
         pairs = "" if model else f" and {STEP.looks[0]} to {STEP.looks[-1]} pairs"

@@ -99,6 +99,7 @@ def test_the_slow_commit_is_found_and_known_from_then_on(
     again = bisect(*_TG, "--json", **wishes)
     assert json.loads(again.stdout) == found
     assert "3 of them are known" in again.stderr
+    assert "plan: nothing is left to try" in again.stderr
     assert "step" not in again.stdout.split("{")[0]
 
 
