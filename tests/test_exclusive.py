@@ -41,7 +41,7 @@ def test_second_process_waits_and_names_the_holder(
         stderr = capsys.readouterr().err
     holder.join()
     assert "waiting for process" in stderr
-    assert "which is testing" in stderr
+    assert "before testing" in stderr
 
 
 def test_lock_of_killed_process_is_free(tmp_path: Path) -> None:

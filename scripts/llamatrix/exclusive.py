@@ -21,7 +21,7 @@ def exclusive(path: Path, *, purpose: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"waiting for process {holder_of(path)}, which is {purpose}")
+        say(f"waiting for process {holder_of(path)} before {purpose}")
         lock.acquire()
     try:
         _sign(path)
