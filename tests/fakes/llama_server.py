@@ -4,8 +4,9 @@
 `FAKE_COMMIT` is the build it claims. `LLAMATRIX_FAKE_REPLAY` is a JSON object for
 completions: `speed` is a factor on its speeds, `forgets` disables the prompt cache, `fail`
 maps the number of a completion to a failure (`die`, `refuse`, `hang`, `short`), `starts`
-is whether it starts at all, `writes` is what each token is, and `day` ends every prompt. `pins` has the same keys for the
-program with that name in `FAKE_PIN`; its speeds vary by 0.05 % between processes.
+is whether it starts at all, `mode` is a failure mode, `writes` is what each token is, and
+`day` ends every prompt. `pins` has the same keys for the program with that name in
+`FAKE_PIN`; its speeds vary by 0.05 % between processes.
 """
 
 import hashlib
@@ -256,9 +257,10 @@ LAST_WORDS = {
 def start_or_die() -> None:
     if not WISHES.get("starts", True):
         die("some last words")
-    if MODE in LAST_WORDS:
-        die(*LAST_WORDS[MODE])
-    match MODE:
+    mode = WISHES.get("mode", MODE)
+    if mode in LAST_WORDS:
+        die(*LAST_WORDS[mode])
+    match mode:
         case "context-crash":
             log("llama_init_from_model: failed to allocate buffer for kv cache")
             os.kill(os.getpid(), signal.SIGSEGV)

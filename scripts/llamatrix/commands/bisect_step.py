@@ -267,7 +267,8 @@ def _output(launch: Launch, log: Path) -> str:
 def _difference(good: Conformance | str, candidate: Conformance | str) -> str:
     """Why the candidate's outcome is a failure; empty where it is none."""
     if isinstance(candidate, Conformance):
-        return newly_failing(good if isinstance(good, Conformance) else None, candidate)
+        why = newly_failing(good if isinstance(good, Conformance) else None, candidate)
+        return why.replace("\n", "; ", 1)  # a page has the first line
     if good == candidate:
         return ""
     pairs = zip(str(good), candidate, strict=False)

@@ -167,6 +167,17 @@ def test_a_server_that_no_longer_starts_is_broken_too(
     assert "(2026-11-29 change 4): does not serve" in ended.stdout
 
 
+def test_a_template_that_no_longer_loads_is_named_with_what_the_server_said(
+    repository: Repository, bisect: Bisect
+) -> None:
+    repository.stock()
+    wishes = {"pins": repository.slow_from(3, mode="template-refused")}
+    ended = bisect("--check", "template", *_GEMMA, **wishes)
+    assert ended.returncode == 11, ended.stderr
+    said = "loads: llama-server: error: the supplied chat template is not supported"
+    assert re.search(f"first broken commit .*change 3.*{said}", ended.stdout)
+
+
 def test_a_search_that_the_budget_cut_short_goes_on(
     repository: Repository, bisect: Bisect
 ) -> None:
