@@ -210,7 +210,7 @@ def start(*arguments: str, env: dict[str, str], cwd: Path) -> subprocess.Popen[s
 
 
 def wait_for_lines(path: Path, count: int, *, within_s: float = 60) -> None:
-    """Wait until so many records are below a folder."""
+    """Wait until there are that many records below a folder."""
 
     def lines() -> int:
         files: Sequence[Path] = list(path.rglob("*.jsonl"))

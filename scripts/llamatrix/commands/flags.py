@@ -122,7 +122,7 @@ def refuse_renamed(argv: Sequence[str]) -> None:
 def refuse_automatic_short(
     argv: Sequence[str], commands: Mapping[str, tuple[str, type]]
 ) -> None:
-    """MatrixError for a short flag that Invoke had made up, for one release."""
+    """MatrixError for a short flag that Invoke had chosen by itself, for one release."""
     old: dict[str, str] = {}
     for before, word in pairwise(argv):
         if word in commands and not (before.startswith("-") and "=" not in before):

@@ -486,7 +486,7 @@ class AgentSetup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     system_prompt: str = ""
     """Replaces Pi's own system prompt; empty keeps it."""
     first_prompt: str = ""
-    """What the model is told first, where `{task}` stands for the task's prompt; empty is
+    """What the model reads first, where `{task}` stands for the task's prompt; empty is
     that prompt alone."""
     ask_title: bool = True
     """Whether OpenCode asks the model for a title, as it does by itself."""

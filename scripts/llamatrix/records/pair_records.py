@@ -55,7 +55,7 @@ class PairedRun(Envelope, frozen=True, kw_only=True):
 
     @property
     def foreign(self) -> bool:
-        """Whether a server computed that we did not start: no load is told from its work."""
+        """Whether a server computed that we did not start; its load is not judged."""
         return False
 
 
