@@ -81,6 +81,10 @@ def hollow(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return of
 
 
+_ABOVE_MIB = {"qwen35-9b": 280, "qwen35-4b": 280}
+"""By how much more the estimate of a small model may be, at the longest context."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(("pin", "old"), [("april", True), ("current", False)])
@@ -97,5 +101,5 @@ def test_program_weights_and_cache_match_to_a_mebibyte(
         assert host_weight_bytes(shape) / 2**20 == pytest.approx(theirs.model, abs=1)
         assert (ours.cache + ours.state) / 2**20 == pytest.approx(theirs.context, abs=1)
         off_mib = theirs.compute - ours.compute / 2**20
-        # of a small model ours may be more by 272 MiB at the longest context
-        assert -280 < off_mib < 0.015 * ours.total / 2**20
+        allowed_mib = 0.015 * ours.total / 2**20
+        assert -max(allowed_mib, _ABOVE_MIB.get(model, 0)) < off_mib < allowed_mib
