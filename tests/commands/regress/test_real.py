@@ -25,6 +25,7 @@ from llamatrix.commands.regress_selftest import (
     broken_by,
     run_scenario,
 )
+from llamatrix.compare.ledger import WARM_UP
 from llamatrix.engines.llama_cpp.server import running
 from llamatrix.project import Project
 from llamatrix.stats.verdict import Verdict
@@ -84,7 +85,9 @@ def test_a_server_that_runs_is_compared_with_a_pin_over_http(
     assert "llama.cpp" in found["candidate"]["reported"]
     lines = ledger_lines(real_project)
     assert {line["outcome"]["type"] for line in lines} == {"done"}  # type: ignore[index]
-    assert len({line["prompt_tokens"] for line in lines}) == 1
+    for pair in {line["pair"] for line in lines} - {WARM_UP}:
+        counted = {line["prompt_tokens"] for line in lines if line["pair"] == pair}
+        assert len(counted) == 1, "both arms get the pair's own prompts"
     assert all(("build" in line) == (line["arm"] == "baseline") for line in lines)
 
 
