@@ -1,10 +1,12 @@
 """Flags of the commands: one word and letter each, renamed ones named."""
 
 import os
+import re
 
 import pytest
 import tasks
 from tests.invoking import invoked_apart
+from tests.shipped import ROOT
 
 from llamatrix.commands.flags import (
     SHORT,
@@ -94,6 +96,52 @@ def test_an_automatic_short_flag_is_refused_with_the_word(
 ) -> None:
     with pytest.raises(MatrixError, match=f"chosen by hand now; write {now}$"):
         refuse_automatic_short(["invoke", *written.split()], tasks.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("regress -b april", "-b april: -b is --budget now; for --baseline write"),
+        ("regress -c=current", "-c current: -c is --cells now; for --candidate write"),
+        ("regress -c ../llama.cpp", "for --candidate write --candidate ../llama.cpp"),
+        ("bisect -b b9553", "-b is --budget now; for --bad write --bad b9553"),
+        ("serve -p current", "-p is --profile now; for --pin write --pin current"),
+        ("template-check -p april", "for --pin write --pin april"),
+        ("bench-self -p 8", "-p is --profile now; for --pairs write --pairs 8"),
+        ("task-check -j 4", "-j is --json now; for --jobs write --jobs 4"),
+        ("add x.gguf -n mine", "-n is --dry-run now; for --name write --name mine"),
+    ],
+)
+def test_old_meaning_of_a_letter_is_refused_with_the_word(
+    written: str, said: str
+) -> None:
+    with pytest.raises(MatrixError, match=re.escape(said)):
+        refuse_automatic_short(["invoke", *written.split()], tasks.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("regress -n", "note: -n is --dry-run now; for --again write --again\n"),
+        ("all -p smoke -n", "for --any-template write --any-template\n"),
+        ("regress -c scripts/llamatrix", "--candidate scripts/llamatrix\n"),
+        ("regress -b 30m -c speed/*", ""),
+        ("serve -p smoke -m x", ""),
+        ("task-check -j --cases x", ""),
+        ("add -n model.gguf", ""),
+    ],
+)
+def test_a_letter_that_may_be_meant_as_before_is_noted(
+    written: str,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    refuse_automatic_short(["invoke", *written.split()], tasks.COMMANDS)
+    noted = capsys.readouterr().err
+    assert noted.endswith(said)
+    assert bool(noted) == bool(said)
 
 
 def test_a_chosen_short_flag_and_a_value_like_a_command_are_accepted() -> None:

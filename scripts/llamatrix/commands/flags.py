@@ -6,12 +6,15 @@ in their place with a traceback.
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+import os
+import sys
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from itertools import pairwise
 from typing import Any, TypeVar
 
-from llamatrix.errors import MatrixError
+from llamatrix.errors import BenchError, MatrixError
+from llamatrix.project import find_project
 
 _HELP = "help"
 _SHOWN_CHARACTERS = 60
@@ -122,31 +125,82 @@ def refuse_renamed(argv: Sequence[str]) -> None:
 def refuse_automatic_short(
     argv: Sequence[str], commands: Mapping[str, tuple[str, type]]
 ) -> None:
-    """MatrixError for a short flag that Invoke had chosen by itself, for one release."""
-    old: dict[str, str] = {}
-    for before, word in pairwise(argv):
+    """MatrixError for a short flag that Invoke had chosen by itself, for one release.
+
+    A letter that stands for another flag now is refused where its value means nothing
+    to that flag, and said aloud where the value may have been meant for the old one.
+    """
+    kind: type = NoFlags
+    for before, word, after in zip(argv, argv[1:], [*argv[2:], ""], strict=False):
+        letter, equals, value = word.partition("=")
         if word in commands and not (before.startswith("-") and "=" not in before):
-            old = _automatic_short(commands[word][1])
-        elif name := old.get(word.partition("=")[0]):
-            short = SHORT.get(name)
-            now = f"-{short} or " if short else ""
-            raise MatrixError(
-                f"{word.partition('=')[0]}: short flags are chosen by hand now; "
-                f"write {now}--{name.replace('_', '-')}"
-            )
+            kind = commands[word][1]
+        elif old := _automatic_short(kind).get(letter):
+            now = next((name for name, one in SHORT.items() if f"-{one}" == letter), "")
+            flags = {item.name: item for item in fields(kind)}
+            value = value if equals else after
+            if now not in flags:
+                short = f"-{SHORT[old]} or " if old in SHORT else ""
+                raise MatrixError(
+                    f"{letter}: short flags are chosen by hand now; write "
+                    f"{short}{_long(old)}"
+                )
+            switch = flags[old].default is False
+            written = _long(old) if switch else f"{_long(old)} {value}"
+            hint = f"{letter} is {_long(now)} now; for {_long(old)} write {written}"
+            if not switch and not _fits(now, value, commands):
+                raise MatrixError(f"{letter} {value}: {hint}")
+            takes_value = flags[now].default is not False
+            is_path = os.path.exists(value)  # noqa: PTH110  (any text may be too long)
+            arm = is_path or value in _names("pins")
+            if switch or (takes_value and arm):
+                print(f"llamatrix: note: {hint}", file=sys.stderr)
 
 
 def _automatic_short(kind: type) -> dict[str, str]:
     """Invoke's own choice for each flag, where it is not what SHORT says."""
-    names = [item.name for item in fields(kind)]
-    known = {SHORT[name] for name in names if name in SHORT}
     taken: dict[str, str] = {}
-    for name in names:
+    for name in (item.name for item in fields(kind)):
         for letter in name.replace("_", "-"):
             if letter not in taken and letter != name:
                 taken[letter] = name
                 break
-    return {f"-{one}": name for one, name in taken.items() if one not in known}
+    return {
+        f"-{one}": name for one, name in taken.items() if SHORT.get(name, "") != one
+    }
+
+
+def _fits(now: str, value: str, commands: Collection[str]) -> bool:
+    """Whether the value means something to the flag that a letter stands for now."""
+    match now:
+        case "budget":
+            from llamatrix.units import parse_duration_s
+
+            try:
+                return parse_duration_s(value) > 0
+            except ValueError:
+                return False
+        case "cells":
+            is_path = value.startswith((".", "~", "/"))
+            return not is_path and not {*"*?[/"}.isdisjoint(value)
+        case "profile":
+            return value in (_names("profiles") or {value})
+        case _:  # a switch, so the word is no value of it
+            own = value.startswith("-") or value.endswith(".gguf")
+            return not value or own or value in commands
+
+
+def _names(table: str) -> Collection[str]:
+    """Return the keys of a table of matrix.toml; none where it cannot be read."""
+    try:
+        text = find_project().matrix_file.read_text(encoding="utf-8")
+        return tuple(tomllib.loads(text).get(table, ()))
+    except (BenchError, OSError, ValueError):
+        return ()
+
+
+def _long(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def refuse_ignored(command_timeout: int | None) -> None:
@@ -175,7 +229,7 @@ def _number(item: "Field[Any]", text: str) -> float:
 
 def _shown(item: "Field[Any]", text: str) -> str:
     cut = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
-    return f"--{item.name.replace('_', '-')} {cut!r}"
+    return f"{_long(item.name)} {cut!r}"
 
 
 _PROFILE = "a profile of matrix.toml (default: what fits this machine)"
