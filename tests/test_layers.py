@@ -134,6 +134,20 @@ def test_reports_know_agents_and_engines_by_their_contracts_alone(path: Path) ->
     assert {one for one in imports(path) if one.startswith(members)} <= contracts
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for path in MODULES
+        if package_of(name_of(path)) in {"sandbox", "proxy", "agents", "trials"}
+    ],
+    ids=name_of,
+)
+def test_trials_and_agents_know_engines_by_their_contract_alone(path: Path) -> None:
+    engines = {one for one in imports(path) if one.startswith("llamatrix.engines")}
+    assert engines <= {"llamatrix.engines.protocol", "llamatrix.engines.outcome"}
+
+
 def requirements() -> frozenset[str]:
     """Return the distributions that the harness requires, optional ones included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -7,9 +7,17 @@ from pathlib import Path
 import pytest
 from tests.trials.replayed import call, fake_serving, record
 
-from llamatrix.measure.replay import Replayed, ReplayFailed, ReplayFailureKind, replay
-from llamatrix.proxy.recording import read_recording, script_of
+from llamatrix.errors import MeasureError
+from llamatrix.measure.replay import (
+    Replayed,
+    ReplayFailed,
+    ReplayFailureKind,
+    replay,
+    script_of,
+)
+from llamatrix.proxy.recording import read_recording
 
+FakeProgram = Callable[[str, str], Path]
 Replay = Callable[..., Replayed | ReplayFailed]
 
 
@@ -79,3 +87,39 @@ def test_a_server_that_hangs_is_given_up(replayed: Replay) -> None:
     found = replayed(timeout_s=0.3, fail={"3": "hang"})
     assert isinstance(found, ReplayFailed)
     assert (found.way, found.call) == (ReplayFailureKind.TIMED_OUT, 3)
+
+
+def test_prompts_become_tokens_once_with_the_lengths_of_the_recording(
+    fake_program: FakeProgram, tmp_path: Path
+) -> None:
+    recording = read_recording(record(tmp_path / "calls", call(1), call(2)))
+    with fake_serving(fake_program, tmp_path) as serving:
+        first, again = script_of(recording, serving), script_of(recording, serving)
+    assert first.sha256 == again.sha256
+    texts = [bytes(one.tokens).decode() for one in first.calls]
+    assert [text.count("word ") for text in texts] == [1, 2]
+    assert [one.n_predict for one in first.calls] == [5, 5]
+    assert first.end_tokens == (2, 7)
+
+
+def test_call_that_exceeds_the_context_is_refused(
+    fake_program: FakeProgram, tmp_path: Path
+) -> None:
+    folder = record(tmp_path / "calls", call(1, generated_tokens=500))
+    with (
+        fake_serving(fake_program, tmp_path, ctx_size=256) as serving,
+        pytest.raises(MeasureError, match=r"context holds 256; raise its ctx_size"),
+    ):
+        script_of(read_recording(folder), serving)
+
+
+def test_server_without_prompt_names_the_call(
+    fake_program: FakeProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLAMATRIX_FAKE_LLAMA_SERVER", "dies-on-request")
+    folder = record(tmp_path / "calls", call(1))
+    with (
+        fake_serving(fake_program, tmp_path) as serving,
+        pytest.raises(MeasureError, match="call 1 of the recording has no prompt"),
+    ):
+        script_of(read_recording(folder), serving)

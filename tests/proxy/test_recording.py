@@ -1,23 +1,20 @@
-"""What a tap recorded, turned into tokens; and what of it cannot be."""
+"""What a tap recorded, read for a replay; and what of it cannot be."""
 
 import hashlib
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 from tests.agents.opencode.playing import ran, script, stage_for, wrote
 from tests.proxy.session_redaction import LONGEST, agent_texts, redact_session, redacted
-from tests.trials.replayed import SESSION, call, fake_serving, record
+from tests.trials.replayed import SESSION, call, record
 
 from llamatrix.errors import MeasureError
 from llamatrix.proxy.call import CallKind, Trouble, read_calls
-from llamatrix.proxy.recording import read_recording, script_of
+from llamatrix.proxy.recording import read_recording
 from llamatrix.trials.scripted import Step
-
-FakeProgram = Callable[[str, str], Path]
 
 
 def test_a_captured_session_is_read_in_the_order_of_its_calls() -> None:
@@ -149,42 +146,6 @@ def test_invalid_recording_is_refused_with_remedy(tmp_path: Path) -> None:
     (tmp_path / "calls.jsonl").write_text("{]\n")
     with pytest.raises(MeasureError, match="cannot be read"):
         read_recording(tmp_path)
-
-
-def test_prompts_become_tokens_once_with_the_lengths_of_the_recording(
-    fake_program: FakeProgram, tmp_path: Path
-) -> None:
-    recording = read_recording(record(tmp_path / "calls", call(1), call(2)))
-    with fake_serving(fake_program, tmp_path) as serving:
-        first, again = script_of(recording, serving), script_of(recording, serving)
-    assert first.sha256 == again.sha256
-    texts = [bytes(one.tokens).decode() for one in first.calls]
-    assert [text.count("word ") for text in texts] == [1, 2]
-    assert [one.n_predict for one in first.calls] == [5, 5]
-    assert first.end_tokens == (2, 7)
-
-
-def test_call_that_exceeds_the_context_is_refused(
-    fake_program: FakeProgram, tmp_path: Path
-) -> None:
-    folder = record(tmp_path / "calls", call(1, generated_tokens=500))
-    with (
-        fake_serving(fake_program, tmp_path, ctx_size=256) as serving,
-        pytest.raises(MeasureError, match=r"context holds 256; raise its ctx_size"),
-    ):
-        script_of(read_recording(folder), serving)
-
-
-def test_server_without_prompt_names_the_call(
-    fake_program: FakeProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LLAMATRIX_FAKE_LLAMA_SERVER", "dies-on-request")
-    folder = record(tmp_path / "calls", call(1))
-    with (
-        fake_serving(fake_program, tmp_path) as serving,
-        pytest.raises(MeasureError, match="call 1 of the recording has no prompt"),
-    ):
-        script_of(read_recording(folder), serving)
 
 
 @pytest.mark.slow

@@ -19,10 +19,11 @@ from llamatrix.errors import MeasureError
 from llamatrix.host import this_host
 from llamatrix.measure.breakdown import SentCall, Way, replay_as
 from llamatrix.measure.disturbances import KernelWatch
+from llamatrix.measure.replay import Script, script_of
 from llamatrix.measuring import measuring
 from llamatrix.progress import say
 from llamatrix.proxy.call import read_calls
-from llamatrix.proxy.recording import Script, read_recording, script_of
+from llamatrix.proxy.recording import read_recording
 from llamatrix.report.views.breakdown import (
     BenchedTest,
     Breakdown,

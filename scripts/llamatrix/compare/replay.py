@@ -26,7 +26,9 @@ from llamatrix.measure.replay import (
     Replayed,
     ReplayFailed,
     ReplayFailureKind,
+    Script,
     replay,
+    script_of,
 )
 from llamatrix.measure.telemetry import sampling
 from llamatrix.measure.templates.checks import Conformance
@@ -35,7 +37,7 @@ from llamatrix.measuring import measuring
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.compiler import compiler_id
-from llamatrix.proxy.recording import Recording, Script, script_of
+from llamatrix.proxy.recording import Recording
 from llamatrix.records.pair_records import ReplayRun
 from llamatrix.shell import TAIL_LINES
 from llamatrix.stats.pairs import Arm

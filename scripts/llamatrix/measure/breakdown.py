@@ -13,8 +13,9 @@ from msgspec import Raw, Struct
 
 from llamatrix.engines.llama_cpp.server import Serving
 from llamatrix.errors import MeasureError
+from llamatrix.measure.replay import ScriptCall
 from llamatrix.proxy.call import Timings
-from llamatrix.proxy.recording import RecordedCall, ScriptCall
+from llamatrix.proxy.recording import RecordedCall
 from llamatrix.web import WrongAnswerError
 
 CHAT_PATH = "/v1/chat/completions"

@@ -1,16 +1,95 @@
-"""Replays a recorded session: sends its calls to a server, one after the other."""
+"""Replays a recorded session: sends its calls to a server, one after the other.
+
+Prompts are the recorded ones and answers have the recorded lengths, whatever the model
+would answer now: the same work for every server that replays it.
+"""
 
 import hashlib
 import time
 from enum import StrEnum
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 
-from llamatrix.engines.llama_cpp.server import Serving, memory_of, read_log
+from llamatrix.engines.llama_cpp.server import (
+    Serving,
+    memory_of,
+    read_log,
+    tokenize,
+)
+from llamatrix.errors import MeasureError
 from llamatrix.proxy.call import CallKind, Timings
-from llamatrix.proxy.recording import Script, ScriptCall
+from llamatrix.proxy.recording import RecordedCall, Recording
 from llamatrix.shell import TAIL_LINES
 from llamatrix.web import NoAnswerError, WrongAnswerError
+
+_PREPARE_TIMEOUT_S = 600.0
+
+
+class ScriptCall(Struct, frozen=True, kw_only=True):
+    """One call as any server accepts it."""
+
+    index: int
+    kind: CallKind
+    tokens: tuple[int, ...]
+    n_predict: int
+
+
+class Script(Struct, frozen=True, kw_only=True):
+    """A session in one model's tokens: the same for every server that replays it."""
+
+    calls: tuple[ScriptCall, ...]
+    end_tokens: tuple[int, ...]
+    """Tokens that would end an answer early, and are never chosen."""
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+
+def script_of(recording: Recording, serving: Serving) -> Script:
+    """Return every prompt as tokens, by this server's template and vocabulary.
+
+    The tokens are those of its chat endpoint: with the beginning-of-text token where
+    the vocabulary has one, and special tokens parsed as such.
+    """
+    return Script(
+        calls=tuple(_script_call(call, serving) for call in recording.calls),
+        end_tokens=serving.end_tokens(),
+    )
+
+
+class _Prompt(Struct):
+    prompt: str
+
+
+def _script_call(call: RecordedCall, serving: Serving) -> ScriptCall:
+    site = serving.site
+    try:
+        applied = site.post(
+            "/apply-template", Raw(call.request), timeout_s=_PREPARE_TIMEOUT_S
+        ).read(_Prompt)
+        tokens = tokenize(
+            site, applied.prompt, add_special=True, timeout_s=_PREPARE_TIMEOUT_S
+        )
+    except (NoAnswerError, WrongAnswerError) as error:
+        raise MeasureError(
+            f"call {call.index} of the recording has no prompt: {error}\n"
+            f"log: {serving.log}"
+        ) from error
+    room = serving.context_tokens
+    if len(tokens) + call.generated_tokens > room:
+        raise MeasureError(
+            f"call {call.index} of the recording has {len(tokens)} prompt tokens for "
+            f"{serving.launch.alias} and {call.generated_tokens} generated, but its "
+            f"context holds {room}; raise its ctx_size in matrix.toml"
+        )
+    return ScriptCall(
+        index=call.index,
+        kind=call.kind,
+        tokens=tokens,
+        n_predict=call.generated_tokens,
+    )
 
 
 class CallSample(Struct, frozen=True, kw_only=True):

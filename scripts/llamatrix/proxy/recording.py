@@ -1,23 +1,15 @@
-"""A recorded agent session as tokens: the same work for every server that replays it.
-
-Prompts are the recorded ones and answers have the recorded lengths, whatever the model
-would answer now.
-"""
+"""A recorded agent session: the calls that can be sent to another server."""
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from msgspec import Raw, Struct
 
-from llamatrix.engines.llama_cpp.server import Serving, tokenize
 from llamatrix.errors import MeasureError
 from llamatrix.proxy.call import Call, CallKind, read_calls
-from llamatrix.web import NoAnswerError, WrongAnswerError
 
 _REPLAYED = {CallKind.MAIN, CallKind.TITLE}
-_PREPARE_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,28 +35,7 @@ class Recording:
             (call.kind, hashlib.sha256(call.request).hexdigest(), call.generated_tokens)
             for call in self.calls
         ]
-        return _sha256(parts)
-
-
-class ScriptCall(Struct, frozen=True, kw_only=True):
-    """One call as any server accepts it."""
-
-    index: int
-    kind: CallKind
-    tokens: tuple[int, ...]
-    n_predict: int
-
-
-class Script(Struct, frozen=True, kw_only=True):
-    """A session in one model's tokens: the same for every server that replays it."""
-
-    calls: tuple[ScriptCall, ...]
-    end_tokens: tuple[int, ...]
-    """Tokens that would end an answer early, and are never chosen."""
-
-    @property
-    def sha256(self) -> str:
-        return _sha256(self)
+        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
 def read_recording(folder: Path) -> Recording:
@@ -87,22 +58,6 @@ def read_recording(folder: Path) -> Recording:
     return Recording(calls=kept, left_out=len(calls) - len(kept))
 
 
-def script_of(recording: Recording, serving: Serving) -> Script:
-    """Return every prompt as tokens, by this server's template and vocabulary.
-
-    The tokens are those of its chat endpoint: with the beginning-of-text token where
-    the vocabulary has one, and special tokens parsed as such.
-    """
-    return Script(
-        calls=tuple(_script_call(call, serving) for call in recording.calls),
-        end_tokens=serving.end_tokens(),
-    )
-
-
-class _Prompt(Struct):
-    prompt: str
-
-
 def _is_replayed(call: Call) -> bool:
     return call.kind in _REPLAYED and call.trouble is None
 
@@ -122,36 +77,3 @@ def _recorded(call: Call, folder: Path) -> RecordedCall:
         request=(folder / f"{call.index:04}.request.json").read_bytes(),
         generated_tokens=generated,
     )
-
-
-def _script_call(call: RecordedCall, serving: Serving) -> ScriptCall:
-    site = serving.site
-    try:
-        applied = site.post(
-            "/apply-template", Raw(call.request), timeout_s=_PREPARE_TIMEOUT_S
-        ).read(_Prompt)
-        tokens = tokenize(
-            site, applied.prompt, add_special=True, timeout_s=_PREPARE_TIMEOUT_S
-        )
-    except (NoAnswerError, WrongAnswerError) as error:
-        raise MeasureError(
-            f"call {call.index} of the recording has no prompt: {error}\n"
-            f"log: {serving.log}"
-        ) from error
-    room = serving.context_tokens
-    if len(tokens) + call.generated_tokens > room:
-        raise MeasureError(
-            f"call {call.index} of the recording has {len(tokens)} prompt tokens for "
-            f"{serving.launch.alias} and {call.generated_tokens} generated, but its "
-            f"context holds {room}; raise its ctx_size in matrix.toml"
-        )
-    return ScriptCall(
-        index=call.index,
-        kind=call.kind,
-        tokens=tokens,
-        n_predict=call.generated_tokens,
-    )
-
-
-def _sha256(content: object) -> str:
-    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()

@@ -9,7 +9,6 @@ import msgspec
 
 from llamatrix.agents.context7 import FOLDER as CONTEXT7_FOLDER
 from llamatrix.config.matrix import Network
-from llamatrix.engines.llama_cpp.launch import HOST
 from llamatrix.sandbox.spec import TOOLS, SandboxSpec, base_environment, python_inside
 from llamatrix.trials.checks.execution_environment import (
     BYTECODE,
@@ -30,6 +29,7 @@ from llamatrix.trials.stubs.serving import (
 )
 from llamatrix.trials.stubs.wheel_index import indexed
 
+_LOOPBACK = "127.0.0.1"
 _HTTPS_PORT = 443
 _CONTEXT7_PORT = 8101
 _INDEX_PORT = 8102
@@ -92,7 +92,7 @@ def hermetic_environment(
                 _AUTHORITY: stubs.tls_files.authority,
             },
             environment=environment,
-            hosts=dict.fromkeys(HOSTS, HOST),
+            hosts=dict.fromkeys(HOSTS, _LOOPBACK),
             forwards={
                 _HTTPS_PORT: port,
                 _CONTEXT7_PORT: services.context7,
@@ -130,7 +130,7 @@ def hermetic_environment(
                 tests=tests,
                 secrets=(*scripts.secrets, *tests.secrets),
             ),
-            context7_url=f"http://{HOST}:{_CONTEXT7_PORT}",
+            context7_url=f"http://{_LOOPBACK}:{_CONTEXT7_PORT}",
             pages_served=services.pages_served,
         )
 
