@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import tasks
 import tomli_w
 from tests.commands.conftest import RunInvoke, run_invoke
 from tests.shipped import ROOT
@@ -30,7 +29,7 @@ _SHELL = re.compile(r"(<!-- run -->\n)?```sh\n(.*?)```", re.DOTALL)
 
 
 def test_references_follow_from_the_types() -> None:
-    for name, text in references(tasks.COMMANDS).items():
+    for name, text in references().items():
         assert (ROOT / name).read_text() == text, (
             f"{name}: `invoke docs --references` writes it"
         )

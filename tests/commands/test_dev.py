@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from llamatrix.commands.dev import LintError, lint
+from llamatrix.commands.flags import LintFlags
 from llamatrix.project import Project
 
 
@@ -20,15 +21,15 @@ def linters(monkeypatch: pytest.MonkeyPatch, project: Project) -> pytest.MonkeyP
 
 @pytest.mark.usefixtures("linters")
 def test_unused_function_fails_lint(project: Project) -> None:
-    lint()
+    lint(LintFlags())
     (project.root / "unused.py").write_text("def unused(): ...\n")
     with pytest.raises(LintError, match="not clean: vulture"):
-        lint()
+        lint(LintFlags())
 
 
 def test_linter_that_is_not_installed_is_named_and_skipped(
     linters: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     linters.setitem(sys.modules, "vulture", None)
-    lint()
+    lint(LintFlags())
     assert "vulture: not installed, skipped; `pip install" in capsys.readouterr().out

@@ -14,7 +14,10 @@ from llamatrix.commands.flags import (
     refuse_automatic_short,
     refuse_renamed,
 )
+from llamatrix.commands.registry import COMMANDS
 from llamatrix.errors import MatrixError
+
+TAKEN = {name: command.takes for name, command in COMMANDS.items()}
 
 
 @pytest.mark.parametrize(
@@ -71,12 +74,12 @@ def test_a_renamed_flag_is_one_line_and_exit_code_2() -> None:
 def test_every_command_has_the_chosen_short_flags_and_no_others() -> None:
     assert len(set(SHORT.values())) == len(SHORT)
     assert "h" not in SHORT.values(), "-h is help"
-    for name, (_, kind) in tasks.COMMANDS.items():
+    for name, command in COMMANDS.items():
         context = tasks.namespace[name].get_arguments()
         letters = {
             one: arg.name for arg in context for one in arg.names if len(one) == 1
         }
-        flags = {item.name for item in parameters_of(kind)}
+        flags = {item.name for item in parameters_of(command.takes)}
         chosen = {SHORT[flag]: flag for flag in flags & SHORT.keys()}
         assert letters == chosen
 
@@ -95,7 +98,7 @@ def test_an_automatic_short_flag_is_refused_with_the_word(
     written: str, now: str
 ) -> None:
     with pytest.raises(MatrixError, match=f"chosen by hand now; write {now}$"):
-        refuse_automatic_short(["invoke", *written.split()], tasks.COMMANDS)
+        refuse_automatic_short(["invoke", *written.split()], TAKEN)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +119,7 @@ def test_old_meaning_of_a_letter_is_refused_with_the_word(
     written: str, said: str
 ) -> None:
     with pytest.raises(MatrixError, match=re.escape(said)):
-        refuse_automatic_short(["invoke", *written.split()], tasks.COMMANDS)
+        refuse_automatic_short(["invoke", *written.split()], TAKEN)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +141,7 @@ def test_a_letter_that_may_be_meant_as_before_is_noted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(ROOT)
-    refuse_automatic_short(["invoke", *written.split()], tasks.COMMANDS)
+    refuse_automatic_short(["invoke", *written.split()], TAKEN)
     noted = capsys.readouterr().err
     assert noted.endswith(said)
     assert bool(noted) == bool(said)
@@ -151,7 +154,7 @@ def test_a_chosen_short_flag_and_a_value_like_a_command_are_accepted() -> None:
         "-l",
         "all -n",
     ):
-        refuse_automatic_short(["invoke", *written.split()], tasks.COMMANDS)
+        refuse_automatic_short(["invoke", *written.split()], TAKEN)
 
 
 def test_an_automatic_short_flag_is_one_line_and_exit_code_2() -> None:

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import tasks
 from tests.shipped import ROOT
 
 from llamatrix import __version__
+from llamatrix.commands.registry import COMMANDS, GROUPS
 
 
 def llamatrix(
@@ -88,9 +88,9 @@ def test_list_has_every_command_under_one_heading() -> None:
     lines = llamatrix("--list").stdout.splitlines()
     assert [
         line[:-1] for line in lines if line.endswith(":") and line[0] != " "
-    ] == list(tasks.GROUPS)
+    ] == list(GROUPS)
     named = [line.split()[0] for line in lines if line[:2] == "  " and line[2] != " "]
-    assert sorted(named) == sorted(tasks.COMMANDS)
+    assert sorted(named) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -111,5 +111,5 @@ def test_values_of_a_flag_are_completed(line: str, expected: str) -> None:
 
 
 def test_commands_and_flags_are_completed_as_invoke_does() -> None:
-    assert sorted(completed("pl")) == sorted(tasks.COMMANDS)
+    assert sorted(completed("pl")) == sorted(COMMANDS)
     assert "--profile" in completed("plan --")

@@ -103,7 +103,7 @@ def plan(flags: PlanFlags) -> str:
         again=flags.again,
         retry=flags.retry,
     )
-    return _plan(planner_of(asked, _ALL, ask_hub=False), as_json=flags.json)
+    return _plan(planner_of(asked, _ALL, ask_hub=False), as_json=flags.json) + "\n"
 
 
 def doctor(flags: DoctorFlags) -> None:

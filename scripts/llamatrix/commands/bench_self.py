@@ -59,7 +59,7 @@ class Run:
     """Wall time in which the process did not run, plus our CPU time while it did."""
 
 
-def report(flags: BenchSelfFlags) -> None:
+def bench_self(flags: BenchSelfFlags) -> None:
     """Print the findings; MeasureError where the samples are not exact.
 
     With a profile, measure one of its models by hand too and print its speed tables.

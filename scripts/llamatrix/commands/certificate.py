@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llamatrix.commands.flags import DEFAULT_SET, CertificateFlags
 from llamatrix.commands.report_view import (
-    chosen_groups,
+    chosen_view,
     load_view,
     project_with,
     published_set,
@@ -43,37 +43,24 @@ class NotProvenError(BenchError):
 def certificate(flags: CertificateFlags) -> str:
     """Write a certificate, or verify the one named; return what to print."""
     if flags.verify:
-        return verify(flags.verify, against=flags.against, records=flags.records)
-    return write(
-        flags.against or DEFAULT_SET,
-        profile=flags.profile,
-        host=flags.host,
-        records=flags.records,
-        bundle=flags.bundle,
-    )
+        return _verify_file(Path(flags.verify), flags)
+    return _certify(flags.against or DEFAULT_SET, flags)
 
 
-def write(
-    against: str,
-    *,
-    profile: str = "",
-    host: str = "",
-    records: str = "",
-    bundle: str = "",
-) -> str:
+def _certify(against: str, flags: CertificateFlags) -> str:
     """Write the JSON and its page beside the records; return what they say in a line.
 
-    With `bundle`, also pack them with all that they follow from into that archive.
+    With `--bundle`, also pack them with all that they follow from into that archive.
 
     ReportError where nothing is comparable: there would be nothing to certify. Every
     provisioned file is read first: with records of this machine, a damaged cache
     certifies nothing.
     """
-    view = load_view(records)
-    if not records:
+    view = load_view(flags.records)
+    if not flags.records:
         _require_intact(view.project)
     published = published_set(against, view.project, view.matrix)
-    chosen = chosen_groups(view, profile, host)
+    chosen = chosen_view(view, flags.profile, flags.host)
     shown = Shown(groups=chosen.groups, trials=chosen.trials)
     index = Both(speeds=view.index, trials=view.trial_index)
     certificate = certify(published, shown, index, load_gpus())
@@ -86,9 +73,11 @@ def write(
         )
     path = _write(certificate, published, view.project)
     say(f"written: {_shown(path, view.project)} and the page beside it")
-    if bundle:
+    if flags.bundle:
         set_file = find_set(against, view.project.published)
-        _write_bundle(Path(bundle), certificate, published, view.project, set_file)
+        _write_bundle(
+            Path(flags.bundle), certificate, published, view.project, set_file
+        )
     return f"{path.stem}: {_summary(certificate)}\n"
 
 
@@ -102,19 +91,18 @@ def _require_intact(project: Project) -> None:
         )
 
 
-def verify(file: str, *, against: str = "", records: str = "") -> str:
+def _verify_file(path: Path, flags: CertificateFlags) -> str:
     """Recompute a certificate from the records; NotProvenError where it differs.
 
-    `against` is the path of a reference set that is outside the project.
+    `--against` is the path of a reference set that is outside the project.
     """
-    path = Path(file)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ReportError(f"{path}: cannot be read: {error.strerror}") from error
     if path.suffix == ".tar":
         return _verify_bundle(content, path.name)
-    return _verify(content, path, project_with(records), against)
+    return _verify(content, path, project_with(flags.records), flags.against)
 
 
 def _verify(content: bytes, path: Path, project: Project, against: str = "") -> str:

@@ -1,7 +1,6 @@
 """`invoke compare`: our records against a published set, number by number."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from msgspec import Struct
 
@@ -12,7 +11,8 @@ from llamatrix.commands.compare_selftest import (
     line_scores,
     line_table,
 )
-from llamatrix.commands.report_view import View, chosen_groups, load_view, published_set
+from llamatrix.commands.flags import CompareFlags
+from llamatrix.commands.report_view import View, chosen_view, load_view, published_set
 from llamatrix.config.expand import select_profile
 from llamatrix.config.load import load_matrix
 from llamatrix.errors import BenchError, ReportError
@@ -40,7 +40,6 @@ from llamatrix.report.set_comparison import (
     our_roofline_table,
     set_comparison_text,
 )
-from llamatrix.report.speed import Group
 from llamatrix.report.views.endpoints import NOT_COMPARABLE
 from llamatrix.units import json_text
 
@@ -64,33 +63,31 @@ class CompareDocument(Struct, frozen=True, kw_only=True):
     """Claims that differ after the correction for all: what the exit code is of."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Compared:
-    text: str
-    """What to print."""
-    tested: int
-    differing: tuple[Comparison, ...]
-    """After Holm's correction for all that were tested."""
+_Limits = tuple[Roofline | NoRoofline, ...]
 
 
-def compare(
-    against: str,
-    *,
-    profile: str = "",
-    host: str = "",
-    records: str = "",
-    as_json: bool = False,
-) -> Compared:
-    view = load_view(records)
-    endpoints = _endpoints_text(view, profile)
-    has_others = not profile or bool(view.matrix.profiles[profile].models)
-    if endpoints and not has_others and not as_json:
-        return Compared(text=endpoints, tested=0, differing=())
-    published = published_set(against, view.project, view.matrix)
+def compare(flags: CompareFlags) -> None:
+    """Print the comparison; DiffersError where numbers differ."""
+    if flags.selftest:
+        selftest(flags.against)
+        return
+    if flags.bandwidth:
+        measure_this_bandwidth()
+    view = load_view(flags.records)
+    endpoints = _endpoints_text(view, flags.profile)
+    has_models = not flags.profile or view.matrix.profiles[flags.profile].models
+    if endpoints and not has_models and not flags.json:
+        print(endpoints, end="")
+        return
+    published = published_set(flags.against, view.project, view.matrix)
     gpus = load_gpus()
-    chosen = chosen_groups(view, profile, host)
-    compared = [
-        (compare_group(published, group, view.index, gpus), _rooflines(group, view))
+    chosen = chosen_view(view, flags.profile, flags.host)
+    reports = view.project.reports
+    compared: list[tuple[SetComparison, _Limits]] = [
+        (
+            compare_group(published, group, view.index, gpus),
+            our_rooflines(group, gpus, read_bandwidth(reports, group.host_slug)),
+        )
         for group in chosen.groups
     ]
     compared += [
@@ -102,12 +99,20 @@ def compare(
     ]
     tested = sum(comparison.p_value is not None for comparison in comparisons)
     differing = significant_after_holm(comparisons)
-    if as_json:
-        text = _json(published, compared, differing)
+    if flags.json:
+        print(_json(published, compared, differing))
     else:
-        text = _text(published, compared) + _family_text(comparisons, tested, differing)
-        text += endpoints
-    return Compared(text=text, tested=tested, differing=differing)
+        called = sum(
+            comparison.verdict is ComparisonVerdict.DIFFERS
+            for comparison in comparisons
+        )
+        family = _family_text(called, tested, len(differing)) if called else ""
+        print(_text(published, compared) + family + endpoints, end="")
+    if differing:
+        raise DiffersError(
+            f"{flags.against}: {len(differing)} of {tested} comparable numbers differ, "
+            "after the correction for their number"
+        )
 
 
 def _endpoints_text(view: View, profile: str) -> str:
@@ -118,27 +123,11 @@ def _endpoints_text(view: View, profile: str) -> str:
     return "".join(f"\nendpoint {key}: {NOT_COMPARABLE}\n" for key in sorted(measured))
 
 
-def require_agreement(against: str, compared: Compared) -> None:
-    if compared.differing:
-        count = len(compared.differing)
-        raise DiffersError(
-            f"{against}: {count} of {compared.tested} comparable numbers differ, after "
-            "the correction for their number"
-        )
-
-
-def _family_text(
-    comparisons: Sequence[Comparison], tested: int, differing: Sequence[Comparison]
-) -> str:
+def _family_text(called: int, tested: int, differing: int) -> str:
     """What the exit code is of, where that is not plain."""
-    called = sum(
-        comparison.verdict is ComparisonVerdict.DIFFERS for comparison in comparisons
-    )
-    if not called:
-        return ""
     return (
         f"\n{called} of {tested} tested numbers differ, each taken by itself; after "
-        f"Holm's correction for all {tested} it is {len(differing)}. The exit code is 1 "
+        f"Holm's correction for all {tested} it is {differing}. The exit code is 1 "
         "for those alone: a faithful reproduction gets it in 5 % of all cases at most.\n"
     )
 
@@ -179,14 +168,9 @@ def measure_this_bandwidth() -> None:
     )
 
 
-def _rooflines(group: Group, view: View) -> tuple[Roofline | NoRoofline, ...]:
-    bandwidth = read_bandwidth(view.project.reports, group.host_slug)
-    return our_rooflines(group, load_gpus(), bandwidth)
-
-
 def _text(
     published: Published,
-    compared: list[tuple[SetComparison, tuple[Roofline | NoRoofline, ...]]],
+    compared: Sequence[tuple[SetComparison, _Limits]],
 ) -> str:
     parts = [f"# Against {published.name}\n\n{published.heading}\n"]
     for comparison, limits in compared:
@@ -198,7 +182,7 @@ def _text(
 
 def _json(
     published: Published,
-    compared: list[tuple[SetComparison, tuple[Roofline | NoRoofline, ...]]],
+    compared: Sequence[tuple[SetComparison, _Limits]],
     differing: Sequence[Comparison],
 ) -> str:
     document = CompareDocument(
@@ -209,4 +193,4 @@ def _json(
         ),
         differing=tuple(comparison.claim for comparison in differing),
     )
-    return json_text(document) + "\n"
+    return json_text(document)

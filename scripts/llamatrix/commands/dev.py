@@ -5,6 +5,7 @@ import sys
 from importlib.util import find_spec
 
 from llamatrix import shell
+from llamatrix.commands.flags import LintFlags, TestFlags
 from llamatrix.commands.launching import cell_to_serve
 from llamatrix.config.context import load_context
 from llamatrix.errors import BenchError
@@ -24,36 +25,31 @@ class LintError(BenchError):
     """A check of style or types failed: exit code 1."""
 
 
-def lint() -> None:
+def lint(_: LintFlags) -> None:
     """Run every linter, whatever the others find; each reads pyproject.toml."""
     root = find_project().root
     failed = []
-    for name, *flags in (
-        ("ruff", "check"),
-        ("ruff", "format", "--check"),
-        ("mypy",),
-        ("vulture",),
-    ):
+    for words in ("ruff check", "ruff format --check", "mypy", "vulture"):
+        name, *flags = words.split()
         if not find_spec(name):
             print(
                 f"{name}: not installed, skipped; `pip install -r requirements.txt` "
                 "installs it"
             )
             continue
-        argv = [sys.executable, "-m", name, *flags]
         ended = shell.run(
-            argv,
+            [sys.executable, "-m", name, *flags],
             cwd=root,
             timeout_s=_TIMEOUT_S,
             on_line=lambda _, line: print(line, flush=True),
         )
         if not ended.ok:
-            failed.append(" ".join((name, *flags)))
+            failed.append(words)
     if failed:
         raise LintError(f"not clean: {', '.join(failed)}")
 
 
-def test(*, everything: bool, update_golden: bool) -> None:
+def test(flags: TestFlags) -> None:
     """Become pytest: its exit code and its closing line are this command's.
 
     No test gets a second try: one that fails now and then is a test to repair. Builds
@@ -61,16 +57,12 @@ def test(*, everything: bool, update_golden: bool) -> None:
     them. Bytecode is cached even where the environment turns that off.
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    flags = [*_SHARED, *(_EVERYTHING if everything else ())]
-    if everything:
-        _provide_builds()
-    if update_golden:
-        flags.append("--update-golden")
-    root = find_project().root
-    shell.become([sys.executable, "-m", "pytest", *flags], cwd=root)
-
-
-def _provide_builds() -> None:
-    context = load_context("smoke")
-    for pin in _PINS:
-        provide_build(cell_to_serve(context, pin=pin), context.project.cache)
+    words = [sys.executable, "-m", "pytest", *_SHARED]
+    if flags.all:
+        words += _EVERYTHING
+        context = load_context("smoke")
+        for pin in _PINS:
+            provide_build(cell_to_serve(context, pin=pin), context.project.cache)
+    if flags.update_golden:
+        words.append("--update-golden")
+    shell.become(words, cwd=find_project().root)

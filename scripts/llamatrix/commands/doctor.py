@@ -14,6 +14,7 @@ import msgspec
 from llamatrix import shell
 from llamatrix.agents.pi.install import unfit_node
 from llamatrix.agents.registry import find_ripgrep, is_installed
+from llamatrix.commands.flags import DoctorFlags
 from llamatrix.config.context import choose_profile
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import Lock, LockedNpm, NpmProgram, load_lock
@@ -77,18 +78,18 @@ class DamagedCacheError(BenchError):
     """Files of the cache are not what was put there: exit code 1."""
 
 
-def examine(*, as_json: bool, verify: bool) -> None:
+def doctor(flags: DoctorFlags) -> None:
     """Print all findings; ProvisionError only where nothing at all can be run.
 
-    `verify` reads the whole cache: DamagedCacheError where a file is damaged.
+    `--verify` reads the whole cache: DamagedCacheError where a file is damaged.
     """
     project = find_project()
     report = list(findings(project))
     damaged: tuple[str, ...] = ()
-    if verify:
+    if flags.verify:
         damaged, lines = _verified(project)
         report += lines
-    if as_json:
+    if flags.json:
         print(json_text(report))
     else:
         print(findings_text(report))

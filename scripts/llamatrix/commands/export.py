@@ -5,8 +5,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from llamatrix.commands.flags import ExportFlags
-from llamatrix.commands.report_view import belongs, load_view
-from llamatrix.config.expand import select_cells, select_profile
+from llamatrix.commands.report_view import load_view
+from llamatrix.config.expand import select_cells
 from llamatrix.engines.llama_cpp.bench_sql import sql_row, sql_script
 from llamatrix.engines.outcome import Done
 from llamatrix.errors import MatrixError, ReportError
@@ -64,19 +64,15 @@ def _text(chosen: ExportFormat, groups: Sequence[Group], cells: str) -> str:
 def _groups(flags: ExportFlags) -> Sequence[Group]:
     view = load_view(flags.records)
     if flags.profile:
-        select_profile(view.matrix, flags.profile)
-    groups = [
-        group
-        for group in view.groups
-        if (not flags.profile or belongs(group, view.matrix, flags.profile))
-        and flags.host in ("", group.host_slug)
-    ]
-    if not groups:
+        view = view.of_profile(flags.profile)
+    if flags.host:
+        view = view.of_host(flags.host)
+    if not view.groups:
         raise ReportError(
             f"{view.project.records}: no speeds of this profile and host are recorded; "
             "`invoke bench` measures them, `invoke plan` shows the cells"
         )
-    return groups
+    return view.groups
 
 
 def _finished(groups: Sequence[Group], cells: str) -> Iterator[SpeedRecord]:

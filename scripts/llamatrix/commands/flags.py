@@ -61,6 +61,11 @@ def flag(default: T, text: str, *, least: int = 0, most: int = 2**31 - 1) -> T:
     return made
 
 
+def switch(text: str) -> bool:
+    """A flag without a value, which is off by default."""
+    return flag(default=False, text=text)
+
+
 def argument(text: str) -> Any:  # noqa: ANN401
     """A flag that must be given."""
     return field(metadata={_HELP: text})
@@ -122,19 +127,17 @@ def refuse_renamed(argv: Sequence[str]) -> None:
             raise MatrixError(f"{old}: renamed; write {_RENAMED[old]}")
 
 
-def refuse_automatic_short(
-    argv: Sequence[str], commands: Mapping[str, tuple[str, type]]
-) -> None:
+def refuse_automatic_short(argv: Sequence[str], commands: Mapping[str, type]) -> None:
     """MatrixError for a short flag that Invoke had chosen by itself, for one release.
 
     A letter that stands for another flag now is refused where its value means nothing
     to that flag, and said aloud where the value may have been meant for the old one.
     """
-    kind: type = NoFlags
+    kind: type = SchemaFlags  # it has none
     for before, word, after in zip(argv, argv[1:], [*argv[2:], ""], strict=False):
         letter, equals, value = word.partition("=")
         if word in commands and not (before.startswith("-") and "=" not in before):
-            kind = commands[word][1]
+            kind = commands[word]
         elif old := _automatic_short(kind).get(letter):
             now = next((name for name, one in SHORT.items() if f"-{one}" == letter), "")
             flags = {item.name: item for item in fields(kind)}
@@ -260,11 +263,6 @@ CLUSTER = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NoFlags:
-    """A command without flags."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class SelectFlags:
     profile: str = flag("", _PROFILE)
     cells: str = flag("", _CELLS)
@@ -273,31 +271,37 @@ class SelectFlags:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanFlags(SelectFlags):
+    """Show the cells: what is recorded, what is due and why."""
+
     cluster: str = flag("", CLUSTER)
     again: int = flag(0, _AGAIN, most=1000)
-    retry: bool = flag(default=False, text=_RETRY)
-    json: bool = flag(default=False, text=_JSON)
+    retry: bool = switch(_RETRY)
+    json: bool = switch(_JSON)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightsFlags(SelectFlags):
+    """Write or fetch the weights that the profile's cells need."""
+
     weights_dir: str = flag("", WEIGHTS_DIR)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasureFlags(WeightsFlags):
+    """Measure with llama-bench what the profile's cells still lack."""
+
     model: str = flag("", _ONE_MODEL)
     again: int = flag(0, _AGAIN, most=1000)
-    retry: bool = flag(default=False, text=_RETRY)
-    dry_run: bool = flag(default=False, text="show what would be done, and do nothing")
+    retry: bool = switch(_RETRY)
+    dry_run: bool = switch("show what would be done, and do nothing")
     cluster: str = flag("", CLUSTER)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentFlags(MeasureFlags):
-    any_template: bool = flag(
-        default=False, text="run even if the chat template fails essential cases"
-    )
+    """Make trials: OpenCode does the tasks with the profile's models, checks judge."""
+
+    any_template: bool = switch("run even if the chat template fails essential cases")
 
 
 _FULL = "print all tables, not a summary"
@@ -305,26 +309,32 @@ _FULL = "print all tables, not a summary"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AllFlags(AgentFlags):
-    full: bool = flag(default=False, text=_FULL)
+    """Build, measure, make trials and print a summary: the whole benchmark."""
+
+    full: bool = switch(_FULL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockFlags:
-    check: bool = flag(default=False, text="write nothing; exit 1 if the lock differs")
-    python: bool = flag(
-        default=False, text="resolve requirements.txt instead, with hashes"
-    )
+    """Resolve the pins of matrix.toml into matrix.lock."""
+
+    check: bool = switch("write nothing; exit 1 if the lock differs")
+    python: bool = switch("resolve requirements.txt instead, with hashes")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AddFlags:
+    """Add a GGUF, here or on the hub, to matrix.toml as a complete entry."""
+
     file: str = argument("a .gguf file, or OWNER/REPOSITORY/FILE.gguf on the hub")
     name: str = flag("", "the entry's key (default: from the file's name)")
-    dry_run: bool = flag(default=False, text="print the entry, and write nothing")
+    dry_run: bool = switch("print the entry, and write nothing")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServeFlags:
+    """Serve a model until Ctrl-C; print its URL and a ready OpenCode configuration."""
+
     model: str = flag("", _MODEL)
     pin: str = flag("", _PIN)
     profile: str = flag("", _PROFILE)
@@ -336,37 +346,43 @@ class ServeFlags:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TemplateFlags:
+    """Prove chat templates by conversations on a real server; exit 1 if one fails."""
+
     model: str = flag("", "check what this model is served with (default: all known)")
     pin: str = flag("", "a pin of matrix.toml (default: current; for all, april too)")
     template: str = flag("", "check this file instead")
     profile: str = flag("smoke", "the profile whose models and weights to use")
-    json: bool = flag(default=False, text=_JSON)
+    json: bool = switch(_JSON)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FitFlags:
+    """Predict memory and the largest context on a card; needs no GPU and no download."""
+
     model: str = flag("", "a model's key, or a .gguf file (default: the profile's)")
     vram: str = flag("", "the card's memory, e.g. 24GiB (default: the card here)")
     reserve: str = flag("1GiB", "memory of the card to leave free for other programs")
     profile: str = flag(
         "synthetic", "the profile whose pins, models and cache types to use"
     )
-    details: bool = flag(
-        default=False, text="also memory by context, and beside llama-fit-params"
-    )
-    json: bool = flag(default=False, text=_JSON)
+    details: bool = switch("also memory by context, and beside llama-fit-params")
+    json: bool = switch(_JSON)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChooseFlags:
+    """Rank the models for a card: what fits, how fast, how often correct, and who says so."""
+
     vram: str = flag("", "the card's memory, e.g. 24GiB (default: the card here)")
     context: int = flag(32768, "the context that must fit, in tokens", least=1)
     records: str = flag("", _RECORDS)
-    json: bool = flag(default=False, text=_JSON)
+    json: bool = switch(_JSON)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContextFlags:
+    """Find the largest context that fits, stays fast and is remembered."""
+
     model: str = flag("", _MODEL)
     profile: str = flag("", _PROFILE)
     pin: str = flag("", _PIN)
@@ -381,15 +397,15 @@ class ContextFlags:
         "30m", "do not start a context that would finish after this time"
     )
     weights_dir: str = flag("", WEIGHTS_DIR)
-    again: bool = flag(
-        default=False, text="search again even where an answer is recorded"
-    )
+    again: bool = switch("search again even where an answer is recorded")
     cluster: str = flag("", CLUSTER)
-    json: bool = flag(default=False, text=_JSON)
+    json: bool = switch(_JSON)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BreakdownFlags:
+    """Replay a session beside llama-bench: where the server's time goes."""
+
     replay: str = argument("a recorded session: the folder of a turn, with calls.jsonl")
     model: str = flag("", _MODEL)
     profile: str = flag("", _PROFILE)
@@ -397,38 +413,49 @@ class BreakdownFlags:
     weights_dir: str = flag("", WEIGHTS_DIR)
     calls: int = flag(8, "replay at most this many calls, the first", least=1)
     rounds: int = flag(3, "replay them this often in every way", least=1, most=1000)
-    json: bool = flag(default=False, text=_JSON)
+    json: bool = switch(_JSON)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableFlags:
+    """Write all tables from the records and print a summary; works offline."""
+
     profile: str = flag("", "show only this profile's tables (default: all)")
     records: str = flag("", _RECORDS)
     out: str = flag("", "also copy these tables and their records into this folder")
-    full: bool = flag(default=False, text=_FULL)
+    full: bool = switch(_FULL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JudgeFlags:
+    """Ask a model to rate the work of recorded trials; affects no verdict."""
+
     url: str = argument("an OpenAI-compatible endpoint, e.g. http://127.0.0.1:8080")
     model: str = argument("the model to ask, by the endpoint's name for it")
     key_env: str = flag("", "the environment variable with the endpoint's key")
     profile: str = flag("", _TRIAL_PROFILE)
     cells: str = flag("", _TRIAL_CELLS)
-    again: bool = flag(
-        default=False, text="ask again about trials that are rated already"
-    )
+    again: bool = switch("ask again about trials that are rated already")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegradeFlags:
+    """Judge archived work again with today's checks, without asking a model."""
+
     profile: str = flag("", _TRIAL_PROFILE)
     cells: str = flag("", _TRIAL_CELLS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegressFlags:
-    """Arms, subject, what is measured and how long, output: in this order."""
+    """Compare two arms: SLOWER, SAME, FASTER, BROKEN or INCONCLUSIVE.
+
+    Arms     --baseline --candidate       what is compared: [KIND:]NAME
+    Subject  --replay --agent             else llama-bench; --agent: --tasks --trials
+    Models   --profile --cells --weights-dir
+    Measure  --metric --margin --budget --max-background-load --again --dry-run
+    Output   --json --junit --markdown --git-bisect
+    """
 
     baseline: str = flag("", "arm: [KIND:]NAME, several with commas, e.g. april")
     candidate: str = flag(
@@ -437,9 +464,7 @@ class RegressFlags:
         "server, template, model, agent, context7",
     )
     replay: str = flag("", "subject: this recorded session, in place of llama-bench")
-    agent: bool = flag(
-        default=False, text="subject: trials of agents, in place of llama-bench"
-    )
+    agent: bool = switch("subject: trials of agents, in place of llama-bench")
     tasks: str = flag("", "subject --agent: of the profile's tasks, e.g. httpx-post")
     trials: int = flag(
         5, "subject --agent: trials of each arm at each task", least=1, most=1000
@@ -466,28 +491,34 @@ class RegressFlags:
         "measure: load of other programs a pair may have, % of all cores",
         most=100,
     )
-    again: bool = flag(default=False, text="measure: begin a new series of pairs")
-    dry_run: bool = flag(default=False, text="measure: only show the plan")
-    json: bool = flag(default=False, text="output: print one JSON document")
+    again: bool = switch("measure: begin a new series of pairs")
+    dry_run: bool = switch("measure: only show the plan")
+    json: bool = switch("output: print one JSON document")
     junit: str = flag("", "output: also write JUnit XML into this file")
     markdown: str = flag("", "output: also write a pull-request comment into this file")
-    git_bisect: bool = flag(
-        default=False,
-        text="output: exit as `git bisect run` reads it: 0, 1, 125 or 128",
+    git_bisect: bool = switch(
+        "output: exit as `git bisect run` reads it: 0, 1, 125 or 128",
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BisectFlags:
-    """The range, what is measured and how long, output: in this order."""
+    """Find the commit that made it slow or broke it.
+
+    Range    --good --bad --repo --first-parent
+    Failure  --check                      else llama-bench: a loss, or a crash
+    Models   --profile --cells --weights-dir
+    Measure  --metric --margin --budget --max-background-load --again --dry-run
+    Output   --json --markdown
+    """
 
     good: str = flag("", "range: a pin, a build number or a commit, e.g. april")
     bad: str = flag("", "range: a newer one that is slow or broken, e.g. current")
     repo: str = flag(
         "", "range: the commits of this git repository (default: the provable ones)"
     )
-    first_parent: bool = flag(
-        default=False, text="range --repo: of merges only, not of their side branches"
+    first_parent: bool = switch(
+        "range --repo: of merges only, not of their side branches"
     )
     check: str = flag(
         "", "a failure in place of a speed: output (at a fixed seed) or template"
@@ -507,36 +538,39 @@ class BisectFlags:
         "measure: load of other programs a pair may have, % of all cores",
         most=100,
     )
-    again: bool = flag(default=False, text="measure: begin a new search and new pairs")
-    dry_run: bool = flag(default=False, text="measure: only show the plan")
-    json: bool = flag(default=False, text="output: print one JSON document")
+    again: bool = switch("measure: begin a new search and new pairs")
+    dry_run: bool = switch("measure: only show the plan")
+    json: bool = switch("output: print one JSON document")
     markdown: str = flag("", "output: also write the result as Markdown into this file")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompareFlags:
+    """Compare our records with published numbers; exit 1 if some differ."""
+
     against: str = flag(DEFAULT_SET, _AGAINST)
     profile: str = flag("", _PROFILE)
     host: str = flag("", _HOST)
     records: str = flag("", _RECORDS)
-    json: bool = flag(default=False, text=_JSON)
-    bandwidth: bool = flag(
-        default=False, text="first measure this machine's memory bandwidth"
-    )
-    selftest: bool = flag(
-        default=False,
-        text="simulate instead how often a faithful reproduction is said to differ",
+    json: bool = switch(_JSON)
+    bandwidth: bool = switch("first measure this machine's memory bandwidth")
+    selftest: bool = switch(
+        "simulate instead how often a faithful reproduction is said to differ",
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditFlags:
+    """Check published numbers against each other and against physics."""
+
     set: str = argument("a name in reports/published/, or a TOML file of that form")
-    json: bool = flag(default=False, text=_JSON)
+    json: bool = switch(_JSON)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CertificateFlags:
+    """Write or verify a certificate of the claims that our records reproduce."""
+
     against: str = flag("", f"{_AGAINST} (default: {DEFAULT_SET}, or as certified)")
     profile: str = flag("", _PROFILE)
     host: str = flag("", _HOST)
@@ -549,6 +583,8 @@ class CertificateFlags:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportFlags:
+    """Print recorded speeds in the format of another tool."""
+
     format: str = argument("llama-bench-sql or github-action-benchmark")
     profile: str = flag("", "only this profile's speeds (default: all)")
     cells: str = flag("", _CELLS)
@@ -559,19 +595,25 @@ class ExportFlags:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MergeFlags:
+    """Add the records of other machines to this checkout's, without doubles."""
+
     folders: str = argument("folders that hold records/, several with commas")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerdictFlags:
+    """Judge a file of paired samples: exit 0, 10 SLOWER, 11 BROKEN, 12 INCONCLUSIVE."""
+
     file: str = argument("JSON lines with pair, arm, value, unit, order and process")
     margin: str = flag("", "the loss that matters, as a fraction (default: by unit)")
     looks: str = flag("", "planned interim looks of a file that grows, e.g. 5,8,12")
-    json: bool = flag(default=False, text=_JSON)
+    json: bool = switch(_JSON)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskCheckFlags:
+    """Prove the tasks' checks on known work, or judge a workspace; exit 1 on failure."""
+
     task: str = flag("", "only this task (default: all)")
     workspace: str = flag("", "judge this folder, in a sandbox where there is one")
     trajectory: str = flag(
@@ -582,20 +624,22 @@ class TaskCheckFlags:
         "", "judge all cases of this folder (TASK/CASE) and print a table"
     )
     jobs: int = flag(2, "cases judged at once")
-    json: bool = flag(default=False, text=_JSON)
+    json: bool = switch(_JSON)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DoctorFlags:
-    json: bool = flag(default=False, text=_JSON)
-    verify: bool = flag(
-        default=False, text="read every file of the cache; exit 1 if one is damaged"
-    )
+    """Show what this machine can run, and how to get what it lacks."""
+
+    json: bool = switch(_JSON)
+    verify: bool = switch("read every file of the cache; exit 1 if one is damaged")
     cluster: str = flag("", "examine these hosts instead, as for `bench --cluster`")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchSelfFlags:
+    """Measure the harness itself: exactness of samples, overhead, bias."""
+
     pairs: int = flag(
         8, "interleaved pairs of llamatrix and llama-bench by hand", least=1, most=1000
     )
@@ -620,27 +664,46 @@ class BenchSelfFlags:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CrossTalkFlags(WeightsFlags):
+    """Measure whether a busy card changes what another card of this host does."""
+
     pairs: int = flag(
         5, "pairs of processes, alone and beside the others", least=2, most=100
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RegressSelftestFlags:
-    quick: bool = flag(
-        default=False, text="one real run of each kind and fewer simulations"
-    )
-    simulate: bool = flag(default=False, text="simulations only, no real run")
+class SelftestFlags:
+    """Prove the verdict on itself: A/A, known-slow and broken, real and simulated."""
+
+    quick: bool = switch("one real run of each kind and fewer simulations")
+    simulate: bool = switch("simulations only, no real run")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocsFlags:
-    references: bool = flag(
-        default=False, text="only rewrite docs/reference/ from the types"
-    )
+    """Write the references of docs/ from the types and build the site."""
+
+    references: bool = switch("only rewrite docs/reference/ from the types")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TestFlags:
-    all: bool = flag(default=False, text="also the slow tests: compiler, real programs")
-    update_golden: bool = flag(default=False, text="rewrite the golden files")
+    """Run the tests."""
+
+    all: bool = switch("also the slow tests: compiler, real programs")
+    update_golden: bool = switch("rewrite the golden files")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchemaFlags:
+    """Print the JSON Schema of matrix.toml."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildFlags(SelectFlags):
+    """Compile the llama.cpp builds that the profile's cells need."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LintFlags:
+    """Check style, types and dead code with ruff, mypy and vulture."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from llamatrix import shell
+from llamatrix.commands.flags import LockFlags
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import (
     NPM_TREES,
@@ -41,9 +42,9 @@ class LockDriftError(BenchError):
     """The lock and the world differ: exit code 1."""
 
 
-def lock(*, check: bool, python: bool) -> None:
-    """Write matrix.lock, or the lists of Python packages; `check` writes nothing."""
-    match check, python:
+def lock(flags: LockFlags) -> None:
+    """Write matrix.lock, or the lists of Python packages; `--check` writes nothing."""
+    match flags.check, flags.python:
         case False, False:
             _write()
         case True, False:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from llamatrix.commands.flags import MergeFlags
 from llamatrix.errors import RecordError
 from llamatrix.exclusive import exclusive
 from llamatrix.progress import say
@@ -15,7 +16,7 @@ _TRAJECTORIES = "trajectories"
 _DAMAGED = ".damaged"
 
 
-def merge(folders: str) -> str:
+def merge(flags: MergeFlags) -> str:
     """Append the lines of other stores that this one lacks; return the numbers.
 
     Lines are compared by their bytes, and no line of either side is changed. A damaged
@@ -23,7 +24,7 @@ def merge(folders: str) -> str:
     a folder holds a line of a newer llamatrix.
     """
     reports = find_project().reports
-    sources = [_source(name) for name in folders.split(",") if name.strip()]
+    sources = [_source(name) for name in flags.folders.split(",") if name.strip()]
     read = [
         (folder, path.relative_to(folder), *_lines(path))
         for folder in sources

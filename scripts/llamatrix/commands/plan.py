@@ -30,18 +30,18 @@ class CellView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan(flags: PlanFlags) -> str:
+    """Return a table, or one JSON list of all cells."""
     pending = find_pending(
         with_only_pin(load_context(flags.profile), flags.pin),
         flags.cells,
         again=flags.again,
         retry=flags.retry,
     )
-    return plan_json(pending) if flags.json else plan_text(pending)
+    return f"{plan_json(pending) if flags.json else plan_text(pending)}\n"
 
 
 def plan_json(pending: Pending) -> str:
-    views = _views(pending)
-    return json_text(views)
+    return json_text(_views(pending))
 
 
 def plan_text(pending: Pending) -> str:

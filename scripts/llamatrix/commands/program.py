@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stderr
 from importlib import import_module
 from itertools import pairwise
@@ -17,11 +17,10 @@ from pathlib import Path
 
 from invoke import Argument, Collection, Exit, Program
 from invoke.exceptions import ParseError
-from invoke.tasks import Task
-from invoke.util import helpline
 
 from llamatrix import __version__
 from llamatrix.commands.flags import SHORT
+from llamatrix.commands.registry import GROUPS
 from llamatrix.config.complaint import nearest
 from llamatrix.config.context import choose_profile
 from llamatrix.config.expand import expand_plan
@@ -31,8 +30,6 @@ from llamatrix.errors import BenchError
 
 _PACKAGE = Path("scripts") / "llamatrix"
 _OWN = Path(__file__).resolve().parents[3]
-Groups = Mapping[str, Sequence[Task]]  # type: ignore[type-arg]
-"""The commands under their headings."""
 
 
 def main() -> None:
@@ -55,7 +52,7 @@ def main() -> None:
     except Exit as refused:
         print(refused.message, file=sys.stderr)
         sys.exit(refused.code)
-    Llamatrix(tasks.namespace, tasks.GROUPS, root).run(["llamatrix", *sys.argv[1:]])
+    Llamatrix(tasks.namespace, root).run(["llamatrix", *sys.argv[1:]])
 
 
 def checkout_at(folder: Path) -> Path:
@@ -73,9 +70,8 @@ def checkout_at(folder: Path) -> Path:
 class Llamatrix(Program):
     """Invoke's program: commands in groups, nearest names, completion of values."""
 
-    def __init__(self, namespace: Collection, groups: Groups, root: Path) -> None:
+    def __init__(self, namespace: Collection, root: Path) -> None:
         super().__init__(version=__version__, namespace=namespace, name="llamatrix")
-        self.groups = groups
         self.root = root
 
     def core_args(self) -> list[Argument]:
@@ -96,12 +92,12 @@ class Llamatrix(Program):
 
     def list_flat(self) -> None:
         width = max(map(len, self.collection.task_names))
-        for heading, tasks in self.groups.items():
+        for heading, commands in GROUPS.items():
             print(f"{heading}:\n")
             self.print_columns(
                 [
-                    (f"{self.collection.transform(task.name):<{width}}", helpline(task))
-                    for task in tasks
+                    (f"{command.name:<{width}}", command.about.partition("\n")[0])
+                    for command in commands
                 ]
             )
 

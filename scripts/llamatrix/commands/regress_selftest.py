@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llamatrix.commands.flags import RegressFlags
+from llamatrix.commands.flags import RegressFlags, SelftestFlags
 from llamatrix.commands.regress import compare_benches
 from llamatrix.compare import shim
 from llamatrix.compare.ledger import WARM_UP
@@ -94,13 +94,13 @@ class SelftestError(BenchError):
     """The verdict broke a promise: exit code 1."""
 
 
-def selftest(*, quick: bool, simulate: bool) -> None:
+def selftest(flags: SelftestFlags) -> None:
     """Print what was promised and what was seen; SelftestError where they differ.
 
-    `simulate` leaves the real runs out: what is left is the same on every machine.
+    `--simulate` leaves the real runs out: what is left is the same on every machine.
     """
-    runs = 2000 if quick else 10_000
-    broken = [] if simulate else _measured(quick=quick, runs=runs)
+    runs = 2000 if flags.quick else 10_000
+    broken = [] if flags.simulate else _measured(quick=flags.quick, runs=runs)
     broken += simulate_promises(runs=runs)
     if broken:
         raise SelftestError("\n".join([f"promises broken: {len(broken)}", *broken]))

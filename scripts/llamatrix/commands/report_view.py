@@ -1,16 +1,16 @@
 """What the reporting commands work on: the project's records, grouped, and its sets."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.context import Context, choose_profile
 from llamatrix.config.expand import expand_plan, select_cells, select_profile
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import Lock, load_lock
-from llamatrix.config.matrix import Matrix, Profile, WeightsKind
+from llamatrix.config.matrix import Matrix, WeightsKind
 from llamatrix.errors import BenchError, MeasureError, ReportError
 from llamatrix.host import this_host
 from llamatrix.progress import say
@@ -79,6 +79,79 @@ class View:
     def drafts(self) -> tuple[SpeedRecord, ...]:
         return self.served.records
 
+    @property
+    def has_results(self) -> bool:
+        """Whether there are speeds or trials, and not just contexts and searches."""
+        return bool(self.groups or self.trials or self.drafts or self.endpoints)
+
+    def only(
+        self,
+        *,
+        group: Callable[[Group], bool],
+        trial: Callable[[TrialGroup], bool],
+        draft: Callable[[SpeedRecord], bool],
+        endpoint: Callable[[EndpointRecord], bool],
+    ) -> "View":
+        """Return the view with the results of each kind that are to be kept."""
+        drafts = filter(draft, self.drafts)
+        return dataclasses.replace(
+            self,
+            groups=tuple(filter(group, self.groups)),
+            trials=tuple(filter(trial, self.trials)),
+            served=self.served.only({self.served.of(one).sha256 for one in drafts}),
+            endpoints=tuple(filter(endpoint, self.endpoints)),
+        )
+
+    def of_host(self, slug: str) -> "View":
+        return self.only(
+            group=lambda group: group.host_slug == slug,
+            trial=lambda group: group.setup.host_slug == slug,
+            draft=lambda record: record.host.slug == slug,
+            endpoint=lambda record: record.host.slug == slug,
+        )
+
+    def of_profile(self, name: str) -> "View":
+        """Return what belongs to a profile or to one that it includes.
+
+        MatrixError for an unknown one.
+        """
+        profiles = [
+            self.matrix.profiles[part]
+            for part in (name, *select_profile(self.matrix, name).also)
+        ]
+
+        def belongs(weights: WeightsKind, pin: str, build: str, **rest: str) -> bool:
+            return any(
+                weights
+                in {
+                    self.matrix.models[key].weights_of(profile)
+                    for key in profile.models
+                }
+                and pin in profile.pins
+                and build in profile.builds
+                and all(getattr(profile, key) == value for key, value in rest.items())
+                for profile in profiles
+            )
+
+        def of_group(group: Group) -> bool:
+            return belongs(group.weights, group.pin, group.build, sweep=group.sweep)
+
+        def of_trials(group: TrialGroup) -> bool:
+            setup = group.setup
+            return belongs(setup.weights, setup.pin, setup.build, agent=setup.agent)
+
+        def of_draft(record: SpeedRecord) -> bool:
+            cell = record.cell
+            kind = record.weights.kind
+            return belongs(kind, cell.pin, cell.build, sweep=cell.sweep)
+
+        return self.only(
+            group=of_group,
+            trial=of_trials,
+            draft=of_draft,
+            endpoint=lambda record: record.cell.endpoint in profiles[0].endpoints,
+        )
+
 
 def project_with(records: str) -> Project:
     """The project, with the records of another folder where one is named.
@@ -100,16 +173,24 @@ def project_with(records: str) -> Project:
     return dataclasses.replace(project, other_reports=folder.resolve())
 
 
-def load_view(records: str = "", *, context: Context | None = None) -> View:
-    """Needs no GPU, no network and no build: matrix and records are enough.
+def load_view(records: str = "") -> View:
+    """Needs no GPU, no network and no build: matrix and records are enough."""
+    project = project_with(records)
+    try:
+        lock = load_lock(project.lock_file)
+    except BenchError:
+        lock = None
+    return _view(project, load_matrix(project.matrix_file), lock)
 
-    A command that has read the matrix already gives its context.
-    """
-    project = context.project if context else project_with(records)
-    matrix = context.matrix if context else load_matrix(project.matrix_file)
-    lock = context.lock if context else _readable_lock(project)
+
+def view_of(context: Context) -> View:
+    """The same for a command that has read the matrix already."""
+    return _view(context.project, context.matrix, context.lock)
+
+
+def _view(project: Project, matrix: Matrix, lock: Lock | None) -> View:
     index = read_speed_index(project.reports)
-    models, current = tuple(matrix.models), current_digests(matrix, lock)
+    models, current = tuple(matrix.models), _current_digests(matrix, lock)
     by_hand = tuple(Store(reports=project.reports, kind=BY_HAND).read_all())
     speed_groups = groups(
         index.records, models=models, current=current, by_hand=by_hand
@@ -117,7 +198,7 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
     trial_index = read_trial_index(project.reports)
     judge_records = read_index(project.reports, JUDGE)
     contexts = read_index(project.reports, CONTEXT)
-    drafts = read_index(project.reports, SERVE_SPEED)
+    served = read_index(project.reports, SERVE_SPEED)
     endpoints = read_index(project.reports, ENDPOINT)
     bisects = read_index(project.reports, BISECT)
     pairs = read_index(project.reports, SPEED_PAIRS)
@@ -131,13 +212,13 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
         trials=trial_groups(trial_index.records, models=models, current=current),
         judge_records=judge_records.records,
         context_index=contexts,
-        served=drafts,
+        served=served,
         runs=(*pairs.records, *replays.records),
         current=current,
         endpoints=endpoints.records,
         searches=bisections(bisects.records),
         damaged=(
-            *(*drafts.damaged, *pairs.damaged, *replays.damaged),
+            *(*served.damaged, *pairs.damaged, *replays.damaged),
             *(*index.damaged, *trial_index.damaged),
             *(*contexts.damaged, *judge_records.damaged),
             *(*endpoints.damaged, *bisects.damaged),
@@ -145,21 +226,12 @@ def load_view(records: str = "", *, context: Context | None = None) -> View:
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Chosen:
-    """Of one profile and one host."""
-
-    groups: tuple[Group, ...]
-    trials: tuple[TrialGroup, ...]
-
-
-def chosen_groups(view: View, profile: str, host: str) -> Chosen:
-    """A profile's groups of one host; ReportError says what there is instead.
+def chosen_view(view: View, profile: str, host: str) -> View:
+    """Return a profile's results of one host; ReportError says what there is instead.
 
     Without a profile it is the one that fits this machine, without a host this one. Of
     records of another folder it is every profile, and their host where there is one.
     """
-    project = view.project
     known = {group.host_slug for group in view.groups}
     known |= {group.setup.host_slug for group in view.trials}
     if not known:
@@ -167,39 +239,23 @@ def chosen_groups(view: View, profile: str, host: str) -> Chosen:
             f"{view.project.records}: no records yet; `invoke all` measures and writes "
             "them"
         )
-    other = project.other_reports is not None
+    other = view.project.other_reports is not None
     slug = host or (min(known) if other and len(known) == 1 else this_host().slug)
     if slug not in known:
         hosts = ", ".join(sorted(known))
         raise ReportError(f"no records of host {slug}; --host takes one of: {hosts}")
+    view = view.of_host(slug)
     if other and not profile:
-        return Chosen(
-            groups=tuple(group for group in view.groups if group.host_slug == slug),
-            trials=tuple(
-                trial for trial in view.trials if trial.setup.host_slug == slug
-            ),
-        )
+        return view
     choice = choose_profile(profile or None)
-    select_profile(view.matrix, choice.profile)
+    chosen = view.of_profile(choice.profile)
     say(f"profile {choice.profile} ({choice.reason}), host {slug}")
-    name, matrix = choice.profile, view.matrix
-    chosen = Chosen(
-        groups=tuple(
-            group
-            for group in view.groups
-            if group.host_slug == slug and belongs(group, matrix, name)
-        ),
-        trials=tuple(
-            group
-            for group in view.trials
-            if group.setup.host_slug == slug and trials_belong(group, matrix, name)
-        ),
-    )
     if not chosen.groups and not chosen.trials:
-        remedy = (
-            "leave --profile out" if other else f"run `invoke all --profile {name}`"
+        run = f"run `invoke all --profile {choice.profile}`"
+        raise ReportError(
+            f"no records of profile {choice.profile!r} on {slug} yet; "
+            f"{'leave --profile out' if other else run}"
         )
-        raise ReportError(f"no records of profile {name!r} on {slug} yet; {remedy}")
     return chosen
 
 
@@ -208,12 +264,9 @@ def finished_trials(view: View, *, profile: str, cells: str) -> tuple[TrialRecor
 
     MeasureError where none is recorded, MatrixError where the glob matches none of them.
     """
-    if profile:
-        select_profile(view.matrix, profile)
     records = [
         record
-        for group in view.trials
-        if not profile or trials_belong(group, view.matrix, profile)
+        for group in (view.of_profile(profile) if profile else view).trials
         for trials in group.trials.values()
         for record in trials.finished
     ]
@@ -244,71 +297,16 @@ def published_sets(project: Project, matrix: Matrix) -> tuple[Published, ...]:
     return tuple(sets)
 
 
-def _parts(matrix: Matrix, name: str) -> Iterator[tuple[Profile, set[WeightsKind]]]:
-    """Yield a profile and those that it includes, with the kinds of their weights."""
-    for part in (name, *matrix.profiles[name].also):
-        profile = matrix.profiles[part]
-        yield (
-            profile,
-            {matrix.models[key].weights_of(profile) for key in profile.models},
-        )
+def _current_digests(matrix: Matrix, lock: Lock | None) -> frozenset[str]:
+    """Return spec digests of all cells the matrix has now: their records are preferred.
 
-
-def belongs(group: Group, matrix: Matrix, name: str) -> bool:
-    return any(
-        group.weights in kinds
-        and group.pin in profile.pins
-        and group.build in profile.builds
-        and group.sweep == profile.sweep
-        for profile, kinds in _parts(matrix, name)
+    Those whose task is gone or broken are left out: older records still make tables.
+    """
+    plans = (
+        [expand_plan(matrix, lock, name) for name in matrix.profiles] if lock else ()
     )
-
-
-def draft_belongs(record: SpeedRecord, matrix: Matrix, name: str) -> bool:
-    cell = record.cell
-    return any(
-        record.weights.kind in kinds
-        and cell.pin in profile.pins
-        and cell.build in profile.builds
-        and cell.sweep == profile.sweep
-        for profile, kinds in _parts(matrix, name)
-    )
-
-
-def trials_belong(group: TrialGroup, matrix: Matrix, name: str) -> bool:
-    """Whether they are of the profile's engines and of its agent."""
-    setup = group.setup
-    return any(
-        setup.weights in kinds
-        and setup.pin in profile.pins
-        and setup.build in profile.builds
-        and setup.agent == profile.agent
-        for profile, kinds in _parts(matrix, name)
-    )
-
-
-def _readable_lock(project: Project) -> Lock | None:
-    try:
-        return load_lock(project.lock_file)
-    except BenchError:
-        return None
-
-
-def current_digests(matrix: Matrix, lock: Lock | None) -> frozenset[str]:
-    """Spec digests of all cells the matrix has now: their records are preferred."""
-    if lock is None:
-        return frozenset()
-    plans = [expand_plan(matrix, lock, name) for name in matrix.profiles]
-    speeds = {cell.spec_digest for plan in plans for cell in plan.speed}
-    return frozenset(speeds.union(*(_of_trials(plan.agents) for plan in plans)))
-
-
-def _of_trials(cells: Sequence[AgentCell]) -> set[str]:
-    """Without those whose task is gone or broken: older records still make tables."""
-    digests = set()
-    for cell in cells:
-        try:
+    digests = {cell.spec_digest for plan in plans for cell in plan.speed}
+    for cell in (cell for plan in plans for cell in plan.agents):
+        with suppress(BenchError):
             digests.add(cell.spec_digest(task_digest=task_digest(cell.task)))
-        except BenchError:
-            continue
-    return digests
+    return frozenset(digests)

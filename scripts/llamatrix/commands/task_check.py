@@ -97,7 +97,7 @@ def _controls(task: Task) -> Iterator[Control]:
         )
 
 
-def check(flags: TaskCheckFlags) -> None:
+def task_check(flags: TaskCheckFlags) -> None:
     """Judge the given workspace or folder of cases; without either, all controls."""
     if flags.cases:
         if flags.workspace or flags.trajectory:

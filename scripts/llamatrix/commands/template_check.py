@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llamatrix.commands.flags import TemplateFlags
 from llamatrix.commands.launching import cell_to_serve, launch_of, template_source
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.expand import select_profile
@@ -28,19 +29,25 @@ class TemplateError(BenchError):
     """A template fails a case that agents cannot work without: exit code 1."""
 
 
-def check(
-    *, model: str, pin: str, template: str, profile: str
-) -> tuple[Conformance, ...]:
+def template_check(flags: TemplateFlags) -> None:
+    """Print what the suite finds; TemplateError where an essential case fails."""
+    found = _found(flags)
+    print(as_json(found) if flags.json else as_text(found))
+    require_essentials(found)
+
+
+def _found(flags: TemplateFlags) -> tuple[Conformance, ...]:
     """What a model is served with, or a file, or every template at every tried pin.
 
     A template file is served with the weights of the model, which is named by key or by
     path, else with any of its family.
     """
-    bench = _Bench(context=load_context(profile, model=model))
-    if template:
-        path = Path(template)
+    model, pin = flags.model, flags.pin
+    bench = _Bench(context=load_context(flags.profile, model=model))
+    if flags.template:
+        path = Path(flags.template)
         if not path.is_file():
-            raise MeasureError(f"--template {template}: no such file")
+            raise MeasureError(f"--template {path}: no such file")
         key = "" if model else bench.model_for(path)
         return (bench.check(key, pin, path.name, path),)
     if model:

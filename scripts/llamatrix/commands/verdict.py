@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from llamatrix.commands.flags import VerdictFlags
 from llamatrix.errors import ReportError
 from llamatrix.report.comparison import verdict_json, verdict_text
 from llamatrix.stats.pairs import read_samples
@@ -14,15 +15,16 @@ from llamatrix.stats.sequential import (
 )
 
 
-def state(file: str, *, margin: str, looks: str, as_json: bool) -> int:
+def verdict(flags: VerdictFlags) -> int:
     """Print the verdict; return its exit code."""
-    verdict = verdict_of_file(
-        Path(file),
-        margin=parse_margin(margin),
-        sequential=parse_looks(looks) if looks else None,
+    comparison = verdict_of_file(
+        Path(flags.file),
+        margin=parse_margin(flags.margin),
+        sequential=parse_looks(flags.looks) if flags.looks else None,
     )
-    print(verdict_json(verdict) if as_json else verdict_text(verdict).rstrip())
-    return verdict.verdict.exit_code
+    show = verdict_json if flags.json else verdict_text
+    print(show(comparison).rstrip())
+    return comparison.verdict.exit_code
 
 
 def verdict_of_file(
