@@ -86,7 +86,7 @@ def test_toml_snippets_are_accepted_in_matrix_toml(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(
     find_spec("zensical") is None,
-    reason="zensical is not installed: `pip install -r requirements.txt`",
+    reason="zensical is not installed: `pip install -r requirements-dev.txt`",
 )
 def test_site_is_built_without_dead_links(tmp_path: Path) -> None:
     shutil.copy(ROOT / "zensical.toml", tmp_path)

@@ -18,11 +18,13 @@ def test_check_of_the_python_lists_writes_nothing(
 ) -> None:
     shutil.copy(ROOT / "pyproject.toml", project.root)
     listed = project.root / "requirements.txt"
-    shutil.copy(ROOT / "requirements.txt", listed)
+    for name in (listed.name, "requirements-dev.txt"):
+        shutil.copy(ROOT / name, project.root)
     before = _contents(listed)
     ended = run_invoke("lock", "--check", "--python")
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout == "requirements.txt: is the same\nwheels.txt: is the same\n"
+    names = (listed.name, "requirements-dev.txt", LOCKED.name)
+    assert ended.stdout == "".join(f"{name}: is the same\n" for name in names)
     assert _contents(listed) == before
 
     before_flip = listed.read_text()

@@ -8,7 +8,7 @@ from llamatrix import shell
 from llamatrix.commands.flags import LintFlags, TestFlags
 from llamatrix.commands.launching import cell_to_serve
 from llamatrix.config.context import load_context
-from llamatrix.errors import BenchError
+from llamatrix.errors import BenchError, ProvisionError
 from llamatrix.project import find_project
 from llamatrix.provision.build import provide_build
 
@@ -33,7 +33,7 @@ def lint(_: LintFlags) -> None:
         name, *flags = words.split()
         if not find_spec(name):
             print(
-                f"{name}: not installed, skipped; `pip install -r requirements.txt` "
+                f"{name}: not installed, skipped; `pip install -r requirements-dev.txt` "
                 "installs it"
             )
             continue
@@ -56,6 +56,10 @@ def test(flags: TestFlags) -> None:
     that several tests share are compiled first, so that no test's time limit covers
     them. Bytecode is cached even where the environment turns that off.
     """
+    if not find_spec("pytest"):
+        raise ProvisionError(
+            "pytest: not installed; `pip install -r requirements-dev.txt` installs it"
+        )
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     words = [sys.executable, "-m", "pytest", *_SHARED]
     if flags.all:

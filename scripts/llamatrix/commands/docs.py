@@ -53,7 +53,7 @@ def _build_site(root: Path) -> None:
     if not find_spec("zensical"):
         raise ReportError(
             "zensical: not installed, the site is not built; "
-            "`pip install -r requirements.txt` installs it"
+            "`pip install -r requirements-dev.txt` installs it"
         )
     ended = shell.run(
         [sys.executable, "-m", "zensical", "build", "--strict"],

@@ -319,7 +319,7 @@ class LockFlags:
     """Resolve the pins of matrix.toml into matrix.lock."""
 
     check: bool = switch("write nothing; exit 1 if the lock differs")
-    python: bool = switch("resolve requirements.txt instead, with hashes")
+    python: bool = switch("resolve the requirements*.txt instead, with hashes")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -36,6 +37,8 @@ from llamatrix.trials.stubs.wheel_index import LOCKED, WISHED
 
 _TIMEOUT_S = 600
 _HASH = re.compile(r" *\\\n +--hash=\S+")
+_ENTRY = re.compile(r"^\S.*\n(?: .*\n)*", re.MULTILINE)
+"""A package with its hashes."""
 
 
 class LockDriftError(BenchError):
@@ -133,12 +136,24 @@ def _tree(matrix: Matrix, lock: Lock, project: Project) -> Path | str:
         return str(error).splitlines()[0]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Listed:
+    """A list of packages: what it follows from, and what it is written to."""
+
+    source: Path
+    target: Path
+    flags: tuple[str, ...] = ()
+    """More flags of uv."""
+    beside: Path | None = None
+    """The list that it adds to: both have one version of a package."""
+
+
 def _write_requirements() -> None:
     """Resolve what we install, and what a sandbox can, exact and with hashes."""
-    for source, target, more in _requirements():
-        text = _compiled(source, target, "--upgrade", *more)
-        target.write_text(text)
-        say(f"{target.name}: written")
+    for listed in _requirements():
+        text = _compiled(listed, "--upgrade")
+        listed.target.write_text(text)
+        say(f"{listed.target.name}: written")
 
 
 def _check_requirements() -> None:
@@ -147,11 +162,12 @@ def _check_requirements() -> None:
     The versions in it are kept where they still fit: a newer release is no difference.
     """
     differing = []
-    for source, target, more in _requirements():
+    for listed in _requirements():
+        name, target = listed.target.name, listed.target
         text = target.read_text() if target.exists() else ""
-        same = _compiled(source, target, *more) == text
-        print(f"{target.name}: {'is the same' if same else 'differs'}")
-        differing += [] if same else [target.name]
+        same = _compiled(listed) == text
+        print(f"{name}: {'is the same' if same else 'differs'}")
+        differing += [] if same else [name]
     if differing:
         raise LockDriftError(
             f"{', '.join(differing)}: not what its source resolves to; "
@@ -159,35 +175,44 @@ def _check_requirements() -> None:
         )
 
 
-def _requirements() -> tuple[tuple[Path, Path, tuple[str, ...]], ...]:
-    """Each list of packages: its source, the file, and more flags of uv."""
+def _requirements() -> tuple[_Listed, ...]:
+    """What runs, what tests and documentation need beside it, what a sandbox can."""
     root = find_project().root
-    ours = (
-        root / "pyproject.toml",
-        root / "requirements.txt",
-        ("--extra", "dev", "--extra", "docs"),
+    ours = root / "pyproject.toml"
+    runs = _Listed(source=ours, target=root / "requirements.txt")
+    dev = _Listed(
+        source=ours,
+        target=root / "requirements-dev.txt",
+        flags=("--extra", "dev", "--extra", "docs"),
+        beside=runs.target,
     )
-    return ours, (WISHED, LOCKED, ())
+    return runs, dev, _Listed(source=WISHED, target=LOCKED)
 
 
-def _compiled(source: Path, target: Path, *more: str) -> str:
+def _compiled(listed: _Listed, *more: str) -> str:
     """Return what a list would hold; uv works on a copy, and starts from its versions."""
     uv = find_tool("uv")
     if uv is None:
         raise ProvisionError("uv not found; `pip install uv` brings it")
+    target, beside = listed.target, listed.beside
+    known = beside.read_text() if beside and beside.exists() else ""
     with tempfile.TemporaryDirectory(prefix="llamatrix-lock-") as folder:
         aside = Path(folder) / target.name
-        if target.exists():  # uv would keep the hashes that it finds there
-            aside.write_text(_HASH.sub("", target.read_text()))
+        text = target.read_text() if target.exists() else ""
+        text = known + text.removeprefix(_including(listed))
+        if text:  # uv would keep the hashes that it finds there
+            aside.write_text(_HASH.sub("", text))
         flags = [
             *("--universal", "--generate-hashes", "--no-annotate"),
             *("--no-header", "--quiet", "--python-version", "3.11"),
             *("--output-file", str(aside)),
         ]
-        ended = shell.run(
-            [str(uv), "pip", "compile", str(source), *more, *flags],
-            timeout_s=_TIMEOUT_S,
-        )
+        if known:
+            constraint = Path(folder) / "constraint.txt"
+            constraint.write_text(_HASH.sub("", known))
+            flags += ["--constraint", str(constraint)]
+        argv = [str(uv), "pip", "compile", str(listed.source)]
+        ended = shell.run([*argv, *listed.flags, *more, *flags], timeout_s=_TIMEOUT_S)
         if not ended.ok:
             raise ProvisionError(f"{target.name}: not resolved\n{ended.complaint()}")
         text = aside.read_text()
@@ -195,4 +220,10 @@ def _compiled(source: Path, target: Path, *more: str) -> str:
         raise ProvisionError(
             f"{target.name}: uv wrote the address of a package index into it; not kept"
         )
-    return text
+    there = set(_ENTRY.findall(known))
+    rest = "".join(entry for entry in _ENTRY.findall(text) if entry not in there)
+    return _including(listed) + rest if beside else text
+
+
+def _including(listed: _Listed) -> str:
+    return f"-r {listed.beside.name}\n" if listed.beside else ""
