@@ -20,7 +20,7 @@ from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.verdict import Comparison, ComparisonVerdict
 from llamatrix.report.inputs import read_trial_index
-from llamatrix.report.our_numbers import trial_conditions
+from llamatrix.report.our_conditions import trial_conditions
 from llamatrix.report.set_comparison import (
     SetComparison,
     compare_trial_group,

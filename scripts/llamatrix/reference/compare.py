@@ -26,11 +26,9 @@ from llamatrix.reference.verdict import (
     speed_spread,
 )
 
-TOLERANCES: dict[Quantity, float] = {
-    Quantity.MODEL_SIZE: 0.01,
-    Quantity.TOTAL_PARAMS: 0.01,
-    Quantity.MAX_CONTEXT: 0.01,
-}
+TOLERANCES = dict.fromkeys(
+    (Quantity.MODEL_SIZE, Quantity.TOTAL_PARAMS, Quantity.MAX_CONTEXT), 0.01
+)
 NOT_MEASURED = "not measured by us"
 DEFAULT_TOLERANCE = 0.10
 """Spread of chips, coolers and drivers within one GPU class."""
@@ -81,31 +79,25 @@ def compare_one(
             bare, reason=ours.missing or bare.reason, records=ours.records
         )
     differing = differences(ours.conditions, claim.conditions)
-    ratio = ours.mean / theirs if theirs else None
+    interval = None
+    if ours.interval and theirs:
+        interval = (ours.interval[0] / theirs, ours.interval[1] / theirs)
     known = msgspec.structs.replace(
         bare,
         ours=ours.mean,
-        ratio=ratio,
+        ratio=ours.mean / theirs if theirs else None,
         differences=differing,
         marks=ours.marks,
         records=ours.records,
-        interval=(
-            (ours.interval[0] / theirs, ours.interval[1] / theirs)
-            if ours.interval and theirs
-            else None
-        ),
+        interval=interval,
     )
-    reason = next(_obstacles(claim, differing, carried), "")
-    if reason:
+    if reason := next(_obstacles(claim, differing, carried), ""):
         return msgspec.structs.replace(known, reason=reason)
-    allowed = (
-        tolerance
-        if tolerance is not None
-        else TOLERANCES.get(claim.quantity, DEFAULT_TOLERANCE)
-    )
+    if tolerance is None:
+        tolerance = TOLERANCES.get(claim.quantity, DEFAULT_TOLERANCE)
     if is_trial_quantity(claim):
-        return decide_by_trials(known, claim, ours, allowed)
-    return decide_by_band(known, claim, ours, tolerance=allowed, spread=spread)
+        return decide_by_trials(known, claim, ours, tolerance)
+    return decide_by_band(known, claim, ours, tolerance=tolerance, spread=spread)
 
 
 def _obstacles(
@@ -245,18 +237,10 @@ def _ratios(
     mine = {claim.model: ours[claim.id].mean for claim in usable}
     pairs = []
     for first, second in itertools.combinations(theirs, 2):
-        our_ratio, published = (
-            mine[first] / mine[second],
-            theirs[first] / theirs[second],
-        )
-        pairs.append(
-            Pair(
-                models=(first, second),
-                ours=our_ratio,
-                theirs=published,
-                within=1 - tolerance <= our_ratio / published <= 1 + tolerance,
-            )
-        )
+        our, their = mine[first] / mine[second], theirs[first] / theirs[second]
+        within = 1 - tolerance <= our / their <= 1 + tolerance
+        models = (first, second)
+        pairs.append(Pair(models=models, ours=our, theirs=their, within=within))
     return ModelRatios(
         table=table,
         column=column,

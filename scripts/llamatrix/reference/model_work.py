@@ -17,13 +17,12 @@ never too low.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol, assert_never
+from typing import Protocol
 
 from llamatrix.provision.weights.synthetic.layout import layout
 from llamatrix.provision.weights.synthetic.models import (
     MODELS,
     Experts,
-    Gemma4,
     Qwen35,
     Scale,
     Shape,
@@ -135,11 +134,9 @@ def claim_work(claim: Claim) -> ModelWork | None:
         read_bytes=_READ_OF_ACTIVE * active,
         prompt_params=_MULTIPLIED_OF_ACTIVE * active,
         attention=tuple(
-            Attention(
-                layers=kind.layers,
-                kv_width=kind.kv_heads * kind.head_dim,
-                query_width=(kind.heads or kind.kv_heads) * kind.head_dim,
-                window_tokens=kind.window_tokens,
+            _layers(
+                *(kind.layers, kind.heads or kind.kv_heads, kind.kv_heads),
+                *(kind.head_dim, kind.window_tokens),
             )
             for kind in shape.attention
         ),
@@ -163,43 +160,33 @@ def known_work(model: str) -> ModelWork | None:
 
 
 def _attention(shape: Shape) -> tuple[Attention, ...]:
-    full = sum(shape.is_attention(layer) for layer in range(shape.layers))
-    match shape:
-        case Qwen35():
-            return (
-                Attention(
-                    layers=full,
-                    kv_width=shape.kv_heads * shape.head_dim,
-                    query_width=shape.heads * shape.head_dim,
-                ),
-            )
-        case Gemma4():
-            return (
-                Attention(
-                    layers=full,
-                    kv_width=shape.kv_heads_full * shape.head_dim_full,
-                    query_width=shape.heads * shape.head_dim_full,
-                ),
-                Attention(
-                    layers=shape.layers - full,
-                    kv_width=shape.kv_heads * shape.head_dim,
-                    query_width=shape.heads * shape.head_dim,
-                    window_tokens=shape.window_tokens,
-                ),
-            )
-        case _:
-            assert_never(shape)
+    full = sum(map(shape.is_attention, range(shape.layers)))
+    kv_heads, head_dim = shape.kv_heads, shape.head_dim
+    if isinstance(shape, Qwen35):
+        return (_layers(full, shape.heads, kv_heads, head_dim),)
+    wide = _layers(full, shape.heads, shape.kv_heads_full, shape.head_dim_full)
+    sliding = _layers(
+        shape.layers - full, shape.heads, kv_heads, head_dim, shape.window_tokens
+    )
+    return (wide, sliding)
+
+
+def _layers(
+    count: int, heads: int, kv_heads: int, head_dim: int, window: int | None = None
+) -> Attention:
+    return Attention(
+        layers=count,
+        kv_width=kv_heads * head_dim,
+        query_width=heads * head_dim,
+        window_tokens=window,
+    )
 
 
 def _state_bytes(shape: Shape) -> int:
     """Return four bytes per element of the delta net's and the convolution's state."""
-    match shape:
-        case Qwen35():
-            linear = sum(not shape.is_attention(layer) for layer in range(shape.layers))
-            channels = shape.state * (2 * shape.key_heads + shape.value_heads)
-            state = shape.state * shape.state * shape.value_heads
-            return 4 * linear * (state + (shape.conv_kernel - 1) * channels)
-        case Gemma4():
-            return 0
-        case _:
-            assert_never(shape)
+    if not isinstance(shape, Qwen35):
+        return 0
+    linear = sum(not shape.is_attention(layer) for layer in range(shape.layers))
+    channels = shape.state * (2 * shape.key_heads + shape.value_heads)
+    state = shape.state * shape.state * shape.value_heads
+    return 4 * linear * (state + (shape.conv_kernel - 1) * channels)

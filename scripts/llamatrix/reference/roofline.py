@@ -84,12 +84,9 @@ def generation_limit(
 
     `file_bytes` scales the weights' share where the file is not the one `work` is of.
     """
-    return bandwidth / _read_bytes(
-        work,
-        file_bytes=file_bytes or work.tensor_bytes,
-        depth_tokens=depth_tokens,
-        cache_element_bytes=cache_element_bytes,
-    )
+    weights = work.read_bytes * (file_bytes or work.tensor_bytes) / work.tensor_bytes
+    cache = work.cache_bytes(depth_tokens, element_bytes=cache_element_bytes)
+    return bandwidth / (weights + cache + work.state_bytes)
 
 
 def depth_of(conditions: Conditions) -> float:
@@ -134,13 +131,13 @@ def _generation(
     claim: Claim, gpu: Gpu, work: ModelWork, *, file_bytes: float, floor: bool
 ) -> Roofline:
     bandwidth = gpu.bandwidth_gb_s * 1e9 * (claim.conditions.gpu_count or 1)
-    read = _read_bytes(
+    limit = generation_limit(
         work,
+        bandwidth=bandwidth,
         file_bytes=file_bytes,
         depth_tokens=depth_of(claim.conditions),
         cache_element_bytes=cache_element_bytes(claim.conditions),
     )
-    limit = bandwidth / read
     fraction = claim.value / limit
     return Roofline(
         claim=claim.id,
@@ -149,24 +146,12 @@ def _generation(
         peak="memory bandwidth",
         shares={"memory bandwidth": fraction},
         arithmetic=(
-            f"{bandwidth / 1e9:,.0f} GB/s / {read / 1e9:.2f} GB per token = "
+            f"{bandwidth / 1e9:,.0f} GB/s / {bandwidth / limit / 1e9:.2f} GB per token = "
             f"{limit:,.1f} tokens/s"
         ),
         floor=floor,
         unsure=_unsure(claim, gpu),
     )
-
-
-def _read_bytes(
-    work: ModelWork,
-    *,
-    file_bytes: float,
-    depth_tokens: float,
-    cache_element_bytes: float,
-) -> float:
-    weights = work.read_bytes * file_bytes / work.tensor_bytes
-    cache = work.cache_bytes(depth_tokens, element_bytes=cache_element_bytes)
-    return weights + cache + work.state_bytes
 
 
 def _prefill(claim: Claim, gpu: Gpu, work: ModelWork) -> Roofline:

@@ -126,29 +126,16 @@ def conflicts(
     )
 
 
-TRAJECTORY = frozenset(
-    {
-        Quantity.PROMPT_TOKENS,
-        Quantity.GENERATED_TOKENS,
-        Quantity.REASONING_TOKENS,
-        Quantity.PROMPT_TIME,
-        Quantity.GENERATION_TIME,
-        Quantity.API_CALLS,
-        Quantity.TOOL_CALLS,
-        Quantity.CORRECT_TURN,
-        Quantity.TASKS_SOLVED,
-    }
-)
-"""Quantities of one sampled run of an agent, other than speeds."""
-COUNTS = frozenset(
-    {
-        Quantity.API_CALLS,
-        Quantity.TOOL_CALLS,
-        Quantity.CORRECT_TURN,
-        Quantity.TASKS_SOLVED,
-    }
-)
+COUNTS = BY_CORRECTNESS | {Quantity.API_CALLS, Quantity.TOOL_CALLS}
 """Small whole numbers, whose logarithms are not normal: decided by their range."""
+TRAJECTORY = COUNTS | {
+    Quantity.PROMPT_TOKENS,
+    Quantity.GENERATED_TOKENS,
+    Quantity.REASONING_TOKENS,
+    Quantity.PROMPT_TIME,
+    Quantity.GENERATION_TIME,
+}
+"""Quantities of one sampled run of an agent, other than speeds."""
 ASSUMED_SPEED_SD = 0.03
 """Log-sd of a speed where none can be estimated; a quiet card has 0.007."""
 LEAST_RATE_SD = 0.01
@@ -219,21 +206,24 @@ def decide_by_band(
     spread: SpeedSpread,
 ) -> Comparison:
     low, high = _band(claim, known.theirs, tolerance)
-    ratio = known.ratio or 0.0
+    ratio, values = known.ratio or 0.0, ours.values
     inside = low <= ratio <= high
-    firm = False if len(ours.values) > 1 and not known.interval else None
+    firm = False if len(values) > 1 and not known.interval else None
     if known.interval:
         ours_low, ours_high = known.interval
         within = low <= ours_low and ours_high <= high
         outside = ours_high < low or high < ours_low
         firm = within if inside else outside
-    error = 0.0
+    error = 0.0  # of the mean log, by the larger of the pooled and the own deviation
     if claim.quantity in RATES:
-        error = _standard_error(ours.values, spread)
+        sd = spread.sd_log
+        if len(values) > 1:
+            sd = max(sd, statistics.stdev([math.log(value) for value in values]))
+        error = sd / math.sqrt(len(values))
     place = "inside" if inside else "outside"
     return msgspec.structs.replace(
         known,
-        verdict=ComparisonVerdict.REPRODUCED if inside else ComparisonVerdict.DIFFERS,
+        verdict=_verdict(differs=not inside),
         reason=f"ratio {ratio:.3f} is {place} {low:.3f} to {high:.3f}",
         band=(low, high),
         firm=firm,
@@ -243,19 +233,15 @@ def decide_by_band(
     )
 
 
+def _verdict(*, differs: bool) -> ComparisonVerdict:
+    return ComparisonVerdict.DIFFERS if differs else ComparisonVerdict.REPRODUCED
+
+
 def _band(claim: Claim, theirs: float, tolerance: float) -> tuple[float, float]:
     return (
         (1 - tolerance) * claim.interval.low / theirs,
         (1 + tolerance) * claim.interval.high / theirs,
     )
-
-
-def _standard_error(values: Sequence[float], spread: SpeedSpread) -> float:
-    """Return that of the mean log, by the larger of the pooled and the own deviation."""
-    sd = spread.sd_log
-    if len(values) > 1:
-        sd = max(sd, statistics.stdev([math.log(value) for value in values]))
-    return sd / math.sqrt(len(values))
 
 
 def _beyond(
@@ -297,17 +283,15 @@ def _by_range(known: Comparison, claim: Claim, values: Sequence[float]) -> Compa
     count = len(values)
     if count < RANGE_TRIALS:
         return _too_few(known, f"{count} of at least {RANGE_TRIALS} trials for a count")
-    low, high = min(values), max(values)
+    low, high = _plain(min(values)), _plain(max(values))
     p_value = range_p_value(values, claim.interval.low, claim.interval.high)
     factor = range_detectable_factor(values)
     place = "outside" if p_value <= ALPHA else "inside"
     return msgspec.structs.replace(
         known,
-        verdict=ComparisonVerdict.DIFFERS
-        if p_value <= ALPHA
-        else ComparisonVerdict.REPRODUCED,
+        verdict=_verdict(differs=p_value <= ALPHA),
         reason=f"{claim.text} lies {place} the range of our {count} trials, "
-        f"{_plain(low)} to {_plain(high)}",
+        f"{low} to {high}",
         p_value=p_value,
         detectable_factor=factor if math.isfinite(factor) else None,
     )
@@ -338,9 +322,7 @@ def _by_prediction(
     rounding = printed.low / known.theirs, printed.high / known.theirs
     return msgspec.structs.replace(
         tested,
-        verdict=ComparisonVerdict.DIFFERS
-        if p_value <= ALPHA
-        else ComparisonVerdict.REPRODUCED,
+        verdict=_verdict(differs=p_value <= ALPHA),
         reason=(
             f"{claim.text} lies {place} {_plain(low)} to {_plain(high)}, where 95 % of single "
             f"trials like our {count} fall{on_any_card}"

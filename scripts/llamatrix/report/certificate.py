@@ -5,7 +5,7 @@ everything again and compares byte for byte; differences are listed by claim.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -14,19 +14,11 @@ from msgspec import Struct
 from llamatrix import __version__
 from llamatrix.config.lock import LockedPin
 from llamatrix.errors import ReportError
-from llamatrix.records.speed_record import SpeedRecord
-from llamatrix.records.store import R
-from llamatrix.records.trial_record import TrialRecord
+from llamatrix.records.store import Line, R
 from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.verdict import Comparison, ComparisonVerdict
 from llamatrix.report.formats import interval_text, ratio_text
-from llamatrix.report.inputs import (
-    NO_TRIALS,
-    Published,
-    RecordIndex,
-    SpeedIndex,
-    TrialIndex,
-)
+from llamatrix.report.inputs import NO_TRIALS, Published, SpeedIndex, TrialIndex
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.set_comparison import (
     MEANS_NOTE,
@@ -108,14 +100,7 @@ def certify(
 ) -> Certificate:
     """For groups of one host, all records of them."""
     speeds, trials = shown.groups, shown.trials
-    proofs = [
-        *_proofs(
-            index.speeds, (record for group in speeds for record in group.records)
-        ),
-        *_proofs(
-            index.trials, (record for group in trials for record in group.records)
-        ),
-    ]
+    proofs = _proofs(shown, index)
     bare = Certificate(
         schema_version=SCHEMA_VERSION,
         made_by=made_by,
@@ -228,16 +213,7 @@ def _recalculated(
 
 
 def _differing_claims(certificate: Certificate, again: Certificate) -> Iterator[str]:
-    then = {
-        key: comparison
-        for result in certificate.groups
-        for key, comparison in _by_claim(result)
-    }
-    now = {
-        key: comparison
-        for result in again.groups
-        for key, comparison in _by_claim(result)
-    }
+    then, now = dict(_by_claim(certificate)), dict(_by_claim(again))
     for key in {**then, **now}:
         if then.get(key) != now.get(key):
             yield f"{key}: certified otherwise than its records say"
@@ -246,36 +222,26 @@ def _differing_claims(certificate: Certificate, again: Certificate) -> Iterator[
             yield f"{group.pin}/{group.build}: ratios between models are not the records'"
 
 
-def _by_claim(result: ComparisonResult) -> Iterator[tuple[str, object]]:
-    for comparison in result.comparisons:
+def _by_claim(certificate: Certificate) -> Iterator[tuple[str, Comparison]]:
+    for result in certificate.groups:
         trials = f", {result.trials}" if result.trials else ""
-        yield f"{comparison.claim} ({result.pin}/{result.build}{trials})", comparison
+        where = f"{result.pin}/{result.build}{trials}"
+        for comparison in result.comparisons:
+            yield f"{comparison.claim} ({where})", comparison
 
 
-def _proofs(
-    places: RecordIndex[R], records: Iterable[R]
-) -> Iterator[tuple[str, Proof]]:
-    for record in records:
-        line = places.of(record)
-        yield (
-            line.sha256,
-            Proof(
-                file=line.file,
-                line=line.number,
-                cell=record.record_id,
-                test=_what(record),
-            ),
-        )
+def _proofs(shown: Shown, index: Both) -> Iterator[tuple[str, Proof]]:
+    for group in shown.groups:
+        for speed in group.records:
+            yield _proof(index.speeds.of(speed), speed.test.name)
+    for trials in shown.trials:
+        for trial in trials.records:
+            yield _proof(index.trials.of(trial), f"trial {trial.trial}")
 
 
-def _what(record: object) -> str:
-    match record:
-        case SpeedRecord(test=test):
-            return test.name
-        case TrialRecord(trial=number):
-            return f"trial {number}"
-        case _:
-            raise TypeError(record)
+def _proof(line: Line[R], test: str) -> tuple[str, Proof]:
+    cell = line.record.record_id
+    return line.sha256, Proof(file=line.file, line=line.number, cell=cell, test=test)
 
 
 def _seal(certificate: Certificate) -> str:
@@ -291,49 +257,49 @@ def certificate_page(
     certificate: Certificate, published: Published, *, to_verify: str
 ) -> str:
     """`to_verify` is what follows `--verify` on the command line."""
-    parts = [
-        f"# Certificate: {certificate.set} on {certificate.host}",
-        "\n".join(_facts(certificate, published, to_verify)),
+    facts = [
+        f"- published: {published.heading}",
+        f"- reference set: sha256 `{certificate.set_sha256}`",
+        *(
+            f"- pin {name}: llama.cpp {pin.commit} out of {pin.package} {pin.version}"
+            for name, pin in certificate.pins.items()
+        ),
+        f"- {MEANS_NOTE}",
+        f"- made by: {certificate.made_by}",
+        f"- verify: `invoke certificate --verify {to_verify}`",
+        "- a record by hand: `sed -n LINEp FILE | sha256sum`",
     ]
+    title = f"# Certificate: {certificate.set} on {certificate.host}"
+    parts = [title, "\n".join(facts)]
     for result in certificate.groups:
+        trials = f": {result.trials}" if result.trials else ""
         parts += [
-            f"## {_result_text(result)}",
+            f"## Pin {result.pin}, build {result.build}, {result.weights} weights{trials}",
             *warning_of(result),
             f"{result.summary}.",
             markdown(_claims_table(result, published)).rstrip(),
         ]
-    parts.append(markdown(_records_table(certificate)).rstrip())
-    return "\n\n".join(parts) + "\n"
-
-
-def _result_text(result: ComparisonResult) -> str:
-    text = f"Pin {result.pin}, build {result.build}, {result.weights} weights"
-    return f"{text}: {result.trials}" if result.trials else text
-
-
-def _facts(
-    certificate: Certificate, published: Published, to_verify: str
-) -> Iterator[str]:
-    yield f"- published: {published.heading}"
-    yield f"- reference set: sha256 `{certificate.set_sha256}`"
-    for name, pin in certificate.pins.items():
-        yield f"- pin {name}: llama.cpp {pin.commit} out of {pin.package} {pin.version}"
-    yield f"- {MEANS_NOTE}"
-    yield f"- made by: {certificate.made_by}"
-    yield f"- verify: `invoke certificate --verify {to_verify}`"
-    yield "- a record by hand: `sed -n LINEp FILE | sha256sum`"
+    records = Table(
+        "Records",
+        ("sha256 of the line", "File", *numbers("Line"), "Test"),
+        [
+            (digest, proof.file, count(proof.line), proof.test)
+            for digest, proof in certificate.records.items()
+        ],
+    )
+    return "\n\n".join([*parts, markdown(records)])
 
 
 def _claims_table(result: ComparisonResult, published: Published) -> Table:
     claims = published.by_id
     return Table(
-        caption="Claims",
-        columns=(
+        "Claims",
+        (
             "Claim",
             *numbers("Published", "Ours / theirs"),
             *("Our 95 % interval", "Seen at 80 %", "Verdict", "Reason", "Records"),
         ),
-        rows=tuple(
+        [
             (
                 comparison.claim,
                 number(comparison.theirs, claims[comparison.claim].text),
@@ -342,23 +308,8 @@ def _claims_table(result: ComparisonResult, published: Published) -> Table:
                 factor_text(comparison),
                 verdict_text(comparison),
                 reason_text(comparison),
-                _digests(comparison),
+                " ".join(digest[:12] for digest in comparison.records),
             )
             for comparison in result.comparisons
-        ),
-    )
-
-
-def _digests(comparison: Comparison) -> str:
-    return " ".join(digest[:12] for digest in comparison.records)
-
-
-def _records_table(certificate: Certificate) -> Table:
-    return Table(
-        caption="Records",
-        columns=("sha256 of the line", "File", *numbers("Line"), "Test"),
-        rows=tuple(
-            (digest, proof.file, count(proof.line), proof.test)
-            for digest, proof in certificate.records.items()
-        ),
+        ],
     )

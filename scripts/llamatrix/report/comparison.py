@@ -5,7 +5,7 @@ One result of `invoke verdict` or `invoke regress`, by timing or of agents' tria
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from xml.etree import ElementTree as ET
 
@@ -14,8 +14,8 @@ from llamatrix.compare.run import ArmFacts, ModelAmounts, TimingComparison
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.report.render.markdown import markdown, warning_box
 from llamatrix.report.speed import synthetic_warning
-from llamatrix.report.table import Cell, Column, Table, numbers
-from llamatrix.stats.intervals import Estimate, Interval
+from llamatrix.report.table import Row, Table, count, number, numbers
+from llamatrix.stats.intervals import Interval
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.pass_rates import DROP, SURE, Passes, wilson
 from llamatrix.stats.sequential import JudgedCell, PairedComparison
@@ -67,6 +67,14 @@ _SCRIPTED = (
     "authored transcripts spoke in the model's place, the same in both arms: pass rates "
     "say whether engine, template and agent work together, nothing of the model"
 )
+_SPEED_LEGEND = (
+    "Ratio: the candidate's speed over the baseline's. *Detectable*, *would call*: the "
+    "smallest loss that 4 of 5 such runs would distinguish from zero, and call SLOWER."
+)
+_AGENT_LEGEND = (
+    f"P(drop), P(rise): that the candidate's pass rate is more than {_POINTS} below or "
+    "above the baseline's. In brackets: 95 % (Wilson)."
+)
 Result = TimingComparison | AgentComparison
 
 
@@ -78,9 +86,11 @@ class _CellText:
     verdict: Verdict
     summary: str
     """In one line: what was found."""
-    details: tuple[str, ...]
+    message: str
+    """The same for JUnit."""
+    details: tuple[str, ...] = ()
     """Whatever else there is to know, one line or block each."""
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     """Why to doubt it, or why it is broken: among the details too."""
 
 
@@ -88,9 +98,9 @@ def comparison_text(result: Result) -> str:
     """Return what a terminal shows."""
     lines = [
         f"{result.verdict}: {_meaning(result)}",
-        f"baseline  {arm_text(result.baseline)}",
-        f"candidate {arm_text(result.candidate)}",
-        *(f"note: {note}" for note in notes_of(result)),
+        f"baseline  {_arm_text(result.baseline)}",
+        f"candidate {_arm_text(result.candidate)}",
+        *(f"note: {note}" for note in _notes(result)),
     ]
     for cell in _cells(result):
         summary = f"  {cell.summary}" if cell.summary else ""
@@ -111,36 +121,30 @@ def comparison_text(result: Result) -> str:
 
 def comparison_markdown(result: Result) -> str:
     """Return a summary fit for a pull-request comment: verdict, table, what to doubt."""
-    arms = f"`{arm_text(result.baseline)}` → `{arm_text(result.candidate)}`"
-    box = warning_box(_weights_warning(result))
+    arms = f"`{_arm_text(result.baseline)}` → `{_arm_text(result.candidate)}`"
+    cells = list(_cells(result))
+    parts = {part for cell in cells for part in cell.id.split("/")}
+    names = {part.rpartition(".")[2] for part in parts}
+    kinds = [kind for kind in WeightsKind if kind.synthetic and kind in names]
+    box = warning_box(" ".join(map(synthetic_warning, kinds)))
     lines = [*box, markdown(_table(result)), f"{arms}: {_meaning(result)}.", ""]
     if together := _together(result):
         lines += [f"{together}.", ""]
-    notes = [_bullet(note) for note in notes_of(result)]
+    notes = [_bullet(note) for note in _notes(result)]
     if isinstance(result, AgentComparison):
-        legend = (
-            f"P(drop), P(rise): that the candidate's pass rate is more than {_POINTS} "
-            "below or above the baseline's. In brackets: 95 % (Wilson)."
-        )
-        folded = "Notes and amounts"
-        for cell in _cells(result):
+        legend, folded = _AGENT_LEGEND, "Notes and amounts"
+        for cell in cells:
             notes.append(f"- `{cell.id}`")
             notes += [
                 "  - " + line.replace("\n", "\n        ") for line in cell.details
             ]
         notes.append(f"- {_made_text(result)}")
     else:
-        legend = (
-            "Ratio: the candidate's speed over the baseline's. *Detectable*, *would "
-            "call*: the smallest loss that 4 of 5 such runs would distinguish from zero, "
-            "and "
-            "call SLOWER."
-        )
-        folded = "Notes"
+        legend, folded = _SPEED_LEGEND, "Notes"
         notes += [
-            _bullet(f"`{cell.id}`: {note}")
-            for cell in result.judgement.cells
-            for note in _doubts(cell)
+            _bullet(f"`{judged.id}`: {note}")
+            for judged in result.judgement.cells
+            for note in _doubts(judged)
         ]
         notes += [_bullet(f"`{one.case}`: {_model_text(one)}") for one in result.models]
     lines.append(f"{legend} Host: {result.host}. Method: {_method(result)}.")
@@ -148,14 +152,6 @@ def comparison_markdown(result: Result) -> str:
         lines += ["", f"<details><summary>{folded}</summary>", "", *notes]
         lines += ["", "</details>"]
     return "\n".join(lines) + "\n"
-
-
-def _weights_warning(result: Result) -> str:
-    """Return the warnings of the synthetic weights that the cells' ids name."""
-    parts = {part for cell in _cells(result) for part in cell.id.split("/")}
-    names = {part.rpartition(".")[2] for part in parts}
-    kinds = [kind for kind in WeightsKind if kind.synthetic and kind in names]
-    return " ".join(map(synthetic_warning, kinds))
 
 
 def comparison_junit(result: Result) -> str:
@@ -168,14 +164,11 @@ def comparison_junit(result: Result) -> str:
     if isinstance(result, AgentComparison):
         kind = "regress agent"
         if result.pooled:
+            text = _pooled_text(result.pooled)
+            verdict = result.pooled.verdict
+            together = "all cells together"
             cells.append(
-                _CellText(
-                    id="all cells together",
-                    verdict=result.pooled.verdict,
-                    summary=pooled_text(result.pooled),
-                    details=(),
-                    notes=(),
-                )
+                _CellText(id=together, verdict=verdict, summary=text, message=text)
             )
     name = f"llamatrix {kind} {result.baseline.pin}..{result.candidate.pin}"
     suite = ET.Element(
@@ -189,11 +182,11 @@ def comparison_junit(result: Result) -> str:
     )
     for cell in cells:
         case = ET.SubElement(suite, "testcase", classname=name, name=cell.id)
-        message = xml_text(_junit_message(result, cell))
-        notes = xml_text("\n".join(cell.notes))
+        message = _xml_text(cell.message)
+        notes = _xml_text("\n".join(cell.notes))
         if cell.verdict in _LOSSES:
-            verdict = str(cell.verdict)
-            ET.SubElement(case, "failure", type=verdict, message=message).text = notes
+            word = str(cell.verdict)
+            ET.SubElement(case, "failure", type=word, message=message).text = notes
         elif cell.verdict is Verdict.INCONCLUSIVE:
             ET.SubElement(case, "skipped", message=message).text = notes
         ET.SubElement(case, "system-out").text = message
@@ -201,15 +194,7 @@ def comparison_junit(result: Result) -> str:
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _junit_message(result: Result, cell: _CellText) -> str:
-    if isinstance(result, TimingComparison):
-        return f"{cell.verdict}: {cell.summary or 'no ratio, 0 pairs'}"
-    if cell.id == "all cells together":
-        return cell.summary
-    return f"{cell.verdict}  {cell.id}  {cell.summary}"
-
-
-def xml_text(text: str) -> str:
+def _xml_text(text: str) -> str:
     """Return the text without what XML cannot hold, such as a compiler's colours."""
     return _NOT_XML.sub("", text)
 
@@ -241,7 +226,7 @@ def comparison_json(result: Result) -> str:
                 "drop_probability": pooled.drop_probability,
                 "rise_probability": pooled.rise_probability,
             },
-            "notes": notes_of(result),
+            "notes": _notes(result),
             "reused": result.reused,
             "made": result.made,
             "made_s": result.made_s,
@@ -250,6 +235,7 @@ def comparison_json(result: Result) -> str:
     else:
         cells, headline = result.judgement.cells, result.headline
         units = dict.fromkeys(str(cell.comparison.unit) for cell in cells)
+        models = [asdict(model) for model in result.models]
         document |= {
             "profile": result.profile,
             "host": result.host,
@@ -261,12 +247,8 @@ def comparison_json(result: Result) -> str:
             "headline": headline
             and {"ratio": headline.ratio, "interval": _ends(headline.interval)},
             "cells": [_speed_document(cell, len(cells)) for cell in cells],
-            "notes": notes_of(result),
-            **(
-                {"models": [asdict(one) for one in result.models]}
-                if result.models
-                else {}
-            ),
+            "notes": _notes(result),
+            **({"models": models} if models else {}),
             "processes": result.processes,
             "processes_s": result.processes_s,
             "wall_s": result.wall_s,
@@ -282,17 +264,11 @@ def _arm_document(result: Result, arm: ArmFacts) -> dict[str, object]:
             "verified": False,
             "sweep": arm.sweep,
         }
+    engine: dict[str, object] = {"pin": arm.pin, "commit": arm.commit}
     if isinstance(result, TimingComparison):
-        return {
-            "pin": arm.pin,
-            "commit": arm.commit,
-            "builds": arm.builds,
-            "sweep": arm.sweep,
-            **({"draft": arm.draft} if arm.draft else {}),
-        }
-    return {
-        "pin": arm.pin,
-        "commit": arm.commit,
+        draft = {"draft": arm.draft} if arm.draft else {}
+        return engine | {"builds": arm.builds, "sweep": arm.sweep} | draft
+    return engine | {
         "build": arm.builds[0],
         "server": arm.server,
         "templates": arm.templates,
@@ -302,8 +278,7 @@ def _arm_document(result: Result, arm: ArmFacts) -> dict[str, object]:
 
 
 def _speed_document(cell: JudgedCell, cells: int) -> dict[str, object]:
-    comparison = cell.comparison
-    estimate, cycle = comparison.estimate, comparison.per_cycle
+    comparison, estimate = cell.comparison, cell.comparison.estimate
     return {
         "id": cell.id,
         "unit": comparison.unit,
@@ -318,16 +293,23 @@ def _speed_document(cell: JudgedCell, cells: int) -> dict[str, object]:
         "adjusted_p": cell.adjusted_p,
         "sd_log": estimate and estimate.sd_log,
         "pairs": len(comparison.used),
-        "pairs_left_out": [
-            {"pair": pair.pair, "reason": pair.reason} for pair in comparison.left_out
-        ],
-        "per_cycle": cycle and _cycle_document(cycle, comparison.rule.alpha),
-        "notes": comparison.notes,
+        **_end_of_document(comparison),
     }
 
 
-def _cycle_document(cycle: Estimate, alpha: float) -> dict[str, object]:
-    return {"ratio": cycle.ratio, "interval": _ends(cycle.interval(alpha))}
+def _end_of_document(comparison: PairedComparison) -> dict[str, object]:
+    cycle = comparison.per_cycle
+    return {
+        "pairs_left_out": [
+            {"pair": pair.pair, "reason": pair.reason} for pair in comparison.left_out
+        ],
+        "per_cycle": cycle
+        and {
+            "ratio": cycle.ratio,
+            "interval": _ends(cycle.interval(comparison.rule.alpha)),
+        },
+        "notes": comparison.notes,
+    }
 
 
 def _agent_document(cell: AgentCellComparison) -> dict[str, object]:
@@ -357,11 +339,6 @@ def _agent_document(cell: AgentCellComparison) -> dict[str, object]:
     }
 
 
-def _over_http(result: TimingComparison) -> bool:
-    arms = (result.baseline, result.candidate)
-    return any(arm.reported is not None for arm in arms)
-
-
 def _trials_document(arm: ArmTrials) -> dict[str, object]:
     passes = arm.passes
     return {
@@ -388,7 +365,7 @@ def _method(result: Result) -> str:
     return _PAIRED_METHOD if result.baseline.server else _PAIRED_METHOD + _STEADY
 
 
-def arm_text(arm: ArmFacts) -> str:
+def _arm_text(arm: ArmFacts) -> str:
     if arm.reported is not None:
         return (
             f"endpoint {arm.pin} (unverified, reports {arm.reported}; build, weights, KV "
@@ -399,13 +376,11 @@ def arm_text(arm: ArmFacts) -> str:
     text = f"{arm.pin} ({arm.commit[:9]}, build {', '.join(arm.builds)}, {how}"
     if not arm.agent:
         return f"{text})"
-    return (
-        f"{text}, template {', '.join(arm.templates)}), {arm.agent}, "
-        f"Context7 {arm.context7}"
-    )
+    templates = ", ".join(arm.templates)
+    return f"{text}, template {templates}), {arm.agent}, Context7 {arm.context7}"
 
 
-def notes_of(result: Result) -> tuple[str, ...]:
+def _notes(result: Result) -> tuple[str, ...]:
     """Return what must be known of the whole comparison."""
     notes = []
     if result.identical:
@@ -421,7 +396,8 @@ def notes_of(result: Result) -> tuple[str, ...]:
                 "not made in turns, so trust the amounts in time less"
             )
         return tuple(notes)
-    if _over_http(result):
+    arms = (result.baseline, result.candidate)
+    if any(arm.reported is not None for arm in arms):
         notes.append(_OVER_HTTP)
     sequential = result.sequential
     if len(sequential.looks) > 1:
@@ -438,25 +414,24 @@ def _cells(result: Result) -> Iterator[_CellText]:
     if isinstance(result, AgentComparison):
         yield from map(_agent_cell, result.cells)
         return
-    for cell in result.judgement.cells:
+    cells = result.judgement.cells
+    for cell in cells:
         comparison = cell.comparison
         summary, details = "", []
         if comparison.estimate:
-            ends = interval_text(comparison.interval, comparison.level)
-            summary = (
-                f"ratio {comparison.estimate.ratio:.4f}{ends}, {pairs_text(comparison)}"
+            ratio = _ratio_text(
+                comparison.estimate.ratio, comparison.interval, comparison.level
             )
-            details.append(
-                detectable_text(comparison, cells=len(result.judgement.cells))
-            )
-        if comparison.per_cycle:
-            details.append(f"per clock cycle: ratio {comparison.per_cycle.ratio:.4f}")
+            summary = f"{ratio}, {_pairs_text(comparison)}"
+            details.append(_detectable_text(comparison, cells=len(cells)))
+        details += _per_cycle_text(comparison)
         details += [_model_text(one) for one in result.models if one.case == cell.id]
         details += _doubts(cell)
         yield _CellText(
             id=cell.id,
             verdict=cell.verdict,
             summary=summary,
+            message=f"{cell.verdict}: {summary or 'no ratio, 0 pairs'}",
             details=tuple(filter(None, details)),
             notes=comparison.notes,
         )
@@ -479,15 +454,14 @@ def _doubts(cell: JudgedCell) -> Iterator[str]:
             f"p {cell.adjusted_p:.3g})"
         )
     yield from cell.comparison.notes
-    for pair in cell.comparison.left_out:
-        yield f"pair {pair.pair} left out: {pair.reason}"
+    yield from _left_out_texts(cell.comparison)
 
 
 def _agent_cell(cell: AgentCellComparison) -> _CellText:
     comparison = cell.comparison
     arms = {Arm.BASELINE: comparison.baseline, Arm.CANDIDATE: comparison.candidate}
-    summary = " → ".join(_passes_text(trials.passes) for trials in arms.values())
-    summary = f"passes {summary}"
+    passed = " → ".join(_passes_text(trials.passes) for trials in arms.values())
+    summary = f"passes {passed}"
     if passes := comparison.comparison:
         summary += (
             f"; P(drop > {_POINTS}) {passes.drop_probability:.3f}, P(rise > {_POINTS}) "
@@ -495,7 +469,7 @@ def _agent_cell(cell: AgentCellComparison) -> _CellText:
         )
     details = [f"broken: {reason}" for reason in comparison.breaks]
     for arm, trials in arms.items():
-        if missing := not_scored(trials):
+        if missing := _not_scored(trials):
             details.append(f"{arm}: {missing}")
     if turns := comparison.turns:
         never = [trials.turns.count(None) for trials in arms.values()]
@@ -512,27 +486,25 @@ def _agent_cell(cell: AgentCellComparison) -> _CellText:
         id=cell.id,
         verdict=cell.verdict,
         summary=summary,
+        message=f"{cell.verdict}  {cell.id}  {summary}",
         details=(*details, *cell.notes),
         notes=(*comparison.breaks, *cell.notes),
     )
 
 
-def not_scored(trials: ArmTrials) -> str:
+def _not_scored(trials: ArmTrials) -> str:
     """Return what of an arm's trials is in no pass rate, and what in it is doubtful."""
-    parts = []
-    if trials.broken:
-        parts.append(f"{len(trials.broken)} broken, twice each, not scored")
-    if trials.lost:
-        parts.append(
-            f"{trials.lost} lost by the harness, or failed and not tried again: not scored"
-        )
-    if trials.undecided:
-        parts.append(f"{trials.undecided} undecided, not scored")
-    if trials.refused:
-        parts.append(f"{trials.refused} scored with calls that the server refused")
-    if trials.template_fails:
-        parts.append("its chat template fails essential cases")
-    return "; ".join(parts)
+    parts = (
+        (len(trials.broken), "{} broken, twice each, not scored"),
+        (
+            trials.lost,
+            "{} lost by the harness, or failed and not tried again: not scored",
+        ),
+        (trials.undecided, "{} undecided, not scored"),
+        (trials.refused, "{} scored with calls that the server refused"),
+        (trials.template_fails, "its chat template fails essential cases"),
+    )
+    return "; ".join(text.format(count) for count, text in parts if count)
 
 
 def _passes_text(passes: Passes | None) -> str:
@@ -545,20 +517,18 @@ def _passes_text(passes: Passes | None) -> str:
 def _together(result: Result) -> str:
     """Return the one figure of all cells, or nothing."""
     if isinstance(result, AgentComparison):
-        return pooled_text(result.pooled) if result.pooled else ""
+        return _pooled_text(result.pooled) if result.pooled else ""
     headline = result.headline
     if headline is None:
         return ""
     what = "session" if result.baseline.server else "cell"
     of = f"{headline.sessions} {what}{'s' if headline.sessions > 1 else ''}"
     level = 1 - result.sequential.alpha_per_look
-    return (
-        f"geometric mean of {of}: ratio {headline.ratio:.4f}"
-        f"{interval_text(headline.interval, level)}"
-    )
+    ratio = _ratio_text(headline.ratio, headline.interval, level)
+    return f"geometric mean of {of}: {ratio}"
 
 
-def pooled_text(pooled: Pooled) -> str:
+def _pooled_text(pooled: Pooled) -> str:
     before, after = pooled.baseline, pooled.candidate
     return (
         f"all {pooled.cells} cells: {before.passed}/{before.trials} → "
@@ -580,67 +550,50 @@ def _made_text(result: AgentComparison) -> str:
 
 def _table(result: Result) -> Table:
     if isinstance(result, AgentComparison):
-        return Table(
-            caption=f"Agent: {result.verdict}",
-            columns=(
-                *("Cell", "Verdict"),
-                *numbers("Baseline", "Candidate", "P(drop)", "P(rise)"),
-            ),
-            rows=tuple(map(_agent_row, result.cells)),
-        )
-    level = f"{100 * (1 - result.sequential.alpha_per_look):.3g} % interval"
-    columns: Sequence[Column | str] = (
-        *("Cell", "Verdict"),
-        *numbers("Ratio", level, "Detectable", "Would call", "Pairs"),
-    )
-    cells = result.judgement.cells
-    return Table(
-        caption=f"Speed: {result.verdict}",
-        columns=tuple(columns),
-        rows=tuple(_speed_row(cell, len(cells)) for cell in cells),
-    )
+        columns = numbers("Baseline", "Candidate", "P(drop)", "P(rise)")
+        rows = [*map(_agent_row, result.cells)]
+        kind = "Agent"
+    else:
+        level = f"{100 * (1 - result.sequential.alpha_per_look):.3g} % interval"
+        columns = numbers("Ratio", level, "Detectable", "Would call", "Pairs")
+        cells = result.judgement.cells
+        rows = [_speed_row(cell, len(cells)) for cell in cells]
+        kind = "Speed"
+    return Table(f"{kind}: {result.verdict}", ("Cell", "Verdict", *columns), rows)
 
 
-def _speed_row(cell: JudgedCell, cells: int) -> tuple[Cell | str, ...]:
+def _speed_row(cell: JudgedCell, cells: int) -> Row:
     comparison = cell.comparison
+    estimate = comparison.estimate
     losses = (
         comparison.smallest_detectable(cells=cells),
         comparison.smallest_effect(cells=cells),
     )
-    estimate = comparison.estimate
     return (
-        f"`{cell.id}`",
-        str(cell.verdict),
-        Cell(
-            value=estimate.ratio if estimate else None,
-            format="{:.4f}".format,
-            missing="–",
-        ),
+        *(f"`{cell.id}`", str(cell.verdict)),
+        number(estimate.ratio if estimate else None, "{:.4f}".format, missing="–"),
         _ends_text(comparison.interval, 4).strip() or "–",
-        *(
-            Cell(
-                value=loss,
-                format=lambda fraction: f"{100 * fraction:.2g} %",
-                missing="–",
-            )
-            for loss in losses
-        ),
-        Cell(value=len(comparison.used)),
+        *(number(loss, _percent, missing="–") for loss in losses),
+        count(len(comparison.used)),
     )
 
 
-def _agent_row(cell: AgentCellComparison) -> tuple[Cell | str, ...]:
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2g} %"
+
+
+def _agent_row(cell: AgentCellComparison) -> Row:
     comparison, passes = cell.comparison, cell.comparison.comparison
     return (
-        f"`{cell.id}`",
-        str(cell.verdict),
+        *(f"`{cell.id}`", str(cell.verdict)),
         _passes_text(comparison.baseline.passes),
         _passes_text(comparison.candidate.passes),
         *(
-            Cell(value=value, format="{:.3f}".format, missing="–")
-            for value in (
-                passes.drop_probability if passes else None,
-                passes.rise_probability if passes else None,
+            number(chance, "{:.3f}".format, missing="–")
+            for chance in (
+                (passes.drop_probability, passes.rise_probability)
+                if passes
+                else (None, None)
             )
         ),
     )
@@ -665,7 +618,6 @@ def _ends_text(interval: Interval | None, digits: int) -> str:
 def verdict_json(comparison: PairedComparison) -> str:
     """One object, unrounded. Only the value of `verdict` is one of the five verdicts."""
     estimate = comparison.estimate
-    cycle = comparison.per_cycle
     document: dict[str, object] = {
         "verdict": comparison.verdict.value,
         "exit_code": comparison.verdict.exit_code,
@@ -683,31 +635,43 @@ def verdict_json(comparison: PairedComparison) -> str:
         "sd_log": estimate and estimate.sd_log,
         "pairs": len(comparison.used),
         "pairs_used": list(comparison.used),
-        "pairs_left_out": [
-            {"pair": pair.pair, "reason": pair.reason} for pair in comparison.left_out
-        ],
-        "per_cycle": cycle and _cycle_document(cycle, comparison.rule.alpha),
-        "notes": list(comparison.notes),
+        **_end_of_document(comparison),
     }
     return json.dumps(document, indent=2, allow_nan=False)
 
 
 def verdict_text(comparison: PairedComparison) -> str:
     """The verdict and its ratio first, then the reasons to doubt it."""
-    lines = [_verdict_line(comparison)]
-    if comparison.interval and (detectable := detectable_text(comparison)):
+    first = str(comparison.verdict)
+    if comparison.estimate:
+        ratio = _ratio_text(
+            comparison.estimate.ratio, comparison.interval, comparison.level
+        )
+        direction = "higher" if comparison.unit.higher_is_better else "lower"
+        first += (
+            f"  speed {ratio}, {_pairs_text(comparison)} of {comparison.unit} "
+            f"({direction} is better)"
+        )
+    lines = [first]
+    if comparison.interval and (detectable := _detectable_text(comparison)):
         half = 100 * comparison.interval.half_width
         lines.append(f"half width {half:.2g} %; {detectable}")
-    if comparison.per_cycle:
-        lines.append(f"per clock cycle: ratio {comparison.per_cycle.ratio:.4f}")
-    lines += [
-        f"pair {pair.pair} left out: {pair.reason}" for pair in comparison.left_out
-    ]
+    lines += _per_cycle_text(comparison)
+    lines += _left_out_texts(comparison)
     lines += [f"note: {note}" for note in comparison.notes]
     return "\n  ".join(lines) + "\n"
 
 
-def detectable_text(comparison: PairedComparison, *, cells: int = 1) -> str:
+def _left_out_texts(comparison: PairedComparison) -> list[str]:
+    return [f"pair {pair.pair} left out: {pair.reason}" for pair in comparison.left_out]
+
+
+def _per_cycle_text(comparison: PairedComparison) -> list[str]:
+    cycle = comparison.per_cycle
+    return [f"per clock cycle: ratio {cycle.ratio:.4f}"] if cycle else []
+
+
+def _detectable_text(comparison: PairedComparison, *, cells: int = 1) -> str:
     """Say what loss these pairs could have detected; empty where that is not known."""
     detectable = comparison.smallest_detectable(cells=cells)
     effect = comparison.smallest_effect(cells=cells)
@@ -720,24 +684,12 @@ def detectable_text(comparison: PairedComparison, *, cells: int = 1) -> str:
     )
 
 
-def interval_text(interval: Interval | None, level: float) -> str:
-    """Write ` [0.9417, 0.9583] at 95 %`, or nothing."""
-    if interval is None:
-        return ""
-    return f"{_ends_text(interval, 4)} at {100 * level:.3g} %"
+def _ratio_text(ratio: float, interval: Interval | None, level: float) -> str:
+    """`ratio 0.9500 [0.9417, 0.9583] at 95 %`."""
+    ends = f"{_ends_text(interval, 4)} at {100 * level:.3g} %" if interval else ""
+    return f"ratio {ratio:.4f}{ends}"
 
 
-def pairs_text(comparison: PairedComparison) -> str:
-    count = len(comparison.used)
-    return f"{count} pair{'' if count == 1 else 's'}"
-
-
-def _verdict_line(comparison: PairedComparison) -> str:
-    if comparison.estimate is None:
-        return str(comparison.verdict)
-    direction = "higher" if comparison.unit.higher_is_better else "lower"
-    ends = interval_text(comparison.interval, comparison.level)
-    return (
-        f"{comparison.verdict}  speed ratio {comparison.estimate.ratio:.4f}{ends}, "
-        f"{pairs_text(comparison)} of {comparison.unit} ({direction} is better)"
-    )
+def _pairs_text(comparison: PairedComparison) -> str:
+    number_of_pairs = len(comparison.used)
+    return f"{number_of_pairs} pair{'' if number_of_pairs == 1 else 's'}"

@@ -14,6 +14,7 @@ from llamatrix.config.matrix import Backend
 from llamatrix.measure.energy import Energy, energy_of_all
 from llamatrix.proxy.call import CallKind
 from llamatrix.proxy.totals import Totals
+from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.quantity import Quantity
 from llamatrix.report.formats import number_text, seconds_text, size_text, tenths, whole
@@ -230,7 +231,7 @@ TIMES = (
 """What a trial's time was spent on, and how much was generated in it."""
 
 
-def on_a_card(record: TrialRecord) -> bool:
+def on_a_card(record: SpeedRecord | TrialRecord) -> bool:
     return record.build.backend == Backend.CUDA and bool(record.host.gpus)
 
 

@@ -1,17 +1,19 @@
 """The conditions of our records in the words of reference sets."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from llamatrix.config.matrix import Backend
+import msgspec
+
+from llamatrix.agents import NAMES
 from llamatrix.engines.outcome import Done
-from llamatrix.nvml import Gpu as Card
-from llamatrix.provision.weights.provide import WeightsFacts
 from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.conditions import Conditions, merge_conditions
 from llamatrix.reference.gpu import Gpu, gpu_key
+from llamatrix.report.metrics import on_a_card, served_argv
 
+CORRECTNESS = "the task's checks"
 NO_GPU = "none"
 """The `gpu` of a CPU build, so that it is never taken for a card that nobody named."""
 _ALL_LAYERS = 99
@@ -19,7 +21,8 @@ _ALL_LAYERS = 99
 
 def conditions_of(record: SpeedRecord, gpus: Mapping[str, Gpu]) -> Conditions:
     """All that a record says of how it was measured; `gpus` are those of `gpus.toml`."""
-    argv = record.process.argv
+    argv, outcome = record.process.argv, record.outcome
+    flags = argv[3:] if argv[1:2] == ("-m",) else argv[1:]
     conditions = Conditions(
         program="llama-bench",
         prompt_tokens=record.test.n_prompt or None,
@@ -32,31 +35,76 @@ def conditions_of(record: SpeedRecord, gpus: Mapping[str, Gpu]) -> Conditions:
         flash_attn={"1": True, "0": False}.get(after(argv, "-fa") or ""),
         batch_size=number_after(argv, "-b"),
         ubatch_size=number_after(argv, "-ub"),
-        offload=(offload_text(number_after(argv, "-ngl")) if _cards(record) else None),
-        flags=" ".join(_without_file(argv)),
-        repetitions=_repetitions(record),
+        offload=_offload_text(number_after(argv, "-ngl"))
+        if on_a_card(record)
+        else None,
+        flags=" ".join(flags),
+        repetitions=outcome.result.repetitions if isinstance(outcome, Done) else None,
     )
-    return merge_conditions(common_conditions(record, gpus), conditions)
+    return merge_conditions(_common_conditions(record, gpus), conditions)
 
 
-def common_conditions(
+def trial_conditions(record: TrialRecord, gpus: Mapping[str, Gpu]) -> Conditions:
+    """All that a trial's record says of how it was measured, its task apart."""
+    argv, served = served_argv(record), record.served
+    offload = None
+    if on_a_card(record):
+        offload = _offload_text(number_after(argv, "--n-gpu-layers"))
+        if served and served.spilled:
+            offload = "not full"
+    template = served.template if served else None
+    wishes = msgspec.json.decode(
+        after(argv, "--chat-template-kwargs") or "{}", type=dict[str, object]
+    )
+    thinking = wishes.get("enable_thinking")
+    conditions = Conditions(
+        program="llama-server",
+        streams=1,
+        speculative=False,
+        cache_type_k=after(argv, "--cache-type-k"),
+        cache_type_v=after(argv, "--cache-type-v"),
+        flash_attn={"on": True, "off": False}.get(after(argv, "--flash-attn") or ""),
+        batch_size=number_after(argv, "--batch-size"),
+        ubatch_size=number_after(argv, "--ubatch-size"),
+        ctx_size=record.cell.context_tokens,
+        offload=offload,
+        flags=" ".join(argv[1:]),
+        slots=number_after(argv, "--parallel"),
+        client=f"{NAMES[record.agent_kind]} {record.agent_version} with Context7 "
+        f"{record.context7}",
+        chat_template=template.template if template else None,
+        correctness=CORRECTNESS,
+        context_shift=_switch(argv, "--context-shift", "--no-context-shift"),
+        thinking=thinking if isinstance(thinking, bool) else None,
+        temp=_fraction_after(argv, "--temp"),
+        top_k=number_after(argv, "--top-k"),
+        top_p=_fraction_after(argv, "--top-p"),
+        min_p=_fraction_after(argv, "--min-p"),
+    )
+    return merge_conditions(_common_conditions(record, gpus), conditions)
+
+
+def _common_conditions(
     record: SpeedRecord | TrialRecord, gpus: Mapping[str, Gpu]
 ) -> Conditions:
     """Machine, engine and weights, whatever was measured with them."""
-    cards = _cards(record)
+    cards = record.host.gpus if on_a_card(record) else ()
     card = cards[0] if cards else None
-    weights = _weights(record)
+    measured = record if isinstance(record, SpeedRecord) else record.served
+    weights = measured.weights if measured else None
     real = weights is None or not weights.kind.synthetic
+    build = record.build
+    number = f" (b{build.build_number})" if build.build_number else ""
     return Conditions(
         gpu=gpu_key(card.name, gpus) if card else NO_GPU,
         gpu_count=len(cards) or None,
         engine="llama.cpp",
         quant=record.cell.quant if real else None,
         weights=weights.kind.value if weights else None,
-        engine_version=_engine_version(record),
+        engine_version=f"{build.commit[:9]}{number}",
         build_flags=" ".join(
             f"-D{key}={value}"
-            for key, value in record.build.cmake.items()
+            for key, value in build.cmake.items()
             if key.startswith("GGML_")
         ),
         file=weights.file if weights else None,
@@ -69,25 +117,9 @@ def common_conditions(
     )
 
 
-def _weights(record: SpeedRecord | TrialRecord) -> WeightsFacts | None:
-    """None where no server was started."""
-    if isinstance(record, SpeedRecord):
-        return record.weights
-    return record.served.weights if record.served else None
-
-
-def _cards(record: SpeedRecord | TrialRecord) -> tuple[Card, ...]:
-    return record.host.gpus if record.build.backend == Backend.CUDA else ()
-
-
 def after(argv: tuple[str, ...], flag: str) -> str | None:
     values = (value for key, value in itertools.pairwise(argv) if key == flag)
     return next(values, None)
-
-
-def _without_file(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """The flags alone; `file` says what was measured."""
-    return argv[3:] if argv[1:2] == ("-m",) else argv[1:]
 
 
 def number_after(argv: tuple[str, ...], flag: str) -> int | None:
@@ -95,19 +127,17 @@ def number_after(argv: tuple[str, ...], flag: str) -> int | None:
     return int(value) if value else None
 
 
-def offload_text(layers: int | None) -> str:
+def _fraction_after(argv: tuple[str, ...], flag: str) -> float | None:
+    value = after(argv, flag)
+    return float(value) if value else None
+
+
+def _switch(argv: Sequence[str], on: str, off: str) -> bool | None:
+    return True if on in argv else False if off in argv else None
+
+
+def _offload_text(layers: int | None) -> str:
     """llama.cpp's programs put every layer on the GPU unless told otherwise."""
     if layers is None or not 0 <= layers < _ALL_LAYERS:
         return "full"
     return f"{layers} layers on the GPU"
-
-
-def _engine_version(record: SpeedRecord | TrialRecord) -> str:
-    number = record.build.build_number
-    return record.build.commit[:9] + (f" (b{number})" if number else "")
-
-
-def _repetitions(record: SpeedRecord) -> int | None:
-    if not isinstance(record.outcome, Done):
-        return None
-    return record.outcome.result.repetitions

@@ -1,6 +1,7 @@
 """The physical limit of each of our speeds, and the fraction of it reached."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
@@ -35,60 +36,52 @@ def our_rooflines(
     A GPU's limits come of its data sheet, a CPU's of the `bandwidth` measured on it.
     """
     return tuple(
-        _one(group, model, test, gpus, bandwidth)
+        _roofline(group, model, test, gpus, bandwidth)
         for model in our_models(group)
         for test, result in model.results.items()
         if result.mean is not None
     )
 
 
-def _one(
+def _roofline(
     group: Group,
     model: OurModel,
     test: SpeedTest,
     gpus: Mapping[str, Gpu],
     bandwidth: Bandwidth | None,
 ) -> Roofline | NoRoofline:
-    name = f"{model.key}/{test.name}"
+    name, result = f"{model.key}/{test.name}", model.results[test]
     if group.weights is WeightsKind.TINY:
         reason = "tiny weights stay in the cache: memory is no limit"
         return NoRoofline(claim=name, reason=reason)
-    conditions = conditions_of(group.records_of(model.name, test)[0], gpus)
-    result = model.results[test]
+    conditions = conditions_of(result.records[0], gpus)
     if conditions.gpu == NO_GPU:
         return _on_cpu(name, model.key, result, conditions, bandwidth)
     if conditions.gpu not in gpus:
         return NoRoofline(claim=name, reason=f"{conditions.gpu}: not in gpus.toml")
-    claims = tuple(_claims(name, model.key, result, conditions))
-    return roofline(ClaimIndex(claims=claims, gpus=gpus), claims[0])
-
-
-def _claims(
-    name: str, model: str, result: Result, conditions: Conditions
-) -> Iterator[Claim]:
-    """Ours in the form of published ones: the speed, and the size of its file."""
-    prefill = conditions.prompt_tokens is not None
-    quantity = Quantity.PREFILL_RATE if prefill else Quantity.GENERATION_RATE
-    size_gib = (result.rows[0].model_bytes or 0) / 2**30
-    for id_, what, unit, value in (
-        (name, quantity, Unit.TOKENS_PER_SECOND, result.mean or 0.0),
-        (f"{model}/size", Quantity.MODEL_SIZE, Unit.GIB, size_gib),
-    ):
-        yield Claim(
-            id=id_,
-            model=model,
-            proxy_for=None,
-            table="ours",
-            column=id_,
-            quantity=what,
-            unit=unit,
-            value=value,
-            step=_STEP,
-            rounding=Rounding.NEAREST,
-            statistic=Statistic.MEAN,
-            conditions=conditions,
-            grade=Grade.A,
-        )
+    speed = Claim(
+        id=name,
+        model=model.key,
+        proxy_for=None,
+        table="ours",
+        column=test.name,
+        quantity=(Quantity.PREFILL_RATE if test.n_prompt else Quantity.GENERATION_RATE),
+        unit=Unit.TOKENS_PER_SECOND,
+        value=result.mean or 0.0,
+        step=_STEP,
+        rounding=Rounding.NEAREST,
+        statistic=Statistic.MEAN,
+        conditions=conditions,
+        grade=Grade.A,
+    )
+    size = replace(
+        speed,
+        id=f"{model.key}/size",
+        quantity=Quantity.MODEL_SIZE,
+        unit=Unit.GIB,
+        value=(result.rows[0].model_bytes or 0) / 2**30,
+    )
+    return roofline(ClaimIndex(claims=(speed, size), gpus=gpus), speed)
 
 
 def _on_cpu(

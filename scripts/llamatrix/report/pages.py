@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llamatrix import __version__
-from llamatrix.errors import ReportError
 from llamatrix.records.context_record import ContextRecord
 from llamatrix.records.judge_record import JudgeRecord
 from llamatrix.records.speed_record import SpeedRecord
@@ -15,7 +14,7 @@ from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.roofline import NoRoofline, Roofline, rooflines
 from llamatrix.reference.verdict import ComparisonVerdict
 from llamatrix.report.files import DATABASE, rows_by_name, texts_of
-from llamatrix.report.formats import hundredths, speed_text, whole
+from llamatrix.report.formats import hundredths, whole
 from llamatrix.report.inputs import (
     NO_TRIALS,
     Published,
@@ -28,13 +27,13 @@ from llamatrix.report.metrics import GENERATION
 from llamatrix.report.our_rooflines import our_rooflines
 from llamatrix.report.plots import Palette
 from llamatrix.report.render.html import Card, Page, Section, render
-from llamatrix.report.render.markdown import markdown
+from llamatrix.report.render.markdown import markdown, write_page
 from llamatrix.report.render.sqlite import write_sqlite
 from llamatrix.report.sections import (
     BADGES,
     context_section,
     group_id,
-    scatter_figure,
+    ranking_section,
     served_sections,
     set_id,
     set_section,
@@ -47,6 +46,7 @@ from llamatrix.report.set_comparison import (
     compare_group,
     compare_trial_group,
     our_speed,
+    published_roofline_table,
     roofline_table,
 )
 from llamatrix.report.speed import Group
@@ -57,19 +57,12 @@ from llamatrix.report.table import (
     Row,
     Table,
     count,
-    number,
     numbers,
 )
 from llamatrix.report.trials import TrialGroup
 from llamatrix.report.views.answers import answers
 from llamatrix.report.views.bisect import Bisection, bisect_page, search_section
-from llamatrix.report.views.choose import (
-    RULE,
-    Choices,
-    choice_tables,
-    choices,
-    question_of_records,
-)
+from llamatrix.report.views.choose import Choices, choices, question_of_records
 from llamatrix.report.views.drafts import draft_groups
 from llamatrix.report.views.regressions import (
     History,
@@ -87,7 +80,6 @@ from llamatrix.report.views.trials import (
 )
 from llamatrix.units import context_text
 
-_Limits = tuple[Roofline | NoRoofline, ...]
 _SPEED_FILES = (
     ("All samples as CSV", "speed.csv"),
     ("as JSON", "speed.json"),
@@ -167,15 +159,6 @@ def write_pages(inputs: PageInputs, reports: Path) -> list[Path]:
     return [*written, write_sqlite(reports / DATABASE, rows)]
 
 
-def write_page(path: Path, text: str) -> Path:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
-    return path
-
-
 def damaged_text(lines: Sequence[DamagedLine]) -> str:
     """Return the lines as a Markdown table, with a line break before; empty for none."""
     caption = f"{_DAMAGED} (their results are missing from every table)"
@@ -183,14 +166,11 @@ def damaged_text(lines: Sequence[DamagedLine]) -> str:
 
 
 def _damaged(lines: Sequence[DamagedLine], caption: str) -> Table:
-    return Table(
-        caption=caption,
-        columns=("File", *numbers("Line"), Column("Reason", wide=True)),
-        rows=tuple(
-            (Cell(value=line.file, href=line.file), count(line.number), line.reason)
-            for line in lines
-        ),
-    )
+    rows = [
+        (Cell(value=line.file, href=line.file), count(line.number), line.reason)
+        for line in lines
+    ]
+    return Table(caption, ("File", *numbers("Line"), Column("Reason", wide=True)), rows)
 
 
 def _digests(inputs: PageInputs) -> Callable[[Reference], str]:
@@ -224,13 +204,8 @@ class _Evidence:
 
     @property
     def cards(self) -> tuple[Card, ...]:
-        return answers(
-            self.found,
-            self.compared,
-            self.pins,
-            self.sets,
-            sets_href=f"#{set_id(self.sets[0])}" if self.sets else "",
-        )
+        href = f"#{set_id(self.sets[0])}" if self.sets else ""
+        return answers(self.found, self.compared, self.pins, self.sets, sets_href=href)
 
 
 def cards_of(inputs: PageInputs) -> tuple[Card, ...]:
@@ -241,23 +216,14 @@ def cards_of(inputs: PageInputs) -> tuple[Card, ...]:
 def _evidence(inputs: PageInputs) -> _Evidence:
     groups, trials, sets = inputs.groups, inputs.trials, inputs.sets
     gpus = dict(load_gpus())
-    compared_sets = [
+    compared = [
         *(
-            compared
+            [compare_group(one, group, inputs.index, gpus) for one in sets]
             for group in groups
-            for compared in _worth_showing(
-                [compare_group(each, group, inputs.index, gpus) for each in sets]
-            )
         ),
         *(
-            compared
+            [compare_trial_group(one, group, inputs.trial_index, gpus) for one in sets]
             for group in trials
-            for compared in _worth_showing(
-                [
-                    compare_trial_group(each, group, inputs.trial_index, gpus)
-                    for each in sets
-                ]
-            )
         ),
     ]
     contexts, names = inputs.contexts.records, inputs.names
@@ -273,7 +239,7 @@ def _evidence(inputs: PageInputs) -> _Evidence:
         found=found,
         compared=regressions(inputs.runs, names),
         pins=histories(groups, inputs.runs, names),
-        sets=compared_sets,
+        sets=[shown for of_group in compared for shown in _worth_showing(of_group)],
     )
 
 
@@ -282,72 +248,10 @@ def _html_page(inputs: PageInputs, reports: Path) -> Page:
 
     It answers three questions, ranks the models, and folds all evidence below.
     """
-    groups, trials, sets = inputs.groups, inputs.trials, inputs.sets
-    gpus = dict(load_gpus())
-    limits = {
-        group_id(group): our_rooflines(
-            group, gpus, read_bandwidth(reports, group.host_slug)
-        )
-        for group in groups
-    }
     evidence = _evidence(inputs)
-    compared_sets, compared, pins = evidence.sets, evidence.compared, evidence.pins
-    shown = {each.published.name for each in compared_sets}
-    contexts = inputs.contexts.records
-    palette = Palette(models=inputs.names)
-    slugs = {
-        *(group.host_slug for group in groups),
-        *(group.setup.host_slug for group in trials),
-    }
-
-    def host(slug: str) -> str:
-        return f", {slug}" if len(slugs) > 1 else ""
-
-    sections = (
-        *_damaged_sections(inputs.damaged),
-        _ranking(evidence.found, palette),
-        *_summary(groups, trials, compared_sets),
-        *(
-            (slower_section(compared, pins, palette=palette),)
-            if compared or pins
-            else ()
-        ),
-        *map(search_section, inputs.searches),
-        *(
-            set_section(
-                each,
-                ()
-                if isinstance(each.group, TrialGroup)
-                else limits[group_id(each.group)],
-                host=host(each.result.host),
-                palette=palette,
-            )
-            for each in compared_sets
-        ),
-        *((context_section(inputs.contexts, palette=palette),) if contexts else ()),
-        *(
-            speed_section(
-                group, inputs.index, gpus, host=host(group.host_slug), palette=palette
-            )
-            for group in groups
-        ),
-        *served_sections(inputs.served, current=inputs.current, host=host),
-        *(
-            trial_section(
-                group,
-                inputs.trial_index,
-                host=host(group.setup.host_slug),
-                palette=palette,
-            )
-            for group in trials
-        ),
-        *_limits_section(
-            groups,
-            limits,
-            [published for published in sets if published.name in shown],
-        ),
-    )
+    sections = tuple(_sections(inputs, evidence, reports))
     used = {badge for section in sections for badge in section.badges}
+    groups, trials = inputs.groups, inputs.trials
     return Page(
         title="llamatrix: measured here, beside what was published",
         about=(
@@ -362,58 +266,96 @@ def _html_page(inputs: PageInputs, reports: Path) -> Page:
             *(_AGENT_FILES if trials else ()),
             *((("everything as SQLite", DATABASE),) if groups or trials else ()),
         ),
-        bibtex=_bibtex(each for each in sets if each.name in shown),
+        bibtex=_bibtex(_shown_sets(inputs, evidence)),
     )
 
 
-def _damaged_sections(damaged: Sequence[DamagedLine]) -> tuple[Section, ...]:
-    if not damaged:
-        return ()
-    section = Section(
-        id="damaged",
-        title=_DAMAGED,
-        open=True,
-        warning="What these lines held is missing from every table.",
-        folded=(_damaged(damaged, f"{_DAMAGED} ({len(damaged)})"),),
-    )
-    return (section,)
+def _shown_sets(inputs: PageInputs, evidence: _Evidence) -> list[Published]:
+    names = {compared.published.name for compared in evidence.sets}
+    return [published for published in inputs.sets if published.name in names]
 
 
-def _ranking(found: Choices, palette: Palette) -> Section:
-    ranking, sources = choice_tables(found)
-    return Section(
-        id="ranking",
-        title="Which model?",
-        open=True,
-        figures=scatter_figure(found, palette),
-        figures_last=True,
-        tables=tuple(table for table in (ranking, sources) if table.rows),
-        notes=(f"{RULE} `invoke choose` asks for another card or context.",),
-    )
+def _sections(
+    inputs: PageInputs, evidence: _Evidence, reports: Path
+) -> Iterator[Section]:
+    groups, trials, gpus = inputs.groups, inputs.trials, dict(load_gpus())
+    palette = Palette(models=inputs.names)
+    limits = {
+        group_id(group): our_rooflines(
+            group, gpus, read_bandwidth(reports, group.host_slug)
+        )
+        for group in groups
+    }
+    slugs = {group.host_slug for group in groups}
+    slugs |= {group.host_slug for group in trials}
+
+    def host(slug: str) -> str:
+        return f", {slug}" if len(slugs) > 1 else ""
+
+    if damaged := inputs.damaged:
+        yield Section(
+            id="damaged",
+            title=_DAMAGED,
+            open=True,
+            warning="What these lines held is missing from every table.",
+            folded=(_damaged(damaged, f"{_DAMAGED} ({len(damaged)})"),),
+        )
+    yield ranking_section(evidence.found, palette)
+    yield from _summary(groups, trials, evidence.sets)
+    if evidence.compared or evidence.pins:
+        yield slower_section(evidence.compared, evidence.pins, palette=palette)
+    yield from map(search_section, inputs.searches)
+    for compared in evidence.sets:
+        yield set_section(
+            compared,
+            limits.get(group_id(compared.group), ()),
+            host=host(compared.result.host),
+            palette=palette,
+        )
+    if inputs.contexts.records:
+        yield context_section(inputs.contexts, palette=palette)
+    for group in groups:
+        slug = host(group.host_slug)
+        yield speed_section(group, inputs.index, gpus, host=slug, palette=palette)
+    yield from served_sections(inputs.served, current=inputs.current, host=host)
+    for trial in trials:
+        slug = host(trial.host_slug)
+        yield trial_section(trial, inputs.trial_index, host=slug, palette=palette)
+    tables = [
+        *(_our_limits(group, limits[group_id(group)]) for group in groups),
+        *map(_published_limits, _shown_sets(inputs, evidence)),
+    ]
+    if shown := tuple(table for table in tables if table.rows):
+        title = "Roofline: what the hardware allows"
+        yield Section(id="limits", title=title, tables=shown)
 
 
 def _bibtex(sets: Iterable[Published]) -> str:
-    ours = {
-        "title": "{llamatrix}",
-        "author": "{the llamatrix authors}",
-        "version": __version__,
+    entries = {
+        "@software{llamatrix": {
+            "title": "{llamatrix}",
+            "author": "{the llamatrix authors}",
+            "version": __version__,
+        }
     }
-    entries = [_entry("@software{llamatrix", ours)]
     for published in sets:
         source = published.whole.source
-        cited = {
+        entries[f"@misc{{{published.name}"] = {
             "title": source.title,
             "author": source.author,
             "year": (source.date or "")[:4],
             "howpublished": source.where,
         }
-        entries.append(_entry(f"@misc{{{published.name}", cited))
-    return "\n\n".join(entries)
-
-
-def _entry(head: str, fields: Mapping[str, str]) -> str:
-    lines = (f"  {name} = {{{text}}}," for name, text in fields.items() if text)
-    return "\n".join((f"{head},", *lines, "}"))
+    return "\n\n".join(
+        "\n".join(
+            [
+                f"{head},",
+                *(f"  {name} = {{{text}}}," for name, text in fields.items() if text),
+                "}",
+            ]
+        )
+        for head, fields in entries.items()
+    )
 
 
 def _worth_showing(comparisons: Sequence[SetComparison]) -> list[SetComparison]:
@@ -428,50 +370,45 @@ def _worth_showing(comparisons: Sequence[SetComparison]) -> list[SetComparison]:
     if decided:
         return decided
 
-    def order(compared: SetComparison) -> tuple[str, int]:
-        return compared.published.whole.source.grade, -len(compared.result.measured)
-
-    return sorted(measured, key=order)[:1]
+    measured.sort(
+        key=lambda each: (each.published.whole.source.grade, -len(each.result.measured))
+    )
+    return measured[:1]
 
 
 def _summary(
     groups: Sequence[Group],
     trials: Sequence[TrialGroup],
     compared_sets: Sequence[SetComparison],
-) -> tuple[Section, ...]:
+) -> Iterator[Section]:
     speeds = Table(
-        caption="Speed (tokens/s)",
-        columns=(
+        "Speed (tokens/s)",
+        (
             "Model",
             *numbers("Generation", "Prefill, shortest", "Prefill, longest"),
             *("Sweep", "Pin / build", "Weights", "Host class"),
         ),
-        rows=tuple(row for group in groups for row in _summary_rows(group)),
+        [row for group in groups for row in _summary_rows(group)],
     )
     agents = Table(
-        caption="Agent",
-        columns=(
+        "Agent",
+        (
             "Model",
             *numbers("Passed", "95 % interval (Wilson)"),
             "Correct on turn",
             *numbers("Generation, tokens/s", "Trials"),
             *("Prompt", Column("Setup", wide=True), "Speaks", "Host class"),
         ),
-        rows=tuple(row for group in trials for row in _trial_summary_rows(group)),
+        [row for group in trials for row in _trial_summary_rows(group)],
     )
-    section = Section(
-        id="summary",
-        title="Everything measured here",
-        facts=tuple(
-            (
-                f"{compared.published.name} × {compared.group.title}",
-                compared.result.summary,
-            )
-            for compared in compared_sets
-        ),
-        tables=tuple(table for table in (speeds, agents) if table.rows),
+    facts = tuple(
+        (f"{one.published.name} × {one.group.title}", one.result.summary)
+        for one in compared_sets
     )
-    return (section,) if section.tables else ()
+    shown = tuple(table for table in (speeds, agents) if table.rows)
+    title = "Everything measured here"
+    if shown:
+        yield Section(id="summary", title=title, facts=facts, tables=shown)
 
 
 def _summary_rows(group: Group) -> Iterator[Row]:
@@ -512,29 +449,19 @@ def _trial_summary_rows(group: TrialGroup) -> Iterator[Row]:
         )
 
 
-def _limits_section(
-    groups: Sequence[Group],
-    limits: Mapping[str, _Limits],
-    sets: Sequence[Published],
-) -> tuple[Section, ...]:
-    tables = []
-    for group in groups:
-        records = {
-            f"{cell.model_key}/{test.name}": group.records_of(cell.model_name, test)
-            for cell, test in ((record.cell, record.test) for record in group.records)
-        }
-        speeds = [
-            (limit, our_speed(limit, records[limit.claim]))
-            for limit in limits[group_id(group)]
-        ]
-        tables.append(roofline_table(f"Ours: {group.title}", speeds))
-    for published in sets:
-        claims = published.by_id
-        speeds = [
-            (roofline, number(claims[roofline.claim].value, speed_text, "tokens/s"))
-            for roofline in rooflines(published.whole, published.gpus)
-        ]
-        tables.append(roofline_table(f"Published: {published.name}", speeds))
-    shown = tuple(table for table in tables if table.rows)
-    title = "Roofline: what the hardware allows"
-    return (Section(id="limits", title=title, tables=shown),) if shown else ()
+def _our_limits(group: Group, limits: Sequence[Roofline | NoRoofline]) -> Table:
+    records = {
+        f"{cell.model_key}/{test.name}": group.records_of(cell.model_name, test)
+        for cell, test in ((record.cell, record.test) for record in group.records)
+    }
+    speeds = [(limit, our_speed(limit, records[limit.claim])) for limit in limits]
+    return roofline_table(f"Ours: {group.title}", speeds)
+
+
+def _published_limits(published: Published) -> Table:
+    return published_roofline_table(
+        rooflines(published.whole, published.gpus),
+        published.claims,
+        caption=f"Published: {published.name}",
+        unit="tokens/s",
+    )

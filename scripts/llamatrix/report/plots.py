@@ -4,11 +4,13 @@ import html
 import io
 import math
 import re
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
+from llamatrix.reference.verdict import Comparison, ComparisonVerdict
+from llamatrix.report.formats import share_text
 from llamatrix.report.render.html import Figure
 from llamatrix.stats.pass_rates import TurnCurve
 from llamatrix.units import context_text
@@ -125,6 +127,11 @@ _LABEL_APART = 0.075
 _NAME_POINTS = 13
 _FEW = 10
 """Up to here the ticks of an axis can need decimals."""
+_UNDECIDED_BAND = (0.9, 1.1)
+PARTS = ("prefill", "generation", "tools and agent", "judging")
+_BAND_ALPHA = 0.12
+_APART = 0.04
+"""Between the marks of two models on one turn, so that none hides another."""
 
 
 class _Hover:
@@ -141,70 +148,35 @@ class _Hover:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Words:
-    """A plot in words; title and description are for those who cannot see it."""
+    """The id of a plot, its title for those who cannot see it, and its caption."""
 
     id: str
     title: str
-    description: str
     caption: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RatioMark:
-    label: str
-    ratio: float
-    interval: tuple[float, float] | None
-    band: tuple[float, float]
-    decided: bool
-    """Whether the comparison has a verdict; else the mark is hollow."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LimitMark:
-    row: str
-    fraction: float
-    ours: bool
 
 
 Points = Mapping[int, tuple[float, ...]]
 """By size: one value for each process."""
+_Ends = list[tuple[float, float, str, int]]
+"""Of each line: where it ends, its name and its style."""
 
 
-def prefill_plot(
-    series: Mapping[str, Points], words: Words, palette: Palette
-) -> Figure:
-    """Tokens per second over prompt size: every process a mark, a line through means."""
-    return _size_plot(series, words, palette, label="prompt size, tokens", log=True)
-
-
-def depth_plot(series: Mapping[str, Points], words: Words, palette: Palette) -> Figure:
-    """Tokens per second over the tokens before the test."""
-    return _size_plot(series, words, palette, label="depth, tokens", log=False)
-
-
-def context_plot(
-    series: Mapping[str, Points], words: Words, palette: Palette
-) -> Figure:
-    """Generation over the tokens in the context, up to the largest that fits."""
-    return _size_plot(series, words, palette, label="tokens in the context", log=True)
-
-
-def _size_plot(
+def size_plot(
     series: Mapping[str, Points],
     words: Words,
     palette: Palette,
     *,
     label: str,
-    log: bool,
+    log: bool = True,
 ) -> Figure:
+    """Tokens per second over sizes: every process a mark, a line through means."""
+
     def draw(axes: "Axes", hover: _Hover) -> None:
         sizes = sorted({size for points in series.values() for size in points})
-        ends: list[tuple[float, float, str, int]] = []
+        ends: _Ends = []
         for name, points in series.items():
             style = palette.style(name)
-            means = {
-                size: sum(points[size]) / len(points[size]) for size in sorted(points)
-            }
+            means = {size: fmean(points[size]) for size in sorted(points)}
             axes.plot([*means], [*means.values()], _DASHES[style], color=SERIES[style])
             for size, mean in means.items():
                 axes.plot(
@@ -225,13 +197,25 @@ def _size_plot(
         shown = _spread_out(sizes, log=log)
         axes.set_xticks(shown, [context_text(size) for size in shown])
         axes.minorticks_off()
-        _value_axis(axes, [mean for _, mean, _, _ in ends], series)
+        _value_axis(axes, series)
         axes.set_xlabel(label)
         axes.set_ylabel("tokens/s")
         axes.grid(visible=True, axis="y")
         _label_ends(axes, ends)
 
-    return _drawn(draw, words, height_in=3.3)
+    means = {
+        name: ", ".join(
+            f"{fmean(points[size]):,.0f} at {context_text(size)}"
+            for size in sorted(points)
+        )
+        for name, points in series.items()
+    }
+    described = f"In tokens per second. {_labelled(means)}."
+    return _drawn(draw, words, described, height_in=3.3)
+
+
+def _labelled(texts: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {text}" for name, text in texts.items())
 
 
 def _spread_out(sizes: Sequence[int], *, log: bool) -> list[int]:
@@ -245,9 +229,7 @@ def _spread_out(sizes: Sequence[int], *, log: bool) -> list[int]:
     return shown[::-1]
 
 
-def _value_axis(
-    axes: "Axes", means: Sequence[float], series: Mapping[str, Points]
-) -> None:
+def _value_axis(axes: "Axes", series: Mapping[str, Points]) -> None:
     """Begin at 0 with room above, or take logarithms where values span decades."""
     values = [
         value
@@ -260,11 +242,11 @@ def _value_axis(
         axes.set_ylim(min(values) / _ROOM, max(values) * _ROOM)
         _decimal_ticks(axes, along="y")
     else:
-        axes.set_ylim(0, max([*values, *means]) * _HEADROOM)
+        axes.set_ylim(0, max(values) * _HEADROOM)
         _thousands(axes, "y")
 
 
-def _label_ends(axes: "Axes", ends: Sequence[tuple[float, float, str, int]]) -> None:
+def _label_ends(axes: "Axes", ends: _Ends) -> None:
     """Write each name at the end of its line, pushed apart where two would touch."""
     low, high = axes.get_ylim()
     logarithmic = axes.get_yscale() == "log"
@@ -294,10 +276,10 @@ def generation_plot(
     series: Mapping[str, tuple[float, ...]], words: Words, palette: Palette
 ) -> Figure:
     """A bar for each model's mean, and every process on it."""
+    means = {name: fmean(values) for name, values in series.items()}
 
     def draw(axes: "Axes", hover: _Hover) -> None:
-        for row, (name, values) in enumerate(series.items()):
-            mean = sum(values) / len(values)
+        for row, (name, mean) in enumerate(means.items()):
             axes.barh(
                 row,
                 mean,
@@ -306,6 +288,7 @@ def generation_plot(
                 alpha=0.45,
                 gid=hover(f"{name}: {_text(mean)} tokens/s"),
             )
+            values = series[name]
             axes.plot(values, [row] * len(values), "|", color=TEXT, markersize=12)
             axes.annotate(
                 f"{name}: {_text(mean)}",
@@ -317,59 +300,57 @@ def generation_plot(
         axes.set_yticks([])
         axes.invert_yaxis()
         axes.set_ylim(top=-0.85)
-        most = max(value for values in series.values() for value in values)
-        axes.set_xlim(0, most * _HEADROOM)
+        axes.set_xlim(0, max(map(max, series.values())) * _HEADROOM)
         _thousands(axes, "x")
         axes.set_xlabel("tokens/s")
         axes.grid(visible=True, axis="x")
         axes.set_axisbelow(True)
         axes.spines["left"].set_visible(False)
 
-    return _drawn(draw, words, height_in=0.9 + 0.62 * len(series))
+    labels = {name: f"{mean:,.2f}" for name, mean in means.items()}
+    described = f"In tokens per second. {_labelled(labels)}."
+    return _drawn(draw, words, described, height_in=0.9 + 0.62 * len(series))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PinSeries:
-    """What each pin of one model reached, oldest first."""
+def history_plot(
+    series: Mapping[str, Mapping[str, tuple[float, ...]]],
+    words: Words,
+    palette: Palette,
+) -> Figure:
+    """Speed at every pin relative to the first, one line for each model and test.
 
-    label: str
-    means: Mapping[str, tuple[float, ...]]
-    """By pin, one value for each process."""
-
-
-def history_plot(series: Sequence[PinSeries], words: Words, palette: Palette) -> Figure:
-    """Speed at every pin relative to the first, one line for each model and test."""
-    pins = list(dict.fromkeys(pin for each in series for pin in each.means))
+    Of each line one value for each process, by pin, oldest first.
+    """
+    means = {
+        name: {pin: fmean(values) for pin, values in by_pin.items()}
+        for name, by_pin in series.items()
+    }
+    pins = list(dict.fromkeys(pin for by_pin in means.values() for pin in by_pin))
 
     def draw(axes: "Axes", hover: _Hover) -> None:
-        ends: list[tuple[float, float, str, int]] = []
+        ends: _Ends = []
         reached = [1.0]
-        for each in series:
-            style = palette.style(each.label)
-            first = statistics.fmean(next(iter(each.means.values())))
-            points = {
-                pins.index(pin): statistics.fmean(values) / first
-                for pin, values in each.means.items()
-            }
-            axes.plot(
-                [*points], [*points.values()], "-", color=SERIES[style], alpha=0.7
-            )
-            for pin, values in each.means.items():
-                ratio = points[pins.index(pin)]
+        for name, by_pin in means.items():
+            style = palette.style(name)
+            first = next(iter(by_pin.values()))
+            places = [pins.index(pin) for pin in by_pin]
+            ratios = [mean / first for mean in by_pin.values()]
+            axes.plot(places, ratios, "-", color=SERIES[style], alpha=0.7)
+            for pin, place, ratio in zip(by_pin, places, ratios, strict=True):
                 axes.plot(
-                    [pins.index(pin)],
+                    [place],
                     [ratio],
                     _MARKERS[style],
                     color=SERIES[style],
                     markersize=5,
                     clip_on=False,
                     gid=hover(
-                        f"{each.label}, {pin}: {_text(statistics.fmean(values))} tokens/s, "
-                        f"{ratio:.3f} of the first, n = {len(values)}"
+                        f"{name}, {pin}: {_text(by_pin[pin])} tokens/s, "
+                        f"{ratio:.3f} of the first, n = {len(series[name][pin])}"
                     ),
                 )
-            reached += points.values()
-            ends.append((*list(points.items())[-1], each.label, style))
+            reached += ratios
+            ends.append((places[-1], ratios[-1], name, style))
         room = 0.15 * max(max(reached) - min(reached), 0.02)
         axes.set_ylim(min(reached) - room, max(reached) + room)
         axes.axhline(1.0, color=TEXT, linewidth=0.8)
@@ -379,7 +360,12 @@ def history_plot(series: Sequence[PinSeries], words: Words, palette: Palette) ->
         axes.grid(visible=True, axis="y")
         _label_ends(axes, ends)
 
-    return _drawn(draw, words, height_in=1.6 + 0.22 * max(6, len(series)))
+    labels = {
+        name: ", ".join(f"{mean:,.2f} at {pin}" for pin, mean in by_pin.items())
+        for name, by_pin in means.items()
+    }
+    described = f"In tokens per second. {_labelled(labels)}."
+    return _drawn(draw, words, described, height_in=1.6 + 0.22 * max(6, len(series)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -441,54 +427,78 @@ def scatter_plot(
         axes.grid(visible=True)
         axes.set_axisbelow(True)
 
-    return _drawn(draw, words, height_in=3.4)
+    described = "; ".join(mark.hover for mark in marks)
+    return _drawn(draw, words, described, height_in=3.4)
 
 
-def ratio_plot(marks: Sequence[RatioMark], words: Words, palette: Palette) -> Figure:
-    """Ours ÷ theirs with our interval, on the band that counts as reproduced."""
+def ratio_plot(
+    comparisons: Sequence[Comparison], words: Words, palette: Palette
+) -> Figure:
+    """Ours ÷ theirs with our interval, on the band that counts as reproduced.
+
+    Comparisons have a ratio. The mark of one that no verdict was reached for is hollow.
+    """
+    names = [each.claim.partition("/")[2] for each in comparisons]
+    ratios = [each.ratio or 0.0 for each in comparisons]
+    bands = [each.band or _UNDECIDED_BAND for each in comparisons]
 
     def draw(axes: "Axes", hover: _Hover) -> None:
-        for row, mark in enumerate(marks):
-            low, high = mark.band
+        for row, comparison in enumerate(comparisons):
+            low, high = bands[row]
             axes.barh(row, high - low, left=low, height=0.8, color=BAND)
-            colour = SERIES[palette.style(mark.label)]
-            if mark.interval:
-                axes.plot(mark.interval, [row, row], "-", color=colour, linewidth=1.5)
+            colour = SERIES[palette.style(names[row])]
+            if comparison.interval:
+                ends = comparison.interval
+                axes.plot(ends, [row, row], "-", color=colour, linewidth=1.5)
+            decided = comparison.verdict in (
+                ComparisonVerdict.REPRODUCED,
+                ComparisonVerdict.DIFFERS,
+            )
             axes.plot(
-                [mark.ratio],
+                [ratios[row]],
                 [row],
                 "o",
                 markersize=5.5,
                 markeredgecolor=colour,
-                markerfacecolor=colour if mark.decided else "none",
-                gid=hover(f"{mark.label}: {mark.ratio:.3g}"),
+                markerfacecolor=colour if decided else "none",
+                gid=hover(f"{names[row]}: {ratios[row]:.3g}"),
             )
         axes.axvline(1.0, color=TEXT, linewidth=0.8)
-        edges = [edge for mark in marks for edge in (mark.ratio, *mark.band)]
-        seen = [edge for mark in marks for edge in mark.interval or ()]
+        edges = [*ratios, *(edge for band in bands for edge in band)]
+        seen = [end for each in comparisons for end in each.interval or ()]
         axes.set_xscale("log")
         axes.set_xlim(
             max(min(edges) / _BEYOND, 0.95 * min(edges + seen)),
             min(max(edges) * _BEYOND, 1.05 * max(edges + seen)),
         )
         _decimal_ticks(axes)
-        axes.set_yticks(range(len(marks)), [mark.label for mark in marks], fontsize=8.5)
-        axes.set_ylim(len(marks) - 0.4, -0.6)
+        _name_rows(axes, names)
         axes.set_xlabel("ours ÷ published (logarithmic)")
         axes.grid(visible=True, axis="x")
-        axes.set_axisbelow(True)
 
-    return _drawn(draw, words, height_in=1.0 + 0.26 * len(marks))
+    labels = {name: f"{ratio:.3g}" for name, ratio in zip(names, ratios, strict=True)}
+    described = f"Ratios of ours to published. {_labelled(labels)}."
+    return _drawn(draw, words, described, height_in=1.0 + 0.26 * len(comparisons))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LimitMark:
+    row: str
+    fraction: float
+    ours: bool
 
 
 def limit_plot(marks: Sequence[LimitMark], words: Words, palette: Palette) -> Figure:
     """Shares of the physical limit: published hollow, ours filled."""
     rows = list(dict.fromkeys(mark.row for mark in marks))
+    texts = [
+        f"{mark.row}, {'ours' if mark.ours else 'published'}: {share_text(mark.fraction)}"
+        for mark in marks
+    ]
 
     def draw(axes: "Axes", hover: _Hover) -> None:
-        for mark in marks:
+        for mark, text in zip(marks, texts, strict=True):
             colour = SERIES[palette.style(mark.row)]
-            whose = "ours" if mark.ours else "published"
             axes.plot(
                 [100 * mark.fraction],
                 [rows.index(mark.row) + (0.12 if mark.ours else -0.12)],
@@ -496,18 +506,110 @@ def limit_plot(marks: Sequence[LimitMark], words: Words, palette: Palette) -> Fi
                 markersize=5.5,
                 markeredgecolor=colour,
                 markerfacecolor=colour if mark.ours else "none",
-                gid=hover(f"{mark.row}, {whose}: {100 * mark.fraction:.1f} %"),
+                gid=hover(text),
             )
         axes.axvline(100, color=TEXT, linewidth=1.2)
-        axes.set_yticks(range(len(rows)), rows, fontsize=9)
-        axes.set_ylim(len(rows) - 0.4, -0.6)
+        _name_rows(axes, rows, fontsize=9)
         most = max(1.0, *(mark.fraction for mark in marks))
         axes.set_xlim(0, 100 * most * _HEADROOM)
         axes.set_xlabel("% of the physical limit")
         axes.grid(visible=True)
-        axes.set_axisbelow(True)
 
-    return _drawn(draw, words, height_in=1.5 + 0.34 * len(rows))
+    return _drawn(draw, words, "; ".join(texts), height_in=1.5 + 0.34 * len(rows))
+
+
+def anatomy_plot(turns: Mapping[str, Sequence[float]], words: Words) -> Figure:
+    """A bar for each turn, in its parts: seconds in the order of `PARTS`."""
+
+    def draw(axes: "Axes", hover: _Hover) -> None:
+        left = [0.0] * len(turns)
+        for number, part in enumerate(PARTS):
+            lengths = [parts[number] for parts in turns.values()]
+            bars = axes.barh(
+                range(len(turns)),
+                lengths,
+                left=left,
+                height=0.7,
+                color=SHADES[number],
+                label=part,
+            )
+            for bar, turn, length in zip(bars, turns, lengths, strict=True):
+                bar.set_gid(hover(f"{turn}, {part}: {length:,.1f} s"))
+            left = [start + length for start, length in zip(left, lengths, strict=True)]
+        _name_rows(axes, turns)
+        axes.set_xlim(left=0)
+        axes.set_xlabel("seconds")
+        axes.grid(visible=True, axis="x")
+        axes.figure.legend(loc="outside lower center", ncols=2)
+
+    labels = {
+        turn: ", ".join(
+            f"{part} {seconds:.1f}" for part, seconds in zip(PARTS, parts, strict=True)
+        )
+        for turn, parts in turns.items()
+    }
+    described = f"In seconds. {_labelled(labels)}."
+    return _drawn(draw, words, described, height_in=1.5 + 0.26 * len(turns))
+
+
+def curve_plot(
+    curves: Mapping[str, TurnCurve], words: Words, palette: Palette
+) -> Figure:
+    """Share of trials that were correct by each turn, and its Wilson band."""
+
+    def draw(axes: "Axes", hover: _Hover) -> None:
+        longest = max(len(curve.points) for curve in curves.values())
+        for number, (name, curve) in enumerate(curves.items()):
+            style = palette.style(name)
+            shift = (number - (len(curves) - 1) / 2) * _APART
+            turns = [point.turn + shift for point in curve.points]
+            lows = [point.band.low for point in curve.points]
+            highs = [point.band.high for point in curve.points]
+            colour = SERIES[style]
+            axes.fill_between(
+                turns, lows, highs, color=colour, alpha=_BAND_ALPHA, linewidth=0
+            )
+            axes.vlines(turns, lows, highs, color=colour, linewidth=1)
+            shares = (
+                f"{point.share:.2f} by turn {point.turn}" for point in curve.points
+            )
+            axes.plot(
+                turns,
+                [point.share for point in curve.points],
+                _DASHES[style],
+                color=colour,
+                marker=_MARKERS[style],
+                markersize=5,
+                label=name,
+                clip_on=False,
+                gid=hover(f"{name}: {', '.join(shares)}"),
+            )
+        axes.set_xticks(range(1, longest + 1))
+        axes.set_xlim(0.7, longest + 0.3)
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_xlabel("turn")
+        axes.set_ylabel("share of trials correct by then")
+        axes.grid(visible=True, axis="y")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+
+    labels = {
+        name: ", ".join(
+            f"turn {point.turn} {point.share:.2f} "
+            f"({point.band.low:.2f} to {point.band.high:.2f})"
+            for point in curve.points
+        )
+        + f", {curve.censored} of {curve.trials} trials never"
+        for name, curve in curves.items()
+    }
+    described = f"Share of scored trials, with its interval. {_labelled(labels)}."
+    return _drawn(draw, words, described, height_in=3.9)
+
+
+def _name_rows(axes: "Axes", rows: Collection[str], fontsize: float = 8.5) -> None:
+    """Name the rows of a plot, the first at the top."""
+    axes.set_yticks(range(len(rows)), [*rows], fontsize=fontsize)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_axisbelow(True)
 
 
 def _decimal_ticks(axes: "Axes", *, along: str = "x") -> None:
@@ -544,7 +646,11 @@ def _text(value: float) -> str:
 
 
 def _drawn(
-    draw: Callable[["Axes", "_Hover"], None], words: Words, *, height_in: float
+    draw: Callable[["Axes", "_Hover"], None],
+    words: Words,
+    description: str,
+    *,
+    height_in: float,
 ) -> Figure:
     import matplotlib as mpl
     from matplotlib.figure import Figure as Drawing
@@ -552,8 +658,7 @@ def _drawn(
     hover = _Hover()
     with mpl.rc_context(_SETTINGS):
         figure = Drawing(figsize=(_WIDTH_IN, height_in), layout="constrained")
-        axes = figure.add_subplot()
-        draw(axes, hover)
+        draw(figure.add_subplot(), hover)
         out = io.StringIO()
         none = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(out, format="svg", transparent=True, metadata=none)
@@ -561,97 +666,7 @@ def _drawn(
         out.getvalue(),
         id_=words.id,
         title=words.title,
-        description=words.description,
+        description=description,
         values=hover.values,
     )
     return Figure(id=f"{words.id}-figure", caption=words.caption, svg=svg)
-
-
-PARTS = ("prefill", "generation", "tools and agent", "judging")
-_BAND_ALPHA = 0.12
-_APART = 0.04
-"""Between the marks of two models on one turn, so that none hides another."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Anatomy:
-    """A turn's time, in seconds."""
-
-    row: str
-    parts: tuple[float, float, float, float]
-    """In the order of PARTS; means over the trials that had this turn."""
-
-
-def anatomy_plot(rows: Sequence[Anatomy], words: Words) -> Figure:
-    """A bar for each turn, in its parts."""
-
-    def draw(axes: "Axes", hover: _Hover) -> None:
-        left = [0.0] * len(rows)
-        for number, part in enumerate(PARTS):
-            lengths = [row.parts[number] for row in rows]
-            bars = axes.barh(
-                range(len(rows)),
-                lengths,
-                left=left,
-                height=0.7,
-                color=SHADES[number],
-                label=part,
-            )
-            for bar, row, length in zip(bars, rows, lengths, strict=True):
-                bar.set_gid(hover(f"{row.row}, {part}: {length:,.1f} s"))
-            left = [start + length for start, length in zip(left, lengths, strict=True)]
-        axes.set_yticks(range(len(rows)), [row.row for row in rows], fontsize=8.5)
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_xlim(left=0)
-        axes.set_xlabel("seconds")
-        axes.grid(visible=True, axis="x")
-        axes.set_axisbelow(True)
-        axes.figure.legend(loc="outside lower center", ncols=2)
-
-    return _drawn(draw, words, height_in=1.5 + 0.26 * len(rows))
-
-
-def curve_plot(
-    curves: Mapping[str, TurnCurve], words: Words, palette: Palette
-) -> Figure:
-    """Share of trials that were correct by each turn, and its Wilson band."""
-
-    def draw(axes: "Axes", hover: _Hover) -> None:
-        longest = max(len(curve.points) for curve in curves.values())
-        for number, (name, curve) in enumerate(curves.items()):
-            style = palette.style(name)
-            shift = (number - (len(curves) - 1) / 2) * _APART
-            turns = [point.turn + shift for point in curve.points]
-            lows = [point.band.low for point in curve.points]
-            highs = [point.band.high for point in curve.points]
-            colour = SERIES[style]
-            axes.fill_between(
-                turns, lows, highs, color=colour, alpha=_BAND_ALPHA, linewidth=0
-            )
-            axes.vlines(turns, lows, highs, color=colour, linewidth=1)
-            axes.plot(
-                turns,
-                [point.share for point in curve.points],
-                _DASHES[style],
-                color=colour,
-                marker=_MARKERS[style],
-                markersize=5,
-                label=name,
-                clip_on=False,
-                gid=hover(
-                    f"{name}: "
-                    + ", ".join(
-                        f"{point.share:.2f} by turn {point.turn}"
-                        for point in curve.points
-                    )
-                ),
-            )
-        axes.set_xticks(range(1, longest + 1))
-        axes.set_xlim(0.7, longest + 0.3)
-        axes.set_ylim(-0.03, 1.03)
-        axes.set_xlabel("turn")
-        axes.set_ylabel("share of trials correct by then")
-        axes.grid(visible=True, axis="y")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
-
-    return _drawn(draw, words, height_in=3.9)

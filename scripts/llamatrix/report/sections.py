@@ -8,36 +8,29 @@ from dataclasses import replace
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import Done
+from llamatrix.provision.weights.provide import WeightsFacts
 from llamatrix.records.context_record import ContextRecord
 from llamatrix.records.store import Line, R
 from llamatrix.reference.conditions import stated_fields
 from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.quantity import RATES
 from llamatrix.reference.roofline import NoRoofline, Roofline, rooflines
-from llamatrix.reference.verdict import ComparisonVerdict
-from llamatrix.report.formats import share_text
 from llamatrix.report.inputs import RecordIndex, SpeedIndex, TrialIndex
 from llamatrix.report.metrics import tools_and_agent_s
 from llamatrix.report.our_conditions import conditions_of
 from llamatrix.report.plots import (
-    PARTS,
-    Anatomy,
     LimitMark,
     Palette,
-    PinSeries,
-    RatioMark,
     ScatterMark,
     Words,
     anatomy_plot,
-    context_plot,
     curve_plot,
-    depth_plot,
     generation_plot,
     history_plot,
     limit_plot,
-    prefill_plot,
     ratio_plot,
     scatter_plot,
+    size_plot,
 )
 from llamatrix.report.render.html import Figure, Section, record_id
 from llamatrix.report.set_comparison import (
@@ -57,7 +50,7 @@ from llamatrix.report.trials import (
     prompt_title,
 )
 from llamatrix.report.views.cards import card_notes
-from llamatrix.report.views.choose import Choices
+from llamatrix.report.views.choose import RULE, Choices, choice_tables
 from llamatrix.report.views.context import (
     context_name,
     context_notes,
@@ -82,9 +75,7 @@ from llamatrix.report.views.trial_details import detail_tables
 from llamatrix.report.views.trials import published_tables, trial_facts
 from llamatrix.report.views.troubles import trouble_tables
 from llamatrix.stats.pass_rates import turn_curve
-from llamatrix.units import context_text
 
-_UNDECIDED_BAND = (0.9, 1.1)
 _VARYING = {
     *("prompt_tokens", "gen_tokens", "measured_on", "file", "file_sha256", "quant"),
 }
@@ -193,37 +184,31 @@ def _speed_figures(group: Group, key: str, palette: Palette) -> Iterator[Figure]
     generation: dict[str, tuple[float, ...]] = {}
     by_depth: dict[str, dict[str, dict[int, tuple[float, ...]]]] = {}
     for (model, test), result in group.results.items():
-        name = group.shown_name(model)
-        if means := result.steady_means:
-            if len(group.depths) > 1:
-                size = SpeedTest(n_prompt=test.n_prompt, n_gen=test.n_gen).name
-                kind = "prefill" if test.n_prompt else "generation"
-                by_depth.setdefault(kind, {}).setdefault(f"{name} {size}", {})[
-                    test.n_depth
-                ] = means
-            if test.n_depth != group.depths[0]:
-                continue
-            if test.n_prompt:
-                prefill.setdefault(name, {})[test.n_prompt] = means
-            if test.n_gen:
-                generation[f"{name} {test.name}"] = means
+        name, means = group.shown_name(model), result.steady_means
+        if not means:
+            continue
+        if len(group.depths) > 1:
+            size = SpeedTest(n_prompt=test.n_prompt, n_gen=test.n_gen).name
+            kind = "prefill" if test.n_prompt else "generation"
+            of_kind = by_depth.setdefault(kind, {})
+            of_kind.setdefault(f"{name} {size}", {})[test.n_depth] = means
+        if test.n_depth != group.depths[0]:
+            continue
+        if test.n_prompt:
+            prefill.setdefault(name, {})[test.n_prompt] = means
+        if test.n_gen:
+            generation[f"{name} {test.name}"] = means
     if prefill:
         words = Words(
             id=f"{key}-prefill-plot",
             title=f"Prefill speed by prompt size, {group.title}",
-            description=f"In tokens per second. {_points_described(prefill)}.",
             caption="Prefill by context. Lines join means; ticks are single processes.",
         )
-        yield prefill_plot(prefill, words, palette)
+        yield size_plot(prefill, words, palette, label="prompt size, tokens")
     if generation:
-        labels = {
-            name: f"{statistics.fmean(values):,.2f}"
-            for name, values in generation.items()
-        }
         words = Words(
             id=f"{key}-generation-plot",
             title=f"Generation speed by model, {group.title}",
-            description=f"In tokens per second. {_described(labels)}.",
             caption="Generation by model. Bars are means, strokes single processes.",
         )
         yield generation_plot(generation, words, palette)
@@ -231,39 +216,29 @@ def _speed_figures(group: Group, key: str, palette: Palette) -> Iterator[Figure]
         words = Words(
             id=f"{key}-{kind}-depth-plot",
             title=f"{kind.capitalize()} speed over depth, {group.title}",
-            description=f"In tokens per second. {_points_described(series)}.",
             caption=f"{kind.capitalize()} over the tokens that are already in the "
             "context. Lines join means; ticks are single processes.",
         )
-        yield depth_plot(series, words, palette)
+        yield size_plot(series, words, palette, label="depth, tokens", log=False)
 
 
-def _points_described(series: Mapping[str, Mapping[int, tuple[float, ...]]]) -> str:
-    return _described(
-        {
-            name: ", ".join(
-                f"{statistics.fmean(points[size]):,.0f} at {context_text(size)}"
-                for size in sorted(points)
-            )
-            for name, points in series.items()
-        }
-    )
-
-
-def _described(series: Mapping[str, str]) -> str:
-    return "; ".join(f"{name}: {text}" for name, text in series.items())
-
-
-_OF_RECORD = ("Measured (UTC)", Column("File", wide=True), "sha256 of the line")
-
-
-def _record_cells(line: Line[R]) -> Row:
-    """When it was measured, and where it stands in the store."""
+def _record_row(line: Line[R], name: str, *told: Cell | str) -> Row:
+    """What a record is of, when it was measured, and where it stands in the store."""
     return (
+        Cell(value=name, id=record_id(line.sha256)),
+        *told,
         line.record.measured_at[:19].replace("T", " "),
         Cell(value=f"{line.file}, line {line.number}", href=line.file),
         Cell(value=line.sha256[:16], hint=f"sha256 {line.sha256}"),
     )
+
+
+def _weights_cell(weights: WeightsFacts) -> Cell:
+    return Cell(value=weights.sha256[:16], hint=weights.file)
+
+
+_OF_RECORD = ("Measured (UTC)", Column("File", wide=True), "sha256 of the line")
+_WEIGHTS = "sha256 of the weights"
 
 
 def speed_records(group: Group, key: str, index: SpeedIndex) -> Table:
@@ -274,37 +249,27 @@ def speed_records(group: Group, key: str, index: SpeedIndex) -> Table:
     rows = []
     how = (Cell(value="conditions", href=f"#{key}-conditions"),) if key else ()
     for record in group.records:
-        line, outcome = index.of(record), record.outcome
+        outcome = record.outcome
         samples = outcome_word(outcome)
         if isinstance(outcome, Done):
             samples = ", ".join(
                 f"{rate:,.2f}" for rate in outcome.result.tokens_per_second
             )
             samples += f" (disturbed: {record.disturbed})" if record.disturbed else ""
-        rows.append(
-            (
-                Cell(
-                    value=group.shown_name(record.cell.model_name),
-                    id=record_id(line.sha256),
-                ),
-                record.test.name,
-                Cell(value=record.repeat),
-                samples,
-                *_record_cells(line),
-                Cell(value=record.weights.sha256[:16], hint=record.weights.file),
-                *how,
-            )
-        )
+        name = group.shown_name(record.cell.model_name)
+        told = (record.test.name, Cell(value=record.repeat), samples)
+        row = _record_row(index.of(record), name, *told)
+        rows.append((*row, _weights_cell(record.weights), *how))
     return Table(
-        caption=f"Records ({len(rows)})",
-        columns=(
+        f"Records ({len(rows)})",
+        (
             *("Model", "Test"),
             *numbers("Process"),
             Column("Samples, tokens/s", wide=True),
-            *(*_OF_RECORD, "sha256 of the weights"),
+            *(*_OF_RECORD, _WEIGHTS),
             *(("How",) if key else ()),
         ),
-        rows=tuple(rows),
+        rows,
     )
 
 
@@ -328,38 +293,27 @@ def trial_section(
 
 
 def _anatomy(group: TrialGroup, key: str) -> Iterator[Figure]:
-    rows = []
+    rows = {}
     for (model, task), trials in group.trials.items():
         several = [record.result.turns for record in trials.finished]
         for number in range(1, max(map(len, several), default=0) + 1):
             turns = [record[number - 1] for record in several if len(record) >= number]
-            parts = (
+            rows[f"{model}, {prompt_short(task)}, turn {number}"] = (
                 statistics.fmean(turn.totals.prompt_s for turn in turns),
                 statistics.fmean(turn.totals.generation_s for turn in turns),
                 statistics.fmean(tools_and_agent_s(turn) for turn in turns),
                 statistics.fmean(turn.judged_s for turn in turns),
             )
-            row = f"{model}, {prompt_short(task)}, turn {number}"
-            rows.append(Anatomy(row=row, parts=parts))
-    if not rows:
-        return
-    labels = {
-        row.row: ", ".join(
-            f"{part} {seconds:.1f}"
-            for part, seconds in zip(PARTS, row.parts, strict=True)
+    if rows:
+        words = Words(
+            id=f"{key}-anatomy-plot",
+            title=f"Where the time of a turn went, {group.title}",
+            caption=(
+                "Time of each turn by what it was spent on: means over the trials that "
+                "had this turn."
+            ),
         )
-        for row in rows
-    }
-    words = Words(
-        id=f"{key}-anatomy-plot",
-        title=f"Where the time of a turn went, {group.title}",
-        description=f"In seconds. {_described(labels)}.",
-        caption=(
-            "Time of each turn by what it was spent on: means over the trials that had "
-            "this turn."
-        ),
-    )
-    yield anatomy_plot(rows, words)
+        yield anatomy_plot(rows, words)
 
 
 def _curves(group: TrialGroup, key: str, palette: Palette) -> Iterator[Figure]:
@@ -372,59 +326,41 @@ def _curves(group: TrialGroup, key: str, palette: Palette) -> Iterator[Figure]:
             for (model, other), trials in group.trials.items()
             if other == task and trials.turns
         }
-        if not curves:
-            continue
-        labels = {
-            model: ", ".join(
-                f"turn {point.turn} {point.share:.2f} "
-                f"({point.band.low:.2f} to {point.band.high:.2f})"
-                for point in curve.points
+        if curves:
+            words = Words(
+                id=f"{key}-curve-{task}-plot",
+                title=f"Correct by turn, {prompt_title(task)}, {group.title}",
+                caption=(
+                    f"{prompt_title(task)}: share of trials correct by each turn, with "
+                    "its 95 % Wilson band."
+                ),
             )
-            + f", {curve.censored} of {curve.trials} trials never"
-            for model, curve in curves.items()
-        }
-        words = Words(
-            id=f"{key}-curve-{task}-plot",
-            title=f"Correct by turn, {prompt_title(task)}, {group.title}",
-            description=f"Share of scored trials, with its interval. {_described(labels)}.",
-            caption=(
-                f"{prompt_title(task)}: share of trials correct by each turn, with its "
-                "95 % Wilson band."
-            ),
-        )
-        yield curve_plot(curves, words, palette)
+            yield curve_plot(curves, words, palette)
 
 
 def _trial_records(group: TrialGroup, index: TrialIndex) -> Table:
-    """The end of every link: each record with its file, line and digest."""
-    rows = []
-    for record in group.records:
-        line = index.of(record)
-        weights = record.served and record.served.weights
-        rows.append(
-            (
-                Cell(
-                    value=group.shown_name(record.cell.model_name),
-                    id=record_id(line.sha256),
-                ),
+    rows = [
+        (
+            *_record_row(
+                index.of(record),
+                group.shown_name(record.cell.model_name),
                 prompt_title(record.cell.task),
                 Cell(value=record.trial),
                 outcome_text(record.result.outcome),
                 record.cell.script or "the model",
-                *_record_cells(line),
-                Cell(value=weights.sha256[:16], hint=weights.file)
-                if weights
-                else "n/a",
-            )
+            ),
+            _weights_cell(record.served.weights) if record.served else "n/a",
         )
+        for record in group.records
+    ]
     return Table(
-        caption=f"Records of trials ({len(rows)})",
-        columns=(
+        f"Records of trials ({len(rows)})",
+        (
             *("Model", "Prompt"),
             *numbers("Trial"),
-            *("Correct on turn", "Speaks", *_OF_RECORD, "sha256 of the weights"),
+            *("Correct on turn", "Speaks", *_OF_RECORD, _WEIGHTS),
         ),
-        rows=tuple(rows),
+        rows,
     )
 
 
@@ -436,7 +372,15 @@ def context_section(index: RecordIndex[ContextRecord], *, palette: Palette) -> S
         by_host.setdefault(record.host.slug, []).append(record)
     kinds = {record.weights.kind for record in records}
     badges = {"synthetic": WeightsKind.FULL, "tiny synthetic": WeightsKind.TINY}
-    lines = [(record, index.of(record)) for record in records]
+    rows = [
+        (
+            *_record_row(index.of(record), context_name(record)),
+            "; ".join(note[2:] for note in context_notes(record)),
+        )
+        for record in records
+    ]
+    columns = ("Model", *_OF_RECORD, Column("Notes", wide=True))
+    curves = map(curve_table, records)
     return Section(
         id="contexts",
         title="Largest context, validated",
@@ -448,23 +392,8 @@ def context_section(index: RecordIndex[ContextRecord], *, palette: Palette) -> S
             )
             for of_host in by_host.values()
         ),
-        folded=tuple(
-            curve for record in records if (curve := curve_table(record)).rows
-        ),
-        records=(
-            Table(
-                caption=f"Records of contexts ({len(lines)})",
-                columns=("Model", *_OF_RECORD, Column("Notes", wide=True)),
-                rows=tuple(
-                    (
-                        Cell(value=context_name(record), id=record_id(line.sha256)),
-                        *_record_cells(line),
-                        "; ".join(note[2:] for note in context_notes(record)),
-                    )
-                    for record, line in lines
-                ),
-            ),
-        ),
+        folded=tuple(curve for curve in curves if curve.rows),
+        records=(Table(f"Records of contexts ({len(rows)})", columns, rows),),
     )
 
 
@@ -483,10 +412,9 @@ def _context_figure(
         words = Words(
             id="contexts-plot",
             title="Generation speed over the context",
-            description=f"In tokens per second. {_points_described(series)}.",
             caption="Generation while the context fills, up to the largest that was tried.",
         )
-        yield context_plot(series, words, palette)
+        yield size_plot(series, words, palette, label="tokens in the context")
 
 
 def served_sections(
@@ -547,34 +475,38 @@ def _history_figures(pins: Sequence[History], palette: Palette) -> Iterator[Figu
         by_place.setdefault(place, []).append(history)
     for number, ((slug, where, generation), found) in enumerate(by_place.items()):
         kind = "generation" if generation else "prefill"
-        series = [
-            PinSeries(
-                label=f"{history.model} {history.test.name}",
-                means={point.pin: point.means for point in history.points},
-            )
-            for history in found[:_MOST_LINES]
-        ]
-        labels = {
-            each.label: ", ".join(
-                f"{statistics.fmean(means):,.2f} at {pin}"
-                for pin, means in each.means.items()
-            )
-            for each in series
-        }
         words = Words(
             id=f"history-{number}-plot",
             title=f"{kind.capitalize()} at every pin, {slug}, {where}",
-            description=f"In tokens per second. {_described(labels)}.",
             caption=(
                 f"{kind.capitalize()} at every pin measured on {slug} ({where}), oldest "
                 "first, relative to the first."
             ),
         )
+        series = {
+            f"{history.model} {history.test.name}": {
+                point.pin: point.means for point in history.points
+            }
+            for history in found[:_MOST_LINES]
+        }
         yield history_plot(series, words, palette)
 
 
-def scatter_figure(found: Choices, palette: Palette) -> tuple[Figure, ...]:
-    """Return speed and correctness of every model that has both."""
+def ranking_section(found: Choices, palette: Palette) -> Section:
+    ranking, sources = choice_tables(found)
+    return Section(
+        id="ranking",
+        title="Which model?",
+        open=True,
+        figures=tuple(_scatter_figure(found, palette)),
+        figures_last=True,
+        tables=tuple(table for table in (ranking, sources) if table.rows),
+        notes=(f"{RULE} `invoke choose` asks for another card or context.",),
+    )
+
+
+def _scatter_figure(found: Choices, palette: Palette) -> Iterator[Figure]:
+    """Yield speed and correctness of every model that has both."""
     marks = []
     for choice in found.ranked:
         if choice.speed and choice.correct:
@@ -594,18 +526,17 @@ def scatter_figure(found: Choices, palette: Palette) -> tuple[Figure, ...]:
                     ),
                 )
             )
-    if not marks:
-        return ()
-    words = Words(
-        id="scatter-plot",
-        title="Correctness and speed of the models",
-        description="; ".join(mark.hover for mark in marks),
-        caption=(
-            "Correct over speed, with 95 % intervals; the upper right is best. Filled: both "
-            "measured here. Hollow: at least one measured elsewhere, see the sources."
-        ),
-    )
-    return (scatter_plot(marks, words, palette),)
+    if marks:
+        words = Words(
+            id="scatter-plot",
+            title="Correctness and speed of the models",
+            caption=(
+                "Correct over speed, with 95 % intervals; the upper right is best. "
+                "Filled: both measured here. Hollow: at least one measured elsewhere, see "
+                "the sources."
+            ),
+        )
+        yield scatter_plot(marks, words, palette)
 
 
 def set_section(
@@ -651,16 +582,16 @@ def set_section(
 def _differences(compared: SetComparison) -> Table:
     total = len(compared.result.measured)
     return Table(
-        caption="Conditions that differ",
-        columns=("Condition", Column("Ours; theirs", wide=True), *numbers("Numbers")),
-        rows=tuple(
+        "Conditions that differ",
+        ("Condition", Column("Ours; theirs", wide=True), *numbers("Numbers")),
+        [
             (
                 difference.condition,
                 difference_text(difference).partition(": ")[2],
                 Cell(value=count, format=f"{count} of {total}"),
             )
             for difference, count in compared.shared_differences().items()
-        ),
+        ],
     )
 
 
@@ -668,30 +599,21 @@ def _ratio_figure(
     compared: SetComparison, key: str, palette: Palette
 ) -> Iterator[Figure]:
     claims = compared.published.by_id
-    marks = [
-        RatioMark(
-            label=comparison.claim.partition("/")[2],
-            ratio=comparison.ratio,
-            interval=comparison.interval,
-            band=comparison.band or _UNDECIDED_BAND,
-            decided=comparison.verdict
-            in {ComparisonVerdict.REPRODUCED, ComparisonVerdict.DIFFERS},
-        )
+    comparisons = [
+        comparison
         for comparison in compared.result.measured
         if comparison.ratio and claims[comparison.claim].quantity in RATES
     ]
-    if marks:
-        labels = {mark.label: f"{mark.ratio:.3g}" for mark in marks}
+    if comparisons:
         words = Words(
             id=f"{key}-ratio-plot",
             title=f"Our speeds over those of {compared.published.name}",
-            description=f"Ratios of ours to published. {_described(labels)}.",
             caption=(
                 "Ours against published: ratio, our 95 % interval, and the band that "
                 "counts as reproduced. Hollow: not comparable, see the reason below."
             ),
         )
-        yield ratio_plot(marks, words, palette)
+        yield ratio_plot(comparisons, words, palette)
 
 
 def _limit_figure(
@@ -714,15 +636,9 @@ def _limit_figure(
             row = f"{model} {'prefill' if test.startswith('pp') else 'generation'}"
             marks.append(LimitMark(row=row, fraction=our.fraction, ours=True))
     if marks:
-        labels = "; ".join(
-            f"{mark.row}, {'ours' if mark.ours else 'published'}: "
-            f"{share_text(mark.fraction)}"
-            for mark in marks
-        )
         words = Words(
             id=f"{key}-limit-plot",
             title=f"Share of the physical limit, {compared.published.name} and ours",
-            description=labels,
             caption=(
                 "Roofline: the share of memory bandwidth (generation) or of the matrix "
                 "peak (prefill) that each speed reached. Filled: ours, hollow: published."

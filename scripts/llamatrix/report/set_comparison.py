@@ -12,7 +12,12 @@ from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.roofline import NoRoofline, Roofline
 from llamatrix.reference.rules.rule import Finding
-from llamatrix.reference.verdict import Comparison, ComparisonVerdict, Difference
+from llamatrix.reference.verdict import (
+    Comparison,
+    ComparisonVerdict,
+    Difference,
+    OurNumber,
+)
 from llamatrix.report.formats import (
     amount_text,
     interval_text,
@@ -119,19 +124,7 @@ def compare_group(
     published: Published, group: Group, index: SpeedIndex, gpus: Mapping[str, Gpu]
 ) -> SetComparison:
     ours = our_numbers(published.claims, group, index, gpus)
-    return SetComparison(
-        published=published,
-        group=group,
-        result=ComparisonResult(
-            host=group.host_slug,
-            weights=group.weights.value,
-            pin=group.pin_text,
-            build=group.build,
-            sweep=group.sweep,
-            comparisons=compare(published.claims, ours, findings=published.findings),
-            ratios=model_ratios(published.claims, ours, findings=published.findings),
-        ),
-    )
+    return _compared(published, group, ours, group.weights, group.build, group.sweep)
 
 
 def compare_trial_group(
@@ -142,21 +135,29 @@ def compare_trial_group(
 ) -> SetComparison:
     """The same of an agent's trials."""
     ours = our_trial_numbers(published.claims, group, index, gpus)
-    setup = group.setup
-    return SetComparison(
-        published=published,
-        group=group,
-        result=ComparisonResult(
-            host=setup.host_slug,
-            weights=setup.weights.value,
-            pin=group.pin_text,
-            build=setup.build,
-            sweep="",
-            trials=setup.words,
-            comparisons=compare(published.claims, ours, findings=published.findings),
-            ratios=model_ratios(published.claims, ours, findings=published.findings),
-        ),
+    return _compared(published, group, ours, group.setup.weights, group.setup.build)
+
+
+def _compared(
+    published: Published,
+    group: Group | TrialGroup,
+    ours: Mapping[str, OurNumber],
+    weights: WeightsKind,
+    build: str,
+    sweep: str = "",
+) -> SetComparison:
+    claims, findings = published.claims, published.findings
+    result = ComparisonResult(
+        host=group.host_slug,
+        weights=weights.value,
+        pin=group.pin_text,
+        build=build,
+        sweep=sweep,
+        trials=group.setup.words if isinstance(group, TrialGroup) else "",
+        comparisons=compare(claims, ours, findings=findings),
+        ratios=model_ratios(claims, ours, findings=findings),
     )
+    return SetComparison(published=published, group=group, result=result)
 
 
 MEANS_NOTE = (
@@ -167,29 +168,23 @@ MEANS_NOTE = (
 
 def set_comparison_text(compared: SetComparison) -> str:
     """One group against one set, as Markdown."""
-    parts = [
-        f"## {compared.result.host}: {_group_text(compared.result)}",
-        *warning_of(compared.result),
-        f"{compared.result.summary}.",
-    ]
-    if compared.result.comparable:
+    result = compared.result
+    what = result.trials or f"{result.sweep} sweep"
+    build = f"pin {result.pin}, build {result.build}, {result.weights} weights"
+    heading = f"## {result.host}: {what}, {build}"
+    parts = [heading, *warning_of(result), f"{result.summary}."]
+    if result.comparable:
         parts.append(markdown(numbers_table(compared)).rstrip())
         if isinstance(compared.group, Group):
             parts.append(f"Ours: {MEANS_NOTE}.")
-        parts += [
-            "\n".join(lines)
-            for lines in (
-                ["Not measured:", *not_measured(compared)],
-                ["Conditions that differ (ours; theirs):", *_differences(compared)],
-                [
-                    "What the audit says:",
-                    *(f"- {problem.text}" for problem in compared.carried),
-                ],
-            )
-            if len(lines) > 1
-        ]
-    if compared.result.ratios:
-        parts += [markdown(table).rstrip() for table in ratio_tables(compared.result)]
+        lists = {
+            "Not measured:": not_measured(compared),
+            "Conditions that differ (ours; theirs):": _differences(compared),
+            "What the audit says:": [f"- {one.text}" for one in compared.carried],
+        }
+        parts += ["\n".join([head, *lines]) for head, lines in lists.items() if lines]
+    if result.ratios:
+        parts += [markdown(table).rstrip() for table in ratio_tables(result)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -199,32 +194,17 @@ def warning_of(result: ComparisonResult) -> tuple[str, ...]:
     return ("\n".join(lines).rstrip(),) if lines else ()
 
 
-def _group_text(result: ComparisonResult) -> str:
-    what = result.trials or f"{result.sweep} sweep"
-    return f"{what}, pin {result.pin}, build {result.build}, {result.weights} weights"
-
-
 def numbers_table(compared: SetComparison) -> Table:
     claims = compared.published.by_id
-    return Table(
-        caption=f"Ours against {compared.published.name}",
-        columns=(
-            "Number",
-            *numbers("Ours", "Theirs", "Ratio"),
-            *("Our 95 % interval", "Reproduced within", "Seen at 80 %", "Verdict"),
-            Column("Reason", wide=True),
-        ),
-        rows=tuple(
+    rows: list[Row] = []
+    for comparison in compared.result.measured:
+        claim, ours = claims[comparison.claim], comparison.ours or 0.0
+        digests = comparison.records
+        rows.append(
             (
                 comparison.claim,
-                number(
-                    comparison.ours or 0.0,
-                    amount_text(
-                        claims[comparison.claim].quantity, comparison.ours or 0.0
-                    ),
-                    records=comparison.records,
-                ),
-                number(comparison.theirs, claims[comparison.claim].text),
+                number(ours, amount_text(claim.quantity, ours), records=digests),
+                number(comparison.theirs, claim.text),
                 number(comparison.ratio, ratio_text),
                 _interval_cell(comparison.interval),
                 _interval_cell(comparison.band),
@@ -232,8 +212,16 @@ def numbers_table(compared: SetComparison) -> Table:
                 verdict_text(comparison),
                 reason_text(comparison),
             )
-            for comparison in compared.result.measured
+        )
+    return Table(
+        f"Ours against {compared.published.name}",
+        (
+            "Number",
+            *numbers("Ours", "Theirs", "Ratio"),
+            *("Our 95 % interval", "Reproduced within", "Seen at 80 %", "Verdict"),
+            Column("Reason", wide=True),
         ),
+        rows,
     )
 
 
@@ -245,11 +233,8 @@ def _interval_cell(interval: tuple[float, float] | None) -> Cell:
 
 def verdict_text(comparison: Comparison) -> str:
     """`reproduced`, and `(not firmly)` where our interval crosses the band's edge."""
-    return (
-        f"{comparison.verdict} (not firmly)"
-        if comparison.firm is False
-        else str(comparison.verdict)
-    )
+    doubt = " (not firmly)" if comparison.firm is False else ""
+    return f"{comparison.verdict}{doubt}"
 
 
 def factor_text(comparison: Comparison) -> str:
@@ -263,12 +248,9 @@ def factor_text(comparison: Comparison) -> str:
 
 def reason_text(comparison: Comparison) -> str:
     """The reason, and marks where our machine was noisy or the audit speaks."""
-    return "; ".join([comparison.reason, *all_marks(comparison)])
-
-
-def all_marks(comparison: Comparison) -> list[str]:
+    marks = [f"ours: {mark}" for mark in comparison.marks]
     audit = sorted({f"audit: {finding.severity}" for finding in comparison.findings})
-    return [*(f"ours: {mark}" for mark in comparison.marks), *audit]
+    return "; ".join([comparison.reason, *marks, *audit])
 
 
 def not_measured(compared: SetComparison) -> list[str]:
@@ -292,79 +274,70 @@ def difference_text(difference: Difference) -> str:
     return f"{difference.condition}: {ours}; {theirs}"
 
 
-def _differences(compared: SetComparison) -> Iterator[str]:
+def _differences(compared: SetComparison) -> list[str]:
     total = len(compared.result.measured)
-    for difference, count in compared.shared_differences().items():
-        whole = "all" if count == total else f"{count} of {total}"
-        yield f"- {difference_text(difference)} ({whole} numbers)"
+    return [
+        f"- {difference_text(difference)} "
+        f"({'all' if count == total else f'{count} of {total}'} numbers)"
+        for difference, count in compared.shared_differences().items()
+    ]
 
 
 def ratio_tables(result: ComparisonResult) -> tuple[Table, Table]:
     """The hardware-free view: rank order of the models, then every pair of them."""
-    orders = Table(
-        caption="Without the hardware: order of the models",
-        columns=(
-            "Column",
-            *(Column(f"{whose} order", wide=True) for whose in ("Our", "Their")),
-            *numbers("Kendall's tau", "Pairs alike"),
-        ),
-        rows=tuple(
+    orders: list[Row] = []
+    pairs: list[Row] = []
+    for ratio in result.ratios:
+        column = f"{ratio.table}/{ratio.column}"
+        alike = sum(pair.within for pair in ratio.pairs)
+        orders.append(
             (
-                f"{ratio.table}/{ratio.column}",
-                " > ".join(ratio.ours),
-                " > ".join(ratio.theirs),
+                *(column, " > ".join(ratio.ours), " > ".join(ratio.theirs)),
                 number(ratio.tau, "{:.2f}".format),
-                number(
-                    alike := sum(pair.within for pair in ratio.pairs),
-                    f"{alike} of {len(ratio.pairs)}",
-                ),
+                number(alike, f"{alike} of {len(ratio.pairs)}"),
             )
-            for ratio in result.ratios
-        ),
-    )
-    pairs = Table(
-        caption="Without the hardware: ratios between models",
-        columns=(
-            "Column",
-            "Pair",
-            *numbers("Ours", "Theirs", "Ours / theirs"),
-            "Alike",
-        ),
-        rows=tuple(
+        )
+        for pair in ratio.pairs:
+            values = (pair.ours, pair.theirs, pair.ratio)
+            cells = [number(value, ratio_text) for value in values]
+            word = "yes" if pair.within else "no"
+            pairs.append((column, " / ".join(pair.models), *cells, word))
+    return (
+        Table(
+            "Without the hardware: order of the models",
             (
-                f"{item.table}/{item.column}",
-                " / ".join(pair.models),
-                *(
-                    number(ratio, ratio_text)
-                    for ratio in (pair.ours, pair.theirs, pair.ratio)
-                ),
-                "yes" if pair.within else "no",
-            )
-            for item in result.ratios
-            for pair in item.pairs
+                "Column",
+                *(Column(f"{whose} order", wide=True) for whose in ("Our", "Their")),
+                *numbers("Kendall's tau", "Pairs alike"),
+            ),
+            orders,
+        ),
+        Table(
+            "Without the hardware: ratios between models",
+            ("Column", "Pair", *numbers("Ours", "Theirs", "Ours / theirs"), "Alike"),
+            pairs,
         ),
     )
-    return orders, pairs
 
 
 def published_roofline_table(
-    rooflines: Sequence[Roofline | NoRoofline], claims: Sequence[Claim]
+    rooflines: Sequence[Roofline | NoRoofline],
+    claims: Sequence[Claim],
+    *,
+    caption: str = "Roofline: published",
+    unit: str = "",
 ) -> Table:
     by_id = {claim.id: claim for claim in claims}
-    return roofline_table(
-        "Roofline: published",
-        [
-            (problem, number(by_id[problem.claim].value, speed_text))
-            for problem in rooflines
-        ],
-    )
+    speeds = [
+        (limit, number(by_id[limit.claim].value, speed_text, unit))
+        for limit in rooflines
+    ]
+    return roofline_table(caption, speeds)
 
 
 def our_roofline_table(rooflines: Sequence[Roofline | NoRoofline]) -> Table:
-    return roofline_table(
-        "Roofline: ours, steady means",
-        [(roofline, our_speed(roofline)) for roofline in rooflines],
-    )
+    speeds = [(limit, our_speed(limit)) for limit in rooflines]
+    return roofline_table("Roofline: ours, steady means", speeds)
 
 
 def our_speed(
@@ -382,35 +355,32 @@ def roofline_table(
 ) -> Table:
     """Each speed beside its limit; those without a limit are counted by reason."""
     reasons = Counter(
-        roofline.reason for roofline, _ in limits if isinstance(roofline, NoRoofline)
+        limit.reason for limit, _ in limits if isinstance(limit, NoRoofline)
     )
-    rows: list[Row] = [
-        (
-            comparison.claim,
-            speed,
-            number(comparison.limit, speed_text, "tokens/s"),
-            number(
-                comparison.fraction,
-                f"{'at least ' if comparison.floor else ''}{share_text(comparison.fraction)}",
-            ),
-            comparison.peak,
-            comparison.arithmetic
-            + (f" ({comparison.unsure})" if comparison.unsure else ""),
-        )
-        for comparison, speed in limits
-        if isinstance(comparison, Roofline)
-    ]
+    rows: list[Row] = []
+    for limit, speed in limits:
+        if isinstance(limit, Roofline):
+            least = "at least " if limit.floor else ""
+            unsure = f" ({limit.unsure})" if limit.unsure else ""
+            rows.append(
+                (
+                    *(limit.claim, speed),
+                    number(limit.limit, speed_text, "tokens/s"),
+                    number(limit.fraction, f"{least}{share_text(limit.fraction)}"),
+                    *(limit.peak, f"{limit.arithmetic}{unsure}"),
+                )
+            )
     rows += [
         (f"{count} numbers", "", "", "no limit", "", reason)
         for reason, count in reasons.items()
     ]
     return Table(
-        caption=caption,
-        columns=(
+        caption,
+        (
             "Number",
             *numbers("tokens/s", "Limit", "Reached"),
             "Bound by",
             Column("Arithmetic", wide=True),
         ),
-        rows=tuple(rows),
+        rows,
     )

@@ -21,6 +21,7 @@ from llamatrix.engines.outcome import (
 )
 from llamatrix.records.hand_run import HandRun
 from llamatrix.records.speed_record import SpeedRecord
+from llamatrix.records.store import Stored
 
 KIND_NOTES = {
     WeightsKind.HUB: "the published GGUF files",
@@ -64,11 +65,13 @@ class Result:
     @property
     def used(self) -> tuple[SpeedRecord, ...]:
         """The records of `rows`; all of them where there is no number."""
-        disturbed = not self.quiet
-        done = (record for record in self.records if isinstance(record.outcome, Done))
-        return tuple(
-            result for result in done if bool(result.disturbed) is disturbed
-        ) or (self.records)
+        used = tuple(
+            record
+            for record in self.records
+            if isinstance(record.outcome, Done)
+            and bool(record.disturbed) is not bool(self.quiet)
+        )
+        return used or self.records
 
     @property
     def steady_means(self) -> tuple[float, ...]:
@@ -79,8 +82,7 @@ class Result:
     @property
     def mean(self) -> float | None:
         """The mean of the steady means, the headline; None where there is none."""
-        means = self.steady_means
-        return statistics.fmean(means) if means else None
+        return _mean(self.steady_means)
 
     @property
     def published_means(self) -> tuple[float, ...]:
@@ -89,16 +91,13 @@ class Result:
 
     @property
     def published_mean(self) -> float | None:
-        means = self.published_means
-        return statistics.fmean(means) if means else None
+        return _mean(self.published_means)
 
     @property
     def first_deviation(self) -> float | None:
         """How far first repetitions are off the steady means, on average."""
-        shares = [
-            row.first_deviation for row in self.rows if row.first_deviation is not None
-        ]
-        return statistics.fmean(shares) if shares else None
+        shares = (row.first_deviation for row in self.rows)
+        return _mean([share for share in shares if share is not None])
 
     @property
     def between(self) -> float | None:
@@ -109,10 +108,9 @@ class Result:
     @property
     def within(self) -> float | None:
         """Standard deviation of steady repetitions, pooled over the processes."""
-        variances = [
-            statistics.variance(row.steady) for row in self.rows if len(row.steady) > 1
-        ]
-        return statistics.fmean(variances) ** 0.5 if variances else None
+        steady = (row.steady for row in self.rows if len(row.steady) > 1)
+        pooled = _mean([statistics.variance(speeds) for speeds in steady])
+        return None if pooled is None else pooled**0.5
 
     @property
     def count(self) -> str:
@@ -134,6 +132,10 @@ class Result:
         """What a reader must know of a number that did not come of a quiet machine."""
         marks = {"disturbed": not self.quiet, "unstable": self.unstable}
         return tuple(mark for mark, holds in marks.items() if holds)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.fmean(values) if values else None
 
 
 _WORDS: dict[type[Outcome], str] = {
@@ -171,6 +173,12 @@ def result_of(records: Sequence[SpeedRecord]) -> Result:
     )
 
 
+def days_text(records: Iterable[Stored]) -> str:
+    """`2026-04-05`, or the first and the last day."""
+    days = sorted({record.measured_at[:10] for record in records})
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
     """What stands in one set of tables: same host, weights, pin, build and sweep."""
@@ -200,8 +208,7 @@ class Group:
 
     @property
     def days(self) -> str:
-        days = sorted({record.measured_at[:10] for record in self.records})
-        return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+        return days_text(self.records)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -257,13 +264,16 @@ def groups(
         number = place.get(key, len(place))
         return number, key, _test_order(record.test), record.repeat
 
-    made = []
+    found = []
     for (host_slug, weights, pin, build, sweep), records_here in sorted(
         by_group.items()
     ):
         ordered = tuple(sorted(records_here, key=order))
+        by_test: dict[tuple[str, SpeedTest], list[SpeedRecord]] = defaultdict(list)
+        for record in ordered:
+            by_test[record.cell.model_name, record.test].append(record)
         digests = {record.cell.digest for record in ordered}
-        made.append(
+        found.append(
             Group(
                 host_slug=host_slug,
                 weights=weights,
@@ -271,7 +281,7 @@ def groups(
                 build=build,
                 sweep=sweep,
                 records=ordered,
-                results=_results(ordered),
+                results={key: result_of(own) for key, own in by_test.items()},
                 by_hand=tuple(
                     run
                     for run in by_hand
@@ -281,14 +291,7 @@ def groups(
                 ),
             )
         )
-    return tuple(made)
-
-
-def _results(records: Sequence[SpeedRecord]) -> dict[tuple[str, SpeedTest], Result]:
-    by_test: dict[tuple[str, SpeedTest], list[SpeedRecord]] = defaultdict(list)
-    for record in records:
-        by_test[record.cell.model_name, record.test].append(record)
-    return {key: result_of(test_records) for key, test_records in by_test.items()}
+    return tuple(found)
 
 
 def _newest(

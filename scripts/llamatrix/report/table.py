@@ -5,7 +5,7 @@ a number out of text.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 
 from llamatrix.records.store import Stored
@@ -66,13 +66,13 @@ class Column:
     """Whether it holds sentences, which may wrap."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Table:
     """Strings among columns and cells are columns of words and cells with a word."""
 
     caption: str
-    columns: tuple[Column | str, ...]
-    rows: tuple[Row, ...]
+    columns: Sequence[Column | str]
+    rows: Sequence[Row]
     """The first cell of a row is its heading."""
 
     @property
@@ -91,15 +91,13 @@ class Table:
 
     def without_empty_columns(self) -> "Table":
         """Return the table without columns in which no cell has a text."""
-        kept = [
-            place
-            for place in range(len(self.columns))
-            if not self.rows or any(row[place].text for row in self.cells)
-        ]
-        return replace(
-            self,
-            columns=tuple(self.columns[place] for place in kept),
-            rows=tuple(tuple(row[place] for place in kept) for row in self.rows),
+        columns = list(zip(*self.cells, strict=True))
+        return self._without(
+            {
+                place
+                for place, cells in enumerate(columns)
+                if not any(cell.text for cell in cells)
+            }
         )
 
     def with_constants_apart(self) -> "tuple[Table, tuple[tuple[str, str], ...]]":
@@ -110,7 +108,7 @@ class Table:
         """
         columns = list(zip(*self.cells, strict=True))
         constant = {
-            place
+            place: cells[0].text
             for place, cells in enumerate(columns)
             if place
             and not self.headings[place].wide
@@ -119,18 +117,15 @@ class Table:
             and len(cells[0].text) <= _LONGEST_CONSTANT
             and not any(cell.records or cell.href or cell.id for cell in cells)
         }
-        kept = [place for place in range(len(self.columns)) if place not in constant]
-        return (
-            replace(
-                self,
-                columns=tuple(self.columns[place] for place in kept),
-                rows=tuple(tuple(row[place] for place in kept) for row in self.rows),
-            ),
-            tuple(
-                (self.headings[place].text, columns[place][0].text)
-                for place in sorted(constant)
-                if columns[place][0].text
-            ),
+        apart = ((self.headings[place].text, text) for place, text in constant.items())
+        return self._without(constant), tuple(pair for pair in apart if pair[1])
+
+    def _without(self, places: Collection[int]) -> "Table":
+        kept = [place for place in range(len(self.columns)) if place not in places]
+        return replace(
+            self,
+            columns=[self.columns[place] for place in kept],
+            rows=[tuple(row[place] for place in kept) for row in self.rows],
         )
 
     @property

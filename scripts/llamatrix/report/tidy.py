@@ -15,9 +15,9 @@ from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.metrics import METRICS, memory_bytes, on_a_card, trial_energy
 from llamatrix.report.our_conditions import after
 from llamatrix.report.speed import Group, outcome_word
-from llamatrix.report.trials import TrialGroup, weights_kind
+from llamatrix.report.trials import TrialGroup, outcome_tag, weights_kind
 from llamatrix.report.views.cards import peak_memory, sample_of
-from llamatrix.trials.trial_result import Correct, TrialOutcome, TurnResult
+from llamatrix.trials.trial_result import Correct, TurnResult
 
 SPEED_HEADER = (
     *("host", "weights", "model", "quant", "pin", "commit", "build", "sweep"),
@@ -51,7 +51,15 @@ Rows = tuple[tuple[str, ...], list[Row]]
 
 def speed_rows(groups: Iterable[Group]) -> Rows:
     """All samples of all groups; a test without a number has one row with its outcome."""
-    return SPEED_HEADER, list(_speed_rows(groups))
+    return SPEED_HEADER, [
+        row
+        for group in groups
+        for record in group.records
+        for row in _samples(
+            record,
+            unstable=group.results[record.cell.model_name, record.test].unstable,
+        )
+    ]
 
 
 def trial_rows(groups: Iterable[TrialGroup]) -> Rows:
@@ -93,14 +101,7 @@ def benchmark_action_json(groups: Iterable[Group], *, cells: Collection[str]) ->
     return msgspec.json.format(msgspec.json.encode(entries)).decode() + "\n"
 
 
-def _speed_rows(groups: Iterable[Group]) -> Iterator[Row]:
-    for group in groups:
-        for record in group.records:
-            result = group.results[record.cell.model_name, record.test]
-            yield from _samples(record, unstable=_yes(result.unstable))
-
-
-def _samples(record: SpeedRecord, *, unstable: str) -> Iterator[Row]:
+def _samples(record: SpeedRecord, *, unstable: bool) -> Iterator[Row]:
     cell, test, argv = record.cell, record.test, record.process.argv
     sample = sample_of(record)
     energy = energy_of(record.telemetry, sample) if sample else None
@@ -119,7 +120,12 @@ def _samples(record: SpeedRecord, *, unstable: str) -> Iterator[Row]:
         _blank(own if own is not None else device),
         _blank(record.load.foreign_percent),
     )
-    tail = (record.measured_at, cell.digest, record.disturbed, unstable)
+    tail = (
+        record.measured_at,
+        cell.digest,
+        record.disturbed,
+        "yes" if unstable else "no",
+    )
     if sample is None:
         yield (*head, "", "", "", "", *tail)
         return
@@ -138,10 +144,6 @@ def gpu_text(record: SpeedRecord) -> str:
     return ", ".join(f"{n} × {one}" if n > 1 else one for one, n in cards.items())
 
 
-def _yes(condition: bool) -> str:  # noqa: FBT001
-    return "yes" if condition else "no"
-
-
 def _setup(record: TrialRecord) -> Row:
     cell = record.cell
     return (
@@ -157,7 +159,7 @@ def _trial(record: TrialRecord) -> Row:
     result, outcome = record.result, record.result.outcome
     energy = trial_energy(record)
     return (
-        *(*_setup(record), _tag(outcome), len(result.turns)),
+        *(*_setup(record), outcome_tag(outcome), len(result.turns)),
         outcome.turn if isinstance(outcome, Correct) else "",
         *(result.seconds, result.analysed_s, result.harness_s),
         _blank(memory_bytes(record)),
@@ -171,18 +173,13 @@ def _turn(record: TrialRecord, number: int, turn: TurnResult) -> Row:
     judgement = turn.judgement
     failed = " ".join(check.check for check in judgement.failed) if judgement else ""
     return (
-        *(*_setup(record), number, str(turn.outcome.__struct_config__.tag)),
+        *(*_setup(record), number, outcome_tag(turn.outcome).replace(" ", "-")),
         *(judgement.verdict.value if judgement else "", failed, turn.seconds),
         *(_blank(turn.first_call_s), turn.judged_s),
         *(_blank(metric.of_turn(record.result, turn)) for metric in _COLUMNS),
         *(turn.tool_uses, turn.failed_tool_uses, len(turn.disagreements)),
         *(record.measured_at, record.cell.digest),
     )
-
-
-def _tag(outcome: TrialOutcome) -> str:
-    """`correct`, `incorrect`, `undecided`, `broken` or `not run`."""
-    return str(outcome.__struct_config__.tag).replace("-", " ")
 
 
 def _blank(value: float | None) -> float | str:

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from llamatrix.agents import NAMES
-from llamatrix.agents.turn_outcome import NotRun
+from llamatrix.agents.turn_outcome import NotRun, TurnOutcome
 from llamatrix.config.matrix import Network, WeightsKind
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.formats import ordinal
+from llamatrix.report.speed import days_text
 from llamatrix.stats.pass_rates import Passes
 from llamatrix.trials.trial_result import (
     Broken,
@@ -42,11 +43,9 @@ class Trials:
     @property
     def finished(self) -> tuple[TrialRecord, ...]:
         """Those that ended by the model's own doing: amounts are taken of them."""
+        ends = (Correct, Incorrect, Undecided)
         return tuple(
-            record
-            for record in self.records
-            if is_scored(record.result.outcome)
-            or isinstance(record.result.outcome, Undecided)
+            record for record in self.records if isinstance(record.result.outcome, ends)
         )
 
     @property
@@ -56,16 +55,13 @@ class Trials:
         return tuple(
             outcome.turn if isinstance(outcome, Correct) else None
             for outcome in outcomes
-            if isinstance(outcome, Correct | Incorrect)
+            if is_scored(outcome)
         )
 
     @property
     def passes(self) -> Passes | None:
         """None where no trial is scored."""
-        turns = self.turns
-        if not turns:
-            return None
-        return Passes(passed=sum(turn is not None for turn in turns), trials=len(turns))
+        return passes_of(self.turns)
 
     @property
     def max_turns(self) -> int:
@@ -73,14 +69,15 @@ class Trials:
 
     @property
     def undecided(self) -> int:
-        return sum(
-            isinstance(record.result.outcome, Undecided) for record in self.records
-        )
+        return self._count(Undecided)
 
     @property
     def broken(self) -> int:
         """Lost by server, sandbox or agent: never scored, never hidden."""
-        return sum(isinstance(record.result.outcome, Broken) for record in self.records)
+        return self._count(Broken)
+
+    def _count(self, kind: type[TrialOutcome]) -> int:
+        return sum(isinstance(record.result.outcome, kind) for record in self.records)
 
     @property
     def not_run(self) -> int:
@@ -94,12 +91,9 @@ class Trials:
     @property
     def count_text(self) -> str:
         """How many trials the metrics are of, and what is not among them."""
-        lost = [
-            f"{count} {word}"
-            for count, word in ((self.broken, "broken"), (self.not_run, "not run"))
-            if count
-        ]
-        return f"{len(self.finished)}" + (f" (+ {', '.join(lost)})" if lost else "")
+        lost = ((self.broken, "broken"), (self.not_run, "not run"))
+        words = ", ".join(f"{count} {word}" for count, word in lost if count)
+        return f"{len(self.finished)} (+ {words})" if words else f"{len(self.finished)}"
 
     @property
     def turn_text(self) -> str:
@@ -110,6 +104,13 @@ class Trials:
         return ", ".join(f"{word} ×{n}" for word, n in sorted(Counter(words).items()))
 
 
+def passes_of(turns: Sequence[int | None]) -> Passes | None:
+    """None where no trial is scored."""
+    if not turns:
+        return None
+    return Passes(passed=len(turns) - turns.count(None), trials=len(turns))
+
+
 def outcome_text(outcome: TrialOutcome) -> str:
     """`3rd`, `not in 3`, `undecided`, `broken` or `not run`."""
     match outcome:
@@ -117,12 +118,13 @@ def outcome_text(outcome: TrialOutcome) -> str:
             return ordinal(turn)
         case Incorrect(turns=turns):
             return f"not in {turns}"
-        case Undecided():
-            return "undecided"
-        case Broken():
-            return "broken"
         case _:
-            return "not run"
+            return outcome_tag(outcome)
+
+
+def outcome_tag(outcome: TrialOutcome | TurnOutcome) -> str:
+    """Return its name in the record, as words: `not run`, `endpoint died`."""
+    return str(outcome.__struct_config__.tag).replace("-", " ")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,6 +175,10 @@ class TrialGroup:
     """By model name and task."""
 
     @property
+    def host_slug(self) -> str:
+        return self.setup.host_slug
+
+    @property
     def models(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(model for model, _ in self.trials))
 
@@ -204,20 +210,15 @@ class TrialGroup:
     @property
     def title(self) -> str:
         setup = self.setup
-        parts = (
-            *(f"{setup.agent} setup", setup.program, f"{setup.network}"),
-            *(
-                f"pin {self.pin_text}",
-                f"{setup.build} build",
-                f"{setup.weights.label} weights",
-            ),
+        end = f", {self.mark}" if self.mark else ""
+        return (
+            f"{setup.agent} setup, {setup.program}, {setup.network}, pin {self.pin_text}, "
+            f"{setup.build} build, {setup.weights.label} weights{end}"
         )
-        return ", ".join((*parts, *filter(None, [self.mark])))
 
     @property
     def days(self) -> str:
-        days = sorted({record.measured_at[:10] for record in self.records})
-        return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+        return days_text(self.records)
 
     def caption(self, name: str, *more: str) -> str:
         """Of a table: its name, what else is to be known, and the caveat in a word."""
@@ -268,23 +269,15 @@ def trial_groups(
             *(record.trial, record.measured_at),
         )
 
-    return tuple(
-        _group(setup, sorted(by_setup[setup], key=order))
-        for setup in sorted(by_setup, key=lambda setup: setup.name)
-    )
-
-
-def _group(setup: Setup, records: Sequence[TrialRecord]) -> TrialGroup:
-    by_task: dict[tuple[str, str], list[TrialRecord]] = defaultdict(list)
-    for record in records:
-        by_task[record.cell.model_name, record.cell.task].append(record)
-    return TrialGroup(
-        setup=setup,
-        records=tuple(records),
-        trials={
-            key: Trials(records=tuple(attempts)) for key, attempts in by_task.items()
-        },
-    )
+    found = []
+    for setup in sorted(by_setup, key=lambda setup: setup.name):
+        ordered = sorted(by_setup[setup], key=order)
+        by_task: dict[tuple[str, str], list[TrialRecord]] = defaultdict(list)
+        for record in ordered:
+            by_task[record.cell.model_name, record.cell.task].append(record)
+        trials = {key: Trials(records=tuple(own)) for key, own in by_task.items()}
+        found.append(TrialGroup(setup=setup, records=tuple(ordered), trials=trials))
+    return tuple(found)
 
 
 def _setup(record: TrialRecord) -> Setup:
@@ -305,33 +298,27 @@ def _setup(record: TrialRecord) -> Setup:
 def _newest(
     records: Sequence[TrialRecord], current: frozenset[str]
 ) -> list[TrialRecord]:
-    wanted = [record for record in records if record.cell.spec_digest in current]
-    last = max(
-        wanted or records, key=lambda record: (record.measured_at, record.cell.digest)
-    )
-    return _counted(
-        [record for record in records if record.cell.digest == last.cell.digest]
-    )
-
-
-def _counted(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """All but the records of a trial that could not be run until it could.
+    """One digest of a cell, without the records of a trial before it could be run.
 
     A trial that could not begin is tried again on a corrected machine: its last record counts,
     and none where there is more to tell. A trial that broke stays.
     """
+    wanted = [record for record in records if record.cell.spec_digest in current]
+    last = max(
+        wanted or records, key=lambda record: (record.measured_at, record.cell.digest)
+    )
+    own = [record for record in records if record.cell.digest == last.cell.digest]
     begun = {
-        record.trial
-        for record in records
-        if not isinstance(record.result.outcome, NotRun)
+        record.trial for record in own if not isinstance(record.result.outcome, NotRun)
     }
-    waiting: dict[int, TrialRecord] = {}
-    for record in sorted(records, key=lambda record: record.measured_at):
-        if isinstance(record.result.outcome, NotRun) and record.trial not in begun:
-            waiting[record.trial] = record
+    waiting = {
+        record.trial: record
+        for record in sorted(own, key=lambda record: record.measured_at)
+        if record.trial not in begun
+    }
     return [
         record
-        for record in records
+        for record in own
         if not isinstance(record.result.outcome, NotRun)
         or record is waiting.get(record.trial)
     ]

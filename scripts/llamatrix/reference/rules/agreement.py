@@ -1,5 +1,6 @@
 """A source agrees with itself: its tables with each other, its text with its tables."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -75,8 +76,7 @@ def statements(index: ClaimIndex) -> Iterator[Finding]:
         columns = _columns(index, statement)
         match statement.is_:
             case Relation.ABOVE:
-                reversed_ = [(second, first) for first, second in columns]
-                yield from _order(statement, reversed_)
+                yield from _order(statement, [sides[::-1] for sides in columns])
             case Relation.BELOW:
                 yield from _order(statement, columns)
             case Relation.TIMES:
@@ -89,15 +89,13 @@ def _columns(index: ClaimIndex, statement: Statement) -> list[_Sides]:
     """Return the claims of both sides for each column of a table."""
     columns: dict[tuple[str, str], _Sides] = defaultdict(lambda: ([], []))
     for claim in index.of(statement.quantity):
-        if (statement.tables and claim.table not in statement.tables) or not covers(
-            statement.conditions, claim.conditions
-        ):
-            continue
-        sides = columns[claim.table, claim.column]
-        if not statement.of or claim.model in statement.of:
-            sides[0].append(claim)
-        elif not statement.than or claim.model in statement.than:
-            sides[1].append(claim)
+        named = not statement.tables or claim.table in statement.tables
+        if named and covers(statement.conditions, claim.conditions):
+            sides = columns[claim.table, claim.column]
+            if not statement.of or claim.model in statement.of:
+                sides[0].append(claim)
+            elif not statement.than or claim.model in statement.than:
+                sides[1].append(claim)
     return [sides for sides in columns.values() if all(sides)]
 
 
@@ -121,16 +119,15 @@ def _order(statement: Statement, columns: Sequence[_Sides]) -> Iterator[Finding]
 def _ratio(statement: Statement, columns: Sequence[_Sides]) -> Iterator[Finding]:
     """The ratios of all pairs enclose the stated one."""
     pairs = [
-        (first, second, first.interval.over(second.interval))
+        pair
         for firsts, seconds in columns
-        for first in firsts
-        for second in seconds
+        for pair in itertools.product(firsts, seconds)
     ]
     if not pairs:
         return
+    each = [first.interval.over(second.interval) for first, second in pairs]
     ratios = Interval(
-        low=min(ratio.low for _, _, ratio in pairs),
-        high=max(ratio.high for _, _, ratio in pairs),
+        low=min(ratio.low for ratio in each), high=max(ratio.high for ratio in each)
     )
     factor = statement.factor or 0.0
     stated = printed_interval(factor, step=statement.step, rounding=statement.rounding)
@@ -138,9 +135,7 @@ def _ratio(statement: Statement, columns: Sequence[_Sides]) -> Iterator[Finding]
         yield Finding(
             rule="text=table",
             severity=Severity.INCONSISTENT,
-            claims=tuple(
-                dict.fromkeys(claim.id for pair in pairs for claim in pair[:2])
-            ),
+            claims=tuple(dict.fromkeys(claim.id for pair in pairs for claim in pair)),
             says=f'"{statement.says}" contradicts the tables',
             arithmetic=(
                 f"ratios of {ratios.low:.3g} to {ratios.high:.3g}; "

@@ -50,12 +50,8 @@ def _plain_limit(index: ClaimIndex, figure: Figure) -> Iterator[Finding]:
     """Bandwidth ÷ the active parameters' share of the printed file size."""
     claim, gpu = figure.first, index.gpu(figure.first)
     size = index.file_size(claim)
-    if (
-        claim.quantity is not Quantity.GENERATION_RATE
-        or gpu is None
-        or size is None
-        or not (single(claim) and on_gpu(claim))
-    ):
+    alone = single(claim) and on_gpu(claim)
+    if claim.quantity is not Quantity.GENERATION_RATE or not (gpu and size and alone):
         return
     active = _params(index, claim.model, Quantity.ACTIVE_PARAMS)
     total = _params(index, claim.model, Quantity.TOTAL_PARAMS)

@@ -41,8 +41,8 @@ def memory(index: ClaimIndex) -> Iterator[Finding]:
     """VRAM in use is at most the card's and at least the model file's size."""
     for figure in index.figures(Quantity.VRAM):
         claim, gpu = figure.first, index.gpu(figure.first)
-        count = claim.conditions.gpu_count or 1
-        if gpu and claim.interval.low > count * gpu.memory_bytes:
+        count, used = claim.conditions.gpu_count or 1, claim.interval
+        if gpu and used.low > count * gpu.memory_bytes:
             yield Finding(
                 rule="VRAM<=card",
                 severity=Severity.ODD if gpu.unsure else Severity.IMPOSSIBLE,
@@ -51,12 +51,8 @@ def memory(index: ClaimIndex) -> Iterator[Finding]:
                 arithmetic=f"{claim.text} > {count} x {gpu.memory_gib:g} GiB",
                 hint=gpu.unsure,
             )
-        size = index.file_size(claim)
-        if (
-            size
-            and on_gpu(claim)
-            and claim.interval.high < MIN_SHARE_ON_CARD * size.interval.low
-        ):
+        size = index.file_size(claim) if on_gpu(claim) else None
+        if size and used.high < MIN_SHARE_ON_CARD * size.interval.low:
             yield Finding(
                 rule="VRAM>=model",
                 severity=Severity.IMPOSSIBLE,

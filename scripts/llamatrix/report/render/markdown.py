@@ -1,5 +1,8 @@
 """A table as Markdown, for a page or a terminal."""
 
+from pathlib import Path
+
+from llamatrix.errors import ReportError
 from llamatrix.report.table import Table
 
 
@@ -28,3 +31,12 @@ def _one_line(text: str) -> str:
 def warning_box(text: str) -> tuple[str, ...]:
     """Return the lines of an alert as GitHub renders it; none for an empty text."""
     return ("> [!WARNING]", f"> {text}", "") if text else ()
+
+
+def write_page(path: Path, text: str) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
+    return path

@@ -2,14 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from llamatrix.reference.verdict import ComparisonVerdict
 from llamatrix.report.render.html import Card, Mood
 from llamatrix.report.set_comparison import SetComparison
-from llamatrix.report.views.choose import Amount, Choices
+from llamatrix.report.views.choose import Choices
 from llamatrix.report.views.regressions import (
     NOT_PROVABLE,
     UNPAIRED,
+    ComparedCell,
     History,
     Regression,
 )
@@ -45,107 +47,85 @@ def _which(found: Choices) -> Card:
         (choice for choice in found.ranked if choice.speed or choice.correct), None
     )
     if first is None or found.fits(first) is False:
-        return Card(
-            id="which",
-            question="Which model?",
-            answer="None fits" if first else "Not known yet",
-            mood=Mood.OPEN,
-            lines=(asked, "`invoke bench` measures speeds, `invoke agent` pass rates"),
-            href="#ranking",
+        answer, mood = "None fits" if first else "Not known yet", Mood.OPEN
+        lines = ["`invoke bench` measures speeds, `invoke agent` pass rates"]
+    else:
+        answer, mood = first.name, Mood.GOOD
+        amounts = (
+            ("", first.speed, " tokens/s"),
+            ("correct ", first.correct.amount if first.correct else None, ""),
+            ("context ", first.context, " tokens"),
         )
-    amounts = (
-        ("", first.speed, " tokens/s"),
-        ("correct ", first.correct.amount if first.correct else None, ""),
-        ("context ", first.context, " tokens"),
-    )
-    lines = (
-        f"{before}{amount.text}{after}, {_grade(amount)}"
-        for before, amount, after in amounts
-        if amount
-    )
+        lines = [
+            f"{before}{amount.text}{after}, {amount.source.grade.words}"
+            for before, amount, after in amounts
+            if amount
+        ]
     return Card(
         id="which",
         question="Which model?",
-        answer=first.name,
-        mood=Mood.GOOD,
+        answer=answer,
+        mood=mood,
         lines=(asked, *lines),
         href="#ranking",
     )
 
 
-def _grade(amount: Amount) -> str:
-    return amount.source.grade.words
-
-
 def _slower(compared: Sequence[Regression], pins: Sequence[History]) -> Card:
     pairs = [regression for regression in compared if not regression.identical]
     if pairs:
-        verdicts = [
-            cell.judged.verdict for regression in pairs for cell in regression.cells
-        ]
-        worst = most_severe(verdicts)
+        cells = [(one.arms_text, cell) for one in pairs for cell in one.cells]
+        worst = most_severe([cell.judged.verdict for _, cell in cells])
         answer, mood = _SLOWER[worst]
-        lines = tuple(_worst_cells(pairs, worst))
+        lines = [*_worst_cells(cells, worst)]
     elif pins:
         answer, mood = "Not provable", Mood.OPEN
-        lines = tuple(_unpaired_lines(pins))
+        arms = dict.fromkeys(
+            f"{before.pin} → {after.pin}"
+            for history in pins
+            for before, after in pairwise(history.points)
+        )
+        points = [point for history in pins for point in history.points]
+        single = any(len(point.means) == 1 for point in points)
+        why = NOT_PROVABLE if single else UNPAIRED
+        lines = [f"{arm}: {why}" for arm in list(arms)[:_LINES]]
     else:
         answer, mood = "Nothing to compare yet", Mood.OPEN
-        lines = ("`invoke regress --baseline A --candidate B` compares two versions",)
+        lines = ["`invoke regress --baseline A --candidate B` compares two versions"]
     return Card(
         id="slower",
         question="Did it get slower?",
         answer=answer,
         mood=mood,
-        lines=lines,
+        lines=tuple(lines),
         href="#slower-section" if pairs or pins else "",
     )
 
 
-def _worst_cells(pairs: Sequence[Regression], worst: Verdict) -> Iterator[str]:
+def _worst_cells(
+    cells: Sequence[tuple[str, ComparedCell]], worst: Verdict
+) -> Iterator[str]:
     """Name the cells with the worst verdict, then count the others."""
-    cells = [
-        (regression, cell)
-        for regression in pairs
-        for cell in regression.cells
-        if cell.judged.verdict is worst
-    ]
-    for regression, cell in cells[:_LINES]:
+    named = [(arms, cell) for arms, cell in cells if cell.judged.verdict is worst]
+    for arms, cell in named[:_LINES]:
         ratio = f": ratio {cell.ratio_text}" if cell.ratio_text else ""
-        yield f"{regression.arms_text}, {cell.model} {cell.test}{ratio}"
-    others = Counter(
-        str(cell.judged.verdict)
-        for regression in pairs
-        for cell in regression.cells
-        if cell.judged.verdict is not worst
-    )
-    rest = [f"{number} more {worst}" for number in [len(cells) - _LINES] if number > 0]
-    rest += [f"{number} {verdict}" for verdict, number in others.items()]
+        yield f"{arms}, {cell.model} {cell.test}{ratio}"
+    counts = Counter(cell.judged.verdict for _, cell in cells)
+    del counts[worst]
+    rest = [f"{number} {verdict}" for verdict, number in counts.items()]
+    if len(named) > _LINES:
+        rest.insert(0, f"{len(named) - _LINES} more {worst}")
     if rest:
         yield f"and {', '.join(rest)}"
 
 
-def _unpaired_lines(pins: Sequence[History]) -> Iterator[str]:
-    arms = dict.fromkeys(
-        f"{before.pin} → {after.pin}"
-        for history in pins
-        for before, after in zip(history.points, history.points[1:], strict=False)
-    )
-    single = any(len(point.means) == 1 for history in pins for point in history.points)
-    for arm in list(arms)[:_LINES]:
-        yield f"{arm}: {NOT_PROVABLE if single else UNPAIRED}"
-
-
 def _reproduced(sets: Sequence[SetComparison], href: str) -> Card:
-    counts = Counter(
-        comparison.verdict
-        for compared in sets
-        for comparison in compared.result.measured
-    )
+    measured = [each for compared in sets for each in compared.result.measured]
+    counts = Counter(comparison.verdict for comparison in measured)
     reproduced = counts[ComparisonVerdict.REPRODUCED]
     differs = counts[ComparisonVerdict.DIFFERS]
     few = counts[ComparisonVerdict.TOO_FEW_TRIALS]
-    names = ", ".join(dict.fromkeys(compared.published.name for compared in sets))
+    mood = Mood.OPEN
     if differs:
         answer, mood = "Differs", Mood.BAD
         lines = [f"{differs} of {differs + reproduced} comparable numbers differ"]
@@ -153,19 +133,16 @@ def _reproduced(sets: Sequence[SetComparison], href: str) -> Card:
         answer, mood = "Reproduced", Mood.GOOD
         lines = [f"all {reproduced} comparable numbers"]
     elif few:
-        answer, mood = "Too few trials", Mood.OPEN
+        answer = "Too few trials"
         lines = [f"{few} numbers"]
     elif sets:
-        answer, mood = "Not comparable", Mood.OPEN
-        reasons = Counter(
-            comparison.reason
-            for compared in sets
-            for comparison in compared.result.measured
-        )
+        answer = "Not comparable"
+        reasons = Counter(comparison.reason for comparison in measured)
         lines = [f"because {reason}" for reason, _ in reasons.most_common(_LINES - 1)]
     else:
-        answer, mood = "Nothing to compare yet", Mood.OPEN
+        answer = "Nothing to compare yet"
         lines = ["no published number is of a model that was measured"]
+    names = ", ".join(dict.fromkeys(compared.published.name for compared in sets))
     return Card(
         id="reproduced",
         question="Does it reproduce?",

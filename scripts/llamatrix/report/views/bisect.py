@@ -6,10 +6,16 @@ from dataclasses import dataclass
 from llamatrix.records.bisect_record import BisectStep
 from llamatrix.report.render.html import Section
 from llamatrix.report.render.markdown import markdown
-from llamatrix.report.table import Cell, Column, Row, Table, number, numbers
+from llamatrix.report.table import Column, Row, Table, count, number, numbers
 from llamatrix.stats.bisection import Mark, Search
 from llamatrix.stats.verdict import Verdict
 from llamatrix.units import duration_text, json_text
+
+_OF_STEP = (
+    *("position", "commit", "about", "mark", "verdict", "reason", "margin", "ratio"),
+    *("interval", "pairs", "builds", "build_s", "seconds"),
+)
+"""In the JSON document."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,13 +91,13 @@ class Bisection:
     @property
     def table(self) -> Table:
         return Table(
-            caption=f"Bisect of {self.title}",
-            columns=(
+            f"Bisect of {self.title}",
+            (
                 *("Commit", "About", "Mark", "Verdict"),
                 *numbers("÷ good end", "Interval", "Pairs", "Build, s"),
                 Column("Reason", wide=True),
             ),
-            rows=tuple(_row(step) for step in self.steps),
+            [*map(_row, self.steps)],
         )
 
     @property
@@ -174,14 +180,7 @@ def bisection_json(result: Bisection) -> str:
             "build_s": sum(step.build_s for step in result.steps),
             "seconds": sum(step.seconds for step in result.steps),
             "steps": [
-                {
-                    name: getattr(step, name)
-                    for name in (
-                        *("position", "commit", "about", "mark", "verdict", "reason"),
-                        *("margin", "ratio", "interval", "pairs", "builds", "build_s"),
-                        "seconds",
-                    )
-                }
+                {name: getattr(step, name) for name in _OF_STEP}
                 for step in result.steps
             ],
         }
@@ -202,11 +201,10 @@ def name_of(step: BisectStep) -> str:
 def _row(step: BisectStep) -> Row:
     low, high = step.interval or (0.0, 0.0)
     return (
-        Cell(value=step.commit[:12]),
-        *(step.about, str(step.mark), _verdict(step)),
+        *(step.commit[:12], step.about, str(step.mark), _verdict(step)),
         number(step.ratio, "{:.3f}".format, missing="–"),
         f"{low:.3f}–{high:.3f}" if step.interval else "–",
-        Cell(value=step.pairs),
+        count(step.pairs),
         number(step.build_s or None, "{:.0f}".format, "s", missing="cached"),
         _line(step.reason),
     )

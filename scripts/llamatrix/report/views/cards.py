@@ -18,7 +18,7 @@ from llamatrix.provision.weights.fit import (
 from llamatrix.provision.weights.synthetic.models import MODELS, Scale
 from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.reference.gpu import load_gpus
-from llamatrix.reference.roofline import NoRoofline, Roofline
+from llamatrix.reference.roofline import Roofline
 from llamatrix.report.formats import hundredths, mib_text, share_text, watts_text, whole
 from llamatrix.report.our_conditions import after, number_after
 from llamatrix.report.our_rooflines import our_rooflines
@@ -91,17 +91,33 @@ def _energy(group: Group) -> Table:
     rows: list[Row] = []
     for model, test, records in sampled:
         limit = by_claim.get(f"{records[0].cell.model_key}/{test}")
+        why, fraction = "not measured", None
+        if isinstance(limit, Roofline):
+            why, fraction = limit.arithmetic, limit.fraction
+        elif limit:
+            why = limit.reason
+        clocks = [
+            reading.sm_mhz
+            for record in records
+            for reading in samples_of_test(record.telemetry, sample_of(record))
+            if reading.sm_mhz is not None
+        ]
+        clock = statistics.median(clocks) if clocks else None
+        disturbed = sum(
+            bool(record.disturbed or record.telemetry.disturbances)
+            for record in records
+        )
         rows.append(
             (
-                group.shown_name(model),
-                *(test, *energy_cells(records), _clock_cell(records)),
-                *_limit_cells(limit),
-                f"{sum(map(_is_disturbed, records))} of {len(records)}",
+                *(group.shown_name(model), test, *energy_cells(records)),
+                number(clock, whole, "MHz", records=records),
+                *(number(fraction, share_text), why),
+                f"{disturbed} of {len(records)}",
             )
         )
     return Table(
-        caption="Energy and limits of the cards",
-        columns=(
+        "Energy and limits of the cards",
+        (
             *("Model", "Test"),
             *numbers("J per token", "mean power", "n"),
             "from",
@@ -109,7 +125,7 @@ def _energy(group: Group) -> Table:
             Column("limit", wide=True),
             *numbers("disturbed"),
         ),
-        rows=tuple(rows),
+        rows,
     )
 
 
@@ -122,44 +138,17 @@ def energy_cells(records: tuple[SpeedRecord, ...]) -> tuple[Cell, Cell, Cell, st
         and (energy := energy_of(record.telemetry, sample))
     ]
     used = tuple(record for record, _ in energies)
-    joules = [energy.joules_per_token for _, energy in energies]
-    watts = [energy.mean_w for _, energy in energies]
+    joules = watts = None
+    if energies:
+        joules = statistics.fmean(energy.joules_per_token for _, energy in energies)
+        watts = statistics.fmean(energy.mean_w for _, energy in energies)
     sources = sorted({energy.source for _, energy in energies})
     return (
-        number(
-            statistics.fmean(joules) if joules else None,
-            "{:.4f}".format,
-            "J/token",
-            records=used,
-        ),
-        number(
-            statistics.fmean(watts) if watts else None, watts_text, "W", records=used
-        ),
+        number(joules, "{:.4f}".format, "J/token", records=used),
+        number(watts, watts_text, "W", records=used),
         count(len(energies)),
         ", ".join(sources) or "too short, or not reported by the card",
     )
-
-
-def _clock_cell(records: tuple[SpeedRecord, ...]) -> Cell:
-    """The median during repetitions, over all processes and cards."""
-    clocks = [
-        reading.sm_mhz
-        for record in records
-        for reading in samples_of_test(record.telemetry, sample_of(record))
-        if reading.sm_mhz is not None
-    ]
-    median = statistics.median(clocks) if clocks else None
-    return number(median, whole, "MHz", records=records)
-
-
-def _limit_cells(limit: Roofline | NoRoofline | None) -> tuple[Cell, str]:
-    match limit:
-        case Roofline():
-            return number(limit.fraction, share_text), limit.arithmetic
-        case NoRoofline():
-            return number(None, share_text), limit.reason
-        case None:
-            return number(None, share_text), "not measured"
 
 
 def _memory(group: Group) -> Table:
@@ -168,46 +157,34 @@ def _memory(group: Group) -> Table:
         record = records[0]
         local = record.weights.kind is WeightsKind.LOCAL
         known = record.cell.model_key in MODELS and not local
-        need = predicted_need(records[0]) if known else None
+        need = predicted_need(record) if known else None
+        parts: list[int | None] = [None] * 5
+        if need:
+            parts = [need.weights, need.cache + need.state]
+            parts += [need.compute + need.scratch, need.cuda, need.total]
         own, device = peak_memory(records)
-        spilled = need is not None and own is not None and own < need.weights
-        measured = number(
-            own,
-            mib_text,
-            "bytes",
-            records=records,
-            note="less than the weights: not all on the card" if spilled else "",
-        )
+        note = ""
+        if need and own is not None and own < need.weights:
+            note = "less than the weights: not all on the card"
         off = device - need.total if need and device is not None else None
         rows.append(
             (
                 *(group.shown_name(model), test),
-                *_need_cells(need),
-                measured,
+                *(number(part, mib_text, "bytes") for part in parts),
+                number(own, mib_text, "bytes", records=records, note=note),
                 number(device, mib_text, "bytes", records=records),
                 number(off, lambda size: f"{size / _MIB:+,.0f}", "bytes"),
             )
         )
     return Table(
-        caption="Memory on the card (MiB): predicted by closed form, then measured",
-        columns=(
+        "Memory on the card (MiB): predicted by closed form, then measured",
+        (
             *("Model", "Test"),
             *numbers("weights", "cache+state", "compute", "CUDA (assumed)", "sum"),
             *numbers("measured, process", "measured, card", "difference"),
         ),
-        rows=tuple(rows),
+        rows,
     )
-
-
-def _need_cells(need: MemoryNeed | None) -> Iterator[Cell]:
-    if need is None:
-        yield from (number(None, mib_text) for _ in range(5))
-        return
-    for size in (
-        *(need.weights, need.cache + need.state, need.compute + need.scratch),
-        *(need.cuda, need.total),
-    ):
-        yield number(size, mib_text, "bytes")
 
 
 def predicted_need(record: SpeedRecord) -> MemoryNeed:
@@ -240,8 +217,8 @@ def peak_memory(records: Iterable[SpeedRecord]) -> tuple[int | None, int | None]
             for sample in record.telemetry.gpu_before
         }
         sample = sample_of(record)
-        held_by_processes = held_bytes(record.telemetry, sample)
-        own += [] if held_by_processes is None else [held_by_processes]
+        held = held_bytes(record.telemetry, sample)
+        own += [] if held is None else [held]
         device += [
             at_test.used_bytes - before[at_test.index]
             for at_test in samples_of_test(record.telemetry, sample)
@@ -259,10 +236,6 @@ def idle_power_w(records: Iterable[SpeedRecord]) -> float | None:
         for record in records
     )
     return min((watt for watt in watts if watt is not None), default=None)
-
-
-def _is_disturbed(record: SpeedRecord) -> bool:
-    return bool(record.disturbed or record.telemetry.disturbances)
 
 
 def sample_of(record: SpeedRecord) -> SpeedSample | None:
@@ -284,12 +257,12 @@ def _by_hand(group: Group) -> Table:
             shown = group.shown_name(model)
             rows.append((shown, test.name, *_pair_cells(result, hand)))
     return Table(
-        caption="Through llamatrix and by hand (tokens/s)",
-        columns=(
+        "Through llamatrix and by hand (tokens/s)",
+        (
             *("Model", "Test"),
             *numbers("llamatrix", "by hand", "ratio [95 %]", "processes"),
         ),
-        rows=tuple(rows),
+        rows,
     )
 
 
@@ -299,11 +272,10 @@ def _pair_cells(result: Result, hand: dict[int, float]) -> Iterator[Cell]:
         for record in result.records
         if (sample := sample_of(record))
     }
-    for speeds, records in ((ours, result.records), (hand, ())):
-        mean = statistics.fmean(speeds.values()) if speeds else None
-        yield number(
-            mean, hundredths, "tokens/s", records=records, missing="not measured"
-        )
+    mean = statistics.fmean(ours.values()) if ours else None
+    missing, records = "not measured", result.records
+    yield number(mean, hundredths, "tokens/s", records=records, missing=missing)
+    yield number(statistics.fmean(hand.values()), hundredths, "tokens/s")
     logs = [math.log(ours[place] / hand[place]) for place in ours if place in hand]
     if not logs:
         yield number(None, hundredths)
@@ -311,5 +283,5 @@ def _pair_cells(result: Result, hand: dict[int, float]) -> Iterator[Cell]:
         pairs = estimate(logs)
         interval = pairs.interval()
         ends = f" [{interval.low:.4f}, {interval.high:.4f}]" if interval else ""
-        yield number(pairs.ratio, f"{pairs.ratio:.4f}{ends}", records=result.records)
+        yield number(pairs.ratio, f"{pairs.ratio:.4f}{ends}", records=records)
     yield number(len(hand), f"{len(ours)} / {len(hand)}")

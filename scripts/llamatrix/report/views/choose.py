@@ -29,7 +29,7 @@ from llamatrix.report.inputs import Published
 from llamatrix.report.our_numbers import mean_interval
 from llamatrix.report.speed import Group, Result
 from llamatrix.report.table import Cell, Column, Reference, Table, number, numbers
-from llamatrix.report.trials import TrialGroup
+from llamatrix.report.trials import TrialGroup, passes_of
 from llamatrix.report.views.cards import energy_cells
 from llamatrix.stats.intervals import Interval
 from llamatrix.stats.pass_rates import Passes, wilson
@@ -146,16 +146,43 @@ def choices(
     sets: Sequence[Published] = (),
 ) -> Choices:
     """Rank the models, given by key and name; see `RULE`."""
-    found = Choices(
-        question=question,
-        ranked=tuple(
-            _choice(question, key, name, groups, trials, contexts, sets)
-            for key, name in models.items()
-        ),
-    )
 
+    def choice_of(key: str, name: str) -> Choice:
+        claims = [
+            (published, claim)
+            for published in sets
+            for claim in published.claims
+            if claim.architecture_key == key and _is_usable(published, claim)
+        ]
+        predicted, refused = _predicted_context(question, key)
+        known = [
+            *_our_contexts(question, key, contexts),
+            *_published_contexts(question, claims),
+            *((_distance(question, question.card_bytes), one) for one in predicted),
+        ]
+        speeds = [
+            *_our_speeds(question, key, groups),
+            *_published_speeds(question, claims),
+        ]
+        correct = [
+            *_our_passes(question, key, trials),
+            *_published_passes(question, claims),
+        ]
+        correct.sort(key=lambda item: (item[1].amount.source.grade, item[0]))
+        return Choice(
+            key=key,
+            name=name,
+            context=_best(known),
+            refused=refused,
+            speed=_best(speeds),
+            correct=correct[0][1] if correct else None,
+            joules=_best(_our_joules(question, key, groups)),
+        )
+
+    known = [choice_of(key, name) for key, name in models.items()]
+    found = Choices(question=question, ranked=tuple(known))
     best_low = max(
-        (choice.correct.interval.low for choice in found.ranked if choice.correct),
+        (choice.correct.interval.low for choice in known if choice.correct),
         default=0.0,
     )
 
@@ -168,51 +195,7 @@ def choices(
             tier = 0 if often else 2
         return fits, tier, -choice.speed.value if choice.speed else 0.0
 
-    return Choices(question=question, ranked=tuple(sorted(found.ranked, key=order)))
-
-
-def _choice(
-    question: Question,
-    key: str,
-    name: str,
-    groups: Sequence[Group],
-    trials: Sequence[TrialGroup],
-    contexts: Sequence[ContextRecord],
-    sets: Sequence[Published],
-) -> Choice:
-    claims = [
-        (published, claim)
-        for published in sets
-        for claim in published.claims
-        if claim.architecture_key == key and _is_usable(published, claim)
-    ]
-    known = [
-        *_our_contexts(question, key, contexts),
-        *_published_contexts(question, claims),
-    ]
-    predicted, refused = _predicted_context(question, key)
-    known += [
-        (_distance(question, question.card_bytes), amount) for amount in predicted
-    ]
-    speeds = [*_our_speeds(question, key, groups), *_published_speeds(question, claims)]
-    correct = [
-        *_our_passes(question, key, trials),
-        *_published_passes(question, claims),
-    ]
-    joules = list(_our_joules(question, key, groups))
-    return Choice(
-        key=key,
-        name=name,
-        context=_best(known),
-        refused=refused,
-        speed=_best(speeds),
-        correct=min(
-            correct,
-            key=lambda item: (item[1].amount.source.grade, item[0]),
-            default=((), None),
-        )[1],
-        joules=_best(joules),
-    )
+    return Choices(question=question, ranked=tuple(sorted(known, key=order)))
 
 
 _Place = tuple[float, ...]
@@ -246,14 +229,13 @@ def _our_source(question: Question, slug: str, words: str) -> Source:
 def _our_speeds(
     question: Question, key: str, groups: Sequence[Group]
 ) -> Iterator[_Placed]:
-    for group, result, source in _our_generations(question, key, groups):
-        mean, card = result.mean, _card_bytes(group)
-        if mean is not None:
+    for place, result, source in _our_generations(question, key, groups):
+        if result.mean is not None:
             yield (
-                (*_distance(question, card), *_merit(group, result)),
+                place,
                 Amount(
-                    value=mean,
-                    text=hundredths(mean),
+                    value=result.mean,
+                    text=hundredths(result.mean),
                     source=source,
                     interval=mean_interval(result.steady_means),
                     records=result.used,
@@ -264,11 +246,11 @@ def _our_speeds(
 def _our_joules(
     question: Question, key: str, groups: Sequence[Group]
 ) -> Iterator[_Placed]:
-    for group, result, source in _our_generations(question, key, groups):
+    for place, result, source in _our_generations(question, key, groups):
         cell = energy_cells(result.records)[0]
         if isinstance(cell.value, float):
             yield (
-                (*_distance(question, _card_bytes(group)), *_merit(group, result)),
+                place,
                 Amount(
                     value=cell.value,
                     text=hundredths(cell.value),
@@ -280,44 +262,37 @@ def _our_joules(
 
 def _our_generations(
     question: Question, key: str, groups: Sequence[Group]
-) -> Iterator[tuple[Group, Result, Source]]:
-    """Yield plain generations, without those of tiny weights, which are other models."""
+) -> Iterator[tuple[_Place, Result, Source]]:
+    """Yield plain generations, without those of tiny weights, which are other models.
+
+    Long generations are preferred, then new ones, new builds, and fast settings.
+    """
     for group in groups:
         if group.weights is WeightsKind.TINY:
             continue
+        host = group.records[0].host
+        card = host.gpus[0] if host.gpus else None
+        hardware = host.cpu_model
+        if card:
+            hardware = f"{card.name} ({bytes_text(card.memory_bytes)})"
+        newest = max(record.measured_at[:10] for record in group.records)
         for (_, test), result in group.results.items():
             cell = result.records[0].cell
             plain = test.n_gen and not (test.n_prompt or test.n_depth)
             if cell.model_key == key and plain and test.concurrency == 1:
                 words = (
-                    f"{_hardware(group)}, {group.sweep} sweep, {test.name}, pin "
+                    f"{hardware}, {group.sweep} sweep, {test.name}, pin "
                     f"{group.pin_text}, {group.build} build, {group.weights.label} weights, "
                     f"{group.days}"
                 )
-                yield group, result, _our_source(question, group.host_slug, words)
-
-
-def _hardware(group: Group) -> str:
-    host = group.records[0].host
-    if not host.gpus:
-        return host.cpu_model
-    return f"{host.gpus[0].name} ({bytes_text(host.gpus[0].memory_bytes)})"
-
-
-def _card_bytes(group: Group) -> int | None:
-    gpus = group.records[0].host.gpus
-    return gpus[0].memory_bytes if gpus else None
-
-
-def _merit(group: Group, result: Result) -> _Place:
-    """Prefer long generations, then new ones, new builds, and fast settings."""
-    newest = max(record.measured_at[:10] for record in group.records)
-    return (
-        -float(result.records[0].test.n_gen),
-        -float(newest.replace("-", "")),
-        -float(place_in_time(group.records[0].build.commit)),
-        -(result.mean or 0.0),
-    )
+                place = (
+                    *_distance(question, card.memory_bytes if card else None),
+                    -float(test.n_gen),
+                    -float(newest.replace("-", "")),
+                    -float(place_in_time(group.records[0].build.commit)),
+                    -(result.mean or 0.0),
+                )
+                yield place, result, _our_source(question, group.host_slug, words)
 
 
 def _our_passes(
@@ -334,22 +309,18 @@ def _our_passes(
             if attempts.records[0].cell.model_key == key
         ]
         turns = [turn for attempts in own for turn in attempts.turns]
-        if not turns:
+        passes = passes_of(turns)
+        if passes is None:
             continue
-        passes = Passes(passed=len(turns) - turns.count(None), trials=len(turns))
         gpus = group.records[0].host.gpus
-        source = _our_source(
-            question,
-            setup.host_slug,
-            f"{setup.words}, pin {group.pin_text}, {group.days}",
-        )
+        words = f"{setup.words}, pin {group.pin_text}, {group.days}"
+        source = _our_source(question, setup.host_slug, words)
         records = tuple(record for attempts in own for record in attempts.finished)
         known = [float(turn) for turn in turns if turn is not None]
+        mean_turn = statistics.fmean(known) if known else None
         yield (
             _distance(question, gpus[0].memory_bytes if gpus else None),
-            _correctness(
-                passes, statistics.fmean(known) if known else None, source, records
-            ),
+            _correctness(passes, mean_turn, source, records),
         )
 
 
@@ -383,9 +354,8 @@ def _our_contexts(
     for record in contexts:
         kind, limits = record.weights.kind, record.limits
         answer = usable_context(record.result, min_speed_ratio=limits.min_speed_ratio)
-        card = limits.vram_bytes or next(
-            (gpu.memory_bytes for gpu in record.host.gpus), None
-        )
+        cards = [gpu.memory_bytes for gpu in record.host.gpus]
+        card = limits.vram_bytes or next(iter(cards), None)
         place = _distance(question, card)
         other = record.cell.model_key != key or kind is WeightsKind.TINY or place[0]
         if answer.step and not other and answer.limit not in _UNFINISHED:
@@ -393,14 +363,10 @@ def _our_contexts(
                 f"invoke context with {bytes_text(card or 0)}, pin {record.cell.pin}, "
                 f"{record.measured_at[:10]}"
             )
-            yield (
-                (*place, -answer.step.tokens),
-                Amount(
-                    value=answer.step.tokens,
-                    text=whole(answer.step.tokens),
-                    source=_our_source(question, record.host.slug, words),
-                ),
-            )
+            tokens = answer.step.tokens
+            source = _our_source(question, record.host.slug, words)
+            amount = Amount(value=tokens, text=whole(tokens), source=source)
+            yield (*place, -tokens), amount
 
 
 def _predicted_context(question: Question, key: str) -> tuple[list[Amount], str]:
@@ -465,20 +431,22 @@ def _published_place(question: Question, published: Published, claim: Claim) -> 
     )
 
 
+def _published_amount(published: Published, claim: Claim) -> Amount:
+    return Amount(
+        value=claim.value,
+        text=claim.figure,
+        source=_published_source(published, claim),
+        of=claim.id,
+    )
+
+
 def _published_speeds(
     question: Question, claims: Sequence[tuple[Published, Claim]]
 ) -> Iterator[_Placed]:
     for published, claim in claims:
         if claim.quantity is Quantity.GENERATION_RATE and claim.value:
-            yield (
-                _published_place(question, published, claim),
-                Amount(
-                    value=claim.value,
-                    text=claim.figure,
-                    source=_published_source(published, claim),
-                    of=claim.id,
-                ),
-            )
+            place = _published_place(question, published, claim)
+            yield place, _published_amount(published, claim)
 
 
 def _published_contexts(
@@ -489,16 +457,7 @@ def _published_contexts(
         if claim.quantity is Quantity.MAX_CONTEXT:
             place = _published_place(question, published, claim)
             if not place[0]:
-                source = _published_source(published, claim)
-                yield (
-                    (*place, claim.step),
-                    Amount(
-                        value=claim.value,
-                        text=claim.figure,
-                        source=source,
-                        of=claim.id,
-                    ),
-                )
+                yield (*place, claim.step), _published_amount(published, claim)
 
 
 def _published_passes(
@@ -531,9 +490,7 @@ def choice_tables(found: Choices) -> tuple[Table, Table]:
     sources: dict[Source, str] = {}
     counts = dict.fromkeys(SourceGrade, 0)
 
-    def mark(amount: Amount | None) -> str:
-        if amount is None:
-            return ""
+    def mark(amount: Amount) -> str:
         if amount.source not in sources:
             grade = amount.source.grade
             counts[grade] += 1
@@ -541,15 +498,23 @@ def choice_tables(found: Choices) -> tuple[Table, Table]:
         return sources[amount.source]
 
     def cell(amount: Amount | None, unit: str = "", missing: str = "unknown") -> Cell:
+        if amount is None:
+            return Cell(value=None, missing=missing)
+        of = f", {amount.of}" if amount.of else ""
         return Cell(
-            value=amount.value if amount else None,
-            format=amount.text if amount else "",
+            value=amount.value,
+            format=amount.text,
             unit=unit,
             note=mark(amount),
-            missing=missing,
-            records=amount.records if amount else (),
-            hint=_hint(amount) if amount else "",
+            records=amount.records,
+            hint=f"{amount.source.grade.words}: {amount.source.text}{of}",
         )
+
+    def interval(amount: Amount | None, form: str) -> Cell:
+        """Sorted by the lower end."""
+        if amount is None or amount.interval is None:
+            return Cell(value=None, missing="")
+        return number(amount.interval[0], form.format(*amount.interval))
 
     rows = []
     for choice in found.ranked:
@@ -560,45 +525,29 @@ def choice_tables(found: Choices) -> tuple[Table, Table]:
                 choice.name,
                 "unknown" if fits is None else "yes" if fits else "no",
                 cell(choice.speed, "tokens/s", "not measured"),
-                _interval_cell(choice.speed, "[{:.4g}, {:.4g}]"),
+                interval(choice.speed, "[{:.4g}, {:.4g}]"),
                 cell(correct, missing="not measured"),
-                _interval_cell(correct, "[{:.2f}, {:.2f}]"),
+                interval(correct, "[{:.2f}, {:.2f}]"),
                 cell(choice.joules, "J/token", "not measured"),
                 cell(choice.context, "tokens", choice.refused),
             )
         )
     question = found.question
-    wanted = f"{question.context_tokens:,} tokens"
     ranking = Table(
-        caption=f"Models ({question.card}, context {wanted})",
-        columns=(
+        f"Models ({question.card}, context {question.context_tokens:,} tokens)",
+        (
             *("Model", "Fits"),
             *numbers("Generation, tokens/s", "95 % interval"),
             *numbers("Correct", "95 % (Wilson)", "J per token", "Largest context"),
         ),
-        rows=tuple(rows),
+        rows,
     ).without_empty_columns()
     listed = Table(
-        caption="Sources",
-        columns=("Mark", "Grade", Column("Source", wide=True)),
-        rows=tuple(
-            (mark, source.grade.words, source.text) for source, mark in sources.items()
-        ),
+        "Sources",
+        ("Mark", "Grade", Column("Source", wide=True)),
+        [(mark, source.grade.words, source.text) for source, mark in sources.items()],
     )
     return ranking, listed
-
-
-def _hint(amount: Amount) -> str:
-    of = f", {amount.of}" if amount.of else ""
-    return f"{amount.source.grade.words}: {amount.source.text}{of}"
-
-
-def _interval_cell(amount: Amount | None, form: str) -> Cell:
-    """Sorted by the lower end."""
-    interval = amount.interval if amount else None
-    return number(
-        interval and interval[0], form.format(*interval) if interval else "", missing=""
-    )
 
 
 def question_of_records(

@@ -6,7 +6,6 @@ from typing import assert_never
 
 from llamatrix.config.matrix import Backend
 from llamatrix.engines.outcome import Crashed, OutOfMemory, TimedOut
-from llamatrix.errors import ReportError
 from llamatrix.measure.context.result import (
     Attempt,
     ContextStep,
@@ -22,7 +21,7 @@ from llamatrix.measure.context.result import (
 )
 from llamatrix.records.context_record import ContextRecord
 from llamatrix.report.formats import speed_text, whole
-from llamatrix.report.render.markdown import markdown, warning_box
+from llamatrix.report.render.markdown import markdown, warning_box, write_page
 from llamatrix.report.speed import synthetic_warning
 from llamatrix.report.table import Cell, Row, Table, count, number, numbers
 from llamatrix.units import bytes_text, duration_text
@@ -44,15 +43,7 @@ _LIMITS = {
 def write_context_page(records: Iterable[ContextRecord], reports: Path) -> Path | None:
     """`context.md`, of the newest search of each cell and question; None without any."""
     kept = newest(records)
-    if not kept:
-        return None
-    path = reports / "context.md"
-    try:
-        reports.mkdir(parents=True, exist_ok=True)
-        path.write_text(context_page(kept), encoding="utf-8")
-    except OSError as error:
-        raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
-    return path
+    return write_page(reports / "context.md", context_page(kept)) if kept else None
 
 
 def newest(records: Iterable[ContextRecord]) -> list[ContextRecord]:
@@ -60,12 +51,12 @@ def newest(records: Iterable[ContextRecord]) -> list[ContextRecord]:
 
     A settled one before all that were broken off, as the command takes it.
     """
-    latest: dict[tuple[str, str, str], ContextRecord] = {}
-    for record in sorted(
-        records, key=lambda record: (record.settled, record.measured_at)
-    ):
-        limits = repr(record.limits)
-        latest[record.host.slug, record.cell.id, limits] = record
+    latest = {
+        (record.host.slug, record.cell.id, repr(record.limits)): record
+        for record in sorted(
+            records, key=lambda record: (record.settled, record.measured_at)
+        )
+    }
     return [latest[key] for key in sorted(latest)]
 
 
@@ -99,48 +90,42 @@ def fit_table(records: Sequence[ContextRecord]) -> Table:
     rows: list[Row] = []
     for record in records:
         answer = _answer(record)
+        budget = number(
+            record.result.ceiling.budget_bytes,
+            lambda size: bytes_text(round(size)),
+            "bytes",
+            note="--vram" if record.limits.vram_bytes else "",
+        )
+        largest = number(
+            answer.step.tokens if answer.step else None,
+            whole,
+            "tokens",
+            records=(record,),
+            missing="none",
+        )
         rows.append(
             (
-                *(context_name(record), _usage(record, answer.step)),
-                _allowed(record),
-                number(
-                    answer.step.tokens if answer.step else None,
-                    whole,
-                    "tokens",
-                    records=(record,),
-                    missing="none",
-                ),
+                *(context_name(record), _usage(record, answer.step), budget, largest),
                 *(_limit_text(answer), _recall_text(record)),
                 number(record.limits.min_speed_ratio, _percent),
-                record.weights.kind.label,
-                _engine(record),
+                *(record.weights.kind.label, _engine(record)),
             )
         )
     return Table(
-        caption="Hardware Fit",
-        columns=(
+        "Hardware Fit",
+        (
             "Model",
             *numbers("VRAM Usage", "of", "Max Context"),
             *("limited by", "recall"),
             *numbers("keeps speed"),
             *("weights", "engine"),
         ),
-        rows=tuple(rows),
+        rows,
     )
 
 
 def _engine(record: ContextRecord) -> str:
     return f"{record.locked.marked(record.cell.pin)}/{record.cell.build}"
-
-
-def _allowed(record: ContextRecord) -> Cell:
-    """What was free, or what `--vram` allowed."""
-    note = "--vram" if record.limits.vram_bytes else ""
-    return number(record.result.ceiling.budget_bytes, _bytes, "bytes", note=note)
-
-
-def _bytes(size: float) -> str:
-    return bytes_text(round(size))
 
 
 def _percent(fraction: float) -> str:
@@ -150,41 +135,41 @@ def _percent(fraction: float) -> str:
 def curve_table(record: ContextRecord) -> Table:
     steps = record.result.steps
     return Table(
-        caption=f"{context_name(record)} at {_engine(record)}",
-        columns=numbers(
+        f"{context_name(record)} at {_engine(record)}",
+        numbers(
             *("Tokens", "Generation (tokens/s)", "of the first"),
             *("Prefill of the added (tokens/s)", "added", "Memory", "answers"),
         ),
-        rows=tuple(
+        [
             (
                 number(step.tokens, whole, "tokens"),
                 number(step.generation_tps, speed_text, "tokens/s"),
                 number(step.generation_tps / steps[0].generation_tps, _percent),
                 number(step.prefill_tps, speed_text, "tokens/s"),
                 number(step.answers[0].prompt_n, whole, "tokens"),
-                _usage(record, step),
-                count(len(step.answers)),
+                *(_usage(record, step), count(len(step.answers))),
             )
             for step in steps
-        ),
+        ],
     )
 
 
 def context_notes(record: ContextRecord) -> list[str]:
-    result, answer = record.result, _answer(record)
-    lines = [
-        f"- limit: {_limit_text(answer)}",
+    result = record.result
+    footprints = [
+        *(attempt.loaded for attempt in result.attempts),
+        *(step.footprint for step in result.steps),
+    ]
+    known = [footprint for footprint in footprints if footprint]
+    heard = dict.fromkeys(word for one in known for word in one.disturbances)
+    return [
+        f"- limit: {_limit_text(_answer(record))}",
         f"- measured: {record.measured_at[:10]}, llama.cpp {record.build.commit[:9]}",
-        *_memory_notes(record),
+        *_memory_notes(record, known),
         *_attempt_notes(result),
         *_recall_notes(record),
+        *(f"- disturbed: {word}" for word in (*heard, *_odd(result.steps))),
     ]
-    heard = dict.fromkeys(
-        word
-        for footprint in _footprints(result)
-        for word in (footprint.disturbances if footprint else ())
-    )
-    return [*lines, *(f"- disturbed: {word}" for word in (*heard, *_odd(result.steps)))]
 
 
 def _odd(steps: Sequence[ContextStep]) -> Iterator[str]:
@@ -197,17 +182,18 @@ def _odd(steps: Sequence[ContextStep]) -> Iterator[str]:
         )
 
 
-def _memory_notes(record: ContextRecord) -> Iterator[str]:
+def _memory_notes(
+    record: ContextRecord, footprints: Sequence[Footprint]
+) -> Iterator[str]:
     ceiling = record.result.ceiling
     where = "card" if _on_card(record) else "host"
     others = ceiling.others_bytes
     taken = f" (others held {bytes_text(others)})" if others else ""
     yield f"- memory: {bytes_text(ceiling.budget_bytes)} of the {where} to use{taken}"
-    known = [footprint for footprint in _footprints(record.result) if footprint]
-    if known:
+    if footprints:
         yield (
-            f"- the process on the host: {bytes_text(known[0].rss_bytes)} after "
-            f"loading, {bytes_text(known[-1].peak_rss_bytes)} at its peak"
+            f"- the process on the host: {bytes_text(footprints[0].rss_bytes)} after "
+            f"loading, {bytes_text(footprints[-1].peak_rss_bytes)} at its peak"
         )
 
 
@@ -300,10 +286,3 @@ def _on_card(record: ContextRecord) -> bool:
 
 def _answer(record: ContextRecord) -> UsableContext:
     return usable_context(record.result, min_speed_ratio=record.limits.min_speed_ratio)
-
-
-def _footprints(result: SearchResult) -> Iterator[Footprint | None]:
-    for attempt in result.attempts:
-        yield attempt.loaded
-    for step in result.steps:
-        yield step.footprint

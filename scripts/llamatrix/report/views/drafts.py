@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from statistics import fmean, median
 
@@ -10,10 +11,9 @@ import msgspec
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import BATCHED, NO_DRAFT
 from llamatrix.engines.outcome import Done, Drafting
-from llamatrix.errors import ReportError
 from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.report.formats import hundredths, mib_text
-from llamatrix.report.render.markdown import markdown, warning_box
+from llamatrix.report.render.markdown import markdown, warning_box, write_page
 from llamatrix.report.speed import KIND_NOTES, Group, Result, groups, synthetic_warning
 from llamatrix.report.table import Cell, Row, Table, number, numbers
 from llamatrix.report.views.cards import card_notes
@@ -51,15 +51,7 @@ def write_draft_page(
 ) -> Path | None:
     """`serve-speed.md`; None without records."""
     text = draft_page(records, current=current)
-    if not text:
-        return None
-    path = reports / "serve-speed.md"
-    try:
-        reports.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
-    return path
+    return write_page(reports / "serve-speed.md", text) if text else None
 
 
 def draft_page(
@@ -120,20 +112,16 @@ def draft_tables(drafts: dict[str, Group]) -> tuple[Table, ...]:
 def step_cost_table(drafts: dict[str, Group]) -> Table:
     """By model and generation, each draft against none."""
     return Table(
-        caption="Step cost and break-even",
-        columns=(
+        "Step cost and break-even",
+        (
             *("Model", "Test", "Draft"),
             *numbers("Mean length", "Accepted by position", "tokens/s", "÷ none"),
             *numbers("Step cost"),
             "Drafting",
-            *numbers(
-                "Prompt ÷ none", "Decodes per token", "Request, s", "Memory (MiB)"
-            ),
-            *numbers("n (processes×repetitions)"),
+            *numbers("Prompt ÷ none", "Decodes per token", "Request, s"),
+            *numbers("Memory (MiB)", "n (processes×repetitions)"),
         ),
-        rows=tuple(
-            _row(model, test, name, drafts) for model, test, name in _places(drafts)
-        ),
+        [_row(model, test, name, drafts) for model, test, name in _places(drafts)],
     )
 
 
@@ -142,82 +130,95 @@ def streams_table(drafts: dict[str, Group]) -> Table:
     places = list(_places(drafts))
     several = any(test.concurrency > 1 for _, test, _ in places)
     return Table(
-        caption="Clients at the same time",
-        columns=(
+        "Clients at the same time",
+        (
             *("Model", "Test", "Draft"),
             *numbers("Clients", "All, tokens/s", "÷ one client", "Each, tokens/s"),
             *numbers("First token p50, s", "p95, s", "Prompts, tokens/s"),
             *numbers("n (processes×repetitions)"),
         ),
-        rows=tuple(
+        [
             _streams_row(model, test, drafts[name], name)
             for model, test, name in places
             if several
-        ),
+        ],
     )
 
 
 def _streams_row(model: str, test: SpeedTest, group: Group, name: str) -> Row:
-    result = group.results[model, test]
-    alone = group.results.get((model, msgspec.structs.replace(test, concurrency=1)))
-    prompt = _prompt_of(test)
+    result, alone, prompt = _related(group, model, test)
     streams = [row.streams for row in result.rows if row.streams]
     waits = sorted(ns / 1e9 for one in streams for ns in one.first_token_ns)
     each = [tps for one in streams for tps in one.tokens_per_second]
     used = result.used if streams else ()
-    ratio = result.mean / alone.mean if alone and alone.mean and result.mean else None
     return (
         *(group.shown_name(model), test.name, name),
         number(test.concurrency, "{}".format),
         speed_cell(result, hundredths),
-        number(ratio, hundredths, records=used),
+        number(_quotient(result, alone), hundredths, records=used),
         number(median(each) if each else None, hundredths, "tokens/s", records=used),
         number(_at(waits, 0.5), hundredths, "s", records=used),
         number(_at(waits, 0.95), hundredths, "s", records=used),
-        speed_cell(group.results.get((model, prompt)), hundredths),
-        number(len(result.rows), result.count if result.rows else "0"),
+        speed_cell(prompt, hundredths),
+        _count_cell(result),
     )
+
+
+def _related(
+    group: Group, model: str, test: SpeedTest
+) -> tuple[Result, Result | None, Result | None]:
+    """Return the result of a test, of the same for one client, and of its prompt."""
+    alone = msgspec.structs.replace(test, concurrency=1)
+    results = group.results
+    return (
+        results[model, test],
+        results.get((model, alone)),
+        results.get((model, _prompt_of(test))),
+    )
+
+
+def _quotient(result: Result | None, other: Result | None) -> float | None:
+    if result and other and result.mean and other.mean:
+        return result.mean / other.mean
+    return None
+
+
+def _count_cell(result: Result) -> Cell:
+    return number(len(result.rows), result.count if result.rows else "0")
 
 
 def batched_table(drafts: dict[str, Group]) -> Table:
     """What llama-batched-bench gets, and the clients of a server beside it."""
-    group, bare = drafts.get(BATCHED), drafts.get(NO_DRAFT)
+    batched = {name: group for name, group in drafts.items() if name == BATCHED}
     return Table(
-        caption="Sequences in one batch",
-        columns=(
+        "Sequences in one batch",
+        (
             *("Model", "Test"),
             *numbers("Sequences", "All, tokens/s", "÷ one sequence", "Each, tokens/s"),
             *numbers("Prompts, tokens/s", "Each prompt, tokens/s", "Clients ÷ these"),
             *numbers("n (processes×repetitions)"),
         ),
-        rows=tuple(
-            _batched_row(model, test, group, bare)
-            for model, test, _ in _places({BATCHED: group} if group else {})
-            if group
-        ),
+        [
+            _batched_row(model, test, batched[name], drafts.get(NO_DRAFT))
+            for model, test, name in _places(batched)
+        ],
     )
 
 
 def _batched_row(model: str, test: SpeedTest, group: Group, bare: Group | None) -> Row:
-    result = group.results[model, test]
-    prompt = group.results.get((model, _prompt_of(test)))
-    alone = group.results.get((model, msgspec.structs.replace(test, concurrency=1)))
+    result, alone, prompt = _related(group, model, test)
     clients = bare.results.get((model, test)) if bare else None
-    ratio = result.mean / alone.mean if alone and alone.mean and result.mean else None
-    share = (
-        clients.mean / result.mean if clients and clients.mean and result.mean else None
-    )
     both = (*result.used, *(clients.used if clients else ()))
     return (
         *(group.shown_name(model), test.name),
         number(test.concurrency, "{}".format),
         speed_cell(result, hundredths),
-        number(ratio, hundredths, records=result.used),
+        number(_quotient(result, alone), hundredths, records=result.used),
         _each(result, test.concurrency),
         speed_cell(prompt, hundredths),
         _each(prompt, test.concurrency),
-        number(share, hundredths, records=both),
-        number(len(result.rows), result.count if result.rows else "0"),
+        number(_quotient(clients, result), hundredths, records=both),
+        _count_cell(result),
     )
 
 
@@ -270,16 +271,10 @@ def _counts(records: Sequence[SpeedRecord]) -> list[Drafting]:
 
 
 def _row(model: str, test: SpeedTest, name: str, drafts: dict[str, Group]) -> Row:
-    result = drafts[name].results[model, test]
-    prompt = _prompt_of(test)
-    bare = drafts.get(NO_DRAFT)
+    group, bare = drafts[name], drafts.get(NO_DRAFT)
+    result, prompt = group.results[model, test], _prompt_of(test)
     base = bare.results if bare else {}
-    ratio = _ratio(result, base.get((model, test)))
-    prompt_ratio = _ratio(
-        drafts[name].results.get((model, prompt)), base.get((model, prompt))
-    )
     counts = _counts(result.used)
-    length = fmean(one.mean_length for one in counts) if counts else None
     drafted = name != NO_DRAFT and bool(counts)
     used = result.used if counts else ()
     clocks = [
@@ -287,33 +282,31 @@ def _row(model: str, test: SpeedTest, name: str, drafts: dict[str, Group]) -> Ro
         for row in result.rows
         for client_ns in row.client_ns[row.warmup_repetitions :]
     ]
+    length = decodes = memory = ratio = cost = prompt_ratio = None
+    if counts:
+        decodes = fmean(one.decode_calls / one.tokens for one in counts)
+        memory = max(one.memory_bytes or 0 for one in result.rows)
+        memory = memory or max(one.own_bytes for one in counts)
+    if drafted:
+        length = fmean(one.mean_length for one in counts)
+        ratio = _ratio(result, base.get((model, test)))
+        cost = _step_cost(result, base.get((model, test)))
+        prompt_ratio = _ratio(
+            group.results.get((model, prompt)), base.get((model, prompt))
+        )
     return (
-        *(drafts[name].shown_name(model), test.name, name),
-        number(length if drafted else None, hundredths, records=used),
+        *(group.shown_name(model), test.name, name),
+        number(length, hundredths, records=used),
         Cell(value=_positions(counts), missing="n/a", records=used),
         speed_cell(result, hundredths),
-        _ratio_cell(ratio if drafted else None, result),
-        _ratio_cell(
-            _step_cost(result, base.get((model, test))) if drafted else None, result
-        ),
+        _ratio_cell(ratio, result),
+        _ratio_cell(cost, result),
         _verdict(ratio) if drafted else "–",
-        _ratio_cell(prompt_ratio if drafted else None, result),
-        number(
-            fmean(one.decode_calls / one.tokens for one in counts) if counts else None,
-            hundredths,
-            records=used,
-        ),
+        _ratio_cell(prompt_ratio, result),
+        number(decodes, hundredths, records=used),
         number(fmean(clocks) if clocks else None, hundredths, "s", records=used),
-        number(
-            max(one.memory_bytes or 0 for one in result.rows)
-            or max(one.own_bytes for one in counts)
-            if counts
-            else None,
-            mib_text,
-            "bytes",
-            records=used,
-        ),
-        number(len(result.rows), result.count if result.rows else "0"),
+        number(memory, mib_text, "bytes", records=used),
+        _count_cell(result),
     )
 
 
@@ -322,16 +315,10 @@ def _positions(counts: Sequence[Drafting]) -> str | None:
     drafts = sum(one.drafts for one in counts)
     if not drafts:
         return None
-    places = max(len(one.accepted_by_position) for one in counts)
-    sums = [
-        sum(
-            one.accepted_by_position[place]
-            for one in counts
-            if place < len(one.accepted_by_position)
-        )
-        for place in range(places)
-    ]
-    shares = [f"{100 * accepted / drafts:.0f} %" for accepted in sums]
+    by_position = zip_longest(
+        *(one.accepted_by_position for one in counts), fillvalue=0
+    )
+    shares = [f"{100 * sum(accepted) / drafts:.0f} %" for accepted in by_position]
     return " ".join((*shares[:_POSITIONS], *(["…"] if shares[_POSITIONS:] else [])))
 
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.engines.outcome import Done
-from llamatrix.errors import ReportError
 from llamatrix.records.endpoint_record import EndpointRecord
 from llamatrix.report.formats import hundredths, share_text
-from llamatrix.report.render.markdown import markdown
+from llamatrix.report.render.markdown import markdown, write_page
 from llamatrix.report.speed import outcome_word
-from llamatrix.report.table import Cell, Row, Table, number, numbers
+from llamatrix.report.table import Row, Table, count, number, numbers
 
 UNVERIFIED = "*unverified*"
 NOT_TOLD = "not told"
@@ -66,33 +65,26 @@ def write_endpoints_page(
 ) -> Path | None:
     """`endpoints.md`; None without any record."""
     cells = newest_endpoints(records)
-    if not cells:
-        return None
-    path = reports / "endpoints.md"
-    try:
-        reports.mkdir(parents=True, exist_ok=True)
-        path.write_text(endpoints_page(cells), encoding="utf-8")
-    except OSError as error:
-        raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
-    return path
+    page = reports / "endpoints.md"
+    return write_page(page, endpoints_page(cells)) if cells else None
 
 
 def _servers(cells: Sequence[Sequence[EndpointRecord]]) -> Table:
     last = {records[-1].cell.endpoint: records[-1] for records in cells}
     return Table(
-        caption="Endpoints",
-        columns=(
+        "Endpoints",
+        (
             *("Endpoint", "Model", "Server says", "Engine and build", "KV types"),
             *("Weights", "Template", "Runs on"),
         ),
-        rows=tuple(
+        [
             (
                 *(name, f"{record.cell.model} ({UNVERIFIED})", record.reported.words),
                 *(UNVERIFIED, NOT_TOLD, UNVERIFIED, UNVERIFIED),
                 "this host" if record.cell.loopback else NOT_TOLD,
             )
             for name, record in last.items()
-        ),
+        ],
     )
 
 
@@ -104,51 +96,41 @@ def _speeds(cells: Sequence[Sequence[EndpointRecord]]) -> Table:
             by_test[record.test].append(record)
         rows += [_row(test, by_test[test]) for test in sorted(by_test, key=_order)]
     return Table(
-        caption="Speed over HTTP",
-        columns=(
+        "Speed over HTTP",
+        (
             *("Endpoint", "Test"),
             *numbers("Depth", "Clients", "tokens/s", "sd", "first token (s)", "n"),
         ),
-        rows=tuple(rows),
+        rows,
     )
 
 
 def _row(test: SpeedTest, records: Sequence[EndpointRecord]) -> Row:
-    done = [
-        (record, record.outcome.result)
+    done = {
+        id(record): record.outcome.result
         for record in records
         if isinstance(record.outcome, Done)
-    ]
-    steady = [speed for _, sample in done for speed in sample.steady]
+    }
+    steady = [speed for sample in done.values() for speed in sample.steady]
     first_s = [
         ns / 1e9
-        for _, sample in done
+        for sample in done.values()
         for ns in sample.first_token_ns[sample.warmup_repetitions :]
     ]
-    sources = tuple(record for record, _ in done) or tuple(records)
+    sources = tuple(one for one in records if id(one) in done) or tuple(records)
     mean = statistics.fmean(steady) if steady else None
-    shares = statistics.stdev(steady) / mean if mean and len(steady) > 1 else None
+    share = statistics.stdev(steady) / mean if mean and len(steady) > 1 else None
+    first = statistics.median(first_s) if first_s else None
+    failure = outcome_word(records[-1].outcome)
     what = "prompt" if test.n_prompt else "generation"
     return (
         f"{records[0].cell.endpoint} ({UNVERIFIED})",
         f"{what} of {test.n_prompt or test.n_gen}",
-        Cell(value=test.n_depth),
-        Cell(value=test.concurrency),
-        number(
-            mean,
-            hundredths,
-            "tokens/s",
-            records=sources,
-            missing=outcome_word(records[-1].outcome),
-        ),
-        number(shares, share_text, records=sources),
-        number(
-            statistics.median(first_s) if first_s else None,
-            "{:.3f}".format,
-            "s",
-            records=sources,
-        ),
-        Cell(value=len(steady)),
+        *(count(test.n_depth), count(test.concurrency)),
+        number(mean, hundredths, "tokens/s", records=sources, missing=failure),
+        number(share, share_text, records=sources),
+        number(first, "{:.3f}".format, "s", records=sources),
+        count(len(steady)),
     )
 
 

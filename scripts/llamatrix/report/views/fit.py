@@ -113,15 +113,18 @@ def fit_summary(fits: Sequence[ModelFit], *, card: str) -> str:
 def fit_page(fits: Sequence[ModelFit], *, card: str) -> str:
     """Every pin and context, and both figures of each cross-check."""
     tables = [_largest(fits, card), _would_fit(fits), _parts(fits), _checks(fits)]
-    return "\n".join(
-        [
-            *(markdown(table) for table in tables if table.rows),
-            *(f"- {remark}" for remark in _remarks(fits)),
-            *_reserve_remark(fits),
-            _ASSUMED,
-            "",
-        ]
-    )
+    lines = [
+        *(markdown(table) for table in tables if table.rows),
+        *(f"- {remark}" for remark in _remarks(fits)),
+    ]
+    if fits and fits[0].reserve_bytes:
+        lines.append(
+            f"- {bytes_text(fits[0].reserve_bytes)} of the card is kept free "
+            "(`--reserve`; llama-server's own margin is 1 GiB): for a display, other "
+            "programs and the driver. Whole cards with a display were reported to hold "
+            "1.0 to 1.9 GiB more than this form"
+        )
+    return "\n".join([*lines, _ASSUMED, ""])
 
 
 def _by_model(fits: Sequence[ModelFit], card: str) -> Table:
@@ -129,25 +132,26 @@ def _by_model(fits: Sequence[ModelFit], card: str) -> Table:
     for model in dict.fromkeys(fit.model for fit in fits):
         pins = [fit for fit in fits if fit.model == model]
         decided = dict.fromkeys(map(_decided_text, pins))
-        size = pins[-1].forecasts[0].weights
         rows.append(
             (
-                model,
-                number(size, bytes_text(size), "bytes"),
-                _largest_of_pins(pins),
-                _without_reserve_cell(pins[-1]),
+                *(model, _size_cell(pins[-1].forecasts[0].weights)),
+                *(_largest_of_pins(pins), _without_reserve_cell(pins[-1])),
                 ", ".join(decided),
             )
         )
     return Table(
-        caption=f"Largest context on {card}",
-        columns=(
+        f"Largest context on {card}",
+        (
             "Model",
             *numbers("Weights", "Largest context", "with all memory"),
             "decided by",
         ),
-        rows=tuple(rows),
+        rows,
     )
+
+
+def _size_cell(size: int) -> Cell:
+    return number(size, bytes_text(size), "bytes")
 
 
 def _largest_of_pins(pins: Sequence[ModelFit]) -> Cell:
@@ -165,61 +169,44 @@ def _largest_of_pins(pins: Sequence[ModelFit]) -> Cell:
 
 def _remarks(fits: Sequence[ModelFit]) -> dict[str, None]:
     """What a reader must know of single models and pins, each once."""
-    return dict.fromkeys(
-        [
-            *(
-                f"{fit.model}, {fit.pin} refuses this file: {fit.refusal}"
-                for fit in fits
-                if fit.refusal
-            ),
-            *(f"{fit.model}: {note}" for fit in fits for note in fit.notes),
-            *(
-                f"{fit.model}, {fit.pin}: llama-fit-params contradicts the closed form; "
-                "its figures are the ones shown"
-                for fit in fits
-                if fit.decided_by != _CLOSED_FORM
-            ),
-            *(
-                f"{fit.pin} is not cross-checked: {fit.not_checked}"
-                for fit in fits
-                if fit.not_checked not in ("", fit.refusal)
-            ),
-        ]
-    )
-
-
-def _reserve_remark(fits: Sequence[ModelFit]) -> list[str]:
-    if not fits or not fits[0].reserve_bytes:
-        return []
-    kept = bytes_text(fits[0].reserve_bytes)
-    remark = (
-        f"- {kept} of the card is kept free (`--reserve`; llama-server's own margin is "
-        "1 GiB): for a display, other programs and the driver. Whole cards with a "
-        "display were reported to hold 1.0 to 1.9 GiB more than this form"
-    )
-    return [remark]
+    refused = [
+        f"{fit.model}, {fit.pin} refuses this file: {fit.refusal}"
+        for fit in fits
+        if fit.refusal
+    ]
+    notes = [f"{fit.model}: {note}" for fit in fits for note in fit.notes]
+    contradicted = [
+        f"{fit.model}, {fit.pin}: llama-fit-params contradicts the closed form; its "
+        "figures are the ones shown"
+        for fit in fits
+        if fit.decided_by != _CLOSED_FORM
+    ]
+    unchecked = [
+        f"{fit.pin} is not cross-checked: {fit.not_checked}"
+        for fit in fits
+        if fit.not_checked not in ("", fit.refusal)
+    ]
+    return dict.fromkeys([*refused, *notes, *contradicted, *unchecked])
 
 
 def _largest(fits: Sequence[ModelFit], card: str) -> Table:
     kept = bytes_text(fits[0].reserve_bytes) if fits else ""
     return Table(
-        caption=f"Largest context on {card}",
-        columns=(
+        f"Largest context on {card}",
+        (
             *("Model", "Pin"),
             *numbers(f"Largest context, {kept} free", "with all memory"),
             *numbers("Weights on the card", "On the host"),
             "decided by",
         ),
-        rows=tuple(
+        [
             (
-                *(fit.model, fit.pin, _largest_cell(fit)),
-                _without_reserve_cell(fit),
-                number(size := fit.forecasts[0].weights, bytes_text(size), "bytes"),
-                number(fit.host_bytes, bytes_text(fit.host_bytes), "bytes"),
+                *(fit.model, fit.pin, _largest_cell(fit), _without_reserve_cell(fit)),
+                *(_size_cell(fit.forecasts[0].weights), _size_cell(fit.host_bytes)),
                 _decided_text(fit),
             )
             for fit in fits
-        ),
+        ],
     )
 
 
@@ -256,67 +243,61 @@ def _largest_cell(fit: ModelFit) -> Cell:
     )
 
 
-def _fits_text(total: int, fit: ModelFit) -> str:
-    """Whether a context fits, by the same reserve as the largest one."""
-    free = fit.card_bytes - total
-    if free < 0:
-        return "no"
-    if free < fit.reserve_bytes:
-        return f"tight: {bytes_text(free)} free"
-    return "yes"
-
-
 def _parts(fits: Sequence[ModelFit]) -> Table:
+    rows: list[Row] = []
+    for fit in fits:
+        for item in fit.forecasts:
+            free = fit.card_bytes - item.total
+            if free < 0 and fit.alternatives:
+                continue
+            # by the same reserve as the largest context
+            fits_text = "no" if free < 0 else "yes"
+            if 0 <= free < fit.reserve_bytes:
+                fits_text = f"tight: {bytes_text(free)} free"
+            parts = (
+                *(item.weights, item.cache, item.state, item.compute),
+                *(item.scratch, item.cuda, item.total),
+            )
+            rows.append(
+                (
+                    *(fit.model, fit.pin, number(item.context_tokens, whole, "tokens")),
+                    *(number(part, mib_text, "bytes") for part in parts),
+                    fits_text,
+                )
+            )
     return Table(
-        caption="Memory on the card (MiB)",
-        columns=(
+        "Memory on the card (MiB)",
+        (
             *("Model", "Pin"),
             *numbers("Context", "weights", "cache", "state"),
             *numbers("compute", "fp16 copy", "CUDA", "sum"),
             "fits",
         ),
-        rows=tuple(
-            (
-                *(fit.model, fit.pin, number(item.context_tokens, whole, "tokens")),
-                *(
-                    number(part, mib_text, "bytes")
-                    for part in (
-                        *(item.weights, item.cache, item.state, item.compute),
-                        *(item.scratch, item.cuda, item.total),
-                    )
-                ),
-                _fits_text(item.total, fit),
-            )
-            for fit in fits
-            for item in fit.forecasts
-            if item.total <= fit.card_bytes or not fit.alternatives
-        ),
+        rows,
     )
 
 
 def _would_fit(fits: Sequence[ModelFit]) -> Table:
     """What to set where a model does not fit whole."""
     return Table(
-        caption="What would fit",
-        columns=(
+        "What would fit",
+        (
             *("Model", "Pin"),
             *numbers("Context"),
             "with",
             *numbers("On the card", "Free", "In the CPU's memory"),
         ),
-        rows=tuple(
+        [
             (
                 *(fit.model, fit.pin, number(one.context_tokens, whole, "tokens")),
-                one.setting,
-                *(
-                    number(size, bytes_text(size), "bytes")
-                    for size in (one.total, fit.card_bytes - one.total, one.host_bytes)
-                ),
+                *(one.setting, _size_cell(one.total)),
+                _size_cell(fit.card_bytes - one.total),
+                _size_cell(one.host_bytes),
             )
             for fit in fits
             if not fit.refusal
             for one in fit.alternatives
-        ),
+        ],
     )
 
 
@@ -327,9 +308,7 @@ def _checks(fits: Sequence[ModelFit]) -> Table:
         for check in fit.cross_checks:
             cells = (
                 number(
-                    ours,
-                    f"{ours:,.1f} / {program:,} ({ours - program:+,.1f})",
-                    "MiB",
+                    ours, f"{ours:,.1f} / {program:,} ({ours - program:+,.1f})", "MiB"
                 )
                 for ours, program in zip(check.ours, check.program, strict=True)
             )
@@ -337,11 +316,11 @@ def _checks(fits: Sequence[ModelFit]) -> Table:
             verdict = "agrees" if check.agrees else "contradicts"
             rows.append((fit.model, fit.pin, tokens, *cells, verdict))
     return Table(
-        caption="Closed form / llama-fit-params (difference), all on the host, MiB",
-        columns=(
+        "Closed form / llama-fit-params (difference), all on the host, MiB",
+        (
             *("Model", "Pin"),
             *numbers("Context", "model", "cache and state", "compute"),
             "verdict",
         ),
-        rows=tuple(rows),
+        rows,
     )

@@ -1,7 +1,7 @@
 """What the harness adds to a trial: the tap's way, and the time beside the agent's."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from llamatrix.proxy.cost import Cost
 from llamatrix.records.trial_record import TrialRecord
@@ -44,28 +44,28 @@ def trials_text(records: Iterable[TrialRecord], *, host: str, tap_s: float) -> s
     `tap_s` is the tap's median for one call: the agent waits for it, so it is in
     the agent's time and is added here.
     """
-    made = [
-        record for record in records if record.host.slug == host and record.result.turns
+    own = [
+        (_most_s(record) - _own_s(record, tap_s), _own_s(record, tap_s), record)
+        for record in records
+        if record.host.slug == host and record.result.turns
     ]
-    if not made:
+    if not own:
         return (
             f"harness time per trial: no trial of {host} is recorded; `invoke agent "
             "--profile smoke` makes some, then run this again"
         )
-    spare = {id(record): _most_s(record) - _own_s(record, tap_s) for record in made}
-    tightest = min(made, key=lambda record: spare[id(record)])
-    own = [_own_s(record, tap_s) for record in made]
-    over = [record for record in made if spare[id(record)] < 0]
+    own.sort(key=lambda trial: trial[0])
+    seconds = [own_s for _, own_s, _ in own]
+    over = [record for spare_s, _, record in own if spare_s < 0]
     head = (
-        f"harness time per trial, {len(made)} trials: median "
-        f"{statistics.median(own):.2f} s, largest {max(own):.2f} s; "
-        f"{len(made) - len(over)} of {len(made)} within "
+        f"harness time per trial, {len(own)} trials: median "
+        f"{statistics.median(seconds):.2f} s, largest {max(seconds):.2f} s; "
+        f"{len(own) - len(over)} of {len(own)} within "
         f"{MOST_S:.0f} s + {_MS * MOST_PER_CALL_S:.0f} ms for each call"
     )
-    lines = [f"  over: {_line(record, tap_s)}" for record in _worst_first(over, spare)]
-    return "\n".join(
-        [head, f"  tightest: {_line(tightest, tap_s)}", *lines, _WHAT_IT_IS]
-    )
+    lines = [f"  over: {_line(record, tap_s)}" for record in over]
+    tightest = f"  tightest: {_line(own[0][2], tap_s)}"
+    return "\n".join([head, tightest, *lines, _WHAT_IT_IS])
 
 
 def _own_s(record: TrialRecord, tap_s: float) -> float:
@@ -74,12 +74,6 @@ def _own_s(record: TrialRecord, tap_s: float) -> float:
 
 def _most_s(record: TrialRecord) -> float:
     return MOST_S + MOST_PER_CALL_S * record.result.calls
-
-
-def _worst_first(
-    over: Sequence[TrialRecord], spare: dict[int, float]
-) -> Sequence[TrialRecord]:
-    return sorted(over, key=lambda record: spare[id(record)])
 
 
 def _line(record: TrialRecord, tap_s: float) -> str:

@@ -3,7 +3,6 @@
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import assert_never
 
 from llamatrix.records.judge_record import JudgeRecord, TrialName, trial_name
 from llamatrix.report.formats import number_text
@@ -16,33 +15,16 @@ from llamatrix.trials.llm_judge import Declined, Given, Refused, Unparseable, ru
 def quality_table(group: TrialGroup, task: str) -> Table:
     """Aspects as rows and models as columns, as published."""
     cells = [group.trials.get((model, task)) for model in group.models]
-    rows: tuple[tuple[str, Callable[[Trials | None], str]], ...] = (
-        ("Structure", lambda results: _aspect(results, Aspect.STRUCTURE, _structure)),
-        (
-            "Error handling",
-            lambda results: _aspect(results, Aspect.ERROR_HANDLING, _guarded),
-        ),
-        ("TDD order", _tdd_text),
-        (
-            "Cleanliness",
-            lambda results: _aspect(results, Aspect.CLEANLINESS, _cleanliness),
-        ),
-        (
-            "Critical issues",
-            lambda results: _aspect(results, Aspect.CRITICAL, lambda _: ""),
-        ),
-        ("Trials", lambda results: str(len(_qualities(results)))),
-    )
     return Table(
-        caption=group.caption(f"Code Quality: {prompt_title(task)}"),
-        columns=(
+        group.caption(f"Code Quality: {prompt_title(task)}"),
+        (
             "Aspect",
             *(Column(group.shown_name(model), wide=True) for model in group.models),
         ),
-        rows=tuple(
+        [
             (name, *(_cell(text(trials), trials) for trials in cells))
-            for name, text in rows
-        ),
+            for name, text in _ASPECTS.items()
+        ],
     )
 
 
@@ -58,13 +40,11 @@ def quality_cell(trials: Trials | None) -> Cell:
     """`findings 3, critical 1`; of several trials medians."""
     if word := _why_none(trials):
         return Cell(value=None, missing=word)
-    qualities = _qualities(trials)
-    counts = [len(quality.flaws) for quality in qualities]
-    critical = [_count(quality, Aspect.CRITICAL) for quality in qualities]
-    text = (
-        f"findings {number_text(statistics.median(counts))}, "
-        f"critical {number_text(statistics.median(critical))}"
-    )
+    flaws = [quality.flaws for quality in _qualities(trials)]
+    critical = [
+        sum(flaw.aspect is Aspect.CRITICAL for flaw in several) for several in flaws
+    ]
+    text = f"findings {_median(map(len, flaws))}, critical {_median(critical)}"
     return _cell(text, trials)
 
 
@@ -89,13 +69,16 @@ def _tdd_text(trials: Trials | None) -> str:
 
 
 def _aspect(
-    trials: Trials | None, aspect: Aspect, counts: Callable[[Sequence[Quality]], str]
-) -> str:
-    if word := _why_none(trials):
-        return word
-    qualities = _qualities(trials)
-    parts = (counts(qualities), _rules(qualities, aspect))
-    return "; ".join(text for text in parts if text)
+    aspect: Aspect, counts: Callable[[Sequence[Quality]], str]
+) -> Callable[[Trials | None], str]:
+    def text(trials: Trials | None) -> str:
+        if word := _why_none(trials):
+            return word
+        qualities = _qualities(trials)
+        parts = (counts(qualities), _rules(qualities, aspect))
+        return "; ".join(filter(None, parts))
+
+    return text
 
 
 def _rules(qualities: Sequence[Quality], aspect: Aspect) -> str:
@@ -116,23 +99,16 @@ def _rules(qualities: Sequence[Quality], aspect: Aspect) -> str:
 
 def _structure(qualities: Sequence[Quality]) -> str:
     parts = (
-        (_median([quality.scripts for quality in qualities]), "script", "scripts"),
-        (
-            _median([quality.test_files for quality in qualities]),
-            "test file",
-            "test files",
-        ),
-        (
-            _median([quality.functions for quality in qualities]),
-            "function",
-            "functions",
-        ),
-        (_median([quality.classes for quality in qualities]), "class", "classes"),
-        (_median([quality.code_lines for quality in qualities]), "line", "lines"),
+        ("script", "scripts", [quality.scripts for quality in qualities]),
+        ("test file", "test files", [quality.test_files for quality in qualities]),
+        ("function", "functions", [quality.functions for quality in qualities]),
+        ("class", "classes", [quality.classes for quality in qualities]),
+        ("line", "lines", [quality.code_lines for quality in qualities]),
     )
     return ", ".join(
-        f"{count} {singular if count == '1' else plural}"
-        for count, singular, plural in parts
+        f"{middle} {singular if middle == '1' else plural}"
+        for singular, plural, counts in parts
+        for middle in [_median(counts)]
     )
 
 
@@ -142,26 +118,30 @@ def _guarded(qualities: Sequence[Quality]) -> str:
 
 
 def _cleanliness(qualities: Sequence[Quality]) -> str:
-    things = sum(quality.functions + quality.classes for quality in qualities)
     functions = sum(quality.functions for quality in qualities)
+    things = functions + sum(quality.classes for quality in qualities)
     paths = sum(quality.uses_pathlib for quality in qualities)
-    pathlib = (
-        ("pathlib" if paths else "no pathlib")
-        if len(qualities) == 1
-        else (f"pathlib in {paths} of {len(qualities)}")
-    )
+    pathlib = f"pathlib in {paths} of {len(qualities)}"
+    if len(qualities) == 1:
+        pathlib = "pathlib" if paths else "no pathlib"
     return (
         f"{sum(quality.documented for quality in qualities)} of {things} with a docstring, "
         f"{sum(quality.typed for quality in qualities)} of {functions} functions typed, {pathlib}"
     )
 
 
-def _median(counts: Sequence[int]) -> str:
+def _median(counts: Iterable[int]) -> str:
     return number_text(statistics.median(counts))
 
 
-def _count(quality: Quality, aspect: Aspect) -> int:
-    return sum(flaw.aspect is aspect for flaw in quality.flaws)
+_ASPECTS: dict[str, Callable[[Trials | None], str]] = {
+    "Structure": _aspect(Aspect.STRUCTURE, _structure),
+    "Error handling": _aspect(Aspect.ERROR_HANDLING, _guarded),
+    "TDD order": _tdd_text,
+    "Cleanliness": _aspect(Aspect.CLEANLINESS, _cleanliness),
+    "Critical issues": _aspect(Aspect.CRITICAL, lambda _: ""),
+    "Trials": lambda trials: str(len(_qualities(trials))),
+}
 
 
 def _qualities(trials: Trials | None) -> list[Quality]:
@@ -212,65 +192,53 @@ def _table(
     if not columns:
         return None
     first = cells[columns[0]][0]
-    return Table(
-        caption=group.caption(
-            f"LLM judge {model} (not part of pass or fail)",
-            f"rubric {first.request.rubric}, {sha256[:12]}",
-        ),
-        columns=(
-            "Aspect",
-            *(
-                Column(f"{group.shown_name(name)} ({prompt_short(task)})", wide=True)
-                for name, task in columns
-            ),
-        ),
-        rows=tuple(_rows([cells[key] for key in columns])),
+    caption = group.caption(
+        f"LLM judge {model} (not part of pass or fail)",
+        f"rubric {first.request.rubric}, {sha256[:12]}",
     )
+    headings = (
+        Column(f"{group.shown_name(name)} ({prompt_short(task)})", wide=True)
+        for name, task in columns
+    )
+    rows = _rows([cells[key] for key in columns])
+    return Table(caption, ("Aspect", *headings), [*rows])
 
 
 def _rows(columns: Sequence[Sequence[JudgeRecord]]) -> Iterator[tuple[str, ...]]:
     """The aspects as they were graded; those of an older rubric keep their keys."""
     known = rubric().aspects
-    keys = dict.fromkeys(
-        key for column in columns for grades in _grades(column) for key in grades.grades
-    )
-    for key in keys:
+    given = [
+        [record.answer for record in column if isinstance(record.answer, Given)]
+        for column in columns
+    ]
+    for key in dict.fromkeys(
+        key for some in given for one in some for key in one.grades
+    ):
         title = known[key].title if key in known else key
-        yield (title, *(_score_text(column, key) for column in columns))
-    yield ("Trials", *(_count_text(column) for column in columns))
+        yield (title, *(_score_text(answers, key) for answers in given))
+    yield ("Trials", *map(_count_text, columns))
 
 
-def _grades(column: Sequence[JudgeRecord]) -> list[Given]:
-    return [record.answer for record in column if isinstance(record.answer, Given)]
-
-
-def _score_text(column: Sequence[JudgeRecord], key: str) -> str:
+def _score_text(answers: Sequence[Given], key: str) -> str:
     """`4 of 5: why`; of several trials the median and the range, without words."""
-    grades = [grade.grades[key] for grade in _grades(column) if key in grade.grades]
+    grades = [answer.grades[key] for answer in answers if key in answer.grades]
     if not grades:
         return "none"
     if len(grades) == 1:
         return f"{grades[0].score} of 5: {grades[0].sentence}"
-    scores = [record.score for record in grades]
-    middle = number_text(statistics.median(scores))
-    return f"{middle} of 5 ({min(scores)} to {max(scores)})"
+    scores = [grade.score for grade in grades]
+    return f"{_median(scores)} of 5 ({min(scores)} to {max(scores)})"
+
+
+_LACKS = {
+    Refused: "refused",
+    Unparseable: "unreadable",
+    Declined: "declined by the endpoint",
+}
 
 
 def _count_text(column: Sequence[JudgeRecord]) -> str:
-    words = [_lack(record) for record in column]
+    answers = [record.answer for record in column]
+    words = ["" if isinstance(one, Given) else _LACKS[type(one)] for one in answers]
     lacks = [f"{words.count(word)} {word}" for word in dict.fromkeys(words) if word]
-    return ", ".join([str(len(_grades(column))), *lacks])
-
-
-def _lack(record: JudgeRecord) -> str:
-    match record.answer:
-        case Given():
-            return ""
-        case Refused():
-            return "refused"
-        case Unparseable():
-            return "unreadable"
-        case Declined():
-            return "declined by the endpoint"
-        case _:
-            assert_never(record.answer)
+    return ", ".join([str(words.count("")), *lacks])

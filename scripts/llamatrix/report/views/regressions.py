@@ -13,7 +13,7 @@ from llamatrix.config.known_builds import place_in_time
 from llamatrix.records.pair_records import ReplayRun, SpeedRun
 from llamatrix.report.formats import speed_text
 from llamatrix.report.speed import Group, Result
-from llamatrix.report.table import Cell, Column, Table, count, number, numbers
+from llamatrix.report.table import Cell, Column, Row, Table, count, number, numbers
 from llamatrix.report.views.speed import speed_cell
 from llamatrix.stats.intervals import Interval, ratio_interval, t_quantile
 from llamatrix.stats.pairs import Samples
@@ -98,7 +98,11 @@ def _judged(
     measured = {
         f"{case}/{metric}": (runs[-1], metric, _samples(runs, metric))
         for case, runs in sorted(cases.items())
-        for metric in _metrics(runs[-1])
+        for metric in (
+            _REPLAY_METRICS
+            if isinstance(runs[-1], ReplayRun)
+            else (Metric.GENERATION if runs[-1].test.n_gen else Metric.PROMPT,)
+        )
     }
     judgement = judge_cases(
         {key: samples for key, (_, _, samples) in measured.items()},
@@ -128,12 +132,6 @@ def file_of_pairs(run: Run) -> str:
     return f"regress/{run.host.slug}/{run.record_id}.jsonl"
 
 
-def _metrics(run: Run) -> tuple[Metric, ...]:
-    if isinstance(run, ReplayRun):
-        return _REPLAY_METRICS
-    return (Metric.GENERATION if run.test.n_gen else Metric.PROMPT,)
-
-
 def _samples(runs: Sequence[Run], metric: Metric) -> Samples:
     pairs = pairs_of(
         runs,  # type: ignore[type-var]  # of one file, so all of one type
@@ -149,49 +147,44 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def regression_table(compared: Sequence[Regression]) -> Table:
+    rows: list[Row] = []
+    for regression in compared:
+        for cell in regression.cells:
+            comparison = cell.judged.comparison
+            estimate, pairs = comparison.estimate, len(comparison.used)
+            notes = [*([NOT_PROVABLE] if pairs == 1 else []), *comparison.notes]
+            unit = str(comparison.unit)
+            rows.append(
+                (
+                    Cell(value=cell.model, href=cell.file),
+                    cell.test,
+                    number(estimate.ratio if estimate else None, "{:.4f}".format),
+                    _interval_cell(comparison.interval),
+                    Cell(value=str(cell.judged.verdict), hint="; ".join(notes)),
+                    regression.arms_text,
+                    *(number(mean, speed_text, unit) for mean in cell.means),
+                    count(pairs),
+                    *(cell.day, regression.host_slug, cell.where),
+                )
+            )
     level = f"{100 * (1 - PLANNED.alpha_per_look):.3g} % interval"
     return Table(
-        caption="Baseline → candidate, in pairs",
-        columns=(
-            "Model",
-            "Test",
+        "Baseline → candidate, in pairs",
+        (
+            *("Model", "Test"),
             *numbers("Ratio", level),
             *("Verdict", "Compared"),
             *numbers("Baseline", "Candidate", "Pairs"),
             *("Measured", "Host class", Column("Where", wide=True)),
         ),
-        rows=tuple(
-            (
-                Cell(value=cell.model, href=cell.file),
-                cell.test,
-                *_ratio_cells(cell.judged),
-                Cell(value=str(cell.judged.verdict), hint="; ".join(_notes(cell))),
-                regression.arms_text,
-                *(
-                    number(mean, speed_text, str(cell.judged.comparison.unit))
-                    for mean in cell.means
-                ),
-                count(len(cell.judged.comparison.used)),
-                *(cell.day, regression.host_slug, cell.where),
-            )
-            for regression in compared
-            for cell in regression.cells
-        ),
+        rows,
     )
 
 
-def _notes(cell: ComparedCell) -> Iterator[str]:
-    if len(cell.judged.comparison.used) == 1:
-        yield NOT_PROVABLE
-    yield from cell.judged.comparison.notes
-
-
-def _ratio_cells(judged: JudgedCell) -> tuple[Cell, Cell]:
-    estimate, interval = judged.comparison.estimate, judged.comparison.interval
-    return (
-        number(estimate.ratio if estimate else None, "{:.4f}".format),
-        number(interval.low if interval else None, _ends_text(interval), missing="–"),
-    )
+def _interval_cell(interval: Interval | None) -> Cell:
+    """Sorted by the lower end."""
+    low = interval.low if interval else None
+    return number(low, _ends_text(interval), missing="–")
 
 
 def _ends_text(interval: Interval | None) -> str:
@@ -229,23 +222,23 @@ def histories(
     groups: Iterable[Group], runs: Iterable[Run], models: Mapping[str, str]
 ) -> tuple[History, ...]:
     """Return what was measured of several pins, from records and from pairs."""
-    found: dict[tuple[str, str, SpeedTest, str], dict[str, PinPoint]]
-    found = defaultdict(dict)
+    found: dict[_Place, dict[str, PinPoint]] = defaultdict(dict)
     for group in groups:
         for (model, test), result in group.results.items():
             if means := result.steady_means:
-                key = (
-                    *(group.host_slug, group.shown_name(model), test),
-                    f"{group.sweep} sweep, {group.build} build",
-                )
-                found[key][group.pin_text] = PinPoint(
+                where = f"{group.sweep} sweep, {group.build} build"
+                place = group.host_slug, group.shown_name(model), test, where
+                found[place][group.pin_text] = PinPoint(
                     pin=group.pin_text,
                     commit=group.records[0].build.commit,
                     means=means,
                     result=result,
                 )
-    for key, points in _paired_points(runs, models).items():
-        found[key] = points
+    for place, engines in _paired_values(runs, models).items():
+        found[place] = {
+            pin: PinPoint(pin=pin, commit=commit, means=tuple(values))
+            for (pin, commit), values in engines.items()
+        }
     return tuple(
         History(
             host_slug=slug,
@@ -264,40 +257,53 @@ def histories(
     )
 
 
-def _paired_points(
+_Place = tuple[str, str, SpeedTest, str]
+"""Host class, model as shown, test, and where it was measured."""
+
+
+def _paired_values(
     runs: Iterable[Run], models: Mapping[str, str]
-) -> dict[tuple[str, str, SpeedTest, str], dict[str, PinPoint]]:
+) -> dict[_Place, dict[tuple[str, str], list[float]]]:
     """Collect the processes of pairs by pin; warm-ups and disturbed ones are left out."""
-    values: dict[tuple[str, str, SpeedTest, str], dict[tuple[str, str], list[float]]]
+    values: dict[_Place, dict[tuple[str, str], list[float]]]
     values = defaultdict(lambda: defaultdict(list))
     for run in runs:
-        if (
-            not isinstance(run, SpeedRun)
-            or not run.pair
-            or run.disturbed
-            or not run.samples
-        ):
-            continue
-        _, model, pin, build = run.cell.split("/")[:4]
-        key = model.split(".")[0]
-        shown = run.weights.kind.shown_name(models.get(key, key))
-        place = run.host.slug, shown, run.test, f"pairs, {build} build"
-        engine = run.locked.marked(pin), run.build.commit
-        values[place][engine].append(statistics.fmean(run.samples))
-    return {
-        place: {
-            pin: PinPoint(pin=pin, commit=commit, means=tuple(means))
-            for (pin, commit), means in engines.items()
-        }
-        for place, engines in values.items()
-    }
+        if isinstance(run, SpeedRun) and run.pair and run.samples and not run.disturbed:
+            _, model, pin, build = run.cell.split("/")[:4]
+            key = model.split(".")[0]
+            shown = run.weights.kind.shown_name(models.get(key, key))
+            place = run.host.slug, shown, run.test, f"pairs, {build} build"
+            engine = run.locked.marked(pin), run.build.commit
+            values[place][engine].append(statistics.fmean(run.samples))
+    return values
 
 
 def pin_table(found: Sequence[History]) -> Table:
     """Each pin beside the one before it, unpaired: a hint, and never a verdict."""
+    rows: list[Row] = []
+    for history in found:
+        for before, after in pairwise(history.points):
+            if not (before.result and after.result):
+                continue
+            samples = before.means, after.means
+            sizes = [len(means) for means in samples]
+            logs = [[math.log(value) for value in means] for means in samples]
+            ratio = math.exp(statistics.fmean(logs[1]) - statistics.fmean(logs[0]))
+            rows.append(
+                (
+                    *(history.model, history.test.name),
+                    *(speed_cell(one.result, speed_text) for one in (before, after)),
+                    number(ratio, "{:.4f}".format),
+                    _interval_cell(welch_interval(*logs)),
+                    NOT_PROVABLE if 1 in sizes else UNPAIRED,
+                    *(f"{before.pin} → {after.pin}", history.host_slug),
+                    number(min(sizes), ", ".join(map(str, sizes))),
+                    history.where,
+                )
+            )
     return Table(
-        caption="Pins one after the other, not paired",
-        columns=(
+        "Pins one after the other, not paired",
+        (
             *("Model", "Test"),
             *numbers("Before", "After", "Ratio", "95 % (Welch)"),
             Column("Verdict", wide=True),
@@ -305,38 +311,7 @@ def pin_table(found: Sequence[History]) -> Table:
             *numbers("n"),
             "Where",
         ),
-        rows=tuple(
-            (
-                *(history.model, history.test.name),
-                *(speed_cell(point.result, speed_text) for point in (before, after)),
-                *_unpaired_cells(before.means, after.means),
-                NOT_PROVABLE
-                if 1 in (len(before.means), len(after.means))
-                else UNPAIRED,
-                f"{before.pin} → {after.pin}",
-                history.host_slug,
-                number(
-                    min(len(before.means), len(after.means)),
-                    f"{len(before.means)}, {len(after.means)}",
-                ),
-                history.where,
-            )
-            for history in found
-            for before, after in pairwise(history.points)
-            if before.result and after.result
-        ),
-    )
-
-
-def _unpaired_cells(
-    before: Sequence[float], after: Sequence[float]
-) -> tuple[Cell, Cell]:
-    logs = [math.log(value) for value in before], [math.log(value) for value in after]
-    ratio = statistics.fmean(logs[1]) - statistics.fmean(logs[0])
-    interval = welch_interval(*logs)
-    return (
-        number(math.exp(ratio), "{:.4f}".format),
-        number(interval.low if interval else None, _ends_text(interval), missing="–"),
+        rows,
     )
 
 

@@ -18,7 +18,7 @@ from llamatrix.report.speed import (
     outcome_word,
     synthetic_warning,
 )
-from llamatrix.report.table import Cell, Format, Table, number, numbers
+from llamatrix.report.table import Cell, Format, Row, Table, number, numbers
 from llamatrix.report.views.cards import card_notes, card_tables
 from llamatrix.units import context_text
 
@@ -34,7 +34,11 @@ def page(groups: Iterable[Group]) -> str:
     """All groups as one Markdown page; the same groups give the same bytes."""
     parts = ["# Speed\n"]
     for group in groups:
-        parts.append(_heading(group))
+        lines = [f"{term}: {text}" for term, text in facts(group).items()]
+        lines += [*notes(group), *card_notes(group)]
+        parts += [f"## Speed: {group.title}", ""]
+        parts += warning_box(synthetic_warning(group.weights))
+        parts += [*(f"- {line}" for line in lines), ""]
         parts += map(markdown, tables(group))
     return "\n".join(parts)
 
@@ -79,145 +83,105 @@ def facts(group: Group) -> dict[str, str]:
     }
 
 
-def _heading(group: Group) -> str:
-    lines = [f"{term}: {text}" for term, text in facts(group).items()]
-    lines += [*notes(group), *card_notes(group)]
-    return "\n".join(
-        [
-            *(f"## Speed: {group.title}", ""),
-            *warning_box(synthetic_warning(group.weights)),
-            *(f"- {line}" for line in lines),
-            "",
-        ]
-    )
-
-
 def _models(group: Group) -> Table:
-    rows = []
+    rows: list[Row] = []
     for model in group.models:
-        records = [
-            record for record in group.records if record.cell.model_name == model
-        ]
-        cell = records[0].cell
-        test, row = next(
-            (
-                (test, result.rows[0])
-                for (name, test), result in group.results.items()
-                if name == model and result.rows
-            ),
-            (None, None),
-        )
+        results = [result for key, result in group.results.items() if key[0] == model]
+        cell = results[0].records[0].cell
+        result = next((result for result in results if result.rows), None)
         quant = cell.quant
-        if group.weights.synthetic and row:
-            # llama-bench's own words for the mix of synthetic weights: `Q4_K - Medium`.
-            quant = f"{row.model_type.split('B ', 1)[-1]}, stand-in"
-        source = group.records_of(model, test)[:1] if test else ()
+        size = params = None
+        if result:
+            size, params = result.rows[0].model_bytes, result.rows[0].model_params
+            if group.weights.synthetic:
+                # llama-bench's own words for the mix of synthetic weights: `Q4_K - Medium`.
+                mix = result.rows[0].model_type.split("B ", 1)[-1]
+                quant = f"{mix}, stand-in"
+        source = result.records[:1] if result else ()
         tiny = group.weights is WeightsKind.TINY
         rows.append(
             (
-                group.shown_name(model),
-                *(cell.architecture, quant),
-                number(
-                    row.model_bytes if row else None, size_text, "bytes", records=source
-                ),
-                number(
-                    row.model_params if row else None,
-                    params_text,
-                    "parameters",
-                    records=source,
-                ),
+                *(group.shown_name(model), cell.architecture, quant),
+                number(size, size_text, "bytes", records=source),
+                number(params, params_text, "parameters", records=source),
                 "n/a" if tiny else cell.active_params,
             )
         )
     return Table(
-        caption="Models",
-        columns=(
+        "Models",
+        (
             *("Model", "Architecture", "Quant", "Model size"),
             *("Total Params", "Active Params"),
         ),
-        rows=tuple(rows),
+        rows,
     )
 
 
 def _prefill(group: Group) -> Table:
     tests = [test for test in group.tests if test.n_prompt]
-    return Table(
-        caption="Prefill Speed (tokens/s)",
-        columns=(
-            "Model",
-            *numbers(*(context_text(test.n_prompt) + test.suffix for test in tests)),
-        ),
-        rows=tuple(
-            (
-                group.shown_name(model),
-                *(
-                    speed_cell(group.results.get((model, test)), whole)
-                    for test in tests
-                ),
-            )
-            for model in group.models
-            if tests
-        ),
-    )
+    headings = (context_text(test.n_prompt) + test.suffix for test in tests)
+    rows: list[Row] = [
+        (
+            group.shown_name(model),
+            *(speed_cell(group.results.get((model, test)), whole) for test in tests),
+        )
+        for model in group.models
+        if tests
+    ]
+    return Table("Prefill Speed (tokens/s)", ("Model", *numbers(*headings)), rows)
 
 
 def _generation(group: Group) -> Table:
     """Fastest first, as published; one table for all generation lengths."""
     results = [(*key, result) for key, result in group.results.items() if key[1].n_gen]
-    results.sort(
-        key=lambda result: (
-            result[1].n_gen,
-            result[1].n_depth,
-            -(result[2].mean or 0.0),
-        )
-    )
+    results.sort(key=lambda it: (it[1].n_gen, it[1].n_depth, -(it[2].mean or 0.0)))
     lengths = list(dict.fromkeys(test.name for _, test, _ in results))
     several = len(lengths) > 1
     return Table(
-        caption=f"Generation Speed ({', '.join(lengths)})",
-        columns=(
+        f"Generation Speed ({', '.join(lengths)})",
+        (
             *("Model", "Architecture"),
             *(("Test",) if several else ()),
             *numbers("Generation (tokens/s)"),
         ),
-        rows=tuple(
+        [
             (
-                group.shown_name(model),
-                result.records[0].cell.architecture,
+                *(group.shown_name(model), result.records[0].cell.architecture),
                 *((test.name,) if several else ()),
                 speed_cell(result, hundredths),
             )
             for model, test, result in results
-        ),
+        ],
     )
 
 
 def _spread(group: Group) -> Table:
+    rows: list[Row] = []
+    for (model, test), result in group.results.items():
+        used, mean = result.used if result.rows else (), result.mean
+        published = result.published_mean
+        shares = (
+            None if deviation is None or not mean else deviation / mean
+            for deviation in (result.between, result.within)
+        )
+        rows.append(
+            (
+                *(group.shown_name(model), test.name, speed_cell(result, hundredths)),
+                number(published, hundredths, "tokens/s", records=used),
+                first_cell(result),
+                *(number(share, share_text, records=used) for share in shares),
+                number(len(result.rows), result.count if result.rows else "0"),
+            )
+        )
     return Table(
-        caption="Speed with spread",
-        columns=(
+        "Speed with spread",
+        (
             *("Model", "Test"),
             *numbers("tokens/s", "as published", "first repetition"),
             *numbers("sd between processes", "sd within"),
             *numbers("n (processes×repetitions)"),
         ),
-        rows=tuple(
-            (
-                group.shown_name(model),
-                *(test.name, speed_cell(result, hundredths)),
-                number(
-                    result.published_mean,
-                    hundredths,
-                    "tokens/s",
-                    records=result.used if result.rows else (),
-                ),
-                first_cell(result),
-                _deviation_cell(result.between, result),
-                _deviation_cell(result.within, result),
-                number(len(result.rows), result.count if result.rows else "0"),
-            )
-            for (model, test), result in group.results.items()
-        ),
+        rows,
     )
 
 
@@ -246,10 +210,3 @@ def first_cell(result: Result) -> Cell:
         records=result.used if result.rows else (),
         note="off" if off else "",
     )
-
-
-def _deviation_cell(deviation: float | None, result: Result) -> Cell:
-    """A deviation as a share of the mean."""
-    mean = result.mean
-    share = None if deviation is None or not mean else deviation / mean
-    return number(share, share_text, records=result.used if result.rows else ())

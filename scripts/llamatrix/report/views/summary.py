@@ -83,7 +83,15 @@ def summary_text(
         _Entry(label="All tables", text="--full prints them"),
         _Entry(label="Page", text=page),
     ]
-    return "".join(_lines(entry, width, paint) for entry in entries)
+    lines = []
+    for entry in entries:
+        for place, wrapped in enumerate(_wrapped(entry.text, width)):
+            shown = wrapped
+            for word, mood in dict.fromkeys(entry.words):
+                shown = shown.replace(word, paint(word, mood))
+            label = "" if place else entry.label
+            lines.append(f"{label:<{_indent(width)}}{shown}\n")
+    return "".join(lines)
 
 
 def _labelled(label: str, entries: Iterable[_Entry]) -> Iterator[_Entry]:
@@ -91,24 +99,12 @@ def _labelled(label: str, entries: Iterable[_Entry]) -> Iterator[_Entry]:
         yield replace(entry, label="" if place else label)
 
 
-def _lines(entry: _Entry, width: int, paint: Paint) -> str:
-    """One entry, wrapped behind its label; colours change no width."""
-    indent = _indent(width)
-    lines: list[str] = []
-    for line in _wrapped(entry.text, width):
-        shown = line
-        for word, mood in dict.fromkeys(entry.words):
-            shown = shown.replace(word, paint(word, mood))
-        label = "" if lines else entry.label
-        lines.append(f"{label:<{indent}}{shown}\n")
-    return "".join(lines)
-
-
 def _indent(width: int) -> int:
     return min(_LABEL, width // 3)
 
 
 def _wrapped(text: str, width: int) -> list[str]:
+    """Return the lines behind a label; colours are added later, and change no width."""
     return textwrap.wrap(
         text,
         width=width - _indent(width),
@@ -122,12 +118,12 @@ def _speeds(groups: Sequence[Group], width: int) -> Iterator[_Entry]:
     lines = 0
     for place, (group, model) in enumerate(rows):
         tests = [test for name, test in group.results if name == model]
-        results = [(test.name, group.results[model, test]) for test in _headline(tests)]
+        results = {test.name: group.results[model, test] for test in _headline(tests)}
         speeds = ", ".join(
             f"{name} {'no number' if result.mean is None else speed_text(result.mean)}"
-            for name, result in results
+            for name, result in results.items()
         )
-        marks = dict.fromkeys(mark for _, result in results for mark in result.marks)
+        marks = dict.fromkeys(mark for one in results.values() for mark in one.marks)
         where = f"{group.sweep}, {group.pin_text}/{group.build}"
         tail = "; ".join([where, *marks])
         text = f"{group.shown_name(model)}: {speeds}; {tail}"
@@ -142,14 +138,11 @@ def _speeds(groups: Sequence[Group], width: int) -> Iterator[_Entry]:
 def _headline(tests: Sequence[SpeedTest]) -> Iterator[SpeedTest]:
     """The usual prompt, else the shortest; then the shortest generation; no depth."""
     flat = [test for test in tests if not test.n_depth and test.concurrency == 1]
-    prompts = sorted(
-        (test for test in flat if test.n_prompt),
-        key=lambda test: (test.n_prompt != _USUAL_PROMPT, test.n_prompt),
-    )
-    yield from prompts[:1]
-    yield from sorted(
-        (test for test in flat if test.n_gen), key=lambda test: test.n_gen
-    )[:1]
+    prompts = [test for test in flat if test.n_prompt]
+    prompts.sort(key=lambda test: (test.n_prompt != _USUAL_PROMPT, test.n_prompt))
+    generations = [test for test in flat if test.n_gen]
+    generations.sort(key=lambda test: test.n_gen)
+    yield from (*prompts[:1], *generations[:1])
 
 
 def _trials(groups: Sequence[TrialGroup]) -> Iterator[_Entry]:

@@ -1,9 +1,7 @@
 """What the published tables leave out: rates with intervals, spread, parts, times."""
 
 import statistics
-from collections.abc import Callable
 
-from llamatrix.proxy.wire_api import Breakdown
 from llamatrix.report.formats import number_text, whole
 from llamatrix.report.metrics import RESULTS, TIMES, TRIAL_TIME, trial_energy
 from llamatrix.report.table import Cell, Row, Table, count, number, numbers
@@ -17,12 +15,8 @@ _HEAD = ("Model", "Prompt")
 def detail_tables(group: TrialGroup) -> tuple[Table, ...]:
     """Those with rows; the pass rate comes first, the curve second."""
     every = (
-        _pass_rate(group),
-        _curve(group),
-        _spread(group),
-        _tokens(group),
-        _times(group),
-        _energy(group),
+        *(_pass_rate(group), _curve(group), _spread(group)),
+        *(_tokens(group), _times(group), _energy(group)),
     )
     return tuple(table for table in every if table.rows)
 
@@ -45,20 +39,21 @@ def pass_cells(trials: Trials) -> tuple[Cell, Cell, Cell]:
 
 
 def _pass_rate(group: TrialGroup) -> Table:
+    rows: list[Row] = [
+        (
+            *(*head, *pass_cells(trials)),
+            *map(count, (trials.undecided, trials.broken, trials.not_run)),
+        )
+        for head, trials in group.by_cell()
+    ]
     return Table(
-        caption=group.caption("Pass rate"),
-        columns=(
+        group.caption("Pass rate"),
+        (
             *_HEAD,
             *numbers("Passed", "Rate", "95 % interval (Wilson)"),
             *numbers("Undecided", "Broken", "Not run"),
         ),
-        rows=tuple(
-            (
-                *(*head, *pass_cells(trials)),
-                *map(count, (trials.undecided, trials.broken, trials.not_run)),
-            )
-            for head, trials in group.by_cell()
-        ),
+        rows,
     )
 
 
@@ -84,9 +79,9 @@ def _curve(group: TrialGroup) -> Table:
         rows.append((*head, *cells, *blank, *counts))
     turns = (f"By turn {turn}" for turn in range(1, longest + 1))
     return Table(
-        caption=group.caption("Correct by turn"),
-        columns=(*_HEAD, *numbers(*turns, "Trials scored", "Censored", "Not scored")),
-        rows=tuple(rows),
+        group.caption("Correct by turn"),
+        (*_HEAD, *numbers(*turns, "Trials scored", "Censored", "Not scored")),
+        rows,
     )
 
 
@@ -102,21 +97,22 @@ def _spread(group: TrialGroup) -> Table:
                 )
                 rows.append((*head, metric.name, *cells, count(len(values))))
     return Table(
-        caption=group.caption("Spread over trials"),
-        columns=(*_HEAD, "Amount", *numbers("Least", "Median", "Most", "n")),
-        rows=tuple(rows),
+        group.caption("Spread over trials"),
+        (*_HEAD, "Amount", *numbers("Least", "Median", "Most", "n")),
+        rows,
     )
 
 
-_PARTS: tuple[tuple[str, Callable[[Breakdown], int]], ...] = (
-    ("System", lambda record: record.system),
-    ("Tools offered", lambda record: record.tools),
-    ("User", lambda record: record.user),
-    ("Assistant", lambda record: record.assistant),
-    ("Reasoning", lambda record: record.reasoning),
-    ("Tool results", lambda record: record.tool_results),
-    ("Together", lambda record: record.total),
-)
+_PARTS = {
+    "System": "system",
+    "Tools offered": "tools",
+    "User": "user",
+    "Assistant": "assistant",
+    "Reasoning": "reasoning",
+    "Tool results": "tool_results",
+    "Together": "total",
+}
+"""Columns and the fields of `Breakdown` that they show."""
 
 
 def _tokens(group: TrialGroup) -> Table:
@@ -127,30 +123,31 @@ def _tokens(group: TrialGroup) -> Table:
         if tokens:
             medians = (
                 number(
-                    statistics.median(part(record) for record in tokens),
+                    statistics.median(getattr(each, part) for each in tokens),
                     number_text,
                     "tokens",
                     records=records,
                 )
-                for _, part in _PARTS
+                for part in _PARTS.values()
             )
             rows.append((*head, *medians, count(len(tokens))))
     return Table(
-        caption=group.caption("Tokens of the conversation"),
-        columns=(*_HEAD, *numbers(*(name for name, _ in _PARTS), "n")),
-        rows=tuple(rows),
+        group.caption("Tokens of the conversation"),
+        (*_HEAD, *numbers(*_PARTS, "n")),
+        rows,
     )
 
 
 def _times(group: TrialGroup) -> Table:
+    rows: list[Row] = [
+        (*head, *(metric.cell(trials) for metric in TIMES), trials.count_text)
+        for head, trials in group.by_cell()
+        if trials.finished
+    ]
     return Table(
-        caption=group.caption("Where the time went"),
-        columns=(*_HEAD, *numbers(*(metric.name for metric in TIMES), "n")),
-        rows=tuple(
-            (*head, *(metric.cell(trials) for metric in TIMES), trials.count_text)
-            for head, trials in group.by_cell()
-            if trials.finished
-        ),
+        group.caption("Where the time went"),
+        (*_HEAD, *numbers(*(metric.name for metric in TIMES), "n")),
+        rows,
     )
 
 
@@ -173,7 +170,7 @@ def _energy(group: TrialGroup) -> Table:
                 )
             )
     return Table(
-        caption=group.caption("Energy of the cards"),
-        columns=(*_HEAD, *numbers("Joules a trial", "Mean power (W)", "n"), "From"),
-        rows=tuple(rows),
+        group.caption("Energy of the cards"),
+        (*_HEAD, *numbers("Joules a trial", "Mean power (W)", "n"), "From"),
+        rows,
     )

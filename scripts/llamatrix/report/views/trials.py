@@ -1,6 +1,6 @@
 """The agent page: what a reader must know before a number, then the published tables."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.records.judge_record import JudgeRecord
@@ -11,7 +11,6 @@ from llamatrix.report.metrics import (
     PREFILL,
     RESULTS,
     TOOL_CALLS,
-    Metric,
     memory_cell,
     served_argv,
 )
@@ -46,12 +45,17 @@ def trial_page(
 
     What models think of a group's work stands behind all that was measured.
     """
-    parts = ["# Agent\n"]
+    parts = []
     for group in groups:
-        parts.append(_heading(group))
+        facts = (f"- {term}: {text}" for term, text in trial_facts(group).items())
+        caveat = (
+            f"{group.caveat[0].upper()}{group.caveat[1:]}. " if group.caveat else ""
+        )
+        warning = f"{caveat}{synthetic_warning(group.setup.weights)}".strip()
+        parts += [f"## Agent: {group.title}", "", *warning_box(warning), *facts, ""]
         tables = (*trial_tables(group), *judge_tables(group, judge_records))
         parts += map(markdown, tables)
-    return "\n".join(parts) if len(parts) > 1 else ""
+    return "\n".join(["# Agent\n", *parts]) if parts else ""
 
 
 def trial_tables(group: TrialGroup) -> tuple[Table, ...]:
@@ -62,6 +66,7 @@ def trial_tables(group: TrialGroup) -> tuple[Table, ...]:
 def trial_facts(group: TrialGroup) -> dict[str, str]:
     """Who answered, with which engine, agent, network, weights and server."""
     record, setup = group.records[0], group.setup
+    build = f"{setup.build} build by {record.build.compiler}"
     speaks = "the model itself"
     if setup.scripted:
         names = {record.cell.script for record in group.records if record.cell.script}
@@ -76,10 +81,7 @@ def trial_facts(group: TrialGroup) -> dict[str, str]:
         "speaks": speaks,
         "engine": record.build.source_note
         if setup.weights is WeightsKind.ENDPOINT
-        else (
-            f"llama.cpp {record.build.commit[:9]} "
-            f"({setup.build} build by {record.build.compiler})"
-        ),
+        else f"llama.cpp {record.build.commit[:9]} ({build})",
         "agent": f"{programs}, network {setup.network}",
         "weights": KIND_NOTES[setup.weights],
         "host": record.host.summary,
@@ -88,26 +90,16 @@ def trial_facts(group: TrialGroup) -> dict[str, str]:
     }
 
 
-def _heading(group: TrialGroup) -> str:
-    facts = (f"- {term}: {text}" for term, text in trial_facts(group).items())
-    caveat = f"{group.caveat[0].upper()}{group.caveat[1:]}. " if group.caveat else ""
-    warning = warning_box(f"{caveat}{synthetic_warning(group.setup.weights)}".strip())
-    return "\n".join([f"## Agent: {group.title}", "", *warning, *facts, ""])
-
-
 def published_tables(group: TrialGroup) -> tuple[Table, ...]:
+    judged = [
+        task
+        for task in group.tasks
+        if any(key[1] == task and trial.finished for key, trial in group.trials.items())
+    ]
     return (
         *(_results(group, model) for model in group.models),
-        _speed(group),
-        _efficiency(group),
-        _hardware_fit(group),
-        *(
-            quality_table(group, task)
-            for task in group.tasks
-            if any(
-                key[1] == task and trial.finished for key, trial in group.trials.items()
-            )
-        ),
+        *(_speed(group), _efficiency(group), _hardware_fit(group)),
+        *(quality_table(group, task) for task in judged),
         _quick_summary(group),
     )
 
@@ -133,119 +125,116 @@ def _results(group: TrialGroup, model: str) -> Table:
     rows: list[Row] = [(metric.name, *map(metric.cell, cells)) for metric in RESULTS]
     rows.append(("Correct on turn", *map(turn_cell, cells)))
     rows.append(("Trials; amounts are medians", *map(count_cell, cells)))
+    caption = group.caption(f"Results: {group.shown_name(model)}")
+    return Table(caption, ("Metric", *numbers(*map(prompt_title, group.tasks))), rows)
+
+
+_OfModel = Callable[[str], Cell | str]
+_OfTrials = Callable[[Trials | None], Cell]
+_CONTEXT = Column("Context served", number=True)
+
+
+def _by_model(
+    caption: str, group: TrialGroup, columns: Mapping[Column | str, _OfModel]
+) -> Table:
+    """Return a table with a row for each model, from what each column shows of one."""
     return Table(
-        caption=group.caption(f"Results: {group.shown_name(model)}"),
-        columns=("Metric", *numbers(*map(prompt_title, group.tasks))),
-        rows=tuple(rows),
+        caption,
+        ("Model", *columns),
+        [
+            (group.shown_name(model), *(cell(model) for cell in columns.values()))
+            for model in group.models
+        ],
     )
+
+
+def _of_task(group: TrialGroup, cell: _OfTrials, task: str) -> _OfModel:
+    return lambda model: cell(group.trials.get((model, task)))
+
+
+def _of_tasks(
+    group: TrialGroup, name: str, cell: _OfTrials, tasks: Sequence[str]
+) -> dict[Column | str, _OfModel]:
+    """Return a column of numbers for each task."""
+    return {
+        Column(f"{name} ({prompt_short(task)})", number=True): _of_task(
+            group, cell, task
+        )
+        for task in tasks
+    }
+
+
+def _counts(group: TrialGroup) -> dict[Column | str, _OfModel]:
+    """Return the last column: of how many trials each task is."""
+    tasks = ", ".join(map(prompt_short, group.tasks))
+    return {
+        f"Trials ({tasks})": lambda model: ", ".join(
+            count_cell(group.trials.get((model, task))).text for task in group.tasks
+        )
+    }
 
 
 def _speed(group: TrialGroup) -> Table:
-    columns = [("Prefill tok/s", PREFILL), ("Gen tok/s", GENERATION)]
-    return _by_model(
-        "Speed",
-        group,
-        [(name, metric, task) for name, metric in columns for task in group.tasks],
-    )
+    columns = {
+        **_of_tasks(group, "Prefill tok/s", PREFILL.cell, group.tasks),
+        **_of_tasks(group, "Gen tok/s", GENERATION.cell, group.tasks),
+        **_counts(group),
+    }
+    return _by_model(group.caption("Speed"), group, columns)
 
 
 def _efficiency(group: TrialGroup) -> Table:
     """Tool calls and the turn are, as published, of all but the first prompt."""
     every, later = group.tasks, group.tasks[1:]
-    return _by_model(
-        "Efficiency and Completion",
-        group,
-        [
-            *(("Tokens Gen", GENERATED_TOKENS, task) for task in every),
-            *(("API Calls", API_CALLS, task) for task in every),
-            *(("Tool Calls", TOOL_CALLS, task) for task in later),
-        ],
-        turns_of=later,
-    )
-
-
-def _by_model(
-    name: str,
-    group: TrialGroup,
-    columns: Sequence[tuple[str, Metric, str]],
-    *,
-    turns_of: Sequence[str] = (),
-) -> Table:
-    """A row for each model; the last column says of how many trials."""
-    tasks = ", ".join(map(prompt_short, group.tasks))
-    return Table(
-        caption=group.caption(name),
-        columns=(
-            "Model",
-            *numbers(*(f"{text} ({prompt_short(task)})" for text, _, task in columns)),
-            *(f"Correct Turn ({prompt_short(task)})" for task in turns_of),
-            f"Trials ({tasks})",
-        ),
-        rows=tuple(
-            (
-                group.shown_name(model),
-                *(
-                    metric.cell(group.trials.get((model, t)))
-                    for _, metric, t in columns
-                ),
-                *(turn_cell(group.trials.get((model, task))) for task in turns_of),
-                ", ".join(
-                    count_cell(group.trials.get((model, task))).text
-                    for task in group.tasks
-                ),
-            )
-            for model in group.models
-        ),
-    )
+    columns: dict[Column | str, _OfModel] = {
+        **_of_tasks(group, "Tokens Gen", GENERATED_TOKENS.cell, every),
+        **_of_tasks(group, "API Calls", API_CALLS.cell, every),
+        **_of_tasks(group, "Tool Calls", TOOL_CALLS.cell, later),
+        **{
+            f"Correct Turn ({prompt_short(task)})": _of_task(group, turn_cell, task)
+            for task in later
+        },
+        **_counts(group),
+    }
+    return _by_model(group.caption("Efficiency and Completion"), group, columns)
 
 
 def _hardware_fit(group: TrialGroup) -> Table:
     cards = group.records[0].host.gpus
     names = [f"{card.name} {bytes_text(card.memory_bytes)}" for card in cards]
-    return Table(
-        caption=group.caption("Hardware Fit", ", ".join(names) or "no GPU"),
-        columns=("Model", *numbers("VRAM Usage" if cards else "Memory"), _CONTEXT),
-        rows=tuple(
-            (group.shown_name(model), *_fit_cells(group, model))
-            for model in group.models
-        ),
-    )
+    memory = Column("VRAM Usage" if cards else "Memory", number=True)
+    caption = group.caption("Hardware Fit", ", ".join(names) or "no GPU")
+    return _by_model(caption, group, _fit_columns(group, memory))
 
 
-_CONTEXT = Column("Context served", number=True)
+def _fit_columns(group: TrialGroup, memory: Column) -> dict[Column | str, _OfModel]:
+    """Return the columns of memory and contexts."""
 
+    def held(model: str) -> Cell:
+        return memory_cell(
+            record
+            for (name, _), trials in group.trials.items()
+            if name == model
+            for record in trials.finished
+        )
 
-def _fit_cells(group: TrialGroup, model: str) -> tuple[Cell, Cell]:
-    """Memory and contexts."""
-    records = group.of_model(model)
-    sizes = sorted({record.cell.context_tokens for record in records})
-    served = " / ".join(f"{size:,}" for size in sizes)
-    trials = [each for (name, _), each in group.trials.items() if name == model]
-    return (
-        memory_cell(record for each in trials for record in each.finished),
-        number(max(sizes), served, "tokens", records=records),
-    )
+    def served(model: str) -> Cell:
+        records = tuple(
+            record for record in group.records if record.cell.model_name == model
+        )
+        sizes = sorted({record.cell.context_tokens for record in records})
+        text = " / ".join(f"{size:,}" for size in sizes)
+        return number(max(sizes), text, "tokens", records=records)
+
+    return {memory: held, _CONTEXT: served}
 
 
 def _quick_summary(group: TrialGroup) -> Table:
-    return Table(
-        caption=group.caption("Quick Summary"),
-        columns=(
-            "Model",
-            *numbers("Gen tok/s (P1)"),
-            *("Turn(correct) (P2)", "Code Quality (P2)", "TDD order (P2)"),
-            *numbers("VRAM or memory"),
-            _CONTEXT,
-        ),
-        rows=tuple(
-            (
-                group.shown_name(model),
-                GENERATION.cell(group.trials.get((model, _FIRST))),
-                turn_cell(second := group.trials.get((model, _SECOND))),
-                quality_cell(second),
-                tdd_cell(second),
-                *_fit_cells(group, model),
-            )
-            for model in group.models
-        ),
-    )
+    columns: dict[Column | str, _OfModel] = {
+        Column("Gen tok/s (P1)", number=True): _of_task(group, GENERATION.cell, _FIRST),
+        "Turn(correct) (P2)": _of_task(group, turn_cell, _SECOND),
+        "Code Quality (P2)": _of_task(group, quality_cell, _SECOND),
+        "TDD order (P2)": _of_task(group, tdd_cell, _SECOND),
+        **_fit_columns(group, Column("VRAM or memory", number=True)),
+    }
+    return _by_model(group.caption("Quick Summary"), group, columns)

@@ -21,7 +21,7 @@ from llamatrix.agents.turn_outcome import (
 from llamatrix.reason import first_error
 from llamatrix.records.trial_record import TemplateFacts, TrialRecord
 from llamatrix.report.table import Column, Row, Table, count, number, numbers
-from llamatrix.report.trials import TrialGroup, Trials, prompt_title
+from llamatrix.report.trials import TrialGroup, Trials, outcome_tag, prompt_title
 from llamatrix.trials.checks.finding import Finding, State
 from llamatrix.trials.trial_result import Broken, TurnResult
 from llamatrix.units import duration_text
@@ -33,11 +33,8 @@ _LONGEST = 200
 def trouble_tables(group: TrialGroup) -> tuple[Table, ...]:
     """Those with rows."""
     every = (
-        _not_scored(group),
-        _checks(group),
-        _disagreements(group),
-        _remarks(group),
-        _templates(group),
+        *(_not_scored(group), _checks(group), _disagreements(group)),
+        *(_remarks(group), _templates(group)),
     )
     return tuple(table for table in every if table.rows)
 
@@ -54,9 +51,9 @@ def _not_scored(group: TrialGroup) -> Table:
                 continue
         rows.append((*_head(group, record), *cells))
     return Table(
-        caption=group.caption("Trials that could not be scored"),
-        columns=(*_HEAD, "What", _wide("Reason"), _wide("Remedy")),
-        rows=tuple(rows),
+        group.caption("Trials that could not be scored"),
+        (*_HEAD, "What", _wide("Reason"), _wide("Remedy")),
+        rows,
     )
 
 
@@ -87,7 +84,8 @@ def cause_text(cause: TurnOutcome) -> str:
             text = reason
         case _:
             text = ""
-    return _line(f"{_word(cause)}: {text}" if text else _word(cause))
+    word = outcome_tag(cause)
+    return _line(f"{word}: {text}" if text else word)
 
 
 def _agent_text(
@@ -99,49 +97,48 @@ def _agent_text(
         case AgentKilled(signal=signal, error=error):
             parts = (f"signal {signal}", error)
         case AgentFailed(exit_code=code):
-            parts = (f"exit code {code}", _failure_text(cause))
+            text = " ".join(cause.errors) or first_error(cause.tail)
+            if not text:
+                finish = f" (finish `{cause.finish}`)" if cause.finish else ""
+                text = (
+                    f"the agent ended without a last word{finish} and without an error"
+                )
+            parts = (f"exit code {code}", text)
         case _:
             requests = (line for line in cause.tail if "permission" in line)
             parts = ("", next(requests, ""))
     return ": ".join(filter(None, parts))
 
 
-def _failure_text(cause: AgentFailed) -> str:
-    if message := " ".join(cause.errors) or first_error(cause.tail):
-        return message
-    finish = f" (finish `{cause.finish}`)" if cause.finish else ""
-    return f"the agent ended without a last word{finish} and without an error"
-
-
-def _word(outcome: TurnOutcome) -> str:
-    """Its name in the record, as words: `endpoint died`."""
-    return str(outcome.__struct_config__.tag).replace("-", " ")
-
-
 def _checks(group: TrialGroup) -> Table:
     rows: list[Row] = []
     for head, trials in group.by_cell():
+        ends = [
+            record.result.turns[-1].judgement
+            for record in trials.finished
+            if record.result.turns
+        ]
         for check, turns in _by_check(trials).items():
             failed = [turn for turn in turns if turn.state is State.FAILED]
             unknown = [turn for turn in turns if turn.state is State.NOT_APPLICABLE]
             if not failed and not unknown:
                 continue
-            rows.append(
-                (
-                    *(*head, check, count(len(failed)), count(len(unknown))),
-                    count(len(turns)),
-                    count(_failed_at_the_end(trials, check)),
-                    _line((failed or unknown)[-1].reason),
-                )
+            at_the_end = sum(
+                any(finding.check == check for finding in end.failed)
+                for end in ends
+                if end
             )
+            counts = (len(failed), len(unknown), len(turns), at_the_end)
+            reason = _line((failed or unknown)[-1].reason)
+            rows.append((*head, check, *map(count, counts), reason))
     return Table(
-        caption=group.caption("Checks that failed"),
-        columns=(
+        group.caption("Checks that failed"),
+        (
             *("Model", "Prompt", "Check"),
             *numbers("Failed", "Could not judge", "of turns", "Trials that ended so"),
             _wide("Last reason"),
         ),
-        rows=tuple(rows),
+        rows,
     )
 
 
@@ -155,53 +152,39 @@ def _by_check(trials: Trials) -> Mapping[str, list[Finding]]:
     return findings
 
 
-def _failed_at_the_end(trials: Trials, check: str) -> int:
-    ends = (
-        record.result.turns[-1] for record in trials.finished if record.result.turns
-    )
-    return sum(
-        check in {finding.check for finding in turn.judgement.failed}
-        for turn in ends
-        if turn.judgement
-    )
-
-
 def _disagreements(group: TrialGroup) -> Table:
-    rows: list[Row] = [
+    rows = [
         (*_head(group, record), count(place), _line(text))
         for record in group.records
         for place, turn in enumerate(record.result.turns, start=1)
         for text in turn.disagreements
     ]
     return Table(
-        caption=group.caption("Where tap and /metrics differ"),
-        columns=(*_HEAD, *numbers("Turn"), _wide("Difference")),
-        rows=tuple(rows),
+        group.caption("Where tap and /metrics differ"),
+        (*_HEAD, *numbers("Turn"), _wide("Difference")),
+        rows,
     )
 
 
 def _remarks(group: TrialGroup) -> Table:
-    rows: list[Row] = [
+    rows = [
         (*_head(group, record), what, _line(text))
         for record in group.records
         for what, text in _of_trial(record)
     ]
-    return Table(
-        caption=group.caption("Remarks"),
-        columns=(*_HEAD, "What", _wide("Text")),
-        rows=tuple(rows),
-    )
+    return Table(group.caption("Remarks"), (*_HEAD, "What", _wide("Text")), rows)
 
 
 def _of_trial(record: TrialRecord) -> Iterator[tuple[str, str]]:
-    for text in record.result.refusals:
-        yield "refused by the real server", text
-    for text in record.result.unread:
-        yield "could not be read", text
-    for text in record.served.spilled if record.served else ():
-        yield "outside the card", text
-    for text in record.served.telemetry.disturbances if record.served else ():
-        yield "disturbed", text
+    served = record.served
+    kinds = {
+        "refused by the real server": record.result.refusals,
+        "could not be read": record.result.unread,
+        "outside the card": served.spilled if served else (),
+        "disturbed": served.telemetry.disturbances if served else (),
+    }
+    for what, texts in kinds.items():
+        yield from ((what, text) for text in texts)
     for place, turn in enumerate(record.result.turns, start=1):
         for what, text in _of_turn(turn):
             yield f"turn {place}: {what}", text
@@ -209,28 +192,26 @@ def _of_trial(record: TrialRecord) -> Iterator[tuple[str, str]]:
 
 def _of_turn(turn: TurnResult) -> Iterator[tuple[str, str]]:
     totals = turn.totals
-    if totals.failed_calls:
-        yield "failed calls", f"{totals.failed_calls} of {totals.api_calls}"
-    if totals.left_calls:
-        yield "calls that the agent left", f"{totals.left_calls} of {totals.api_calls}"
-    if totals.other_calls:
-        yield (
-            "calls that are not the agent's",
-            f"{totals.other_calls}, of its programs or outside the model API; in no sum",
-        )
-    if totals.untimed_calls:
-        yield (
-            "calls without timings",
-            f"{totals.untimed_calls} of {totals.api_calls}; their tokens are in no sum",
-        )
-    if totals.compaction_calls:
-        yield "compacted", f"{totals.compaction_calls} calls"
-    if turn.failed_tool_uses:
-        yield "failed tools", f"{turn.failed_tool_uses} of {turn.tool_uses}"
-    for text in turn.left_running:
-        yield "left running", text
-    for text in turn.left_out:
-        yield "left out of the workspace's copy", text
+    of_calls = f" of {totals.api_calls}"
+    notes = (
+        (totals.failed_calls, "failed calls", of_calls),
+        (totals.left_calls, "calls that the agent left", of_calls),
+        (
+            *(totals.other_calls, "calls that are not the agent's"),
+            ", of its programs or outside the model API; in no sum",
+        ),
+        (
+            *(totals.untimed_calls, "calls without timings"),
+            f"{of_calls}; their tokens are in no sum",
+        ),
+        (totals.compaction_calls, "compacted", " calls"),
+        (turn.failed_tool_uses, "failed tools", f" of {turn.tool_uses}"),
+    )
+    for times, what, text in notes:
+        if times:
+            yield what, f"{times}{text}"
+    yield from (("left running", text) for text in turn.left_running)
+    yield from (("left out of the workspace's copy", text) for text in turn.left_out)
 
 
 def _templates(group: TrialGroup) -> Table:
@@ -239,25 +220,26 @@ def _templates(group: TrialGroup) -> Table:
         if record.served and record.served.template:
             key = (record.cell.model_name, record.served.template)
             rows.setdefault(key, []).append(record)
+    cells = [
+        (
+            group.shown_name(model),
+            *(facts.template, facts.template_sha256[:12], count(facts.cases)),
+            ", ".join(facts.failed) or "none",
+            "yes" if facts.essentials_passed else "no",
+            number(len(records), str, records=tuple(records)),
+        )
+        for (model, facts), records in rows.items()
+    ]
     return Table(
-        caption=group.caption("Template conformance"),
-        columns=(
+        group.caption("Template conformance"),
+        (
             *("Model", "Template", "sha256"),
             *numbers("Cases"),
             _wide("Failed"),
             "Essentials passed",
             *numbers("Trials"),
         ),
-        rows=tuple(
-            (
-                group.shown_name(model),
-                *(facts.template, facts.template_sha256[:12], count(facts.cases)),
-                ", ".join(facts.failed) or "none",
-                "yes" if facts.essentials_passed else "no",
-                number(len(records), str, records=tuple(records)),
-            )
-            for (model, facts), records in rows.items()
-        ),
+        cells,
     )
 
 
