@@ -13,9 +13,8 @@ from tests.report.made_trials import several_trials
 
 from llamatrix.errors import ReportError
 from llamatrix.report.files import rows_by_name, texts_of
-from llamatrix.report.render.sqlite import write_sqlite
+from llamatrix.report.render.rows import Rows, write_sqlite
 from llamatrix.report.speed import groups
-from llamatrix.report.tidy import Rows
 from llamatrix.report.trials import trial_groups
 
 

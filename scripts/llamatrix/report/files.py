@@ -3,11 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from llamatrix.report.render.csv import rows_csv
-from llamatrix.report.render.json import rows_json
+from llamatrix.report.render.rows import Rows, rows_csv, rows_json
 from llamatrix.report.speed import Group
 from llamatrix.report.table import Cell, Table
-from llamatrix.report.tidy import Rows, speed_rows, trial_rows, turn_rows
+from llamatrix.report.tidy import speed_rows, trial_rows, turn_rows
 from llamatrix.report.trials import TrialGroup
 from llamatrix.report.views.drafts import draft_tables
 from llamatrix.report.views.speed import tables
@@ -16,10 +15,9 @@ from llamatrix.report.views.trials import trial_tables
 DATABASE = "llamatrix.sqlite"
 _TABLES = "tables"
 """The folder of the tables that people read."""
-_SPEED_HEAD = ("host", "weights", "pin", "build", "sweep")
-_TRIAL_HEAD = (
-    *("host", "weights", "pin", "build", "agent", "agent_kind", "agent_version"),
-    *("context7", "network", "scripted"),
+_OF_SETUP = (
+    *("weights", "pin", "build", "agent", "agent_kind", "agent_version"),
+    *("context7", "network"),
 )
 
 
@@ -43,40 +41,32 @@ def rows_by_name(
             shown.setdefault(table.name, []).append((_head_of(group), table))
     for trial_group in trials:
         setup = trial_group.setup
-        about = {
-            **{name: str(getattr(setup, name)) for name in _TRIAL_HEAD[1:-1]},
+        head = {
+            "host": setup.host_slug,
+            **{name: str(getattr(setup, name)) for name in _OF_SETUP},
             "scripted": "yes" if setup.scripted else "no",
         }
         for table in trial_tables(trial_group):
-            shown.setdefault(f"agent-{table.name}", []).append(
-                ({"host": setup.host_slug, **about}, table)
-            )
+            shown.setdefault(f"agent-{table.name}", []).append((head, table))
     for _, drafts in served:
-        first = next(iter(drafts.values()))
+        head = _head_of(next(iter(drafts.values())))
         for table in draft_tables(drafts):
-            shown.setdefault(f"serve-speed-{table.name}", []).append(
-                (_head_of(first), table)
-            )
-    return {
-        **named,
-        **{f"{_TABLES}/{name}": _joined(each) for name, each in shown.items()},
-    }
+            shown.setdefault(f"serve-speed-{table.name}", []).append((head, table))
+    return named | {f"{_TABLES}/{name}": _joined(each) for name, each in shown.items()}
 
 
 def _head_of(group: Group) -> dict[str, str]:
     values = (group.host_slug, group.weights, group.pin, group.build, group.sweep)
-    return dict(zip(_SPEED_HEAD, map(str, values), strict=True))
+    names = ("host", "weights", "pin", "build", "sweep")
+    return dict(zip(names, map(str, values), strict=True))
 
 
 def texts_of(rows: Mapping[str, Rows]) -> dict[str, str]:
     """The files by name: CSV of all, and JSON of the tidy rows."""
+    tidy = {name: each for name, each in rows.items() if "/" not in name}
     return {
-        **{f"{name}.csv": rows_csv(*each) for name, each in rows.items()},
-        **{
-            f"{name}.json": rows_json(*each)
-            for name, each in rows.items()
-            if "/" not in name
-        },
+        **{f"{name}.csv": rows_csv(each) for name, each in rows.items()},
+        **{f"{name}.json": rows_json(each) for name, each in tidy.items()},
     }
 
 
@@ -96,13 +86,10 @@ def _headings(table: Table, head: Iterable[str]) -> list[str]:
     taken = Counter(head)
     names: list[str] = []
     for place, column in enumerate(table.headings):
+        name = column.text
         units = {row[place].unit for row in table.cells} - {""}
-        unit = units.pop() if len(units) == 1 else ""
-        name = (
-            f"{column.text} ({unit})"
-            if unit and unit not in column.text
-            else column.text
-        )
+        if len(units) == 1 and not any(unit in name for unit in units):
+            name = f"{name} ({units.pop()})"
         taken[name.casefold()] += 1
         same = taken[name.casefold()]
         names.append(f"{name} #{same}" if same > 1 else name)

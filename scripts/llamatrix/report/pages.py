@@ -28,7 +28,7 @@ from llamatrix.report.our_rooflines import our_rooflines
 from llamatrix.report.plots import Palette
 from llamatrix.report.render.html import Card, Page, Section, render
 from llamatrix.report.render.markdown import markdown, write_page
-from llamatrix.report.render.sqlite import write_sqlite
+from llamatrix.report.render.rows import write_sqlite
 from llamatrix.report.sections import (
     BADGES,
     context_section,

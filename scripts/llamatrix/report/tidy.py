@@ -14,6 +14,7 @@ from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.metrics import METRICS, memory_bytes, on_a_card, trial_energy
 from llamatrix.report.our_conditions import after
+from llamatrix.report.render.rows import Rows
 from llamatrix.report.speed import Group, outcome_word
 from llamatrix.report.trials import TrialGroup, outcome_tag, weights_kind
 from llamatrix.report.views.cards import peak_memory, sample_of
@@ -45,8 +46,6 @@ TURN_HEADER = (
     *("tool_uses", "failed_tool_uses", "disagreements", "measured_at", "digest"),
 )
 Row = tuple[object, ...]
-Rows = tuple[tuple[str, ...], list[Row]]
-"""A header, and rows below it; an empty text is no value."""
 
 
 def speed_rows(groups: Iterable[Group]) -> Rows:

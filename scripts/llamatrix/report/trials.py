@@ -234,11 +234,6 @@ class TrialGroup:
         for (model, task), trials in self.trials.items():
             yield (self.shown_name(model), prompt_title(task)), trials
 
-    def of_model(self, model: str) -> tuple[TrialRecord, ...]:
-        return tuple(
-            record for record in self.records if record.cell.model_name == model
-        )
-
 
 def trial_groups(
     records: Iterable[TrialRecord],

@@ -65,13 +65,10 @@ def work_of(sent: SentCall, prompt_tokens: int) -> tuple[SpeedTest, ...]:
 def breakdown_text(found: Breakdown) -> str:
     rounds = len(found.rounds[Way.CHAT])
     facts = (
-        f"# Server beside bench: {found.model}",
-        "",
-        f"- engine: {found.engine}",
-        f"- host: {found.host}",
+        *(f"# Server beside bench: {found.model}", ""),
+        *(f"- engine: {found.engine}", f"- host: {found.host}"),
         f"- {len(found.prompts)} calls in {rounds} rounds; seconds are the least of each",
-        f"- background load: {found.foreign_percent or 0.0:.0f} % of all cores",
-        "",
+        *(f"- background load: {found.foreign_percent or 0.0:.0f} % of all cores", ""),
     )
     return "\n".join((*facts, markdown(_parts(found)), markdown(_calls(found))))
 
@@ -88,39 +85,41 @@ def _parts(found: Breakdown) -> Table:
     unexplained_s -= found.bench_s(Way.UNCACHED)
     session_s = wall[Way.CHAT]
 
-    def row(name: str, seconds: float, how: str) -> Row:
-        share = number(seconds / session_s, share_text)
-        return name, number(seconds, "{:,.4f}".format, "s"), share, how
-
-    return Table(
-        caption="Where the time goes",
-        columns=("Part", *numbers("Seconds", "of the session"), "Measured by"),
-        rows=(
-            row("llama-bench", bench_s, "the same tokens at the same depths"),
-            row(
-                *("Cache", bare_s - bench_s - unexplained_s),
-                "a server that keeps no prompts and no checkpoints",
-            ),
-            row(
-                *("HTTP, JSON and queue", wall[Way.GREEDY] - bare_s),
-                "our clock less the server's",
-            ),
-            row(
-                *("Sampling", wall[Way.TOKENS] - wall[Way.GREEDY]),
-                "the likeliest token in place of the samplers",
-            ),
-            row(
-                *("Template, tokenising, parsing", wall[Way.WHOLE] - wall[Way.TOKENS]),
-                "prompts sent as tokens",
-            ),
-            row(
-                *("Streaming", wall[Way.CHAT] - wall[Way.WHOLE]),
-                "answers in one piece",
-            ),
-            row("Unexplained", unexplained_s, "what is left without a cache"),
-            row("Session on the server", session_s, "the sum: as the agent sent it"),
-            row("Idle", _idle_s(found.recorded), "pauses of the recording"),
+    parts: tuple[tuple[str, float, str], ...] = (
+        ("llama-bench", bench_s, "the same tokens at the same depths"),
+        (
+            *("Cache", bare_s - bench_s - unexplained_s),
+            "a server that keeps no prompts and no checkpoints",
         ),
+        (
+            *("HTTP, JSON and queue", wall[Way.GREEDY] - bare_s),
+            "our clock less the server's",
+        ),
+        (
+            *("Sampling", wall[Way.TOKENS] - wall[Way.GREEDY]),
+            "the likeliest token in place of the samplers",
+        ),
+        (
+            *("Template, tokenising, parsing", wall[Way.WHOLE] - wall[Way.TOKENS]),
+            "prompts sent as tokens",
+        ),
+        ("Streaming", wall[Way.CHAT] - wall[Way.WHOLE], "answers in one piece"),
+        ("Unexplained", unexplained_s, "what is left without a cache"),
+        ("Session on the server", session_s, "the sum: as the agent sent it"),
+        ("Idle", _idle_s(found.recorded), "pauses of the recording"),
+    )
+    return Table(
+        "Where the time goes",
+        ("Part", *numbers("Seconds", "of the session"), "Measured by"),
+        [
+            (
+                name,
+                number(seconds, "{:,.4f}".format, "s"),
+                number(seconds / session_s, share_text),
+                how,
+            )
+            for name, seconds, how in parts
+        ],
     )
 
 
@@ -149,12 +148,11 @@ def _calls(found: Breakdown) -> Table:
         prompt, *answer = work_of(first, tokens)
         then = [call.timings] if call.timings else []
         served = [[one.timings for one in sent[way]] for way in (Way.GREEDY, Way.CHAT)]
+        sizes = (prompt.n_depth, prompt.n_prompt, first.timings.predicted_n)
         rows.append(
             (
                 f"{call.index} ({call.kind})",
-                count(prompt.n_depth),
-                count(prompt.n_prompt),
-                count(first.timings.predicted_n),
+                *map(count, sizes),
                 _speed([bench[prompt]]),
                 *(_speed(list(map(_prompt_tps, some))) for some in (*served, then)),
                 _speed([bench[test] for test in answer]),
@@ -162,14 +160,14 @@ def _calls(found: Breakdown) -> Table:
             )
         )
     return Table(
-        caption="The same calls, tokens/s",
-        columns=(
+        "The same calls, tokens/s",
+        (
             "Call",
             *numbers("Depth", "Prompt", "Answer"),
             *numbers("Prefill: bench", "server", "as sent", "recorded"),
             *numbers("Generation: bench", "server", "as sent", "recorded"),
         ),
-        rows=tuple(rows),
+        rows,
     )
 
 
