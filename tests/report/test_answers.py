@@ -121,7 +121,7 @@ def test_pairs_are_part_of_the_history(runs: Sequence[SpeedRun]) -> None:
     assert {tuple(point.pin for point in one.points) for one in found} == {
         ("april", "current")
     }
-    assert pin_table(found).rows == ()
+    assert not pin_table(found).rows
 
 
 def test_one_pin_has_no_history() -> None:
