@@ -67,7 +67,6 @@ class AuditReport(Struct, frozen=True, kw_only=True):
 
     @property
     def json(self) -> str:
-        """Indented, with a final newline."""
         return json_text(self) + "\n"
 
 

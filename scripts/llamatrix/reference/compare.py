@@ -103,7 +103,6 @@ def compare_one(
 def _obstacles(
     claim: Claim, differing: Sequence[Difference], carried: Sequence[Finding]
 ) -> Iterator[str]:
-    """Yield the reasons why the two numbers cannot be compared."""
     if claim.proxy_for:
         yield f"published for {claim.model}, a proxy for {claim.proxy_for}"
     if claim.statistic in {Statistic.LOWEST, Statistic.HIGHEST}:

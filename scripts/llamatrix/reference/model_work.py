@@ -48,8 +48,6 @@ class TensorSize(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attention:
-    """One kind of attention layer."""
-
     layers: int
     kv_width: int
     """Elements of one token's keys; its values have as many."""

@@ -190,14 +190,11 @@ class ReferenceSet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     words: dict[Key, Words] = {}
 
     def claims(self) -> "tuple[Claim, ...]":
-        """Return all numbers as claims, in file order."""
         return tuple(claim for key in self.tables for claim in _table_claims(self, key))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """One published number."""
-
     id: str
     model: str
     """Its key in the set."""

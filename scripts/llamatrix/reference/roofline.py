@@ -44,7 +44,6 @@ class NoRoofline(Struct, frozen=True, kw_only=True):
 def rooflines(
     reference_set: ReferenceSet, gpus: Mapping[str, Gpu]
 ) -> tuple[Roofline | NoRoofline, ...]:
-    """Return the roofline of every speed of a set, in file order."""
     index = ClaimIndex(
         claims=reference_set.claims(), gpus={**gpus, **reference_set.gpus}
     )

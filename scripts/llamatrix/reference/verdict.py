@@ -41,8 +41,6 @@ class ComparisonVerdict(StrEnum):
 
 
 class OurNumber(Struct, frozen=True, kw_only=True):
-    """Our measurements for one claim."""
-
     claim: str
     values: tuple[float, ...]
     """In base units (tokens/s, s, bytes, parameters, counts), one per process or trial."""
@@ -101,7 +99,6 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 def differences(ours: Conditions, theirs: Conditions) -> tuple[Difference, ...]:
-    """Return the conditions that the two sides state differently or not both."""
     return tuple(
         Difference(condition=field, ours=our_value, theirs=their_value)
         for field in FIELDS
@@ -147,8 +144,6 @@ _MANY = 1e9
 
 
 class SpeedSpread(Struct, frozen=True, kw_only=True):
-    """The spread of speeds between processes."""
-
     sd_log: float = ASSUMED_SPEED_SD
     degrees: float = _MANY
 

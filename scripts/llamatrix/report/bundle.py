@@ -16,7 +16,6 @@ SUMS = "SHA256SUMS"
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """Return the archive of these files, by their path in it."""
     sums = "".join(
         f"{hashlib.sha256(content).hexdigest()}  {name}\n"
         for name, content in sorted(files.items())

@@ -39,8 +39,6 @@ SCHEMA_VERSION = 2
 
 
 class Proof(Struct, frozen=True, kw_only=True):
-    """Where a record stood when the certificate was made."""
-
     file: str
     """Relative to the folder of the reports."""
     line: int
@@ -64,8 +62,6 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Both:
-    """The places of records of both kinds."""
-
     speeds: SpeedIndex
     trials: TrialIndex = NO_TRIALS
 

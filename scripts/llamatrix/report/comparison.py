@@ -95,7 +95,6 @@ class _CellText:
 
 
 def comparison_text(result: Result) -> str:
-    """Return what a terminal shows."""
     lines = [
         f"{result.verdict}: {_meaning(result)}",
         f"baseline  {_arm_text(result.baseline)}",
@@ -381,7 +380,6 @@ def _arm_text(arm: ArmFacts) -> str:
 
 
 def _notes(result: Result) -> tuple[str, ...]:
-    """Return what must be known of the whole comparison."""
     notes = []
     if result.identical:
         notes.append(
@@ -515,7 +513,6 @@ def _passes_text(passes: Passes | None) -> str:
 
 
 def _together(result: Result) -> str:
-    """Return the one figure of all cells, or nothing."""
     if isinstance(result, AgentComparison):
         return _pooled_text(result.pooled) if result.pooled else ""
     headline = result.headline

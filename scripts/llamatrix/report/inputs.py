@@ -64,7 +64,6 @@ def read_speed_index(
 def read_trial_index(
     reports: Path, *, only: Collection[str] | None = None
 ) -> TrialIndex:
-    """The same of trials."""
     return read_index(reports, AGENT, only=only)
 
 

@@ -27,8 +27,6 @@ Values = Sequence[float | None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
-    """A number of a trial, and where it appears."""
-
     name: str
     of: Callable[[TrialResult], Values]
     """All values of a trial, or of one turn of it; None where there is none."""
@@ -99,7 +97,6 @@ def _summed(
     row: int = 0,
     quantity: Quantity | None = None,
 ) -> Metric:
-    """Return the metric of a field of `Totals`, summed over turns."""
     return Metric(
         name=name,
         of=lambda result: [sum(getattr(turn.totals, column) for turn in result.turns)],

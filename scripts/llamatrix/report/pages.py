@@ -195,8 +195,6 @@ def _digests(inputs: PageInputs) -> Callable[[Reference], str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Evidence:
-    """What the answers follow from."""
-
     found: Choices
     compared: Sequence[Regression]
     pins: Sequence[History]

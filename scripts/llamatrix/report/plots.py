@@ -370,8 +370,6 @@ def history_plot(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScatterMark:
-    """A model by its speed and the share of its work that was correct."""
-
     model: str
     tokens_per_second: float
     speed_interval: tuple[float, float] | None
@@ -606,7 +604,6 @@ def curve_plot(
 
 
 def _name_rows(axes: "Axes", rows: Collection[str], fontsize: float = 8.5) -> None:
-    """Name the rows of a plot, the first at the top."""
     axes.set_yticks(range(len(rows)), [*rows], fontsize=fontsize)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_axisbelow(True)

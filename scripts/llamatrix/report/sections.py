@@ -223,7 +223,6 @@ def _speed_figures(group: Group, key: str, palette: Palette) -> Iterator[Figure]
 
 
 def _record_row(line: Line[R], name: str, *told: Cell | str) -> Row:
-    """What a record is of, when it was measured, and where it stands in the store."""
     return (
         Cell(value=name, id=record_id(line.sha256)),
         *told,
@@ -276,7 +275,6 @@ def speed_records(group: Group, key: str, index: SpeedIndex) -> Table:
 def trial_section(
     group: TrialGroup, index: TrialIndex, *, host: str, palette: Palette
 ) -> Section:
-    """Plots, tables, and every record of one group of trials."""
     key, details = group_id(group), detail_tables(group)
     terms = {term: text.strip("`") for term, text in trial_facts(group).items()}
     terms["host"] = f"{group.setup.host_slug}: {terms['host']}"
@@ -365,7 +363,6 @@ def _trial_records(group: TrialGroup, index: TrialIndex) -> Table:
 
 
 def context_section(index: RecordIndex[ContextRecord], *, palette: Palette) -> Section:
-    """The largest contexts of every host class, their curves, and every record."""
     records = newest(index.records)
     by_host: dict[str, list[ContextRecord]] = {}
     for record in records:
@@ -506,7 +503,6 @@ def ranking_section(found: Choices, palette: Palette) -> Section:
 
 
 def _scatter_figure(found: Choices, palette: Palette) -> Iterator[Figure]:
-    """Yield speed and correctness of every model that has both."""
     marks = []
     for choice in found.ranked:
         if choice.speed and choice.correct:

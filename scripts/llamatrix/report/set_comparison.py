@@ -53,7 +53,6 @@ class ComparisonResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def measured(self) -> tuple[Comparison, ...]:
-        """Those for which we have a number."""
         return tuple(
             comparison for comparison in self.comparisons if comparison.ours is not None
         )
@@ -63,7 +62,6 @@ class ComparisonResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def comparable(self) -> bool:
-        """Whether at least one number could be held against the published one."""
         return self.count(ComparisonVerdict.NOT_COMPARABLE) < len(self.comparisons)
 
     @property
@@ -167,7 +165,6 @@ MEANS_NOTE = (
 
 
 def set_comparison_text(compared: SetComparison) -> str:
-    """One group against one set, as Markdown."""
     result = compared.result
     what = result.trials or f"{result.sweep} sweep"
     build = f"pin {result.pin}, build {result.build}, {result.weights} weights"
@@ -226,7 +223,6 @@ def numbers_table(compared: SetComparison) -> Table:
 
 
 def _interval_cell(interval: tuple[float, float] | None) -> Cell:
-    """Sorted by the lower end."""
     low = interval and interval[0]
     return number(low, interval_text(interval), missing="")
 
@@ -343,7 +339,6 @@ def our_roofline_table(rooflines: Sequence[Roofline | NoRoofline]) -> Table:
 def our_speed(
     roofline: Roofline | NoRoofline, records: tuple[Reference, ...] = ()
 ) -> Cell:
-    """The speed that a limit was calculated for."""
     speed = (
         roofline.fraction * roofline.limit if isinstance(roofline, Roofline) else None
     )

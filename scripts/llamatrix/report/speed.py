@@ -46,8 +46,6 @@ def synthetic_warning(kind: WeightsKind) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """All repeats of one test of one model."""
-
     records: tuple[SpeedRecord, ...]
     quiet: tuple[SpeedSample, ...]
     """One for each process that gave a number on a quiet machine."""
@@ -156,7 +154,6 @@ def outcome_word(outcome: Outcome) -> str:
 
 
 def result_of(records: Sequence[SpeedRecord]) -> Result:
-    """Sum up the records of one test of one cell."""
     done = [
         (record, record.outcome.result)
         for record in records
@@ -218,7 +215,6 @@ class Group:
         return self.weights.shown_name(model)
 
     def records_of(self, model: str, test: SpeedTest) -> tuple[SpeedRecord, ...]:
-        """What one result was made of."""
         result = self.results.get((model, test))
         return result.records if result else ()
 

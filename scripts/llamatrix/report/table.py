@@ -90,7 +90,6 @@ class Table:
         )
 
     def without_empty_columns(self) -> "Table":
-        """Return the table without columns in which no cell has a text."""
         columns = list(zip(*self.cells, strict=True))
         return self._without(
             {
@@ -136,7 +135,6 @@ class Table:
 
 
 def numbers(*texts: str) -> tuple[Column, ...]:
-    """Return columns of numbers with these headings."""
     return tuple(Column(text, number=True) for text in texts)
 
 
@@ -149,7 +147,6 @@ def number(
     note: str = "",
     missing: str = "n/a",
 ) -> Cell:
-    """Return the cell of a number, or of the reason why there is none."""
     return Cell(
         value=value,
         format=format_,

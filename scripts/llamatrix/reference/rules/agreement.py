@@ -86,7 +86,6 @@ def statements(index: ClaimIndex) -> Iterator[Finding]:
 
 
 def _columns(index: ClaimIndex, statement: Statement) -> list[_Sides]:
-    """Return the claims of both sides for each column of a table."""
     columns: dict[tuple[str, str], _Sides] = defaultdict(lambda: ([], []))
     for claim in index.of(statement.quantity):
         named = not statement.tables or claim.table in statement.tables

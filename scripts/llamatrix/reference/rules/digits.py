@@ -50,7 +50,6 @@ def misprints(claim: Claim, fits: Callable[[Interval], bool]) -> tuple[Misprint,
 
 
 def simplest(candidates: tuple[Misprint, ...]) -> tuple[Misprint, ...]:
-    """Return the misprints of the lowest rank."""
     rank = min((misprint.rank for misprint in candidates), default=0)
     return tuple(misprint for misprint in candidates if misprint.rank == rank)
 

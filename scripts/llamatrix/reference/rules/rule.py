@@ -122,13 +122,11 @@ def subject(claim: Claim) -> tuple[str, Quantity, Statistic, Conditions]:
 
 
 def along(claim: Claim, axis: str) -> tuple[object, ...]:
-    """Return the subject with one condition left open."""
     model, quantity, statistic, conditions = subject(claim)
     return model, quantity, statistic, without(conditions, axis)
 
 
 def compatible(first: Conditions, second: Conditions, fields: Iterable[str]) -> bool:
-    """Return whether no field has two different values."""
     return not any(
         None not in (pair := (getattr(first, field), getattr(second, field)))
         and pair[0] != pair[1]

@@ -81,7 +81,6 @@ class Page:
 
 
 def record_id(sha256: str) -> str:
-    """The id of a record's row on the page."""
     return f"rec-{sha256[:16]}"
 
 

@@ -99,8 +99,6 @@ class Correctness:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """What is known of one model."""
-
     key: str
     name: str
     context: Amount | None
@@ -115,8 +113,6 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """For what a model is chosen."""
-
     card_bytes: int
     card: str
     context_tokens: int
@@ -486,7 +482,6 @@ def _published_passes(
 
 
 def choice_tables(found: Choices) -> tuple[Table, Table]:
-    """Return the ranking, and the source of each figure in it."""
     sources: dict[Source, str] = {}
     counts = dict.fromkeys(SourceGrade, 0)
 
@@ -511,7 +506,6 @@ def choice_tables(found: Choices) -> tuple[Table, Table]:
         )
 
     def interval(amount: Amount | None, form: str) -> Cell:
-        """Sorted by the lower end."""
         if amount is None or amount.interval is None:
             return Cell(value=None, missing="")
         return number(amount.interval[0], form.format(*amount.interval))

@@ -49,7 +49,6 @@ _BATCHED_NOTE = (
 def write_draft_page(
     records: Iterable[SpeedRecord], reports: Path, *, current: frozenset[str]
 ) -> Path | None:
-    """`serve-speed.md`; None without records."""
     text = draft_page(records, current=current)
     return write_page(reports / "serve-speed.md", text) if text else None
 
@@ -80,12 +79,10 @@ def draft_page(
 
 
 def of_draft(name: str) -> str:
-    """Name the records of one draft."""
     return "llama-batched-bench" if name == BATCHED else f"draft {name}"
 
 
 def draft_notes(names: Container[str]) -> tuple[str, ...]:
-    """How to read the tables of these drafts."""
     return (*_NOTES, *((_BATCHED_NOTE,) if BATCHED in names else ()))
 
 
@@ -167,7 +164,6 @@ def _streams_row(model: str, test: SpeedTest, group: Group, name: str) -> Row:
 def _related(
     group: Group, model: str, test: SpeedTest
 ) -> tuple[Result, Result | None, Result | None]:
-    """Return the result of a test, of the same for one client, and of its prompt."""
     alone = msgspec.structs.replace(test, concurrency=1)
     results = group.results
     return (
@@ -233,7 +229,6 @@ def _each(result: Result | None, sequences: int) -> Cell:
 
 
 def _prompt_of(test: SpeedTest) -> SpeedTest:
-    """Return the test of the prompt that a generation is behind."""
     return msgspec.structs.replace(test, n_prompt=test.n_depth, n_gen=0, n_depth=0)
 
 

@@ -51,7 +51,6 @@ def newest_endpoints(
 
 
 def endpoints_page(cells: dict[Key, list[EndpointRecord]]) -> str:
-    """All endpoints as one Markdown page; the same records give the same bytes."""
     parts = ["# Endpoints\n"]
     for slug in dict.fromkeys(slug for slug, _, _ in cells):
         own = [records for (host, _, _), records in cells.items() if host == slug]
@@ -63,7 +62,6 @@ def endpoints_page(cells: dict[Key, list[EndpointRecord]]) -> str:
 def write_endpoints_page(
     records: Iterable[EndpointRecord], reports: Path
 ) -> Path | None:
-    """`endpoints.md`; None without any record."""
     cells = newest_endpoints(records)
     page = reports / "endpoints.md"
     return write_page(page, endpoints_page(cells)) if cells else None

@@ -22,8 +22,6 @@ _CLOSED_FORM = "closed form"
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
-    """One model at one context: bytes on the card."""
-
     context_tokens: int
     weights: int
     cache: int
@@ -111,7 +109,6 @@ def fit_summary(fits: Sequence[ModelFit], *, card: str) -> str:
 
 
 def fit_page(fits: Sequence[ModelFit], *, card: str) -> str:
-    """Every pin and context, and both figures of each cross-check."""
     tables = [_largest(fits, card), _would_fit(fits), _parts(fits), _checks(fits)]
     lines = [
         *(markdown(table) for table in tables if table.rows),

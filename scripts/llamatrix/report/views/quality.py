@@ -13,7 +13,6 @@ from llamatrix.trials.llm_judge import Declined, Given, Refused, Unparseable, ru
 
 
 def quality_table(group: TrialGroup, task: str) -> Table:
-    """Aspects as rows and models as columns, as published."""
     cells = [group.trials.get((model, task)) for model in group.models]
     return Table(
         group.caption(f"Code Quality: {prompt_title(task)}"),

@@ -182,7 +182,6 @@ def regression_table(compared: Sequence[Regression]) -> Table:
 
 
 def _interval_cell(interval: Interval | None) -> Cell:
-    """Sorted by the lower end."""
     low = interval.low if interval else None
     return number(low, _ends_text(interval), missing="–")
 
@@ -193,8 +192,6 @@ def _ends_text(interval: Interval | None) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PinPoint:
-    """What one pin reached."""
-
     pin: str
     """Its name, marked where its source is unproven."""
     commit: str

@@ -31,7 +31,6 @@ STEADY_NOTE = (
 
 
 def page(groups: Iterable[Group]) -> str:
-    """All groups as one Markdown page; the same groups give the same bytes."""
     parts = ["# Speed\n"]
     for group in groups:
         lines = [f"{term}: {text}" for term, text in facts(group).items()]

@@ -41,8 +41,6 @@ Paint = Callable[[str, str], str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """What there is a summary of."""
-
     groups: Sequence[Group]
     trials: Sequence[TrialGroup]
     contexts: Sequence[ContextRecord]

@@ -114,7 +114,6 @@ def turn_cell(trials: Trials | None) -> Cell:
 
 
 def count_cell(trials: Trials | None) -> Cell:
-    """How many trials the metrics are of."""
     if trials is None:
         return number(0, "0")
     return number(len(trials.finished), trials.count_text, records=trials.records)
@@ -137,7 +136,6 @@ _CONTEXT = Column("Context served", number=True)
 def _by_model(
     caption: str, group: TrialGroup, columns: Mapping[Column | str, _OfModel]
 ) -> Table:
-    """Return a table with a row for each model, from what each column shows of one."""
     return Table(
         caption,
         ("Model", *columns),
@@ -155,7 +153,6 @@ def _of_task(group: TrialGroup, cell: _OfTrials, task: str) -> _OfModel:
 def _of_tasks(
     group: TrialGroup, name: str, cell: _OfTrials, tasks: Sequence[str]
 ) -> dict[Column | str, _OfModel]:
-    """Return a column of numbers for each task."""
     return {
         Column(f"{name} ({prompt_short(task)})", number=True): _of_task(
             group, cell, task
@@ -208,8 +205,6 @@ def _hardware_fit(group: TrialGroup) -> Table:
 
 
 def _fit_columns(group: TrialGroup, memory: Column) -> dict[Column | str, _OfModel]:
-    """Return the columns of memory and contexts."""
-
     def held(model: str) -> Cell:
         return memory_cell(
             record

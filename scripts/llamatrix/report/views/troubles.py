@@ -31,7 +31,6 @@ _LONGEST = 200
 
 
 def trouble_tables(group: TrialGroup) -> tuple[Table, ...]:
-    """Those with rows."""
     every = (
         *(_not_scored(group), _checks(group), _disagreements(group)),
         *(_remarks(group), _templates(group)),
