@@ -75,7 +75,7 @@ def test_a_seeded_error_is_found(
         ("[45.88]", "[44.88]"),  # the agent as fast as the benchmark
     ],
 )
-def test_what_rounding_and_noise_allow_is_not_reported(
+def test_a_difference_within_rounding_or_noise_is_not_reported(
     old: str, new: str, tmp_path: Path
 ) -> None:
     assert audited(changed(old, new), tmp_path) == ()
@@ -114,7 +114,7 @@ def test_columns_of_one_table_are_samples_not_contradictions(tmp_path: Path) -> 
     assert audited(text, tmp_path) == ()
 
 
-def test_the_one_figure_of_the_blog_that_cannot_be_right_is_found_unaided() -> None:
+def test_the_impossible_figure_of_the_blog_is_found_with_its_misprint() -> None:
     found = audit(shipped("blog-2026-04-05"), load_gpus())
     impossible = [one for one in found if one.severity is Severity.IMPOSSIBLE]
     assert [one.text for one in impossible] == [
@@ -135,7 +135,7 @@ def test_the_one_figure_of_the_blog_that_cannot_be_right_is_found_unaided() -> N
     assert impossible[0].suspect == "agent/gemma4-26b-a4b/p2/generation-time"
 
 
-def test_all_else_that_is_found_in_the_blog() -> None:
+def test_the_other_findings_in_the_blog_are_inconsistent_or_odd() -> None:
     found = audit(shipped("blog-2026-04-05"), load_gpus())
     dense = "gemma4-31b/generation-rate"
     assert [(one.severity, one.rule, one.claims[0]) for one in found[1:]] == [
@@ -176,7 +176,7 @@ def test_a_range_is_printed_as_one_and_contradicted_by_what_lies_outside() -> No
         *((good, None) for good in (40960, 4069, 128000, 16000, 32000, 1048576)),
     ],
 )
-def test_a_slip_of_a_power_of_two_is_a_digit_away_and_may_be_doubled(
+def test_a_misprinted_power_of_two_is_one_digit_away_and_may_be_doubled(
     tokens: int, meant: tuple[int, int] | None
 ) -> None:
     assert misprinted_power(tokens) == meant
@@ -304,7 +304,7 @@ def test_a_context_with_room_left_is_not_the_largest_that_fits(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_no_other_shipped_set_is_accused_of_the_impossible(name: str) -> None:
+def test_only_the_blog_has_an_impossible_figure(name: str) -> None:
     found = audit(shipped(name), load_gpus())
     impossible = [one for one in found if one.severity is Severity.IMPOSSIBLE]
     assert len(impossible) == (name == "blog-2026-04-05")
@@ -351,7 +351,7 @@ def time(tmp_path: Path) -> Claim:
         (163.91, "one digit missing"),
     ],
 )
-def test_a_single_slip_is_named_by_its_kind(
+def test_a_single_misprint_is_named_by_its_kind(
     meant: float, kind: str, time: Claim
 ) -> None:
     near = Interval(low=meant - 0.001, high=meant + 0.001)
@@ -360,5 +360,5 @@ def test_a_single_slip_is_named_by_its_kind(
     assert found[0].value == pytest.approx(meant)
 
 
-def test_what_no_single_slip_explains_stays_unexplained(time: Claim) -> None:
+def test_a_figure_that_no_single_misprint_explains_has_none(time: Claim) -> None:
     assert misprints(time, Interval(low=77.70, high=77.75).meets) == ()

@@ -248,7 +248,7 @@ source = "a leaflet"
         ),
     ],
 )
-def test_what_is_wrong_is_reported_in_one_line(
+def test_a_mistake_in_a_set_is_reported_in_one_line(
     old: str, new: str, complaint: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ReportError) as caught:

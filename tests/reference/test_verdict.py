@@ -118,7 +118,9 @@ def test_lesser_differences_and_silences_are_listed_but_do_not_forbid(
     }
 
 
-def test_what_we_did_not_measure_is_not_comparable(published: dict[str, Claim]) -> None:
+def test_a_number_that_was_not_measured_is_not_comparable(
+    published: dict[str, Claim],
+) -> None:
     (found,) = compare([published[TG]], {})
     assert (found.verdict, found.reason) == (
         ComparisonVerdict.NOT_COMPARABLE,
@@ -135,7 +137,7 @@ def test_a_proxy_and_an_extreme_are_not_comparable() -> None:
     assert found.reason == "the published figure is the lowest of several conditions"
 
 
-def test_a_published_misprint_convicts_nobody() -> None:
+def test_a_number_held_against_a_misprint_is_not_comparable() -> None:
     blog = shipped("blog-2026-04-05")
     findings = audit(blog, load_gpus())
     by_id = {claim.id: claim for claim in blog.claims()}
@@ -152,7 +154,7 @@ def test_a_published_misprint_convicts_nobody() -> None:
     assert [one.rule for one in rate.findings] == ["tokens/time=rate"]
 
 
-def test_one_run_of_an_agent_says_little_of_another(
+def test_two_trials_are_too_few_for_a_verdict(
     published: dict[str, Claim],
 ) -> None:
     claim = published["agent/qwen35-27b/p1/generated-tokens"]  # 2,867
@@ -184,7 +186,7 @@ def test_a_figure_no_further_trial_would_show_differs(
     assert found.p_value < 1e-4
 
 
-def test_a_line_states_the_factor_that_would_be_seen(
+def test_a_comparison_states_the_factor_that_it_could_detect(
     published: dict[str, Claim],
 ) -> None:
     claim = published["agent/qwen35-27b/p1/generated-tokens"]
@@ -259,7 +261,7 @@ def test_another_criterion_of_correctness_is_another_turn_but_no_other_count(
     assert [one.condition for one in calls.differences] == ["correctness"]
 
 
-def test_the_exit_code_is_of_what_survives_the_correction_for_all(
+def test_only_differences_that_survive_holm_are_significant(
     published: dict[str, Claim],
 ) -> None:
     claim = published["agent/qwen35-27b/p1/generated-tokens"]
@@ -324,7 +326,9 @@ def test_ratios_between_models_survive_another_gpu(published: dict[str, Claim]) 
         assert one.pairs[0].ratio == pytest.approx(1.0)
 
 
-def test_a_turned_order_is_seen(published: dict[str, Claim]) -> None:
+def test_a_reversed_order_of_models_has_a_negative_tau(
+    published: dict[str, Claim],
+) -> None:
     first, second = published[TG], published["generation/small/tg128"]
     numbers = {first.id: ours(first, 90.0), second.id: ours(second, 45.0)}
     (found,) = model_ratios((first, second), numbers)

@@ -63,7 +63,7 @@ def test_the_worst_verdict_of_pairs_is_the_answer(runs: Sequence[SpeedRun]) -> N
     assert aa_only.answer == "Nothing to compare yet"
 
 
-def test_without_anything_every_card_says_what_to_do() -> None:
+def test_without_records_every_card_says_what_to_do() -> None:
     which, slower, reproduced = answers(FOUND, (), (), (), sets_href="")
     assert which.answer == "Not known yet"
     assert "invoke regress" in slower.lines[0]

@@ -81,7 +81,7 @@ def test_a_search_that_goes_on_is_inconclusive() -> None:
     assert result.answer.endswith("the same command goes on from here")
 
 
-def test_what_could_not_be_tested_leaves_a_range() -> None:
+def test_a_commit_that_cannot_be_tested_leaves_a_range() -> None:
     skipped = step(5, Mark.SKIPPED, reason="does not build: no such file\nlog")
     result = found(*FOUND[:3], skipped)
     assert result.verdict is Verdict.SLOWER

@@ -152,7 +152,7 @@ def opened(browser: Browser, page: Path) -> Browser:
     return browser
 
 
-def test_it_opens_without_an_error_and_without_a_request(opened: Browser) -> None:
+def test_the_page_opens_without_an_error_and_without_a_request(opened: Browser) -> None:
     assert opened.log("browser") == []
     events = [
         msgspec.json.decode(line)["message"] for line in opened.log("performance")
@@ -281,7 +281,9 @@ def test_paper_shows_conditions_and_no_single_records(opened: Browser) -> None:
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
-def test_axe_finds_nothing(opened: Browser, axe: str, mode: str) -> None:
+def test_axe_finds_no_violation_on_the_page(
+    opened: Browser, axe: str, mode: str
+) -> None:
     opened.look(width=1400, mode=mode)
     opened.run(axe)
     opened.run(

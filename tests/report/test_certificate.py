@@ -52,7 +52,7 @@ def doubts(content: bytes, reports: Path) -> tuple[str, ...]:
     return objections(content, certificate, blog(), index, load_gpus())
 
 
-def test_it_is_proven_by_its_records(reports: Path) -> None:
+def test_a_certificate_is_proven_by_its_records(reports: Path) -> None:
     certificate = made(reports)
     assert len(certificate.records) == 32
     assert certificate.host == HOST

@@ -160,7 +160,7 @@ def test_the_command_reads_another_folders_records(run_invoke: RunInvoke) -> Non
     ("flag", "value"),
     [("--vram", "much"), ("--context", "0"), ("--context", "x"), ("--records", "gone")],
 )
-def test_what_cannot_be_used_is_named(
+def test_a_flag_with_an_unusable_value_is_named(
     run_invoke: RunInvoke, flag: str, value: str
 ) -> None:
     ended = run_invoke("choose", flag, value)

@@ -35,7 +35,7 @@ def _file(tmp_path: Path, factor: float, unit: str = "tok/s") -> Path:
         (0.90, "ms", Verdict.FASTER),
     ],
 )
-def test_a_file_gets_its_word(
+def test_a_file_of_samples_gets_its_verdict(
     tmp_path: Path, factor: float, unit: str, verdict: Verdict
 ) -> None:
     assert verdict_of_file(_file(tmp_path, factor, unit)).verdict is verdict
@@ -61,7 +61,7 @@ def test_an_impossible_margin_says_what_to_write(margin: str) -> None:
         parse_margin(margin)
 
 
-def test_absurd_values_get_a_word_and_no_traceback(tmp_path: Path) -> None:
+def test_absurd_values_get_a_verdict_and_no_traceback(tmp_path: Path) -> None:
     lines = []
     for pair, (first, second) in enumerate([(9e99, 1e-99), (1e-99, 9e99), (1, 1)]):
         lines += [sample(pair, "baseline", first), sample(pair, "candidate", second)]
@@ -143,7 +143,7 @@ def _strings(document: object) -> Iterator[str]:
             pass
 
 
-def test_exactly_one_string_of_the_json_is_one_of_the_five_words() -> None:
+def test_exactly_one_string_of_the_json_is_a_verdict() -> None:
     words = {verdict.value for verdict in Verdict}
     seen = set()
     for comparison in _every_kind():
@@ -190,7 +190,7 @@ def test_what_is_not_known_is_null() -> None:
     ]
 
 
-def test_the_text_leads_with_word_ratio_and_interval() -> None:
+def test_the_text_leads_with_verdict_ratio_and_interval() -> None:
     slow = judge(pairs_of([0.95 * one for one in NOISE]), unit=Unit.TOKENS_PER_S)
     assert verdict_text(slow) == (
         "SLOWER  speed ratio 0.9500 [0.9417, 0.9583] at 95 %, 5 pairs of tok/s "
@@ -200,7 +200,7 @@ def test_the_text_leads_with_word_ratio_and_interval() -> None:
     )
 
 
-def test_the_text_of_a_broken_candidate_tells_the_pairs() -> None:
+def test_the_text_of_a_broken_candidate_names_the_pairs() -> None:
     broken = judge(
         [Pair(number=1, baseline=1.0, candidate=None)], unit=Unit.TOKENS_PER_S
     )

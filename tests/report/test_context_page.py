@@ -26,7 +26,9 @@ from llamatrix.records.context_record import SearchLimits
 from llamatrix.report.views.context import context_page, newest, write_context_page
 
 
-def test_the_page_is_the_golden_one(golden: Callable[[str, str], None]) -> None:
+def test_the_page_of_contexts_equals_the_golden_file(
+    golden: Callable[[str, str], None],
+) -> None:
     golden("context.md", context_page([made_context()]))
 
 
@@ -50,7 +52,7 @@ def test_synthetic_weights_have_no_recall() -> None:
     assert "- recall: n/a, they remember nothing" in text
 
 
-def test_what_was_forgotten_bounds_the_answer() -> None:
+def test_a_fact_not_recalled_limits_the_context() -> None:
     recalled = (made_recalled(131072, forgotten=50), made_recalled(65536))
     found = msgspec.structs.replace(made_found(), recalled=recalled)
     text = context_page([made_context(found)])
@@ -92,7 +94,7 @@ def test_every_failure_is_reported_in_words(failure: Failure, words: str) -> Non
     assert "memory, 262,144 is too large" in text
 
 
-def test_of_one_question_the_newest_answer_stands() -> None:
+def test_of_searches_of_one_question_the_newest_is_shown() -> None:
     old = made_context(measured_at="2026-11-01T12:00:00.000+00:00")
     new = made_context(measured_at="2026-11-26T12:00:00.000+00:00")
     other = made_context(asked=SearchLimits(min_speed_ratio=0.5))

@@ -124,7 +124,7 @@ def test_every_tag_is_closed(page: Seen) -> None:
     assert page.open == []
 
 
-def test_nothing_outside_is_referenced(page: Seen) -> None:
+def test_the_page_references_nothing_outside(page: Seen) -> None:
     for tag, attributes in page.tags:
         assert tag not in {"iframe", "object", "embed", "base", "form"}
         for key in ("src", "srcset", "action", "poster", "xlink:href", "ping"):

@@ -27,14 +27,14 @@ def test_the_aspects_of_the_published_table_are_its_rows() -> None:
     assert table.cells[-1][1].text == "1"
 
 
-def test_it_is_added_to_the_page_and_nothing_else_of_it_changes() -> None:
+def test_ratings_are_added_to_the_page_and_nothing_else_of_it_changes() -> None:
     before = trial_page(GROUPS)
     after = trial_page(GROUPS, [made_rating(TRIAL)])
     assert after.startswith(before)
     assert after[len(before) :].lstrip().startswith("### LLM judge judge-1")
 
 
-def test_several_trials_are_a_median_and_a_range() -> None:
+def test_ratings_of_several_trials_are_a_median_and_a_range() -> None:
     trials = [made_trial(trial=number) for number in (1, 2, 3)]
     ratings = [
         made_rating(trial, made_grades(score))
@@ -59,7 +59,7 @@ def test_what_gave_no_rating_is_counted_by_why() -> None:
     assert table.cells[-1][1].text == said
 
 
-def test_of_one_trial_the_last_word_counts_and_of_others_none() -> None:
+def test_of_one_trial_the_newest_rating_counts_and_of_others_none() -> None:
     ratings = [
         made_rating(TRIAL, made_grades(5), measured_at="2026-11-26T13:00:00+00:00"),
         made_rating(TRIAL, made_grades(1), measured_at="2026-11-26T12:00:00+00:00"),

@@ -54,7 +54,7 @@ def test_a_trial_over_its_limit_is_named_with_what_it_may_take() -> None:
         assert words in text
 
 
-def test_calls_buy_time() -> None:
+def test_each_call_raises_the_limit_of_a_trial() -> None:
     one = trial(2.0)
     (turn,) = one.result.turns
     busy = msgspec.structs.replace(turn, calls=turn.calls * 100)

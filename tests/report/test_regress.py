@@ -27,7 +27,7 @@ _MANY = found_with(
 )
 
 
-def test_the_gravest_word_leads_and_every_cell_has_its_own() -> None:
+def test_the_most_severe_verdict_leads_and_every_cell_has_its_own() -> None:
     lines = comparison_text(_MANY).splitlines()
     assert lines[0].startswith("BROKEN: ")
     assert any(line.startswith("SLOWER  slow  ratio 0.9000 [") for line in lines)

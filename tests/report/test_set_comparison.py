@@ -109,6 +109,14 @@ def test_synthetic_weights_reproduce_nothing(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", [WeightsKind.FULL, WeightsKind.HUB])
+def test_a_comparison_of_synthetic_weights_has_a_warning(
+    kind: WeightsKind, tmp_path: Path
+) -> None:
+    text = set_comparison_text(held(sweep(weights=kind), tmp_path))
+    assert ("> [!WARNING]" in text) is kind.synthetic
+
+
 def test_full_size_synthetic_weights_show_ratios_between_models_and_tiny_do_not(
     tmp_path: Path,
 ) -> None:
@@ -118,7 +126,7 @@ def test_full_size_synthetic_weights_show_ratios_between_models_and_tiny_do_not(
     assert tiny.result.ratios == ()
 
 
-def test_what_failed_here_says_how(tmp_path: Path) -> None:
+def test_a_number_that_failed_here_says_how(tmp_path: Path) -> None:
     failed = msgspec.structs.replace(
         on_card("gemma4-31b", LONG, 1.0), outcome=OutOfMemory(exit_code=1, tail=())
     )

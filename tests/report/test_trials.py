@@ -104,7 +104,7 @@ def test_weights_of_another_kind_stand_apart_served_or_not() -> None:
     assert [len(group.records) for group in found] == [1, 2, 1]
 
 
-def test_a_trial_that_could_not_be_run_until_it_could_is_forgotten() -> None:
+def test_a_trial_that_could_not_be_run_is_dropped_once_it_ran() -> None:
     days = [f"2026-11-2{day}T12:00:00.000+00:00" for day in range(3)]
     before = [made_trial(outcome=NO_SANDBOX, measured_at=day) for day in days[:2]]
     assert trials_of(before).not_run == 1

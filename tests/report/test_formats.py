@@ -24,7 +24,7 @@ def test_an_amount_has_the_unit_that_suits_it(
     assert amount_text(quantity, value) == text
 
 
-def test_what_is_not_there_is_reported() -> None:
+def test_a_missing_ratio_reads_not_available() -> None:
     assert ratio_text(None) == "n/a"
     assert interval_text(None) == ""
     assert interval_text((0.95812, 1.0)) == "[0.958, 1]"
