@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from tests.shipped import ROOT
+from tests.shipped import ROOT, shipped_context
 
 from llamatrix.compare.agent import AgentCase, agent_cases
 from llamatrix.compare.arms import ArmSettings, Template, with_pins
@@ -30,9 +30,7 @@ def _cases(
         return template if arm is Arm.CANDIDATE else None
 
     return agent_cases(
-        MATRIX,
-        LOCK,
-        profile,
+        shipped_context(profile),
         with_pins({Arm.BASELINE: baseline, Arm.CANDIDATE: candidate}, MATRIX, profile),
         trials=5,
         tasks=tasks,

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from tests.shipped import ROOT
+from tests.shipped import ROOT, shipped_context
 
 from llamatrix.compare.arms import ArmSettings, parse_arm, with_pins
 from llamatrix.compare.speed import (
@@ -12,14 +12,12 @@ from llamatrix.compare.speed import (
     speed_cases,
 )
 from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import load_lock
 from llamatrix.config.matrix import Matrix
 from llamatrix.errors import MatrixError
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.verdict import Metric
 
 _MATRIX = load_matrix(ROOT / "matrix.toml")
-_LOCK = load_lock(ROOT / "matrix.lock")
 _BASELINE = ArmSettings(pin="april")
 _CANDIDATE = ArmSettings(pin="current")
 
@@ -33,7 +31,7 @@ def cases(
     cells: str = "",
 ) -> tuple[SpeedCase, ...]:
     asked = {Arm.BASELINE: baseline, Arm.CANDIDATE: candidate}
-    return speed_cases(matrix, _LOCK, profile, asked, cells=cells)
+    return speed_cases(shipped_context(profile, matrix), asked, cells=cells)
 
 
 def test_every_model_is_compared_in_both_metrics() -> None:
@@ -185,7 +183,7 @@ def test_drafts_face_each_other_on_the_same_weights() -> None:
         arm: parse_arm(f"draft:{name},pin:current", _MATRIX, flag=f"--{arm}")
         for arm, name in ((Arm.BASELINE, "none"), (Arm.CANDIDATE, "mtp-2"))
     }
-    found = speed_cases(_MATRIX, _LOCK, "drafts-smoke", arms)
+    found = speed_cases(shipped_context("drafts-smoke"), arms)
     engine = "speed/qwen35-27b.tiny-mtp/current/cpu/none..mtp-2"
     assert [case.id for case in found[:2]] == [f"{engine}/pp256", f"{engine}/tg64@d256"]
     baseline, candidate = (found[1].cells[arm] for arm in Arm)

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import msgspec
 import pytest
 from tests.fakes.openai_server import OpenAiServer
-from tests.shipped import ROOT
+from tests.shipped import ROOT, shipped_context
 
 from llamatrix.compare.arms import ArmSettings, parse_arm
 from llamatrix.compare.endpoint import (
@@ -16,7 +16,6 @@ from llamatrix.compare.endpoint import (
     identified,
 )
 from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import load_lock
 from llamatrix.config.matrix import HttpEndpoint, Matrix
 from llamatrix.errors import MatrixError, MeasureError
 from llamatrix.project import Project
@@ -26,7 +25,6 @@ from llamatrix.stats.pairs import Arm
 from llamatrix.stats.verdict import Metric
 
 _SHIPPED = load_matrix(ROOT / "matrix.toml")
-_LOCK = load_lock(ROOT / "matrix.lock")
 _APRIL = ArmSettings(pin="april")
 
 
@@ -42,7 +40,7 @@ def cases(
     baseline: ArmSettings, candidate: ArmSettings, **endpoints: HttpEndpoint
 ) -> tuple[EndpointCase, ...]:
     arms = {Arm.BASELINE: baseline, Arm.CANDIDATE: candidate}
-    return endpoint_cases(matrix_with(**endpoints), _LOCK, "engines", arms)
+    return endpoint_cases(shipped_context("engines", matrix_with(**endpoints)), arms)
 
 
 def named(key: str) -> ArmSettings:
@@ -101,7 +99,13 @@ def subject(
         if case.metric is Metric.PROMPT
     )
     return EndpointSubject(
-        case=case, parts={}, reported=identified(case), seed=7, project=project
+        case=case,
+        metrics=(case.metric,),
+        test=case.test,
+        parts={},
+        reported=identified(case),
+        seed=7,
+        project=project,
     )
 
 

@@ -5,14 +5,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.shipped import ROOT
+from tests.shipped import ROOT, shipped_context
 
 from llamatrix.compare.arms import ArmSettings
 from llamatrix.compare.ledger import pairs_of
 from llamatrix.compare.speed import model_amounts, repetitions_for, speed_cases
 from llamatrix.config.cell import SpeedTest
-from llamatrix.config.load import load_matrix
-from llamatrix.config.lock import load_lock
 from llamatrix.records.pair_records import SPEED_PAIRS, SpeedRun
 from llamatrix.records.store import RecordLocation
 from llamatrix.stats.pairs import Arm, Samples
@@ -79,8 +77,8 @@ def test_two_models_have_their_size_and_memory_beside_their_speed() -> None:
         arm: ArmSettings(pin="current", model=model)
         for arm, model in zip(Arm, ("qwen35-27b", "gemma4-31b"), strict=True)
     }
-    matrix, lock = load_matrix(ROOT / "matrix.toml"), load_lock(ROOT / "matrix.lock")
-    (case, *_) = speed_cases(matrix, lock, "synthetic", arms)
+    context = shipped_context("synthetic")
+    (case, *_) = speed_cases(context, arms)
     runs = [
         msgspec.structs.replace(run, peak_rss_bytes=7)
         for run in _entries(_CAPTURED / "h200-april-current-pp512.jsonl")
@@ -91,5 +89,5 @@ def test_two_models_have_their_size_and_memory_beside_their_speed() -> None:
     assert baseline.file_bytes == runs[0].weights.file_bytes
     assert (baseline.memory_bytes, baseline.joules_per_token) == (7, None)
     same = dict.fromkeys(Arm, arms[Arm.BASELINE])
-    (alone, *_) = speed_cases(matrix, lock, "synthetic", same)
+    (alone, *_) = speed_cases(context, same)
     assert list(model_amounts(alone, runs)) == []

@@ -5,13 +5,12 @@ import statistics
 import time
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 
 from llamatrix import __version__
 from llamatrix.commands.bisect_step import Builds, CheckJudge, Judge, SpeedJudge
-from llamatrix.commands.flags import BisectFlags, RegressFlags
+from llamatrix.commands.flags import BisectFlags, RegressFlags, parsed
 from llamatrix.commands.regress import require_writable, speed_context, write_text
 from llamatrix.commands.verdict import parse_margin
 from llamatrix.compare.speed import SPEED_METRICS, parse_metrics
@@ -48,7 +47,7 @@ def bisect(flags: BisectFlags) -> int:
     if result is None:
         return 0
     if flags.markdown:
-        write_text(Path(flags.markdown), bisection_markdown(result))
+        write_text(flags.markdown, bisection_markdown(result))
     print(bisection_json(result) if flags.json else bisection_text(result).rstrip())
     return result.verdict.exit_code
 
@@ -59,10 +58,7 @@ def search(flags: BisectFlags) -> Bisection | None:
     Each step is on disk when it ends. None after a dry run.
     """
     begin = time.monotonic()
-    try:
-        budget_s = parse_duration_s(flags.budget)
-    except ValueError as error:
-        raise MatrixError(f"--budget {error}") from error
+    budget_s = parsed("--budget", flags.budget, parse_duration_s)
     if flags.check and flags.check not in _CHECKS:
         hint = nearest(flags.check, _CHECKS)
         raise MatrixError(f"--check {flags.check!r}: not known{hint}")

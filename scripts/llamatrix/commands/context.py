@@ -1,17 +1,15 @@
 """`invoke context`: the largest context of a model here, searched once and kept."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from llamatrix import __version__
 from llamatrix.commands.fit import use_of
-from llamatrix.commands.flags import ContextFlags
+from llamatrix.commands.flags import ContextFlags, parsed
 from llamatrix.commands.launching import cell_to_serve, launch_with
 from llamatrix.commands.pending import Site, context_status, this_site
 from llamatrix.config.cell import Cell
@@ -57,7 +55,6 @@ from llamatrix.records.store import Store
 from llamatrix.report.views.context import context_page, write_context_page
 from llamatrix.units import bytes_text, json_text, parse_card_bytes, parse_duration_s
 
-T = TypeVar("T")
 _LEAST_TOKENS = 1024
 _SYNTHETIC = "the weights are synthetic: they remember nothing"
 _N_GPU_LAYERS = 99
@@ -109,7 +106,7 @@ def plan_search(
     A given context is used in place of the flags' profile.
     """
     limits = _limits(flags)
-    budget_s = _parsed("--budget", flags.budget, parse_duration_s)
+    budget_s = parsed("--budget", flags.budget, parse_duration_s)
     loaded = context or load_context(
         flags.profile, model=flags.model, weights_dir=flags.weights_dir
     )
@@ -190,18 +187,11 @@ def _limits(flags: ContextFlags) -> SearchLimits:
         )
     return SearchLimits(
         min_speed_ratio=ratio,
-        vram_bytes=_parsed("--vram", flags.vram, parse_card_bytes)
+        vram_bytes=parsed("--vram", flags.vram, parse_card_bytes)
         if flags.vram
         else None,
         max_tokens=tokens or None,
     )
-
-
-def _parsed(flag: str, text: str, parse: Callable[[str], T]) -> T:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise MatrixError(f"{flag}: {error}") from error
 
 
 def _search(

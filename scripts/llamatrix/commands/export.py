@@ -12,6 +12,7 @@ from llamatrix.engines.outcome import Done
 from llamatrix.errors import MatrixError, ReportError
 from llamatrix.progress import say
 from llamatrix.records.speed_record import SpeedRecord
+from llamatrix.report.pages import write_page
 from llamatrix.report.speed import Group
 from llamatrix.report.tidy import benchmark_action_json
 
@@ -34,13 +35,7 @@ def export(flags: ExportFlags) -> str:
     text = _text(chosen, _groups(flags), flags.cells)
     if not flags.out:
         return text
-    path = Path(flags.out)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
-    say(f"written: {path}")
+    say(f"written: {write_page(Path(flags.out), text)}")
     return ""
 
 

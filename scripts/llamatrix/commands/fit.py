@@ -4,13 +4,13 @@ Needs no GPU and downloads nothing.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from llamatrix.commands.flags import FitFlags
+from llamatrix.commands.flags import FitFlags, parsed
 from llamatrix.config.complaint import nearest
 from llamatrix.config.expand import select_profile
 from llamatrix.config.load import load_matrix
@@ -69,7 +69,7 @@ def fit(flags: FitFlags) -> str:
     project = find_project()
     matrix = load_matrix(project.matrix_file)
     card_bytes, card = card_of(flags.vram)
-    reserve_bytes = _bytes_of("--reserve", flags.reserve)
+    reserve_bytes = parsed("--reserve", flags.reserve, parse_bytes)
     say(f"card: {card}")
     with tempfile.TemporaryDirectory(prefix="llamatrix-fit-") as aside:
         predict = _Prediction(
@@ -313,7 +313,7 @@ def _program(project: Project, pin: str) -> Path | None:
 def card_of(vram: str) -> tuple[int, str]:
     """Return the size asked for, else the largest card here, else 24 GiB; and its name."""
     if vram:
-        given_bytes = _bytes_of("--vram", vram, parse_card_bytes)
+        given_bytes = parsed("--vram", vram, parse_card_bytes)
         return given_bytes, f"a card of {bytes_text(given_bytes)}"
     largest = max(gpus(), key=lambda gpu: gpu.memory_bytes, default=None)
     if largest:
@@ -326,10 +326,3 @@ def card_of(vram: str) -> tuple[int, str]:
         _DEFAULT_CARD_BYTES,
         f"a card of {size} (no card here; `--vram` says another)",
     )
-
-
-def _bytes_of(flag: str, text: str, parse: Callable[[str], int] = parse_bytes) -> int:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise MatrixError(f"{flag}: {error}") from error

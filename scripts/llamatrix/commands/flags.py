@@ -9,7 +9,7 @@ import inspect
 import os
 import sys
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -69,6 +69,14 @@ def switch(text: str) -> bool:
 def argument(text: str) -> Any:  # noqa: ANN401
     """A flag that must be given."""
     return field(metadata={_HELP: text})
+
+
+def parsed(name: str, text: str, parse: Callable[[str], T]) -> T:
+    """Return what a parser that raises ValueError makes of a flag's text."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise MatrixError(f"{name}: {error}") from error
 
 
 def help_of(kind: type) -> dict[str, str]:

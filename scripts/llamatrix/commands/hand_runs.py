@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 
 from llamatrix import __version__
 from llamatrix.commands.bench import bench_of, measure
-from llamatrix.commands.flags import BenchSelfFlags
+from llamatrix.commands.flags import BenchSelfFlags, parsed
 from llamatrix.commands.pending import CellStatus, Pending, find_pending, speed_status
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.matrix import Backend, WeightsKind
 from llamatrix.engines.llama_cpp.engine import ENGINE, Installed, run_bare
 from llamatrix.engines.protocol import Bench
-from llamatrix.errors import MatrixError, MeasureError
+from llamatrix.errors import MeasureError
 from llamatrix.host import this_host
 from llamatrix.measure.speed import warmed_up
 from llamatrix.measuring import measuring
@@ -40,10 +40,8 @@ def measure_by_hand_too(flags: BenchSelfFlags) -> Pending:
     Builds and weights are provided first. No process is started that would end after
     the budget.
     """
-    try:
-        deadline = time.monotonic() + parse_duration_s(flags.budget)
-    except ValueError as error:
-        raise MatrixError(f"--budget: {error}") from error
+    budget_s = parsed("--budget", flags.budget, parse_duration_s)
+    deadline = time.monotonic() + budget_s
     pending = find_pending(
         load_context(flags.profile, weights_dir=flags.weights_dir),
         f"speed/{flags.model}[./]*",

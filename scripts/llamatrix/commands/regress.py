@@ -2,14 +2,15 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from llamatrix.commands.agent import describe, recorded_attempt, shared_services
-from llamatrix.commands.flags import RegressFlags
+from llamatrix.commands.flags import RegressFlags, parsed
 from llamatrix.commands.launching import launch_with, template_named
 from llamatrix.commands.pending import trial_status
 from llamatrix.commands.trial_parts import AgentParts, provide_agent_parts
@@ -36,7 +37,7 @@ from llamatrix.compare.endpoint import (
     endpoint_cases,
     identified,
 )
-from llamatrix.compare.ledger import Ledger, RunT, open_ledger
+from llamatrix.compare.ledger import Ledger, open_ledger
 from llamatrix.compare.replay import (
     REPLAY_METRICS,
     ReplayCase,
@@ -52,7 +53,7 @@ from llamatrix.compare.run import (
     compare_speeds,
     say_forecast,
 )
-from llamatrix.compare.session import Session, Subject
+from llamatrix.compare.session import ArmCells, Session, Subject
 from llamatrix.compare.speed import (
     SPEED_METRICS,
     UNBUILT,
@@ -74,6 +75,7 @@ from llamatrix.config.context import (
 from llamatrix.config.endpoint_cell import EndpointCell
 from llamatrix.config.expand import matches_any, select_cells
 from llamatrix.config.matrix import Model
+from llamatrix.engines.endpoint.client import Reported
 from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
 from llamatrix.errors import (
     BenchError,
@@ -92,7 +94,7 @@ from llamatrix.provision.resolve import with_named_pin
 from llamatrix.provision.resolve_weights import with_known_weights
 from llamatrix.proxy.recording import read_recording
 from llamatrix.records.pair_records import ENDPOINT_PAIRS, REPLAY_PAIRS, SPEED_PAIRS
-from llamatrix.records.store import Store
+from llamatrix.records.store import RecordKind, Store
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.report.comparison import (
     comparison_json,
@@ -100,6 +102,7 @@ from llamatrix.report.comparison import (
     comparison_markdown,
     comparison_text,
 )
+from llamatrix.report.pages import write_page
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.sequential import (
     PLANNED,
@@ -115,33 +118,27 @@ from llamatrix.trials.trial_result import TrialOutcome
 from llamatrix.units import parse_duration_s
 
 _METRICS = "tg,pp"
+_AGENTS_ALONE = dict.fromkeys(
+    ("agent", "context7", "trials", "tasks"), "only with --agent"
+)
 _REFUSED = {
     "speed": {
         "server": "llama-bench has no server; give a recorded session as --replay",
         "template": "llama-bench has no template; give a recorded session as --replay",
-        "agent": "only with --agent",
-        "context7": "only with --agent",
-        "trials": "only with --agent",
-        "tasks": "only with --agent",
+        **_AGENTS_ALONE,
     },
     "endpoint": {
         "server": "the sweep has the flags of a pin's server; leave this out",
         "template": "prompts have the template inside the weights",
         "draft": "drafts are compared between pins",
-        "agent": "only with --agent",
-        "context7": "only with --agent",
-        "trials": "only with --agent",
-        "tasks": "only with --agent",
+        **_AGENTS_ALONE,
     },
     "replay": {
         "endpoint": "an endpoint does not replay; leave out --replay",
         "sweep": "a replay has no sweep; server:NAME names a server's flags",
         "draft": "drafts are compared by speed alone",
         "model": "the prompts of a replay are those of one model",
-        "agent": "only with --agent",
-        "context7": "only with --agent",
-        "trials": "only with --agent",
-        "tasks": "only with --agent",
+        **_AGENTS_ALONE,
     },
     "agent": {
         "endpoint": "trials on endpoints are not compared; leave out --agent",
@@ -156,8 +153,6 @@ _REFUSED = {
 }
 """By subject: kinds of arms and flags that mean nothing to it, with the remedy."""
 CaseT = TypeVar("CaseT", ReplayCase, SpeedCase, EndpointCase, AgentCase)
-
-
 _STOP_GIT_BISECT = 128
 
 
@@ -189,9 +184,9 @@ def _regress(flags: RegressFlags) -> tuple[int, int]:
     if result is None:
         return 0, 0
     if flags.junit:
-        write_text(Path(flags.junit), comparison_junit(result))
+        write_text(flags.junit, comparison_junit(result))
     if flags.markdown:
-        write_text(Path(flags.markdown), comparison_markdown(result))
+        write_text(flags.markdown, comparison_markdown(result))
     text = comparison_json(result) if flags.json else comparison_text(result).rstrip()
     print(text)
     return result.verdict.exit_code, git_bisect_code(result)
@@ -232,13 +227,78 @@ def require_writable(name: str) -> None:
         raise ReportError(f"{name}: cannot be written; nothing was measured")
 
 
-def write_text(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise ReportError(f"{path}: cannot be written: {error.strerror}") from error
-    say(f"written: {path}")
+def write_text(name: str, text: str) -> None:
+    say(f"written: {write_page(Path(name), text)}")
+
+
+@dataclass(kw_only=True, slots=True)
+class _Timing:
+    """A comparison by timing: what it is run with, and which of its cases can run."""
+
+    flags: RegressFlags
+    settings: RunSettings
+    context: Context
+    kind: RecordKind[Any]
+    """Of the records of its pairs."""
+    provide: Provide
+    watch: Watch | None
+    sessions: list[Session[Any]] = field(default_factory=list)
+    unready: dict[str, PairedComparison] = field(default_factory=dict)
+
+    def parts(self, cells: Mapping[Arm, Cell]) -> Mapping[Arm, Installed] | str:
+        """Both arms' parts, or why the candidate is broken; nothing for a dry run."""
+        if self.flags.dry_run:
+            return {}
+        return provide_arms(cells, self.context.project, self.provide)
+
+    def ledger(self, case_id: str, digest: str) -> Ledger[Any]:
+        """Open the series of a case; not for a dry run where there is no room for it."""
+        store = Store(reports=self.context.project.reports, kind=self.kind)
+        if not self.flags.dry_run:
+            store.require_room(this_host().slug)
+        return open_ledger(store, case=case_id, digest=digest, again=self.flags.again)
+
+    def add(self, subject: Subject[Any], ledger: Ledger[Any]) -> None:
+        self.sessions.append(
+            Session(
+                subject=subject,
+                ledger=ledger,
+                project=self.context.project,
+                watch=self.watch or KernelWatch(),
+                tolerated_percent=self.flags.max_background_load,
+            )
+        )
+
+    def give_up(self, case_id: str, metric: Metric, why: str) -> None:
+        """Take a case as broken, without any pair."""
+        self.unready[case_id] = broken_comparison(
+            why,
+            unit=metric.unit,
+            margin=self.settings.margin_of(metric),
+            alpha=self.settings.sequential.alpha_per_look,
+        )
+
+    def compare(
+        self,
+        compared: Mapping[str, ArmCells],
+        *,
+        servers: Mapping[Arm, str] | None = None,
+        reported: Mapping[Arm, Reported] | None = None,
+    ) -> TimingComparison | None:
+        """Run the sessions and judge; None after a dry run, which says the forecast."""
+        if self.flags.dry_run:
+            cases = [case for session in self.sessions for case in session.cases]
+            say_forecast(cases, self.settings)
+            return None
+        return compare_speeds(
+            compared,
+            self.sessions,
+            self.unready,
+            self.settings,
+            profile=self.context.profile,
+            servers=servers,
+            reported=reported,
+        )
 
 
 def compare_benches(
@@ -261,53 +321,40 @@ def compare_benches(
     context, cases = _planned(
         flags,
         context,
-        lambda known: speed_cases(
-            known.matrix,
-            known.lock,
-            known.profile,
-            arms,
-            metrics=metrics,
-            cells=flags.cells,
-        ),
+        partial(speed_cases, arms=arms, metrics=metrics, cells=flags.cells),
+    )
+    timing = _Timing(
+        flags=flags,
+        settings=settings,
+        context=context,
+        kind=SPEED_PAIRS,
+        provide=provide or _provider(flags),
+        watch=watch,
     )
     for case in cases:
         say(f"{case.id}: {case.lacking or 'to compare'}")
-    store = Store(reports=context.project.reports, kind=SPEED_PAIRS)
-    if not flags.dry_run:
-        store.require_room(this_host().slug)
-    sessions: list[Session[Any]] = []
-    unready: dict[str, PairedComparison] = {}
     for case in cases:
-        margin, unit = settings.margin_of(case.metric), case.metric.unit
         if case.test is None:
-            alone = judge((), unit=unit, margin=margin)
-            unready[case.id] = alone.with_notes(case.lacking)
+            margin = settings.margin_of(case.metric)
+            alone = judge((), unit=case.metric.unit, margin=margin)
+            timing.unready[case.id] = alone.with_notes(case.lacking)
             continue
-        parts = _provided(case.cells, flags, context.project, provide)
+        parts = timing.parts(case.cells)
         if isinstance(parts, str):
-            unready[case.id] = broken_comparison(
-                parts,
-                unit=unit,
-                margin=margin,
-                alpha=settings.sequential.alpha_per_look,
-            )
+            timing.give_up(case.id, case.metric, parts)
             continue
         subject = SpeedSubject(
-            case=case, test=case.test, parts=parts, project=context.project
+            case=case,
+            metrics=(case.metric,),
+            test=case.test,
+            parts=parts,
+            project=context.project,
         )
-        ledger = open_ledger(store, case=case.id, digest=case.digest, again=flags.again)
-        sessions.append(_session(subject, ledger, flags, watch, context.project))
-    if flags.dry_run:
-        say_forecast([case for session in sessions for case in session.cases], settings)
+        timing.add(subject, timing.ledger(case.id, case.digest))
+    result = timing.compare({case.id: case for case in cases})
+    if result is None:
         return None
-    result = compare_speeds(
-        {case.id: case for case in cases},
-        sessions,
-        unready,
-        settings,
-        profile=context.profile,
-    )
-    runs = {session.subject.id: session.ledger.own for session in sessions}
+    runs = {session.subject.id: session.ledger.own for session in timing.sessions}
     models = (
         one for case in cases for one in model_amounts(case, runs.get(case.id, ()))
     )
@@ -322,55 +369,44 @@ def compare_endpoints(
     watch: Watch | None = None,
 ) -> TimingComparison | None:
     """Compare an endpoint with a pin or another endpoint; None after a dry run."""
-    settings = _settings(flags)
     metrics = parse_metrics(flags.metric or _METRICS, SPEED_METRICS)
-    context = speed_context(flags, project)
-    context, arms = _arms(flags, context, "endpoint")
+    context, arms = _arms(flags, speed_context(flags, project), "endpoint")
     context, cases = _planned(
         flags,
         context,
-        lambda known: endpoint_cases(
-            known.matrix,
-            known.lock,
-            known.profile,
-            arms,
-            metrics=metrics,
-            cells=flags.cells,
-        ),
+        partial(endpoint_cases, arms=arms, metrics=metrics, cells=flags.cells),
+    )
+    timing = _Timing(
+        flags=flags,
+        settings=_settings(flags),
+        context=context,
+        kind=ENDPOINT_PAIRS,
+        provide=provide or _provider(flags),
+        watch=watch,
     )
     for case in cases:
         say(f"{case.id}: to compare")
     if flags.dry_run:
         return None
-    store = Store(reports=context.project.reports, kind=ENDPOINT_PAIRS)
-    store.require_room(this_host().slug)
     reported = identified(cases[0])
-    own = _provider(flags, provide)
-    sessions: list[Session[Any]] = []
     for case in cases:
         parts = {
-            arm: own(arm, cell, context.project)
+            arm: timing.provide(arm, cell, context.project)
             for arm, cell in case.cells.items()
             if isinstance(cell, Cell)
         }
-        digest = case.digest(reported)
-        ledger = open_ledger(store, case=case.id, digest=digest, again=flags.again)
+        ledger = timing.ledger(case.id, case.digest(reported))
         subject = EndpointSubject(
             case=case,
+            metrics=(case.metric,),
+            test=case.test,
             parts=parts,
             reported=reported,
             seed=ledger.seed,
             project=context.project,
         )
-        sessions.append(_session(subject, ledger, flags, watch, context.project))
-    return compare_speeds(
-        {case.id: case for case in cases},
-        sessions,
-        {},
-        settings,
-        profile=context.profile,
-        reported=reported,
-    )
+        timing.add(subject, ledger)
+    return timing.compare({case.id: case for case in cases}, reported=reported)
 
 
 def compare_replays(
@@ -386,21 +422,12 @@ def compare_replays(
     recording = read_recording(Path(flags.replay).expanduser())
     if recording.left_out:
         say(f"{recording.left_out} calls of the recording are left out")
-    context = speed_context(flags, project)
-    context, arms = _arms(flags, context, "replay")
+    context, arms = _arms(flags, speed_context(flags, project), "replay")
     templates = _named_templates(arms, context)
 
     def planned(known: Context) -> tuple[ReplayCase, ...]:
-        cases = replay_cases(
-            known.matrix,
-            known.lock,
-            known.profile,
-            arms,
-            recording=recording,
-            templates=templates,
-        )
         return select_cells(
-            cases,
+            replay_cases(known, arms, recording=recording, templates=templates),
             flags.cells,
             ids=lambda case: [
                 name for metric in metrics for name in _replay_ids(case, metric)
@@ -409,7 +436,11 @@ def compare_replays(
 
     context, cases = _planned(flags, context, planned)
     wanted = {
-        case.id: tuple(metric for metric in metrics if _is_wanted(case, metric, flags))
+        case.id: tuple(
+            metric
+            for metric in metrics
+            if not flags.cells or matches_any(_replay_ids(case, metric), [flags.cells])
+        )
         for case in cases
     }
     compared = {
@@ -417,40 +448,27 @@ def compare_replays(
     }
     for case_id in compared:
         say(f"{case_id}: to compare")
-    store = Store(reports=context.project.reports, kind=REPLAY_PAIRS)
-    if not flags.dry_run:
-        store.require_room(this_host().slug)
-    sessions: list[Session[Any]] = []
-    unready: dict[str, PairedComparison] = {}
+    timing = _Timing(
+        flags=flags,
+        settings=settings,
+        context=context,
+        kind=REPLAY_PAIRS,
+        provide=provide or _provider(flags),
+        watch=watch,
+    )
     for case in cases:
-        parts = _provided(case.cells, flags, context.project, provide)
+        parts = timing.parts(case.cells)
         subject = _replay_subject(case, wanted[case.id], parts, context)
-        ledger = open_ledger(store, case=case.id, digest=case.digest, again=flags.again)
-        session = _session(subject, ledger, flags, watch, context.project)
+        ledger = timing.ledger(case.id, case.digest)
         broken = parts if isinstance(parts, str) else ""
         if not broken and not flags.dry_run:
             broken = broken_template(subject, ledger.own)
         if not broken:
-            sessions.append(session)
+            timing.add(subject, ledger)
             continue
-        for metric in wanted[case.id]:
-            unready[f"{case.id}/{metric}"] = broken_comparison(
-                broken,
-                unit=metric.unit,
-                margin=settings.margin_of(metric),
-                alpha=settings.sequential.alpha_per_look,
-            )
-    if flags.dry_run:
-        say_forecast([case for session in sessions for case in session.cases], settings)
-        return None
-    return compare_speeds(
-        compared,
-        sessions,
-        unready,
-        settings,
-        profile=context.profile,
-        servers=cases[0].servers,
-    )
+        for metric in subject.metrics:
+            timing.give_up(f"{case.id}/{metric}", metric, broken)
+    return timing.compare(compared, servers=cases[0].servers)
 
 
 def _replay_subject(
@@ -481,10 +499,6 @@ def _replay_ids(case: ReplayCase, metric: Metric) -> tuple[str, ...]:
     return (f"{case.id}/{metric}", *(cell.id for cell in case.cells.values()))
 
 
-def _is_wanted(case: ReplayCase, metric: Metric, flags: RegressFlags) -> bool:
-    return not flags.cells or matches_any(_replay_ids(case, metric), [flags.cells])
-
-
 def compare_trials(
     flags: RegressFlags,
     *,
@@ -498,19 +512,16 @@ def compare_trials(
     )
     context, arms = _arms(flags, context, "agent")
     words = [word.strip() for word in flags.tasks.split(",") if word.strip()]
-    templates = _named_templates(arms, context)
     context, cases = _planned(
         flags,
         context,
-        lambda known: agent_cases(
-            known.matrix,
-            known.lock,
-            known.profile,
-            arms,
+        partial(
+            agent_cases,
+            arms=arms,
             trials=flags.trials,
             tasks=tuple(dict.fromkeys(words)),
             cells=flags.cells,
-            templates=templates,
+            templates=_named_templates(arms, context),
         ),
     )
     for case in cases:
@@ -530,11 +541,10 @@ def compare_trials(
 
 
 def _settings(flags: RegressFlags) -> RunSettings:
-    try:
-        budget_s = parse_duration_s(flags.budget)
-    except ValueError as error:
-        raise MatrixError(f"--budget {error}") from error
-    return RunSettings(budget_s=budget_s, margin=parse_margin(flags.margin))
+    return RunSettings(
+        budget_s=parsed("--budget", flags.budget, parse_duration_s),
+        margin=parse_margin(flags.margin),
+    )
 
 
 def speed_context(flags: RegressFlags, project: Project | None) -> Context:
@@ -594,13 +604,12 @@ def _planned(
 ) -> tuple[Context, tuple[CaseT, ...]]:
     """The cases, once more where their published weights become known by asking."""
     planned = cases(context)
-    cells = _engine_cells(cell for case in planned for cell in case.cells.values())
+    every: list[EngineCell | EndpointCell] = []
+    for case in planned:
+        every += case.cells.values()
+    cells = [cell for cell in every if isinstance(cell, EngineCell)]
     known = with_known_weights(context, cells, ask_hub=not flags.dry_run)
     return known, planned if known.lock == context.lock else cases(known)
-
-
-def _engine_cells(cells: Iterable[EngineCell | EndpointCell]) -> list[EngineCell]:
-    return [cell for cell in cells if isinstance(cell, EngineCell)]
 
 
 def _named_templates(
@@ -615,41 +624,13 @@ def _named_templates(
     return named
 
 
-def _provided(
-    cells: Mapping[Arm, Cell],
-    flags: RegressFlags,
-    project: Project,
-    provide: Provide | None,
-) -> Mapping[Arm, Installed] | str:
-    """Both arms' parts, or why the candidate is broken; nothing for a dry run."""
-    if flags.dry_run:
-        return {}
-    return provide_arms(cells, project, _provider(flags, provide))
-
-
-def _provider(flags: RegressFlags, provide: Provide | None) -> Provide:
+def _provider(flags: RegressFlags) -> Provide:
     folder = Path(flags.weights_dir).expanduser() if flags.weights_dir else None
 
-    def provide_here(_arm: Arm, cell: Cell, project: Project) -> Installed:
+    def provide(_arm: Arm, cell: Cell, project: Project) -> Installed:
         return ENGINE.install(cell, project.cache, weights_dir=folder)
 
-    return provide or provide_here
-
-
-def _session(
-    subject: Subject[RunT],
-    ledger: Ledger[RunT],
-    flags: RegressFlags,
-    watch: Watch | None,
-    project: Project,
-) -> Session[RunT]:
-    return Session(
-        subject=subject,
-        ledger=ledger,
-        project=project,
-        watch=watch or KernelWatch(),
-        tolerated_percent=flags.max_background_load,
-    )
+    return provide
 
 
 @dataclass(kw_only=True, slots=True)

@@ -21,9 +21,10 @@ from llamatrix.compare.forecast import detectable_drop_lines
 from llamatrix.compare.run import BUDGET_S, ArmFacts, run_pairs
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.complaint import nearest
+from llamatrix.config.context import Context
 from llamatrix.config.expand import matches_any, select_cells, select_profile
-from llamatrix.config.lock import Lock, LockedTemplate
-from llamatrix.config.matrix import Matrix, Measurement
+from llamatrix.config.lock import LockedTemplate
+from llamatrix.config.matrix import Measurement
 from llamatrix.errors import MatrixError, ServeError
 from llamatrix.host import this_host
 from llamatrix.measuring import measuring
@@ -124,9 +125,7 @@ def template_of(cell: AgentCell) -> str:
 
 
 def agent_cases(
-    matrix: Matrix,
-    lock: Lock,
-    profile: str,
+    context: Context,
     arms: Mapping[Arm, ArmSettings],
     *,
     trials: int,
@@ -135,6 +134,7 @@ def agent_cases(
     templates: NamedTemplate = lambda _arm, _model: None,
 ) -> tuple[AgentCase, ...]:
     """Every model at every task, in the profile's order; MatrixError for none."""
+    matrix, profile = context.matrix, context.profile
     chosen = select_profile(matrix, profile)
     if chosen.agent is None or chosen.server is None:
         raise MatrixError(
@@ -149,9 +149,7 @@ def agent_cases(
                 f"{nearest(task, known)}"
             )
     expanded = [
-        expand_arm(
-            matrix, lock, profile, arms[arm], Measurement.AGENT, tasks=tasks
-        ).agents
+        expand_arm(context, arms[arm], Measurement.AGENT, tasks=tasks).agents
         for arm in Arm
     ]
     every = []

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 
 from llamatrix.config.complaint import nearest
+from llamatrix.config.context import Context
 from llamatrix.config.expand import Plan, expand_plan, select_profile
-from llamatrix.config.lock import Lock
 from llamatrix.config.matrix import (
     NO_DRAFT,
     AgentKind,
@@ -152,9 +152,7 @@ def with_pins(
 
 
 def expand_arm(
-    matrix: Matrix,
-    lock: Lock,
-    profile: str,
+    context: Context,
     settings: ArmSettings,
     measurement: Measurement,
     *,
@@ -167,6 +165,7 @@ def expand_arm(
 
     Agents have one build in each arm: the profile's first where none is named.
     """
+    matrix, profile = context.matrix, context.profile
     chosen = select_profile(matrix, profile)
     of_agents = measurement is Measurement.AGENT
     builds = chosen.builds[:1] if of_agents else chosen.builds
@@ -208,7 +207,7 @@ def expand_arm(
             agents=agents,
             sweeps=sweeps,
         ),
-        lock,
+        context.lock,
         profile,
     )
 

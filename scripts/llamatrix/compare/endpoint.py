@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 
@@ -20,19 +21,19 @@ from llamatrix.compare.ledger import WARM_UP
 from llamatrix.compare.speed import (
     COLD,
     SPEED_METRICS,
+    RepeatedSubject,
     SpeedCase,
-    repetitions_for,
     speed_cases,
 )
 from llamatrix.config.cell import Cell, SpeedTest, sha256_of
 from llamatrix.config.complaint import nearest
+from llamatrix.config.context import Context
 from llamatrix.config.endpoint_cell import EndpointCell
 from llamatrix.config.expand import select_cells, select_profile
-from llamatrix.config.lock import Lock
 from llamatrix.config.matrix import EndpointSweep, HttpEndpoint, Matrix
 from llamatrix.engines.endpoint.client import Reported, open_client
 from llamatrix.engines.endpoint.speed import EndpointBench
-from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
+from llamatrix.engines.llama_cpp.engine import ENGINE
 from llamatrix.engines.llama_cpp.served_speed import (
     argv_without_paths,
     launch_for,
@@ -51,7 +52,6 @@ from llamatrix.errors import MatrixError, MeasureError
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import Load
 from llamatrix.measure.telemetry import sampling
-from llamatrix.project import Project
 from llamatrix.provision.compiler import compiler_id
 from llamatrix.records.pair_records import EndpointRun
 from llamatrix.stats.pairs import Arm
@@ -97,9 +97,7 @@ class EndpointCase:
 
 
 def endpoint_cases(
-    matrix: Matrix,
-    lock: Lock,
-    profile: str,
+    context: Context,
     arms: Mapping[Arm, ArmSettings],
     *,
     metrics: Sequence[Metric] = SPEED_METRICS,
@@ -110,29 +108,26 @@ def endpoint_cases(
     engine = engines[0] if engines else ArmSettings(pin=arms[Arm.BASELINE].pin)
     if not engine.model:
         (endpoint, *_) = (one.endpoint for one in arms.values() if one.endpoint)
-        model = _model_of(matrix, profile, endpoint, any_of=not engines)
+        model = _model_of(context, endpoint, any_of=not engines)
         engine = replace(engine, model=model)
-    facing = speed_cases(
-        matrix, lock, profile, dict.fromkeys(Arm, engine), metrics=metrics
-    )
+    facing = speed_cases(context, dict.fromkeys(Arm, engine), metrics=metrics)
     if missing := [case for case in facing if case.test is None]:
         raise MatrixError(f"{missing[0].id}: {missing[0].lacking}")
     return select_cells(
-        [_case(one, one.test, matrix, arms) for one in facing if one.test],
+        [_case(one, one.test, context.matrix, arms) for one in facing if one.test],
         cells,
         ids=lambda case: (case.id, *(cell.id for cell in case.cells.values())),
     )
 
 
-def _model_of(matrix: Matrix, profile: str, endpoint: str, *, any_of: bool) -> str:
+def _model_of(context: Context, endpoint: str, *, any_of: bool) -> str:
     """Return the model of ours that the endpoint serves, by its name there.
 
     Any of the profile's where no arm has weights: only the sizes of its tests matter.
     """
-    own, models = (
-        matrix.endpoints[endpoint].model,
-        select_profile(matrix, profile).models,
-    )
+    matrix = context.matrix
+    own = matrix.endpoints[endpoint].model
+    models = select_profile(matrix, context.profile).models
     if own in matrix.models:
         return own
     if models and (any_of or len(models) == 1):
@@ -203,58 +198,18 @@ def identified(case: EndpointCase) -> dict[Arm, Reported]:
 
 
 @dataclass(kw_only=True, slots=True)
-class EndpointSubject:
+class EndpointSubject(RepeatedSubject[EndpointRun]):
     """A case with what its arms need to run."""
 
     case: EndpointCase
-    parts: Mapping[Arm, Installed]
-    """Of the arms that are no endpoints."""
     reported: Mapping[Arm, Reported]
     seed: int
     """Of the series: with the pair's number it decides the prompts."""
-    project: Project
+    repeated: ClassVar[str] = "requests"
     _words: int = 0
     """Of each prompt, as the first server that answered needs them …"""
     _prompt_tokens: int = 0
     """… and its count of their tokens."""
-
-    @property
-    def id(self) -> str:
-        return self.case.id
-
-    @property
-    def metrics(self) -> tuple[Metric, ...]:
-        return (self.case.metric,)
-
-    @property
-    def cells(self) -> Mapping[Arm, Cell | EndpointCell]:
-        return self.case.cells
-
-    @property
-    def identical(self) -> bool:
-        return self.case.identical
-
-    @property
-    def digest(self) -> str:
-        return self.case.digest(self.reported)
-
-    def case_id(self, metric: Metric) -> str:  # noqa: ARG002
-        return self.case.id
-
-    def work(self, own: Sequence[EndpointRun]) -> str:
-        return f"{self._repetitions(own)} requests"
-
-    def same_work(self, own: Sequence[EndpointRun]) -> Sequence[EndpointRun]:
-        repetitions = self._repetitions(own)
-        return [run for run in own if run.repetitions == repetitions]
-
-    def _repetitions(self, own: Sequence[EndpointRun]) -> int:
-        """As the pairs of the series began, else what the warm-up asks for."""
-        begun = [run.repetitions for run in own if run.pair != WARM_UP]
-        return begun[0] if begun else repetitions_for(self.case.test, own)
-
-    def prepare(self, arm: Arm, own: Sequence[EndpointRun]) -> None:
-        """Nothing to make ready."""
 
     def run(self, arm: Arm, own: Sequence[EndpointRun], *, pair: int) -> EndpointRun:
         cell = self.case.cells[arm]
@@ -264,7 +219,7 @@ class EndpointSubject:
             argv=(),
             started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
-        repetitions = self._repetitions(own)
+        repetitions = self.repetitions(own)
         # a warm-up may ask one endpoint several times: a known prompt would be cached
         seed = f"{self.seed}/{self.id}/{pair}" if pair != WARM_UP else process.id
         begin = time.monotonic()
@@ -284,13 +239,13 @@ class EndpointSubject:
             self._require_same_tokens(arm, prompt_tokens)
         return EndpointRun(
             case=self.id,
-            digest=self.digest,
+            digest=self.case.digest(self.reported),
             series=0,
             pair=0,
             place=0,
             arm=arm,
             cell=cell.id,
-            test=self.case.test,
+            test=self.test,
             repetitions=repetitions,
             outcome=outcome,
             seconds=time.monotonic() - begin,
@@ -317,11 +272,11 @@ class EndpointSubject:
             bench = EndpointBench(
                 client=client, repetitions=repetitions, timeout_s=timeout_s, seed=seed
             )
-            words = self._words or bench.words_for(self.case.test)
+            words = self._words or bench.words_for(self.test)
             if not isinstance(words, int):
                 return words, 0
             self._words = words
-            measured = bench.measure(self.case.test, words=words)
+            measured = bench.measure(self.test, words=words)
         if isinstance(measured, SpeedSample):
             return Done(result=measured), bench.prompt_tokens
         return measured, bench.prompt_tokens
@@ -335,7 +290,7 @@ class EndpointSubject:
         if isinstance(cell, EndpointCell):
             yield cell.endpoint, ()
             return
-        parts, test = self.parts[arm], self.case.test
+        parts, test = self.parts[arm], self.test
         bench = Bench(
             program=parts.built.program("llama-server"),
             weights=parts.weights.path,

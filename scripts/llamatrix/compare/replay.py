@@ -11,11 +11,13 @@ import msgspec
 
 from llamatrix import __version__
 from llamatrix.compare.arms import ArmSettings, NamedTemplate, Template, both
+from llamatrix.compare.session import Subject
 from llamatrix.compare.speed import HANGS_AFTER, PATIENCE_S, facing_cells
 from llamatrix.config.cell import Cell
+from llamatrix.config.context import Context
 from llamatrix.config.expand import select_profile
-from llamatrix.config.lock import Lock, LockedTemplate, locked_template
-from llamatrix.config.matrix import Matrix, Server
+from llamatrix.config.lock import LockedTemplate, locked_template
+from llamatrix.config.matrix import Server
 from llamatrix.engines.llama_cpp.engine import Installed
 from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import Timeouts, read_log, running
@@ -35,7 +37,6 @@ from llamatrix.measure.templates.checks import Conformance
 from llamatrix.measure.templates.suite import check_template
 from llamatrix.measuring import measuring
 from llamatrix.progress import say
-from llamatrix.project import Project
 from llamatrix.provision.compiler import compiler_id
 from llamatrix.proxy.recording import Recording
 from llamatrix.records.pair_records import ReplayRun
@@ -133,15 +134,14 @@ class ReplayCase:
 
 
 def replay_cases(
-    matrix: Matrix,
-    lock: Lock,
-    profile: str,
+    context: Context,
     arms: Mapping[Arm, ArmSettings],
     *,
     recording: Recording,
     templates: NamedTemplate,
 ) -> list[ReplayCase]:
     """Every model of the profile, in its order."""
+    matrix, profile = context.matrix, context.profile
     own = select_profile(matrix, profile).server
     servers = {arm: arms[arm].server or own for arm in Arm}
     named_servers = {arm: name for arm, name in servers.items() if name}
@@ -151,7 +151,7 @@ def replay_cases(
             f"{', '.join(matrix.servers)} to serve this profile's models"
         )
     cases = []
-    for facing in facing_cells(matrix, lock, profile, arms):
+    for facing in facing_cells(context, arms):
         model_key, model = facing[Arm.BASELINE].model_key, facing[Arm.BASELINE].model
         named = {arm: templates(arm, model) for arm in Arm}
         cases.append(
@@ -159,7 +159,7 @@ def replay_cases(
                 cells={arm: _without_sweep(cell) for arm, cell in facing.items()},
                 servers=named_servers,
                 flags={arm: matrix.servers[named_servers[arm]] for arm in Arm},
-                pinned=locked_template(matrix, lock, model_key),
+                pinned=locked_template(matrix, context.lock, model_key),
                 templates={
                     arm: template for arm, template in named.items() if template
                 },
@@ -177,39 +177,22 @@ def _without_sweep(cell: Cell) -> Cell:
     return msgspec.structs.replace(cell, sweep=sweep)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReplaySubject:
+@dataclass(kw_only=True, slots=True)
+class ReplaySubject(Subject[ReplayRun]):
     """A case with what both arms need to replay it."""
 
     case: ReplayCase
-    metrics: tuple[Metric, ...]
     launches: Mapping[Arm, Launch]
     parts: Mapping[Arm, Installed]
-    project: Project
     timeouts: Timeouts = field(default_factory=Timeouts)
     scripts: dict[Arm, Script] = field(default_factory=dict)
     """The prompts of an arm, made once for all of its processes."""
-
-    @property
-    def id(self) -> str:
-        return self.case.id
-
-    @property
-    def cells(self) -> Mapping[Arm, Cell]:
-        return self.case.cells
-
-    @property
-    def identical(self) -> bool:
-        return self.case.identical
 
     def case_id(self, metric: Metric) -> str:
         return f"{self.case.id}/{metric}"
 
     def work(self, own: Sequence[ReplayRun]) -> str:  # noqa: ARG002
         return f"{len(self.case.recording.calls)} calls"
-
-    def same_work(self, own: Sequence[ReplayRun]) -> Sequence[ReplayRun]:
-        return own
 
     def prepare(self, arm: Arm, own: Sequence[ReplayRun]) -> None:
         """Make the prompts of an arm, and hold them against those of earlier pairs.

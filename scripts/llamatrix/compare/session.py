@@ -1,6 +1,7 @@
 """What a timed subject supplies, and the pairs of it that one series runs and keeps."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,6 +33,8 @@ class ArmCells(Protocol):
     """A case before it is known whether it can run."""
 
     @property
+    def id(self) -> str: ...
+    @property
     def cells(self) -> Mapping[Arm, Cell | EndpointCell]: ...
     @property
     def identical(self) -> bool:
@@ -39,32 +42,36 @@ class ArmCells(Protocol):
         ...
 
 
-class Subject(ArmCells, Protocol[RunT]):
+@dataclass(kw_only=True, slots=True)
+class Subject(ABC, Generic[RunT]):
     """What is compared by timing: it runs one process of an arm and measures it."""
 
-    @property
-    def id(self) -> str: ...
-    @property
-    def metrics(self) -> tuple[Metric, ...]:
-        """What each process measures; every metric gets a verdict of its own."""
-        ...
+    case: ArmCells
+    metrics: tuple[Metric, ...]
+    """What each process measures; every metric gets a verdict of its own."""
+    project: Project
 
-    def case_id(self, metric: Metric) -> str: ...
+    @property
+    def id(self) -> str:
+        return self.case.id
+
+    def case_id(self, metric: Metric) -> str:  # noqa: ARG002
+        return self.case.id
+
+    @abstractmethod
     def work(self, own: Sequence[RunT]) -> str:
         """Return what one process does, in words."""
-        ...
 
     def same_work(self, own: Sequence[RunT]) -> Sequence[RunT]:
         """Return the runs that took as long as the next one will."""
-        ...
+        return own
 
     def prepare(self, arm: Arm, own: Sequence[RunT]) -> None:
         """Make ready, once, what is no part of a measurement."""
-        ...
 
+    @abstractmethod
     def run(self, arm: Arm, own: Sequence[RunT], *, pair: int) -> RunT:
         """Run one process of an arm; the caller fills in place, load and order."""
-        ...
 
 
 @dataclass(kw_only=True, slots=True)

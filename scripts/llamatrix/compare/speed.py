@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import median
+from typing import ClassVar, TypeVar
 
 import msgspec
 
@@ -17,11 +18,12 @@ from llamatrix.compare.arms import (
 )
 from llamatrix.compare.ledger import WARM_UP
 from llamatrix.compare.run import ModelAmounts
+from llamatrix.compare.session import Subject
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.complaint import nearest
+from llamatrix.config.context import Context
 from llamatrix.config.expand import matches_any, select_cells, select_profile
-from llamatrix.config.lock import Lock
-from llamatrix.config.matrix import Matrix, Measurement
+from llamatrix.config.matrix import Measurement
 from llamatrix.engines.llama_cpp.engine import Installed
 from llamatrix.engines.outcome import Done
 from llamatrix.engines.protocol import Bench
@@ -34,7 +36,7 @@ from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import CompileError
 from llamatrix.provision.compiler import compiler_id
-from llamatrix.records.pair_records import SpeedRun, TimedRun
+from llamatrix.records.pair_records import EndpointRun, SpeedRun, TimedRun
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.verdict import Metric
 
@@ -55,6 +57,7 @@ PATIENCE_S = 30.0
 
 
 UNBUILT = "the candidate does not build"
+TimedRunT = TypeVar("TimedRunT", SpeedRun, EndpointRun)
 Provide = Callable[[Arm, Cell, Project], Installed]
 
 
@@ -88,9 +91,7 @@ class SpeedCase:
 
 
 def speed_cases(
-    matrix: Matrix,
-    lock: Lock,
-    profile: str,
+    context: Context,
     arms: Mapping[Arm, ArmSettings],
     *,
     metrics: Sequence[Metric] = SPEED_METRICS,
@@ -99,14 +100,14 @@ def speed_cases(
     """Every case of a profile's models, in its order; MatrixError where none is left."""
     every = [
         case
-        for facing in facing_cells(matrix, lock, profile, arms)
+        for facing in facing_cells(context, arms)
         for case in _cases(facing, metrics)
     ]
     if not any(case.test for case in every):
         named = ", ".join(metrics)
         reason = next((f": {case.lacking}" for case in every), "")
         raise MatrixError(
-            f"profile {profile!r}: nothing to compare for {named}{reason}"
+            f"profile {context.profile!r}: nothing to compare for {named}{reason}"
         )
     return select_cells(
         every,
@@ -116,7 +117,7 @@ def speed_cases(
 
 
 def facing_cells(
-    matrix: Matrix, lock: Lock, profile: str, arms: Mapping[Arm, ArmSettings]
+    context: Context, arms: Mapping[Arm, ArmSettings]
 ) -> list[dict[Arm, Cell]]:
     """The cells of both arms for each of the profile's models."""
     for kind in ("model", "draft"):
@@ -129,13 +130,13 @@ def facing_cells(
         [
             cell
             for cell in expand_arm(
-                matrix, lock, profile, arms[arm], Measurement.SPEED, drafts=drafts
+                context, arms[arm], Measurement.SPEED, drafts=drafts
             ).speed
             if cell.draft_key == arms[arm].draft
         ]
         for arm in Arm
     ]
-    excluded = select_profile(matrix, profile).exclude
+    excluded = select_profile(context.matrix, context.profile).exclude
     return [
         {Arm.BASELINE: baseline, Arm.CANDIDATE: candidate}
         for baseline, candidate in zip(*expanded, strict=True)
@@ -166,24 +167,14 @@ def _cases(
         if not any(sizes):
             continue
         common = set(sizes[0]) & set(sizes[1])
-        if not common:
+        depths = set(baseline.sweep.n_depth) & set(candidate.sweep.n_depth)
+        if not common or not depths:
             yield SpeedCase(
                 id="/".join([*parts, metric]),
                 metric=metric,
                 cells=facing,
                 test=None,
                 lacking=_lacking(baseline, candidate, metric, sizes),
-            )
-            continue
-        depths = set(baseline.sweep.n_depth) & set(candidate.sweep.n_depth)
-        if not depths:
-            yield SpeedCase(
-                id="/".join([*parts, metric]),
-                metric=metric,
-                cells=facing,
-                test=None,
-                lacking=f"the sweeps {baseline.sweep_key!r} and "
-                f"{candidate.sweep_key!r} have no n_depth in common",
             )
             continue
         # a prompt that fills a micro batch where there is one
@@ -210,9 +201,10 @@ def _lacking(
     for cell, own in zip((baseline, candidate), sizes, strict=True):
         if not own:
             return f"sweep {cell.sweep_key!r} of one arm has no {metric} test"
+    what = "n_depth" if set(sizes[0]) & set(sizes[1]) else f"{metric} size"
     return (
-        f"the sweeps {baseline.sweep_key!r} and {candidate.sweep_key!r} have no {metric} "
-        "size in common"
+        f"the sweeps {baseline.sweep_key!r} and {candidate.sweep_key!r} have no {what} "
+        "in common"
     )
 
 
@@ -256,48 +248,33 @@ def provide_arms(
     return parts
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SpeedSubject:
-    """A case with what both arms need to run."""
+@dataclass(kw_only=True, slots=True)
+class RepeatedSubject(Subject[TimedRunT]):
+    """One test, which all processes of a series repeat equally often."""
 
-    case: SpeedCase
     test: SpeedTest
     parts: Mapping[Arm, Installed]
-    project: Project
+    """Programs and weights of the arms that we run."""
+    repeated: ClassVar[str] = "repetitions"
 
-    @property
-    def id(self) -> str:
-        return self.case.id
+    def work(self, own: Sequence[TimedRunT]) -> str:
+        return f"{self.repetitions(own)} {self.repeated}"
 
-    @property
-    def metrics(self) -> tuple[Metric, ...]:
-        return (self.case.metric,)
-
-    @property
-    def cells(self) -> Mapping[Arm, Cell]:
-        return self.case.cells
-
-    @property
-    def identical(self) -> bool:
-        return self.case.identical
-
-    def case_id(self, metric: Metric) -> str:  # noqa: ARG002
-        return self.case.id
-
-    def work(self, own: Sequence[SpeedRun]) -> str:
-        return f"{self._repetitions(own)} repetitions"
-
-    def same_work(self, own: Sequence[SpeedRun]) -> Sequence[SpeedRun]:
-        repetitions = self._repetitions(own)
+    def same_work(self, own: Sequence[TimedRunT]) -> Sequence[TimedRunT]:
+        repetitions = self.repetitions(own)
         return [run for run in own if run.repetitions == repetitions]
 
-    def _repetitions(self, own: Sequence[SpeedRun]) -> int:
-        """`-r` of the series' pairs: as they began, else what the warm-up asks for."""
+    def repetitions(self, own: Sequence[TimedRunT]) -> int:
+        """As the pairs of the series began, else what the warm-up asks for."""
         begun = [run.repetitions for run in own if run.pair != WARM_UP]
         return begun[0] if begun else repetitions_for(self.test, own)
 
-    def prepare(self, arm: Arm, own: Sequence[SpeedRun]) -> None:
-        """Nothing to make ready."""
+
+@dataclass(kw_only=True, slots=True)
+class SpeedSubject(RepeatedSubject[SpeedRun]):
+    """A test of llama-bench."""
+
+    case: SpeedCase
 
     def run(self, arm: Arm, own: Sequence[SpeedRun], *, pair: int) -> SpeedRun:  # noqa: ARG002
         cell, parts = self.case.cells[arm], self.parts[arm]
@@ -309,7 +286,7 @@ class SpeedSubject:
         limit_s = cell.sweep.timeout_s
         if known:
             limit_s = min(limit_s, math.ceil(max(PATIENCE_S, HANGS_AFTER * max(known))))
-        repetitions = self._repetitions(own)
+        repetitions = self.repetitions(own)
         # Warming a card by a load of its own helps nothing here: while the next process
         # reads its weights the card cools down again (H200: from 51 to 40 degrees in
         # 3 s). Processes like those that are judged warm it, until their speed is steady.
