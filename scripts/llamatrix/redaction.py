@@ -44,6 +44,11 @@ def without_folders(text: str) -> str:
     return _FOLDERS.sub("", text)
 
 
+def file_name(word: str) -> str:
+    """Return a word of a command line, of an absolute path its last part alone."""
+    return word.rpartition("/")[2] if word.startswith("/") else word
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Redaction:
     secrets: tuple[str, ...] = field(default=(), repr=False)

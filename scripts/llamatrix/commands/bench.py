@@ -3,9 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
-from llamatrix import __version__
 from llamatrix.commands.bench_endpoint import measure_endpoints
 from llamatrix.commands.flags import MeasureFlags
 from llamatrix.commands.pending import (
@@ -37,7 +35,7 @@ from llamatrix.measuring import measuring
 from llamatrix.progress import meter, say
 from llamatrix.project import Project
 from llamatrix.records.speed_record import SpeedRecord, cell_facts, kind_of
-from llamatrix.records.store import Store
+from llamatrix.records.store import Store, stamp
 from llamatrix.report.speed import outcome_word
 from llamatrix.units import duration_text
 
@@ -241,12 +239,11 @@ def _record(
         test=measured.test,
         repeat=repeat,
         outcome=measured.outcome,
-        measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         process=measured.process,
         locked=status.cell.locked,
         build=parts.built.manifest,
         weights=parts.weights.facts,
-        host=this_host(),
+        **stamp(),
         same_environment=process_conditions(),
         telemetry=measured.telemetry,
         load=load,
@@ -254,5 +251,4 @@ def _record(
             load, measured.telemetry, tolerated_percent=TOLERATED_PERCENT
         ),
         environment=status.cell.sweep.env,
-        made_by=f"llamatrix {__version__}",
     )

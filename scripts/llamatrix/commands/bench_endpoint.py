@@ -3,9 +3,7 @@
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 
-from llamatrix import __version__
 from llamatrix.commands.pending import CellStatus, Due, endpoint_status, newest_reported
 from llamatrix.config.context import Context
 from llamatrix.config.endpoint_cell import EndpointCell
@@ -21,7 +19,7 @@ from llamatrix.records.endpoint_record import (
     EndpointRecord,
     endpoint_facts,
 )
-from llamatrix.records.store import Store
+from llamatrix.records.store import Store, stamp
 from llamatrix.report.speed import outcome_word
 
 
@@ -93,9 +91,7 @@ def _measure(
                     outcome=result.outcome,
                     process=result.process,
                     engine=ENGINE,
-                    host=this_host(),
-                    measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-                    made_by=f"llamatrix {__version__}",
+                    **stamp(),
                 )
             )
             results.append(result)

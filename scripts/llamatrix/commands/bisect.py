@@ -4,11 +4,9 @@ import hashlib
 import statistics
 import time
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
 
 import msgspec
 
-from llamatrix import __version__
 from llamatrix.commands.bisect_step import Builds, CheckJudge, Judge, SpeedJudge
 from llamatrix.commands.flags import BisectFlags, RegressFlags, parsed
 from llamatrix.commands.regress import require_writable, speed_context, write_text
@@ -21,7 +19,7 @@ from llamatrix.host import this_host
 from llamatrix.progress import say
 from llamatrix.provision.commit_range import CommitRange, git_range, known_range
 from llamatrix.records.bisect_record import BISECT, BisectStep
-from llamatrix.records.store import Store
+from llamatrix.records.store import Store, stamp
 from llamatrix.redaction import without_folders
 from llamatrix.report.views.bisect import (
     Bisection,
@@ -33,7 +31,7 @@ from llamatrix.report.views.bisect import (
 )
 from llamatrix.stats.bisection import STEP, Mark, Search
 from llamatrix.stats.verdict import Metric
-from llamatrix.units import duration_text, parse_duration_s
+from llamatrix.units import duration_text, parse_duration_s, timestamp
 
 _CHECKS = ("output", "template")
 SPEED = "speed"
@@ -65,7 +63,7 @@ def search(flags: BisectFlags) -> Bisection | None:
     margin = parse_margin(flags.margin) or Metric.GENERATION.margin
     regress = _regress_flags(flags)
     parse_metrics(regress.metric, SPEED_METRICS)
-    context = speed_context(regress, None)
+    context = speed_context(regress)
     commits = _range(flags, context)
     model = context.plan(flags.cells).speed[0].model_key if flags.check else ""
     running = _Running(flags=flags, context=context, range=commits, margin=margin)
@@ -236,7 +234,7 @@ class _Running:
                 builds=builds.count,
                 build_s=builds.seconds,
                 seconds=seconds,
-                measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                measured_at=timestamp(),
             )
             self.store.append(step)
             self.steps[position] = step
@@ -259,7 +257,5 @@ class _Running:
             commit=commits[position].sha,
             about=commits[position].about,
             what=self.flags.check or SPEED,
-            host=this_host(),
-            measured_at="",
-            made_by=f"llamatrix {__version__}",
+            **stamp(),
         )

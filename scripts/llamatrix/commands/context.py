@@ -2,12 +2,10 @@
 
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from llamatrix import __version__
 from llamatrix.commands.fit import use_of
 from llamatrix.commands.flags import ContextFlags, parsed
 from llamatrix.commands.launching import cell_to_serve, launch_with
@@ -51,7 +49,8 @@ from llamatrix.records.context_record import (
     SearchLimits,
     context_cell,
 )
-from llamatrix.records.store import Store
+from llamatrix.records.store import Store, stamp
+from llamatrix.redaction import file_name
 from llamatrix.report.views.context import context_page, write_context_page
 from llamatrix.units import bytes_text, json_text, parse_card_bytes, parse_duration_s
 
@@ -91,11 +90,23 @@ def search_text(record: ContextRecord, flags: ContextFlags, project: Project) ->
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContextSearch:
-    """A search that is due or recorded, and what it needs."""
+    """A search that is due or recorded: the cell, how it is served, what is allowed."""
 
-    case: "_Case"
+    cell: Cell
+    server: Server
+    limits: SearchLimits
+    budget_s: float
     known: ContextCell
     context: Context
+
+    @property
+    def on_card(self) -> bool:
+        return self.cell.build.backend is Backend.CUDA
+
+    @property
+    def memory(self) -> MemorySettings:
+        use = use_of(self.server, self.cell.locked.commit)
+        return use if self.on_card else replace(use, cuda_bytes=0)
 
 
 def plan_search(
@@ -112,36 +123,30 @@ def plan_search(
     )
     cell = cell_to_serve(loaded, pin=flags.pin)
     server = _server(cell, loaded)
-    case = _Case(cell=cell, server=server, limits=limits, budget_s=budget_s)
+    template = cell.model.chat_template_file
+    place = site or this_site()
+    search = ContextSearch(
+        cell=cell,
+        server=server,
+        limits=limits,
+        budget_s=budget_s,
+        known=context_cell(
+            cell,
+            limits,
+            server,
+            template_sha256=find_correction(
+                template, loaded.project.root / "templates"
+            ).result_sha256
+            if template
+            else "",
+            host_slug=place.slug,
+            compiler=place.compiler_of(cell),
+        ),
+        context=loaded,
+    )
     if not site and cell.model_key in MODELS and not cell.model.local:
-        _ceiling(case, _known_shape(cell), _free_memory(case))
-    known = _context_cell(case, loaded, site or this_site())
-    return ContextSearch(case=case, known=known, context=loaded)
-
-
-def run_search(search: ContextSearch, store: Store[ContextRecord]) -> ContextRecord:
-    """Search on this machine; the record is on disk when this returns."""
-    store.require_room(this_host().slug)
-    return _search(search.case, search.known, search.context, store)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Case:
-    """One search: the cell, how it is served, and what the user allows."""
-
-    cell: Cell
-    server: Server
-    limits: SearchLimits
-    budget_s: float
-
-    @property
-    def on_card(self) -> bool:
-        return self.cell.build.backend is Backend.CUDA
-
-    @property
-    def memory(self) -> MemorySettings:
-        use = use_of(self.server, self.cell.locked.commit)
-        return use if self.on_card else replace(use, cuda_bytes=0)
+        _ceiling(search, _known_shape(cell), _free_memory(search))
+    return search
 
 
 def _server(cell: Cell, context: Context) -> Server:
@@ -154,21 +159,6 @@ def _server(cell: Cell, context: Context) -> Server:
     if cell.build.backend is not Backend.CUDA:
         return server
     return msgspec.structs.replace(server, n_gpu_layers=_N_GPU_LAYERS, fit=False)
-
-
-def _context_cell(case: _Case, context: Context, site: Site) -> ContextCell:
-    template = case.cell.model.chat_template_file
-    corrections = context.project.root / "templates"
-    return context_cell(
-        case.cell,
-        case.limits,
-        case.server,
-        template_sha256=find_correction(template, corrections).result_sha256
-        if template
-        else "",
-        host_slug=site.slug,
-        compiler=site.compiler_of(case.cell),
-    )
 
 
 def _limits(flags: ContextFlags) -> SearchLimits:
@@ -194,16 +184,16 @@ def _limits(flags: ContextFlags) -> SearchLimits:
     )
 
 
-def _search(
-    case: _Case, known: ContextCell, context: Context, store: Store[ContextRecord]
-) -> ContextRecord:
-    """Search and keep what was measured, however it ends."""
+def run_search(planned: ContextSearch, store: Store[ContextRecord]) -> ContextRecord:
+    """Search on this machine and keep what was measured, however it ends."""
+    store.require_room(this_host().slug)
+    cell, context = planned.cell, planned.context
     project = context.project
-    parts = ENGINE.install(case.cell, project.cache, weights_dir=context.weights_dir)
-    launch = launch_with(case.cell, case.server, parts.weights.path, context)
-    shape = _shape(case.cell, parts.weights.path, context)
+    parts = ENGINE.install(cell, project.cache, weights_dir=context.weights_dir)
+    launch = launch_with(cell, planned.server, parts.weights.path, context)
+    shape = _shape(cell, parts.weights.path, context)
     with measuring():
-        free = _free_memory(case)
+        free = _free_memory(planned)
         say(f"{free.name}: {bytes_text(free.budget_bytes)} to use")
         if free.others_bytes:
             others = bytes_text(free.others_bytes)
@@ -212,28 +202,26 @@ def _search(
             SearchSettings(
                 launch=launch,
                 shape=shape,
-                use=case.memory,
-                ceiling=_ceiling(case, shape, free),
+                use=planned.memory,
+                ceiling=_ceiling(planned, shape, free),
                 bounds=FillBounds(
-                    min_speed_ratio=case.limits.min_speed_ratio,
-                    deadline=time.monotonic() + case.budget_s,
+                    min_speed_ratio=planned.limits.min_speed_ratio,
+                    deadline=time.monotonic() + planned.budget_s,
                     max_bytes=free.budget_bytes if free.limited else None,
                 ),
-                on_card=case.on_card,
-                recall_skipped=_SYNTHETIC if case.cell.synthesis else "",
-                log=project.logs / f"{known.id.replace('/', '-')}.log",
+                on_card=planned.on_card,
+                recall_skipped=_SYNTHETIC if cell.synthesis else "",
+                log=project.logs / f"{planned.known.id.replace('/', '-')}.log",
             ),
             say=say,
         )
         try:
-            record = _record(
-                case, known, search.result(search.run()), search.argv, parts
-            )
+            record = _record(planned, search.result(search.run()), search.argv, parts)
         except (KeyboardInterrupt, BenchError) as error:
             stopped = isinstance(error, KeyboardInterrupt) and search.attempts
             if search.steps or stopped:
                 result = search.result(StopReason.INTERRUPTED)
-                store.append(_record(case, known, result, search.argv, parts))
+                store.append(_record(planned, result, search.argv, parts))
             raise
         store.append(record)
     return record
@@ -275,14 +263,14 @@ class _FreeMemory:
     """What other processes hold, as far as the driver reports it."""
 
 
-def _free_memory(case: _Case) -> _FreeMemory:
+def _free_memory(search: ContextSearch) -> _FreeMemory:
     """The free memory of the cards, of the host without one; less where the user says."""
-    if case.on_card:
+    if search.on_card:
         free = _card_memory()
     else:
         budget_bytes = int(available_bytes() * _HOST_SHARE)
         free = _FreeMemory(name="the host", budget_bytes=budget_bytes)
-    allowed_bytes = case.limits.vram_bytes
+    allowed_bytes = search.limits.vram_bytes
     if allowed_bytes is None or allowed_bytes >= free.budget_bytes:
         return free
     return replace(
@@ -318,15 +306,15 @@ def _card_memory() -> _FreeMemory:
     )
 
 
-def _ceiling(case: _Case, shape: MemoryShape, free: _FreeMemory) -> Ceiling:
+def _ceiling(search: ContextSearch, shape: MemoryShape, free: _FreeMemory) -> Ceiling:
     """The largest context that fits by prediction; MeasureError where none does."""
-    fits = largest_context(shape, case.memory, card_bytes=free.budget_bytes) or 0
+    fits = largest_context(shape, search.memory, card_bytes=free.budget_bytes) or 0
     least_tokens = 2 * SMALLEST_TOKENS
     if fits < least_tokens:
-        least = memory_need(shape, case.memory, context_tokens=least_tokens).total
+        least = memory_need(shape, search.memory, context_tokens=least_tokens).total
         others = f" (others hold {bytes_text(free.others_bytes)})"
         raise MeasureError(
-            f"{case.cell.model.name} needs {bytes_text(least)} by prediction at "
+            f"{search.cell.model.name} needs {bytes_text(least)} by prediction at "
             f"{least_tokens} tokens, {free.name} has {bytes_text(free.budget_bytes)} to "
             f"use{others if free.others_bytes else ''}; `invoke fit` shows what fits "
             "which card"
@@ -334,7 +322,7 @@ def _ceiling(case: _Case, shape: MemoryShape, free: _FreeMemory) -> Ceiling:
     reason = CeilingReason.MEMORY
     if fits >= shape.trained_tokens:
         reason = CeilingReason.TRAINING
-    most_tokens = case.limits.max_tokens
+    most_tokens = search.limits.max_tokens
     if most_tokens and most_tokens < fits:
         fits, reason = most_tokens // _PAD * _PAD, CeilingReason.ASKED
     return Ceiling(
@@ -346,26 +334,23 @@ def _ceiling(case: _Case, shape: MemoryShape, free: _FreeMemory) -> Ceiling:
 
 
 def _record(
-    case: _Case,
-    known: ContextCell,
+    search: ContextSearch,
     result: SearchResult,
     argv: tuple[str, ...],
     parts: Installed,
 ) -> ContextRecord:
     return ContextRecord(
-        cell=known,
-        limits=case.limits,
+        cell=search.known,
+        limits=search.limits,
         result=result,
-        model=case.cell.model,
-        server=case.server,
-        argv=tuple(Path(word).name if word[:1] == "/" else word for word in argv),
-        measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        locked=case.cell.locked,
+        model=search.cell.model,
+        server=search.server,
+        argv=tuple(map(file_name, argv)),
+        locked=search.cell.locked,
         build=parts.built.manifest,
         weights=parts.weights.facts,
-        host=this_host(),
+        **stamp(),
         same_environment=process_conditions(),
-        made_by=f"llamatrix {__version__}",
     )
 
 

@@ -6,11 +6,9 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import msgspec
 
-from llamatrix import __version__
 from llamatrix.commands.bench import bench_of
 from llamatrix.commands.flags import CrossTalkFlags
 from llamatrix.config.cell import Cell, SpeedTest
@@ -30,7 +28,7 @@ from llamatrix.records.cross_talk_record import (
     CrossTalkRecord,
     CrossTalkTest,
 )
-from llamatrix.records.store import Store
+from llamatrix.records.store import Store, stamp
 from llamatrix.stats.intervals import estimate
 from llamatrix.stats.pairs import Arm, drawn_order
 
@@ -80,10 +78,8 @@ def cross_talk(flags: CrossTalkFlags) -> str:
             )
             for place, test in enumerate((_PP, _TG))
         ),
-        measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        host=this_host(),
+        **stamp(),
         same_environment=process_conditions(),
-        made_by=f"llamatrix {__version__}",
     )
     store.append(record)
     return _text(record)

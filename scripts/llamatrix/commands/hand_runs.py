@@ -7,9 +7,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
-from llamatrix import __version__
 from llamatrix.commands.bench import bench_of, measure
 from llamatrix.commands.flags import BenchSelfFlags, parsed
 from llamatrix.commands.pending import CellStatus, Pending, find_pending, speed_status
@@ -30,8 +28,8 @@ from llamatrix.provision.weights.fit import MemorySettings, known_shape, memory_
 from llamatrix.provision.weights.synthetic.models import Scale
 from llamatrix.records.hand_run import BY_HAND, HandRun
 from llamatrix.records.speed_record import SPEED
-from llamatrix.records.store import Store
-from llamatrix.units import bytes_text, duration_text, parse_duration_s
+from llamatrix.records.store import Store, stamp
+from llamatrix.units import bytes_text, duration_text, parse_duration_s, timestamp
 
 
 def measure_by_hand_too(flags: BenchSelfFlags) -> Pending:
@@ -160,7 +158,7 @@ def _run_by_hand(
 ) -> HandRun:
     """Start the same command bare: output into files, nothing sampled meanwhile."""
     label = f"{bench.log.name}-by-hand-{uuid.uuid4().hex[:12]}"
-    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    started_at = timestamp()
     run = run_bare(
         bench,
         tests,
@@ -168,9 +166,7 @@ def _run_by_hand(
         timeout_s=bench.sweep.timeout_s * len(tests),
     )
     return HandRun(
-        measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        host=this_host(),
-        made_by=f"llamatrix {__version__}",
+        **stamp(),
         cell=item.cell.id,
         digest=item.digest,
         repeat=repeat,

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,6 +33,7 @@ from llamatrix.trials.llm_judge import (
     rubric,
     rubric_sha256,
 )
+from llamatrix.units import timestamp
 from llamatrix.web import Site, site
 
 _SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
@@ -114,7 +114,7 @@ def _one(
             answered_by=reached.answered_by,
             calls=reached.calls,
             seconds=reached.seconds,
-            measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            measured_at=timestamp(),
             host=record.host,
             made_by=f"llamatrix {__version__}",
         )

@@ -6,7 +6,6 @@ that gave it; tables show the newest. What the archive lacks for a check is not 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -42,6 +41,7 @@ from llamatrix.trials.trial_result import (
     TurnResult,
     Undecided,
 )
+from llamatrix.units import timestamp
 
 
 def regrade(flags: RegradeFlags) -> str:
@@ -107,7 +107,7 @@ def _regraded(
         record,
         result=result,
         check_version=check_version(record.cell.task),
-        measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        measured_at=timestamp(),
         made_by=f"llamatrix {__version__}",
     )
 

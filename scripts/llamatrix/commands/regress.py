@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -241,7 +241,7 @@ class _Timing:
     kind: RecordKind[Any]
     """Of the records of its pairs."""
     provide: Provide
-    watch: Watch | None
+    watch: Watch | None = None
     sessions: list[Session[Any]] = field(default_factory=list)
     unready: dict[str, PairedComparison] = field(default_factory=dict)
 
@@ -361,16 +361,10 @@ def compare_benches(
     return replace(result, models=tuple(models))
 
 
-def compare_endpoints(
-    flags: RegressFlags,
-    *,
-    project: Project | None = None,
-    provide: Provide | None = None,
-    watch: Watch | None = None,
-) -> TimingComparison | None:
+def compare_endpoints(flags: RegressFlags) -> TimingComparison | None:
     """Compare an endpoint with a pin or another endpoint; None after a dry run."""
     metrics = parse_metrics(flags.metric or _METRICS, SPEED_METRICS)
-    context, arms = _arms(flags, speed_context(flags, project), "endpoint")
+    context, arms = _arms(flags, speed_context(flags), "endpoint")
     context, cases = _planned(
         flags,
         context,
@@ -381,8 +375,7 @@ def compare_endpoints(
         settings=_settings(flags),
         context=context,
         kind=ENDPOINT_PAIRS,
-        provide=provide or _provider(flags),
-        watch=watch,
+        provide=_provider(flags),
     )
     for case in cases:
         say(f"{case.id}: to compare")
@@ -413,7 +406,6 @@ def compare_replays(
     flags: RegressFlags,
     *,
     project: Project | None = None,
-    provide: Provide | None = None,
     watch: Watch | None = None,
 ) -> TimingComparison | None:
     """Compare the arms on one recorded session; None after a dry run."""
@@ -453,7 +445,7 @@ def compare_replays(
         settings=settings,
         context=context,
         kind=REPLAY_PAIRS,
-        provide=provide or _provider(flags),
+        provide=_provider(flags),
         watch=watch,
     )
     for case in cases:
@@ -547,7 +539,7 @@ def _settings(flags: RegressFlags) -> RunSettings:
     )
 
 
-def speed_context(flags: RegressFlags, project: Project | None) -> Context:
+def speed_context(flags: RegressFlags, project: Project | None = None) -> Context:
     """Load the profile of a comparison by timing.
 
     `engines` on a CPU, and full-sized synthetic weights of what a card holds; where the
@@ -604,12 +596,13 @@ def _planned(
 ) -> tuple[Context, tuple[CaseT, ...]]:
     """The cases, once more where their published weights become known by asking."""
     planned = cases(context)
-    every: list[EngineCell | EndpointCell] = []
-    for case in planned:
-        every += case.cells.values()
-    cells = [cell for cell in every if isinstance(cell, EngineCell)]
+    cells = _engine_cells(cell for case in planned for cell in case.cells.values())
     known = with_known_weights(context, cells, ask_hub=not flags.dry_run)
     return known, planned if known.lock == context.lock else cases(known)
+
+
+def _engine_cells(cells: Iterable[EngineCell | EndpointCell]) -> list[EngineCell]:
+    return [cell for cell in cells if isinstance(cell, EngineCell)]
 
 
 def _named_templates(

@@ -2,15 +2,14 @@
 
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from llamatrix import __version__
 from llamatrix.agents.protocol import Agent
 from llamatrix.agents.registry import agent_of
 from llamatrix.agents.turn import Timeouts
@@ -37,6 +36,7 @@ from llamatrix.provision.programs import uv_version
 from llamatrix.provision.weights.gguf_shape import shape_of_file
 from llamatrix.provision.weights.provide import WeightsFacts
 from llamatrix.proxy.serving import address, loopback_listener, serving
+from llamatrix.records.store import stamp
 from llamatrix.records.trial_record import (
     Served,
     ServerMemory,
@@ -44,7 +44,7 @@ from llamatrix.records.trial_record import (
     template_facts,
     trial_facts,
 )
-from llamatrix.redaction import Redaction, without_folders
+from llamatrix.redaction import Redaction, file_name, without_folders
 from llamatrix.scratch import scratch_folder
 from llamatrix.trials.checks.task import (
     Task,
@@ -102,7 +102,7 @@ def attempt(
         turns = aside / "turns"
         turns.mkdir()
         agent = agent_of(cell, context7_url=environment.context7_url)
-        player = stack.enter_context(_playing(cell, task, number, speaker, agent))
+        played = stack.enter_context(_playing(cell, task, number, speaker, agent))
         secrets = (*environment.secrets, *speaker.secrets)
         label = f"{cell.id} #{number}"
         progress = stack.enter_context(bar(label, total=cell.agent.max_turns))
@@ -123,10 +123,14 @@ def attempt(
                 sandbox=environment.sandbox,
                 secrets=secrets,
                 execution=environment.execution,
-                upstream=player.url if player else speaker.url,
-                bearer="" if player else speaker.key,
+                upstream=played[1] if played else speaker.url,
+                bearer="" if played else speaker.key,
                 counters=speaker.server.counters if speaker.server else None,
-                count_tokens=_counting(speaker.server) if speaker.server else None,
+                count_tokens=partial(
+                    speaker.server.count_tokens, timeout_s=_TOKENIZE_TIMEOUT_S
+                )
+                if speaker.server
+                else None,
                 folder=folder_of(trajectory, project),
                 aside=turns,
                 pages_served=environment.pages_served,
@@ -138,8 +142,9 @@ def attempt(
                 on_turn=on_turn,
             )
         )
-        if player:
-            result = msgspec.structs.replace(result, refusals=tuple(player.refusals))
+        if played:
+            refusals = tuple(played[0].refusals)
+            result = msgspec.structs.replace(result, refusals=refusals)
         clean = Redaction(secrets=secrets).clean
         result = msgspec.json.decode(
             clean(msgspec.json.encode(result)), type=TrialResult
@@ -155,7 +160,7 @@ def attempt(
             Served(
                 weights=parts.served.weights.facts,
                 template=template_facts(parts.served.template),
-                argv=_without_folders(speaker.server.argv),
+                argv=tuple(map(file_name, speaker.server.argv)),
                 memory=ServerMemory(
                     loaded_rss_bytes=speaker.loaded_rss_bytes,
                     peak_rss_bytes=_peak_bytes(speaker.server),
@@ -257,19 +262,14 @@ def _peak_bytes(server: Endpoint) -> int | None:
         return None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Playing:
-    """A transcript in front of the server: the agent takes it for the model."""
-
-    url: str
-    refusals: Sequence[str]
-
-
 @contextmanager
 def _playing(
     cell: AgentCell, task: Task, number: int, speaker: _Speaker, agent: Agent
-) -> Iterator[_Playing | None]:
-    """Serve the trial's transcript; None where the model speaks for itself."""
+) -> Iterator[tuple[Player, str] | None]:
+    """Serve the trial's transcript in front of the server, and yield its address.
+
+    None where the model speaks for itself.
+    """
     script = cell.script_of(number)
     if script is None:
         yield None
@@ -281,16 +281,7 @@ def _playing(
         bearer=speaker.key,
     )
     with loopback_listener() as listener, serving(player.app(), [listener]):
-        yield _Playing(url=address(listener), refusals=player.refusals)
-
-
-def _counting(server: Endpoint) -> Callable[[str], int]:
-    """Counts tokens as the served model does."""
-
-    def count(text: str) -> int:
-        return server.count_tokens(text, timeout_s=_TOKENIZE_TIMEOUT_S)
-
-    return count
+        yield player, address(listener)
 
 
 def _spilled(cell: AgentCell, parts: ServedParts, log: Path) -> tuple[str, ...]:
@@ -300,12 +291,6 @@ def _spilled(cell: AgentCell, parts: ServedParts, log: Path) -> tuple[str, ...]:
     shape = shape_of_file(parts.weights.path)
     text = log.read_text(errors="replace")
     return spilled(text, host_bytes=shape.embedding_bytes)
-
-
-def _without_folders(argv: Sequence[str]) -> tuple[str, ...]:
-    return tuple(
-        word.rpartition("/")[2] if word.startswith("/") else word for word in argv
-    )
 
 
 def _no_build(cell: AgentCell) -> Manifest:
@@ -345,12 +330,10 @@ def _record(
         context7=cell.context7.version,
         uv=uv_version(),
         served=served,
-        measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         locked=cell.locked,
         build=_no_build(cell) if cell.endpoint else manifest_of(cell),
         environment=cell.server.env,
         served_template_sha256=template_sha256,
-        host=this_host(),
+        **stamp(),
         same_environment=process_conditions(),
-        made_by=f"llamatrix {__version__}",
     )

@@ -233,7 +233,6 @@ class TrialCase:
     store: Store[TrialRecord]
     attempts: Attempts
     project: Project
-    clock: Callable[[], float] = time.monotonic
     broken: str = ""
     """Why the candidate could not even be begun."""
     note: str = ""
@@ -423,10 +422,10 @@ class TrialCase:
         with measuring(purpose="making trials"):
             while place in self.due_of(arm):
                 say(f"trial {label}")
-                begin = self.clock()
+                begin = time.monotonic()
                 number = self.case.number(arm, place)
                 made = self.attempts.attempt(self.case, arm, number, self.store)
-                took_s = self.clock() - begin
+                took_s = time.monotonic() - begin
                 self.made += 1
                 self.made_s += took_s
                 what = self.attempts.describe(made.result.outcome)

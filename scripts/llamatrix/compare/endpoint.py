@@ -9,13 +9,11 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
 import msgspec
 
-from llamatrix import __version__
 from llamatrix.compare.arms import ArmSettings, both
 from llamatrix.compare.ledger import WARM_UP
 from llamatrix.compare.speed import (
@@ -54,8 +52,10 @@ from llamatrix.measure.disturbances import Load
 from llamatrix.measure.telemetry import sampling
 from llamatrix.provision.compiler import compiler_id
 from llamatrix.records.pair_records import EndpointRun
+from llamatrix.records.store import stamp
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.verdict import Metric
+from llamatrix.units import timestamp
 
 _VERSION = 1
 """Bumped by hand when pairs are run in another way: old pairs then do not count."""
@@ -217,7 +217,7 @@ class EndpointSubject(RepeatedSubject[EndpointRun]):
         process = Process(
             id=uuid.uuid4().hex[:12],
             argv=(),
-            started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            started_at=timestamp(),
         )
         repetitions = self.repetitions(own)
         # a warm-up may ask one endpoint several times: a known prompt would be cached
@@ -259,9 +259,7 @@ class EndpointSubject(RepeatedSubject[EndpointRun]):
             locked=cell.locked if isinstance(cell, Cell) else None,
             build=parts.built.manifest if parts else None,
             weights=parts.weights.facts if parts else None,
-            host=this_host(),
-            measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            made_by=f"llamatrix {__version__}",
+            **stamp(),
         )
 
     def _asked(

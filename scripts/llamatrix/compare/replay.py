@@ -4,12 +4,10 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from llamatrix import __version__
 from llamatrix.compare.arms import ArmSettings, NamedTemplate, Template, both
 from llamatrix.compare.session import Subject
 from llamatrix.compare.speed import HANGS_AFTER, PATIENCE_S, facing_cells
@@ -40,6 +38,7 @@ from llamatrix.progress import say
 from llamatrix.provision.compiler import compiler_id
 from llamatrix.proxy.recording import Recording
 from llamatrix.records.pair_records import ReplayRun
+from llamatrix.records.store import stamp
 from llamatrix.shell import TAIL_LINES
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.verdict import Metric
@@ -277,9 +276,7 @@ class ReplaySubject(Subject[ReplayRun]):
             locked=cell.locked,
             build=parts.built.manifest,
             weights=parts.weights.facts,
-            host=this_host(),
-            measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            made_by=f"llamatrix {__version__}",
+            **stamp(),
         )
 
     def _log(self, arm: Arm) -> Path:

@@ -65,7 +65,6 @@ def run_pairs(
     targets: Callable[[], Mapping[str, int | None]],
     total: int,
     deadline: float,
-    clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, str]:
     """Run pairs until no case wants more; return by case why it stopped before that.
 
@@ -88,8 +87,8 @@ def run_pairs(
             for case in cases:
                 while wanted.get(case.id) == target and case.complete < target:
                     reason = case.stop_reason()
-                    if reason is None and clock() + case.pair_s > deadline:
-                        reason = case.over_budget(deadline - clock())
+                    if reason is None and time.monotonic() + case.pair_s > deadline:
+                        reason = case.over_budget(deadline - time.monotonic())
                     if reason:
                         stopped[case.id] = reason
                         say(f"{case.id}: {reason}")

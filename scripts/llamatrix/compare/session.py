@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
@@ -133,9 +133,7 @@ class Session(Generic[RunT]):
         self.ledger.append(run)
         return run
 
-    def warm_up(
-        self, *, until: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def warm_up(self, *, until: float) -> None:
         """Start each arm once, then repeat the baseline: until steady, six times, or time.
 
         The first two processes tell how many repetitions a second takes. Nothing of
@@ -148,7 +146,7 @@ class Session(Generic[RunT]):
             values: list[float | None] = []
             while (
                 len(values) < _WARM_UP_RUNS
-                and clock() < until
+                and time.monotonic() < until
                 and not is_steady(values)
             ):
                 run = self.run(Arm.BASELINE, pair=WARM_UP, place=1)

@@ -4,13 +4,11 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from statistics import median
 from typing import ClassVar, TypeVar
 
 import msgspec
 
-from llamatrix import __version__
 from llamatrix.compare.arms import (
     ArmSettings,
     both,
@@ -37,6 +35,7 @@ from llamatrix.project import Project
 from llamatrix.provision.build import CompileError
 from llamatrix.provision.compiler import compiler_id
 from llamatrix.records.pair_records import EndpointRun, SpeedRun, TimedRun
+from llamatrix.records.store import stamp
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.verdict import Metric
 
@@ -328,9 +327,7 @@ class SpeedSubject(RepeatedSubject[SpeedRun]):
             locked=cell.locked,
             build=parts.built.manifest,
             weights=parts.weights.facts,
-            host=this_host(),
-            measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            made_by=f"llamatrix {__version__}",
+            **stamp(),
         )
 
 

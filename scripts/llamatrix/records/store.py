@@ -8,16 +8,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypedDict, TypeVar
 
 import msgspec
 
+from llamatrix import __version__
 from llamatrix.errors import RecordError
 from llamatrix.exclusive import exclusive
-from llamatrix.host import Host
+from llamatrix.host import Host, this_host
 from llamatrix.measured_environment import ProcessConditions
 from llamatrix.progress import say
 from llamatrix.project import find_project
+from llamatrix.units import timestamp
 
 SCHEMA_VERSION = 2
 """Of all records that this version writes."""
@@ -47,6 +49,18 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seed of the random order of the runs; None for a fixed order."""
     order: int | None = None
     """The position in that order, from 1."""
+
+
+class Stamp(TypedDict):
+    measured_at: str
+    host: Host
+    made_by: str
+
+
+def stamp() -> Stamp:
+    """Return the fields that say when, where and by which version a record is made."""
+    made_by = f"llamatrix {__version__}"
+    return Stamp(measured_at=timestamp(), host=this_host(), made_by=made_by)
 
 
 Fields = dict[str, msgspec.Raw]
