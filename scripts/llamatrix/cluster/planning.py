@@ -183,7 +183,7 @@ class Planner:
         store = Store(reports=self.context.project.reports, kind=CONTEXT)
         for flags, context in self.searches:
             search = plan_search(flags, site=site.site, context=context)
-            if site.runs(search.case.cell):
+            if site.runs(search.cell):
                 status, _ = context_status(
                     search.known, store, again=flags.again, site=site.site
                 )
