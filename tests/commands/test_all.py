@@ -18,7 +18,7 @@ from llamatrix.project import Project
 _TESTS = 4 * 4 * 2  # models × tests × processes of the smoke profile
 
 
-def test_the_first_line_says_which_profile_and_why(
+def test_first_line_names_the_profile_and_the_reason(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:
     ended = run_invoke("all", "--full", "--profile", "smoke")
@@ -30,7 +30,7 @@ def test_the_first_line_says_which_profile_and_why(
     assert len(record_lines(stocked)) == _TESTS
 
 
-def test_a_command_shows_the_sweep_it_ran_and_no_other_of_its_cells(
+def test_command_shows_only_the_sweep_that_it_ran(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:
     matrix = stocked.matrix_file
@@ -93,7 +93,7 @@ def test_failures_are_recorded_shown_and_measured_again_on_demand(
     assert len(record_lines(stocked)) == _TESTS + 8
 
 
-def test_a_changed_input_is_measured_anew_and_only_it(
+def test_changed_input_is_measured_again_and_nothing_else(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:
     run_invoke("all", "--profile", "smoke")
@@ -114,7 +114,7 @@ def test_a_dry_run_writes_nothing(stocked: Project, run_invoke: RunInvoke) -> No
 
 
 @pytest.mark.usefixtures("stocked")
-def test_the_plan_as_json_is_json(run_invoke: RunInvoke) -> None:
+def test_plan_json_is_valid_json(run_invoke: RunInvoke) -> None:
     ended = run_invoke("plan", "--profile", "smoke", "--json")
     cells = json.loads(ended.stdout)
     assert [cell["recorded"] for cell in cells] == [0, 0, 0, 0]
@@ -152,7 +152,7 @@ def test_a_table_without_records_is_exit_code_7(
     assert "no records yet" in ended.stderr
 
 
-def test_a_table_needs_no_build_and_no_network(
+def test_table_needs_no_build_and_no_network(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:
     first = run_invoke("all", "--full", "--profile", "smoke")
@@ -168,7 +168,7 @@ def test_a_table_needs_no_build_and_no_network(
     }
 
 
-def test_tables_and_their_records_can_be_taken_elsewhere(
+def test_table_out_copies_pages_and_records(
     stocked: Project, run_invoke: RunInvoke, tmp_path: Path
 ) -> None:
     run_invoke("all", "--profile", "smoke")
@@ -230,7 +230,7 @@ def fake_processes(project: Project) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_killed_harness_leaves_no_child_and_a_rerun_goes_on(
+def test_killed_harness_leaves_no_child_and_a_rerun_continues(
     stocked: Project, invoke_environment: dict[str, str], run_invoke: RunInvoke
 ) -> None:
     harness = begin_all(invoke_environment, delay_s=0.3)

@@ -19,7 +19,7 @@ def shipped_sets(project: Project) -> Project:
 
 
 @pytest.mark.usefixtures("shipped_sets")
-def test_the_figure_that_cannot_be_right_is_found(run_invoke: RunInvoke) -> None:
+def test_audit_names_the_figure_that_cannot_be_right(run_invoke: RunInvoke) -> None:
     ended = run_invoke("audit", "blog-2026-04-05")
     assert ended.returncode == 0, ended.stderr
     assert "3,435 / 125.56 = 27.36" in ended.stdout
@@ -27,7 +27,7 @@ def test_the_figure_that_cannot_be_right_is_found(run_invoke: RunInvoke) -> None
 
 
 @pytest.mark.usefixtures("shipped_sets")
-def test_json_is_one_document(run_invoke: RunInvoke) -> None:
+def test_audit_json_is_one_document(run_invoke: RunInvoke) -> None:
     ended = run_invoke("audit", "blog-2026-04-05", "--json")
     document = json.loads(ended.stdout)
     assert document["set"] == "blog-2026-04-05"
@@ -35,7 +35,9 @@ def test_json_is_one_document(run_invoke: RunInvoke) -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_any_file_of_that_form_is_taken(run_invoke: RunInvoke, tmp_path: Path) -> None:
+def test_audit_takes_any_file_of_the_form_of_a_set(
+    run_invoke: RunInvoke, tmp_path: Path
+) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(CLEAN)
     ended = run_invoke("audit", str(path))

@@ -80,7 +80,9 @@ def test_agent_measures_no_speed_and_says_why_it_could_not_try(
 
 
 @pytest.mark.usefixtures("without_bwrap")
-def test_all_does_both(with_agents: Project, run_invoke: RunInvoke) -> None:
+def test_all_measures_speeds_and_makes_trials(
+    with_agents: Project, run_invoke: RunInvoke
+) -> None:
     ended = run_invoke(
         "all", "--full", "--profile", "smoke", "--cells", "*/qwen35-27b*"
     )

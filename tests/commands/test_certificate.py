@@ -29,7 +29,7 @@ def certified(project: Project, run_invoke: RunInvoke) -> Path:
     return project.reports / "certificates" / f"{NAME}.json"
 
 
-def test_it_is_written_with_a_page_and_proven(
+def test_certificate_is_written_with_a_page_and_proven(
     certified: Path, run_invoke: RunInvoke
 ) -> None:
     assert certified.with_suffix(".md").read_text().startswith("# Certificate: ")
@@ -91,7 +91,7 @@ def test_a_tampered_certificate_is_exit_code_1(
     ("example", "host"),
     [("h200", ()), ("cpu", ("--host", "amd-epyc-2-cores-f243b2"))],
 )
-def test_nothing_is_certified_where_nothing_is_comparable(
+def test_certificate_without_comparable_numbers_is_refused(
     example: str,
     host: tuple[str, ...],
     project: Project,
@@ -150,7 +150,7 @@ def bundle(certified: Path, run_invoke: RunInvoke, tmp_path: Path) -> Path:
     return path
 
 
-def test_a_bundle_is_recomputed_where_there_is_nothing_else(
+def test_bundle_is_verified_without_a_checkout(
     bundle: Path, run_invoke: RunInvoke
 ) -> None:
     ended = run_invoke("certificate", "--verify", str(bundle))

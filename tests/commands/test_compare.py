@@ -22,7 +22,7 @@ def shipped_sets(project: Project) -> Project:
     return project
 
 
-def test_what_agrees_is_exit_code_0(
+def test_compare_of_agreeing_numbers_exits_0(
     shipped_sets: Project, run_invoke: RunInvoke
 ) -> None:
     stored(shipped_sets.reports, sweep(0.97))
@@ -34,7 +34,7 @@ def test_what_agrees_is_exit_code_0(
     assert "### Roofline: ours" in ended.stdout
 
 
-def test_what_differs_is_exit_code_1(
+def test_compare_of_differing_numbers_exits_1(
     shipped_sets: Project, run_invoke: RunInvoke
 ) -> None:
     stored(shipped_sets.reports, sweep(0.6))
@@ -47,7 +47,7 @@ def test_what_differs_is_exit_code_1(
     assert {one["tau"] for one in group["held"]["ratios"]} == {1.0}
 
 
-def test_what_is_not_comparable_is_exit_code_0(
+def test_compare_without_comparable_numbers_exits_0(
     shipped_sets: Project, run_invoke: RunInvoke
 ) -> None:
     stored(shipped_sets.reports, sweep(0.1, gpus=()))
@@ -56,7 +56,7 @@ def test_what_is_not_comparable_is_exit_code_0(
     assert "gpu: ours none, theirs rtx-4090" in ended.stdout
 
 
-def test_records_of_another_host_are_never_mixed_in(
+def test_compare_leaves_out_records_of_other_hosts(
     shipped_sets: Project, run_invoke: RunInvoke
 ) -> None:
     stored(shipped_sets.reports, sweep(0.97))
@@ -66,7 +66,7 @@ def test_records_of_another_host_are_never_mixed_in(
     assert "slow-rtx-4090" not in ended.stdout
 
 
-def test_a_host_without_records_is_reported_which_have_some(
+def test_host_without_records_names_hosts_that_have_some(
     shipped_sets: Project, run_invoke: RunInvoke
 ) -> None:
     stored(shipped_sets.reports, sweep())
@@ -104,7 +104,7 @@ def test_an_empty_store_is_exit_code_7_with_the_remedy(run_invoke: RunInvoke) ->
     assert "no records yet; `invoke all`" in ended.stderr
 
 
-def test_trials_are_held_against_the_set_beside_the_speeds(
+def test_compare_shows_trials_beside_speeds(
     shipped_sets: Project, run_invoke: RunInvoke
 ) -> None:
     stored(shipped_sets.reports, sweep(0.97))
@@ -118,7 +118,7 @@ def test_trials_are_held_against_the_set_beside_the_speeds(
     assert "| agent/gemma4-31b/p2/generation-rate " in shown
 
 
-def test_trials_alone_can_be_compared(
+def test_compare_accepts_trials_without_speeds(
     shipped_sets: Project, run_invoke: RunInvoke
 ) -> None:
     stored_trials(shipped_sets.reports, [made_trial(script="solution")])
@@ -137,7 +137,7 @@ def test_trials_alone_can_be_compared(
     ],
 )
 @pytest.mark.usefixtures("shipped_sets")
-def test_a_shipped_example_is_compared_and_says_in_a_line_what_keeps_it_apart(
+def test_shipped_example_is_compared_with_the_reason_for_what_is_left_out(
     example: str, reason: str, run_invoke: RunInvoke
 ) -> None:
     folder = ROOT / "reports" / "examples" / example
@@ -169,7 +169,7 @@ def test_a_profile_that_a_folder_lacks_is_exit_code_7(run_invoke: RunInvoke) -> 
 
 
 @pytest.mark.usefixtures("shipped_sets")
-def test_the_folder_of_the_records_itself_is_taken(run_invoke: RunInvoke) -> None:
+def test_records_flag_accepts_the_records_folder_itself(run_invoke: RunInvoke) -> None:
     folder = ROOT / "reports" / "examples" / "h200" / "records"
     ended = run_invoke(*BLOG_OF[:3], "--records", str(folder))
     assert ended.returncode == 0, ended.stderr
@@ -185,7 +185,7 @@ def test_tables_of_another_folder_are_shown_and_not_written(
     assert not list(project.reports.rglob("*.md"))
 
 
-def test_the_self_test_names_a_promise_that_is_broken_beyond_chance() -> None:
+def test_selftest_names_a_promise_broken_beyond_chance() -> None:
     assert Share(count=80, runs=1000).exceeds(0.05)
     assert not Share(count=55, runs=1000).exceeds(0.05)
     assert Share(count=50, runs=1000).error == pytest.approx(0.0069, abs=1e-4)

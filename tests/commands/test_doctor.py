@@ -45,7 +45,7 @@ def found_of(text: str) -> dict[str, Finding]:
 
 
 @pytest.mark.usefixtures("stocked")
-def test_every_line_says_ok_or_missing_and_what_now(run_invoke: RunInvoke) -> None:
+def test_doctor_lines_have_a_state_and_a_remedy(run_invoke: RunInvoke) -> None:
     ended = run_invoke("doctor")
     assert ended.returncode == 0, ended.stderr
     *lines, closing = ended.stdout.splitlines()
@@ -54,7 +54,7 @@ def test_every_line_says_ok_or_missing_and_what_now(run_invoke: RunInvoke) -> No
     assert "`invoke all` here takes profile" in closing
 
 
-def test_verify_reads_the_whole_cache_and_names_what_is_damaged(
+def test_verify_reads_the_whole_cache_and_names_damaged_files(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:
     """A record that is true of the stamps stands for a disk that lost a bit."""
@@ -71,21 +71,21 @@ def test_verify_reads_the_whole_cache_and_names_what_is_damaged(
 
 
 @pytest.mark.usefixtures("stocked")
-def test_the_same_as_json(run_invoke: RunInvoke) -> None:
+def test_doctor_json_has_the_same_findings(run_invoke: RunInvoke) -> None:
     found = found_of(run_invoke("doctor", "--json").stdout)
     assert found.keys() == SUBJECTS
     for one in found.values():
         assert bool(one.remedy) == (one.state == State.MISSING)
 
 
-def test_where_nothing_can_run_the_exit_code_says_so(project: Project) -> None:
+def test_doctor_exits_3_where_nothing_can_run(project: Project) -> None:
     ended = bare(project)
     assert ended.returncode == 3
     assert "nothing can be run here" in ended.stderr
     assert "apt install g++" in ended.stdout
 
 
-def test_a_build_in_the_cache_is_enough_to_run(stocked: Project) -> None:
+def test_doctor_accepts_a_cached_build_without_a_compiler(stocked: Project) -> None:
     ended = bare(stocked, "--json")
     assert ended.returncode == 0, ended.stderr
     found = found_of(ended.stdout)
@@ -107,7 +107,7 @@ def test_a_processor_without_the_builds_instructions_is_reported(
     assert "builds.cpu.cmake" in told[0].remedy
 
 
-def test_a_full_disk_is_reported_with_what_is_free(
+def test_full_disk_is_reported_with_the_free_space(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import shutil
@@ -120,7 +120,7 @@ def test_a_full_disk_is_reported_with_what_is_free(
     assert "LLAMATRIX_CACHE" in disk.remedy
 
 
-def test_a_hub_that_refuses_still_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_that_refuses_counts_as_answering(monkeypatch: pytest.MonkeyPatch) -> None:
     with serve_hub_stub() as standin:
         monkeypatch.setenv("HF_ENDPOINT", standin.endpoint)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -129,7 +129,7 @@ def test_a_hub_that_refuses_still_answers(monkeypatch: pytest.MonkeyPatch) -> No
         assert not hub.answers()
 
 
-def test_a_hub_that_stays_silent_is_not_waited_for(
+def test_silent_hub_is_given_up_after_the_timeout(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -33,7 +33,7 @@ def fit_params(project: Project, cells: tuple[Cell, ...]) -> Project:
 
 
 @pytest.mark.usefixtures("fit_params")
-def test_both_figures_and_their_difference_are_shown(run_invoke: RunInvoke) -> None:
+def test_fit_shows_both_figures_and_their_difference(run_invoke: RunInvoke) -> None:
     ended = run_invoke("fit", "--details", "--model", "qwen35-27b", "--vram", "24")
     assert ended.returncode == 0, ended.stderr
     assert "165,376" in ended.stdout
@@ -47,7 +47,7 @@ def test_both_figures_and_their_difference_are_shown(run_invoke: RunInvoke) -> N
 
 
 @pytest.mark.usefixtures("project")
-def test_each_model_is_one_row_and_pins_that_differ_are_named(
+def test_fit_has_one_row_per_model_and_names_pins_that_differ(
     run_invoke: RunInvoke,
 ) -> None:
     ended = run_invoke("fit", "--vram", "24GiB")
@@ -62,7 +62,7 @@ def test_each_model_is_one_row_and_pins_that_differ_are_named(
 
 
 @pytest.mark.usefixtures("project")
-def test_without_a_build_the_prediction_stands_and_says_so(
+def test_fit_without_a_build_says_that_the_prediction_is_unchecked(
     run_invoke: RunInvoke,
 ) -> None:
     ended = run_invoke("fit", "--model", "gemma4-31b", "--vram", "24GiB", "--json")
@@ -77,7 +77,7 @@ def test_without_a_build_the_prediction_stands_and_says_so(
 
 
 @pytest.mark.usefixtures("project")
-def test_a_card_that_is_too_small_is_a_clear_answer(run_invoke: RunInvoke) -> None:
+def test_fit_on_a_card_that_is_too_small_says_so(run_invoke: RunInvoke) -> None:
     ended = run_invoke("fit", "--model", "qwen35-27b", "--vram", "16GiB")
     assert ended.returncode == 0
     assert "does not fit: 17.2 GiB at the smallest" in ended.stdout
@@ -92,7 +92,7 @@ def test_a_card_that_is_too_small_is_a_clear_answer(run_invoke: RunInvoke) -> No
         ("qwen35-27b", "n_gpu_layers = 36", 7.36),
     ],
 )
-def test_what_would_fit_is_said_of_a_model_that_does_not(
+def test_fit_of_a_model_that_is_too_large_offers_alternatives(
     run_invoke: RunInvoke, model: str, setting: str, host: float
 ) -> None:
     flags = ("fit", "--model", model, "--vram", "12GiB")
@@ -108,7 +108,7 @@ def test_what_would_fit_is_said_of_a_model_that_does_not(
 
 
 @pytest.mark.usefixtures("project")
-def test_all_models_of_the_profile_are_reported(run_invoke: RunInvoke) -> None:
+def test_fit_reports_all_models_of_the_profile(run_invoke: RunInvoke) -> None:
     ended = run_invoke("fit", "--profile", "published", "--json")
     found = json.loads(ended.stdout)
     assert [one["model"] for one in found] == [
@@ -117,7 +117,7 @@ def test_all_models_of_the_profile_are_reported(run_invoke: RunInvoke) -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_a_file_of_ones_own_is_read(run_invoke: RunInvoke, tmp_path: Path) -> None:
+def test_fit_reads_a_local_file(run_invoke: RunInvoke, tmp_path: Path) -> None:
     path = tmp_path / "own.gguf"
     spec = SyntheticSpec(model="gemma4-31b", scale=Scale.TINY, chat_template="")
     write(spec, path, on_bytes=lambda _: None)
@@ -140,7 +140,7 @@ def test_a_file_of_ones_own_is_read(run_invoke: RunInvoke, tmp_path: Path) -> No
         ("--profile", "publishd", "did you mean 'published'"),
     ],
 )
-def test_a_wrong_word_is_exit_code_2_with_the_remedy(
+def test_fit_with_a_wrong_value_exits_2_with_the_remedy(
     run_invoke: RunInvoke, flag: str, value: str, word: str
 ) -> None:
     ended = run_invoke("fit", flag, value)
@@ -150,7 +150,7 @@ def test_a_wrong_word_is_exit_code_2_with_the_remedy(
 
 
 @pytest.mark.usefixtures("project")
-def test_a_bare_number_of_vram_is_gib_and_all_of_it_may_be_used(
+def test_vram_without_a_unit_is_gib_and_may_be_used_whole(
     run_invoke: RunInvoke,
 ) -> None:
     flags = ("fit", "--model", "qwen35-35b-a3b", "--vram", "24", "--json")
@@ -165,7 +165,7 @@ def test_a_bare_number_of_vram_is_gib_and_all_of_it_may_be_used(
 
 
 @pytest.mark.usefixtures("project")
-def test_a_reserve_that_leaves_no_room_is_not_called_too_small_a_card(
+def test_reserve_that_leaves_no_room_is_not_called_a_small_card(
     run_invoke: RunInvoke,
 ) -> None:
     flags = ("--vram", "24", "--reserve", "8")
@@ -175,7 +175,7 @@ def test_a_reserve_that_leaves_no_room_is_not_called_too_small_a_card(
 
 
 @pytest.mark.usefixtures("project")
-def test_what_fits_is_reported_by_the_same_reserve_in_headline_and_table(
+def test_headline_and_table_use_the_same_reserve(
     run_invoke: RunInvoke,
 ) -> None:
     ended = run_invoke(
@@ -204,7 +204,7 @@ PROGRAM_FAILS = (
 
 
 @pytest.mark.parametrize("says", PROGRAM_FAILS)
-def test_a_program_that_fails_leaves_the_prediction_and_its_reason(
+def test_failing_program_leaves_the_prediction_and_its_reason(
     run_invoke: RunInvoke, fit_params: Project, says: str
 ) -> None:
     program = fit_params.cache / "builds/current-cpu-0000/bin/llama-fit-params"
@@ -218,7 +218,7 @@ def test_a_program_that_fails_leaves_the_prediction_and_its_reason(
     assert "\n" not in current["not_checked"]
 
 
-def test_a_program_of_another_machine_leaves_the_prediction(
+def test_program_of_another_machine_leaves_the_prediction(
     run_invoke: RunInvoke, fit_params: Project
 ) -> None:
     program = fit_params.cache / "builds/current-cpu-0000/bin/llama-fit-params"
@@ -228,7 +228,7 @@ def test_a_program_of_another_machine_leaves_the_prediction(
     assert "cannot be started" in json.loads(ended.stdout)[1]["not_checked"]
 
 
-def test_a_file_that_the_pins_own_loader_refuses_is_called_so(
+def test_file_that_the_pins_loader_refuses_is_reported_as_refused(
     run_invoke: RunInvoke, fit_params: Project, tmp_path: Path
 ) -> None:
     program = fit_params.cache / "builds/current-cpu-0000/bin/llama-fit-params"
@@ -240,7 +240,7 @@ def test_a_file_that_the_pins_own_loader_refuses_is_called_so(
     assert "current refuses this file: llama-fit-params: exit code 1:" in page
 
 
-def test_where_the_program_contradicts_the_form_its_figures_are_shown(
+def test_program_that_contradicts_the_prediction_decides_the_figures(
     run_invoke: RunInvoke, fit_params: Project, tmp_path: Path
 ) -> None:
     program = fit_params.cache / "builds/current-cpu-0000/bin/llama-fit-params"
@@ -291,7 +291,7 @@ LOGGED = [
 
 
 @pytest.mark.parametrize(("model", "size", "tokens", "kind", "cache", "state"), LOGGED)
-def test_caches_and_states_are_those_of_strangers_logs(
+def test_caches_and_states_equal_those_in_logs_of_others(
     run_invoke: RunInvoke,
     project: Project,
     model: str,

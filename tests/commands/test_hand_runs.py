@@ -21,7 +21,7 @@ def hand_lines(project: Project) -> list[str]:
     return [line for path in files for line in path.read_text().splitlines()]
 
 
-def test_both_arms_alternate_and_the_tables_compare_them(
+def test_hand_runs_alternate_with_ours_and_tables_compare_them(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:
     ended = run_invoke(*SMOKE)
@@ -41,9 +41,7 @@ def test_both_arms_alternate_and_the_tables_compare_them(
     assert "### Through llamatrix and by hand (tokens/s)" in written
 
 
-def test_an_export_copies_the_runs_by_hand(
-    stocked: Project, run_invoke: RunInvoke
-) -> None:
+def test_export_copies_hand_runs(stocked: Project, run_invoke: RunInvoke) -> None:
     run_invoke(*SMOKE)
     copy = stocked.root / "copy"
     ended = run_invoke("table", "--full", "--out", str(copy))
@@ -66,7 +64,7 @@ def test_a_second_run_measures_nothing(stocked: Project, run_invoke: RunInvoke) 
     assert speeds(second.stdout) == speeds(first.stdout)
 
 
-def test_a_spent_budget_starts_no_process_and_says_how_to_go_on(
+def test_spent_budget_starts_no_process_and_says_how_to_continue(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:
     cut = run_invoke(*SMOKE, "--budget", "0s")
@@ -75,7 +73,7 @@ def test_a_spent_budget_starts_no_process_and_says_how_to_go_on(
     assert (record_lines(stocked), hand_lines(stocked)) == ([], [])
 
 
-def test_a_rerun_measures_only_what_a_cut_run_lacks(
+def test_rerun_measures_only_what_an_interrupted_run_lacks(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:
     run_invoke(*SMOKE)
@@ -141,7 +139,7 @@ def nvcc(tmp_path: Path) -> Path:
     return path.parent
 
 
-def test_nvcc_without_a_card_is_reported_before_anything_is_built(
+def test_nvcc_without_card_is_refused_before_any_build(
     invoke_environment: dict[str, str], project: Project, nvcc: Path
 ) -> None:
     ended = prove_on(invoke_environment, [], nvcc)
@@ -150,7 +148,7 @@ def test_nvcc_without_a_card_is_reported_before_anything_is_built(
     assert not (project.cache / "builds").exists()
 
 
-def test_a_card_too_small_is_reported_before_anything_is_built(
+def test_card_that_is_too_small_is_refused_before_any_build(
     invoke_environment: dict[str, str], project: Project, nvcc: Path
 ) -> None:
     card: dict[str, object] = {

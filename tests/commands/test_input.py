@@ -98,7 +98,7 @@ def test_a_flag_of_invoke_that_would_be_ignored_is_refused(
     assert project.lock_file.read_text() == before
 
 
-def test_a_reader_that_leaves_ends_the_command_in_silence(
+def test_closed_pipe_ends_the_command_silently(
     invoke_environment: dict[str, str],
 ) -> None:
     ended = shell(
@@ -113,7 +113,7 @@ def test_a_reader_that_leaves_ends_the_command_in_silence(
 
 
 @pytest.mark.parametrize("words", ["--list", "--help bench"])
-def test_a_reader_of_help_may_leave(
+def test_closed_pipe_ends_help_silently(
     invoke_environment: dict[str, str], words: str
 ) -> None:
     ended = shell(f"invoke {words} | true", invoke_environment)
@@ -130,7 +130,7 @@ def test_standard_output_on_a_full_disk_is_one_line(
     )
 
 
-def test_an_output_that_knows_only_ascii_shows_the_rest_escaped(
+def test_ascii_output_escapes_other_characters(
     invoke_environment: dict[str, str], project: Project
 ) -> None:
     text = project.matrix_file.read_text()
@@ -163,7 +163,7 @@ def test_a_cache_below_a_file_is_one_line(
         "regress --agent --baseline april --candidate current",
     ],
 )
-def test_every_command_says_the_same_of_cells_that_match_nothing(
+def test_cells_that_match_nothing_are_refused_by_every_command(
     words: str, project: Project, run_invoke: RunInvoke
 ) -> None:
     ended = run_invoke(*words.split(), "--profile", "smoke", "--cells", "speeds/qwen*")

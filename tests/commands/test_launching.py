@@ -66,7 +66,7 @@ def test_gemma_is_served_with_the_template_in_its_weights(project: Project) -> N
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_the_pin_goes_with_the_template(project: Project, user_cache: Path) -> None:
+def test_launch_has_the_pin_of_its_template(project: Project, user_cache: Path) -> None:
     project = Project(root=project.root, cache=user_cache)
     launch = provided(project)
     pinned = load_lock(project.lock_file).templates["qwen35"]

@@ -116,7 +116,7 @@ def test_each_trial_is_asked_once_and_shown_apart(
     assert "LLM judge" not in (project.reports / "index.html").read_text()
 
 
-def test_the_last_workspace_counts_and_what_is_gone_is_passed_over(
+def test_judge_rates_the_last_workspace_and_skips_missing_ones(
     project: Project, run_invoke: RunInvoke, judge: Judge
 ) -> None:
     several, gone = made_trial(turns=made_trial().result.turns * 3), made_trial(trial=2)
@@ -179,7 +179,7 @@ def test_an_endpoint_that_fails_leaves_no_rating(
         (NOBODY, 5, "answers so far are kept"),
     ],
 )
-def test_what_cannot_be_asked_is_reported(
+def test_trial_that_cannot_be_rated_is_reported(
     words: tuple[str, ...],
     code: int,
     said: str,
@@ -194,7 +194,7 @@ def test_what_cannot_be_asked_is_reported(
     assert ratings(project) == []
 
 
-def test_ratings_are_taken_elsewhere_with_their_tables(
+def test_exported_tables_have_their_ratings(
     project: Project, run_invoke: RunInvoke, judge: Judge
 ) -> None:
     with_work(project, made_trial())

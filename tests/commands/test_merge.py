@@ -23,7 +23,7 @@ def others(tmp_path: Path) -> tuple[Path, Path]:
     return one, two
 
 
-def test_every_line_is_joined_once_and_none_is_lost(
+def test_merge_adds_every_line_once(
     project: Project, others: tuple[Path, Path], run_invoke: RunInvoke
 ) -> None:
     names = ",".join(map(str, others))

@@ -81,7 +81,7 @@ def serve(asking: Project, invoke_environment: dict[str, str]) -> Serve:
     return run
 
 
-def test_a_file_of_ones_own_is_served_in_place(
+def test_local_file_is_served_in_place(
     asking: Project, serve: Serve, own: Path
 ) -> None:
     before = asking.lock_file.read_bytes()
@@ -91,7 +91,7 @@ def test_a_file_of_ones_own_is_served_in_place(
     assert asking.lock_file.read_bytes() == before
 
 
-def test_what_is_served_is_asked_of_the_hub_and_locked(
+def test_served_weights_are_resolved_by_the_hub_and_locked(
     hub: HubStub, asking: Project, serve: Serve
 ) -> None:
     code, said = serve()
@@ -102,14 +102,14 @@ def test_what_is_served_is_asked_of_the_hub_and_locked(
 
 
 @pytest.mark.usefixtures("asking")
-def test_serving_without_hub_and_file_names_the_way_out(serve: Serve) -> None:
+def test_serving_without_hub_and_file_names_the_remedy(serve: Serve) -> None:
     code, said = serve()
     assert code == 3
     assert "--weights-dir" in said
     assert "Traceback" not in said
 
 
-def test_bench_self_measures_ones_own_file_and_leaves_it(
+def test_bench_self_measures_a_local_file_and_leaves_it(
     asking: Project, run_invoke: RunInvoke, own: Path
 ) -> None:
     ended = run_invoke("bench-self", "--profile", "hub", "--weights-dir", str(own))
@@ -125,7 +125,7 @@ def regress_weights(project: Project) -> set[str]:
     return {json.loads(line)["weights"]["weights_pin"] for line in lines}
 
 
-def test_pairs_are_run_on_ones_own_file(
+def test_regress_runs_pairs_on_a_local_file(
     asking: Project, run_invoke: RunInvoke, own: Path
 ) -> None:
     ended = run_invoke(*REGRESS, "--weights-dir", str(own), noise=True)

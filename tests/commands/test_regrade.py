@@ -38,7 +38,7 @@ FAILED, PASSED, UNKNOWN = judged(["tests-pass"]), judged(), judged([], ["no-mock
         ([FAILED, None], Incorrect(turns=2)),
     ],
 )
-def test_the_first_turn_that_did_not_fail_is_the_outcome(
+def test_outcome_is_that_of_the_first_turn_that_did_not_fail(
     judgements: Sequence[Judgement | None], outcome: TrialOutcome
 ) -> None:
     assert outcome_of([_turn(each) for each in judgements]) == outcome
@@ -54,7 +54,7 @@ def test_the_checks_version_follows_what_they_are_made_of() -> None:
     assert len(check_version("httpx-post")) == 12
 
 
-def test_without_a_judged_trial_there_is_nothing_to_judge(
+def test_regrade_without_a_judged_trial_is_refused(
     run_invoke: RunInvoke,
 ) -> None:
     ended = run_invoke("regrade")
@@ -64,7 +64,7 @@ def test_without_a_judged_trial_there_is_nothing_to_judge(
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_a_solution_that_was_failed_is_passed_and_the_old_verdict_stays(
+def test_regraded_trial_passes_and_keeps_its_old_record(
     run_invoke: RunInvoke,
     project: Project,
     user_cache: Path,

@@ -36,9 +36,7 @@ def test_a_broken_reference_set_is_named_and_stops_no_table(
     assert "### Prefill Speed" in ended.stdout
 
 
-def test_hosts_stand_in_sections_of_their_own(
-    project: Project, run_invoke: RunInvoke
-) -> None:
+def test_hosts_have_separate_sections(project: Project, run_invoke: RunInvoke) -> None:
     stored(project.reports, sweep())
     stored(project.reports, sweep(0.5, host="another-card-000000"))
     run_invoke("table", "--full")
@@ -47,7 +45,7 @@ def test_hosts_stand_in_sections_of_their_own(
         assert f'<section id="g-{host}-published-hub-april-cuda"' in page
 
 
-def test_the_page_is_taken_elsewhere_with_all_it_links_to(
+def test_exported_page_has_all_files_that_it_links_to(
     project: Project, run_invoke: RunInvoke
 ) -> None:
     stored(project.reports, sweep())
@@ -81,7 +79,9 @@ def test_trials_are_shown_after_the_speeds_and_written_beside_them(
     assert len(list(project.reports.glob("tables/agent-results-*.csv"))) == 4
 
 
-def test_trials_alone_are_enough(project: Project, run_invoke: RunInvoke) -> None:
+def test_table_of_trials_without_speeds_is_written(
+    project: Project, run_invoke: RunInvoke
+) -> None:
     stored_trials(project.reports, [made_trial()])
     ended = run_invoke("table", "--full")
     assert ended.returncode == 0, ended.stderr
@@ -90,7 +90,7 @@ def test_trials_alone_are_enough(project: Project, run_invoke: RunInvoke) -> Non
     assert (project.reports / "index.html").exists()
 
 
-def test_without_trials_nothing_is_reported_of_them(
+def test_table_without_trials_does_not_mention_them(
     project: Project, run_invoke: RunInvoke
 ) -> None:
     stored(project.reports, sweep())
@@ -112,7 +112,7 @@ def test_a_profile_shows_the_trials_of_its_own_agent(
     assert "no records of profile 'smoke'" in ended.stderr
 
 
-def test_trials_are_taken_elsewhere_without_their_trajectories(
+def test_exported_trials_have_no_trajectories(
     project: Project, run_invoke: RunInvoke
 ) -> None:
     record = made_trial()

@@ -58,7 +58,7 @@ def test_an_unknown_model_is_named_with_the_nearest(run_invoke: RunInvoke) -> No
 
 
 @pytest.mark.parametrize("pin", ["april", "current"])
-def test_what_qwen_is_served_with_passes_every_essential_case(pin: str) -> None:
+def test_template_served_with_qwen_passes_every_essential_case(pin: str) -> None:
     ended = invoke("template-check", "--model", "qwen35-27b", "--pin", pin, "--json")
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)

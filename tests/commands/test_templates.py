@@ -21,7 +21,7 @@ def context_of(project: Project) -> Context:
     return load_context("smoke", project=project)
 
 
-def test_a_file_of_the_users_is_taken_as_it_is(
+def test_template_file_of_the_user_is_used_unchanged(
     project: Project, tmp_path: Path
 ) -> None:
     path = tmp_path / "mine.jinja"
@@ -39,7 +39,7 @@ def test_an_unknown_name_is_reported_with_the_nearest(project: Project) -> None:
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_the_vendors_and_ours_come_out_of_the_source(user_cache: Path) -> None:
+def test_vendor_and_corrected_templates_come_from_the_source(user_cache: Path) -> None:
     project = Project(root=ROOT, cache=user_cache)
     correction = load_correction(ROOT / "templates" / "qwen35.toml")
     vendor = template_named("vendor", MODEL, context_of(project), flag="--x")

@@ -12,7 +12,7 @@ from tests.stats.samples import QUIET, file_of, sample, written
     ("shift", "verdict", "code"),
     [(1.0, "SAME", 0), (0.9, "SLOWER", 10), (1.1, "FASTER", 0), (0.985, None, 12)],
 )
-def test_the_word_decides_the_exit_code(
+def test_verdict_decides_the_exit_code(
     run_invoke: RunInvoke, tmp_path: Path, shift: float, verdict: str | None, code: int
 ) -> None:
     path = file_of(tmp_path / "pairs.jsonl", [shift * (1 + one) for one in QUIET])
@@ -30,7 +30,9 @@ def test_a_candidate_without_values_is_broken_and_exit_11(
     assert run_invoke("verdict", str(path)).returncode == 11
 
 
-def test_margin_and_looks_are_the_users(run_invoke: RunInvoke, tmp_path: Path) -> None:
+def test_verdict_uses_given_margin_and_looks(
+    run_invoke: RunInvoke, tmp_path: Path
+) -> None:
     path = file_of(tmp_path / "pairs.jsonl", [0.9 * (1 + one) for one in QUIET])
     wide = run_invoke("verdict", str(path), "--margin", "20%", "--json")
     assert json.loads(wide.stdout)["verdict"] == "SAME"

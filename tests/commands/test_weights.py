@@ -29,7 +29,7 @@ def pins_of(project: Project) -> set[str]:
     return {str(weights["weights_pin"]) for weights in weights_of(project)}
 
 
-def test_the_first_run_resolves_writes_the_lock_and_marks_its_records(
+def test_first_run_resolves_weights_writes_the_lock_and_marks_records(
     hub: HubStub, asking: Project, run_invoke: RunInvoke
 ) -> None:
     first = run_invoke("bench", "--profile", "hub")
@@ -46,7 +46,7 @@ def test_the_first_run_resolves_writes_the_lock_and_marks_its_records(
     assert len(hub.asked) == asked
 
 
-def test_what_invoke_lock_has_looked_at_is_locked(
+def test_weights_resolved_by_lock_are_recorded_as_locked(
     hub: HubStub, asking: Project, run_invoke: RunInvoke
 ) -> None:
     run_invoke("weights", "--profile", "hub")
@@ -61,7 +61,7 @@ def test_what_invoke_lock_has_looked_at_is_locked(
     assert hub.asked
 
 
-def test_new_bytes_in_the_lock_are_measured_again(
+def test_changed_bytes_in_the_lock_are_measured_again(
     hub: HubStub, asking: Project, run_invoke: RunInvoke
 ) -> None:
     run_invoke("bench", "--profile", "hub")
@@ -79,7 +79,7 @@ def test_new_bytes_in_the_lock_are_measured_again(
     assert hashes == {sha256(CONTENT), sha256(OTHER_CONTENT)}
 
 
-def test_an_own_file_is_measured_under_its_own_hash_without_a_hub(
+def test_local_file_is_measured_under_its_own_hash_without_a_hub(
     asking: Project, run_invoke: RunInvoke, tmp_path: Path
 ) -> None:
     own = tmp_path / "own"
@@ -100,7 +100,7 @@ def test_an_own_file_is_measured_under_its_own_hash_without_a_hub(
     assert "8 tests measured, 0 reused" in run_invoke(*flags).stderr
 
 
-def test_without_hub_and_file_the_way_out_is_named(
+def test_missing_hub_and_file_name_the_remedy(
     asking: Project, run_invoke: RunInvoke
 ) -> None:
     ended = run_invoke("weights", "--profile", "hub")
@@ -110,7 +110,7 @@ def test_without_hub_and_file_the_way_out_is_named(
     assert not asking.reports.exists()
 
 
-def test_plan_and_dry_run_ask_nobody(
+def test_plan_and_dry_run_make_no_request(
     hub: HubStub, asking: Project, run_invoke: RunInvoke
 ) -> None:
     before = asking.lock_file.read_bytes()
@@ -120,7 +120,7 @@ def test_plan_and_dry_run_ask_nobody(
     assert asking.lock_file.read_bytes() == before
 
 
-def test_a_flipped_bit_in_synthetic_weights_is_named_and_they_are_written_again(
+def test_flipped_bit_in_synthetic_weights_is_named_and_weights_are_rewritten(
     asking: Project, run_invoke: RunInvoke
 ) -> None:
     flags = ("weights", "--profile", "smoke", "--cells", "*qwen35-27b*")
@@ -163,7 +163,7 @@ NO_MODELS = (
 
 
 @pytest.mark.parametrize(("content", "word"), NO_MODELS)
-def test_a_file_of_ones_own_that_is_no_model_is_refused_in_one_line(
+def test_local_file_that_is_no_model_is_refused_in_one_line(
     asking: Project, run_invoke: RunInvoke, tmp_path: Path, content: bytes, word: str
 ) -> None:
     file = load_matrix(asking.matrix_file).models[MODEL].file

@@ -54,7 +54,7 @@ def _cases(
         (ArmSettings(server="published"), "current/cpu/current/smoke..published"),
     ],
 )
-def test_whatever_differs_is_in_the_id_and_in_the_digest(
+def test_differing_settings_are_in_id_and_digest(
     candidate: ArmSettings, case_id: str
 ) -> None:
     (case,) = _cases(_OWN, candidate)
@@ -62,7 +62,7 @@ def test_whatever_differs_is_in_the_id_and_in_the_digest(
     assert case.identical == (case_id == "current/cpu/current")
 
 
-def test_what_only_pi_has_does_not_go_over_to_opencode() -> None:
+def test_settings_of_pi_are_dropped_for_opencode() -> None:
     cases = _cases(
         ArmSettings(agent="opencode"), profile="small-model", tasks=("hello-file",)
     )
@@ -76,7 +76,7 @@ def test_what_only_pi_has_does_not_go_over_to_opencode() -> None:
     assert opencode.first_prompt == pi.first_prompt
 
 
-def test_an_arm_left_alone_is_the_ordinary_cell() -> None:
+def test_arm_without_settings_is_the_ordinary_cell() -> None:
     (case,) = _cases(_OWN, ArmSettings(agent="april"))
     digest = task_digest("httpx-post")
     ordinary = {
@@ -95,7 +95,7 @@ def test_every_model_and_task_of_the_profile_gets_a_case_and_no_excluded_one() -
     assert len(_cases(profile="published", cells="*gemma4-31b*")) == 1
 
 
-def test_another_template_is_another_cell_and_the_models_own_is_not() -> None:
+def test_another_template_changes_the_cell_and_the_models_own_does_not() -> None:
     pinned = LOCK.templates["qwen35"].result_sha256
     other = Template(name="mine.jinja", path=Path("mine.jinja"), sha256="f" * 64)
     own = Template(name="qwen35.jinja", path=Path("x.jinja"), sha256=pinned)
@@ -122,7 +122,7 @@ def test_identical_arms_number_their_trials_apart() -> None:
         ({"cells": "*none*"}, "--cells '*none*' matches no cell"),
     ],
 )
-def test_a_mistake_names_the_flag(asked: dict[str, object], said: str) -> None:
+def test_wrong_task_names_the_flag(asked: dict[str, object], said: str) -> None:
     with pytest.raises(MatrixError) as error:
         _cases(**asked)  # type: ignore[arg-type]
     assert said in str(error.value)

@@ -41,7 +41,7 @@ def test_every_model_is_compared_in_both_metrics() -> None:
     assert found[1].id == "speed/qwen35-27b.tiny/april..current/cpu/tg32"
 
 
-def test_a_prompt_fills_a_micro_batch_where_one_does() -> None:
+def test_prompt_size_fills_a_micro_batch_where_possible() -> None:
     sweep = msgspec.structs.replace(_MATRIX.sweeps["smoke"], n_prompt=(64, 128))
     small = msgspec.structs.replace(_MATRIX, sweeps={**_MATRIX.sweeps, "smoke": sweep})
     assert cases(matrix=small)[0].id.endswith("/pp128")
@@ -69,7 +69,7 @@ def test_sweeps_are_compared_at_a_size_that_both_have() -> None:
     assert found[0].id == "speed/qwen35-27b.tiny/april/cpu/smoke..other/pp512"
 
 
-def test_the_digest_tells_arms_tests_and_order_apart() -> None:
+def test_digest_depends_on_arms_tests_and_order() -> None:
     forward = cases()
     backward = cases(_CANDIDATE, _BASELINE)
     digests = {case.digest for case in (*forward, *backward)}
@@ -77,19 +77,19 @@ def test_the_digest_tells_arms_tests_and_order_apart() -> None:
     assert [case.digest for case in cases()] == [case.digest for case in forward]
 
 
-def test_sizes_that_are_not_run_do_not_change_the_digest() -> None:
+def test_digest_ignores_sizes_that_are_not_run() -> None:
     sweep = msgspec.structs.replace(_MATRIX.sweeps["smoke"], n_prompt=(512, 4096))
     other = msgspec.structs.replace(_MATRIX, sweeps={**_MATRIX.sweeps, "smoke": sweep})
     assert cases(matrix=other)[0].digest == cases()[0].digest
 
 
-def test_a_glob_finds_comparisons_and_the_cells_of_either_side() -> None:
+def test_glob_matches_comparisons_and_cells_of_either_arm() -> None:
     assert len(cases(cells="*/tg32")) == 4
     assert len(cases(cells="speed/gemma4-31b.tiny/april/cpu")) == 2
     assert len(cases(cells="speed/gemma4-31b.tiny/current/cpu")) == 2
 
 
-def test_what_a_profile_excludes_is_not_compared() -> None:
+def test_excluded_cells_are_not_compared() -> None:
     profile = msgspec.structs.replace(
         _MATRIX.profiles["engines"],
         exclude=("*/gemma4-31b*", "*/qwen35-27b.tiny/april/*"),
@@ -99,14 +99,14 @@ def test_what_a_profile_excludes_is_not_compared() -> None:
     assert models == {"qwen35-35b-a3b.tiny", "gemma4-26b-a4b.tiny"}
 
 
-def test_without_a_common_metric_nothing_can_be_compared() -> None:
+def test_arms_without_a_common_metric_are_refused() -> None:
     sweep = msgspec.structs.replace(_MATRIX.sweeps["smoke"], n_prompt=(), n_gen=(7,))
     matrix = msgspec.structs.replace(_MATRIX, sweeps={**_MATRIX.sweeps, "odd": sweep})
     with pytest.raises(MatrixError, match="nothing to compare"):
         cases(candidate=ArmSettings(pin="current", sweep="odd"), matrix=matrix)
 
 
-def test_metrics_are_read_once_each() -> None:
+def test_repeated_metrics_are_read_once() -> None:
     assert parse_metrics("tg, pp,tg", SPEED_METRICS) == (
         Metric.GENERATION,
         Metric.PROMPT,

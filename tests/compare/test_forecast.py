@@ -32,7 +32,7 @@ def lines(*outlooks: Forecast, budget_s: float = 3600.0) -> list[str]:
     )
 
 
-def test_the_time_is_that_of_the_pairs_still_missing() -> None:
+def test_forecast_time_counts_missing_pairs_only() -> None:
     (first, *_) = lines(_QUIET, _UNKNOWN)
     assert "first look in 2 min 10 s" in first
     assert "at the last in 3 min 40 s" in first
@@ -43,7 +43,7 @@ def test_a_budget_too_small_for_the_first_look_is_reported() -> None:
     assert any("budget ends before" in line for line in lines(_QUIET, budget_s=20.0))
 
 
-def test_the_effects_are_those_of_one_look_beside_the_other_cells() -> None:
+def test_forecast_effects_are_corrected_for_looks_and_cells() -> None:
     last = lines(_QUIET, _UNKNOWN)[1]
     sd_log = upper_sd(0.01, values=4)
     effect = smallest_effect(sd_log=sd_log, pairs=5, margin=0.02, alpha=0.05 / 2 / 2)
@@ -51,5 +51,5 @@ def test_the_effects_are_those_of_one_look_beside_the_other_cells() -> None:
     assert f"a loss of {100 * effect:.2g} % after 5" in last
 
 
-def test_what_is_not_known_is_not_promised() -> None:
+def test_forecast_without_noise_states_no_effect() -> None:
     assert "too little is known of its noise" in lines(_UNKNOWN)[-1]

@@ -42,11 +42,11 @@ def test_a_case_that_is_not_essential_breaks_nothing() -> None:
     assert newly_failing(GOOD, conformance(a=(True, True), c=(False, False))) == ""
 
 
-def test_what_the_baseline_fails_too_is_not_the_candidates_doing() -> None:
+def test_case_that_both_templates_fail_breaks_nothing() -> None:
     assert newly_failing(BAD, BAD) == ""
 
 
-def test_where_nothing_is_known_of_the_baseline_every_failure_counts() -> None:
+def test_every_failure_counts_without_a_known_baseline() -> None:
     assert "a: a!" in newly_failing(None, BAD)
     assert newly_failing(None, GOOD) == ""
 
@@ -59,7 +59,7 @@ def test_where_nothing_is_known_of_the_baseline_every_failure_counts() -> None:
         (Arm.CANDIDATE, MeasureError("the template fails"), None),
     ],
 )
-def test_only_what_the_candidate_alone_does_breaks_it(
+def test_error_of_the_candidate_alone_breaks_it(
     tmp_path: Path,
     arm: Arm,
     error: MeasureError,

@@ -18,7 +18,7 @@ from llamatrix.compare.session import is_steady
         ([None, None, None], True),
     ],
 )
-def test_a_run_one_way_of_more_than_two_percent_is_drift(
+def test_monotonic_change_beyond_two_percent_is_drift(
     values: list[float | None], *, steady: bool
 ) -> None:
     assert is_steady(values) is steady

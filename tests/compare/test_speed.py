@@ -58,7 +58,7 @@ def test_a_build_against_itself_is_the_same_within_six_tenths_of_a_percent() -> 
     assert _half_width(found) < 0.006
 
 
-def test_a_steady_mean_leaves_out_the_cold_repetition_and_rests_on_two() -> None:
+def test_steady_mean_leaves_out_the_cold_repetition_and_needs_two() -> None:
     entries = _entries(_CAPTURED / "h200-aa-pp512.jsonl")
     for entry in entries:
         assert len(entry.samples) == entry.repetitions - 1

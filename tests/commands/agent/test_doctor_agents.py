@@ -77,7 +77,7 @@ def test_an_empty_cache_is_filled_by_npm_and_pip_when_needed(project: Project) -
     assert not project.cache.exists(), "to ask is not to fetch"
 
 
-def test_what_is_in_the_cache_is_told_so(project: Project) -> None:
+def test_programs_in_the_cache_are_reported_as_present(project: Project) -> None:
     provide_all(project)
     told = found(project)
     for subject in FETCHED:
@@ -86,7 +86,7 @@ def test_what_is_in_the_cache_is_told_so(project: Project) -> None:
     assert told["Context7"].found.count("is here") == 2
 
 
-def test_without_npm_what_is_not_here_is_missing(
+def test_absent_programs_without_npm_are_missing(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     no_npm_and_no_pip(monkeypatch, tmp_path)
@@ -98,7 +98,7 @@ def test_without_npm_what_is_not_here_is_missing(
     assert "ensurepip" in told["wheels"].remedy
 
 
-def test_no_bubblewrap_is_told_with_how_to_have_it(
+def test_missing_bubblewrap_is_reported_with_the_remedy(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -107,7 +107,7 @@ def test_no_bubblewrap_is_told_with_how_to_have_it(
     assert "apt install bubblewrap" in told.remedy
 
 
-def test_a_system_that_forbids_namespaces_is_told_with_its_switches(
+def test_system_that_forbids_namespaces_is_reported_with_its_switches(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bwrap = tmp_path / "bwrap"
@@ -121,7 +121,7 @@ def test_a_system_that_forbids_namespaces_is_told_with_its_switches(
     assert probe(bwrap)
 
 
-def test_the_key_of_a_real_service_is_missed_by_the_prompt_that_needs_it(
+def test_missing_key_names_the_prompt_that_needs_it(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = found(project)["GEMINI_API_KEY"]
@@ -133,7 +133,7 @@ def test_the_key_of_a_real_service_is_missed_by_the_prompt_that_needs_it(
     assert "secret" not in told.found
 
 
-def test_a_pin_that_is_not_locked_is_told(project: Project) -> None:
+def test_pin_that_is_not_locked_is_reported(project: Project) -> None:
     text = project.lock_file.read_text()
     project.lock_file.write_text(text.replace("opencode.april", "opencode.may"))
     told = found(project)["OpenCode"]
@@ -150,7 +150,7 @@ def test_an_unreadable_file_is_a_finding(project: Project, name: str) -> None:
     assert "sandbox" in told
 
 
-def test_a_shells_programs_are_named(
+def test_programs_of_a_shell_are_named(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     stored = tmp_path / "rg"

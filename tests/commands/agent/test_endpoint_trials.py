@@ -43,7 +43,7 @@ def context(server: OpenAiServer, project: Project) -> Context:  # noqa: ARG001
     return load_context("mine", project=project)
 
 
-def test_plan_asks_nobody_and_hashes_nothing(
+def test_plan_of_an_endpoint_makes_no_request_and_has_no_digest(
     server: OpenAiServer, context: Context
 ) -> None:
     text = plan_text(find_pending(context))
@@ -52,7 +52,7 @@ def test_plan_asks_nobody_and_hashes_nothing(
     assert not server.prompts
 
 
-def test_another_build_of_the_server_makes_other_trials(
+def test_endpoint_with_another_build_gets_new_trials(
     server: OpenAiServer, context: Context
 ) -> None:
     def digests() -> set[str]:

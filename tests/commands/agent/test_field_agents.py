@@ -51,7 +51,7 @@ def causes(project: Project) -> set[str]:
         ("silent-start", "agent-hung", "silent for"),
     ],
 )
-def test_what_opencode_does_wrong_is_broken_and_named(
+def test_failures_of_opencode_are_broken_trials_with_a_cause(
     real_project: Project,
     real_environment: dict[str, str],
     tmp_path: Path,

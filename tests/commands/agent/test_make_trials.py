@@ -32,7 +32,7 @@ def make(pending: Pending) -> TrialTally:
 FAILED = AgentFailed(exit_code=1, errors=("a",), tail=("b", "c"))
 
 
-def test_what_is_all_there_is_not_made_again(
+def test_complete_cell_makes_no_trial(
     look: Look, put: Put, pending_of: PendingOf, store: Store[TrialRecord]
 ) -> None:
     made = [put(number, Correct(turn=1)) for number in (1, 2, 3)]
@@ -55,7 +55,7 @@ def test_broken_and_undecided_trials_of_a_model_are_counted_apart(
     assert (tally.without_number, tally.unscripted) == (4, 2)
 
 
-def test_what_cannot_be_run_is_recorded_once(
+def test_trial_that_cannot_run_is_recorded_once(
     look: Look,
     put: Put,
     pending_of: PendingOf,
@@ -79,7 +79,7 @@ def test_what_cannot_be_run_is_recorded_once(
     assert "not run (no sandbox): bwrap: not found" in capsys.readouterr().err
 
 
-def test_another_reason_is_another_record(
+def test_trial_that_cannot_run_for_another_reason_is_recorded_again(
     look: Look,
     put: Put,
     pending_of: PendingOf,
@@ -136,11 +136,13 @@ def test_a_refused_template_stops_its_cell_alone(
         (NO_SANDBOX, "not run (no sandbox): none; install it"),
     ],
 )
-def test_every_outcome_has_a_line(outcome: TrialOutcome, words: str) -> None:
+def test_describe_has_a_line_for_every_outcome(
+    outcome: TrialOutcome, words: str
+) -> None:
     assert describe(outcome) == words
 
 
-def test_a_tally_tells_what_is_worth_another_look() -> None:
+def test_tally_names_trials_that_retry_would_repeat() -> None:
     tally = TrialTally(reused=1, made=4, broken=2)
     assert tally.summary == (
         "4 trials made, 1 reused; 2 broken (kept; `--retry` makes them again)"

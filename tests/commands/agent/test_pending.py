@@ -19,13 +19,13 @@ def numbers(status: CellStatus[AgentCell]) -> tuple[int, ...]:
 BROKEN = Broken(turn=1, cause=EndpointDied(error="cut"))
 
 
-def test_all_is_missing_at_first(look: Look) -> None:
+def test_cell_without_records_has_all_trials_due(look: Look) -> None:
     item = look()
     assert (item.recorded, item.failed, item.reused) == (0, 0, 0)
     assert numbers(item) == (1, 2, 3)
 
 
-def test_whatever_came_of_a_trial_it_is_done(look: Look, put: Put) -> None:
+def test_finished_trial_of_any_outcome_is_not_due(look: Look, put: Put) -> None:
     put(1, Correct(turn=1))
     put(2, Incorrect(turns=3))
     put(3, Undecided(turn=1))
@@ -33,13 +33,15 @@ def test_whatever_came_of_a_trial_it_is_done(look: Look, put: Put) -> None:
     assert look().recorded == look().reused == 3
 
 
-def test_a_gap_is_filled(look: Look, put: Put) -> None:
+def test_missing_number_within_the_wanted_trials_is_due(look: Look, put: Put) -> None:
     put(1, Correct(turn=1))
     put(3, Correct(turn=2))
     assert numbers(look()) == (2,)
 
 
-def test_a_gap_that_a_comparison_left_is_not_filled(look: Look, put: Put) -> None:
+def test_missing_number_beyond_the_wanted_trials_is_not_due(
+    look: Look, put: Put
+) -> None:
     put(1, Correct(turn=1))
     put(6, Correct(turn=1))
     assert numbers(look()) == (2, 3)
@@ -53,7 +55,7 @@ def test_again_adds_trials_after_the_last(look: Look, put: Put) -> None:
     assert numbers(look(again=2)) == (5, 6)
 
 
-def test_what_broke_counts_until_it_is_asked_for_again(look: Look, put: Put) -> None:
+def test_broken_trial_is_due_only_with_retry(look: Look, put: Put) -> None:
     put(1, Correct(turn=1))
     put(2, BROKEN)
     kept = look()
@@ -64,7 +66,7 @@ def test_what_broke_counts_until_it_is_asked_for_again(look: Look, put: Put) -> 
     assert numbers(look(retry=True)) == (3,)
 
 
-def test_what_could_not_be_run_is_always_missing(look: Look, put: Put) -> None:
+def test_trial_that_could_not_run_is_always_due(look: Look, put: Put) -> None:
     put(1, NO_SANDBOX)
     put(2, Correct(turn=1))
     put(2, NO_SANDBOX)
@@ -72,7 +74,7 @@ def test_what_could_not_be_run_is_always_missing(look: Look, put: Put) -> None:
     assert look().recorded == 0
 
 
-def test_records_of_another_digest_are_another_cells(
+def test_records_of_another_digest_do_not_count(
     look: Look, put: Put, cell: AgentCell
 ) -> None:
     put(1, Correct(turn=1))
@@ -83,7 +85,7 @@ def test_records_of_another_digest_are_another_cells(
     assert numbers(look()) == (2, 3)
 
 
-def test_more_trials_wanted_are_only_the_new_ones(
+def test_raised_number_of_trials_adds_only_the_new_ones(
     look: Look, put: Put, cell: AgentCell
 ) -> None:
     put(1, Correct(turn=1))
@@ -91,7 +93,7 @@ def test_more_trials_wanted_are_only_the_new_ones(
     assert numbers(look(msgspec.structs.replace(cell, agent=agent))) == (2, 3, 4)
 
 
-def test_what_the_matrix_says_of_agents_is_held_against_the_tasks(
+def test_agents_with_impossible_settings_are_refused_with_the_key(
     cell: AgentCell,
 ) -> None:
     check_agents([cell])
@@ -126,7 +128,7 @@ def test_a_context_without_room_for_a_prompt_is_refused(
         check_agents([changed])
 
 
-def test_the_shipped_contexts_have_room(cell: AgentCell) -> None:
+def test_shipped_contexts_have_room_for_the_first_prompt(cell: AgentCell) -> None:
     longest = msgspec.structs.replace(cell.agent, output_tokens=100_000)
     model = msgspec.structs.replace(cell.model, ctx_size=65336)
     check_agents([msgspec.structs.replace(cell, agent=longest, model=model)])

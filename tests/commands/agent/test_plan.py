@@ -17,7 +17,7 @@ from llamatrix.trials.trial_result import Broken, Correct
 PendingOf = Callable[..., Pending]
 
 
-def test_missing_trials_are_named_by_their_numbers(
+def test_plan_names_missing_trials_by_number(
     look: Look, put: Put, pending_of: PendingOf
 ) -> None:
     put(1, Correct(turn=1))
@@ -30,7 +30,7 @@ def test_missing_trials_are_named_by_their_numbers(
     assert retried["missing"] == ["2:trial", "3:trial"]
 
 
-def test_trials_are_counted_in_the_first_line(
+def test_plan_counts_trials_in_its_first_line(
     look: Look, put: Put, pending_of: PendingOf, cell: AgentCell
 ) -> None:
     for number in (1, 2, 3):

@@ -51,7 +51,7 @@ def asked(answer: Answer) -> Iterator[tuple[Site, list[httpx.URL]]]:
 
 
 @pytest.mark.usefixtures("bare_path")
-def test_without_bwrap_and_apt_there_is_no_sandbox(
+def test_missing_bwrap_and_apt_leave_no_sandbox(
     cell: AgentCell, tmp_path: Path
 ) -> None:
     found = unmet(cell, tmp_path / "cache", {})
@@ -62,7 +62,7 @@ def test_without_bwrap_and_apt_there_is_no_sandbox(
     assert not (tmp_path / "cache" / "programs" / "bubblewrap").exists()
 
 
-def test_a_machine_that_forbids_sandboxes_is_told(
+def test_machine_that_forbids_sandboxes_is_reported(
     cell: AgentCell, tmp_path: Path, sandbox: Path
 ) -> None:
     sandbox.write_text("#!/bin/sh\necho 'bwrap: No permissions' >&2; exit 1\n")
@@ -72,7 +72,7 @@ def test_a_machine_that_forbids_sandboxes_is_told(
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_a_machine_that_opencode_is_not_locked_for_is_told(
+def test_machine_without_a_locked_opencode_is_reported(
     cell: AgentCell, tmp_path: Path
 ) -> None:
     locked = msgspec.structs.replace(
@@ -84,7 +84,7 @@ def test_a_machine_that_opencode_is_not_locked_for_is_told(
     assert "only opencode-linux-riscv64" in found.reason
 
 
-def test_without_git_no_workspace_can_begin(
+def test_missing_git_is_reported_before_any_workspace(
     cell: AgentCell, tmp_path: Path, sandbox: Path
 ) -> None:
     sandbox.with_name("git").unlink()
@@ -114,7 +114,7 @@ def test_an_online_trial_needs_the_services_key(
     assert "set GEMINI_API_KEY" in found.remedy
 
 
-def test_a_service_with_one_of_the_models_will_do(images: Task) -> None:
+def test_service_with_one_of_the_models_is_accepted(images: Task) -> None:
     last = images.models[-1].name
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -128,7 +128,7 @@ def test_a_service_with_one_of_the_models_will_do(images: Task) -> None:
     assert all(dict(url.params) == {"key": KEY} for url in urls)
 
 
-def test_a_service_without_any_of_the_models_is_told(images: Task) -> None:
+def test_service_without_any_of_the_models_is_reported(images: Task) -> None:
     with asked(lambda _: httpx.Response(404)) as (service, _):
         found = service_lacks(images, {"GEMINI_API_KEY": KEY}, service)
     assert found
@@ -138,13 +138,15 @@ def test_a_service_without_any_of_the_models_is_told(images: Task) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 400, 403, 429, 500, 503])
-def test_any_other_answer_is_left_to_the_trial(images: Task, status: int) -> None:
+def test_other_answers_of_a_service_are_left_to_the_trial(
+    images: Task, status: int
+) -> None:
     with asked(lambda _: httpx.Response(status)) as (service, urls):
         assert service_lacks(images, {"GEMINI_API_KEY": KEY}, service) is None
     assert len(urls) == 1
 
 
-def test_no_answer_is_left_to_the_trial(images: Task) -> None:
+def test_silent_service_is_left_to_the_trial(images: Task) -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
 
@@ -152,7 +154,7 @@ def test_no_answer_is_left_to_the_trial(images: Task) -> None:
         assert service_lacks(images, {"GEMINI_API_KEY": KEY}, service) is None
 
 
-def test_a_task_without_models_asks_nothing() -> None:
+def test_task_without_models_asks_no_service() -> None:
     with asked(lambda _: httpx.Response(404)) as (service, urls):
         assert service_lacks(load_task("httpx-post"), {}, service) is None
     assert urls == []

@@ -51,7 +51,7 @@ def parts(
         ("context-crash", "do not fit"),
     ],
 )
-def test_a_server_that_does_not_start_breaks_the_trial_and_no_more(
+def test_server_that_does_not_start_breaks_only_the_trial(
     mode: str,
     told: str,
     look: Look,
@@ -85,7 +85,7 @@ def test_seed_and_temperature_of_a_trial_reach_its_server_and_its_record(
     assert (record.seed, record.temperature) == (41, 1.5)
 
 
-def test_every_attempt_has_a_folder_of_its_own(look: Look) -> None:
+def test_attempts_have_separate_folders(look: Look) -> None:
     item = look()
     names = {new_trajectory(item, 1) for _ in range(9)}
     assert len(names) == 9

@@ -81,7 +81,7 @@ def store(
     return enter
 
 
-def test_all_of_it_is_the_shells(
+def test_nix_shell_provides_every_program(
     cell: AgentCell, project: Project, store: Callable[[], Store]
 ) -> None:
     shell = store()
@@ -94,7 +94,7 @@ def test_all_of_it_is_the_shells(
     assert not project.cache.exists(), "nothing is fetched or built"
 
 
-def test_an_opencode_of_another_version_is_told(
+def test_opencode_of_another_version_is_refused(
     cell: AgentCell, project: Project, store: Callable[[], Store]
 ) -> None:
     store().opencode(says="1.0.0")
@@ -103,7 +103,7 @@ def test_an_opencode_of_another_version_is_told(
 
 
 @pytest.mark.parametrize("version", ["1.0.0", ""])
-def test_a_context7_of_another_version_is_told(
+def test_context7_of_another_version_is_refused(
     cell: AgentCell, project: Project, store: Callable[[], Store], version: str
 ) -> None:
     store().context7(version=version)
@@ -111,7 +111,7 @@ def test_a_context7_of_another_version_is_told(
         provide_tools(cell, project)
 
 
-def test_a_context7_without_its_package_is_told(
+def test_context7_without_its_package_is_refused(
     cell: AgentCell, project: Project, store: Callable[[], Store]
 ) -> None:
     for path in store().folder.glob("0-context7/**/package.json"):
@@ -121,7 +121,7 @@ def test_a_context7_without_its_package_is_told(
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_program_collected_as_garbage_is_told(
+def test_program_removed_by_garbage_collection_is_reported(
     cell: AgentCell, project: Project, store: Callable[[], Store], name: str
 ) -> None:
     store().path(name).unlink()
@@ -129,7 +129,7 @@ def test_a_program_collected_as_garbage_is_told(
         provide_tools(cell, project)
 
 
-def test_outside_of_a_shell_the_pinned_ripgrep_is_taken(
+def test_ripgrep_outside_of_a_shell_is_the_pinned_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the system has: two machines search with the same one."""

@@ -18,7 +18,9 @@ from tests.waiting import gone_within, wait_until
 from llamatrix.project import Project
 
 
-def test_the_answer_its_curve_and_its_record(served: Project, search: Run) -> None:
+def test_search_returns_an_answer_and_records_its_curve(
+    served: Project, search: Run
+) -> None:
     ended = search(*SMOKE, slow_ms=1)
     assert ended.returncode == 0, ended.stderr
     assert "start 1 of at most 4: 4096 tokens" in ended.stderr
@@ -37,7 +39,7 @@ def test_the_answer_its_curve_and_its_record(served: Project, search: Run) -> No
         assert word not in line
 
 
-def test_the_same_question_is_not_asked_again(served: Project, search: Run) -> None:
+def test_recorded_search_is_not_repeated(served: Project, search: Run) -> None:
     first = search(*SMOKE)
     again = search(*SMOKE)
     assert "reused from records" in again.stderr
@@ -69,7 +71,7 @@ def test_a_cluster_searches_each_class_once_and_again_when_asked(
 
 
 @pytest.mark.usefixtures("served")
-def test_one_json_document_tells_the_answer(search: Run) -> None:
+def test_context_json_is_one_document_with_the_answer(search: Run) -> None:
     ended = search(*SMOKE, "--json", dies_at=3000)
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout)
@@ -80,7 +82,7 @@ def test_one_json_document_tells_the_answer(search: Run) -> None:
     assert attempt["failure"]["type"] == "crashed"
 
 
-def test_the_page_is_made_again_from_the_records(served: Project, search: Run) -> None:
+def test_table_rewrites_the_page_of_contexts(served: Project, search: Run) -> None:
     search(*SMOKE)
     page = served.reports / "context.md"
     before = page.read_text()
@@ -90,7 +92,7 @@ def test_the_page_is_made_again_from_the_records(served: Project, search: Run) -
     assert page.read_text() == before == ended.stdout
 
 
-def test_what_fits_nowhere_is_given_up_and_recorded(
+def test_context_that_fits_nowhere_is_recorded_as_failed(
     served: Project, search: Run
 ) -> None:
     ended = search(*SMOKE, load_most=1)
@@ -101,7 +103,7 @@ def test_what_fits_nowhere_is_given_up_and_recorded(
     assert len(record_lines(served)) == 1
 
 
-def test_ctrl_c_keeps_what_was_measured(
+def test_ctrl_c_keeps_measured_contexts(
     served: Project,
     environment: dict[str, str],
     wishes_of: Callable[..., dict[str, str]],

@@ -75,7 +75,7 @@ def card(served: Project, tmp_path: Path) -> dict[str, str]:
     return variables
 
 
-def test_all_of_it_is_asked_onto_the_card_and_neighbours_are_reported(
+def test_search_loads_all_layers_to_the_card_and_reports_other_processes(
     served: Project, card: dict[str, str], search: Run
 ) -> None:
     ended = search(*SEARCH, variables=card)
@@ -103,14 +103,14 @@ def test_all_of_it_is_asked_onto_the_card_and_neighbours_are_reported(
         ({"splits": 34}, "doubtful: the graph is split 34 times"),
     ],
 )
-def test_what_left_the_card_is_reported(
+def test_layers_that_left_the_card_are_reported(
     card: dict[str, str], search: Run, wishes: dict[str, object], words: str
 ) -> None:
     ended = search(*SEARCH, variables=card, **wishes)
     assert words in ended.stdout + ended.stderr
 
 
-def test_a_wish_for_a_smaller_card_is_kept(
+def test_vram_limit_below_the_card_is_kept(
     card: dict[str, str], search: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     ended = search(*SEARCH, "--vram", "8GiB", variables=card)

@@ -66,7 +66,7 @@ def test_planted_facts_are_recalled_and_the_record_names_the_file(
     assert "reused from records" in again.stderr
 
 
-def test_forgotten_facts_bound_the_answer(search: Run, mine: Path) -> None:
+def test_forgotten_facts_limit_the_usable_context(search: Run, mine: Path) -> None:
     ended = search(
         *("context", "--profile", "mine", "--weights-dir", str(mine.parent)),
         *("--max-context", "4096", "--json"),
@@ -77,7 +77,7 @@ def test_forgotten_facts_bound_the_answer(search: Run, mine: Path) -> None:
 
 
 @pytest.mark.usefixtures("mine")
-def test_a_file_that_nobody_has_is_reported_with_the_remedy(search: Run) -> None:
+def test_missing_file_is_reported_with_the_remedy(search: Run) -> None:
     ended = search("context", "--profile", "mine")
     assert ended.returncode == 3
     assert "--weights-dir" in ended.stderr

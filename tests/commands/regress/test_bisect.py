@@ -103,7 +103,7 @@ def test_the_slow_commit_is_found_and_known_from_then_on(
     assert "step" not in again.stdout.split("{")[0]
 
 
-def test_a_bad_end_that_is_not_slower_is_said_after_one_comparison(
+def test_bad_end_that_is_not_slower_ends_the_search_after_one_comparison(
     repository: Repository, bisect: Bisect
 ) -> None:
     repository.stock()
@@ -178,7 +178,7 @@ def test_a_template_that_no_longer_loads_is_named_with_what_the_server_said(
     assert re.search(f"first broken commit .*change 3.*{said}", ended.stdout)
 
 
-def test_a_search_that_the_budget_cut_short_goes_on(
+def test_search_that_the_budget_ended_continues(
     repository: Repository, bisect: Bisect
 ) -> None:
     repository.stock()
@@ -280,7 +280,7 @@ def test_a_good_end_that_does_not_build_stops(
     assert "does not build, so nothing can be compared with it" in ended.stderr
 
 
-def test_a_bad_end_that_does_not_build_leaves_nothing_known(
+def test_bad_end_that_does_not_build_ends_without_a_verdict(
     repository: Repository, bisect: Bisect
 ) -> None:
     repository.stock(without=(4,))

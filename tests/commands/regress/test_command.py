@@ -110,7 +110,7 @@ def test_a_baseline_that_does_not_build_stops_with_exit_3(
     assert "april" in ended.stderr
 
 
-def test_a_baseline_that_gives_nothing_is_inconclusive_and_soon(
+def test_baseline_without_values_is_inconclusive_after_few_pairs(
     pins: Project, regress: Regress
 ) -> None:
     ended = regress("--metric", "tg", pins={"april": {"fail": {"32": "crash"}}})
@@ -118,7 +118,7 @@ def test_a_baseline_that_gives_nothing_is_inconclusive_and_soon(
     assert len([line for line in ledger_lines(pins) if line["pair"]]) == 4
 
 
-def test_identical_pins_are_compared_with_a_word_about_it(
+def test_identical_pins_are_compared_with_a_note(
     pins: Project, regress: Regress
 ) -> None:
     ended = regress("--candidate", "april", "--metric", "tg")
@@ -158,7 +158,7 @@ def test_the_order_of_each_pair_is_drawn_from_the_seed_that_is_stored(
     ]
 
 
-def test_a_rerun_measures_nothing_and_a_new_series_draws_anew(
+def test_rerun_measures_nothing_and_a_new_series_has_another_seed(
     pins: Project, regress: Regress
 ) -> None:
     first = regress("--metric", "tg", "--json")
@@ -188,7 +188,7 @@ def test_pairs_of_another_build_are_never_mixed(
     assert digests == sorted(digests, key=digests.index)
 
 
-def test_ctrl_c_keeps_the_pairs_and_a_rerun_goes_on(
+def test_ctrl_c_keeps_pairs_and_a_rerun_continues(
     pins: Project, regress: Regress, invoke_environment: dict[str, str]
 ) -> None:
     harness = subprocess.Popen(
@@ -232,7 +232,7 @@ def test_a_dry_run_says_the_plan_and_measures_nothing(
 
 
 @pytest.mark.usefixtures("pins")
-def test_the_plan_is_told_before_the_first_pair(regress: Regress) -> None:
+def test_plan_is_printed_before_the_first_pair(regress: Regress) -> None:
     said = regress("--metric", "tg").stderr
     assert "would see a loss of" in said
     assert "budget 20 min" in said

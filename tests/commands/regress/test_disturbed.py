@@ -63,7 +63,7 @@ def burning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_a_burner_in_mid_run_makes_no_false_slower_and_pairs_are_repeated(
+def test_load_in_mid_run_repeats_pairs_and_causes_no_false_slower(
     pins: Project, burning: Path
 ) -> None:
     found = compared(pins, Burner(file=burning, begin=8, end=14))
@@ -93,7 +93,7 @@ def test_repeated_pairs_are_drawn_by_their_own_number(
         assert line["arm"] == drawn_order(seed, pair)[place - 1]
 
 
-def test_a_burner_that_stays_ends_inconclusive_and_says_what_to_do(
+def test_lasting_load_ends_inconclusive_with_the_remedy(
     pins: Project, burning: Path
 ) -> None:
     found = compared(pins, Burner(file=burning, begin=8, end=10_000))

@@ -31,7 +31,7 @@ def with_mhz(entry: SpeedRun, mhz: float) -> SpeedRun:
     return msgspec.structs.replace(entry, telemetry=Telemetry(cpu=(sample,)))
 
 
-def test_a_pair_of_one_process_and_the_warm_up_are_no_pairs(
+def test_incomplete_pairs_and_the_warm_up_do_not_count(
     entries: list[SpeedRun],
 ) -> None:
     assert last_series(entries) == 1
@@ -47,7 +47,7 @@ def test_one_disturbed_process_disturbs_its_pair(entries: list[SpeedRun]) -> Non
     assert not any(pair.disturbed for pair in quiet)
 
 
-def test_clocks_that_never_move_are_not_handed_on(entries: list[SpeedRun]) -> None:
+def test_constant_clocks_are_dropped(entries: list[SpeedRun]) -> None:
     steady = [with_mhz(entry, 2600.0) for entry in entries]
     assert {pair.baseline_mhz for pair in _pairs(steady, series=1)} == {None}
     moving = [

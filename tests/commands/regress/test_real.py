@@ -139,7 +139,7 @@ def test_the_vendors_template_is_broken_beside_ours(
     assert ledger_lines(real_project) == []
 
 
-def test_a_slowed_candidate_is_slower_wherever_that_could_be_seen(
+def test_slowed_candidate_is_slower_where_it_is_detectable(
     real_project: Project, tmp_path: Path
 ) -> None:
     scenario = Scenario(name="stopped half of the time", way="pause", amount="0.5")
@@ -158,7 +158,7 @@ def test_a_slowed_candidate_is_slower_wherever_that_could_be_seen(
     assert cell.verdict is not Verdict.SAME
 
 
-def test_a_burner_in_mid_run_is_seen_and_never_makes_a_false_slower(
+def test_load_in_mid_run_is_noticed_and_causes_no_false_slower(
     real_project: Project,
     real_environment: dict[str, str],
     burner: list[subprocess.Popen[bytes]],

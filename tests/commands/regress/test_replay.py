@@ -105,7 +105,7 @@ def test_a_loss_is_slower_and_exit_10(replay: Replay) -> None:
 
 
 @pytest.mark.slow
-def test_a_cache_that_is_lost_is_slower_only_in_the_waiting(replay: Replay) -> None:
+def test_lost_cache_is_slower_only_in_time_to_first_token(replay: Replay) -> None:
     ended = replay("--json", pins={"current": {"forgets": True}})
     assert ended.returncode == 10, ended.stderr
     assert verdicts(ended.stdout) == {"pp": "SAME", "tg": "SAME", "ttft": "SLOWER"}
@@ -121,7 +121,7 @@ def test_a_cache_that_is_lost_is_slower_only_in_the_waiting(replay: Replay) -> N
         ({"starts": False}, "candidate: before the first call: not-served"),
     ],
 )
-def test_a_candidate_that_does_not_get_through_is_broken(
+def test_candidate_that_fails_in_mid_replay_is_broken(
     pins: Project, replay: Replay, wish: dict[str, object], said: str
 ) -> None:
     ended = replay(pins={"current": wish})
@@ -147,7 +147,7 @@ def test_a_baseline_that_does_not_start_stops_with_exit_4(replay: Replay) -> Non
 
 
 @pytest.mark.slow
-def test_a_rerun_measures_nothing_and_again_begins_again(
+def test_rerun_measures_nothing_and_again_begins_a_series(
     pins: Project, replay: Replay
 ) -> None:
     first = replay("--json")
@@ -302,7 +302,7 @@ def test_a_dry_run_starts_no_server(pins: Project, replay: Replay) -> None:
         (("--candidate", "current,template:vendr"), 2, "did you mean 'vendor'?"),
     ],
 )
-def test_a_mistake_is_one_line(
+def test_replay_with_a_wrong_flag_is_one_line(
     replay: Replay, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     ended = replay(*arguments)

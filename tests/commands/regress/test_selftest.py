@@ -53,7 +53,7 @@ def run(project: Project, scenario: Scenario, folder: Path) -> TimingComparison:
     return run_scenario(scenario, folder, project=project, flags=FLAGS, watch=Quiet())
 
 
-def test_a_build_against_itself_is_the_same_and_its_noise_is_known(
+def test_build_against_itself_is_the_same_and_its_noise_is_measured(
     pins: Project, tmp_path: Path
 ) -> None:
     folder = tmp_path / "aa"
@@ -116,7 +116,7 @@ def test_a_real_run_must_not_say_what_is_known_to_be_wrong(
     assert bool(list(broken_by(scenario, found_of(ratio, verdict)))) is broken
 
 
-def test_the_promises_hold_at_the_stated_noise() -> None:
+def test_promises_hold_at_the_stated_noise() -> None:
     scores = scoreboard(noise=Noise(), runs=400)
     assert not list(broken_promises(scores, stated=True))
 

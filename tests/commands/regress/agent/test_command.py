@@ -55,7 +55,7 @@ def test_trials_of_both_arms_run_in_pairs_into_the_ordinary_store(
     }
 
 
-def test_the_tasks_take_turns_so_that_a_budget_leaves_all_about_as_far(
+def test_tasks_take_turns_until_the_budget_ends(
     project: Project,
 ) -> None:
     attempts = MadeAttempts()
@@ -73,7 +73,7 @@ def test_the_tasks_take_turns_so_that_a_budget_leaves_all_about_as_far(
         ((1, 2, 3), Verdict.INCONCLUSIVE, 12),
     ],
 )
-def test_a_drop_of_the_pass_rate_is_a_word_and_an_exit_code(
+def test_drop_of_the_pass_rate_is_slower_and_exits_10(
     project: Project, passed: tuple[int, ...], verdict: Verdict, code: int
 ) -> None:
     found = found_by(project, MadeAttempts(candidate=passing(*passed)))
@@ -83,17 +83,17 @@ def test_a_drop_of_the_pass_rate_is_a_word_and_an_exit_code(
     assert cell.comparison.candidate.passes == Passes(passed=len(passed), trials=5)
 
 
-def test_a_rise_is_faster_and_exit_0(project: Project) -> None:
+def test_rise_of_the_pass_rate_is_faster_and_exits_0(project: Project) -> None:
     found = found_by(project, MadeAttempts(baseline=passing(1)))
     assert (found.verdict, found.verdict.exit_code) == (Verdict.FASTER, 0)
 
 
-def test_many_trials_that_all_pass_are_the_same(project: Project) -> None:
+def test_many_passing_trials_are_the_same(project: Project) -> None:
     found = found_by(project, MadeAttempts(), asked(trials=21))
     assert (found.verdict, found.verdict.exit_code) == (Verdict.SAME, 0)
 
 
-def test_a_second_run_makes_nothing_and_says_the_same(project: Project) -> None:
+def test_second_run_makes_no_trial_and_gives_the_same_verdict(project: Project) -> None:
     first = found_by(project, MadeAttempts(candidate=passing(1, 2)))
     attempts = MadeAttempts()
     second = found_by(project, attempts)
@@ -102,7 +102,7 @@ def test_a_second_run_makes_nothing_and_says_the_same(project: Project) -> None:
     assert "no trial made: 10 known from records" in comparison_text(second)
 
 
-def test_ctrl_c_keeps_the_trials_and_a_rerun_goes_on(project: Project) -> None:
+def test_ctrl_c_keeps_trials_and_a_rerun_continues(project: Project) -> None:
     first = MadeAttempts(interrupted_at=3)
     with pytest.raises(KeyboardInterrupt):
         found_by(project, first)
@@ -115,7 +115,7 @@ def test_ctrl_c_keeps_the_trials_and_a_rerun_goes_on(project: Project) -> None:
     assert "3 trials were known before" in comparison_text(found)
 
 
-def test_what_an_ordinary_run_made_is_reused(project: Project) -> None:
+def test_trials_of_invoke_agent_are_reused(project: Project) -> None:
     """The baseline here is smoke's own cell: its digest is the ordinary one."""
     swapped = asked(baseline="", candidate="agent:april", trials=2)
     found_by(project, MadeAttempts(), swapped)
@@ -153,7 +153,7 @@ def test_a_candidate_that_hangs_is_broken_after_two_attempts_and_soon_given_up(
     assert not again.made
 
 
-def test_a_failure_that_the_next_attempt_does_not_have_is_no_break(
+def test_failure_that_a_second_attempt_does_not_repeat_breaks_nothing(
     project: Project,
 ) -> None:
     seen: list[int] = []
@@ -168,7 +168,7 @@ def test_a_failure_that_the_next_attempt_does_not_have_is_no_break(
     assert len(_records(project)) == 6
 
 
-def test_a_lost_sandbox_is_nobodys_fault(project: Project) -> None:
+def test_lost_sandbox_breaks_neither_arm(project: Project) -> None:
     lost = Broken(turn=1, cause=SandboxLost(reason="no space left"))
     found = found_by(project, MadeAttempts(candidate=always(lost)), asked(trials=1))
     assert found.verdict is Verdict.INCONCLUSIVE
@@ -200,7 +200,7 @@ def test_a_candidate_that_is_broken_before_the_first_trial_gets_none(
     assert "broken: the candidate's template fails" in comparison_text(found)
 
 
-def test_a_machine_that_cannot_try_says_why_and_is_inconclusive(
+def test_machine_that_cannot_run_trials_is_inconclusive_with_the_reason(
     project: Project,
 ) -> None:
     found = found_by(project, MadeAttempts(lacks="not run (no key): set it"))
@@ -238,13 +238,13 @@ class SlowToProvide(MadeAttempts):
         return super(SlowToProvide, self).lacking(case)
 
 
-def test_what_is_provided_first_is_not_of_the_budget(project: Project) -> None:
+def test_provisioning_does_not_count_against_the_budget(project: Project) -> None:
     attempts = SlowToProvide()
     found_by(project, attempts, asked(budget="0.2s", trials=1))
     assert attempts.made
 
 
-def test_a_dry_run_tells_the_smallest_drop_and_writes_nothing(
+def test_dry_run_says_the_smallest_drop_and_writes_nothing(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     attempts = MadeAttempts()

@@ -27,7 +27,7 @@ from llamatrix.stats.verdict import Verdict
 _B = Arm.CANDIDATE
 
 
-def test_amounts_are_shown_with_intervals_and_decide_nothing(project: Project) -> None:
+def test_amounts_have_intervals_and_do_not_change_the_verdict(project: Project) -> None:
     found = found_by(project, MadeAttempts(factor={_B: 3.0}))
     assert found.verdict is Verdict.INCONCLUSIVE
     ratios = found.cells[0].ratios
@@ -54,7 +54,7 @@ def test_a_scripted_model_is_reported_in_every_written_form(project: Project) ->
         assert "authored transcripts spoke in the model's place" in text
 
 
-def test_the_word_slower_reads_worse(project: Project) -> None:
+def test_slower_is_shown_as_worse_for_agents(project: Project) -> None:
     found = found_by(project, MadeAttempts(candidate=passing(1, 2)))
     assert "SLOWER reads: worse" in comparison_text(found).splitlines()[0]
     assert "passes 5/5 [0.57, 1.00] → 2/5 [0.12, 0.77]; P(drop > 10 points) 0.929" in (
@@ -62,7 +62,7 @@ def test_the_word_slower_reads_worse(project: Project) -> None:
     )
 
 
-def test_the_json_has_counts_and_words_only_as_verdicts(project: Project) -> None:
+def test_json_of_agents_has_counts_and_verdicts(project: Project) -> None:
     found = found_by(
         project, MadeAttempts(candidate=passing(1, 2)), asked(tasks="", trials=5)
     )
@@ -78,7 +78,7 @@ def test_the_json_has_counts_and_words_only_as_verdicts(project: Project) -> Non
     assert document["baseline"]["agent"] == "OpenCode 1.3.2"
 
 
-def test_junit_fails_losses_and_skips_what_is_not_known(project: Project) -> None:
+def test_junit_fails_losses_and_skips_undecided_cells(project: Project) -> None:
     found = found_by(project, MadeAttempts(candidate=always(FAILED)))
     suite = ET.fromstring(comparison_junit(found).encode())  # noqa: S314  (our own)
     assert [one.get("type") for one in suite.iter("failure")] == ["BROKEN"]
@@ -86,7 +86,7 @@ def test_junit_fails_losses_and_skips_what_is_not_known(project: Project) -> Non
     assert 'skipped="1"' in comparison_junit(unsure)
 
 
-def test_junit_fails_where_only_all_cells_together_do(project: Project) -> None:
+def test_junit_fails_where_only_the_pooled_verdict_does(project: Project) -> None:
     both = asked(tasks="", trials=4)
     found = found_by(project, MadeAttempts(candidate=passing(1, 2)), both)
     assert found.verdict is Verdict.SLOWER
@@ -97,7 +97,7 @@ def test_junit_fails_where_only_all_cells_together_do(project: Project) -> None:
     assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
 
 
-def test_the_comment_is_a_table_with_the_amounts_folded_away(project: Project) -> None:
+def test_comment_is_a_table_with_folded_amounts(project: Project) -> None:
     text = comparison_markdown(found_by(project, MadeAttempts()))
     assert text.startswith("> [!WARNING]\n> Measured with tiny synthetic weights")
     assert "\n### Agent: INCONCLUSIVE\n" in text

@@ -38,7 +38,7 @@ def test_a_dry_run_is_exit_0() -> None:
     assert regress(RegressFlags(agent=True, profile="smoke", dry_run=True)) == 0
 
 
-def test_the_command_takes_the_flags(invoke_environment: dict[str, str]) -> None:
+def test_regress_agent_accepts_its_flags(invoke_environment: dict[str, str]) -> None:
     ended = invoked_apart(
         *("regress", "--agent", "--dry-run"),
         *("--baseline", "agent:april", "--candidate", "agent:current"),
