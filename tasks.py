@@ -26,33 +26,29 @@ class CommandTask(Task):  # type: ignore[type-arg]
         return options
 
 
-def run(command: Command, c: Context, **written: Any) -> None:  # noqa: ANN401
-    """Run a command with flags as they were written; turn what stops it into an Exit."""
-    terminal.prepare()
-    scratch.sweep()
-    try:
-        flags.refuse_ignored(c.config.timeouts.command)
-        dry = c.config.run.dry
-        result = command.run(flags.read_flags(command.takes, written, dry=dry))
-        if isinstance(result, str):
-            print(result, end="")
-        sys.stdout.flush()
-    except BenchError as error:
-        raise Exit(f"llamatrix: {error}", error.exit_code) from error
-    except OSError as error:
-        message, code = terminal.end_of(error)
-        raise Exit(message, code) from error
-    except KeyboardInterrupt:
-        raise Exit(terminal.INTERRUPTED, 130) from None
-    if isinstance(result, int) and result:
-        raise Exit(code=result)
-
-
 def task_of(command: Command) -> CommandTask:
     """Return Invoke's task of a command, with its flags as parameters."""
 
     def body(c: Context, **written: Any) -> None:  # noqa: ANN401
-        run(command, c, **written)
+        terminal.prepare()
+        scratch.sweep()
+        try:
+            flags.refuse_ignored(c.config.timeouts.command)
+            dry = c.config.run.dry
+            taken = flags.read_flags(command.takes, written, dry=dry)
+            result = command.function(taken)(taken)
+            if isinstance(result, str):
+                print(result, end="")
+            sys.stdout.flush()
+        except BenchError as error:
+            raise Exit(f"llamatrix: {error}", error.exit_code) from error
+        except OSError as error:
+            message, code = terminal.end_of(error)
+            raise Exit(message, code) from error
+        except KeyboardInterrupt:
+            raise Exit(terminal.INTERRUPTED, 130) from None
+        if isinstance(result, int) and result:
+            raise Exit(code=result)
 
     body.__doc__ = command.about
     context = inspect.Parameter("c", inspect.Parameter.POSITIONAL_OR_KEYWORD)

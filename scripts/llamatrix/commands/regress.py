@@ -157,39 +157,27 @@ _STOP_GIT_BISECT = 128
 
 
 def regress(flags: RegressFlags) -> int:
-    """Compare, print, write the files; return the verdict's exit code."""
-    if not flags.git_bisect:
-        return _regress(flags)[0]
+    """Compare, print, write the files; return the exit code of the verdict.
+
+    With `--git-bisect` it is what `git bisect run` takes the verdict for.
+    """
     try:
-        return _regress(flags)[1]
+        for name in filter(None, (flags.junit, flags.markdown)):
+            require_writable(name)
+        result = _COMPARISONS[subject_of(flags)](flags)
+        if result is None:
+            return 0
+        if flags.junit:
+            write_text(flags.junit, comparison_junit(result))
+        if flags.markdown:
+            write_text(flags.markdown, comparison_markdown(result))
     except BenchError as error:
+        if not flags.git_bisect:
+            raise
         say(str(error))
         return _STOP_GIT_BISECT
-
-
-def _regress(flags: RegressFlags) -> tuple[int, int]:
-    """Return the exit code of the verdict, and what `git bisect run` takes it for."""
-    for name in filter(None, (flags.junit, flags.markdown)):
-        require_writable(name)
-    result: TimingComparison | AgentComparison | None
-    match subject_of(flags):
-        case "agent":
-            result = compare_trials(flags)
-        case "replay":
-            result = compare_replays(flags)
-        case "endpoint":
-            result = compare_endpoints(flags)
-        case _:
-            result = compare_benches(flags)
-    if result is None:
-        return 0, 0
-    if flags.junit:
-        write_text(flags.junit, comparison_junit(result))
-    if flags.markdown:
-        write_text(flags.markdown, comparison_markdown(result))
-    text = comparison_json(result) if flags.json else comparison_text(result).rstrip()
-    print(text)
-    return result.verdict.exit_code, git_bisect_code(result)
+    print(comparison_json(result) if flags.json else comparison_text(result).rstrip())
+    return git_bisect_code(result) if flags.git_bisect else result.verdict.exit_code
 
 
 def git_bisect_code(result: TimingComparison | AgentComparison) -> int:
@@ -689,3 +677,14 @@ class RealAttempts:
                 any_template=True,  # what fails in both arms breaks neither
             )
         return self._parts[key]
+
+
+_COMPARISONS: dict[
+    str, Callable[[RegressFlags], TimingComparison | AgentComparison | None]
+] = {
+    "speed": compare_benches,
+    "endpoint": compare_endpoints,
+    "replay": compare_replays,
+    "agent": compare_trials,
+}
+"""By subject."""

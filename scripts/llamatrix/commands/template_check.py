@@ -1,14 +1,13 @@
 """`invoke template-check`: every template proven by conversations, on a real server."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from llamatrix.commands.flags import TemplateFlags
 from llamatrix.commands.launching import cell_to_serve, launch_of, template_source
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.expand import select_profile
-from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.templates import (
     VENDOR_FOLDER,
     load_correction,
@@ -42,80 +41,63 @@ def _found(flags: TemplateFlags) -> tuple[Conformance, ...]:
     A template file is served with the weights of the model, which is named by key or by
     path, else with any of its family.
     """
-    model, pin = flags.model, flags.pin
-    bench = _Bench(context=load_context(flags.profile, model=model))
+    context = load_context(flags.profile, model=flags.model)
     if flags.template:
         path = Path(flags.template)
         if not path.is_file():
             raise MeasureError(f"--template {path}: no such file")
-        key = "" if model else bench.model_for(path)
-        return (bench.check(key, pin, path.name, path),)
-    if model:
-        return (bench.check_served(pin),)
+        key = "" if flags.model else _model_for(path, context)
+        return (_checked(context, key, flags.pin, path.name, path),)
+    if flags.model:
+        return (_checked(context, "", flags.pin),)
     return tuple(
-        bench.check(key, one_pin, name, path)
-        for key, name, path in bench.known()
-        for one_pin in ([pin] if pin else _PINS)
+        _checked(context, key, pin, name, path)
+        for key, name, path in _known(context)
+        for pin in ([flags.pin] if flags.pin else _PINS)
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Bench:
-    """Where templates are tried: the weights of a profile's models."""
-
-    context: Context
-
-    def check(self, model: str, pin: str, name: str, path: Path) -> Conformance:
-        cell = cell_to_serve(self.context, model=model, pin=pin)
-        launch = launch_of(cell, self.context)
-        if path != launch.template:
-            launch = replace(launch, template=path, template_pin=None)
-        return self._check(launch, name, cell.pin_key)
-
-    def check_served(self, pin: str) -> Conformance:
-        cell = cell_to_serve(self.context, pin=pin)
-        launch = launch_of(cell, self.context)
+def _checked(
+    context: Context, model: str, pin: str, name: str = "", path: Path | None = None
+) -> Conformance:
+    """Try a file, else what the model is served with, on the model's weights."""
+    cell = cell_to_serve(context, model=model, pin=pin)
+    launch = launch_of(cell, context)
+    if path is None:
         name = f"in {launch.weights.name}"
         if launch.template:
             name = f"ours: {launch.model.chat_template_file}"
-        return self._check(launch, name, cell.pin_key)
+    elif path != launch.template:
+        launch = replace(launch, template=path, template_pin=None)
+    say(f"checking {name} at {cell.pin_key}")
+    stem = launch.template.stem if launch.template else launch.weights.stem
+    log = context.project.logs / f"template-check-{stem}-{cell.pin_key}.log"
+    return check_template(launch, name=name, pin=cell.pin_key, log=log)
 
-    def _check(self, launch: Launch, name: str, pin: str) -> Conformance:
-        say(f"checking {name} at {pin}")
-        stem = launch.template.stem if launch.template else launch.weights.stem
-        log = self.context.project.logs / f"template-check-{stem}-{pin}.log"
-        return check_template(launch, name=name, pin=pin, log=log)
 
-    def model_for(self, path: Path) -> str:
-        """Return the first model of the family that the file's text belongs to."""
-        family = family_of(path.read_text()).name
-        models = select_profile(self.context.matrix, self.context.profile).models
-        return next((key for key in models if key.startswith(family)), models[0])
+def _model_for(path: Path, context: Context) -> str:
+    """Return the first model of the family that the file's text belongs to."""
+    family = family_of(path.read_text()).name
+    models = select_profile(context.matrix, context.profile).models
+    return next((key for key in models if key.startswith(family)), models[0])
 
-    def known(self) -> Iterator[tuple[str, str, Path]]:
-        """Each vendor's text once, with the corrections of ours over it."""
-        seen: set[str] = set()
-        corrections = sorted((self.context.project.root / "templates").glob("*.toml"))
-        for key in select_profile(self.context.matrix, self.context.profile).models:
-            model = self.context.matrix.models[key]
-            if not model.template or model.template in seen:
-                continue
-            seen.add(model.template)
-            yield (key, *self._vendor(model.template))
-            for file in corrections:
-                correction = load_correction(file)
-                if correction.file == model.template:
-                    path = provide_template(
-                        correction,
-                        template_source(self.context),
-                        self.context.project.cache,
-                    )
-                    yield key, f"ours: {file.stem}.jinja", path
 
-    def _vendor(self, template: str) -> tuple[str, Path]:
-        return f"vendor: {template}", template_source(
-            self.context
-        ) / VENDOR_FOLDER / template
+def _known(context: Context) -> Iterator[tuple[str, str, Path]]:
+    """Each vendor's text once, with the corrections of ours over it."""
+    seen: set[str] = set()
+    corrections = sorted((context.project.root / "templates").glob("*.toml"))
+    for key in select_profile(context.matrix, context.profile).models:
+        template = context.matrix.models[key].template
+        if not template or template in seen:
+            continue
+        seen.add(template)
+        tree = template_source(context)
+        yield key, f"vendor: {template}", tree / VENDOR_FOLDER / template
+        for file in corrections:
+            correction = load_correction(file)
+            if correction.file == template:
+                path = provide_template(correction, tree, context.project.cache)
+                yield key, f"ours: {file.stem}.jinja", path
 
 
 def as_text(results: tuple[Conformance, ...]) -> str:

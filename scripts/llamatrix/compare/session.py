@@ -102,13 +102,6 @@ class Session(Generic[RunT]):
         """Wall times of the processes that this run added."""
         return [run.seconds for run in self.ledger.runs[self.ledger.known :]]
 
-    def run_pair(self) -> None:
-        """Run both arms, in an order drawn from the seed of the series."""
-        number = self.ledger.next_number
-        with measuring():
-            for place, arm in enumerate(drawn_order(self.ledger.seed, number), 1):
-                self.run(arm, pair=number, place=place)
-
     def run(self, arm: Arm, *, pair: int, place: int) -> RunT:
         """Run one process of an arm; its line is on disk when this returns."""
         own = self.ledger.own
@@ -256,8 +249,15 @@ class MetricCase:
         return f"the budget ended after {self.complete} complete pairs"
 
     def run_pair(self) -> str:
-        """Run one pair, say what is wrong with it; return a note where nothing is."""
-        self.session.run_pair()
+        """Run both arms, in an order drawn from the seed of the series.
+
+        Say what is wrong with the pair; return a note where nothing is.
+        """
+        ledger = self.session.ledger
+        number = ledger.next_number
+        with measuring():
+            for place, arm in enumerate(drawn_order(ledger.seed, number), 1):
+                self.session.run(arm, pair=number, place=place)
         pair = self.pairs[-1]
         if pair.disturbed:
             say(f"{self.id}: pair {pair.number} is repeated: {pair.disturbed}")
