@@ -1,25 +1,30 @@
-"""`invoke bench`: measure what the speed cells lack; every test is on disk before the next."""
+"""`invoke bench`: measure what cells and endpoints lack, each test on disk before the next."""
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from llamatrix.commands.bench_endpoint import measure_endpoints
 from llamatrix.commands.flags import MeasureFlags
 from llamatrix.commands.pending import (
     CellStatus,
     Due,
     Pending,
+    endpoint_status,
     load_pending,
+    newest_reported,
     speed_status,
     still_due,
 )
 from llamatrix.commands.plan import plan_text
 from llamatrix.config.cell import Cell
 from llamatrix.config.context import Context
+from llamatrix.config.endpoint_cell import EndpointCell
 from llamatrix.config.matrix import Backend, Measurement
+from llamatrix.engines.endpoint.client import Client, Reported, open_client
+from llamatrix.engines.endpoint.speed import EndpointBench
 from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
-from llamatrix.engines.outcome import Done, reason_of
+from llamatrix.engines.outcome import Done, SpeedResult, reason_of
 from llamatrix.engines.protocol import Bench
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import (
@@ -34,6 +39,8 @@ from llamatrix.measured_environment import process_conditions
 from llamatrix.measuring import measuring
 from llamatrix.progress import meter, say
 from llamatrix.project import Project
+from llamatrix.records import endpoint_record
+from llamatrix.records.endpoint_record import ENDPOINT, EndpointRecord, endpoint_facts
 from llamatrix.records.speed_record import SpeedRecord, cell_facts, kind_of
 from llamatrix.records.store import Store, stamp
 from llamatrix.report.speed import outcome_word
@@ -86,12 +93,7 @@ def measure_speeds(pending: Pending, flags: MeasureFlags) -> list[Tally]:
     if pending.speed:
         tallies.append(measure(pending.speed, pending.context))
     if pending.endpoints:
-        reused, measured, without_number = measure_endpoints(
-            pending.endpoints, pending.context, again=flags.again, retry=flags.retry
-        )
-        tally = Tally(reused=reused, measured=measured, without_number=without_number)
-        say(f"endpoints: {tally.summary}")
-        tallies.append(tally)
+        tallies.append(measure_endpoints(pending, flags))
     return tallies
 
 
@@ -252,3 +254,76 @@ def _record(
         ),
         environment=status.cell.sweep.env,
     )
+
+
+def measure_endpoints(pending: Pending, flags: MeasureFlags) -> Tally:
+    """Measure what the endpoints' cells lack, and say what was done."""
+    store = Store(reports=pending.context.project.reports, kind=ENDPOINT)
+    store.require_room(this_host().slug)
+    reused = measured = without_number = 0
+    for planned in pending.endpoints:
+        cell = planned.cell
+        with measuring(), open_client(cell.endpoint, os.environ) as client:
+            reported = _identify(client, cell) or newest_reported(cell, store)
+            status = endpoint_status(
+                cell, store, reported=reported, again=flags.again, retry=flags.retry
+            )
+            reused += status.reused
+            without_number += status.reused_without_number
+            for due in status.due:
+                results = _measure_endpoint(client, status, due, reported, store)
+                measured += len(results)
+                without_number += sum(
+                    not isinstance(one.outcome, Done) for one in results
+                )
+    tally = Tally(reused=reused, measured=measured, without_number=without_number)
+    say(f"endpoints: {tally.summary}")
+    return tally
+
+
+def _identify(client: Client, cell: EndpointCell) -> Reported | None:
+    """What the server reports; None where it does not answer, as each test then says."""
+    if not cell.endpoint.loopback:
+        say(f"{cell.id}: not on this machine; prompts of common words are sent there")
+    reported = client.introduce(timeout_s=cell.sweep.timeout_s)
+    return reported if isinstance(reported, Reported) else None
+
+
+def _measure_endpoint(
+    client: Client,
+    status: CellStatus[EndpointCell],
+    due: Due,
+    reported: Reported,
+    store: Store[EndpointRecord],
+) -> list[SpeedResult]:
+    cell, label = status.cell, f"{status.cell.id} #{due.number}"
+    results: list[SpeedResult] = []
+    say(f"measuring {label}: {', '.join(test.name for test in due.tests)}")
+    with meter(label, total=len(due.tests)) as progress:
+
+        def keep(result: SpeedResult) -> None:
+            if not isinstance(result.outcome, Done):
+                what = f"{outcome_word(result.outcome)}: {reason_of(result.outcome)}"
+                say(f"{label} {result.test.name}: {what}")
+            store.append(
+                EndpointRecord(
+                    cell=endpoint_facts(cell, digest=status.digest),
+                    reported=reported,
+                    test=result.test,
+                    repeat=due.number,
+                    outcome=result.outcome,
+                    process=result.process,
+                    engine=endpoint_record.ENGINE,
+                    **stamp(),
+                )
+            )
+            results.append(result)
+            progress.advance()
+
+        EndpointBench(
+            client=client,
+            repetitions=cell.sweep.repetitions,
+            timeout_s=cell.sweep.timeout_s,
+            on_progress=lambda step: progress.reach(progress.done, note=step),
+        ).run(due.tests, keep)
+    return results
