@@ -35,7 +35,7 @@ def task_of(command: Command) -> CommandTask:
         try:
             flags.refuse_ignored(c.config.timeouts.command)
             dry = c.config.run.dry
-            taken = flags.read_flags(command.takes, written, dry=dry)
+            taken: Any = flags.read_flags(command.takes, written, dry=dry)
             result = command.function(taken)(taken)
             if isinstance(result, str):
                 print(result, end="")

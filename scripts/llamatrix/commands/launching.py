@@ -83,9 +83,16 @@ def launch_of(cell: EngineCell, context: Context, *, port: int = 0) -> Launch:
 
 
 def launch_with(
-    engine: EngineCell, server: Server, weights: Path, context: Context
+    engine: EngineCell,
+    server: Server,
+    weights: Path,
+    context: Context,
+    template: Template | None = None,
 ) -> Launch:
-    """The launch of a server on these weights, built where the cache lacks it."""
+    """The launch of a server on these weights, built where the cache lacks it.
+
+    A template given here serves in place of the model's own.
+    """
     require_device(engine.build_key, engine.build)
     launch = Launch(
         program=provide_build(engine, context.project.cache).program("llama-server"),
@@ -95,6 +102,8 @@ def launch_with(
         server=server,
         commit=engine.locked.reported_commit,
     )
+    if template:
+        return replace(launch, template=template.path, template_pin=template.sha256)
     return with_corrected_template(launch, context)
 
 

@@ -45,7 +45,6 @@ from llamatrix.compare.replay import (
     broken_template,
     newly_failing,
     replay_cases,
-    with_template,
 )
 from llamatrix.compare.run import (
     RunSettings,
@@ -459,17 +458,19 @@ def _replay_subject(
 ) -> ReplaySubject:
     """Return the subject with the servers of both arms, where these can be had."""
     parts = {} if isinstance(parts, str) else parts
-    launches = {
-        arm: launch_with(case.cells[arm], case.flags[arm], own.weights.path, context)
-        for arm, own in parts.items()
-    }
     return ReplaySubject(
         case=case,
         metrics=metrics,
         parts=parts,
         launches={
-            arm: with_template(launch, case.templates.get(arm))
-            for arm, launch in launches.items()
+            arm: launch_with(
+                case.cells[arm],
+                case.flags[arm],
+                own.weights.path,
+                context,
+                case.templates.get(arm),
+            )
+            for arm, own in parts.items()
         },
         project=context.project,
     )

@@ -1,8 +1,6 @@
 """What an agent cell is run with: weights, agent, tools and template, provided once."""
 
-from dataclasses import dataclass, replace
-
-import msgspec
+from dataclasses import dataclass
 
 from llamatrix.agents.registry import install_agent
 from llamatrix.commands.launching import launch_with
@@ -72,7 +70,7 @@ def provide_agent_parts(
     require_device(cell.build_key, cell.build)
     cache = context.project.cache
     weights = provide_weights(cell, cache, weights_dir=context.weights_dir)
-    launch = _launch(cell, weights, context, template)
+    launch = launch_with(cell, cell.server, weights.path, context, template)
     return AgentParts(
         tools=provide_tools(cell, context.project),
         served=ServedParts(
@@ -81,17 +79,6 @@ def provide_agent_parts(
             template=_proven_template(cell, context, launch, any_template=any_template),
         ),
     )
-
-
-def _launch(
-    cell: AgentCell, weights: Weights, context: Context, template: Template | None
-) -> Launch:
-    if template is None:
-        return launch_with(cell, cell.server, weights.path, context)
-    model = msgspec.structs.replace(cell.model, chat_template_file=None)
-    plain = msgspec.structs.replace(cell, model=model)
-    launch = launch_with(plain, cell.server, weights.path, context)
-    return replace(launch, template=template.path, template_pin=template.sha256)
 
 
 def _proven_template(

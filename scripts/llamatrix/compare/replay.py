@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -303,13 +303,6 @@ class ReplaySubject(Subject[ReplayRun]):
             log=self._log(arm),
             timeouts=self.timeouts,
         )
-
-
-def with_template(launch: Launch, template: Template | None) -> Launch:
-    """Return the launch with the template that an arm names, where it names one."""
-    if template is None:
-        return launch
-    return replace(launch, template=template.path, template_pin=template.sha256)
 
 
 def broken_template(subject: ReplaySubject, own: Sequence[ReplayRun]) -> str:
