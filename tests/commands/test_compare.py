@@ -10,8 +10,8 @@ from tests.report.made_sweep import BLOG, HOST, stored, sweep
 from tests.report.made_trials import made_trial, published_trials, stored_trials
 from tests.shipped import ROOT
 
-from llamatrix.commands.compare_selftest import Share
 from llamatrix.project import Project
+from llamatrix.stats.simulation import Rate
 
 BLOG_OF = ("compare", "--against", "blog-2026-04-05", "--profile", "published")
 
@@ -186,6 +186,6 @@ def test_tables_of_another_folder_are_shown_and_not_written(
 
 
 def test_selftest_names_a_promise_broken_beyond_chance() -> None:
-    assert Share(count=80, runs=1000).exceeds(0.05)
-    assert not Share(count=55, runs=1000).exceeds(0.05)
-    assert Share(count=50, runs=1000).error == pytest.approx(0.0069, abs=1e-4)
+    assert Rate(share=0.08, runs=1000).exceeds(0.05)
+    assert not Rate(share=0.055, runs=1000).exceeds(0.05)
+    assert Rate(share=0.05, runs=1000).standard_error == pytest.approx(0.0069, abs=1e-4)

@@ -7,7 +7,7 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -126,13 +126,13 @@ def _print_pairs(bench_: Bench, like: SpeedRecord, aside: Path, pairs: int) -> N
     timed: list[tuple[Run, Run]] = []
     for number in range(1, pairs + 1):
         say(f"pair {number} of {pairs}")
-        if drawn_order(_SEED, number)[0] is Arm.BASELINE:
-            hand = _run_by_hand(bench_, aside)
-            ours = _run_ours(bench_, like, aside)
-        else:
-            ours = _run_ours(bench_, like, aside)
-            hand = _run_by_hand(bench_, aside)
-        timed.append((hand, ours))
+        runs = {
+            arm: _run_by_hand(bench_, aside)
+            if arm is Arm.BASELINE
+            else _run_ours(bench_, like, aside)
+            for arm in drawn_order(_SEED, number)
+        }
+        timed.append((runs[Arm.BASELINE], runs[Arm.CANDIDATE]))
     speed = estimate([math.log(ours.tps / hand.tps) for hand, ours in timed])
     interval = speed.interval()
     between = f" [{interval.low:.3f}, {interval.high:.3f}]" if interval else ""
@@ -152,15 +152,7 @@ def _print_long(bench_: Bench, like: SpeedRecord, aside: Path, long_s: int) -> N
     sweep = msgspec.structs.replace(
         bench_.sweep, repetitions=math.ceil(long_s / seconds)
     )
-    long = Bench(
-        program=bench_.program,
-        weights=bench_.weights,
-        commit=bench_.commit,
-        fork=bench_.fork,
-        sweep=sweep,
-        log=bench_.log,
-    )
-    run = _run_ours(long, like, aside)
+    run = _run_ours(replace(bench_, sweep=sweep), like, aside)
     share = 100 * run.ours_s / run.wall_s
     print(
         f"a process of {run.wall_s:.0f} s: {share:.2f} % is the harness (at most 1 % of "
@@ -237,7 +229,11 @@ def _tabulated_s(records: Sequence[SpeedRecord], count: int, folder: Path) -> fl
     store = Store(reports=folder, kind=SPEED)
     file = store.file_of(records[0].host.slug, records[0].cell.id)
     file.parent.mkdir(parents=True)
-    file.write_bytes(b"".join(map(SPEED.encode, _copies(records, count))))
+    copies = (
+        msgspec.structs.replace(records[number % len(records)], repeat=number + 1)
+        for number in range(count)
+    )
+    file.write_bytes(b"".join(map(SPEED.encode, copies)))
     begin = time.monotonic()
     speed_groups = groups(store.read_all())
     text = page(speed_groups)
@@ -245,9 +241,3 @@ def _tabulated_s(records: Sequence[SpeedRecord], count: int, folder: Path) -> fl
     if sum(len(group.records) for group in speed_groups) != count or not text:
         raise MeasureError("the table came of other records than were written")
     return seconds
-
-
-def _copies(records: Sequence[SpeedRecord], count: int) -> Iterator[SpeedRecord]:
-    for number in range(count):
-        like = records[number % len(records)]
-        yield msgspec.structs.replace(like, repeat=number + 1)

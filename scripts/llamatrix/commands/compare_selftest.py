@@ -24,6 +24,7 @@ from llamatrix.reference.verdict import (
 from llamatrix.report.table import Table, count, numbers
 from llamatrix.stats.intervals import ALPHA
 from llamatrix.stats.power import POWER, LogPrediction
+from llamatrix.stats.simulation import Rate
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -32,8 +33,6 @@ TRIALS = (3, 5, 10, 20)
 _SEED = 20260405
 _LINE_RUNS = 4000
 _FAMILY_RUNS = 300
-_CHANCE = 3.0
-"""Standard errors that a simulated share may lie above what is promised."""
 _PREFILL_SD, _GENERATION_SD = 0.08, 0.02
 """Log-sd of an agent's speeds from one trial to the next."""
 _SECOND_MODE = 0.3
@@ -43,39 +42,14 @@ _CLASS = 0.08
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Share:
-    """How many of a number of simulated runs had a property."""
-
-    count: int
-    runs: int
-
-    @property
-    def rate(self) -> float:
-        return self.count / self.runs
-
-    @property
-    def error(self) -> float:
-        """Its standard error."""
-        return math.sqrt(self.rate * (1 - self.rate) / self.runs)
-
-    @property
-    def text(self) -> str:
-        return f"{100 * self.rate:.1f} ± {100 * self.error:.1f} %"
-
-    def exceeds(self, promised: float) -> bool:
-        slack = _CHANCE * math.sqrt(promised * (1 - promised) / self.runs)
-        return self.rate > promised + slack
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class LineScore:
     """One quantity of a trial, by itself."""
 
     kind: str
     trials: int
-    differs: Share
-    too_few: Share
-    seen: tuple[Share, ...]
+    differs: Rate
+    too_few: Rate
+    seen: tuple[Rate, ...]
     """`differs` where the figure is off by the factor of the true spread, by that which
     other trials stated for the spread they had seen, by that for its upper bound."""
 
@@ -88,9 +62,9 @@ class FamilyScore:
     processes: int
     lines: tuple[float, ...]
     """Of each run the share of numbers called `differs`; those of a run hang together."""
-    exits_1: Share
+    exits_1: Rate
     """Of faithful reproductions."""
-    slow_exits_1: Share
+    slow_exits_1: Rate
     """Where every speed of ours is a quarter lower."""
 
     @property
@@ -157,8 +131,7 @@ def broken_promises(
         if line.kind != "two modes" and line.differs.exceeds(ALPHA):
             yield f"{line.kind}, {line.trials} trials: differs {line.differs.text}"
         upper = line.seen[-1]
-        unseen = Share(count=upper.runs - upper.count, runs=upper.runs)
-        if line.kind.startswith("log-sd") and unseen.exceeds(1 - POWER):
+        if line.kind.startswith("log-sd") and upper.misses(POWER):
             yield f"{line.kind}, {line.trials} trials: upper bound seen {upper.text}"
     for family in families:
         where = f"{family.trials} trials, {family.processes} processes"
@@ -189,9 +162,9 @@ def _line_score(claim: Claim, kind: str, trials: int) -> LineScore:
     return LineScore(
         kind=kind,
         trials=trials,
-        differs=Share(count=differs, runs=_LINE_RUNS),
-        too_few=Share(count=too_few, runs=_LINE_RUNS),
-        seen=tuple(Share(count=count, runs=_LINE_RUNS) for count in seen),
+        differs=Rate(share=differs / _LINE_RUNS, runs=_LINE_RUNS),
+        too_few=Rate(share=too_few / _LINE_RUNS, runs=_LINE_RUNS),
+        seen=tuple(Rate(share=count / _LINE_RUNS, runs=_LINE_RUNS) for count in seen),
     )
 
 
@@ -247,8 +220,8 @@ def _family_score(claims: Sequence[Claim], trials: int, processes: int) -> Famil
     return FamilyScore(
         trials=trials,
         processes=processes,
-        exits_1=Share(count=exits, runs=_FAMILY_RUNS),
-        slow_exits_1=Share(count=slow_exits, runs=_FAMILY_RUNS),
+        exits_1=Rate(share=exits / _FAMILY_RUNS, runs=_FAMILY_RUNS),
+        slow_exits_1=Rate(share=slow_exits / _FAMILY_RUNS, runs=_FAMILY_RUNS),
         lines=tuple(lines),
     )
 

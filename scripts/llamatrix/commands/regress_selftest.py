@@ -276,29 +276,19 @@ def broken_promises(scores: Sequence[Score], *, stated: bool) -> Iterator[str]:
 
     Power is promised at the stated noise alone: no rule sees 3 % through 10 %.
     """
-    for design_score in scores:
-        if design_score.design not in _OURS:
+    for each in scores:
+        if each.design not in _OURS:
             continue
-        where = (
-            f"simulated, {design_score.design}, true loss {design_score.true_loss:.0%}"
-        )
-        slack = _CHANCE * math.sqrt(ALPHA * (1 - ALPHA) / design_score.runs)
-        if (
-            design_score.false_alarms is not None
-            and design_score.false_alarms > ALPHA + slack
-        ):
-            yield f"{where}: false alarms {design_score.false_alarms:.1%}"
-        if (
-            design_score.coverage is not None
-            and design_score.coverage < 1 - ALPHA - slack
-        ):
-            yield f"{where}: coverage {design_score.coverage:.1%}"
-        if (
-            stated
-            and design_score.true_loss in _KNOWN_SLOW
-            and design_score.slower < _SLOWER
-        ):
-            yield f"{where}: called SLOWER in {design_score.slower:.1%}"
+        where = f"simulated, {each.design}, true loss {each.true_loss:.0%}"
+        alarms = Rate(share=each.false_alarms or 0.0, runs=each.runs)
+        if alarms.exceeds(ALPHA, chance=_CHANCE):
+            yield f"{where}: false alarms {alarms.share:.1%}"
+        known = each.coverage is not None
+        coverage = Rate(share=each.coverage or 0.0, runs=each.runs)
+        if known and coverage.misses(1 - ALPHA, chance=_CHANCE):
+            yield f"{where}: coverage {coverage.share:.1%}"
+        if stated and each.true_loss in _KNOWN_SLOW and each.slower < _SLOWER:
+            yield f"{where}: called SLOWER in {each.slower:.1%}"
 
 
 def _print_cold(runs: int) -> None:
@@ -323,7 +313,8 @@ def _coverage(runs: int) -> Iterator[str]:
                     seed=len(rows) * len(_LOSSES) + place,
                 )
                 rate = Rate(share=design_score.coverage or 0.0, runs=runs)
-                row += [rate_text(rate), rate_text(design_score.claimed_coverage)]
+                claimed = design_score.claimed_coverage
+                row += [rate.text, claimed.text if claimed else "–"]
                 if rate.misses(_COVERAGE):
                     yield (
                         f"coverage of the interval, {design}, noise {noise:.1%}, loss "
@@ -345,7 +336,7 @@ def _power(runs: int) -> Iterator[str]:
             rate = power_of_smallest_effect(
                 sd_log=math.sqrt(2) * noise, pairs=pairs, alpha=ALPHA / 3, runs=runs
             )
-            rows.append((str(pairs), percent(noise), rate_text(rate)))
+            rows.append((str(pairs), percent(noise), rate.text))
             if rate.misses(POWER):
                 yield (
                     f"power at the smallest effect, {pairs} pairs, noise {noise:.1%}: "
@@ -369,7 +360,7 @@ def _headlines(runs: int) -> Iterator[str]:
                 rows.append(
                     (
                         *(f"{correlation:g}", str(sessions)),
-                        *(percent(noise), rate_text(rate)),
+                        *(percent(noise), rate.text),
                     )
                 )
                 if rate.misses(_HEADLINE_COVERAGE):
@@ -394,10 +385,8 @@ def _cycles(runs: int) -> Iterator[str]:
                 design, noise=Noise(cycle=cycle), true_loss=0.0, runs=runs
             )
             rate = Rate(share=design_score.false_alarms or 0.0, runs=runs)
-            row.append(rate_text(rate))
-            if design in _OURS and Rate(share=1 - rate.share, runs=runs).misses(
-                _COVERAGE
-            ):
+            row.append(rate.text)
+            if design in _OURS and rate.exceeds(ALPHA):
                 yield (
                     f"false alarms, {design}, disturbance of period four: "
                     f"{rate.share:.1%}"
@@ -417,7 +406,7 @@ def _rounding(runs: int) -> Iterator[str]:
         row = [f"{noise:g}"]
         for pairs in (_PAIRS[0], _PAIRS[1]):
             rate = rounded_coverage(noise_in_steps=noise, pairs=pairs, runs=runs)
-            row.append(rate_text(rate))
+            row.append(rate.text)
             if rate.misses(_COVERAGE):
                 yield (
                     f"coverage of rounded values, noise of {noise:g} steps, {pairs} "
@@ -453,7 +442,7 @@ def _searches(runs: int) -> Iterator[str]:
         )
         rate = Rate(share=answered / runs, runs=runs)
         answer = "the commit" if loss else "no change"
-        rows.append((percent(loss), answer, rate_text(rate), str(builds)))
+        rows.append((percent(loss), answer, rate.text, str(builds)))
         if rate.misses(_COVERAGE) or builds > _MOST_BUILDS:
             yield f"bisect, {loss:.0%} planted: {answer} in {rate.share:.1%}, {builds} builds"
     _print(
@@ -473,26 +462,19 @@ def scoreboard_table(scores: Sequence[Score], noise: Noise, where: str) -> Table
     """One row for each design and true loss: how often it is right."""
     runs = scores[0].runs if scores else 0
     rows = []
-    for design_score in scores:
-        shares = (
-            design_score.slower,
-            design_score.faster,
-            design_score.same,
-            design_score.inconclusive,
-        )
+    for each in scores:
+        shares = (each.slower, each.faster, each.same, each.inconclusive)
         rows.append(
             (
-                str(design_score.design),
-                f"{design_score.true_loss:.0%}",
+                str(each.design),
+                f"{each.true_loss:.0%}",
                 *(f"{share:.1%}" for share in shares),
-                "–"
-                if design_score.false_alarms is None
-                else f"{design_score.false_alarms:.1%}",
-                "–"
-                if design_score.coverage is None
-                else f"{design_score.coverage:.1%}",
-                rate_text(design_score.claimed_coverage),
-                f"{design_score.mean_per_arm:.1f}",
+                *(
+                    "–" if share is None else f"{share:.1%}"
+                    for share in (each.false_alarms, each.coverage)
+                ),
+                each.claimed_coverage.text if each.claimed_coverage else "–",
+                f"{each.mean_per_arm:.1f}",
             )
         )
     return Table(
@@ -507,13 +489,6 @@ def scoreboard_table(scores: Sequence[Score], noise: Noise, where: str) -> Table
         ),
         rows=tuple(rows),
     )
-
-
-def rate_text(rate: Rate | None) -> str:
-    """Write `95.2 ± 0.2 %`: a share and its standard error."""
-    if rate is None:
-        return "–"
-    return f"{100 * rate.share:.1f} ± {100 * rate.standard_error:.1f} %"
 
 
 def percent(share: float) -> str:

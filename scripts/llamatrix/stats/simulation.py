@@ -281,10 +281,21 @@ class Rate:
             return 0.0
         return math.sqrt(self.share * (1 - self.share) / self.runs)
 
+    @property
+    def text(self) -> str:
+        """`95.2 ± 0.2 %`: the share and its standard error."""
+        return f"{100 * self.share:.1f} ± {100 * self.standard_error:.1f} %"
+
     def misses(self, promised: float, *, chance: float = 3.0) -> bool:
         """Whether the share lies below what was promised by more than chance."""
-        slack = chance * math.sqrt(promised * (1 - promised) / max(self.runs, 1))
-        return self.share < promised - slack
+        return self.share < promised - self._slack(promised, chance)
+
+    def exceeds(self, promised: float, *, chance: float = 3.0) -> bool:
+        """Whether the share lies above what was promised by more than chance."""
+        return self.share > promised + self._slack(promised, chance)
+
+    def _slack(self, promised: float, chance: float) -> float:
+        return chance * math.sqrt(promised * (1 - promised) / max(self.runs, 1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
