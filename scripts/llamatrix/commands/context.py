@@ -117,7 +117,7 @@ def plan_search(
     A given context is used in place of the flags' profile.
     """
     limits = _limits(flags)
-    budget_s = parsed("--budget", flags.budget, parse_duration_s)
+    budget_s = parsed("--budget:", flags.budget, parse_duration_s)
     loaded = context or load_context(
         flags.profile, model=flags.model, weights_dir=flags.weights_dir
     )
@@ -177,7 +177,7 @@ def _limits(flags: ContextFlags) -> SearchLimits:
         )
     return SearchLimits(
         min_speed_ratio=ratio,
-        vram_bytes=parsed("--vram", flags.vram, parse_card_bytes)
+        vram_bytes=parsed("--vram:", flags.vram, parse_card_bytes)
         if flags.vram
         else None,
         max_tokens=tokens or None,

@@ -69,7 +69,7 @@ def fit(flags: FitFlags) -> str:
     project = find_project()
     matrix = load_matrix(project.matrix_file)
     card_bytes, card = card_of(flags.vram)
-    reserve_bytes = parsed("--reserve", flags.reserve, parse_bytes)
+    reserve_bytes = parsed("--reserve:", flags.reserve, parse_bytes)
     say(f"card: {card}")
     with tempfile.TemporaryDirectory(prefix="llamatrix-fit-") as aside:
         predict = _Prediction(
@@ -313,7 +313,7 @@ def _program(project: Project, pin: str) -> Path | None:
 def card_of(vram: str) -> tuple[int, str]:
     """Return the size asked for, else the largest card here, else 24 GiB; and its name."""
     if vram:
-        given_bytes = parsed("--vram", vram, parse_card_bytes)
+        given_bytes = parsed("--vram:", vram, parse_card_bytes)
         return given_bytes, f"a card of {bytes_text(given_bytes)}"
     largest = max(gpus(), key=lambda gpu: gpu.memory_bytes, default=None)
     if largest:

@@ -71,12 +71,12 @@ def argument(text: str) -> Any:  # noqa: ANN401
     return field(metadata={_HELP: text})
 
 
-def parsed(name: str, text: str, parse: Callable[[str], T]) -> T:
-    """Return what a parser that raises ValueError makes of a flag's text."""
+def parsed(where: str, text: str, parse: Callable[[str], T]) -> T:
+    """Parse the text of a flag; MatrixError says where, and what the ValueError says."""
     try:
         return parse(text)
     except ValueError as error:
-        raise MatrixError(f"{name}: {error}") from error
+        raise MatrixError(f"{where} {error}") from error
 
 
 def help_of(kind: type) -> dict[str, str]:

@@ -38,7 +38,7 @@ def measure_by_hand_too(flags: BenchSelfFlags) -> Pending:
     Builds and weights are provided first. No process is started that would end after
     the budget.
     """
-    budget_s = parsed("--budget", flags.budget, parse_duration_s)
+    budget_s = parsed("--budget:", flags.budget, parse_duration_s)
     deadline = time.monotonic() + budget_s
     pending = find_pending(
         load_context(flags.profile, weights_dir=flags.weights_dir),
