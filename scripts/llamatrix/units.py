@@ -1,7 +1,6 @@
 """Quantities and documents as people write and read them: bytes, durations, JSON."""
 
 import re
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -74,11 +73,6 @@ def duration_text(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, _MINUTE_S)
     return f"{hours} h {minutes:02d} min"
-
-
-def timestamp() -> str:
-    """Return the time now as records have it: UTC, ISO 8601, with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def context_text(tokens: int) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 
 import msgspec
 
+from llamatrix.clock import utc_now
 from llamatrix.commands.bisect_step import Builds, CheckJudge, Judge, SpeedJudge
 from llamatrix.commands.flags import BisectFlags, RegressFlags, parsed
 from llamatrix.commands.regress import require_writable, speed_context, write_text
@@ -31,7 +32,7 @@ from llamatrix.report.views.bisect import (
 )
 from llamatrix.stats.bisection import STEP, Mark, Search
 from llamatrix.stats.verdict import Metric
-from llamatrix.units import duration_text, parse_duration_s, timestamp
+from llamatrix.units import duration_text, parse_duration_s
 
 _CHECKS = ("output", "template")
 SPEED = "speed"
@@ -234,7 +235,7 @@ class _Running:
                 builds=builds.count,
                 build_s=builds.seconds,
                 seconds=seconds,
-                measured_at=timestamp(),
+                measured_at=utc_now(),
             )
             self.store.append(step)
             self.steps[position] = step

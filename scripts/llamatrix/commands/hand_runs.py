@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
+from llamatrix.clock import utc_now
 from llamatrix.commands.bench import bench_of, measure
 from llamatrix.commands.flags import BenchSelfFlags, parsed
 from llamatrix.commands.pending import CellStatus, Pending, find_pending, speed_status
@@ -29,7 +30,7 @@ from llamatrix.provision.weights.synthetic.models import Scale
 from llamatrix.records.hand_run import BY_HAND, HandRun
 from llamatrix.records.speed_record import SPEED
 from llamatrix.records.store import Store, stamp
-from llamatrix.units import bytes_text, duration_text, parse_duration_s, timestamp
+from llamatrix.units import bytes_text, duration_text, parse_duration_s
 
 
 def measure_by_hand_too(flags: BenchSelfFlags) -> Pending:
@@ -158,7 +159,7 @@ def _run_by_hand(
 ) -> HandRun:
     """Start the same command bare: output into files, nothing sampled meanwhile."""
     label = f"{bench.log.name}-by-hand-{uuid.uuid4().hex[:12]}"
-    started_at = timestamp()
+    started_at = utc_now()
     run = run_bare(
         bench,
         tests,

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from llamatrix import __version__
+from llamatrix.clock import utc_now
 from llamatrix.commands.flags import JudgeFlags
 from llamatrix.commands.report_view import finished_trials, load_view
 from llamatrix.config.load import is_address
@@ -33,7 +34,6 @@ from llamatrix.trials.llm_judge import (
     rubric,
     rubric_sha256,
 )
-from llamatrix.units import timestamp
 from llamatrix.web import Site, site
 
 _SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
@@ -114,7 +114,7 @@ def _one(
             answered_by=reached.answered_by,
             calls=reached.calls,
             seconds=reached.seconds,
-            measured_at=timestamp(),
+            measured_at=utc_now(),
             host=record.host,
             made_by=f"llamatrix {__version__}",
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from llamatrix import __version__
+from llamatrix.clock import utc_now
 from llamatrix.commands.agent import describe
 from llamatrix.commands.flags import RegradeFlags
 from llamatrix.commands.report_view import finished_trials, load_view
@@ -41,7 +42,6 @@ from llamatrix.trials.trial_result import (
     TurnResult,
     Undecided,
 )
-from llamatrix.units import timestamp
 
 
 def regrade(flags: RegradeFlags) -> str:
@@ -107,7 +107,7 @@ def _regraded(
         record,
         result=result,
         check_version=check_version(record.cell.task),
-        measured_at=timestamp(),
+        measured_at=utc_now(),
         made_by=f"llamatrix {__version__}",
     )
 

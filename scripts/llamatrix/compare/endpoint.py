@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import msgspec
 
+from llamatrix.clock import utc_now
 from llamatrix.compare.arms import ArmSettings, both
 from llamatrix.compare.ledger import WARM_UP
 from llamatrix.compare.speed import (
@@ -55,7 +56,6 @@ from llamatrix.records.pair_records import EndpointRun
 from llamatrix.records.store import stamp
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.verdict import Metric
-from llamatrix.units import timestamp
 
 _VERSION = 1
 """Bumped by hand when pairs are run in another way: old pairs then do not count."""
@@ -217,7 +217,7 @@ class EndpointSubject(RepeatedSubject[EndpointRun]):
         process = Process(
             id=uuid.uuid4().hex[:12],
             argv=(),
-            started_at=timestamp(),
+            started_at=utc_now(),
         )
         repetitions = self.repetitions(own)
         # a warm-up may ask one endpoint several times: a known prompt would be cached

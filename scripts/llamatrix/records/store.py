@@ -13,13 +13,13 @@ from typing import Generic, NamedTuple, Protocol, TypedDict, TypeVar
 import msgspec
 
 from llamatrix import __version__
+from llamatrix.clock import utc_now
 from llamatrix.errors import RecordError
 from llamatrix.exclusive import exclusive
 from llamatrix.host import Host, this_host
 from llamatrix.measured_environment import ProcessConditions
 from llamatrix.progress import say
 from llamatrix.project import find_project
-from llamatrix.units import timestamp
 
 SCHEMA_VERSION = 2
 """Of all records that this version writes."""
@@ -60,7 +60,7 @@ class Stamp(TypedDict):
 def stamp() -> Stamp:
     """Return the fields that say when, where and by which version a record is made."""
     made_by = f"llamatrix {__version__}"
-    return Stamp(measured_at=timestamp(), host=this_host(), made_by=made_by)
+    return Stamp(measured_at=utc_now(), host=this_host(), made_by=made_by)
 
 
 Fields = dict[str, msgspec.Raw]
