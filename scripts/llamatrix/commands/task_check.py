@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from llamatrix.commands.flags import TaskCheckFlags
@@ -64,37 +65,30 @@ class ControlResult:
 
 
 def controls_of(task: Task) -> tuple[Control, ...]:
-    return tuple(_controls(task))
-
-
-def _controls(task: Task) -> Iterator[Control]:
     nothing = {
         name: State.FAILED if check.kind is Kind.REQUIRES else State.NOT_APPLICABLE
         for name, check in task.checks.items()
     }
     everything = dict.fromkeys(task.checks, State.PASSED)
-    yield Control(name="no-op", make=no_op, expected=nothing)
+    controls = [Control(name="no-op", make=no_op, expected=nothing)]
     if task.seed.is_dir():
-        yield Control(
-            name="no-op: the seed alone",
-            make=lambda folder: seed_only(task, folder),
-            expected=nothing,
+        alone = partial(seed_only, task)
+        controls.append(
+            Control(name="no-op: the seed alone", make=alone, expected=nothing)
         )
-    yield Control(
-        name="reference solution",
-        make=lambda folder: reference_solution(task, folder),
-        expected=everything,
-    )
+    solve = partial(reference_solution, task)
+    controls.append(Control(name="reference solution", make=solve, expected=everything))
     for wrong in task.wrong:
-        yield Control(
-            name=f"wrong: {wrong.why}",
-            make=lambda folder, wrong=wrong: mutated_solution(task, wrong, folder),  # type: ignore[misc]
-            expected={
-                **everything,
-                **dict.fromkeys((wrong.fails, *wrong.also_fails), State.FAILED),
-                **dict.fromkeys(wrong.not_judged, State.NOT_APPLICABLE),
-            },
+        expected = {
+            **everything,
+            **dict.fromkeys((wrong.fails, *wrong.also_fails), State.FAILED),
+            **dict.fromkeys(wrong.not_judged, State.NOT_APPLICABLE),
+        }
+        mutate = partial(mutated_solution, task, wrong)
+        controls.append(
+            Control(name=f"wrong: {wrong.why}", make=mutate, expected=expected)
         )
+    return tuple(controls)
 
 
 def task_check(flags: TaskCheckFlags) -> None:

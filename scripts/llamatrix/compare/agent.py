@@ -260,14 +260,10 @@ class TrialCase:
             begun = not isinstance(record.result.outcome, NotRun)
             if begun and record.cell.digest == digest:
                 by_number.setdefault(record.trial, []).append(record)
-        numbers = {
-            place: self.case.number(arm, place)
-            for place in range(1, self.case.trials + 1)
-        }
         return {
             place: by_number[number]
-            for place, number in numbers.items()
-            if number in by_number
+            for place in range(1, self.case.trials + 1)
+            if (number := self.case.number(arm, place)) in by_number
         }
 
     def due_of(self, arm: Arm) -> list[int]:
