@@ -12,7 +12,7 @@ from llamatrix.engines.outcome import Done
 from llamatrix.errors import MatrixError, ReportError
 from llamatrix.progress import say
 from llamatrix.records.speed_record import SpeedRecord
-from llamatrix.report.pages import write_page
+from llamatrix.report.render.markdown import write_page
 from llamatrix.report.speed import Group
 from llamatrix.report.tidy import benchmark_action_json
 

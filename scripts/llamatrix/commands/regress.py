@@ -101,7 +101,7 @@ from llamatrix.report.comparison import (
     comparison_markdown,
     comparison_text,
 )
-from llamatrix.report.pages import write_page
+from llamatrix.report.render.markdown import write_page
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.sequential import (
     PLANNED,
