@@ -1,7 +1,7 @@
 """`invoke context`: the largest context of a model here, searched once and kept."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -88,7 +88,7 @@ def search_text(record: ContextRecord, flags: ContextFlags, project: Project) ->
     return _as_json(record) if flags.json else context_page([record])
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class ContextSearch:
     """A search that is due or recorded: the cell, how it is served, what is allowed."""
 
@@ -96,8 +96,8 @@ class ContextSearch:
     server: Server
     limits: SearchLimits
     budget_s: float
-    known: ContextCell
     context: Context
+    known: ContextCell = field(init=False)
 
     @property
     def on_card(self) -> bool:
@@ -123,29 +123,24 @@ def plan_search(
     )
     cell = cell_to_serve(loaded, pin=flags.pin)
     server = _server(cell, loaded)
-    template = cell.model.chat_template_file
-    place = site or this_site()
     search = ContextSearch(
-        cell=cell,
-        server=server,
-        limits=limits,
-        budget_s=budget_s,
-        known=context_cell(
-            cell,
-            limits,
-            server,
-            template_sha256=find_correction(
-                template, loaded.project.root / "templates"
-            ).result_sha256
-            if template
-            else "",
-            host_slug=place.slug,
-            compiler=place.compiler_of(cell),
-        ),
-        context=loaded,
+        cell=cell, server=server, limits=limits, budget_s=budget_s, context=loaded
     )
     if not site and cell.model_key in MODELS and not cell.model.local:
         _ceiling(search, _known_shape(cell), _free_memory(search))
+    site = site or this_site()
+    template = cell.model.chat_template_file
+    corrections = loaded.project.root / "templates"
+    search.known = context_cell(
+        cell,
+        limits,
+        server,
+        template_sha256=find_correction(template, corrections).result_sha256
+        if template
+        else "",
+        host_slug=site.slug,
+        compiler=site.compiler_of(cell),
+    )
     return search
 
 
