@@ -20,7 +20,7 @@ PACKAGES = (
     *("commands", "cluster"),
 )
 HOMES = {
-    "PIL": {"trials.checks.inside.decode"},
+    "PIL": {"trials.checks.inside.decode", "trials.stubs.gemini_api"},
     "anyio": {
         "sandbox.forwarding",
         "trials.stubs.connect_proxy",
@@ -48,6 +48,7 @@ HOMES = {
         "host",
         "measure.disturbances",
         "measure.telemetry",
+        "proxy.agent_process",
     },
     "pynvml": {"nvml"},
     "ray": {"cluster.ray"},

@@ -1,9 +1,9 @@
 """What a check looks at: a workspace, and what its programs do when they run."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from threading import Event
@@ -43,6 +43,7 @@ _MAY_HAVE_A_KEY = re.compile(
 """A program without any of these gets its key from the SDK, which reads the variable."""
 _PYTEST_FLAGS = ("-q", "-p", "no:cacheprovider", "--tb=short", "--color=no")
 _OK = 200
+_Make = Callable[[Words, World, Words], Program]
 
 
 class Case(Struct, frozen=True, kw_only=True):
@@ -208,45 +209,61 @@ class Evidence:
         def run_suites() -> tuple[Ran, ...]:
             try:
                 tests = execution.tests or execution
-                return run_session(
-                    self.folder, tests, suites.all, on_first=installed.set
-                )
+                return run_session(self.folder, tests, suites, on_first=installed.set)
             finally:
                 installed.set()
 
         with ThreadPoolExecutor(max_workers=1) as pool:
             beside = pool.submit(run_suites)
             (installed.wait if execution.tests else beside.exception)()
-            ran = run_session(self.folder, execution, scripts.all)
+            ran = run_session(self.folder, execution, scripts)
             return (*ran, *beside.result())
 
-    def _script_programs(self) -> "_Programs":
-        if not self._script_commands:
-            return _Programs()
-        programs = self._prepared(self._suite_options[0])
-        real = programs.add(self._scripts(self._script_commands, World.REAL))
-        if self.case.execution.switch:
-            for world in set(self.plan.script) - {World.REAL}:
-                programs.add(self._scripts(self._script_commands, world), needing=real)
-            if key := self._key_to_leave_out(tests=False):
-                without = self._scripts(
-                    self._script_commands, World.FAILING, without=key
-                )
-                programs.add(without, needing=real)
-        return programs
+    def _script_programs(self) -> list[Program]:
+        return self._session(
+            self._suite_options[0],
+            self._script,
+            self._script_commands,
+            set(self.plan.script) - {World.REAL},
+            without=self._key_to_leave_out(tests=False),
+        )
 
-    def _suite_programs(self) -> "_Programs":
-        if not self.test_files:
-            return _Programs()
-        alternatives = self._suite_options
-        programs = self._prepared(alternatives[0])
-        real = programs.add(self._suites_by(alternatives, World.REAL))
+    def _suite_programs(self) -> list[Program]:
+        return self._session(
+            self._suite_options[0],
+            self._tests,
+            self._suite_options if self.test_files else (),
+            self.plan.suite[1:],
+            without=self._key_to_leave_out(tests=True),
+        )
+
+    def _session(
+        self,
+        packages: Words,
+        make: "_Make",
+        alternatives: Sequence[Words],
+        worlds: Iterable[World],
+        *,
+        without: Words = (),
+    ) -> list[Program]:
+        """Return the programs of a session: the alternatives in the world REAL first.
+
+        In the others, and in FAILING `without` variables, an alternative runs only if it
+        worked before.
+        """
+        if not alternatives:
+            return []
+        programs = [self._installs(packages)]
+        programs += [make(words, World.REAL, ()) for words in alternatives]
+        more: list[tuple[World, Words]] = []
         if self.case.execution.switch:
-            for world in self.plan.suite[1:]:
-                programs.add(self._suites_by(alternatives, world), needing=real)
-            if key := self._key_to_leave_out(tests=True):
-                without = self._suites_by(alternatives, World.FAILING, without=key)
-                programs.add(without, needing=real)
+            more += [(world, ()) for world in worlds]
+            more += [(World.FAILING, without)] if without else []
+        programs += [
+            msgspec.structs.replace(make(words, world, left_out), needs=number)
+            for world, left_out in more
+            for number, words in enumerate(alternatives, 1)
+        ]
         return programs
 
     @cached_property
@@ -264,15 +281,14 @@ class Evidence:
             return ()
         return tuple(filter(None, (self.task.service.key, "GOOGLE_API_KEY")))
 
-    def _prepared(self, words: Words) -> "_Programs":
+    def _installs(self, packages: Words) -> Program:
         """Install packages first, so that changes by judged programs are noticed."""
-        install = Program(
+        return Program(
             name="preparation",
-            words=(*words, "python", "-c", ""),
+            words=(*packages, "python", "-c", ""),
             timeout_s=self.task.limits.program_s,
             installs=True,
         )
-        return _Programs([install])
 
     @cached_property
     def _runs_with_arguments(self) -> tuple[Ran, ...]:
@@ -291,14 +307,9 @@ class Evidence:
             )
             more |= dict.fromkeys(words)
         fresh = [each for each in more if each not in self._script_commands]
-        if not fresh:
-            return ()
-        programs = self._prepared(())
-        real = programs.add(self._scripts(fresh, World.REAL))
-        if self.case.execution.switch:
-            for world in set(self.plan.script) - {World.REAL}:
-                programs.add(self._scripts(fresh, world), needing=real)
-        return run_session(self.folder, self.case.execution, programs.all)
+        worlds = set(self.plan.script) - {World.REAL}
+        programs = self._session((), self._script, fresh, worlds)
+        return run_session(self.folder, self.case.execution, programs)
 
     @cached_property
     def _doubted(self) -> dict[World, Suite]:
@@ -308,10 +319,9 @@ class Evidence:
         if real is None or not self.case.execution.switch:
             return {}
         options = real.ran.program.options
-        programs = self._prepared(options)
-        for world in worlds:
-            programs.add(self._suites_by([options], world))
-        runs = run_session(self.folder, self.case.execution, programs.all)
+        programs = [self._installs(options)]
+        programs += [self._tests(options, world) for world in worlds]
+        runs = run_session(self.folder, self.case.execution, programs)
         suites = {world: self._suite_of(runs, world) for world in worlds}
         return {world: suite for world, suite in suites.items() if suite}
 
@@ -326,42 +336,32 @@ class Evidence:
         ran = [each for each in suites if each.tests]
         return next(iter(good or ran[::-1] or suites), None)
 
-    def _scripts(
-        self, alternatives: Sequence[Words], world: World, *, without: Words = ()
-    ) -> list[Program]:
-        return [
-            Program(
-                name=" ".join((_SCRIPT, world, *without[:1])),
-                world=world,
-                words=words,
-                timeout_s=self.task.limits.program_s,
-                until="" if without else self.expected(world),
-                without=without,
-                hand_out=self.plan.folder,
-                files=0 if without else self.plan.files,
-            )
-            for words in alternatives
-        ]
+    def _script(self, words: Words, world: World, without: Words = ()) -> Program:
+        return Program(
+            name=" ".join((_SCRIPT, world, *without[:1])),
+            world=world,
+            words=words,
+            timeout_s=self.task.limits.program_s,
+            until="" if without else self.expected(world),
+            without=without,
+            hand_out=self.plan.folder,
+            files=0 if without else self.plan.files,
+        )
 
-    def _suites_by(
-        self, alternatives: Sequence[Words], world: World, *, without: Words = ()
-    ) -> list[Program]:
+    def _tests(self, options: Words, world: World, without: Words = ()) -> Program:
         inside = f"{self.case.execution.inside}/run_tests.py"
         packages = ",".join(self.task.packages) if world is World.REAL else ""
         files = tuple(each.name for each in self.test_files)
         rest = ("python", "-P", inside, ".", packages)
-        return [
-            Program(
-                name=" ".join((_SUITE, world, *without[:1])),
-                world=world,
-                words=(*words, *rest, *_PYTEST_FLAGS, *self._unused_plugin, *files),
-                options=words,
-                timeout_s=self.task.limits.program_s,
-                without=without,
-                reports=True,
-            )
-            for words in alternatives
-        ]
+        return Program(
+            name=" ".join((_SUITE, world, *without[:1])),
+            world=world,
+            words=(*options, *rest, *_PYTEST_FLAGS, *self._unused_plugin, *files),
+            options=options,
+            timeout_s=self.task.limits.program_s,
+            without=without,
+            reports=True,
+        )
 
     @cached_property
     def _unused_plugin(self) -> Words:
@@ -385,20 +385,3 @@ class Evidence:
     def _works(self, ran: Ran) -> bool:
         printed = self.expected(ran.program.world) in " ".join(ran.out.split())
         return ran.ok and printed and len(ran.files) >= self.plan.files
-
-
-@dataclass
-class _Programs:
-    """The programs of a session, in order."""
-
-    all: list[Program] = field(default_factory=list)
-
-    def add(
-        self, programs: Sequence[Program], *, needing: Sequence[int] = ()
-    ) -> list[int]:
-        """Add alternatives, each only if the same one worked before; return their places."""
-        needs = needing or [-1] * len(programs)
-        self.all += map(
-            lambda each, needed: replace(each, needs=needed), programs, needs
-        )
-        return list(range(len(self.all) - len(programs), len(self.all)))

@@ -29,6 +29,8 @@ _GENERATING = {
 }
 HTTP_VERBS = {"get", "post", "put", "patch", "delete", "request", "stream", "send"}
 _HTTP_MODULES = {"httpx", "requests", "aiohttp", "urllib3"}
+_SYNTAX = "invalid-syntax"
+"""In place of a code, which older versions of ruff leave out."""
 _CLIENTS = {"Client", "AsyncClient", "Session", "ClientSession"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -74,19 +76,9 @@ class Quality(Struct, frozen=True, kw_only=True):
 def quality(workspace: Path, *, ruff: Sequence[str] = OWN_RUFF) -> Quality:
     sources = read_sources(workspace)
     scripts = tuple(each for each in sources if not each.is_test)
-    functions = [
-        node
-        for each in scripts
-        for node in each.nodes
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
-    classes = [
-        node
-        for each in scripts
-        for node in each.nodes
-        if isinstance(node, ast.ClassDef)
-    ]
-    documented = [*functions, *classes]
+    nodes = [node for each in scripts for node in each.nodes]
+    functions = [node for node in nodes if isinstance(node, Function)]
+    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
     calls = [(each, call) for each in scripts for call in api_calls(each)]
     return Quality(
         scripts=len(scripts),
@@ -98,59 +90,15 @@ def quality(workspace: Path, *, ruff: Sequence[str] = OWN_RUFF) -> Quality:
         ),
         functions=len(functions),
         classes=len(classes),
-        documented=sum(ast.get_docstring(node) is not None for node in documented),
+        documented=sum(
+            ast.get_docstring(node) is not None for node in (*functions, *classes)
+        ),
         typed=sum(_is_typed(node) for node in functions),
         api_calls=len(calls),
         guarded_api_calls=sum(guarded(call, each) for each, call in calls),
         uses_pathlib=any("pathlib" in each.imported for each in scripts),
-        flaws=tuple(_flaws(workspace, sources, scripts, ruff)),
+        flaws=(*_lint(workspace, sources, ruff), *_own_flaws(sources, scripts)),
     )
-
-
-def _flaws(
-    workspace: Path,
-    sources: Sequence[Source],
-    scripts: Sequence[Source],
-    ruff: Sequence[str],
-) -> Iterator[Flaw]:
-    for rule in lint(workspace, tuple(each.name for each in sources), ruff=ruff):
-        yield Flaw(
-            aspect=_ASPECT_OF.get(rule.code, Aspect.CLEANLINESS),
-            rule=rule.code,
-            file=rule.file,
-            line=rule.line,
-            text=rule.text,
-        )
-    for each in scripts:
-        for call in api_calls(each):
-            if not guarded(call, each):
-                yield _flaw(
-                    Aspect.ERROR_HANDLING,
-                    "unguarded-api-call",
-                    each,
-                    call,
-                    "no `try` around this API call",
-                )
-        for call in client_in_function(each):
-            yield _flaw(
-                Aspect.STRUCTURE,
-                "client-per-call",
-                each,
-                call,
-                "a new client for each call of the function",
-            )
-    for each in dead_files(sources):
-        text = "nothing imports it, and it calls no API"
-        yield _flaw(Aspect.STRUCTURE, "dead-file", each, None, text)
-    for each in sources:
-        for line in literal_key_lines(each):
-            yield Flaw(
-                aspect=Aspect.CRITICAL,
-                rule="hard-coded-key",
-                file=each.name,
-                line=line,
-                text="a key is hard-coded",
-            )
 
 
 _ASPECT_OF = {
@@ -158,33 +106,47 @@ _ASPECT_OF = {
     **dict.fromkeys(
         ("E722", "BLE001", "S110", "S112", "B904", "S113"), Aspect.ERROR_HANDLING
     ),
-    **dict.fromkeys(("F821", "F823", "invalid-syntax"), Aspect.CRITICAL),
+    **dict.fromkeys(("F821", "F823", _SYNTAX), Aspect.CRITICAL),
 }
 
 
-def dead_files(sources: Sequence[Source]) -> tuple[Source, ...]:
-    """Return unused scripts, such as the `main.py` that `uv init` creates."""
-    scripts = [each for each in sources if not each.is_test]
+def _own_flaws(sources: Sequence[Source], scripts: Sequence[Source]) -> Iterator[Flaw]:
+    for each in scripts:
+        for call in api_calls(each):
+            if not guarded(call, each):
+                text = "no `try` around this API call"
+                aspect, line = Aspect.ERROR_HANDLING, call.lineno
+                yield _flaw(aspect, "unguarded-api-call", each, line, text)
+        for call in dict.fromkeys(_clients_per_call(each)):
+            text = "a new client for each call of the function"
+            yield _flaw(Aspect.STRUCTURE, "client-per-call", each, call.lineno, text)
+    for each in _dead_files(sources, scripts):
+        text = "nothing imports it, and it calls no API"
+        yield _flaw(Aspect.STRUCTURE, "dead-file", each, 1, text)
+    for each in sources:
+        for line in literal_key_lines(each):
+            text = "a key is hard-coded"
+            yield _flaw(Aspect.CRITICAL, "hard-coded-key", each, line, text)
+
+
+def _flaw(aspect: Aspect, rule: str, source: Source, line: int, text: str) -> Flaw:
+    return Flaw(aspect=aspect, rule=rule, file=source.name, line=line, text=text)
+
+
+def _dead_files(
+    sources: Sequence[Source], scripts: Sequence[Source]
+) -> Iterator[Source]:
+    """Yield unused scripts, such as the `main.py` that `uv init` creates."""
     stems = {Path(each.name).stem for each in scripts}
     imported = {
         part for each in sources for name in each.imported for part in name.split(".")
     }
-    return tuple(
-        each
-        for each in scripts
-        if len(scripts) > 1
-        and Path(each.name).name != "__init__.py"
-        and Path(each.name).stem not in imported
-        and not api_calls(each)
-        and not {name.split(".")[0] for name in each.imported} & stems
-    )
-
-
-def _flaw(
-    aspect: Aspect, rule: str, source: Source, node: ast.expr | None, text: str
-) -> Flaw:
-    line = node.lineno if node else 1
-    return Flaw(aspect=aspect, rule=rule, file=source.name, line=line, text=text)
+    for each in scripts if len(scripts) > 1 else ():
+        path = Path(each.name)
+        heads = {name.split(".")[0] for name in each.imported}
+        unused = path.name != "__init__.py" and path.stem not in imported
+        if unused and not api_calls(each) and not heads & stems:
+            yield each
 
 
 def _is_typed(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
@@ -237,38 +199,22 @@ def guarded(call: ast.Call, source: Source) -> bool:
     )
 
 
-def client_in_function(source: Source) -> tuple[ast.Call, ...]:
-    """Return the clients that are created in the function that calls the service.
+def _clients_per_call(source: Source) -> Iterator[ast.Call]:
+    """Yield the clients that are created in the function that calls the service.
 
     Such a function creates a client per call; `main` and `__init__` run only once.
     """
-    return tuple(dict.fromkeys(_clients_per_call(source)))
-
-
-def _clients_per_call(source: Source) -> Iterator[ast.Call]:
     asking = set(api_calls(source))
     for function in source.nodes:
         if not isinstance(function, Function) or function.name in ("main", "__init__"):
             continue
         inside = list(ast.walk(function))
-        if not asking.intersection(inside):
-            continue
-        for node in inside:
+        for node in inside if asking.intersection(inside) else ():
             if (
                 isinstance(node, ast.Call)
                 and dotted(node.func).split(".")[-1] in _CLIENTS
             ):
                 yield node
-
-
-class Violation(Struct, frozen=True, kw_only=True):
-    """A violation of one ruff rule."""
-
-    code: str
-    file: str
-    """Relative to the workspace."""
-    line: int
-    text: str
 
 
 class _Location(Struct):
@@ -282,11 +228,11 @@ class _Message(Struct):
     message: str
 
 
-def lint(
-    workspace: Path, names: tuple[str, ...], *, ruff: Sequence[str] = OWN_RUFF
-) -> tuple[Violation, ...]:
+def _lint(
+    workspace: Path, sources: Sequence[Source], ruff: Sequence[str]
+) -> tuple[Flaw, ...]:
     """Return what ruff finds in these files, in order, ignoring `# noqa`."""
-    if not names:
+    if not sources:
         return ()
     flags = [
         *("check", "--isolated", "--no-cache", "--exit-zero", "--ignore-noqa"),
@@ -294,7 +240,7 @@ def lint(
         *("--select", ",".join(RULES)),
     ]
     ended = shell.run(
-        [*ruff, *flags, "--", *names],
+        [*ruff, *flags, "--", *(each.name for each in sources)],
         cwd=workspace,
         env={"RAYON_NUM_THREADS": "2"},  # every thread counts against the memory limit
         timeout_s=_TIMEOUT_S,
@@ -305,8 +251,9 @@ def lint(
         raise MeasureError(f"ruff printed no JSON: {ended.complaint()}") from error
     root = workspace.resolve()
     return tuple(
-        Violation(
-            code=each.code or "invalid-syntax",
+        Flaw(
+            aspect=_ASPECT_OF.get(code := each.code or _SYNTAX, Aspect.CLEANLINESS),
+            rule=code,
             file=Path(each.filename).resolve().relative_to(root).as_posix(),
             line=each.location.row,
             text=each.message,

@@ -88,9 +88,8 @@ class _Part(Struct, frozen=True, tag_field="kind", tag="part"):
     part: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Program:
-    """One `uv run …` of a session."""
+class Program(Struct, frozen=True, kw_only=True):
+    """One `uv run …` of a session, in JSON a step of `inside/steps.py`."""
 
     name: str
     """Once a program of this name works, later ones are left out."""
@@ -169,7 +168,17 @@ def run_session(
     if not programs:
         return ()
     key = secrets.token_bytes(_KEY_BYTES)
-    plan = msgspec.json.encode(_plan(execution, programs, key))
+    plan = msgspec.json.encode(
+        {
+            "key": key.hex(),
+            "private": execution.private,
+            "alone": bool(execution.private),
+            "installed": execution.installed,
+            "bytecode": execution.bytecode,
+            "switch": execution.switch,
+            "steps": programs,
+        }
+    )
     if execution.switch:
         switch_key = Path(execution.switch_key)
         switch_key.touch(mode=0o600)
@@ -220,35 +229,6 @@ def run_session(
         )
         for each in reports.ended
     )
-
-
-def _plan(
-    execution: ExecutionEnvironment, programs: Sequence[Program], key: bytes
-) -> dict[str, object]:
-    return {
-        "key": key.hex(),
-        "private": execution.private,
-        "alone": bool(execution.private),
-        "installed": execution.installed,
-        "bytecode": execution.bytecode,
-        "switch": execution.switch,
-        "steps": [
-            {
-                "name": each.name,
-                "argv": ("uv", "run", *each.words),
-                "unset": each.without,
-                "timeout_s": each.timeout_s,
-                "world": each.world if execution.switch else "",
-                "needs": each.needs,
-                "until": each.until,
-                "hand_out": each.hand_out,
-                "files": each.files,
-                "installs": each.installs,
-                "report": each.reports,
-            }
-            for each in programs
-        ],
-    }
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -153,11 +153,16 @@ def read_task(path: Path) -> Task:
 def task_digest(name: str) -> str:
     """Return the digest of all files of a task's folder."""
     folder = load_task(name).folder
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return _digest((p for p in paths if "__pycache__" not in p.parts), folder)
+
+
+def _digest(paths: Iterable[Path], root: Path) -> str:
+    """Return the digest of files, by names relative to `root` and contents."""
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(f"{path.relative_to(folder)}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for path in sorted(paths):
+        digest.update(f"{path.relative_to(root)}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
@@ -169,11 +174,7 @@ def check_version(name: str) -> str:
     stubs = TASKS.parent / "trials" / "stubs"
     paths = [task / "check.py", task / "task.toml"]
     paths += [*judging.rglob("*.py"), *stubs.rglob("*.py")]
-    digest = hashlib.sha256()
-    for path in sorted(paths):
-        digest.update(f"{path.relative_to(TASKS.parent)}\0".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:_VERSION_CHARACTERS]
+    return _digest(paths, TASKS.parent)[:_VERSION_CHARACTERS]
 
 
 def read_prompt(task: Task) -> str:
@@ -203,7 +204,7 @@ class KnownWork(NamedTuple):
 
 def no_op(folder: Path) -> KnownWork:
     """An empty workspace, and an empty transcript."""
-    work = _known_work(folder)
+    work = KnownWork(folder / "workspace", folder / TRAJECTORY)
     work.workspace.mkdir()
     work.transcript.touch()
     return work
@@ -211,17 +212,16 @@ def no_op(folder: Path) -> KnownWork:
 
 def seed_only(task: Task, folder: Path) -> KnownWork:
     """The seed as the agent finds it, and an empty transcript."""
-    work = _known_work(folder)
-    shutil.copytree(task.seed, work.workspace)
-    work.transcript.touch()
+    work = no_op(folder)
+    shutil.copytree(task.seed, work.workspace, dirs_exist_ok=True)
     return work
 
 
 def reference_solution(task: Task, folder: Path) -> KnownWork:
     """The solution, with the transcript that was written for it."""
-    work = _known_work(folder)
-    shutil.copytree(task.folder / "solution" / "workspace", work.workspace)
-    shutil.copy(task.folder / "solution" / TRAJECTORY, work.transcript)
+    work, solution = no_op(folder), task.folder / "solution"
+    shutil.copytree(solution / "workspace", work.workspace, dirs_exist_ok=True)
+    shutil.copy(solution / TRAJECTORY, work.transcript)
     return work
 
 
@@ -229,25 +229,16 @@ def mutated_solution(task: Task, wrong: Wrong, folder: Path) -> KnownWork:
     """The solution, changed as `wrong` says; MeasureError where that no longer applies."""
     work = reference_solution(task, folder)
     for edit in wrong.edits:
-        place = (
-            work.transcript if edit.file == TRAJECTORY else work.workspace / edit.file
-        )
-        _edit(task, edit, place)
+        own = work.workspace / edit.file
+        place = work.transcript if edit.file == TRAJECTORY else own
+        text = place.read_text() if place.is_file() else ""
+        if edit.old not in text:
+            raise MeasureError(
+                f"{task.id}/task.toml: {edit.file} does not contain {edit.old!r}"
+            )
+        place.write_text(text.replace(edit.old, edit.new))
     for name, text in wrong.writes.items():
         (work.workspace / name).write_text(text)
     for name in wrong.removes:
         (work.workspace / name).unlink()
     return work
-
-
-def _edit(task: Task, edit: Edit, place: Path) -> None:
-    text = place.read_text() if place.is_file() else ""
-    if edit.old not in text:
-        raise MeasureError(
-            f"{task.id}/task.toml: {edit.file} does not contain {edit.old!r}"
-        )
-    place.write_text(text.replace(edit.old, edit.new))
-
-
-def _known_work(folder: Path) -> KnownWork:
-    return KnownWork(folder / "workspace", folder / TRAJECTORY)

@@ -7,10 +7,9 @@ without contents. Any other path is answered with 404.
 
 import base64
 import hashlib
+import io
 import itertools
 import secrets
-import struct
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -28,7 +27,6 @@ from llamatrix.trials.stubs.world import World
 
 SIDE = 256
 BANDS = 8
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +47,12 @@ class Picture:
         return self.bands.hex()
 
     def png(self) -> bytes:
-        rows = b"".join(b"\0" + row for row in self._rows())
-        header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 0)
-        return _SIGNATURE + b"".join(
-            _chunk(name, body)
-            for name, body in (
-                (b"IHDR", header),
-                (b"IDAT", zlib.compress(rows, 9)),
-                (b"IEND", b""),
-            )
-        )
+        from PIL import Image
 
-    def _rows(self) -> Iterator[bytes]:
-        for y in range(SIDE):
-            start = y * BANDS // SIDE * 3
-            yield self.bands[start : start + 3] * SIDE
-
-
-def _chunk(name: bytes, body: bytes) -> bytes:
-    return (
-        struct.pack(">I", len(body))
-        + name
-        + body
-        + struct.pack(">I", zlib.crc32(name + body))
-    )
+        column = Image.frombytes("RGB", (1, BANDS), self.bands)
+        file = io.BytesIO()
+        column.resize((SIDE, SIDE), Image.Resampling.NEAREST).save(file, "PNG")
+        return file.getvalue()
 
 
 HOST = "generativelanguage.googleapis.com"

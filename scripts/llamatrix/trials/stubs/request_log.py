@@ -1,6 +1,5 @@
 """The requests to a stub, one JSON line each; the checks count them."""
 
-import threading
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -50,28 +49,15 @@ class Request(Struct, frozen=True, kw_only=True):
     served: Served = Served()
 
 
-class RequestLog:
-    """Appends whole lines to one file, from any thread."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.Lock()
-
-    def add(self, request: Request) -> None:
-        line = msgspec.json.encode(request) + b"\n"
-        with self._lock, self.path.open("ab") as file:
-            file.write(line)
-
-
 def describe(scope: Scope, served: Served) -> None:
     """Add to the record of a request that is being answered."""
     scope[_DESCRIBED] = served
 
 
 class Watched:
-    """An app whose requests are logged when they are answered."""
+    """An app whose requests are appended to a log when they are answered."""
 
-    def __init__(self, app: ASGIApp, log: RequestLog) -> None:
+    def __init__(self, app: ASGIApp, log: Path) -> None:
         self._app = app
         self._log = log
 
@@ -84,18 +70,18 @@ class Watched:
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._log.add(
-                    Request(
-                        host=headers.get(b"host", "").partition(":")[0],
-                        method=scope["method"],
-                        path=scope["path"],
-                        status=message["status"],
-                        user_agent=headers.get(b"user-agent", ""),
-                        at_s=time.time(),
-                        headers=names,
-                        served=described.get(_DESCRIBED, Served()),
-                    )
+                request = Request(
+                    host=headers.get(b"host", "").partition(":")[0],
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=message["status"],
+                    user_agent=headers.get(b"user-agent", ""),
+                    at_s=time.time(),
+                    headers=names,
+                    served=described.get(_DESCRIBED, Served()),
                 )
+                with self._log.open("ab", buffering=0) as log:  # one write: one line
+                    log.write(msgspec.json.encode(request) + b"\n")
             await send(message)
 
         described = dict(scope)

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import trustme
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.routing import Host, Router
+from starlette.types import ASGIApp
 
 from llamatrix.provision.python import provide_bytecode
 from llamatrix.proxy.serving import loopback_listener, serving
 from llamatrix.sandbox.forwarding import answering
 from llamatrix.trials.stubs import gemini_api, post_api
 from llamatrix.trials.stubs.context7_api import PAGES, context7_api
-from llamatrix.trials.stubs.request_log import RequestLog, Watched, read_requests
+from llamatrix.trials.stubs.request_log import Watched, read_requests
 from llamatrix.trials.stubs.wheel_index import wheel_index
 from llamatrix.trials.stubs.world import Switch, World
 
@@ -95,13 +97,12 @@ def services(*, wheels: Path, log: Path) -> Iterator[Services]:
     """Serve both while the block runs; append their requests to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     log.touch()
-    requests = RequestLog(log)
     with ExitStack() as stack:
         ports: list[int] = []
         for app in (context7_api(), wheel_index(wheels)):
             listener = stack.enter_context(loopback_listener())
-            stack.enter_context(serving(Watched(app, requests), [listener]))
-            ports.append(listener.getsockname()[1])
+            stack.enter_context(serving(Watched(app, log), [listener]))
+            ports.append(_port(listener))
         yield Services(
             context7=ports[0],
             packages=ports[1],
@@ -202,23 +203,8 @@ def _app(stubs: Stubs) -> ASGIApp:
     )
     posts = post_api.PostApi(world=world, title=stubs.title)
     apps = {post_api.HOST: posts.app(), gemini_api.HOST: images.app()}
-    return Watched(_ByHost(apps), RequestLog(stubs.log))
-
-
-class _ByHost:
-    """Passes each request to the app of its host."""
-
-    def __init__(self, apps: Mapping[str, ASGIApp]) -> None:
-        self._apps = apps
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":  # no lifespan to start and stop
-            return
-        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-        app = self._apps.get(host.partition(":")[0], _misdirected)
-        await app(scope, receive, send)
-
-
-async def _misdirected(_scope: Scope, _receive: Receive, send: Send) -> None:
-    await send({"type": "http.response.start", "status": _NOWHERE, "headers": []})
-    await send({"type": "http.response.body", "body": b""})
+    router = Router(
+        [Host(name, app) for name, app in apps.items()],
+        default=Response(status_code=_NOWHERE),
+    )
+    return Watched(router, stubs.log)

@@ -46,25 +46,19 @@ _ATTEMPT_PAUSE_S = 0.01
 
 
 class Step(TypedDict):
+    """A `Program` of `session.py`, which explains its fields."""
+
     name: str
-    argv: list[str]
-    unset: list[str]
-    """Variables taken out of the environment."""
+    words: list[str]
+    without: list[str]
     timeout_s: float
     world: str
-    """Which answers the service gives meanwhile; empty where that cannot be changed."""
     needs: int
-    """The number of a step that must have worked for this one to run, or -1."""
     until: str
-    """The output that proves success; later steps of the same name are left out."""
     hand_out: str
-    """A folder removed beforehand, whose plain files are reported afterwards."""
     files: int
-    """How many such files there must be for the step to have worked."""
     installs: bool
-    """Whether what it leaves in the workspace, such as uv's lock, stays."""
-    report: bool
-    """Whether the program writes a report of its own (see `run_tests.py`)."""
+    reports: bool
 
 
 class Plan(TypedDict):
@@ -141,7 +135,7 @@ class _Runner:
             _empty(Path(folder))
         if step["hand_out"]:
             _remove(Path(step["hand_out"]))
-        if step["world"] and self._plan["switch"]:
+        if self._plan["switch"]:
             self._change_world(number, step["world"])
 
     def _change_world(self, number: int, world: str) -> None:
@@ -164,12 +158,12 @@ class _Runner:
 
 def _run(step: Step) -> dict[str, object]:
     """Run the step's program, and read the report that it may write of its own."""
-    environment = {k: v for k, v in os.environ.items() if k not in step["unset"]}
+    environment = {k: v for k, v in os.environ.items() if k not in step["without"]}
     token = os.urandom(16).hex()
     with tempfile.TemporaryDirectory() as aside:
         path = Path(aside, "report")
         path.touch()
-        stdin = f"{token} {path}\n".encode() if step["report"] else b""
+        stdin = f"{token} {path}\n".encode() if step["reports"] else b""
         with path.open("rb") as written:
             report = _run_program(step, environment, stdin)
             lines = written.read(_REPORT_BYTES).decode(errors="replace").splitlines()
@@ -183,7 +177,7 @@ def _run_program(
     """Run it, keep a part of its output, and kill its whole session."""
     try:
         process = subprocess.Popen(
-            step["argv"],
+            ["uv", "run", *step["words"]],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -191,8 +185,7 @@ def _run_program(
             start_new_session=True,
         )
     except OSError as error:
-        message = f"{step['argv'][0]}: {error}"
-        return {"code": 127, "timed_out": False, "out": "", "tail": [message]}
+        return {"code": 127, "timed_out": False, "out": "", "tail": [f"uv: {error}"]}
     with process:
         if process.stdin:
             with contextlib.suppress(OSError):
