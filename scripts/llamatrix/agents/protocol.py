@@ -7,9 +7,10 @@ events, prompts, tool names or configuration. Installing an agent is `install.py
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol, TypeVar
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 
 from llamatrix.proxy.call import CallKind
 from llamatrix.proxy.tool_uses import ObservedUse
@@ -55,6 +56,23 @@ class LookUp(Struct, frozen=True, kw_only=True, tag="look-up", tag_field="do"):
 
 Action = Read | Write | Edit | Run | LookUp
 """What a tool call does, in no agent's words: an agent translates to and from it."""
+_Kind = TypeVar("_Kind")
+
+
+def decode(text: str | bytes | Raw, kind: type[_Kind]) -> _Kind | None:
+    """Return JSON of an agent or a model; None where it is not of this kind."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.MsgspecError, RecursionError):  # cut, or nested without end
+        return None
+
+
+def action_of(kind: str, arguments: Mapping[str, object]) -> Action | None:
+    """Return the action with this tag; None where the arguments are not its own."""
+    try:
+        return msgspec.convert({**arguments, "do": kind}, type=Action)
+    except msgspec.ValidationError:
+        return None
 
 
 class ToolCall(Struct, frozen=True, kw_only=True):
@@ -116,19 +134,22 @@ class InstalledAgent:
 class Agent(Protocol):
     """An agent of one version, configured for a trial."""
 
-    @property
-    def name(self) -> str:
-        """For messages, such as `OpenCode`."""
+    name: ClassVar[str]
+    """For messages, such as `OpenCode`."""
+    wire_api: ClassVar[WireApi]
+    process_name: ClassVar[str]
+    """One of the first two words of its command line, once it calls a model."""
+    acting_tools: ClassVar[frozenset[str]]
+    """The tools that run commands or change files."""
+    discarded: ClassVar[tuple[str, ...]]
+    """Paths of the sandbox from which the agent loads code or configuration.
+
+    They begin with `home/` or `work/` and do not reach the next turn: a plugin left
+    there would run inside the agent program.
+    """
 
     @property
     def version(self) -> str: ...
-
-    @property
-    def wire_api(self) -> WireApi: ...
-
-    @property
-    def process_name(self) -> str:
-        """One of the first two words of its command line, once it calls a model."""
 
     @property
     def context_tokens(self) -> int:
@@ -144,18 +165,6 @@ class Agent(Protocol):
     @property
     def tools_expected(self) -> frozenset[str]:
         """What the first request must offer the model."""
-
-    @property
-    def acting_tools(self) -> frozenset[str]:
-        """The tools that run commands or change files."""
-
-    @property
-    def discarded(self) -> tuple[str, ...]:
-        """Paths of the sandbox from which the agent loads code or configuration.
-
-        They begin with `home/` or `work/` and do not reach the next turn: a plugin left
-        there would run inside the agent program.
-        """
 
     @property
     def environment(self) -> Mapping[str, str]: ...

@@ -9,12 +9,7 @@ import msgspec
 
 from llamatrix.agents.protocol import Agent, ToolCall
 from llamatrix.agents.trajectory import is_page_request, write_trajectory
-from llamatrix.agents.turn import (
-    Timeouts,
-    Turn,
-    TurnRun,
-    run_trial_turn,
-)
+from llamatrix.agents.turn import Timeouts, Turn, TurnRun, run_trial_turn
 from llamatrix.agents.turn_classification import has_acted
 from llamatrix.agents.turn_outcome import (
     Answered,
@@ -23,6 +18,7 @@ from llamatrix.agents.turn_outcome import (
     EndpointDown,
     JudgingFailed,
     NotRun,
+    TurnOutcome,
     is_the_models,
 )
 from llamatrix.engines.protocol import Counters
@@ -90,31 +86,33 @@ def run_trial(trial: Trial) -> TrialResult:
     """Prompt until the checks pass or the turns are used up; only the harness raises."""
     begun = time.monotonic()
     trial.folder.mkdir(parents=True)
-    runner = _Runner(trial=trial)
+    files = begin_files(trial.task.seed, trial.aside / "start.tar")
+    runner = _Runner(trial=trial, files=files)
     outcome = runner.run()
     if trial.execution.agents_requests:  # images are identified by them
         requests = Path(trial.execution.agents_requests).read_bytes()
         clean = Redaction(secrets=trial.secrets).clean(requests)
         (trial.folder / REQUESTS).write_bytes(clean)
-    worked = time.monotonic()
+    worked, turns = time.monotonic(), runner.turns
     analysis = analyse(
-        runner.trajectory if runner.turns else None,
+        runner.trajectory if turns else None,
         workspace=runner.workspace,
-        calls=runner.last_calls,
+        calls=trial.folder / f"turn-{len(turns)}" / "calls" if turns else None,
         wire_api=trial.agent.wire_api,
         count_tokens=trial.count_tokens,
         bwrap=trial.sandbox.bwrap,
     )
     ended = time.monotonic()
+    others_s = sum(turn.seconds + turn.judged_s for turn in turns)
     return TrialResult(
         outcome=outcome,
-        turns=tuple(runner.turns),
+        turns=tuple(turns),
         tdd=analysis.tdd,
         quality=analysis.quality,
         tokens=analysis.tokens,
         seconds=ended - begun,
         analysed_s=ended - worked,
-        harness_s=worked - begun - runner.others_s,
+        harness_s=worked - begun - others_s,
         unread=analysis.unread,
     )
 
@@ -124,15 +122,12 @@ class _Runner:
     """A trial under way."""
 
     trial: Trial
+    files: Path
+    """The archive that the next turn starts from."""
     turns: list[TurnResult] = field(default_factory=list)
     workspace: Path | None = None
     """As the last turn left it."""
-    others_s: float = 0.0
-    """The time of the agent and of the checks."""
-    last_calls: Path | None = None
-    """The tap's folder of the last turn."""
-    _files: Path | None = None
-    _session: str | None = None
+    session: str | None = None
 
     @property
     def trajectory(self) -> Path:
@@ -141,7 +136,6 @@ class _Runner:
     def run(self) -> TrialOutcome:
         trial = self.trial
         prompt = trial.first_prompt or read_prompt(trial.task)
-        self._files = begin_files(trial.task.seed, trial.aside / "start.tar")
         self.trajectory.touch()
         for number in range(1, trial.max_turns + 1):
             outcome = self._turn(number, prompt)
@@ -171,18 +165,10 @@ class _Runner:
         if isinstance(judgement, JudgingFailed):
             run, judgement = replace(run, outcome=judgement), None
         self.turns.append(_turn_result(run, judgement, judged_s, differences))
-        self.others_s += run.seconds + judged_s
-        if judgement is None:
-            if is_the_models(run.outcome):
-                return Incorrect(turns=number)
-            return Broken(turn=number, cause=run.outcome)
-        return _after_checks(trial.task, number, judgement)
+        return _next(trial.task, number, run.outcome, judgement)
 
     def _run(self, number: int, prompt: str) -> TurnRun:
         trial = self.trial
-        if self._files is None:
-            raise AssertionError
-        folder = trial.folder / f"turn-{number}"
         before = trial.pages_served() if trial.pages_served else 0
         run = run_trial_turn(
             Turn(
@@ -193,10 +179,10 @@ class _Runner:
                 bearer=trial.bearer,
                 by_usage=trial.counters is None,
                 prompt=prompt,
-                session=self._session,
-                files=self._files,
+                session=self.session,
+                files=self.files,
                 files_out=trial.aside / f"turn-{number}.tar",
-                folder=folder,
+                folder=trial.folder / f"turn-{number}",
                 timeouts=trial.timeouts,
                 acted_before=any(
                     has_acted(turn.calls, trial.agent.acting_tools)
@@ -209,11 +195,10 @@ class _Runner:
         if not isinstance(run.outcome, NotRun):
             with self.trajectory.open("ab") as trajectory:
                 trajectory.write(write_trajectory(run.tool_calls))
-            self.last_calls = folder / "calls"
         if run.files:
-            self._files.unlink()
-            self._files = run.files
-        self._session = run.events.session_id or self._session
+            self.files.unlink()
+            self.files = run.files
+        self.session = run.events.session_id or self.session
         return run
 
     def _judge(
@@ -226,11 +211,10 @@ class _Runner:
         if run.files is None:
             return None, 0.0
         trial, name = self.trial, f"turn-{number}"
-        workspace = trial.aside / name
-        unpack_work(run.files, workspace, installed=False)
+        self.workspace = trial.aside / name
+        unpack_work(run.files, self.workspace, installed=False)
         kept = trial.folder / name / "workspace"
-        save_workspace(workspace, kept, Redaction(secrets=trial.secrets))
-        self.workspace = workspace
+        save_workspace(self.workspace, kept, Redaction(secrets=trial.secrets))
         if not isinstance(run.outcome, Answered | CutShort):
             return None, 0.0
         trial.on_turn(f"turn {number}: judging")
@@ -239,7 +223,7 @@ class _Runner:
         try:
             judgement = judge(
                 trial.task,
-                workspace,
+                self.workspace,
                 transcript=self.trajectory,
                 execution=trial.execution,
             )
@@ -248,7 +232,14 @@ class _Runner:
         return judgement, time.monotonic() - begun
 
 
-def _after_checks(task: Task, number: int, judgement: Judgement) -> TrialOutcome | str:
+def _next(
+    task: Task, number: int, outcome: TurnOutcome, judgement: Judgement | None
+) -> TrialOutcome | str:
+    """Return the next prompt after a turn, or the outcome of the trial."""
+    if judgement is None:
+        if is_the_models(outcome):
+            return Incorrect(turns=number)
+        return Broken(turn=number, cause=outcome)
     match judgement.verdict:
         case Verdict.PASSED:
             return Correct(turn=number)

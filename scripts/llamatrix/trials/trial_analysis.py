@@ -62,50 +62,37 @@ def analyse(
             unread.append(f"{name}: {without_folders(str(error))}")
             return None
 
-    return Analysis(
-        tdd=part(
+    tdd = quality = tokens = None
+    if trajectory:
+        tdd = part(
             "test order",
-            lambda: _test_order(trajectory, bwrap) if trajectory else None,
-        ),
-        quality=part(
-            "code quality", lambda: _quality(workspace, bwrap) if workspace else None
-        ),
-        tokens=part(
-            "tokens",
-            lambda: (
-                _tokens(calls, wire_api, count_tokens)
-                if calls and count_tokens
-                else None
-            ),
-        ),
-        unread=tuple(unread),
-    )
-
-
-def _test_order(trajectory: Path, bwrap: Path | None) -> TddOrder:
-    return parse_sandboxed(
-        Path(finished_work.__file__),
-        trajectory,
-        finished_work.TEST_ORDER,
-        type_=TddOrder,
-        bwrap=bwrap,
-        limits=_LIMITS,
-        libraries=(_MSGSPEC,),
-    )
+            lambda: _parse(trajectory, finished_work.TEST_ORDER, TddOrder, bwrap),
+        )
+    if workspace:
+        quality = part("code quality", lambda: _quality(workspace, bwrap))
+    if calls and count_tokens:
+        tokens = part("tokens", lambda: _tokens(calls, wire_api, count_tokens))
+    return Analysis(tdd=tdd, quality=quality, tokens=tokens, unread=tuple(unread))
 
 
 def _quality(workspace: Path, bwrap: Path | None) -> Quality:
     ruff = find_tool("ruff")
     if ruff is None:
         raise MeasureError("ruff: not found; `pip install ruff`")
+    return _parse(workspace, finished_work.QUALITY, Quality, bwrap, ruff)
+
+
+def _parse(
+    data: Path, what: str, kind: type[_Part], bwrap: Path | None, *programs: Path
+) -> _Part:
     return parse_sandboxed(
         Path(finished_work.__file__),
-        workspace,
-        *(finished_work.QUALITY, str(ruff)),
-        type_=Quality,
+        data,
+        *(what, *map(str, programs)),
+        type_=kind,
         bwrap=bwrap,
         limits=_LIMITS,
-        libraries=(_MSGSPEC, ruff),
+        libraries=(_MSGSPEC, *programs),
     )
 
 

@@ -61,15 +61,6 @@ def test_config_sets_limits_and_leaves_sampling_to_the_server(agent: OpenCode) -
     assert "agent" not in config(agent)
 
 
-def test_pinned_sampling_is_in_the_keys_opencode_reads() -> None:
-    pinned = replace(NEW, sampling={"temperature": 0.6, "top_p": 0.95, "top_k": 20})
-    assert config(pinned)["agent"] == {"build": {"temperature": 0.6, "top_p": 0.95}}
-    models = provider(pinned)["models"]
-    assert isinstance(models, dict)
-    assert models["qwen35-27b"]["options"] == {"top_k": 20}
-    assert models["qwen35-27b"]["temperature"] is True
-
-
 def test_config_disables_the_timeouts_of_each_version() -> None:
     new, old = provider(NEW)["options"], provider(OLD)["options"]
     assert isinstance(new, dict)

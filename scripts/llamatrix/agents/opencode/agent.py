@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from llamatrix.agents.opencode import events
 from llamatrix.agents.protocol import (
@@ -70,8 +71,6 @@ export const TodoFix = async () => ({
 class Quirks:
     """What differs between the generations of OpenCode that are driven."""
 
-    tools: tuple[str, ...]
-    """Offered by the main agent under `run`, without any MCP server."""
     provider_options: Mapping[str, bool]
     """Options of the provider that keep a slow prefill from being cut."""
     lsp_default: bool
@@ -82,16 +81,20 @@ class Quirks:
     words: none of today's models need fewer."""
 
 
-_TOOLS = ("bash", "edit", "glob", "grep", "read", "skill", "task", "todowrite")
+_TOOLS = frozenset(
+    (
+        *("bash", "edit", "glob", "grep", "read", "skill", "task", "todowrite"),
+        *("webfetch", "write"),
+    )
+)
+"""Offered by the main agent under `run`, without any MCP server."""
 _OLD = Quirks(
-    tools=(*_TOOLS, "webfetch", "write"),
     provider_options={"timeout": False},  # a false chunkTimeout is refused
     lsp_default=True,
     lsp_key=False,
     first_prompt_tokens=11_400,
 )
 _NEW = Quirks(
-    tools=(*_TOOLS, "webfetch", "write"),
     provider_options={"timeout": False, "headerTimeout": False, "chunkTimeout": False},
     lsp_default=False,
     lsp_key=True,
@@ -110,14 +113,22 @@ def quirks_of(version: str) -> Quirks:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenCode:
+    name: ClassVar[str] = "OpenCode"
+    wire_api: ClassVar[WireApi] = chat_completions
+    process_name: ClassVar[str] = str(TOOLS / "opencode")
+    acting_tools: ClassVar[frozenset[str]] = frozenset(
+        ("bash", "task", "write", "edit", "multiedit", "patch", "apply_patch")
+    )
+    """`task` starts a subagent, which has them all."""
+    discarded: ClassVar[tuple[str, ...]] = (
+        *("home/.config", "home/.opencode"),
+        *("work/.opencode", "work/opencode.json", "work/opencode.jsonc"),
+    )
     version: str
     model: str
     """The id asked for; parts of it choose OpenCode's prompt (facts: `gpt-oss` …)."""
     context_tokens: int
     output_tokens: int
-    sampling: Mapping[str, float] = field(default_factory=dict)
-    """Sent with every request: temperature, top_p, top_k, min_p, seed; the rest is left
-    to the server's own flags."""
     title: str | None = "trial"
     """A fixed title; None lets OpenCode ask the model for one."""
     lsp: bool | None = False
@@ -128,18 +139,6 @@ class OpenCode:
     """AGENTS.md of the home."""
     skills: Mapping[str, str] = field(default_factory=dict)
     """SKILL.md by name."""
-
-    @property
-    def name(self) -> str:
-        return "OpenCode"
-
-    @property
-    def wire_api(self) -> WireApi:
-        return chat_completions
-
-    @property
-    def process_name(self) -> str:
-        return str(TOOLS / "opencode")
 
     @property
     def first_prompt_tokens(self) -> int:
@@ -155,18 +154,7 @@ class OpenCode:
     @property
     def tools_expected(self) -> frozenset[str]:
         offered = (f"{mcp.name}_{tool}" for mcp in self.mcp for tool in mcp.tools)
-        return frozenset(quirks_of(self.version).tools).union(offered)
-
-    @property
-    def acting_tools(self) -> frozenset[str]:
-        """`task` starts a subagent, which has them all."""
-        changing = ("write", "edit", "multiedit", "patch", "apply_patch")
-        return frozenset(("bash", "task", *changing))
-
-    @property
-    def discarded(self) -> tuple[str, ...]:
-        in_work = ("work/.opencode", "work/opencode.json", "work/opencode.jsonc")
-        return ("home/.config", "home/.opencode", *in_work)
+        return _TOOLS.union(offered)
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -198,43 +186,24 @@ class OpenCode:
 
     def _config(self, endpoint: str) -> dict[str, object]:
         """Return `opencode.json`: one provider, one model, no questions, no telemetry."""
-        sampled = dict(self.sampling)
-        by_agent = {
-            key: sampled.pop(key) for key in ("temperature", "top_p") if key in sampled
-        }
-        limit = {"context": self.context_tokens, "output": self.output_tokens}
-        model = {
-            "name": self.model,
-            "tool_call": True,
-            "reasoning": True,
-            "temperature": bool(by_agent),
-            "limit": limit,
-            "options": sampled,
-        }
         quirks = quirks_of(self.version)
-        provider = {
-            "npm": "@ai-sdk/openai-compatible",
-            "name": _PROVIDER,
-            "options": {
-                "baseURL": f"{endpoint}/v1",
-                "apiKey": "none",
-                **quirks.provider_options,
-            },
-            "models": {self.model: model},
-        }
-        allowed = ("*", "external_directory", "doom_loop")
-        config: dict[str, object] = {
-            "provider": {_PROVIDER: provider},
-            "model": f"{_PROVIDER}/{self.model}",
-            "small_model": f"{_PROVIDER}/{self.model}",
+        config = {
+            **_one_model(
+                self.model,
+                provider=_PROVIDER,
+                url=endpoint,
+                name=self.model,
+                limit=(self.context_tokens, self.output_tokens),
+                options=quirks.provider_options,
+            ),
             "enabled_providers": [_PROVIDER],
-            "permission": dict.fromkeys(allowed, "allow"),
+            "permission": dict.fromkeys(
+                ("*", "external_directory", "doom_loop"), "allow"
+            ),
             "share": "disabled",
             "autoupdate": False,
             "snapshot": False,
         }
-        if by_agent:
-            config["agent"] = {"build": by_agent}
         if not self.lsp_on:
             config["lsp"] = False
         elif quirks.lsp_key:
@@ -322,30 +291,42 @@ class OpenCode:
 
 
 def opencode_config(*, url: str, key: str, name: str, context_tokens: int) -> str:
-    """Return an `opencode.json`, known to work with OpenCode 1.3.2 and 1.18.33.
+    """Return an `opencode.json`, known to work with OpenCode 1.3.2 and 1.18.33."""
+    output_tokens = min(_LONGEST_ANSWER_TOKENS, context_tokens // 2)
+    limit = (context_tokens, output_tokens)
+    config = _one_model(key, provider="llamatrix", url=url, name=name, limit=limit)
+    return json.dumps(config, indent=2, ensure_ascii=False)
+
+
+def _one_model(
+    key: str,
+    *,
+    provider: str,
+    url: str,
+    name: str,
+    limit: tuple[int, int],
+    options: Mapping[str, bool] | None = None,
+) -> dict[str, object]:
+    """Return the configuration of one model, by its key and at one provider.
 
     Sampling is left to the server's own flags: `temperature` false keeps OpenCode
-    from sending its own.
+    from sending its own. `limit` is context and answer, in tokens.
     """
     model = {
         "name": name,
         "tool_call": True,
         "reasoning": True,
         "temperature": False,
-        "limit": {
-            "context": context_tokens,
-            "output": min(_LONGEST_ANSWER_TOKENS, context_tokens // 2),
-        },
+        "limit": dict(zip(("context", "output"), limit, strict=True)),
     }
-    provider = {
+    served = {
         "npm": "@ai-sdk/openai-compatible",
-        "name": "llamatrix",
-        "options": {"baseURL": f"{url}/v1", "apiKey": "none"},
+        "name": provider,
+        "options": {"baseURL": f"{url}/v1", "apiKey": "none", **(options or {})},
         "models": {key: model},
     }
-    config = {
-        "provider": {"llamatrix": provider},
-        "model": f"llamatrix/{key}",
-        "small_model": f"llamatrix/{key}",
+    return {
+        "provider": {provider: served},
+        "model": f"{provider}/{key}",
+        "small_model": f"{provider}/{key}",
     }
-    return json.dumps(config, indent=2, ensure_ascii=False)

@@ -1,21 +1,17 @@
 """`opencode run --format json`: six kinds of lines, the same in both pins."""
 
 from collections.abc import Iterable
-from typing import TypeVar
 
-import msgspec
 from msgspec import Raw, Struct
 
 from llamatrix.agents.context7 import TOOL_NAMES
 from llamatrix.agents.protocol import (
     Action,
     AgentEvents,
-    Edit,
     LookUp,
-    Read,
-    Run,
     ToolCall,
-    Write,
+    action_of,
+    decode,
 )
 
 INVALID_TOOL = "invalid"
@@ -64,30 +60,18 @@ class _Metadata(Struct):
     exit: int | None = None
 
 
-class _Read(Struct, rename={"path": "filePath"}):
-    path: str
-
-
-class _Write(Struct, rename={"path": "filePath"}):
-    path: str
-    content: str
-
-
-class _Edit(
-    Struct, rename={"path": "filePath", "old": "oldString", "new": "newString"}
-):
-    path: str
-    old: str
-    new: str
-
-
-class _Bash(Struct):
-    command: str
+_TOOLS = {
+    "read": ("read", {"path": "filePath"}),
+    "write": ("write", {"path": "filePath", "content": "content"}),
+    "edit": ("edit", {"path": "filePath", "old": "oldString", "new": "newString"}),
+    "bash": ("run", {"command": "command"}),
+}
+"""By tool: the tag of its action, and the arguments in the order ours → OpenCode's."""
 
 
 def parse(lines: Iterable[str]) -> AgentEvents:
     """Read what standard output says of one turn."""
-    events = [event for line in lines if (event := _decode(line, _Event))]
+    events = [event for line in lines if (event := decode(line, _Event))]
     errors = (event.error for event in events if event.type == "error")
     reasons = [event.part.reason for event in events if event.type == "step_finish"]
     return AgentEvents(
@@ -99,11 +83,11 @@ def parse(lines: Iterable[str]) -> AgentEvents:
 
 def read_tool_call(line: str) -> ToolCall | None:
     """Read a line of an event log; None for other events, and what is no event."""
-    event = _decode(line, _Event)
+    event = decode(line, _Event)
     if event is None or event.type != "tool_use":
         return None
     tool, state = event.part.tool, event.part.state
-    metadata = _decode(state.metadata, _Metadata) or _Metadata()
+    metadata = decode(state.metadata, _Metadata) or _Metadata()
     return ToolCall(
         tool=tool,
         action=read_action(tool, state.input),
@@ -116,30 +100,16 @@ def read_tool_call(line: str) -> ToolCall | None:
 
 
 def read_action(tool: str, arguments: bytes | Raw) -> Action | None:
-    if tool == "read" and (read := _decode(arguments, _Read)):
-        return Read(path=read.path)
-    if tool == "write" and (write := _decode(arguments, _Write)):
-        return Write(path=write.path, content=write.content)
-    if tool == "edit" and (edit := _decode(arguments, _Edit)):
-        return Edit(path=edit.path, old=edit.old, new=edit.new)
-    if tool == "bash" and (bash := _decode(arguments, _Bash)):
-        return Run(command=bash.command)
+    if tool in _TOOLS:
+        kind, names = _TOOLS[tool]
+        given = decode(arguments, dict[str, object]) or {}
+        ours = {our: given[its] for our, its in names.items() if its in given}
+        return action_of(kind, ours)
     looked_up = next((name for name in TOOL_NAMES if tool.endswith(name)), None)
     if looked_up:
-        return LookUp(
-            tool=looked_up, arguments=_decode(arguments, dict[str, str]) or {}
-        )
+        texts = decode(arguments, dict[str, str]) or {}
+        return LookUp(tool=looked_up, arguments=texts)
     return None
-
-
-_Kind = TypeVar("_Kind")
-
-
-def _decode(text: str | bytes | Raw, kind: type[_Kind]) -> _Kind | None:
-    try:
-        return msgspec.json.decode(text, type=kind)
-    except (msgspec.MsgspecError, RecursionError):  # cut, or nested without end
-        return None
 
 
 def _complaint(error: _Error) -> str:

@@ -5,9 +5,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar
 
-import msgspec
 from msgspec import Struct
 
 from llamatrix.agents.context7 import TOOL_NAMES
@@ -21,6 +20,8 @@ from llamatrix.agents.protocol import (
     Run,
     ToolCall,
     Write,
+    action_of,
+    decode,
 )
 from llamatrix.config.lock import NPM_TREES
 from llamatrix.config.matrix import TOOLS_OF_PI
@@ -33,8 +34,6 @@ from llamatrix.sandbox.spec import HOME, TOOLS
 FOLDER = Path("/opt/llamatrix/pi")
 """Where the installed package is mounted inside: the folder with `node_modules`."""
 _PROGRAM = FOLDER / "node_modules" / NPM_TREES["pi"] / "dist" / "bundle" / "cli.js"
-_TITLE = "pi"
-"""What it makes of its own command line once it runs."""
 _PROVIDER = "local"
 _CONFIG = ".pi/agent"
 _SESSIONS = HOME / "sessions"
@@ -63,6 +62,12 @@ _NOT_ENDED = re.compile(r"\n\nCommand (timed out after \S+ seconds|aborted)$")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pi:
+    name: ClassVar[str] = "Pi"
+    wire_api: ClassVar[WireApi] = chat_completions
+    process_name: ClassVar[str] = "pi"
+    """What it makes of its own command line once it runs."""
+    acting_tools: ClassVar[frozenset[str]] = frozenset(("bash", "edit", "write"))
+    discarded: ClassVar[tuple[str, ...]] = ("home/.pi", "home/.agents", "work/.pi")
     version: str
     model: str
     context_tokens: int
@@ -76,18 +81,6 @@ class Pi:
     """AGENTS.md of its own folder."""
     skills: Mapping[str, str] = field(default_factory=dict)
     """SKILL.md by name."""
-
-    @property
-    def name(self) -> str:
-        return "Pi"
-
-    @property
-    def wire_api(self) -> WireApi:
-        return chat_completions
-
-    @property
-    def process_name(self) -> str:
-        return _TITLE
 
     @property
     def first_prompt_tokens(self) -> int:
@@ -105,14 +98,6 @@ class Pi:
             _mcp_name(server.name, tool) for server in self.mcp for tool in server.tools
         )
         return frozenset(self.tools or TOOLS_OF_PI).union(offered)
-
-    @property
-    def acting_tools(self) -> frozenset[str]:
-        return frozenset(("bash", "edit", "write"))
-
-    @property
-    def discarded(self) -> tuple[str, ...]:
-        return ("home/.pi", "home/.agents", "work/.pi")
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -182,7 +167,7 @@ class Pi:
 
     def parse_events(self, lines: Iterable[str]) -> AgentEvents:
         """Pi ends with 0 after every failure of a model: `stopReason` tells of one."""
-        events = [event for line in lines if (event := _decode(line, _Event))]
+        events = [event for line in lines if (event := decode(line, _Event))]
         answers = [
             event.message
             for event in events
@@ -265,16 +250,6 @@ class _EditArguments(Struct, frozen=True):
     edits: tuple[_Replacement, ...]
 
 
-_Kind = TypeVar("_Kind")
-
-
-def _decode(text: str, kind: type[_Kind]) -> _Kind | None:
-    try:
-        return msgspec.json.decode(text, type=kind)
-    except (msgspec.MsgspecError, RecursionError):  # cut, or nested without end
-        return None
-
-
 def _mcp_name(server: str, tool: str) -> str:
     return _MCP.format(server=server, tool=tool.replace("-", "_"))
 
@@ -284,17 +259,13 @@ _ACTIONS = {"read": "read", "write": "write", "bash": "run"}
 
 
 def _read_action(tool: str, arguments: str) -> Action | None:
-    if tool == "edit" and (edit := _decode(arguments, _EditArguments)) and edit.edits:
+    if tool == "edit" and (edit := decode(arguments, _EditArguments)) and edit.edits:
         (old, new), *more = ((one.oldText, one.newText) for one in edit.edits)
         return Edit(path=edit.path, old=old, new=new, more=tuple(more))
     if tool in _ACTIONS:
-        given = {**(_decode(arguments, dict[str, object]) or {}), "do": _ACTIONS[tool]}
-        try:
-            return msgspec.convert(given, type=Read | Write | Run)
-        except msgspec.ValidationError:
-            return None
+        return action_of(_ACTIONS[tool], decode(arguments, dict[str, object]) or {})
     looked_up = {_mcp_name("context7", name): name for name in TOOL_NAMES}.get(tool)
     if looked_up:
-        texts = _decode(arguments, dict[str, str]) or {}
+        texts = decode(arguments, dict[str, str]) or {}
         return LookUp(tool=looked_up, arguments=texts)
     return None
