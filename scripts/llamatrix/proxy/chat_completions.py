@@ -97,19 +97,16 @@ def read_request(body: bytes) -> ChatRequest | None:
         return None
 
 
-class _CachedTokens(Struct, frozen=True):
+class _Details(Struct, frozen=True):
     cached_tokens: int | None = None
-
-
-class _ReasoningTokens(Struct, frozen=True):
     reasoning_tokens: int | None = None
 
 
 class _Usage(Struct, frozen=True):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    prompt_tokens_details: _CachedTokens | None = None
-    completion_tokens_details: _ReasoningTokens | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
 
 
 class _Function(Struct, frozen=True):
@@ -168,14 +165,12 @@ class ChatAnswer(ModelAnswer):
         except (msgspec.MsgspecError, RecursionError):
             return
         if usage := chunk.usage:
-            cached, reasoning = (
-                usage.prompt_tokens_details,
-                usage.completion_tokens_details,
-            )
+            prompt = usage.prompt_tokens_details or _Details()
+            completion = usage.completion_tokens_details or _Details()
             self.prompt_tokens = usage.prompt_tokens
             self.generated_tokens = usage.completion_tokens
-            self.cached_tokens = cached.cached_tokens if cached else None
-            self.reasoning_tokens = reasoning.reasoning_tokens if reasoning else None
+            self.cached_tokens = prompt.cached_tokens
+            self.reasoning_tokens = completion.reasoning_tokens
         self.timings = chunk.timings or self.timings
         if bytes(chunk.error) not in {b"", b"null"}:
             self.error = bytes(chunk.error).decode(errors="replace")

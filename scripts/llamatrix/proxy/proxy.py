@@ -93,7 +93,8 @@ class _OpenCall:
     first_byte: float | None = None
     first_token: float | None = None
     status: int | None = None
-    trouble: Trouble | None = None
+    trouble: Trouble | None = Trouble.LEFT
+    """Unless the answer is passed on to its end."""
     error: str = ""
 
     def call(self, *, since: float) -> Call:
@@ -195,49 +196,49 @@ class Tap:
                 yield
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            response = await self._respond(client, Request(scope, receive))
-            await response(scope, receive, send)
+            request = Request(scope, receive)
+            open_call = self._begin(request)
+            try:  # recorded once the client has all of it: it waits for no disk
+                response = await self._respond(client, request, open_call)
+                await response(scope, receive, send)
+            finally:
+                self._end(open_call)
 
         app = Starlette(lifespan=lifespan)
         app.router.default = answer  # no routes: whatever a target looks like
         return app
 
-    async def _respond(self, client: httpx.AsyncClient, request: Request) -> Response:
-        open_call = self._begin(request)
+    async def _respond(
+        self, client: httpx.AsyncClient, request: Request, open_call: _OpenCall
+    ) -> Response:
         try:
             await self._admit(request, open_call)
             onward = self._onward(request, open_call)
             answer = await client.send(onward, stream=True)
         except _BlockedError as error:
-            return self._block(request, open_call, error)
+            query = request.scope["query_string"].decode(errors="replace")
+            open_call.path += f"?{query}" if query else ""
+            open_call.status, open_call.trouble = error.status, Trouble.BLOCKED
+            open_call.error = str(error)
+            return _refusal(error.status, str(error))
         except ClientDisconnect:
-            open_call.trouble = Trouble.LEFT
-            self._end(open_call)
             return Response(status_code=httpx.codes.BAD_REQUEST)  # to nobody
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             kinds = (httpx.ConnectError, httpx.ConnectTimeout)
             unreachable = isinstance(error, kinds)
             open_call.trouble = Trouble.UNREACHABLE if unreachable else Trouble.CUT
             open_call.error = f"{type(error).__name__}: {error}"
-            self._end(open_call)
             return _refusal(502, f"no model server: {error}")
-        except BaseException:  # cancelled: the turn is over before the server answered
-            open_call.trouble = Trouble.LEFT
-            self._end(open_call)
-            raise
         open_call.status = answer.status_code
-        open_call.trouble = Trouble.LEFT  # unless it is passed to the end
         open_call.decoder = _Decoder(answer.headers.get("content-encoding", ""))
-        return _Recorded(
-            self._pass_through(answer, open_call),
-            status=answer.status_code,
-            headers=[
-                (k.lower(), v)
-                for k, v in answer.headers.raw
-                if k.lower() not in _NOT_RETURNED
-            ],
-            over=lambda: self._end(open_call),
-        )
+        parts = self._pass_through(answer, open_call)
+        response = StreamingResponse(parts, status_code=answer.status_code)
+        response.raw_headers = [  # as they came: duplicates and odd bytes too
+            (k.lower(), v)
+            for k, v in answer.headers.raw
+            if k.lower() not in _NOT_RETURNED
+        ]
+        return response
 
     async def _admit(self, request: Request, open_call: _OpenCall) -> None:
         """Read the request; raise _BlockedError where it is not to be passed on."""
@@ -290,21 +291,6 @@ class Tap:
             extensions={"timeout": {"connect": _CONNECT_TIMEOUT_S}},
         )
 
-    def _block(
-        self, request: Request, open_call: _OpenCall, error: _BlockedError
-    ) -> Response:
-        """Answer a blocked call, and record it with its whole target."""
-        query = request.scope["query_string"].decode(errors="replace")
-        open_call.path += f"?{query}" if query else ""
-        open_call.status, open_call.trouble = error.status, Trouble.BLOCKED
-        open_call.error = str(error)
-        self._blocked += 1
-        if self._blocked <= _MAX_BLOCKED_RECORDED:
-            self._end(open_call)
-        else:
-            self.calls_open -= 1
-        return _refusal(error.status, str(error))
-
     async def _pass_through(
         self, answer: httpx.Response, open_call: _OpenCall
     ) -> AsyncIterator[bytes]:
@@ -339,6 +325,11 @@ class Tap:
             open_call.first_token = self.heard
 
     def _end(self, open_call: _OpenCall) -> None:
+        if open_call.trouble is Trouble.BLOCKED:
+            self._blocked += 1
+            if self._blocked > _MAX_BLOCKED_RECORDED:
+                self.calls_open -= 1
+                return
         readable = b"".join(open_call.readable_parts)
         kept = _SPELLED if self._spells_a_key_out(readable) else readable
         if open_call.trouble is not Trouble.BLOCKED:
@@ -367,25 +358,3 @@ class Tap:
 def _refusal(status: int, message: str) -> Response:
     text = {"error": {"message": message, "code": status}}
     return JSONResponse(text, status_code=status)
-
-
-class _Recorded(StreamingResponse):
-    """Recorded once the client has all of it or is gone: the client waits for no disk."""
-
-    def __init__(
-        self,
-        parts: AsyncIterator[bytes],
-        *,
-        status: int,
-        headers: list[tuple[bytes, bytes]],
-        over: Callable[[], None],
-    ) -> None:
-        super().__init__(parts, status_code=status)
-        self.raw_headers = headers  # as they came: duplicates and odd bytes too
-        self._over = over
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._over()

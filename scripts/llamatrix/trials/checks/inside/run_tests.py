@@ -8,6 +8,7 @@ interpreter, so a report is only a claim: the judge compares it with the request
 the service got, and with a second run in which the service answers differently.
 """
 
+import contextlib
 import functools
 import gc
 import inspect
@@ -120,34 +121,25 @@ class Reporter:
         gc.enable()
 
     def _between(self, name: str, function: Callable[..., object]) -> object:
-        def ended(error: BaseException | None) -> None:
-            self._bodies[name] = self._kind(error)
-
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def awaited(*args: object, **kwargs: object) -> object:
-                try:
-                    result = await function(*args, **kwargs)
-                except BaseException as error:
-                    ended(error)
-                    raise
-                ended(None)
-                return result
-
-            return awaited
-
-        @functools.wraps(function)
-        def called(*args: object, **kwargs: object) -> object:
+        @contextlib.contextmanager
+        def noting_the_end() -> Iterator[None]:
             try:
-                result = function(*args, **kwargs)
+                yield
             except BaseException as error:
-                ended(error)
+                self._bodies[name] = self._kind(error)
                 raise
-            ended(None)
-            return result
+            self._bodies[name] = self._kind(None)
 
-        return called
+        async def awaited(*args: object, **kwargs: object) -> object:
+            with noting_the_end():
+                return await function(*args, **kwargs)  # type: ignore[misc]
+
+        def called(*args: object, **kwargs: object) -> object:
+            with noting_the_end():
+                return function(*args, **kwargs)
+
+        is_async = inspect.iscoroutinefunction(function)
+        return functools.wraps(function)(awaited if is_async else called)
 
     def _kind(self, error: BaseException | None) -> str:
         if error is None:
