@@ -17,11 +17,11 @@ def written(folder: Path, **texts: str) -> Path:
 
 def test_code_comes_first_and_every_file_is_named(tmp_path: Path) -> None:
     workspace = written(tmp_path, README__md="words", main__py="x = 1\n", a__png="\x89")
-    shown = workspace_text(workspace, NONE)
-    assert shown.text.startswith("Files:\nREADME.md\na.png\nmain.py")
-    assert shown.text.index("--- main.py ---") < shown.text.index("--- README.md ---")
-    assert "--- a.png ---" not in shown.text
-    assert shown.cut == ()
+    shown, cut = workspace_text(workspace, NONE)
+    assert shown.startswith("Files:\nREADME.md\na.png\nmain.py")
+    assert shown.index("--- main.py ---") < shown.index("--- README.md ---")
+    assert "--- a.png ---" not in shown
+    assert cut == ()
 
 
 def test_keys_of_any_form_are_removed(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_keys_of_any_form_are_removed(tmp_path: Path) -> None:
         main__py=f'KEY = "{shaped}"\napi_key = "{bound}"\nsay("{known}")\n',
         notes__md=f"the key is {known}",
     )
-    text = workspace_text(workspace, Redaction(secrets=(known,))).text
+    text = workspace_text(workspace, Redaction(secrets=(known,)))[0]
     for secret in (shaped, known, bound):
         assert secret not in text
     assert 'api_key = "[redacted]"' in text
@@ -46,7 +46,7 @@ def test_hidden_files_are_named_at_most_and_links_not_followed(tmp_path: Path) -
     (work / ".keys.txt").write_text("K=1")
     (work / ".git" / "a.py").write_text("git")
     (work / "link.py").symlink_to(tmp_path / "outside.py")
-    assert workspace_text(work, NONE).text == "Files:\n.env\n.keys.txt"
+    assert workspace_text(work, NONE)[0] == "Files:\n.env\n.keys.txt"
 
 
 def test_text_is_bounded_and_lists_what_is_cut(tmp_path: Path) -> None:
@@ -57,17 +57,17 @@ def test_text_is_bounded_and_lists_what_is_cut(tmp_path: Path) -> None:
         (tmp_path / f"picture-{number:03}.png").write_text("")
     for number in range(3000):
         (tmp_path / f"small-{number:04}.txt").write_text("x")
-    shown = workspace_text(workspace, NONE)
-    assert len(shown.text) < 62_000
-    assert "more files are left out]" in shown.text
-    assert shown.cut[:9] == tuple(f"m{number}.py" for number in range(9))
-    assert len(shown.cut) == 9 + 3000
-    assert "characters are left out]" in shown.text
-    assert "and 3109 more" in shown.text
+    shown, cut = workspace_text(workspace, NONE)
+    assert len(shown) < 62_000
+    assert "more files are left out]" in shown
+    assert cut[:9] == tuple(f"m{number}.py" for number in range(9))
+    assert len(cut) == 9 + 3000
+    assert "characters are left out]" in shown
+    assert "and 3109 more" in shown
 
 
 def test_a_file_name_may_be_any_bytes(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.py")).write_text("x = 1\n")
-    shown = workspace_text(tmp_path, NONE)
-    assert "caf\ufffd.py" in shown.text
-    shown.text.encode()
+    shown, _ = workspace_text(tmp_path, NONE)
+    assert "caf\ufffd.py" in shown
+    shown.encode()

@@ -9,9 +9,6 @@ from llamatrix.agents.context7 import PAGE_TOOLS
 from llamatrix.agents.opencode import events as opencode_events
 from llamatrix.agents.protocol import LookUp, ToolCall
 
-_LOGS = (opencode_events.read_tool_call,)
-"""Readers of agents' own event logs, of which one line is read at a time."""
-
 
 def write_trajectory(calls: Iterable[ToolCall]) -> bytes:
     return b"".join(msgspec.json.encode(call) + b"\n" for call in calls)
@@ -30,7 +27,7 @@ def _read(line: str) -> ToolCall | None:
     try:
         return msgspec.json.decode(line, type=ToolCall)
     except (msgspec.MsgspecError, RecursionError):
-        return next(filter(None, (read(line) for read in _LOGS)), None)
+        return opencode_events.read_tool_call(line)
 
 
 def is_page_request(call: ToolCall) -> bool:

@@ -42,7 +42,11 @@ def read_recording(folder: Path) -> Recording:
     """Read the main and title calls of a recording; MeasureError where it has none."""
     try:
         calls = sorted(read_calls(folder), key=lambda call: call.index)
-        kept = tuple(_recorded(call, folder) for call in calls if _is_replayed(call))
+        kept = tuple(
+            _recorded(call, folder)
+            for call in calls
+            if call.kind in _REPLAYED and call.trouble is None
+        )
     except FileNotFoundError as error:
         raise MeasureError(
             f"--replay {folder}: no {Path(error.filename).name} there; name the folder "
@@ -56,10 +60,6 @@ def read_recording(folder: Path) -> Recording:
             "ended well; record the session again"
         )
     return Recording(calls=kept, left_out=len(calls) - len(kept))
-
-
-def _is_replayed(call: Call) -> bool:
-    return call.kind in _REPLAYED and call.trouble is None
 
 
 def _recorded(call: Call, folder: Path) -> RecordedCall:

@@ -165,24 +165,24 @@ def judge_question(
     redaction: Redaction,
 ) -> JudgeQuestion:
     """Return the question about one workspace; `task` is the prompt of the agent."""
-    rules, shown = rubric(), workspace_text(workspace, redaction)
-    mark = hashlib.sha256(shown.text.encode()).hexdigest()[:12]
+    rules, (shown, cut) = rubric(), workspace_text(workspace, redaction)
+    mark = hashlib.sha256(shown.encode()).hexdigest()[:12]
     aspects = (
         f"{key}: {aspect.asks}\n  1: {aspect.one}\n  3: {aspect.three}\n  5: {aspect.five}"
         for key, aspect in rules.aspects.items()
     )
     text = "\n\n".join(
         [
-            f"The task:\n{redaction.clean(task.encode()).decode().strip()}",
+            f"The task:\n{_clean(task, redaction).strip()}",
             f"The agent's log proves: {_tdd_text(tdd)}",
-            f"<<<{mark}\n{shown.text}\n{mark}>>>",
+            f"<<<{mark}\n{shown}\n{mark}>>>",
             "The aspects:\n\n" + "\n\n".join(aspects),
             rules.answer.strip(),
         ]
     )
     messages = (Message("system", rules.role.strip()), Message("user", text))
     request = ChatRequest(model=model, messages=messages)
-    return JudgeQuestion(request=request, cut=shown.cut)
+    return JudgeQuestion(request=request, cut=cut)
 
 
 def _tdd_text(tdd: TddOrder | None) -> str:
@@ -244,12 +244,17 @@ def _call(
     if choice.message.refusal or choice.finish_reason == "content_filter":
         text = _clean(choice.message.refusal or content, redaction)
         return Refused(text=text[:_KEPT]), content, model
-    cut = choice.finish_reason == "length"
-    return _parse(content, cut=cut), content, model
+    grades = _parse(content, cut=choice.finish_reason == "length")
+    if isinstance(grades, dict):
+        return Given(grades=grades), content, model
+    return Unparseable(why=grades, text=content[-_KEPT:]), content, model
 
 
-def _parse(content: str, *, cut: bool) -> JudgeAnswer:
-    """Read the grades; thoughts before them and a fence around them are allowed."""
+def _parse(content: str, *, cut: bool) -> dict[str, Grade] | str:
+    """Read the grades; thoughts before them and a fence around them are allowed.
+
+    Where the content is not what was asked for, return why.
+    """
     text = _THOUGHTS.sub("", content).strip()
     opening, line_end, fenced = text.partition("\n")
     if line_end and opening.rstrip() in {"```", "```json"}:
@@ -258,12 +263,10 @@ def _parse(content: str, *, cut: bool) -> JudgeAnswer:
     try:
         grades = msgspec.json.decode(text, type=dict[str, Grade])
     except (msgspec.MsgspecError, RecursionError) as error:
-        why = "it was cut off at its token limit" if cut else str(error)
-        return Unparseable(why=why, text=content[-_KEPT:])
+        return "it was cut off at its token limit" if cut else str(error)
     if grades.keys() != aspects.keys():
-        why = f"its keys are not {', '.join(aspects)}"
-        return Unparseable(why=why, text=content[-_KEPT:])
-    return Given(grades={key: grades[key] for key in aspects})
+        return f"its keys are not {', '.join(aspects)}"
+    return {key: grades[key] for key in aspects}
 
 
 def _clean(text: str, redaction: Redaction) -> str:
@@ -285,16 +288,14 @@ def _does_not_work(what: str, redaction: Redaction) -> MeasureError:
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorkspaceText:
-    text: str
-    """About 60,000 characters at most, file names included."""
-    cut: tuple[str, ...]
-    """Files that are not shown to their end, or only named."""
+def workspace_text(
+    workspace: Path, redaction: Redaction
+) -> tuple[str, tuple[str, ...]]:
+    """Return the names of all files, then their texts without keys, code first.
 
-
-def workspace_text(workspace: Path, redaction: Redaction) -> WorkspaceText:
-    """Return the names of all files, then their texts without keys, code first."""
+    It has about 60,000 characters at most. Also return the files that are not shown to
+    their end, or only named.
+    """
     paths = files(workspace)
     names = [_name(path, workspace) for path in paths]
     listed = "\n".join(names[:_MAX_NAMES])
@@ -308,7 +309,7 @@ def workspace_text(workspace: Path, redaction: Redaction) -> WorkspaceText:
             cut.append(name)
             unshown += 1
             continue
-        clean = redaction.clean(_without_literal_keys(name, text).encode()).decode()
+        clean = _clean(_without_literal_keys(name, text), redaction)
         most = min(_MAX_FILE_CHARACTERS, room)
         if len(clean) > most:
             cut.append(name)
@@ -317,8 +318,7 @@ def workspace_text(workspace: Path, redaction: Redaction) -> WorkspaceText:
         room -= len(parts[-1])
     if unshown:
         parts.append(f"[{unshown} more files are left out]")
-    whole = redaction.clean("\n\n".join(parts).encode()).decode()
-    return WorkspaceText(text=whole, cut=tuple(cut))
+    return _clean("\n\n".join(parts), redaction), tuple(cut)
 
 
 def _texts(workspace: Path, paths: tuple[Path, ...]) -> Iterator[tuple[str, str]]:

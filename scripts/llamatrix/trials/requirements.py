@@ -12,7 +12,7 @@ from llamatrix.config.matrix import Network
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.programs import find_bwrap
 from llamatrix.redaction import without_folders
-from llamatrix.sandbox.spec import probe
+from llamatrix.sandbox.spec import NoSandbox, probe
 from llamatrix.trials.checks.task import Task, load_task
 from llamatrix.web import NoAnswerError, Site, site
 
@@ -36,16 +36,14 @@ def _sandbox(cache: Path) -> NotRun | None:
     try:
         problem = probe(find_bwrap(cache))
     except ProvisionError as error:
-        return NotRun(
-            why=WhyNotRun.NO_SANDBOX,
+        problem = NoSandbox(
             reason=without_folders(str(error).partition("\n")[0]),
             remedy="install the package `bubblewrap`",
         )
     if problem is None:
         return None
-    return NotRun(
-        why=WhyNotRun.NO_SANDBOX, reason=problem.reason, remedy=problem.remedy
-    )
+    why = WhyNotRun.NO_SANDBOX
+    return NotRun(why=why, reason=problem.reason, remedy=problem.remedy)
 
 
 def _programs(cell: AgentCell) -> NotRun | None:

@@ -107,11 +107,8 @@ def script_of(task: Task, name: str) -> Transcript:
     return Transcript(steps=(*before, Step(text=script.says), *after))
 
 
-class _Counts(Struct, frozen=True):
-    """What the real server reports of the call it did."""
-
-    usage: msgspec.Raw = msgspec.Raw()
-    timings: msgspec.Raw = msgspec.Raw()
+_Counts = dict[str, object]
+"""The `usage` and `timings` that the real server reports of the call it did."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,11 +193,12 @@ class Player:
         for action in step.actions:
             if isinstance(action, OwnCall):
                 tool, arguments = action.tool, action.arguments
-                raw = action.raw_arguments
+                text = action.raw_arguments
             else:
                 tool, arguments = self.agent.tool_call(action)
-                raw = None
-            text = json.dumps(arguments, ensure_ascii=False) if raw is None else raw
+                text = None
+            if text is None:
+                text = json.dumps(arguments, ensure_ascii=False)
             calls.append((tool, text))
         return _Answer(text=step.text, reasoning=step.reasoning, calls=tuple(calls))
 
@@ -216,7 +214,7 @@ class Player:
     ) -> _Counts:
         """Have the real server do the call: all of the prompt, as many tokens out."""
         if self.upstream is None:
-            return _Counts()
+            return {}
         request = json.loads(body)
         request |= {"stream": False, "max_tokens": answer.length_tokens}
         request.pop("stream_options", None)
@@ -224,11 +222,12 @@ class Player:
             got = await client.post(PATH, json=request)
         except httpx.HTTPError as error:
             self.refusals.append(f"{type(error).__name__}: {error}")
-            return _Counts()
+            return {}
         if got.status_code != httpx.codes.OK:
             self.refusals.append(f"HTTP {got.status_code}: {got.text[:300]}")
-            return _Counts()
-        return msgspec.json.decode(got.content, type=_Counts)
+            return {}
+        reply = msgspec.json.decode(got.content, type=_Counts)
+        return {name: reply[name] for name in ("usage", "timings") if name in reply}
 
 
 def _error(status: int, message: str) -> Response:
@@ -268,18 +267,13 @@ def _events(answer: _Answer, read: ModelRequest, counts: _Counts) -> Iterator[by
         }
         yield chunk({"tool_calls": [called]})
     yield chunk({}, "tool_calls" if answer.calls else "stop")
-    last: dict[str, object] = {"choices": [], "model": read.model}
-    for name in ("usage", "timings"):
-        if raw := bytes(getattr(counts, name)):
-            last[name] = json.loads(raw)
     prompt_tokens = read.text_length // 4  # agents want numbers, nobody reads these
     estimate = {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": answer.length_tokens,
         "total_tokens": prompt_tokens + answer.length_tokens,
     }
-    last.setdefault("usage", estimate)
-    yield _event(last)
+    yield _event({"choices": [], "model": read.model, "usage": estimate, **counts})
     yield b"data: [DONE]\n\n"
 
 

@@ -111,13 +111,13 @@ def hermetic_environment(
                 environment={**environment, **_key_of(task, judges.key)},
                 forwards=forwards,
             )
-            return sandbox_execution(
-                _for_checks(judged, tools),
-                requests=judges.log,
+            return msgspec.structs.replace(
+                sandbox_execution(_for_checks(judged, tools)),
+                requests=str(judges.log),
                 secrets=(*judges.foreign_keys, judges.key),
                 title=judges.title,
                 switch=_SWITCH_PORT,
-                switch_key=aside / SWITCH_KEY,
+                switch_key=str(aside / SWITCH_KEY),
             )
 
         scripts, tests = execution_in(folder), execution_in(folder / "tests")
@@ -152,8 +152,8 @@ def online_environment(
     return TrialEnvironment(
         sandbox=sandbox,
         secrets=secrets,
-        execution=sandbox_execution(
-            _for_checks(sandbox, tools), requests=None, secrets=secrets
+        execution=msgspec.structs.replace(
+            sandbox_execution(_for_checks(sandbox, tools)), secrets=secrets
         ),
         context7_url=None,
         pages_served=None,

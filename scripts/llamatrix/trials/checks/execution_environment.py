@@ -53,26 +53,13 @@ class ExecutionEnvironment(Struct, frozen=True, kw_only=True):
     """What must appear neither in code nor in findings."""
 
 
-def sandbox_execution(
-    sandbox: SandboxSpec,
-    *,
-    requests: Path | None,
-    secrets: tuple[str, ...],
-    title: str = "",
-    switch: int = 0,
-    switch_key: Path | None = None,
-) -> ExecutionEnvironment:
-    """Return the execution environment of one trial, in a sandbox like the agent's."""
+def sandbox_execution(sandbox: SandboxSpec) -> ExecutionEnvironment:
+    """Return the execution environment in a sandbox, without the services there."""
     return ExecutionEnvironment(
         sandbox=sandbox,
-        requests=None if requests is None else str(requests),
         private=(str(HOME), "/tmp", "/dev/shm"),  # noqa: S108  the sandbox's own
         installed=str(_PROJECT.parent),
         bytecode=str(BYTECODE) if BYTECODE in sandbox.shown else "",
-        title=title,
-        switch=switch,
-        switch_key="" if switch_key is None else str(switch_key),
-        secrets=secrets,
     )
 
 

@@ -1,12 +1,11 @@
 """The images in a workspace: decoded in a sandbox, compared with those served."""
 
 from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
+from importlib.metadata import distribution
 from pathlib import Path
 
 from msgspec import Struct
 
-from llamatrix.errors import MeasureError
 from llamatrix.sandbox.sandboxed_parser import ParserLimits, parse_sandboxed
 from llamatrix.scratch import scratch_folder
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
@@ -89,14 +88,6 @@ def read_folder(folder: Path) -> dict[str, bytes]:
 
 def _pillow() -> tuple[Path, ...]:
     """Return the folders of the harness's Pillow and of the libraries in its wheel."""
-    spec = find_spec("PIL")
-    if spec is None or spec.origin is None:
-        raise MeasureError(
-            "pillow: not installed; run `pip install -r requirements.txt`"
-        )
-    package = Path(spec.origin).parent
-    return tuple(
-        each
-        for name in ("PIL", "pillow.libs", "Pillow.libs")
-        if (each := package.with_name(name)).is_dir()
-    )
+    packages = Path(str(distribution("pillow").locate_file("")))
+    folders = (packages / name for name in ("PIL", "pillow.libs", "Pillow.libs"))
+    return tuple(folder for folder in folders if folder.is_dir())

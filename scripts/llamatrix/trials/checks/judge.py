@@ -4,7 +4,6 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -67,31 +66,25 @@ def judge(
     for name in task.checks.keys() - set(names):
         reason = "There is no trajectory."
         by_check[name] = Finding(check=name, state=State.NOT_APPLICABLE, reason=reason)
-    findings = tuple(
-        msgspec.structs.replace(
-            by_check[name],
-            reason=redact(by_check[name].reason, execution.secrets).replace(
-                str(copy), "."
-            ),
-        )
-        for name in task.checks
-    )
+
+    def shown(finding: Finding) -> Finding:
+        reason = redact(finding.reason, execution.secrets).replace(str(copy), ".")
+        return msgspec.structs.replace(finding, reason=reason)
+
+    findings = tuple(shown(by_check[name]) for name in task.checks)
     return Judgement(task=task.id, verdict=verdict_of(findings), findings=findings)
 
 
 def copy_workspace(workspace: Path, copy: Path) -> None:
     """Copy files, folders and links (as links), and nothing else."""
 
-    def left_out(folder: str, names: list[str]) -> Iterable[str]:
-        for name in names:
-            mode = os.lstat(Path(folder, name)).st_mode
-            plain = stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
-            if name in NOT_COPIED or not plain:
-                yield name
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        modes = {name: os.lstat(Path(folder, name)).st_mode for name in names}
+        kinds = (stat.S_ISREG, stat.S_ISDIR, stat.S_ISLNK)
+        plain = {n for n, mode in modes.items() if any(is_(mode) for is_ in kinds)}
+        return NOT_COPIED | (set(names) - plain)
 
-    shutil.copytree(
-        workspace, copy, symlinks=True, ignore=lambda f, n: set(left_out(f, n))
-    )
+    shutil.copytree(workspace, copy, symlinks=True, ignore=left_out)
 
 
 def _answers(case: Case, aside: Path) -> tuple[Finding, ...]:

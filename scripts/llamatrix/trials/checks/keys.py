@@ -146,30 +146,22 @@ def _holds_key(text: str, secrets: tuple[str, ...]) -> bool:
         return True
     if redact(text) == text:
         return False
-    return any(not is_placeholder(shape) for shape in _shaped(text))
-
-
-def _shaped(text: str) -> Iterator[str]:
-    for match in re.finditer(r"[A-Za-z0-9_-]{20,}", text):
-        if redact(match[0]) != match[0]:
-            yield match[0]
+    words = re.findall(r"[A-Za-z0-9_-]{20,}", text)
+    return any(redact(word) != word and not is_placeholder(word) for word in words)
 
 
 def literal_key_lines(source: Source) -> tuple[int, ...]:
     """Return the lines that assign a literal like a real key to a name like `api_key`."""
-    return tuple(sorted(set(_literal_lines(source))))
-
-
-def _literal_lines(source: Source) -> Iterator[int]:
-    for node in source.nodes:
-        for name, value in _bindings(node):
-            if (
-                _NAME.search(name)
-                and isinstance(value, ast.Constant)
-                and isinstance(value.value, str)
-                and _looks_real(value.value)
-            ):
-                yield value.lineno
+    bindings = (binding for node in source.nodes for binding in _bindings(node))
+    lines = {
+        value.lineno
+        for name, value in bindings
+        if _NAME.search(name)
+        and isinstance(value, ast.Constant)
+        and isinstance(value.value, str)
+        and _looks_real(value.value)
+    }
+    return tuple(sorted(lines))
 
 
 def _bindings(node: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
@@ -284,7 +276,11 @@ class _Fold:
             case ast.List() | ast.Tuple():
                 return tuple(self.value(each) for each in node.elts)
             case ast.JoinedStr():
-                return "".join(str(self.value(_inner(each))) for each in node.values)
+                parts = [
+                    each.value if isinstance(each, ast.FormattedValue) else each
+                    for each in node.values
+                ]
+                return "".join(str(self.value(part)) for part in parts)
             case ast.BinOp():
                 return self._operation(node)
             case ast.Subscript(slice=ast.Slice() as part):
@@ -333,10 +329,6 @@ class _Fold:
             return _function(node.func.attr, given)
         except _NotConstantError:
             return _method(self.value(node.func.value), node.func.attr, given)
-
-
-def _inner(node: ast.expr) -> ast.expr:
-    return node.value if isinstance(node, ast.FormattedValue) else node
 
 
 def _function(  # noqa: PLR0911  one per function

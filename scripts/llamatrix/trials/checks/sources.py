@@ -94,7 +94,14 @@ class Source:
     @cached_property
     def imported(self) -> frozenset[str]:
         """Full names of imported modules; `from a import b` gives both `a` and `a.b`."""
-        return frozenset(_imported(self.nodes))
+        names: list[str] = []
+        for node in self.nodes:
+            if isinstance(node, ast.Import):
+                names += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.append(node.module)
+                names += [f"{node.module}.{alias.name}" for alias in node.names]
+        return frozenset(names)
 
     @cached_property
     def strings(self) -> tuple[str, ...]:
@@ -126,28 +133,10 @@ def fixture_names(sources: Iterable[Source]) -> frozenset[str]:
     )
 
 
-def _imported(nodes: tuple[ast.AST, ...]) -> Iterator[str]:
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
 def files(workspace: Path, *, hidden: bool = False) -> tuple[Path, ...]:
     """Return ordinary files, on request those in hidden folders; follow no links."""
-    return tuple(sorted(_files(workspace, hidden=hidden)))
-
-
-def is_installed(folder: Path) -> bool:
-    """Whether Python or a package manager made it; an environment can have any name."""
-    made = folder.name in {"__pycache__", "node_modules"}
-    return made or (folder / "pyvenv.cfg").is_file()
-
-
-def _files(folder: Path, *, hidden: bool) -> Iterator[Path]:
-    for here, folders, names in os.walk(folder):
+    found = []
+    for here, folders, names in os.walk(workspace):
         folders[:] = [
             name
             for name in folders
@@ -155,10 +144,15 @@ def _files(folder: Path, *, hidden: bool) -> Iterator[Path]:
             and name not in _CACHES
             and not is_installed(Path(here, name))
         ]
-        for name in names:
-            path = Path(here, name)
-            if stat.S_ISREG(path.lstat().st_mode):
-                yield path
+        paths = (Path(here, name) for name in names)
+        found += [path for path in paths if stat.S_ISREG(path.lstat().st_mode)]
+    return tuple(sorted(found))
+
+
+def is_installed(folder: Path) -> bool:
+    """Whether Python or a package manager made it; an environment can have any name."""
+    made = folder.name in {"__pycache__", "node_modules"}
+    return made or (folder / "pyvenv.cfg").is_file()
 
 
 def text_of(path: Path) -> str:
@@ -169,22 +163,18 @@ def text_of(path: Path) -> str:
 
 
 def read_sources(workspace: Path, *, hidden: bool = False) -> tuple[Source, ...]:
-    return tuple(_sources(workspace, hidden=hidden))
-
-
-def _sources(workspace: Path, *, hidden: bool) -> Iterator[Source]:
     left = _MOST_BYTES
+    sources = []
     for path in files(workspace, hidden=hidden):
         if path.suffix != ".py" and (path.suffix or not _is_script(path)):
             continue
         size_bytes = path.stat().st_size
         too_large = size_bytes > min(_LARGEST_BYTES, left)
         left -= 0 if too_large else size_bytes
-        yield Source(
-            name=path.relative_to(workspace).as_posix(),
-            text="" if too_large else text_of(path),
-            too_large=too_large,
-        )
+        name = path.relative_to(workspace).as_posix()
+        text = "" if too_large else text_of(path)
+        sources.append(Source(name=name, text=text, too_large=too_large))
+    return tuple(sources)
 
 
 def _is_script(path: Path) -> bool:

@@ -10,6 +10,7 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import dropwhile
 from pathlib import PurePosixPath
 
 from msgspec import Struct
@@ -102,7 +103,7 @@ def _parts(text: str) -> Iterator[list[str]]:
 
 
 def _kind(words: Sequence[str]) -> str:  # noqa: PLR0911  one per kind
-    rest = list(_without_prefix(words))
+    rest = list(dropwhile(_is_prefix, words))
     if not rest:
         return "silent"
     program, *arguments = rest
@@ -120,16 +121,13 @@ def _kind(words: Sequence[str]) -> str:  # noqa: PLR0911  one per kind
     return "silent" if program in _SILENT else "other"
 
 
-def _without_prefix(words: Sequence[str]) -> Iterator[str]:
-    """Yield the words after assignments and programs that only start another one."""
-    waiting = list(words)
-    while waiting and (
-        _ASSIGNMENT.match(waiting[0])
-        or waiting[0] in _WRAPPERS
-        or re.fullmatch(r"-\w+|\d+[smh]?", waiting[0])
-    ):
-        waiting.pop(0)
-    yield from waiting
+def _is_prefix(word: str) -> bool:
+    """Whether it is an assignment, or belongs to a program that starts another one."""
+    return (
+        word in _WRAPPERS
+        or _ASSIGNMENT.match(word) is not None
+        or re.fullmatch(r"-\w+|\d+[smh]?", word) is not None
+    )
 
 
 def _after_options(words: Sequence[str]) -> list[str]:

@@ -32,9 +32,15 @@ def _proxy(names: Collection[str], port: int) -> Handler:
     async def tunnel(caller: SocketStream) -> None:
         client = BufferedByteStream(caller)
         try:
-            there = await _reach(*await _read_target(client))
-        except _NotConnectError:
-            await client.send(b"HTTP/1.1 405 Method Not Allowed\r\n\r\n")
+            head = await client.receive_until(b"\r\n\r\n", _HEAD_BYTES)
+            method, target, _ = head.split(b" ", 2)
+            host, _, wanted = target.decode("ascii").rpartition(":")
+            if method != b"CONNECT" or not wanted.isdecimal():
+                await client.send(b"HTTP/1.1 405 Method Not Allowed\r\n\r\n")
+                return
+            place = ("127.0.0.1", port) if host in names else (host, int(wanted))
+            with anyio.fail_after(_CONNECT_S):
+                there = await anyio.connect_tcp(*place)
         except (OSError, *_NO_HEAD):
             await client.send(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
         else:
@@ -42,24 +48,4 @@ def _proxy(names: Collection[str], port: int) -> Handler:
                 await client.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 await join(client, there)
 
-    async def _reach(host: str, wanted: int) -> SocketStream:
-        if host in names:
-            host, wanted = "127.0.0.1", port
-        with anyio.fail_after(_CONNECT_S):
-            return await anyio.connect_tcp(host, wanted)
-
     return tunnel
-
-
-class _NotConnectError(Exception):
-    """A request that is not a CONNECT."""
-
-
-async def _read_target(client: BufferedByteStream) -> tuple[str, int]:
-    """Return the host and port that a client's request names."""
-    head = await client.receive_until(b"\r\n\r\n", _HEAD_BYTES)
-    method, target, _ = head.split(b" ", 2)
-    host, _, port = target.decode("ascii").rpartition(":")
-    if method != b"CONNECT" or not port.isdecimal():
-        raise _NotConnectError
-    return host, int(port)
