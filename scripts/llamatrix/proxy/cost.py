@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -43,7 +44,8 @@ def measure_cost(folder: Path, *, pairs: int) -> Cost:
     begins with the tap; a first call each way opens the connections and is not timed.
     """
     arrived: list[str] = []
-    body = _request_body()
+    words = [{"role": "user", "content": "word " * (_PROMPT_CHARACTERS // 5)}]
+    body = msgspec.json.encode({"model": "m", "stream": True, "messages": words})
     with (
         loopback_listener() as there,
         loopback_listener() as between,
@@ -66,14 +68,6 @@ def measure_cost(folder: Path, *, pairs: int) -> Cost:
         direct_s=tuple(times[0]),
         tapped_s=tuple(times[1]),
         identical=len(whole) == 1 and recorded == whole and set(arrived) == sent,
-    )
-
-
-def _request_body() -> bytes:
-    return (
-        b'{"model":"m","stream":true,"messages":[{"role":"user","content":"'
-        + b"word " * (_PROMPT_CHARACTERS // 5)
-        + b'"}]}'
     )
 
 

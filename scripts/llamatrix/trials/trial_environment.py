@@ -15,7 +15,6 @@ from llamatrix.trials.checks.execution_environment import (
     INSIDE,
     INSIDE_SANDBOX,
     ExecutionEnvironment,
-    sandbox_execution,
 )
 from llamatrix.trials.checks.task import Task
 from llamatrix.trials.stubs.serving import (
@@ -111,8 +110,8 @@ def hermetic_environment(
                 environment={**environment, **_key_of(task, judges.key)},
                 forwards=forwards,
             )
-            return msgspec.structs.replace(
-                sandbox_execution(_for_checks(judged, tools)),
+            return ExecutionEnvironment(
+                sandbox=_for_checks(judged, tools),
                 requests=str(judges.log),
                 secrets=(*judges.foreign_keys, judges.key),
                 title=judges.title,
@@ -152,8 +151,8 @@ def online_environment(
     return TrialEnvironment(
         sandbox=sandbox,
         secrets=secrets,
-        execution=msgspec.structs.replace(
-            sandbox_execution(_for_checks(sandbox, tools)), secrets=secrets
+        execution=ExecutionEnvironment(
+            sandbox=_for_checks(sandbox, tools), secrets=secrets
         ),
         context7_url=None,
         pages_served=None,

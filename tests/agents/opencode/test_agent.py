@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from llamatrix.agents.context7 import context7_server
-from llamatrix.agents.opencode.agent import OpenCode, quirks_of
+from llamatrix.agents.opencode.agent import OpenCode
 from llamatrix.agents.protocol import Action, Edit, LookUp, McpServer, Read, Run, Write
 from llamatrix.errors import MeasureError
 from llamatrix.proxy.call import CallKind
@@ -119,7 +119,7 @@ def test_resumed_session_gets_no_title() -> None:
 
 def test_invalid_version_is_refused() -> None:
     with pytest.raises(MeasureError, match="'latest' is not a version"):
-        quirks_of("latest")
+        replace(NEW, version="latest").files(ENDPOINT)
 
 
 def test_context7_uses_the_stub_if_given() -> None:

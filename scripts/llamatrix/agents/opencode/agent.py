@@ -67,20 +67,6 @@ export const TodoFix = async () => ({
 """
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Quirks:
-    """What differs between the generations of OpenCode that are driven."""
-
-    provider_options: Mapping[str, bool]
-    """Options of the provider that keep a slow prefill from being cut."""
-    lsp_default: bool
-    lsp_key: bool
-    """Whether `lsp: true` may be written."""
-    first_prompt_tokens: int
-    """Of the first request with Context7, its rule and skill, in a vocabulary of 200,000
-    words: none of today's models need fewer."""
-
-
 _TOOLS = frozenset(
     (
         *("bash", "edit", "glob", "grep", "read", "skill", "task", "todowrite"),
@@ -88,27 +74,17 @@ _TOOLS = frozenset(
     )
 )
 """Offered by the main agent under `run`, without any MCP server."""
-_OLD = Quirks(
-    provider_options={"timeout": False},  # a false chunkTimeout is refused
-    lsp_default=True,
-    lsp_key=False,
-    first_prompt_tokens=11_400,
-)
-_NEW = Quirks(
-    provider_options={"timeout": False, "headerTimeout": False, "chunkTimeout": False},
-    lsp_default=False,
-    lsp_key=True,
-    first_prompt_tokens=8_500,
-)
+_TIMEOUTS = ("timeout", "headerTimeout", "chunkTimeout")
+"""Options of the provider that would cut a slow prefill; old versions know one."""
 _FIRST_NEW = (1, 14)
 
 
-def quirks_of(version: str) -> Quirks:
-    """1.3.2 and 1.18.33 are known; other versions have those of their neighbour."""
+def _is_new(version: str) -> bool:
+    """1.3.2 and 1.18.33 are known; other versions are like their neighbour."""
     numbers = re.match(r"(\d+)\.(\d+)", version)
     if numbers is None:
         raise MeasureError(f"opencode: {version!r} is not a version")
-    return _NEW if (int(numbers[1]), int(numbers[2])) >= _FIRST_NEW else _OLD
+    return (int(numbers[1]), int(numbers[2])) >= _FIRST_NEW
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,14 +118,15 @@ class OpenCode:
 
     @property
     def first_prompt_tokens(self) -> int:
-        return quirks_of(self.version).first_prompt_tokens
+        """In a vocabulary of 200,000 words: none of today's models need fewer."""
+        return 8_500 if _is_new(self.version) else 11_400
 
     def room_tokens(self, context_tokens: int) -> int:
         return context_tokens - min(self.output_tokens, _LONGEST_ANSWER_TOKENS)
 
     @property
     def lsp_on(self) -> bool:
-        return quirks_of(self.version).lsp_default if self.lsp is None else self.lsp
+        return not _is_new(self.version) if self.lsp is None else self.lsp
 
     @property
     def tools_expected(self) -> frozenset[str]:
@@ -186,7 +163,8 @@ class OpenCode:
 
     def _config(self, endpoint: str) -> dict[str, object]:
         """Return `opencode.json`: one provider, one model, no questions, no telemetry."""
-        quirks = quirks_of(self.version)
+        new = _is_new(self.version)
+        options = dict.fromkeys(_TIMEOUTS if new else _TIMEOUTS[:1], False)
         config = {
             **_one_model(
                 self.model,
@@ -194,7 +172,7 @@ class OpenCode:
                 url=endpoint,
                 name=self.model,
                 limit=(self.context_tokens, self.output_tokens),
-                options=quirks.provider_options,
+                options=options,
             ),
             "enabled_providers": [_PROVIDER],
             "permission": dict.fromkeys(
@@ -206,7 +184,7 @@ class OpenCode:
         }
         if not self.lsp_on:
             config["lsp"] = False
-        elif quirks.lsp_key:
+        elif new:
             config["lsp"] = True
         if self.mcp:
             config["mcp"] = {

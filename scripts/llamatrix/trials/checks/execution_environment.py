@@ -17,8 +17,8 @@ INSIDE_SANDBOX = Path("/opt/llamatrix/judging")
 """Where a sandbox shows them."""
 BYTECODE = Path("/opt/llamatrix/bytecode")
 """Where a sandbox shows the compiled modules of the locked wheels, read-only."""
-_PROJECT = HOME / ".cache" / "project"
-"""The virtual environment that uv makes for the judged project."""
+PROJECT = HOME / ".cache" / "project"
+"""The virtual environment that uv makes for the judged project, in a sandbox."""
 _POLL_S = 0.02
 
 
@@ -29,14 +29,6 @@ class ExecutionEnvironment(Struct, frozen=True, kw_only=True):
     """None only for work that is trusted: it runs as this machine's user."""
     environment: dict[str, str] = {}
     """All variables of programs outside a sandbox. `uv` is found on its `PATH`."""
-    inside: str = str(INSIDE_SANDBOX)
-    """The folder `INSIDE`, as judged programs see it."""
-    private: tuple[str, ...] = ()
-    """Folders emptied between two judged programs, so that neither finds the other's."""
-    installed: str = ""
-    """Where uv keeps what it installs, if that is in a sandbox."""
-    bytecode: str = ""
-    """The compiled modules of locked wheels, as judged programs see them."""
     requests: str | None = None
     """The log of the stub services; None where the real ones are asked."""
     agents_requests: str | None = None
@@ -52,15 +44,10 @@ class ExecutionEnvironment(Struct, frozen=True, kw_only=True):
     secrets: tuple[str, ...] = ()
     """What must appear neither in code nor in findings."""
 
-
-def sandbox_execution(sandbox: SandboxSpec) -> ExecutionEnvironment:
-    """Return the execution environment in a sandbox, without the services there."""
-    return ExecutionEnvironment(
-        sandbox=sandbox,
-        private=(str(HOME), "/tmp", "/dev/shm"),  # noqa: S108  the sandbox's own
-        installed=str(_PROJECT.parent),
-        bytecode=str(BYTECODE) if BYTECODE in sandbox.shown else "",
-    )
+    @property
+    def inside(self) -> Path:
+        """The folder `INSIDE`, as judged programs see it."""
+        return INSIDE_SANDBOX if self.sandbox else INSIDE
 
 
 def run_in_sandbox(
@@ -81,7 +68,7 @@ def run_in_sandbox(
     """
     environment = {
         **sandbox.environment,
-        "UV_PROJECT_ENVIRONMENT": str(_PROJECT),
+        "UV_PROJECT_ENVIRONMENT": str(PROJECT),
         "PYTHONDONTWRITEBYTECODE": "1",  # the next program would run it
     }
     job = sandbox.job((str(TOOLS / program), *words), env=environment, stdin=stdin)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llamatrix.provision.programs import find_uv
-from llamatrix.trials.checks.execution_environment import INSIDE, ExecutionEnvironment
+from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.task import Task
 from llamatrix.trials.stubs.connect_proxy import connect_proxy
 from llamatrix.trials.stubs.serving import (
@@ -60,7 +60,6 @@ def loopback_execution(
                 "GEMINI_API_KEY": stubs.key,
             },
             requests=str(stubs.log),
-            inside=str(INSIDE),
             title=stubs.title,
             switch=switch,
             switch_key=str(folder / SWITCH_KEY),

@@ -20,8 +20,11 @@ from msgspec import Struct
 from llamatrix import shell
 from llamatrix.errors import MeasureError
 from llamatrix.sandbox.session import memory_file
+from llamatrix.sandbox.spec import HOME
 from llamatrix.scratch import scratch_folder
 from llamatrix.trials.checks.execution_environment import (
+    BYTECODE,
+    PROJECT,
     ExecutionEnvironment,
     run_in_sandbox,
 )
@@ -32,6 +35,7 @@ _LINE = re.compile(r"LX (\d+) ([0-9a-f]{64}) (.*)")
 _SLACK_S = 60.0
 _KEY_BYTES = 32
 _LAST_LINES = 6
+_SHARED = ("/tmp", "/dev/shm")  # noqa: S108  the sandbox's own
 
 
 class CannotJudgeError(Exception):
@@ -167,17 +171,18 @@ def run_session(
     """
     if not programs:
         return ()
-    key = secrets.token_bytes(_KEY_BYTES)
+    key, sandbox = secrets.token_bytes(_KEY_BYTES), execution.sandbox
     plan = msgspec.json.encode(
         {
             "key": key.hex(),
-            "private": execution.private,
-            "alone": bool(execution.private),
-            "installed": execution.installed,
-            "bytecode": execution.bytecode,
+            "private": (HOME, *_SHARED) if sandbox else (),
+            "alone": sandbox is not None,
+            "installed": PROJECT.parent if sandbox else "",
+            "bytecode": BYTECODE if sandbox and BYTECODE in sandbox.shown else "",
             "switch": execution.switch,
             "steps": programs,
-        }
+        },
+        enc_hook=str,
     )
     if execution.switch:
         switch_key = Path(execution.switch_key)
@@ -186,10 +191,10 @@ def run_session(
     reports = _Reports(key, on_first)
     timeout_s = sum(each.timeout_s for each in programs) + _SLACK_S
     argv = ("python3", "-I", "-S", f"{execution.inside}/steps.py")
-    if execution.sandbox:
+    if sandbox:
         try:
             run_in_sandbox(
-                execution.sandbox,
+                sandbox,
                 workspace,
                 *argv,
                 stdin=plan.decode(),
