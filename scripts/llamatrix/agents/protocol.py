@@ -7,10 +7,10 @@ events, prompts, tool names or configuration. Installing an agent is `install.py
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from llamatrix.proxy.call import CallKind
 from llamatrix.proxy.tool_uses import ObservedUse
@@ -56,15 +56,6 @@ class LookUp(Struct, frozen=True, kw_only=True, tag="look-up", tag_field="do"):
 
 Action = Read | Write | Edit | Run | LookUp
 """What a tool call does, in no agent's words: an agent translates to and from it."""
-_Kind = TypeVar("_Kind")
-
-
-def decode(text: str | bytes | Raw, kind: type[_Kind]) -> _Kind | None:
-    """Return JSON of an agent or a model; None where it is not of this kind."""
-    try:
-        return msgspec.json.decode(text, type=kind)
-    except (msgspec.MsgspecError, RecursionError):  # cut, or nested without end
-        return None
 
 
 def action_of(kind: str, arguments: Mapping[str, object]) -> Action | None:

@@ -8,6 +8,7 @@ import msgspec
 from llamatrix.agents.context7 import PAGE_TOOLS
 from llamatrix.agents.opencode import events as opencode_events
 from llamatrix.agents.protocol import LookUp, ToolCall
+from llamatrix.proxy.wire_api import decode
 
 
 def write_trajectory(calls: Iterable[ToolCall]) -> bytes:
@@ -24,10 +25,7 @@ def read_trajectory(path: Path) -> tuple[ToolCall, ...]:
 
 
 def _read(line: str) -> ToolCall | None:
-    try:
-        return msgspec.json.decode(line, type=ToolCall)
-    except (msgspec.MsgspecError, RecursionError):
-        return opencode_events.read_tool_call(line)
+    return decode(line, ToolCall) or opencode_events.read_tool_call(line)
 
 
 def is_page_request(call: ToolCall) -> bool:

@@ -7,7 +7,13 @@ import msgspec
 from msgspec import Raw, Struct
 
 from llamatrix.proxy.call import Timings
-from llamatrix.proxy.wire_api import Breakdown, CalledTool, ModelAnswer, ToolResult
+from llamatrix.proxy.wire_api import (
+    Breakdown,
+    CalledTool,
+    ModelAnswer,
+    ToolResult,
+    decode,
+)
 
 PATH = "/v1/chat/completions"
 
@@ -84,17 +90,11 @@ class ChatRequest(Struct, frozen=True):
 
 
 def _past_calls(message: Message) -> tuple[_PastCall, ...]:
-    try:
-        return msgspec.json.decode(message.tool_calls, type=tuple[_PastCall, ...])
-    except (msgspec.MsgspecError, RecursionError):  # none, or not in this form
-        return ()
+    return decode(message.tool_calls, tuple[_PastCall, ...]) or ()
 
 
 def read_request(body: bytes) -> ChatRequest | None:
-    try:
-        return msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8), type=ChatRequest)
-    except (msgspec.MsgspecError, RecursionError):
-        return None
+    return decode(body.removeprefix(codecs.BOM_UTF8), ChatRequest)
 
 
 class _Details(Struct, frozen=True):
@@ -160,9 +160,7 @@ class ChatAnswer(ModelAnswer):
         if document == b"[DONE]":
             self.complete = True
             return
-        try:
-            chunk = msgspec.json.decode(document, type=_Chunk)
-        except (msgspec.MsgspecError, RecursionError):
+        if (chunk := decode(document, _Chunk)) is None:
             return
         if usage := chunk.usage:
             prompt = usage.prompt_tokens_details or _Details()

@@ -6,9 +6,10 @@ A module is a `WireApi`: `chat_completions` is one.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 
 from llamatrix.lines import LineSplitter
 from llamatrix.proxy.call import Timings  # noqa: TC001  msgspec reads annotations
@@ -35,6 +36,17 @@ class ToolResult:
     """The tool as the agent names it in the conversation, which may differ from the
     name that the model called."""
     text: str
+
+
+_Kind = TypeVar("_Kind")
+
+
+def decode(text: str | bytes | Raw, kind: type[_Kind]) -> _Kind | None:
+    """Return JSON of an agent or a model; None where it is not of this kind."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.MsgspecError, RecursionError):  # cut, or nested without end
+        return None
 
 
 class Breakdown(Struct, frozen=True, kw_only=True):

@@ -11,8 +11,8 @@ from llamatrix.agents.protocol import (
     LookUp,
     ToolCall,
     action_of,
-    decode,
 )
+from llamatrix.proxy.wire_api import decode
 
 INVALID_TOOL = "invalid"
 """The name OpenCode gives a tool that does not exist or whose arguments are not JSON."""

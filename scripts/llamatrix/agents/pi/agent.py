@@ -21,14 +21,13 @@ from llamatrix.agents.protocol import (
     ToolCall,
     Write,
     action_of,
-    decode,
 )
 from llamatrix.config.lock import NPM_TREES
 from llamatrix.config.matrix import TOOLS_OF_PI
 from llamatrix.proxy import chat_completions
 from llamatrix.proxy.call import CallKind
 from llamatrix.proxy.tool_uses import ObservedUse
-from llamatrix.proxy.wire_api import ModelRequest, WireApi
+from llamatrix.proxy.wire_api import ModelRequest, WireApi, decode
 from llamatrix.sandbox.spec import HOME, TOOLS
 
 FOLDER = Path("/opt/llamatrix/pi")
