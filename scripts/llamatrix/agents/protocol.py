@@ -4,10 +4,11 @@ Each agent has one folder beside this module; nothing outside it knows the agent
 events, prompts, tool names or configuration. Installing an agent is `install.py` there.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import msgspec
 from msgspec import Struct
@@ -61,9 +62,10 @@ Action = Read | Write | Edit | Run | LookUp
 def action_of(kind: str, arguments: Mapping[str, object]) -> Action | None:
     """Return the action with this tag; None where the arguments are not its own."""
     try:
-        return msgspec.convert({**arguments, "do": kind}, type=Action)
+        action: Action = msgspec.convert({**arguments, "do": kind}, type=Action)
     except msgspec.ValidationError:
         return None
+    return action
 
 
 class ToolCall(Struct, frozen=True, kw_only=True):
@@ -122,7 +124,8 @@ class InstalledAgent:
     """Further folders to read: path inside → path on this machine."""
 
 
-class Agent(Protocol):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agent(ABC):
     """An agent of one version, configured for a trial."""
 
     name: ClassVar[str]
@@ -138,54 +141,77 @@ class Agent(Protocol):
     They begin with `home/` or `work/` and do not reach the next turn: a plugin left
     there would run inside the agent program.
     """
+    version: str
+    model: str
+    """The id asked for."""
+    context_tokens: int
+    output_tokens: int
+    mcp: tuple[McpServer, ...] = ()
+    rules: str = ""
+    """AGENTS.md of its configuration."""
+    skills: Mapping[str, str] = field(default_factory=dict)
+    """SKILL.md by name."""
 
     @property
-    def version(self) -> str: ...
-
-    @property
-    def context_tokens(self) -> int:
-        """The size of the model's context in the agent's configuration."""
-
-    @property
+    @abstractmethod
     def first_prompt_tokens(self) -> int:
         """At least what the first request with Context7 takes, in any vocabulary."""
 
     def room_tokens(self, context_tokens: int) -> int:
         """Return the longest prompt in a context before the agent compacts it."""
+        return context_tokens - self.output_tokens
 
     @property
+    @abstractmethod
     def tools_expected(self) -> frozenset[str]:
         """What the first request must offer the model."""
 
     @property
+    @abstractmethod
     def environment(self) -> Mapping[str, str]: ...
 
+    @abstractmethod
     def files(self, endpoint: str) -> Mapping[str, bytes]:
         """Return the files of a fresh home; a name that ends in `/` is a folder.
 
         `endpoint` is the model's address without a path.
         """
 
+    def instructions(self, folder: str) -> dict[str, str]:
+        """Return rules and skills as files of a configuration folder."""
+        texts = {f"{folder}/AGENTS.md": self.rules} if self.rules else {}
+        skills = self.skills.items()
+        return texts | {
+            f"{folder}/skills/{name}/SKILL.md": text for name, text in skills
+        }
+
+    @abstractmethod
     def argv(self, session: str | None) -> tuple[str, ...]:
         """Return the command of one turn; the prompt is its standard input.
 
         `session` is the one to resume; None begins one.
         """
 
-    def keeps_event(self, line: str) -> bool:
+    def keeps_event(self, line: str) -> bool:  # noqa: ARG002
         """Return whether a line of standard output is recorded."""
+        return True
 
+    @abstractmethod
     def parse_events(self, lines: Iterable[str]) -> AgentEvents: ...
 
-    def asks_permission(self, line: str) -> bool:
+    def asks_permission(self, line: str) -> bool:  # noqa: ARG002
         """Return whether a line of standard error asks what nobody can answer."""
+        return False
 
+    @abstractmethod
     def classify_request(
         self, headers: Mapping[str, str], request: ModelRequest
     ) -> CallKind:
         """Return what a call is made for; `headers` have lower-case names."""
 
+    @abstractmethod
     def read_tool_use(self, use: ObservedUse) -> ToolCall: ...
 
+    @abstractmethod
     def tool_call(self, action: Action) -> tuple[str, dict[str, object]]:
         """Return the tool and the arguments with which a model does an action."""

@@ -27,7 +27,12 @@ from llamatrix.sandbox.spec import (
     supervisor_command,
 )
 from llamatrix.sandbox.supervisor import THREADS_PER_PROCESS, Job, Report
-from llamatrix.sandbox.supervisor_files import ARCHIVE_END_BYTES, LENGTH, WHOLE
+from llamatrix.sandbox.supervisor_files import (
+    ARCHIVE_END_BYTES,
+    LENGTH,
+    WHOLE,
+    read_exactly,
+)
 from llamatrix.sandbox.syscall_filter import syscall_filter
 
 _ENTER_TIMEOUT_S = 30.0
@@ -104,21 +109,12 @@ class SandboxSession:
         max_bytes = self._job["max_total_bytes"] + ARCHIVE_END_BYTES
         self._line.settimeout(_LEAVE_TIMEOUT_S)
         try:
-            length = LENGTH.unpack(self._exactly(LENGTH.size))[0]
-            report = msgspec.json.decode(self._exactly(length), type=Report)
+            length = LENGTH.unpack(read_exactly(self._line, LENGTH.size))[0]
+            report = msgspec.json.decode(read_exactly(self._line, length), type=Report)
             self._store(files, max_bytes)
         except (OSError, msgspec.MsgspecError) as error:
             raise self._lost(f"ended without a report: {error}") from error
         return report
-
-    def _exactly(self, count: int) -> bytes:
-        parts = bytearray()
-        while len(parts) < count:
-            part = self._line.recv(min(count - len(parts), _CHUNK_BYTES))
-            if not part:
-                raise ConnectionResetError("the connection was cut")
-            parts += part
-        return bytes(parts)
 
     def _store(self, files: Path, max_bytes: int) -> None:
         rest = max_bytes

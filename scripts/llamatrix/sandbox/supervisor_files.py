@@ -11,7 +11,6 @@ import os
 import socket
 import stat
 import struct
-import sys
 import tarfile
 from pathlib import Path
 from typing import IO
@@ -42,7 +41,7 @@ def read_exactly(line: socket.socket, count: int) -> bytes:
     while len(parts) < count:
         part = line.recv(min(count - len(parts), _COPY_BYTES))
         if not part:
-            sys.exit("the harness is gone")
+            raise ConnectionResetError("the connection was cut")
         parts += part
     return bytes(parts)
 

@@ -3,16 +3,16 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from llamatrix.agents.opencode import events
 from llamatrix.agents.protocol import (
     Action,
+    Agent,
     AgentEvents,
     Edit,
     LookUp,
-    McpServer,
     Read,
     Run,
     ToolCall,
@@ -88,7 +88,7 @@ def _is_new(version: str) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OpenCode:
+class OpenCode(Agent):
     name: ClassVar[str] = "OpenCode"
     wire_api: ClassVar[WireApi] = chat_completions
     process_name: ClassVar[str] = str(TOOLS / "opencode")
@@ -100,21 +100,11 @@ class OpenCode:
         *("home/.config", "home/.opencode"),
         *("work/.opencode", "work/opencode.json", "work/opencode.jsonc"),
     )
-    version: str
-    model: str
-    """The id asked for; parts of it choose OpenCode's prompt (facts: `gpt-oss` …)."""
-    context_tokens: int
-    output_tokens: int
     title: str | None = "trial"
     """A fixed title; None lets OpenCode ask the model for one."""
     lsp: bool | None = False
     """None is that version's own default."""
     todo_fix: bool = False
-    mcp: tuple[McpServer, ...] = ()
-    rules: str = ""
-    """AGENTS.md of the home."""
-    skills: Mapping[str, str] = field(default_factory=dict)
-    """SKILL.md by name."""
 
     @property
     def first_prompt_tokens(self) -> int:
@@ -152,13 +142,10 @@ class OpenCode:
             f"{_CONFIG}/package-lock.json": json.dumps(lock),
             f"{_CONFIG}/node_modules/": "",
             _CATALOGUE: "{}",
+            **self.instructions(_CONFIG),
         }
         if self.todo_fix:
             texts[f"{_CONFIG}/plugins/todo-fix.js"] = _TODO_FIX
-        if self.rules:
-            texts[f"{_CONFIG}/AGENTS.md"] = self.rules
-        for name, text in self.skills.items():
-            texts[f"{_CONFIG}/skills/{name}/SKILL.md"] = text
         return {name: text.encode() for name, text in texts.items()}
 
     def _config(self, endpoint: str) -> dict[str, object]:
@@ -207,9 +194,6 @@ class OpenCode:
         elif self.title is not None:
             words += ["--title", self.title]
         return tuple(words)
-
-    def keeps_event(self, line: str) -> bool:  # noqa: ARG002  all are short
-        return True
 
     def parse_events(self, lines: Iterable[str]) -> AgentEvents:
         return events.parse(lines)

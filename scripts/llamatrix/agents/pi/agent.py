@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,10 +12,10 @@ from msgspec import Struct
 from llamatrix.agents.context7 import TOOL_NAMES
 from llamatrix.agents.protocol import (
     Action,
+    Agent,
     AgentEvents,
     Edit,
     LookUp,
-    McpServer,
     Read,
     Run,
     ToolCall,
@@ -60,36 +60,23 @@ _NOT_ENDED = re.compile(r"\n\nCommand (timed out after \S+ seconds|aborted)$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pi:
+class Pi(Agent):
     name: ClassVar[str] = "Pi"
     wire_api: ClassVar[WireApi] = chat_completions
     process_name: ClassVar[str] = "pi"
     """What it makes of its own command line once it runs."""
     acting_tools: ClassVar[frozenset[str]] = frozenset(("bash", "edit", "write"))
     discarded: ClassVar[tuple[str, ...]] = ("home/.pi", "home/.agents", "work/.pi")
-    version: str
-    model: str
-    context_tokens: int
-    output_tokens: int
     tools: tuple[str, ...] = ()
     """Which of its own are offered, without those for MCP resources; empty offers all."""
     system_prompt: str = ""
     """In place of its own; empty keeps it."""
-    mcp: tuple[McpServer, ...] = ()
-    rules: str = ""
-    """AGENTS.md of its own folder."""
-    skills: Mapping[str, str] = field(default_factory=dict)
-    """SKILL.md by name."""
 
     @property
     def first_prompt_tokens(self) -> int:
         if not self.tools:
             return 2_800
         return 1_200 if self.mcp else 200
-
-    def room_tokens(self, context_tokens: int) -> int:
-        """Compaction is off: a prompt that leaves no room for an answer is too long."""
-        return context_tokens - self.output_tokens
 
     @property
     def tools_expected(self) -> frozenset[str]:
@@ -139,11 +126,8 @@ class Pi:
             f"{_CONFIG}/models.json": json.dumps({"providers": {_PROVIDER: provider}}),
             f"{_CONFIG}/settings.json": json.dumps(settings),
             f"{_CONFIG}/mcp.json": json.dumps({"mcpServers": servers}),
+            **self.instructions(_CONFIG),
         }
-        if self.rules:
-            texts[f"{_CONFIG}/AGENTS.md"] = self.rules
-        for name, text in self.skills.items():
-            texts[f"{_CONFIG}/skills/{name}/SKILL.md"] = text
         return {name: text.encode() for name, text in texts.items()}
 
     def argv(self, session: str | None) -> tuple[str, ...]:
@@ -177,9 +161,6 @@ class Pi:
             errors=tuple(a.errorMessage for a in answers if a.errorMessage),
             finish=answers[-1].stopReason if answers else "",
         )
-
-    def asks_permission(self, line: str) -> bool:  # noqa: ARG002  it never asks
-        return False
 
     def classify_request(
         self, headers: Mapping[str, str], request: ModelRequest
