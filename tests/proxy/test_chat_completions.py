@@ -84,6 +84,6 @@ def test_a_request_has_its_tools_and_the_number_of_answers() -> None:
     assert [(r.name, r.text) for r in read.tool_results] == [("", "result")]
 
 
-def test_what_is_no_request_is_none() -> None:
+def test_invalid_request_is_none() -> None:
     assert read_request(b"no json") is None
     assert read_request(b'{"messages": 3}') is None

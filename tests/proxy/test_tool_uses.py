@@ -113,7 +113,7 @@ def test_conversations_with_the_same_ids_are_reported_apart(taped: Taped) -> Non
     assert taped.uses() == [("task", "outer"), ("bash", "inner")]
 
 
-def test_arguments_come_in_pieces_or_whole(taped: Taped) -> None:
+def test_arguments_in_pieces_are_joined(taped: Taped) -> None:
     taped.add(GO)
     pieces: list[dict[str, object]] = [
         called("a", "bash", '{"comm'),

@@ -46,7 +46,7 @@ def test_calls_of_other_clients_are_counted_apart() -> None:
     assert (got.api_calls, got.other_calls, got.prompt_tokens) == (1, 1, 40)
 
 
-def test_a_rate_of_nothing_is_none() -> None:
+def test_rate_without_calls_is_none() -> None:
     got = totals([call(timings=None, trouble=Trouble.CUT)])
     assert (got.prefill_tps, got.generation_tps) == (None, None)
     assert (got.failed_calls, got.untimed_calls) == (1, 1)

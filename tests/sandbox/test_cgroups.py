@@ -10,11 +10,11 @@ from llamatrix.sandbox.cgroups import joining, limited
 MIB = 1 << 20
 
 
-def test_without_a_group_the_command_is_as_it_was() -> None:
+def test_command_without_groups_is_unchanged() -> None:
     assert joining((), ["true", "--", "x"]) == ("true", "--", "x")
 
 
-def test_a_command_joins_whatever_groups_there_are(tmp_path: Path) -> None:
+def test_command_joins_every_group(tmp_path: Path) -> None:
     """Where a group cannot be joined the command runs all the same."""
     (tmp_path / "a").mkdir()
     argv = joining((tmp_path / "a", tmp_path / "none"), ["echo", "a b", "--", "$1"])

@@ -42,7 +42,7 @@ def echoing() -> Iterator[int]:
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def test_bytes_go_both_ways() -> None:
+def test_forwarded_connection_passes_bytes_both_ways() -> None:
     with (
         echoing() as port,
         loopback_listener() as door,
@@ -53,7 +53,7 @@ def test_bytes_go_both_ways() -> None:
         assert mine.recv(5) == b"hello"
 
 
-def test_what_is_raised_inside_comes_out_as_it_is() -> None:
+def test_error_raised_in_the_block_passes_unchanged() -> None:
     with (
         pytest.raises(KeyboardInterrupt),
         loopback_listener() as door,

@@ -117,7 +117,7 @@ def test_probe_without_sandboxes_names_the_remedy(tmp_path: Path) -> None:
     assert "install" in missing.remedy
 
 
-def test_unpacked_links_stay_inside(tmp_path: Path) -> None:
+def test_unpacked_link_stays_in_the_workspace(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "out.tar", "w") as archive:
         for name, link in (
             ("work/away", "/etc"),
@@ -144,7 +144,7 @@ def test_unpacked_links_stay_inside(tmp_path: Path) -> None:
 class TestRealSandbox:
     """Real bubblewrap, as the user of the tests."""
 
-    def test_files_go_in_and_come_out(self, tmp_path: Path) -> None:
+    def test_files_of_a_session_go_in_and_come_out(self, tmp_path: Path) -> None:
         command = "cat; cat seed.txt; echo new > made; echo h > ~/kept; exit 3"
         ran = SandboxRun(tmp_path, command, sandbox())
         assert ran.lines == ["the prompt", "seed"]
@@ -199,7 +199,7 @@ class TestRealSandbox:
         assert not (ran.work / "p" / "__pycache__").exists()
         assert ran.report["left_out"] == []
 
-    def test_what_is_installed_comes_out_last(self, tmp_path: Path) -> None:
+    def test_installed_files_come_out_last(self, tmp_path: Path) -> None:
         command = "mkdir -p .venv/a src/b; touch .venv/a/c src/b/d z ~/e"
         ran = SandboxRun(tmp_path, command, sandbox())
         with tarfile.open(ran.files) as archive:

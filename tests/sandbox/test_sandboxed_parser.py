@@ -43,7 +43,7 @@ def parse(request: pytest.FixtureRequest, tmp_path: Path) -> Parse:
     return run
 
 
-def test_data_and_words_go_in_and_json_comes_out(parse: Parse) -> None:
+def test_parser_gets_data_and_words_and_returns_json(parse: Parse) -> None:
     script = (
         "import json, pathlib, sys\n"
         "from llamatrix.trials.checks import sources\n"
@@ -63,7 +63,7 @@ def test_an_endless_loop_ends_at_the_time_limit(parse: Parse) -> None:
         parse("while True: pass", seconds=1)
 
 
-def test_a_sleeping_parser_ends_too(parse: Parse) -> None:
+def test_sleeping_parser_ends_at_the_time_limit(parse: Parse) -> None:
     with pytest.raises(ParserFailedError, match="more than 1 s to parse"):
         parse("import time; time.sleep(600)", seconds=1)
 

@@ -78,7 +78,9 @@ def test_the_rubric_has_the_aspects_of_the_published_table() -> None:
     assert tuple(rubric().aspects) == ASPECTS
 
 
-def test_one_call_at_temperature_zero_is_enough(tmp_path: Path) -> None:
+def test_readable_first_answer_needs_one_call_at_temperature_zero(
+    tmp_path: Path,
+) -> None:
     endpoint = Endpoint(completion(GOOD))
     found = reached(tmp_path, endpoint)
     assert isinstance(found.answer, Given)
@@ -95,7 +97,7 @@ def test_one_call_at_temperature_zero_is_enough(tmp_path: Path) -> None:
         assert json.dumps(aspect.five)[1:-1] in sent
 
 
-def test_the_digest_is_of_what_is_sent_and_the_same_for_the_same(
+def test_question_digest_is_that_of_the_sent_request(
     tmp_path: Path,
 ) -> None:
     one, same = asked(tmp_path), asked(tmp_path)
@@ -148,7 +150,7 @@ def test_unparseable_answer_is_retried_once(text: str, tmp_path: Path) -> None:
     assert found.answer.why in messages[-1]["content"]
 
 
-def test_a_second_answer_that_can_be_read_counts(tmp_path: Path) -> None:
+def test_readable_second_answer_is_the_judges_answer(tmp_path: Path) -> None:
     found = reached(tmp_path, Endpoint(completion("Hm."), completion(GOOD)))
     assert isinstance(found.answer, Given)
     assert found.calls == 2

@@ -127,7 +127,7 @@ def test_upstream_refusal_is_recorded_and_the_step_played() -> None:
     assert "Failed to parse input" in player.refusals[0]
 
 
-def test_a_title_is_not_a_step() -> None:
+def test_title_request_uses_no_step() -> None:
     system = {"role": "system", "content": "You are a title generator."}
     with playing() as (_, client):
         got = client.post(CHAT, json=request(messages=[system], tools=[]))

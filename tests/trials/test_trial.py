@@ -109,7 +109,7 @@ class Dying:
         return NOTHING_DONE
 
 
-def test_a_server_gone_before_a_turn_is_down(arena: MakeArena) -> None:
+def test_server_gone_before_a_turn_is_endpoint_down(arena: MakeArena) -> None:
     gone = Dying(0, NoAnswerError("GET http://127.0.0.1:1/metrics: refused"))
     result = arena(counters=gone).play(script(DONE))
     cause = EndpointDown(error="GET http://127.0.0.1:1/metrics: refused")
@@ -117,7 +117,7 @@ def test_a_server_gone_before_a_turn_is_down(arena: MakeArena) -> None:
     assert result.turns == ()
 
 
-def test_a_server_gone_behind_a_scripted_turn_died(arena: MakeArena) -> None:
+def test_server_lost_during_a_scripted_turn_is_endpoint_died(arena: MakeArena) -> None:
     place = arena(counters=Dying(1, ServeError("gone\nlog: /somewhere")))
     result = place.play(script(DONE))
     cause = EndpointDied(error="gone")
@@ -126,7 +126,7 @@ def test_a_server_gone_behind_a_scripted_turn_died(arena: MakeArena) -> None:
     assert result.turns[0].judgement is None
 
 
-def test_a_server_gone_between_two_turns_is_down(arena: MakeArena) -> None:
+def test_server_gone_between_two_turns_is_endpoint_down(arena: MakeArena) -> None:
     place = arena(counters=Dying(2, ServeError("gone")))
     result = place.play(Transcript(steps=(TALKS,) * 9))
     assert result.outcome == Broken(turn=2, cause=EndpointDown(error="gone"))

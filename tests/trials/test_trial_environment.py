@@ -99,7 +99,7 @@ def test_agent_scripts_and_tests_have_different_secret_keys(
         assert beside.requests != environment.execution.requests
 
 
-def test_online_the_users_keys_are_passed_on_and_secret(
+def test_online_environment_passes_on_the_users_keys_as_secrets(
     tools: Tools, tmp_path: Path
 ) -> None:
     environ = {"GEMINI_API_KEY": KEY, "CONTEXT7_API_KEY": "c7" * 9, "OTHER": "x" * 20}

@@ -8,7 +8,7 @@ from llamatrix.trials.workspace import save_workspace
 KEY = "the-users-key-1"
 
 
-def test_files_are_cleaned_and_names_too(tmp_path: Path) -> None:
+def test_saved_workspace_has_secrets_in_no_content_or_name(tmp_path: Path) -> None:
     work = tmp_path / "work"
     (work / KEY).mkdir(parents=True)
     (work / KEY / "a.py").write_text(f'key = "{KEY}"\n')

@@ -116,8 +116,6 @@ class AgentEvents:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstalledAgent:
-    """An agent on this machine."""
-
     programs: Mapping[str, Path]
     """By the names that they have in a sandbox."""
     shown: Mapping[Path, Path] = field(default_factory=dict)

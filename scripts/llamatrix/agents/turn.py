@@ -45,8 +45,6 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timeouts:
-    """When a turn is ended."""
-
     total_s: float
     silence_s: float
     """Without a line from the agent or a byte at the tap; a slow prefill is silent."""
@@ -195,8 +193,6 @@ def _run_in_sandbox(turn: Turn, tap: Tap, watch: "_Watch", complaints: Path) -> 
 
 @dataclass(kw_only=True, slots=True)
 class _Watch:
-    """Watches a turn, and ends it when a limit is reached."""
-
     turn: Turn
     tap: Tap
     lines: list[str] = field(default_factory=list)
@@ -227,7 +223,6 @@ class _Watch:
         self.lines += filter(self.turn.agent.keeps_event, lines)
 
     def tools_missing(self) -> tuple[str, ...]:
-        """Return the tools that the first request should have offered and did not."""
         first = next((c for c in self.tap.calls if c.kind is CallKind.MAIN), None)
         if first is None:
             return ()

@@ -56,8 +56,6 @@ class Stop(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TurnObservation:
-    """All that is known when a turn is over."""
-
     agent: Agent
     stop: Stop | None
     seconds: float

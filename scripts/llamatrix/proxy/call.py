@@ -8,8 +8,6 @@ from msgspec import Struct
 
 
 class CallKind(StrEnum):
-    """What an agent made a call for."""
-
     MAIN = "main"
     TITLE = "title"
     COMPACTION = "compaction"

@@ -67,8 +67,6 @@ class Breakdown(Struct, frozen=True, kw_only=True):
 
 
 class ModelRequest(Protocol):
-    """The parts of a request for a completion that are read."""
-
     @property
     def model(self) -> str: ...
     @property
@@ -136,8 +134,6 @@ class ModelAnswer(ABC):
 
 
 class WireApi(Protocol):
-    """A module that reads one API."""
-
     PATH: str
     """The path that completions are requested at."""
 

@@ -49,7 +49,6 @@ def limited(*, memory_bytes: int, threads: int) -> Iterator[tuple[Path, ...]]:
 
 
 def joining(groups: Sequence[Path], argv: Sequence[str]) -> tuple[str, ...]:
-    """Return a command that runs this one as a member of the groups."""
     if not groups:
         return tuple(argv)
     return ("/bin/sh", "-c", _JOIN, "sh", *map(str, groups), "--", *argv)

@@ -247,7 +247,6 @@ def _readable(*descriptors: int, wait_s: float) -> tuple[bool, ...]:
 
 
 def _last_stderr(complaints: Path) -> str:
-    """Return the last lines of a program that ended just now."""
     time.sleep(_LAST_WORDS_S)  # they arrive through another thread
     return " / ".join(complaints.read_text(errors="replace").splitlines()[-5:])
 

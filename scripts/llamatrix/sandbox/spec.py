@@ -62,8 +62,6 @@ _FEWER_FREE_USERS = (60_578, 60_705)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class User:
-    """The user that a sandbox's programs run as."""
-
     user_id: int
     own_namespace: bool
     """Whether it is the harness's own user, renumbered in a user namespace.
@@ -74,7 +72,6 @@ class User:
 
     @property
     def words(self) -> list[str]:
-        """Bubblewrap's options for the namespace."""
         if not self.own_namespace:
             return []
         number = str(self.user_id)
@@ -151,7 +148,6 @@ def _is_mapped(user_id: int) -> bool:
 
 
 def _is_open_to_all(path: Path) -> bool:
-    """Return whether every user of this machine may read it."""
     try:
         mode = path.stat().st_mode
     except OSError:  # bubblewrap says what is missing
@@ -162,8 +158,6 @@ def _is_open_to_all(path: Path) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SandboxSpec:
-    """What a sandbox may see and use."""
-
     bwrap: Path = Path("bwrap")
     network: Network = Network.HERMETIC
     tools: Mapping[str, Path] = field(default_factory=dict)
@@ -220,14 +214,11 @@ class SandboxSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoSandbox:
-    """Why sandboxes do not work on this machine, and the remedy."""
-
     reason: str
     remedy: str
 
 
 def base_environment() -> dict[str, str]:
-    """Return what every program in a trial's sandbox sees."""
     return {
         "HOME": str(HOME),
         "PATH": inside_path(),
@@ -321,7 +312,6 @@ def _folder_words(places: Iterable[Path]) -> list[str]:
 
 
 def supervisor_command(sandbox: SandboxSpec, user: User) -> tuple[str, ...]:
-    """Return the supervisor's command line inside."""
     words = (str(python_inside()), "-I", "-S", "-c", _SUPERVISOR, str(ROOT))
     ports = (str(port) for port in sandbox.own_ports)
     return (*words, str(user.user_id), *ports)

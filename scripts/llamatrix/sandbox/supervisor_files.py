@@ -60,7 +60,6 @@ class _Bounded(io.RawIOBase):
 
 
 def take_in(line: socket.socket, root: Path, count: int) -> None:
-    """Unpack an archive of `count` bytes."""
     source = _Bounded(line, count)
     with tarfile.open(fileobj=source, mode="r|") as archive:
         archive.extraction_filter = _as_it_is  # 3.11.3 and older have no argument

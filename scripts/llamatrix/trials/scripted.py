@@ -59,8 +59,6 @@ class OwnCall(Struct, frozen=True, kw_only=True, tag="call", tag_field="do"):
 
 
 class Step(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One answer of the model."""
-
     reasoning: str = ""
     text: str = ""
     actions: tuple[Action | OwnCall, ...] = ()
@@ -76,7 +74,6 @@ class Transcript(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def load_transcript(path: Path) -> Transcript:
-    """Read a transcript from JSON."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Transcript)
     except OSError as error:

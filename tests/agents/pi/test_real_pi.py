@@ -67,7 +67,7 @@ def stage(tmp_path: Path) -> Stage:
     )
 
 
-def test_much_happens_in_a_turn_and_the_next_one_continues(stage: Stage) -> None:
+def test_second_turn_continues_the_session_of_the_first(stage: Stage) -> None:
     talk = script(
         Step(reasoning="A file.", text="Now.", actions=(wrote("a.txt", "one\n"),)),
         Step(actions=(Edit(path="a.txt", old="one", new="two"),)),

@@ -152,7 +152,7 @@ class TestRealSandbox:
             "for n in $(seq 400); do sleep 7301 & done; wait",
         ],
     )
-    def test_what_it_leaves_running_is_ended(
+    def test_process_left_running_is_ended(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
     ) -> None:
         Case(tmp_path, script, monkeypatch).run()
@@ -165,7 +165,7 @@ class TestRealSandbox:
         assert case.run(timeout_s=3) == ["begun"]
         assert processes_with("7303") == []
 
-    def test_it_does_not_outlive_the_process_that_runs_it(
+    def test_judged_program_ends_with_the_harness(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         case = Case(tmp_path, "(sleep 7304; true) & sleep 7304; true", monkeypatch)
@@ -183,7 +183,7 @@ class TestRealSandbox:
         assert all(gone_within(pid, 10) for pid in inside)
         wait_until(lambda: not list(case.temporary.iterdir()), within_s=20)
 
-    def test_without_a_sandbox_nothing_runs(
+    def test_program_whose_sandbox_does_not_open_is_not_run(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         forbidden = tmp_path / "bwrap"

@@ -41,7 +41,7 @@ def reasons(
     return {each.check: (each.state, each.reason) for each in found.findings}
 
 
-def test_without_a_trajectory_good_work_is_undecided(
+def test_good_work_without_trajectory_is_undecided(
     task: Task, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:
     work = reference_solution(task, tmp_path)
@@ -79,7 +79,7 @@ def test_findings_contain_no_secrets_and_no_paths_of_the_harness(
 
 
 @pytest.mark.slow
-def test_without_a_request_log_imports_decide(
+def test_api_use_without_request_log_is_decided_by_imports(
     task: Task, execution: ExecutionEnvironment, tmp_path: Path, written: Written
 ) -> None:
     online = replace(execution, requests=None)

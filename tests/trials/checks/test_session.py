@@ -57,7 +57,7 @@ def test_service_answers_according_to_the_programs_world(
     assert ran.out.strip() == printed
 
 
-def test_in_the_other_world_every_request_gets_another_title(
+def test_every_request_in_the_other_world_gets_another_title(
     written: Written, execution: ExecutionEnvironment
 ) -> None:
     folder = written({"a.py": PRINTS + PRINTS})

@@ -37,7 +37,7 @@ def test_prompt_equals_the_published_one(name: str) -> None:
     assert "Aayush Garg, 2026-04-05" in task.prompt.source
 
 
-def test_the_five_prompts_are_different_and_marked_as_ours() -> None:
+def test_shipped_prompts_are_different_and_marked_as_ours() -> None:
     task = load_task("gemini-images")
     prompts = json.loads((task.seed / "prompts.json").read_text())
     assert len(set(prompts)) == 5

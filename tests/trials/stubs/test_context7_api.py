@@ -93,7 +93,7 @@ def test_an_unknown_library_is_a_404_that_says_what_to_do(client: httpx.Client) 
         assert "resolve-library-id" in answer.json()["message"]
 
 
-def test_other_calls_are_refused(client: httpx.Client) -> None:
+def test_unknown_call_is_refused(client: httpx.Client) -> None:
     assert client.get("/v2/libs/search").status_code == 400
     assert client.get("/v3/other").status_code == 404
 

@@ -37,7 +37,7 @@ def image_in(answer: httpx.Response) -> bytes:
     return base64.b64decode(data["data"])
 
 
-def test_an_image_comes_with_words_unless_images_alone_are_asked_for(
+def test_image_answer_has_text_unless_only_images_are_requested(
     client: httpx.Client, stubs: Stubs
 ) -> None:
     both = post(client, stubs.key, f"{MODEL}:generateContent", ask("a fox"))
@@ -48,7 +48,7 @@ def test_an_image_comes_with_words_unless_images_alone_are_asked_for(
     assert [next(iter(part)) for part in parts(image)] == ["inlineData"]
 
 
-def test_no_image_comes_where_only_text_is_asked_for(
+def test_text_request_is_answered_without_image(
     client: httpx.Client, stubs: Stubs
 ) -> None:
     text = ask("a fox", "TEXT")

@@ -16,7 +16,7 @@ def test_the_first_post_is_the_public_one(client: httpx.Client) -> None:
     assert set(post) == {"userId", "id", "title", "body"}
 
 
-def test_there_are_a_hundred_posts_of_ten_users(client: httpx.Client) -> None:
+def test_post_list_has_a_hundred_posts_of_ten_users(client: httpx.Client) -> None:
     posts = client.get(f"{URL}/posts").json()
     assert [post["id"] for post in posts] == list(range(1, 101))
     assert {post["userId"] for post in posts} == set(range(1, 11))

@@ -24,7 +24,7 @@ TEST = "import httpx\n\n\ndef test_it() -> None:\n    assert httpx.codes.OK == 2
 Runs = Callable[..., str]
 
 
-def test_services_have_ports_and_log_requests(tmp_path: Path) -> None:
+def test_service_requests_are_logged(tmp_path: Path) -> None:
     made_wheel(tmp_path / "wheels", "tool")
     log = tmp_path / "logs of nobody yet" / "requests.jsonl"
     with (
@@ -135,7 +135,7 @@ def test_uv_runs_a_script_that_names_its_packages(run: Runs, tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_pip_installs_from_it_too(run: Runs) -> None:
+def test_pip_installs_from_the_index(run: Runs) -> None:
     run(sys.executable, "-m", "venv", "own")
     run("own/bin/python", "-m", "pip", "install", "-q", "httpx[http2]")
     assert run("own/bin/python", "-c", "import h2; print(h2.__name__)") == "h2\n"

@@ -20,19 +20,6 @@ def test_host_without_stub_is_misdirected(client: httpx.Client, stubs: Stubs) ->
     assert '"example.org"' in stubs.log.read_text()
 
 
-def test_stubs_answer_on_a_given_listener(stubs: Stubs) -> None:
-    trust = ssl.create_default_context(cafile=stubs.tls_files.authority)
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        serve_stubs(stubs, listener) as port,
-    ):
-        assert port == listener.getsockname()[1]
-        with httpx.Client(verify=trust, trust_env=False) as client:
-            url = f"https://localhost:{port}/posts/1"
-            headers = {"Host": "jsonplaceholder.typicode.com"}
-            assert client.get(url, headers=headers).json()["id"] == 1
-
-
 def test_nothing_listens_after_the_block(stubs: Stubs) -> None:
     with serve_stubs(stubs) as port:
         pass

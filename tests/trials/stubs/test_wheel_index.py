@@ -119,7 +119,7 @@ def test_every_requested_package_is_locked() -> None:
 
 
 @pytest.mark.parametrize("name", task_ids())
-def test_what_a_tasks_solution_imports_is_in_the_list(name: str) -> None:
+def test_package_of_a_tasks_solution_is_locked(name: str) -> None:
     assert set(load_task(name).packages.values()) <= set(LOCKED_VERSIONS)
 
 

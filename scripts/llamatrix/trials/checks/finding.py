@@ -14,8 +14,6 @@ class Kind(StrEnum):
 
 
 class Needs(StrEnum):
-    """The input that a check needs."""
-
     WORKSPACE = "workspace"
     TRAJECTORY = "trajectory"
 

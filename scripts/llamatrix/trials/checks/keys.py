@@ -319,7 +319,6 @@ class _Fold:
         return whole[slice(*places)]
 
     def _call(self, node: ast.Call) -> Value:
-        """Compute the few functions and methods that build texts."""
         given = [self.value(each) for each in node.args]
         if isinstance(node.func, ast.Name):
             return _function(node.func.id, given)

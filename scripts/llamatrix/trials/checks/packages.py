@@ -49,7 +49,6 @@ def entry_points(workspace: Path) -> tuple[str, ...]:
 
 
 def with_packages(packages: Iterable[str]) -> tuple[str, ...]:
-    """Return uv's options for packages in addition to the project's own."""
     return tuple(word for package in packages for word in ("--with", package))
 
 

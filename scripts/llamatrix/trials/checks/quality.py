@@ -136,7 +136,6 @@ def _flaw(aspect: Aspect, rule: str, source: Source, line: int, text: str) -> Fl
 def _dead_files(
     sources: Sequence[Source], scripts: Sequence[Source]
 ) -> Iterator[Source]:
-    """Yield unused scripts, such as the `main.py` that `uv init` creates."""
     stems = {Path(each.name).stem for each in scripts}
     imported = {
         part for each in sources for name in each.imported for part in name.split(".")

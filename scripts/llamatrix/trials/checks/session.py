@@ -122,8 +122,6 @@ class Program(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Ran:
-    """How a program ended."""
-
     program: Program
     code: int
     timed_out: bool

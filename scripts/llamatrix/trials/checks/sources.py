@@ -123,7 +123,6 @@ def _is_fixture(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 def fixture_names(sources: Iterable[Source]) -> frozenset[str]:
-    """Return the names of the fixtures that the sources define."""
     return frozenset(
         node.name
         for source in sources

@@ -100,7 +100,6 @@ class Suite:
 
 
 def _decoded(lines: Iterable[str], kind: type[_Report]) -> Iterator[_Report]:
-    """Yield the lines that are reports of one kind."""
     for line in lines:
         with contextlib.suppress(msgspec.MsgspecError):
             yield msgspec.json.decode(line, type=kind)

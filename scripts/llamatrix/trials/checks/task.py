@@ -151,14 +151,12 @@ def read_task(path: Path) -> Task:
 
 
 def task_digest(name: str) -> str:
-    """Return the digest of all files of a task's folder."""
     folder = load_task(name).folder
     paths = (path for path in folder.rglob("*") if path.is_file())
     return _digest((p for p in paths if "__pycache__" not in p.parts), folder)
 
 
 def _digest(paths: Iterable[Path], root: Path) -> str:
-    """Return the digest of files, by names relative to `root` and contents."""
     digest = hashlib.sha256()
     for path in sorted(paths):
         digest.update(f"{path.relative_to(root)}\0".encode())

@@ -226,7 +226,6 @@ def _here_documents(command: str) -> Iterator[tuple[str, str]]:
 
 
 def _written_to(line: str) -> str | None:
-    """Return the Python file that a line with `cat` or `tee` writes to."""
     words = line.replace(">", " > ").replace("<<", " << ").split()
     program = next((word for word in words if word in {"cat", "tee"}), None)
     if program is None:

@@ -38,7 +38,6 @@ class Picture:
 
     @classmethod
     def of(cls, seed: str) -> "Picture":
-        """The colours are a digest of the seed."""
         return cls(hashlib.sha256(seed.encode()).digest()[: BANDS * 3])
 
     @property

@@ -160,16 +160,13 @@ def _new_key() -> str:
 
 
 @contextmanager
-def serve_stubs(stubs: Stubs, listener: socket.socket | None = None) -> Iterator[int]:
-    """Serve while the block runs; yield the port.
-
-    It is a free port of this machine's loopback, or the given listener's.
-    """
-    with ExitStack() as stack:
-        if listener is None:
-            listener = stack.enter_context(loopback_listener())
-        app, certificate = _app(stubs), stubs.tls_files.server
-        stack.enter_context(serving(app, [listener], certificate=certificate))
+def serve_stubs(stubs: Stubs) -> Iterator[int]:
+    """Serve on a free port of this machine's loopback, which is yielded."""
+    app, certificate = _app(stubs), stubs.tls_files.server
+    with (
+        loopback_listener() as listener,
+        serving(app, [listener], certificate=certificate),
+    ):
         yield _port(listener)
 
 

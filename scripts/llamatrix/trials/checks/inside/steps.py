@@ -258,7 +258,6 @@ def _processes() -> Iterator[int]:
 
 
 def _end_all_but(before: set[int]) -> None:
-    """Kill the processes that a step left running until none is found."""
     for _ in range(_KILL_ATTEMPTS):
         others = [pid for pid in _processes() if pid not in before]
         for pid in others:
