@@ -36,15 +36,20 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="module", params=["root", "user"])
 def played(request: pytest.FixtureRequest, folder: Path) -> dict[str, Any]:
     """All attacks, played once as root and once as an ordinary user."""
+    folder /= request.param
+    folder.mkdir()
+    return played_as(request.param, "tests.sandbox.attacking", folder)
+
+
+def played_as(who: str, module: str, folder: Path) -> dict[str, Any]:
+    """Return the JSON that `python -m MODULE BWRAP FOLDER` prints, as root or a user."""
     bwrap = bwrap_here(find_project().cache)
     if bwrap is None or probe(bwrap):
         pytest.skip("no bubblewrap, or no namespaces, on this machine")
-    if request.param == "root" and os.geteuid() != 0:
+    if who == "root" and os.geteuid() != 0:
         pytest.skip("only root can attack as root")
-    folder /= request.param
-    folder.mkdir()
-    argv = [sys.executable, "-m", "tests.sandbox.attacking", str(bwrap), str(folder)]
-    if request.param == "user" and os.geteuid() == 0:
+    argv = [sys.executable, "-m", module, str(bwrap), str(folder)]
+    if who == "user" and os.geteuid() == 0:
         argv = as_somebody(bwrap, folder, argv)
     path = f"{ROOT}:{ROOT / 'scripts'}"
     ended = subprocess.run(
@@ -59,7 +64,7 @@ def played(request: pytest.FixtureRequest, folder: Path) -> dict[str, Any]:
     if ended.returncode:
         pytest.fail(ended.stderr[-3000:])
     found: dict[str, Any] = json.loads(ended.stdout)
-    assert (found["user"] == 0) == (request.param == "root")
+    assert (found["user"] == 0) == (who == "root")
     return found
 
 
