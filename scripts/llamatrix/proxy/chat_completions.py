@@ -2,6 +2,7 @@
 
 import codecs
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 
 import msgspec
 from msgspec import Raw, Struct
@@ -140,11 +141,10 @@ class _Chunk(Struct, frozen=True):
     error: Raw = Raw()
 
 
+@dataclass(kw_only=True, slots=True)
 class ChatAnswer(ModelAnswer):
-    def __init__(self) -> None:
-        super().__init__()
-        self._pieces: dict[str, list[str]] = {}
-        self._called: dict[int, CalledTool] = {}
+    _pieces: dict[str, list[str]] = field(default_factory=dict)
+    _called: dict[int, CalledTool] = field(default_factory=dict)
 
     @property
     def called(self) -> tuple[CalledTool, ...]:

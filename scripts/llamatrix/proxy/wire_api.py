@@ -5,14 +5,14 @@ A module is a `WireApi`: `chat_completions` is one.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 
 from llamatrix.lines import LineSplitter
-from llamatrix.proxy.call import Timings  # noqa: TC001  msgspec reads annotations
+from llamatrix.proxy.call import Timings
 
 _LONGEST_EVENT_BYTES = 64 << 20
 
@@ -93,21 +93,23 @@ class ModelRequest(Protocol):
     def tool_results(self) -> Iterator[ToolResult]: ...
 
 
+@dataclass(kw_only=True, slots=True)
 class ModelAnswer(ABC):
     """What is known of an answer so far, whole or streamed as server-sent events."""
 
-    def __init__(self) -> None:
-        self.prompt_tokens: int | None = None
-        self.cached_tokens: int | None = None
-        self.generated_tokens: int | None = None
-        self.reasoning_tokens: int | None = None
-        self.timings: Timings | None = None
-        self.finish_reason: str | None = None
-        self.error: str | None = None
-        self.saw_token = False
-        self.complete = False
-        """Whether the stream was closed by its own last event."""
-        self._splitter = LineSplitter(longest_bytes=_LONGEST_EVENT_BYTES)
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    generated_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    timings: Timings | None = None
+    finish_reason: str | None = None
+    error: str | None = None
+    saw_token: bool = False
+    complete: bool = False
+    """Whether the stream was closed by its own last event."""
+    _splitter: LineSplitter = field(
+        default_factory=lambda: LineSplitter(longest_bytes=_LONGEST_EVENT_BYTES)
+    )
 
     @property
     @abstractmethod
