@@ -98,7 +98,7 @@ def test_unknown_call_is_refused(client: httpx.Client) -> None:
     assert client.get("/v3/other").status_code == 404
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.head.id)
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.id)
 def test_a_page_is_short_and_its_code_is_python(page: Page) -> None:
     assert 60 <= len(page.text.splitlines()) <= 120
     blocks = BLOCK.findall(page.text)
@@ -111,12 +111,12 @@ def test_a_page_is_short_and_its_code_is_python(page: Page) -> None:
 
 
 def test_the_libraries_of_both_prompts_have_a_page() -> None:
-    ids = {page.head.id for page in pages()}
+    ids = {page.id for page in pages()}
     assert ids >= {"/encode/httpx", "/googleapis/python-genai"}
 
 
 def test_the_documented_image_models_are_served_and_accepted() -> None:
-    (page,) = (each for each in pages() if each.head.id == "/googleapis/python-genai")
+    (page,) = (each for each in pages() if each.id == "/googleapis/python-genai")
     task = load_task("gemini-images")
     accepted = {model.name for model in task.models}
     in_code = {

@@ -81,7 +81,7 @@ def test_sdk_accepts_the_stub(sdk_python: Path, stubs: Stubs) -> None:
 
 def test_code_of_the_sdks_page_runs(sdk_python: Path, tmp_path: Path) -> None:
     """Every block of it, one after the other, against the stub."""
-    (page,) = (each for each in pages() if each.head.id == "/googleapis/python-genai")
+    (page,) = (each for each in pages() if each.id == "/googleapis/python-genai")
     program = "".join(re.findall(r"```python\n(.*?)```", page.text, re.DOTALL))
     stubs = prepare(tmp_path, models=("gemini-3.1-flash-image",))
     with serve_stubs(stubs) as port, connect_proxy(HOSTS, port=port) as way:

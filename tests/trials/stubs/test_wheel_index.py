@@ -130,9 +130,9 @@ PACKAGES = {
 }
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.head.id)
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.id)
 def test_a_documented_library_has_the_version_that_is_installed(page: Page) -> None:
     """Else look the page over: it may tell of what is no longer so."""
-    assert f"Version {page.head.version}" in page.text
-    if package := PACKAGES.get(page.head.id):
-        assert page.head.version == LOCKED_VERSIONS[package]
+    assert f"Version {page.version}" in page.text
+    if package := PACKAGES.get(page.id):
+        assert page.version == LOCKED_VERSIONS[package]

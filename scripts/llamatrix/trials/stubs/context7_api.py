@@ -6,7 +6,6 @@ lists the names under which it is found.
 """
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
@@ -27,27 +26,21 @@ _GENERIC_WORDS = {
 }
 
 
-class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Page(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file of `docs/`: its TOML head, and the text behind it."""
+
     id: str
     title: str
     description: str
     also: tuple[str, ...]
     version: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Page:
-    head: _Head
-    text: str
+    text: str = ""
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
         """All its names, as words."""
-        head = self.head
-        return tuple(
-            _words(name)
-            for name in (head.title, head.id.rpartition("/")[2], *head.also)
-        )
+        names = (self.title, self.id.rpartition("/")[2], *self.also)
+        return tuple(map(_words, names))
 
     def fits(self, wanted: str) -> int:
         """Return how well a library's name matches this page; 0 is not at all."""
@@ -62,13 +55,13 @@ class Page:
     @property
     def listing(self) -> dict[str, object]:
         return {
-            "id": self.head.id,
-            "title": self.head.title,
-            "description": self.head.description,
+            "id": self.id,
+            "title": self.title,
+            "description": self.description,
             "totalSnippets": self.text.count("\n```\n"),
             "trustScore": _HIGH_REPUTATION,
             "benchmarkScore": 0,  # not measured: both versions leave 0 out
-            "versions": [f"v{self.head.version}"],
+            "versions": [f"v{self.version}"],
         }
 
 
@@ -92,7 +85,8 @@ def context7_api() -> Starlette:
 
 def _page(text: str) -> Page:
     _, head, body = text.split(_FENCE, 2)
-    return Page(head=msgspec.toml.decode(head, type=_Head), text=body.lstrip())
+    page = msgspec.toml.decode(head, type=Page)
+    return msgspec.structs.replace(page, text=body.lstrip())
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -119,7 +113,7 @@ async def _context(request: Request) -> Response:
     """Answer with the whole page: it is shorter than a usual answer."""
     library = request.query_params.get("libraryId", "").strip()
     for page in pages():
-        if f"{library}/".lower().startswith(f"{page.head.id}/"):  # a version may follow
+        if f"{library}/".lower().startswith(f"{page.id}/"):  # a version may follow
             return PlainTextResponse(page.text)
     text = (
         f"Library {library!r} has no documentation here. Use resolve-library-id to find "
