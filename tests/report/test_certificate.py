@@ -12,6 +12,8 @@ from tests.report.made_trials import (
 )
 
 from llamatrix.errors import ReportError
+from llamatrix.records.speed_record import SPEED
+from llamatrix.records.trial_record import AGENT
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.report.certificate import (
     Both,
@@ -23,7 +25,7 @@ from llamatrix.report.certificate import (
     objections,
     read_certificate,
 )
-from llamatrix.report.inputs import read_speed_index, read_trial_index
+from llamatrix.report.inputs import read_index
 from llamatrix.report.speed import groups
 from llamatrix.report.trials import trial_groups
 
@@ -34,7 +36,7 @@ def reports(tmp_path: Path) -> Path:
 
 
 def made(reports: Path) -> Certificate:
-    index = Both(speeds=read_speed_index(reports), trials=read_trial_index(reports))
+    index = Both(speeds=read_index(reports, SPEED), trials=read_index(reports, AGENT))
     shown = Shown(
         groups=groups(index.speeds.records, models=MODELS),
         trials=trial_groups(index.trials.records, models=MODELS),
@@ -46,8 +48,8 @@ def doubts(content: bytes, reports: Path) -> tuple[str, ...]:
     certificate = read_certificate(content, where="it")
     named = certificate.records.keys()
     index = Both(
-        speeds=read_speed_index(reports, only=named),
-        trials=read_trial_index(reports, only=named),
+        speeds=read_index(reports, SPEED, only=named),
+        trials=read_index(reports, AGENT, only=named),
     )
     return objections(content, certificate, blog(), index, load_gpus())
 

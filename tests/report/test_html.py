@@ -22,10 +22,10 @@ from llamatrix.agents.turn_outcome import EndpointDied
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import OutOfMemory
-from llamatrix.records.speed_record import SpeedRecord
-from llamatrix.records.trial_record import TrialRecord
+from llamatrix.records.speed_record import SPEED, SpeedRecord
+from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.report.formats import size_text
-from llamatrix.report.inputs import read_speed_index, read_trial_index
+from llamatrix.report.inputs import read_index
 from llamatrix.report.pages import PageInputs, write_pages
 from llamatrix.report.plots import GRID, TEXT, inline_svg
 from llamatrix.report.render.html import Page, Section, render
@@ -73,8 +73,8 @@ class Seen(HTMLParser):
 def written(
     records: list[SpeedRecord], reports: Path, trials: list[TrialRecord] | None = None
 ) -> str:
-    index = read_speed_index(stored(reports, records))
-    trial_index = read_trial_index(stored_trials(reports, trials or []))
+    index = read_index(stored(reports, records), SPEED)
+    trial_index = read_index(stored_trials(reports, trials or []), AGENT)
     write_pages(
         PageInputs(
             groups=groups(index.records, models=MODELS),
@@ -176,7 +176,7 @@ def test_every_table_has_a_caption_and_scoped_headings(page: Seen) -> None:
 
 
 def test_every_number_leads_to_its_record(page: Seen, reports: Path) -> None:
-    speeds, trials = read_speed_index(reports).lines, read_trial_index(reports).lines
+    speeds, trials = read_index(reports, SPEED).lines, read_index(reports, AGENT).lines
     places = [(line.sha256, line.file) for line in speeds]
     places += [(line.sha256, line.file) for line in trials]
     digests = {sha256[:16] for sha256, _ in places}
@@ -243,7 +243,7 @@ def test_a_number_of_a_trial_leads_to_a_record_of_its_own_cell(tmp_path: Path) -
     seen = parsed(written([], tmp_path, trials))
     lines = {
         (line.record.cell.model_key, line.record.cell.task): f"#rec-{line.sha256[:16]}"
-        for line in read_trial_index(tmp_path).lines
+        for line in read_index(tmp_path, AGENT).lines
     }
     texts = read_links(seen)
     assert texts["2,474"] == {lines["qwen35-27b", "httpx-post"]}
@@ -254,7 +254,7 @@ def test_a_number_of_a_trial_leads_to_a_record_of_its_own_cell(tmp_path: Path) -
 def test_a_median_names_every_record_it_was_made_of(tmp_path: Path) -> None:
     trials = [made_trial(trial=place, factor=place) for place in (1, 2, 3)]
     seen = parsed(written([], tmp_path, trials))
-    rows = [f"rec-{line.sha256[:16]}" for line in read_trial_index(tmp_path).lines]
+    rows = [f"rec-{line.sha256[:16]}" for line in read_index(tmp_path, AGENT).lines]
     median = next(
         tag for tag in seen.of("a") if tag.get("title", "").startswith("2474.")
     )
@@ -283,7 +283,7 @@ def test_sizes_sort_by_their_bytes_whatever_unit_they_are_shown_in() -> None:
 def test_what_is_reported_of_a_trial_leads_to_that_trial(tmp_path: Path) -> None:
     trials = [made_trial(), made_trial(trial=77, outcome=NO_SANDBOX)]
     seen = parsed(written([], tmp_path, trials))
-    line = read_trial_index(tmp_path).of(trials[1])
+    line = read_index(tmp_path, AGENT).of(trials[1])
     assert read_links(seen)["77"] == {f"#rec-{line.sha256[:16]}"}
 
 

@@ -16,10 +16,10 @@ from tests.report.made_trials import (
 
 from llamatrix.agents.turn_outcome import EndpointDied
 from llamatrix.config.matrix import WeightsKind
-from llamatrix.records.trial_record import TrialRecord
+from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.verdict import Comparison, ComparisonVerdict
-from llamatrix.report.inputs import read_trial_index
+from llamatrix.report.inputs import read_index
 from llamatrix.report.our_conditions import trial_conditions
 from llamatrix.report.set_comparison import (
     SetComparison,
@@ -31,7 +31,7 @@ from llamatrix.trials.trial_result import Broken, Correct, Incorrect, Undecided
 
 
 def held(records: list[TrialRecord], reports: Path) -> SetComparison:
-    index = read_trial_index(stored_trials(reports, records))
+    index = read_index(stored_trials(reports, records), AGENT)
     (group,) = trial_groups(index.records, models=MODELS)
     return compare_trial_group(blog(), group, index, load_gpus())
 

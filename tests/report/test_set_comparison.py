@@ -11,11 +11,11 @@ from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import OutOfMemory
 from llamatrix.nvml import Gpu
-from llamatrix.records.speed_record import SpeedRecord
+from llamatrix.records.speed_record import SPEED, SpeedRecord
 from llamatrix.reference.gpu import gpu_key, load_gpus
 from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.verdict import Comparison, ComparisonVerdict
-from llamatrix.report.inputs import read_speed_index
+from llamatrix.report.inputs import read_index
 from llamatrix.report.our_numbers import our_numbers
 from llamatrix.report.set_comparison import (
     SetComparison,
@@ -28,7 +28,7 @@ LONG = SpeedTest(n_prompt=65336, n_gen=0)
 
 
 def held(records: list[SpeedRecord], reports: Path) -> SetComparison:
-    index = read_speed_index(stored(reports, records))
+    index = read_index(stored(reports, records), SPEED)
     (group,) = groups(index.records, models=MODELS)
     return compare_group(blog(), group, index, load_gpus())
 
@@ -150,7 +150,7 @@ def test_an_agents_speed_is_not_answered_with_a_benchmarks(tmp_path: Path) -> No
 def test_a_claim_of_another_kind_is_not_answered(
     said: dict[str, object], tmp_path: Path
 ) -> None:
-    index = read_speed_index(stored(tmp_path, sweep()))
+    index = read_index(stored(tmp_path, sweep()), SPEED)
     (group,) = groups(index.records, models=MODELS)
     claim = blog().by_id["generation/gemma4-31b/tg128"]
 

@@ -18,6 +18,8 @@ from llamatrix.errors import BenchError, ProvisionError, ReportError
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.integrity import recheck_cache
+from llamatrix.records.speed_record import SPEED
+from llamatrix.records.trial_record import AGENT
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.reference_set import find_set
 from llamatrix.reference.verdict import ComparisonVerdict
@@ -33,7 +35,7 @@ from llamatrix.report.certificate import (
     read_certificate,
     verdict_count,
 )
-from llamatrix.report.inputs import Published, read_speed_index, read_trial_index
+from llamatrix.report.inputs import Published, read_index
 
 
 class NotProvenError(BenchError):
@@ -114,8 +116,8 @@ def _verify(content: bytes, path: Path, project: Project, against: str = "") -> 
         raise NotProvenError(f"{path.name}: not proven: {error}") from error
     named = certificate.records.keys()
     index = Both(
-        speeds=read_speed_index(project.reports, only=named),
-        trials=read_trial_index(project.reports, only=named),
+        speeds=read_index(project.reports, SPEED, only=named),
+        trials=read_index(project.reports, AGENT, only=named),
     )
     problems = objections(content, certificate, published, index, load_gpus())
     if problems:

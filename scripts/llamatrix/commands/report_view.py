@@ -26,9 +26,9 @@ from llamatrix.records.pair_records import (
     ReplayRun,
     SpeedRun,
 )
-from llamatrix.records.speed_record import SERVE_SPEED, SpeedRecord
+from llamatrix.records.speed_record import SERVE_SPEED, SPEED, SpeedRecord
 from llamatrix.records.store import DamagedLine, Store
-from llamatrix.records.trial_record import TrialRecord
+from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.reference_set import find_set
 from llamatrix.report.inputs import (
@@ -38,8 +38,6 @@ from llamatrix.report.inputs import (
     TrialIndex,
     load_published,
     read_index,
-    read_speed_index,
-    read_trial_index,
 )
 from llamatrix.report.speed import Group, groups
 from llamatrix.report.trials import TrialGroup, trial_groups
@@ -189,13 +187,13 @@ def view_of(context: Context) -> View:
 
 
 def _view(project: Project, matrix: Matrix, lock: Lock | None) -> View:
-    index = read_speed_index(project.reports)
+    index = read_index(project.reports, SPEED)
     models, current = tuple(matrix.models), _current_digests(matrix, lock)
     by_hand = tuple(Store(reports=project.reports, kind=BY_HAND).read_all())
     speed_groups = groups(
         index.records, models=models, current=current, by_hand=by_hand
     )
-    trial_index = read_trial_index(project.reports)
+    trial_index = read_index(project.reports, AGENT)
     judge_records = read_index(project.reports, JUDGE)
     contexts = read_index(project.reports, CONTEXT)
     served = read_index(project.reports, SERVE_SPEED)

@@ -10,9 +10,9 @@ import msgspec
 
 from llamatrix.errors import ReportError
 from llamatrix.measure.stream import SCHEMA_VERSION, Bandwidth
-from llamatrix.records.speed_record import SPEED, SpeedRecord
+from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.store import DamagedLine, Line, R, RecordKind, Store, Stored
-from llamatrix.records.trial_record import AGENT, TrialRecord
+from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.audit import audit
 from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.reference_set import Claim, ReferenceSet, load_set
@@ -51,26 +51,14 @@ TrialIndex = RecordIndex[TrialRecord]
 NO_TRIALS = TrialIndex(())
 
 
-def read_speed_index(
-    reports: Path, *, only: Collection[str] | None = None
-) -> SpeedIndex:
-    """Every speed record below `reports/records`, in an order of names alone.
-
-    With `only` those of these digests; other lines need not even be records.
-    """
-    return read_index(reports, SPEED, only=only)
-
-
-def read_trial_index(
-    reports: Path, *, only: Collection[str] | None = None
-) -> TrialIndex:
-    return read_index(reports, AGENT, only=only)
-
-
 def read_index(
     reports: Path, kind: RecordKind[R], *, only: Collection[str] | None = None
 ) -> RecordIndex[R]:
-    """Read every record of a kind, with its place; unreadable lines are kept apart."""
+    """Read every record of a kind, with its place, in an order of names alone.
+
+    Unreadable lines are kept apart. With `only` those of these digests; other lines need
+    not even be records.
+    """
     lines = tuple(Store(reports=reports, kind=kind).lines(only=only))
     return RecordIndex(
         (line for line in lines if isinstance(line, Line)),
