@@ -67,6 +67,7 @@ let
       "g++ ${lib.getVersion compiling.cc}"
       + lib.optionalString cuda " + nvcc ${lib.getVersion cudaPackages.cuda_nvcc}";
     cmake = definitions;
+    recipe = 2;
   };
 in
 compiling.mkDerivation {
@@ -87,7 +88,9 @@ compiling.mkDerivation {
     cudaPackages.libcublas
   ];
 
-  cmakeFlags = lib.mapAttrsToList (key: value: "-D${key}=${value}") definitions;
+  cmakeFlags = lib.mapAttrsToList (key: value: "-D${key}=${value}") definitions ++ [
+    "-DCMAKE_PROJECT_INCLUDE=${../scripts/llamatrix/provision/merge.cmake}"
+  ];
   manifest = builtins.toJSON manifest;
 
   buildPhase = ''

@@ -13,7 +13,7 @@ from tests.shipped import ROOT, shipped_lock, shipped_matrix
 from llamatrix.config.cell import Cell
 from llamatrix.config.expand import expand_plan
 from llamatrix.config.matrix import Measurement, Profile, WeightsKind
-from llamatrix.provision.build import BATCHED_BENCH, TARGETS, manifest_of
+from llamatrix.provision.build import BATCHED_BENCH, MERGE, TARGETS, manifest_of
 from llamatrix.provision.source import provide_source
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
@@ -89,7 +89,10 @@ def test_nix_and_python_compile_with_the_same_definitions(shipped: Flake) -> Non
         recipe = manifest_of(cell)
         made = found[name]
         flags = [f"-D{key}={value}" for key, value in recipe.cmake.items()]
-        assert sorted(made["cmakeFlags"]) == sorted(flags), name
+        *definitions, merging = made["cmakeFlags"]
+        assert sorted(definitions) == sorted(flags), name
+        assert merging.startswith("-DCMAKE_PROJECT_INCLUDE=")
+        assert merging.endswith(f"-{MERGE.name}")
         assert made["outputHash"] == cell.locked.nar_hash
         assert made["tree"] == f"ggml-org/llama.cpp/{cell.locked.commit}"
         programs = " ".join((*TARGETS, BATCHED_BENCH))
@@ -99,6 +102,7 @@ def test_nix_and_python_compile_with_the_same_definitions(shipped: Flake) -> Non
         assert manifest["commit"] == recipe.commit
         assert manifest["build_number"] == recipe.build_number
         assert manifest["backend"] == recipe.backend
+        assert manifest["recipe"] == recipe.recipe
 
 
 def test_cuda_build_cannot_fall_back_to_the_cpu(shipped: Flake) -> None:

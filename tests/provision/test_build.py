@@ -12,6 +12,7 @@ from llamatrix.config.cell import Cell
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.build import (
     BATCHED_BENCH,
+    RECIPE_VERSION,
     TARGETS,
     manifest_of,
     provide_build,
@@ -207,6 +208,87 @@ def test_bench_alone_is_built_first_and_the_rest_goes_on_from_there(
 
     assert provide_build(cell, cache, program="llama-bench") == whole
     assert first.program("llama-bench").exists(), "another process may use it"
+
+
+_LIBRARY = """
+add_library(llama STATIC core.cpp models/a.cpp models/b.cpp models/c.cpp)
+foreach(name %s)
+  target_link_libraries(${name} PRIVATE llama)
+endforeach()
+"""
+
+
+@pytest.fixture
+def with_models(index: Index, cells: tuple[Cell, ...]) -> Callable[..., Cell]:
+    """A cell whose programs have a library of a core and of three models."""
+
+    def make(**models: str) -> Cell:
+        programs = " ".join((*TARGETS, BATCHED_BENCH))
+        (index.tree / "CMakeLists.txt").write_text(
+            (_CMAKE + _LIBRARY) % (programs, programs)
+        )
+        (index.tree / "main.cpp").write_text(_MAIN)
+        (index.tree / "core.cpp").write_text("int core() { return 0; }\n")
+        (index.tree / "models").mkdir(exist_ok=True)
+        for name in "abc":
+            text = f"{models.get(name, '')}\nint {name}() {{ return 0; }}\n"
+            (index.tree / "models" / f"{name}.cpp").write_text(text)
+        index.renew()
+        return msgspec.structs.replace(cells[0], locked=index.publish())
+
+    return make
+
+
+def test_models_are_compiled_together_and_the_core_by_itself(
+    with_models: Callable[..., Cell], tmp_path: Path
+) -> None:
+    built = provide_build(with_models(), tmp_path / "cache", program="llama-bench")
+    assert built.manifest.recipe == RECIPE_VERSION
+    assert not built.manifest.apart
+    assert _compiled(tmp_path / "cache", "llama.dir") == {
+        "core.cpp.o",
+        "Unity/unity_models-0_cxx.cxx.o",
+    }
+
+
+def test_models_that_do_not_compile_together_are_compiled_apart(
+    with_models: Callable[..., Cell], tmp_path: Path
+) -> None:
+    cell = with_models(
+        a="static int both() { return 1; }", b="static int both() { return 2; }"
+    )
+    built = provide_build(cell, tmp_path / "cache", program="llama-bench")
+    assert built.manifest.apart
+    kept = json.loads((built.folder / "build.json").read_text())
+    assert kept["apart"]
+    assert built.program("llama-bench").exists()
+
+
+def test_error_in_a_model_is_that_of_its_own_file(
+    with_models: Callable[..., Cell], tmp_path: Path
+) -> None:
+    cell = with_models(b="int wrong() { return not_declared; }")
+    with pytest.raises(ProvisionError) as caught:
+        provide_build(cell, tmp_path / "cache")
+    last = str(caught.value).split("FAILED: ")[-1]
+    assert "Unity" not in last
+    assert "models/b.cpp" in last
+    assert "not_declared" in last
+
+
+def _compiled(cache: Path, target: str) -> set[str]:
+    (work,) = (cache / "work").iterdir()
+    folder = next(work.rglob(target))
+    return {str(path.relative_to(folder)) for path in folder.rglob("*.o")}
+
+
+def test_work_is_done_beside_the_compiler_and_only_where_it_runs(
+    source: Source, tmp_path: Path
+) -> None:
+    cell, begun = source(_MAIN), []
+    for _ in range(2):
+        provide_build(cell, tmp_path / "cache", meanwhile=lambda: begun.append(1))
+    assert begun == [1]
 
 
 def test_batched_bench_is_built_for_who_asks_and_changes_no_build(

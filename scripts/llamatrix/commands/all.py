@@ -4,6 +4,7 @@ from llamatrix.commands.agent import make_trials
 from llamatrix.commands.bench import NOT_ALL_NUMBERS, measure_speeds
 from llamatrix.commands.context import context as search_context
 from llamatrix.commands.flags import AllFlags, ContextFlags
+from llamatrix.commands.meanwhile import fetches_of
 from llamatrix.commands.pending import load_pending
 from llamatrix.commands.plan import plan_text
 from llamatrix.commands.tabulate import summary_of, tables_of
@@ -22,7 +23,8 @@ def all_(flags: AllFlags) -> int:
         return 0
     context = pending.context
     without_number = sum(
-        tally.without_number for tally in measure_speeds(pending, flags)
+        tally.without_number
+        for tally in measure_speeds(pending, flags, meanwhile=fetches_of(pending))
     )
     if pending.trials:
         tally = make_trials(pending.trials, context, any_template=flags.any_template)

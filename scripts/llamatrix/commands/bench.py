@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from llamatrix.commands.flags import MeasureFlags
@@ -87,11 +87,19 @@ def bench(flags: MeasureFlags) -> int:
     return NOT_ALL_NUMBERS if any(tally.without_number for tally in tallies) else 0
 
 
-def measure_speeds(pending: Pending, flags: MeasureFlags) -> list[Tally]:
-    """Measure what speed cells and endpoints lack, and say what was done."""
+def measure_speeds(
+    pending: Pending,
+    flags: MeasureFlags,
+    *,
+    meanwhile: Mapping[str, Callable[[], None]] | None = None,
+) -> list[Tally]:
+    """Measure what speed cells and endpoints lack, and say what was done.
+
+    `meanwhile` is what to do while a program is compiled, by its name.
+    """
     tallies = []
     if pending.speed:
-        tallies.append(measure(pending.speed, pending.context))
+        tallies.append(measure(pending.speed, pending.context, meanwhile=meanwhile))
     if pending.endpoints:
         tallies.append(measure_endpoints(pending, flags))
     return tallies
@@ -102,6 +110,7 @@ def measure(
     context: Context,
     *,
     watch: Watch | None = None,
+    meanwhile: Mapping[str, Callable[[], None]] | None = None,
 ) -> Tally:
     """Measure what the cells lack, and say what was done.
 
@@ -124,7 +133,11 @@ def measure(
     for status in [*(one for one in statuses if one not in served), *served]:
         if status.due and status.cell.id not in parts:
             together = served if status in served else [status]
-            parts |= {one.cell.id: install(one, context) for one in together if one.due}
+            parts |= {
+                one.cell.id: install(one, context, meanwhile)
+                for one in together
+                if one.due
+            }
         failed += status.reused_without_number
         pending = status
         store = Store(reports=project.reports, kind=kind_of(status.cell))
@@ -147,12 +160,17 @@ def measure(
     return tally
 
 
-def install(status: CellStatus[Cell], context: Context) -> Installed:
+def install(
+    status: CellStatus[Cell],
+    context: Context,
+    meanwhile: Mapping[str, Callable[[], None]] | None = None,
+) -> Installed:
     return ENGINE.install(
         status.cell,
         context.project.cache,
         weights_dir=context.weights_dir,
         program=status.cell.program,
+        meanwhile=(meanwhile or {}).get(status.cell.program),
     )
 
 

@@ -62,11 +62,13 @@ class Engine(Protocol[Installed_co, Launch_contra]):
         *,
         weights_dir: Path | None = None,
         program: str = "",
+        meanwhile: Callable[[], None] | None = None,
     ) -> Installed_co:
         """Provide programs and weights, verified; ProvisionError where that fails.
 
         `weights_dir` is a folder of the user's that is searched first. A single
-        `program` may be there sooner than all of them.
+        `program` may be there sooner than all of them. `meanwhile` is done beside the
+        compiler, where it runs.
         """
 
     def bench(

@@ -9,9 +9,12 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 
 import msgspec
 
@@ -19,6 +22,7 @@ from llamatrix import shell
 from llamatrix.config.cell import EngineCell
 from llamatrix.config.matrix import Backend
 from llamatrix.errors import ProvisionError
+from llamatrix.exclusive import exclusive
 from llamatrix.host import cpu_features
 from llamatrix.nvml import gpus
 from llamatrix.progress import meter, say
@@ -33,14 +37,21 @@ from llamatrix.provision.compiler import (
     require_toolkit,
 )
 from llamatrix.provision.hardware import require_device, require_instructions
-from llamatrix.provision.integrity import ensure_free, find_damage, make_once
+from llamatrix.provision.integrity import (
+    ensure_free,
+    file_sha256,
+    find_damage,
+    make_once,
+)
 from llamatrix.provision.local_pins import programs_of, provide_tree, shared_tree
 from llamatrix.provision.nix import driver_folders, stale, stored_build, with_driver
 from llamatrix.provision.pin_source import require_known_flags
 from llamatrix.provision.source import NOTE, provide_source
 from llamatrix.units import duration_text
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
+"""2: small files of a kind are compiled together, by `merge.cmake`."""
+MERGE = Path(__file__).with_name("merge.cmake")
 PREBUILT = "prebuilt"
 """Stands for the compiler of programs that were not built here."""
 TARGETS = ("llama-bench", "llama-server", "llama-fit-params")
@@ -62,6 +73,7 @@ _FORK_DEFINITIONS = {"LLAMA_BUILD_EXAMPLES": "ON", "LLAMA_BUILD_SERVER": "ON"}
 """ik_llama.cpp keeps its programs among the examples, and counts commits by git."""
 _CONFIGURE_TIMEOUT_S = 600
 _BUILD_TIMEOUT_S = 6 * 3600
+_BESIDE_TIMEOUT_S = 60
 _NEED_BYTES = {Backend.CPU: 2**30, Backend.CUDA: 8 * 2**30}
 
 
@@ -78,6 +90,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     backend: str
     compiler: str
     cmake: dict[str, str]
+    recipe: int = 1
+    """The RECIPE_VERSION; 1 also where none was recorded."""
+    apart: bool = False
+    """Whether every file was compiled for itself: merged ones did not compile."""
     source_note: str = ""
     """A remark about the source tree; empty for one verified here."""
     store_path: str = ""
@@ -120,6 +136,7 @@ def manifest_of(cell: EngineCell) -> Manifest:
     native = definitions.get("GGML_NATIVE", "ON") == "ON"
     facts = (
         RECIPE_VERSION,
+        file_sha256(MERGE),
         TARGETS,
         cell.locked.nar_hash,
         sorted(definitions.items()),
@@ -133,6 +150,7 @@ def manifest_of(cell: EngineCell) -> Manifest:
         backend=cell.build.backend,
         compiler=compiler,
         cmake=definitions,
+        recipe=RECIPE_VERSION,
     )
 
 
@@ -144,12 +162,19 @@ def compiled_by(cell: EngineCell) -> str:
     return f"nix {stored.name}" if stored else compiler_id(cell.build.backend)
 
 
-def provide_build(cell: EngineCell, cache: Path, *, program: str = "") -> Built:
+def provide_build(
+    cell: EngineCell,
+    cache: Path,
+    *,
+    program: str = "",
+    meanwhile: Callable[[], None] | None = None,
+) -> Built:
     """Return the binaries of a cell's pin and build; compile them if missing.
 
     `program` is what the caller needs of it. For llama-bench that is two thirds of the
     work; its object files stay, and a later call for all programs compiles only the
     rest. llama-batched-bench is compiled only here, in a folder with llama-bench.
+    `meanwhile` is done beside the compiler, in a thread, where something is compiled.
     """
     if cell.pin.binaries:
         return _prebuilt(cell)
@@ -181,8 +206,9 @@ def provide_build(cell: EngineCell, cache: Path, *, program: str = "") -> Built:
         if cell.pin.path:
             source = provide_tree(cell.locked, cell.pin, cache)
             work = cache / "work" / f"{source.name}-{cell.build_key}"
-            _compile(label, manifest, targets, source, work, cache)
-            _install(work, manifest, targets, staging)
+            with _beside(meanwhile), _alone_in(work):
+                made = _compile(label, manifest, targets, source, work, cache)
+                _install(work, made, targets, staging)
             return
         source = provide_source(cell.locked, cache, git=cell.pin.git)
         require_known_flags(cell, cache / "sources")
@@ -190,21 +216,43 @@ def provide_build(cell: EngineCell, cache: Path, *, program: str = "") -> Built:
         text = note.read_text().strip() if note.exists() else ""
         noted = msgspec.structs.replace(manifest, source_note=text)
         if cell.pin.git:
-            with shared_tree(source, cell.pin.git, cache) as tree:
+            with shared_tree(source, cell.pin.git, cache) as tree, _beside(meanwhile):
                 work = cache / "work" / f"{tree.name}-{cell.build_key}"
-                _compile(label, manifest, targets, tree, work, cache)
-                _install(work, noted, targets, staging)
+                made = _compile(label, noted, targets, tree, work, cache)
+                _install(work, made, targets, staging)
             return
         work = cache / "work" / manifest.key
-        _compile(label, manifest, targets, source, work, cache)
-        _install(work, noted, targets, staging)
-        if whole.exists() or entry == whole:
-            shutil.rmtree(work, ignore_errors=True)
+        with _beside(meanwhile), _alone_in(work):
+            made = _compile(label, noted, targets, source, work, cache)
+            _install(work, made, targets, staging)
+            if whole.exists() or entry == whole:
+                shutil.rmtree(work, ignore_errors=True)
 
     make_once(entry, make, purpose=f"building {name}", prove=lambda: _adopt(entry))
     require_known_flags(cell, cache / "sources")
     made = msgspec.json.decode((entry / "build.json").read_bytes(), type=Manifest)
     return Built(folder=entry, manifest=made)
+
+
+def _alone_in(work: Path) -> AbstractContextManager[None]:
+    """Keep others out of a folder of objects, which several entries are made from."""
+    lock = work.parent.with_name("builds") / f".{work.name}.lock"
+    return exclusive(lock, purpose=f"compiling in {work.name}")
+
+
+@contextmanager
+def _beside(work: Callable[[], None] | None) -> Iterator[None]:
+    """Do work in a thread while the block runs, and wait for its end.
+
+    Not for long: what hangs must not keep a measurement waiting.
+    """
+    if work is None:
+        yield
+        return
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    yield
+    thread.join(_BESIDE_TIMEOUT_S)
 
 
 def bytes_to_build(cell: EngineCell, cache: Path) -> int:
@@ -246,7 +294,7 @@ def _from_store(cell: EngineCell, path: Path, cache: Path) -> Built:
     except (OSError, msgspec.DecodeError) as error:
         raise stale(path, f"has no readable build.json: {error}") from error
     manifest = manifest_of(cell)
-    for key in ("commit", "build_number", "backend", "cmake"):
+    for key in ("commit", "build_number", "backend", "cmake", "recipe"):
         if getattr(made, key) != getattr(manifest, key):
             raise stale(
                 path,
@@ -281,15 +329,42 @@ def _compile(
     source: Path,
     work: Path,
     cache: Path,
-) -> None:
-    """Configure and compile; Ninja resumes an interrupted run."""
+) -> Manifest:
+    """Configure and compile; return the manifest of how. Ninja resumes after a stop.
+
+    Where merged files do not compile (in some commit two may have a function of one
+    name), every file is compiled for itself: a failure is then of that file alone.
+    """
     log = cache / "logs" / f"build-{manifest.key}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
-    # of an earlier commit or edit: its defaults must not hold for this one
-    (work / "CMakeCache.txt").unlink(missing_ok=True)
     programs = ", ".join(targets)
     say(f"building {programs} of {label} with {manifest.compiler} (log: {log})")
+    begin = time.monotonic()
+    ended, merged_failed = _configure_and_compile(
+        label, manifest, targets, source, work, log
+    )
+    if merged_failed:
+        say(f"building {label}: merged files do not compile; each for itself")
+        manifest = msgspec.structs.replace(manifest, apart=True)
+        ended, _ = _configure_and_compile(label, manifest, targets, source, work, log)
+    if not ended.ok:
+        raise CompileError(f"building {label} failed\n{ended.complaint()}")
+    say(f"built {label} in {duration_text(time.monotonic() - begin)}")
+    return manifest
+
+
+def _configure_and_compile(
+    label: str,
+    manifest: Manifest,
+    targets: Sequence[str],
+    source: Path,
+    work: Path,
+    log: Path,
+) -> tuple[shell.Ended, bool]:
+    """Return how Ninja ended, and whether a merged file was what failed."""
+    # of an earlier commit or edit: its defaults must not hold for this one
+    (work / "CMakeCache.txt").unlink(missing_ok=True)
     ended = shell.run(
         _cmake_argv(manifest, source, work),
         timeout_s=_CONFIGURE_TIMEOUT_S,
@@ -299,12 +374,15 @@ def _compile(
     if not ended.ok:
         raise CompileError(f"configuring {label} failed\n{ended.complaint()}")
     ninja = [str(_tool("ninja")), "-C", str(work), *targets]
+    merged_failed = False
     with meter(f"build {label}", total=1) as progress:
 
         def show(_: shell.Channel, line: str) -> None:
+            nonlocal merged_failed
             if match := re.match(r"\[(\d+)/(\d+)\]", line):
                 progress.total = int(match[2])
                 progress.reach(int(match[1]))
+            merged_failed |= line.startswith("FAILED: ") and "/Unity/unity_" in line
 
         ended = shell.run(
             ninja,
@@ -313,9 +391,7 @@ def _compile(
             log=log,
             on_line=show,
         )
-    if not ended.ok:
-        raise CompileError(f"building {label} failed\n{ended.complaint()}")
-    say(f"built {label} in {duration_text(ended.seconds)}")
+    return ended, merged_failed
 
 
 def _targets(manifest: Manifest) -> tuple[str, ...]:
@@ -342,6 +418,9 @@ def _cmake_argv(manifest: Manifest, source: Path, work: Path) -> list[str]:
     definitions = dict(manifest.cmake)
     definitions["CMAKE_MAKE_PROGRAM"] = str(_tool("ninja"))
     definitions["CMAKE_CXX_COMPILER"] = str(cxx())
+    definitions.setdefault("CMAKE_PROJECT_INCLUDE", str(MERGE))
+    if manifest.apart:
+        definitions["LLAMATRIX_MERGE"] = "OFF"
     if manifest.backend == Backend.CUDA:
         definitions["CMAKE_CUDA_COMPILER"] = str(nvcc())
         definitions |= cuda_cmake_definitions(nvcc())

@@ -64,10 +64,11 @@ class LlamaCpp:
         *,
         weights_dir: Path | None = None,
         program: str = "",
+        meanwhile: Callable[[], None] | None = None,
     ) -> Installed:
         require_device(cell.build_key, cell.build)
         return Installed(
-            built=provide_build(cell, cache, program=program),
+            built=provide_build(cell, cache, program=program, meanwhile=meanwhile),
             weights=provide_weights(cell, cache, weights_dir=weights_dir),
         )
 
