@@ -50,8 +50,6 @@ _TAP_PAIRS = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """One llama-bench process."""
-
     tps: float
     wall_s: float
     """From before it was started until its result was kept."""

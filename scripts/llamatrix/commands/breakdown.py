@@ -146,7 +146,6 @@ def _benched(
 
 
 def _sweep(server: Server) -> Sweep:
-    """The server's flags as llama-bench takes them."""
     return Sweep(
         n_prompt=(),
         n_gen=(),

@@ -54,8 +54,6 @@ class GroupDocument(Struct, frozen=True, kw_only=True):
 
 
 class CompareDocument(Struct, frozen=True, kw_only=True):
-    """The document of `--json`."""
-
     schema_version: int = 2
     set: str
     groups: tuple[GroupDocument, ...]

@@ -108,7 +108,6 @@ def _cell(cells: Sequence[Cell]) -> Cell:
 
 
 def _on_card(bench: Bench, card: int) -> Bench:
-    """The bench on one card; nothing else is changed."""
     variables = {"CUDA_VISIBLE_DEVICES": str(card), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     env = {**bench.sweep.env, **variables}
     return replace(bench, sweep=msgspec.structs.replace(bench.sweep, env=env))

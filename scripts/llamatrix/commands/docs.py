@@ -67,8 +67,6 @@ def _build_site(root: Path) -> None:
 
 
 class _Value(Struct):
-    """A JSON Schema, of a table or of one key."""
-
     ref: str = field(default="", name="$ref")
     description: str = ""
     type: str = "any"

@@ -107,7 +107,6 @@ def doctor(flags: DoctorFlags) -> None:
 
 
 def findings_text(report: Iterable[Finding]) -> str:
-    """Return one line for each finding."""
     return "\n".join(
         f"{line.subject:<14} {line.state:<8} {line.found}"
         + (f": {line.remedy}" if line.remedy else "")

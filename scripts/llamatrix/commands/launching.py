@@ -124,7 +124,6 @@ def with_corrected_template(launch: Launch, context: Context) -> Launch:
 
 
 def template_source(context: Context) -> Path:
-    """The source tree with the vendors' chat templates."""
     matrix = context.matrix
     pin = locked_pin(matrix, context.lock, matrix.synthetic.template_pin)
     return provide_source(pin, context.project.cache)

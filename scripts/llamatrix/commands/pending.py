@@ -48,8 +48,6 @@ _ENDPOINT_TIMEOUT_S = 60.0
 
 
 class Why(StrEnum):
-    """Why something is due."""
-
     NOT_RECORDED = "not recorded"
     FAILED = "failed before"
     """`--retry` repeats it."""

@@ -41,7 +41,6 @@ class CellView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan(flags: PlanFlags) -> str:
-    """Return a table, or one JSON list of all cells."""
     pending = find_pending(
         with_only_pin(load_context(flags.profile), flags.pin),
         flags.cells,

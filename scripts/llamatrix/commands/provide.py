@@ -9,7 +9,6 @@ from llamatrix.provision.weights.provide import provide_weights
 
 
 def build(flags: SelectFlags) -> None:
-    """Compile the builds of all chosen cells."""
     context = with_only_pin(load_context(flags.profile), flags.pin)
     pending = find_pending(context, flags.cells, hash_pins=True)
     cells = {f"{cell.pin_key}/{cell.build_key}": cell for cell in pending.engines}
@@ -19,7 +18,6 @@ def build(flags: SelectFlags) -> None:
 
 
 def weights(flags: WeightsFlags) -> None:
-    """Write or fetch the weights of all chosen cells."""
     context = load_context(flags.profile, weights_dir=flags.weights_dir)
     context = with_only_pin(context, flags.pin)
     pending = find_pending(context, flags.cells, ask_hub=True)

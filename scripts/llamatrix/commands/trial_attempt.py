@@ -186,7 +186,6 @@ def folder_of(trajectory: str, project: Project) -> Path:
 
 
 def not_run(status: CellStatus[AgentCell], number: int, why: NotRun) -> TrialRecord:
-    """The record of a trial that could not be begun."""
     return _record(status, number, TrialResult(outcome=why))
 
 
@@ -199,8 +198,6 @@ def launch_of(cell: AgentCell, number: int, parts: ServedParts) -> Launch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Speaker:
-    """The model's server."""
-
     url: str
     key: str = field(default="", repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)

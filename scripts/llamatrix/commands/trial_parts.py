@@ -34,8 +34,6 @@ class TemplateRefusedError(MeasureError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServedParts:
-    """What the harness starts a llama-server with."""
-
     weights: Weights
     launch: Launch
     template: Conformance

@@ -16,7 +16,6 @@ from llamatrix.stats.sequential import (
 
 
 def verdict(flags: VerdictFlags) -> int:
-    """Print the verdict; return its exit code."""
     comparison = verdict_of_file(
         Path(flags.file),
         margin=parse_margin(flags.margin),

@@ -447,8 +447,6 @@ class AgentCellComparison:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentComparison:
-    """All that a comparison of agents found."""
-
     verdict: Verdict
     baseline: ArmFacts
     candidate: ArmFacts

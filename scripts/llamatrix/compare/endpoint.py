@@ -199,8 +199,6 @@ def identified(case: EndpointCase) -> dict[Arm, Reported]:
 
 @dataclass(kw_only=True, slots=True)
 class EndpointSubject(RepeatedSubject[EndpointRun]):
-    """A case with what its arms need to run."""
-
     case: EndpointCase
     reported: Mapping[Arm, Reported]
     seed: int

@@ -178,8 +178,6 @@ def _without_sweep(cell: Cell) -> Cell:
 
 @dataclass(kw_only=True, slots=True)
 class ReplaySubject(Subject[ReplayRun]):
-    """A case with what both arms need to replay it."""
-
     case: ReplayCase
     launches: Mapping[Arm, Launch]
     parts: Mapping[Arm, Installed]

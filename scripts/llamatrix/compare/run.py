@@ -147,8 +147,6 @@ class ModelAmounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimingComparison:
-    """All that a comparison by timing found."""
-
     baseline: ArmFacts
     candidate: ArmFacts
     identical: bool
