@@ -108,7 +108,7 @@ def test_commit_is_locked_proven_and_unpacked_and_fetched_once(
     assert [path.name for path in tree.iterdir()] == ["CMakeLists.txt"]
     assert nar_hash(tree) == locked.nar_hash
     assert capsys.readouterr().err.count("without its history") == 1
-    assert compare(matrix, lock, tmp_path / "cache") == []
+    assert list(compare(matrix, lock, tmp_path / "cache")) == []
 
 
 def test_tree_with_another_hash_than_the_lock_is_refused(
@@ -133,7 +133,7 @@ def test_moved_branch_is_reported_and_the_lock_stays(
     assert resolve(matrix, cache, old).pins == old.pins
     said = capsys.readouterr().err
     assert f"master has moved to {third[:12]}; the locked" in said
-    assert compare(matrix, old, cache) == []
+    assert list(compare(matrix, old, cache)) == []
 
 
 def test_commit_that_is_gone_is_a_difference_in_one_line(
@@ -229,7 +229,7 @@ def test_paths_and_binaries_are_passed_over(
     matrix = msgspec.structs.replace(matrix, pins={**matrix.pins, **local})
     lock = resolve(matrix, tmp_path / "cache", None)
     assert lock.pins.keys() == {"mine"}
-    assert compare(matrix, lock, tmp_path / "cache") == []
+    assert list(compare(matrix, lock, tmp_path / "cache")) == []
     said = capsys.readouterr().err
     assert "pins.tree: by path: not locked, but hashed when it is built" in said
     assert "pins.distro: by binaries: not locked" in said

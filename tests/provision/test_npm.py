@@ -113,7 +113,7 @@ def test_lock_is_compared_entry_by_entry(
     npm: Knows, matrix: Matrix, tmp_path: Path
 ) -> None:
     npm(**{OPENCODE: HASH})
-    assert compare(matrix, lock_of(only=locked()), tmp_path) == []
+    assert list(compare(matrix, lock_of(only=locked()), tmp_path)) == []
     (drift,) = compare(matrix, lock_of(only=locked(OTHER)), tmp_path)
     assert drift.entry == "opencode.only"
     assert drift.checked

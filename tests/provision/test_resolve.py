@@ -34,7 +34,7 @@ def test_lock_written_and_read_is_the_same(
     assert lock.pins == {"only": locked}
     write_lock(lock, tmp_path / "matrix.lock")
     assert load_lock(tmp_path / "matrix.lock") == lock
-    assert compare(matrix, lock, tmp_path / "cache") == []
+    assert list(compare(matrix, lock, tmp_path / "cache")) == []
 
 
 def test_edited_entry_is_a_difference(
@@ -121,4 +121,4 @@ def test_every_shipped_pin_is_proven_from_its_package(user_cache: Path) -> None:
     """Package hash, git objects, commit and NAR hash of all pins, no compiler."""
     matrix = load_matrix(ROOT / "matrix.toml")
     lock = load_lock(ROOT / "matrix.lock")
-    assert compare(matrix, lock, user_cache) == []
+    assert list(compare(matrix, lock, user_cache)) == []

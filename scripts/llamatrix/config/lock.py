@@ -3,7 +3,7 @@
 Read here; written by `provision/resolve.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -122,6 +122,28 @@ class LockedPin(
         return "" if own else self.commit
 
 
+def repeats(locked: object, asked: object, keys: Iterable[str]) -> bool:
+    """Whether a lock's entry has the matrix' values under these keys."""
+    return all(getattr(locked, key) == getattr(asked, key) for key in keys)
+
+
+def _require_same(
+    where: str, locked: object, asked: object, keys: Iterable[str]
+) -> None:
+    """Raise MatrixError for the first key in which the matrix and its lock disagree."""
+    for key in keys:
+        want, got = getattr(asked, key), getattr(locked, key)
+        if want != got:
+            raise MatrixError(
+                f"matrix.lock: {where}.{key}: locked {got!r}, but matrix.toml asks "
+                f"{want!r}; run `invoke lock`"
+            )
+
+
+def _not_locked(where: str) -> MatrixError:
+    return MatrixError(f"matrix.lock: {where}: not locked; run `invoke lock`")
+
+
 UNHASHED = "0" * 40
 """The commit of an unproven source before a command needs its content."""
 
@@ -161,13 +183,7 @@ class LockedWeights(
         """The file as the hub can be asked for it; None while it is unresolved."""
         if self.size_bytes == UNRESOLVED or self.pin is WeightsPin.OWN_FILE:
             return None
-        return HubFile(
-            repository=self.repository,
-            file=self.file,
-            revision=self.revision,
-            sha256=self.sha256,
-            size_bytes=self.size_bytes,
-        )
+        return HubFile(**{key: getattr(self, key) for key in HubFile.__struct_fields__})
 
 
 class LockedPackage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -247,20 +263,14 @@ def locked_pin(matrix: Matrix, lock: Lock, name: str) -> LockedPin:
     """
     pin = matrix.pins[name]
     locked = lock.pins.get(name)
-    if pin.kind in {PinKind.PATH, PinKind.BINARIES}:
+    if pin.kind not in OF_KIND:
         if locked and locked.unproven:
             return locked
         unproven = Unproven(pin.kind)
         return LockedPin(commit=UNHASHED, nar_hash="", unproven=unproven)
     if locked is None:
-        raise MatrixError(f"matrix.lock: pins.{name}: not locked; run `invoke lock`")
-    for key in OF_KIND[pin.kind]:
-        asked, got = getattr(pin, key), getattr(locked, key)
-        if asked != got:
-            raise MatrixError(
-                f"matrix.lock: pins.{name}.{key}: locked {got!r}, but matrix.toml "
-                f"asks {asked!r}; run `invoke lock`"
-            )
+        raise _not_locked(f"pins.{name}")
+    _require_same(f"pins.{name}", locked, pin, OF_KIND[pin.kind])
     if "://" not in locked.git and ":" not in locked.git:
         name = Path(locked.git).name  # records hold no path of this machine
         return msgspec.structs.replace(locked, git=name)
@@ -287,18 +297,14 @@ def locked_npm(matrix: Matrix, lock: Lock, program: NpmProgram, name: str) -> Lo
     """The lock's entry for a program, or MatrixError as `locked_pin`."""
     asked: NpmPin = getattr(matrix, program)[name]
     locked: LockedNpm | None = getattr(lock, program).get(name)
-    where = f"matrix.lock: {program}.{name}"
+    where = f"{program}.{name}"
     if locked is None:
-        raise MatrixError(f"{where}: not locked; run `invoke lock`")
-    if asked.version != locked.version:
-        raise MatrixError(
-            f"{where}.version: locked {locked.version!r}, but matrix.toml asks "
-            f"{asked.version!r}; run `invoke lock`"
-        )
+        raise _not_locked(where)
+    _require_same(where, locked, asked, ("version",))
     for package in npm_packages(matrix, program):
         if package not in locked.integrity:
             raise MatrixError(
-                f"{where}.integrity: {package} is not locked; run `invoke lock`"
+                f"matrix.lock: {where}.integrity: {package} is not locked; run `invoke lock`"
             )
     return locked
 
@@ -319,13 +325,7 @@ def locked_weights(matrix: Matrix, lock: Lock, name: str) -> LockedWeights:
     """The lock's entry for a model; one that is not there yet is unresolved."""
     asked = unresolved_weights(matrix, name)
     locked = lock.weights.get(name, asked)
-    for key in ("repository", "file"):
-        want, got = getattr(asked, key), getattr(locked, key)
-        if want != got:
-            raise MatrixError(
-                f"matrix.lock: weights.{name}.{key}: locked {got!r}, but matrix.toml "
-                f"asks {want!r}; run `invoke lock`"
-            )
+    _require_same(f"weights.{name}", locked, asked, ("repository", "file"))
     return locked
 
 
@@ -333,16 +333,8 @@ def locked_package(matrix: Matrix, lock: Lock, name: str) -> LockedPackage:
     """The lock's entry for a model's package, or MatrixError as `locked_pin`."""
     locked = lock.packages.get(name)
     if locked is None:
-        raise MatrixError(
-            f"matrix.lock: packages.{name}: not locked; run `invoke lock`"
-        )
-    for key in PACKAGE_KEYS:
-        want, got = getattr(matrix.models[name], key), getattr(locked, key)
-        if want != got:
-            raise MatrixError(
-                f"matrix.lock: packages.{name}.{key}: locked {got!r}, but matrix.toml "
-                f"asks {want!r}; run `invoke lock`"
-            )
+        raise _not_locked(f"packages.{name}")
+    _require_same(f"packages.{name}", locked, matrix.models[name], PACKAGE_KEYS)
     return locked
 
 

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from llamatrix.config.lock import (
     LockedPin,
     NpmProgram,
     NumberSource,
+    repeats,
 )
 from llamatrix.config.matrix import Matrix, NpmPin, Pin, PinKind
 from llamatrix.errors import ProvisionError
@@ -45,14 +46,14 @@ _HEADER = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Drift:
     """One entry in which the lock and the world may differ."""
 
     entry: str
     found: str
     """What the world has, or why it could not be checked."""
-    checked: bool
+    checked: bool = True
 
 
 def resolve(matrix: Matrix, cache: Path, old: Lock | None) -> Lock:
@@ -61,16 +62,15 @@ def resolve(matrix: Matrix, cache: Path, old: Lock | None) -> Lock:
     Cheap questions come first: a version that does not exist is reported before anything
     is downloaded. Downloads stay in the cache, whatever comes after them.
     """
+    old = old or Lock(lock_version=LOCK_VERSION, pins={})
     matrix_pins = _lockable(matrix)
-    opencode = resolve_npm(matrix, "opencode", old.opencode if old else {})
-    pi = resolve_npm(matrix, "pi", old.pi if old else {})
-    context7 = resolve_npm(matrix, "context7", old.context7 if old else {})
+    opencode = resolve_npm(matrix, "opencode", old.opencode)
+    pi = resolve_npm(matrix, "pi", old.pi)
+    context7 = resolve_npm(matrix, "context7", old.context7)
     pins: dict[str, LockedPin] = {}
     for name, pin in matrix_pins.items():
-        known = old.pins.get(name) if old else None
-        if known and all(
-            getattr(pin, key) == getattr(known, key) for key in OF_KIND[pin.kind]
-        ):
+        known = old.pins.get(name)
+        if known and repeats(known, pin, OF_KIND[pin.kind]):
             pins[name] = known
             _say_moved(name, pin, known)
     asked = {name: pin for name, pin in matrix_pins.items() if name not in pins}
@@ -83,7 +83,7 @@ def resolve(matrix: Matrix, cache: Path, old: Lock | None) -> Lock:
         }
     )
     wrong: list[str] = []
-    numbers = dict(old.build_numbers) if old else {}
+    numbers = dict(old.build_numbers)
     for name, pin in asked.items():
         try:
             pins[name], tagged = resolve_pin(name, pin, cache)
@@ -111,18 +111,17 @@ def resolve(matrix: Matrix, cache: Path, old: Lock | None) -> Lock:
 
 
 def _lockable(matrix: Matrix) -> dict[str, Pin]:
-    """The pins that a lock can hold; says which are passed over."""
+    """Return the pins that a lock can hold; say which are passed over."""
+    lockable = {}
     for name, pin in matrix.pins.items():
-        if pin.kind in {PinKind.PATH, PinKind.BINARIES}:
+        if pin.kind in OF_KIND:
+            lockable[name] = pin
+        else:
             say(
                 f"pins.{name}: by {pin.kind}: not locked, but hashed when it is "
                 f"{'built' if pin.path else 'used'}"
             )
-    return {
-        name: pin
-        for name, pin in matrix.pins.items()
-        if pin.kind in {PinKind.PACKAGE, PinKind.GIT}
-    }
+    return lockable
 
 
 def _say_moved(name: str, pin: Pin, locked: LockedPin) -> None:
@@ -173,60 +172,52 @@ def _require_versions(pins: Mapping[str, Pin]) -> None:
         raise ProvisionError("\n".join(wrong))
 
 
-def compare(matrix: Matrix, lock: Lock, cache: Path) -> list[Drift]:
-    """Where the lock differs from what the index has now, or cannot be checked."""
-    found = [
-        _drift(f"pins.{name}", "not in matrix.toml")
-        for name in sorted(lock.pins.keys() - matrix.pins.keys())
-    ]
+def compare(matrix: Matrix, lock: Lock, cache: Path) -> Iterator[Drift]:
+    """Yield where the lock differs from what the index has now, or cannot be checked."""
+    yield from not_in_matrix("pins", lock.pins, matrix.pins)
     for name, pin in _lockable(matrix).items():
-        locked = lock.pins.get(name)
+        entry, locked = f"pins.{name}", lock.pins.get(name)
         if locked is None:
-            found.append(_drift(f"pins.{name}", "not locked"))
+            yield Drift(entry, "not locked")
             continue
         try:
             fresh, _ = resolve_pin(name, pin, cache, locked=locked)
-        except UnreachableError as error:
-            reason = str(error).splitlines()[0]
-            found.append(Drift(entry=f"pins.{name}", found=reason, checked=False))
-            continue
         except ProvisionError as error:
-            if not pin.git:
+            unreachable = isinstance(error, UnreachableError)
+            if not unreachable and not pin.git:
                 raise
-            found.append(_drift(f"pins.{name}", str(error).splitlines()[0]))
+            yield Drift(entry, str(error).splitlines()[0], checked=not unreachable)
             continue
-        found += [
-            _drift(f"pins.{name}.{key}", f"{getattr(fresh, key)} (locked: {value})")
-            for key, value in msgspec.structs.asdict(locked).items()
-            if getattr(fresh, key) != value
-        ]
+        for key, value in msgspec.structs.asdict(locked).items():
+            if (now := getattr(fresh, key)) != value:
+                yield Drift(f"{entry}.{key}", f"{now} (locked: {value})")
     for program in get_args(NpmProgram):
-        found += _npm_drifts(matrix, lock, program)
-    return found
+        yield from _npm_drifts(matrix, lock, program)
 
 
-def _npm_drifts(matrix: Matrix, lock: Lock, program: NpmProgram) -> list[Drift]:
-    """The same for a program that npm carries."""
+def not_in_matrix(
+    table: str, locked: Iterable[str], known: Collection[str]
+) -> Iterator[Drift]:
+    for name in sorted(set(locked) - set(known)):
+        yield Drift(f"{table}.{name}", "not in matrix.toml")
+
+
+def _npm_drifts(matrix: Matrix, lock: Lock, program: NpmProgram) -> Iterator[Drift]:
     asked: dict[str, NpmPin] = getattr(matrix, program)
     locked: dict[str, LockedNpm] = getattr(lock, program)
-    found = [
-        _drift(f"{program}.{name}", "not in matrix.toml")
-        for name in sorted(locked.keys() - asked.keys())
-    ]
+    yield from not_in_matrix(program, locked, asked)
     for name in asked:
         entry = f"{program}.{name}"
         if name not in locked:
-            found.append(_drift(entry, "not locked"))
+            yield Drift(entry, "not locked")
             continue
         try:
             fresh = resolve_one(matrix, program, name)
         except UnreachableError as error:
-            reason = str(error).splitlines()[0]
-            found.append(Drift(entry=entry, found=reason, checked=False))
+            yield Drift(entry, str(error).splitlines()[0], checked=False)
             continue
         if fresh != locked[name]:
-            found.append(_drift(entry, f"{fresh} (locked: {locked[name]})"))
-    return found
+            yield Drift(entry, f"{fresh} (locked: {locked[name]})")
 
 
 def write_lock(lock: Lock, path: Path) -> None:
@@ -278,7 +269,7 @@ def _resolve_git(
     name: str, pin: Pin, cache: Path, locked: LockedPin | None
 ) -> tuple[LockedPin, int]:
     say(f"resolving pin {name} ({pin.git} {pin.rev})")
-    if locked and (locked.git, locked.rev) == (pin.git, pin.rev):
+    if locked and repeats(locked, pin, OF_KIND[PinKind.GIT]):
         found = Found(commit=locked.commit)
     else:
         found = find_commit(pin.git, pin.rev)
@@ -287,25 +278,19 @@ def _resolve_git(
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".lock-") as aside:
         tree = Path(aside) / "tree"
-        nar_hash = unpack_commit(pin.git, found.commit, found.ref or pin.rev, tree)
-        fork = fork_of(tree)
+        pinned = LockedPin(
+            git=pin.git,
+            rev=pin.rev,
+            commit=found.commit,
+            nar_hash=unpack_commit(pin.git, found.commit, found.ref or pin.rev, tree),
+            fork=fork_of(tree),
+        )
         source = cache / "sources" / found.commit
         source.parent.mkdir(exist_ok=True)
         # `provide_source` proves it, and need not fetch it again
         with suppress(OSError):
             tree.rename(source)
-    pinned = LockedPin(
-        git=pin.git,
-        rev=pin.rev,
-        commit=found.commit,
-        nar_hash=nar_hash,
-        fork=fork,
-    )
     return pinned, found.build_number
-
-
-def _drift(entry: str, found: str) -> Drift:
-    return Drift(entry=entry, found=found, checked=True)
 
 
 def with_named_pin(context: Context, word: str, *, flag: str) -> tuple[Context, str]:
@@ -340,7 +325,7 @@ def _known_commit(name: str, pin: Pin, cache: Path) -> LockedPin:
     note = cache / "pins" / f"{pin.commit or pin.rev}.json"
     with suppress(OSError, msgspec.MsgspecError):
         known = msgspec.json.decode(note.read_bytes(), type=LockedPin)
-        if all(getattr(known, at) == getattr(pin, at) for at in OF_KIND[pin.kind]):
+        if repeats(known, pin, OF_KIND[pin.kind]):
             return known
     locked, _ = resolve_pin(name, pin, cache)
     note.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from llamatrix.config.lock import (
     WeightsPin,
     load_lock,
     locked_weights,
+    repeats,
     unresolved_weights,
 )
 from llamatrix.config.matrix import Matrix, WeightsKind
@@ -22,15 +23,17 @@ from llamatrix.exclusive import exclusive
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.integrity import known_sha256
-from llamatrix.provision.resolve import Drift, write_lock
+from llamatrix.provision.resolve import Drift, not_in_matrix, write_lock
 from llamatrix.provision.weights import hub
 from llamatrix.provision.weights.gguf_model import read_model
 from llamatrix.provision.weights.local_model import complete
 from llamatrix.provision.weights.provide import own_file
 
+_UNRESOLVED = "unresolved; the first command that needs it asks the hub"
+
 
 def resolve_weights(matrix: Matrix, old: Lock | None) -> dict[str, LockedWeights]:
-    """Every model's newest file on the hub; out of its reach, what `old` knew."""
+    """Return every model's newest file on the hub; out of its reach, what `old` knew."""
     entries: dict[str, LockedWeights] = {}
     reached = True
     for name, model in matrix.models.items():
@@ -39,7 +42,10 @@ def resolve_weights(matrix: Matrix, old: Lock | None) -> dict[str, LockedWeights
         if model.local:
             say(f"models.{name}: a file of yours, {model.file}; the lock leaves it out")
             continue
-        before = _before(matrix, name, old)
+        asked = unresolved_weights(matrix, name)
+        before = old.weights.get(name, asked) if old else asked
+        if not repeats(before, asked, ("repository", "file")):
+            before = asked
         entries[name] = before
         if reached:
             try:
@@ -47,35 +53,36 @@ def resolve_weights(matrix: Matrix, old: Lock | None) -> dict[str, LockedWeights
             except hub.HubUnreachableError as error:
                 say(f"{error}; what is known of the weights is kept")
                 reached = False
-        _say_change(name, before, entries[name])
+        now = entries[name]
+        if now.hub_file is None:
+            say(f"weights.{name}: {_UNRESOLVED}")
+        elif now.sha256 != before.sha256:
+            say(f"weights.{name}: sha256 {now.sha256} (was: {before.sha256})")
     return entries
 
 
 def compare_weights(matrix: Matrix, lock: Lock) -> Iterator[Drift]:
-    """Where the lock differs from the hub at the locked revision, or was not checked."""
+    """Yield where the lock differs from the hub at the locked revision, or is unchecked."""
     published = [name for name, model in matrix.models.items() if model.repository]
-    for name in sorted(lock.weights.keys() - set(published)):
-        yield Drift(entry=f"weights.{name}", found="not in matrix.toml", checked=True)
+    yield from not_in_matrix("weights", lock.weights, published)
     unreachable = ""
     for name in published:
         entry, locked = f"weights.{name}", lock.weights.get(name)
         asked = unresolved_weights(matrix, name)
         if locked is None:
-            yield Drift(entry=entry, found="not locked", checked=True)
-        elif (locked.repository, locked.file) != (asked.repository, asked.file):
-            found = f"{asked.repository} {asked.file} in matrix.toml"
-            yield Drift(entry=entry, found=found, checked=True)
+            yield Drift(entry, "not locked")
+        elif not repeats(locked, asked, ("repository", "file")):
+            yield Drift(entry, f"{asked.repository} {asked.file} in matrix.toml")
         elif locked.hub_file is None:
-            found = "unresolved; the first command that needs it asks the hub"
-            yield Drift(entry=entry, found=found, checked=False)
+            yield Drift(entry, _UNRESOLVED, checked=False)
         elif unreachable:
-            yield Drift(entry=entry, found=unreachable, checked=False)
+            yield Drift(entry, unreachable, checked=False)
         else:
             try:
                 yield from _differences(entry, locked.hub_file)
             except hub.HubUnreachableError as error:
                 unreachable = str(error)
-                yield Drift(entry=entry, found=unreachable, checked=False)
+                yield Drift(entry, unreachable, checked=False)
 
 
 def with_known_weights(
@@ -122,14 +129,20 @@ def _with_local_models(context: Context, names: Sequence[str]) -> Context:
                 "its repository"
             )
         models[name] = complete(model, path)
-        weights[name] = msgspec.structs.replace(
-            unresolved_weights(context.matrix, name),
-            sha256=known_sha256(path, context.project.cache),
-            size_bytes=path.stat().st_size,
-            pin=WeightsPin.OWN_FILE,
-        )
+        unresolved = unresolved_weights(context.matrix, name)
+        weights[name] = _taken(unresolved, path, context.project.cache)
     lock = msgspec.structs.replace(context.lock, weights=weights)
     return context.with_models(models).with_lock(lock)
+
+
+def _taken(locked: LockedWeights, path: Path, cache: Path) -> LockedWeights:
+    """Return an entry with the bytes of a file of the user's."""
+    return msgspec.structs.replace(
+        locked,
+        sha256=known_sha256(path, cache),
+        size_bytes=path.stat().st_size,
+        pin=WeightsPin.OWN_FILE,
+    )
 
 
 def with_own_files(
@@ -147,13 +160,10 @@ def with_own_files(
         if path is None or locked.hub_file:
             continue
         read_model(path)
-        sha256 = known_sha256(path, project.cache)
-        say(f"weights.{name}: unresolved in matrix.lock; taken as {path} is: {sha256}")
-        entries[name] = msgspec.structs.replace(
-            locked,
-            sha256=sha256,
-            size_bytes=path.stat().st_size,
-            pin=WeightsPin.OWN_FILE,
+        entries[name] = taken = _taken(locked, path, project.cache)
+        say(
+            f"weights.{name}: unresolved in matrix.lock; taken as {path} is: "
+            f"{taken.sha256}"
         )
     return msgspec.structs.replace(lock, weights=entries)
 
@@ -169,27 +179,20 @@ def resolved_here(matrix: Matrix, models: Sequence[str], project: Project) -> Lo
                 entries[name] = _first_asked(name, locked)
         filled = msgspec.structs.replace(lock, weights=entries)
         if filled != lock:
-            _keep(filled, project)
+            try:
+                write_lock(filled, project.lock_file)
+            except ProvisionError as error:
+                say(f"{error}; what was resolved holds for this run")
+            else:
+                say(
+                    f"{project.lock_file.name}: written, with the weights resolved here"
+                )
     return filled
-
-
-def _before(matrix: Matrix, name: str, old: Lock | None) -> LockedWeights:
-    asked = unresolved_weights(matrix, name)
-    known = old.weights.get(name, asked) if old else asked
-    same = (known.repository, known.file) == (asked.repository, asked.file)
-    return known if same else asked
 
 
 def _asked(locked: LockedWeights, pin: WeightsPin) -> LockedWeights:
     found = hub.look_up(locked.repository, locked.file)
-    return LockedWeights(
-        repository=found.repository,
-        file=found.file,
-        revision=found.revision,
-        sha256=found.sha256,
-        size_bytes=found.size_bytes,
-        pin=pin,
-    )
+    return LockedWeights(**msgspec.structs.asdict(found), pin=pin)
 
 
 def _first_asked(name: str, locked: LockedWeights) -> LockedWeights:
@@ -204,32 +207,15 @@ def _first_asked(name: str, locked: LockedWeights) -> LockedWeights:
     return found
 
 
-def _keep(lock: Lock, project: Project) -> None:
-    try:
-        write_lock(lock, project.lock_file)
-    except ProvisionError as error:
-        say(f"{error}; what was resolved holds for this run")
-    else:
-        say(f"{project.lock_file.name}: written, with the weights resolved here")
-
-
 def _differences(entry: str, locked: HubFile) -> Iterator[Drift]:
     try:
         found = hub.look_up(locked.repository, locked.file, revision=locked.revision)
     except hub.HubUnreachableError:
         raise
     except ProvisionError as error:
-        yield Drift(entry=entry, found=str(error), checked=True)
+        yield Drift(entry, str(error))
         return
     for key in ("sha256", "size_bytes"):
         value, known = getattr(found, key), getattr(locked, key)
         if value != known:
-            text = f"{value} (locked: {known})"
-            yield Drift(entry=f"{entry}.{key}", found=text, checked=True)
-
-
-def _say_change(name: str, before: LockedWeights, now: LockedWeights) -> None:
-    if now.hub_file is None:
-        say(f"weights.{name}: unresolved; the first command that needs it asks the hub")
-    elif now.sha256 != before.sha256:
-        say(f"weights.{name}: sha256 {now.sha256} (was: {before.sha256})")
+            yield Drift(f"{entry}.{key}", f"{value} (locked: {known})")

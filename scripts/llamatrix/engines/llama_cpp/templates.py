@@ -147,10 +147,22 @@ def compare_templates(
     """
     names = template_names(matrix)
     for name in sorted(lock.templates.keys() - names.keys()):
-        state = "named by no model of matrix.toml"
-        yield Drift(entry=f"templates.{name}", found=state, checked=True)
+        yield Drift(f"templates.{name}", "named by no model of matrix.toml")
     for name, file in names.items():
-        yield from _differences(name, file, lock, folder, tree)
+        entry, pinned = f"templates.{name}", lock.templates.get(name)
+        if pinned is None:
+            yield Drift(entry, "not locked")
+            continue
+        try:
+            correction = find_correction(file, folder)
+            require_pinned(name, correction, pinned)
+            if isinstance(tree, Path):
+                _made(correction, tree)
+        except ServeError as error:
+            yield Drift(entry, str(error))
+            continue
+        if isinstance(tree, str):
+            yield Drift(entry, tree, checked=False)
 
 
 def require_pinned(name: str, correction: Correction, pinned: LockedTemplate) -> None:
@@ -162,25 +174,6 @@ def require_pinned(name: str, correction: Correction, pinned: LockedTemplate) ->
                 f"templates/{name}.toml: {key} is {value}, but matrix.lock has {locked}; "
                 "the template is not used. If it is meant to change, run `invoke lock`"
             )
-
-
-def _differences(
-    name: str, file: str, lock: Lock, folder: Path, tree: Path | str
-) -> Iterator[Drift]:
-    entry, pinned = f"templates.{name}", lock.templates.get(name)
-    if pinned is None:
-        yield Drift(entry=entry, found="not locked", checked=True)
-        return
-    try:
-        correction = find_correction(file, folder)
-        require_pinned(name, correction, pinned)
-        if isinstance(tree, Path):
-            _made(correction, tree)
-    except ServeError as error:
-        yield Drift(entry=entry, found=str(error), checked=True)
-        return
-    if isinstance(tree, str):
-        yield Drift(entry=entry, found=tree, checked=False)
 
 
 def _made(correction: Correction, tree: Path) -> LockedTemplate:

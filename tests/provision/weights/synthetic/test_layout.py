@@ -30,7 +30,7 @@ def test_full_model_has_the_published_tensors_parameters_and_size(
 ) -> None:
     plan = _layout(model, Scale.FULL)
     assert len(plan.tensors) == tensors
-    assert plan.parameters == parameters
+    assert _parameters(plan) == parameters
     assert f"{plan.tensor_bytes / _GIB:.2f}" == published_gib
 
 
@@ -49,7 +49,7 @@ def test_prediction_head_adds_one_block_and_changes_no_other_tensor(
         model=model, scale=Scale.FULL, chat_template="", head=True
     )
     plan = layout(with_head)
-    assert plan.parameters == parameters
+    assert _parameters(plan) == parameters
     assert len(plan.tensors) == len(layout(plain).tensors) + more
     assert set(layout(plain).tensors) < set(plan.tensors)
     assert plain.digest() != with_head.digest()
@@ -106,6 +106,10 @@ def test_planning_imports_neither_numpy_nor_gguf() -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+def _parameters(plan: Layout) -> int:
+    return sum(tensor.elements for tensor in plan.tensors)
 
 
 def _roles(plan: Layout) -> set[str]:

@@ -100,20 +100,18 @@ class Mix:
         return self.types.get(role, self.rest)
 
 
+_DENSE = {"ffn_gate": T.Q4_K, "ffn_up": T.Q4_K, "ffn_down": T.Q4_K}
+_DENSE_QWEN = {
+    **_DENSE,
+    "token_embd": T.Q4_K,
+    "output": T.Q6_K,
+    "ssm_out": T.Q8_0,
+    "ssm_alpha": T.F16,
+    "ssm_beta": T.F16,
+}
 MIXES: dict[str, Mix] = {
     "qwen35-27b": Mix(
-        types={
-            "token_embd": T.Q4_K,
-            "output": T.Q6_K,
-            "ffn_gate": T.Q4_K,
-            "ffn_up": T.Q4_K,
-            "ffn_down": T.Q4_K,
-            "ssm_out": T.Q8_0,
-            "ssm_alpha": T.F16,
-            "ssm_beta": T.F16,
-        },
-        rest=T.Q5_K,
-        promoted={"ffn_down": (T.Q5_K, 58)},
+        types=_DENSE_QWEN, rest=T.Q5_K, promoted={"ffn_down": (T.Q5_K, 58)}
     ),
     "qwen35-35b-a3b": Mix(
         types={
@@ -125,29 +123,10 @@ MIXES: dict[str, Mix] = {
         promoted={"ffn_up_exps": (T.Q5_K, 3)},
     ),
     "qwen35-9b": Mix(
-        types={
-            "token_embd": T.Q4_K,
-            "output": T.Q6_K,
-            "ffn_gate": T.Q4_K,
-            "ffn_up": T.Q4_K,
-            "ffn_down": T.Q4_K,
-            "ssm_out": T.Q8_0,
-            "ssm_alpha": T.F16,
-            "ssm_beta": T.F16,
-        },
-        rest=T.Q5_K,
-        promoted={"ffn_down": (T.Q5_K, 29)},
+        types=_DENSE_QWEN, rest=T.Q5_K, promoted={"ffn_down": (T.Q5_K, 29)}
     ),
-    "qwen35-4b": Mix(
-        types={
-            "token_embd": T.Q6_K,
-            "ffn_gate": T.Q4_K,
-            "ffn_up": T.Q4_K,
-            "ffn_down": T.Q4_K,
-            "ssm_out": T.Q8_0,
-            "ssm_alpha": T.F16,
-            "ssm_beta": T.F16,
-        },
+    "qwen35-4b": Mix(  # its embeddings are the output
+        types={**_DENSE_QWEN, "token_embd": T.Q6_K},
         rest=T.Q5_K,
         promoted={"ffn_down": (T.Q5_K, 32), "ffn_up": (T.Q5_K, 4)},
     ),
@@ -158,12 +137,7 @@ MIXES: dict[str, Mix] = {
         promoted={"ffn_gate_up_exps": (T.Q5_K, 3), "ffn_down_exps": (T.Q8_0, 1)},
     ),
     "gemma4-31b": Mix(
-        types={
-            "token_embd": T.Q6_K,
-            "ffn_gate": T.Q4_K,
-            "ffn_up": T.Q4_K,
-            "ffn_down": T.Q4_K,
-        },
+        types={**_DENSE, "token_embd": T.Q6_K},
         rest=T.Q5_K,
         promoted={"ffn_down": (T.Q5_K, 4)},
     ),
