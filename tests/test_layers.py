@@ -149,6 +149,16 @@ def test_trials_and_agents_know_engines_by_their_contract_alone(path: Path) -> N
     assert engines <= {"llamatrix.engines.protocol", "llamatrix.engines.outcome"}
 
 
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if package_of(name_of(path)) == "measure"],
+    ids=name_of,
+)
+def test_measurement_knows_engines_by_their_contracts_alone(path: Path) -> None:
+    members = [one for one in imports(path) if "engines.llama_cpp" in one]
+    assert members == []
+
+
 def requirements() -> frozenset[str]:
     """Return the distributions that the harness requires, optional ones included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -292,3 +292,11 @@ def _wait(process: subprocess.Popen[bytes], *, until: float) -> int:
             end_group(process)
             return 0
         time.sleep(0.002)
+
+
+def read_log(log: Path) -> str:
+    """Return what a program has written so far; empty where its log cannot be read."""
+    try:
+        return log.read_text(errors="replace")
+    except OSError:
+        return ""

@@ -10,7 +10,7 @@ from tests.shipped import ROOT
 from llamatrix.commands.launching import with_corrected_template
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.lock import load_lock
-from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.protocol import Launch
 from llamatrix.errors import MatrixError, ServeError
 from llamatrix.project import Project
 from llamatrix.provision.resolve import write_lock

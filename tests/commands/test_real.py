@@ -18,8 +18,9 @@ from tests.trials.trying import files_with, states
 
 from llamatrix.commands.bench import bench_of
 from llamatrix.config.cell import Cell, SpeedTest
-from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
 from llamatrix.engines.outcome import Done, OutOfMemory
+from llamatrix.engines.protocol import Installed
+from llamatrix.engines.registry import ENGINE
 from llamatrix.measure.speed import MeasuredTest, run_sweep
 from llamatrix.project import Project
 from llamatrix.proxy.chat_completions import read_request

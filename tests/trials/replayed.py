@@ -9,8 +9,8 @@ from tests.engines.llama_cpp.conftest import SOON
 from tests.shipped import CAPTURED, ROOT
 
 from llamatrix.config.load import load_matrix
-from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import Serving, running
+from llamatrix.engines.protocol import Launch
 from llamatrix.proxy.call import Call, CallKind
 
 SESSION = CAPTURED / "session" / "1.18.33"

@@ -23,9 +23,9 @@ from llamatrix.config.endpoint_cell import EndpointCell
 from llamatrix.config.matrix import Backend, Measurement
 from llamatrix.engines.endpoint.client import Client, Reported, open_client
 from llamatrix.engines.endpoint.speed import EndpointBench
-from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
 from llamatrix.engines.outcome import Done, SpeedResult, reason_of
-from llamatrix.engines.protocol import Bench
+from llamatrix.engines.protocol import Bench, Installed
+from llamatrix.engines.registry import ENGINE
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import (
     TOLERATED_PERCENT,

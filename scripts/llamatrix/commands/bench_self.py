@@ -20,9 +20,10 @@ from llamatrix.commands.pending import speed_status
 from llamatrix.commands.tabulate import tables_of
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.context import Context, load_context
-from llamatrix.engines.llama_cpp.engine import ENGINE, manual_command, run_bare
+from llamatrix.engines.llama_cpp.engine import manual_command, run_bare
 from llamatrix.engines.outcome import Done
 from llamatrix.engines.protocol import Bench
+from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import MeasureError
 from llamatrix.host import this_host
 from llamatrix.measure.speed import MeasuredTest, run_sweep

@@ -16,9 +16,9 @@ from llamatrix.compare.replay import newly_failing
 from llamatrix.config.cell import Cell
 from llamatrix.config.context import Context
 from llamatrix.config.expand import select_profile
-from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
-from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import running
+from llamatrix.engines.protocol import Installed, Launch
+from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import MeasureError, ProvisionError, ServeError
 from llamatrix.measure.templates.checks import Conformance
 from llamatrix.measure.templates.suite import check_template

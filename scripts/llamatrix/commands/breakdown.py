@@ -10,11 +10,10 @@ from llamatrix.commands.launching import cell_to_serve, launch_of
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.matrix import Server, Sweep
-from llamatrix.engines.llama_cpp.engine import ENGINE
-from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import Serving, running
 from llamatrix.engines.outcome import Done, SpeedResult, reason_of
-from llamatrix.engines.protocol import Bench
+from llamatrix.engines.protocol import Bench, Launch
+from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import MeasureError
 from llamatrix.host import this_host
 from llamatrix.measure.breakdown import SentCall, Way, replay_as

@@ -13,8 +13,9 @@ from llamatrix.commands.pending import Site, context_status, this_site
 from llamatrix.config.cell import Cell
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.matrix import Backend, Server, WeightsKind
-from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
 from llamatrix.engines.llama_cpp.templates import find_correction
+from llamatrix.engines.protocol import Installed
+from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import BenchError, MatrixError, MeasureError
 from llamatrix.host import available_bytes, this_host
 from llamatrix.measure.context.fill import FillBounds

@@ -14,8 +14,9 @@ from llamatrix.commands.flags import CrossTalkFlags
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.context import load_context
 from llamatrix.config.matrix import Backend
-from llamatrix.engines.llama_cpp.engine import ENGINE, run_bare
+from llamatrix.engines.llama_cpp.engine import run_bare
 from llamatrix.engines.protocol import Bench
+from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import MatrixError, MeasureError
 from llamatrix.host import this_host
 from llamatrix.measured_environment import process_conditions

@@ -15,8 +15,9 @@ from llamatrix.commands.pending import CellStatus, Pending, find_pending, speed_
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.matrix import Backend, WeightsKind
-from llamatrix.engines.llama_cpp.engine import ENGINE, Installed, run_bare
-from llamatrix.engines.protocol import Bench
+from llamatrix.engines.llama_cpp.engine import run_bare
+from llamatrix.engines.protocol import Bench, Installed
+from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import MeasureError
 from llamatrix.host import this_host
 from llamatrix.measure.speed import warmed_up

@@ -16,7 +16,6 @@ from llamatrix.config.lock import (
     numbered_pin,
 )
 from llamatrix.config.matrix import Model, Server
-from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.templates import (
     VENDOR_FOLDER,
     find_correction,
@@ -24,6 +23,7 @@ from llamatrix.engines.llama_cpp.templates import (
     provide_template,
     require_pinned,
 )
+from llamatrix.engines.protocol import Launch
 from llamatrix.errors import MatrixError
 from llamatrix.provision.build import provide_build
 from llamatrix.provision.hardware import require_device

@@ -75,7 +75,8 @@ from llamatrix.config.endpoint_cell import EndpointCell
 from llamatrix.config.expand import matches_any, select_cells
 from llamatrix.config.matrix import Model
 from llamatrix.engines.endpoint.client import Reported
-from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
+from llamatrix.engines.protocol import Installed
+from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import (
     BenchError,
     MatrixError,

@@ -18,7 +18,8 @@ from llamatrix.compare.ledger import WARM_UP
 from llamatrix.compare.run import BUDGET_S, TimingComparison
 from llamatrix.config.cell import Cell
 from llamatrix.config.load import load_matrix
-from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
+from llamatrix.engines.protocol import Installed
+from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import BenchError, ReportError
 from llamatrix.measure.disturbances import Watch
 from llamatrix.progress import say

@@ -5,7 +5,7 @@ from llamatrix.commands.flags import ServeFlags
 from llamatrix.commands.launching import cell_to_serve, launch_of
 from llamatrix.config.context import load_context
 from llamatrix.engines.llama_cpp import server
-from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.protocol import Launch
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.weights.gguf_model import has_chat_template
 from llamatrix.units import bytes_text

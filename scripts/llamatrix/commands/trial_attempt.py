@@ -20,10 +20,9 @@ from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.lock import WeightsPin
 from llamatrix.config.matrix import Backend
 from llamatrix.engines.endpoint.client import api_key
-from llamatrix.engines.llama_cpp.engine import ENGINE
-from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.spill import spilled
-from llamatrix.engines.protocol import Endpoint, StartupError
+from llamatrix.engines.protocol import Endpoint, Launch, StartupError
+from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import ServeError
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import disturbances_throughout

@@ -7,7 +7,7 @@ from llamatrix.commands.launching import launch_with
 from llamatrix.compare.arms import Template
 from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.context import Context
-from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.protocol import Launch
 from llamatrix.errors import MeasureError, ProvisionError
 from llamatrix.measure.templates.checks import Conformance
 from llamatrix.measure.templates.suite import check_template

@@ -32,7 +32,6 @@ from llamatrix.config.expand import select_cells, select_profile
 from llamatrix.config.matrix import EndpointSweep, HttpEndpoint, Matrix
 from llamatrix.engines.endpoint.client import Reported, open_client
 from llamatrix.engines.endpoint.speed import EndpointBench
-from llamatrix.engines.llama_cpp.engine import ENGINE
 from llamatrix.engines.llama_cpp.served_speed import (
     argv_without_paths,
     launch_for,
@@ -47,6 +46,7 @@ from llamatrix.engines.outcome import (
     reason_of,
 )
 from llamatrix.engines.protocol import Bench, Served, StartupError
+from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import MatrixError, MeasureError
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import Load

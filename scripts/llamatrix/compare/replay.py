@@ -16,9 +16,8 @@ from llamatrix.config.context import Context
 from llamatrix.config.expand import select_profile
 from llamatrix.config.lock import LockedTemplate, locked_template
 from llamatrix.config.matrix import Server
-from llamatrix.engines.llama_cpp.engine import Installed
-from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.server import Timeouts, read_log, running
+from llamatrix.engines.llama_cpp.server import running
+from llamatrix.engines.protocol import Installed, Launch, Timeouts
 from llamatrix.errors import MatrixError, MeasureError, ServeError
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import Load, disturbances_throughout
@@ -39,7 +38,7 @@ from llamatrix.provision.compiler import compiler_id
 from llamatrix.proxy.recording import Recording
 from llamatrix.records.pair_records import ReplayRun
 from llamatrix.records.store import stamp
-from llamatrix.shell import TAIL_LINES
+from llamatrix.shell import TAIL_LINES, read_log
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.verdict import Metric
 

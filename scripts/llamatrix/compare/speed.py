@@ -22,9 +22,8 @@ from llamatrix.config.complaint import nearest
 from llamatrix.config.context import Context
 from llamatrix.config.expand import matches_any, select_cells, select_profile
 from llamatrix.config.matrix import Measurement
-from llamatrix.engines.llama_cpp.engine import Installed
 from llamatrix.engines.outcome import Done
-from llamatrix.engines.protocol import Bench
+from llamatrix.engines.protocol import Bench, Installed
 from llamatrix.errors import MatrixError
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import Load

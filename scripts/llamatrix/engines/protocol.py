@@ -4,21 +4,28 @@ A member of the family is a folder beside this file. It alone knows what its pro
 print and answer: everything outside sees the types of this module and of `outcome.py`.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from llamatrix import shell
 from llamatrix.config.cell import EngineCell, SpeedTest
-from llamatrix.config.matrix import Backend, Draft, Model, Sweep
+from llamatrix.config.matrix import Backend, Draft, Model, Server, Sweep
 from llamatrix.engines.outcome import SpeedResult
 from llamatrix.errors import ServeError
+from llamatrix.provision.build import Built
+from llamatrix.provision.weights.provide import Weights
+from llamatrix.web import Site
 
-Installed_co = TypeVar("Installed_co", covariant=True)
-Launch_contra = TypeVar("Launch_contra", contravariant=True)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Installed:
+    built: Built
+    weights: Weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +61,60 @@ class Served:
     """None where the draft has no file of its own."""
 
 
-class Engine(Protocol[Installed_co, Launch_contra]):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Launch:
+    """What is served and how."""
+
+    program: Path
+    weights: Path
+    alias: str
+    """The model's key: the name clients ask for."""
+    model: Model
+    server: Server
+    template: Path | None = None
+    """The chat template to serve with; None takes the one inside the weights."""
+    template_pin: str | None = None
+    """The template's sha256 in the lock; None where the lock has none."""
+    commit: str | None = None
+    """The commit the program should be built from; None where unknown."""
+    port: int | None = None
+    """None takes any free one."""
+    draft: Draft | None = None
+    draft_weights: Path | None = None
+    seed: int | None = None
+    """Of every answer; None takes a new one for each."""
+    extra: tuple[str, ...] = ()
+    """Flags of this machine, not of the measurement: put last, unchanged."""
+
+    def template_sha256(self) -> str | None:
+        """Return the hash of the template to serve with; None for the weights' own.
+
+        As the server reports it: Jinja drops one newline at the end of a template.
+        """
+        if self.template is None:
+            return None
+        try:
+            text = self.template.read_bytes()
+        except OSError as error:
+            raise ServeError(
+                f"{self.template}: the chat template cannot be read: {error.strerror}"
+            ) from error
+        return hashlib.sha256(text.removesuffix(b"\n")).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timeouts:
+    """How long each step of a server may take before the next, harder one."""
+
+    ready_s: float = 900
+    """A cold 20 GB file from a slow disk needs minutes."""
+    first_s: float = 10
+    """After the first SIGTERM: requests in flight are given up by then."""
+    second_s: float = 2
+    """After the second; then comes SIGKILL."""
+
+
+class Engine(Protocol):
     def install(
         self,
         cell: EngineCell,
@@ -63,7 +123,7 @@ class Engine(Protocol[Installed_co, Launch_contra]):
         weights_dir: Path | None = None,
         program: str = "",
         meanwhile: Callable[[], None] | None = None,
-    ) -> Installed_co:
+    ) -> Installed:
         """Provide programs and weights, verified; ProvisionError where that fails.
 
         `weights_dir` is a folder of the user's that is searched first. A single
@@ -96,7 +156,7 @@ class Engine(Protocol[Installed_co, Launch_contra]):
         """
 
     def serve(
-        self, launch: Launch_contra, *, log: Path
+        self, launch: Launch, *, log: Path, timeouts: Timeouts | None = None
     ) -> AbstractContextManager["Endpoint"]:
         """Start a server, verify that it serves what was requested, end it on leaving.
 
@@ -108,15 +168,43 @@ class Endpoint(Protocol):
     """A model that answers requests."""
 
     @property
+    def launch(self) -> Launch: ...
+
+    @property
     def url(self) -> str:
         """The address without a path: clients add `/v1`."""
+
+    @property
+    def site(self) -> Site: ...
 
     @property
     def argv(self) -> tuple[str, ...]: ...
 
     @property
+    def log(self) -> Path: ...
+
+    @property
+    def chat_template(self) -> str: ...
+
+    @property
     def template_sha256(self) -> str:
         """Of the chat template in use, without a newline at its end."""
+
+    @property
+    def is_alive(self) -> bool: ...
+
+    @property
+    def poll(self) -> Callable[[], int | None]:
+        """Its exit code as the kernel reports it; None while it runs."""
+
+    def diagnose(self, log_text: str, returncode: int) -> tuple["StartupFailure", str]:
+        """Return why it ended, and the line of its log that says so."""
+
+    def off_card(self, *, host_bytes: int) -> tuple[str, ...]:
+        """Return what is on the host, beyond as many bytes of weights."""
+
+    def split_graph(self) -> tuple[str, ...]:
+        """Return a sign if it computes in turn on card and host."""
 
     def memory(self) -> "Memory": ...
 
@@ -125,6 +213,21 @@ class Endpoint(Protocol):
 
     def count_tokens(self, text: str, *, timeout_s: float) -> int:
         """Count tokens by the served model's own vocabulary."""
+
+    @property
+    def context_tokens(self) -> int:
+        """The capacity of one slot."""
+
+    def tokenize(
+        self, text: str, *, timeout_s: float = 60.0, add_special: bool = False
+    ) -> tuple[int, ...]:
+        """Return a text's tokens; special ones are parsed as such.
+
+        `add_special` puts the vocabulary's own beginning in front.
+        """
+
+    def end_tokens(self) -> tuple[int, ...]:
+        """Return the tokens that end a generation."""
 
 
 class StartupFailure(StrEnum):

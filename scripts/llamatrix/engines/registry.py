@@ -1,7 +1,11 @@
-"""The engines by name: the place outside their folders that names them."""
+"""The engines: the place outside their folders that names them."""
 
 from llamatrix.engines.llama_cpp import llama_bench
+from llamatrix.engines.llama_cpp.engine import LlamaCpp
 from llamatrix.engines.outcome import SpeedSample
+from llamatrix.engines.protocol import Engine
+
+ENGINE: Engine = LlamaCpp()
 
 
 def parse_unnamed_row(line: bytes) -> SpeedSample:

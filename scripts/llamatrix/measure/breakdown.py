@@ -11,7 +11,7 @@ from enum import StrEnum
 import msgspec
 from msgspec import Raw, Struct
 
-from llamatrix.engines.llama_cpp.server import Serving
+from llamatrix.engines.protocol import Endpoint
 from llamatrix.errors import MeasureError
 from llamatrix.measure.replay import ScriptCall
 from llamatrix.proxy.call import Timings
@@ -54,7 +54,7 @@ class _Answer(Struct):
 def replay_as(
     way: Way,
     recorded: Mapping[int, RecordedCall],
-    serving: Serving,
+    serving: Endpoint,
     *,
     calls: Sequence[ScriptCall],
     end_tokens: tuple[int, ...],
@@ -89,7 +89,7 @@ def _sent(
     way: Way,
     call: ScriptCall,
     request: dict[str, object],
-    serving: Serving,
+    serving: Endpoint,
     timeout_s: float,
 ) -> SentCall:
     begin = time.perf_counter()

@@ -11,16 +11,11 @@ from enum import StrEnum
 import msgspec
 from msgspec import Raw, Struct
 
-from llamatrix.engines.llama_cpp.server import (
-    Serving,
-    memory_of,
-    read_log,
-    tokenize,
-)
+from llamatrix.engines.protocol import Endpoint
 from llamatrix.errors import MeasureError
 from llamatrix.proxy.call import CallKind, Timings
 from llamatrix.proxy.recording import RecordedCall, Recording
-from llamatrix.shell import TAIL_LINES
+from llamatrix.shell import TAIL_LINES, read_log
 from llamatrix.web import NoAnswerError, WrongAnswerError
 
 _PREPARE_TIMEOUT_S = 600.0
@@ -47,7 +42,7 @@ class Script(Struct, frozen=True, kw_only=True):
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
 
 
-def script_of(recording: Recording, serving: Serving) -> Script:
+def script_of(recording: Recording, serving: Endpoint) -> Script:
     """Return every prompt as tokens, by this server's template and vocabulary.
 
     The tokens are those of its chat endpoint: with the beginning-of-text token where
@@ -63,14 +58,14 @@ class _Prompt(Struct):
     prompt: str
 
 
-def _script_call(call: RecordedCall, serving: Serving) -> ScriptCall:
+def _script_call(call: RecordedCall, serving: Endpoint) -> ScriptCall:
     site = serving.site
     try:
         applied = site.post(
             "/apply-template", Raw(call.request), timeout_s=_PREPARE_TIMEOUT_S
         ).read(_Prompt)
-        tokens = tokenize(
-            site, applied.prompt, add_special=True, timeout_s=_PREPARE_TIMEOUT_S
+        tokens = serving.tokenize(
+            applied.prompt, add_special=True, timeout_s=_PREPARE_TIMEOUT_S
         )
     except (NoAnswerError, WrongAnswerError) as error:
         raise MeasureError(
@@ -165,7 +160,7 @@ class ReplayFailed(Struct, frozen=True, kw_only=True, tag="replay-failed"):
 
 
 def replay(
-    script: Script, serving: Serving, *, timeout_s: float
+    script: Script, serving: Endpoint, *, timeout_s: float
 ) -> Replayed | ReplayFailed:
     """Send all calls in order; `timeout_s` applies to each."""
     samples: list[CallSample] = []
@@ -185,7 +180,7 @@ class _Completion(Struct):
 def _send(
     call: ScriptCall,
     end_tokens: tuple[int, ...],
-    serving: Serving,
+    serving: Endpoint,
     timeout_s: float,
 ) -> CallSample | ReplayFailed:
     request = {
@@ -203,8 +198,11 @@ def _send(
         answer = reply.read(_Completion)
     except NoAnswerError as error:
         late = time.perf_counter() - begin >= timeout_s
-        alive = memory_of(serving.pid) is not None
-        way = ReplayFailureKind.TIMED_OUT if late and alive else ReplayFailureKind.DIED
+        way = (
+            ReplayFailureKind.TIMED_OUT
+            if late and serving.is_alive
+            else ReplayFailureKind.DIED
+        )
         return _failed(way, call, str(error), serving)
     except WrongAnswerError as error:
         return _failed(ReplayFailureKind.REFUSED, call, str(error), serving)
@@ -223,7 +221,7 @@ def _send(
 
 
 def _failed(
-    way: ReplayFailureKind, call: ScriptCall, message: str, serving: Serving
+    way: ReplayFailureKind, call: ScriptCall, message: str, serving: Endpoint
 ) -> ReplayFailed:
     tail = tuple(read_log(serving.log).splitlines()[-TAIL_LINES:])
     return ReplayFailed(way=way, call=call.index, said=message, tail=tail)

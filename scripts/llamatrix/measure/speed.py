@@ -8,9 +8,9 @@ import msgspec
 
 from llamatrix import shell
 from llamatrix.config.cell import Cell, SpeedTest
-from llamatrix.engines.llama_cpp.engine import ENGINE, Installed
 from llamatrix.engines.outcome import Done, Outcome, Process, SpeedResult
-from llamatrix.engines.protocol import Bench, Served
+from llamatrix.engines.protocol import Bench, Installed, Served
+from llamatrix.engines.registry import ENGINE
 from llamatrix.measure.disturbances import disturbances
 from llamatrix.measure.telemetry import Sampler, Telemetry, WarmUp, held_bytes, sampling
 from llamatrix.measure.warm_up import warm_up

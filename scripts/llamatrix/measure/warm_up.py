@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from types import ModuleType
 
-from llamatrix.engines.llama_cpp.engine import ENGINE
 from llamatrix.engines.protocol import Bench
+from llamatrix.engines.registry import ENGINE
 from llamatrix.measure.energy import idle_w
 from llamatrix.measure.telemetry import GpuProbe, GpuSample, WarmUp
 from llamatrix.nvml import find_library

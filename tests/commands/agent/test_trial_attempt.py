@@ -17,7 +17,7 @@ from llamatrix.commands.trial_attempt import (
 )
 from llamatrix.commands.trial_parts import AgentParts, ServedParts
 from llamatrix.config.agent_cell import AgentCell
-from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.protocol import Launch
 from llamatrix.project import Project
 from llamatrix.trials.trial_result import Broken
 

@@ -7,8 +7,7 @@ import pytest
 from tests.shipped import ROOT
 
 from llamatrix.config.load import load_matrix
-from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.server import Timeouts
+from llamatrix.engines.protocol import Launch, Timeouts
 
 SOON = Timeouts(ready_s=20, first_s=5, second_s=5)
 

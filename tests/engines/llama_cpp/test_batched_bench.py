@@ -11,9 +11,9 @@ from tests.shipped import CAPTURED, ROOT
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.load import load_matrix
 from llamatrix.engines.llama_cpp.batched_bench import argv, outcome_of
-from llamatrix.engines.llama_cpp.engine import ENGINE
 from llamatrix.engines.outcome import Done, Invalid, Outcome, OutOfMemory, SpeedResult
 from llamatrix.engines.protocol import Bench
+from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import MeasureError
 
 PROMPT = SpeedTest(n_prompt=256, n_gen=0, concurrency=4)

@@ -9,13 +9,13 @@ import pytest
 from tests.engines.llama_cpp.conftest import SOON
 
 from llamatrix.commands.serve import summary
-from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import (
     Serving,
     memory_of,
     running,
     serve_in_foreground,
 )
+from llamatrix.engines.protocol import Launch
 from llamatrix.errors import ServeError
 from llamatrix.web import NoAnswerError
 

@@ -13,11 +13,11 @@ from tests.shipped import CAPTURED
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.matrix import Backend
 from llamatrix.engines.llama_cpp import llama_bench
-from llamatrix.engines.llama_cpp.engine import ENGINE
-from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.llama_cpp.launch import server_argv
 from llamatrix.engines.llama_cpp.output import cache_types, parse_help
 from llamatrix.engines.outcome import Crashed, Done, SpeedResult
-from llamatrix.engines.protocol import Bench
+from llamatrix.engines.protocol import Bench, Launch
+from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import MeasureError
 
 _MODELS = ("qwen35-27b", "gemma4-26b-a4b")
@@ -113,13 +113,13 @@ def test_failed_test_is_explained_by_its_own_flags(cells: tuple[Cell, ...]) -> N
 
 def test_server_is_started_with_its_own_flags(launch: Launch) -> None:
     capabilities = parse_help(_HELP)
-    argv = launch.argv(port=1, capabilities=capabilities)
+    argv = server_argv(launch, port=1, capabilities=capabilities)
     text = " ".join(argv)
     assert "--context-shift on --webui none --log-disable --jinja --metrics" in text
     for absent in ("--log-verbosity", "--no-context-shift", "--fit off"):
         assert absent not in text
     fitting = replace(launch, server=msgspec.structs.replace(launch.server, fit=True))
-    assert fitting.argv(port=1, capabilities=capabilities)[-1] == "--fit"
+    assert server_argv(fitting, port=1, capabilities=capabilities)[-1] == "--fit"
 
 
 def test_cache_types_are_read_from_its_log() -> None:

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from llamatrix.engines.llama_cpp.launch import Launch
+from llamatrix.engines.llama_cpp.launch import server_argv
 from llamatrix.engines.llama_cpp.output import ServerCapabilities, parse_help
+from llamatrix.engines.protocol import Launch
 from llamatrix.errors import ServeError
 
 DIALECT = ServerCapabilities(no_page="--no-webui", fits=True, verbosity=3)
 
 
 def test_argv_has_the_published_flags_and_ours(launch: Launch) -> None:
-    argv = launch.argv(port=8080, capabilities=DIALECT)
+    argv = server_argv(launch, port=8080, capabilities=DIALECT)
     assert argv[0] == str(launch.program)
     flags = dict(pairwise(argv))
     asked = {
@@ -38,27 +39,27 @@ def test_argv_has_the_published_flags_and_ours(launch: Launch) -> None:
 
 
 def test_unset_setting_adds_no_flag(launch: Launch) -> None:
-    argv = launch.argv(port=1, capabilities=DIALECT)
+    argv = server_argv(launch, port=1, capabilities=DIALECT)
     assert "--top-p" not in argv
     assert "--min-p" not in argv
 
 
 def test_a_seed_is_given_where_there_is_one(launch: Launch) -> None:
-    seeded = replace(launch, seed=0).argv(port=1, capabilities=DIALECT)
+    seeded = server_argv(replace(launch, seed=0), port=1, capabilities=DIALECT)
     assert dict(pairwise(seeded))["--seed"] == "0"
-    assert "--seed" not in launch.argv(port=1, capabilities=DIALECT)
+    assert "--seed" not in server_argv(launch, port=1, capabilities=DIALECT)
 
 
 def test_unknown_flag_is_not_used(launch: Launch) -> None:
     old = ServerCapabilities(no_page=None, fits=False, verbosity=3)
-    argv = launch.argv(port=1, capabilities=old)
+    argv = server_argv(launch, port=1, capabilities=old)
     assert "--fit" not in argv
     assert "--no-webui" not in argv
 
 
 def test_extra_flags_come_last(launch: Launch) -> None:
     asked = replace(launch, extra=("--no-repack",))
-    assert asked.argv(port=1, capabilities=DIALECT)[-1] == "--no-repack"
+    assert server_argv(asked, port=1, capabilities=DIALECT)[-1] == "--no-repack"
 
 
 def test_newer_flag_is_preferred_if_help_has_both() -> None:

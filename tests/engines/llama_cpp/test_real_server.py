@@ -9,16 +9,10 @@ import pytest
 from tests.engines.llama_cpp.real import PINS, nothing_of_it_left, real_launch
 
 from llamatrix.commands.serve import summary
-from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.output import end_tokens
-from llamatrix.engines.llama_cpp.server import (
-    Serving,
-    Timeouts,
-    memory_of,
-    read_log,
-    running,
-)
-from llamatrix.engines.protocol import StartupError, StartupFailure
+from llamatrix.engines.llama_cpp.server import Serving, memory_of, running
+from llamatrix.engines.protocol import Launch, StartupError, StartupFailure, Timeouts
+from llamatrix.shell import read_log
 from llamatrix.web import NoAnswerError
 
 pytestmark = pytest.mark.slow

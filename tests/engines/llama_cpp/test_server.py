@@ -9,16 +9,14 @@ import pytest
 from tests.engines.llama_cpp.conftest import SOON
 from tests.waiting import gone_within
 
-from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import (
     Serving,
-    Timeouts,
     free_port,
     listens,
     memory_of,
     running,
 )
-from llamatrix.engines.protocol import StartupError, StartupFailure
+from llamatrix.engines.protocol import Launch, StartupError, StartupFailure, Timeouts
 from llamatrix.errors import ServeError
 from llamatrix.web import NoAnswerError, site
 

@@ -10,8 +10,7 @@ import pytest
 from tests.shipped import ROOT
 
 from llamatrix.config.load import load_matrix
-from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.server import Timeouts
+from llamatrix.engines.protocol import Launch, Timeouts
 from llamatrix.measure.context.fill import FillBounds
 from llamatrix.measure.context.result import Ceiling, CeilingReason
 from llamatrix.measure.context.search import Search, SearchSettings

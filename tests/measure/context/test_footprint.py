@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tests.measure.context.conftest import SOON
 
-from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.server import Serving, running
+from llamatrix.engines.protocol import Launch
 from llamatrix.measure.context.result import footprint
 from llamatrix.measure.telemetry import GpuSample, Telemetry
 

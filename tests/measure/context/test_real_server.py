@@ -7,7 +7,7 @@ import pytest
 from tests.engines.llama_cpp.real import PINS, real_launch
 
 from llamatrix.engines.llama_cpp.output import end_tokens
-from llamatrix.engines.llama_cpp.server import Serving, read_log, running
+from llamatrix.engines.llama_cpp.server import Serving, running
 from llamatrix.engines.outcome import Stage
 from llamatrix.measure.context.generation import (
     CompletionTimings,
@@ -15,6 +15,7 @@ from llamatrix.measure.context.generation import (
     generate,
 )
 from llamatrix.measure.context.recall import FillerText, recall
+from llamatrix.shell import read_log
 
 pytestmark = pytest.mark.slow
 CONTEXT_TOKENS = 4096
@@ -37,7 +38,7 @@ def serving(
 def test_a_growing_prompt_is_taken_from_the_cache_and_no_answer_ends_early(
     serving: Serving,
 ) -> None:
-    filler = FillerText(serving.site)
+    filler = FillerText(serving.tokenize)
     ends = end_tokens(read_log(serving.log))
     assert ends
     for tokens, cached in ((384, 0), (896, 300), (1920, 800)):
@@ -53,7 +54,7 @@ def test_a_growing_prompt_is_taken_from_the_cache_and_no_answer_ends_early(
 def test_a_prompt_beyond_the_context_is_refused_before_generation(
     serving: Serving,
 ) -> None:
-    prompt = FillerText(serving.site).tokens(CONTEXT_TOKENS + 1)
+    prompt = FillerText(serving.tokenize).tokens(CONTEXT_TOKENS + 1)
     found = generate(serving.site, prompt, end_tokens=(), timeout_s=120)
     assert isinstance(found, FailedRequest)
     assert found.stage is Stage.PREFILL
@@ -64,7 +65,7 @@ def test_a_question_with_its_text_fits_into_the_context(serving: Serving) -> Non
     """Synthetic weights answer nonsense: recall fails, but that is not an error."""
     found = recall(
         serving.site,
-        FillerText(serving.site),
+        FillerText(serving.tokenize),
         context_tokens=CONTEXT_TOKENS,
         timeout_s=120,
     )

@@ -3,12 +3,14 @@
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import msgspec
 import pytest
 
 from llamatrix.engines.llama_cpp.output import end_tokens
+from llamatrix.engines.llama_cpp.server import tokenize
 from llamatrix.engines.outcome import Stage
 from llamatrix.measure.context.generation import (
     CompletionTimings,
@@ -46,7 +48,7 @@ def words(request: httpx.Request) -> httpx.Response:
 
 def test_a_smaller_prompt_begins_a_larger_one() -> None:
     with site("http://here", transport=httpx.MockTransport(words)) as server:
-        filler = FillerText(server)
+        filler = FillerText(partial(tokenize, server, timeout_s=5))
         small, large = filler.tokens(100), filler.tokens(1000)
     assert (len(small), len(large)) == (100, 1000)
     assert large[:100] == small
@@ -54,7 +56,7 @@ def test_a_smaller_prompt_begins_a_larger_one() -> None:
 
 def test_lines_fit_into_what_was_allowed() -> None:
     with site("http://here", transport=httpx.MockTransport(words)) as server:
-        lines = FillerText(server).lines(1000)
+        lines = FillerText(partial(tokenize, server, timeout_s=5)).lines(1000)
     count = sum(len(one.split()) for one in lines)
     assert 800 < count <= 1000
 
@@ -96,7 +98,12 @@ def test_a_question_fills_most_of_its_context(context_tokens: int) -> None:
         return httpx.Response(200, json=reply | {"usage": {"prompt_tokens": prompt}})
 
     with site("http://here", transport=httpx.MockTransport(answer)) as server:
-        recall(server, FillerText(server), context_tokens=context_tokens, timeout_s=5)
+        recall(
+            server,
+            FillerText(partial(tokenize, server, timeout_s=5)),
+            context_tokens=context_tokens,
+            timeout_s=5,
+        )
     assert 0.6 * context_tokens < asked[0] < context_tokens
 
 
@@ -105,7 +112,12 @@ def test_a_refused_question_is_kept_with_its_reason() -> None:
         return words(request) if "tok" in request.url.path else httpx.Response(500)
 
     with site("http://here", transport=httpx.MockTransport(refuse)) as server:
-        found = recall(server, FillerText(server), context_tokens=4096, timeout_s=5)
+        found = recall(
+            server,
+            FillerText(partial(tokenize, server, timeout_s=5)),
+            context_tokens=4096,
+            timeout_s=5,
+        )
     assert found.prompt_tokens is None
     assert not found.all_exact
     assert "HTTP 500" in found.said

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 import httpx
 import pytest
 from tests.measure.templates.test_bad_templates import TALK
 
+from llamatrix.engines.llama_cpp.server import tokenize
 from llamatrix.measure.templates.checks import CaseResult
 from llamatrix.measure.templates.conversation import Json
 from llamatrix.measure.templates.qwen35 import Qwen35
@@ -24,7 +26,9 @@ Answers = Callable[[httpx.Request], httpx.Response]
 
 def cases(answers: Answers) -> dict[str, CaseResult]:
     with site("http://host", transport=httpx.MockTransport(answers)) as served:
-        return {case.id: case for case in server_cases(Qwen35(), served, ON)}
+        tokens = partial(tokenize, served, timeout_s=5)
+        cases = server_cases(Qwen35(), served, ON, tokenize=tokens)
+        return {case.id: case for case in cases}
 
 
 def april(request: httpx.Request) -> httpx.Response:

@@ -21,7 +21,6 @@ from llamatrix import shell
 from llamatrix.config.cell import EngineCell, SpeedTest
 from llamatrix.engines.llama_cpp import llama_bench
 from llamatrix.engines.llama_cpp.batched_bench import measure_batched
-from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.served_speed import measure_served
 from llamatrix.engines.llama_cpp.server import Serving, running
 from llamatrix.engines.outcome import (
@@ -34,12 +33,12 @@ from llamatrix.engines.outcome import (
     SpeedSample,
     TimedOut,
 )
-from llamatrix.engines.protocol import Bench, Engine
+from llamatrix.engines.protocol import Bench, Installed, Launch, Timeouts
 from llamatrix.errors import MeasureError
 from llamatrix.measured_environment import measured_environment
-from llamatrix.provision.build import Built, provide_build
+from llamatrix.provision.build import provide_build
 from llamatrix.provision.hardware import require_device
-from llamatrix.provision.weights.provide import Weights, provide_weights
+from llamatrix.provision.weights.provide import provide_weights
 from llamatrix.redaction import without_folders
 
 _EXPLAIN_TIMEOUT_S = 300
@@ -48,12 +47,6 @@ _STDERR_BYTES = 4096
 """llama-bench announces its first repetition within these."""
 _WARM_UP_TEST = SpeedTest(n_prompt=2048, n_gen=0)
 _ENDLESS = 100_000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Installed:
-    built: Built
-    weights: Weights
 
 
 class LlamaCpp:
@@ -149,11 +142,10 @@ class LlamaCpp:
 
             yield is_busy
 
-    def serve(self, launch: Launch, *, log: Path) -> AbstractContextManager[Serving]:
-        return running(launch, log=log)
-
-
-ENGINE: Engine[Installed, Launch] = LlamaCpp()
+    def serve(
+        self, launch: Launch, *, log: Path, timeouts: Timeouts | None = None
+    ) -> AbstractContextManager[Serving]:
+        return running(launch, log=log, timeouts=timeouts)
 
 
 def _argv(bench: Bench, tests: Sequence[SpeedTest]) -> list[str]:

@@ -19,13 +19,10 @@ import msgspec
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import PromptKind, Server
-from llamatrix.engines.llama_cpp.launch import Launch
 from llamatrix.engines.llama_cpp.output import DraftCounters, parse_draft_counters
 from llamatrix.engines.llama_cpp.server import (
     CONTEXT_STEP,
     Serving,
-    Timeouts,
-    read_log,
     running,
     tokenize,
 )
@@ -44,9 +41,16 @@ from llamatrix.engines.outcome import (
     Streams,
     TimedOut,
 )
-from llamatrix.engines.protocol import Bench, Served, StartupError, StartupFailure
+from llamatrix.engines.protocol import (
+    Bench,
+    Launch,
+    Served,
+    StartupError,
+    StartupFailure,
+    Timeouts,
+)
 from llamatrix.redaction import without_folders
-from llamatrix.shell import TAIL_LINES, Ended
+from llamatrix.shell import TAIL_LINES, Ended, read_log
 from llamatrix.web import LateAnswerError, NoAnswerError, WrongAnswerError
 
 _ROOM_TOKENS = 64

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from llamatrix import shell
-from llamatrix.engines.llama_cpp.launch import HOST, Launch, read_capabilities
+from llamatrix.engines.llama_cpp.launch import HOST, read_capabilities, server_argv
 from llamatrix.engines.llama_cpp.output import (
     CacheType,
     Props,
@@ -23,11 +23,20 @@ from llamatrix.engines.llama_cpp.output import (
     end_tokens,
     parse_metrics,
 )
-from llamatrix.engines.protocol import Counters, Memory, StartupError, StartupFailure
+from llamatrix.engines.llama_cpp.spill import off_card, split_graph
+from llamatrix.engines.protocol import (
+    Counters,
+    Launch,
+    Memory,
+    StartupError,
+    StartupFailure,
+    Timeouts,
+)
 from llamatrix.errors import ServeError
 from llamatrix.host import available_bytes
 from llamatrix.measured_environment import measured_environment
 from llamatrix.progress import say
+from llamatrix.shell import read_log
 from llamatrix.units import bytes_text, duration_text
 from llamatrix.web import NoAnswerError, Site, WrongAnswerError, site
 
@@ -40,18 +49,6 @@ _GROUP_GRACE_S = 0.2
 _MEMORY_SHARE = 0.9
 CONTEXT_STEP = 256
 """llama.cpp rounds a context up to a multiple of this."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Timeouts:
-    """How long each step may take before the next, harder one."""
-
-    ready_s: float = 900
-    """A cold 20 GB file from a slow disk needs minutes."""
-    first_s: float = 10
-    """After the first SIGTERM: requests in flight are given up by then."""
-    second_s: float = 2
-    """After the second; then comes SIGKILL."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,8 +100,22 @@ class Serving:
             )
         return parse_metrics(reply.text)
 
+    def diagnose(self, log_text: str, returncode: int) -> tuple[StartupFailure, str]:
+        return diagnose(log_text, returncode)
+
+    def off_card(self, *, host_bytes: int) -> tuple[str, ...]:
+        return off_card(read_log(self.log), host_bytes=host_bytes)
+
+    def split_graph(self) -> tuple[str, ...]:
+        return split_graph(read_log(self.log))
+
     def count_tokens(self, text: str, *, timeout_s: float) -> int:
-        return len(tokenize(self.site, text, timeout_s=timeout_s))
+        return len(self.tokenize(text, timeout_s=timeout_s))
+
+    def tokenize(
+        self, text: str, *, timeout_s: float = 60.0, add_special: bool = False
+    ) -> tuple[int, ...]:
+        return tokenize(self.site, text, timeout_s=timeout_s, add_special=add_special)
 
     def end_tokens(self) -> tuple[int, ...]:
         """Return the tokens that end a generation, from the log."""
@@ -159,7 +170,9 @@ def _start(
     """Try to start once; what has to be ended later goes onto the stack."""
     port = launch.port or free_port()
     url = f"http://{HOST}:{port}"
-    argv = launch.argv(port=port, capabilities=read_capabilities(launch.program))
+    argv = server_argv(
+        launch, port=port, capabilities=read_capabilities(launch.program)
+    )
     with ExitStack() as attempt:
         process = attempt.enter_context(_process(launch, argv, log, timeouts))
         own_site = attempt.enter_context(site(url))
@@ -381,13 +394,6 @@ def serve_in_foreground(
                     )
     except KeyboardInterrupt:
         say(f"{launch.alias} is stopped")
-
-
-def read_log(log: Path) -> str:
-    try:
-        return log.read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def log_tail(log: Path) -> str:

@@ -5,10 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamatrix.engines.llama_cpp.output import diagnose, end_tokens
-from llamatrix.engines.llama_cpp.server import Serving, read_log
 from llamatrix.engines.outcome import Crashed, OutOfMemory, Stage, TimedOut
-from llamatrix.engines.protocol import StartupError, StartupFailure
+from llamatrix.engines.protocol import Endpoint, StartupError, StartupFailure
 from llamatrix.errors import ServeError
 from llamatrix.measure.context.generation import (
     GENERATED_TOKENS,
@@ -28,7 +26,7 @@ from llamatrix.measure.context.result import (
     footprint,
 )
 from llamatrix.measure.telemetry import Sampler
-from llamatrix.shell import TAIL_LINES
+from llamatrix.shell import TAIL_LINES, read_log
 from llamatrix.web import NoAnswerError, WrongAnswerError
 
 _EXIT_GRACE_S = 3.0
@@ -66,7 +64,7 @@ def loading_failure(
 
 
 def request_failure(
-    serving: Serving, request: FailedRequest, *, log_begin: int, after_s: float
+    serving: Endpoint, request: FailedRequest, *, log_begin: int, after_s: float
 ) -> Failure:
     """Explain a failed request by the server's state and its log from `log_begin` on."""
     deadline = time.monotonic() + _EXIT_GRACE_S
@@ -79,7 +77,7 @@ def request_failure(
         if request.timed_out:
             return TimedOut(after_s=after_s, tail=(request.reason, *tail))
         return Unanswered(said=request.reason, tail=tail)
-    failure, log_line = diagnose(text, code)
+    failure, log_line = serving.diagnose(text, code)
     if failure is StartupFailure.MEMORY:
         tail = (*tail_of(log_line, log, weights), *tail)
         return OutOfMemory(exit_code=code, tail=tail, stage=request.stage)
@@ -123,14 +121,13 @@ class FillFailure:
 
 
 class ContextFiller:
-    def __init__(self, serving: Serving, sampler: Sampler, bounds: FillBounds) -> None:
-        self.text = FillerText(serving.site)
+    def __init__(self, serving: Endpoint, sampler: Sampler, bounds: FillBounds) -> None:
+        self.text = FillerText(serving.tokenize)
         self._serving = serving
         self._sampler = sampler
         self._bounds = bounds
-        log = read_log(serving.log)
-        self._end_tokens = end_tokens(log)
-        self._log_begin = len(log)
+        self._end_tokens = serving.end_tokens()
+        self._log_begin = len(read_log(serving.log))
 
     def fill(
         self,

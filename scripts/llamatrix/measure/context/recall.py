@@ -1,15 +1,13 @@
 """Whether a model finds facts again in a full context: plant, ask, compare."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 import msgspec
 
-from llamatrix.engines.llama_cpp.server import tokenize
 from llamatrix.web import NoAnswerError, Site, WrongAnswerError
 
-_TOKENIZE_TIMEOUT_S = 60.0
 _LINES = 4
 """Tokenized at a time."""
 _TOWNS = ("Arvenholm", "Ostrava Quay", "Lindisfell", "Port Maren", "Tessaly", "Vik")
@@ -35,8 +33,8 @@ def filler_line(number: int) -> str:
 class FillerText:
     """An endless text to fill a context with, as tokens of one server."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, tokenize: Callable[[str], Sequence[int]]) -> None:
+        self.tokenize = tokenize
         self._tokens: list[int] = []
         self._block_sizes: list[int] = []
         """Tokens of each block of lines."""
@@ -47,7 +45,7 @@ class FillerText:
             first = len(self._block_sizes) * _LINES
             numbers = range(first, first + _LINES)
             text = "".join(f"{filler_line(number)}\n" for number in numbers)
-            block = tokenize(self._site, text, timeout_s=_TOKENIZE_TIMEOUT_S)
+            block = self.tokenize(text)
             self._tokens += block
             self._block_sizes.append(len(block))
         return self._tokens[:count]
@@ -121,7 +119,7 @@ def recall(
 ) -> RecallResult:
     """Fill the context once and ask for all facts together."""
     answer_tokens = min(_ANSWER_TOKENS, context_tokens // 4)
-    asked = tokenize(site, recall_prompt([]), timeout_s=_TOKENIZE_TIMEOUT_S)
+    asked = filler.tokenize(recall_prompt([]))
     room = context_tokens - answer_tokens - _TEMPLATE_TOKENS - len(asked)
     prompt = recall_prompt(filler.lines(max(room, 0)))
     request = {

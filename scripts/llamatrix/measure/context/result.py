@@ -7,8 +7,8 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
-from llamatrix.engines.llama_cpp.server import Serving
 from llamatrix.engines.outcome import Crashed, OutOfMemory, TimedOut
+from llamatrix.engines.protocol import Endpoint
 from llamatrix.measure.context.generation import CompletionTimings
 from llamatrix.measure.context.recall import RecallResult
 from llamatrix.measure.disturbances import disturbances
@@ -40,7 +40,7 @@ class Footprint(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return card if card is not None else self.peak_rss_bytes
 
 
-def footprint(serving: Serving, telemetry: Telemetry) -> Footprint:
+def footprint(serving: Endpoint, telemetry: Telemetry) -> Footprint:
     """Return the current memory, and the peaks over the samples since the last call."""
     memory = serving.memory()
     before = {sample.index: sample.used_bytes or 0 for sample in telemetry.gpu_before}

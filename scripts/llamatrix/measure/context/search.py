@@ -8,11 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.server import Serving, Timeouts, read_log, running
-from llamatrix.engines.llama_cpp.spill import off_card, split_graph
 from llamatrix.engines.outcome import Crashed, OutOfMemory, Stage, TimedOut
-from llamatrix.engines.protocol import StartupError
+from llamatrix.engines.protocol import Endpoint, Launch, StartupError, Timeouts
+from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import ServeError
 from llamatrix.measure.context.fill import (
     ContextFiller,
@@ -132,7 +130,7 @@ class Search:
         with sampling() as sampler, ExitStack() as resources:
             try:
                 serving = resources.enter_context(
-                    running(launch, log=log, timeouts=settings.timeouts)
+                    ENGINE.serve(launch, log=log, timeouts=settings.timeouts)
                 )
             except StartupError as error:
                 after_s = time.monotonic() - begin
@@ -146,17 +144,16 @@ class Search:
                 failure = request_failure(serving, ended, log_begin=0, after_s=ready_s)
                 return self._fail(FillFailure(at_tokens=0, failure=failure))
             self.argv = serving.argv
-            log_text = read_log(log) if settings.on_card else ""
             self.attempts[-1] = msgspec.structs.replace(
                 attempt,
                 ready_s=ready_s,
                 loaded=loaded,
-                warnings=split_graph(log_text),
+                warnings=serving.split_graph() if settings.on_card else (),
             )
-            signs = off_card(log_text, host_bytes=settings.shape.embedding_bytes)
-            misfit = (
-                Spilled(signs=signs) if signs else settings.bounds.over_budget(loaded)
-            )
+            misfit: Failure | None = settings.bounds.over_budget(loaded)
+            host_bytes = settings.shape.embedding_bytes
+            if settings.on_card and (signs := serving.off_card(host_bytes=host_bytes)):
+                misfit = Spilled(signs=signs)
             if misfit:
                 return self._fail(FillFailure(at_tokens=0, failure=misfit))
             filler = ContextFiller(serving, sampler, settings.bounds)
@@ -184,7 +181,7 @@ class Search:
             f"{first.tokens}"
         )
 
-    def _recall(self, filler: ContextFiller, serving: Serving) -> bool:
+    def _recall(self, filler: ContextFiller, serving: Endpoint) -> bool:
         """Test recall from the largest fast context down, until one passes.
 
         Return whether every question was answered.

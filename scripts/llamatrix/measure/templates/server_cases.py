@@ -7,12 +7,11 @@ nothing else (refused together with tools), or as the prefill of a request to be
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec import Struct, field
 
-from llamatrix.engines.llama_cpp.server import tokenize
 from llamatrix.measure.templates.checks import CaseResult
 from llamatrix.measure.templates.conversation import (
     Conversation,
@@ -78,7 +77,11 @@ class _Answer(Struct):
 
 
 def server_cases(
-    family: Family, site: Site, kwargs: Mapping[str, Json]
+    family: Family,
+    site: Site,
+    kwargs: Mapping[str, Json],
+    *,
+    tokenize: Callable[[str], Sequence[int]],
 ) -> Iterator[CaseResult]:
     """Check the server; `kwargs` are the model's own template switches."""
     yield _result("switches", switches_problem(site, kwargs), essential=True)
@@ -90,7 +93,7 @@ def server_cases(
     untestable = False
     for name, check in PARSER_CHECKS:
         try:
-            problem = check.problem(family, site)
+            problem = check.problem(family, site, tokenize)
         except UntestableError:
             untestable = True
             continue
@@ -98,7 +101,7 @@ def server_cases(
             problem = str(error)
         yield _result(name, problem)
     if untestable:
-        yield _result("parser-forced-call", forced_call_problem(site))
+        yield _result("parser-forced-call", forced_call_problem(site, tokenize))
 
 
 def _result(
@@ -154,7 +157,9 @@ class ParserCheck:
     message: Message
     thinking: bool = True
 
-    def problem(self, family: Family, site: Site) -> str | None:
+    def problem(
+        self, family: Family, site: Site, tokenize: Callable[[str], Sequence[int]]
+    ) -> str | None:
         """Raise UntestableError where the server does not parse a prefill."""
         tools = (_SAY,) if self.message.tool_calls else ()
         conversation = Conversation(
@@ -167,7 +172,7 @@ class ParserCheck:
                 family.reply(self.message, quiet).removesuffix(family.end),
                 thought=self.message.reasoning_content,
             )
-            end = tokenize(site, family.end.strip(), timeout_s=_ANSWER_TIMEOUT_S)[-1]
+            end = tokenize(family.end.strip())[-1]
             body |= conversation.then(prefill).body() | {
                 "max_tokens": 1,
                 "logit_bias": [[end, 100]],
@@ -231,13 +236,15 @@ PARSER_CHECKS = (
 )
 
 
-def forced_call_problem(site: Site) -> str | None:
+def forced_call_problem(
+    site: Site, tokenize: Callable[[str], Sequence[int]]
+) -> str | None:
     """Check a call for which the server's own grammar leaves no choice."""
     conversation = Conversation(
         messages=(_ASK,), tools=(_LEVEL,), kwargs={"enable_thinking": False}
     )
     # `</…` would omit the argument
-    slash = tokenize(site, "/", timeout_s=_ANSWER_TIMEOUT_S)[-1]
+    slash = tokenize("/")[-1]
     body = conversation.body() | {
         "tool_choice": "required",
         "max_tokens": 120,

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from llamatrix.engines.llama_cpp.launch import Launch
-from llamatrix.engines.llama_cpp.server import Timeouts, running
-from llamatrix.engines.protocol import StartupError, StartupFailure
+from llamatrix.engines.protocol import Launch, StartupError, StartupFailure, Timeouts
+from llamatrix.engines.registry import ENGINE
 from llamatrix.measure.templates.cases import CASES
 from llamatrix.measure.templates.checks import CaseResult, Conformance
 from llamatrix.measure.templates.conversation import Family
@@ -32,7 +31,7 @@ def check_template(
     """
     plain = msgspec.structs.replace(launch.model, chat_template_kwargs={})
     try:
-        with running(
+        with ENGINE.serve(
             replace(launch, model=plain), log=log, timeouts=timeouts
         ) as serving:
             sha256 = serving.template_sha256
@@ -43,7 +42,12 @@ def check_template(
                 renderers.insert(0, JinjaRenderer(template))
             cases = [
                 *rendered(family, renderers),
-                *server_cases(family, serving.site, launch.model.chat_template_kwargs),
+                *server_cases(
+                    family,
+                    serving.site,
+                    launch.model.chat_template_kwargs,
+                    tokenize=serving.tokenize,
+                ),
             ]
     except StartupError as error:
         if error.failure is not StartupFailure.TEMPLATE:
