@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from msgspec.structs import replace as replace_fields
@@ -42,7 +42,13 @@ class Context:
     @property
     def server_key(self) -> str:
         """The name of the server flags of the profile; MatrixError where it has none."""
-        return server_of(self.matrix, self.profile)
+        server = select_profile(self.matrix, self.profile).server
+        if server is None:
+            raise MatrixError(
+                f"matrix.toml: profiles.{self.profile}.server: missing: name one of "
+                f"{', '.join(self.matrix.servers)} to serve this profile's models"
+            )
+        return server
 
     def plan(self, cells: str = "") -> Plan:
         """The cells of the profile that match a glob; all of them for an empty one."""
@@ -87,7 +93,7 @@ def load_context(
         matrix=matrix,
         lock=load_lock(project.lock_file),
         profile=choice.profile,
-        weights_dir=own_folder(weights_dir),
+        weights_dir=Path(weights_dir).expanduser() if weights_dir else None,
     )
     if model:
         matrix, key = with_model(matrix, model, flag="--model")
@@ -122,31 +128,17 @@ def with_model(matrix: Matrix, name: str, *, flag: str) -> tuple[Matrix, str]:
 def key_of(stem: str, taken: Collection[str]) -> str:
     """Return the key of a file: its name in lower case; numbered where it is taken."""
     key = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or "model"
-    numbered = (f"{key}-{number}" for number in count(2))
-    return key if key not in taken else next(k for k in numbered if k not in taken)
+    return _free(key, "{}-{}", taken)
+
+
+def _free(name: str, numbered: str, taken: Collection[str]) -> str:
+    names = chain([name], (numbered.format(name, number) for number in count(2)))
+    return next(free for free in names if free not in taken)
 
 
 def unused_name(stem: str, matrix: Matrix) -> str:
     """Return the name of a file for tables, numbered where another model has it."""
-    names = {model.name for model in matrix.models.values()}
-    numbered = (f"{stem} ({number})" for number in count(2))
-    return stem if stem not in names else next(n for n in numbered if n not in names)
-
-
-def own_folder(weights_dir: str) -> Path | None:
-    """The folder that `--weights-dir` names; None where it is not given."""
-    return Path(weights_dir).expanduser() if weights_dir else None
-
-
-def server_of(matrix: Matrix, profile: str) -> str:
-    """The name of the server flags of a profile; MatrixError where it has none."""
-    server = select_profile(matrix, profile).server
-    if server is None:
-        raise MatrixError(
-            f"matrix.toml: profiles.{profile}.server: missing: name one of "
-            f"{', '.join(matrix.servers)} to serve this profile's models"
-        )
-    return server
+    return _free(stem, "{} ({})", {model.name for model in matrix.models.values()})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,7 +173,5 @@ def choose_profile(named: str | None = None) -> Choice:
 
 def profile_of_card(size_bytes: int) -> str:
     """The profile whose models a card of this size holds."""
-    return next(
-        (profile for least_bytes, profile in _BY_CARD if size_bytes >= least_bytes),
-        "smoke",
-    )
+    fits = (profile for least_bytes, profile in _BY_CARD if size_bytes >= least_bytes)
+    return next(fits, "smoke")

@@ -177,7 +177,14 @@ def _weights(matrix: Matrix, lock: Lock, key: str, profile: Profile) -> dict[str
         "model_key": key,
         "model": model,
         "weights": kind,
-        "synthesis": synthesis_of(matrix, lock, key, kind) if kind.synthetic else None,
+        "synthesis": Synthesis(
+            generator_version=GENERATOR_VERSIONS[kind],
+            seed=matrix.synthetic.seed,
+            template_pin=locked_pin(matrix, lock, matrix.synthetic.template_pin),
+            template=model.template,
+        )
+        if kind.synthetic
+        else None,
         "published": locked_weights(matrix, lock, key) if known else None,
         "packaged": locked_package(matrix, lock, key) if model.package else None,
     }
@@ -238,25 +245,32 @@ def _serve_cells(
 def _agent_cells(
     matrix: Matrix, lock: Lock, profile: Profile, engines: Iterable[EngineCell]
 ) -> Iterator[AgentCell]:
-    if (
-        profile.agent is None
-        or profile.server is None
-        or Measurement.AGENT not in profile.measure
-    ):
+    if profile.server is None:
+        return
+    for engine in engines:
+        for task in _tasks(matrix, lock, profile):
+            yield AgentCell(
+                server_key=profile.server,
+                server=matrix.servers[profile.server],
+                template=locked_template(matrix, lock, engine.model_key),
+                **task,
+                **asdict(engine),
+            )
+
+
+def _tasks(matrix: Matrix, lock: Lock, profile: Profile) -> Iterator[dict[str, Any]]:
+    """Yield the fields of an agent cell that say which agent does which task."""
+    if profile.agent is None or Measurement.AGENT not in profile.measure:
         return
     agent = matrix.agents[profile.agent]
-    for engine, task in product(engines, agent.tasks):
-        yield AgentCell(
-            server_key=profile.server,
-            server=matrix.servers[profile.server],
-            agent_key=profile.agent,
-            agent=agent,
-            program=locked_npm(matrix, lock, agent.kind.value, agent.version_key),
-            context7=locked_npm(matrix, lock, "context7", agent.context7),
-            task=task,
-            template=locked_template(matrix, lock, engine.model_key),
-            **asdict(engine),
-        )
+    for task in agent.tasks:
+        yield {
+            "agent_key": profile.agent,
+            "agent": agent,
+            "program": locked_npm(matrix, lock, agent.kind.value, agent.version_key),
+            "context7": locked_npm(matrix, lock, "context7", agent.context7),
+            "task": task,
+        }
 
 
 def _endpoint_cells(matrix: Matrix, profile: Profile) -> Iterator[EndpointCell]:
@@ -274,10 +288,8 @@ def _endpoint_cells(matrix: Matrix, profile: Profile) -> Iterator[EndpointCell]:
 def _endpoint_trials(
     matrix: Matrix, lock: Lock, profile: Profile
 ) -> Iterator[AgentCell]:
-    if profile.agent is None or Measurement.AGENT not in profile.measure:
-        return
-    agent = matrix.agents[profile.agent]
-    for key, task in product(profile.endpoints, agent.tasks):
+    tasks = list(_tasks(matrix, lock, profile))
+    for key, task in product(profile.endpoints, tasks):
         endpoint = matrix.endpoints[key]
         name = endpoint.model
         yield AgentCell(
@@ -295,28 +307,12 @@ def _endpoint_trials(
             build=Build(backend=Backend.CPU),
             server_key="",
             server=_UNKNOWN_SERVER,
-            agent_key=profile.agent,
-            agent=agent,
-            program=locked_npm(matrix, lock, agent.kind.value, agent.version_key),
-            context7=locked_npm(matrix, lock, "context7", agent.context7),
-            task=task,
             template=None,
             endpoint=endpoint,
+            **task,
         )
 
 
 def endpoint_pin(key: str) -> str:
     """The name in the lock, in memory alone, of what an endpoint reports."""
     return f"endpoint:{key}"
-
-
-def synthesis_of(
-    matrix: Matrix, lock: Lock, model: str, weights: WeightsKind
-) -> Synthesis:
-    """What decides the bytes of a model's synthetic weights."""
-    return Synthesis(
-        generator_version=GENERATOR_VERSIONS[weights],
-        seed=matrix.synthetic.seed,
-        template_pin=locked_pin(matrix, lock, matrix.synthetic.template_pin),
-        template=matrix.models[model].template,
-    )

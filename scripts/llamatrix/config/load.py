@@ -189,8 +189,7 @@ def _contradictions(matrix: Matrix) -> Iterator[str]:
         yield from _in_offload(server, f"servers.{key}")
         yield from _in_env(server.env, f"servers.{key}.env")
     yield from _in_engine_flags(matrix)
-    yield from _same_names(matrix)
-    yield from _split_files(matrix)
+    yield from _in_models(matrix)
     for key, build in matrix.builds.items():
         if build.backend is Backend.CPU and build.cuda_capabilities:
             yield f"builds.{key}.cuda_capabilities: means nothing for backend = 'cpu'"
@@ -232,23 +231,25 @@ def _in_pin(pin: Pin, path: str) -> Iterator[str]:
 def _in_sweep(sweep: Sweep, path: str) -> Iterator[str]:
     if not sweep.n_prompt and not sweep.n_gen:
         yield f"{path}: measures nothing; fill n_prompt or n_gen"
-    if not sweep.n_depth:
-        yield f"{path}.n_depth: empty: leave it out, or list 0"
-    if not sweep.prompts:
-        yield f"{path}.prompts: empty: leave it out, or list 'mixed'"
-    if not sweep.concurrency:
-        yield f"{path}.concurrency: empty: leave it out, or list 1"
+    for axis, least in (("n_depth", 0), ("prompts", "mixed"), ("concurrency", 1)):
+        if not getattr(sweep, axis):
+            yield f"{path}.{axis}: empty: leave it out, or list {least!r}"
     for axis in ("n_prompt", "n_gen", "n_depth", "concurrency", "prompts"):
         yield from _twice(getattr(sweep, axis), f"{path}.{axis}")
     yield from _in_offload(sweep, path)
     yield from _in_env(sweep.env, f"{path}.env")
 
 
+def _twice(sizes: tuple[int, ...], path: str) -> Iterator[str]:
+    if twice := sorted({size for size in sizes if sizes.count(size) > 1}):
+        yield f"{path}: {twice[0]} is listed twice"
+
+
 def _in_served_sweep(matrix: Matrix, sweep: Sweep, path: str) -> Iterator[str]:
     """Of a sweep with drafts: llama-server can do less than llama-bench."""
+    known = (NO_DRAFT, *matrix.drafts)
     for index, name in enumerate(sweep.drafts):
-        if name not in (NO_DRAFT, *matrix.drafts):
-            known = (NO_DRAFT, *matrix.drafts)
+        if name not in known:
             yield _unknown(f"{path}.drafts[{index}]", name, known)
         elif name in sweep.drafts[:index]:
             yield f"{path}.drafts[{index}]: {name!r} is listed twice"
@@ -280,10 +281,12 @@ def _in_served_sweep(matrix: Matrix, sweep: Sweep, path: str) -> Iterator[str]:
 def _in_drafts(matrix: Matrix) -> Iterator[str]:
     for key, draft in matrix.drafts.items():
         yield from _in_draft(matrix, draft, f"drafts.{key}")
-    if NO_DRAFT in matrix.drafts:
-        yield f"drafts.{NO_DRAFT}: the name of decoding without drafts; choose another"
-    if BATCHED in matrix.drafts:
-        yield f"drafts.{BATCHED}: the name of llama-batched-bench's cells; choose another"
+    for name, meaning in (
+        (NO_DRAFT, "decoding without drafts"),
+        (BATCHED, "llama-batched-bench's cells"),
+    ):
+        if name in matrix.drafts:
+            yield f"drafts.{name}: the name of {meaning}; choose another"
 
 
 def _in_draft(matrix: Matrix, draft: Draft, path: str) -> Iterator[str]:
@@ -349,18 +352,17 @@ def _in_endpoints(matrix: Matrix) -> Iterator[str]:
         for axis in ("n_prompt", "n_gen", "n_depth", "concurrency"):
             yield from _twice(getattr(sweep, axis), f"endpoint_sweeps.{key}.{axis}")
     for key, profile in matrix.profiles.items():
-        yield from _in_endpoints_of(matrix, profile, f"profiles.{key}")
-
-
-def _in_endpoints_of(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
-    if profile.endpoints:
-        yield from _in_axis(f"{path}.endpoints", profile.endpoints, matrix.endpoints)
-    for name in profile.endpoints if Measurement.AGENT in profile.measure else ():
-        if name in matrix.endpoints and not matrix.endpoints[name].ctx_size:
-            yield (
-                f"endpoints.{name}.ctx_size: missing: {path} makes trials, and an agent "
-                "must know its context"
+        path = f"profiles.{key}"
+        if profile.endpoints:
+            yield from _in_axis(
+                f"{path}.endpoints", profile.endpoints, matrix.endpoints
             )
+        for name in profile.endpoints if Measurement.AGENT in profile.measure else ():
+            if name in matrix.endpoints and not matrix.endpoints[name].ctx_size:
+                yield (
+                    f"endpoints.{name}.ctx_size: missing: {path} makes trials, and an "
+                    "agent must know its context"
+                )
 
 
 def is_address(url: str) -> bool:
@@ -372,11 +374,6 @@ def is_address(url: str) -> bool:
         return False
     odd = parts.username or parts.query or parts.fragment
     return parts.scheme in {"http", "https"} and all(whole) and not odd
-
-
-def _twice(sizes: tuple[int, ...], path: str) -> Iterator[str]:
-    if twice := sorted({size for size in sizes if sizes.count(size) > 1}):
-        yield f"{path}: {twice[0]} is listed twice"
 
 
 def _in_env(env: Mapping[str, str], path: str) -> Iterator[str]:
@@ -393,12 +390,12 @@ def _in_env(env: Mapping[str, str], path: str) -> Iterator[str]:
 
 def _in_engine_flags(matrix: Matrix) -> Iterator[str]:
     """Values that a pin's program refuses: it would fail before it measures."""
-    for kind, known in (
-        ("sweep", BENCH_CACHE_TYPES),
-        ("server", SERVER_CACHE_TYPES),
-    ):
-        flags: dict[str, Sweep] | dict[str, Server] = getattr(matrix, f"{kind}s")
-        for name, one in flags.items():
+    flags: tuple[tuple[str, Mapping[str, Sweep | Server], tuple[str, ...]], ...] = (
+        ("sweep", matrix.sweeps, BENCH_CACHE_TYPES),
+        ("server", matrix.servers, SERVER_CACHE_TYPES),
+    )
+    for kind, table, known in flags:
+        for name, one in table.items():
             path = f"{kind}s.{name}"
             if one.cache_type_v not in _UNQUANTISED and not one.flash_attn:
                 yield (
@@ -406,18 +403,18 @@ def _in_engine_flags(matrix: Matrix) -> Iterator[str]:
                     f"{one.cache_type_v!r}: llama.cpp has no quantised V cache without"
                     " it"
                 )
-            pins = {
+            commits = {
                 pin: matrix.pins[pin].commit
                 for profile in matrix.profiles.values()
                 for pin in profile.pins
                 if getattr(profile, kind) == name and pin in matrix.pins
             }
-            read = [pin for pin, commit in pins.items() if commit in READ_COMMITS]
+            read = [pin for pin, commit in commits.items() if commit in READ_COMMITS]
             if read:
                 shown = ", ".join(read)
                 yield from unknown_types(one, path, known=known, pin=shown)
             for pin in read:
-                if pins[pin] in _WITHOUT_TENSOR_SPLIT:
+                if commits[pin] in _WITHOUT_TENSOR_SPLIT:
                     modes = ("none", "layer", "row")
                     yield from unknown_split(one, path, known=modes, pin=pin)
 
@@ -447,8 +444,17 @@ def unknown_split(
         )
 
 
-def _split_files(matrix: Matrix) -> Iterator[str]:
-    """The lock pins one file of a model; llama.cpp would look for the other parts."""
+def _in_models(matrix: Matrix) -> Iterator[str]:
+    """Complain of two models under one name, and of a file in parts.
+
+    Tables have one row for a name. The lock pins one file of a model; llama.cpp would
+    look for the other parts.
+    """
+    known: dict[str, str] = {}
+    for key, model in matrix.models.items():
+        other = known.setdefault(model.name, key)
+        if other != key:
+            yield f"models.{key}.name: {model.name!r} is already that of {other!r}"
     for key, model in matrix.models.items():
         if problem := split_problem(model.file):
             yield f"models.{key}.file: {problem}"
@@ -462,15 +468,6 @@ def split_problem(file: str) -> str:
         f"{file!r} is one part of a split model; name a repository that has it whole, "
         "or merge it with llama-gguf-split"
     )
-
-
-def _same_names(matrix: Matrix) -> Iterator[str]:
-    """Tables have one row for a name: two models under one would be one."""
-    known: dict[str, str] = {}
-    for key, model in matrix.models.items():
-        other = known.setdefault(model.name, key)
-        if other != key:
-            yield f"models.{key}.name: {model.name!r} is already that of {other!r}"
 
 
 def _in_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
@@ -539,16 +536,15 @@ def _in_served_profile(matrix: Matrix, profile: Profile, path: str) -> Iterator[
     sweep = matrix.sweeps.get(profile.sweep or "")
     if sweep is None:
         return
-    if Measurement.SPEED in profile.measure and sweep.concurrency != (1,):
-        yield (
-            f"{path}.measure: 'speed': llama-bench has one stream, and sweeps."
-            f"{profile.sweep}.concurrency lists more; measure 'serve-speed'"
-        )
-    if Measurement.SPEED in profile.measure and sweep.prompts != (PromptKind.MIXED,):
-        yield (
-            f"{path}.measure: 'speed': llama-bench has no prompts of a kind, and sweeps."
-            f"{profile.sweep}.prompts lists some; measure 'serve-speed'"
-        )
+    for axis, only, has, lists in (
+        ("concurrency", 1, "one stream", "more"),
+        ("prompts", PromptKind.MIXED, "no prompts of a kind", "some"),
+    ):
+        if Measurement.SPEED in profile.measure and getattr(sweep, axis) != (only,):
+            yield (
+                f"{path}.measure: 'speed': llama-bench has {has}, and sweeps."
+                f"{profile.sweep}.{axis} lists {lists}; measure 'serve-speed'"
+            )
     if Measurement.SERVE_SPEED not in profile.measure:
         return
     drafts = {
