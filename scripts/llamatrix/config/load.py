@@ -352,17 +352,18 @@ def _in_endpoints(matrix: Matrix) -> Iterator[str]:
         for axis in ("n_prompt", "n_gen", "n_depth", "concurrency"):
             yield from _twice(getattr(sweep, axis), f"endpoint_sweeps.{key}.{axis}")
     for key, profile in matrix.profiles.items():
-        path = f"profiles.{key}"
-        if profile.endpoints:
-            yield from _in_axis(
-                f"{path}.endpoints", profile.endpoints, matrix.endpoints
+        yield from _in_endpoints_of(matrix, profile, f"profiles.{key}")
+
+
+def _in_endpoints_of(matrix: Matrix, profile: Profile, path: str) -> Iterator[str]:
+    if profile.endpoints:
+        yield from _in_axis(f"{path}.endpoints", profile.endpoints, matrix.endpoints)
+    for name in profile.endpoints if Measurement.AGENT in profile.measure else ():
+        if name in matrix.endpoints and not matrix.endpoints[name].ctx_size:
+            yield (
+                f"endpoints.{name}.ctx_size: missing: {path} makes trials, and an agent "
+                "must know its context"
             )
-        for name in profile.endpoints if Measurement.AGENT in profile.measure else ():
-            if name in matrix.endpoints and not matrix.endpoints[name].ctx_size:
-                yield (
-                    f"endpoints.{name}.ctx_size: missing: {path} makes trials, and an "
-                    "agent must know its context"
-                )
 
 
 def is_address(url: str) -> bool:

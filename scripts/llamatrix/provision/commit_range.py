@@ -6,16 +6,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamatrix import shell
 from llamatrix.config.context import Context
 from llamatrix.config.known_builds import PACKAGE, find_pin, known_builds
 from llamatrix.config.matrix import Pin
 from llamatrix.errors import MatrixError, ProvisionError
 from llamatrix.exclusive import exclusive
 from llamatrix.progress import say
-from llamatrix.provision.git_source import address, failure, git_environment
+from llamatrix.provision.git_source import address, failure, git_in
 
-_TIMEOUT_S = 3600
 _LOG = ("log", "--reverse", "--topo-order", "--format=%H%x09%P%x09%cs %s")
 _REFS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _CREDENTIALS = re.compile(r"://[^/@]*@")
@@ -88,8 +86,8 @@ def git_range(
         _resolved(history, word, flag, repo, context)
         for flag, word in (("--good", good), ("--bad", bad))
     )
-    before = _git(history, "merge-base", "--is-ancestor", older, newer).ok
-    after = _git(history, "merge-base", "--is-ancestor", newer, older).ok
+    before = git_in(history, "merge-base", "--is-ancestor", older, newer).ok
+    after = git_in(history, "merge-base", "--is-ancestor", newer, older).ok
     _require_order(good, bad, same=older == newer, swapped=after)
     if not before:
         raise MatrixError(
@@ -97,7 +95,7 @@ def git_range(
             f"branches; `git merge-base {good} {bad}` names where these begin"
         )
     way = "--first-parent" if first_parent else "--ancestry-path"
-    ended = _git(history, *_LOG, way, f"{older}..{newer}")
+    ended = git_in(history, *_LOG, way, f"{older}..{newer}")
     if not ended.ok:
         raise ProvisionError(f"{repo}: its history cannot be read\n{ended.complaint()}")
     lines = [line.split("\t", 2) for line in ended.out.splitlines()]
@@ -107,7 +105,7 @@ def git_range(
             f"{repo}: {merges} of {len(lines)} commits are merges: commits of side "
             "branches are put in one line; --first-parent tries the merges alone"
         )
-    about = _git(history, "show", "--no-patch", "--format=%cs %s", older).out.strip()
+    about = git_in(history, "show", "--no-patch", "--format=%cs %s", older).out.strip()
     return CommitRange(
         repository=_CREDENTIALS.sub("://", repo)
         if _is_remote(repo)
@@ -145,16 +143,16 @@ def _history(repo: str, cache: Path) -> Path:
     """Return a folder of git with all commits: a local one, or a copy without files."""
     if not _is_remote(repo):
         folder = Path(repo)
-        if not (folder.is_dir() and _git(folder, "rev-parse", "--git-dir").ok):
+        if not (folder.is_dir() and git_in(folder, "rev-parse", "--git-dir").ok):
             raise ProvisionError(f"--repo {repo}: not a git repository")
         return folder
     mirror = cache / "histories" / hashlib.sha256(os.fsencode(repo)).hexdigest()[:12]
     with exclusive(mirror.with_suffix(".lock"), purpose=f"fetching {repo}"):
         mirror.mkdir(parents=True, exist_ok=True)
-        _git(mirror, "init", "--quiet", "--bare")
+        git_in(mirror, "init", "--quiet", "--bare")
         say(f"fetching the history of {repo}, without its files")
         fetch = ("fetch", "--quiet", "--filter=tree:0", "--no-auto-maintenance")
-        ended = _git(mirror, *fetch, "--prune", "--", repo, *_REFS)
+        ended = git_in(mirror, *fetch, "--prune", "--", repo, *_REFS)
         if not ended.ok:
             raise failure(repo, ended)
     return mirror
@@ -162,23 +160,13 @@ def _history(repo: str, cache: Path) -> Path:
 
 def _resolved(history: Path, word: str, flag: str, repo: str, context: Context) -> str:
     """Return the commit that a word names in the repository, else in matrix.lock."""
-    ended = _git(history, "rev-parse", "--verify", "--quiet", f"{word}^{{commit}}")
+    ended = git_in(history, "rev-parse", "--verify", "--quiet", f"{word}^{{commit}}")
     if ended.ok and not word.startswith("-"):
         return ended.out.strip()
     locked = context.lock.pins.get(word)
-    if locked and _git(history, "cat-file", "-e", f"{locked.commit}^{{commit}}").ok:
+    if locked and git_in(history, "cat-file", "-e", f"{locked.commit}^{{commit}}").ok:
         return locked.commit
     raise MatrixError(
         f"{flag} {word!r}: {repo} has no such commit, branch or tag"
         + (f", nor the locked {locked.commit[:12]}" if locked else "")
-    )
-
-
-def _git(folder: Path, *arguments: str) -> shell.Ended:
-    flags = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false")
-    return shell.run(
-        ["git", *flags, *arguments],
-        timeout_s=_TIMEOUT_S,
-        cwd=folder,
-        env=git_environment(),
     )

@@ -25,14 +25,13 @@ from llamatrix.errors import ProvisionError
 from llamatrix.exclusive import exclusive
 from llamatrix.progress import say
 from llamatrix.project import find_project
-from llamatrix.provision.git_source import address
+from llamatrix.provision.git_source import address, git_in
 from llamatrix.provision.integrity import known_sha256
 from llamatrix.provision.source import fork_of, nar_hash
 
 _PROGRAMS = ("llama-bench", "llama-server")
 _OPTIONAL = ("llama-fit-params",)
 _TIMEOUT_S = 300
-_FLAGS = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false")
 _LIST = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
 
 
@@ -169,13 +168,13 @@ def _copy(source: Path, target: Path) -> None:
 
 def _source_files(folder: Path) -> set[str]:
     """List what git tracks or would add; outside of git, what .gitignore leaves."""
-    inside = _git(folder, "rev-parse", "--is-inside-work-tree")
+    inside = git_in(folder, "rev-parse", "--is-inside-work-tree")
     if inside.ok:
-        ended = _git(folder, *_LIST)
+        ended = git_in(folder, *_LIST)
     else:
         with tempfile.TemporaryDirectory() as empty:
-            _git(folder, f"--git-dir={empty}", "init", "--quiet", "--bare")
-            ended = _git(folder, f"--git-dir={empty}", "--work-tree=.", *_LIST)
+            git_in(folder, f"--git-dir={empty}", "init", "--quiet", "--bare")
+            ended = git_in(folder, f"--git-dir={empty}", "--work-tree=.", *_LIST)
     if not ended.ok:
         raise ProvisionError(
             f"{folder}: its files cannot be listed: {ended.complaint()}"
@@ -192,8 +191,3 @@ def _source_files(folder: Path) -> set[str]:
         for name in names
         if (folder / name).is_symlink() or (folder / name).is_file()
     }
-
-
-def _git(folder: Path, *arguments: str) -> shell.Ended:
-    argv = ["git", *_FLAGS, *arguments]
-    return shell.run(argv, timeout_s=_TIMEOUT_S, cwd=folder)

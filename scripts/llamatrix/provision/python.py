@@ -9,6 +9,7 @@ import sysconfig
 import tempfile
 import warnings
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from llamatrix import shell
@@ -84,12 +85,18 @@ def _download(
     requirements.write_text(hashed + "\n")
     package = wanted.partition("==")[0]
     form = ["--only-binary", ":all:"] if wheel else ["--no-binary", package]
-    flags = ["--no-deps", *form, "--disable-pip-version-check"]
     target = ["--dest", str(aside / "got"), "--requirement", str(requirements)]
-    pip = [sys.executable, "-m", "pip", "download", *flags, *target]
-    ended = shell.run(pip, timeout_s=_TIMEOUT_S)
+    listed = "the download does not have the sha256 of matrix.lock"
+    ended = _pip_download([*form, *target], wanted, listed)
     if not ended.ok:
-        raise _failure(wanted, ended)
+        said = _said(ended)
+        if "No matching distribution" in said and "from versions: none" not in said:
+            raise ProvisionError(f"{wanted}: no such version\n{ended.complaint()}")
+        raise UnreachableError(
+            f"{wanted}: pip could not download it; check the network (`pip download "
+            f"--no-deps {wanted}` should work), then run the command again\n"
+            f"{ended.complaint()}"
+        )
     files = list((aside / "got").iterdir())
     if len(files) != 1:
         names = ", ".join(sorted(file.name for file in files))
@@ -99,20 +106,17 @@ def _download(
     return files[0]
 
 
-def _failure(wanted: str, ended: shell.Ended) -> ProvisionError:
-    text = ended.out + "\n".join(ended.tail)
-    if "DO NOT MATCH THE HASHES" in text:
-        return ProvisionError(
-            f"{wanted}: the download does not have the sha256 of matrix.lock and was "
-            f"discarded\n{ended.complaint()}"
-        )
-    if "No matching distribution" in text and "from versions: none" not in text:
-        return ProvisionError(f"{wanted}: no such version\n{ended.complaint()}")
-    return UnreachableError(
-        f"{wanted}: pip could not download it; check the network (`pip download "
-        f"--no-deps {wanted}` should work), then run the command again\n"
-        f"{ended.complaint()}"
-    )
+def _pip_download(arguments: Sequence[str], name: str, listed: str) -> shell.Ended:
+    """Run `pip download`; a file without the hash that is listed is ProvisionError."""
+    pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check"]
+    ended = shell.run([*pip, "--no-deps", *arguments], timeout_s=_TIMEOUT_S)
+    if "DO NOT MATCH THE HASHES" in _said(ended) and not ended.ok:
+        raise ProvisionError(f"{name}: {listed} and was discarded\n{ended.complaint()}")
+    return ended
+
+
+def _said(ended: shell.Ended) -> str:
+    return ended.out + "\n".join(ended.tail)
 
 
 _KEY_CHARACTERS = 12
@@ -120,8 +124,8 @@ _MARKER = re.compile(r" ;[^\\\n]*(?=\\?$)", re.MULTILINE)
 _ENTRY = re.compile(r"^[A-Za-z0-9]", re.MULTILINE)
 _SHA256 = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 _FLAGS = (
-    *("--no-deps", "--only-binary", ":all:", "--require-hashes", "--quiet"),
-    *("--ignore-requires-python", "--disable-pip-version-check"),
+    *("--only-binary", ":all:", "--require-hashes", "--quiet"),
+    "--ignore-requires-python",
 )
 
 
@@ -212,33 +216,21 @@ def _download_wheels(text: str, name: str, staging: Path) -> None:
     wanted = staging / "wanted.txt"
     wanted.write_text(_MARKER.sub(" ", text))
     target = ["--dest", str(staging), "--requirement", str(wanted)]
-    ended = shell.run(
-        [sys.executable, "-m", "pip", "download", *_FLAGS, *target],
-        timeout_s=_TIMEOUT_S,
-    )
+    listed = "a download does not have the sha256 of the list"
+    ended = _pip_download([*_FLAGS, *target], name, listed)
+    if not ended.ok and "--require-hashes" in _said(ended):
+        raise ProvisionError(
+            f"{name}: has entries without hashes; `invoke lock --python` rewrites it\n"
+            f"{ended.complaint()}"
+        )
     if not ended.ok:
-        raise _wheels_failure(name, ended)
+        raise UnreachableError(
+            f"{name}: pip could not download all of it; check the network (`pip download "
+            "--no-deps httpx` should work), and whether the package named below has a "
+            f"wheel for Python {sys.version_info.major}.{sys.version_info.minor} on "
+            f"{sysconfig.get_platform()}; then run the command again\n{ended.complaint()}"
+        )
     wanted.unlink()
     wheels, entries = len(list(staging.glob("*.whl"))), len(_ENTRY.findall(text))
     if wheels != entries:
         raise ProvisionError(f"{name}: {entries} entries, but pip fetched {wheels}")
-
-
-def _wheels_failure(name: str, ended: shell.Ended) -> ProvisionError:
-    text = ended.out + "\n".join(ended.tail)
-    if "DO NOT MATCH THE HASHES" in text:
-        return ProvisionError(
-            f"{name}: a download does not have the sha256 of the list and was "
-            f"discarded\n{ended.complaint()}"
-        )
-    if "--require-hashes" in text:
-        return ProvisionError(
-            f"{name}: has entries without hashes; `invoke lock --python` rewrites it\n"
-            f"{ended.complaint()}"
-        )
-    return UnreachableError(
-        f"{name}: pip could not download all of it; check the network (`pip download "
-        "--no-deps httpx` should work), and whether the package named below has a "
-        f"wheel for Python {sys.version_info.major}.{sys.version_info.minor} on "
-        f"{sysconfig.get_platform()}; then run the command again\n{ended.complaint()}"
-    )

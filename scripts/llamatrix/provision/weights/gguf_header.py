@@ -5,12 +5,15 @@ pins: magic, byte order, version, counts, types, tensor extents, split files. Ev
 refusal is one line. The contents of long arrays (the vocabulary) are skipped.
 """
 
+import math
 import mmap
+import operator
 import struct
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import NoReturn
 
@@ -106,8 +109,7 @@ class HeaderReader:
             (key_count, "metadata keys", 8 + 4 + 1),
         ):
             if not 0 <= count <= self._left // each:
-                refuse(
-                    self._path,
+                self._refuse(
                     f"corrupt: announces {count:,} {what}, and has {self._left:,} bytes "
                     "to describe them",
                 )
@@ -115,7 +117,7 @@ class HeaderReader:
         for _ in range(key_count):
             key = self._text("a metadata key")
             if key in metadata:
-                refuse(self._path, f"corrupt: metadata key {key!r} appears twice")
+                self._refuse(f"corrupt: metadata key {key!r} appears twice")
             metadata[key] = self._value(key)
         return GgufHeader(
             path=self._path,
@@ -127,27 +129,27 @@ class HeaderReader:
     def _left(self) -> int:
         return len(self._data) - self._at
 
+    def _refuse(self, reason: str) -> NoReturn:
+        refuse(self._path, reason)
+
     def _require_version(self) -> None:
         version = self._scalar("I")
         if version and not version & 0xFFFF:
             other = "big" if sys.byteorder == "little" else "little"
-            refuse(
-                self._path,
+            self._refuse(
                 f"a {other}-endian GGUF; llama.cpp on this {sys.byteorder}-endian machine "
                 "refuses it; convert it with gguf-convert-endian, or take the other file",
             )
         if version not in _VERSIONS:
             supported = " and ".join(map(str, _VERSIONS))
-            refuse(
-                self._path,
+            self._refuse(
                 f"GGUF version {version}; llama.cpp reads {supported}",
             )
 
     def _take(self, size: int, what: str) -> int:
         """Advance over `size` bytes and return where they begin."""
         if not 0 <= size <= self._left:
-            refuse(
-                self._path,
+            self._refuse(
                 f"truncated or corrupt: {what} needs {size:,} bytes at offset "
                 f"{self._at:,}, and the file has {len(self._data):,}",
             )
@@ -173,7 +175,7 @@ class HeaderReader:
         if kind == _ARRAY:
             return self._array(key)
         if kind not in _SCALARS:
-            refuse(self._path, f"corrupt: {key!r} has the unknown value type {kind}")
+            self._refuse(f"corrupt: {key!r} has the unknown value type {kind}")
         return self._scalar(_SCALARS[kind], key)
 
     def _array(self, key: str) -> Value:
@@ -182,7 +184,7 @@ class HeaderReader:
             self._skip_texts(key, count)
             return None
         if kind not in _SCALARS:
-            refuse(self._path, f"corrupt: {key!r} is an array of unknown type {kind}")
+            self._refuse(f"corrupt: {key!r} is an array of unknown type {kind}")
         form = _SCALARS[kind]
         begin = self._take(count * struct.calcsize(form), key)
         if count > _LONGEST_ARRAY:
@@ -201,8 +203,7 @@ class HeaderReader:
             if at <= end:
                 self._at = at
                 return
-        refuse(
-            self._path,
+        self._refuse(
             f"truncated or corrupt: {key!r} announces {count:,} strings that go beyond "
             f"the file's {end:,} bytes",
         )
@@ -214,21 +215,19 @@ class HeaderReader:
             or alignment <= 0
             or alignment & (alignment - 1)
         ):
-            refuse(
-                self._path,
+            self._refuse(
                 f"corrupt: general.alignment is {alignment!r}, not a power of two",
             )
         entries = [self._tensor() for _ in range(count)]
         if len({name for name, *_ in entries}) != count:
-            refuse(self._path, "corrupt: two tensors have the same name")
+            self._refuse("corrupt: two tensors have the same name")
         begin = -(-self._at // alignment) * alignment
         available = max(0, len(self._data) - begin)
         tensors = []
         expected = 0
         for index, (name, shape, kind, offset) in enumerate(entries):
             if offset != expected:
-                refuse(
-                    self._path,
+                self._refuse(
                     f"corrupt: tensor {name!r} has offset {offset:,}, expected "
                     f"{expected:,}",
                 )
@@ -240,8 +239,7 @@ class HeaderReader:
             else:
                 expected = offset + -(-size // alignment) * alignment
             if offset + size > available:
-                refuse(
-                    self._path,
+                self._refuse(
                     f"truncated: tensor {name!r} ends at {begin + offset + size:,} bytes, "
                     f"and the file has {len(self._data):,}",
                 )
@@ -251,25 +249,20 @@ class HeaderReader:
     def _tensor(self) -> tuple[str, tuple[int, ...], int, int]:
         name = self._text("a tensor's name")
         if len(name.encode()) >= _LONGEST_NAME:
-            refuse(self._path, f"corrupt: the tensor name {name[:20]!r}… is too long")
+            self._refuse(f"corrupt: the tensor name {name[:20]!r}… is too long")
         dimensions = self._scalar("I", name)
         if dimensions > _MOST_DIMENSIONS:
-            refuse(self._path, f"corrupt: tensor {name!r} has {dimensions} dimensions")
+            self._refuse(f"corrupt: tensor {name!r} has {dimensions} dimensions")
         shape = tuple(self._scalar("q", name) for _ in range(dimensions))
-        elements = 1
-        for length in shape:
-            elements *= length
-            if length < 0 or elements >= _LARGEST:
-                refuse(
-                    self._path, f"corrupt: tensor {name!r} has the shape {list(shape)}"
-                )
+        most = max(accumulate(shape, operator.mul), default=0)
+        if min(shape, default=0) < 0 or most >= _LARGEST:
+            self._refuse(f"corrupt: tensor {name!r} has the shape {list(shape)}")
         return name, shape, self._scalar("I", name), self._scalar("Q", name)
 
     def _size(self, name: str, shape: tuple[int, ...], kind: int) -> int | None:
         """Bytes of a tensor; None for a type that is newer than our list."""
         if kind in REMOVED_TYPES:
-            refuse(
-                self._path,
+            self._refuse(
                 f"tensor {name!r} has type {kind}, which llama.cpp has removed",
             )
         if kind not in TENSOR_TYPES:
@@ -277,12 +270,8 @@ class HeaderReader:
         label, block, block_bytes = TENSOR_TYPES[kind]
         row = shape[0] if shape else 1
         if row % block:
-            refuse(
-                self._path,
+            self._refuse(
                 f"corrupt: tensor {name!r} of type {label} has rows of {row:,}, not a "
                 f"multiple of {block}",
             )
-        elements = 1
-        for length in shape:
-            elements *= length
-        return elements // block * block_bytes
+        return math.prod(shape) // block * block_bytes

@@ -1,5 +1,6 @@
 """Complete the entry of a model from the header of its GGUF file."""
 
+import math
 import re
 from collections import Counter
 from functools import cache
@@ -14,8 +15,7 @@ from llamatrix.progress import say
 from llamatrix.provision.weights.fit import (
     CUDA_CONTEXT_BYTES,
     MemorySettings,
-    largest_fitting,
-    memory_need,
+    largest_context,
 )
 from llamatrix.provision.weights.gguf_header import GgufHeader
 from llamatrix.provision.weights.gguf_model import read_model
@@ -62,11 +62,7 @@ def fitting_context(path: Path) -> int:
         cache_type_v="f16",
         cuda_bytes=CUDA_CONTEXT_BYTES if host.gpus else 0,
     )
-    fits = largest_fitting(
-        lambda tokens: memory_need(shape, use, context_tokens=tokens).total,
-        trained_tokens=shape.trained_tokens,
-        card_bytes=room_bytes,
-    )
+    fits = largest_context(shape, use, card_bytes=room_bytes)
     context_tokens = min(shape.trained_tokens, fits or _UNKNOWN_CONTEXT)
     if context_tokens < shape.trained_tokens - shape.trained_tokens % CONTEXT_STEP:
         say(
@@ -119,9 +115,7 @@ def _active_params(header: GgufHeader, experts: int) -> str:
     used = _number(header, "expert_used_count")
     total = active = 0
     for tensor in header.tensors:
-        elements = 1
-        for length in tensor.shape:
-            elements *= length
+        elements = math.prod(tensor.shape)
         total += elements
         routed = experts and used and "_exps." in tensor.name
         active += elements * used // experts if routed else elements
