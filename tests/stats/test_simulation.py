@@ -10,6 +10,7 @@ from llamatrix.stats.simulation import (
     Noise,
     Rate,
     Score,
+    claims_of,
     draw_logs,
     headline_coverage,
     measured_noise,
@@ -18,7 +19,6 @@ from llamatrix.stats.simulation import (
     rounded_coverage,
     score,
     scoreboard,
-    way,
 )
 from llamatrix.stats.verdict import Unit
 
@@ -169,8 +169,11 @@ def test_the_rule_that_is_tried_is_the_rule_that_ships(noise: Noise) -> None:
         generator=np.random.default_rng(1),
     )
     first, second = logs[:, ::2], logs[:, 1::2] - 0.025
-    tried = way(Design.LOOKS, margin=0.02, sequential=sequential)
-    claims = list(tried.judge(first, second, -0.025))
+    claims = list(
+        claims_of(
+            *(Design.LOOKS, first, second, -0.025), margin=0.02, sequential=sequential
+        )
+    )
     assert len(claims) == 60
     for claim, a, b in zip(claims, first, second, strict=True):
         pairs = [

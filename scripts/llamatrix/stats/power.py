@@ -115,26 +115,10 @@ def _chance(
     degrees = pairs - 1
     error = sd_log / math.sqrt(pairs)
     bound = t_quantile(1 - alpha / 2, degrees) * error
-    return (
-        math.fsum(
-            _normal_cdf(
-                (
-                    effect
-                    - max(
-                        log_margin,
-                        bound * math.sqrt(chi_square / degrees) + rounding_log,
-                    )
-                )
-                / error
-            )
-            for chi_square in chi_square_quantiles(degrees, _BINS)
-        )
-        / _BINS
-    )
-
-
-def _normal_cdf(value: float) -> float:
-    return math.erfc(-value / math.sqrt(2)) / 2
+    quantiles = chi_square_quantiles(degrees, _BINS)
+    bounds = (bound * math.sqrt(value / degrees) + rounding_log for value in quantiles)
+    excess = ((effect - max(log_margin, least)) / error for least in bounds)
+    return math.fsum(math.erfc(-z / math.sqrt(2)) / 2 for z in excess) / _BINS
 
 
 MIN_TRIALS = 3
@@ -166,10 +150,8 @@ class LogPrediction:
     @property
     def interval(self) -> tuple[float, float]:
         """Of one more draw, at 95 %."""
-        return (
-            math.exp(self.mean_log - self.half_width),
-            math.exp(self.mean_log + self.half_width),
-        )
+        low, high = self.mean_log - self.half_width, self.mean_log + self.half_width
+        return math.exp(low), math.exp(high)
 
     @property
     def detectable_factor(self) -> float:

@@ -5,7 +5,7 @@ would report as a loss. Simulated is what ships: the estimate, the rule, the int
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean, variance
@@ -112,45 +112,6 @@ class Claim:
     """Processes of each arm that it had run by then."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Way:
-    """How a design spends processes, and how it judges them."""
-
-    processes: int
-    """Of both arms, in order of time."""
-    candidate_at: "Callable[[int, np.random.Generator], Places]"
-    """For a number of runs: the places in time of the candidate's processes, shape (runs,
-    processes / 2), in the order in which they are paired with the baseline's."""
-    judge: "Callable[[Floats, Floats, float], Iterator[Claim]]"
-    """Logs of baseline and candidate, shape (runs, processes, repetitions), and the
-    true log-ratio, to a claim for each run."""
-
-
-def way(design: Design, *, margin: float, sequential: SequentialTest) -> Way:
-    once = SequentialTest(looks=(_ARM,), alpha=sequential.alpha)
-    match design:
-        case Design.PAIRED:
-            return _paired_way(once, margin, random_places)
-        case Design.LOOKS:
-            return _paired_way(sequential, margin, random_places)
-        case Design.ABBA:
-            return _paired_way(once, margin, _abba_places)
-        case Design.SEQUENTIAL:
-            return Way(
-                processes=2 * _ARM,
-                candidate_at=_fixed(range(_ARM, 2 * _ARM)),
-                judge=_welch_on_means,
-            )
-        case Design.WELCH:
-            return Way(processes=2, candidate_at=_fixed([1]), judge=_welch_on_samples)
-        case Design.MEANS:
-            return Way(
-                processes=2,
-                candidate_at=_fixed([1]),
-                judge=lambda a, b, _: _means_only(a, b, margin=margin),
-            )
-
-
 def random_places(runs: int, pairs: int, generator: "np.random.Generator") -> "Places":
     """Places of the candidate, first or second of its pair at random."""
     import numpy as np
@@ -158,51 +119,75 @@ def random_places(runs: int, pairs: int, generator: "np.random.Generator") -> "P
     return 2 * np.arange(pairs) + generator.integers(2, size=(runs, pairs))
 
 
-def _abba_places(runs: int, pairs: int, _: "np.random.Generator") -> "Places":
+def _places(
+    design: Design, *, runs: int, pairs: int, generator: "np.random.Generator"
+) -> "Places":
+    """Places in time of the candidate's processes, shape (runs, pairs).
+
+    They are in the order in which they are paired with the baseline's.
+    """
     import numpy as np
 
-    fixed = [2 * pair + (pair + 1) % 2 for pair in range(pairs)]
-    return np.tile(np.array(fixed), (runs, 1))
+    if design in {Design.PAIRED, Design.LOOKS}:
+        return random_places(runs, pairs, generator)
+    fixed = np.arange(pairs, 2 * pairs)
+    if design is Design.ABBA:
+        fixed = 2 * np.arange(pairs) + (np.arange(pairs) + 1) % 2
+    return np.tile(fixed, (runs, 1))
 
 
-def _fixed(
-    places: Sequence[int],
-) -> "Callable[[int, np.random.Generator], Places]":
-    def candidate_at(runs: int, _: "np.random.Generator") -> "Places":
-        import numpy as np
-
-        return np.tile(np.array(places), (runs, 1))
-
-    return candidate_at
-
-
-def _paired_way(
-    sequential: SequentialTest,
+def claims_of(
+    design: Design,
+    baseline: "Floats",
+    candidate: "Floats",
+    truth: float,
+    *,
     margin: float,
-    places: "Callable[[int, int, np.random.Generator], Places]",
-) -> Way:
-    rule = Rule(margin=margin, alpha=sequential.alpha_per_look)
-    pairs = sequential.looks[-1]
+    sequential: SequentialTest,
+) -> Iterator[Claim]:
+    """Yield a claim for each run.
 
-    def judge(baseline: "Floats", candidate: "Floats", truth: float) -> Iterator[Claim]:
-        """`judge_cases` for one case, in arrays; a test holds the two together."""
-        ratios = _process_means(candidate) - _process_means(baseline)
-        seen = [_estimates(ratios[:, :count]) for count in sequential.looks]
-        for at_looks in zip(*seen, strict=True):
-            decided = (at_look for at_look in at_looks if rule.verdict(at_look).decided)
-            look = next(decided, at_looks[-1])
-            half = look.log_half_width(rule.alpha)
-            yield Claim(
-                verdict=rule.verdict(look),
-                covered=half is not None and abs(look.mean_log - truth) <= half,
-                per_arm=look.pairs,
+    `baseline` and `candidate` are logs, shape (runs, processes, repetitions), and
+    `truth` is the true log-ratio.
+    """
+    match design:
+        case Design.PAIRED | Design.ABBA:
+            once = SequentialTest(looks=(_ARM,), alpha=sequential.alpha)
+            return _paired(baseline, candidate, truth, margin=margin, sequential=once)
+        case Design.LOOKS:
+            return _paired(
+                baseline, candidate, truth, margin=margin, sequential=sequential
             )
+        case Design.SEQUENTIAL:
+            means = _process_means(baseline), _process_means(candidate)
+            return _welch(*means, truth, _ARM)
+        case Design.WELCH:
+            return _welch(baseline[:, 0], candidate[:, 0], truth, 1)
+        case Design.MEANS:
+            return _means_only(baseline, candidate, margin=margin)
 
-    return Way(
-        processes=2 * pairs,
-        candidate_at=lambda runs, generator: places(runs, pairs, generator),
-        judge=judge,
-    )
+
+def _paired(
+    baseline: "Floats",
+    candidate: "Floats",
+    truth: float,
+    *,
+    margin: float,
+    sequential: SequentialTest,
+) -> Iterator[Claim]:
+    """`judge_cases` for one case, in arrays; a test holds the two together."""
+    rule = Rule(margin=margin, alpha=sequential.alpha_per_look)
+    ratios = _process_means(candidate) - _process_means(baseline)
+    seen = [_estimates(ratios[:, :count]) for count in sequential.looks]
+    for at_looks in zip(*seen, strict=True):
+        decided = (at_look for at_look in at_looks if rule.verdict(at_look).decided)
+        look = next(decided, at_looks[-1])
+        half = look.log_half_width(rule.alpha)
+        yield Claim(
+            verdict=rule.verdict(look),
+            covered=half is not None and abs(look.mean_log - truth) <= half,
+            per_arm=look.pairs,
+        )
 
 
 def _estimates(ratios: "Floats") -> Iterator[Estimate]:
@@ -211,18 +196,6 @@ def _estimates(ratios: "Floats") -> Iterator[Estimate]:
     deviations = ratios.std(axis=1, ddof=1).tolist()
     for mean, deviation in zip(means, deviations, strict=True):
         yield Estimate(pairs=pairs, mean_log=mean, sd_log=deviation)
-
-
-def _welch_on_means(
-    baseline: "Floats", candidate: "Floats", truth: float
-) -> Iterator[Claim]:
-    return _welch(_process_means(baseline), _process_means(candidate), truth, _ARM)
-
-
-def _welch_on_samples(
-    baseline: "Floats", candidate: "Floats", truth: float
-) -> Iterator[Claim]:
-    return _welch(baseline[:, 0], candidate[:, 0], truth, 1)
 
 
 def _welch(
@@ -340,22 +313,30 @@ def score(
     """
     import numpy as np
 
-    tried = way(design, margin=margin, sequential=sequential)
+    pairs = {
+        Design.LOOKS: sequential.looks[-1],
+        Design.WELCH: 1,
+        Design.MEANS: 1,
+    }.get(design, _ARM)
     truth = math.log1p(-true_loss)
     generator = np.random.default_rng(seed)
     logs = draw_logs(
         noise,
         runs=runs,
-        processes=tried.processes,
+        processes=2 * pairs,
         repetitions=repetitions,
         generator=generator,
     )
-    places = tried.candidate_at(runs, generator)
+    places = _places(design, runs=runs, pairs=pairs, generator=generator)
     candidate = np.take_along_axis(logs, places[:, :, None], axis=1) + truth
     others = np.ones(logs.shape[:2], dtype=bool)
     np.put_along_axis(others, places, values=False, axis=1)
     baseline = logs[others].reshape(candidate.shape)
-    claims = list(tried.judge(baseline, candidate, truth))
+    claims = list(
+        claims_of(
+            design, baseline, candidate, truth, margin=margin, sequential=sequential
+        )
+    )
     covered = [claim.covered for claim in claims if claim.covered is not None]
     verdicts = [claim.verdict for claim in claims]
     claimed = [
