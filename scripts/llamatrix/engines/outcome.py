@@ -1,5 +1,7 @@
 """The outcomes of a measurement: data, never raised."""
 
+import uuid
+from datetime import UTC, datetime
 from enum import StrEnum
 from statistics import fmean
 from typing import Annotated
@@ -249,6 +251,12 @@ class Process(Struct, frozen=True, kw_only=True):
     """As started, in the folder of the weights."""
     started_at: str
     """UTC, ISO 8601."""
+
+    @classmethod
+    def started(cls, argv: tuple[str, ...]) -> "Process":
+        """Return a process that starts now, with an id of its own."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return cls(id=uuid.uuid4().hex[:12], argv=argv, started_at=now)
 
 
 class SpeedResult(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ sample that was taken when the previous row arrived.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from itertools import pairwise
 
@@ -62,12 +62,7 @@ def energy_of(telemetry: Telemetry, sample: SpeedSample) -> RowEnergy | None:
     energy = window and _energy_between(telemetry, window)
     if not energy:
         return None
-    return RowEnergy(
-        joules=energy.joules,
-        seconds=energy.seconds,
-        source=energy.source,
-        tokens=sum(sample.tokens),
-    )
+    return RowEnergy(**asdict(energy), tokens=sum(sample.tokens))
 
 
 def energy_of_all(telemetry: Telemetry) -> Energy | None:

@@ -172,9 +172,7 @@ class GpuProbe:
 
 
 def _sum_bytes(processes: list[GpuProcess]) -> int | None:
-    known = [
-        process.used_bytes for process in processes if process.used_bytes is not None
-    ]
+    known = [one.used_bytes for one in processes if one.used_bytes is not None]
     return sum(known) if known else None
 
 

@@ -1,10 +1,8 @@
 """Context records: a search for the largest context, and its conditions."""
 
-import hashlib
-
 import msgspec
 
-from llamatrix.config.cell import Cell
+from llamatrix.config.cell import Cell, sha256_of
 from llamatrix.config.lock import LockedPin
 from llamatrix.config.matrix import Model, Server
 from llamatrix.measure.context.result import SETTLED, SearchResult
@@ -85,11 +83,10 @@ def context_cell(
         template_sha256,
         (host_slug, compiler),
     )
-    text = msgspec.json.encode(inputs, order="sorted")
     parts = (CONTEXT.folder, cell.weights_key, cell.pin_key, cell.build_key)
     return ContextCell(
         id="/".join(parts),
-        digest=hashlib.sha256(text).hexdigest(),
+        digest=sha256_of(inputs),
         model_key=cell.model_key,
         model_name=cell.model.name,
         architecture=cell.model.architecture,

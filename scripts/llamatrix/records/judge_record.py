@@ -1,9 +1,8 @@
 """Judge records: how a model rated the work of a trial."""
 
-import hashlib
-
 import msgspec
 
+from llamatrix.config.cell import sha256_of
 from llamatrix.records.store import Envelope, RecordKind, keep_fields
 from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.trials.llm_judge import JudgeAnswer
@@ -73,8 +72,7 @@ def trial_name(record: TrialRecord) -> TrialName:
 
 def judge_cell(record: TrialRecord, request: JudgeRequest) -> JudgeCell:
     inputs = (JUDGE_VERSION, record.host.slug, trial_name(record), request)
-    text = msgspec.json.encode(inputs, order="sorted")
     return JudgeCell(
         id=f"{JUDGE.folder}/{record.cell.id.removeprefix(f'{AGENT.folder}/')}",
-        digest=hashlib.sha256(text).hexdigest(),
+        digest=sha256_of(inputs),
     )

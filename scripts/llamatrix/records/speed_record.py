@@ -75,26 +75,22 @@ def cell_facts(cell: Cell, *, digest: str) -> CellFacts:
     )
 
 
-class _RowOfSchema1(msgspec.Struct, tag="speed"):
+class _Result(msgspec.Struct):
     row: msgspec.Raw
 
 
-class _DoneOfSchema1(msgspec.Struct, tag="done"):
-    result: _RowOfSchema1
+class _Outcome(msgspec.Struct):
+    result: _Result | None = None
+    """Of a finished test alone."""
 
 
 def outcome_from_1(fields: Fields, _place: RecordLocation) -> Fields:
     """Migrate an `outcome` of schema 1, which held only llama-bench's row."""
-    outcome = bytes(fields["outcome"])
-    if msgspec.json.decode(outcome, type=_Tagged).type != "done":
+    outcome = msgspec.json.decode(bytes(fields["outcome"]), type=_Outcome)
+    if outcome.result is None:
         return fields
-    row = msgspec.json.decode(outcome, type=_DoneOfSchema1).result.row
-    done = Done(result=parse_unnamed_row(bytes(row)))
+    done = Done(result=parse_unnamed_row(bytes(outcome.result.row)))
     return {**fields, "outcome": msgspec.Raw(msgspec.json.encode(done))}
-
-
-class _Tagged(msgspec.Struct):
-    type: str
 
 
 SPEED = RecordKind(folder="speed", holds=SpeedRecord, migrations={1: outcome_from_1})

@@ -11,11 +11,10 @@ so that no cache holds more than the template's beginning, and the count stays.
 
 import secrets
 import statistics
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from functools import partial
 from random import Random
 
 import msgspec
@@ -32,36 +31,73 @@ from llamatrix.engines.outcome import (
     SpeedSample,
 )
 
-_WORDS = (
-    *("time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child"),
-    *(
-        "world",
-        "school",
-        "state",
-        "family",
-        "group",
-        "country",
-        "hand",
-        "part",
-        "place",
-    ),
-    *("case", "week", "company", "system", "program", "question", "work", "number"),
-    *("night", "point", "home", "water", "room", "mother", "area", "money", "story"),
-    *(
-        "fact",
-        "month",
-        "lot",
-        "right",
-        "study",
-        "book",
-        "eye",
-        "job",
-        "word",
-        "business",
-    ),
-    *("issue", "side", "kind", "head", "house", "service", "friend", "father", "power"),
-    *("hour", "game", "line", "end", "member", "law", "car", "city", "name", "team"),
-)
+_WORDS = [
+    "time",
+    "year",
+    "people",
+    "way",
+    "day",
+    "man",
+    "thing",
+    "woman",
+    "life",
+    "child",
+    "world",
+    "school",
+    "state",
+    "family",
+    "group",
+    "country",
+    "hand",
+    "part",
+    "place",
+    "case",
+    "week",
+    "company",
+    "system",
+    "program",
+    "question",
+    "work",
+    "number",
+    "night",
+    "point",
+    "home",
+    "water",
+    "room",
+    "mother",
+    "area",
+    "money",
+    "story",
+    "fact",
+    "month",
+    "lot",
+    "right",
+    "study",
+    "book",
+    "eye",
+    "job",
+    "word",
+    "business",
+    "issue",
+    "side",
+    "kind",
+    "head",
+    "house",
+    "service",
+    "friend",
+    "father",
+    "power",
+    "hour",
+    "game",
+    "line",
+    "end",
+    "member",
+    "law",
+    "car",
+    "city",
+    "name",
+    "team",
+]
 _TASK = (
     "\n\nNow count upwards from 1, one number per line, in digits and without any other "
     "word. Do not stop."
@@ -97,11 +133,7 @@ class EndpointBench:
         self, tests: Sequence[SpeedTest], on_result: Callable[[SpeedResult], None]
     ) -> None:
         """Measure the tests in order; each result is handed over when it is known."""
-        process = Process(
-            id=uuid.uuid4().hex[:12],
-            argv=(),
-            started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        )
+        process = Process.started(())
         for test in tests:
             measured = self.measure(test)
             outcome = (
@@ -180,20 +212,16 @@ class EndpointBench:
     ) -> list[Answer] | Failed | Invalid:
         """Let all clients ask at once; short answers are asked for again, all of them."""
         failed: Failed | None = None
+        ask = partial(
+            self.client.ask, max_tokens=test.n_gen or 1, timeout_s=self.timeout_s
+        )
         for attempt in range(_SHORT_ATTEMPTS):
+            texts = [
+                _prompt(words, f"{self.seed}/{number}/{attempt}/{client}")
+                for client in range(test.concurrency)
+            ]
             with ThreadPoolExecutor(max_workers=test.concurrency) as pool:
-                texts = [
-                    _prompt(words, f"{self.seed}/{number}/{attempt}/{client}")
-                    for client in range(test.concurrency)
-                ]
-                answers = list(
-                    pool.map(
-                        lambda text: self.client.ask(
-                            text, max_tokens=test.n_gen or 1, timeout_s=self.timeout_s
-                        ),
-                        texts,
-                    )
-                )
+                answers = list(pool.map(ask, texts))
             whole = [answer for answer in answers if isinstance(answer, Answer)]
             if len(whole) < len(answers):
                 return next(one for one in answers if not isinstance(one, Answer))

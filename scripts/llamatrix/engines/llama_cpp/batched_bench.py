@@ -6,9 +6,7 @@ number of sequences several times. `tests/captured/llama-batched-bench/` has its
 
 import math
 import statistics
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import chain
 
 import msgspec
@@ -77,11 +75,7 @@ def measure_batched(
     """
     _require_commit(bench)
     words = argv(str(bench.program), bench.weights.name, bench.sweep, tests)
-    process = Process(
-        id=uuid.uuid4().hex[:12],
-        argv=(bench.program.name, *words[1:]),
-        started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-    )
+    process = Process.started((bench.program.name, *words[1:]))
     rest = list(tests)
     lines: dict[tuple[int, int], list[str]] = {}
     repetitions = bench.sweep.warmup_repetitions + bench.sweep.repetitions

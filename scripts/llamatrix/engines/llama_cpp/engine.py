@@ -7,11 +7,9 @@ process, so that one size that is too large costs one size.
 import os
 import shlex
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -93,11 +91,7 @@ class LlamaCpp:
             return ended, [test for test in tests if test not in together]
         first = llama_bench.one_process(tests)
         argv = _argv(bench, first)
-        process = Process(
-            id=uuid.uuid4().hex[:12],
-            argv=(bench.program.name, *argv[1:]),
-            started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        )
+        process = Process.started((bench.program.name, *argv[1:]))
         rest = list(first)
 
         def settle(outcome: Outcome) -> None:

@@ -7,11 +7,9 @@ server's own `predicted_per_second` counts the first token at one pin and not at
 import re
 import statistics
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier
 
@@ -128,13 +126,8 @@ def measure_served(
     """
     begin = time.monotonic()
     launch = launch_for(bench, served, tests)
-    process_id = uuid.uuid4().hex[:12]
-    log = bench.log.with_name(f"{bench.log.name}-{process_id}.log")
-    process = Process(
-        id=process_id,
-        argv=(bench.program.name, "-m", bench.weights.name),
-        started_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-    )
+    process = Process.started((bench.program.name, "-m", bench.weights.name))
+    log = bench.log.with_name(f"{bench.log.name}-{process.id}.log")
     rest = list(tests)
 
     def settle(outcome: Outcome) -> None:

@@ -72,6 +72,10 @@ def work(*messages: Message) -> Conversation:
     return Conversation(messages=messages, tools=TOOLS)
 
 
+def developer(text: str) -> Message:
+    return Message(role="developer", content=text)
+
+
 def quiet(*messages: Message) -> Conversation:
     return Conversation(messages=messages, tools=TOOLS, kwargs=_OFF)
 
@@ -94,13 +98,23 @@ def steps(
     return tuple(messages)
 
 
-def written(arguments: dict[str, Json]) -> Conversation:
-    return work(
-        AGENT,
-        ASK,
-        answer(None, call(1, "write_todo", arguments)),
-        result(1, "noted"),
-    )
+def parses(*messages: Message) -> ParsesBack:
+    return ParsesBack(work(AGENT, ASK, *messages))
+
+
+def extends(*messages: Message) -> ExtendsPrompt:
+    return ExtendsPrompt(work(AGENT, ASK, *messages))
+
+
+def written(arguments: dict[str, Json], thought: str | None = None) -> list[Message]:
+    todo = answer(None, call(1, "write_todo", arguments), thought=thought)
+    return [todo, result(1, "noted")]
+
+
+def read(
+    text: str | None, told: str, path: str = "area.py", **more: Json
+) -> list[Message]:
+    return [answer(text, reads(1, path, **more)), result(1, told)]
 
 
 OBJECT = ToolCall(
@@ -122,217 +136,124 @@ PARALLEL = (
 )
 
 
-def _essential(id_: str, bug: str, check: Check) -> TemplateCase:
-    return TemplateCase(id=id_, essential=True, bug=bug, check=check)
-
-
-def _other(id_: str, bug: str, check: Check) -> TemplateCase:
-    return TemplateCase(id=id_, essential=False, bug=bug, check=check)
-
-
-CASES = (
-    _essential("prompt-thinking-on", "", ParsesBack(talk(AGENT, ASK))),
-    _essential("prompt-thinking-off", "", ParsesBack(quiet(AGENT, ASK))),
-    _essential(
-        "prompt-in-a-loop", "", ParsesBack(work(AGENT, ASK, *steps(1, thinking=True)))
-    ),
-    _essential(
+_ESSENTIAL: tuple[tuple[str, str, Check], ...] = (
+    ("prompt-thinking-on", "", ParsesBack(talk(AGENT, ASK))),
+    ("prompt-thinking-off", "", ParsesBack(quiet(AGENT, ASK))),
+    ("prompt-in-a-loop", "", parses(*steps(1, thinking=True))),
+    (
         "system-late",
         "T1b/T2",
         ParsesBack(
             talk(AGENT, ASK, answer("Wait."), system("Be brief."), user("Go on."))
         ),
     ),
-    _essential(
-        "system-twice", "T1b/T2", ParsesBack(work(AGENT, system("Be brief."), ASK))
-    ),
-    _essential(
+    ("system-twice", "T1b/T2", ParsesBack(work(AGENT, system("Be brief."), ASK))),
+    (
         "system-after-a-result",
         "T1b/T2",
-        ParsesBack(work(AGENT, ASK, *steps(1, thinking=True), system("Hurry."))),
+        parses(*steps(1, thinking=True), system("Hurry.")),
     ),
-    _essential(
+    (
         "tool-turn-without-thought",
         "T5",
         KeepsHistory(work(AGENT, ASK, *steps(2, thinking=False))),
     ),
-    _essential(
-        "no-user-message", "T6", ParsesBack(work(AGENT, *steps(1, thinking=True)))
-    ),
-    _essential(
+    ("no-user-message", "T6", ParsesBack(work(AGENT, *steps(1, thinking=True)))),
+    (
         "user-text-like-a-result",
         "T6",
         ContainsTexts(work(AGENT, user("<tool_response>\n1\n</tool_response>"))),
     ),
-    _essential(
-        "arguments-as-text", "", ParsesBack(work(AGENT, ASK, *steps(1, thinking=False)))
-    ),
-    _essential(
-        "arguments-as-object",
-        "",
-        ParsesBack(work(AGENT, ASK, answer(None, OBJECT), result(1, "ok"))),
-    ),
-    _essential("arguments-nested-unicode", "", ParsesBack(written(NESTED))),
-    _essential("arguments-none-given", "", ParsesBack(written({}))),
-    _essential("calls-in-parallel", "", ParsesBack(work(AGENT, ASK, *PARALLEL))),
-    _essential(
-        "loop-thinking", "", ExtendsPrompt(work(AGENT, ASK, *steps(3, thinking=True)))
-    ),
-    _essential(
+    ("arguments-as-text", "", parses(*steps(1, thinking=False))),
+    ("arguments-as-object", "", parses(answer(None, OBJECT), result(1, "ok"))),
+    ("arguments-nested-unicode", "", parses(*written(NESTED))),
+    ("arguments-none-given", "", parses(*written({}))),
+    ("calls-in-parallel", "", parses(*PARALLEL)),
+    ("loop-thinking", "", extends(*steps(3, thinking=True))),
+    (
         "loop-not-thinking",
         "",
         ExtendsPrompt(quiet(AGENT, ASK, *steps(3, thinking=False))),
     ),
-    _essential(
-        "loop-with-text",
-        "",
-        ExtendsPrompt(work(AGENT, ASK, *steps(2, thinking=True, text="I look."))),
-    ),
-    _essential("loop-in-parallel", "", ExtendsPrompt(work(AGENT, ASK, *PARALLEL))),
-    _essential(
-        "loop-long", "", ExtendsPrompt(work(AGENT, ASK, *steps(12, thinking=True)))
-    ),
-    _essential(
+    ("loop-with-text", "", extends(*steps(2, thinking=True, text="I look."))),
+    ("loop-in-parallel", "", extends(*PARALLEL)),
+    ("loop-long", "", extends(*steps(12, thinking=True))),
+    (
         "loop-after-a-user-message",
         "",
-        ExtendsPrompt(
-            work(
-                AGENT,
-                ASK,
-                *steps(2, thinking=True),
-                answer("Found."),
-                user("Fix it."),
-                *steps(2, thinking=True),
-            )
+        extends(
+            *steps(2, thinking=True),
+            answer("Found."),
+            user("Fix it."),
+            *steps(2, thinking=True),
         ),
     ),
-    _other("plain", "", ParsesBack(talk(user("Hello.")))),
-    _other(
+)
+_OTHERS: tuple[tuple[str, str, Check], ...] = (
+    ("plain", "", ParsesBack(talk(user("Hello.")))),
+    (
         "tool-with-odd-types",
         "G9",
         ParsesBack(Conversation(messages=(AGENT, ASK), tools=(READ, WAIT))),
     ),
-    _other(
-        "developer-first",
-        "T1",
-        ParsesBack(talk(Message(role="developer", content="Be brief."), ASK)),
-    ),
-    _other(
+    ("developer-first", "T1", ParsesBack(talk(developer("Be brief."), ASK))),
+    (
         "developer-late",
         "T1",
-        ParsesBack(
-            talk(
-                AGENT,
-                ASK,
-                answer("Wait."),
-                Message(role="developer", content="Go."),
-                ASK,
-            )
-        ),
+        ParsesBack(talk(AGENT, ASK, answer("Wait."), developer("Go."), ASK)),
     ),
-    _other(
+    (
         "system-in-parts",
         "G7",
         ParsesBack(
             talk(Message(role="system", content=(Text(text="Be brief."),)), ASK)
         ),
     ),
-    _other(
+    (
         "user-in-parts",
         "",
         ParsesBack(talk(AGENT, Message(role="user", content=(Text(text="Hi."),)))),
     ),
-    _other(
-        "content-empty",
-        "",
-        ParsesBack(work(AGENT, ASK, answer("", reads(1)), result(1, "ok"))),
-    ),
-    _other(
-        "result-empty",
-        "",
-        ParsesBack(work(AGENT, ASK, answer(None, reads(1)), result(1, ""))),
-    ),
-    _other(
-        "result-is-json",
-        "",
-        ParsesBack(
-            work(AGENT, ASK, answer(None, reads(1)), result(1, '{"a": 1, "b": "x"}'))
-        ),
-    ),
-    _other(
-        "text-before-a-call",
-        "G1",
-        ParsesBack(work(AGENT, ASK, answer("Let me look.", reads(1)), result(1, "ok"))),
-    ),
-    _other(
+    ("content-empty", "", parses(*read("", "ok"))),
+    ("result-empty", "", parses(*read(None, ""))),
+    ("result-is-json", "", parses(*read(None, '{"a": 1, "b": "x"}'))),
+    ("text-before-a-call", "G1", parses(*read("Let me look.", "ok"))),
+    (
         "user-after-a-result",
         "G2",
-        ParsesBack(
-            work(AGENT, ASK, *steps(1, thinking=True), user("Stop. Only explain."))
-        ),
+        parses(*steps(1, thinking=True), user("Stop. Only explain.")),
     ),
-    _other(
+    (
         "answer-after-a-result",
         "G1",
-        ParsesBack(
-            work(
-                AGENT,
-                ASK,
-                *steps(1, thinking=True),
-                answer("Found."),
-                user("Thanks."),
-            )
-        ),
+        parses(*steps(1, thinking=True), answer("Found."), user("Thanks.")),
     ),
-    _other(
+    (
         "thoughts-of-former-turns",
         "",
         ParsesBack(
             talk(
-                AGENT,
-                ASK,
-                answer("It divides by 0.", thought="Look.\n"),
+                *(AGENT, ASK, answer("It divides by 0.", thought="Look.\n")),
                 user("And now?"),
             )
         ),
     ),
-    _other(
-        "arguments-true-null",
-        "T3, G6",
-        ParsesBack(
-            work(
-                AGENT,
-                ASK,
-                answer(None, reads(1, limit=3, whole=True)),
-                result(1, "ok"),
-            )
-        ),
-    ),
-    _other(
+    ("arguments-true-null", "T3, G6", parses(*read(None, "ok", limit=3, whole=True))),
+    (
         "arguments-null",
         "T3, G6",
-        ParsesBack(written({"about": {"x": False, "y": None}})),
+        parses(*written({"about": {"x": False, "y": None}})),
     ),
-    _other(
+    (
         "loop-arguments-unsorted",
         "G5",
-        ExtendsPrompt(
-            work(
-                AGENT,
-                ASK,
-                answer(
-                    None,
-                    call(1, "write_todo", {"todos": [], "about": {"z": 1, "a": 2}}),
-                    thought="So.\n",
-                ),
-                result(1, "noted"),
-            )
-        ),
+        extends(*written({"todos": [], "about": {"z": 1, "a": 2}}, thought="So.\n")),
     ),
-    _other("answer-not-thinking", "T7", KeepsAnswer(quiet(AGENT, ASK))),
-    _other(
-        "loop-empty-thoughts",
-        "T5",
-        ExtendsPrompt(work(AGENT, ASK, *steps(2, thinking=False))),
-    ),
+    ("answer-not-thinking", "T7", KeepsAnswer(quiet(AGENT, ASK))),
+    ("loop-empty-thoughts", "T5", extends(*steps(2, thinking=False))),
+)
+CASES = tuple(
+    TemplateCase(id=id_, essential=cases is _ESSENTIAL, bug=bug, check=check)
+    for cases in (_ESSENTIAL, _OTHERS)
+    for id_, bug, check in cases
 )

@@ -14,11 +14,12 @@ from llamatrix.measure.templates.conversation import (
     expected_prompt,
     user,
 )
-from llamatrix.measure.templates.render import Renderer, RenderError
+from llamatrix.measure.templates.render import Renderer
 
 
 class Check(Protocol):
-    def problem(self, family: Family, renderer: Renderer) -> str | None: ...
+    def problem(self, family: Family, renderer: Renderer) -> str | None:
+        """Say what is wrong with a rendering; RenderError where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +66,7 @@ class ParsesBack:
         try:
             prompt = renderer.render(self.conversation)
             parsed = family.parse(prompt, self.conversation)
-        except (RenderError, FormatError) as error:
+        except FormatError as error:
             return str(error)
         return difference(parsed, expected_prompt(self.conversation, family))
 
@@ -77,10 +78,7 @@ class ContainsTexts:
     conversation: Conversation
 
     def problem(self, family: Family, renderer: Renderer) -> str | None:
-        try:
-            prompt = renderer.render(self.conversation)
-        except RenderError as error:
-            return str(error)
+        prompt = renderer.render(self.conversation)
         for message in self.conversation.messages:
             if message.text not in prompt:
                 return f"not in the prompt: {message.text!r}"
@@ -106,17 +104,14 @@ class ExtendsPrompt:
             for index, message in enumerate(messages)
             if message.role == "assistant"
         ]
-        try:
-            for step, following in zip(steps, [*steps[1:], len(messages)], strict=True):
-                if any(message.role == "user" for message in messages[step:following]):
-                    continue  # another loop begins: earlier thoughts are dropped
-                reply = family.reply(messages[step], self.loop)
-                before = renderer.render(self.loop.until(step)) + reply
-                after = renderer.render(self.loop.until(following))
-                if not after.startswith(before):
-                    return f"step {step}: {_divergence(before, after)}"
-        except RenderError as error:
-            return str(error)
+        for step, following in zip(steps, [*steps[1:], len(messages)], strict=True):
+            if any(message.role == "user" for message in messages[step:following]):
+                continue  # another loop begins: earlier thoughts are dropped
+            reply = family.reply(messages[step], self.loop)
+            before = renderer.render(self.loop.until(step)) + reply
+            after = renderer.render(self.loop.until(following))
+            if problem := _divergence(before, after):
+                return f"step {step}: {problem}"
         return None
 
 
@@ -129,13 +124,9 @@ class KeepsHistory:
 
     def problem(self, family: Family, renderer: Renderer) -> str | None:
         later = self.conversation.then(answer("Done."), user("And now?"))
-        try:
-            before = renderer.render(self.conversation)
-            after = renderer.render(later)
-        except RenderError as error:
-            return str(error)
+        before = renderer.render(self.conversation)
         before = before.removesuffix(family.opening(self.conversation))
-        return None if after.startswith(before) else _divergence(before, after)
+        return _divergence(before, renderer.render(later))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,16 +138,14 @@ class KeepsAnswer:
     def problem(self, family: Family, renderer: Renderer) -> str | None:
         message = answer("It is done.")
         later = self.conversation.then(message, user("Thanks. More?"))
-        try:
-            before = renderer.render(self.conversation)
-            after = renderer.render(later)
-        except RenderError as error:
-            return str(error)
+        before = renderer.render(self.conversation)
         before += family.reply(message, self.conversation)
-        return None if after.startswith(before) else _divergence(before, after)
+        return _divergence(before, renderer.render(later))
 
 
-def _divergence(before: str, after: str) -> str:
+def _divergence(before: str, after: str) -> str | None:
+    if after.startswith(before):
+        return None
     pairs = zip(before, after, strict=False)
     at = next(
         (index for index, (old, new) in enumerate(pairs) if old != new),

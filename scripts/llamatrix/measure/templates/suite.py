@@ -14,7 +14,12 @@ from llamatrix.measure.templates.conversation import Family
 from llamatrix.measure.templates.gemma4 import Gemma4
 from llamatrix.measure.templates.generic import ESSENTIAL, Generic
 from llamatrix.measure.templates.qwen35 import Qwen35
-from llamatrix.measure.templates.render import JinjaRenderer, Renderer, ServerRenderer
+from llamatrix.measure.templates.render import (
+    JinjaRenderer,
+    Renderer,
+    RenderError,
+    ServerRenderer,
+)
 from llamatrix.measure.templates.server_cases import server_cases
 
 FAMILIES: tuple[Family, ...] = (Qwen35(), Gemma4(), Generic())
@@ -54,7 +59,8 @@ def check_template(
             raise
         template = _template_file(launch)
         sha256 = launch.template_sha256() or ""
-        cases = [_not_loaded(error)]
+        reason = f"llama-server: {error.log_line}"
+        cases = [CaseResult(id="loads", essential=True, passed=False, reason=reason)]
         if template:
             cases += rendered(family_of(template), [JinjaRenderer(template)])
     return Conformance(
@@ -76,11 +82,14 @@ def family_of(template: str) -> Family:
 def rendered(family: Family, renderers: Sequence[Renderer]) -> Iterator[CaseResult]:
     """Check every case with every renderer; it passes if no renderer has a problem."""
     for case in CASES:
-        problems = [
-            f"{renderer.name}: {problem}"
-            for renderer in renderers
-            if (problem := case.check.problem(family, renderer))
-        ]
+        problems = []
+        for renderer in renderers:
+            try:
+                problem = case.check.problem(family, renderer)
+            except RenderError as error:
+                problem = str(error)
+            if problem:
+                problems.append(f"{renderer.name}: {problem}")
         yield CaseResult(
             id=case.id,
             essential=case.essential
@@ -89,12 +98,3 @@ def rendered(family: Family, renderers: Sequence[Renderer]) -> Iterator[CaseResu
             reason="; ".join(problems),
             bug=case.bug,
         )
-
-
-def _not_loaded(error: StartupError) -> CaseResult:
-    return CaseResult(
-        id="loads",
-        essential=True,
-        passed=False,
-        reason=f"llama-server: {error.log_line}",
-    )

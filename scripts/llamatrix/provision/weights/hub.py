@@ -9,7 +9,7 @@ them.
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -107,52 +107,48 @@ def stream(wanted: HubFile, part: Path, *, on_bytes: Callable[[int], None]) -> N
     This is one attempt: a lost connection is a HubUnreachableError, and what arrived is
     kept.
     """
-    from huggingface_hub import get_session
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
-
     begin = part.stat().st_size if part.exists() else 0
-    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
-    if begin:
-        headers["Range"] = f"bytes={begin}-"
-    url = _url(wanted.repository, wanted.file, wanted.revision)
-    response = get_session().stream(
-        "GET", url, headers=headers, follow_redirects=True, timeout=_STREAM_TIMEOUT_S
-    )
-    with (
-        _translated_errors(f"{wanted.repository}: {wanted.file}", wanted.revision),
-        response as reply,
-    ):
-        hf_raise_for_status(reply)
-        continues = reply.headers.get("Content-Range", "").startswith(f"bytes {begin}-")
+    with _reply(wanted, f"bytes={begin}-" if begin else "") as (headers, chunks):
+        continues = headers.get("Content-Range", "").startswith(f"bytes {begin}-")
         with part.open("ab" if continues else "wb", buffering=0) as sink:
-            for chunk in reply.iter_bytes(_CHUNK_BYTES):
+            for chunk in chunks:
                 sink.write(chunk)
                 on_bytes(sink.tell())
 
 
 def read_begin(wanted: HubFile, *, size_bytes: int) -> bytes:
     """Return the first `size_bytes` of a file, by a range request."""
-    from huggingface_hub import get_session
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
-
-    headers = {
-        **build_hf_headers(),
-        "Accept-Encoding": "identity",
-        "Range": f"bytes=0-{size_bytes - 1}",
-    }
-    url = _url(wanted.repository, wanted.file, wanted.revision)
-    request = get_session().stream(
-        "GET", url, headers=headers, follow_redirects=True, timeout=_STREAM_TIMEOUT_S
-    )
     begin = bytearray()
-    what = f"{wanted.repository}: {wanted.file}"
-    with _translated_errors(what, wanted.revision), request as reply:
-        hf_raise_for_status(reply)
-        for chunk in reply.iter_bytes(_CHUNK_BYTES):
+    with _reply(wanted, f"bytes=0-{size_bytes - 1}") as (_, chunks):
+        for chunk in chunks:
             begin += chunk
             if len(begin) >= size_bytes:  # the hub has no ranges
                 break
     return bytes(begin[:size_bytes])
+
+
+@contextmanager
+def _reply(
+    wanted: HubFile, range_: str
+) -> Iterator[tuple[Mapping[str, str], Iterator[bytes]]]:
+    """Yield the headers and the content of a file, or of a range of its bytes."""
+    from huggingface_hub import get_session
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+    if range_:
+        headers["Range"] = range_
+    request = get_session().stream(
+        "GET",
+        _url(wanted.repository, wanted.file, wanted.revision),
+        headers=headers,
+        follow_redirects=True,
+        timeout=_STREAM_TIMEOUT_S,
+    )
+    what = f"{wanted.repository}: {wanted.file}"
+    with _translated_errors(what, wanted.revision), request as reply:
+        hf_raise_for_status(reply)
+        yield reply.headers, reply.iter_bytes(_CHUNK_BYTES)
 
 
 def answers(*, timeout_s: float = _ANSWER_TIMEOUT_S) -> bool:

@@ -96,20 +96,20 @@ def provide_weights(
             revision=locked.version,
         )
         return Weights(path=path, facts=facts)
-    if cell.published is not None:
+    if published := cell.published:
         if cell.weights is WeightsKind.LOCAL:
-            path = _verified(Path(cell.published.file), cell.published, cache)
+            path = _verified(Path(published.file), published, cache)
         else:
-            path = provide_published(cell.published, cache, weights_dir=weights_dir)
+            path = provide_published(published, cache, weights_dir=weights_dir)
         _check_header(path)
         facts = WeightsFacts(
             kind=cell.weights,
             file=path.name,
-            sha256=cell.published.sha256,
+            sha256=published.sha256,
             file_bytes=path.stat().st_size,
-            weights_pin=cell.published.pin,
-            repository=cell.published.repository,
-            revision=cell.published.revision,
+            weights_pin=published.pin,
+            repository=published.repository,
+            revision=published.revision,
         )
         return Weights(path=path, facts=facts)
     spec = _spec(cell, cache)
