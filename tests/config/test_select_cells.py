@@ -33,7 +33,7 @@ def test_cells_are_chosen_by_a_glob_over_their_names_in_order(
     assert chosen(pattern) == names
 
 
-def test_a_glob_without_a_match_names_the_nearest_cell() -> None:
+def test_glob_without_a_match_names_the_nearest_cell() -> None:
     said = f"--cells 'speed/qwen35-27b/current/cpu' matches no cell; did you mean '{IDS[0]}'?"
     with pytest.raises(MatrixError, match=f"^{re.escape(said)}$"):
         chosen("speed/qwen35-27b/current/cpu")

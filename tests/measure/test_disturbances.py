@@ -35,7 +35,7 @@ def changed(samples: list[GpuSample], at: int, **fields: object) -> Telemetry:
     return Telemetry(gpu=tuple(samples))
 
 
-def test_a_quiet_run_is_not_disturbed() -> None:
+def test_quiet_run_is_not_disturbed() -> None:
     assert disturbances(Telemetry(gpu=tuple(course(10))), row(5)) == ()
     assert disturbances(Telemetry(), row(5)) == ()
 
@@ -48,23 +48,23 @@ def test_a_quiet_run_is_not_disturbed() -> None:
         ({"sm_mhz": 1500}, "SM clock fell to 1500 MHz (median 1900 MHz)"),
     ],
 )
-def test_what_disturbs_a_run_is_named(fields: dict[str, object], word: str) -> None:
+def test_disturbance_of_a_run_is_named(fields: dict[str, object], word: str) -> None:
     (found,) = disturbances(changed(course(10), 7, **fields), row(5))
     assert word in found
 
 
-def test_reasons_that_hold_nothing_back_are_no_disturbance() -> None:
+def test_harmless_throttle_reasons_are_no_disturbance() -> None:
     harmless = ("gpu_idle", "applications_clocks_setting")
     telemetry = changed(course(10), 7, throttle=harmless)
     assert disturbances(telemetry, row(5)) == ()
 
 
-def test_throttling_before_the_repetitions_is_none_of_them() -> None:
+def test_throttling_before_the_repetitions_is_ignored() -> None:
     telemetry = changed(course(10), 1, throttle=("hw_slowdown",), sm_mhz=300)
     assert disturbances(telemetry, row(5)) == ()
 
 
-def test_a_neighbour_during_a_failed_test_is_named() -> None:
+def test_other_process_during_a_failed_test_is_named() -> None:
     telemetry = changed(course(10), 3, others=1)
     assert disturbances(telemetry, None) == ("other processes on the card: 1",)
 
@@ -86,13 +86,13 @@ def end(
     )
 
 
-def test_our_own_processes_are_no_foreign_load() -> None:
+def test_own_processes_are_not_foreign_load() -> None:
     load = load_between(_BEGIN, end(busy_s=19.0, own_s=19.0))
     assert load.foreign_percent == 0
     assert not disturbance(load, _NOTHING, tolerated_percent=10)
 
 
-def test_a_burner_on_one_of_two_cores_disturbs() -> None:
+def test_burner_on_one_of_two_cores_disturbs() -> None:
     load = load_between(_BEGIN, end(busy_s=20.0, own_s=10.0))
     assert load.foreign_percent == 50
     said = disturbance(load, _NOTHING, tolerated_percent=10)
@@ -100,12 +100,12 @@ def test_a_burner_on_one_of_two_cores_disturbs() -> None:
     assert not disturbance(load, _NOTHING, tolerated_percent=100)
 
 
-def test_time_that_the_hypervisor_took_disturbs() -> None:
+def test_stolen_cpu_time_disturbs() -> None:
     load = load_between(_BEGIN, end(busy_s=10.0, own_s=10.0, stolen_s=4.0))
     assert "hypervisor took 20 %" in disturbance(load, _NOTHING, tolerated_percent=10)
 
 
-def test_heat_disturbs() -> None:
+def test_processor_throttling_disturbs() -> None:
     said = disturbance(Load(throttled=2), _NOTHING, tolerated_percent=10)
     assert said == "the processor throttled 2 times"
 
@@ -119,7 +119,7 @@ def test_heat_disturbs() -> None:
         ("throttled: sw_power_cap", False),
     ],
 )
-def test_a_card_at_its_power_limit_is_steady(reason: str, *, disturbs: bool) -> None:
+def test_card_at_its_power_limit_is_steady(reason: str, *, disturbs: bool) -> None:
     telemetry = Telemetry(disturbances=(reason,))
     assert bool(disturbance(Load(), telemetry, tolerated_percent=10)) is disturbs
 
@@ -143,7 +143,7 @@ def test_kernel_counters_are_read_in_seconds(tmp_path: Path) -> None:
     assert begin.throttled == end.throttled == 4
 
 
-def test_cpu_time_of_ended_and_running_children_is_ours() -> None:
+def test_cpu_time_of_children_counts_as_own() -> None:
     busy = "import time; t = time.process_time()\nwhile time.process_time() < t + 0.2: pass"
     watch = KernelWatch()
     begin = watch.mark()
@@ -161,7 +161,7 @@ def test_cpu_time_of_ended_and_running_children_is_ours() -> None:
         running.communicate(b"\n")
 
 
-def test_counters_that_stand_still_show_no_load() -> None:
+def test_unchanged_counters_show_no_load() -> None:
     load = load_between(_BEGIN, _BEGIN)
     assert load.foreign_percent is None
     assert not disturbance(load, _NOTHING, tolerated_percent=0)

@@ -30,7 +30,7 @@ def powered(*points: tuple[float, float]) -> list[GpuSample]:
     return [GpuSample(at_s=at_s, power_w=watts) for at_s, watts in points]
 
 
-def test_only_the_repetitions_count_not_what_ran_before() -> None:
+def test_energy_covers_the_repetitions_only() -> None:
     samples = counted((0, 0), (6, 5000), (8, 5400), (10, 5800))
     found = energy_of(Telemetry(gpu=tuple(samples)), row(4))
     assert found
@@ -41,14 +41,14 @@ def test_only_the_repetitions_count_not_what_ran_before() -> None:
     assert found.source is EnergySource.COUNTER
 
 
-def test_the_begin_is_read_between_two_samples() -> None:
+def test_begin_is_interpolated_between_two_samples() -> None:
     samples = counted((0, 0), (7, 700), (9, 1100), (10, 1200))
     found = energy_of(Telemetry(gpu=tuple(samples)), row(2))
     assert found
     assert found.joules == pytest.approx(1200 - 900)
 
 
-def test_a_test_without_warm_up_begins_where_the_one_before_ended() -> None:
+def test_test_without_warm_up_begins_at_the_previous_result() -> None:
     """As tg128: its first own sample comes up to a second after it began."""
     telemetry = Telemetry(
         gpu_begin=tuple(counted((3.8, 0))), gpu=tuple(counted((4.8, 300), (10, 2300)))
@@ -59,7 +59,7 @@ def test_a_test_without_warm_up_begins_where_the_one_before_ended() -> None:
     assert energy_of(Telemetry(gpu=telemetry.gpu), row(6)) is None
 
 
-def test_a_prompts_tokens_are_its_prompt_tokens() -> None:
+def test_prompt_test_counts_prompt_tokens() -> None:
     samples = counted((0, 0), (10, 1000))
     test = SpeedTest(n_prompt=512, n_gen=0)
     found = energy_of(Telemetry(gpu=tuple(samples)), row(5, test))
@@ -67,7 +67,7 @@ def test_a_prompts_tokens_are_its_prompt_tokens() -> None:
     assert found.tokens == 1024
 
 
-def test_without_a_counter_power_is_integrated() -> None:
+def test_power_is_integrated_without_an_energy_counter() -> None:
     samples = powered((0, 0), (6, 100), (8, 300), (10, 300))
     found = energy_of(Telemetry(gpu=tuple(samples)), row(4))
     assert found
@@ -96,13 +96,13 @@ def test_unknown_disturbances_are_not_reported(samples: list[GpuSample]) -> None
     assert energy_of(Telemetry(gpu=tuple(samples)), row(4)) is None
 
 
-def test_a_test_shorter_than_a_second_has_no_energy() -> None:
+def test_test_shorter_than_a_second_has_no_energy() -> None:
     samples = counted((0, 0), (10, 1000))
     assert energy_of(Telemetry(gpu=tuple(samples)), row(0.9)) is None
     assert energy_of(Telemetry(gpu=tuple(samples)), row(1.1)) is not None
 
 
-def test_idle_power_is_that_of_idle_samples_of_all_cards() -> None:
+def test_idle_power_sums_idle_samples_of_all_cards() -> None:
     idle = ("gpu_idle",)
     samples = [
         GpuSample(at_s=0, power_w=60, throttle=idle),
@@ -115,7 +115,7 @@ def test_idle_power_is_that_of_idle_samples_of_all_cards() -> None:
     assert idle_w([]) is None
 
 
-def test_all_of_it_is_from_the_first_sample_to_the_last() -> None:
+def test_total_energy_spans_first_to_last_sample() -> None:
     begun, later = powered((1, 100)), powered((3, 300), (5, 300))
     found = energy_of_all(Telemetry(gpu_begin=tuple(begun), gpu=tuple(later)))
     assert found
@@ -125,7 +125,7 @@ def test_all_of_it_is_from_the_first_sample_to_the_last() -> None:
     assert energy_of_all(Telemetry(gpu=tuple(powered((1, 100), (1.5, 100))))) is None
 
 
-def test_memory_is_the_most_that_was_held_during_the_repetitions() -> None:
+def test_memory_is_the_peak_during_the_repetitions() -> None:
     held = (9, 3, 4, None)
     samples = tuple(
         GpuSample(at_s=second, own_bytes=count) for second, count in enumerate(held)

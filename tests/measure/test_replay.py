@@ -39,7 +39,7 @@ def replayed(
     return run
 
 
-def test_a_session_gives_rates_over_all_of_its_calls(replayed: Replay) -> None:
+def test_session_rates_cover_all_calls(replayed: Replay) -> None:
     found = replayed()
     assert isinstance(found, Replayed)
     assert found.prompt_tps == pytest.approx(1000)
@@ -49,7 +49,7 @@ def test_a_session_gives_rates_over_all_of_its_calls(replayed: Replay) -> None:
     assert all(one.wall_s > 0 for one in found.calls)
 
 
-def test_a_lost_cache_shows_in_the_waiting_and_not_in_the_rate(
+def test_lost_cache_raises_prompt_time_but_not_its_rate(
     replayed: Replay,
 ) -> None:
     cached, forgetful = replayed(), replayed(forgets=True)
@@ -73,7 +73,7 @@ def test_a_lost_cache_shows_in_the_waiting_and_not_in_the_rate(
         ("short", ReplayFailureKind.SHORT, "4 tokens generated of 5"),
     ],
 )
-def test_what_a_server_does_wrong_is_data(
+def test_server_failure_is_an_outcome(
     replayed: Replay, way: str, seen: ReplayFailureKind, said: str
 ) -> None:
     found = replayed(fail={"2": way})
@@ -83,7 +83,7 @@ def test_what_a_server_does_wrong_is_data(
     assert found.tail
 
 
-def test_a_server_that_hangs_is_given_up(replayed: Replay) -> None:
+def test_hanging_server_times_out(replayed: Replay) -> None:
     found = replayed(timeout_s=0.3, fail={"3": "hang"})
     assert isinstance(found, ReplayFailed)
     assert (found.way, found.call) == (ReplayFailureKind.TIMED_OUT, 3)

@@ -62,7 +62,9 @@ def outcomes(found: list[MeasuredTest]) -> dict[str, Outcome]:
     return {one.test.name: one.outcome for one in found}
 
 
-def test_a_clean_sweep_is_one_process_with_every_sample(run_fake: RunFake) -> None:
+def test_sweep_without_failures_is_one_process_with_every_sample(
+    run_fake: RunFake,
+) -> None:
     found = run_fake()
     assert [one.test.name for one in found] == ["pp128", "pp512", "pp1024", "tg32"]
     assert len({one.process.id for one in found}) == 1
@@ -73,7 +75,7 @@ def test_a_clean_sweep_is_one_process_with_every_sample(run_fake: RunFake) -> No
         assert len(one.outcome.result.steady) == 3
 
 
-def test_the_row_is_kept_to_the_letter(run_fake: RunFake, tmp_path: Path) -> None:
+def test_raw_row_is_kept_unchanged(run_fake: RunFake, tmp_path: Path) -> None:
     found = run_fake()
     (log,) = (tmp_path / "logs").glob("*.log")
     printed = [line for line in log.read_text().splitlines() if line.startswith("{")]
@@ -94,7 +96,7 @@ def test_the_row_is_kept_to_the_letter(run_fake: RunFake, tmp_path: Path) -> Non
         ("context", ContextTooLarge),
     ],
 )
-def test_the_sizes_after_a_failing_one_are_tried(
+def test_sizes_after_a_failed_one_are_measured(
     run_fake: RunFake, way: str, kind: type
 ) -> None:
     found = run_fake(fail={"1024": way})
@@ -106,7 +108,7 @@ def test_the_sizes_after_a_failing_one_are_tried(
     assert len({one.process.id for one in found}) == 2
 
 
-def test_a_crash_keeps_signal_and_last_words(run_fake: RunFake) -> None:
+def test_crash_keeps_signal_and_last_lines(run_fake: RunFake) -> None:
     outcome = outcomes(run_fake(fail={"128": "crash"}))["pp128"]
     assert isinstance(outcome, Crashed)
     assert outcome.exit_code == -signal.SIGABRT
@@ -123,7 +125,7 @@ def test_a_crash_keeps_signal_and_last_words(run_fake: RunFake) -> None:
         ("32", "buried-memory", Stage.GENERATION),
     ],
 )
-def test_refused_memory_says_how_far_the_test_had_come(
+def test_out_of_memory_records_the_stage(
     run_fake: RunFake, size: str, way: str, stage: Stage
 ) -> None:
     found = run_fake(fail={size: way})
@@ -132,7 +134,7 @@ def test_refused_memory_says_how_far_the_test_had_come(
     assert failed.stage is stage
 
 
-def test_a_record_without_a_stage_is_readable() -> None:
+def test_record_without_a_stage_is_readable() -> None:
     old = b'{"type":"out-of-memory","exit_code":1,"tail":[]}'
     assert msgspec.json.decode(old, type=OutOfMemory).stage is None
 
@@ -150,7 +152,7 @@ def test_telemetry_of_a_gpu_is_kept_beside_every_test(
     assert library.open_count == 0
 
 
-def test_a_sample_says_what_the_process_held_on_the_card(
+def test_sample_records_gpu_memory_of_the_process(
     run_fake: RunFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A child of ours stands for llama-bench, whose process id nobody knows before."""
@@ -164,14 +166,14 @@ def test_a_sample_says_what_the_process_held_on_the_card(
         assert one.outcome.result.memory_bytes == 2**30
 
 
-def test_every_size_failing_still_ends(run_fake: RunFake) -> None:
+def test_sweep_in_which_every_size_fails_ends(run_fake: RunFake) -> None:
     sizes = ("128", "512", "1024", "32")
     found = run_fake(fail=dict.fromkeys(sizes, "crash"))
     assert len(found) == 4
     assert all(isinstance(one.outcome, Crashed) for one in found)
 
 
-def test_a_test_over_its_time_is_ended_and_the_rest_is_tried(
+def test_test_over_its_time_limit_is_ended_and_the_rest_is_measured(
     run_fake: RunFake,
 ) -> None:
     by_test = outcomes(run_fake(timeout_s=1, fail={"512": "hang"}))
@@ -179,13 +181,13 @@ def test_a_test_over_its_time_is_ended_and_the_rest_is_tried(
     assert isinstance(by_test["pp1024"], Done)
 
 
-def test_an_unreadable_row_costs_its_own_test(run_fake: RunFake) -> None:
+def test_unreadable_row_invalidates_only_its_test(run_fake: RunFake) -> None:
     by_test = outcomes(run_fake(fail={"512": "garbage"}))
     assert isinstance(by_test["pp512"], Invalid)
     assert isinstance(by_test["pp1024"], Done)
 
 
-def test_a_binary_of_another_commit_stops_the_harness(run_fake: RunFake) -> None:
+def test_binary_of_another_commit_stops_the_harness(run_fake: RunFake) -> None:
     with pytest.raises(MeasureError, match="reports build deadbeef"):
         run_fake(commit="deadbeef0")
 
@@ -198,7 +200,7 @@ def test_telemetry_is_kept_beside_every_test(run_fake: RunFake) -> None:
         assert 0 <= one.telemetry.cpu[0].load_percent <= 100
 
 
-def test_the_command_by_hand_is_the_published_one(
+def test_command_by_hand_is_the_published_one(
     cells: tuple[Cell, ...], tmp_path: Path
 ) -> None:
     bench = Bench(
@@ -214,7 +216,7 @@ def test_the_command_by_hand_is_the_published_one(
     )
 
 
-def test_a_rest_without_prompts_asks_for_none(
+def test_remaining_tests_without_prompts_request_none(
     cells: tuple[Cell, ...], tmp_path: Path
 ) -> None:
     bench = Bench(
@@ -227,7 +229,7 @@ def test_a_rest_without_prompts_asks_for_none(
     assert " -p 0 -n 32 " in manual_command(bench, cells[0].tests[-1:])
 
 
-def test_no_path_of_the_machine_is_in_what_is_recorded(run_fake: RunFake) -> None:
+def test_recorded_data_contains_no_local_path(run_fake: RunFake) -> None:
     found = run_fake()
     assert len(found) == 4
     for one in found:

@@ -13,13 +13,13 @@ def small_host(memory_bytes: int = 2**32) -> Host:
     )
 
 
-def test_a_pass_computes_the_triad() -> None:
+def test_pass_computes_the_triad() -> None:
     lane = _Lane(100_003)
     lane.run()
     assert (lane.a == 2.0 + 3.0 * 0.5).all()
 
 
-def test_bytes_are_counted_as_stream_counts_them() -> None:
+def test_bytes_are_counted_as_in_stream() -> None:
     found = measure_bandwidth(small_host(), StreamBounds(array_bytes=2**20, seconds=0))
     assert found.threads == 2
     assert found.array_bytes == 2**20
@@ -28,11 +28,11 @@ def test_bytes_are_counted_as_stream_counts_them() -> None:
     assert found.best == found.pass_bytes / min(found.passes_s)
 
 
-def test_little_memory_makes_small_arrays() -> None:
+def test_small_memory_limits_the_arrays() -> None:
     found = measure_bandwidth(small_host(24 * 2**20), StreamBounds(seconds=0))
     assert found.array_bytes == 2**20
 
 
-def test_it_is_json_and_back() -> None:
+def test_bandwidth_round_trips_through_json() -> None:
     found = measure_bandwidth(small_host(), StreamBounds(array_bytes=2**16, seconds=0))
     assert msgspec.json.decode(msgspec.json.encode(found), type=Bandwidth) == found

@@ -23,7 +23,7 @@ _FAR = 2**22 + 7
 """Above the kernel's largest process id."""
 
 
-def test_a_sample_holds_what_the_card_tells() -> None:
+def test_gpu_sample_has_all_values_of_the_card() -> None:
     probe = GpuProbe(fake_nvml(energy=0, processes=[(os.getpid(), 5 * 2**30)]))
     (sample,) = probe.read(1.5, processes=True)
     assert (sample.at_s, sample.sm_mhz, sample.memory_mhz) == (1.5, 1980, 3201)
@@ -39,14 +39,14 @@ def test_value_that_a_card_does_not_report_is_none() -> None:
     assert sample == GpuSample(at_s=2.0)
 
 
-def test_a_process_of_others_is_counted_with_its_memory() -> None:
+def test_other_users_process_is_counted_with_its_memory() -> None:
     probe = GpuProbe(fake_nvml(processes=[(1, 2**30), (os.getpid(), 2**20)]))
     (sample,) = probe.read(0.0, processes=True)
     assert (sample.others, sample.other_bytes) == (1, 2**30)
     assert sample.own_bytes == 2**20
 
 
-def test_a_child_of_ours_is_ours() -> None:
+def test_child_process_counts_as_own() -> None:
     with subprocess.Popen(["sleep", "60"]) as child:
         library = fake_nvml(processes=[(child.pid, 2**30)])
         (sample,) = GpuProbe(library).read(0.0, processes=True)
@@ -54,7 +54,7 @@ def test_a_child_of_ours_is_ours() -> None:
     assert (sample.own_bytes, sample.others) == (2**30, 0)
 
 
-def test_an_unknown_process_is_ours_only_if_it_came_after_we_began() -> None:
+def test_unknown_process_is_ours_only_if_it_came_after_we_began() -> None:
     library = fake_nvml(processes=[(_FAR, 2**30)])
     probe = GpuProbe(library)
     library.CARDS[0]["processes"] = [(_FAR, 2**30), (_FAR + 1, 2**20)]
@@ -63,7 +63,7 @@ def test_an_unknown_process_is_ours_only_if_it_came_after_we_began() -> None:
     assert sample.own_bytes == 2**20
 
 
-def test_processes_are_not_asked_for_where_not_wanted() -> None:
+def test_processes_are_listed_only_on_request() -> None:
     (sample,) = GpuProbe(fake_nvml(processes=[(1, 2**30)])).read(0.0, processes=False)
     assert sample.others is None
     assert sample.used_bytes == 600 * 2**20
@@ -77,7 +77,7 @@ def test_every_card_is_read() -> None:
     assert second.celsius == 77
 
 
-def test_a_closed_probe_reads_nothing_and_has_closed_the_library() -> None:
+def test_closed_probe_reads_nothing_and_has_closed_the_library() -> None:
     library = fake_nvml()
     probe = GpuProbe(library)
     assert library.open_count == 1
@@ -94,7 +94,7 @@ def taken(sampler: Sampler, seconds: float) -> Telemetry:
     return telemetry
 
 
-def test_a_gpu_is_sampled_beside_the_cpu() -> None:
+def test_gpu_is_sampled_beside_the_cpu() -> None:
     telemetry = taken(Sampler(interval_s=0.05, library=fake_nvml()), 0.3)
     assert len(telemetry.gpu) > 2
     assert len(telemetry.cpu) > 1
@@ -103,7 +103,7 @@ def test_a_gpu_is_sampled_beside_the_cpu() -> None:
     )
 
 
-def test_the_last_gpu_sample_is_of_the_moment_of_the_result() -> None:
+def test_last_gpu_sample_is_taken_when_the_result_arrives() -> None:
     sampler = Sampler(interval_s=60, library=fake_nvml())
     sampler.start()
     before, telemetry, after = (
@@ -126,7 +126,7 @@ def test_each_take_gets_its_own_samples() -> None:
     assert first.gpu[0].at_s <= second.gpu[0].at_s
 
 
-def test_a_take_knows_where_the_counters_stood_at_the_one_before() -> None:
+def test_take_begins_with_the_counters_of_the_previous_one() -> None:
     sampler = Sampler(interval_s=60, library=fake_nvml(energy=0))
     sampler.start()
     first, second = sampler.since_last_take(), sampler.since_last_take()
@@ -136,7 +136,7 @@ def test_a_take_knows_where_the_counters_stood_at_the_one_before() -> None:
     assert second.gpu_begin[0] not in second.gpu
 
 
-def test_what_was_on_the_card_before_is_kept() -> None:
+def test_samples_before_the_start_are_kept() -> None:
     library = fake_nvml(processes=[(1, 2**30)])
     telemetry = taken(Sampler(interval_s=60, library=library), 0)
     (before,) = telemetry.gpu_before
@@ -144,13 +144,13 @@ def test_what_was_on_the_card_before_is_kept() -> None:
 
 
 @pytest.mark.parametrize("library", [None, without_driver(), without_cards()])
-def test_without_a_gpu_only_the_cpu_is_sampled(library: None) -> None:
+def test_machine_without_gpu_has_cpu_samples_only(library: None) -> None:
     telemetry = taken(Sampler(interval_s=60, library=library), 0)
     assert telemetry.cpu
     assert (telemetry.gpu, telemetry.gpu_before) == ((), ())
 
 
-def test_a_record_from_before_gpus_were_sampled_is_readable() -> None:
+def test_record_from_before_gpus_were_sampled_is_readable() -> None:
     record = made_record()
     raw = msgspec.json.decode(msgspec.json.encode(record))
     raw["telemetry"] = {"cpu": [{"at_s": 1.0, "load_percent": 12.5}]}
@@ -167,5 +167,5 @@ def test_gpu_samples_survive_the_store() -> None:
     assert SPEED.decode(line, where="test", place=RecordLocation("", "")) == record
 
 
-def test_the_cost_of_sampling_is_a_share_of_a_core() -> None:
+def test_cost_of_sampling_is_a_share_of_a_core() -> None:
     assert 0 <= sampling_share(0.1) < 1

@@ -43,21 +43,21 @@ def warm(
     return run
 
 
-def test_a_card_that_stands_still_is_steady_after_one_window(warm: Warm) -> None:
+def test_steady_card_ends_the_warm_up_after_one_window(warm: Warm) -> None:
     found = warm(60, fake_nvml())
     assert found
     assert found.steady
     assert WINDOW_S <= found.seconds < 60
 
 
-def test_the_time_is_bounded_and_a_restless_card_is_reported(warm: Warm) -> None:
+def test_unsteady_card_is_reported_at_the_time_limit(warm: Warm) -> None:
     found = warm(0.5, fake_nvml())
     assert found
     assert not found.steady
     assert found.seconds < 30
 
 
-def test_a_program_that_never_works_warms_nothing(
+def test_program_that_ends_at_once_warms_nothing(
     warm: Warm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(
@@ -80,17 +80,17 @@ def test_idle_power_is_reported_where_the_driver_calls_the_card_idle(
     assert busy.idle_w is None
 
 
-def test_without_a_card_nothing_is_warmed(warm: Warm) -> None:
+def test_machine_without_a_card_skips_the_warm_up(warm: Warm) -> None:
     assert warm(60, without_cards()) is None
 
 
-def test_the_library_is_closed_again(warm: Warm) -> None:
+def test_nvml_library_is_closed_after_the_warm_up(warm: Warm) -> None:
     library = fake_nvml()
     warm(0.2, library)
     assert library.open_count == 0
 
 
-def test_a_card_whose_clock_and_temperature_stand_still_is_steady() -> None:
+def test_card_with_stable_clock_and_temperature_is_steady() -> None:
     assert is_steady(course(8))
 
 
@@ -105,17 +105,19 @@ def test_a_card_whose_clock_and_temperature_stand_still_is_steady() -> None:
     ],
     ids=["none", "too few", "clock falls", "warms", "second card warms"],
 )
-def test_a_card_that_still_moves_is_not_steady(samples: list[GpuSample]) -> None:
+def test_card_with_drifting_clock_or_temperature_is_not_steady(
+    samples: list[GpuSample],
+) -> None:
     ordered = sorted(samples, key=lambda one: one.at_s)
     assert not is_steady(ordered)
 
 
-def test_what_moved_long_ago_does_not_count() -> None:
+def test_drift_before_the_window_is_ignored() -> None:
     early = [msgspec.structs.replace(one, celsius=30) for one in course(4)]
     late = [msgspec.structs.replace(one, at_s=one.at_s + 20) for one in course(8)]
     assert is_steady([*early, *late])
 
 
-def test_an_idle_card_is_not_in_the_steady_state_of_work() -> None:
+def test_idle_card_is_not_steady() -> None:
     idle = [msgspec.structs.replace(one, throttle=("gpu_idle",)) for one in course(8)]
     assert not is_steady(idle)

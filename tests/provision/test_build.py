@@ -184,7 +184,7 @@ def test_compiler_flags_of_the_shell_are_dropped() -> None:
     assert compile_environment(shell).keys() == {"PATH", "CPATH", "NIX_CFLAGS_COMPILE"}
 
 
-def test_bench_alone_is_built_first_and_the_rest_goes_on_from_there(
+def test_bench_is_built_first_and_the_rest_reuses_its_objects(
     source: Source, tmp_path: Path
 ) -> None:
     cell, cache = source(_MAIN), tmp_path / "cache"
@@ -291,7 +291,7 @@ def test_work_is_done_beside_the_compiler_and_only_where_it_runs(
     assert begun == [1]
 
 
-def test_batched_bench_is_built_for_who_asks_and_changes_no_build(
+def test_batched_bench_is_built_on_request_without_changing_the_build(
     source: Source, tmp_path: Path
 ) -> None:
     cell, cache = source(_MAIN), tmp_path / "cache"

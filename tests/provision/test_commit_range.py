@@ -47,7 +47,7 @@ def subjects(commits: CommitRange) -> list[str]:
     return [commit.about.partition(" ")[2] for commit in commits.commits]
 
 
-def test_a_range_has_the_good_end_first_and_every_commit_that_leads_to_the_bad_end(
+def test_range_has_all_commits_from_good_end_to_bad_end(
     context: Context, repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     commits = git_range(
@@ -70,7 +70,7 @@ def test_first_parent_leaves_side_branches_out(
     assert subjects(commits) == ["first", "second", "third", "merge", "last"]
 
 
-def test_the_history_of_an_address_is_fetched_without_files(
+def test_history_of_an_address_is_fetched_without_files(
     context: Context, repository: Path
 ) -> None:
     git(repository, "config", "uploadpack.allowFilter", "true")
@@ -94,7 +94,7 @@ def test_provable_commits_are_in_order_of_time_and_share_the_pins_of_the_matrix(
     assert len({commit.sha for commit in commits}) == len(commits)
 
 
-def test_an_end_that_no_package_proves_asks_for_the_repository(
+def test_end_that_no_package_proves_asks_for_the_repository(
     context: Context, tmp_path: Path
 ) -> None:
     (tmp_path / "CMakeLists.txt").touch()

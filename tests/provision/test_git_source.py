@@ -180,7 +180,7 @@ def test_server_that_hands_out_tips_only_is_asked_for_the_ref(
     ("address", "why"),
     [("http://127.0.0.1:9/llama.cpp", "Failed to connect"), ("/nowhere/x", "")],
 )
-def test_repository_out_of_reach_is_one_line(address: str, why: str) -> None:
+def test_unreachable_repository_is_reported_in_one_line(address: str, why: str) -> None:
     with pytest.raises(UnreachableError) as caught:
         find_commit(address, "master")
     assert "\n" not in str(caught.value)
@@ -196,7 +196,7 @@ def test_unknown_and_ambiguous_revs_are_refused(repository: Repository) -> None:
         find_commit(str(repository.bare), "v1")
 
 
-def test_submodules_are_left_empty_with_a_word(
+def test_submodules_are_left_empty_with_a_message(
     repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     entry = f"160000,{repository.first},ggml/kompute"
@@ -221,7 +221,7 @@ def test_fork_is_known_by_its_tree(repository: Repository, tmp_path: Path) -> No
     assert lock.pins["mine"].fork == "ik_llama.cpp"
 
 
-def test_paths_and_binaries_are_passed_over(
+def test_pins_by_path_or_binaries_are_not_locked(
     repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     matrix = matrix_of(str(repository.bare), "master")

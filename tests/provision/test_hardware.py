@@ -145,14 +145,14 @@ def test_missing_instructions_are_named_by_their_definitions(
 
 
 @pytest.mark.usefixtures("old_processor")
-def test_line_to_change_is_named(cells: tuple[Cell, ...]) -> None:
+def test_missing_instructions_name_the_line_to_change(cells: tuple[Cell, ...]) -> None:
     with pytest.raises(ProvisionError, match=r"builds\.cpu\.cmake: asks for") as caught:
         require_instructions("cpu", cells[0].build)
     assert 'GGML_AVX2 = "OFF"' in str(caught.value)
 
 
 @pytest.mark.usefixtures("old_processor")
-def test_nothing_is_fetched_or_compiled_for_it(
+def test_missing_instructions_stop_before_any_download(
     cells: tuple[Cell, ...], tmp_path: Path
 ) -> None:
     with pytest.raises(ProvisionError, match="does not have"):

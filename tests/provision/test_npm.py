@@ -91,13 +91,13 @@ def test_installed_wheels_npm_runs_without_anything_on_the_path(
     assert ended.ok, ended.complaint()
 
 
-def test_version_that_npm_lacks_is_told(npm: Knows) -> None:
+def test_missing_npm_version_is_reported(npm: Knows) -> None:
     npm()
     with pytest.raises(ProvisionError, match=f"{OPENCODE}: npm has no such version"):
         integrity_of("opencode-linux-x64", "1.2.3")
 
 
-def test_registry_out_of_reach_is_told_apart(npm: Knows) -> None:
+def test_unreachable_registry_is_not_a_missing_version(npm: Knows) -> None:
     npm(error="ENOTFOUND")
     with pytest.raises(UnreachableError, match="npm could not look it up"):
         integrity_of("opencode-linux-x64", "1.2.3")
@@ -124,7 +124,7 @@ def test_lock_is_compared_entry_by_entry(
     ]
 
 
-def test_out_of_reach_is_not_checked_rather_than_different(
+def test_unreachable_registry_leaves_entries_unchecked(
     npm: Knows, matrix: Matrix, tmp_path: Path
 ) -> None:
     npm(error="ETIMEDOUT")

@@ -43,7 +43,9 @@ def provided(cache: Path, path: Path) -> Path:
     return provide_tree("context7", locked, package_lock=path, cache=cache)
 
 
-def test_it_is_installed_once_with_its_dependencies(npm: Knows, tmp_path: Path) -> None:
+def test_program_is_installed_once_with_its_dependencies(
+    npm: Knows, tmp_path: Path
+) -> None:
     npm()
     path = package_lock(tmp_path)
     folder = provided(tmp_path / "cache", path)
@@ -53,7 +55,7 @@ def test_it_is_installed_once_with_its_dependencies(npm: Knows, tmp_path: Path) 
     assert provided(tmp_path / "cache", path) == folder
 
 
-def test_changed_line_of_its_code_is_named_and_it_is_installed_again(
+def test_changed_file_is_named_and_program_installed_again(
     npm: Knows, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     npm()
@@ -102,9 +104,7 @@ def test_dependency_that_npm_would_not_check_is_refused(
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", '{"packages": {}}'])
-def test_what_is_no_package_lock_is_named(
-    npm: Knows, tmp_path: Path, text: str
-) -> None:
+def test_invalid_package_lock_is_named(npm: Knows, tmp_path: Path, text: str) -> None:
     npm()
     path = tmp_path / "april.package-lock.json"
     path.write_text(text)
@@ -118,7 +118,7 @@ def test_package_lock_that_is_not_there_is_named(npm: Knows, tmp_path: Path) -> 
         provided(tmp_path, tmp_path / "none.json")
 
 
-def test_how_npm_fails_is_told_apart_and_leaves_nothing(
+def test_npm_failures_are_distinguished_and_leave_nothing(
     npm: Knows, tmp_path: Path
 ) -> None:
     path = package_lock(tmp_path)
@@ -139,7 +139,7 @@ def test_how_npm_fails_is_told_apart_and_leaves_nothing(
     assert not list((tmp_path / "cache" / "programs").glob("context7*"))
 
 
-def test_no_npm_at_all_says_what_brings_one(
+def test_missing_npm_is_reported_with_remedy(
     npm: Knows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     npm()

@@ -49,7 +49,7 @@ def asking(cell: Cell, kind: str, commit: str = COMMIT) -> Cell:
     return msgspec.structs.replace(cell, sweep=sweep, locked=locked)
 
 
-def test_both_lists_are_read_from_the_source(sources: Path) -> None:
+def test_cache_types_of_both_programs_are_read_from_the_source(sources: Path) -> None:
     lists = lists_of(COMMIT, sources)
     assert lists.bench_cache_types == ("f16", "tq9_0")
     assert lists.server_cache_types == ("f32", "iq4_nl")
@@ -63,7 +63,7 @@ def test_type_that_the_source_lacks_is_refused_with_its_list(
         require_known_flags(asking(cells[0], "q8_0"), sources)
 
 
-def test_without_a_source_nothing_is_claimed(
+def test_missing_source_refuses_nothing(
     tmp_path: Path, cells: tuple[Cell, ...]
 ) -> None:
     require_known_flags(asking(cells[0], "q9_9"), tmp_path)

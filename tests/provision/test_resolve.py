@@ -54,7 +54,7 @@ def test_missing_and_superfluous_entries_are_differences(
     assert found == {"pins.other": "not in matrix.toml", "pins.only": "not locked"}
 
 
-def test_index_out_of_reach_is_not_checked_rather_than_different(
+def test_unreachable_index_leaves_entries_unchecked(
     index: Index, matrix: Matrix, tmp_path: Path, unreachable: Callable[[], None]
 ) -> None:
     lock = Lock(lock_version=1, pins={"only": index.publish()})
@@ -73,7 +73,7 @@ def test_package_with_another_commit_than_the_matrix_is_not_locked(
         resolve(asked, tmp_path / "cache", None)
 
 
-def test_what_is_locked_already_is_not_asked_for(
+def test_locked_pin_is_not_resolved_again(
     index: Index, matrix: Matrix, tmp_path: Path, unreachable: Callable[[], None]
 ) -> None:
     old = Lock(lock_version=1, pins={"only": index.publish(), "gone": index.publish()})
@@ -84,7 +84,7 @@ def test_what_is_locked_already_is_not_asked_for(
 
 
 @pytest.mark.parametrize("key", ["version", "commit"])
-def test_typo_in_one_pin_downloads_nothing_twice(
+def test_typo_in_one_pin_repeats_no_download(
     index: Index, matrix: Matrix, tmp_path: Path, key: str
 ) -> None:
     """Known errors are reported before a download, and downloads are kept."""

@@ -87,7 +87,7 @@ def test_entry_has_the_newest_revision_its_hash_and_its_size(
     assert load_lock(tmp_path / "matrix.lock") == known
 
 
-def test_out_of_reach_an_entry_says_so_in_one_word(
+def test_unreachable_hub_leaves_entry_unresolved(
     matrix: Matrix,
     lock: Lock,
     tmp_path: Path,
@@ -103,7 +103,7 @@ def test_out_of_reach_an_entry_says_so_in_one_word(
     assert load_lock(tmp_path / "matrix.lock") == unknown
 
 
-def test_out_of_reach_a_resolved_entry_is_kept(
+def test_unreachable_hub_keeps_resolved_entry(
     hub: HubStub, matrix: Matrix, lock: Lock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(hub, matrix, CONTENT, MAIN)
@@ -112,7 +112,7 @@ def test_out_of_reach_a_resolved_entry_is_kept(
     assert resolved(matrix, known) == known
 
 
-def test_out_of_reach_an_entry_of_another_file_is_not_kept(
+def test_unreachable_hub_drops_entry_of_another_file(
     hub: HubStub, matrix: Matrix, lock: Lock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(hub, matrix, CONTENT, MAIN)
@@ -162,7 +162,7 @@ def test_check_holds_the_locked_revision_against_the_hub(
     assert "no longer has this revision" in found
 
 
-def test_check_does_not_fail_on_what_it_could_not_ask(
+def test_check_passes_entries_that_it_could_not_ask_for(
     hub: HubStub, matrix: Matrix, lock: Lock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(hub, matrix, CONTENT, MAIN)
@@ -225,7 +225,7 @@ def test_bytes_and_not_the_revision_are_in_the_digest(
     assert len(set(digests)) == 3
 
 
-def test_first_that_needs_an_entry_writes_it_and_marks_it(
+def test_first_command_that_needs_an_entry_writes_and_marks_it(
     hub: HubStub, matrix: Matrix, lock: Lock, project: Project
 ) -> None:
     write_lock(lock, project.lock_file)

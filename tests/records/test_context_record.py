@@ -20,7 +20,7 @@ HERE = {"template_sha256": "", "host_slug": "here", "compiler": "nvcc"}
 DIGEST = context_cell(CELL, SearchLimits(min_speed_ratio=0.8), SERVER, **HERE).digest
 
 
-def test_it_is_kept_beside_the_speed_records_and_apart_from_them(
+def test_context_record_is_stored_beside_speed_records(
     tmp_path: Path,
 ) -> None:
     speed = Store(reports=tmp_path, kind=SPEED)
@@ -41,18 +41,18 @@ def test_it_is_kept_beside_the_speed_records_and_apart_from_them(
         SearchLimits(min_speed_ratio=0.8, max_tokens=8192),
     ],
 )
-def test_another_question_has_another_digest(asked: SearchLimits) -> None:
+def test_changed_limits_change_the_digest(asked: SearchLimits) -> None:
     assert context_cell(CELL, asked, SERVER, **HERE).digest != DIGEST
 
 
 @pytest.mark.parametrize("key", HERE)
-def test_other_conditions_have_another_digest(key: str) -> None:
+def test_changed_host_or_compiler_changes_the_digest(key: str) -> None:
     asked = SearchLimits(min_speed_ratio=0.8)
     other = {**HERE, key: "other"}
     assert context_cell(CELL, asked, SERVER, **other).digest != DIGEST
 
 
-def test_models_flags_and_pins_are_part_of_it() -> None:
+def test_changed_model_flag_or_pin_changes_the_digest() -> None:
     asked = SearchLimits(min_speed_ratio=0.8)
     replace = msgspec.structs.replace
     warmer = replace(CELL, model=replace(CELL.model, temp=0.9))
@@ -68,7 +68,7 @@ def test_models_flags_and_pins_are_part_of_it() -> None:
     assert len(found) == 4
 
 
-def test_the_context_it_is_served_with_is_the_answer_not_the_question() -> None:
+def test_context_size_of_the_model_keeps_the_digest() -> None:
     asked = SearchLimits(min_speed_ratio=0.8)
     model = msgspec.structs.replace(CELL.model, ctx_size=8192)
     other = msgspec.structs.replace(CELL, model=model)
@@ -76,6 +76,6 @@ def test_the_context_it_is_served_with_is_the_answer_not_the_question() -> None:
 
 
 @pytest.mark.parametrize("stop", StopReason)
-def test_what_was_cut_short_is_not_settled(stop: StopReason) -> None:
+def test_interrupted_search_is_not_settled(stop: StopReason) -> None:
     settled = made_context(made_found(stop)).settled
     assert settled is (stop not in (StopReason.TIME, StopReason.INTERRUPTED))

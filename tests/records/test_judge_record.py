@@ -11,7 +11,7 @@ from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT
 
 
-def test_it_is_kept_beside_the_trials_and_apart_from_them(tmp_path: Path) -> None:
+def test_judge_record_is_stored_beside_trials(tmp_path: Path) -> None:
     trial = made_trial()
     trials, ratings = (
         Store(reports=tmp_path, kind=AGENT),
@@ -25,7 +25,7 @@ def test_it_is_kept_beside_the_trials_and_apart_from_them(tmp_path: Path) -> Non
     assert (ratings.folder / trial.host.slug / "opinion" / rest).is_file()
 
 
-def test_another_trial_model_rubric_or_prompt_is_another_question() -> None:
+def test_changed_trial_model_rubric_or_prompt_changes_the_digest() -> None:
     trial, asked = made_trial(), made_asked()
     replace = msgspec.structs.replace
     digests = {
@@ -42,5 +42,5 @@ def test_another_trial_model_rubric_or_prompt_is_another_question() -> None:
     assert len(digests) == 6
 
 
-def test_a_trials_record_says_nothing_of_ratings() -> None:
+def test_trial_record_contains_no_rating() -> None:
     assert b"opinion" not in msgspec.json.encode(made_trial())

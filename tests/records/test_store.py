@@ -33,14 +33,12 @@ from llamatrix.records.trial_record import TrialRecord
 
 @pytest.mark.parametrize("schema", range(1, SCHEMA_VERSION + 1))
 @pytest.mark.parametrize("name", KINDS)
-def test_a_captured_line_of_each_kind_and_schema_is_read(
-    name: str, schema: int
-) -> None:
+def test_captured_line_of_each_kind_and_schema_is_read(name: str, schema: int) -> None:
     assert isinstance(captured_record(name, schema), KINDS[name].holds)
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_migrated_and_written_now_are_the_same_record(name: str) -> None:
+def test_migrated_record_equals_the_current_one(name: str) -> None:
     """Fields that are newer than the captured line have their defaults in it."""
     record = captured_record(name, 1)
     assert captured_record(name, SCHEMA_VERSION) == record
@@ -85,7 +83,7 @@ def test_migration_keeps_the_row_unchanged_beside_what_was_read_of_it(
     assert sample.device == (row["gpu_info"] or row["cpu_info"])
 
 
-def test_a_run_by_hand_of_schema_1_gets_host_and_cell_from_its_place() -> None:
+def test_hand_run_of_schema_1_gets_host_and_cell_from_its_path() -> None:
     place = RecordLocation("h100-7e73a7", "speed/model/pin/build")
     line = captured_line("by-hand", 1)
     run = KINDS["by-hand"].decode(line, where="here", place=place)
@@ -94,7 +92,7 @@ def test_a_run_by_hand_of_schema_1_gets_host_and_cell_from_its_place() -> None:
     assert run.host.cpu_model == "not recorded"
 
 
-def test_the_agent_of_a_trial_of_schema_1_is_opencode() -> None:
+def test_agent_of_a_trial_of_schema_1_is_opencode() -> None:
     trial = captured_record("agent", 1)
     assert isinstance(trial, TrialRecord)
     version = json.loads(captured_line("agent", 1))["opencode"]
@@ -103,7 +101,7 @@ def test_the_agent_of_a_trial_of_schema_1_is_opencode() -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_no_digest_changes_by_migration(name: str) -> None:
+def test_migration_keeps_digests(name: str) -> None:
     before = json.loads(captured_line(name, 1))
     after = msgspec.to_builtins(
         json.loads(KINDS[name].encode(captured_record(name, 1)))
@@ -123,7 +121,7 @@ def read(store: Store[SpeedRecord], record: SpeedRecord) -> list[SpeedRecord]:
     return store.read(host_slug=record.host.slug, record_id=record.cell.id)
 
 
-def test_what_is_appended_is_read_back(store: Store[SpeedRecord]) -> None:
+def test_appended_record_is_read_back(store: Store[SpeedRecord]) -> None:
     first, second = made_record(repeat=1), made_record(repeat=2)
     store.append(first)
     store.append(second)
@@ -131,7 +129,7 @@ def test_what_is_appended_is_read_back(store: Store[SpeedRecord]) -> None:
     assert list(store.read_all()) == [first, second]
 
 
-def test_a_record_is_one_line(store: Store[SpeedRecord]) -> None:
+def test_record_is_one_line(store: Store[SpeedRecord]) -> None:
     store.append(made_record())
     (path,) = store.folder.rglob("*.jsonl")
     assert path.read_bytes().count(b"\n") == 1
@@ -152,7 +150,7 @@ def test_records_of_another_kind_are_neither_read_nor_written(
         store.append(msgspec.structs.replace(record, cell=cell))
 
 
-def test_a_half_written_last_line_is_passed_over(
+def test_half_written_last_line_is_skipped(
     store: Store[SpeedRecord], capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = made_record()
@@ -164,7 +162,7 @@ def test_a_half_written_last_line_is_passed_over(
     assert "cut short by a crash" in capsys.readouterr().err
 
 
-def test_the_next_record_starts_a_line_after_a_half_written_one(
+def test_record_after_a_half_written_line_starts_a_new_line(
     store: Store[SpeedRecord],
 ) -> None:
     first, second = made_record(repeat=1), made_record(repeat=2)
@@ -178,7 +176,7 @@ def test_the_next_record_starts_a_line_after_a_half_written_one(
     assert fragment in path.with_suffix(".torn").read_bytes()
 
 
-def test_a_flipped_digit_is_found_and_costs_that_record_alone(
+def test_flipped_digit_invalidates_only_its_record(
     store: Store[SpeedRecord], capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = made_record(repeat=1), made_record(repeat=2)
@@ -215,7 +213,7 @@ def test_a_flipped_digit_is_found_and_costs_that_record_alone(
         b'{"a":' * 100_000,
     ],
 )
-def test_a_line_that_is_no_record_is_skipped_and_named(
+def test_invalid_line_is_skipped_with_a_warning(
     line: bytes, store: Store[SpeedRecord]
 ) -> None:
     record = made_record()
@@ -230,7 +228,7 @@ def test_a_line_that_is_no_record_is_skipped_and_named(
     assert line in path.read_bytes()
 
 
-def test_measuring_stops_at_a_file_that_a_newer_llamatrix_wrote(
+def test_file_of_a_newer_llamatrix_is_refused(
     store: Store[SpeedRecord],
 ) -> None:
     record = made_record()
@@ -247,7 +245,7 @@ def test_measuring_stops_at_a_file_that_a_newer_llamatrix_wrote(
     assert damaged.newer
 
 
-def test_an_unwritable_store_is_reported_with_the_remedy(
+def test_unwritable_store_is_reported_with_the_remedy(
     store: Store[SpeedRecord],
 ) -> None:
     store.folder.mkdir(parents=True)
@@ -261,7 +259,7 @@ def append_many(folder: Path, first: int) -> None:
         Store(reports=folder, kind=SPEED).append(made_record(repeat=repeat))
 
 
-def test_two_processes_on_one_store_lose_nothing(store: Store[SpeedRecord]) -> None:
+def test_concurrent_writers_lose_no_record(store: Store[SpeedRecord]) -> None:
     spawn = multiprocessing.get_context("spawn")
     writers = [
         spawn.Process(target=append_many, args=(store.reports, first))
@@ -293,7 +291,7 @@ while True:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
-def test_a_kill_loses_no_acknowledged_record(name: str, tmp_path: Path) -> None:
+def test_killed_writer_loses_no_acknowledged_record(name: str, tmp_path: Path) -> None:
     """Kill -9 at random moments: acknowledged lines stay, at most one more is there."""
     kind, record = KINDS[name], captured_record(name)
     store = Store(reports=tmp_path, kind=kind)
@@ -320,7 +318,7 @@ def test_a_kill_loses_no_acknowledged_record(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [1, 40, -1])
 @pytest.mark.parametrize("name", KINDS)
-def test_a_torn_last_line_of_any_kind_is_kept_aside(
+def test_torn_last_line_of_any_kind_is_kept_aside(
     name: str, cut: int, tmp_path: Path
 ) -> None:
     record = captured_record(name)

@@ -35,7 +35,9 @@ def gone_before_the_end(record: TrialRecord) -> TrialRecord:
         gone_before_the_end(made_trial(outcome=DIED)),
     ],
 )
-def test_a_record_comes_back_as_it_was(record: TrialRecord, tmp_path: Path) -> None:
+def test_trial_record_is_read_back_unchanged(
+    record: TrialRecord, tmp_path: Path
+) -> None:
     store = Store(reports=tmp_path, kind=AGENT)
     store.append(record)
     store.append(record)
@@ -46,7 +48,7 @@ def test_a_record_comes_back_as_it_was(record: TrialRecord, tmp_path: Path) -> N
     ]
 
 
-def test_trajectories_beside_the_records_are_no_records(tmp_path: Path) -> None:
+def test_trajectory_files_are_not_read_as_records(tmp_path: Path) -> None:
     record = made_trial()
     store = Store(reports=tmp_path, kind=AGENT)
     store.append(record)
@@ -67,20 +69,20 @@ def blocked(project: Project) -> Store[SpeedRecord]:
     return store
 
 
-def test_a_store_that_cannot_be_written_is_reported_before_measuring(
+def test_store_that_cannot_be_written_is_reported_before_measuring(
     blocked: Store[SpeedRecord],
 ) -> None:
     with pytest.raises(RecordError, match=r"no record can be written.*nothing was"):
         blocked.require_room(made_record().host.slug)
 
 
-def test_asking_leaves_no_file(project: Project) -> None:
+def test_room_check_leaves_no_file(project: Project) -> None:
     store = Store(reports=project.reports, kind=SPEED)
     store.require_room("some-host")
     assert [path for path in project.reports.rglob("*") if path.is_file()] == []
 
 
-def test_a_record_that_cannot_be_written_is_kept_beside_the_store(
+def test_record_that_cannot_be_written_is_kept_beside_the_store(
     blocked: Store[SpeedRecord], project: Project
 ) -> None:
     record = made_record()

@@ -27,7 +27,7 @@ def searched(last: int, first_bad: int, untestable: Collection[int] = ()) -> Sea
     return search
 
 
-def test_every_first_bad_commit_is_found_in_as_many_steps_as_was_said() -> None:
+def test_first_bad_commit_is_found_within_the_stated_steps() -> None:
     for last in range(1, 70):
         most = Search(last=last).most_left
         for first_bad in range(1, last + 1):
@@ -37,7 +37,7 @@ def test_every_first_bad_commit_is_found_in_as_many_steps_as_was_said() -> None:
     assert Search(last=31).most_left == 6
 
 
-def test_whatever_cannot_be_tested_is_all_that_stays_in_the_range() -> None:
+def test_only_untestable_commits_remain_in_the_range() -> None:
     for last in range(1, 9):
         inner = range(1, last)
         for count in range(last):
@@ -49,38 +49,38 @@ def test_whatever_cannot_be_tested_is_all_that_stays_in_the_range() -> None:
                     assert set(culprits[:-1]) <= set(untestable)
 
 
-def test_a_long_run_of_commits_that_do_not_build_is_soon_behind() -> None:
+def test_search_passes_a_long_run_of_unbuildable_commits_quickly() -> None:
     broken = range(300, 700)
     search = searched(1000, 900, broken)
     assert list(search.culprits) == [900]
     assert len(search.marks) <= Search(last=1000).most_left + 10
 
 
-def test_a_range_without_a_commit_between_that_builds_ends_as_a_range() -> None:
+def test_range_without_buildable_commits_is_the_result() -> None:
     search = searched(8, 5, range(1, 8))
     assert list(search.culprits) == list(range(1, 9))
 
 
 @pytest.mark.parametrize("mark", [Mark.GOOD, Mark.SKIPPED])
-def test_a_bad_end_that_is_not_bad_ends_the_search(mark: Mark) -> None:
+def test_bad_end_that_is_good_ends_the_search(mark: Mark) -> None:
     search = Search(last=31).marked(31, mark)
     assert search.next_position() is None
 
 
-def test_what_runs_is_good_where_a_failure_is_searched_for() -> None:
+def test_running_commit_is_good_in_a_search_for_a_failure() -> None:
     assert mark_of(Verdict.INCONCLUSIVE, searched=Verdict.BROKEN) is Mark.GOOD
     assert mark_of(Verdict.SLOWER, searched=Verdict.BROKEN) is Mark.GOOD
     assert mark_of(Verdict.BROKEN, searched=Verdict.BROKEN) is Mark.BAD
 
 
-def test_what_is_broken_says_nothing_of_a_loss_of_speed() -> None:
+def test_broken_commit_is_skipped_in_a_search_for_a_slowdown() -> None:
     assert mark_of(Verdict.BROKEN, searched=Verdict.SLOWER) is Mark.SKIPPED
     assert mark_of(Verdict.INCONCLUSIVE, searched=Verdict.SLOWER) is Mark.SKIPPED
     assert mark_of(Verdict.FASTER, searched=Verdict.SLOWER) is Mark.GOOD
     assert mark_of(Verdict.SLOWER, searched=Verdict.SLOWER) is Mark.BAD
 
 
-def test_a_tenth_is_found_through_noise_of_two_percent_with_six_builds() -> None:
+def test_loss_of_ten_percent_is_found_in_two_percent_noise_with_six_builds() -> None:
     for seed in range(20):
         slow = seed + 1
         end, search = simulate_search(
@@ -91,7 +91,7 @@ def test_a_tenth_is_found_through_noise_of_two_percent_with_six_builds() -> None
         assert len(search.marks) <= 6
 
 
-def test_without_a_slow_commit_the_bad_end_is_the_same() -> None:
+def test_range_without_slow_commit_has_the_same_verdict() -> None:
     ends = [
         simulate_search(commits=32, slow=None, loss=0.1, noise=0.02, seed=seed)[0]
         for seed in range(20)
@@ -99,7 +99,7 @@ def test_without_a_slow_commit_the_bad_end_is_the_same() -> None:
     assert ends.count(Verdict.SAME) >= 19
 
 
-def test_a_long_range_that_does_not_build_ends_soon() -> None:
+def test_long_unbuildable_range_ends_early() -> None:
     search = searched(1000, 500, range(1, 1000))
     assert list(search.culprits) == list(range(1, 1001))
     assert len(search.marks) == ENOUGH_SKIPPED + 1

@@ -9,7 +9,7 @@ from llamatrix.stats.intervals import estimate, median_ranks
     ("count", "ranks"),
     [(5, None), (6, (0, 5)), (9, (1, 7)), (20, (5, 14)), (100, (39, 60))],
 )
-def test_the_places_around_a_median_are_those_of_the_sign_test(
+def test_median_ranks_match_the_sign_test(
     count: int, ranks: tuple[int, int] | None
 ) -> None:
     """As tables of order statistics have them, counted from 0."""
@@ -20,7 +20,7 @@ def test_the_places_around_a_median_are_those_of_the_sign_test(
 SLEEP_H = (1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4)
 
 
-def test_students_sleep_data_give_the_textbook_interval_and_p() -> None:
+def test_sleep_data_give_the_textbook_interval_and_p() -> None:
     found = estimate(SLEEP_H)
     half = found.log_half_width()
     assert half is not None
@@ -30,7 +30,7 @@ def test_students_sleep_data_give_the_textbook_interval_and_p() -> None:
     assert found.p_value == pytest.approx(0.002833, abs=1e-6)
 
 
-def test_the_interval_of_five_pairs_is_as_worked_by_hand() -> None:
+def test_interval_of_five_pairs_matches_hand_calculation() -> None:
     # mean -0.03; squares sum to 2e-4, variance 5e-5, error sqrt(1e-5); t(4) = 2.776445
     found = estimate((-0.03, -0.02, -0.04, -0.03, -0.03))
     interval = found.interval()
@@ -43,14 +43,14 @@ def test_the_interval_of_five_pairs_is_as_worked_by_hand() -> None:
     assert interval.half_width == pytest.approx((interval.high - interval.low) / 2)
 
 
-def test_a_smaller_alpha_widens_the_interval() -> None:
+def test_smaller_alpha_widens_the_interval() -> None:
     found = estimate((-0.03, -0.02, -0.04, -0.03, -0.03))
     half = found.log_half_width(0.05 / 3)
     # t(4) at 1 - 0.05/6
     assert half == pytest.approx(3.961 * math.sqrt(1e-5), rel=1e-3)
 
 
-def test_one_pair_has_a_ratio_and_nothing_else() -> None:
+def test_one_pair_has_a_ratio_without_interval() -> None:
     found = estimate((-0.1,))
     assert found.ratio == pytest.approx(math.exp(-0.1))
     assert found.sd_log is None
@@ -58,7 +58,7 @@ def test_one_pair_has_a_ratio_and_nothing_else() -> None:
     assert found.p_value is None
 
 
-def test_two_pairs_have_the_very_wide_interval_of_one_degree_of_freedom() -> None:
+def test_interval_of_two_pairs_has_one_degree_of_freedom() -> None:
     half = estimate((-0.01, 0.01)).log_half_width()
     assert half == pytest.approx(12.7062 * 0.01, rel=1e-5)
 
@@ -81,6 +81,6 @@ def test_rounding_widens_the_interval_and_weakens_the_p_value() -> None:
     )
 
 
-def test_the_rounding_of_floats_is_no_spread() -> None:
+def test_float_rounding_is_not_a_spread() -> None:
     found = estimate([math.log(36.0 / 40.0), math.log(27.0) - math.log(30.0)] * 3)
     assert found.sd_log == 0

@@ -22,14 +22,14 @@ from llamatrix.stats.sequential import PairedComparison, judge
 from llamatrix.stats.verdict import Unit, Verdict
 
 
-def test_the_same_seed_draws_the_same_orders_again() -> None:
+def test_same_seed_draws_same_orders() -> None:
     orders = [drawn_order(7, pair) for pair in range(1, 13)]
     assert orders == [drawn_order(7, pair) for pair in range(1, 13)]
     assert orders != [drawn_order(8, pair) for pair in range(1, 13)]
     assert all(set(order) == set(Arm) for order in orders)
 
 
-def test_either_arm_is_first_in_half_of_the_pairs_whatever_the_one_before() -> None:
+def test_arm_order_is_drawn_independently_for_each_pair() -> None:
     first = [[drawn_order(seed, pair)[0] for pair in (1, 2)] for seed in range(2000)]
     for one in (first.count([a, b]) for a in Arm for b in Arm):
         assert one / 2000 == pytest.approx(0.25, abs=0.04)
@@ -52,7 +52,7 @@ def _judged(clock_ratio: float, unit: Unit = Unit.TOKENS_PER_S) -> PairedCompari
     return judge(pairs, unit=unit)
 
 
-def test_a_loss_that_the_clocks_explain_is_still_slower_but_clock_not_code() -> None:
+def test_loss_explained_by_clocks_is_slower_with_a_clock_note() -> None:
     found = _judged(0.95)
     assert found.verdict is Verdict.SLOWER
     assert found.per_cycle is not None
@@ -60,24 +60,24 @@ def test_a_loss_that_the_clocks_explain_is_still_slower_but_clock_not_code() -> 
     assert found.notes == ("clock, not code: per clock cycle the change vanishes",)
 
 
-def test_a_time_is_multiplied_by_the_clock() -> None:
+def test_time_is_multiplied_by_the_clock() -> None:
     found = _judged(0.95 * 0.97, Unit.SECONDS)
     assert found.verdict is Verdict.SLOWER
     assert found.per_cycle is not None
     assert found.per_cycle.ratio == pytest.approx(1.0)
 
 
-def test_a_loss_at_equal_clocks_is_code() -> None:
+def test_loss_at_equal_clocks_is_attributed_to_code() -> None:
     assert _judged(1.0).notes == (
         "per clock cycle the change is still there: code, not clock",
     )
 
 
-def test_a_clock_that_hides_a_gain_per_cycle_is_reported() -> None:
+def test_gain_per_cycle_hidden_by_clock_is_reported() -> None:
     assert "points the other way" in _judged(0.90).notes[0]
 
 
-def test_swapped_arms_swap_the_clocks_with_them() -> None:
+def test_swapped_arms_swap_their_clocks() -> None:
     found = _judged(0.95)
     pairs = [
         replace(pair, baseline_mhz=BASELINE_MHZ, candidate_mhz=BASELINE_MHZ * 0.95)
@@ -88,7 +88,7 @@ def test_swapped_arms_swap_the_clocks_with_them() -> None:
     assert back.notes == found.notes
 
 
-def test_one_pair_without_clocks_leaves_clock_space_out() -> None:
+def test_one_pair_without_clocks_disables_per_cycle_estimate() -> None:
     pairs = [
         replace(pair, baseline_mhz=BASELINE_MHZ, candidate_mhz=BASELINE_MHZ)
         for pair in pairs_of(RATIOS)
@@ -129,7 +129,7 @@ def test_several_values_of_an_arm_in_a_pair_count_as_their_mean(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("unit", ["tokens/s", "t/s"])
-def test_the_units_of_our_tables_and_of_llama_bench_are_tokens_per_second(
+def test_unit_names_of_tables_and_llama_bench_mean_tokens_per_second(
     tmp_path: Path, unit: str
 ) -> None:
     lines = (sample(1, "baseline", 40.0, unit), sample(1, "candidate", 41.0))
@@ -159,7 +159,7 @@ def _in_order(tmp_path: Path, arms: str) -> Samples:
         ("AAABBBAB", [4]),
     ],
 )
-def test_a_pair_counts_if_no_other_ran_between_its_arms(
+def test_pair_counts_only_if_no_other_ran_between_its_arms(
     tmp_path: Path, arms: str, counting: list[int]
 ) -> None:
     found = _in_order(tmp_path, arms)
@@ -168,13 +168,13 @@ def test_a_pair_counts_if_no_other_ran_between_its_arms(
     assert blocks is (len(counting) < 3)
 
 
-def test_an_arm_that_always_runs_first_is_noted(tmp_path: Path) -> None:
+def test_arm_that_always_runs_first_is_noted(tmp_path: Path) -> None:
     (note,) = _in_order(tmp_path, "ABABABAB").notes
     assert note.startswith("the baseline ran first in every pair")
     assert not _in_order(tmp_path, "ABBAABBA").notes
 
 
-def test_an_order_within_each_pair_leaves_out_nothing(tmp_path: Path) -> None:
+def test_order_within_each_pair_keeps_all_pairs(tmp_path: Path) -> None:
     lines = [
         ordered(pair, arm, 40.0 + pair, order=1 + (place + pair) % 2)
         for pair in range(1, 5)
@@ -185,7 +185,7 @@ def test_an_order_within_each_pair_leaves_out_nothing(tmp_path: Path) -> None:
     assert not found.notes
 
 
-def test_a_file_in_blocks_without_order_is_asked_for_it(tmp_path: Path) -> None:
+def test_file_in_blocks_without_order_gets_a_note(tmp_path: Path) -> None:
     arms = ["baseline"] * 4 + ["candidate"] * 4
     lines = [sample(1 + at % 4, arm, 40.25 + at) for at, arm in enumerate(arms)]
     found = read_samples(written(tmp_path / "s.jsonl", *lines))
@@ -229,20 +229,20 @@ def test_processes_numbered_alike_in_both_arms_are_not_the_same(tmp_path: Path) 
         ([[46.123, 46.123], [45.001, 45.001]], 0.0005 / 46.123 + 0.0005 / 45.001),
     ],
 )
-def test_values_that_hardly_leave_one_step_may_all_be_off_to_one_side(
+def test_values_within_one_rounding_step_add_half_a_step_of_error(
     arms: list[list[float]], expected: float
 ) -> None:
     assert rounding_log(arms) == pytest.approx(expected)
 
 
-def test_windows_line_ends_and_a_byte_order_mark_are_fine(tmp_path: Path) -> None:
+def test_windows_line_ends_and_byte_order_mark_are_accepted(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     lines = (sample(1, "baseline", 40), sample(1, "candidate", 41))
     path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
     assert len(read_samples(path).pairs) == 1
 
 
-def test_a_last_pair_cut_short_is_left_out_with_a_note(tmp_path: Path) -> None:
+def test_incomplete_last_pair_is_left_out_with_a_note(tmp_path: Path) -> None:
     lines = [sample(1, arm, 40.0) for arm in ("baseline", "candidate")]
     path = written(tmp_path / "s.jsonl", *lines, sample(2, "baseline", 40.0))
     found = read_samples(path)
@@ -250,7 +250,7 @@ def test_a_last_pair_cut_short_is_left_out_with_a_note(tmp_path: Path) -> None:
     assert found.notes == ("pair 2 is left out: the file ends before its second arm",)
 
 
-def test_a_pair_in_the_middle_that_lacks_an_arm_is_kept_as_failed(
+def test_incomplete_pair_in_the_middle_is_kept_as_failed(
     tmp_path: Path,
 ) -> None:
     path = written(
@@ -293,7 +293,7 @@ def test_a_pair_in_the_middle_that_lacks_an_arm_is_kept_as_failed(
         ),
     ],
 )
-def test_a_bad_line_is_named_with_file_line_and_what_is_wrong(
+def test_bad_line_is_refused_with_file_line_and_reason(
     tmp_path: Path, line: str, complaint: str
 ) -> None:
     path = written(tmp_path / "s.jsonl", sample(1, "baseline", 40.0), "", line)
@@ -305,7 +305,7 @@ def test_a_bad_line_is_named_with_file_line_and_what_is_wrong(
 
 
 @pytest.mark.parametrize("text", ["", "\n\n  \n"])
-def test_a_file_without_samples_says_what_one_looks_like(
+def test_file_without_samples_is_refused_with_an_example(
     tmp_path: Path, text: str
 ) -> None:
     path = tmp_path / "s.jsonl"
@@ -314,7 +314,7 @@ def test_a_file_without_samples_says_what_one_looks_like(
         read_samples(path)
 
 
-def test_a_file_that_cannot_be_read_is_an_error_of_one_line(tmp_path: Path) -> None:
+def test_file_that_cannot_be_read_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(
         ReportError, match=r"absent\.jsonl: cannot be read: No such file"
     ):

@@ -28,14 +28,14 @@ def _of(passed: int, trials: int) -> Passes:
     ("passed", "trials", "low", "high"),
     [(3, 3, 0.44, 1.0), (2, 3, 0.21, 0.94), (5, 5, 0.57, 1.0), (10, 10, 0.72, 1.0)],
 )
-def test_wilson_gives_the_intervals_of_statistics_md(
+def test_wilson_interval_matches_statistics_md(
     passed: int, trials: int, low: float, high: float
 ) -> None:
     found = wilson(_of(passed, trials))
     assert (round(found.low, 2), round(found.high, 2)) == (low, high)
 
 
-def test_wilson_of_failures_mirrors_that_of_passes() -> None:
+def test_wilson_interval_of_failures_mirrors_passes() -> None:
     passes, failures = wilson(_of(7, 10)), wilson(_of(3, 10))
     assert failures.low == pytest.approx(1 - passes.high)
     assert wilson(_of(0, 3)).low == 0
@@ -51,14 +51,14 @@ def test_wilson_of_failures_mirrors_that_of_passes() -> None:
         ((9, 10), (6, 10), 0.926),
     ],
 )
-def test_the_chance_of_any_drop_is_that_of_statistics_md(
+def test_probability_of_any_drop_matches_statistics_md(
     baseline: tuple[int, int], candidate: tuple[int, int], chance: float
 ) -> None:
     found = drop_probability(_of(*baseline), _of(*candidate), points=0.0)
     assert found == pytest.approx(chance, abs=0.005)
 
 
-def test_the_chance_of_a_drop_is_exact_where_it_can_be_worked_by_hand() -> None:
+def test_probability_of_drop_matches_hand_calculation() -> None:
     # Beta(2, 1) over Beta(1, 2): densities 2x and 2(1 - x); P(y < x) = 5/6
     assert drop_probability(_of(1, 1), _of(0, 1), points=0.0) == pytest.approx(5 / 6)
     # and P(y < x - d) is the integral of 2x(1 - (1 - x + d)^2) from d to 1
@@ -74,7 +74,7 @@ def test_equal_arms_are_as_likely_better_as_worse() -> None:
     assert drop_probability(_of(4, 9), _of(4, 9), points=0.0) == pytest.approx(0.5)
 
 
-def test_boschloo_is_exact_where_it_can_be_worked_by_hand() -> None:
+def test_boschloo_p_matches_hand_calculation() -> None:
     # 4/4 against 1/4: as extreme are (1, 4), (0, 3) and (0, 4) passes; their chance
     # 4p^5 q^3 + 4p^3 q^5 + p^4 q^4 is largest at p = 1/2: 9/256, on each side
     assert boschloo_p(1, 4, 4, 4) == pytest.approx(18 / 256, abs=1e-6)
@@ -83,7 +83,7 @@ def test_boschloo_is_exact_where_it_can_be_worked_by_hand() -> None:
 @pytest.mark.parametrize(
     ("trials", "passed"), [(3, 0), (4, 0), (5, 1), (6, 2), (8, 4), (10, 6)]
 )
-def test_boschloo_calls_these_falls_from_a_perfect_baseline_and_no_smaller(
+def test_boschloo_detects_only_large_drops_from_a_perfect_baseline(
     trials: int, passed: int
 ) -> None:
     assert boschloo_p(passed, trials, trials, trials) <= 0.05
@@ -120,7 +120,7 @@ def test_no_pass_where_the_baseline_passed_all_of_four_is_a_hard_break(
         ((98, 100), (97, 100), Verdict.SAME),
     ],
 )
-def test_a_word_needs_a_posterior_above_nine_tenths(
+def test_verdict_needs_posterior_above_90_percent(
     baseline: tuple[int, int], candidate: tuple[int, int], verdict: Verdict
 ) -> None:
     found = compare_passes(_of(*baseline), _of(*candidate))
@@ -128,7 +128,7 @@ def test_a_word_needs_a_posterior_above_nine_tenths(
     assert (found.drop_probability > 0.9) == (verdict is Verdict.SLOWER)
 
 
-def test_a_comparison_keeps_both_arms_and_boschloo_beside_the_gate() -> None:
+def test_comparison_keeps_both_arms_and_boschloo_beside_the_gate() -> None:
     found = compare_passes(_of(5, 5), _of(1, 5))
     assert (found.baseline, found.candidate) == (_of(5, 5), _of(1, 5))
     assert found.boschloo_p == boschloo_p(1, 5, 5, 5)
@@ -151,14 +151,14 @@ def test_impossible_counts_are_refused() -> None:
         ((3, 3), (0, 3), 1 - 1 / 70),
     ],
 )
-def test_the_chance_of_any_drop_from_a_perfect_baseline_worked_by_hand(
+def test_probability_of_drop_from_perfect_baseline_matches_hand_calculation(
     baseline: tuple[int, int], candidate: tuple[int, int], chance: float
 ) -> None:
     found = drop_probability(_of(*baseline), _of(*candidate), points=0.0)
     assert found == pytest.approx(chance, abs=1e-12)
 
 
-def test_a_drop_of_any_size_is_not_one_of_ten_points() -> None:
+def test_certain_drop_below_ten_points_is_not_slower() -> None:
     """5/5 to 3/5 fell by anything with 0.91, by more than 10 points with 0.81 only."""
     found = compare_passes(_of(5, 5), _of(3, 5))
     assert found.verdict is Verdict.INCONCLUSIVE
@@ -168,14 +168,14 @@ def test_a_drop_of_any_size_is_not_one_of_ten_points() -> None:
 @pytest.mark.parametrize(
     ("trials", "most"), [(1, None), (2, 0), (3, 0), (5, 2), (10, 6)]
 )
-def test_this_many_passes_are_called_worse_than_all(
+def test_most_called_is_the_largest_count_called_worse(
     trials: int, most: int | None
 ) -> None:
     assert most_called(trials) == most
 
 
 @pytest.mark.parametrize("trials", [2, 5, 10])
-def test_the_smallest_drop_is_called_in_four_of_five_runs(trials: int) -> None:
+def test_smallest_drop_is_called_in_80_percent_of_runs(trials: int) -> None:
     drop, most = smallest_drop(trials), most_called(trials)
     assert drop is not None
     assert most is not None
@@ -186,22 +186,22 @@ def test_the_smallest_drop_is_called_in_four_of_five_runs(trials: int) -> None:
     assert called == pytest.approx(0.8)
 
 
-def test_a_single_trial_sees_nothing() -> None:
+def test_single_trial_detects_no_drop() -> None:
     assert smallest_drop(1) is None
     assert false_alarms(1) == 0
 
 
-def test_false_alarms_of_two_trials_are_worked_by_hand() -> None:
+def test_false_alarm_rate_of_two_trials_matches_hand_calculation() -> None:
     # only 2/2 to 0/2 is called: p^2 (1 - p)^2, largest at p = 1/2
     assert false_alarms(2) == pytest.approx(1 / 16)
 
 
-def test_more_trials_see_smaller_drops() -> None:
+def test_more_trials_detect_smaller_drops() -> None:
     seen = [smallest_drop(trials) for trials in (3, 5, 10, 20)]
     assert seen == sorted(seen, key=lambda drop: -(drop or 0))
 
 
-def test_perfect_arms_are_the_same_from_there_on() -> None:
+def test_perfect_arms_are_same_from_trials_for_same_on() -> None:
     trials = trials_for_same()
     enough, fewer = (
         Passes(passed=count, trials=count) for count in (trials, trials - 1)
@@ -210,7 +210,7 @@ def test_perfect_arms_are_the_same_from_there_on() -> None:
     assert compare_passes(fewer, fewer).verdict is Verdict.INCONCLUSIVE
 
 
-def test_the_curve_counts_trials_correct_by_each_turn_and_the_censored() -> None:
+def test_curve_counts_trials_correct_by_each_turn_and_the_censored() -> None:
     curve = turn_curve([1, 3, None, 1, None], max_turns=3)
     assert [point.correct for point in curve.points] == [2, 2, 3]
     assert [point.share for point in curve.points] == [0.4, 0.4, 0.6]
@@ -219,14 +219,14 @@ def test_the_curve_counts_trials_correct_by_each_turn_and_the_censored() -> None
     assert curve.points[2].band == wilson(Passes(passed=3, trials=5))
 
 
-def test_arms_wholly_apart_have_the_smallest_p_there_is() -> None:
+def test_fully_separated_arms_have_the_smallest_possible_p() -> None:
     # 2 of the 20 ways to choose three of six
     found = compare_turns([1, 1, 1], [3, 3, 3], max_turns=5)
     assert found.p_value == pytest.approx(2 / 20)
     assert found.difference == pytest.approx(2.0)
 
 
-def test_a_censored_trial_counts_as_one_turn_beyond_the_last() -> None:
+def test_censored_trial_counts_as_one_turn_beyond_the_last() -> None:
     found = compare_turns([1, 1], [None, None], max_turns=5)
     assert found.difference == 5
     assert found == compare_turns([1, 1], [6, 6], max_turns=6)
@@ -243,7 +243,7 @@ def test_swapped_arms_keep_p_and_turn_the_difference() -> None:
     assert back.difference == pytest.approx(-there.difference)
 
 
-def test_the_count_of_relabellings_agrees_with_listing_them_all() -> None:
+def test_counted_relabellings_equal_enumerated_ones() -> None:
     baseline, candidate = [1, 2, 5, 1], [3, None, 4]
     scores = [1, 2, 5, 1, 3, 6, 4]
     mean = sum(scores) / 7

@@ -33,7 +33,7 @@ def _rates(ratios: tuple[float, ...], **changes: Pair) -> PairedComparison:
     return judge(pairs, unit=Unit.TOKENS_PER_S)
 
 
-def test_a_rate_that_fell_is_slower_and_its_ratio_below_1() -> None:
+def test_rate_that_fell_is_slower_and_its_ratio_below_1() -> None:
     found = _rates(SLOW)
     assert found.verdict is Verdict.SLOWER
     assert found.estimate is not None
@@ -41,7 +41,7 @@ def test_a_rate_that_fell_is_slower_and_its_ratio_below_1() -> None:
 
 
 @pytest.mark.parametrize("unit", [Unit.SECONDS, Unit.MILLISECONDS])
-def test_a_time_that_rose_is_slower_and_its_ratio_below_1(unit: Unit) -> None:
+def test_time_that_rose_is_slower_and_its_ratio_below_1(unit: Unit) -> None:
     longer = judge(pairs_of([1 / (ratio * 0.95) for ratio in SLOW]), unit=unit)
     assert longer.verdict is Verdict.SLOWER
     assert longer.estimate is not None
@@ -52,7 +52,7 @@ def test_a_time_that_rose_is_slower_and_its_ratio_below_1(unit: Unit) -> None:
 
 @pytest.mark.parametrize("factor", [0.9, 0.975, 0.99, 1.0])
 @pytest.mark.parametrize("unit", list(Unit))
-def test_swapped_arms_give_the_inverse_ratio_and_the_mirrored_word(
+def test_swapped_arms_give_inverse_ratio_and_mirrored_verdict(
     factor: float, unit: Unit
 ) -> None:
     mirror = {Verdict.SLOWER: Verdict.FASTER, Verdict.FASTER: Verdict.SLOWER}
@@ -67,7 +67,7 @@ def test_swapped_arms_give_the_inverse_ratio_and_the_mirrored_word(
     assert back.interval.low == pytest.approx(1 / there.interval.high)
 
 
-def test_the_margin_is_2_percent_for_rates_and_5_for_the_first_token() -> None:
+def test_margin_is_2_percent_for_rates_and_5_for_the_first_token() -> None:
     assert Metric.GENERATION.margin == Metric.PROMPT.margin == 0.02
     assert Metric.FIRST_TOKEN.margin == 0.05
     later = pairs_of(tuple(1.03 * ratio for ratio in EQUAL))
@@ -85,7 +85,7 @@ def test_pairs_of_the_very_same_ratio_support_no_claim(ratio: float) -> None:
 
 
 @pytest.mark.parametrize("pairs", [1, 2])
-def test_one_or_two_pairs_are_inconclusive_and_say_what_a_claim_needs(
+def test_one_or_two_pairs_are_inconclusive_with_a_note(
     pairs: int,
 ) -> None:
     found = _rates((0.5, 0.51)[:pairs])
@@ -95,7 +95,7 @@ def test_one_or_two_pairs_are_inconclusive_and_say_what_a_claim_needs(
     assert found.smallest_effect() is None
 
 
-def test_a_candidate_without_any_value_is_broken() -> None:
+def test_candidate_without_any_value_is_broken() -> None:
     pairs = [replace(pair, candidate=None) for pair in pairs_of(EQUAL)]
     found = judge(pairs, unit=Unit.TOKENS_PER_S)
     assert found.verdict is Verdict.BROKEN
@@ -103,7 +103,7 @@ def test_a_candidate_without_any_value_is_broken() -> None:
     assert "5 of 5 pairs, the candidate in none" in found.notes[0]
 
 
-def test_a_baseline_without_any_value_is_not_the_candidates_fault() -> None:
+def test_baseline_without_values_is_not_broken() -> None:
     pairs = [replace(pair, baseline=None) for pair in pairs_of(EQUAL)]
     assert judge(pairs, unit=Unit.TOKENS_PER_S).verdict is Verdict.INCONCLUSIVE
 
@@ -112,7 +112,7 @@ def test_no_pairs_at_all_are_inconclusive() -> None:
     assert judge([], unit=Unit.TOKENS_PER_S).verdict is Verdict.INCONCLUSIVE
 
 
-def test_a_candidate_that_failed_once_is_not_called_same() -> None:
+def test_candidate_that_failed_once_is_not_called_same() -> None:
     failed = Pair(number=6, baseline=40.0, candidate=None)
     found = _rates((*EQUAL, 1.0), p6=failed)
     assert found.verdict is Verdict.INCONCLUSIVE
@@ -120,17 +120,17 @@ def test_a_candidate_that_failed_once_is_not_called_same() -> None:
     assert found.left_out == (LeftOut(pair=6, reason="the candidate gave no value"),)
 
 
-def test_a_candidate_that_failed_once_can_still_be_slower() -> None:
+def test_candidate_that_failed_once_can_still_be_slower() -> None:
     failed = Pair(number=6, baseline=40.0, candidate=None)
     assert _rates((*SLOW, 1.0), p6=failed).verdict is Verdict.SLOWER
 
 
-def test_a_baseline_that_failed_once_leaves_the_word_alone() -> None:
+def test_baseline_that_failed_once_keeps_the_verdict() -> None:
     failed = Pair(number=6, baseline=None, candidate=40.0)
     assert _rates((*EQUAL, 1.0), p6=failed).verdict is Verdict.SAME
 
 
-def test_a_disturbed_pair_is_left_out_with_its_reason() -> None:
+def test_disturbed_pair_is_left_out_with_its_reason() -> None:
     hot = Pair(number=3, baseline=40.0, candidate=4.0, disturbed="thermal throttling")
     found = _rates((*EQUAL[:2], 1.0, *EQUAL[2:]), p3=hot)
     assert found.verdict is Verdict.SAME
@@ -138,7 +138,7 @@ def test_a_disturbed_pair_is_left_out_with_its_reason() -> None:
     assert found.left_out == (LeftOut(pair=3, reason="disturbed: thermal throttling"),)
 
 
-def test_a_disturbed_candidate_without_a_value_is_not_broken() -> None:
+def test_disturbed_candidate_without_a_value_is_not_broken() -> None:
     lost = Pair(number=1, baseline=40.0, candidate=None, disturbed="foreign load")
     assert judge([lost], unit=Unit.TOKENS_PER_S).verdict is Verdict.INCONCLUSIVE
 
@@ -151,7 +151,7 @@ def test_foreign_load_from_the_middle_of_a_run_is_no_false_alarm() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
-def test_a_pair_with_an_impossible_value_cannot_be_made(value: float) -> None:
+def test_pair_with_an_impossible_value_cannot_be_made(value: float) -> None:
     with pytest.raises(ValueError, match="pair 7: candidate: not above 0"):
         Pair(number=7, baseline=40.0, candidate=value)
 
@@ -184,7 +184,7 @@ def test_alpha_is_split_evenly_over_the_planned_looks() -> None:
     assert wide.half_width > 1.3 * plain.half_width
 
 
-def test_a_change_claimed_before_the_last_look_is_reported_to_be_overstated() -> None:
+def test_change_claimed_before_the_last_look_is_reported_to_be_overstated() -> None:
     ratios = [0.95 * math.exp(log) for log in QUIET]
     found, _ = judged_alone(pairs_of(ratios), LOOKS)
     assert "tends to overstate the change" in found.notes[-1]
@@ -193,7 +193,7 @@ def test_a_change_claimed_before_the_last_look_is_reported_to_be_overstated() ->
     assert found.notes == ()
 
 
-def test_the_first_decision_stands_whatever_came_after() -> None:
+def test_first_decision_is_kept_at_later_looks() -> None:
     ratios = [0.95 * math.exp(log) for log in QUIET] + [1.3] * 7
     found, next_pairs = judged_alone(pairs_of(ratios), LOOKS)
     assert found.verdict is Verdict.SLOWER
@@ -205,7 +205,7 @@ def test_the_first_decision_stands_whatever_came_after() -> None:
     ("pairs", "look", "next_pairs"),
     [(3, 0, 5), (5, 1, 8), (7, 1, 8), (8, 2, 12), (12, 3, None), (15, 3, None)],
 )
-def test_an_open_question_asks_for_the_pairs_of_the_next_look(
+def test_undecided_case_asks_for_the_pairs_of_the_next_look(
     pairs: int, look: int, next_pairs: int | None
 ) -> None:
     found, wanted = judged_alone(pairs_of(LOUD[:pairs]), LOOKS)
@@ -215,21 +215,21 @@ def test_an_open_question_asks_for_the_pairs_of_the_next_look(
     assert len(found.used) == (reached or pairs)
 
 
-def test_between_looks_nothing_new_is_claimed() -> None:
+def test_verdict_between_looks_is_unchanged() -> None:
     clear = pairs_of([0.5 * math.exp(log) for log in QUIET[:4]])
     found, _ = judged_alone(clear, LOOKS)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.notes[-1] == "the first planned look is still to come"
 
 
-def test_a_broken_candidate_is_reported_before_the_first_look() -> None:
+def test_broken_candidate_is_reported_before_the_first_look() -> None:
     pair = Pair(number=1, baseline=40.0, candidate=None)
     found, next_pairs = judged_alone([pair], LOOKS)
     assert found.verdict is Verdict.BROKEN
     assert next_pairs == 5, "one failure is tried again"
 
 
-def test_a_disturbed_pair_does_not_count_towards_a_look() -> None:
+def test_disturbed_pair_does_not_count_towards_a_look() -> None:
     pairs = list(pairs_of([0.95 * math.exp(log) for log in (*QUIET, 0.0)]))
     pairs[1] = replace(pairs[1], disturbed="foreign load")
     five, _ = judged_alone(pairs[:5], LOOKS)
@@ -239,13 +239,13 @@ def test_a_disturbed_pair_does_not_count_towards_a_look() -> None:
     assert six.used == (1, 3, 4, 5, 6)
 
 
-def test_looks_are_read_as_a_user_writes_them() -> None:
+def test_looks_are_parsed_from_comma_separated_text() -> None:
     assert parse_looks("5, 8,12") == SequentialTest()
     assert parse_looks("6").alpha_per_look == 0.05
 
 
 @pytest.mark.parametrize("text", ["", "5,x", "8,5", "2"])
-def test_looks_that_make_no_sense_say_what_to_write(text: str) -> None:
+def test_invalid_looks_are_refused_with_an_example(text: str) -> None:
     with pytest.raises(ReportError, match=r"for example 5,8,12") as caught:
         parse_looks(text)
     assert caught.value.exit_code == 7
@@ -268,7 +268,7 @@ def test_holm_gives_the_textbook_values_in_the_order_given() -> None:
     assert holm(()) == ()
 
 
-def test_a_weak_change_among_many_cells_does_not_survive_holm() -> None:
+def test_weak_change_among_many_cells_does_not_survive_holm() -> None:
     weak = _cell(0.97, noise=2.0)
     assert weak.verdict is Verdict.SLOWER
     assert judge_cells({"a": weak}).verdict is Verdict.SLOWER
@@ -278,20 +278,20 @@ def test_a_weak_change_among_many_cells_does_not_survive_holm() -> None:
     assert found.verdict is Verdict.INCONCLUSIVE
 
 
-def test_a_clear_change_among_many_cells_survives_holm() -> None:
+def test_clear_change_among_many_cells_survives_holm() -> None:
     found = judge_cells({"a": _cell(0.9), **{str(i): _cell(1.0) for i in range(9)}})
     assert found.verdict is Verdict.SLOWER
     assert [cell.verdict for cell in found.cells[1:]] == [Verdict.SAME] * 9
 
 
-def test_a_p_value_at_one_of_three_looks_counts_three_times() -> None:
+def test_p_value_at_one_of_three_looks_counts_three_times() -> None:
     once = judge_cells({"a": _cell(0.97)}).cells[0].adjusted_p
     looked = judge_cells({"a": _cell(0.97, alpha=0.05 / 3)}).cells[0].adjusted_p
     assert once is not None
     assert looked == pytest.approx(3 * once)
 
 
-def test_a_broken_cell_makes_the_whole_broken() -> None:
+def test_broken_cell_makes_the_whole_broken() -> None:
     broken = judge(
         [Pair(number=1, baseline=40.0, candidate=None)], unit=Unit.TOKENS_PER_S
     )
@@ -300,7 +300,7 @@ def test_a_broken_cell_makes_the_whole_broken() -> None:
     assert found.cells[0].adjusted_p is None
 
 
-def test_the_headline_is_the_geometric_mean_of_the_sessions() -> None:
+def test_headline_is_the_geometric_mean_of_the_sessions() -> None:
     found = headline(
         [estimate([math.log(ratio) + log for log in QUIET]) for ratio in (0.5, 2.0)],
         alpha=0.05,
@@ -319,7 +319,7 @@ def test_equal_cells_pool_their_degrees_of_freedom() -> None:
     assert math.log(interval.high) == pytest.approx(half, rel=1e-6)
 
 
-def test_a_single_pair_in_one_session_leaves_the_headline_without_an_interval() -> None:
+def test_single_pair_in_one_session_leaves_the_headline_without_an_interval() -> None:
     found = headline([estimate((0.1,)), estimate((0.1, 0.2))], alpha=0.05)
     assert found.interval is None
 
@@ -335,7 +335,7 @@ def test_metrics_of_the_same_processes_are_averaged_within_each_pair() -> None:
     assert twice == session_estimate([(Unit.TOKENS_PER_S, up)])
 
 
-def test_a_pair_that_lacks_one_metric_has_no_part_in_the_session() -> None:
+def test_pair_that_lacks_one_metric_has_no_part_in_the_session() -> None:
     whole = pairs_of([math.exp(log) for log in QUIET])
     lacking = (*whole[:4], Pair(number=5, baseline=40.0, candidate=None))
     found = session_estimate([(Unit.TOKENS_PER_S, whole), (Unit.SECONDS, lacking)])
@@ -379,19 +379,19 @@ def failing(count: int, *, disturbed: str = "") -> tuple[Pair, ...]:
     )
 
 
-def test_before_the_first_look_nothing_is_claimed() -> None:
+def test_verdict_before_the_first_look_is_inconclusive() -> None:
     words, wanted = judged(a=[0.5, 0.5, 0.5, 0.5])
     assert words == {"a": Verdict.INCONCLUSIVE}
     assert wanted == {"a": 5}
 
 
-def test_what_is_decided_gets_no_more_pairs() -> None:
+def test_decided_case_gets_no_more_pairs() -> None:
     words, wanted = judged(a=STEADY, b=[0.9 * one for one in STEADY], c=STEADY[:3])
     assert words == {"a": Verdict.SAME, "b": Verdict.SLOWER, "c": Verdict.INCONCLUSIVE}
     assert wanted == {"a": None, "b": None, "c": 5}
 
 
-def test_a_change_that_only_holm_refuses_gets_more_pairs() -> None:
+def test_change_that_only_holm_refuses_gets_more_pairs() -> None:
     alone, wanted_alone = judged(a=NOISY)
     assert (alone["a"], wanted_alone["a"]) == (Verdict.SLOWER, None)
     others = {f"other{number}": STEADY for number in range(20)}
@@ -403,7 +403,7 @@ def test_a_change_that_only_holm_refuses_gets_more_pairs() -> None:
     assert words["a"] is Verdict.SLOWER
 
 
-def test_only_a_change_that_stands_is_reported_to_be_claimed_early() -> None:
+def test_early_claim_note_appears_only_on_a_change_that_survives() -> None:
     pairs = {"a": pairs_of([0.9 * one for one in STEADY]), "b": pairs_of(NOISY)}
     pairs |= {f"other{number}": pairs_of(STEADY) for number in range(20)}
     cells = judge_cases(samples_of(pairs), sequential=EARLY).cells
@@ -412,38 +412,38 @@ def test_only_a_change_that_stands_is_reported_to_be_claimed_early() -> None:
     assert "claimed" not in notes["b"]
 
 
-def test_what_came_after_the_deciding_look_does_not_count() -> None:
+def test_pairs_after_the_deciding_look_are_ignored() -> None:
     words, _ = judged(a=(*STEADY, 0.5, 0.5, 0.5))
     assert words == {"a": Verdict.SAME}
 
 
-def test_after_the_last_look_nobody_gets_more() -> None:
+def test_undecided_case_after_the_last_look_gets_no_more_pairs() -> None:
     words, wanted = judged(a=[0.8, 1.2, 0.7, 1.3, 1.0, 0.9, 1.1, 1.0])
     assert words == {"a": Verdict.INCONCLUSIVE}
     assert wanted == {"a": None}
 
 
-def test_one_failure_is_tried_again_and_two_are_enough() -> None:
+def test_one_failure_is_retried_and_two_end_the_case() -> None:
     assert _judged({"a": failing(1)})[1] == {"a": 5}
     words, wanted = _judged({"a": failing(2)})
     assert words == {"a": Verdict.BROKEN}
     assert wanted == {"a": None}
 
 
-def test_failures_under_disturbance_break_nothing() -> None:
+def test_disturbed_failures_are_not_broken() -> None:
     words, wanted = _judged({"a": failing(4, disturbed="a burner")})
     assert words == {"a": Verdict.INCONCLUSIVE}
     assert wanted == {"a": 5}
 
 
-def test_a_baseline_that_never_works_ends_the_case_without_a_claim() -> None:
+def test_baseline_that_never_works_ends_the_case_without_a_claim() -> None:
     pairs = tuple(Pair(number=n, baseline=None, candidate=40.0) for n in (1, 2))
     words, wanted = _judged({"a": pairs})
     assert words == {"a": Verdict.INCONCLUSIVE}
     assert wanted == {"a": None}
 
 
-def test_a_candidate_that_cannot_start_is_broken_without_pairs() -> None:
+def test_candidate_that_cannot_start_is_broken_without_pairs() -> None:
     found = broken_comparison(
         "it does not build", unit=Unit.TOKENS_PER_S, margin=0.02, alpha=0.05 / 3
     )

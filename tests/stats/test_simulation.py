@@ -32,7 +32,7 @@ def _tried(design: Design, loss: float, noise: Noise = QUIET) -> Score:
 
 
 @pytest.mark.parametrize("design", OURS)
-def test_no_change_is_not_called_one_at_the_noise_of_a_gpu(design: Design) -> None:
+def test_equal_arms_are_rarely_called_different_at_gpu_noise(design: Design) -> None:
     found = _tried(design, 0.0)
     assert found.false_alarms is not None
     assert found.false_alarms < 0.005
@@ -40,7 +40,7 @@ def test_no_change_is_not_called_one_at_the_noise_of_a_gpu(design: Design) -> No
 
 
 @pytest.mark.parametrize("design", OURS)
-def test_no_change_is_called_one_in_20_times_at_most_under_any_noise(
+def test_false_alarm_rate_is_at_most_5_percent_under_any_noise(
     design: Design,
 ) -> None:
     # noise far beyond the margin is the worst case: there the t test decides alone
@@ -51,7 +51,7 @@ def test_no_change_is_called_one_in_20_times_at_most_under_any_noise(
 
 @pytest.mark.parametrize("design", OURS)
 @pytest.mark.parametrize("loss", [0.03, 0.05, 0.10])
-def test_a_known_slow_candidate_is_slower_in_nine_runs_of_ten(
+def test_known_slow_candidate_is_slower_in_nine_runs_of_ten(
     design: Design, loss: float
 ) -> None:
     found = _tried(design, loss)
@@ -59,13 +59,13 @@ def test_a_known_slow_candidate_is_slower_in_nine_runs_of_ten(
     assert found.faster == 0
 
 
-def test_a_loss_of_the_margin_is_called_half_of_the_time_at_one_look() -> None:
+def test_loss_of_the_margin_is_called_half_of_the_time_at_one_look() -> None:
     assert _tried(Design.PAIRED, 0.02).slower == pytest.approx(0.5, abs=0.035)
 
 
 @pytest.mark.parametrize("noise", [QUIET, LOUD])
 @pytest.mark.parametrize("loss", [0.0, 0.02, 0.05])
-def test_the_interval_holds_the_truth_as_often_as_it_says(
+def test_interval_covers_the_truth_at_the_stated_rate(
     noise: Noise, loss: float
 ) -> None:
     once, looked = (_tried(design, loss, noise).coverage for design in OURS)
@@ -74,14 +74,14 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(
     assert looked > 0.94
 
 
-def test_looks_spend_pairs_only_where_the_question_is_open() -> None:
+def test_planned_looks_use_more_pairs_only_while_undecided() -> None:
     assert _tried(Design.LOOKS, 0.10).mean_per_arm < 5.1
     assert _tried(Design.LOOKS, 0.02).mean_per_arm > 7
 
 
 @pytest.mark.parametrize("noise", [0.007, 0.07])
 @pytest.mark.parametrize("loss", [0.0, 0.01, 0.03, 0.1])
-def test_the_printed_interval_covers_at_whatever_look_the_pairs_ended(
+def test_printed_interval_covers_at_any_stopping_look(
     noise: float, loss: float
 ) -> None:
     found = _tried(Design.LOOKS, loss, Noise(between_sd=noise))
@@ -89,32 +89,32 @@ def test_the_printed_interval_covers_at_whatever_look_the_pairs_ended(
     assert not Rate(share=found.coverage, runs=found.runs).misses(0.95)
 
 
-def test_a_change_claimed_under_much_noise_is_often_overstated() -> None:
+def test_change_claimed_under_high_noise_is_often_overstated() -> None:
     found = _tried(Design.LOOKS, 0.03, Noise(between_sd=0.07)).claimed_coverage
     assert found is not None
     assert found.share < 0.92
 
 
 @pytest.mark.parametrize("sd_log", [0.01, 0.1])
-def test_the_smallest_effect_is_called_as_often_as_stated(sd_log: float) -> None:
+def test_smallest_effect_is_called_as_often_as_stated(sd_log: float) -> None:
     rate = power_of_smallest_effect(sd_log=sd_log, pairs=5, alpha=0.05 / 3, runs=200)
     assert rate.share > 0.82
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
-def test_the_headline_covers_however_the_metrics_of_a_session_correlate(
+def test_headline_interval_covers_for_any_correlation_of_metrics(
     correlation: float,
 ) -> None:
     rate = headline_coverage(correlation=correlation, sessions=2, runs=300)
     assert not rate.misses(0.94)
 
 
-def test_the_interval_of_rounded_values_covers() -> None:
+def test_interval_of_rounded_values_covers_the_truth() -> None:
     for noise in (0.02, 0.3, 1.0):
         assert not rounded_coverage(noise_in_steps=noise, runs=400).misses(0.95)
 
 
-def test_a_disturbance_of_period_four_deceives_a_fixed_order_alone() -> None:
+def test_periodic_disturbance_misleads_only_the_fixed_order() -> None:
     rhythmic = Noise(cycle=0.04)
     fixed, ours = (
         _tried(design, 0.0, rhythmic).false_alarms
@@ -126,7 +126,7 @@ def test_a_disturbance_of_period_four_deceives_a_fixed_order_alone() -> None:
     assert ours < 0.065
 
 
-def test_pairs_in_random_order_withstand_a_cold_start_and_blocks_do_not() -> None:
+def test_cold_start_misleads_blocks_but_not_random_pairs() -> None:
     cold = Noise(within_sd=0.001, between_sd=0.007, drift=0.04)
     paired, blocks = (
         _tried(Design.PAIRED, 0.0, cold),
@@ -140,7 +140,7 @@ def test_pairs_in_random_order_withstand_a_cold_start_and_blocks_do_not() -> Non
 
 
 @pytest.mark.parametrize(("repetitions", "alarms"), [(3, 0.80), (5, 0.88)])
-def test_welch_on_the_samples_of_one_process_each_cries_wolf(
+def test_welch_on_samples_of_one_process_has_many_false_alarms(
     repetitions: int, alarms: float
 ) -> None:
     # the same figures as in statistics.md
@@ -151,7 +151,7 @@ def test_welch_on_the_samples_of_one_process_each_cries_wolf(
     assert found.coverage == pytest.approx(1 - alarms, abs=0.025)
 
 
-def test_means_without_a_deviation_cry_wolf_when_the_machine_is_noisy() -> None:
+def test_comparing_means_alone_has_many_false_alarms_under_noise() -> None:
     quiet, loud = _tried(Design.MEANS, 0.0), _tried(Design.MEANS, 0.0, LOUD)
     assert quiet.coverage is None
     assert quiet.false_alarms == pytest.approx(0.041, abs=0.015)
@@ -159,7 +159,7 @@ def test_means_without_a_deviation_cry_wolf_when_the_machine_is_noisy() -> None:
 
 
 @pytest.mark.parametrize("noise", [QUIET, LOUD])
-def test_the_rule_that_is_tried_is_the_rule_that_ships(noise: Noise) -> None:
+def test_simulated_rule_equals_the_shipped_rule(noise: Noise) -> None:
     sequential = SequentialTest()
     logs = draw_logs(
         noise,
@@ -195,13 +195,13 @@ def test_the_rule_that_is_tried_is_the_rule_that_ships(noise: Noise) -> None:
         assert claim.covered is (printed.low <= math.exp(-0.025) <= printed.high)
 
 
-def test_the_candidate_is_first_or_second_of_its_pair_at_random() -> None:
+def test_candidate_is_first_or_second_of_its_pair_at_random() -> None:
     places = random_places(1000, 5, np.random.default_rng(2))
     assert np.array_equal(places // 2, np.tile(np.arange(5), (1000, 1)))
     assert np.mean(places % 2) == pytest.approx(0.5, abs=0.03)
 
 
-def test_the_scoreboard_has_every_design_at_every_loss_and_repeats_itself() -> None:
+def test_scoreboard_has_every_design_at_every_loss_and_repeats_itself() -> None:
     board = scoreboard(noise=QUIET, losses=(0.0, 0.05), runs=50, seed=3)
     assert [(one.design, one.true_loss) for one in board] == [
         (design, loss) for design in Design for loss in (0.0, 0.05)
@@ -214,7 +214,7 @@ def test_the_scoreboard_has_every_design_at_every_loss_and_repeats_itself() -> N
     assert board != scoreboard(noise=QUIET, losses=(0.0, 0.05), runs=50, seed=4)
 
 
-def test_noise_is_found_again_in_what_was_drawn_with_it() -> None:
+def test_measured_noise_recovers_the_drawn_noise() -> None:
     true = Noise(within_sd=0.004, between_sd=0.02)
     logs = draw_logs(
         true,
@@ -228,14 +228,16 @@ def test_noise_is_found_again_in_what_was_drawn_with_it() -> None:
     assert found.between_sd == pytest.approx(true.between_sd, rel=0.05)
 
 
-def test_noise_between_equal_processes_is_none() -> None:
+def test_equal_processes_have_no_noise_between_them() -> None:
     assert measured_noise([[1.0, 1.1], [1.1, 1.0]]).between_sd == 0
     with pytest.raises(ValueError, match="two processes of two samples"):
         measured_noise([[1.0, 1.1]])
 
 
 @pytest.mark.parametrize("design", list(Design))
-def test_every_design_can_tell_a_large_loss_from_a_large_gain(design: Design) -> None:
+def test_every_design_distinguishes_a_large_loss_from_a_large_gain(
+    design: Design,
+) -> None:
     loss, gain = _tried(design, 0.10), _tried(design, -0.10)
     assert loss.slower > 0.99
     assert gain.faster > 0.99

@@ -34,20 +34,20 @@ def _word(baseline: ArmTrials, candidate: ArmTrials) -> Verdict:
         (_arm(0), _arm(5), Verdict.INCONCLUSIVE),
     ],
 )
-def test_passes_decide(
+def test_verdict_follows_pass_counts(
     baseline: ArmTrials, candidate: ArmTrials, verdict: Verdict
 ) -> None:
     assert _word(baseline, candidate) is verdict
 
 
-def test_trials_that_are_not_scored_are_no_failures() -> None:
+def test_unscored_trials_are_not_failures() -> None:
     found = judge_trials(_arm(5), _arm(3, undecided=1, lost=1), max_turns=3)
     assert found.comparison is not None
     assert found.comparison.candidate == Passes(passed=3, trials=3)
     assert found.verdict is not Verdict.BROKEN
 
 
-def test_one_trial_that_broke_twice_is_enough_where_the_baseline_has_none() -> None:
+def test_one_broken_trial_breaks_candidate_if_baseline_has_none() -> None:
     found = judge_trials(_arm(2), _arm(1, broken=("agent hung",)), max_turns=3)
     assert found.verdict is Verdict.BROKEN
     assert found.breaks == ("1 trials broke, twice each: agent hung",)
@@ -61,15 +61,13 @@ def test_one_trial_that_broke_twice_is_enough_where_the_baseline_has_none() -> N
         (_arm(0), _arm(0, broken=("agent hung",))),
     ],
 )
-def test_what_breaks_in_both_arms_or_was_never_seen_to_work_breaks_neither(
+def test_failure_in_both_arms_or_without_working_baseline_is_no_break(
     baseline: ArmTrials, candidate: ArmTrials
 ) -> None:
     assert _word(baseline, candidate) is Verdict.INCONCLUSIVE
 
 
-def test_a_candidate_that_only_breaks_is_broken_though_the_baseline_broke_once() -> (
-    None
-):
+def test_candidate_with_only_broken_trials_is_broken() -> None:
     baseline, candidate = _arm(4, broken=("hung",)), _arm(0, broken=("hung",) * 2)
     assert _word(baseline, candidate) is Verdict.BROKEN
 
@@ -83,25 +81,25 @@ def test_a_candidate_that_only_breaks_is_broken_though_the_baseline_broke_once()
         (_arm(3), _arm(3, refused=3), False),
     ],
 )
-def test_refused_calls_break_where_all_trials_have_them_and_none_had(
+def test_refused_calls_in_every_trial_break_candidate_if_baseline_has_none(
     baseline: ArmTrials, candidate: ArmTrials, *, broken: bool
 ) -> None:
     assert bool(breaks(baseline, candidate)) is broken
 
 
-def test_a_template_breaks_only_where_it_is_the_candidates_alone_that_fails() -> None:
+def test_template_failure_breaks_only_if_baseline_passes() -> None:
     fine, failing = _arm(1), _arm(1, template_fails=True)
     assert _word(fine, failing) is Verdict.BROKEN
     assert _word(failing, failing) is Verdict.INCONCLUSIVE
     assert _word(failing, fine) is Verdict.INCONCLUSIVE
 
 
-def test_a_candidate_that_cannot_begin_is_broken_without_a_trial() -> None:
+def test_candidate_that_cannot_begin_is_broken_without_trials() -> None:
     found = judge_trials(_arm(0), _arm(0), max_turns=3, broken="does not build")
     assert (found.verdict, found.breaks) == (Verdict.BROKEN, ("does not build",))
 
 
-def test_turns_are_compared_with_the_censored_ones_last() -> None:
+def test_censored_turns_are_ranked_last() -> None:
     found = judge_trials(
         ArmTrials(turns=(1, 1, 2)), ArmTrials(turns=(2, 3, None)), max_turns=3
     )
@@ -114,7 +112,7 @@ def test_turns_are_compared_with_the_censored_ones_last() -> None:
 @pytest.mark.parametrize(
     ("baseline", "candidate"), [((5, 5), (3, 5)), ((9, 10), (6, 10)), ((1, 3), (3, 3))]
 )
-def test_one_cell_alone_is_the_cell(
+def test_pooling_one_cell_equals_that_cell(
     baseline: tuple[int, int], candidate: tuple[int, int]
 ) -> None:
     arms = [Passes(passed=p, trials=n) for p, n in (baseline, candidate)]
@@ -124,7 +122,7 @@ def test_one_cell_alone_is_the_cell(
     assert found.rise_probability == pytest.approx(one.rise_probability, abs=1e-5)
 
 
-def test_two_cells_of_a_single_trial_are_worked_by_hand() -> None:
+def test_pooled_rate_of_two_cells_matches_hand_calculation() -> None:
     """Each difference u = x - y of Beta(2, 1) and Beta(1, 2), summed by brute force."""
     steps = 400
 
@@ -148,7 +146,7 @@ def test_two_cells_of_a_single_trial_are_worked_by_hand() -> None:
     assert pooled([one, one]).drop_probability == pytest.approx(by_hand, abs=3e-3)
 
 
-def test_many_cells_that_fall_a_little_are_worse_together() -> None:
+def test_small_drops_in_many_cells_are_slower_when_pooled() -> None:
     verdicts = [judge_trials(_arm(5), _arm(3, 2), max_turns=3) for _ in range(4)]
     together = pooled([one.comparison for one in verdicts if one.comparison])
     assert {one.verdict for one in verdicts} == {Verdict.INCONCLUSIVE}
@@ -158,7 +156,7 @@ def test_many_cells_that_fall_a_little_are_worse_together() -> None:
     assert overall_verdict(verdicts, together) is Verdict.SLOWER
 
 
-def test_a_mean_that_stays_takes_back_no_cell_that_fell() -> None:
+def test_steady_mean_does_not_cancel_a_slower_cell() -> None:
     verdicts = [
         judge_trials(_arm(10), _arm(4, 6), max_turns=3),
         judge_trials(_arm(4, 6), _arm(10), max_turns=3),
@@ -168,7 +166,7 @@ def test_a_mean_that_stays_takes_back_no_cell_that_fell() -> None:
     assert overall_verdict(verdicts, together) is Verdict.SLOWER
 
 
-def test_a_better_mean_does_not_hide_what_is_not_known() -> None:
+def test_better_mean_keeps_the_overall_verdict_inconclusive() -> None:
     verdicts = [judge_trials(_arm(3, 2), _arm(5), max_turns=3) for _ in range(4)]
     together = pooled([one.comparison for one in verdicts if one.comparison])
     assert together.verdict is Verdict.FASTER

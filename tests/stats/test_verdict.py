@@ -30,13 +30,13 @@ def _word(ratio: float, sd_log: float, pairs: int = 5) -> Verdict:
         (1.03, 0.030, Verdict.INCONCLUSIVE),
     ],
 )
-def test_the_word_follows_interval_and_margin(
+def test_verdict_follows_interval_and_margin(
     ratio: float, sd_log: float, verdict: Verdict
 ) -> None:
     assert _word(ratio, sd_log) is verdict
 
 
-def test_a_loss_of_exactly_the_margin_counts_as_reached() -> None:
+def test_loss_of_exactly_the_margin_counts_as_reached() -> None:
     assert _word(98 / 100, 1e-9) is Verdict.SLOWER
     assert _word(100 / 98, 1e-9) is Verdict.FASTER
     assert _word(0.9801, 1e-9) is Verdict.SAME
@@ -51,13 +51,13 @@ def test_swapping_the_arms_swaps_slower_and_faster(ratio: float, sd_log: float) 
 
 
 @pytest.mark.parametrize("pairs", [1, 2])
-def test_fewer_than_three_pairs_say_nothing(pairs: int) -> None:
+def test_fewer_than_three_pairs_are_inconclusive(pairs: int) -> None:
     assert _word(0.5, 1e-9, pairs) is Verdict.INCONCLUSIVE
     assert _word(0.5, 1e-9, 3) is Verdict.SLOWER
 
 
 @pytest.mark.parametrize(("margin", "alpha"), [(0, 0.05), (1, 0.05), (0.02, 0)])
-def test_an_impossible_rule_is_refused(margin: float, alpha: float) -> None:
+def test_impossible_rule_is_refused(margin: float, alpha: float) -> None:
     with pytest.raises(ValueError, match="not between 0 and 1"):
         Rule(margin=margin, alpha=alpha)
 
@@ -72,7 +72,7 @@ def test_exit_codes_are_those_of_the_design() -> None:
     }
 
 
-def test_the_gravest_word_speaks_for_many() -> None:
+def test_most_severe_verdict_is_returned() -> None:
     assert most_severe([Verdict.SAME, Verdict.FASTER]) is Verdict.FASTER
     assert (
         most_severe([Verdict.SAME, Verdict.INCONCLUSIVE, Verdict.FASTER])

@@ -103,7 +103,7 @@ def test_clients_ask_at_the_same_time_and_are_summed() -> None:
     ],
     ids=lambda value: str(value) if isinstance(value, EndpointFailure) else "",
 )
-def test_what_a_server_does_wrong_is_an_outcome_with_a_name(
+def test_endpoint_failure_is_an_outcome_with_its_kind(
     server: OpenAiServer, failure: EndpointFailure
 ) -> None:
     outcome = measure(server, GENERATION)
@@ -181,7 +181,7 @@ def test_connection_that_the_server_closed_is_no_failure() -> None:
     assert (answer.prompt_tokens, answer.generated_tokens) == (3, 1)
 
 
-def test_how_to_is_a_valid_matrix(tmp_path: Path) -> None:
+def test_matrix_of_the_how_to_is_valid(tmp_path: Path) -> None:
     page = (ROOT / "docs/howto/my-endpoint.md").read_text()
     block = page.split("```toml")[1].split("```")[0]
     path = tmp_path / "matrix.toml"

@@ -79,9 +79,7 @@ def test_context_has_room_for_every_sequence(bench: Bench) -> None:
     assert words[words.index("-npl") + 1] == "4,4,4,1"
 
 
-def test_the_last_row_may_be_lost(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_last_row_may_be_lost(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLAMATRIX_FAKE_BATCHED", "lost")
     outcomes = measured(bench, PROMPT, ANSWER)
     assert all(isinstance(outcome, Done) for outcome in outcomes.values())

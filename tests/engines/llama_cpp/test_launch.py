@@ -44,7 +44,7 @@ def test_unset_setting_adds_no_flag(launch: Launch) -> None:
     assert "--min-p" not in argv
 
 
-def test_a_seed_is_given_where_there_is_one(launch: Launch) -> None:
+def test_seed_is_given_where_there_is_one(launch: Launch) -> None:
     seeded = server_argv(replace(launch, seed=0), port=1, capabilities=DIALECT)
     assert dict(pairwise(seeded))["--seed"] == "0"
     assert "--seed" not in server_argv(launch, port=1, capabilities=DIALECT)

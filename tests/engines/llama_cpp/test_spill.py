@@ -19,7 +19,7 @@ sched_reserve: graph splits = 2
 """Formats of b8643 (llama-model.cpp, llama-kv-cache.cpp, llama-context.cpp)."""
 
 
-def test_embeddings_on_the_host_are_as_it_should_be() -> None:
+def test_embeddings_on_the_host_are_no_spill() -> None:
     assert spilled(ON_CARD, host_bytes=EMBEDDINGS) == ()
     assert spilled("", host_bytes=0) == ()
 
@@ -39,7 +39,9 @@ def test_embeddings_on_the_host_are_as_it_should_be() -> None:
         ("splits = 2", "splits = 2 (with bs=512), 67 (with bs=1)", "split 67 times"),
     ],
 )
-def test_what_left_the_card_is_named(line: str, instead: str, word: str) -> None:
+def test_spilled_layers_and_buffers_are_named(
+    line: str, instead: str, word: str
+) -> None:
     assert line in ON_CARD
     (found,) = spilled(ON_CARD.replace(line, instead), host_bytes=EMBEDDINGS)
     assert word in found

@@ -25,14 +25,14 @@ def sample(at_s: float, used: int, *, own: int | None = None) -> GpuSample:
     return GpuSample(at_s=at_s, used_bytes=used * _GIB, own_bytes=own_bytes)
 
 
-def test_without_a_card_it_is_the_hosts_memory(serving: Serving) -> None:
+def test_footprint_without_a_card_is_host_memory(serving: Serving) -> None:
     held = footprint(serving, Telemetry())
     assert 2**20 < held.rss_bytes <= held.peak_rss_bytes
     assert held.card_bytes is held.card_own_bytes is None
     assert held.held_bytes == held.peak_rss_bytes
 
 
-def test_on_a_card_it_is_what_the_process_holds_now_and_at_most(
+def test_footprint_on_a_card_has_current_and_peak_memory(
     serving: Serving,
 ) -> None:
     telemetry = Telemetry(
@@ -50,7 +50,7 @@ def test_on_a_card_it_is_what_the_process_holds_now_and_at_most(
     assert held.disturbances == ()
 
 
-def test_a_container_that_hides_processes_shows_what_the_card_gained(
+def test_footprint_with_hidden_processes_is_the_increase_of_the_card(
     serving: Serving,
 ) -> None:
     held = footprint(
@@ -66,7 +66,7 @@ def test_another_process_on_the_card_is_noticed(serving: Serving) -> None:
     assert held.disturbances == ("other processes on the card: 1, holding 3 GiB",)
 
 
-def test_two_cards_are_added_up(serving: Serving) -> None:
+def test_footprint_of_two_cards_is_summed(serving: Serving) -> None:
     cards = tuple(
         GpuSample(at_s=1, index=index, used_bytes=(2 + index) * _GIB)
         for index in range(2)

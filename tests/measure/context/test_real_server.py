@@ -35,7 +35,7 @@ def serving(
         yield ready
 
 
-def test_a_growing_prompt_is_taken_from_the_cache_and_no_answer_ends_early(
+def test_growing_prompt_uses_the_cache_and_answers_are_complete(
     serving: Serving,
 ) -> None:
     filler = FillerText(serving.tokenize)
@@ -51,7 +51,7 @@ def test_a_growing_prompt_is_taken_from_the_cache_and_no_answer_ends_early(
         assert found.predicted_n == 128
 
 
-def test_a_prompt_beyond_the_context_is_refused_before_generation(
+def test_prompt_beyond_the_context_is_refused_before_generation(
     serving: Serving,
 ) -> None:
     prompt = FillerText(serving.tokenize).tokens(CONTEXT_TOKENS + 1)
@@ -61,7 +61,7 @@ def test_a_prompt_beyond_the_context_is_refused_before_generation(
     assert "exceed" in found.reason
 
 
-def test_a_question_with_its_text_fits_into_the_context(serving: Serving) -> None:
+def test_recall_question_fits_into_the_context(serving: Serving) -> None:
     """Synthetic weights answer nonsense: recall fails, but that is not an error."""
     found = recall(
         serving.site,

@@ -24,7 +24,7 @@ from llamatrix.measure.context.search import MAX_STARTS, SearchSettings
 from llamatrix.provision.weights.fit import memory_need
 
 
-def test_a_server_that_keeps_its_speed_is_climbed_to_the_top_in_one_start(
+def test_constant_speed_reaches_the_top_in_one_start(
     ask: Ask,
 ) -> None:
     search = ask()
@@ -40,7 +40,7 @@ def test_a_server_that_keeps_its_speed_is_climbed_to_the_top_in_one_start(
     assert (answer.limit, answer.beyond_tokens) == (Limit.ASKED, None)
 
 
-def test_the_prompt_grows_and_only_what_is_added_is_processed(ask: Ask) -> None:
+def test_only_added_prompt_tokens_are_processed(ask: Ask) -> None:
     search = ask()
     found = search.result(search.run())
     first, second = (step.answers[0] for step in found.steps[:2])
@@ -50,7 +50,7 @@ def test_the_prompt_grows_and_only_what_is_added_is_processed(ask: Ask) -> None:
     assert found.steps[0].generation_tps == 100
 
 
-def test_it_ends_at_the_second_step_that_is_too_slow(ask: Ask) -> None:
+def test_search_ends_at_the_second_slow_step(ask: Ask) -> None:
     """Floor: 10.384 ms / 0.8; a token takes 12.944 ms at 3072 and 13.968 at 4096."""
     search = ask(wishes={"slow_ms": 1})
     found = search.result(search.run())
@@ -64,7 +64,7 @@ def test_it_ends_at_the_second_step_that_is_too_slow(ask: Ask) -> None:
     assert [one.context_tokens for one in found.recalled] == [3072]
 
 
-def test_one_step_slowed_by_the_machine_ends_nothing(ask: Ask) -> None:
+def test_single_slow_step_does_not_end_the_search(ask: Ask) -> None:
     search = ask(wishes={"stutters_at": 1024})
     found = search.result(search.run())
     assert found.stop is StopReason.TOP
@@ -75,7 +75,7 @@ def test_one_step_slowed_by_the_machine_ends_nothing(ask: Ask) -> None:
     assert (answer.limit, answer.beyond_tokens) == (Limit.ASKED, None)
 
 
-def test_what_does_not_load_is_tried_lower_by_the_prediction(
+def test_failed_load_is_retried_at_a_predicted_smaller_context(
     ask: Ask, settings: SearchSettings
 ) -> None:
     budget = memory_need(settings.shape, settings.use, context_tokens=32768).total
@@ -97,7 +97,7 @@ def test_what_does_not_load_is_tried_lower_by_the_prediction(
     assert (answer.limit, answer.beyond_tokens) == (Limit.MEMORY, 32768)
 
 
-def test_it_is_given_up_after_four_starts(ask: Ask) -> None:
+def test_search_stops_after_four_starts(ask: Ask) -> None:
     search = ask(wishes={"load_most": 1})
     found = search.result(search.run())
     assert found.stop is StopReason.MEMORY
@@ -113,7 +113,7 @@ def test_it_is_given_up_after_four_starts(ask: Ask) -> None:
     ("refused", "stage"),
     [("prefill_most", Stage.PREFILL), ("generation_most", Stage.GENERATION)],
 )
-def test_memory_refused_in_mid_ladder_keeps_the_rungs_and_tells_the_stage(
+def test_out_of_memory_while_filling_keeps_steps_and_stage(
     ask: Ask, refused: str, stage: Stage
 ) -> None:
     search = ask(wishes={refused: 5000})
@@ -128,7 +128,7 @@ def test_memory_refused_in_mid_ladder_keeps_the_rungs_and_tells_the_stage(
     assert (answer.step.tokens, answer.beyond_tokens) == (4096, 6144)
 
 
-def test_a_lower_start_goes_on_above_what_was_measured(ask: Ask) -> None:
+def test_smaller_start_continues_above_measured_steps(ask: Ask) -> None:
     """Memory is refused from 8000 tokens on, whatever the server was started with."""
     ceiling = Ceiling(tokens=16384, by=CeilingReason.ASKED, budget_bytes=40 * 2**30)
     search = ask(wishes={"generation_most": 8000}, ceiling=ceiling)
@@ -138,7 +138,7 @@ def test_a_lower_start_goes_on_above_what_was_measured(ask: Ask) -> None:
     assert [step.tokens for step in found.steps] == list(context_steps(8192))[:-1]
 
 
-def test_a_server_that_dies_in_mid_ladder_leaves_its_rungs(ask: Ask) -> None:
+def test_server_that_dies_while_filling_keeps_its_steps(ask: Ask) -> None:
     search = ask(wishes={"dies_at": 3000})
     found = search.result(search.run())
     assert found.stop is StopReason.DEATH
@@ -151,7 +151,7 @@ def test_a_server_that_dies_in_mid_ladder_leaves_its_rungs(ask: Ask) -> None:
     assert "death" in found.not_recalled
 
 
-def test_a_server_that_goes_on_without_answering_has_not_ended(ask: Ask) -> None:
+def test_running_server_without_answer_is_unanswered(ask: Ask) -> None:
     search = ask(wishes={"breaks_at": 3000})
     found = search.result(search.run())
     assert found.stop is StopReason.DEATH
@@ -161,7 +161,7 @@ def test_a_server_that_goes_on_without_answering_has_not_ended(ask: Ask) -> None
     assert failure.said == "the answer ended without its timings"
 
 
-def test_an_answer_that_does_not_come_is_given_up(ask: Ask) -> None:
+def test_missing_answer_times_out(ask: Ask) -> None:
     bounds = FillBounds(min_speed_ratio=0.8, deadline=time.monotonic() + 5, grace_s=0)
     search = ask(wishes={"hangs_at": 1000}, bounds=bounds)
     found = search.result(search.run())
@@ -170,7 +170,7 @@ def test_an_answer_that_does_not_come_is_given_up(ask: Ask) -> None:
     assert [step.tokens for step in found.steps] == [512, 768]
 
 
-def test_no_step_is_begun_that_would_end_too_late(ask: Ask) -> None:
+def test_step_that_would_end_after_the_deadline_is_not_started(ask: Ask) -> None:
     bounds = FillBounds(min_speed_ratio=0.8, deadline=time.monotonic())
     search = ask(bounds=bounds)
     found = search.result(search.run())
@@ -179,7 +179,7 @@ def test_no_step_is_begun_that_would_end_too_late(ask: Ask) -> None:
     assert usable_context(found, min_speed_ratio=0.8).limit is Limit.TIME
 
 
-def test_what_spills_from_the_card_is_tried_lower(ask: Ask) -> None:
+def test_spilled_model_is_retried_at_a_smaller_context(ask: Ask) -> None:
     search = ask(wishes={"spills_at": 5000}, on_card=True)
     found = search.result(search.run())
     first, second = found.attempts
@@ -188,7 +188,7 @@ def test_what_spills_from_the_card_is_tried_lower(ask: Ask) -> None:
     assert (second.context_tokens, second.failure) == (4096, None)
 
 
-def test_what_holds_more_than_it_may_does_not_fit(
+def test_server_over_its_memory_budget_does_not_fit(
     ask: Ask, settings: SearchSettings
 ) -> None:
     search = ask(bounds=replace(settings.bounds, max_bytes=2**20))
@@ -197,7 +197,7 @@ def test_what_holds_more_than_it_may_does_not_fit(
     assert all(isinstance(one.failure, OverBudget) for one in found.attempts)
 
 
-def test_a_step_that_takes_more_than_allowed_is_none(
+def test_step_over_the_memory_budget_is_not_kept(
     ask: Ask, settings: SearchSettings
 ) -> None:
     """The fake takes 256 MiB more from 3000 tokens on."""
@@ -210,7 +210,7 @@ def test_a_step_that_takes_more_than_allowed_is_none(
     assert (answer.limit, answer.beyond_tokens) == (Limit.MEMORY, 3072)
 
 
-def test_a_split_graph_is_a_warning_and_no_reason_to_start_lower(ask: Ask) -> None:
+def test_split_graph_is_a_warning_only(ask: Ask) -> None:
     search = ask(wishes={"splits": 34}, on_card=True)
     found = search.result(search.run())
     (attempt,) = found.attempts
@@ -218,7 +218,7 @@ def test_a_split_graph_is_a_warning_and_no_reason_to_start_lower(ask: Ask) -> No
     assert found.stop is StopReason.TOP
 
 
-def test_a_forgetful_model_is_asked_of_less_and_less(ask: Ask) -> None:
+def test_recall_is_tested_at_smaller_contexts_after_a_failure(ask: Ask) -> None:
     search = ask(wishes={"forgets": ["velvet-anvil"]})
     found = search.result(search.run())
     assert [one.context_tokens for one in found.recalled] == [8192, 4096, 2048]
@@ -235,7 +235,7 @@ def test_a_forgetful_model_is_asked_of_less_and_less(ask: Ask) -> None:
         ({"silent_from": 2, "forgets": ["velvet-anvil"]}, 2, 6144, Limit.RECALL),
     ],
 )
-def test_a_question_without_an_answer_is_no_evidence(
+def test_unanswered_recall_does_not_count(
     ask: Ask, wishes: dict[str, object], asked: int, tokens: int, limit: Limit
 ) -> None:
     search = ask(wishes=wishes)
@@ -248,13 +248,13 @@ def test_a_question_without_an_answer_is_no_evidence(
     assert (answer.step.tokens, answer.limit) == (tokens, limit)
 
 
-def test_synthetic_weights_are_not_asked_and_the_reason_is_reported(ask: Ask) -> None:
+def test_synthetic_weights_skip_recall_with_a_reason(ask: Ask) -> None:
     search = ask(recall_skipped="they remember nothing")
     found = search.result(search.run())
     assert (found.recalled, found.not_recalled) == ((), "they remember nothing")
 
 
-def test_what_was_found_before_an_interruption_can_be_read(ask: Ask) -> None:
+def test_interrupted_search_keeps_its_results(ask: Ask) -> None:
     search = ask()
 
     def interrupt(text: str) -> None:
@@ -269,7 +269,7 @@ def test_what_was_found_before_an_interruption_can_be_read(ask: Ask) -> None:
     assert len(found.attempts) == 1
 
 
-def test_wrong_weights_are_the_harness_business(
+def test_wrong_weights_raise(
     ask: Ask, settings: SearchSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search = ask(launch=replace(settings.launch))

@@ -29,13 +29,13 @@ from llamatrix.measure.context.recall import (
 from llamatrix.web import site
 
 
-def test_a_ladder_ends_at_the_largest_and_has_nothing_just_below_it() -> None:
+def test_context_steps_end_at_the_largest_without_a_step_just_below() -> None:
     assert context_steps(4096) == (512, 768, 1024, 1536, 2048, 3072, 4096)
     assert context_steps(4352) == (512, 768, 1024, 1536, 2048, 3072, 4352)
     assert context_steps(192256)[-3:] == (98304, 131072, 192256)
 
 
-def test_no_line_of_the_filler_comes_twice() -> None:
+def test_filler_lines_are_unique() -> None:
     lines = [filler_line(number) for number in range(5000)]
     assert len(set(lines)) == len(lines)
     assert not any(fact.word in one for one in lines for fact in FACTS)
@@ -46,7 +46,7 @@ def words(request: httpx.Request) -> httpx.Response:
     return httpx.Response(200, json={"tokens": [len(one) for one in content.split()]})
 
 
-def test_a_smaller_prompt_begins_a_larger_one() -> None:
+def test_smaller_prompt_is_a_prefix_of_a_larger_one() -> None:
     with site("http://here", transport=httpx.MockTransport(words)) as server:
         filler = FillerText(partial(tokenize, server, timeout_s=5))
         small, large = filler.tokens(100), filler.tokens(1000)
@@ -54,7 +54,7 @@ def test_a_smaller_prompt_begins_a_larger_one() -> None:
     assert large[:100] == small
 
 
-def test_lines_fit_into_what_was_allowed() -> None:
+def test_filler_lines_fit_into_the_token_limit() -> None:
     with site("http://here", transport=httpx.MockTransport(words)) as server:
         lines = FillerText(partial(tokenize, server, timeout_s=5)).lines(1000)
     count = sum(len(one.split()) for one in lines)
@@ -80,12 +80,12 @@ def test_facts_stand_at_their_depths_and_the_question_does_not_answer_itself() -
         ("", False),
     ],
 )
-def test_only_the_exact_word_counts(answer: str, *, exact: bool) -> None:
+def test_recall_counts_the_exact_word_only(answer: str, *, exact: bool) -> None:
     assert is_exact(FACTS[0], answer) is exact
 
 
 @pytest.mark.parametrize("context_tokens", [512, 1024, 8192])
-def test_a_question_fills_most_of_its_context(context_tokens: int) -> None:
+def test_question_fills_most_of_its_context(context_tokens: int) -> None:
     asked: list[int] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -107,7 +107,7 @@ def test_a_question_fills_most_of_its_context(context_tokens: int) -> None:
     assert 0.6 * context_tokens < asked[0] < context_tokens
 
 
-def test_a_refused_question_is_kept_with_its_reason() -> None:
+def test_refused_recall_is_kept_with_its_reason() -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         return words(request) if "tok" in request.url.path else httpx.Response(500)
 
@@ -132,7 +132,7 @@ def test_end_tokens_are_read_from_the_log() -> None:
     assert end_tokens(log) == (294, 296)
 
 
-def test_a_sign_of_life_during_a_long_prefill_is_no_answer() -> None:
+def test_keep_alive_comment_is_not_an_answer() -> None:
     """Seen from the 30th second of one (llama.cpp 0c1e57098, 192,256 tokens)."""
     timings = '{"prompt_n":9,"prompt_ms":1,"predicted_n":128,"predicted_ms":2}'
     text = (
@@ -147,7 +147,7 @@ def test_a_sign_of_life_during_a_long_prefill_is_no_answer() -> None:
     assert found.prompt_n == 9
 
 
-def test_signs_of_life_do_not_stop_the_clock() -> None:
+def test_keep_alive_comments_do_not_extend_the_timeout() -> None:
     """A card that hangs under a server that lives."""
 
     def living() -> Iterator[bytes]:
@@ -181,7 +181,7 @@ def test_signs_of_life_do_not_stop_the_clock() -> None:
         (httpx.Response(200, text=":\n\n"), Stage.PREFILL, "without its timings"),
     ],
 )
-def test_an_answer_that_is_none_says_how_far_it_came(
+def test_failed_request_records_its_stage(
     answer: httpx.Response, stage: Stage, said: str
 ) -> None:
     transport = httpx.MockTransport(lambda _: answer)

@@ -51,7 +51,7 @@ def results(template: str) -> dict[str, CaseResult]:
     return {case.id: case for case in found}
 
 
-def test_a_plain_template_passes_what_it_can() -> None:
+def test_plain_template_passes_the_cases_it_supports() -> None:
     found = results(PLAIN)
     assert found["prompt-thinking-on"].passed
     assert found["plain"].passed
@@ -71,7 +71,7 @@ def test_a_plain_template_passes_what_it_can() -> None:
         (PLAIN.replace("message.content", "1"), "TypeError"),
     ],
 )
-def test_a_template_that_cannot_render_fails_with_its_reason(
+def test_template_that_cannot_render_fails_with_its_reason(
     template: str, told: str
 ) -> None:
     case = results(template)["prompt-thinking-on"]
@@ -81,7 +81,7 @@ def test_a_template_that_cannot_render_fails_with_its_reason(
     assert told in case.reason
 
 
-def test_a_template_that_raises_on_a_role_fails_only_where_the_role_is() -> None:
+def test_template_that_raises_on_a_role_fails_only_its_cases() -> None:
     guard = (
         "{%- for message in messages %}{%- if message.role == 'system' and not loop.first"
         " %}{{- raise_exception('late') }}{%- endif %}{%- endfor %}"
@@ -91,7 +91,7 @@ def test_a_template_that_raises_on_a_role_fails_only_where_the_role_is() -> None
     assert "late" in found["system-late"].reason
 
 
-def test_a_generation_prompt_that_never_ends_its_thought_is_reported() -> None:
+def test_generation_prompt_that_never_ends_its_thought_is_reported() -> None:
     endless = PLAIN.replace("\\n</think>\\n\\n", "")
     found = results(endless)
     assert found["prompt-thinking-on"].passed
@@ -99,16 +99,16 @@ def test_a_generation_prompt_that_never_ends_its_thought_is_reported() -> None:
     assert "ends with" in found["prompt-thinking-off"].reason
 
 
-def test_a_template_that_forgets_the_generation_prompt_is_reported() -> None:
+def test_template_that_forgets_the_generation_prompt_is_reported() -> None:
     found = results(PLAIN.replace("add_generation_prompt", "false"))
     assert not found["prompt-thinking-on"].passed
 
 
-def test_a_template_that_drops_thoughts_inside_a_loop_is_not_prefix_stable() -> None:
+def test_template_that_drops_thoughts_inside_a_loop_is_not_prefix_stable() -> None:
     assert "diverges after" in results(PLAIN)["loop-thinking"].reason
 
 
-def test_history_that_changes_behind_a_user_message_is_reported() -> None:
+def test_history_changed_by_a_later_user_message_is_reported() -> None:
     found = results(PLAIN)
     assert found["tool-turn-without-thought"].passed
     assert "diverges after" in found["answer-not-thinking"].reason
@@ -118,7 +118,7 @@ def test_history_that_changes_behind_a_user_message_is_reported() -> None:
     assert "diverges after" in results(fickle)["tool-turn-without-thought"].reason
 
 
-def test_a_template_that_keeps_the_current_loop_is_prefix_stable() -> None:
+def test_template_that_keeps_the_current_loop_is_prefix_stable() -> None:
     found = results(LOOPS)
     for case in ("loop-thinking", "loop-not-thinking", "loop-with-text", "loop-long"):
         assert found[case].passed, found[case].reason
@@ -127,12 +127,12 @@ def test_a_template_that_keeps_the_current_loop_is_prefix_stable() -> None:
     assert found["answer-not-thinking"].passed
 
 
-def test_an_answer_that_reads_otherwise_later_is_reported() -> None:
+def test_answer_rendered_differently_later_is_reported() -> None:
     loud = LOOPS.replace("said.content }}", "said.content | upper }}")
     assert "diverges after" in results(loud)["answer-not-thinking"].reason
 
 
-def test_a_template_that_loses_a_text_is_reported() -> None:
+def test_template_that_loses_a_text_is_reported() -> None:
     lossy = PLAIN.replace("message.content", "message.content | replace('1', '')")
     assert results(PLAIN)["user-text-like-a-result"].passed
     assert "not in the prompt" in results(lossy)["user-text-like-a-result"].reason
@@ -161,7 +161,7 @@ def generic_failures(template: str) -> dict[str, str]:
     return {case.id: case.reason for case in found if case.essential and case.reason}
 
 
-def test_a_template_of_an_unknown_family_passes_the_generic_cases() -> None:
+def test_template_of_an_unknown_family_passes_the_generic_cases() -> None:
     assert generic_failures(CHATML) == {}
 
 
@@ -184,7 +184,7 @@ def test_a_template_of_an_unknown_family_passes_the_generic_cases() -> None:
         ),
     ],
 )
-def test_a_template_of_an_unknown_family_may_lose_nothing(
+def test_template_of_an_unknown_family_that_loses_text_fails(
     kept: str, changed: str, case: str, reason: str
 ) -> None:
     assert reason in generic_failures(CHATML.replace(kept, changed))[case]
@@ -196,15 +196,15 @@ def test_json_in_a_prompt_is_not_escaped_for_web_pages() -> None:
     assert renderer.render(said) == "\"<a> & 'π'\""
 
 
-def test_blocks_leave_no_lines_and_no_indentation_behind() -> None:
+def test_template_blocks_leave_no_blank_lines_or_indentation() -> None:
     text = "{% if true %}\n  {% if true %}\nx\n  {% endif %}\n{% endif %}\n"
     assert JinjaRenderer(text).render(TALK) == "x\n"
 
 
-def test_the_date_can_be_asked_for() -> None:
+def test_template_can_use_the_date() -> None:
     assert JinjaRenderer("{{ strftime_now('%Y') }}").render(TALK).isdigit()
 
 
-def test_an_unsafe_template_is_stopped() -> None:
+def test_unsafe_template_is_refused() -> None:
     with pytest.raises(RenderError, match="SecurityError"):
         JinjaRenderer("{{ ''.__class__.__mro__ }}").render(TALK)

@@ -52,7 +52,7 @@ GEMMA = (
 )
 
 
-def test_an_agents_loop_reads_the_same_in_both_families() -> None:
+def test_agent_loop_parses_back_in_both_families() -> None:
     for family, prompt in ((Qwen35(), QWEN), (Gemma4(), GEMMA)):
         found = family.parse(prompt, WORK)
         assert difference(found, expected_prompt(WORK, family)) is None
@@ -64,7 +64,7 @@ def test_an_agents_loop_reads_the_same_in_both_families() -> None:
         )
 
 
-def test_what_the_model_would_write_stands_in_the_next_prompt() -> None:
+def test_reply_of_the_model_is_in_the_next_prompt() -> None:
     for family, prompt in ((Qwen35(), QWEN), (Gemma4(), GEMMA)):
         reply = family.reply(WORK.messages[2], WORK)
         assert reply in prompt
@@ -82,7 +82,7 @@ def test_what_the_model_would_write_stands_in_the_next_prompt() -> None:
         ("<|im_start|>assistant\n<think>\n", "<|im_start|>assistant\n<think>\n\n"),
     ],
 )
-def test_a_broken_prompt_of_qwens_does_not_pass(was: str, becomes: str) -> None:
+def test_broken_qwen_prompt_is_refused(was: str, becomes: str) -> None:
     before, _, after = QWEN.rpartition(was)
     assert _complaint(Qwen35(), before + becomes + after, WORK)
 
@@ -101,12 +101,12 @@ def test_a_broken_prompt_of_qwens_does_not_pass(was: str, becomes: str) -> None:
         ("<|turn>user\nU", "<|turn>user\n<|tool_response>U"),
     ],
 )
-def test_a_broken_prompt_of_gemmas_does_not_pass(was: str, becomes: str) -> None:
+def test_broken_gemma_prompt_is_refused(was: str, becomes: str) -> None:
     assert was in GEMMA
     assert _complaint(Gemma4(), GEMMA.replace(was, becomes), WORK)
 
 
-def test_a_tool_that_is_not_offered_is_missed() -> None:
+def test_missing_tool_declaration_is_reported() -> None:
     offered = Conversation(messages=TALK.messages, tools=(READ,))
     opening = Gemma4().opening(offered)
     prompt = (
@@ -115,7 +115,7 @@ def test_a_tool_that_is_not_offered_is_missed() -> None:
     assert _complaint(Gemma4(), prompt, offered)
 
 
-def test_a_tool_declared_otherwise_is_reported() -> None:
+def test_differently_declared_tool_is_reported() -> None:
     offered = Conversation(messages=(user("U"),), tools=(READ,))
     declared = msgspec.json.encode(READ.declared()).decode()
     qwen = (
@@ -133,7 +133,7 @@ def test_a_tool_declared_otherwise_is_reported() -> None:
     assert _complaint(Gemma4(), gemma.replace("Read it.", "It."), offered)
 
 
-def test_a_message_or_a_tool_too_few_is_reported() -> None:
+def test_missing_message_or_tool_is_reported() -> None:
     whole = ParsedPrompt(
         messages=(ParsedMessage(role="user"),), tools=frozenset({"read"})
     )
@@ -142,7 +142,7 @@ def test_a_message_or_a_tool_too_few_is_reported() -> None:
     assert difference(replace(whole, tools=frozenset()), whole)
 
 
-def test_thoughts_are_demanded_in_the_current_loop_only() -> None:
+def test_thoughts_are_expected_in_the_current_loop_only() -> None:
     later = WORK.then(answer("Done."), user("More?"))
     assert expected_prompt(WORK, Qwen35()).messages[2].thought == "T"
     assert expected_prompt(later, Qwen35()).messages[2].thought == ""
@@ -172,7 +172,7 @@ VALUES: dict[str, Json] = {
 }
 
 
-def test_what_is_written_reads_back_equal_and_in_order() -> None:
+def test_written_arguments_are_read_back_in_order() -> None:
     read = read_dict(write_dict(VALUES))
     assert read == VALUES
     assert list(read) == list(VALUES)
@@ -182,6 +182,6 @@ def test_what_is_written_reads_back_equal_and_in_order() -> None:
     "text",
     ["", "{", "{a}", "{a:}", "{a:None}", '{a:<|"|>x}', "{a:1 b:2}", "{a:[1}", "{}x"],
 )
-def test_what_is_no_whole_object_is_reported(text: str) -> None:
+def test_incomplete_object_is_reported(text: str) -> None:
     with pytest.raises(FormatError):
         read_dict(text)

@@ -55,7 +55,7 @@ def test_our_template_passes_every_essential_case(
 
 
 @pytest.mark.parametrize("pin", PINS)
-def test_the_vendors_qwen_template_fails_the_known_bugs_and_nothing_else_essential(
+def test_vendors_qwen_template_fails_the_known_bugs_and_nothing_else_essential(
     pin: str, user_cache: Path, tmp_path: Path
 ) -> None:
     found = checked("qwen35-27b", pin, user_cache, tmp_path)
@@ -63,7 +63,7 @@ def test_the_vendors_qwen_template_fails_the_known_bugs_and_nothing_else_essenti
 
 
 @pytest.mark.parametrize("pin", PINS)
-def test_the_vendors_gemma_template_loses_the_prefix_in_a_loop(
+def test_vendors_gemma_template_loses_the_prefix_in_a_loop(
     pin: str, user_cache: Path, tmp_path: Path
 ) -> None:
     found = checked("gemma4-31b", pin, user_cache, tmp_path)
@@ -72,7 +72,7 @@ def test_the_vendors_gemma_template_loses_the_prefix_in_a_loop(
     }
 
 
-def test_a_template_the_server_refuses_is_a_result(
+def test_template_the_server_refuses_is_a_result(
     user_cache: Path, tmp_path: Path
 ) -> None:
     launch = real_launch("current", "qwen35-27b", cache=user_cache, folder=tmp_path)

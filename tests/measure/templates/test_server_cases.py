@@ -57,7 +57,7 @@ def _spoken(grammar: str) -> dict[str, str]:
     )
 
 
-def test_an_old_servers_parser_is_tried_by_the_means_it_has() -> None:
+def test_parser_of_an_old_server_is_tested_by_a_forced_call() -> None:
     found = cases(april)
     assert not found["answer-begun"].passed
     assert found["image-refused"].passed
@@ -67,7 +67,7 @@ def test_an_old_servers_parser_is_tried_by_the_means_it_has() -> None:
     assert "parser-text-and-calls" not in found
 
 
-def test_a_call_that_comes_back_as_text_is_reported() -> None:
+def test_call_that_comes_back_as_text_is_reported() -> None:
     def deaf(request: httpx.Request) -> httpx.Response:
         said = httpx.Response(
             200, json={"choices": [{"message": {"content": "<tool_call>"}}]}
@@ -93,7 +93,7 @@ def test_a_call_that_comes_back_as_text_is_reported() -> None:
         ('{"level":4', False),
     ],
 )
-def test_a_forced_argument_comes_back_as_the_number_or_as_what_was_left_to_chance(
+def test_forced_argument_is_the_number_or_random_text(
     arguments: str, *, passed: bool
 ) -> None:
     def answers(request: httpx.Request) -> httpx.Response:
@@ -106,7 +106,7 @@ def test_a_forced_argument_comes_back_as_the_number_or_as_what_was_left_to_chanc
     assert cases(answers)["parser-forced-call"].passed is passed
 
 
-def test_a_thought_that_leaks_into_the_text_is_reported() -> None:
+def test_thought_that_leaks_into_the_text_is_reported() -> None:
     def leaky(request: httpx.Request) -> httpx.Response:
         if b"grammar" not in request.content:
             return april(request)
@@ -116,7 +116,7 @@ def test_a_thought_that_leaks_into_the_text_is_reported() -> None:
     assert cases(leaky)["parser-thought"].reason.startswith("thought: ")
 
 
-def test_a_silently_accepted_image_is_a_problem() -> None:
+def test_silently_accepted_image_is_a_problem() -> None:
     def blind(request: httpx.Request) -> httpx.Response:
         if b"image_url" not in request.content:
             return april(request)
@@ -126,13 +126,13 @@ def test_a_silently_accepted_image_is_a_problem() -> None:
 
 
 @pytest.mark.parametrize("value", ["false", 0, None])
-def test_a_switch_of_the_wrong_type_is_reported(value: Json) -> None:
+def test_switch_of_the_wrong_type_is_reported(value: Json) -> None:
     with site("http://host", transport=httpx.MockTransport(april)) as served:
         told = switches_problem(served, {"enable_thinking": value})
     assert told == f"enable_thinking is {value!r}, not true or false"
 
 
-def test_a_refusing_server_is_quoted() -> None:
+def test_refusal_of_the_server_is_quoted() -> None:
     transport = httpx.MockTransport(
         lambda _: httpx.Response(500, text="no such filter")
     )

@@ -166,7 +166,7 @@ def test_removed_tensor_type_is_named(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_not_a_text_model_is_named(
+def test_file_without_a_text_model_is_named(
     tmp_path: Path, make: Callable[[Path], Path], words: tuple[str, ...]
 ) -> None:
     text = refusal(make(tmp_path))

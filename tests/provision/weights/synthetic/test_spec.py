@@ -9,7 +9,7 @@ def test_digest_of_equal_specs_is_equal() -> None:
     assert len(bytes.fromhex(same.digest())) == 32
 
 
-def test_whatever_decides_the_bytes_changes_the_digest() -> None:
+def test_input_of_the_bytes_changes_the_digest() -> None:
     template = _SPEC.chat_template
     others = [
         SyntheticSpec(model="gemma4-31b", scale=Scale.TINY, chat_template=template),
