@@ -324,15 +324,11 @@ def _paired(lines: Iterable[_Line]) -> tuple[Pair, ...]:
     return tuple(
         Pair(
             number=number,
-            baseline=_mean(arms.get(Arm.BASELINE)),
-            candidate=_mean(arms.get(Arm.CANDIDATE)),
+            baseline=fmean(arms[Arm.BASELINE]) if Arm.BASELINE in arms else None,
+            candidate=fmean(arms[Arm.CANDIDATE]) if Arm.CANDIDATE in arms else None,
         )
         for number, arms in sorted(values.items())
     )
-
-
-def _mean(values: list[float] | None) -> float | None:
-    return fmean(values) if values else None
 
 
 def _without_unfinished(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
@@ -365,9 +361,8 @@ def _next_to_each_other(
         }
         if pair.complete and between and not in_pair:
             why = f"pair {min(between)} ran between its two arms"
-            kept.append(replace(pair, disturbed=why))
-        else:
-            kept.append(pair)
+            pair = replace(pair, disturbed=why)  # noqa: PLW2901
+        kept.append(pair)
     counting = [pair for pair in kept if pair.complete]
     notes = []
     if len(counting) < min(MIN_PAIRS, len(pairs)):
@@ -375,17 +370,14 @@ def _next_to_each_other(
             "the arms ran in blocks, and then a machine that warms up or slows down "
             "looks like a change; run them in turn, in an order drawn at random"
         )
-    first = {_first_arm(places[pair.number]) for pair in counting}
+    orders = [places[pair.number] for pair in counting]
+    first = {min(arms, key=lambda arm: min(arms[arm])) for arms in orders}
     if len(counting) >= _TELLING and len(first) == 1:
         notes.append(
             f"the {first.pop()} ran first in every pair: a machine that drifts looks "
             "like a change; draw the order of each pair at random"
         )
     return tuple(kept), notes
-
-
-def _first_arm(places: dict[Arm, list[float]]) -> Arm:
-    return min(places, key=lambda arm: min(places[arm]))
 
 
 def _unordered_notes(lines: Sequence[_Line]) -> list[str]:

@@ -46,6 +46,11 @@ class Passes:
         """Parameters of the Beta posterior over a flat prior, Beta(1, 1)."""
         return self.passed + 1, self.trials - self.passed + 1
 
+    @property
+    def posterior_mean(self) -> float:
+        a, b = self.posterior
+        return a / (a + b)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PassComparison:
@@ -73,21 +78,23 @@ def compare_passes(baseline: Passes, candidate: Passes) -> PassComparison:
     """Same task, both arms. A broken agent does not wait for significance."""
     drop = drop_probability(baseline, candidate)
     rise = drop_probability(candidate, baseline)
-    if is_hard_break(baseline, candidate):
-        verdict = Verdict.BROKEN
-    elif drop > SURE:
-        verdict = Verdict.SLOWER
-    elif rise > SURE:
-        verdict = Verdict.FASTER
-    else:
-        verdict = Verdict.SAME if 1 - drop - rise > SURE else Verdict.INCONCLUSIVE
+    broken = is_hard_break(baseline, candidate)
     return PassComparison(
-        verdict=verdict,
+        verdict=Verdict.BROKEN if broken else likely_verdict(drop, rise),
         baseline=baseline,
         candidate=candidate,
         drop_probability=drop,
         rise_probability=rise,
     )
+
+
+def likely_verdict(drop: float, rise: float) -> Verdict:
+    """Return what the probabilities of a drop and of a rise allow to claim."""
+    if drop > SURE:
+        return Verdict.SLOWER
+    if rise > SURE:
+        return Verdict.FASTER
+    return Verdict.SAME if 1 - drop - rise > SURE else Verdict.INCONCLUSIVE
 
 
 def is_hard_break(baseline: Passes, candidate: Passes) -> bool:
@@ -271,25 +278,23 @@ def compare_turns(
     _check([*baseline, *candidate], max_turns)
     if not baseline or not candidate:
         raise ValueError("turns: an arm without trials")
-    scores = [_score(score, max_turns) for score in (*baseline, *candidate)]
+    scores = [turn or max_turns + 1 for turn in (*baseline, *candidate)]
     size, everything = len(candidate), sum(scores)
-    seen = _distance(sum(scores[len(baseline) :]), everything, size, len(scores))
-    ways = _subset_sums(scores, size)
+    own = sum(scores[len(baseline) :])
+
+    def distance(total: int) -> int:
+        """Return how far a group's sum is from its expectation, in whole numbers."""
+        return abs(total * len(scores) - everything * size)
+
     extreme = sum(
         count
-        for total, count in ways.items()
-        if _distance(total, everything, size, len(scores)) >= seen
+        for total, count in _subset_sums(scores, size).items()
+        if distance(total) >= distance(own)
     )
-    mean = sum(scores[len(baseline) :]) / size
     return TurnComparison(
-        difference=mean - sum(scores[: len(baseline)]) / len(baseline),
+        difference=own / size - (everything - own) / len(baseline),
         p_value=extreme / math.comb(len(scores), size),
     )
-
-
-def _distance(total: int, everything: int, size: int, trials: int) -> int:
-    """How far a group's sum is from its expectation, in whole numbers."""
-    return abs(total * trials - everything * size)
 
 
 def _subset_sums(scores: Sequence[int], size: int) -> Counter[int]:
@@ -300,10 +305,6 @@ def _subset_sums(scores: Sequence[int], size: int) -> Counter[int]:
             for total, count in by_size[taken - 1].items():
                 by_size[taken][total + score] += count
     return by_size[size]
-
-
-def _score(turn: int | None, max_turns: int) -> int:
-    return max_turns + 1 if turn is None else turn
 
 
 def _check(turns: Sequence[int | None], max_turns: int) -> None:

@@ -8,13 +8,13 @@ from llamatrix.stats.intervals import beta_cdf
 from llamatrix.stats.pass_rates import (
     DROP,
     HARD_BREAK_TRIALS,
-    SURE,
     PassComparison,
     Passes,
     TurnComparison,
     compare_passes,
     compare_turns,
     is_hard_break,
+    likely_verdict,
 )
 from llamatrix.stats.verdict import Verdict, most_severe
 
@@ -139,12 +139,7 @@ class Pooled:
 
     @property
     def verdict(self) -> Verdict:
-        if self.drop_probability > SURE:
-            return Verdict.SLOWER
-        if self.rise_probability > SURE:
-            return Verdict.FASTER
-        same = 1 - self.drop_probability - self.rise_probability
-        return Verdict.SAME if same > SURE else Verdict.INCONCLUSIVE
+        return likely_verdict(self.drop_probability, self.rise_probability)
 
 
 def pooled(comparisons: Sequence[PassComparison]) -> Pooled:
@@ -167,7 +162,10 @@ def pooled(comparisons: Sequence[PassComparison]) -> Pooled:
         cells=len(comparisons),
         baseline=_together([comparison.baseline for comparison in comparisons]),
         candidate=_together([comparison.candidate for comparison in comparisons]),
-        mean_drop=math.fsum(_mean_drop(comparison) for comparison in comparisons)
+        mean_drop=math.fsum(
+            each.baseline.posterior_mean - each.candidate.posterior_mean
+            for each in comparisons
+        )
         / len(comparisons),
         drop_probability=float(
             total[middle + threshold + 1 :].sum() + total[middle + threshold] / 2
@@ -195,11 +193,3 @@ def _together(arms: Sequence[Passes]) -> Passes:
     return Passes(
         passed=sum(arm.passed for arm in arms), trials=sum(arm.trials for arm in arms)
     )
-
-
-def _mean_drop(comparison: PassComparison) -> float:
-    before, after = (
-        a / (a + b)
-        for a, b in (comparison.baseline.posterior, comparison.candidate.posterior)
-    )
-    return before - after

@@ -167,10 +167,10 @@ class Client:
             failure = _BY_STATUS.get(status, other)
             return self._failed(failure, f"HTTP {status}: {_message(error.body)}")
         answer = stream.answer()
-        if isinstance(answer, Answer):
-            fingerprint = self._clean(answer.fingerprint)
-            return msgspec.structs.replace(answer, fingerprint=fingerprint)
-        return self._failed(answer.failure, answer.reason)
+        if isinstance(answer, EndpointFailed):
+            return self._failed(answer.failure, answer.reason)
+        fingerprint = self._clean(answer.fingerprint)
+        return msgspec.structs.replace(answer, fingerprint=fingerprint)
 
     def _failed(self, failure: EndpointFailure, text: str) -> EndpointFailed:
         return EndpointFailed(failure=failure, reason=self._clean(text))

@@ -152,9 +152,8 @@ def argv(
         "-npl": ",".join(map(str, [*[sequences] * repetitions, 1])),
         "--output-format": "jsonl",
     }
-    words = [(flag, str(value)) for flag, value in flags.items() if value is not None]
     kept = ["--no-kv-offload"] if sweep.no_kv_offload else []
-    return [program, *chain.from_iterable(words), *kept]
+    return [program, *llama_bench.flag_words(flags), *kept]
 
 
 def outcome_of(lines: Sequence[str], test: SpeedTest, bench: Bench) -> Outcome:

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from llamatrix import shell
+from llamatrix.engines.llama_cpp.llama_bench import flag_words
 from llamatrix.engines.llama_cpp.output import ServerCapabilities, parse_help
 from llamatrix.engines.protocol import Launch
 from llamatrix.errors import ServeError
@@ -51,10 +52,7 @@ def server_argv(
         or None,
         "--main-gpu": server.main_gpu,
     }
-    words = [str(launch.program)]
-    for flag, value in flags.items():
-        if value is not None:
-            words += [flag, str(value)]
+    words = [str(launch.program), *flag_words(flags)]
     if capabilities.is_ik:
         return (*words, *_of_ik(launch), *launch.extra)
     words += _draft_words(launch)
@@ -75,20 +73,16 @@ def _draft_words(launch: Launch) -> list[str]:
     """Always with `--spec-type`: without it, a draft's file alone may do nothing."""
     if launch.draft is None:
         return []
-    flags: dict[str, object] = {
-        "--spec-type": launch.draft.type,
-        "--spec-draft-model": launch.draft_weights,
-        "--spec-draft-n-max": launch.draft.n_max,
-        "--spec-draft-n-min": launch.draft.n_min or None,
-        "--spec-draft-p-min": launch.draft.p_min or None,
-        "--spec-synth-len": launch.draft.synth_len,
-    }
-    return [
-        word
-        for flag, value in flags.items()
-        if value is not None
-        for word in (flag, str(value))
-    ]
+    return flag_words(
+        {
+            "--spec-type": launch.draft.type,
+            "--spec-draft-model": launch.draft_weights,
+            "--spec-draft-n-max": launch.draft.n_max,
+            "--spec-draft-n-min": launch.draft.n_min or None,
+            "--spec-draft-p-min": launch.draft.p_min or None,
+            "--spec-synth-len": launch.draft.synth_len,
+        }
+    )
 
 
 def _of_ik(launch: Launch) -> Iterator[str]:

@@ -100,15 +100,23 @@ def argv(
         "-ts": "/".join(f"{share:g}" for share in sweep.tensor_split) or None,
         "-mg": sweep.main_gpu,
     }
-    for flag, value in optional.items():
-        if value is not None:
-            flags += [flag, str(value)]
+    flags += flag_words(optional)
     if fork:
         if "-d" in flags:
             raise MeasureError(f"{program}: llama-bench of {fork} has no depth (-d)")
         flags = ["--n-cpu-moe" if flag == "-ncmoe" else flag for flag in flags]
         return [program, *flags, "-o", "md", "-oe", "json"]
     return [program, *flags, "-o", "jsonl", "--progress"]
+
+
+def flag_words(flags: Mapping[str, object]) -> list[str]:
+    """Return the words of a command line; a flag without a value is left out."""
+    return [
+        word
+        for flag, value in flags.items()
+        if value is not None
+        for word in (flag, str(value))
+    ]
 
 
 class JsonRows:
