@@ -22,9 +22,9 @@ _LABEL = 40
 
 
 def say(text: str) -> None:
-    """Print one dated line."""
+    """Print one dated line, whole also where threads print at once."""
     stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    print(f"{stamp}  {text}", file=sys.stderr, flush=True)  # noqa: T201
+    print(f"{stamp}  {text}\n", end="", file=sys.stderr, flush=True)  # noqa: T201
 
 
 @dataclass(kw_only=True, slots=True)

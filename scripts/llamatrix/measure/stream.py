@@ -8,11 +8,11 @@ also costs a read, a loop that only reads can be up to a third faster.
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import msgspec
 
 from llamatrix import __version__
+from llamatrix.clock import utc_now
 from llamatrix.host import Host
 
 SCHEMA_VERSION = 1
@@ -72,7 +72,7 @@ def measure_bandwidth(host: Host, bounds: StreamBounds | None = None) -> Bandwid
         schema_version=SCHEMA_VERSION,
         kernel="triad",
         host=host,
-        measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        measured_at=utc_now(),
         threads=len(lanes),
         array_bytes=elements * len(lanes) * _ELEMENT_BYTES,
         pass_bytes=elements * len(lanes) * _ELEMENT_BYTES * _TOUCHED,

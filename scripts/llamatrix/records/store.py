@@ -37,6 +37,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     host: Host
     made_by: str
     """`llamatrix` and its version."""
+    clock_ahead_s: float = 0.0
+    """How far the host's clock was ahead of the driver's, whose time the record has; 0
+    for a clock that was right."""
     engine: str = "llama.cpp"
     """The kind of engine that was measured."""
     served_template_sha256: str = ""
