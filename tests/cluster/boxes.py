@@ -81,13 +81,18 @@ class Boxes:
     stack: ExitStack
     hosts: dict[str, Host] = field(default_factory=dict)
 
-    def add(self, name: str, *, setup: str = "true", ssh: bool = True) -> Host:
-        """Start a host; `setup` is a shell command that runs there first."""
+    def add(
+        self, name: str, *, setup: str = "true", ssh: bool = True, options: str = ""
+    ) -> Host:
+        """Start a host; `setup` is a shell command that runs there first.
+
+        `options` are those of its sshd.
+        """
         number = len(self.hosts) + 2
         address = f"{NETWORK}.{number}"
         link = f"lm{os.getpid() % 10000}-{next(_LINKS)}"
         inner = f"{link}i"
-        server = f"exec {_SSHD} -D -e -f {self.folder}/sshd_config"
+        server = f"exec {_SSHD} -D -e -f {self.folder}/sshd_config {options}"
         script = (
             f"hostname {name}; mkdir -p {_LOCKS} && mount -t tmpfs none {_LOCKS};"
             "read _ || exit; exec </dev/null;"
@@ -209,7 +214,7 @@ def start(*arguments: str, env: dict[str, str], cwd: Path) -> subprocess.Popen[s
     )
 
 
-def wait_for_lines(path: Path, count: int, *, within_s: float = 60) -> None:
+def wait_for_lines(path: Path, count: int, *, within_s: float = 180) -> None:
     """Wait until there are that many records below a folder."""
 
     def lines() -> int:

@@ -27,30 +27,37 @@ def surveyed(project: Project) -> Surveyed:
     )
 
 
-def described(surveyed: Surveyed) -> str:
+def described(surveyed: Surveyed, *, ahead_s: float = 0.0) -> str:
     whole = SiteClass(slug="box", whole=True, compilers=(), refused=frozenset())
-    host = Host(name="boxa", surveyed=surveyed, whole=whole, cards={})
+    host = Host(name="boxa", surveyed=surveyed, whole=whole, cards={}, ahead_s=ahead_s)
     return describe(host, shared=False)
 
 
-def test_a_wrong_clock_is_said_and_the_host_measures(
-    surveyed: Surveyed, project: Project
-) -> None:
-    fast = msgspec.structs.replace(surveyed, time_s=time.time() + 3600)
-    assert "its clock is 3600 s ahead: correct it" in described(fast)
+def test_a_wrong_clock_is_said(surveyed: Surveyed) -> None:
+    fast = described(surveyed, ahead_s=3600.0)
+    assert "its clock is 3600 s ahead: its records get this machine's time" in fast
+    assert "3600 s behind" in described(surveyed, ahead_s=-3600.0)
     assert "clock" not in described(surveyed)
-    assert unfit(fast, project) == ""
 
 
 @pytest.mark.parametrize("field", ["python", "checkout", "matrix", "lock", "templates"])
 def test_a_host_of_another_version_is_left_out(
     field: str, surveyed: Surveyed, project: Project
 ) -> None:
-    assert unfit(surveyed, project) == ""
+    assert unfit(surveyed, versions_of(project)) == ""
     versions = msgspec.structs.replace(surveyed.versions, **{field: "3.12.1"})
     other = msgspec.structs.replace(surveyed, versions=versions)
-    assert "versions differ" in unfit(other, project)
-    assert "3.12.1, here" in unfit(other, project)
+    assert "versions differ" in unfit(other, versions_of(project))
+    assert "3.12.1, here" in unfit(other, versions_of(project))
+
+
+def test_a_host_without_a_matrix_is_left_out_in_words(
+    surveyed: Surveyed, project: Project
+) -> None:
+    ours = versions_of(project)
+    project.matrix_file.unlink()
+    there = msgspec.structs.replace(surveyed, versions=versions_of(project))
+    assert "matrix.toml missing, here" in unfit(there, ours)
 
 
 @pytest.mark.parametrize(
@@ -64,4 +71,4 @@ def test_a_host_that_starts_programs_as_ray_does_is_left_out(
     conditions: ProcessConditions, surveyed: Surveyed, project: Project
 ) -> None:
     other = msgspec.structs.replace(surveyed, conditions=conditions)
-    assert "RAY_worker_niceness=0" in unfit(other, project)
+    assert "RAY_worker_niceness=0" in unfit(other, versions_of(project))

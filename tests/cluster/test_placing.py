@@ -2,12 +2,20 @@
 
 import sys
 from collections import Counter
+from dataclasses import dataclass
 
 import pytest
 
-from llamatrix.cluster.placing import MOST_ATTEMPTS, LaneId, Placing, Unit
+from llamatrix.cluster.placing import MOST_ATTEMPTS, LaneId, Placing
 
 CARD, WHOLE = "card", "whole"
+
+
+@dataclass(kw_only=True)
+class Unit:
+    site: str
+    work: int
+    attempts: int = 0
 
 
 def lanes(host: str, cards: int) -> list[LaneId]:
@@ -18,8 +26,8 @@ def lanes(host: str, cards: int) -> list[LaneId]:
     ]
 
 
-def placing(*units: str, shared: bool) -> Placing[int]:
-    made: Placing[int] = Placing()
+def placing(*units: str, shared: bool) -> Placing[Unit]:
+    made: Placing[Unit] = Placing()
     made.add_host("box", whole=WHOLE, shared=shared)
     for number, site in enumerate(units):
         made.add(Unit(site=site, work=number))
@@ -50,20 +58,33 @@ def test_a_cell_of_the_whole_host_runs_alone_and_before_those_of_its_cards() -> 
     assert made.take(host) is not None
 
 
-def test_a_unit_is_given_up_after_its_attempts_and_not_for_a_host_that_is_gone() -> (
-    None
-):
-    made = placing(shared=False)
-    unit: Unit[int] = Unit(site=CARD, work=1)
-    assert all(made.put_back(unit, blame=False) for _ in range(9))
-    kept = [made.put_back(unit, blame=True) for _ in range(MOST_ATTEMPTS)]
-    assert kept == [True] * (MOST_ATTEMPTS - 1) + [False]
-    assert made.failed == [unit]
+def test_cards_go_on_where_nothing_measures_on_the_whole_host_any_more() -> None:
+    made = placing(CARD, WHOLE, shared=True)
+    _, card, _ = lanes("box", 2)
+    assert made.take(card) is None
+    made.drop_whole("box")
+    assert made.take(card) is not None
+    made.release(card)
+    assert not made.is_idle({CARD, WHOLE})
+    assert made.is_idle({CARD}), "what waits for lanes that are gone is not waited for"
+    assert [unit.site for unit in made.unmeasured()] == [WHOLE]
+
+
+def test_a_unit_is_given_up_after_its_attempts() -> None:
+    made = placing(CARD, shared=False)
+    card = lanes("box", 1)[1]
+    for _ in range(MOST_ATTEMPTS):
+        unit = made.take(card)
+        assert unit
+        made.release(card)
+        made.put_back(unit)
+    assert made.take(card) is None
+    assert [unit.work for unit in made.unmeasured()] == [0]
 
 
 def decided(units: int, hosts: int) -> int:
     """Play a whole run; return how many lines of `placing.py` were executed."""
-    made: Placing[int] = Placing()
+    made: Placing[Unit] = Placing()
     every = [lane for host in range(hosts) for lane in lanes(f"box{host}", 2)]
     for host in range(hosts):
         made.add_host(f"box{host}", whole=WHOLE, shared=True)
@@ -79,7 +100,7 @@ def decided(units: int, hosts: int) -> int:
 
     sys.settrace(count)  # type: ignore[arg-type]
     try:
-        while not made.idle:
+        while not made.is_idle({CARD, WHOLE}):
             taken = [(lane, made.take(lane)) for lane in every]
             for lane, unit in taken:
                 if unit:

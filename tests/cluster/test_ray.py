@@ -4,7 +4,9 @@ import importlib.util
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -78,16 +80,17 @@ class Cluster:
         ray = [sys.executable, "-m", "ray.scripts.scripts", "start", *place]
         command = host.inside(*ray, f"--node-ip-address={host.address}", *_OPTIONS)
         for _ in range(2):  # Ray allows its parts a time that a busy machine exceeds
-            ended = subprocess.run(
-                command,
-                env=self.env,
-                check=False,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                timeout=120,
-            )
-            if not ended.returncode:
-                return
+            with suppress(subprocess.TimeoutExpired):
+                ended = subprocess.run(
+                    command,
+                    env=self.env,
+                    check=False,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    timeout=180,
+                )
+                if not ended.returncode:
+                    return
             host.kill("ray/")
         pytest.fail("Ray does not start")
 
@@ -108,9 +111,9 @@ class Cluster:
             text=True,
         )
 
-    def said(self, command: subprocess.Popen[str]) -> str:
+    def said(self, command: subprocess.Popen[str], *, within_s: float = 150) -> str:
         """Wait for the command's end; return what it said."""
-        return command.communicate(timeout=150)[1]
+        return command.communicate(timeout=within_s)[1]
 
     def is_idle(self) -> bool:
         return not any(
@@ -186,4 +189,44 @@ def test_a_dead_driver_or_head_leaves_nothing_and_the_next_run_resumes(
     again = cluster.start()
     said = cluster.said(again)
     assert again.returncode == 0, said
+    cluster.assert_complete()
+
+
+@pytest.mark.long
+def test_after_a_cut_of_two_minutes_a_host_that_joins_again_hands_in_its_records(
+    cluster: Cluster,
+) -> None:
+    boxb = cluster.add("boxb")
+    command = cluster.start(delay_s=9.0)
+    wait_for_lines(cluster.box.project.records, 4)
+    boxb.plug(out=True)
+    time.sleep(120.0)
+    kept = len(cluster.box.records())
+    boxb.plug(out=False)
+    wait_until(lambda: not boxb.processes("raylet/raylet"), within_s=60)
+    cluster.start_ray(boxb)
+    said = cluster.said(command, within_s=400)
+    print(said)  # noqa: T201
+    assert command.returncode == 0, said
+    assert said.count("boxb: lost: ") == 1
+    assert "boxb: handed in" in said
+    assert "boxb: is back" in said
+    assert kept > 4, "the head's host went on"
+    cluster.assert_complete()
+
+
+@pytest.mark.long
+def test_a_host_cut_off_for_good_is_named_and_the_head_does_its_work(
+    cluster: Cluster,
+) -> None:
+    boxb = cluster.add("boxb")
+    command = cluster.start(delay_s=3.0)
+    wait_for_lines(cluster.box.project.records, 4)
+    boxb.plug(out=True)
+    said = cluster.said(command, within_s=400)
+    print(said)  # noqa: T201
+    assert command.returncode == 0, said
+    assert said.count("boxb: lost: ") == 1
+    assert "lost and not back: boxb (" in said
+    wait_until(cluster.is_idle, within_s=150)
     cluster.assert_complete()

@@ -1,13 +1,16 @@
 """`--cluster ssh:…` with real sshd on hosts in namespaces, and what may happen to them."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,15 +21,19 @@ from tests.invoking import invoked_apart
 from tests.shipped import ROOT
 from tests.waiting import gone_within, wait_until
 
-from llamatrix.cluster.commands import driver_of, planner_of
+from llamatrix.cluster.commands import driver_id, driver_of, planner_of
 from llamatrix.commands.flags import MeasureFlags
 from llamatrix.config.matrix import Measurement
+from llamatrix.project import Project
 
 pytestmark = pytest.mark.slow
 _ALL = CELLS * TESTS * PROCESSES
 _ONE = ("--cells", "*qwen35-27b*")
 _CUT_S = 8.0
 """Longer than a child is silent by itself, shorter than the driver's patience."""
+_LONG_CUT_S = 120.0
+_STOPPED_S = 30.0
+"""Shorter than the patience of its driver, longer than one who waits looks away."""
 _CHILD = "llamatrix.cluster.child"
 _BENCH = "llama_bench.py"
 
@@ -96,6 +103,53 @@ def test_a_short_cut_of_the_cable_costs_nothing(box: Box, boxes: Boxes) -> None:
     assert_complete(box, boxes)
 
 
+@pytest.mark.long
+def test_after_a_cut_of_two_minutes_the_host_hands_in_what_it_measured(
+    box: Box, boxes: Boxes
+) -> None:
+    boxa = boxes.hosts["boxa"]
+    env = boxes.environment(box.wishing(delay_s=1.5).environment)
+    command = start(*bench("boxa"), *_ONE, env=env, cwd=ROOT)
+    wait_for_lines(box.project.records, 2)
+    boxa.plug(out=True)
+    time.sleep(_LONG_CUT_S)
+    kept = box.records()
+    boxa.plug(out=False)
+    _, said = command.communicate(timeout=200)
+    print(said)  # noqa: T201
+    assert command.returncode == 0, said
+    assert said.count("boxa: lost: ") == 1
+    assert "boxa: handed in" in said
+    assert "boxa: is back" in said
+    assert box.records()[: len(kept)] == kept
+    assert_complete(box, boxes)
+
+
+@pytest.mark.long
+def test_a_host_cut_off_for_good_is_named_and_the_others_do_its_work(
+    box: Box, boxes: Boxes
+) -> None:
+    """Its child ends by itself, and what it measured is taken in when it is back."""
+    boxa = boxes.hosts["boxa"]
+    env = boxes.environment(box.wishing(delay_s=1.5).environment)
+    command = start(*bench("boxa", "boxb"), env=env, cwd=ROOT)
+    wait_for_lines(box.project.records, 3)
+    boxa.plug(out=True)
+    _, said = command.communicate(timeout=300)
+    print(said)  # noqa: T201
+    assert command.returncode == 0, said
+    assert said.count("boxa: lost: ") == 1
+    assert "lost and not back: boxa (" in said
+    assert len(keys(box)) == _ALL
+    wait_until(lambda: is_idle(boxes), within_s=250)
+    boxa.plug(out=False)
+    again = invoked_apart(*bench("boxa"), env=env)
+    print(again.stderr)  # noqa: T201
+    assert again.returncode == 0, again.stderr
+    assert "that were recorded already" in again.stderr
+    assert_complete(box, boxes, _ALL)
+
+
 def test_a_driver_that_ends_leaves_nothing_behind_and_the_next_run_resumes(
     box: Box, boxes: Boxes
 ) -> None:
@@ -121,7 +175,9 @@ def test_a_hung_child_is_left_for_another_host(box: Box, boxes: Boxes) -> None:
         for name, value in env.items():
             patched.setenv(name, value)
         flags = MeasureFlags(profile="smoke", cluster="ssh:boxa,boxb", cells="*qwen*")
-        with driver_of(planner_of(flags, [Measurement.SPEED]), silence_s=6.0) as driver:
+        with driver_of(
+            planner_of(flags, [Measurement.SPEED]), silence_s=15.0
+        ) as driver:
 
             def stop() -> None:
                 wait_for_lines(box.project.records, 2)
@@ -138,19 +194,71 @@ def test_a_hung_child_is_left_for_another_host(box: Box, boxes: Boxes) -> None:
     assert set(keys(box).values()) == {1}
 
 
+@pytest.mark.parametrize("offset_s", [7200, -2 * 365 * 86_400])
+def test_a_host_whose_clock_is_wrong_gives_records_with_the_right_time(
+    offset_s: int, box: Box, boxes: Boxes
+) -> None:
+    """A real clock, by libfaketime: two hours ahead, or two years behind."""
+    libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    if not libraries:
+        pytest.skip("no libfaketime here: Debian's `faketime`")
+    name = "fast" if offset_s > 0 else "slow"
+    variables = f"LD_PRELOAD={libraries[0]} FAKETIME={offset_s:+d} FAKETIME_DONT_FAKE_MONOTONIC=1"
+    boxes.add(name, options=f"-o 'SetEnv={variables}'", setup=f"export {variables}")
+    env = boxes.environment(box.wishing(delay_s=0.3).environment)
+    begin = datetime.now(UTC)
+    ended = invoked_apart(*bench(name, "boxb"), "--cells", "*qwen*", env=env)
+    assert ended.returncode == 0, ended.stderr
+    side = "ahead" if offset_s > 0 else "behind"
+    clock = re.search(rf"{name}: .*, its clock is (\d+) s {side}: ", ended.stderr)
+    assert clock, ended.stderr
+    assert abs(int(clock[1]) - abs(offset_s)) <= 2
+    by_host = Counter(float(str(one.get("clock_ahead_s", 0))) for one in box.records())
+    assert {round(ahead_s) for ahead_s in by_host} <= {
+        0,
+        *range(offset_s - 2, offset_s + 3),
+    }
+    assert len(by_host) == 2, "both hosts measured"
+    for record in box.records():
+        times = str(record["measured_at"]), str(record["process"]["started_at"])
+        measured, started = map(datetime.fromisoformat, times)
+        assert begin <= started <= measured <= datetime.now(UTC)
+        if "clock_ahead_s" in record:
+            assert float(str(record["clock_ahead_s"])) == pytest.approx(offset_s, abs=2)
+    assert_complete(box, boxes, _ALL // 2)
+
+
 def test_two_drivers_at_once_measure_one_after_the_other(
     box: Box, boxes: Boxes, tmp_path: Path
 ) -> None:
-    """Two checkouts: each gets all its records; the host measures for one at a time."""
-    env = boxes.environment(box.wishing(delay_s=0.5).environment)
+    """Two checkouts: each gets all its records; the host measures for one at a time.
+
+    A stopped child of the first is named to the second, with the remedy.
+    """
+    env = boxes.environment(box.wishing(delay_s=3.0).environment)
     shutil.copytree(box.project.root, tmp_path / "other")
-    commands = [
-        start(*bench("boxa"), *_ONE, env={**env, "LLAMATRIX_ROOT": str(root)}, cwd=ROOT)
-        for root in (box.project.root, tmp_path / "other")
-    ]
-    said = [command.communicate(timeout=120)[1] for command in commands]
-    assert [command.returncode for command in commands] == [0, 0], said
-    assert any("waiting for process" in text for text in said)
+
+    def started(root: Path) -> subprocess.Popen[str]:
+        return start(
+            *(*bench("boxa"), *_ONE),
+            env={**env, "LLAMATRIX_ROOT": str(root)},
+            cwd=ROOT,
+        )
+
+    first = started(box.project.root)
+    wait_for_lines(box.project.records, 1)
+    second = started(tmp_path / "other")
+    other = driver_id(Project(root=tmp_path / "other", cache=box.project.cache))
+    wait_until(lambda: boxes.hosts["boxa"].processes(other))
+    child = driver_id(box.project)
+    boxes.hosts["boxa"].kill(child, signal.SIGSTOP)
+    time.sleep(_STOPPED_S)
+    boxes.hosts["boxa"].kill(child, signal.SIGCONT)
+    said = [command.communicate(timeout=120)[1] for command in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], said
+    assert "boxa: waiting for process" in said[1]
+    assert "on boxa (" in said[1]
+    assert "which is stopped: `kill -CONT " in said[1]
     for root in (box.project.root, tmp_path / "other"):
         files = (root / "reports" / "records").rglob("*.jsonl")
         assert sum(path.read_bytes().count(b"\n") for path in files) == _ALL // CELLS

@@ -14,15 +14,19 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
+
+from llamatrix import shell
+from llamatrix.clock import correct
 from llamatrix.cluster.protocol import (
     Alive,
     Finished,
+    FixedWork,
     FromChild,
     Order,
     Provide,
@@ -33,6 +37,7 @@ from llamatrix.cluster.protocol import (
     Surveyed,
     Taken,
     ToChild,
+    Worked,
     decode_to_child,
     encode,
     key_of,
@@ -43,15 +48,16 @@ from llamatrix.cluster.spool import Spool, SpoolStore, spool_of
 from llamatrix.commands.agent import make_trials
 from llamatrix.commands.bench import install, measure_cell
 from llamatrix.commands.context import plan_search, run_search
-from llamatrix.commands.pending import CellStatus
-from llamatrix.config.cell import Cell, EngineCell
+from llamatrix.commands.pending import CellStatus, CellT
+from llamatrix.config.cell import EngineCell
 from llamatrix.config.context import Context, load_context
 from llamatrix.errors import BenchError, MeasureError
 from llamatrix.host import class_of, this_host
 from llamatrix.measure.disturbances import KernelWatch
-from llamatrix.measured_environment import process_conditions
+from llamatrix.measured_environment import measured_environment, process_conditions
 from llamatrix.measuring import measuring
 from llamatrix.nvml import find_library, gpus, open_cards
+from llamatrix.orphan_reaper import MARK_VARIABLE
 from llamatrix.project import Project, find_project
 from llamatrix.provision.build import compiled_by, provide_build
 from llamatrix.provision.hardware import require_device, require_instructions
@@ -62,6 +68,9 @@ from llamatrix.records.trial_record import AGENT
 from llamatrix.trials.checks.task import task_digest
 
 _ALIVE_EVERY_S = 5.0
+_FIXED_WORK_S = 600.0
+_UNHEARD_S = 120.0
+"""Within which the driver has taken an answer: longer than it waits for a lane."""
 
 
 class Wire:
@@ -103,8 +112,9 @@ class Child:
         )
         self._sent: set[str] = set()
         """Lines of the spool that were sent by us, by their sha256."""
+        self._clock_ahead_s = 0.0
 
-    def answer(self, message: Survey | Provide | Order | Taken) -> None:
+    def answer(self, message: Survey | Provide | Order | Taken | FixedWork) -> None:
         match message:
             case Survey():
                 if message.collect:
@@ -121,6 +131,11 @@ class Child:
             case Taken():
                 self._spool.forget(frozenset(message.lines))
                 self._sent.difference_update(message.lines)
+                if message.clock_ahead_s is not None:
+                    self._clock_ahead_s = message.clock_ahead_s
+                    correct(ahead_s=message.clock_ahead_s)
+            case FixedWork():
+                self._wire.send(fixed_work())
 
     def _provide(self, message: Provide) -> None:
         """Compile, which nothing on this host may measure beside."""
@@ -132,39 +147,28 @@ class Child:
                 provide_build(agent, cache)
 
     def _measure(self, order: Order) -> None:
-        if order.speed:
-            self._measure_speed(order, order.speed)
-        elif order.agent:
-            cell = order.agent
-            _require_digest(order, cell, task_digest(cell.task))
-            status = CellStatus(
-                cell=cell,
-                digest=order.digest,
-                due=order.due,
-                written_at=order.written_at,
-            )
-            make_trials(
-                [status],
-                self._context(order),
-                any_template=order.any_template,
-                store=self._store(AGENT),
-            )
-        elif order.context:
+        if order.context:
             with redirect_stderr(io.StringIO()):  # as in `_context`
                 search = plan_search(order.context)
             if search.known.digest != order.digest:
                 raise _other_digest(search.known.id)
             run_search(search, self._store(CONTEXT))
-
-    def _measure_speed(self, order: Order, cell: Cell) -> None:
-        _require_digest(order, cell)
-        status = CellStatus(
-            cell=cell, digest=order.digest, due=order.due, written_at=order.written_at
-        )
-        store = self._store(kind_of(cell))
-        store.require_room(this_host().slug)
-        parts = install(status, self._context(order))
-        measure_cell(status, parts, self._project, store, KernelWatch(), warm=False)
+            return
+        if agent := order.agent:
+            _require_digest(order, agent, task_digest=task_digest(agent.task))
+            make_trials(
+                [_status(order, agent)],
+                self._context(order),
+                any_template=order.any_template,
+                store=self._store(AGENT),
+            )
+        elif cell := order.speed:
+            _require_digest(order, cell)
+            status, context = _status(order, cell), self._context(order)
+            store = self._store(kind_of(cell))
+            store.require_room(this_host().slug)
+            parts = install(status, context)
+            measure_cell(status, parts, self._project, store, KernelWatch(), warm=False)
 
     def _context(self, order: Order) -> Context:
         with redirect_stderr(io.StringIO()):  # the driver has said which profile
@@ -175,7 +179,12 @@ class Child:
             file = f"{record.host.slug}/{record.record_id}.jsonl"
             self._send(RecordLine(file=file, line=kind.encode(record)))
 
-        return SpoolStore(reports=self._project.reports, kind=kind, on_append=pass_on)
+        return SpoolStore(
+            reports=self._project.reports,
+            kind=kind,
+            clock_ahead_s=self._clock_ahead_s,
+            on_append=pass_on,
+        )
 
     def _send_spooled(self, file: str = "") -> None:
         """Send lines that another child wrote for this driver and could not hand in."""
@@ -188,6 +197,22 @@ class Child:
             self._wire.send(piece)
         self._wire.send(line)
         self._sent.add(line_sha256(line.line))
+
+
+def fixed_work() -> Worked:
+    """Run the fixed work as a measured program is run."""
+    program = Path(__file__).with_name("fixed_work.py")
+    with measuring():
+        ended = shell.run(
+            [sys.executable, "-I", "-S", str(program)],
+            timeout_s=_FIXED_WORK_S,
+            env=measured_environment({}),
+        )
+    if not ended.ok:
+        raise MeasureError(ended.complaint())
+    worked = msgspec.json.decode(ended.out, type=Worked)
+    worked.environment.pop(MARK_VARIABLE)
+    return worked
 
 
 def _end_predecessors() -> None:
@@ -205,7 +230,8 @@ def _end_predecessors() -> None:
 
 def _surveyed(survey: Survey, project: Project) -> Surveyed:
     cells = (*survey.engines, *survey.agents)
-    named = [card.index for card in _visible()]
+    with open_cards(find_library()) as cards:
+        named = [card.index for card in cards]
     place = project.cache
     while not place.exists():
         place = place.parent
@@ -224,11 +250,6 @@ def _surveyed(survey: Survey, project: Project) -> Surveyed:
     )
 
 
-def _visible() -> Sequence[Any]:
-    with open_cards(find_library()) as cards:
-        return cards
-
-
 def _refusal(cell: EngineCell) -> str:
     try:
         require_device(cell.build_key, cell.build)
@@ -238,12 +259,14 @@ def _refusal(cell: EngineCell) -> str:
     return ""
 
 
-def _require_digest(order: Order, cell: Any, *task: str) -> None:  # noqa: ANN401
-    own = cell.digest(
-        host_slug=this_host().slug,
-        compiler=compiled_by(cell),
-        **({"task_digest": task[0]} if task else {}),
+def _status(order: Order, cell: CellT) -> CellStatus[CellT]:
+    return CellStatus(
+        cell=cell, digest=order.digest, due=order.due, written_at=order.written_at
     )
+
+
+def _require_digest(order: Order, cell: Any, **task: str) -> None:  # noqa: ANN401
+    own = cell.digest(host_slug=this_host().slug, compiler=compiled_by(cell), **task)
     if own != order.digest:
         raise _other_digest(cell.id)
 
@@ -295,8 +318,13 @@ def main() -> None:
     code = 0
     with redirect_stderr(_Saying(wire)):
         try:
-            while not isinstance(message := messages.get(), Stop):
+            message = messages.get()
+            while not isinstance(message, Stop):
                 child.answer(message)
+                ordered = isinstance(message, Order)
+                message = messages.get(timeout=_UNHEARD_S if ordered else None)
+        except queue.Empty:  # no word after an answer: cut off for good
+            code = 1
         except Exception:  # noqa: BLE001  a bug, whose traceback the driver shows
             traceback.print_exc()
             code = 1

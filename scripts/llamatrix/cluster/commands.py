@@ -1,12 +1,13 @@
 """The measuring commands with `--cluster`."""
 
 import hashlib
+import io
 import platform
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 
-from llamatrix.cluster.driver import SILENCE_S, Driver, Outcome, describe
+from llamatrix.cluster.driver import SILENCE_S, Driver, Host, Outcome, describe
 from llamatrix.cluster.lanes import open_transport
 from llamatrix.cluster.planning import ClassPlan, Planner, SiteClass
 from llamatrix.commands.bench import NOT_ALL_NUMBERS
@@ -41,13 +42,13 @@ _ALL = (Measurement.SPEED, Measurement.SERVE_SPEED, Measurement.AGENT)
 
 def bench(flags: MeasureFlags) -> int:
     planner = planner_of(flags, [Measurement.SPEED, Measurement.SERVE_SPEED])
-    return _exit_code(_measured(planner).without_number)
+    return NOT_ALL_NUMBERS if _measured(planner).without_number else 0
 
 
 def agent(flags: AgentFlags) -> int:
     planner = planner_of(flags, [Measurement.AGENT])
     outcome = _measured(planner, lambda plans: _tables(tables_of, plans, planner))
-    return _exit_code(outcome.without_number)
+    return NOT_ALL_NUMBERS if outcome.without_number else 0
 
 
 def all_(flags: AllFlags) -> int:
@@ -75,7 +76,7 @@ def all_(flags: AllFlags) -> int:
         return _tables(tables_of, plans, planner) + contexts
 
     outcome = _measured(planner, text)
-    return _exit_code(outcome.without_number - outcome.unscripted)
+    return NOT_ALL_NUMBERS if outcome.without_number > outcome.unscripted else 0
 
 
 def context(flags: ContextFlags) -> None:
@@ -108,22 +109,21 @@ def plan(flags: PlanFlags) -> str:
 
 def doctor(flags: DoctorFlags) -> None:
     """Print what each host is, and what keeps it from measuring with this checkout."""
-    planner = planner_of(MeasureFlags(cluster=flags.cluster), (), ask_hub=False)
-    project = planner.context.project
+    with redirect_stderr(io.StringIO()):  # which profile does not matter
+        planner = planner_of(MeasureFlags(cluster=flags.cluster), (), ask_hub=False)
     with driver_of(planner) as driver:
         hosts, unfit = driver.survey()
     report = [
-        finding(
-            host.name,
-            describe(host, shared=shares_cards(project, host.surveyed.host.slug)),
-            "",
-            ok=True,
-        )
-        for host in hosts
+        finding(host.name, _described(host, planner), "", ok=True) for host in hosts
     ]
-    remedy = "correct it there"
+    remedy = "prepare it as docs/howto/several-machines.md says"
     report += [finding(name, why, remedy, ok=False) for name, why in unfit.items()]
     print(json_text(report) if flags.json else findings_text(report))
+
+
+def _described(host: Host, planner: Planner) -> str:
+    project, slug = planner.context.project, host.surveyed.host.slug
+    return describe(host, shared=shares_cards(project, slug))
 
 
 def _plan(planner: Planner, *, as_json: bool = False) -> str:
@@ -131,10 +131,11 @@ def _plan(planner: Planner, *, as_json: bool = False) -> str:
         hosts, unfit = driver.survey()
     for name, why in unfit.items():
         say(f"{name}: left out: {why}")
-    project = planner.context.project
+    if not hosts:
+        raise _no_host(planner)
     places: dict[SiteClass, list[str]] = {}
     for host in hosts:
-        say(describe(host, shared=shares_cards(project, host.surveyed.host.slug)))
+        say(f"{host.name}: {_described(host, planner)}")
         places.setdefault(host.whole, []).append(host.name)
         for card, site in host.cards.items():
             places.setdefault(site, []).append(f"{host.name} card {card}")
@@ -146,17 +147,10 @@ def _plan(planner: Planner, *, as_json: bool = False) -> str:
         for one in plans
         if one.pending.statuses
     ]
-    if nowhere := _nowhere(planner, places):
+    cells = planner.context.plan(planner.flags.cells).cells
+    if nowhere := [c.id for c in cells if not any(site.runs(c) for site in places)]:
         parts.append("No host can run: " + ", ".join(nowhere))
     return "\n\n".join(parts)
-
-
-def _nowhere(planner: Planner, sites: Collection[SiteClass]) -> list[str]:
-    return [
-        cell.id
-        for cell in planner.context.plan(planner.flags.cells).cells
-        if not any(site.runs(cell) for site in sites)
-    ]
 
 
 def planner_of(
@@ -217,21 +211,26 @@ def _measured(
     ):
         outcome, plans = driver.run()
     if not plans:
-        raise MeasureError(
-            f"--cluster {flags.cluster}: no host can measure; what each lacks is above"
-        )
+        raise _no_host(planner)
     words = f"records: {outcome.measured} made, {outcome.reused} reused"
     if outcome.without_number:
         words += f"; {outcome.without_number} without a number (kept; `--retry` repeats them)"
     say(words)
     if show:
         print(show(plans), end="")
-    _require_all(outcome)
+    if outcome.unmeasured:
+        listed = "".join(f"\n  {line}" for line in outcome.unmeasured)
+        raise MeasureError(
+            f"{len(outcome.unmeasured)} cells could not be measured; all other records "
+            f"are kept, and the same command goes on from there:{listed}"
+        )
     return outcome
 
 
-def _exit_code(without_number: int) -> int:
-    return NOT_ALL_NUMBERS if without_number else 0
+def _no_host(planner: Planner) -> MeasureError:
+    return MeasureError(
+        f"--cluster {planner.flags.cluster}: no host can measure; what each lacks is above"
+    )
 
 
 def _tables(
@@ -255,15 +254,6 @@ def _contexts(flags: ContextFlags, plans: Sequence[ClassPlan], project: Project)
         for key, record in answers.items()
         if key in planned
     )
-
-
-def _require_all(outcome: Outcome) -> None:
-    if outcome.unmeasured:
-        listed = "".join(f"\n  {line}" for line in outcome.unmeasured)
-        raise MeasureError(
-            f"{len(outcome.unmeasured)} cells could not be measured; all other records "
-            f"are kept, and the same command goes on from there:{listed}"
-        )
 
 
 def _together(plans: Sequence[ClassPlan], planner: Planner) -> Pending:

@@ -10,6 +10,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+import msgspec
+
 from llamatrix.cluster.protocol import FilePiece, RecordLine, trajectory_of
 from llamatrix.engines.outcome import Done
 from llamatrix.errors import RecordError
@@ -24,6 +26,8 @@ Record = SpeedRecord | TrialRecord | ContextRecord
 _KINDS: dict[
     str, RecordKind[SpeedRecord] | RecordKind[TrialRecord] | RecordKind[ContextRecord]
 ] = {kind.folder: kind for kind in (SPEED, SERVE_SPEED, AGENT, CONTEXT)}
+_DECODERS = [msgspec.json.Decoder(kind.holds) for kind in _KINDS.values()]
+"""Not used, but made before there are threads: see `protocol.py`."""
 _INCOMING = ".incoming"
 
 
@@ -59,8 +63,8 @@ class Intake:
         with path.open("wb" if piece.first else "ab") as file:
             file.write(piece.data)
 
-    def keep(self, lane: str, line: RecordLine, batch: Batch) -> bool:
-        """Append the record, unless it is here already; return whether it was new.
+    def keep(self, lane: str, line: RecordLine, batch: Batch) -> None:
+        """Append the record, and count it in the batch, unless it is here already.
 
         Raise RecordError for a line that is damaged or of something else than ordered.
         """
@@ -82,8 +86,7 @@ class Intake:
         folder = trajectory_of(line)
         incoming = self._incoming(lane) / _inside(folder) if folder else None
         with self._guard:
-            new = not _stands(record, store, batch)
-            if new:
+            if not _stands(record, store, batch):
                 if folder and incoming and incoming.is_dir():
                     target = self._project.records / folder
                     target.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +102,6 @@ class Intake:
                     )
             elif incoming:
                 shutil.rmtree(incoming, ignore_errors=True)
-        return new
 
     def discard(self, lane: str) -> None:
         """Remove what a lost lane left half sent."""

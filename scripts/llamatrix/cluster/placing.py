@@ -5,11 +5,9 @@ the cards are known not to disturb each other, else one after the other.
 """
 
 from collections import Counter, deque
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
-
-W = TypeVar("W")
+from typing import Generic, Protocol, TypeVar
 
 MOST_ATTEMPTS = 3
 """How often a unit is tried before it is given up."""
@@ -28,22 +26,25 @@ class LaneId:
         return self.host if self.card is None else f"{self.host} card {self.card}"
 
 
-@dataclass(kw_only=True, slots=True)
-class Unit(Generic[W]):
+class Placeable(Protocol):
     """A piece of work for one lane."""
 
-    site: Hashable
-    work: W
-    attempts: int = 0
+    attempts: int
+
+    @property
+    def site(self) -> Hashable: ...
+
+
+U = TypeVar("U", bound=Placeable)
 
 
 @dataclass(kw_only=True, slots=True)
-class Placing(Generic[W]):
+class Placing(Generic[U]):
     """Units that wait, by class, and lanes that are busy, by host."""
 
-    waiting: dict[Hashable, deque[Unit[W]]] = field(default_factory=dict)
+    waiting: dict[Hashable, deque[U]] = field(default_factory=dict)
     in_flight: int = 0
-    failed: list[Unit[W]] = field(default_factory=list)
+    failed: list[U] = field(default_factory=list)
     _on_cards: Counter[str] = field(default_factory=Counter)
     _whole: dict[str, Hashable] = field(default_factory=dict)
     """The class of each host as a whole."""
@@ -57,30 +58,37 @@ class Placing(Generic[W]):
         if shared:
             self._shared.add(host)
 
-    def add(self, unit: Unit[W]) -> None:
+    def drop_whole(self, host: str) -> None:
+        """The host measures on its cards only: nothing measures on all of it any more."""
+        self._whole.pop(host, None)
+
+    def add(self, unit: U) -> None:
         self.waiting.setdefault(unit.site, deque()).append(unit)
 
-    def take(self, lane: LaneId) -> Unit[W] | None:
-        """Return the lane's next unit; None where it must wait or has none.
+    def allows(self, lane: LaneId) -> bool:
+        """Whether there is a unit that the lane may measure now.
 
         Cells of a whole host come first: else its cards would never be idle together.
         """
-        queue = self.waiting.get(lane.site)
-        if not queue or lane.host in self._on_host:
-            return None
+        if not self.waiting.get(lane.site) or lane.host in self._on_host:
+            return False
         busy = self._on_cards[lane.host]
         if lane.card is None:
-            if busy:
-                return None
+            return not busy
+        if self.waiting.get(self._whole.get(lane.host)):
+            return False
+        return not busy or lane.host in self._shared
+
+    def take(self, lane: LaneId) -> U | None:
+        """Return the lane's next unit; None where it must wait or has none."""
+        if not self.allows(lane):
+            return None
+        if lane.card is None:
             self._on_host.add(lane.host)
         else:
-            if self.waiting.get(self._whole.get(lane.host)):
-                return None
-            if busy and lane.host not in self._shared:
-                return None
             self._on_cards[lane.host] += 1
         self.in_flight += 1
-        return queue.popleft()
+        return self.waiting[lane.site].popleft()
 
     def release(self, lane: LaneId) -> None:
         """The lane's unit is done, lost or given up."""
@@ -90,20 +98,20 @@ class Placing(Generic[W]):
         else:
             self._on_cards[lane.host] -= 1
 
-    def put_back(self, unit: Unit[W], *, blame: bool) -> bool:
-        """Queue a unit again; False after too many attempts that it is to blame for."""
-        unit.attempts += blame
-        if unit.attempts >= MOST_ATTEMPTS:
+    def put_back(self, unit: U) -> None:
+        """Queue a unit again; give it up after too many attempts."""
+        unit.attempts += 1
+        if unit.attempts < MOST_ATTEMPTS:
+            self.add(unit)
+        else:
             self.failed.append(unit)
-            return False
-        self.add(unit)
-        return True
 
-    @property
-    def idle(self) -> bool:
-        return not self.in_flight and not any(self.waiting.values())
+    def is_idle(self, sites: Collection[Hashable]) -> bool:
+        """Whether nothing is in flight, and nothing waits that lanes of these could do."""
+        return not self.in_flight and not any(map(self.waiting.get, sites))
 
-    def without_lane(self, sites: set[Hashable]) -> list[Unit[W]]:
-        """Remove and return the units of classes that no lane has any more."""
-        lost = [key for key in self.waiting if key not in sites]
-        return [unit for key in lost for unit in self.waiting.pop(key)]
+    def unmeasured(self) -> Iterator[U]:
+        """Yield the units that were given up, and those that no lane was left for."""
+        yield from self.failed
+        for queue in self.waiting.values():
+            yield from queue

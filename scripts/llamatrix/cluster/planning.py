@@ -3,8 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from llamatrix.cluster.placing import Unit
-from llamatrix.cluster.protocol import Order, Surveyed, key_of
+from llamatrix.cluster.protocol import Order, Provide, Surveyed, key_of
 from llamatrix.commands.context import plan_search
 from llamatrix.commands.flags import AgentFlags, ContextFlags, MeasureFlags
 from llamatrix.commands.launching import cell_to_serve
@@ -54,13 +53,14 @@ class SiteClass:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Work:
-    """An order, and whose it is."""
+@dataclass(kw_only=True, slots=True)
+class Unit:
+    """An order, whose it is, and how often it has failed."""
 
     site: SiteClass
     cell_id: str
     order: Order
+    attempts: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +70,9 @@ class ClassPlan:
     site: SiteClass
     pending: Pending
     searches: tuple[CellStatus[ContextCell], ...]
-    units: tuple[Unit[Work], ...]
+    units: tuple[Unit, ...]
+    builds: Provide | None
+    """What each of its hosts builds before it measures."""
 
     @property
     def reused(self) -> int:
@@ -150,11 +152,18 @@ class Planner:
         units = [self.unit(site, speed) for speed in pending.speed if speed.due]
         units += [self.unit(site, trial) for trial in pending.trials if trial.due]
         units += [self.unit(site, *one) for one in searches if one[0].due]
+        speeds = [one.order.speed for one in units if one.order.speed]
+        agents = [one.order.agent for one in units if one.order.agent]
+        builds = Provide(
+            engines=tuple({key_of(cell): cell for cell in speeds}.values()),
+            agents=tuple({key_of(cell): cell for cell in agents}.values()),
+        )
         return ClassPlan(
             site=site,
             pending=pending,
             searches=tuple(status for status, _ in searches),
             units=tuple(units),
+            builds=builds if speeds or agents else None,
         )
 
     def unit(
@@ -162,7 +171,7 @@ class Planner:
         site: SiteClass,
         status: CellStatus[Cell] | CellStatus[AgentCell] | CellStatus[ContextCell],
         search: ContextFlags | None = None,
-    ) -> Unit[Work]:
+    ) -> Unit:
         cell = status.cell
         order = Order(
             digest=status.digest,
@@ -175,7 +184,7 @@ class Planner:
             agent=cell if isinstance(cell, AgentCell) else None,
             context=search,
         )
-        return Unit(site=site, work=Work(site=site, cell_id=cell.id, order=order))
+        return Unit(site=site, cell_id=cell.id, order=order)
 
     def _searches(
         self, site: SiteClass
@@ -202,19 +211,19 @@ def uses_whole_host(cell: Cell | AgentCell) -> bool:
     return cell.build.backend is Backend.CPU or bool(spread)
 
 
-def follow_up(work: Work, project: Project) -> CellStatus[Cell] | None:
+def follow_up(unit: Unit, project: Project) -> CellStatus[Cell] | None:
     """Return the cell again where its spread asks for another repeat; else None."""
-    cell = work.order.speed
+    cell = unit.order.speed
     if cell is None or cell.sweep.target_spread is None:
         return None
     store = Store(reports=project.reports, kind=kind_of(cell))
-    status = speed_status(cell, store, site=work.site.site)
+    status = speed_status(cell, store, site=unit.site.site)
     return status if status.due else None
 
 
-def remaining(work: Work, project: Project) -> tuple[Due, ...]:
+def remaining(unit: Unit, project: Project) -> tuple[Due, ...]:
     """Return what is due of an order, without what the store has got since."""
-    order, slug = work.order, work.site.slug
+    order, slug = unit.order, unit.site.slug
     if cell := order.speed:
         speeds: Store[SpeedRecord] = Store(reports=project.reports, kind=kind_of(cell))
         status = CellStatus(cell=cell, digest=order.digest, written_at=order.written_at)
@@ -233,6 +242,6 @@ def remaining(work: Work, project: Project) -> tuple[Due, ...]:
         }
         return tuple(due for due in order.due if due.number not in made)
     searches = Store(reports=project.reports, kind=CONTEXT)
-    found = searches.read(host_slug=slug, record_id=work.cell_id)
+    found = searches.read(host_slug=slug, record_id=unit.cell_id)
     known = [one for one in found if one.settled and one.cell.digest == order.digest]
     return () if len(known) >= order.due[0].number else order.due

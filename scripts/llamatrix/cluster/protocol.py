@@ -58,16 +58,22 @@ class Order(msgspec.Struct, tag="order", frozen=True, kw_only=True, omit_default
 
 
 class Taken(msgspec.Struct, tag="taken", frozen=True, kw_only=True):
-    """These lines, by their sha256, are on the driver's disk."""
+    """These lines, by their sha256, are on the driver's disk: the end of an answer."""
 
     lines: tuple[str, ...]
+    clock_ahead_s: float | None = None
+    """After a survey: how far the host's clock is ahead of the driver's; 0 for right."""
+
+
+class FixedWork(msgspec.Struct, tag="fixed-work", frozen=True):
+    """Asks for a run of `fixed_work.py`."""
 
 
 class Stop(msgspec.Struct, tag="stop", frozen=True):
     """Nothing more is to do."""
 
 
-ToChild = Survey | Provide | Order | Taken | Stop
+ToChild = Survey | Provide | Order | Taken | FixedWork | Stop
 
 
 class Versions(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,20 +134,36 @@ class Finished(msgspec.Struct, tag="finished", frozen=True, kw_only=True):
     """What stopped it; empty where nothing did."""
 
 
-FromChild = Surveyed | Said | Alive | FilePiece | RecordLine | Finished
+class Worked(msgspec.Struct, tag="worked", frozen=True, kw_only=True):
+    """What `fixed_work.py` printed."""
+
+    wall_s: float
+    cpu_s: float
+    digest: str
+    """Of the result: the same everywhere."""
+    inherited: dict[str, str]
+    environment: dict[str, str]
+
+
+FromChild = Surveyed | Said | Alive | FilePiece | RecordLine | Finished | Worked
 
 
 def encode(message: ToChild | FromChild) -> bytes:
     return msgspec.json.encode(message) + b"\n"
 
 
+_TO_CHILD = msgspec.json.Decoder(ToChild)
+_FROM_CHILD = msgspec.json.Decoder(FromChild)
+"""Made once: threads that met a type for the first time at once have crashed msgspec."""
+
+
 def decode_to_child(line: bytes) -> ToChild:
-    message: ToChild = msgspec.json.decode(line, type=ToChild)
+    message: ToChild = _TO_CHILD.decode(line)
     return message
 
 
 def decode_from_child(line: bytes) -> FromChild:
-    message: FromChild = msgspec.json.decode(line, type=FromChild)
+    message: FromChild = _FROM_CHILD.decode(line)
     return message
 
 
@@ -178,8 +200,8 @@ def versions_of(project: Project) -> Versions:
     return Versions(
         python=platform.python_version(),
         checkout=_package_digest(),
-        matrix=hashlib.sha256(project.matrix_file.read_bytes()).hexdigest(),
-        lock=hashlib.sha256(project.lock_file.read_bytes()).hexdigest(),
+        matrix=_digest(project.root, project.matrix_file.name),
+        lock=_digest(project.root, project.lock_file.name),
         templates=_digest(project.root / "templates", "*"),
     )
 
@@ -200,11 +222,13 @@ def _package_digest() -> str:
 
 
 def _digest(folder: Path, glob: str) -> str:
+    """Return a digest of names and contents; `missing` where there is no file."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob(glob)):
+    paths = sorted(folder.glob(glob))
+    for path in paths:
         if path.is_file() and "__pycache__" not in path.parts:
             digest.update(
                 f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode()
             )
             digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return digest.hexdigest() if paths else "missing"

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from llamatrix.cluster.protocol import (
     PIECE_BYTES,
     FilePiece,
@@ -29,9 +31,14 @@ _TRAJECTORY = "trajectories"
 class SpoolStore(Store[R]):
     """A store that passes each record on as soon as it is on disk."""
 
+    clock_ahead_s: float
     on_append: Callable[[R], None]
 
     def append(self, record: R) -> None:
+        if self.clock_ahead_s:
+            record = msgspec.structs.replace(  # type: ignore[type-var]
+                record, clock_ahead_s=self.clock_ahead_s
+            )
         Store.append(self, record)
         self.on_append(record)
 

@@ -18,7 +18,8 @@ _PINS = ("april", "current")
 _WORKERS = min((os.cpu_count() or 1) + 1, 8)
 """One more than cores: a test that waits for a program leaves its core to another."""
 _SHARED = ("-n", str(_WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
-_EVERYTHING = ("-m", "not gpu", "--durations", "20")
+_EVERYTHING = ("-m", "not gpu and not long", "--durations", "20")
+_LONG = ("-m", "long", "-rP")
 
 
 class LintError(BenchError):
@@ -67,6 +68,8 @@ def test(flags: TestFlags) -> None:
         context = load_context("smoke")
         for pin in _PINS:
             provide_build(cell_to_serve(context, pin=pin), context.project.cache)
+    elif flags.long:
+        words += _LONG
     if flags.update_golden:
         words.append("--update-golden")
     shell.become(words, cwd=find_project().root)

@@ -699,6 +699,7 @@ class TestFlags:
     """Run the tests."""
 
     all: bool = switch("also the slow tests: compiler, real programs")
+    long: bool = switch("only the tests that wait for minutes, with what they print")
     update_golden: bool = switch("rewrite the golden files")
 
 

@@ -1,13 +1,13 @@
 """The outcomes of a measurement: data, never raised."""
 
 import uuid
-from datetime import UTC, datetime
 from enum import StrEnum
 from statistics import fmean
 from typing import Annotated
 
 from msgspec import Meta, Raw, Struct
 
+from llamatrix.clock import utc_now
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import Draft
 from llamatrix.reason import first_error
@@ -255,7 +255,7 @@ class Process(Struct, frozen=True, kw_only=True):
     @classmethod
     def started(cls, argv: tuple[str, ...]) -> "Process":
         """Return a process that starts now, with an id of its own."""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        now = utc_now()
         return cls(id=uuid.uuid4().hex[:12], argv=argv, started_at=now)
 
 
