@@ -8,6 +8,7 @@ import pytest
 from tests.agents.opencode.playing import DONE, SOON, WRITES_A_FILE, playing, stage_for
 
 from llamatrix.agents.opencode.agent import OpenCode
+from llamatrix.agents.protocol import Agent
 from llamatrix.agents.turn_outcome import NotRun
 from llamatrix.engines.protocol import Counters
 from llamatrix.sandbox.spec import SandboxSpec
@@ -31,10 +32,25 @@ def slowly_counted(_: str) -> int:
     return 1
 
 
-def aside(folder: Path) -> Path:
-    place = folder / "aside"
-    place.mkdir()
-    return place
+def run(agent: Agent, sandbox: SandboxSpec, upstream: str, folder: Path) -> TrialResult:
+    aside = folder / "aside"
+    aside.mkdir()
+    return run_trial(
+        Trial(
+            task=load_task("httpx-post"),
+            agent=agent,
+            sandbox=sandbox,
+            execution=ExecutionEnvironment(environment={"PATH": os.defpath}),
+            upstream=upstream,
+            counters=nothing_counted,
+            count_tokens=slowly_counted,
+            folder=folder / "trial",
+            aside=aside,
+            timeouts=SOON,
+            pages_served=None,
+            max_turns=2,
+        )
+    )
 
 
 def parts_s(result: TrialResult) -> float:
@@ -46,24 +62,9 @@ def agent_s(result: TrialResult) -> float:
 
 
 def test_trial_without_sandbox_takes_only_harness_time(tmp_path: Path) -> None:
-    result = run_trial(
-        Trial(
-            task=load_task("httpx-post"),
-            agent=OpenCode(
-                version="1.3.2", model="m", context_tokens=9000, output_tokens=900
-            ),
-            sandbox=SandboxSpec(bwrap=tmp_path / "no-bwrap"),
-            execution=ExecutionEnvironment(environment={}),
-            upstream="http://127.0.0.1:9",
-            counters=nothing_counted,
-            count_tokens=slowly_counted,
-            folder=tmp_path / "trial",
-            aside=aside(tmp_path),
-            timeouts=SOON,
-            pages_served=None,
-            max_turns=2,
-        )
-    )
+    agent = OpenCode(version="1.3.2", model="m", context_tokens=9000, output_tokens=900)
+    sandbox = SandboxSpec(bwrap=tmp_path / "no-bwrap")
+    result = run(agent, sandbox, "http://127.0.0.1:9", tmp_path)
     assert isinstance(result.outcome, NotRun)
     assert result.calls == 0
     assert agent_s(result) == 0
@@ -77,22 +78,7 @@ def test_analysis_counts_as_judging_time(tmp_path: Path) -> None:
     stage = stage_for("1.3.2", tmp_path, title=None)
     talk = Transcript(steps=(*WRITES_A_FILE.steps, DONE, Step(text="No more.")))
     with playing(Player(transcript=talk, agent=stage.agent)) as url:
-        result = run_trial(
-            Trial(
-                task=load_task("httpx-post"),
-                agent=stage.agent,
-                sandbox=stage.sandbox,
-                execution=ExecutionEnvironment(environment={"PATH": os.defpath}),
-                upstream=url,
-                counters=nothing_counted,
-                count_tokens=slowly_counted,
-                folder=tmp_path / "trial",
-                aside=aside(tmp_path),
-                timeouts=SOON,
-                pages_served=None,
-                max_turns=2,
-            )
-        )
+        result = run(stage.agent, stage.sandbox, url, tmp_path)
     assert result.outcome == Incorrect(turns=2)
     assert result.calls >= 3
     assert result.analysed_s >= _READING_S
