@@ -16,6 +16,7 @@ from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.task import load_task
 from llamatrix.trials.scripted import Player, Step, Transcript
 from llamatrix.trials.trial import Trial, run_trial
+from llamatrix.trials.trial_environment import TrialEnvironment
 from llamatrix.trials.trial_result import Incorrect, TrialResult
 
 _READING_S = 2.0
@@ -39,15 +40,19 @@ def run(agent: Agent, sandbox: SandboxSpec, upstream: str, folder: Path) -> Tria
         Trial(
             task=load_task("httpx-post"),
             agent=agent,
-            sandbox=sandbox,
-            execution=ExecutionEnvironment(environment={"PATH": os.defpath}),
+            environment=TrialEnvironment(
+                sandbox=sandbox,
+                secrets=(),
+                execution=ExecutionEnvironment(environment={"PATH": os.defpath}),
+                context7_url=None,
+                pages_served=None,
+            ),
             upstream=upstream,
             counters=nothing_counted,
             count_tokens=slowly_counted,
             folder=folder / "trial",
             aside=aside,
             timeouts=SOON,
-            pages_served=None,
             max_turns=2,
         )
     )

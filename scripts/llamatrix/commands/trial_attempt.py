@@ -119,9 +119,7 @@ def attempt(
                     "{task}", read_prompt(task).strip()
                 ),
                 agent=agent,
-                sandbox=environment.sandbox,
-                secrets=secrets,
-                execution=environment.execution,
+                environment=replace(environment, secrets=secrets),
                 upstream=played[1] if played else speaker.url,
                 bearer="" if played else speaker.key,
                 counters=speaker.server.counters if speaker.server else None,
@@ -132,7 +130,6 @@ def attempt(
                 else None,
                 folder=folder_of(trajectory, project),
                 aside=turns,
-                pages_served=environment.pages_served,
                 timeouts=Timeouts(
                     total_s=cell.agent.turn_timeout_s,
                     silence_s=cell.agent.silence_timeout_s,

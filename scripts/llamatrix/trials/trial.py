@@ -26,13 +26,12 @@ from llamatrix.errors import MeasureError
 from llamatrix.proxy.call import CallTimes
 from llamatrix.proxy.totals import differing, read_counters
 from llamatrix.redaction import Redaction, without_folders
-from llamatrix.sandbox.spec import SandboxSpec
 from llamatrix.sandbox.workspace_archive import unpack_work
-from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.finding import Judgement, Verdict
 from llamatrix.trials.checks.judge import feedback, judge
 from llamatrix.trials.checks.task import Task, read_prompt
 from llamatrix.trials.trial_analysis import analyse
+from llamatrix.trials.trial_environment import TrialEnvironment
 from llamatrix.trials.trial_result import (
     Broken,
     Correct,
@@ -54,12 +53,8 @@ class Trial:
     first_prompt: str = ""
     """In place of the task's own."""
     agent: Agent
-    sandbox: SandboxSpec
-    """Of the agent."""
-    secrets: tuple[str, ...] = field(default=(), repr=False)
-    """Texts that are removed from everything that is recorded."""
-    execution: ExecutionEnvironment
-    """Where the agent's programs run while they are judged."""
+    environment: TrialEnvironment
+    """Its secrets are removed from everything that is recorded."""
     upstream: str
     """The model's address: with the path of its API where that is not `/v1`."""
     bearer: str = field(default="", repr=False)
@@ -74,8 +69,6 @@ class Trial:
     """Receives a folder for each turn and the trajectory, without keys."""
     aside: Path
     """A private folder for the unchanged files of the turns; removed after the trial."""
-    pages_served: Callable[[], int] | None
-    """Returns the number of documentation pages served so far; None where unknown."""
     timeouts: Timeouts
     max_turns: int
     on_turn: Callable[[str], None] = field(default=lambda _: None)
@@ -89,9 +82,9 @@ def run_trial(trial: Trial) -> TrialResult:
     files = begin_files(trial.task.seed, trial.aside / "start.tar")
     runner = _Runner(trial=trial, files=files)
     outcome = runner.run()
-    if trial.execution.agents_requests:  # images are identified by them
-        requests = Path(trial.execution.agents_requests).read_bytes()
-        clean = Redaction(secrets=trial.secrets).clean(requests)
+    environment = trial.environment
+    if log := environment.execution.agents_requests:  # images are identified by it
+        clean = Redaction(secrets=environment.secrets).clean(Path(log).read_bytes())
         (trial.folder / REQUESTS).write_bytes(clean)
     worked, turns = time.monotonic(), runner.turns
     analysis = analyse(
@@ -100,7 +93,7 @@ def run_trial(trial: Trial) -> TrialResult:
         calls=trial.folder / f"turn-{len(turns)}" / "calls" if turns else None,
         wire_api=trial.agent.wire_api,
         count_tokens=trial.count_tokens,
-        bwrap=trial.sandbox.bwrap,
+        bwrap=environment.sandbox.bwrap,
     )
     ended = time.monotonic()
     others_s = sum(turn.seconds + turn.judged_s for turn in turns)
@@ -168,13 +161,13 @@ class _Runner:
         return _next(trial.task, number, run.outcome, judgement)
 
     def _run(self, number: int, prompt: str) -> TurnRun:
-        trial = self.trial
-        before = trial.pages_served() if trial.pages_served else 0
+        trial, environment = self.trial, self.trial.environment
+        before = environment.pages_served() if environment.pages_served else 0
         run = run_trial_turn(
             Turn(
                 agent=trial.agent,
-                sandbox=trial.sandbox,
-                secrets=trial.secrets,
+                sandbox=environment.sandbox,
+                secrets=environment.secrets,
                 upstream=trial.upstream,
                 bearer=trial.bearer,
                 by_usage=trial.counters is None,
@@ -190,7 +183,7 @@ class _Runner:
                 ),
             )
         )
-        if trial.pages_served and trial.pages_served() == before:
+        if environment.pages_served and environment.pages_served() == before:
             run = replace(run, tool_calls=_without_pages(run.tool_calls))
         if not isinstance(run.outcome, NotRun):
             with self.trajectory.open("ab") as trajectory:
@@ -213,8 +206,8 @@ class _Runner:
         trial, name = self.trial, f"turn-{number}"
         self.workspace = trial.aside / name
         unpack_work(run.files, self.workspace, installed=False)
-        kept = trial.folder / name / "workspace"
-        save_workspace(self.workspace, kept, Redaction(secrets=trial.secrets))
+        redaction = Redaction(secrets=trial.environment.secrets)
+        save_workspace(self.workspace, trial.folder / name / "workspace", redaction)
         if not isinstance(run.outcome, Answered | CutShort):
             return None, 0.0
         trial.on_turn(f"turn {number}: judging")
@@ -225,7 +218,7 @@ class _Runner:
                 trial.task,
                 self.workspace,
                 transcript=self.trajectory,
-                execution=trial.execution,
+                execution=trial.environment.execution,
             )
         except MeasureError as error:
             judgement = JudgingFailed(error=without_folders(str(error)))
