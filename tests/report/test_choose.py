@@ -14,6 +14,8 @@ from tests.shipped import ROOT
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.trial_record import TrialRecord
+from llamatrix.report.render.html import Page, Section, render
+from llamatrix.report.render.markdown import markdown
 from llamatrix.report.speed import groups
 from llamatrix.report.trials import trial_groups
 from llamatrix.report.views.choose import (
@@ -129,6 +131,15 @@ def test_every_mark_of_the_ranking_is_in_the_table_of_sources() -> None:
     }
     assert used == marks
     assert ranking.headings[0].text == "Model"
+
+
+def test_a_source_has_code_marked_up_on_the_page_and_plain_on_a_terminal() -> None:
+    _, sources = choice_tables(of(published=False))
+    section = Section(id="s", title="s", tables=(sources,))
+    page = Page(title="", about="", sections=(section,), downloads=(), bibtex="")
+    assert "of <code>invoke fit</code>, 1" in render(page, sha256_of=str)
+    assert "of `invoke fit`, 1" in markdown(sources)
+    assert "of invoke fit, 1" in markdown(sources.plain())
 
 
 def test_columns_without_a_value_are_left_out() -> None:

@@ -40,7 +40,8 @@ def choose(flags: ChooseFlags) -> str:
     )
     if flags.json:
         return json_text([_document(found, choice) for choice in found.ranked]) + "\n"
-    tables = "\n".join(markdown(table) for table in choice_tables(found) if table.rows)
+    shown = (table.plain() for table in choice_tables(found) if table.rows)
+    tables = "\n".join(map(markdown, shown))
     return f"{tables}\n{RULE}\n"
 
 

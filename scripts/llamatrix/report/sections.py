@@ -160,7 +160,7 @@ def speed_section(
         title=f"Speed: {group_title(group)}{host}",
         badges=badges_of(group),
         facts=(
-            *((term, text.replace("`", "")) for term, text in facts(group).items()),
+            *facts(group).items(),
             ("tokens/s", ". ".join(notes(group)).replace("*", "")),
             *(
                 (term, text)
@@ -276,7 +276,7 @@ def trial_section(
     group: TrialGroup, index: TrialIndex, *, host: str, palette: Palette
 ) -> Section:
     key, details = group_id(group), detail_tables(group)
-    terms = {term: text.strip("`") for term, text in trial_facts(group).items()}
+    terms = trial_facts(group)
     terms["host"] = f"{group.setup.host_slug}: {terms['host']}"
     return Section(
         id=key,

@@ -1,7 +1,8 @@
 """A table of typed cells; Markdown, CSV and HTML render the same object (`render/`).
 
 A cell keeps its unrounded value, and text is made from the value only. No renderer reads
-a number out of text.
+a number out of text. Words between backticks are code: Markdown keeps them, HTML marks
+them up, and `plain` leaves them out.
 """
 
 import re
@@ -51,6 +52,11 @@ class Cell:
         return f"{text} ({self.note})" if self.note else text
 
 
+def plain(text: str) -> str:
+    """Return a text as terminals show it: without the backticks around code."""
+    return text.replace("`", "")
+
+
 Row = tuple[Cell | str, ...]
 _LONGEST_CONSTANT = 60
 """A text that fits a caption."""
@@ -88,6 +94,11 @@ class Table:
             tuple(Cell(value=cell) if isinstance(cell, str) else cell for cell in row)
             for row in self.rows
         )
+
+    def plain(self) -> "Table":
+        """Return the table for a terminal: texts alone, without marks of code."""
+        rows = (tuple(plain(cell.text) for cell in row) for row in self.cells)
+        return replace(self, rows=tuple(rows))
 
     def without_empty_columns(self) -> "Table":
         columns = list(zip(*self.cells, strict=True))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from llamatrix.report.table import Cell, Reference, Table
+from llamatrix.report.table import Cell, Reference, Table, plain
 
 _HERE = Path(__file__).parent
 
@@ -100,8 +100,8 @@ def render(page: Page, *, sha256_of: Callable[[Reference], str]) -> str:
         keep_trailing_newline=True,
     )
     environment.globals |= {"anchors": anchors, "hint_of": _hint}
-    environment.filters["code"] = lambda text: re.sub(
-        "`([^`]*)`", r"<code>\1</code>", html.escape(text)
+    environment.filters["code"] = lambda text: jinja2.filters.do_mark_safe(
+        re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text))
     )
     return environment.get_template("index.html.j2").render(
         page=page,
@@ -112,7 +112,7 @@ def render(page: Page, *, sha256_of: Callable[[Reference], str]) -> str:
 
 def _hint(cell: Cell) -> str:
     """The unrounded value with its unit, and how many records it was made of."""
-    parts = [cell.hint]
+    parts = [plain(cell.hint)]
     if cell.unit and isinstance(cell.value, float):
         parts.append(f"{cell.value:.9g} {cell.unit}")
     if len(cell.records) > 1:

@@ -10,6 +10,7 @@ from llamatrix.measure.context.result import usable_context
 from llamatrix.records.context_record import ContextRecord
 from llamatrix.report.formats import speed_text, whole
 from llamatrix.report.speed import Group
+from llamatrix.report.table import plain
 from llamatrix.report.trials import TrialGroup
 from llamatrix.report.views.context import newest
 
@@ -74,7 +75,7 @@ def summary_text(
         text = f"{measured.others} tests, on pages of their own"
         entries.append(_Entry(label="Servers", text=text))
     for answer in answers:
-        text = "; ".join([answer.answer, *answer.lines[:1]]).replace("`", "")
+        text = plain("; ".join([answer.answer, *answer.lines[:1]]))
         words = ((answer.answer, str(answer.mood)),)
         entries.append(_Entry(label=answer.question, text=text, words=words))
     entries += [
