@@ -27,7 +27,7 @@ from llamatrix.records.judge_record import JUDGE, trial_name
 from llamatrix.records.speed_record import SERVE_SPEED
 from llamatrix.records.store import R, RecordKind, Store
 from llamatrix.report.inputs import RecordIndex
-from llamatrix.report.pages import PageInputs, cards_of, damaged_text, write_pages
+from llamatrix.report.pages import PageInputs, damaged_text, write_pages
 from llamatrix.report.views.bisect import bisect_page
 from llamatrix.report.views.context import context_page, newest, write_context_page
 from llamatrix.report.views.drafts import draft_page, write_draft_page
@@ -61,38 +61,40 @@ def tabulate(flags: TableFlags) -> str:
             f"{view.project.records}: no {'readable ' if unreadable else ''}records yet; "
             f"`invoke all` measures and writes them{unreadable}"
         )
-    written = [] if flags.records else _write_all(view)
+    inputs = _inputs(view)
+    written = [] if flags.records else _write_all(view, inputs)
     shown = view.of_profile(profile) if profile and view.has_results else view
     if view.has_results and not shown.has_results:
         raise ReportError(f"no records of profile {profile!r} yet; run `invoke all`")
     _say_written(written, view.project)
     if flags.out:
-        _export(shown, Path(flags.out))
+        inputs = _export(shown, Path(flags.out))
     if not flags.full:
-        return _summary(shown)
+        return _summary(shown, inputs)
     searches = "" if profile and view.has_results else bisect_page(view.searches)
     return _text(shown) + searches
 
 
 def tables_of(pending: Pending, *, host_slugs: Collection[str] = ()) -> str:
     """The tables of what was just measured or reused, on this class of host by default."""
-    return _text(_view_of(pending, host_slugs))
+    return _text(_view_of(pending, host_slugs)[0])
 
 
 def summary_of(pending: Pending, *, host_slugs: Collection[str] = ()) -> str:
     """About fifteen lines on the same."""
-    return _summary(_view_of(pending, host_slugs))
+    return _summary(*_view_of(pending, host_slugs))
 
 
-def _view_of(pending: Pending, host_slugs: Collection[str]) -> View:
-    """Rewrite every page; return what was measured or reused."""
+def _view_of(pending: Pending, host_slugs: Collection[str]) -> tuple[View, PageInputs]:
+    """Rewrite every page; return what was measured or reused, and the page's inputs."""
     view = view_of(pending.context)
-    _say_written(_write_all(view), view.project)
+    inputs = _inputs(view)
+    _say_written(_write_all(view, inputs), view.project)
     digests = {status.digest for status in pending.speed}
     trials = {status.cell.id for status in pending.trials}
     endpoints = {status.cell.id for status in pending.endpoints}
     slugs = host_slugs or {this_host().slug}
-    return view.only(
+    shown = view.only(
         group=lambda group: (
             group.host_slug in slugs
             and any(record.cell.digest in digests for record in group.records)
@@ -108,6 +110,7 @@ def _view_of(pending: Pending, host_slugs: Collection[str]) -> View:
             record.host.slug in slugs and record.cell.id in endpoints
         ),
     )
+    return shown, inputs
 
 
 def _text(view: View) -> str:
@@ -124,7 +127,8 @@ def _text(view: View) -> str:
     return "\n".join(part for part in parts if part) + damaged_text(view.damaged)
 
 
-def _summary(view: View) -> str:
+def _summary(view: View, inputs: PageInputs) -> str:
+    """What the view holds, and the answers of the page with these inputs."""
     slugs = {group.host_slug for group in view.groups}
     slugs |= {group.setup.host_slug for group in view.trials}
     measured = Measured(
@@ -137,7 +141,7 @@ def _summary(view: View) -> str:
     page = next((path for path in _PAGES if (reports / path).exists()), _PAGES[0])
     text = summary_text(
         measured,
-        cards_of(_inputs(view)),
+        inputs.evidence.cards,
         page=os.path.relpath(reports / page),
         paint=terminal.paint,
         width=min(terminal.size(), WIDTH),
@@ -145,11 +149,11 @@ def _summary(view: View) -> str:
     return text + damaged_text(view.damaged)
 
 
-def _write_all(view: View) -> list[Path]:
+def _write_all(view: View, inputs: PageInputs) -> list[Path]:
     """Write what there are records for: speeds and trials, and the page of contexts."""
     reports, written = view.project.reports, []
     if view.groups or view.trials or view.drafts or view.contexts or view.searches:
-        written += write_pages(_inputs(view), reports)
+        written += write_pages(inputs, reports)
     return [*written, *_write_other_pages(view, reports)]
 
 
@@ -180,10 +184,10 @@ def _inputs(view: View) -> PageInputs:
     )
 
 
-def _export(view: View, folder: Path) -> None:
+def _export(view: View, folder: Path) -> PageInputs:
     """Copy the pages of what is shown, and the lines that they are made of.
 
-    A trial's trajectory stays where it is.
+    Return what the pages were made of. A trial's trajectory stays where it is.
     """
     slugs = {group.host_slug for group in view.groups}
     slugs |= {group.setup.host_slug for group in view.trials}
@@ -200,8 +204,9 @@ def _export(view: View, folder: Path) -> None:
         searches=(),
         damaged=(),
     )
+    inputs = _inputs(view)
     if view.groups or view.trials or view.drafts:
-        write_pages(_inputs(view), folder)
+        write_pages(inputs, folder)
     _write_other_pages(view, folder)
     reports = view.project.reports
     for name in _files(view):
@@ -210,6 +215,7 @@ def _export(view: View, folder: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
     say(f"copied to {folder}: the pages and their records")
+    return inputs
 
 
 def _files(view: View) -> set[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from llamatrix import __version__
@@ -94,6 +95,19 @@ _DAMAGED = "Lines that could not be read"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    found: Choices
+    compared: Sequence[Regression]
+    pins: Sequence[History]
+    sets: Sequence[SetComparison]
+
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        href = f"#{set_id(self.sets[0])}" if self.sets else ""
+        return answers(self.found, self.compared, self.pins, self.sets, sets_href=href)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PageInputs:
     """What the pages are made of; the indexes say where each record stands."""
 
@@ -118,6 +132,11 @@ class PageInputs:
     """Spec digests of all cells the matrix has now."""
     damaged: Sequence[DamagedLine] = ()
     """Shown on every page."""
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """Judge all comparisons: once, for the page and the terminal."""
+        return _evidence(self)
 
     @property
     def names(self) -> dict[str, str]:
@@ -193,25 +212,7 @@ def _digests(inputs: PageInputs) -> Callable[[Reference], str]:
     return sha256_of
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Evidence:
-    found: Choices
-    compared: Sequence[Regression]
-    pins: Sequence[History]
-    sets: Sequence[SetComparison]
-
-    @property
-    def cards(self) -> tuple[Card, ...]:
-        href = f"#{set_id(self.sets[0])}" if self.sets else ""
-        return answers(self.found, self.compared, self.pins, self.sets, sets_href=href)
-
-
-def cards_of(inputs: PageInputs) -> tuple[Card, ...]:
-    """Return the three answers that the page opens with, for a terminal."""
-    return _evidence(inputs).cards
-
-
-def _evidence(inputs: PageInputs) -> _Evidence:
+def _evidence(inputs: PageInputs) -> Evidence:
     groups, trials, sets = inputs.groups, inputs.trials, inputs.sets
     gpus = dict(load_gpus())
     compared = [
@@ -233,7 +234,7 @@ def _evidence(inputs: PageInputs) -> _Evidence:
         contexts=contexts,
         sets=sets,
     )
-    return _Evidence(
+    return Evidence(
         found=found,
         compared=regressions(inputs.runs, names),
         pins=histories(groups, inputs.runs, names),
@@ -246,7 +247,7 @@ def _html_page(inputs: PageInputs, reports: Path) -> Page:
 
     It answers three questions, ranks the models, and folds all evidence below.
     """
-    evidence = _evidence(inputs)
+    evidence = inputs.evidence
     sections = tuple(_sections(inputs, evidence, reports))
     used = {badge for section in sections for badge in section.badges}
     groups, trials = inputs.groups, inputs.trials
@@ -268,13 +269,13 @@ def _html_page(inputs: PageInputs, reports: Path) -> Page:
     )
 
 
-def _shown_sets(inputs: PageInputs, evidence: _Evidence) -> list[Published]:
+def _shown_sets(inputs: PageInputs, evidence: Evidence) -> list[Published]:
     names = {compared.published.name for compared in evidence.sets}
     return [published for published in inputs.sets if published.name in names]
 
 
 def _sections(
-    inputs: PageInputs, evidence: _Evidence, reports: Path
+    inputs: PageInputs, evidence: Evidence, reports: Path
 ) -> Iterator[Section]:
     groups, trials, gpus = inputs.groups, inputs.trials, dict(load_gpus())
     palette = Palette(models=inputs.names)
