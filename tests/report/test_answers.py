@@ -1,24 +1,32 @@
 """The page opens with three answers; pairs and pins say whether it got slower."""
 
 import math
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
-from tests.report.made_sweep import MODELS, on_card, sweep
+from tests.report.made_sweep import MODELS, on_card, stored, sweep
 from tests.shipped import ROOT
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.records.pair_records import SPEED_PAIRS, SpeedRun
-from llamatrix.records.speed_record import SpeedRecord
+from llamatrix.records.speed_record import SPEED, SpeedRecord
 from llamatrix.records.store import Store
+from llamatrix.report.inputs import read_index
+from llamatrix.report.pages import PageInputs, write_pages
+from llamatrix.report.plots import Palette
 from llamatrix.report.render.html import Mood
+from llamatrix.report.sections import slower_section
 from llamatrix.report.speed import groups
 from llamatrix.report.views.answers import answers
 from llamatrix.report.views.choose import choices, question_of_records
 from llamatrix.report.views.regressions import (
     NOT_PROVABLE,
     UNPAIRED,
+    History,
+    PinPoint,
     histories,
     pin_table,
     regression_table,
@@ -122,6 +130,37 @@ def test_pairs_are_part_of_the_history(runs: Sequence[SpeedRun]) -> None:
         ("april", "current")
     }
     assert not pin_table(found).rows
+
+
+def test_plot_of_pins_has_a_line_for_each_configuration() -> None:
+    """Builds differ here; the prompt of 512 tokens speaks for the others."""
+    found = [
+        History(
+            host_slug="box",
+            model="qwen35-27b (synthetic)",
+            test=SpeedTest(n_prompt=prompt, n_gen=0),
+            where=f"mixed-kv sweep, {build} build",
+            points=(
+                PinPoint(pin="april", commit="a", means=(100.0,)),
+                PinPoint(pin="current", commit="c", means=(2500.0,)),
+            ),
+        )
+        for build in ("cuda", "cuda-fa-all-quants")
+        for prompt in (128, 512, 2048)
+    ]
+    (figure,) = slower_section((), found, palette=Palette(models={})).figures
+    texts = re.findall(r"<text[^>]*>([^<]+)</text>", figure.svg)
+    assert {"qwen35-27b, cuda build", "qwen35-27b, cuda-fa-all-quants build"} < {*texts}
+    assert "(synthetic, pp512, mixed-kv sweep), oldest" in figure.caption
+
+
+def test_page_and_terminal_share_the_answers(tmp_path: Path) -> None:
+    index = read_index(stored(tmp_path, sweep()), SPEED)
+    inputs = PageInputs(groups=groups(index.records, models=MODELS), index=index)
+    write_pages(inputs, tmp_path)
+    html = (tmp_path / "index.html").read_text()
+    assert inputs.evidence is inputs.evidence
+    assert all(f">{card.answer}</p>" in html for card in inputs.evidence.cards)
 
 
 def test_one_pin_has_no_history() -> None:

@@ -4,6 +4,7 @@ import html
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from llamatrix.reference.verdict import Comparison, ComparisonVerdict
 from llamatrix.report.formats import share_text
+from llamatrix.report.labels import Box, place_labels, spread
 from llamatrix.report.render.html import Figure
 from llamatrix.stats.pass_rates import TurnCurve
 from llamatrix.units import context_text
@@ -121,10 +123,16 @@ _ROOM = 1.4
 """The same on a logarithmic axis."""
 _LOG_FROM = 20
 """A range of values beyond which small ones would vanish."""
+_FACTORS_FROM = 3
+"""The same of ratios, whose small changes matter."""
 _TICKS_APART = 0.09
 _LABEL_APART = 0.075
 """Both as shares of the axis."""
-_NAME_POINTS = 13
+_NAME_SIZE = 9
+_NAME_POINTS = 11.0
+"""The height of a name on a plot."""
+_NAME_CHARACTERS = 32
+_MARK_POINTS = 8
 _FEW = 10
 """Up to here the ticks of an axis can need decimals."""
 _UNDECIDED_BAND = (0.9, 1.1)
@@ -256,9 +264,10 @@ def _label_ends(axes: "Axes", ends: _Ends) -> None:
             return math.log(value / low) / math.log(high / low)
         return (value - low) / (high - low)
 
-    place = -math.inf
-    for x, y, name, style in sorted(ends, key=lambda end: end[1]):
-        place = max(height(y), place + _LABEL_APART)
+    ends = sorted(ends, key=lambda end: end[1])
+    heights = [height(y) for _, y, _, _ in ends]
+    places = spread(heights, apart=_LABEL_APART, top=1.0)
+    for (x, y, name, style), place in zip(ends, places, strict=True):
         axes.annotate(
             name,
             (x, y),
@@ -317,7 +326,7 @@ def history_plot(
     words: Words,
     palette: Palette,
 ) -> Figure:
-    """Speed at every pin relative to the first, one line for each model and test.
+    """Speed at every pin relative to the first, one line for each configuration.
 
     Of each line one value for each process, by pin, oldest first.
     """
@@ -330,12 +339,15 @@ def history_plot(
     def draw(axes: "Axes", hover: _Hover) -> None:
         ends: _Ends = []
         reached = [1.0]
+        lines: Counter[int] = Counter()
         for name, by_pin in means.items():
             style = palette.style(name)
+            dash = _DASHES[lines[style] % len(_DASHES)]
+            lines[style] += 1
             first = next(iter(by_pin.values()))
             places = [pins.index(pin) for pin in by_pin]
             ratios = [mean / first for mean in by_pin.values()]
-            axes.plot(places, ratios, "-", color=SERIES[style], alpha=0.7)
+            axes.plot(places, ratios, dash, color=SERIES[style])
             for pin, place, ratio in zip(by_pin, places, ratios, strict=True):
                 axes.plot(
                     [place],
@@ -351,8 +363,14 @@ def history_plot(
                 )
             reached += ratios
             ends.append((places[-1], ratios[-1], name, style))
-        room = 0.15 * max(max(reached) - min(reached), 0.02)
-        axes.set_ylim(min(reached) - room, max(reached) + room)
+        low, high = min(reached), max(reached)
+        if high / low > _FACTORS_FROM:
+            axes.set_yscale("log")
+            axes.set_ylim(low / _ROOM, high * _ROOM)
+            _decimal_ticks(axes, along="y")
+        else:
+            room = 0.15 * max(high - low, 0.02)
+            axes.set_ylim(low - room, high + room)
         axes.axhline(1.0, color=TEXT, linewidth=0.8)
         axes.set_xticks(range(len(pins)), pins)
         axes.set_xlim(-0.15, len(pins) - 0.85)
@@ -397,7 +415,7 @@ def scatter_plot(
                 [x],
                 [y],
                 _MARKERS[style],
-                markersize=8,
+                markersize=_MARK_POINTS,
                 markeredgecolor=colour,
                 markerfacecolor=colour if mark.here else "none",
                 clip_on=False,
@@ -405,28 +423,83 @@ def scatter_plot(
             )
         speeds = [mark.tokens_per_second for mark in marks]
         axes.set_xscale("log")
-        axes.set_xlim(min(speeds) / _ROOM**3, max(speeds) * _ROOM)  # names on the left
+        axes.set_xlim(min(speeds) / _ROOM**2, max(speeds) * _ROOM**3)
         _decimal_ticks(axes)
-        place = 0.0
-        for mark in sorted(marks, key=lambda mark: -mark.tokens_per_second):
-            axes.annotate(
-                mark.model,
-                (mark.tokens_per_second, mark.rate_interval[0]),
-                xytext=(-4, 4 + place),
-                textcoords="offset points",
-                ha="right",
-                fontsize=9,
-                color=SERIES[palette.style(mark.model)],
-            )
-            place = (place + _NAME_POINTS) % (3 * _NAME_POINTS)
-        axes.set_ylim(-0.03, 1.06)
+        axes.set_ylim(-0.08, 1.16)  # room for a name above
         axes.set_xlabel("generation, tokens/s (logarithmic)")
         axes.set_ylabel("correct")
         axes.grid(visible=True)
         axes.set_axisbelow(True)
+        _label_points(axes, marks, palette)
 
     described = "; ".join(mark.hover for mark in marks)
     return _drawn(draw, words, described, height_in=3.4)
+
+
+def _label_points(axes: "Axes", marks: Sequence[ScatterMark], palette: Palette) -> None:
+    """Write each name beside its point, with a line to it where it had to move away."""
+    from matplotlib.textpath import TextPath
+
+    figure = axes.figure.canvas.figure
+    figure.draw_without_rendering()  # lays the axes out
+    points = 72 / figure.dpi
+    frame = axes.get_window_extent()
+    inside = Box(
+        left=frame.x0 * points,
+        bottom=frame.y0 * points,
+        width=frame.width * points,
+        height=frame.height * points,
+    )
+    half = 0.7 * _MARK_POINTS  # a diamond stands on its corner
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        place = axes.transData.transform((x, y)) * points
+        return float(place[0]), float(place[1])
+
+    centres = [at(mark.tokens_per_second, mark.rate) for mark in marks]
+    lines = []
+    for mark, (x, y) in zip(marks, centres, strict=True):
+        low, high = (at(mark.tokens_per_second, end)[1] for end in mark.rate_interval)
+        lines.append(Box(left=x - 1, bottom=low, width=2, height=high - low))
+        if mark.speed_interval:
+            left, right = (at(end, mark.rate)[0] for end in mark.speed_interval)
+            lines.append(Box(left=left, bottom=y - 1, width=right - left, height=2))
+    names = [_cut(mark.model) for mark in marks]
+    boxes = place_labels(
+        [
+            Box(left=x - half, bottom=y - half, width=2 * half, height=2 * half)
+            for x, y in centres
+        ],
+        [
+            (TextPath((0, 0), name, size=_NAME_SIZE).get_extents().width, _NAME_POINTS)
+            for name in names
+        ],
+        inside=inside,
+        lines=lines,
+    )
+    for mark, name, (x, y), box in zip(marks, names, centres, boxes, strict=True):
+        colour = SERIES[palette.style(mark.model)]
+        moved = abs(box.bottom + box.height / 2 - y) > 2 * box.height
+        label = axes.annotate(
+            name,
+            (mark.tokens_per_second, mark.rate),
+            xytext=(box.left - x, box.bottom + box.height / 2 - y),
+            textcoords="offset points",
+            va="center",
+            fontsize=_NAME_SIZE,
+            color=colour,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6}
+            if moved
+            else None,
+        )
+        label.set_in_layout(False)
+
+
+def _cut(name: str) -> str:
+    """Shorten a long name in its middle: its ends tell models and quantizations apart."""
+    half = _NAME_CHARACTERS // 2
+    long = len(name) > _NAME_CHARACTERS
+    return f"{name[:half]}…{name[1 - half :]}" if long else name
 
 
 def ratio_plot(

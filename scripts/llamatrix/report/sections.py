@@ -4,6 +4,7 @@ import re
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
@@ -80,6 +81,7 @@ _VARYING = {
     *("prompt_tokens", "gen_tokens", "measured_on", "file", "file_sha256", "quant"),
 }
 """Conditions that differ inside a group; the records' rows tell them."""
+_USUAL_PROMPT = 512
 _MOST_LINES = 8
 """In one plot of pins: more cannot be told apart."""
 _OPEN = 2
@@ -465,26 +467,40 @@ def slower_section(
 
 
 def _history_figures(pins: Sequence[History], palette: Palette) -> Iterator[Figure]:
-    """Yield one for each host class and way of measuring."""
-    by_place: dict[tuple[str, str, bool], list[History]] = {}
-    for history in pins:
-        place = history.host_slug, history.where, bool(history.test.n_gen)
-        by_place.setdefault(place, []).append(history)
-    for number, ((slug, where, generation), found) in enumerate(by_place.items()):
-        kind = "generation" if generation else "prefill"
+    """Yield one for each host class and kind of test, a line for each configuration."""
+    by_place: dict[tuple[str, str], dict[tuple[str, str], History]] = {}
+    for history in sorted(pins, key=lambda one: one.test.n_prompt != _USUAL_PROMPT):
+        kind = "generation" if history.test.n_gen else "prefill"
+        found = by_place.setdefault((history.host_slug, kind), {})
+        found.setdefault((history.model, history.where), history)
+    for number, ((slug, kind), found) in enumerate(sorted(by_place.items())):
+        shown = list(found.values())[:_MOST_LINES]
+        parts = [
+            (name, mark.strip("()"), history.test.name, *history.where.split(", "))
+            for history in shown
+            for name, _, mark in [history.model.partition(" ")]
+        ]
+        columns = [list(dict.fromkeys(texts)) for texts in zip(*parts, strict=False)]
+        apart = [not place or len(texts) > 1 for place, texts in enumerate(columns)]
+        labels = [", ".join(compress(part, apart)) for part in parts]
+        shared = ", ".join(
+            texts[0]
+            for texts, told in zip(columns, apart, strict=True)
+            if texts[0] and not told
+        )
+        left = len(found) - len(shown)
+        more = f"; {left} more in the table" if left else ""
         words = Words(
             id=f"history-{number}-plot",
-            title=f"{kind.capitalize()} at every pin, {slug}, {where}",
+            title=f"{kind.capitalize()} at every pin, {slug}",
             caption=(
-                f"{kind.capitalize()} at every pin measured on {slug} ({where}), oldest "
-                "first, relative to the first."
+                f"{kind.capitalize()} at every pin measured on {slug} ({shared}), oldest "
+                f"first, relative to the first{more}."
             ),
         )
         series = {
-            f"{history.model} {history.test.name}": {
-                point.pin: point.means for point in history.points
-            }
-            for history in found[:_MOST_LINES]
+            label: {point.pin: point.means for point in history.points}
+            for label, history in zip(labels, shown, strict=True)
         }
         yield history_plot(series, words, palette)
 
