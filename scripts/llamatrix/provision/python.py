@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import marshal
+import os
 import re
 import sys
 import sysconfig
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from llamatrix import shell
 from llamatrix.errors import ProvisionError
-from llamatrix.progress import say
+from llamatrix.progress import growing, say
 from llamatrix.provision.integrity import file_sha256, make_once
 
 _TIMEOUT_S = 1800
@@ -87,7 +88,7 @@ def _download(
     form = ["--only-binary", ":all:"] if wheel else ["--no-binary", package]
     target = ["--dest", str(aside / "got"), "--requirement", str(requirements)]
     listed = "the download does not have the sha256 of matrix.lock"
-    ended = _pip_download([*form, *target], wanted, listed)
+    ended = _pip_download([*form, *target], wanted, listed, aside)
     if not ended.ok:
         said = _said(ended)
         if "No matching distribution" in said and "from versions: none" not in said:
@@ -106,10 +107,19 @@ def _download(
     return files[0]
 
 
-def _pip_download(arguments: Sequence[str], name: str, listed: str) -> shell.Ended:
+def _pip_download(
+    arguments: Sequence[str], name: str, listed: str, folder: Path
+) -> shell.Ended:
     """Run `pip download`; a file without the hash that is listed is ProvisionError."""
     pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check"]
-    ended = shell.run([*pip, "--no-deps", *arguments], timeout_s=_TIMEOUT_S)
+    environment = {
+        **os.environ,
+        "TMPDIR": str(folder),
+    }  # where the file is seen to grow
+    with growing(name, folder):
+        ended = shell.run(
+            [*pip, "--no-deps", *arguments], timeout_s=_TIMEOUT_S, env=environment
+        )
     if "DO NOT MATCH THE HASHES" in _said(ended) and not ended.ok:
         raise ProvisionError(f"{name}: {listed} and was discarded\n{ended.complaint()}")
     return ended
@@ -217,7 +227,7 @@ def _download_wheels(text: str, name: str, staging: Path) -> None:
     wanted.write_text(_MARKER.sub(" ", text))
     target = ["--dest", str(staging), "--requirement", str(wanted)]
     listed = "a download does not have the sha256 of the list"
-    ended = _pip_download([*_FLAGS, *target], name, listed)
+    ended = _pip_download([*_FLAGS, *target], name, listed, staging)
     if not ended.ok and "--require-hashes" in _said(ended):
         raise ProvisionError(
             f"{name}: has entries without hashes; `invoke lock --python` rewrites it\n"
