@@ -89,7 +89,7 @@ class _Growing:
         for path in self.folder.rglob("*"):
             with suppress(OSError):  # it may be moved away meanwhile
                 size += path.lstat().st_size if path.is_file() else 0
-        return bytes_text(size)
+        return bytes_text(size) if size else ""
 
 
 def _amount(state: Meter, *, in_bytes: bool, of: str) -> str:
