@@ -151,10 +151,14 @@ def test_trials_and_agents_know_engines_by_their_contract_alone(path: Path) -> N
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in MODULES if package_of(name_of(path)) == "measure"],
+    [
+        path
+        for path in MODULES
+        if package_of(name_of(path)) in {"measure", "compare", "commands"}
+    ],
     ids=name_of,
 )
-def test_measurement_knows_engines_by_their_contracts_alone(path: Path) -> None:
+def test_rooms_above_engines_know_them_by_their_contracts_alone(path: Path) -> None:
     members = [one for one in imports(path) if "engines.llama_cpp" in one]
     assert members == []
 

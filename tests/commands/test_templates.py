@@ -9,10 +9,10 @@ from tests.shipped import ROOT
 from llamatrix.commands.launching import template_named
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.load import load_matrix
-from llamatrix.engines.llama_cpp.templates import load_correction
 from llamatrix.errors import MatrixError
 from llamatrix.project import Project
 from llamatrix.provision.integrity import file_sha256
+from llamatrix.provision.templates import load_correction
 
 MODEL = load_matrix(ROOT / "matrix.toml").models["qwen35-27b"]
 

@@ -13,7 +13,6 @@ import pytest
 from tests.fake_nvml import fake_nvml
 
 from llamatrix.config.cell import Cell
-from llamatrix.engines.llama_cpp.engine import manual_command
 from llamatrix.engines.outcome import (
     ContextTooLarge,
     Crashed,
@@ -25,6 +24,7 @@ from llamatrix.engines.outcome import (
     TimedOut,
 )
 from llamatrix.engines.protocol import Bench
+from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import MeasureError
 from llamatrix.measure.speed import MeasuredTest, run_sweep
 
@@ -210,7 +210,7 @@ def test_command_by_hand_is_the_published_one(
         sweep=cells[0].sweep,
         log=tmp_path / "log",
     )
-    assert manual_command(bench, cells[0].tests).endswith(
+    assert ENGINE.manual_command(bench, cells[0].tests).endswith(
         "/opt/llama-bench -m a.gguf -ctk q8_0 -ctv q8_0 -fa 1 -b 2048 -ub 512 "
         "-p 128,512,1024 -n 32 -r 4 -o jsonl --progress"
     )
@@ -226,7 +226,7 @@ def test_remaining_tests_without_prompts_request_none(
         sweep=cells[0].sweep,
         log=tmp_path / "log",
     )
-    assert " -p 0 -n 32 " in manual_command(bench, cells[0].tests[-1:])
+    assert " -p 0 -n 32 " in ENGINE.manual_command(bench, cells[0].tests[-1:])
 
 
 def test_recorded_data_contains_no_local_path(run_fake: RunFake) -> None:

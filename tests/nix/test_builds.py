@@ -16,9 +16,9 @@ from llamatrix import shell
 from llamatrix.agents.context7 import FOLDER, context7_server
 from llamatrix.commands.trial_parts import provide_tools
 from llamatrix.config.expand import expand_plan
-from llamatrix.engines.llama_cpp.templates import load_correction
 from llamatrix.project import Project
 from llamatrix.provision.integrity import file_sha256
+from llamatrix.provision.templates import load_correction
 from llamatrix.records.speed_record import SPEED
 from llamatrix.records.store import Store
 

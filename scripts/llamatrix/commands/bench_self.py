@@ -20,7 +20,6 @@ from llamatrix.commands.pending import speed_status
 from llamatrix.commands.tabulate import tables_of
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.context import Context, load_context
-from llamatrix.engines.llama_cpp.engine import manual_command, run_bare
 from llamatrix.engines.outcome import Done
 from llamatrix.engines.protocol import Bench
 from llamatrix.engines.registry import ENGINE
@@ -91,7 +90,7 @@ def _measured_aside(cell: Cell, context: Context, aside: Path) -> list[SpeedReco
 
 
 def _print_exactness(cell: Cell, here: Bench, records: Sequence[SpeedRecord]) -> None:
-    hand = manual_command(here, cell.tests)
+    hand = ENGINE.manual_command(here, cell.tests)
     words = hand.split(" && ", 1)[1].split()[1:]
     for record in records:
         log = here.log.with_name(f"{here.log.name}-{record.process.id}.log")
@@ -203,7 +202,7 @@ def _run_ours(bench_: Bench, like: SpeedRecord, aside: Path) -> Run:
 
 def _run_by_hand(bench_: Bench, aside: Path) -> Run:
     """The same process, started bare, its output into a file."""
-    run = run_bare(
+    run = ENGINE.run_bare(
         bench_, [_TEST], out=aside / "by-hand.jsonl", timeout_s=_BY_HAND_TIMEOUT_S
     )
     (sample,) = run.samples

@@ -16,7 +16,6 @@ from llamatrix.compare.replay import newly_failing
 from llamatrix.config.cell import Cell
 from llamatrix.config.context import Context
 from llamatrix.config.expand import select_profile
-from llamatrix.engines.llama_cpp.server import running
 from llamatrix.engines.protocol import Installed, Launch
 from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import MeasureError, ProvisionError, ServeError
@@ -259,7 +258,7 @@ def _output(launch: Launch, log: Path) -> str:
         "seed": 1,
         "cache_prompt": False,
     }
-    with running(launch, log=log) as serving:
+    with ENGINE.serve(launch, log=log) as serving:
         reply = serving.site.post("/completion", request, timeout_s=_OUTPUT_TIMEOUT_S)
         return reply.read(_Completion).content
 

@@ -10,9 +10,8 @@ from llamatrix.commands.launching import cell_to_serve, launch_of
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.matrix import Server, Sweep
-from llamatrix.engines.llama_cpp.server import Serving, running
 from llamatrix.engines.outcome import Done, SpeedResult, reason_of
-from llamatrix.engines.protocol import Bench, Launch
+from llamatrix.engines.protocol import Bench, Endpoint, Launch
 from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import MeasureError
 from llamatrix.host import this_host
@@ -54,7 +53,7 @@ def breakdown(flags: BreakdownFlags) -> str:
     bench: dict[SpeedTest, list[float]] = {}
     draw = random.Random(_SEED)  # noqa: S311  # an order, no secret
 
-    def replay_in(ways: Sequence[Way], script: Script, serving: Serving) -> None:
+    def replay_in(ways: Sequence[Way], script: Script, serving: Endpoint) -> None:
         for number, way in enumerate((ways[0], *draw.sample(ways, len(ways)))):
             sent = replay_as(
                 *(way, recorded, serving),
@@ -72,12 +71,16 @@ def breakdown(flags: BreakdownFlags) -> str:
     with measuring():
         for number in range(flags.rounds):
             say(f"{cell.id}: round {number + 1} of {flags.rounds}")
-            with running(replace(launch, extra=_KEEPS_SESSION), log=log) as serving:
+            with ENGINE.serve(
+                replace(launch, extra=_KEEPS_SESSION), log=log
+            ) as serving:
                 script = script_of(recording, serving)
                 ways = [way for way in Way if way is not Way.UNCACHED]
                 replay_in(ways, script, serving)
             _require_same_work([rounds[way][-1] for way in ways])
-            with running(replace(launch, extra=_KEEPS_NOTHING), log=log) as serving:
+            with ENGINE.serve(
+                replace(launch, extra=_KEEPS_NOTHING), log=log
+            ) as serving:
                 replay_in([Way.UNCACHED], script, serving)
             prompts = tuple(len(call.tokens) for call in script.calls)
             tests = {

@@ -13,7 +13,6 @@ from llamatrix.commands.pending import Site, context_status, this_site
 from llamatrix.config.cell import Cell
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.matrix import Backend, Server, WeightsKind
-from llamatrix.engines.llama_cpp.templates import find_correction
 from llamatrix.engines.protocol import Installed
 from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import BenchError, MatrixError, MeasureError
@@ -34,6 +33,7 @@ from llamatrix.nvml import find_library, gpus, open_cards
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.pin_source import lists_of
+from llamatrix.provision.templates import find_correction
 from llamatrix.provision.weights.fit import (
     MemorySettings,
     MemoryShape,

@@ -14,7 +14,6 @@ from llamatrix.commands.flags import CrossTalkFlags
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.context import load_context
 from llamatrix.config.matrix import Backend
-from llamatrix.engines.llama_cpp.engine import run_bare
 from llamatrix.engines.protocol import Bench
 from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import MatrixError, MeasureError
@@ -128,7 +127,7 @@ def _speeds(bench: Bench, project: Project) -> tuple[float, ...]:
     """One process: the steady mean of each test."""
     tests = (_PP, _TG)
     out = project.logs / "cross-talk.jsonl"
-    run = run_bare(bench, tests, out=out, timeout_s=_TIMEOUT_S)
+    run = ENGINE.run_bare(bench, tests, out=out, timeout_s=_TIMEOUT_S)
     if [sample.test for sample in run.samples] != list(tests):
         raise MeasureError(
             f"cross-talk: exit code {run.exit_code}; log: {out.with_suffix('.log')}"

@@ -7,8 +7,8 @@ from pathlib import Path
 from llamatrix.commands.flags import ExportFlags
 from llamatrix.commands.report_view import load_view
 from llamatrix.config.expand import select_cells
-from llamatrix.engines.llama_cpp.bench_sql import sql_row, sql_script
 from llamatrix.engines.outcome import Done
+from llamatrix.engines.registry import sql_row, sql_script
 from llamatrix.errors import MatrixError, ReportError
 from llamatrix.progress import say
 from llamatrix.records.speed_record import SpeedRecord

@@ -16,7 +16,7 @@ from llamatrix.config.expand import select_profile
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import Lock, load_lock
 from llamatrix.config.matrix import Backend, Matrix, Profile, Server, Sweep
-from llamatrix.engines.llama_cpp.fit_params import (
+from llamatrix.engines.registry import (
     FitFigures,
     checked_contexts,
     need_by_program,

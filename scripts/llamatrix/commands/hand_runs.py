@@ -15,7 +15,6 @@ from llamatrix.commands.pending import CellStatus, Pending, find_pending, speed_
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.matrix import Backend, WeightsKind
-from llamatrix.engines.llama_cpp.engine import run_bare
 from llamatrix.engines.protocol import Bench, Installed
 from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import MeasureError
@@ -161,7 +160,7 @@ def _run_by_hand(
     """Start the same command bare: output into files, nothing sampled meanwhile."""
     label = f"{bench.log.name}-by-hand-{uuid.uuid4().hex[:12]}"
     started_at = utc_now()
-    run = run_bare(
+    run = ENGINE.run_bare(
         bench,
         tests,
         out=bench.log.with_name(f"{label}.jsonl"),

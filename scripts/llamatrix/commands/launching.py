@@ -16,13 +16,6 @@ from llamatrix.config.lock import (
     numbered_pin,
 )
 from llamatrix.config.matrix import Model, Server
-from llamatrix.engines.llama_cpp.templates import (
-    VENDOR_FOLDER,
-    find_correction,
-    load_correction,
-    provide_template,
-    require_pinned,
-)
 from llamatrix.engines.protocol import Launch
 from llamatrix.errors import MatrixError
 from llamatrix.provision.build import provide_build
@@ -31,6 +24,13 @@ from llamatrix.provision.integrity import file_sha256
 from llamatrix.provision.resolve import with_named_pin
 from llamatrix.provision.resolve_weights import with_known_weights
 from llamatrix.provision.source import provide_source
+from llamatrix.provision.templates import (
+    VENDOR_FOLDER,
+    find_correction,
+    load_correction,
+    provide_template,
+    require_pinned,
+)
 from llamatrix.provision.weights.provide import provide_weights
 
 VENDOR = "vendor"

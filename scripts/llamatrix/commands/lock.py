@@ -19,11 +19,6 @@ from llamatrix.config.lock import (
     template_names,
 )
 from llamatrix.config.matrix import Matrix, NpmPin
-from llamatrix.engines.llama_cpp.templates import (
-    compare_templates,
-    find_correction,
-    resolve_templates,
-)
 from llamatrix.errors import BenchError, MatrixError, ProvisionError
 from llamatrix.progress import say
 from llamatrix.project import Project, find_project
@@ -32,6 +27,11 @@ from llamatrix.provision.npm import package_lock_file, write_package_lock
 from llamatrix.provision.resolve import compare, resolve, write_lock
 from llamatrix.provision.resolve_weights import compare_weights, resolve_weights
 from llamatrix.provision.source import provide_source
+from llamatrix.provision.templates import (
+    compare_templates,
+    find_correction,
+    resolve_templates,
+)
 from llamatrix.provision.weights.package import compare_packages, resolve_packages
 from llamatrix.trials.stubs.wheel_index import LOCKED, WISHED
 

@@ -4,8 +4,8 @@ from llamatrix.agents.registry import client_configuration
 from llamatrix.commands.flags import ServeFlags
 from llamatrix.commands.launching import cell_to_serve, launch_of
 from llamatrix.config.context import load_context
-from llamatrix.engines.llama_cpp import server
-from llamatrix.engines.protocol import Launch
+from llamatrix.engines.protocol import Endpoint, Launch
+from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import ProvisionError
 from llamatrix.provision.weights.gguf_model import has_chat_template
 from llamatrix.units import bytes_text
@@ -19,14 +19,12 @@ def serve(flags: ServeFlags) -> None:
     cell = cell_to_serve(context, pin=flags.pin)
     launch = launch_of(cell, context, port=flags.port)
     log = context.project.logs / f"serve-{cell.weights_key}-{cell.pin_key}.log"
-    server.serve_in_foreground(launch, log=log, show=_show)
+    ENGINE.serve_in_foreground(
+        launch, log=log, show=lambda serving: print(summary(serving), flush=True)
+    )
 
 
-def _show(serving: server.Serving) -> None:
-    print(summary(serving), flush=True)
-
-
-def summary(serving: server.Serving) -> str:
+def summary(serving: Endpoint) -> str:
     launch = serving.launch
     configuration = client_configuration(
         url=serving.url,
@@ -34,14 +32,12 @@ def summary(serving: server.Serving) -> str:
         name=launch.model.name,
         context_tokens=serving.context_tokens,
     )
-    caches = ", ".join(f"K {cache.k} V {cache.v}" for cache in serving.caches)
     return "\n".join(
         [
             f"model     {launch.alias}",
             f"url       {serving.url}/v1",
             f"context   {serving.context_tokens} tokens",
-            f"cache     {caches or 'not named in the log'}",
-            f"build     {serving.props.build_info}",
+            *(f"{word:<10}{text}" for word, text in serving.about().items()),
             f"template  {serving.template_sha256[:16]}{_fallback(launch)}",
             f"memory    {bytes_text(serving.memory().rss_bytes)}",
             "",

@@ -8,15 +8,15 @@ from llamatrix.commands.flags import TemplateFlags
 from llamatrix.commands.launching import cell_to_serve, launch_of, template_source
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.expand import select_profile
-from llamatrix.engines.llama_cpp.templates import (
-    VENDOR_FOLDER,
-    load_correction,
-    provide_template,
-)
 from llamatrix.errors import BenchError, MeasureError
 from llamatrix.measure.templates.checks import Conformance
 from llamatrix.measure.templates.suite import check_template, family_of
 from llamatrix.progress import say
+from llamatrix.provision.templates import (
+    VENDOR_FOLDER,
+    load_correction,
+    provide_template,
+)
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.table import Table
 from llamatrix.units import json_text

@@ -20,7 +20,6 @@ from llamatrix.config.agent_cell import AgentCell
 from llamatrix.config.lock import WeightsPin
 from llamatrix.config.matrix import Backend
 from llamatrix.engines.endpoint.client import api_key
-from llamatrix.engines.llama_cpp.spill import spilled
 from llamatrix.engines.protocol import Endpoint, Launch, StartupError
 from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import ServeError
@@ -161,7 +160,7 @@ def attempt(
                     loaded_rss_bytes=speaker.loaded_rss_bytes,
                     peak_rss_bytes=_peak_bytes(speaker.server),
                 ),
-                spilled=_spilled(cell, parts.served, log),
+                spilled=_spilled(cell, parts.served, speaker.server),
                 telemetry=msgspec.structs.replace(
                     telemetry, disturbances=disturbances_throughout(telemetry)
                 ),
@@ -277,13 +276,12 @@ def _playing(
         yield player, address(listener)
 
 
-def _spilled(cell: AgentCell, parts: ServedParts, log: Path) -> tuple[str, ...]:
+def _spilled(cell: AgentCell, parts: ServedParts, server: Endpoint) -> tuple[str, ...]:
     """What should be on the card and is not, by the server's log; nothing on a CPU."""
     if cell.build.backend is not Backend.CUDA:
         return ()
-    shape = shape_of_file(parts.weights.path)
-    text = log.read_text(errors="replace")
-    return spilled(text, host_bytes=shape.embedding_bytes)
+    host_bytes = shape_of_file(parts.weights.path).embedding_bytes
+    return (*server.off_card(host_bytes=host_bytes), *server.split_graph())
 
 
 def _no_build(cell: AgentCell) -> Manifest:

@@ -32,12 +32,6 @@ from llamatrix.config.expand import select_cells, select_profile
 from llamatrix.config.matrix import EndpointSweep, HttpEndpoint, Matrix
 from llamatrix.engines.endpoint.client import Reported, open_client
 from llamatrix.engines.endpoint.speed import EndpointBench
-from llamatrix.engines.llama_cpp.served_speed import (
-    argv_without_paths,
-    launch_for,
-    log_tail,
-    start_outcome,
-)
 from llamatrix.engines.outcome import (
     Done,
     Outcome,
@@ -54,6 +48,8 @@ from llamatrix.measure.telemetry import sampling
 from llamatrix.provision.compiler import compiler_id
 from llamatrix.records.pair_records import EndpointRun
 from llamatrix.records.store import stamp
+from llamatrix.redaction import file_name, without_folders
+from llamatrix.shell import TAIL_LINES, read_log
 from llamatrix.stats.pairs import Arm
 from llamatrix.stats.verdict import Metric
 
@@ -231,7 +227,9 @@ class EndpointSubject(RepeatedSubject[EndpointRun]):
                         endpoint, seed, repetitions - COLD, cell.sweep.timeout_s
                     )
             except StartupError as error:
-                outcome = start_outcome(error, log_tail(self._log(arm, process.id)))
+                lines = read_log(self._log(arm, process.id)).splitlines()
+                tail = tuple(map(without_folders, lines[-TAIL_LINES:]))
+                outcome = ENGINE.start_outcome(error, tail)
             telemetry = sampler.since_last_take()
         if prompt_tokens:
             self._require_same_tokens(arm, prompt_tokens)
@@ -299,12 +297,12 @@ class EndpointSubject(RepeatedSubject[EndpointRun]):
             alias=cell.model_key, model=cell.model, draft=None, draft_weights=None
         )
         deep = msgspec.structs.replace(test, n_depth=test.n_depth + _ROOM_TOKENS)
-        launch = launch_for(bench, served, [deep])
+        launch = ENGINE.launch_for(bench, served, [deep])
         with ENGINE.serve(launch, log=bench.log) as serving:
             endpoint = HttpEndpoint(
                 url=serving.url, model=cell.model_key, request=_OUR_REQUEST
             )
-            yield endpoint, argv_without_paths(serving.argv, bench)
+            yield endpoint, tuple(map(file_name, serving.argv))
 
     def _log(self, arm: Arm, process: str) -> Path:
         return self.project.logs / f"{self.id.replace('/', '-')}-{arm}-{process}.log"

@@ -16,8 +16,8 @@ from llamatrix.config.context import Context
 from llamatrix.config.expand import select_profile
 from llamatrix.config.lock import LockedTemplate, locked_template
 from llamatrix.config.matrix import Server
-from llamatrix.engines.llama_cpp.server import running
 from llamatrix.engines.protocol import Installed, Launch, Timeouts
+from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import MatrixError, MeasureError, ServeError
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import Load, disturbances_throughout
@@ -198,7 +198,7 @@ class ReplaySubject(Subject[ReplayRun]):
         maker = Arm.BASELINE if self.case.same_prompts else arm
         if maker not in self.scripts:
             launch, log = self.launches[maker], self._log(maker)
-            with running(launch, log=log, timeouts=self.timeouts) as serving:
+            with ENGINE.serve(launch, log=log, timeouts=self.timeouts) as serving:
                 script = script_of(self.case.recording, serving)
             tokens = sum(len(call.tokens) for call in script.calls)
             calls = len(script.calls)
@@ -229,7 +229,7 @@ class ReplaySubject(Subject[ReplayRun]):
         outcome: Replayed | ReplayFailed
         with sampling() as sampler:
             try:
-                with running(launch, log=log, timeouts=self.timeouts) as serving:
+                with ENGINE.serve(launch, log=log, timeouts=self.timeouts) as serving:
                     argv = serving.argv
                     sampler.since_last_take()  # loading is no part of it
                     outcome = replay(script, serving, timeout_s=limit_s)

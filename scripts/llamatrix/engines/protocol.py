@@ -15,7 +15,7 @@ from typing import Protocol
 from llamatrix import shell
 from llamatrix.config.cell import EngineCell, SpeedTest
 from llamatrix.config.matrix import Backend, Draft, Model, Server, Sweep
-from llamatrix.engines.outcome import SpeedResult
+from llamatrix.engines.outcome import Outcome, SpeedResult, SpeedSample
 from llamatrix.errors import ServeError
 from llamatrix.provision.build import Built
 from llamatrix.provision.weights.provide import Weights
@@ -155,6 +155,22 @@ class Engine(Protocol):
         load), or None after the program has ended.
         """
 
+    def manual_command(self, bench: Bench, tests: Sequence[SpeedTest]) -> str:
+        """Return the shell command that does what one process of `bench` does."""
+
+    def run_bare(
+        self, bench: Bench, tests: Sequence[SpeedTest], *, out: Path, timeout_s: float
+    ) -> "BareRun":
+        """Start that command bare: output into files, nothing sampled meanwhile."""
+
+    def launch_for(
+        self, bench: Bench, served: Served, tests: Sequence[SpeedTest]
+    ) -> Launch:
+        """Return the launch of a server with the sweep's flags and room for the tests."""
+
+    def start_outcome(self, error: "StartupError", tail: tuple[str, ...]) -> Outcome:
+        """Return what a server that did not start makes of its tests."""
+
     def serve(
         self, launch: Launch, *, log: Path, timeouts: Timeouts | None = None
     ) -> AbstractContextManager["Endpoint"]:
@@ -162,6 +178,25 @@ class Engine(Protocol):
 
         Raises StartupError where it never becomes ready.
         """
+
+    def serve_in_foreground(
+        self, launch: Launch, *, log: Path, show: Callable[["Endpoint"], None]
+    ) -> None:
+        """Serve until Ctrl-C; ServeError where the server ends.
+
+        `show` is called once, when the server is ready.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BareRun:
+    """A process that was started without the harness around it."""
+
+    argv: tuple[str, ...]
+    exit_code: int
+    wall_s: float
+    samples: tuple[SpeedSample, ...]
+    """A row that a crash cut short is left out."""
 
 
 class Endpoint(Protocol):
@@ -205,6 +240,9 @@ class Endpoint(Protocol):
 
     def split_graph(self) -> tuple[str, ...]:
         """Return a sign if it computes in turn on card and host."""
+
+    def about(self) -> dict[str, str]:
+        """Return what else the engine knows of it, for people, by a word for each."""
 
     def memory(self) -> "Memory": ...
 

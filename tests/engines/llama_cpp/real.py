@@ -11,10 +11,10 @@ from tests.shipped import ROOT, shipped_cells
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import load_lock, locked_pin
 from llamatrix.config.matrix import Matrix
-from llamatrix.engines.llama_cpp.templates import VENDOR_FOLDER
 from llamatrix.engines.protocol import Launch
 from llamatrix.provision.build import provide_build
 from llamatrix.provision.source import provide_source
+from llamatrix.provision.templates import VENDOR_FOLDER
 from llamatrix.provision.weights.provide import sample_text
 from llamatrix.provision.weights.synthetic.models import Scale, SyntheticSpec
 from llamatrix.provision.weights.synthetic.write import write

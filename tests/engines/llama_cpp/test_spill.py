@@ -2,7 +2,12 @@
 
 import pytest
 
-from llamatrix.engines.llama_cpp.spill import spilled
+from llamatrix.engines.llama_cpp.spill import off_card, split_graph
+
+
+def spilled(log_text: str, *, host_bytes: int) -> tuple[str, ...]:
+    return (*off_card(log_text, host_bytes=host_bytes), *split_graph(log_text))
+
 
 EMBEDDINGS = 682 * 2**20
 ON_CARD = """\

@@ -8,9 +8,9 @@ import pytest
 from tests.engines.llama_cpp.real import PINS, matrix, real_launch, source_tree
 from tests.shipped import ROOT
 
-from llamatrix.engines.llama_cpp.templates import load_correction, provide_template
 from llamatrix.measure.templates.checks import Conformance
 from llamatrix.measure.templates.suite import check_template
+from llamatrix.provision.templates import load_correction, provide_template
 
 pytestmark = pytest.mark.slow
 

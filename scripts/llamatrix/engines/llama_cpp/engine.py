@@ -19,8 +19,12 @@ from llamatrix import shell
 from llamatrix.config.cell import EngineCell, SpeedTest
 from llamatrix.engines.llama_cpp import llama_bench
 from llamatrix.engines.llama_cpp.batched_bench import measure_batched
-from llamatrix.engines.llama_cpp.served_speed import measure_served
-from llamatrix.engines.llama_cpp.server import Serving, running
+from llamatrix.engines.llama_cpp.served_speed import (
+    launch_for,
+    measure_served,
+    start_outcome,
+)
+from llamatrix.engines.llama_cpp.server import Serving, running, serve_in_foreground
 from llamatrix.engines.outcome import (
     Done,
     Invalid,
@@ -28,10 +32,9 @@ from llamatrix.engines.outcome import (
     OutOfMemory,
     Process,
     SpeedResult,
-    SpeedSample,
     TimedOut,
 )
-from llamatrix.engines.protocol import Bench, Installed, Launch, Timeouts
+from llamatrix.engines.protocol import BareRun, Bench, Installed, Launch, Timeouts
 from llamatrix.errors import MeasureError
 from llamatrix.measured_environment import measured_environment
 from llamatrix.provision.build import provide_build
@@ -136,6 +139,49 @@ class LlamaCpp:
 
             yield is_busy
 
+    launch_for = staticmethod(launch_for)
+    start_outcome = staticmethod(start_outcome)
+    serve_in_foreground = staticmethod(serve_in_foreground)
+
+    def manual_command(self, bench: Bench, tests: Sequence[SpeedTest]) -> str:
+        """Return the shell command that does what one process of `bench` does."""
+        argv = _argv(bench, tests)
+        return f"cd {shlex.quote(str(bench.weights.parent))} && {shlex.join(argv)}"
+
+    def run_bare(
+        self, bench: Bench, tests: Sequence[SpeedTest], *, out: Path, timeout_s: float
+    ) -> BareRun:
+        """Start the command of `bench` bare: output into files, nothing sampled meanwhile."""
+        argv = _argv(bench, tests)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        env = measured_environment(bench.sweep.env)
+        begin = time.monotonic()
+        with (
+            out.open("wb") as sink,
+            out.with_suffix(".log").open("wb") as errors,
+            shell.started(
+                argv, env=env, cwd=bench.weights.parent, out=sink, err=errors
+            ) as process,
+        ):
+            exit_code = process.wait(timeout=timeout_s)
+        wall_s = time.monotonic() - begin
+        samples = []
+        lines = out.read_text(errors="replace").splitlines()
+        if bench.fork:
+            rows = llama_bench.JsonRows()
+            errors_text = out.with_suffix(".log").read_text(errors="replace")
+            lines = [rows.feed(line) for line in errors_text.splitlines()]
+        for line in lines:
+            if llama_bench.is_row(line):
+                with suppress(ValueError):
+                    samples.append(llama_bench.parse_row(line))
+        return BareRun(
+            argv=(bench.program.name, *argv[1:]),
+            exit_code=exit_code,
+            wall_s=wall_s,
+            samples=tuple(samples),
+        )
+
     def serve(
         self, launch: Launch, *, log: Path, timeouts: Timeouts | None = None
     ) -> AbstractContextManager[Serving]:
@@ -145,58 +191,6 @@ class LlamaCpp:
 def _argv(bench: Bench, tests: Sequence[SpeedTest]) -> list[str]:
     return llama_bench.argv(
         str(bench.program), bench.weights.name, bench.sweep, tests, fork=bench.fork
-    )
-
-
-def manual_command(bench: Bench, tests: Sequence[SpeedTest]) -> str:
-    """Return the shell command that does what one process of `bench` does."""
-    argv = _argv(bench, tests)
-    return f"cd {shlex.quote(str(bench.weights.parent))} && {shlex.join(argv)}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BareRun:
-    """A process that was started without the harness around it."""
-
-    argv: tuple[str, ...]
-    exit_code: int
-    wall_s: float
-    samples: tuple[SpeedSample, ...]
-    """A row that a crash cut short is left out."""
-
-
-def run_bare(
-    bench: Bench, tests: Sequence[SpeedTest], *, out: Path, timeout_s: float
-) -> BareRun:
-    """Start the command of `bench` bare: output into files, nothing sampled meanwhile."""
-    argv = _argv(bench, tests)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    env = measured_environment(bench.sweep.env)
-    begin = time.monotonic()
-    with (
-        out.open("wb") as sink,
-        out.with_suffix(".log").open("wb") as errors,
-        shell.started(
-            argv, env=env, cwd=bench.weights.parent, out=sink, err=errors
-        ) as process,
-    ):
-        exit_code = process.wait(timeout=timeout_s)
-    wall_s = time.monotonic() - begin
-    samples = []
-    lines = out.read_text(errors="replace").splitlines()
-    if bench.fork:
-        rows = llama_bench.JsonRows()
-        errors_text = out.with_suffix(".log").read_text(errors="replace")
-        lines = [rows.feed(line) for line in errors_text.splitlines()]
-    for line in lines:
-        if llama_bench.is_row(line):
-            with suppress(ValueError):
-                samples.append(llama_bench.parse_row(line))
-    return BareRun(
-        argv=(bench.program.name, *argv[1:]),
-        exit_code=exit_code,
-        wall_s=wall_s,
-        samples=tuple(samples),
     )
 
 

@@ -85,6 +85,13 @@ class Serving:
     def is_alive(self) -> bool:
         return memory_of(self.pid) is not None
 
+    def about(self) -> dict[str, str]:
+        caches = ", ".join(f"K {cache.k} V {cache.v}" for cache in self.caches)
+        return {
+            "cache": caches or "not named in the log",
+            "build": self.props.build_info,
+        }
+
     def memory(self) -> Memory:
         memory = memory_of(self.pid)
         if memory is None:

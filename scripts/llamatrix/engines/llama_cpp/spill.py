@@ -18,14 +18,6 @@ _NORMAL_SPLITS = 2
 _ROUNDING_MIB = 1.0
 
 
-def spilled(log_text: str, *, host_bytes: int) -> tuple[str, ...]:
-    """Return signs of work on the host; empty where everything is on the card.
-
-    `host_bytes` may be on the host: the table of token embeddings.
-    """
-    return (*off_card(log_text, host_bytes=host_bytes), *split_graph(log_text))
-
-
 def off_card(log_text: str, *, host_bytes: int) -> tuple[str, ...]:
     """Return layers and buffers on the host, beyond `host_bytes` of weights."""
     signs = []

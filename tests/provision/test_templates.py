@@ -10,7 +10,10 @@ from tests.shipped import ROOT
 
 from llamatrix.config.load import load_matrix
 from llamatrix.config.lock import Lock, LockedTemplate, load_lock, locked_pin
-from llamatrix.engines.llama_cpp.templates import (
+from llamatrix.errors import ServeError
+from llamatrix.provision.resolve import Drift
+from llamatrix.provision.source import provide_source
+from llamatrix.provision.templates import (
     VENDOR_FOLDER,
     Correction,
     Edit,
@@ -23,9 +26,6 @@ from llamatrix.engines.llama_cpp.templates import (
     require_pinned,
     resolve_templates,
 )
-from llamatrix.errors import ServeError
-from llamatrix.provision.resolve import Drift
-from llamatrix.provision.source import provide_source
 
 SOURCE = "one\ntwo\nthree\n"
 TWO = Edit(bug="B1", why="", find="two\n", replace="2\n")
