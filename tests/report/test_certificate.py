@@ -16,9 +16,8 @@ from llamatrix.records.speed_record import SPEED
 from llamatrix.records.trial_record import AGENT
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.report.certificate import (
-    Both,
     Certificate,
-    Shown,
+    Evidence,
     certificate_bytes,
     certificate_page,
     certify,
@@ -36,22 +35,22 @@ def reports(tmp_path: Path) -> Path:
 
 
 def made(reports: Path) -> Certificate:
-    index = Both(speeds=read_index(reports, SPEED), trials=read_index(reports, AGENT))
-    shown = Shown(
-        groups=groups(index.speeds.records, models=MODELS),
-        trials=trial_groups(index.trials.records, models=MODELS),
+    speeds, trials = read_index(reports, SPEED), read_index(reports, AGENT)
+    evidence = Evidence(
+        speeds=speeds,
+        trials=trials,
+        groups=groups(speeds.records, models=MODELS),
+        trial_groups=trial_groups(trials.records, models=MODELS),
     )
-    return certify(blog(), shown, index, load_gpus())
+    return certify(blog(), evidence, load_gpus())
 
 
 def doubts(content: bytes, reports: Path) -> tuple[str, ...]:
     certificate = read_certificate(content, where="it")
     named = certificate.records.keys()
-    index = Both(
-        speeds=read_index(reports, SPEED, only=named),
-        trials=read_index(reports, AGENT, only=named),
-    )
-    return objections(content, certificate, blog(), index, load_gpus())
+    speeds = read_index(reports, SPEED, only=named)
+    trials = read_index(reports, AGENT, only=named)
+    return objections(content, certificate, blog(), speeds, trials, load_gpus())
 
 
 def test_a_certificate_is_proven_by_its_records(reports: Path) -> None:

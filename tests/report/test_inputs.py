@@ -24,9 +24,8 @@ def test_a_digest_is_what_sed_and_sha256sum_print(tmp_path: Path) -> None:
         ["sha256sum"], input=printed, capture_output=True, check=True
     )
     assert by_hand.stdout.decode().split()[0] == line.sha256
-    found = index.by_digest(line.sha256)
-    assert found is not None
-    assert found.record.repeat == 2
+    (found,) = index.only({line.sha256}).records
+    assert found.repeat == 2
 
 
 def test_a_line_cut_short_is_passed_over_and_named(

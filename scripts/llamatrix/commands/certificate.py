@@ -25,9 +25,8 @@ from llamatrix.reference.reference_set import find_set
 from llamatrix.reference.verdict import ComparisonVerdict
 from llamatrix.report.bundle import pack, unpack
 from llamatrix.report.certificate import (
-    Both,
     Certificate,
-    Shown,
+    Evidence,
     certificate_bytes,
     certificate_page,
     certify,
@@ -63,9 +62,13 @@ def _certify(against: str, flags: CertificateFlags) -> str:
         _require_intact(view.project)
     published = published_set(against, view.project, view.matrix)
     chosen = chosen_view(view, flags.profile, flags.host)
-    shown = Shown(groups=chosen.groups, trials=chosen.trials)
-    index = Both(speeds=view.index, trials=view.trial_index)
-    certificate = certify(published, shown, index, load_gpus())
+    evidence = Evidence(
+        speeds=view.index,
+        trials=view.trial_index,
+        groups=chosen.groups,
+        trial_groups=chosen.trials,
+    )
+    certificate = certify(published, evidence, load_gpus())
     if not verdict_count(certificate, ComparisonVerdict.REPRODUCED) + verdict_count(
         certificate, ComparisonVerdict.DIFFERS
     ):
@@ -115,11 +118,9 @@ def _verify(content: bytes, path: Path, project: Project, against: str = "") -> 
     except ReportError as error:
         raise NotProvenError(f"{path.name}: not proven: {error}") from error
     named = certificate.records.keys()
-    index = Both(
-        speeds=read_index(project.reports, SPEED, only=named),
-        trials=read_index(project.reports, AGENT, only=named),
-    )
-    problems = objections(content, certificate, published, index, load_gpus())
+    speeds = read_index(project.reports, SPEED, only=named)
+    trials = read_index(project.reports, AGENT, only=named)
+    problems = objections(content, certificate, published, speeds, trials, load_gpus())
     if problems:
         lines = [f"{path.name}: not proven", *(f"  {line}" for line in problems)]
         raise NotProvenError("\n".join(lines))

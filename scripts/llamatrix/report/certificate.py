@@ -5,7 +5,7 @@ everything again and compares byte for byte; differences are listed by claim.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -48,25 +48,13 @@ class Proof(Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shown:
-    """What is certified: groups of one host, at least one."""
+class Evidence:
+    """What is certified: groups of one host, at least one, and where their records stand."""
 
-    groups: Sequence[Group] = ()
-    trials: Sequence[TrialGroup] = ()
-
-    @property
-    def host(self) -> str:
-        slugs = [group.host_slug for group in self.groups]
-        return (slugs + [group.setup.host_slug for group in self.trials])[0]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Both:
     speeds: SpeedIndex
     trials: TrialIndex = NO_TRIALS
-
-    def has(self, sha256: str) -> bool:
-        return bool(self.speeds.by_digest(sha256) or self.trials.by_digest(sha256))
+    groups: Sequence[Group] = ()
+    trial_groups: Sequence[TrialGroup] = ()
 
 
 class Certificate(Struct, frozen=True, kw_only=True):
@@ -88,36 +76,30 @@ class Certificate(Struct, frozen=True, kw_only=True):
 
 def certify(
     published: Published,
-    shown: Shown,
-    index: Both,
+    evidence: Evidence,
     gpus: Mapping[str, Gpu],
     *,
     made_by: str = f"llamatrix {__version__}",
 ) -> Certificate:
     """For groups of one host, all records of them."""
-    speeds, trials = shown.groups, shown.trials
-    proofs = _proofs(shown, index)
+    groups, trials = evidence.groups, evidence.trial_groups
+    results = [compare_group(published, one, evidence.speeds, gpus) for one in groups]
+    results += [
+        compare_trial_group(published, one, evidence.trials, gpus) for one in trials
+    ]
+    proofs = sorted(_proofs(evidence), key=lambda proof: (proof[1].file, proof[1].line))
     bare = Certificate(
         schema_version=SCHEMA_VERSION,
         made_by=made_by,
         set=published.name,
         set_sha256=published.sha256,
-        host=shown.host,
+        host=results[0].result.host,
         pins={
-            **{group.pin: group.records[0].locked for group in speeds},
+            **{group.pin: group.records[0].locked for group in groups},
             **{group.setup.pin: group.records[0].locked for group in trials},
         },
-        groups=(
-            *(
-                compare_group(published, speed, index.speeds, gpus).result
-                for speed in speeds
-            ),
-            *(
-                compare_trial_group(published, trial, index.trials, gpus).result
-                for trial in trials
-            ),
-        ),
-        records=dict(sorted(proofs, key=lambda proof: (proof[1].file, proof[1].line))),
+        groups=tuple(compared.result for compared in results),
+        records=dict(proofs),
     )
     return msgspec.structs.replace(bare, seal=_seal(bare))
 
@@ -149,11 +131,14 @@ def objections(
     content: bytes,
     certificate: Certificate,
     published: Published,
-    index: Both,
+    speeds: SpeedIndex,
+    trials: TrialIndex,
     gpus: Mapping[str, Gpu],
 ) -> tuple[str, ...]:
     """Everything that is not as certified; empty where every byte follows from records."""
-    problems = [*_missing_records(certificate, index)]
+    stored = {line.sha256 for line in speeds.lines}
+    stored |= {line.sha256 for line in trials.lines}
+    problems = [*_missing_records(certificate, stored)]
     if published.sha256 != certificate.set_sha256:
         problems.append(
             f"reference set {published.name}: sha256 {published.sha256[:12]} now, "
@@ -161,13 +146,26 @@ def objections(
         )
     if problems:
         return tuple(problems)
-    return tuple(_recalculated(content, certificate, published, index, gpus))
+    # exactly the certified records, whatever the store has got since
+    speeds, trials = speeds.only(certificate.records), trials.only(certificate.records)
+    evidence = Evidence(
+        speeds=speeds,
+        trials=trials,
+        groups=groups(speeds.records),
+        trial_groups=trial_groups(trials.records),
+    )
+    if not evidence.groups and not evidence.trial_groups:
+        return ("it names no record, so it proves nothing",)
+    again = certify(published, evidence, gpus, made_by=certificate.made_by)
+    return tuple(_changes(content, certificate, again))
 
 
-def _missing_records(certificate: Certificate, index: Both) -> Iterator[str]:
+def _missing_records(
+    certificate: Certificate, stored: Collection[str]
+) -> Iterator[str]:
     """A record whose bytes changed is one that no line of the store proves any more."""
     for digest, proof in certificate.records.items():
-        if not index.has(digest):
+        if digest not in stored:
             claims = [
                 comparison.claim
                 for result in certificate.groups
@@ -181,34 +179,9 @@ def _missing_records(certificate: Certificate, index: Both) -> Iterator[str]:
             )
 
 
-def _recalculated(
-    content: bytes,
-    certificate: Certificate,
-    published: Published,
-    index: Both,
-    gpus: Mapping[str, Gpu],
+def _changes(
+    content: bytes, certificate: Certificate, again: Certificate
 ) -> Iterator[str]:
-    """Anew from exactly the certified records, whatever the store has got since."""
-    named = Both(
-        speeds=index.speeds.only(certificate.records),
-        trials=index.trials.only(certificate.records),
-    )
-    shown = Shown(
-        groups=groups(named.speeds.records), trials=trial_groups(named.trials.records)
-    )
-    if not shown.groups and not shown.trials:
-        yield "it names no record, so it proves nothing"
-        return
-    again = certify(published, shown, named, gpus, made_by=certificate.made_by)
-    yield from _differing_claims(certificate, again)
-    for field in ("host", "pins", "records", "seal"):
-        if getattr(certificate, field) != getattr(again, field):
-            yield f"{field}: not what follows from the records"
-    if content != certificate_bytes(again):
-        yield "its bytes are not those that llamatrix writes: edited by hand?"
-
-
-def _differing_claims(certificate: Certificate, again: Certificate) -> Iterator[str]:
     then, now = dict(_by_claim(certificate)), dict(_by_claim(again))
     for key in {**then, **now}:
         if then.get(key) != now.get(key):
@@ -216,6 +189,11 @@ def _differing_claims(certificate: Certificate, again: Certificate) -> Iterator[
     for group, other in zip(certificate.groups, again.groups, strict=False):
         if group.ratios != other.ratios:
             yield f"{group.pin}/{group.build}: ratios between models are not the records'"
+    for field in ("host", "pins", "records", "seal"):
+        if getattr(certificate, field) != getattr(again, field):
+            yield f"{field}: not what follows from the records"
+    if content != certificate_bytes(again):
+        yield "its bytes are not those that llamatrix writes: edited by hand?"
 
 
 def _by_claim(certificate: Certificate) -> Iterator[tuple[str, Comparison]]:
@@ -226,13 +204,13 @@ def _by_claim(certificate: Certificate) -> Iterator[tuple[str, Comparison]]:
             yield f"{comparison.claim} ({where})", comparison
 
 
-def _proofs(shown: Shown, index: Both) -> Iterator[tuple[str, Proof]]:
-    for group in shown.groups:
+def _proofs(evidence: Evidence) -> Iterator[tuple[str, Proof]]:
+    for group in evidence.groups:
         for speed in group.records:
-            yield _proof(index.speeds.of(speed), speed.test.name)
-    for trials in shown.trials:
+            yield _proof(evidence.speeds.of(speed), speed.test.name)
+    for trials in evidence.trial_groups:
         for trial in trials.records:
-            yield _proof(index.trials.of(trial), f"trial {trial.trial}")
+            yield _proof(evidence.trials.of(trial), f"trial {trial.trial}")
 
 
 def _proof(line: Line[R], test: str) -> tuple[str, Proof]:

@@ -29,7 +29,6 @@ class RecordIndex(Generic[R]):
         self.damaged = tuple(damaged)
         """Lines that cannot be read as records."""
         self._by_record = {_identity(line.record): line for line in self.lines}
-        self._by_digest = {line.sha256: line for line in self.lines}
 
     @property
     def records(self) -> tuple[R, ...]:
@@ -41,9 +40,6 @@ class RecordIndex(Generic[R]):
 
     def only(self, digests: Collection[str]) -> "RecordIndex[R]":
         return RecordIndex(line for line in self.lines if line.sha256 in digests)
-
-    def by_digest(self, sha256: str) -> Line[R] | None:
-        return self._by_digest.get(sha256)
 
 
 SpeedIndex = RecordIndex[SpeedRecord]
