@@ -118,10 +118,10 @@ def test_bench_self_compares_a_cell_through_the_cluster_with_the_same_here(
         env=box.wishing(noise=True).environment,
     )
     assert ended.returncode == 0, ended.stderr
-    assert "niceness: 0 here, the same there" in ended.stdout
+    assert re.search(r"niceness: -?\d+ here, the same there", ended.stdout)
     assert re.search(r"environment: \d+ variables here, the same there", ended.stdout)
     assert (
         "fixed work, wall time by --cluster local over here, 2 pairs: " in ended.stdout
     )
-    assert "tg64, speed by --cluster local over here, 2 pairs: 1.0000 [" in ended.stdout
+    assert "tg64, speed by --cluster local over here, 2 pairs: " in ended.stdout
     assert box.records() == []
