@@ -148,7 +148,7 @@ def test_plot_of_pins_has_a_line_for_each_configuration() -> None:
         for build in ("cuda", "cuda-fa-all-quants")
         for prompt in (128, 512, 2048)
     ]
-    (figure,) = slower_section((), found, palette=Palette(models={})).figures
+    (figure,) = slower_section((), (), found, palette=Palette(models={})).figures
     texts = re.findall(r"<text[^>]*>([^<]+)</text>", figure.svg)
     assert {"qwen35-27b, cuda build", "qwen35-27b, cuda-fa-all-quants build"} < {*texts}
     assert "(synthetic, pp512, mixed-kv sweep), oldest" in figure.caption

@@ -23,6 +23,8 @@ from llamatrix.records.judge_record import JUDGE, JudgeRecord
 from llamatrix.records.pair_records import (
     REPLAY_PAIRS,
     SPEED_PAIRS,
+    TRIAL_PAIRS,
+    ComparedTrials,
     ReplayRun,
     SpeedRun,
 )
@@ -60,6 +62,8 @@ class View:
     context_index: RecordIndex[ContextRecord]
     served: SpeedIndex
     """Of servers, with drafts and without."""
+    compared_trials: tuple[ComparedTrials, ...]
+    """What `invoke regress --agent` found."""
     runs: tuple[SpeedRun | ReplayRun, ...]
     """The pairs of `invoke regress`."""
     current: frozenset[str]
@@ -201,6 +205,7 @@ def _view(project: Project, matrix: Matrix, lock: Lock | None) -> View:
     bisects = read_index(project.reports, BISECT)
     pairs = read_index(project.reports, SPEED_PAIRS)
     replays = read_index(project.reports, REPLAY_PAIRS)
+    compared = read_index(project.reports, TRIAL_PAIRS)
     return View(
         project=project,
         matrix=matrix,
@@ -211,12 +216,13 @@ def _view(project: Project, matrix: Matrix, lock: Lock | None) -> View:
         judge_records=judge_records.records,
         context_index=contexts,
         served=served,
+        compared_trials=compared.records,
         runs=(*pairs.records, *replays.records),
         current=current,
         endpoints=endpoints.records,
         searches=bisections(bisects.records),
         damaged=(
-            *(*served.damaged, *pairs.damaged, *replays.damaged),
+            *(*served.damaged, *pairs.damaged, *replays.damaged, *compared.damaged),
             *(*index.damaged, *trial_index.damaged),
             *(*contexts.damaged, *judge_records.damaged),
             *(*endpoints.damaged, *bisects.damaged),

@@ -178,6 +178,7 @@ def _inputs(view: View) -> PageInputs:
         contexts=view.context_index,
         served=view.served,
         runs=view.runs,
+        compared_trials=view.compared_trials,
         searches=view.searches,
         current=view.current,
         damaged=view.damaged,
@@ -201,6 +202,9 @@ def _export(view: View, folder: Path) -> PageInputs:
             line for line in lines if line.record.host.slug in slugs
         ),
         runs=tuple(run for run in view.runs if run.host.slug in slugs),
+        compared_trials=tuple(
+            one for one in view.compared_trials if one.host.slug in slugs
+        ),
         searches=(),
         damaged=(),
     )
@@ -238,6 +242,7 @@ def _files(view: View) -> set[str]:
         *of(SERVE_SPEED, view.drafts),
         *of(CONTEXT, view.contexts),
         *map(file_of_pairs, view.runs if view.has_results else ()),
+        *map(file_of_pairs, view.compared_trials),
     }
 
 

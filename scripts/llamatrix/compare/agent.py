@@ -4,10 +4,12 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
 
+from llamatrix import __version__
 from llamatrix.agents import NAMES
 from llamatrix.agents.turn_outcome import JudgingFailed, NotRun, SandboxLost
 from llamatrix.compare.arms import (
@@ -32,6 +34,7 @@ from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.build import compiled_by
 from llamatrix.proxy.totals import Totals
+from llamatrix.records.pair_records import TRIAL_PAIRS, ComparedTrials
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.stats.intervals import Estimate, estimate
@@ -319,6 +322,30 @@ class TrialCase:
             ),
         )
 
+    def record(self) -> ComparedTrials:
+        """Return what both arms came to; on disk where that is new."""
+        first = self.case.cells[Arm.BASELINE]
+        made = ComparedTrials(
+            case=self.id,
+            weights=first.weights,
+            baseline=self.trials_of(Arm.BASELINE),
+            candidate=self.trials_of(Arm.CANDIDATE),
+            max_turns=first.agent.max_turns,
+            broken=self.broken,
+            host=this_host(),
+            measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            made_by=f"llamatrix {__version__}",
+        )
+        store = Store(reports=self.project.reports, kind=TRIAL_PAIRS)
+        known = store.read(host_slug=made.host.slug, record_id=self.id)[-1:]
+        same = [
+            msgspec.structs.replace(one, measured_at=made.measured_at) == made
+            for one in known
+        ]
+        if (self.made or self.broken or not known) and not any(same):
+            store.append(made)
+        return made
+
     def ratios(self) -> dict[str, Estimate | None]:
         """Amounts of the trials that the model ended in both arms, in pairs.
 
@@ -521,11 +548,12 @@ def compare_agents(
     cells = []
     for case in cases:
         note = case.note or stopped.get(case.id, "")
+        record = case.record()
         comparison = judge_trials(
-            case.trials_of(Arm.BASELINE),
-            case.trials_of(Arm.CANDIDATE),
-            max_turns=case.case.cells[Arm.BASELINE].agent.max_turns,
-            broken=case.broken,
+            record.baseline,
+            record.candidate,
+            max_turns=record.max_turns,
+            broken=record.broken,
         )
         cells.append(
             AgentCellComparison(

@@ -9,6 +9,7 @@ from typing import assert_never
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.lock import LockedPin
+from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.endpoint.client import Reported
 from llamatrix.engines.outcome import (
     ContextTooLarge,
@@ -30,6 +31,7 @@ from llamatrix.provision.weights.provide import WeightsFacts
 from llamatrix.records.speed_record import outcome_from_1
 from llamatrix.records.store import Envelope, RecordKind, keep_fields
 from llamatrix.stats.pairs import Arm
+from llamatrix.stats.trials import ArmTrials
 from llamatrix.stats.verdict import Metric
 
 _TAIL_LINES = 10
@@ -192,6 +194,28 @@ class ReplayRun(PairedRun, frozen=True, kw_only=True):
         return "\n".join([first, *failed.tail[-_TAIL_LINES:]])
 
 
+class ComparedTrials(Envelope, frozen=True, kw_only=True):
+    """What the trials of two arms at one task came to when `regress --agent` ended.
+
+    The trials themselves are ordinary records.
+    """
+
+    case: str
+    weights: WeightsKind
+    baseline: ArmTrials
+    candidate: ArmTrials
+    max_turns: int
+    broken: str
+    """Why the candidate could not even be begun, or empty."""
+
+    @property
+    def record_id(self) -> str:
+        return self.case
+
+
+TRIAL_PAIRS = RecordKind(
+    folder="agent", holds=ComparedTrials, migrations={}, root="regress"
+)
 SPEED_PAIRS = RecordKind(
     folder="speed", holds=SpeedRun, migrations={1: outcome_from_1}, root="regress"
 )

@@ -458,7 +458,7 @@ def _doubts(cell: JudgedCell) -> Iterator[str]:
 def _agent_cell(cell: AgentCellComparison) -> _CellText:
     comparison = cell.comparison
     arms = {Arm.BASELINE: comparison.baseline, Arm.CANDIDATE: comparison.candidate}
-    passed = " → ".join(_passes_text(trials.passes) for trials in arms.values())
+    passed = " → ".join(passes_text(trials.passes) for trials in arms.values())
     summary = f"passes {passed}"
     if passes := comparison.comparison:
         summary += (
@@ -505,7 +505,7 @@ def _not_scored(trials: ArmTrials) -> str:
     return "; ".join(text.format(count) for count, text in parts if count)
 
 
-def _passes_text(passes: Passes | None) -> str:
+def passes_text(passes: Passes | None) -> str:
     """`3/5 [0.23, 0.88]`."""
     if passes is None:
         return "none scored"
@@ -583,8 +583,8 @@ def _agent_row(cell: AgentCellComparison) -> Row:
     comparison, passes = cell.comparison, cell.comparison.comparison
     return (
         *(f"`{cell.id}`", str(cell.verdict)),
-        _passes_text(comparison.baseline.passes),
-        _passes_text(comparison.candidate.passes),
+        passes_text(comparison.baseline.passes),
+        passes_text(comparison.candidate.passes),
         *(
             number(chance, "{:.3f}".format, missing="–")
             for chance in (

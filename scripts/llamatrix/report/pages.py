@@ -8,6 +8,7 @@ from pathlib import Path
 from llamatrix import __version__
 from llamatrix.records.context_record import ContextRecord
 from llamatrix.records.judge_record import JudgeRecord
+from llamatrix.records.pair_records import ComparedTrials
 from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.store import DamagedLine
 from llamatrix.records.trial_record import TrialRecord
@@ -66,9 +67,11 @@ from llamatrix.report.views.bisect import Bisection, bisect_page, search_section
 from llamatrix.report.views.choose import Choices, choices, question_of_records
 from llamatrix.report.views.drafts import draft_groups
 from llamatrix.report.views.regressions import (
+    ComparedTask,
     History,
     Regression,
     Run,
+    compared_tasks,
     histories,
     regressions,
 )
@@ -98,13 +101,21 @@ _DAMAGED = "Lines that could not be read"
 class Evidence:
     found: Choices
     compared: Sequence[Regression]
+    tasks: Sequence[ComparedTask]
     pins: Sequence[History]
     sets: Sequence[SetComparison]
 
     @property
     def cards(self) -> tuple[Card, ...]:
         href = f"#{set_id(self.sets[0])}" if self.sets else ""
-        return answers(self.found, self.compared, self.pins, self.sets, sets_href=href)
+        return answers(
+            self.found,
+            self.compared,
+            self.pins,
+            self.sets,
+            tasks=self.tasks,
+            sets_href=href,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +138,8 @@ class PageInputs:
     """Of llama-server: drafts, clients at the same time."""
     runs: Sequence[Run] = ()
     """The pairs of `invoke regress`."""
+    compared_trials: Sequence[ComparedTrials] = ()
+    """What `invoke regress --agent` found."""
     searches: Sequence[Bisection] = ()
     current: frozenset[str] = frozenset()
     """Spec digests of all cells the matrix has now."""
@@ -237,6 +250,7 @@ def _evidence(inputs: PageInputs) -> Evidence:
     return Evidence(
         found=found,
         compared=regressions(inputs.runs, names),
+        tasks=compared_tasks(inputs.compared_trials, names),
         pins=histories(groups, inputs.runs, names),
         sets=[shown for of_group in compared for shown in _worth_showing(of_group)],
     )
@@ -301,8 +315,10 @@ def _sections(
         )
     yield ranking_section(evidence.found, palette)
     yield from _summary(groups, trials, evidence.sets)
-    if evidence.compared or evidence.pins:
-        yield slower_section(evidence.compared, evidence.pins, palette=palette)
+    if evidence.compared or evidence.tasks or evidence.pins:
+        yield slower_section(
+            evidence.compared, evidence.tasks, evidence.pins, palette=palette
+        )
     yield from map(search_section, inputs.searches)
     for compared in evidence.sets:
         yield set_section(

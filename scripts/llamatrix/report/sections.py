@@ -66,10 +66,12 @@ from llamatrix.report.views.drafts import (
     of_draft,
 )
 from llamatrix.report.views.regressions import (
+    ComparedTask,
     History,
     Regression,
     pin_table,
     regression_table,
+    task_table,
 )
 from llamatrix.report.views.speed import facts, notes, tables
 from llamatrix.report.views.trial_details import detail_tables
@@ -82,6 +84,11 @@ _VARYING = {
 }
 """Conditions that differ inside a group; the records' rows tell them."""
 _USUAL_PROMPT = 512
+_PASSES_NOTE = (
+    "trials: `invoke regress --agent` makes them. SLOWER says that the candidate passes "
+    "less often, FASTER more often; P is the probability that its pass rate drops or rises "
+    "by more than 10 points; in brackets 95 % intervals (Wilson)"
+)
 _MOST_LINES = 8
 """In one plot of pins: more cannot be told apart."""
 _OPEN = 2
@@ -444,20 +451,25 @@ def served_sections(
 
 
 def slower_section(
-    compared: Sequence[Regression], pins: Sequence[History], *, palette: Palette
+    compared: Sequence[Regression],
+    tasks: Sequence[ComparedTask],
+    pins: Sequence[History],
+    *,
+    palette: Palette,
 ) -> Section:
-    """Pairs with their verdicts, then pins that were measured one after the other."""
-    both = (regression_table(compared), pin_table(pins))
+    """Pairs and trials with verdicts, then pins measured one after the other."""
+    every = (regression_table(compared), task_table(tasks), pin_table(pins))
     return Section(
         id="slower-section",
-        title="Did it get slower?",
+        title="Did it get slower or break?",
         figures=tuple(_history_figures(pins, palette)),
-        tables=tuple(table for table in both if table.rows),
+        tables=tuple(table for table in every if table.rows),
         notes=(
             (
                 "pairs: processes of both versions in turn, in an order drawn at random; "
                 "`invoke regress` makes and judges them"
             ),
+            *([_PASSES_NOTE] if tasks else []),
             (
                 "one after the other: the machine may have changed in between, so a ratio is a "
                 "hint and no verdict"

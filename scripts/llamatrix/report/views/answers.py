@@ -12,6 +12,7 @@ from llamatrix.report.views.regressions import (
     NOT_PROVABLE,
     UNPAIRED,
     ComparedCell,
+    ComparedTask,
     History,
     Regression,
 )
@@ -35,9 +36,10 @@ def answers(
     sets: Sequence[SetComparison],
     *,
     sets_href: str,
+    tasks: Sequence[ComparedTask] = (),
 ) -> tuple[Card, Card, Card]:
     """Answer from the ranking, from pairs and pins, and from comparisons with sets."""
-    return _which(found), _slower(compared, pins), _reproduced(sets, sets_href)
+    return _which(found), _slower(compared, tasks, pins), _reproduced(sets, sets_href)
 
 
 def _which(found: Choices) -> Card:
@@ -71,11 +73,27 @@ def _which(found: Choices) -> Card:
     )
 
 
-def _slower(compared: Sequence[Regression], pins: Sequence[History]) -> Card:
-    pairs = [regression for regression in compared if not regression.identical]
-    if pairs:
-        cells = [(one.arms_text, cell) for one in pairs for cell in one.cells]
-        worst = most_severe([cell.judged.verdict for _, cell in cells])
+def _slower(
+    compared: Sequence[Regression],
+    tasks: Sequence[ComparedTask],
+    pins: Sequence[History],
+) -> Card:
+    cells = [
+        (cell.judged.verdict, _cell_text(one.arms_text, cell))
+        for one in compared
+        if not one.identical
+        for cell in one.cells
+    ]
+    cells += [
+        (
+            task.judged.verdict,
+            f"{task.arms_text}, {task.model} {task.task}: {task.passes_text}",
+        )
+        for task in tasks
+        if "(A/A)" not in task.arms_text
+    ]
+    if cells:
+        worst = most_severe([verdict for verdict, _ in cells])
         answer, mood = _SLOWER[worst]
         lines = [*_worst_cells(cells, worst)]
     elif pins:
@@ -98,19 +116,20 @@ def _slower(compared: Sequence[Regression], pins: Sequence[History]) -> Card:
         answer=answer,
         mood=mood,
         lines=tuple(lines),
-        href="#slower-section" if pairs or pins else "",
+        href="#slower-section" if cells or pins else "",
     )
 
 
-def _worst_cells(
-    cells: Sequence[tuple[str, ComparedCell]], worst: Verdict
-) -> Iterator[str]:
+def _cell_text(arms_text: str, cell: ComparedCell) -> str:
+    ratio = f": ratio {cell.ratio_text}" if cell.ratio_text else ""
+    return f"{arms_text}, {cell.model} {cell.test}{ratio}"
+
+
+def _worst_cells(cells: Sequence[tuple[Verdict, str]], worst: Verdict) -> Iterator[str]:
     """Name the cells with the worst verdict, then count the others."""
-    named = [(arms, cell) for arms, cell in cells if cell.judged.verdict is worst]
-    for arms, cell in named[:_LINES]:
-        ratio = f": ratio {cell.ratio_text}" if cell.ratio_text else ""
-        yield f"{arms}, {cell.model} {cell.test}{ratio}"
-    counts = Counter(cell.judged.verdict for _, cell in cells)
+    named = [text for verdict, text in cells if verdict is worst]
+    yield from named[:_LINES]
+    counts = Counter(verdict for verdict, _ in cells)
     del counts[worst]
     rest = [f"{number} {verdict}" for verdict, number in counts.items()]
     if len(named) > _LINES:

@@ -10,7 +10,8 @@ from itertools import pairwise
 from llamatrix.compare.ledger import pairs_of
 from llamatrix.config.cell import SpeedTest
 from llamatrix.config.known_builds import place_in_time
-from llamatrix.records.pair_records import ReplayRun, SpeedRun
+from llamatrix.records.pair_records import ComparedTrials, ReplayRun, SpeedRun
+from llamatrix.report.comparison import passes_text
 from llamatrix.report.formats import speed_text
 from llamatrix.report.speed import Group, Result
 from llamatrix.report.table import Cell, Column, Row, Table, count, number, numbers
@@ -18,6 +19,7 @@ from llamatrix.report.views.speed import speed_cell
 from llamatrix.stats.intervals import Interval, ratio_interval, t_quantile
 from llamatrix.stats.pairs import Samples
 from llamatrix.stats.sequential import PLANNED, JudgedCell, judge_cases
+from llamatrix.stats.trials import TrialComparison, judge_trials
 from llamatrix.stats.verdict import Metric
 
 Run = SpeedRun | ReplayRun
@@ -127,7 +129,7 @@ def _judged(
         )
 
 
-def file_of_pairs(run: Run) -> str:
+def file_of_pairs(run: Run | ComparedTrials) -> str:
     """Return where all pairs of its case stand, below the reports."""
     return f"regress/{run.host.slug}/{run.record_id}.jsonl"
 
@@ -188,6 +190,99 @@ def _interval_cell(interval: Interval | None) -> Cell:
 
 def _ends_text(interval: Interval | None) -> str:
     return f"[{interval.low:.4f}, {interval.high:.4f}]" if interval else ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparedTask:
+    """The pass rates of two arms at one task, judged again."""
+
+    model: str
+    """As tables show it."""
+    arms_text: str
+    """What differs: `april → current`."""
+    where: str
+    """What the arms share."""
+    record: ComparedTrials
+    judged: TrialComparison
+
+    @property
+    def task(self) -> str:
+        return self.record.case.rpartition("/")[2]
+
+    @property
+    def passes_text(self) -> str:
+        """Write `passes 5/5 [0.57, 1.00] → 1/5 [0.04, 0.62]`."""
+        arms = (self.record.baseline.passes, self.record.candidate.passes)
+        return f"passes {' → '.join(map(passes_text, arms))}"
+
+
+def compared_tasks(
+    records: Iterable[ComparedTrials], models: Mapping[str, str]
+) -> tuple[ComparedTask, ...]:
+    """Judge the newest record of every case with two arms that differ."""
+    newest = {(record.host.slug, record.case): record for record in records}
+    tasks = []
+    for _, record in sorted(newest.items()):
+        _, model, *parts, _task = record.case.split("/")
+        key = model.partition("..")[0].split(".")[0]
+        differ = [part for part in (model, *parts) if ".." in part]
+        judged = judge_trials(
+            record.baseline,
+            record.candidate,
+            max_turns=record.max_turns,
+            broken=record.broken,
+        )
+        tasks.append(
+            ComparedTask(
+                model=record.weights.shown_name(models.get(key, key)),
+                arms_text=", ".join(differ).replace("..", " → ")
+                or f"{parts[0]} → itself (A/A)",
+                where=", ".join(part for part in parts if ".." not in part),
+                record=record,
+                judged=judged,
+            )
+        )
+    return tuple(tasks)
+
+
+def task_table(tasks: Sequence[ComparedTask]) -> Table:
+    rows: list[Row] = []
+    for task in tasks:
+        record, passes = task.record, task.judged.comparison
+        rows.append(
+            (
+                Cell(value=task.model, href=file_of_pairs(record)),
+                task.task,
+                *(
+                    number(
+                        arm.passes.rate if arm.passes else None, passes_text(arm.passes)
+                    )
+                    for arm in (record.baseline, record.candidate)
+                ),
+                *(
+                    number(chance, "{:.3f}".format, missing="–")
+                    for chance in (
+                        passes.drop_probability if passes else None,
+                        passes.rise_probability if passes else None,
+                    )
+                ),
+                Cell(
+                    value=str(task.judged.verdict), hint="; ".join(task.judged.breaks)
+                ),
+                *(task.arms_text, record.measured_at[:10], record.host.slug),
+                task.where,
+            )
+        )
+    return Table(
+        "Baseline → candidate, trials of an agent",
+        (
+            *("Model", "Task"),
+            *numbers("Baseline passes", "Candidate passes", "P(drop)", "P(rise)"),
+            *("Verdict", "Compared", "Measured", "Host class"),
+            Column("Where", wide=True),
+        ),
+        rows,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

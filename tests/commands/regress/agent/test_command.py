@@ -22,11 +22,17 @@ from llamatrix.compare.agent import AgentCase
 from llamatrix.config.context import load_context
 from llamatrix.errors import ServeError
 from llamatrix.project import Project
+from llamatrix.records.pair_records import TRIAL_PAIRS
 from llamatrix.records.store import Store
 from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.report.comparison import (
     comparison_text,
 )
+from llamatrix.report.plots import Palette
+from llamatrix.report.sections import slower_section
+from llamatrix.report.views.answers import answers
+from llamatrix.report.views.choose import choices, question_of_records
+from llamatrix.report.views.regressions import compared_tasks, task_table
 from llamatrix.stats.pairs import Arm, drawn_order
 from llamatrix.stats.pass_rates import Passes
 from llamatrix.stats.verdict import Verdict
@@ -100,6 +106,28 @@ def test_second_run_makes_no_trial_and_gives_the_same_verdict(project: Project) 
     assert not attempts.made
     assert (second.cells, second.verdict) == (first.cells, first.verdict)
     assert "no trial made: 10 known from records" in comparison_text(second)
+
+
+def test_page_has_the_pass_rates_of_both_arms_with_the_verdict(
+    project: Project,
+) -> None:
+    for _ in range(2):  # the second run makes no trial and adds no record
+        found_by(project, MadeAttempts(candidate=passing(0)))
+    records = list(Store(reports=project.reports, kind=TRIAL_PAIRS).read_all())
+    assert [record.baseline.turns.count(None) for record in records] == [0]
+    tasks = compared_tasks(records, {})
+    (row,) = task_table(tasks).cells
+    assert [cell.text for cell in row[1:4]] == [
+        *("httpx-post", "5/5 [0.57, 1.00]", "0/5 [0.00, 0.43]")
+    ]
+    assert (row[6].text, row[7].text) == ("BROKEN", "april → current")
+    unknown = choices(question_of_records([], []), models={})
+    _, slower, _ = answers(unknown, (), (), (), tasks=tasks, sets_href="")
+    assert slower.answer == "Yes: BROKEN"
+    assert "httpx-post: passes 5/5" in slower.lines[0]
+    section = slower_section((), tasks, (), palette=Palette(models={}))
+    assert section.title == "Did it get slower or break?"
+    assert section.tables
 
 
 def test_ctrl_c_keeps_trials_and_a_rerun_continues(project: Project) -> None:
