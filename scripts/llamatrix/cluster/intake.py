@@ -27,7 +27,7 @@ _KINDS: dict[
     str, RecordKind[SpeedRecord] | RecordKind[TrialRecord] | RecordKind[ContextRecord]
 ] = {kind.folder: kind for kind in (SPEED, SERVE_SPEED, AGENT, CONTEXT)}
 _DECODERS = [msgspec.json.Decoder(kind.holds) for kind in _KINDS.values()]
-"""Not used, but made before there are threads: see `protocol.py`."""
+"""Not used, but made before there are threads, for the reason in `records/store.py`."""
 _INCOMING = ".incoming"
 
 

@@ -154,7 +154,7 @@ def encode(message: ToChild | FromChild) -> bytes:
 
 _TO_CHILD = msgspec.json.Decoder(ToChild)
 _FROM_CHILD = msgspec.json.Decoder(FromChild)
-"""Made once: threads that met a type for the first time at once have crashed msgspec."""
+"""Made before there are threads, for the reason in `records/store.py`."""
 
 
 def decode_to_child(line: bytes) -> ToChild:
@@ -184,10 +184,13 @@ class _Trial(msgspec.Struct):
     served: _Served | None = None
 
 
+_TRIAL = msgspec.json.Decoder(_Trial)
+
+
 def trajectory_of(line: RecordLine) -> str:
     """Return the folder of the record's trajectory below the records; empty for none."""
     try:
-        trial = msgspec.json.decode(line.line, type=_Trial)
+        trial = _TRIAL.decode(line.line)
     except msgspec.MsgspecError:  # a torn or foreign line: the driver refuses it
         return ""
     if trial.served is None or not trial.served.trajectory:

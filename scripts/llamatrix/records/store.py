@@ -109,6 +109,11 @@ class _Version(msgspec.Struct):
     schema_version: int | None = None
 
 
+_VERSION = msgspec.json.Decoder(_Version)
+"""Made before there are threads: msgspec 0.22 crashes where several of them are at once
+the first to decode a type."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordKind(Generic[R]):
     folder: str
@@ -170,7 +175,7 @@ def check_line(line: bytes, *, where: str) -> int | None:
     Raise RecordError for a damaged line and NewerRecordError for a newer schema.
     """
     try:
-        version = msgspec.json.decode(line, type=_Version).schema_version
+        version = _VERSION.decode(line).schema_version
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise RecordError(f"{where}: not a record: {error}") from error
     if version is not None and version > SCHEMA_VERSION:

@@ -222,10 +222,14 @@ class _Refusal(Struct, frozen=True):
     """FastAPI's own refusals."""
 
 
+_REFUSAL = msgspec.json.Decoder(_Refusal)
+"""Made before there are threads, for the reason in `records/store.py`."""
+
+
 def _message(body: str) -> str:
     """The message in an error's body, else the body."""
     try:
-        refusal = msgspec.json.decode(body, type=_Refusal)
+        refusal = _REFUSAL.decode(body)
     except msgspec.MsgspecError:
         return body
     error = refusal.error
@@ -268,6 +272,11 @@ class _Chunk(Struct, frozen=True):
     error: Raw = Raw()
 
 
+_CHUNK = msgspec.json.Decoder(_Chunk)
+_TIMINGS = msgspec.json.Decoder(ServerTimings)
+"""Made early, as `_REFUSAL` is."""
+
+
 @dataclass(kw_only=True, slots=True)
 class _Stream:
     """A stream of chunks as it comes in."""
@@ -293,7 +302,7 @@ class _Stream:
             self.ended = True
             return
         try:
-            chunk = msgspec.json.decode(text, type=_Chunk)
+            chunk = _CHUNK.decode(text)
         except msgspec.MsgspecError:
             self.failed = _failure(EndpointFailure.NOT_OPENAI, line)
             return
@@ -313,7 +322,7 @@ class _Stream:
         self.fingerprint = chunk.system_fingerprint or self.fingerprint
         if bytes(chunk.timings):
             try:
-                self.timings = msgspec.json.decode(chunk.timings, type=ServerTimings)
+                self.timings = _TIMINGS.decode(chunk.timings)
             except msgspec.MsgspecError:
                 self.timings = None
         for choice in chunk.choices or ():

@@ -81,6 +81,10 @@ class _Chunk(msgspec.Struct):
     """In the last one."""
 
 
+_CHUNK = msgspec.json.Decoder(_Chunk)
+"""Made before there are threads, for the reason in `records/store.py`."""
+
+
 class _Slot(msgspec.Struct):
     speculative: bool = False
 
@@ -335,7 +339,7 @@ def _ask(
         if line.startswith("data: {"):
             first_ns = first_ns or time.perf_counter_ns()
             try:
-                chunk = msgspec.json.decode(line.removeprefix("data: "), type=_Chunk)
+                chunk = _CHUNK.decode(line.removeprefix("data: "))
             except msgspec.MsgspecError as error:
                 raise WrongAnswerError(f"/completion: {error}: {line[:300]}") from error
             timings = chunk.timings or timings
