@@ -8,9 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -34,6 +33,8 @@ _CUT_S = 8.0
 _LONG_CUT_S = 120.0
 _STOPPED_S = 30.0
 """Shorter than the patience of its driver, longer than one who waits looks away."""
+_LATE_S = 5.0
+"""Within which a host's time reaches the driver, which takes it for the present."""
 _CHILD = "llamatrix.cluster.child"
 _BENCH = "llama_bench.py"
 
@@ -205,27 +206,21 @@ def test_a_host_whose_clock_is_wrong_gives_records_with_the_right_time(
     name = "fast" if offset_s > 0 else "slow"
     variables = f"LD_PRELOAD={libraries[0]} FAKETIME={offset_s:+d} FAKETIME_DONT_FAKE_MONOTONIC=1"
     boxes.add(name, options=f"-o 'SetEnv={variables}'", setup=f"export {variables}")
-    env = boxes.environment(box.wishing(delay_s=0.3).environment)
     begin = datetime.now(UTC)
-    ended = invoked_apart(*bench(name, "boxb"), "--cells", "*qwen*", env=env)
+    env = boxes.environment(box.environment)
+    ended = invoked_apart(*bench(name), *_ONE, env=env)
     assert ended.returncode == 0, ended.stderr
     side = "ahead" if offset_s > 0 else "behind"
     clock = re.search(rf"{name}: .*, its clock is (\d+) s {side}: ", ended.stderr)
     assert clock, ended.stderr
-    assert abs(int(clock[1]) - abs(offset_s)) <= 2
-    by_host = Counter(float(str(one.get("clock_ahead_s", 0))) for one in box.records())
-    assert {round(ahead_s) for ahead_s in by_host} <= {
-        0,
-        *range(offset_s - 2, offset_s + 3),
-    }
-    assert len(by_host) == 2, "both hosts measured"
+    assert int(clock[1]) == pytest.approx(abs(offset_s), abs=_LATE_S)
     for record in box.records():
+        assert record["clock_ahead_s"] == pytest.approx(offset_s, abs=_LATE_S)
         times = str(record["measured_at"]), str(record["process"]["started_at"])
         measured, started = map(datetime.fromisoformat, times)
-        assert begin <= started <= measured <= datetime.now(UTC)
-        if "clock_ahead_s" in record:
-            assert float(str(record["clock_ahead_s"])) == pytest.approx(offset_s, abs=2)
-    assert_complete(box, boxes, _ALL // 2)
+        latest = datetime.now(UTC) + timedelta(seconds=_LATE_S)
+        assert begin <= started <= measured <= latest
+    assert_complete(box, boxes)
 
 
 def test_two_drivers_at_once_measure_one_after_the_other(
