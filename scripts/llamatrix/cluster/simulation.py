@@ -51,8 +51,15 @@ from llamatrix.records.speed_record import SPEED, SpeedRecord, cell_facts
 from llamatrix.records.store import Store
 from llamatrix.units import bytes_text
 
-_CELLS = (1_000, 3_000, 10_000)
-_HOSTS = (10, 100, 1_000)
+_SIZES = (
+    (1_000, 10),
+    (1_000, 100),
+    (1_000, 1_000),
+    (3_000, 100),
+    (10_000, 100),
+    (10_000, 1_000),
+)
+"""Cells and hosts: growth with either alone, and both at their largest."""
 _ORDER_S = 0.002
 _TIMEOUT_S = 1800
 
@@ -219,22 +226,22 @@ def simulate(cells: int, hosts: int) -> float:
 
 
 def report() -> None:
-    """Print the cost of each size of run, and that of few cells as a ratio."""
+    """Print the cost of each size of run, and its ratio to that of the first."""
     env = child_environment(None, os.environ)
-    for hosts in _HOSTS:
-        few_s = 0.0
-        for cells in _CELLS:
-            argv = (sys.executable, "-m", __name__, str(cells), str(hosts))
-            ended = shell.run(argv, timeout_s=_TIMEOUT_S, env=env)
-            if not ended.ok:
-                raise MeasureError(ended.complaint())
-            cpu_s = float(ended.out)
-            few_s = few_s or cpu_s
-            print(
-                f"{cells} cells, {hosts} hosts: {cpu_s:.2f} s of the driver's CPU, "
-                f"{1000 * cpu_s / cells:.2f} ms per cell, {cpu_s / few_s:.1f} times "
-                f"that of {_CELLS[0]} cells; peak memory {bytes_text(ended.peak_rss_bytes)}"
-            )
+    first_s = 0.0
+    for cells, hosts in _SIZES:
+        argv = (sys.executable, "-m", __name__, str(cells), str(hosts))
+        ended = shell.run(argv, timeout_s=_TIMEOUT_S, env=env)
+        if not ended.ok:
+            raise MeasureError(ended.complaint())
+        cpu_s = float(ended.out)
+        first_s = first_s or cpu_s
+        print(
+            f"{cells} cells, {hosts} hosts: {cpu_s:.2f} s of the driver's CPU, "
+            f"{1000 * cpu_s / cells:.2f} ms per cell, {cpu_s / first_s:.1f} times that "
+            f"of the first; peak memory {bytes_text(ended.peak_rss_bytes)}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
