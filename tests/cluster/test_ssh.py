@@ -253,19 +253,16 @@ def test_two_drivers_at_once_measure_one_after_the_other(
 
     A stopped child of the first is named to the second, with the remedy.
     """
-    env = boxes.environment(box.wishing(delay_s=3.0).environment)
     shutil.copytree(box.project.root, tmp_path / "other")
 
-    def started(root: Path) -> subprocess.Popen[str]:
-        return start(
-            *(*bench("boxa"), *_ONE),
-            env={**env, "LLAMATRIX_ROOT": str(root)},
-            cwd=ROOT,
-        )
+    def started(root: Path, delay_s: float) -> subprocess.Popen[str]:
+        env = boxes.environment(box.wishing(delay_s=delay_s).environment)
+        env["LLAMATRIX_ROOT"] = str(root)
+        return start(*bench("boxa"), *_ONE, env=env, cwd=ROOT)
 
-    first = started(box.project.root)
+    first = started(box.project.root, 3.0)
     wait_for_lines(box.project.records, 1)
-    second = started(tmp_path / "other")
+    second = started(tmp_path / "other", 0.1)
     other = driver_id(Project(root=tmp_path / "other", cache=box.project.cache))
     wait_until(lambda: boxes.hosts["boxa"].processes(other))
     child = driver_id(box.project)
