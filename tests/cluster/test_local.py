@@ -61,7 +61,9 @@ def test_cells_share_a_host_once_its_cards_are_shown_not_to_disturb_each_other(
     turns = invoked_apart(*some, env=cards.wishing(backends="CUDA").environment)
     assert turns.returncode == 0, turns.stderr
     assert "2 cards, one at a time: `invoke cross-talk` has not shown" in turns.stderr
-    assert variables(box, "CUDA_VISIBLE_DEVICES") == ["0"] * TESTS * PROCESSES
+    (card,) = set(visible := variables(box, "CUDA_VISIBLE_DEVICES"))
+    assert card in {"0", "1"}, "the cell stays on the card whose turn it is"
+    assert len(visible) == TESTS * PROCESSES
     assert set(variables(box, "CUDA_DEVICE_ORDER")) == {"PCI_BUS_ID"}
     talk = invoked_apart(
         *("cross-talk", "--profile", "cards", "--pairs", "2"), env=cards.environment
