@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.shipped import ROOT, shipped_matrix
 
 from llamatrix.agents import NAMES as AGENT_NAMES
-from llamatrix.commands.report_view import View, load_view, published_sets
+from llamatrix.commands.report_view import load_view
 from llamatrix.compare.ledger import pairs_of
 from llamatrix.config.cell import SpeedTest
 from llamatrix.measure.context.result import usable_context
@@ -23,12 +23,13 @@ from llamatrix.nvml import Gpu
 from llamatrix.records.context_record import ContextRecord
 from llamatrix.records.cross_talk_record import CROSS_TALK
 from llamatrix.records.pair_records import SPEED_PAIRS, SpeedRun
-from llamatrix.records.speed_record import SpeedRecord
+from llamatrix.records.speed_record import SPEED, SpeedRecord
 from llamatrix.records.store import Store
-from llamatrix.records.trial_record import TrialRecord
+from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.speed import Group
 from llamatrix.report.table import Column, Table
+from llamatrix.report.view import View
 from llamatrix.report.views.cards import (
     energy_cells,
     peak_memory,
@@ -79,12 +80,10 @@ def view_of(folder: Path) -> View:
 def engines(folder: Path) -> tuple[Engine, ...]:
     """Return every record of an example that names an engine."""
     view = view_of(folder)
-    return (
-        *view.index.records,
-        *view.drafts,
-        *view.contexts,
-        *view.trial_index.records,
-    )
+    reports = view.project.reports
+    speeds = Store(reports=reports, kind=SPEED).read_all()
+    trials = Store(reports=reports, kind=AGENT).read_all()
+    return (*speeds, *view.drafts, *view.contexts, *trials)
 
 
 def provenance(folder: Path, _options: Options) -> str:
@@ -450,7 +449,7 @@ def choose(_folder: Path, options: Options) -> str:
         groups=[group for view in views for group in view.groups],
         trials=[group for view in views for group in view.trials],
         contexts=[record for view in views for record in view.contexts],
-        sets=published_sets(views[0].project, matrix),
+        sets=views[0].sets,
     )
     ranking, sources = choice_tables(found)
     marks = "; ".join(

@@ -1,22 +1,24 @@
 """A synthetic store: the published llama-bench numbers, multiplied by a factor."""
 
+import shutil
 from functools import cache
 from pathlib import Path
 
 import msgspec
 from tests.records.made import made_record, made_row
-from tests.shipped import ROOT
+from tests.shipped import ROOT, shipped_matrix
 
 from llamatrix.config.cell import SpeedTest
-from llamatrix.config.load import load_matrix
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.llama_cpp.llama_bench import parse_row
 from llamatrix.engines.outcome import Done
 from llamatrix.nvml import Gpu
+from llamatrix.project import Project
 from llamatrix.records.speed_record import SPEED, SpeedRecord
 from llamatrix.records.store import Store
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.report.inputs import Published, load_published
+from llamatrix.report.view import View, read_view
 
 BLOG = ROOT / "reports" / "published" / "blog-2026-04-05.toml"
 MODELS = ("qwen35-27b", "qwen35-35b-a3b", "gemma4-26b-a4b", "gemma4-31b")
@@ -121,7 +123,16 @@ def stored(reports: Path, records: list[SpeedRecord]) -> Path:
     return reports
 
 
+def made_view(reports: Path) -> View:
+    """Return all that is stored there, with the published blog post as the only set."""
+    project = Project(
+        root=reports / "checkout", cache=ROOT / "no-cache", other_reports=reports
+    )
+    project.published.mkdir(parents=True, exist_ok=True)
+    shutil.copy(BLOG, project.published)
+    return read_view(project, shipped_matrix())
+
+
 @cache
 def blog() -> Published:
-    matrix = load_matrix(ROOT / "matrix.toml")
-    return load_published(BLOG, models=matrix.models, gpus=load_gpus())
+    return load_published(BLOG, models=shipped_matrix().models, gpus=load_gpus())

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.report.made_sweep import MODELS, on_card, stored, sweep
+from tests.report.made_sweep import MODELS, made_view, on_card, stored, sweep
 from tests.shipped import ROOT
 
 from llamatrix.config.cell import SpeedTest
 from llamatrix.records.pair_records import SPEED_PAIRS, SpeedRun
-from llamatrix.records.speed_record import SPEED, SpeedRecord
+from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.store import Store
-from llamatrix.report.inputs import read_index
-from llamatrix.report.pages import PageInputs, write_pages
+from llamatrix.report.pages import evidence_of, write_pages
 from llamatrix.report.plots import Palette
 from llamatrix.report.render.html import Mood
 from llamatrix.report.sections import slower_section
@@ -155,12 +154,11 @@ def test_plot_of_pins_has_a_line_for_each_configuration() -> None:
 
 
 def test_page_and_terminal_share_the_answers(tmp_path: Path) -> None:
-    index = read_index(stored(tmp_path, sweep()), SPEED)
-    inputs = PageInputs(groups=groups(index.records, models=MODELS), index=index)
-    write_pages(inputs, tmp_path)
+    view = made_view(stored(tmp_path, sweep()))
+    evidence = evidence_of(view)
+    write_pages(view, evidence, tmp_path)
     html = (tmp_path / "index.html").read_text()
-    assert inputs.evidence is inputs.evidence
-    assert all(f">{card.answer}</p>" in html for card in inputs.evidence.cards)
+    assert all(f">{card.answer}</p>" in html for card in evidence.cards)
 
 
 def test_one_pin_has_no_history() -> None:

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import msgspec
+from tests.report.made_sweep import made_view
 
 from llamatrix.host import this_host
 from llamatrix.records.bisect_record import BISECT, BisectStep
 from llamatrix.records.store import Store
-from llamatrix.report.inputs import SpeedIndex
-from llamatrix.report.pages import PageInputs, write_pages
+from llamatrix.report.pages import evidence_of, write_pages
 from llamatrix.report.views.bisect import Bisection, bisection_text, bisections
 from llamatrix.stats.bisection import Mark
 from llamatrix.stats.verdict import Verdict
@@ -116,9 +116,8 @@ def test_searches_are_a_section_of_the_page_with_one_table(tmp_path: Path) -> No
     store = Store(reports=tmp_path, kind=BISECT)
     for one in FOUND:
         store.append(one)
-    searches = bisections(store.read_all())
-    inputs = PageInputs(groups=(), index=SpeedIndex(()), searches=searches)
-    write_pages(inputs, tmp_path)
+    view = made_view(tmp_path)
+    write_pages(view, evidence_of(view), tmp_path)
     page = (tmp_path / "index.html").read_text()
     assert 'id="bisect-' in page
     assert "the first slow commit is 666666666666" in page

@@ -24,7 +24,7 @@ from llamatrix.report.certificate import (
     objections,
     read_certificate,
 )
-from llamatrix.report.inputs import read_index
+from llamatrix.report.inputs import RecordIndex
 from llamatrix.report.speed import groups
 from llamatrix.report.trials import trial_groups
 
@@ -35,22 +35,18 @@ def reports(tmp_path: Path) -> Path:
 
 
 def made(reports: Path) -> Certificate:
-    speeds, trials = read_index(reports, SPEED), read_index(reports, AGENT)
+    index = RecordIndex(reports)
     evidence = Evidence(
-        speeds=speeds,
-        trials=trials,
-        groups=groups(speeds.records, models=MODELS),
-        trial_groups=trial_groups(trials.records, models=MODELS),
+        index=index,
+        groups=groups(index.read(SPEED), models=MODELS),
+        trial_groups=trial_groups(index.read(AGENT), models=MODELS),
     )
     return certify(blog(), evidence, load_gpus())
 
 
 def doubts(content: bytes, reports: Path) -> tuple[str, ...]:
     certificate = read_certificate(content, where="it")
-    named = certificate.records.keys()
-    speeds = read_index(reports, SPEED, only=named)
-    trials = read_index(reports, AGENT, only=named)
-    return objections(content, certificate, blog(), speeds, trials, load_gpus())
+    return objections(content, certificate, blog(), reports, load_gpus())
 
 
 def test_a_certificate_is_proven_by_its_records(reports: Path) -> None:

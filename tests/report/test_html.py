@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import msgspec
 import pytest
 from tests.records.made import made_record
-from tests.report.made_sweep import MODELS, blog, on_card, stored, sweep
+from tests.report.made_sweep import made_view, on_card, stored, sweep
 from tests.report.made_trials import (
     NO_SANDBOX,
     made_trial,
@@ -23,15 +23,14 @@ from llamatrix.config.cell import SpeedTest
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import OutOfMemory
 from llamatrix.records.speed_record import SPEED, SpeedRecord
+from llamatrix.records.store import Line, R, RecordKind
 from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.report.formats import size_text
-from llamatrix.report.inputs import read_index
-from llamatrix.report.pages import PageInputs, write_pages
+from llamatrix.report.inputs import RecordIndex
+from llamatrix.report.pages import evidence_of, write_pages
 from llamatrix.report.plots import GRID, TEXT, inline_svg
 from llamatrix.report.render.html import Page, Section, render
-from llamatrix.report.speed import groups
 from llamatrix.report.table import Table, number, numbers
-from llamatrix.report.trials import trial_groups
 from llamatrix.trials.trial_result import Broken
 
 _VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -70,21 +69,18 @@ class Seen(HTMLParser):
         return [attributes for tag, attributes in self.tags if tag in names]
 
 
+def lines_of(reports: Path, kind: RecordKind[R]) -> list[Line[R]]:
+    index = RecordIndex(reports)
+    return [index.of(record) for record in index.read(kind)]
+
+
 def written(
     records: list[SpeedRecord], reports: Path, trials: list[TrialRecord] | None = None
 ) -> str:
-    index = read_index(stored(reports, records), SPEED)
-    trial_index = read_index(stored_trials(reports, trials or []), AGENT)
-    write_pages(
-        PageInputs(
-            groups=groups(index.records, models=MODELS),
-            index=index,
-            sets=[blog()],
-            trials=trial_groups(trial_index.records, models=MODELS),
-            trial_index=trial_index,
-        ),
-        reports,
-    )
+    stored(reports, records)
+    stored_trials(reports, trials or [])
+    view = made_view(reports)
+    write_pages(view, evidence_of(view), reports)
     return (reports / "index.html").read_text()
 
 
@@ -176,9 +172,8 @@ def test_every_table_has_a_caption_and_scoped_headings(page: Seen) -> None:
 
 
 def test_every_number_leads_to_its_record(page: Seen, reports: Path) -> None:
-    speeds, trials = read_index(reports, SPEED).lines, read_index(reports, AGENT).lines
-    places = [(line.sha256, line.file) for line in speeds]
-    places += [(line.sha256, line.file) for line in trials]
+    places = [(line.sha256, line.file) for line in lines_of(reports, SPEED)]
+    places += [(line.sha256, line.file) for line in lines_of(reports, AGENT)]
     digests = {sha256[:16] for sha256, _ in places}
     rows = {
         one["id"].removeprefix("rec-")
@@ -243,7 +238,7 @@ def test_a_number_of_a_trial_leads_to_a_record_of_its_own_cell(tmp_path: Path) -
     seen = parsed(written([], tmp_path, trials))
     lines = {
         (line.record.cell.model_key, line.record.cell.task): f"#rec-{line.sha256[:16]}"
-        for line in read_index(tmp_path, AGENT).lines
+        for line in lines_of(tmp_path, AGENT)
     }
     texts = read_links(seen)
     assert texts["2,474"] == {lines["qwen35-27b", "httpx-post"]}
@@ -254,7 +249,7 @@ def test_a_number_of_a_trial_leads_to_a_record_of_its_own_cell(tmp_path: Path) -
 def test_a_median_names_every_record_it_was_made_of(tmp_path: Path) -> None:
     trials = [made_trial(trial=place, factor=place) for place in (1, 2, 3)]
     seen = parsed(written([], tmp_path, trials))
-    rows = [f"rec-{line.sha256[:16]}" for line in read_index(tmp_path, AGENT).lines]
+    rows = [f"rec-{line.sha256[:16]}" for line in lines_of(tmp_path, AGENT)]
     median = next(
         tag for tag in seen.of("a") if tag.get("title", "").startswith("2474.")
     )
@@ -283,7 +278,7 @@ def test_sizes_sort_by_their_bytes_whatever_unit_they_are_shown_in() -> None:
 def test_what_is_reported_of_a_trial_leads_to_that_trial(tmp_path: Path) -> None:
     trials = [made_trial(), made_trial(trial=77, outcome=NO_SANDBOX)]
     seen = parsed(written([], tmp_path, trials))
-    line = read_index(tmp_path, AGENT).of(trials[1])
+    _, line = lines_of(tmp_path, AGENT)
     assert read_links(seen)["77"] == {f"#rec-{line.sha256[:16]}"}
 
 

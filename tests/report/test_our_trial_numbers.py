@@ -19,7 +19,7 @@ from llamatrix.config.matrix import WeightsKind
 from llamatrix.records.trial_record import AGENT, TrialRecord
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.verdict import Comparison, ComparisonVerdict
-from llamatrix.report.inputs import read_index
+from llamatrix.report.inputs import RecordIndex
 from llamatrix.report.our_conditions import trial_conditions
 from llamatrix.report.set_comparison import (
     SetComparison,
@@ -31,8 +31,8 @@ from llamatrix.trials.trial_result import Broken, Correct, Incorrect, Undecided
 
 
 def held(records: list[TrialRecord], reports: Path) -> SetComparison:
-    index = read_index(stored_trials(reports, records), AGENT)
-    (group,) = trial_groups(index.records, models=MODELS)
+    index = RecordIndex(stored_trials(reports, records))
+    (group,) = trial_groups(index.read(AGENT), models=MODELS)
     return compare_trial_group(blog(), group, index, load_gpus())
 
 

@@ -15,7 +15,7 @@ from llamatrix.records.speed_record import SPEED, SpeedRecord
 from llamatrix.reference.gpu import gpu_key, load_gpus
 from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.verdict import Comparison, ComparisonVerdict
-from llamatrix.report.inputs import read_index
+from llamatrix.report.inputs import RecordIndex
 from llamatrix.report.our_numbers import our_numbers
 from llamatrix.report.set_comparison import (
     SetComparison,
@@ -28,8 +28,8 @@ LONG = SpeedTest(n_prompt=65336, n_gen=0)
 
 
 def held(records: list[SpeedRecord], reports: Path) -> SetComparison:
-    index = read_index(stored(reports, records), SPEED)
-    (group,) = groups(index.records, models=MODELS)
+    index = RecordIndex(stored(reports, records))
+    (group,) = groups(index.read(SPEED), models=MODELS)
     return compare_group(blog(), group, index, load_gpus())
 
 
@@ -150,8 +150,8 @@ def test_an_agents_speed_is_not_answered_with_a_benchmarks(tmp_path: Path) -> No
 def test_a_claim_of_another_kind_is_not_answered(
     said: dict[str, object], tmp_path: Path
 ) -> None:
-    index = read_index(stored(tmp_path, sweep()), SPEED)
-    (group,) = groups(index.records, models=MODELS)
+    index = RecordIndex(stored(tmp_path, sweep()))
+    (group,) = groups(index.read(SPEED), models=MODELS)
     claim = blog().by_id["generation/gemma4-31b/tg128"]
 
     def answered(claim: Claim) -> bool:

@@ -18,8 +18,6 @@ from llamatrix.errors import BenchError, ProvisionError, ReportError
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.provision.integrity import recheck_cache
-from llamatrix.records.speed_record import SPEED
-from llamatrix.records.trial_record import AGENT
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.reference_set import find_set
 from llamatrix.reference.verdict import ComparisonVerdict
@@ -34,7 +32,7 @@ from llamatrix.report.certificate import (
     read_certificate,
     verdict_count,
 )
-from llamatrix.report.inputs import Published, read_index
+from llamatrix.report.inputs import Published
 
 
 class NotProvenError(BenchError):
@@ -63,8 +61,7 @@ def _certify(against: str, flags: CertificateFlags) -> str:
     published = published_set(against, view.project, view.matrix)
     chosen = chosen_view(view, flags.profile, flags.host)
     evidence = Evidence(
-        speeds=view.index,
-        trials=view.trial_index,
+        index=view.index,
         groups=chosen.groups,
         trial_groups=chosen.trials,
     )
@@ -117,10 +114,7 @@ def _verify(content: bytes, path: Path, project: Project, against: str = "") -> 
         published = published_set(against or certificate.set, project, matrix)
     except ReportError as error:
         raise NotProvenError(f"{path.name}: not proven: {error}") from error
-    named = certificate.records.keys()
-    speeds = read_index(project.reports, SPEED, only=named)
-    trials = read_index(project.reports, AGENT, only=named)
-    problems = objections(content, certificate, published, speeds, trials, load_gpus())
+    problems = objections(content, certificate, published, project.reports, load_gpus())
     if problems:
         lines = [f"{path.name}: not proven", *(f"  {line}" for line in problems)]
         raise NotProvenError("\n".join(lines))

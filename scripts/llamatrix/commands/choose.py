@@ -2,7 +2,7 @@
 
 from llamatrix.commands.fit import card_of
 from llamatrix.commands.flags import ChooseFlags
-from llamatrix.commands.report_view import load_view, published_sets
+from llamatrix.commands.report_view import load_view
 from llamatrix.host import this_host
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.views.choose import (
@@ -36,7 +36,7 @@ def choose(flags: ChooseFlags) -> str:
         groups=view.groups,
         trials=view.trials,
         contexts=view.contexts,
-        sets=published_sets(view.project, view.matrix),
+        sets=view.sets,
     )
     if flags.json:
         return json_text([_document(found, choice) for choice in found.ranked]) + "\n"

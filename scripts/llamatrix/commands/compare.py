@@ -12,7 +12,7 @@ from llamatrix.commands.compare_selftest import (
     line_table,
 )
 from llamatrix.commands.flags import CompareFlags
-from llamatrix.commands.report_view import View, chosen_view, load_view, published_set
+from llamatrix.commands.report_view import chosen_view, load_view, published_set
 from llamatrix.config.expand import select_profile
 from llamatrix.config.load import load_matrix
 from llamatrix.errors import BenchError, ReportError
@@ -40,6 +40,7 @@ from llamatrix.report.set_comparison import (
     our_roofline_table,
     set_comparison_text,
 )
+from llamatrix.report.view import View
 from llamatrix.report.views.endpoints import NOT_COMPARABLE
 from llamatrix.units import json_text
 
@@ -89,7 +90,7 @@ def compare(flags: CompareFlags) -> None:
         for group in chosen.groups
     ]
     compared += [
-        (compare_trial_group(published, group, view.trial_index, gpus), ())
+        (compare_trial_group(published, group, view.index, gpus), ())
         for group in chosen.trials
     ]
     comparisons = [

@@ -2,32 +2,27 @@
 
 import os
 import shutil
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from llamatrix import terminal
 from llamatrix.commands.flags import TableFlags
 from llamatrix.commands.pending import Pending
-from llamatrix.commands.report_view import (
-    View,
-    load_view,
-    published_sets,
-    view_of,
-)
+from llamatrix.commands.report_view import load_view
 from llamatrix.config.expand import select_profile
 from llamatrix.errors import ReportError
 from llamatrix.host import this_host
 from llamatrix.progress import say
 from llamatrix.project import Project
-from llamatrix.records.context_record import CONTEXT
-from llamatrix.records.endpoint_record import ENDPOINT
-from llamatrix.records.hand_run import BY_HAND
-from llamatrix.records.judge_record import JUDGE, trial_name
-from llamatrix.records.speed_record import SERVE_SPEED
-from llamatrix.records.store import R, RecordKind, Store
-from llamatrix.report.inputs import RecordIndex
-from llamatrix.report.pages import PageInputs, damaged_text, write_pages
+from llamatrix.records.judge_record import trial_name
+from llamatrix.report.pages import (
+    Evidence,
+    damaged_text,
+    evidence_of,
+    write_pages,
+)
+from llamatrix.report.view import View, read_view
 from llamatrix.report.views.bisect import bisect_page
 from llamatrix.report.views.context import context_page, newest, write_context_page
 from llamatrix.report.views.drafts import draft_page, write_draft_page
@@ -61,16 +56,16 @@ def tabulate(flags: TableFlags) -> str:
             f"{view.project.records}: no {'readable ' if unreadable else ''}records yet; "
             f"`invoke all` measures and writes them{unreadable}"
         )
-    inputs = _inputs(view)
-    written = [] if flags.records else _write_all(view, inputs)
+    evidence = evidence_of(view)
+    written = [] if flags.records else _write_all(view, evidence)
     shown = view.of_profile(profile) if profile and view.has_results else view
     if view.has_results and not shown.has_results:
         raise ReportError(f"no records of profile {profile!r} yet; run `invoke all`")
     _say_written(written, view.project)
     if flags.out:
-        inputs = _export(shown, Path(flags.out))
+        evidence = _export(shown, Path(flags.out))
     if not flags.full:
-        return _summary(shown, inputs)
+        return _summary(shown, evidence)
     searches = "" if profile and view.has_results else bisect_page(view.searches)
     return _text(shown) + searches
 
@@ -85,11 +80,12 @@ def summary_of(pending: Pending, *, host_slugs: Collection[str] = ()) -> str:
     return _summary(*_view_of(pending, host_slugs))
 
 
-def _view_of(pending: Pending, host_slugs: Collection[str]) -> tuple[View, PageInputs]:
-    """Rewrite every page; return what was measured or reused, and the page's inputs."""
-    view = view_of(pending.context)
-    inputs = _inputs(view)
-    _say_written(_write_all(view, inputs), view.project)
+def _view_of(pending: Pending, host_slugs: Collection[str]) -> tuple[View, Evidence]:
+    """Rewrite every page; return what was measured or reused, and the page's evidence."""
+    context = pending.context
+    view = read_view(context.project, context.matrix, context.lock)
+    evidence = evidence_of(view)
+    _say_written(_write_all(view, evidence), view.project)
     digests = {status.digest for status in pending.speed}
     trials = {status.cell.id for status in pending.trials}
     endpoints = {status.cell.id for status in pending.endpoints}
@@ -110,7 +106,7 @@ def _view_of(pending: Pending, host_slugs: Collection[str]) -> tuple[View, PageI
             record.host.slug in slugs and record.cell.id in endpoints
         ),
     )
-    return shown, inputs
+    return shown, evidence
 
 
 def _text(view: View) -> str:
@@ -127,10 +123,9 @@ def _text(view: View) -> str:
     return "\n".join(part for part in parts if part) + damaged_text(view.damaged)
 
 
-def _summary(view: View, inputs: PageInputs) -> str:
-    """What the view holds, and the answers of the page with these inputs."""
-    slugs = {group.host_slug for group in view.groups}
-    slugs |= {group.setup.host_slug for group in view.trials}
+def _summary(view: View, evidence: Evidence) -> str:
+    """What the view holds, and the answers of the page."""
+    slugs = view.host_slugs
     measured = Measured(
         groups=view.groups,
         trials=view.trials,
@@ -141,7 +136,7 @@ def _summary(view: View, inputs: PageInputs) -> str:
     page = next((path for path in _PAGES if (reports / path).exists()), _PAGES[0])
     text = summary_text(
         measured,
-        inputs.evidence.cards,
+        evidence.cards,
         page=os.path.relpath(reports / page),
         paint=terminal.paint,
         width=min(terminal.size(), WIDTH),
@@ -149,11 +144,11 @@ def _summary(view: View, inputs: PageInputs) -> str:
     return text + damaged_text(view.damaged)
 
 
-def _write_all(view: View, inputs: PageInputs) -> list[Path]:
+def _write_all(view: View, evidence: Evidence) -> list[Path]:
     """Write what there are records for: speeds and trials, and the page of contexts."""
     reports, written = view.project.reports, []
     if view.groups or view.trials or view.drafts or view.contexts or view.searches:
-        written += write_pages(inputs, reports)
+        written += write_pages(view, evidence, reports)
     return [*written, *_write_other_pages(view, reports)]
 
 
@@ -166,41 +161,17 @@ def _write_other_pages(view: View, folder: Path) -> list[Path]:
     return [page for page in pages if page]
 
 
-def _inputs(view: View) -> PageInputs:
-    return PageInputs(
-        groups=view.groups,
-        index=view.index,
-        models={key: model.name for key, model in view.matrix.models.items()},
-        sets=published_sets(view.project, view.matrix),
-        trials=view.trials,
-        trial_index=view.trial_index,
-        judge_records=view.judge_records,
-        contexts=view.context_index,
-        served=view.served,
-        runs=view.runs,
-        compared_trials=view.compared_trials,
-        searches=view.searches,
-        current=view.current,
-        damaged=view.damaged,
-    )
-
-
-def _export(view: View, folder: Path) -> PageInputs:
+def _export(view: View, folder: Path) -> Evidence:
     """Copy the pages of what is shown, and the lines that they are made of.
 
-    Return what the pages were made of. A trial's trajectory stays where it is.
+    Return what the pages say. A trial's trajectory stays where it is.
     """
-    slugs = {group.host_slug for group in view.groups}
-    slugs |= {group.setup.host_slug for group in view.trials}
-    slugs |= {record.host.slug for record in view.drafts}
+    slugs = view.host_slugs | {record.host.slug for record in view.drafts}
     if not view.has_results:
         slugs = {record.host.slug for record in view.contexts}
-    lines = view.context_index.lines
     view = replace(
         view,
-        context_index=RecordIndex(
-            line for line in lines if line.record.host.slug in slugs
-        ),
+        contexts=tuple(one for one in view.contexts if one.host.slug in slugs),
         runs=tuple(run for run in view.runs if run.host.slug in slugs),
         compared_trials=tuple(
             one for one in view.compared_trials if one.host.slug in slugs
@@ -208,9 +179,9 @@ def _export(view: View, folder: Path) -> PageInputs:
         searches=(),
         damaged=(),
     )
-    inputs = _inputs(view)
+    evidence = evidence_of(view)
     if view.groups or view.trials or view.drafts:
-        write_pages(inputs, folder)
+        write_pages(view, evidence, folder)
     _write_other_pages(view, folder)
     reports = view.project.reports
     for name in _files(view):
@@ -219,28 +190,23 @@ def _export(view: View, folder: Path) -> PageInputs:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
     say(f"copied to {folder}: the pages and their records")
-    return inputs
+    return evidence
 
 
 def _files(view: View) -> set[str]:
     """Return the files of all that is shown, relative to the reports."""
-
-    def of(kind: RecordKind[R], records: Iterable[R]) -> set[str]:
-        store = Store(reports=view.project.reports, kind=kind)
-        files = {store.file_of(one.host.slug, one.record_id) for one in records}
-        return {path.relative_to(store.reports).as_posix() for path in files}
-
     trials = [record for group in view.trials for record in group.records]
     rated = {trial_name(record) for record in trials}
+    shown = (
+        *(record for group in view.groups for record in group.records),
+        *(run for group in view.groups for run in group.by_hand),
+        *trials,
+        *(one for one in view.judge_records if one.trial in rated),
+        *(*view.endpoints, *view.drafts, *view.contexts),
+    )
     return {
-        *(view.index.of(one).file for group in view.groups for one in group.records),
-        *(view.trial_index.of(record).file for record in trials),
+        *(view.index.of(record).file for record in shown),
         *(f"records/{group.host_slug}/bandwidth.json" for group in view.groups),
-        *of(BY_HAND, (run for group in view.groups for run in group.by_hand)),
-        *of(JUDGE, (one for one in view.judge_records if one.trial in rated)),
-        *of(ENDPOINT, view.endpoints),
-        *of(SERVE_SPEED, view.drafts),
-        *of(CONTEXT, view.contexts),
         *map(file_of_pairs, view.runs if view.has_results else ()),
         *map(file_of_pairs, view.compared_trials),
     }

@@ -7,6 +7,7 @@ everything again and compares byte for byte; differences are listed by claim.
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -14,11 +15,13 @@ from msgspec import Struct
 from llamatrix import __version__
 from llamatrix.config.lock import LockedPin
 from llamatrix.errors import ReportError
+from llamatrix.records.speed_record import SPEED
 from llamatrix.records.store import Line, R
+from llamatrix.records.trial_record import AGENT
 from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.verdict import Comparison, ComparisonVerdict
 from llamatrix.report.formats import interval_text, ratio_text
-from llamatrix.report.inputs import NO_TRIALS, Published, SpeedIndex, TrialIndex
+from llamatrix.report.inputs import Published, RecordIndex
 from llamatrix.report.render.markdown import markdown
 from llamatrix.report.set_comparison import (
     MEANS_NOTE,
@@ -51,8 +54,7 @@ class Proof(Struct, frozen=True, kw_only=True):
 class Evidence:
     """What is certified: groups of one host, at least one, and where their records stand."""
 
-    speeds: SpeedIndex
-    trials: TrialIndex = NO_TRIALS
+    index: RecordIndex
     groups: Sequence[Group] = ()
     trial_groups: Sequence[TrialGroup] = ()
 
@@ -83,10 +85,9 @@ def certify(
 ) -> Certificate:
     """For groups of one host, all records of them."""
     groups, trials = evidence.groups, evidence.trial_groups
-    results = [compare_group(published, one, evidence.speeds, gpus) for one in groups]
-    results += [
-        compare_trial_group(published, one, evidence.trials, gpus) for one in trials
-    ]
+    index = evidence.index
+    results = [compare_group(published, one, index, gpus) for one in groups]
+    results += [compare_trial_group(published, one, index, gpus) for one in trials]
     proofs = sorted(_proofs(evidence), key=lambda proof: (proof[1].file, proof[1].line))
     bare = Certificate(
         schema_version=SCHEMA_VERSION,
@@ -131,14 +132,14 @@ def objections(
     content: bytes,
     certificate: Certificate,
     published: Published,
-    speeds: SpeedIndex,
-    trials: TrialIndex,
+    reports: Path,
     gpus: Mapping[str, Gpu],
 ) -> tuple[str, ...]:
     """Everything that is not as certified; empty where every byte follows from records."""
-    stored = {line.sha256 for line in speeds.lines}
-    stored |= {line.sha256 for line in trials.lines}
-    problems = [*_missing_records(certificate, stored)]
+    # exactly the certified records, whatever the store has got since
+    index = RecordIndex(reports, only=certificate.records)
+    speeds, trials = index.read(SPEED), index.read(AGENT)
+    problems = [*_missing_records(certificate, index.digests)]
     if published.sha256 != certificate.set_sha256:
         problems.append(
             f"reference set {published.name}: sha256 {published.sha256[:12]} now, "
@@ -146,13 +147,8 @@ def objections(
         )
     if problems:
         return tuple(problems)
-    # exactly the certified records, whatever the store has got since
-    speeds, trials = speeds.only(certificate.records), trials.only(certificate.records)
     evidence = Evidence(
-        speeds=speeds,
-        trials=trials,
-        groups=groups(speeds.records),
-        trial_groups=trial_groups(trials.records),
+        index=index, groups=groups(speeds), trial_groups=trial_groups(trials)
     )
     if not evidence.groups and not evidence.trial_groups:
         return ("it names no record, so it proves nothing",)
@@ -207,10 +203,10 @@ def _by_claim(certificate: Certificate) -> Iterator[tuple[str, Comparison]]:
 def _proofs(evidence: Evidence) -> Iterator[tuple[str, Proof]]:
     for group in evidence.groups:
         for speed in group.records:
-            yield _proof(evidence.speeds.of(speed), speed.test.name)
+            yield _proof(evidence.index.of(speed), speed.test.name)
     for trials in evidence.trial_groups:
         for trial in trials.records:
-            yield _proof(evidence.trials.of(trial), f"trial {trial.trial}")
+            yield _proof(evidence.index.of(trial), f"trial {trial.trial}")
 
 
 def _proof(line: Line[R], test: str) -> tuple[str, Proof]:

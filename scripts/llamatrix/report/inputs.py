@@ -1,10 +1,10 @@
 """What reports are made of: indexed records, reference sets, measured bandwidth."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic
+from typing import Any
 
 import msgspec
 
@@ -19,47 +19,37 @@ from llamatrix.reference.reference_set import Claim, ReferenceSet, load_set
 from llamatrix.reference.rules.rule import Finding
 
 
-class RecordIndex(Generic[R]):
-    """The records of one kind, where each stands in the store, and its line's digest."""
+class RecordIndex:
+    """Reads records, and knows where each stands in the store and its line's digest.
 
-    def __init__(
-        self, lines: Iterable[Line[R]], damaged: Iterable[DamagedLine] = ()
-    ) -> None:
-        self.lines = tuple(lines)
-        self.damaged = tuple(damaged)
+    With `only`, lines of other digests are not read; they need not even be records.
+    """
+
+    def __init__(self, reports: Path, *, only: Collection[str] | None = None) -> None:
+        self._reports = reports
+        self._only = only
+        self._by_record: dict[tuple[object, ...], Line[Any]] = {}
+        self.damaged: list[DamagedLine] = []
         """Lines that cannot be read as records."""
-        self._by_record = {_identity(line.record): line for line in self.lines}
+
+    def read(self, kind: RecordKind[R]) -> tuple[R, ...]:
+        """Read every record of a kind, in an order of names alone."""
+        records = []
+        for line in Store(reports=self._reports, kind=kind).lines(only=self._only):
+            if isinstance(line, Line):
+                records.append(line.record)
+                self._by_record[_identity(line.record)] = line
+            else:
+                self.damaged.append(line)
+        return tuple(records)
 
     @property
-    def records(self) -> tuple[R, ...]:
-        return tuple(line.record for line in self.lines)
+    def digests(self) -> frozenset[str]:
+        return frozenset(line.sha256 for line in self._by_record.values())
 
     def of(self, record: R) -> Line[R]:
-        """Return the line of a record that was read from this store."""
+        """Return the line of a record that was read."""
         return self._by_record[_identity(record)]
-
-    def only(self, digests: Collection[str]) -> "RecordIndex[R]":
-        return RecordIndex(line for line in self.lines if line.sha256 in digests)
-
-
-SpeedIndex = RecordIndex[SpeedRecord]
-TrialIndex = RecordIndex[TrialRecord]
-NO_TRIALS = TrialIndex(())
-
-
-def read_index(
-    reports: Path, kind: RecordKind[R], *, only: Collection[str] | None = None
-) -> RecordIndex[R]:
-    """Read every record of a kind, with its place, in an order of names alone.
-
-    Unreadable lines are kept apart. With `only` those of these digests; other lines need
-    not even be records.
-    """
-    lines = tuple(Store(reports=reports, kind=kind).lines(only=only))
-    return RecordIndex(
-        (line for line in lines if isinstance(line, Line)),
-        (line for line in lines if isinstance(line, DamagedLine)),
-    )
 
 
 def _identity(record: Stored) -> tuple[object, ...]:

@@ -17,7 +17,7 @@ from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.quantity import RATES, Quantity
 from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.verdict import OurNumber
-from llamatrix.report.inputs import SpeedIndex, TrialIndex
+from llamatrix.report.inputs import RecordIndex
 from llamatrix.report.metrics import METRICS, memory_bytes, on_a_card
 from llamatrix.report.our_conditions import conditions_of, trial_conditions
 from llamatrix.report.speed import Group, Result, outcome_word
@@ -38,7 +38,7 @@ class OurModel:
 
 
 def our_numbers(
-    claims: Sequence[Claim], group: Group, index: SpeedIndex, gpus: Mapping[str, Gpu]
+    claims: Sequence[Claim], group: Group, index: RecordIndex, gpus: Mapping[str, Gpu]
 ) -> dict[str, OurNumber]:
     """By claim id; a claim about another kind of number than llama-bench's is left out."""
     models = {model.key: model for model in our_models(group)}
@@ -94,7 +94,7 @@ def _is_llama_benchs(claim: Claim) -> bool:
 
 
 def _rate(
-    claim: Claim, model: OurModel, index: SpeedIndex, gpus: Mapping[str, Gpu]
+    claim: Claim, model: OurModel, index: RecordIndex, gpus: Mapping[str, Gpu]
 ) -> OurNumber | None:
     test = _test_of(claim, tuple(model.results))
     if isinstance(test, str):
@@ -115,7 +115,7 @@ def _rate(
 
 
 def _per_model(
-    claim: Claim, model: OurModel, index: SpeedIndex, gpus: Mapping[str, Gpu]
+    claim: Claim, model: OurModel, index: RecordIndex, gpus: Mapping[str, Gpu]
 ) -> OurNumber | None:
     """A fact of the file, in every row of the model; nothing else bears on it."""
     result = next((result for result in model.results.values() if result.rows), None)
@@ -176,7 +176,7 @@ _WITHOUT_A_TASK = (Quantity.VRAM, Quantity.MAX_CONTEXT, *RATES)
 def our_trial_numbers(
     claims: Sequence[Claim],
     group: TrialGroup,
-    index: TrialIndex,
+    index: RecordIndex,
     gpus: Mapping[str, Gpu],
 ) -> dict[str, OurNumber]:
     """By claim id; claims about anything but runs of the group's agent are left out."""

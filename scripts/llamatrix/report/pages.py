@@ -1,30 +1,17 @@
 """Write the derived pages beside the records, as `invoke table` does."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llamatrix import __version__
-from llamatrix.records.context_record import ContextRecord
-from llamatrix.records.judge_record import JudgeRecord
-from llamatrix.records.pair_records import ComparedTrials
-from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.store import DamagedLine
-from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.gpu import load_gpus
 from llamatrix.reference.roofline import NoRoofline, Roofline, rooflines
 from llamatrix.reference.verdict import ComparisonVerdict
 from llamatrix.report.files import DATABASE, rows_by_name, texts_of
 from llamatrix.report.formats import hundredths, whole
-from llamatrix.report.inputs import (
-    NO_TRIALS,
-    Published,
-    RecordIndex,
-    SpeedIndex,
-    TrialIndex,
-    read_bandwidth,
-)
+from llamatrix.report.inputs import Published, RecordIndex, read_bandwidth
 from llamatrix.report.metrics import GENERATION
 from llamatrix.report.our_rooflines import our_rooflines
 from llamatrix.report.plots import Palette
@@ -62,15 +49,15 @@ from llamatrix.report.table import (
     numbers,
 )
 from llamatrix.report.trials import TrialGroup
+from llamatrix.report.view import View
 from llamatrix.report.views.answers import answers
-from llamatrix.report.views.bisect import Bisection, bisect_page, search_section
+from llamatrix.report.views.bisect import bisect_page, search_section
 from llamatrix.report.views.choose import Choices, choices, question_of_records
 from llamatrix.report.views.drafts import draft_groups
 from llamatrix.report.views.regressions import (
     ComparedTask,
     History,
     Regression,
-    Run,
     compared_tasks,
     histories,
     regressions,
@@ -118,77 +105,51 @@ class Evidence:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class PageInputs:
-    """What the pages are made of; the indexes say where each record stands."""
-
-    groups: Sequence[Group]
-    index: SpeedIndex
-    models: Mapping[str, str] = field(default_factory=dict)
-    """Names by key, in the matrix' order: also the order of the plots' colours."""
-    sets: Sequence[Published] = ()
-    trials: Sequence[TrialGroup] = ()
-    trial_index: TrialIndex = NO_TRIALS
-    judge_records: Sequence[JudgeRecord] = ()
-    """Shown in `agent.md` alone."""
-    contexts: RecordIndex[ContextRecord] = field(
-        default_factory=lambda: RecordIndex[ContextRecord](())
+def evidence_of(view: View) -> Evidence:
+    """Judge all comparisons, for the page and the terminal."""
+    groups, trials, names = view.groups, view.trials, view.model_names
+    gpus = dict(load_gpus())
+    compared = [
+        [compare(published, group, view.index, gpus) for published in view.sets]
+        for compare, several in ((compare_group, groups), (compare_trial_group, trials))
+        for group in several
+    ]
+    return Evidence(
+        found=choices(
+            question_of_records(groups, trials, view.contexts),
+            models=names,
+            groups=groups,
+            trials=trials,
+            contexts=view.contexts,
+            sets=view.sets,
+        ),
+        compared=regressions(view.runs, names),
+        tasks=compared_tasks(view.compared_trials, names),
+        pins=histories(groups, view.runs, names),
+        sets=[shown for of_group in compared for shown in _worth_showing(of_group)],
     )
-    served: SpeedIndex = field(default_factory=lambda: SpeedIndex(()))
-    """Of llama-server: drafts, clients at the same time."""
-    runs: Sequence[Run] = ()
-    """The pairs of `invoke regress`."""
-    compared_trials: Sequence[ComparedTrials] = ()
-    """What `invoke regress --agent` found."""
-    searches: Sequence[Bisection] = ()
-    current: frozenset[str] = frozenset()
-    """Spec digests of all cells the matrix has now."""
-    damaged: Sequence[DamagedLine] = ()
-    """Shown on every page."""
-
-    @cached_property
-    def evidence(self) -> Evidence:
-        """Judge all comparisons: once, for the page and the terminal."""
-        return _evidence(self)
-
-    @property
-    def names(self) -> dict[str, str]:
-        """Return `models`, and what the records have besides."""
-        speeds = {
-            record.cell.model_key: record.cell.model_name
-            for group in self.groups
-            for record in group.records
-        }
-        agents = {
-            record.cell.model_key: record.cell.model_name
-            for group in self.trials
-            for record in group.records
-        }
-        return {**self.models, **speeds, **agents}
 
 
-def write_pages(inputs: PageInputs, reports: Path) -> list[Path]:
+def write_pages(view: View, evidence: Evidence, folder: Path) -> list[Path]:
     """`index.html`, and of what there is, speeds or trials, `.md`, `.csv` and `.json`.
 
-    Each table is a CSV file besides, and all rows are in one SQLite file. The records
-    stand below `reports`; the page holds speeds against the sets.
+    Each table is a CSV file besides, and all rows are in one SQLite file.
     """
-    groups, trials, damaged = inputs.groups, inputs.trials, inputs.damaged
-    page_text = render(_html_page(inputs, reports), sha256_of=_digests(inputs))
+    groups, trials, damaged = view.groups, view.trials, view.damaged
+    page_text = render(_html_page(view, evidence), sha256_of=_digests(view.index))
     texts = {"index.html": page_text}
     if groups:
         texts["speed.md"] = page(groups) + damaged_text(damaged)
     if trials:
-        text = trial_page(trials, inputs.judge_records)
+        text = trial_page(trials, view.judge_records)
         texts["agent.md"] = text + damaged_text(damaged)
-    if inputs.searches:
-        texts["bisect.md"] = bisect_page(inputs.searches)
-    rows = rows_by_name(
-        groups, trials, draft_groups(inputs.served.records, current=inputs.current)
-    )
+    if view.searches:
+        texts["bisect.md"] = bisect_page(view.searches)
+    drafts = draft_groups(view.drafts, current=view.current)
+    rows = rows_by_name(groups, trials, drafts)
     texts |= texts_of(rows)
-    written = [write_page(reports / name, text) for name, text in texts.items()]
-    return [*written, write_sqlite(reports / DATABASE, rows)]
+    written = [write_page(folder / name, text) for name, text in texts.items()]
+    return [*written, write_sqlite(folder / DATABASE, rows)]
 
 
 def damaged_text(lines: Sequence[DamagedLine]) -> str:
@@ -205,66 +166,21 @@ def _damaged(lines: Sequence[DamagedLine], caption: str) -> Table:
     return Table(caption, ("File", *numbers("Line"), Column("Reason", wide=True)), rows)
 
 
-def _digests(inputs: PageInputs) -> Callable[[Reference], str]:
-    served = set(map(id, inputs.served.records))
-
+def _digests(index: RecordIndex) -> Callable[[Reference], str]:
     def sha256_of(reference: Reference) -> str:
-        match reference:
-            case SpeedRecord():
-                index = inputs.served if id(reference) in served else inputs.index
-                return index.of(reference).sha256
-            case TrialRecord():
-                return inputs.trial_index.of(reference).sha256
-            case ContextRecord():
-                return inputs.contexts.of(reference).sha256
-            case str():
-                return reference
-            case _:
-                raise TypeError(reference)
+        return reference if isinstance(reference, str) else index.of(reference).sha256
 
     return sha256_of
 
 
-def _evidence(inputs: PageInputs) -> Evidence:
-    groups, trials, sets = inputs.groups, inputs.trials, inputs.sets
-    gpus = dict(load_gpus())
-    compared = [
-        *(
-            [compare_group(one, group, inputs.index, gpus) for one in sets]
-            for group in groups
-        ),
-        *(
-            [compare_trial_group(one, group, inputs.trial_index, gpus) for one in sets]
-            for group in trials
-        ),
-    ]
-    contexts, names = inputs.contexts.records, inputs.names
-    found = choices(
-        question_of_records(groups, trials, contexts),
-        models=names,
-        groups=groups,
-        trials=trials,
-        contexts=contexts,
-        sets=sets,
-    )
-    return Evidence(
-        found=found,
-        compared=regressions(inputs.runs, names),
-        tasks=compared_tasks(inputs.compared_trials, names),
-        pins=histories(groups, inputs.runs, names),
-        sets=[shown for of_group in compared for shown in _worth_showing(of_group)],
-    )
-
-
-def _html_page(inputs: PageInputs, reports: Path) -> Page:
+def _html_page(view: View, evidence: Evidence) -> Page:
     """The same records and sets give the same page.
 
     It answers three questions, ranks the models, and folds all evidence below.
     """
-    evidence = inputs.evidence
-    sections = tuple(_sections(inputs, evidence, reports))
+    sections = tuple(_sections(view, evidence))
     used = {badge for section in sections for badge in section.badges}
-    groups, trials = inputs.groups, inputs.trials
+    groups, trials = view.groups, view.trials
     return Page(
         title="llamatrix: measured here, beside what was published",
         about=(
@@ -279,33 +195,30 @@ def _html_page(inputs: PageInputs, reports: Path) -> Page:
             *(_AGENT_FILES if trials else ()),
             *((("everything as SQLite", DATABASE),) if groups or trials else ()),
         ),
-        bibtex=_bibtex(_shown_sets(inputs, evidence)),
+        bibtex=_bibtex(_shown_sets(view, evidence)),
     )
 
 
-def _shown_sets(inputs: PageInputs, evidence: Evidence) -> list[Published]:
+def _shown_sets(view: View, evidence: Evidence) -> list[Published]:
     names = {compared.published.name for compared in evidence.sets}
-    return [published for published in inputs.sets if published.name in names]
+    return [published for published in view.sets if published.name in names]
 
 
-def _sections(
-    inputs: PageInputs, evidence: Evidence, reports: Path
-) -> Iterator[Section]:
-    groups, trials, gpus = inputs.groups, inputs.trials, dict(load_gpus())
-    palette = Palette(models=inputs.names)
+def _sections(view: View, evidence: Evidence) -> Iterator[Section]:
+    groups, trials, gpus = view.groups, view.trials, dict(load_gpus())
+    reports, slugs = view.project.reports, view.host_slugs
+    palette = Palette(models=view.model_names)
     limits = {
         group_id(group): our_rooflines(
             group, gpus, read_bandwidth(reports, group.host_slug)
         )
         for group in groups
     }
-    slugs = {group.host_slug for group in groups}
-    slugs |= {group.host_slug for group in trials}
 
     def host(slug: str) -> str:
         return f", {slug}" if len(slugs) > 1 else ""
 
-    if damaged := inputs.damaged:
+    if damaged := view.damaged:
         yield Section(
             id="damaged",
             title=_DAMAGED,
@@ -319,7 +232,7 @@ def _sections(
         yield slower_section(
             evidence.compared, evidence.tasks, evidence.pins, palette=palette
         )
-    yield from map(search_section, inputs.searches)
+    yield from map(search_section, view.searches)
     for compared in evidence.sets:
         yield set_section(
             compared,
@@ -327,18 +240,18 @@ def _sections(
             host=host(compared.result.host),
             palette=palette,
         )
-    if inputs.contexts.records:
-        yield context_section(inputs.contexts, palette=palette)
+    if view.contexts:
+        yield context_section(view.contexts, view.index, palette=palette)
     for group in groups:
         slug = host(group.host_slug)
-        yield speed_section(group, inputs.index, gpus, host=slug, palette=palette)
-    yield from served_sections(inputs.served, current=inputs.current, host=host)
+        yield speed_section(group, view.index, gpus, host=slug, palette=palette)
+    yield from served_sections(view.drafts, view.index, current=view.current, host=host)
     for trial in trials:
         slug = host(trial.host_slug)
-        yield trial_section(trial, inputs.trial_index, host=slug, palette=palette)
+        yield trial_section(trial, view.index, host=slug, palette=palette)
     tables = [
         *(_our_limits(group, limits[group_id(group)]) for group in groups),
-        *map(_published_limits, _shown_sets(inputs, evidence)),
+        *map(_published_limits, _shown_sets(view, evidence)),
     ]
     if shown := tuple(table for table in tables if table.rows):
         title = "Roofline: what the hardware allows"

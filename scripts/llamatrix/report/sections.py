@@ -11,12 +11,13 @@ from llamatrix.config.matrix import WeightsKind
 from llamatrix.engines.outcome import Done
 from llamatrix.provision.weights.provide import WeightsFacts
 from llamatrix.records.context_record import ContextRecord
+from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.store import Line, R
 from llamatrix.reference.conditions import stated_fields
 from llamatrix.reference.gpu import Gpu
 from llamatrix.reference.quantity import RATES
 from llamatrix.reference.roofline import NoRoofline, Roofline, rooflines
-from llamatrix.report.inputs import RecordIndex, SpeedIndex, TrialIndex
+from llamatrix.report.inputs import RecordIndex
 from llamatrix.report.metrics import tools_and_agent_s
 from llamatrix.report.our_conditions import conditions_of
 from llamatrix.report.plots import (
@@ -153,7 +154,7 @@ def group_title(group: Group | TrialGroup) -> str:
 
 def speed_section(
     group: Group,
-    index: SpeedIndex,
+    index: RecordIndex,
     gpus: Mapping[str, Gpu],
     *,
     host: str,
@@ -249,7 +250,7 @@ _OF_RECORD = ("Measured (UTC)", Column("File", wide=True), "sha256 of the line")
 _WEIGHTS = "sha256 of the weights"
 
 
-def speed_records(group: Group, key: str, index: SpeedIndex) -> Table:
+def speed_records(group: Group, key: str, index: RecordIndex) -> Table:
     """The end of every link: each record with its file, line and digest.
 
     `key` is the section that tells the conditions; empty for none.
@@ -282,7 +283,7 @@ def speed_records(group: Group, key: str, index: SpeedIndex) -> Table:
 
 
 def trial_section(
-    group: TrialGroup, index: TrialIndex, *, host: str, palette: Palette
+    group: TrialGroup, index: RecordIndex, *, host: str, palette: Palette
 ) -> Section:
     key, details = group_id(group), detail_tables(group)
     terms = trial_facts(group)
@@ -345,7 +346,7 @@ def _curves(group: TrialGroup, key: str, palette: Palette) -> Iterator[Figure]:
             yield curve_plot(curves, words, palette)
 
 
-def _trial_records(group: TrialGroup, index: TrialIndex) -> Table:
+def _trial_records(group: TrialGroup, index: RecordIndex) -> Table:
     rows = [
         (
             *_record_row(
@@ -371,8 +372,10 @@ def _trial_records(group: TrialGroup, index: TrialIndex) -> Table:
     )
 
 
-def context_section(index: RecordIndex[ContextRecord], *, palette: Palette) -> Section:
-    records = newest(index.records)
+def context_section(
+    contexts: Sequence[ContextRecord], index: RecordIndex, *, palette: Palette
+) -> Section:
+    records = newest(contexts)
     by_host: dict[str, list[ContextRecord]] = {}
     for record in records:
         by_host.setdefault(record.host.slug, []).append(record)
@@ -424,10 +427,14 @@ def _context_figure(
 
 
 def served_sections(
-    index: SpeedIndex, *, current: frozenset[str], host: Callable[[str], str]
+    records: Sequence[SpeedRecord],
+    index: RecordIndex,
+    *,
+    current: frozenset[str],
+    host: Callable[[str], str],
 ) -> Iterator[Section]:
     """Yield llama-server's speeds: drafts, clients at the same time, experts."""
-    for (slug, title), drafts in draft_groups(index.records, current=current):
+    for (slug, title), drafts in draft_groups(records, current=current):
         first = next(iter(drafts.values()))
         record = first.records[0]
         yield Section(

@@ -25,7 +25,7 @@ from llamatrix.report.formats import (
     share_text,
     speed_text,
 )
-from llamatrix.report.inputs import Published, SpeedIndex, TrialIndex
+from llamatrix.report.inputs import Published, RecordIndex
 from llamatrix.report.our_numbers import our_numbers, our_trial_numbers
 from llamatrix.report.render.markdown import markdown, warning_box
 from llamatrix.report.speed import Group, synthetic_warning
@@ -119,7 +119,7 @@ class SetComparison:
 
 
 def compare_group(
-    published: Published, group: Group, index: SpeedIndex, gpus: Mapping[str, Gpu]
+    published: Published, group: Group, index: RecordIndex, gpus: Mapping[str, Gpu]
 ) -> SetComparison:
     ours = our_numbers(published.claims, group, index, gpus)
     return _compared(published, group, ours, group.weights, group.build, group.sweep)
@@ -128,7 +128,7 @@ def compare_group(
 def compare_trial_group(
     published: Published,
     group: TrialGroup,
-    index: TrialIndex,
+    index: RecordIndex,
     gpus: Mapping[str, Gpu],
 ) -> SetComparison:
     """The same of an agent's trials."""
