@@ -12,6 +12,22 @@ from tests.shipped import ROOT
 
 from llamatrix.project import Project
 
+_UNLOCKED = """
+[pins.my-pr]
+build_number = 1
+git = "/nonexistent"
+rev = "main"
+
+[profiles.my-pr]
+about = "a change of mine"
+pins = ["my-pr"]
+builds = ["cpu"]
+models = ["gemma4-31b"]
+weights = "tiny"
+measure = ["speed"]
+sweep = "smoke"
+"""
+
 
 def test_the_page_and_the_exports_are_written_with_the_tables(
     project: Project, run_invoke: RunInvoke
@@ -158,3 +174,14 @@ def test_pages_are_the_same_where_the_locale_is_not_utf8(
     )
     assert ended.returncode == 0, ended.stderr
     assert "→" in (out / "index.html").read_text(encoding="utf-8")
+
+
+def test_pin_of_another_profile_that_is_not_locked_stops_no_table(
+    project: Project, run_invoke: RunInvoke
+) -> None:
+    with project.matrix_file.open("a") as matrix:
+        matrix.write(_UNLOCKED)
+    stored(project.reports, sweep())
+    ended = run_invoke("table", "--full")
+    assert ended.returncode == 0, ended.stderr
+    assert "### Prefill Speed" in ended.stdout

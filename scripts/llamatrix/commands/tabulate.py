@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from llamatrix.host import this_host
 from llamatrix.progress import say
 from llamatrix.project import Project
 from llamatrix.records.judge_record import trial_name
+from llamatrix.records.store import R
 from llamatrix.report.pages import (
     Evidence,
     damaged_text,
@@ -195,17 +196,18 @@ def _export(view: View, folder: Path) -> Evidence:
 
 def _files(view: View) -> set[str]:
     """Return the files of all that is shown, relative to the reports."""
+
+    def of(records: Iterable[R]) -> set[str]:
+        return {view.index.of(record).file for record in records}
+
     trials = [record for group in view.trials for record in group.records]
     rated = {trial_name(record) for record in trials}
-    shown = (
-        *(record for group in view.groups for record in group.records),
-        *(run for group in view.groups for run in group.by_hand),
-        *trials,
-        *(one for one in view.judge_records if one.trial in rated),
-        *(*view.endpoints, *view.drafts, *view.contexts),
-    )
     return {
-        *(view.index.of(record).file for record in shown),
+        *of(record for group in view.groups for record in group.records),
+        *of(run for group in view.groups for run in group.by_hand),
+        *of(trials),
+        *of(one for one in view.judge_records if one.trial in rated),
+        *(*of(view.endpoints), *of(view.drafts), *of(view.contexts)),
         *(f"records/{group.host_slug}/bandwidth.json" for group in view.groups),
         *map(file_of_pairs, view.runs if view.has_results else ()),
         *map(file_of_pairs, view.compared_trials),

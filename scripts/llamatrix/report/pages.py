@@ -110,9 +110,14 @@ def evidence_of(view: View) -> Evidence:
     groups, trials, names = view.groups, view.trials, view.model_names
     gpus = dict(load_gpus())
     compared = [
-        [compare(published, group, view.index, gpus) for published in view.sets]
-        for compare, several in ((compare_group, groups), (compare_trial_group, trials))
-        for group in several
+        *(
+            [compare_group(one, group, view.index, gpus) for one in view.sets]
+            for group in groups
+        ),
+        *(
+            [compare_trial_group(one, group, view.index, gpus) for one in view.sets]
+            for group in trials
+        ),
     ]
     return Evidence(
         found=choices(

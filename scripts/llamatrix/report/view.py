@@ -74,9 +74,10 @@ class View:
         What the records have besides comes last.
         """
         names = {key: model.name for key, model in self.matrix.models.items()}
-        for group in (*self.groups, *self.trials):
-            for record in group.records:
-                names[record.cell.model_key] = record.cell.model_name
+        for group in self.groups:
+            names |= {one.cell.model_key: one.cell.model_name for one in group.records}
+        for trials in self.trials:
+            names |= {one.cell.model_key: one.cell.model_name for one in trials.records}
         return names
 
     @property
@@ -195,13 +196,17 @@ def _published_sets(project: Project, matrix: Matrix) -> Iterator[Published]:
 def _current_digests(matrix: Matrix, lock: Lock | None) -> frozenset[str]:
     """Return spec digests of all cells the matrix has now: their records are preferred.
 
-    Those whose task is gone or broken are left out: older records still make tables.
+    Profiles that cannot be planned, for a pin that is not locked yet, and cells whose
+    task is gone or broken are left out: older records still make tables.
     """
-    plans = (
-        [expand_plan(matrix, lock, name) for name in matrix.profiles] if lock else ()
-    )
-    digests = {cell.spec_digest for plan in plans for cell in plan.speed}
-    for cell in (cell for plan in plans for cell in plan.agents):
+    digests: set[str] = set()
+    if lock is None:
+        return frozenset()
+    for name in matrix.profiles:
         with suppress(BenchError):
-            digests.add(cell.spec_digest(task_digest=task_digest(cell.task)))
+            plan = expand_plan(matrix, lock, name)
+            digests.update(cell.spec_digest for cell in plan.speed)
+            for cell in plan.agents:
+                with suppress(BenchError):
+                    digests.add(cell.spec_digest(task_digest=task_digest(cell.task)))
     return frozenset(digests)
