@@ -449,3 +449,12 @@ def test_candidate_that_cannot_start_is_broken_without_pairs() -> None:
     )
     assert found.verdict is Verdict.BROKEN
     assert found.notes == ("it does not build",)
+
+
+def test_settled_case_keeps_its_verdict_whatever_others_do_later() -> None:
+    settled = tuple(0.95 * math.exp(3.9 * log) for log in QUIET)
+    other = tuple(0.985 * math.exp(0.95 * log) for log in QUIET)
+    words, wanted = judged(a=settled, b=other)
+    assert (words["a"], wanted) == (Verdict.SLOWER, {"a": None, "b": 8})
+    words, wanted = judged(a=settled, b=(*other, 1.01, 1.006, 0.985))
+    assert (words["a"], wanted["a"]) == (Verdict.SLOWER, None)

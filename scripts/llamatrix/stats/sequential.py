@@ -272,9 +272,10 @@ def judge_cases(
     Pairs are taken in the order of running. A case is settled by the first look at which
     its verdict stands after Holm; what came later does not count, and until then a change
     that only Holm refuses gets more pairs. That is fair: an interval or p value at one of
-    K looks, taken at alpha / K, holds at whichever look one stops (`SequentialTest`), and
-    a case that Holm has let pass stays so whatever the others do later, since its own p
-    value no longer moves. A margin that is not given is the unit's own.
+    K looks, taken at alpha / K, holds at whichever look one stops (`SequentialTest`). A
+    case that Holm has let pass keeps its verdict whatever the others do later: Holm over
+    each case's least p value of all looks, which is valid, would let it pass as well. A
+    margin that is not given is the unit's own.
     """
 
     def judged(case: str, pairs: Sequence[Pair]) -> PairedComparison:
@@ -293,7 +294,7 @@ def judge_cases(
             comparisons[case] = replace(
                 comparisons[case], verdict=Verdict.INCONCLUSIVE
             ).with_notes("the first planned look is still to come")
-    settled: set[str] = set()
+    settled: dict[str, JudgedCell] = {}
     judgement = judge_cells(comparisons, alpha=sequential.alpha)
     for count in sequential.looks:
         for case, case_pairs in samples.items():
@@ -303,15 +304,14 @@ def judge_cases(
             if case not in settled and len(ends) >= count:
                 comparisons[case] = judged(case, case_pairs.pairs[: ends[count - 1]])
         judgement = judge_cells(comparisons, alpha=sequential.alpha)
-        settled |= {cell.id for cell in judgement.cells if cell.verdict.decided}
-    return replace(
-        judgement,
-        cells=tuple(
-            replace(cell, comparison=_with_early_note(cell.comparison, sequential))
-            if cell.verdict.decided
-            else cell
-            for cell in judgement.cells
-        ),
+        for cell in judgement.cells:
+            if cell.verdict.decided:
+                early = _with_early_note(cell.comparison, sequential)
+                settled.setdefault(cell.id, replace(cell, comparison=early))
+    cells = tuple(settled.get(cell.id, cell) for cell in judgement.cells)
+    return Judgement(
+        verdict=most_severe(cell.verdict for cell in cells),
+        cells=cells,
         next_pairs={
             case: _next_pairs(case_pairs.pairs, sequential)
             if case not in settled or comparisons[case].verdict is Verdict.BROKEN
