@@ -174,3 +174,24 @@ def test_welch_interval_equals_the_known_one() -> None:
     assert interval.high == pytest.approx(2.431, abs=0.001)
     assert welch_interval([1.0], after) is None
     assert welch_interval([1.0, 1.0], [2.0, 2.0]) is None
+
+
+def test_pairs_of_two_builds_are_a_comparison_and_not_an_a_a_test(
+    runs: Sequence[SpeedRun],
+) -> None:
+    replace = msgspec.structs.replace
+    slower = [run for run in runs if run.case.split("/")[2] == "april..current"]
+    builds = [
+        replace(
+            run,
+            case=run.case.replace("/april..current/", "/current/", 1).replace(
+                f"/{run.case.split('/')[3]}/", "/cuda..cuda-fa/", 1
+            ),
+        )
+        for run in slower
+    ]
+    (compared,) = regressions(builds, NAMES)
+    assert (compared.arms_text, compared.identical) == ("cuda → cuda-fa", False)
+    assert "cuda" not in compared.cells[0].where
+    _, card, _ = answers(FOUND, [compared], (), (), sets_href="")
+    assert card.answer == "Yes: SLOWER"

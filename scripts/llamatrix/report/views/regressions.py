@@ -60,7 +60,7 @@ class Regression:
 
     host_slug: str
     arms: str
-    """`april..current`; without dots both arms are the same (A/A)."""
+    """What differs: `april..current`; without dots both arms are the same (A/A)."""
     cells: tuple[ComparedCell, ...]
 
     @property
@@ -70,9 +70,7 @@ class Regression:
     @property
     def arms_text(self) -> str:
         """Write `april → current`."""
-        if self.identical:
-            return f"{self.arms} → itself (A/A)"
-        return self.arms.replace("..", " → ")
+        return _arms_text(self.arms)
 
 
 def regressions(
@@ -86,12 +84,27 @@ def regressions(
     by_arms: dict[tuple[str, str], dict[str, list[Run]]]
     by_arms = defaultdict(lambda: defaultdict(list))
     for run in runs:
-        arms = run.case.split("/")[2]
+        arms, _ = _arms_and_where(run.case)
         by_arms[run.host.slug, arms][run.record_id].append(run)
     return tuple(
         Regression(host_slug=slug, arms=arms, cells=tuple(_judged(cases, models)))
         for (slug, arms), cases in sorted(by_arms.items())
     )
+
+
+def _arms_text(arms: str) -> str:
+    return arms.replace("..", " → ") if ".." in arms else f"{arms} → itself (A/A)"
+
+
+def _arms_and_where(case: str) -> tuple[str, str]:
+    """Split a case id into what differs, else the pin, and what the arms share.
+
+    What follows the build is of replays and speeds alike: sweep, draft, recording.
+    """
+    _, model, pin, *rest = case.split("/")
+    differ = [part for part in (model, pin, *rest) if ".." in part]
+    shared = [part for part in rest if ".." not in part]
+    return ", ".join(differ) or pin, ", ".join(shared)
 
 
 def _judged(
@@ -113,12 +126,14 @@ def _judged(
     for cell in judgement.cells:
         last, metric, samples = measured[cell.id]
         used = [pair for pair in samples.pairs if pair.number in cell.comparison.used]
-        parts = last.case.split("/")
+        case = last.case
+        if isinstance(last, SpeedRun):
+            case = case.rpartition("/")[0]
         key = last.cell.split("/")[1].split(".")[0]
         yield ComparedCell(
             model=last.weights.kind.shown_name(models.get(key, key)),
             test=last.test.name if isinstance(last, SpeedRun) else f"replay, {metric}",
-            where=", ".join(parts[3:-1] if isinstance(last, SpeedRun) else parts[3:]),
+            where=_arms_and_where(case)[1],
             judged=cell,
             means=(
                 _mean(pair.baseline for pair in used),
@@ -223,9 +238,9 @@ def compared_tasks(
     newest = {(record.host.slug, record.case): record for record in records}
     tasks = []
     for _, record in sorted(newest.items()):
-        _, model, *parts, _task = record.case.split("/")
-        key = model.partition("..")[0].split(".")[0]
-        differ = [part for part in (model, *parts) if ".." in part]
+        case, _, _task = record.case.rpartition("/")
+        key = case.split("/")[1].partition("..")[0].split(".")[0]
+        arms, where = _arms_and_where(case)
         judged = judge_trials(
             record.baseline,
             record.candidate,
@@ -235,9 +250,8 @@ def compared_tasks(
         tasks.append(
             ComparedTask(
                 model=record.weights.shown_name(models.get(key, key)),
-                arms_text=", ".join(differ).replace("..", " → ")
-                or f"{parts[0]} → itself (A/A)",
-                where=", ".join(part for part in parts if ".." not in part),
+                arms_text=_arms_text(arms),
+                where=where,
                 record=record,
                 judged=judged,
             )
