@@ -192,3 +192,28 @@ def test_a_folder_of_another_projects_records_is_no_source(
     )
     assert ended.returncode == 0, ended.stderr
     assert "H1" not in ended.stdout
+
+
+def test_speed_of_two_cards_is_not_one_cards_and_is_named_so() -> None:
+    two = sweep(3.0, gpus=(CARD, CARD))
+    first = of(records=two).ranked[0]
+    assert first.speed
+    assert "RTX 4090" in first.speed.source.text
+    assert first.speed.source.grade is SourceGrade.ELSEWHERE
+    both = of(question(48), records=two, published=False).ranked[0]
+    assert both.speed
+    assert both.speed.source.text.startswith("2 × NVIDIA GeForce RTX 4090 (24 GiB)")
+
+
+def test_speed_of_a_build_without_the_card_is_not_the_cards() -> None:
+    replace = msgspec.structs.replace
+    on_cpu = [
+        replace(record, build=replace(record.build, backend="cpu"))
+        for record in sweep(3.0)
+    ]
+    first = of(records=on_cpu).ranked[0]
+    assert first.speed
+    assert first.speed.source.grade is SourceGrade.ELSEWHERE
+    alone = of(records=on_cpu, published=False).ranked[0]
+    assert alone.speed
+    assert alone.speed.source.text.startswith("A CPU, ")

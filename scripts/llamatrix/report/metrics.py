@@ -12,8 +12,10 @@ import msgspec
 
 from llamatrix.config.matrix import Backend
 from llamatrix.measure.energy import Energy, energy_of_all
+from llamatrix.nvml import Gpu
 from llamatrix.proxy.call import CallKind
 from llamatrix.proxy.totals import Totals
+from llamatrix.records.context_record import ContextRecord
 from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.quantity import Quantity
@@ -228,8 +230,13 @@ TIMES = (
 """What a trial's time was spent on, and how much was generated in it."""
 
 
+def cards_of(record: SpeedRecord | TrialRecord | ContextRecord) -> tuple[Gpu, ...]:
+    """The cards that were measured; none for a build without CUDA."""
+    return record.host.gpus if record.build.backend == Backend.CUDA else ()
+
+
 def on_a_card(record: SpeedRecord | TrialRecord) -> bool:
-    return record.build.backend == Backend.CUDA and bool(record.host.gpus)
+    return bool(cards_of(record))
 
 
 def served_argv(record: TrialRecord) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ Each figure has a source and a grade: measured here, measured elsewhere, or pred
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -12,6 +13,7 @@ from enum import IntEnum
 from llamatrix.config.known_builds import place_in_time
 from llamatrix.config.matrix import WeightsKind
 from llamatrix.measure.context.result import Limit, usable_context
+from llamatrix.nvml import Gpu as Card
 from llamatrix.provision.weights.fit import (
     MemorySettings,
     known_shape,
@@ -26,6 +28,7 @@ from llamatrix.reference.reference_set import Claim, Statistic
 from llamatrix.reference.rules.rule import Severity
 from llamatrix.report.formats import hundredths, ordinal, whole
 from llamatrix.report.inputs import Published
+from llamatrix.report.metrics import cards_of
 from llamatrix.report.our_numbers import mean_interval
 from llamatrix.report.speed import Group, Result
 from llamatrix.report.table import Cell, Column, Reference, Table, number, numbers
@@ -217,6 +220,19 @@ def _distance(question: Question, memory_bytes: float | None) -> _Place:
     return (0.0, 0.0) if ratio <= _SAME_CARD else (1.0, ratio)
 
 
+def _memory_bytes(cards: Sequence[Card]) -> int:
+    return sum(card.memory_bytes for card in cards)
+
+
+def _cards_text(cards: Sequence[Card]) -> str:
+    """Write `2 × NVIDIA H200 (140 GiB)`; empty for no card."""
+    counts = Counter((card.name, card.memory_bytes) for card in cards)
+    return ", ".join(
+        f"{f'{count} × ' if count > 1 else ''}{name} ({bytes_text(memory)})"
+        for (name, memory), count in counts.items()
+    )
+
+
 def _our_source(question: Question, slug: str, words: str) -> Source:
     grade = SourceGrade.HERE if slug == question.here else SourceGrade.ELSEWHERE
     return Source(grade=grade, text=words)
@@ -266,11 +282,9 @@ def _our_generations(
     for group in groups:
         if group.weights is WeightsKind.TINY:
             continue
-        host = group.records[0].host
-        card = host.gpus[0] if host.gpus else None
-        hardware = host.cpu_model
-        if card:
-            hardware = f"{card.name} ({bytes_text(card.memory_bytes)})"
+        first = group.records[0]
+        cards = cards_of(first)
+        hardware = _cards_text(cards) or first.host.cpu_model
         newest = max(record.measured_at[:10] for record in group.records)
         for (_, test), result in group.results.items():
             cell = result.records[0].cell
@@ -282,7 +296,7 @@ def _our_generations(
                     f"{group.days}"
                 )
                 place = (
-                    *_distance(question, card.memory_bytes if card else None),
+                    *_distance(question, _memory_bytes(cards)),
                     -float(test.n_gen),
                     -float(newest.replace("-", "")),
                     -float(place_in_time(group.records[0].build.commit)),
@@ -308,14 +322,13 @@ def _our_passes(
         passes = passes_of(turns)
         if passes is None:
             continue
-        gpus = group.records[0].host.gpus
         words = f"{setup.words}, pin {group.pin_text}, {group.days}"
         source = _our_source(question, setup.host_slug, words)
         records = tuple(record for attempts in own for record in attempts.finished)
         known = [float(turn) for turn in turns if turn is not None]
         mean_turn = statistics.fmean(known) if known else None
         yield (
-            _distance(question, gpus[0].memory_bytes if gpus else None),
+            _distance(question, _memory_bytes(cards_of(group.records[0]))),
             _correctness(passes, mean_turn, source, records),
         )
 
@@ -350,13 +363,12 @@ def _our_contexts(
     for record in contexts:
         kind, limits = record.weights.kind, record.limits
         answer = usable_context(record.result, min_speed_ratio=limits.min_speed_ratio)
-        cards = [gpu.memory_bytes for gpu in record.host.gpus]
-        card = limits.vram_bytes or next(iter(cards), None)
-        place = _distance(question, card)
+        memory_bytes = limits.vram_bytes or _memory_bytes(cards_of(record))
+        place = _distance(question, memory_bytes)
         other = record.cell.model_key != key or kind is WeightsKind.TINY or place[0]
         if answer.step and not other and answer.limit not in _UNFINISHED:
             words = (
-                f"invoke context with {bytes_text(card or 0)}, pin {record.cell.pin}, "
+                f"invoke context with {bytes_text(memory_bytes)}, pin {record.cell.pin}, "
                 f"{record.measured_at[:10]}"
             )
             tokens = answer.step.tokens
