@@ -16,6 +16,7 @@ from llamatrix.reference.gpu import gpu_key, load_gpus
 from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.verdict import Comparison, ComparisonVerdict
 from llamatrix.report.inputs import RecordIndex
+from llamatrix.report.our_conditions import conditions_of
 from llamatrix.report.our_numbers import our_numbers
 from llamatrix.report.set_comparison import (
     SetComparison,
@@ -188,3 +189,24 @@ def test_every_card_of_the_table_is_known_by_its_reported_name() -> None:
         for name in gpu.reported:
             assert gpu_key(name, gpus) == key
     assert gpu_key("NVIDIA GeForce RTX 4090 D", gpus) == "nvidia-geforce-rtx-4090-d"
+
+
+@pytest.mark.parametrize(
+    ("flags", "offload"),
+    [
+        (("-ngl", "99"), "full"),
+        (("-ngl", "12"), "12 layers on the GPU"),
+        (("-ncmoe", "20"), "experts of 20 layers on the CPU"),
+        (("-ot", "exps=CPU"), "tensors on the CPU (exps=CPU)"),
+        (("-ot", "exps=CUDA1"), "full"),
+        (("-nkvo", "1"), "KV cache in host memory"),
+    ],
+)
+def test_what_stays_on_the_cpu_is_a_condition(
+    flags: tuple[str, ...], offload: str
+) -> None:
+    record = sweep()[0]
+    argv = (*record.process.argv, *flags)
+    process = msgspec.structs.replace(record.process, argv=argv)
+    record = msgspec.structs.replace(record, process=process)
+    assert conditions_of(record, load_gpus()).offload == offload

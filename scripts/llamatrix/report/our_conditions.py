@@ -35,9 +35,7 @@ def conditions_of(record: SpeedRecord, gpus: Mapping[str, Gpu]) -> Conditions:
         flash_attn={"1": True, "0": False}.get(after(argv, "-fa") or ""),
         batch_size=number_after(argv, "-b"),
         ubatch_size=number_after(argv, "-ub"),
-        offload=_offload_text(number_after(argv, "-ngl"))
-        if on_a_card(record)
-        else None,
+        offload=_offload_text(argv) if on_a_card(record) else None,
         flags=" ".join(flags),
         repetitions=outcome.result.repetitions if isinstance(outcome, Done) else None,
     )
@@ -49,7 +47,7 @@ def trial_conditions(record: TrialRecord, gpus: Mapping[str, Gpu]) -> Conditions
     argv, served = served_argv(record), record.served
     offload = None
     if on_a_card(record):
-        offload = _offload_text(number_after(argv, "--n-gpu-layers"))
+        offload = _offload_text(argv)
         if served and served.spilled:
             offload = "not full"
     template = served.template if served else None
@@ -117,13 +115,14 @@ def _common_conditions(
     )
 
 
-def after(argv: tuple[str, ...], flag: str) -> str | None:
-    values = (value for key, value in itertools.pairwise(argv) if key == flag)
+def after(argv: tuple[str, ...], *flags: str) -> str | None:
+    """Return the value behind the first of the flags, which are names of one setting."""
+    values = (value for key, value in itertools.pairwise(argv) if key in flags)
     return next(values, None)
 
 
-def number_after(argv: tuple[str, ...], flag: str) -> int | None:
-    value = after(argv, flag)
+def number_after(argv: tuple[str, ...], *flags: str) -> int | None:
+    value = after(argv, *flags)
     return int(value) if value else None
 
 
@@ -136,8 +135,15 @@ def _switch(argv: Sequence[str], on: str, off: str) -> bool | None:
     return True if on in argv else False if off in argv else None
 
 
-def _offload_text(layers: int | None) -> str:
-    """llama.cpp's programs put every layer on the GPU unless told otherwise."""
-    if layers is None or not 0 <= layers < _ALL_LAYERS:
-        return "full"
-    return f"{layers} layers on the GPU"
+def _offload_text(argv: tuple[str, ...]) -> str:
+    """llama.cpp's programs keep everything on the GPU unless told otherwise."""
+    layers = number_after(argv, "-ngl", "--n-gpu-layers")
+    experts = number_after(argv, "-ncmoe", "--n-cpu-moe")
+    tensors = after(argv, "-ot", "--override-tensor") or ""
+    parts = {
+        f"{layers} layers on the GPU": layers is not None and 0 <= layers < _ALL_LAYERS,
+        f"experts of {experts} layers on the CPU": experts,
+        f"tensors on the CPU ({tensors})": "CPU" in tensors,
+        "KV cache in host memory": not {"-nkvo", "--no-kv-offload"}.isdisjoint(argv),
+    }
+    return ", ".join(text for text, holds in parts.items() if holds) or "full"
