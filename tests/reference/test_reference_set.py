@@ -269,3 +269,11 @@ def test_a_set_is_found_by_name_or_by_path(tmp_path: Path) -> None:
     assert find_set(str(path), PUBLISHED) == path
     with pytest.raises(ReportError, match="did you mean 'blog-2026-04-05'"):
         find_set("blog-2026-04-06", PUBLISHED)
+
+
+def test_printed_range_of_a_count_keeps_its_ends(tmp_path: Path) -> None:
+    text = changed("63.91, 1000, 9, 7, 1]", "63.91, 1000, [4, 6], 7, 1]")
+    found = {claim.id: claim for claim in loaded(text, tmp_path).claims()}
+    calls = found["agent/qwen35-27b/p1/api-calls"]
+    assert (calls.interval.low, calls.interval.high) == (4, 6)
+    assert calls.text == "4–6 calls"

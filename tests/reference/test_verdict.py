@@ -15,6 +15,7 @@ from llamatrix.reference.audit import audit
 from llamatrix.reference.compare import compare, compare_one, kendall_tau, model_ratios
 from llamatrix.reference.conditions import Conditions
 from llamatrix.reference.gpu import load_gpus
+from llamatrix.reference.quantity import Quantity
 from llamatrix.reference.reference_set import Claim
 from llamatrix.reference.verdict import (
     Comparison,
@@ -372,3 +373,25 @@ def test_kendalls_tau_counts_agreeing_pairs(
     one: tuple[float, ...], other: tuple[float, ...], tau: float | None
 ) -> None:
     assert kendall_tau(one, other) == (None if tau is None else pytest.approx(tau))
+
+
+def test_time_to_first_token_of_an_agent_is_decided_by_its_trials(
+    published: dict[str, Claim],
+) -> None:
+    claim = published["agent/qwen35-27b/p1/prompt-time"]
+    claim = dataclasses.replace(claim, quantity=Quantity.FIRST_TOKEN_TIME)
+    single = compare_one(claim, ours(claim, 1.2 * claim.interval.high))
+    assert single.verdict is ComparisonVerdict.TOO_FEW_TRIALS
+    assert single.p_value is None
+
+
+def test_figure_whose_rounding_reaches_zero_has_no_detectable_factor(
+    published: dict[str, Claim],
+) -> None:
+    claim = dataclasses.replace(
+        published["summary/qwen35-27b/generation-rate"], value=1.0, step=1.0
+    )
+    assert claim.interval.low == 0
+    found = compare_one(claim, ours(claim, 5.0))
+    assert found.verdict is ComparisonVerdict.DIFFERS
+    assert found.detectable_factor is None

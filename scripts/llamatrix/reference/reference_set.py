@@ -223,7 +223,8 @@ class Claim:
     def printed(self) -> Interval:
         """Where the true value can lie, in `unit`."""
         if self.unit in COUNTS and (self.step, self.rounding) == (1, Rounding.NEAREST):
-            return Interval(low=self.value, high=self.value)
+            first, last = self.ends or (self.value, self.value)
+            return Interval(low=first, high=last)
         low, high = (
             printed_interval(value, step=self.step, rounding=self.rounding)
             for value in self.ends or (self.value, self.value)

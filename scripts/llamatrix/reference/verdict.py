@@ -188,7 +188,8 @@ def significant_after_holm(comparisons: Sequence[Comparison]) -> tuple[Compariso
 
 def is_trial_quantity(claim: Claim) -> bool:
     """Return whether one run of an agent decides the quantity."""
-    of_a_task = claim.quantity in RATES and claim.conditions.task is not None
+    times = {*RATES, Quantity.FIRST_TOKEN_TIME}
+    of_a_task = claim.quantity in times and claim.conditions.task is not None
     return claim.quantity in TRAJECTORY or of_a_task
 
 
@@ -224,7 +225,9 @@ def decide_by_band(
         firm=firm,
         p_value=1.0 if inside else _beyond(ratio, (low, high), error, spread.degrees),
         detectable_factor=max(high, 1 / low)
-        * math.exp(t_quantile(POWER, spread.degrees) * error),
+        * math.exp(t_quantile(POWER, spread.degrees) * error)
+        if low
+        else None,
     )
 
 
