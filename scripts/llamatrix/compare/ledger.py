@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Generic, TypeVar
 
+from llamatrix.engines.outcome import Done
 from llamatrix.host import this_host
-from llamatrix.measure.telemetry import Telemetry
+from llamatrix.measure.telemetry import samples_of_test
 from llamatrix.records.pair_records import (
     EndpointRun,
     PairedRun,
@@ -78,10 +79,16 @@ def last_series(runs: Iterable[PairedRun]) -> int:
     return max((run.series for run in runs), default=1)
 
 
-def mean_mhz(telemetry: Telemetry) -> float | None:
-    """Mean clock while it measured: of the GPU's SMs where there is one."""
-    gpu = [float(sample.sm_mhz) for sample in telemetry.gpu if sample.sm_mhz]
-    cpu = [sample.mhz for sample in telemetry.cpu if sample.mhz]
+def mean_mhz(run: SpeedRun | EndpointRun | ReplayRun) -> float | None:
+    """Mean clock while it measured: of the GPU's SMs where there is one.
+
+    What the card did while llama-bench loaded the model is left out.
+    """
+    outcome = run.outcome
+    sample = outcome.result if isinstance(outcome, Done) else None
+    readings = samples_of_test(run.telemetry, sample)
+    gpu = [float(reading.sm_mhz) for reading in readings if reading.sm_mhz]
+    cpu = [reading.mhz for reading in run.telemetry.cpu if reading.mhz]
     return fmean(gpu or cpu) if gpu or cpu else None
 
 
@@ -106,7 +113,7 @@ def pairs_of(
         for number, arms in sorted(by_number.items())
         if len(arms) == len(Arm)
     }
-    clocks = {mean_mhz(run.telemetry) for arms in whole.values() for run in arms}
+    clocks = {mean_mhz(run) for arms in whole.values() for run in arms}
     moving = len(clocks) > 1 and None not in clocks
     pairs = []
     for number, (baseline, candidate) in whole.items():
@@ -122,8 +129,8 @@ def pairs_of(
                 baseline=value(baseline),
                 candidate=value(candidate),
                 disturbed="" if crashed else "; ".join(reasons),
-                baseline_mhz=mean_mhz(baseline.telemetry) if moving else None,
-                candidate_mhz=mean_mhz(candidate.telemetry) if moving else None,
+                baseline_mhz=mean_mhz(baseline) if moving else None,
+                candidate_mhz=mean_mhz(candidate) if moving else None,
             )
         )
     return tuple(pairs)

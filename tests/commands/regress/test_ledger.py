@@ -5,7 +5,7 @@ import pytest
 from tests.commands.regress.conftest import Regress
 
 from llamatrix.compare.ledger import last_series, pairs_of
-from llamatrix.measure.telemetry import CpuSample, Telemetry
+from llamatrix.measure.telemetry import CpuSample, GpuSample, Telemetry
 from llamatrix.project import Project
 from llamatrix.records.pair_records import SPEED_PAIRS, SpeedRun
 from llamatrix.records.store import Store
@@ -57,4 +57,20 @@ def test_constant_clocks_are_dropped(entries: list[SpeedRun]) -> None:
     pairs = _pairs(moving, series=1)
     assert {(pair.baseline_mhz, pair.candidate_mhz) for pair in pairs} == {
         (2600.0, 2500.0)
+    }
+
+
+def test_clocks_while_the_model_was_loaded_do_not_count(
+    entries: list[SpeedRun],
+) -> None:
+    def with_loading(entry: SpeedRun) -> SpeedRun:
+        clock = 1500 if entry.arm is Arm.BASELINE else 1400
+        loading = GpuSample(at_s=0.5, sm_mhz=1950)
+        measuring = GpuSample(at_s=1000.0, sm_mhz=clock)
+        telemetry = Telemetry(gpu=(loading, measuring))
+        return msgspec.structs.replace(entry, telemetry=telemetry)
+
+    pairs = _pairs([with_loading(entry) for entry in entries], series=1)
+    assert {(pair.baseline_mhz, pair.candidate_mhz) for pair in pairs} == {
+        (1500.0, 1400.0)
     }
