@@ -1,5 +1,6 @@
 """Energy: joules of the repetitions alone, from the counter, else from power."""
 
+import msgspec
 import pytest
 from tests.records.made import made_row
 
@@ -7,7 +8,12 @@ from llamatrix.config.cell import SpeedTest
 from llamatrix.engines.llama_cpp.llama_bench import parse_row
 from llamatrix.engines.outcome import SpeedSample
 from llamatrix.measure.energy import EnergySource, energy_of, energy_of_all, idle_w
-from llamatrix.measure.telemetry import GpuSample, Telemetry, held_bytes
+from llamatrix.measure.telemetry import (
+    GpuSample,
+    Telemetry,
+    held_bytes,
+    samples_of_test,
+)
 
 GENERATION = SpeedTest(n_prompt=0, n_gen=100)
 
@@ -134,3 +140,11 @@ def test_memory_is_the_peak_during_the_repetitions() -> None:
     assert held_bytes(telemetry, row(2.0)) == 4
     assert held_bytes(telemetry, None) == 9
     assert held_bytes(Telemetry(), row(2.0)) is None
+
+
+def test_requests_of_a_server_have_no_window_of_their_own() -> None:
+    """Prompts and answers alternate, so the answers' time is not one stretch."""
+    sample = msgspec.structs.replace(row(4), client_ns=(3 * 10**9,) * 2)
+    telemetry = Telemetry(gpu=tuple(counted((0, 0), (6, 5000), (10, 5800))))
+    assert energy_of(telemetry, sample) is None
+    assert samples_of_test(telemetry, sample) == telemetry.gpu

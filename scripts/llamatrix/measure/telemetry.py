@@ -78,11 +78,12 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def test_window(
     telemetry: Telemetry, sample: SpeedSample
 ) -> tuple[float, float] | None:
-    """Return begin and end of a test's repetitions in sampler seconds; None without GPU.
+    """Return begin and end of a test's repetitions in sampler seconds.
 
     The repetitions end when the row is printed, which is when the last sample is taken.
+    None without a GPU, and for a server's requests, whose prompts and answers alternate.
     """
-    if not telemetry.gpu:
+    if not telemetry.gpu or sample.client_ns:
         return None
     end_s = max(reading.at_s for reading in telemetry.gpu)
     return end_s - sum(sample.nanoseconds) / 1e9, end_s
@@ -251,9 +252,12 @@ class Sampler:
 
 
 @contextmanager
-def sampling() -> Iterator[Sampler]:
-    """Sample CPU and GPUs of this machine until the block is left."""
-    sampler = Sampler(library=find_library())
+def sampling(*, cards: bool = True) -> Iterator[Sampler]:
+    """Sample the CPU and the cards of this machine until the block is left.
+
+    Without `cards`, only the CPU: for a program that uses none.
+    """
+    sampler = Sampler(library=find_library() if cards else None)
     sampler.start()
     try:
         yield sampler

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.commands.conftest import record_lines
-from tests.commands.context.conftest import Run
+from tests.commands.context.conftest import SMOKE, Run
 from tests.shipped import FAKES, ROOT
 
 from llamatrix.project import Project
@@ -116,3 +116,15 @@ def test_vram_limit_below_the_card_is_kept(
     ended = search(*SEARCH, "--vram", "8GiB", variables=card)
     assert ended.returncode == 0, ended.stderr
     assert "cut to 8 GiB: 8 GiB to use" in ended.stderr
+
+
+def test_server_without_the_card_is_counted_by_the_hosts_memory(
+    served: Project, search: Run
+) -> None:
+    card = {"PYTHONPATH": str(FAKES), "FAKE_NVML": json.dumps([_CARD])}
+    ended = search(*SMOKE, variables=card)
+    assert ended.returncode == 0, ended.stderr
+    (line,) = record_lines(served)
+    footprint = json.loads(line)["found"]["rungs"][0]["footprint"]
+    assert footprint["peak_rss_bytes"] > 0
+    assert "card_bytes" not in footprint

@@ -127,7 +127,10 @@ class Search:
         model = msgspec.structs.replace(settings.launch.model, ctx_size=tokens)
         launch = replace(settings.launch, model=model)
         begin = time.monotonic()
-        with sampling() as sampler, ExitStack() as resources:
+        with (
+            sampling(cards=settings.on_card) as sampler,
+            ExitStack() as resources,
+        ):
             try:
                 serving = resources.enter_context(
                     ENGINE.serve(launch, log=log, timeouts=settings.timeouts)
