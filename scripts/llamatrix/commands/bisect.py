@@ -82,9 +82,11 @@ def search(flags: BisectFlags) -> Bisection | None:
         )
     running.run(judge, builds, deadline=begin + budget_s)
     if not running.steps:
+        kept = "its pairs are kept, and the same command goes on from there"
+        if flags.again:
+            kept = "with --again the same command starts over: give it more time"
         raise MatrixError(
-            f"--budget {flags.budget}: too short for the first comparison; its pairs are "
-            "kept, and the same command goes on from there"
+            f"--budget {flags.budget}: too short for the first comparison; {kept}"
         )
     (result,) = bisections(running.steps.values())
     return result

@@ -124,12 +124,14 @@ class SpeedJudge:
         found = cell.comparison
         broken = cell.verdict is Verdict.BROKEN
         searched = Verdict.BROKEN if breaks or (broken and not end) else Verdict.SLOWER
-        mark = mark_of(cell.verdict, searched=searched)
         notes = found.notes if broken or not cell.verdict.decided else ()
         flaky = any("gave no value" in pair.reason for pair in found.left_out)
         ran = bool(found.used) if breaks else cell.verdict.decided
         if not (ran or broken or flaky) and len(found.used) < sequential.looks[-1]:
             return "; ".join(found.notes)
+        mark = mark_of(cell.verdict, searched=searched)
+        if breaks and not (ran or broken):  # no run of it proves that it runs
+            mark = Mark.SKIPPED
         return msgspec.structs.replace(
             blank,
             verdict=cell.verdict,
