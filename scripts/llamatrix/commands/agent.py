@@ -6,11 +6,13 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import assert_never
 
 from llamatrix.agents.turn_outcome import NotRun, WhyNotRun
 from llamatrix.commands.bench import NOT_ALL_NUMBERS
 from llamatrix.commands.flags import AgentFlags
+from llamatrix.commands.meanwhile import fetch_for_trials
 from llamatrix.commands.pending import CellStatus, latest_trials, load_pending
 from llamatrix.commands.plan import plan_text
 from llamatrix.commands.tabulate import tables_of
@@ -27,6 +29,8 @@ from llamatrix.host import this_host
 from llamatrix.measuring import measuring
 from llamatrix.progress import say
 from llamatrix.project import Project
+from llamatrix.provision.build import provide_build
+from llamatrix.provision.hardware import require_device
 from llamatrix.provision.python import provide_wheels
 from llamatrix.records.store import Store, UnwrittenError
 from llamatrix.records.trial_record import AGENT, TrialRecord
@@ -113,6 +117,11 @@ def make_trials(
             ready.append(status)
     with ExitStack() as stack:
         cells = [status.cell for status in ready]
+        for cell in cells:
+            if not cell.endpoint:
+                require_device(cell.build_key, cell.build)
+                meanwhile = partial(fetch_for_trials, cells, context)
+                provide_build(cell, context.project.cache, meanwhile=meanwhile)
         shared = shared_services(cells, context.project, stack)
         for status in ready:
             made += _make_cell(

@@ -35,8 +35,12 @@ def fetches_of(pending: Pending) -> dict[str, Callable[[], None]]:
     cells = [status.cell for status in pending.trials if status.due]
     return {
         "llama-bench": partial(_make, weights),
-        "llama-server": partial(_make, (*_for_trials(cells, context),)),
+        "llama-server": partial(fetch_for_trials, cells, context),
     }
+
+
+def fetch_for_trials(cells: Iterable[AgentCell], context: Context) -> None:
+    _make(_for_trials(cells, context))
 
 
 def _for_trials(cells: Iterable[AgentCell], context: Context) -> Iterator[Fetch]:

@@ -106,6 +106,7 @@ def test_a_refused_template_stops_its_cell_alone(
 
     monkeypatch.setattr(agent, "unmet", lambda *_: None)
     monkeypatch.setattr(agent, "shared_services", lambda *_: None)
+    monkeypatch.setattr(agent, "provide_build", lambda *_, **__: None)
     monkeypatch.setattr(agent, "provide_agent_parts", refuse)
     assert make(pending_of(look(), look())).not_run == 6
     why = NotRun(
