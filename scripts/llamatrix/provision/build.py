@@ -373,7 +373,9 @@ def _configure_and_compile(
     )
     if not ended.ok:
         raise CompileError(f"configuring {label} failed\n{ended.complaint()}")
-    ninja = [str(_tool("ninja")), "-C", str(work), *targets]
+    # Ninja's own default is two more: on two cores that took 6 % longer (2026-11-30)
+    jobs = f"-j{len(os.sched_getaffinity(0))}"
+    ninja = [str(_tool("ninja")), "-C", str(work), jobs, *targets]
     merged_failed = False
     with meter(f"build {label}", total=1) as progress:
 
