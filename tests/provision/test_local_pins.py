@@ -200,6 +200,36 @@ def test_tree_and_programs_are_named_by_their_path(
         with_named_pin(context, "b1", flag="--candidate")
 
 
+def test_folders_of_one_name_are_two_pins(
+    context: Context, tree: Path, tmp_path: Path
+) -> None:
+    """Else a comparison of two checkouts would compare the first with itself."""
+    other = tmp_path / "fixed" / tree.name
+    shutil.copytree(tree, other)
+    (other / "CMakeLists.txt").write_text("project(other)\n")
+    keys = []
+    for folder in (tree, other, tree, other):
+        context, key = with_named_pin(context, str(folder), flag="--candidate")
+        assert context.matrix.pins[key].path == str(folder)
+        keys.append(key)
+    assert keys == ["tree-llama-cpp", "tree-llama-cpp-2"] * 2
+    hashes = {locked_pin(context.matrix, context.lock, key).nar_hash for key in keys}
+    assert len(hashes) == 2
+
+
+def test_folder_that_the_matrix_has_under_its_name_keeps_its_entry(
+    context: Context, tree: Path
+) -> None:
+    mine = Pin(path="../llama.cpp", build_number=7)
+    pins = {**context.matrix.pins, "tree-llama-cpp": mine}
+    matrix = msgspec.structs.replace(context.matrix, pins=pins)
+    known, key = with_named_pin(
+        replace(context, matrix=matrix), str(tree), flag="--pin"
+    )
+    assert key == "tree-llama-cpp"
+    assert known.matrix.pins[key] == mine
+
+
 def test_known_commit_outside_the_matrix_is_resolved_once(
     context: Context, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,17 +128,18 @@ def with_model(matrix: Matrix, name: str, *, flag: str) -> tuple[Matrix, str]:
 def key_of(stem: str, taken: Collection[str]) -> str:
     """Return the key of a file: its name in lower case; numbered where it is taken."""
     key = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or "model"
-    return _free(key, "{}-{}", taken)
+    return free_name(key, "{}-{}", taken)
 
 
-def _free(name: str, numbered: str, taken: Collection[str]) -> str:
+def free_name(name: str, numbered: str, taken: Collection[str]) -> str:
+    """Return the name, or the first number of it that is not taken."""
     names = chain([name], (numbered.format(name, number) for number in count(2)))
     return next(free for free in names if free not in taken)
 
 
 def unused_name(stem: str, matrix: Matrix) -> str:
     """Return the name of a file for tables, numbered where another model has it."""
-    return _free(stem, "{} ({})", {model.name for model in matrix.models.values()})
+    return free_name(stem, "{} ({})", {model.name for model in matrix.models.values()})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

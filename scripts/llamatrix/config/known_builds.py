@@ -9,10 +9,12 @@ import msgspec
 from msgspec import Struct
 
 from llamatrix.config.complaint import nearest
+from llamatrix.config.context import free_name
 from llamatrix.config.load import read_toml
 from llamatrix.config.lock import LockedPin
-from llamatrix.config.matrix import Commit, Matrix, Natural, Pin
+from llamatrix.config.matrix import Commit, Matrix, Natural, Pin, PinKind
 from llamatrix.errors import MatrixError
+from llamatrix.project import find_project
 
 PACKAGE = "llama-cpp-python"
 _NUMBER = re.compile(r"b([1-9]\d*)")
@@ -59,7 +61,7 @@ def find_pin(
     if word in matrix.pins:
         return word, matrix.pins[word]
     if "/" in word or word.startswith((".", "~")):
-        return _local_pin(word, flag)
+        return _local_pin(word, matrix, flag)
     number = _NUMBER.fullmatch(word)
     wanted = int(number[1]) if number else -1
     is_commit = bool(_COMMIT.fullmatch(word))
@@ -89,14 +91,31 @@ def find_pin(
     return key, Pin(package=PACKAGE, version=build.version, commit=build.commit)
 
 
-def _local_pin(word: str, flag: str) -> tuple[str, Pin]:
+def _local_pin(word: str, matrix: Matrix, flag: str) -> tuple[str, Pin]:
+    """Return the pin of a folder; its key is numbered where another pin has the name."""
     folder = Path(word).expanduser().resolve()
-    key = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-") or "local"
     if (folder / "CMakeLists.txt").is_file():
-        return f"tree-{key}", Pin(path=str(folder))
-    if any((folder / below / "llama-bench").is_file() for below in (".", "bin")):
-        return f"bin-{key}", Pin(binaries=str(folder))
-    raise MatrixError(
-        f"{flag} {word!r}: no folder with llama.cpp's source (CMakeLists.txt) or with "
-        "its programs (llama-bench, llama-server)"
-    )
+        kind, pin = "tree", Pin(path=str(folder))
+    elif any((folder / below / "llama-bench").is_file() for below in (".", "bin")):
+        kind, pin = "bin", Pin(binaries=str(folder))
+    else:
+        raise MatrixError(
+            f"{flag} {word!r}: no folder with llama.cpp's source (CMakeLists.txt) or "
+            "with its programs (llama-bench, llama-server)"
+        )
+    name = re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-") or "local"
+    key = f"{kind}-{name}"
+    others = [
+        other
+        for other, known in matrix.pins.items()
+        if other.startswith(key) and not _is_of(known, pin.kind, folder)
+    ]
+    key = free_name(key, "{}-{}", others)
+    return key, matrix.pins.get(key, pin)
+
+
+def _is_of(pin: Pin, kind: PinKind, folder: Path) -> bool:
+    if pin.kind is not kind:
+        return False
+    named = Path(getattr(pin, kind)).expanduser()
+    return (find_project().root / named).resolve() == folder
