@@ -1,6 +1,7 @@
 """Pins by path and by binaries: hashed as they are, and marked unproven."""
 
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,13 +79,51 @@ def test_unchanged_files_of_the_copy_keep_their_times(
     context: Context, tree: Path
 ) -> None:
     pin = Pin(path=str(tree))
-    (tree / "main.cpp").write_text("int main() {}\n")
-    copy = provide_tree(hashed(context, pin), pin, context.project.cache)
-    before = {path.name: path.stat().st_mtime_ns for path in copy.iterdir()}
-    (tree / "main.cpp").write_text("int main() { return 1; }\n")
-    provide_tree(hashed(context, pin), pin, context.project.cache)
-    after = {path.name: path.stat().st_mtime_ns for path in copy.iterdir()}
+    times = []
+    for text in ("int main() {}\n", "int main() { return 1; }\n"):
+        (tree / "main.cpp").write_text(text)
+        with provide_tree(hashed(context, pin), pin, context.project.cache) as copy:
+            times.append(
+                {path.name: path.stat().st_mtime_ns for path in copy.iterdir()}
+            )
+    before, after = times
     assert {name for name in before if before[name] != after[name]} == {"main.cpp"}
+
+
+def test_copy_stays_as_it_is_while_it_is_compiled(context: Context, tree: Path) -> None:
+    """A plan of an edited tree does not wait for it; another compiler does."""
+    pin, source = Pin(path=str(tree)), tree / "main.cpp"
+    source.write_text("before")
+    compiled = []
+
+    def compile_edited(locked: LockedPin) -> None:
+        with provide_tree(locked, pin, context.project.cache) as copy:
+            compiled.append((copy / "main.cpp").read_text())
+
+    locked = hashed(context, pin)
+    with provide_tree(locked, pin, context.project.cache) as copy:
+        source.write_text("after")
+        edited = hashed(context, pin)
+        assert edited.nar_hash != locked.nar_hash
+        other = threading.Thread(target=compile_edited, args=(edited,))
+        other.start()
+        other.join(0.5)
+        assert (copy / "main.cpp").read_text() == "before"
+        assert not compiled
+    other.join(60)
+    assert compiled == ["after"]
+
+
+def test_the_fork_is_known_by_its_source_and_not_by_what_git_ignores(
+    context: Context, tree: Path
+) -> None:
+    folder = tree / "ggml/src/iqk"
+    folder.mkdir(parents=True)
+    (tree / ".gitignore").write_text("*.o\n")
+    (folder / "old.o").write_text("object")
+    assert hashed(context, Pin(path=str(tree))).fork == ""
+    (folder / "new.cpp").write_text("int x;\n")
+    assert hashed(context, Pin(path=str(tree))).fork == "ik_llama.cpp"
 
 
 def test_commits_of_a_repository_are_compiled_in_one_tree(
@@ -110,8 +149,11 @@ def test_tree_edited_after_it_was_hashed_is_refused(
     pin = Pin(path=str(tree))
     locked = hashed(context, pin)
     (tree / "CMakeLists.txt").write_text("project(other)\n")
-    with pytest.raises(ProvisionError, match="was edited after it was hashed"):
-        provide_tree(locked, pin, context.project.cache)
+    with (
+        pytest.raises(ProvisionError, match="was edited after it was hashed"),
+        provide_tree(locked, pin, context.project.cache),
+    ):
+        pass
 
 
 def test_folder_without_source_is_refused(context: Context, tmp_path: Path) -> None:

@@ -204,10 +204,9 @@ def provide_build(
         ensure_free(cache, need_bytes=need_bytes, purpose=f"building {name}")
         label = f"{cell.pin_key}/{cell.build_key}"
         if cell.pin.path:
-            source = provide_tree(cell.locked, cell.pin, cache)
-            work = cache / "work" / f"{source.name}-{cell.build_key}"
-            with _beside(meanwhile), _alone_in(work):
-                made = _compile(label, manifest, targets, source, work, cache)
+            with provide_tree(cell.locked, cell.pin, cache) as tree, _beside(meanwhile):
+                work = cache / "work" / f"{tree.name}-{cell.build_key}"
+                made = _compile(label, manifest, targets, tree, work, cache)
                 _install(work, made, targets, staging)
             return
         source = provide_source(cell.locked, cache, git=cell.pin.git)

@@ -1,8 +1,9 @@
 """Pins by path and by binaries: what a folder holds now, hashed and marked unproven.
 
-A working tree is copied into the cache and compiled there: what was hashed is what is
-compiled, whatever the user edits meanwhile. The copy stays at one place, and a file that
-did not change keeps its times, so that Ninja compiles only what an edit concerns.
+A working tree is hashed where it lies, and copied into the cache to be compiled there:
+what was hashed is what is compiled, whatever the user edits meanwhile. The copy stays at
+one place, and a file that did not change keeps its times, so that Ninja compiles only
+what an edit concerns. Whoever compiles in it has it alone.
 """
 
 import base64
@@ -45,14 +46,21 @@ def with_local_pins(context: Context, pins: Iterable[str]) -> Context:
     return context.with_lock(msgspec.structs.replace(context.lock, pins=locked))
 
 
-def provide_tree(locked: LockedPin, pin: Pin, cache: Path) -> Path:
-    """Return the copy of a working tree; ProvisionError where it is another by now."""
-    tree = _copied(_folder(pin.path), cache)
-    if nar_hash(tree) != locked.nar_hash:
-        raise ProvisionError(
-            f"{pin.path}: was edited after it was hashed; run the command again"
-        )
-    return tree
+@contextmanager
+def provide_tree(locked: LockedPin, pin: Pin, cache: Path) -> Iterator[Path]:
+    """Yield the copy of a working tree; nobody else changes it meanwhile.
+
+    ProvisionError where the tree is another than the one that was hashed.
+    """
+    folder = _folder(pin.path)
+    tree = _tree(bytes(folder), cache)
+    with exclusive(tree.with_suffix(".lock"), purpose=f"compiling {folder}"):
+        _bring_up_to_date(tree, folder, _source_files(folder))
+        if nar_hash(tree) != locked.nar_hash:
+            raise ProvisionError(
+                f"{pin.path}: was edited after it was hashed; run the command again"
+            )
+        yield tree
 
 
 def programs_of(binaries: str) -> dict[str, Path]:
@@ -81,10 +89,13 @@ def _hashed(name: str, pin: Pin, cache: Path) -> LockedPin:
         content = "sha256-" + base64.b64encode(digest).decode()
         fork = fork_of_program(programs["llama-bench"])
         return msgspec.structs.replace(_locked(content, Unproven.BINARIES), fork=fork)
-    tree = _copied(_folder(pin.path), cache)
-    content = nar_hash(tree)
+    folder = _folder(pin.path)
+    files = map(Path, _source_files(folder))
+    source = {folder / path for file in files for path in (file, *file.parents)}
+    content = nar_hash(folder, has=source.__contains__)
+    fork = fork_of(folder, has=source.__contains__)
     say(f"pins.{name}: the tree has {content}; its source is unproven")
-    return msgspec.structs.replace(_locked(content, Unproven.PATH), fork=fork_of(tree))
+    return msgspec.structs.replace(_locked(content, Unproven.PATH), fork=fork)
 
 
 def fork_of_program(llama_bench: Path) -> Fork:
@@ -105,17 +116,6 @@ def _folder(text: str) -> Path:
     if not folder.is_dir():
         raise ProvisionError(f"{text}: no such folder ({folder})")
     return folder
-
-
-def _copied(folder: Path, cache: Path) -> Path:
-    """Bring the cache's copy of a working tree up to date, and return it."""
-    names = _source_files(folder)
-    if "CMakeLists.txt" not in names:
-        raise ProvisionError(f"{folder}: has no CMakeLists.txt: no tree of llama.cpp")
-    tree = _tree(bytes(folder), cache)
-    with exclusive(tree.with_suffix(".lock"), purpose=f"copying {folder}"):
-        _bring_up_to_date(tree, folder, names)
-    return tree
 
 
 @contextmanager
@@ -186,8 +186,11 @@ def _source_files(folder: Path) -> set[str]:
         if (folder / name).is_dir() and not (folder / name).is_symlink()
     ):
         say(f"{folder}: submodules are left out: {', '.join(submodules)}")
-    return {
+    files = {
         name
         for name in names
         if (folder / name).is_symlink() or (folder / name).is_file()
     }
+    if "CMakeLists.txt" not in files:
+        raise ProvisionError(f"{folder}: has no CMakeLists.txt: no tree of llama.cpp")
+    return files

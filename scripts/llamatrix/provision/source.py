@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from llamatrix import shell
@@ -48,7 +48,7 @@ def provide_source(locked: LockedPin, cache: Path, *, git: str = "") -> Path:
     entry = cache / "sources" / locked.commit
 
     def prove() -> str | None:
-        found = nar_hash(entry, without=NOTE)
+        found = nar_hash(entry, has=lambda path: path != entry / NOTE)
         if found == locked.nar_hash:
             return None
         return (
@@ -119,9 +119,9 @@ def unpack_commit(git: str, commit: str, rev: str, tree: Path) -> str:
         shutil.rmtree(git_dir, ignore_errors=True)
 
 
-def fork_of(tree: Path) -> Fork:
+def fork_of(tree: Path, *, has: Callable[[Path], bool] = Path.is_dir) -> Fork:
     """Return whose build recipe a tree needs, by a folder that only the fork has."""
-    return "ik_llama.cpp" if (tree / "ggml/src/iqk").is_dir() else ""
+    return "ik_llama.cpp" if has(tree / "ggml/src/iqk") else ""
 
 
 def _unpack(git_dir: Path, commit: str, tree: Path) -> str:
@@ -175,18 +175,18 @@ def _git(git_dir: Path, *arguments: str) -> str:
 _CHUNK_BYTES = 1 << 20
 
 
-def nar_hash(tree: Path, *, without: str = "") -> str:
+def nar_hash(tree: Path, *, has: Callable[[Path], bool] = lambda _: True) -> str:
     """The SRI form of the sha256 of a tree's NAR: `sha256-…=`.
 
-    `without` names an entry at the top of the tree that is left out.
+    Files and folders of which `has` is false are left out.
     """
     digest = hashlib.sha256(_string(b"nix-archive-1"))
-    for part in _node(tree, without):
+    for part in _node(tree, has):
         digest.update(part)
     return "sha256-" + base64.b64encode(digest.digest()).decode()
 
 
-def _node(path: Path, without: str = "") -> Iterator[bytes]:
+def _node(path: Path, has: Callable[[Path], bool]) -> Iterator[bytes]:
     mode = path.lstat().st_mode
     yield _string(b"(") + _string(b"type")
     if stat.S_ISLNK(mode):
@@ -200,12 +200,10 @@ def _node(path: Path, without: str = "") -> Iterator[bytes]:
         yield from _contents(path)
     else:
         yield _string(b"directory")
-        for entry in sorted(path.iterdir(), key=os.fsencode):
-            if entry.name == without:
-                continue
+        for entry in sorted(filter(has, path.iterdir()), key=os.fsencode):
             yield _string(b"entry") + _string(b"(")
             yield _string(b"name") + _string(os.fsencode(entry.name)) + _string(b"node")
-            yield from _node(entry)
+            yield from _node(entry, has)
             yield _string(b")")
     yield _string(b")")
 
