@@ -214,6 +214,32 @@ def test_binaries_are_hashed_and_never_built(
 
 
 @pytest.mark.parametrize(
+    "place",
+    [
+        "bin/libggml-cpu.so",
+        "bin/libllama.so.0.0.7",
+        "lib/libmtmd.so",
+        "lib64/libllama.so",
+    ],
+)
+def test_a_rebuilt_shared_library_is_another_pin(
+    context: Context, tmp_path: Path, place: str
+) -> None:
+    """llama.cpp's own build makes small programs and puts the engine beside them."""
+    folder = tmp_path / "build"
+    pin = Pin(binaries=str(folder))
+    for name in (f"bin/{TARGETS[0]}", f"bin/{TARGETS[1]}", "bin/libc.so", place):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    before = hashed(context, pin)
+    (folder / "bin/libc.so").write_text("no part of llama.cpp")
+    assert hashed(context, pin) == before
+    (folder / place).write_text("rebuilt")
+    assert hashed(context, pin).nar_hash != before.nar_hash
+
+
+@pytest.mark.parametrize(
     ("word", "key"),
     [
         ("june", "june"),

@@ -101,7 +101,7 @@ class LockedPin(
     commit: Commit
     """Of an unproven source the first 40 digits of the sha256 of its content."""
     nar_hash: NarHash
-    """Of the tree; of binaries over the sha256 of each program."""
+    """Of the tree; of binaries over the sha256 of each program and library."""
     fork: Fork = ""
     """Whose build recipe it needs; empty for llama.cpp's own."""
     unproven: Unproven | None = None

@@ -10,6 +10,7 @@ import base64
 import filecmp
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -32,6 +33,7 @@ from llamatrix.provision.source import fork_of, nar_hash
 
 _PROGRAMS = ("llama-bench", "llama-server")
 _OPTIONAL = ("llama-fit-params",)
+_LIBRARY = re.compile(r"lib(ggml|llama|mtmd).*\.so")
 _TIMEOUT_S = 300
 _LIST = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
 
@@ -82,10 +84,16 @@ def programs_of(binaries: str) -> dict[str, Path]:
 def _hashed(name: str, pin: Pin, cache: Path) -> LockedPin:
     if pin.kind is PinKind.BINARIES:
         programs = programs_of(pin.binaries)
-        sums = {key: known_sha256(path, cache) for key, path in programs.items()}
-        for key, sha256 in sums.items():
+        sums = {(key, known_sha256(path, cache)) for key, path in programs.items()}
+        for key, sha256 in sorted(sums):
             say(f"pins.{name}: {key} has sha256 {sha256}; its source is unproven")
-        digest = hashlib.sha256(msgspec.json.encode(sorted(sums.items()))).digest()
+        libraries = {
+            path for program in programs.values() for path in _libraries(program)
+        }
+        if libraries:
+            say(f"pins.{name}: {len(libraries)} shared libraries are hashed as well")
+        sums |= {(path.name, known_sha256(path, cache)) for path in libraries}
+        digest = hashlib.sha256(msgspec.json.encode(sorted(sums))).digest()
         content = "sha256-" + base64.b64encode(digest).decode()
         fork = fork_of_program(programs["llama-bench"])
         return msgspec.structs.replace(_locked(content, Unproven.BINARIES), fork=fork)
@@ -96,6 +104,15 @@ def _hashed(name: str, pin: Pin, cache: Path) -> LockedPin:
     fork = fork_of(folder, has=source.__contains__)
     say(f"pins.{name}: the tree has {content}; its source is unproven")
     return msgspec.structs.replace(_locked(content, Unproven.PATH), fork=fork)
+
+
+def _libraries(program: Path) -> Iterator[Path]:
+    """Yield llama.cpp's shared libraries beside a program and in `../lib*`."""
+    folder = program.resolve().parent
+    for place in (folder, *folder.parent.glob("lib*/")):
+        for path in place.glob("lib*.so*"):
+            if _LIBRARY.match(path.name) and path.is_file():
+                yield path
 
 
 def fork_of_program(llama_bench: Path) -> Fork:
