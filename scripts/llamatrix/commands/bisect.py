@@ -13,12 +13,16 @@ from llamatrix.commands.flags import BisectFlags, RegressFlags, parsed
 from llamatrix.commands.regress import require_writable, speed_context, write_text
 from llamatrix.commands.verdict import parse_margin
 from llamatrix.compare.speed import SPEED_METRICS, parse_metrics
+from llamatrix.config.cell import digest_fields, sha256_of
 from llamatrix.config.complaint import nearest
 from llamatrix.config.context import Context
+from llamatrix.config.lock import locked_template
+from llamatrix.config.matrix import Measurement, WeightsKind
 from llamatrix.errors import MatrixError
 from llamatrix.host import this_host
 from llamatrix.progress import say
 from llamatrix.provision.commit_range import CommitRange, git_range, known_range
+from llamatrix.provision.resolve_weights import with_known_weights
 from llamatrix.records.bisect_record import BISECT, BisectStep
 from llamatrix.records.store import Store, stamp
 from llamatrix.redaction import without_folders
@@ -67,8 +71,10 @@ def search(flags: BisectFlags) -> Bisection | None:
     context = speed_context(regress)
     commits = _range(flags, context)
     model = context.plan(flags.cells).speed[0].model_key if flags.check else ""
-    running = _Running(flags=flags, context=context, range=commits, margin=margin)
-    running.say_plan(model)
+    running = _Running(
+        flags=flags, context=context, range=commits, margin=margin, model=model
+    )
+    running.say_plan()
     if flags.dry_run:
         return None
     running.store.require_room(this_host().slug)
@@ -123,6 +129,8 @@ class _Running:
     context: Context
     range: CommitRange
     margin: float
+    model: str
+    """The one that a check serves; empty for a search by speed."""
     store: Store[BisectStep] = field(init=False)
     search: str = field(init=False)
     series: int = 1
@@ -135,6 +143,7 @@ class _Running:
         parts = [
             *(asked.check or SPEED, self.context.profile, asked.cells, asked.metric),
             f"{self.margin:g}",
+            self._inputs(),
             *(commit.sha for commit in self.range.commits),
         ]
         self.search = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
@@ -149,6 +158,30 @@ class _Running:
         }
         if not known:
             self._say_moved(host)
+
+    def _inputs(self) -> str:
+        """Return a digest of the models, builds and flags that commits are judged by.
+
+        Of published weights it has the name: the first step resolves their bytes.
+        """
+        own = {"models": (self.model,)} if self.model else {}
+        context = self.context.narrowed(measure=(Measurement.SPEED,), **own)
+        cells = context.plan().speed
+        local = [cell for cell in cells if cell.weights is WeightsKind.LOCAL]
+        context = with_known_weights(context, local, ask_hub=False)
+        judged: set[str] = set()
+        for cell in context.plan().speed:
+            weights, model = cell.weights_identity, cell.model
+            if cell.weights is WeightsKind.HUB:
+                weights = (model.repository, model.file)
+            inputs = (cell.weights_key, weights, cell.build, cell.sweep_fields)
+            if not self.model:
+                judged.add(sha256_of(inputs))
+                continue
+            server = context.matrix.servers[context.server_key]
+            template = locked_template(context.matrix, context.lock, cell.model_key)
+            judged.add(sha256_of((*inputs, model, digest_fields(server), template)))
+        return sha256_of(sorted(judged))
 
     def _say_moved(self, host: str) -> None:
         """Say which end was another commit in the newest search of the same words."""
@@ -174,7 +207,7 @@ class _Running:
             marks={place: step.mark for place, step in self.steps.items()},
         )
 
-    def say_plan(self, model: str) -> None:
+    def say_plan(self) -> None:
         """Say how many steps and builds are left at most, and how long earlier ones took."""
         commits, state = self.range.commits, self.state
         first, last = commits[0], commits[-1]
@@ -188,8 +221,8 @@ class _Running:
             say("plan: nothing is left to try; --again begins another search")
             return
         what = self.flags.check or SPEED
-        checked = f"{what} of {model}, " if model else ""
-        pairs = "" if model else f" and {STEP.looks[0]} to {STEP.looks[-1]} pairs"
+        checked = f"{what} of {self.model}, " if self.model else ""
+        pairs = "" if self.model else f" and {STEP.looks[0]} to {STEP.looks[-1]} pairs"
         say(
             f"plan: {checked}at most {state.most_left} steps, each with one build unless "
             f"the cache has it{pairs}; the good end is one more build"

@@ -155,8 +155,8 @@ class Cell(EngineCell, frozen=True, kw_only=True):
         )
 
     @property
-    def spec_digest(self) -> str:
-        """Over everything in matrix and lock that can change the number.
+    def sweep_fields(self) -> dict[str, object]:
+        """The flags of the sweep that can change a number.
 
         How often a sweep is repeated and how long it may take are left out: more
         repeats of the same measurement belong to the same cell.
@@ -167,6 +167,12 @@ class Cell(EngineCell, frozen=True, kw_only=True):
         fields.pop("batched", None)  # adds a cell and changes none
         if not sweep.warmup_repetitions:  # as digests were before there were any
             del fields["warmup_repetitions"]
+        return fields
+
+    @property
+    def spec_digest(self) -> str:
+        """Over everything in matrix and lock that can change the number."""
+        fields = self.sweep_fields
         identity = (MEASUREMENT_VERSION, self.measurement, *self.engine_identity)
         if self.measurement is not Measurement.SERVE_SPEED:
             return sha256_of((*identity, fields))

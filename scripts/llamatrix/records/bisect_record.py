@@ -7,7 +7,7 @@ from llamatrix.stats.verdict import Verdict
 
 class BisectStep(Envelope, frozen=True, kw_only=True):
     search: str
-    """Digest of the commits and of what is searched for: a search is one file."""
+    """Digest of the commits, of what is searched for and with what: it is one file."""
     series: int
     """From 1; `--again` begins another."""
     repository: str

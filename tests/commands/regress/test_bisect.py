@@ -189,6 +189,40 @@ def test_search_that_the_budget_ended_continues(
     assert json.loads(ended.stdout)["culprits"] == [repository.shas[3]]
 
 
+def test_another_sweep_build_or_model_is_another_search(
+    repository: Repository, bisect: Bisect
+) -> None:
+    repository.stock()
+    assert bisect(*_TG).returncode == 0
+    matrix = repository.project.matrix_file
+    text = matrix.read_text()
+    for old, new, known in (
+        ("timeout_s = 120", "timeout_s = 130", True),
+        ("ubatch_size = 512", "ubatch_size = 256", False),
+        ('GGML_BMI2 = "ON"', 'GGML_BMI2 = "OFF"', False),
+        ("seed = 0", "seed = 1", False),
+    ):
+        assert old in text
+        matrix.write_text(text.replace(old, new))
+        said = bisect(*_TG, "--dry-run").stderr
+        assert ("known from an earlier run" in said) is known, new
+        assert ("plan: nothing is left to try" in said) is known, new
+
+
+def test_flags_of_the_server_belong_to_a_search_by_check(
+    repository: Repository, bisect: Bisect
+) -> None:
+    repository.stock()
+    words = ("--check", "output", *_GEMMA)
+    assert bisect(*words).returncode == 0
+    assert "known from an earlier run" in bisect(*words, "--dry-run").stderr
+    matrix = repository.project.matrix_file
+    text = matrix.read_text()
+    assert "context_shift = true" in text
+    matrix.write_text(text.replace("context_shift = true", "context_shift = false"))
+    assert "known from an earlier run" not in bisect(*words, "--dry-run").stderr
+
+
 def test_a_flag_that_a_commit_does_not_know_is_left_out(
     repository: Repository, bisect: Bisect
 ) -> None:
