@@ -2,12 +2,13 @@
 
 import inspect
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
-from invoke import Collection, Context, Exit, Task
+from invoke import Collection, Context, Exit, ParseError, Parser, Program, Task
 
 from llamatrix import scratch, terminal
 from llamatrix.commands import flags
@@ -26,27 +27,44 @@ class CommandTask(Task):  # type: ignore[type-arg]
         return options
 
 
+def result_of(command: Command, c: Context, written: dict[str, Any]) -> object:
+    """Run a command and print what it returns; Exit with what the user can act on."""
+    terminal.prepare()
+    scratch.sweep()
+    try:
+        flags.refuse_ignored(c.config.timeouts.command)
+        dry = c.config.run.dry
+        taken: Any = flags.read_flags(command.takes, written, dry=dry)
+        result = command.function(taken)(taken)
+        if isinstance(result, str):
+            print(result, end="")
+        sys.stdout.flush()
+    except BenchError as error:
+        raise Exit(f"llamatrix: {error}", error.exit_code) from error
+    except OSError as error:
+        message, code = terminal.end_of(error)
+        raise Exit(message, code) from error
+    except KeyboardInterrupt:
+        raise Exit(terminal.INTERRUPTED, 130) from None
+    return result
+
+
 def task_of(command: Command) -> CommandTask:
     """Return Invoke's task of a command, with its flags as parameters."""
 
     def body(c: Context, **written: Any) -> None:  # noqa: ANN401
-        terminal.prepare()
-        scratch.sweep()
         try:
-            flags.refuse_ignored(c.config.timeouts.command)
-            dry = c.config.run.dry
-            taken: Any = flags.read_flags(command.takes, written, dry=dry)
-            result = command.function(taken)(taken)
-            if isinstance(result, str):
-                print(result, end="")
-            sys.stdout.flush()
-        except BenchError as error:
-            raise Exit(f"llamatrix: {error}", error.exit_code) from error
-        except OSError as error:
-            message, code = terminal.end_of(error)
-            raise Exit(message, code) from error
-        except KeyboardInterrupt:
-            raise Exit(terminal.INTERRUPTED, 130) from None
+            result = result_of(command, c, written)
+        except Exit as end:
+            if not written.get("git_bisect"):
+                raise
+            code = max(end.code, flags.STOP_GIT_BISECT)
+            raise Exit(end.message, code) from end
+        except Exception:
+            if not written.get("git_bisect"):
+                raise
+            traceback.print_exc()
+            raise Exit(code=flags.STOP_GIT_BISECT) from None
         if isinstance(result, int) and result:
             raise Exit(code=result)
 
@@ -64,11 +82,19 @@ def task_of(command: Command) -> CommandTask:
 
 
 namespace = Collection(*map(task_of, COMMANDS.values()))
+bisecting = flags.GIT_BISECT in sys.argv
 try:
     terminal.end_with_the_reader_of_help(sys.argv)
     flags.refuse_renamed(sys.argv)
     flags.refuse_automatic_short(
         sys.argv, {name: command.takes for name, command in COMMANDS.items()}
     )
+    if bisecting:  # Invoke itself exits with 1, which git takes for a bad commit
+        Parser(namespace.to_contexts(), Program().initial_context).parse_argv(
+            sys.argv[1:]
+        )
 except BenchError as error:
-    raise Exit(f"llamatrix: {error}", error.exit_code) from error
+    code = flags.STOP_GIT_BISECT if bisecting else error.exit_code
+    raise Exit(f"llamatrix: {error}", code) from error
+except ParseError as error:
+    raise Exit(f"llamatrix: {error}", flags.STOP_GIT_BISECT) from error

@@ -51,6 +51,9 @@ SHORT = {
     "budget": "b",
 }
 """The short flags: one letter for one thing, in every command that has it."""
+GIT_BISECT = "--git-bisect"
+STOP_GIT_BISECT = 128
+"""The exit code where nothing was compared: `git bisect run` takes lower ones for verdicts."""
 T = TypeVar("T")
 
 

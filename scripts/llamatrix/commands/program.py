@@ -19,7 +19,7 @@ from invoke import Argument, Collection, Exit, Program
 from invoke.exceptions import ParseError
 
 from llamatrix import __version__
-from llamatrix.commands.flags import SHORT
+from llamatrix.commands.flags import GIT_BISECT, SHORT, STOP_GIT_BISECT
 from llamatrix.commands.registry import GROUPS
 from llamatrix.config.complaint import nearest
 from llamatrix.config.context import choose_profile
@@ -64,7 +64,7 @@ def checkout_at(folder: Path) -> Path:
         f"llamatrix: {folder}: no checkout of llamatrix here or above; run it in one",
         file=sys.stderr,
     )
-    sys.exit(2)
+    sys.exit(STOP_GIT_BISECT if GIT_BISECT in sys.argv else 2)
 
 
 class Llamatrix(Program):

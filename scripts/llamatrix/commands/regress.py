@@ -78,7 +78,6 @@ from llamatrix.engines.endpoint.client import Reported
 from llamatrix.engines.protocol import Installed
 from llamatrix.engines.registry import ENGINE
 from llamatrix.errors import (
-    BenchError,
     MatrixError,
     MeasureError,
     ReportError,
@@ -153,29 +152,23 @@ _REFUSED = {
 }
 """By subject: kinds of arms and flags that mean nothing to it, with the remedy."""
 CaseT = TypeVar("CaseT", ReplayCase, SpeedCase, EndpointCase, AgentCase)
-_STOP_GIT_BISECT = 128
 
 
 def regress(flags: RegressFlags) -> int:
     """Compare, print, write the files; return the exit code of the verdict.
 
-    With `--git-bisect` it is what `git bisect run` takes the verdict for.
+    With `--git-bisect` it is what `git bisect run` takes the verdict for; `tasks.py`
+    stops the search where there is none.
     """
-    try:
-        for name in filter(None, (flags.junit, flags.markdown)):
-            require_writable(name)
-        result = _COMPARISONS[subject_of(flags)](flags)
-        if result is None:
-            return 0
-        if flags.junit:
-            write_text(flags.junit, comparison_junit(result))
-        if flags.markdown:
-            write_text(flags.markdown, comparison_markdown(result))
-    except BenchError as error:
-        if not flags.git_bisect:
-            raise
-        say(str(error))
-        return _STOP_GIT_BISECT
+    for name in filter(None, (flags.junit, flags.markdown)):
+        require_writable(name)
+    result = _COMPARISONS[subject_of(flags)](flags)
+    if result is None:
+        return 0
+    if flags.junit:
+        write_text(flags.junit, comparison_junit(result))
+    if flags.markdown:
+        write_text(flags.markdown, comparison_markdown(result))
     print(comparison_json(result) if flags.json else comparison_text(result).rstrip())
     return git_bisect_code(result) if flags.git_bisect else result.verdict.exit_code
 

@@ -3,15 +3,20 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.commands.regress.conftest import ONE_CELL, stock
-from tests.invoking import invoked
+import tasks
+from invoke import Collection, Program
+from tests.commands.regress.conftest import ONE_CELL, Regress, stock
+from tests.invoking import invoked, invoked_apart
 from tests.provision.conftest import git
 
+from llamatrix.commands.flags import RegressFlags
+from llamatrix.commands.registry import Command
 from llamatrix.config.context import load_context
 from llamatrix.config.matrix import Pin
 from llamatrix.project import Project
@@ -271,6 +276,47 @@ def test_regress_exits_as_git_bisect_run_reads_it(
     words += ["--baseline", baseline, "--candidate", candidate]
     ended = invoked(*words, env=env)
     assert ended.returncode == code, ended.stderr
+
+
+def test_what_the_machine_refuses_stops_git_bisect(
+    pins: Project, regress: Regress
+) -> None:
+    """Lower codes are verdicts to git: it would call the commit bad."""
+    (pins.cache / "logs").write_text("in the place of the folder")
+    ended = regress(*_TG)
+    assert ended.returncode == 3, ended.stderr
+    assert regress(*_TG, "--git-bisect").returncode == 128
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--max-background-load 120", "expected a number from 0 to 100"),
+        ("--tolerate-load 20", "--tolerate-load: renamed"),
+        ("--metrc tg", "No idea what '--metrc' is!"),
+        ("--metric", "needed value and was not given one"),
+    ],
+)
+def test_a_mistake_on_the_command_line_stops_git_bisect(
+    invoke_environment: dict[str, str], words: str, said: str
+) -> None:
+    line = ("regress", "--git-bisect", *words.split())
+    ended = invoked_apart(*line, env=invoke_environment)
+    assert ended.returncode == 128, ended.stderr
+    assert said in ended.stderr
+
+
+def test_a_bug_stops_git_bisect_and_keeps_its_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    task = tasks.task_of(Command("regress", RegressFlags, "regress:no_function"))
+    handlers = [(one, signal.getsignal(one)) for one in (15, 1)]
+    with pytest.raises(SystemExit) as end:
+        Program(namespace=Collection(task)).run(["invoke", "regress", "--git-bisect"])
+    for number, handler in handlers:
+        signal.signal(number, handler)
+    assert end.value.code == 128
+    assert "Traceback" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
