@@ -30,6 +30,43 @@ REGRESS = (
     *("--baseline", "current", "--candidate", "current"),
 )
 
+_DRAFTS = """
+[models.main]
+file = "{folder}/main.gguf"
+
+[models.small]
+file = "{folder}/small.gguf"
+
+[drafts.local]
+type = "draft-simple"
+model = "small"
+
+[drafts.published]
+type = "draft-simple"
+model = "{model}"
+
+[sweeps.drafting]
+n_prompt = [256]
+n_gen = [64]
+drafts = ["local", "published"]
+repetitions = 2
+cache_type_k = "q8_0"
+cache_type_v = "q8_0"
+flash_attn = true
+batch_size = 2048
+ubatch_size = 512
+timeout_s = 120
+
+[profiles.drafting]
+about = "drafts from a file of the user's"
+pins = ["current"]
+builds = ["cpu"]
+models = ["main"]
+weights = "hub"
+measure = ["serve-speed"]
+sweep = "drafting"
+"""
+
 
 @pytest.fixture
 def own(asking: Project, tmp_path: Path) -> Path:
@@ -42,8 +79,8 @@ def own(asking: Project, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def serve(asking: Project, invoke_environment: dict[str, str]) -> Serve:
-    """Serve the model by a fake until it is up; its exit code and all it said."""
+def argv_file(asking: Project) -> Path:
+    """What the last server was started with; the build's llama-server is a fake."""
     (program,) = (asking.cache / "builds").rglob("llama-server")
     commit = load_lock(asking.lock_file).pins["current"].commit[:9]
     argv_file = asking.cache / "argv"
@@ -53,6 +90,14 @@ def serve(asking: Project, invoke_environment: dict[str, str]) -> Serve:
         f'exec "{sys.executable}" "{FAKES / "llama_server.py"}" "$@"\n'
     )
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return argv_file
+
+
+@pytest.fixture
+def serve(
+    asking: Project, invoke_environment: dict[str, str], argv_file: Path
+) -> Serve:
+    """Serve the model by a fake until it is up; its exit code and all it said."""
     matrix = asking.matrix_file.read_text()
     asking.matrix_file.write_text(
         matrix.replace('chat_template_file = "qwen35.jinja"\n', "")
@@ -148,3 +193,50 @@ def test_pairs_on_published_weights_are_resolved_once(
     asked = len(hub.asked)
     assert "nothing measured" in run_invoke(*REGRESS).stderr
     assert len(hub.asked) == asked
+
+
+@pytest.mark.parametrize("draft", ["local", "published"])
+def test_a_draft_in_a_folder_of_ones_own_is_known_by_its_bytes(
+    asking: Project, run_invoke: RunInvoke, argv_file: Path, own: Path, draft: str
+) -> None:
+    (published,) = own.iterdir()
+    file = published if draft == "published" else own / "small.gguf"
+    (own / "main.gguf").write_bytes(CONTENT)
+    with asking.matrix_file.open("a") as matrix:
+        matrix.write(_DRAFTS.format(folder=own, model=MODEL))
+    for content in (CONTENT, OTHER_CONTENT):
+        file.write_bytes(content)
+        ended = run_invoke(
+            *("bench", "--profile", "drafting", "--cells", f"*/{draft}"),
+            *("--weights-dir", str(own)),
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert f"--spec-draft-model {file}" in argv_file.read_text()
+    cells = [json.loads(line)["cell"] for line in record_lines(asking)]
+    assert len({cell["digest"] for cell in cells}) == 2
+
+
+def test_a_draft_from_the_hub_drafts_for_a_local_model(
+    hub: HubStub, asking: Project, run_invoke: RunInvoke, argv_file: Path, own: Path
+) -> None:
+    (own / "main.gguf").write_bytes(CONTENT)
+    with asking.matrix_file.open("a") as matrix:
+        matrix.write(_DRAFTS.format(folder=own, model=MODEL))
+    ended = run_invoke("bench", "--profile", "drafting", "--cells", "*/published")
+    assert ended.returncode == 0, ended.stderr
+    assert len(hub.fetched) == 1
+    assert "--spec-draft-model" in argv_file.read_text()
+
+
+def test_arms_of_a_comparison_draft_from_a_local_file(
+    asking: Project, run_invoke: RunInvoke, argv_file: Path, own: Path
+) -> None:
+    for name in ("main.gguf", "small.gguf"):
+        (own / name).write_bytes(CONTENT)
+    with asking.matrix_file.open("a") as matrix:
+        matrix.write(_DRAFTS.format(folder=own, model=MODEL))
+    arms = ("--baseline", "draft:local", "--candidate", "draft:published")
+    words = ("--profile", "drafting", "--metric", "tg", "--max-background-load", "100")
+    ended = run_invoke("regress", *arms, *words, "--weights-dir", str(own))
+    assert ended.returncode in {0, 12}, ended.stderr
+    assert "--spec-draft-model" in argv_file.read_text()

@@ -234,7 +234,7 @@ def measure_cell(
 def bench_of(cell: Cell, parts: Installed, project: Project) -> Bench:
     return Bench(
         program=program_of(cell, parts),
-        served=served_of(cell, project.cache),
+        served=served_of(cell, parts),
         batched=cell.batched,
         weights=parts.weights.path,
         commit=cell.locked.reported_commit,

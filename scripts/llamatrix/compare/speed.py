@@ -290,7 +290,7 @@ class SpeedSubject(RepeatedSubject[SpeedRun]):
         # 3 s). Processes like those that are judged warm it, until their speed is steady.
         bench = Bench(
             program=program_of(cell, parts),
-            served=served_of(cell, self.project.cache),
+            served=served_of(cell, parts),
             weights=parts.weights.path,
             commit=cell.locked.reported_commit,
             fork=cell.locked.fork,

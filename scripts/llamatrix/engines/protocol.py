@@ -26,6 +26,8 @@ from llamatrix.web import Site
 class Installed:
     built: Built
     weights: Weights
+    draft_weights: Path | None = None
+    """None where no other model drafts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,6 +127,8 @@ class Engine(Protocol):
         meanwhile: Callable[[], None] | None = None,
     ) -> Installed:
         """Provide programs and weights, verified; ProvisionError where that fails.
+
+        Of a cell whose draft is a model of its own, that model's weights too.
 
         `weights_dir` is a folder of the user's that is searched first. A single
         `program` may be there sooner than all of them. `meanwhile` is done beside the

@@ -14,7 +14,6 @@ from llamatrix.engines.registry import ENGINE
 from llamatrix.measure.disturbances import disturbances
 from llamatrix.measure.telemetry import Sampler, Telemetry, WarmUp, held_bytes, sampling
 from llamatrix.measure.warm_up import warm_up
-from llamatrix.provision.weights.provide import provide_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,16 +75,15 @@ def program_of(cell: Cell, parts: Installed) -> Path:
     return parts.built.program(cell.program)
 
 
-def served_of(cell: Cell, cache: Path) -> Served | None:
+def served_of(cell: Cell, parts: Installed) -> Served | None:
     """What the server of a cell is started with; None for a benchmark of the engine."""
     if not cell.draft_key or cell.batched:
         return None
-    own = cell.draft_engine
     return Served(
         alias=cell.model_key,
         model=cell.model,
         draft=cell.draft,
-        draft_weights=provide_weights(own, cache).path if own else None,
+        draft_weights=parts.draft_weights,
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from llamatrix.config.cell import EngineCell
+from llamatrix.config.cell import Cell, EngineCell
 from llamatrix.config.context import Context
 from llamatrix.config.lock import (
     HubFile,
@@ -88,13 +88,13 @@ def compare_weights(matrix: Matrix, lock: Lock) -> Iterator[Drift]:
 def with_known_weights(
     context: Context, cells: Iterable[EngineCell], *, ask_hub: bool
 ) -> Context:
-    """Return the context with a lock that knows the bytes of the cells' weights.
+    """Return the context with a lock that knows the bytes of cells' and drafts' weights.
 
     An entry that is unresolved is taken from a file in the user's folder first, then,
     with `ask_hub`, from the hub: its bytes are part of a digest. Local models are
     hashed, and completed from their headers.
     """
-    cells = tuple(cells)
+    cells = [engine for cell in cells for engine in _engines(cell)]
     local = [cell.model_key for cell in cells if cell.weights is WeightsKind.LOCAL]
     if local:
         context = _with_local_models(context, sorted(set(local)))
@@ -109,12 +109,19 @@ def with_known_weights(
     own = [name for name, locked in unknown.items() if own_file(locked, folder)]
     lock = context.lock
     if ask_hub and (rest := [name for name in unknown if name not in own]):
-        pins = context.lock.pins  # with those that only this run knows
-        filled = resolved_here(matrix, rest, project)
-        lock = msgspec.structs.replace(filled, pins=pins)
+        filled = resolved_here(matrix, rest, project).weights
+        weights = lock.weights | {name: filled[name] for name in rest}
+        lock = msgspec.structs.replace(lock, weights=weights)
     if own and folder:
         lock = with_own_files(matrix, lock, own, project, folder)
     return context.with_lock(lock)
+
+
+def _engines(cell: EngineCell) -> Iterator[EngineCell]:
+    """Yield the cell, and its draft where that has weights of its own."""
+    yield cell
+    if isinstance(cell, Cell) and cell.draft_engine:
+        yield cell.draft_engine
 
 
 def _with_local_models(context: Context, names: Sequence[str]) -> Context:

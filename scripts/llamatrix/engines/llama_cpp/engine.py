@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import msgspec
 
 from llamatrix import shell
-from llamatrix.config.cell import EngineCell, SpeedTest
+from llamatrix.config.cell import Cell, EngineCell, SpeedTest
 from llamatrix.engines.llama_cpp import llama_bench
 from llamatrix.engines.llama_cpp.batched_bench import measure_batched
 from llamatrix.engines.llama_cpp.served_speed import (
@@ -61,9 +62,12 @@ class LlamaCpp:
         meanwhile: Callable[[], None] | None = None,
     ) -> Installed:
         require_device(cell.build_key, cell.build)
+        provided = partial(provide_weights, cache=cache, weights_dir=weights_dir)
+        draft = cell.draft_engine if isinstance(cell, Cell) else None
         return Installed(
             built=provide_build(cell, cache, program=program, meanwhile=meanwhile),
-            weights=provide_weights(cell, cache, weights_dir=weights_dir),
+            weights=provided(cell),
+            draft_weights=provided(draft).path if draft else None,
         )
 
     def bench(
