@@ -57,9 +57,13 @@ codecs.register_error(_PLAIN, _plain)
 
 
 def prepare() -> None:
-    """End as after Ctrl-C on SIGTERM, and escape what the output cannot encode."""
+    """End as after Ctrl-C on SIGTERM, and escape what the output cannot encode.
+
+    A signal that our parent had us ignore stays ignored: `nohup` outlives the terminal.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_PLAIN)
