@@ -30,9 +30,18 @@ def scratch_folder(purpose: str) -> Iterator[Path]:
         os.close(lock)
 
 
+def temporary_folder() -> Path | None:
+    """Return where temporary files are made; None where no folder can be written to."""
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        return None
+
+
 def sweep() -> None:
     """Remove every folder whose maker is gone."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    temporary = temporary_folder()
+    for folder in temporary.glob(f"{_PREFIX}*") if temporary else ():
         with suppress(OSError):  # in use, gone meanwhile, or somebody else's
             lock = _open(folder)
             try:

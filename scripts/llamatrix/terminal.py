@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from llamatrix import scratch
 from llamatrix.errors import ProvisionError
 
 INTERRUPTED = (
@@ -22,6 +23,9 @@ _CLOSED_OUTPUT = 128 + signal.SIGPIPE
 _PLAIN = "llamatrix.plain"
 _SIGNS = {"→": "->", "×": "x", "±": "+-", "–": "-", "…": "...", "·": "|"}
 _MORE_ROOM = "free some space, or set LLAMATRIX_CACHE to a folder on a larger disk"
+_NO_TEMPORARY_FOLDER = (
+    "llamatrix: no temporary folder can be written to; free some space, or set TMPDIR"
+)
 _NOT_WRITABLE = "correct the permissions, or set LLAMATRIX_CACHE to another folder"
 _REMEDIES = {
     errno.ENOSPC: _MORE_ROOM,
@@ -94,6 +98,8 @@ def end_of(error: OSError) -> tuple[str, int]:
     """
     if _drop_closed_outputs():
         return "", _CLOSED_OUTPUT
+    if isinstance(error, FileNotFoundError) and not scratch.temporary_folder():
+        return _NO_TEMPORARY_FOLDER, ProvisionError.exit_code
     number = error.errno or 0
     if number not in _REMEDIES:
         raise error

@@ -140,6 +140,26 @@ def test_ascii_output_escapes_other_characters(
     assert "got '\\xe4pril'" in ended.stderr
 
 
+@pytest.mark.parametrize("words", ["fit --vram 24GiB", "task-check"])
+def test_no_temporary_folder_is_one_line_from_a_command_that_needs_one(
+    invoke_environment: dict[str, str], words: str
+) -> None:
+    ended = shell(f"ulimit -f 0; invoke {words}", invoke_environment)
+    assert ended.returncode == 3, ended.stderr
+    assert ended.stderr.splitlines()[-1] == (
+        "llamatrix: no temporary folder can be written to; free some space, or set TMPDIR"
+    )
+    assert "Traceback" not in ended.stderr
+
+
+def test_no_temporary_folder_is_nothing_to_a_command_that_needs_none(
+    invoke_environment: dict[str, str],
+) -> None:
+    ended = shell("ulimit -f 0; invoke plan --profile smoke", invoke_environment)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("### Plan")
+
+
 @pytest.mark.parametrize("place", ["file", "file/below", "file/far/below"])
 def test_a_cache_below_a_file_is_one_line(
     stocked: Project, place: str, monkeypatch: pytest.MonkeyPatch

@@ -1,5 +1,6 @@
 """A trial as a line of the store."""
 
+import resource
 from pathlib import Path
 
 import msgspec
@@ -96,3 +97,16 @@ def test_record_that_cannot_be_written_is_kept_beside_the_store(
     target.parent.mkdir(parents=True)
     target.write_bytes(aside.read_bytes())
     assert list(blocked.read_all()) == [record]
+
+
+def test_record_is_said_to_be_lost_where_no_folder_can_be_written_to(
+    blocked: Store[SpeedRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", None)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(UnwrittenError, match="could not be kept elsewhere either"):
+            blocked.append(made_record())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +19,7 @@ from llamatrix.host import Host, this_host
 from llamatrix.measured_environment import ProcessConditions
 from llamatrix.progress import say
 from llamatrix.project import find_project
+from llamatrix.scratch import temporary_folder
 
 SCHEMA_VERSION = 2
 """Of all records that this version writes."""
@@ -376,7 +376,7 @@ def _lines(
 
 def _keep_aside(path: Path, line: bytes) -> str:
     """Write a line to the cache, or else to the temporary folder; return a remedy."""
-    for folder in (find_project().cache, Path(tempfile.gettempdir())):
+    for folder in filter(None, (find_project().cache, temporary_folder())):
         aside = folder / "llamatrix-unwritten" / path.name
         try:
             aside.parent.mkdir(parents=True, exist_ok=True)
