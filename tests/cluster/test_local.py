@@ -111,6 +111,14 @@ def test_cross_talk_needs_two_cards(box: Box) -> None:
         assert ended.stdout.startswith(words)
 
 
+def test_cross_talk_takes_the_pin_that_it_is_given(box: Box) -> None:
+    asked = ("cross-talk", "--profile", "cards", "--pin", "b1")
+    cards = box.with_cards(2).wishing(backends="CUDA", busy=True)
+    ended = invoked_apart(*asked, env=cards.environment)
+    assert ended.returncode == 2, ended.stderr
+    assert "--pin 'b1': not a pin" in ended.stderr
+
+
 @pytest.mark.slow
 def test_bench_self_compares_a_cell_through_the_cluster_with_the_same_here(
     box: Box,

@@ -10,6 +10,7 @@ from tests.shipped import ROOT
 from llamatrix.commands.launching import with_corrected_template
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.lock import load_lock
+from llamatrix.config.matrix import Model
 from llamatrix.engines.protocol import Launch
 from llamatrix.errors import MatrixError, ServeError
 from llamatrix.project import Project
@@ -62,6 +63,16 @@ def test_gemma_is_served_with_the_template_in_its_weights(project: Project) -> N
     launch = provided(project, "gemma4-31b")
     assert launch.template is None
     assert launch.template_pin is None
+
+
+def test_model_that_the_matrix_lacks_is_served_with_the_template_in_its_weights(
+    project: Project,
+) -> None:
+    """As on a host of a cluster, to which the driver sends a cell of `--model FILE`."""
+    context = load_context("smoke", project=project)
+    model = Model(file="my-model.gguf", name="My-Model")
+    launch = launch_of(context.with_models({"my-model": model}), "my-model")
+    assert with_corrected_template(launch, context) == launch
 
 
 @pytest.mark.slow

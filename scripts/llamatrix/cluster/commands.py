@@ -10,6 +10,7 @@ from dataclasses import replace
 from llamatrix.cluster.driver import SILENCE_S, Driver, Host, Outcome, describe
 from llamatrix.cluster.lanes import open_transport
 from llamatrix.cluster.planning import ClassPlan, Planner, SiteClass
+from llamatrix.commands.all import searches_of
 from llamatrix.commands.bench import NOT_ALL_NUMBERS
 from llamatrix.commands.context import search_text
 from llamatrix.commands.cross_talk import shares_cards
@@ -53,26 +54,21 @@ def agent(flags: AgentFlags) -> int:
 
 def all_(flags: AllFlags) -> int:
     planner = planner_of(flags, _ALL)
-    context = planner.context
-    names = (context.profile, *context.matrix.profiles[context.profile].also)
     searches = [
         (
-            ContextFlags(
-                profile=name, model=key, max_context=profile.max_context, budget="5m"
+            asked,
+            load_context(
+                asked.profile, model=asked.model, weights_dir=asked.weights_dir
             ),
-            load_context(name, model=key),
         )
-        for name in names
-        if not flags.cells
-        if (profile := context.matrix.profiles[name]).max_context
-        for key in profile.models
+        for asked in searches_of(planner.context, flags)
     ]
     planner = replace(planner, searches=searches)
 
     def text(plans: Sequence[ClassPlan]) -> str:
         if not flags.full:
             return _tables(summary_of, plans, planner)
-        contexts = _contexts(ContextFlags(), plans, context.project)
+        contexts = _contexts(ContextFlags(), plans, planner.context.project)
         return _tables(tables_of, plans, planner) + contexts
 
     outcome = _measured(planner, text)

@@ -107,8 +107,7 @@ class Planner:
     def engines(self) -> tuple[tuple[Cell, ...], tuple[AgentCell, ...]]:
         """One cell of each pin and build."""
         searched = (
-            cell_to_serve(context, model=flags.model, pin=flags.pin)
-            for flags, context in self.searches
+            cell_to_serve(context, pin=flags.pin) for flags, context in self.searches
         )
         cells = (*self.context.plan(self.flags.cells).cells, *searched)
         each = {key_of(cell): cell for cell in cells}.values()

@@ -1,5 +1,7 @@
 """`invoke all`: speed, trials and tables in one command."""
 
+from collections.abc import Iterator
+
 from llamatrix.commands.agent import make_trials
 from llamatrix.commands.bench import NOT_ALL_NUMBERS, measure_speeds
 from llamatrix.commands.context import context as search_context
@@ -8,7 +10,7 @@ from llamatrix.commands.meanwhile import fetches_of
 from llamatrix.commands.pending import load_pending
 from llamatrix.commands.plan import plan_text
 from llamatrix.commands.tabulate import summary_of, tables_of
-from llamatrix.config.matrix import Profile
+from llamatrix.config.context import Context
 
 
 def all_(flags: AllFlags) -> int:
@@ -29,24 +31,23 @@ def all_(flags: AllFlags) -> int:
     if pending.trials:
         tally = make_trials(pending.trials, context, any_template=flags.any_template)
         without_number += tally.without_number - tally.unscripted
-    contexts = ""
-    if not flags.cells:
-        for name in (context.profile, *context.matrix.profiles[context.profile].also):
-            contexts += _search_contexts(name, context.matrix.profiles[name])
+    contexts = "".join(map(search_context, searches_of(context, flags)))
     print(tables_of(pending) + contexts if flags.full else summary_of(pending), end="")
     return NOT_ALL_NUMBERS if without_number else 0
 
 
-def _search_contexts(name: str, profile: Profile) -> str:
-    """Search the largest context of a profile's models, where it says up to which."""
-    return "".join(
-        search_context(
-            ContextFlags(
-                profile=name,
-                model=key,
-                max_context=profile.max_context or 0,
-                budget="5m",
-            )
-        )
-        for key in (profile.models if profile.max_context else ())
-    )
+def searches_of(context: Context, flags: AllFlags) -> Iterator[ContextFlags]:
+    """The largest contexts to search: of a profile's models, where it says up to which."""
+    profiles = context.matrix.profiles
+    names = (context.profile, *profiles[context.profile].also)
+    for name in () if flags.cells else names:
+        if max_context := profiles[name].max_context:
+            for key in profiles[name].models:
+                yield ContextFlags(
+                    profile=name,
+                    model=flags.model or key,
+                    pin=flags.pin,
+                    weights_dir=flags.weights_dir,
+                    max_context=max_context,
+                    budget="5m",
+                )

@@ -11,6 +11,7 @@ import msgspec
 
 from llamatrix.commands.bench import bench_of
 from llamatrix.commands.flags import CrossTalkFlags
+from llamatrix.commands.pending import with_only_pin
 from llamatrix.config.cell import Cell, SpeedTest
 from llamatrix.config.context import load_context
 from llamatrix.config.matrix import Backend
@@ -46,6 +47,7 @@ def cross_talk(flags: CrossTalkFlags) -> str:
     if len(cards) < 2:  # noqa: PLR2004  a pair
         return "one card: nothing runs beside it\n" if cards else "no card\n"
     context = load_context(flags.profile, weights_dir=flags.weights_dir)
+    context = with_only_pin(context, flags.pin)
     cell = _cell(context.plan(flags.cells).speed)
     project = context.project
     store = Store(reports=project.reports, kind=CROSS_TALK)

@@ -110,8 +110,10 @@ def launch_with(
 def with_corrected_template(launch: Launch, context: Context) -> Launch:
     """The launch with the model's own corrected template, where it names one."""
     name = launch.model.chat_template_file
+    if name is None:
+        return launch
     pinned = locked_template(context.matrix, context.lock, launch.alias)
-    if name is None or pinned is None:
+    if pinned is None:
         return launch
     correction = find_correction(name, context.project.root / "templates")
     require_pinned(Path(name).stem, correction, pinned)

@@ -1,13 +1,18 @@
 """Weights that are not synthetic: facts are recalled, and the file is known by its bytes."""
 
 import json
+import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.commands.conftest import record_lines
 from tests.commands.context.conftest import Run
+from tests.invoking import invoked_apart
 from tests.mini_gguf import write_gguf
 from tests.provision.weights.reported_files import keys_of
+from tests.shipped import FAKES
 
 from llamatrix.project import Project
 from llamatrix.provision.integrity import shown_sha256
@@ -35,6 +40,7 @@ weights = "hub"
 measure = ["speed"]
 sweep = "smoke"
 server = "smoke"
+max_context = 4096
 """
 
 
@@ -48,6 +54,42 @@ def mine(served: Project, tmp_path: Path) -> Path:
     spec = SyntheticSpec(model="gemma4-31b", scale=Scale.TINY, chat_template="")
     write(spec, path, on_bytes=lambda _: None)
     return path
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A folder of programs, which can be a pin."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    for name, before, fake in (
+        ("llama-bench", '[ "$1" = --help ] && exit', "llama_bench.py"),
+        ("llama-server", "", "context_server.py"),
+    ):
+        path = folder / name
+        run = f'exec "{sys.executable}" "{FAKES / fake}" "$@"'
+        path.write_text(f"#!/bin/sh\n{before}\n{run}\n")
+        path.chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize("cluster", [(), ("--cluster", "local")], ids=["here", "there"])
+def test_all_searches_with_the_model_pin_and_folder_that_it_is_given(
+    served: Project,
+    environment: dict[str, str],
+    wishes_of: Callable[..., dict[str, str]],
+    mine: Path,
+    programs: Path,
+    cluster: tuple[str, ...],
+) -> None:
+    file = shutil.copy(mine, mine.parent.with_name("Given.gguf"))
+    for given, searched in (
+        (("--weights-dir", mine.parent, "--pin", programs), "mine/bin-programs"),
+        (("--model", file), "given.local/current"),
+    ):
+        asked = ("all", "--profile", "mine", *map(str, given), *cluster)
+        ended = invoked_apart(*asked, env={**environment, **wishes_of()})
+        assert ended.returncode == 0, ended.stderr
+        assert list(served.records.glob(f"*/context/{searched}/cpu.jsonl"))
 
 
 def test_planted_facts_are_recalled_and_the_record_names_the_file(
