@@ -85,10 +85,9 @@ namespace = Collection(*map(task_of, COMMANDS.values()))
 bisecting = flags.GIT_BISECT in sys.argv
 try:
     terminal.end_with_the_reader_of_help(sys.argv)
-    flags.refuse_renamed(sys.argv)
-    flags.refuse_automatic_short(
-        sys.argv, {name: command.takes for name, command in COMMANDS.items()}
-    )
+    takes = {name: command.takes for name, command in COMMANDS.items()}
+    flags.refuse_renamed(sys.argv, takes)
+    flags.refuse_automatic_short(sys.argv, takes)
     if bisecting:  # Invoke itself exits with 1, which git takes for a bad commit
         Parser(namespace.to_contexts(), Program().initial_context).parse_argv(
             sys.argv[1:]

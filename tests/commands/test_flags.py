@@ -46,7 +46,7 @@ def test_a_renamed_flag_is_refused_with_its_new_name(
     old: str, new: str, form: str
 ) -> None:
     with pytest.raises(MatrixError, match=f"^{old}: renamed; write {new}"):
-        refuse_renamed(["invoke", "context", *form.format(old).split()])
+        refuse_renamed(["invoke", "context", *form.format(old).split()], TAKEN)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,17 @@ def test_a_renamed_flag_is_refused_with_its_new_name(
 )
 def test_a_renamed_command_is_refused_with_its_new_name(old: str, new: str) -> None:
     with pytest.raises(MatrixError, match=f"^{old}: renamed; write `{new}`"):
-        refuse_renamed(["invoke", old, "--model", "qwen35-27b"])
+        refuse_renamed(["invoke", old, "--model", "qwen35-27b"], TAKEN)
 
 
 def test_profile_named_like_a_renamed_command_is_accepted() -> None:
-    refuse_renamed(["invoke", "bench", "--profile", "gpu-proof"])
+    refuse_renamed(["invoke", "bench", "--profile", "gpu-proof"], TAKEN)
+
+
+def test_flag_of_the_command_is_accepted_where_another_had_one_of_its_name() -> None:
+    refuse_renamed(["invoke", "test", "--long"], TAKEN)
+    with pytest.raises(MatrixError, match=r"^--long: renamed; write --long-run-s"):
+        refuse_renamed(["invoke", "test", "--long", "bench-self", "--long=5"], TAKEN)
 
 
 def test_a_renamed_flag_is_one_line_and_exit_code_2() -> None:

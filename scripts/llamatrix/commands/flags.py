@@ -127,14 +127,20 @@ def read_flags(kind: type[T], written: Mapping[str, object], *, dry: bool) -> T:
     return kind(**values)
 
 
-def refuse_renamed(argv: Sequence[str]) -> None:
-    """MatrixError with the new name for a command or a flag that was renamed."""
+def refuse_renamed(argv: Sequence[str], commands: Mapping[str, type]) -> None:
+    """MatrixError with the new name for a command or a flag that was renamed.
+
+    A flag that the command has now is accepted, even if it is an old name elsewhere.
+    """
     command = next((word for word in argv[1:] if not word.startswith("-")), "")
     if command in _RENAMED_COMMANDS:
         raise MatrixError(f"{command}: renamed; write {_RENAMED_COMMANDS[command]}")
+    own: Collection[str] = ()
     for word in argv:
+        if word in commands:
+            own = {_long(item.name) for item in fields(commands[word])}
         old = word.partition("=")[0]
-        if old in _RENAMED:
+        if old in _RENAMED and old not in own:
             raise MatrixError(f"{old}: renamed; write {_RENAMED[old]}")
 
 
