@@ -104,6 +104,25 @@ def test_refused_tests_are_due_until_the_endpoint_answers(
     assert (right.returncode, len(stored(project))) == (0, 6)
 
 
+def test_records_of_tests_that_the_sweep_has_no_more_do_not_count(
+    server: OpenAiServer, project: Project, invoke: RunInvoke
+) -> None:
+    server.most_tokens = 1
+    failed = invoke("bench", *ARGUMENTS, "--again", "1", key=SERVER_KEY)
+    assert failed.returncode == 8, failed.stderr
+    text = project.matrix_file.read_text()
+    before = "n_prompt = [100]\nn_gen = [16]\nn_depth = [0, 150]"
+    assert text.count(before) == 1
+    after = "n_prompt = [60]\nn_gen = [8]\nn_depth = [0]"
+    project.matrix_file.write_text(text.replace(before, after))
+    server.most_tokens = 100
+    done = invoke("bench", *ARGUMENTS, key=SERVER_KEY)
+    assert done.returncode == 0, done.stderr
+    assert "2 tests measured, 0 reused" in done.stderr
+    (cell,) = json.loads(invoke("plan", *ARGUMENTS, "--json").stdout)
+    assert (cell["recorded"], cell["failed"], cell["missing"]) == (2, 0, [])
+
+
 @pytest.mark.usefixtures("server")
 def test_doctor_tells_whether_an_endpoint_answers(invoke: RunInvoke) -> None:
     found = json.loads(invoke("doctor", "--json", key=SERVER_KEY).stdout)

@@ -323,7 +323,7 @@ def endpoint_status(
     latest = {
         (record.repeat, record.test): record
         for record in records
-        if record.cell.digest == digest
+        if record.cell.digest == digest and record.test in cell.tests
     }
     outcomes = {key: record.outcome for key, record in latest.items()}
     failed = {key for key, one in outcomes.items() if not isinstance(one, Done)}
@@ -334,13 +334,12 @@ def endpoint_status(
     }
     settled = latest.keys() - (failed if retry else passing)
     repeats = max([1, *(repeat for repeat, _ in latest)])
-    wanted = set(cell.tests)
     return CellStatus(
         cell=cell,
         digest=digest,
         recorded=len(latest),
         failed=len(failed),
-        reused=sum(test in wanted for _, test in settled),
+        reused=len(settled),
         reused_without_number=len(failed & settled),
         due=tuple(_due_tests(cell, repeats, again, latest, settled)),
     )
