@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamatrix.errors import ProvisionError
+from llamatrix.errors import MatrixError, ProvisionError
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -51,6 +51,16 @@ def find_project() -> Project:
     """
     root = os.environ.get("LLAMATRIX_ROOT")
     return Project(root=Path(root).resolve() if root else _CHECKOUT, cache=_cache())
+
+
+def user_path(text: str) -> Path:
+    """Return a path that the user wrote; MatrixError where nobody has its `~NAME`."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise MatrixError(
+            f"{text!r}: no such home folder; write ~/ for your own, or the whole path"
+        ) from error
 
 
 def _cache() -> Path:

@@ -98,6 +98,27 @@ def test_a_flag_of_invoke_that_would_be_ignored_is_refused(
     assert project.lock_file.read_text() == before
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("bench --model", "bench --pin", "bench --weights-dir", "fit --model", "add"),
+        *("breakdown --replay", "bisect --good a --bad b --repo"),
+        "regress --baseline april --candidate current --weights-dir",
+        "regress --baseline april --candidate current --replay",
+    ],
+)
+@pytest.mark.usefixtures("project")
+def test_home_folder_of_nobody_is_one_line_and_exit_code_2(
+    run_invoke: RunInvoke, words: str
+) -> None:
+    ended = run_invoke(*words.split(), "~no-such-user/x")
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == (
+        "llamatrix: '~no-such-user/x': no such home folder; write ~/ for your own, or "
+        "the whole path"
+    )
+
+
 def test_closed_pipe_ends_the_command_silently(
     invoke_environment: dict[str, str],
 ) -> None:

@@ -55,6 +55,16 @@ def test_wrong_type_is_refused_with_its_value(
     )
 
 
+def test_home_folder_of_nobody_is_refused_with_its_key(
+    refused: Callable[[str, str], str],
+) -> None:
+    entry = '[models.mine]\nfile = "~no-such-user/x.gguf"\n\n[profiles.smoke]'
+    assert refused("[profiles.smoke]", entry) == (
+        "matrix.toml: models.mine.file: '~no-such-user/x.gguf': no such home folder; "
+        "write ~/ for your own, or the whole path"
+    )
+
+
 def test_error_in_a_list_names_the_index(
     refused: Callable[[str, str], str],
 ) -> None:

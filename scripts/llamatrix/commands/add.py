@@ -13,7 +13,7 @@ from llamatrix.config.load import load_matrix, split_problem
 from llamatrix.config.matrix import Matrix, Model
 from llamatrix.errors import MatrixError, ProvisionError
 from llamatrix.progress import say
-from llamatrix.project import find_project
+from llamatrix.project import find_project, user_path
 from llamatrix.provision.weights import hub
 from llamatrix.provision.weights.gguf_header import GgufHeader
 from llamatrix.provision.weights.gguf_model import read_model
@@ -61,7 +61,7 @@ def add(flags: AddFlags) -> str:
 
 def _described(name: str) -> tuple[Model, GgufHeader]:
     """Return where a model lies and its header; MatrixError for what is neither."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_file():
         path = path.absolute()
         home = Path.home()
@@ -99,7 +99,7 @@ def _on_hub(model: Model) -> tuple[Model, GgufHeader]:
 
 
 def _refuse_duplicate(model: Model, matrix: Matrix) -> None:
-    place = Path(model.file).expanduser().resolve()
+    place = user_path(model.file).resolve()
     for key, other in matrix.models.items():
         same = (
             other.local and Path(other.file).resolve() == place

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from llamatrix.commands.flags import BreakdownFlags
 from llamatrix.commands.launching import cell_to_serve, launch_of
@@ -20,6 +19,7 @@ from llamatrix.measure.disturbances import KernelWatch
 from llamatrix.measure.replay import Script, script_of
 from llamatrix.measuring import measuring
 from llamatrix.progress import say
+from llamatrix.project import user_path
 from llamatrix.proxy.call import read_calls
 from llamatrix.proxy.recording import read_recording
 from llamatrix.report.views.breakdown import (
@@ -39,7 +39,7 @@ _KEEPS_NOTHING = (*_KEEPS_SESSION, "--ctx-checkpoints", "0")
 
 def breakdown(flags: BreakdownFlags) -> str:
     """Replay the session in every way, run llama-bench on the same work; the tables."""
-    folder = Path(flags.replay).expanduser()
+    folder = user_path(flags.replay)
     recording = read_recording(folder)
     recording = replace(recording, calls=recording.calls[: flags.calls])
     context = load_context(

@@ -25,7 +25,7 @@ from llamatrix.engines.registry import (
 from llamatrix.errors import BenchError, MatrixError
 from llamatrix.nvml import gpus
 from llamatrix.progress import say
-from llamatrix.project import Project, find_project
+from llamatrix.project import Project, find_project, user_path
 from llamatrix.provision.build import Manifest, build_damage
 from llamatrix.provision.pin_source import lists_of
 from llamatrix.provision.weights.architectures import APRIL
@@ -109,7 +109,7 @@ class _Prediction:
         """Keys of the matrix whose shape is known, or the one file."""
         matrix = self.matrix
         if model and model not in matrix.models:
-            file = Path(model).expanduser()
+            file = user_path(model)
             if file.exists() or model.lower().endswith(".gguf"):
                 return [(file.name, file)]
             hint = nearest(model, matrix.models)

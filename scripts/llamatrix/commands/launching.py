@@ -18,6 +18,7 @@ from llamatrix.config.lock import (
 from llamatrix.config.matrix import Model, Server
 from llamatrix.engines.protocol import Launch
 from llamatrix.errors import MatrixError
+from llamatrix.project import user_path
 from llamatrix.provision.build import provide_build
 from llamatrix.provision.hardware import require_device
 from llamatrix.provision.integrity import file_sha256
@@ -144,7 +145,7 @@ def template_named(name: str, model: Model, context: Context, *, flag: str) -> T
         tree = template_source(context)
         path = provide_template(correction, tree, context.project.cache)
     else:
-        path = Path(name).expanduser()
+        path = user_path(name)
     if not path.is_file():
         hint = nearest(name, [VENDOR, *ours])
         raise MatrixError(f"{flag} {name!r}: no such template and no such file{hint}")

@@ -86,7 +86,7 @@ from llamatrix.errors import (
 from llamatrix.host import this_host
 from llamatrix.measure.disturbances import KernelWatch, Watch
 from llamatrix.progress import say
-from llamatrix.project import Project
+from llamatrix.project import Project, user_path
 from llamatrix.provision.build import CompileError
 from llamatrix.provision.local_pins import with_local_pins
 from llamatrix.provision.resolve import with_named_pin
@@ -392,7 +392,7 @@ def compare_replays(
     """Compare the arms on one recorded session; None after a dry run."""
     settings = _settings(flags)
     metrics = parse_metrics(flags.metric, REPLAY_METRICS)
-    recording = read_recording(Path(flags.replay).expanduser())
+    recording = read_recording(user_path(flags.replay))
     if recording.left_out:
         say(f"{recording.left_out} calls of the recording are left out")
     context, arms = _arms(flags, speed_context(flags, project), "replay")
@@ -601,7 +601,7 @@ def _named_templates(
 
 
 def _provider(flags: RegressFlags) -> Provide:
-    folder = Path(flags.weights_dir).expanduser() if flags.weights_dir else None
+    folder = user_path(flags.weights_dir) if flags.weights_dir else None
 
     def provide(_arm: Arm, cell: Cell, project: Project) -> Installed:
         return ENGINE.install(cell, project.cache, weights_dir=folder)

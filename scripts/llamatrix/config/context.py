@@ -16,7 +16,7 @@ from llamatrix.config.matrix import Matrix, Model
 from llamatrix.errors import MatrixError, ProvisionError
 from llamatrix.nvml import driver_problem, gpus
 from llamatrix.progress import say
-from llamatrix.project import Project, find_project
+from llamatrix.project import Project, find_project, user_path
 from llamatrix.units import bytes_text
 
 _BY_CARD = (
@@ -93,7 +93,7 @@ def load_context(
         matrix=matrix,
         lock=load_lock(project.lock_file),
         profile=choice.profile,
-        weights_dir=Path(weights_dir).expanduser() if weights_dir else None,
+        weights_dir=user_path(weights_dir) if weights_dir else None,
     )
     if model:
         matrix, key = with_model(matrix, model, flag="--model")
@@ -108,7 +108,7 @@ def with_model(matrix: Matrix, name: str, *, flag: str) -> tuple[Matrix, str]:
     """
     if name in matrix.models:
         return matrix, name
-    path = Path(name).expanduser()
+    path = user_path(name)
     if not path.is_file():
         if path.suffix == ".gguf":
             files = [str(path_here) for path_here in path.parent.glob("*.gguf")]

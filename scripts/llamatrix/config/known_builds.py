@@ -14,7 +14,7 @@ from llamatrix.config.load import read_toml
 from llamatrix.config.lock import LockedPin
 from llamatrix.config.matrix import Commit, Matrix, Natural, Pin, PinKind
 from llamatrix.errors import MatrixError
-from llamatrix.project import find_project
+from llamatrix.project import find_project, user_path
 
 PACKAGE = "llama-cpp-python"
 _NUMBER = re.compile(r"b([1-9]\d*)")
@@ -93,7 +93,7 @@ def find_pin(
 
 def _local_pin(word: str, matrix: Matrix, flag: str) -> tuple[str, Pin]:
     """Return the pin of a folder; its key is numbered where another pin has the name."""
-    folder = Path(word).expanduser().resolve()
+    folder = user_path(word).resolve()
     if (folder / "CMakeLists.txt").is_file():
         kind, pin = "tree", Pin(path=str(folder))
     elif any((folder / below / "llama-bench").is_file() for below in (".", "bin")):
@@ -117,5 +117,5 @@ def _local_pin(word: str, matrix: Matrix, flag: str) -> tuple[str, Pin]:
 def _is_of(pin: Pin, kind: PinKind, folder: Path) -> bool:
     if pin.kind is not kind:
         return False
-    named = Path(getattr(pin, kind)).expanduser()
+    named = user_path(getattr(pin, kind))
     return (find_project().root / named).resolve() == folder

@@ -36,6 +36,7 @@ from llamatrix.config.matrix import (
 )
 from llamatrix.errors import MatrixError
 from llamatrix.measured_environment import OURS, PASSED_ON
+from llamatrix.project import user_path
 
 READ_COMMITS = frozenset(
     {
@@ -97,7 +98,10 @@ def with_paths(matrix: Matrix, folder: Path) -> Matrix:
     models = {}
     for key, model in matrix.models.items():
         path = Path(model.member or model.file)
-        file = str(folder / path.expanduser()) if model.local else model.file
+        try:
+            file = str(folder / user_path(model.file)) if model.local else model.file
+        except MatrixError as error:
+            raise MatrixError(f"matrix.toml: models.{key}.file: {error}") from error
         models[key] = msgspec.structs.replace(
             model, file=file or path.name, name=model.name or path.stem
         )

@@ -12,6 +12,7 @@ from llamatrix.config.matrix import Pin
 from llamatrix.errors import MatrixError, ProvisionError
 from llamatrix.exclusive import exclusive
 from llamatrix.progress import say
+from llamatrix.project import user_path
 from llamatrix.provision.git_source import address, failure, git_in
 
 _LOG = ("log", "--reverse", "--topo-order", "--format=%H%x09%P%x09%cs %s")
@@ -80,7 +81,7 @@ def git_range(
 ) -> CommitRange:
     """Return the commits of a repository that are descendants of one and lead to another."""
     if not _is_remote(repo):
-        repo = str(Path(repo).expanduser().resolve())
+        repo = str(user_path(repo).resolve())
     history = _history(repo, context.project.cache)
     older, newer = (
         _resolved(history, word, flag, repo, context)

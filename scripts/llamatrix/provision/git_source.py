@@ -14,7 +14,7 @@ from pathlib import Path
 from llamatrix import shell
 from llamatrix.errors import ProvisionError
 from llamatrix.progress import say
-from llamatrix.project import find_project
+from llamatrix.project import find_project, user_path
 from llamatrix.provision.python import UnreachableError
 
 _ASK_TIMEOUT_S = 120
@@ -53,7 +53,7 @@ def address(git: str) -> str:
     """Return what git takes: a URL as it is, a path relative to matrix.toml absolute."""
     if "://" in git or re.match(r"[\w.-]+@[\w.-]+:", git):
         return git
-    return str((find_project().root / Path(git).expanduser()).resolve())
+    return str((find_project().root / user_path(git)).resolve())
 
 
 def find_commit(git: str, rev: str) -> Found:

@@ -26,7 +26,7 @@ from llamatrix.config.matrix import Pin, PinKind
 from llamatrix.errors import ProvisionError
 from llamatrix.exclusive import exclusive
 from llamatrix.progress import say
-from llamatrix.project import find_project
+from llamatrix.project import find_project, user_path
 from llamatrix.provision.git_source import address, git_in
 from llamatrix.provision.integrity import known_sha256
 from llamatrix.provision.source import fork_of, nar_hash
@@ -129,7 +129,7 @@ def _locked(content: str, unproven: Unproven) -> LockedPin:
 
 
 def _folder(text: str) -> Path:
-    folder = (find_project().root / Path(text).expanduser()).resolve()
+    folder = (find_project().root / user_path(text)).resolve()
     if not folder.is_dir():
         raise ProvisionError(f"{text}: no such folder ({folder})")
     return folder

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from llamatrix.config.lock import HubFile
 from llamatrix.errors import ProvisionError
+from llamatrix.project import user_path
 
 _ANSWER_TIMEOUT_S = 5.0
 _STREAM_TIMEOUT_S = 30.0
@@ -223,7 +224,7 @@ def _endpoint() -> str | None:
 def _cache() -> Path:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    return Path(os.environ.get("HF_HUB_CACHE", HF_HUB_CACHE)).expanduser()
+    return user_path(os.environ.get("HF_HUB_CACHE", HF_HUB_CACHE))
 
 
 def _folder(wanted: HubFile) -> Path:
