@@ -1,6 +1,8 @@
 """`invoke certificate`: written, verified, refused."""
 
+import io
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -175,10 +177,22 @@ def test_any_changed_byte_of_a_bundle_is_found_and_its_file_named(bundle: Path) 
         unpack(content[:at] + b"X" + content[at + 1 :], where="it")
 
 
+@pytest.mark.parametrize("target", ["matrix.lock", "matrix.toml"])
+def test_link_in_a_bundle_is_not_followed(target: str) -> None:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        member = tarfile.TarInfo("matrix.toml")
+        member.type, member.linkname = tarfile.SYMTYPE, target
+        archive.addfile(member)
+    with pytest.raises(ReportError, match="it: changed"):
+        unpack(content.getvalue(), where="it")
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "reason"),
     [
         (f"reports/certificates/{NAME}.md", b"30 repro", b"31 repro", "not the page"),
+        (f"reports/certificates/{NAME}.md", b"30 repro", b"\xff repro", "not the page"),
         ("matrix.lock", b"f49e9178767d", b"f49e9178767e", "pin april is f49e9178"),
         ("reports/records/", b'"repeat":1', b'"repeat":2', "is changed or gone"),
     ],

@@ -200,7 +200,7 @@ def _unproven(path: Path, project: Project) -> Iterator[str]:
     )
     page = path.with_suffix(".md")
     again = certificate_page(certificate, published, to_verify=_PAGE_FOR)
-    if not page.exists() or page.read_text() != again:
+    if not page.exists() or page.read_bytes() != again.encode():
         yield f"{page.name}: not the page of the certificate"
     yield from _other_pins(certificate, project)
 

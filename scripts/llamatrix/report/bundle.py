@@ -38,7 +38,7 @@ def unpack(content: bytes, *, where: str) -> dict[str, bytes]:
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             for member in archive:
-                file = archive.extractfile(member)
+                file = archive.extractfile(member) if member.isfile() else None
                 files[member.name] = file.read() if file else b""
     except (tarfile.TarError, ValueError, EOFError, UnicodeError) as error:
         raise ReportError(f"{where}: not a readable archive: {error}") from error
