@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from tests.shipped import ROOT
 
+from llamatrix.commands.flags import TemplateFlags
 from llamatrix.commands.launching import template_named
+from llamatrix.commands.template_check import template_check
 from llamatrix.config.context import Context, load_context
 from llamatrix.config.load import load_matrix
-from llamatrix.errors import MatrixError
+from llamatrix.errors import MatrixError, MeasureError
 from llamatrix.project import Project
 from llamatrix.provision.integrity import file_sha256
 from llamatrix.provision.templates import load_correction
@@ -35,6 +37,15 @@ def test_an_unknown_name_is_reported_with_the_nearest(project: Project) -> None:
     shutil.copytree(ROOT / "templates", project.root / "templates")
     with pytest.raises(MatrixError, match=r"--x 'qwen.jinja'.*mean 'qwen35.jinja'"):
         template_named("qwen.jinja", MODEL, context_of(project), flag="--x")
+
+
+@pytest.mark.usefixtures("stocked")
+@pytest.mark.parametrize("model", ["", "qwen35-27b"])
+def test_template_that_is_not_utf_8_is_refused(tmp_path: Path, model: str) -> None:
+    path = tmp_path / "mine.jinja"
+    path.write_bytes("{{ 'Größe' }}".encode("latin-1"))
+    with pytest.raises(MeasureError, match=r"mine\.jinja: not UTF-8: .* position 6"):
+        template_check(TemplateFlags(template=str(path), model=model))
 
 
 @pytest.mark.slow

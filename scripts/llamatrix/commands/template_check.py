@@ -10,7 +10,7 @@ from llamatrix.config.context import Context, load_context
 from llamatrix.config.expand import select_profile
 from llamatrix.errors import BenchError, MeasureError
 from llamatrix.measure.templates.checks import Conformance
-from llamatrix.measure.templates.suite import check_template, family_of
+from llamatrix.measure.templates.suite import check_template, family_of, template_text
 from llamatrix.progress import say
 from llamatrix.provision.templates import (
     VENDOR_FOLDER,
@@ -46,7 +46,8 @@ def _found(flags: TemplateFlags) -> tuple[Conformance, ...]:
         path = Path(flags.template)
         if not path.is_file():
             raise MeasureError(f"--template {path}: no such file")
-        key = "" if flags.model else _model_for(path, context)
+        text = template_text(path)
+        key = "" if flags.model else _model_for(text, context)
         return (_checked(context, key, flags.pin, path.name, path),)
     if flags.model:
         return (_checked(context, "", flags.pin),)
@@ -75,9 +76,9 @@ def _checked(
     return check_template(launch, name=name, pin=cell.pin_key, log=log)
 
 
-def _model_for(path: Path, context: Context) -> str:
-    """Return the first model of the family that the file's text belongs to."""
-    family = family_of(path.read_text()).name
+def _model_for(text: str, context: Context) -> str:
+    """Return the first model of the family that a template belongs to."""
+    family = family_of(text).name
     models = select_profile(context.matrix, context.profile).models
     return next((key for key in models if key.startswith(family)), models[0])
 

@@ -8,6 +8,7 @@ import msgspec
 
 from llamatrix.engines.protocol import Launch, StartupError, StartupFailure, Timeouts
 from llamatrix.engines.registry import ENGINE
+from llamatrix.errors import MeasureError
 from llamatrix.measure.templates.cases import CASES
 from llamatrix.measure.templates.checks import CaseResult, Conformance
 from llamatrix.measure.templates.conversation import Family
@@ -69,7 +70,15 @@ def check_template(
 
 
 def _template_file(launch: Launch) -> str:
-    return launch.template.read_text() if launch.template else ""
+    return template_text(launch.template) if launch.template else ""
+
+
+def template_text(path: Path) -> str:
+    """Return the text of a template's file; MeasureError where it is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise MeasureError(f"{path}: not UTF-8: {error}; save it as UTF-8") from error
 
 
 def family_of(template: str) -> Family:
