@@ -1,6 +1,7 @@
 """A GGUF of the user's: by path, or as an entry with nothing but its file."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,16 @@ def test_name_that_is_neither_file_nor_hub_name_is_refused(project: Project) -> 
     with pytest.raises(MatrixError, match="no such file; a file on the hub is written"):
         add(AddFlags(file="nothing.gguf"))
     assert project.matrix_file.exists()
+
+
+def test_path_that_is_not_utf_8_is_refused(project: Project, file: Path) -> None:
+    odd = file.rename(file.with_name(os.fsdecode(b"m\xff.gguf")))
+    before = project.matrix_file.read_bytes()
+    with pytest.raises(MatrixError, match="is not UTF-8"):
+        add(AddFlags(file=str(odd)))
+    with pytest.raises(MatrixError, match=r"--model .* is not UTF-8"):
+        load_context("smoke", model=str(odd), project=project)
+    assert project.matrix_file.read_bytes() == before
 
 
 def test_two_files_are_the_arms_of_a_comparison(

@@ -9,7 +9,7 @@ import tomli_w
 
 from llamatrix.commands.flags import AddFlags
 from llamatrix.config.context import key_of, unused_name
-from llamatrix.config.load import load_matrix, split_problem
+from llamatrix.config.load import file_problem, load_matrix
 from llamatrix.config.matrix import Matrix, Model
 from llamatrix.errors import MatrixError, ProvisionError
 from llamatrix.progress import say
@@ -34,7 +34,7 @@ def add(flags: AddFlags) -> str:
     project = find_project()
     matrix = load_matrix(project.matrix_file)
     model, header = _described(flags.file)
-    if problem := split_problem(model.file):
+    if problem := file_problem(model.file):
         raise MatrixError(problem)
     _refuse_duplicate(model, matrix)
     if flags.name and (flags.name in matrix.models or not _KEY.fullmatch(flags.name)):

@@ -10,7 +10,7 @@ from msgspec.structs import replace as replace_fields
 
 from llamatrix.config.complaint import nearest
 from llamatrix.config.expand import Plan, expand_plan, select_profile
-from llamatrix.config.load import load_matrix, split_problem
+from llamatrix.config.load import file_problem, load_matrix
 from llamatrix.config.lock import Lock, load_lock
 from llamatrix.config.matrix import Matrix, Model
 from llamatrix.errors import MatrixError, ProvisionError
@@ -120,7 +120,7 @@ def with_model(matrix: Matrix, name: str, *, flag: str) -> tuple[Matrix, str]:
             return matrix, key
     key = key_of(path.stem, matrix.models)
     model = Model(file=str(path.absolute()), name=unused_name(path.stem, matrix))
-    if problem := split_problem(model.file):
+    if problem := file_problem(model.file):
         raise MatrixError(f"{flag} {problem}")
     return replace_fields(matrix, models={**matrix.models, key: model}), key
 

@@ -461,12 +461,16 @@ def _in_models(matrix: Matrix) -> Iterator[str]:
         if other != key:
             yield f"models.{key}.name: {model.name!r} is already that of {other!r}"
     for key, model in matrix.models.items():
-        if problem := split_problem(model.file):
+        if problem := file_problem(model.file):
             yield f"models.{key}.file: {problem}"
 
 
-def split_problem(file: str) -> str:
-    """Return what is wrong with a file that is one part of a model."""
+def file_problem(file: str) -> str:
+    """Return why a file's name is of no use as a model's; empty where it is."""
+    try:
+        file.encode()
+    except UnicodeEncodeError:
+        return f"{file!r} is not UTF-8, as matrix.toml and records are; rename it"
     if not _SPLIT_FILE.search(file):
         return ""
     return (
