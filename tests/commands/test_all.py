@@ -182,6 +182,24 @@ def test_table_out_copies_pages_and_records(
     ).read_bytes()
 
 
+def test_table_out_adds_to_an_older_copy_and_leaves_other_records_alone(
+    stocked: Project, run_invoke: RunInvoke, tmp_path: Path
+) -> None:
+    table = ("table", "--out", str(tmp_path / "copy"))
+    bench = ("bench", "--profile", "smoke", "--cells", "*gemma4-31b*", "--again")
+    run_invoke(*bench, "0")
+    run_invoke(*table)
+    (copied,) = (tmp_path / "copy").rglob("*.jsonl")
+    run_invoke(*bench, "1")
+    run_invoke(*table)
+    assert copied.read_text().splitlines() == record_lines(stocked)
+    theirs = "{}\n" + copied.read_text()
+    copied.write_text(theirs)
+    ended = run_invoke(*table)
+    assert f"{copied}: has other records than " in ended.stderr
+    assert copied.read_text() == theirs
+
+
 def test_no_record_holds_a_path_or_a_user(
     stocked: Project, run_invoke: RunInvoke
 ) -> None:
