@@ -5,6 +5,7 @@ import logging
 import os
 import select
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -47,8 +48,31 @@ def test_forwarded_connection_passes_bytes_both_ways() -> None:
         echoing() as port,
         loopback_listener() as door,
         forwarding([(door, port)]),
-        socket.create_connection(door.getsockname()) as mine,
     ):
+        _echoed(door)
+
+
+def test_connection_reset_before_it_is_accepted_ends_no_other() -> None:
+    with echoing() as port, loopback_listener() as door:
+        with socket.create_connection(door.getsockname()) as rude:
+            rude.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+        with forwarding([(door, port)]):
+            _echoed(door)
+
+
+def test_connection_closed_while_a_handler_waits_ends_no_other() -> None:
+    async def answer(caller: SocketStream) -> None:
+        await caller.send(await caller.receive())
+
+    with loopback_listener() as door, answering([(door, answer)]):
+        socket.create_connection(door.getsockname()).close()
+        _echoed(door)
+
+
+def _echoed(door: socket.socket) -> None:
+    with socket.create_connection(door.getsockname(), timeout=20) as mine:
         mine.sendall(b"hello")
         assert mine.recv(5) == b"hello"
 

@@ -12,7 +12,10 @@ from anyio.abc import ByteStream, SocketStream, TaskStatus
 from anyio.from_thread import start_blocking_portal
 
 Handler = Callable[[SocketStream], Awaitable[object]]
-_GONE = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError)
+_GONE = (
+    *(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError),
+    anyio.EndOfStream,
+)
 """Raised where the other side of a stream is gone."""
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 """Errors of `accept` while there are too many open files, here or elsewhere."""
@@ -103,10 +106,15 @@ async def _accepted(listener: socket.socket) -> socket.socket:
 async def _handled(
     handler: Handler, client: socket.socket, slots: anyio.Semaphore
 ) -> None:
-    """Handle one connection; its errors end no other."""
+    """Handle one connection; where its other side is gone, only this one ends."""
     try:
         with suppress(*_GONE):
-            async with await SocketStream.from_socket(client) as stream:
+            try:
+                stream = await SocketStream.from_socket(client)
+            except ValueError:  # reset before it was accepted
+                client.close()
+                return
+            async with stream:
                 await handler(stream)
     finally:
         slots.release()

@@ -59,7 +59,8 @@ class Switch:
         key = self.key_file.read_bytes() if self.key_file.exists() else b""
         right = hmac.new(key, f"world {command}".encode(), hashlib.sha256).hexdigest()
         count, _, world = command.partition(" ")
-        if not key or not hmac.compare_digest(right, digest) or world not in set(World):
+        genuine = hmac.compare_digest(right.encode(), digest.encode())
+        if not key or not genuine or world not in set(World):
             return False
         if key != self._key:
             self._key, self._count = key, 0
