@@ -53,6 +53,15 @@ def test_names_that_collide_after_cleaning_are_skipped(tmp_path: Path) -> None:
     assert (tmp_path / "kept" / "z").read_text() == "z"
 
 
+def test_name_that_is_too_long_after_cleaning_is_skipped(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / ("secret" * 40)).write_text("x")
+    (work / "z").write_text("z")
+    save_workspace(work, tmp_path / "kept", Redaction(secrets=("secret",)))
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["z"]
+
+
 def test_very_large_file_is_left_out(tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()

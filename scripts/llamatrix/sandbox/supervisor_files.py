@@ -32,7 +32,7 @@ _MAX_DEPTH = 60
 """Recursive programs fail at some hundreds of nested folders."""
 _MAX_MTIME_S = 1 << 32
 """Not every unpacker accepts every year."""
-_MAX_NAME_BYTES = 1500
+MAX_NAME_BYTES = 1500
 """A path may have 4096 bytes, the folder it is copied to included."""
 
 
@@ -98,7 +98,7 @@ def choose(
         path = root / name
         if name in _CACHES | discarded or path.name == _BYTECODE:
             continue
-        if name.count("/") > _MAX_DEPTH or len(os.fsencode(name)) > _MAX_NAME_BYTES:
+        if name.count("/") > _MAX_DEPTH or len(os.fsencode(name)) > MAX_NAME_BYTES:
             left_out.add(name)
             continue
         try:

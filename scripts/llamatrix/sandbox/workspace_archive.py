@@ -6,14 +6,17 @@ import io
 import os
 import shutil
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from llamatrix.sandbox.supervisor_files import INSTALLED
+from llamatrix.sandbox.supervisor_files import INSTALLED, MAX_NAME_BYTES
 
 _MODE_MASK = 0o755
-_UNNAMEABLE = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
-"""Raised for names that are valid inside but too long or not encodable here."""
+_UNNAMEABLE = {
+    *(errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL),
+    *(errno.EEXIST, errno.EISDIR, errno.ENOTDIR),
+}
+"""Raised for names that are too long, not encodable, or another file's already."""
 
 
 def pack(files: Path, *, home: Mapping[str, bytes], work: Path) -> None:
@@ -62,19 +65,31 @@ def unpack_work(files: Path, folder: Path, *, installed: bool = True) -> None:
                 continue
             if not installed and name.parts[1:] and name.parts[1] in INSTALLED:
                 break
+            if len(os.fsencode(name)) > MAX_NAME_BYTES:  # it was shorter inside
+                continue
             place = folder.joinpath(*name.parts[1:])
             if entry.issym():
                 links.append((place, entry.linkname))
                 continue
-            try:
+            with skipping_invalid_names():
                 _extract(archive, entry, place)
-            except OSError as error:
-                if error.errno not in _UNNAMEABLE:
-                    raise
     for place, target in links:
         if not target.startswith("/") and ".." not in PurePosixPath(target).parts:
             with contextlib.suppress(OSError):
                 place.symlink_to(target)
+
+
+@contextlib.contextmanager
+def skipping_invalid_names() -> Iterator[None]:
+    """Skip the file that is written in the block if it cannot have its name here.
+
+    Two names that differ inside may be the same when they are escaped or redacted.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNNAMEABLE:
+            raise
 
 
 def _readable(name: str) -> str:

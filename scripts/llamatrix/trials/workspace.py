@@ -2,13 +2,12 @@
 
 import os
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 from llamatrix import shell
 from llamatrix.errors import MeasureError
 from llamatrix.redaction import Redaction
-from llamatrix.sandbox.workspace_archive import pack
+from llamatrix.sandbox.workspace_archive import pack, skipping_invalid_names
 from llamatrix.scratch import scratch_folder
 from llamatrix.trials.checks.judge import NOT_COPIED
 from llamatrix.trials.checks.sources import is_installed
@@ -59,7 +58,7 @@ def save_workspace(workspace: Path, folder: Path, redaction: Redaction) -> None:
     """Copy the plain files of a workspace without secrets in contents and names.
 
     Links are left out, git's objects (secrets cannot be found in compressed data), what
-    is installed, very large files, and files whose cleaned name is a folder's.
+    is installed, very large files, and files that cannot have their cleaned name.
     """
     folder.mkdir(parents=True)
     for root, folders, names in os.walk(workspace):
@@ -76,6 +75,6 @@ def save_workspace(workspace: Path, folder: Path, redaction: Redaction) -> None:
                 continue
             inner = os.fsencode(path.relative_to(workspace))
             place = folder / os.fsdecode(redaction.clean(inner))
-            with suppress(FileExistsError, IsADirectoryError, NotADirectoryError):
+            with skipping_invalid_names():
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(redaction.clean(path.read_bytes()))

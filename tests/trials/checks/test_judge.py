@@ -106,6 +106,13 @@ def test_copy_leaves_out_pipes_and_environments_and_keeps_links(
     assert (tmp_path / "copy" / "link").is_symlink()
 
 
+def test_workspace_that_cannot_be_copied_is_an_error(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath("work", *["x" * 200] * 19)
+    deep.mkdir(parents=True)
+    with pytest.raises(MeasureError, match=r"work: cannot be copied: .*too long"):
+        copy_workspace(tmp_path / "work", tmp_path.joinpath(*["y" * 200] * 2))
+
+
 def test_missing_workspace_or_transcript_is_an_error(
     task: Task, execution: ExecutionEnvironment, tmp_path: Path
 ) -> None:

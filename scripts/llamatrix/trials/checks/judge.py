@@ -76,7 +76,10 @@ def judge(
 
 
 def copy_workspace(workspace: Path, copy: Path) -> None:
-    """Copy files, folders and links (as links), and nothing else."""
+    """Copy files, folders and links (as links), and nothing else.
+
+    MeasureError where one cannot be copied.
+    """
 
     def left_out(folder: str, names: list[str]) -> set[str]:
         modes = {name: os.lstat(Path(folder, name)).st_mode for name in names}
@@ -84,7 +87,12 @@ def copy_workspace(workspace: Path, copy: Path) -> None:
         plain = {n for n, mode in modes.items() if any(is_(mode) for is_ in kinds)}
         return NOT_COPIED | (set(names) - plain)
 
-    shutil.copytree(workspace, copy, symlinks=True, ignore=left_out)
+    try:
+        shutil.copytree(workspace, copy, symlinks=True, ignore=left_out)
+    except OSError as error:
+        # shutil.Error lists the source, the copy and the error of each file
+        first = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+        raise MeasureError(f"{workspace}: cannot be copied: {first}") from error
 
 
 def _answers(case: Case, aside: Path) -> tuple[Finding, ...]:
