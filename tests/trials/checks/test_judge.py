@@ -145,6 +145,40 @@ def test_failing_check_program_is_an_error_of_the_harness(
     assert "AIza" not in str(caught.value)
 
 
+CHECKS = """
+from llamatrix.trials.checks.check import answer, failed
+from llamatrix.trials.checks.evidence import Plan
+
+def mistaken(evidence):
+    return [][0]
+
+def strange(evidence):
+    return failed("\\ud800")
+
+checks = {"mistaken": mistaken, "strange": strange}
+answer(checks, lambda case: Plan(script={}, suite=()))
+"""
+
+
+def test_mistake_in_one_check_leaves_only_that_one_undecided(
+    task: Task,
+    execution: ExecutionEnvironment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / task.id).mkdir()
+    (tmp_path / task.id / "check.py").write_text(CHECKS)
+    monkeypatch.setattr(tasks, "TASKS", tmp_path)
+    check = task.checks["tests-pass"]
+    odd = replace(task, checks=dict.fromkeys(("mistaken", "strange"), check))
+    found = reasons(odd, tmp_path, execution)
+    assert found["strange"] == (State.FAILED, r"\ud800")
+    state, reason = found["mistaken"]
+    assert state is State.NOT_APPLICABLE
+    assert "IndexError" in reason
+    assert "check.py line 6" in reason
+
+
 def test_endless_program_fails_the_work(
     task: Task, execution: ExecutionEnvironment, written: Written
 ) -> None:

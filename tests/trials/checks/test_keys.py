@@ -43,6 +43,7 @@ def test_hard_coded_key_is_found_in_every_form(text: str) -> None:
         "genai.Client(api_key='test')",
         "MODEL = 'gemini-3.1-flash-image-preview'",
         "os.getenv('GEMINI_API_KEY', '')",
+        pytest.param(f"x[0x{'f' * 4000}] = '{KEY}'", id="number of many digits"),
     ],
 )
 def test_placeholder_is_not_a_key(text: str) -> None:
@@ -61,6 +62,11 @@ def test_google_key_is_found_under_any_name(
     written: Written,
 ) -> None:
     folder = written({"a.py": f"x = 'AIza{'b' * 35}'"})
+    assert hard_coded_keys(folder, read_sources(folder), []) == ("a.py, line 1",)
+
+
+def test_key_beside_half_a_surrogate_pair_is_found(written: Written) -> None:
+    folder = written({"a.py": f"x = '\\ud83c' + 'AIza' + '{'b' * 35}'"})
     assert hard_coded_keys(folder, read_sources(folder), []) == ("a.py, line 1",)
 
 
@@ -99,6 +105,7 @@ def test_constant_expression_is_computed(text: str) -> None:
         "K = '%999999999d' % 1",
         "K = K + 'a'",
         "K = '{' .format()",
+        "K = '{.x}'.format('a')",
         "K = ''[::0]",
         "K = chr(-1)",
         "K = " + "(" * 80 + "'a'" + ")" * 80 + "+'b'" * 60,

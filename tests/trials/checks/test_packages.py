@@ -56,12 +56,15 @@ def test_prose_and_invalid_files_declare_nothing(written: Written) -> None:
         "pyproject.toml": "[project\ndependencies = ['my-package']",
         "README.md": "This uses my-package.",
         "a.py": "# dependencies = ['my-package']\nimport my_package",
+        "b.py": f"# /// script\n# x = {'1' * 5000}\n# dependencies = ['my-package']\n# ///",
     }
     assert declared(written(files)) == frozenset()
 
 
 def test_entry_points_are_read_from_the_project(written: Written) -> None:
-    assert entry_points(written({"pyproject.toml": "[project"})) == ()
+    assert entry_points(written({})) == ()
+    for text in ("[project", "project = 1", f"x = {'1' * 5000}"):
+        assert entry_points(written({"pyproject.toml": text})) == ()
     text = "[project.scripts]\nfetch = 'post.run:main'"
     assert entry_points(written({"pyproject.toml": text})) == ("fetch",)
 
@@ -92,6 +95,8 @@ VALUES = {"url|address": "https://x/1", "id|number": "1", "out|folder": "images"
         ("usage: a.py [-h] [--n N] url post_id\nerror: the following arguments are required: url, post_id", ["https://x/1", "1"]),
         ("Usage: a.py POST_ID", ["1"]),
         ("usage: python a.py <url>", ["https://x/1"]),
+        ("Usage: python a.py post_id out/", ["1", "images"]),
+        ("Usage: python a.py / url", ["https://x/1"]),
         ("usage: a.py [-h] {get,list} ...\nerror: the following arguments are required: command", ["get"]),
     ],
 )  # fmt: skip

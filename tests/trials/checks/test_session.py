@@ -107,11 +107,11 @@ def test_handed_out_files_exclude_links(
 ) -> None:
     writes = (
         "import os\nos.mkdir('out')\nopen('out/a.bin', 'wb').write(bytes(100_000))\n"
-        "os.symlink('/etc/passwd', 'out/b')\n"
+        "os.symlink('/etc/passwd', 'out/b')\nopen(b'out/\\xff', 'wb').write(b'x')\n"
     )
     folder = written({"a.py": writes, "out/left.bin": "left"})
     (ran,) = run(folder, execution, program("a.py", hand_out="out"))
-    assert ran.files == {"a.bin": bytes(100_000)}
+    assert ran.files == {"a.bin": bytes(100_000), r"\xff": b"x"}
 
 
 def test_a_program_that_does_not_end_is_ended(

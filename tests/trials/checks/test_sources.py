@@ -103,6 +103,7 @@ SERVICE = ("httpx", "fetch")
         "import httpx\nhttpx.MockTransport(print)",
         "import httpx\ndef test_a(monkeypatch): monkeypatch.setattr(httpx, 'get', print)",
         "def test_a(monkeypatch):\n    monkeypatch.setattr('fetch.title', print)",
+        "import httpx\ndef test_a(monkeypatch, n): monkeypatch.setattr(httpx, n, print)",
     ],
 )
 def test_mock_is_found(text: str) -> None:
@@ -116,6 +117,8 @@ def test_mock_is_found(text: str) -> None:
         "import httpx\n\ndef test_a():\n    httpx.get('u')",
         "def test_a(monkeypatch):\n    monkeypatch.setenv('KEY', 'x')",
         "import sys\n\ndef test_a(monkeypatch):\n    monkeypatch.setattr(sys, 'argv', [])",
+        "import sys\ndef test_a(monkeypatch, n): monkeypatch.setattr(sys, n, [])",
+        pytest.param(f"m.setattr(0x{'f' * 4000}, print)", id="number of many digits"),
         "def test_a(monkeypatch, tmp_path):\n    monkeypatch.chdir(tmp_path)",
         "def test_a(monkeypatch):\n    monkeypatch.setattr('fetch.FOLDER', 'x')",
         '"""No mocks here: no unittest.mock, no respx."""',

@@ -8,6 +8,7 @@ execution environment.
 import re
 import resource
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from llamatrix.trials.checks.tdd import looked_up_docs
 from llamatrix.trials.stubs.world import World
 
 _PARSING_BYTES = 3 << 30
+_FRAMES = 3
+_MESSAGE_CHARACTERS = 200
 NO_TESTS = "There is no file with a test function in it."
 
 
@@ -209,7 +212,6 @@ def answer(
     case_file, answers_file = (Path(word) for word in sys.argv[1:])
     case = decode_case(case_file.read_bytes())
     evidence = Evidence(case, plan(case))
-    _parse(evidence)
     for name in case.checks:
         finding = _ask(name, checks[name], evidence)
         with answers_file.open("ab") as answers:
@@ -217,7 +219,7 @@ def answer(
 
 
 def _parse(evidence: Evidence) -> None:
-    """Parse all sources within a memory limit, before any program starts."""
+    """Parse all sources, once, within a memory limit, before any program starts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     if soft == resource.RLIM_INFINITY or soft > _PARSING_BYTES:
         resource.setrlimit(resource.RLIMIT_AS, (_PARSING_BYTES, hard))
@@ -229,10 +231,26 @@ def _parse(evidence: Evidence) -> None:
 
 
 def _ask(name: str, check: Callable[[Evidence], Answer], evidence: Evidence) -> Finding:
+    """Return what a check finds; an error of its own leaves it alone undecided."""
     try:
+        _parse(evidence)
         result = check(evidence)
     except CannotJudgeError as error:
         result = not_applicable(str(error))
     except (RecursionError, MemoryError):
         result = failed("The code is nested too deeply or is too large to be parsed.")
-    return Finding(check=name, state=result.state, reason=result.reason)
+    except Exception as error:  # noqa: BLE001  the work must not end its judging
+        result = not_applicable(_own_failure(error))
+    reason = result.reason.encode(errors="backslashreplace").decode()
+    return Finding(check=name, state=result.state, reason=reason)
+
+
+def _own_failure(error: Exception) -> str:
+    """Return the type and the place of an error that a check did not expect."""
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    places = (f"{Path(each.filename).name} line {each.lineno}" for each in frames)
+    message = str(error)[:_MESSAGE_CHARACTERS]
+    return (
+        f"The check itself failed: {type(error).__name__} in {', '.join(places)}: "
+        f"{message}"
+    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamatrix.redaction import redact
-from llamatrix.trials.checks.sources import Source, dotted, files
+from llamatrix.trials.checks.sources import Source, dotted, files, literal_text
 
 _NAME = re.compile(
     r"(api_?key|access_?key|auth_?token|secret|password)s?$", re.IGNORECASE
@@ -63,7 +63,8 @@ def hard_coded_keys(
         keys.extend(f"{source.name}, line {n}" for n in literal_key_lines(source))
         if source.tree is not None:
             for line, text in constant_texts(source.tree):
-                if any(_holds_key(form, known) for form in _forms(text.encode())):
+                content = text.encode(errors="surrogatepass")
+                if any(_holds_key(form, known) for form in _forms(content)):
                     keys.append(f"{source.name}, line {line}")
     return tuple(dict.fromkeys(keys))
 
@@ -188,7 +189,7 @@ def _bindings(node: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
 
 def _name(node: ast.expr) -> str:
     if isinstance(node, ast.Constant):
-        return str(node.value)
+        return literal_text(node)
     if isinstance(node, ast.Subscript):
         return _name(node.slice)
     if isinstance(node, ast.Call) and node.args and dotted(node.func).endswith("get"):
@@ -213,7 +214,7 @@ class _NotConstantError(Exception):
 
 _NO_TEXT = (
     *(_NotConstantError, RecursionError, ValueError, TypeError, LookupError),
-    *(OverflowError, MemoryError),
+    *(OverflowError, MemoryError, AttributeError),
 )
 
 

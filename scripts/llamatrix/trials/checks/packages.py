@@ -41,11 +41,10 @@ def declared(workspace: Path, commands: Iterable[str] = ()) -> frozenset[str]:
 
 def entry_points(workspace: Path) -> tuple[str, ...]:
     """Return the names in `[project.scripts]`."""
-    try:
-        read = tomllib.loads(text_of(workspace / "pyproject.toml"))
-        return tuple(read["project"]["scripts"])
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError):
-        return ()
+    path = workspace / "pyproject.toml"
+    project = _toml(text_of(path)).get("project") if path.is_file() else None
+    scripts = project.get("scripts") if isinstance(project, dict) else None
+    return tuple(scripts) if isinstance(scripts, dict) else ()
 
 
 def with_packages(packages: Iterable[str]) -> tuple[str, ...]:
@@ -91,10 +90,7 @@ def _on_command_line(text: str) -> Iterator[str]:
 
 
 def _in_project(path: Path) -> Iterator[str]:
-    try:
-        read = tomllib.loads(text_of(path))
-    except tomllib.TOMLDecodeError:
-        return
+    read = _toml(text_of(path))
     yield from _names(_strings_under(read, ("dependencies", "optional-dependencies")))
     yield from _names(_strings_under(read, ("dependency-groups", "dev-dependencies")))
 
@@ -102,11 +98,15 @@ def _in_project(path: Path) -> Iterator[str]:
 def _in_script(text: str) -> Iterator[str]:
     """Yield the dependencies of a script's inline metadata (PEP 723)."""
     for inner in _script_blocks(text):
-        try:
-            read = tomllib.loads(inner)
-        except tomllib.TOMLDecodeError:
-            continue
-        yield from _names(_strings_under(read, ("dependencies",)))
+        yield from _names(_strings_under(_toml(inner), ("dependencies",)))
+
+
+def _toml(text: str) -> dict[str, object]:
+    """Return the tables of a TOML document; none where it is invalid."""
+    try:
+        return tomllib.loads(text)
+    except ValueError:  # not TOML, or a number with too many digits
+        return {}
 
 
 def _script_blocks(text: str) -> Iterator[str]:
@@ -199,8 +199,8 @@ def commands_with_arguments(
         return
     choices = [name.split(",") for name in _CHOICE.findall(shape)]
     arguments: list[str] = []
-    for name in wanted:
-        option = name.split("/")[-1].split()[0]
+    options = ("".join(name.strip("/").split("/")[-1].split()[:1]) for name in wanted)
+    for option in filter(None, options):
         listed = _CHOICE.fullmatch(option) or (choices and option.isidentifier())
         value = _value(option, values)
         if value is None and listed and choices:

@@ -276,17 +276,23 @@ class _MockFinder:
         """`monkeypatch.setattr` on the service's client or on the agent's own code."""
         if not dotted(node.func).endswith(".setattr") or not node.args:
             return False
-        head, *between, last = _target(node).split(".")
+        head, *names = _target(node).split(".")
         if head in self.replaceable:
-            return (between or [last])[0] in self.replaceable[head]
-        return head in self.service and not last.isupper()
+            return bool(names) and names[0] in self.replaceable[head]
+        return head in self.service and not (names and names[-1].isupper())
 
 
 def _target(node: ast.Call) -> str:
-    first = node.args[0]
+    """Return the full name that is set; without its last part if that is computed."""
+    first, *others = node.args
     if isinstance(first, ast.Constant):
-        return str(first.value)
-    names = [dotted(first)]
-    if len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
-        names.append(str(node.args[1].value))
-    return ".".join(names)
+        return literal_text(first)
+    names = [dotted(first), *map(literal_text, others[:1])]
+    return ".".join(names).removesuffix(".")
+
+
+def literal_text(node: ast.expr) -> str:
+    """Return the text of a string literal; empty for any other expression."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    return ""

@@ -374,7 +374,8 @@ def _plain_files(name: str) -> Iterator[tuple[str, bytes]]:
         size_bytes = path.stat().st_size
         if size_bytes <= min(_FILE_BYTES, left):
             left -= size_bytes
-            yield path.relative_to(folder).as_posix(), path.read_bytes()
+            inner = os.fsencode(path.relative_to(folder))
+            yield inner.decode(errors="backslashreplace"), path.read_bytes()
 
 
 if __name__ == "__main__":
