@@ -23,7 +23,7 @@ SHARED = Services(
     context7=30001,
     packages=30002,
     bytecode=Path("/cache/bytecode"),
-    log=Path("services.jsonl"),
+    pages_served=lambda: 0,
 )
 
 

@@ -88,6 +88,13 @@ def test_the_models_are_listed_and_described(
     assert one.json()["name"] == f"models/{MODEL}"
 
 
+def test_body_without_end_is_refused(client: httpx.Client, stubs: Stubs) -> None:
+    url, headers = f"{URL}/{MODEL}:generateContent", {"x-goog-api-key": stubs.key}
+    parts = iter([b"x" * (1 << 20)] * 9)
+    answer = client.post(url, content=parts, headers=headers)
+    assert answer.status_code == 413
+
+
 @pytest.mark.parametrize(
     ("key", "call", "body", "status", "word"),
     [

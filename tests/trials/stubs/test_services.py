@@ -33,12 +33,16 @@ def test_service_requests_are_logged(tmp_path: Path) -> None:
     ):
         there = f"http://127.0.0.1:{ports.context7}"
         asked = {"libraryId": "/encode/httpx", "query": "get"}
+        assert ports.pages_served() == 0
         assert client.get(f"{there}/v2/context", params=asked).is_success
+        assert client.get(f"{there}/v2/context").status_code == 404
+        assert ports.pages_served() == 1
         index = indexed(ports.packages)["UV_DEFAULT_INDEX"]
         assert client.get(f"{index}/tool/").is_success
         assert client.get(f"{index}/none/").status_code == 404
     assert [(each.path, each.status) for each in read_requests(log)] == [
         ("/v2/context", 200),
+        ("/v2/context", 404),
         ("/simple/tool/", 200),
         ("/simple/none/", 404),
     ]
@@ -50,6 +54,7 @@ def test_service_requests_are_logged(tmp_path: Path) -> None:
 def test_log_without_requests_is_empty(tmp_path: Path) -> None:
     made_wheel(tmp_path / "wheels", "tool")
     log = tmp_path / "requests.jsonl"
+    log.write_text("of another day")
     with services(wheels=tmp_path / "wheels", log=log):
         pass
     assert read_requests(log) == ()

@@ -6,9 +6,12 @@ import stat
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from llamatrix.trials.stubs.connect_proxy import connect_proxy
+from llamatrix.trials.stubs.request_log import read_requests
 from llamatrix.trials.stubs.serving import HOSTS, Stubs, prepare, serve_stubs, trusting
 
 POST = "https://jsonplaceholder.typicode.com/posts/1"
@@ -18,6 +21,29 @@ def test_host_without_stub_is_misdirected(client: httpx.Client, stubs: Stubs) ->
     answer = client.get(POST, headers={"Host": "example.org"})
     assert answer.status_code == 421
     assert '"example.org"' in stubs.log.read_text()
+
+
+def test_long_texts_of_a_request_are_cut_in_the_log(
+    client: httpx.Client, stubs: Stubs
+) -> None:
+    headers = {"User-Agent": "a" * 50_000, "X-" + "b" * 50_000: "c"}
+    assert client.get(f"{POST}/{'d' * 50_000}", headers=headers).status_code == 404
+    (request,) = read_requests(stubs.log)
+    assert request.path.startswith("/posts/1/ddd")
+    assert stubs.log.stat().st_size < 7_000
+
+
+def test_full_log_ends_with_a_line_that_says_so(
+    client: httpx.Client, stubs: Stubs
+) -> None:
+    assert client.get(POST).is_success
+    (request,) = read_requests(stubs.log)
+    almost = replace(request, path="x" * ((16 << 20) - stubs.log.stat().st_size))
+    stubs.log.write_bytes(msgspec.json.encode(almost) + b"\n")
+    for _ in range(3):
+        assert client.get(POST).is_success
+    paths = [each.path for each in read_requests(stubs.log)]
+    assert paths[1:] == ["/posts/1", "(later requests are not logged)"]
 
 
 def test_nothing_listens_after_the_block(stubs: Stubs) -> None:

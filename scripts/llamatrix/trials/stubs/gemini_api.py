@@ -57,6 +57,7 @@ class Picture:
 HOST = "generativelanguage.googleapis.com"
 _TOKENS_PER_IMAGE = 1120
 _PROMPT_CHARACTERS = 2000
+_MAX_BODY_BYTES = 8 << 20
 
 
 class _Part(Struct):
@@ -154,8 +155,13 @@ class GeminiApi:
             return await _not_there(request)
         if refusal := self._refusal(request, model):
             return refusal
+        body = await _body(request)
+        if body is None:
+            text = f"Request payload size exceeds the limit: {_MAX_BODY_BYTES} bytes."
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            return _error(status, "INVALID_ARGUMENT", text)
         try:
-            ask = msgspec.json.decode(await request.body(), type=_Ask)
+            ask = msgspec.json.decode(body, type=_Ask)
         except msgspec.MsgspecError as error:
             text = f"Invalid JSON payload received. {error}"
             return _error(HTTPStatus.BAD_REQUEST, "INVALID_ARGUMENT", text)
@@ -217,6 +223,16 @@ def _description(model: str) -> dict[str, object]:
 def _error(status: HTTPStatus, word: str, message: str) -> Response:
     body = {"error": {"code": status.value, "message": message, "status": word}}
     return JSONResponse(body, status_code=status)
+
+
+async def _body(request: Request) -> bytes | None:
+    """Return the body; None where it is too large."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > _MAX_BODY_BYTES:
+            return None
+    return bytes(body)
 
 
 async def _not_there(_request: Request) -> Response:

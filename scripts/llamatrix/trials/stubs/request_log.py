@@ -9,6 +9,11 @@ from msgspec import Struct
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _DESCRIBED = "llamatrix..served"
+_OK = 200
+_MAX_CHARACTERS = 2_000
+"""Of each text: a request's line and headers may have 256 KiB."""
+_MAX_LOG_BYTES = 16 << 20
+"""Trials keep their log; one of them sends a few hundred requests."""
 
 
 class GivenKey(StrEnum):
@@ -49,17 +54,28 @@ class Request(Struct, frozen=True, kw_only=True):
     served: Served = Served()
 
 
+_LOG_IS_FULL = Request(
+    host="", method="", path="(later requests are not logged)", status=0, user_agent=""
+)
+
+
 def describe(scope: Scope, served: Served) -> None:
     """Add to the record of a request that is being answered."""
     scope[_DESCRIBED] = served
 
 
 class Watched:
-    """An app whose requests are appended to a log when they are answered."""
+    """An app whose requests are appended to a log when they are answered.
 
-    def __init__(self, app: ASGIApp, log: Path) -> None:
+    Long texts are cut; where the log is full, its last line says so. `count` is the
+    number of requests for the path `counted` that were answered with status 200.
+    """
+
+    def __init__(self, app: ASGIApp, log: Path, *, counted: str = "") -> None:
         self._app = app
         self._log = log
+        self._counted = counted
+        self.count = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,21 +87,35 @@ class Watched:
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
                 request = Request(
-                    host=headers.get(b"host", "").partition(":")[0],
-                    method=scope["method"],
-                    path=scope["path"],
+                    host=_cut(headers.get(b"host", "").partition(":")[0]),
+                    method=_cut(scope["method"]),
+                    path=_cut(scope["path"]),
                     status=message["status"],
-                    user_agent=headers.get(b"user-agent", ""),
+                    user_agent=_cut(headers.get(b"user-agent", "")),
                     at_s=time.time(),
-                    headers=names,
+                    headers=_cut(names),
                     served=described.get(_DESCRIBED, Served()),
                 )
-                with self._log.open("ab", buffering=0) as log:  # one write: one line
-                    log.write(msgspec.json.encode(request) + b"\n")
+                self.count += (request.path, request.status) == (self._counted, _OK)
+                self._append(request)
             await send(message)
 
         described = dict(scope)
         await self._app(described, receive, watched)
+
+    def _append(self, request: Request) -> None:
+        with self._log.open("ab", buffering=0) as log:
+            size_bytes = log.tell()
+            if size_bytes >= _MAX_LOG_BYTES:
+                return
+            line = msgspec.json.encode(request) + b"\n"
+            if size_bytes + len(line) >= _MAX_LOG_BYTES:
+                line += msgspec.json.encode(_LOG_IS_FULL) + b"\n"
+            log.write(line)  # one write: whole lines
+
+
+def _cut(text: str) -> str:
+    return text[:_MAX_CHARACTERS]
 
 
 def read_requests(path: Path) -> tuple[Request, ...]:

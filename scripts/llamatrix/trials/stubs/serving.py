@@ -7,7 +7,7 @@ sandbox can reach neither keys nor logs.
 import secrets
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from llamatrix.proxy.serving import loopback_listener, serving
 from llamatrix.sandbox.forwarding import answering
 from llamatrix.trials.stubs import gemini_api, post_api
 from llamatrix.trials.stubs.context7_api import PAGES, context7_api
-from llamatrix.trials.stubs.request_log import Watched, read_requests
+from llamatrix.trials.stubs.request_log import Watched
 from llamatrix.trials.stubs.wheel_index import wheel_index
 from llamatrix.trials.stubs.world import Switch, World
 
@@ -83,31 +83,27 @@ class Services:
     """The package index; see `wheel_index.indexed`."""
     bytecode: Path
     """The folder with the compiled modules of its wheels; see `provide_bytecode`."""
-    log: Path
-    """The request log of both."""
-
-    def pages_served(self) -> int:
-        """Return how many pages of documentation were served so far."""
-        requests = read_requests(self.log)
-        return sum((r.path, r.status) == (PAGES, 200) for r in requests)
+    pages_served: Callable[[], int]
+    """Returns how many pages of documentation were served so far."""
 
 
 @contextmanager
 def services(*, wheels: Path, log: Path) -> Iterator[Services]:
-    """Serve both while the block runs; append their requests to `log`."""
+    """Serve both while the block runs, with the requests to both in a new `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    log.touch()
+    log.write_bytes(b"")
+    pages = Watched(context7_api(), log, counted=PAGES)
     with ExitStack() as stack:
         ports: list[int] = []
-        for app in (context7_api(), wheel_index(wheels)):
+        for app in (pages, Watched(wheel_index(wheels), log)):
             listener = stack.enter_context(loopback_listener())
-            stack.enter_context(serving(Watched(app, log), [listener]))
+            stack.enter_context(serving(app, [listener]))
             ports.append(_port(listener))
         yield Services(
             context7=ports[0],
             packages=ports[1],
             bytecode=provide_bytecode(wheels),
-            log=log,
+            pages_served=lambda: pages.count,
         )
 
 
