@@ -40,6 +40,11 @@ SCRIPTS = {
     "for _ in range(3): os.fork()\n"
     "parts = [b'x' * (8 << 20) for _ in range(1000)]\n"
     "print('survived')",
+    "shared memory bomb": "import mmap, time\n"
+    "parts = [mmap.mmap(-1, 8 << 20) for _ in range(100)]\n"
+    "for part in parts:\n"
+    " part.write(b'x' * (8 << 20)); time.sleep(0.02)\n"
+    "print('survived')",
     "stdout without a line end": "import sys\n"
     "for _ in range(120): sys.stdout.write('x' * 1_000_000)",
     "stderr that is full": "import fcntl, os\n"

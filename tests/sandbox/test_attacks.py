@@ -157,8 +157,9 @@ def test_threads_are_bounded_for_root_too(played: dict[str, Any]) -> None:
     )
 
 
-def test_memory_is_bounded_for_root_too(played: dict[str, Any]) -> None:
-    script = played["scripts"]["memory bomb"]
+@pytest.mark.parametrize("bomb", ["memory bomb", "shared memory bomb"])
+def test_memory_is_bounded_for_root_too(played: dict[str, Any], bomb: str) -> None:
+    script = played["scripts"][bomb]
     assert "survived" not in script["lines"]
     assert "more than 300 MiB of memory: killed python3" in script["stderr"]
 

@@ -220,7 +220,7 @@ class _Watch:
         used_bytes, threads = self._files_bytes(), 0
         largest, largest_bytes = 0, 0
         for pid in _processes():
-            own_bytes, own_threads = _size(pid)
+            own_bytes, own_threads = process_size(pid)
             used_bytes += own_bytes
             threads += own_threads
             if own_bytes >= largest_bytes:
@@ -314,13 +314,17 @@ def _end_others() -> None:
         time.sleep(_POLL_S)
 
 
-def _size(pid: int) -> tuple[int, int]:
-    """Return a process's private memory in bytes and its threads; zeros when gone."""
+def process_size(pid: int) -> tuple[int, int]:
+    """Return a process's memory in bytes and its threads; zeros when gone.
+
+    That is memory without a file on a disk: what processes share counts for each.
+    """
     try:
         status = Path(f"/proc/{pid}/status").read_bytes()
     except OSError:
         return 0, 0
-    return _number(status, b"\nRssAnon:") << 10, _number(status, b"\nThreads:")
+    kib = _number(status, b"\nRssAnon:") + _number(status, b"\nRssShmem:")
+    return kib << 10, _number(status, b"\nThreads:")
 
 
 def _number(status: bytes, key: bytes) -> int:
