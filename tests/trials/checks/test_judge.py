@@ -1,6 +1,8 @@
 """Judging: on a copy, in another process, with every check answered."""
 
+import mmap
 import os
+import resource
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from msgspec.structs import replace
 from llamatrix.errors import MeasureError
 from llamatrix.trials.checks import judge as judging
 from llamatrix.trials.checks import task as tasks
+from llamatrix.trials.checks.check import limited_memory
 from llamatrix.trials.checks.execution_environment import ExecutionEnvironment
 from llamatrix.trials.checks.finding import State, Verdict
 from llamatrix.trials.checks.judge import copy_workspace, judge
@@ -177,6 +180,13 @@ def test_mistake_in_one_check_leaves_only_that_one_undecided(
     assert state is State.NOT_APPLICABLE
     assert "IndexError" in reason
     assert "check.py line 6" in reason
+
+
+def test_memory_of_a_check_is_limited() -> None:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with limited_memory(), pytest.raises(OSError, match="allocate memory"):
+        mmap.mmap(-1, 4 << 30)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
 def test_endless_program_fails_the_work(

@@ -1,6 +1,7 @@
 """Which keys are found in code, and that they are never quoted."""
 
 import ast
+import tracemalloc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -89,6 +90,10 @@ HIDDEN = [
     "K = codecs.decode('nopq', 'rot13')",
     "K = 'a%sd' % 'bc'",
     "K = 'a{}d'.format('bc')",
+    "K = 'a%2sd' % 'bc'",
+    "K = 'a{:2}d'.format('bc')",
+    "K = ('12345%s' % 'abcd')[5:]",
+    "K = '12345{}'.format('abcd')[5:]",
     "K = 'a-b-c-d'.replace('-', '')",
 ]
 
@@ -115,6 +120,28 @@ def test_expression_that_is_not_constant_or_too_large_is_skipped(
     text: str,
 ) -> None:
     assert all(len(found) < 100 for _, found in constant_texts(ast.parse(text)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "K = '{:>80000000}'.format('x')",
+        "K = '{:{}}'.format('x', 80000000)",
+        "K = '%80000000d' % 1",
+        "K = '%-080000000d' % 1",
+        "K = '%.80000000f' % 1",
+        "K = '%*d' % (80000000, 1)",
+    ],
+)
+def test_format_of_great_width_is_not_computed(text: str) -> None:
+    tree = ast.parse(text)
+    tracemalloc.start()
+    try:
+        list(constant_texts(tree))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 8 << 20
 
 
 def test_exponential_names_stop_at_the_step_limit() -> None:

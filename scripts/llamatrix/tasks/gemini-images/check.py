@@ -10,6 +10,7 @@ from llamatrix.trials.checks.check import (
     context7_called,
     dependencies_declared,
     failed,
+    limited_memory,
     no_mocks,
     not_applicable,
     passed,
@@ -129,7 +130,8 @@ def no_key(evidence: Evidence) -> Answer:
     if not evidence.sources:
         return not_applicable("There is no code to look at.")
     secrets = evidence.case.execution.secrets
-    found = [*hard_coded_keys(evidence.folder, evidence.every_source, secrets)]
+    with limited_memory():  # it computes what constants make
+        found = [*hard_coded_keys(evidence.folder, evidence.every_source, secrets)]
     for ran in evidence.every_run:
         given = {request.served.key for request in ran.requests}
         if given & {GivenKey.FOREIGN, GivenKey.UNKNOWN}:

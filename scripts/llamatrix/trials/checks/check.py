@@ -9,7 +9,8 @@ import re
 import resource
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -26,7 +27,7 @@ from llamatrix.trials.checks.suite import Suite, asserts
 from llamatrix.trials.checks.tdd import looked_up_docs
 from llamatrix.trials.stubs.world import World
 
-_PARSING_BYTES = 3 << 30
+_MEMORY_BYTES = 3 << 30
 _FRAMES = 3
 _MESSAGE_CHARACTERS = 200
 NO_TESTS = "There is no file with a test function in it."
@@ -220,12 +221,19 @@ def answer(
 
 def _parse(evidence: Evidence) -> None:
     """Parse all sources, once, within a memory limit, before any program starts."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    if soft == resource.RLIM_INFINITY or soft > _PARSING_BYTES:
-        resource.setrlimit(resource.RLIMIT_AS, (_PARSING_BYTES, hard))
-    try:
+    with limited_memory():
         for source in evidence.every_source:
             len(source.nodes)
+
+
+@contextmanager
+def limited_memory() -> Iterator[None]:
+    """Limit the memory of this process, and of programs that it starts in the block."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if soft == resource.RLIM_INFINITY or soft > _MEMORY_BYTES:
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, hard))
+    try:
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 

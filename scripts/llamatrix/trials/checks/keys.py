@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
 
 from llamatrix.redaction import redact
 from llamatrix.trials.checks.sources import Source, dotted, files, literal_text
@@ -36,6 +37,9 @@ _WORD = re.compile(r"[A-Za-z]+|[0-9]+")
 _LONGEST_NUMBER = 12
 Value = str | bytes | int | tuple["Value", ...]
 _LONGEST = 10_000
+_WIDE_FIELD = re.compile(r"\d{5}|\{")
+_WIDE_CONVERSION = re.compile(r"%[-+ #\d.]*(\d{5}|\*)")
+"""A width or precision of five digits, or one that comes from another value."""
 _DEEPEST = 40
 _MOST_STEPS = 2_000_000
 """Per file: names that refer to others can double the work with each line."""
@@ -298,7 +302,7 @@ class _Fold:
     def _operation(self, node: ast.BinOp) -> Value:
         left, right = self.value(node.left), self.value(node.right)
         if isinstance(node.op, ast.Mod) and isinstance(left, str):
-            return left % right
+            return _converted(left, right)
         if isinstance(node.op, ast.Add):
             if isinstance(left, str) and isinstance(right, str):
                 return left + right
@@ -368,10 +372,22 @@ def _method(  # noqa: PLR0911  one per method
         case bytes(), "decode", _:
             return value.decode()
         case str(), "format", _:
-            return value.format(*given)
+            return _formatted(value, given)
         case str(), "strip", []:
             return value.strip()
         case str(), "swapcase", []:
             return value.swapcase()
         case _:
             raise _NotConstantError
+
+
+def _converted(text: str, given: Value) -> str:
+    if _WIDE_CONVERSION.search(text):
+        raise _NotConstantError
+    return text % given
+
+
+def _formatted(text: str, given: Sequence[Value]) -> str:
+    if any(_WIDE_FIELD.search(spec or "") for _, _, spec, _ in Formatter().parse(text)):
+        raise _NotConstantError
+    return text.format(*given)
