@@ -11,6 +11,8 @@ from llamatrix.trials.checks.packages import (
     declared,
     documented_commands,
     entry_points,
+    in_requirements,
+    named_with,
     script_commands,
     third_party,
 )
@@ -51,6 +53,65 @@ def test_command_of_the_trajectory_declares_packages(written: Written) -> None:
     assert declared(folder, commands) == {"my-package", "other", "third", "fourth"}
 
 
+@pytest.mark.parametrize(
+    ("command", "packages"),
+    [
+        ("uv add httpx 2>&1 | tail -5", {"httpx"}),
+        ("uv add httpx 2>/dev/null", {"httpx"}),
+        ("uv add httpx >log.txt; ls", {"httpx"}),
+        ("(cd app && uv add httpx)", {"httpx"}),
+        ("uv add httpx  # for the script", {"httpx"}),
+        ("uv add --script fetch_post.py httpx", {"httpx"}),
+        ("uv add httpx --script fetch_post.py", {"httpx"}),
+        ("uv add --group dev pytest", {"pytest"}),
+        ("uv add --python 3.12 --index-url https://x/simple httpx", {"httpx"}),
+        ("uv add -r requirements.txt --dev pytest", {"pytest"}),
+        ("uv add 'httpx>=0.27,<1' \"pytest >= 8\"", {"httpx", "pytest"}),
+        ("uv add httpx>=0.27 pytest", {"httpx", "pytest"}),
+        ("uv add 'httpx[http2,socks]' pytest", {"httpx", "pytest"}),
+        ("uv add 'httpx @ git+https://x/httpx' ./here pytest", {"httpx", "pytest"}),
+        ("uv add \\\n  httpx \\\n  pytest\nuv run a.py", {"httpx", "pytest"}),
+        ("uv run --with 'httpx[http2,socks],pytest' a.py", {"httpx", "pytest"}),
+        ("uv run --with 'httpx>=0.27,<1' a.py", {"httpx"}),
+        ("uv add <package>", set()),
+        ("uv add $PACKAGES", set()),
+    ],
+)
+def test_only_packages_of_a_command_are_named(
+    tmp_path: Path, command: str, packages: set[str]
+) -> None:
+    assert named_with(tmp_path, [command]) == packages
+
+
+@pytest.mark.parametrize(
+    ("text", "packages"),
+    [
+        ("Run `uv add httpx pytest` to install the dependencies.", {"httpx", "pytest"}),
+        ("Run uv add httpx to install it, then the script.", {"httpx"}),
+        ("Use --with to add packages, or uv add for a project.", set()),
+        ("It was set up with uv add.", set()),
+    ],
+)
+def test_sentence_around_a_command_names_no_packages(
+    written: Written, text: str, packages: set[str]
+) -> None:
+    assert named_with(written({"README.md": text}), []) == packages
+
+
+def test_only_whole_requirements_are_read(written: Written) -> None:
+    lines = [
+        "--index-url https://x/simple",
+        "https://x/some.whl",
+        "git+https://x/some",
+        "My.Package[a,b]>=1,!=1.5 ; python_version > '3.8'  # why",
+        "pinned==1.0 \\",
+        "    --hash=sha256:00",
+        "and some words",
+    ]
+    folder = written({"requirements.txt": "\n".join(lines)})
+    assert in_requirements(folder) == {"my-package", "pinned"}
+
+
 def test_prose_and_invalid_files_declare_nothing(written: Written) -> None:
     files = {
         "pyproject.toml": "[project\ndependencies = ['my-package']",
@@ -81,6 +142,9 @@ def test_script_blocks_are_read_in_linear_time(tmp_path: Path) -> None:
     (tmp_path / "begun.py").write_text("# /// script\n" * 75_000)
     (tmp_path / "blank.py").write_text("# /// script" + "\n" * 1_000_000)
     (tmp_path / "spaces.sh").write_text("uv " + " " * 1_000_000)
+    (tmp_path / "commas.sh").write_text("uv run --with 1" + ",a" * 100_000)
+    (tmp_path / "adds.sh").write_text("uv add = " * 110_000)
+    (tmp_path / "names.txt").write_text("uv add " + "a-" * 500_000)
     assert declared(tmp_path) == frozenset()
 
 
@@ -114,6 +178,17 @@ def test_without_usage_message_no_command_is_derived() -> None:
 
 def test_documented_commands_are_found(written: Written) -> None:
     folder = written({"README.md": "Run:\n\n    uv run a.py --post 1\n", "a.py": ""})
+    assert list(documented_commands(folder, [source("", "a.py")])) == [
+        ("a.py", "--post", "1")
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["uv run a.py --post 1 2>&1 | tee log", "uv run a.py --post 1 > log  # prints it"],
+)
+def test_documented_command_ends_at_a_redirection(written: Written, text: str) -> None:
+    folder = written({"README.md": f"{text}\n"})
     assert list(documented_commands(folder, [source("", "a.py")])) == [
         ("a.py", "--post", "1")
     ]

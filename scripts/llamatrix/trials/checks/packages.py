@@ -8,8 +8,39 @@ from pathlib import Path
 
 from llamatrix.trials.checks.sources import Source, files, text_of
 
-_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_WITH = re.compile(r"--with(?:=|\s+)['\"]?([^\s'\"]+)|uv\s+add\s+([^\n;&|]+)")
+_CLAUSE = r"(?:===|[<>=!~]=|[<>]) ?v?\d[\w.*+!-]*"
+_REQUIREMENT = re.compile(
+    r"(?=\d*[A-Za-z])(\w(?:[\w.-]*\w)?)(?: ?\[[^\[\]]*\])?"
+    rf"(?: ?\(?{_CLAUSE}(?: ?, ?{_CLAUSE})*,?\)?| ?@ ?\S+)?(?: ?;.*| [#\\].*| --.*)?",
+    re.ASCII,
+)
+"""A whole requirement, with the comment or hash behind it in a requirements file."""
+_SHELL_WORD = re.compile(
+    r"""[ \t]*(?![#<>]|\d+[<>])((?:'[^'\n]*'|"[^"\n]*"|[^\s'"`;&|()]+)+)"""
+)
+_QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
+_COMMA = re.compile(r",(?=\s*[A-Za-z])(?![^\[\]]{0,80}\])")
+"""Between packages, not between extras or the limits of a version."""
+_ADD, _WITH = re.compile(r"\buv[ \t]+add\b"), re.compile(r"--with(?:=|[ \t])")
+_RUN = re.compile(r"\buv[ \t]+run\b")
+_ADD_WITH_VALUE = {
+    *("--script", "--group", "--optional", "--extra", "--python", "-p", "--package"),
+    *("--requirements", "--requirement", "-r", "--constraints", "--constraint", "-c"),
+    *("--marker", "-m", "--index", "--default-index", "--index-url", "-i", "--bounds"),
+    *("--extra-index-url", "--find-links", "-f", "--tag", "--branch", "--rev"),
+    *("--project", "--directory", "--config-file", "--cache-dir", "--exclude-newer"),
+    *("--upgrade-package", "-P", "--reinstall-package", "--refresh-package", "-C"),
+    *("--resolution", "--prerelease", "--link-mode", "--index-strategy", "--color"),
+    *("--no-build-package", "--no-binary-package", "--no-install-package"),
+    *("--config-setting", "--config-settings", "--fork-strategy"),
+    *("--keyring-provider", "--allow-insecure-host", "--no-build-isolation-package"),
+}
+"""Options of `uv add` whose value is the next word."""
+_PROSE = {
+    *("a", "and", "as", "before", "first", "for", "from", "if", "in", "into", "it"),
+    *("on", "or", "so", "that", "the", "then", "this", "to", "when", "which", "with"),
+}
+"""A sentence goes on after the command that it quotes."""
 _REQUIREMENTS = re.compile(r".*requirements.*\.(txt|in)")
 _TEXT_SUFFIXES = {".sh", ".md", ".txt", ".toml", ".yaml", ".yml", ""}
 Words = tuple[str, ...]
@@ -18,6 +49,7 @@ _OPTIONAL = re.compile(r"\[[^\[\]]*\]")
 _MISSING = re.compile(r"following arguments are required: ([^\n]+)")
 _CHOICE = re.compile(r"\{([\w,-]+)\}")
 _MOST_COMMANDS = 6
+_MOST_WORDS = 1000
 _DOCUMENTS = {".md", ".txt", ".rst", ".sh", ""}
 
 
@@ -85,8 +117,42 @@ def _declared(workspace: Path, commands: Iterable[str]) -> Iterator[str]:
 
 
 def _on_command_line(text: str) -> Iterator[str]:
-    for match in _WITH.finditer(text):
-        yield from _names(re.split(r"[,\s]+", match[1] or match[2]))
+    for words in _words_after(_WITH, text, most=1):
+        for word in words:
+            yield from _requested(_COMMA.split(word))
+    for words in _words_after(_ADD, text):
+        yield from _requested(words)
+
+
+def _words_after(
+    command: re.Pattern[str], text: str, *, most: int = _MOST_WORDS
+) -> Iterator[Words]:
+    """Yield the shell words that follow each match, up to the end of that command.
+
+    A redirection, a comment or the end of a quotation in prose ends it too.
+    """
+    joined, at = text.replace("\\\n", " "), 0
+    while match := command.search(joined, at):
+        at = match.end()
+        words: list[str] = []
+        while len(words) < most and (word := _SHELL_WORD.match(joined, at)):
+            at = word.end()
+            words.append(_QUOTED.sub(lambda each: each[1] or each[2] or "", word[1]))
+        yield tuple(words)
+
+
+def _requested(words: Iterable[str]) -> Iterator[str]:
+    """Yield the packages among the words of a command, up to one that cannot belong."""
+    waiting = iter(words)
+    for word in waiting:
+        if word.startswith("-"):
+            if word in _ADD_WITH_VALUE:
+                next(waiting, None)
+            continue
+        names = () if word.lower() in _PROSE else tuple(_names([word]))
+        if not names and "/" not in word:  # a folder or a URL names no package
+            return
+        yield from names
 
 
 def _in_project(path: Path) -> Iterator[str]:
@@ -140,8 +206,8 @@ def _strings_under(
 
 def _names(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
-        if match := _REQUIREMENT.match(line.strip().strip("'\"")):
-            yield match[0]
+        if match := _REQUIREMENT.fullmatch(" ".join(line.split())):
+            yield match[1]
 
 
 def script_commands(
@@ -171,8 +237,7 @@ def documented_commands(workspace: Path, scripts: Sequence[Source]) -> Iterator[
     texts += [script.text for script in scripts]
     commands: dict[Words, None] = {}
     for text in texts:
-        for match in re.finditer(r"uv run ([^\n`|;&]+)", text):
-            words = tuple(word.strip("'\"") for word in match[1].split())
+        for words in _words_after(_RUN, text):
             if len(words) > 1 and names & set(words):
                 commands[words] = None
     yield from list(commands)[:_MOST_COMMANDS]
