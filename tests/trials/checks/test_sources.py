@@ -31,6 +31,7 @@ def test_only_ordinary_python_files_outside_hidden_folders_are_read(
         ("conftest.py", "import pytest", "test"),
         ("test_a.py", "x = 1", "script"),
         ("a.py", "def attest(): pass", "script"),
+        ("a.py", "@pytest.fixture\ndef test_client(): pass", "script"),
     ],
 )
 def test_file_with_only_tests_is_a_test_under_any_name(

@@ -51,6 +51,8 @@ def test_tests_that_pass_and_fail_are_named(run: Run) -> None:
         "class TestA:\n    def test_a(self):\n        assert self",
         "import pytest\n@pytest.mark.parametrize('n', [1, 2])\ndef test_a(n):\n    assert n",
         "import pytest\n@pytest.fixture\ndef two():\n    yield 2\ndef test_a(two):\n    assert two == 2",
+        "import pytest\n@pytest.fixture\ndef test_two():\n    return 2\ndef test_a(test_two):\n    assert test_two == 2",
+        "import pytest\nclass TestA:\n    @pytest.fixture(scope='class')\n    def test_two(self):\n        return 2\n    def test_a(self, test_two):\n        assert test_two == 2",
         "import pytest\n@pytest.mark.skipif(False, reason='no')\ndef test_a():\n    pass",
     ],
 )
@@ -120,6 +122,16 @@ def test_settings_that_leave_a_test_out_are_detected(run: Run, settings: str) ->
     project = f"[tool.pytest.ini_options]\n{settings}\n"
     files = {"test_a.py": PASSES, "test_b.py": FAILS, "pyproject.toml": project}
     assert not run(files).good
+
+
+def test_failing_test_beside_a_fixture_of_such_a_name_is_expected(run: Run) -> None:
+    fixture = "import pytest\n@pytest.fixture\ndef test_two():\n    return 2\n"
+    files = {
+        "test_a.py": PASSES,
+        "test_b.py": fixture + FAILS,
+        "pyproject.toml": "[tool.pytest.ini_options]\npython_functions = 'test_a'\n",
+    }
+    assert "test_b.py::test_b are not collected" in run(files).problems
 
 
 def test_local_pytest_module_does_not_shadow_pytest(run: Run) -> None:

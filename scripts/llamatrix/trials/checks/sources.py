@@ -53,7 +53,7 @@ class Source:
         """Whether a function looks like a test to pytest."""
         return any(
             isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            and node.name.startswith("test")
+            and is_test_function(node)
             for node in self.nodes
         )
 
@@ -116,6 +116,11 @@ class Source:
             and isinstance(node.value, str)
             and id(node) not in docstrings
         )
+
+
+def is_test_function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether pytest may collect it; it does not collect a fixture `test_client`."""
+    return node.name.startswith("test") and not _is_fixture(node)
 
 
 def _is_fixture(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from llamatrix.trials.checks.session import Ran, SuiteReport, TestReport
-from llamatrix.trials.checks.sources import Source
+from llamatrix.trials.checks.sources import Source, is_test_function
 
 _MAX_NAMED = 5
 _ASSERTING = ("assert", "check", "verify", "_assert", "_check", "_verify")
@@ -142,11 +142,11 @@ def _expected(sources: Sequence[Source]) -> Iterator[str]:
     function = ast.FunctionDef | ast.AsyncFunctionDef
     for source in sources:
         for node in source.tree.body if source.tree else ():
-            if isinstance(node, function) and node.name.startswith("test"):
+            if isinstance(node, function) and is_test_function(node):
                 yield f"{source.name}::{node.name}"
             elif isinstance(node, ast.ClassDef) and _is_collected(node):
                 for inner in node.body:
-                    if isinstance(inner, function) and inner.name.startswith("test"):
+                    if isinstance(inner, function) and is_test_function(inner):
                         yield f"{source.name}::{node.name}::{inner.name}"
 
 
