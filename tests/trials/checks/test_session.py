@@ -82,6 +82,25 @@ def test_the_workspace_is_the_same_before_every_program(
     assert sorted(path.name for path in folder.iterdir()) == ["a.py", "there"]
 
 
+def test_program_without_a_variable_runs_without_the_files_that_set_it(
+    written: Written, execution: ExecutionEnvironment
+) -> None:
+    looks = (
+        "from pathlib import Path\n"
+        "print(*sorted(str(each) for each in Path().rglob('.env*')))\n"
+    )
+    names = (".env", ".env.local", ".envrc", "pkg/.env", ".env.d/x", ".environment")
+    folder = written({"a.py": looks, **dict.fromkeys(names, "KEY=1\n")})
+    bare, after = run(
+        folder,
+        execution,
+        program("a.py", without=("KEY",)),
+        program("a.py", name="two"),
+    )
+    assert bare.out.split() == [".env.d", ".environment"]
+    assert after.out.split() == sorted({*names, ".env.d"} - {".env.d/x"})
+
+
 def test_alternatives_after_the_first_that_works_are_left_out(
     written: Written, execution: ExecutionEnvironment
 ) -> None:

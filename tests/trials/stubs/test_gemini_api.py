@@ -6,6 +6,7 @@ import httpx
 import msgspec
 import pytest
 
+from llamatrix.trials.stubs.request_log import GivenKey, read_requests
 from llamatrix.trials.stubs.serving import Stubs
 
 MODEL = "gemini-3.1-flash-preview"
@@ -124,3 +125,23 @@ def test_a_wrong_call_is_refused_in_googles_own_form(
         word,
     )
     assert error["message"]
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("invalid-key", GivenKey.BAD),
+        ("garbage", GivenKey.BAD),
+        ("foobar", GivenKey.BAD),
+        ("12345", GivenKey.BAD),
+        ("this-key-does-not-exist", GivenKey.BAD),
+        ("a1b2c3d4e5f6g7h8i9", GivenKey.UNKNOWN),
+        (f"AIza{'b' * 35}", GivenKey.UNKNOWN),
+    ],
+)
+def test_only_a_key_that_looks_real_is_recorded_as_unknown(
+    client: httpx.Client, stubs: Stubs, key: str, kind: GivenKey
+) -> None:
+    post(client, key, f"{MODEL}:generateContent", ask("a"))
+    (request,) = read_requests(stubs.log)
+    assert request.served.key is kind

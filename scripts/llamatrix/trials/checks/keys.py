@@ -16,7 +16,7 @@ from llamatrix.trials.checks.sources import Source, dotted, files, literal_text
 _NAME = re.compile(
     r"(api_?key|access_?key|auth_?token|secret|password)s?$", re.IGNORECASE
 )
-_ENVIRONMENT_FILE = re.compile(r"\.env(\.\w+)?|\.envrc")
+ENVIRONMENT_FILE = re.compile(r"\.env(\.\w+)?|\.envrc")
 """Files that may hold a key."""
 _SHORTEST_KEY = 16
 _LARGEST_BYTES = 8 << 20
@@ -93,7 +93,7 @@ def is_placeholder(text: str) -> bool:
 
 def _in_files(workspace: Path, secrets: tuple[str, ...]) -> Iterator[str]:
     for path in files(workspace, hidden=True):
-        if _ENVIRONMENT_FILE.fullmatch(path.name):
+        if ENVIRONMENT_FILE.fullmatch(path.name):
             continue
         name = path.relative_to(workspace).as_posix()
         with path.open("rb") as file:
@@ -164,7 +164,7 @@ def literal_key_lines(source: Source) -> tuple[int, ...]:
         if _NAME.search(name)
         and isinstance(value, ast.Constant)
         and isinstance(value.value, str)
-        and _looks_real(value.value)
+        and looks_real(value.value)
     }
     return tuple(sorted(lines))
 
@@ -201,9 +201,13 @@ def _name(node: ast.expr) -> str:
     return dotted(node)
 
 
-def _looks_real(text: str) -> bool:
-    """Long, without spaces, letters and digits mixed, and not `your-api-key-here-1`."""
-    return (
+def looks_real(text: str) -> bool:
+    """Whether it may be a key.
+
+    It is shaped like a known one, or long, without spaces, letters and digits mixed;
+    and it is not `your-api-key-here-1`.
+    """
+    return _holds_key(text, ()) or (
         len(text) >= _SHORTEST_KEY
         and not re.search(r"\s", text)
         and any(c.isdigit() for c in text)

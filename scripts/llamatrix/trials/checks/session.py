@@ -28,6 +28,7 @@ from llamatrix.trials.checks.execution_environment import (
     ExecutionEnvironment,
     run_in_sandbox,
 )
+from llamatrix.trials.checks.keys import ENVIRONMENT_FILE
 from llamatrix.trials.stubs.request_log import Request, read_requests
 from llamatrix.trials.stubs.world import World
 
@@ -109,7 +110,7 @@ class Program(Struct, frozen=True, kw_only=True):
     until: str = ""
     """It works if it exits with 0 and prints this text."""
     without: tuple[str, ...] = ()
-    """Variables removed from its environment."""
+    """Variables removed from its environment, and with them the files such as `.env`."""
     hand_out: str = ""
     """A folder of the workspace, removed beforehand, whose files are returned."""
     files: int = 0
@@ -178,6 +179,7 @@ def run_session(
             "installed": PROJECT.parent if sandbox else "",
             "bytecode": BYTECODE if sandbox and BYTECODE in sandbox.shown else "",
             "switch": execution.switch,
+            "environment_file": ENVIRONMENT_FILE.pattern,
             "steps": programs,
         },
         enc_hook=str,

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from llamatrix.trials.checks.keys import is_placeholder
+from llamatrix.trials.checks.keys import looks_real
 from llamatrix.trials.stubs.request_log import GivenKey, Served, describe
 from llamatrix.trials.stubs.world import World
 
@@ -137,7 +137,7 @@ class GeminiApi:
             return GivenKey.RIGHT
         if given in self.foreign_keys:
             return GivenKey.FOREIGN
-        return GivenKey.BAD if is_placeholder(given) else GivenKey.UNKNOWN
+        return GivenKey.UNKNOWN if looks_real(given) else GivenKey.BAD
 
     async def _list(self, request: Request) -> Response:
         listed = [_description(model) for model in self.models]

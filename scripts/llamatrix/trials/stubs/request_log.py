@@ -25,8 +25,9 @@ class GivenKey(StrEnum):
     FOREIGN = "foreign"
     """That of another run, such as the agent's own session."""
     BAD = "bad"
-    """A placeholder, such as `invalid-key`."""
+    """One that nobody takes for a key, such as `invalid-key` or `garbage`."""
     UNKNOWN = "unknown"
+    """One that looks real."""
 
 
 class Served(Struct, frozen=True, kw_only=True):

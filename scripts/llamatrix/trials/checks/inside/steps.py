@@ -15,6 +15,7 @@ import hmac
 import io
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -73,6 +74,8 @@ class Plan(TypedDict):
     """Compiled modules of those packages; see `link_bytecode`."""
     switch: int
     """The port at which the service's world is changed."""
+    environment_file: str
+    """A pattern for the names of files that hold variables, such as `.env`."""
     steps: list[Step]
 
 
@@ -135,6 +138,8 @@ class _Runner:
             _empty(Path(folder))
         if step["hand_out"]:
             _remove(Path(step["hand_out"]))
+        if step["without"]:
+            remove_files(Path.cwd(), self._plan["environment_file"])
         if self._plan["switch"]:
             self._change_world(number, step["world"])
 
@@ -345,6 +350,14 @@ def _empty(folder: Path, *, keep: tuple[str, ...] = (".cache",)) -> None:
             if entry.name not in keep:
                 _remove(Path(entry.path))
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def remove_files(folder: Path, pattern: str) -> None:
+    """Remove the files and links of such a name; a folder may be an environment."""
+    for here, _, names in os.walk(folder):
+        for name in names:
+            if re.fullmatch(pattern, name):
+                _remove(Path(here, name))
 
 
 def _remove(path: Path) -> None:
