@@ -1,16 +1,22 @@
 """What judged programs may leave in an installed environment for the next one: nothing."""
 
 import importlib.util
+import json
 import os
+import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from llamatrix.provision.python import provide_bytecode
 from llamatrix.trials.checks.inside import steps
+from llamatrix.trials.checks.session import Program
 
 MODULE = "def answer():\n    return 42\n"
 
@@ -52,6 +58,58 @@ def test_linked_bytecode_is_used_and_belongs_to_its_source(
         assert content[4:16] == b"\3\0\0\0" + importlib.util.source_hash(
             MODULE.encode()
         )
+
+
+NOTES = """
+import os
+from pathlib import Path
+
+places = [Path(each, "note") for each in os.environ["PLACES"].split(":")]
+print(sum(place.exists() for place in places))
+for place in places:
+    place.mkdir(parents=True)
+"""
+
+
+def test_no_note_of_a_program_reaches_the_next(
+    tmp_path: Path, fake_program: Callable[[str, str], Path]
+) -> None:
+    work, home, shared = (tmp_path / name for name in ("work", "home", "shared"))
+    for folder in (work, home / ".cache" / "project", shared):
+        folder.mkdir(parents=True)
+    (work / "a.py").write_text(NOTES)
+    own = ("", ".cache", ".cache/project")
+    places = [
+        *(work, work / ".venv", work / ".cache", shared, shared / ".cache"),
+        *(home / name for name in own),
+    ]
+    one = Program(name="it", words=("python", "-c", ""), timeout_s=60, installs=True)
+    looks = replace(one, words=("a.py",), installs=False)
+    plan = {
+        "key": "00",
+        "private": [str(home), str(shared)],
+        "alone": False,
+        "installed": str(home / ".cache"),
+        "bytecode": "",
+        "switch": 0,
+        "steps": (one, replace(looks, name="first"), replace(looks, name="second")),
+    }
+    environment = {
+        "PATH": f"{fake_program('uv', 'uv.py').parent}:{os.defpath}",
+        "PLACES": ":".join(map(str, places)),
+    }
+    ended = subprocess.run(
+        [sys.executable, "-I", "-S", steps.__file__],
+        input=msgspec.json.encode(plan).decode(),
+        cwd=work,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    reports = [json.loads(line.split(" ", 3)[3]) for line in ended.stdout.splitlines()]
+    assert [each["code"] for each in reports] == [0, 0, 0], ended
+    assert [each["out"] for each in reports] == ["", "0\n", "0\n"]
 
 
 @pytest.mark.parametrize("name", ["single.py", "demo/__init__.py"])

@@ -19,8 +19,10 @@ FAILS = "def test_b():\n    assert 1 + 1 == 3\n"
 
 
 @pytest.fixture
-def run(written: Written, execution: ExecutionEnvironment, task: Task) -> Run:
-    def judged(files: Mapping[str, str]) -> Suite:
+def run_in(
+    written: Written, execution: ExecutionEnvironment, task: Task
+) -> Callable[..., list[Suite]]:
+    def judged(files: Mapping[str, str], *worlds: World) -> list[Suite]:
         case = Case(
             task=task,
             workspace=str(written(files)),
@@ -28,9 +30,17 @@ def run(written: Written, execution: ExecutionEnvironment, task: Task) -> Run:
             execution=execution,
             checks=(),
         )
-        plan = Plan(script={}, suite=(World.REAL,))
-        suite = Evidence(case, plan).suite(World.REAL)
-        assert suite is not None
+        evidence = Evidence(case, Plan(script={}, suite=worlds))
+        suites = [evidence.suite(world) for world in worlds]
+        return [suite for suite in suites if suite is not None]
+
+    return judged
+
+
+@pytest.fixture
+def run(run_in: Callable[..., list[Suite]]) -> Run:
+    def judged(files: Mapping[str, str]) -> Suite:
+        (suite,) = run_in(files, World.REAL)
         return suite
 
     return judged
@@ -139,6 +149,18 @@ def test_local_pytest_module_does_not_shadow_pytest(run: Run) -> None:
         {"test_b.py": FAILS, "pytest.py": "def main(*_, **__):\n    return 0\n"}
     )
     assert suite.failed == ("test_b.py::test_b",)
+
+
+@pytest.mark.parametrize(
+    "sign", ["sys.gettrace() is not None", "'httpx' in sys.orig_argv"]
+)
+def test_worlds_cannot_be_told_apart_by_how_the_tests_are_run(
+    run_in: Callable[..., list[Suite]], sign: str
+) -> None:
+    url = "https://jsonplaceholder.typicode.com/posts/1"
+    text = f"import sys\nimport httpx\n\ndef test_a():\n    httpx.get('{url}')\n    assert {sign}\n"
+    suites = run_in({"test_a.py": text}, World.REAL, World.FAILING)
+    assert [suite.passed for suite in suites] == [("test_a.py::test_a",)] * 2
 
 
 def test_skipped_test_is_a_problem(run: Run) -> None:

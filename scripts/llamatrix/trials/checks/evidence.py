@@ -350,9 +350,8 @@ class Evidence:
 
     def _tests(self, options: Words, world: World, without: Words = ()) -> Program:
         inside = f"{self.case.execution.inside}/run_tests.py"
-        packages = ",".join(self.task.packages) if world is World.REAL else ""
         files = tuple(each.name for each in self.test_files)
-        rest = ("python", "-P", inside, ".", packages)
+        rest = ("python", "-P", inside, ".", ",".join(self.task.packages))
         return Program(
             name=" ".join((_SUITE, world, *without[:1])),
             world=world,

@@ -5,7 +5,8 @@ judged project. Without packages it does not look for a replaced client. Standar
 is one line: a token and the path of the report. Each line of the report begins with the
 token, and the file is unlinked before judged code runs. Judged code shares this
 interpreter, so a report is only a claim: the judge compares it with the requests that
-the service got, and with a second run in which the service answers differently.
+the service got, and with a second run in which the service answers differently. Both
+runs have the same words, and look alike from inside, or tests could tell them apart.
 """
 
 import contextlib

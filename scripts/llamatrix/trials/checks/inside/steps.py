@@ -20,6 +20,7 @@ import select
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tarfile
@@ -69,7 +70,10 @@ class Plan(TypedDict):
     alone: bool
     """Whether every process here, except our parents, belongs to a step."""
     installed: str
-    """Where uv installs packages: emptied after a step that changed one."""
+    """Where uv installs packages: emptied after a step that changed one.
+
+    If empty, uv installs them in `.venv` of the workspace, which then stays.
+    """
     bytecode: str
     """Compiled modules of those packages; see `link_bytecode`."""
     switch: int
@@ -133,9 +137,12 @@ class _Runner:
 
     def _prepare(self, number: int, step: Step) -> None:
         if number:
-            _restore(Path.cwd(), self._pristine)
+            keep = () if self._plan["installed"] else (".venv",)
+            _restore(Path.cwd(), self._pristine, keep=keep)
         for folder in self._plan["private"]:
-            _empty(Path(folder))
+            installed = Path(self._plan["installed"])
+            inside = installed.parent == Path(folder)
+            _empty(Path(folder), keep=(installed.name,) if inside else ())
         if step["hand_out"]:
             _remove(Path(step["hand_out"]))
         if step["without"]:
@@ -282,16 +289,19 @@ Listing = dict[str, tuple[int, int]]
 def listing(folder: str) -> Listing:
     """Return the sizes and change times of all files of the project's environment.
 
-    No program can set a change time back, and bytecode is included: what a judged
+    Of folders, which are notes by their names, it has the modes. No program can set a change time back, and bytecode is included: what a judged
     program compiled, or forged, does not reach the next one.
     """
     files = {}
-    for here, _, names in os.walk(Path(folder, _PROJECT)) if folder else ():
-        for name in names:
+    for here, folders, names in os.walk(Path(folder, _PROJECT)) if folder else ():
+        for name in (*folders, *names):
             with contextlib.suppress(OSError):
                 place = os.path.join(here, name)  # noqa: PTH118  thousands of them
                 status = os.lstat(place)
-                files[place] = (status.st_size, status.st_ctime_ns)
+                if stat.S_ISDIR(status.st_mode):
+                    files[place] = (status.st_mode, 0)
+                else:
+                    files[place] = (status.st_size, status.st_ctime_ns)
     return files
 
 
@@ -336,15 +346,15 @@ def _packed(folder: Path) -> bytes:
     return packed.getvalue()
 
 
-def _restore(folder: Path, packed: bytes) -> None:
-    _empty(folder, keep=(".venv",))
+def _restore(folder: Path, packed: bytes, *, keep: tuple[str, ...]) -> None:
+    _empty(folder, keep=keep)
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extraction_filter = lambda entry, _: entry
         archive.extractall(folder)  # noqa: S202  our own, just packed
 
 
-def _empty(folder: Path, *, keep: tuple[str, ...] = (".cache",)) -> None:
-    """Remove what is in a folder, except uv's cache and the project's environment."""
+def _empty(folder: Path, *, keep: tuple[str, ...]) -> None:
+    """Remove what is in a folder, except the entries of these names."""
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
             if entry.name not in keep:
