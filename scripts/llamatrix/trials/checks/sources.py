@@ -82,7 +82,7 @@ class Source:
             or (
                 isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
                 and not node.name.startswith("test")
-                and not _is_fixture(node)
+                and not is_fixture(node)
             )
             for node in body
         )
@@ -120,10 +120,10 @@ class Source:
 
 def is_test_function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Whether pytest may collect it; it does not collect a fixture `test_client`."""
-    return node.name.startswith("test") and not _is_fixture(node)
+    return node.name.startswith("test") and not is_fixture(node)
 
 
-def _is_fixture(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+def is_fixture(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return any(dotted(each).endswith("fixture") for each in node.decorator_list)
 
 
@@ -132,8 +132,7 @@ def fixture_names(sources: Iterable[Source]) -> frozenset[str]:
         node.name
         for source in sources
         for node in source.nodes
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and _is_fixture(node)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and is_fixture(node)
     )
 
 

@@ -9,7 +9,7 @@ shows how tests ended. Hidden changes of the agent's environment, such as anothe
 import ast
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import dropwhile
 from pathlib import PurePosixPath
 
@@ -17,7 +17,12 @@ from msgspec import Struct
 
 from llamatrix.agents.protocol import Edit, Run, ToolCall, Write
 from llamatrix.agents.trajectory import is_page_request
-from llamatrix.trials.checks.sources import Source
+from llamatrix.trials.checks.shell_writes import (
+    RUN_WITH_VALUE,
+    without_documents,
+    written_files,
+)
+from llamatrix.trials.checks.sources import Source, is_fixture
 
 _FAILED_LOOKUP = re.compile(
     r"^\s*(error|failed|no (documentation|results)\b)", re.IGNORECASE
@@ -31,20 +36,12 @@ _SILENT = {
 """Programs that print nothing like a test result, or a part of the tests' output."""
 _RUNNERS = {"pytest", "py.test"}
 _WRAPPERS = {"env", "time", "nice", "timeout", "stdbuf", "unbuffer"}
-_RUN_WITH_VALUE = {
-    *("--with", "--group", "--extra", "--python", "-p", "--project", "--directory"),
-    *("--with-requirements", "--with-editable", "--env-file", "--package", "--index"),
-}
 _MISLEADING = re.compile(r"\(\)|\balias\b|`|\$\(|<\(|\bPATH=|\bPYTHON\w+=|\beval\b")
 _TEST_FILE = re.compile(r"(test_\w+|\w+_test)\.py")
-_END_OF_HERE = re.compile(r"<<-?[ \t]*['\"]?(\w+)['\"]?")
 _SHADOWS = {"pytest.py", "unittest.py", "_pytest.py", "sitecustomize.py"}
 """Files that would shadow the test runner."""
 _FAILED = re.compile(r"\b[1-9]\d* (failed|errors?)\b|^FAILED \(", re.MULTILINE)
 _PASSED = re.compile(r"\b[1-9]\d* passed\b|^OK\b", re.MULTILINE)
-_HERE = re.compile(r"(?<!<)<<-?[ \t]*['\"]?(\w+)")
-_WORD = re.compile(r"\s*(\w+)")
-_PYTHON_FILE = re.compile(r"[\w./-]+\Z")
 
 
 def looked_up_docs(call: ToolCall) -> bool:
@@ -65,7 +62,7 @@ def runs_tests_only(command: str) -> bool:
 
     `echo "1 failed"` runs no tests; `pytest; echo "1 failed"` does, but prints more.
     """
-    text = "\n".join(_without_documents(command))
+    text, _ = without_documents(command)
     if _MISLEADING.search(text):
         return False
     try:
@@ -76,20 +73,8 @@ def runs_tests_only(command: str) -> bool:
     return "runner" in kinds and "other" not in kinds
 
 
-def _without_documents(command: str) -> Iterator[str]:
-    """Yield the command's lines without the texts of here-documents."""
-    lines = iter(command.split("\n"))
-    for line in lines:
-        end = _END_OF_HERE.search(line)
-        yield _END_OF_HERE.sub("", line)
-        if end:
-            for inner in lines:
-                if inner.strip() == end[1]:
-                    break
-
-
 def _parts(text: str) -> Iterator[list[str]]:
-    for line in text.split("\n"):
+    for line in filter(str.strip, text.split("\n")):
         words: list[str] = []
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
@@ -134,7 +119,7 @@ def _after_options(words: Sequence[str]) -> list[str]:
     waiting = list(words)
     while waiting and waiting[0].startswith("-"):
         option = waiting.pop(0)
-        if option in _RUN_WITH_VALUE and waiting:
+        if option in RUN_WITH_VALUE and waiting:
             waiting.pop(0)
     return waiting
 
@@ -167,8 +152,12 @@ def tdd_order(calls: Sequence[ToolCall]) -> TddOrder:
     test_first = failed_before = passed_after = False
     for call in calls:
         for name, text in _written(call, texts):
-            texts[name] = text
             shadowed = shadowed or name in _SHADOWS
+            if text is None:
+                texts.pop(name, None)
+                implemented = implemented or not _TEST_FILE.fullmatch(name)
+                continue
+            texts[name] = text
             source = Source(name, text)
             if _is_test(source):
                 tested = True
@@ -185,8 +174,11 @@ def tdd_order(calls: Sequence[ToolCall]) -> TddOrder:
     )
 
 
-def _written(call: ToolCall, texts: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the Python files that a call writes, with their whole text."""
+def _written(
+    call: ToolCall, texts: Mapping[str, str]
+) -> Iterator[tuple[str, str | None]]:
+    """Yield the Python files that a call writes, with their whole text if it is known."""
+    written: Iterable[tuple[str, str | None]] = ()
     match call.action:
         case Write(path=path, content=content) if call.completed:
             written = [(PurePosixPath(path).name, content)]
@@ -194,50 +186,16 @@ def _written(call: ToolCall, texts: dict[str, str]) -> Iterator[tuple[str, str]]
             name = PurePosixPath(path).name
             text = texts.get(name, "")
             for old, new in edit.pairs:
-                text = text.replace(old, new, 1) if old else new
+                if name in texts or not old:
+                    text = text.replace(old, new, 1) if old else new
+                else:  # the part that is known
+                    text = f"{text}\n{new}"
             written = [(name, text)]
         case Run(command=command):
-            written = list(_here_documents(command))
+            written = written_files(command, texts)
         case _:
             return
     yield from (each for each in written if each[0].endswith(".py"))
-
-
-def _here_documents(command: str) -> Iterator[tuple[str, str]]:
-    """Yield the Python files written by `cat > FILE <<END` or `tee FILE <<END`.
-
-    This reads line by line: a pattern over the whole text can take quadratic time.
-    """
-    lines = iter(command.split("\n"))
-    for line in lines:
-        end = _HERE.search(line)
-        if end is None:
-            continue
-        name = _written_to(line)
-        text: list[str] = []
-        for inner in lines:
-            if (first := _WORD.match(inner)) and first[1] == end[1]:
-                break
-            text.append(inner)
-        else:
-            return  # without an end, nothing was written
-        if name:
-            yield PurePosixPath(name).name, "\n".join(text)
-
-
-def _written_to(line: str) -> str | None:
-    words = line.replace(">", " > ").replace("<<", " << ").split()
-    program = next((word for word in words if word in {"cat", "tee"}), None)
-    if program is None:
-        return None
-    before = None
-    for word in words[words.index(program) :]:
-        named = word.strip("'\"")
-        to_here = before == ">" or (program == "tee" and before in {"tee", "-a"})
-        if to_here and named.endswith(".py") and _PYTHON_FILE.match(named):
-            return named
-        before = word
-    return None
 
 
 def _is_test(source: Source) -> bool:
@@ -247,24 +205,33 @@ def _is_test(source: Source) -> bool:
 def _implements(source: Source) -> bool:
     """Whether the file implements something; a stub that makes tests fail does not."""
     if source.tree is None:
-        return bool(source.text.strip())
-    return not source.is_conftest and any(
-        not _is_stub(node) for node in _statements(source.tree)
-    )
+        return bool(source.text.strip()) and not _TEST_FILE.fullmatch(source.name)
+    body = source.tree.body
+    if source.is_conftest:
+        body = [node for node in body if not _belongs_to_tests(node)]
+    return any(not _is_stub(node) for node in _statements(body))
 
 
-def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
+def _belongs_to_tests(node: ast.stmt) -> bool:
+    """Whether it is a fixture, a hook or a setting of `conftest.py`."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return is_fixture(node) or node.name.startswith("pytest_")
+    return not isinstance(node, ast.ClassDef)
+
+
+def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
     """Yield the statements of functions and methods, and those that run on import."""
-    waiting: list[ast.stmt] = list(tree.body)
+    waiting = list(body)
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield from node.body
         elif isinstance(node, ast.ClassDef):
             waiting.extend(node.body)
-        elif not isinstance(
-            node, ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign
-        ):
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            if isinstance(node.value, ast.Lambda):
+                yield node
+        elif not isinstance(node, ast.Import | ast.ImportFrom):
             yield node
 
 
