@@ -68,6 +68,12 @@ def action_of(kind: str, arguments: Mapping[str, object]) -> Action | None:
     return action
 
 
+def look_up(tool: str, arguments: Mapping[str, object]) -> LookUp:
+    """Return the look-up with these arguments; older tools also take numbers."""
+    texts = {name: str(value) for name, value in arguments.items()}
+    return LookUp(tool=tool, arguments=texts)
+
+
 class ToolCall(Struct, frozen=True, kw_only=True):
     """A tool call of the model and its result: one line of a trajectory."""
 

@@ -31,3 +31,15 @@ def _read(line: str) -> ToolCall | None:
 def is_page_request(call: ToolCall) -> bool:
     """Return whether a call asks Context7 for documentation."""
     return isinstance(call.action, LookUp) and call.action.tool in PAGE_TOOLS
+
+
+def requested_library(call: ToolCall) -> str:
+    """Return the library that a call asks about, such as `/encode/httpx`.
+
+    It is without a version, and empty where the trajectory has no arguments.
+    """
+    if not isinstance(call.action, LookUp):
+        return ""
+    given = call.action.arguments
+    name = given.get("libraryId") or given.get("context7CompatibleLibraryID", "")
+    return "/".join(name.strip().split("/")[:3]).partition("@")[0]

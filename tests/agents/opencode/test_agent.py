@@ -202,6 +202,14 @@ def test_action_survives_translation_to_a_tool_call(action: Action) -> None:
     assert NEW.read_tool_use(use(tool, "", json.dumps(arguments))).action == action
 
 
+@pytest.mark.parametrize("tool", ["get-library-docs", "query-docs"])
+def test_number_among_the_arguments_of_a_look_up_is_kept_as_text(tool: str) -> None:
+    given = '{"context7CompatibleLibraryID": "/encode/httpx", "tokens": 5000}'
+    call = NEW.read_tool_use(use(f"context7_{tool}", "", given))
+    texts = {"context7CompatibleLibraryID": "/encode/httpx", "tokens": "5000"}
+    assert call.action == LookUp(tool=tool, arguments=texts)
+
+
 def use(
     tool: str, result: str | None, arguments: str = "{}", named: str = ""
 ) -> ObservedUse:

@@ -122,6 +122,16 @@ def test_action_survives_the_way_through_its_tool_call(action: Action) -> None:
     assert AGENT.read_tool_use(use(tool, json.dumps(arguments), "")).action == action
 
 
+def test_number_among_the_arguments_of_a_look_up_is_kept_as_text() -> None:
+    tool, given = AGENT.tool_call(
+        LookUp(tool="query-docs", arguments={"libraryId": "/a"})
+    )
+    call = AGENT.read_tool_use(use(tool, json.dumps({**given, "tokens": 5000}), ""))
+    assert call.action == LookUp(
+        tool="query-docs", arguments={"libraryId": "/a", "tokens": "5000"}
+    )
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "result", "exit_code"),
     [

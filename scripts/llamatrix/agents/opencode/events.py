@@ -8,9 +8,9 @@ from llamatrix.agents.context7 import TOOL_NAMES
 from llamatrix.agents.protocol import (
     Action,
     AgentEvents,
-    LookUp,
     ToolCall,
     action_of,
+    look_up,
 )
 from llamatrix.proxy.wire_api import decode
 
@@ -107,8 +107,7 @@ def read_action(tool: str, arguments: bytes | Raw) -> Action | None:
         return action_of(kind, ours)
     looked_up = next((name for name in TOOL_NAMES if tool.endswith(name)), None)
     if looked_up:
-        texts = decode(arguments, dict[str, str]) or {}
-        return LookUp(tool=looked_up, arguments=texts)
+        return look_up(looked_up, decode(arguments, dict[str, object]) or {})
     return None
 
 

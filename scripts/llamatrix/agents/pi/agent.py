@@ -21,6 +21,7 @@ from llamatrix.agents.protocol import (
     ToolCall,
     Write,
     action_of,
+    look_up,
 )
 from llamatrix.config.lock import NPM_TREES
 from llamatrix.config.matrix import TOOLS_OF_PI
@@ -246,6 +247,5 @@ def _read_action(tool: str, arguments: str) -> Action | None:
         return action_of(_ACTIONS[tool], decode(arguments, dict[str, object]) or {})
     looked_up = {_mcp_name("context7", name): name for name in TOOL_NAMES}.get(tool)
     if looked_up:
-        texts = decode(arguments, dict[str, str]) or {}
-        return LookUp(tool=looked_up, arguments=texts)
+        return look_up(looked_up, decode(arguments, dict[str, object]) or {})
     return None

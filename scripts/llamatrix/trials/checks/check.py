@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from llamatrix.agents.protocol import LookUp
+from llamatrix.agents.trajectory import requested_library
 from llamatrix.trials.checks.evidence import Case, Evidence, Plan, decode_case
 from llamatrix.trials.checks.finding import Finding, State
 from llamatrix.trials.checks.packages import declared, third_party
@@ -31,6 +32,7 @@ _MEMORY_BYTES = 3 << 30
 _FRAMES = 3
 _MESSAGE_CHARACTERS = 200
 NO_TESTS = "There is no file with a test function in it."
+_LONGEST_NAME = 80
 
 
 class Answer(Struct, frozen=True):
@@ -180,8 +182,14 @@ def shadowing(evidence: Evidence) -> str:
 
 def context7_called(evidence: Evidence) -> Answer:
     calls = evidence.calls or ()
-    if any(looked_up_docs(call) for call in calls):
-        return passed("Documentation was looked up.")
+    pattern = evidence.task.expect["library"]
+    libraries = [requested_library(call) for call in calls if looked_up_docs(call)]
+    for each in libraries:
+        if not each or re.search(pattern, each, re.IGNORECASE):
+            return passed("Documentation was looked up.")
+    if libraries:
+        named = ", ".join(dict.fromkeys(each[:_LONGEST_NAME] for each in libraries))
+        return failed(f"Only the documentation of other libraries was read: {named}.")
     if any(isinstance(call.action, LookUp) for call in calls):
         return failed("Context7 was called, but returned no documentation.")
     return failed("Context7 was never called.")
