@@ -129,23 +129,26 @@ def _compare(
         Arm.BASELINE: (fixed_work, measure_here),
         Arm.CANDIDATE: (work_there, measure_there),
     }
-    for number in range(1, flags.pairs + 1):
-        say(f"pair {number} of {flags.pairs}")
-        order = drawn_order(_SEED, number)
-        works.append({arm: does[arm][0]() for arm in order})
-        if number == 1:
-            _print_inherited(works[0][Arm.BASELINE], works[0][Arm.CANDIDATE])
-        for arm in order:
-            does[arm][1]([Due(number=number, tests=cell.tests)])
-    title = f"by --cluster {flags.cluster} over here"
-    for name, seconds in (("wall time", "wall_s"), ("CPU time", "cpu_s")):
-        ratios = [
-            getattr(pair[Arm.CANDIDATE], seconds) / getattr(pair[Arm.BASELINE], seconds)
-            for pair in works
-        ]
-        _print_ratio(f"fixed work, {name} {title}", ratios)
-    speeds = zip(_speeds(there, cell), _speeds(here, cell), strict=True)
-    _print_ratio(f"tg{_TEST_TOKENS}, speed {title}", [a / b for a, b in speeds])
+    try:
+        for number in range(1, flags.pairs + 1):
+            say(f"pair {number} of {flags.pairs}")
+            order = drawn_order(_SEED, number)
+            works.append({arm: does[arm][0]() for arm in order})
+            if number == 1:
+                _print_inherited(works[0][Arm.BASELINE], works[0][Arm.CANDIDATE])
+            for arm in order:
+                does[arm][1]([Due(number=number, tests=cell.tests)])
+    finally:  # nothing of it is recorded: Ctrl-C still gets the pairs that ended
+        title = f"by --cluster {flags.cluster} over here"
+        for name, seconds in (("wall time", "wall_s"), ("CPU time", "cpu_s")):
+            ratios = [
+                getattr(pair[Arm.CANDIDATE], seconds)
+                / getattr(pair[Arm.BASELINE], seconds)
+                for pair in works
+            ]
+            _print_ratio(f"fixed work, {name} {title}", ratios)
+        speeds = zip(_speeds(there, cell), _speeds(here, cell), strict=False)
+        _print_ratio(f"tg{_TEST_TOKENS}, speed {title}", [a / b for a, b in speeds])
 
 
 def _print_inherited(here: Worked, there: Worked) -> None:
@@ -181,6 +184,8 @@ def _speeds(store: Store[SpeedRecord], cell: Cell) -> Iterable[float]:
 
 
 def _print_ratio(title: str, ratios: Sequence[float]) -> None:
+    if not ratios:
+        return
     ratio = estimate([math.log(one) for one in ratios])
     interval = ratio.interval()
     between = f" [{interval.low:.4f}, {interval.high:.4f}]" if interval else ""
