@@ -246,14 +246,16 @@ def test_no_table_scrolls_on_a_laptop_even_with_every_fold_open(
 def test_rows_are_cards_with_headings_on_a_phone(opened: Browser) -> None:
     opened.look(width=420, mode="light")
     opened.open(opened.run("return location.href"))
-    row, heading = opened.run(
+    row, headings = opened.run(
         """
         const row = document.querySelector("#ranking tbody tr");
-        return [getComputedStyle(row).display, row.cells[1].dataset.label];
+        const labels = [...row.cells].slice(1).map((cell) => cell.dataset.label);
+        return [getComputedStyle(row).display, labels];
         """
     )
     assert row == "block"
-    assert heading.startswith("Generation, tokens/s")
+    assert all(headings)
+    assert any(text.startswith("Generation, tokens/s") for text in headings)
 
 
 def test_three_answers_stand_above_the_fold(opened: Browser) -> None:
