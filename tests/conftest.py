@@ -8,6 +8,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Point the hub's client at a closed port, so that no test reaches the real hub.
 
     Shells start background jobs with Ctrl-C ignored, which programs inherit; setting a
@@ -44,7 +45,8 @@ def pytest_configure() -> None:
         os.environ[SHARED] = (
             "1"  # a waiting thread leaves its core to the other workers
         )
-    os.environ[LOCKS] = tempfile.mkdtemp(prefix="llamatrix-test-locks-")
+    os.environ[LOCKS] = locks = tempfile.mkdtemp(prefix="llamatrix-test-locks-")
+    config.add_cleanup(partial(shutil.rmtree, locks, ignore_errors=True))
     os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
     os.environ["HF_HOME"] = NOWHERE
     os.environ.pop("HF_TOKEN", None)
