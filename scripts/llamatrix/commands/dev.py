@@ -19,7 +19,8 @@ _WORKERS = min((os.cpu_count() or 1) + 1, 8)
 """One more than cores: a test that waits for a program leaves its core to another."""
 _SHARED = ("-n", str(_WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
 _EVERYTHING = ("-m", "not gpu and not long", "--durations", "20")
-_LONG = ("-m", "long", "-rP")
+_LONG = ("-m", "long", "-rP", "-n", "1")
+"""One after the other: each starts a cluster of its own."""
 
 
 class LintError(BenchError):
