@@ -32,6 +32,7 @@ from llamatrix.report.views.regressions import (
     regressions,
     welch_interval,
 )
+from llamatrix.stats.pairs import Arm
 
 NAMES = {key: key for key in MODELS}
 FOUND = choices(question_of_records([], []), models=NAMES)
@@ -195,3 +196,26 @@ def test_pairs_of_two_builds_are_a_comparison_and_not_an_a_a_test(
     assert "cuda" not in compared.cells[0].where
     _, card, _ = answers(FOUND, [compared], (), (), sets_href="")
     assert card.answer == "Yes: SLOWER"
+
+
+def test_pairs_of_two_models_have_the_baselines_name_whichever_ran_last(
+    runs: Sequence[SpeedRun],
+) -> None:
+    replace = msgspec.structs.replace
+    model = runs[0].case.split("/")[1]
+    quants = [
+        replace(
+            run,
+            case=run.case.replace(model, f"{model}..gemma4-31b.full", 1),
+            cell=run.cell.replace(
+                model, "gemma4-31b.full" if run.arm is Arm.CANDIDATE else model
+            ),
+        )
+        for run in runs
+        if ".." in run.case
+    ]
+    for arm in Arm:
+        last = [run for run in quants if run.arm is arm][-1:]
+        (compared,) = regressions([*quants, *last], NAMES)
+        assert {cell.model for cell in compared.cells} == {"qwen35-27b (synthetic)"}
+        assert "→ gemma4-31b.full" in compared.arms_text

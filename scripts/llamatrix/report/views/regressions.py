@@ -84,7 +84,7 @@ def regressions(
     by_arms: dict[tuple[str, str], dict[str, list[Run]]]
     by_arms = defaultdict(lambda: defaultdict(list))
     for run in runs:
-        arms, _ = _arms_and_where(run.case)
+        _, arms, _ = _parts_of(run.case)
         by_arms[run.host.slug, arms][run.record_id].append(run)
     return tuple(
         Regression(host_slug=slug, arms=arms, cells=tuple(_judged(cases, models)))
@@ -96,15 +96,16 @@ def _arms_text(arms: str) -> str:
     return arms.replace("..", " → ") if ".." in arms else f"{arms} → itself (A/A)"
 
 
-def _arms_and_where(case: str) -> tuple[str, str]:
-    """Split a case id into what differs, else the pin, and what the arms share.
+def _parts_of(case: str) -> tuple[str, str, str]:
+    """Return the baseline's model, what differs (else the pin), and what arms share.
 
-    What follows the build is of replays and speeds alike: sweep, draft, recording.
+    `case` is its id, without the test or task at its end.
     """
     _, model, pin, *rest = case.split("/")
+    key = model.partition("..")[0].split(".")[0]
     differ = [part for part in (model, pin, *rest) if ".." in part]
     shared = [part for part in rest if ".." not in part]
-    return ", ".join(differ) or pin, ", ".join(shared)
+    return key, ", ".join(differ) or pin, ", ".join(shared)
 
 
 def _judged(
@@ -129,11 +130,11 @@ def _judged(
         case = last.case
         if isinstance(last, SpeedRun):
             case = case.rpartition("/")[0]
-        key = last.cell.split("/")[1].split(".")[0]
+        key, _, where = _parts_of(case)
         yield ComparedCell(
             model=last.weights.kind.shown_name(models.get(key, key)),
             test=last.test.name if isinstance(last, SpeedRun) else f"replay, {metric}",
-            where=_arms_and_where(case)[1],
+            where=where,
             judged=cell,
             means=(
                 _mean(pair.baseline for pair in used),
@@ -238,9 +239,7 @@ def compared_tasks(
     newest = {(record.host.slug, record.case): record for record in records}
     tasks = []
     for _, record in sorted(newest.items()):
-        case, _, _task = record.case.rpartition("/")
-        key = case.split("/")[1].partition("..")[0].split(".")[0]
-        arms, where = _arms_and_where(case)
+        key, arms, where = _parts_of(record.case.rpartition("/")[0])
         judged = judge_trials(
             record.baseline,
             record.candidate,
