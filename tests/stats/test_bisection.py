@@ -73,6 +73,11 @@ def test_running_commit_is_good_in_a_search_for_a_failure() -> None:
     assert mark_of(Verdict.BROKEN, searched=Verdict.BROKEN) is Mark.BAD
 
 
+def test_commit_without_any_run_is_skipped_in_a_search_for_a_failure() -> None:
+    mark = mark_of(Verdict.INCONCLUSIVE, searched=Verdict.BROKEN, ran=False)
+    assert mark is Mark.SKIPPED
+
+
 def test_broken_commit_is_skipped_in_a_search_for_a_slowdown() -> None:
     assert mark_of(Verdict.BROKEN, searched=Verdict.SLOWER) is Mark.SKIPPED
     assert mark_of(Verdict.INCONCLUSIVE, searched=Verdict.SLOWER) is Mark.SKIPPED

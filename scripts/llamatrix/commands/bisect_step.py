@@ -129,9 +129,7 @@ class SpeedJudge:
         ran = bool(found.used) if breaks else cell.verdict.decided
         if not (ran or broken or flaky) and len(found.used) < sequential.looks[-1]:
             return "; ".join(found.notes)
-        mark = mark_of(cell.verdict, searched=searched)
-        if breaks and not (ran or broken):  # no run of it proves that it runs
-            mark = Mark.SKIPPED
+        mark = mark_of(cell.verdict, searched=searched, ran=bool(found.used))
         return msgspec.structs.replace(
             blank,
             verdict=cell.verdict,

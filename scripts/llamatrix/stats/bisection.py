@@ -27,17 +27,17 @@ class Mark(StrEnum):
     """It does not build, does not run, or is INCONCLUSIVE after the last look."""
 
 
-def mark_of(verdict: Verdict, *, searched: Verdict) -> Mark:
+def mark_of(verdict: Verdict, *, searched: Verdict, ran: bool = True) -> Mark:
     """Return what a verdict against the good end means for the search.
 
     Of a slow range a commit that does not run says nothing, and of a broken one any
-    commit that runs is good.
+    commit that runs is good. `ran` is whether any pair of it gave a value.
     """
     if verdict is searched:
         return Mark.BAD
-    if verdict in {Verdict.SAME, Verdict.FASTER} or searched is Verdict.BROKEN:
+    if verdict in {Verdict.SAME, Verdict.FASTER}:
         return Mark.GOOD
-    return Mark.SKIPPED
+    return Mark.GOOD if searched is Verdict.BROKEN and ran else Mark.SKIPPED
 
 
 def step_margin(ratio: float, margin: float) -> float:
