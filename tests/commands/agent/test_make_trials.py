@@ -117,6 +117,28 @@ def test_a_refused_template_stops_its_cell_alone(
     assert [one.result.outcome for one in store.read_all()] == [why] * 3
 
 
+def test_the_server_is_compiled_first_and_what_trials_need_is_fetched_meanwhile(
+    look: Look, pending_of: PendingOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def build(*_: object, meanwhile: Callable[[], None]) -> None:
+        steps.append("build")
+        meanwhile()
+
+    def refuse(*_: object, any_template: bool) -> None:
+        del any_template
+        raise TemplateRefusedError("it fails multiple-systems", "choose another")
+
+    monkeypatch.setattr(agent, "unmet", lambda *_: None)
+    monkeypatch.setattr(agent, "provide_build", build)
+    monkeypatch.setattr(agent, "fetch_for_trials", lambda *_: steps.append("fetch"))
+    monkeypatch.setattr(agent, "shared_services", lambda *_: steps.append("services"))
+    monkeypatch.setattr(agent, "provide_agent_parts", refuse)
+    make(pending_of(look()))
+    assert steps == ["build", "fetch", "services"]
+
+
 @pytest.mark.parametrize(
     ("outcome", "words"),
     [
