@@ -11,7 +11,7 @@ from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.trial_record import TrialRecord
 from llamatrix.reference.conditions import Conditions, merge_conditions
 from llamatrix.reference.gpu import Gpu, gpu_key
-from llamatrix.report.metrics import on_a_card, served_argv
+from llamatrix.report.metrics import cards_of, on_a_card, served_argv
 
 CORRECTNESS = "the task's checks"
 NO_GPU = "none"
@@ -86,7 +86,7 @@ def _common_conditions(
     record: SpeedRecord | TrialRecord, gpus: Mapping[str, Gpu]
 ) -> Conditions:
     """Machine, engine and weights, whatever was measured with them."""
-    cards = record.host.gpus if on_a_card(record) else ()
+    cards = cards_of(record)
     card = cards[0] if cards else None
     measured = record if isinstance(record, SpeedRecord) else record.served
     weights = measured.weights if measured else None

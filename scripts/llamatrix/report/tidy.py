@@ -8,11 +8,16 @@ from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
-from llamatrix.config.matrix import Backend
 from llamatrix.measure.energy import energy_of
 from llamatrix.records.speed_record import SpeedRecord
 from llamatrix.records.trial_record import TrialRecord
-from llamatrix.report.metrics import METRICS, memory_bytes, on_a_card, trial_energy
+from llamatrix.report.metrics import (
+    METRICS,
+    cards_of,
+    memory_bytes,
+    on_a_card,
+    trial_energy,
+)
 from llamatrix.report.our_conditions import after
 from llamatrix.report.render.rows import Rows
 from llamatrix.report.speed import Group, outcome_word
@@ -137,9 +142,7 @@ def _samples(record: SpeedRecord, *, unstable: bool) -> Iterator[Row]:
 
 def gpu_text(record: SpeedRecord) -> str:
     """The cards that a build for them used; empty for a build for the CPU."""
-    if record.build.backend != Backend.CUDA:
-        return ""
-    cards = Counter(card.name for card in record.host.gpus)
+    cards = Counter(card.name for card in cards_of(record))
     return ", ".join(f"{n} × {one}" if n > 1 else one for one, n in cards.items())
 
 
