@@ -188,8 +188,8 @@ def significant_after_holm(comparisons: Sequence[Comparison]) -> tuple[Compariso
 
 def is_trial_quantity(claim: Claim) -> bool:
     """Return whether one run of an agent decides the quantity."""
-    times = {*RATES, Quantity.FIRST_TOKEN_TIME}
-    of_a_task = claim.quantity in times and claim.conditions.task is not None
+    timings = {*RATES, Quantity.FIRST_TOKEN_TIME}
+    of_a_task = claim.quantity in timings and claim.conditions.task is not None
     return claim.quantity in TRAJECTORY or of_a_task
 
 

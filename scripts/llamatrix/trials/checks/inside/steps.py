@@ -289,8 +289,9 @@ Listing = dict[str, tuple[int, int]]
 def listing(folder: str) -> Listing:
     """Return the sizes and change times of all files of the project's environment.
 
-    Of folders, which are notes by their names, it has the modes. No program can set a change time back, and bytecode is included: what a judged
-    program compiled, or forged, does not reach the next one.
+    Of folders, whose names can be notes, it has the modes. No program can set a change
+    time back, and bytecode is included: what a judged program compiled, or forged, does
+    not reach the next one.
     """
     files = {}
     for here, folders, names in os.walk(Path(folder, _PROJECT)) if folder else ():
